@@ -1,0 +1,63 @@
+//! What can go wrong, and the errno value C is given for it.
+
+use std::fmt;
+
+use crate::sys;
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call had no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// An argument is NULL, out of range, or names nothing that is alive.
+    InvalidArgument,
+    /// The call suspends, and the caller is not a task.
+    NotInTask,
+    /// The scheduler is running on another thread.
+    WrongThread,
+    /// It is too late or too early for this: the object is in use.
+    Busy,
+    /// Memory is missing.
+    OutOfMemory,
+    /// The process has as many memory mappings as the system lets it have.
+    TooManyMappings,
+    /// The operating system refused, with this errno value.
+    Os(i32),
+}
+
+impl Error {
+    /// The positive errno value for C.
+    pub fn errno(self) -> i32 {
+        match self {
+            Error::InvalidArgument => libc::EINVAL,
+            Error::NotInTask | Error::WrongThread => libc::EPERM,
+            Error::Busy => libc::EBUSY,
+            Error::OutOfMemory | Error::TooManyMappings => libc::ENOMEM,
+            Error::Os(errno) => errno,
+        }
+    }
+
+    /// The negative errno value, as C functions that return `int` give it.
+    pub fn status(self) -> i32 {
+        -self.errno()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::InvalidArgument => out.write_str("invalid argument"),
+            Error::NotInTask => out.write_str("not called from a task"),
+            Error::WrongThread => out.write_str("the scheduler is running on another thread"),
+            Error::Busy => out.write_str("in use"),
+            Error::OutOfMemory => out.write_str("out of memory"),
+            Error::TooManyMappings => {
+                out.write_str("too many memory mappings; raise vm.max_map_count (see sysctl(8))")
+            }
+            Error::Os(errno) => sys::describe_errno(*errno, out),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,71 @@
+//! The C ABI: the exported functions, a file for each part of the header. Each converts its arguments, calls
+//! into the crate, and converts the result; nothing here decides anything. The helpers below are the
+//! only places where a pointer from C becomes a reference.
+//!
+//! `mj_log` and `mj_vlog` are in [`crate::log`].
+
+mod log;
+mod metrics;
+mod scheduler;
+mod task;
+mod types;
+mod version;
+mod wait;
+
+use std::mem::transmute;
+
+use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
+
+use crate::error::Result;
+use crate::scheduler::Scheduler;
+use crate::task::{Body, Task};
+use crate::wait::WaitFunction;
+
+/// The scheduler at an address; for NULL nothing, and a line that names the function.
+///
+/// # Safety
+/// NULL, or a scheduler that stays alive during the call.
+unsafe fn scheduler_ref<'s>(
+    scheduler: *const mj_scheduler,
+    function: &str,
+) -> Option<&'s Scheduler> {
+    // SAFETY: as this function's contract says; an mj_scheduler is the beginning of a Scheduler.
+    let scheduler = unsafe { scheduler.cast::<Scheduler>().as_ref() };
+    if scheduler.is_none() {
+        crate::log::warn(format_args!("{function}: the scheduler is NULL"));
+    }
+    scheduler
+}
+
+/// The task at an address, if it is not NULL.
+///
+/// # Safety
+/// NULL, or a task whose scheduler stays alive during the call.
+unsafe fn task_ref<'t>(task: *const mj_task) -> Option<&'t Task> {
+    // SAFETY: as this function's contract says; an mj_task is the beginning of a Task.
+    unsafe { task.cast::<Task>().as_ref() }
+}
+
+/// The body of a task, if it is not NULL.
+///
+/// # Safety
+/// NULL, or a function of the type `mj_task_fn`.
+unsafe fn body_from(function: *mut mj_task_fn) -> Option<Body> {
+    // SAFETY: function pointers and data pointers are alike on these platforms, and the null pointer
+    // is `None`. The first parameter's types are the same address.
+    unsafe { transmute::<*mut mj_task_fn, Option<Body>>(function) }
+}
+
+/// A wait function as the scheduler keeps it.
+fn wait_function_from(function: mj_wait_fn) -> Option<WaitFunction> {
+    // SAFETY: the types differ in what the first parameter points to, which is the same address.
+    unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) }
+}
+
+/// 0, or a negative errno value.
+fn status(result: Result<()>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.status(),
+    }
+}

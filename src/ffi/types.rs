@@ -1,0 +1,254 @@
+//! The types as C sees them: the source of the header, and nothing else uses their fields.
+//!
+//! `mj_task` and `mj_scheduler` are the first bytes of [`Task`] and [`Scheduler`]; the assertions at
+//! the end hold the two descriptions together.
+#![allow(non_camel_case_types, dead_code)] // C's names, some of which only C uses.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::{align_of, offset_of, size_of};
+
+use crate::log::Level;
+use crate::metrics::Metrics;
+use crate::scheduler::Scheduler;
+use crate::task::{State, Task};
+
+/// A function type, which Rust has no name for: only pointers to it are used.
+#[repr(C)]
+pub struct mj_task_fn([u8; 0]);
+
+/// C's stream, opaque here.
+#[repr(C)]
+pub struct FILE([u8; 0]);
+
+/// `mj_task_state` in C.
+pub type TaskStateInt = u32;
+
+/// `mj_log_level` in C.
+pub type LogLevelInt = u32;
+
+/// What a task is doing.
+#[repr(C)]
+pub enum mj_task_state {
+    /// Running, or ready to run and in the run queue.
+    MJ_TASK_RUNNABLE,
+    /// Parked until its timer expires.
+    MJ_TASK_SLEEPING,
+    /// Parked until a file descriptor is ready.
+    MJ_TASK_WAITING_IO,
+    /// Marked by mj_task_exit(), or ended.
+    MJ_TASK_EXITED,
+}
+
+/// One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
+/// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
+/// that. Only the scheduler's thread may touch it. Read the fields freely; write only
+/// `user_state`, and `state` from within the task's own body.
+#[repr(C)]
+pub struct mj_task {
+    /// The body.
+    pub task_function: *mut mj_task_fn,
+    /// The body's argument. Released with free() when the task ends.
+    pub user_state: *mut c_void,
+    /// What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
+    /// until enqueue_runnable(), and is then called again from the top.
+    pub state: TaskStateInt,
+    /// When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
+    pub wake_time_ns: u64,
+    /// The task's index in the scheduler's `timer_heap`; SIZE_MAX when it has no timer.
+    pub heap_index: usize,
+    /// The task behind this one in the run queue.
+    pub next: *mut mj_task,
+}
+
+/// Counters since mj_scheduler_create() or mj_scheduler_reset_metrics(). Times are nanoseconds.
+#[repr(C)]
+pub struct mj_metrics {
+    /// Turns that tasks have had: a task is given the thread once for each.
+    pub task_executions: u64,
+    /// The sum of the time of all turns.
+    pub total_execution_time_ns: u64,
+    /// The shortest turn; 0 before the first.
+    pub min_execution_time_ns: u64,
+    /// The longest turn.
+    pub max_execution_time_ns: u64,
+    /// Iterations of the loop in mj_scheduler_run().
+    pub scheduler_loops: u64,
+    /// Time spent in mj_scheduler_run().
+    pub total_loop_time_ns: u64,
+    /// Timers that expired and woke a task.
+    pub timer_expirations: u64,
+    /// Timers that ended early, because the task was made runnable before.
+    pub timer_cancellations: u64,
+    /// Calls of the wait function.
+    pub wait_calls: u64,
+    /// Time spent in the wait function.
+    pub total_wait_time_ns: u64,
+    /// Descriptor events that woke a task.
+    pub io_events: u64,
+    /// Tasks created.
+    pub tasks_created: u64,
+    /// Tasks ended.
+    pub tasks_exited: u64,
+    /// Tasks alive now. A reset leaves it as it is.
+    pub current_tasks: u64,
+    /// The most tasks alive at one time. A reset makes it `current_tasks`.
+    pub peak_tasks: u64,
+    /// Insertions into and removals from the timer heap.
+    pub heap_operations: u64,
+    /// Bytes of heap memory the scheduler holds: tasks, queues and tables, not stacks. A reset
+    /// leaves it as it is.
+    pub memory_allocated_bytes: usize,
+}
+
+/// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
+/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
+/// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
+/// is logged and counted and ends nothing. It may return early for no reason, may call
+/// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
+pub type mj_wait_fn = Option<
+    unsafe extern "C" fn(
+        scheduler: *mut mj_scheduler,
+        timeout_ns: u64,
+        user_data: *mut c_void,
+    ) -> c_int,
+>;
+
+/// One scheduler: a run queue, a timer heap, and the loop over them. Created by
+/// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the
+/// real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by wait
+/// functions that enqueue tasks themselves.
+#[repr(C)]
+pub struct mj_scheduler {
+    /// The task that runs next, NULL when none is ready.
+    pub runnable_head: *mut mj_task,
+    /// The task that runs last.
+    pub runnable_tail: *mut mj_task,
+    /// How many tasks are in the run queue.
+    pub runnable_count: usize,
+    /// The sleeping tasks as a heap of `timer_count` entries: the first one wakes first.
+    pub timer_heap: *mut *mut mj_task,
+    /// How many tasks have a timer.
+    pub timer_count: usize,
+    /// How many entries `timer_heap` has room for.
+    pub timer_capacity: usize,
+    /// The task that is running, NULL between tasks.
+    pub current_task: *mut mj_task,
+    /// The wait function, NULL for the built-in one.
+    pub wait_func: mj_wait_fn,
+    /// The wait function's last argument.
+    pub wait_data: *mut c_void,
+    /// Up to date after mj_scheduler_get_metrics(), before each wait and after
+    /// mj_scheduler_run(); in between, the execution and loop times lag.
+    pub metrics: mj_metrics,
+}
+
+/// How much a log line matters.
+#[repr(C)]
+pub enum mj_log_level {
+    /// Steps of the loop.
+    MJ_LOG_TRACE = 0,
+    /// What tasks do.
+    MJ_LOG_DEBUG = 1,
+    /// What an operator wants to know. The level set at the start.
+    MJ_LOG_INFO = 2,
+    /// Misuse, and what may be wrong.
+    MJ_LOG_WARN = 3,
+    /// What failed.
+    MJ_LOG_ERROR = 4,
+    /// What cannot be recovered from. Logging it ends nothing.
+    MJ_LOG_FATAL = 5,
+    /// Only for mj_log_set_level(): no line is logged.
+    MJ_LOG_SILENT = 6,
+}
+
+/// Receives each logged line in place of the streams: the text without time stamp, level and newline,
+/// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
+/// if a task logs. It may log: those lines go to the streams.
+pub type mj_log_callback = Option<
+    unsafe extern "C" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
+>;
+
+/// The logger's settings.
+#[repr(C)]
+pub struct mj_logger {
+    /// Lines below this level are not written.
+    pub min_level: LogLevelInt,
+    /// Receives the lines, NULL for the streams.
+    pub callback: mj_log_callback,
+    /// The callback's last argument.
+    pub user_data: *mut c_void,
+    /// Whether lines on the streams begin with `[date time]`.
+    pub include_time: bool,
+    /// Whether lines on the streams have `[LEVEL]`.
+    pub include_level: bool,
+}
+
+/// Asserts that two structs agree on the offset and size of one field, for each pair of names.
+macro_rules! same_layout {
+    ($c:ty, $inner:ty: $($c_field:ident = $($inner_field:ident).+),+ $(,)?) => {
+        $(const _: () = assert!(
+            offset_of!($c, $c_field) == offset_of!($inner, $($inner_field).+)
+        );)+
+    };
+}
+
+same_layout!(mj_task, Task:
+    task_function = body,
+    user_state = user_state,
+    state = state,
+    wake_time_ns = wake_time_ns,
+    heap_index = heap_index,
+    next = next,
+);
+
+same_layout!(mj_scheduler, Scheduler:
+    runnable_head = run_queue.head,
+    runnable_tail = run_queue.tail,
+    runnable_count = run_queue.count,
+    timer_heap = timers.slots,
+    timer_count = timers.count,
+    timer_capacity = timers.capacity,
+    current_task = current_task,
+    wait_func = wait_function,
+    wait_data = wait_data,
+    metrics = metrics,
+);
+
+same_layout!(mj_metrics, Metrics:
+    task_executions = task_executions,
+    total_execution_time_ns = total_execution_time_ns,
+    min_execution_time_ns = min_execution_time_ns,
+    max_execution_time_ns = max_execution_time_ns,
+    scheduler_loops = scheduler_loops,
+    total_loop_time_ns = total_loop_time_ns,
+    timer_expirations = timer_expirations,
+    timer_cancellations = timer_cancellations,
+    wait_calls = wait_calls,
+    total_wait_time_ns = total_wait_time_ns,
+    io_events = io_events,
+    tasks_created = tasks_created,
+    tasks_exited = tasks_exited,
+    current_tasks = current_tasks,
+    peak_tasks = peak_tasks,
+    heap_operations = heap_operations,
+    memory_allocated_bytes = memory_allocated_bytes,
+);
+
+const _: () = {
+    assert!(size_of::<mj_metrics>() == size_of::<Metrics>());
+    assert!(size_of::<mj_task>() <= size_of::<Task>());
+    assert!(size_of::<mj_scheduler>() <= size_of::<Scheduler>());
+    assert!(align_of::<mj_task>() <= align_of::<Task>());
+    assert!(align_of::<mj_scheduler>() <= align_of::<Scheduler>());
+    assert!(mj_task_state::MJ_TASK_RUNNABLE as u32 == State::Runnable as u32);
+    assert!(mj_task_state::MJ_TASK_SLEEPING as u32 == State::Sleeping as u32);
+    assert!(mj_task_state::MJ_TASK_WAITING_IO as u32 == State::WaitingIo as u32);
+    assert!(mj_task_state::MJ_TASK_EXITED as u32 == State::Exited as u32);
+    assert!(mj_log_level::MJ_LOG_TRACE as u32 == Level::Trace as u32);
+    assert!(mj_log_level::MJ_LOG_DEBUG as u32 == Level::Debug as u32);
+    assert!(mj_log_level::MJ_LOG_INFO as u32 == Level::Info as u32);
+    assert!(mj_log_level::MJ_LOG_WARN as u32 == Level::Warn as u32);
+    assert!(mj_log_level::MJ_LOG_ERROR as u32 == Level::Error as u32);
+    assert!(mj_log_level::MJ_LOG_FATAL as u32 == Level::Fatal as u32);
+    assert!(mj_log_level::MJ_LOG_SILENT as u32 == Level::Silent as u32);
+};

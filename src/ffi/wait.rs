@@ -1,0 +1,100 @@
+//! The hooks for a wait function: what it is set with, and what it may call.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+
+use super::types::{mj_scheduler, mj_task, mj_wait_fn};
+use super::{scheduler_ref, status, wait_function_from};
+use crate::error::Error;
+use crate::scheduler;
+
+/// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data` is
+/// handed to each call and stays the caller's. NULL for the scheduler is reported in the log. Does not
+/// suspend.
+///
+/// `scheduler` is NULL or alive; `function` is NULL or stays callable while it is set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_set_wait_func(
+    scheduler: *mut mj_scheduler,
+    function: mj_wait_fn,
+    user_data: *mut c_void,
+) {
+    // SAFETY: as this function's contract says.
+    if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_set_wait_func") } {
+        scheduler.wait_function.set(wait_function_from(function));
+        scheduler.wait_data.set(user_data);
+    }
+}
+
+/// The descriptor that is readable while the scheduler has something to do that a wait function cannot see:
+/// a descriptor that a task waits for is ready, or mj_scheduler_stop() was called. Wait functions include
+/// it in what they wait for. It belongs to the scheduler: do not read, change or close it. Returns -EINVAL
+/// for NULL. Does not suspend.
+///
+/// The pointer is NULL or a live scheduler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "mj_scheduler_backend_fd") } {
+        Some(scheduler) => scheduler.backend_fd(),
+        None => Error::InvalidArgument.status(),
+    }
+}
+
+/// Sets the stack size, in bytes, of tasks whose first turn is still to come and that have no size of
+/// their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, or -EINVAL (NULL,
+/// too small, or over 1 GiB). Does not suspend.
+///
+/// The pointer is NULL or a live scheduler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_set_stack_size(
+    scheduler: *mut mj_scheduler,
+    stack_bytes: usize,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "mj_scheduler_set_stack_size") } {
+        Some(scheduler) => status(scheduler.set_stack_size(stack_bytes)),
+        None => Error::InvalidArgument.status(),
+    }
+}
+
+/// The scheduler that is running on the calling thread, NULL when there is none. Does not suspend.
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
+    match scheduler::current() {
+        Some(scheduler) => std::ptr::from_ref(scheduler).cast_mut().cast(),
+        None => null_mut(),
+    }
+}
+
+/// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a timer
+/// ended so counts as cancelled). On the running task it makes the next suspending call return
+/// after one turn of the others. A task that is in the queue already stays where it is. Returns 0,
+/// or -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
+/// scheduler's. Does not suspend.
+///
+/// `scheduler` is NULL or alive. `task` may be any address.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_enqueue(
+    scheduler: *mut mj_scheduler,
+    task: *mut mj_task,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "enqueue_runnable") } {
+        Some(scheduler) => status(scheduler.enqueue(task.cast())),
+        None => Error::InvalidArgument.status(),
+    }
+}
+
+/// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task does
+/// not run until it is enqueued again. Does not suspend.
+///
+/// The pointer is NULL or a live scheduler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_dequeue(scheduler: *mut mj_scheduler) -> *mut mj_task {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "dequeue_runnable") } {
+        Some(scheduler) => scheduler.dequeue().cast_mut().cast(),
+        None => null_mut(),
+    }
+}

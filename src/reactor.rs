@@ -1,0 +1,331 @@
+//! The reactor: which tasks wait for which descriptors, and the epoll set that watches them.
+//!
+//! # How stale events are kept from the wrong task
+//!
+//! A program may close a descriptor at any time, and get its number again for another file. So the
+//! table never trusts what it registered before:
+//! - Each wait arms its descriptor anew, for one event (`EPOLLONESHOT`). Whether the kernel knows the number is
+//!   only a guess (`registered`) that picks the call to try first: `MOD` and on ENOENT `ADD`, or
+//!   `ADD` and on EEXIST `MOD`.
+//! - Each arming has a new generation, which the kernel hands back with the event. An event of an older one
+//!   is dropped. It was the last of its registration, so it cannot come again.
+//!
+//! # Waiters
+//!
+//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An event
+//! wakes all that want it; errors and hang-ups are wanted by all. If others remain, the descriptor is
+//! armed again for them. A task is in one list at most: `Task::waits_for` names it.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::ptr::{self, null};
+
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
+
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::task::{NO_FD, Task};
+
+/// Data can be read, a connection accepted, or the end was reached.
+pub const READABLE: u32 = libc::EPOLLIN as u32;
+/// Wake every waiter, whatever it wants.
+const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
+
+/// Events taken from the kernel at a time. More are taken the next time.
+const BATCH: usize = 128;
+
+/// The event data of the wake-up descriptor; generations of others stay below `u32::MAX`.
+const WAKE_UP: u64 = u64::MAX;
+
+/// What came of arming a descriptor.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Armed {
+    /// The task is in the descriptor's list, and will be woken.
+    Waiting,
+    /// The descriptor is of a kind that never blocks, like a regular file.
+    AlwaysReady,
+}
+
+/// A scheduler's descriptors.
+pub struct Reactor {
+    epoll_fd: c_int,
+    /// An eventfd in the epoll set that other threads raise.
+    wake_up_fd: c_int,
+    /// Indexed by descriptor; as long as the largest one that was waited for.
+    table: Vec<Entry>,
+    waiters: usize,
+}
+
+/// What is known of one descriptor.
+struct Entry {
+    first: Cell<*const Task>,
+    last: Cell<*const Task>,
+    /// Of the latest arming.
+    generation: u32,
+    /// Whether the kernel may know the descriptor.
+    registered: bool,
+}
+
+impl Reactor {
+    /// Makes an epoll set with `wake_up_fd` in it, which stays the caller's.
+    pub fn create(wake_up_fd: c_int) -> Result<Reactor> {
+        let epoll_fd = sys::epoll_create()?;
+        let reactor = Reactor { epoll_fd, wake_up_fd, table: Vec::new(), waiters: 0 };
+        sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
+        Ok(reactor)
+    }
+
+    /// The epoll set.
+    pub fn fd(&self) -> c_int {
+        self.epoll_fd
+    }
+
+    /// Whether any task waits for a descriptor.
+    pub fn has_waiters(&self) -> bool {
+        self.waiters > 0
+    }
+
+    /// Puts a task in a descriptor's list, and arms the descriptor for all in it. On an error the task
+    /// is in no list.
+    pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<Armed> {
+        let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
+        if index >= self.table.len() {
+            self.grow(index)?;
+        }
+        let entry = &mut self.table[index];
+        match entry.arm(self.epoll_fd, fd, events | entry.wanted()) {
+            Ok(()) => {}
+            Err(Error::Os(libc::EPERM)) => return Ok(Armed::AlwaysReady),
+            Err(error) => return Err(error),
+        }
+        entry.push(task);
+        task.waits_for.set(fd);
+        task.interest.set(events);
+        self.waiters += 1;
+        Ok(Armed::Waiting)
+    }
+
+    /// Takes a waiting task out of its list. The descriptor stays armed; its event finds no waiter.
+    pub fn forget(&mut self, task: &Task) {
+        let fd = task.waits_for.replace(NO_FD);
+        if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
+            entry.take(|waiter| ptr::eq(waiter, task), |_| self.waiters -= 1);
+        }
+    }
+
+    /// Waits at most `timeout_ns` for events, and calls `wake` with each task that one was for, which is then in
+    /// no list. Returns the number of events that woke a task. An interruption counts as none.
+    pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task)) -> Result<usize> {
+        let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
+        let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
+            Ok(count) => count,
+            Err(Error::Os(libc::EINTR)) => 0,
+            Err(error) => return Err(error),
+        };
+        let mut useful = 0;
+        for event in &events[..count] {
+            let (happened, data) = (event.events, event.u64);
+            if data == WAKE_UP {
+                sys::eventfd_clear(self.wake_up_fd);
+            } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened, &wake) {
+                useful += 1;
+            }
+        }
+        Ok(useful)
+    }
+
+    /// Hands one event to the waiters that want it. Returns whether there were any.
+    fn dispatch(
+        &mut self,
+        fd: c_int,
+        generation: u32,
+        happened: u32,
+        wake: impl Fn(&Task),
+    ) -> bool {
+        let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
+        else {
+            return false;
+        };
+        if entry.generation != generation {
+            return false; // Of an earlier file with this number, or armed again since.
+        }
+        let mut woken = 0;
+        let mut wake_one = |task: &Task| {
+            task.waits_for.set(NO_FD);
+            woken += 1;
+            wake(task);
+        };
+        entry.take(|waiter| happened & (waiter.interest.get() | FAILURE) != 0, &mut wake_one);
+        let wanted = entry.wanted();
+        if wanted != 0 && entry.arm(self.epoll_fd, fd, wanted).is_err() {
+            // The rest cannot be waited for any more: their next call on the descriptor will say why.
+            entry.take(|_| true, &mut wake_one);
+        }
+        self.waiters -= woken;
+        woken > 0
+    }
+
+    #[cold]
+    fn grow(&mut self, index: usize) -> Result<()> {
+        let more = index + 1 - self.table.len();
+        self.table.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
+        self.table.resize_with(index + 1, || Entry {
+            first: Cell::new(null()),
+            last: Cell::new(null()),
+            generation: 0,
+            registered: false,
+        });
+        Ok(())
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        self.table.capacity() * size_of::<Entry>()
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        sys::close(self.epoll_fd);
+    }
+}
+
+impl Entry {
+    /// Asks the kernel for one event of those in `events`.
+    fn arm(&mut self, epoll_fd: c_int, fd: c_int, events: u32) -> Result<()> {
+        // Skips u32::MAX, which would make WAKE_UP possible.
+        self.generation = (self.generation + 1) % u32::MAX;
+        let data = u64::from(self.generation) << 32 | fd as u64;
+        let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events | ONE_SHOT, data);
+        let result = if self.registered {
+            match control(EPOLL_CTL_MOD) {
+                Err(Error::Os(libc::ENOENT)) => control(EPOLL_CTL_ADD),
+                result => result,
+            }
+        } else {
+            match control(EPOLL_CTL_ADD) {
+                Err(Error::Os(libc::EEXIST)) => control(EPOLL_CTL_MOD),
+                result => result,
+            }
+        };
+        self.registered = result.is_ok();
+        result
+    }
+
+    /// All events that waiters want.
+    fn wanted(&self) -> u32 {
+        let mut events = 0;
+        let mut next = self.first.get();
+        // SAFETY: a task in a list waits, so it is alive.
+        while let Some(task) = unsafe { next.as_ref() } {
+            events |= task.interest.get();
+            next = task.next_waiter.get();
+        }
+        events
+    }
+
+    fn push(&self, task: &Task) {
+        task.next_waiter.set(null());
+        let last = self.last.replace(task);
+        // SAFETY: as in `wanted`.
+        match unsafe { last.as_ref() } {
+            Some(last) => last.next_waiter.set(task),
+            None => self.first.set(task),
+        }
+    }
+
+    /// Takes the waiters that `wanted` picks out of the list, and calls `taken` with each, in order.
+    fn take(&self, wanted: impl Fn(&Task) -> bool, mut taken: impl FnMut(&Task)) {
+        let mut next = self.first.replace(null());
+        self.last.set(null());
+        // SAFETY: as in `wanted`.
+        while let Some(task) = unsafe { next.as_ref() } {
+            next = task.next_waiter.get();
+            if wanted(task) {
+                taken(task);
+            } else {
+                self.push(task);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::ptr::from_ref;
+
+    use super::{Armed, READABLE, Reactor};
+    use crate::sys;
+    use crate::task::{NO_FD, Task};
+
+    fn poll(reactor: &mut Reactor) -> Vec<*const Task> {
+        let woken = RefCell::new(Vec::new());
+        reactor.poll(0, |task| woken.borrow_mut().push(from_ref(task))).unwrap();
+        woken.into_inner()
+    }
+
+    #[test]
+    fn an_event_of_an_earlier_arming_is_dropped() {
+        let wake_up_fd = sys::eventfd().unwrap();
+        let mut reactor = Reactor::create(wake_up_fd).unwrap();
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let fd = reader.as_raw_fd();
+        let (early, late) = (Task::default(), Task::default());
+        assert_eq!(reactor.wait(&early, fd, READABLE), Ok(Armed::Waiting));
+        let earlier = reactor.table[fd as usize].generation;
+        reactor.forget(&early);
+        assert_eq!(early.waits_for.get(), NO_FD);
+        assert_eq!(reactor.wait(&late, fd, READABLE), Ok(Armed::Waiting));
+        assert!(!reactor.dispatch(fd, earlier, READABLE, |_| panic!("woken by a stale event")));
+        assert_eq!(poll(&mut reactor), []);
+        writer.write_all(b"x").unwrap();
+        assert_eq!(poll(&mut reactor), [from_ref(&late)]);
+        assert!(!reactor.has_waiters());
+        drop(reactor);
+        sys::close(wake_up_fd);
+    }
+
+    #[test]
+    fn a_number_used_again_is_registered_again() {
+        let wake_up_fd = sys::eventfd().unwrap();
+        let mut reactor = Reactor::create(wake_up_fd).unwrap();
+        let task = Task::default();
+        for _ in 0..3 {
+            // Most likely the same number each time; the table must not care.
+            let (reader, mut writer) = UnixStream::pair().unwrap();
+            assert_eq!(reactor.wait(&task, reader.as_raw_fd(), READABLE), Ok(Armed::Waiting));
+            writer.write_all(b"x").unwrap();
+            assert_eq!(poll(&mut reactor), [from_ref(&task)]);
+        }
+        drop(reactor);
+        sys::close(wake_up_fd);
+    }
+
+    #[test]
+    fn all_waiters_are_woken_in_order_and_bad_descriptors_refused() {
+        let wake_up_fd = sys::eventfd().unwrap();
+        let mut reactor = Reactor::create(wake_up_fd).unwrap();
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let tasks: [Task; 3] = Default::default();
+        for task in &tasks {
+            reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
+        }
+        reactor.forget(&tasks[1]);
+        writer.write_all(b"x").unwrap();
+        assert_eq!(poll(&mut reactor), [from_ref(&tasks[0]), from_ref(&tasks[2])]);
+        assert_eq!(poll(&mut reactor), []);
+        assert!(reactor.wait(&tasks[0], -1, READABLE).is_err());
+        assert!(reactor.wait(&tasks[0], 1_000_000, READABLE).is_err());
+        let file =
+            std::fs::File::open(env!("CARGO_MANIFEST_DIR").to_owned() + "/Cargo.toml").unwrap();
+        assert_eq!(reactor.wait(&tasks[0], file.as_raw_fd(), READABLE), Ok(Armed::AlwaysReady));
+        assert!(!reactor.has_waiters());
+        drop(reactor);
+        sys::close(wake_up_fd);
+    }
+}

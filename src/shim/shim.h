@@ -1,0 +1,15 @@
+// What the C shim and the Rust core call in each other. Nothing here is exported.
+#ifndef MAJJEN_SHIM_H
+#define MAJJEN_SHIM_H
+
+#include <stddef.h>
+
+// In src/log.rs. `line` has MAJJEN_LOG_HEADROOM writable bytes, then a message of `length` bytes,
+// then a NUL, which may be overwritten.
+enum { MAJJEN_LOG_HEADROOM = 64 };
+void majjen_log_emit(unsigned level, char *line, size_t length);
+
+// In src/log.rs: why mj_log() could not do what it was asked.
+void majjen_log_misuse(unsigned level, const char *format);
+
+#endif

@@ -1,0 +1,320 @@
+//! Stacks: carved from large mappings, guarded, and kept in a pool for reuse.
+//!
+//! ```text
+//!   slot   | guard, GUARD_BYTES, no access | usable stack, grows down | color |
+//!          lowest address                                             ^ top   next slot
+//! ```
+//!
+//! An arena is one mapping of many slots of one size. It is reserved, not committed: a stack that
+//! has been used to a depth of a page holds one page. Slots are carved one after the other, and come
+//! back to a last-in, first-out pool, so that short tasks share one warm stack.
+
+use std::ptr::{self, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::error::{Error, Result};
+use crate::{switch, sys};
+
+/// The usable size unless set otherwise.
+pub const DEFAULT_BYTES: usize = 256 * 1024;
+const SMALLEST_BYTES: usize = 16 * 1024;
+const LARGEST_BYTES: usize = 1 << 30;
+
+/// The guard is larger than a 32 KiB frame, since C code compiled without stack probes may touch
+/// only the far end of its frame. It costs address space, and no memory.
+const GUARD_BYTES: usize = 40 * 1024;
+
+/// Tops are moved by multiples of a cache line, or the hot ends of all stacks would compete for the
+/// same few sets of the first-level cache. Half a page at most, so that a shallow stack still fits
+/// in one page.
+const COLORS: usize = 32;
+const COLOR_BYTES: usize = 64;
+
+const FIRST_ARENA_SLOTS: usize = 16;
+const LARGEST_ARENA_SLOTS: usize = 1024;
+
+/// Free stacks that keep their memory: as many as are in use, and at least this many. The others'
+/// memory goes back to the system.
+const WARM_STACKS: usize = 64;
+
+/// Checks a size and rounds it up to whole pages.
+pub fn valid_size(bytes: usize) -> Result<usize> {
+    if (SMALLEST_BYTES..=LARGEST_BYTES).contains(&bytes) {
+        Ok(bytes.next_multiple_of(sys::page_bytes()))
+    } else {
+        Err(Error::InvalidArgument)
+    }
+}
+
+/// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Where it begins; it grows down. 16-byte aligned.
+    pub top: *mut u8,
+    /// Index of its size class in the pool.
+    class: usize,
+}
+
+impl Stack {
+    pub const NONE: Stack = Stack { top: null_mut(), class: 0 };
+}
+
+/// A scheduler's stacks.
+#[derive(Default)]
+pub struct StackPool {
+    /// One for each size asked for so far.
+    classes: Vec<Class>,
+}
+
+struct Class {
+    usable_bytes: usize,
+    /// Tops of stacks that are not in use. The first `cold` of them hold no memory.
+    free: Vec<*mut u8>,
+    cold: usize,
+    in_use: usize,
+    arenas: Vec<Arena>,
+    /// How many slots the arenas have, and how many were carved; all but the last arena are used up.
+    slots: usize,
+    carved: usize,
+}
+
+struct Arena {
+    memory: *mut u8,
+    slots: usize,
+    carved: usize,
+}
+
+impl StackPool {
+    /// A stack of at least `bytes`, which [`valid_size`] has returned.
+    #[inline]
+    pub fn acquire(&mut self, bytes: usize) -> Result<Stack> {
+        let class = match self.classes.iter().position(|class| class.usable_bytes == bytes) {
+            Some(class) => class,
+            None => self.add_class(bytes)?,
+        };
+        let top = self.classes[class].acquire()?;
+        Ok(Stack { top, class })
+    }
+
+    /// Takes a stack back. The caller may still be running on it, until the next
+    /// [`acquire`](Self::acquire).
+    #[inline]
+    pub fn release(&mut self, stack: Stack) {
+        self.classes[stack.class].release(stack.top);
+    }
+
+    /// Bytes of heap memory held, without the stacks themselves.
+    pub fn bytes(&self) -> usize {
+        let of_class = |class: &Class| {
+            class.free.capacity() * size_of::<*mut u8>()
+                + class.arenas.capacity() * size_of::<Arena>()
+        };
+        self.classes.capacity() * size_of::<Class>()
+            + self.classes.iter().map(of_class).sum::<usize>()
+    }
+
+    #[cold]
+    fn add_class(&mut self, usable_bytes: usize) -> Result<usize> {
+        self.classes.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        self.classes.push(Class {
+            usable_bytes,
+            free: Vec::new(),
+            cold: 0,
+            in_use: 0,
+            arenas: Vec::new(),
+            slots: 0,
+            carved: 0,
+        });
+        Ok(self.classes.len() - 1)
+    }
+}
+
+impl Class {
+    #[inline]
+    fn acquire(&mut self) -> Result<*mut u8> {
+        let top = match self.free.pop() {
+            Some(top) => {
+                self.cold = self.cold.min(self.free.len());
+                top
+            }
+            None => self.carve()?,
+        };
+        self.in_use += 1;
+        Ok(top)
+    }
+
+    #[inline]
+    fn release(&mut self, top: *mut u8) {
+        debug_assert!(self.free.len() < self.free.capacity(), "reserved by `add_arena`");
+        self.in_use -= 1;
+        self.free.push(top);
+        while self.free.len() - self.cold > self.in_use.max(WARM_STACKS) {
+            self.cool_one();
+        }
+    }
+
+    /// Gives back the memory of the stack that has been free for longest. Not the one released last,
+    /// which may be the one the caller runs on: there are more than [`WARM_STACKS`] above.
+    #[cold]
+    fn cool_one(&mut self) {
+        let (lowest, slot_end) = self.usable_range(self.free[self.cold]);
+        // SAFETY: the usable part of a stack that nobody uses.
+        unsafe { sys::discard(lowest, slot_end as usize - lowest as usize) };
+        self.cold += 1;
+    }
+
+    /// Where the usable part of a stack begins and ends.
+    fn usable_range(&self, top: *mut u8) -> (*mut u8, *mut u8) {
+        // Colors move the top by less than a page.
+        let page_bytes = sys::page_bytes();
+        let slot_end = top.wrapping_add((top as usize).next_multiple_of(page_bytes) - top as usize);
+        (slot_end.wrapping_sub(self.usable_bytes), slot_end)
+    }
+
+    fn slot_bytes(&self) -> usize {
+        guard_bytes() + self.usable_bytes
+    }
+
+    /// Makes a stack of the next unused slot.
+    #[cold]
+    fn carve(&mut self) -> Result<*mut u8> {
+        if self.carved == self.slots {
+            self.add_arena()?;
+        }
+        let slot_bytes = self.slot_bytes();
+        let color = self.carved % COLORS;
+        let Some(arena) = self.arenas.last_mut() else {
+            return Err(Error::OutOfMemory); // Unreachable: `add_arena` has added one.
+        };
+        let slot = arena.memory.wrapping_add(arena.carved * slot_bytes);
+        guard(slot)?;
+        arena.carved += 1;
+        self.carved += 1;
+        let slot_end = slot.wrapping_add(slot_bytes);
+        let lowest = slot.wrapping_add(guard_bytes());
+        let number = switch::valgrind_register_stack(lowest, slot_end);
+        if number != 0 {
+            // Under Valgrind the number is kept in the stack itself, for `Drop`.
+            // SAFETY: the lowest word of a stack that nobody uses yet.
+            unsafe { lowest.cast::<usize>().write(number) };
+        }
+        Ok(slot_end.wrapping_sub(color * COLOR_BYTES))
+    }
+
+    /// Maps the next arena: as many slots as there are already, or fewer when address space is short.
+    fn add_arena(&mut self) -> Result<()> {
+        let mut slots = self.slots.clamp(FIRST_ARENA_SLOTS, LARGEST_ARENA_SLOTS);
+        self.arenas.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        // So that `release` never allocates.
+        let all = self.slots + slots;
+        self.free.try_reserve(all - self.free.len()).map_err(|_| Error::OutOfMemory)?;
+        let memory = loop {
+            match sys::map(slots * self.slot_bytes()) {
+                Ok(memory) => break memory,
+                Err(error) if slots == 1 => return Err(error),
+                Err(_) => slots /= 2,
+            }
+        };
+        // SAFETY: the mapping just made.
+        unsafe { sys::advise_small_pages(memory, slots * self.slot_bytes()) };
+        self.arenas.push(Arena { memory, slots, carved: 0 });
+        self.slots += slots;
+        Ok(())
+    }
+}
+
+impl Drop for Class {
+    fn drop(&mut self) {
+        let on_valgrind = switch::on_valgrind();
+        let slot_bytes = self.slot_bytes();
+        for arena in &self.arenas {
+            for index in 0..if on_valgrind { arena.carved } else { 0 } {
+                let lowest = arena.memory.wrapping_add(index * slot_bytes + guard_bytes());
+                // SAFETY: within the arena. `carve` has put the number there; it is 0 again if the
+                // stack's memory was given back since.
+                let number = unsafe { ptr::read(lowest.cast::<usize>()) };
+                if number != 0 {
+                    switch::valgrind_forget_stack(number);
+                }
+            }
+            // SAFETY: the whole mapping from `add_arena`; no task is left that uses it.
+            unsafe { sys::unmap(arena.memory, arena.slots * slot_bytes) };
+        }
+    }
+}
+
+fn guard_bytes() -> usize {
+    GUARD_BYTES.next_multiple_of(sys::page_bytes())
+}
+
+/// Makes the low end of a slot fault on access.
+fn guard(slot: *mut u8) -> Result<()> {
+    /// Set once the kernel has shown that it has no lightweight guards.
+    static BY_MAPPING: AtomicBool = AtomicBool::new(false);
+    if !BY_MAPPING.load(Relaxed) {
+        // SAFETY: the first pages of a slot that is not in use.
+        match unsafe { sys::install_guard(slot, guard_bytes()) } {
+            Err(Error::Os(libc::EINVAL)) => BY_MAPPING.store(true, Relaxed),
+            result => return result,
+        }
+    }
+    // SAFETY: as above.
+    unsafe { sys::protect(slot, guard_bytes()) }.map_err(|error| match error {
+        Error::OutOfMemory => Error::TooManyMappings,
+        error => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, DEFAULT_BYTES, GUARD_BYTES, Stack, StackPool, WARM_STACKS, valid_size};
+    use crate::error::Error;
+
+    #[test]
+    fn the_stack_released_last_is_used_first() {
+        let mut pool = StackPool::default();
+        let stacks: Vec<Stack> = (0..40).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
+        for (index, stack) in stacks.iter().enumerate() {
+            assert_eq!(stack.top as usize % 16, 0);
+            assert!(stacks[..index].iter().all(|other| {
+                other.top.addr().abs_diff(stack.top.addr()) >= DEFAULT_BYTES + GUARD_BYTES - 4096
+            }));
+        }
+        stacks.iter().for_each(|stack| pool.release(*stack));
+        for stack in stacks.iter().rev() {
+            assert_eq!(pool.acquire(DEFAULT_BYTES).unwrap(), *stack);
+        }
+    }
+
+    #[test]
+    fn sizes_do_not_mix() {
+        let mut pool = StackPool::default();
+        let large = pool.acquire(valid_size(1 << 20).unwrap()).unwrap();
+        pool.release(large);
+        let small = pool.acquire(valid_size(20_000).unwrap()).unwrap();
+        assert_ne!(large.top, small.top);
+        assert_eq!(pool.acquire(1 << 20).unwrap(), large);
+        assert_eq!(valid_size(1), Err(Error::InvalidArgument));
+        assert_eq!(valid_size(usize::MAX), Err(Error::InvalidArgument));
+    }
+
+    #[test]
+    fn a_stack_that_is_long_free_holds_no_memory() {
+        let mut pool = StackPool::default();
+        let stacks: Vec<Stack> =
+            (0..2 * WARM_STACKS + 2).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
+        let first_word = |stack: &Stack| stack.top.wrapping_sub(8).cast::<u64>();
+        for stack in &stacks {
+            // SAFETY: within the stack, which this test holds.
+            unsafe { first_word(stack).write(7) };
+        }
+        stacks.iter().for_each(|stack| pool.release(*stack));
+        let class: &Class = &pool.classes[0];
+        assert_eq!(class.free.len() - class.cold, WARM_STACKS);
+        for (index, stack) in stacks.iter().enumerate() {
+            // SAFETY: mapped until the pool is dropped.
+            let word = unsafe { first_word(stack).read() };
+            assert_eq!(word, if index < class.cold { 0 } else { 7 }, "stack {index}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The System V x86-64 convention: a callee keeps rbx, rbp, r12 to r15, the MXCSR control bits and
+//! the x87 control word.
+
+use std::arch::x86_64::{__cpuid, _rdtsc};
+use std::arch::{asm, naked_asm};
+
+use super::{THREAD, Thread};
+use crate::scheduler::{Scheduler, task_main};
+
+/// A suspended context, from its stack pointer up:
+///
+/// ```text
+///   +0   MXCSR (4 bytes), x87 control word (2 bytes)
+///   +8   r15    +16 r14    +24 r13    +32 r12    +40 rbx    +48 rbp
+///   +56  return address: what `switch` returns to, `task_entry` at first
+///   +64  the caller's frame; at first 16 zero bytes, where a debugger without unwind tables stops
+/// ```
+#[repr(C)]
+pub struct Frame {
+    modes: FloatModes,
+    r15: usize,
+    r14: usize,
+    r13: usize,
+    r12: usize,
+    rbx: usize,
+    rbp: usize,
+    return_address: usize,
+    end: [usize; 2],
+}
+
+impl Frame {
+    /// A context that begins at `task_entry`.
+    pub fn first(scheduler: *const Scheduler, modes: FloatModes) -> Frame {
+        Frame {
+            modes,
+            r15: 0,
+            r14: 0,
+            r13: 0,
+            r12: scheduler as usize,
+            rbx: 0,
+            rbp: 0,
+            return_address: task_entry as *const () as usize,
+            end: [0; 2],
+        }
+    }
+}
+
+/// Suspends the running context, stores its stack pointer through `save`, and resumes the context
+/// `resume`. Returns when somebody switches back.
+///
+/// # Safety
+/// `save` is writable. `resume` is a suspended context whose stack is alive and which nothing else
+/// resumes. No borrow that the other contexts could invalidate is alive.
+#[unsafe(naked)]
+pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8) {
+    naked_asm!(
+        ".cfi_startproc",
+        "endbr64",
+        "push rbp",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbp, 0",
+        "push rbx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbx, 0",
+        "push r12",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r12, 0",
+        "push r13",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r13, 0",
+        "push r14",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r14, 0",
+        "push r15",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r15, 0",
+        "sub rsp, 8",
+        ".cfi_adjust_cfa_offset 8",
+        "stmxcsr dword ptr [rsp]",
+        "fnstcw word ptr [rsp + 4]",
+        // From here on the same description holds of the other stack.
+        "mov qword ptr [rdi], rsp",
+        "mov rsp, rsi",
+        "ldmxcsr dword ptr [rsp]",
+        "fldcw word ptr [rsp + 4]",
+        "add rsp, 8",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r15",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_same_value r15",
+        "pop r14",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_same_value r14",
+        "pop r13",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_same_value r13",
+        "pop r12",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_same_value r12",
+        "pop rbx",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_same_value rbx",
+        "pop rbp",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_same_value rbp",
+        "ret",
+        ".cfi_endproc",
+    )
+}
+
+/// Where a new context begins: calls `task_main(r12)`. Unwinders are told that nothing called it.
+#[unsafe(naked)]
+unsafe extern "C" fn task_entry() {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_undefined rip",
+        "endbr64",
+        "mov rdi, r12",
+        "call {task_main}",
+        "ud2",
+        ".cfi_endproc",
+        task_main = sym task_main,
+    )
+}
+
+/// Rounding, exception masks and the like: control registers that a context keeps.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct FloatModes {
+    mxcsr: u32,
+    x87: u16,
+}
+
+impl FloatModes {
+    /// Those of the running context.
+    #[inline]
+    pub fn read() -> FloatModes {
+        let mut modes = FloatModes::default();
+        // SAFETY: stores the two control words at the given addresses, nothing else.
+        unsafe {
+            asm!(
+                "stmxcsr dword ptr [{modes}]",
+                "fnstcw word ptr [{modes} + 4]",
+                modes = in(reg) &mut modes,
+                options(nostack, preserves_flags),
+            );
+        }
+        modes
+    }
+
+    /// Makes them those of the running context.
+    #[inline]
+    pub fn restore(self) {
+        const CONTROL_BITS: u32 = !0x3f; // The others are flags of what has happened.
+        let now = FloatModes::read();
+        if (now.mxcsr ^ self.mxcsr) & CONTROL_BITS == 0 && now.x87 == self.x87 {
+            return; // Loading is slower than comparing.
+        }
+        // SAFETY: both words were read from the registers before, so they are valid.
+        unsafe {
+            asm!(
+                "ldmxcsr dword ptr [{modes}]",
+                "fldcw word ptr [{modes} + 4]",
+                modes = in(reg) &self,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+    }
+}
+
+/// This thread's part of the library.
+#[inline(always)]
+pub fn thread() -> *const Thread {
+    let thread: *const Thread;
+    // SAFETY: the initial-exec access of the x86-64 ELF TLS convention: the variable's offset from
+    // the global offset table, added to the thread pointer, which is at fs:0.
+    unsafe {
+        asm!(
+            "mov {thread}, qword ptr fs:[0]",
+            "add {thread}, qword ptr [rip + {variable}@GOTTPOFF]",
+            thread = out(reg) thread,
+            variable = sym THREAD,
+            options(pure, readonly, nostack),
+        );
+    }
+    thread
+}
+
+/// The time stamp counter.
+#[inline(always)]
+pub fn ticks() -> u64 {
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe { _rdtsc() }
+}
+
+/// Whether [`ticks`] counts at a constant rate in every power state (CPUID 8000_0007h, EDX bit 8), and
+/// the kernel found it the same on all processors, which it says by keeping time with it.
+pub fn ticks_are_steady() -> bool {
+    const CLOCK_SOURCE: &std::ffi::CStr =
+        c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let invariant =
+        __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & (1 << 8) != 0;
+    invariant && crate::sys::file_says(CLOCK_SOURCE, b"tsc")
+}
+
+/// The request sequence of Valgrind's client interface, which does nothing on a processor. Returns 0
+/// outside Valgrind.
+pub fn valgrind_request(request: [usize; 6]) -> usize {
+    let mut answer = 0usize;
+    // SAFETY: the rotations add up to two whole turns of rdi, the exchange is of a register with
+    // itself; Valgrind reads the request and writes the answer to rdx.
+    unsafe {
+        asm!(
+            "rol rdi, 3",
+            "rol rdi, 13",
+            "rol rdi, 61",
+            "rol rdi, 51",
+            "xchg rbx, rbx",
+            in("rax") &request,
+            inout("rdx") answer,
+            out("rdi") _,
+            options(nostack),
+        );
+    }
+    answer
+}
+
+/// The body of a naked function `(level, ...)`: returns when the level is below the one in a static
+/// `AtomicU32`, else goes on in a C function with all arguments as they are.
+macro_rules! log_door {
+    ($threshold:path, $target:path) => {
+        std::arch::naked_asm!(
+            ".cfi_startproc",
+            "endbr64",
+            "cmp edi, dword ptr [rip + {threshold}]",
+            "jb 2f",
+            "jmp {target}",
+            "2: ret",
+            ".cfi_endproc",
+            threshold = sym $threshold,
+            target = sym $target,
+        )
+    };
+}
+pub(crate) use log_door;
