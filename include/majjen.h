@@ -42,6 +42,26 @@ typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
 // Changes when something is mended.
 #define MJ_VERSION_PATCH 0
 
+
+
+
+
+
+
+
+
+// While tasks are ready, timers are looked at no later than they are due, and descriptors at least this
+// often.
+#define SERVICE_NS 50000
+
+// The usable size unless set otherwise.
+#define DEFAULT_BYTES (256 * 1024)
+
+// A time limit that never comes.
+#define FOREVER UINT64_MAX
+
+
+
 // What a task is doing.
 typedef enum mj_task_state {
   // Running, or ready to run and in the run queue.
@@ -72,32 +92,23 @@ typedef enum mj_log_level {
   MJ_LOG_SILENT = 6,
 } mj_log_level;
 
-// One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
-// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
-// that. Only the scheduler's thread may touch it. Read the fields freely; write only
-// `user_state`, and `state` from within the task's own body.
-typedef struct mj_task {
-  // The body.
-  mj_task_fn *task_function;
-  // The body's argument. Released with free() when the task ends.
-  void *user_state;
-  // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
-  // until enqueue_runnable(), and is then called again from the top.
-  mj_task_state state;
-  // When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
-  uint64_t wake_time_ns;
-  // The task's index in the scheduler's `timer_heap`; SIZE_MAX when it has no timer.
-  size_t heap_index;
-  // The task behind this one in the run queue.
-  struct mj_task *next;
-} mj_task;
+// How mj_scheduler_write_metrics() writes.
+typedef enum mj_metrics_format {
+  // The block of mj_scheduler_print_metrics(), and a line for each distribution.
+  MJ_METRICS_TEXT = 0,
+  // Prometheus' text format.
+  MJ_METRICS_PROMETHEUS = 1,
+  // One JSON object and a newline.
+  MJ_METRICS_JSON = 2,
+} mj_metrics_format;
 
-// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
-// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
-// is logged and counted and ends nothing. It may return early for no reason, may call
-// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
-typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
+// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`].
+typedef struct Stack Stack;
+
+// Receives each logged line in place of the streams: the text without time stamp, level and newline,
+// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
+// if a task logs. It may log: those lines go to the streams.
+typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
 
 // Counters since mj_scheduler_create() or mj_scheduler_reset_metrics(). Times are nanoseconds.
 typedef struct mj_metrics {
@@ -138,6 +149,33 @@ typedef struct mj_metrics {
   size_t memory_allocated_bytes;
 } mj_metrics;
 
+// One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
+// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
+// that. Only the scheduler's thread may touch it. Read the fields freely; write only
+// `user_state`, and `state` from within the task's own body.
+typedef struct mj_task {
+  // The body.
+  mj_task_fn *task_function;
+  // The body's argument. Released with free() when the task ends.
+  void *user_state;
+  // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
+  // until enqueue_runnable(), and is then called again from the top.
+  mj_task_state state;
+  // When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
+  uint64_t wake_time_ns;
+  // The task's index in the scheduler's `timer_heap`; SIZE_MAX when it has no timer.
+  size_t heap_index;
+  // The task behind this one in the run queue.
+  struct mj_task *next;
+} mj_task;
+
+// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
+// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
+// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
+// is logged and counted and ends nothing. It may return early for no reason, may call
+// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
+typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
+
 // One scheduler: a run queue, a timer heap, and the loop over them. Created by
 // mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the
 // real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by wait
@@ -166,10 +204,11 @@ typedef struct mj_scheduler {
   struct mj_metrics metrics;
 } mj_scheduler;
 
-// Receives each logged line in place of the streams: the text without time stamp, level and newline,
-// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
-// if a task logs. It may log: those lines go to the streams.
-typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
+// Names a task for ever: no other task of its scheduler has it, before or after. 0 is no task.
+typedef uint64_t mj_task_id;
+
+// A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
+typedef uint64_t (*mj_clock_fn)(void *user_data);
 
 // The logger's settings.
 typedef struct mj_logger {
@@ -185,9 +224,66 @@ typedef struct mj_logger {
   bool include_level;
 } mj_logger;
 
+
+
+
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A number
+// that is no level is reported as a WARN line and changes nothing. Callable from any thread. Does
+// not suspend.
+void mj_log_set_level(mj_log_level level);
+
+// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
+// is handed to each call and stays the caller's. A thread that is logging right now may still
+// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
+// from any thread. Does not suspend.
+//
+// `callback` is NULL or stays callable, from any thread that logs, while it is set.
+void mj_log_set_callback(mj_log_callback callback,
+                         void *user_data);
+
+// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
+// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
+
+// Sets the counters to 0, save those that say what there is now: `current_tasks` and
+// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
+// suspend.
+//
+// The pointer is NULL or a live scheduler.
+void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);
+
+// Prints the counters as a block of text to a stream, which stays the caller's, and whose error indicator says if
+// it failed. NULL for either is reported in the log. Does not suspend.
+//
+// `scheduler` is NULL or alive; `out` is NULL or an open stream.
+void mj_scheduler_print_metrics(struct mj_scheduler *scheduler,
+                                FILE *out);
+
+// Writes the counters, and the distributions of how long turns take and how late timers are served, to a buffer of
+// `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3) does. Returns the length of the whole text without
+// the NUL, so a result of `buffer_bytes` or more means that it was cut; or -EINVAL for a NULL scheduler, a NULL
+// buffer with a size, or an unknown format. The buffer stays the caller's. Does not suspend.
+//
+// `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
+int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
+                               char *buffer,
+                               size_t buffer_bytes,
+                               mj_metrics_format format);
+
+// Prints one line for each living task to a stream: its id, name, what it is doing (running, ready, or for which
+// descriptor, task or time it waits), the number of its turns, and how much of its stack it uses. The stream stays the
+// caller's. NULL for either is reported in the log. Does not suspend.
+//
+// `scheduler` is NULL or alive; `out` is NULL or an open stream.
+void mj_scheduler_dump(struct mj_scheduler *scheduler,
+                       FILE *out);
 
 // Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 // descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL with errno
@@ -224,6 +320,69 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_stop(struct mj_scheduler *scheduler);
 
+// Suspends the running task behind all others that are ready, so that each gets its turn. Returns at
+// once when the task is marked as ended.
+void mj_task_yield(void);
+
+// Suspends the running task for at least that many nanoseconds, never less; a time past the end of the
+// clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at
+// once when the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR
+// line, when memory for the timer is missing. mj_task_sleep_for() is the same and tells them apart.
+void mj_task_sleep_ns(uint64_t nanoseconds);
+
+// mj_task_sleep_ns() in milliseconds. May suspend.
+void mj_task_sleep_ms(uint64_t milliseconds);
+
+// mj_task_sleep_ns() in seconds. May suspend.
+void mj_task_sleep_s(uint64_t seconds);
+
+// Suspends the running task until the descriptor is readable: data, a connection to accept, end of
+// file, or an error for the next read() to report. A regular file is always readable. Several tasks
+// may wait for one descriptor; all are woken, so each but the first may find nothing left. Ends early
+// when the task is woken, canceled or enqueued. A descriptor that cannot be waited for is
+// an ERROR line, and the call then yields and returns, leaving it to the next read() to fail. Returns
+// at once when the task is marked as ended. mj_task_wait_fd() is the same and tells them apart.
+void mj_task_wait_readable(int fd);
+
+// mj_task_yield() with a result: 0, -ECANCELED when the task is canceled or marked as ended, -EPERM outside a
+// task. May suspend.
+int mj_task_yield_now(void);
+
+// mj_task_sleep_ns() with a result: 0 when the time is over, -EINTR when the task was woken or enqueued before,
+// -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a task. May suspend.
+int mj_task_sleep_for(uint64_t nanoseconds);
+
+// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at `deadline_ns` or past it: for
+// periods that do not drift. UINT64_MAX never comes. Returns as mj_task_sleep_for().
+int mj_task_sleep_until_ns(uint64_t deadline_ns);
+
+// Suspends the running task until the descriptor can be written to, a connection attempt on it has ended, or an
+// error is there for the next write() to report. Returns 0, or a negative errno value as mj_task_wait_fd().
+int mj_task_wait_writable(int fd);
+
+// Suspends the running task until one of the `events` of a descriptor happens, at most `timeout_ns` nanoseconds
+// (UINT64_MAX: without limit; 0: only until the others have had their turn). Events are bits of poll(2): POLLIN,
+// POLLOUT, POLLPRI, POLLRDHUP and the like. Returns those that happened, with POLLERR and POLLHUP even if not
+// asked for; 0 when the time is over; -EBADF when the descriptor is not open or was closed with mj_fd_close();
+// -EINTR when the task was woken or enqueued before; -ECANCELED when it is canceled or marked as ended;
+// -EINVAL for other events; -ENOMEM; -EPERM outside a task. Any number of tasks may wait for one descriptor. A
+// regular file is ready at all times.
+int mj_task_wait_fd(int fd,
+                    short events,
+                    uint64_t timeout_ns);
+
+// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns` nanoseconds (UINT64_MAX:
+// without limit). Returns 0 when the task has ended during the call; -ESRCH when the id is not that of a living task,
+// as when it ended before; -ETIMEDOUT; -EDEADLK for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as
+// mj_task_sleep_for(). Any number of tasks may wait for one.
+int mj_task_join(mj_task_id id,
+                 uint64_t timeout_ns);
+
+// Closes a descriptor, as close(2), and ends the waits of this thread's tasks for it with -EBADF. For descriptors
+// that tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno value. Callable
+// anywhere. Does not suspend.
+int mj_fd_close(int fd);
+
 // Adds a task at the end of the run queue; it first runs when its turn comes, never inside this call. The
 // task owns `user_state` from then on, and releases it with C's free() when it ends, so it must come
 // from malloc() or be NULL. Its stack is taken at its first turn. Returns the task, valid until it
@@ -247,29 +406,47 @@ int mj_task_set_stack_size(struct mj_task *task,
 // calls that would suspend it return at once. Does not suspend.
 void mj_task_exit(void);
 
-// Suspends the running task behind all others that are ready, so that each gets its turn. Returns at
-// once when the task is marked as ended.
-void mj_task_yield(void);
+// The task whose turn it is on this thread, NULL when there is none. Does not suspend.
+struct mj_task *mj_task_current(void);
 
-// Suspends the running task for at least that many nanoseconds, never less; a time past the end of the
-// clock never comes. Also ends when another task or a wait function enqueues the task. Returns at
-// once when the task is marked as ended, and after a mere yield, with an ERROR line, when memory
-// for the timer is missing.
-void mj_task_sleep_ns(uint64_t nanoseconds);
+// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0 for NULL. Does not
+// suspend.
+//
+// The pointer is NULL or a task that has not ended.
+mj_task_id mj_task_get_id(const struct mj_task *task);
 
-// mj_task_sleep_ns() in milliseconds. May suspend.
-void mj_task_sleep_ms(uint64_t milliseconds);
+// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more. Any number may be
+// asked for. Does not suspend.
+//
+// `scheduler` is NULL or alive.
+struct mj_task *mj_task_find(struct mj_scheduler *scheduler,
+                             mj_task_id id);
 
-// mj_task_sleep_ns() in seconds. May suspend.
-void mj_task_sleep_s(uint64_t seconds);
+// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1, or 0 when the task
+// was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL and for what is not a living task of
+// the scheduler that runs on this thread; -EPERM when none does. Does not suspend. `task` may be any address.
+int mj_task_wake(struct mj_task *task);
 
-// Suspends the running task until the descriptor is readable: data, a connection to accept, end of
-// file, or an error for the next read() to report. A regular file is always readable. Several tasks
-// may wait for one descriptor; all are woken, so each but the first may find nothing left. Ends early
-// when another task or a wait function enqueues the task. A descriptor that cannot be waited for is
-// an ERROR line, and the call then yields and returns, leaving it to the next read() to fail. Returns
-// at once when the task is marked as ended.
-void mj_task_wait_readable(int fd);
+// Tells a task to end: its wait, and from then on each call of it that would suspend, returns -ECANCELED after
+// letting the others have their turn. It is up to the task to clean up and end. A task may cancel itself. Returns 0,
+// -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
+int mj_task_cancel(struct mj_task *task);
+
+// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes. Returns 0, or -EINVAL for NULL. Does
+// not suspend.
+//
+// `task` is NULL or has not ended; `name` is NULL or a string.
+int mj_task_set_name(struct mj_task *task,
+                     const char *name);
+
+// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name. Does not suspend.
+//
+// `task` is NULL or has not ended.
+const char *mj_task_name(const struct mj_task *task);
+
+// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
+// MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
+const char *mj_version(void);
 
 // Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data` is
 // handed to each call and stays the caller's. NULL for the scheduler is reported in the log. Does not
@@ -279,6 +456,47 @@ void mj_task_wait_readable(int fd);
 void mj_scheduler_set_wait_func(struct mj_scheduler *scheduler,
                                 mj_wait_fn function,
                                 void *user_data);
+
+// The wait function of schedulers that have none of their own: waits by epoll(7) for the descriptors that tasks wait
+// for, to the nanosecond where the kernel can. `user_data` is not used. Returns the number of events, or -1 after an
+// ERROR line. Callable by other wait functions. Does not suspend.
+//
+// `scheduler` is NULL or alive.
+int mj_wait_epoll(struct mj_scheduler *scheduler,
+                  uint64_t timeout_ns,
+                  void *user_data);
+
+// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have other things to watch
+// as well.
+//
+// `scheduler` is NULL or alive.
+int mj_wait_poll(struct mj_scheduler *scheduler,
+                 uint64_t timeout_ns,
+                 void *user_data);
+
+// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers. Descriptors that tasks
+// wait for are looked at when a sleep is over, and wake nobody in between. `user_data` is not used. Returns 0, or
+// -1 after an ERROR line. Does not suspend.
+//
+// `scheduler` is NULL or alive.
+int mj_wait_nanosleep(struct mj_scheduler *scheduler,
+                      uint64_t timeout_ns,
+                      void *user_data);
+
+// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns nanoseconds since any fixed
+// moment, never less than before; it is called often and must not suspend. `user_data` is handed to each call
+// and stays the caller's. With a wait function that advances the clock by the time it is asked to wait, a program runs in
+// simulated time. Returns 0; -EINVAL for NULL; -EBUSY while the scheduler runs or has sleeping tasks. Does not suspend.
+//
+// `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
+int mj_scheduler_set_clock(struct mj_scheduler *scheduler,
+                           mj_clock_fn clock,
+                           void *user_data);
+
+// The time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+uint64_t mj_scheduler_now_ns(struct mj_scheduler *scheduler);
 
 // The descriptor that is readable while the scheduler has something to do that a wait function cannot see:
 // a descriptor that a task waits for is ready, or mj_scheduler_stop() was called. Wait functions include
@@ -315,42 +533,11 @@ int mj_scheduler_enqueue(struct mj_scheduler *scheduler,
 // The pointer is NULL or a live scheduler.
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
-// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
-// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
-//
-// The pointer is NULL or a live scheduler.
-const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
+extern void majjen_shim_log(void);
 
-// Sets the counters to 0, save those that say what there is now: `current_tasks` and
-// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
-// suspend.
-//
-// The pointer is NULL or a live scheduler.
-void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);
+extern void majjen_shim_vlog(void);
 
-// Prints the counters as a block of text to a stream, which stays the caller's. NULL for either is
-// reported in the log. Does not suspend.
-//
-// `scheduler` is NULL or alive; `out` is NULL or an open stream.
-void mj_scheduler_print_metrics(struct mj_scheduler *scheduler, FILE *out);
-
-// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A number
-// that is no level is reported as a WARN line and changes nothing. Callable from any thread. Does
-// not suspend.
-void mj_log_set_level(mj_log_level level);
-
-// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
-// is handed to each call and stays the caller's. A thread that is logging right now may still
-// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
-// from any thread. Does not suspend.
-//
-// `callback` is NULL or stays callable, from any thread that logs, while it is set.
-void mj_log_set_callback(mj_log_callback callback,
-                         void *user_data);
-
-// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
-// MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
-const char *mj_version(void);
+extern int majjen_shim_write_line(int to_stderr, const char *line, size_t length);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -4,11 +4,18 @@
 //! designed; a yield costs little more. So turns are measured in ticks of the counter where that is
 //! steady, and only sums are converted, with the ratio observed since the scheduler was created: no
 //! calibration at start-up, and the longer it runs the more precise. Elsewhere a tick is a nanosecond.
+//!
+//! A program may bring its own clock for deadlines, such as a simulated one. Turns are still measured in
+//! real time.
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::{switch, sys};
+
+/// A program's clock: nanoseconds since any fixed moment, never less than before.
+pub type ClockFunction = unsafe extern "C" fn(*mut c_void) -> u64;
 
 /// Both clocks read at one moment.
 #[derive(Clone, Copy)]
@@ -19,6 +26,8 @@ pub struct Instant {
 
 /// A scheduler's clock.
 pub struct Clock {
+    /// The program's clock for deadlines, and its argument.
+    own: Cell<Option<(ClockFunction, *mut c_void)>>,
     counter: bool,
     start: Instant,
     ticks_per_ns: Cell<f64>,
@@ -35,7 +44,7 @@ impl Clock {
     pub fn start() -> Clock {
         let counter = counter_is_steady();
         let ticks_per_ns = Cell::new(UNKNOWN_TICKS_PER_NS);
-        Clock { counter, start: read(counter), ticks_per_ns }
+        Clock { own: Cell::new(None), counter, start: read(counter), ticks_per_ns }
     }
 
     /// The counter. Cheap.
@@ -53,6 +62,26 @@ impl Clock {
             self.ticks_per_ns.set(elapsed_ticks as f64 / elapsed_ns as f64);
         }
         now
+    }
+
+    /// Sets the program's clock, which must stay callable while it is set; or with `None` the monotonic one.
+    pub fn set_own(&self, function: Option<ClockFunction>, data: *mut c_void) {
+        self.own.set(function.map(|function| (function, data)));
+    }
+
+    /// Whether deadlines follow the program's clock.
+    pub fn has_own(&self) -> bool {
+        self.own.get().is_some()
+    }
+
+    /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one, so the
+    /// caller must hold no borrow that a call into the library would meet.
+    pub fn deadline_now_ns(&self) -> u64 {
+        match self.own.get() {
+            // SAFETY: the program's function, which its setter promised to keep callable.
+            Some((function, data)) => unsafe { function(data) },
+            None => sys::monotonic_ns(),
+        }
     }
 
     /// A span in ticks. Exact to one part in a thousand or better, so only for short ones.

@@ -7,6 +7,7 @@
 mod log;
 mod metrics;
 mod scheduler;
+mod suspend;
 mod task;
 mod types;
 mod version;
@@ -19,7 +20,7 @@ use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
 use crate::error::Result;
 use crate::scheduler::Scheduler;
 use crate::task::{Body, Task};
-use crate::wait::WaitFunction;
+use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
 
 /// The scheduler at an address; for NULL nothing, and a line that names the function.
 ///
@@ -56,8 +57,20 @@ unsafe fn body_from(function: *mut mj_task_fn) -> Option<Body> {
     unsafe { transmute::<*mut mj_task_fn, Option<Body>>(function) }
 }
 
-/// A wait function as the scheduler keeps it.
+/// A wait function as the scheduler keeps it; the exported built-in ones as those that it knows.
 fn wait_function_from(function: mj_wait_fn) -> Option<WaitFunction> {
+    let builtin: [(mj_wait_fn, WaitFunction); 3] = [
+        (Some(wait::mj_wait_epoll), wait_epoll),
+        (Some(wait::mj_wait_poll), wait_poll),
+        (Some(wait::mj_wait_nanosleep), wait_nanosleep),
+    ];
+    for (exported, inner) in builtin {
+        if let (Some(function), Some(exported)) = (function, exported)
+            && std::ptr::fn_addr_eq(function, exported)
+        {
+            return Some(inner);
+        }
+    }
     // SAFETY: the types differ in what the first parameter points to, which is the same address.
     unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) }
 }

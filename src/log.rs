@@ -100,7 +100,7 @@ fn intern(callback: Callback, user_data: *mut c_void) -> Result<*mut Sink> {
         }
         next = sink.next;
     }
-    let sink = sys::allocate_zeroed::<Sink>(1);
+    let sink = sys::allocate::<Sink>(1);
     if sink.is_null() {
         return Err(Error::OutOfMemory);
     }

@@ -71,16 +71,22 @@ pub fn describe_errno(errno: c_int, out: &mut fmt::Formatter<'_>) -> fmt::Result
 
 // ---- memory from C's allocator
 
-/// Zeroed memory for `count` values, NULL when there is none.
-pub fn allocate_zeroed<T>(count: usize) -> *mut T {
-    // SAFETY: no preconditions.
-    unsafe { libc::calloc(count, size_of::<T>()) }.cast()
+/// Memory for `count` values, aligned as they want it; NULL when there is none. It is not initialized.
+pub fn allocate<T>(count: usize) -> *mut T {
+    let Some(bytes) = count.checked_mul(size_of::<T>()) else {
+        return null_mut();
+    };
+    let mut memory = null_mut();
+    let alignment = align_of::<T>().max(size_of::<*mut c_void>());
+    // SAFETY: the alignment is a power of two and a multiple of a pointer's size.
+    unsafe { libc::posix_memalign(&mut memory, alignment, bytes) };
+    memory.cast()
 }
 
 /// Releases memory of C's allocator.
 ///
 /// # Safety
-/// NULL, or from malloc or calloc, and not used again.
+/// NULL, or from [`allocate`] or the program's malloc, and not used again.
 pub unsafe fn free(memory: *mut c_void) {
     // SAFETY: as this function's contract says.
     unsafe { libc::free(memory) }
@@ -219,6 +225,36 @@ pub fn file_says(path: &CStr, word: &[u8]) -> bool {
 pub fn close(fd: c_int) {
     // SAFETY: only called with descriptors that this library opened. The kernel closes even on EINTR.
     unsafe { libc::close(fd) };
+}
+
+/// Closes a program's descriptor.
+pub fn close_checked(fd: c_int) -> Result<()> {
+    // SAFETY: the program asked for it, as it could ask close(2) itself.
+    match check(unsafe { libc::close(fd) }) {
+        // On Linux the descriptor is closed all the same, and must not be closed again.
+        Ok(_) | Err(Error::Os(libc::EINTR)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The events of poll(2) that have happened on a descriptor, without waiting.
+pub fn poll_now(fd: c_int, events: u32) -> Result<u32> {
+    let happened = poll_one(fd, events, 0)?;
+    if happened & libc::POLLNVAL as u32 != 0 { Err(Error::Os(libc::EBADF)) } else { Ok(happened) }
+}
+
+/// Waits by poll(2) at most `timeout_ns` (u64::MAX: without limit) for events of one descriptor. An interruption
+/// counts as none.
+pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
+    let mut poll = libc::pollfd { fd, events: events as libc::c_short, revents: 0 };
+    let limit = timespec(timeout_ns);
+    let limit = if timeout_ns == u64::MAX { null() } else { &raw const limit };
+    // SAFETY: one pollfd, and a timeout that is good for the call or NULL; NULL leaves the signal mask.
+    match check(unsafe { libc::ppoll(&mut poll, 1, limit, null()) }) {
+        Ok(_) => Ok(u32::from(poll.revents as u16)),
+        Err(Error::Os(libc::EINTR)) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 pub fn epoll_create() -> Result<c_int> {

@@ -164,8 +164,7 @@ impl TimerHeap {
 
     fn grow(&self) -> Result<()> {
         let capacity = (self.capacity.get() * 2).max(FIRST_CAPACITY);
-        let bytes = capacity.checked_mul(ENTRY_BYTES).ok_or(Error::OutOfMemory)?;
-        let slots = sys::allocate_zeroed::<u8>(bytes).cast::<*const Task>();
+        let slots = sys::allocate::<[u64; ENTRY_BYTES / 8]>(capacity).cast::<*const Task>();
         if slots.is_null() {
             return Err(Error::OutOfMemory);
         }
@@ -194,7 +193,8 @@ impl Drop for TimerHeap {
 
 const ENTRY_BYTES: usize = size_of::<*const Task>() + size_of::<Key>();
 // The keys begin where the pointers end.
-const _: () = assert!(align_of::<Key>() <= align_of::<*const Task>());
+const _: () =
+    assert!(align_of::<Key>() == 8 && align_of::<*const Task>() == 8 && ENTRY_BYTES % 8 == 0);
 
 /// Where the keys of an allocation with room for `capacity` entries are.
 fn keys_of(slots: *mut *const Task, capacity: usize) -> *mut Key {

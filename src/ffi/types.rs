@@ -26,6 +26,9 @@ pub type TaskStateInt = u32;
 /// `mj_log_level` in C.
 pub type LogLevelInt = u32;
 
+/// Names a task for ever: no other task of its scheduler has it, before or after. 0 is no task.
+pub type mj_task_id = u64;
+
 /// What a task is doing.
 #[repr(C)]
 pub enum mj_task_state {
@@ -112,6 +115,23 @@ pub type mj_wait_fn = Option<
         user_data: *mut c_void,
     ) -> c_int,
 >;
+
+/// A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
+pub type mj_clock_fn = Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>;
+
+/// How mj_scheduler_write_metrics() writes.
+#[repr(C)]
+pub enum mj_metrics_format {
+    /// The block of mj_scheduler_print_metrics(), and a line for each distribution.
+    MJ_METRICS_TEXT = 0,
+    /// Prometheus' text format.
+    MJ_METRICS_PROMETHEUS = 1,
+    /// One JSON object and a newline.
+    MJ_METRICS_JSON = 2,
+}
+
+/// `mj_metrics_format` in C.
+pub type MetricsFormatInt = u32;
 
 /// One scheduler: a run queue, a timer heap, and the loop over them. Created by
 /// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the

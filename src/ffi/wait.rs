@@ -3,10 +3,11 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
-use super::types::{mj_scheduler, mj_task, mj_wait_fn};
+use super::types::{mj_clock_fn, mj_scheduler, mj_task, mj_wait_fn};
 use super::{scheduler_ref, status, wait_function_from};
 use crate::error::Error;
 use crate::scheduler;
+use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
 
 /// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data` is
 /// handed to each call and stays the caller's. NULL for the scheduler is reported in the log. Does not
@@ -23,6 +24,99 @@ pub unsafe extern "C" fn mj_scheduler_set_wait_func(
     if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_set_wait_func") } {
         scheduler.wait_function.set(wait_function_from(function));
         scheduler.wait_data.set(user_data);
+    }
+}
+
+/// The wait function of schedulers that have none of their own: waits by epoll(7) for the descriptors that tasks wait
+/// for, to the nanosecond where the kernel can. `user_data` is not used. Returns the number of events, or -1 after an
+/// ERROR line. Callable by other wait functions. Does not suspend.
+///
+/// `scheduler` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_wait_epoll(
+    scheduler: *mut mj_scheduler,
+    timeout_ns: u64,
+    user_data: *mut c_void,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { call_wait(wait_epoll, scheduler, timeout_ns, user_data) }
+}
+
+/// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have other things to watch
+/// as well.
+///
+/// `scheduler` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_wait_poll(
+    scheduler: *mut mj_scheduler,
+    timeout_ns: u64,
+    user_data: *mut c_void,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { call_wait(wait_poll, scheduler, timeout_ns, user_data) }
+}
+
+/// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers. Descriptors that tasks
+/// wait for are looked at when a sleep is over, and wake nobody in between. `user_data` is not used. Returns 0, or
+/// -1 after an ERROR line. Does not suspend.
+///
+/// `scheduler` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_wait_nanosleep(
+    scheduler: *mut mj_scheduler,
+    timeout_ns: u64,
+    user_data: *mut c_void,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { call_wait(wait_nanosleep, scheduler, timeout_ns, user_data) }
+}
+
+/// Calls a built-in wait function, unless the scheduler is NULL.
+///
+/// # Safety
+/// `scheduler` is NULL or alive.
+unsafe fn call_wait(
+    function: WaitFunction,
+    scheduler: *mut mj_scheduler,
+    timeout_ns: u64,
+    user_data: *mut c_void,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "mj_wait") } {
+        // SAFETY: alive.
+        Some(scheduler) => unsafe { function(scheduler.address(), timeout_ns, user_data) },
+        None => -1,
+    }
+}
+
+/// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns nanoseconds since any fixed
+/// moment, never less than before; it is called often and must not suspend. `user_data` is handed to each call
+/// and stays the caller's. With a wait function that advances the clock by the time it is asked to wait, a program runs in
+/// simulated time. Returns 0; -EINVAL for NULL; -EBUSY while the scheduler runs or has sleeping tasks. Does not suspend.
+///
+/// `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_set_clock(
+    scheduler: *mut mj_scheduler,
+    clock: mj_clock_fn,
+    user_data: *mut c_void,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "mj_scheduler_set_clock") } {
+        Some(scheduler) => status(scheduler.set_clock(clock, user_data)),
+        None => Error::InvalidArgument.status(),
+    }
+}
+
+/// The time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
+///
+/// The pointer is NULL or a live scheduler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64 {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "mj_scheduler_now_ns") } {
+        Some(scheduler) => scheduler.clock.deadline_now_ns(),
+        None => 0,
     }
 }
 

@@ -5,7 +5,8 @@ use std::arch::x86_64::{__cpuid, _rdtsc};
 use std::arch::{asm, naked_asm};
 
 use super::{THREAD, Thread};
-use crate::scheduler::{Scheduler, task_main};
+use crate::scheduler::Scheduler;
+use crate::turn::task_main;
 
 /// A suspended context, from its stack pointer up:
 ///
