@@ -42,6 +42,16 @@ typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
 // Changes when something is mended.
 #define MJ_VERSION_PATCH 0
 
+
+
+// The usable size unless set otherwise.
+#define DEFAULT_BYTES (256 * 1024)
+
+// `waits_for` of a task that waits for no descriptor.
+#define NO_FD -1
+
+
+
 // What a task is doing.
 typedef enum mj_task_state {
   // Running, or ready to run and in the run queue.
@@ -72,32 +82,13 @@ typedef enum mj_log_level {
   MJ_LOG_SILENT = 6,
 } mj_log_level;
 
-// One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
-// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
-// that. Only the scheduler's thread may touch it. Read the fields freely; write only
-// `user_state`, and `state` from within the task's own body.
-typedef struct mj_task {
-  // The body.
-  mj_task_fn *task_function;
-  // The body's argument. Released with free() when the task ends.
-  void *user_state;
-  // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
-  // until enqueue_runnable(), and is then called again from the top.
-  mj_task_state state;
-  // When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
-  uint64_t wake_time_ns;
-  // The task's index in the scheduler's `timer_heap`; SIZE_MAX when it has no timer.
-  size_t heap_index;
-  // The task behind this one in the run queue.
-  struct mj_task *next;
-} mj_task;
+// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`].
+typedef struct Stack Stack;
 
-// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
-// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
-// is logged and counted and ends nothing. It may return early for no reason, may call
-// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
-typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
+// Receives each logged line in place of the streams: the text without time stamp, level and newline,
+// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
+// if a task logs. It may log: those lines go to the streams.
+typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
 
 // Counters since mj_scheduler_create() or mj_scheduler_reset_metrics(). Times are nanoseconds.
 typedef struct mj_metrics {
@@ -138,6 +129,33 @@ typedef struct mj_metrics {
   size_t memory_allocated_bytes;
 } mj_metrics;
 
+// One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
+// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
+// that. Only the scheduler's thread may touch it. Read the fields freely; write only
+// `user_state`, and `state` from within the task's own body.
+typedef struct mj_task {
+  // The body.
+  mj_task_fn *task_function;
+  // The body's argument. Released with free() when the task ends.
+  void *user_state;
+  // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
+  // until enqueue_runnable(), and is then called again from the top.
+  mj_task_state state;
+  // When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
+  uint64_t wake_time_ns;
+  // The task's index in the scheduler's `timer_heap`; SIZE_MAX when it has no timer.
+  size_t heap_index;
+  // The task behind this one in the run queue.
+  struct mj_task *next;
+} mj_task;
+
+// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
+// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
+// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
+// is logged and counted and ends nothing. It may return early for no reason, may call
+// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
+typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
+
 // One scheduler: a run queue, a timer heap, and the loop over them. Created by
 // mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the
 // real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by wait
@@ -166,11 +184,6 @@ typedef struct mj_scheduler {
   struct mj_metrics metrics;
 } mj_scheduler;
 
-// Receives each logged line in place of the streams: the text without time stamp, level and newline,
-// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
-// if a task logs. It may log: those lines go to the streams.
-typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
-
 // The logger's settings.
 typedef struct mj_logger {
   // Lines below this level are not written.
@@ -185,9 +198,46 @@ typedef struct mj_logger {
   bool include_level;
 } mj_logger;
 
+
+
+
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A number
+// that is no level is reported as a WARN line and changes nothing. Callable from any thread. Does
+// not suspend.
+void mj_log_set_level(mj_log_level level);
+
+// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
+// is handed to each call and stays the caller's. A thread that is logging right now may still
+// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
+// from any thread. Does not suspend.
+//
+// `callback` is NULL or stays callable, from any thread that logs, while it is set.
+void mj_log_set_callback(mj_log_callback callback,
+                         void *user_data);
+
+// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
+// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
+
+// Sets the counters to 0, save those that say what there is now: `current_tasks` and
+// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
+// suspend.
+//
+// The pointer is NULL or a live scheduler.
+void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);
+
+// Prints the counters as a block of text to a stream, which stays the caller's. NULL for either is
+// reported in the log. Does not suspend.
+//
+// `scheduler` is NULL or alive; `out` is NULL or an open stream.
+void mj_scheduler_print_metrics(struct mj_scheduler *scheduler, FILE *out);
 
 // Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 // descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL with errno
@@ -271,6 +321,10 @@ void mj_task_sleep_s(uint64_t seconds);
 // at once when the task is marked as ended.
 void mj_task_wait_readable(int fd);
 
+// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
+// MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
+const char *mj_version(void);
+
 // Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data` is
 // handed to each call and stays the caller's. NULL for the scheduler is reported in the log. Does not
 // suspend.
@@ -315,42 +369,11 @@ int mj_scheduler_enqueue(struct mj_scheduler *scheduler,
 // The pointer is NULL or a live scheduler.
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
-// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
-// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
-//
-// The pointer is NULL or a live scheduler.
-const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
+extern void majjen_shim_log(void);
 
-// Sets the counters to 0, save those that say what there is now: `current_tasks` and
-// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
-// suspend.
-//
-// The pointer is NULL or a live scheduler.
-void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);
+extern void majjen_shim_vlog(void);
 
-// Prints the counters as a block of text to a stream, which stays the caller's. NULL for either is
-// reported in the log. Does not suspend.
-//
-// `scheduler` is NULL or alive; `out` is NULL or an open stream.
-void mj_scheduler_print_metrics(struct mj_scheduler *scheduler, FILE *out);
-
-// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A number
-// that is no level is reported as a WARN line and changes nothing. Callable from any thread. Does
-// not suspend.
-void mj_log_set_level(mj_log_level level);
-
-// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
-// is handed to each call and stays the caller's. A thread that is logging right now may still
-// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
-// from any thread. Does not suspend.
-//
-// `callback` is NULL or stays callable, from any thread that logs, while it is set.
-void mj_log_set_callback(mj_log_callback callback,
-                         void *user_data);
-
-// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
-// MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
-const char *mj_version(void);
+extern int majjen_shim_write_line(int to_stderr, const char *line, size_t length);
 
 #ifdef __cplusplus
 }  // extern "C"
