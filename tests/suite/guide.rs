@@ -29,8 +29,9 @@ pub fn trials() -> Vec<Trial> {
             })
         })
         .collect();
-    let others: [(&str, fn()); 7] = [
+    let others: [(&str, fn()); 8] = [
         ("every_block_is_listed", every_block_is_listed),
+        ("types_have_the_headers_layout", layout),
         ("epoll_section_with_the_shared_library", || run("epoll", &shared())),
         ("epoll_section_with_the_static_library", || run("epoll", &archive_second())),
         ("epoll_section_and_server_with_the_shared_library", || {
@@ -169,6 +170,18 @@ fn every_block_is_listed() {
     expected.insert("../../examples-c/http_server.c".to_owned());
     assert_eq!(listed, expected);
     assert_eq!(listed.len(), 23, "the guide's C blocks");
+}
+
+/// The comparison is the compiler's, by static assertions.
+fn layout() {
+    let scratch = Scratch::new();
+    let output = compiler()
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-c", "-o"])
+        .arg(scratch.path.join("layout.o"))
+        .arg(root().join("c-tests/abi/layout.c"))
+        .output()
+        .expect("run the compiler");
+    assert!(output.status.success(), "{}", complaints(&output));
 }
 
 fn unchanged() -> Completion {
