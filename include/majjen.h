@@ -42,26 +42,6 @@ typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
 // Changes when something is mended.
 #define MJ_VERSION_PATCH 0
 
-
-
-
-
-
-
-
-
-// While tasks are ready, timers are looked at no later than they are due, and descriptors at least this
-// often.
-#define SERVICE_NS 50000
-
-// The usable size unless set otherwise.
-#define DEFAULT_BYTES (256 * 1024)
-
-// A time limit that never comes.
-#define FOREVER UINT64_MAX
-
-
-
 // What a task is doing.
 typedef enum mj_task_state {
   // Running, or ready to run and in the run queue.
@@ -102,13 +82,32 @@ typedef enum mj_metrics_format {
   MJ_METRICS_JSON = 2,
 } mj_metrics_format;
 
-// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`].
-typedef struct Stack Stack;
+// One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
+// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
+// that. Only the scheduler's thread may touch it. Read the fields freely; write only
+// `user_state`, and `state` from within the task's own body.
+typedef struct mj_task {
+  // The body.
+  mj_task_fn *task_function;
+  // The body's argument. Released with free() when the task ends.
+  void *user_state;
+  // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
+  // until enqueue_runnable(), and is then called again from the top.
+  mj_task_state state;
+  // When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
+  uint64_t wake_time_ns;
+  // The task's index in the scheduler's `timer_heap`; SIZE_MAX when it has no timer.
+  size_t heap_index;
+  // The task behind this one in the run queue.
+  struct mj_task *next;
+} mj_task;
 
-// Receives each logged line in place of the streams: the text without time stamp, level and newline,
-// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
-// if a task logs. It may log: those lines go to the streams.
-typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
+// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
+// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
+// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
+// is logged and counted and ends nothing. It may return early for no reason, may call
+// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
+typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
 // Counters since mj_scheduler_create() or mj_scheduler_reset_metrics(). Times are nanoseconds.
 typedef struct mj_metrics {
@@ -149,33 +148,6 @@ typedef struct mj_metrics {
   size_t memory_allocated_bytes;
 } mj_metrics;
 
-// One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
-// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
-// that. Only the scheduler's thread may touch it. Read the fields freely; write only
-// `user_state`, and `state` from within the task's own body.
-typedef struct mj_task {
-  // The body.
-  mj_task_fn *task_function;
-  // The body's argument. Released with free() when the task ends.
-  void *user_state;
-  // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
-  // until enqueue_runnable(), and is then called again from the top.
-  mj_task_state state;
-  // When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
-  uint64_t wake_time_ns;
-  // The task's index in the scheduler's `timer_heap`; SIZE_MAX when it has no timer.
-  size_t heap_index;
-  // The task behind this one in the run queue.
-  struct mj_task *next;
-} mj_task;
-
-// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
-// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
-// is logged and counted and ends nothing. It may return early for no reason, may call
-// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
-typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
-
 // One scheduler: a run queue, a timer heap, and the loop over them. Created by
 // mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the
 // real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by wait
@@ -210,6 +182,11 @@ typedef uint64_t mj_task_id;
 // A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
 typedef uint64_t (*mj_clock_fn)(void *user_data);
 
+// Receives each logged line in place of the streams: the text without time stamp, level and newline,
+// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
+// if a task logs. It may log: those lines go to the streams.
+typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
+
 // The logger's settings.
 typedef struct mj_logger {
   // Lines below this level are not written.
@@ -224,66 +201,13 @@ typedef struct mj_logger {
   bool include_level;
 } mj_logger;
 
-
-
-
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A number
-// that is no level is reported as a WARN line and changes nothing. Callable from any thread. Does
-// not suspend.
-void mj_log_set_level(mj_log_level level);
-
-// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
-// is handed to each call and stays the caller's. A thread that is logging right now may still
-// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
-// from any thread. Does not suspend.
-//
-// `callback` is NULL or stays callable, from any thread that logs, while it is set.
-void mj_log_set_callback(mj_log_callback callback,
-                         void *user_data);
-
-// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
-// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
-//
-// The pointer is NULL or a live scheduler.
-const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
-
-// Sets the counters to 0, save those that say what there is now: `current_tasks` and
-// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
-// suspend.
-//
-// The pointer is NULL or a live scheduler.
-void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);
-
-// Prints the counters as a block of text to a stream, which stays the caller's, and whose error indicator says if
-// it failed. NULL for either is reported in the log. Does not suspend.
-//
-// `scheduler` is NULL or alive; `out` is NULL or an open stream.
-void mj_scheduler_print_metrics(struct mj_scheduler *scheduler,
-                                FILE *out);
-
-// Writes the counters, and the distributions of how long turns take and how late timers are served, to a buffer of
-// `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3) does. Returns the length of the whole text without
-// the NUL, so a result of `buffer_bytes` or more means that it was cut; or -EINVAL for a NULL scheduler, a NULL
-// buffer with a size, or an unknown format. The buffer stays the caller's. Does not suspend.
-//
-// `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
-int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
-                               char *buffer,
-                               size_t buffer_bytes,
-                               mj_metrics_format format);
-
-// Prints one line for each living task to a stream: its id, name, what it is doing (running, ready, or for which
-// descriptor, task or time it waits), the number of its turns, and how much of its stack it uses. The stream stays the
-// caller's. NULL for either is reported in the log. Does not suspend.
-//
-// `scheduler` is NULL or alive; `out` is NULL or an open stream.
-void mj_scheduler_dump(struct mj_scheduler *scheduler,
-                       FILE *out);
+// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
+// MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
+const char *mj_version(void);
 
 // Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 // descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL with errno
@@ -319,6 +243,67 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 //
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_stop(struct mj_scheduler *scheduler);
+
+// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this call. The
+// task owns `user_state` from then on, and releases it with C's free() when it ends, so it must come
+// from malloc() or be NULL. Its stack is taken at its first turn. Returns the task, valid until it
+// ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM (the scheduler
+// is running on another thread); `user_state` then still belongs to the caller. Does not suspend.
+//
+// `scheduler` is NULL or alive; `task_function` is NULL or a function of the type `mj_task_fn`.
+struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
+                               mj_task_fn *task_function,
+                               void *user_state);
+
+// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at least
+// 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task already has
+// a stack. Does not suspend.
+//
+// The pointer is NULL or a live task.
+int mj_task_set_stack_size(struct mj_task *task,
+                           size_t stack_bytes);
+
+// Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
+// calls that would suspend it return at once. Does not suspend.
+void mj_task_exit(void);
+
+// The task whose turn it is on this thread, NULL when there is none. Does not suspend.
+struct mj_task *mj_task_current(void);
+
+// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0 for NULL. Does not
+// suspend.
+//
+// The pointer is NULL or a task that has not ended.
+mj_task_id mj_task_get_id(const struct mj_task *task);
+
+// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more. Any number may be
+// asked for. Does not suspend.
+//
+// `scheduler` is NULL or alive.
+struct mj_task *mj_task_find(struct mj_scheduler *scheduler,
+                             mj_task_id id);
+
+// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1, or 0 when the task
+// was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL and for what is not a living task of
+// the scheduler that runs on this thread; -EPERM when none does. Does not suspend. `task` may be any address.
+int mj_task_wake(struct mj_task *task);
+
+// Tells a task to end: its wait, and from then on each call of it that would suspend, returns -ECANCELED after
+// letting the others have their turn. It is up to the task to clean up and end. A task may cancel itself. Returns 0,
+// -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
+int mj_task_cancel(struct mj_task *task);
+
+// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes. Returns 0, or -EINVAL for NULL. Does
+// not suspend.
+//
+// `task` is NULL or has not ended; `name` is NULL or a string.
+int mj_task_set_name(struct mj_task *task,
+                     const char *name);
+
+// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name. Does not suspend.
+//
+// `task` is NULL or has not ended.
+const char *mj_task_name(const struct mj_task *task);
 
 // Suspends the running task behind all others that are ready, so that each gets its turn. Returns at
 // once when the task is marked as ended.
@@ -382,71 +367,6 @@ int mj_task_join(mj_task_id id,
 // that tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno value. Callable
 // anywhere. Does not suspend.
 int mj_fd_close(int fd);
-
-// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this call. The
-// task owns `user_state` from then on, and releases it with C's free() when it ends, so it must come
-// from malloc() or be NULL. Its stack is taken at its first turn. Returns the task, valid until it
-// ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM (the scheduler
-// is running on another thread); `user_state` then still belongs to the caller. Does not suspend.
-//
-// `scheduler` is NULL or alive; `task_function` is NULL or a function of the type `mj_task_fn`.
-struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
-                               mj_task_fn *task_function,
-                               void *user_state);
-
-// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at least
-// 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task already has
-// a stack. Does not suspend.
-//
-// The pointer is NULL or a live task.
-int mj_task_set_stack_size(struct mj_task *task,
-                           size_t stack_bytes);
-
-// Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
-// calls that would suspend it return at once. Does not suspend.
-void mj_task_exit(void);
-
-// The task whose turn it is on this thread, NULL when there is none. Does not suspend.
-struct mj_task *mj_task_current(void);
-
-// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0 for NULL. Does not
-// suspend.
-//
-// The pointer is NULL or a task that has not ended.
-mj_task_id mj_task_get_id(const struct mj_task *task);
-
-// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more. Any number may be
-// asked for. Does not suspend.
-//
-// `scheduler` is NULL or alive.
-struct mj_task *mj_task_find(struct mj_scheduler *scheduler,
-                             mj_task_id id);
-
-// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1, or 0 when the task
-// was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL and for what is not a living task of
-// the scheduler that runs on this thread; -EPERM when none does. Does not suspend. `task` may be any address.
-int mj_task_wake(struct mj_task *task);
-
-// Tells a task to end: its wait, and from then on each call of it that would suspend, returns -ECANCELED after
-// letting the others have their turn. It is up to the task to clean up and end. A task may cancel itself. Returns 0,
-// -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
-int mj_task_cancel(struct mj_task *task);
-
-// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes. Returns 0, or -EINVAL for NULL. Does
-// not suspend.
-//
-// `task` is NULL or has not ended; `name` is NULL or a string.
-int mj_task_set_name(struct mj_task *task,
-                     const char *name);
-
-// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name. Does not suspend.
-//
-// `task` is NULL or has not ended.
-const char *mj_task_name(const struct mj_task *task);
-
-// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
-// MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
-const char *mj_version(void);
 
 // Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data` is
 // handed to each call and stays the caller's. NULL for the scheduler is reported in the log. Does not
@@ -533,11 +453,58 @@ int mj_scheduler_enqueue(struct mj_scheduler *scheduler,
 // The pointer is NULL or a live scheduler.
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
-extern void majjen_shim_log(void);
+// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
+// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
 
-extern void majjen_shim_vlog(void);
+// Sets the counters to 0, save those that say what there is now: `current_tasks` and
+// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
+// suspend.
+//
+// The pointer is NULL or a live scheduler.
+void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);
 
-extern int majjen_shim_write_line(int to_stderr, const char *line, size_t length);
+// Prints the counters as a block of text to a stream, which stays the caller's, and whose error indicator says if
+// it failed. NULL for either is reported in the log. Does not suspend.
+//
+// `scheduler` is NULL or alive; `out` is NULL or an open stream.
+void mj_scheduler_print_metrics(struct mj_scheduler *scheduler,
+                                FILE *out);
+
+// Writes the counters, and the distributions of how long turns take and how late timers are served, to a buffer of
+// `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3) does. Returns the length of the whole text without
+// the NUL, so a result of `buffer_bytes` or more means that it was cut; or -EINVAL for a NULL scheduler, a NULL
+// buffer with a size, or an unknown format. The buffer stays the caller's. Does not suspend.
+//
+// `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
+int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
+                               char *buffer,
+                               size_t buffer_bytes,
+                               mj_metrics_format format);
+
+// Prints one line for each living task to a stream: its id, name, what it is doing (running, ready, or for which
+// descriptor, task or time it waits), the number of its turns, and how much of its stack it uses. The stream stays the
+// caller's. NULL for either is reported in the log. Does not suspend.
+//
+// `scheduler` is NULL or alive; `out` is NULL or an open stream.
+void mj_scheduler_dump(struct mj_scheduler *scheduler,
+                       FILE *out);
+
+// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A number
+// that is no level is reported as a WARN line and changes nothing. Callable from any thread. Does
+// not suspend.
+void mj_log_set_level(mj_log_level level);
+
+// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
+// is handed to each call and stays the caller's. A thread that is logging right now may still
+// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
+// from any thread. Does not suspend.
+//
+// `callback` is NULL or stays callable, from any thread that logs, while it is set.
+void mj_log_set_callback(mj_log_callback callback,
+                         void *user_data);
 
 #ifdef __cplusplus
 }  // extern "C"

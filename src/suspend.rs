@@ -36,6 +36,21 @@ fn refuse(call: &str) {
     log::warn(format_args!("{call}: {}", Error::NotInTask));
 }
 
+/// Keeps errno across a call: the system calls behind a wait, and the tasks that run meanwhile, do not show in it.
+struct KeptErrno(c_int);
+
+impl KeptErrno {
+    fn keep() -> KeptErrno {
+        KeptErrno(sys::errno())
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {
+        sys::set_errno(self.0);
+    }
+}
+
 /// The running task, if it may wait. A task that is canceled or woken already only lets the others have their
 /// turn, so that a loop around the call does not starve them.
 fn enter<'t>(call: &str) -> Result<Running<'t>> {
@@ -117,12 +132,14 @@ pub fn yield_now() -> Result<()> {
 
 /// Suspends the running task for at least that long.
 pub fn sleep(ns: u64) -> Result<()> {
+    let _errno = KeptErrno::keep();
     let running = enter("mj_task_sleep")?;
     sleep_until_deadline(running, running.0.deadline_ns(ns))
 }
 
 /// Suspends the running task until its scheduler's clock says so.
 pub fn sleep_until(deadline_ns: u64) -> Result<()> {
+    let _errno = KeptErrno::keep();
     let running = enter("mj_task_sleep_until_ns")?;
     let now_ns = running.0.clock.deadline_now_ns();
     running.0.expect_timer(deadline_ns.saturating_sub(now_ns));
@@ -147,6 +164,7 @@ fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
 /// Suspends the running task until one of the `events` of a descriptor happens, and returns those that did;
 /// none when the time is over.
 pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
+    let _errno = KeptErrno::keep();
     if events & !EVENTS != 0 {
         return Err(Error::InvalidArgument);
     }
@@ -203,6 +221,7 @@ pub fn close_fd(fd: c_int) -> Result<()> {
 
 /// Suspends the running task until another one has ended.
 pub fn join(id: u64, timeout_ns: u64) -> Result<()> {
+    let _errno = KeptErrno::keep();
     let running = enter("mj_task_join")?;
     let (scheduler, task) = running;
     let target = scheduler.slab.borrow().find_id(id).ok_or(Error::NoSuchTask)?;

@@ -2,7 +2,8 @@
 //!
 //! `mj_task` and `mj_scheduler` are the first bytes of [`Task`] and [`Scheduler`]; the assertions at
 //! the end hold the two descriptions together.
-#![allow(non_camel_case_types, dead_code)] // C's names, some of which only C uses.
+#![allow(non_camel_case_types, clippy::upper_case_acronyms)] // C's names.
+#![allow(dead_code)] // Some only C uses.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{align_of, offset_of, size_of};
