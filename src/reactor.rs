@@ -101,7 +101,7 @@ impl Reactor {
     pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<Armed> {
         let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
         if index >= self.table.len() {
-            self.grow(index)?;
+            self.grow(fd, index)?;
         }
         let entry = &mut self.table[index];
         match entry.arm(self.epoll_fd, fd, events | entry.wanted()) {
@@ -198,8 +198,10 @@ impl Reactor {
         self.waiters < waiters_before
     }
 
+    /// Makes room for a descriptor that is open: a number that is none must not cost memory.
     #[cold]
-    fn grow(&mut self, index: usize) -> Result<()> {
+    fn grow(&mut self, fd: c_int, index: usize) -> Result<()> {
+        sys::check_open(fd)?;
         let more = index + 1 - self.table.len();
         self.table.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
         self.table.resize_with(index + 1, Entry::default);

@@ -227,6 +227,12 @@ pub fn close(fd: c_int) {
     unsafe { libc::close(fd) };
 }
 
+/// An error unless the descriptor is open.
+pub fn check_open(fd: c_int) -> Result<()> {
+    // SAFETY: the request reads a flag.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).map(drop)
+}
+
 /// Closes a program's descriptor.
 pub fn close_checked(fd: c_int) -> Result<()> {
     // SAFETY: the program asked for it, as it could ask close(2) itself.

@@ -193,8 +193,9 @@ impl Drop for TimerHeap {
 
 const ENTRY_BYTES: usize = size_of::<*const Task>() + size_of::<Key>();
 // The keys begin where the pointers end.
-const _: () =
-    assert!(align_of::<Key>() == 8 && align_of::<*const Task>() == 8 && ENTRY_BYTES % 8 == 0);
+const _: () = assert!(
+    align_of::<Key>() == 8 && align_of::<*const Task>() == 8 && ENTRY_BYTES.is_multiple_of(8)
+);
 
 /// Where the keys of an allocation with room for `capacity` entries are.
 fn keys_of(slots: *mut *const Task, capacity: usize) -> *mut Key {

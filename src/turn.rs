@@ -44,9 +44,8 @@ impl Scheduler {
     /// Ends the running task's turn, which must be queued or parked, and returns when it has the next one.
     #[inline(always)]
     pub fn suspend(&self, task: &Task) {
-        let errno_address = self.errno.get();
         // SAFETY: this thread's errno, while the scheduler runs here.
-        let errno = unsafe { *errno_address };
+        let errno = unsafe { *self.errno.get() };
         let now = self.clock.ticks();
         self.turns.end(now);
         task.turns.set(task.turns.get().saturating_add(1));
@@ -66,8 +65,8 @@ impl Scheduler {
         // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever readies that
         // switches back. No RefCell is borrowed.
         unsafe { switch::switch(task.context.as_ptr(), context) };
-        // SAFETY: as above; a task resumes on the thread that it runs on now.
-        unsafe { *errno_address = errno };
+        // SAFETY: as above. The address is read again, since another run may be on another thread.
+        unsafe { *self.errno.get() = errno };
     }
 
     /// Whether a task may switch to the next one without visiting the loop.
