@@ -211,7 +211,7 @@ async fn timers() {
                 work += 1;
             }
         } else {
-            spin_until(wall_ns() + least_ns + spread_ns + 2_000_000);
+            pass_time(least_ns + spread_ns + 2_000_000);
             assert_eq!(state.woken.get(), 0);
             due = cpu_ns();
             while state.woken.get() < count {

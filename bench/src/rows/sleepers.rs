@@ -45,15 +45,16 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     let mut row = Row {
         number: 3,
         title: "Sleepers",
-        work: "So many tasks go to sleep for random times, and when all are asleep, another one keeps the thread busy \
-               until all times are over. Then all wake. Nanoseconds for each: *insert*, one task's call of sleep, up to \
+        work: "So many tasks go to sleep for random times, and when all are asleep, the thread is blocked until all \
+               times are over. Then all wake. Nanoseconds for each: *insert*, one task's call of sleep, up to \
                the next task's; *expire*, one task waking and going on; *cancel*, one task woken early by another, in \
                random order, and going on. *turn* is a plain yield of as many tasks, since a sleep and a waking contain \
                a switch to a task whose stack and object are no longer in the cache. *whole* is create, insert, \
                expire and end.",
         leaves_out: "The waiting. libev, libuv and libevent have timers without a task behind them: *insert* is a call \
                      that starts one, *expire* a callback, *cancel* a call that stops one. libuv's timers have a \
-                     resolution of 1 ms, so most of its times are equal. Go and Boost.Fiber cannot end a sleep early. \
+                     resolution of 1 ms, so most of its times are equal. Go and Boost.Fiber cannot end a sleep early; \
+                     goroutines go to sleep while others are still being created, so there is no *insert* for them. \
                      State Threads looks at its timers only when no task is ready.",
         tables: Vec::new(),
         targets: Vec::new(),
