@@ -39,17 +39,32 @@ const ALL: &[Contender] = &[
     Contender {
         name: MAJJEN,
         what: "tasks with stacks",
-        build: Build::C(C { source: "majjen.c", header: "majjen.h", link: &["-lmajjen"], package: "" }),
+        build: Build::C(C {
+            source: "majjen.c",
+            header: "majjen.h",
+            link: &["-lmajjen"],
+            package: "",
+        }),
     },
     Contender {
         name: "libev",
         what: "callbacks",
-        build: Build::C(C { source: "libev.c", header: "ev.h", link: &["-lev"], package: "libev-dev" }),
+        build: Build::C(C {
+            source: "libev.c",
+            header: "ev.h",
+            link: &["-lev"],
+            package: "libev-dev",
+        }),
     },
     Contender {
         name: "libuv",
         what: "callbacks",
-        build: Build::C(C { source: "libuv.c", header: "uv.h", link: &["-luv"], package: "libuv1-dev" }),
+        build: Build::C(C {
+            source: "libuv.c",
+            header: "uv.h",
+            link: &["-luv"],
+            package: "libuv1-dev",
+        }),
     },
     Contender {
         name: "libevent",
@@ -64,7 +79,12 @@ const ALL: &[Contender] = &[
     Contender {
         name: "State Threads",
         what: "tasks with stacks, without guard pages",
-        build: Build::C(C { source: "state_threads.c", header: "st.h", link: &["-lst"], package: "libst-dev" }),
+        build: Build::C(C {
+            source: "state_threads.c",
+            header: "st.h",
+            link: &["-lst"],
+            package: "libst-dev",
+        }),
     },
     Contender {
         name: "Boost.Fiber",
@@ -143,7 +163,8 @@ pub fn build_all(places: &Places) -> Result<Field> {
     let majjen = &["-lmajjen"];
     // With the guide's own flags, as `make run` compiles it.
     let guide = places.root.join("examples-c/http_server.c");
-    field.guide_server = compile(places, &guide, "guide_server", &["-std=c99", "-O2", "-w"], majjen)?;
+    field.guide_server =
+        compile(places, &guide, "guide_server", &["-std=c99", "-O2", "-w"], majjen)?;
     let quiet = places.contender("quiet_guide_server.c");
     field.quiet_guide_server =
         compile(places, &quiet, "quiet_guide_server", &["-std=c99", "-O2", "-w"], majjen)?;
@@ -175,7 +196,7 @@ impl Contender {
                 let program = places.build.join("go");
                 let mut command = Command::new("go");
                 command.args(["build", "-o"]).arg(&program).arg(".");
-                command.current_dir(places.contender(folder)).env("GOFLAGS", "-mod=mod");
+                command.current_dir(places.contender(folder));
                 run(command)?;
                 let version = version_of(&program);
                 Ok((program, version))
@@ -260,7 +281,9 @@ fn locked_version(places: &Places, name: &str) -> String {
     let lock = std::fs::read_to_string(places.bench.join("Cargo.lock")).unwrap_or_default();
     let version = lock.split("[[package]]").find_map(|package| {
         let field = |field: &str| {
-            package.lines().find_map(|line| Some(line.strip_prefix(field)?.trim_matches([' ', '=', '"'])))
+            package
+                .lines()
+                .find_map(|line| Some(line.strip_prefix(field)?.trim_matches([' ', '=', '"'])))
         };
         (field("name") == Some(name)).then(|| field("version")).flatten()
     });

@@ -24,8 +24,16 @@ struct Test {
 }
 
 const TESTS: &[Test] = &[
-    Test { name: "yield, 2 tasks", arguments: "yield tasks=2 bodies=1 rounds={n/2}", operations: 20_000 },
-    Test { name: "yield, 100 tasks", arguments: "yield tasks=100 bodies=16 rounds={n/100}", operations: 20_000 },
+    Test {
+        name: "yield, 2 tasks",
+        arguments: "yield tasks=2 bodies=1 rounds={n/2}",
+        operations: 20_000,
+    },
+    Test {
+        name: "yield, 100 tasks",
+        arguments: "yield tasks=100 bodies=16 rounds={n/100}",
+        operations: 20_000,
+    },
     Test { name: "create, run, end", arguments: "spawn count={n}", operations: 10_000 },
     Test {
         name: "sleep and expire",
@@ -71,7 +79,9 @@ pub fn run() -> Result<()> {
         if now > before * (1.0 + SLACK) {
             wrong.push(format!("{name} takes {now:.1} instructions, {before:.1} before"));
         } else if now < before * (1.0 - SLACK) {
-            wrong.push(format!("{name} takes only {now:.1} instructions, {before:.1} before: keep it"));
+            wrong.push(format!(
+                "{name} takes only {now:.1} instructions, {before:.1} before: keep it"
+            ));
         }
     }
     if wrong.is_empty() {
@@ -97,7 +107,9 @@ fn count(program: &Path, test: &Test, operations: u64) -> Result<u64> {
         .args(arguments.split(' '))
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("valgrind, which counts the instructions: {error} (Debian: valgrind)"))?;
+        .map_err(|error| {
+            format!("valgrind, which counts the instructions: {error} (Debian: valgrind)")
+        })?;
     let said = String::from_utf8_lossy(&output.stderr);
     let out = String::from_utf8_lossy(&output.stdout);
     let work = format!("work={operations}");
@@ -116,7 +128,8 @@ fn read_baseline(path: &Path) -> Result<Vec<(String, f64)>> {
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     lines
         .map(|line| {
-            let (name, value) = line.split_once(": ").ok_or("a line of the baseline has no colon")?;
+            let (name, value) =
+                line.split_once(": ").ok_or("a line of the baseline has no colon")?;
             let value = value.parse().map_err(|_| format!("{name}: {value} is no number"))?;
             Ok((name.to_owned(), value))
         })
@@ -124,7 +137,8 @@ fn read_baseline(path: &Path) -> Result<Vec<(String, f64)>> {
 }
 
 fn write_baseline(path: &Path, measured: &[(&str, f64)]) -> Result<()> {
-    let version = |program: &str| crate::machine::first_line_of(program, &["--version"]).unwrap_or_default();
+    let version =
+        |program: &str| crate::machine::first_line_of(program, &["--version"]).unwrap_or_default();
     let mut text = format!(
         "# Instructions for one operation on {}, with a clock that costs a few of them. `make bench-instructions` compares, with BLESS=1 it renews this.\n\
          # {}; {}; {}\n",

@@ -9,7 +9,8 @@ use crate::Result;
 
 pub const PORT: u16 = 8080;
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: majjen-bench\r\nAccept: */*\r\n\r\n";
+const REQUEST: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: majjen-bench\r\nAccept: */*\r\n\r\n";
 const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!";
 pub const ECHO_BYTES: usize = 512;
@@ -169,7 +170,8 @@ impl Load {
         let client = &mut self.clients[index];
         let mut buffer = [0u8; 4096];
         // SAFETY: the address and length of an array.
-        let received = unsafe { libc::recv(client.socket, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        let received =
+            unsafe { libc::recv(client.socket, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         if received < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -199,7 +201,13 @@ impl Load {
             }
             let on: libc::c_int = 1;
             let size = size_of::<libc::c_int>() as libc::socklen_t;
-            libc::setsockopt(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size);
+            libc::setsockopt(
+                socket,
+                libc::IPPROTO_TCP,
+                libc::TCP_NODELAY,
+                (&raw const on).cast(),
+                size,
+            );
             let mut address: libc::sockaddr_in = zeroed();
             address.sin_family = libc::AF_INET as libc::sa_family_t;
             address.sin_port = PORT.to_be();

@@ -85,9 +85,9 @@ pub fn enter_own_network() {
 
 /// Bytes of memory that can be used without pushing anything else out.
 pub fn available_bytes() -> u64 {
-    let kib = file("/proc/meminfo")
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok());
+    let kib = file("/proc/meminfo").lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok()
+    });
     kib.unwrap_or(0u64) * 1024
 }
 
@@ -142,7 +142,9 @@ pub fn describe(processors: &Processors) -> Vec<(&'static str, String)> {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = file("/proc/meminfo")
         .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok())
+        .find_map(|line| {
+            line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok()
+        })
         .unwrap_or(0);
     let kernel = file("/proc/sys/kernel/osrelease");
     let clock = file("/sys/devices/system/clocksource/clocksource0/current_clocksource");
@@ -159,7 +161,10 @@ pub fn describe(processors: &Processors) -> Vec<(&'static str, String)> {
         "contenders and load on the only one: rows 6 to 8 are slower than they would be".to_owned()
     };
     vec![
-        ("processor", format!("{model}{}", if virtual_machine { ", a virtual machine" } else { "" })),
+        (
+            "processor",
+            format!("{model}{}", if virtual_machine { ", a virtual machine" } else { "" }),
+        ),
         ("processors", format!("{count}; {pinned}")),
         ("memory", format!("{:.1} GiB; huge pages: {huge_pages}", memory as f64 / 1048576.0)),
         ("kernel", format!("{}; clock source {}", kernel.trim(), clock.trim())),

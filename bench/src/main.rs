@@ -67,7 +67,9 @@ impl Places {
             .canonicalize()
             .ok()
             .filter(|directory| directory.join("libmajjen.so").exists())
-            .ok_or_else(|| format!("no libmajjen.so in {}; `make build` makes it", library.display()))?;
+            .ok_or_else(|| {
+                format!("no libmajjen.so in {}; `make build` makes it", library.display())
+            })?;
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let build = program.parent().ok_or("the driver is in no directory")?.join("contenders");
         std::fs::create_dir_all(&build).map_err(|error| format!("{}: {error}", build.display()))?;
@@ -99,7 +101,8 @@ fn bench() -> Result<()> {
         if argument == "quick" {
             plan.quick = true;
         } else if let Some(list) = argument.strip_prefix("rows=") {
-            let rows: std::result::Result<Vec<usize>, _> = list.split(',').map(str::parse).collect();
+            let rows: std::result::Result<Vec<usize>, _> =
+                list.split(',').map(str::parse).collect();
             let rows = rows.ok().filter(|rows| rows.iter().all(|row| (1..=10).contains(row)));
             plan.rows = Some(rows.ok_or("rows are numbers from 1 to 10, with commas between")?);
         } else {
@@ -119,8 +122,9 @@ fn bench() -> Result<()> {
         let number = index + 1;
         if plan.includes(number) {
             eprintln!("row {number} ({} s)", began.elapsed().as_secs());
-            let row = measure(&rows::Bench { plan: &plan, places: &places, field: &field, processors })
-                .map_err(|error| format!("row {number}: {error}"))?;
+            let row =
+                measure(&rows::Bench { plan: &plan, places: &places, field: &field, processors })
+                    .map_err(|error| format!("row {number}: {error}"))?;
             print!("{}", row.in_words());
             report.add(row);
         }

@@ -9,8 +9,11 @@ pub enum Plot {
     /// One bar for each name; from 0, less is better.
     Bars { title: String, unit: &'static str, values: Vec<(String, f64)> },
     /// One line for each name, both axes logarithmic.
-    Lines { title: String, unit: &'static str, across: &'static str, lines: Vec<(String, Vec<(f64, f64)>)> },
+    Lines { title: String, unit: &'static str, across: &'static str, lines: Vec<Line> },
 }
+
+/// A name, and points from left to right.
+pub type Line = (String, Vec<(f64, f64)>);
 
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 300.0;
@@ -37,7 +40,9 @@ pub fn draw(plots: &[&Plot]) -> String {
         let _ = writeln!(svg, "<g transform=\"translate({x} {y})\">");
         match plot {
             Plot::Bars { title, unit, values } => bars(&mut svg, title, unit, values),
-            Plot::Lines { title, unit, across, lines } => curves(&mut svg, title, unit, across, lines),
+            Plot::Lines { title, unit, across, lines } => {
+                curves(&mut svg, title, unit, across, lines)
+            }
         }
         svg.push_str("</g>\n");
     }
@@ -47,7 +52,10 @@ pub fn draw(plots: &[&Plot]) -> String {
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, style: &str, words: &str) {
     let words = words.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" {style}>{words}</text>");
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" {style}>{words}</text>"
+    );
 }
 
 fn bars(svg: &mut String, title: &str, unit: &str, values: &[(String, f64)]) {
@@ -68,10 +76,11 @@ fn bars(svg: &mut String, title: &str, unit: &str, values: &[(String, f64)]) {
     }
 }
 
-fn curves(svg: &mut String, title: &str, unit: &str, across: &str, lines: &[(String, Vec<(f64, f64)>)]) {
+fn curves(svg: &mut String, title: &str, unit: &str, across: &str, lines: &[Line]) {
     text(svg, 12.0, 20.0, "start", "font-weight=\"bold\"", &format!("{title}, {unit}"));
     let points = || lines.iter().flat_map(|(_, points)| points);
-    let decade = |value: f64, up: bool| if up { value.log10().ceil() } else { value.log10().floor() };
+    let decade =
+        |value: f64, up: bool| if up { value.log10().ceil() } else { value.log10().floor() };
     let range = |of: fn(&(f64, f64)) -> f64| {
         let least = points().map(of).fold(f64::INFINITY, f64::min).max(0.1);
         let most = points().map(of).fold(1.0, f64::max);
@@ -81,7 +90,8 @@ fn curves(svg: &mut String, title: &str, unit: &str, across: &str, lines: &[(Str
     let left = 48.0;
     let right = 96.0;
     let x = |value: f64| left + (value.log10() - x0) / (x1 - x0) * (WIDTH - left - right);
-    let y = |value: f64| HEIGHT - BOTTOM - (value.log10() - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM);
+    let y =
+        |value: f64| HEIGHT - BOTTOM - (value.log10() - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM);
     for power in y0 as i32..=y1 as i32 {
         let value = 10f64.powi(power);
         let _ = writeln!(

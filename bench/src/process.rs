@@ -46,7 +46,11 @@ pub fn by_turns(cases: &[Case], repeats: usize, processors: Processors) -> Vec<R
 
 fn measure(case: &Case, processors: Processors) -> Result<BTreeMap<String, f64>> {
     let mut command = Command::new(&case.program);
-    command.args(&case.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(&case.arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     if let Some(path) = &case.output {
         command.stdout(File::create(path).map_err(|error| format!("{}: {error}", path.display()))?);
     }
@@ -138,7 +142,9 @@ pub fn start_server(
     loop {
         match TcpStream::connect(("127.0.0.1", crate::load::PORT)) {
             Ok(_) => return Ok(running),
-            Err(error) if error.kind() != ErrorKind::ConnectionRefused => return Err(error.to_string()),
+            Err(error) if error.kind() != ErrorKind::ConnectionRefused => {
+                return Err(error.to_string());
+            }
             Err(_) => {}
         }
         if running.0.try_wait().is_ok_and(|status| status.is_some()) || Instant::now() >= deadline {
@@ -147,7 +153,10 @@ pub fn start_server(
             if let Some(mut stderr) = running.0.stderr.take() {
                 let _ = stderr.read_to_string(&mut said);
             }
-            return Err(format!("the server does not serve: {}", said.lines().next().unwrap_or("")));
+            return Err(format!(
+                "the server does not serve: {}",
+                said.lines().next().unwrap_or("")
+            ));
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -76,18 +76,25 @@ impl Target {
                 measured: format!("{} {unit}, limit {} {unit}", short(measured), short(limit)),
                 met: measured <= limit,
             },
-            None => Target { text: text.to_owned(), measured: "not measured".to_owned(), met: false },
+            None => {
+                Target { text: text.to_owned(), measured: "not measured".to_owned(), met: false }
+            }
         }
     }
 
     fn line(&self) -> String {
-        format!("- {} {}: {}", if self.met { "met" } else { "**missed**" }, self.text, self.measured)
+        format!(
+            "- {} {}: {}",
+            if self.met { "met" } else { "**missed**" },
+            self.text,
+            self.measured
+        )
     }
 }
 
 impl Row {
     /// Puts Majjen beside the best of the peers.
-    pub fn add_ratio<'f>(
+    pub fn add_ratio(
         &mut self,
         what: &str,
         unit: &'static str,
@@ -99,7 +106,13 @@ impl Row {
             .filter_map(|(name, spread)| Some((name, spread?.median)))
             .min_by(|left, right| left.1.total_cmp(&right.1));
         if let (Some(majjen), Some((peer, of_peer))) = (majjen, best) {
-            self.ratios.push(Ratio { what: what.to_owned(), unit, majjen: majjen.median, peer, of_peer });
+            self.ratios.push(Ratio {
+                what: what.to_owned(),
+                unit,
+                majjen: majjen.median,
+                peer,
+                of_peer,
+            });
         }
     }
 
@@ -159,9 +172,10 @@ pub struct Report {
 
 impl Report {
     pub fn new(machine: Vec<(&'static str, String)>, field: &Field, quick: bool) -> Report {
-        let versions = field.built.iter().map(|built| {
-            [built.name.to_owned(), built.version.clone(), built.what.to_owned()]
-        });
+        let versions = field
+            .built
+            .iter()
+            .map(|built| [built.name.to_owned(), built.version.clone(), built.what.to_owned()]);
         let missing = field.missing.iter().map(|(name, reason)| format!("{name}: {reason}"));
         Report {
             machine,
@@ -211,7 +225,12 @@ impl Report {
             let _ = writeln!(text, "not measured: {missing}");
         }
         let targets = self.rows.iter().map(|row| row.targets.len()).sum::<usize>();
-        let _ = write!(text, "{} of {targets} targets met, in {} s", targets - self.missed(), self.took_s);
+        let _ = write!(
+            text,
+            "{} of {targets} targets met, in {} s",
+            targets - self.missed(),
+            self.took_s
+        );
         if self.quick {
             text.push_str(". A quick run shows that all works, not how fast it is.");
         }
@@ -251,7 +270,8 @@ impl Report {
 
     fn version_lines(&self) -> String {
         let lines = self.versions.iter().map(|cells| format!("| {} |\n", cells.join(" | ")));
-        let mut text = format!("| contender | version | is |\n|---|---|---|\n{}", lines.collect::<String>());
+        let mut text =
+            format!("| contender | version | is |\n|---|---|---|\n{}", lines.collect::<String>());
         for missing in &self.missing {
             let _ = write!(text, "\nNot measured: {missing}\n");
         }
@@ -263,7 +283,11 @@ impl Report {
         let mut text = format!("{} of {total} targets are met.", total - self.missed());
         for row in &self.rows {
             for target in row.targets.iter().filter(|target| !target.met) {
-                let _ = write!(text, "\n- row {}, missed: {}: {}", row.number, target.text, target.measured);
+                let _ = write!(
+                    text,
+                    "\n- row {}, missed: {}: {}",
+                    row.number, target.text, target.measured
+                );
             }
         }
         text

@@ -79,6 +79,9 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits() {
-        assert_eq!([short(1.234), short(12.34), short(1234.4), short(0.0)], ["1.23", "12.3", "1234", "0"]);
+        assert_eq!(
+            [short(1.234), short(12.34), short(1234.4), short(0.0)],
+            ["1.23", "12.3", "1234", "0"]
+        );
     }
 }

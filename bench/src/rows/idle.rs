@@ -38,7 +38,11 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         let Some(built) = bench.field.get(name) else { continue };
         match one_run(bench, &built.program, connections, seconds) {
             Ok((switches, us)) => {
-                table.lines.push(vec![(*name).to_owned(), switches.to_string(), format!("{us:.0}")]);
+                table.lines.push(vec![
+                    (*name).to_owned(),
+                    switches.to_string(),
+                    format!("{us:.0}"),
+                ]);
                 if *name == MAJJEN {
                     for (text, value) in
                         [("idle: wake-ups", switches as f64), ("idle: processor time", us)]

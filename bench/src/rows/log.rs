@@ -16,11 +16,8 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     line.output = Some(file.clone());
     let mut reference = case(majjen, &format!("log_line count={lines} reference=1"), lines);
     reference.output = Some(file.clone());
-    let mut cases = [
-        case(majjen, &format!("log_disabled count={disabled}"), disabled),
-        line,
-        reference,
-    ];
+    let mut cases =
+        [case(majjen, &format!("log_disabled count={disabled}"), disabled), line, reference];
     cases[0].name = MAJJEN.to_owned();
     let results = process::by_turns(&cases, repeats, bench.processors);
     let _ = std::fs::remove_file(&file);

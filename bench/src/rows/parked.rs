@@ -33,8 +33,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         ratios: Vec::new(),
         plots: Vec::new(),
     };
-    let counts: &[u64] =
-        bench.plan.size(&[1000, 10_000, 100_000, 1_000_000], &[1000, 10_000]);
+    let counts: &[u64] = bench.plan.size(&[1000, 10_000, 100_000, 1_000_000], &[1000, 10_000]);
     let repeats = bench.plan.size(3, 1);
     let mut table = Table::new(
         "bytes held + bytes of page tables, and us, for each task: medians",
@@ -47,7 +46,9 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         let mut peers = Vec::new();
         let mut majjen = None;
         // One contender after the other, so that there is memory for each.
-        for ((name, contender, argument, bytes_each, most), line) in present.iter().copied().zip(&mut table.lines) {
+        for ((name, contender, argument, bytes_each, most), line) in
+            present.iter().copied().zip(&mut table.lines)
+        {
             let Some(built) = bench.field.get(contender) else { continue };
             let needed = bytes_each * count;
             if count > *most {
@@ -55,7 +56,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                 continue;
             }
             if needed + needed / 4 + (2 << 30) > available_bytes() {
-                line.push(format!("not tried: {} GiB", needed >> 30));
+                line.push(format!("not tried: needs {} GiB", needed >> 30));
                 continue;
             }
             let case = parked_case(built, count, argument);
@@ -68,7 +69,8 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                 }
             };
             let value = |value| samples.get(value).map_or(f64::NAN, |spread| spread.median);
-            let (bytes, tables, us) = (value("bytes"), value("page_table_bytes"), value("ns") * 1e-3);
+            let (bytes, tables, us) =
+                (value("bytes"), value("page_table_bytes"), value("ns") * 1e-3);
             line.push(format!("{bytes:.0} + {tables:.0}, {us:.2} us"));
             let us = samples.get("ns").map(|spread| spread.scaled(1e-3));
             match *name {

@@ -57,7 +57,13 @@ fn measure(
     results.into_iter().map(|result| result.and_then(spread)).collect()
 }
 
-fn one_run(bench: &Bench, server: &Server, kind: Kind, clients: usize, requests: u64) -> Result<f64> {
+fn one_run(
+    bench: &Bench,
+    server: &Server,
+    kind: Kind,
+    clients: usize,
+    requests: u64,
+) -> Result<f64> {
     let running = start_server(&server.program, &server.arguments, bench.processors)?;
     let mut load = Load::connect(kind, clients)?;
     load.make(requests / 10 + clients as u64)?; // Warms up.
@@ -81,8 +87,8 @@ fn find(servers: &[Server], results: &[Result<Spread>], label: &str) -> Option<S
 }
 
 pub fn measure_once(bench: &Bench) -> Result<Row> {
-    let requests = bench.plan.size(30_000, 2000);
-    let repeats = bench.plan.size(7, 2);
+    let requests = bench.plan.size(20_000, 2000);
+    let repeats = bench.plan.size(5, 2);
     let mut row = Row {
         number: 6,
         title: "One request a connection",
@@ -115,7 +121,8 @@ pub fn measure_once(bench: &Bench) -> Result<Row> {
     without[0].arguments.clear();
     servers.append(&mut without);
 
-    let mut table = Table::new("us of processor time for each request: median (least..most)", ["server"]);
+    let mut table =
+        Table::new("us of processor time for each request: median (least..most)", ["server"]);
     table.lines = servers.iter().map(|server| vec![server.label.clone()]).collect();
     for clients in [64, 1000] {
         let results = measure(bench, &servers, Kind::Once, clients, requests, repeats);
@@ -130,10 +137,10 @@ pub fn measure_once(bench: &Bench) -> Result<Row> {
         for (name, spread) in &peers {
             let Some(spread) = spread else { continue };
             let factor = if *name == "libev" { 1.05 } else { 1.0 };
-            let against = if *name == "libev" { "1.05 x libev's".to_owned() } else { format!("{name}'s") };
+            let times = if *name == "libev" { "1.05 x " } else { "" };
             if ["libev", "libuv", "State Threads", "Go", "tokio"].contains(name) {
                 row.targets.push(Target::at_most(
-                    &format!("one request a connection, {clients} clients, {against}"),
+                    &format!("one request a connection, {clients} clients, {times}{name}"),
                     majjen.map(|spread| spread.median),
                     spread.median * factor,
                     "us",
@@ -164,7 +171,7 @@ pub fn measure_once(bench: &Bench) -> Result<Row> {
 }
 
 pub fn measure_kept(bench: &Bench) -> Result<Row> {
-    let requests = bench.plan.size(100_000, 5000);
+    let requests = bench.plan.size(40_000, 5000);
     let repeats = bench.plan.size(5, 2);
     let mut row = Row {
         number: 7,
@@ -198,7 +205,8 @@ pub fn measure_kept(bench: &Bench) -> Result<Row> {
                 line.push(match result {
                     Ok(us) => {
                         let rate = |us: f64| 1e3 / us;
-                        let (median, least, most) = (rate(us.median), rate(us.most), rate(us.least));
+                        let (median, least, most) =
+                            (rate(us.median), rate(us.most), rate(us.least));
                         Spread { median, least, most }.in_words()
                     }
                     Err(reason) => reason.clone(),

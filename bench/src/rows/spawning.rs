@@ -13,7 +13,8 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     let count = bench.plan.size(2_000_000, 100_000);
     let arguments = format!("spawn count={count}");
     let results = bench.compare(CONTENDERS, &arguments, count, bench.plan.size(9, 3));
-    let mut table = Table::new("ns for one task: median (least..most)", ["contender", "create, run, end"]);
+    let mut table =
+        Table::new("ns for one task: median (least..most)", ["contender", "create, run, end"]);
     for name in CONTENDERS {
         table.lines.push(vec![(*name).to_owned(), results.cell(name, "ns", 1.0)]);
     }

@@ -48,7 +48,8 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         .map(|(name, path)| Case {
             name: (*name).to_owned(),
             program: bench.field.loader.clone(),
-            arguments: [words(&format!("load count={loads}")), vec![path.display().to_string()]].concat(),
+            arguments: [words(&format!("load count={loads}")), vec![path.display().to_string()]]
+                .concat(),
             work: loads as f64,
             output: None,
         })
@@ -118,7 +119,8 @@ fn find_library(bench: &Bench, contender: &str, library: &str) -> Option<PathBuf
 fn stripped_kib(bench: &Bench, library: &Path) -> Option<f64> {
     let stripped = bench.places.build.join("stripped.so");
     let status = Command::new("strip").arg("-o").arg(&stripped).arg(library).status();
-    let source = if status.is_ok_and(|status| status.success()) { stripped.as_path() } else { library };
+    let source =
+        if status.is_ok_and(|status| status.success()) { stripped.as_path() } else { library };
     let bytes = fs::metadata(source).ok()?.len();
     let _ = fs::remove_file(&stripped);
     Some(bytes as f64 / 1024.0)

@@ -14,7 +14,7 @@ const BARE: &str = "corosensei";
 
 pub fn measure(bench: &Bench) -> Result<Row> {
     let yields = bench.plan.size(2_000_000, 200_000);
-    let repeats = bench.plan.size(9, 3);
+    let repeats = bench.plan.size(7, 3);
     let sizes = [2, 100, 10_000];
     let mut row = Row {
         number: 1,
