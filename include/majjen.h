@@ -166,16 +166,17 @@ typedef struct mj_scheduler {
   struct mj_metrics metrics;
 } mj_scheduler;
 
-// Receives each logged line in place of the streams: the text without time stamp, level and newline,
-// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
-// if a task logs. It may log: those lines go to the streams.
+// Receives each logged line: the text without time stamp, level and newline, valid during the call.
+// Called on the thread that logs, with no lock held, on the task's stack if a task logs. It may
+// log: those lines go to the streams.
 typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
 
-// The logger's settings.
+// The logger's settings, for mj_log_configure() and mj_log_get_config(). Every process has one logger
+// for all its threads and schedulers.
 typedef struct mj_logger {
   // Lines below this level are not written.
   mj_log_level min_level;
-  // Receives the lines, NULL for the streams.
+  // Receives the lines; NULL when the streams do.
   mj_log_callback callback;
   // The callback's last argument.
   void *user_data;
@@ -339,14 +340,38 @@ void mj_scheduler_print_metrics(struct mj_scheduler *scheduler, FILE *out);
 // not suspend.
 void mj_log_set_level(mj_log_level level);
 
-// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
-// is handed to each call and stays the caller's. A thread that is logging right now may still
-// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
+// Whether mj_log() writes lines of this level now: to leave out work that only prepares one. False for
+// MJ_LOG_SILENT and for a number that is no level. Callable from any thread. Does not suspend.
+bool mj_log_enabled(mj_log_level level);
+
+// Sets the function that receives each line, for the whole process; NULL restores the streams.
+//
+// Lines have one receiver: the streams at the start, and then what was last set by this function or
+// mj_log_configure(). On the streams, lines from MJ_LOG_ERROR on go to stderr and the others to stdout.
+//
+// `user_data` is handed to each call and stays the caller's. A thread that is logging right now may still
+// call the old function. When memory is missing, an ERROR line says so and nothing changes. Callable
 // from any thread. Does not suspend.
 //
 // `callback` is NULL or stays callable, from any thread that logs, while it is set.
 void mj_log_set_callback(mj_log_callback callback,
                          void *user_data);
+
+// Sets everything in `logger`, which is copied, for the whole process. At the start that is
+// {MJ_LOG_INFO, NULL, NULL, true, true}. The callback becomes the receiver, as by mj_log_set_callback().
+//
+// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
+// NULL or its level is no level, -ENOMEM. Callable from any thread. Does not suspend.
+//
+// `logger` is NULL or good to read. Its callback is NULL or stays callable, from any thread that logs,
+// while it is set.
+int mj_log_configure(const struct mj_logger *logger);
+
+// Fills in `logger` with the settings in force. NULL is reported in the log. Callable from any thread. Does not
+// suspend.
+//
+// `logger` is NULL or good to write.
+void mj_log_get_config(struct mj_logger *logger);
 
 // The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
 // MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
@@ -382,7 +407,8 @@ void mj_vlog(mj_log_level level, const char* format, va_list arguments) MJ_PRINT
 }
 #endif
 
-// One macro a level. The arguments are evaluated whether or not the line is written.
+// One macro a level. The arguments are evaluated whether or not the line is written; mj_log_enabled()
+// tells beforehand whether it will be.
 #define MJ_TRACE(...) mj_log(MJ_LOG_TRACE, __VA_ARGS__)
 #define MJ_DEBUG(...) mj_log(MJ_LOG_DEBUG, __VA_ARGS__)
 #define MJ_INFO(...)  mj_log(MJ_LOG_INFO, __VA_ARGS__)

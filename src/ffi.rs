@@ -56,6 +56,15 @@ unsafe fn body_from(function: *mut mj_task_fn) -> Option<Body> {
     unsafe { transmute::<*mut mj_task_fn, Option<Body>>(function) }
 }
 
+/// A `bool` from C memory, where any byte can be.
+///
+/// # Safety
+/// The address is good to read.
+unsafe fn bool_from(address: *const bool) -> bool {
+    // SAFETY: as this function's contract says; a bool is a byte.
+    unsafe { address.cast::<u8>().read() != 0 }
+}
+
 /// A wait function as the scheduler keeps it.
 fn wait_function_from(function: mj_wait_fn) -> Option<WaitFunction> {
     // SAFETY: the types differ in what the first parameter points to, which is the same address.

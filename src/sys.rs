@@ -169,34 +169,31 @@ pub fn pause_ns(ns: u64) {
 }
 
 /// Seconds since 1970.
-pub fn unix_time_s() -> libc::time_t {
+pub fn unix_time_s() -> i64 {
     // SAFETY: NULL is allowed.
     unsafe { libc::time(null_mut()) }
 }
 
-/// Writes `YYYY-MM-DD HH:MM:SS` in the local time zone; zeros where the year has no four digits.
-pub fn format_local_time(time: libc::time_t, text: &mut [u8; 19]) {
+/// How many seconds the local time is ahead of UTC at a moment; 0 where that is not known.
+pub fn utc_offset_s(unix_time_s: i64) -> i64 {
     let mut parts = MaybeUninit::<libc::tm>::uninit();
-    let mut buffer = [0u8; 20];
     // SAFETY: both addresses are good; localtime_r keeps neither.
-    let known = unsafe { !libc::localtime_r(&time, parts.as_mut_ptr()).is_null() };
-    if known {
-        // SAFETY: the buffer is as long as said, the format is a C string, `parts` is filled in.
-        let length = unsafe {
-            libc::strftime(
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                c"%Y-%m-%d %H:%M:%S".as_ptr(),
-                parts.as_ptr(),
-            )
-        };
-        if length == text.len() {
-            text.copy_from_slice(&buffer[..19]);
-            return;
-        }
+    let known = unsafe { !libc::localtime_r(&unix_time_s, parts.as_mut_ptr()).is_null() };
+    if !known {
+        return 0;
     }
-    text.copy_from_slice(b"0000-00-00 00:00:00");
+    // SAFETY: filled in, since the call succeeded.
+    unsafe { parts.assume_init() }.tm_gmtoff
 }
+
+// ---- processes
+
+pub fn process_id() -> c_int {
+    // SAFETY: no preconditions.
+    unsafe { libc::getpid() }
+}
+
+// ---- files
 
 /// Whether the file's first line is `word`. False when it cannot be read.
 #[cfg(target_arch = "x86_64")] // Only there is it a question whether the counter is steady.

@@ -1,10 +1,12 @@
 //! The logger's settings. `mj_log` and `mj_vlog` themselves are in C, being variadic: see
 //! [`crate::log`].
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 
-use super::types::{LogLevelInt, mj_log_callback};
-use crate::log::{self, Level};
+use super::types::{LogLevelInt, mj_log_callback, mj_logger};
+use super::{bool_from, status};
+use crate::error::{Error, Result};
+use crate::log::{self, Level, Receiver};
 
 /// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A number
 /// that is no level is reported as a WARN line and changes nothing. Callable from any thread. Does
@@ -17,9 +19,20 @@ pub extern "C" fn mj_log_set_level(level: LogLevelInt) {
     }
 }
 
-/// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
-/// is handed to each call and stays the caller's. A thread that is logging right now may still
-/// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
+/// Whether mj_log() writes lines of this level now: to leave out work that only prepares one. False for
+/// MJ_LOG_SILENT and for a number that is no level. Callable from any thread. Does not suspend.
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
+    Level::from_int(level).is_some_and(|level| level != Level::Silent && log::enabled(level))
+}
+
+/// Sets the function that receives each line, for the whole process; NULL restores the streams.
+///
+/// Lines have one receiver: the streams at the start, and then what was last set by this function or
+/// mj_log_configure(). On the streams, lines from MJ_LOG_ERROR on go to stderr and the others to stdout.
+///
+/// `user_data` is handed to each call and stays the caller's. A thread that is logging right now may still
+/// call the old function. When memory is missing, an ERROR line says so and nothing changes. Callable
 /// from any thread. Does not suspend.
 ///
 /// `callback` is NULL or stays callable, from any thread that logs, while it is set.
@@ -27,5 +40,56 @@ pub extern "C" fn mj_log_set_level(level: LogLevelInt) {
 pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_data: *mut c_void) {
     if let Err(error) = log::set_callback(callback, user_data) {
         log::error(format_args!("mj_log_set_callback: {error}; the callback is unchanged"));
+    }
+}
+
+/// Sets everything in `logger`, which is copied, for the whole process. At the start that is
+/// {MJ_LOG_INFO, NULL, NULL, true, true}. The callback becomes the receiver, as by mj_log_set_callback().
+///
+/// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
+/// NULL or its level is no level, -ENOMEM. Callable from any thread. Does not suspend.
+///
+/// `logger` is NULL or good to read. Its callback is NULL or stays callable, from any thread that logs,
+/// while it is set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_log_configure(logger: *const mj_logger) -> c_int {
+    // SAFETY: as this function's contract says.
+    status(unsafe { configure(logger) })
+}
+
+/// # Safety
+/// As [`mj_log_configure`].
+unsafe fn configure(logger: *const mj_logger) -> Result<()> {
+    if logger.is_null() {
+        return Err(Error::InvalidArgument);
+    }
+    // SAFETY: as this function's contract says.
+    unsafe {
+        let level = Level::from_int((*logger).min_level).ok_or(Error::InvalidArgument)?;
+        let include_time = bool_from(&raw const (*logger).include_time);
+        let include_level = bool_from(&raw const (*logger).include_level);
+        let (callback, user_data) = ((*logger).callback, (*logger).user_data);
+        log::configure(level, callback, user_data, include_time, include_level)
+    }
+}
+
+/// Fills in `logger` with the settings in force. NULL is reported in the log. Callable from any thread. Does not
+/// suspend.
+///
+/// `logger` is NULL or good to write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
+    if logger.is_null() {
+        return log::warn(format_args!("mj_log_get_config: the logger is NULL"));
+    }
+    let log::Settings { receiver, include_time, include_level } = *log::current();
+    let (callback, user_data) = match receiver {
+        Receiver::Callback { function, user_data } => (Some(function as _), user_data),
+        _ => (None, std::ptr::null_mut()),
+    };
+    let min_level = log::level() as u32;
+    // SAFETY: not NULL, and good to write by contract.
+    unsafe {
+        logger.write(mj_logger { min_level, callback, user_data, include_time, include_level });
     }
 }

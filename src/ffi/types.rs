@@ -161,19 +161,20 @@ pub enum mj_log_level {
     MJ_LOG_SILENT = 6,
 }
 
-/// Receives each logged line in place of the streams: the text without time stamp, level and newline,
-/// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
-/// if a task logs. It may log: those lines go to the streams.
+/// Receives each logged line: the text without time stamp, level and newline, valid during the call.
+/// Called on the thread that logs, with no lock held, on the task's stack if a task logs. It may
+/// log: those lines go to the streams.
 pub type mj_log_callback = Option<
     unsafe extern "C" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
 >;
 
-/// The logger's settings.
+/// The logger's settings, for mj_log_configure() and mj_log_get_config(). Every process has one logger
+/// for all its threads and schedulers.
 #[repr(C)]
 pub struct mj_logger {
     /// Lines below this level are not written.
     pub min_level: LogLevelInt,
-    /// Receives the lines, NULL for the streams.
+    /// Receives the lines; NULL when the streams do.
     pub callback: mj_log_callback,
     /// The callback's last argument.
     pub user_data: *mut c_void,

@@ -6,7 +6,7 @@
 
 // In src/log.rs. `line` has MAJJEN_LOG_HEADROOM writable bytes, then a message of `length` bytes,
 // then a NUL, which may be overwritten.
-enum { MAJJEN_LOG_HEADROOM = 64 };
+enum { MAJJEN_LOG_HEADROOM = 96 };
 void majjen_log_emit(unsigned level, char *line, size_t length);
 
 // In src/log.rs: why mj_log() could not do what it was asked.

@@ -1,0 +1,165 @@
+//! The logger's settings: who receives the lines, and what stands before them.
+//!
+//! A line must meet settings that belong together, such as a callback and its data, while another thread may
+//! be changing them. So they are kept as records that never change and are never freed, and the
+//! current one is a pointer: lines take no lock. Settings that were set before are found again, so a program
+//! that switches to and fro does not leak.
+//!
+//! Threads that change settings take turns. Lines do not wait for them.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::{fn_addr_eq, from_ref, null};
+use std::sync::atomic::{
+    AtomicI32, AtomicPtr,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use super::{Callback, Level};
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// Who receives the lines.
+#[derive(Clone, Copy)]
+pub enum Receiver {
+    Streams,
+    Callback { function: Callback, user_data: *mut c_void },
+}
+
+impl PartialEq for Receiver {
+    fn eq(&self, other: &Receiver) -> bool {
+        match (*self, *other) {
+            (Receiver::Streams, Receiver::Streams) => true,
+            (
+                Receiver::Callback { function, user_data },
+                Receiver::Callback { function: other, user_data: other_data },
+            ) => fn_addr_eq(function, other) && user_data == other_data,
+            _ => false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub struct Settings {
+    pub receiver: Receiver,
+    pub include_time: bool,
+    pub include_level: bool,
+}
+
+struct Record {
+    settings: Settings,
+    next: *const Record,
+}
+
+// SAFETY: a record does not change. `user_data` is only handed to the callback, which the program says
+// may be called by any thread.
+unsafe impl Sync for Record {}
+
+static AT_START: Record = Record {
+    settings: Settings { receiver: Receiver::Streams, include_time: true, include_level: true },
+    next: null(),
+};
+
+/// The settings in force; never null.
+static CURRENT: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mut());
+
+/// All records, linked by `next`.
+static RECORDS: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mut());
+
+/// The settings in force.
+pub fn current() -> &'static Settings {
+    // SAFETY: points to a record, and records are never freed.
+    unsafe { &(*CURRENT.load(Acquire)).settings }
+}
+
+/// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
+pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Result<()> {
+    let turn = Turn::take();
+    let receiver = receiver_from(callback, user_data);
+    turn.set(turn.record(Settings { receiver, ..*current() })?);
+    Ok(())
+}
+
+fn receiver_from(callback: Option<Callback>, user_data: *mut c_void) -> Receiver {
+    match callback {
+        Some(function) => Receiver::Callback { function, user_data },
+        None => Receiver::Streams,
+    }
+}
+
+/// Sets everything that an `mj_logger` has. Where it has no callback, lines go to the streams.
+pub fn configure(
+    level: Level,
+    callback: Option<Callback>,
+    user_data: *mut c_void,
+    include_time: bool,
+    include_level: bool,
+) -> Result<()> {
+    let turn = Turn::take();
+    let receiver = receiver_from(callback, user_data);
+    turn.set(turn.record(Settings { receiver, include_time, include_level })?);
+    super::set_level(level);
+    Ok(())
+}
+
+/// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile, nor
+/// anything logged.
+struct Turn(());
+
+/// The process with a thread that has the turn, 0 when there is none.
+static WHOSE_TURN: AtomicI32 = AtomicI32::new(0);
+
+impl Turn {
+    fn take() -> Turn {
+        let this_process = sys::process_id();
+        loop {
+            let other: c_int = match WHOSE_TURN.compare_exchange(0, this_process, Acquire, Relaxed)
+            {
+                Ok(_) => return Turn(()),
+                Err(other) => other,
+            };
+            // A process that forks while a thread has the turn leaves its child a turn that nobody ends.
+            if other != this_process
+                && WHOSE_TURN.compare_exchange(other, this_process, Acquire, Relaxed).is_ok()
+            {
+                return Turn(());
+            }
+            sys::pause_ns(50_000);
+        }
+    }
+
+    /// The record of these settings, made if there is none.
+    fn record(&self, settings: Settings) -> Result<&'static Record> {
+        if let Some(record) = records().find(|record| record.settings == settings) {
+            return Ok(record);
+        }
+        let record = sys::allocate_zeroed::<Record>(1);
+        if record.is_null() {
+            return Err(Error::OutOfMemory);
+        }
+        // SAFETY: fresh memory for a record, which no other thread knows until the store.
+        unsafe { record.write(Record { settings, next: RECORDS.load(Relaxed) }) };
+        RECORDS.store(record, Release);
+        // SAFETY: written just now, and never changed or freed.
+        Ok(unsafe { &*record })
+    }
+
+    fn set(&self, record: &'static Record) {
+        CURRENT.store(from_ref(record).cast_mut(), Release);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        WHOSE_TURN.store(0, Release);
+    }
+}
+
+fn records() -> impl Iterator<Item = &'static Record> {
+    let mut next = RECORDS.load(Acquire).cast_const();
+    std::iter::from_fn(move || {
+        // SAFETY: null, or a record, and records are never freed.
+        let record = unsafe { next.as_ref() }?;
+        next = record.next;
+        Some(record)
+    })
+}
