@@ -176,13 +176,13 @@ typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *u
 typedef struct mj_logger {
   // Lines below this level are not written.
   mj_log_level min_level;
-  // Receives the lines; NULL when the streams do.
+  // Receives the lines; NULL when the streams or a file do.
   mj_log_callback callback;
   // The callback's last argument.
   void *user_data;
-  // Whether lines on the streams begin with `[date time]`.
+  // Whether lines on the streams and in a file begin with `[date time]`.
   bool include_time;
-  // Whether lines on the streams have `[LEVEL]`.
+  // Whether lines on the streams and in a file have `[LEVEL]`.
   bool include_level;
 } mj_logger;
 
@@ -346,8 +346,9 @@ bool mj_log_enabled(mj_log_level level);
 
 // Sets the function that receives each line, for the whole process; NULL restores the streams.
 //
-// Lines have one receiver: the streams at the start, and then what was last set by this function or
-// mj_log_configure(). On the streams, lines from MJ_LOG_ERROR on go to stderr and the others to stdout.
+// Lines have one receiver: the streams at the start, and then what was last set by this function,
+// mj_log_configure() or mj_log_to_file(). On the streams, lines from MJ_LOG_ERROR
+// on go to stderr and the others to stdout.
 //
 // `user_data` is handed to each call and stays the caller's. A thread that is logging right now may still
 // call the old function. When memory is missing, an ERROR line says so and nothing changes. Callable
@@ -358,7 +359,9 @@ void mj_log_set_callback(mj_log_callback callback,
                          void *user_data);
 
 // Sets everything in `logger`, which is copied, for the whole process. At the start that is
-// {MJ_LOG_INFO, NULL, NULL, true, true}. The callback becomes the receiver, as by mj_log_set_callback().
+// {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by mj_log_set_callback().
+// NULL in its place ends a callback, and leaves a file as it is: so what
+// mj_log_get_config() has filled in can be changed and set again.
 //
 // Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
 // NULL or its level is no level, -ENOMEM. Callable from any thread. Does not suspend.
@@ -372,6 +375,36 @@ int mj_log_configure(const struct mj_logger *logger);
 //
 // `logger` is NULL or good to write.
 void mj_log_get_config(struct mj_logger *logger);
+
+// Makes a file the receiver of all lines, for the whole process, in place of the streams or a callback.
+// Lines are appended, each with one write. The file is created if it is missing, with mode
+// 0644 less the umask. `path` is copied, and kept for mj_log_reopen(): give an absolute one if the
+// program may change its directory.
+//
+// A line that cannot be written, because the disk is full for example, is lost: mj_log_dropped() counts it. The
+// first one is reported as an ERROR line on stderr, and nothing more until a line has been
+// written again.
+//
+// The file stays open until the receiver is changed, and is not inherited across exec. Its descriptor is the
+// library's: a program that closes all descriptors sets the file afterwards.
+//
+// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `path` is NULL, -ENOMEM, or
+// as open(2), save that a pipe without a reader is -ENXIO. Callable from any thread. Does not suspend.
+//
+// `path` is NULL or a string.
+int mj_log_to_file(const char *path);
+
+// Opens the file of mj_log_to_file() by its path again, and lets the old one go: to be called after the file
+// has been renamed, as logrotate(8) does. No line is lost or goes to both. Without effect while the
+// receiver is not a file.
+//
+// Returns 0, or a negative errno value as mj_log_to_file(), and then lines still go to the old
+// file. Callable from any thread, but not from a signal handler. Does not suspend.
+int mj_log_reopen(void);
+
+// How many lines have been lost since the process began because a file did not take
+// them. Callable from any thread. Does not suspend.
+uint64_t mj_log_dropped(void);
 
 // The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
 // MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.

@@ -12,6 +12,7 @@ mod types;
 mod version;
 mod wait;
 
+use std::ffi::{CStr, c_char};
 use std::mem::transmute;
 
 use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
@@ -54,6 +55,15 @@ unsafe fn body_from(function: *mut mj_task_fn) -> Option<Body> {
     // SAFETY: function pointers and data pointers are alike on these platforms, and the null pointer
     // is `None`. The first parameter's types are the same address.
     unsafe { transmute::<*mut mj_task_fn, Option<Body>>(function) }
+}
+
+/// The string at an address, if it is not NULL.
+///
+/// # Safety
+/// NULL, or a NUL-terminated string that stays as it is during the call.
+unsafe fn text_ref<'s>(text: *const c_char) -> Option<&'s CStr> {
+    // SAFETY: as this function's contract says.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }
 
 /// A `bool` from C memory, where any byte can be.

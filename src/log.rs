@@ -1,10 +1,14 @@
 //! The logger: one for the process, shared by all threads, without locks.
 //!
 //! A line passes through here in four steps: `mj_log` compares its level with [`THRESHOLD`]; the C shim
-//! formats it; [`deliver`] looks up the receiver in the [`settings`]; and that is the program's callback, or
-//! a [`stream`]. The library's own lines come in by [`info`] and its siblings.
+//! formats it; [`deliver`] looks up the receiver in the [`settings`]; and that is the program's callback, a
+//! [`stream`] or the [`file`](mod@file). The library's own lines come in by [`info`] and
+//! its siblings.
 
+mod descriptor;
+mod file;
 mod line;
+mod loss;
 mod settings;
 mod stream;
 mod time;
@@ -17,7 +21,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::{scheduler, switch, sys};
 use line::Line;
 
-pub use settings::{Receiver, Settings, configure, current, set_callback};
+pub use loss::count as lost_lines;
+pub use settings::{Receiver, Settings, configure, current, reopen_file, set_callback, set_file};
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,17 +187,30 @@ unsafe extern "C" fn majjen_log_emit(level: u32, buffer: *mut c_char, length: us
 
 /// Hands a line to its receiver.
 fn deliver(line: &mut Line) {
-    let settings = current();
-    match settings.receiver {
-        Receiver::Callback { function, user_data } if !in_callback().replace(true) => {
-            // SAFETY: the program's function, with the arguments of its type.
-            unsafe { function(line.level as u32, line.message(), user_data) };
-            // The cell of the task or the thread that ran the callback; a task is not released before the
-            // callback returns.
-            in_callback().set(false);
+    loop {
+        let changes = settings::changes();
+        let settings = current();
+        let written = match settings.receiver {
+            Receiver::Streams => return stream::write(line, settings),
+            Receiver::Callback { function, user_data } => {
+                let busy = in_callback();
+                // A callback that logs would come back here without end: its own lines go to the streams.
+                if busy.replace(true) {
+                    return stream::write(line, settings);
+                }
+                // SAFETY: the program's function, with the arguments of its type. `busy` is a cell of the task
+                // or the thread that runs the callback; a task is not released before the callback returns.
+                unsafe { function(line.level as u32, line.message(), user_data) };
+                return busy.set(false);
+            }
+            Receiver::File { .. } => file::write(line, settings),
+        };
+        match written {
+            Ok(()) => return loss::end(),
+            // Another thread has changed the receiver, which closed the one that this line was on its way to.
+            Err(_) if settings::changes() != changes => {}
+            Err(error) => return loss::add(settings, error),
         }
-        // A callback that logs would come back here without end: its own lines go to the streams.
-        _ => stream::write(line, settings),
     }
 }
 

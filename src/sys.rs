@@ -86,6 +86,17 @@ pub unsafe fn free(memory: *mut c_void) {
     unsafe { libc::free(memory) }
 }
 
+/// A copy of a string that is never freed.
+pub fn copy_text(text: &CStr) -> Result<&'static CStr> {
+    // SAFETY: a C string.
+    let copy = unsafe { libc::strdup(text.as_ptr()) };
+    if copy.is_null() {
+        return Err(Error::OutOfMemory);
+    }
+    // SAFETY: a C string of our own, which nothing changes or frees.
+    Ok(unsafe { CStr::from_ptr(copy) })
+}
+
 // ---- memory mappings
 
 /// Reserves zeroed memory, without committing any.
@@ -211,11 +222,89 @@ pub fn file_says(path: &CStr, word: &[u8]) -> bool {
     text[..length].strip_suffix(b"\n").unwrap_or(&text[..length]) == word
 }
 
+/// A file that is open for writing at its end.
+pub struct Appending {
+    pub fd: c_int,
+    /// Whether a write can raise SIGPIPE.
+    pub is_pipe: bool,
+    pub is_empty: bool,
+}
+
+/// Opens a file for writing at its end; creates it, writable for its owner, if it is missing. Does not
+/// wait for the other end of a pipe: without one it fails with ENXIO.
+pub fn open_appending(path: &CStr) -> Result<Appending> {
+    let flags = libc::O_WRONLY
+        | libc::O_APPEND
+        | libc::O_CREAT
+        | libc::O_CLOEXEC
+        | libc::O_NOCTTY
+        | libc::O_NONBLOCK;
+    // SAFETY: a C string.
+    let fd = check(unsafe { libc::open(path.as_ptr(), flags, 0o644) })?;
+    // SAFETY: a stat is integers, for which zero is a value.
+    let mut status: libc::stat = unsafe { zeroed() };
+    // SAFETY: the address is good for a stat; the descriptor was opened above. Only opening should not wait.
+    let failed = unsafe {
+        libc::fstat(fd, &mut status) < 0
+            || libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) < 0
+    };
+    if failed {
+        let error = last_error();
+        close(fd);
+        return Err(error);
+    }
+    Ok(Appending {
+        fd,
+        is_pipe: status.st_mode & libc::S_IFMT == libc::S_IFIFO,
+        is_empty: status.st_size == 0,
+    })
+}
+
+/// Writes all bytes. When that is not possible, says how many it has written before.
+pub fn write_all(fd: c_int, bytes: &[u8]) -> std::result::Result<(), (usize, Error)> {
+    let mut written = 0;
+    while written < bytes.len() {
+        let rest = &bytes[written..];
+        // SAFETY: the bytes are good for the call.
+        let count = unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) };
+        match count {
+            1.. => written += count as usize,
+            0 => return Err((written, Error::Os(libc::EIO))), // No file does that; not to loop for ever.
+            _ if errno() == libc::EINTR => {}
+            _ => return Err((written, last_error())),
+        }
+    }
+    Ok(())
+}
+
 // ---- descriptors
 
 pub fn close(fd: c_int) {
     // SAFETY: only called with descriptors that this library opened. The kernel closes even on EINTR.
     unsafe { libc::close(fd) };
+}
+
+/// Lets the number `number` refer to what `fd` refers to, in one step, and closes what it referred to before.
+pub fn duplicate_over(fd: c_int, number: c_int) -> Result<()> {
+    loop {
+        // SAFETY: only called with numbers that this library got from the system.
+        match check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }) {
+            Err(Error::Os(libc::EINTR)) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// The descriptor, or in its place one that is not 0, 1 or 2: a program that has closed one of those would
+/// find it to be its standard input or output.
+pub fn above_standard_streams(fd: c_int) -> Result<c_int> {
+    if fd > 2 {
+        return Ok(fd);
+    }
+    // SAFETY: no preconditions.
+    let higher = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) });
+    close(fd);
+    higher
 }
 
 pub fn epoll_create() -> Result<c_int> {

@@ -1,10 +1,10 @@
 //! The logger's settings. `mj_log` and `mj_vlog` themselves are in C, being variadic: see
 //! [`crate::log`].
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
 use super::types::{LogLevelInt, mj_log_callback, mj_logger};
-use super::{bool_from, status};
+use super::{bool_from, status, text_ref};
 use crate::error::{Error, Result};
 use crate::log::{self, Level, Receiver};
 
@@ -28,8 +28,9 @@ pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
 
 /// Sets the function that receives each line, for the whole process; NULL restores the streams.
 ///
-/// Lines have one receiver: the streams at the start, and then what was last set by this function or
-/// mj_log_configure(). On the streams, lines from MJ_LOG_ERROR on go to stderr and the others to stdout.
+/// Lines have one receiver: the streams at the start, and then what was last set by this function,
+/// mj_log_configure() or mj_log_to_file(). On the streams, lines from MJ_LOG_ERROR
+/// on go to stderr and the others to stdout.
 ///
 /// `user_data` is handed to each call and stays the caller's. A thread that is logging right now may still
 /// call the old function. When memory is missing, an ERROR line says so and nothing changes. Callable
@@ -44,7 +45,9 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
 }
 
 /// Sets everything in `logger`, which is copied, for the whole process. At the start that is
-/// {MJ_LOG_INFO, NULL, NULL, true, true}. The callback becomes the receiver, as by mj_log_set_callback().
+/// {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by mj_log_set_callback().
+/// NULL in its place ends a callback, and leaves a file as it is: so what
+/// mj_log_get_config() has filled in can be changed and set again.
 ///
 /// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
 /// NULL or its level is no level, -ENOMEM. Callable from any thread. Does not suspend.
@@ -92,4 +95,45 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
     unsafe {
         logger.write(mj_logger { min_level, callback, user_data, include_time, include_level });
     }
+}
+
+/// Makes a file the receiver of all lines, for the whole process, in place of the streams or a callback.
+/// Lines are appended, each with one write. The file is created if it is missing, with mode
+/// 0644 less the umask. `path` is copied, and kept for mj_log_reopen(): give an absolute one if the
+/// program may change its directory.
+///
+/// A line that cannot be written, because the disk is full for example, is lost: mj_log_dropped() counts it. The
+/// first one is reported as an ERROR line on stderr, and nothing more until a line has been
+/// written again.
+///
+/// The file stays open until the receiver is changed, and is not inherited across exec. Its descriptor is the
+/// library's: a program that closes all descriptors sets the file afterwards.
+///
+/// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `path` is NULL, -ENOMEM, or
+/// as open(2), save that a pipe without a reader is -ENXIO. Callable from any thread. Does not suspend.
+///
+/// `path` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_log_to_file(path: *const c_char) -> c_int {
+    // SAFETY: as this function's contract says.
+    let path = unsafe { text_ref(path) };
+    status(path.ok_or(Error::InvalidArgument).and_then(log::set_file))
+}
+
+/// Opens the file of mj_log_to_file() by its path again, and lets the old one go: to be called after the file
+/// has been renamed, as logrotate(8) does. No line is lost or goes to both. Without effect while the
+/// receiver is not a file.
+///
+/// Returns 0, or a negative errno value as mj_log_to_file(), and then lines still go to the old
+/// file. Callable from any thread, but not from a signal handler. Does not suspend.
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_log_reopen() -> c_int {
+    status(log::reopen_file())
+}
+
+/// How many lines have been lost since the process began because a file did not take
+/// them. Callable from any thread. Does not suspend.
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_log_dropped() -> u64 {
+    log::lost_lines()
 }

@@ -174,13 +174,13 @@ pub type mj_log_callback = Option<
 pub struct mj_logger {
     /// Lines below this level are not written.
     pub min_level: LogLevelInt,
-    /// Receives the lines; NULL when the streams do.
+    /// Receives the lines; NULL when the streams or a file do.
     pub callback: mj_log_callback,
     /// The callback's last argument.
     pub user_data: *mut c_void,
-    /// Whether lines on the streams begin with `[date time]`.
+    /// Whether lines on the streams and in a file begin with `[date time]`.
     pub include_time: bool,
-    /// Whether lines on the streams have `[LEVEL]`.
+    /// Whether lines on the streams and in a file have `[LEVEL]`.
     pub include_level: bool,
 }
 

@@ -7,14 +7,14 @@
 //!
 //! Threads that change settings take turns. Lines do not wait for them.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{fn_addr_eq, from_ref, null};
 use std::sync::atomic::{
-    AtomicI32, AtomicPtr,
+    AtomicI32, AtomicPtr, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::{Callback, Level};
+use super::{Callback, Level, file, loss};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -23,6 +23,7 @@ use crate::sys;
 pub enum Receiver {
     Streams,
     Callback { function: Callback, user_data: *mut c_void },
+    File { path: &'static CStr },
 }
 
 impl PartialEq for Receiver {
@@ -33,6 +34,7 @@ impl PartialEq for Receiver {
                 Receiver::Callback { function, user_data },
                 Receiver::Callback { function: other, user_data: other_data },
             ) => fn_addr_eq(function, other) && user_data == other_data,
+            (Receiver::File { path }, Receiver::File { path: other }) => path == other,
             _ => false,
         }
     }
@@ -65,6 +67,15 @@ static CURRENT: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mu
 /// All records, linked by `next`.
 static RECORDS: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mut());
 
+/// How often the settings have changed.
+static CHANGES: AtomicU32 = AtomicU32::new(0);
+
+/// A number that is another one after a change. Settings that are read after it are those of this number, or
+/// later ones.
+pub fn changes() -> u32 {
+    CHANGES.load(Acquire)
+}
+
 /// The settings in force.
 pub fn current() -> &'static Settings {
     // SAFETY: points to a record, and records are never freed.
@@ -74,19 +85,16 @@ pub fn current() -> &'static Settings {
 /// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
 pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Result<()> {
     let turn = Turn::take();
-    let receiver = receiver_from(callback, user_data);
+    let receiver = match callback {
+        Some(function) => Receiver::Callback { function, user_data },
+        None => Receiver::Streams,
+    };
     turn.set(turn.record(Settings { receiver, ..*current() })?);
     Ok(())
 }
 
-fn receiver_from(callback: Option<Callback>, user_data: *mut c_void) -> Receiver {
-    match callback {
-        Some(function) => Receiver::Callback { function, user_data },
-        None => Receiver::Streams,
-    }
-}
-
-/// Sets everything that an `mj_logger` has. Where it has no callback, lines go to the streams.
+/// Sets everything that an `mj_logger` has. It knows no file: where it has no callback, it
+/// ends one that is set, and else leaves the receiver as it is.
 pub fn configure(
     level: Level,
     callback: Option<Callback>,
@@ -95,10 +103,33 @@ pub fn configure(
     include_level: bool,
 ) -> Result<()> {
     let turn = Turn::take();
-    let receiver = receiver_from(callback, user_data);
+    let receiver = match (callback, current().receiver) {
+        (Some(function), _) => Receiver::Callback { function, user_data },
+        (None, Receiver::Callback { .. }) => Receiver::Streams,
+        (None, receiver) => receiver,
+    };
     turn.set(turn.record(Settings { receiver, include_time, include_level })?);
     super::set_level(level);
     Ok(())
+}
+
+/// Lets lines go to the end of a file, which is created if it is missing. The path is copied.
+pub fn set_file(path: &CStr) -> Result<()> {
+    let turn = Turn::take();
+    let receiver = Receiver::File { path: turn.text(path)? };
+    let record = turn.record(Settings { receiver, ..*current() })?;
+    file::open(path)?;
+    turn.set(record);
+    Ok(())
+}
+
+/// Opens the file that is set by its path again; without one does nothing.
+pub fn reopen_file() -> Result<()> {
+    let _turn = Turn::take();
+    match current().receiver {
+        Receiver::File { path } => file::open(path),
+        _ => Ok(()),
+    }
 }
 
 /// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile, nor
@@ -143,8 +174,29 @@ impl Turn {
         Ok(unsafe { &*record })
     }
 
+    /// A text of some record, or else a copy, that is kept for ever.
+    fn text(&self, text: &CStr) -> Result<&'static CStr> {
+        let known = records().find_map(|record| match record.settings.receiver {
+            Receiver::File { path: known } => (known == text).then_some(known),
+            _ => None,
+        });
+        known.map_or_else(|| sys::copy_text(text), Ok)
+    }
+
     fn set(&self, record: &'static Record) {
+        let (before, now) = (current().receiver, record.settings.receiver);
         CURRENT.store(from_ref(record).cast_mut(), Release);
+        CHANGES.fetch_add(1, Release);
+        if now != before {
+            loss::begin_anew();
+        }
+        // Lines that are on their way to what is closed here fail, see that there was a change, and come to the
+        // new receiver.
+        match (before, now) {
+            (Receiver::File { .. }, Receiver::File { .. }) => {}
+            (Receiver::File { .. }, _) => file::close(),
+            _ => {}
+        }
     }
 }
 
