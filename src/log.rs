@@ -2,7 +2,7 @@
 //!
 //! A line passes through here in four steps: `mj_log` compares its level with [`THRESHOLD`]; the C shim
 //! formats it; [`deliver`] looks up the receiver in the [`settings`]; and that is the program's callback, a
-//! [`stream`] or the [`file`](mod@file). The library's own lines come in by [`info`] and
+//! [`stream`], the [`file`](mod@file) or the [`syslog`]. The library's own lines come in by [`info`] and
 //! its siblings.
 
 mod descriptor;
@@ -11,6 +11,7 @@ mod line;
 mod loss;
 mod settings;
 mod stream;
+mod syslog;
 mod time;
 
 use std::cell::Cell;
@@ -22,7 +23,9 @@ use crate::{scheduler, switch, sys};
 use line::Line;
 
 pub use loss::count as lost_lines;
-pub use settings::{Receiver, Settings, configure, current, reopen_file, set_callback, set_file};
+pub use settings::{
+    Receiver, Settings, configure, current, reopen_file, set_callback, set_file, set_syslog,
+};
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,6 +207,7 @@ fn deliver(line: &mut Line) {
                 return busy.set(false);
             }
             Receiver::File { .. } => file::write(line, settings),
+            Receiver::Syslog { ident } => syslog::send(line, ident),
         };
         match written {
             Ok(()) => return loss::end(),

@@ -29,7 +29,7 @@ pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
 /// Sets the function that receives each line, for the whole process; NULL restores the streams.
 ///
 /// Lines have one receiver: the streams at the start, and then what was last set by this function,
-/// mj_log_configure() or mj_log_to_file(). On the streams, lines from MJ_LOG_ERROR
+/// mj_log_configure(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from MJ_LOG_ERROR
 /// on go to stderr and the others to stdout.
 ///
 /// `user_data` is handed to each call and stays the caller's. A thread that is logging right now may still
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
 
 /// Sets everything in `logger`, which is copied, for the whole process. At the start that is
 /// {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by mj_log_set_callback().
-/// NULL in its place ends a callback, and leaves a file as it is: so what
+/// NULL in its place ends a callback, and leaves a file or the system log as it is: so what
 /// mj_log_get_config() has filled in can be changed and set again.
 ///
 /// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
@@ -97,8 +97,8 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
     }
 }
 
-/// Makes a file the receiver of all lines, for the whole process, in place of the streams or a callback.
-/// Lines are appended, each with one write. The file is created if it is missing, with mode
+/// Makes a file the receiver of all lines, for the whole process, in place of the streams, a callback or the
+/// system log. Lines are appended, each with one write. The file is created if it is missing, with mode
 /// 0644 less the umask. `path` is copied, and kept for mj_log_reopen(): give an absolute one if the
 /// program may change its directory.
 ///
@@ -131,7 +131,29 @@ pub extern "C" fn mj_log_reopen() -> c_int {
     status(log::reopen_file())
 }
 
-/// How many lines have been lost since the process began because a file did not take
+/// Makes the system log the receiver of all lines, for the whole process, in place of the streams, a callback or
+/// a file: each is a datagram to /dev/log. `ident` says whose lines they are, commonly the program's name: 1
+/// to 48 bytes, which are copied. The facility is LOG_USER; MJ_LOG_TRACE and _DEBUG become LOG_DEBUG, _INFO
+/// LOG_INFO, _WARN LOG_WARNING, _ERROR LOG_ERR, and _FATAL LOG_CRIT. The system log has its own time and
+/// level, so `include_time` and `include_level` do not matter.
+///
+/// A line that the log daemon does not take within 100 ms is lost, and reported and counted as with
+/// mj_log_to_file(); further ones wait no more until one has been taken. A daemon that is started
+/// anew is found again.
+///
+/// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `ident` is NULL, empty or too
+/// long, -ENOENT or -ECONNREFUSED when no log daemon is running, -ENOMEM, or as socket(2). Callable from
+/// any thread. Does not suspend.
+///
+/// `ident` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
+    // SAFETY: as this function's contract says.
+    let ident = unsafe { text_ref(ident) };
+    status(ident.ok_or(Error::InvalidArgument).and_then(log::set_syslog))
+}
+
+/// How many lines have been lost since the process began because a file or the system log did not take
 /// them. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_dropped() -> u64 {

@@ -174,7 +174,7 @@ pub type mj_log_callback = Option<
 pub struct mj_logger {
     /// Lines below this level are not written.
     pub min_level: LogLevelInt,
-    /// Receives the lines; NULL when the streams or a file do.
+    /// Receives the lines; NULL when the streams, a file or the system log do.
     pub callback: mj_log_callback,
     /// The callback's last argument.
     pub user_data: *mut c_void,

@@ -1,9 +1,9 @@
-//! Lines that the file did not take: counted, and reported once.
+//! Lines that the file or the system log did not take: counted, and reported once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::settings::{Receiver, Settings};
-use super::{Level, OwnLine, stream};
+use super::{Level, OwnLine, stream, syslog};
 use crate::error::Error;
 
 static LOST: AtomicU64 = AtomicU64::new(0);
@@ -14,6 +14,10 @@ static GOING_ON: AtomicBool = AtomicBool::new(false);
 /// How many lines have been lost.
 pub fn count() -> u64 {
     LOST.load(Relaxed)
+}
+
+pub fn is_going_on() -> bool {
+    GOING_ON.load(Relaxed)
 }
 
 /// After the receiver has changed: what the new one does not take is reported.
@@ -34,7 +38,10 @@ pub fn add(settings: &Settings, error: Error) {
     if GOING_ON.swap(true, Relaxed) {
         return;
     }
-    let Receiver::File { path } = settings.receiver else { return };
+    let path = match settings.receiver {
+        Receiver::File { path } => path,
+        _ => syslog::PATH,
+    };
     let message = format_args!("Log lines are being lost: {error}: {path:?}");
     stream::write(&mut OwnLine::new(Level::Error, message).line(), settings);
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::{Callback, Level, file, loss};
+use super::{Callback, Level, file, loss, syslog};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -24,6 +24,7 @@ pub enum Receiver {
     Streams,
     Callback { function: Callback, user_data: *mut c_void },
     File { path: &'static CStr },
+    Syslog { ident: &'static CStr },
 }
 
 impl PartialEq for Receiver {
@@ -35,6 +36,7 @@ impl PartialEq for Receiver {
                 Receiver::Callback { function: other, user_data: other_data },
             ) => fn_addr_eq(function, other) && user_data == other_data,
             (Receiver::File { path }, Receiver::File { path: other }) => path == other,
+            (Receiver::Syslog { ident }, Receiver::Syslog { ident: other }) => ident == other,
             _ => false,
         }
     }
@@ -93,7 +95,7 @@ pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Resul
     Ok(())
 }
 
-/// Sets everything that an `mj_logger` has. It knows no file: where it has no callback, it
+/// Sets everything that an `mj_logger` has. It knows no file and no system log: where it has no callback, it
 /// ends one that is set, and else leaves the receiver as it is.
 pub fn configure(
     level: Level,
@@ -130,6 +132,19 @@ pub fn reopen_file() -> Result<()> {
         Receiver::File { path } => file::open(path),
         _ => Ok(()),
     }
+}
+
+/// Lets lines go to the system log, which shows the ident before each. The ident is copied.
+pub fn set_syslog(ident: &CStr) -> Result<()> {
+    if ident.is_empty() || ident.count_bytes() > syslog::IDENT_BYTES {
+        return Err(Error::InvalidArgument);
+    }
+    let turn = Turn::take();
+    let receiver = Receiver::Syslog { ident: turn.text(ident)? };
+    let record = turn.record(Settings { receiver, ..*current() })?;
+    syslog::open()?;
+    turn.set(record);
+    Ok(())
 }
 
 /// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile, nor
@@ -177,7 +192,9 @@ impl Turn {
     /// A text of some record, or else a copy, that is kept for ever.
     fn text(&self, text: &CStr) -> Result<&'static CStr> {
         let known = records().find_map(|record| match record.settings.receiver {
-            Receiver::File { path: known } => (known == text).then_some(known),
+            Receiver::File { path: known } | Receiver::Syslog { ident: known } => {
+                (known == text).then_some(known)
+            }
             _ => None,
         });
         known.map_or_else(|| sys::copy_text(text), Ok)
@@ -194,7 +211,9 @@ impl Turn {
         // new receiver.
         match (before, now) {
             (Receiver::File { .. }, Receiver::File { .. }) => {}
+            (Receiver::Syslog { .. }, Receiver::Syslog { .. }) => {}
             (Receiver::File { .. }, _) => file::close(),
+            (Receiver::Syslog { .. }, _) => syslog::close(),
             _ => {}
         }
     }

@@ -71,6 +71,19 @@ impl LocalTime {
         }
         text
     }
+
+    /// `Mmm dd HH:MM:SS`, as syslog has it.
+    pub fn month_and_time(&self) -> [u8; 15] {
+        const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+        let mut text = *b"Mmm dd HH:MM:SS";
+        let month = 3 * (self.month as usize - 1);
+        text[..3].copy_from_slice(&MONTHS[month..month + 3]);
+        text[4..].copy_from_slice(&self.date_and_time()[8..]);
+        if text[4] == b'0' {
+            text[4] = b' ';
+        }
+        text
+    }
 }
 
 /// What the local time is ahead of UTC: asked for once a second.
@@ -149,5 +162,12 @@ mod tests {
                 return;
             }
         }
+    }
+
+    #[test]
+    fn syslog_pads_the_day_with_a_space() {
+        assert_eq!(&LocalTime::from_seconds(0).month_and_time(), b"Jan  1 00:00:00");
+        assert_eq!(&LocalTime::from_seconds(1_000_000_000).month_and_time(), b"Sep  9 01:46:40");
+        assert_eq!(&LocalTime::from_seconds(946_684_799).month_and_time(), b"Dec 31 23:59:59");
     }
 }
