@@ -39,6 +39,7 @@ const GUIDE_NAMES: &[&str] =
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("header::is_up_to_date", is_up_to_date),
+        Trial::test("header::everything_is_documented", everything_is_documented),
         Trial::test("header::leaves_the_guides_static_names_alone", leaves_static_names_alone),
         Trial::test("header::leaves_the_guide_names_out_when_told_to", leaves_guide_names_out),
         Trial::test("header::has_the_guides_layout", has_the_guides_layout),
@@ -88,6 +89,42 @@ fn is_up_to_date() -> Result<(), Failed> {
     }
     let difference = first_difference(&committed, &generated);
     Err(format!("include/majjen.h is out of date; `make header` renews it.\n{difference}").into())
+}
+
+/// Each declaration, constant and field has a comment above it, or is the next line of one that has.
+fn everything_is_documented() -> Result<(), Failed> {
+    let header = fs::read_to_string(library::root().join("include/majjen.h"))?;
+    let mut undocumented = Vec::new();
+    let mut documented = 0;
+    let mut above = "";
+    for line in header.lines() {
+        // What follows a comment or another part of the same declaration needs none of its own.
+        let begins = !line.is_empty()
+            && !line.starts_with(['#', '}', '{'])
+            && !line.trim_start().starts_with("//")
+            && !line.starts_with("   ")
+            && !line.starts_with("extern \"C\"")
+            && !["struct mj_scheduler;", "  (void)mj_scheduler_enqueue(scheduler, task);"]
+                .contains(&line)
+            && !line.starts_with("  return ");
+        if begins && above.trim_start().starts_with("//") {
+            documented += 1;
+        } else if begins {
+            undocumented.push(line);
+        }
+        above = line;
+    }
+    // A reading that finds nothing must not pass.
+    let functions = declared_functions()?.len();
+    if documented < functions {
+        return Err(
+            format!("only {documented} declarations found, with {functions} functions").into()
+        );
+    }
+    if undocumented.is_empty() {
+        return Ok(());
+    }
+    Err(format!("without a comment:\n{}", undocumented.join("\n")).into())
 }
 
 /// The first line in which two texts differ, from both.
