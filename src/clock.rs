@@ -1,12 +1,13 @@
 //! The clock: monotonic nanoseconds for deadlines, and a cheaper cycle counter for measuring turns.
 //!
-//! Reading the time stamp counter costs 11 ns and `clock_gettime` 27 ns on the machine where this was
-//! designed; a yield costs little more. So turns are measured in ticks of the counter where that is
-//! steady, and only sums are converted, with the ratio observed since the scheduler was created: no
-//! calibration at start-up, and the longer it runs the more precise. Elsewhere a tick is a nanosecond.
+//! Reading the time stamp counter costs 11 ns and `clock_gettime` 27 ns on the machine where this
+//! was designed; a yield costs little more. So turns are measured in ticks of the counter where
+//! that is steady, and only sums are converted, with the ratio observed since the scheduler was
+//! created: no calibration at start-up, and the longer it runs the more precise. Elsewhere a tick
+//! is a nanosecond.
 //!
-//! A program may bring its own clock for deadlines, such as a simulated one. Turns are still measured in
-//! real time.
+//! A program may bring its own clock for deadlines, such as a simulated one. Turns are still
+//! measured in real time.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -33,11 +34,12 @@ pub struct Clock {
     ticks_per_ns: Cell<f64>,
 }
 
-/// The ratio is believed once it was observed over this long: two readings are each off by less than 100 ns.
+/// The ratio is believed once it was observed over this long: two readings are each off by less
+/// than 100 ns.
 const OBSERVED_ENOUGH_NS: u64 = 1_000_000;
 
-/// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes the
-/// scheduler look at timers and descriptors more often than needed, for the first millisecond.
+/// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes
+/// the scheduler look at timers and descriptors more often than needed, for the first millisecond.
 const UNKNOWN_TICKS_PER_NS: f64 = 1.0;
 
 impl Clock {
@@ -64,7 +66,8 @@ impl Clock {
         now
     }
 
-    /// Sets the program's clock, which must stay callable while it is set; or with `None` the monotonic one.
+    /// Sets the program's clock, which must stay callable while it is set; or with `None` the
+    /// monotonic one.
     pub fn set_own(&self, function: Option<ClockFunction>, data: *mut c_void) {
         self.own.set(function.map(|function| (function, data)));
     }
@@ -74,8 +77,8 @@ impl Clock {
         self.own.get().is_some()
     }
 
-    /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one, so the
-    /// caller must hold no borrow that a call into the library would meet.
+    /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one,
+    /// so the caller must hold no borrow that a call into the library would meet.
     pub fn deadline_now_ns(&self) -> u64 {
         match self.own.get() {
             // SAFETY: the program's function, which its setter promised to keep callable.
@@ -89,8 +92,8 @@ impl Clock {
         (ns as f64 * self.ticks_per_ns.get()) as u64
     }
 
-    /// A function that converts spans to nanoseconds with the ratio observed up to now. Right to a few
-    /// hundred nanoseconds of the time since the start.
+    /// A function that converts spans to nanoseconds with the ratio observed up to now. Right to a
+    /// few hundred nanoseconds of the time since the start.
     pub fn ticks_to_ns(&self) -> impl Fn(u64) -> u64 {
         let now = read(self.counter);
         let ticks = now.ticks.saturating_sub(self.start.ticks).max(1);
@@ -134,7 +137,8 @@ mod tests {
         while clock.now().ns < start.ns + 20 * OBSERVED_ENOUGH_NS {}
         let end = clock.now();
         let (ns, converted) = (end.ns - start.ns, clock.ticks_to_ns()(end.ticks - start.ticks));
-        // A reading can be interrupted between its two halves, so only the order of size is certain.
+        // A reading can be interrupted between its two halves, so only the order of size is
+        // certain.
         assert!(converted > ns / 2 && converted < ns * 2, "{converted} ns against {ns} ns");
         let ticks = clock.ns_to_ticks(ns);
         let expected = end.ticks - start.ticks;

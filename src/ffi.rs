@@ -1,6 +1,6 @@
-//! The C ABI: the exported functions, a file for each part of the header. Each converts its arguments, calls
-//! into the crate, and converts the result; nothing here decides anything. The helpers below are the
-//! only places where a pointer from C becomes a reference.
+//! The C ABI: the exported functions, a file for each part of the header. Each converts its
+//! arguments, calls into the crate, and converts the result; nothing here decides anything. The
+//! helpers below are the only places where a pointer from C becomes a reference.
 //!
 //! `mj_log` and `mj_vlog` are in [`crate::log`].
 
@@ -52,8 +52,8 @@ unsafe fn task_ref<'t>(task: *const mj_task) -> Option<&'t Task> {
 /// # Safety
 /// NULL, or a function of the type `mj_task_fn`.
 unsafe fn body_from(function: *mut mj_task_fn) -> Option<Body> {
-    // SAFETY: function pointers and data pointers are alike on these platforms, and the null pointer
-    // is `None`. The first parameter's types are the same address.
+    // SAFETY: function pointers and data pointers are alike on these platforms, and the null
+    // pointer is `None`. The first parameter's types are the same address.
     unsafe { transmute::<*mut mj_task_fn, Option<Body>>(function) }
 }
 

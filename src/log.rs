@@ -1,12 +1,13 @@
 //! The logger: one for the process, shared by all threads, without locks.
 //!
-//! A line passes through here in four steps: `mj_log` compares its level with [`THRESHOLD`]; the C shim
-//! formats it; [`majjen_log_emit`] picks the receiver; and that is the program's callback, or the
-//! stream writer. The library's own lines come in by [`info`] and its siblings.
+//! A line passes through here in four steps: `mj_log` compares its level with [`THRESHOLD`]; the C
+//! shim formats it; [`majjen_log_emit`] picks the receiver; and that is the program's callback, or
+//! the stream writer. The library's own lines come in by [`info`] and its siblings.
 //!
-//! The callback and its data must be read as a pair, while another thread may be setting a new pair. So each
-//! pair is a [`Sink`] that never changes and is never freed, and the current one is a pointer. Setting
-//! a pair that was set before finds its old sink, so a program that switches to and fro does not leak.
+//! The callback and its data must be read as a pair, while another thread may be setting a new
+//! pair. So each pair is a [`Sink`] that never changes and is never freed, and the current one is a
+//! pointer. Setting a pair that was set before finds its old sink, so a program that switches to
+//! and fro does not leak.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
@@ -182,8 +183,9 @@ unsafe extern "C" {
     fn majjen_shim_write_line(to_stderr: c_int, line: *const c_char, length: usize) -> c_int;
 }
 
-/// Exports the variadic `mj_log`, which stable Rust can neither define nor export from a library of C: checks the
-/// level, and leaves the rest to the shim. Here and not in `ffi` because the header declares it by hand.
+/// Exports the variadic `mj_log`, which stable Rust can neither define nor export from a library of
+/// C: checks the level, and leaves the rest to the shim. Here and not in `ffi` because the header
+/// declares it by hand.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 extern "C" fn mj_log() {
@@ -197,8 +199,8 @@ extern "C" fn mj_vlog() {
     switch::log_door!(THRESHOLD, majjen_shim_vlog)
 }
 
-/// Hands a formatted line to its receiver. `line` is [`HEADROOM`] writable bytes, a message of `length` bytes, and
-/// a NUL, which may be overwritten.
+/// Hands a formatted line to its receiver. `line` is [`HEADROOM`] writable bytes, a message of
+/// `length` bytes, and a NUL, which may be overwritten.
 ///
 /// # Safety
 /// As said of `line`; the level is one of TRACE to FATAL.
@@ -210,8 +212,9 @@ unsafe extern "C" fn majjen_log_emit(level: u32, line: *mut c_char, length: usiz
     match sink {
         // A callback that logs would come back here without end: its own lines go to the streams.
         Some(sink) if !busy.replace(true) => {
-            // SAFETY: the program's function, with the arguments of its type. `busy` is a cell of the task
-            // or the thread that runs the callback; a task is not released before the callback returns.
+            // SAFETY: the program's function, with the arguments of its type. `busy` is a cell of
+            // the task or the thread that runs the callback; a task is not released before the
+            // callback returns.
             unsafe { (sink.callback)(level, line.wrapping_add(HEADROOM), sink.user_data) };
             busy.set(false);
         }
@@ -220,8 +223,8 @@ unsafe extern "C" fn majjen_log_emit(level: u32, line: *mut c_char, length: usiz
     }
 }
 
-/// Whether a callback is running: of the running task, or of the thread outside tasks. Not of the thread alone,
-/// since a callback may suspend its task, and the others' lines must still reach it.
+/// Whether a callback is running: of the running task, or of the thread outside tasks. Not of the
+/// thread alone, since a callback may suspend its task, and the others' lines must still reach it.
 fn in_callback<'t>() -> &'t Cell<bool> {
     match scheduler::running_task() {
         Some((_, task)) => &task.in_log_callback,
@@ -257,9 +260,11 @@ unsafe fn write_to_stream(level: u32, line: *mut c_char, length: usize) {
     }
 }
 
-/// The local time, formatted once a second: the first thread to log in a new second renews the cache.
+/// The local time, formatted once a second: the first thread to log in a new second renews the
+/// cache.
 fn time_stamp() -> [u8; 19] {
-    /// Taken while the cache is read or written. Never waited for, so a child of fork() cannot hang.
+    /// Taken while the cache is read or written. Never waited for, so a child of fork() cannot
+    /// hang.
     static BUSY: AtomicBool = AtomicBool::new(false);
     static SECOND: AtomicI64 = AtomicI64::new(i64::MIN);
     static TEXT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];

@@ -122,8 +122,8 @@ impl TurnTimes {
     }
 }
 
-/// Values by size: eight buckets for each power of two, so a value is known to within an eighth. The layout is that of
-/// HdrHistogram (Tene), with three significant bits.
+/// Values by size: eight buckets for each power of two, so a value is known to within an eighth.
+/// The layout is that of HdrHistogram (Tene), with three significant bits.
 pub struct Histogram {
     counts: [Cell<u64>; BUCKETS],
     longest: Cell<u64>,
@@ -134,8 +134,9 @@ const PARTS_BITS: u32 = 3;
 const PARTS: usize = 1 << PARTS_BITS;
 const BUCKETS: usize = (u64::BITS - PARTS_BITS + 1) as usize * PARTS;
 
-/// The middle, the tail and the end of a distribution: values that half and 99 in 100 of those recorded do not exceed,
-/// each rounded up to the end of its bucket, and the greatest, exact. 0 when none was recorded.
+/// The middle, the tail and the end of a distribution: values that half and 99 in 100 of those
+/// recorded do not exceed, each rounded up to the end of its bucket, and the greatest, exact. 0
+/// when none was recorded.
 pub struct Summary {
     pub p50: u64,
     pub p99: u64,
@@ -179,7 +180,8 @@ impl Histogram {
     }
 }
 
-/// The bucket of a value: itself if it is small, else its highest four bits and how far they are shifted.
+/// The bucket of a value: itself if it is small, else its highest four bits and how far they are
+/// shifted.
 #[inline(always)]
 fn bucket(value: u64) -> usize {
     let shift = (u64::BITS - 1 - PARTS_BITS).saturating_sub((value | 1).leading_zeros());

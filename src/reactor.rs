@@ -4,17 +4,17 @@
 //!
 //! A program may close a descriptor at any time, and get its number again for another file. So the
 //! table never trusts what it registered before:
-//! - Each wait arms its descriptor anew, for one event (`EPOLLONESHOT`). Whether the kernel knows the number is
-//!   only a guess (`registered`) that picks the call to try first: `MOD` and on ENOENT `ADD`, or
-//!   `ADD` and on EEXIST `MOD`.
-//! - Each arming has a new generation, which the kernel hands back with the event. An event of an older one
-//!   is dropped. It was the last of its registration, so it cannot come again.
+//! - Each wait arms its descriptor anew, for one event (`EPOLLONESHOT`). Whether the kernel knows
+//!   the number is only a guess (`registered`) that picks the call to try first: `MOD` and on
+//!   ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
+//! - Each arming has a new generation, which the kernel hands back with the event. An event of an
+//!   older one is dropped. It was the last of its registration, so it cannot come again.
 //!
 //! # Waiters
 //!
-//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An event
-//! wakes all that want it; errors and hang-ups are wanted by all. If others remain, the descriptor is
-//! armed again for them. A task is in one list at most: `Task::waits` names it.
+//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
+//! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
+//! descriptor is armed again for them. A task is in one list at most: `Task::waits` names it.
 
 use std::ffi::c_int;
 
@@ -96,8 +96,8 @@ impl Reactor {
         self.waiters > 0
     }
 
-    /// Puts a task in a descriptor's list, and arms the descriptor for all in it. On an error the task
-    /// is in no list.
+    /// Puts a task in a descriptor's list, and arms the descriptor for all in it. On an error the
+    /// task is in no list.
     pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<Armed> {
         let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
         if index >= self.table.len() {
@@ -116,8 +116,8 @@ impl Reactor {
         Ok(Armed::Waiting)
     }
 
-    /// Takes a task out of the list of the descriptor that it waits for. The descriptor stays armed; its
-    /// event finds no waiter.
+    /// Takes a task out of the list of the descriptor that it waits for. The descriptor stays
+    /// armed; its event finds no waiter.
     pub fn forget(&mut self, task: &Task, fd: c_int) {
         if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
             task.waits.set(Waits::Nothing);
@@ -126,15 +126,16 @@ impl Reactor {
         }
     }
 
-    /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited for it.
+    /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
+    /// for it.
     pub fn close(&mut self, fd: c_int, mut wake: impl FnMut(&Task)) {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
             return;
         };
         if std::mem::take(&mut entry.registered) {
-            // A duplicate of the descriptor would keep the registration. An error means that the number
-            // was closed before, and with it the registration.
+            // A duplicate of the descriptor would keep the registration. An error means that the
+            // number was closed before, and with it the registration.
             let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
         }
         while let Some(task) = entry.waiters.pop() {
@@ -144,8 +145,9 @@ impl Reactor {
         }
     }
 
-    /// Waits at most `timeout_ns` for events, and calls `wake` with each task that one was for, which is then in
-    /// no list, and the events. Returns the number of events that woke a task. An interruption counts as none.
+    /// Waits at most `timeout_ns` for events, and calls `wake` with each task that one was for,
+    /// which is then in no list, and the events. Returns the number of events that woke a task. An
+    /// interruption counts as none.
     pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task, u32)) -> Result<usize> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
         let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
@@ -192,7 +194,8 @@ impl Reactor {
         };
         wake_all_for(&entry.waiters, happened);
         if !entry.waiters.is_empty() && entry.arm(self.epoll_fd, fd, entry.wanted()).is_err() {
-            // The rest cannot be waited for any more: their next call on the descriptor will say why.
+            // The rest cannot be waited for any more: their next call on the descriptor will say
+            // why.
             wake_all_for(&entry.waiters, libc::EPOLLERR as u32);
         }
         self.waiters < waiters_before

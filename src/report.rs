@@ -1,4 +1,5 @@
-//! The scheduler in words: its metrics as text, for Prometheus and as JSON, and a list of its tasks.
+//! The scheduler in words: its metrics as text, for Prometheus and as JSON, and a list of its
+//! tasks.
 
 use std::fmt::{self, Display, Write};
 
@@ -238,7 +239,8 @@ fn write_prometheus(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
             ("p99", summary.p99, "99th percentile"),
             ("max", summary.max, "longest"),
         ] {
-            // Gauges, and not a summary: quantiles of a summary are of a sliding window, these since the reset.
+            // Gauges, and not a summary: quantiles of a summary are of a sliding window, these
+            // since the reset.
             let name = name.strip_suffix("_seconds").unwrap_or(name);
             writeln!(out, "# HELP majjen_{name}_{quantile}_seconds {}: {what}.", title.help)?;
             writeln!(out, "# TYPE majjen_{name}_{quantile}_seconds gauge")?;
@@ -322,7 +324,8 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
     }
 }
 
-/// Writes to a buffer of fixed size, drops what does not fit, and counts what would have been written.
+/// Writes to a buffer of fixed size, drops what does not fit, and counts what would have been
+/// written.
 pub struct Bounded<'b> {
     buffer: &'b mut [u8],
     pub length: usize,

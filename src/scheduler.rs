@@ -1,12 +1,12 @@
-//! The scheduler: its state, and the loop. How tasks take turns is in [`crate::turn`], what they can wait for in
-//! [`crate::suspend`].
+//! The scheduler: its state, and the loop. How tasks take turns is in [`crate::turn`], what they
+//! can wait for in [`crate::suspend`].
 //!
 //! # Borrows
 //!
-//! C holds pointers to the scheduler and calls back into it from tasks, wait functions and log callbacks. So
-//! it is only ever borrowed shared, its fields are cells, and the `RefCell`s (`slab`, `stacks`, `reactor`) are
-//! borrowed for the length of one call into them, in which no program code runs and nothing switches or
-//! logs.
+//! C holds pointers to the scheduler and calls back into it from tasks, wait functions and log
+//! callbacks. So it is only ever borrowed shared, its fields are cells, and the `RefCell`s (`slab`,
+//! `stacks`, `reactor`) are borrowed for the length of one call into them, in which no program code
+//! runs and nothing switches or logs.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::{Cell, RefCell};
@@ -29,8 +29,8 @@ use crate::timer_heap::{NOT_IN_HEAP, TimerHeap};
 use crate::wait::{self, WaitFunction, wait_epoll};
 use crate::{log, signals, sys};
 
-/// While tasks are ready, timers are looked at no later than they are due, and descriptors at least this
-/// often.
+/// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
+/// this often.
 pub const SERVICE_NS: u64 = 50_000;
 
 /// One scheduler. C reads the fields down to `metrics`, in this order.
@@ -71,7 +71,8 @@ pub struct Scheduler {
     loop_began_ns: Cell<u64>,
     /// Whether the last call of the wait function failed, which is logged once in a row.
     wait_failed: Cell<bool>,
-    /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as others end.
+    /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as
+    /// others end.
     pub held_back: RunQueue,
     pub held_back_because: Cell<Option<Error>>,
 
@@ -365,7 +366,8 @@ impl Scheduler {
             _ => SERVICE_NS,
         };
         self.next_service.set(now.ticks.wrapping_add(self.clock.ns_to_ticks(service_ns)).max(1));
-        // Even when the next service is due already, one task runs: there is progress in each round.
+        // Even when the next service is due already, one task runs: there is progress in each
+        // round.
         self.take_turns();
     }
 
@@ -402,11 +404,12 @@ impl Scheduler {
         metrics::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
         let function = self.wait_function();
-        // SAFETY: a built-in function, or the program's, which its setter promised to keep callable.
+        // SAFETY: a built-in function, or the program's, which its setter promised to keep
+        // callable.
         let result = unsafe { function(self.address(), timeout_ns, self.wait_data.get()) };
         if !self.watches_descriptors() && self.reactor.borrow().has_waiters() {
-            // It knows nothing of the descriptors in the reactor, or only that one is ready. An error
-            // shows again at the next wait.
+            // It knows nothing of the descriptors in the reactor, or only that one is ready. An
+            // error shows again at the next wait.
             let _ = self.poll_reactor(0);
         }
         if result >= 0 {
@@ -600,7 +603,8 @@ impl Scheduler {
 /// The scheduler that runs on this thread.
 #[inline(always)]
 pub fn current<'s>() -> Option<&'s Scheduler> {
-    // SAFETY: the thread's own variable. `run` sets it to a scheduler that it borrows, and clears it.
+    // SAFETY: the thread's own variable. `run` sets it to a scheduler that it borrows, and clears
+    // it.
     unsafe { (*switch::thread()).scheduler.get().as_ref() }
 }
 

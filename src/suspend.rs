@@ -1,8 +1,9 @@
 //! The calls that suspend: yield, sleep, wait for a descriptor, join.
 //!
-//! All work alike. [`enter`] finds the running task, or says why it must not wait. The call puts the task where
-//! whoever ends the wait will find it: in a list, which `Task::waits` names, in the timer heap, or both. [`park`] suspends
-//! it. When it is ready again it is in neither, and `Task::outcome` says how the wait ended.
+//! All work alike. [`enter`] finds the running task, or says why it must not wait. The call puts
+//! the task where whoever ends the wait will find it: in a list, which `Task::waits` names, in the
+//! timer heap, or both. [`park`] suspends it. When it is ready again it is in neither, and
+//! `Task::outcome` says how the wait ended.
 
 use std::ffi::c_int;
 use std::ptr::{eq, from_ref};
@@ -36,7 +37,8 @@ fn refuse(call: &str) {
     log::warn(format_args!("{call}: {}", Error::NotInTask));
 }
 
-/// Keeps errno across a call: the system calls behind a wait, and the tasks that run meanwhile, do not show in it.
+/// Keeps errno across a call: the system calls behind a wait, and the tasks that run meanwhile, do
+/// not show in it.
 struct KeptErrno(c_int);
 
 impl KeptErrno {
@@ -51,8 +53,8 @@ impl Drop for KeptErrno {
     }
 }
 
-/// The running task, if it may wait. A task that is canceled or woken already only lets the others have their
-/// turn, so that a loop around the call does not starve them.
+/// The running task, if it may wait. A task that is canceled or woken already only lets the others
+/// have their turn, so that a loop around the call does not starve them.
 fn enter<'t>(call: &str) -> Result<Running<'t>> {
     let (scheduler, task) = running(call)?;
     if task.canceled.get() {
@@ -66,7 +68,8 @@ fn enter<'t>(call: &str) -> Result<Running<'t>> {
     Ok((scheduler, task))
 }
 
-/// Suspends a task that is in the list that it wants to be in, until it is readied or `deadline_ns` comes.
+/// Suspends a task that is in the list that it wants to be in, until it is readied or `deadline_ns`
+/// comes.
 fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) -> Result<u32> {
     if let Some(deadline_ns) = deadline_ns
         && let Err(error) = scheduler.start_timer(task, deadline_ns)
@@ -161,8 +164,8 @@ fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
     }
 }
 
-/// Suspends the running task until one of the `events` of a descriptor happens, and returns those that did;
-/// none when the time is over.
+/// Suspends the running task until one of the `events` of a descriptor happens, and returns those
+/// that did; none when the time is over.
 pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     let _errno = KeptErrno::keep();
     if events & !EVENTS != 0 {

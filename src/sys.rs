@@ -71,7 +71,8 @@ pub fn describe_errno(errno: c_int, out: &mut fmt::Formatter<'_>) -> fmt::Result
 
 // ---- memory from C's allocator
 
-/// Memory for `count` values, aligned as they want it; NULL when there is none. It is not initialized.
+/// Memory for `count` values, aligned as they want it; NULL when there is none. It is not
+/// initialized.
 pub fn allocate<T>(count: usize) -> *mut T {
     let Some(bytes) = count.checked_mul(size_of::<T>()) else {
         return null_mut();
@@ -223,7 +224,8 @@ pub fn file_says(path: &CStr, word: &[u8]) -> bool {
 // ---- descriptors
 
 pub fn close(fd: c_int) {
-    // SAFETY: only called with descriptors that this library opened. The kernel closes even on EINTR.
+    // SAFETY: only called with descriptors that this library opened. The kernel closes even on
+    // EINTR.
     unsafe { libc::close(fd) };
 }
 
@@ -249,13 +251,14 @@ pub fn poll_now(fd: c_int, events: u32) -> Result<u32> {
     if happened & libc::POLLNVAL as u32 != 0 { Err(Error::Os(libc::EBADF)) } else { Ok(happened) }
 }
 
-/// Waits by poll(2) at most `timeout_ns` (u64::MAX: without limit) for events of one descriptor. An interruption
-/// counts as none.
+/// Waits by poll(2) at most `timeout_ns` (u64::MAX: without limit) for events of one descriptor. An
+/// interruption counts as none.
 pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     let mut poll = libc::pollfd { fd, events: events as libc::c_short, revents: 0 };
     let limit = timespec(timeout_ns);
     let limit = if timeout_ns == u64::MAX { null() } else { &raw const limit };
-    // SAFETY: one pollfd, and a timeout that is good for the call or NULL; NULL leaves the signal mask.
+    // SAFETY: one pollfd, and a timeout that is good for the call or NULL; NULL leaves the signal
+    // mask.
     match check(unsafe { libc::ppoll(&mut poll, 1, limit, null()) }) {
         Ok(_) => Ok(u32::from(poll.revents as u16)),
         Err(Error::Os(libc::EINTR)) => Ok(0),
@@ -291,7 +294,8 @@ type EpollPwait2 = unsafe extern "C" fn(
     *const libc::sigset_t,
 ) -> c_int;
 
-/// Waits for events at most `timeout_ns` (u64::MAX: without limit), and returns how many were filled in.
+/// Waits for events at most `timeout_ns` (u64::MAX: without limit), and returns how many were
+/// filled in.
 pub fn epoll_wait(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
     const UNKNOWN: usize = 0;
     const MISSING: usize = 1;

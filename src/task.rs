@@ -15,9 +15,10 @@
 //! | held back (no stack to be had) | in the scheduler's `held_back` | none | nothing | its first turn |
 //! | ended | no | none | nothing | the scheduler, after the body |
 //!
-//! Tasks are referred to by `&Task` and raw pointers, never by `&mut`: C holds pointers to them too. All
-//! fields are cells. A slot keeps its address until the scheduler is destroyed, so a reference to a task
-//! that has ended is to a slot that is free or in use again, never to unmapped memory.
+//! Tasks are referred to by `&Task` and raw pointers, never by `&mut`: C holds pointers to them
+//! too. All fields are cells. A slot keeps its address until the scheduler is destroyed, so a
+//! reference to a task that has ended is to a slot that is free or in use again, never to unmapped
+//! memory.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -80,8 +81,8 @@ pub struct Task {
     pub canceled: Cell<bool>,
     /// Whether a log callback is running on this task's stack.
     pub in_log_callback: Cell<bool>,
-    /// Turns taken; stays at the greatest number. Of this size to fit in the first cache line, which is all that a
-    /// yield touches of a task.
+    /// Turns taken; stays at the greatest number. Of this size to fit in the first cache line,
+    /// which is all that a yield touches of a task.
     pub turns: Cell<u32>,
     /// The stack, from the first turn to the end.
     pub stack: Cell<Stack>,
@@ -192,8 +193,8 @@ impl Task {
 const FIRST_CHUNK: usize = 32;
 const LARGEST_CHUNK: usize = 4096;
 
-/// An id is a slot's index in the low bits, and above them how often the slot has been used. At 30 ns a
-/// use, the 40 bits of the count last for nine hours of using one slot and nothing else.
+/// An id is a slot's index in the low bits, and above them how often the slot has been used. At 30
+/// ns a use, the 40 bits of the count last for nine hours of using one slot and nothing else.
 const INDEX_BITS: u32 = 24;
 const LARGEST_SLAB: usize = 1 << INDEX_BITS;
 const ONE_USE: u64 = 1 << INDEX_BITS;
@@ -223,9 +224,11 @@ struct Chunk {
 }
 
 impl Slab {
-    /// A slab whose ids are unlikely to be those of another one: `serial` is the number of the scheduler.
+    /// A slab whose ids are unlikely to be those of another one: `serial` is the number of the
+    /// scheduler.
     pub fn new(serial: u32) -> Slab {
-        // Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4) spreads the counts' starts.
+        // Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4) spreads the counts'
+        // starts.
         let spread = u64::from(serial).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut slab = Slab::default();
         slab.first_id = spread & !(ONE_USE - 1);
@@ -237,8 +240,8 @@ impl Slab {
         self.alive.get()
     }
 
-    /// Takes a free slot, if there is one. Its fields are those of a task that has ended; the caller sets
-    /// what differs.
+    /// Takes a free slot, if there is one. Its fields are those of a task that has ended; the
+    /// caller sets what differs.
     #[inline]
     pub fn allocate<'t>(&self) -> Option<&'t Task> {
         // SAFETY: free slots are in chunks, which live as long as the slab.

@@ -1,12 +1,13 @@
 //! Turns: how tasks take the thread from each other.
 //!
-//! The loop runs on the thread's own stack, each task on its own. A task that suspends switches straight to the
-//! next ready task, without visiting the loop: [`Scheduler::suspend`] ends its turn, and
-//! [`Scheduler::next_context`] picks who is next. It goes back to the loop when no task is ready, when it is
-//! time to look at timers and descriptors (`next_service`), and when the scheduler is to stop.
+//! The loop runs on the thread's own stack, each task on its own. A task that suspends switches
+//! straight to the next ready task, without visiting the loop: [`Scheduler::suspend`] ends its
+//! turn, and [`Scheduler::next_context`] picks who is next. It goes back to the loop when no task
+//! is ready, when it is time to look at timers and descriptors (`next_service`), and when the
+//! scheduler is to stop.
 //!
-//! Who may call what: `take_turns` the loop, `suspend` and `task_main` a running task. All three leave
-//! `current_task` as what it says: the task whose stack is in use, null in the loop.
+//! Who may call what: `take_turns` the loop, `suspend` and `task_main` a running task. All three
+//! leave `current_task` as what it says: the task whose stack is in use, null in the loop.
 
 use std::ptr::{null, null_mut};
 
@@ -26,7 +27,8 @@ enum Next {
 }
 
 impl Scheduler {
-    /// Lets the ready tasks run, from the loop, until it is time for the loop again. At least one runs.
+    /// Lets the ready tasks run, from the loop, until it is time for the loop again. At least one
+    /// runs.
     pub fn take_turns(&self) {
         if self.run_queue.is_empty() {
             return;
@@ -41,7 +43,8 @@ impl Scheduler {
         }
     }
 
-    /// Ends the running task's turn, which must be queued or parked, and returns when it has the next one.
+    /// Ends the running task's turn, which must be queued or parked, and returns when it has the
+    /// next one.
     #[inline(always)]
     pub fn suspend(&self, task: &Task) {
         // SAFETY: this thread's errno, while the scheduler runs here.
@@ -62,8 +65,8 @@ impl Scheduler {
             self.current_task.set(null());
             self.loop_context.get()
         };
-        // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever readies that
-        // switches back. No RefCell is borrowed.
+        // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever
+        // readies that switches back. No RefCell is borrowed.
         unsafe { switch::switch(task.context.as_ptr(), context) };
         // SAFETY: as above. The address is read again, since another run may be on another thread.
         unsafe { *self.errno.get() = errno };
@@ -75,8 +78,9 @@ impl Scheduler {
         now < self.next_service.get() && !self.stop.is_raised()
     }
 
-    /// Takes the next ready task and makes it the current one; the loop if there is none. A new task is given a
-    /// stack first: the one at `free_stack_top`, which the caller still runs on, if it is next in the pool.
+    /// Takes the next ready task and makes it the current one; the loop if there is none. A new
+    /// task is given a stack first: the one at `free_stack_top`, which the caller still runs on, if
+    /// it is next in the pool.
     #[inline(always)]
     fn next_context(&self, free_stack_top: *mut u8) -> Next {
         while let Some(task) = self.run_queue.pop() {
@@ -122,8 +126,8 @@ impl Scheduler {
     }
 }
 
-/// Where every stack begins: calls the current task's body until the task ends, then goes on with another new
-/// task or leaves the stack for good.
+/// Where every stack begins: calls the current task's body until the task ends, then goes on with
+/// another new task or leaves the stack for good.
 ///
 /// # Safety
 /// Called once on each new stack, by a switch to it, with the scheduler that runs on this thread.
@@ -133,7 +137,8 @@ pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
     // SAFETY: this thread's errno. A new task starts without an error.
     unsafe { *scheduler.errno.get() = 0 };
     loop {
-        // SAFETY: the switch to this stack made one of its tasks current, and tasks live in the slab.
+        // SAFETY: the switch to this stack made one of its tasks current, and tasks live in the
+        // slab.
         let task = unsafe { &*scheduler.current_task.get() };
         if let Some(body) = task.body.get() {
             // SAFETY: the program's function with the arguments it was registered with.
@@ -148,8 +153,8 @@ pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
 }
 
 impl Scheduler {
-    /// The body has returned, and is to be called again: at its next turn, or once it is enqueued if it
-    /// has parked itself.
+    /// The body has returned, and is to be called again: at its next turn, or once it is enqueued
+    /// if it has parked itself.
     fn body_returned(&self, task: &Task) {
         if !task.is_parked() || task.queued.get() {
             task.set_state(State::Runnable);
@@ -160,8 +165,8 @@ impl Scheduler {
         self.suspend(task);
     }
 
-    /// Ends a task that runs on this stack. Returns if the stack has been given to a new task, which is now the
-    /// current one; else leaves the stack for good.
+    /// Ends a task that runs on this stack. Returns if the stack has been given to a new task,
+    /// which is now the current one; else leaves the stack for good.
     fn end(&self, task: &Task) {
         log::debug(format_args!("Task {task:p} exited"));
         // SAFETY: the state belongs to the task, and its body has returned.
@@ -197,8 +202,8 @@ impl Scheduler {
             }
             Next::Context(context) => {
                 let mut nobody = null_mut();
-                // SAFETY: the loop's or a ready task's context. This one is never resumed: its stack is in the
-                // pool, and stays as it is until some other context takes it out.
+                // SAFETY: the loop's or a ready task's context. This one is never resumed: its
+                // stack is in the pool, and stays as it is until some other context takes it out.
                 unsafe { switch::switch(&mut nobody, context) };
             }
         }

@@ -12,8 +12,8 @@ use crate::sys;
 /// A function that waits when nothing is ready. See `mj_wait_fn` for what it may do.
 pub type WaitFunction = unsafe extern "C" fn(*mut Scheduler, u64, *mut c_void) -> c_int;
 
-/// Waits by epoll for the descriptors that tasks wait for, and for a stop. What a scheduler without a wait function
-/// uses.
+/// Waits by epoll for the descriptors that tasks wait for, and for a stop. What a scheduler without
+/// a wait function uses.
 ///
 /// # Safety
 /// The scheduler is alive.
@@ -27,7 +27,8 @@ pub unsafe extern "C" fn wait_epoll(
     report(scheduler.poll_reactor(timeout_ns), "epoll_wait")
 }
 
-/// The same by poll(2) on the scheduler's one descriptor: a model for wait functions on other systems.
+/// The same by poll(2) on the scheduler's one descriptor: a model for wait functions on other
+/// systems.
 ///
 /// # Safety
 /// The scheduler is alive.

@@ -1,7 +1,7 @@
 //! The types as C sees them: the source of the header, and nothing else uses their fields.
 //!
-//! `mj_task` and `mj_scheduler` are the first bytes of [`Task`] and [`Scheduler`]; the assertions at
-//! the end hold the two descriptions together.
+//! `mj_task` and `mj_scheduler` are the first bytes of [`Task`] and [`Scheduler`]; the assertions
+//! at the end hold the two descriptions together.
 #![allow(non_camel_case_types, clippy::upper_case_acronyms)] // C's names.
 #![allow(dead_code)] // Some only C uses.
 
@@ -135,9 +135,9 @@ pub enum mj_metrics_format {
 pub type MetricsFormatInt = u32;
 
 /// One scheduler: a run queue, a timer heap, and the loop over them. Created by
-/// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the
-/// real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by wait
-/// functions that enqueue tasks themselves.
+/// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are
+/// the real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by
+/// wait functions that enqueue tasks themselves.
 #[repr(C)]
 pub struct mj_scheduler {
     /// The task that runs next, NULL when none is ready.
@@ -182,9 +182,9 @@ pub enum mj_log_level {
     MJ_LOG_SILENT = 6,
 }
 
-/// Receives each logged line in place of the streams: the text without time stamp, level and newline,
-/// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
-/// if a task logs. It may log: those lines go to the streams.
+/// Receives each logged line in place of the streams: the text without time stamp, level and
+/// newline, valid during the call. Called on the thread that logs, with no lock held, on the task's
+/// stack if a task logs. It may log: those lines go to the streams.
 pub type mj_log_callback = Option<
     unsafe extern "C" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
 >;

@@ -1,9 +1,9 @@
 //! The guide's HTTP server, compiled unchanged with the guide's own flags, as a real process with
 //! real clients.
 //!
-//! The server has port 8080 built in, so its trials run one after another: a `Server` holds the turn
-//! while it lives. Each scenario ends in `Server::stop`, which checks everything the server printed,
-//! and that its counters agree with what the clients did.
+//! The server has port 8080 built in, so its trials run one after another: a `Server` holds the
+//! turn while it lives. Each scenario ends in `Server::stop`, which checks everything the server
+//! printed, and that its counters agree with what the clients did.
 
 mod process;
 mod transcript;
@@ -130,8 +130,9 @@ fn close_before_the_answer() {
     drop(stream);
     request();
 
-    // A close and a reset before the server has read the request: the answer's write() raises SIGPIPE,
-    // which kills a process that has not seen to it. Stopping the server makes the order certain.
+    // A close and a reset before the server has read the request: the answer's write() raises
+    // SIGPIPE, which kills a process that has not seen to it. Stopping the server makes the order
+    // certain.
     prove_that_the_write_raises_sigpipe();
     server.suspend();
     for _ in 0..8 {
@@ -143,8 +144,9 @@ fn close_before_the_answer() {
     server.stop(libc::SIGINT, 11, 11);
 }
 
-/// Plays the server's part on a connection of its own, so that the scenario is known to test something.
-/// The test's own process ignores SIGPIPE, as Rust programs do, and gets the error alone.
+/// Plays the server's part on a connection of its own, so that the scenario is known to test
+/// something. The test's own process ignores SIGPIPE, as Rust programs do, and gets the error
+/// alone.
 fn prove_that_the_write_raises_sigpipe() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("the listener's address");
@@ -156,8 +158,8 @@ fn prove_that_the_write_raises_sigpipe() {
     assert_eq!(error.kind(), ErrorKind::BrokenPipe, "EPIPE comes with SIGPIPE, {error} does not");
 }
 
-/// Sends a whole request, ends the stream, and aborts the connection. Only with both the end and the
-/// reset does the other side's write() fail with EPIPE; a reset alone gives ECONNRESET.
+/// Sends a whole request, ends the stream, and aborts the connection. Only with both the end and
+/// the reset does the other side's write() fail with EPIPE; a reset alone gives ECONNRESET.
 fn request_and_abort(stream: TcpStream) {
     send(&stream, REQUEST);
     stream.shutdown(Shutdown::Write).expect("end the stream");
@@ -320,8 +322,8 @@ fn assert_still_open(stream: &TcpStream) {
 /// Closes the connection with a reset, by a linger time of 0.
 fn reset(stream: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the descriptor is open as long as `stream` lives, and the pointer and the length are those
-    // of one `linger`.
+    // SAFETY: the descriptor is open as long as `stream` lives, and the pointer and the length are
+    // those of one `linger`.
     let result = unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),

@@ -61,10 +61,12 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // SAFETY: signal() is async-signal-safe, which is all that may be called between fork and exec.
+        // SAFETY: signal() is async-signal-safe, which is all that may be called between fork and
+        // exec.
         unsafe {
-            // Shells start background jobs with SIGINT ignored, and the library leaves a signal alone
-            // that is not at its default. The result must not depend on how the suite was started.
+            // Shells start background jobs with SIGINT ignored, and the library leaves a signal
+            // alone that is not at its default. The result must not depend on how the suite was
+            // started.
             command.pre_exec(|| {
                 libc::signal(libc::SIGINT, libc::SIG_DFL);
                 libc::signal(libc::SIGTERM, libc::SIG_DFL);
@@ -81,8 +83,8 @@ impl Server {
         server
     }
 
-    /// Opens the server's first connections, which send nothing, and returns when it has accepted them
-    /// all.
+    /// Opens the server's first connections, which send nothing, and returns when it has accepted
+    /// them all.
     pub fn open_idle(&self, count: usize) -> Vec<TcpStream> {
         let streams = (0..count).map(|_| connect()).collect();
         self.wait_until("all connections are accepted", |lines| {
@@ -105,8 +107,8 @@ impl Server {
 
     /// Sends the process a signal.
     pub fn signal(&self, signal: libc::c_int) {
-        // SAFETY: kill() takes no pointers, and the process has not been waited for, so the identifier
-        // is still its own.
+        // SAFETY: kill() takes no pointers, and the process has not been waited for, so the
+        // identifier is still its own.
         let result = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
         assert_eq!(result, 0, "kill: {}", io::Error::last_os_error());
     }
@@ -200,8 +202,8 @@ impl Drop for Server {
     }
 }
 
-/// The lines that a child has written to a pipe so far. They are read as they come, so that the child
-/// never waits for a reader.
+/// The lines that a child has written to a pipe so far. They are read as they come, so that the
+/// child never waits for a reader.
 struct Stream {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
