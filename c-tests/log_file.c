@@ -182,7 +182,8 @@ static void the_file_is_made_with_a_modest_mode_and_not_inherited(void) {
   to_streams();
 }
 
-// Also the first file is not: there the descriptor gets its number, later ones are put in its place.
+// Also the first file is not: there the descriptor gets its number, later ones are put in its
+// place.
 static void check_the_first_file(void) {
   to_file("first.log");
   int fd = log_descriptor();
@@ -245,7 +246,8 @@ static void errors_change_nothing(void) {
   CHECK_FILE("errors.log", "[INFO] line");
 }
 
-// A callback that logs while a file was set before: its own lines go to the streams, not to the file.
+// A callback that logs while a file was set before: its own lines go to the streams, not to the
+// file.
 static void logs_itself(mj_log_level level, const char* message, void* user_data) {
   (void)level;
   (void)user_data;
@@ -353,7 +355,8 @@ static void a_full_disk_is_reported_once_and_counted(void) {
   CHECK_FILE("space.log", "[INFO] written");
 }
 
-// A limit on the size of files is as good as a full disk: half of the line that reaches it is written.
+// A limit on the size of files is as good as a full disk: half of the line that reaches it is
+// written.
 static void set_file_limit(rlim_t bytes) {
   struct rlimit limit;
   CHECK_INT(getrlimit(RLIMIT_FSIZE, &limit), ==, 0);

@@ -1,6 +1,6 @@
-// Lines that go to the system log: what a real socket at /dev/log receives. The process gets a /dev of its
-// own, in a mount namespace. Where it may have none, the program ends with status 77, after a line that
-// says why it was skipped.
+// Lines that go to the system log: what a real socket at /dev/log receives. The process gets a /dev
+// of its own, in a mount namespace. Where it may have none, the program ends with status 77, after
+// a line that says why it was skipped.
 #define _GNU_SOURCE
 #include "log_lines.h"
 #include "log_output.h"
@@ -328,7 +328,8 @@ static void lines_of_threads_are_whole(void) {
   }
   char ident[64];
   snprintf(ident, sizeof ident, " server[%d]: ", (int)getpid());
-  // On a machine so busy that this thread does not read for 100 ms lines may be lost, but not mangled.
+  // On a machine so busy that this thread does not read for 100 ms lines may be lost, but not
+  // mangled.
   uint64_t count = 0;
   while (count + (mj_log_dropped() - dropped) < thread_count * lines_a_thread) {
     struct pollfd readable = {.fd = daemon_socket, .events = POLLIN};

@@ -1,5 +1,5 @@
-// The log under several threads: whole lines, none lost while the settings change, and children that are
-// forked in the middle.
+// The log under several threads: whole lines, none lost while the settings change, and children
+// that are forked in the middle.
 #define _GNU_SOURCE
 #include "log_output.h"
 
@@ -204,7 +204,8 @@ static void no_line_is_lost_when_the_receiver_changes(void) {
   for (size_t i = 0; i < times(3000, 30); i++) {
     mj_log_set_callback(receives, NULL);
     CHECK_INT(mj_log_to_file("b.log"), ==, 0);
-    // The same as before: a line that was on its way then must not be taken for one that has failed.
+    // The same as before: a line that was on its way then must not be taken for one that has
+    // failed.
     CHECK_INT(mj_log_to_file("a.log"), ==, 0);
   }
   __atomic_store_n(&go_on, false, __ATOMIC_SEQ_CST);
@@ -289,8 +290,9 @@ static void threads_may_change_the_settings_at_once(void) {
 
 // ---- Children ----
 
-// Forks while threads log, and lets each child do something, which must not take long: a lock that another
-// thread held while this one forked would stay locked for ever. Returns how many children there were.
+// Forks while threads log, and lets each child do something, which must not take long: a lock that
+// another thread held while this one forked would stay locked for ever. Returns how many children
+// there were.
 static int fork_children(void (*function)(int number)) {
   int children = (int)times(300, 5);
   fflush(NULL);
@@ -334,10 +336,14 @@ static void logs_with_children(void) { children_on_streams = fork_children(logs_
 
 static void a_child_logs_to_the_streams(void) {
   output output = output_of(logs_with_children);
-  // What is in C's buffer when a thread forks, the child writes again, as fork(2) has it. So lines of threads
-  // can be there more often, and only the children's own can be counted.
+  // What is in C's buffer when a thread forks, the child writes again, as fork(2) has it. So lines
+  // of threads can be there more often, and only the children's own can be counted.
   int count = 0;
-  for (const char* line = output.out; (line = strstr(line, "[INFO] child ")) != NULL; line++) count++;
+  const char* line = output.out;
+  while ((line = strstr(line, "[INFO] child ")) != NULL) {
+    count++;
+    line++;
+  }
   CHECK_INT(count, ==, children_on_streams);
   release(&output);
 }

@@ -1,14 +1,22 @@
 //! The clock: monotonic nanoseconds for deadlines, and a cheaper cycle counter for measuring turns.
 //!
-//! Reading the time stamp counter costs 11 ns and `clock_gettime` 27 ns on the machine where this was
-//! designed; a yield costs little more. So turns are measured in ticks of the counter where that is
-//! steady, and only sums are converted, with the ratio observed since the scheduler was created: no
-//! calibration at start-up, and the longer it runs the more precise. Elsewhere a tick is a nanosecond.
+//! Reading the time stamp counter costs 11 ns and `clock_gettime` 27 ns on the machine where this
+//! was designed; a yield costs little more. So turns are measured in ticks of the counter where
+//! that is steady, and only sums are converted, with the ratio observed since the scheduler was
+//! created: no calibration at start-up, and the longer it runs the more precise. Elsewhere a tick
+//! is a nanosecond.
+//!
+//! A program may bring its own clock for deadlines, such as a simulated one. Turns are still
+//! measured in real time.
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::{switch, sys};
+
+/// A program's clock: nanoseconds since any fixed moment, never less than before.
+pub type ClockFunction = unsafe extern "C" fn(*mut c_void) -> u64;
 
 /// Both clocks read at one moment.
 #[derive(Clone, Copy)]
@@ -19,23 +27,26 @@ pub struct Instant {
 
 /// A scheduler's clock.
 pub struct Clock {
+    /// The program's clock for deadlines, and its argument.
+    own: Cell<Option<(ClockFunction, *mut c_void)>>,
     counter: bool,
     start: Instant,
     ticks_per_ns: Cell<f64>,
 }
 
-/// The ratio is believed once it was observed over this long: two readings are each off by less than 100 ns.
+/// The ratio is believed once it was observed over this long: two readings are each off by less
+/// than 100 ns.
 const OBSERVED_ENOUGH_NS: u64 = 1_000_000;
 
-/// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes the
-/// scheduler look at timers and descriptors more often than needed, for the first millisecond.
+/// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes
+/// the scheduler look at timers and descriptors more often than needed, for the first millisecond.
 const UNKNOWN_TICKS_PER_NS: f64 = 1.0;
 
 impl Clock {
     pub fn start() -> Clock {
         let counter = counter_is_steady();
         let ticks_per_ns = Cell::new(UNKNOWN_TICKS_PER_NS);
-        Clock { counter, start: read(counter), ticks_per_ns }
+        Clock { own: Cell::new(None), counter, start: read(counter), ticks_per_ns }
     }
 
     /// The counter. Cheap.
@@ -55,13 +66,34 @@ impl Clock {
         now
     }
 
+    /// Sets the program's clock, which must stay callable while it is set; or with `None` the
+    /// monotonic one.
+    pub fn set_own(&self, function: Option<ClockFunction>, data: *mut c_void) {
+        self.own.set(function.map(|function| (function, data)));
+    }
+
+    /// Whether deadlines follow the program's clock.
+    pub fn has_own(&self) -> bool {
+        self.own.get().is_some()
+    }
+
+    /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one,
+    /// so the caller must hold no borrow that a call into the library would meet.
+    pub fn deadline_now_ns(&self) -> u64 {
+        match self.own.get() {
+            // SAFETY: the program's function, which its setter promised to keep callable.
+            Some((function, data)) => unsafe { function(data) },
+            None => sys::monotonic_ns(),
+        }
+    }
+
     /// A span in ticks. Exact to one part in a thousand or better, so only for short ones.
     pub fn ns_to_ticks(&self, ns: u64) -> u64 {
         (ns as f64 * self.ticks_per_ns.get()) as u64
     }
 
-    /// A function that converts spans to nanoseconds with the ratio observed up to now. Right to a few
-    /// hundred nanoseconds of the time since the start.
+    /// A function that converts spans to nanoseconds with the ratio observed up to now. Right to a
+    /// few hundred nanoseconds of the time since the start.
     pub fn ticks_to_ns(&self) -> impl Fn(u64) -> u64 {
         let now = read(self.counter);
         let ticks = now.ticks.saturating_sub(self.start.ticks).max(1);
@@ -105,7 +137,8 @@ mod tests {
         while clock.now().ns < start.ns + 20 * OBSERVED_ENOUGH_NS {}
         let end = clock.now();
         let (ns, converted) = (end.ns - start.ns, clock.ticks_to_ns()(end.ticks - start.ticks));
-        // A reading can be interrupted between its two halves, so only the order of size is certain.
+        // A reading can be interrupted between its two halves, so only the order of size is
+        // certain.
         assert!(converted > ns / 2 && converted < ns * 2, "{converted} ns against {ns} ns");
         let ticks = clock.ns_to_ticks(ns);
         let expected = end.ticks - start.ticks;

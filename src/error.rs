@@ -22,6 +22,16 @@ pub enum Error {
     OutOfMemory,
     /// The process has as many memory mappings as the system lets it have.
     TooManyMappings,
+    /// The task has been canceled, or has marked itself as ended.
+    Canceled,
+    /// Something else than what was waited for ended the wait.
+    Interrupted,
+    /// The time is over.
+    TimedOut,
+    /// The id is not that of a living task of this scheduler.
+    NoSuchTask,
+    /// The wait would never end: for oneself.
+    Deadlock,
     /// The operating system refused, with this errno value.
     Os(i32),
 }
@@ -34,6 +44,11 @@ impl Error {
             Error::NotInTask | Error::WrongThread => libc::EPERM,
             Error::Busy => libc::EBUSY,
             Error::OutOfMemory | Error::TooManyMappings => libc::ENOMEM,
+            Error::Canceled => libc::ECANCELED,
+            Error::Interrupted => libc::EINTR,
+            Error::TimedOut => libc::ETIMEDOUT,
+            Error::NoSuchTask => libc::ESRCH,
+            Error::Deadlock => libc::EDEADLK,
             Error::Os(errno) => errno,
         }
     }
@@ -55,6 +70,11 @@ impl fmt::Display for Error {
             Error::TooManyMappings => {
                 out.write_str("too many memory mappings; raise vm.max_map_count (see sysctl(8))")
             }
+            Error::Canceled => out.write_str("the task is canceled"),
+            Error::Interrupted => out.write_str("woken by something else"),
+            Error::TimedOut => out.write_str("the time is over"),
+            Error::NoSuchTask => out.write_str("no such task is alive"),
+            Error::Deadlock => out.write_str("a task cannot wait for itself"),
             Error::Os(errno) => sys::describe_errno(*errno, out),
         }
     }

@@ -1,12 +1,13 @@
-//! The C ABI: the exported functions, a file for each part of the header. Each converts its arguments, calls
-//! into the crate, and converts the result; nothing here decides anything. The helpers below are the
-//! only places where a pointer from C becomes a reference.
+//! The C ABI: the exported functions, a file for each part of the header. Each converts its
+//! arguments, calls into the crate, and converts the result; nothing here decides anything. The
+//! helpers below are the only places where a pointer from C becomes a reference.
 //!
 //! `mj_log` and `mj_vlog` are in [`crate::log`].
 
 mod log;
 mod metrics;
 mod scheduler;
+mod suspend;
 mod task;
 mod types;
 mod version;
@@ -20,7 +21,7 @@ use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
 use crate::error::Result;
 use crate::scheduler::Scheduler;
 use crate::task::{Body, Task};
-use crate::wait::WaitFunction;
+use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
 
 /// The scheduler at an address; for NULL nothing, and a line that names the function.
 ///
@@ -52,8 +53,8 @@ unsafe fn task_ref<'t>(task: *const mj_task) -> Option<&'t Task> {
 /// # Safety
 /// NULL, or a function of the type `mj_task_fn`.
 unsafe fn body_from(function: *mut mj_task_fn) -> Option<Body> {
-    // SAFETY: function pointers and data pointers are alike on these platforms, and the null pointer
-    // is `None`. The first parameter's types are the same address.
+    // SAFETY: function pointers and data pointers are alike on these platforms, and the null
+    // pointer is `None`. The first parameter's types are the same address.
     unsafe { transmute::<*mut mj_task_fn, Option<Body>>(function) }
 }
 
@@ -75,8 +76,20 @@ unsafe fn bool_from(address: *const bool) -> bool {
     unsafe { address.cast::<u8>().read() != 0 }
 }
 
-/// A wait function as the scheduler keeps it.
+/// A wait function as the scheduler keeps it; the exported built-in ones as those that it knows.
 fn wait_function_from(function: mj_wait_fn) -> Option<WaitFunction> {
+    let builtin: [(mj_wait_fn, WaitFunction); 3] = [
+        (Some(wait::mj_wait_epoll), wait_epoll),
+        (Some(wait::mj_wait_poll), wait_poll),
+        (Some(wait::mj_wait_nanosleep), wait_nanosleep),
+    ];
+    for (exported, inner) in builtin {
+        if let (Some(function), Some(exported)) = (function, exported)
+            && std::ptr::fn_addr_eq(function, exported)
+        {
+            return Some(inner);
+        }
+    }
     // SAFETY: the types differ in what the first parameter points to, which is the same address.
     unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) }
 }

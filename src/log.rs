@@ -1,9 +1,9 @@
 //! The logger: one for the process, shared by all threads, without locks.
 //!
-//! A line passes through here in four steps: `mj_log` compares its level with [`THRESHOLD`]; the C shim
-//! formats it; [`deliver`] looks up the receiver in the [`settings`]; and that is the program's callback, a
-//! [`stream`], the [`file`](mod@file) or the [`syslog`]. The library's own lines come in by [`info`] and
-//! its siblings.
+//! A line passes through here in four steps: `mj_log` compares its level with [`THRESHOLD`]; the C
+//! shim formats it; [`deliver`] looks up the receiver in the [`settings`]; and that is the
+//! program's callback, a [`stream`], the [`file`](mod@file) or the [`syslog`]. The library's own
+//! lines come in by [`info`] and its siblings.
 
 mod descriptor;
 mod file;
@@ -135,7 +135,8 @@ impl OwnLine {
     }
 
     fn line(&mut self) -> Line<'_> {
-        // SAFETY: the bytes are the headroom, the message, and at least one more; the line borrows them.
+        // SAFETY: the bytes are the headroom, the message, and at least one more; the line borrows
+        // them.
         unsafe { Line::new(self.level, self.bytes.as_mut_ptr(), self.length) }
     }
 }
@@ -161,8 +162,9 @@ unsafe extern "C" {
     fn majjen_shim_vlog();
 }
 
-/// Exports the variadic `mj_log`, which stable Rust can neither define nor export from a library of C: checks the
-/// level, and leaves the rest to the shim. Here and not in `ffi` because the header declares it by hand.
+/// Exports the variadic `mj_log`, which stable Rust can neither define nor export from a library of
+/// C: checks the level, and leaves the rest to the shim. Here and not in `ffi` because the header
+/// declares it by hand.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 extern "C" fn mj_log() {
@@ -176,8 +178,8 @@ extern "C" fn mj_vlog() {
     switch::log_door!(THRESHOLD, majjen_shim_vlog)
 }
 
-/// Takes a line from the shim. `buffer` is [`HEADROOM`] writable bytes, a message of `length` bytes, and a NUL,
-/// which may be overwritten.
+/// Takes a line from the shim. `buffer` is [`HEADROOM`] writable bytes, a message of `length`
+/// bytes, and a NUL, which may be overwritten.
 ///
 /// # Safety
 /// As said of `buffer`; the level is one of TRACE to FATAL.
@@ -197,12 +199,14 @@ fn deliver(line: &mut Line) {
             Receiver::Streams => return stream::write(line, settings),
             Receiver::Callback { function, user_data } => {
                 let busy = in_callback();
-                // A callback that logs would come back here without end: its own lines go to the streams.
+                // A callback that logs would come back here without end: its own lines go to the
+                // streams.
                 if busy.replace(true) {
                     return stream::write(line, settings);
                 }
-                // SAFETY: the program's function, with the arguments of its type. `busy` is a cell of the task
-                // or the thread that runs the callback; a task is not released before the callback returns.
+                // SAFETY: the program's function, with the arguments of its type. `busy` is a cell
+                // of the task or the thread that runs the callback; a task is not released before
+                // the callback returns.
                 unsafe { function(line.level as u32, line.message(), user_data) };
                 return busy.set(false);
             }
@@ -211,15 +215,16 @@ fn deliver(line: &mut Line) {
         };
         match written {
             Ok(()) => return loss::end(),
-            // Another thread has changed the receiver, which closed the one that this line was on its way to.
+            // Another thread has changed the receiver, which closed the one that this line was on
+            // its way to.
             Err(_) if settings::changes() != changes => {}
             Err(error) => return loss::add(settings, error),
         }
     }
 }
 
-/// Whether a callback is running: of the running task, or of the thread outside tasks. Not of the thread alone,
-/// since a callback may suspend its task, and the others' lines must still reach it.
+/// Whether a callback is running: of the running task, or of the thread outside tasks. Not of the
+/// thread alone, since a callback may suspend its task, and the others' lines must still reach it.
 fn in_callback<'t>() -> &'t Cell<bool> {
     match scheduler::running_task() {
         Some((_, task)) => &task.in_log_callback,

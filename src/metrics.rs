@@ -57,21 +57,23 @@ impl Metrics {
     }
 }
 
-/// How long turns take: one reading of the counter ends a turn and begins the next.
+/// How long turns take: one reading of the counter ends a turn and begins the next. All in ticks.
 pub struct TurnTimes {
     began: Cell<u64>,
+    count: Cell<u64>,
     total: Cell<u64>,
     shortest: Cell<u64>,
-    longest: Cell<u64>,
+    histogram: Histogram,
 }
 
 impl TurnTimes {
     pub const fn new() -> TurnTimes {
         TurnTimes {
             began: Cell::new(0),
+            count: Cell::new(0),
             total: Cell::new(0),
             shortest: Cell::new(u64::MAX),
-            longest: Cell::new(0),
+            histogram: Histogram::new(),
         }
     }
 
@@ -83,32 +85,148 @@ impl TurnTimes {
 
     /// A turn ends; if another follows, it begins.
     #[inline(always)]
-    pub fn end(&self, now_ticks: u64, metrics: &Metrics) {
+    pub fn end(&self, now_ticks: u64) {
         let turn = now_ticks.wrapping_sub(self.began.replace(now_ticks));
-        self.total.set(self.total.get().wrapping_add(turn));
+        add(&self.count, 1);
+        add(&self.total, turn);
         if turn < self.shortest.get() {
             self.shortest.set(turn);
         }
-        if turn > self.longest.get() {
-            self.longest.set(turn);
-        }
-        add(&metrics.task_executions, 1);
+        self.histogram.record(turn);
     }
 
     pub fn reset(&self) {
+        self.count.set(0);
         self.total.set(0);
         self.shortest.set(u64::MAX);
-        self.longest.set(0);
+        self.histogram.reset();
     }
 
     /// Writes the times to the public counters.
     pub fn publish(&self, clock: &Clock, metrics: &Metrics) {
-        if metrics.task_executions.get() == 0 || self.shortest.get() == u64::MAX {
+        metrics.task_executions.set(self.count.get());
+        if self.count.get() == 0 {
             return;
         }
         let to_ns = clock.ticks_to_ns();
         metrics.total_execution_time_ns.set(to_ns(self.total.get()));
         metrics.min_execution_time_ns.set(to_ns(self.shortest.get()));
-        metrics.max_execution_time_ns.set(to_ns(self.longest.get()));
+        metrics.max_execution_time_ns.set(to_ns(self.histogram.longest.get()));
+    }
+
+    /// The distribution, in nanoseconds.
+    pub fn summary(&self, clock: &Clock) -> Summary {
+        let to_ns = clock.ticks_to_ns();
+        let Summary { p50, p99, max } = self.histogram.summary();
+        Summary { p50: to_ns(p50), p99: to_ns(p99), max: to_ns(max) }
+    }
+}
+
+/// Values by size: eight buckets for each power of two, so a value is known to within an eighth.
+/// The layout is that of HdrHistogram (Tene), with three significant bits.
+pub struct Histogram {
+    counts: [Cell<u64>; BUCKETS],
+    longest: Cell<u64>,
+}
+
+/// A part of a power of two.
+const PARTS_BITS: u32 = 3;
+const PARTS: usize = 1 << PARTS_BITS;
+const BUCKETS: usize = (u64::BITS - PARTS_BITS + 1) as usize * PARTS;
+
+/// The middle, the tail and the end of a distribution: values that half and 99 in 100 of those
+/// recorded do not exceed, each rounded up to the end of its bucket, and the greatest, exact. 0
+/// when none was recorded.
+pub struct Summary {
+    pub p50: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
+impl Histogram {
+    pub const fn new() -> Histogram {
+        Histogram { counts: [const { Cell::new(0) }; BUCKETS], longest: Cell::new(0) }
+    }
+
+    #[inline(always)]
+    pub fn record(&self, value: u64) {
+        if value > self.longest.get() {
+            self.longest.set(value);
+        }
+        add(&self.counts[bucket(value)], 1);
+    }
+
+    pub fn reset(&self) {
+        self.counts.iter().for_each(|count| count.set(0));
+        self.longest.set(0);
+    }
+
+    pub fn summary(&self) -> Summary {
+        let max = self.longest.get();
+        let total: u64 = self.counts.iter().map(Cell::get).sum();
+        let quantile = |percent: u64| {
+            // In u128, since a counter may be near its end.
+            let rank = (u128::from(total) * u128::from(percent)).div_ceil(100);
+            let mut seen = 0;
+            for (index, count) in self.counts.iter().enumerate() {
+                seen += u128::from(count.get());
+                if seen >= rank && seen > 0 {
+                    return last_value(index).min(max);
+                }
+            }
+            0
+        };
+        Summary { p50: quantile(50), p99: quantile(99), max }
+    }
+}
+
+/// The bucket of a value: itself if it is small, else its highest four bits and how far they are
+/// shifted.
+#[inline(always)]
+fn bucket(value: u64) -> usize {
+    let shift = (u64::BITS - 1 - PARTS_BITS).saturating_sub((value | 1).leading_zeros());
+    shift as usize * PARTS + (value >> shift) as usize
+}
+
+/// The greatest value of a bucket.
+fn last_value(bucket: usize) -> u64 {
+    let shift = (bucket / PARTS).saturating_sub(1);
+    let leading = (bucket - shift * PARTS) as u128;
+    (((leading + 1) << shift) - 1) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{BUCKETS, Histogram, bucket, last_value};
+
+    #[test]
+    fn buckets_are_in_order_and_meet() {
+        assert_eq!(bucket(0), 0);
+        for index in 0..BUCKETS {
+            assert_eq!(bucket(last_value(index)), index);
+            if index + 1 < BUCKETS {
+                assert_eq!(bucket(last_value(index) + 1), index + 1);
+            }
+        }
+        assert_eq!(last_value(BUCKETS - 1), u64::MAX);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn quantiles_are_right_to_an_eighth(mut values in prop::collection::vec(0u64..1 << 40, 1..500)) {
+            let histogram = Histogram::new();
+            values.iter().for_each(|value| histogram.record(*value));
+            values.sort_unstable();
+            let exact = |percent: usize| values[(values.len() * percent).div_ceil(100) - 1];
+            let summary = histogram.summary();
+            prop_assert_eq!(summary.max, values[values.len() - 1]);
+            for (found, exact) in [(summary.p50, exact(50)), (summary.p99, exact(99))] {
+                prop_assert!(found >= exact && found <= exact + exact / 8, "{} for {}", found, exact);
+            }
+        }
     }
 }

@@ -4,32 +4,42 @@
 //!
 //! A program may close a descriptor at any time, and get its number again for another file. So the
 //! table never trusts what it registered before:
-//! - Each wait arms its descriptor anew, for one event (`EPOLLONESHOT`). Whether the kernel knows the number is
-//!   only a guess (`registered`) that picks the call to try first: `MOD` and on ENOENT `ADD`, or
-//!   `ADD` and on EEXIST `MOD`.
-//! - Each arming has a new generation, which the kernel hands back with the event. An event of an older one
-//!   is dropped. It was the last of its registration, so it cannot come again.
+//! - Each wait arms its descriptor anew, for one event (`EPOLLONESHOT`). Whether the kernel knows
+//!   the number is only a guess (`registered`) that picks the call to try first: `MOD` and on
+//!   ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
+//! - Each arming has a new generation, which the kernel hands back with the event. An event of an
+//!   older one is dropped. It was the last of its registration, so it cannot come again.
 //!
 //! # Waiters
 //!
-//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An event
-//! wakes all that want it; errors and hang-ups are wanted by all. If others remain, the descriptor is
-//! armed again for them. A task is in one list at most: `Task::waits_for` names it.
+//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
+//! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
+//! descriptor is armed again for them. A task is in one list at most: `Task::waits` names it.
 
-use std::cell::Cell;
 use std::ffi::c_int;
-use std::ptr::{self, null};
 
-use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD};
 
 use crate::error::{Error, Result};
 use crate::sys;
-use crate::task::{NO_FD, Task};
+use crate::task::{Task, Waits};
+use crate::waiters::Waiters;
 
 /// Data can be read, a connection accepted, or the end was reached.
 pub const READABLE: u32 = libc::EPOLLIN as u32;
-/// Wake every waiter, whatever it wants.
-const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+/// Data can be written, or a connection attempt has ended.
+pub const WRITABLE: u32 = libc::EPOLLOUT as u32;
+/// All events that a task may ask for; poll(2) has the same bits for them.
+pub const EVENTS: u32 = READABLE
+    | WRITABLE
+    | (libc::EPOLLPRI
+        | libc::EPOLLRDHUP
+        | libc::EPOLLRDNORM
+        | libc::EPOLLRDBAND
+        | libc::EPOLLWRNORM
+        | libc::EPOLLWRBAND) as u32;
+/// Wakes every waiter, whatever it wants.
+pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
 
 /// Events taken from the kernel at a time. More are taken the next time.
@@ -58,9 +68,9 @@ pub struct Reactor {
 }
 
 /// What is known of one descriptor.
+#[derive(Default)]
 struct Entry {
-    first: Cell<*const Task>,
-    last: Cell<*const Task>,
+    waiters: Waiters,
     /// Of the latest arming.
     generation: u32,
     /// Whether the kernel may know the descriptor.
@@ -86,12 +96,12 @@ impl Reactor {
         self.waiters > 0
     }
 
-    /// Puts a task in a descriptor's list, and arms the descriptor for all in it. On an error the task
-    /// is in no list.
+    /// Puts a task in a descriptor's list, and arms the descriptor for all in it. On an error the
+    /// task is in no list.
     pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<Armed> {
         let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
         if index >= self.table.len() {
-            self.grow(index)?;
+            self.grow(fd, index)?;
         }
         let entry = &mut self.table[index];
         match entry.arm(self.epoll_fd, fd, events | entry.wanted()) {
@@ -99,24 +109,46 @@ impl Reactor {
             Err(Error::Os(libc::EPERM)) => return Ok(Armed::AlwaysReady),
             Err(error) => return Err(error),
         }
-        entry.push(task);
-        task.waits_for.set(fd);
+        entry.waiters.push(task);
+        task.waits.set(Waits::Fd(fd));
         task.interest.set(events);
         self.waiters += 1;
         Ok(Armed::Waiting)
     }
 
-    /// Takes a waiting task out of its list. The descriptor stays armed; its event finds no waiter.
-    pub fn forget(&mut self, task: &Task) {
-        let fd = task.waits_for.replace(NO_FD);
+    /// Takes a task out of the list of the descriptor that it waits for. The descriptor stays
+    /// armed; its event finds no waiter.
+    pub fn forget(&mut self, task: &Task, fd: c_int) {
         if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
-            entry.take(|waiter| ptr::eq(waiter, task), |_| self.waiters -= 1);
+            task.waits.set(Waits::Nothing);
+            entry.waiters.remove(task);
+            self.waiters -= 1;
         }
     }
 
-    /// Waits at most `timeout_ns` for events, and calls `wake` with each task that one was for, which is then in
-    /// no list. Returns the number of events that woke a task. An interruption counts as none.
-    pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task)) -> Result<usize> {
+    /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
+    /// for it.
+    pub fn close(&mut self, fd: c_int, mut wake: impl FnMut(&Task)) {
+        let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
+        else {
+            return;
+        };
+        if std::mem::take(&mut entry.registered) {
+            // A duplicate of the descriptor would keep the registration. An error means that the
+            // number was closed before, and with it the registration.
+            let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
+        }
+        while let Some(task) = entry.waiters.pop() {
+            task.waits.set(Waits::Nothing);
+            self.waiters -= 1;
+            wake(task);
+        }
+    }
+
+    /// Waits at most `timeout_ns` for events, and calls `wake` with each task that one was for,
+    /// which is then in no list, and the events. Returns the number of events that woke a task. An
+    /// interruption counts as none.
+    pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task, u32)) -> Result<usize> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
         let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
             Ok(count) => count,
@@ -141,7 +173,7 @@ impl Reactor {
         fd: c_int,
         generation: u32,
         happened: u32,
-        wake: impl Fn(&Task),
+        wake: impl Fn(&Task, u32),
     ) -> bool {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
@@ -150,32 +182,32 @@ impl Reactor {
         if entry.generation != generation {
             return false; // Of an earlier file with this number, or armed again since.
         }
-        let mut woken = 0;
-        let mut wake_one = |task: &Task| {
-            task.waits_for.set(NO_FD);
-            woken += 1;
-            wake(task);
+        let waiters_before = self.waiters;
+        let mut wake_all_for = |waiters: &Waiters, happened: u32| {
+            let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
+            for task in waiters.iter().filter(wants) {
+                waiters.remove(task);
+                task.waits.set(Waits::Nothing);
+                self.waiters -= 1;
+                wake(task, happened);
+            }
         };
-        entry.take(|waiter| happened & (waiter.interest.get() | FAILURE) != 0, &mut wake_one);
-        let wanted = entry.wanted();
-        if wanted != 0 && entry.arm(self.epoll_fd, fd, wanted).is_err() {
-            // The rest cannot be waited for any more: their next call on the descriptor will say why.
-            entry.take(|_| true, &mut wake_one);
+        wake_all_for(&entry.waiters, happened);
+        if !entry.waiters.is_empty() && entry.arm(self.epoll_fd, fd, entry.wanted()).is_err() {
+            // The rest cannot be waited for any more: their next call on the descriptor will say
+            // why.
+            wake_all_for(&entry.waiters, libc::EPOLLERR as u32);
         }
-        self.waiters -= woken;
-        woken > 0
+        self.waiters < waiters_before
     }
 
+    /// Makes room for a descriptor that is open: a number that is none must not cost memory.
     #[cold]
-    fn grow(&mut self, index: usize) -> Result<()> {
+    fn grow(&mut self, fd: c_int, index: usize) -> Result<()> {
+        sys::check_open(fd)?;
         let more = index + 1 - self.table.len();
         self.table.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
-        self.table.resize_with(index + 1, || Entry {
-            first: Cell::new(null()),
-            last: Cell::new(null()),
-            generation: 0,
-            registered: false,
-        });
+        self.table.resize_with(index + 1, Entry::default);
         Ok(())
     }
 
@@ -215,39 +247,7 @@ impl Entry {
 
     /// All events that waiters want.
     fn wanted(&self) -> u32 {
-        let mut events = 0;
-        let mut next = self.first.get();
-        // SAFETY: a task in a list waits, so it is alive.
-        while let Some(task) = unsafe { next.as_ref() } {
-            events |= task.interest.get();
-            next = task.next_waiter.get();
-        }
-        events
-    }
-
-    fn push(&self, task: &Task) {
-        task.next_waiter.set(null());
-        let last = self.last.replace(task);
-        // SAFETY: as in `wanted`.
-        match unsafe { last.as_ref() } {
-            Some(last) => last.next_waiter.set(task),
-            None => self.first.set(task),
-        }
-    }
-
-    /// Takes the waiters that `wanted` picks out of the list, and calls `taken` with each, in order.
-    fn take(&self, wanted: impl Fn(&Task) -> bool, mut taken: impl FnMut(&Task)) {
-        let mut next = self.first.replace(null());
-        self.last.set(null());
-        // SAFETY: as in `wanted`.
-        while let Some(task) = unsafe { next.as_ref() } {
-            next = task.next_waiter.get();
-            if wanted(task) {
-                taken(task);
-            } else {
-                self.push(task);
-            }
-        }
+        self.waiters.iter().fold(0, |events, task| events | task.interest.get())
     }
 }
 
@@ -261,11 +261,11 @@ mod tests {
 
     use super::{Armed, READABLE, Reactor};
     use crate::sys;
-    use crate::task::{NO_FD, Task};
+    use crate::task::{Task, Waits};
 
     fn poll(reactor: &mut Reactor) -> Vec<*const Task> {
         let woken = RefCell::new(Vec::new());
-        reactor.poll(0, |task| woken.borrow_mut().push(from_ref(task))).unwrap();
+        reactor.poll(0, |task, _| woken.borrow_mut().push(from_ref(task))).unwrap();
         woken.into_inner()
     }
 
@@ -278,10 +278,11 @@ mod tests {
         let (early, late) = (Task::default(), Task::default());
         assert_eq!(reactor.wait(&early, fd, READABLE), Ok(Armed::Waiting));
         let earlier = reactor.table[fd as usize].generation;
-        reactor.forget(&early);
-        assert_eq!(early.waits_for.get(), NO_FD);
+        assert_eq!(early.waits.get(), Waits::Fd(fd));
+        reactor.forget(&early, fd);
+        assert_eq!(early.waits.get(), Waits::Nothing);
         assert_eq!(reactor.wait(&late, fd, READABLE), Ok(Armed::Waiting));
-        assert!(!reactor.dispatch(fd, earlier, READABLE, |_| panic!("woken by a stale event")));
+        assert!(!reactor.dispatch(fd, earlier, READABLE, |_, _| panic!("woken by a stale event")));
         assert_eq!(poll(&mut reactor), []);
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), [from_ref(&late)]);
@@ -315,7 +316,7 @@ mod tests {
         for task in &tasks {
             reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
         }
-        reactor.forget(&tasks[1]);
+        reactor.forget(&tasks[1], reader.as_raw_fd());
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), [from_ref(&tasks[0]), from_ref(&tasks[2])]);
         assert_eq!(poll(&mut reactor), []);

@@ -25,7 +25,8 @@ impl RunQueue {
         self.head.get().is_null()
     }
 
-    /// Adds a task at the end. It must be in no queue, and must stay where it is while it is in this one.
+    /// Adds a task at the end. It must be in no queue, and must stay where it is while it is in
+    /// this one.
     #[inline]
     pub fn push(&self, task: &Task) {
         debug_assert!(!task.queued.get());

@@ -1,42 +1,37 @@
-//! The scheduler: its state, the loop, and what a running task can ask of it.
-//!
-//! # Contexts
-//!
-//! The loop runs on the thread's own stack, each task on its own. A task that suspends switches straight
-//! to the next ready task, without visiting the loop: [`Scheduler::suspend`] ends its turn, and
-//! [`Scheduler::next_context`] picks who is next. It goes back to the loop when no task is ready, when it is
-//! time to look at timers and descriptors (`next_service`), and when the scheduler is to stop.
+//! The scheduler: its state, and the loop. How tasks take turns is in [`crate::turn`], what they
+//! can wait for in [`crate::suspend`].
 //!
 //! # Borrows
 //!
-//! C holds pointers to the scheduler and calls back into it from tasks, wait functions and log callbacks. So
-//! it is only ever borrowed shared, its fields are cells, and the `RefCell`s (`slab`, `stacks`, `reactor`) are
-//! borrowed for the length of one call into them, in which no program code runs and nothing switches or
-//! logs.
+//! C holds pointers to the scheduler and calls back into it from tasks, wait functions and log
+//! callbacks. So it is only ever borrowed shared, its fields are cells, and the `RefCell`s (`slab`,
+//! `stacks`, `reactor`) are borrowed for the length of one call into them, in which no program code
+//! runs and nothing switches or logs.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ptr::{drop_in_place, from_ref, null, null_mut};
 use std::sync::atomic::{
-    AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicBool, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, ClockFunction, Instant};
 use crate::error::{Error, Result};
-use crate::metrics::{self, Metrics, TurnTimes};
-use crate::reactor::{Armed, READABLE, Reactor};
+use crate::metrics::{self, Histogram, Metrics, TurnTimes};
+use crate::reactor::Reactor;
 use crate::run_queue::RunQueue;
-use crate::stack::{self, Stack, StackPool};
+use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
-use crate::task::{Body, NO_FD, Slab, State, Task};
+use crate::task::{Body, Name, Outcome, Slab, State, Task, Waits};
 use crate::timer_heap::{NOT_IN_HEAP, TimerHeap};
-use crate::wait::{WaitFunction, wait_epoll};
+use crate::wait::{self, WaitFunction, wait_epoll};
 use crate::{log, signals, sys};
 
-/// While tasks are ready, timers are looked at no later than they are due, and descriptors at least this
-/// often.
-const SERVICE_NS: u64 = 50_000;
+/// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
+/// this often.
+pub const SERVICE_NS: u64 = 50_000;
 
 /// One scheduler. C reads the fields down to `metrics`, in this order.
 #[repr(C)]
@@ -55,17 +50,19 @@ pub struct Scheduler {
     pub metrics: Metrics,
 
     /// The loop, while a task runs.
-    loop_context: Cell<*mut u8>,
+    pub loop_context: Cell<*mut u8>,
     /// In ticks: from then on a task that suspends switches to the loop.
-    next_service: Cell<u64>,
-    /// The times of turns.
-    turns: TurnTimes,
+    pub next_service: Cell<u64>,
     /// This thread's errno, while running: each task keeps its own value across a suspension.
-    errno: Cell<*mut c_int>,
+    pub errno: Cell<*mut c_int>,
     /// What new tasks start with: the modes of the thread that runs the scheduler.
-    float_modes: Cell<FloatModes>,
+    pub float_modes: Cell<FloatModes>,
     /// Deadlines and turns.
-    clock: Clock,
+    pub clock: Clock,
+    /// The times of turns.
+    pub turns: TurnTimes,
+    /// How late timers were served.
+    pub timer_lateness: Histogram,
     /// Orders timers with equal deadlines.
     timer_serial: Cell<u64>,
     /// In ticks: when descriptors were last looked at.
@@ -74,18 +71,19 @@ pub struct Scheduler {
     loop_began_ns: Cell<u64>,
     /// Whether the last call of the wait function failed, which is logged once in a row.
     wait_failed: Cell<bool>,
-    /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as others end.
-    held_back: RunQueue,
-    held_back_because: Cell<Option<Error>>,
+    /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as
+    /// others end.
+    pub held_back: RunQueue,
+    pub held_back_because: Cell<Option<Error>>,
 
     /// The stack size of tasks that have none of their own.
-    stack_bytes: Cell<usize>,
+    pub stack_bytes: Cell<usize>,
     /// The task objects.
-    slab: RefCell<Slab>,
+    pub slab: RefCell<Slab>,
     /// The stacks.
-    stacks: RefCell<StackPool>,
+    pub stacks: RefCell<StackPool>,
     /// Who waits for which descriptor. Before `stop`, whose descriptor it watches.
-    reactor: RefCell<Reactor>,
+    pub reactor: RefCell<Reactor>,
     /// Asks the loop to end, from any thread.
     pub stop: StopFlag,
     /// Whether a run is under way, on any thread.
@@ -107,8 +105,14 @@ impl StopFlag {
         sys::eventfd_raise(self.wake_up_fd);
     }
 
-    fn is_raised(&self) -> bool {
-        self.raised.load(Acquire)
+    #[inline(always)]
+    pub fn is_raised(&self) -> bool {
+        self.raised.load(Relaxed)
+    }
+
+    /// The descriptor that a request makes readable.
+    pub fn fd(&self) -> c_int {
+        self.wake_up_fd
     }
 
     /// Takes the request back. The descriptor first: a request that comes in between is kept.
@@ -140,6 +144,7 @@ impl Scheduler {
     }
 
     fn allocate(wait: Option<WaitFunction>, looks_after_signals: bool) -> Result<*mut Scheduler> {
+        static SERIAL: AtomicU32 = AtomicU32::new(1);
         let stop = StopFlag { raised: AtomicBool::new(false), wake_up_fd: sys::eventfd()? };
         let scheduler = Scheduler {
             run_queue: RunQueue::new(),
@@ -150,10 +155,11 @@ impl Scheduler {
             metrics: Metrics::default(),
             loop_context: Cell::new(null_mut()),
             next_service: Cell::new(0),
-            turns: TurnTimes::new(),
             errno: Cell::new(null_mut()),
             float_modes: Cell::new(FloatModes::default()),
             clock: Clock::start(),
+            turns: TurnTimes::new(),
+            timer_lateness: Histogram::new(),
             timer_serial: Cell::new(0),
             last_poll: Cell::new(0),
             loop_began_ns: Cell::new(0),
@@ -161,7 +167,7 @@ impl Scheduler {
             held_back: RunQueue::new(),
             held_back_because: Cell::new(None),
             stack_bytes: Cell::new(stack::DEFAULT_BYTES),
-            slab: RefCell::default(),
+            slab: RefCell::new(Slab::new(SERIAL.fetch_add(1, Relaxed))),
             stacks: RefCell::default(),
             reactor: RefCell::new(Reactor::create(stop.wake_up_fd)?),
             stop,
@@ -194,8 +200,12 @@ impl Scheduler {
             ));
             return;
         }
-        // SAFETY: the state belongs to the task, which does not run again.
-        scheduler.slab.borrow().for_each(|task| unsafe { sys::free(task.user_state.get()) });
+        let slab = scheduler.slab.borrow();
+        for task in (0..slab.slots()).filter_map(|index| slab.at(index)) {
+            // SAFETY: the state belongs to the task, which does not run again.
+            unsafe { sys::free(task.user_state.get()) };
+        }
+        drop(slab);
         // SAFETY: from `allocate`, and no task is left that could refer to it.
         unsafe {
             drop_in_place(address);
@@ -223,7 +233,9 @@ impl Scheduler {
         task.set_state(State::Runnable);
         task.wake_time_ns.set(0);
         task.stack_bytes.set(0);
-        task.scheduler.set(self);
+        task.canceled.set(false);
+        task.turns.set(0);
+        task.name.set(Name::default());
         self.run_queue.push(task);
         let metrics = &self.metrics;
         metrics::add(&metrics.tasks_created, 1);
@@ -235,6 +247,15 @@ impl Scheduler {
     /// Sets the stack size of tasks to come.
     pub fn set_stack_size(&self, bytes: usize) -> Result<()> {
         self.stack_bytes.set(stack::valid_size(bytes)?);
+        Ok(())
+    }
+
+    /// Sets the clock that deadlines follow; `None` for the monotonic one. Not while it is in use.
+    pub fn set_clock(&self, function: Option<ClockFunction>, data: *mut c_void) -> Result<()> {
+        if self.running.load(Relaxed) || self.timers.count.get() > 0 {
+            return Err(Error::Busy);
+        }
+        self.clock.set_own(function, data);
         Ok(())
     }
 
@@ -297,7 +318,11 @@ impl Scheduler {
 
             // 1. Ready what is due: timers, and from time to time descriptors.
             let now = self.clock.now();
-            self.expire_timers(now.ns);
+            self.expire_timers(if self.clock.has_own() {
+                self.clock.deadline_now_ns()
+            } else {
+                now.ns
+            });
             if !self.run_queue.is_empty() && self.poll_is_due(now) {
                 self.wait(0);
             }
@@ -322,8 +347,8 @@ impl Scheduler {
         while let Some(task) = self.timers.pop_due(now_ns) {
             metrics::add(&self.metrics.timer_expirations, 1);
             metrics::add(&self.metrics.heap_operations, 1);
-            task.set_state(State::Runnable);
-            self.run_queue.push(task);
+            self.timer_lateness.record(now_ns.saturating_sub(task.wake_time_ns.get()));
+            self.ready(task, Outcome::TimedOut);
         }
     }
 
@@ -334,22 +359,16 @@ impl Scheduler {
     }
 
     fn run_tasks(&self, now: Instant) {
-        let until_timer = self.timers.next_deadline_ns().map(|at| at.saturating_sub(now.ns));
-        let service_ns = until_timer.unwrap_or(SERVICE_NS).min(SERVICE_NS);
+        let service_ns = match self.timers.next_deadline_ns() {
+            Some(deadline) if !self.clock.has_own() => {
+                deadline.saturating_sub(now.ns).min(SERVICE_NS)
+            }
+            _ => SERVICE_NS,
+        };
         self.next_service.set(now.ticks.wrapping_add(self.clock.ns_to_ticks(service_ns)).max(1));
-        if self.run_queue.is_empty() {
-            return;
-        }
-        self.turns.begin(self.clock.ticks());
-        // Even when the next service is due already, one task runs: there is progress in each round.
-        let first = self.next_context(null_mut());
-        if let Next::Context(context) = first
-            && context != self.loop_context.get()
-        {
-            // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
-            unsafe { switch::switch(self.loop_context.as_ptr(), context) };
-        }
-        self.current_task.set(null());
+        // Even when the next service is due already, one task runs: there is progress in each
+        // round.
+        self.take_turns();
     }
 
     /// How long phase 3 may wait; none if nothing could end the wait.
@@ -357,17 +376,26 @@ impl Scheduler {
         match self.timers.next_deadline_ns() {
             // A deadline past the end of the clock is never.
             Some(u64::MAX) => Some(u64::MAX),
-            Some(deadline) => Some(deadline.saturating_sub(sys::monotonic_ns())),
-            None if self.has_own_wait_function() || self.reactor.borrow().has_waiters() => {
+            Some(deadline) => Some(deadline.saturating_sub(self.clock.deadline_now_ns())),
+            // A function of the program may know of something that will happen.
+            None if self.has_own_wait_function() => Some(u64::MAX),
+            None if self.reactor.borrow().has_waiters() && self.watches_descriptors() => {
                 Some(u64::MAX)
             }
             None => None,
         }
     }
 
+    fn wait_function(&self) -> WaitFunction {
+        self.wait_function.get().unwrap_or(wait_epoll)
+    }
+
     fn has_own_wait_function(&self) -> bool {
-        let builtin: WaitFunction = wait_epoll;
-        self.wait_function.get().is_some_and(|function| !std::ptr::fn_addr_eq(function, builtin))
+        !wait::is_builtin(self.wait_function())
+    }
+
+    fn watches_descriptors(&self) -> bool {
+        wait::watches_descriptors(self.wait_function())
     }
 
     /// Calls the wait function.
@@ -375,12 +403,13 @@ impl Scheduler {
         self.publish_metrics();
         metrics::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
-        let function = self.wait_function.get().unwrap_or(wait_epoll);
-        // SAFETY: the built-in function, or the program's, which its setter promised to keep callable.
+        let function = self.wait_function();
+        // SAFETY: a built-in function, or the program's, which its setter promised to keep
+        // callable.
         let result = unsafe { function(self.address(), timeout_ns, self.wait_data.get()) };
-        if self.has_own_wait_function() && self.reactor.borrow().has_waiters() {
-            // It knows nothing of the descriptors in the reactor, or only that one is ready. An error
-            // shows again at the next wait.
+        if !self.watches_descriptors() && self.reactor.borrow().has_waiters() {
+            // It knows nothing of the descriptors in the reactor, or only that one is ready. An
+            // error shows again at the next wait.
             let _ = self.poll_reactor(0);
         }
         if result >= 0 {
@@ -401,7 +430,10 @@ impl Scheduler {
 
     /// Waits for the reactor's descriptors, and readies those who wait for them.
     pub fn poll_reactor(&self, timeout_ns: u64) -> Result<usize> {
-        let events = self.reactor.borrow_mut().poll(timeout_ns, |task| self.ready(task))?;
+        let events = self
+            .reactor
+            .borrow_mut()
+            .poll(timeout_ns, |task, events| self.ready(task, Outcome::Ready(events)))?;
         metrics::add(&self.metrics.io_events, events as u64);
         Ok(events)
     }
@@ -431,183 +463,23 @@ impl Scheduler {
     }
 }
 
-// ---- switching
-
-/// What runs next.
-enum Next {
-    /// A suspended context to switch to.
-    Context(*mut u8),
-    /// A new task, which has been given the stack that the caller runs on.
-    OnThisStack,
-}
+// ---- parking and readying
 
 impl Scheduler {
-    /// Ends the running task's turn, which must be queued or parked, and returns when it has the next one.
-    #[inline(always)]
-    fn suspend(&self, task: &Task) {
-        let errno_address = self.errno.get();
-        // SAFETY: this thread's errno, while the scheduler runs here.
-        let errno = unsafe { *errno_address };
-        let now = self.clock.ticks();
-        self.turns.end(now, &self.metrics);
-        let context = if self.may_hand_off(now) {
-            if self.run_queue.starts_with(task) {
-                self.run_queue.pop();
-                return; // Nobody else is ready.
-            }
-            match self.next_context(null_mut()) {
-                Next::Context(context) => context,
-                Next::OnThisStack => self.loop_context.get(), // Unreachable: no stack has this address.
-            }
-        } else {
-            self.current_task.set(null());
-            self.loop_context.get()
-        };
-        // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever readies that
-        // switches back. No RefCell is borrowed.
-        unsafe { switch::switch(task.context.as_ptr(), context) };
-        // SAFETY: as above; a task resumes on the thread that it runs on now.
-        unsafe { *errno_address = errno };
+    /// Starts a task's timer.
+    pub fn start_timer(&self, task: &Task, deadline_ns: u64) -> Result<()> {
+        let serial = self.timer_serial.get();
+        self.timers.insert(task, deadline_ns, serial)?;
+        self.timer_serial.set(serial + 1);
+        metrics::add(&self.metrics.heap_operations, 1);
+        Ok(())
     }
 
-    /// Whether a task may switch to the next one without visiting the loop.
-    #[inline(always)]
-    fn may_hand_off(&self, now: u64) -> bool {
-        now < self.next_service.get() && !self.stop.raised.load(Relaxed)
-    }
-
-    /// Takes the next ready task and makes it the current one; the loop if there is none. A new task is given a
-    /// stack first: the one at `free_stack_top`, which the caller still runs on, if it is next in the pool.
-    #[inline(always)]
-    fn next_context(&self, free_stack_top: *mut u8) -> Next {
-        while let Some(task) = self.run_queue.pop() {
-            self.current_task.set(task);
-            let context = task.context.get();
-            if !context.is_null() {
-                return Next::Context(context);
-            }
-            if !task.alive.get() {
-                // Ended while it was in the queue.
-                self.slab.borrow().free(task);
-                continue;
-            }
-            match self.first_context(task, free_stack_top) {
-                Ok(next) => return next,
-                Err(error) => {
-                    if self.held_back.is_empty() {
-                        self.held_back_because.set(Some(error));
-                    }
-                    self.held_back.push(task);
-                }
-            }
-        }
-        self.current_task.set(null());
-        Next::Context(self.loop_context.get())
-    }
-
-    /// Gives a new task its stack.
-    fn first_context(&self, task: &Task, free_stack_top: *mut u8) -> Result<Next> {
-        let bytes = match task.stack_bytes.get() {
-            0 => self.stack_bytes.get(),
-            bytes => bytes,
-        };
-        let stack = self.stacks.borrow_mut().acquire(bytes)?;
-        task.stack.set(stack);
-        if stack.top == free_stack_top {
-            return Ok(Next::OnThisStack);
-        }
-        // SAFETY: the top of a stack that nobody uses, which is much larger than a frame.
-        let context = unsafe { switch::new_context(stack.top, self, self.float_modes.get()) };
-        task.context.set(context);
-        Ok(Next::Context(context))
-    }
-}
-
-/// Where every stack begins: calls the current task's body until the task ends, then goes on with another new
-/// task or leaves the stack for good.
-///
-/// # Safety
-/// Called once on each new stack, by a switch to it, with the scheduler that runs on this thread.
-pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
-    // SAFETY: alive, since it runs.
-    let scheduler = unsafe { &*scheduler };
-    // SAFETY: this thread's errno. A new task starts without an error.
-    unsafe { *scheduler.errno.get() = 0 };
-    loop {
-        // SAFETY: the switch to this stack made one of its tasks current, and tasks live in the slab.
-        let task = unsafe { &*scheduler.current_task.get() };
-        if let Some(body) = task.body.get() {
-            // SAFETY: the program's function with the arguments it was registered with.
-            unsafe { body(scheduler.address(), task.user_state.get()) };
-        }
-        if task.is(State::Exited) {
-            scheduler.end(task);
-        } else {
-            scheduler.body_returned(task);
-        }
-    }
-}
-
-impl Scheduler {
-    /// The body has returned, and is to be called again: at its next turn, or once it is enqueued if it
-    /// has parked itself.
-    fn body_returned(&self, task: &Task) {
-        let parked = task.is(State::Sleeping) || task.is(State::WaitingIo);
-        if !parked || task.queued.get() {
-            task.set_state(State::Runnable);
-            if !task.queued.get() {
-                self.run_queue.push(task);
-            }
-        }
-        self.suspend(task);
-    }
-
-    /// Ends a task that runs on this stack. Returns if the stack has been given to a new task, which is now the
-    /// current one; else leaves the stack for good.
-    fn end(&self, task: &Task) {
-        log::debug(format_args!("Task {task:p} exited"));
-        // SAFETY: the state belongs to the task, and its body has returned.
-        unsafe { sys::free(task.user_state.replace(null_mut())) };
-        metrics::add(&self.metrics.tasks_exited, 1);
-        metrics::add(&self.metrics.current_tasks, u64::MAX); // one less
-        task.context.set(null_mut());
-        let stack = task.stack.replace(Stack::NONE);
-        if task.queued.get() {
-            // Somebody has enqueued it while it ran. `next_context` frees the slot.
-            task.alive.set(false);
-        } else {
-            self.slab.borrow().free(task);
-        }
-        self.stacks.borrow_mut().release(stack);
-        if let Some(waiting) = self.held_back.pop() {
-            self.run_queue.push(waiting);
-        }
-        let now = self.clock.ticks();
-        self.turns.end(now, &self.metrics);
-        let next = if self.may_hand_off(now) {
-            self.next_context(stack.top)
-        } else {
-            self.current_task.set(null());
-            Next::Context(self.loop_context.get())
-        };
-        match next {
-            Next::OnThisStack => {
-                self.float_modes.get().restore();
-                // SAFETY: as in `task_main`.
-                unsafe { *self.errno.get() = 0 };
-            }
-            Next::Context(context) => {
-                let mut nobody = null_mut();
-                // SAFETY: the loop's or a ready task's context. This one is never resumed: its stack is in the
-                // pool, and stays as it is until some other context takes it out.
-                unsafe { switch::switch(&mut nobody, context) };
-            }
-        }
-    }
-
-    /// Makes a task ready that was parked in a descriptor's list, from which it has been taken.
-    fn ready(&self, task: &Task) {
+    /// Puts a parked task, whose timer and list have been seen to, at the end of the run queue.
+    fn ready(&self, task: &Task, outcome: Outcome) {
+        self.leave_list(task);
         self.cancel_timer(task);
+        task.outcome.set(outcome);
         task.set_state(State::Runnable);
         if !task.queued.get() {
             self.run_queue.push(task);
@@ -622,25 +494,65 @@ impl Scheduler {
         }
     }
 
-    /// Makes a task ready, whatever it waits for.
-    pub fn enqueue(&self, address: *const Task) -> Result<()> {
+    /// Takes a task out of the list that it waits in, if it does.
+    pub fn leave_list(&self, task: &Task) {
+        match task.waits.get() {
+            Waits::Nothing => {}
+            Waits::Fd(fd) => self.reactor.borrow_mut().forget(task, fd),
+            Waits::Join(target) => {
+                task.waits.set(Waits::Nothing);
+                // SAFETY: a task that others wait for is alive: ending wakes them.
+                unsafe { (*target).joiners.remove(task) };
+            }
+        }
+    }
+
+    /// Readies all that wait for a task, which has ended.
+    pub fn ready_joiners(&self, task: &Task) {
+        while let Some(joiner) = task.joiners.pop() {
+            joiner.waits.set(Waits::Nothing);
+            self.ready(joiner, Outcome::Ready(0));
+        }
+    }
+
+    /// Readies all that wait for a descriptor, which is about to be closed.
+    pub fn close_fd(&self, fd: c_int) {
+        self.reactor.borrow_mut().close(fd, |task| self.ready(task, Outcome::Closed));
+    }
+
+    /// The living task at an address, which may be any.
+    fn task_at(&self, address: *const Task, call: &str) -> Result<&Task> {
         let found = self.slab.borrow().find(address);
-        let task = match found {
-            Some(task) if !task.is(State::Exited) => task,
-            _ => {
-                log::warn(format_args!(
-                    "enqueue_runnable: {address:p} is not a living task of this scheduler"
-                ));
-                return Err(Error::InvalidArgument);
-            }
-        };
+        found.filter(|task| !task.is(State::Exited)).ok_or_else(|| {
+            log::warn(format_args!("{call}: {address:p} is not a living task of this scheduler"));
+            Error::InvalidArgument
+        })
+    }
+
+    /// Makes a task ready, whatever it waits for, even if it runs at the moment.
+    pub fn enqueue(&self, address: *const Task) -> Result<()> {
+        let task = self.task_at(address, "enqueue_runnable")?;
         if !task.queued.get() {
-            if task.waits_for.get() != NO_FD {
-                self.reactor.borrow_mut().forget(task);
-            }
-            self.ready(task);
+            self.ready(task, Outcome::Interrupted);
         }
         Ok(())
+    }
+
+    /// Ends a task's wait early. Returns whether it was waiting.
+    pub fn wake(&self, task: &Task) -> bool {
+        let parked = task.is_parked() && !task.queued.get();
+        if parked {
+            self.ready(task, Outcome::Interrupted);
+        }
+        parked
+    }
+
+    /// Tells a task to end.
+    pub fn cancel(&self, task: &Task) {
+        task.canceled.set(true);
+        if task.is_parked() && !task.queued.get() {
+            self.ready(task, Outcome::Canceled);
+        }
     }
 
     /// Takes the first ready task out of the queue; null if there is none.
@@ -674,6 +586,7 @@ impl Scheduler {
     pub fn reset_metrics(&self) {
         self.publish_metrics();
         self.turns.reset();
+        self.timer_lateness.reset();
         self.metrics.reset();
     }
 
@@ -681,17 +594,17 @@ impl Scheduler {
         current().is_some_and(|scheduler| std::ptr::eq(scheduler, self))
     }
 
-    fn address(&self) -> *mut Scheduler {
+    /// What C knows it by.
+    pub fn address(&self) -> *mut Scheduler {
         from_ref(self).cast_mut()
     }
 }
 
-// ---- what a task asks for
-
 /// The scheduler that runs on this thread.
 #[inline(always)]
 pub fn current<'s>() -> Option<&'s Scheduler> {
-    // SAFETY: the thread's own variable. `run` sets it to a scheduler that it borrows, and clears it.
+    // SAFETY: the thread's own variable. `run` sets it to a scheduler that it borrows, and clears
+    // it.
     unsafe { (*switch::thread()).scheduler.get().as_ref() }
 }
 
@@ -704,95 +617,11 @@ pub fn running_task<'t>() -> Option<(&'t Scheduler, &'t Task)> {
     Some((scheduler, task))
 }
 
-/// The same for a call that suspends: nothing, if the task is marked as ended, or, with a line that names the
-/// call, outside a task.
-#[inline(always)]
-fn suspending_task<'t>(call: &str) -> Option<(&'t Scheduler, &'t Task)> {
-    let running = running_task();
-    if running.is_none() {
-        refuse(call);
-    }
-    running.filter(|(_, task)| !task.is(State::Exited))
-}
-
-#[cold]
-fn refuse(call: &str) {
-    log::warn(format_args!("{call}: {}", Error::NotInTask));
-}
-
-/// Marks the running task as ended.
-pub fn exit() {
-    match running_task() {
-        Some((_, task)) => task.set_state(State::Exited),
-        None => refuse("mj_task_exit"),
-    }
-}
-
-/// Lets the other ready tasks run.
-pub fn yield_now() {
-    if let Some((scheduler, task)) = suspending_task("mj_task_yield") {
-        scheduler.yield_task(task);
-    }
-}
-
-impl Scheduler {
-    #[inline(always)]
-    fn yield_task(&self, task: &Task) {
-        if !task.queued.get() {
-            self.run_queue.push(task);
-        }
-        self.suspend(task);
-    }
-}
-
-/// Suspends the running task for at least `ns` nanoseconds.
-pub fn sleep(ns: u64) {
-    let Some((scheduler, task)) = suspending_task("mj_task_sleep") else {
-        return;
+/// The living task at an address, which may be any, if its scheduler runs on this thread.
+pub fn own_task<'t>(address: *const Task, call: &str) -> Result<(&'t Scheduler, &'t Task)> {
+    let Some(scheduler) = current() else {
+        log::warn(format_args!("{call}: no scheduler is running on this thread"));
+        return Err(Error::NotInTask);
     };
-    if task.queued.get() {
-        return scheduler.suspend(task); // Woken already.
-    }
-    let now = scheduler.clock.now();
-    let deadline_ns = now.ns.saturating_add(ns);
-    let serial = scheduler.timer_serial.get();
-    if let Err(error) = scheduler.timers.insert(task, deadline_ns, serial) {
-        log::error(format_args!("mj_task_sleep: task {task:p} goes on without sleeping: {error}"));
-        return scheduler.yield_task(task);
-    }
-    scheduler.timer_serial.set(serial + 1);
-    metrics::add(&scheduler.metrics.heap_operations, 1);
-    task.set_state(State::Sleeping);
-    // The loop must come round in time for this timer, if it is earlier than the others.
-    if ns < SERVICE_NS {
-        let due = now.ticks.wrapping_add(scheduler.clock.ns_to_ticks(ns)).max(1);
-        scheduler.next_service.set(scheduler.next_service.get().min(due));
-    }
-    scheduler.suspend(task);
-}
-
-/// Suspends the running task until a descriptor is readable.
-pub fn wait_readable(fd: c_int) {
-    let Some((scheduler, task)) = suspending_task("mj_task_wait_readable") else {
-        return;
-    };
-    if task.queued.get() {
-        return scheduler.suspend(task); // Woken already.
-    }
-    log::debug(format_args!("Task {task:p} waiting for fd {fd} to become readable"));
-    let armed = scheduler.reactor.borrow_mut().wait(task, fd, READABLE);
-    match armed {
-        Ok(Armed::Waiting) => {
-            task.set_state(State::WaitingIo);
-            scheduler.suspend(task);
-        }
-        // Others still get their turn, and a loop around the call can be stopped.
-        Ok(Armed::AlwaysReady) => scheduler.yield_task(task),
-        Err(error) => {
-            log::error(format_args!(
-                "mj_task_wait_readable: task {task:p} cannot wait for fd {fd}: {error}"
-            ));
-            scheduler.yield_task(task);
-        }
-    }
+    Ok((scheduler, scheduler.task_at(address, call)?))
 }

@@ -1,8 +1,9 @@
-//! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE is held off.
+//! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE is
+//! held off.
 //!
-//! A handler can be given nothing but the signal's number, so the running schedulers' stop flags stand
-//! in a fixed table of atomics. A scheduler that has left the table may be destroyed; `IN_HANDLER` lets it wait
-//! until no handler on another thread is still looking at its flag.
+//! A handler can be given nothing but the signal's number, so the running schedulers' stop flags
+//! stand in a fixed table of atomics. A scheduler that has left the table may be destroyed;
+//! `IN_HANDLER` lets it wait until no handler on another thread is still looking at its flag.
 
 use std::ffi::c_int;
 use std::ptr::{from_ref, null_mut};
@@ -11,7 +12,8 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use crate::scheduler::StopFlag;
 use crate::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
 
-/// More application schedulers than this running at once is unheard of; further ones are not stopped by signals.
+/// More application schedulers than this running at once is unheard of; further ones are not
+/// stopped by signals.
 const PLACES: usize = 64;
 
 static RUNNING: [AtomicPtr<StopFlag>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
@@ -25,8 +27,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Looks after those signals whose effect is the default one. The flag must outlive the guard, and
-    /// the guard stay on this thread.
+    /// Looks after those signals whose effect is the default one. The flag must outlive the guard,
+    /// and the guard stay on this thread.
     pub fn new(flag: &StopFlag) -> Guard {
         let flag = from_ref(flag).cast_mut();
         let place = RUNNING
@@ -51,8 +53,8 @@ impl Drop for Guard {
         }
         if let Some(place) = self.place {
             place.store(null_mut(), SeqCst);
-            // A handler that has read the place before is done in a few instructions. One that interrupts this
-            // thread is done before the next line.
+            // A handler that has read the place before is done in a few instructions. One that
+            // interrupts this thread is done before the next line.
             while IN_HANDLER.load(SeqCst) != 0 {
                 std::hint::spin_loop();
             }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! An arena is one mapping of many slots of one size. It is reserved, not committed: a stack that
-//! has been used to a depth of a page holds one page. Slots are carved one after the other, and come
-//! back to a last-in, first-out pool, so that short tasks share one warm stack.
+//! has been used to a depth of a page holds one page. Slots are carved one after the other, and
+//! come back to a last-in, first-out pool, so that short tasks share one warm stack.
 
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -73,7 +73,8 @@ struct Class {
     cold: usize,
     in_use: usize,
     arenas: Vec<Arena>,
-    /// How many slots the arenas have, and how many were carved; all but the last arena are used up.
+    /// How many slots the arenas have, and how many were carved; all but the last arena are used
+    /// up.
     slots: usize,
     carved: usize,
 }
@@ -153,8 +154,8 @@ impl Class {
         }
     }
 
-    /// Gives back the memory of the stack that has been free for longest. Not the one released last,
-    /// which may be the one the caller runs on: there are more than [`WARM_STACKS`] above.
+    /// Gives back the memory of the stack that has been free for longest. Not the one released
+    /// last, which may be the one the caller runs on: there are more than [`WARM_STACKS`] above.
     #[cold]
     fn cool_one(&mut self) {
         let (lowest, slot_end) = self.usable_range(self.free[self.cold]);
@@ -201,7 +202,8 @@ impl Class {
         Ok(slot_end.wrapping_sub(color * COLOR_BYTES))
     }
 
-    /// Maps the next arena: as many slots as there are already, or fewer when address space is short.
+    /// Maps the next arena: as many slots as there are already, or fewer when address space is
+    /// short.
     fn add_arena(&mut self) -> Result<()> {
         let mut slots = self.slots.clamp(FIRST_ARENA_SLOTS, LARGEST_ARENA_SLOTS);
         self.arenas.try_reserve(1).map_err(|_| Error::OutOfMemory)?;

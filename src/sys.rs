@@ -71,16 +71,23 @@ pub fn describe_errno(errno: c_int, out: &mut fmt::Formatter<'_>) -> fmt::Result
 
 // ---- memory from C's allocator
 
-/// Zeroed memory for `count` values, NULL when there is none.
-pub fn allocate_zeroed<T>(count: usize) -> *mut T {
-    // SAFETY: no preconditions.
-    unsafe { libc::calloc(count, size_of::<T>()) }.cast()
+/// Memory for `count` values, aligned as they want it; NULL when there is none. It is not
+/// initialized.
+pub fn allocate<T>(count: usize) -> *mut T {
+    let Some(bytes) = count.checked_mul(size_of::<T>()) else {
+        return null_mut();
+    };
+    let mut memory = null_mut();
+    let alignment = align_of::<T>().max(size_of::<*mut c_void>());
+    // SAFETY: the alignment is a power of two and a multiple of a pointer's size.
+    unsafe { libc::posix_memalign(&mut memory, alignment, bytes) };
+    memory.cast()
 }
 
 /// Releases memory of C's allocator.
 ///
 /// # Safety
-/// NULL, or from malloc or calloc, and not used again.
+/// NULL, or from [`allocate`] or the program's malloc, and not used again.
 pub unsafe fn free(memory: *mut c_void) {
     // SAFETY: as this function's contract says.
     unsafe { libc::free(memory) }
@@ -230,8 +237,8 @@ pub struct Appending {
     pub is_empty: bool,
 }
 
-/// Opens a file for writing at its end; creates it, writable for its owner, if it is missing. Does not
-/// wait for the other end of a pipe: without one it fails with ENXIO.
+/// Opens a file for writing at its end; creates it, writable for its owner, if it is missing. Does
+/// not wait for the other end of a pipe: without one it fails with ENXIO.
 pub fn open_appending(path: &CStr) -> Result<Appending> {
     let flags = libc::O_WRONLY
         | libc::O_APPEND
@@ -243,7 +250,8 @@ pub fn open_appending(path: &CStr) -> Result<Appending> {
     let fd = check(unsafe { libc::open(path.as_ptr(), flags, 0o644) })?;
     // SAFETY: a stat is integers, for which zero is a value.
     let mut status: libc::stat = unsafe { zeroed() };
-    // SAFETY: the address is good for a stat; the descriptor was opened above. Only opening should not wait.
+    // SAFETY: the address is good for a stat; the descriptor was opened above. Only opening should
+    // not wait.
     let failed = unsafe {
         libc::fstat(fd, &mut status) < 0
             || libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) < 0
@@ -269,7 +277,8 @@ pub fn write_all(fd: c_int, bytes: &[u8]) -> std::result::Result<(), (usize, Err
         let count = unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) };
         match count {
             1.. => written += count as usize,
-            0 => return Err((written, Error::Os(libc::EIO))), // No file does that; not to loop for ever.
+            // No file does that. Not to try again for ever.
+            0 => return Err((written, Error::Os(libc::EIO))),
             _ if errno() == libc::EINTR => {}
             _ => return Err((written, last_error())),
         }
@@ -338,11 +347,13 @@ pub fn send(fd: c_int, bytes: &[u8], may_wait: bool) -> Result<()> {
 // ---- descriptors
 
 pub fn close(fd: c_int) {
-    // SAFETY: only called with descriptors that this library opened. The kernel closes even on EINTR.
+    // SAFETY: only called with descriptors that this library opened. The kernel closes even on
+    // EINTR.
     unsafe { libc::close(fd) };
 }
 
-/// Lets the number `number` refer to what `fd` refers to, in one step, and closes what it referred to before.
+/// Lets the number `number` refer to what `fd` refers to, in one step, and closes what it referred
+/// to before.
 pub fn duplicate_over(fd: c_int, number: c_int) -> Result<()> {
     loop {
         // SAFETY: only called with numbers that this library got from the system.
@@ -353,8 +364,8 @@ pub fn duplicate_over(fd: c_int, number: c_int) -> Result<()> {
     }
 }
 
-/// The descriptor, or in its place one that is not 0, 1 or 2: a program that has closed one of those would
-/// find it to be its standard input or output.
+/// The descriptor, or in its place one that is not 0, 1 or 2: a program that has closed one of
+/// those would find it to be its standard input or output.
 pub fn above_standard_streams(fd: c_int) -> Result<c_int> {
     if fd > 2 {
         return Ok(fd);
@@ -363,6 +374,43 @@ pub fn above_standard_streams(fd: c_int) -> Result<c_int> {
     let higher = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) });
     close(fd);
     higher
+}
+
+/// An error unless the descriptor is open.
+pub fn check_open(fd: c_int) -> Result<()> {
+    // SAFETY: the request reads a flag.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).map(drop)
+}
+
+/// Closes a program's descriptor.
+pub fn close_checked(fd: c_int) -> Result<()> {
+    // SAFETY: the program asked for it, as it could ask close(2) itself.
+    match check(unsafe { libc::close(fd) }) {
+        // On Linux the descriptor is closed all the same, and must not be closed again.
+        Ok(_) | Err(Error::Os(libc::EINTR)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The events of poll(2) that have happened on a descriptor, without waiting.
+pub fn poll_now(fd: c_int, events: u32) -> Result<u32> {
+    let happened = poll_one(fd, events, 0)?;
+    if happened & libc::POLLNVAL as u32 != 0 { Err(Error::Os(libc::EBADF)) } else { Ok(happened) }
+}
+
+/// Waits by poll(2) at most `timeout_ns` (u64::MAX: without limit) for events of one descriptor. An
+/// interruption counts as none.
+pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
+    let mut poll = libc::pollfd { fd, events: events as libc::c_short, revents: 0 };
+    let limit = timespec(timeout_ns);
+    let limit = if timeout_ns == u64::MAX { null() } else { &raw const limit };
+    // SAFETY: one pollfd, and a timeout that is good for the call or NULL; NULL leaves the signal
+    // mask.
+    match check(unsafe { libc::ppoll(&mut poll, 1, limit, null()) }) {
+        Ok(_) => Ok(u32::from(poll.revents as u16)),
+        Err(Error::Os(libc::EINTR)) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 pub fn epoll_create() -> Result<c_int> {
@@ -393,7 +441,8 @@ type EpollPwait2 = unsafe extern "C" fn(
     *const libc::sigset_t,
 ) -> c_int;
 
-/// Waits for events at most `timeout_ns` (u64::MAX: without limit), and returns how many were filled in.
+/// Waits for events at most `timeout_ns` (u64::MAX: without limit), and returns how many were
+/// filled in.
 pub fn epoll_wait(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
     const UNKNOWN: usize = 0;
     const MISSING: usize = 1;

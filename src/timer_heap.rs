@@ -1,12 +1,13 @@
 //! The timer heap: the sleeping tasks, the earliest first. Pure: no clock, no system call.
 //!
-//! A min-heap of task pointers, which C can read, with the keys beside them in an array of their own, so
-//! that sifting compares neighbours in memory and follows no task pointer. Every task in the heap
-//! knows its index (`Task::heap_index`), which makes removal O(log n); a task outside has [`NOT_IN_HEAP`].
+//! A min-heap of task pointers, which C can read, with the keys beside them in an array of their
+//! own, so that sifting compares neighbours in memory and follows no task pointer. Every task in
+//! the heap knows its index (`Task::heap_index`), which makes removal O(log n); a task outside has
+//! [`NOT_IN_HEAP`].
 //!
-//! Four children a node: half the levels of a binary heap, and the four keys lie in one or two cache
-//! lines (Larkin, Sen and Tarjan, "A Back-to-Basics Empirical Study of Priority Queues", 2014,
-//! measure implicit 4-ary heaps as the fastest of the simple ones on most workloads).
+//! Four children a node: half the levels of a binary heap, and the four keys lie in one or two
+//! cache lines (Larkin, Sen and Tarjan, "A Back-to-Basics Empirical Study of Priority Queues",
+//! 2014, measure implicit 4-ary heaps as the fastest of the simple ones on most workloads).
 
 use std::cell::Cell;
 use std::ptr::{self, null_mut};
@@ -164,8 +165,7 @@ impl TimerHeap {
 
     fn grow(&self) -> Result<()> {
         let capacity = (self.capacity.get() * 2).max(FIRST_CAPACITY);
-        let bytes = capacity.checked_mul(ENTRY_BYTES).ok_or(Error::OutOfMemory)?;
-        let slots = sys::allocate_zeroed::<u8>(bytes).cast::<*const Task>();
+        let slots = sys::allocate::<[u64; ENTRY_BYTES / 8]>(capacity).cast::<*const Task>();
         if slots.is_null() {
             return Err(Error::OutOfMemory);
         }
@@ -194,7 +194,9 @@ impl Drop for TimerHeap {
 
 const ENTRY_BYTES: usize = size_of::<*const Task>() + size_of::<Key>();
 // The keys begin where the pointers end.
-const _: () = assert!(align_of::<Key>() <= align_of::<*const Task>());
+const _: () = assert!(
+    align_of::<Key>() == 8 && align_of::<*const Task>() == 8 && ENTRY_BYTES.is_multiple_of(8)
+);
 
 /// Where the keys of an allocation with room for `capacity` entries are.
 fn keys_of(slots: *mut *const Task, capacity: usize) -> *mut Key {

@@ -1,17 +1,47 @@
-//! The scheduler's counters.
+//! The scheduler's counters, and what its tasks are doing.
 
+use std::ffi::{c_char, c_int};
+use std::fmt;
 use std::ptr::{from_ref, null};
 
 use super::scheduler_ref;
-use super::types::{FILE, mj_metrics, mj_scheduler};
+use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_scheduler};
+use crate::error::Error;
+use crate::log;
+use crate::report::{self, Bounded, Format};
 
 unsafe extern "C" {
-    /// In `shim/metrics.c`: prints to a live stream.
-    fn majjen_shim_print_metrics(metrics: *const mj_metrics, out: *mut FILE);
+    /// In `shim/stream.c`: writes to a live stream.
+    fn majjen_shim_write(out: *mut FILE, text: *const c_char, length: usize) -> c_int;
 }
 
-/// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
-/// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+/// An open stream of C.
+struct Stream(*mut FILE);
+
+impl Stream {
+    /// The stream, if it is not NULL; else nothing, and a line that names the function.
+    ///
+    /// # Safety
+    /// NULL, or a stream that stays open during the call.
+    unsafe fn new(out: *mut FILE, function: &str) -> Option<Stream> {
+        if out.is_null() {
+            log::warn(format_args!("{function}: the stream is NULL"));
+            return None;
+        }
+        Some(Stream(out))
+    }
+}
+
+impl fmt::Write for Stream {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // SAFETY: open, by the contract of `new`; the text is as long as said.
+        let failed = unsafe { majjen_shim_write(self.0, text.as_ptr().cast(), text.len()) } != 0;
+        if failed { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and
+/// are valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -29,8 +59,8 @@ pub unsafe extern "C" fn mj_scheduler_get_metrics(
 }
 
 /// Sets the counters to 0, save those that say what there is now: `current_tasks` and
-/// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
-/// suspend.
+/// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the
+/// log. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -41,22 +71,71 @@ pub unsafe extern "C" fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler
     }
 }
 
-/// Prints the counters as a block of text to a stream, which stays the caller's. NULL for either is
-/// reported in the log. Does not suspend.
+/// Prints the counters as a block of text to a stream, which stays the caller's, and whose error
+/// indicator says if it failed. NULL for either is reported in the log. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `out` is NULL or an open stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler, out: *mut FILE) {
+    const NAME: &str = "mj_scheduler_print_metrics";
     // SAFETY: as this function's contract says.
-    let Some(scheduler) = (unsafe { scheduler_ref(scheduler, "mj_scheduler_print_metrics") })
-    else {
-        return;
-    };
-    if out.is_null() {
-        crate::log::warn(format_args!("mj_scheduler_print_metrics: the stream is NULL"));
-        return;
+    let (scheduler, stream) = unsafe { (scheduler_ref(scheduler, NAME), Stream::new(out, NAME)) };
+    if let (Some(scheduler), Some(mut stream)) = (scheduler, stream) {
+        let _ = report::print_metrics(scheduler, &mut stream);
     }
-    scheduler.publish_metrics();
-    // SAFETY: the stream is open by contract, the metrics are alive, and the shim keeps neither.
-    unsafe { majjen_shim_print_metrics(from_ref(&scheduler.metrics).cast(), out) }
+}
+
+/// Writes the counters, and the distributions of how long turns take and how late timers are
+/// served, to a buffer of `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3)
+/// does. Returns the length of the whole text without the NUL, so a result of `buffer_bytes` or
+/// more means that it was cut; or -EINVAL for a NULL scheduler, a NULL buffer with a size, or an
+/// unknown format. The buffer stays the caller's. Does not suspend.
+///
+/// `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_write_metrics(
+    scheduler: *mut mj_scheduler,
+    buffer: *mut c_char,
+    buffer_bytes: usize,
+    format: MetricsFormatInt,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { scheduler_ref(scheduler, "mj_scheduler_write_metrics") };
+    let format = [Format::Text, Format::Prometheus, Format::Json].get(format as usize).copied();
+    let (Some(scheduler), Some(format)) = (scheduler, format) else {
+        return Error::InvalidArgument.status();
+    };
+    let text: &mut [u8] = match buffer_bytes {
+        0 => &mut [],
+        _ if buffer.is_null() => return Error::InvalidArgument.status(),
+        // SAFETY: the buffer has this size by contract, and nobody else uses it during the call.
+        bytes => unsafe { std::slice::from_raw_parts_mut(buffer.cast(), bytes) },
+    };
+    let (text, nul) = match text.split_last_mut() {
+        Some((nul, text)) => (text, Some(nul)),
+        None => (&mut [][..], None),
+    };
+    if let Some(nul) = nul {
+        *nul = 0;
+    }
+    text.fill(0);
+    let mut out = Bounded::new(text);
+    let _ = report::write_metrics(scheduler, format, &mut out); // Bounded does not fail.
+    c_int::try_from(out.length).unwrap_or(c_int::MAX)
+}
+
+/// Prints one line for each living task to a stream: its id, name, what it is doing (running,
+/// ready, or for which descriptor, task or time it waits), the number of its turns, and how much of
+/// its stack it uses. The stream stays the caller's. NULL for either is reported in the log. Does
+/// not suspend.
+///
+/// `scheduler` is NULL or alive; `out` is NULL or an open stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut FILE) {
+    const NAME: &str = "mj_scheduler_dump";
+    // SAFETY: as this function's contract says.
+    let (scheduler, stream) = unsafe { (scheduler_ref(scheduler, NAME), Stream::new(out, NAME)) };
+    if let (Some(scheduler), Some(mut stream)) = (scheduler, stream) {
+        let _ = report::dump(scheduler, &mut stream);
+    }
 }

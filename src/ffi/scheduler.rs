@@ -8,19 +8,19 @@ use super::types::mj_scheduler;
 use crate::scheduler::{self, Scheduler, StopFlag};
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
-/// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL with errno
-/// ENOMEM, or EMFILE or ENFILE when the two descriptors it needs cannot be had. Release it with
-/// mj_scheduler_destroy(). Does not suspend.
+/// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
+/// with errno ENOMEM, or EMFILE or ENFILE when the two descriptors it needs cannot be had. Release
+/// it with mj_scheduler_destroy(). Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
     into_pointer(Scheduler::create())
 }
 
-/// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function set,
-/// and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
+/// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
+/// set, and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
 /// return (the second one kills as usual), and writing to a closed connection gives EPIPE without
-/// SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all
-/// is put back when the run returns. Returns NULL with errno as mj_scheduler_create().
+/// SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all is
+/// put back when the run returns. Returns NULL with errno as mj_scheduler_create().
 #[unsafe(no_mangle)]
 pub extern "C" fn setup_scheduler_with_epoll() -> *mut mj_scheduler {
     into_pointer(Scheduler::create_application())
@@ -37,8 +37,8 @@ fn into_pointer(created: crate::error::Result<*mut Scheduler>) -> *mut mj_schedu
 }
 
 /// Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
-/// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler that is
-/// running, is reported in the log and left alone. Does not suspend.
+/// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
+/// that is running, is reported in the log and left alone. Does not suspend.
 ///
 /// The pointer is NULL or from mj_scheduler_create(), and not used again.
 #[unsafe(no_mangle)]
@@ -48,9 +48,9 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 }
 
 /// Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
-/// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they are, and
-/// a later run goes on with them. On a scheduler that is already running, or on a thread where
-/// another one runs, it reports that and returns. Blocks the thread.
+/// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they
+/// are, and a later run goes on with them. On a scheduler that is already running, or on a thread
+/// where another one runs, it reports that and returns. Blocks the thread.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -61,9 +61,9 @@ pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     }
 }
 
-/// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the running
-/// task suspends or ends. Returns 0, or -EINVAL for NULL. Callable from any thread and from a
-/// signal handler, as long as the scheduler is not destroyed meanwhile. Does not suspend.
+/// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the
+/// running task suspends or ends. Returns 0, or -EINVAL for NULL. Callable from any thread and from
+/// a signal handler, as long as the scheduler is not destroyed meanwhile. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

@@ -1,18 +1,19 @@
 //! Creating tasks, and what a task can do from within.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
-use super::types::{mj_scheduler, mj_task, mj_task_fn};
+use super::types::{mj_scheduler, mj_task, mj_task_fn, mj_task_id};
 use super::{body_from, scheduler_ref, status, task_ref};
 use crate::error::Error;
-use crate::{log, scheduler, sys};
+use crate::{log, scheduler, suspend, sys};
 
-/// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this call. The
-/// task owns `user_state` from then on, and releases it with C's free() when it ends, so it must come
-/// from malloc() or be NULL. Its stack is taken at its first turn. Returns the task, valid until it
-/// ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM (the scheduler
-/// is running on another thread); `user_state` then still belongs to the caller. Does not suspend.
+/// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
+/// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
+/// it must come from malloc() or be NULL. Its stack is taken at its first turn. Returns the task,
+/// valid until it ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM
+/// (the scheduler is running on another thread); `user_state` then still belongs to the caller.
+/// Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `task_function` is NULL or a function of the type `mj_task_fn`.
 #[unsafe(no_mangle)]
@@ -42,9 +43,9 @@ pub unsafe extern "C" fn mj_create_task(
     }
 }
 
-/// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at least
-/// 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task already has
-/// a stack. Does not suspend.
+/// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at
+/// least 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task
+/// already has a stack. Does not suspend.
 ///
 /// The pointer is NULL or a live task.
 #[unsafe(no_mangle)]
@@ -60,44 +61,103 @@ pub unsafe extern "C" fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes:
 /// calls that would suspend it return at once. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_exit() {
-    scheduler::exit();
+    suspend::exit();
 }
 
-/// Suspends the running task behind all others that are ready, so that each gets its turn. Returns at
-/// once when the task is marked as ended.
+/// The task whose turn it is on this thread, NULL when there is none. Does not suspend.
 #[unsafe(no_mangle)]
-pub extern "C" fn mj_task_yield() {
-    scheduler::yield_now();
+pub extern "C" fn mj_task_current() -> *mut mj_task {
+    match scheduler::running_task() {
+        Some((_, task)) => std::ptr::from_ref(task).cast_mut().cast(),
+        None => null_mut(),
+    }
 }
 
-/// Suspends the running task for at least that many nanoseconds, never less; a time past the end of the
-/// clock never comes. Also ends when another task or a wait function enqueues the task. Returns at
-/// once when the task is marked as ended, and after a mere yield, with an ERROR line, when memory
-/// for the timer is missing.
+/// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0
+/// for NULL. Does not suspend.
+///
+/// The pointer is NULL or a task that has not ended.
 #[unsafe(no_mangle)]
-pub extern "C" fn mj_task_sleep_ns(nanoseconds: u64) {
-    scheduler::sleep(nanoseconds);
+pub unsafe extern "C" fn mj_task_get_id(task: *const mj_task) -> mj_task_id {
+    // SAFETY: as this function's contract says.
+    unsafe { task_ref(task) }.map_or(0, |task| task.id.get())
 }
 
-/// mj_task_sleep_ns() in milliseconds. May suspend.
+/// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more.
+/// Any number may be asked for. Does not suspend.
+///
+/// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
-pub extern "C" fn mj_task_sleep_ms(milliseconds: u64) {
-    scheduler::sleep(milliseconds.saturating_mul(1_000_000));
+pub unsafe extern "C" fn mj_task_find(
+    scheduler: *mut mj_scheduler,
+    id: mj_task_id,
+) -> *mut mj_task {
+    // SAFETY: as this function's contract says.
+    let found = unsafe { scheduler_ref(scheduler, "mj_task_find") }
+        .and_then(|scheduler| scheduler.slab.borrow().find_id(id));
+    match found {
+        Some(task) => std::ptr::from_ref(task).cast_mut().cast(),
+        None => {
+            sys::set_errno(Error::NoSuchTask.errno());
+            null_mut()
+        }
+    }
 }
 
-/// mj_task_sleep_ns() in seconds. May suspend.
+/// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1,
+/// or 0 when the task was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL
+/// and for what is not a living task of the scheduler that runs on this thread; -EPERM when none
+/// does. Does not suspend. `task` may be any address.
 #[unsafe(no_mangle)]
-pub extern "C" fn mj_task_sleep_s(seconds: u64) {
-    scheduler::sleep(seconds.saturating_mul(1_000_000_000));
+pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
+    match scheduler::own_task(task.cast(), "mj_task_wake") {
+        Ok((scheduler, task)) => c_int::from(scheduler.wake(task)),
+        Err(error) => error.status(),
+    }
 }
 
-/// Suspends the running task until the descriptor is readable: data, a connection to accept, end of
-/// file, or an error for the next read() to report. A regular file is always readable. Several tasks
-/// may wait for one descriptor; all are woken, so each but the first may find nothing left. Ends early
-/// when another task or a wait function enqueues the task. A descriptor that cannot be waited for is
-/// an ERROR line, and the call then yields and returns, leaving it to the next read() to fail. Returns
-/// at once when the task is marked as ended.
+/// Tells a task to end: its wait, and from then on each call of it that would suspend, returns
+/// -ECANCELED after letting the others have their turn. It is up to the task to clean up and end. A
+/// task may cancel itself. Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend.
+/// `task` may be any address.
 #[unsafe(no_mangle)]
-pub extern "C" fn mj_task_wait_readable(fd: c_int) {
-    scheduler::wait_readable(fd);
+pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
+    match scheduler::own_task(task.cast(), "mj_task_cancel") {
+        Ok((scheduler, task)) => {
+            scheduler.cancel(task);
+            0
+        }
+        Err(error) => error.status(),
+    }
+}
+
+/// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes. Returns 0, or
+/// -EINVAL for NULL. Does not suspend.
+///
+/// `task` is NULL or has not ended; `name` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_task_set_name(task: *mut mj_task, name: *const c_char) -> c_int {
+    // SAFETY: as this function's contract says.
+    let Some(task) = (unsafe { task_ref(task) }) else {
+        return Error::InvalidArgument.status();
+    };
+    if name.is_null() {
+        return Error::InvalidArgument.status();
+    }
+    // SAFETY: a string by contract.
+    task.set_name(unsafe { CStr::from_ptr(name) }.to_bytes());
+    0
+}
+
+/// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name.
+/// Does not suspend.
+///
+/// `task` is NULL or has not ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_task_name(task: *const mj_task) -> *const c_char {
+    // SAFETY: as this function's contract says.
+    match unsafe { task_ref(task) } {
+        Some(task) => task.name.as_ptr().cast(),
+        None => c"".as_ptr(),
+    }
 }

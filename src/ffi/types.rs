@@ -1,8 +1,9 @@
 //! The types as C sees them: the source of the header, and nothing else uses their fields.
 //!
-//! `mj_task` and `mj_scheduler` are the first bytes of [`Task`] and [`Scheduler`]; the assertions at
-//! the end hold the two descriptions together.
-#![allow(non_camel_case_types, dead_code)] // C's names, some of which only C uses.
+//! `mj_task` and `mj_scheduler` are the first bytes of [`Task`] and [`Scheduler`]; the assertions
+//! at the end hold the two descriptions together.
+#![allow(non_camel_case_types, clippy::upper_case_acronyms)] // C's names.
+#![allow(dead_code)] // Some only C uses.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{align_of, offset_of, size_of};
@@ -25,6 +26,9 @@ pub type TaskStateInt = u32;
 
 /// `mj_log_level` in C.
 pub type LogLevelInt = u32;
+
+/// Names a task for ever: no other task of its scheduler has it, before or after. 0 is no task.
+pub type mj_task_id = u64;
 
 /// What a task is doing.
 #[repr(C)]
@@ -113,10 +117,27 @@ pub type mj_wait_fn = Option<
     ) -> c_int,
 >;
 
+/// A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
+pub type mj_clock_fn = Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>;
+
+/// How mj_scheduler_write_metrics() writes.
+#[repr(C)]
+pub enum mj_metrics_format {
+    /// The block of mj_scheduler_print_metrics(), and a line for each distribution.
+    MJ_METRICS_TEXT = 0,
+    /// Prometheus' text format.
+    MJ_METRICS_PROMETHEUS = 1,
+    /// One JSON object and a newline.
+    MJ_METRICS_JSON = 2,
+}
+
+/// `mj_metrics_format` in C.
+pub type MetricsFormatInt = u32;
+
 /// One scheduler: a run queue, a timer heap, and the loop over them. Created by
-/// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the
-/// real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by wait
-/// functions that enqueue tasks themselves.
+/// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are
+/// the real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by
+/// wait functions that enqueue tasks themselves.
 #[repr(C)]
 pub struct mj_scheduler {
     /// The task that runs next, NULL when none is ready.
@@ -161,15 +182,15 @@ pub enum mj_log_level {
     MJ_LOG_SILENT = 6,
 }
 
-/// Receives each logged line: the text without time stamp, level and newline, valid during the call.
-/// Called on the thread that logs, with no lock held, on the task's stack if a task logs. It may
-/// log: those lines go to the streams.
+/// Receives each logged line: the text without time stamp, level and newline, valid during the
+/// call. Called on the thread that logs, with no lock held, on the task's stack if a task logs. It
+/// may log: those lines go to the streams.
 pub type mj_log_callback = Option<
     unsafe extern "C" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
 >;
 
-/// The logger's settings, for mj_log_configure() and mj_log_get_config(). Every process has one logger
-/// for all its threads and schedulers.
+/// The logger's settings, for mj_log_configure() and mj_log_get_config(). Every process has one
+/// logger for all its threads and schedulers.
 #[repr(C)]
 pub struct mj_logger {
     /// Lines below this level are not written.

@@ -1,8 +1,9 @@
 //! A descriptor that lines are written to while another thread puts a different file behind it.
 //!
-//! Its number never changes: `dup3` puts the new file there in one step, so a thread that is about to
-//! write cannot meet a number that is closed, or that has become the program's. When the receiver is no
-//! longer used, an epoll instance takes the place, which accepts no bytes and keeps no file or disk busy.
+//! Its number never changes: `dup3` puts the new file there in one step, so a thread that is about
+//! to write cannot meet a number that is closed, or that has become the program's. When the
+//! receiver is no longer used, an epoll instance takes the place, which accepts no bytes and keeps
+//! no file or disk busy.
 
 use std::ffi::c_int;
 use std::sync::atomic::{
@@ -27,8 +28,8 @@ impl Descriptor {
         self.0.load(Acquire)
     }
 
-    /// Puts what `fd` refers to in the place of what was there, and takes `fd` over, also when it fails. Only
-    /// for the thread whose turn it is to change the settings.
+    /// Puts what `fd` refers to in the place of what was there, and takes `fd` over, also when it
+    /// fails. Only for the thread whose turn it is to change the settings.
     pub fn replace(&self, fd: c_int) -> Result<()> {
         if fd == self.number() {
             return Ok(()); // The program had closed the old one, so the new one got its number.

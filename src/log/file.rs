@@ -1,7 +1,8 @@
 //! Lines that go to the end of a file.
 //!
-//! A line is one `write` of a descriptor with O_APPEND, so lines of several threads or processes do not mix.
-//! Where a full disk takes half of one, the next line that can be written begins on a line of its own.
+//! A line is one `write` of a descriptor with O_APPEND, so lines of several threads or processes do
+//! not mix. Where a full disk takes half of one, the next line that can be written begins on a line
+//! of its own.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,5 +1,5 @@
-//! A line on its way to a receiver: a message that stands in memory with room before it, so that what
-//! comes before and after can be put there without moving or allocating anything.
+//! A line on its way to a receiver: a message that stands in memory with room before it, so that
+//! what comes before and after can be put there without moving or allocating anything.
 
 use std::ffi::c_char;
 use std::fmt;
@@ -19,8 +19,8 @@ pub struct Line<'b> {
 
 impl<'b> Line<'b> {
     /// # Safety
-    /// `buffer` is [`HEADROOM`] writable bytes, which may be uninitialized, `length` bytes, and one more
-    /// writable byte; nobody else uses them while the line lives.
+    /// `buffer` is [`HEADROOM`] writable bytes, which may be uninitialized, `length` bytes, and one
+    /// more writable byte; nobody else uses them while the line lives.
     pub unsafe fn new(level: Level, buffer: *mut u8, length: usize) -> Line<'b> {
         Line { level, buffer, length, borrow: PhantomData }
     }
@@ -35,8 +35,8 @@ impl<'b> Line<'b> {
     pub fn framed(&mut self, prefix: &Prefix) -> &[u8] {
         self.set_last_byte(b'\n');
         let start = HEADROOM - prefix.length;
-        // SAFETY: the prefix ends where the message begins, and is not longer than the room before it. So all
-        // bytes up to the newline are written.
+        // SAFETY: the prefix ends where the message begins, and is not longer than the room before
+        // it. So all bytes up to the newline are written.
         unsafe {
             let start = self.buffer.add(start);
             start.copy_from_nonoverlapping(prefix.bytes.as_ptr(), prefix.length);

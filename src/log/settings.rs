@@ -1,9 +1,9 @@
 //! The logger's settings: who receives the lines, and what stands before them.
 //!
-//! A line must meet settings that belong together, such as a callback and its data, while another thread may
-//! be changing them. So they are kept as records that never change and are never freed, and the
-//! current one is a pointer: lines take no lock. Settings that were set before are found again, so a program
-//! that switches to and fro does not leak.
+//! A line must meet settings that belong together, such as a callback and its data, while another
+//! thread may be changing them. So they are kept as records that never change and are never freed,
+//! and the current one is a pointer: lines take no lock. Settings that were set before are found
+//! again, so a program that switches to and fro does not leak.
 //!
 //! Threads that change settings take turns. Lines do not wait for them.
 
@@ -54,8 +54,8 @@ struct Record {
     next: *const Record,
 }
 
-// SAFETY: a record does not change. `user_data` is only handed to the callback, which the program says
-// may be called by any thread.
+// SAFETY: a record does not change. `user_data` is only handed to the callback, which the program
+// says may be called by any thread.
 unsafe impl Sync for Record {}
 
 static AT_START: Record = Record {
@@ -72,8 +72,8 @@ static RECORDS: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mu
 /// How often the settings have changed.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 
-/// A number that is another one after a change. Settings that are read after it are those of this number, or
-/// later ones.
+/// A number that is another one after a change. Settings that are read after it are those of this
+/// number, or later ones.
 pub fn changes() -> u32 {
     CHANGES.load(Acquire)
 }
@@ -95,8 +95,8 @@ pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Resul
     Ok(())
 }
 
-/// Sets everything that an `mj_logger` has. It knows no file and no system log: where it has no callback, it
-/// ends one that is set, and else leaves the receiver as it is.
+/// Sets everything that an `mj_logger` has. It knows no file and no system log: where it has no
+/// callback, it ends one that is set, and else leaves the receiver as it is.
 pub fn configure(
     level: Level,
     callback: Option<Callback>,
@@ -147,8 +147,8 @@ pub fn set_syslog(ident: &CStr) -> Result<()> {
     Ok(())
 }
 
-/// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile, nor
-/// anything logged.
+/// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile,
+/// nor anything logged.
 struct Turn(());
 
 /// The process with a thread that has the turn, 0 when there is none.
@@ -163,7 +163,8 @@ impl Turn {
                 Ok(_) => return Turn(()),
                 Err(other) => other,
             };
-            // A process that forks while a thread has the turn leaves its child a turn that nobody ends.
+            // A process that forks while a thread has the turn leaves its child a turn that nobody
+            // ends.
             if other != this_process
                 && WHOSE_TURN.compare_exchange(other, this_process, Acquire, Relaxed).is_ok()
             {
@@ -178,7 +179,7 @@ impl Turn {
         if let Some(record) = records().find(|record| record.settings == settings) {
             return Ok(record);
         }
-        let record = sys::allocate_zeroed::<Record>(1);
+        let record = sys::allocate::<Record>(1);
         if record.is_null() {
             return Err(Error::OutOfMemory);
         }
@@ -207,8 +208,8 @@ impl Turn {
         if now != before {
             loss::begin_anew();
         }
-        // Lines that are on their way to what is closed here fail, see that there was a change, and come to the
-        // new receiver.
+        // Lines that are on their way to what is closed here fail, see that there was a change, and
+        // come to the new receiver.
         match (before, now) {
             (Receiver::File { .. }, Receiver::File { .. }) => {}
             (Receiver::Syslog { .. }, Receiver::Syslog { .. }) => {}

@@ -16,7 +16,7 @@ pub fn write(line: &mut Line, settings: &Settings) {
     prefix.push_settings(settings, line.level);
     let to_stderr = c_int::from(line.level >= Level::Error);
     let bytes = line.framed(&prefix);
-    // SAFETY: the bytes are good for the call. A stream that cannot be written to has no better place to
-    // say so.
+    // SAFETY: the bytes are good for the call. A stream that cannot be written to has no better
+    // place to say so.
     unsafe { majjen_shim_write_line(to_stderr, bytes.as_ptr().cast(), bytes.len()) };
 }

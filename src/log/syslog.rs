@@ -1,7 +1,7 @@
 //! Lines that go to the system log, as datagrams in the form of syslog(3).
 //!
-//! Not by syslog(3) itself: that holds a lock which the child of a fork() may find locked for ever, and waits
-//! without limit for a log daemon that has stopped reading.
+//! Not by syslog(3) itself: that holds a lock which the child of a fork() may find locked for ever,
+//! and waits without limit for a log daemon that has stopped reading.
 
 use std::ffi::CStr;
 use std::fmt::Write;

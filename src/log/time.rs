@@ -1,8 +1,9 @@
 //! The local time of a line, without a lock that could be held for ever in the child of a fork().
 //!
-//! `localtime_r` takes a lock, and a thread that holds it while another one forks leaves it locked in
-//! the child. So only one thread at a time asks it, once a second, and only for the offset from UTC; the rest
-//! is arithmetic. A child that was forked at that moment goes on with the offset that was known.
+//! `localtime_r` takes a lock, and a thread that holds it while another one forks leaves it locked
+//! in the child. So only one thread at a time asks it, once a second, and only for the offset from
+//! UTC; the rest is arithmetic. A child that was forked at that moment goes on with the offset that
+//! was known.
 
 use std::sync::atomic::{
     AtomicBool, AtomicI64,
@@ -30,20 +31,21 @@ impl LocalTime {
         LocalTime::from_seconds(now.saturating_add(utc_offset_s(now)))
     }
 
-    /// From the seconds since the beginning of 1970, on the same clock. Times before that, and after the year
-    /// 9999, become the nearest in between: a clock that shows them is wrong anyway.
+    /// From the seconds since the beginning of 1970, on the same clock. Times before that, and
+    /// after the year 9999, become the nearest in between: a clock that shows them is wrong anyway.
     fn from_seconds(seconds: i64) -> LocalTime {
         const LAST: i64 = 253_402_300_799;
         let seconds = seconds.clamp(0, LAST) as u64;
         let (days, second_of_day) = ((seconds / 86400) as u32, (seconds % 86400) as u32);
 
-        // Counted from 1 March of the year 0: leap days are the last of their year then, and 400 years
-        // are always 146097 days.
+        // Counted from 1 March of the year 0: leap days are the last of their year then, and 400
+        // years are always 146097 days.
         let days = days + 719_468;
         let (era, day) = (days / 146_097, days % 146_097);
         let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
         let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153; // 0 for March; 153 days are any five months from March or August on.
+        // 0 for March. Any five months from March or August on are 153 days.
+        let month = (5 * day + 2) / 153;
         LocalTime {
             year: era * 400 + year + u32::from(month >= 10),
             month: if month < 10 { month + 3 } else { month - 9 },
@@ -91,7 +93,8 @@ fn utc_offset_s(now: i64) -> i64 {
     const NEVER: i64 = i64::MIN;
     static OFFSET: AtomicI64 = AtomicI64::new(0);
     static ASKED_AT: AtomicI64 = AtomicI64::new(NEVER);
-    /// Set while a thread asks. For ever in a child that was forked meanwhile, so it is not waited for.
+    /// Set while a thread asks. For ever in a child that was forked meanwhile, so it is not waited
+    /// for.
     static ASKING: AtomicBool = AtomicBool::new(false);
 
     if ASKED_AT.load(Acquire) != now {

@@ -51,11 +51,3 @@ void majjen_shim_log(unsigned level, const char *format, ...) {
   majjen_shim_vlog(level, format, arguments);
   va_end(arguments);
 }
-
-// Writes a whole line with one call, so that it is never mixed with another thread's, and pushes it out.
-// Returns 0, or -1 with errno.
-int majjen_shim_write_line(int to_stderr, const char *line, size_t length) {
-  FILE *out = to_stderr ? stderr : stdout;
-  int written = fwrite(line, 1, length, out) == length;
-  return fflush(out) == 0 && written ? 0 : -1;
-}

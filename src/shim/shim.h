@@ -3,6 +3,7 @@
 #define MAJJEN_SHIM_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 // In src/log.rs. `line` has MAJJEN_LOG_HEADROOM writable bytes, then a message of `length` bytes,
 // then a NUL, which may be overwritten.
@@ -11,5 +12,9 @@ void majjen_log_emit(unsigned level, char *line, size_t length);
 
 // In src/log.rs: why mj_log() could not do what it was asked.
 void majjen_log_misuse(unsigned level, const char *format);
+
+// In stream.c.
+int majjen_shim_write(FILE *out, const char *text, size_t length);
+int majjen_shim_write_line(int to_stderr, const char *line, size_t length);
 
 #endif

@@ -3,7 +3,8 @@
 use std::arch::{asm, naked_asm};
 
 use super::{THREAD, Thread};
-use crate::scheduler::{Scheduler, task_main};
+use crate::scheduler::Scheduler;
+use crate::turn::task_main;
 
 /// A suspended context, from its stack pointer up:
 ///
@@ -192,12 +193,12 @@ pub fn ticks_are_steady() -> bool {
     true
 }
 
-/// The request sequence of Valgrind's client interface, which does nothing on a processor. Returns 0
-/// outside Valgrind.
+/// The request sequence of Valgrind's client interface, which does nothing on a processor. Returns
+/// 0 outside Valgrind.
 pub fn valgrind_request(request: [usize; 6]) -> usize {
     let mut answer = 0usize;
-    // SAFETY: the rotations add up to two whole turns of x12, the last instruction copies a register
-    // to itself; Valgrind reads the request and writes the answer to x3.
+    // SAFETY: the rotations add up to two whole turns of x12, the last instruction copies a
+    // register to itself; Valgrind reads the request and writes the answer to x3.
     unsafe {
         asm!(
             "ror x12, x12, #3",

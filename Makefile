@@ -1,0 +1,134 @@
+# Majjen's commands, for people and for CI.
+#
+#   make build          the library, in release mode: target/release/libmajjen.{so,a}
+#   make run            the guide's HTTP server on port 8080, until Ctrl+C
+#   make test           every test; ends with "N passed, N failed, N skipped"
+#   make lint           rustfmt, clippy and rustdoc, with warnings as errors
+#   make header         renews include/majjen.h from the Rust sources
+#   make test-aarch64   the test suite against the library for aarch64, under emulation
+#   make clean          removes what the others made
+#
+# CC chooses the C compiler, and CARGO_TARGET_DIR another place than target/.
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+release = $(CARGO_TARGET_DIR)/release
+
+.PHONY: all build run test lint header test-aarch64 clean
+.PHONY: need-rust need-c-compiler need-lint-tools need-aarch64-tools
+
+all: build
+
+build: need-rust need-c-compiler
+	cargo build --release
+	@ln -sf libmajjen.so "$(release)/libmajjen.so.0"
+	@$(call replaceable,objcopy,$(release)/libmajjen.a)
+
+# $(call replaceable,OBJCOPY,ARCHIVE): a program that pastes the guide's epoll section defines these two
+# itself. The loader prefers a program's own; the linker does so only if the archive's are weak.
+replaceable = $(1) --weaken-symbol=mj_task_wait_readable \
+	--weaken-symbol=setup_scheduler_with_epoll "$(2)"
+
+# The server takes the place of the shell, so that Ctrl+C reaches it and nothing stands in between. Make
+# is interrupted by the same Ctrl+C: it waits for the server's last lines, and then ends without a word.
+run: build
+	$(CC) -std=c99 -O2 -o "$(CARGO_TARGET_DIR)/http_server" examples-c/http_server.c \
+		-Iinclude -L"$(release)" -lmajjen -Wl,-rpath,'$$ORIGIN/release'
+	@exec "$(CARGO_TARGET_DIR)/http_server"
+
+test: build
+	@$(call summarised,cargo test --release --no-fail-fast)
+
+lint: need-rust need-c-compiler need-lint-tools
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+header: need-rust need-c-compiler
+	MAJJEN_BLESS=1 cargo test --release --test suite -- header::is_up_to_date
+
+# The library is built with Debian's Rust, which has the standard library for aarch64; `rustup target add`
+# gives another one the same, and AARCH64_RUSTC=rustc then chooses it. The suite itself runs on this
+# machine: it cross-compiles the C programs and runs them through the emulator. It gets its CC from
+# cargo's runner, since in the environment it would also reach the build of this machine's library.
+AARCH64_RUSTC ?= /usr/bin/rustc
+aarch64_target = aarch64-unknown-linux-gnu
+aarch64_cc = aarch64-linux-gnu-gcc
+aarch64_dir = $(CARGO_TARGET_DIR)/aarch64
+# Named twice below: an emulated program that finds the loader here and the C library in the arm64
+# packages of the machine itself, where there are any, hangs as soon as it starts a thread.
+aarch64_root = /usr/aarch64-linux-gnu
+
+test-aarch64: need-rust need-c-compiler need-aarch64-tools
+	RUSTC=$(AARCH64_RUSTC) CARGO_TARGET_DIR="$(aarch64_dir)" \
+		CC_aarch64_unknown_linux_gnu=$(aarch64_cc) \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$(aarch64_cc) \
+		cargo build --release --target $(aarch64_target)
+	@$(call replaceable,aarch64-linux-gnu-objcopy,$(aarch64_dir)/$(aarch64_target)/release/libmajjen.a)
+	@export MAJJEN_LIB_DIR="$(aarch64_dir)/$(aarch64_target)/release"; \
+	export MAJJEN_RUNNER="qemu-aarch64 -L $(aarch64_root) -E LD_LIBRARY_PATH=$(aarch64_root)/lib"; \
+	$(call summarised,cargo test --release --test suite \
+		--config 'target."cfg(all())".runner = ["env"$(comma) "CC=$(aarch64_cc)"]')
+
+clean: need-rust
+	cargo clean
+
+# $(call summarised,COMMAND) runs tests with live output, adds up their "test result:" lines, and ends
+# with the command's exit status. The status takes a detour through a file, because a pipe in sh has
+# only that of its last command.
+comma := ,
+summarised = \
+	log="$(CARGO_TARGET_DIR)/$@.log"; \
+	{ $(1) 2>&1; echo $$? >"$$log.status"; } | tee "$$log"; \
+	read -r status <"$$log.status"; \
+	awk -v status="$$status" ' \
+		/^test result: / { passed += $$4; failed += $$6; skipped += $$8 } \
+		END { \
+			if (status != 0 && failed == 0) print "not all tests have run, see above"; \
+			printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped \
+		}' "$$log"; \
+	exit "$$status"
+
+# What is missing gets one clear line here, and not a compiler's complaint later.
+
+rust_needed = $(shell sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
+rust_found = $(shell $(1) --version 2>/dev/null | awk '{ print $$2 }')
+is_older = $(shell printf '%s\n' $(1) $(2) | sort -V | head -n 1 | grep -qxF $(2) || echo older)
+need_rust = $(if $(call rust_found,$(1)), \
+	$(if $(call is_older,$(call rust_found,$(1)),$(rust_needed)), \
+		$(error Majjen needs Rust $(rust_needed) or newer, but $(1) is version $(call \
+			rust_found,$(1)): `rustup update` brings a newer one)), \
+	$(error Majjen needs Rust $(rust_needed) or newer, but there is no $(1) that runs: install \
+		the Rust toolchain))
+
+can_compile = $(shell echo 'int main(void) { return 0; }' \
+	| $(1) -include stdio.h -x c -o /dev/null - 2>/dev/null && echo yes)
+need_c_compiler = $(if $(call can_compile,$(1)),, \
+	$(error Majjen needs a C compiler with the C library's headers, but there is no $(1) that \
+		works (Debian: apt install gcc libc6-dev)))
+
+need-rust:
+	$(call need_rust,cargo)
+	$(call need_rust,$(or $(RUSTC),rustc))
+
+# Rust links with cc, whatever CC is.
+need-c-compiler:
+	$(call need_c_compiler,cc)
+	$(if $(filter-out cc,$(CC)),$(call need_c_compiler,$(CC)))
+
+need-lint-tools:
+	$(if $(shell cargo fmt --version 2>/dev/null),, \
+		$(error Majjen's lint needs rustfmt: `rustup component add rustfmt`))
+	$(if $(shell cargo clippy --version 2>/dev/null),, \
+		$(error Majjen's lint needs clippy: `rustup component add clippy`))
+
+need_for_aarch64 = $(if $(2),,$(error The aarch64 test needs $(1) (Debian: dpkg --add-architecture \
+	arm64 && apt update && apt install rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu \
+	libc6-dev-arm64-cross qemu-user)))
+
+need-aarch64-tools:
+	$(call need_for_aarch64,Rust's standard library for aarch64,$(wildcard $(shell \
+		$(AARCH64_RUSTC) --print target-libdir --target $(aarch64_target) 2>/dev/null)/libstd-*))
+	$(call need_rust,$(AARCH64_RUSTC))
+	$(call need_for_aarch64,$(aarch64_cc) with a C library,$(call can_compile,$(aarch64_cc)))
+	$(call need_for_aarch64,qemu-aarch64,$(shell qemu-aarch64 --version 2>/dev/null))

@@ -1,0 +1,401 @@
+// Stacks, mappings and descriptors: what a scheduler takes from the system, and gives back.
+#define _GNU_SOURCE
+#include "check.h"
+#include "log_lines.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+// ---- The process's mappings ----
+
+typedef struct mappings {
+  size_t count;
+  size_t bytes;
+} mappings;
+
+static mappings read_mappings(void) {
+  FILE* file = fopen("/proc/self/maps", "r");
+  CHECK(file != NULL);
+  mappings result = {0, 0};
+  char line[1024];
+  while (fgets(line, sizeof line, file) != NULL) {
+    unsigned long start, end;
+    CHECK_INT(sscanf(line, "%lx-%lx", &start, &end), ==, 2);
+    result.count++;
+    result.bytes += end - start;
+  }
+  fclose(file);
+  return result;
+}
+
+// ---- Everything is given back ----
+
+static int channel[2];
+static size_t finished;
+
+static void does_a_bit_of_everything(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_yield();
+  mj_task_sleep_ns(1000);
+  mj_task_wait_readable(channel[0]);
+  mj_task_yield();
+  finished++;
+  mj_task_exit();
+}
+
+static void sleeps_for_ever(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_sleep_s(1000000);
+  mj_task_exit();
+}
+
+static void stops_when_alone_with_sleepers(mj_scheduler* scheduler, void* user_state) {
+  size_t sleepers = *(size_t*)user_state;
+  while (mj_scheduler_get_metrics(scheduler)->current_tasks > sleepers + 1) mj_task_sleep_ms(1);
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  mj_task_exit();
+}
+
+// Tasks of two kinds and of two stack sizes; those that sleep are still there at the end.
+static void one_round(bool application) {
+  mj_scheduler* scheduler = application ? setup_scheduler_with_epoll() : new_scheduler();
+  CHECK(scheduler != NULL);
+  size_t count = times(2000, 200);
+  size_t* sleepers = allocate(sizeof *sleepers);
+  *sleepers = count / 2;
+  finished = 0;
+  for (size_t i = 0; i < count; i++) {
+    mj_task* task =
+        add_task(scheduler, i % 2 ? sleeps_for_ever : does_a_bit_of_everything, allocate(100));
+    if (i % 3 == 0) CHECK_INT(mj_task_set_stack_size(task, 64 * 1024), ==, 0);
+  }
+  add_task(scheduler, stops_when_alone_with_sleepers, sleepers);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(finished, ==, count / 2);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, count / 2);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void destroy_gives_everything_back(void) {
+  CHECK_INT(pipe(channel), ==, 0);
+  CHECK_INT(write(channel[1], "x", 1), ==, 1);
+  // The first round fills what C's allocator keeps for itself.
+  one_round(false);
+  int descriptors = open_descriptors();
+  mappings before = read_mappings();
+  enum { rounds = 8 };
+  for (int round = 0; round < rounds; round++) {
+    one_round(round % 2 == 1);
+    CHECK_INT(open_descriptors(), ==, descriptors);
+  }
+  mappings after = read_mappings();
+  // The allocator may still move a little, but nothing may grow by the round. Valgrind maps memory
+  // of its own as it goes.
+  if (!under_valgrind()) {
+    CHECK_UINT(after.count, <, before.count + rounds / 2);
+    CHECK_UINT(after.bytes, <, before.bytes + ((size_t)8 << 20));
+  }
+  close(channel[0]);
+  close(channel[1]);
+}
+
+static void schedulers_without_a_run_give_everything_back(void) {
+  int descriptors = open_descriptors();
+  for (int i = 0; i < 50; i++) {
+    mj_scheduler* scheduler = i % 2 == 0 ? new_scheduler() : setup_scheduler_with_epoll();
+    CHECK(scheduler != NULL);
+    if (i % 3 == 0) add_task(scheduler, sleeps_for_ever, allocate(10));
+    mj_scheduler_destroy(scheduler);
+    CHECK_INT(open_descriptors(), ==, descriptors);
+  }
+}
+
+// Where no descriptor is left, creating a scheduler fails, says why, and takes nothing.
+static void a_scheduler_needs_descriptors(void) {
+  // Valgrind keeps some above the limit for itself.
+  if (under_valgrind()) return;
+  struct rlimit limit;
+  CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+  struct rlimit low = limit;
+  int descriptors = open_descriptors();
+  for (int left = 0; left < 2; left++) {
+    // The lowest free descriptor, and then the one after it, is the first beyond the limit.
+    int lowest = dup(0);
+    CHECK_INT(lowest, >=, 0);
+    int next = dup(0);
+    CHECK_INT(next, >=, 0);
+    close(lowest);
+    close(next);
+    low.rlim_cur = (rlim_t)(left == 0 ? lowest : next);
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &low), ==, 0);
+    errno = 0;
+    mj_scheduler* scheduler = mj_scheduler_create();
+    int error = errno;
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+    CHECK_PTR(scheduler, ==, NULL);
+    CHECK_INT(error, ==, EMFILE);
+    CHECK_INT(open_descriptors(), ==, descriptors);
+  }
+}
+
+// ---- Stacks ----
+
+// Uses that much stack, a page at a time, and suspends at the deepest point.
+static unsigned use_stack(size_t bytes) {
+  volatile char frame[4000];
+  for (size_t i = 0; i < sizeof frame; i += 500) frame[i] = (char)i;
+  unsigned below = 0;
+  if (bytes > 4096) {
+    below = use_stack(bytes - 4096);
+  } else {
+    mj_task_yield();
+  }
+  for (size_t i = 0; i < sizeof frame; i += 500) CHECK_INT(frame[i], ==, (char)i);
+  return below + 1;
+}
+
+static void uses_stack(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  size_t bytes = *(size_t*)user_state;
+  CHECK_UINT(use_stack(bytes), ==, (bytes + 4095) / 4096);
+  finished++;
+  mj_task_exit();
+}
+
+static mj_task* add_stack_user(mj_scheduler* scheduler, size_t bytes) {
+  size_t* state = allocate(sizeof *state);
+  *state = bytes;
+  return add_task(scheduler, uses_stack, state);
+}
+
+static void stacks_have_the_size_that_was_set(void) {
+  finished = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  // A frame of use_stack() takes a little more than it counts for; an eighth is kept for that and
+  // for what the task and the library need themselves.
+  add_stack_user(scheduler, 256 * 1024 / 8 * 7);
+  mj_task* large = add_stack_user(scheduler, 8 * 1024 * 1024 / 8 * 7);
+  CHECK_INT(mj_task_set_stack_size(large, 8 * 1024 * 1024), ==, 0);
+  mj_task* small = add_stack_user(scheduler, 8 * 1024);
+  CHECK_INT(mj_task_set_stack_size(small, 16 * 1024), ==, 0);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(finished, ==, 3);
+  // For all tasks of the scheduler without a size of their own, created before or after.
+  add_stack_user(scheduler, 1024 * 1024 / 8 * 7);
+  CHECK_INT(mj_scheduler_set_stack_size(scheduler, 1024 * 1024), ==, 0);
+  add_stack_user(scheduler, 1024 * 1024 / 8 * 7);
+  large = add_stack_user(scheduler, 2 * 1024 * 1024 / 8 * 7);
+  CHECK_INT(mj_task_set_stack_size(large, 2 * 1024 * 1024), ==, 0);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(finished, ==, 6);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void finishes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  finished++;
+  mj_task_exit();
+}
+
+static mappings at_the_end;
+
+static void reads_the_mappings(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  at_the_end = read_mappings();
+  mj_task_exit();
+}
+
+// A stack is taken at the first turn and given back at the end, so tasks that run one after the
+// other need one between them, however many wait for their first turn.
+static void short_tasks_share_a_stack(void) {
+  size_t count = times(100000, 2000);
+  finished = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  for (size_t i = 0; i < count; i++) add_task(scheduler, finishes, NULL);
+  add_task(scheduler, reads_the_mappings, NULL);
+  mappings before = read_mappings();
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(finished, ==, count);
+  // 256 KiB each would be 24 GiB.
+  if (!under_valgrind()) CHECK_UINT(at_the_end.bytes, <, before.bytes + ((size_t)64 << 20));
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- Many parked tasks ----
+
+// Whether the kernel has guard pages that cost no mapping (Linux 6.13). Without them the number of
+// mappings that a process may have limits the number of guarded stacks.
+static bool light_guards(void) {
+  enum { install_guard = 102 };
+  void* page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(page != MAP_FAILED);
+  bool installed = madvise(page, 4096, install_guard) == 0;
+  munmap(page, 4096);
+  return installed;
+}
+
+static void parks(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_sleep_s(1000000);
+  finished++;
+  mj_task_exit();
+}
+
+static void wakes_all(mj_scheduler* scheduler, void* user_state) {
+  size_t count = *(size_t*)user_state;
+  CHECK_UINT(scheduler->timer_count, ==, count);
+  CHECK_UINT(finished, ==, 0);
+  while (scheduler->timer_count > 0) enqueue_runnable(scheduler, scheduler->timer_heap[0]);
+  CHECK_UINT(scheduler->runnable_count, ==, count);
+  mj_task_exit();
+}
+
+static void a_hundred_thousand_tasks_are_parked(void) {
+  size_t* count = allocate(sizeof *count);
+  *count = times(light_guards() ? 100000 : 20000, 2000);
+  size_t expected = *count;
+  finished = 0;
+  log_lines_begin();
+  mj_scheduler* scheduler = new_scheduler();
+  for (size_t i = 0; i < expected; i++) add_task(scheduler, parks, NULL);
+  add_task(scheduler, wakes_all, count);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(finished, ==, expected);
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 0);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->peak_tasks, ==, expected + 1);
+  mj_scheduler_destroy(scheduler);
+  log_lines_end();
+}
+
+// ---- Child processes ----
+
+static int status_of_child(void (*function)(void)) {
+  fflush(NULL);
+  pid_t child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child == 0) {
+    struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    // If it hangs, it ends all the same.
+    alarm(50);
+    function();
+    fflush(NULL);
+    _exit(0);
+  }
+  int status = 0;
+  CHECK_INT(waitpid(child, &status, 0), ==, child);
+  return status;
+}
+
+// More tasks than there is room for stacks: the rest wait for their first turn until others end.
+enum { tasks_without_room = 8192 };
+
+static void has_four_turns(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) mj_task_yield();
+  finished++;
+  mj_task_exit();
+}
+
+static void runs_out_of_stacks(void) {
+  finished = 0;
+  log_lines_begin();
+  mj_scheduler* scheduler = new_scheduler();
+  // The tasks themselves fit in any case.
+  for (int i = 0; i < tasks_without_room; i++) add_task(scheduler, has_four_turns, NULL);
+  struct rlimit limit;
+  CHECK_INT(getrlimit(RLIMIT_AS, &limit), ==, 0);
+  limit.rlim_cur = read_mappings().bytes + ((size_t)1 << 30);
+  CHECK_INT(setrlimit(RLIMIT_AS, &limit), ==, 0);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(finished, ==, tasks_without_room);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, tasks_without_room);
+  // Said, but not once for each task.
+  CHECK_INT(log_lines_from(MJ_LOG_ERROR), >=, 1);
+  CHECK_INT(log_lines_from(MJ_LOG_ERROR), <, 100);
+  mj_scheduler_destroy(scheduler);
+  log_lines_end();
+}
+
+static void without_room_for_a_stack_a_task_waits_its_turn(void) {
+  // The limit would be valgrind's or the emulator's, too.
+  if (under_valgrind() || emulated()) return;
+  int status = status_of_child(runs_out_of_stacks);
+  CHECK(WIFEXITED(status));
+  CHECK_INT(WEXITSTATUS(status), ==, 0);
+}
+
+static size_t overflow_frame_bytes;
+
+// The condition is never false; it only keeps the compiler from proving that.
+static unsigned overflow(volatile unsigned* limit, unsigned depth) {
+  volatile char frame[512];
+  frame[0] = (char)depth;
+  return depth < *limit ? overflow(limit, depth + 1) + (unsigned)frame[0] : 0;
+}
+
+// Touches each frame at its far end only, as code without stack probes does.
+static unsigned overflow_by_leaps(volatile unsigned* limit, unsigned depth) {
+  volatile char frame[24 * 1024];
+  frame[0] = (char)depth;
+  return depth < *limit ? overflow_by_leaps(limit, depth + 1) + (unsigned)frame[0] : 0;
+}
+
+static void overflows_its_stack(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  volatile unsigned limit = UINT32_MAX;
+  mj_task_yield();
+  unsigned sum = overflow_frame_bytes == 512 ? overflow(&limit, 0) : overflow_by_leaps(&limit, 0);
+  // Not reached: status 3 would say that the stack had no end.
+  _exit(sum == 0 ? 3 : 4);
+}
+
+static void yields_for_ever(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (;;) mj_task_yield();
+}
+
+static void runs_one_that_overflows(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  // On a stack that was used before, and with others on both sides.
+  for (int i = 0; i < 10; i++) add_task(scheduler, has_four_turns, NULL);
+  mj_scheduler_run(scheduler);
+  for (int i = 0; i < 10; i++) {
+    add_task(scheduler, i == 5 ? overflows_its_stack : yields_for_ever, NULL);
+  }
+  mj_scheduler_run(scheduler);
+}
+
+static void an_overflow_ends_the_process(void) {
+  // Valgrind looks after stacks in its own way, and an emulator need not have guard pages.
+  if (under_valgrind() || emulated()) return;
+  static const size_t frames[] = {512, 24 * 1024};
+  for (size_t i = 0; i < 2; i++) {
+    overflow_frame_bytes = frames[i];
+    int status = status_of_child(runs_one_that_overflows);
+    CHECK(WIFSIGNALED(status));
+    CHECK_INT(WTERMSIG(status), ==, SIGSEGV);
+  }
+}
+
+int main(void) {
+  RUN(destroy_gives_everything_back);
+  RUN(schedulers_without_a_run_give_everything_back);
+  RUN(a_scheduler_needs_descriptors);
+  RUN(stacks_have_the_size_that_was_set);
+  RUN(short_tasks_share_a_stack);
+  RUN(a_hundred_thousand_tasks_are_parked);
+  RUN(without_room_for_a_stack_a_task_waits_its_turn);
+  RUN(an_overflow_ends_the_process);
+  return 0;
+}

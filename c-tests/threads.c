@@ -1,0 +1,226 @@
+// Several threads, each with a scheduler of its own; and what a thread may not do to another's.
+#define _GNU_SOURCE
+#include "check.h"
+#include "log_lines.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+
+enum { thread_count = 4, most_rounds = 200 };
+
+static size_t rounds;
+
+// What one thread works with; no other thread touches it.
+typedef struct workplace {
+  int there[2];
+  int back[2];
+  mj_scheduler* scheduler;
+  size_t ticks;
+  size_t served;
+  size_t answered;
+  bool ended;
+} workplace;
+
+static workplace* place_of(void* user_state) { return *(workplace**)user_state; }
+
+static void check_place(const workplace* place, mj_scheduler* scheduler) {
+  CHECK_PTR(scheduler, ==, place->scheduler);
+  CHECK_PTR(get_current_scheduler(), ==, place->scheduler);
+}
+
+static void ticks(mj_scheduler* scheduler, void* user_state) {
+  workplace* place = place_of(user_state);
+  for (size_t i = 0; i < rounds; i++) {
+    uint64_t before = now_ns();
+    mj_task_sleep_ns(100000);
+    CHECK_UINT(now_ns() - before, >=, 100000);
+    check_place(place, scheduler);
+    place->ticks++;
+  }
+  mj_task_exit();
+}
+
+static void serves(mj_scheduler* scheduler, void* user_state) {
+  workplace* place = place_of(user_state);
+  for (size_t i = 0; i < rounds; i++) {
+    char byte = (char)i;
+    CHECK_INT(write(place->there[1], &byte, 1), ==, 1);
+    mj_task_wait_readable(place->back[0]);
+    check_place(place, scheduler);
+    CHECK_INT(read(place->back[0], &byte, 1), ==, 1);
+    CHECK_INT(byte, ==, (char)(i + 1));
+    place->served++;
+  }
+  mj_task_exit();
+}
+
+static void answers(mj_scheduler* scheduler, void* user_state) {
+  workplace* place = place_of(user_state);
+  for (size_t i = 0; i < rounds; i++) {
+    char byte;
+    mj_task_wait_readable(place->there[0]);
+    check_place(place, scheduler);
+    CHECK_INT(read(place->there[0], &byte, 1), ==, 1);
+    byte++;
+    CHECK_INT(write(place->back[1], &byte, 1), ==, 1);
+    place->answered++;
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+static void* works(void* argument) {
+  workplace* place = argument;
+  static mj_task_fn* const bodies[] = {ticks, serves, answers};
+  // Several schedulers one after the other, on the same thread.
+  for (int i = 0; i < 3; i++) {
+    CHECK_INT(pipe2(place->there, O_CLOEXEC | O_NONBLOCK), ==, 0);
+    CHECK_INT(pipe2(place->back, O_CLOEXEC | O_NONBLOCK), ==, 0);
+    place->ticks = place->served = place->answered = 0;
+    place->scheduler = new_scheduler();
+    CHECK_PTR(get_current_scheduler(), ==, NULL);
+    for (size_t j = 0; j < 3; j++) {
+      workplace** state = allocate(sizeof *state);
+      *state = place;
+      add_task(place->scheduler, bodies[j], state);
+    }
+    mj_scheduler_run(place->scheduler);
+    CHECK_PTR(get_current_scheduler(), ==, NULL);
+    CHECK_UINT(place->ticks, ==, rounds);
+    CHECK_UINT(place->served, ==, rounds);
+    CHECK_UINT(place->answered, ==, rounds);
+    CHECK_UINT(mj_scheduler_get_metrics(place->scheduler)->tasks_exited, ==, 3);
+    mj_scheduler_destroy(place->scheduler);
+    for (int j = 0; j < 2; j++) {
+      close(place->there[j]);
+      close(place->back[j]);
+    }
+  }
+  place->ended = true;
+  return NULL;
+}
+
+static void each_thread_runs_a_scheduler_of_its_own(void) {
+  rounds = times(most_rounds, 30);
+  pthread_t threads[thread_count];
+  workplace places[thread_count];
+  memset(places, 0, sizeof places);
+  for (size_t i = 0; i < thread_count; i++) {
+    CHECK_INT(pthread_create(&threads[i], NULL, works, &places[i]), ==, 0);
+  }
+  for (size_t i = 0; i < thread_count; i++) {
+    CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
+    CHECK(places[i].ended);
+  }
+}
+
+// ---- A scheduler may move to another thread between runs, with its tasks ----
+
+// errno belongs to the thread. The compiler may keep its address, so a task that may be on another
+// thread after a suspension asks for it anew, in a function of its own.
+__attribute__((noinline)) static int get_errno(void) { return errno; }
+__attribute__((noinline)) static void set_errno(int value) { errno = value; }
+
+static void counts_to_three(mj_scheduler* scheduler, void* user_state) {
+  int* count = *(int**)user_state;
+  for (int i = 0; i < 3; i++) {
+    ++*count;
+    mj_scheduler_stop(scheduler);
+    set_errno(1000 + i);
+    mj_task_yield();
+    CHECK_PTR(get_current_scheduler(), ==, scheduler);
+    CHECK_INT(get_errno(), ==, 1000 + i);
+  }
+  mj_task_exit();
+}
+
+static void* runs_once(void* scheduler) {
+  mj_scheduler_run(scheduler);
+  return NULL;
+}
+
+static void a_scheduler_moves_between_runs(void) {
+  int count = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  int** state = allocate(sizeof *state);
+  *state = &count;
+  add_task(scheduler, counts_to_three, state);
+  for (int round = 1; round <= 4; round++) {
+    if (round % 2 == 0) {
+      mj_scheduler_run(scheduler);
+    } else {
+      pthread_t thread;
+      CHECK_INT(pthread_create(&thread, NULL, runs_once, scheduler), ==, 0);
+      CHECK_INT(pthread_join(thread, NULL), ==, 0);
+    }
+    CHECK_INT(count, ==, round < 3 ? round : 3);
+  }
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, 1);
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- Misuse from another thread, while the scheduler runs ----
+
+static int turns;
+
+static void counts_a_turn(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  turns++;
+  mj_task_exit();
+}
+
+typedef struct intrusion {
+  mj_scheduler* scheduler;
+  mj_task* created;
+  int create_errno;
+} intrusion;
+
+static void* intrudes(void* argument) {
+  intrusion* state = argument;
+  errno = 0;
+  state->created = mj_create_task(state->scheduler, counts_a_turn, NULL);
+  state->create_errno = errno;
+  mj_scheduler_run(state->scheduler);
+  mj_scheduler_destroy(state->scheduler);
+  return NULL;
+}
+
+static void is_intruded_on(mj_scheduler* scheduler, void* user_state) {
+  intrusion* state = *(intrusion**)user_state;
+  // The thread does its work while this task holds the scheduler.
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, intrudes, state), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  CHECK_PTR(get_current_scheduler(), ==, scheduler);
+  mj_task_yield();
+  mj_task_sleep_ns(1000);
+  turns += 100;
+  mj_task_exit();
+}
+
+static void another_thread_cannot_intrude_on_a_run(void) {
+  turns = 0;
+  log_lines_begin();
+  intrusion state;
+  memset(&state, 0, sizeof state);
+  state.scheduler = new_scheduler();
+  intrusion** shared = allocate(sizeof *shared);
+  *shared = &state;
+  add_task(state.scheduler, is_intruded_on, shared);
+  mj_scheduler_run(state.scheduler);
+  CHECK_PTR(state.created, ==, NULL);
+  CHECK_INT(state.create_errno, ==, EPERM);
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), >=, 2);
+  CHECK_INT(turns, ==, 100);
+  CHECK_UINT(mj_scheduler_get_metrics(state.scheduler)->tasks_created, ==, 1);
+  mj_scheduler_destroy(state.scheduler);
+  log_lines_end();
+}
+
+int main(void) {
+  RUN(each_thread_runs_a_scheduler_of_its_own);
+  RUN(a_scheduler_moves_between_runs);
+  RUN(another_thread_cannot_intrude_on_a_run);
+  return 0;
+}

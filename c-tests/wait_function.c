@@ -1,0 +1,446 @@
+// The contract of a wait function: what it is called with, and what it may do.
+#define _GNU_SOURCE
+#include "check.h"
+#include "log_lines.h"
+
+#include <poll.h>
+#include <pthread.h>
+
+static int channel[2];
+
+// What a wait function of these tests was called with.
+typedef struct calls {
+  size_t count;
+  uint64_t last_timeout_ns;
+  uint64_t longest_timeout_ns;  // UINT64_MAX apart
+  size_t endless;
+  mj_task* task;  // one that it may wake
+} calls;
+
+static void note_call(mj_scheduler* scheduler, uint64_t timeout_ns, calls* state) {
+  state->count++;
+  state->last_timeout_ns = timeout_ns;
+  if (timeout_ns == UINT64_MAX) {
+    state->endless++;
+  } else if (timeout_ns > state->longest_timeout_ns) {
+    state->longest_timeout_ns = timeout_ns;
+  }
+  // Called between tasks, on the scheduler's thread, and told to wait only if no task is ready.
+  CHECK_PTR(get_current_scheduler(), ==, scheduler);
+  CHECK_PTR(scheduler->current_task, ==, NULL);
+  CHECK_PTR(scheduler->wait_data, ==, state);
+  if (timeout_ns > 0) CHECK_UINT(scheduler->runnable_count, ==, 0);
+}
+
+static void sleep_ns(uint64_t nanoseconds) {
+  struct timespec duration = {(time_t)(nanoseconds / 1000000000u),
+                              (long)(nanoseconds % 1000000000u)};
+  nanosleep(&duration, NULL);
+}
+
+// The guide's default wait function, with notes.
+static int sleeps_as_told(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  note_call(scheduler, timeout_ns, user_data);
+  CHECK_UINT(timeout_ns, !=, UINT64_MAX);
+  if (timeout_ns > 0) sleep_ns(timeout_ns);
+  return 0;
+}
+
+static void sleeps_30_ms(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  uint64_t before = now_ns();
+  mj_task_sleep_ms(30);
+  CHECK_UINT(now_ns() - before, >=, 30000000);
+  mj_task_exit();
+}
+
+static void the_timeout_is_the_time_to_the_next_timer(void) {
+  calls state;
+  memset(&state, 0, sizeof state);
+  mj_scheduler* scheduler = new_scheduler();
+  CHECK(scheduler->wait_func == NULL);
+  mj_scheduler_set_wait_func(scheduler, sleeps_as_told, &state);
+  CHECK(scheduler->wait_func == sleeps_as_told);
+  CHECK_PTR(scheduler->wait_data, ==, &state);
+  add_task(scheduler, sleeps_30_ms, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(state.count, >=, 1);
+  CHECK_UINT(state.longest_timeout_ns, <=, 30000000);
+  CHECK_UINT(state.longest_timeout_ns, >, 0);
+  CHECK_UINT(state.endless, ==, 0);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->wait_calls, ==, state.count);
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- Waking tasks ----
+
+static int parks, wakes;
+
+static void parks_three_times(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  if (parks > 0) wakes++;
+  if (++parks == 4) {
+    mj_task_exit();
+  } else {
+    scheduler->current_task->state = MJ_TASK_WAITING_IO;
+  }
+}
+
+// As the guide's own epoll function does it, state and counter included.
+static int wakes_as_the_guide_does(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  calls* state = user_data;
+  note_call(scheduler, timeout_ns, state);
+  // Nothing but this function can wake the task, and there is no timer.
+  if (timeout_ns != 0) CHECK_UINT(timeout_ns, ==, UINT64_MAX);
+  mj_task* task = state->task;
+  if (task == NULL || task->state != MJ_TASK_WAITING_IO) return 0;
+  task->state = MJ_TASK_RUNNABLE;
+  enqueue_runnable(scheduler, task);
+  scheduler->metrics.io_events++;
+  return 1;
+}
+
+static void it_wakes_parked_tasks_as_the_guides_does(void) {
+  calls state;
+  memset(&state, 0, sizeof state);
+  parks = 0;
+  wakes = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, wakes_as_the_guide_does, &state);
+  state.task = add_task(scheduler, parks_three_times, NULL);
+  log_lines_begin();
+  mj_scheduler_run(scheduler);
+  // No deadlock: the wait function could wake the task, and did.
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 0);
+  log_lines_end();
+  CHECK_INT(wakes, ==, 3);
+  CHECK_UINT(state.endless, >=, 3);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 3);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void notes_one_turn(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  wakes++;
+  mj_task_exit();
+}
+
+static int creates_a_task_and_wakes(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  calls* state = user_data;
+  note_call(scheduler, timeout_ns, state);
+  if (state->count == 1) add_task(scheduler, notes_one_turn, NULL);
+  if (state->count == 2) enqueue_runnable(scheduler, state->task);
+  return 1;
+}
+
+static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_sleep_s(1000000);
+  wakes++;
+  mj_task_exit();
+}
+
+static void it_may_create_tasks_and_end_sleeps(void) {
+  calls state;
+  memset(&state, 0, sizeof state);
+  wakes = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, creates_a_task_and_wakes, &state);
+  state.task = add_task(scheduler, sleeps_long, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(wakes, ==, 2);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->timer_cancellations, ==, 1);
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- Results that are no events ----
+
+static int fails_at_once(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  note_call(scheduler, timeout_ns, user_data);
+  sleep_ns(1000000);
+  return -1;
+}
+
+static void a_failure_is_logged_and_ends_nothing(void) {
+  calls state;
+  memset(&state, 0, sizeof state);
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, fails_at_once, &state);
+  add_task(scheduler, sleeps_30_ms, NULL);
+  log_lines_begin();
+  mj_scheduler_run(scheduler);
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), >=, 1);
+  log_lines_end();
+  const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
+  CHECK_UINT(metrics->tasks_exited, ==, 1);
+  CHECK_UINT(metrics->wait_calls, ==, state.count);
+  mj_scheduler_destroy(scheduler);
+}
+
+static int returns_early(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  note_call(scheduler, timeout_ns, user_data);
+  sleep_ns(timeout_ns / 3 < 1000000 ? timeout_ns / 3 : 1000000);
+  // A number that it made up, at times.
+  return ((calls*)user_data)->count % 2 == 0 ? 0 : 7;
+}
+
+static void returning_early_wakes_nobody_early(void) {
+  calls state;
+  memset(&state, 0, sizeof state);
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, returns_early, &state);
+  for (int i = 0; i < 3; i++) add_task(scheduler, sleeps_30_ms, NULL);
+  log_lines_begin();
+  mj_scheduler_run(scheduler);
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 0);
+  log_lines_end();
+  CHECK_UINT(state.count, >=, 2);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->timer_expirations, ==, 3);
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- What it may not do ----
+
+static int blocks_in_vain(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  note_call(scheduler, timeout_ns, user_data);
+  CHECK_WARNS(mj_task_yield());
+  CHECK_WARNS(mj_task_sleep_s(1000000));
+  CHECK_WARNS(mj_task_wait_readable(channel[0]));
+  CHECK_WARNS(mj_task_exit());
+  CHECK_WARNS(mj_scheduler_run(scheduler));
+  CHECK_WARNS(mj_scheduler_destroy(scheduler));
+  if (timeout_ns > 0 && timeout_ns != UINT64_MAX) sleep_ns(timeout_ns);
+  return 0;
+}
+
+static void blocking_calls_in_it_are_reported(void) {
+  CHECK_INT(pipe(channel), ==, 0);
+  calls state;
+  memset(&state, 0, sizeof state);
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, blocks_in_vain, &state);
+  add_task(scheduler, sleeps_30_ms, NULL);
+  log_lines_begin();
+  mj_scheduler_run(scheduler);
+  log_lines_end();
+  CHECK_UINT(state.count, >=, 1);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, 1);
+  mj_scheduler_destroy(scheduler);
+  close(channel[0]);
+  close(channel[1]);
+}
+
+// ---- Setting it ----
+
+static void sets_another(mj_scheduler* scheduler, void* user_state) {
+  calls* states = *(calls**)user_state;
+  mj_task_sleep_ms(1);
+  CHECK_UINT(states[0].count, >=, 1);
+  mj_scheduler_set_wait_func(scheduler, sleeps_as_told, &states[1]);
+  size_t first_count = states[0].count;
+  mj_task_sleep_ms(1);
+  CHECK_UINT(states[1].count, >=, 1);
+  CHECK_UINT(states[0].count, ==, first_count);
+  mj_scheduler_set_wait_func(scheduler, NULL, NULL);
+  CHECK(scheduler->wait_func == NULL);
+  size_t second_count = states[1].count;
+  mj_task_sleep_ms(1);
+  CHECK_UINT(states[1].count, ==, second_count);
+  mj_task_exit();
+}
+
+static void it_can_be_exchanged_during_a_run(void) {
+  calls states[2];
+  memset(states, 0, sizeof states);
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, sleeps_as_told, &states[0]);
+  calls** state = allocate(sizeof *state);
+  *state = states;
+  add_task(scheduler, sets_another, state);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, 1);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void the_application_preset_has_one(void) {
+  mj_scheduler* scheduler = setup_scheduler_with_epoll();
+  CHECK(scheduler != NULL);
+  CHECK(scheduler->wait_func != NULL);
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- Not starved ----
+
+static void spins(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  uint64_t start = now_ns();
+  // Generous, for it only bounds a failure.
+  for (unsigned i = 1; wakes == 0; i++) {
+    if (i % 4096 == 0) CHECK_UINT(now_ns() - start, <, 40000000000);
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+static void parks_once(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  if (++parks == 1) {
+    scheduler->current_task->state = MJ_TASK_WAITING_IO;
+  } else {
+    wakes++;
+    mj_task_exit();
+  }
+}
+
+static int wakes_at_the_tenth_call(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  calls* state = user_data;
+  note_call(scheduler, timeout_ns, state);
+  // The spinning task is always ready: there is no time to wait.
+  CHECK_UINT(timeout_ns, ==, 0);
+  if (state->count != 10) return 0;
+  enqueue_runnable(scheduler, state->task);
+  return 1;
+}
+
+static void yielding_tasks_do_not_starve_it(void) {
+  calls state;
+  memset(&state, 0, sizeof state);
+  parks = 0;
+  wakes = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, wakes_at_the_tenth_call, &state);
+  state.task = add_task(scheduler, parks_once, NULL);
+  add_task(scheduler, spins, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(wakes, ==, 1);
+  CHECK_UINT(state.count, >=, 10);
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- The library's own descriptors and stops, by way of the backend descriptor ----
+
+typedef struct poller {
+  calls calls;
+  size_t by_backend;  // how often the backend descriptor ended the wait
+} poller;
+
+static int polls_the_backend(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  poller* state = user_data;
+  note_call(scheduler, timeout_ns, &state->calls);
+  struct pollfd backend = {.fd = mj_scheduler_backend_fd(scheduler), .events = POLLIN};
+  CHECK_INT(backend.fd, >=, 0);
+  struct timespec timeout = {(time_t)(timeout_ns / 1000000000u), (long)(timeout_ns % 1000000000u)};
+  int count = ppoll(&backend, 1, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL);
+  if (count < 0) return errno == EINTR ? 0 : -1;
+  if (count > 0) state->by_backend++;
+  return count;
+}
+
+static void reads_three_bytes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) {
+    char byte;
+    mj_task_wait_readable(channel[0]);
+    CHECK_INT(read(channel[0], &byte, 1), ==, 1);
+    wakes++;
+  }
+  mj_task_exit();
+}
+
+static void writes_three_bytes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) {
+    mj_task_sleep_ms(2);
+    CHECK_INT(wakes, ==, i);
+    CHECK_INT(write(channel[1], "x", 1), ==, 1);
+  }
+  mj_task_exit();
+}
+
+static void* writes_from_a_thread(void* argument) {
+  (void)argument;
+  for (int i = 0; i < 3; i++) {
+    usleep(2000);
+    CHECK_INT(write(channel[1], "x", 1), ==, 1);
+  }
+  return NULL;
+}
+
+static void waits_for_ever(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_wait_readable(channel[0]);
+  CHECK(!"a task has been woken that nothing wakes");
+}
+
+static void* stops_after_10_ms(void* argument) {
+  usleep(10000);
+  CHECK_INT(mj_scheduler_stop(argument), ==, 0);
+  return NULL;
+}
+
+static void a_wait_function_of_the_program_serves_the_library(void) {
+  poller state;
+  memset(&state, 0, sizeof state);
+  CHECK_INT(pipe(channel), ==, 0);
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, polls_the_backend, &state);
+
+  // Descriptors that tasks of this thread make ready, and another thread.
+  wakes = 0;
+  add_task(scheduler, reads_three_bytes, NULL);
+  add_task(scheduler, writes_three_bytes, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(wakes, ==, 3);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 3);
+
+  wakes = 0;
+  size_t before = state.by_backend;
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, writes_from_a_thread, NULL), ==, 0);
+  add_task(scheduler, reads_three_bytes, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  CHECK_INT(wakes, ==, 3);
+  CHECK_UINT(state.by_backend, >, before);
+
+  // A stop by another thread, twice: what one leaves behind must not end the next run.
+  for (int i = 0; i < 2; i++) {
+    CHECK_INT(pthread_create(&thread, NULL, stops_after_10_ms, scheduler), ==, 0);
+    if (i == 0) add_task(scheduler, waits_for_ever, NULL);
+    mj_scheduler_run(scheduler);
+    CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  }
+
+  // Idle it is idle: the backend descriptor is not readable for nothing.
+  wakes = 0;
+  size_t calls_before = state.calls.count;
+  add_task(scheduler, sleeps_30_ms, NULL);
+  CHECK_INT(pthread_create(&thread, NULL, stops_after_10_ms, scheduler), ==, 0);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  CHECK_UINT(state.calls.count - calls_before, <, 100);
+  mj_scheduler_destroy(scheduler);
+  close(channel[0]);
+  close(channel[1]);
+}
+
+int main(void) {
+  RUN(the_timeout_is_the_time_to_the_next_timer);
+  RUN(it_wakes_parked_tasks_as_the_guides_does);
+  RUN(it_may_create_tasks_and_end_sleeps);
+  RUN(a_failure_is_logged_and_ends_nothing);
+  RUN(returning_early_wakes_nobody_early);
+  RUN(blocking_calls_in_it_are_reported);
+  RUN(it_can_be_exchanged_during_a_run);
+  RUN(the_application_preset_has_one);
+  RUN(yielding_tasks_do_not_starve_it);
+  RUN(a_wait_function_of_the_program_serves_the_library);
+  return 0;
+}

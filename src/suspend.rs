@@ -1,0 +1,238 @@
+//! The calls that suspend: yield, sleep, wait for a descriptor, join.
+//!
+//! All work alike. [`enter`] finds the running task, or says why it must not wait. The call puts
+//! the task where whoever ends the wait will find it: in a list, which `Task::waits` names, in the
+//! timer heap, or both. [`park`] suspends it. When it is ready again it is in neither, and
+//! `Task::outcome` says how the wait ended.
+
+use std::ffi::c_int;
+use std::ptr::{eq, from_ref};
+
+use crate::error::{Error, Result};
+use crate::reactor::{Armed, EVENTS, FAILURE, READABLE, WRITABLE};
+use crate::scheduler::{SERVICE_NS, Scheduler, current, running_task};
+use crate::task::{Outcome, State, Task, Waits};
+use crate::{log, sys};
+
+/// A time limit that never comes.
+pub const FOREVER: u64 = u64::MAX;
+
+type Running<'t> = (&'t Scheduler, &'t Task);
+
+/// The running task, if there is one and it has not ended.
+#[inline(always)]
+fn running<'t>(call: &str) -> Result<Running<'t>> {
+    match running_task() {
+        Some((_, task)) if task.is(State::Exited) => Err(Error::Canceled),
+        Some(running) => Ok(running),
+        None => {
+            refuse(call);
+            Err(Error::NotInTask)
+        }
+    }
+}
+
+#[cold]
+fn refuse(call: &str) {
+    log::warn(format_args!("{call}: {}", Error::NotInTask));
+}
+
+/// Keeps errno across a call: the system calls behind a wait, and the tasks that run meanwhile, do
+/// not show in it.
+struct KeptErrno(c_int);
+
+impl KeptErrno {
+    fn keep() -> KeptErrno {
+        KeptErrno(sys::errno())
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {
+        sys::set_errno(self.0);
+    }
+}
+
+/// The running task, if it may wait. A task that is canceled or woken already only lets the others
+/// have their turn, so that a loop around the call does not starve them.
+fn enter<'t>(call: &str) -> Result<Running<'t>> {
+    let (scheduler, task) = running(call)?;
+    if task.canceled.get() {
+        scheduler.yield_task(task);
+        return Err(Error::Canceled);
+    }
+    if task.queued.get() {
+        scheduler.suspend(task);
+        return Err(Error::Interrupted);
+    }
+    Ok((scheduler, task))
+}
+
+/// Suspends a task that is in the list that it wants to be in, until it is readied or `deadline_ns`
+/// comes.
+fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) -> Result<u32> {
+    if let Some(deadline_ns) = deadline_ns
+        && let Err(error) = scheduler.start_timer(task, deadline_ns)
+    {
+        scheduler.leave_list(task);
+        return Err(error);
+    }
+    task.set_state(state);
+    scheduler.suspend(task);
+    match task.outcome.get() {
+        Outcome::Ready(events) => Ok(events),
+        Outcome::TimedOut => Err(Error::TimedOut),
+        Outcome::Interrupted => Err(Error::Interrupted),
+        Outcome::Canceled => Err(Error::Canceled),
+        Outcome::Closed => Err(Error::Os(libc::EBADF)),
+    }
+}
+
+impl Scheduler {
+    #[inline(always)]
+    fn yield_task(&self, task: &Task) {
+        if !task.queued.get() {
+            self.run_queue.push(task);
+        }
+        self.suspend(task);
+    }
+
+    /// Makes the loop come round in time for a timer that is about to be started.
+    fn expect_timer(&self, in_ns: u64) {
+        if in_ns < SERVICE_NS && !self.clock.has_own() {
+            let due = self.clock.ticks().wrapping_add(self.clock.ns_to_ticks(in_ns)).max(1);
+            self.next_service.set(self.next_service.get().min(due));
+        }
+    }
+
+    /// When a time limit that begins now is over.
+    fn deadline_ns(&self, timeout_ns: u64) -> u64 {
+        self.expect_timer(timeout_ns);
+        self.clock.deadline_now_ns().saturating_add(timeout_ns)
+    }
+
+    /// The same for a limit that may be [`FOREVER`].
+    fn limit_ns(&self, timeout_ns: u64) -> Option<u64> {
+        (timeout_ns != FOREVER).then(|| self.deadline_ns(timeout_ns))
+    }
+}
+
+/// Marks the running task as ended.
+pub fn exit() {
+    match running_task() {
+        Some((_, task)) => task.set_state(State::Exited),
+        None => refuse("mj_task_exit"),
+    }
+}
+
+/// Lets the other ready tasks run.
+#[inline(always)]
+pub fn yield_now() -> Result<()> {
+    let (scheduler, task) = running("mj_task_yield")?;
+    scheduler.yield_task(task);
+    if task.canceled.get() { Err(Error::Canceled) } else { Ok(()) }
+}
+
+/// Suspends the running task for at least that long.
+pub fn sleep(ns: u64) -> Result<()> {
+    let _errno = KeptErrno::keep();
+    let running = enter("mj_task_sleep")?;
+    sleep_until_deadline(running, running.0.deadline_ns(ns))
+}
+
+/// Suspends the running task until its scheduler's clock says so.
+pub fn sleep_until(deadline_ns: u64) -> Result<()> {
+    let _errno = KeptErrno::keep();
+    let running = enter("mj_task_sleep_until_ns")?;
+    let now_ns = running.0.clock.deadline_now_ns();
+    running.0.expect_timer(deadline_ns.saturating_sub(now_ns));
+    sleep_until_deadline(running, deadline_ns)
+}
+
+fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
+    match park(running, State::Sleeping, Some(deadline_ns)) {
+        Err(Error::TimedOut) => Ok(()),
+        Err(error) => {
+            if error == Error::OutOfMemory {
+                let (scheduler, task) = running;
+                log::error(format_args!("task {task:p} goes on without sleeping: {error}"));
+                scheduler.yield_task(task);
+            }
+            Err(error)
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Suspends the running task until one of the `events` of a descriptor happens, and returns those
+/// that did; none when the time is over.
+pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
+    let _errno = KeptErrno::keep();
+    if events & !EVENTS != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    let running = enter("mj_task_wait_fd")?;
+    let (scheduler, task) = running;
+    if timeout_ns == 0 {
+        // Nothing to wait for, but the others get their turn.
+        scheduler.yield_task(task);
+        return sys::poll_now(fd, events);
+    }
+    log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
+    let deadline_ns = scheduler.limit_ns(timeout_ns);
+    let armed = scheduler.reactor.borrow_mut().wait(task, fd, events);
+    match armed {
+        Ok(Armed::Waiting) => match park(running, State::WaitingIo, deadline_ns) {
+            Ok(happened) => Ok(happened & (events | FAILURE)),
+            Err(Error::TimedOut) => Ok(0),
+            Err(error) => Err(error),
+        },
+        // Others still get their turn, and a loop around the call can be stopped.
+        Ok(Armed::AlwaysReady) => {
+            scheduler.yield_task(task);
+            Ok(events & (READABLE | WRITABLE))
+        }
+        Err(error) => {
+            log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
+            scheduler.yield_task(task);
+            Err(error)
+        }
+    }
+}
+
+/// What is waited for, in words.
+struct EventNames(u32);
+
+impl std::fmt::Display for EventNames {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0 & READABLE != 0, self.0 & WRITABLE != 0) {
+            (true, false) => out.write_str("readable"),
+            (false, true) => out.write_str("writable"),
+            (true, true) => out.write_str("readable or writable"),
+            (false, false) => write!(out, "ready (events {:#x})", self.0),
+        }
+    }
+}
+
+/// Closes a descriptor, after readying the tasks that wait for it.
+pub fn close_fd(fd: c_int) -> Result<()> {
+    if let Some(scheduler) = current() {
+        scheduler.close_fd(fd);
+    }
+    sys::close_checked(fd)
+}
+
+/// Suspends the running task until another one has ended.
+pub fn join(id: u64, timeout_ns: u64) -> Result<()> {
+    let _errno = KeptErrno::keep();
+    let running = enter("mj_task_join")?;
+    let (scheduler, task) = running;
+    let target = scheduler.slab.borrow().find_id(id).ok_or(Error::NoSuchTask)?;
+    if eq(target, task) {
+        return Err(Error::Deadlock);
+    }
+    let deadline_ns = scheduler.limit_ns(timeout_ns);
+    target.joiners.push(task);
+    task.waits.set(Waits::Join(from_ref(target)));
+    park(running, State::WaitingIo, deadline_ns).map(drop)
+}

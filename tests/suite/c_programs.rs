@@ -1,0 +1,139 @@
+//! The programs in `c-tests/`: each is compiled against the shared and the static library, and must
+//! end with exit code 0; and once more under valgrind, without an error and with nothing lost.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::library::{self, Workplace};
+use crate::program::{self, Link, STRICT};
+use crate::{process, toolchain};
+
+/// Programs that are not run under valgrind, and why. The others can look at `MAJJEN_VALGRIND` to
+/// leave out a test, or to do something less often.
+const NOT_UNDER_VALGRIND: &[(&str, &str)] = &[];
+
+/// How a program is linked and run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Shared,
+    Static,
+    Valgrind,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Shared => "shared",
+            Way::Static => "static",
+            Way::Valgrind => "valgrind",
+        }
+    }
+
+    /// How long a program may take: many times what it does take, also on a busy machine.
+    fn time_limit(self) -> Duration {
+        let emulated = toolchain::runner().is_some();
+        Duration::from_secs(match self {
+            Way::Valgrind => 300,
+            Way::Shared | Way::Static if emulated => 240,
+            Way::Shared | Way::Static => 60,
+        })
+    }
+}
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    let programs = match sources() {
+        Ok(programs) if !programs.is_empty() => programs,
+        Ok(_) => return vec![failure("there is no program in c-tests/".to_owned())],
+        Err(error) => return vec![failure(format!("c-tests/ cannot be read: {error}"))],
+    };
+    let mut trials = Vec::new();
+    for way in [Way::Shared, Way::Static, Way::Valgrind] {
+        for source in &programs {
+            let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let left_out = toolchain::runner().is_some()
+                || NOT_UNDER_VALGRIND.iter().any(|(program, _)| *program == name);
+            if way == Way::Valgrind && left_out {
+                continue;
+            }
+            let source = source.clone();
+            let name = format!("c_programs::{name}::{}", way.name());
+            trials.push(Trial::ignorable_test(name, move || run(&source, way)));
+        }
+    }
+    trials
+}
+
+/// A trial that fails: a suite that finds nothing to test must not pass.
+fn failure(message: String) -> Trial {
+    Trial::test("c_programs", || Err(Failed::from(message)))
+}
+
+fn sources() -> std::io::Result<Vec<PathBuf>> {
+    let mut sources = Vec::new();
+    for entry in fs::read_dir(library::root().join("c-tests"))? {
+        let path = entry?.path();
+        if path.extension() == Some(OsStr::new("c")) {
+            sources.push(path);
+        }
+    }
+    sources.sort();
+    Ok(sources)
+}
+
+fn run(source: &Path, way: Way) -> Result<Completion, Failed> {
+    let workplace = Workplace::new()?;
+    let link = match way {
+        Way::Shared => Link::Shared,
+        Way::Static => Link::Static,
+        Way::Valgrind => {
+            return toolchain::with_tool("valgrind", || run_under_valgrind(source, &workplace));
+        }
+    };
+    let program = program::compile(source, &STRICT, link, &[], &workplace)?;
+    program::run(&program, way.time_limit(), &workplace)?;
+    Ok(Completion::Completed)
+}
+
+fn run_under_valgrind(source: &Path, workplace: &Workplace) -> Result<(), Failed> {
+    let program = program::compile(source, &STRICT, Link::Shared, &[], workplace)?;
+    let logs = workplace.path().join("valgrind");
+    fs::create_dir(&logs)?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args([
+            "--quiet",
+            "--error-exitcode=99",
+            "--leak-check=full",
+            "--show-leak-kinds=definite,indirect,possible",
+            "--errors-for-leak-kinds=definite,indirect,possible",
+            // Threads that spin would otherwise keep those they wait for from running.
+            "--fair-sched=try",
+            // No files for a debugger, which would be open descriptors.
+            "--vgdb=no",
+        ])
+        // A file for each process: a program may fork.
+        .arg(format!("--log-file={}/%p", logs.display()))
+        .arg(&program)
+        .env("MAJJEN_VALGRIND", "1");
+    let finished = process::run(&mut valgrind, Way::Valgrind.time_limit(), workplace.path())?;
+    let mut report = String::new();
+    for entry in fs::read_dir(&logs)? {
+        report += &String::from_utf8_lossy(&fs::read(entry?.path())?);
+    }
+    if !finished.succeeded() {
+        let end = finished.describe();
+        return Err(format!("the program {end}\nvalgrind's report:\n{report}").into());
+    }
+    // Only a warning to valgrind. The library registers its stacks, so that there is no reason for
+    // it, and a report that can be trusted.
+    if report.contains("client switching stacks") {
+        return Err(format!("valgrind does not know the tasks' stacks:\n{report}").into());
+    }
+    Ok(())
+}

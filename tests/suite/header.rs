@@ -1,0 +1,357 @@
+//! The header: up to date, correct in every dialect, as the guide has it, and the same as what the
+//! shared library exports.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use std::{env, fs};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::library::{self, Workplace};
+use crate::toolchain::{self, with_tool};
+use crate::{process, process::Finished};
+
+/// What the header does not declare, since the guide's own blocks define it as `static`.
+const LEFT_TO_THE_PROGRAM: &[&str] = &[
+    "get_monotonic_time_ns",
+    "default_wait_nanosleep",
+    "wait_epoll",
+    "mj_epoll_data",
+    "heap_swap",
+    "heap_bubble_up",
+    "heap_bubble_down",
+    "timer_heap_insert",
+    "timer_heap_pop",
+    "timer_heap_peek",
+    "global_logger",
+    "level_strings",
+    "default_log_handler",
+];
+
+/// What MAJJEN_NO_GUIDE_NAMES leaves out.
+const GUIDE_NAMES: &[&str] =
+    &["get_current_scheduler", "enqueue_runnable", "dequeue_runnable", "MAX_FDS"];
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        Trial::test("header::is_up_to_date", is_up_to_date),
+        Trial::test("header::everything_is_documented", everything_is_documented),
+        Trial::test("header::leaves_the_guides_static_names_alone", leaves_static_names_alone),
+        Trial::test("header::leaves_the_guide_names_out_when_told_to", leaves_guide_names_out),
+        Trial::test("header::has_the_guides_layout", has_the_guides_layout),
+        Trial::ignorable_test("header::declares_what_the_library_exports", || {
+            with_tool("nm", declares_what_the_library_exports)
+        }),
+        Trial::ignorable_test("header::the_library_has_a_soname", || {
+            with_tool("readelf", the_library_has_a_soname)
+        }),
+    ];
+    for dialect in ["c99", "c11", "c17"] {
+        let name = format!("header::compiles_as_{dialect}");
+        trials.push(Trial::test(name, move || compiles_as_c(dialect)));
+    }
+    for dialect in ["c++11", "c++14", "c++17", "c++20"] {
+        let name = format!("header::compiles_as_{dialect}");
+        trials.push(Trial::ignorable_test(name, move || compiles_as_cxx(dialect)));
+    }
+    trials
+}
+
+/// The committed header is what cbindgen makes of the sources.
+fn is_up_to_date() -> Result<(), Failed> {
+    let root = library::root();
+    let committed_path = root.join("include/majjen.h");
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
+    // By the source files and not as a crate: only these are for C. In the order of the header.
+    let sources = ["version", "types", "scheduler", "task", "suspend", "wait", "metrics", "log"];
+    let builder = sources.iter().fold(cbindgen::Builder::new(), |builder, name| {
+        builder.with_src(root.join(format!("src/ffi/{name}.rs")))
+    });
+    let bindings = builder
+        .with_config(config)
+        .generate()
+        .map_err(|error| format!("cbindgen cannot read the sources: {error}"))?;
+    let mut generated = Vec::new();
+    bindings.write(&mut generated);
+    let generated = String::from_utf8(generated)?;
+
+    let committed = fs::read_to_string(&committed_path).unwrap_or_default();
+    if committed == generated {
+        return Ok(());
+    }
+    if env::var_os("MAJJEN_BLESS").is_some() {
+        fs::write(&committed_path, generated)?;
+        return Ok(());
+    }
+    let difference = first_difference(&committed, &generated);
+    Err(format!("include/majjen.h is out of date; `make header` renews it.\n{difference}").into())
+}
+
+/// Each declaration, constant and field has a comment above it, or is the next line of one that
+/// has.
+fn everything_is_documented() -> Result<(), Failed> {
+    let header = fs::read_to_string(library::root().join("include/majjen.h"))?;
+    let mut undocumented = Vec::new();
+    let mut documented = 0;
+    let mut above = "";
+    for line in header.lines() {
+        // What follows a comment or another part of the same declaration needs none of its own.
+        let begins = !line.is_empty()
+            && !line.starts_with(['#', '}', '{'])
+            && !line.trim_start().starts_with("//")
+            && !line.starts_with("   ")
+            && !line.starts_with("extern \"C\"")
+            && !["struct mj_scheduler;", "  (void)mj_scheduler_enqueue(scheduler, task);"]
+                .contains(&line)
+            && !["  return ", "  __attribute__"].iter().any(|part| line.starts_with(part));
+        if begins && above.trim_start().starts_with("//") {
+            documented += 1;
+        } else if begins {
+            undocumented.push(line);
+        }
+        above = line;
+    }
+    // A reading that finds nothing must not pass.
+    let functions = declared_functions()?.len();
+    if documented < functions {
+        return Err(
+            format!("only {documented} declarations found, with {functions} functions").into()
+        );
+    }
+    if undocumented.is_empty() {
+        return Ok(());
+    }
+    Err(format!("without a comment:\n{}", undocumented.join("\n")).into())
+}
+
+/// The first line in which two texts differ, from both.
+fn first_difference(committed: &str, generated: &str) -> String {
+    let (mut left, mut right) = (committed.lines(), generated.lines());
+    let mut number = 1;
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return "They differ in how lines end.".to_owned(),
+            (left, right) if left == right => number += 1,
+            (left, right) => {
+                let (left, right) = (left.unwrap_or("(end)"), right.unwrap_or("(end)"));
+                return format!("line {number}\n  committed: {left}\n  generated: {right}");
+            }
+        }
+    }
+}
+
+/// Compiles a text with a compiler that has its dialect and language set, and checks that it
+/// passes.
+fn compile(compiler: &mut Command, text: &str) -> Result<(), Failed> {
+    let finished = compiler_output(compiler, text)?;
+    if finished.succeeded() {
+        return Ok(());
+    }
+    Err(format!("the compiler {}\nof\n{text}", finished.describe()).into())
+}
+
+fn compiler_output(compiler: &mut Command, text: &str) -> Result<Finished, Failed> {
+    let workplace = Workplace::new()?;
+    let source = workplace.path().join("source");
+    fs::write(&source, text)?;
+    compiler.arg("-I").arg(library::root().join("include")).arg(&source);
+    process::run(compiler, Duration::from_secs(60), workplace.path())
+        .map_err(|error| format!("the compiler cannot be run: {error}").into())
+}
+
+/// A C compiler that only checks, and takes every warning for an error.
+fn checking_c_compiler(dialect: &str) -> Command {
+    let mut compiler = toolchain::c_compiler();
+    compiler.arg(format!("-std={dialect}")).args(CHECKING_FLAGS).args(["-x", "c"]);
+    compiler
+}
+
+const CHECKING_FLAGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"];
+
+/// The header by itself, twice, and without the guide's names.
+const WAYS_TO_INCLUDE: [&str; 3] = [
+    "#include \"majjen.h\"\n",
+    "#include \"majjen.h\"\n#include \"majjen.h\"\n",
+    "#define MAJJEN_NO_GUIDE_NAMES\n#include \"majjen.h\"\n#include \"majjen.h\"\n",
+];
+
+fn compiles_as_c(dialect: &str) -> Result<(), Failed> {
+    for text in WAYS_TO_INCLUDE {
+        compile(&mut checking_c_compiler(dialect), text)?;
+    }
+    Ok(())
+}
+
+fn compiles_as_cxx(dialect: &str) -> Result<Completion, Failed> {
+    let (program, arguments) = toolchain::cxx_compiler();
+    with_tool(&program, || {
+        for text in WAYS_TO_INCLUDE {
+            let mut compiler = Command::new(&program);
+            compiler.args(&arguments).arg(format!("-std={dialect}"));
+            compiler.args(CHECKING_FLAGS).args(["-x", "c++"]);
+            compile(&mut compiler, text)?;
+        }
+        Ok(())
+    })
+}
+
+/// A text that includes the header and then uses each name for something of its own, which would
+/// contradict any other declaration, and any macro.
+fn text_that_defines(names: &[&str], before: &str) -> String {
+    let mut text = format!("{before}#include \"majjen.h\"\n");
+    for name in names {
+        writeln!(text, "#ifdef {name}\n#error \"{name} is a macro\"\n#endif").unwrap();
+        writeln!(text, "struct {name} {{ char of_its_own; }};").unwrap();
+        writeln!(text, "struct {name} {name}(struct {name} argument);").unwrap();
+    }
+    text
+}
+
+fn leaves_static_names_alone() -> Result<(), Failed> {
+    let text = text_that_defines(LEFT_TO_THE_PROGRAM, "");
+    compile(&mut checking_c_compiler("c99"), &text)
+}
+
+fn leaves_guide_names_out() -> Result<(), Failed> {
+    let text = text_that_defines(GUIDE_NAMES, "#define MAJJEN_NO_GUIDE_NAMES\n");
+    compile(&mut checking_c_compiler("c99"), &text)?;
+    // Otherwise they are there: the same text must not pass.
+    for name in GUIDE_NAMES {
+        let text = text_that_defines(&[name], "");
+        if compiler_output(&mut checking_c_compiler("c99"), &text)?.succeeded() {
+            return Err(format!("the header does not declare {name}").into());
+        }
+    }
+    Ok(())
+}
+
+/// The sizes, offsets and values are those of the guide's own declarations.
+fn has_the_guides_layout() -> Result<(), Failed> {
+    let path = library::root().join("c-tests/abi/layout.c");
+    // Compiled where it is, beside the guide's declarations.
+    let mut compiler = checking_c_compiler("c11");
+    compiler.arg("-I").arg(path.parent().unwrap_or(Path::new(".")));
+    compile(&mut compiler, &fs::read_to_string(&path)?)
+}
+
+/// The exported symbols are the header's functions, all of them and nothing else.
+fn declares_what_the_library_exports() -> Result<(), Failed> {
+    let declared = declared_functions()?;
+    for name in &declared {
+        if !name.starts_with("mj_") && name != "setup_scheduler_with_epoll" {
+            return Err(format!("{name} does not begin with mj_").into());
+        }
+    }
+    let library = library::path("libmajjen.so")?;
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(library).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    // Each line is an address, a letter, and a name, perhaps with a version after an `@`.
+    let exported: BTreeSet<String> = String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .map(|symbol| symbol.split('@').next().unwrap_or_default().to_owned())
+        .collect();
+    if declared == exported {
+        return Ok(());
+    }
+    let missing: Vec<_> = declared.difference(&exported).collect();
+    let surplus: Vec<_> = exported.difference(&declared).collect();
+    Err(format!("declared and not exported: {missing:?}; exported and not declared: {surplus:?}")
+        .into())
+}
+
+/// The functions that the header declares and does not define. Read from the preprocessor's output,
+/// where macros are expanded and comments gone.
+fn declared_functions() -> Result<BTreeSet<String>, Failed> {
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-std=c99", "-E", "-x", "c"]);
+    let finished = compiler_output(&mut compiler, WAYS_TO_INCLUDE[0])?;
+    if !finished.succeeded() {
+        return Err(format!("the preprocessor {}", finished.describe()).into());
+    }
+    let text = lines_of_the_header(&finished.output);
+    let functions: BTreeSet<String> =
+        statements(&text).iter().filter_map(|statement| declared_function(statement)).collect();
+    // If the reading went wrong it finds nothing, and an empty header must not agree with an empty
+    // library.
+    for known in ["mj_scheduler_create", "setup_scheduler_with_epoll", "mj_log"] {
+        if !functions.contains(known) {
+            return Err(format!("no declaration of {known} was found").into());
+        }
+    }
+    Ok(functions)
+}
+
+/// The lines that come from majjen.h itself. Lines like `# 12 "file"` say where those after them
+/// come from.
+fn lines_of_the_header(preprocessed: &str) -> String {
+    let mut ours = false;
+    let mut text = String::new();
+    for line in preprocessed.lines() {
+        if line.starts_with('#') {
+            if let Some(file) = line.split('"').nth(1) {
+                ours = Path::new(file).file_name().is_some_and(|name| name == "majjen.h");
+            }
+        } else if ours {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Splits C at the top level: at semicolons, and after the closing braces of function bodies. What
+/// is in braces is left out.
+fn statements(text: &str) -> Vec<String> {
+    let mut statements = vec![String::new()];
+    let mut depth = 0;
+    for character in text.chars() {
+        let statement = statements.last_mut().expect("one from the start");
+        match character {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                // Marks a definition, of a function or a type.
+                statement.push_str("{}");
+                if depth == 0 && statement.contains('(') {
+                    statements.push(String::new());
+                }
+            }
+            _ if depth > 0 => {}
+            ';' => statements.push(String::new()),
+            _ => statement.push(character),
+        }
+    }
+    statements
+}
+
+/// The name of the function that a statement declares, if it is no definition and no type.
+fn declared_function(statement: &str) -> Option<String> {
+    let statement = statement.trim();
+    if statement.starts_with("typedef") || statement.contains('{') {
+        return None;
+    }
+    // The declared name is the word before the parameters.
+    let before = statement.split('(').next().filter(|before| before.len() < statement.len())?;
+    let is_part_of_a_name = |character: char| character.is_alphanumeric() || character == '_';
+    let name = before.trim_end().rsplit(|character| !is_part_of_a_name(character)).next()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Programs are bound to the number that says which versions they work with.
+fn the_library_has_a_soname() -> Result<(), Failed> {
+    let library = library::path("libmajjen.so")?;
+    let output = Command::new("readelf").arg("-d").arg(library).env("LC_ALL", "C").output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let soname = text.lines().find(|line| line.contains("(SONAME)")).unwrap_or("no SONAME").trim();
+    if soname.ends_with("[libmajjen.so.0]") {
+        return Ok(());
+    }
+    Err(format!("not libmajjen.so.0: {soname}").into())
+}

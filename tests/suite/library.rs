@@ -1,0 +1,79 @@
+//! The built libraries, and a place where programs find them as if they were installed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{env, fs, process};
+use std::{io, os::unix::fs::symlink};
+
+use libtest_mimic::Failed;
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// One of the built libraries: `libmajjen.so` or `libmajjen.a`.
+pub fn path(file: &str) -> Result<PathBuf, Failed> {
+    let directory = match env::var_os("MAJJEN_LIB_DIR") {
+        Some(directory) => PathBuf::from(directory),
+        None => match env::var_os("CARGO_TARGET_DIR") {
+            Some(target) => PathBuf::from(target).join("release"),
+            None => root().join("target/release"),
+        },
+    };
+    // Programs are linked with it from another directory.
+    directory.join(file).canonicalize().map_err(|error| {
+        let directory = directory.display();
+        Failed::from(format!("{file} is not in {directory} ({error}); `make` builds it"))
+    })
+}
+
+/// A directory for one test, removed at its end. In it the shared library has the names under which
+/// the linker and the loader look for it.
+pub struct Workplace {
+    directory: PathBuf,
+}
+
+impl Workplace {
+    pub fn new() -> io::Result<Workplace> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let name = format!("majjen-suite-{}-{number}", process::id());
+        let directory = env::temp_dir().join(name);
+        fs::create_dir(&directory)?;
+        Ok(Workplace { directory })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Has a compiler link with the shared library.
+    pub fn link_shared(&self, compiler: &mut Command) -> Result<(), Failed> {
+        let library = path("libmajjen.so")?;
+        for name in ["libmajjen.so", "libmajjen.so.0"] {
+            symlink(&library, self.directory.join(name))?;
+        }
+        compiler.arg("-L").arg(&self.directory).arg("-lmajjen");
+        compiler.arg(format!("-Wl,-rpath,{}", self.directory.display())).args(SYSTEM_LIBRARIES);
+        Ok(())
+    }
+
+    /// Has a compiler link with the static library.
+    pub fn link_static(&self, compiler: &mut Command) -> Result<(), Failed> {
+        compiler.arg(path("libmajjen.a")?).args(SYSTEM_LIBRARIES);
+        Ok(())
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        // What cannot be removed stays in the directory for temporary files.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// What the static library needs, as `cargo rustc -- --print native-static-libs` says; and the test
+/// programs use threads and the math library themselves.
+const SYSTEM_LIBRARIES: [&str; 3] = ["-pthread", "-ldl", "-lm"];

@@ -1,0 +1,39 @@
+//! The behaviour tests: C programs, the header, and the guide's server, each run against the built
+//! libraries as a program of its own.
+//!
+//! `make test` runs them; these variables are for running them by hand.
+//!
+//! - `MAJJEN_LIB_DIR`: the directory with `libmajjen.so` and `libmajjen.a`. `target/release` unless
+//!   set.
+//! - `CC`, `CXX`: the compilers. `cc` and `c++` unless set.
+//! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
+//!   libraries then are. Only the C programs are tested.
+//! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported.
+//!
+//! A test whose tool is not installed is reported as ignored, with the reason.
+
+mod c_programs;
+mod guide;
+mod header;
+mod library;
+mod process;
+mod program;
+mod readme;
+mod server;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = c_programs::trials();
+    trials.extend(guide::trials());
+    trials.extend(readme::trials());
+    if toolchain::runner().is_none() {
+        trials.extend(header::trials());
+        trials.extend(server::trials());
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

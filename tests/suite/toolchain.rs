@@ -1,0 +1,61 @@
+//! Compilers and other tools: found, or said to be missing.
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::{Completion, Failed};
+
+/// Where a tool is: a program on the PATH, or the path itself.
+pub fn find(tool: &str) -> Option<PathBuf> {
+    if tool.contains('/') {
+        return Some(PathBuf::from(tool)).filter(|path| is_executable(path));
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|directory| directory.join(tool)).find(|file| is_executable(file))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+/// Runs a test that uses a tool, or has it ignored where the tool is missing.
+pub fn with_tool(
+    tool: &str,
+    test: impl FnOnce() -> Result<(), Failed>,
+) -> Result<Completion, Failed> {
+    if find(tool).is_none() {
+        return Ok(Completion::ignored_with(format!("{tool} is not installed")));
+    }
+    test().map(|()| Completion::Completed)
+}
+
+/// The C compiler, with the words of `CC` that are its arguments.
+pub fn c_compiler() -> Command {
+    let (program, arguments) = words("CC").unwrap_or(("cc".to_owned(), Vec::new()));
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// The name of the C++ compiler, and the words of `CXX` that are its arguments.
+pub fn cxx_compiler() -> (String, Vec<String>) {
+    words("CXX").unwrap_or_else(|| {
+        let name = if find("c++").is_some() { "c++" } else { "g++" };
+        (name.to_owned(), Vec::new())
+    })
+}
+
+/// The command that runs programs of another architecture.
+pub fn runner() -> Option<(String, Vec<String>)> {
+    words("MAJJEN_RUNNER")
+}
+
+/// The first word and the other words of a variable, if it has any.
+fn words(variable: &str) -> Option<(String, Vec<String>)> {
+    let value: OsString = env::var_os(variable)?;
+    let mut words = value.to_str()?.split_whitespace().map(str::to_owned);
+    Some((words.next()?, words.collect()))
+}
