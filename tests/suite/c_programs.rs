@@ -106,8 +106,8 @@ fn run_under_valgrind(source: &Path, workplace: &Workplace) -> Result<(), Failed
     fs::create_dir(&logs)?;
     let mut valgrind = Command::new("valgrind");
     valgrind
+        // Not --quiet, which would also leave out the warning that is looked for below.
         .args([
-            "--quiet",
             "--error-exitcode=99",
             "--leak-check=full",
             "--show-leak-kinds=definite,indirect,possible",
