@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 
 use crate::library::{self, Workplace};
-use crate::{process, toolchain};
+use crate::process::{self, Finished};
+use crate::toolchain;
 
 /// Which library a program is linked with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,20 @@ pub fn command(program: &Path) -> Command {
         }
         None => Command::new(program),
     }
+}
+
+/// The exit code of a test that cannot be run here. The program's last line says why.
+const CANNOT_RUN: i32 = 77;
+
+/// What a test program has found: it must have ended with exit code 0, or says why it could not run.
+pub fn verdict(finished: &Finished) -> Result<Completion, Failed> {
+    if finished.status.and_then(|status| status.code()) == Some(CANNOT_RUN) {
+        return Ok(Completion::ignored_with(finished.output.lines().last().unwrap_or_default()));
+    }
+    if !finished.succeeded() {
+        return Err(format!("the program {}", finished.describe()).into());
+    }
+    Ok(Completion::Completed)
 }
 
 /// Runs a program, which must end with exit code 0, and returns what it printed.
