@@ -24,6 +24,8 @@ static ENDS_MIDWAY: AtomicBool = AtomicBool::new(false);
 /// Puts the file with this path in the place of the one before, which stays there if that fails.
 pub fn open(path: &CStr) -> Result<()> {
     let file = sys::open_appending(path)?;
+    // Before the first line can go there.
+    IS_PIPE.fetch_or(file.is_pipe, Relaxed);
     FILE.replace(file.fd)?;
     IS_PIPE.store(file.is_pipe, Relaxed);
     if file.is_empty {
