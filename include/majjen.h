@@ -103,8 +103,8 @@ typedef struct mj_task {
 } mj_task;
 
 // Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
-// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
+// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
+// limit, and 0 to look and return at once, which is asked every so often while tasks are ready. Returns the number of events, 0 for none, or -1, which
 // is logged and counted and ends nothing. It may return early for no reason, may call
 // enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
@@ -159,7 +159,8 @@ typedef struct mj_scheduler {
   struct mj_task *runnable_tail;
   // How many tasks are in the run queue.
   size_t runnable_count;
-  // The sleeping tasks as a heap of `timer_count` entries: the first one wakes first.
+  // The sleeping tasks as a heap of `timer_count` entries, four children to each: the first one
+  // wakes first.
   struct mj_task **timer_heap;
   // How many tasks have a timer.
   size_t timer_count;
@@ -345,6 +346,12 @@ int mj_task_sleep_for(uint64_t nanoseconds);
 // `deadline_ns` or past it: for periods that do not drift. UINT64_MAX never comes. Returns as
 // mj_task_sleep_for().
 int mj_task_sleep_until_ns(uint64_t deadline_ns);
+
+// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
+// `timeout_ns` nanoseconds (UINT64_MAX: without limit): for tasks that other tasks or a wait
+// function hand something to. An enqueue_runnable() since the task's last wait counts. Returns 0
+// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
+int mj_task_park(uint64_t timeout_ns);
 
 // Suspends the running task until the descriptor can be written to, a connection attempt on it has
 // ended, or an error is there for the next write() to report. Returns 0, or a negative errno value

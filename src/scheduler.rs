@@ -115,7 +115,7 @@ impl StopFlag {
         self.wake_up_fd
     }
 
-    /// Takes the request back. The descriptor first: a request that comes in between is kept.
+    /// Takes the request back, at the end of the run that it was for.
     fn lower(&self) {
         sys::eventfd_clear(self.wake_up_fd);
         self.raised.store(false, Release);
@@ -354,18 +354,25 @@ impl Scheduler {
 
     /// Whether it is time to look at descriptors, though tasks are ready.
     fn poll_is_due(&self, now: Instant) -> bool {
-        now.ticks.wrapping_sub(self.last_poll.get()) >= self.clock.ns_to_ticks(SERVICE_NS)
-            && (self.has_own_wait_function() || self.reactor.borrow().has_waiters())
+        /// In simulated time; a round is a turn there.
+        const ROUNDS: u64 = 64;
+        let due = if self.clock.has_own() {
+            self.metrics.scheduler_loops.get().is_multiple_of(ROUNDS)
+        } else {
+            now.ticks.wrapping_sub(self.last_poll.get()) >= self.clock.ns_to_ticks(SERVICE_NS)
+        };
+        due && (self.has_own_wait_function() || self.reactor.borrow().has_waiters())
     }
 
     fn run_tasks(&self, now: Instant) {
-        let service_ns = match self.timers.next_deadline_ns() {
-            Some(deadline) if !self.clock.has_own() => {
-                deadline.saturating_sub(now.ns).min(SERVICE_NS)
-            }
-            _ => SERVICE_NS,
-        };
-        self.next_service.set(now.ticks.wrapping_add(self.clock.ns_to_ticks(service_ns)).max(1));
+        let until_timer_ns = self.timers.next_deadline_ns().map(|at| at.saturating_sub(now.ns));
+        self.next_service.set(if self.clock.has_own() {
+            // After each turn, so that what happens in simulated time does not depend on real time.
+            0
+        } else {
+            let service_ns = until_timer_ns.unwrap_or(SERVICE_NS).min(SERVICE_NS);
+            now.ticks.wrapping_add(self.clock.ns_to_ticks(service_ns))
+        });
         // Even when the next service is due already, one task runs: there is progress in each
         // round.
         self.take_turns();
@@ -407,9 +414,10 @@ impl Scheduler {
         // SAFETY: a built-in function, or the program's, which its setter promised to keep
         // callable.
         let result = unsafe { function(self.address(), timeout_ns, self.wait_data.get()) };
-        if !self.watches_descriptors() && self.reactor.borrow().has_waiters() {
-            // It knows nothing of the descriptors in the reactor, or only that one is ready. An
-            // error shows again at the next wait.
+        if !self.watches_descriptors() {
+            // It knows nothing of the descriptors in the reactor, or only that one is ready, and
+            // an event that nobody takes would make it return at once for ever. An error shows
+            // again at the next wait.
             let _ = self.poll_reactor(0);
         }
         if result >= 0 {
