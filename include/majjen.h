@@ -223,6 +223,16 @@ struct mj_scheduler *mj_scheduler_create(void);
 // put back when the run returns. Returns NULL with errno as mj_scheduler_create().
 struct mj_scheduler *setup_scheduler_with_epoll(void);
 
+// Sets whether a stack overflow of a task is reported before it ends the process: by one line on
+// stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
+// stack for the thread's signals, both only during mj_scheduler_run(); all faults go on to the
+// handler that was there before. Off for mj_scheduler_create(), on for
+// setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or -EBUSY while the scheduler runs.
+// Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+int mj_scheduler_report_overflow(struct mj_scheduler *scheduler, bool report);
+
 // Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 // remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
 // that is running, is reported in the log and left alone. Does not suspend.
@@ -263,6 +273,14 @@ struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
 //
 // The pointer is NULL or a live task.
 int mj_task_set_stack_size(struct mj_task *task, size_t stack_bytes);
+
+// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again, so
+// what earlier tasks have used of this one counts too, until its memory has been given back. 0
+// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes a
+// moment. Does not suspend.
+//
+// The pointer is NULL or a task that has not ended.
+size_t mj_task_stack_used(const struct mj_task *task);
 
 // Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
 // calls that would suspend it return at once. Does not suspend.

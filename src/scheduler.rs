@@ -27,7 +27,7 @@ use crate::switch::{self, FloatModes};
 use crate::task::{Body, Name, Outcome, Slab, State, Task, Waits};
 use crate::timer_heap::{NOT_IN_HEAP, TimerHeap};
 use crate::wait::{self, WaitFunction, wait_epoll};
-use crate::{log, signals, sys};
+use crate::{log, overflow, signals, sys};
 
 /// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
 /// this often.
@@ -90,6 +90,8 @@ pub struct Scheduler {
     running: AtomicBool,
     /// Whether signals are looked after while running.
     looks_after_signals: bool,
+    /// Whether stack overflows are reported while running.
+    reports_overflow: Cell<bool>,
 }
 
 /// A request to stop, which any thread and any signal handler may raise.
@@ -173,6 +175,7 @@ impl Scheduler {
             stop,
             running: AtomicBool::new(false),
             looks_after_signals,
+            reports_overflow: Cell::new(looks_after_signals),
         };
         // SAFETY: the layout is not empty.
         let memory = unsafe { alloc(Layout::new::<Scheduler>()) }.cast::<Scheduler>();
@@ -250,6 +253,15 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Sets whether stack overflows are reported, from the next run on.
+    pub fn report_overflow(&self, report: bool) -> Result<()> {
+        if self.running.load(Relaxed) {
+            return Err(Error::Busy);
+        }
+        self.reports_overflow.set(report);
+        Ok(())
+    }
+
     /// Sets the clock that deadlines follow; `None` for the monotonic one. Not while it is in use.
     pub fn set_clock(&self, function: Option<ClockFunction>, data: *mut c_void) -> Result<()> {
         if self.running.load(Relaxed) || self.timers.count.get() > 0 {
@@ -280,6 +292,7 @@ pub fn run(scheduler: &Scheduler) {
         return;
     }
     let signals = scheduler.looks_after_signals.then(|| signals::Guard::new(&scheduler.stop));
+    let overflow = scheduler.reports_overflow.get().then(overflow::Guard::new);
     scheduler.errno.set(sys::errno_address());
     scheduler.float_modes.set(FloatModes::read());
     thread.scheduler.set(scheduler);
@@ -301,6 +314,7 @@ pub fn run(scheduler: &Scheduler) {
         log::info(format_args!("Scheduler stopped: {left} tasks left"));
     }
     thread.scheduler.set(null());
+    drop(overflow);
     drop(signals);
     scheduler.stop.lower();
     scheduler.running.store(false, Release);
