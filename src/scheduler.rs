@@ -293,6 +293,8 @@ pub fn run(scheduler: &Scheduler) {
     }
     let signals = scheduler.looks_after_signals.then(|| signals::Guard::new(&scheduler.stop));
     let overflow = scheduler.reports_overflow.get().then(overflow::Guard::new);
+    // With the usual slack of 50 us, timers are served 73 us late in the median, and 23 us without.
+    let timer_slack_ns = sys::set_timer_slack_ns(1);
     scheduler.errno.set(sys::errno_address());
     scheduler.float_modes.set(FloatModes::read());
     thread.scheduler.set(scheduler);
@@ -314,6 +316,7 @@ pub fn run(scheduler: &Scheduler) {
         log::info(format_args!("Scheduler stopped: {left} tasks left"));
     }
     thread.scheduler.set(null());
+    timer_slack_ns.map(sys::set_timer_slack_ns);
     drop(overflow);
     drop(signals);
     scheduler.stop.lower();
