@@ -2,6 +2,7 @@
 #
 #   make build          the library, in release mode: target/release/libmajjen.{so,a}
 #   make run            the guide's HTTP server on port 8080, until Ctrl+C
+#   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
 #   make lint           rustfmt, clippy and rustdoc, with warnings as errors
 #   make header         renews include/majjen.h from the Rust sources
@@ -14,7 +15,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run test lint header test-aarch64 clean
+.PHONY: all build run examples test lint header test-aarch64 clean
 .PHONY: need-rust need-c-compiler need-lint-tools need-aarch64-tools
 
 all: build
@@ -35,6 +36,29 @@ run: build
 	$(CC) -std=c99 -O2 -o "$(CARGO_TARGET_DIR)/http_server" examples-c/http_server.c \
 		-Iinclude -L"$(release)" -lmajjen -Wl,-rpath,'$$ORIGIN/release'
 	@exec "$(CARGO_TARGET_DIR)/http_server"
+
+examples_dir = $(CARGO_TARGET_DIR)/examples
+libpq_include = $(shell pg_config --includedir 2>/dev/null)
+libpq = $(if $(wildcard $(libpq_include)/libpq-fe.h), \
+	-I"$(libpq_include)" -L"$(shell pg_config --libdir)" -lpq)
+
+# $(call example,NAME,LIBRARIES) compiles one.
+example = $(CC) -std=c99 -O2 -o "$(examples_dir)/$(1)" examples-c/$(1).c \
+	-Iinclude -L"$(release)" -lmajjen $(2) -Wl,-rpath,'$$ORIGIN/../release'
+
+# The servers and wait_postgresql are for running by hand: the others end by themselves.
+examples: build
+	@mkdir -p "$(examples_dir)"
+	$(call example,http_server)
+	$(call example,http_metrics)
+	$(call example,wait_hybrid,-pthread)
+	$(call example,wait_message_queue,-lrt)
+	$(call example,wait_mock)
+	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo \
+		"wait_postgresql is left out: libpq is not installed (Debian: apt install libpq-dev)")
+	"$(examples_dir)/wait_hybrid"
+	"$(examples_dir)/wait_message_queue"
+	"$(examples_dir)/wait_mock"
 
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast)

@@ -103,8 +103,8 @@ typedef struct mj_task {
 } mj_task;
 
 // Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
-// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
+// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
+// limit, and 0 to look and return at once, which is asked every so often while tasks are ready. Returns the number of events, 0 for none, or -1, which
 // is logged and counted and ends nothing. It may return early for no reason, may call
 // enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
@@ -159,7 +159,8 @@ typedef struct mj_scheduler {
   struct mj_task *runnable_tail;
   // How many tasks are in the run queue.
   size_t runnable_count;
-  // The sleeping tasks as a heap of `timer_count` entries: the first one wakes first.
+  // The sleeping tasks as a heap of `timer_count` entries, four children to each: the first one
+  // wakes first.
   struct mj_task **timer_heap;
   // How many tasks have a timer.
   size_t timer_count;
@@ -223,6 +224,16 @@ struct mj_scheduler *mj_scheduler_create(void);
 // put back when the run returns. Returns NULL with errno as mj_scheduler_create().
 struct mj_scheduler *setup_scheduler_with_epoll(void);
 
+// Sets whether a stack overflow of a task is reported before it ends the process: by one line on
+// stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
+// stack for the thread's signals, both only during mj_scheduler_run(); all faults go on to the
+// handler that was there before. Off for mj_scheduler_create(), on for
+// setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or -EBUSY while the scheduler runs.
+// Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+int mj_scheduler_report_overflow(struct mj_scheduler *scheduler, bool report);
+
 // Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 // remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
 // that is running, is reported in the log and left alone. Does not suspend.
@@ -233,7 +244,8 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
 // with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they
 // are, and a later run goes on with them. On a scheduler that is already running, or on a thread
-// where another one runs, it reports that and returns. Blocks the thread.
+// where another one runs, it reports that and returns. Blocks the thread, whose timer slack is 1
+// ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are served in time.
 //
 // The pointer is NULL or a live scheduler.
 void mj_scheduler_run(struct mj_scheduler *scheduler);
@@ -263,6 +275,14 @@ struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
 //
 // The pointer is NULL or a live task.
 int mj_task_set_stack_size(struct mj_task *task, size_t stack_bytes);
+
+// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again, so
+// what earlier tasks have used of this one counts too, until its memory has been given back. 0
+// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes a
+// moment. Does not suspend.
+//
+// The pointer is NULL or a task that has not ended.
+size_t mj_task_stack_used(const struct mj_task *task);
 
 // Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
 // calls that would suspend it return at once. Does not suspend.
@@ -346,6 +366,12 @@ int mj_task_sleep_for(uint64_t nanoseconds);
 // `deadline_ns` or past it: for periods that do not drift. UINT64_MAX never comes. Returns as
 // mj_task_sleep_for().
 int mj_task_sleep_until_ns(uint64_t deadline_ns);
+
+// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
+// `timeout_ns` nanoseconds (UINT64_MAX: without limit): for tasks that other tasks or a wait
+// function hand something to. An enqueue_runnable() since the task's last wait counts. Returns 0
+// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
+int mj_task_park(uint64_t timeout_ns);
 
 // Suspends the running task until the descriptor can be written to, a connection attempt on it has
 // ended, or an error is there for the next write() to report. Returns 0, or a negative errno value

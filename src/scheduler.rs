@@ -27,7 +27,7 @@ use crate::switch::{self, FloatModes};
 use crate::task::{Body, Name, Outcome, Slab, State, Task, Waits};
 use crate::timer_heap::{NOT_IN_HEAP, TimerHeap};
 use crate::wait::{self, WaitFunction, wait_epoll};
-use crate::{log, signals, sys};
+use crate::{log, overflow, signals, sys};
 
 /// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
 /// this often.
@@ -90,6 +90,8 @@ pub struct Scheduler {
     running: AtomicBool,
     /// Whether signals are looked after while running.
     looks_after_signals: bool,
+    /// Whether stack overflows are reported while running.
+    reports_overflow: Cell<bool>,
 }
 
 /// A request to stop, which any thread and any signal handler may raise.
@@ -115,7 +117,7 @@ impl StopFlag {
         self.wake_up_fd
     }
 
-    /// Takes the request back. The descriptor first: a request that comes in between is kept.
+    /// Takes the request back, at the end of the run that it was for.
     fn lower(&self) {
         sys::eventfd_clear(self.wake_up_fd);
         self.raised.store(false, Release);
@@ -173,6 +175,7 @@ impl Scheduler {
             stop,
             running: AtomicBool::new(false),
             looks_after_signals,
+            reports_overflow: Cell::new(looks_after_signals),
         };
         // SAFETY: the layout is not empty.
         let memory = unsafe { alloc(Layout::new::<Scheduler>()) }.cast::<Scheduler>();
@@ -250,6 +253,15 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Sets whether stack overflows are reported, from the next run on.
+    pub fn report_overflow(&self, report: bool) -> Result<()> {
+        if self.running.load(Relaxed) {
+            return Err(Error::Busy);
+        }
+        self.reports_overflow.set(report);
+        Ok(())
+    }
+
     /// Sets the clock that deadlines follow; `None` for the monotonic one. Not while it is in use.
     pub fn set_clock(&self, function: Option<ClockFunction>, data: *mut c_void) -> Result<()> {
         if self.running.load(Relaxed) || self.timers.count.get() > 0 {
@@ -280,6 +292,9 @@ pub fn run(scheduler: &Scheduler) {
         return;
     }
     let signals = scheduler.looks_after_signals.then(|| signals::Guard::new(&scheduler.stop));
+    let overflow = scheduler.reports_overflow.get().then(overflow::Guard::new);
+    // With the usual slack of 50 us, timers are served 73 us late in the median, and 23 us without.
+    let timer_slack_ns = sys::set_timer_slack_ns(1);
     scheduler.errno.set(sys::errno_address());
     scheduler.float_modes.set(FloatModes::read());
     thread.scheduler.set(scheduler);
@@ -301,6 +316,8 @@ pub fn run(scheduler: &Scheduler) {
         log::info(format_args!("Scheduler stopped: {left} tasks left"));
     }
     thread.scheduler.set(null());
+    timer_slack_ns.map(sys::set_timer_slack_ns);
+    drop(overflow);
     drop(signals);
     scheduler.stop.lower();
     scheduler.running.store(false, Release);
@@ -354,18 +371,25 @@ impl Scheduler {
 
     /// Whether it is time to look at descriptors, though tasks are ready.
     fn poll_is_due(&self, now: Instant) -> bool {
-        now.ticks.wrapping_sub(self.last_poll.get()) >= self.clock.ns_to_ticks(SERVICE_NS)
-            && (self.has_own_wait_function() || self.reactor.borrow().has_waiters())
+        /// In simulated time; a round is a turn there.
+        const ROUNDS: u64 = 64;
+        let due = if self.clock.has_own() {
+            self.metrics.scheduler_loops.get().is_multiple_of(ROUNDS)
+        } else {
+            now.ticks.wrapping_sub(self.last_poll.get()) >= self.clock.ns_to_ticks(SERVICE_NS)
+        };
+        due && (self.has_own_wait_function() || self.reactor.borrow().has_waiters())
     }
 
     fn run_tasks(&self, now: Instant) {
-        let service_ns = match self.timers.next_deadline_ns() {
-            Some(deadline) if !self.clock.has_own() => {
-                deadline.saturating_sub(now.ns).min(SERVICE_NS)
-            }
-            _ => SERVICE_NS,
-        };
-        self.next_service.set(now.ticks.wrapping_add(self.clock.ns_to_ticks(service_ns)).max(1));
+        let until_timer_ns = self.timers.next_deadline_ns().map(|at| at.saturating_sub(now.ns));
+        self.next_service.set(if self.clock.has_own() {
+            // After each turn, so that what happens in simulated time does not depend on real time.
+            0
+        } else {
+            let service_ns = until_timer_ns.unwrap_or(SERVICE_NS).min(SERVICE_NS);
+            now.ticks.wrapping_add(self.clock.ns_to_ticks(service_ns))
+        });
         // Even when the next service is due already, one task runs: there is progress in each
         // round.
         self.take_turns();
@@ -407,9 +431,10 @@ impl Scheduler {
         // SAFETY: a built-in function, or the program's, which its setter promised to keep
         // callable.
         let result = unsafe { function(self.address(), timeout_ns, self.wait_data.get()) };
-        if !self.watches_descriptors() && self.reactor.borrow().has_waiters() {
-            // It knows nothing of the descriptors in the reactor, or only that one is ready. An
-            // error shows again at the next wait.
+        if !self.watches_descriptors() {
+            // It knows nothing of the descriptors in the reactor, or only that one is ready, and
+            // an event that nobody takes would make it return at once for ever. An error shows
+            // again at the next wait.
             let _ = self.poll_reactor(0);
         }
         if result >= 0 {

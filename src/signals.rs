@@ -8,6 +8,7 @@
 use std::ffi::c_int;
 use std::ptr::{from_ref, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 
 use crate::scheduler::StopFlag;
 use crate::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
@@ -19,10 +20,17 @@ const PLACES: usize = 64;
 static RUNNING: [AtomicPtr<StopFlag>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
 static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
+/// The handlers that are installed, for all guards together: the last one puts back what was there.
+static INSTALLED: Mutex<Installed> = Mutex::new(Installed { guards: 0, saved: [None, None] });
+
+struct Installed {
+    guards: usize,
+    saved: [Option<SavedAction>; 2],
+}
+
 /// The signals are looked after while this lives.
 pub struct Guard {
     place: Option<&'static AtomicPtr<StopFlag>>,
-    saved: [Option<SavedAction>; 2],
     holds_sigpipe: bool,
 }
 
@@ -34,20 +42,30 @@ impl Guard {
         let place = RUNNING
             .iter()
             .find(|place| place.compare_exchange(null_mut(), flag, SeqCst, SeqCst).is_ok());
-        let saved = [SIGINT, SIGTERM].map(|signal| {
-            let ours = place.is_some() && sys::has_default_action(signal);
-            if ours { sys::handle_signal(signal, on_signal) } else { None }
-        });
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        installed.guards += 1;
+        if installed.guards == 1 {
+            installed.saved = [SIGINT, SIGTERM].map(|signal| {
+                let ours = sys::has_default_action(signal);
+                if ours { sys::handle_signal(signal, on_signal) } else { None }
+            });
+        }
+        drop(installed);
         let holds_sigpipe = sys::has_default_action(SIGPIPE) && sys::block_signal(SIGPIPE);
-        Guard { place, saved, holds_sigpipe }
+        Guard { place, holds_sigpipe }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        for saved in self.saved.iter().flatten() {
-            sys::restore_signal(saved, on_signal);
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        installed.guards -= 1;
+        if installed.guards == 0 {
+            for saved in installed.saved.iter_mut().filter_map(Option::take) {
+                sys::restore_signal(&saved, on_signal);
+            }
         }
+        drop(installed);
         if self.holds_sigpipe {
             sys::drop_and_unblock_signal(SIGPIPE);
         }

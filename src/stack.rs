@@ -9,6 +9,7 @@
 //! has been used to a depth of a page holds one page. Slots are carved one after the other, and
 //! come back to a last-in, first-out pool, so that short tasks share one warm stack.
 
+use std::ops::Range;
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -44,6 +45,45 @@ pub fn valid_size(bytes: usize) -> Result<usize> {
     } else {
         Err(Error::InvalidArgument)
     }
+}
+
+/// The addresses of a stack's guard; nothing for [`Stack::NONE`].
+pub fn guard_range(stack: Stack, usable_bytes: usize) -> Range<usize> {
+    if stack == Stack::NONE {
+        return 0..0;
+    }
+    let lowest = slot_end(stack.top) as usize - usable_bytes;
+    lowest - guard_bytes()..lowest
+}
+
+/// How deep a stack has been used since its memory was last given back, by whatever task: to the
+/// lowest word that is not zero.
+pub fn high_water_bytes(stack: Stack, usable_bytes: usize) -> usize {
+    if stack == Stack::NONE {
+        return 0;
+    }
+    let slot_end = slot_end(stack.top);
+    let lowest = slot_end.wrapping_sub(usable_bytes);
+    // SAFETY: the usable part of a stack.
+    let Some(page) = (unsafe { sys::first_resident_page(lowest, usable_bytes) }) else {
+        return 0;
+    };
+    // Valgrind's mark is in the lowest word; what is there is not known to be used.
+    let first = (page * sys::page_bytes()).max(size_of::<usize>());
+    let mut word = lowest.wrapping_add(first).cast::<usize>();
+    // To Valgrind what is below a stack pointer holds nothing, and reading it is an error: there the
+    // answer stays one of whole pages.
+    let exact = !switch::on_valgrind();
+    // SAFETY: within the usable part, which is readable.
+    while exact && word.cast() < stack.top && unsafe { ptr::read_volatile(word) } == 0 {
+        word = word.wrapping_add(1);
+    }
+    stack.top as usize - word as usize
+}
+
+/// The end of the slot in which a stack's top is: colors move it by less than a page.
+fn slot_end(top: *mut u8) -> *mut u8 {
+    top.wrapping_add((top as usize).next_multiple_of(sys::page_bytes()) - top as usize)
 }
 
 /// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`].
@@ -166,9 +206,7 @@ impl Class {
 
     /// Where the usable part of a stack begins and ends.
     fn usable_range(&self, top: *mut u8) -> (*mut u8, *mut u8) {
-        // Colors move the top by less than a page.
-        let page_bytes = sys::page_bytes();
-        let slot_end = top.wrapping_add((top as usize).next_multiple_of(page_bytes) - top as usize);
+        let slot_end = slot_end(top);
         (slot_end.wrapping_sub(self.usable_bytes), slot_end)
     }
 

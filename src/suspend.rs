@@ -100,7 +100,7 @@ impl Scheduler {
     /// Makes the loop come round in time for a timer that is about to be started.
     fn expect_timer(&self, in_ns: u64) {
         if in_ns < SERVICE_NS && !self.clock.has_own() {
-            let due = self.clock.ticks().wrapping_add(self.clock.ns_to_ticks(in_ns)).max(1);
+            let due = self.clock.ticks().wrapping_add(self.clock.ns_to_ticks(in_ns));
             self.next_service.set(self.next_service.get().min(due));
         }
     }
@@ -161,6 +161,19 @@ fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
             Err(error)
         }
         Ok(_) => Ok(()),
+    }
+}
+
+/// Suspends the running task until another one, or a wait function, makes it ready.
+pub fn park_until_woken(timeout_ns: u64) -> Result<()> {
+    let _errno = KeptErrno::keep();
+    let woken = enter("mj_task_park").and_then(|running| {
+        let deadline_ns = running.0.limit_ns(timeout_ns);
+        park(running, State::Sleeping, deadline_ns)
+    });
+    match woken {
+        Ok(_) | Err(Error::Interrupted) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

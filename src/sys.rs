@@ -3,6 +3,7 @@
 //! All go through the C library's functions, never through raw system calls, so that sanitizers and
 //! fault injection see them. (`epoll_pwait2` is looked up at run time: glibc has it since 2.35.)
 
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::mem::{MaybeUninit, zeroed};
@@ -165,6 +166,25 @@ pub unsafe fn discard(memory: *mut u8, bytes: usize) {
     unsafe { libc::madvise(memory.cast(), bytes, libc::MADV_DONTNEED) };
 }
 
+/// Which pages of a range hold memory: the index of the first one, none if there is none.
+///
+/// # Safety
+/// The range is pages of a mapping.
+pub unsafe fn first_resident_page(memory: *mut u8, bytes: usize) -> Option<usize> {
+    const PAGES: usize = 256;
+    let page_bytes = page_bytes();
+    for start in (0..bytes).step_by(PAGES * page_bytes) {
+        let mut resident = [0u8; PAGES];
+        let part = (bytes - start).min(PAGES * page_bytes);
+        // SAFETY: as this function's contract says; one byte for each page of the part.
+        unsafe { libc::mincore(memory.add(start).cast(), part, resident.as_mut_ptr()) };
+        if let Some(page) = resident.iter().position(|page| page & 1 != 0) {
+            return Some(start / page_bytes + page);
+        }
+    }
+    None
+}
+
 // ---- time
 
 /// CLOCK_MONOTONIC in nanoseconds.
@@ -178,6 +198,16 @@ pub fn monotonic_ns() -> u64 {
     // SAFETY: filled in, since the call succeeded.
     let now = unsafe { now.assume_init() };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// By how much the kernel may wake this thread late, to wake several at once: 50 us unless set.
+/// Returns what it was before; `None`, with nothing changed, if it cannot be set.
+pub fn set_timer_slack_ns(ns: libc::c_ulong) -> Option<libc::c_ulong> {
+    // SAFETY: the requests take and give integers.
+    let before = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+    // SAFETY: as above.
+    let done = before >= 0 && unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) } == 0;
+    done.then_some(before as libc::c_ulong)
 }
 
 /// Blocks the thread; returns early on a signal.
@@ -554,6 +584,137 @@ pub fn restore_signal(saved: &SavedAction, handler: extern "C" fn(c_int)) {
         // SAFETY: the action came from sigaction.
         unsafe { libc::sigaction(saved.signal, &saved.action, null_mut()) };
     }
+}
+
+/// What the kernel says of a fault.
+pub use libc::siginfo_t as FaultInfo;
+
+/// Where a fault happened.
+///
+/// # Safety
+/// The information is of a SIGSEGV that the kernel has raised.
+pub unsafe fn fault_address(info: *const FaultInfo) -> usize {
+    // SAFETY: as this function's contract says.
+    unsafe { (*info).si_addr() as usize }
+}
+
+type FaultHandler = extern "C" fn(c_int, *mut FaultInfo, *mut c_void);
+
+/// What a process does about SIGSEGV, while a handler of ours is there in its place.
+pub struct FaultAction(UnsafeCell<MaybeUninit<libc::sigaction>>);
+
+// SAFETY: written while the handler is not installed, under the caller's lock, and read by handlers.
+unsafe impl Sync for FaultAction {}
+
+impl FaultAction {
+    pub const fn new() -> FaultAction {
+        FaultAction(UnsafeCell::new(MaybeUninit::zeroed()))
+    }
+
+    /// Installs a handler, which runs on the alternate stack, and remembers what was there. Not
+    /// while it is installed.
+    pub fn replace_with(&self, handler: FaultHandler) {
+        // SAFETY: see has_default_action.
+        let mut action: libc::sigaction = unsafe { zeroed() };
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        // SAFETY: the handler's type is the one for these flags. What was there is stored before
+        // the new action is in place, so no handler reads it half written.
+        unsafe {
+            libc::sigaction(libc::SIGSEGV, null(), (*self.0.get()).as_mut_ptr());
+            libc::sigaction(libc::SIGSEGV, &action, null_mut());
+        }
+    }
+
+    /// Puts back what was there, unless someone else has set it in between.
+    pub fn restore(&self, handler: FaultHandler) {
+        // SAFETY: see has_default_action. The stored action came from sigaction.
+        unsafe {
+            let mut now: libc::sigaction = zeroed();
+            libc::sigaction(libc::SIGSEGV, null(), &mut now);
+            if now.sa_sigaction == handler as *const () as usize {
+                libc::sigaction(libc::SIGSEGV, (*self.0.get()).as_ptr(), null_mut());
+            }
+        }
+    }
+
+    /// Does about a fault what would have been done without the handler.
+    ///
+    /// # Safety
+    /// Called by the handler, with its arguments.
+    pub unsafe fn hand_on(&self, signal: c_int, info: *mut FaultInfo, context: *mut c_void) {
+        // SAFETY: the handler is installed, so what was there before is stored.
+        let before = unsafe { (*self.0.get()).assume_init_ref() };
+        match before.sa_sigaction {
+            libc::SIG_DFL | libc::SIG_IGN => {
+                // SAFETY: see has_default_action. The instruction is tried again when the handler
+                // returns, and then the fault has its default effect: the kernel ignores no fault.
+                unsafe {
+                    let default: libc::sigaction = zeroed();
+                    libc::sigaction(signal, &default, null_mut());
+                }
+            }
+            handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
+                // SAFETY: the flag says that the handler has this type.
+                let handler = unsafe { std::mem::transmute::<usize, FaultHandler>(handler) };
+                handler(signal, info, context);
+            }
+            handler => {
+                // SAFETY: without the flag a handler has this type.
+                let handler =
+                    unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(handler) };
+                handler(signal);
+            }
+        }
+    }
+}
+
+/// A stack for this thread's signal handlers.
+pub struct AlternateStack {
+    memory: *mut u8,
+}
+
+impl AlternateStack {
+    const BYTES: usize = 64 * 1024;
+
+    /// Gives the thread a stack, if it has none yet and there is memory.
+    pub fn install() -> Option<AlternateStack> {
+        // SAFETY: a stack_t is integers and a pointer, for which zero is a value.
+        let mut now: libc::stack_t = unsafe { zeroed() };
+        // SAFETY: NULL changes nothing; the address is good for the answer.
+        let known = unsafe { libc::sigaltstack(null(), &mut now) } == 0;
+        if !known || now.ss_flags & libc::SS_DISABLE == 0 {
+            return None;
+        }
+        let memory = map(AlternateStack::BYTES).ok()?;
+        let stack =
+            libc::stack_t { ss_sp: memory.cast(), ss_flags: 0, ss_size: AlternateStack::BYTES };
+        // SAFETY: the memory is ours until `drop`, which takes it away from the thread first.
+        unsafe { libc::sigaltstack(&stack, null_mut()) };
+        Some(AlternateStack { memory })
+    }
+}
+
+impl Drop for AlternateStack {
+    fn drop(&mut self) {
+        // SAFETY: as in `install`. No handler runs on the stack, since this thread is here.
+        unsafe {
+            let mut now: libc::stack_t = zeroed();
+            libc::sigaltstack(null(), &mut now);
+            if now.ss_sp == self.memory.cast() {
+                let none =
+                    libc::stack_t { ss_sp: null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+                libc::sigaltstack(&none, null_mut());
+            }
+            unmap(self.memory, AlternateStack::BYTES);
+        }
+    }
+}
+
+/// Writes past all buffers. Safe in a signal handler.
+pub fn write_to_stderr(text: &[u8]) {
+    // SAFETY: the text is as long as said. If it fails there is no other place to write to.
+    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
 }
 
 fn only(signal: c_int) -> libc::sigset_t {

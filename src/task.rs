@@ -86,7 +86,7 @@ pub struct Task {
     pub turns: Cell<u32>,
     /// The stack, from the first turn to the end.
     pub stack: Cell<Stack>,
-    /// The size asked for; 0 for the scheduler's.
+    /// Its size; before the first turn the size asked for, 0 for the scheduler's.
     pub stack_bytes: Cell<usize>,
     /// What it waits for.
     pub waits: Cell<Waits>,

@@ -116,6 +116,7 @@ impl Scheduler {
         };
         let stack = self.stacks.borrow_mut().acquire(bytes)?;
         task.stack.set(stack);
+        task.stack_bytes.set(bytes);
         if stack.top == free_stack_top {
             return Ok(Next::OnThisStack);
         }

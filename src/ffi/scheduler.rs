@@ -3,8 +3,9 @@
 use std::ffi::c_int;
 use std::ptr::null_mut;
 
-use super::scheduler_ref;
 use super::types::mj_scheduler;
+use super::{scheduler_ref, status};
+use crate::error::Error;
 use crate::scheduler::{self, Scheduler, StopFlag};
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
@@ -36,6 +37,26 @@ fn into_pointer(created: crate::error::Result<*mut Scheduler>) -> *mut mj_schedu
     }
 }
 
+/// Sets whether a stack overflow of a task is reported before it ends the process: by one line on
+/// stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
+/// stack for the thread's signals, both only during mj_scheduler_run(); all faults go on to the
+/// handler that was there before. Off for mj_scheduler_create(), on for
+/// setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or -EBUSY while the scheduler runs.
+/// Does not suspend.
+///
+/// The pointer is NULL or a live scheduler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_report_overflow(
+    scheduler: *mut mj_scheduler,
+    report: bool,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "mj_scheduler_report_overflow") } {
+        Some(scheduler) => status(scheduler.report_overflow(report)),
+        None => Error::InvalidArgument.status(),
+    }
+}
+
 /// Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 /// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
 /// that is running, is reported in the log and left alone. Does not suspend.
@@ -50,7 +71,8 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 /// Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
 /// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they
 /// are, and a later run goes on with them. On a scheduler that is already running, or on a thread
-/// where another one runs, it reports that and returns. Blocks the thread.
+/// where another one runs, it reports that and returns. Blocks the thread, whose timer slack is 1
+/// ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are served in time.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

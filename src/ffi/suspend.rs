@@ -75,6 +75,15 @@ pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
     status(suspend::sleep_until(deadline_ns))
 }
 
+/// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
+/// `timeout_ns` nanoseconds (UINT64_MAX: without limit): for tasks that other tasks or a wait
+/// function hand something to. An enqueue_runnable() since the task's last wait counts. Returns 0
+/// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
+    status(suspend::park_until_woken(timeout_ns))
+}
+
 /// Suspends the running task until the descriptor can be written to, a connection attempt on it has
 /// ended, or an error is there for the next write() to report. Returns 0, or a negative errno value
 /// as mj_task_wait_fd().

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use super::types::{mj_scheduler, mj_task, mj_task_fn, mj_task_id};
 use super::{body_from, scheduler_ref, status, task_ref};
 use crate::error::Error;
-use crate::{log, scheduler, suspend, sys};
+use crate::{log, scheduler, stack, suspend, sys};
 
 /// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
 /// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
@@ -55,6 +55,19 @@ pub unsafe extern "C" fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes:
         Some(task) => status(task.set_stack_size(stack_bytes)),
         None => Error::InvalidArgument.status(),
     }
+}
+
+/// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again, so
+/// what earlier tasks have used of this one counts too, until its memory has been given back. 0
+/// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes a
+/// moment. Does not suspend.
+///
+/// The pointer is NULL or a task that has not ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
+    // SAFETY: as this function's contract says.
+    unsafe { task_ref(task) }
+        .map_or(0, |task| stack::high_water_bytes(task.stack.get(), task.stack_bytes.get()))
 }
 
 /// Marks the running task as ended, and returns to it: it ends when its body returns. Until then,

@@ -105,8 +105,8 @@ pub struct mj_metrics {
 }
 
 /// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
-/// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
+/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
+/// limit, and 0 to look and return at once, which is asked every so often while tasks are ready. Returns the number of events, 0 for none, or -1, which
 /// is logged and counted and ends nothing. It may return early for no reason, may call
 /// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
 pub type mj_wait_fn = Option<
@@ -146,7 +146,8 @@ pub struct mj_scheduler {
     pub runnable_tail: *mut mj_task,
     /// How many tasks are in the run queue.
     pub runnable_count: usize,
-    /// The sleeping tasks as a heap of `timer_count` entries: the first one wakes first.
+    /// The sleeping tasks as a heap of `timer_count` entries, four children to each: the first one
+    /// wakes first.
     pub timer_heap: *mut *mut mj_task,
     /// How many tasks have a timer.
     pub timer_count: usize,

@@ -13,6 +13,7 @@
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
 mod c_programs;
+mod examples;
 mod guide;
 mod header;
 mod library;
@@ -29,6 +30,7 @@ use libtest_mimic::Arguments;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = c_programs::trials();
+    trials.extend(examples::trials());
     trials.extend(guide::trials());
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
