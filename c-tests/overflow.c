@@ -1,10 +1,9 @@
 // Stack overflow: one line that says what happened, and then what would have happened without it.
 #define _GNU_SOURCE
 #include "check.h"
+#include "child.h"
 
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 
 // Never true, but the compiler does not know.
 static volatile int deepest = -1;
@@ -77,21 +76,22 @@ static void another_fault(void) {
   mj_scheduler_run(scheduler);
 }
 
+static void (*child_function)(void);
+static int child_stderr;
+
+static void calls_with_stderr(void) {
+  dup2(child_stderr, STDERR_FILENO);
+  mj_log_set_level(MJ_LOG_SILENT);
+  child_function();
+}
+
 // Runs a function in a child process; its wait status, and what it wrote to stderr.
 static int run_child(void (*function)(void), char* text, size_t text_bytes) {
   int channel[2];
   CHECK_INT(pipe(channel), ==, 0);
-  fflush(NULL);
-  pid_t child = fork();
-  CHECK_INT(child, >=, 0);
-  if (child == 0) {
-    struct rlimit no_core = {0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
-    dup2(channel[1], STDERR_FILENO);
-    mj_log_set_level(MJ_LOG_SILENT);
-    function();
-    _exit(0);
-  }
+  child_function = function;
+  child_stderr = channel[1];
+  pid_t child = start_child(calls_with_stderr);
   close(channel[1]);
   size_t length = 0;
   ssize_t got;
@@ -100,9 +100,7 @@ static int run_child(void (*function)(void), char* text, size_t text_bytes) {
   }
   text[length] = '\0';
   close(channel[0]);
-  int status;
-  CHECK_INT(waitpid(child, &status, 0), ==, child);
-  return status;
+  return status_of(child);
 }
 
 static void check_line(const char* text) {
