@@ -1,8 +1,9 @@
-//! The programs in `examples-c/`, each run against the real thing: another process, a PostgreSQL server, HTTP
-//! clients, promtool. (The guide's server has tests of its own.)
+//! The programs in `examples-c/`, each run against the real thing: another process, a PostgreSQL
+//! server, HTTP clients, promtool. (The guide's server has tests of its own.)
 //!
-//! The programs check themselves and end with status 0 only if all is well. What they print is compared with what
-//! the outside knows: what was sent to them, how long they ran, and what must have happened in virtual time.
+//! The programs check themselves and end with status 0 only if all is well. What they print is
+//! compared with what the outside knows: what was sent to them, how long they ran, and what must
+//! have happened in virtual time.
 
 mod cluster;
 mod process;
@@ -20,16 +21,14 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Completion, Trial};
 
 use cluster::Cluster;
-use process::{Program, Running};
+use process::Program;
 
 use crate::library::Workplace;
 use crate::process::run;
+use crate::running::{PATIENCE, Running};
 use crate::toolchain::{find, runner};
 
-/// The longest any single wait may take. Far above what is ever needed, also under emulation on a busy machine,
-/// and still an end.
-const PATIENCE: Duration = Duration::from_secs(60);
-
+/// The longest any single wait may take. Far above what is ever needed, also under emulation on a
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     let scenarios: [(&str, fn()); 6] = [
@@ -319,7 +318,8 @@ fn metrics_agree() {
     let after = server.scrape();
     assert_metrics_are_consistent(&after);
     let grown = |name: &str| after[name] - before[name];
-    // A scrape's own answer is counted after its text is written: the first one's is new, the second one's not there.
+    // A scrape's own answer is counted after its text is written: the first one's is new, the
+    // second one's not there.
     assert_eq!(grown(r#"http_answers_total{code="200"}"#), (HELLOS + 1) as f64);
     assert_eq!(grown(r#"http_answers_total{code="404"}"#), STRANGERS as f64);
     assert_eq!(grown(r#"http_answers_total{code="405"}"#), 1.0);

@@ -20,6 +20,7 @@ mod library;
 mod process;
 mod program;
 mod readme;
+mod running;
 mod server;
 mod toolchain;
 

@@ -59,7 +59,8 @@ pub fn command(program: &Path) -> Command {
 /// The exit code of a test that cannot be run here. The program's last line says why.
 const CANNOT_RUN: i32 = 77;
 
-/// What a test program has found: it must have ended with exit code 0, or says why it could not run.
+/// What a test program has found: it must have ended with exit code 0, or says why it could not
+/// run.
 pub fn verdict(finished: &Finished) -> Result<Completion, Failed> {
     if finished.status.and_then(|status| status.code()) == Some(CANNOT_RUN) {
         return Ok(Completion::ignored_with(finished.output.lines().last().unwrap_or_default()));

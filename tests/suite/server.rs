@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::running::PATIENCE;
 use libtest_mimic::{Completion, Trial};
 
 use process::Server;
@@ -33,10 +34,6 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
 
 /// The tasks that the server starts with: accept and cleanup.
 const OWN_TASKS: u64 = 2;
-
-/// The longest any single wait may take. Far above what is ever needed, also under valgrind or
-/// emulation on a busy machine, and still an end.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {

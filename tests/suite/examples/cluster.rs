@@ -1,4 +1,5 @@
-//! A PostgreSQL server of the test's own: a new cluster in a temporary directory, on a Unix socket in it.
+//! A PostgreSQL server of the test's own: a new cluster in a temporary directory, on a Unix socket
+//! in it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,10 +10,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
-use super::process::Running;
 use crate::library::Workplace;
 use crate::process::run;
+use crate::running::{PATIENCE, Running};
 
 /// A server that runs until it is stopped or dropped. Its directory goes with it.
 pub struct Cluster {
