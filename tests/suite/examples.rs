@@ -28,7 +28,6 @@ use crate::process::run;
 use crate::running::{PATIENCE, Running};
 use crate::toolchain::{find, runner};
 
-/// The longest any single wait may take. Far above what is ever needed, also under emulation on a
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     let scenarios: [(&str, fn()); 6] = [
