@@ -145,6 +145,7 @@ impl Scheduler {
 
     fn allocate(wait: Option<WaitFunction>, looks_after_signals: bool) -> Result<*mut Scheduler> {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
+        sys::check_clock()?;
         let stop = StopFlag { raised: AtomicBool::new(false), wake_up_fd: sys::eventfd()? };
         let scheduler = Scheduler {
             run_queue: RunQueue::new(),
