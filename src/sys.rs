@@ -366,8 +366,9 @@ pub fn eventfd() -> Result<c_int> {
 pub fn eventfd_raise(fd: c_int) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
-    // descriptor is readable, as wanted.
-    unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+    // descriptor is readable, as wanted. Interrupting it takes a tracer or a sandbox.
+    while unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) } < 0 && errno() == libc::EINTR {
+    }
 }
 
 pub fn eventfd_clear(fd: c_int) {
