@@ -227,8 +227,8 @@ impl Entry {
     /// Asks the kernel for one event of those in `events`.
     fn arm(&mut self, epoll_fd: c_int, fd: c_int, events: u32) -> Result<()> {
         // Skips u32::MAX, which would make WAKE_UP possible.
-        self.generation = (self.generation + 1) % u32::MAX;
-        let data = u64::from(self.generation) << 32 | fd as u64;
+        let generation = (self.generation + 1) % u32::MAX;
+        let data = u64::from(generation) << 32 | fd as u64;
         let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events | ONE_SHOT, data);
         let result = if self.registered {
             match control(EPOLL_CTL_MOD) {
@@ -242,6 +242,9 @@ impl Entry {
             }
         };
         self.registered = result.is_ok();
+        if result.is_ok() {
+            self.generation = generation;
+        } // Else the kernel may still have the one before, for the tasks that wait already.
         result
     }
 

@@ -33,6 +33,9 @@ use crate::{log, overflow, signals, sys};
 /// this often.
 pub const SERVICE_NS: u64 = 50_000;
 
+/// While tasks lack a stack, one is asked for at least this often.
+const RETRY_NS: u64 = 10_000_000;
+
 /// One scheduler. C reads the fields down to `metrics`, in this order.
 #[repr(C)]
 pub struct Scheduler {
@@ -72,9 +75,13 @@ pub struct Scheduler {
     /// Whether the last call of the wait function failed, which is logged once in a row.
     wait_failed: Cell<bool>,
     /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as
-    /// others end.
+    /// others end, and from time to time.
     pub held_back: RunQueue,
     pub held_back_because: Cell<Option<Error>>,
+    /// Whether that has been said: once for all tasks that are held back at a time.
+    held_back_said: Cell<bool>,
+    /// In nanoseconds: when the next of them is queued again, though none has ended.
+    retry_at_ns: Cell<u64>,
 
     /// The stack size of tasks that have none of their own.
     pub stack_bytes: Cell<usize>,
@@ -147,6 +154,7 @@ impl Scheduler {
 
     fn allocate(wait: Option<WaitFunction>, looks_after_signals: bool) -> Result<*mut Scheduler> {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
+        sys::check_clock()?;
         let stop = StopFlag { raised: AtomicBool::new(false), wake_up_fd: sys::eventfd()? };
         let scheduler = Scheduler {
             run_queue: RunQueue::new(),
@@ -168,6 +176,8 @@ impl Scheduler {
             wait_failed: Cell::new(false),
             held_back: RunQueue::new(),
             held_back_because: Cell::new(None),
+            held_back_said: Cell::new(false),
+            retry_at_ns: Cell::new(0),
             stack_bytes: Cell::new(stack::DEFAULT_BYTES),
             slab: RefCell::new(Slab::new(SERIAL.fetch_add(1, Relaxed))),
             stacks: RefCell::default(),
@@ -333,13 +343,15 @@ impl Scheduler {
                 self.timers.count.get()
             ));
 
-            // 1. Ready what is due: timers, and from time to time descriptors.
+            // 1. Ready what is due: timers, and from time to time descriptors, and tasks that lack
+            //    a stack.
             let now = self.clock.now();
             self.expire_timers(if self.clock.has_own() {
                 self.clock.deadline_now_ns()
             } else {
                 now.ns
             });
+            self.retry_held_back(now);
             if !self.run_queue.is_empty() && self.poll_is_due(now) {
                 self.wait(0);
             }
@@ -353,7 +365,8 @@ impl Scheduler {
             {
                 match self.idle_timeout_ns() {
                     Some(0) => {}
-                    Some(timeout_ns) => self.wait(timeout_ns),
+                    Some(timeout_ns) if self.held_back.is_empty() => self.wait(timeout_ns),
+                    Some(timeout_ns) => self.wait(timeout_ns.min(RETRY_NS)),
                     None => return self.report_deadlock(),
                 }
             }
@@ -479,8 +492,21 @@ impl Scheduler {
         }
     }
 
+    fn retry_held_back(&self, now: Instant) {
+        if !self.held_back.is_empty() && now.ns >= self.retry_at_ns.get() {
+            self.retry_at_ns.set(now.ns + RETRY_NS);
+            if let Some(task) = self.held_back.pop() {
+                self.run_queue.push(task);
+            }
+        }
+    }
+
     fn report_held_back(&self) {
-        if let Some(error) = self.held_back_because.take() {
+        if self.held_back.is_empty() {
+            self.held_back_said.set(false);
+        } else if let Some(error) = self.held_back_because.take()
+            && !self.held_back_said.replace(true)
+        {
             log::error(format_args!(
                 "no stack for a new task: {error}; tasks wait for others to end"
             ));

@@ -69,12 +69,14 @@ fn enter<'t>(call: &str) -> Result<Running<'t>> {
 }
 
 /// Suspends a task that is in the list that it wants to be in, until it is readied or `deadline_ns`
-/// comes.
+/// comes. When there is no memory for the timer, the others still get their turn, and a loop around
+/// the call can be stopped.
 fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) -> Result<u32> {
     if let Some(deadline_ns) = deadline_ns
         && let Err(error) = scheduler.start_timer(task, deadline_ns)
     {
         scheduler.leave_list(task);
+        scheduler.yield_task(task);
         return Err(error);
     }
     task.set_state(state);
@@ -154,9 +156,8 @@ fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
         Err(Error::TimedOut) => Ok(()),
         Err(error) => {
             if error == Error::OutOfMemory {
-                let (scheduler, task) = running;
+                let task = running.1;
                 log::error(format_args!("task {task:p} goes on without sleeping: {error}"));
-                scheduler.yield_task(task);
             }
             Err(error)
         }

@@ -187,17 +187,30 @@ pub unsafe fn first_resident_page(memory: *mut u8, bytes: usize) -> Option<usize
 
 // ---- time
 
-/// CLOCK_MONOTONIC in nanoseconds.
+/// CLOCK_MONOTONIC in nanoseconds; 0 when it cannot be read, see [`check_clock`].
 pub fn monotonic_ns() -> u64 {
+    read_clock().unwrap_or_else(|_| read_clock_again())
+}
+
+/// An error when the clock cannot be read at all, as under a seccomp filter without a vDSO.
+pub fn check_clock() -> Result<()> {
+    read_clock().or_else(|error| if read_clock_again() > 0 { Ok(0) } else { Err(error) }).map(drop)
+}
+
+fn read_clock() -> Result<u64> {
     let mut now = MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: the address is good for a timespec.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) } != 0;
-    if failed {
-        return 0; // Linux always has this clock; a seccomp filter that forbids it stops all timers.
-    }
+    check(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) })?;
     // SAFETY: filled in, since the call succeeded.
     let now = unsafe { now.assume_init() };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    Ok(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
+/// Schedulers are only made where the clock can be read. A failure that passes must not make a timer
+/// early; one that stays stops the timers.
+#[cold]
+fn read_clock_again() -> u64 {
+    (0..100).find_map(|_| read_clock().ok()).unwrap_or(0)
 }
 
 /// By how much the kernel may wake this thread late, to wake several at once: 50 us unless set.
@@ -530,8 +543,9 @@ pub fn eventfd() -> Result<c_int> {
 pub fn eventfd_raise(fd: c_int) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
-    // descriptor is readable, as wanted.
-    unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+    // descriptor is readable, as wanted. Interrupting it takes a tracer or a sandbox.
+    while unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) } < 0 && errno() == libc::EINTR {
+    }
 }
 
 pub fn eventfd_clear(fd: c_int) {

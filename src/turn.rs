@@ -22,7 +22,8 @@ use crate::{log, switch, sys};
 enum Next {
     /// A suspended context to switch to.
     Context(*mut u8),
-    /// A new task, which has been given the stack that the caller runs on.
+    /// The caller goes on: it is the suspending task's turn again, or a new task has been given the
+    /// stack of the one that ends.
     OnThisStack,
 }
 
@@ -34,7 +35,7 @@ impl Scheduler {
             return;
         }
         self.turns.begin(self.clock.ticks());
-        match self.next_context(null_mut()) {
+        match self.next_context(None, null_mut()) {
             Next::Context(context) if context != self.loop_context.get() => {
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
                 unsafe { switch::switch(self.loop_context.as_ptr(), context) };
@@ -57,9 +58,9 @@ impl Scheduler {
                 self.run_queue.pop();
                 return; // Nobody else is ready.
             }
-            match self.next_context(null_mut()) {
+            match self.next_context(Some(task), null_mut()) {
                 Next::Context(context) => context,
-                Next::OnThisStack => self.loop_context.get(), // Unreachable: no stack has this address.
+                Next::OnThisStack => return,
             }
         } else {
             self.current_task.set(null());
@@ -80,9 +81,9 @@ impl Scheduler {
 
     /// Takes the next ready task and makes it the current one; the loop if there is none. A new
     /// task is given a stack first: the one at `free_stack_top`, which the caller still runs on, if
-    /// it is next in the pool.
+    /// it is next in the pool. `suspending` calls this, and may be in the queue, not as its head.
     #[inline(always)]
-    fn next_context(&self, free_stack_top: *mut u8) -> Next {
+    fn next_context(&self, suspending: Option<&Task>, free_stack_top: *mut u8) -> Next {
         while let Some(task) = self.run_queue.pop() {
             self.current_task.set(task);
             let context = task.context.get();
@@ -92,16 +93,23 @@ impl Scheduler {
             if !task.alive.get() {
                 // Ended while it was in the queue.
                 self.slab.borrow().free(task);
-                continue;
-            }
-            match self.first_context(task, free_stack_top) {
-                Ok(next) => return next,
-                Err(error) => {
-                    if self.held_back.is_empty() {
-                        self.held_back_because.set(Some(error));
+            } else {
+                match self.first_context(task, free_stack_top) {
+                    Ok(next) => return next,
+                    Err(error) => {
+                        if self.held_back.is_empty() {
+                            self.held_back_because.set(Some(error));
+                        }
+                        self.held_back.push(task);
                     }
-                    self.held_back.push(task);
                 }
+            }
+            // Those before it had no turn. Its context is not saved yet, so there is no switching
+            // to it.
+            if let Some(task) = suspending.filter(|task| self.run_queue.starts_with(task)) {
+                self.run_queue.pop();
+                self.current_task.set(task);
+                return Next::OnThisStack;
             }
         }
         self.current_task.set(null());
@@ -190,7 +198,7 @@ impl Scheduler {
         let now = self.clock.ticks();
         self.turns.end(now);
         let next = if self.may_hand_off(now) {
-            self.next_context(stack.top)
+            self.next_context(None, stack.top)
         } else {
             self.current_task.set(null());
             Next::Context(self.loop_context.get())

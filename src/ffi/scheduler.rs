@@ -10,8 +10,9 @@ use crate::scheduler::{self, Scheduler, StopFlag};
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 /// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
-/// with errno ENOMEM, or EMFILE or ENFILE when the two descriptors it needs cannot be had. Release
-/// it with mj_scheduler_destroy(). Does not suspend.
+/// with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs cannot be had; or
+/// the system's own value when it has no eventfd, no epoll or no monotonic clock for the process.
+/// Release it with mj_scheduler_destroy(). Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
     into_pointer(Scheduler::create())

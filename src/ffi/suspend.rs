@@ -98,8 +98,9 @@ pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
 /// those that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
 /// -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 /// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
-/// other events; -ENOMEM; -EPERM outside a task. Any number of tasks may wait for one descriptor. A
-/// regular file is ready at all times.
+/// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
+/// (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
+/// descriptor. A regular file is ready at all times.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
     match suspend::wait_fd(fd, u32::from(events.cast_unsigned()), timeout_ns) {
