@@ -104,9 +104,10 @@ typedef struct mj_task {
 
 // Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
 // so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
-// limit, and 0 to look and return at once, which is asked every so often while tasks are ready. Returns the number of events, 0 for none, or -1, which
-// is logged and counted and ends nothing. It may return early for no reason, may call
-// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
+// limit, and 0 to look and return at once, which is asked every so often while tasks are ready.
+// Returns the number of events, 0 for none, or -1, which is logged and counted and ends nothing.
+// It may return early for no reason, may call enqueue_runnable(), and must return when
+// mj_scheduler_backend_fd() is readable.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
 // Counters since mj_scheduler_create() or mj_scheduler_reset_metrics(). Times are nanoseconds.
@@ -213,8 +214,9 @@ const char *mj_version(void);
 
 // Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 // descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
-// with errno ENOMEM, or EMFILE or ENFILE when the two descriptors it needs cannot be had. Release
-// it with mj_scheduler_destroy(). Does not suspend.
+// with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs cannot be had; or
+// the system's own value when it has no eventfd, no epoll or no monotonic clock for the process.
+// Release it with mj_scheduler_destroy(). Does not suspend.
 struct mj_scheduler *mj_scheduler_create(void);
 
 // Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
@@ -276,10 +278,10 @@ struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
 // The pointer is NULL or a live task.
 int mj_task_set_stack_size(struct mj_task *task, size_t stack_bytes);
 
-// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again, so
-// what earlier tasks have used of this one counts too, until its memory has been given back. 0
-// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes a
-// moment. Does not suspend.
+// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again,
+// so what earlier tasks have used of this one counts too, until its memory has been given back. 0
+// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes
+// a moment. Does not suspend.
 //
 // The pointer is NULL or a task that has not ended.
 size_t mj_task_stack_used(const struct mj_task *task);
@@ -384,8 +386,9 @@ int mj_task_wait_writable(int fd);
 // those that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
 // -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 // was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
-// other events; -ENOMEM; -EPERM outside a task. Any number of tasks may wait for one descriptor. A
-// regular file is ready at all times.
+// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
+// (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
+// descriptor. A regular file is ready at all times.
 int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`

@@ -92,20 +92,33 @@ impl Clock {
         (ns as f64 * self.ticks_per_ns.get()) as u64
     }
 
-    /// A function that converts spans to nanoseconds with the ratio observed up to now. Right to a
-    /// few hundred nanoseconds of the time since the start.
-    pub fn ticks_to_ns(&self) -> impl Fn(u64) -> u64 {
+    /// The ratio observed up to now, to convert spans of ticks with. Right to a few hundred
+    /// nanoseconds of the time since the start.
+    pub fn ratio(&self) -> Ratio {
         let now = read(self.counter);
-        let ticks = now.ticks.saturating_sub(self.start.ticks).max(1);
-        let ns = now.ns.saturating_sub(self.start.ns);
-        let counter = self.counter;
-        move |span| {
-            if counter {
-                (u128::from(span) * u128::from(ns) / u128::from(ticks)) as u64
-            } else {
-                span
-            }
+        if !self.counter {
+            return Ratio::UNKNOWN; // A tick is a nanosecond.
         }
+        Ratio {
+            ns: now.ns.saturating_sub(self.start.ns),
+            ticks: now.ticks.saturating_sub(self.start.ticks).max(1),
+        }
+    }
+}
+
+/// How many nanoseconds a number of ticks is.
+#[derive(Clone, Copy)]
+pub struct Ratio {
+    ns: u64,
+    ticks: u64,
+}
+
+impl Ratio {
+    /// Before any was observed.
+    pub const UNKNOWN: Ratio = Ratio { ns: 1, ticks: 1 };
+
+    pub fn to_ns(self, ticks: u64) -> u64 {
+        (u128::from(ticks) * u128::from(self.ns) / u128::from(self.ticks)) as u64
     }
 }
 
@@ -136,7 +149,7 @@ mod tests {
         let start = clock.now();
         while clock.now().ns < start.ns + 20 * OBSERVED_ENOUGH_NS {}
         let end = clock.now();
-        let (ns, converted) = (end.ns - start.ns, clock.ticks_to_ns()(end.ticks - start.ticks));
+        let (ns, converted) = (end.ns - start.ns, clock.ratio().to_ns(end.ticks - start.ticks));
         // A reading can be interrupted between its two halves, so only the order of size is
         // certain.
         assert!(converted > ns / 2 && converted < ns * 2, "{converted} ns against {ns} ns");

@@ -13,7 +13,7 @@ mod types;
 mod version;
 mod wait;
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::mem::transmute;
 
 use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
@@ -21,7 +21,7 @@ use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
 use crate::error::Result;
 use crate::scheduler::Scheduler;
 use crate::task::{Body, Task};
-use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
+use crate::wait::{Builtin, WaitFunction};
 
 /// The scheduler at an address; for NULL nothing, and a line that names the function.
 ///
@@ -76,22 +76,20 @@ unsafe fn bool_from(address: *const bool) -> bool {
     unsafe { address.cast::<u8>().read() != 0 }
 }
 
-/// A wait function as the scheduler keeps it; the exported built-in ones as those that it knows.
-fn wait_function_from(function: mj_wait_fn) -> Option<WaitFunction> {
-    let builtin: [(mj_wait_fn, WaitFunction); 3] = [
-        (Some(wait::mj_wait_epoll), wait_epoll),
-        (Some(wait::mj_wait_poll), wait_poll),
-        (Some(wait::mj_wait_nanosleep), wait_nanosleep),
+/// Sets a wait function, which is one of the built-in ones or the program's.
+fn set_wait_function(scheduler: &Scheduler, function: mj_wait_fn, user_data: *mut c_void) {
+    let known: [(mj_wait_fn, Builtin); 3] = [
+        (Some(wait::mj_wait_epoll), Builtin::WatchesDescriptors),
+        (Some(wait::mj_wait_poll), Builtin::WatchesDescriptors),
+        (Some(wait::mj_wait_nanosleep), Builtin::OnlySleeps),
     ];
-    for (exported, inner) in builtin {
-        if let (Some(function), Some(exported)) = (function, exported)
-            && std::ptr::fn_addr_eq(function, exported)
-        {
-            return Some(inner);
-        }
-    }
+    let same = |known: mj_wait_fn| {
+        function.zip(known).is_some_and(|(function, known)| std::ptr::fn_addr_eq(function, known))
+    };
+    let builtin = known.into_iter().find(|(known, _)| same(*known)).map(|(_, builtin)| builtin);
     // SAFETY: the types differ in what the first parameter points to, which is the same address.
-    unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) }
+    let function = unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) };
+    scheduler.set_wait_function(function, user_data, builtin);
 }
 
 /// 0, or a negative errno value.

@@ -6,8 +6,8 @@
 //! `ARCHITECTURE.md` is the map. In short, from the outside in: `ffi` is the C ABI and only
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `suspend` what they can wait
 //! for; `task`, `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on;
-//! `switch` is the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`, `overflow`,
-//! `wait` and `error` are what their names say.
+//! `switch` is the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`,
+//! `overflow`, `wait` and `error` are what their names say.
 
 mod clock;
 mod error;

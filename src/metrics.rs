@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Ratio};
 
 /// The public counters. C reads them, in this order, and its wait functions count `io_events`.
 #[repr(C)]
@@ -64,6 +64,10 @@ pub struct TurnTimes {
     total: Cell<u64>,
     shortest: Cell<u64>,
     histogram: Histogram,
+    /// How much of `count` and `total` is in the public counters, and the ratio then.
+    published_count: Cell<u64>,
+    published_total: Cell<u64>,
+    ratio: Cell<Ratio>,
 }
 
 impl TurnTimes {
@@ -74,6 +78,9 @@ impl TurnTimes {
             total: Cell::new(0),
             shortest: Cell::new(u64::MAX),
             histogram: Histogram::new(),
+            published_count: Cell::new(0),
+            published_total: Cell::new(0),
+            ratio: Cell::new(Ratio::UNKNOWN),
         }
     }
 
@@ -100,25 +107,32 @@ impl TurnTimes {
         self.total.set(0);
         self.shortest.set(u64::MAX);
         self.histogram.reset();
+        self.published_count.set(0);
+        self.published_total.set(0);
     }
 
-    /// Writes the times to the public counters.
+    /// Writes the times to the public counters. What is there already stays as it was converted, so
+    /// that sums only grow.
     pub fn publish(&self, clock: &Clock, metrics: &Metrics) {
-        metrics.task_executions.set(self.count.get());
-        if self.count.get() == 0 {
+        let count = self.count.get();
+        if self.published_count.replace(count) == count {
             return;
         }
-        let to_ns = clock.ticks_to_ns();
-        metrics.total_execution_time_ns.set(to_ns(self.total.get()));
-        metrics.min_execution_time_ns.set(to_ns(self.shortest.get()));
-        metrics.max_execution_time_ns.set(to_ns(self.histogram.longest.get()));
+        metrics.task_executions.set(count);
+        let ratio = clock.ratio();
+        self.ratio.set(ratio);
+        let total = self.total.get();
+        let more = total.wrapping_sub(self.published_total.replace(total));
+        add(&metrics.total_execution_time_ns, ratio.to_ns(more));
+        metrics.min_execution_time_ns.set(ratio.to_ns(self.shortest.get()));
+        metrics.max_execution_time_ns.set(ratio.to_ns(self.histogram.longest.get()));
     }
 
-    /// The distribution, in nanoseconds.
-    pub fn summary(&self, clock: &Clock) -> Summary {
-        let to_ns = clock.ticks_to_ns();
+    /// The distribution, in nanoseconds, as of the latest [`publish`](Self::publish).
+    pub fn summary(&self) -> Summary {
+        let ratio = self.ratio.get();
         let Summary { p50, p99, max } = self.histogram.summary();
-        Summary { p50: to_ns(p50), p99: to_ns(p99), max: to_ns(max) }
+        Summary { p50: ratio.to_ns(p50), p99: ratio.to_ns(p99), max: ratio.to_ns(max) }
     }
 }
 

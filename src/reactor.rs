@@ -53,8 +53,9 @@ const WAKE_UP: u64 = u64::MAX;
 pub enum Armed {
     /// The task is in the descriptor's list, and will be woken.
     Waiting,
-    /// The descriptor is of a kind that never blocks, like a regular file.
-    AlwaysReady,
+    /// The task is in no list: epoll does not watch this kind of descriptor, since its events
+    /// never change. A regular file is one.
+    NeverChanges,
 }
 
 /// A scheduler's descriptors.
@@ -71,6 +72,8 @@ pub struct Reactor {
 #[derive(Default)]
 struct Entry {
     waiters: Waiters,
+    /// The events that waiters want; perhaps also some that only those wanted who have left.
+    interest: u32,
     /// Of the latest arming.
     generation: u32,
     /// Whether the kernel may know the descriptor.
@@ -104,9 +107,10 @@ impl Reactor {
             self.grow(fd, index)?;
         }
         let entry = &mut self.table[index];
-        match entry.arm(self.epoll_fd, fd, events | entry.wanted()) {
-            Ok(()) => {}
-            Err(Error::Os(libc::EPERM)) => return Ok(Armed::AlwaysReady),
+        let others = if entry.waiters.is_empty() { 0 } else { entry.interest };
+        match entry.arm(self.epoll_fd, fd, events | others) {
+            Ok(()) => entry.interest = events | others,
+            Err(Error::Os(libc::EPERM)) => return Ok(Armed::NeverChanges),
             Err(error) => return Err(error),
         }
         entry.waiters.push(task);
@@ -193,7 +197,8 @@ impl Reactor {
             }
         };
         wake_all_for(&entry.waiters, happened);
-        if !entry.waiters.is_empty() && entry.arm(self.epoll_fd, fd, entry.wanted()).is_err() {
+        entry.interest = entry.wanted();
+        if !entry.waiters.is_empty() && entry.arm(self.epoll_fd, fd, entry.interest).is_err() {
             // The rest cannot be waited for any more: their next call on the descriptor will say
             // why.
             wake_all_for(&entry.waiters, libc::EPOLLERR as u32);
@@ -248,7 +253,7 @@ impl Entry {
         result
     }
 
-    /// All events that waiters want.
+    /// The events that waiters want.
     fn wanted(&self) -> u32 {
         self.waiters.iter().fold(0, |events, task| events | task.interest.get())
     }
@@ -327,7 +332,7 @@ mod tests {
         assert!(reactor.wait(&tasks[0], 1_000_000, READABLE).is_err());
         let file =
             std::fs::File::open(env!("CARGO_MANIFEST_DIR").to_owned() + "/Cargo.toml").unwrap();
-        assert_eq!(reactor.wait(&tasks[0], file.as_raw_fd(), READABLE), Ok(Armed::AlwaysReady));
+        assert_eq!(reactor.wait(&tasks[0], file.as_raw_fd(), READABLE), Ok(Armed::NeverChanges));
         assert!(!reactor.has_waiters());
         drop(reactor);
         sys::close(wake_up_fd);

@@ -202,7 +202,7 @@ fn distributions(scheduler: &Scheduler) -> [(Title, Summary); 2] {
                 prometheus: "task_run_seconds",
                 help: "How long a turn of a task takes",
             },
-            scheduler.turns.summary(&scheduler.clock),
+            scheduler.turns.summary(),
         ),
         (
             Title {
@@ -280,9 +280,9 @@ fn write_json(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
 /// Writes one line for each task.
 pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
     let now_ns = scheduler.clock.deadline_now_ns();
-    writeln!(out, "{} tasks", scheduler.slab.borrow().alive())?;
     // Task by task: no borrow may live while a program's stream is written to.
-    for index in 0..scheduler.slab.borrow().slots() {
+    let slots = scheduler.slab.borrow().slots();
+    for index in 0..slots {
         let task = scheduler.slab.borrow().at(index);
         if let Some(task) = task {
             dump_task(scheduler, task, now_ns, out)?;

@@ -4,7 +4,7 @@
 //! whether it is in one.
 
 use std::cell::Cell;
-use std::ptr::{from_ref, null};
+use std::ptr::null;
 
 use crate::task::Task;
 
@@ -62,10 +62,5 @@ impl RunQueue {
         while let Some(task) = other.pop() {
             self.push(task);
         }
-    }
-
-    /// Whether a task is the first one.
-    pub fn starts_with(&self, task: &Task) -> bool {
-        self.head.get() == from_ref(task)
     }
 }

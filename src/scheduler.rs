@@ -11,7 +11,7 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
-use std::ptr::{drop_in_place, from_ref, null, null_mut};
+use std::ptr::{drop_in_place, fn_addr_eq, from_ref, null, null_mut};
 use std::sync::atomic::{
     AtomicBool, AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -26,7 +26,7 @@ use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
 use crate::task::{Body, Name, Outcome, Slab, State, Task, Waits};
 use crate::timer_heap::{NOT_IN_HEAP, TimerHeap};
-use crate::wait::{self, WaitFunction, wait_epoll};
+use crate::wait::{Builtin, WaitFunction, wait_epoll};
 use crate::{log, overflow, signals, sys};
 
 /// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
@@ -72,6 +72,8 @@ pub struct Scheduler {
     last_poll: Cell<u64>,
     /// In nanoseconds: when the current run began, or what was already counted of it.
     loop_began_ns: Cell<u64>,
+    /// The built-in wait function that was set, by the address that the program knows it by.
+    builtin_wait: Cell<Option<(WaitFunction, Builtin)>>,
     /// Whether the last call of the wait function failed, which is logged once in a row.
     wait_failed: Cell<bool>,
     /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as
@@ -142,17 +144,17 @@ impl Drop for StopFlag {
 impl Scheduler {
     /// Makes a scheduler; [`destroy`](Self::destroy) releases it.
     pub fn create() -> Result<*mut Scheduler> {
-        Scheduler::allocate(None, false)
+        Scheduler::allocate(false)
     }
 
-    /// Makes a scheduler that waits by epoll and looks after signals.
+    /// Makes a scheduler that looks after signals.
     pub fn create_application() -> Result<*mut Scheduler> {
-        let scheduler = Scheduler::allocate(Some(wait_epoll), true)?;
+        let scheduler = Scheduler::allocate(true)?;
         log::info(format_args!("Scheduler created with epoll integration"));
         Ok(scheduler)
     }
 
-    fn allocate(wait: Option<WaitFunction>, looks_after_signals: bool) -> Result<*mut Scheduler> {
+    fn allocate(looks_after_signals: bool) -> Result<*mut Scheduler> {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
         sys::check_clock()?;
         let stop = StopFlag { raised: AtomicBool::new(false), wake_up_fd: sys::eventfd()? };
@@ -160,7 +162,7 @@ impl Scheduler {
             run_queue: RunQueue::new(),
             timers: TimerHeap::new(),
             current_task: Cell::new(null()),
-            wait_function: Cell::new(wait),
+            wait_function: Cell::new(None),
             wait_data: Cell::new(null_mut()),
             metrics: Metrics::default(),
             loop_context: Cell::new(null_mut()),
@@ -173,6 +175,7 @@ impl Scheduler {
             timer_serial: Cell::new(0),
             last_poll: Cell::new(0),
             loop_began_ns: Cell::new(0),
+            builtin_wait: Cell::new(None),
             wait_failed: Cell::new(false),
             held_back: RunQueue::new(),
             held_back_because: Cell::new(None),
@@ -261,6 +264,18 @@ impl Scheduler {
     pub fn set_stack_size(&self, bytes: usize) -> Result<()> {
         self.stack_bytes.set(stack::valid_size(bytes)?);
         Ok(())
+    }
+
+    /// Sets the wait function, `None` for the built-in one, and says which built-in one it is.
+    pub fn set_wait_function(
+        &self,
+        function: Option<WaitFunction>,
+        data: *mut c_void,
+        builtin: Option<Builtin>,
+    ) {
+        self.wait_function.set(function);
+        self.wait_data.set(data);
+        self.builtin_wait.set(function.zip(builtin));
     }
 
     /// Sets whether stack overflows are reported, from the next run on.
@@ -423,16 +438,22 @@ impl Scheduler {
         }
     }
 
-    fn wait_function(&self) -> WaitFunction {
-        self.wait_function.get().unwrap_or(wait_epoll)
+    /// Which of the built-in wait functions is set, if it is one of them.
+    fn builtin_wait(&self) -> Option<Builtin> {
+        let Some(function) = self.wait_function.get() else {
+            return Some(Builtin::WatchesDescriptors);
+        };
+        // The field is C's to write, too, so what was set before may not be what is set now.
+        let (known, builtin) = self.builtin_wait.get()?;
+        fn_addr_eq(function, known).then_some(builtin)
     }
 
     fn has_own_wait_function(&self) -> bool {
-        !wait::is_builtin(self.wait_function())
+        self.builtin_wait().is_none()
     }
 
     fn watches_descriptors(&self) -> bool {
-        wait::watches_descriptors(self.wait_function())
+        self.builtin_wait() == Some(Builtin::WatchesDescriptors)
     }
 
     /// Calls the wait function.
@@ -440,7 +461,7 @@ impl Scheduler {
         self.publish_metrics();
         metrics::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
-        let function = self.wait_function();
+        let function = self.wait_function.get().unwrap_or(wait_epoll);
         // SAFETY: a built-in function, or the program's, which its setter promised to keep
         // callable.
         let result = unsafe { function(self.address(), timeout_ns, self.wait_data.get()) };

@@ -71,8 +71,8 @@ pub fn high_water_bytes(stack: Stack, usable_bytes: usize) -> usize {
     // Valgrind's mark is in the lowest word; what is there is not known to be used.
     let first = (page * sys::page_bytes()).max(size_of::<usize>());
     let mut word = lowest.wrapping_add(first).cast::<usize>();
-    // To Valgrind what is below a stack pointer holds nothing, and reading it is an error: there the
-    // answer stays one of whole pages.
+    // To Valgrind what is below a stack pointer holds nothing, and reading it is an error: there
+    // the answer stays one of whole pages.
     let exact = !switch::on_valgrind();
     // SAFETY: within the usable part, which is readable.
     while exact && word.cast() < stack.top && unsafe { ptr::read_volatile(word) } == 0 {

@@ -206,8 +206,8 @@ fn read_clock() -> Result<u64> {
     Ok(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
 }
 
-/// Schedulers are only made where the clock can be read. A failure that passes must not make a timer
-/// early; one that stays stops the timers.
+/// Schedulers are only made where the clock can be read. A failure that passes must not make a
+/// timer early; one that stays stops the timers.
 #[cold]
 fn read_clock_again() -> u64 {
     (0..100).find_map(|_| read_clock().ok()).unwrap_or(0)
@@ -437,6 +437,9 @@ pub fn close_checked(fd: c_int) -> Result<()> {
 
 /// The events of poll(2) that have happened on a descriptor, without waiting.
 pub fn poll_now(fd: c_int, events: u32) -> Result<u32> {
+    if fd < 0 {
+        return Err(Error::Os(libc::EBADF)); // poll(2) passes over these.
+    }
     let happened = poll_one(fd, events, 0)?;
     if happened & libc::POLLNVAL as u32 != 0 { Err(Error::Os(libc::EBADF)) } else { Ok(happened) }
 }
@@ -617,7 +620,8 @@ type FaultHandler = extern "C" fn(c_int, *mut FaultInfo, *mut c_void);
 /// What a process does about SIGSEGV, while a handler of ours is there in its place.
 pub struct FaultAction(UnsafeCell<MaybeUninit<libc::sigaction>>);
 
-// SAFETY: written while the handler is not installed, under the caller's lock, and read by handlers.
+// SAFETY: written while the handler is not installed, under the caller's lock, and read by
+// handlers.
 unsafe impl Sync for FaultAction {}
 
 impl FaultAction {

@@ -9,7 +9,7 @@
 //! Who may call what: `take_turns` the loop, `suspend` and `task_main` a running task. All three
 //! leave `current_task` as what it says: the task whose stack is in use, null in the loop.
 
-use std::ptr::{null, null_mut};
+use std::ptr::{self, null, null_mut};
 
 use crate::error::Result;
 use crate::metrics;
@@ -35,7 +35,7 @@ impl Scheduler {
             return;
         }
         self.turns.begin(self.clock.ticks());
-        match self.next_context(None, null_mut()) {
+        match self.next_context(null(), null_mut()) {
             Next::Context(context) if context != self.loop_context.get() => {
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
                 unsafe { switch::switch(self.loop_context.as_ptr(), context) };
@@ -54,11 +54,7 @@ impl Scheduler {
         self.turns.end(now);
         task.turns.set(task.turns.get().saturating_add(1));
         let context = if self.may_hand_off(now) {
-            if self.run_queue.starts_with(task) {
-                self.run_queue.pop();
-                return; // Nobody else is ready.
-            }
-            match self.next_context(Some(task), null_mut()) {
+            match self.next_context(task, null_mut()) {
                 Next::Context(context) => context,
                 Next::OnThisStack => return,
             }
@@ -81,11 +77,15 @@ impl Scheduler {
 
     /// Takes the next ready task and makes it the current one; the loop if there is none. A new
     /// task is given a stack first: the one at `free_stack_top`, which the caller still runs on, if
-    /// it is next in the pool. `suspending` calls this, and may be in the queue, not as its head.
+    /// it is next in the pool. `suspending` is the task that calls this, if it may be in the queue:
+    /// its context is not saved yet, so there is no switching to it.
     #[inline(always)]
-    fn next_context(&self, suspending: Option<&Task>, free_stack_top: *mut u8) -> Next {
+    fn next_context(&self, suspending: *const Task, free_stack_top: *mut u8) -> Next {
         while let Some(task) = self.run_queue.pop() {
             self.current_task.set(task);
+            if ptr::eq(task, suspending) {
+                return Next::OnThisStack;
+            }
             let context = task.context.get();
             if !context.is_null() {
                 return Next::Context(context);
@@ -103,13 +103,6 @@ impl Scheduler {
                         self.held_back.push(task);
                     }
                 }
-            }
-            // Those before it had no turn. Its context is not saved yet, so there is no switching
-            // to it.
-            if let Some(task) = suspending.filter(|task| self.run_queue.starts_with(task)) {
-                self.run_queue.pop();
-                self.current_task.set(task);
-                return Next::OnThisStack;
             }
         }
         self.current_task.set(null());
@@ -198,7 +191,7 @@ impl Scheduler {
         let now = self.clock.ticks();
         self.turns.end(now);
         let next = if self.may_hand_off(now) {
-            self.next_context(None, stack.top)
+            self.next_context(null(), stack.top)
         } else {
             self.current_task.set(null());
             Next::Context(self.loop_context.get())

@@ -1,7 +1,6 @@
 //! The built-in wait functions. The loop knows no epoll: it calls one of these, or the program's.
 
 use std::ffi::{c_int, c_void};
-use std::ptr::fn_addr_eq;
 
 use crate::error::Result;
 use crate::log;
@@ -68,12 +67,10 @@ fn report(result: Result<usize>, call: &str) -> c_int {
     }
 }
 
-/// Whether a function is one of these, which know of nothing that the scheduler does not know.
-pub fn is_builtin(function: WaitFunction) -> bool {
-    watches_descriptors(function) || fn_addr_eq(function, wait_nanosleep as WaitFunction)
-}
-
-/// Whether a function is known to ready the tasks whose descriptors are.
-pub fn watches_descriptors(function: WaitFunction) -> bool {
-    [wait_epoll as WaitFunction, wait_poll].into_iter().any(|known| fn_addr_eq(known, function))
+/// What the scheduler knows of a built-in wait function: that it knows of nothing else that could
+/// happen, and whether it readies the tasks whose descriptors are ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builtin {
+    WatchesDescriptors,
+    OnlySleeps,
 }

@@ -4,7 +4,8 @@ use std::ffi::c_int;
 use std::ptr::null_mut;
 
 use super::types::mj_scheduler;
-use super::{scheduler_ref, status};
+use super::wait::mj_wait_epoll;
+use super::{scheduler_ref, set_wait_function, status};
 use crate::error::Error;
 use crate::scheduler::{self, Scheduler, StopFlag};
 
@@ -25,7 +26,13 @@ pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
 /// put back when the run returns. Returns NULL with errno as mj_scheduler_create().
 #[unsafe(no_mangle)]
 pub extern "C" fn setup_scheduler_with_epoll() -> *mut mj_scheduler {
-    into_pointer(Scheduler::create_application())
+    let created = Scheduler::create_application();
+    if let Ok(scheduler) = created {
+        // SAFETY: created just now.
+        let scheduler = unsafe { &*scheduler };
+        set_wait_function(scheduler, Some(mj_wait_epoll), std::ptr::null_mut());
+    }
+    into_pointer(created)
 }
 
 fn into_pointer(created: crate::error::Result<*mut Scheduler>) -> *mut mj_scheduler {

@@ -57,10 +57,10 @@ pub unsafe extern "C" fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes:
     }
 }
 
-/// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again, so
-/// what earlier tasks have used of this one counts too, until its memory has been given back. 0
-/// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes a
-/// moment. Does not suspend.
+/// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again,
+/// so what earlier tasks have used of this one counts too, until its memory has been given back. 0
+/// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes
+/// a moment. Does not suspend.
 ///
 /// The pointer is NULL or a task that has not ended.
 #[unsafe(no_mangle)]

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use super::types::{mj_clock_fn, mj_scheduler, mj_task, mj_wait_fn};
-use super::{scheduler_ref, status, wait_function_from};
+use super::{scheduler_ref, set_wait_function, status};
 use crate::error::Error;
 use crate::scheduler;
 use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
@@ -22,8 +22,7 @@ pub unsafe extern "C" fn mj_scheduler_set_wait_func(
 ) {
     // SAFETY: as this function's contract says.
     if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_set_wait_func") } {
-        scheduler.wait_function.set(wait_function_from(function));
-        scheduler.wait_data.set(user_data);
+        set_wait_function(scheduler, function, user_data);
     }
 }
 
