@@ -317,7 +317,8 @@ int mj_task_wake(struct mj_task *task);
 // `task` may be any address.
 int mj_task_cancel(struct mj_task *task);
 
-// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes. Returns 0, or
+// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes or the last
+// character that fits. Returns 0, or
 // -EINVAL for NULL. Does not suspend.
 //
 // `task` is NULL or has not ended; `name` is NULL or a string.
@@ -388,7 +389,8 @@ int mj_task_wait_writable(int fd);
 // was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 // other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
 // (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
-// descriptor. A regular file is ready at all times.
+// descriptor. A regular file is ready at all times. A descriptor that cannot be waited for is also
+// an ERROR line.
 int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
@@ -398,9 +400,10 @@ int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 // of tasks may wait for one.
 int mj_task_join(mj_task_id id, uint64_t timeout_ns);
 
-// Closes a descriptor, as close(2), and ends the waits of this thread's tasks for it with -EBADF.
-// For descriptors that tasks may be waiting for: plain close() leaves those waiting. Returns 0 or
-// a negative errno value. Callable anywhere. Does not suspend.
+// Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
+// that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
+// tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
+// value. Does not suspend.
 int mj_fd_close(int fd);
 
 // Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
@@ -437,7 +440,7 @@ int mj_wait_nanosleep(struct mj_scheduler *scheduler, uint64_t timeout_ns, void 
 // nanoseconds since any fixed moment, never less than before; it is called often and must not
 // suspend. `user_data` is handed to each call and stays the caller's. With a wait function that
 // advances the clock by the time it is asked to wait, a program runs in simulated time. Returns 0;
-// -EINVAL for NULL; -EBUSY while the scheduler runs or has sleeping tasks. Does not suspend.
+// -EINVAL for NULL; -EBUSY while the scheduler runs or has tasks with a timer. Does not suspend.
 //
 // `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
 int mj_scheduler_set_clock(struct mj_scheduler *scheduler, mj_clock_fn clock, void *user_data);

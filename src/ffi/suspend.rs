@@ -100,7 +100,8 @@ pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
 /// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 /// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
 /// (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
-/// descriptor. A regular file is ready at all times.
+/// descriptor. A regular file is ready at all times. A descriptor that cannot be waited for is also
+/// an ERROR line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
     match suspend::wait_fd(fd, u32::from(events.cast_unsigned()), timeout_ns) {
@@ -119,9 +120,10 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
     status(suspend::join(id, timeout_ns))
 }
 
-/// Closes a descriptor, as close(2), and ends the waits of this thread's tasks for it with -EBADF.
-/// For descriptors that tasks may be waiting for: plain close() leaves those waiting. Returns 0 or
-/// a negative errno value. Callable anywhere. Does not suspend.
+/// Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
+/// that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
+/// tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
+/// value. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_close(fd: c_int) -> c_int {
     match suspend::close_fd(fd) {

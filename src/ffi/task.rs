@@ -144,7 +144,8 @@ pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
     }
 }
 
-/// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes. Returns 0, or
+/// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes or the last
+/// character that fits. Returns 0, or
 /// -EINVAL for NULL. Does not suspend.
 ///
 /// `task` is NULL or has not ended; `name` is NULL or a string.

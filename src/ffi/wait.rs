@@ -93,7 +93,7 @@ unsafe fn call_wait(
 /// nanoseconds since any fixed moment, never less than before; it is called often and must not
 /// suspend. `user_data` is handed to each call and stays the caller's. With a wait function that
 /// advances the clock by the time it is asked to wait, a program runs in simulated time. Returns 0;
-/// -EINVAL for NULL; -EBUSY while the scheduler runs or has sleeping tasks. Does not suspend.
+/// -EINVAL for NULL; -EBUSY while the scheduler runs or has tasks with a timer. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
 #[unsafe(no_mangle)]
