@@ -1,5 +1,6 @@
 //! The programs in `c-tests/`: each is compiled against the shared and the static library, and must
-//! end with exit code 0; and once more under valgrind, without an error and with nothing lost.
+//! end with exit code 0; and once more under valgrind, without an error and with nothing lost. Those
+//! that end in `.cc` are C++, which is not tested under emulation.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, Workplace};
-use crate::program::{self, Link, STRICT};
+use crate::program::{self, Link, STRICT, STRICT_CXX, is_cxx};
 use crate::{process, toolchain};
 
 /// Programs that are not run under valgrind, and why. The others can look at `MAJJEN_VALGRIND` to
@@ -56,9 +57,9 @@ pub fn trials() -> Vec<Trial> {
     for way in [Way::Shared, Way::Static, Way::Valgrind] {
         for source in &programs {
             let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let left_out = toolchain::runner().is_some()
-                || NOT_UNDER_VALGRIND.iter().any(|(program, _)| *program == name);
-            if way == Way::Valgrind && left_out {
+            let emulated = toolchain::runner().is_some();
+            let left_out = NOT_UNDER_VALGRIND.iter().any(|(program, _)| *program == name);
+            if way == Way::Valgrind && (emulated || left_out) || emulated && is_cxx(source) {
                 continue;
             }
             let source = source.clone();
@@ -78,7 +79,7 @@ fn sources() -> std::io::Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(library::root().join("c-tests"))? {
         let path = entry?.path();
-        if path.extension() == Some(OsStr::new("c")) {
+        if path.extension() == Some(OsStr::new("c")) || is_cxx(&path) {
             sources.push(path);
         }
     }
@@ -86,7 +87,14 @@ fn sources() -> std::io::Result<Vec<PathBuf>> {
     Ok(sources)
 }
 
+fn strict(source: &Path) -> &'static [&'static str] {
+    if is_cxx(source) { &STRICT_CXX } else { &STRICT }
+}
+
 fn run(source: &Path, way: Way) -> Result<Completion, Failed> {
+    if is_cxx(source) && toolchain::find(&toolchain::cxx_compiler().0).is_none() {
+        return Ok(Completion::ignored_with("there is no C++ compiler"));
+    }
     let workplace = Workplace::new()?;
     let link = match way {
         Way::Shared => Link::Shared,
@@ -95,13 +103,13 @@ fn run(source: &Path, way: Way) -> Result<Completion, Failed> {
             return toolchain::with_tool("valgrind", || run_under_valgrind(source, &workplace));
         }
     };
-    let program = program::compile(source, &STRICT, link, &[], &workplace)?;
+    let program = program::compile(source, strict(source), link, &[], &workplace)?;
     program::run(&program, way.time_limit(), &workplace)?;
     Ok(Completion::Completed)
 }
 
 fn run_under_valgrind(source: &Path, workplace: &Workplace) -> Result<(), Failed> {
-    let program = program::compile(source, &STRICT, Link::Shared, &[], workplace)?;
+    let program = program::compile(source, strict(source), Link::Shared, &[], workplace)?;
     let logs = workplace.path().join("valgrind");
     fs::create_dir(&logs)?;
     let mut valgrind = Command::new("valgrind");
