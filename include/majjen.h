@@ -28,7 +28,9 @@
 struct mj_scheduler;
 
 // The body of a task: a function type, so a pointer to one is `mj_task_fn*`. It runs on the task's
-// own stack. A body that returns without mj_task_exit() is called again from the top.
+// own stack. A body that returns without mj_task_exit() is called again from the top. A C++
+// exception that would leave it calls std::terminate(), as if the body were noexcept. A task that
+// is destroyed with its scheduler runs no destructors.
 typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
 
 

@@ -7,10 +7,11 @@
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `suspend` what they can wait
 //! for; `task`, `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on;
 //! `switch` is the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`,
-//! `overflow`, `wait` and `error` are what their names say.
+//! `overflow`, `exceptions`, `wait` and `error` are what their names say.
 
 mod clock;
 mod error;
+mod exceptions;
 mod ffi;
 mod log;
 mod metrics;

@@ -27,7 +27,7 @@ use crate::switch::{self, FloatModes};
 use crate::task::{Body, Name, Outcome, Slab, State, Task, Waits};
 use crate::timer_heap::{NOT_IN_HEAP, TimerHeap};
 use crate::wait::{Builtin, WaitFunction, wait_epoll};
-use crate::{log, overflow, signals, sys};
+use crate::{exceptions, log, overflow, signals, sys};
 
 /// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
 /// this often.
@@ -58,6 +58,8 @@ pub struct Scheduler {
     pub next_service: Cell<u64>,
     /// This thread's errno, while running: each task keeps its own value across a suspension.
     pub errno: Cell<*mut c_int>,
+    /// This thread's C++ exceptions, while running: each task has its own.
+    pub exceptions: exceptions::Place,
     /// What new tasks start with: the modes of the thread that runs the scheduler.
     pub float_modes: Cell<FloatModes>,
     /// Deadlines and turns.
@@ -168,6 +170,7 @@ impl Scheduler {
             loop_context: Cell::new(null_mut()),
             next_service: Cell::new(0),
             errno: Cell::new(null_mut()),
+            exceptions: exceptions::Place::new(),
             float_modes: Cell::new(FloatModes::default()),
             clock: Clock::start(),
             turns: TurnTimes::new(),
@@ -321,6 +324,7 @@ pub fn run(scheduler: &Scheduler) {
     // With the usual slack of 50 us, timers are served 73 us late in the median, and 23 us without.
     let timer_slack_ns = sys::set_timer_slack_ns(1);
     scheduler.errno.set(sys::errno_address());
+    scheduler.exceptions.find();
     scheduler.float_modes.set(FloatModes::read());
     thread.scheduler.set(scheduler);
     scheduler.run_queue.append(&scheduler.held_back);

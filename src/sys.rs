@@ -70,6 +70,31 @@ pub fn describe_errno(errno: c_int, out: &mut fmt::Formatter<'_>) -> fmt::Result
     write!(out, "{} (errno {errno})", text.to_string_lossy())
 }
 
+// ---- the C++ runtime
+
+type CxaGetGlobals = unsafe extern "C" fn() -> *mut c_void;
+
+unsafe extern "C" {
+    fn majjen_shim_cxa_get_globals() -> Option<CxaGetGlobals>;
+}
+
+/// What the C++ runtime keeps for the calling thread; null if the program has none so far. Its
+/// address does not change while the thread lives.
+pub fn cxx_globals() -> *mut c_void {
+    // SAFETY: no preconditions.
+    let linked = unsafe { majjen_shim_cxa_get_globals() };
+    let get_globals = linked.or_else(|| {
+        // Opened later, for all to see.
+        // SAFETY: a C string.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
+        // SAFETY: null is None, and what has this name is a function of this type: a name that the
+        // C++ ABI defines.
+        unsafe { std::mem::transmute::<*mut c_void, Option<CxaGetGlobals>>(found) }
+    });
+    // SAFETY: the ABI's function has no preconditions.
+    get_globals.map_or(null_mut(), |get_globals| unsafe { get_globals() })
+}
+
 // ---- memory from C's allocator
 
 /// Memory for `count` values, aligned as they want it; NULL when there is none. It is not

@@ -12,6 +12,7 @@
 use std::ptr::{self, null, null_mut};
 
 use crate::error::Result;
+use crate::exceptions::Exceptions;
 use crate::metrics;
 use crate::scheduler::Scheduler;
 use crate::stack::Stack;
@@ -37,8 +38,10 @@ impl Scheduler {
         self.turns.begin(self.clock.ticks());
         match self.next_context(null(), null_mut()) {
             Next::Context(context) if context != self.loop_context.get() => {
+                let exceptions = self.exceptions.get();
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
                 unsafe { switch::switch(self.loop_context.as_ptr(), context) };
+                self.exceptions.set(exceptions);
             }
             _ => {} // No stack could be had for any of them.
         }
@@ -62,11 +65,13 @@ impl Scheduler {
             self.current_task.set(null());
             self.loop_context.get()
         };
+        let exceptions = self.exceptions.get();
         // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever
         // readies that switches back. No RefCell is borrowed.
         unsafe { switch::switch(task.context.as_ptr(), context) };
         // SAFETY: as above. The address is read again, since another run may be on another thread.
         unsafe { *self.errno.get() = errno };
+        self.exceptions.set(exceptions); // Likewise.
     }
 
     /// Whether a task may switch to the next one without visiting the loop.
@@ -138,6 +143,7 @@ pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
     let scheduler = unsafe { &*scheduler };
     // SAFETY: this thread's errno. A new task starts without an error.
     unsafe { *scheduler.errno.get() = 0 };
+    scheduler.exceptions.set(Exceptions::NONE);
     loop {
         // SAFETY: the switch to this stack made one of its tasks current, and tasks live in the
         // slab.
@@ -201,6 +207,7 @@ impl Scheduler {
                 self.float_modes.get().restore();
                 // SAFETY: as in `task_main`.
                 unsafe { *self.errno.get() = 0 };
+                self.exceptions.set(Exceptions::NONE);
             }
             Next::Context(context) => {
                 let mut nobody = null_mut();

@@ -17,4 +17,7 @@ void majjen_log_misuse(unsigned level, const char *format);
 int majjen_shim_write(FILE *out, const char *text, size_t length);
 int majjen_shim_write_line(int to_stderr, const char *line, size_t length);
 
+// In cxx.c: NULL in a program that has no C++ runtime when it starts.
+void *(*majjen_shim_cxa_get_globals(void))(void);
+
 #endif

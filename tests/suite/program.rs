@@ -1,4 +1,4 @@
-//! C programs: compiled against one of the libraries, and run.
+//! C and C++ programs: compiled against one of the libraries, and run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,6 +20,14 @@ pub enum Link {
 /// What the tests' own programs are held to.
 pub const STRICT: [&str; 6] = ["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
 
+/// The same for C++.
+pub const STRICT_CXX: [&str; 6] = ["-std=c++11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
+
+/// Whether a source is C++.
+pub fn is_cxx(source: &Path) -> bool {
+    source.extension().is_some_and(|extension| extension == "cc")
+}
+
 /// Compiles and links a program. `flags` come before the source, `libraries` after it.
 pub fn compile(
     source: &Path,
@@ -29,7 +37,14 @@ pub fn compile(
     workplace: &Workplace,
 ) -> Result<PathBuf, Failed> {
     let program = workplace.path().join("program");
-    let mut compiler = toolchain::c_compiler();
+    let mut compiler = if is_cxx(source) {
+        let (name, arguments) = toolchain::cxx_compiler();
+        let mut compiler = Command::new(name);
+        compiler.args(arguments);
+        compiler
+    } else {
+        toolchain::c_compiler()
+    };
     compiler.args(flags).arg("-I").arg(library::root().join("include"));
     compiler.arg(source).arg("-o").arg(&program).args(libraries);
     match link {
@@ -37,7 +52,7 @@ pub fn compile(
         Link::Shared => workplace.link_shared(&mut compiler)?,
     }
     let finished = process::run(&mut compiler, Duration::from_secs(120), workplace.path())
-        .map_err(|error| format!("the C compiler cannot be run: {error}"))?;
+        .map_err(|error| format!("the compiler cannot be run: {error}"))?;
     if !finished.succeeded() {
         return Err(format!("the compiler {}", finished.describe()).into());
     }
