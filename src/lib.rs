@@ -7,7 +7,7 @@
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `suspend` what they can wait
 //! for; `task`, `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on;
 //! `switch` is the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`,
-//! `overflow`, `exceptions`, `wait` and `error` are what their names say.
+//! `overflow`, `exceptions`, `sanitizer`, `wait` and `error` are what their names say.
 
 mod clock;
 mod error;
@@ -19,6 +19,7 @@ mod overflow;
 mod reactor;
 mod report;
 mod run_queue;
+mod sanitizer;
 mod scheduler;
 mod signals;
 mod stack;

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{self, Histogram, Metrics, TurnTimes};
 use crate::reactor::Reactor;
 use crate::run_queue::RunQueue;
+use crate::sanitizer::Sanitizer;
 use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
 use crate::task::{Body, Name, Outcome, Slab, State, Task, Waits};
@@ -89,6 +90,8 @@ pub struct Scheduler {
 
     /// The stack size of tasks that have none of their own.
     pub stack_bytes: Cell<usize>,
+    /// The program's sanitizers, if it has any.
+    pub sanitizer: Option<Sanitizer>,
     /// The task objects.
     pub slab: RefCell<Slab>,
     /// The stacks.
@@ -185,6 +188,7 @@ impl Scheduler {
             held_back_said: Cell::new(false),
             retry_at_ns: Cell::new(0),
             stack_bytes: Cell::new(stack::DEFAULT_BYTES),
+            sanitizer: Sanitizer::find(),
             slab: RefCell::new(Slab::new(SERIAL.fetch_add(1, Relaxed))),
             stacks: RefCell::default(),
             reactor: RefCell::new(Reactor::create(stop.wake_up_fd)?),
@@ -223,6 +227,9 @@ impl Scheduler {
         for task in (0..slab.slots()).filter_map(|index| slab.at(index)) {
             // SAFETY: the state belongs to the task, which does not run again.
             unsafe { sys::free(task.user_state.get()) };
+            if let Some(sanitizer) = &scheduler.sanitizer {
+                sanitizer.destroy_fiber(task.fiber.get());
+            }
         }
         drop(slab);
         // SAFETY: from `allocate`, and no task is left that could refer to it.
@@ -323,6 +330,9 @@ pub fn run(scheduler: &Scheduler) {
     let overflow = scheduler.reports_overflow.get().then(overflow::Guard::new);
     // With the usual slack of 50 us, timers are served 73 us late in the median, and 23 us without.
     let timer_slack_ns = sys::set_timer_slack_ns(1);
+    if let Some(sanitizer) = &scheduler.sanitizer {
+        sanitizer.enter_loop();
+    }
     scheduler.errno.set(sys::errno_address());
     scheduler.exceptions.find();
     scheduler.float_modes.set(FloatModes::read());

@@ -14,7 +14,7 @@ use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::{Error, Result};
-use crate::{switch, sys};
+use crate::{sanitizer, switch, sys};
 
 /// The usable size unless set otherwise.
 pub const DEFAULT_BYTES: usize = 256 * 1024;
@@ -52,8 +52,13 @@ pub fn guard_range(stack: Stack, usable_bytes: usize) -> Range<usize> {
     if stack == Stack::NONE {
         return 0..0;
     }
-    let lowest = slot_end(stack.top) as usize - usable_bytes;
+    let lowest = lowest(stack, usable_bytes) as usize;
     lowest - guard_bytes()..lowest
+}
+
+/// The lowest address of a stack's usable part.
+pub fn lowest(stack: Stack, usable_bytes: usize) -> *mut u8 {
+    slot_end(stack.top).wrapping_sub(usable_bytes)
 }
 
 /// How deep a stack has been used since its memory was last given back, by whatever task: to the
@@ -62,8 +67,7 @@ pub fn high_water_bytes(stack: Stack, usable_bytes: usize) -> usize {
     if stack == Stack::NONE {
         return 0;
     }
-    let slot_end = slot_end(stack.top);
-    let lowest = slot_end.wrapping_sub(usable_bytes);
+    let lowest = lowest(stack, usable_bytes);
     // SAFETY: the usable part of a stack.
     let Some(page) = (unsafe { sys::first_resident_page(lowest, usable_bytes) }) else {
         return 0;
@@ -277,6 +281,7 @@ impl Drop for Class {
                     switch::valgrind_forget_stack(number);
                 }
             }
+            sanitizer::forget_variables(arena.memory, arena.slots * slot_bytes);
             // SAFETY: the whole mapping from `add_arena`; no task is left that uses it.
             unsafe { sys::unmap(arena.memory, arena.slots * slot_bytes) };
         }

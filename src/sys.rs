@@ -86,10 +86,9 @@ pub fn cxx_globals() -> *mut c_void {
     let get_globals = linked.or_else(|| {
         // Opened later, for all to see.
         // SAFETY: a C string.
-        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
-        // SAFETY: null is None, and what has this name is a function of this type: a name that the
-        // C++ ABI defines.
-        unsafe { std::mem::transmute::<*mut c_void, Option<CxaGetGlobals>>(found) }
+        let found = symbol(c"__cxa_get_globals")?;
+        // SAFETY: what has this name is a function of this type: a name that the C++ ABI defines.
+        Some(unsafe { std::mem::transmute::<*mut c_void, CxaGetGlobals>(found) })
     });
     // SAFETY: the ABI's function has no preconditions.
     get_globals.map_or(null_mut(), |get_globals| unsafe { get_globals() })
@@ -128,6 +127,29 @@ pub fn copy_text(text: &CStr) -> Result<&'static CStr> {
     }
     // SAFETY: a C string of our own, which nothing changes or frees.
     Ok(unsafe { CStr::from_ptr(copy) })
+}
+
+// ---- what else is in the process
+
+/// The address of what has a name in the program or its libraries.
+pub fn symbol(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: a C string.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    (!found.is_null()).then_some(found)
+}
+
+/// The lowest address and the size of the calling thread's own stack; nothing if they are unknown.
+pub fn thread_stack() -> (*const u8, usize) {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let (mut lowest, mut bytes) = (null_mut(), 0);
+    // SAFETY: the attributes are filled in by the first call, read by the second, and released.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) == 0 {
+            libc::pthread_attr_getstack(attributes.as_ptr(), &mut lowest, &mut bytes);
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        }
+    }
+    (lowest.cast(), bytes)
 }
 
 // ---- memory mappings
@@ -525,9 +547,7 @@ pub fn epoll_wait(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) 
     if timeout_ns != 0 && timeout_ns != u64::MAX {
         let mut address = PRECISE.load(Relaxed);
         if address == UNKNOWN {
-            // SAFETY: a C string.
-            let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"epoll_pwait2".as_ptr()) };
-            address = if found.is_null() { MISSING } else { found as usize };
+            address = symbol(c"epoll_pwait2").map_or(MISSING, |found| found as usize);
             PRECISE.store(address, Relaxed);
         }
         if address != MISSING {

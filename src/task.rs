@@ -92,6 +92,8 @@ pub struct Task {
     pub waits: Cell<Waits>,
     /// The events of the descriptor that it waits for.
     pub interest: Cell<u32>,
+    /// What ThreadSanitizer knows the task by; null without it.
+    pub fiber: Cell<*mut c_void>,
     /// How the latest wait ended: set by whoever made the task ready.
     pub outcome: Cell<Outcome>,
     /// Links the list that `waits` names.
@@ -140,6 +142,7 @@ impl Default for Task {
             canceled: Cell::new(false),
             waits: Cell::new(Waits::Nothing),
             interest: Cell::new(0),
+            fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),
             next_waiter: Cell::new(null()),
             previous_waiter: Cell::new(null()),

@@ -14,8 +14,9 @@ use std::ptr::{self, null, null_mut};
 use crate::error::Result;
 use crate::exceptions::Exceptions;
 use crate::metrics;
+use crate::sanitizer::{Sanitizer, Target};
 use crate::scheduler::Scheduler;
-use crate::stack::Stack;
+use crate::stack::{self, Stack};
 use crate::task::{State, Task};
 use crate::{log, switch, sys};
 
@@ -40,7 +41,7 @@ impl Scheduler {
             Next::Context(context) if context != self.loop_context.get() => {
                 let exceptions = self.exceptions.get();
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
-                unsafe { switch::switch(self.loop_context.as_ptr(), context) };
+                unsafe { self.switch(self.loop_context.as_ptr(), context) };
                 self.exceptions.set(exceptions);
             }
             _ => {} // No stack could be had for any of them.
@@ -68,10 +69,48 @@ impl Scheduler {
         let exceptions = self.exceptions.get();
         // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever
         // readies that switches back. No RefCell is borrowed.
-        unsafe { switch::switch(task.context.as_ptr(), context) };
+        unsafe { self.switch(task.context.as_ptr(), context) };
         // SAFETY: as above. The address is read again, since another run may be on another thread.
         unsafe { *self.errno.get() = errno };
         self.exceptions.set(exceptions); // Likewise.
+    }
+
+    /// Switches to the context of `current_task`, or the loop's, and returns when somebody switches
+    /// back.
+    ///
+    /// # Safety
+    /// As [`switch::switch`].
+    #[inline(always)]
+    unsafe fn switch(&self, save: *mut *mut u8, context: *mut u8) {
+        if self.sanitizer.is_some() {
+            // SAFETY: as this function's contract says.
+            return unsafe { self.switch_with_sanitizer(save, context) };
+        }
+        // SAFETY: as this function's contract says.
+        unsafe { switch::switch(save, context) };
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn switch_with_sanitizer(&self, save: *mut *mut u8, context: *mut u8) {
+        let Some(sanitizer) = &self.sanitizer else { return };
+        let fake_stack = sanitizer.suspending(&self.target(sanitizer));
+        // SAFETY: as said of `switch`.
+        unsafe { switch::switch(save, context) };
+        sanitizer.resumed(fake_stack);
+    }
+
+    /// Where the next switch goes.
+    fn target(&self, sanitizer: &Sanitizer) -> Target {
+        // SAFETY: the current task is alive.
+        match unsafe { self.current_task.get().as_ref() } {
+            Some(task) => Target {
+                lowest: stack::lowest(task.stack.get(), task.stack_bytes.get()),
+                bytes: task.stack_bytes.get(),
+                fiber: task.fiber.get(),
+            },
+            None => sanitizer.the_loop(),
+        }
     }
 
     /// Whether a task may switch to the next one without visiting the loop.
@@ -126,6 +165,9 @@ impl Scheduler {
         if stack.top == free_stack_top {
             return Ok(Next::OnThisStack);
         }
+        if let Some(sanitizer) = &self.sanitizer {
+            task.fiber.set(sanitizer.new_fiber());
+        }
         // SAFETY: the top of a stack that nobody uses, which is much larger than a frame.
         let context = unsafe { switch::new_context(stack.top, self, self.float_modes.get()) };
         task.context.set(context);
@@ -144,6 +186,9 @@ pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
     // SAFETY: this thread's errno. A new task starts without an error.
     unsafe { *scheduler.errno.get() = 0 };
     scheduler.exceptions.set(Exceptions::NONE);
+    if let Some(sanitizer) = &scheduler.sanitizer {
+        sanitizer.resumed(null_mut());
+    }
     loop {
         // SAFETY: the switch to this stack made one of its tasks current, and tasks live in the
         // slab.
@@ -183,6 +228,7 @@ impl Scheduler {
         metrics::add(&self.metrics.current_tasks, u64::MAX); // one less
         self.ready_joiners(task);
         task.context.set(null_mut());
+        let fiber = task.fiber.replace(null_mut());
         let stack = task.stack.replace(Stack::NONE);
         if task.queued.get() {
             // Somebody has enqueued it while it ran. `next_context` frees the slot.
@@ -204,12 +250,17 @@ impl Scheduler {
         };
         match next {
             Next::OnThisStack => {
+                // SAFETY: the new task, which has been made the current one.
+                unsafe { (*self.current_task.get()).fiber.set(fiber) };
                 self.float_modes.get().restore();
                 // SAFETY: as in `task_main`.
                 unsafe { *self.errno.get() = 0 };
                 self.exceptions.set(Exceptions::NONE);
             }
             Next::Context(context) => {
+                if let Some(sanitizer) = &self.sanitizer {
+                    sanitizer.ending(&self.target(sanitizer), fiber);
+                }
                 let mut nobody = null_mut();
                 // SAFETY: the loop's or a ready task's context. This one is never resumed: its
                 // stack is in the pool, and stays as it is until some other context takes it out.

@@ -21,6 +21,7 @@ mod process;
 mod program;
 mod readme;
 mod running;
+mod sanitizers;
 mod server;
 mod toolchain;
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
         trials.extend(header::trials());
+        trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }
     libtest_mimic::run(&arguments, trials).exit_code()
