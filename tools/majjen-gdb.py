@@ -6,9 +6,10 @@
     (gdb) mj bt N [EXPRESSION]  the backtrace of one of them; N is its number or its id
     (gdb) mj core FILE          generate-core-file, with the tasks' stacks, which that may leave out
 
-It calls nothing in the program and writes nothing to it, so it is safe at any stop and works in a core
-file. What it knows of the library's data is in a table there, `majjen_debug_table`, which src/debug.rs
-describes; so the library must have its symbol table (`strip --strip-debug` keeps it, `strip` does not).
+It calls nothing in the program and writes nothing to it, so it is safe at any stop and works in a
+core file. What it knows of the library's data is in a table there, `majjen_debug_table`, which
+src/debug.rs describes; so the library must have its symbol table (`strip --strip-debug` keeps it,
+`strip` does not).
 """
 
 import re
@@ -91,9 +92,9 @@ class Layout:
 class Task:
     """What is in a slot."""
 
-    def __init__(self, layout, scheduler, index, address):
-        def field(name, kind):
-            return read_one(address + getattr(layout, "task_" + name), kind)
+    def __init__(self, layout, scheduler, index, address, slot):
+        def field(name, kind, behind=0):
+            return struct.unpack_from(kind, slot, getattr(layout, "task_" + name) + behind)[0]
 
         self.index = index
         self.address = address
@@ -109,11 +110,10 @@ class Task:
         self.id = field("id", "=Q")
         self.name = field("name", "=%ds" % layout.name_bytes).split(b"\0")[0]
         self.waits = field("waits", "=I")
-        waits = address + layout.task_waits
         if self.waits == WAITS_FOR_DESCRIPTOR:
-            self.descriptor = read_one(waits + 4, "=i")
+            self.descriptor = field("waits", "=i", behind=4)
         elif self.waits == WAITS_FOR_TASK:
-            self.target_id = read_one(read_one(waits + 8, "=Q") + layout.task_id, "=Q")
+            self.target_id = read_one(field("waits", "=Q", behind=8) + layout.task_id, "=Q")
         self.running = scheduler.current_task == address
 
     def __str__(self):
@@ -153,14 +153,25 @@ class Scheduler:
         chunk = read_one(address + layout.scheduler_chunks_first, "=Q")
         self.tasks = []
         index = 0
-        for _ in range(read_one(address + layout.scheduler_chunks_count, "=Q")):
+        chunks = read_one(address + layout.scheduler_chunks_count, "=Q")
+        for _ in range(self.checked(chunks)):
             memory = read_one(chunk + layout.chunk_memory, "=Q")
-            for slot in range(read_one(chunk + layout.chunk_slots, "=Q")):
-                task = Task(layout, self, index, memory + slot * layout.task_bytes)
+            slots = self.checked(read_one(chunk + layout.chunk_slots, "=Q"))
+            size = layout.task_bytes
+            contents = read_one(memory, "=%ds" % (slots * size))
+            for at in range(0, slots * size, size):
+                slot = contents[at : at + size]
+                task = Task(layout, self, index, memory + at, slot)
                 if task.alive:
                     self.tasks.append(task)
                 index += 1
             chunk += layout.chunk_bytes
+
+    def checked(self, count):
+        """The library has no more chunks, nor slots in one: a wrong address shows in that."""
+        if count > 8192:
+            raise gdb.GdbError("mj: there is no scheduler at %#x" % self.address)
+        return count
 
     def find(self, number):
         for task in self.tasks:
@@ -220,10 +231,13 @@ def find_scheduler(layout, expression):
     with KeptSelection():
         address = scheduler_of_selected_thread()
     if address is None:
-        raise gdb.GdbError("mj: gdb cannot tell what runs on this thread; give the scheduler's address")
+        raise gdb.GdbError(
+            "mj: gdb cannot tell what runs on this thread; give the scheduler's address"
+        )
     if address == 0:
         raise gdb.GdbError(
-            "mj: no scheduler runs on this thread; select another one, or give the scheduler's address"
+            "mj: no scheduler runs on this thread; select another one, or give the scheduler's"
+            " address"
         )
     return Scheduler(layout, address)
 
@@ -278,8 +292,8 @@ def frame_layout(architecture):
 class ParkedTaskUnwinder(gdb.unwinder.Unwinder):
     """While it is given a context, the newest frame seems to have been called by that context.
 
-    Registers of a core file cannot be set, but gdb asks an unwinder for those of a frame's caller: so
-    this one answers with what the task has saved, and gdb goes on from there by itself.
+    Registers of a core file cannot be set, but gdb asks an unwinder for those of a frame's caller:
+    so this one answers with what the task has saved, and gdb goes on from there by itself.
     """
 
     def __init__(self):
@@ -357,9 +371,9 @@ class Mj(gdb.Command):
 class MjTasks(gdb.Command):
     """List the tasks of a scheduler: mj tasks [EXPRESSION]
 
-Without an expression, of the one that runs on the selected thread. A line has the number of the task,
-its id, name, what it does or waits for (times are those of the scheduler's clock, in nanoseconds), and
-how many turns it has had."""
+Without an expression, of the one that runs on the selected thread. A line has the number of the
+task, its id, name, what it does or waits for (times are those of the scheduler's clock, in
+nanoseconds), and how many turns it has had."""
 
     def __init__(self):
         super().__init__("mj tasks", gdb.COMMAND_STACK)
@@ -441,9 +455,9 @@ class MjCore(gdb.Command):
     """Write a core file with the tasks' stacks: mj core FILE
 
 generate-core-file gives up a mapping at the first page that it cannot read. Where the kernel has
-guard pages without mappings of their own (Linux 6.13), that is the guard of the first stack, and the
-stacks are missing. This command adds them: of all threads, and of the tasks of the schedulers that run
-there. A core file that the kernel writes is complete anyway."""
+guard pages without mappings of their own (Linux 6.13), that is the guard of the first stack, and
+the stacks are missing. This command adds them: of all threads, and of the tasks of the schedulers
+that run there. A core file that the kernel writes is complete anyway."""
 
     def __init__(self):
         super().__init__("mj core", gdb.COMMAND_STACK, gdb.COMPLETE_FILENAME)

@@ -1,5 +1,5 @@
-// Tasks in every state, for tests/suite/debugger.rs, which stops the program in stop_here(). With an
-// argument it ends with a core file instead.
+// Tasks in every state, for tests/suite/debugger.rs, which stops the program in stop_here(). With
+// an argument it ends with a core file instead.
 #include "majjen.h"
 
 #include <unistd.h>

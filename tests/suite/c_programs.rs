@@ -1,6 +1,6 @@
 //! The programs in `c-tests/`: each is compiled against the shared and the static library, and must
-//! end with exit code 0; and once more under valgrind, without an error and with nothing lost. Those
-//! that end in `.cc` are C++, which is not tested under emulation.
+//! end with exit code 0; and once more under valgrind, without an error and with nothing lost.
+//! Those that end in `.cc` are C++, which is not tested under emulation.
 
 use std::ffi::OsStr;
 use std::fs;

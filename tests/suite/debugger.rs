@@ -26,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         }),
         trial("shows_tasks_of_a_core_file", shows_tasks_of_a_core_file),
         trial("shows_tasks_of_the_kernels_core_file", shows_tasks_of_the_kernels_core_file),
+        trial("shows_tasks_of_another_thread", shows_tasks_of_another_thread),
         trial("says_what_it_cannot_do", says_what_it_cannot_do),
     ]
 }
@@ -59,7 +60,11 @@ fn gdb(workplace: &Workplace, commands: &[&str], files: &[&Path]) -> Result<Stri
 }
 
 fn build(link: Link, workplace: &Workplace) -> Result<PathBuf, Failed> {
-    let source = library::root().join("c-tests/debugger/tasks.c");
+    build_fixture("tasks.c", link, workplace)
+}
+
+fn build_fixture(name: &str, link: Link, workplace: &Workplace) -> Result<PathBuf, Failed> {
+    let source = library::root().join("c-tests/debugger").join(name);
     program::compile(&source, &STRICT, link, &[], workplace)
 }
 
@@ -243,6 +248,38 @@ fn shows_tasks_of_the_kernels_core_file(workplace: &Workplace) -> Result<Complet
     let script = load_script();
     let commands = [&[script.as_str()][..], &LOOK].concat();
     check_look(&gdb(workplace, &commands, &[&program, &core])?, &["runner"])?;
+    Ok(Completion::Completed)
+}
+
+fn shows_tasks_of_another_thread(workplace: &Workplace) -> Result<Completion, Failed> {
+    const LOOK: [&str; 7] = [
+        "mj tasks",
+        "echo <sleeper>\\n",
+        "mj bt 0 other_scheduler",
+        "echo </sleeper>\\n<runner>\\n",
+        "mj bt 1 other_scheduler",
+        "echo </runner>\\n",
+        "thread",
+    ];
+    let program = build_fixture("threads.c", Link::Shared, workplace)?;
+    let script = load_script();
+    let core = workplace.path().join("written-by-gdb");
+    let write = format!("mj core {}", core.display());
+    let stop = ["break stop_here", "run", "up"];
+    let other = [write.as_str(), "thread 2", "echo <other>\\n", "mj bt 0", "echo </other>\\n"];
+    let live = [&[script.as_str()][..], &stop, &LOOK, &other].concat();
+    let live = gdb(workplace, &live, &[&program])?;
+    ends_with(part(&live, "other")?, &["mj_task_sleep_s", "sleeper"])?;
+    let dead = [&[script.as_str()][..], &LOOK].concat();
+    for output in [live, gdb(workplace, &dead, &[&program, &core])?] {
+        ends_with(part(&output, "sleeper")?, &["mj_task_sleep_s", "sleeper"])?;
+        ends_with(part(&output, "runner")?, &["runner"])?;
+        for expected in ["mj: no scheduler runs on this thread", "[Current thread is 1 "] {
+            if !output.contains(expected) {
+                return Err(format!("expected {expected:?} in\n{output}").into());
+            }
+        }
+    }
     Ok(Completion::Completed)
 }
 
