@@ -1,5 +1,5 @@
-// C++ exceptions in tasks: thrown and caught, also when a task suspends inside a catch block or in a
-// destructor that an exception runs, while other tasks do the same.
+// C++ exceptions in tasks: thrown and caught, also when a task suspends inside a catch block or in
+// a destructor that an exception runs, while other tasks do the same.
 #include "check.h"
 
 #include <exception>

@@ -1,4 +1,5 @@
-// C++ objects on the stacks of tasks: destroyed where the program leaves their scope, and only there.
+// C++ objects on the stacks of tasks: destroyed where the program leaves their scope, and only
+// there.
 #include "check.h"
 
 #include <memory>

@@ -7,9 +7,11 @@
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `suspend` what they can wait
 //! for; `task`, `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on;
 //! `switch` is the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`,
-//! `overflow`, `exceptions`, `sanitizer`, `wait` and `error` are what their names say.
+//! `overflow`, `exceptions`, `sanitizer`, `wait` and `error` are what their names say. `debug` is for
+//! debuggers.
 
 mod clock;
+mod debug;
 mod error;
 mod exceptions;
 mod ffi;

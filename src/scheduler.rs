@@ -25,7 +25,7 @@ use crate::run_queue::RunQueue;
 use crate::sanitizer::Sanitizer;
 use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
-use crate::task::{Body, Name, Outcome, Slab, State, Task, Waits};
+use crate::task::{Body, Chunks, Name, Outcome, Slab, State, Task, Waits};
 use crate::timer_heap::{NOT_IN_HEAP, TimerHeap};
 use crate::wait::{Builtin, WaitFunction, wait_epoll};
 use crate::{exceptions, log, overflow, signals, sys};
@@ -94,6 +94,8 @@ pub struct Scheduler {
     pub sanitizer: Option<Sanitizer>,
     /// The task objects.
     pub slab: RefCell<Slab>,
+    /// Where the slab has them, for debuggers.
+    pub chunks: Cell<Chunks>,
     /// The stacks.
     pub stacks: RefCell<StackPool>,
     /// Who waits for which descriptor. Before `stop`, whose descriptor it watches.
@@ -190,6 +192,7 @@ impl Scheduler {
             stack_bytes: Cell::new(stack::DEFAULT_BYTES),
             sanitizer: Sanitizer::find(),
             slab: RefCell::new(Slab::new(SERIAL.fetch_add(1, Relaxed))),
+            chunks: Cell::new(Chunks::NONE),
             stacks: RefCell::default(),
             reactor: RefCell::new(Reactor::create(stop.wake_up_fd)?),
             stop,
@@ -251,6 +254,7 @@ impl Scheduler {
             Some(task) => task,
             None => {
                 self.slab.borrow_mut().grow()?;
+                self.chunks.set(self.slab.borrow().chunks());
                 self.slab.borrow().allocate().ok_or(Error::OutOfMemory)?
             }
         };

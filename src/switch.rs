@@ -45,7 +45,7 @@ pub struct Thread {
 unsafe extern "C" {
     /// A [`Thread`], which is no type of C; only its address is taken, by `arch::thread`.
     #[link_name = "majjen_thread"]
-    static THREAD: [usize; 2];
+    pub static THREAD: [usize; 2];
 }
 const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 2]>());
 

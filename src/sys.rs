@@ -135,7 +135,16 @@ pub fn copy_text(text: &CStr) -> Result<&'static CStr> {
 pub fn symbol(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: a C string.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (!found.is_null()).then_some(found)
+    if found.is_null() {
+        // The C library keeps a message that says so; asked for a second time, it frees it.
+        // SAFETY: no preconditions; the texts are not used.
+        unsafe {
+            libc::dlerror();
+            libc::dlerror();
+        }
+        return None;
+    }
+    Some(found)
 }
 
 /// The lowest address and the size of the calling thread's own stack; nothing if they are unknown.

@@ -46,6 +46,7 @@ pub enum State {
 
 /// What a parked task waits for, other than a time: the list it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)] // For debuggers: see `crate::debug`.
 pub enum Waits {
     /// It is in no list.
     Nothing,
@@ -218,12 +219,26 @@ pub struct Slab {
     free: Cell<*const Task>,
 }
 
+/// A piece of memory with `count` slots.
 #[derive(Clone, Copy)]
-struct Chunk {
-    memory: *const Task,
-    count: usize,
+#[repr(C)]
+pub struct Chunk {
+    pub memory: *const Task,
+    pub count: usize,
     /// Index of the first slot.
     first_index: usize,
+}
+
+/// The chunks of a slab, in the order of their indices, for debuggers.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Chunks {
+    pub first: *const Chunk,
+    pub count: usize,
+}
+
+impl Chunks {
+    pub const NONE: Chunks = Chunks { first: null(), count: 0 };
 }
 
 impl Slab {
@@ -308,6 +323,11 @@ impl Slab {
     /// The living task with an id, which may be any number.
     pub fn find_id<'t>(&self, id: u64) -> Option<&'t Task> {
         self.at((id & (ONE_USE - 1)) as usize).filter(|task| task.id.get() == id)
+    }
+
+    /// Where the chunks are, until the slab grows.
+    pub fn chunks(&self) -> Chunks {
+        Chunks { first: self.chunks.as_ptr(), count: self.chunks.len() }
     }
 
     /// How many slots there are.

@@ -6,7 +6,7 @@ use super::{THREAD, Thread};
 use crate::scheduler::Scheduler;
 use crate::turn::task_main;
 
-/// A suspended context, from its stack pointer up:
+/// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
 /// ```text
 ///   +0    x19 x20 x21 x22 x23 x24 x25 x26 x27 x28

@@ -8,7 +8,7 @@ use super::{THREAD, Thread};
 use crate::scheduler::Scheduler;
 use crate::turn::task_main;
 
-/// A suspended context, from its stack pointer up:
+/// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
 /// ```text
 ///   +0   MXCSR (4 bytes), x87 control word (2 bytes)

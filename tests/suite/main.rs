@@ -13,6 +13,7 @@
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
 mod c_programs;
+mod debugger;
 mod examples;
 mod guide;
 mod header;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     trials.extend(guide::trials());
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
+        trials.extend(debugger::trials());
         trials.extend(header::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
