@@ -73,7 +73,7 @@ pub struct Scheduler {
     /// In nanoseconds: when the current run began, or what was already counted of it.
     loop_began_ns: Cell<u64>,
     /// Whether the last call of the wait function failed, which is logged once in a row.
-    wait_failed: Cell<bool>,
+    pub wait_failed: Cell<bool>,
     /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as
     /// others end, and from time to time.
     pub held_back: RunQueue,
