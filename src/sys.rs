@@ -109,9 +109,13 @@ pub fn map(bytes: usize) -> Result<*mut u8> {
 /// # Safety
 /// The range is a whole mapping from [`map`], and not used again.
 pub unsafe fn unmap(memory: *mut u8, bytes: usize) {
-    // SAFETY: as this function's contract says. It cannot fail for a valid range, save by splitting
-    // one, which a whole mapping excludes.
-    unsafe { libc::munmap(memory.cast(), bytes) };
+    // SAFETY: as this function's contract says.
+    if unsafe { libc::munmap(memory.cast(), bytes) } != 0 {
+        // The kernel has merged it with its neighbours, and the process has no mapping left to split
+        // it off: it stays, without memory.
+        // SAFETY: as above.
+        unsafe { discard(memory, bytes) };
+    }
 }
 
 /// Linux 6.13's lightweight guard pages; not in the libc crate yet. From linux/mman.h.
