@@ -369,9 +369,15 @@ pub fn eventfd() -> Result<c_int> {
 /// Safe in a signal handler, but for errno, which the handler keeps.
 pub fn eventfd_raise(fd: c_int) {
     let one = 1u64.to_ne_bytes();
-    // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
-    // descriptor is readable, as wanted. Interrupting it takes a tracer or a sandbox.
-    while unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) } < 0 && errno() == libc::EINTR {
+    // Only a tracer or a sandbox can interrupt it; one that always does must not keep a signal
+    // handler for ever.
+    for _ in 0..100 {
+        // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
+        // descriptor is readable, as wanted.
+        let written = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+        if written >= 0 || errno() != libc::EINTR {
+            return;
+        }
     }
 }
 

@@ -74,7 +74,8 @@ fn failure(message: String) -> Trial {
     Trial::test("c_programs", || Err(Failed::from(message)))
 }
 
-fn sources() -> std::io::Result<Vec<PathBuf>> {
+/// The programs' files, in the order of their names.
+pub fn sources() -> std::io::Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(library::root().join("c-tests"))? {
         let path = entry?.path();

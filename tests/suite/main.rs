@@ -9,11 +9,13 @@
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
 //!   libraries then are. Only the C programs are tested.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported.
+//! - `MAJJEN_TORTURE`: when set, the faults of `faults.rs` are tried with every errno value.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
 mod c_programs;
 mod examples;
+mod faults;
 mod guide;
 mod header;
 mod library;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     trials.extend(guide::trials());
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
+        trials.extend(faults::trials());
         trials.extend(header::trials());
         trials.extend(server::trials());
     }
