@@ -212,8 +212,9 @@ const char *mj_version(void);
 
 // Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 // descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
-// with errno ENOMEM, or EMFILE or ENFILE when the two descriptors it needs cannot be had. Release
-// it with mj_scheduler_destroy(). Does not suspend.
+// with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs cannot be had; or
+// the system's own value when it has no eventfd, no epoll or no monotonic clock for the process.
+// Release it with mj_scheduler_destroy(). Does not suspend.
 struct mj_scheduler *mj_scheduler_create(void);
 
 // Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
@@ -364,8 +365,9 @@ int mj_task_wait_writable(int fd);
 // those that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
 // -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 // was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
-// other events; -ENOMEM; -EPERM outside a task. Any number of tasks may wait for one descriptor. A
-// regular file is ready at all times.
+// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
+// (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
+// descriptor. A regular file is ready at all times.
 int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
@@ -391,8 +393,8 @@ void mj_scheduler_set_wait_func(struct mj_scheduler *scheduler,
 
 // The wait function of schedulers that have none of their own: waits by epoll(7) for the
 // descriptors that tasks wait for, to the nanosecond where the kernel can. `user_data` is not
-// used. Returns the number of events, or -1 after an ERROR line. Callable by other wait functions.
-// Does not suspend.
+// used. Returns the number of events, or -1 after an ERROR line (one for a row of failures).
+// Callable by other wait functions. Does not suspend.
 //
 // `scheduler` is NULL or alive.
 int mj_wait_epoll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
