@@ -41,6 +41,7 @@ static struct {
   bool armed;
   call call;
   int error;
+  bool harmless;         // whether the library can do without
   unsigned long first;   // the number of the first call that fails, from 1
   unsigned long length;  // how many fail; ULONG_MAX: from then on
   unsigned long calls;

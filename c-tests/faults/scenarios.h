@@ -34,7 +34,7 @@ static void on_line(mj_log_level level, const char* text, void* user_data) {
 static bool allowed(int result) {
   if (result >= 0) return true;
   int error = -result;
-  return fault.failed > 0 &&
+  return fault.failed > 0 && !fault.harmless &&
          (error == ENOMEM || error == fault.error || error == EEXIST || error == ENOENT);
 }
 
@@ -310,8 +310,9 @@ static void waits_again_and_again(mj_scheduler* scheduler, void* user_state) {
     if (number == 1) mj_task_wait_fd(near_pair[0], POLLIN, 1000);
     if (number == 2) mj_task_join(mj_task_get_id(mj_scheduler_current()->current_task) + 1, 1000);
     if (number == 3) mj_task_sleep_ns(1000);
-    if (number == 4) mj_task_wait_readable(-1);
-    if (number == 2) mj_task_yield();
+    // An ERROR line each time.
+    if (number == 4 && !fault.harmless) mj_task_wait_readable(-1);
+    if (number == 2 || number == 4) mj_task_yield();
   }
   end();
 }
@@ -476,7 +477,7 @@ static bool ask_server(void) {
 static void asks(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (int i = 0; i < 3; i++) {
-    if (!ask_server()) CHECK(fault.failed > 0);
+    if (!ask_server()) CHECK(fault.failed > 0 && !fault.harmless);
   }
   mj_scheduler_stop(scheduler);
   end();
