@@ -129,8 +129,24 @@ static void spawn_100(mj_scheduler** scheduler) {
 
 // ---- sleep ----
 
+// The page below the running task's stack must not be accessible: a stack without a guard is worse
+// than none. Called by a body, which is in the stack's highest page.
+static void check_guard(void) {
+  char here;
+  uintptr_t page = 4096, top = ((uintptr_t)&here + page - 1) / page * page;
+  const char* below = (const char*)(top - 256 * 1024 - 1);
+  int channel[2];
+  CHECK_INT(pipe(channel), ==, 0);
+  ssize_t written = write(channel[1], below, 1);
+  CHECK_INT(written, ==, -1);
+  CHECK_INT(errno, ==, EFAULT);
+  close(channel[0]);
+  close(channel[1]);
+}
+
 static void sleeps(mj_scheduler* scheduler, void* user_state) {
   size_t number = *(size_t*)user_state;
+  check_guard();
   uint64_t ns = 20000 + 3000 * (uint64_t)(number % 7), began = now_ns();
   int result = number % 2 == 0 ? mj_task_sleep_for(ns)
                                : mj_task_sleep_until_ns(mj_scheduler_now_ns(scheduler) + ns);
