@@ -4,6 +4,7 @@
 #   make run            the guide's HTTP server on port 8080, until Ctrl+C
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
+#   make torture        the tests of faults, with every errno value and every fallback: a few minutes
 #   make lint           rustfmt, clippy and rustdoc, with warnings as errors
 #   make header         renews include/majjen.h from the Rust sources
 #   make test-aarch64   the test suite against the library for aarch64, under emulation
@@ -15,7 +16,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run examples test lint header test-aarch64 clean
+.PHONY: all build run examples test torture lint header test-aarch64 clean
 .PHONY: need-rust need-c-compiler need-lint-tools need-aarch64-tools
 
 all: build
@@ -62,6 +63,11 @@ examples: build
 
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast)
+
+# One at a time: what they find should not depend on what else runs.
+torture: build
+	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1)
 
 lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check

@@ -419,8 +419,8 @@ void mj_scheduler_set_wait_func(struct mj_scheduler *scheduler,
 
 // The wait function of schedulers that have none of their own: waits by epoll(7) for the
 // descriptors that tasks wait for, to the nanosecond where the kernel can. `user_data` is not
-// used. Returns the number of events, or -1 after an ERROR line. Callable by other wait functions.
-// Does not suspend.
+// used. Returns the number of events, or -1 after an ERROR line (one for a row of failures).
+// Callable by other wait functions. Does not suspend.
 //
 // `scheduler` is NULL or alive.
 int mj_wait_epoll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);

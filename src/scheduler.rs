@@ -78,7 +78,7 @@ pub struct Scheduler {
     /// The built-in wait function that was set, by the address that the program knows it by.
     builtin_wait: Cell<Option<(WaitFunction, Builtin)>>,
     /// Whether the last call of the wait function failed, which is logged once in a row.
-    wait_failed: Cell<bool>,
+    pub wait_failed: Cell<bool>,
     /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as
     /// others end, and from time to time.
     pub held_back: RunQueue,

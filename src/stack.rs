@@ -299,7 +299,10 @@ fn guard(slot: *mut u8) -> Result<()> {
     if !BY_MAPPING.load(Relaxed) {
         // SAFETY: the first pages of a slot that is not in use.
         match unsafe { sys::install_guard(slot, guard_bytes()) } {
-            Err(Error::Os(libc::EINVAL)) => BY_MAPPING.store(true, Relaxed),
+            // An older kernel, or a sandbox that does not know this advice.
+            Err(Error::Os(libc::EINVAL | libc::ENOSYS | libc::EPERM)) => {
+                BY_MAPPING.store(true, Relaxed);
+            }
             result => return result,
         }
     }

@@ -177,9 +177,13 @@ pub fn map(bytes: usize) -> Result<*mut u8> {
 /// # Safety
 /// The range is a whole mapping from [`map`], and not used again.
 pub unsafe fn unmap(memory: *mut u8, bytes: usize) {
-    // SAFETY: as this function's contract says. It cannot fail for a valid range, save by splitting
-    // one, which a whole mapping excludes.
-    unsafe { libc::munmap(memory.cast(), bytes) };
+    // SAFETY: as this function's contract says.
+    if unsafe { libc::munmap(memory.cast(), bytes) } != 0 {
+        // The kernel has merged it with its neighbours, and the process has no mapping left to split
+        // it off: it stays, without memory.
+        // SAFETY: as above.
+        unsafe { discard(memory, bytes) };
+    }
 }
 
 /// Linux 6.13's lightweight guard pages; not in the libc crate yet. From linux/mman.h.
@@ -599,9 +603,15 @@ pub fn eventfd() -> Result<c_int> {
 /// Safe in a signal handler, but for errno, which the handler keeps.
 pub fn eventfd_raise(fd: c_int) {
     let one = 1u64.to_ne_bytes();
-    // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
-    // descriptor is readable, as wanted. Interrupting it takes a tracer or a sandbox.
-    while unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) } < 0 && errno() == libc::EINTR {
+    // Only a tracer or a sandbox can interrupt it; one that always does must not keep a signal
+    // handler for ever.
+    for _ in 0..100 {
+        // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
+        // descriptor is readable, as wanted.
+        let written = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+        if written >= 0 || errno() != libc::EINTR {
+            return;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub unsafe extern "C" fn wait_epoll(
 ) -> c_int {
     // SAFETY: alive by contract.
     let scheduler = unsafe { &*scheduler };
-    report(scheduler.poll_reactor(timeout_ns), "epoll_wait")
+    report(scheduler, scheduler.poll_reactor(timeout_ns), "epoll_wait")
 }
 
 /// The same by poll(2) on the scheduler's one descriptor: a model for wait functions on other
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn wait_poll(
     // SAFETY: alive by contract.
     let scheduler = unsafe { &*scheduler };
     let ready = sys::poll_one(scheduler.backend_fd(), READABLE, timeout_ns);
-    report(ready.and_then(|_| scheduler.poll_reactor(0)), "poll")
+    report(scheduler, ready.and_then(|_| scheduler.poll_reactor(0)), "poll")
 }
 
 /// Sleeps, and is woken by nothing but a stop. Descriptors are looked at when the sleep is over.
@@ -54,14 +54,18 @@ pub unsafe extern "C" fn wait_nanosleep(
     // SAFETY: alive by contract.
     let scheduler = unsafe { &*scheduler };
     // A sleep by poll(2), since nothing from another thread ends nanosleep(2).
-    report(sys::poll_one(scheduler.stop.fd(), READABLE, timeout_ns).map(|_| 0), "poll")
+    let stopped = sys::poll_one(scheduler.stop.fd(), READABLE, timeout_ns);
+    report(scheduler, stopped.map(|_| 0), "poll")
 }
 
-fn report(result: Result<usize>, call: &str) -> c_int {
+fn report(scheduler: &Scheduler, result: Result<usize>, call: &str) -> c_int {
     match result {
         Ok(events) => c_int::try_from(events).unwrap_or(c_int::MAX),
         Err(error) => {
-            log::error(format_args!("{call} failed: {error}"));
+            // A call that keeps failing must not fill the disk.
+            if !scheduler.wait_failed.get() {
+                log::error(format_args!("{call} failed: {error}"));
+            }
             -1
         }
     }

@@ -28,8 +28,8 @@ pub unsafe extern "C" fn mj_scheduler_set_wait_func(
 
 /// The wait function of schedulers that have none of their own: waits by epoll(7) for the
 /// descriptors that tasks wait for, to the nanosecond where the kernel can. `user_data` is not
-/// used. Returns the number of events, or -1 after an ERROR line. Callable by other wait functions.
-/// Does not suspend.
+/// used. Returns the number of events, or -1 after an ERROR line (one for a row of failures).
+/// Callable by other wait functions. Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, Workplace};
-use crate::program::{self, Link, STRICT, STRICT_CXX, is_cxx};
+use crate::program::{self, Link, is_cxx, strict};
 use crate::{process, toolchain};
 
 /// Programs that are not run under valgrind, and why. The others can look at `MAJJEN_VALGRIND` to
@@ -76,7 +76,8 @@ fn failure(message: String) -> Trial {
     Trial::test("c_programs", || Err(Failed::from(message)))
 }
 
-fn sources() -> std::io::Result<Vec<PathBuf>> {
+/// The programs' files, in the order of their names.
+pub fn sources() -> std::io::Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(library::root().join("c-tests"))? {
         let path = entry?.path();
@@ -86,10 +87,6 @@ fn sources() -> std::io::Result<Vec<PathBuf>> {
     }
     sources.sort();
     Ok(sources)
-}
-
-fn strict(source: &Path) -> &'static [&'static str] {
-    if is_cxx(source) { &STRICT_CXX } else { &STRICT }
 }
 
 fn run(source: &Path, way: Way) -> Result<Completion, Failed> {

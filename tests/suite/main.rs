@@ -9,12 +9,14 @@
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
 //!   libraries then are. Only the C programs are tested.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported.
+//! - `MAJJEN_TORTURE`: when set, the faults of `faults.rs` are tried with every errno value.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
 mod c_programs;
 mod debugger;
 mod examples;
+mod faults;
 mod guide;
 mod header;
 mod library;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
         trials.extend(debugger::trials());
+        trials.extend(faults::trials());
         trials.extend(header::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());

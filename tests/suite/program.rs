@@ -28,6 +28,11 @@ pub fn is_cxx(source: &Path) -> bool {
     source.extension().is_some_and(|extension| extension == "cc")
 }
 
+/// The flags for a program of the tests.
+pub fn strict(source: &Path) -> &'static [&'static str] {
+    if is_cxx(source) { &STRICT_CXX } else { &STRICT }
+}
+
 /// Compiles and links a program. `flags` come before the source, `libraries` after it.
 pub fn compile(
     source: &Path,
@@ -51,12 +56,27 @@ pub fn compile(
         Link::Static => workplace.link_static(&mut compiler)?,
         Link::Shared => workplace.link_shared(&mut compiler)?,
     }
-    let finished = process::run(&mut compiler, Duration::from_secs(120), workplace.path())
-        .map_err(|error| format!("the compiler cannot be run: {error}"))?;
+    run_compiler(&mut compiler, workplace)?;
+    Ok(program)
+}
+
+/// Compiles a library to be preloaded, with `LD_PRELOAD`.
+pub fn compile_preload(source: &Path, workplace: &Workplace) -> Result<PathBuf, Failed> {
+    let library = workplace.path().join("preload.so");
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(STRICT).args(["-shared", "-fPIC"]).arg(source).arg("-o").arg(&library);
+    compiler.arg("-ldl");
+    run_compiler(&mut compiler, workplace)?;
+    Ok(library)
+}
+
+fn run_compiler(compiler: &mut Command, workplace: &Workplace) -> Result<(), Failed> {
+    let finished = process::run(compiler, Duration::from_secs(120), workplace.path())
+        .map_err(|error| format!("the C compiler cannot be run: {error}"))?;
     if !finished.succeeded() {
         return Err(format!("the compiler {}", finished.describe()).into());
     }
-    Ok(program)
+    Ok(())
 }
 
 /// The command that runs a program, on this machine or by the emulator.
