@@ -29,8 +29,8 @@ static void on_line(mj_log_level level, const char* text, void* user_data) {
   snprintf(last_error_line, sizeof last_error_line, "%s", text);
 }
 
-// Whether a result is success, or an error after a fault: the fault's own, or what the kernel says to
-// what the library tries next.
+// Whether a result is success, or an error after a fault: the fault's own, or what the kernel says
+// to what the library tries next.
 static bool allowed(int result) {
   if (result >= 0) return true;
   int error = -result;
@@ -50,8 +50,8 @@ static mj_scheduler* volatile watched;
 static volatile int alarms;
 static const char* injection = "";  // in words
 
-// The first alarm stops the run, which is then held to have said why it stalls. A run that cannot even
-// be stopped hangs.
+// The first alarm stops the run, which is then held to have said why it stalls. A run that cannot
+// even be stopped hangs.
 static void on_alarm(int signal) {
   (void)signal;
   int error = errno;
