@@ -64,10 +64,15 @@ examples: build
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast)
 
-# One at a time: what they find should not depend on what else runs.
+# The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
+# system that has none of what the library can do without.
 torture: build
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1)
+	$(CC) -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/fallbacks.so" c-tests/faults/fallbacks.c -ldl
+	@export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so"; \
+	export MAJJEN_FALLBACKS=guards$(comma)pwait2$(comma)counter; \
+	$(call summarised,cargo test --release --no-fail-fast -- --skip faults::)
 
 lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check

@@ -1,6 +1,6 @@
-// Faults: the n-th call of one function of the C library fails, once or more often, if it is made by
-// the library (or by the C library on its behalf) while faults are armed. Calls that the test program
-// makes itself never fail.
+// Faults: the n-th call of one function of the C library fails, once or more often, if it is made
+// by the library (or by the C library on its behalf) while faults are armed. Calls that the test
+// program makes itself never fail.
 //
 // These definitions take the place of the C library's, since the loader looks in the program first.
 #ifndef INJECT_H

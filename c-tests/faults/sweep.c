@@ -1,6 +1,7 @@
-// Fails the n-th call of each function of the C library that can fail, for n = 1, 2, ... until a run
-// completes without meeting it, in each scenario. After each fault: no crash, a documented error or
-// none, every task ran to its end, nothing leaked, and the scheduler runs an ordinary task.
+// Fails the n-th call of each function of the C library that can fail, for n = 1, 2, ... until a
+// run completes without meeting it, in each scenario. After each fault: no crash, a documented
+// error or none, every task ran to its end, nothing leaked, and the scheduler runs an ordinary
+// task.
 //
 //   sweep allocations          memory and mappings
 //   sweep system-calls         the others, with one errno value each, and only some of the many
@@ -90,7 +91,8 @@ static void check_usable(mj_scheduler* scheduler, bool leaves_tasks) {
   CHECK(spawn(scheduler, ordinary, leaves_tasks) != NULL);
   fault.length = 0;  // a run that stalls now is an error
   run(scheduler);
-  if (!ordinary_ended && leaves_tasks) run(scheduler);  // One that was left has stopped the first run.
+  // One of the tasks that were left may have stopped the run.
+  if (!ordinary_ended && leaves_tasks) run(scheduler);
   CHECK(ordinary_ended);
   if (!leaves_tasks) {
     CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
@@ -132,15 +134,16 @@ static int run_with_fault(const scenario* scenario, const target* target, int er
   fault.error = error;
   fault.first = first;
   fault.length = length;
-  fault.harmless = target->effect == HARMLESS && !(target->call == CLOCK_GETTIME && length == ULONG_MAX);
+  fault.harmless = target->effect == HARMLESS;
+  if (target->call == CLOCK_GETTIME && length == ULONG_MAX) fault.harmless = false;
   no_guards = target->call == MPROTECT;
   no_pwait2 = target->call == EPOLL_WAIT;
   live_blocks = live_mappings = 0;
   return run_scenario(scenario);
 }
 
-// The same in a process of its own. Returns whether the fault was met; ends the sweep when something is
-// wrong.
+// The same in a process of its own. Returns whether the fault was met; ends the sweep when
+// something is wrong.
 static bool inject(const scenario* scenario, const target* target, int error, unsigned long first,
                    unsigned long length) {
   static char words[200];
@@ -171,7 +174,8 @@ static int repeat(char** words) {
   for (int list = 0; list < 2; list++) {
     for (const target* target = lists[list]; target->name != NULL; target++) {
       for (int i = 0; i < SCENARIOS; i++) {
-        if (strcmp(words[0], scenarios[i].name) != 0 || strcmp(words[1], target->name) != 0) continue;
+        if (strcmp(words[0], scenarios[i].name) != 0) continue;
+        if (strcmp(words[1], target->name) != 0) continue;
         for (int e = 0; e < 8; e++) {
           if (target->errors[e] != atoi(words[2])) continue;
           return run_with_fault(&scenarios[i], target, target->errors[e],
