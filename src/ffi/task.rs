@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use super::types::{mj_scheduler, mj_task, mj_task_fn, mj_task_id};
 use super::{body_from, scheduler_ref, status, task_ref};
 use crate::error::Error;
-use crate::{log, scheduler, stack, suspend, sys};
+use crate::{log, parking, scheduler, stack, suspend, sys};
 
 /// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
 /// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn mj_task_find(
 /// does. Does not suspend. `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
-    match scheduler::own_task(task.cast(), "mj_task_wake") {
+    match parking::own_task(task.cast(), "mj_task_wake") {
         Ok((scheduler, task)) => c_int::from(scheduler.wake(task)),
         Err(error) => error.status(),
     }
@@ -135,7 +135,7 @@ pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
 /// `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
-    match scheduler::own_task(task.cast(), "mj_task_cancel") {
+    match parking::own_task(task.cast(), "mj_task_cancel") {
         Ok((scheduler, task)) => {
             scheduler.cancel(task);
             0
