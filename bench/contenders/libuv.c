@@ -1,0 +1,160 @@
+// libuv: an event loop with callbacks, in C. Its timers count milliseconds; sleeps are rounded up to the next one.
+#include <uv.h>
+
+#include "contender.h"
+
+static uv_loop_t *loop;
+
+struct timer {
+  uv_timer_t handle;
+};
+
+static void timer_expired(uv_timer_t *handle);
+static void timers_begin(void) { loop = uv_default_loop(); }
+static void timers_end(void) {}
+static uint64_t to_ms(uint64_t ns) { return (ns + 999999) / 1000000; }
+static inline void timer_start(struct timer *timer, uint64_t ns) {
+  uv_timer_init(loop, &timer->handle);
+  uv_timer_start(&timer->handle, timer_expired, to_ms(ns), 0);
+}
+static inline void timer_stop(struct timer *timer) { uv_timer_stop(&timer->handle); }
+static void run_timers(void) { uv_run(loop, UV_RUN_DEFAULT); }
+
+#include "server.h"
+#include "timers.h"
+
+static void timer_expired(uv_timer_t *handle) {
+  (void)handle;
+  expired();
+}
+
+// ---- row 4
+
+static struct {
+  uint64_t count, index, began_ns, length_ns;
+  int64_t *lateness_ns;
+  uv_timer_t timer;
+  uv_idle_t idle;
+} late;
+
+static void sleep_over(uv_timer_t *timer);
+
+static void next_sleep(void) {
+  uv_update_time(loop);
+  late.length_ns = sleep_length_ns(late.index);
+  late.began_ns = wall_ns();
+  uv_timer_start(&late.timer, sleep_over, to_ms(late.length_ns), 0);
+}
+
+static void sleep_over(uv_timer_t *timer) {
+  (void)timer;
+  late.lateness_ns[late.index++] = (int64_t)(wall_ns() - late.began_ns - late.length_ns);
+  if (late.index < late.count) {
+    next_sleep();
+  } else {
+    uv_idle_stop(&late.idle);
+  }
+}
+
+static void on_idle(uv_idle_t *idle) { (void)idle; }
+
+static void test_lateness(void) {
+  late.count = argument("count");
+  late.lateness_ns = malloc(late.count * sizeof *late.lateness_ns);
+  loop = uv_default_loop();
+  uv_timer_init(loop, &late.timer);
+  uv_idle_init(loop, &late.idle);
+  if (argument("busy")) uv_idle_start(&late.idle, on_idle);
+  next_sleep();
+  uv_run(loop, UV_RUN_DEFAULT);
+  report_lateness(late.lateness_ns, late.count);
+}
+
+// ---- rows 6 to 8: with libuv's own streams, as its programs do
+
+struct uv_served {
+  uv_tcp_t stream;
+  uv_write_t write;
+  struct connection *connection;
+};
+
+static void closed(uv_handle_t *handle) {
+  struct uv_served *served = handle->data;
+  free(served->connection);
+  free(served);
+}
+
+static void written(uv_write_t *write, int status) {
+  struct uv_served *served = write->data;
+  if (status != 0 || server.kind == SERVE_ONCE) uv_close((uv_handle_t *)&served->stream, closed);
+}
+
+static void room_for_data(uv_handle_t *handle, size_t suggested, uv_buf_t *room) {
+  struct uv_served *served = handle->data;
+  struct connection *connection = served->connection;
+  (void)suggested;
+  *room = uv_buf_init(connection->buffer + connection->bytes_read,
+                      (unsigned)(sizeof connection->buffer - connection->bytes_read - 1));
+}
+
+static void has_read(uv_stream_t *stream, ssize_t bytes, const uv_buf_t *buffer) {
+  struct uv_served *served = stream->data;
+  (void)buffer;
+  if (bytes < 0) {
+    uv_close((uv_handle_t *)stream, closed);
+    return;
+  }
+  if (bytes == 0) return;
+  size_t length;
+  const char *text = answer(served->connection, (size_t)bytes, &length);
+  if (length == 0) return;
+  uv_buf_t out = uv_buf_init((char *)text, (unsigned)length);
+  served->write.data = served;
+  uv_write(&served->write, stream, &out, 1, written);
+}
+
+static void has_connection(uv_stream_t *listener, int status) {
+  if (status != 0) fail("uv_listen");
+  struct uv_served *served = malloc(sizeof *served);
+  uv_os_fd_t fd;
+  uv_tcp_init(loop, &served->stream);
+  served->stream.data = served;
+  if (uv_accept(listener, (uv_stream_t *)&served->stream) != 0) fail("uv_accept");
+  uv_fileno((uv_handle_t *)&served->stream, &fd);
+  served->connection = new_connection(fd);
+  uv_read_start((uv_stream_t *)&served->stream, room_for_data, has_read);
+}
+
+static void test_serve(void) {
+  uv_tcp_t listener;
+  start_server();
+  loop = uv_default_loop();
+  uv_tcp_init(loop, &listener);
+  if (uv_tcp_open(&listener, server.listen_fd) != 0) fail("uv_tcp_open");
+  if (uv_listen((uv_stream_t *)&listener, 128, has_connection) != 0) fail("uv_listen");
+  uv_run(loop, UV_RUN_DEFAULT);
+}
+
+// ---- row 10
+
+static void test_lifecycle(void) {
+  uint64_t count = argument("count"), made = 0, began = cpu_ns();
+  for (uint64_t i = 0; i < count; i++) {
+    uv_loop_t made_loop;
+    made += uv_loop_init(&made_loop) == 0;
+    uv_loop_close(&made_loop);
+  }
+  uint64_t took = cpu_ns() - began;
+  report("work", (double)made);
+  report("ns", (double)took / (double)count);
+}
+
+static void test_version(void) { printf("version=%s\n", uv_version_string()); }
+
+int main(int argc, char **argv) {
+  static const struct test tests[] = {
+      {"timers", test_timers},   {"lateness", test_lateness}, {"serve", test_serve},
+      {"lifecycle", test_lifecycle}, {"version", test_version},   {NULL, NULL},
+  };
+  return run_test(argc, argv, tests);
+}

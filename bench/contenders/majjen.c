@@ -1,0 +1,143 @@
+// Majjen, through its header and its shared library.
+#include <fcntl.h>
+
+#include "majjen.h"
+
+static mj_scheduler *the_scheduler;
+
+#define TASK(name) static void name(mj_scheduler *scheduler_, void *state_)
+#define TASK_END \
+  do { \
+    (void)scheduler_, (void)state_; \
+    mj_task_exit(); \
+    return; \
+  } while (0)
+#define CAN_WAKE 1
+typedef mj_task_fn task_body;
+typedef mj_task *task_handle;
+static inline task_handle task_spawn(task_body *body) { return mj_create_task(the_scheduler, body, NULL); }
+static inline void task_yield(void) { mj_task_yield(); }
+static inline void task_sleep(uint64_t ns) { mj_task_sleep_ns(ns); }
+static inline void task_wake(task_handle task) { mj_task_wake(task); }
+static void run_tasks(task_body *first);
+
+#include "server.h"
+#include "tasks.h"
+
+// With `stack=bytes` tasks have stacks of that size instead of the default one.
+static void run_tasks(task_body *first) {
+  mj_log_set_level(MJ_LOG_WARN);
+  the_scheduler = mj_scheduler_create();
+  if (the_scheduler == NULL) fail("mj_scheduler_create");
+  for (int i = 2; i < argument_count; i++) {
+    if (strncmp(argument_values[i], "stack=", 6) == 0 &&
+        mj_scheduler_set_stack_size(the_scheduler, argument("stack")) != 0) {
+      fail("mj_scheduler_set_stack_size");
+    }
+  }
+  task_spawn(first);
+  mj_scheduler_run(the_scheduler);
+  const mj_metrics *metrics = mj_scheduler_get_metrics(the_scheduler);
+  if (metrics->current_tasks != 0 || metrics->task_executions == 0) fail("the metrics are wrong");
+  report("scheduler_loops", (double)metrics->scheduler_loops);
+  mj_scheduler_destroy(the_scheduler);
+}
+
+// ---- rows 6 to 8: servers. Row 6 has the guide's own program besides.
+
+static void serve_connection(mj_scheduler *scheduler, void *state) {
+  struct connection *connection = state;
+  (void)scheduler;
+  do {
+    mj_task_wait_readable(connection->fd);
+  } while (serve_readable(connection));
+  close(connection->fd);
+  mj_task_exit();
+}
+
+static void accept_connections(mj_scheduler *scheduler, void *state) {
+  (void)state;
+  for (;;) {
+    mj_task_wait_readable(server.listen_fd);
+    struct connection *connection = accept_connection();
+    if (connection != NULL) mj_create_task(scheduler, serve_connection, connection);
+  }
+}
+
+static void test_serve(void) {
+  start_server();
+  mj_scheduler *scheduler = setup_scheduler_with_epoll();
+  mj_create_task(scheduler, accept_connections, NULL);
+  mj_scheduler_run(scheduler);
+}
+
+// ---- row 9: the log
+
+static void test_log_disabled(void) {
+  uint64_t count = argument("count"), written = 0;
+  mj_log_set_level(MJ_LOG_INFO);
+  for (uint64_t i = 0; i < 1000; i++) MJ_DEBUG("step %d of %s", (int)i, "many");
+  uint64_t began = cpu_ns();
+  for (uint64_t i = 0; i < count; i++) {
+    MJ_DEBUG("step %d of %s", (int)i, "many");
+    written++;
+  }
+  uint64_t took = cpu_ns() - began;
+  report("work", (double)written);
+  report("ns", (double)took / (double)count);
+}
+
+// Prints to standard error, since standard output is where the lines go.
+static void report_log(uint64_t lines, uint64_t took_ns, uint64_t bytes) {
+  fprintf(stderr, "work=%llu\nns=%.17g\nbytes=%llu\n", (unsigned long long)lines,
+          (double)took_ns / (double)lines, (unsigned long long)bytes);
+}
+
+// `reference=0`: MJ_INFO lines. `reference=1`: the bytes of such a line, by fwrite and fflush.
+static void test_log_line(void) {
+  uint64_t count = argument("count"), reference = argument("reference");
+  const char line[] = "[2025-01-01 00:00:00] [INFO] New connection accepted on fd 7\n";
+  int fd = fileno(stdout);
+  if (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0) fail("standard output is no file");
+  uint64_t began = cpu_ns();
+  if (reference) {
+    for (uint64_t i = 0; i < count; i++) {
+      fwrite(line, 1, sizeof line - 1, stdout);
+      fflush(stdout);
+    }
+  } else {
+    for (uint64_t i = 0; i < count; i++) MJ_INFO("New connection accepted on fd %d", 7);
+  }
+  uint64_t took = cpu_ns() - began;
+  report_log(count, took, (uint64_t)lseek(fd, 0, SEEK_END));
+}
+
+// ---- row 10
+
+static void test_lifecycle(void) {
+  uint64_t count = argument("count"), made = 0;
+  uint64_t began = cpu_ns();
+  for (uint64_t i = 0; i < count; i++) {
+    mj_scheduler *scheduler = mj_scheduler_create();
+    made += scheduler != NULL;
+    mj_scheduler_destroy(scheduler);
+  }
+  uint64_t took = cpu_ns() - began;
+  report("work", (double)made);
+  report("ns", (double)took / (double)count);
+}
+
+static void test_version(void) { printf("version=%s\n", mj_version()); }
+
+int main(int argc, char **argv) {
+  static const struct test tests[] = {
+      TASK_TESTS,
+      {"serve", test_serve},
+      {"log_disabled", test_log_disabled},
+      {"log_line", test_log_line},
+      {"lifecycle", test_lifecycle},
+      {"version", test_version},
+      {NULL, NULL},
+  };
+  return run_test(argc, argv, tests);
+}

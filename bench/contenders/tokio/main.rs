@@ -1,0 +1,342 @@
+//! tokio: tasks without stacks (futures), on its single-threaded runtime.
+
+#[path = "../contender.rs"]
+mod contender;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use contender::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::time::sleep;
+
+fn main() {
+    match test().as_str() {
+        "yield" => run(test_yield()),
+        "spawn" => run(test_spawn()),
+        "timers" => run(test_timers()),
+        "lateness" => run(test_lateness()),
+        "parked" => run(test_parked()),
+        "serve" => run(test_serve()),
+        "lifecycle" => test_lifecycle(),
+        test => panic!("no test {test:?}"),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Runs a test and the tasks that it spawns.
+fn run(test: impl Future<Output = ()>) {
+    runtime().block_on(test);
+}
+
+// ---- row 1
+
+thread_local!(static RING: Ring = Ring::default());
+
+#[derive(Default)]
+struct Ring {
+    rounds: Cell<u64>,
+    started: Cell<u64>,
+    yields: Cell<u64>,
+    last: Cell<u64>,
+    alone: Cell<u64>,
+    begin: Cell<(u64, u64)>,
+    end: Cell<(u64, u64)>,
+    body_uses: RefCell<[u64; 16]>,
+}
+
+fn with<T>(cell: impl Fn(&Ring) -> &Cell<T>, update: impl Fn(T) -> T) -> T
+where
+    T: Copy,
+{
+    RING.with(|ring| {
+        let before = cell(ring).get();
+        cell(ring).set(update(before));
+        before
+    })
+}
+
+/// What each task does; `BODY` makes a future of a type of its own, with a poll function of its own.
+async fn take_turns<const BODY: usize>() {
+    let me = with(|ring| &ring.started, |started| started + 1);
+    yield_now().await;
+    if me == 0 {
+        RING.with(|ring| ring.begin.set((ring.yields.get(), cpu_ns())));
+    }
+    for _ in 0..RING.with(|ring| ring.rounds.get()) {
+        RING.with(|ring| {
+            ring.alone.set(ring.alone.get() + u64::from(ring.last.get() == me));
+            ring.last.set(me);
+            ring.yields.set(ring.yields.get() + 1);
+        });
+        yield_now().await;
+    }
+    if me == 0 {
+        RING.with(|ring| ring.end.set((ring.yields.get(), cpu_ns())));
+    }
+    RING.with(|ring| ring.body_uses.borrow_mut()[BODY] += 1);
+}
+
+async fn test_yield() {
+    let (tasks, bodies) = (argument("tasks"), argument("bodies"));
+    RING.with(|ring| {
+        ring.rounds.set(argument("rounds"));
+        ring.last.set(u64::MAX);
+    });
+    let mut handles = Vec::new();
+    for index in 0..tasks {
+        macro_rules! spawn_one_of {
+            ($($body:literal)*) => {
+                match index % bodies {
+                    $($body => tokio::spawn(take_turns::<$body>()),)*
+                    _ => unreachable!(),
+                }
+            };
+        }
+        handles.push(spawn_one_of!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15));
+    }
+    for handle in handles {
+        handle.await.unwrap();
+    }
+    RING.with(|ring| {
+        let used = ring.body_uses.borrow().iter().filter(|uses| **uses > 0).count() as u64;
+        assert_eq!(used, bodies.min(tasks));
+        let ((yields, ns), (end_yields, end_ns)) = (ring.begin.get(), ring.end.get());
+        report("work", ring.yields.get() as f64);
+        report("alone", ring.alone.get() as f64);
+        report("ns", (end_ns - ns) as f64 / (end_yields - yields) as f64);
+    });
+}
+
+// ---- row 2
+
+thread_local!(static ENDED: Cell<u64> = const { Cell::new(0) });
+
+async fn test_spawn() {
+    const BATCH: u64 = 100;
+    let batches = argument("count") / BATCH;
+    let mut took = 0;
+    for batches in [1, batches] {
+        ENDED.set(0);
+        let began = cpu_ns();
+        for batch in 1..=batches {
+            for _ in 0..BATCH {
+                tokio::spawn(async { ENDED.set(ENDED.get() + 1) });
+            }
+            while ENDED.get() < batch * BATCH {
+                yield_now().await;
+            }
+        }
+        took = cpu_ns() - began;
+    }
+    report("work", ENDED.get() as f64);
+    report("ns", took as f64 / ENDED.get() as f64);
+}
+
+// ---- row 3
+
+#[derive(Default)]
+struct Sleepers {
+    started: Cell<u64>,
+    turned: Cell<u64>,
+    asleep: Cell<u64>,
+    woken: Cell<u64>,
+    ended: Cell<u64>,
+    first_woken_ns: Cell<u64>,
+}
+
+fn count_up(counter: &Cell<u64>) -> u64 {
+    counter.replace(counter.get() + 1)
+}
+
+async fn test_timers() {
+    let local = LocalSet::new();
+    local.run_until(timers()).await;
+}
+
+async fn timers() {
+    let (count, rounds, cancel) = (argument("count"), argument("rounds"), argument("cancel") != 0);
+    let (least_ns, spread_ns) = (argument("least_ns"), argument("spread_ns"));
+    let delays: Rc<[u64]> = random_delays(count, least_ns, spread_ns).into();
+    let order = random_order(count);
+    let [mut create, mut turn, mut insert, mut pop, mut wake, mut end] = [0.0; 6];
+    let mut work = 0;
+    for _ in 0..rounds {
+        let state = Rc::new(Sleepers::default());
+        let mut handles = Vec::with_capacity(count as usize);
+        let began = cpu_ns();
+        for index in 0..count as usize {
+            let (state, delays) = (state.clone(), delays.clone());
+            handles.push(spawn_local(async move {
+                count_up(&state.started);
+                yield_now().await;
+                count_up(&state.turned);
+                yield_now().await;
+                count_up(&state.asleep);
+                sleep(Duration::from_nanos(delays[index])).await;
+                if count_up(&state.woken) == 0 {
+                    state.first_woken_ns.set(cpu_ns());
+                }
+                yield_now().await;
+                count_up(&state.ended);
+            }));
+        }
+        while state.started.get() < count {
+            yield_now().await;
+        }
+        let created = cpu_ns();
+        while state.turned.get() < count {
+            yield_now().await;
+        }
+        let (turned, began_wall) = (cpu_ns(), wall_ns());
+        while state.asleep.get() < count {
+            yield_now().await;
+        }
+        let inserted = cpu_ns();
+        assert!(state.woken.get() == 0 && wall_ns() - began_wall < least_ns, "too slow");
+        let due;
+        if cancel {
+            due = cpu_ns();
+            for index in &order {
+                handles[*index].abort();
+            }
+            pop += (cpu_ns() - due) as f64;
+            for handle in &mut handles {
+                assert!(handle.await.unwrap_err().is_cancelled());
+                work += 1;
+            }
+        } else {
+            pass_time(least_ns + spread_ns + 2_000_000);
+            assert_eq!(state.woken.get(), 0);
+            due = cpu_ns();
+            while state.woken.get() < count {
+                yield_now().await;
+            }
+            pop += (state.first_woken_ns.get() - due) as f64;
+        }
+        let woken = cpu_ns();
+        if !cancel {
+            while state.ended.get() < count {
+                yield_now().await;
+            }
+            work += state.ended.get();
+        }
+        let ended = cpu_ns();
+        create += (created - began) as f64;
+        turn += (turned - created) as f64;
+        insert += (inserted - turned) as f64;
+        wake += (woken - due) as f64;
+        end += (ended - woken) as f64;
+    }
+    let each = (count * rounds) as f64;
+    report("work", work as f64);
+    report("create_ns", create / each);
+    report("turn_ns", turn / each);
+    report("insert_ns", insert / each);
+    report("pop_ns", pop / each);
+    report(if cancel { "cancel_ns" } else { "expire_ns" }, wake / each);
+    report("end_ns", end / each);
+    report("whole_ns", (create + insert + wake + end) / each);
+}
+
+// ---- row 4
+
+async fn test_lateness() {
+    let local = LocalSet::new();
+    let lateness = Rc::new(RefCell::new(Vec::new()));
+    let filled = lateness.clone();
+    local
+        .run_until(async move {
+            let done = Rc::new(Cell::new(false));
+            if argument("busy") != 0 {
+                let done = done.clone();
+                spawn_local(async move {
+                    while !done.get() {
+                        yield_now().await;
+                    }
+                });
+            }
+            let sleeper = spawn_local(async move {
+                for index in 0..argument("count") {
+                    let length_ns = sleep_length_ns(index);
+                    let began_ns = wall_ns();
+                    sleep(Duration::from_nanos(length_ns)).await;
+                    filled.borrow_mut().push((wall_ns() - began_ns) as i64 - length_ns as i64);
+                }
+            });
+            sleeper.await.unwrap();
+            done.set(true);
+        })
+        .await;
+    report_lateness(lateness.take());
+}
+
+// ---- row 5
+
+async fn test_parked() {
+    thread_local!(static STARTED: Cell<u64> = const { Cell::new(0) });
+    let count = argument("count");
+    let (memory_before, tables_before) = resident_bytes();
+    let began = cpu_ns();
+    for _ in 0..count {
+        tokio::spawn(async {
+            STARTED.set(STARTED.get() + 1);
+            sleep(Duration::from_secs(3600)).await;
+        });
+    }
+    while STARTED.get() < count {
+        yield_now().await;
+    }
+    let took = cpu_ns() - began;
+    let (memory, tables) = resident_bytes();
+    report("work", STARTED.get() as f64);
+    report("ns", took as f64 / count as f64);
+    report("bytes", (memory as f64 - memory_before as f64) / count as f64);
+    report("page_table_bytes", (tables as f64 - tables_before as f64) / count as f64);
+    std::process::exit(0); // Ending the others is not part of the work.
+}
+
+// ---- rows 6 to 8
+
+async fn test_serve() {
+    use std::os::fd::AsRawFd;
+    let (kind, log) = (argument("kind"), argument("log") != 0);
+    let listener = tokio::net::TcpListener::from_std(listen()).unwrap();
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        if log {
+            log_accepted(stream.as_raw_fd());
+        }
+        tokio::spawn(async move {
+            let mut conversation = Conversation::new(kind);
+            while let Ok(bytes) = stream.read(conversation.room()).await {
+                if bytes == 0 {
+                    break;
+                }
+                if let Some(answer) = conversation.answer(bytes)
+                    && (stream.write_all(answer).await.is_err() || kind == SERVE_ONCE)
+                {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+// ---- row 10
+
+fn test_lifecycle() {
+    let count = argument("count");
+    let began = cpu_ns();
+    for _ in 0..count {
+        drop(runtime());
+    }
+    let took = cpu_ns() - began;
+    report("work", count as f64);
+    report("ns", took as f64 / count as f64);
+}

@@ -1,0 +1,142 @@
+//! `make bench-instructions`: how many instructions rows 1, 2 and 3 take, against a committed baseline. Times differ
+//! from machine to machine and from minute to minute; instructions do not, so a change that makes a path longer
+//! fails the build.
+//!
+//! Each test runs twice under callgrind, with so many operations and with twice as many. The difference is free of
+//! what starting up and ending take.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::contenders::{C_FLAGS, compile};
+use crate::{Places, Result};
+
+/// How much longer a path may get, and how much shorter before the baseline is out of date.
+const SLACK: f64 = 0.05;
+
+struct Test {
+    name: &'static str,
+    /// `{n}` is the number of operations, `{n/100}` a hundredth of it.
+    arguments: &'static str,
+    operations: u64,
+}
+
+const TESTS: &[Test] = &[
+    Test { name: "yield, 2 tasks", arguments: "yield tasks=2 bodies=1 rounds={n/2}", operations: 20_000 },
+    Test { name: "yield, 100 tasks", arguments: "yield tasks=100 bodies=16 rounds={n/100}", operations: 20_000 },
+    Test { name: "create, run, end", arguments: "spawn count={n}", operations: 10_000 },
+    Test {
+        name: "sleep and expire",
+        arguments: "timers count=1000 rounds={n/1000} cancel=0 least_ns=2000000 spread_ns=1000000",
+        operations: 4000,
+    },
+    Test {
+        name: "sleep and cancel",
+        arguments: "timers count=1000 rounds={n/1000} cancel=1 least_ns=2000000 spread_ns=1000000",
+        operations: 4000,
+    },
+];
+
+/// Checks the baseline, or with `bless` renews it.
+pub fn run() -> Result<()> {
+    let bless = match std::env::args().nth(2).as_deref() {
+        None => false,
+        Some("bless") => true,
+        Some(_) => return Err("usage: majjen-bench instructions [bless]".to_owned()),
+    };
+    let places = Places::find()?;
+    let path = places.bench.join(format!("instructions.{}.baseline", std::env::consts::ARCH));
+    let source = places.contender("instructions.c");
+    let program = compile(&places, &source, "instructions", C_FLAGS, &["-lmajjen"])?;
+    let mut measured = Vec::new();
+    for test in TESTS {
+        let once = count(&program, test, test.operations)?;
+        let twice = count(&program, test, 2 * test.operations)?;
+        measured.push((test.name, (twice - once) as f64 / test.operations as f64));
+    }
+    if bless {
+        return write_baseline(&path, &measured);
+    }
+    let baseline = read_baseline(&path)?;
+    let mut wrong = Vec::new();
+    println!("{:<20} {:>10} {:>10}", "instructions for", "measured", "baseline");
+    for (name, now) in measured {
+        let Some((_, before)) = baseline.iter().find(|(known, _)| *known == name) else {
+            wrong.push(format!("{name} is not in the baseline"));
+            continue;
+        };
+        println!("{name:<20} {now:>10.1} {before:>10.1}  {:+.1}%", (now / before - 1.0) * 100.0);
+        if now > before * (1.0 + SLACK) {
+            wrong.push(format!("{name} takes {now:.1} instructions, {before:.1} before"));
+        } else if now < before * (1.0 - SLACK) {
+            wrong.push(format!("{name} takes only {now:.1} instructions, {before:.1} before: keep it"));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}\nIf this is as it should be, `make bench-instructions BLESS=1` renews the baseline.",
+        wrong.join("\n")
+    ))
+}
+
+/// The instructions of a whole run.
+fn count(program: &Path, test: &Test, operations: u64) -> Result<u64> {
+    let mut arguments = test.arguments.to_owned();
+    for divisor in [2, 100, 1000] {
+        let fraction = (operations / divisor).to_string();
+        arguments = arguments.replace(&format!("{{n/{divisor}}}"), &fraction);
+    }
+    let arguments = arguments.replace("{n}", &operations.to_string());
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args(arguments.split(' '))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("valgrind, which counts the instructions: {error} (Debian: valgrind)"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let out = String::from_utf8_lossy(&output.stdout);
+    let work = format!("work={operations}");
+    if !output.status.success() || !out.lines().any(|line| line == work) {
+        return Err(format!("{}: {}\n{out}{said}", test.name, output.status));
+    }
+    said.lines()
+        .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
+        .ok_or(format!("callgrind does not say how many instructions it counted:\n{said}"))
+}
+
+fn read_baseline(path: &Path) -> Result<Vec<(String, f64)>> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        format!("{}: {error}; `make bench-instructions BLESS=1` makes it", path.display())
+    })?;
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines
+        .map(|line| {
+            let (name, value) = line.split_once(": ").ok_or("a line of the baseline has no colon")?;
+            let value = value.parse().map_err(|_| format!("{name}: {value} is no number"))?;
+            Ok((name.to_owned(), value))
+        })
+        .collect()
+}
+
+fn write_baseline(path: &Path, measured: &[(&str, f64)]) -> Result<()> {
+    let version = |program: &str| crate::machine::first_line_of(program, &["--version"]).unwrap_or_default();
+    let mut text = format!(
+        "# Instructions for one operation on {}, with a clock that costs a few of them. `make bench-instructions` compares, with BLESS=1 it renews this.\n\
+         # {}; {}; {}\n",
+        std::env::consts::ARCH,
+        version("rustc"),
+        version("cc"),
+        version("valgrind"),
+    );
+    for (name, value) in measured {
+        let _ = writeln!(text, "{name}: {value:.1}");
+    }
+    fs::write(path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
+    print!("{text}");
+    Ok(())
+}

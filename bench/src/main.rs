@@ -1,0 +1,148 @@
+//! `make bench`: Majjen and its peers, measured in one run on the same work.
+//!
+//! The driver builds one program for each contender (`contenders`), runs them one at a time, pinned to one
+//! processor, and by turns, so that a slow moment of the machine hits all alike (`process`). Each row of the table
+//! is a file in `rows`: it says which tests to run, what they leave out, and which targets they are held to. The
+//! result is printed and, after a full run, written to `docs/performance.md` (`report`, `plot`).
+
+mod contenders;
+mod instructions;
+mod load;
+mod machine;
+mod plot;
+mod process;
+mod report;
+mod rows;
+mod sample;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use report::Report;
+
+pub type Result<T> = std::result::Result<T, String>;
+
+const USAGE: &str = "usage: majjen-bench [quick] [rows=N,N,...] | instructions [bless]";
+
+/// What is to be measured, and how thoroughly.
+pub struct Plan {
+    /// Fewer repeats and smaller numbers: shows that all works, not how fast.
+    pub quick: bool,
+    rows: Option<Vec<usize>>,
+}
+
+impl Plan {
+    /// The first of two values for a full run, the second for a quick one.
+    pub fn size<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    fn includes(&self, row: usize) -> bool {
+        self.rows.as_ref().is_none_or(|rows| rows.contains(&row))
+    }
+}
+
+/// Where things are.
+pub struct Places {
+    /// The project.
+    pub root: PathBuf,
+    /// `bench/`.
+    pub bench: PathBuf,
+    /// The directory with `libmajjen.so`.
+    pub library: PathBuf,
+    /// Where contenders are built.
+    pub build: PathBuf,
+}
+
+impl Places {
+    fn find() -> Result<Places> {
+        let bench = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let root = bench.parent().ok_or("bench/ is in no directory")?.to_owned();
+        let library = match std::env::var_os("MAJJEN_LIB_DIR") {
+            Some(directory) => PathBuf::from(directory),
+            None => root.join("target/release"),
+        };
+        let library = library
+            .canonicalize()
+            .ok()
+            .filter(|directory| directory.join("libmajjen.so").exists())
+            .ok_or_else(|| format!("no libmajjen.so in {}; `make build` makes it", library.display()))?;
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let build = program.parent().ok_or("the driver is in no directory")?.join("contenders");
+        std::fs::create_dir_all(&build).map_err(|error| format!("{}: {error}", build.display()))?;
+        Ok(Places { root, bench, library, build })
+    }
+
+    pub fn contender(&self, source: &str) -> PathBuf {
+        self.bench.join("contenders").join(source)
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match std::env::args().nth(1).as_deref() {
+        Some("instructions") => instructions::run(),
+        _ => bench(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
+    let mut plan = Plan { quick: false, rows: None };
+    for argument in std::env::args().skip(1) {
+        if argument == "quick" {
+            plan.quick = true;
+        } else if let Some(list) = argument.strip_prefix("rows=") {
+            let rows: std::result::Result<Vec<usize>, _> = list.split(',').map(str::parse).collect();
+            let rows = rows.ok().filter(|rows| rows.iter().all(|row| (1..=10).contains(row)));
+            plan.rows = Some(rows.ok_or("rows are numbers from 1 to 10, with commas between")?);
+        } else {
+            return Err(USAGE.to_owned());
+        }
+    }
+    let began = Instant::now();
+    let places = Places::find()?;
+    let field = contenders::build_all(&places)?;
+    machine::raise_descriptor_limit();
+    machine::enter_own_network();
+    let processors = machine::Processors::choose();
+    processors.pin_driver();
+
+    let mut report = Report::new(machine::describe(&processors), &field, plan.quick);
+    for (index, measure) in rows::ALL.iter().enumerate() {
+        let number = index + 1;
+        if plan.includes(number) {
+            eprintln!("row {number} ({} s)", began.elapsed().as_secs());
+            let row = measure(&rows::Bench { plan: &plan, places: &places, field: &field, processors })
+                .map_err(|error| format!("row {number}: {error}"))?;
+            print!("{}", row.in_words());
+            report.add(row);
+        }
+    }
+    report.took_s = began.elapsed().as_secs();
+    println!("{}", report.summary());
+    if plan.rows.is_none() && !plan.quick {
+        write_page(&places, &report)?;
+    } else {
+        println!("docs/performance.md is left as it is: only a full run renews it.");
+    }
+    Ok(())
+}
+
+fn write_page(places: &Places, report: &Report) -> Result<()> {
+    let save = |path: &Path, text: String| {
+        println!("wrote {}", path.strip_prefix(&places.root).unwrap_or(path).display());
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let template = places.bench.join("performance.template.md");
+    let template = std::fs::read_to_string(&template)
+        .map_err(|error| format!("{}: {error}", template.display()))?;
+    save(&places.root.join("docs/performance.svg"), plot::draw(&report.plots()))?;
+    save(&places.root.join("docs/performance.md"), report.page(&template)?)
+}

@@ -1,0 +1,154 @@
+//! Running contenders: one process for one measurement, pinned, bounded in time, its work checked.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::machine::{Processors, pin};
+use crate::sample::Samples;
+
+/// No single measurement takes as long.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One thing to measure.
+pub struct Case {
+    /// What it is called in the table.
+    pub name: String,
+    pub program: std::path::PathBuf,
+    pub arguments: Vec<String>,
+    /// What it must report as `work`.
+    pub work: f64,
+    /// Where its standard output goes, if not to the driver; it then reports on standard error.
+    pub output: Option<std::path::PathBuf>,
+}
+
+/// Measures each case as often as said, by turns: A B C A B C. A case that fails gets no further turn and has the
+/// reason instead.
+pub fn by_turns(cases: &[Case], repeats: usize, processors: Processors) -> Vec<Result<Samples>> {
+    let mut results: Vec<Result<Samples>> = cases.iter().map(|_| Ok(Samples::default())).collect();
+    for _ in 0..repeats {
+        for (case, result) in cases.iter().zip(&mut results) {
+            let Ok(samples) = result else { continue };
+            match measure(case, processors) {
+                Ok(reported) => samples.add(reported),
+                Err(error) => *result = Err(error),
+            }
+        }
+    }
+    results
+}
+
+fn measure(case: &Case, processors: Processors) -> Result<BTreeMap<String, f64>> {
+    let mut command = Command::new(&case.program);
+    command.args(&case.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(path) = &case.output {
+        command.stdout(File::create(path).map_err(|error| format!("{}: {error}", path.display()))?);
+    }
+    let mut running = Running::start(command, processors)?;
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = running.0.try_wait().map_err(|error| error.to_string())? {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            return Err(format!("not done in {} s", PATIENCE.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let (mut out, mut err) = (String::new(), String::new());
+    if let Some(mut stdout) = running.0.stdout.take() {
+        let _ = stdout.read_to_string(&mut out);
+    }
+    if let Some(mut stderr) = running.0.stderr.take() {
+        let _ = stderr.read_to_string(&mut err);
+    }
+    let text = if case.output.is_some() { &err } else { &out };
+    if !status.success() {
+        let line = err.lines().find(|line| !line.is_empty()).unwrap_or("no message");
+        let line = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
+        return Err(format!("{line} ({status})"));
+    }
+    let reported = parse(text);
+    match reported.get("work") {
+        Some(work) if *work == case.work => Ok(reported),
+        Some(work) => Err(format!("did {work} of {}", case.work)),
+        None => Err("did not say what it has done".to_owned()),
+    }
+}
+
+/// The `name=number` lines.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect()
+}
+
+/// A process that ends with this value.
+pub struct Running(Child);
+
+impl Running {
+    pub fn start(mut command: Command, processors: Processors) -> Result<Running> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        // SAFETY: pinning is one system call, and allowed between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                pin(processors.contender);
+                Ok(())
+            });
+        }
+        command.spawn().map(Running).map_err(|error| format!("{program}: {error}"))
+    }
+
+    pub fn pid(&self) -> libc::pid_t {
+        self.0.id() as libc::pid_t
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // Fails if it has ended.
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a server on port 8080 and waits until it accepts connections. Its log goes to /dev/null.
+pub fn start_server(
+    program: &Path,
+    arguments: &[String],
+    processors: Processors,
+) -> Result<Running> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // What the server before this one has left takes a moment to go away.
+    while TcpStream::connect(("127.0.0.1", crate::load::PORT)).is_ok() {
+        if Instant::now() >= deadline {
+            return Err("something else serves port 8080".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut running = Running::start(command, processors)?;
+    loop {
+        match TcpStream::connect(("127.0.0.1", crate::load::PORT)) {
+            Ok(_) => return Ok(running),
+            Err(error) if error.kind() != ErrorKind::ConnectionRefused => return Err(error.to_string()),
+            Err(_) => {}
+        }
+        if running.0.try_wait().is_ok_and(|status| status.is_some()) || Instant::now() >= deadline {
+            let mut said = String::new();
+            let _ = running.0.kill();
+            if let Some(mut stderr) = running.0.stderr.take() {
+                let _ = stderr.read_to_string(&mut said);
+            }
+            return Err(format!("the server does not serve: {}", said.lines().next().unwrap_or("")));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,271 @@
+//! The report: tables and targets, in words for the terminal and as `docs/performance.md`.
+
+use std::fmt::Write;
+
+use crate::Result;
+use crate::contenders::{Field, MAJJEN};
+use crate::plot::Plot;
+use crate::sample::{Spread, short};
+
+/// What was measured for one row.
+pub struct Row {
+    pub number: usize,
+    pub title: &'static str,
+    /// What was done.
+    pub work: &'static str,
+    /// What the numbers do not include.
+    pub leaves_out: &'static str,
+    pub tables: Vec<Table>,
+    pub targets: Vec<Target>,
+    /// What goes into the table of ratios.
+    pub ratios: Vec<Ratio>,
+    pub plots: Vec<Plot>,
+}
+
+pub struct Table {
+    pub caption: String,
+    pub head: Vec<String>,
+    pub lines: Vec<Vec<String>>,
+}
+
+/// What Majjen is held to.
+pub struct Target {
+    pub text: String,
+    pub measured: String,
+    pub met: bool,
+}
+
+/// Majjen beside the best peer; less is better.
+pub struct Ratio {
+    pub what: String,
+    pub unit: &'static str,
+    pub majjen: f64,
+    pub peer: &'static str,
+    pub of_peer: f64,
+}
+
+impl Table {
+    pub fn new<const N: usize>(caption: &str, head: [&str; N]) -> Table {
+        Table {
+            caption: caption.to_owned(),
+            head: head.iter().map(|cell| (*cell).to_owned()).collect(),
+            lines: Vec::new(),
+        }
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = String::new();
+        if !self.caption.is_empty() {
+            let _ = writeln!(text, "{}\n", self.caption);
+        }
+        let _ = writeln!(text, "| {} |", self.head.join(" | "));
+        let _ = writeln!(text, "|{}", "---|".repeat(self.head.len()));
+        for line in &self.lines {
+            let _ = writeln!(text, "| {} |", line.join(" | "));
+        }
+        text
+    }
+}
+
+impl Target {
+    /// A number that must not be greater than another one.
+    pub fn at_most(text: &str, measured: Option<f64>, limit: f64, unit: &str) -> Target {
+        match measured {
+            Some(measured) => Target {
+                text: text.to_owned(),
+                measured: format!("{} {unit}, limit {} {unit}", short(measured), short(limit)),
+                met: measured <= limit,
+            },
+            None => Target { text: text.to_owned(), measured: "not measured".to_owned(), met: false },
+        }
+    }
+
+    fn line(&self) -> String {
+        format!("- {} {}: {}", if self.met { "met" } else { "**missed**" }, self.text, self.measured)
+    }
+}
+
+impl Row {
+    /// Puts Majjen beside the best of the peers.
+    pub fn add_ratio<'f>(
+        &mut self,
+        what: &str,
+        unit: &'static str,
+        majjen: Option<Spread>,
+        peers: impl IntoIterator<Item = (&'static str, Option<Spread>)>,
+    ) {
+        let best = peers
+            .into_iter()
+            .filter_map(|(name, spread)| Some((name, spread?.median)))
+            .min_by(|left, right| left.1.total_cmp(&right.1));
+        if let (Some(majjen), Some((peer, of_peer))) = (majjen, best) {
+            self.ratios.push(Ratio { what: what.to_owned(), unit, majjen: majjen.median, peer, of_peer });
+        }
+    }
+
+    pub fn in_words(&self) -> String {
+        let mut text = format!("\n{}. {}\n", self.number, self.title);
+        for table in &self.tables {
+            let _ = writeln!(text, "\n{}", aligned(table));
+        }
+        for target in &self.targets {
+            let _ = writeln!(text, "{}", target.line().replace("**", ""));
+        }
+        text
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = format!("{}\n\nNot included: {}\n", self.work, self.leaves_out);
+        for table in &self.tables {
+            let _ = write!(text, "\n{}", table.markdown());
+        }
+        if !self.targets.is_empty() {
+            text.push('\n');
+        }
+        for target in &self.targets {
+            let _ = writeln!(text, "{}", target.line());
+        }
+        text
+    }
+}
+
+fn aligned(table: &Table) -> String {
+    let columns = table.head.len();
+    let width = |column: usize| {
+        let cells = table.lines.iter().chain([&table.head]);
+        cells.filter_map(|line| Some(line.get(column)?.chars().count())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = format!("{}\n", table.caption);
+    for line in [&table.head].into_iter().chain(&table.lines) {
+        for (cell, width) in line.iter().zip(&widths) {
+            let _ = write!(text, "  {cell:width$}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// All of it.
+pub struct Report {
+    machine: Vec<(&'static str, String)>,
+    /// Name, version, what it is.
+    versions: Vec<[String; 3]>,
+    missing: Vec<String>,
+    quick: bool,
+    rows: Vec<Row>,
+    pub took_s: u64,
+}
+
+impl Report {
+    pub fn new(machine: Vec<(&'static str, String)>, field: &Field, quick: bool) -> Report {
+        let versions = field.built.iter().map(|built| {
+            [built.name.to_owned(), built.version.clone(), built.what.to_owned()]
+        });
+        let missing = field.missing.iter().map(|(name, reason)| format!("{name}: {reason}"));
+        Report {
+            machine,
+            versions: versions.collect(),
+            missing: missing.collect(),
+            quick,
+            rows: Vec::new(),
+            took_s: 0,
+        }
+    }
+
+    pub fn add(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    pub fn plots(&self) -> Vec<&Plot> {
+        self.rows.iter().flat_map(|row| &row.plots).collect()
+    }
+
+    /// The table of ratios.
+    fn ratios(&self) -> Table {
+        let mut table = Table::new("", ["row", "work", MAJJEN, "best peer", "", "ratio"]);
+        for row in &self.rows {
+            for ratio in &row.ratios {
+                table.lines.push(vec![
+                    row.number.to_string(),
+                    ratio.what.clone(),
+                    format!("{} {}", short(ratio.majjen), ratio.unit),
+                    ratio.peer.to_owned(),
+                    format!("{} {}", short(ratio.of_peer), ratio.unit),
+                    format!("{:.2}", ratio.majjen / ratio.of_peer),
+                ]);
+            }
+        }
+        table
+    }
+
+    fn missed(&self) -> usize {
+        self.rows.iter().flat_map(|row| &row.targets).filter(|target| !target.met).count()
+    }
+
+    /// What the terminal says at the end.
+    pub fn summary(&self) -> String {
+        let mut text = String::from("\nMajjen and the best of its peers; less is better\n");
+        text.push_str(&aligned(&self.ratios()));
+        for missing in &self.missing {
+            let _ = writeln!(text, "not measured: {missing}");
+        }
+        let targets = self.rows.iter().map(|row| row.targets.len()).sum::<usize>();
+        let _ = write!(text, "{} of {targets} targets met, in {} s", targets - self.missed(), self.took_s);
+        if self.quick {
+            text.push_str(". A quick run shows that all works, not how fast it is.");
+        }
+        text
+    }
+
+    /// Fills the template: `{{machine}}`, `{{versions}}`, `{{ratios}}`, `{{targets}}`, and for each row `{{row N}}`.
+    /// `{{limits N}}` stands where a person has yet to write what limits a row that misses a target.
+    pub fn page(&self, template: &str) -> Result<String> {
+        let mut page = template.replace("{{machine}}", &self.machine_lines());
+        page = page.replace("{{versions}}", &self.version_lines());
+        page = page.replace("{{ratios}}\n", &self.ratios().markdown());
+        page = page.replace("{{targets}}", &self.target_lines());
+        for row in &self.rows {
+            page = page.replace(&format!("{{{{title {}}}}}", row.number), row.title);
+            page = page.replace(&format!("{{{{row {}}}}}\n", row.number), &row.markdown());
+            let unwritten = if row.targets.iter().all(|target| target.met) {
+                ""
+            } else {
+                "> **To be written:** what limits this, and what was tried.\n"
+            };
+            page = page.replace(&format!("{{{{limits {}}}}}\n", row.number), unwritten);
+        }
+        match page.find("{{") {
+            None => Ok(page.trim_end().to_owned() + "\n"),
+            Some(place) => {
+                let rest: String = page[place..].chars().take(30).collect();
+                Err(format!("the template has a place that nothing fills: {rest}"))
+            }
+        }
+    }
+
+    fn machine_lines(&self) -> String {
+        let lines = self.machine.iter().map(|(name, value)| format!("| {name} | {value} |\n"));
+        format!("| | |\n|---|---|\n{}", lines.collect::<String>()).trim_end().to_owned()
+    }
+
+    fn version_lines(&self) -> String {
+        let lines = self.versions.iter().map(|cells| format!("| {} |\n", cells.join(" | ")));
+        let mut text = format!("| contender | version | is |\n|---|---|---|\n{}", lines.collect::<String>());
+        for missing in &self.missing {
+            let _ = write!(text, "\nNot measured: {missing}\n");
+        }
+        text.trim_end().to_owned()
+    }
+
+    fn target_lines(&self) -> String {
+        let total: usize = self.rows.iter().map(|row| row.targets.len()).sum();
+        let mut text = format!("{} of {total} targets are met.", total - self.missed());
+        for row in &self.rows {
+            for target in row.targets.iter().filter(|target| !target.met) {
+                let _ = write!(text, "\n- row {}, missed: {}: {}", row.number, target.text, target.measured);
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,109 @@
+//! The rows of the table, one file each.
+
+mod idle;
+mod lateness;
+mod log;
+mod parked;
+mod requests;
+mod sleepers;
+mod spawning;
+mod startup;
+mod switching;
+
+use crate::contenders::{Built, Field};
+use crate::machine::Processors;
+use crate::process::{self, Case};
+use crate::report::Row;
+use crate::sample::{Samples, Spread};
+use crate::{Places, Plan, Result};
+
+/// What a row needs to measure.
+pub struct Bench<'b> {
+    pub plan: &'b Plan,
+    pub places: &'b Places,
+    pub field: &'b Field,
+    pub processors: Processors,
+}
+
+/// Rows 1 to 10.
+pub const ALL: [fn(&Bench) -> Result<Row>; 10] = [
+    switching::measure,
+    spawning::measure,
+    sleepers::measure,
+    lateness::measure,
+    parked::measure,
+    requests::measure_once,
+    requests::measure_kept,
+    idle::measure,
+    log::measure,
+    startup::measure,
+];
+
+/// What the contenders measured in one test: one entry for each that took part, in the order of the field.
+pub struct Results {
+    pub entries: Vec<(&'static str, Result<Samples>)>,
+}
+
+impl Bench<'_> {
+    /// Runs a test of each of the named contenders that are there.
+    pub fn compare(&self, names: &[&str], arguments: &str, work: u64, repeats: usize) -> Results {
+        let built: Vec<&Built> = names.iter().filter_map(|name| self.field.get(name)).collect();
+        let cases: Vec<Case> = built.iter().map(|built| case(built, arguments, work)).collect();
+        let samples = process::by_turns(&cases, repeats, self.processors);
+        Results { entries: built.iter().map(|built| built.name).zip(samples).collect() }
+    }
+}
+
+/// A test of a contender.
+pub fn case(built: &Built, arguments: &str, work: u64) -> Case {
+    Case {
+        name: built.name.to_owned(),
+        program: built.program.clone(),
+        arguments: words(arguments),
+        work: work as f64,
+        output: None,
+    }
+}
+
+pub fn words(arguments: &str) -> Vec<String> {
+    arguments.split_whitespace().map(str::to_owned).collect()
+}
+
+impl Results {
+    /// What a contender reported under a name.
+    pub fn get(&self, contender: &str, value: &str) -> Option<Spread> {
+        let (_, samples) = self.entries.iter().find(|(name, _)| *name == contender)?;
+        samples.as_ref().ok()?.get(value)
+    }
+
+    pub fn median(&self, contender: &str, value: &str) -> Option<f64> {
+        Some(self.get(contender, value)?.median)
+    }
+
+    /// The others than Majjen, for [`Row::add_ratio`].
+    pub fn peers(&self, value: &str) -> Vec<(&'static str, Option<Spread>)> {
+        let peers = self.entries.iter().filter(|(name, _)| *name != crate::contenders::MAJJEN);
+        peers.map(|(name, _)| (*name, self.get(name, value))).collect()
+    }
+
+    /// A cell of a table: the value, a dash, or why there is none.
+    pub fn cell(&self, contender: &str, value: &str, factor: f64) -> String {
+        match self.entries.iter().find(|(name, _)| *name == contender) {
+            Some((_, Ok(samples))) => match samples.get(value) {
+                Some(spread) => spread.scaled(factor).in_words(),
+                None => "-".to_owned(),
+            },
+            Some((_, Err(reason))) => reason.clone(),
+            None => "-".to_owned(),
+        }
+    }
+}
+
+/// 1000 as `1 k`.
+pub fn count_in_words(count: u64) -> String {
+    match count {
+        1_000_000.. => format!("{} M", count / 1_000_000),
+        1000.. => format!("{} k", count / 1000),
+        _ => count.to_string(),
+    }
+}
