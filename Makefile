@@ -2,7 +2,9 @@
 #
 #   make build          the library, in release mode: target/release/libmajjen.{so,a}
 #   make run            the guide's HTTP server on port 8080, until Ctrl+C
+#   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
+#   make torture        the tests of faults, with every errno value and every fallback: a few minutes
 #   make lint           rustfmt, clippy and rustdoc, with warnings as errors
 #   make header         renews include/majjen.h from the Rust sources
 #   make test-aarch64   the test suite against the library for aarch64, under emulation
@@ -14,7 +16,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run test lint header test-aarch64 clean
+.PHONY: all build run examples test torture lint header test-aarch64 clean
 .PHONY: need-rust need-c-compiler need-lint-tools need-aarch64-tools
 
 all: build
@@ -36,8 +38,41 @@ run: build
 		-Iinclude -L"$(release)" -lmajjen -Wl,-rpath,'$$ORIGIN/release'
 	@exec "$(CARGO_TARGET_DIR)/http_server"
 
+examples_dir = $(CARGO_TARGET_DIR)/examples
+libpq_include = $(shell pg_config --includedir 2>/dev/null)
+libpq = $(if $(wildcard $(libpq_include)/libpq-fe.h), \
+	-I"$(libpq_include)" -L"$(shell pg_config --libdir)" -lpq)
+
+# $(call example,NAME,LIBRARIES) compiles one.
+example = $(CC) -std=c99 -O2 -o "$(examples_dir)/$(1)" examples-c/$(1).c \
+	-Iinclude -L"$(release)" -lmajjen $(2) -Wl,-rpath,'$$ORIGIN/../release'
+
+# The servers and wait_postgresql are for running by hand: the others end by themselves.
+examples: build
+	@mkdir -p "$(examples_dir)"
+	$(call example,http_server)
+	$(call example,http_metrics)
+	$(call example,wait_hybrid,-pthread)
+	$(call example,wait_message_queue,-lrt)
+	$(call example,wait_mock)
+	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo \
+		"wait_postgresql is left out: libpq is not installed (Debian: apt install libpq-dev)")
+	"$(examples_dir)/wait_hybrid"
+	"$(examples_dir)/wait_message_queue"
+	"$(examples_dir)/wait_mock"
+
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast)
+
+# The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
+# system that has none of what the library can do without.
+torture: build
+	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1)
+	$(CC) -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/fallbacks.so" c-tests/faults/fallbacks.c -ldl
+	@export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so"; \
+	export MAJJEN_FALLBACKS=guards$(comma)pwait2$(comma)counter; \
+	$(call summarised,cargo test --release --no-fail-fast -- --skip faults::)
 
 lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check

@@ -1,83 +1,11 @@
 // The log: its format, its streams, its levels, and the callback.
 #define _GNU_SOURCE
 #include "check.h"
+#include "log_output.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
-
-// ---- What a function writes to stdout and stderr ----
-
-typedef struct output {
-  char* out;
-  char* err;
-} output;
-
-static char* contents(FILE* file) {
-  struct stat status;
-  CHECK_INT(fstat(fileno(file), &status), ==, 0);
-  size_t length = (size_t)status.st_size;
-  char* text = allocate(length + 1);
-  CHECK_INT(pread(fileno(file), text, length, 0), ==, length);
-  fclose(file);
-  return text;
-}
-
-static output output_of(void (*function)(void)) {
-  FILE* files[2];
-  int saved[2];
-  fflush(NULL);
-  for (int i = 0; i < 2; i++) {
-    files[i] = tmpfile();
-    CHECK(files[i] != NULL);
-    saved[i] = fcntl(i + 1, F_DUPFD_CLOEXEC, 3);
-    CHECK_INT(saved[i], >=, 0);
-  }
-  CHECK_INT(dup2(fileno(files[0]), 1), ==, 1);
-  CHECK_INT(dup2(fileno(files[1]), 2), ==, 2);
-  function();
-  fflush(NULL);
-  for (int i = 0; i < 2; i++) {
-    CHECK_INT(dup2(saved[i], i + 1), ==, i + 1);
-    close(saved[i]);
-  }
-  output result = {contents(files[0]), contents(files[1])};
-  return result;
-}
-
-static void release(output* output) {
-  free(output->out);
-  free(output->err);
-}
-
-// Whether a line is `[YYYY-MM-DD HH:MM:SS] rest`; `rest` has no newline.
-static bool is_line(const char* line, const char* rest) {
-  static const char pattern[] = "[dddd-dd-dd dd:dd:dd] ";
-  size_t length = sizeof pattern - 1;
-  for (size_t i = 0; i < length; i++) {
-    bool digit = line[i] >= '0' && line[i] <= '9';
-    if (pattern[i] == 'd' ? !digit : line[i] != pattern[i]) return false;
-  }
-  size_t rest_length = strlen(rest);
-  return strncmp(line + length, rest, rest_length) == 0 && line[length + rest_length] == '\n';
-}
-
-// Checks that a text is these lines, each with a time in front, and nothing more.
-static void check_lines(const char* text, const char* const* rests, size_t count) {
-  const char* line = text;
-  for (size_t i = 0; i < count; i++) {
-    if (!is_line(line, rests[i])) fprintf(stderr, "want: %s\nhave: %s\n", rests[i], line);
-    CHECK(is_line(line, rests[i]));
-    line = strchr(line, '\n') + 1;
-  }
-  CHECK_STR(line, "");
-}
-
-#define CHECK_LINES(text, ...) \
-  do { \
-    static const char* const check_rests[] = {__VA_ARGS__}; \
-    check_lines(text, check_rests, sizeof check_rests / sizeof check_rests[0]); \
-  } while (0)
 
 // ---- Streams and levels ----
 
@@ -195,13 +123,6 @@ static const size_t lengths[] = {0,    1,    100,  1022, 1023, 1024,
                                  1025, 2047, 2048, 4096, 5000, 100000};
 enum { length_count = sizeof lengths / sizeof lengths[0] };
 
-// A text in which every place is different from those near it.
-static char* long_text(size_t length) {
-  char* text = allocate(length + 1);
-  for (size_t i = 0; i < length; i++) text[i] = (char)('a' + (i % 26 + i / 26) % 26);
-  return text;
-}
-
 static void logs_long_lines(void) {
   for (size_t i = 0; i < length_count; i++) {
     char* text = long_text(lengths[i]);
@@ -219,10 +140,10 @@ static void long_lines_are_whole(void) {
     char* text = long_text(lengths[i]);
     char* expected = allocate(lengths[i] + 100);
     snprintf(expected, lengths[i] + 100, "[INFO] %s", text);
-    CHECK(is_line(out, expected));
+    CHECK(after_line(out, expected));
     out = strchr(out, '\n') + 1;
     snprintf(expected, lengths[i] + 100, "[ERROR] <%s|%zu>", text, lengths[i]);
-    CHECK(is_line(err, expected));
+    CHECK(after_line(err, expected));
     err = strchr(err, '\n') + 1;
     free(text);
     free(expected);
@@ -247,13 +168,13 @@ static void the_order_with_the_programs_own_output_is_kept(void) {
   output output = output_of(logs_among_prints);
   const char* out = output.out;
   CHECK_INT(strncmp(out, "first\n", 6), ==, 0);
-  CHECK(is_line(out + 6, "[INFO] second"));
+  CHECK(after_line(out + 6, "[INFO] second"));
   const char* third = strchr(out + 6, '\n') + 1;
   CHECK_INT(strncmp(third, "third\n", 6), ==, 0);
   CHECK_LINES(third + 6, "[WARN] fourth");
   const char* err = output.err;
   CHECK_INT(strncmp(err, "first\n", 6), ==, 0);
-  CHECK(is_line(err + 6, "[ERROR] second"));
+  CHECK(after_line(err + 6, "[ERROR] second"));
   CHECK_STR(strchr(err + 6, '\n') + 1, "third\n");
   release(&output);
 }
@@ -325,7 +246,7 @@ static void errno_is_kept(void) {
   // And is the caller's while the line is formatted.
   char expected[128];
   snprintf(expected, sizeof expected, "[INFO] %s", strerror(ENOENT));
-  CHECK(is_line(output.out, expected));
+  CHECK(after_line(output.out, expected));
   release(&output);
 }
 
@@ -469,7 +390,7 @@ static void lines_of_threads_are_whole(void) {
     next[number]++;
     char expected[64];
     snprintf(expected, sizeof expected, "[INFO] thread %d line %d end", number, i);
-    CHECK(is_line(line, expected));
+    CHECK(after_line(line, expected));
     count++;
   }
   CHECK_INT(count, ==, thread_count * lines_a_thread);

@@ -1,6 +1,7 @@
 // Stacks, mappings and descriptors: what a scheduler takes from the system, and gives back.
 #define _GNU_SOURCE
 #include "check.h"
+#include "child.h"
 #include "log_lines.h"
 
 #include <signal.h>
@@ -272,26 +273,6 @@ static void a_hundred_thousand_tasks_are_parked(void) {
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->peak_tasks, ==, expected + 1);
   mj_scheduler_destroy(scheduler);
   log_lines_end();
-}
-
-// ---- Child processes ----
-
-static int status_of_child(void (*function)(void)) {
-  fflush(NULL);
-  pid_t child = fork();
-  CHECK_INT(child, >=, 0);
-  if (child == 0) {
-    struct rlimit no_core = {0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
-    // If it hangs, it ends all the same.
-    alarm(50);
-    function();
-    fflush(NULL);
-    _exit(0);
-  }
-  int status = 0;
-  CHECK_INT(waitpid(child, &status, 0), ==, child);
-  return status;
 }
 
 // More tasks than there is room for stacks: the rest wait for their first turn until others end.

@@ -2,13 +2,12 @@
 // the application preset looks after.
 #define _GNU_SOURCE
 #include "check.h"
+#include "child.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 
 static int channel[2];
 static mj_scheduler* scheduler_to_stop;
@@ -358,24 +357,6 @@ static void a_handler_of_the_program_is_left_alone(void) {
   put_back(SIGINT, &interrupt);
   put_back(SIGTERM, &terminate);
   end();
-}
-
-// How a child process ends that calls the function.
-static int status_of_child(void (*function)(void)) {
-  fflush(NULL);
-  pid_t child = fork();
-  CHECK_INT(child, >=, 0);
-  if (child == 0) {
-    struct rlimit no_core = {0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
-    // If it hangs, it ends all the same.
-    alarm(50);
-    function();
-    _exit(0);
-  }
-  int status = 0;
-  CHECK_INT(waitpid(child, &status, 0), ==, child);
-  return status;
 }
 
 static void raises_twice(mj_scheduler* scheduler, void* user_state) {

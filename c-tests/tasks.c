@@ -759,6 +759,35 @@ static void enqueueing_oneself_and_returning_is_one_more_call(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+static void enqueues_itself_and_ends(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  trace_add('e');
+  enqueue_runnable(scheduler, mj_task_current());
+  mj_task_exit();
+}
+
+static void yields_three_times(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (char step = '1'; step <= '3'; step++) {
+    trace_add(step);
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+// The one that yields comes right behind the one that has ended, and is then the only one.
+static void an_ended_task_in_the_queue_is_passed_over(void) {
+  trace_clear();
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, enqueues_itself_and_ends, NULL);
+  add_task(scheduler, yields_three_times, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_STR(trace, "e123");
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, 2);
+  mj_scheduler_destroy(scheduler);
+}
+
 int main(void) {
   RUN(a_suspended_task_goes_on_where_it_was);
   RUN(tasks_take_turns_in_order);
@@ -781,5 +810,6 @@ int main(void) {
   RUN(enqueue_ends_a_sleep_and_a_wait);
   RUN(enqueueing_oneself_ends_the_next_wait_after_one_turn);
   RUN(enqueueing_oneself_and_returning_is_one_more_call);
+  RUN(an_ended_task_in_the_queue_is_passed_over);
   return 0;
 }

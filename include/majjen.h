@@ -28,12 +28,14 @@
 struct mj_scheduler;
 
 // The body of a task: a function type, so a pointer to one is `mj_task_fn*`. It runs on the task's
-// own stack. A body that returns without mj_task_exit() is called again from the top.
+// own stack. A body that returns without mj_task_exit() is called again from the top. A C++
+// exception that would leave it calls std::terminate(), as if the body were noexcept. A task that
+// is destroyed with its scheduler runs no destructors.
 typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
 
 
-// The header's version. The first number changes when old programs stop working; while it is 0, the
-// second one does.
+// The header's version. The first number changes when old programs stop working; while it is 0,
+// the second one does.
 #define MJ_VERSION_MAJOR 0
 
 // Changes when something is added.
@@ -103,10 +105,11 @@ typedef struct mj_task {
 } mj_task;
 
 // Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
-// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
-// is logged and counted and ends nothing. It may return early for no reason, may call
-// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
+// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
+// limit, and 0 to look and return at once, which is asked every so often while tasks are ready.
+// Returns the number of events, 0 for none, or -1, which is logged and counted and ends nothing.
+// It may return early for no reason, may call enqueue_runnable(), and must return when
+// mj_scheduler_backend_fd() is readable.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
 // Counters since mj_scheduler_create() or mj_scheduler_reset_metrics(). Times are nanoseconds.
@@ -149,9 +152,9 @@ typedef struct mj_metrics {
 } mj_metrics;
 
 // One scheduler: a run queue, a timer heap, and the loop over them. Created by
-// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the
-// real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by wait
-// functions that enqueue tasks themselves.
+// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are
+// the real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by
+// wait functions that enqueue tasks themselves.
 typedef struct mj_scheduler {
   // The task that runs next, NULL when none is ready.
   struct mj_task *runnable_head;
@@ -159,7 +162,8 @@ typedef struct mj_scheduler {
   struct mj_task *runnable_tail;
   // How many tasks are in the run queue.
   size_t runnable_count;
-  // The sleeping tasks as a heap of `timer_count` entries: the first one wakes first.
+  // The sleeping tasks as a heap of `timer_count` entries, four children to each: the first one
+  // wakes first.
   struct mj_task **timer_heap;
   // How many tasks have a timer.
   size_t timer_count;
@@ -182,22 +186,23 @@ typedef uint64_t mj_task_id;
 // A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
 typedef uint64_t (*mj_clock_fn)(void *user_data);
 
-// Receives each logged line in place of the streams: the text without time stamp, level and newline,
-// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
-// if a task logs. It may log: those lines go to the streams.
+// Receives each logged line: the text without time stamp, level and newline, valid during the
+// call. Called on the thread that logs, with no lock held, on the task's stack if a task logs. It
+// may log: those lines go to the streams.
 typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
 
-// The logger's settings.
+// The logger's settings, for mj_log_configure() and mj_log_get_config(). Every process has one
+// logger for all its threads and schedulers.
 typedef struct mj_logger {
   // Lines below this level are not written.
   mj_log_level min_level;
-  // Receives the lines, NULL for the streams.
+  // Receives the lines; NULL when the streams, a file or the system log do.
   mj_log_callback callback;
   // The callback's last argument.
   void *user_data;
-  // Whether lines on the streams begin with `[date time]`.
+  // Whether lines on the streams and in a file begin with `[date time]`.
   bool include_time;
-  // Whether lines on the streams have `[LEVEL]`.
+  // Whether lines on the streams and in a file have `[LEVEL]`.
   bool include_level;
 } mj_logger;
 
@@ -205,63 +210,83 @@ typedef struct mj_logger {
 extern "C" {
 #endif // __cplusplus
 
-// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The header's are
-// MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
+// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The
+// header's are MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
 const char *mj_version(void);
 
 // Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
-// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL with errno
-// ENOMEM, or EMFILE or ENFILE when the two descriptors it needs cannot be had. Release it with
-// mj_scheduler_destroy(). Does not suspend.
+// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
+// with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs cannot be had; or
+// the system's own value when it has no eventfd, no epoll or no monotonic clock for the process.
+// Release it with mj_scheduler_destroy(). Does not suspend.
 struct mj_scheduler *mj_scheduler_create(void);
 
-// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function set,
-// and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
+// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
+// set, and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
 // return (the second one kills as usual), and writing to a closed connection gives EPIPE without
-// SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all
-// is put back when the run returns. Returns NULL with errno as mj_scheduler_create().
+// SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all is
+// put back when the run returns. Returns NULL with errno as mj_scheduler_create().
 struct mj_scheduler *setup_scheduler_with_epoll(void);
 
+// Sets whether a stack overflow of a task is reported before it ends the process: by one line on
+// stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
+// stack for the thread's signals, both only during mj_scheduler_run(); all faults go on to the
+// handler that was there before. Off for mj_scheduler_create(), on for
+// setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or -EBUSY while the scheduler runs.
+// Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+int mj_scheduler_report_overflow(struct mj_scheduler *scheduler, bool report);
+
 // Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
-// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler that is
-// running, is reported in the log and left alone. Does not suspend.
+// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
+// that is running, is reported in the log and left alone. Does not suspend.
 //
 // The pointer is NULL or from mj_scheduler_create(), and not used again.
 void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 
 // Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
-// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they are, and
-// a later run goes on with them. On a scheduler that is already running, or on a thread where
-// another one runs, it reports that and returns. Blocks the thread.
+// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they
+// are, and a later run goes on with them. On a scheduler that is already running, or on a thread
+// where another one runs, it reports that and returns. Blocks the thread, whose timer slack is 1
+// ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are served in time.
 //
 // The pointer is NULL or a live scheduler.
 void mj_scheduler_run(struct mj_scheduler *scheduler);
 
-// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the running
-// task suspends or ends. Returns 0, or -EINVAL for NULL. Callable from any thread and from a
-// signal handler, as long as the scheduler is not destroyed meanwhile. Does not suspend.
+// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the
+// running task suspends or ends. Returns 0, or -EINVAL for NULL. Callable from any thread and from
+// a signal handler, as long as the scheduler is not destroyed meanwhile. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_stop(struct mj_scheduler *scheduler);
 
-// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this call. The
-// task owns `user_state` from then on, and releases it with C's free() when it ends, so it must come
-// from malloc() or be NULL. Its stack is taken at its first turn. Returns the task, valid until it
-// ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM (the scheduler
-// is running on another thread); `user_state` then still belongs to the caller. Does not suspend.
+// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
+// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
+// it must come from malloc() or be NULL. Its stack is taken at its first turn. Returns the task,
+// valid until it ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM
+// (the scheduler is running on another thread); `user_state` then still belongs to the caller.
+// Does not suspend.
 //
 // `scheduler` is NULL or alive; `task_function` is NULL or a function of the type `mj_task_fn`.
 struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
                                mj_task_fn *task_function,
                                void *user_state);
 
-// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at least
-// 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task already has
-// a stack. Does not suspend.
+// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at
+// least 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task
+// already has a stack. Does not suspend.
 //
 // The pointer is NULL or a live task.
-int mj_task_set_stack_size(struct mj_task *task,
-                           size_t stack_bytes);
+int mj_task_set_stack_size(struct mj_task *task, size_t stack_bytes);
+
+// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again,
+// so what earlier tasks have used of this one counts too, until its memory has been given back. 0
+// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes
+// a moment. Does not suspend.
+//
+// The pointer is NULL or a task that has not ended.
+size_t mj_task_stack_used(const struct mj_task *task);
 
 // Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
 // calls that would suspend it return at once. Does not suspend.
@@ -270,49 +295,52 @@ void mj_task_exit(void);
 // The task whose turn it is on this thread, NULL when there is none. Does not suspend.
 struct mj_task *mj_task_current(void);
 
-// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0 for NULL. Does not
-// suspend.
+// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0
+// for NULL. Does not suspend.
 //
 // The pointer is NULL or a task that has not ended.
 mj_task_id mj_task_get_id(const struct mj_task *task);
 
-// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more. Any number may be
-// asked for. Does not suspend.
+// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more.
+// Any number may be asked for. Does not suspend.
 //
 // `scheduler` is NULL or alive.
-struct mj_task *mj_task_find(struct mj_scheduler *scheduler,
-                             mj_task_id id);
+struct mj_task *mj_task_find(struct mj_scheduler *scheduler, mj_task_id id);
 
-// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1, or 0 when the task
-// was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL and for what is not a living task of
-// the scheduler that runs on this thread; -EPERM when none does. Does not suspend. `task` may be any address.
+// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1,
+// or 0 when the task was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL
+// and for what is not a living task of the scheduler that runs on this thread; -EPERM when none
+// does. Does not suspend. `task` may be any address.
 int mj_task_wake(struct mj_task *task);
 
-// Tells a task to end: its wait, and from then on each call of it that would suspend, returns -ECANCELED after
-// letting the others have their turn. It is up to the task to clean up and end. A task may cancel itself. Returns 0,
-// -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
+// Tells a task to end: its wait, and from then on each call of it that would suspend, returns
+// -ECANCELED after letting the others have their turn. It is up to the task to clean up and end. A
+// task may cancel itself. Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend.
+// `task` may be any address.
 int mj_task_cancel(struct mj_task *task);
 
-// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes. Returns 0, or -EINVAL for NULL. Does
-// not suspend.
+// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes or the last
+// character that fits. Returns 0, or
+// -EINVAL for NULL. Does not suspend.
 //
 // `task` is NULL or has not ended; `name` is NULL or a string.
-int mj_task_set_name(struct mj_task *task,
-                     const char *name);
+int mj_task_set_name(struct mj_task *task, const char *name);
 
-// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name. Does not suspend.
+// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name.
+// Does not suspend.
 //
 // `task` is NULL or has not ended.
 const char *mj_task_name(const struct mj_task *task);
 
-// Suspends the running task behind all others that are ready, so that each gets its turn. Returns at
-// once when the task is marked as ended.
+// Suspends the running task behind all others that are ready, so that each gets its turn. Returns
+// at once when the task is marked as ended.
 void mj_task_yield(void);
 
-// Suspends the running task for at least that many nanoseconds, never less; a time past the end of the
-// clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at
-// once when the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR
-// line, when memory for the timer is missing. mj_task_sleep_for() is the same and tells them apart.
+// Suspends the running task for at least that many nanoseconds, never less; a time past the end of
+// the clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at once
+// when the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR
+// line, when memory for the timer is missing. mj_task_sleep_for() is the same and tells them
+// apart.
 void mj_task_sleep_ns(uint64_t nanoseconds);
 
 // mj_task_sleep_ns() in milliseconds. May suspend.
@@ -322,161 +350,165 @@ void mj_task_sleep_ms(uint64_t milliseconds);
 void mj_task_sleep_s(uint64_t seconds);
 
 // Suspends the running task until the descriptor is readable: data, a connection to accept, end of
-// file, or an error for the next read() to report. A regular file is always readable. Several tasks
-// may wait for one descriptor; all are woken, so each but the first may find nothing left. Ends early
-// when the task is woken, canceled or enqueued. A descriptor that cannot be waited for is
-// an ERROR line, and the call then yields and returns, leaving it to the next read() to fail. Returns
-// at once when the task is marked as ended. mj_task_wait_fd() is the same and tells them apart.
+// file, or an error for the next read() to report. A regular file is always readable. Several
+// tasks may wait for one descriptor; all are woken, so each but the first may find nothing left.
+// Ends early when the task is woken, canceled or enqueued. A descriptor that cannot be waited for
+// is an ERROR line, and the call then yields and returns, leaving it to the next read() to fail.
+// Returns at once when the task is marked as ended. mj_task_wait_fd() is the same and tells them
+// apart.
 void mj_task_wait_readable(int fd);
 
-// mj_task_yield() with a result: 0, -ECANCELED when the task is canceled or marked as ended, -EPERM outside a
-// task. May suspend.
+// mj_task_yield() with a result: 0, -ECANCELED when the task is canceled or marked as ended,
+// -EPERM outside a task. May suspend.
 int mj_task_yield_now(void);
 
-// mj_task_sleep_ns() with a result: 0 when the time is over, -EINTR when the task was woken or enqueued before,
-// -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a task. May suspend.
+// mj_task_sleep_ns() with a result: 0 when the time is over, -EINTR when the task was woken or
+// enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
+// task. May suspend.
 int mj_task_sleep_for(uint64_t nanoseconds);
 
-// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at `deadline_ns` or past it: for
-// periods that do not drift. UINT64_MAX never comes. Returns as mj_task_sleep_for().
+// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
+// `deadline_ns` or past it: for periods that do not drift. UINT64_MAX never comes. Returns as
+// mj_task_sleep_for().
 int mj_task_sleep_until_ns(uint64_t deadline_ns);
 
-// Suspends the running task until the descriptor can be written to, a connection attempt on it has ended, or an
-// error is there for the next write() to report. Returns 0, or a negative errno value as mj_task_wait_fd().
+// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
+// `timeout_ns` nanoseconds (UINT64_MAX: without limit): for tasks that other tasks or a wait
+// function hand something to. An enqueue_runnable() since the task's last wait counts. Returns 0
+// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
+int mj_task_park(uint64_t timeout_ns);
+
+// Suspends the running task until the descriptor can be written to, a connection attempt on it has
+// ended, or an error is there for the next write() to report. Returns 0, or a negative errno value
+// as mj_task_wait_fd().
 int mj_task_wait_writable(int fd);
 
-// Suspends the running task until one of the `events` of a descriptor happens, at most `timeout_ns` nanoseconds
-// (UINT64_MAX: without limit; 0: only until the others have had their turn). Events are bits of poll(2): POLLIN,
-// POLLOUT, POLLPRI, POLLRDHUP and the like. Returns those that happened, with POLLERR and POLLHUP even if not
-// asked for; 0 when the time is over; -EBADF when the descriptor is not open or was closed with mj_fd_close();
-// -EINTR when the task was woken or enqueued before; -ECANCELED when it is canceled or marked as ended;
-// -EINVAL for other events; -ENOMEM; -EPERM outside a task. Any number of tasks may wait for one descriptor. A
-// regular file is ready at all times.
-int mj_task_wait_fd(int fd,
-                    short events,
-                    uint64_t timeout_ns);
+// Suspends the running task until one of the `events` of a descriptor happens, at most
+// `timeout_ns` nanoseconds (UINT64_MAX: without limit; 0: only until the others have had their
+// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns
+// those that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
+// -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
+// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
+// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
+// (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
+// descriptor. A regular file is ready at all times. A descriptor that cannot be waited for is also
+// an ERROR line.
+int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
-// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns` nanoseconds (UINT64_MAX:
-// without limit). Returns 0 when the task has ended during the call; -ESRCH when the id is not that of a living task,
-// as when it ended before; -ETIMEDOUT; -EDEADLK for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as
-// mj_task_sleep_for(). Any number of tasks may wait for one.
-int mj_task_join(mj_task_id id,
-                 uint64_t timeout_ns);
+// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
+// nanoseconds (UINT64_MAX: without limit). Returns 0 when the task has ended during the call;
+// -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
+// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for(). Any number
+// of tasks may wait for one.
+int mj_task_join(mj_task_id id, uint64_t timeout_ns);
 
-// Closes a descriptor, as close(2), and ends the waits of this thread's tasks for it with -EBADF. For descriptors
-// that tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno value. Callable
-// anywhere. Does not suspend.
+// Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
+// that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
+// tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
+// value. Does not suspend.
 int mj_fd_close(int fd);
 
-// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data` is
-// handed to each call and stays the caller's. NULL for the scheduler is reported in the log. Does not
-// suspend.
+// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
+// is handed to each call and stays the caller's. NULL for the scheduler is reported in the log.
+// Does not suspend.
 //
 // `scheduler` is NULL or alive; `function` is NULL or stays callable while it is set.
 void mj_scheduler_set_wait_func(struct mj_scheduler *scheduler,
                                 mj_wait_fn function,
                                 void *user_data);
 
-// The wait function of schedulers that have none of their own: waits by epoll(7) for the descriptors that tasks wait
-// for, to the nanosecond where the kernel can. `user_data` is not used. Returns the number of events, or -1 after an
-// ERROR line. Callable by other wait functions. Does not suspend.
+// The wait function of schedulers that have none of their own: waits by epoll(7) for the
+// descriptors that tasks wait for, to the nanosecond where the kernel can. `user_data` is not
+// used. Returns the number of events, or -1 after an ERROR line (one for a row of failures).
+// Callable by other wait functions. Does not suspend.
 //
 // `scheduler` is NULL or alive.
-int mj_wait_epoll(struct mj_scheduler *scheduler,
-                  uint64_t timeout_ns,
-                  void *user_data);
+int mj_wait_epoll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
-// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have other things to watch
-// as well.
+// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have
+// other things to watch as well.
 //
 // `scheduler` is NULL or alive.
-int mj_wait_poll(struct mj_scheduler *scheduler,
-                 uint64_t timeout_ns,
-                 void *user_data);
+int mj_wait_poll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
-// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers. Descriptors that tasks
-// wait for are looked at when a sleep is over, and wake nobody in between. `user_data` is not used. Returns 0, or
-// -1 after an ERROR line. Does not suspend.
+// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers.
+// Descriptors that tasks wait for are looked at when a sleep is over, and wake nobody in between.
+// `user_data` is not used. Returns 0, or -1 after an ERROR line. Does not suspend.
 //
 // `scheduler` is NULL or alive.
-int mj_wait_nanosleep(struct mj_scheduler *scheduler,
-                      uint64_t timeout_ns,
-                      void *user_data);
+int mj_wait_nanosleep(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
-// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns nanoseconds since any fixed
-// moment, never less than before; it is called often and must not suspend. `user_data` is handed to each call
-// and stays the caller's. With a wait function that advances the clock by the time it is asked to wait, a program runs in
-// simulated time. Returns 0; -EINVAL for NULL; -EBUSY while the scheduler runs or has sleeping tasks. Does not suspend.
+// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns
+// nanoseconds since any fixed moment, never less than before; it is called often and must not
+// suspend. `user_data` is handed to each call and stays the caller's. With a wait function that
+// advances the clock by the time it is asked to wait, a program runs in simulated time. Returns 0;
+// -EINVAL for NULL; -EBUSY while the scheduler runs or has tasks with a timer. Does not suspend.
 //
 // `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
-int mj_scheduler_set_clock(struct mj_scheduler *scheduler,
-                           mj_clock_fn clock,
-                           void *user_data);
+int mj_scheduler_set_clock(struct mj_scheduler *scheduler, mj_clock_fn clock, void *user_data);
 
 // The time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 uint64_t mj_scheduler_now_ns(struct mj_scheduler *scheduler);
 
-// The descriptor that is readable while the scheduler has something to do that a wait function cannot see:
-// a descriptor that a task waits for is ready, or mj_scheduler_stop() was called. Wait functions include
-// it in what they wait for. It belongs to the scheduler: do not read, change or close it. Returns -EINVAL
-// for NULL. Does not suspend.
+// The descriptor that is readable while the scheduler has something to do that a wait function
+// cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was called. Wait
+// functions include it in what they wait for. It belongs to the scheduler: do not read, change or
+// close it. Returns -EINVAL for NULL. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_backend_fd(struct mj_scheduler *scheduler);
 
-// Sets the stack size, in bytes, of tasks whose first turn is still to come and that have no size of
-// their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, or -EINVAL (NULL,
-// too small, or over 1 GiB). Does not suspend.
+// Sets the stack size, in bytes, of tasks whose first turn is still to come and that have no size
+// of their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, or
+// -EINVAL (NULL, too small, or over 1 GiB). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
-int mj_scheduler_set_stack_size(struct mj_scheduler *scheduler,
-                                size_t stack_bytes);
+int mj_scheduler_set_stack_size(struct mj_scheduler *scheduler, size_t stack_bytes);
 
 // The scheduler that is running on the calling thread, NULL when there is none. Does not suspend.
 struct mj_scheduler *mj_scheduler_current(void);
 
-// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a timer
-// ended so counts as cancelled). On the running task it makes the next suspending call return
-// after one turn of the others. A task that is in the queue already stays where it is. Returns 0,
-// or -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
+// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a
+// timer ended so counts as cancelled). On the running task it makes the next suspending call
+// return after one turn of the others. A task that is in the queue already stays where it is.
+// Returns 0, or -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
 // scheduler's. Does not suspend.
 //
 // `scheduler` is NULL or alive. `task` may be any address.
-int mj_scheduler_enqueue(struct mj_scheduler *scheduler,
-                         struct mj_task *task);
+int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);
 
-// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task does
-// not run until it is enqueued again. Does not suspend.
+// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task
+// does not run until it is enqueued again. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
-// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
-// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and
+// are valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
 
 // Sets the counters to 0, save those that say what there is now: `current_tasks` and
-// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
-// suspend.
+// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the
+// log. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);
 
-// Prints the counters as a block of text to a stream, which stays the caller's, and whose error indicator says if
-// it failed. NULL for either is reported in the log. Does not suspend.
+// Prints the counters as a block of text to a stream, which stays the caller's, and whose error
+// indicator says if it failed. NULL for either is reported in the log. Does not suspend.
 //
 // `scheduler` is NULL or alive; `out` is NULL or an open stream.
-void mj_scheduler_print_metrics(struct mj_scheduler *scheduler,
-                                FILE *out);
+void mj_scheduler_print_metrics(struct mj_scheduler *scheduler, FILE *out);
 
-// Writes the counters, and the distributions of how long turns take and how late timers are served, to a buffer of
-// `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3) does. Returns the length of the whole text without
-// the NUL, so a result of `buffer_bytes` or more means that it was cut; or -EINVAL for a NULL scheduler, a NULL
-// buffer with a size, or an unknown format. The buffer stays the caller's. Does not suspend.
+// Writes the counters, and the distributions of how long turns take and how late timers are
+// served, to a buffer of `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3)
+// does. Returns the length of the whole text without the NUL, so a result of `buffer_bytes` or
+// more means that it was cut; or -EINVAL for a NULL scheduler, a NULL buffer with a size, or an
+// unknown format. The buffer stays the caller's. Does not suspend.
 //
 // `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
 int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
@@ -484,27 +516,102 @@ int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
                                size_t buffer_bytes,
                                mj_metrics_format format);
 
-// Prints one line for each living task to a stream: its id, name, what it is doing (running, ready, or for which
-// descriptor, task or time it waits), the number of its turns, and how much of its stack it uses. The stream stays the
-// caller's. NULL for either is reported in the log. Does not suspend.
+// Prints one line for each living task to a stream: its id, name, what it is doing (running,
+// ready, or for which descriptor, task or time it waits), the number of its turns, and how much of
+// its stack it uses. The stream stays the caller's. NULL for either is reported in the log. Does
+// not suspend.
 //
 // `scheduler` is NULL or alive; `out` is NULL or an open stream.
-void mj_scheduler_dump(struct mj_scheduler *scheduler,
-                       FILE *out);
+void mj_scheduler_dump(struct mj_scheduler *scheduler, FILE *out);
 
-// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A number
-// that is no level is reported as a WARN line and changes nothing. Callable from any thread. Does
-// not suspend.
+// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A
+// number that is no level is reported as a WARN line and changes nothing. Callable from any
+// thread. Does not suspend.
 void mj_log_set_level(mj_log_level level);
 
-// Sets the function that receives each line, for the whole process; NULL restores the streams. `user_data`
-// is handed to each call and stays the caller's. A thread that is logging right now may still
-// call the old one. When memory is missing, an ERROR line says so and nothing changes. Callable
-// from any thread. Does not suspend.
+// Whether mj_log() writes lines of this level now: to leave out work that only prepares one. False
+// for MJ_LOG_SILENT and for a number that is no level. Callable from any thread. Does not suspend.
+bool mj_log_enabled(mj_log_level level);
+
+// Sets the function that receives each line, for the whole process; NULL restores the streams.
+//
+// Lines have one receiver: the streams at the start, and then what was last set by this function,
+// mj_log_configure(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
+// MJ_LOG_ERROR on go to stderr and the others to stdout.
+//
+// `user_data` is handed to each call and stays the caller's. A thread that is logging right now
+// may still call the old function. When memory is missing, an ERROR line says so and nothing
+// changes. Callable from any thread. Does not suspend.
 //
 // `callback` is NULL or stays callable, from any thread that logs, while it is set.
-void mj_log_set_callback(mj_log_callback callback,
-                         void *user_data);
+void mj_log_set_callback(mj_log_callback callback, void *user_data);
+
+// Sets everything in `logger`, which is copied, for the whole process. At the start that is
+// {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by
+// mj_log_set_callback(). NULL in its place ends a callback, and leaves a file or the system log as
+// it is: so what mj_log_get_config() has filled in can be changed and set again.
+//
+// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
+// NULL or its level is no level, -ENOMEM. Callable from any thread. Does not suspend.
+//
+// `logger` is NULL or good to read. Its callback is NULL or stays callable, from any thread that
+// logs, while it is set.
+int mj_log_configure(const struct mj_logger *logger);
+
+// Fills in `logger` with the settings in force. NULL is reported in the log. Callable from any
+// thread. Does not suspend.
+//
+// `logger` is NULL or good to write.
+void mj_log_get_config(struct mj_logger *logger);
+
+// Makes a file the receiver of all lines, for the whole process, in place of the streams, a
+// callback or the system log. Lines are appended, each with one write. The file is created if it
+// is missing, with mode 0644 less the umask. `path` is copied, and kept for mj_log_reopen(): give
+// an absolute one if the program may change its directory.
+//
+// A line that cannot be written, because the disk is full for example, is lost: mj_log_dropped()
+// counts it. The first one is reported as an ERROR line on stderr, and nothing more until a line
+// has been written again.
+//
+// The file stays open until the receiver is changed, and is not inherited across exec. Its
+// descriptor is the library's: a program that closes all descriptors sets the file afterwards.
+//
+// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `path` is NULL,
+// -ENOMEM, or as open(2), save that a pipe without a reader is -ENXIO. Callable from any thread.
+// Does not suspend.
+//
+// `path` is NULL or a string.
+int mj_log_to_file(const char *path);
+
+// Opens the file of mj_log_to_file() by its path again, and lets the old one go: to be called
+// after the file has been renamed, as logrotate(8) does. No line is lost or goes to both. Without
+// effect while the receiver is not a file.
+//
+// Returns 0, or a negative errno value as mj_log_to_file(), and then lines still go to the old
+// file. Callable from any thread, but not from a signal handler. Does not suspend.
+int mj_log_reopen(void);
+
+// Makes the system log the receiver of all lines, for the whole process, in place of the streams,
+// a callback or a file: each is a datagram to /dev/log. `ident` says whose lines they are,
+// commonly the program's name: 1 to 48 bytes, which are copied. The facility is LOG_USER;
+// MJ_LOG_TRACE and _DEBUG become LOG_DEBUG, _INFO LOG_INFO, _WARN LOG_WARNING, _ERROR LOG_ERR, and
+// _FATAL LOG_CRIT. The system log has its own time and level, so `include_time` and
+// `include_level` do not matter.
+//
+// A line that the log daemon does not take within 100 ms is lost, and reported and counted as with
+// mj_log_to_file(); further ones wait no more until one has been taken. A daemon that is started
+// anew is found again.
+//
+// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `ident` is
+// NULL, empty or too long, -ENOENT or -ECONNREFUSED when no log daemon is running, -ENOMEM, or as
+// socket(2). Callable from any thread. Does not suspend.
+//
+// `ident` is NULL or a string.
+int mj_log_to_syslog(const char *ident);
+
+// How many lines have been lost since the process began because a file or the system log did not
+// take them. Callable from any thread. Does not suspend.
+uint64_t mj_log_dropped(void);
 
 #ifdef __cplusplus
 }  // extern "C"
@@ -536,7 +643,8 @@ void mj_vlog(mj_log_level level, const char* format, va_list arguments) MJ_PRINT
 }
 #endif
 
-// One macro a level. The arguments are evaluated whether or not the line is written.
+// One macro a level. The arguments are evaluated whether or not the line is written;
+// mj_log_enabled() tells beforehand whether it will be.
 #define MJ_TRACE(...) mj_log(MJ_LOG_TRACE, __VA_ARGS__)
 #define MJ_DEBUG(...) mj_log(MJ_LOG_DEBUG, __VA_ARGS__)
 #define MJ_INFO(...)  mj_log(MJ_LOG_INFO, __VA_ARGS__)

@@ -1,12 +1,13 @@
 //! The clock: monotonic nanoseconds for deadlines, and a cheaper cycle counter for measuring turns.
 //!
-//! Reading the time stamp counter costs 11 ns and `clock_gettime` 27 ns on the machine where this was
-//! designed; a yield costs little more. So turns are measured in ticks of the counter where that is
-//! steady, and only sums are converted, with the ratio observed since the scheduler was created: no
-//! calibration at start-up, and the longer it runs the more precise. Elsewhere a tick is a nanosecond.
+//! Reading the time stamp counter costs 11 ns and `clock_gettime` 27 ns on the machine where this
+//! was designed; a yield costs little more. So turns are measured in ticks of the counter where
+//! that is steady, and only sums are converted, with the ratio observed since the scheduler was
+//! created: no calibration at start-up, and the longer it runs the more precise. Elsewhere a tick
+//! is a nanosecond.
 //!
-//! A program may bring its own clock for deadlines, such as a simulated one. Turns are still measured in
-//! real time.
+//! A program may bring its own clock for deadlines, such as a simulated one. Turns are still
+//! measured in real time.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -33,11 +34,12 @@ pub struct Clock {
     ticks_per_ns: Cell<f64>,
 }
 
-/// The ratio is believed once it was observed over this long: two readings are each off by less than 100 ns.
+/// The ratio is believed once it was observed over this long: two readings are each off by less
+/// than 100 ns.
 const OBSERVED_ENOUGH_NS: u64 = 1_000_000;
 
-/// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes the
-/// scheduler look at timers and descriptors more often than needed, for the first millisecond.
+/// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes
+/// the scheduler look at timers and descriptors more often than needed, for the first millisecond.
 const UNKNOWN_TICKS_PER_NS: f64 = 1.0;
 
 impl Clock {
@@ -64,7 +66,8 @@ impl Clock {
         now
     }
 
-    /// Sets the program's clock, which must stay callable while it is set; or with `None` the monotonic one.
+    /// Sets the program's clock, which must stay callable while it is set; or with `None` the
+    /// monotonic one.
     pub fn set_own(&self, function: Option<ClockFunction>, data: *mut c_void) {
         self.own.set(function.map(|function| (function, data)));
     }
@@ -74,8 +77,8 @@ impl Clock {
         self.own.get().is_some()
     }
 
-    /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one, so the
-    /// caller must hold no borrow that a call into the library would meet.
+    /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one,
+    /// so the caller must hold no borrow that a call into the library would meet.
     pub fn deadline_now_ns(&self) -> u64 {
         match self.own.get() {
             // SAFETY: the program's function, which its setter promised to keep callable.
@@ -89,20 +92,33 @@ impl Clock {
         (ns as f64 * self.ticks_per_ns.get()) as u64
     }
 
-    /// A function that converts spans to nanoseconds with the ratio observed up to now. Right to a few
-    /// hundred nanoseconds of the time since the start.
-    pub fn ticks_to_ns(&self) -> impl Fn(u64) -> u64 {
+    /// The ratio observed up to now, to convert spans of ticks with. Right to a few hundred
+    /// nanoseconds of the time since the start.
+    pub fn ratio(&self) -> Ratio {
         let now = read(self.counter);
-        let ticks = now.ticks.saturating_sub(self.start.ticks).max(1);
-        let ns = now.ns.saturating_sub(self.start.ns);
-        let counter = self.counter;
-        move |span| {
-            if counter {
-                (u128::from(span) * u128::from(ns) / u128::from(ticks)) as u64
-            } else {
-                span
-            }
+        if !self.counter {
+            return Ratio::UNKNOWN; // A tick is a nanosecond.
         }
+        Ratio {
+            ns: now.ns.saturating_sub(self.start.ns),
+            ticks: now.ticks.saturating_sub(self.start.ticks).max(1),
+        }
+    }
+}
+
+/// How many nanoseconds a number of ticks is.
+#[derive(Clone, Copy)]
+pub struct Ratio {
+    ns: u64,
+    ticks: u64,
+}
+
+impl Ratio {
+    /// Before any was observed.
+    pub const UNKNOWN: Ratio = Ratio { ns: 1, ticks: 1 };
+
+    pub fn to_ns(self, ticks: u64) -> u64 {
+        (u128::from(ticks) * u128::from(self.ns) / u128::from(self.ticks)) as u64
     }
 }
 
@@ -133,8 +149,9 @@ mod tests {
         let start = clock.now();
         while clock.now().ns < start.ns + 20 * OBSERVED_ENOUGH_NS {}
         let end = clock.now();
-        let (ns, converted) = (end.ns - start.ns, clock.ticks_to_ns()(end.ticks - start.ticks));
-        // A reading can be interrupted between its two halves, so only the order of size is certain.
+        let (ns, converted) = (end.ns - start.ns, clock.ratio().to_ns(end.ticks - start.ticks));
+        // A reading can be interrupted between its two halves, so only the order of size is
+        // certain.
         assert!(converted > ns / 2 && converted < ns * 2, "{converted} ns against {ns} ns");
         let ticks = clock.ns_to_ticks(ns);
         let expected = end.ticks - start.ticks;

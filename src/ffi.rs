@@ -1,6 +1,6 @@
-//! The C ABI: the exported functions, a file for each part of the header. Each converts its arguments, calls
-//! into the crate, and converts the result; nothing here decides anything. The helpers below are the
-//! only places where a pointer from C becomes a reference.
+//! The C ABI: the exported functions, a file for each part of the header. Each converts its
+//! arguments, calls into the crate, and converts the result; nothing here decides anything. The
+//! helpers below are the only places where a pointer from C becomes a reference.
 //!
 //! `mj_log` and `mj_vlog` are in [`crate::log`].
 
@@ -13,6 +13,7 @@ mod types;
 mod version;
 mod wait;
 
+use std::ffi::{CStr, c_char, c_void};
 use std::mem::transmute;
 
 use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
@@ -20,7 +21,7 @@ use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
 use crate::error::Result;
 use crate::scheduler::Scheduler;
 use crate::task::{Body, Task};
-use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
+use crate::wait::{Builtin, WaitFunction};
 
 /// The scheduler at an address; for NULL nothing, and a line that names the function.
 ///
@@ -52,27 +53,43 @@ unsafe fn task_ref<'t>(task: *const mj_task) -> Option<&'t Task> {
 /// # Safety
 /// NULL, or a function of the type `mj_task_fn`.
 unsafe fn body_from(function: *mut mj_task_fn) -> Option<Body> {
-    // SAFETY: function pointers and data pointers are alike on these platforms, and the null pointer
-    // is `None`. The first parameter's types are the same address.
+    // SAFETY: function pointers and data pointers are alike on these platforms, and the null
+    // pointer is `None`. The first parameter's types are the same address.
     unsafe { transmute::<*mut mj_task_fn, Option<Body>>(function) }
 }
 
-/// A wait function as the scheduler keeps it; the exported built-in ones as those that it knows.
-fn wait_function_from(function: mj_wait_fn) -> Option<WaitFunction> {
-    let builtin: [(mj_wait_fn, WaitFunction); 3] = [
-        (Some(wait::mj_wait_epoll), wait_epoll),
-        (Some(wait::mj_wait_poll), wait_poll),
-        (Some(wait::mj_wait_nanosleep), wait_nanosleep),
+/// The string at an address, if it is not NULL.
+///
+/// # Safety
+/// NULL, or a NUL-terminated string that stays as it is during the call.
+unsafe fn text_ref<'s>(text: *const c_char) -> Option<&'s CStr> {
+    // SAFETY: as this function's contract says.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+/// A `bool` from C memory, where any byte can be.
+///
+/// # Safety
+/// The address is good to read.
+unsafe fn bool_from(address: *const bool) -> bool {
+    // SAFETY: as this function's contract says; a bool is a byte.
+    unsafe { address.cast::<u8>().read() != 0 }
+}
+
+/// Sets a wait function, which is one of the built-in ones or the program's.
+fn set_wait_function(scheduler: &Scheduler, function: mj_wait_fn, user_data: *mut c_void) {
+    let known: [(mj_wait_fn, Builtin); 3] = [
+        (Some(wait::mj_wait_epoll), Builtin::WatchesDescriptors),
+        (Some(wait::mj_wait_poll), Builtin::WatchesDescriptors),
+        (Some(wait::mj_wait_nanosleep), Builtin::OnlySleeps),
     ];
-    for (exported, inner) in builtin {
-        if let (Some(function), Some(exported)) = (function, exported)
-            && std::ptr::fn_addr_eq(function, exported)
-        {
-            return Some(inner);
-        }
-    }
+    let same = |known: mj_wait_fn| {
+        function.zip(known).is_some_and(|(function, known)| std::ptr::fn_addr_eq(function, known))
+    };
+    let builtin = known.into_iter().find(|(known, _)| same(*known)).map(|(_, builtin)| builtin);
     // SAFETY: the types differ in what the first parameter points to, which is the same address.
-    unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) }
+    let function = unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) };
+    scheduler.set_wait_function(function, user_data, builtin);
 }
 
 /// 0, or a negative errno value.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Ratio};
 
 /// The public counters. C reads them, in this order, and its wait functions count `io_events`.
 #[repr(C)]
@@ -64,6 +64,10 @@ pub struct TurnTimes {
     total: Cell<u64>,
     shortest: Cell<u64>,
     histogram: Histogram,
+    /// How much of `count` and `total` is in the public counters, and the ratio then.
+    published_count: Cell<u64>,
+    published_total: Cell<u64>,
+    ratio: Cell<Ratio>,
 }
 
 impl TurnTimes {
@@ -74,6 +78,9 @@ impl TurnTimes {
             total: Cell::new(0),
             shortest: Cell::new(u64::MAX),
             histogram: Histogram::new(),
+            published_count: Cell::new(0),
+            published_total: Cell::new(0),
+            ratio: Cell::new(Ratio::UNKNOWN),
         }
     }
 
@@ -100,30 +107,37 @@ impl TurnTimes {
         self.total.set(0);
         self.shortest.set(u64::MAX);
         self.histogram.reset();
+        self.published_count.set(0);
+        self.published_total.set(0);
     }
 
-    /// Writes the times to the public counters.
+    /// Writes the times to the public counters. What is there already stays as it was converted, so
+    /// that sums only grow.
     pub fn publish(&self, clock: &Clock, metrics: &Metrics) {
-        metrics.task_executions.set(self.count.get());
-        if self.count.get() == 0 {
+        let count = self.count.get();
+        if self.published_count.replace(count) == count {
             return;
         }
-        let to_ns = clock.ticks_to_ns();
-        metrics.total_execution_time_ns.set(to_ns(self.total.get()));
-        metrics.min_execution_time_ns.set(to_ns(self.shortest.get()));
-        metrics.max_execution_time_ns.set(to_ns(self.histogram.longest.get()));
+        metrics.task_executions.set(count);
+        let ratio = clock.ratio();
+        self.ratio.set(ratio);
+        let total = self.total.get();
+        let more = total.wrapping_sub(self.published_total.replace(total));
+        add(&metrics.total_execution_time_ns, ratio.to_ns(more));
+        metrics.min_execution_time_ns.set(ratio.to_ns(self.shortest.get()));
+        metrics.max_execution_time_ns.set(ratio.to_ns(self.histogram.longest.get()));
     }
 
-    /// The distribution, in nanoseconds.
-    pub fn summary(&self, clock: &Clock) -> Summary {
-        let to_ns = clock.ticks_to_ns();
+    /// The distribution, in nanoseconds, as of the latest [`publish`](Self::publish).
+    pub fn summary(&self) -> Summary {
+        let ratio = self.ratio.get();
         let Summary { p50, p99, max } = self.histogram.summary();
-        Summary { p50: to_ns(p50), p99: to_ns(p99), max: to_ns(max) }
+        Summary { p50: ratio.to_ns(p50), p99: ratio.to_ns(p99), max: ratio.to_ns(max) }
     }
 }
 
-/// Values by size: eight buckets for each power of two, so a value is known to within an eighth. The layout is that of
-/// HdrHistogram (Tene), with three significant bits.
+/// Values by size: eight buckets for each power of two, so a value is known to within an eighth.
+/// The layout is that of HdrHistogram (Tene), with three significant bits.
 pub struct Histogram {
     counts: [Cell<u64>; BUCKETS],
     longest: Cell<u64>,
@@ -134,8 +148,9 @@ const PARTS_BITS: u32 = 3;
 const PARTS: usize = 1 << PARTS_BITS;
 const BUCKETS: usize = (u64::BITS - PARTS_BITS + 1) as usize * PARTS;
 
-/// The middle, the tail and the end of a distribution: values that half and 99 in 100 of those recorded do not exceed,
-/// each rounded up to the end of its bucket, and the greatest, exact. 0 when none was recorded.
+/// The middle, the tail and the end of a distribution: values that half and 99 in 100 of those
+/// recorded do not exceed, each rounded up to the end of its bucket, and the greatest, exact. 0
+/// when none was recorded.
 pub struct Summary {
     pub p50: u64,
     pub p99: u64,
@@ -179,7 +194,8 @@ impl Histogram {
     }
 }
 
-/// The bucket of a value: itself if it is small, else its highest four bits and how far they are shifted.
+/// The bucket of a value: itself if it is small, else its highest four bits and how far they are
+/// shifted.
 #[inline(always)]
 fn bucket(value: u64) -> usize {
     let shift = (u64::BITS - 1 - PARTS_BITS).saturating_sub((value | 1).leading_zeros());

@@ -4,17 +4,17 @@
 //!
 //! A program may close a descriptor at any time, and get its number again for another file. So the
 //! table never trusts what it registered before:
-//! - Each wait arms its descriptor anew, for one event (`EPOLLONESHOT`). Whether the kernel knows the number is
-//!   only a guess (`registered`) that picks the call to try first: `MOD` and on ENOENT `ADD`, or
-//!   `ADD` and on EEXIST `MOD`.
-//! - Each arming has a new generation, which the kernel hands back with the event. An event of an older one
-//!   is dropped. It was the last of its registration, so it cannot come again.
+//! - Each wait arms its descriptor anew, for one event (`EPOLLONESHOT`). Whether the kernel knows
+//!   the number is only a guess (`registered`) that picks the call to try first: `MOD` and on
+//!   ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
+//! - Each arming has a new generation, which the kernel hands back with the event. An event of an
+//!   older one is dropped. It was the last of its registration, so it cannot come again.
 //!
 //! # Waiters
 //!
-//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An event
-//! wakes all that want it; errors and hang-ups are wanted by all. If others remain, the descriptor is
-//! armed again for them. A task is in one list at most: `Task::waits` names it.
+//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
+//! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
+//! descriptor is armed again for them. A task is in one list at most: `Task::waits` names it.
 
 use std::ffi::c_int;
 
@@ -53,8 +53,9 @@ const WAKE_UP: u64 = u64::MAX;
 pub enum Armed {
     /// The task is in the descriptor's list, and will be woken.
     Waiting,
-    /// The descriptor is of a kind that never blocks, like a regular file.
-    AlwaysReady,
+    /// The task is in no list: epoll does not watch this kind of descriptor, since its events
+    /// never change. A regular file is one.
+    NeverChanges,
 }
 
 /// A scheduler's descriptors.
@@ -71,6 +72,8 @@ pub struct Reactor {
 #[derive(Default)]
 struct Entry {
     waiters: Waiters,
+    /// The events that waiters want; perhaps also some that only those wanted who have left.
+    interest: u32,
     /// Of the latest arming.
     generation: u32,
     /// Whether the kernel may know the descriptor.
@@ -96,17 +99,18 @@ impl Reactor {
         self.waiters > 0
     }
 
-    /// Puts a task in a descriptor's list, and arms the descriptor for all in it. On an error the task
-    /// is in no list.
+    /// Puts a task in a descriptor's list, and arms the descriptor for all in it. On an error the
+    /// task is in no list.
     pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<Armed> {
         let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
         if index >= self.table.len() {
             self.grow(fd, index)?;
         }
         let entry = &mut self.table[index];
-        match entry.arm(self.epoll_fd, fd, events | entry.wanted()) {
-            Ok(()) => {}
-            Err(Error::Os(libc::EPERM)) => return Ok(Armed::AlwaysReady),
+        let others = if entry.waiters.is_empty() { 0 } else { entry.interest };
+        match entry.arm(self.epoll_fd, fd, events | others) {
+            Ok(()) => entry.interest = events | others,
+            Err(Error::Os(libc::EPERM)) => return Ok(Armed::NeverChanges),
             Err(error) => return Err(error),
         }
         entry.waiters.push(task);
@@ -116,8 +120,8 @@ impl Reactor {
         Ok(Armed::Waiting)
     }
 
-    /// Takes a task out of the list of the descriptor that it waits for. The descriptor stays armed; its
-    /// event finds no waiter.
+    /// Takes a task out of the list of the descriptor that it waits for. The descriptor stays
+    /// armed; its event finds no waiter.
     pub fn forget(&mut self, task: &Task, fd: c_int) {
         if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
             task.waits.set(Waits::Nothing);
@@ -126,15 +130,16 @@ impl Reactor {
         }
     }
 
-    /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited for it.
+    /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
+    /// for it.
     pub fn close(&mut self, fd: c_int, mut wake: impl FnMut(&Task)) {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
             return;
         };
         if std::mem::take(&mut entry.registered) {
-            // A duplicate of the descriptor would keep the registration. An error means that the number
-            // was closed before, and with it the registration.
+            // A duplicate of the descriptor would keep the registration. An error means that the
+            // number was closed before, and with it the registration.
             let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
         }
         while let Some(task) = entry.waiters.pop() {
@@ -144,8 +149,9 @@ impl Reactor {
         }
     }
 
-    /// Waits at most `timeout_ns` for events, and calls `wake` with each task that one was for, which is then in
-    /// no list, and the events. Returns the number of events that woke a task. An interruption counts as none.
+    /// Waits at most `timeout_ns` for events, and calls `wake` with each task that one was for,
+    /// which is then in no list, and the events. Returns the number of events that woke a task. An
+    /// interruption counts as none.
     pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task, u32)) -> Result<usize> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
         let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
@@ -191,8 +197,10 @@ impl Reactor {
             }
         };
         wake_all_for(&entry.waiters, happened);
-        if !entry.waiters.is_empty() && entry.arm(self.epoll_fd, fd, entry.wanted()).is_err() {
-            // The rest cannot be waited for any more: their next call on the descriptor will say why.
+        entry.interest = entry.wanted();
+        if !entry.waiters.is_empty() && entry.arm(self.epoll_fd, fd, entry.interest).is_err() {
+            // The rest cannot be waited for any more: their next call on the descriptor will say
+            // why.
             wake_all_for(&entry.waiters, libc::EPOLLERR as u32);
         }
         self.waiters < waiters_before
@@ -224,8 +232,8 @@ impl Entry {
     /// Asks the kernel for one event of those in `events`.
     fn arm(&mut self, epoll_fd: c_int, fd: c_int, events: u32) -> Result<()> {
         // Skips u32::MAX, which would make WAKE_UP possible.
-        self.generation = (self.generation + 1) % u32::MAX;
-        let data = u64::from(self.generation) << 32 | fd as u64;
+        let generation = (self.generation + 1) % u32::MAX;
+        let data = u64::from(generation) << 32 | fd as u64;
         let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events | ONE_SHOT, data);
         let result = if self.registered {
             match control(EPOLL_CTL_MOD) {
@@ -239,10 +247,13 @@ impl Entry {
             }
         };
         self.registered = result.is_ok();
+        if result.is_ok() {
+            self.generation = generation;
+        } // Else the kernel may still have the one before, for the tasks that wait already.
         result
     }
 
-    /// All events that waiters want.
+    /// The events that waiters want.
     fn wanted(&self) -> u32 {
         self.waiters.iter().fold(0, |events, task| events | task.interest.get())
     }
@@ -321,7 +332,7 @@ mod tests {
         assert!(reactor.wait(&tasks[0], 1_000_000, READABLE).is_err());
         let file =
             std::fs::File::open(env!("CARGO_MANIFEST_DIR").to_owned() + "/Cargo.toml").unwrap();
-        assert_eq!(reactor.wait(&tasks[0], file.as_raw_fd(), READABLE), Ok(Armed::AlwaysReady));
+        assert_eq!(reactor.wait(&tasks[0], file.as_raw_fd(), READABLE), Ok(Armed::NeverChanges));
         assert!(!reactor.has_waiters());
         drop(reactor);
         sys::close(wake_up_fd);

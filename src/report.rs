@@ -1,4 +1,5 @@
-//! The scheduler in words: its metrics as text, for Prometheus and as JSON, and a list of its tasks.
+//! The scheduler in words: its metrics as text, for Prometheus and as JSON, and a list of its
+//! tasks.
 
 use std::fmt::{self, Display, Write};
 
@@ -201,7 +202,7 @@ fn distributions(scheduler: &Scheduler) -> [(Title, Summary); 2] {
                 prometheus: "task_run_seconds",
                 help: "How long a turn of a task takes",
             },
-            scheduler.turns.summary(&scheduler.clock),
+            scheduler.turns.summary(),
         ),
         (
             Title {
@@ -238,7 +239,8 @@ fn write_prometheus(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
             ("p99", summary.p99, "99th percentile"),
             ("max", summary.max, "longest"),
         ] {
-            // Gauges, and not a summary: quantiles of a summary are of a sliding window, these since the reset.
+            // Gauges, and not a summary: quantiles of a summary are of a sliding window, these
+            // since the reset.
             let name = name.strip_suffix("_seconds").unwrap_or(name);
             writeln!(out, "# HELP majjen_{name}_{quantile}_seconds {}: {what}.", title.help)?;
             writeln!(out, "# TYPE majjen_{name}_{quantile}_seconds gauge")?;
@@ -278,9 +280,9 @@ fn write_json(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
 /// Writes one line for each task.
 pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
     let now_ns = scheduler.clock.deadline_now_ns();
-    writeln!(out, "{} tasks", scheduler.slab.borrow().alive())?;
     // Task by task: no borrow may live while a program's stream is written to.
-    for index in 0..scheduler.slab.borrow().slots() {
+    let slots = scheduler.slab.borrow().slots();
+    for index in 0..slots {
         let task = scheduler.slab.borrow().at(index);
         if let Some(task) = task {
             dump_task(scheduler, task, now_ns, out)?;
@@ -322,7 +324,8 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
     }
 }
 
-/// Writes to a buffer of fixed size, drops what does not fit, and counts what would have been written.
+/// Writes to a buffer of fixed size, drops what does not fit, and counts what would have been
+/// written.
 pub struct Bounded<'b> {
     buffer: &'b mut [u8],
     pub length: usize,

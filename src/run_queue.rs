@@ -4,7 +4,7 @@
 //! whether it is in one.
 
 use std::cell::Cell;
-use std::ptr::{from_ref, null};
+use std::ptr::null;
 
 use crate::task::Task;
 
@@ -25,7 +25,8 @@ impl RunQueue {
         self.head.get().is_null()
     }
 
-    /// Adds a task at the end. It must be in no queue, and must stay where it is while it is in this one.
+    /// Adds a task at the end. It must be in no queue, and must stay where it is while it is in
+    /// this one.
     #[inline]
     pub fn push(&self, task: &Task) {
         debug_assert!(!task.queued.get());
@@ -61,10 +62,5 @@ impl RunQueue {
         while let Some(task) = other.pop() {
             self.push(task);
         }
-    }
-
-    /// Whether a task is the first one.
-    pub fn starts_with(&self, task: &Task) -> bool {
-        self.head.get() == from_ref(task)
     }
 }

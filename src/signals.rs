@@ -1,58 +1,78 @@
-//! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE is held off.
+//! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE is
+//! held off.
 //!
-//! A handler can be given nothing but the signal's number, so the running schedulers' stop flags stand
-//! in a fixed table of atomics. A scheduler that has left the table may be destroyed; `IN_HANDLER` lets it wait
-//! until no handler on another thread is still looking at its flag.
+//! A handler can be given nothing but the signal's number, so the running schedulers' stop flags
+//! stand in a fixed table of atomics. A scheduler that has left the table may be destroyed;
+//! `IN_HANDLER` lets it wait until no handler on another thread is still looking at its flag.
 
 use std::ffi::c_int;
 use std::ptr::{from_ref, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 
 use crate::scheduler::StopFlag;
 use crate::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
 
-/// More application schedulers than this running at once is unheard of; further ones are not stopped by signals.
+/// More application schedulers than this running at once is unheard of; further ones are not
+/// stopped by signals.
 const PLACES: usize = 64;
 
 static RUNNING: [AtomicPtr<StopFlag>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
 static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
+/// The handlers that are installed, for all guards together: the last one puts back what was there.
+static INSTALLED: Mutex<Installed> = Mutex::new(Installed { guards: 0, saved: [None, None] });
+
+struct Installed {
+    guards: usize,
+    saved: [Option<SavedAction>; 2],
+}
+
 /// The signals are looked after while this lives.
 pub struct Guard {
     place: Option<&'static AtomicPtr<StopFlag>>,
-    saved: [Option<SavedAction>; 2],
     holds_sigpipe: bool,
 }
 
 impl Guard {
-    /// Looks after those signals whose effect is the default one. The flag must outlive the guard, and
-    /// the guard stay on this thread.
+    /// Looks after those signals whose effect is the default one. The flag must outlive the guard,
+    /// and the guard stay on this thread.
     pub fn new(flag: &StopFlag) -> Guard {
         let flag = from_ref(flag).cast_mut();
         let place = RUNNING
             .iter()
             .find(|place| place.compare_exchange(null_mut(), flag, SeqCst, SeqCst).is_ok());
-        let saved = [SIGINT, SIGTERM].map(|signal| {
-            let ours = place.is_some() && sys::has_default_action(signal);
-            if ours { sys::handle_signal(signal, on_signal) } else { None }
-        });
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        installed.guards += 1;
+        if installed.guards == 1 {
+            installed.saved = [SIGINT, SIGTERM].map(|signal| {
+                let ours = sys::has_default_action(signal);
+                if ours { sys::handle_signal(signal, on_signal) } else { None }
+            });
+        }
+        drop(installed);
         let holds_sigpipe = sys::has_default_action(SIGPIPE) && sys::block_signal(SIGPIPE);
-        Guard { place, saved, holds_sigpipe }
+        Guard { place, holds_sigpipe }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        for saved in self.saved.iter().flatten() {
-            sys::restore_signal(saved, on_signal);
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        installed.guards -= 1;
+        if installed.guards == 0 {
+            for saved in installed.saved.iter_mut().filter_map(Option::take) {
+                sys::restore_signal(&saved, on_signal);
+            }
         }
+        drop(installed);
         if self.holds_sigpipe {
             sys::drop_and_unblock_signal(SIGPIPE);
         }
         if let Some(place) = self.place {
             place.store(null_mut(), SeqCst);
-            // A handler that has read the place before is done in a few instructions. One that interrupts this
-            // thread is done before the next line.
+            // A handler that has read the place before is done in a few instructions. One that
+            // interrupts this thread is done before the next line.
             while IN_HANDLER.load(SeqCst) != 0 {
                 std::hint::spin_loop();
             }

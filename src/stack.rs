@@ -6,14 +6,15 @@
 //! ```
 //!
 //! An arena is one mapping of many slots of one size. It is reserved, not committed: a stack that
-//! has been used to a depth of a page holds one page. Slots are carved one after the other, and come
-//! back to a last-in, first-out pool, so that short tasks share one warm stack.
+//! has been used to a depth of a page holds one page. Slots are carved one after the other, and
+//! come back to a last-in, first-out pool, so that short tasks share one warm stack.
 
+use std::ops::Range;
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::{Error, Result};
-use crate::{switch, sys};
+use crate::{sanitizer, switch, sys};
 
 /// The usable size unless set otherwise.
 pub const DEFAULT_BYTES: usize = 256 * 1024;
@@ -46,6 +47,49 @@ pub fn valid_size(bytes: usize) -> Result<usize> {
     }
 }
 
+/// The addresses of a stack's guard; nothing for [`Stack::NONE`].
+pub fn guard_range(stack: Stack, usable_bytes: usize) -> Range<usize> {
+    if stack == Stack::NONE {
+        return 0..0;
+    }
+    let lowest = lowest(stack, usable_bytes) as usize;
+    lowest - guard_bytes()..lowest
+}
+
+/// The lowest address of a stack's usable part.
+pub fn lowest(stack: Stack, usable_bytes: usize) -> *mut u8 {
+    slot_end(stack.top).wrapping_sub(usable_bytes)
+}
+
+/// How deep a stack has been used since its memory was last given back, by whatever task: to the
+/// lowest word that is not zero.
+pub fn high_water_bytes(stack: Stack, usable_bytes: usize) -> usize {
+    if stack == Stack::NONE {
+        return 0;
+    }
+    let lowest = lowest(stack, usable_bytes);
+    // SAFETY: the usable part of a stack.
+    let Some(page) = (unsafe { sys::first_resident_page(lowest, usable_bytes) }) else {
+        return 0;
+    };
+    // Valgrind's mark is in the lowest word; what is there is not known to be used.
+    let first = (page * sys::page_bytes()).max(size_of::<usize>());
+    let mut word = lowest.wrapping_add(first).cast::<usize>();
+    // To Valgrind what is below a stack pointer holds nothing, and reading it is an error: there
+    // the answer stays one of whole pages.
+    let exact = !switch::on_valgrind();
+    // SAFETY: within the usable part, which is readable.
+    while exact && word.cast() < stack.top && unsafe { ptr::read_volatile(word) } == 0 {
+        word = word.wrapping_add(1);
+    }
+    stack.top as usize - word as usize
+}
+
+/// The end of the slot in which a stack's top is: colors move it by less than a page.
+fn slot_end(top: *mut u8) -> *mut u8 {
+    top.wrapping_add((top as usize).next_multiple_of(sys::page_bytes()) - top as usize)
+}
+
 /// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stack {
@@ -73,7 +117,8 @@ struct Class {
     cold: usize,
     in_use: usize,
     arenas: Vec<Arena>,
-    /// How many slots the arenas have, and how many were carved; all but the last arena are used up.
+    /// How many slots the arenas have, and how many were carved; all but the last arena are used
+    /// up.
     slots: usize,
     carved: usize,
 }
@@ -153,8 +198,8 @@ impl Class {
         }
     }
 
-    /// Gives back the memory of the stack that has been free for longest. Not the one released last,
-    /// which may be the one the caller runs on: there are more than [`WARM_STACKS`] above.
+    /// Gives back the memory of the stack that has been free for longest. Not the one released
+    /// last, which may be the one the caller runs on: there are more than [`WARM_STACKS`] above.
     #[cold]
     fn cool_one(&mut self) {
         let (lowest, slot_end) = self.usable_range(self.free[self.cold]);
@@ -165,9 +210,7 @@ impl Class {
 
     /// Where the usable part of a stack begins and ends.
     fn usable_range(&self, top: *mut u8) -> (*mut u8, *mut u8) {
-        // Colors move the top by less than a page.
-        let page_bytes = sys::page_bytes();
-        let slot_end = top.wrapping_add((top as usize).next_multiple_of(page_bytes) - top as usize);
+        let slot_end = slot_end(top);
         (slot_end.wrapping_sub(self.usable_bytes), slot_end)
     }
 
@@ -201,7 +244,8 @@ impl Class {
         Ok(slot_end.wrapping_sub(color * COLOR_BYTES))
     }
 
-    /// Maps the next arena: as many slots as there are already, or fewer when address space is short.
+    /// Maps the next arena: as many slots as there are already, or fewer when address space is
+    /// short.
     fn add_arena(&mut self) -> Result<()> {
         let mut slots = self.slots.clamp(FIRST_ARENA_SLOTS, LARGEST_ARENA_SLOTS);
         self.arenas.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
@@ -237,6 +281,7 @@ impl Drop for Class {
                     switch::valgrind_forget_stack(number);
                 }
             }
+            sanitizer::forget_variables(arena.memory, arena.slots * slot_bytes);
             // SAFETY: the whole mapping from `add_arena`; no task is left that uses it.
             unsafe { sys::unmap(arena.memory, arena.slots * slot_bytes) };
         }
@@ -254,7 +299,10 @@ fn guard(slot: *mut u8) -> Result<()> {
     if !BY_MAPPING.load(Relaxed) {
         // SAFETY: the first pages of a slot that is not in use.
         match unsafe { sys::install_guard(slot, guard_bytes()) } {
-            Err(Error::Os(libc::EINVAL)) => BY_MAPPING.store(true, Relaxed),
+            // An older kernel, or a sandbox that does not know this advice.
+            Err(Error::Os(libc::EINVAL | libc::ENOSYS | libc::EPERM)) => {
+                BY_MAPPING.store(true, Relaxed);
+            }
             result => return result,
         }
     }

@@ -1,8 +1,10 @@
 //! The calls that suspend: yield, sleep, wait for a descriptor, join.
 //!
-//! All work alike. [`enter`] finds the running task, or says why it must not wait. The call puts the task where
-//! whoever ends the wait will find it: in a list, which `Task::waits` names, in the timer heap, or both. [`park`] suspends
-//! it. When it is ready again it is in neither, and `Task::outcome` says how the wait ended.
+//! All work alike. First comes what may call the program: a log line, and the clock for the time
+//! limit. Then [`enter`] finds the running task, or says why it must not wait. The call puts the
+//! task where whoever ends the wait will find it: in a list, which `Task::waits` names, in the
+//! timer heap, or both. [`park`] suspends it. When it is ready again it is in neither, and
+//! `Task::outcome` says how the wait ended.
 
 use std::ffi::c_int;
 use std::ptr::{eq, from_ref};
@@ -12,6 +14,12 @@ use crate::reactor::{Armed, EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::scheduler::{SERVICE_NS, Scheduler, current, running_task};
 use crate::task::{Outcome, State, Task, Waits};
 use crate::{log, sys};
+
+// The names of the calls, for messages.
+const SLEEP: &str = "mj_task_sleep";
+const PARK: &str = "mj_task_park";
+const WAIT_FD: &str = "mj_task_wait_fd";
+const JOIN: &str = "mj_task_join";
 
 /// A time limit that never comes.
 pub const FOREVER: u64 = u64::MAX;
@@ -36,7 +44,8 @@ fn refuse(call: &str) {
     log::warn(format_args!("{call}: {}", Error::NotInTask));
 }
 
-/// Keeps errno across a call: the system calls behind a wait, and the tasks that run meanwhile, do not show in it.
+/// Keeps errno across a call: the system calls behind a wait, and the tasks that run meanwhile, do
+/// not show in it.
 struct KeptErrno(c_int);
 
 impl KeptErrno {
@@ -51,8 +60,8 @@ impl Drop for KeptErrno {
     }
 }
 
-/// The running task, if it may wait. A task that is canceled or woken already only lets the others have their
-/// turn, so that a loop around the call does not starve them.
+/// The running task, if it may wait. A task that is canceled or woken already only lets the others
+/// have their turn, so that a loop around the call does not starve them.
 fn enter<'t>(call: &str) -> Result<Running<'t>> {
     let (scheduler, task) = running(call)?;
     if task.canceled.get() {
@@ -66,12 +75,15 @@ fn enter<'t>(call: &str) -> Result<Running<'t>> {
     Ok((scheduler, task))
 }
 
-/// Suspends a task that is in the list that it wants to be in, until it is readied or `deadline_ns` comes.
+/// Suspends a task that is in the list that it wants to be in, until it is readied or `deadline_ns`
+/// comes. When there is no memory for the timer, the others still get their turn, and a loop around
+/// the call can be stopped.
 fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) -> Result<u32> {
     if let Some(deadline_ns) = deadline_ns
         && let Err(error) = scheduler.start_timer(task, deadline_ns)
     {
         scheduler.leave_list(task);
+        scheduler.yield_task(task);
         return Err(error);
     }
     task.set_state(state);
@@ -94,10 +106,17 @@ impl Scheduler {
         self.suspend(task);
     }
 
+    /// Lets the others have their turn, so that a loop around the call can be stopped, and looks at
+    /// a descriptor without waiting.
+    fn yield_and_poll(&self, task: &Task, fd: c_int, events: u32) -> Result<u32> {
+        self.yield_task(task);
+        if task.canceled.get() { Err(Error::Canceled) } else { sys::poll_now(fd, events) }
+    }
+
     /// Makes the loop come round in time for a timer that is about to be started.
     fn expect_timer(&self, in_ns: u64) {
         if in_ns < SERVICE_NS && !self.clock.has_own() {
-            let due = self.clock.ticks().wrapping_add(self.clock.ns_to_ticks(in_ns)).max(1);
+            let due = self.clock.ticks().wrapping_add(self.clock.ns_to_ticks(in_ns));
             self.next_service.set(self.next_service.get().min(due));
         }
     }
@@ -133,17 +152,17 @@ pub fn yield_now() -> Result<()> {
 /// Suspends the running task for at least that long.
 pub fn sleep(ns: u64) -> Result<()> {
     let _errno = KeptErrno::keep();
-    let running = enter("mj_task_sleep")?;
-    sleep_until_deadline(running, running.0.deadline_ns(ns))
+    let (scheduler, _) = running(SLEEP)?;
+    let deadline_ns = scheduler.deadline_ns(ns);
+    sleep_until_deadline(enter(SLEEP)?, deadline_ns)
 }
 
 /// Suspends the running task until its scheduler's clock says so.
 pub fn sleep_until(deadline_ns: u64) -> Result<()> {
     let _errno = KeptErrno::keep();
-    let running = enter("mj_task_sleep_until_ns")?;
-    let now_ns = running.0.clock.deadline_now_ns();
-    running.0.expect_timer(deadline_ns.saturating_sub(now_ns));
-    sleep_until_deadline(running, deadline_ns)
+    let (scheduler, _) = running(SLEEP)?;
+    scheduler.expect_timer(deadline_ns.saturating_sub(scheduler.clock.deadline_now_ns()));
+    sleep_until_deadline(enter(SLEEP)?, deadline_ns)
 }
 
 fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
@@ -151,9 +170,8 @@ fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
         Err(Error::TimedOut) => Ok(()),
         Err(error) => {
             if error == Error::OutOfMemory {
-                let (scheduler, task) = running;
+                let task = running.1;
                 log::error(format_args!("task {task:p} goes on without sleeping: {error}"));
-                scheduler.yield_task(task);
             }
             Err(error)
         }
@@ -161,22 +179,32 @@ fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
     }
 }
 
-/// Suspends the running task until one of the `events` of a descriptor happens, and returns those that did;
-/// none when the time is over.
+/// Suspends the running task until another one, or a wait function, makes it ready.
+pub fn park_until_woken(timeout_ns: u64) -> Result<()> {
+    let _errno = KeptErrno::keep();
+    let (scheduler, _) = running(PARK)?;
+    let deadline_ns = scheduler.limit_ns(timeout_ns);
+    match enter(PARK).and_then(|running| park(running, State::Sleeping, deadline_ns)) {
+        Ok(_) | Err(Error::Interrupted) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Suspends the running task until one of the `events` of a descriptor happens, and returns those
+/// that did; none when the time is over.
 pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     let _errno = KeptErrno::keep();
+    let events = events & !FAILURE; // Asked for or not, they are told.
     if events & !EVENTS != 0 {
         return Err(Error::InvalidArgument);
     }
-    let running = enter("mj_task_wait_fd")?;
-    let (scheduler, task) = running;
-    if timeout_ns == 0 {
-        // Nothing to wait for, but the others get their turn.
-        scheduler.yield_task(task);
-        return sys::poll_now(fd, events);
-    }
+    let (scheduler, task) = running(WAIT_FD)?;
     log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
     let deadline_ns = scheduler.limit_ns(timeout_ns);
+    let running = enter(WAIT_FD)?;
+    if timeout_ns == 0 {
+        return scheduler.yield_and_poll(task, fd, events);
+    }
     let armed = scheduler.reactor.borrow_mut().wait(task, fd, events);
     match armed {
         Ok(Armed::Waiting) => match park(running, State::WaitingIo, deadline_ns) {
@@ -184,11 +212,13 @@ pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
             Err(Error::TimedOut) => Ok(0),
             Err(error) => Err(error),
         },
-        // Others still get their turn, and a loop around the call can be stopped.
-        Ok(Armed::AlwaysReady) => {
-            scheduler.yield_task(task);
-            Ok(events & (READABLE | WRITABLE))
-        }
+        Ok(Armed::NeverChanges) => match scheduler.yield_and_poll(task, fd, events)? {
+            0 => match park(running, State::WaitingIo, deadline_ns) {
+                Err(Error::TimedOut) => Ok(0),
+                result => result,
+            },
+            happened => Ok(happened),
+        },
         Err(error) => {
             log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
             scheduler.yield_task(task);
@@ -222,14 +252,18 @@ pub fn close_fd(fd: c_int) -> Result<()> {
 /// Suspends the running task until another one has ended.
 pub fn join(id: u64, timeout_ns: u64) -> Result<()> {
     let _errno = KeptErrno::keep();
-    let running = enter("mj_task_join")?;
-    let (scheduler, task) = running;
+    let (scheduler, task) = running(JOIN)?;
+    let deadline_ns = scheduler.limit_ns(timeout_ns);
+    let running = enter(JOIN)?;
     let target = scheduler.slab.borrow().find_id(id).ok_or(Error::NoSuchTask)?;
     if eq(target, task) {
         return Err(Error::Deadlock);
     }
-    let deadline_ns = scheduler.limit_ns(timeout_ns);
     target.joiners.push(task);
     task.waits.set(Waits::Join(from_ref(target)));
-    park(running, State::WaitingIo, deadline_ns).map(drop)
+    match park(running, State::WaitingIo, deadline_ns) {
+        // It has ended after the time was over, and before it was this task's turn.
+        Err(Error::TimedOut) if scheduler.slab.borrow().find_id(id).is_none() => Ok(()),
+        result => result.map(drop),
+    }
 }

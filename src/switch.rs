@@ -1,11 +1,12 @@
 //! The context switch: what only assembly can do, one file per architecture.
 //!
 //! A context is a suspended computation: a stack, whose lowest live bytes are a [`Frame`] with the
-//! registers that the C calling convention makes a callee keep. Its name is the address of that frame.
-//! [`switch`] saves the running computation as a context and resumes another. It is symmetric (any
-//! context may switch to any other) and it ends in the return that matches the call it resumes, so
-//! the processor's return prediction stays right as long as contexts suspend at the same place: measured,
-//! 4 to 7 ns, against 26 ns for a coroutine library's pair of `resume` and `suspend`.
+//! registers that the C calling convention makes a callee keep. Its name is the address of that
+//! frame. [`switch`] saves the running computation as a context and resumes another. It is
+//! symmetric (any context may switch to any other) and it ends in the return that matches the call
+//! it resumes, so the processor's return prediction stays right as long as contexts suspend at the
+//! same place: measured, 4 to 7 ns, against 26 ns for a coroutine library's pair of `resume` and
+//! `suspend`.
 //!
 //! Each architecture file has:
 //! - `Frame`, with a drawing, and `switch`;
@@ -44,11 +45,12 @@ pub struct Thread {
 unsafe extern "C" {
     /// A [`Thread`], which is no type of C; only its address is taken, by `arch::thread`.
     #[link_name = "majjen_thread"]
-    static THREAD: [usize; 2];
+    pub static THREAD: [usize; 2];
 }
 const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 2]>());
 
-// What Rust defines for the C shim is not for programs: a `#[no_mangle]` function would be exported.
+// What Rust defines for the C shim is not for programs: a `#[no_mangle]` function would be
+// exported.
 std::arch::global_asm!(".hidden majjen_log_emit", ".hidden majjen_log_misuse");
 
 /// Builds a context that will call `task_main(scheduler)` at the top of a fresh stack.

@@ -15,9 +15,10 @@
 //! | held back (no stack to be had) | in the scheduler's `held_back` | none | nothing | its first turn |
 //! | ended | no | none | nothing | the scheduler, after the body |
 //!
-//! Tasks are referred to by `&Task` and raw pointers, never by `&mut`: C holds pointers to them too. All
-//! fields are cells. A slot keeps its address until the scheduler is destroyed, so a reference to a task
-//! that has ended is to a slot that is free or in use again, never to unmapped memory.
+//! Tasks are referred to by `&Task` and raw pointers, never by `&mut`: C holds pointers to them
+//! too. All fields are cells. A slot keeps its address until the scheduler is destroyed, so a
+//! reference to a task that has ended is to a slot that is free or in use again, never to unmapped
+//! memory.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -45,6 +46,7 @@ pub enum State {
 
 /// What a parked task waits for, other than a time: the list it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)] // For debuggers: see `crate::debug`.
 pub enum Waits {
     /// It is in no list.
     Nothing,
@@ -80,17 +82,19 @@ pub struct Task {
     pub canceled: Cell<bool>,
     /// Whether a log callback is running on this task's stack.
     pub in_log_callback: Cell<bool>,
-    /// Turns taken; stays at the greatest number. Of this size to fit in the first cache line, which is all that a
-    /// yield touches of a task.
+    /// Turns taken; stays at the greatest number. Of this size to fit in the first cache line,
+    /// which is all that a yield touches of a task.
     pub turns: Cell<u32>,
     /// The stack, from the first turn to the end.
     pub stack: Cell<Stack>,
-    /// The size asked for; 0 for the scheduler's.
+    /// Its size; before the first turn the size asked for, 0 for the scheduler's.
     pub stack_bytes: Cell<usize>,
     /// What it waits for.
     pub waits: Cell<Waits>,
     /// The events of the descriptor that it waits for.
     pub interest: Cell<u32>,
+    /// What ThreadSanitizer knows the task by; null without it.
+    pub fiber: Cell<*mut c_void>,
     /// How the latest wait ended: set by whoever made the task ready.
     pub outcome: Cell<Outcome>,
     /// Links the list that `waits` names.
@@ -139,6 +143,7 @@ impl Default for Task {
             canceled: Cell::new(false),
             waits: Cell::new(Waits::Nothing),
             interest: Cell::new(0),
+            fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),
             next_waiter: Cell::new(null()),
             previous_waiter: Cell::new(null()),
@@ -192,8 +197,8 @@ impl Task {
 const FIRST_CHUNK: usize = 32;
 const LARGEST_CHUNK: usize = 4096;
 
-/// An id is a slot's index in the low bits, and above them how often the slot has been used. At 30 ns a
-/// use, the 40 bits of the count last for nine hours of using one slot and nothing else.
+/// An id is a slot's index in the low bits, and above them how often the slot has been used. At 30
+/// ns a use, the 40 bits of the count last for nine hours of using one slot and nothing else.
 const INDEX_BITS: u32 = 24;
 const LARGEST_SLAB: usize = 1 << INDEX_BITS;
 const ONE_USE: u64 = 1 << INDEX_BITS;
@@ -214,18 +219,34 @@ pub struct Slab {
     free: Cell<*const Task>,
 }
 
+/// A piece of memory with `count` slots.
 #[derive(Clone, Copy)]
-struct Chunk {
-    memory: *const Task,
-    count: usize,
+#[repr(C)]
+pub struct Chunk {
+    pub memory: *const Task,
+    pub count: usize,
     /// Index of the first slot.
     first_index: usize,
 }
 
+/// The chunks of a slab, in the order of their indices, for debuggers.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Chunks {
+    pub first: *const Chunk,
+    pub count: usize,
+}
+
+impl Chunks {
+    pub const NONE: Chunks = Chunks { first: null(), count: 0 };
+}
+
 impl Slab {
-    /// A slab whose ids are unlikely to be those of another one: `serial` is the number of the scheduler.
+    /// A slab whose ids are unlikely to be those of another one: `serial` is the number of the
+    /// scheduler.
     pub fn new(serial: u32) -> Slab {
-        // Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4) spreads the counts' starts.
+        // Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4) spreads the counts'
+        // starts.
         let spread = u64::from(serial).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut slab = Slab::default();
         slab.first_id = spread & !(ONE_USE - 1);
@@ -237,8 +258,8 @@ impl Slab {
         self.alive.get()
     }
 
-    /// Takes a free slot, if there is one. Its fields are those of a task that has ended; the caller sets
-    /// what differs.
+    /// Takes a free slot, if there is one. Its fields are those of a task that has ended; the
+    /// caller sets what differs.
     #[inline]
     pub fn allocate<'t>(&self) -> Option<&'t Task> {
         // SAFETY: free slots are in chunks, which live as long as the slab.
@@ -302,6 +323,11 @@ impl Slab {
     /// The living task with an id, which may be any number.
     pub fn find_id<'t>(&self, id: u64) -> Option<&'t Task> {
         self.at((id & (ONE_USE - 1)) as usize).filter(|task| task.id.get() == id)
+    }
+
+    /// Where the chunks are, until the slab grows.
+    pub fn chunks(&self) -> Chunks {
+        Chunks { first: self.chunks.as_ptr(), count: self.chunks.len() }
     }
 
     /// How many slots there are.

@@ -1,12 +1,13 @@
 //! The timer heap: the sleeping tasks, the earliest first. Pure: no clock, no system call.
 //!
-//! A min-heap of task pointers, which C can read, with the keys beside them in an array of their own, so
-//! that sifting compares neighbours in memory and follows no task pointer. Every task in the heap
-//! knows its index (`Task::heap_index`), which makes removal O(log n); a task outside has [`NOT_IN_HEAP`].
+//! A min-heap of task pointers, which C can read, with the keys beside them in an array of their
+//! own, so that sifting compares neighbours in memory and follows no task pointer. Every task in
+//! the heap knows its index (`Task::heap_index`), which makes removal O(log n); a task outside has
+//! [`NOT_IN_HEAP`].
 //!
-//! Four children a node: half the levels of a binary heap, and the four keys lie in one or two cache
-//! lines (Larkin, Sen and Tarjan, "A Back-to-Basics Empirical Study of Priority Queues", 2014,
-//! measure implicit 4-ary heaps as the fastest of the simple ones on most workloads).
+//! Four children a node: half the levels of a binary heap, and the four keys lie in one or two
+//! cache lines (Larkin, Sen and Tarjan, "A Back-to-Basics Empirical Study of Priority Queues",
+//! 2014, measure implicit 4-ary heaps as the fastest of the simple ones on most workloads).
 
 use std::cell::Cell;
 use std::ptr::{self, null_mut};

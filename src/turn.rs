@@ -1,19 +1,22 @@
 //! Turns: how tasks take the thread from each other.
 //!
-//! The loop runs on the thread's own stack, each task on its own. A task that suspends switches straight to the
-//! next ready task, without visiting the loop: [`Scheduler::suspend`] ends its turn, and
-//! [`Scheduler::next_context`] picks who is next. It goes back to the loop when no task is ready, when it is
-//! time to look at timers and descriptors (`next_service`), and when the scheduler is to stop.
+//! The loop runs on the thread's own stack, each task on its own. A task that suspends switches
+//! straight to the next ready task, without visiting the loop: [`Scheduler::suspend`] ends its
+//! turn, and [`Scheduler::next_context`] picks who is next. It goes back to the loop when no task
+//! is ready, when it is time to look at timers and descriptors (`next_service`), and when the
+//! scheduler is to stop.
 //!
-//! Who may call what: `take_turns` the loop, `suspend` and `task_main` a running task. All three leave
-//! `current_task` as what it says: the task whose stack is in use, null in the loop.
+//! Who may call what: `take_turns` the loop, `suspend` and `task_main` a running task. All three
+//! leave `current_task` as what it says: the task whose stack is in use, null in the loop.
 
-use std::ptr::{null, null_mut};
+use std::ptr::{self, null, null_mut};
 
 use crate::error::Result;
+use crate::exceptions::Exceptions;
 use crate::metrics;
+use crate::sanitizer::{Sanitizer, Target};
 use crate::scheduler::Scheduler;
-use crate::stack::Stack;
+use crate::stack::{self, Stack};
 use crate::task::{State, Task};
 use crate::{log, switch, sys};
 
@@ -21,27 +24,32 @@ use crate::{log, switch, sys};
 enum Next {
     /// A suspended context to switch to.
     Context(*mut u8),
-    /// A new task, which has been given the stack that the caller runs on.
+    /// The caller goes on: it is the suspending task's turn again, or a new task has been given the
+    /// stack of the one that ends.
     OnThisStack,
 }
 
 impl Scheduler {
-    /// Lets the ready tasks run, from the loop, until it is time for the loop again. At least one runs.
+    /// Lets the ready tasks run, from the loop, until it is time for the loop again. At least one
+    /// runs.
     pub fn take_turns(&self) {
         if self.run_queue.is_empty() {
             return;
         }
         self.turns.begin(self.clock.ticks());
-        match self.next_context(null_mut()) {
+        match self.next_context(null(), null_mut()) {
             Next::Context(context) if context != self.loop_context.get() => {
+                let exceptions = self.exceptions.get();
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
-                unsafe { switch::switch(self.loop_context.as_ptr(), context) };
+                unsafe { self.switch(self.loop_context.as_ptr(), context) };
+                self.exceptions.set(exceptions);
             }
             _ => {} // No stack could be had for any of them.
         }
     }
 
-    /// Ends the running task's turn, which must be queued or parked, and returns when it has the next one.
+    /// Ends the running task's turn, which must be queued or parked, and returns when it has the
+    /// next one.
     #[inline(always)]
     pub fn suspend(&self, task: &Task) {
         // SAFETY: this thread's errno, while the scheduler runs here.
@@ -50,23 +58,59 @@ impl Scheduler {
         self.turns.end(now);
         task.turns.set(task.turns.get().saturating_add(1));
         let context = if self.may_hand_off(now) {
-            if self.run_queue.starts_with(task) {
-                self.run_queue.pop();
-                return; // Nobody else is ready.
-            }
-            match self.next_context(null_mut()) {
+            match self.next_context(task, null_mut()) {
                 Next::Context(context) => context,
-                Next::OnThisStack => self.loop_context.get(), // Unreachable: no stack has this address.
+                Next::OnThisStack => return,
             }
         } else {
             self.current_task.set(null());
             self.loop_context.get()
         };
-        // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever readies that
-        // switches back. No RefCell is borrowed.
-        unsafe { switch::switch(task.context.as_ptr(), context) };
+        let exceptions = self.exceptions.get();
+        // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever
+        // readies that switches back. No RefCell is borrowed.
+        unsafe { self.switch(task.context.as_ptr(), context) };
         // SAFETY: as above. The address is read again, since another run may be on another thread.
         unsafe { *self.errno.get() = errno };
+        self.exceptions.set(exceptions); // Likewise.
+    }
+
+    /// Switches to the context of `current_task`, or the loop's, and returns when somebody switches
+    /// back.
+    ///
+    /// # Safety
+    /// As [`switch::switch`].
+    #[inline(always)]
+    unsafe fn switch(&self, save: *mut *mut u8, context: *mut u8) {
+        if self.sanitizer.is_some() {
+            // SAFETY: as this function's contract says.
+            return unsafe { self.switch_with_sanitizer(save, context) };
+        }
+        // SAFETY: as this function's contract says.
+        unsafe { switch::switch(save, context) };
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn switch_with_sanitizer(&self, save: *mut *mut u8, context: *mut u8) {
+        let Some(sanitizer) = &self.sanitizer else { return };
+        let fake_stack = sanitizer.suspending(&self.target(sanitizer));
+        // SAFETY: as said of `switch`.
+        unsafe { switch::switch(save, context) };
+        sanitizer.resumed(fake_stack);
+    }
+
+    /// Where the next switch goes.
+    fn target(&self, sanitizer: &Sanitizer) -> Target {
+        // SAFETY: the current task is alive.
+        match unsafe { self.current_task.get().as_ref() } {
+            Some(task) => Target {
+                lowest: stack::lowest(task.stack.get(), task.stack_bytes.get()),
+                bytes: task.stack_bytes.get(),
+                fiber: task.fiber.get(),
+            },
+            None => sanitizer.the_loop(),
+        }
     }
 
     /// Whether a task may switch to the next one without visiting the loop.
@@ -75,12 +119,17 @@ impl Scheduler {
         now < self.next_service.get() && !self.stop.is_raised()
     }
 
-    /// Takes the next ready task and makes it the current one; the loop if there is none. A new task is given a
-    /// stack first: the one at `free_stack_top`, which the caller still runs on, if it is next in the pool.
+    /// Takes the next ready task and makes it the current one; the loop if there is none. A new
+    /// task is given a stack first: the one at `free_stack_top`, which the caller still runs on, if
+    /// it is next in the pool. `suspending` is the task that calls this, if it may be in the queue:
+    /// its context is not saved yet, so there is no switching to it.
     #[inline(always)]
-    fn next_context(&self, free_stack_top: *mut u8) -> Next {
+    fn next_context(&self, suspending: *const Task, free_stack_top: *mut u8) -> Next {
         while let Some(task) = self.run_queue.pop() {
             self.current_task.set(task);
+            if ptr::eq(task, suspending) {
+                return Next::OnThisStack;
+            }
             let context = task.context.get();
             if !context.is_null() {
                 return Next::Context(context);
@@ -88,15 +137,15 @@ impl Scheduler {
             if !task.alive.get() {
                 // Ended while it was in the queue.
                 self.slab.borrow().free(task);
-                continue;
-            }
-            match self.first_context(task, free_stack_top) {
-                Ok(next) => return next,
-                Err(error) => {
-                    if self.held_back.is_empty() {
-                        self.held_back_because.set(Some(error));
+            } else {
+                match self.first_context(task, free_stack_top) {
+                    Ok(next) => return next,
+                    Err(error) => {
+                        if self.held_back.is_empty() {
+                            self.held_back_because.set(Some(error));
+                        }
+                        self.held_back.push(task);
                     }
-                    self.held_back.push(task);
                 }
             }
         }
@@ -112,8 +161,12 @@ impl Scheduler {
         };
         let stack = self.stacks.borrow_mut().acquire(bytes)?;
         task.stack.set(stack);
+        task.stack_bytes.set(bytes);
         if stack.top == free_stack_top {
             return Ok(Next::OnThisStack);
+        }
+        if let Some(sanitizer) = &self.sanitizer {
+            task.fiber.set(sanitizer.new_fiber());
         }
         // SAFETY: the top of a stack that nobody uses, which is much larger than a frame.
         let context = unsafe { switch::new_context(stack.top, self, self.float_modes.get()) };
@@ -122,8 +175,8 @@ impl Scheduler {
     }
 }
 
-/// Where every stack begins: calls the current task's body until the task ends, then goes on with another new
-/// task or leaves the stack for good.
+/// Where every stack begins: calls the current task's body until the task ends, then goes on with
+/// another new task or leaves the stack for good.
 ///
 /// # Safety
 /// Called once on each new stack, by a switch to it, with the scheduler that runs on this thread.
@@ -132,8 +185,13 @@ pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
     let scheduler = unsafe { &*scheduler };
     // SAFETY: this thread's errno. A new task starts without an error.
     unsafe { *scheduler.errno.get() = 0 };
+    scheduler.exceptions.set(Exceptions::NONE);
+    if let Some(sanitizer) = &scheduler.sanitizer {
+        sanitizer.resumed(null_mut());
+    }
     loop {
-        // SAFETY: the switch to this stack made one of its tasks current, and tasks live in the slab.
+        // SAFETY: the switch to this stack made one of its tasks current, and tasks live in the
+        // slab.
         let task = unsafe { &*scheduler.current_task.get() };
         if let Some(body) = task.body.get() {
             // SAFETY: the program's function with the arguments it was registered with.
@@ -148,8 +206,8 @@ pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
 }
 
 impl Scheduler {
-    /// The body has returned, and is to be called again: at its next turn, or once it is enqueued if it
-    /// has parked itself.
+    /// The body has returned, and is to be called again: at its next turn, or once it is enqueued
+    /// if it has parked itself.
     fn body_returned(&self, task: &Task) {
         if !task.is_parked() || task.queued.get() {
             task.set_state(State::Runnable);
@@ -160,8 +218,8 @@ impl Scheduler {
         self.suspend(task);
     }
 
-    /// Ends a task that runs on this stack. Returns if the stack has been given to a new task, which is now the
-    /// current one; else leaves the stack for good.
+    /// Ends a task that runs on this stack. Returns if the stack has been given to a new task,
+    /// which is now the current one; else leaves the stack for good.
     fn end(&self, task: &Task) {
         log::debug(format_args!("Task {task:p} exited"));
         // SAFETY: the state belongs to the task, and its body has returned.
@@ -170,6 +228,7 @@ impl Scheduler {
         metrics::add(&self.metrics.current_tasks, u64::MAX); // one less
         self.ready_joiners(task);
         task.context.set(null_mut());
+        let fiber = task.fiber.replace(null_mut());
         let stack = task.stack.replace(Stack::NONE);
         if task.queued.get() {
             // Somebody has enqueued it while it ran. `next_context` frees the slot.
@@ -184,21 +243,27 @@ impl Scheduler {
         let now = self.clock.ticks();
         self.turns.end(now);
         let next = if self.may_hand_off(now) {
-            self.next_context(stack.top)
+            self.next_context(null(), stack.top)
         } else {
             self.current_task.set(null());
             Next::Context(self.loop_context.get())
         };
         match next {
             Next::OnThisStack => {
+                // SAFETY: the new task, which has been made the current one.
+                unsafe { (*self.current_task.get()).fiber.set(fiber) };
                 self.float_modes.get().restore();
                 // SAFETY: as in `task_main`.
                 unsafe { *self.errno.get() = 0 };
+                self.exceptions.set(Exceptions::NONE);
             }
             Next::Context(context) => {
+                if let Some(sanitizer) = &self.sanitizer {
+                    sanitizer.ending(&self.target(sanitizer), fiber);
+                }
                 let mut nobody = null_mut();
-                // SAFETY: the loop's or a ready task's context. This one is never resumed: its stack is in the
-                // pool, and stays as it is until some other context takes it out.
+                // SAFETY: the loop's or a ready task's context. This one is never resumed: its
+                // stack is in the pool, and stays as it is until some other context takes it out.
                 unsafe { switch::switch(&mut nobody, context) };
             }
         }

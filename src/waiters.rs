@@ -1,7 +1,7 @@
 //! A list of tasks that wait for the same thing, first come first.
 //!
-//! Doubly linked through the tasks, so that one whose time runs out leaves it in O(1). A task waits in one
-//! list at most; `Task::waits` says where, and is set by whoever owns the list.
+//! Doubly linked through the tasks, so that one whose time runs out leaves it in O(1). A task waits
+//! in one list at most; `Task::waits` says where, and is set by whoever owns the list.
 
 use std::cell::Cell;
 use std::ptr::null;

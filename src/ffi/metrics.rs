@@ -40,8 +40,8 @@ impl fmt::Write for Stream {
     }
 }
 
-/// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and are
-/// valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+/// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and
+/// are valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -59,8 +59,8 @@ pub unsafe extern "C" fn mj_scheduler_get_metrics(
 }
 
 /// Sets the counters to 0, save those that say what there is now: `current_tasks` and
-/// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the log. Does not
-/// suspend.
+/// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the
+/// log. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -71,8 +71,8 @@ pub unsafe extern "C" fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler
     }
 }
 
-/// Prints the counters as a block of text to a stream, which stays the caller's, and whose error indicator says if
-/// it failed. NULL for either is reported in the log. Does not suspend.
+/// Prints the counters as a block of text to a stream, which stays the caller's, and whose error
+/// indicator says if it failed. NULL for either is reported in the log. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `out` is NULL or an open stream.
 #[unsafe(no_mangle)]
@@ -85,10 +85,11 @@ pub unsafe extern "C" fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler
     }
 }
 
-/// Writes the counters, and the distributions of how long turns take and how late timers are served, to a buffer of
-/// `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3) does. Returns the length of the whole text without
-/// the NUL, so a result of `buffer_bytes` or more means that it was cut; or -EINVAL for a NULL scheduler, a NULL
-/// buffer with a size, or an unknown format. The buffer stays the caller's. Does not suspend.
+/// Writes the counters, and the distributions of how long turns take and how late timers are
+/// served, to a buffer of `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3)
+/// does. Returns the length of the whole text without the NUL, so a result of `buffer_bytes` or
+/// more means that it was cut; or -EINVAL for a NULL scheduler, a NULL buffer with a size, or an
+/// unknown format. The buffer stays the caller's. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
 #[unsafe(no_mangle)]
@@ -123,9 +124,10 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
     c_int::try_from(out.length).unwrap_or(c_int::MAX)
 }
 
-/// Prints one line for each living task to a stream: its id, name, what it is doing (running, ready, or for which
-/// descriptor, task or time it waits), the number of its turns, and how much of its stack it uses. The stream stays the
-/// caller's. NULL for either is reported in the log. Does not suspend.
+/// Prints one line for each living task to a stream: its id, name, what it is doing (running,
+/// ready, or for which descriptor, task or time it waits), the number of its turns, and how much of
+/// its stack it uses. The stream stays the caller's. NULL for either is reported in the log. Does
+/// not suspend.
 ///
 /// `scheduler` is NULL or alive; `out` is NULL or an open stream.
 #[unsafe(no_mangle)]

@@ -3,27 +3,36 @@
 use std::ffi::c_int;
 use std::ptr::null_mut;
 
-use super::scheduler_ref;
 use super::types::mj_scheduler;
+use super::wait::mj_wait_epoll;
+use super::{scheduler_ref, set_wait_function, status};
+use crate::error::Error;
 use crate::scheduler::{self, Scheduler, StopFlag};
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
-/// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL with errno
-/// ENOMEM, or EMFILE or ENFILE when the two descriptors it needs cannot be had. Release it with
-/// mj_scheduler_destroy(). Does not suspend.
+/// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
+/// with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs cannot be had; or
+/// the system's own value when it has no eventfd, no epoll or no monotonic clock for the process.
+/// Release it with mj_scheduler_destroy(). Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
     into_pointer(Scheduler::create())
 }
 
-/// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function set,
-/// and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
+/// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
+/// set, and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
 /// return (the second one kills as usual), and writing to a closed connection gives EPIPE without
-/// SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all
-/// is put back when the run returns. Returns NULL with errno as mj_scheduler_create().
+/// SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all is
+/// put back when the run returns. Returns NULL with errno as mj_scheduler_create().
 #[unsafe(no_mangle)]
 pub extern "C" fn setup_scheduler_with_epoll() -> *mut mj_scheduler {
-    into_pointer(Scheduler::create_application())
+    let created = Scheduler::create_application();
+    if let Ok(scheduler) = created {
+        // SAFETY: created just now.
+        let scheduler = unsafe { &*scheduler };
+        set_wait_function(scheduler, Some(mj_wait_epoll), std::ptr::null_mut());
+    }
+    into_pointer(created)
 }
 
 fn into_pointer(created: crate::error::Result<*mut Scheduler>) -> *mut mj_scheduler {
@@ -36,9 +45,29 @@ fn into_pointer(created: crate::error::Result<*mut Scheduler>) -> *mut mj_schedu
     }
 }
 
+/// Sets whether a stack overflow of a task is reported before it ends the process: by one line on
+/// stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
+/// stack for the thread's signals, both only during mj_scheduler_run(); all faults go on to the
+/// handler that was there before. Off for mj_scheduler_create(), on for
+/// setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or -EBUSY while the scheduler runs.
+/// Does not suspend.
+///
+/// The pointer is NULL or a live scheduler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_report_overflow(
+    scheduler: *mut mj_scheduler,
+    report: bool,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { scheduler_ref(scheduler, "mj_scheduler_report_overflow") } {
+        Some(scheduler) => status(scheduler.report_overflow(report)),
+        None => Error::InvalidArgument.status(),
+    }
+}
+
 /// Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
-/// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler that is
-/// running, is reported in the log and left alone. Does not suspend.
+/// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
+/// that is running, is reported in the log and left alone. Does not suspend.
 ///
 /// The pointer is NULL or from mj_scheduler_create(), and not used again.
 #[unsafe(no_mangle)]
@@ -48,9 +77,10 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 }
 
 /// Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
-/// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they are, and
-/// a later run goes on with them. On a scheduler that is already running, or on a thread where
-/// another one runs, it reports that and returns. Blocks the thread.
+/// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they
+/// are, and a later run goes on with them. On a scheduler that is already running, or on a thread
+/// where another one runs, it reports that and returns. Blocks the thread, whose timer slack is 1
+/// ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are served in time.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -61,9 +91,9 @@ pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     }
 }
 
-/// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the running
-/// task suspends or ends. Returns 0, or -EINVAL for NULL. Callable from any thread and from a
-/// signal handler, as long as the scheduler is not destroyed meanwhile. Does not suspend.
+/// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the
+/// running task suspends or ends. Returns 0, or -EINVAL for NULL. Callable from any thread and from
+/// a signal handler, as long as the scheduler is not destroyed meanwhile. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

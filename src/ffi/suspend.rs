@@ -1,4 +1,5 @@
-//! The calls that suspend the running task. The guide's return nothing; the others say how the wait ended.
+//! The calls that suspend the running task. The guide's return nothing; the others say how the wait
+//! ended.
 
 use std::ffi::{c_int, c_short};
 
@@ -7,17 +8,18 @@ use super::types::mj_task_id;
 use crate::error::Error;
 use crate::suspend;
 
-/// Suspends the running task behind all others that are ready, so that each gets its turn. Returns at
-/// once when the task is marked as ended.
+/// Suspends the running task behind all others that are ready, so that each gets its turn. Returns
+/// at once when the task is marked as ended.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_yield() {
     let _ = suspend::yield_now();
 }
 
-/// Suspends the running task for at least that many nanoseconds, never less; a time past the end of the
-/// clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at
-/// once when the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR
-/// line, when memory for the timer is missing. mj_task_sleep_for() is the same and tells them apart.
+/// Suspends the running task for at least that many nanoseconds, never less; a time past the end of
+/// the clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at once
+/// when the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR
+/// line, when memory for the timer is missing. mj_task_sleep_for() is the same and tells them
+/// apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ns(nanoseconds: u64) {
     let _ = suspend::sleep(nanoseconds);
@@ -36,11 +38,12 @@ pub extern "C" fn mj_task_sleep_s(seconds: u64) {
 }
 
 /// Suspends the running task until the descriptor is readable: data, a connection to accept, end of
-/// file, or an error for the next read() to report. A regular file is always readable. Several tasks
-/// may wait for one descriptor; all are woken, so each but the first may find nothing left. Ends early
-/// when the task is woken, canceled or enqueued. A descriptor that cannot be waited for is
-/// an ERROR line, and the call then yields and returns, leaving it to the next read() to fail. Returns
-/// at once when the task is marked as ended. mj_task_wait_fd() is the same and tells them apart.
+/// file, or an error for the next read() to report. A regular file is always readable. Several
+/// tasks may wait for one descriptor; all are woken, so each but the first may find nothing left.
+/// Ends early when the task is woken, canceled or enqueued. A descriptor that cannot be waited for
+/// is an ERROR line, and the call then yields and returns, leaving it to the next read() to fail.
+/// Returns at once when the task is marked as ended. mj_task_wait_fd() is the same and tells them
+/// apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_readable(fd: c_int) {
     let _ = suspend::wait_fd(fd, READABLE, suspend::FOREVER);
@@ -49,41 +52,56 @@ pub extern "C" fn mj_task_wait_readable(fd: c_int) {
 const READABLE: u32 = libc::POLLIN as u32;
 const WRITABLE: u32 = libc::POLLOUT as u32;
 
-/// mj_task_yield() with a result: 0, -ECANCELED when the task is canceled or marked as ended, -EPERM outside a
-/// task. May suspend.
+/// mj_task_yield() with a result: 0, -ECANCELED when the task is canceled or marked as ended,
+/// -EPERM outside a task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_yield_now() -> c_int {
     status(suspend::yield_now())
 }
 
-/// mj_task_sleep_ns() with a result: 0 when the time is over, -EINTR when the task was woken or enqueued before,
-/// -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a task. May suspend.
+/// mj_task_sleep_ns() with a result: 0 when the time is over, -EINTR when the task was woken or
+/// enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
+/// task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
     status(suspend::sleep(nanoseconds))
 }
 
-/// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at `deadline_ns` or past it: for
-/// periods that do not drift. UINT64_MAX never comes. Returns as mj_task_sleep_for().
+/// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
+/// `deadline_ns` or past it: for periods that do not drift. UINT64_MAX never comes. Returns as
+/// mj_task_sleep_for().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
     status(suspend::sleep_until(deadline_ns))
 }
 
-/// Suspends the running task until the descriptor can be written to, a connection attempt on it has ended, or an
-/// error is there for the next write() to report. Returns 0, or a negative errno value as mj_task_wait_fd().
+/// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
+/// `timeout_ns` nanoseconds (UINT64_MAX: without limit): for tasks that other tasks or a wait
+/// function hand something to. An enqueue_runnable() since the task's last wait counts. Returns 0
+/// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
+    status(suspend::park_until_woken(timeout_ns))
+}
+
+/// Suspends the running task until the descriptor can be written to, a connection attempt on it has
+/// ended, or an error is there for the next write() to report. Returns 0, or a negative errno value
+/// as mj_task_wait_fd().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
     status(suspend::wait_fd(fd, WRITABLE, suspend::FOREVER).map(drop))
 }
 
-/// Suspends the running task until one of the `events` of a descriptor happens, at most `timeout_ns` nanoseconds
-/// (UINT64_MAX: without limit; 0: only until the others have had their turn). Events are bits of poll(2): POLLIN,
-/// POLLOUT, POLLPRI, POLLRDHUP and the like. Returns those that happened, with POLLERR and POLLHUP even if not
-/// asked for; 0 when the time is over; -EBADF when the descriptor is not open or was closed with mj_fd_close();
-/// -EINTR when the task was woken or enqueued before; -ECANCELED when it is canceled or marked as ended;
-/// -EINVAL for other events; -ENOMEM; -EPERM outside a task. Any number of tasks may wait for one descriptor. A
-/// regular file is ready at all times.
+/// Suspends the running task until one of the `events` of a descriptor happens, at most
+/// `timeout_ns` nanoseconds (UINT64_MAX: without limit; 0: only until the others have had their
+/// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns
+/// those that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
+/// -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
+/// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
+/// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
+/// (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
+/// descriptor. A regular file is ready at all times. A descriptor that cannot be waited for is also
+/// an ERROR line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
     match suspend::wait_fd(fd, u32::from(events.cast_unsigned()), timeout_ns) {
@@ -92,18 +110,20 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
     }
 }
 
-/// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns` nanoseconds (UINT64_MAX:
-/// without limit). Returns 0 when the task has ended during the call; -ESRCH when the id is not that of a living task,
-/// as when it ended before; -ETIMEDOUT; -EDEADLK for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as
-/// mj_task_sleep_for(). Any number of tasks may wait for one.
+/// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
+/// nanoseconds (UINT64_MAX: without limit). Returns 0 when the task has ended during the call;
+/// -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
+/// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for(). Any number
+/// of tasks may wait for one.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
     status(suspend::join(id, timeout_ns))
 }
 
-/// Closes a descriptor, as close(2), and ends the waits of this thread's tasks for it with -EBADF. For descriptors
-/// that tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno value. Callable
-/// anywhere. Does not suspend.
+/// Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
+/// that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
+/// tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
+/// value. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_close(fd: c_int) -> c_int {
     match suspend::close_fd(fd) {

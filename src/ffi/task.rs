@@ -6,13 +6,14 @@ use std::ptr::null_mut;
 use super::types::{mj_scheduler, mj_task, mj_task_fn, mj_task_id};
 use super::{body_from, scheduler_ref, status, task_ref};
 use crate::error::Error;
-use crate::{log, scheduler, suspend, sys};
+use crate::{log, parking, scheduler, stack, suspend, sys};
 
-/// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this call. The
-/// task owns `user_state` from then on, and releases it with C's free() when it ends, so it must come
-/// from malloc() or be NULL. Its stack is taken at its first turn. Returns the task, valid until it
-/// ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM (the scheduler
-/// is running on another thread); `user_state` then still belongs to the caller. Does not suspend.
+/// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
+/// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
+/// it must come from malloc() or be NULL. Its stack is taken at its first turn. Returns the task,
+/// valid until it ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM
+/// (the scheduler is running on another thread); `user_state` then still belongs to the caller.
+/// Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `task_function` is NULL or a function of the type `mj_task_fn`.
 #[unsafe(no_mangle)]
@@ -42,9 +43,9 @@ pub unsafe extern "C" fn mj_create_task(
     }
 }
 
-/// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at least
-/// 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task already has
-/// a stack. Does not suspend.
+/// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at
+/// least 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task
+/// already has a stack. Does not suspend.
 ///
 /// The pointer is NULL or a live task.
 #[unsafe(no_mangle)]
@@ -54,6 +55,19 @@ pub unsafe extern "C" fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes:
         Some(task) => status(task.set_stack_size(stack_bytes)),
         None => Error::InvalidArgument.status(),
     }
+}
+
+/// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again,
+/// so what earlier tasks have used of this one counts too, until its memory has been given back. 0
+/// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes
+/// a moment. Does not suspend.
+///
+/// The pointer is NULL or a task that has not ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
+    // SAFETY: as this function's contract says.
+    unsafe { task_ref(task) }
+        .map_or(0, |task| stack::high_water_bytes(task.stack.get(), task.stack_bytes.get()))
 }
 
 /// Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
@@ -72,8 +86,8 @@ pub extern "C" fn mj_task_current() -> *mut mj_task {
     }
 }
 
-/// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0 for NULL. Does not
-/// suspend.
+/// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0
+/// for NULL. Does not suspend.
 ///
 /// The pointer is NULL or a task that has not ended.
 #[unsafe(no_mangle)]
@@ -82,8 +96,8 @@ pub unsafe extern "C" fn mj_task_get_id(task: *const mj_task) -> mj_task_id {
     unsafe { task_ref(task) }.map_or(0, |task| task.id.get())
 }
 
-/// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more. Any number may be
-/// asked for. Does not suspend.
+/// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more.
+/// Any number may be asked for. Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -103,23 +117,25 @@ pub unsafe extern "C" fn mj_task_find(
     }
 }
 
-/// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1, or 0 when the task
-/// was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL and for what is not a living task of
-/// the scheduler that runs on this thread; -EPERM when none does. Does not suspend. `task` may be any address.
+/// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1,
+/// or 0 when the task was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL
+/// and for what is not a living task of the scheduler that runs on this thread; -EPERM when none
+/// does. Does not suspend. `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
-    match scheduler::own_task(task.cast(), "mj_task_wake") {
+    match parking::own_task(task.cast(), "mj_task_wake") {
         Ok((scheduler, task)) => c_int::from(scheduler.wake(task)),
         Err(error) => error.status(),
     }
 }
 
-/// Tells a task to end: its wait, and from then on each call of it that would suspend, returns -ECANCELED after
-/// letting the others have their turn. It is up to the task to clean up and end. A task may cancel itself. Returns 0,
-/// -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
+/// Tells a task to end: its wait, and from then on each call of it that would suspend, returns
+/// -ECANCELED after letting the others have their turn. It is up to the task to clean up and end. A
+/// task may cancel itself. Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend.
+/// `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
-    match scheduler::own_task(task.cast(), "mj_task_cancel") {
+    match parking::own_task(task.cast(), "mj_task_cancel") {
         Ok((scheduler, task)) => {
             scheduler.cancel(task);
             0
@@ -128,8 +144,9 @@ pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
     }
 }
 
-/// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes. Returns 0, or -EINVAL for NULL. Does
-/// not suspend.
+/// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes or the last
+/// character that fits. Returns 0, or
+/// -EINVAL for NULL. Does not suspend.
 ///
 /// `task` is NULL or has not ended; `name` is NULL or a string.
 #[unsafe(no_mangle)]
@@ -146,7 +163,8 @@ pub unsafe extern "C" fn mj_task_set_name(task: *mut mj_task, name: *const c_cha
     0
 }
 
-/// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name. Does not suspend.
+/// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name.
+/// Does not suspend.
 ///
 /// `task` is NULL or has not ended.
 #[unsafe(no_mangle)]

@@ -1,7 +1,7 @@
 //! The types as C sees them: the source of the header, and nothing else uses their fields.
 //!
-//! `mj_task` and `mj_scheduler` are the first bytes of [`Task`] and [`Scheduler`]; the assertions at
-//! the end hold the two descriptions together.
+//! `mj_task` and `mj_scheduler` are the first bytes of [`Task`] and [`Scheduler`]; the assertions
+//! at the end hold the two descriptions together.
 #![allow(non_camel_case_types, clippy::upper_case_acronyms)] // C's names.
 #![allow(dead_code)] // Some only C uses.
 
@@ -105,10 +105,11 @@ pub struct mj_metrics {
 }
 
 /// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: 0 to look and
-/// return at once, UINT64_MAX without limit. Returns the number of events, 0 for none, or -1, which
-/// is logged and counted and ends nothing. It may return early for no reason, may call
-/// enqueue_runnable(), and must return when mj_scheduler_backend_fd() is readable.
+/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
+/// limit, and 0 to look and return at once, which is asked every so often while tasks are ready.
+/// Returns the number of events, 0 for none, or -1, which is logged and counted and ends nothing.
+/// It may return early for no reason, may call enqueue_runnable(), and must return when
+/// mj_scheduler_backend_fd() is readable.
 pub type mj_wait_fn = Option<
     unsafe extern "C" fn(
         scheduler: *mut mj_scheduler,
@@ -135,9 +136,9 @@ pub enum mj_metrics_format {
 pub type MetricsFormatInt = u32;
 
 /// One scheduler: a run queue, a timer heap, and the loop over them. Created by
-/// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are the
-/// real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by wait
-/// functions that enqueue tasks themselves.
+/// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are
+/// the real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by
+/// wait functions that enqueue tasks themselves.
 #[repr(C)]
 pub struct mj_scheduler {
     /// The task that runs next, NULL when none is ready.
@@ -146,7 +147,8 @@ pub struct mj_scheduler {
     pub runnable_tail: *mut mj_task,
     /// How many tasks are in the run queue.
     pub runnable_count: usize,
-    /// The sleeping tasks as a heap of `timer_count` entries: the first one wakes first.
+    /// The sleeping tasks as a heap of `timer_count` entries, four children to each: the first one
+    /// wakes first.
     pub timer_heap: *mut *mut mj_task,
     /// How many tasks have a timer.
     pub timer_count: usize,
@@ -182,25 +184,26 @@ pub enum mj_log_level {
     MJ_LOG_SILENT = 6,
 }
 
-/// Receives each logged line in place of the streams: the text without time stamp, level and newline,
-/// valid during the call. Called on the thread that logs, with no lock held, on the task's stack
-/// if a task logs. It may log: those lines go to the streams.
+/// Receives each logged line: the text without time stamp, level and newline, valid during the
+/// call. Called on the thread that logs, with no lock held, on the task's stack if a task logs. It
+/// may log: those lines go to the streams.
 pub type mj_log_callback = Option<
     unsafe extern "C" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
 >;
 
-/// The logger's settings.
+/// The logger's settings, for mj_log_configure() and mj_log_get_config(). Every process has one
+/// logger for all its threads and schedulers.
 #[repr(C)]
 pub struct mj_logger {
     /// Lines below this level are not written.
     pub min_level: LogLevelInt,
-    /// Receives the lines, NULL for the streams.
+    /// Receives the lines; NULL when the streams, a file or the system log do.
     pub callback: mj_log_callback,
     /// The callback's last argument.
     pub user_data: *mut c_void,
-    /// Whether lines on the streams begin with `[date time]`.
+    /// Whether lines on the streams and in a file begin with `[date time]`.
     pub include_time: bool,
-    /// Whether lines on the streams have `[LEVEL]`.
+    /// Whether lines on the streams and in a file have `[LEVEL]`.
     pub include_level: bool,
 }
 

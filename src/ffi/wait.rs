@@ -4,14 +4,14 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use super::types::{mj_clock_fn, mj_scheduler, mj_task, mj_wait_fn};
-use super::{scheduler_ref, status, wait_function_from};
+use super::{scheduler_ref, set_wait_function, status};
 use crate::error::Error;
 use crate::scheduler;
 use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
 
-/// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data` is
-/// handed to each call and stays the caller's. NULL for the scheduler is reported in the log. Does not
-/// suspend.
+/// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
+/// is handed to each call and stays the caller's. NULL for the scheduler is reported in the log.
+/// Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `function` is NULL or stays callable while it is set.
 #[unsafe(no_mangle)]
@@ -22,14 +22,14 @@ pub unsafe extern "C" fn mj_scheduler_set_wait_func(
 ) {
     // SAFETY: as this function's contract says.
     if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_set_wait_func") } {
-        scheduler.wait_function.set(wait_function_from(function));
-        scheduler.wait_data.set(user_data);
+        set_wait_function(scheduler, function, user_data);
     }
 }
 
-/// The wait function of schedulers that have none of their own: waits by epoll(7) for the descriptors that tasks wait
-/// for, to the nanosecond where the kernel can. `user_data` is not used. Returns the number of events, or -1 after an
-/// ERROR line. Callable by other wait functions. Does not suspend.
+/// The wait function of schedulers that have none of their own: waits by epoll(7) for the
+/// descriptors that tasks wait for, to the nanosecond where the kernel can. `user_data` is not
+/// used. Returns the number of events, or -1 after an ERROR line (one for a row of failures).
+/// Callable by other wait functions. Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -42,8 +42,8 @@ pub unsafe extern "C" fn mj_wait_epoll(
     unsafe { call_wait(wait_epoll, scheduler, timeout_ns, user_data) }
 }
 
-/// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have other things to watch
-/// as well.
+/// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have
+/// other things to watch as well.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -56,9 +56,9 @@ pub unsafe extern "C" fn mj_wait_poll(
     unsafe { call_wait(wait_poll, scheduler, timeout_ns, user_data) }
 }
 
-/// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers. Descriptors that tasks
-/// wait for are looked at when a sleep is over, and wake nobody in between. `user_data` is not used. Returns 0, or
-/// -1 after an ERROR line. Does not suspend.
+/// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers.
+/// Descriptors that tasks wait for are looked at when a sleep is over, and wake nobody in between.
+/// `user_data` is not used. Returns 0, or -1 after an ERROR line. Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -89,10 +89,11 @@ unsafe fn call_wait(
     }
 }
 
-/// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns nanoseconds since any fixed
-/// moment, never less than before; it is called often and must not suspend. `user_data` is handed to each call
-/// and stays the caller's. With a wait function that advances the clock by the time it is asked to wait, a program runs in
-/// simulated time. Returns 0; -EINVAL for NULL; -EBUSY while the scheduler runs or has sleeping tasks. Does not suspend.
+/// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns
+/// nanoseconds since any fixed moment, never less than before; it is called often and must not
+/// suspend. `user_data` is handed to each call and stays the caller's. With a wait function that
+/// advances the clock by the time it is asked to wait, a program runs in simulated time. Returns 0;
+/// -EINVAL for NULL; -EBUSY while the scheduler runs or has tasks with a timer. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
 #[unsafe(no_mangle)]
@@ -120,10 +121,10 @@ pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u6
     }
 }
 
-/// The descriptor that is readable while the scheduler has something to do that a wait function cannot see:
-/// a descriptor that a task waits for is ready, or mj_scheduler_stop() was called. Wait functions include
-/// it in what they wait for. It belongs to the scheduler: do not read, change or close it. Returns -EINVAL
-/// for NULL. Does not suspend.
+/// The descriptor that is readable while the scheduler has something to do that a wait function
+/// cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was called. Wait
+/// functions include it in what they wait for. It belongs to the scheduler: do not read, change or
+/// close it. Returns -EINVAL for NULL. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -135,9 +136,9 @@ pub unsafe extern "C" fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -
     }
 }
 
-/// Sets the stack size, in bytes, of tasks whose first turn is still to come and that have no size of
-/// their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, or -EINVAL (NULL,
-/// too small, or over 1 GiB). Does not suspend.
+/// Sets the stack size, in bytes, of tasks whose first turn is still to come and that have no size
+/// of their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, or
+/// -EINVAL (NULL, too small, or over 1 GiB). Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -161,10 +162,10 @@ pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
     }
 }
 
-/// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a timer
-/// ended so counts as cancelled). On the running task it makes the next suspending call return
-/// after one turn of the others. A task that is in the queue already stays where it is. Returns 0,
-/// or -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
+/// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a
+/// timer ended so counts as cancelled). On the running task it makes the next suspending call
+/// return after one turn of the others. A task that is in the queue already stays where it is.
+/// Returns 0, or -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
 /// scheduler's. Does not suspend.
 ///
 /// `scheduler` is NULL or alive. `task` may be any address.
@@ -180,8 +181,8 @@ pub unsafe extern "C" fn mj_scheduler_enqueue(
     }
 }
 
-/// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task does
-/// not run until it is enqueued again. Does not suspend.
+/// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task
+/// does not run until it is enqueued again. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

@@ -7,7 +7,7 @@
 
 // In src/log.rs. `line` has MAJJEN_LOG_HEADROOM writable bytes, then a message of `length` bytes,
 // then a NUL, which may be overwritten.
-enum { MAJJEN_LOG_HEADROOM = 64 };
+enum { MAJJEN_LOG_HEADROOM = 96 };
 void majjen_log_emit(unsigned level, char *line, size_t length);
 
 // In src/log.rs: why mj_log() could not do what it was asked.
@@ -16,5 +16,8 @@ void majjen_log_misuse(unsigned level, const char *format);
 // In stream.c.
 int majjen_shim_write(FILE *out, const char *text, size_t length);
 int majjen_shim_write_line(int to_stderr, const char *line, size_t length);
+
+// In cxx.c: NULL in a program that has no C++ runtime when it starts.
+void *(*majjen_shim_cxa_get_globals(void))(void);
 
 #endif

@@ -6,7 +6,7 @@ use super::{THREAD, Thread};
 use crate::scheduler::Scheduler;
 use crate::turn::task_main;
 
-/// A suspended context, from its stack pointer up:
+/// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
 /// ```text
 ///   +0    x19 x20 x21 x22 x23 x24 x25 x26 x27 x28
@@ -193,12 +193,12 @@ pub fn ticks_are_steady() -> bool {
     true
 }
 
-/// The request sequence of Valgrind's client interface, which does nothing on a processor. Returns 0
-/// outside Valgrind.
+/// The request sequence of Valgrind's client interface, which does nothing on a processor. Returns
+/// 0 outside Valgrind.
 pub fn valgrind_request(request: [usize; 6]) -> usize {
     let mut answer = 0usize;
-    // SAFETY: the rotations add up to two whole turns of x12, the last instruction copies a register
-    // to itself; Valgrind reads the request and writes the answer to x3.
+    // SAFETY: the rotations add up to two whole turns of x12, the last instruction copies a
+    // register to itself; Valgrind reads the request and writes the answer to x3.
     unsafe {
         asm!(
             "ror x12, x12, #3",

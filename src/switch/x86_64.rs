@@ -8,7 +8,7 @@ use super::{THREAD, Thread};
 use crate::scheduler::Scheduler;
 use crate::turn::task_main;
 
-/// A suspended context, from its stack pointer up:
+/// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
 /// ```text
 ///   +0   MXCSR (4 bytes), x87 control word (2 bytes)
@@ -194,8 +194,8 @@ pub fn ticks() -> u64 {
     unsafe { _rdtsc() }
 }
 
-/// Whether [`ticks`] counts at a constant rate in every power state (CPUID 8000_0007h, EDX bit 8), and
-/// the kernel found it the same on all processors, which it says by keeping time with it.
+/// Whether [`ticks`] counts at a constant rate in every power state (CPUID 8000_0007h, EDX bit 8),
+/// and the kernel found it the same on all processors, which it says by keeping time with it.
 pub fn ticks_are_steady() -> bool {
     const CLOCK_SOURCE: &std::ffi::CStr =
         c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
@@ -204,8 +204,8 @@ pub fn ticks_are_steady() -> bool {
     invariant && crate::sys::file_says(CLOCK_SOURCE, b"tsc")
 }
 
-/// The request sequence of Valgrind's client interface, which does nothing on a processor. Returns 0
-/// outside Valgrind.
+/// The request sequence of Valgrind's client interface, which does nothing on a processor. Returns
+/// 0 outside Valgrind.
 pub fn valgrind_request(request: [usize; 6]) -> usize {
     let mut answer = 0usize;
     // SAFETY: the rotations add up to two whole turns of rdi, the exchange is of a register with

@@ -39,9 +39,11 @@ const GUIDE_NAMES: &[&str] =
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("header::is_up_to_date", is_up_to_date),
+        Trial::test("header::everything_is_documented", everything_is_documented),
         Trial::test("header::leaves_the_guides_static_names_alone", leaves_static_names_alone),
         Trial::test("header::leaves_the_guide_names_out_when_told_to", leaves_guide_names_out),
         Trial::test("header::has_the_guides_layout", has_the_guides_layout),
+        Trial::test("header::has_formats_checked", has_formats_checked),
         Trial::ignorable_test("header::declares_what_the_library_exports", || {
             with_tool("nm", declares_what_the_library_exports)
         }),
@@ -88,6 +90,43 @@ fn is_up_to_date() -> Result<(), Failed> {
     }
     let difference = first_difference(&committed, &generated);
     Err(format!("include/majjen.h is out of date; `make header` renews it.\n{difference}").into())
+}
+
+/// Each declaration, constant and field has a comment above it, or is the next line of one that
+/// has.
+fn everything_is_documented() -> Result<(), Failed> {
+    let header = fs::read_to_string(library::root().join("include/majjen.h"))?;
+    let mut undocumented = Vec::new();
+    let mut documented = 0;
+    let mut above = "";
+    for line in header.lines() {
+        // What follows a comment or another part of the same declaration needs none of its own.
+        let begins = !line.is_empty()
+            && !line.starts_with(['#', '}', '{'])
+            && !line.trim_start().starts_with("//")
+            && !line.starts_with("   ")
+            && !line.starts_with("extern \"C\"")
+            && !["struct mj_scheduler;", "  (void)mj_scheduler_enqueue(scheduler, task);"]
+                .contains(&line)
+            && !["  return ", "  __attribute__"].iter().any(|part| line.starts_with(part));
+        if begins && above.trim_start().starts_with("//") {
+            documented += 1;
+        } else if begins {
+            undocumented.push(line);
+        }
+        above = line;
+    }
+    // A reading that finds nothing must not pass.
+    let functions = declared_functions()?.len();
+    if documented < functions {
+        return Err(
+            format!("only {documented} declarations found, with {functions} functions").into()
+        );
+    }
+    if undocumented.is_empty() {
+        return Ok(());
+    }
+    Err(format!("without a comment:\n{}", undocumented.join("\n")).into())
 }
 
 /// The first line in which two texts differ, from both.
@@ -198,6 +237,53 @@ fn has_the_guides_layout() -> Result<(), Failed> {
     let mut compiler = checking_c_compiler("c11");
     compiler.arg("-I").arg(path.parent().unwrap_or(Path::new(".")));
     compile(&mut compiler, &fs::read_to_string(&path)?)
+}
+
+/// Log lines whose arguments do not agree with the format.
+const WRONG_FORMATS: &[&str] = &[
+    r#"mj_log(MJ_LOG_INFO, "%s", 1)"#,
+    r#"mj_log(MJ_LOG_INFO, "%d")"#,
+    r#"mj_log(MJ_LOG_INFO, "%d", 1L)"#,
+    r#"mj_log(MJ_LOG_INFO, "%d", 1, 2)"#,
+    r#"mj_vlog(MJ_LOG_INFO, "%y", arguments)"#,
+    r#"MJ_TRACE("%d", "one")"#,
+    r#"MJ_DEBUG("%d", "one")"#,
+    r#"MJ_INFO("%d", "one")"#,
+    r#"MJ_WARN("%d", "one")"#,
+    r#"MJ_ERROR("%d", "one")"#,
+    r#"MJ_FATAL("%d", "one")"#,
+];
+
+/// Log lines whose arguments do.
+const RIGHT_FORMATS: &[&str] = &[
+    r#"mj_log(MJ_LOG_INFO, "%s %d %ld %%", "one", 2, 3L)"#,
+    r#"mj_vlog(MJ_LOG_INFO, "%d", arguments)"#,
+    r#"MJ_INFO("text")"#,
+    r#"MJ_FATAL("%zu %.1f %p", sizeof(int), 1.0, (void *)0)"#,
+];
+
+/// The compiler checks the arguments of a log line.
+fn has_formats_checked() -> Result<(), Failed> {
+    let program = |statement: &str| {
+        format!(
+            "#include \"majjen.h\"\n\
+             void log_a_line(va_list arguments);\n\
+             void log_a_line(va_list arguments) {{ (void)arguments; {statement}; }}\n"
+        )
+    };
+    for statement in RIGHT_FORMATS {
+        compile(&mut checking_c_compiler("c99"), &program(statement))?;
+    }
+    for statement in WRONG_FORMATS {
+        let finished = compiler_output(&mut checking_c_compiler("c99"), &program(statement))?;
+        // For that reason, and not for any other.
+        let says_why =
+            ["-Werror=format", "-Wformat"].iter().any(|flag| finished.output.contains(flag));
+        if finished.succeeded() || !says_why {
+            return Err(format!("{statement}: the compiler {}", finished.describe()).into());
+        }
+    }
+    Ok(())
 }
 
 /// The exported symbols are the header's functions, all of them and nothing else.

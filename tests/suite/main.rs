@@ -9,16 +9,22 @@
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
 //!   libraries then are. Only the C programs are tested.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported.
+//! - `MAJJEN_TORTURE`: when set, the faults of `faults.rs` are tried with every errno value.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
 mod c_programs;
+mod debugger;
+mod examples;
+mod faults;
 mod guide;
 mod header;
 mod library;
 mod process;
 mod program;
 mod readme;
+mod running;
+mod sanitizers;
 mod server;
 mod toolchain;
 
@@ -29,10 +35,14 @@ use libtest_mimic::Arguments;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = c_programs::trials();
+    trials.extend(examples::trials());
     trials.extend(guide::trials());
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
+        trials.extend(debugger::trials());
+        trials.extend(faults::trials());
         trials.extend(header::trials());
+        trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -1,13 +1,14 @@
-//! C programs: compiled against one of the libraries, and run.
+//! C and C++ programs: compiled against one of the libraries, and run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 
 use crate::library::{self, Workplace};
-use crate::{process, toolchain};
+use crate::process::{self, Finished};
+use crate::toolchain;
 
 /// Which library a program is linked with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,19 @@ pub enum Link {
 /// What the tests' own programs are held to.
 pub const STRICT: [&str; 6] = ["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
 
+/// The same for C++.
+pub const STRICT_CXX: [&str; 6] = ["-std=c++11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
+
+/// Whether a source is C++.
+pub fn is_cxx(source: &Path) -> bool {
+    source.extension().is_some_and(|extension| extension == "cc")
+}
+
+/// The flags for a program of the tests.
+pub fn strict(source: &Path) -> &'static [&'static str] {
+    if is_cxx(source) { &STRICT_CXX } else { &STRICT }
+}
+
 /// Compiles and links a program. `flags` come before the source, `libraries` after it.
 pub fn compile(
     source: &Path,
@@ -28,19 +42,41 @@ pub fn compile(
     workplace: &Workplace,
 ) -> Result<PathBuf, Failed> {
     let program = workplace.path().join("program");
-    let mut compiler = toolchain::c_compiler();
+    let mut compiler = if is_cxx(source) {
+        let (name, arguments) = toolchain::cxx_compiler();
+        let mut compiler = Command::new(name);
+        compiler.args(arguments);
+        compiler
+    } else {
+        toolchain::c_compiler()
+    };
     compiler.args(flags).arg("-I").arg(library::root().join("include"));
     compiler.arg(source).arg("-o").arg(&program).args(libraries);
     match link {
         Link::Static => workplace.link_static(&mut compiler)?,
         Link::Shared => workplace.link_shared(&mut compiler)?,
     }
-    let finished = process::run(&mut compiler, Duration::from_secs(120), workplace.path())
+    run_compiler(&mut compiler, workplace)?;
+    Ok(program)
+}
+
+/// Compiles a library to be preloaded, with `LD_PRELOAD`.
+pub fn compile_preload(source: &Path, workplace: &Workplace) -> Result<PathBuf, Failed> {
+    let library = workplace.path().join("preload.so");
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(STRICT).args(["-shared", "-fPIC"]).arg(source).arg("-o").arg(&library);
+    compiler.arg("-ldl");
+    run_compiler(&mut compiler, workplace)?;
+    Ok(library)
+}
+
+fn run_compiler(compiler: &mut Command, workplace: &Workplace) -> Result<(), Failed> {
+    let finished = process::run(compiler, Duration::from_secs(120), workplace.path())
         .map_err(|error| format!("the C compiler cannot be run: {error}"))?;
     if !finished.succeeded() {
         return Err(format!("the compiler {}", finished.describe()).into());
     }
-    Ok(program)
+    Ok(())
 }
 
 /// The command that runs a program, on this machine or by the emulator.
@@ -53,6 +89,21 @@ pub fn command(program: &Path) -> Command {
         }
         None => Command::new(program),
     }
+}
+
+/// The exit code of a test that cannot be run here. The program's last line says why.
+const CANNOT_RUN: i32 = 77;
+
+/// What a test program has found: it must have ended with exit code 0, or says why it could not
+/// run.
+pub fn verdict(finished: &Finished) -> Result<Completion, Failed> {
+    if finished.status.and_then(|status| status.code()) == Some(CANNOT_RUN) {
+        return Ok(Completion::ignored_with(finished.output.lines().last().unwrap_or_default()));
+    }
+    if !finished.succeeded() {
+        return Err(format!("the program {}", finished.describe()).into());
+    }
+    Ok(Completion::Completed)
 }
 
 /// Runs a program, which must end with exit code 0, and returns what it printed.

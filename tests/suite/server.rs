@@ -1,9 +1,9 @@
 //! The guide's HTTP server, compiled unchanged with the guide's own flags, as a real process with
 //! real clients.
 //!
-//! The server has port 8080 built in, so its trials run one after another: a `Server` holds the turn
-//! while it lives. Each scenario ends in `Server::stop`, which checks everything the server printed,
-//! and that its counters agree with what the clients did.
+//! The server has port 8080 built in, so its trials run one after another: a `Server` holds the
+//! turn while it lives. Each scenario ends in `Server::stop`, which checks everything the server
+//! printed, and that its counters agree with what the clients did.
 
 mod process;
 mod transcript;
@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::running::PATIENCE;
 use libtest_mimic::{Completion, Trial};
 
 use process::Server;
@@ -33,10 +34,6 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
 
 /// The tasks that the server starts with: accept and cleanup.
 const OWN_TASKS: u64 = 2;
-
-/// The longest any single wait may take. Far above what is ever needed, also under valgrind or
-/// emulation on a busy machine, and still an end.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
@@ -130,8 +127,9 @@ fn close_before_the_answer() {
     drop(stream);
     request();
 
-    // A close and a reset before the server has read the request: the answer's write() raises SIGPIPE,
-    // which kills a process that has not seen to it. Stopping the server makes the order certain.
+    // A close and a reset before the server has read the request: the answer's write() raises
+    // SIGPIPE, which kills a process that has not seen to it. Stopping the server makes the order
+    // certain.
     prove_that_the_write_raises_sigpipe();
     server.suspend();
     for _ in 0..8 {
@@ -143,8 +141,9 @@ fn close_before_the_answer() {
     server.stop(libc::SIGINT, 11, 11);
 }
 
-/// Plays the server's part on a connection of its own, so that the scenario is known to test something.
-/// The test's own process ignores SIGPIPE, as Rust programs do, and gets the error alone.
+/// Plays the server's part on a connection of its own, so that the scenario is known to test
+/// something. The test's own process ignores SIGPIPE, as Rust programs do, and gets the error
+/// alone.
 fn prove_that_the_write_raises_sigpipe() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("the listener's address");
@@ -156,8 +155,8 @@ fn prove_that_the_write_raises_sigpipe() {
     assert_eq!(error.kind(), ErrorKind::BrokenPipe, "EPIPE comes with SIGPIPE, {error} does not");
 }
 
-/// Sends a whole request, ends the stream, and aborts the connection. Only with both the end and the
-/// reset does the other side's write() fail with EPIPE; a reset alone gives ECONNRESET.
+/// Sends a whole request, ends the stream, and aborts the connection. Only with both the end and
+/// the reset does the other side's write() fail with EPIPE; a reset alone gives ECONNRESET.
 fn request_and_abort(stream: TcpStream) {
     send(&stream, REQUEST);
     stream.shutdown(Shutdown::Write).expect("end the stream");
@@ -320,8 +319,8 @@ fn assert_still_open(stream: &TcpStream) {
 /// Closes the connection with a reset, by a linger time of 0.
 fn reset(stream: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the descriptor is open as long as `stream` lives, and the pointer and the length are those
-    // of one `linger`.
+    // SAFETY: the descriptor is open as long as `stream` lives, and the pointer and the length are
+    // those of one `linger`.
     let result = unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),

@@ -21,15 +21,21 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
+/// What becomes of a test whose tool is missing.
+pub fn missing(tool: &str) -> Option<Completion> {
+    let is_missing = find(tool).is_none();
+    is_missing.then(|| Completion::ignored_with(format!("{tool} is not installed")))
+}
+
 /// Runs a test that uses a tool, or has it ignored where the tool is missing.
 pub fn with_tool(
     tool: &str,
     test: impl FnOnce() -> Result<(), Failed>,
 ) -> Result<Completion, Failed> {
-    if find(tool).is_none() {
-        return Ok(Completion::ignored_with(format!("{tool} is not installed")));
+    match missing(tool) {
+        Some(ignored) => Ok(ignored),
+        None => test().map(|()| Completion::Completed),
     }
-    test().map(|()| Completion::Completed)
 }
 
 /// The C compiler, with the words of `CC` that are its arguments.

@@ -101,8 +101,8 @@ impl Report {
 }
 
 impl Metrics {
-    /// The guide's block, with the empty lines around it. `#` stands for a number, and `@` for the same
-    /// time in milliseconds.
+    /// The guide's block, with the empty lines around it. `#` stands for a number, and `@` for the
+    /// same time in milliseconds.
     const BLOCK: [&str; 24] = [
         "",
         "=== Majjen Scheduler Metrics ===",
@@ -164,8 +164,8 @@ impl Metrics {
     }
 }
 
-/// Takes a line of the form `[YYYY-MM-DD HH:MM:SS] [INFO] text` apart: the time stamp and the text. The
-/// server logs at level INFO, and nothing it meets here is worth a warning.
+/// Takes a line of the form `[YYYY-MM-DD HH:MM:SS] [INFO] text` apart: the time stamp and the text.
+/// The server logs at level INFO, and nothing it meets here is worth a warning.
 fn info_line(line: &str) -> (&str, &str) {
     let parts = line.strip_prefix('[').and_then(|rest| rest.split_once("] [INFO] "));
     let (time_stamp, text) = parts.unwrap_or_else(|| panic!("not an INFO line: {line:?}"));
@@ -186,7 +186,8 @@ pub fn number(digits: &str) -> u64 {
     value
 }
 
-/// The server's time zone: half an hour off any whole hour, so that UTC is not taken for local time.
+/// The server's time zone: half an hour off any whole hour, so that UTC is not taken for local
+/// time.
 pub const TIME_ZONE: &str = "TST-05:30";
 const TIME_ZONE_OFFSET_SECONDS: u64 = (5 * 60 + 30) * 60;
 

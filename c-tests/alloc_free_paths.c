@@ -1,0 +1,278 @@
+// The paths on which nothing is allocated: yielding, and, once the tables have grown, sleeping and
+// waiting.
+#define _GNU_SOURCE
+#include "check.h"
+#include "allocations.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+
+#define LONG_NS UINT64_C(1000000000000)
+
+// Mappings count as well: the library takes stacks from them.
+static size_t mappings;
+
+void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) {
+  static void* next;
+  void* (*libc_mmap)(void*, size_t, int, int, int, off_t);
+  *(void**)&libc_mmap = allocation_function(&next, "mmap");
+  mappings++;
+  return libc_mmap(address, bytes, protection, flags, fd, offset);
+}
+
+static int channel[2], other_channel[2];
+static int regular_file;
+static mj_task* partner;
+static mj_task_id partner_id;
+static bool partner_may_end;
+
+// ---- One round of each path ----
+
+typedef void path(mj_scheduler* scheduler);
+
+static void yields(mj_scheduler* scheduler) {
+  (void)scheduler;
+  mj_task_yield();
+}
+
+static void yields_now(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(mj_task_yield_now(), ==, 0);
+}
+
+static void sleeps_for_no_time(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(mj_task_sleep_for(0), ==, 0);
+}
+
+static void sleeps_for_1_ns(mj_scheduler* scheduler) {
+  (void)scheduler;
+  mj_task_sleep_ns(1);
+}
+
+static void sleeps_for_3_us(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(mj_task_sleep_for(3000), ==, 0);
+}
+
+static void sleeps_until(mj_scheduler* scheduler) {
+  CHECK_INT(mj_task_sleep_until_ns(mj_scheduler_now_ns(scheduler) + 2000), ==, 0);
+}
+
+static void waits_for_what_is_ready(mj_scheduler* scheduler) {
+  (void)scheduler;
+  mj_task_wait_readable(channel[0]);
+  CHECK_INT(mj_task_wait_writable(channel[1]), ==, 0);
+  CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, LONG_NS), ==, POLLIN);
+}
+
+static void waits_for_both_directions(mj_scheduler* scheduler) {
+  char byte;
+  (void)scheduler;
+  CHECK_INT(write(other_channel[1], "x", 1), ==, 1);
+  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN | POLLRDHUP, UINT64_MAX), ==, POLLIN);
+  CHECK_INT(read(other_channel[0], &byte, 1), ==, 1);
+  CHECK_INT(mj_task_wait_fd(other_channel[1], POLLOUT, LONG_NS), ==, POLLOUT);
+}
+
+static void waits_in_vain(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN, 2000), ==, 0);
+}
+
+static void looks(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN, 0), ==, 0);
+}
+
+static void waits_for_a_file(mj_scheduler* scheduler) {
+  (void)scheduler;
+  mj_task_wait_readable(regular_file);
+}
+
+static void closes_and_opens(mj_scheduler* scheduler) {
+  int fd = dup(channel[0]);
+  (void)scheduler;
+  CHECK_INT(mj_task_wait_fd(fd, POLLIN, UINT64_MAX), ==, POLLIN);
+  CHECK_INT(mj_fd_close(fd), ==, 0);
+}
+
+static void joins_in_vain(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(mj_task_join(partner_id, 2000), ==, -ETIMEDOUT);
+}
+
+static void enqueues_itself(mj_scheduler* scheduler) {
+  CHECK_INT(mj_scheduler_enqueue(scheduler, scheduler->current_task), ==, 0);
+  CHECK_INT(mj_task_sleep_for(LONG_NS), ==, -EINTR);
+}
+
+static void wakes_its_partner(mj_scheduler* scheduler) {
+  (void)scheduler;
+  mj_task_yield();
+  mj_task_wake(partner);
+  CHECK_PTR(mj_task_find(scheduler, partner_id), ==, partner);
+}
+
+static void reads_the_metrics(mj_scheduler* scheduler) {
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, >, 0);
+}
+
+static const struct {
+  const char* name;
+  path* take;
+} paths[] = {
+    {"yields", yields},
+    {"yields_now", yields_now},
+    {"sleeps_for_no_time", sleeps_for_no_time},
+    {"sleeps_for_1_ns", sleeps_for_1_ns},
+    {"sleeps_for_3_us", sleeps_for_3_us},
+    {"sleeps_until", sleeps_until},
+    {"waits_for_what_is_ready", waits_for_what_is_ready},
+    {"waits_for_both_directions", waits_for_both_directions},
+    {"waits_in_vain", waits_in_vain},
+    {"looks", looks},
+    {"waits_for_a_file", waits_for_a_file},
+    {"closes_and_opens", closes_and_opens},
+    {"joins_in_vain", joins_in_vain},
+    {"enqueues_itself", enqueues_itself},
+    {"wakes_its_partner", wakes_its_partner},
+    {"reads_the_metrics", reads_the_metrics},
+};
+
+// ---- The count ----
+
+// Sleeps, yields and waits in turn, so that the other one has company of each kind.
+static void keeps_company(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (unsigned i = 0; !partner_may_end; i++) {
+    if (i % 3 == 0) {
+      mj_task_sleep_for(LONG_NS);
+    } else if (i % 3 == 1) {
+      mj_task_wait_fd(other_channel[0], POLLPRI, LONG_NS);
+    } else {
+      mj_task_yield();
+    }
+  }
+  mj_task_exit();
+}
+
+static path* current_path;
+
+static void takes_the_path(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  partner_id = mj_task_get_id(partner);
+  // The tables grow to what is needed.
+  for (int i = 0; i < 100; i++) current_path(scheduler);
+  size_t calls = allocations.calls, frees = allocations.frees, maps = mappings;
+  size_t rounds = times(10000, 500);
+  for (size_t i = 0; i < rounds; i++) current_path(scheduler);
+  CHECK_UINT(allocations.calls - calls, ==, 0);
+  CHECK_UINT(allocations.frees - frees, ==, 0);
+  CHECK_UINT(mappings - maps, ==, 0);
+  partner_may_end = true;
+  mj_task_wake(partner);
+  mj_task_exit();
+}
+
+static void nothing_is_allocated_on_the_way(void) {
+  const char* test = check_running;
+  CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
+  CHECK_INT(pipe2(other_channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
+  CHECK_INT(write(channel[1], "x", 1), ==, 1);
+  FILE* file = tmpfile();
+  CHECK(file != NULL);
+  regular_file = fileno(file);
+  for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+    check_running = paths[i].name;
+    current_path = paths[i].take;
+    partner_may_end = false;
+    mj_scheduler* scheduler = new_scheduler();
+    partner = add_task(scheduler, keeps_company, NULL);
+    add_task(scheduler, takes_the_path, NULL);
+    mj_scheduler_run(scheduler);
+    CHECK(partner_may_end);
+    CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
+    mj_scheduler_destroy(scheduler);
+  }
+  fclose(file);
+  for (int i = 0; i < 2; i++) {
+    close(channel[i]);
+    close(other_channel[i]);
+  }
+  check_running = test;
+}
+
+// Many tasks at a time, so that the run queue, the heap and the lists of waiters are long.
+enum { crowd = 200 };
+
+static mj_task* crowd_tasks[crowd];
+static size_t crowd_rounds, crowd_arrived, crowd_waiting;
+static size_t crowd_calls, crowd_frees, crowd_maps;
+static bool crowd_checked;
+
+// Once, all sleep at the same time and then all wait at the same time: more room is never needed.
+static void meets_the_others(void) {
+  if (++crowd_arrived < crowd) {
+    CHECK_INT(mj_task_sleep_for(LONG_NS), ==, -EINTR);
+  } else {
+    for (int i = 0; i < crowd; i++) mj_task_wake(crowd_tasks[i]);
+  }
+  if (++crowd_waiting < crowd) {
+    CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN, LONG_NS), ==, -EINTR);
+  } else {
+    for (int i = 0; i < crowd; i++) mj_task_wake(crowd_tasks[i]);
+    crowd_calls = allocations.calls;
+    crowd_frees = allocations.frees;
+    crowd_maps = mappings;
+  }
+}
+
+static void is_one_of_many(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  meets_the_others();
+  for (size_t i = 0; i < crowd_rounds; i++) {
+    if (i % 4 == 0) mj_task_yield();
+    if (i % 4 == 1) mj_task_sleep_for(1000 * (i % 7));
+    if (i % 4 == 2) mj_task_wait_fd(other_channel[0], POLLIN, 1000 * (i % 5));
+    if (i % 4 == 3) mj_task_wait_readable(channel[0]);
+  }
+  // The first to come here, before any has ended.
+  if (!crowd_checked) {
+    CHECK_UINT(crowd_waiting, ==, crowd);
+    CHECK_UINT(allocations.calls - crowd_calls, ==, 0);
+    CHECK_UINT(allocations.frees - crowd_frees, ==, 0);
+    CHECK_UINT(mappings - crowd_maps, ==, 0);
+    crowd_checked = true;
+  }
+  mj_task_exit();
+}
+
+static void nor_when_there_are_many(void) {
+  CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
+  CHECK_INT(pipe2(other_channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
+  CHECK_INT(write(channel[1], "x", 1), ==, 1);
+  crowd_rounds = times(200, 30);
+  crowd_checked = false;
+  crowd_arrived = crowd_waiting = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  for (int i = 0; i < crowd; i++) crowd_tasks[i] = add_task(scheduler, is_one_of_many, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK(crowd_checked);
+  mj_scheduler_destroy(scheduler);
+  for (int i = 0; i < 2; i++) {
+    close(channel[i]);
+    close(other_channel[i]);
+  }
+}
+
+int main(void) {
+  mj_log_set_level(MJ_LOG_WARN);
+  if (!allocations_are_counted()) printf("allocations are not counted here\n");
+  RUN(nothing_is_allocated_on_the_way);
+  RUN(nor_when_there_are_many);
+  return 0;
+}

@@ -1,0 +1,470 @@
+// The list of tasks: a line for each, with what it is called and what it is doing.
+#define _GNU_SOURCE
+#include "check.h"
+#include "log_lines.h"
+
+#include <alloca.h>
+#include <fcntl.h>
+#include <poll.h>
+
+#define LONG_NS UINT64_C(1000000000000)
+
+static int channel[2];
+
+// ---- Reading a dump ----
+
+static char* dump;
+
+static void take_dump(mj_scheduler* scheduler) {
+  free(dump);
+  dump = NULL;
+  size_t length = 0;
+  FILE* stream = open_memstream(&dump, &length);
+  CHECK(stream != NULL);
+  mj_scheduler_dump(scheduler, stream);
+  CHECK_INT(ferror(stream), ==, 0);
+  fclose(stream);
+  CHECK_UINT(strlen(dump), ==, length);
+}
+
+// The line of a task, which is found by its id; NULL if there is none. There is never more than
+// one.
+static const char* line_with(mj_task_id id) {
+  static char line[512];
+  char number[32];
+  snprintf(number, sizeof number, " %#llx ", (unsigned long long)id);
+  const char* found = NULL;
+  for (const char* next = dump; *next != '\0';) {
+    const char* end = strchr(next, '\n');
+    CHECK(end != NULL);
+    size_t length = (size_t)(end - next);
+    CHECK_UINT(length, <, sizeof line);
+    char candidate[512];
+    memcpy(candidate, next, length);
+    candidate[length] = '\0';
+    // What the task waits for may be another task, whose id comes later in the line.
+    if (strncmp(candidate, "task ", 5) == 0 &&
+        strncmp(candidate + 4, number, strlen(number)) == 0) {
+      CHECK(found == NULL);
+      memcpy(line, candidate, length + 1);
+      found = line;
+    }
+    next = end + 1;
+  }
+  return found;
+}
+
+static const char* line_of(const mj_task* task) {
+  const char* line = line_with(mj_task_get_id(task));
+  CHECK(line != NULL);
+  return line;
+}
+
+static void check_says(const mj_task* task, const char* words) {
+  const char* line = line_of(task);
+  if (strstr(line, words) == NULL) fprintf(stderr, "line:  %s\nwords: %s\n", line, words);
+  CHECK(strstr(line, words) != NULL);
+}
+
+static void check_says_not(const mj_task* task, const char* words) {
+  const char* line = line_of(task);
+  if (strstr(line, words) != NULL) fprintf(stderr, "line:  %s\nwords: %s\n", line, words);
+  CHECK(strstr(line, words) == NULL);
+}
+
+// How many tasks the dump lists.
+static size_t lines(void) {
+  size_t count = 0;
+  for (const char* next = dump; *next != '\0'; next = strchr(next, '\n') + 1) {
+    count += strncmp(next, "task ", 5) == 0;
+  }
+  return count;
+}
+
+// ---- What each task is doing ----
+
+static void yields_for_ever(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  while (mj_task_yield_now() == 0) {
+  }
+  mj_task_exit();
+}
+
+static void sleeps(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_sleep_for(LONG_NS);
+  mj_task_exit();
+}
+
+static void waits(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_wait_fd(channel[0], POLLIN, UINT64_MAX);
+  mj_task_exit();
+}
+
+static void waits_with_a_limit(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_wait_fd(channel[0], POLLIN, LONG_NS);
+  mj_task_exit();
+}
+
+static mj_task_id joined_id;
+
+static void joins(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_join(joined_id, UINT64_MAX);
+  mj_task_exit();
+}
+
+static void joins_with_a_limit(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_join(joined_id, LONG_NS);
+  mj_task_exit();
+}
+
+static void parks_itself(mj_scheduler* scheduler, void* user_state) {
+  int* calls = user_state;
+  if (++*calls == 1) {
+    scheduler->current_task->state = MJ_TASK_WAITING_IO;
+  } else {
+    mj_task_exit();
+  }
+}
+
+typedef struct cast {
+  mj_task *self, *ready, *fresh, *sleeper, *waiter, *limited, *joiner, *limited_joiner, *parked;
+} cast;
+
+static cast tasks;
+
+static mj_task* named(mj_scheduler* scheduler, const char* name, mj_task_fn* body, void* state) {
+  mj_task* task = add_task(scheduler, body, state);
+  CHECK_INT(mj_task_set_name(task, name), ==, 0);
+  CHECK_STR(mj_task_name(task), name);
+  return task;
+}
+
+static void check_until(const mj_task* task) {
+  char words[64];
+  snprintf(words, sizeof words, " %llu ", (unsigned long long)task->wake_time_ns);
+  check_says(task, words);
+}
+
+static void check_cast(mj_scheduler* scheduler, bool within) {
+  take_dump(scheduler);
+  char fd[32], id[32];
+  snprintf(fd, sizeof fd, "fd %d", channel[0]);
+  snprintf(id, sizeof id, "task %#llx", (unsigned long long)joined_id);
+  CHECK_UINT(lines(), ==, mj_scheduler_get_metrics(scheduler)->current_tasks);
+  check_says(tasks.self, "\"director\"");
+  check_says(tasks.self, within ? "running" : "ready");
+  check_says(tasks.ready, "\"yields\"");
+  check_says(tasks.ready, "ready");
+  check_says_not(tasks.ready, "no stack");
+  check_says(tasks.fresh, "\"\"");
+  check_says(tasks.fresh, "ready");
+  check_says(tasks.fresh, ", 0 turns");
+  check_says(tasks.fresh, "no stack");
+  check_says(tasks.sleeper, "\"sleeps\"");
+  check_says(tasks.sleeper, "sleeping");
+  check_says(tasks.sleeper, ", 1 turns");
+  check_until(tasks.sleeper);
+  check_says(tasks.waiter, "\"waits\"");
+  check_says(tasks.waiter, "waiting");
+  check_says(tasks.waiter, fd);
+  check_says_not(tasks.waiter, "until");
+  check_says(tasks.limited, fd);
+  check_until(tasks.limited);
+  check_says(tasks.joiner, "waiting");
+  check_says(tasks.joiner, id);
+  check_says_not(tasks.joiner, "until");
+  check_says(tasks.limited_joiner, id);
+  check_until(tasks.limited_joiner);
+  check_says(tasks.parked, "parked");
+  check_says_not(tasks.parked, "until");
+}
+
+static void directs(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  tasks.self = scheduler->current_task;
+  CHECK_INT(mj_task_set_name(tasks.self, "director"), ==, 0);
+  joined_id = mj_task_get_id(tasks.self);
+  tasks.ready = named(scheduler, "yields", yields_for_ever, NULL);
+  tasks.sleeper = named(scheduler, "sleeps", sleeps, NULL);
+  tasks.waiter = named(scheduler, "waits", waits, NULL);
+  tasks.limited = named(scheduler, "waits, limited", waits_with_a_limit, NULL);
+  tasks.joiner = named(scheduler, "joins", joins, NULL);
+  tasks.limited_joiner = named(scheduler, "joins, limited", joins_with_a_limit, NULL);
+  tasks.parked = named(scheduler, "parked", parks_itself, allocate(sizeof(int)));
+  mj_task_yield();
+  tasks.fresh = add_task(scheduler, sleeps, NULL);
+  check_cast(scheduler, true);
+  // Outside a run it is the same, but for this task.
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  mj_task_yield();
+  mj_task* const ends[] = {tasks.ready,  tasks.sleeper, tasks.waiter,         tasks.limited,
+                           tasks.joiner, tasks.parked,  tasks.limited_joiner, tasks.fresh};
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+    CHECK_INT(mj_task_cancel(ends[i]), ==, 0);
+  }
+  mj_task_exit();
+}
+
+static void each_task_is_listed_with_what_it_does(void) {
+  CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
+  mj_scheduler* scheduler = new_scheduler();
+  take_dump(scheduler);
+  CHECK_UINT(lines(), ==, 0);
+  add_task(scheduler, directs, NULL);
+  take_dump(scheduler);
+  CHECK_UINT(lines(), ==, 1);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 9);
+  check_cast(scheduler, false);
+  mj_scheduler_run(scheduler);
+  take_dump(scheduler);
+  CHECK_UINT(lines(), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  close(channel[0]);
+  close(channel[1]);
+}
+
+// ---- Turns and stacks ----
+
+static mj_task* deep;
+static mj_task* shallow;
+
+static void goes_deep(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 6; i++) mj_task_yield();
+  volatile char* room = alloca(100000);
+  room[0] = 1;
+  mj_task_sleep_for(LONG_NS);
+  room[0] = 2;
+  mj_task_exit();
+}
+
+static unsigned long long stack_used(const mj_task* task) {
+  const char* line = line_of(task);
+  const char* turns = strstr(line, " turns, ");
+  CHECK(turns != NULL);
+  unsigned long long bytes = 0;
+  CHECK_INT(sscanf(turns, " turns, %llu bytes of stack used", &bytes), ==, 1);
+  return bytes;
+}
+
+static void looks_at_the_stacks(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  for (int i = 0; i < 10; i++) mj_task_yield();
+  take_dump(scheduler);
+  check_says(deep, ", 7 turns");
+  check_says(shallow, ", 1 turns");
+  check_says(scheduler->current_task, ", 10 turns");
+  // What it uses is what lies on it at the moment, and at most all of it.
+  CHECK_UINT(stack_used(deep), >=, 100000);
+  CHECK_UINT(stack_used(deep), <, 256 * 1024);
+  CHECK_UINT(stack_used(shallow), >, 0);
+  CHECK_UINT(stack_used(shallow), <, 20000);
+  CHECK_INT(mj_task_wake(deep), ==, 1);
+  CHECK_INT(mj_task_wake(shallow), ==, 1);
+  mj_task_exit();
+}
+
+static void turns_and_stacks_are_those_of_the_task(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  deep = add_task(scheduler, goes_deep, NULL);
+  shallow = add_task(scheduler, sleeps, NULL);
+  add_task(scheduler, looks_at_the_stacks, NULL);
+  mj_scheduler_run(scheduler);
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- Names ----
+
+static void ends_at_once(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_exit();
+}
+
+static void names_are_cut_after_23_bytes(void) {
+  static const struct {
+    const char *given, *kept;
+  } names[] = {
+      {"", ""},
+      {"a", "a"},
+      {"exactly 22 bytes long!", "exactly 22 bytes long!"},
+      {"exactly 23 bytes long, ", "exactly 23 bytes long, "},
+      {"exactly 24 bytes long, !", "exactly 24 bytes long, "},
+      {"a name that is much longer than any that is kept", "a name that is much lon"},
+      // A character is kept whole or not at all.
+      {"0123456789012345678901\xc3\xa4", "0123456789012345678901"},
+      {"012345678901234567890\xc3\xa4z", "012345678901234567890\xc3\xa4"},
+      {"01234567890123456789\xf0\x9f\x98\x80", "01234567890123456789"},
+      {"0123456789012345678\xf0\x9f\x98\x80z", "0123456789012345678\xf0\x9f\x98\x80"},
+  };
+  mj_scheduler* scheduler = new_scheduler();
+  mj_task* task = add_task(scheduler, sleeps, NULL);
+  CHECK_STR(mj_task_name(task), "");
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    CHECK_INT(mj_task_set_name(task, names[i].given), ==, 0);
+    CHECK_STR(mj_task_name(task), names[i].kept);
+    take_dump(scheduler);
+    CHECK_UINT(lines(), ==, 1);
+    char quoted[64];
+    snprintf(quoted, sizeof quoted, "\"%s\"", names[i].kept);
+    // Bytes that are not ASCII may be shown in another way.
+    if (strlen(quoted) == strcspn(quoted, "\x80\xc3\xf0")) check_says(task, quoted);
+  }
+  // Copied: what the caller does with its own later changes nothing.
+  char own[] = "the caller's";
+  CHECK_INT(mj_task_set_name(task, own), ==, 0);
+  memset(own, '#', sizeof own - 1);
+  CHECK_STR(mj_task_name(task), "the caller's");
+  mj_scheduler_destroy(scheduler);
+}
+
+static void gives_its_slot_to_another(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  mj_task* first = named(scheduler, "the first", ends_at_once, NULL);
+  mj_task_id id = mj_task_get_id(first);
+  mj_task_yield();
+  mj_task* second = add_task(scheduler, sleeps, NULL);
+  CHECK_PTR(second, ==, first);
+  CHECK_STR(mj_task_name(second), "");
+  take_dump(scheduler);
+  CHECK_UINT(lines(), ==, 2);
+  CHECK_PTR(line_with(id), ==, NULL);
+  check_says(second, "\"\"");
+  check_says(second, ", 0 turns");
+  mj_task_yield();
+  CHECK_INT(mj_task_cancel(second), ==, 0);
+  mj_task_exit();
+}
+
+static void a_new_task_has_no_name(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, gives_its_slot_to_another, NULL);
+  mj_scheduler_run(scheduler);
+  mj_scheduler_destroy(scheduler);
+}
+
+// A name must not be able to look like more lines, or like the end of itself.
+static void a_name_stays_on_its_line(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_task* task = add_task(scheduler, sleeps, NULL);
+  mj_task* other = add_task(scheduler, sleeps, NULL);
+  CHECK_INT(mj_task_set_name(task, "x\ntask 0x1 \"y\" \x1b[31m"), ==, 0);
+  CHECK_STR(mj_task_name(task), "x\ntask 0x1 \"y\" \x1b[31m");
+  take_dump(scheduler);
+  CHECK_UINT(lines(), ==, 2);
+  CHECK_PTR(line_with(1), ==, NULL);
+  CHECK_PTR(strchr(dump, '\x1b'), ==, NULL);
+  check_says(other, "\"\"");
+  mj_scheduler_destroy(scheduler);
+}
+
+static void misuse_is_reported(void) {
+  log_lines_begin();
+  mj_scheduler* scheduler = new_scheduler();
+  mj_task* task = named(scheduler, "named", sleeps, NULL);
+  CHECK_WARNS(mj_scheduler_dump(NULL, stderr));
+  CHECK_WARNS(mj_scheduler_dump(scheduler, NULL));
+  CHECK_WARNS(mj_scheduler_dump(NULL, NULL));
+  CHECK_INT(mj_task_set_name(NULL, "name"), ==, -EINVAL);
+  CHECK_INT(mj_task_set_name(task, NULL), ==, -EINVAL);
+  CHECK_INT(mj_task_set_name(NULL, NULL), ==, -EINVAL);
+  CHECK_STR(mj_task_name(task), "named");
+  CHECK_STR(mj_task_name(NULL), "");
+  mj_scheduler_destroy(scheduler);
+  log_lines_end();
+}
+
+// ---- Streams ----
+
+static void a_stream_that_fails_shows_it(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  for (int i = 0; i < 200; i++) add_task(scheduler, sleeps, NULL);
+  FILE* full = fopen("/dev/full", "w");
+  CHECK(full != NULL);
+  setvbuf(full, NULL, _IONBF, 0);
+  mj_scheduler_dump(scheduler, full);
+  CHECK(ferror(full));
+  fclose(full);
+  take_dump(scheduler);
+  CHECK_UINT(lines(), ==, 200);
+  mj_scheduler_destroy(scheduler);
+}
+
+// A stream of the program's may call anything as it is written to.
+static size_t bytes_written, tasks_created;
+
+static ssize_t creates_tasks(void* cookie, const char* bytes, size_t count) {
+  (void)bytes;
+  mj_scheduler* scheduler = cookie;
+  bytes_written += count;
+  if (tasks_created < 100) {
+    add_task(scheduler, ends_at_once, NULL);
+    tasks_created++;
+    CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_created, ==, tasks_created + 41);
+  }
+  return (ssize_t)count;
+}
+
+static void dumps_to_such_a_stream(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  const cookie_io_functions_t functions = {.write = creates_tasks};
+  FILE* stream = fopencookie(scheduler, "w", functions);
+  CHECK(stream != NULL);
+  setvbuf(stream, NULL, _IONBF, 0);
+  mj_scheduler_dump(scheduler, stream);
+  fclose(stream);
+  CHECK_UINT(tasks_created, >, 32);
+  CHECK_UINT(bytes_written, >, 0);
+  mj_task_exit();
+}
+
+static void a_stream_may_use_the_scheduler(void) {
+  bytes_written = tasks_created = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, dumps_to_such_a_stream, NULL);
+  for (int i = 0; i < 40; i++) add_task(scheduler, ends_at_once, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, tasks_created + 41);
+  mj_scheduler_destroy(scheduler);
+}
+
+// The documentation promises a line for each task, and no others.
+static void there_is_one_line_for_each_task(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  for (size_t i = 0; i < 3; i++) {
+    take_dump(scheduler);
+    size_t all = 0;
+    for (const char* next = dump; (next = strchr(next, '\n')) != NULL; next++) all++;
+    CHECK_UINT(all, ==, i);
+    add_task(scheduler, sleeps, NULL);
+  }
+  mj_scheduler_destroy(scheduler);
+}
+
+int main(void) {
+  mj_log_set_level(MJ_LOG_WARN);
+  RUN(each_task_is_listed_with_what_it_does);
+  RUN(turns_and_stacks_are_those_of_the_task);
+  RUN(names_are_cut_after_23_bytes);
+  RUN(a_new_task_has_no_name);
+  RUN(a_name_stays_on_its_line);
+  RUN(misuse_is_reported);
+  RUN(a_stream_that_fails_shows_it);
+  RUN(a_stream_may_use_the_scheduler);
+  RUN(there_is_one_line_for_each_task);
+  free(dump);
+  return 0;
+}

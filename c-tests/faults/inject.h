@@ -1,0 +1,239 @@
+// Faults: the n-th call of one function of the C library fails, once or more often, if it is made
+// by the library (or by the C library on its behalf) while faults are armed. Calls that the test
+// program makes itself never fail.
+//
+// These definitions take the place of the C library's, since the loader looks in the program first.
+#ifndef INJECT_H
+#define INJECT_H
+
+#include "../check.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+// What can fail. MEMORY is malloc and its family.
+typedef enum call {
+  MEMORY,
+  MMAP,
+  EPOLL_CREATE1,
+  EVENTFD,
+  EPOLL_CTL,
+  EPOLL_PWAIT2,
+  EPOLL_WAIT,
+  MADVISE,
+  MPROTECT,
+  MUNMAP,
+  WRITE,
+  READ,
+  FCNTL,
+  PPOLL,
+  OPEN,
+  NANOSLEEP,
+  CLOCK_GETTIME,
+} call;
+
+static struct {
+  bool armed;
+  call call;
+  int error;
+  bool harmless;         // whether the library can do without
+  unsigned long first;   // the number of the first call that fails, from 1
+  unsigned long length;  // how many fail; ULONG_MAX: from then on
+  unsigned long calls;
+  unsigned long failed;
+} fault;
+
+// Older kernels: no lightweight guards, no epoll_pwait2.
+static bool no_guards, no_pwait2;
+
+// What the whole process holds of malloc's memory, and the library of mappings.
+static long live_blocks, live_mappings;
+
+extern const char __executable_start, etext;
+
+static bool hits(call call, const void* caller) {
+  if (!fault.armed || call != fault.call) return false;
+  if ((const char*)caller >= &__executable_start && (const char*)caller < &etext) return false;
+  fault.calls++;
+  if (fault.calls < fault.first || fault.calls - fault.first >= fault.length) return false;
+  fault.failed++;
+  return true;
+}
+
+#define HITS(call) hits(call, __builtin_return_address(0))
+
+// ---- Memory ----
+
+void* __libc_malloc(size_t bytes);
+void* __libc_calloc(size_t count, size_t bytes);
+void* __libc_realloc(void* block, size_t bytes);
+void* __libc_memalign(size_t alignment, size_t bytes);
+void __libc_free(void* block);
+
+static void* counted(void* block) {
+  if (block != NULL) live_blocks++;
+  return block;
+}
+
+static void* no_memory(void) {
+  errno = ENOMEM;
+  return NULL;
+}
+
+void* malloc(size_t bytes) { return HITS(MEMORY) ? no_memory() : counted(__libc_malloc(bytes)); }
+
+void* calloc(size_t count, size_t bytes) {
+  return HITS(MEMORY) ? no_memory() : counted(__libc_calloc(count, bytes));
+}
+
+void* realloc(void* block, size_t bytes) {
+  if (HITS(MEMORY)) return no_memory();
+  void* moved = __libc_realloc(block, bytes);
+  if (block == NULL) counted(moved);
+  return moved;
+}
+
+void* aligned_alloc(size_t alignment, size_t bytes) {
+  return HITS(MEMORY) ? no_memory() : counted(__libc_memalign(alignment, bytes));
+}
+
+int posix_memalign(void** block, size_t alignment, size_t bytes) {
+  if (HITS(MEMORY)) return ENOMEM;
+  void* memory = counted(__libc_memalign(alignment, bytes));
+  if (memory == NULL) return ENOMEM;
+  *block = memory;
+  return 0;
+}
+
+void free(void* block) {
+  if (block != NULL) live_blocks--;
+  __libc_free(block);
+}
+
+// ---- System calls ----
+
+// The C library's own function.
+#define REAL(name) \
+  static __typeof__(&name) real; \
+  if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, #name)
+
+#define FAIL_IF_HIT(call) \
+  if (HITS(call)) return errno = fault.error, -1
+
+void* mmap(void* at, size_t bytes, int protection, int flags, int fd, off_t offset) {
+  REAL(mmap);
+  if (HITS(MMAP)) return errno = fault.error, MAP_FAILED;
+  void* memory = real(at, bytes, protection, flags, fd, offset);
+  if (memory != MAP_FAILED) live_mappings++;
+  return memory;
+}
+
+int munmap(void* memory, size_t bytes) {
+  REAL(munmap);
+  FAIL_IF_HIT(MUNMAP);
+  int result = real(memory, bytes);
+  if (result == 0) live_mappings--;
+  return result;
+}
+
+int madvise(void* memory, size_t bytes, int advice) {
+  REAL(madvise);
+  FAIL_IF_HIT(MADVISE);
+  if (no_guards && advice == 102) return errno = EINVAL, -1;
+  return real(memory, bytes, advice);
+}
+
+int mprotect(void* memory, size_t bytes, int protection) {
+  REAL(mprotect);
+  FAIL_IF_HIT(MPROTECT);
+  return real(memory, bytes, protection);
+}
+
+int epoll_create1(int flags) {
+  REAL(epoll_create1);
+  FAIL_IF_HIT(EPOLL_CREATE1);
+  return real(flags);
+}
+
+int eventfd(unsigned count, int flags) {
+  REAL(eventfd);
+  FAIL_IF_HIT(EVENTFD);
+  return real(count, flags);
+}
+
+int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event* event) {
+  REAL(epoll_ctl);
+  FAIL_IF_HIT(EPOLL_CTL);
+  return real(epoll_fd, operation, fd, event);
+}
+
+int epoll_wait(int epoll_fd, struct epoll_event* events, int count, int timeout_ms) {
+  REAL(epoll_wait);
+  FAIL_IF_HIT(EPOLL_WAIT);
+  return real(epoll_fd, events, count, timeout_ms);
+}
+
+int epoll_pwait2(int epoll_fd, struct epoll_event* events, int count,
+                 const struct timespec* timeout, const sigset_t* mask) {
+  REAL(epoll_pwait2);
+  FAIL_IF_HIT(EPOLL_PWAIT2);
+  if (no_pwait2 || real == NULL) return errno = ENOSYS, -1;
+  return real(epoll_fd, events, count, timeout, mask);
+}
+
+ssize_t write(int fd, const void* bytes, size_t count) {
+  REAL(write);
+  FAIL_IF_HIT(WRITE);
+  return real(fd, bytes, count);
+}
+
+ssize_t read(int fd, void* bytes, size_t count) {
+  REAL(read);
+  FAIL_IF_HIT(READ);
+  return real(fd, bytes, count);
+}
+
+int fcntl(int fd, int request, ...) {
+  REAL(fcntl);
+  FAIL_IF_HIT(FCNTL);
+  va_list arguments;
+  va_start(arguments, request);
+  long argument = va_arg(arguments, long);
+  va_end(arguments);
+  return real(fd, request, argument);
+}
+
+int open(const char* path, int flags, ...) {
+  REAL(open);
+  FAIL_IF_HIT(OPEN);
+  va_list arguments;
+  va_start(arguments, flags);
+  unsigned mode = va_arg(arguments, unsigned);
+  va_end(arguments);
+  return real(path, flags, mode);
+}
+
+int ppoll(struct pollfd* fds, nfds_t count, const struct timespec* timeout, const sigset_t* mask) {
+  REAL(ppoll);
+  FAIL_IF_HIT(PPOLL);
+  return real(fds, count, timeout, mask);
+}
+
+int nanosleep(const struct timespec* time, struct timespec* left) {
+  REAL(nanosleep);
+  FAIL_IF_HIT(NANOSLEEP);
+  return real(time, left);
+}
+
+int clock_gettime(clockid_t clock, struct timespec* now) {
+  REAL(clock_gettime);
+  FAIL_IF_HIT(CLOCK_GETTIME);
+  return real(clock, now);
+}
+
+#endif  // INJECT_H

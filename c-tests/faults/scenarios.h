@@ -1,0 +1,543 @@
+// What a program does with the library, written so that any call may fail, and checks that it then
+// fails as the header says.
+#ifndef SCENARIOS_H
+#define SCENARIOS_H
+
+#include "inject.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+// ---- What happened ----
+
+static size_t created, ended;  // tasks
+static unsigned error_lines;
+static char last_error_line[256];
+static char last_line_end[8];
+static size_t last_line_length;
+
+static void on_line(mj_log_level level, const char* text, void* user_data) {
+  (void)user_data;
+  last_line_length = strlen(text);
+  const char* end = text + last_line_length - (last_line_length < 7 ? last_line_length : 7);
+  memcpy(last_line_end, end, strlen(end) + 1);
+  if (level < MJ_LOG_ERROR) return;
+  error_lines++;
+  snprintf(last_error_line, sizeof last_error_line, "%s", text);
+}
+
+// Whether a result is success, or an error after a fault: the fault's own, or what the kernel says
+// to what the library tries next.
+static bool allowed(int result) {
+  if (result >= 0) return true;
+  int error = -result;
+  return fault.failed > 0 && !fault.harmless &&
+         (error == ENOMEM || error == fault.error || error == EEXIST || error == ENOENT);
+}
+
+#define CHECK_ALLOWED(result) \
+  do { \
+    int check_result = (result); \
+    if (!allowed(check_result)) CHECK_INT(check_result, ==, 0); \
+  } while (0)
+
+// ---- Running, but not for ever ----
+
+static mj_scheduler* volatile watched;
+static volatile int alarms;
+static volatile bool stopped;
+static const char* injection = "";  // in words
+
+// Ten times a second. A run that stalls for a reason which it has said is stopped; any other one
+// after 5 s; and a run that cannot even be stopped hangs.
+static void on_alarm(int signal) {
+  (void)signal;
+  int error = errno;
+  bool stalls = ++alarms >= 50 || (fault.length == ULONG_MAX && error_lines > 0);
+  if (stalls && !stopped && watched != NULL) {
+    stopped = true;
+    mj_scheduler_stop(watched);
+  } else if (alarms > 200) {
+    const char* text = "\nhangs: ";
+    if (write(2, text, strlen(text)) < 0 || write(2, injection, strlen(injection)) < 0) _exit(4);
+    _exit(3);
+  }
+  errno = error;
+}
+
+static void run(mj_scheduler* scheduler) {
+  struct itimerval tenth = {{0, 100000}, {0, 100000}}, never = {{0, 0}, {0, 0}};
+  alarms = 0;
+  stopped = false;
+  watched = scheduler;
+  setitimer(ITIMER_REAL, &tenth, NULL);
+  mj_scheduler_run(scheduler);
+  setitimer(ITIMER_REAL, &never, NULL);
+  watched = NULL;
+  if (stopped && (fault.length != ULONG_MAX || error_lines == 0)) {
+    check_fail(__FILE__, __LINE__, "the run ends by itself, or says why it cannot");
+  }
+}
+
+static mj_task* spawn(mj_scheduler* scheduler, mj_task_fn* body, size_t number) {
+  size_t* state = malloc(sizeof *state);
+  *state = number;
+  mj_task* task = mj_create_task(scheduler, body, state);
+  if (task == NULL) {
+    CHECK_ALLOWED(-errno);
+    free(state);
+  } else {
+    created++;
+  }
+  return task;
+}
+
+static void end(void) {
+  ended++;
+  mj_task_exit();
+}
+
+// ---- create ----
+
+static void create(mj_scheduler** scheduler) {
+  *scheduler = mj_scheduler_create();
+  if (*scheduler == NULL) CHECK_ALLOWED(-errno);
+  if (*scheduler != NULL) mj_scheduler_destroy(*scheduler);
+  *scheduler = setup_scheduler_with_epoll();
+  if (*scheduler == NULL) CHECK_ALLOWED(-errno);
+}
+
+// ---- spawn ----
+
+static void yields(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_yield();
+  end();
+}
+
+static void spawn_100(mj_scheduler** scheduler) {
+  for (size_t i = 0; i < 100; i++) {
+    mj_task* task = spawn(*scheduler, yields, i);
+    if (task != NULL && i % 5 == 0) CHECK_INT(mj_task_set_stack_size(task, 32 * 1024), ==, 0);
+  }
+  run(*scheduler);
+}
+
+// ---- sleep ----
+
+// The page below the running task's stack must not be accessible: a stack without a guard is worse
+// than none. Called by a body, which is in the stack's highest page.
+static void check_guard(void) {
+  char here;
+  uintptr_t page = 4096, top = ((uintptr_t)&here + page - 1) / page * page;
+  const char* below = (const char*)(top - 256 * 1024 - 1);
+  int channel[2];
+  CHECK_INT(pipe(channel), ==, 0);
+  ssize_t written = write(channel[1], below, 1);
+  CHECK_INT(written, ==, -1);
+  CHECK_INT(errno, ==, EFAULT);
+  close(channel[0]);
+  close(channel[1]);
+}
+
+static void sleeps(mj_scheduler* scheduler, void* user_state) {
+  size_t number = *(size_t*)user_state;
+  check_guard();
+  uint64_t ns = 20000 + 3000 * (uint64_t)(number % 7), began = now_ns();
+  int result = number % 2 == 0 ? mj_task_sleep_for(ns)
+                               : mj_task_sleep_until_ns(mj_scheduler_now_ns(scheduler) + ns);
+  CHECK_ALLOWED(result);
+  if (result == 0) CHECK_UINT(now_ns() - began, >=, ns);
+  mj_task_sleep_ns(1000);
+  end();
+}
+
+static void sleep_100(mj_scheduler** scheduler) {
+  for (size_t i = 0; i < 100; i++) spawn(*scheduler, sleeps, i);
+  run(*scheduler);
+}
+
+// ---- wait ----
+
+static int near_pair[2], far_pair[2];
+
+static void make_pairs(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, near_pair), ==, 0);
+  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, far_pair), ==, 0);
+  // The library's table grows by the largest descriptor.
+  CHECK_INT(dup2(far_pair[0], 200), ==, 200);
+  close(far_pair[0]);
+  far_pair[0] = 200;
+}
+
+static void close_pairs(void) {
+  for (int i = 0; i < 2; i++) {
+    close(near_pair[i]);
+    close(far_pair[i]);
+  }
+}
+
+// Without a limit: a wake-up that is lost stalls the run.
+static void waits(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  int fd = *(size_t*)user_state % 2 == 0 ? near_pair[0] : far_pair[0];
+  CHECK_ALLOWED(mj_task_wait_fd(fd, POLLIN, UINT64_MAX));
+  CHECK_ALLOWED(mj_task_wait_writable(fd));
+  CHECK_ALLOWED(mj_task_wait_fd(fd, POLLIN, 0));
+  end();
+}
+
+static void waits_with_limit(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_ALLOWED(mj_task_wait_fd(near_pair[0], POLLPRI, 300000));
+  mj_task_wait_readable(near_pair[0]);
+  end();
+}
+
+static void feeds(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) mj_task_yield();
+  mj_task_sleep_ns(100000);
+  CHECK_INT(write(near_pair[1], "x", 1), ==, 1);
+  mj_task_sleep_ns(100000);
+  CHECK_INT(write(far_pair[1], "x", 1), ==, 1);
+  end();
+}
+
+static void wait_for_descriptors(mj_scheduler** scheduler) {
+  for (size_t i = 0; i < 6; i++) spawn(*scheduler, waits, i);
+  spawn(*scheduler, waits_with_limit, 0);
+  // What the others wait for must come, or they would rightly wait for ever.
+  while (spawn(*scheduler, feeds, 0) == NULL) fault.armed = false;
+  run(*scheduler);
+}
+
+static void wait_by_poll(mj_scheduler** scheduler) {
+  mj_scheduler_set_wait_func(*scheduler, mj_wait_poll, NULL);
+  wait_for_descriptors(scheduler);
+  mj_scheduler_set_wait_func(*scheduler, mj_wait_nanosleep, NULL);
+  for (size_t i = 0; i < 3; i++) spawn(*scheduler, sleeps, i);
+  run(*scheduler);
+  mj_scheduler_set_wait_func(*scheduler, NULL, NULL);
+}
+
+// ---- log ----
+
+static void log_lines(mj_scheduler** scheduler) {
+  (void)scheduler;
+  static char text[6000];
+  for (int streams = 0; streams < 2; streams++) {
+    if (streams) mj_log_set_callback(NULL, NULL);
+    for (size_t length = 10; length < sizeof text; length = length * 5 + 3) {
+      memset(text, 'x', length);
+      text[length] = 0;
+      last_line_length = 0;
+      MJ_INFO("%s", text);
+      mj_log((mj_log_level)77, "%s", text);
+      MJ_INFO("%s", text);
+      if (streams) continue;
+      if (last_line_length != length) {
+        CHECK(fault.failed > 0);
+        CHECK_INT(last_line_length, >=, 1000);
+        CHECK_STR(last_line_end, "xxxx...");
+      }
+    }
+  }
+  mj_log_set_callback(on_line, NULL);
+}
+
+// ---- metrics ----
+
+static FILE* nowhere;
+
+static void run_some(mj_scheduler* scheduler) {
+  for (size_t i = 0; i < 3; i++) spawn(scheduler, sleeps, i);
+  mj_scheduler_run(scheduler);
+  spawn(scheduler, yields, 0);
+}
+
+static void metrics(mj_scheduler** scheduler) {
+  char text[200];
+  CHECK_UINT(mj_scheduler_get_metrics(*scheduler)->tasks_exited, ==, 3);
+  mj_scheduler_print_metrics(*scheduler, nowhere);
+  mj_scheduler_dump(*scheduler, nowhere);
+  for (int format = 0; format < 3; format++) {
+    CHECK_INT(mj_scheduler_write_metrics(*scheduler, text, sizeof text, (mj_metrics_format)format),
+              >, (int)sizeof text);
+    CHECK_INT(strlen(text), ==, sizeof text - 1);
+  }
+  mj_scheduler_reset_metrics(*scheduler);
+  run(*scheduler);
+}
+
+// ---- wake, cancel, join ----
+
+static mj_task_id parked_ids[3];
+
+static void parks(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  size_t number = *(size_t*)user_state;
+  int result = mj_task_park(number == 2 ? 100000 : 50000000);
+  if (result != -ECANCELED && result != -ETIMEDOUT) CHECK_ALLOWED(result);
+  end();
+}
+
+static void joins(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  int result = mj_task_join(parked_ids[*(size_t*)user_state], 50000000);
+  if (result != -ESRCH && result != -ETIMEDOUT) CHECK_ALLOWED(result);
+  end();
+}
+
+static void wakes(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  for (int i = 0; i < 3; i++) mj_task_yield();
+  mj_task* task = mj_task_find(scheduler, parked_ids[0]);
+  if (task != NULL) CHECK_INT(mj_task_wake(task), >=, 0);
+  task = mj_task_find(scheduler, parked_ids[1]);
+  if (task != NULL) CHECK_INT(mj_task_cancel(task), ==, 0);
+  end();
+}
+
+static void wake_cancel_join(mj_scheduler** scheduler) {
+  for (size_t i = 0; i < 3; i++) {
+    parked_ids[i] = mj_task_get_id(spawn(*scheduler, parks, i));
+    spawn(*scheduler, joins, i);
+  }
+  spawn(*scheduler, wakes, 0);
+  run(*scheduler);
+}
+
+// A loop around a wait that fails must let others run, and be stopped.
+static bool told_to_end;
+
+static void waits_again_and_again(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  size_t number = *(size_t*)user_state;
+  while (!told_to_end) {
+    if (number == 0) mj_task_park(1000);
+    if (number == 1) mj_task_wait_fd(near_pair[0], POLLIN, 1000);
+    if (number == 2) mj_task_join(mj_task_get_id(mj_scheduler_current()->current_task) + 1, 1000);
+    if (number == 3) mj_task_sleep_ns(1000);
+    // An ERROR line each time.
+    if (number == 4 && !fault.harmless) mj_task_wait_readable(-1);
+    if (number == 2 || number == 4) mj_task_yield();
+  }
+  end();
+}
+
+static void ends_them(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 20; i++) mj_task_yield();
+  told_to_end = true;
+  end();
+}
+
+static void loop_around_waits(mj_scheduler** scheduler) {
+  told_to_end = false;
+  for (size_t i = 0; i < 5; i++) spawn(*scheduler, waits_again_and_again, i);
+  if (spawn(*scheduler, ends_them, 0) == NULL) told_to_end = true;
+  run(*scheduler);
+  told_to_end = true;
+}
+
+// ---- stop, from another thread ----
+
+static void* stops(void* scheduler) {
+  struct timespec soon = {0, 1000000};
+  nanosleep(&soon, NULL);
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  return NULL;
+}
+
+static void sleeps_for_long(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_sleep_s(1000000);
+  end();
+}
+
+static void stop(mj_scheduler** scheduler) {
+  if (spawn(*scheduler, sleeps_for_long, 0) == NULL) return;
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, stops, *scheduler), ==, 0);
+  run(*scheduler);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  // The thread may have come late, and its stop be meant for the next run.
+  CHECK_INT(mj_scheduler_stop(*scheduler), ==, 0);
+  run(*scheduler);
+}
+
+// ---- destroy ----
+
+static void stops_soon(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  for (int i = 0; i < 5; i++) mj_task_yield();
+  mj_scheduler_stop(scheduler);
+  end();
+}
+
+static void fill(mj_scheduler* scheduler) {
+  make_pairs(scheduler);
+  for (size_t i = 0; i < 50; i++) {
+    spawn(scheduler, i % 2 == 0 ? sleeps_for_long : waits, i);
+    spawn(scheduler, yields, i);
+  }
+  spawn(scheduler, stops_soon, 0);
+  mj_scheduler_run(scheduler);
+  spawn(scheduler, yields, 0);
+}
+
+static void destroy(mj_scheduler** scheduler) {
+  mj_scheduler_destroy(*scheduler);
+  *scheduler = NULL;
+}
+
+// ---- set_callback ----
+
+static void set_callback(mj_scheduler** scheduler) {
+  (void)scheduler;
+  static int user_data;
+  unsigned errors_before = error_lines;
+  mj_log_set_callback(on_line, &user_data);
+  CHECK_UINT(error_lines - errors_before, ==, fault.failed > 0 ? 1u : 0u);
+  MJ_INFO("%s", "to the new one or the old one");
+  mj_log_set_callback(on_line, NULL);
+}
+
+// ---- the guide's server, with a client ----
+
+static int server_fds[64];
+
+static int remember(int fd) {
+  for (int i = 0; fd >= 0 && i < 64; i++) {
+    if (server_fds[i] == 0) return server_fds[i] = fd;
+  }
+  return fd;
+}
+
+static int forget(int fd) {
+  for (int i = 0; i < 64; i++) {
+    if (server_fds[i] == fd) server_fds[i] = 0;
+  }
+  return close(fd);
+}
+
+// The guide's server has no answer to three things, which are not the library's: a wait that failed
+// before a call that blocks, no memory for a connection, and no memory for its task.
+static mj_task* create_or_close(mj_scheduler* scheduler, mj_task_fn* body, void* user_state);
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wunused-result"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#define main server_main
+#define accept(fd, address, length) remember(accept4(fd, address, length, SOCK_NONBLOCK))
+#define close(fd) forget(fd)
+#define mj_create_task create_or_close
+#include "../../examples-c/http_server.c"
+#undef mj_create_task
+#undef close
+#undef accept
+#undef main
+#pragma GCC diagnostic pop
+
+static mj_task* create_or_close(mj_scheduler* scheduler, mj_task_fn* body, void* user_state) {
+  mj_task* task = mj_create_task(scheduler, body, user_state);
+  if (task == NULL) {
+    CHECK_ALLOWED(-errno);
+    forget(((http_connection*)user_state)->socket_fd);
+    free(user_state);
+  }
+  return task;
+}
+
+static struct sockaddr_in server_address;
+static int server_fd;
+
+static void listens(mj_scheduler* scheduler) {
+  (void)scheduler;
+  socklen_t length = sizeof server_address;
+  server_fd = remember(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  server_address.sin_family = AF_INET;
+  server_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  CHECK_INT(bind(server_fd, (struct sockaddr*)&server_address, length), ==, 0);
+  CHECK_INT(listen(server_fd, 10), ==, 0);
+  CHECK_INT(getsockname(server_fd, (struct sockaddr*)&server_address, &length), ==, 0);
+}
+
+static bool ask_server(void) {
+  const char* request = "GET / HTTP/1.1\r\n\r\n";
+  char answer[200] = "";
+  int fd = remember(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  CHECK_INT(fd, >=, 0);
+  if (connect(fd, (struct sockaddr*)&server_address, sizeof server_address) < 0) {
+    CHECK_INT(errno, ==, EINPROGRESS);
+    CHECK_ALLOWED(mj_task_wait_fd(fd, POLLOUT, 50000000));
+  }
+  ssize_t length = write(fd, request, strlen(request));
+  CHECK_ALLOWED(mj_task_wait_fd(fd, POLLIN, fault.failed > 0 ? 5000000 : UINT64_MAX));
+  length = read(fd, answer, sizeof answer - 1);
+  forget(fd);
+  return length > 0 && strstr(answer, "Hello, World!") != NULL;
+}
+
+static void asks(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  for (int i = 0; i < 3; i++) {
+    if (!ask_server()) CHECK(fault.failed > 0 && !fault.harmless);
+  }
+  mj_scheduler_stop(scheduler);
+  end();
+}
+
+static void serve(mj_scheduler** scheduler) {
+  int* fd = malloc(sizeof *fd);
+  *fd = server_fd;
+  if (mj_create_task(*scheduler, accept_task, fd) == NULL) free(fd);
+  spawn(*scheduler, asks, 0);
+  run(*scheduler);
+}
+
+static void close_server(void) {
+  for (int i = 0; i < 64; i++) {
+    if (server_fds[i] != 0) close(server_fds[i]);
+  }
+}
+
+// ---- All of them ----
+
+typedef struct scenario {
+  const char* name;
+  void (*arrange)(mj_scheduler* scheduler);  // before faults are armed, or NULL
+  void (*act)(mj_scheduler** scheduler);     // may leave NULL
+  void (*tidy)(void);                        // after the scheduler is destroyed, or NULL
+  bool leaves_tasks;
+} scenario;
+
+static const scenario scenarios[] = {
+    {"create", NULL, create, NULL, false},
+    {"spawn", NULL, spawn_100, NULL, false},
+    {"sleep", NULL, sleep_100, NULL, false},
+    {"wait for descriptors", make_pairs, wait_for_descriptors, close_pairs, false},
+    {"wait by poll", make_pairs, wait_by_poll, close_pairs, false},
+    {"loop around waits", make_pairs, loop_around_waits, close_pairs, false},
+    {"log long lines", NULL, log_lines, NULL, false},
+    {"metrics", run_some, metrics, NULL, false},
+    {"wake, cancel, join", NULL, wake_cancel_join, NULL, false},
+    {"stop from a thread", NULL, stop, NULL, true},
+    {"destroy", fill, destroy, close_pairs, true},
+    {"set_callback", NULL, set_callback, NULL, false},
+    {"the guide's server", listens, serve, close_server, true},
+};
+enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };
+
+#endif  // SCENARIOS_H

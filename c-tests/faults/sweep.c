@@ -1,0 +1,252 @@
+// Fails the n-th call of each function of the C library that can fail, for n = 1, 2, ... until a
+// run completes without meeting it, in each scenario. After each fault: no crash, a documented
+// error or none, every task ran to its end, nothing leaked, and the scheduler runs an ordinary
+// task.
+//
+//   sweep allocations          memory and mappings
+//   sweep system-calls         the others, with one errno value each, and only some of the many
+//                              readings of the clock
+//   sweep system-calls long    with each plausible errno value
+//   sweep one SCENARIO CALL ERRNO FIRST LENGTH    one run again, in this process
+//
+// Each run is a process of its own: what the library remembers for the whole process begins anew.
+#define _GNU_SOURCE
+#include "scenarios.h"
+
+#include <sys/wait.h>
+
+// The mode besides "once".
+typedef enum lasting {
+  EVER,
+  STORM,  // 60 times: a program cannot go on while these fail, but must when they cease to
+} lasting;
+
+// Whether the library can do without: then no call fails, and no ERROR line is logged.
+typedef enum effect {
+  HARMFUL,
+  HARMLESS,
+} effect;
+
+typedef struct target {
+  call call;
+  const char* name;
+  lasting lasting;
+  effect effect;
+  int errors[8];  // the first one is the one of the short form
+} target;
+
+static const target allocations[] = {
+    {MEMORY, "malloc", EVER, HARMFUL, {ENOMEM}},
+    {MMAP, "mmap", EVER, HARMFUL, {ENOMEM, EAGAIN}},
+    {0, NULL, EVER, HARMFUL, {0}},
+};
+
+static const target system_calls[] = {
+    {EPOLL_CREATE1, "epoll_create1", EVER, HARMFUL, {EMFILE, ENFILE, ENOMEM}},
+    {EVENTFD, "eventfd", EVER, HARMFUL, {EMFILE, ENFILE, ENOMEM, ENODEV}},
+    {EPOLL_CTL, "epoll_ctl", EVER, HARMFUL, {ENOSPC, ENOMEM, EBADF, ENOENT, EEXIST, EPERM, EINVAL}},
+    {EPOLL_PWAIT2, "epoll_pwait2", EVER, HARMLESS, {ENOSYS, EPERM}},
+    {EPOLL_PWAIT2, "epoll_pwait2", EVER, HARMFUL, {EBADF, EINVAL}},
+    {EPOLL_PWAIT2, "epoll_pwait2", STORM, HARMLESS, {EINTR}},
+    {EPOLL_WAIT, "epoll_wait", EVER, HARMFUL, {EBADF, EINVAL}},
+    {EPOLL_WAIT, "epoll_wait", STORM, HARMLESS, {EINTR}},
+    {MADVISE, "madvise", EVER, HARMLESS, {EINVAL, EPERM, ENOSYS}},
+    {MADVISE, "madvise", EVER, HARMFUL, {ENOMEM, EAGAIN}},
+    {MPROTECT, "mprotect", EVER, HARMFUL, {ENOMEM, EACCES, EINVAL}},
+    {MUNMAP, "munmap", EVER, HARMLESS, {ENOMEM, EINVAL}},
+    {WRITE, "write", STORM, HARMLESS, {EINTR}},
+    {READ, "read", STORM, HARMLESS, {EINTR, EAGAIN}},
+    {FCNTL, "fcntl", EVER, HARMFUL, {EBADF, EINTR}},
+    {PPOLL, "ppoll", EVER, HARMFUL, {ENOMEM, EINVAL}},
+    {PPOLL, "ppoll", STORM, HARMLESS, {EINTR}},
+    {OPEN, "open", EVER, HARMLESS, {ENOENT, EACCES, EMFILE}},
+    {NANOSLEEP, "nanosleep", STORM, HARMLESS, {EINTR}},
+    {CLOCK_GETTIME, "clock_gettime", STORM, HARMLESS, {EINVAL, EPERM, ENOSYS}},
+    {0, NULL, EVER, HARMFUL, {0}},
+};
+
+enum { CLEAN = 77 };  // the exit code of a run that has not met its fault
+
+// ---- One run ----
+
+static bool ordinary_ended;
+static int ordinary_fd;
+
+static void ordinary(mj_scheduler* scheduler, void* user_state) {
+  bool stop_then = *(size_t*)user_state != 0;
+  mj_task_yield();
+  CHECK_INT(mj_task_sleep_for(1000), ==, 0);
+  CHECK_INT(mj_task_wait_fd(ordinary_fd, POLLIN, UINT64_MAX), ==, POLLIN);
+  ordinary_ended = true;
+  if (stop_then) mj_scheduler_stop(scheduler);
+  end();
+}
+
+// The scheduler works, and what was held up by the fault goes on.
+static void check_usable(mj_scheduler* scheduler, bool leaves_tasks) {
+  int channel[2];
+  CHECK_INT(pipe(channel), ==, 0);
+  CHECK_INT(write(channel[1], "x", 1), ==, 1);
+  ordinary_fd = channel[0];
+  CHECK(spawn(scheduler, ordinary, leaves_tasks) != NULL);
+  fault.length = 0;  // a run that stalls now is an error
+  run(scheduler);
+  // One of the tasks that were left may have stopped the run.
+  if (!ordinary_ended && leaves_tasks) run(scheduler);
+  CHECK(ordinary_ended);
+  if (!leaves_tasks) {
+    CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
+    CHECK_UINT(ended, ==, created);
+  }
+  close(channel[0]);
+  close(channel[1]);
+}
+
+static int run_scenario(const scenario* scenario) {
+  int descriptors = open_descriptors();
+  check_running = injection;
+  mj_scheduler* scheduler = NULL;
+  if (scenario->act != create) scheduler = new_scheduler();
+  if (scenario->arrange != NULL) scenario->arrange(scheduler);
+
+  fault.armed = true;
+  scenario->act(&scheduler);
+  fault.armed = false;
+  if (fault.harmless && error_lines > 0) check_fail(__FILE__, __LINE__, last_error_line);
+
+  if (scheduler == NULL) scheduler = new_scheduler();
+  check_usable(scheduler, scenario->leaves_tasks);
+  mj_scheduler_destroy(scheduler);
+  if (scenario->tidy != NULL) scenario->tidy();
+  CHECK_INT(open_descriptors(), ==, descriptors);
+  // Receivers of log lines are kept for ever, once each.
+  bool kept = scenario->act == set_callback && (fault.call != MEMORY || fault.failed == 0);
+  CHECK_INT(live_blocks, ==, kept);
+  CHECK_INT(live_mappings, ==, fault.call == MUNMAP ? (long)fault.failed : 0);
+  return fault.failed > 0 ? 0 : CLEAN;
+}
+
+// Runs a scenario with a fault in this process.
+static int run_with_fault(const scenario* scenario, const target* target, int error,
+                          unsigned long first, unsigned long length) {
+  memset(&fault, 0, sizeof fault);
+  fault.call = target->call;
+  fault.error = error;
+  fault.first = first;
+  fault.length = length;
+  fault.harmless = target->effect == HARMLESS;
+  if (target->call == CLOCK_GETTIME && length == ULONG_MAX) fault.harmless = false;
+  no_guards = target->call == MPROTECT;
+  no_pwait2 = target->call == EPOLL_WAIT;
+  live_blocks = live_mappings = 0;
+  return run_scenario(scenario);
+}
+
+// The same in a process of its own. Returns whether the fault was met; ends the sweep when
+// something is wrong.
+static bool inject(const scenario* scenario, const target* target, int error, unsigned long first,
+                   unsigned long length) {
+  static char words[200];
+  snprintf(words, sizeof words, "%s, call %lu of %s fails %s with %s", scenario->name, first,
+           target->name, length == 1 ? "once" : "from then on", strerrorname_np(error));
+  injection = words;
+  pid_t child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child == 0) _exit(run_with_fault(scenario, target, error, first, length));
+  int status = 0;
+  CHECK_INT(waitpid(child, &status, 0), ==, child);
+  if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == CLEAN)) {
+    return WEXITSTATUS(status) == 0;
+  }
+  if (WIFSIGNALED(status)) {
+    fprintf(stderr, "killed by signal %d: %s\n", WTERMSIG(status), words);
+  } else {
+    fprintf(stderr, "failed: %s\n", words);
+  }
+  fprintf(stderr, "for a debugger: sweep one \"%s\" %s %d %lu %lu\n", scenario->name, target->name,
+          error, first, length);
+  _exit(1);
+}
+
+// Repeats one run, in this process.
+static int repeat(char** words) {
+  const target* lists[] = {allocations, system_calls};
+  for (int list = 0; list < 2; list++) {
+    for (const target* target = lists[list]; target->name != NULL; target++) {
+      for (int i = 0; i < SCENARIOS; i++) {
+        if (strcmp(words[0], scenarios[i].name) != 0) continue;
+        if (strcmp(words[1], target->name) != 0) continue;
+        for (int e = 0; e < 8; e++) {
+          if (target->errors[e] != atoi(words[2])) continue;
+          return run_with_fault(&scenarios[i], target, target->errors[e],
+                                strtoul(words[3], NULL, 10), strtoul(words[4], NULL, 10));
+        }
+      }
+    }
+  }
+  return 2;
+}
+
+// ---- All runs ----
+
+static void sweep(const char* what, const target* targets, bool all_errors) {
+  unsigned long points = 0, runs = 0;
+  for (int i = 0; i < SCENARIOS; i++) {
+    unsigned long points_before = points, runs_before = runs;
+    for (const target* target = targets; target->name != NULL; target++) {
+      unsigned long most = 0;
+      for (int e = 0; e < 8 && target->errors[e] != 0 && (e == 0 || all_errors); e++) {
+        bool ever = target->lasting == EVER ||
+                    (target->call == CLOCK_GETTIME && scenarios[i].act == create);
+        unsigned long lengths[] = {1, ever ? ULONG_MAX : 60};
+        for (int mode = 0; mode < 2; mode++) {
+          unsigned long n = 1;
+          unsigned long met = 0;
+          while (inject(&scenarios[i], target, target->errors[e], n, lengths[mode])) {
+            // Only the clock is read that often.
+            n += all_errors || n < 16 ? 1 : n / 8;
+            met++;
+            CHECK_UINT(n, <, 10000);
+          }
+          runs += met;
+          if (met > most) most = met;
+        }
+      }
+      points += most;
+    }
+    fprintf(stderr, "%-22s %5lu injection points, %5lu runs\n", scenarios[i].name,
+            points - points_before, runs - runs_before);
+  }
+  fprintf(stderr, "%s: %d scenarios x %lu injection points, %lu runs\n", what, (int)SCENARIOS,
+          points, runs);
+  CHECK_UINT(points, >, 0);
+}
+
+static void* does_nothing(void* argument) { return argument; }
+
+int main(int argc, char** argv) {
+  // Log lines on the streams go nowhere; what is said here goes to stderr.
+  CHECK(freopen("/dev/null", "w", stdout) != NULL);
+  nowhere = fopen("/dev/null", "w");
+  CHECK(nowhere != NULL);
+  CHECK_INT(fputc('x', nowhere), ==, 'x');
+  CHECK_INT(printf("x"), ==, 1);
+  fflush(stdout);
+  mj_log_set_callback(on_line, NULL);
+  signal(SIGALRM, on_alarm);
+  // What the C library keeps once it is used.
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, does_nothing, NULL), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  time_t now = time(NULL);
+  struct tm parts;
+  localtime_r(&now, &parts);
+
+  if (argc == 7 && strcmp(argv[1], "one") == 0) return repeat(argv + 2);
+  if (argc > 1 && strcmp(argv[1], "allocations") == 0) {
+    sweep("allocations", allocations, true);
+  } else {
+    sweep("system calls", system_calls, argc > 2);
+  }
+  return 0;
+}

@@ -1,0 +1,268 @@
+// Closing a descriptor for which tasks wait, and using its number again.
+#define _GNU_SOURCE
+#include "check.h"
+#include "waiters.h"
+
+#include <limits.h>
+
+static void close_while_others_wait(void) {
+  int fds[2], unrelated[2];
+  open_pipe(fds);
+  open_pipe(unrelated);
+  waiter waits[4], other;
+  begin(&waits[0], fds[0], POLLIN, UINT64_MAX);
+  begin(&waits[1], fds[0], POLLIN, LONG_NS);
+  begin(&waits[2], fds[0], 0, UINT64_MAX);
+  begin(&waits[3], fds[0], POLLPRI, LONG_NS);
+  begin(&other, unrelated[0], POLLIN, LONG_NS);
+  CHECK_UINT(scheduler->timer_count, ==, 3);
+  CHECK_INT(mj_fd_close(fds[0]), ==, 0);
+  // It does not suspend, so they have not run yet; but they will without any event.
+  for (int i = 0; i < 4; i++) {
+    CHECK(!waits[i].returned);
+    CHECK_INT(waits[i].task->state, ==, MJ_TASK_RUNNABLE);
+  }
+  CHECK_UINT(scheduler->timer_count, ==, 1);
+  CHECK_INT(fcntl(fds[0], F_GETFD), ==, -1);
+  mj_task_yield();
+  for (int i = 0; i < 4; i++) {
+    CHECK(waits[i].returned);
+    CHECK_INT(waits[i].result, ==, -EBADF);
+  }
+  check_waiting(&other);
+  put_byte(unrelated[1]);
+  CHECK_INT(result_of(&other), ==, POLLIN);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 1);
+
+  CHECK_INT(mj_fd_close(fds[0]), ==, -EBADF);
+  CHECK_INT(mj_fd_close(-1), ==, -EBADF);
+  CHECK_INT(mj_fd_close(INT_MAX), ==, -EBADF);
+  CHECK_INT(mj_fd_close(INT_MIN), ==, -EBADF);
+  CHECK_INT(mj_fd_close(fds[1]), ==, 0);
+  close_both(unrelated);
+}
+
+static void closing_wakes_those_who_wait(void) {
+  in_a_task(close_while_others_wait);
+  // It is close(2) where nothing runs.
+  int fds[2];
+  open_pipe(fds);
+  CHECK_INT(mj_fd_close(fds[0]), ==, 0);
+  CHECK_INT(mj_fd_close(fds[0]), ==, -EBADF);
+  CHECK_INT(mj_fd_close(fds[1]), ==, 0);
+}
+
+static void close_plainly(void) {
+  int fds[2];
+  open_pipe(fds);
+  waiter reader;
+  begin(&reader, fds[0], POLLIN, UINT64_MAX);
+  close(fds[0]);
+  settle();
+  // As documented, nobody has told it.
+  check_waiting(&reader);
+  CHECK_INT(mj_fd_close(fds[0]), ==, -EBADF);
+  CHECK_INT(result_of(&reader), ==, -EBADF);
+  close(fds[1]);
+}
+
+static void after_a_plain_close_the_wait_can_still_be_ended(void) { in_a_task(close_plainly); }
+
+static void close_one_of_two_names(void) {
+  int fds[2];
+  open_pipe(fds);
+  int other_name = dup(fds[0]);
+  CHECK_INT(other_name, >=, 0);
+  waiter closed, open;
+  begin(&closed, fds[0], POLLIN, UINT64_MAX);
+  begin(&open, other_name, POLLIN, UINT64_MAX);
+  CHECK_INT(mj_fd_close(fds[0]), ==, 0);
+  CHECK_INT(result_of(&closed), ==, -EBADF);
+  settle();
+  check_waiting(&open);
+  // The file lives on, and its events are those of the other name alone.
+  put_byte(fds[1]);
+  CHECK_INT(result_of(&open), ==, POLLIN);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 1);
+  take_byte(other_name);
+  begin(&open, other_name, POLLIN, UINT64_MAX);
+  settle();
+  check_waiting(&open);
+  CHECK_INT(mj_fd_close(other_name), ==, 0);
+  CHECK_INT(result_of(&open), ==, -EBADF);
+  close(fds[1]);
+}
+
+static void a_duplicate_outlives_the_descriptor(void) { in_a_task(close_one_of_two_names); }
+
+// Puts a new pipe's reader under a number that is free, and returns its writer.
+static int open_under(int number) {
+  int fds[2];
+  open_pipe(fds);
+  if (fds[0] != number) {
+    CHECK_INT(dup2(fds[0], number), ==, number);
+    close(fds[0]);
+  }
+  return fds[1];
+}
+
+// The event of the old file is on its way when the number is closed and used again. The file itself
+// can live on under another number, and the number be closed without a word to the library.
+static void reuse_with_an_event_in_flight(void) {
+  const int number = 300;
+  for (int variant = 0; variant < 4; variant++) {
+    bool with_duplicate = variant % 2 == 1, plainly = variant >= 2;
+    int old_writer = open_under(number);
+    int duplicate = with_duplicate ? dup(number) : -1;
+    waiter old, new;
+    begin(&old, number, POLLIN, UINT64_MAX);
+    uint64_t events_before = mj_scheduler_get_metrics(scheduler)->io_events;
+    // From here to the next wait of this task nobody looks at descriptors.
+    put_byte(old_writer);
+    if (plainly) {
+      CHECK_INT(mj_task_wake(old.task), ==, 1);
+      CHECK_INT(close(number), ==, 0);
+    } else {
+      CHECK_INT(mj_fd_close(number), ==, 0);
+    }
+    int new_writer = open_under(number);
+    begin(&new, number, POLLIN, 1000000);
+    CHECK(old.returned);
+    CHECK_INT(old.result, ==, plainly ? -EINTR : -EBADF);
+    if (with_duplicate) put_byte(old_writer);
+    CHECK_INT(result_of(&new), ==, 0);
+    begin(&new, number, POLLIN, UINT64_MAX);
+    settle();
+    check_waiting(&new);
+    CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, events_before);
+    if (with_duplicate) put_byte(old_writer);
+    put_byte(new_writer);
+    CHECK_INT(result_of(&new), ==, POLLIN);
+    CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, events_before + 1);
+    CHECK_INT(mj_fd_close(number), ==, 0);
+    close(old_writer);
+    close(new_writer);
+    if (with_duplicate) close(duplicate);
+  }
+}
+
+static void a_number_used_again_has_its_own_events(void) {
+  in_a_task(reuse_with_an_event_in_flight);
+}
+
+// What the kernel watches for the scheduler, as far as it tells; -1 if it does not.
+static int watched_by_the_kernel(void) {
+  char path[64], line[256];
+  snprintf(path, sizeof path, "/proc/self/fdinfo/%d", mj_scheduler_backend_fd(scheduler));
+  FILE* file = fopen(path, "r");
+  if (file == NULL) return -1;
+  int count = 0;
+  while (fgets(line, sizeof line, file) != NULL) count += strncmp(line, "tfd:", 4) == 0;
+  fclose(file);
+  return count;
+}
+
+// A file that lives on under another number would be watched for ever, once for each number.
+static void close_the_same_file_often(void) {
+  int fds[2];
+  open_pipe(fds);
+  int before = watched_by_the_kernel();
+  for (int i = 0; i < 50; i++) {
+    int fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 300 + i);
+    waiter one;
+    begin(&one, fd, POLLIN, UINT64_MAX);
+    CHECK_INT(mj_fd_close(fd), ==, 0);
+    CHECK_INT(result_of(&one), ==, -EBADF);
+  }
+  CHECK_INT(watched_by_the_kernel(), ==, before);
+  close_both(fds);
+}
+
+static void a_closed_descriptor_is_not_watched(void) { in_a_task(close_the_same_file_often); }
+
+// Many closes at random: each wait knows the file that it began with, and what happened to that.
+enum { slot_count = 6, wait_count = 24, first_number = 400 };
+
+typedef struct generation {
+  bool written, closed;
+} generation;
+
+static generation* generations;
+
+static void exchange_at_random(void) {
+  size_t steps = times(3000, 300);
+  generations = allocate((slot_count + steps) * sizeof *generations);
+  size_t generation_count = 0, current[slot_count];
+  int writers[slot_count];
+  waiter waits[wait_count];
+  size_t began_with[wait_count];
+  for (int i = 0; i < slot_count; i++) {
+    current[i] = generation_count++;
+    writers[i] = open_under(first_number + i);
+  }
+  for (int i = 0; i < wait_count; i++) waits[i] = (waiter){.returned = true, .result = -1000};
+  uint64_t random = 88172645463325252u;
+  size_t results[4] = {0};
+  for (size_t step = 0; step < steps; step++) {
+    size_t slot = next_random(&random) % slot_count;
+    size_t choice = next_random(&random) % 8;
+    if (choice == 0) {
+      if (!generations[current[slot]].written) put_byte(writers[slot]);
+      generations[current[slot]].written = true;
+    } else if (choice == 1) {
+      generations[current[slot]].closed = true;
+      CHECK_INT(mj_fd_close(first_number + (int)slot), ==, 0);
+      close(writers[slot]);
+      writers[slot] = open_under(first_number + (int)slot);
+      current[slot] = generation_count++;
+    } else if (choice == 2) {
+      CHECK_INT(mj_task_sleep_for(10000), ==, 0);
+    }
+    size_t index = next_random(&random) % wait_count;
+    waiter* one = &waits[index];
+    if (!one->returned) {
+      if (choice == 3) CHECK_INT(mj_task_wake(one->task), >=, 0);
+      continue;
+    }
+    if (one->result != -1000) {
+      const generation* own = &generations[began_with[index]];
+      if (one->result == POLLIN) {
+        CHECK(own->written);
+        results[0]++;
+      } else if (one->result == -EBADF) {
+        CHECK(own->closed);
+        results[1]++;
+      } else if (one->result == 0) {
+        results[2]++;
+      } else {
+        CHECK_INT(one->result, ==, -EINTR);
+        results[3]++;
+      }
+    }
+    began_with[index] = current[slot];
+    uint64_t limit_ns = choice < 4 ? UINT64_MAX : choice < 6 ? LONG_NS : 20000;
+    begin(one, first_number + (int)slot, POLLIN, limit_ns);
+  }
+  // All of them have happened, or this has tested nothing.
+  for (int i = 0; i < 4; i++) CHECK_UINT(results[i], >, 0);
+  for (int i = 0; i < slot_count; i++) {
+    CHECK_INT(mj_fd_close(first_number + i), ==, 0);
+    close(writers[i]);
+  }
+  for (int i = 0; i < wait_count; i++) {
+    if (!waits[i].returned) result_of(&waits[i]);
+  }
+  free(generations);
+}
+
+static void no_wait_gets_the_event_of_another_file(void) { in_a_task(exchange_at_random); }
+
+int main(void) {
+  RUN(closing_wakes_those_who_wait);
+  RUN(after_a_plain_close_the_wait_can_still_be_ended);
+  RUN(a_duplicate_outlives_the_descriptor);
+  RUN(a_number_used_again_has_its_own_events);
+  RUN(a_closed_descriptor_is_not_watched);
+  RUN(no_wait_gets_the_event_of_another_file);
+  return 0;
+}

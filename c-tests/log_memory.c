@@ -1,0 +1,107 @@
+// A line of less than 1024 bytes takes no memory from the allocator, whoever receives it.
+#define _GNU_SOURCE
+#include "log_output.h"
+
+// In the place of the C library's: counts.
+static size_t allocations;
+
+extern void* __libc_malloc(size_t bytes);
+extern void* __libc_calloc(size_t count, size_t bytes);
+extern void* __libc_realloc(void* block, size_t bytes);
+extern void* __libc_memalign(size_t alignment, size_t bytes);
+
+void* malloc(size_t bytes) {
+  allocations++;
+  return __libc_malloc(bytes);
+}
+
+void* calloc(size_t count, size_t bytes) {
+  allocations++;
+  return __libc_calloc(count, bytes);
+}
+
+void* realloc(void* block, size_t bytes) {
+  allocations++;
+  return __libc_realloc(block, bytes);
+}
+
+int posix_memalign(void** block, size_t alignment, size_t bytes) {
+  allocations++;
+  *block = __libc_memalign(alignment, bytes);
+  return *block != NULL ? 0 : ENOMEM;
+}
+
+static void ignores(mj_log_level level, const char* message, void* user_data) {
+  (void)level;
+  (void)message;
+  (void)user_data;
+}
+
+static size_t allocations_of_lines(size_t least, size_t most) {
+  char* text = long_text(most);
+  MJ_INFO("first");  // Lets stdio have its buffers, and the C library the time zone.
+  MJ_ERROR("first");
+  size_t before = allocations;
+  for (size_t length = least; length <= most; length++) {
+    MJ_INFO("%.*s", (int)length, text);
+    MJ_ERROR("%.*s", (int)length, text);
+    MJ_DEBUG("%.*s", (int)length, text);
+  }
+  size_t count = allocations - before;
+  free(text);
+  return count;
+}
+
+static size_t on_streams;
+
+static void logs_to_streams(void) { on_streams = allocations_of_lines(0, 1023); }
+
+static void short_lines_allocate_nothing(void) {
+  CHECK_INT(mj_log_to_file("file.log"), ==, 0);
+  CHECK_UINT(allocations_of_lines(0, 1023), ==, 0);
+  // The count works: longer ones do. (Valgrind has an allocator of its own.)
+  if (!under_valgrind()) CHECK_UINT(allocations_of_lines(1024, 1024), ==, 2);
+  mj_log_set_callback(ignores, NULL);
+  CHECK_UINT(allocations_of_lines(0, 1023), ==, 0);
+  mj_log_set_callback(NULL, NULL);
+  output output = output_of(logs_to_streams);
+  CHECK_UINT(on_streams, ==, 0);
+  release(&output);
+}
+
+static void changes_settings(void) {
+  static int data[2];
+  static const char* const paths[] = {"a.log", "b.log"};
+  for (int i = 0; i < 2; i++) {
+    mj_log_set_callback(ignores, &data[i]);
+    CHECK_INT(mj_log_to_file(paths[i]), ==, 0);
+    mj_logger logger = {MJ_LOG_INFO, NULL, NULL, i == 0, i == 1};
+    CHECK_INT(mj_log_configure(&logger), ==, 0);
+  }
+}
+
+static void settings_that_were_set_before_take_no_more_memory(void) {
+  changes_settings();
+  changes_settings();  // Begins with what the first one has left.
+  size_t before = allocations;
+  for (int i = 0; i < 100; i++) changes_settings();
+  CHECK_UINT(allocations, ==, before);
+  mj_log_set_callback(NULL, NULL);
+  // The count works: data that was never set does.
+  static int other;
+  before = allocations;
+  mj_log_set_callback(ignores, &other);
+  if (!under_valgrind()) CHECK_UINT(allocations, ==, before + 1);
+  mj_log_set_callback(NULL, NULL);
+}
+
+int main(void) {
+  test_directory_begin();
+  // From the first file on the library keeps the number of its descriptor.
+  CHECK_INT(mj_log_to_file("/dev/null"), ==, 0);
+  mj_log_set_callback(NULL, NULL);
+  RUN(short_lines_allocate_nothing);
+  RUN(settings_that_were_set_before_take_no_more_memory);
+  test_directory_end();
+  return 0;
+}

@@ -1,0 +1,939 @@
+// Waiting for the events of descriptors: what is returned, and when.
+#define _GNU_SOURCE
+#include "check.h"
+#include "log_lines.h"
+#include "waiters.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+
+static void fill(int fd) {
+  static const char zeros[4096];
+  while (write(fd, zeros, sizeof zeros) > 0) {
+  }
+  while (write(fd, zeros, 1) > 0) {
+  }
+  CHECK_INT(errno, ==, EAGAIN);
+}
+
+static void drain(int fd) {
+  char bytes[4096];
+  while (read(fd, bytes, sizeof bytes) > 0) {
+  }
+}
+
+static int listen_on_loopback(struct sockaddr_in* address) {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  CHECK_INT(fd, >=, 0);
+  memset(address, 0, sizeof *address);
+  address->sin_family = AF_INET;
+  address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof *address;
+  CHECK_INT(bind(fd, (struct sockaddr*)address, length), ==, 0);
+  CHECK_INT(getsockname(fd, (struct sockaddr*)address, &length), ==, 0);
+  CHECK_INT(listen(fd, 8), ==, 0);
+  return fd;
+}
+
+// The two ends of a connection over TCP.
+static void open_tcp(int fds[2]) {
+  struct sockaddr_in address;
+  int listener = listen_on_loopback(&address);
+  fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK_INT(fds[0], >=, 0);
+  CHECK_INT(connect(fds[0], (struct sockaddr*)&address, sizeof address), ==, 0);
+  fds[1] = accept(listener, NULL, NULL);
+  CHECK_INT(fds[1], >=, 0);
+  close(listener);
+}
+
+static void close_with_a_reset(int fd) {
+  const struct linger no_linger = {.l_onoff = 1, .l_linger = 0};
+  CHECK_INT(setsockopt(fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof no_linger), ==, 0);
+  close(fd);
+}
+
+// ---- The same bits as poll(2) ----
+
+// Makes the descriptor to wait for, and any others that it needs, which stay -1 if there are none.
+typedef void situation(int fds[2]);
+
+static void an_empty_pipe(int fds[2]) { open_pipe(fds); }
+
+static void a_pipe_with_data(int fds[2]) {
+  open_pipe(fds);
+  put_byte(fds[1]);
+}
+
+static void a_pipe_without_writer(int fds[2]) {
+  open_pipe(fds);
+  close(fds[1]);
+  fds[1] = -1;
+}
+
+static void a_pipe_with_data_and_without_writer(int fds[2]) {
+  a_pipe_with_data(fds);
+  close(fds[1]);
+  fds[1] = -1;
+}
+
+static void exchange(int fds[2]) {
+  int first = fds[0];
+  fds[0] = fds[1];
+  fds[1] = first;
+}
+
+static void a_pipe_to_write_to(int fds[2]) {
+  open_pipe(fds);
+  exchange(fds);
+}
+
+static void a_full_pipe(int fds[2]) {
+  a_pipe_to_write_to(fds);
+  fill(fds[0]);
+}
+
+static void a_pipe_without_reader(int fds[2]) {
+  a_pipe_to_write_to(fds);
+  close(fds[1]);
+  fds[1] = -1;
+}
+
+static void a_full_pipe_without_reader(int fds[2]) {
+  a_full_pipe(fds);
+  close(fds[1]);
+  fds[1] = -1;
+}
+
+static void an_idle_socket(int fds[2]) { open_pair(fds); }
+
+static void a_socket_with_data(int fds[2]) {
+  open_pair(fds);
+  put_byte(fds[1]);
+}
+
+static void a_full_socket(int fds[2]) {
+  open_pair(fds);
+  fill(fds[0]);
+}
+
+static void a_full_socket_with_data(int fds[2]) {
+  a_socket_with_data(fds);
+  fill(fds[0]);
+}
+
+static void a_socket_that_is_shut_down(int fds[2]) {
+  open_pair(fds);
+  CHECK_INT(shutdown(fds[1], SHUT_WR), ==, 0);
+}
+
+static void a_socket_without_peer(int fds[2]) {
+  open_pair(fds);
+  close(fds[1]);
+  fds[1] = -1;
+}
+
+static void an_idle_connection(int fds[2]) { open_tcp(fds); }
+
+static void a_connection_with_urgent_data(int fds[2]) {
+  open_tcp(fds);
+  CHECK_INT(send(fds[1], "x", 1, MSG_OOB), ==, 1);
+}
+
+static void a_connection_that_was_closed(int fds[2]) {
+  open_tcp(fds);
+  close(fds[1]);
+  fds[1] = -1;
+}
+
+static void a_connection_that_was_reset(int fds[2]) {
+  open_tcp(fds);
+  close_with_a_reset(fds[1]);
+  fds[1] = -1;
+}
+
+static void a_socket_that_was_never_connected(int fds[2]) {
+  fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static void a_listener(int fds[2]) {
+  struct sockaddr_in address;
+  fds[0] = listen_on_loopback(&address);
+}
+
+static void a_listener_with_a_client(int fds[2]) {
+  struct sockaddr_in address;
+  fds[0] = listen_on_loopback(&address);
+  fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK_INT(connect(fds[1], (struct sockaddr*)&address, sizeof address), ==, 0);
+}
+
+static void a_counter_at_0(int fds[2]) { fds[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+
+static void a_counter_at_1(int fds[2]) { fds[0] = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); }
+
+static void a_full_counter(int fds[2]) {
+  a_counter_at_0(fds);
+  uint64_t most = UINT64_MAX - 1;
+  CHECK_INT(write(fds[0], &most, sizeof most), ==, sizeof most);
+}
+
+static void set_timer(int fds[2], time_t seconds, long nanoseconds) {
+  fds[0] = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  const struct itimerspec time = {.it_value = {seconds, nanoseconds}};
+  CHECK_INT(timerfd_settime(fds[0], 0, &time, NULL), ==, 0);
+}
+
+static void a_timer_that_runs(int fds[2]) { set_timer(fds, 1000, 0); }
+
+static void a_timer_that_is_over(int fds[2]) {
+  set_timer(fds, 0, 1);
+  struct pollfd poll_fd = {.fd = fds[0], .events = POLLIN};
+  CHECK_INT(poll(&poll_fd, 1, 10000), ==, 1);
+}
+
+static void an_epoll_set_with(int fds[2], unsigned count) {
+  fds[0] = epoll_create1(EPOLL_CLOEXEC);
+  fds[1] = eventfd(count, EFD_CLOEXEC | EFD_NONBLOCK);
+  struct epoll_event event = {.events = EPOLLIN};
+  CHECK_INT(epoll_ctl(fds[0], EPOLL_CTL_ADD, fds[1], &event), ==, 0);
+}
+
+static void an_idle_epoll_set(int fds[2]) { an_epoll_set_with(fds, 0); }
+
+static void a_ready_epoll_set(int fds[2]) { an_epoll_set_with(fds, 1); }
+
+static void an_empty_epoll_set(int fds[2]) { fds[0] = epoll_create1(EPOLL_CLOEXEC); }
+
+static void a_regular_file(int fds[2]) {
+  fds[0] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (fds[0] >= 0) return;
+  // Not every file system has O_TMPFILE.
+  FILE* file = tmpfile();
+  CHECK(file != NULL);
+  fds[0] = dup(fileno(file));
+  fclose(file);
+}
+
+static void the_null_device(int fds[2]) { fds[0] = open("/dev/null", O_RDWR | O_CLOEXEC); }
+
+static void a_directory(int fds[2]) { fds[0] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
+
+static const struct {
+  const char* name;
+  situation* make;
+} situations[] = {
+    {"an empty pipe", an_empty_pipe},
+    {"a pipe with data", a_pipe_with_data},
+    {"a pipe without writer", a_pipe_without_writer},
+    {"a pipe with data and without writer", a_pipe_with_data_and_without_writer},
+    {"a pipe to write to", a_pipe_to_write_to},
+    {"a full pipe", a_full_pipe},
+    {"a pipe without reader", a_pipe_without_reader},
+    {"a full pipe without reader", a_full_pipe_without_reader},
+    {"an idle socket", an_idle_socket},
+    {"a socket with data", a_socket_with_data},
+    {"a full socket", a_full_socket},
+    {"a full socket with data", a_full_socket_with_data},
+    {"a socket that is shut down", a_socket_that_is_shut_down},
+    {"a socket without peer", a_socket_without_peer},
+    {"an idle connection", an_idle_connection},
+    {"a connection with urgent data", a_connection_with_urgent_data},
+    {"a connection that was closed", a_connection_that_was_closed},
+    {"a connection that was reset", a_connection_that_was_reset},
+    {"a socket that was never connected", a_socket_that_was_never_connected},
+    {"a listener", a_listener},
+    {"a listener with a client", a_listener_with_a_client},
+    {"a counter at 0", a_counter_at_0},
+    {"a counter at 1", a_counter_at_1},
+    {"a full counter", a_full_counter},
+    {"a timer that runs", a_timer_that_runs},
+    {"a timer that is over", a_timer_that_is_over},
+    {"an idle epoll set", an_idle_epoll_set},
+    {"a ready epoll set", a_ready_epoll_set},
+    {"an empty epoll set", an_empty_epoll_set},
+};
+
+// Those that epoll(7) knows nothing of, since they never block.
+static const struct {
+  const char* name;
+  situation* make;
+} files[] = {
+    {"a regular file", a_regular_file},
+    {"the null device", the_null_device},
+    {"a directory", a_directory},
+};
+
+static const short masks[] = {
+    0,
+    POLLIN,
+    POLLOUT,
+    POLLIN | POLLOUT,
+    POLLPRI,
+    POLLRDHUP,
+    POLLIN | POLLRDHUP,
+    POLLRDNORM,
+    POLLWRNORM,
+    POLLRDBAND,
+    POLLWRBAND,
+    POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDNORM | POLLRDBAND | POLLWRNORM | POLLWRBAND,
+};
+
+static int poll_once(int fd, short events) {
+  struct pollfd poll_fd = {.fd = fd, .events = events};
+  CHECK_INT(poll(&poll_fd, 1, 0), >=, 0);
+  return poll_fd.revents;
+}
+
+static void check_agrees_with_poll(const char* name, situation* make) {
+  const char* test = check_running;
+  int fds[2] = {-1, -1};
+  make(fds);
+  CHECK_INT(fds[0], >=, 0);
+  for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+    char text[80];
+    snprintf(text, sizeof text, "%s, events %#x", name, (unsigned)masks[i]);
+    check_running = text;
+    int expected = poll_once(fds[0], masks[i]);
+    CHECK_INT(mj_task_wait_fd(fds[0], masks[i], 0), ==, expected);
+    if (expected != 0) {
+      CHECK_INT(mj_task_wait_fd(fds[0], masks[i], LONG_NS), ==, expected);
+      CHECK_INT(mj_task_wait_fd(fds[0], masks[i], UINT64_MAX), ==, expected);
+    } else {
+      uint64_t before = now_ns();
+      CHECK_INT(mj_task_wait_fd(fds[0], masks[i], 50000), ==, 0);
+      CHECK_UINT(now_ns() - before, >=, 50000);
+    }
+    check_running = test;
+  }
+  CHECK_INT(mj_fd_close(fds[0]), ==, 0);
+  if (fds[1] >= 0) CHECK_INT(mj_fd_close(fds[1]), ==, 0);
+}
+
+static void each_situation_is_as_poll_says(void) {
+  for (size_t i = 0; i < sizeof situations / sizeof situations[0]; i++) {
+    check_agrees_with_poll(situations[i].name, situations[i].make);
+  }
+}
+
+static void the_bits_are_those_of_poll(void) { in_a_task(each_situation_is_as_poll_says); }
+
+static void each_file_is_as_poll_says(void) {
+  for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+    check_agrees_with_poll(files[i].name, files[i].make);
+  }
+}
+
+static void files_are_as_poll_says(void) { in_a_task(each_file_is_as_poll_says); }
+
+// ---- Time limits ----
+
+static void limits_are_kept(void) {
+  int fds[2];
+  open_pipe(fds);
+  static const uint64_t limits_ns[] = {1, 1000, 49999, 300000, 1000001, 5000000};
+  for (size_t i = 0; i < sizeof limits_ns / sizeof limits_ns[0]; i++) {
+    uint64_t before = now_ns();
+    CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, limits_ns[i]), ==, 0);
+    CHECK_UINT(now_ns() - before, >=, limits_ns[i]);
+  }
+  // Two tasks with different limits for one descriptor, of which the shorter one comes last.
+  waiter longer, shorter, endless;
+  begin(&endless, fds[0], POLLIN, UINT64_MAX);
+  begin(&longer, fds[0], POLLIN, LONG_NS);
+  begin(&shorter, fds[0], POLLIN, 1000000);
+  CHECK_INT(result_of(&shorter), ==, 0);
+  check_waiting(&longer);
+  check_waiting(&endless);
+  put_byte(fds[1]);
+  CHECK_INT(result_of(&longer), ==, POLLIN);
+  CHECK_INT(result_of(&endless), ==, POLLIN);
+  // Nothing of the wait that timed out is left: the next one begins anew.
+  take_byte(fds[0]);
+  begin(&shorter, fds[0], POLLIN, UINT64_MAX);
+  settle();
+  check_waiting(&shorter);
+  put_byte(fds[1]);
+  CHECK_INT(result_of(&shorter), ==, POLLIN);
+  close_both(fds);
+}
+
+static void a_wait_is_never_over_early(void) {
+  in_a_task(limits_are_kept);
+}
+
+static uint64_t others_turns;
+static bool others_may_end;
+
+static void counts_its_turns(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  while (!others_may_end) {
+    others_turns++;
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+static int late_writer;
+
+static void puts_a_byte(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  put_byte(late_writer);
+  mj_task_exit();
+}
+
+static void looks_without_waiting(void) {
+  int fds[2];
+  open_pipe(fds);
+  others_may_end = false;
+  others_turns = 0;
+  add_task(scheduler, counts_its_turns, NULL);
+  for (uint64_t i = 1; i <= 100; i++) {
+    CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, 0), ==, 0);
+    CHECK_UINT(others_turns, ==, i);
+  }
+  // What the others do in their turn is seen.
+  late_writer = fds[1];
+  add_task(scheduler, puts_a_byte, NULL);
+  CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, 0), ==, POLLIN);
+  // It is no wait of the timers or of the descriptors.
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->heap_operations, ==, 0);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 0);
+  others_may_end = true;
+  close_both(fds);
+}
+
+static void without_time_it_is_a_look_after_one_turn(void) { in_a_task(looks_without_waiting); }
+
+// A limit that comes at the same time as the event: either is the result, and no event is lost.
+static size_t race_rounds, ready_first, time_first;
+static int race[2];
+static bool race_on;
+static uint64_t race_due_ns;
+
+static void writes_as_the_time_comes(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  uint64_t random = 88172645463325252u;
+  size_t round = 0;
+  while (race_on) {
+    if (race_due_ns == 0) {
+      mj_task_yield();
+      continue;
+    }
+    // From long before to after the moment; now and then with the loop in between.
+    int64_t offset_ns = (int64_t)(next_random(&random) % 30000) - 20000;
+    uint64_t at = race_due_ns + (uint64_t)offset_ns;
+    race_due_ns = 0;
+    round++;
+    while (now_ns() < at) {
+      if (round % 3 == 0) mj_task_yield();
+    }
+    put_byte(race[1]);
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+static void waits_for_20_us(void) {
+  open_pipe(race);
+  race_on = true;
+  race_due_ns = 0;
+  add_task(scheduler, writes_as_the_time_comes, NULL);
+  for (size_t i = 0; i < race_rounds; i++) {
+    uint64_t due_ns = now_ns() + 20000;
+    race_due_ns = due_ns;
+    int result = mj_task_wait_fd(race[0], POLLIN, 20000);
+    if (result == 0) {
+      CHECK_UINT(now_ns(), >=, due_ns);
+      time_first++;
+      CHECK_INT(mj_task_wait_fd(race[0], POLLIN, UINT64_MAX), ==, POLLIN);
+    } else {
+      CHECK_INT(result, ==, POLLIN);
+      ready_first++;
+    }
+    take_byte(race[0]);
+    CHECK_INT(poll_once(race[0], POLLIN), ==, 0);
+  }
+  race_on = false;
+  const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
+  CHECK_UINT(metrics->timer_expirations, ==, time_first);
+  CHECK_UINT(metrics->timer_cancellations, ==, ready_first);
+  // Each byte was an event of its own.
+  CHECK_UINT(metrics->io_events, ==, race_rounds);
+  close_both(race);
+}
+
+static void the_time_and_the_event_can_come_together(void) {
+  race_rounds = times(1000, 100);
+  ready_first = time_first = 0;
+  in_a_task(waits_for_20_us);
+  CHECK_UINT(ready_first + time_first, ==, race_rounds);
+}
+
+// ---- Ends of connections ----
+
+static void hang_up(void) {
+  int fds[2];
+  open_pipe(fds);
+  waiter readers[3];
+  begin(&readers[0], fds[0], POLLIN, UINT64_MAX);
+  begin(&readers[1], fds[0], 0, UINT64_MAX);
+  begin(&readers[2], fds[0], POLLPRI, LONG_NS);
+  settle();
+  for (int i = 0; i < 3; i++) check_waiting(&readers[i]);
+  // No data comes, so this is the one event that there is.
+  close(fds[1]);
+  for (int i = 0; i < 3; i++) CHECK_INT(result_of(&readers[i]), ==, POLLHUP);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 1);
+  close(fds[0]);
+}
+
+static void a_hangup_alone_wakes_all(void) { in_a_task(hang_up); }
+
+static void lose_the_reader(void) {
+  int fds[2];
+  open_pipe(fds);
+  fill(fds[1]);
+  waiter writers[2];
+  begin(&writers[0], fds[1], POLLOUT, UINT64_MAX);
+  begin(&writers[1], fds[1], 0, UINT64_MAX);
+  settle();
+  for (int i = 0; i < 2; i++) check_waiting(&writers[i]);
+  close(fds[0]);
+  // Full as it is, whether it counts as writable as well is the kernel's to say.
+  CHECK_INT(result_of(&writers[0]) & ~POLLOUT, ==, POLLERR);
+  CHECK_INT(result_of(&writers[1]), ==, POLLERR);
+  close(fds[1]);
+}
+
+static void an_error_alone_wakes_all(void) { in_a_task(lose_the_reader); }
+
+static void be_reset(void) {
+  int fds[2];
+  open_tcp(fds);
+  waiter waits[4];
+  begin(&waits[0], fds[0], POLLIN, UINT64_MAX);
+  begin(&waits[1], fds[0], POLLRDHUP, UINT64_MAX);
+  begin(&waits[2], fds[0], POLLPRI, LONG_NS);
+  begin(&waits[3], fds[0], 0, UINT64_MAX);
+  settle();
+  for (int i = 0; i < 4; i++) check_waiting(&waits[i]);
+  close_with_a_reset(fds[1]);
+  const short errors = POLLERR | POLLHUP;
+  CHECK_INT(result_of(&waits[0]), ==, POLLIN | errors);
+  CHECK_INT(result_of(&waits[1]), ==, POLLRDHUP | errors);
+  CHECK_INT(result_of(&waits[2]), ==, errors);
+  CHECK_INT(result_of(&waits[3]), ==, errors);
+  char byte;
+  CHECK_INT(recv(fds[0], &byte, 1, MSG_DONTWAIT), ==, -1);
+  CHECK_INT(errno, ==, ECONNRESET);
+  close(fds[0]);
+}
+
+static void a_reset_wakes_all(void) { in_a_task(be_reset); }
+
+static void be_left(void) {
+  int fds[2];
+  open_tcp(fds);
+  waiter reader, watcher, urgent;
+  begin(&reader, fds[0], POLLIN, UINT64_MAX);
+  begin(&watcher, fds[0], POLLIN | POLLRDHUP, UINT64_MAX);
+  begin(&urgent, fds[0], POLLPRI, LONG_NS);
+  // Half a connection is still one: no hang-up, and nothing for the one that waits for urgent data.
+  CHECK_INT(shutdown(fds[1], SHUT_WR), ==, 0);
+  CHECK_INT(result_of(&reader), ==, POLLIN);
+  CHECK_INT(result_of(&watcher), ==, POLLIN | POLLRDHUP);
+  settle();
+  check_waiting(&urgent);
+  CHECK_INT(mj_task_wake(urgent.task), ==, 1);
+  CHECK_INT(result_of(&urgent), ==, -EINTR);
+  close_both(fds);
+}
+
+static void half_a_close_is_seen_by_those_who_ask(void) { in_a_task(be_left); }
+
+static int begin_to_connect(const struct sockaddr_in* address) {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  CHECK_INT(fd, >=, 0);
+  errno = 0;
+  int status = connect(fd, (const struct sockaddr*)address, sizeof *address);
+  // On the loopback device a connection may be made, or refused, within the call.
+  CHECK(status == 0 || errno == EINPROGRESS || errno == ECONNREFUSED);
+  return fd;
+}
+
+static int socket_error(int fd) {
+  int error = -1;
+  socklen_t length = sizeof error;
+  CHECK_INT(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length), ==, 0);
+  return error;
+}
+
+static void connect_to_nobody(void) {
+  struct sockaddr_in address;
+  int listener = listen_on_loopback(&address);
+  int fd = begin_to_connect(&address);
+  CHECK_INT(mj_task_wait_writable(fd), ==, 0);
+  CHECK_INT(socket_error(fd), ==, 0);
+  put_byte(fd);
+  close(fd);
+  close(listener);
+
+  // Nobody listens on the port any more, and bound to a socket nobody else can.
+  int placeholder = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int yes = 1;
+  CHECK_INT(setsockopt(placeholder, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes), ==, 0);
+  CHECK_INT(bind(placeholder, (struct sockaddr*)&address, sizeof address), ==, 0);
+  for (int i = 0; i < 2; i++) {
+    fd = begin_to_connect(&address);
+    bool at_once = errno == ECONNREFUSED;
+    if (i == 0) {
+      CHECK_INT(mj_task_wait_writable(fd), ==, 0);
+    } else {
+      int result = mj_task_wait_fd(fd, POLLOUT, UINT64_MAX);
+      CHECK_INT(result & (POLLOUT | POLLHUP), ==, POLLOUT | POLLHUP);
+    }
+    CHECK_INT(socket_error(fd), ==, at_once ? 0 : ECONNREFUSED);
+    close(fd);
+  }
+  close(placeholder);
+}
+
+static void a_refused_connection_is_writable(void) { in_a_task(connect_to_nobody); }
+
+static void write_when_possible(void) {
+  int fds[2];
+  open_pipe(fds);
+  CHECK_INT(mj_task_wait_writable(fds[1]), ==, 0);
+  fill(fds[1]);
+  waiter writer;
+  begin(&writer, fds[1], POLLOUT, UINT64_MAX);
+  settle();
+  check_waiting(&writer);
+  drain(fds[0]);
+  CHECK_INT(result_of(&writer), ==, POLLOUT);
+  close(fds[0]);
+  // The error is left to the next write().
+  CHECK_INT(mj_task_wait_writable(fds[1]), ==, 0);
+  CHECK_INT(mj_fd_close(fds[1]), ==, 0);
+  CHECK_INT(mj_task_wait_writable(fds[1]), ==, -EBADF);
+  CHECK_INT(mj_task_wait_writable(-1), ==, -EBADF);
+}
+
+static void writers_wait_for_room(void) {
+  log_lines_begin();
+  in_a_task(write_when_possible);
+  log_lines_end();
+}
+
+// ---- Many on one ----
+
+static void read_and_write_at_once(void) {
+  int fds[2];
+  open_pair(fds);
+  fill(fds[0]);
+  waiter readers[2], writer;
+  begin(&readers[0], fds[0], POLLIN, UINT64_MAX);
+  begin(&writer, fds[0], POLLOUT, UINT64_MAX);
+  begin(&readers[1], fds[0], POLLIN, LONG_NS);
+  settle();
+  check_waiting(&readers[0]);
+  check_waiting(&readers[1]);
+  check_waiting(&writer);
+
+  // Something to read is nothing to write.
+  put_byte(fds[1]);
+  CHECK_INT(result_of(&readers[0]), ==, POLLIN);
+  CHECK_INT(result_of(&readers[1]), ==, POLLIN);
+  settle();
+  check_waiting(&writer);
+
+  // And the other way round.
+  take_byte(fds[0]);
+  begin(&readers[0], fds[0], POLLIN, LONG_NS);
+  begin(&readers[1], fds[0], POLLIN, UINT64_MAX);
+  drain(fds[1]);
+  CHECK_INT(result_of(&writer), ==, POLLOUT);
+  settle();
+  check_waiting(&readers[0]);
+  check_waiting(&readers[1]);
+
+  // Both at one time; and who waits for either gets both.
+  fill(fds[0]);
+  waiter either;
+  begin(&writer, fds[0], POLLOUT, UINT64_MAX);
+  begin(&either, fds[0], POLLIN | POLLOUT, UINT64_MAX);
+  settle();
+  check_waiting(&writer);
+  check_waiting(&either);
+  drain(fds[1]);
+  put_byte(fds[1]);
+  CHECK_INT(result_of(&writer), ==, POLLOUT);
+  CHECK_INT(result_of(&readers[0]), ==, POLLIN);
+  CHECK_INT(result_of(&readers[1]), ==, POLLIN);
+  CHECK_INT(result_of(&either), ==, POLLIN | POLLOUT);
+
+  // One of them wakes early, and the rest still waits.
+  take_byte(fds[0]);
+  fill(fds[0]);
+  begin(&readers[0], fds[0], POLLIN, UINT64_MAX);
+  begin(&writer, fds[0], POLLOUT, UINT64_MAX);
+  begin(&readers[1], fds[0], POLLIN, UINT64_MAX);
+  CHECK_INT(mj_task_wake(writer.task), ==, 1);
+  CHECK_INT(result_of(&writer), ==, -EINTR);
+  drain(fds[1]);
+  settle();
+  check_waiting(&readers[0]);
+  check_waiting(&readers[1]);
+  CHECK_INT(mj_task_cancel(readers[0].task), ==, 0);
+  CHECK_INT(result_of(&readers[0]), ==, -ECANCELED);
+  put_byte(fds[1]);
+  CHECK_INT(result_of(&readers[1]), ==, POLLIN);
+  close_both(fds);
+}
+
+static void two_readers_and_a_writer_share_a_socket(void) { in_a_task(read_and_write_at_once); }
+
+// ---- Errors ----
+
+static void wait_in_vain(void) {
+  const char* test = check_running;
+  int fds[2];
+  open_pipe(fds);
+  put_byte(fds[1]);
+  for (int bit = 0; bit < 16; bit++) {
+    unsigned known = POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDNORM | POLLRDBAND |
+                     POLLWRNORM | POLLWRBAND | POLLERR | POLLHUP;
+    // Obsolete, and without effect in poll(2) on Linux: either answer will do.
+    known |= 0x400;
+    if ((known >> bit & 1) != 0) continue;
+    short events = (short)(1u << bit | POLLIN);
+    CHECK_INT(mj_task_wait_fd(fds[0], events, 0), ==, -EINVAL);
+    CHECK_INT(mj_task_wait_fd(fds[0], events, 1000), ==, -EINVAL);
+    CHECK_INT(mj_task_wait_fd(fds[0], events, UINT64_MAX), ==, -EINVAL);
+  }
+  CHECK_INT(mj_task_wait_fd(fds[0], -1, UINT64_MAX), ==, -EINVAL);
+  close_both(fds);
+  static const uint64_t limits_ns[] = {UINT64_MAX, LONG_NS, 1, 0};
+  const int bad[] = {fds[0], fds[1], 100000, INT_MAX, -1, -2, INT_MIN};
+  others_may_end = false;
+  others_turns = 0;
+  add_task(scheduler, counts_its_turns, NULL);
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    for (size_t j = 0; j < sizeof limits_ns / sizeof limits_ns[0]; j++) {
+      char text[80];
+      snprintf(text, sizeof text, "descriptor %d, limit %" PRIu64, bad[i], limits_ns[j]);
+      check_running = text;
+      uint64_t before = others_turns;
+      CHECK_INT(mj_task_wait_fd(bad[i], POLLIN, limits_ns[j]), ==, -EBADF);
+      // A loop around it leaves the others their turns.
+      CHECK_UINT(others_turns, ==, before + 1);
+      check_running = test;
+    }
+  }
+  others_may_end = true;
+}
+
+static void what_cannot_be_waited_for_is_an_error(void) {
+  log_lines_begin();
+  in_a_task(wait_in_vain);
+  log_lines_end();
+}
+
+// A set that would contain itself, or a set that contains it, is the kernel's error.
+static void wait_for_the_scheduler(void) {
+  int own = mj_scheduler_backend_fd(scheduler);
+  CHECK_INT(mj_task_wait_fd(own, POLLIN, 1000), <, 0);
+  // Another scheduler's is as good a descriptor as any.
+  mj_scheduler* other = new_scheduler();
+  waiter stop;
+  begin(&stop, mj_scheduler_backend_fd(other), POLLIN, UINT64_MAX);
+  settle();
+  check_waiting(&stop);
+  CHECK_INT(mj_scheduler_stop(other), ==, 0);
+  CHECK_INT(result_of(&stop), ==, POLLIN);
+  mj_scheduler_destroy(other);
+}
+
+static void a_scheduler_can_be_waited_for(void) {
+  log_lines_begin();
+  in_a_task(wait_for_the_scheduler);
+  log_lines_end();
+}
+
+static void nest_epoll_sets(void) {
+  int fds[2];
+  open_pipe(fds);
+  int inner = epoll_create1(EPOLL_CLOEXEC), outer = epoll_create1(EPOLL_CLOEXEC);
+  struct epoll_event event = {.events = EPOLLIN};
+  CHECK_INT(epoll_ctl(inner, EPOLL_CTL_ADD, fds[0], &event), ==, 0);
+  CHECK_INT(epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event), ==, 0);
+  for (int round = 0; round < 3; round++) {
+    waiter waits[2];
+    begin(&waits[0], inner, POLLIN, UINT64_MAX);
+    begin(&waits[1], outer, POLLIN, LONG_NS);
+    settle();
+    check_waiting(&waits[0]);
+    check_waiting(&waits[1]);
+    put_byte(fds[1]);
+    CHECK_INT(result_of(&waits[0]), ==, POLLIN);
+    CHECK_INT(result_of(&waits[1]), ==, POLLIN);
+    take_byte(fds[0]);
+  }
+  close(outer);
+  close(inner);
+  close_both(fds);
+}
+
+static void epoll_sets_can_be_waited_for(void) { in_a_task(nest_epoll_sets); }
+
+// ---- Particular numbers, and many of them ----
+
+static void wait_for_0(void) {
+  int fds[2];
+  open_pipe(fds);
+  CHECK_INT(dup2(fds[0], 0), ==, 0);
+  waiter reader;
+  begin(&reader, 0, POLLIN, UINT64_MAX);
+  settle();
+  check_waiting(&reader);
+  put_byte(fds[1]);
+  CHECK_INT(result_of(&reader), ==, POLLIN);
+  take_byte(0);
+  CHECK_INT(mj_task_wait_fd(0, POLLIN, 1000), ==, 0);
+  begin(&reader, 0, POLLIN, LONG_NS);
+  CHECK_INT(mj_fd_close(0), ==, 0);
+  CHECK_INT(result_of(&reader), ==, -EBADF);
+  close_both(fds);
+}
+
+static void descriptor_0_is_like_any_other(void) {
+  int saved = fcntl(0, F_DUPFD_CLOEXEC, 3);
+  in_a_task(wait_for_0);
+  if (saved >= 0) {
+    CHECK_INT(dup2(saved, 0), ==, 0);
+    close(saved);
+  }
+}
+
+static size_t many_count;
+
+static void wait_for_many(void) {
+  int* fds = allocate(many_count * sizeof *fds);
+  waiter* waits = allocate(many_count * sizeof *waits);
+  for (size_t i = 0; i < many_count; i++) {
+    fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    CHECK_INT(fds[i], >=, 0);
+    begin(&waits[i], fds[i], POLLIN, i % 2 == 0 ? UINT64_MAX : LONG_NS);
+  }
+  settle();
+  // 7919 is a prime that divides none of the counts: each comes up once, in a scattered order.
+  for (size_t i = 0; i < many_count; i++) {
+    size_t index = i * 7919 % many_count;
+    check_waiting(&waits[index]);
+    uint64_t one = 1;
+    CHECK_INT(write(fds[index], &one, sizeof one), ==, sizeof one);
+    // One by one, in batches, and a thousand at a time.
+    if (i < 100 || i % 1000 == 999) CHECK_INT(result_of(&waits[index]), ==, POLLIN);
+  }
+  for (size_t i = 0; i < many_count; i++) CHECK_INT(result_of(&waits[i]), ==, POLLIN);
+  const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
+  CHECK_UINT(metrics->io_events, ==, many_count);
+  CHECK_UINT(metrics->timer_cancellations, ==, many_count / 2);
+  // Again, and now all are closed.
+  for (size_t i = 0; i < many_count; i++) {
+    uint64_t count;
+    CHECK_INT(read(fds[i], &count, sizeof count), ==, sizeof count);
+    begin(&waits[i], fds[i], POLLIN, UINT64_MAX);
+  }
+  for (size_t i = 0; i < many_count; i++) CHECK_INT(mj_fd_close(fds[i]), ==, 0);
+  for (size_t i = 0; i < many_count; i++) CHECK_INT(result_of(&waits[i]), ==, -EBADF);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, many_count);
+  free(waits);
+  free(fds);
+}
+
+static void five_thousand_descriptors_are_waited_for(void) {
+  many_count = times(5000, 400);
+  struct rlimit limit;
+  CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+  const struct rlimit before = limit;
+  // Those that are open already, the scheduler's, and a few to spare.
+  rlim_t needed = (rlim_t)many_count + 100;
+  if (limit.rlim_cur < needed) limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+  if (limit.rlim_cur < needed) {
+    many_count = limit.rlim_cur - 100;
+    printf("only %zu descriptors: the hard limit is %llu\n", many_count,
+           (unsigned long long)limit.rlim_max);
+  }
+  in_a_task(wait_for_many);
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), ==, 0);
+}
+
+// ---- What is left over ----
+
+static void stop_while_others_wait(void) {
+  static int fds[2];
+  static waiter waits[3];
+  open_pipe(fds);
+  for (int i = 0; i < 3; i++) begin(&waits[i], fds[0], POLLIN, i == 0 ? UINT64_MAX : LONG_NS);
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  close_both(fds);
+}
+
+static void those_who_wait_are_destroyed_with_their_scheduler(void) {
+  test_body = stop_while_others_wait;
+  scheduler = new_scheduler();
+  add_task(scheduler, runs_the_test, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 3);
+  mj_scheduler_destroy(scheduler);
+}
+
+// "Even if not asked for" means that POLLERR and POLLHUP may be asked for, as in poll(2).
+static void ask_for_errors(void) {
+  int fds[2];
+  open_pipe(fds);
+  const short errors = POLLERR | POLLHUP;
+  CHECK_INT(mj_task_wait_fd(fds[0], errors, 1000), ==, 0);
+  close(fds[1]);
+  CHECK_INT(mj_task_wait_fd(fds[0], POLLIN | errors, UINT64_MAX), ==, POLLHUP);
+  close(fds[0]);
+}
+
+static void errors_may_be_asked_for(void) { in_a_task(ask_for_errors); }
+
+int main(void) {
+  RUN(the_bits_are_those_of_poll);
+  RUN(a_wait_is_never_over_early);
+  RUN(without_time_it_is_a_look_after_one_turn);
+  RUN(the_time_and_the_event_can_come_together);
+  RUN(a_hangup_alone_wakes_all);
+  RUN(an_error_alone_wakes_all);
+  RUN(a_reset_wakes_all);
+  RUN(half_a_close_is_seen_by_those_who_ask);
+  RUN(a_refused_connection_is_writable);
+  RUN(writers_wait_for_room);
+  RUN(two_readers_and_a_writer_share_a_socket);
+  RUN(a_scheduler_can_be_waited_for);
+  RUN(epoll_sets_can_be_waited_for);
+  RUN(descriptor_0_is_like_any_other);
+  RUN(five_thousand_descriptors_are_waited_for);
+  RUN(those_who_wait_are_destroyed_with_their_scheduler);
+  RUN(files_are_as_poll_says);
+  RUN(what_cannot_be_waited_for_is_an_error);
+  RUN(errors_may_be_asked_for);
+  return 0;
+}

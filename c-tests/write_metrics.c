@@ -1,0 +1,688 @@
+// The metrics as text, for Prometheus and as JSON: what is written, and how it is cut to fit.
+#define _GNU_SOURCE
+#include "check.h"
+#include "log_lines.h"
+
+#include <ctype.h>
+#include <poll.h>
+#include <sys/wait.h>
+
+// ---- The fields, and their names ----
+
+enum { no_unit, nanoseconds };
+
+// All fields, by their names in JSON and for Prometheus.
+static const struct {
+  const char* json;
+  const char* prometheus;
+  const char* kind;
+  size_t offset;
+  int unit;
+} fields[] = {
+#define FIELD(name, prometheus, kind, unit) \
+  {#name, "majjen_" prometheus, kind, offsetof(mj_metrics, name), unit}
+    FIELD(task_executions, "task_executions_total", "counter", no_unit),
+    FIELD(total_execution_time_ns, "execution_seconds_total", "counter", nanoseconds),
+    FIELD(min_execution_time_ns, "execution_min_seconds", "gauge", nanoseconds),
+    FIELD(max_execution_time_ns, "execution_max_seconds", "gauge", nanoseconds),
+    FIELD(scheduler_loops, "loops_total", "counter", no_unit),
+    FIELD(total_loop_time_ns, "loop_seconds_total", "counter", nanoseconds),
+    FIELD(timer_expirations, "timer_expirations_total", "counter", no_unit),
+    FIELD(timer_cancellations, "timer_cancellations_total", "counter", no_unit),
+    FIELD(wait_calls, "wait_calls_total", "counter", no_unit),
+    FIELD(total_wait_time_ns, "wait_seconds_total", "counter", nanoseconds),
+    FIELD(io_events, "io_events_total", "counter", no_unit),
+    FIELD(tasks_created, "tasks_created_total", "counter", no_unit),
+    FIELD(tasks_exited, "tasks_exited_total", "counter", no_unit),
+    FIELD(current_tasks, "tasks", "gauge", no_unit),
+    FIELD(peak_tasks, "tasks_peak", "gauge", no_unit),
+    FIELD(heap_operations, "heap_operations_total", "counter", no_unit),
+    FIELD(memory_allocated_bytes, "memory_bytes", "gauge", no_unit),
+#undef FIELD
+};
+enum { field_count = sizeof fields / sizeof fields[0] };
+
+static uint64_t field_of(const mj_metrics* metrics, size_t index) {
+  uint64_t value;
+  memcpy(&value, (const char*)metrics + fields[index].offset, sizeof value);
+  return value;
+}
+
+// The distributions. The order of the values is that of p50, p99 and max.
+static const char* const distributions[] = {"task_run_time_ns", "timer_lateness_ns"};
+static const char* const quantiles[] = {"p50", "p99", "max"};
+enum { distribution_count = 2, quantile_count = 3 };
+
+// What one of the three formats says.
+typedef struct reading {
+  uint64_t fields[field_count];
+  uint64_t distributions[distribution_count][quantile_count];
+} reading;
+
+// ---- Writing ----
+
+// The whole text, to be released by the caller.
+static char* written(mj_scheduler* scheduler, mj_metrics_format format) {
+  char* text = allocate(65536);
+  int length = mj_scheduler_write_metrics(scheduler, text, 65536, format);
+  CHECK_INT(length, >, 0);
+  CHECK_INT(length, <, 65536);
+  CHECK_UINT(strlen(text), ==, length);
+  CHECK_INT(text[length - 1], ==, '\n');
+  return text;
+}
+
+static char* printed(mj_scheduler* scheduler) {
+  char* text = NULL;
+  size_t length = 0;
+  FILE* stream = open_memstream(&text, &length);
+  CHECK(stream != NULL);
+  mj_scheduler_print_metrics(scheduler, stream);
+  fclose(stream);
+  return text;
+}
+
+// ---- A strict reader of JSON, for what may come here: objects of whole numbers ----
+
+static const char* json_next;
+
+static void json_take(char expected) {
+  CHECK_INT(*json_next, ==, expected);
+  json_next++;
+}
+
+static void json_spaces(void) {
+  while (*json_next == ' ' || *json_next == '\n') json_next++;
+}
+
+static void json_name(char name[64]) {
+  json_take('"');
+  size_t length = 0;
+  while (*json_next != '"') {
+    // Nothing that would need an escape.
+    CHECK(islower((unsigned char)*json_next) || isdigit((unsigned char)*json_next) ||
+          *json_next == '_');
+    CHECK_UINT(length, <, 63);
+    name[length++] = *json_next++;
+  }
+  name[length] = '\0';
+  json_take('"');
+  json_spaces();
+  json_take(':');
+  json_spaces();
+}
+
+static uint64_t json_number(void) {
+  CHECK(isdigit((unsigned char)*json_next));
+  // A number does not begin with 0, unless that is all of it.
+  if (*json_next == '0') CHECK(!isdigit((unsigned char)json_next[1]));
+  char* end = NULL;
+  errno = 0;
+  uint64_t number = strtoull(json_next, &end, 10);
+  CHECK_INT(errno, ==, 0);
+  json_next = end;
+  return number;
+}
+
+// Whether another member follows; else the object ends here.
+static bool json_more(void) {
+  json_spaces();
+  if (*json_next == '}') {
+    json_next++;
+    return false;
+  }
+  json_take(',');
+  json_spaces();
+  return true;
+}
+
+static reading read_json(const char* text) {
+  reading result;
+  bool seen_fields[field_count] = {false};
+  bool seen[distribution_count][quantile_count] = {{false}};
+  json_next = text;
+  json_take('{');
+  json_spaces();
+  do {
+    char name[64];
+    json_name(name);
+    if (*json_next == '{') {
+      size_t i = 0;
+      while (i < distribution_count && strcmp(name, distributions[i]) != 0) i++;
+      CHECK_UINT(i, <, distribution_count);
+      json_take('{');
+      json_spaces();
+      do {
+        json_name(name);
+        size_t j = 0;
+        while (j < quantile_count && strcmp(name, quantiles[j]) != 0) j++;
+        CHECK_UINT(j, <, quantile_count);
+        CHECK(!seen[i][j]);
+        seen[i][j] = true;
+        result.distributions[i][j] = json_number();
+      } while (json_more());
+      continue;
+    }
+    size_t i = 0;
+    while (i < field_count && strcmp(name, fields[i].json) != 0) i++;
+    if (i == field_count) fprintf(stderr, "unknown name: %s\n", name);
+    CHECK_UINT(i, <, field_count);
+    CHECK(!seen_fields[i]);
+    seen_fields[i] = true;
+    result.fields[i] = json_number();
+  } while (json_more());
+  CHECK_STR(json_next, "\n");
+  for (size_t i = 0; i < field_count; i++) CHECK(seen_fields[i]);
+  for (size_t i = 0; i < distribution_count; i++) {
+    for (size_t j = 0; j < quantile_count; j++) CHECK(seen[i][j]);
+  }
+  return result;
+}
+
+// ---- A strict reader of Prometheus' text format ----
+
+// One line, without its end. Advances to the next one.
+static void next_line(const char** text, char line[256]) {
+  const char* end = strchr(*text, '\n');
+  CHECK(end != NULL);
+  size_t length = (size_t)(end - *text);
+  CHECK_UINT(length, <, 256);
+  memcpy(line, *text, length);
+  line[length] = '\0';
+  *text = end + 1;
+}
+
+// Seconds, as a decimal number, in nanoseconds.
+static uint64_t parse_seconds(const char* text) {
+  char* end = NULL;
+  errno = 0;
+  uint64_t seconds = strtoull(text, &end, 10);
+  CHECK_INT(*end, ==, '.');
+  uint64_t fraction = 0;
+  size_t digits = strspn(end + 1, "0123456789");
+  CHECK_UINT(digits, ==, 9);
+  CHECK_INT(end[10], ==, '\0');
+  fraction = strtoull(end + 1, NULL, 10);
+  CHECK_INT(errno, ==, 0);
+  return seconds * 1000000000 + fraction;
+}
+
+static uint64_t parse_number(const char* text) {
+  char* end = NULL;
+  errno = 0;
+  uint64_t number = strtoull(text, &end, 10);
+  CHECK_INT(errno, ==, 0);
+  CHECK_INT(*end, ==, '\0');
+  return number;
+}
+
+// The rest of a line that begins as expected.
+static const char* behind(char* line, const char* expected) {
+  size_t length = strlen(expected);
+  CHECK_UINT(strlen(line), >=, length);
+  char kept = line[length];
+  line[length] = '\0';
+  CHECK_STR(line, expected);
+  line[length] = kept;
+  return line + length;
+}
+
+// Reads one metric: its help, its type, and one sample, in this order and all of one name.
+static uint64_t read_sample(const char** text, const char* name, const char* kind, int unit) {
+  char line[256], expected[256];
+  next_line(text, line);
+  snprintf(expected, sizeof expected, "# HELP %s ", name);
+  CHECK_INT(*behind(line, expected), !=, '\0');
+  next_line(text, line);
+  snprintf(expected, sizeof expected, "# TYPE %s %s", name, kind);
+  CHECK_STR(line, expected);
+  next_line(text, line);
+  snprintf(expected, sizeof expected, "%s ", name);
+  const char* value = behind(line, expected);
+  CHECK(isdigit((unsigned char)*value));
+  return unit == nanoseconds ? parse_seconds(value) : parse_number(value);
+}
+
+static reading read_prometheus(const char* text) {
+  reading result;
+  for (size_t i = 0; i < field_count; i++) {
+    result.fields[i] =
+        read_sample(&text, fields[i].prometheus, fields[i].kind, fields[i].unit);
+  }
+  static const char* const stems[] = {"task_run", "timer_lateness"};
+  for (size_t i = 0; i < distribution_count; i++) {
+    for (size_t j = 0; j < quantile_count; j++) {
+      char name[64];
+      snprintf(name, sizeof name, "majjen_%s_%s_seconds", stems[i], quantiles[j]);
+      result.distributions[i][j] = read_sample(&text, name, "gauge", nanoseconds);
+    }
+  }
+  CHECK_STR(text, "");
+  return result;
+}
+
+// ---- What the text has behind the printed block ----
+
+static void read_distributions(const char* text, reading* result) {
+  static const char* const titles[] = {"Task run time", "Timer lateness"};
+  for (size_t i = 0; i < distribution_count; i++) {
+    char line[256], expected[256];
+    next_line(&text, line);
+    unsigned long long p50, p99, max;
+    snprintf(expected, sizeof expected, "%s: p50 %%llu ns, p99 %%llu ns, max %%llu ns", titles[i]);
+    CHECK_INT(sscanf(line, expected, &p50, &p99, &max), ==, 3);
+    snprintf(expected, sizeof expected, "%s: p50 %llu ns, p99 %llu ns, max %llu ns", titles[i],
+             p50, p99, max);
+    CHECK_STR(line, expected);
+    result->distributions[i][0] = p50;
+    result->distributions[i][1] = p99;
+    result->distributions[i][2] = max;
+  }
+  CHECK_STR(text, "");
+}
+
+// ---- Workloads ----
+
+static void spin(uint64_t span_ns) {
+  for (uint64_t start = now_ns(); now_ns() - start < span_ns;) {
+  }
+}
+
+static int channel[2];
+static int done;
+
+static void does_a_bit_of_everything(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_yield();
+  spin(300000);
+  CHECK_INT(mj_task_sleep_for(1000), ==, 0);
+  CHECK_INT(mj_task_wait_fd(channel[1], POLLOUT, 1000000000), ==, POLLOUT);
+  CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, 1000), ==, 0);
+  done++;
+  mj_task_exit();
+}
+
+static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mj_task_sleep_for(UINT64_C(1000000000000));
+  mj_task_exit();
+}
+
+static void stops(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  do {
+    CHECK_INT(mj_task_sleep_for(5000000), ==, 0);
+  } while (done < 3);
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  mj_task_exit();
+}
+
+// A scheduler whose counters all have something to show.
+static mj_scheduler* busy_scheduler(void) {
+  CHECK_INT(pipe(channel), ==, 0);
+  done = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  for (int i = 0; i < 3; i++) add_task(scheduler, does_a_bit_of_everything, NULL);
+  for (int i = 0; i < 2; i++) add_task(scheduler, sleeps_long, NULL);
+  add_task(scheduler, stops, NULL);
+  mj_scheduler_run(scheduler);
+  close(channel[0]);
+  close(channel[1]);
+  const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
+  const char* test = check_running;
+  for (size_t i = 0; i < field_count; i++) {
+    check_running = fields[i].json;
+    // The shortest turn may be shorter than one step of the clock.
+    bool may_be_0 = fields[i].offset == offsetof(mj_metrics, min_execution_time_ns);
+    CHECK_UINT(field_of(metrics, i), >=, may_be_0 ? 0 : 1);
+  }
+  check_running = test;
+  return scheduler;
+}
+
+// ---- Lengths ----
+
+static void check_lengths(mj_scheduler* scheduler, mj_metrics_format format) {
+  char* whole = written(scheduler, format);
+  size_t length = strlen(whole);
+  CHECK_INT(mj_scheduler_write_metrics(scheduler, NULL, 0, format), ==, length);
+  char* buffer = allocate(length + 64);
+  for (size_t bytes = 0; bytes <= length + 8; bytes++) {
+    // Most sizes in the middle are alike.
+    if (bytes > 40 && bytes + 8 < length && bytes % times(7, 101) != 0) continue;
+    memset(buffer, '#', length + 64);
+    CHECK_INT(mj_scheduler_write_metrics(scheduler, buffer, bytes, format), ==, length);
+    if (bytes > 0) {
+      size_t fits = bytes - 1 < length ? bytes - 1 : length;
+      CHECK_INT(memcmp(buffer, whole, fits), ==, 0);
+      CHECK_INT(buffer[fits], ==, '\0');
+    }
+    for (size_t i = bytes; i < length + 64; i++) CHECK_INT(buffer[i], ==, '#');
+  }
+  free(buffer);
+  free(whole);
+}
+
+static void the_text_is_cut_as_by_snprintf(void) {
+  // Nothing has run, so every text is the same each time.
+  mj_scheduler* scheduler = new_scheduler();
+  for (int i = 0; i < 12; i++) add_task(scheduler, sleeps_long, NULL);
+  check_lengths(scheduler, MJ_METRICS_TEXT);
+  check_lengths(scheduler, MJ_METRICS_PROMETHEUS);
+  check_lengths(scheduler, MJ_METRICS_JSON);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void misuse_is_an_error(void) {
+  log_lines_begin();
+  mj_scheduler* scheduler = new_scheduler();
+  char buffer[64];
+  memset(buffer, '#', sizeof buffer);
+  static const int formats[] = {MJ_METRICS_TEXT, MJ_METRICS_PROMETHEUS, MJ_METRICS_JSON};
+  for (size_t i = 0; i < 3; i++) {
+    mj_metrics_format format = (mj_metrics_format)formats[i];
+    CHECK_INT(mj_scheduler_write_metrics(NULL, buffer, sizeof buffer, format), ==, -EINVAL);
+    CHECK_INT(mj_scheduler_write_metrics(NULL, NULL, 0, format), ==, -EINVAL);
+    CHECK_INT(mj_scheduler_write_metrics(scheduler, NULL, 1, format), ==, -EINVAL);
+    CHECK_INT(mj_scheduler_write_metrics(scheduler, NULL, SIZE_MAX, format), ==, -EINVAL);
+    CHECK_INT(mj_scheduler_write_metrics(scheduler, buffer, 0, format), >, 0);
+  }
+  static const int unknown[] = {3, 4, 42, -1, INT32_MAX, INT32_MIN};
+  for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+    mj_metrics_format format = (mj_metrics_format)unknown[i];
+    CHECK_INT(mj_scheduler_write_metrics(scheduler, buffer, sizeof buffer, format), ==, -EINVAL);
+    CHECK_INT(mj_scheduler_write_metrics(scheduler, NULL, 0, format), ==, -EINVAL);
+  }
+  for (size_t i = 0; i < sizeof buffer; i++) CHECK_INT(buffer[i], ==, '#');
+  mj_scheduler_destroy(scheduler);
+  log_lines_end();
+}
+
+// ---- The three formats ----
+
+static void check_all_formats(mj_scheduler* scheduler) {
+  const char* test = check_running;
+  char* text = written(scheduler, MJ_METRICS_JSON);
+  reading json = read_json(text);
+  // The call has brought the public counters up to date, and the text is about those.
+  for (size_t i = 0; i < field_count; i++) {
+    check_running = fields[i].json;
+    CHECK_UINT(json.fields[i], ==, field_of(&scheduler->metrics, i));
+  }
+  free(text);
+
+  text = written(scheduler, MJ_METRICS_PROMETHEUS);
+  reading prometheus = read_prometheus(text);
+  for (size_t i = 0; i < field_count; i++) {
+    check_running = fields[i].prometheus;
+    CHECK_UINT(prometheus.fields[i], ==, field_of(&scheduler->metrics, i));
+  }
+  free(text);
+
+  text = written(scheduler, MJ_METRICS_TEXT);
+  reading last = json;
+  static const char end_of_block[] = "================================\n\n";
+  const char* end = strstr(text, end_of_block);
+  CHECK(end != NULL);
+  read_distributions(end + strlen(end_of_block), &last);
+  free(text);
+
+  for (size_t i = 0; i < distribution_count; i++) {
+    for (size_t j = 0; j < quantile_count; j++) {
+      check_running = distributions[i];
+      // The time of a turn is converted anew for each text, and comes out a little different.
+      uint64_t tolerance = i == 0 ? json.distributions[i][j] / 1000 + 2 : 0;
+      uint64_t expected = json.distributions[i][j];
+      CHECK_UINT(prometheus.distributions[i][j], <=, expected + tolerance);
+      CHECK_UINT(prometheus.distributions[i][j] + tolerance, >=, expected);
+      CHECK_UINT(last.distributions[i][j], <=, expected + tolerance);
+      CHECK_UINT(last.distributions[i][j] + tolerance, >=, expected);
+      if (j > 0) CHECK_UINT(json.distributions[i][j - 1], <=, json.distributions[i][j]);
+    }
+  }
+  check_running = test;
+}
+
+static void all_formats_say_the_same(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  check_all_formats(scheduler);
+  char* text = written(scheduler, MJ_METRICS_JSON);
+  reading fresh = read_json(text);
+  free(text);
+  CHECK_UINT(fresh.fields[0], ==, 0);
+  for (size_t i = 0; i < distribution_count; i++) {
+    for (size_t j = 0; j < quantile_count; j++) CHECK_UINT(fresh.distributions[i][j], ==, 0);
+  }
+  mj_scheduler_destroy(scheduler);
+
+  scheduler = busy_scheduler();
+  check_all_formats(scheduler);
+  mj_scheduler_reset_metrics(scheduler);
+  check_all_formats(scheduler);
+  text = written(scheduler, MJ_METRICS_JSON);
+  reading reset = read_json(text);
+  free(text);
+  for (size_t i = 0; i < distribution_count; i++) {
+    for (size_t j = 0; j < quantile_count; j++) CHECK_UINT(reset.distributions[i][j], ==, 0);
+  }
+  mj_scheduler_destroy(scheduler);
+}
+
+static bool written_within;
+
+static void writes_its_metrics(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  for (int i = 0; i < 3; i++) {
+    check_all_formats(scheduler);
+    CHECK_INT(mj_task_sleep_for(1000), ==, 0);
+  }
+  written_within = true;
+  mj_task_exit();
+}
+
+static void a_task_may_write_them(void) {
+  written_within = false;
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, writes_its_metrics, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK(written_within);
+  mj_scheduler_destroy(scheduler);
+}
+
+// Prometheus' own tool, which knows the rules for names as well.
+static void prometheus_takes_its_format(void) {
+  if (system("promtool --version >/dev/null 2>&1") != 0) {
+    printf("skipped: promtool, of Debian's prometheus, is not installed\n");
+    return;
+  }
+  mj_scheduler* scheduler = busy_scheduler();
+  char* text = written(scheduler, MJ_METRICS_PROMETHEUS);
+  fflush(NULL);
+  FILE* promtool = popen("promtool check metrics", "w");
+  CHECK(promtool != NULL);
+  CHECK_UINT(fwrite(text, 1, strlen(text), promtool), ==, strlen(text));
+  int status = pclose(promtool);
+  CHECK(WIFEXITED(status));
+  CHECK_INT(WEXITSTATUS(status), ==, 0);
+  free(text);
+  mj_scheduler_destroy(scheduler);
+}
+
+// ---- Distributions ----
+
+enum { short_turns = 295, long_turns = 5 };
+
+static void has_long_and_short_turns(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < short_turns + long_turns; i++) {
+    spin(i % 60 == 30 ? 2000000 : 50000);
+    if (i < short_turns + long_turns - 1) mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+// A value is given as the upper end of its class, so it is never below what was measured; the turns
+// are measured with a clock that agrees with the program's to one part in a thousand.
+static void run_times_are_distributed_as_they_were(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, has_long_and_short_turns, NULL);
+  mj_scheduler_run(scheduler);
+  char* text = written(scheduler, MJ_METRICS_JSON);
+  reading json = read_json(text);
+  free(text);
+  CHECK_UINT(json.fields[0], ==, short_turns + long_turns);
+  const uint64_t* turn = json.distributions[0];
+  CHECK_UINT(turn[0], >=, 50000 - 50);
+  // More than one in a hundred is long.
+  CHECK_UINT(turn[1], >=, 2000000 - 2000);
+  CHECK_UINT(turn[0], <=, turn[1]);
+  CHECK_UINT(turn[1], <=, turn[2]);
+  uint64_t longest = scheduler->metrics.max_execution_time_ns;
+  CHECK_UINT(turn[2], <=, longest + longest / 1000 + 2);
+  CHECK_UINT(turn[2] + longest / 1000 + 2, >=, longest);
+  CHECK_UINT(turn[0], >=, scheduler->metrics.min_execution_time_ns);
+  mj_scheduler_destroy(scheduler);
+}
+
+// Simulated, timers are as late as the wait function makes them.
+typedef struct simulation {
+  uint64_t now_ns;
+  uint64_t lateness_ns[200];
+  size_t waits;
+} simulation;
+
+static uint64_t simulated_ns(void* user_data) { return ((simulation*)user_data)->now_ns; }
+
+static int is_late(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  (void)scheduler;
+  simulation* time = user_data;
+  if (timeout_ns == 0) return 0;
+  CHECK_UINT(time->waits, <, 200);
+  time->now_ns += timeout_ns + time->lateness_ns[time->waits++];
+  return 0;
+}
+
+static void sleeps_200_times(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 200; i++) CHECK_INT(mj_task_sleep_for(1000000000), ==, 0);
+  mj_task_exit();
+}
+
+static int compare_numbers(const void* left, const void* right) {
+  uint64_t a = *(const uint64_t*)left, b = *(const uint64_t*)right;
+  return (a > b) - (a < b);
+}
+
+static void check_lateness(uint64_t (*of)(uint64_t index)) {
+  const char* test = check_running;
+  simulation time = {0};
+  for (uint64_t i = 0; i < 200; i++) time.lateness_ns[i] = of(i);
+  mj_scheduler* scheduler = new_scheduler();
+  CHECK_INT(mj_scheduler_set_clock(scheduler, simulated_ns, &time), ==, 0);
+  mj_scheduler_set_wait_func(scheduler, is_late, &time);
+  add_task(scheduler, sleeps_200_times, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(time.waits, ==, 200);
+  char* text = written(scheduler, MJ_METRICS_JSON);
+  reading json = read_json(text);
+  free(text);
+  qsort(time.lateness_ns, 200, sizeof time.lateness_ns[0], compare_numbers);
+  const uint64_t exact[] = {time.lateness_ns[99], time.lateness_ns[197], time.lateness_ns[199]};
+  for (size_t i = 0; i < quantile_count; i++) {
+    check_running = quantiles[i];
+    // Eight classes for each power of two: right to an eighth, and the greatest one exactly.
+    CHECK_UINT(json.distributions[1][i], >=, exact[i]);
+    CHECK_UINT(json.distributions[1][i], <=, i == 2 ? exact[i] : exact[i] + exact[i] / 8);
+    CHECK_UINT(json.distributions[1][i], <=, exact[2]);
+  }
+  mj_scheduler_destroy(scheduler);
+  check_running = test;
+}
+
+static uint64_t never(uint64_t index) {
+  (void)index;
+  return 0;
+}
+
+static uint64_t always(uint64_t index) {
+  (void)index;
+  return 12345;
+}
+
+static uint64_t more_and_more(uint64_t index) { return index; }
+
+static uint64_t over_many_powers(uint64_t index) {
+  uint64_t random = 88172645463325252u + index * 7919;
+  next_random(&random);
+  return next_random(&random) >> (24 + index % 40);
+}
+
+static uint64_t once(uint64_t index) { return index == 77 ? UINT64_C(3600000000000) : 5; }
+
+static void lateness_is_distributed_as_it_was(void) {
+  check_lateness(never);
+  check_lateness(always);
+  check_lateness(more_and_more);
+  check_lateness(over_many_powers);
+  check_lateness(once);
+}
+
+// ---- The text ----
+
+static void the_text_begins_with_the_printed_block(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  for (int i = 0; i < 3; i++) add_task(scheduler, sleeps_long, NULL);
+  char* block = printed(scheduler);
+  char* text = written(scheduler, MJ_METRICS_TEXT);
+  CHECK_INT(strncmp(text, block, strlen(block)), ==, 0);
+  reading result;
+  read_distributions(text + strlen(block), &result);
+  free(text);
+  free(block);
+  mj_scheduler_destroy(scheduler);
+}
+
+// The same after a run, when nothing has happened between the two.
+static void two_texts_in_a_row_are_the_same(void) {
+  for (int i = 0; i < 10; i++) {
+    mj_scheduler* scheduler = busy_scheduler();
+    char* block = printed(scheduler);
+    char* text = written(scheduler, MJ_METRICS_TEXT);
+    // As strings, so that both are shown.
+    text[strlen(block)] = '\0';
+    CHECK_STR(text, block);
+    free(text);
+    free(block);
+    char* first = written(scheduler, MJ_METRICS_JSON);
+    char* second = written(scheduler, MJ_METRICS_JSON);
+    CHECK_STR(first, second);
+    reading json = read_json(first);
+    free(first);
+    free(second);
+    const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
+    for (size_t j = 0; j < field_count; j++) {
+      CHECK_UINT(json.fields[j], ==, field_of(metrics, j));
+    }
+    // The longest turn is the same, however one asks.
+    CHECK_UINT(json.distributions[0][2], ==, metrics->max_execution_time_ns);
+    mj_scheduler_destroy(scheduler);
+  }
+}
+
+int main(void) {
+  mj_log_set_level(MJ_LOG_WARN);
+  RUN(the_text_is_cut_as_by_snprintf);
+  RUN(misuse_is_an_error);
+  RUN(all_formats_say_the_same);
+  RUN(a_task_may_write_them);
+  RUN(prometheus_takes_its_format);
+  RUN(run_times_are_distributed_as_they_were);
+  RUN(lateness_is_distributed_as_it_was);
+  RUN(the_text_begins_with_the_printed_block);
+  RUN(two_texts_in_a_row_are_the_same);
+  return 0;
+}

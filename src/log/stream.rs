@@ -1,0 +1,22 @@
+//! Lines that go to C's own streams, so that their order with what the program prints is kept.
+
+use std::ffi::{c_char, c_int};
+
+use super::Level;
+use super::line::{Line, Prefix};
+use super::settings::Settings;
+
+unsafe extern "C" {
+    fn majjen_shim_write_line(to_stderr: c_int, line: *const c_char, length: usize) -> c_int;
+}
+
+/// Writes to stdout, or from ERROR on to stderr.
+pub fn write(line: &mut Line, settings: &Settings) {
+    let mut prefix = Prefix::new();
+    prefix.push_settings(settings, line.level);
+    let to_stderr = c_int::from(line.level >= Level::Error);
+    let bytes = line.framed(&prefix);
+    // SAFETY: the bytes are good for the call. A stream that cannot be written to has no better
+    // place to say so.
+    unsafe { majjen_shim_write_line(to_stderr, bytes.as_ptr().cast(), bytes.len()) };
+}

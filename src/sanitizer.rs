@@ -1,0 +1,175 @@
+//! Sanitizers of the program: AddressSanitizer and ThreadSanitizer must be told when the stack
+//! changes under them, or they report nonsense.
+//!
+//! Their hooks are looked up at run time. So an ordinary library works in a program that was built
+//! with `-fsanitize=address` or `-fsanitize=thread`, and a program without them pays for one
+//! comparison a switch. The hooks are described in the compilers' headers
+//! `sanitizer/common_interface_defs.h` and `sanitizer/tsan_interface.h`.
+
+use std::cell::Cell;
+use std::ffi::{c_uint, c_void};
+use std::mem::transmute;
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+
+use crate::sys;
+
+type StartSwitch = unsafe extern "C" fn(*mut *mut c_void, *const u8, usize);
+type FinishSwitch = unsafe extern "C" fn(*mut c_void, *mut *const u8, *mut usize);
+type Unpoison = unsafe extern "C" fn(*const u8, usize);
+type CreateFiber = unsafe extern "C" fn(c_uint) -> *mut c_void;
+type CurrentFiber = unsafe extern "C" fn() -> *mut c_void;
+type UseFiber = unsafe extern "C" fn(*mut c_void);
+type SwitchToFiber = unsafe extern "C" fn(*mut c_void, c_uint);
+
+/// What AddressSanitizer wants to know.
+#[derive(Clone, Copy)]
+struct Address {
+    start_switch: StartSwitch,
+    finish_switch: FinishSwitch,
+}
+
+/// What ThreadSanitizer wants to know. A fiber is its idea of a task.
+#[derive(Clone, Copy)]
+struct Thread {
+    create: CreateFiber,
+    current: CurrentFiber,
+    destroy: UseFiber,
+    switch_to: SwitchToFiber,
+}
+
+/// The program's sanitizers, and where the scheduler's own context is.
+pub struct Sanitizer {
+    address: Option<Address>,
+    thread: Option<Thread>,
+    /// The stack of the loop.
+    loop_stack: Cell<(*const u8, usize)>,
+    /// The fiber of the loop.
+    loop_fiber: Cell<*mut c_void>,
+    /// The fiber of a task that has ended, until another context runs.
+    ended_fiber: Cell<*mut c_void>,
+}
+
+/// A stack that is switched to: its lowest address and its size, and its fiber.
+pub struct Target {
+    pub lowest: *const u8,
+    pub bytes: usize,
+    pub fiber: *mut c_void,
+}
+
+impl Sanitizer {
+    /// The sanitizers that the program was built with, if any.
+    pub fn find() -> Option<Sanitizer> {
+        /// Looked up once a process: it takes longer than all else that makes a scheduler.
+        static HOOKS: OnceLock<(Option<Address>, Option<Thread>)> = OnceLock::new();
+        let (address, thread) = *HOOKS.get_or_init(find_hooks);
+        (address.is_some() || thread.is_some()).then(|| Sanitizer {
+            address,
+            thread,
+            loop_stack: Cell::new((null(), 0)),
+            loop_fiber: Cell::new(null_mut()),
+            ended_fiber: Cell::new(null_mut()),
+        })
+    }
+
+    /// The calling thread runs the loop from now on.
+    pub fn enter_loop(&self) {
+        if self.address.is_some() {
+            self.loop_stack.set(sys::thread_stack());
+        }
+        if let Some(thread) = self.thread {
+            // SAFETY: the program's sanitizer, which is running.
+            self.loop_fiber.set(unsafe { (thread.current)() });
+        }
+    }
+
+    /// The loop, as a target.
+    pub fn the_loop(&self) -> Target {
+        let (lowest, bytes) = self.loop_stack.get();
+        Target { lowest, bytes, fiber: self.loop_fiber.get() }
+    }
+
+    /// The fiber of a new task; null without ThreadSanitizer.
+    pub fn new_fiber(&self) -> *mut c_void {
+        // SAFETY: the program's sanitizer, which is running.
+        self.thread.map_or(null_mut(), |thread| unsafe { (thread.create)(0) })
+    }
+
+    /// The fiber of a task that does not run and will not again.
+    pub fn destroy_fiber(&self, fiber: *mut c_void) {
+        if let Some(thread) = self.thread.filter(|_| !fiber.is_null()) {
+            // SAFETY: from `new_fiber`, and not used again.
+            unsafe { (thread.destroy)(fiber) };
+        }
+    }
+
+    /// The running context is about to switch. What it returns is for [`resumed`](Self::resumed).
+    pub fn suspending(&self, target: &Target) -> *mut c_void {
+        let mut fake_stack = null_mut();
+        self.announce(&mut fake_stack, target);
+        fake_stack
+    }
+
+    /// The running context is about to switch for the last time. Its fiber is destroyed once
+    /// another one runs.
+    pub fn ending(&self, target: &Target, fiber: *mut c_void) {
+        self.announce(null_mut(), target);
+        self.ended_fiber.set(fiber);
+    }
+
+    fn announce(&self, fake_stack: *mut *mut c_void, target: &Target) {
+        if let Some(address) = self.address {
+            // SAFETY: the target's stack; the sanitizer keeps what it needs in `fake_stack`.
+            unsafe { (address.start_switch)(fake_stack, target.lowest, target.bytes) };
+        }
+        if let Some(thread) = self.thread {
+            // SAFETY: the target's fiber, which is alive.
+            unsafe { (thread.switch_to)(target.fiber, 0) };
+        }
+    }
+
+    /// A context has been switched to: with what [`suspending`](Self::suspending) has returned in
+    /// it, or null if it is new.
+    pub fn resumed(&self, fake_stack: *mut c_void) {
+        if let Some(address) = self.address {
+            // SAFETY: what the sanitizer gave for this stack.
+            unsafe { (address.finish_switch)(fake_stack, null_mut(), null_mut()) };
+        }
+        self.destroy_fiber(self.ended_fiber.replace(null_mut()));
+    }
+}
+
+/// Forgets what AddressSanitizer knows of the variables on stacks that are about to be unmapped.
+pub fn forget_variables(memory: *const u8, bytes: usize) {
+    if let Some(unpoison) = sys::symbol(c"__asan_unpoison_memory_region") {
+        // SAFETY: the symbol has this type; it takes any range.
+        unsafe { transmute::<*mut c_void, Unpoison>(unpoison)(memory, bytes) };
+    }
+}
+
+fn find_hooks() -> (Option<Address>, Option<Thread>) {
+    // SAFETY: the symbols have these types, by the headers named above.
+    unsafe {
+        let address = sys::symbol(c"__sanitizer_start_switch_fiber")
+            .zip(sys::symbol(c"__sanitizer_finish_switch_fiber"))
+            .map(|(start, finish)| Address {
+                start_switch: transmute::<*mut c_void, StartSwitch>(start),
+                finish_switch: transmute::<*mut c_void, FinishSwitch>(finish),
+            });
+        let thread = match (
+            sys::symbol(c"__tsan_create_fiber"),
+            sys::symbol(c"__tsan_get_current_fiber"),
+            sys::symbol(c"__tsan_destroy_fiber"),
+            sys::symbol(c"__tsan_switch_to_fiber"),
+        ) {
+            (Some(create), Some(current), Some(destroy), Some(switch_to)) => Some(Thread {
+                create: transmute::<*mut c_void, CreateFiber>(create),
+                current: transmute::<*mut c_void, CurrentFiber>(current),
+                destroy: transmute::<*mut c_void, UseFiber>(destroy),
+                switch_to: transmute::<*mut c_void, SwitchToFiber>(switch_to),
+            }),
+            _ => None,
+        };
+        (address, thread)
+    }
+}

@@ -1,0 +1,156 @@
+//! A PostgreSQL server of the test's own: a new cluster in a temporary directory, on a Unix socket
+//! in it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::library::Workplace;
+use crate::process::run;
+use crate::running::{PATIENCE, Running};
+
+/// A server that runs until it is stopped or dropped. Its directory goes with it.
+pub struct Cluster {
+    server: Running,
+    programs: PathBuf,
+    workplace: Arc<Workplace>,
+}
+
+/// Who runs the server, when the test runs as root: PostgreSQL refuses to.
+#[derive(Clone, Copy)]
+struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+impl Cluster {
+    /// Makes and starts a cluster; `None` if PostgreSQL is not installed.
+    pub fn start() -> Option<Cluster> {
+        let programs = newest_programs()?;
+        let account = unprivileged_account();
+        // In the directory for temporary files, which any user has a way into.
+        let workplace = Arc::new(Workplace::new().expect("a directory"));
+        // Whoever can reach the socket is the database's superuser.
+        fs::set_permissions(workplace.path(), Permissions::from_mode(0o700))
+            .expect("keep others out of the directory");
+        if let Some(Account { uid, gid }) = account {
+            chown(workplace.path(), Some(uid), Some(gid))
+                .expect("give the directory to the server's user");
+        }
+        let command = |name: &str| {
+            let mut command = Command::new(programs.join(name));
+            if let Some(Account { uid, gid }) = account {
+                command.uid(uid).gid(gid);
+            }
+            command.current_dir(workplace.path()).env("LC_ALL", "C");
+            command
+        };
+
+        let mut initdb = command("initdb");
+        initdb
+            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale"])
+            .args(["--no-sync", "--pgdata=data"]);
+        succeed(&mut initdb, workplace.path());
+        let mut postgres = command("postgres");
+        postgres.args(["-D", "data", "-k"]).arg(workplace.path());
+        for setting in
+            ["listen_addresses=", "fsync=off", "max_connections=20", "shared_buffers=16MB"]
+        {
+            postgres.args(["-c", setting]);
+        }
+        // SIGQUIT makes the server end at once, with all its processes.
+        let server = Running::start(postgres, libc::SIGQUIT, Arc::clone(&workplace));
+        let cluster = Cluster { server, programs, workplace };
+        cluster.wait_until_ready();
+        Some(cluster)
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ready = self.client("pg_isready").stdout(Stdio::null()).status();
+            if ready.expect("run pg_isready").success() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not ready; its log:\n{}", self.server.output());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// How libpq finds the server.
+    pub fn connection_string(&self) -> String {
+        format!("host={} user=postgres dbname=postgres", self.workplace.path().display())
+    }
+
+    fn client(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.arg("--dbname").arg(self.connection_string());
+        // Settings of whoever runs the test do not count.
+        command.env_clear().stdin(Stdio::null());
+        command
+    }
+
+    /// Runs SQL commands in a session of their own.
+    pub fn psql(&self, commands: &str) {
+        let file = self.workplace.path().join("commands");
+        fs::write(&file, commands).expect("write the commands");
+        let mut psql = self.client("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]);
+        psql.arg("--file").arg(&file);
+        succeed(&mut psql, self.workplace.path());
+    }
+
+    /// Stops the server, and checks that it ends.
+    pub fn stop(mut self) {
+        self.server.signal(libc::SIGINT);
+        assert!(self.server.ends_within(PATIENCE), "{}", self.server.output());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Killed, as `Running` would, it leaves its children and its shared memory behind.
+        if !self.server.ends_within(Duration::ZERO) {
+            self.server.signal(libc::SIGQUIT);
+            self.server.ends_within(Duration::from_secs(10));
+        }
+    }
+}
+
+/// Runs a command that must succeed.
+fn succeed(command: &mut Command, directory: &Path) {
+    let finished = run(command, PATIENCE, directory).expect("run the command");
+    assert!(finished.succeeded(), "{command:?} {}", finished.describe());
+}
+
+/// The directory of the newest server's programs, which Debian does not have in PATH.
+fn newest_programs() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|entry| entry.path());
+    let installed = versions.filter(|path| {
+        ["initdb", "postgres", "psql", "pg_isready"]
+            .iter()
+            .all(|program| path.join("bin").join(program).exists())
+    });
+    let version = |path: &PathBuf| -> Option<u32> { path.file_name()?.to_str()?.parse().ok() };
+    installed.max_by_key(version).map(|path| path.join("bin"))
+}
+
+/// An account for the server, when this process is root's: that of Debian's package, or nobody's.
+fn unprivileged_account() -> Option<Account> {
+    // SAFETY: no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        return None;
+    }
+    let accounts = fs::read_to_string(Path::new("/etc/passwd")).expect("the list of accounts");
+    let find = |name: &str| {
+        let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut numbers = line.split(':').skip(2).map(|number| number.parse().ok());
+        Some(Account { uid: numbers.next()??, gid: numbers.next()?? })
+    };
+    Some(find("postgres").or_else(|| find("nobody")).expect("an account that is not root's"))
+}

@@ -1,0 +1,33 @@
+//! An example's program: how it is compiled and started.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::library::{Workplace, root};
+use crate::program::{self, Link};
+use crate::running::Running;
+
+/// A compiled example, in a directory of its own that goes when it and all its processes have gone.
+pub struct Program {
+    path: PathBuf,
+    workplace: Arc<Workplace>,
+}
+
+impl Program {
+    /// Compiles an example, with flags under which what users copy is clean.
+    pub fn compile(name: &str, libraries: &[&str]) -> Program {
+        const FLAGS: [&str; 6] = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+        let workplace = Arc::new(Workplace::new().expect("a directory"));
+        let source = root().join(format!("examples-c/{name}.c"));
+        let path = program::compile(&source, &FLAGS, Link::Shared, libraries, &workplace)
+            .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
+        Program { path, workplace }
+    }
+
+    /// Starts the program.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = program::command(&self.path);
+        command.args(arguments).current_dir(self.workplace.path());
+        Running::start(command, libc::SIGKILL, Arc::clone(&self.workplace))
+    }
+}

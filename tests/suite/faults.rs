@@ -1,0 +1,176 @@
+//! Faults: what the system may refuse is refused, one call at a time, and the library must live with
+//! it. The programs are in `c-tests/faults/`; `docs/reliability.md` has the figures.
+//!
+//! With `MAJJEN_TORTURE` set (`make torture`) every errno value is tried, and every fallback alone.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::library::{self, Workplace};
+use crate::program::{self, Link, STRICT};
+use crate::{c_programs, process, toolchain};
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        Trial::test("faults::allocations", || sweep(&["allocations"])),
+        Trial::test("faults::system_calls", || {
+            sweep(if torture() { &["system-calls", "long"] } else { &["system-calls"] })
+        }),
+        Trial::ignorable_test("faults::system_calls_by_strace", || {
+            let workplace = Workplace::new()?;
+            if toolchain::find("strace").is_none() {
+                return Ok(Completion::ignored_with("strace is not installed"));
+            }
+            let permitted = process::run(
+                Command::new("strace").args(["-o", "/dev/null", "true"]),
+                LIMIT,
+                workplace.path(),
+            )?;
+            if !permitted.succeeded() {
+                return Ok(Completion::ignored_with("strace may not trace here"));
+            }
+            sweep_by_strace(&workplace).map(|()| Completion::Completed)
+        }),
+    ];
+    // A directory that cannot be read is reported by the other module.
+    for source in c_programs::sources().unwrap_or_default() {
+        let program = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let all = FALLBACKS.join(",");
+        let mut sets = vec![("all".to_owned(), all)];
+        if torture() {
+            sets.extend(FALLBACKS.map(|name| (name.to_owned(), name.to_owned())));
+        }
+        for (set, names) in sets {
+            let (source, program) = (source.clone(), program.clone());
+            trials.push(Trial::test(format!("faults::fallbacks::{set}::{program}"), move || {
+                // The one that is known to need all three.
+                let must_meet = program == "timers";
+                run_with_fallbacks(&source, &names, must_meet)
+            }));
+        }
+    }
+    trials
+}
+
+/// Whether to try everything.
+fn torture() -> bool {
+    env::var_os("MAJJEN_TORTURE").is_some()
+}
+
+/// For one sweep or one program: many times what it takes.
+const LIMIT: Duration = Duration::from_secs(600);
+
+fn source(name: &str) -> PathBuf {
+    library::root().join("c-tests/faults").join(name)
+}
+
+// ---- In process
+
+/// Runs a sweep in the program that has the faults built in.
+fn sweep(arguments: &[&str]) -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let flags: Vec<&str> = STRICT.into_iter().chain(["-rdynamic"]).collect();
+    let program = program::compile(&source("sweep.c"), &flags, Link::Shared, &[], &workplace)?;
+    let output = program::run_command(Command::new(program).args(arguments), LIMIT, &workplace)?;
+    println!("{}", output.lines().last().unwrap_or_default());
+    Ok(())
+}
+
+// ---- By strace
+
+/// A system call, and the errno values to inject: in the short form only the first one.
+const INJECTED: [(&str, &[&str]); 14] = [
+    ("epoll_create1", &["EMFILE", "ENFILE", "ENOMEM"]),
+    ("eventfd2", &["EMFILE", "ENFILE", "ENOMEM", "ENODEV"]),
+    ("epoll_ctl", &["ENOSPC", "ENOMEM", "EBADF", "ENOENT", "EEXIST", "EPERM"]),
+    ("epoll_pwait2", &["ENOSYS", "EPERM", "EBADF", "EINTR"]),
+    ("epoll_wait", &["EINTR", "EBADF", "EINVAL"]),
+    ("mmap", &["ENOMEM", "EAGAIN"]),
+    ("mprotect", &["ENOMEM", "EACCES"]),
+    ("madvise", &["ENOMEM", "EINVAL", "EPERM", "ENOSYS", "EAGAIN"]),
+    ("munmap", &["ENOMEM", "EINVAL"]),
+    ("write", &["ENOSPC", "EINTR", "EAGAIN", "EIO", "EPIPE"]),
+    ("read", &["EINTR", "EIO"]),
+    ("openat", &["EMFILE", "ENOENT"]),
+    ("fcntl", &["EBADF"]),
+    ("rt_sigaction", &["EINVAL"]),
+];
+
+/// Runs an ordinary program again and again, with the n-th call failing, until the call is not met
+/// any more. What the loader calls before `main` is left alone.
+fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
+    let flags: Vec<&str> = STRICT.into_iter().chain(["-D_GNU_SOURCE"]).collect();
+    let program = program::compile(&source("ordinary.c"), &flags, Link::Shared, &[], workplace)?;
+    let trace = workplace.path().join("trace");
+    let (mut points, mut runs) = (0, 0);
+    for (call, errors) in INJECTED {
+        let errors = if torture() { errors } else { &errors[..1] };
+        // `main` begins with a pipe.
+        let mut strace = Command::new("strace");
+        strace.arg("-f").arg("-o").arg(&trace);
+        strace.args(["-e", &format!("trace={call},pipe,pipe2")]).arg(&program);
+        program::run_command(&mut strace, LIMIT, workplace)?;
+        let traced = fs::read_to_string(&trace)?;
+        let by_loader = traced.lines().take_while(|line| !line.contains(" pipe")).count();
+        let mut most = 0;
+        for error in errors {
+            for from_then_on in ["", "+"] {
+                let mut number = by_loader;
+                loop {
+                    number += 1;
+                    let inject = format!("inject={call}:error={error}:when={number}{from_then_on}");
+                    let mut strace = Command::new("strace");
+                    strace.arg("-f").arg("-o").arg(&trace);
+                    strace.args(["-e", &format!("trace={call}"), "-e", &inject]).arg(&program);
+                    let finished =
+                        process::run(&mut strace, Duration::from_secs(20), workplace.path())?;
+                    let code = finished.status.and_then(|status| status.code());
+                    if !matches!(code, Some(0 | 1)) {
+                        return Err(format!("with {inject} it {}", finished.describe()).into());
+                    }
+                    if !fs::read_to_string(&trace)?.contains("(INJECTED)") {
+                        break;
+                    }
+                    runs += 1;
+                }
+                most = most.max(number - 1 - by_loader);
+            }
+        }
+        points += most;
+    }
+    println!("strace: 1 program x {points} injection points, {runs} runs");
+    if runs == 0 { Err("strace has injected nothing".into()) } else { Ok(()) }
+}
+
+// ---- Fallbacks
+
+/// The names in `fallbacks.c`. Only x86-64 has a counter that may not be trusted.
+#[cfg(target_arch = "x86_64")]
+const FALLBACKS: [&str; 3] = ["guards", "pwait2", "counter"];
+#[cfg(not(target_arch = "x86_64"))]
+const FALLBACKS: [&str; 2] = ["guards", "pwait2"];
+
+/// Runs one of the C programs on a system that lacks something.
+fn run_with_fallbacks(source: &Path, names: &str, must_meet: bool) -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let preload = program::compile_preload(&self::source("fallbacks.c"), &workplace)?;
+    let program = program::compile(source, program::strict(source), Link::Shared, &[], &workplace)?;
+    let met = workplace.path().join("met");
+    let mut command = Command::new(program);
+    command.env("LD_PRELOAD", preload).env("MAJJEN_FALLBACKS", names);
+    command.env("MAJJEN_FALLBACKS_MET", &met);
+    program::run_command(&mut command, LIMIT, &workplace)?;
+    if must_meet {
+        let met = fs::read_to_string(&met)?;
+        if let Some(name) = names.split(',').find(|name| !met.contains(name)) {
+            return Err(format!("the program has not met the fallback `{name}`").into());
+        }
+    }
+    Ok(())
+}
