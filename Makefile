@@ -5,6 +5,9 @@
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
 #   make torture        the tests of faults, with every errno value and every fallback: a few minutes
+#   make bench          Majjen and its peers side by side, and docs/performance.md: about ten minutes;
+#                       QUICK=1 for small numbers, ROWS=1,6 for some rows
+#   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
 #   make lint           rustfmt, clippy and rustdoc, with warnings as errors
 #   make header         renews include/majjen.h from the Rust sources
 #   make test-aarch64   the test suite against the library for aarch64, under emulation
@@ -16,7 +19,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run examples test torture lint header test-aarch64 clean
+.PHONY: all build run examples test torture bench bench-instructions lint header test-aarch64 clean
 .PHONY: need-rust need-c-compiler need-lint-tools need-aarch64-tools
 
 all: build
@@ -73,6 +76,16 @@ torture: build
 	@export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so"; \
 	export MAJJEN_FALLBACKS=guards$(comma)pwait2$(comma)counter; \
 	$(call summarised,cargo test --release --no-fail-fast -- --skip faults::)
+
+# The driver has peers from crates.io for dependencies, so it is a package of its own.
+bench_driver = MAJJEN_LIB_DIR="$(release)" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/bench" \
+	cargo run --quiet --release --manifest-path bench/Cargo.toml --bin majjen-bench --
+
+bench: build
+	$(bench_driver) $(if $(QUICK),quick) $(if $(ROWS),rows=$(ROWS))
+
+bench-instructions: build
+	$(bench_driver) instructions $(if $(BLESS),bless)
 
 lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check
