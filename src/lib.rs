@@ -7,13 +7,12 @@
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `parking` how waits begin and
 //! end, `suspend` what they can wait for; `task`, `run_queue`, `timer_heap`, `waiters`, `stack` and
 //! `reactor` are what these work on; `switch` is the assembly and `sys` the system calls; `clock`,
-//! `metrics`, `log`, `signals`, `overflow`, `exceptions`, `sanitizer`, `wait` and `error` are what
+//! `metrics`, `log`, `signals`, `overflow`, `thread_words`, `sanitizer`, `wait` and `error` are what
 //! their names say. `debug` is for debuggers.
 
 mod clock;
 mod debug;
 mod error;
-mod exceptions;
 mod ffi;
 mod log;
 mod metrics;
@@ -30,6 +29,7 @@ mod suspend;
 mod switch;
 mod sys;
 mod task;
+mod thread_words;
 mod timer_heap;
 mod turn;
 mod wait;

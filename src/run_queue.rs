@@ -25,6 +25,13 @@ impl RunQueue {
         self.head.get().is_null()
     }
 
+    /// The first task, which stays in the queue.
+    #[inline]
+    pub fn first<'t>(&self) -> Option<&'t Task> {
+        // SAFETY: a queued task is alive, and stays so while the scheduler is.
+        unsafe { self.head.get().as_ref() }
+    }
+
     /// Adds a task at the end. It must be in no queue, and must stay where it is while it is in
     /// this one.
     #[inline]
@@ -45,8 +52,7 @@ impl RunQueue {
     /// Takes the first task out.
     #[inline]
     pub fn pop<'t>(&self) -> Option<&'t Task> {
-        // SAFETY: a queued task is alive, and stays so while the scheduler is.
-        let task = unsafe { self.head.get().as_ref() }?;
+        let task = self.first()?;
         let next = task.next.replace(null());
         self.head.set(next);
         if next.is_null() {

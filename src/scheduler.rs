@@ -26,9 +26,10 @@ use crate::sanitizer::Sanitizer;
 use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
 use crate::task::{Body, Chunks, Name, Outcome, Slab, State, Task};
+use crate::thread_words::ThreadWords;
 use crate::timer_heap::TimerHeap;
 use crate::wait::{Builtin, WaitFunction, wait_epoll};
-use crate::{exceptions, log, overflow, signals, sys};
+use crate::{log, overflow, signals, sys};
 
 /// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
 /// this often.
@@ -57,10 +58,8 @@ pub struct Scheduler {
     pub loop_context: Cell<*mut u8>,
     /// In ticks: from then on a task that suspends switches to the loop.
     pub next_service: Cell<u64>,
-    /// This thread's errno, while running: each task keeps its own value across a suspension.
-    pub errno: Cell<*mut c_int>,
-    /// This thread's C++ exceptions, while running: each task has its own.
-    pub exceptions: exceptions::Place,
+    /// Where this thread's errno and C++ exceptions are, while running: each task has its own.
+    pub thread_words: ThreadWords,
     /// What new tasks start with: the modes of the thread that runs the scheduler.
     pub float_modes: Cell<FloatModes>,
     /// Deadlines and turns.
@@ -174,8 +173,7 @@ impl Scheduler {
             metrics: Metrics::default(),
             loop_context: Cell::new(null_mut()),
             next_service: Cell::new(0),
-            errno: Cell::new(null_mut()),
-            exceptions: exceptions::Place::new(),
+            thread_words: ThreadWords::new(),
             float_modes: Cell::new(FloatModes::default()),
             clock: Clock::start(),
             turns: TurnTimes::new(),
@@ -337,8 +335,7 @@ pub fn run(scheduler: &Scheduler) {
     if let Some(sanitizer) = &scheduler.sanitizer {
         sanitizer.enter_loop();
     }
-    scheduler.errno.set(sys::errno_address());
-    scheduler.exceptions.find();
+    scheduler.thread_words.find();
     scheduler.float_modes.set(FloatModes::read());
     thread.scheduler.set(scheduler);
     scheduler.run_queue.append(&scheduler.held_back);

@@ -44,22 +44,6 @@ fn refuse(call: &str) {
     log::warn(format_args!("{call}: {}", Error::NotInTask));
 }
 
-/// Keeps errno across a call: the system calls behind a wait, and the tasks that run meanwhile, do
-/// not show in it.
-struct KeptErrno(c_int);
-
-impl KeptErrno {
-    fn keep() -> KeptErrno {
-        KeptErrno(sys::errno())
-    }
-}
-
-impl Drop for KeptErrno {
-    fn drop(&mut self) {
-        sys::set_errno(self.0);
-    }
-}
-
 /// The running task, if it may wait. A task that is canceled or woken already only lets the others
 /// have their turn, so that a loop around the call does not starve them.
 fn enter<'t>(call: &str) -> Result<Running<'t>> {
@@ -151,7 +135,7 @@ pub fn yield_now() -> Result<()> {
 
 /// Suspends the running task for at least that long.
 pub fn sleep(ns: u64) -> Result<()> {
-    let _errno = KeptErrno::keep();
+    let _errno = sys::KeptErrno::keep();
     let (scheduler, _) = running(SLEEP)?;
     let deadline_ns = scheduler.deadline_ns(ns);
     sleep_until_deadline(enter(SLEEP)?, deadline_ns)
@@ -159,7 +143,7 @@ pub fn sleep(ns: u64) -> Result<()> {
 
 /// Suspends the running task until its scheduler's clock says so.
 pub fn sleep_until(deadline_ns: u64) -> Result<()> {
-    let _errno = KeptErrno::keep();
+    let _errno = sys::KeptErrno::keep();
     let (scheduler, _) = running(SLEEP)?;
     scheduler.expect_timer(deadline_ns.saturating_sub(scheduler.clock.deadline_now_ns()));
     sleep_until_deadline(enter(SLEEP)?, deadline_ns)
@@ -181,7 +165,7 @@ fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
 
 /// Suspends the running task until another one, or a wait function, makes it ready.
 pub fn park_until_woken(timeout_ns: u64) -> Result<()> {
-    let _errno = KeptErrno::keep();
+    let _errno = sys::KeptErrno::keep();
     let (scheduler, _) = running(PARK)?;
     let deadline_ns = scheduler.limit_ns(timeout_ns);
     match enter(PARK).and_then(|running| park(running, State::Sleeping, deadline_ns)) {
@@ -193,7 +177,7 @@ pub fn park_until_woken(timeout_ns: u64) -> Result<()> {
 /// Suspends the running task until one of the `events` of a descriptor happens, and returns those
 /// that did; none when the time is over.
 pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
-    let _errno = KeptErrno::keep();
+    let _errno = sys::KeptErrno::keep();
     let events = events & !FAILURE; // Asked for or not, they are told.
     if events & !EVENTS != 0 {
         return Err(Error::InvalidArgument);
@@ -251,7 +235,7 @@ pub fn close_fd(fd: c_int) -> Result<()> {
 
 /// Suspends the running task until another one has ended.
 pub fn join(id: u64, timeout_ns: u64) -> Result<()> {
-    let _errno = KeptErrno::keep();
+    let _errno = sys::KeptErrno::keep();
     let (scheduler, task) = running(JOIN)?;
     let deadline_ns = scheduler.limit_ns(timeout_ns);
     let running = enter(JOIN)?;

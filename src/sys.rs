@@ -41,6 +41,21 @@ pub fn set_errno(value: c_int) {
     unsafe { *errno_address() = value }
 }
 
+/// Keeps errno while it lives: the system calls that the library makes meanwhile do not show in it.
+pub struct KeptErrno(c_int);
+
+impl KeptErrno {
+    pub fn keep() -> KeptErrno {
+        KeptErrno(errno())
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {
+        set_errno(self.0);
+    }
+}
+
 fn last_error() -> Error {
     match errno() {
         libc::ENOMEM => Error::OutOfMemory,

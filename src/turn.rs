@@ -12,7 +12,6 @@
 use std::ptr::{self, null, null_mut};
 
 use crate::error::Result;
-use crate::exceptions::Exceptions;
 use crate::metrics;
 use crate::sanitizer::{Sanitizer, Target};
 use crate::scheduler::Scheduler;
@@ -39,10 +38,8 @@ impl Scheduler {
         self.turns.begin(self.clock.ticks());
         match self.next_context(null(), null_mut()) {
             Next::Context(context) if context != self.loop_context.get() => {
-                let exceptions = self.exceptions.get();
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
                 unsafe { self.switch(self.loop_context.as_ptr(), context) };
-                self.exceptions.set(exceptions);
             }
             _ => {} // No stack could be had for any of them.
         }
@@ -50,13 +47,33 @@ impl Scheduler {
 
     /// Ends the running task's turn, which must be queued or parked, and returns when it has the
     /// next one.
-    #[inline(always)]
-    pub fn suspend(&self, task: &Task) {
-        // SAFETY: this thread's errno, while the scheduler runs here.
-        let errno = unsafe { *self.errno.get() };
+    ///
+    /// Nothing is left to do then, and nothing unwinds, so the compiler ends this in a jump to the
+    /// switch, which returns to the caller. That saves a frame on each task's stack, and with many
+    /// tasks a cache line is what a switch waits for.
+    pub extern "C" fn suspend(&self, task: &Task) {
         let now = self.clock.ticks();
         self.turns.end(now);
         task.turns.set(task.turns.get().saturating_add(1));
+        if self.may_hand_off(now)
+            && let Some(next) = self.run_queue.first()
+            && !ptr::eq(next, task)
+            && !next.context.get().is_null()
+        {
+            self.run_queue.pop();
+            self.current_task.set(next);
+            // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
+            // switches back. No RefCell is borrowed.
+            unsafe { self.switch(task.context.as_ptr(), next.context.get()) };
+        } else {
+            self.suspend_to_any(task, now);
+        }
+    }
+
+    /// The rest of `suspend`: what comes next is the loop, a new task, or the suspending one.
+    #[inline(never)]
+    extern "C" fn suspend_to_any(&self, task: &Task, now: u64) {
+        let errno = sys::KeptErrno::keep();
         let context = if self.may_hand_off(now) {
             match self.next_context(task, null_mut()) {
                 Next::Context(context) => context,
@@ -66,13 +83,9 @@ impl Scheduler {
             self.current_task.set(null());
             self.loop_context.get()
         };
-        let exceptions = self.exceptions.get();
-        // SAFETY: the loop's or a ready task's context; this one is saved in its task, whoever
-        // readies that switches back. No RefCell is borrowed.
+        drop(errno);
+        // SAFETY: as in `suspend`, or the loop's context.
         unsafe { self.switch(task.context.as_ptr(), context) };
-        // SAFETY: as above. The address is read again, since another run may be on another thread.
-        unsafe { *self.errno.get() = errno };
-        self.exceptions.set(exceptions); // Likewise.
     }
 
     /// Switches to the context of `current_task`, or the loop's, and returns when somebody switches
@@ -86,17 +99,17 @@ impl Scheduler {
             // SAFETY: as this function's contract says.
             return unsafe { self.switch_with_sanitizer(save, context) };
         }
-        // SAFETY: as this function's contract says.
-        unsafe { switch::switch(save, context) };
+        // SAFETY: as this function's contract says; `run` has found the words on this thread.
+        unsafe { switch::switch(save, context, &self.thread_words) };
     }
 
     #[cold]
     #[inline(never)]
-    unsafe fn switch_with_sanitizer(&self, save: *mut *mut u8, context: *mut u8) {
+    unsafe extern "C" fn switch_with_sanitizer(&self, save: *mut *mut u8, context: *mut u8) {
         let Some(sanitizer) = &self.sanitizer else { return };
         let fake_stack = sanitizer.suspending(&self.target(sanitizer));
-        // SAFETY: as said of `switch`.
-        unsafe { switch::switch(save, context) };
+        // SAFETY: as in `switch`.
+        unsafe { switch::switch(save, context, &self.thread_words) };
         sanitizer.resumed(fake_stack);
     }
 
@@ -183,9 +196,6 @@ impl Scheduler {
 pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
     // SAFETY: alive, since it runs.
     let scheduler = unsafe { &*scheduler };
-    // SAFETY: this thread's errno. A new task starts without an error.
-    unsafe { *scheduler.errno.get() = 0 };
-    scheduler.exceptions.set(Exceptions::NONE);
     if let Some(sanitizer) = &scheduler.sanitizer {
         sanitizer.resumed(null_mut());
     }
@@ -253,9 +263,7 @@ impl Scheduler {
                 // SAFETY: the new task, which has been made the current one.
                 unsafe { (*self.current_task.get()).fiber.set(fiber) };
                 self.float_modes.get().restore();
-                // SAFETY: as in `task_main`.
-                unsafe { *self.errno.get() = 0 };
-                self.exceptions.set(Exceptions::NONE);
+                self.thread_words.reset();
             }
             Next::Context(context) => {
                 if let Some(sanitizer) = &self.sanitizer {
@@ -264,7 +272,7 @@ impl Scheduler {
                 let mut nobody = null_mut();
                 // SAFETY: the loop's or a ready task's context. This one is never resumed: its
                 // stack is in the pool, and stays as it is until some other context takes it out.
-                unsafe { switch::switch(&mut nobody, context) };
+                unsafe { switch::switch(&mut nobody, context, &self.thread_words) };
             }
         }
     }

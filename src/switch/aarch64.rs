@@ -1,9 +1,12 @@
 //! The AAPCS64 convention: a callee keeps x19 to x30, d8 to d15 and the FPCR.
 
 use std::arch::{asm, naked_asm};
+use std::ffi::c_int;
+use std::ptr::null_mut;
 
 use super::{THREAD, Thread};
 use crate::scheduler::Scheduler;
+use crate::thread_words::ThreadWords;
 use crate::turn::task_main;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
@@ -12,8 +15,10 @@ use crate::turn::task_main;
 ///   +0    x19 x20 x21 x22 x23 x24 x25 x26 x27 x28
 ///   +80   x29 (frame pointer), x30 (return address: `task_entry` at first)
 ///   +96   d8 d9 d10 d11 d12 d13 d14 d15
-///   +160  FPCR, 8 bytes unused
-///   +176  the caller's frame
+///   +160  FPCR
+///   +168  errno (4 bytes), exceptions in flight (4 bytes)
+///   +176  exceptions being handled, 8 bytes unused
+///   +192  the caller's frame
 /// ```
 #[repr(C)]
 pub struct Frame {
@@ -23,6 +28,9 @@ pub struct Frame {
     x30: usize,
     d8_to_d15: [u64; 8],
     modes: FloatModes,
+    errno: c_int,
+    uncaught: u32,
+    caught: *mut u8,
     unused: u64,
 }
 
@@ -36,24 +44,29 @@ impl Frame {
             x30: task_entry as *const () as usize,
             d8_to_d15: [0; 8],
             modes,
+            errno: 0,
+            uncaught: 0,
+            caught: null_mut(),
             unused: 0,
         }
     }
 }
 
 /// Suspends the running context, stores its stack pointer through `save`, and resumes the context
-/// `resume`. Returns when somebody switches back.
+/// `resume`. Returns when somebody switches back. `words` are this thread's: what is in them is
+/// saved with the one context, and comes from the other.
 ///
 /// # Safety
 /// `save` is writable. `resume` is a suspended context whose stack is alive and which nothing else
-/// resumes. No borrow that the other contexts could invalidate is alive.
+/// resumes. `words` have been found on this thread. No borrow that the other contexts could
+/// invalidate is alive.
 #[unsafe(naked)]
-pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8) {
+pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8, words: *const ThreadWords) {
     naked_asm!(
         ".cfi_startproc",
         "hint #34", // bti c
-        "sub sp, sp, #176",
-        ".cfi_def_cfa_offset 176",
+        "sub sp, sp, #192",
+        ".cfi_def_cfa_offset 192",
         "stp x19, x20, [sp, #0]",
         ".cfi_rel_offset x19, 0",
         ".cfi_rel_offset x20, 8",
@@ -78,6 +91,12 @@ pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8) {
         "stp d14, d15, [sp, #144]",
         "mrs x9, fpcr",
         "str x9, [sp, #160]",
+        "ldp x11, x12, [x2]", // where errno is, where exceptions are
+        "ldr w13, [x11]",
+        "ldr w14, [x12, #8]",
+        "stp w13, w14, [sp, #168]",
+        "ldr x13, [x12]",
+        "str x13, [sp, #176]",
         // From here on the same description holds of the other stack.
         "mov x10, sp",
         "str x10, [x0]",
@@ -87,6 +106,11 @@ pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8) {
         "b.eq 2f",
         "msr fpcr, x10",
         "2:",
+        "ldp w13, w14, [sp, #168]",
+        "str w13, [x11]",
+        "str w14, [x12, #8]",
+        "ldr x13, [sp, #176]",
+        "str x13, [x12]",
         "ldp d14, d15, [sp, #144]",
         "ldp d12, d13, [sp, #128]",
         "ldp d10, d11, [sp, #112]",
@@ -97,7 +121,7 @@ pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8) {
         "ldp x23, x24, [sp, #32]",
         "ldp x21, x22, [sp, #16]",
         "ldp x19, x20, [sp, #0]",
-        "add sp, sp, #176",
+        "add sp, sp, #192",
         ".cfi_def_cfa_offset 0",
         ".cfi_same_value x19",
         ".cfi_same_value x20",

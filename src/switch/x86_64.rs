@@ -3,22 +3,30 @@
 
 use std::arch::x86_64::{__cpuid, _rdtsc};
 use std::arch::{asm, naked_asm};
+use std::ffi::c_int;
+use std::ptr::null_mut;
 
 use super::{THREAD, Thread};
 use crate::scheduler::Scheduler;
+use crate::thread_words::ThreadWords;
 use crate::turn::task_main;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
 /// ```text
 ///   +0   MXCSR (4 bytes), x87 control word (2 bytes)
-///   +8   r15    +16 r14    +24 r13    +32 r12    +40 rbx    +48 rbp
-///   +56  return address: what `switch` returns to, `task_entry` at first
-///   +64  the caller's frame; at first 16 zero bytes, where a debugger without unwind tables stops
+///   +8   errno (4 bytes), exceptions in flight (4 bytes)
+///   +16  exceptions being handled
+///   +24  r15    +32 r14    +40 r13    +48 r12    +56 rbx    +64 rbp
+///   +72  return address: what `switch` returns to, `task_entry` at first
+///   +80  the caller's frame; at first 16 zero bytes, where a debugger without unwind tables stops
 /// ```
 #[repr(C)]
 pub struct Frame {
     modes: FloatModes,
+    errno: c_int,
+    uncaught: u32,
+    caught: *mut u8,
     r15: usize,
     r14: usize,
     r13: usize,
@@ -34,6 +42,9 @@ impl Frame {
     pub fn first(scheduler: *const Scheduler, modes: FloatModes) -> Frame {
         Frame {
             modes,
+            errno: 0,
+            uncaught: 0,
+            caught: null_mut(),
             r15: 0,
             r14: 0,
             r13: 0,
@@ -47,13 +58,15 @@ impl Frame {
 }
 
 /// Suspends the running context, stores its stack pointer through `save`, and resumes the context
-/// `resume`. Returns when somebody switches back.
+/// `resume`. Returns when somebody switches back. `words` are this thread's: what is in them is
+/// saved with the one context, and comes from the other.
 ///
 /// # Safety
 /// `save` is writable. `resume` is a suspended context whose stack is alive and which nothing else
-/// resumes. No borrow that the other contexts could invalidate is alive.
+/// resumes. `words` have been found on this thread. No borrow that the other contexts could
+/// invalidate is alive.
 #[unsafe(naked)]
-pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8) {
+pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8, words: *const ThreadWords) {
     naked_asm!(
         ".cfi_startproc",
         "endbr64",
@@ -75,17 +88,38 @@ pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8) {
         "push r15",
         ".cfi_adjust_cfa_offset 8",
         ".cfi_rel_offset r15, 0",
-        "sub rsp, 8",
-        ".cfi_adjust_cfa_offset 8",
+        "sub rsp, 24",
+        ".cfi_adjust_cfa_offset 24",
         "stmxcsr dword ptr [rsp]",
         "fnstcw word ptr [rsp + 4]",
-        // From here on the same description holds of the other stack.
+        "mov rax, qword ptr [rdx]",     // where errno is
+        "mov rdx, qword ptr [rdx + 8]", // where exceptions are
+        "mov ecx, dword ptr [rax]",
+        "mov dword ptr [rsp + 8], ecx",
+        "mov ecx, dword ptr [rdx + 8]",
+        "mov dword ptr [rsp + 12], ecx",
+        "mov rcx, qword ptr [rdx]",
+        "mov qword ptr [rsp + 16], rcx",
         "mov qword ptr [rdi], rsp",
+        // Loading the modes is slow, and they rarely differ.
+        "mov ecx, dword ptr [rsp]",
+        "cmp ecx, dword ptr [rsi]",
+        "jne 2f",
+        "movzx ecx, word ptr [rsp + 4]",
+        "cmp cx, word ptr [rsi + 4]",
+        "jne 2f",
+        "3:",
+        // From here on the same description holds of the other stack.
         "mov rsp, rsi",
-        "ldmxcsr dword ptr [rsp]",
-        "fldcw word ptr [rsp + 4]",
-        "add rsp, 8",
-        ".cfi_adjust_cfa_offset -8",
+        "mov ecx, dword ptr [rsp + 8]",
+        "mov dword ptr [rax], ecx",
+        "mov ecx, dword ptr [rsp + 12]",
+        "mov dword ptr [rdx + 8], ecx",
+        "mov rcx, qword ptr [rsp + 16]",
+        "mov qword ptr [rdx], rcx",
+        ".cfi_remember_state",
+        "add rsp, 24",
+        ".cfi_adjust_cfa_offset -24",
         "pop r15",
         ".cfi_adjust_cfa_offset -8",
         ".cfi_same_value r15",
@@ -105,6 +139,11 @@ pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8) {
         ".cfi_adjust_cfa_offset -8",
         ".cfi_same_value rbp",
         "ret",
+        ".cfi_restore_state",
+        "2:",
+        "ldmxcsr dword ptr [rsi]",
+        "fldcw word ptr [rsi + 4]",
+        "jmp 3b",
         ".cfi_endproc",
     )
 }
