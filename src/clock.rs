@@ -49,7 +49,13 @@ impl Clock {
         Clock { own: Cell::new(None), counter, start: read(counter), ticks_per_ns }
     }
 
-    /// The counter. Cheap.
+    /// The counter, where it is steady.
+    #[inline(always)]
+    pub fn counter(&self) -> Option<u64> {
+        self.counter.then(switch::ticks)
+    }
+
+    /// The counter, or else the clock. Cheap.
     #[inline(always)]
     pub fn ticks(&self) -> u64 {
         if self.counter { switch::ticks() } else { sys::monotonic_ns() }

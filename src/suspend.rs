@@ -82,14 +82,6 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
 }
 
 impl Scheduler {
-    #[inline(always)]
-    fn yield_task(&self, task: &Task) {
-        if !task.queued.get() {
-            self.run_queue.push(task);
-        }
-        self.suspend(task);
-    }
-
     /// Lets the others have their turn, so that a loop around the call can be stopped, and looks at
     /// a descriptor without waiting.
     fn yield_and_poll(&self, task: &Task, fd: c_int, events: u32) -> Result<u32> {

@@ -164,6 +164,15 @@ impl Task {
         self.state.set(state as u32);
     }
 
+    /// One turn more.
+    #[inline(always)]
+    pub fn count_turn(&self) {
+        let turns = self.turns.get();
+        if turns != u32::MAX {
+            self.turns.set(turns + 1);
+        }
+    }
+
     /// Whether the task is parked, as opposed to ready, running or ended.
     pub fn is_parked(&self) -> bool {
         self.is(State::Sleeping) || self.is(State::WaitingIo)

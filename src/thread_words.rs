@@ -24,13 +24,12 @@ struct Exceptions {
 
 const NO_EXCEPTIONS: Exceptions = Exceptions { caught: null_mut(), uncaught: 0 };
 
-/// Where a thread's words are; in a program without C++ the two words are some of our own, so that
-/// the switch need not ask. The assembly knows the first two fields.
+/// Where a thread's words are; in a program without C++ there are no exceptions: null. The assembly
+/// knows this layout.
 #[repr(C)]
 pub struct ThreadWords {
     errno: Cell<*mut c_int>,
     exceptions: Cell<*mut Exceptions>,
-    without_cxx: Cell<Exceptions>,
 }
 
 const _: () = assert!(offset_of!(ThreadWords, errno) == 0);
@@ -39,28 +38,25 @@ const _: () = assert!(offset_of!(Exceptions, caught) == 0 && offset_of!(Exceptio
 
 impl ThreadWords {
     pub fn new() -> ThreadWords {
-        ThreadWords {
-            errno: Cell::new(null_mut()),
-            exceptions: Cell::new(null_mut()),
-            without_cxx: Cell::new(NO_EXCEPTIONS),
-        }
+        ThreadWords { errno: Cell::new(null_mut()), exceptions: Cell::new(null_mut()) }
     }
 
     /// Looks for the words of the calling thread. To be called before anything else, on each thread
-    /// that will, and again whenever this has been moved.
+    /// that will.
     pub fn find(&self) {
         self.errno.set(sys::errno_address());
-        let found = sys::cxx_globals().cast::<Exceptions>();
-        self.exceptions.set(if found.is_null() { self.without_cxx.as_ptr() } else { found });
+        self.exceptions.set(sys::cxx_globals().cast());
     }
 
     /// Makes them what a task begins with: no error, no exception.
     pub fn reset(&self) {
-        // SAFETY: words of this thread, which runs the scheduler, or our own. Nothing else refers
-        // to them but the C library and the C++ runtime, in calls that end.
+        // SAFETY: words of this thread, which runs the scheduler. Nothing else refers to them but
+        // the C library and the C++ runtime, in calls that end.
         unsafe {
             *self.errno.get() = 0;
-            *self.exceptions.get() = NO_EXCEPTIONS;
+            if let Some(exceptions) = self.exceptions.get().as_mut() {
+                *exceptions = NO_EXCEPTIONS;
+            }
         }
     }
 }

@@ -52,22 +52,67 @@ impl Scheduler {
     /// switch, which returns to the caller. That saves a frame on each task's stack, and with many
     /// tasks a cache line is what a switch waits for.
     pub extern "C" fn suspend(&self, task: &Task) {
-        let now = self.clock.ticks();
-        self.turns.end(now);
-        task.turns.set(task.turns.get().saturating_add(1));
-        if self.may_hand_off(now)
-            && let Some(next) = self.run_queue.first()
-            && !ptr::eq(next, task)
-            && !next.context.get().is_null()
-        {
-            self.run_queue.pop();
-            self.current_task.set(next);
-            // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
-            // switches back. No RefCell is borrowed.
-            unsafe { self.switch(task.context.as_ptr(), next.context.get()) };
-        } else {
-            self.suspend_to_any(task, now);
+        let Some(now) = self.clock.counter() else { return self.suspend_by_clock(task) };
+        self.end_turn(task, now);
+        match self.run_queue.first() {
+            Some(next) if self.may_resume(next, now) && !ptr::eq(next, task) => {
+                self.run_queue.pop();
+                self.resume(next, task);
+            }
+            _ => self.suspend_to_any(task, now),
         }
+    }
+
+    /// Queues the running task, if it is not yet, and suspends it.
+    #[inline(always)]
+    pub fn yield_task(&self, task: &Task) {
+        if task.queued.get() {
+            return self.suspend(task);
+        }
+        let Some(now) = self.clock.counter() else {
+            self.run_queue.push(task);
+            return self.suspend_by_clock(task);
+        };
+        self.end_turn(task, now);
+        match self.run_queue.first() {
+            Some(next) if self.may_resume(next, now) => {
+                self.run_queue.rotate(task);
+                self.resume(next, task);
+            }
+            _ => {
+                self.run_queue.push(task);
+                self.suspend_to_any(task, now);
+            }
+        }
+    }
+
+    /// `suspend` where the clock has to be asked for the time, which takes longer than all else.
+    #[inline(never)]
+    extern "C" fn suspend_by_clock(&self, task: &Task) {
+        let now = self.clock.ticks();
+        self.end_turn(task, now);
+        self.suspend_to_any(task, now);
+    }
+
+    #[inline(always)]
+    fn end_turn(&self, task: &Task, now: u64) {
+        self.turns.end(now);
+        task.count_turn();
+    }
+
+    /// Whether a task may switch straight to the first one in the queue, which has had a turn.
+    #[inline(always)]
+    fn may_resume(&self, next: &Task, now: u64) -> bool {
+        self.may_hand_off(now) && !next.context.get().is_null()
+    }
+
+    /// Switches to a task that has just been taken from the queue.
+    #[inline(always)]
+    fn resume(&self, next: &Task, suspending: &Task) {
+        self.current_task.set(next);
+        // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
+        // switches back. No RefCell is borrowed.
+        unsafe { self.switch(suspending.context.as_ptr(), next.context.get()) };
     }
 
     /// The rest of `suspend`: what comes next is the loop, a new task, or the suspending one.
