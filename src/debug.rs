@@ -7,7 +7,7 @@
 use std::mem::offset_of;
 
 use crate::scheduler::Scheduler;
-use crate::task::{Chunk, Chunks, Task, Waits};
+use crate::task_object::{Chunk, Chunks, Task, Waits};
 
 /// Offsets and sizes, in bytes. Fields are added at the end; the version changes when one changes
 /// its meaning or goes away.
@@ -65,7 +65,7 @@ static majjen_debug_table: Table = Table {
     task_waits: offset_of!(Task, waits) as u32,
     task_id: offset_of!(Task, id) as u32,
     task_name: offset_of!(Task, name) as u32,
-    name_bytes: size_of::<crate::task::Name>() as u32,
+    name_bytes: size_of::<crate::task_object::Name>() as u32,
 };
 std::arch::global_asm!(".hidden majjen_debug_table");
 

@@ -20,7 +20,7 @@ use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
 
 use crate::error::Result;
 use crate::scheduler::Scheduler;
-use crate::task::{Body, Task};
+use crate::task_object::{Body, Task};
 use crate::wait::{Builtin, WaitFunction};
 
 /// The scheduler at an address; for NULL nothing, and a line that names the function.

@@ -9,7 +9,7 @@ use std::ptr::null;
 
 use crate::error::{Error, Result};
 use crate::scheduler::{Scheduler, current};
-use crate::task::{Outcome, State, Task, Waits};
+use crate::task_object::{Outcome, State, Task, Waits};
 use crate::timer_heap::NOT_IN_HEAP;
 use crate::{log, metrics};
 

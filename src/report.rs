@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Write};
 use crate::metrics::{Metrics, Summary};
 use crate::scheduler::Scheduler;
 use crate::stack::Stack;
-use crate::task::{State, Task, Waits};
+use crate::task_object::{State, Task, Waits};
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

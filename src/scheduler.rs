@@ -25,7 +25,7 @@ use crate::run_queue::RunQueue;
 use crate::sanitizer::Sanitizer;
 use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
-use crate::task::{Body, Chunks, Name, Outcome, Slab, State, Task};
+use crate::task_object::{Body, Chunks, Name, Outcome, Slab, State, Task};
 use crate::timer_heap::TimerHeap;
 use crate::wait::{Builtin, WaitFunction, wait_epoll};
 use crate::{exceptions, log, overflow, signals, sys};

@@ -12,7 +12,7 @@ use std::ptr::{eq, from_ref};
 use crate::error::{Error, Result};
 use crate::reactor::{Armed, EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::scheduler::{SERVICE_NS, Scheduler, current, running_task};
-use crate::task::{Outcome, State, Task, Waits};
+use crate::task_object::{Outcome, State, Task, Waits};
 use crate::{log, sys};
 
 // The names of the calls, for messages.

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ptr::null;
 
-use crate::task::Task;
+use crate::task_object::Task;
 
 /// The list. Its tasks stay parked, and where they are, while they are in it.
 pub struct Waiters {
@@ -78,7 +78,7 @@ mod tests {
     use std::ptr::{eq, from_ref};
 
     use super::Waiters;
-    use crate::task::Task;
+    use crate::task_object::Task;
 
     fn order(waiters: &Waiters) -> Vec<*const Task> {
         waiters.iter().map(from_ref).collect()

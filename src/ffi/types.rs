@@ -11,7 +11,7 @@ use std::mem::{align_of, offset_of, size_of};
 use crate::log::Level;
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
-use crate::task::{State, Task};
+use crate::task_object::{State, Task};
 
 /// A function type, which Rust has no name for: only pointers to it are used.
 #[repr(C)]
