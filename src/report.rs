@@ -304,6 +304,11 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
             // SAFETY: a task that others wait for is alive.
             write!(out, "waiting for task {:#x}", unsafe { (*target).id.get() })?;
         }
+        Waits::Mutex(mutex) | Waits::Relock(mutex) => write!(out, "waiting for mutex {mutex:p}")?,
+        Waits::Condition(condvar) => write!(out, "waiting for condition {condvar:p}")?,
+        Waits::Semaphore(semaphore) => write!(out, "waiting for semaphore {semaphore:p}")?,
+        Waits::WaitGroup(group) => write!(out, "waiting for wait group {group:p}")?,
+        Waits::Channels(_) => out.write_str("waiting for a channel")?,
         Waits::Nothing if task.is(State::Sleeping) && task.heap_index.get() != usize::MAX => {
             out.write_str("sleeping")?;
         }

@@ -24,11 +24,12 @@ const JOIN: &str = "mj_task_join";
 /// A time limit that never comes.
 pub const FOREVER: u64 = u64::MAX;
 
-type Running<'t> = (&'t Scheduler, &'t Task);
+/// A task that runs, and its scheduler.
+pub type Running<'t> = (&'t Scheduler, &'t Task);
 
 /// The running task, if there is one and it has not ended.
 #[inline(always)]
-fn running<'t>(call: &str) -> Result<Running<'t>> {
+pub fn running<'t>(call: &str) -> Result<Running<'t>> {
     match running_task() {
         Some((_, task)) if task.is(State::Exited) => Err(Error::Canceled),
         Some(running) => Ok(running),
@@ -40,16 +41,16 @@ fn running<'t>(call: &str) -> Result<Running<'t>> {
 }
 
 #[cold]
-fn refuse(call: &str) {
+pub fn refuse(call: &str) {
     log::warn(format_args!("{call}: {}", Error::NotInTask));
 }
 
 /// Keeps errno across a call: the system calls behind a wait, and the tasks that run meanwhile, do
 /// not show in it.
-struct KeptErrno(c_int);
+pub struct KeptErrno(c_int);
 
 impl KeptErrno {
-    fn keep() -> KeptErrno {
+    pub fn keep() -> KeptErrno {
         KeptErrno(sys::errno())
     }
 }
@@ -86,6 +87,11 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
         scheduler.yield_task(task);
         return Err(error);
     }
+    suspend_parked((scheduler, task), state)
+}
+
+/// Suspends a task whose list and timer have been seen to.
+pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u32> {
     task.set_state(state);
     scheduler.suspend(task);
     match task.outcome.get() {
@@ -94,12 +100,24 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
         Outcome::Interrupted => Err(Error::Interrupted),
         Outcome::Canceled => Err(Error::Canceled),
         Outcome::Closed => Err(Error::Os(libc::EBADF)),
+        Outcome::OwnerDied => Err(Error::OwnerDied),
     }
+}
+
+/// What the objects of [`crate::primitives`] do when there is something to wait for. `begin` looks
+/// once more, since the clock may have called the program: it returns whether it has put the task
+/// in a list.
+pub fn wait(call: &str, timeout_ns: u64, begin: impl FnOnce(&Task) -> Result<bool>) -> Result<u32> {
+    let _errno = KeptErrno::keep();
+    let (scheduler, _) = running(call)?;
+    let deadline_ns = scheduler.limit_ns(timeout_ns);
+    let running = enter(call)?;
+    if begin(running.1)? { park(running, State::WaitingIo, deadline_ns) } else { Ok(0) }
 }
 
 impl Scheduler {
     #[inline(always)]
-    fn yield_task(&self, task: &Task) {
+    pub fn yield_task(&self, task: &Task) {
         if !task.queued.get() {
             self.run_queue.push(task);
         }
@@ -128,7 +146,7 @@ impl Scheduler {
     }
 
     /// The same for a limit that may be [`FOREVER`].
-    fn limit_ns(&self, timeout_ns: u64) -> Option<u64> {
+    pub fn limit_ns(&self, timeout_ns: u64) -> Option<u64> {
         (timeout_ns != FOREVER).then(|| self.deadline_ns(timeout_ns))
     }
 }
