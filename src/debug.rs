@@ -31,8 +31,9 @@ pub struct Table {
     task_queued: u32,
     task_alive: u32,
     task_turns: u32,
-    /// A tag of four bytes: 0 nothing, 1 a descriptor, four bytes behind it, 2 a task, whose
-    /// address is eight bytes behind it.
+    /// A tag of four bytes: 0 nothing, 1 a descriptor, four bytes behind it, 2 a task. From 2 on
+    /// the address of what is waited for is eight bytes behind it: 3 and 4 a mutex, 5 a condition
+    /// variable, 6 a semaphore, 7 a wait group, 8 a list of channels.
     task_waits: u32,
     task_id: u32,
     task_name: u32,

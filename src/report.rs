@@ -308,7 +308,8 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
         Waits::Condition(condvar) => write!(out, "waiting for condition {condvar:p}")?,
         Waits::Semaphore(semaphore) => write!(out, "waiting for semaphore {semaphore:p}")?,
         Waits::WaitGroup(group) => write!(out, "waiting for wait group {group:p}")?,
-        Waits::Channels(_) => out.write_str("waiting for a channel")?,
+        // SAFETY: alive while its task waits.
+        Waits::Channels(waiting) => write!(out, "waiting for {}", unsafe { &*waiting })?,
         Waits::Nothing if task.is(State::Sleeping) && task.heap_index.get() != usize::MAX => {
             out.write_str("sleeping")?;
         }

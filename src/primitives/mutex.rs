@@ -94,20 +94,6 @@ impl Mutex {
         Ok(())
     }
 
-    /// Unlocks it for who can prove that it is locked, and may do so: the safe API's guard.
-    pub fn release(&self) {
-        match self.home.scheduler() {
-            Some(scheduler) => {
-                let owner = scheduler.slab.borrow().find_id(self.owner.get());
-                match owner {
-                    Some(owner) => self.hand_on(scheduler, owner),
-                    None => self.give(scheduler),
-                }
-            }
-            None => self.owner.set(0), // And nobody waits.
-        }
-    }
-
     pub fn is_owned_by(&self, task: &Task) -> bool {
         self.owner.get() == task.id.get()
     }

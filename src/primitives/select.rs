@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::ptr::{from_ref, null};
 
 use super::{Channel, Object};
@@ -71,6 +72,17 @@ impl Waiting {
             if let Some((channel, operation)) = case.parts() {
                 channel.waiters(operation).remove(case);
             }
+        }
+    }
+}
+
+/// For lists of tasks.
+impl fmt::Display for Waiting {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: as above.
+        match unsafe { &*self.cases } {
+            [only] => write!(out, "channel {:p}", only.channel),
+            cases => write!(out, "one of {} channels", cases.len()),
         }
     }
 }
