@@ -6,7 +6,7 @@
 //! `ARCHITECTURE.md` is the map. In short, from the outside in: `ffi` is the C ABI and only
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `parking` how waits begin and
 //! end, `suspend` what they can wait for, `primitives` the mutexes and channels; `task_object`,
-//! `reactor` are what these work on; `switch` is the assembly and `sys` the system calls; `clock`,
+//! `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on; `switch` is the assembly and `sys` the system calls; `clock`,
 //! `metrics`, `log`, `signals`, `overflow`, `exceptions`, `sanitizer`, `wait` and `error` are what
 //! their names say. `debug` is for debuggers.
 

@@ -609,7 +609,7 @@ impl Scheduler {
         state ^= state << 25;
         state ^= state >> 27;
         self.random.set(state);
-        (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) * limit >> 32
+        ((state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) * limit) >> 32
     }
 
     /// What C knows it by.
