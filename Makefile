@@ -58,11 +58,13 @@ examples: build
 	$(call example,wait_hybrid,-pthread)
 	$(call example,wait_message_queue,-lrt)
 	$(call example,wait_mock)
+	$(call example,pipeline)
 	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo \
 		"wait_postgresql is left out: libpq is not installed (Debian: apt install libpq-dev)")
 	"$(examples_dir)/wait_hybrid"
 	"$(examples_dir)/wait_message_queue"
 	"$(examples_dir)/wait_mock"
+	"$(examples_dir)/pipeline"
 
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast)

@@ -1,5 +1,5 @@
 // The paths on which nothing is allocated: yielding, and, once the tables have grown, sleeping and
-// waiting.
+// waiting, for descriptors, tasks, and what tasks synchronise by.
 #define _GNU_SOURCE
 #include "check.h"
 #include "allocations.h"
@@ -119,6 +119,98 @@ static void reads_the_metrics(mj_scheduler* scheduler) {
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, >, 0);
 }
 
+// ---- What tasks synchronise by ----
+
+static mj_mutex* mutex;
+static mj_cond* cond;
+static mj_semaphore* semaphore;
+static mj_waitgroup* group;
+static mj_chan *questions, *answers, *silence;
+
+// Answers until there are no more questions, and takes its time with the mutex.
+static void answers_questions(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  int question;
+  while (mj_chan_recv(questions, &question, UINT64_MAX) == 0) {
+    CHECK_INT(mj_mutex_lock(mutex, LONG_NS), ==, 0);
+    mj_task_yield();
+    CHECK_INT(mj_cond_signal(cond), ==, 0);
+    CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+    CHECK_INT(mj_semaphore_release(semaphore, 2), ==, 0);
+    mj_task_yield();
+    CHECK_INT(mj_waitgroup_done(group), ==, 0);
+    question++;
+    CHECK_INT(mj_chan_send(answers, &question, UINT64_MAX), ==, 0);
+  }
+  mj_task_exit();
+}
+
+static void asks(mj_scheduler* scheduler) {
+  (void)scheduler;
+  int question = 41;
+  CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
+  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_chan_send(questions, &question, LONG_NS), ==, 0);
+  mj_task_yield();  // and then it waits for the mutex
+  CHECK_INT(mj_cond_wait(cond, mutex, LONG_NS), ==, 0);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  CHECK_INT(mj_semaphore_acquire(semaphore, 2, LONG_NS), ==, 0);
+  CHECK_INT(mj_waitgroup_wait(group, LONG_NS), ==, 0);
+  CHECK_INT(mj_chan_recv(answers, &question, UINT64_MAX), ==, 0);
+  CHECK_INT(question, ==, 42);
+}
+
+static void asks_by_select(mj_scheduler* scheduler) {
+  (void)scheduler;
+  int question = 41, nothing;
+  mj_chan_case cases[] = {
+      {.chan = silence, .op = MJ_CHAN_RECV, .element = &nothing},
+      {.chan = questions, .op = MJ_CHAN_SEND, .element = &question},
+      {.chan = answers, .op = MJ_CHAN_RECV, .element = &question},
+  };
+  CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
+  CHECK_INT(mj_chan_select(cases, 3, UINT64_MAX), ==, 1);
+  cases[1].chan = NULL;
+  CHECK_INT(mj_chan_select(cases, 3, LONG_NS), ==, 2);
+  CHECK_INT(question, ==, 42);
+  CHECK_INT(mj_semaphore_acquire(semaphore, 2, UINT64_MAX), ==, 0);
+}
+
+static void asks_in_vain(mj_scheduler* scheduler) {
+  (void)scheduler;
+  int nothing;
+  mj_chan_case one = {.chan = silence, .op = MJ_CHAN_RECV, .element = &nothing};
+  CHECK_INT(mj_chan_recv(silence, &nothing, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_chan_select(&one, 1, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_semaphore_acquire(semaphore, 3, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_mutex_lock(mutex, 0), ==, 0);
+  CHECK_INT(mj_cond_wait(cond, mutex, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+}
+
+static void make_objects(mj_scheduler* scheduler) {
+  mutex = mj_mutex_create(scheduler);
+  cond = mj_cond_create(scheduler);
+  semaphore = mj_semaphore_create(scheduler, 0);
+  group = mj_waitgroup_create(scheduler);
+  questions = mj_chan_create(scheduler, sizeof(int), 0);
+  answers = mj_chan_create(scheduler, sizeof(int), 1);
+  silence = mj_chan_create(scheduler, sizeof(int), 1);
+  CHECK(mutex != NULL && cond != NULL && semaphore != NULL && group != NULL);
+  CHECK(questions != NULL && answers != NULL && silence != NULL);
+}
+
+static void destroy_objects(void) {
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  CHECK_INT(mj_cond_destroy(cond), ==, 0);
+  CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
+  CHECK_INT(mj_chan_destroy(questions), ==, 0);
+  CHECK_INT(mj_chan_destroy(answers), ==, 0);
+  CHECK_INT(mj_chan_destroy(silence), ==, 0);
+}
+
 static const struct {
   const char* name;
   path* take;
@@ -139,6 +231,9 @@ static const struct {
     {"enqueues_itself", enqueues_itself},
     {"wakes_its_partner", wakes_its_partner},
     {"reads_the_metrics", reads_the_metrics},
+    {"asks", asks},
+    {"asks_by_select", asks_by_select},
+    {"asks_in_vain", asks_in_vain},
 };
 
 // ---- The count ----
@@ -174,6 +269,7 @@ static void takes_the_path(mj_scheduler* scheduler, void* user_state) {
   CHECK_UINT(mappings - maps, ==, 0);
   partner_may_end = true;
   mj_task_wake(partner);
+  CHECK_INT(mj_chan_close(questions), ==, 0);
   mj_task_exit();
 }
 
@@ -192,10 +288,13 @@ static void nothing_is_allocated_on_the_way(void) {
     mj_scheduler* scheduler = new_scheduler();
     partner = add_task(scheduler, keeps_company, NULL);
     add_task(scheduler, takes_the_path, NULL);
+    make_objects(scheduler);
+    add_task(scheduler, answers_questions, NULL);
     mj_scheduler_run(scheduler);
     CHECK(partner_may_end);
     CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
     mj_scheduler_destroy(scheduler);
+    destroy_objects();
   }
   fclose(file);
   for (int i = 0; i < 2; i++) {

@@ -235,6 +235,92 @@ static void each_task_is_listed_with_what_it_does(void) {
   close(channel[1]);
 }
 
+// ---- What tasks synchronise by ----
+
+static mj_mutex* mutex;
+static mj_cond* cond;
+static mj_semaphore* semaphore;
+static mj_waitgroup* group;
+static mj_chan* chan;
+
+static void waits_for_one_of_them(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  const mj_chan_case receives = {.chan = chan, .op = MJ_CHAN_RECV};
+  mj_chan_case cases[2] = {receives, receives};
+  switch (*(int*)user_state) {
+    case 0:
+      mj_mutex_lock(mutex, UINT64_MAX);
+      break;
+    case 1:
+      CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
+      mj_cond_wait(cond, mutex, UINT64_MAX);
+      mj_mutex_unlock(mutex);
+      break;
+    case 2:
+      mj_semaphore_acquire(semaphore, 1, UINT64_MAX);
+      break;
+    case 3:
+      mj_waitgroup_wait(group, UINT64_MAX);
+      break;
+    case 4:
+      mj_chan_recv(chan, NULL, UINT64_MAX);
+      break;
+    case 5:
+      mj_chan_select(cases, 2, LONG_NS);
+      break;
+  }
+  mj_task_exit();
+}
+
+static void looks_at_those_that_wait(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  const char* const kinds[] = {"mutex", "condition", "semaphore", "wait group", "channel"};
+  const void* const objects[] = {mutex, cond, semaphore, group, chan};
+  mj_task* waiting[6];
+  for (int i = 5; i >= 0; i--) {
+    int* kind = allocate(sizeof *kind);
+    *kind = i;
+    waiting[i] = add_task(scheduler, waits_for_one_of_them, kind);
+    mj_task_yield();
+    // Between the one that waits for the condition and the one that waits for the mutex.
+    if (i == 1) CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
+  }
+  for (int round = 0; round < 2; round++) {
+    take_dump(scheduler);
+    for (int i = 0; i < 5; i++) {
+      char expected[64];
+      int what = round == 1 && i == 1 ? 0 : i;
+      snprintf(expected, sizeof expected, "waiting for %s %p", kinds[what], objects[what]);
+      check_says(waiting[i], expected);
+    }
+    check_says(waiting[5], "waiting for one of 2 channels until ");
+    // Then the one that waits for the condition waits for the mutex.
+    CHECK_INT(mj_task_cancel(waiting[1]), ==, 0);
+  }
+  for (int i = 0; i < 6; i++) CHECK_INT(mj_task_cancel(waiting[i]), ==, 0);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  mj_task_exit();
+}
+
+static void those_that_wait_for_each_other_say_for_what(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  mutex = mj_mutex_create(scheduler);
+  cond = mj_cond_create(scheduler);
+  semaphore = mj_semaphore_create(scheduler, 0);
+  group = mj_waitgroup_create(scheduler);
+  chan = mj_chan_create(scheduler, 0, 0);
+  CHECK(mutex != NULL && cond != NULL && semaphore != NULL && group != NULL && chan != NULL);
+  CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
+  add_task(scheduler, looks_at_those_that_wait, NULL);
+  mj_scheduler_run(scheduler);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  CHECK_INT(mj_cond_destroy(cond), ==, 0);
+  CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
+  CHECK_INT(mj_chan_destroy(chan), ==, 0);
+}
+
 // ---- Turns and stacks ----
 
 static mj_task* deep;
@@ -457,6 +543,7 @@ static void there_is_one_line_for_each_task(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(each_task_is_listed_with_what_it_does);
+  RUN(those_that_wait_for_each_other_say_for_what);
   RUN(turns_and_stacks_are_those_of_the_task);
   RUN(names_are_cut_after_23_bytes);
   RUN(a_new_task_has_no_name);

@@ -84,6 +84,30 @@ typedef enum mj_metrics_format {
   MJ_METRICS_JSON = 2,
 } mj_metrics_format;
 
+// What a case of mj_chan_select() does.
+typedef enum mj_chan_op {
+  // mj_chan_send().
+  MJ_CHAN_SEND = 0,
+  // mj_chan_recv().
+  MJ_CHAN_RECV = 1,
+} mj_chan_op;
+
+// A queue of elements of one size, from tasks to tasks. See mj_chan_create().
+typedef struct mj_chan mj_chan;
+
+// What tasks that have locked a mutex wait by for a change of what it protects. See
+// mj_cond_create().
+typedef struct mj_cond mj_cond;
+
+// A lock that one task at a time has. See mj_mutex_create().
+typedef struct mj_mutex mj_mutex;
+
+// A number of permits, which tasks take and give back. See mj_semaphore_create().
+typedef struct mj_semaphore mj_semaphore;
+
+// A count of what is still to be done. See mj_waitgroup_create().
+typedef struct mj_waitgroup mj_waitgroup;
+
 // One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
 // after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
 // that. Only the scheduler's thread may touch it. Read the fields freely; write only
@@ -182,6 +206,22 @@ typedef struct mj_scheduler {
 
 // Names a task for ever: no other task of its scheduler has it, before or after. 0 is no task.
 typedef uint64_t mj_task_id;
+
+// One of the things that mj_chan_select() waits for. Set the channel, the operation and the
+// element, and leave the rest zero: `{.chan = c, .op = MJ_CHAN_RECV, .element = &value}`.
+typedef struct mj_chan_case {
+  // The channel; NULL for a case that is never ready.
+  struct mj_chan *chan;
+  // What to do with it.
+  mj_chan_op op;
+  // Of the case that was chosen: 0, or -EPIPE when the channel is closed, and nothing was sent
+  // or received.
+  int result;
+  // The element to send, or the place to receive one in.
+  void *element;
+  // The library's own.
+  void *reserved[3];
+} mj_chan_case;
 
 // A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
 typedef uint64_t (*mj_clock_fn)(void *user_data);
@@ -407,6 +447,242 @@ int mj_task_join(mj_task_id id, uint64_t timeout_ns);
 // tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
 // value. Does not suspend.
 int mj_fd_close(int fd);
+
+// Makes a mutex for the tasks of one scheduler: a lock that one task at a time has, and that keeps
+// the others parked, not the thread. Who waits gets it in the order of coming: it is handed over,
+// so a task that unlocks it and wants it again queues behind. Only needed where a task suspends
+// between what must not be divided. It may outlive the scheduler, and then serves the next one
+// whose task uses it. Returns NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is
+// running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
+
+// Releases a mutex. Returns 0; -EBUSY, and leaves it as it is, when a living task has locked it,
+// waits for it, or waits for a condition with it; -EINVAL for NULL; -EPERM when its scheduler is
+// running on another thread, or another one on this thread. Does not suspend.
+//
+// The pointer is NULL or a live mutex, not used again if this succeeds.
+int mj_mutex_destroy(struct mj_mutex *mutex);
+
+// Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (UINT64_MAX:
+// without limit) for those that were before it. Returns 0 when it is locked. If not, look at the
+// result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD
+// when a task has that ended, or ends meanwhile, without unlocking it: it stays locked for good
+// and can only be destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when
+// the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task,
+// and for a mutex of another scheduler. May suspend; not if it is free.
+//
+// The pointer is NULL or a live mutex.
+int mj_mutex_lock(struct mj_mutex *mutex, uint64_t timeout_ns);
+
+// mj_mutex_lock() without waiting: -EBUSY when another task has locked it. Does not suspend.
+//
+// The pointer is NULL or a live mutex.
+int mj_mutex_try_lock(struct mj_mutex *mutex);
+
+// Unlocks a mutex, and hands it to the first task that waits for it, which goes on when its turn
+// comes. Returns 0; -EPERM when the running task has not locked it, outside a task, and for a
+// mutex of another scheduler; -EINVAL for NULL. Does not suspend.
+//
+// The pointer is NULL or a live mutex.
+int mj_mutex_unlock(struct mj_mutex *mutex);
+
+// Makes a condition variable for the tasks of one scheduler. Returns NULL with errno as
+// mj_mutex_create(). Release it with mj_cond_destroy(). Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+struct mj_cond *mj_cond_create(struct mj_scheduler *scheduler);
+
+// Releases a condition variable. Returns 0; -EBUSY, and leaves it as it is, while a task waits
+// that was not signaled; -EINVAL and -EPERM as mj_mutex_destroy(). Does not suspend.
+//
+// The pointer is NULL or a live condition variable, not used again if this succeeds.
+int mj_cond_destroy(struct mj_cond *cond);
+
+// Unlocks the mutex, which the running task has locked, suspends until a signal comes, at most
+// `timeout_ns` nanoseconds (UINT64_MAX: without limit), and locks it again, which nothing cuts
+// short, neither the limit nor mj_task_cancel(). It never returns 0 without a signal; whether what
+// is waited for still holds is to be checked all the same. Returns with the mutex locked: 0 when
+// signaled; -ETIMEDOUT, -EINTR, -ENOMEM and -ECANCELED as mj_mutex_lock(), when it has let the
+// others have the mutex and their turn. Returns without the mutex: -EPERM when the task has not
+// locked it, outside a task, and for objects of another scheduler; -EOWNERDEAD when a task that
+// had it after this one has ended without unlocking it. Returns with the mutex as it was: -EINVAL
+// for NULL, and when tasks wait with another mutex; -ECANCELED after mj_task_exit(). May suspend.
+//
+// The pointers are NULL or live objects.
+int mj_cond_wait(struct mj_cond *cond, struct mj_mutex *mutex, uint64_t timeout_ns);
+
+// Ends the wait of the task that has waited longest, if one waits; it goes on once it has the
+// mutex. The caller need not have that. Returns 0; -EINVAL for NULL; -EPERM when its scheduler is
+// running on another thread, or another one on this thread. Outside a task as well. Does not
+// suspend.
+//
+// The pointer is NULL or a live condition variable.
+int mj_cond_signal(struct mj_cond *cond);
+
+// mj_cond_signal() for all tasks that wait; they get the mutex in the order in which they came.
+//
+// The pointer is NULL or a live condition variable.
+int mj_cond_broadcast(struct mj_cond *cond);
+
+// Makes a semaphore for the tasks of one scheduler, with a number of permits at the start. It may
+// outlive the scheduler. Returns NULL with errno as mj_mutex_create(). Release it with
+// mj_semaphore_destroy(). Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+struct mj_semaphore *mj_semaphore_create(struct mj_scheduler *scheduler, uint32_t permits);
+
+// Releases a semaphore. Returns 0; -EBUSY, and leaves it as it is, while a task waits for it;
+// -EINVAL and -EPERM as mj_mutex_destroy(). Does not suspend.
+//
+// The pointer is NULL or a live semaphore, not used again if this succeeds.
+int mj_semaphore_destroy(struct mj_semaphore *semaphore);
+
+// Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (UINT64_MAX: without limit)
+// until there are as many, and those that were before it have theirs, however few it wants itself.
+// Returns 0 when they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM,
+// -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
+//
+// The pointer is NULL or a live semaphore.
+int mj_semaphore_acquire(struct mj_semaphore *semaphore, uint32_t permits, uint64_t timeout_ns);
+
+// mj_semaphore_acquire() without waiting: -EAGAIN when there are not enough, or others wait. Works
+// outside a task too; -EPERM as mj_cond_signal(). Does not suspend.
+//
+// The pointer is NULL or a live semaphore.
+int mj_semaphore_try_acquire(struct mj_semaphore *semaphore, uint32_t permits);
+
+// Gives permits back, or adds to them, and readies the tasks that now have what they waited for.
+// Anybody may, not only who has taken some. Returns 0; -EOVERFLOW, and adds none, when there would
+// be more than UINT32_MAX; -EINVAL for NULL; -EPERM as mj_cond_signal(). Outside a task as well.
+// Does not suspend.
+//
+// The pointer is NULL or a live semaphore.
+int mj_semaphore_release(struct mj_semaphore *semaphore, uint32_t permits);
+
+// How many permits there are to take; 0 for NULL. Does not suspend.
+//
+// The pointer is NULL or a live semaphore.
+uint32_t mj_semaphore_available(const struct mj_semaphore *semaphore);
+
+// Makes a wait group for the tasks of one scheduler: a count, 0 at the start, of what is still to
+// be done. It may outlive the scheduler. Returns NULL with errno as mj_mutex_create(). Release it
+// with mj_waitgroup_destroy(). Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+struct mj_waitgroup *mj_waitgroup_create(struct mj_scheduler *scheduler);
+
+// Releases a wait group, whatever its count. Returns 0; -EBUSY, and leaves it as it is, while a
+// task waits for it; -EINVAL and -EPERM as mj_mutex_destroy(). Does not suspend.
+//
+// The pointer is NULL or a live wait group, not used again if this succeeds.
+int mj_waitgroup_destroy(struct mj_waitgroup *group);
+
+// Adds to the count, best before the tasks that will do it are created. Returns 0; -EOVERFLOW, and
+// adds nothing, when it would pass SIZE_MAX; -EINVAL for NULL; -EPERM as mj_cond_signal(). Outside
+// a task as well. Does not suspend.
+//
+// The pointer is NULL or a live wait group.
+int mj_waitgroup_add(struct mj_waitgroup *group, size_t count);
+
+// Takes 1 from the count; when that makes it 0, readies all that wait. Returns 0; -EINVAL for NULL
+// and when it is 0 already; -EPERM as mj_cond_signal(). Outside a task as well. Does not suspend.
+//
+// The pointer is NULL or a live wait group.
+int mj_waitgroup_done(struct mj_waitgroup *group);
+
+// Waits until the count is 0, at most `timeout_ns` nanoseconds (UINT64_MAX: without limit). Any
+// number of tasks may wait, and the group may be used again at once. Returns 0 when it was 0;
+// -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not
+// if it is 0.
+//
+// The pointer is NULL or a live wait group.
+int mj_waitgroup_wait(struct mj_waitgroup *group, uint64_t timeout_ns);
+
+// Makes a channel for the tasks of one scheduler: a queue with room for `capacity` elements of
+// `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 a
+// sender waits until its element has been received. With a size of 0 there is only the fact, and
+// pointers to elements may be NULL. First come, first served, on both sides. It may outlive the
+// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns NULL
+// with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread). Release
+// it with mj_chan_destroy(). Does not suspend.
+//
+// `scheduler` is NULL or alive.
+struct mj_chan *mj_chan_create(struct mj_scheduler *scheduler,
+                               size_t element_bytes,
+                               size_t capacity);
+
+// Releases a channel and what is in it: that is bytes to the library, so if they refer to anything
+// receive them first. Returns 0; -EBUSY, and leaves it as it is, while a task waits for it (close
+// it, and let them go on); -EINVAL for NULL; -EPERM when its scheduler is running on another
+// thread, or another one on this thread. Does not suspend.
+//
+// The pointer is NULL or a live channel, not used again if this succeeds.
+int mj_chan_destroy(struct mj_chan *chan);
+
+// Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (UINT64_MAX: without
+// limit) for room or, if its capacity is 0, for a receiver. Returns 0 when it is sent, and else it
+// is not: -EPIPE when the channel is closed, also while waiting; -ETIMEDOUT; -EINTR when the task
+// was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait;
+// -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a channel of another scheduler. May
+// suspend; not if there is room.
+//
+// `chan` is NULL or alive; `element` is NULL or good to read for the size of an element.
+int mj_chan_send(struct mj_chan *chan, const void *element, uint64_t timeout_ns);
+
+// Copies the oldest element out of a channel, waiting at most `timeout_ns` nanoseconds
+// (UINT64_MAX: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
+// closed and empty, also while waiting; the others as mj_chan_send(). May suspend; not if there is
+// an element.
+//
+// `chan` is NULL or alive; `element` is NULL or good to write for the size of an element.
+int mj_chan_recv(struct mj_chan *chan, void *element, uint64_t timeout_ns);
+
+// mj_chan_send() without waiting: -EAGAIN when there is no room. Works outside a task too, as in
+// main() or a wait function; -EPERM when the channel's scheduler is running on another thread, or
+// another one on this thread. Does not suspend.
+//
+// As mj_chan_send().
+int mj_chan_try_send(struct mj_chan *chan, const void *element);
+
+// mj_chan_recv() without waiting: -EAGAIN when there is no element. Otherwise as
+// mj_chan_try_send(). Does not suspend.
+//
+// As mj_chan_recv().
+int mj_chan_try_recv(struct mj_chan *chan, void *element);
+
+// Closes a channel: from now on nothing can be sent, and once it is empty nothing received, which
+// these calls say with -EPIPE. Ends the waits for it in the same way. Returns 0; -EPIPE when it is
+// closed already; -EINVAL for NULL; -EPERM as mj_chan_try_send(). Outside a task as well. Does not
+// suspend.
+//
+// The pointer is NULL or a live channel.
+int mj_chan_close(struct mj_chan *chan);
+
+// How many elements are in a channel, those of waiting senders not counted; 0 for NULL. Does not
+// suspend.
+//
+// The pointer is NULL or a live channel.
+size_t mj_chan_length(const struct mj_chan *chan);
+
+// Waits until one of several sends and receives can be done, at most `timeout_ns` nanoseconds
+// (UINT64_MAX: without limit), and does that one only. Returns its index; its `result` is 0, or
+// -EPIPE when its channel is closed. When several can be done, each has the same chance. A channel
+// may be in several cases. Otherwise -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
+// as mj_chan_send(), and nothing was done; -EINVAL also for an operation that is none, and more
+// than INT_MAX cases. Takes no memory, and time in proportion to `count`. May suspend; not if one
+// can be done.
+//
+// `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
+// NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
+int mj_chan_select(struct mj_chan_case *cases, size_t count, uint64_t timeout_ns);
+
+// mj_chan_select() without waiting: -EAGAIN when none can be done. Otherwise as
+// mj_chan_try_send(). Does not suspend.
+//
+// As mj_chan_select().
+int mj_chan_try_select(struct mj_chan_case *cases, size_t count);
 
 // Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
 // is handed to each call and stays the caller's. NULL for the scheduler is reported in the log.

@@ -7,7 +7,7 @@
 use std::mem::offset_of;
 
 use crate::scheduler::Scheduler;
-use crate::task::{Chunk, Chunks, Task, Waits};
+use crate::task_object::{Chunk, Chunks, Task, Waits};
 
 /// Offsets and sizes, in bytes. Fields are added at the end; the version changes when one changes
 /// its meaning or goes away.
@@ -31,8 +31,9 @@ pub struct Table {
     task_queued: u32,
     task_alive: u32,
     task_turns: u32,
-    /// A tag of four bytes: 0 nothing, 1 a descriptor, four bytes behind it, 2 a task, whose
-    /// address is eight bytes behind it.
+    /// A tag of four bytes: 0 nothing, 1 a descriptor, four bytes behind it, 2 a task. From 2 on
+    /// the address of what is waited for is eight bytes behind it: 3 and 4 a mutex, 5 a condition
+    /// variable, 6 a semaphore, 7 a wait group, 8 a list of channels.
     task_waits: u32,
     task_id: u32,
     task_name: u32,
@@ -65,7 +66,7 @@ static majjen_debug_table: Table = Table {
     task_waits: offset_of!(Task, waits) as u32,
     task_id: offset_of!(Task, id) as u32,
     task_name: offset_of!(Task, name) as u32,
-    name_bytes: size_of::<crate::task::Name>() as u32,
+    name_bytes: size_of::<crate::task_object::Name>() as u32,
 };
 std::arch::global_asm!(".hidden majjen_debug_table");
 

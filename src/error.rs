@@ -32,6 +32,18 @@ pub enum Error {
     NoSuchTask,
     /// The wait would never end: for oneself.
     Deadlock,
+    /// The object belongs to another scheduler.
+    WrongScheduler,
+    /// The mutex is not locked by this task.
+    NotOwner,
+    /// The mutex was left locked by a task that has ended.
+    OwnerDied,
+    /// The channel is closed.
+    Disconnected,
+    /// It would have to be waited for.
+    WouldBlock,
+    /// The count is as large as it can be.
+    Overflow,
     /// The operating system refused, with this errno value.
     Os(i32),
 }
@@ -41,7 +53,9 @@ impl Error {
     pub fn errno(self) -> i32 {
         match self {
             Error::InvalidArgument => libc::EINVAL,
-            Error::NotInTask | Error::WrongThread => libc::EPERM,
+            Error::NotInTask | Error::WrongThread | Error::WrongScheduler | Error::NotOwner => {
+                libc::EPERM
+            }
             Error::Busy => libc::EBUSY,
             Error::OutOfMemory | Error::TooManyMappings => libc::ENOMEM,
             Error::Canceled => libc::ECANCELED,
@@ -49,6 +63,10 @@ impl Error {
             Error::TimedOut => libc::ETIMEDOUT,
             Error::NoSuchTask => libc::ESRCH,
             Error::Deadlock => libc::EDEADLK,
+            Error::OwnerDied => libc::EOWNERDEAD,
+            Error::Disconnected => libc::EPIPE,
+            Error::WouldBlock => libc::EAGAIN,
+            Error::Overflow => libc::EOVERFLOW,
             Error::Os(errno) => errno,
         }
     }
@@ -75,6 +93,12 @@ impl fmt::Display for Error {
             Error::TimedOut => out.write_str("the time is over"),
             Error::NoSuchTask => out.write_str("no such task is alive"),
             Error::Deadlock => out.write_str("a task cannot wait for itself"),
+            Error::WrongScheduler => out.write_str("it belongs to another scheduler"),
+            Error::NotOwner => out.write_str("not locked by this task"),
+            Error::OwnerDied => out.write_str("left locked by a task that has ended"),
+            Error::Disconnected => out.write_str("the channel is closed"),
+            Error::WouldBlock => out.write_str("it would have to be waited for"),
+            Error::Overflow => out.write_str("the count is too large"),
             Error::Os(errno) => sys::describe_errno(*errno, out),
         }
     }

@@ -4,10 +4,12 @@
 //!
 //! `mj_log` and `mj_vlog` are in [`crate::log`].
 
+mod channel;
 mod log;
 mod metrics;
 mod scheduler;
 mod suspend;
+mod sync;
 mod task;
 mod types;
 mod version;
@@ -18,9 +20,10 @@ use std::mem::transmute;
 
 use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::primitives::{Home, Object};
 use crate::scheduler::Scheduler;
-use crate::task::{Body, Task};
+use crate::task_object::{Body, Task};
 use crate::wait::{Builtin, WaitFunction};
 
 /// The scheduler at an address; for NULL nothing, and a line that names the function.
@@ -46,6 +49,58 @@ unsafe fn scheduler_ref<'s>(
 unsafe fn task_ref<'t>(task: *const mj_task) -> Option<&'t Task> {
     // SAFETY: as this function's contract says; an mj_task is the beginning of a Task.
     unsafe { task.cast::<Task>().as_ref() }
+}
+
+/// The object at an address, if it is not NULL.
+///
+/// # Safety
+/// NULL, or the object that the function that makes a `C` has given the address of, not destroyed.
+unsafe fn object_ref<'o, C: Opaque>(object: *const C) -> Result<&'o C::Object> {
+    // SAFETY: as this function's contract says.
+    unsafe { object.cast::<C::Object>().as_ref() }.ok_or(Error::InvalidArgument)
+}
+
+/// A type that C has only pointers to.
+trait Opaque {
+    /// What these point to.
+    type Object: Object;
+}
+
+/// Makes an object of a scheduler for C, by a function that is given its home; NULL with errno set
+/// if that fails.
+///
+/// # Safety
+/// As [`scheduler_ref`].
+unsafe fn create_object<C: Opaque>(
+    scheduler: *const mj_scheduler,
+    function: &str,
+    make: impl FnOnce(Home) -> Result<C::Object>,
+) -> *mut C {
+    // SAFETY: as this function's contract says.
+    let created = unsafe { scheduler_ref(scheduler, function) }
+        .ok_or(Error::InvalidArgument)
+        .and_then(Home::of)
+        .and_then(make)
+        .and_then(Object::into_heap);
+    match created {
+        Ok(object) => object.cast(),
+        Err(error) => {
+            crate::sys::set_errno(error.errno());
+            std::ptr::null_mut()
+        }
+    }
+}
+
+/// Releases an object, unless it is in use.
+///
+/// # Safety
+/// As [`object_ref`], and the object is not used again if this succeeds.
+unsafe fn destroy_object<C: Opaque>(object: *mut C) -> i32 {
+    if object.is_null() {
+        return Error::InvalidArgument.status();
+    }
+    // SAFETY: as this function's contract says; from `create_object`.
+    status(unsafe { Object::destroy(object.cast::<C::Object>()) })
 }
 
 /// The body of a task, if it is not NULL.

@@ -5,9 +5,10 @@
 //!
 //! `ARCHITECTURE.md` is the map. In short, from the outside in: `ffi` is the C ABI and only
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `parking` how waits begin and
-//! end, `suspend` what they can wait for; `task`, `run_queue`, `timer_heap`, `waiters`, `stack` and
-//! `reactor` are what these work on; `switch` is the assembly and `sys` the system calls; `clock`,
-//! `metrics`, `log`, `signals`, `overflow`, `thread_words`, `sanitizer`, `wait` and `error` are what
+//! end, `suspend` what they can wait for, `primitives` the mutexes and channels; `task_object`,
+//! `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on; `switch` is
+//! the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`, `overflow`,
+//! `thread_words`, `sanitizer`, `wait` and `error` are what
 //! their names say. `debug` is for debuggers.
 
 mod clock;
@@ -18,6 +19,7 @@ mod log;
 mod metrics;
 mod overflow;
 mod parking;
+mod primitives;
 mod reactor;
 mod report;
 mod run_queue;
@@ -28,7 +30,7 @@ mod stack;
 mod suspend;
 mod switch;
 mod sys;
-mod task;
+mod task_object;
 mod thread_words;
 mod timer_heap;
 mod turn;

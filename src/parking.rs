@@ -9,7 +9,7 @@ use std::ptr::null;
 
 use crate::error::{Error, Result};
 use crate::scheduler::{Scheduler, current};
-use crate::task::{Outcome, State, Task, Waits};
+use crate::task_object::{Outcome, State, Task, Waits};
 use crate::timer_heap::NOT_IN_HEAP;
 use crate::{log, metrics};
 
@@ -23,17 +23,26 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Puts a parked task, whose timer and list have been seen to, at the end of the run queue.
+    /// Ends a task's wait, and puts it at the end of the run queue; or, if it waits for a
+    /// condition, where it gets the mutex.
     pub fn ready(&self, task: &Task, outcome: Outcome) {
+        let waited_for = task.waits.get();
         self.leave_list(task);
         self.cancel_timer(task);
         task.outcome.set(outcome);
+        if let Waits::Condition(condvar) = waited_for {
+            // SAFETY: a condition variable that a task has waited for until now is alive.
+            if !unsafe { (*condvar).relock(self, task) } {
+                return;
+            }
+        }
         task.set_state(State::Runnable);
         if !task.queued.get() {
             self.run_queue.push(task);
         }
     }
 
+    /// Cancels a task's timer, if it has one.
     fn cancel_timer(&self, task: &Task) {
         if task.heap_index.get() != NOT_IN_HEAP {
             self.timers.remove(task);
@@ -44,22 +53,65 @@ impl Scheduler {
 
     /// Takes a task out of the list that it waits in, if it does.
     pub fn leave_list(&self, task: &Task) {
-        match task.waits.get() {
-            Waits::Nothing => {}
-            Waits::Fd(fd) => self.reactor.borrow_mut().forget(task, fd),
-            Waits::Join(target) => {
-                task.waits.set(Waits::Nothing);
-                // SAFETY: a task that others wait for is alive: ending wakes them.
-                unsafe { (*target).joiners.remove(task) };
+        let waited_for = task.waits.get();
+        if waited_for == Waits::Nothing {
+            return;
+        }
+        self.unlink(task);
+        if let Waits::Semaphore(semaphore) = waited_for {
+            // SAFETY: a semaphore that a task has waited for until now is alive.
+            unsafe { (*semaphore).serve(self) };
+        }
+    }
+
+    /// The same, and has no effect on those who wait behind it.
+    pub fn unlink(&self, task: &Task) {
+        let waits = task.waits.get();
+        if let Waits::Fd(fd) = waits {
+            return self.reactor.borrow_mut().forget(task, fd);
+        }
+        task.waits.set(Waits::Nothing);
+        // SAFETY: a task that others wait for is alive: ending wakes them. And so are the other
+        // objects: those of C are not destroyed while a task waits for them, those of Rust are
+        // borrowed by it. A task's cases are on its stack, or its caller's to keep.
+        unsafe {
+            match waits {
+                Waits::Nothing | Waits::Fd(_) => {}
+                Waits::Join(target) => (*target).joiners.remove(task),
+                Waits::Mutex(mutex) | Waits::Relock(mutex) => (*mutex).waiters.remove(task),
+                Waits::Condition(condvar) => (*condvar).remove(task),
+                Waits::Semaphore(semaphore) => (*semaphore).waiters.remove(task),
+                Waits::WaitGroup(group) => (*group).waiters.remove(task),
+                Waits::Channels(waiting) => (*waiting).leave(),
             }
         }
     }
 
-    /// Readies all that wait for a task, which has ended.
+    /// Readies all that wait for a task, which has ended, or for what it leaves behind.
     pub fn ready_joiners(&self, task: &Task) {
         while let Some(joiner) = task.joiners.pop() {
             joiner.waits.set(Waits::Nothing);
             self.ready(joiner, Outcome::Ready(0));
+        }
+        if task.locks.get() > 0 {
+            self.abandon_locks(task);
+        }
+    }
+
+    /// Tells those who wait for a mutex that it will never be unlocked: its owner has ended.
+    #[cold]
+    fn abandon_locks(&self, owner: &Task) {
+        let count = owner.locks.replace(0);
+        log::error(format_args!("task {owner:p} has ended and left {count} mutexes locked"));
+        let slots = self.slab.borrow().slots();
+        for index in 0..slots {
+            let Some(task) = self.slab.borrow().at(index) else { continue };
+            if let Waits::Mutex(mutex) | Waits::Relock(mutex) = task.waits.get() {
+                // SAFETY: a mutex that a task waits for is alive.
+                if unsafe { (*mutex).is_owned_by(owner) } {
+                    self.ready(task, Outcome::OwnerDied);
+                }
+            }
         }
     }
 
@@ -80,25 +132,28 @@ impl Scheduler {
     /// Makes a task ready, whatever it waits for, even if it runs at the moment.
     pub fn enqueue(&self, address: *const Task) -> Result<()> {
         let task = self.task_at(address, "enqueue_runnable")?;
-        if !task.queued.get() {
+        if is_waiting(task) {
             self.ready(task, Outcome::Interrupted);
+        } else if !task.queued.get() && !matches!(task.waits.get(), Waits::Relock(_)) {
+            // It runs, or was taken out of the queue: then what ended its wait still holds.
+            self.ready(task, task.outcome.get());
         }
         Ok(())
     }
 
     /// Ends a task's wait early. Returns whether it was waiting.
     pub fn wake(&self, task: &Task) -> bool {
-        let parked = task.is_parked() && !task.queued.get();
-        if parked {
+        let waiting = is_waiting(task);
+        if waiting {
             self.ready(task, Outcome::Interrupted);
         }
-        parked
+        waiting
     }
 
     /// Tells a task to end.
     pub fn cancel(&self, task: &Task) {
         task.canceled.set(true);
-        if task.is_parked() && !task.queued.get() {
+        if is_waiting(task) {
             self.ready(task, Outcome::Canceled);
         }
     }
@@ -113,6 +168,11 @@ impl Scheduler {
         }
         null()
     }
+}
+
+/// Whether a task is in a wait that can be ended.
+fn is_waiting(task: &Task) -> bool {
+    task.is_parked() && !task.queued.get() && !matches!(task.waits.get(), Waits::Relock(_))
 }
 
 /// The living task at an address, which may be any, if its scheduler runs on this thread.

@@ -22,7 +22,7 @@ use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD};
 
 use crate::error::{Error, Result};
 use crate::sys;
-use crate::task::{Task, Waits};
+use crate::task_object::{Task, Waits};
 use crate::waiters::Waiters;
 
 /// Data can be read, a connection accepted, or the end was reached.
@@ -269,7 +269,7 @@ mod tests {
 
     use super::{Armed, READABLE, Reactor};
     use crate::sys;
-    use crate::task::{Task, Waits};
+    use crate::task_object::{Task, Waits};
 
     fn poll(reactor: &mut Reactor) -> Vec<*const Task> {
         let woken = RefCell::new(Vec::new());

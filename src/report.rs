@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Write};
 use crate::metrics::{Metrics, Summary};
 use crate::scheduler::Scheduler;
 use crate::stack::Stack;
-use crate::task::{State, Task, Waits};
+use crate::task_object::{State, Task, Waits};
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,6 +304,12 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
             // SAFETY: a task that others wait for is alive.
             write!(out, "waiting for task {:#x}", unsafe { (*target).id.get() })?;
         }
+        Waits::Mutex(mutex) | Waits::Relock(mutex) => write!(out, "waiting for mutex {mutex:p}")?,
+        Waits::Condition(condvar) => write!(out, "waiting for condition {condvar:p}")?,
+        Waits::Semaphore(semaphore) => write!(out, "waiting for semaphore {semaphore:p}")?,
+        Waits::WaitGroup(group) => write!(out, "waiting for wait group {group:p}")?,
+        // SAFETY: alive while its task waits.
+        Waits::Channels(waiting) => write!(out, "waiting for {}", unsafe { &*waiting })?,
         Waits::Nothing if task.is(State::Sleeping) && task.heap_index.get() != usize::MAX => {
             out.write_str("sleeping")?;
         }

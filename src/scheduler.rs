@@ -20,12 +20,13 @@ use std::sync::atomic::{
 use crate::clock::{Clock, ClockFunction, Instant};
 use crate::error::{Error, Result};
 use crate::metrics::{self, Histogram, Metrics, TurnTimes};
+use crate::primitives::Home;
 use crate::reactor::Reactor;
 use crate::run_queue::RunQueue;
 use crate::sanitizer::Sanitizer;
 use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
-use crate::task::{Body, Chunks, Name, Outcome, Slab, State, Task};
+use crate::task_object::{Body, Chunks, Name, Outcome, Slab, State, Task};
 use crate::thread_words::ThreadWords;
 use crate::timer_heap::TimerHeap;
 use crate::wait::{Builtin, WaitFunction, wait_epoll};
@@ -91,6 +92,10 @@ pub struct Scheduler {
     pub stack_bytes: Cell<usize>,
     /// The program's sanitizers, if it has any.
     pub sanitizer: Option<Sanitizer>,
+    /// What objects that tasks synchronise by know it by.
+    pub home: Home,
+    /// The state of [`random_below`](Self::random_below); not 0.
+    random: Cell<u64>,
     /// The task objects.
     pub slab: RefCell<Slab>,
     /// Where the slab has them, for debuggers.
@@ -189,6 +194,8 @@ impl Scheduler {
             retry_at_ns: Cell::new(0),
             stack_bytes: Cell::new(stack::DEFAULT_BYTES),
             sanitizer: Sanitizer::find(),
+            home: Home::none(),
+            random: Cell::new(1),
             slab: RefCell::new(Slab::new(SERIAL.fetch_add(1, Relaxed))),
             chunks: Cell::new(Chunks::NONE),
             stacks: RefCell::default(),
@@ -225,7 +232,12 @@ impl Scheduler {
             return;
         }
         let slab = scheduler.slab.borrow();
-        for task in (0..slab.slots()).filter_map(|index| slab.at(index)) {
+        let tasks = || (0..slab.slots()).filter_map(|index| slab.at(index));
+        // What they wait for may live on. First, while all of them are as they were: neighbours in
+        // a list refer to each other's memory.
+        tasks().for_each(|task| scheduler.unlink(task));
+        scheduler.home.close();
+        for task in tasks() {
             // SAFETY: the state belongs to the task, which does not run again.
             unsafe { sys::free(task.user_state.get()) };
             if let Some(sanitizer) = &scheduler.sanitizer {
@@ -243,7 +255,7 @@ impl Scheduler {
     /// Adds a task to the end of the run queue. On success it owns `user_state`.
     #[inline]
     pub fn spawn(&self, body: Body, user_state: *mut c_void) -> Result<&Task> {
-        if self.running.load(Relaxed) && !self.runs_on_this_thread() {
+        if self.runs_elsewhere() {
             log::error(format_args!("mj_create_task: {}", Error::WrongThread));
             return Err(Error::WrongThread);
         }
@@ -579,6 +591,22 @@ impl Scheduler {
 
     fn runs_on_this_thread(&self) -> bool {
         current().is_some_and(|scheduler| std::ptr::eq(scheduler, self))
+    }
+
+    /// Whether it is running on another thread.
+    pub fn runs_elsewhere(&self) -> bool {
+        self.running.load(Relaxed) && !self.runs_on_this_thread()
+    }
+
+    /// A number below `limit`, from a sequence that is the same for each scheduler.
+    pub fn random_below(&self, limit: u64) -> u64 {
+        // Marsaglia, Xorshift RNGs (2003), with the multiplier of Vigna's xorshift64*.
+        let mut state = self.random.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.random.set(state);
+        ((state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) * limit) >> 32
     }
 
     /// What C knows it by.

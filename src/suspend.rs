@@ -12,7 +12,7 @@ use std::ptr::{eq, from_ref};
 use crate::error::{Error, Result};
 use crate::reactor::{Armed, EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::scheduler::{SERVICE_NS, Scheduler, current, running_task};
-use crate::task::{Outcome, State, Task, Waits};
+use crate::task_object::{Outcome, State, Task, Waits};
 use crate::{log, sys};
 
 // The names of the calls, for messages.
@@ -24,11 +24,12 @@ const JOIN: &str = "mj_task_join";
 /// A time limit that never comes.
 pub const FOREVER: u64 = u64::MAX;
 
-type Running<'t> = (&'t Scheduler, &'t Task);
+/// A task that runs, and its scheduler.
+pub type Running<'t> = (&'t Scheduler, &'t Task);
 
 /// The running task, if there is one and it has not ended.
 #[inline(always)]
-fn running<'t>(call: &str) -> Result<Running<'t>> {
+pub fn running<'t>(call: &str) -> Result<Running<'t>> {
     match running_task() {
         Some((_, task)) if task.is(State::Exited) => Err(Error::Canceled),
         Some(running) => Ok(running),
@@ -40,7 +41,7 @@ fn running<'t>(call: &str) -> Result<Running<'t>> {
 }
 
 #[cold]
-fn refuse(call: &str) {
+pub fn refuse(call: &str) {
     log::warn(format_args!("{call}: {}", Error::NotInTask));
 }
 
@@ -70,6 +71,11 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
         scheduler.yield_task(task);
         return Err(error);
     }
+    suspend_parked((scheduler, task), state)
+}
+
+/// Suspends a task whose list and timer have been seen to.
+pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u32> {
     task.set_state(state);
     scheduler.suspend(task);
     match task.outcome.get() {
@@ -78,7 +84,19 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
         Outcome::Interrupted => Err(Error::Interrupted),
         Outcome::Canceled => Err(Error::Canceled),
         Outcome::Closed => Err(Error::Os(libc::EBADF)),
+        Outcome::OwnerDied => Err(Error::OwnerDied),
     }
+}
+
+/// What the objects of [`crate::primitives`] do when there is something to wait for. `begin` looks
+/// once more, since the clock may have called the program: it returns whether it has put the task
+/// in a list.
+pub fn wait(call: &str, timeout_ns: u64, begin: impl FnOnce(&Task) -> Result<bool>) -> Result<u32> {
+    let _errno = sys::KeptErrno::keep();
+    let (scheduler, _) = running(call)?;
+    let deadline_ns = scheduler.limit_ns(timeout_ns);
+    let running = enter(call)?;
+    if begin(running.1)? { park(running, State::WaitingIo, deadline_ns) } else { Ok(0) }
 }
 
 impl Scheduler {
@@ -104,7 +122,7 @@ impl Scheduler {
     }
 
     /// The same for a limit that may be [`FOREVER`].
-    fn limit_ns(&self, timeout_ns: u64) -> Option<u64> {
+    pub fn limit_ns(&self, timeout_ns: u64) -> Option<u64> {
         (timeout_ns != FOREVER).then(|| self.deadline_ns(timeout_ns))
     }
 }

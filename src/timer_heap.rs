@@ -14,7 +14,7 @@ use std::ptr::{self, null_mut};
 
 use crate::error::{Error, Result};
 use crate::sys;
-use crate::task::Task;
+use crate::task_object::Task;
 
 /// `Task::heap_index` of a task that has no timer.
 pub const NOT_IN_HEAP: usize = usize::MAX;
@@ -214,7 +214,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{ARITY, NOT_IN_HEAP, TimerHeap, parent};
-    use crate::task::Task;
+    use crate::task_object::Task;
 
     #[derive(Clone, Debug)]
     enum Step {

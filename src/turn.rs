@@ -16,7 +16,7 @@ use crate::metrics;
 use crate::sanitizer::{Sanitizer, Target};
 use crate::scheduler::Scheduler;
 use crate::stack::{self, Stack};
-use crate::task::{State, Task};
+use crate::task_object::{State, Task};
 use crate::{log, switch, sys};
 
 /// What runs next.

@@ -1,74 +1,113 @@
-//! A list of tasks that wait for the same thing, first come first.
+//! A list of those who wait for the same thing, first come first.
 //!
-//! Doubly linked through the tasks, so that one whose time runs out leaves it in O(1). A task waits
-//! in one list at most; `Task::waits` says where, and is set by whoever owns the list.
+//! Doubly linked through the waiters themselves, so that one whose time runs out leaves in O(1).
+//! These are tasks, each in one list at most: `Task::waits` says where, and is set by whoever owns
+//! the list. A task that waits for one of several channels is in several lists, and so not by
+//! itself but by a [`Case`](crate::primitives::Case) for each.
 
 use std::cell::Cell;
 use std::ptr::null;
 
-use crate::task::Task;
+use crate::task_object::Task;
 
-/// The list. Its tasks stay parked, and where they are, while they are in it.
-pub struct Waiters {
-    first: Cell<*const Task>,
-    last: Cell<*const Task>,
+/// What can be in a list.
+pub trait Waiter: Sized {
+    fn links(&self) -> &Links<Self>;
 }
 
-impl Default for Waiters {
-    fn default() -> Waiters {
-        Waiters { first: Cell::new(null()), last: Cell::new(null()) }
+/// A waiter's neighbours.
+pub struct Links<W> {
+    next: Cell<*const W>,
+    previous: Cell<*const W>,
+}
+
+impl<W> Default for Links<W> {
+    fn default() -> Links<W> {
+        Links { next: Cell::new(null()), previous: Cell::new(null()) }
     }
 }
 
-impl Waiters {
+impl Waiter for Task {
+    fn links(&self) -> &Links<Task> {
+        &self.links
+    }
+}
+
+/// The list. Those in it stay alive, and where they are, while they are in it.
+pub struct Waiters<W = Task> {
+    first: Cell<*const W>,
+    last: Cell<*const W>,
+}
+
+impl<W> Default for Waiters<W> {
+    fn default() -> Waiters<W> {
+        Waiters::new()
+    }
+}
+
+impl<W> Waiters<W> {
+    pub const fn new() -> Waiters<W> {
+        Waiters { first: Cell::new(null()), last: Cell::new(null()) }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.first.get().is_null()
     }
 
-    /// Adds a task at the end.
-    pub fn push(&self, task: &Task) {
-        let last = self.last.replace(task);
-        task.next_waiter.set(null());
-        task.previous_waiter.set(last);
-        // SAFETY: a waiting task is alive.
+    /// The first one.
+    pub fn first<'w>(&self) -> Option<&'w W> {
+        // SAFETY: a waiter is alive.
+        unsafe { self.first.get().as_ref() }
+    }
+}
+
+impl<W: Waiter> Waiters<W> {
+    /// Adds one at the end.
+    pub fn push(&self, waiter: &W) {
+        let last = self.last.replace(waiter);
+        waiter.links().next.set(null());
+        waiter.links().previous.set(last);
+        // SAFETY: a waiter is alive.
         match unsafe { last.as_ref() } {
-            Some(last) => last.next_waiter.set(task),
-            None => self.first.set(task),
+            Some(last) => last.links().next.set(waiter),
+            None => self.first.set(waiter),
         }
     }
 
-    /// Takes a task out that is in this list.
-    pub fn remove(&self, task: &Task) {
-        let (previous, next) =
-            (task.previous_waiter.replace(null()), task.next_waiter.replace(null()));
+    /// Takes one out that is in this list.
+    pub fn remove(&self, waiter: &W) {
+        let links = waiter.links();
+        let (previous, next) = (links.previous.replace(null()), links.next.replace(null()));
         // SAFETY: the neighbours wait too, so they are alive.
         match unsafe { previous.as_ref() } {
-            Some(previous) => previous.next_waiter.set(next),
+            Some(previous) => previous.links().next.set(next),
             None => self.first.set(next),
         }
         // SAFETY: as above.
         match unsafe { next.as_ref() } {
-            Some(next) => next.previous_waiter.set(previous),
+            Some(next) => next.links().previous.set(previous),
             None => self.last.set(previous),
         }
     }
 
-    /// Takes the first task out.
-    pub fn pop<'t>(&self) -> Option<&'t Task> {
-        // SAFETY: a waiting task is alive.
-        let task = unsafe { self.first.get().as_ref() }?;
-        self.remove(task);
-        Some(task)
+    /// Takes the first one out.
+    pub fn pop<'w>(&self) -> Option<&'w W> {
+        let first = self.first()?;
+        self.remove(first);
+        Some(first)
     }
 
-    /// The tasks, first come first. The one that was returned last may be removed meanwhile.
-    pub fn iter<'t>(&self) -> impl Iterator<Item = &'t Task> + use<'t> {
+    /// All, first come first. The one that was returned last may be removed meanwhile.
+    pub fn iter<'w>(&self) -> impl Iterator<Item = &'w W> + use<'w, W>
+    where
+        W: 'w,
+    {
         let mut next = self.first.get();
         std::iter::from_fn(move || {
-            // SAFETY: a waiting task is alive.
-            let task = unsafe { next.as_ref() }?;
-            next = task.next_waiter.get();
-            Some(task)
+            // SAFETY: a waiter is alive.
+            let waiter = unsafe { next.as_ref() }?;
+            next = waiter.links().next.get();
+            Some(waiter)
         })
     }
 }
@@ -78,7 +117,7 @@ mod tests {
     use std::ptr::{eq, from_ref};
 
     use super::Waiters;
-    use crate::task::Task;
+    use crate::task_object::Task;
 
     fn order(waiters: &Waiters) -> Vec<*const Task> {
         waiters.iter().map(from_ref).collect()

@@ -28,6 +28,8 @@ FIELDS = (
 
 SLEEPING = 1
 WAITS_FOR_DESCRIPTOR, WAITS_FOR_TASK = 1, 2
+WAITS_FOR_OBJECT = {3: "mutex", 4: "mutex", 5: "condition", 6: "semaphore", 7: "wait group"}
+WAITS_FOR_CHANNELS = 8
 PT_LOAD = 1
 PAGE_BYTES = 4096
 NO_TIMER = NEVER = (1 << 64) - 1
@@ -114,6 +116,8 @@ class Task:
             self.descriptor = field("waits", "=i", behind=4)
         elif self.waits == WAITS_FOR_TASK:
             self.target_id = read_one(field("waits", "=Q", behind=8) + layout.task_id, "=Q")
+        elif self.waits in WAITS_FOR_OBJECT:
+            self.object = field("waits", "=Q", behind=8)
         self.running = scheduler.current_task == address
 
     def __str__(self):
@@ -135,6 +139,10 @@ class Task:
             doing = "waiting for fd %d" % self.descriptor
         elif self.waits == WAITS_FOR_TASK:
             doing = "waiting for task 0x%x" % self.target_id
+        elif self.waits in WAITS_FOR_OBJECT:
+            doing = "waiting for %s 0x%x" % (WAITS_FOR_OBJECT[self.waits], self.object)
+        elif self.waits == WAITS_FOR_CHANNELS:
+            doing = "waiting for a channel"
         elif self.state == SLEEPING and self.has_timer:
             doing = "sleeping"
         else:

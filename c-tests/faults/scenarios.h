@@ -349,6 +349,74 @@ static void loop_around_waits(mj_scheduler** scheduler) {
   told_to_end = true;
 }
 
+// ---- mutexes, semaphores, wait groups, channels ----
+
+static mj_mutex* mutex;
+static mj_cond* cond;
+static mj_semaphore* semaphore;
+static mj_waitgroup* group;
+static mj_chan* channel;
+
+// With a limit: what another one did not do for want of memory is not waited for.
+static void takes_part(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  size_t number = *(size_t*)user_state, element = number;
+  uint64_t limit = 3000000 + number;
+  int result = mj_mutex_lock(mutex, limit);
+  if (result == 0) {
+    mj_task_yield();
+    result = mj_cond_wait(cond, mutex, 100000);
+    if (result != -ETIMEDOUT) CHECK_ALLOWED(result);
+    // Whatever the result.
+    CHECK_INT(mj_cond_signal(cond), ==, 0);
+    CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  } else if (result != -ETIMEDOUT) {
+    CHECK_ALLOWED(result);
+  }
+  result = mj_semaphore_acquire(semaphore, 2, limit);
+  if (result == 0) {
+    mj_task_yield();
+    CHECK_INT(mj_semaphore_release(semaphore, 2), ==, 0);
+  } else if (result != -ETIMEDOUT) {
+    CHECK_ALLOWED(result);
+  }
+  mj_chan_case one = {.chan = channel, .op = MJ_CHAN_SEND, .element = &element};
+  result = number % 3 == 0   ? mj_chan_select(&one, 1, limit)
+           : number % 3 == 1 ? mj_chan_send(channel, &element, limit)
+                             : mj_chan_recv(channel, &element, limit);
+  if (result != -ETIMEDOUT) CHECK_ALLOWED(result);
+  CHECK_INT(mj_waitgroup_done(group), ==, 0);
+  result = mj_waitgroup_wait(group, limit);
+  if (result != -ETIMEDOUT) CHECK_ALLOWED(result);
+  end();
+}
+
+static void synchronise(mj_scheduler** scheduler) {
+  mutex = mj_mutex_create(*scheduler);
+  if (mutex == NULL) CHECK_ALLOWED(-errno);
+  cond = mj_cond_create(*scheduler);
+  if (cond == NULL) CHECK_ALLOWED(-errno);
+  semaphore = mj_semaphore_create(*scheduler, 3);
+  if (semaphore == NULL) CHECK_ALLOWED(-errno);
+  group = mj_waitgroup_create(*scheduler);
+  if (group == NULL) CHECK_ALLOWED(-errno);
+  channel = mj_chan_create(*scheduler, sizeof(size_t), 2);
+  if (channel == NULL) CHECK_ALLOWED(-errno);
+  if (mutex == NULL || cond == NULL || semaphore == NULL || group == NULL || channel == NULL) return;
+  for (size_t i = 0; i < 9; i++) {
+    if (spawn(*scheduler, takes_part, i) != NULL) CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
+  }
+  run(*scheduler);
+}
+
+static void destroy_objects(void) {
+  if (mutex != NULL) CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  if (cond != NULL) CHECK_INT(mj_cond_destroy(cond), ==, 0);
+  if (semaphore != NULL) CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  if (group != NULL) CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
+  if (channel != NULL) CHECK_INT(mj_chan_destroy(channel), ==, 0);
+}
+
 // ---- stop, from another thread ----
 
 static void* stops(void* scheduler) {
@@ -533,6 +601,7 @@ static const scenario scenarios[] = {
     {"log long lines", NULL, log_lines, NULL, false},
     {"metrics", run_some, metrics, NULL, false},
     {"wake, cancel, join", NULL, wake_cancel_join, NULL, false},
+    {"synchronise", NULL, synchronise, destroy_objects, false},
     {"stop from a thread", NULL, stop, NULL, true},
     {"destroy", fill, destroy, close_pairs, true},
     {"set_callback", NULL, set_callback, NULL, false},

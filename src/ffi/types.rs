@@ -10,8 +10,9 @@ use std::mem::{align_of, offset_of, size_of};
 
 use crate::log::Level;
 use crate::metrics::Metrics;
+use crate::primitives::{Case, Operation};
 use crate::scheduler::Scheduler;
-use crate::task::{State, Task};
+use crate::task_object::{State, Task};
 
 /// A function type, which Rust has no name for: only pointers to it are used.
 #[repr(C)]
@@ -165,6 +166,61 @@ pub struct mj_scheduler {
     pub metrics: mj_metrics,
 }
 
+/// A lock that one task at a time has. See mj_mutex_create().
+pub struct mj_mutex {
+    _private: [u8; 0],
+}
+
+/// What tasks that have locked a mutex wait by for a change of what it protects. See
+/// mj_cond_create().
+pub struct mj_cond {
+    _private: [u8; 0],
+}
+
+/// A number of permits, which tasks take and give back. See mj_semaphore_create().
+pub struct mj_semaphore {
+    _private: [u8; 0],
+}
+
+/// A count of what is still to be done. See mj_waitgroup_create().
+pub struct mj_waitgroup {
+    _private: [u8; 0],
+}
+
+/// A queue of elements of one size, from tasks to tasks. See mj_chan_create().
+pub struct mj_chan {
+    _private: [u8; 0],
+}
+
+/// What a case of mj_chan_select() does.
+#[repr(C)]
+pub enum mj_chan_op {
+    /// mj_chan_send().
+    MJ_CHAN_SEND = 0,
+    /// mj_chan_recv().
+    MJ_CHAN_RECV = 1,
+}
+
+/// `mj_chan_op` in C.
+pub type ChanOpInt = u32;
+
+/// One of the things that mj_chan_select() waits for. Set the channel, the operation and the
+/// element, and leave the rest zero: `{.chan = c, .op = MJ_CHAN_RECV, .element = &value}`.
+#[repr(C)]
+pub struct mj_chan_case {
+    /// The channel; NULL for a case that is never ready.
+    pub chan: *mut mj_chan,
+    /// What to do with it.
+    pub op: ChanOpInt,
+    /// Of the case that was chosen: 0, or -EPIPE when the channel is closed, and nothing was sent
+    /// or received.
+    pub result: c_int,
+    /// The element to send, or the place to receive one in.
+    pub element: *mut c_void,
+    /// The library's own.
+    pub reserved: [*mut c_void; 3],
+}
+
 /// How much a log line matters.
 #[repr(C)]
 pub enum mj_log_level {
@@ -258,7 +314,19 @@ same_layout!(mj_metrics, Metrics:
     memory_allocated_bytes = memory_allocated_bytes,
 );
 
+same_layout!(mj_chan_case, Case:
+    chan = channel,
+    op = operation,
+    result = result,
+    element = element,
+    reserved = waiting,
+);
+
 const _: () = {
+    assert!(size_of::<mj_chan_case>() == size_of::<Case>());
+    assert!(align_of::<mj_chan_case>() == align_of::<Case>());
+    assert!(mj_chan_op::MJ_CHAN_SEND as u32 == Operation::Send as u32);
+    assert!(mj_chan_op::MJ_CHAN_RECV as u32 == Operation::Receive as u32);
     assert!(size_of::<mj_metrics>() == size_of::<Metrics>());
     assert!(size_of::<mj_task>() <= size_of::<Task>());
     assert!(size_of::<mj_scheduler>() <= size_of::<Scheduler>());

@@ -30,10 +30,11 @@ use crate::toolchain::{find, runner};
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 6] = [
+    let scenarios: [(&str, fn()); 7] = [
         ("wait_hybrid", hybrid),
         ("wait_message_queue", message_queue),
         ("wait_mock", mock),
+        ("pipeline", pipeline),
         ("http_metrics_agree_between_two_scrapes", metrics_agree),
         ("http_metrics_drops_slow_clients", slow_clients),
         ("http_metrics_idle_uses_no_cpu", idle_costs_nothing),
@@ -105,6 +106,24 @@ fn mock() {
 
     let again = program.start(&[]).succeed();
     assert_eq!(lines[..2], again[..2], "the same in each run");
+}
+
+fn pipeline() {
+    const NUMBERS: u64 = 2_000;
+
+    let lines = Program::compile("pipeline", &[]).start(&[]).succeed();
+    let steps = |number: u64| {
+        let step =
+            |&n: &u64| (n != 1).then_some(if n.is_multiple_of(2) { n / 2 } else { 3 * n + 1 });
+        std::iter::successors(Some(number), step).count() as u64 - 1
+    };
+    let longest = (1..=NUMBERS).rev().max_by_key(|number| steps(*number)).expect("a number");
+    let total: u64 = (1..=NUMBERS).map(steps).sum();
+    assert_eq!(numbers(&lines[0]), [NUMBERS, total, longest, steps(longest)]);
+    let [least, queued] = numbers(&lines[1]);
+    assert!(least > 0 && queued <= 8, "{lines:?}");
+    let [stopped] = numbers(&lines[2]);
+    assert!((100..120).contains(&stopped), "{lines:?}");
 }
 
 /// The day of `wait_mock.c`, told without tasks: the digest of what happens, and when, in order.

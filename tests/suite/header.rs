@@ -68,7 +68,18 @@ fn is_up_to_date() -> Result<(), Failed> {
     let committed_path = root.join("include/majjen.h");
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
     // By the source files and not as a crate: only these are for C. In the order of the header.
-    let sources = ["version", "types", "scheduler", "task", "suspend", "wait", "metrics", "log"];
+    let sources = [
+        "version",
+        "types",
+        "scheduler",
+        "task",
+        "suspend",
+        "sync",
+        "channel",
+        "wait",
+        "metrics",
+        "log",
+    ];
     let builder = sources.iter().fold(cbindgen::Builder::new(), |builder, name| {
         builder.with_src(root.join(format!("src/ffi/{name}.rs")))
     });

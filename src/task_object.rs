@@ -10,7 +10,7 @@
 //! | ready (fresh, yielded, woken) | yes | none | nothing | spawn, yield, wake |
 //! | running | no, unless woken meanwhile | none | nothing | the scheduler, taking it from the queue |
 //! | sleeping | no | set | nothing | sleep |
-//! | waiting for a descriptor or a task | no | if there is a time limit | what for | wait, join |
+//! | waiting for something else | no | if there is a time limit | what for | wait, join, lock, ... |
 //! | parked by its own body | no | none | nothing | returning in state SLEEPING or WAITING_IO |
 //! | held back (no stack to be had) | in the scheduler's `held_back` | none | nothing | its first turn |
 //! | ended | no | none | nothing | the scheduler, after the body |
@@ -25,11 +25,12 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{null, null_mut};
 
 use crate::error::{Error, Result};
+use crate::primitives::{Condvar, Mutex, Semaphore, WaitGroup, Waiting};
 use crate::scheduler::Scheduler;
 use crate::stack::{self, Stack};
 use crate::sys;
 use crate::timer_heap::NOT_IN_HEAP;
-use crate::waiters::Waiters;
+use crate::waiters::{Links, Waiters};
 
 /// The function of a task.
 pub type Body = unsafe extern "C" fn(*mut Scheduler, *mut c_void);
@@ -54,6 +55,19 @@ pub enum Waits {
     Fd(c_int),
     /// It is in the task's list `joiners`.
     Join(*const Task),
+    /// It is in the mutex's list.
+    Mutex(*const Mutex),
+    /// The same, and its wait for a condition is over: it is let go when the mutex is its own, and
+    /// by nothing else. `outcome` is that of the wait for the condition.
+    Relock(*const Mutex),
+    /// It is in the condition variable's list.
+    Condition(*const Condvar),
+    /// It is in the semaphore's list.
+    Semaphore(*const Semaphore),
+    /// It is in the wait group's list.
+    WaitGroup(*const WaitGroup),
+    /// Its cases are in the lists of their channels.
+    Channels(*const Waiting),
 }
 
 /// A task's name, cut to fit, and a NUL.
@@ -91,15 +105,16 @@ pub struct Task {
     pub stack_bytes: Cell<usize>,
     /// What it waits for.
     pub waits: Cell<Waits>,
-    /// The events of the descriptor that it waits for.
+    /// The events of the descriptor, or the permits of the semaphore, that it waits for.
     pub interest: Cell<u32>,
+    /// How many mutexes it has locked.
+    pub locks: Cell<u32>,
     /// What ThreadSanitizer knows the task by; null without it.
     pub fiber: Cell<*mut c_void>,
     /// How the latest wait ended: set by whoever made the task ready.
     pub outcome: Cell<Outcome>,
-    /// Links the list that `waits` names.
-    pub next_waiter: Cell<*const Task>,
-    pub previous_waiter: Cell<*const Task>,
+    /// For the list that `waits` names.
+    pub links: Links<Task>,
     /// The tasks that wait for this one to end.
     pub joiners: Waiters,
     /// The slot's index, and how often it has been used: different for each task of a scheduler.
@@ -123,6 +138,8 @@ pub enum Outcome {
     Canceled,
     /// The descriptor was closed.
     Closed,
+    /// The mutex was left locked by a task that has ended.
+    OwnerDied,
 }
 
 impl Default for Task {
@@ -143,10 +160,10 @@ impl Default for Task {
             canceled: Cell::new(false),
             waits: Cell::new(Waits::Nothing),
             interest: Cell::new(0),
+            locks: Cell::new(0),
             fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),
-            next_waiter: Cell::new(null()),
-            previous_waiter: Cell::new(null()),
+            links: Links::default(),
             joiners: Waiters::default(),
             id: Cell::new(0),
             turns: Cell::new(0),

@@ -1,0 +1,197 @@
+//! Channels, and waiting for several of them.
+
+use std::ffi::{c_int, c_void};
+
+use super::types::{mj_chan, mj_chan_case, mj_scheduler};
+use super::{Opaque, create_object, destroy_object, object_ref, status};
+use crate::error::{Error, Result};
+use crate::primitives::{Case, Channel, Operation, select, try_select};
+
+impl Opaque for mj_chan {
+    type Object = Channel;
+}
+
+/// Makes a channel for the tasks of one scheduler: a queue with room for `capacity` elements of
+/// `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 a
+/// sender waits until its element has been received. With a size of 0 there is only the fact, and
+/// pointers to elements may be NULL. First come, first served, on both sides. It may outlive the
+/// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns NULL
+/// with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread). Release
+/// it with mj_chan_destroy(). Does not suspend.
+///
+/// `scheduler` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_create(
+    scheduler: *mut mj_scheduler,
+    element_bytes: usize,
+    capacity: usize,
+) -> *mut mj_chan {
+    // SAFETY: as this function's contract says.
+    unsafe {
+        create_object(scheduler, "mj_chan_create", |home| {
+            Channel::new(home, element_bytes, capacity)
+        })
+    }
+}
+
+/// Releases a channel and what is in it: that is bytes to the library, so if they refer to anything
+/// receive them first. Returns 0; -EBUSY, and leaves it as it is, while a task waits for it (close
+/// it, and let them go on); -EINVAL for NULL; -EPERM when its scheduler is running on another
+/// thread, or another one on this thread. Does not suspend.
+///
+/// The pointer is NULL or a live channel, not used again if this succeeds.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_destroy(chan: *mut mj_chan) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { destroy_object(chan) }
+}
+
+/// Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (UINT64_MAX: without
+/// limit) for room or, if its capacity is 0, for a receiver. Returns 0 when it is sent, and else it
+/// is not: -EPIPE when the channel is closed, also while waiting; -ETIMEDOUT; -EINTR when the task
+/// was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait;
+/// -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a channel of another scheduler. May
+/// suspend; not if there is room.
+///
+/// `chan` is NULL or alive; `element` is NULL or good to read for the size of an element.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_send(
+    chan: *mut mj_chan,
+    element: *const c_void,
+    timeout_ns: u64,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    let sent = unsafe { channel_ref(chan, element) }
+        .and_then(|channel| unsafe { channel.send(element, timeout_ns) });
+    status(sent)
+}
+
+/// Copies the oldest element out of a channel, waiting at most `timeout_ns` nanoseconds
+/// (UINT64_MAX: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
+/// closed and empty, also while waiting; the others as mj_chan_send(). May suspend; not if there is
+/// an element.
+///
+/// `chan` is NULL or alive; `element` is NULL or good to write for the size of an element.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_recv(
+    chan: *mut mj_chan,
+    element: *mut c_void,
+    timeout_ns: u64,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    let received = unsafe { channel_ref(chan, element) }
+        .and_then(|channel| unsafe { channel.receive(element, timeout_ns) });
+    status(received)
+}
+
+/// mj_chan_send() without waiting: -EAGAIN when there is no room. Works outside a task too, as in
+/// main() or a wait function; -EPERM when the channel's scheduler is running on another thread, or
+/// another one on this thread. Does not suspend.
+///
+/// As mj_chan_send().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_try_send(chan: *mut mj_chan, element: *const c_void) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { try_transfer(chan, Operation::Send, element.cast_mut()) }
+}
+
+/// mj_chan_recv() without waiting: -EAGAIN when there is no element. Otherwise as
+/// mj_chan_try_send(). Does not suspend.
+///
+/// As mj_chan_recv().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_try_recv(chan: *mut mj_chan, element: *mut c_void) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { try_transfer(chan, Operation::Receive, element) }
+}
+
+/// # Safety
+/// As [`mj_chan_send`] or [`mj_chan_recv`].
+unsafe fn try_transfer(chan: *mut mj_chan, operation: Operation, element: *mut c_void) -> c_int {
+    // SAFETY: as this function's contract says.
+    let done = unsafe { channel_ref(chan, element) }
+        .and_then(|channel| unsafe { channel.try_transfer(operation, element) });
+    status(done)
+}
+
+/// The channel at an address, if the element is as it has to be.
+///
+/// # Safety
+/// NULL, or a live channel.
+unsafe fn channel_ref<'c>(chan: *mut mj_chan, element: *const c_void) -> Result<&'c Channel> {
+    // SAFETY: as this function's contract says.
+    let channel: &Channel = unsafe { object_ref(chan) }?;
+    channel.check(element)?;
+    Ok(channel)
+}
+
+/// Closes a channel: from now on nothing can be sent, and once it is empty nothing received, which
+/// these calls say with -EPIPE. Ends the waits for it in the same way. Returns 0; -EPIPE when it is
+/// closed already; -EINVAL for NULL; -EPERM as mj_chan_try_send(). Outside a task as well. Does not
+/// suspend.
+///
+/// The pointer is NULL or a live channel.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_close(chan: *mut mj_chan) -> c_int {
+    // SAFETY: as this function's contract says.
+    status(unsafe { object_ref(chan) }.and_then(Channel::close))
+}
+
+/// How many elements are in a channel, those of waiting senders not counted; 0 for NULL. Does not
+/// suspend.
+///
+/// The pointer is NULL or a live channel.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
+    // SAFETY: as this function's contract says.
+    unsafe { object_ref(chan) }.map_or(0, Channel::len)
+}
+
+/// Waits until one of several sends and receives can be done, at most `timeout_ns` nanoseconds
+/// (UINT64_MAX: without limit), and does that one only. Returns its index; its `result` is 0, or
+/// -EPIPE when its channel is closed. When several can be done, each has the same chance. A channel
+/// may be in several cases. Otherwise -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
+/// as mj_chan_send(), and nothing was done; -EINVAL also for an operation that is none, and more
+/// than INT_MAX cases. Takes no memory, and time in proportion to `count`. May suspend; not if one
+/// can be done.
+///
+/// `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
+/// NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_select(
+    cases: *mut mj_chan_case,
+    count: usize,
+    timeout_ns: u64,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    index(unsafe { cases_ref(cases, count) }.and_then(|cases| unsafe { select(cases, timeout_ns) }))
+}
+
+/// mj_chan_select() without waiting: -EAGAIN when none can be done. Otherwise as
+/// mj_chan_try_send(). Does not suspend.
+///
+/// As mj_chan_select().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_chan_try_select(cases: *mut mj_chan_case, count: usize) -> c_int {
+    // SAFETY: as this function's contract says.
+    index(unsafe { cases_ref(cases, count) }.and_then(|cases| unsafe { try_select(cases) }))
+}
+
+/// The cases at an address.
+///
+/// # Safety
+/// NULL, or as many cases.
+unsafe fn cases_ref<'c>(cases: *mut mj_chan_case, count: usize) -> Result<&'c [Case]> {
+    if count > c_int::MAX as usize || cases.is_null() && count > 0 {
+        return Err(Error::InvalidArgument);
+    }
+    if count == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: as this function's contract says; an mj_chan_case is a Case.
+    Ok(unsafe { std::slice::from_raw_parts(cases.cast(), count) })
+}
+
+fn index(result: Result<usize>) -> c_int {
+    result.map_or_else(Error::status, |index| index as c_int)
+}
