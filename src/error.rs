@@ -1,16 +1,23 @@
-//! What can go wrong, and the errno value C is given for it.
+//! What can go wrong, and the errno value for it.
 
 use std::fmt;
 
 use crate::sys;
 
-/// Shorthand for results of this crate.
+/// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call had no effect.
+///
+/// ```
+/// use majjen::{Error, task};
+///
+/// assert_eq!(task::yield_now(), Err(Error::NotInTask)); // Nothing runs here that could be suspended.
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
-    /// An argument is NULL, out of range, or names nothing that is alive.
+    /// An argument is null, out of range, or names nothing that is alive.
     InvalidArgument,
     /// The call suspends, and the caller is not a task.
     NotInTask,
@@ -30,14 +37,20 @@ pub enum Error {
     TimedOut,
     /// The id is not that of a living task of this scheduler.
     NoSuchTask,
-    /// The wait would never end: for oneself.
+    /// The wait would never end: for oneself, or because nothing is left that could end it.
     Deadlock,
+    /// A panic is unwinding this thread's stack: a destructor that it runs cannot suspend.
+    Unwinding,
     /// The operating system refused, with this errno value.
     Os(i32),
 }
 
 impl Error {
-    /// The positive errno value for C.
+    /// The errno value that stands for it, a positive number.
+    ///
+    /// ```
+    /// assert_eq!(majjen::Error::Os(2).errno(), 2);
+    /// ```
     pub fn errno(self) -> i32 {
         match self {
             Error::InvalidArgument => libc::EINVAL,
@@ -49,12 +62,13 @@ impl Error {
             Error::TimedOut => libc::ETIMEDOUT,
             Error::NoSuchTask => libc::ESRCH,
             Error::Deadlock => libc::EDEADLK,
+            Error::Unwinding => libc::ENOTRECOVERABLE,
             Error::Os(errno) => errno,
         }
     }
 
     /// The negative errno value, as C functions that return `int` give it.
-    pub fn status(self) -> i32 {
+    pub(crate) fn status(self) -> i32 {
         -self.errno()
     }
 }
@@ -74,7 +88,8 @@ impl fmt::Display for Error {
             Error::Interrupted => out.write_str("woken by something else"),
             Error::TimedOut => out.write_str("the time is over"),
             Error::NoSuchTask => out.write_str("no such task is alive"),
-            Error::Deadlock => out.write_str("a task cannot wait for itself"),
+            Error::Deadlock => out.write_str("the wait would never end"),
+            Error::Unwinding => out.write_str("a panic is unwinding the stack"),
             Error::Os(errno) => sys::describe_errno(*errno, out),
         }
     }
