@@ -12,6 +12,7 @@
 
 mod clock;
 mod debug;
+mod drive;
 mod error;
 mod exceptions;
 mod ffi;
@@ -22,6 +23,7 @@ mod parking;
 mod reactor;
 mod report;
 mod run_queue;
+mod safe;
 mod sanitizer;
 mod scheduler;
 mod signals;
@@ -34,3 +36,9 @@ mod timer_heap;
 mod turn;
 mod wait;
 mod waiters;
+
+pub use error::{Error, Result};
+pub use safe::{
+    Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Scheduler, StopHandle, Wait,
+    task,
+};
