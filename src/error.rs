@@ -96,3 +96,21 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// For code that deals in I/O. An error of the operating system is itself; of the others, those
+/// that have a kind keep it, and all can be had again by
+/// [`get_ref`](std::io::Error::get_ref).
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> std::io::Error {
+        use std::io::ErrorKind;
+        let kind = match error {
+            Error::Os(errno) => return std::io::Error::from_raw_os_error(errno),
+            Error::TimedOut => ErrorKind::TimedOut,
+            Error::InvalidArgument => ErrorKind::InvalidInput,
+            Error::OutOfMemory => ErrorKind::OutOfMemory,
+            // Not Interrupted: much code tries again after that, and would do so for ever.
+            _ => ErrorKind::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}

@@ -40,5 +40,5 @@ mod waiters;
 pub use error::{Error, Result};
 pub use safe::{
     Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Scheduler, StopHandle, Wait,
-    task,
+    logger, net, task,
 };

@@ -53,7 +53,9 @@
 mod builder;
 mod hooks;
 mod join;
+pub mod logger;
 mod metrics;
+pub mod net;
 mod record;
 mod scheduler;
 mod shared;
