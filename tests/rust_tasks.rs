@@ -1,65 +1,15 @@
 //! Rust tasks from their beginning to their end: panics, cancelation, and what a dropped scheduler
 //! leaves behind.
 
+mod support;
+
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use majjen::{Error, JoinError, JoinHandle, Scheduler, task};
-
-/// Counts what is dropped.
-#[derive(Clone, Default)]
-struct Drops(Rc<Cell<u32>>);
-
-impl Drops {
-    fn count(&self) -> u32 {
-        self.0.get()
-    }
-
-    /// Something that is counted when it is dropped.
-    fn guard(&self) -> OnDrop<impl FnMut() + 'static> {
-        let count = self.0.clone();
-        OnDrop(move || count.set(count.get() + 1))
-    }
-}
-
-/// Calls a function when it is dropped.
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
-fn scheduler() -> Scheduler {
-    Scheduler::new().unwrap()
-}
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// Adds a task that sleeps for an hour.
-fn spawn_sleeper(scheduler: &Scheduler, drops: &Drops) -> JoinHandle<()> {
-    let guard = drops.guard();
-    scheduler.spawn(move || {
-        let _guard = guard;
-        let _ = task::sleep(HOUR);
-        unreachable!("a canceled sleep does not return");
-    })
-}
-
-/// Runs until all tasks have had a few turns.
-fn run_for_a_moment(scheduler: &Scheduler) {
-    let stop = scheduler.stop_handle();
-    scheduler.spawn(move || {
-        for _ in 0..5 {
-            task::yield_now().unwrap();
-        }
-        stop.stop();
-    });
-    scheduler.run().unwrap();
-}
+use majjen::{Error, JoinError, JoinHandle, task};
+use support::{Drops, HOUR, OnDrop, run_for_a_moment, scheduler, spawn_sleeper};
 
 #[test]
 fn a_panic_is_delivered_by_join_with_its_payload() {
@@ -215,7 +165,7 @@ fn a_scope_in_a_task_that_is_given_up_stays_sound() {
     run_for_a_moment(&scheduler);
     drop(scheduler);
     // New stacks, if the memory was given back.
-    let again = self::scheduler();
+    let again = support::scheduler();
     for _ in 0..16 {
         again.spawn(|| std::hint::black_box([1u64; 10_000]).len());
     }
