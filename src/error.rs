@@ -1,16 +1,23 @@
-//! What can go wrong, and the errno value C is given for it.
+//! What can go wrong, and the errno value for it.
 
 use std::fmt;
 
 use crate::sys;
 
-/// Shorthand for results of this crate.
+/// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call had no effect.
+///
+/// ```
+/// use majjen::{Error, task};
+///
+/// assert_eq!(task::yield_now(), Err(Error::NotInTask)); // Nothing runs here that could be suspended.
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
-    /// An argument is NULL, out of range, or names nothing that is alive.
+    /// An argument is null, out of range, or names nothing that is alive.
     InvalidArgument,
     /// The call suspends, and the caller is not a task.
     NotInTask,
@@ -30,7 +37,7 @@ pub enum Error {
     TimedOut,
     /// The id is not that of a living task of this scheduler.
     NoSuchTask,
-    /// The wait would never end: for oneself.
+    /// The wait would never end: for oneself, or because nothing is left that could end it.
     Deadlock,
     /// The object belongs to another scheduler.
     WrongScheduler,
@@ -44,12 +51,18 @@ pub enum Error {
     WouldBlock,
     /// The count is as large as it can be.
     Overflow,
+    /// A panic is unwinding this thread's stack: a destructor that it runs cannot suspend.
+    Unwinding,
     /// The operating system refused, with this errno value.
     Os(i32),
 }
 
 impl Error {
-    /// The positive errno value for C.
+    /// The errno value that stands for it, a positive number.
+    ///
+    /// ```
+    /// assert_eq!(majjen::Error::Os(2).errno(), 2);
+    /// ```
     pub fn errno(self) -> i32 {
         match self {
             Error::InvalidArgument => libc::EINVAL,
@@ -67,12 +80,13 @@ impl Error {
             Error::Disconnected => libc::EPIPE,
             Error::WouldBlock => libc::EAGAIN,
             Error::Overflow => libc::EOVERFLOW,
+            Error::Unwinding => libc::ENOTRECOVERABLE,
             Error::Os(errno) => errno,
         }
     }
 
     /// The negative errno value, as C functions that return `int` give it.
-    pub fn status(self) -> i32 {
+    pub(crate) fn status(self) -> i32 {
         -self.errno()
     }
 }
@@ -92,16 +106,35 @@ impl fmt::Display for Error {
             Error::Interrupted => out.write_str("woken by something else"),
             Error::TimedOut => out.write_str("the time is over"),
             Error::NoSuchTask => out.write_str("no such task is alive"),
-            Error::Deadlock => out.write_str("a task cannot wait for itself"),
             Error::WrongScheduler => out.write_str("it belongs to another scheduler"),
             Error::NotOwner => out.write_str("not locked by this task"),
             Error::OwnerDied => out.write_str("left locked by a task that has ended"),
             Error::Disconnected => out.write_str("the channel is closed"),
             Error::WouldBlock => out.write_str("it would have to be waited for"),
             Error::Overflow => out.write_str("the count is too large"),
+            Error::Deadlock => out.write_str("the wait would never end"),
+            Error::Unwinding => out.write_str("a panic is unwinding the stack"),
             Error::Os(errno) => sys::describe_errno(*errno, out),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+/// For code that deals in I/O. An error of the operating system is itself; of the others, those
+/// that have a kind keep it, and all can be had again by
+/// [`get_ref`](std::io::Error::get_ref).
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> std::io::Error {
+        use std::io::ErrorKind;
+        let kind = match error {
+            Error::Os(errno) => return std::io::Error::from_raw_os_error(errno),
+            Error::TimedOut => ErrorKind::TimedOut,
+            Error::InvalidArgument => ErrorKind::InvalidInput,
+            Error::OutOfMemory => ErrorKind::OutOfMemory,
+            // Not Interrupted: much code tries again after that, and would do so for ever.
+            _ => ErrorKind::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}

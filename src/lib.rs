@@ -13,6 +13,7 @@
 
 mod clock;
 mod debug;
+mod drive;
 mod error;
 mod ffi;
 mod log;
@@ -23,6 +24,7 @@ mod primitives;
 mod reactor;
 mod report;
 mod run_queue;
+mod safe;
 mod sanitizer;
 mod scheduler;
 mod signals;
@@ -36,3 +38,9 @@ mod timer_heap;
 mod turn;
 mod wait;
 mod waiters;
+
+pub use error::{Error, Result};
+pub use safe::{
+    Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Scheduler, StopHandle, Wait,
+    logger, net, task,
+};

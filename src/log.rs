@@ -28,20 +28,33 @@ pub use settings::{
 };
 
 /// How much a line matters.
+///
+/// ```
+/// use majjen::logger::Level;
+///
+/// assert!(Level::Debug < Level::Info);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Level {
+    /// Steps of the loop.
     Trace = 0,
+    /// What tasks do.
     Debug = 1,
+    /// What an operator wants to know. The level set at the start.
     Info = 2,
+    /// Misuse, and what may be wrong.
     Warn = 3,
+    /// What failed.
     Error = 4,
+    /// What cannot be recovered from. Logging it ends nothing.
     Fatal = 5,
+    /// Only as the level from which lines are written: none is.
     Silent = 6,
 }
 
 impl Level {
-    pub fn from_int(level: u32) -> Option<Level> {
+    pub(crate) fn from_int(level: u32) -> Option<Level> {
         use Level::{Debug, Error, Fatal, Info, Silent, Trace, Warn};
         [Trace, Debug, Info, Warn, Error, Fatal, Silent].get(level as usize).copied()
     }
@@ -113,6 +126,23 @@ fn log(level: Level, message: fmt::Arguments<'_>) {
 fn log_enabled(level: Level, message: fmt::Arguments<'_>) {
     let errno = sys::errno();
     deliver(&mut OwnLine::new(level, message).line());
+    sys::set_errno(errno);
+}
+
+/// Logs a line of a program in Rust, of any length. As [`log`].
+pub fn program_line(level: Level, message: fmt::Arguments<'_>) {
+    if level == Level::Silent || !enabled(level) {
+        return;
+    }
+    let errno = sys::errno();
+    let mut bytes = vec![0; HEADROOM];
+    // Fails when something in the line says so: what came before it is logged.
+    let _ = std::io::Write::write_fmt(&mut bytes, message);
+    let length = bytes.len() - HEADROOM;
+    bytes.push(0);
+    // SAFETY: the bytes are the headroom, the message, and one more; they live longer than the
+    // line.
+    deliver(&mut unsafe { Line::new(level, bytes.as_mut_ptr(), length) });
     sys::set_errno(errno);
 }
 

@@ -83,6 +83,12 @@ impl Sanitizer {
         }
     }
 
+    /// As [`enter_loop`](Self::enter_loop), on a stack that is not the thread's own.
+    pub fn enter_loop_on(&self, lowest: *const u8, bytes: usize) {
+        self.enter_loop();
+        self.loop_stack.set((lowest, bytes));
+    }
+
     /// The loop, as a target.
     pub fn the_loop(&self) -> Target {
         let (lowest, bytes) = self.loop_stack.get();

@@ -107,7 +107,7 @@ pub struct Scheduler {
     /// Asks the loop to end, from any thread.
     pub stop: StopFlag,
     /// Whether a run is under way, on any thread.
-    running: AtomicBool,
+    pub running: AtomicBool,
     /// Whether signals are looked after while running.
     looks_after_signals: bool,
     /// Whether stack overflows are reported while running.
@@ -328,17 +328,18 @@ impl Scheduler {
 
 // ---- the loop
 
-/// Runs a scheduler on this thread until it is done or stopped.
-pub fn run(scheduler: &Scheduler) {
+/// Runs a scheduler on this thread until it is done or stopped; an error if it did not run, or had
+/// to end with tasks that nothing can wake.
+pub fn run(scheduler: &Scheduler) -> Result<()> {
     // SAFETY: the thread's own variable, which lives as long as the thread.
     let thread = unsafe { &*switch::thread() };
     if !thread.scheduler.get().is_null() {
         log::error(format_args!("mj_scheduler_run: a scheduler is running on this thread already"));
-        return;
+        return Err(Error::Busy);
     }
     if scheduler.running.swap(true, AcqRel) {
         log::error(format_args!("mj_scheduler_run: {}", Error::WrongThread));
-        return;
+        return Err(Error::WrongThread);
     }
     let signals = scheduler.looks_after_signals.then(|| signals::Guard::new(&scheduler.stop));
     let overflow = scheduler.reports_overflow.get().then(overflow::Guard::new);
@@ -358,7 +359,7 @@ pub fn run(scheduler: &Scheduler) {
         scheduler.timers.count.get()
     ));
 
-    scheduler.run_loop();
+    let result = scheduler.run_loop();
 
     scheduler.publish_metrics();
     let left = scheduler.slab.borrow().alive();
@@ -373,10 +374,11 @@ pub fn run(scheduler: &Scheduler) {
     drop(signals);
     scheduler.stop.lower();
     scheduler.running.store(false, Release);
+    result
 }
 
 impl Scheduler {
-    fn run_loop(&self) {
+    fn run_loop(&self) -> Result<()> {
         while !self.stop.is_raised() && self.slab.borrow().alive() > 0 {
             metrics::add(&self.metrics.scheduler_loops, 1);
             log::trace(format_args!(
@@ -409,10 +411,11 @@ impl Scheduler {
                     Some(0) => {}
                     Some(timeout_ns) if self.held_back.is_empty() => self.wait(timeout_ns),
                     Some(timeout_ns) => self.wait(timeout_ns.min(RETRY_NS)),
-                    None => return self.report_deadlock(),
+                    None => return Err(self.report_deadlock()),
                 }
             }
         }
+        Ok(())
     }
 
     fn expire_timers(&self, now_ns: u64) {
@@ -524,19 +527,21 @@ impl Scheduler {
         Ok(events)
     }
 
-    fn report_deadlock(&self) {
+    fn report_deadlock(&self) -> Error {
         let left = self.slab.borrow().alive();
         if self.held_back.is_empty() {
             log::error(format_args!(
                 "all {left} tasks are parked, without a timer, a descriptor or a wait function to wake \
                  one: the run ends"
             ));
+            Error::Deadlock
         } else {
             log::error(format_args!(
                 "{} tasks cannot get a stack, and no other task is left to give one back: the run \
                  ends; they start with the next run",
                 self.held_back.count.get()
             ));
+            Error::OutOfMemory
         }
     }
 

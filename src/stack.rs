@@ -127,6 +127,8 @@ struct Arena {
     memory: *mut u8,
     slots: usize,
     carved: usize,
+    /// Whether it outlives the pool.
+    kept: bool,
 }
 
 impl StackPool {
@@ -146,6 +148,20 @@ impl StackPool {
     #[inline]
     pub fn release(&mut self, stack: Stack) {
         self.classes[stack.class].release(stack.top);
+    }
+
+    /// Lets a stack stay mapped for ever, with all others of its arena: it has variables that
+    /// somebody may still refer to.
+    pub fn keep(&mut self, stack: Stack) {
+        let class = &mut self.classes[stack.class];
+        let slot_bytes = class.slot_bytes();
+        let holds = |arena: &&mut Arena| {
+            let offset = (stack.top as usize).wrapping_sub(arena.memory as usize);
+            offset <= arena.slots * slot_bytes && offset > 0
+        };
+        if let Some(arena) = class.arenas.iter_mut().find(holds) {
+            arena.kept = true;
+        }
     }
 
     /// Bytes of heap memory held, without the stacks themselves.
@@ -261,7 +277,7 @@ impl Class {
         };
         // SAFETY: the mapping just made.
         unsafe { sys::advise_small_pages(memory, slots * self.slot_bytes()) };
-        self.arenas.push(Arena { memory, slots, carved: 0 });
+        self.arenas.push(Arena { memory, slots, carved: 0, kept: false });
         self.slots += slots;
         Ok(())
     }
@@ -271,7 +287,7 @@ impl Drop for Class {
     fn drop(&mut self) {
         let on_valgrind = switch::on_valgrind();
         let slot_bytes = self.slot_bytes();
-        for arena in &self.arenas {
+        for arena in self.arenas.iter().filter(|arena| !arena.kept) {
             for index in 0..if on_valgrind { arena.carved } else { 0 } {
                 let lowest = arena.memory.wrapping_add(index * slot_bytes + guard_bytes());
                 // SAFETY: within the arena. `carve` has put the number there; it is 0 again if the

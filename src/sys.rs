@@ -10,6 +10,7 @@ mod file;
 mod memory;
 mod process;
 mod signal;
+mod socket;
 mod time;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -23,6 +24,7 @@ pub use file::*;
 pub use memory::*;
 pub use process::*;
 pub use signal::*;
+pub use socket::*;
 pub use time::*;
 
 /// The calling thread's errno: its address does not change while the thread lives.

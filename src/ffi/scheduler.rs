@@ -87,7 +87,7 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
     if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_run") } {
-        scheduler::run(scheduler);
+        let _ = scheduler::run(scheduler); // What went wrong is in the log.
     }
 }
 

@@ -4,6 +4,8 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
+use crate::error::{Error, Result};
+
 /// The address of what has a name in the program or its libraries.
 pub fn symbol(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: a C string.
@@ -59,4 +61,22 @@ pub fn cxx_globals() -> *mut c_void {
 pub fn process_id() -> c_int {
     // SAFETY: no preconditions.
     unsafe { libc::getpid() }
+}
+
+unsafe extern "C" {
+    fn __cxa_thread_atexit_impl(
+        function: unsafe extern "C" fn(*mut c_void),
+        data: *mut c_void,
+        object: *const c_void,
+    ) -> c_int;
+    /// Names the program or library that this is linked into.
+    static __dso_handle: c_void;
+}
+
+/// Calls a function when the calling thread ends: before those that were registered earlier, and
+/// before the destructors of thread-locals that were used earlier.
+pub fn at_thread_end(function: unsafe extern "C" fn(*mut c_void), data: *mut c_void) -> Result<()> {
+    // SAFETY: the handle is only an address here.
+    let failed = unsafe { __cxa_thread_atexit_impl(function, data, &raw const __dso_handle) } != 0;
+    if failed { Err(Error::OutOfMemory) } else { Ok(()) }
 }

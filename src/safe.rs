@@ -1,0 +1,75 @@
+//! The Rust API. Like the C ABI it converts and calls the core; unlike it, nothing that safe code
+//! does with it can break memory safety. `lib.rs` re-exports what is public here.
+//!
+//! # The states of a task, and who may change them
+//!
+//! The core knows a Rust task as any other one: a body, [`record::run`], and a `user_state`, here
+//! a [`Record`](record::Record). The record is what makes it a Rust task.
+//!
+//! ```text
+//!            spawn                   first turn                 the closure has returned,
+//!   (closure) ───► record, with job ───────────► record, no job ───────── or was unwound ──► no record
+//!                        │                            │                          (result in the packet)
+//!                        │ Scheduler::drop            │ Scheduler::drop, when it will not unwind
+//!                        ▼                            ▼
+//!                    no record                   no record, stack kept
+//! ```
+//!
+//! | what | set by | read by |
+//! |---|---|---|
+//! | `user_state`: the record, or null | `spawn`; `record::run` when the task ends; `Scheduler::drop` | `Record::of` |
+//! | `Record::job`, taken once | `spawn`; `record::run`, `Scheduler::drop` | |
+//! | `canceled` (the core's) | `JoinHandle::cancel`, `Scheduler::drop` | the core, on every call that suspends |
+//! | `Record::raised` | `unwind::raise` | `unwind`, while a scheduler is dropped |
+//! | `Packet`: the result | the job, before the task ends | `JoinHandle` |
+//! | `Shared::core`: the scheduler, or null | `Scheduler::drop`, once | handles, which may live longer |
+//! | `Shared::closing` | `Scheduler::drop`, before all else | `spawn` |
+//!
+//! All of it belongs to one thread; only [`StopHandle`] is for others.
+//!
+//! # Why it is sound
+//!
+//! - *A task does not move.* It runs on its own stack from its first turn to its end, and that stays
+//!   mapped where it is. What refers to the scheduler refers to the core's, on the heap, so that
+//!   [`Scheduler`] may be moved. Tasks, handles and the scheduler are not `Send`: they stay on
+//!   the thread that made them, since closures and results need not be `Send` either.
+//! - *A task borrows nothing that it can outlive.* Closures and results are `'static`.
+//! - *What borrows from a task's stack is not outlived by it.* Frames are left by returning and by
+//!   unwinding, and in no other way: a stack whose frames were not left is never used again nor
+//!   unmapped. So a destructor may be relied on, as `std::thread::scope` does.
+//! - *Unwinding passes Rust frames only.* It begins in this module, when the core has returned, and ends
+//!   in `record::run`. Program functions that the core calls are caught where it calls them. A
+//!   Rust function that C calls is `extern "C"`, and the compiler ends the process when a
+//!   panic would leave it; the C ABI never raises, so C frames that call it see `-ECANCELED`.
+//! - *Two tasks do not alias.* Nothing here is borrowed while user code runs or a task is suspended:
+//!   the fields are cells, and what is taken out of them is owned.
+//! - *The panic count fits.* The standard library counts panics by the thread. A task that unwinds
+//!   cannot suspend, so the count is the running task's.
+//! - *Thread-locals.* A task may be parked in the middle of `LocalKey::with`. When the thread ends, the value
+//!   may be dropped before a scheduler that is in a thread-local as well, so such a scheduler leaves
+//!   its tasks' stacks alone (`thread_end`).
+//! - *Forgetting a scheduler* leaks it with its tasks, which is sound: nothing of them runs again.
+
+mod builder;
+mod hooks;
+mod join;
+pub mod logger;
+mod metrics;
+pub mod net;
+mod record;
+mod scheduler;
+mod shared;
+mod stop;
+pub mod task;
+mod teardown;
+mod thread_end;
+mod time;
+mod unwind;
+
+pub use builder::Builder;
+pub use hooks::Wait;
+pub use join::{JoinError, JoinHandle};
+pub use metrics::{Distribution, Metrics};
+pub use scheduler::Scheduler;
+pub use stop::StopHandle;
+pub use time::Instant;

@@ -1,0 +1,118 @@
+//! How a scheduler is made.
+
+use std::ptr::{NonNull, from_ref};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::hooks::{Hooks, Wait, call_clock, call_wait};
+use super::scheduler::Scheduler;
+use super::shared::Shared;
+use crate::error::{Error, Result};
+use crate::{scheduler, stack};
+
+/// What a new scheduler is to have.
+///
+/// ```
+/// let scheduler = majjen::Builder::new().name("front").stack_size(128 * 1024).build()?;
+/// assert_eq!(scheduler.name(), Some("front"));
+/// # Ok::<(), majjen::Error>(())
+/// ```
+#[derive(Default)]
+pub struct Builder {
+    name: Option<String>,
+    stack_size: Option<usize>,
+    handle_signals: bool,
+    report_overflow: bool,
+    hooks: Hooks,
+}
+
+impl Builder {
+    /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing in the
+    /// process.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Names the scheduler, for people.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The stack size, in bytes, of tasks that have none of their own; 256 KiB unless set. Rounded
+    /// up to whole pages.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Waits by the program's own means.
+    pub fn wait(self, wait: impl Wait + 'static) -> Builder {
+        self.hooks.wait.set(Some(Box::new(wait)));
+        self
+    }
+
+    /// Sets the clock that sleeps and time limits follow: the time since any fixed moment. It is
+    /// called often, and must not suspend. If it goes back, time stands still until it has caught
+    /// up.
+    pub fn clock(self, clock: impl Fn() -> Duration + 'static) -> Builder {
+        self.hooks.clock.set(Some(Box::new(clock)));
+        self
+    }
+
+    /// Lets SIGINT and SIGTERM end the run, as the first of them does in an application: the second
+    /// one kills. Only while it runs, and only where the signals have their default effect.
+    pub fn handle_signals(mut self, handle: bool) -> Builder {
+        self.handle_signals = handle;
+        self
+    }
+
+    /// Lets a stack overflow be reported by a line on stderr that names the task, before it ends
+    /// the process.
+    pub fn report_overflow(mut self, report: bool) -> Builder {
+        self.report_overflow = report;
+        self
+    }
+
+    /// Makes the scheduler.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a stack size under 16 KiB or over
+    /// 1 GiB, and those of [`Scheduler::new`].
+    pub fn build(mut self) -> Result<Scheduler> {
+        let stack_size = self.stack_size.map(stack::valid_size).transpose()?;
+        let core = match self.handle_signals {
+            true => scheduler::Scheduler::create_application(),
+            false => scheduler::Scheduler::create(),
+        }?;
+        let core = NonNull::new(core).ok_or(Error::OutOfMemory)?;
+        let (has_wait, has_clock) = self.hooks.are_set();
+        let name = self.name.map(String::into_boxed_str);
+        let shared = Shared::new(core.as_ptr(), name, self.hooks);
+        // From here on, an early return drops it.
+        // SAFETY: made just now, and nobody else has it.
+        let scheduler = unsafe { Scheduler::own(core, Rc::new(shared)) };
+        let hooks = from_ref(&scheduler.shared().hooks).cast_mut().cast();
+        let core = scheduler.core();
+        if let Some(bytes) = stack_size {
+            core.set_stack_size(bytes)?;
+        }
+        core.report_overflow(self.report_overflow || self.handle_signals)?;
+        if has_wait {
+            core.set_wait_function(Some(call_wait), hooks, None);
+        }
+        if has_clock {
+            core.set_clock(Some(call_clock), hooks)?;
+        }
+        Ok(scheduler)
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("stack_size", &self.stack_size)
+            .finish_non_exhaustive()
+    }
+}

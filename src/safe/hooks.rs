@@ -1,0 +1,150 @@
+//! The program's wait function and clock, and how the core calls them: what the core calls is
+//! `extern "C"` and must not unwind, so panics end here.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::join::panic_message;
+use super::record::forget_payload;
+use super::time::to_ns;
+use crate::log;
+use crate::scheduler::Scheduler;
+
+/// What a scheduler calls when no task is ready: it waits until something may have happened.
+/// Closures of this form are wait functions.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+///
+/// // Simulated time: waiting moves the clock, and takes no time.
+/// let now = Rc::new(Cell::new(Duration::ZERO));
+/// let (read, advance) = (now.clone(), now.clone());
+/// let scheduler = majjen::Builder::new()
+///     .clock(move || read.get())
+///     .wait(move |timeout: Option<Duration>, _: std::os::fd::BorrowedFd<'_>| {
+///         advance.set(advance.get() + timeout.unwrap_or_default());
+///         Ok(0)
+///     })
+///     .build()?;
+/// scheduler.spawn(|| task::sleep(Duration::from_secs(3600)));
+/// scheduler.run()?;
+/// assert_eq!(now.get(), Duration::from_secs(3600));
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub trait Wait {
+    /// Waits until something may have happened, and returns the number of events. `timeout` is the
+    /// longest it may wait: `None` for ever, and zero to look and return at once, which is asked
+    /// every so often while tasks are ready.
+    ///
+    /// It runs on the thread's own stack, where it may block, but not suspend. It may return early for
+    /// no reason, may wake tasks, and must return when `backend` can be read: that is how
+    /// descriptors that tasks wait for and [`StopHandle::stop`](crate::StopHandle::stop) show.
+    ///
+    /// # Errors
+    /// An error, and a panic, is an ERROR line in the log, and ends nothing.
+    fn wait(&mut self, timeout: Option<Duration>, backend: BorrowedFd<'_>) -> io::Result<usize>;
+}
+
+impl<F> Wait for F
+where
+    F: FnMut(Option<Duration>, BorrowedFd<'_>) -> io::Result<usize>,
+{
+    fn wait(&mut self, timeout: Option<Duration>, backend: BorrowedFd<'_>) -> io::Result<usize> {
+        self(timeout, backend)
+    }
+}
+
+pub type Clock = Box<dyn Fn() -> Duration>;
+
+/// The program's functions. Each is taken out of its cell while it runs, so that it is in use once
+/// at a time.
+#[derive(Default)]
+pub struct Hooks {
+    pub wait: Cell<Option<Box<dyn Wait>>>,
+    pub clock: Cell<Option<Clock>>,
+    /// What the clock has said, so that it does not go back.
+    now_ns: Cell<u64>,
+    clock_failed: Cell<bool>,
+}
+
+impl Hooks {
+    /// Whether there is a wait function, and a clock.
+    pub fn are_set(&mut self) -> (bool, bool) {
+        (self.wait.get_mut().is_some(), self.clock.get_mut().is_some())
+    }
+
+    /// Drops the functions, when nothing calls them any more. Their destructors may panic.
+    pub fn clear(&self) {
+        drop((self.wait.take(), self.clock.take()));
+    }
+}
+
+/// Calls the wait function.
+///
+/// # Safety
+/// The scheduler runs; the data is its [`Hooks`].
+pub unsafe extern "C" fn call_wait(
+    scheduler: *mut Scheduler,
+    timeout_ns: u64,
+    hooks: *mut c_void,
+) -> c_int {
+    // SAFETY: as this function's contract says. Both are only borrowed shared, as everywhere.
+    let (scheduler, hooks) = unsafe { (&*scheduler, &*hooks.cast::<Hooks>()) };
+    let Some(mut wait) = hooks.wait.take() else {
+        return -1; // Unreachable: the loop, which calls this, is not in itself.
+    };
+    let timeout = (timeout_ns != u64::MAX).then(|| Duration::from_nanos(timeout_ns));
+    // SAFETY: open as long as the scheduler is alive, which is longer than the call.
+    let backend = unsafe { BorrowedFd::borrow_raw(scheduler.backend_fd()) };
+    let result = catch_unwind(AssertUnwindSafe(|| wait.wait(timeout, backend)));
+    hooks.wait.set(Some(wait));
+    let said = scheduler.wait_failed.get(); // It is said once for a row of failures.
+    match result {
+        Ok(Ok(events)) => c_int::try_from(events).unwrap_or(c_int::MAX),
+        Ok(Err(error)) => {
+            if !said {
+                log::error(format_args!("the wait function: {error}"));
+            }
+            -1
+        }
+        Err(payload) => {
+            if !said {
+                log::error(format_args!(
+                    "the wait function has panicked: {}",
+                    panic_message(&*payload)
+                ));
+            }
+            forget_payload(payload);
+            -1
+        }
+    }
+}
+
+/// Calls the clock. If it panics or calls itself, time stands still.
+///
+/// # Safety
+/// The data is a scheduler's [`Hooks`], which are alive.
+pub unsafe extern "C" fn call_clock(hooks: *mut c_void) -> u64 {
+    // SAFETY: as this function's contract says.
+    let hooks = unsafe { &*hooks.cast::<Hooks>() };
+    let Some(clock) = hooks.clock.take() else {
+        return hooks.now_ns.get();
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| to_ns(clock())));
+    hooks.clock.set(Some(clock));
+    match result {
+        Ok(ns) => hooks.now_ns.set(ns.max(hooks.now_ns.get())),
+        Err(payload) => {
+            if !hooks.clock_failed.replace(true) {
+                log::error(format_args!("the clock has panicked: {}", panic_message(&*payload)));
+            }
+            forget_payload(payload);
+        }
+    }
+    hooks.now_ns.get()
+}

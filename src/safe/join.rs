@@ -1,0 +1,241 @@
+//! Waiting for a task to end, and what became of it.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::record::{Job, drop_quietly};
+use super::task::Task;
+use super::time::Limit;
+use super::unwind::{Cancelation, suspending};
+use crate::error::{Error, Result};
+use crate::{log, suspend};
+
+/// Why there is no result of a task.
+#[non_exhaustive]
+pub enum JoinError {
+    /// It panicked, with this payload: [`std::panic::resume_unwind`] lets the panic go on in the
+    /// task that has joined.
+    Panicked(Box<dyn Any + Send>),
+    /// It was canceled, or dropped with its scheduler, before it could end by itself.
+    Canceled,
+    /// It could not be started or waited for.
+    Failed(Error),
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(payload) => {
+                out.debug_tuple("Panicked").field(&panic_message(&**payload)).finish()
+            }
+            JoinError::Canceled => out.write_str("Canceled"),
+            JoinError::Failed(error) => out.debug_tuple("Failed").field(error).finish(),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(payload) => {
+                write!(out, "the task has panicked: {}", panic_message(&**payload))
+            }
+            JoinError::Canceled => out.write_str("the task was canceled"),
+            JoinError::Failed(error) => write!(out, "the task cannot be waited for: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// What a panic says, if it says it in words.
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}
+
+type Outcome<T> = std::result::Result<T, JoinError>;
+
+/// Where a task leaves its result. Shared by the job and the handle.
+struct Packet<T> {
+    /// Until the handle takes it.
+    outcome: Cell<Option<Outcome<T>>>,
+    /// Whether there was one.
+    filled: Cell<bool>,
+}
+
+impl<T> Packet<T> {
+    fn new() -> Rc<Packet<T>> {
+        Rc::new(Packet { outcome: Cell::new(None), filled: Cell::new(false) })
+    }
+
+    fn fill(&self, outcome: Outcome<T>) {
+        self.outcome.set(Some(outcome));
+        self.filled.set(true);
+    }
+}
+
+/// The right to a task's result. Dropping it lets the task go on by itself.
+///
+/// ```
+/// use majjen::{JoinError, Scheduler, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// let adds = scheduler.spawn(|| 2 + 2);
+/// let fails = scheduler.spawn(|| if true { panic!("on purpose") });
+/// let both = scheduler.spawn(move || (adds.join(), fails.join()));
+/// scheduler.run()?;
+/// let (sum, failure) = both.join()?;
+/// assert_eq!(sum?, 4);
+/// assert!(matches!(failure, Err(JoinError::Panicked(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// fn send(_: impl Send) {}
+/// send(majjen::Scheduler::new().unwrap().spawn(|| ()));
+/// ```
+pub struct JoinHandle<T> {
+    task: Task,
+    packet: Rc<Packet<T>>,
+}
+
+/// A handle's packet, and the job that fills it.
+pub struct Pair<T> {
+    packet: Rc<Packet<T>>,
+}
+
+impl<T: 'static> Pair<T> {
+    pub fn new(body: impl FnOnce() -> T + 'static) -> (Pair<T>, Job) {
+        let packet = Packet::new();
+        let job = job(packet.clone(), body);
+        (Pair { packet }, job)
+    }
+
+    pub fn into_handle(self, task: Task) -> JoinHandle<T> {
+        JoinHandle { task, packet: self.packet }
+    }
+}
+
+fn job<T: 'static>(packet: Rc<Packet<T>>, body: impl FnOnce() -> T + 'static) -> Job {
+    Box::new(move |canceled| {
+        // What the closure owns may be left in any state by a panic; it is dropped here, and seen
+        // by others only through what is theirs as well, as with threads.
+        let result = catch_unwind(AssertUnwindSafe(move || {
+            if canceled { Err(JoinError::Canceled) } else { Ok(body()) }
+        }));
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(payload) if payload.is::<Cancelation>() => Err(JoinError::Canceled),
+            Err(payload) => Err(JoinError::Panicked(payload)),
+        };
+        if Rc::strong_count(&packet) == 1
+            && let Err(JoinError::Panicked(payload)) = &outcome
+        {
+            log::error(format_args!(
+                "a task that nobody joins has panicked: {}",
+                panic_message(&**payload)
+            ));
+        }
+        packet.fill(outcome);
+        drop_quietly(packet); // With the outcome, if there is no handle.
+    })
+}
+
+impl<T> JoinHandle<T> {
+    /// A handle to a task that could not be started.
+    pub(super) fn failed(error: Error) -> JoinHandle<T> {
+        let packet = Packet::new();
+        packet.fill(Err(JoinError::Failed(error)));
+        JoinHandle { task: Task::none(), packet }
+    }
+
+    /// Waits until the task has ended, and returns its result. Outside a task it does not wait: it
+    /// is for after [`Scheduler::run`](crate::Scheduler::run).
+    ///
+    /// # Errors
+    /// [`JoinError::Panicked`] and [`JoinError::Canceled`] as they say. [`JoinError::Failed`] with
+    /// [`Error::NotInTask`] outside a task when this one has not ended, [`Error::Deadlock`] when it
+    /// is the caller itself, [`Error::NoSuchTask`] when it is one of a scheduler that does not run
+    /// here, or was dropped without it; and what starting the task has failed with.
+    pub fn join(self) -> std::result::Result<T, JoinError> {
+        match self.packet.outcome.take() {
+            Some(outcome) => outcome,
+            None => {
+                self.wait(None).map_err(JoinError::Failed)?;
+                // There is none if the task was given up, since it would not unwind.
+                self.packet.outcome.take().unwrap_or(Err(JoinError::Failed(Error::NoSuchTask)))
+            }
+        }
+    }
+
+    /// Waits until the task has ended, no longer than the timeout, and leaves the result for
+    /// [`join`](Self::join).
+    ///
+    /// ```
+    /// use majjen::{Error, Scheduler, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let slow = scheduler.spawn(|| task::sleep(Duration::from_secs(3600)));
+    /// scheduler.spawn(move || {
+    ///     assert_eq!(slow.wait(Duration::from_millis(1)), Err(Error::TimedOut));
+    ///     slow.cancel();
+    ///     slow.join().unwrap_err();
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], and those of [`join`](Self::join).
+    pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> Result<()> {
+        let limit = Limit::after(timeout.into());
+        while !self.is_finished() {
+            let waited = suspending(|| match self.task.is_here() {
+                true => suspend::join(self.task.id(), limit.remaining_ns()),
+                false => Err(Error::NoSuchTask),
+            });
+            match waited {
+                // It has ended, or something else has woken this one.
+                Ok(()) | Err(Error::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the task has ended, so that [`join`](Self::join) does not wait.
+    pub fn is_finished(&self) -> bool {
+        self.packet.filled.get()
+    }
+
+    /// Tells the task to end. If it has begun, the call that suspends it unwinds its stack, now or when
+    /// it suspends next, so that its destructors run; else it does not begin. A task that
+    /// catches the unwinding gets it again with each call that suspends.
+    ///
+    /// A task that has ended, or whose scheduler is gone, is left alone.
+    pub fn cancel(&self) {
+        self.task.cancel();
+    }
+
+    /// The task itself.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("JoinHandle")
+            .field("task", &self.task)
+            .field("is_finished", &self.is_finished())
+            .finish()
+    }
+}

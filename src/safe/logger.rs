@@ -1,0 +1,168 @@
+//! The logger: one for the process, shared by all threads and schedulers. It has the library's own
+//! lines, and those of programs.
+//!
+//! Lines have one receiver. At the start that is the standard streams: from [`Level::Error`] on
+//! stderr, below it stdout.
+//!
+//! ```
+//! use majjen::logger::{self, Level};
+//!
+//! logger::set_level(Level::Debug);
+//! logger::log(Level::Debug, format_args!("{} of {}", 1, 2));
+//! ```
+//!
+//! With the feature `log`, lines of the [`log`](https://docs.rs/log) crate go to this logger
+//! (`install`), or those of this logger to that crate's (`forward`).
+
+#[cfg(feature = "log")]
+mod facade;
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::ptr::null_mut;
+use std::{fmt, io};
+
+use super::record::forget_payload;
+use crate::error::Result;
+use crate::log;
+
+#[cfg(feature = "log")]
+pub use facade::{forward, install};
+pub use log::Level;
+
+/// Sets the level from which lines are written: [`Level::Info`] unless set.
+pub fn set_level(level: Level) {
+    log::set_level(level);
+}
+
+/// The level from which lines are written.
+///
+/// ```
+/// use majjen::logger::{self, Level};
+///
+/// assert_eq!(logger::level(), Level::Info);
+/// ```
+pub fn level() -> Level {
+    log::level()
+}
+
+/// Whether lines of a level are written now: to leave out work that only prepares one.
+///
+/// ```
+/// use majjen::logger::{self, Level};
+///
+/// assert!(logger::enabled(Level::Error) && !logger::enabled(Level::Trace));
+/// ```
+pub fn enabled(level: Level) -> bool {
+    level != Level::Silent && log::enabled(level)
+}
+
+/// Logs a line, if its level is at or above the level set. See the [module](self) for an example.
+pub fn log(level: Level, message: fmt::Arguments<'_>) {
+    log::program_line(level, message);
+}
+
+/// Sets a function that receives each line: its level, and its text without a newline. It is called
+/// on the thread that logs, with no lock held, on the task's stack if a task logs. Lines that it logs
+/// itself go to the streams. If it panics, the panic ends there.
+///
+/// It is kept for ever, since a thread may be about to call it.
+///
+/// ```
+/// use majjen::logger::{self, Level};
+/// use std::sync::Mutex;
+///
+/// static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+///
+/// logger::set_callback(|_, text| LINES.lock().unwrap().push(text.to_owned()))?;
+/// logger::log(Level::Info, format_args!("hello"));
+/// logger::to_streams()?;
+/// assert_eq!(*LINES.lock().unwrap(), ["hello"]);
+/// # Ok::<(), majjen::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+pub fn set_callback(callback: impl Fn(Level, &str) + Send + Sync + 'static) -> Result<()> {
+    let callback: Box<Callback> = Box::new(Box::new(callback));
+    log::set_callback(Some(call), Box::into_raw(callback).cast())
+}
+
+type Callback = Box<dyn Fn(Level, &str) + Send + Sync>;
+
+/// Calls the program's function.
+///
+/// # Safety
+/// The data is from [`set_callback`], and the message is a string.
+unsafe extern "C" fn call(level: u32, message: *const c_char, callback: *mut c_void) {
+    // SAFETY: as this function's contract says; callbacks are never freed.
+    let (callback, message) = unsafe { (&*callback.cast::<Callback>(), CStr::from_ptr(message)) };
+    let level = Level::from_int(level).unwrap_or(Level::Fatal);
+    let text = message.to_string_lossy();
+    // The panic hook has told of a panic. To log it would come back here.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(level, &text))) {
+        forget_payload(payload);
+    }
+}
+
+/// Lets lines go to the standard streams, as at the start.
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+pub fn to_streams() -> Result<()> {
+    log::set_callback(None, null_mut())
+}
+
+/// Lets lines go to the end of a file, which is created if it is missing. A line that cannot be
+/// written is lost, and [counted](lost_lines).
+///
+/// ```
+/// use majjen::logger::{self, Level};
+///
+/// let path = std::env::temp_dir().join(format!("majjen-doc-{}.log", std::process::id()));
+/// logger::to_file(&path)?;
+/// logger::log(Level::Warn, format_args!("kept"));
+/// std::fs::rename(&path, path.with_extension("old"))?;
+/// logger::reopen_file()?;
+/// assert!(std::fs::read_to_string(path.with_extension("old"))?.contains("kept"));
+/// # std::fs::remove_file(path.with_extension("old"))?;
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of opening it; nothing has changed then.
+pub fn to_file(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
+    Ok(log::set_file(&path)?)
+}
+
+/// Opens the file of [`to_file`] by its path again: for after it was renamed. Without such a file
+/// does nothing.
+///
+/// # Errors
+/// As [`to_file`]; lines still go to the old file then.
+pub fn reopen_file() -> io::Result<()> {
+    Ok(log::reopen_file()?)
+}
+
+/// Lets lines go to the system log. `ident`, of 1 to 48 bytes, says whose they are.
+///
+/// # Errors
+/// `InvalidInput` for the ident; `NotFound` and `ConnectionRefused` when no log daemon is running;
+/// and those of the system calls. Nothing has changed then.
+pub fn to_syslog(ident: &str) -> io::Result<()> {
+    let ident = CString::new(ident)?;
+    Ok(log::set_syslog(&ident)?)
+}
+
+/// How many lines were lost because a file or the system log did not take them.
+///
+/// ```
+/// assert_eq!(majjen::logger::lost_lines(), 0);
+/// ```
+pub fn lost_lines() -> u64 {
+    log::lost_lines()
+}

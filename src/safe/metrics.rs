@@ -1,0 +1,114 @@
+//! The counters of a scheduler.
+
+use std::time::Duration;
+
+use crate::metrics::Summary;
+use crate::scheduler::Scheduler;
+
+/// What a scheduler has counted, at the moment of
+/// [`Scheduler::metrics`](crate::Scheduler::metrics). A copy, with no tie to the scheduler.
+///
+/// ```
+/// use majjen::Scheduler;
+///
+/// let scheduler = Scheduler::new()?;
+/// scheduler.spawn(|| ());
+/// scheduler.run()?;
+/// let metrics = scheduler.metrics();
+/// drop(scheduler);
+/// assert_eq!((metrics.tasks_created, metrics.tasks_exited), (1, 1));
+/// # Ok::<(), majjen::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Turns that tasks have had: a task is given the thread once for each.
+    pub turns: u64,
+    /// The time of all turns.
+    pub turn_time: Duration,
+    /// The shortest turn.
+    pub shortest_turn: Duration,
+    /// How long turns took.
+    pub turn_times: Distribution,
+    /// Iterations of the loop.
+    pub loops: u64,
+    /// Time spent in runs.
+    pub loop_time: Duration,
+    /// Timers that expired.
+    pub timer_expirations: u64,
+    /// Timers that were ended early.
+    pub timer_cancellations: u64,
+    /// How late timers were served.
+    pub timer_lateness: Distribution,
+    /// Calls of the wait function.
+    pub wait_calls: u64,
+    /// Time spent in it.
+    pub wait_time: Duration,
+    /// Descriptor events that woke a task.
+    pub io_events: u64,
+    /// Tasks added.
+    pub tasks_created: u64,
+    /// Tasks ended.
+    pub tasks_exited: u64,
+    /// Tasks alive now.
+    pub tasks_alive: u64,
+    /// The most tasks alive at one time.
+    pub tasks_peak: u64,
+    /// Insertions into and removals from the timer heap.
+    pub heap_operations: u64,
+    /// Bytes of heap memory that the scheduler holds: tables, not stacks.
+    pub memory_bytes: usize,
+}
+
+/// What half and what 99 in 100 of many times do not exceed, to within an eighth, and the longest,
+/// exactly.
+///
+/// ```
+/// let lateness = majjen::Scheduler::new()?.metrics().timer_lateness;
+/// assert!(lateness.p50 <= lateness.p99 && lateness.p99 <= lateness.max);
+/// # Ok::<(), majjen::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Distribution {
+    /// The median.
+    pub p50: Duration,
+    /// The 99th percentile.
+    pub p99: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl From<Summary> for Distribution {
+    fn from(Summary { p50, p99, max }: Summary) -> Distribution {
+        let [p50, p99, max] = [p50, p99, max].map(Duration::from_nanos);
+        Distribution { p50, p99, max }
+    }
+}
+
+impl Metrics {
+    pub(super) fn of(scheduler: &Scheduler) -> Metrics {
+        scheduler.publish_metrics();
+        let counters = &scheduler.metrics;
+        Metrics {
+            turns: counters.task_executions.get(),
+            turn_time: Duration::from_nanos(counters.total_execution_time_ns.get()),
+            shortest_turn: Duration::from_nanos(counters.min_execution_time_ns.get()),
+            turn_times: scheduler.turns.summary().into(),
+            loops: counters.scheduler_loops.get(),
+            loop_time: Duration::from_nanos(counters.total_loop_time_ns.get()),
+            timer_expirations: counters.timer_expirations.get(),
+            timer_cancellations: counters.timer_cancellations.get(),
+            timer_lateness: scheduler.timer_lateness.summary().into(),
+            wait_calls: counters.wait_calls.get(),
+            wait_time: Duration::from_nanos(counters.total_wait_time_ns.get()),
+            io_events: counters.io_events.get(),
+            tasks_created: counters.tasks_created.get(),
+            tasks_exited: counters.tasks_exited.get(),
+            tasks_alive: counters.current_tasks.get(),
+            tasks_peak: counters.peak_tasks.get(),
+            heap_operations: counters.heap_operations.get(),
+            memory_bytes: counters.memory_allocated_bytes.get(),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Sockets whose calls suspend the task, rather than block the thread.
+//!
+//! They are those of [`std::net`] and [`std::os::unix::net`], and behave like them, with [`Read`](io::Read) and
+//! [`Write`](io::Write) too: `BufReader`, parsers and TLS libraries work on them unchanged. A call
+//! first tries, and suspends only when it would block, so outside a task it works or fails with an
+//! error that holds [`Error::NotInTask`](crate::Error::NotInTask). A call whose time is over fails with
+//! [`ErrorKind::TimedOut`].
+//!
+//! They may be sent to other threads, and used by tasks of a scheduler there:
+//!
+//! ```
+//! fn send(_: impl Send) {}
+//! send(majjen::net::TcpListener::bind("127.0.0.1:0")?);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! An [`into_std`](TcpStream::into_std) socket does not block either, since that is a setting of the
+//! socket, and clones share it.
+
+mod connect;
+mod tcp;
+mod udp;
+mod unix;
+
+pub use tcp::{TcpListener, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixListener, UnixStream};
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use super::task::wait_fd;
+use super::time::Limit;
+use crate::reactor::{READABLE, WRITABLE};
+
+/// A socket of the standard library that does not block, and how long its calls may wait.
+struct Socket<S> {
+    inner: S,
+    read_timeout: Cell<Option<Duration>>,
+    write_timeout: Cell<Option<Duration>>,
+}
+
+impl<S: AsFd> Socket<S> {
+    /// `inner` does not block.
+    fn new(inner: S) -> Socket<S> {
+        Socket { inner, read_timeout: Cell::new(None), write_timeout: Cell::new(None) }
+    }
+
+    /// Another one with the same timeouts.
+    fn with<T>(&self, inner: T) -> Socket<T> {
+        let (read_timeout, write_timeout) = (self.read_timeout.clone(), self.write_timeout.clone());
+        Socket { inner, read_timeout, write_timeout }
+    }
+
+    /// Tries until it need not wait for input.
+    fn reading<T>(&self, attempt: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
+        until_done(&self.inner, READABLE, self.read_timeout.get(), attempt)
+    }
+
+    /// Tries until it need not wait for room.
+    fn writing<T>(&self, attempt: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
+        until_done(&self.inner, WRITABLE, self.write_timeout.get(), attempt)
+    }
+}
+
+/// Tries, and waits for events while it would block.
+fn until_done<S: AsFd, T>(
+    socket: &S,
+    events: u32,
+    timeout: Option<Duration>,
+    mut attempt: impl FnMut(&S) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut limit = None;
+    loop {
+        match attempt(socket) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+        let limit = limit.get_or_insert_with(|| Limit::after(timeout));
+        wait_fd(socket.as_fd().as_raw_fd(), events, limit)?;
+    }
+}
+
+/// As the standard library has it, a timeout of nothing is a mistake.
+fn set_timeout(cell: &Cell<Option<Duration>>, timeout: Option<Duration>) -> io::Result<()> {
+    if timeout == Some(Duration::ZERO) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "a timeout of zero"));
+    }
+    cell.set(timeout);
+    Ok(())
+}
+
+/// What all sockets have: the timeouts, and conversions from and to descriptors and sockets of the
+/// standard library.
+macro_rules! socket {
+    ($name:ident, $std:ty) => {
+        impl $name {
+            /// Takes over a socket of the standard library, and sets it not to block.
+            ///
+            /// # Errors
+            /// Those of the system call.
+            pub fn from_std(socket: $std) -> std::io::Result<$name> {
+                socket.set_nonblocking(true)?;
+                Ok($name(super::Socket::new(socket)))
+            }
+
+            /// The socket of the standard library, which still does not block.
+            pub fn into_std(self) -> $std {
+                self.0.inner
+            }
+
+            /// Another socket for the same connection or address, with the same timeouts to begin
+            /// with.
+            ///
+            /// # Errors
+            /// Those of the system call.
+            pub fn try_clone(&self) -> std::io::Result<$name> {
+                Ok($name(self.0.with(self.0.inner.try_clone()?)))
+            }
+
+            /// The pending error of the socket, which is cleared.
+            ///
+            /// # Errors
+            /// Those of the system call.
+            pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
+                self.0.inner.take_error()
+            }
+
+            /// How long a call waits for data, or for a connection; `None` for ever.
+            pub fn read_timeout(&self) -> Option<std::time::Duration> {
+                self.0.read_timeout.get()
+            }
+
+            /// Sets how long a call waits for data, or for a connection.
+            ///
+            /// # Errors
+            /// `InvalidInput` for a timeout of zero.
+            pub fn set_read_timeout(
+                &self,
+                timeout: Option<std::time::Duration>,
+            ) -> std::io::Result<()> {
+                super::set_timeout(&self.0.read_timeout, timeout)
+            }
+        }
+
+        impl std::os::fd::AsFd for $name {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                std::os::fd::AsFd::as_fd(&self.0.inner)
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $name {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                std::os::fd::AsRawFd::as_raw_fd(&self.0.inner)
+            }
+        }
+
+        impl From<$name> for std::os::fd::OwnedFd {
+            fn from(socket: $name) -> std::os::fd::OwnedFd {
+                socket.into_std().into()
+            }
+        }
+
+        impl TryFrom<$std> for $name {
+            type Error = std::io::Error;
+
+            fn try_from(socket: $std) -> std::io::Result<$name> {
+                $name::from_std(socket)
+            }
+        }
+
+        impl From<$name> for $std {
+            fn from(socket: $name) -> $std {
+                socket.into_std()
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(&self.0.inner, out)
+            }
+        }
+    };
+}
+
+/// What sockets have that send: the timeout for it.
+macro_rules! sender {
+    ($name:ident) => {
+        impl $name {
+            /// How long a call waits for room to send; `None` for ever.
+            pub fn write_timeout(&self) -> Option<std::time::Duration> {
+                self.0.write_timeout.get()
+            }
+
+            /// Sets how long a call waits for room to send.
+            ///
+            /// # Errors
+            /// `InvalidInput` for a timeout of zero.
+            pub fn set_write_timeout(
+                &self,
+                timeout: Option<std::time::Duration>,
+            ) -> std::io::Result<()> {
+                super::set_timeout(&self.0.write_timeout, timeout)
+            }
+        }
+    };
+}
+
+/// What streams have: reading and writing, also by shared reference.
+macro_rules! stream {
+    ($name:ident) => {
+        sender!($name);
+
+        impl $name {
+            /// Closes the connection for reading, for writing, or for both.
+            ///
+            /// # Errors
+            /// Those of the system call.
+            pub fn shutdown(&self, how: std::net::Shutdown) -> std::io::Result<()> {
+                self.0.inner.shutdown(how)
+            }
+        }
+
+        stream_io!($name);
+        stream_io!(&$name);
+    };
+}
+
+/// Reading and writing, for a stream or a reference to one.
+macro_rules! stream_io {
+    ($name:ty) => {
+        impl std::io::Read for $name {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                self.0.reading(|mut socket| std::io::Read::read(&mut socket, buffer))
+            }
+
+            fn read_vectored(
+                &mut self,
+                buffers: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::io::Result<usize> {
+                self.0.reading(|mut socket| std::io::Read::read_vectored(&mut socket, buffers))
+            }
+        }
+
+        impl std::io::Write for $name {
+            fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+                self.0.writing(|mut socket| std::io::Write::write(&mut socket, data))
+            }
+
+            fn write_vectored(&mut self, data: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                self.0.writing(|mut socket| std::io::Write::write_vectored(&mut socket, data))
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+use {sender, socket, stream, stream_io};

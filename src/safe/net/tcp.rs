@@ -1,0 +1,147 @@
+//! TCP.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use super::{Socket, connect, sender, socket, stream, stream_io};
+
+/// A connection.
+///
+/// ```
+/// use majjen::net::{TcpListener, TcpStream};
+/// use majjen::{Scheduler, task};
+/// use std::io::{BufRead, BufReader, Write};
+///
+/// let scheduler = Scheduler::new()?;
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// scheduler.spawn(move || {
+///     let (stream, _) = listener.accept()?;
+///     (&stream).write_all(b"hello\n")
+/// });
+/// let line = scheduler.spawn(move || {
+///     let stream = TcpStream::connect(address)?;
+///     let mut line = String::new();
+///     BufReader::new(stream).read_line(&mut line).map(|_| line)
+/// });
+/// scheduler.run()?;
+/// assert_eq!(line.join()??, "hello\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It stays in one task at a time, or is used by shared reference in tasks of one thread:
+///
+/// ```compile_fail,E0277
+/// fn share(_: impl Sync) {}
+/// share(majjen::net::TcpStream::connect("127.0.0.1:1").unwrap());
+/// ```
+pub struct TcpStream(Socket<std::net::TcpStream>);
+
+socket!(TcpStream, std::net::TcpStream);
+stream!(TcpStream);
+
+impl TcpStream {
+    /// Connects to the first of the addresses that can be connected to. Looking up a name blocks the
+    /// thread.
+    ///
+    /// # Errors
+    /// That of the last address.
+    pub fn connect(addresses: impl ToSocketAddrs) -> io::Result<TcpStream> {
+        let mut result = Err(io::Error::new(ErrorKind::InvalidInput, "no address to connect to"));
+        for address in addresses.to_socket_addrs()? {
+            result = connect::tcp(&address, None);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result.map(|stream| TcpStream(Socket::new(stream)))
+    }
+
+    /// Connects to an address, or fails with [`ErrorKind::TimedOut`].
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+        connect::tcp(address, Some(timeout)).map(|stream| TcpStream(Socket::new(stream)))
+    }
+
+    /// The other end.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.inner.peer_addr()
+    }
+
+    /// This end.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.inner.local_addr()
+    }
+
+    /// Reads without taking what is read.
+    ///
+    /// # Errors
+    /// As for `read`.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.reading(|socket| socket.peek(buffer))
+    }
+
+    /// Sets whether small writes are sent at once (TCP_NODELAY).
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.0.inner.set_nodelay(nodelay)
+    }
+
+    /// Whether small writes are sent at once.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.0.inner.nodelay()
+    }
+}
+
+/// Accepts connections. See [`TcpStream`] for an example.
+pub struct TcpListener(Socket<std::net::TcpListener>);
+
+socket!(TcpListener, std::net::TcpListener);
+
+impl TcpListener {
+    /// Listens at an address; at port 0 for one that the system chooses. Looking up a name blocks
+    /// the thread.
+    ///
+    /// # Errors
+    /// That of the last address.
+    pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        TcpListener::from_std(std::net::TcpListener::bind(addresses)?)
+    }
+
+    /// Waits for a connection, and returns it with the address of its other end.
+    ///
+    /// # Errors
+    /// Those of the system call. Many concern only the connection, or pass: a server goes on after
+    /// them, and rests a little when it is out of descriptors.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, address) = self.0.reading(std::net::TcpListener::accept)?;
+        Ok((TcpStream::from_std(stream)?, address))
+    }
+
+    /// The connections, one after the other, without end.
+    pub fn incoming(&self) -> impl Iterator<Item = io::Result<TcpStream>> {
+        std::iter::repeat_with(|| self.accept().map(|(stream, _)| stream))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.inner.local_addr()
+    }
+}

@@ -1,0 +1,96 @@
+//! UDP.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use super::{Socket, sender, socket};
+
+/// Sends and receives datagrams.
+///
+/// ```
+/// use majjen::{Scheduler, net::UdpSocket};
+///
+/// let scheduler = Scheduler::new()?;
+/// let (one, other) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+/// let address = other.local_addr()?;
+/// let received = scheduler.spawn(move || {
+///     let mut buffer = [0; 8];
+///     other.recv_from(&mut buffer).map(|(length, _)| buffer[..length].to_vec())
+/// });
+/// scheduler.spawn(move || one.send_to(b"hello", address));
+/// scheduler.run()?;
+/// assert_eq!(received.join()??, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct UdpSocket(Socket<std::net::UdpSocket>);
+
+socket!(UdpSocket, std::net::UdpSocket);
+sender!(UdpSocket);
+
+impl UdpSocket {
+    /// Receives at an address; at port 0 for one that the system chooses. Looking up a name blocks
+    /// the thread.
+    ///
+    /// # Errors
+    /// That of the last address.
+    pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<UdpSocket> {
+        UdpSocket::from_std(std::net::UdpSocket::bind(addresses)?)
+    }
+
+    /// Sends to an address, and receives from it only, from now on. Does not suspend.
+    ///
+    /// # Errors
+    /// That of the last address.
+    pub fn connect(&self, addresses: impl ToSocketAddrs) -> io::Result<()> {
+        self.0.inner.connect(addresses)
+    }
+
+    /// Sends a datagram to the address that it is connected to.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.0.writing(|socket| socket.send(data))
+    }
+
+    /// Sends a datagram to an address. Looking up a name blocks the thread.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn send_to(&self, data: &[u8], addresses: impl ToSocketAddrs) -> io::Result<usize> {
+        let address = addresses.to_socket_addrs()?.next().ok_or(io::ErrorKind::InvalidInput)?;
+        self.0.writing(|socket| socket.send_to(data, address))
+    }
+
+    /// Waits for a datagram, and returns its length. What does not fit is lost.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.reading(|socket| socket.recv(buffer))
+    }
+
+    /// Waits for a datagram, and returns its length and its sender.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.0.reading(|socket| socket.recv_from(buffer))
+    }
+
+    /// Where it receives.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.inner.local_addr()
+    }
+
+    /// What it is connected to.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.inner.peer_addr()
+    }
+}

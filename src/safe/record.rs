@@ -1,0 +1,114 @@
+//! The record of a Rust task: what the safe API knows of it beyond the core.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{fn_addr_eq, null_mut};
+use std::rc::Rc;
+
+use super::shared::Shared;
+use crate::scheduler::{Scheduler, running_task};
+use crate::task_object::{Body, State, Task};
+
+/// Runs the task's closure and leaves the result where its handle finds it, or, when told that the
+/// task is canceled, only drops the closure. Does not unwind.
+pub type Job = Box<dyn FnOnce(bool)>;
+
+/// What belongs to one Rust task. The task's `user_state` owns it.
+pub struct Record {
+    /// Until the first turn.
+    job: Cell<Option<Job>>,
+    pub shared: Rc<Shared>,
+    /// Whether a cancelation was raised on its stack.
+    pub raised: Cell<bool>,
+    /// How many calls of `task::shield` it is in.
+    pub shields: Cell<u32>,
+    /// How many suspensions were refused because it was unwinding.
+    pub refusals: Cell<u32>,
+    /// Whether it is in `task::park`, and whether it has been woken for that.
+    pub parked: Cell<bool>,
+    pub woken: Cell<bool>,
+}
+
+impl Record {
+    pub fn new(shared: Rc<Shared>, job: Job) -> Record {
+        Record {
+            job: Cell::new(Some(job)),
+            shared,
+            raised: Cell::new(false),
+            shields: Cell::new(0),
+            refusals: Cell::new(0),
+            parked: Cell::new(false),
+            woken: Cell::new(false),
+        }
+    }
+
+    /// What the core is to be given as a task's `user_state`.
+    pub fn into_user_state(self) -> *mut c_void {
+        Box::into_raw(Box::new(self)).cast()
+    }
+
+    /// The record of a task, if it is a Rust task that has not ended. The reference is good until
+    /// the task ends or is given up.
+    pub fn of(task: &Task) -> Option<&Record> {
+        if !is_rust(task) {
+            return None;
+        }
+        // SAFETY: the `user_state` of a task with this body is null, or a record from
+        // `into_user_state`: only `take` changes it.
+        unsafe { task.user_state.get().cast::<Record>().as_ref() }
+    }
+
+    /// Takes the record away from a task that does not run any more. What `of` has returned must
+    /// not be used again.
+    pub fn take(task: &Task) -> Option<Box<Record>> {
+        if !is_rust(task) {
+            return None;
+        }
+        let state = task.user_state.replace(null_mut()).cast::<Record>();
+        // SAFETY: from `into_user_state`, and nobody takes it twice, since the field is null now.
+        (!state.is_null()).then(|| unsafe { Box::from_raw(state) })
+    }
+
+    /// Drops the closure, if the task has not begun. The closure's destructor may panic.
+    pub fn discard_job(&self) {
+        if let Some(job) = self.job.take() {
+            job(true);
+        }
+    }
+}
+
+/// Whether a task was spawned by the safe API.
+fn is_rust(task: &Task) -> bool {
+    let body: Body = run;
+    task.body.get().is_some_and(|other| fn_addr_eq(other, body))
+}
+
+/// The body of every Rust task. No panic leaves it: jobs do not unwind.
+///
+/// # Safety
+/// Called by the core, with the record of the running task.
+pub unsafe extern "C" fn run(_scheduler: *mut Scheduler, _record: *mut c_void) {
+    let Some((_, task)) = running_task() else {
+        return; // Unreachable: the core calls bodies only in turns.
+    };
+    if let Some(job) = Record::of(task).and_then(|record| record.job.take()) {
+        job(task.canceled.get());
+    }
+    drop_quietly(Record::take(task));
+    task.set_state(State::Exited);
+}
+
+/// Drops a value of the program. A panic of its destructor ends here; the panic hook has told of
+/// it.
+pub fn drop_quietly<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(value))) {
+        forget_payload(payload);
+    }
+}
+
+/// Lets a panic's payload go without running its destructor, which could panic again.
+pub fn forget_payload(payload: Box<dyn Any + Send>) {
+    std::mem::forget(payload);
+}

@@ -1,0 +1,216 @@
+//! The scheduler, as its owner has it.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::thread;
+
+use super::join::JoinHandle;
+use super::metrics::Metrics;
+use super::shared::Shared;
+use super::stop::StopHandle;
+use super::{Builder, task, teardown, thread_end};
+use crate::error::{Error, Result};
+use crate::{report, scheduler};
+
+/// Runs tasks on the thread that made it.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// let answer = scheduler.spawn(|| {
+///     task::sleep(Duration::from_millis(1)).unwrap();
+///     42
+/// });
+/// scheduler.run()?;
+/// assert_eq!(answer.join()?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Dropping it ends the tasks that are left, one after the other. One that has begun is unwound
+/// from where it is suspended, so that its destructors run; the closure of one that has not begun is
+/// dropped. A task that catches the unwinding is unwound again when it suspends the next time, and
+/// given up after a hundred times: its stack then stays as it is for ever. So do all stacks when
+/// the scheduler is in a thread-local that is dropped because its thread ends, since what the tasks have
+/// borrowed from thread-locals may be gone, and in programs built with `panic = "abort"`.
+///
+/// It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// fn send(_: impl Send) {}
+/// send(majjen::Scheduler::new().unwrap());
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn share(_: impl Sync) {}
+/// share(majjen::Scheduler::new().unwrap());
+/// ```
+///
+/// And tasks own what they use:
+///
+/// ```compile_fail,E0373
+/// let scheduler = majjen::Scheduler::new().unwrap();
+/// let text = String::new();
+/// scheduler.spawn(|| text.len());
+/// ```
+pub struct Scheduler {
+    core: NonNull<scheduler::Scheduler>,
+    shared: Rc<Shared>,
+    stop: StopHandle,
+}
+
+impl Scheduler {
+    /// A scheduler without tasks, as [`Builder::new`] describes it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], and [`Error::Os`] when its two descriptors cannot be had.
+    pub fn new() -> Result<Scheduler> {
+        Builder::new().build()
+    }
+
+    /// The same as [`Builder::new`].
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Takes a scheduler of the core over.
+    ///
+    /// # Safety
+    /// It is alive, nobody else destroys it, and `shared` refers to it.
+    pub(super) unsafe fn own(core: NonNull<scheduler::Scheduler>, shared: Rc<Shared>) -> Scheduler {
+        // SAFETY: as this function's contract says.
+        let stop = StopHandle::new(unsafe { &core.as_ref().stop });
+        Scheduler { core, shared, stop }
+    }
+
+    pub(super) fn core(&self) -> &scheduler::Scheduler {
+        // SAFETY: alive as long as this is. The core is only ever borrowed shared.
+        unsafe { self.core.as_ref() }
+    }
+
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
+    /// Adds a task, which begins in the next run. What is said of [`task::spawn`] holds.
+    pub fn spawn<T: 'static>(&self, body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
+        task::Builder::new().spawn_on(self, body).unwrap_or_else(JoinHandle::failed)
+    }
+
+    /// Runs tasks until none is left, or [`StopHandle::stop`] is called. Tasks that are left stay as they
+    /// are, and the next run goes on with them. Blocks the thread, and sets its timer slack to 1
+    /// ns meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Deadlock`] when tasks are left and nothing could wake any of them, which an ERROR
+    /// line tells of as well; [`Error::OutOfMemory`] when those left cannot get a stack;
+    /// [`Error::Busy`] when a scheduler runs on this thread already, as in a task; [`Error::Unwinding`]
+    /// in a destructor that a panic runs.
+    pub fn run(&self) -> Result<()> {
+        if scheduler::current().is_some() {
+            return Err(Error::Busy);
+        }
+        if thread::panicking() {
+            return Err(Error::Unwinding);
+        }
+        let result = scheduler::run(self.core());
+        if teardown::has_begun_tasks(self.core()) {
+            thread_end::watch(&self.shared);
+        }
+        result
+    }
+
+    /// A handle that makes the run return, for other threads.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// The name it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.shared.name.as_deref()
+    }
+
+    /// The counters, up to date.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(self.core())
+    }
+
+    /// Starts counting again. What says how much there is now stays.
+    pub fn reset_metrics(&self) {
+        self.core().reset_metrics();
+    }
+
+    /// The counters as a block of text, for people.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// assert!(scheduler.metrics_text().contains("Created:"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn metrics_text(&self) -> String {
+        self.report(report::Format::Text)
+    }
+
+    /// The counters in Prometheus' text format.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// assert!(scheduler.metrics_prometheus().contains("# TYPE"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn metrics_prometheus(&self) -> String {
+        self.report(report::Format::Prometheus)
+    }
+
+    /// The counters as one JSON object.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// assert!(scheduler.metrics_json().starts_with('{'));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn metrics_json(&self) -> String {
+        self.report(report::Format::Json)
+    }
+
+    fn report(&self, format: report::Format) -> String {
+        let mut text = String::new();
+        let _ = report::write_metrics(self.core(), format, &mut text); // A String takes all.
+        text
+    }
+
+    /// A list of the tasks, a line for each: what they are called, and what they do.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// majjen::task::Builder::new().name("worker").spawn_on(&scheduler, || ())?;
+    /// assert!(scheduler.dump().contains("worker"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn dump(&self) -> String {
+        let mut text = String::new();
+        let _ = report::dump(self.core(), &mut text); // As above.
+        text
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        teardown::end_tasks(self.core(), &self.shared);
+        self.stop.disconnect();
+        self.shared.disconnect();
+        // SAFETY: owned by this, and nothing refers to it any more: handles have been disconnected,
+        // and no task is left that runs again.
+        unsafe { scheduler::Scheduler::destroy(self.core.as_ptr()) };
+        self.shared.hooks.clear();
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = self.core().slab.borrow().alive();
+        out.debug_struct("Scheduler").field("name", &self.name()).field("tasks", &tasks).finish()
+    }
+}

@@ -1,0 +1,85 @@
+//! Ending the tasks of a scheduler that is being dropped.
+
+use std::mem::forget;
+use std::thread;
+
+use super::record::{Record, drop_quietly};
+use super::shared::Shared;
+use super::unwind::CAN_UNWIND;
+use crate::drive::Drive;
+use crate::log;
+use crate::scheduler::Scheduler;
+use crate::stack::Stack;
+use crate::task_object::Task;
+
+/// How often a task is told to end: it may catch the unwinding, and suspend again to clean up.
+const TURNS: u32 = 100;
+
+/// Ends the Rust tasks: those that have begun by unwinding them. What C code has added is the
+/// core's to destroy. Does not unwind.
+pub fn end_tasks(core: &Scheduler, shared: &Shared) {
+    shared.closing.set(true);
+    shared.dropped_in_panic.set(thread::panicking());
+    let turns = if CAN_UNWIND && !shared.thread_ended.get() { TURNS } else { 0 };
+    let drive = Drive::begin(core);
+    let mut given_up = 0;
+    for task in all(core) {
+        if !has_begun(task) {
+            if let Some(record) = Record::take(task) {
+                record.discard_job();
+                drop_quietly(record);
+            }
+        } else if Record::of(task).is_some() && !unwind(&drive, task, turns) {
+            give_up(core, task);
+            given_up += 1;
+        }
+    }
+    drop(drive);
+    if given_up > 0 {
+        log::warn(format_args!(
+            "{given_up} tasks could not be unwound: their stacks, and what is on them, are left \
+             behind"
+        ));
+    }
+}
+
+/// Whether there are Rust tasks that are suspended.
+pub fn has_begun_tasks(core: &Scheduler) -> bool {
+    all(core).any(|task| has_begun(task) && Record::of(task).is_some())
+}
+
+/// The tasks, also those that are added meanwhile.
+fn all(core: &Scheduler) -> impl Iterator<Item = &Task> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let slab = core.slab.borrow();
+        while next < slab.slots() {
+            next += 1;
+            if let Some(task) = slab.at(next - 1) {
+                return Some(task);
+            }
+        }
+        None
+    })
+}
+
+fn has_begun(task: &Task) -> bool {
+    task.stack.get() != Stack::NONE
+}
+
+/// Gives a task turns until it has ended. Returns whether it has.
+fn unwind(drive: &Drive<'_>, task: &Task, turns: u32) -> bool {
+    let id = task.id.get();
+    let has_ended = || !task.alive.get() || task.id.get() != id;
+    (0..turns).any(|_| {
+        drive.turn(task);
+        has_ended()
+    })
+}
+
+/// Leaves a task that cannot be unwound as it is, for ever. Somebody may have borrowed from its
+/// stack, and its frames may borrow from its record.
+fn give_up(core: &Scheduler, task: &Task) {
+    core.stacks.borrow_mut().keep(task.stack.get());
+    forget(Record::take(task));
+}

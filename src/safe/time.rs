@@ -1,0 +1,107 @@
+//! Moments, by the clock of the scheduler.
+
+use std::ops::{Add, AddAssign, Sub};
+use std::time::Duration;
+
+use crate::suspend::FOREVER;
+use crate::{scheduler, sys};
+
+/// A moment by the clock of the scheduler that runs on this thread: the system's monotonic clock,
+/// unless [`Builder::clock`](crate::Builder::clock) has set another one. Outside a run it is the
+/// monotonic clock. Moments of different clocks have nothing to do with each other.
+///
+/// ```
+/// use majjen::{Instant, Scheduler, task};
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// scheduler.spawn(|| {
+///     let mut next = Instant::now();
+///     for _ in 0..3 {
+///         next += Duration::from_millis(1); // Keeps the pace, however long the work takes.
+///         task::sleep_until(next).unwrap();
+///         assert!(Instant::now() >= next);
+///     }
+/// });
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant {
+    ns: u64,
+}
+
+impl Instant {
+    /// Now.
+    pub fn now() -> Instant {
+        let ns = match scheduler::current() {
+            Some(scheduler) => scheduler.clock.deadline_now_ns(),
+            None => sys::monotonic_ns(),
+        };
+        Instant { ns }
+    }
+
+    /// How long ago the moment is; nothing if it is still to come.
+    pub fn elapsed(self) -> Duration {
+        Instant::now() - self
+    }
+
+    pub(super) fn as_ns(self) -> u64 {
+        self.ns
+    }
+}
+
+/// A later moment; the end of the clock where there is none. A sleep until then never ends.
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, span: Duration) -> Instant {
+        Instant { ns: self.ns.saturating_add(to_ns(span)) }
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, span: Duration) {
+        *self = *self + span;
+    }
+}
+
+/// An earlier moment; the beginning of the clock where there is none.
+impl Sub<Duration> for Instant {
+    type Output = Instant;
+
+    fn sub(self, span: Duration) -> Instant {
+        Instant { ns: self.ns.saturating_sub(to_ns(span)) }
+    }
+}
+
+/// The time between two moments; nothing if the second one is later.
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.ns.saturating_sub(earlier.ns))
+    }
+}
+
+/// In nanoseconds, at most as many as there is a number for.
+pub(super) fn to_ns(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The limit of a call that may have to wait more than once.
+pub(super) struct Limit {
+    deadline: Option<Instant>,
+}
+
+impl Limit {
+    /// From now on.
+    pub fn after(timeout: Option<Duration>) -> Limit {
+        Limit { deadline: timeout.map(|timeout| Instant::now() + timeout) }
+    }
+
+    /// What is left, as the core takes it.
+    pub fn remaining_ns(&self) -> u64 {
+        self.deadline.map_or(FOREVER, |deadline| to_ns(deadline - Instant::now()))
+    }
+}

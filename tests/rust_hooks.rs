@@ -1,0 +1,221 @@
+//! Functions of the program that the core calls: a wait function, a clock, and a log callback, when
+//! they do well and when they panic.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use majjen::logger::{self, Level};
+use majjen::{Builder, Error, Instant, Scheduler, task};
+use support::{HOUR, scheduler};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A scheduler in simulated time, and its clock.
+fn simulated() -> (Scheduler, Rc<Cell<Duration>>) {
+    let now = Rc::new(Cell::new(Duration::ZERO));
+    let (read, advance) = (now.clone(), now.clone());
+    let scheduler = Builder::new()
+        .clock(move || read.get())
+        .wait(move |timeout: Option<Duration>, _: BorrowedFd<'_>| {
+            advance.set(advance.get() + timeout.unwrap_or_default());
+            Ok(0)
+        })
+        .build()
+        .unwrap();
+    (scheduler, now)
+}
+
+#[test]
+fn time_can_be_simulated() {
+    let (scheduler, now) = simulated();
+    let events: Rc<RefCell<Vec<_>>> = Rc::default();
+    for hours in [3, 1, 2] {
+        let (events, now) = (events.clone(), now.clone());
+        scheduler.spawn(move || {
+            let began = Instant::now();
+            task::sleep(hours * HOUR).unwrap();
+            assert_eq!(began.elapsed(), hours * HOUR);
+            events.borrow_mut().push((hours, now.get()));
+        });
+    }
+    scheduler.run().unwrap();
+    assert_eq!(*events.borrow(), [(1, HOUR), (2, 2 * HOUR), (3, 3 * HOUR)]);
+}
+
+#[test]
+fn a_wait_function_is_told_of_descriptors() {
+    let calls = Rc::new(Cell::new(0));
+    let count = calls.clone();
+    let scheduler = Builder::new()
+        .wait(move |timeout: Option<Duration>, backend: BorrowedFd<'_>| {
+            count.set(count.get() + 1);
+            assert!(timeout.is_none_or(|timeout| timeout <= HOUR));
+            wait_for(backend)
+        })
+        .build()
+        .unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let reads = scheduler.spawn(move || task::wait_readable(reader.as_fd(), HOUR));
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(5 * MS);
+        drop(writer);
+    });
+    scheduler.run().unwrap();
+    other.join().unwrap();
+    reads.join().unwrap().unwrap();
+    assert!(calls.get() > 0);
+}
+
+/// Blocks until a descriptor is readable.
+fn wait_for(fd: BorrowedFd<'_>) -> std::io::Result<usize> {
+    let mut poll =
+        libc::pollfd { fd: std::os::fd::AsRawFd::as_raw_fd(&fd), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, of an open descriptor.
+    match unsafe { libc::poll(&mut poll, 1, 1000) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        ready => Ok(ready as usize),
+    }
+}
+
+#[test]
+fn a_wait_function_that_fails_or_panics_ends_nothing() {
+    let calls = Rc::new(Cell::new(0));
+    let count = calls.clone();
+    let scheduler = Builder::new()
+        .wait(move |_: Option<Duration>, _: BorrowedFd<'_>| {
+            count.set(count.get() + 1);
+            match count.get() % 2 {
+                0 => panic!("a wait function, on purpose"),
+                _ => Err(std::io::Error::other("on purpose")),
+            }
+        })
+        .build()
+        .unwrap();
+    let sleeps = scheduler.spawn(|| task::sleep(10 * MS));
+    scheduler.run().unwrap();
+    sleeps.join().unwrap().unwrap();
+    assert!(calls.get() >= 2, "{} calls", calls.get());
+}
+
+#[test]
+fn a_clock_that_panics_stands_still() {
+    let panics = Rc::new(Cell::new(false));
+    let fails = panics.clone();
+    let now = Rc::new(Cell::new(HOUR));
+    let (read, advance) = (now.clone(), now.clone());
+    let scheduler = Builder::new()
+        .clock(move || {
+            assert!(!fails.get(), "a clock, on purpose");
+            read.get()
+        })
+        .wait(move |timeout: Option<Duration>, _: BorrowedFd<'_>| {
+            advance.set(advance.get() + timeout.unwrap());
+            Ok(0)
+        })
+        .build()
+        .unwrap();
+    let moments = scheduler.spawn(move || {
+        task::sleep(MS).unwrap();
+        let before = Instant::now();
+        panics.set(true);
+        let during = Instant::now();
+        task::yield_now().unwrap();
+        panics.set(false);
+        now.set(Duration::ZERO); // And it does not go back.
+        let after = Instant::now();
+        now.set(2 * HOUR);
+        task::sleep(MS).unwrap();
+        (before, during, after)
+    });
+    scheduler.run().unwrap();
+    let (before, during, after) = moments.join().unwrap();
+    assert_eq!((before, before), (during, after));
+}
+
+/// One test, since the process has one logger.
+#[test]
+fn a_log_callback_gets_lines_may_suspend_and_may_panic() {
+    static LINES: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
+    static PANICS: AtomicBool = AtomicBool::new(false);
+    static SUSPENDS: AtomicBool = AtomicBool::new(false);
+    let this = std::thread::current().id();
+    logger::set_callback(move |level, text| {
+        if std::thread::current().id() != this {
+            return; // Another test's.
+        }
+        LINES.lock().unwrap().push((level, text.to_owned()));
+        if SUSPENDS.load(Relaxed) {
+            let _ = task::yield_now();
+        }
+        if PANICS.swap(false, Relaxed) {
+            panic!("a log callback, on purpose");
+        }
+    })
+    .unwrap();
+    let scheduler = scheduler();
+    SUSPENDS.store(true, Relaxed);
+    let long = "x".repeat(5000);
+    let line = long.clone();
+    let suspended = scheduler.spawn(move || logger::log(Level::Error, format_args!("{line}")));
+    let seen = scheduler.spawn(|| LINES.lock().unwrap().len());
+    scheduler.run().unwrap();
+    suspended.join().unwrap();
+    assert_eq!(seen.join().unwrap(), 1);
+    assert_eq!(*LINES.lock().unwrap(), [(Level::Error, long)]);
+
+    // Canceled while it is suspended inside the callback: caught there, and raised again.
+    let canceled = scheduler.spawn(|| {
+        logger::log(Level::Error, format_args!("canceled meanwhile"));
+        task::yield_now()
+    });
+    scheduler.spawn(move || {
+        canceled.cancel();
+        assert!(matches!(canceled.join(), Err(majjen::JoinError::Canceled)));
+    });
+    scheduler.run().unwrap();
+    SUSPENDS.store(false, Relaxed);
+
+    PANICS.store(true, Relaxed);
+    let unharmed = scheduler.spawn(|| logger::log(Level::Error, format_args!("panics")));
+    scheduler.run().unwrap();
+    unharmed.join().unwrap();
+    LINES.lock().unwrap().clear();
+    logger::log(Level::Silent, format_args!("never"));
+    logger::log(Level::Debug, format_args!("below the level"));
+    logger::log(Level::Warn, format_args!("ordinary"));
+    assert_eq!(*LINES.lock().unwrap(), [(Level::Warn, "ordinary".to_owned())]);
+    logger::to_streams().unwrap();
+}
+
+#[test]
+fn builders_refuse_what_cannot_be() {
+    assert_eq!(Builder::new().stack_size(100).build().unwrap_err(), Error::InvalidArgument);
+    let scheduler = scheduler();
+    let tiny = task::Builder::new().stack_size(100).spawn_on(&scheduler, || ());
+    assert_eq!(tiny.unwrap_err(), Error::InvalidArgument);
+    assert!(task::Builder::new().spawn(|| ()).is_err_and(|error| error == Error::NotInTask));
+    assert!(matches!(task::spawn(|| ()).join(), Err(majjen::JoinError::Failed(Error::NotInTask))));
+    scheduler.run().unwrap();
+}
+
+#[test]
+fn a_task_has_the_stack_it_was_given() {
+    let scheduler = Builder::new().stack_size(64 * 1024).build().unwrap();
+    let deep = || std::hint::black_box([1u8; 500_000]).iter().map(|byte| u64::from(*byte)).sum();
+    let large = task::Builder::new().stack_size(1 << 20).spawn_on(&scheduler, deep).unwrap();
+    let used = scheduler.spawn(|| {
+        std::hint::black_box([1u8; 30_000]);
+        task::current().unwrap().stack_used()
+    });
+    scheduler.run().unwrap();
+    let sum: u64 = large.join().unwrap();
+    assert_eq!(sum, 500_000);
+    let used = used.join().unwrap();
+    assert!((30_000..=64 * 1024).contains(&used), "{used}");
+}

@@ -1,0 +1,120 @@
+//! Rust tasks that call the C ABI, C functions that call back, and the Rust API in tasks that C has
+//! created.
+
+mod support;
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::rc::Rc;
+
+use majjen::{Error, JoinError, task};
+use support::{Drops, HOUR, run_for_a_moment, scheduler};
+
+unsafe extern "C" {
+    fn mj_task_sleep_for(ns: u64) -> c_int;
+    fn mj_scheduler_current() -> *mut c_void;
+    fn mj_task_current() -> *mut c_void;
+    fn mj_task_cancel(task: *mut c_void) -> c_int;
+    fn mj_task_exit();
+    fn mj_create_task(
+        scheduler: *mut c_void,
+        body: extern "C" fn(*mut c_void, *mut c_void),
+        user_state: *mut c_void,
+    ) -> *mut c_void;
+}
+
+/// Sleeps as C does.
+fn sleep_in_c() -> c_int {
+    // SAFETY: no preconditions.
+    unsafe { mj_task_sleep_for(HOUR.as_nanos() as u64) }
+}
+
+#[test]
+fn the_c_abi_returns_where_the_rust_api_unwinds() {
+    let scheduler = scheduler();
+    let drops = Drops::default();
+    let (guard, result) = (drops.guard(), Rc::new(Cell::new(0)));
+    let seen = result.clone();
+    let handle = scheduler.spawn(move || {
+        let _guard = guard;
+        seen.set(sleep_in_c());
+        task::yield_now()
+    });
+    run_for_a_moment(&scheduler);
+    drop(scheduler);
+    assert_eq!(result.get(), -libc::ECANCELED);
+    assert_eq!(drops.count(), 1);
+    assert!(matches!(handle.join(), Err(JoinError::Canceled)));
+}
+
+#[test]
+fn a_task_that_heeds_no_error_of_the_c_abi_is_given_up() {
+    let scheduler = scheduler();
+    scheduler.spawn(|| {
+        loop {
+            sleep_in_c();
+        }
+    });
+    run_for_a_moment(&scheduler);
+    drop(scheduler);
+}
+
+/// A callback of C's `qsort`, which cannot be unwound.
+extern "C" fn compare(left: *const c_void, right: *const c_void) -> c_int {
+    let canceled = task::shield(|| task::sleep(HOUR)) == Err(Error::Canceled);
+    CANCELED.with(|seen| seen.set(seen.get() && canceled));
+    // SAFETY: `qsort` hands over addresses of its elements.
+    unsafe { *left.cast::<i32>() - *right.cast::<i32>() }
+}
+
+thread_local!(static CANCELED: Cell<bool> = const { Cell::new(true) });
+
+#[test]
+fn a_shield_keeps_unwinding_from_frames_of_c() {
+    let scheduler = scheduler();
+    let sorted = Rc::new(Cell::new([0; 4]));
+    let result = sorted.clone();
+    let handle = scheduler.spawn(move || {
+        let mut numbers = [3, 1, 4, 2];
+        // SAFETY: as many elements as said, of the size said.
+        unsafe { libc::qsort(numbers.as_mut_ptr().cast(), 4, 4, Some(compare_pointer())) };
+        result.set(numbers);
+        task::sleep(HOUR)
+    });
+    run_for_a_moment(&scheduler);
+    drop(scheduler); // Inside of qsort.
+    assert_eq!(sorted.get(), [1, 2, 3, 4]);
+    assert!(CANCELED.with(Cell::get));
+    assert!(matches!(handle.join(), Err(JoinError::Canceled)));
+}
+
+fn compare_pointer() -> unsafe extern "C" fn(*const c_void, *const c_void) -> c_int {
+    compare
+}
+
+thread_local!(static RESULTS: Cell<[Option<Error>; 3]> = const { Cell::new([None; 3]) });
+
+/// The body of a task of C's, in Rust.
+extern "C" fn body(_scheduler: *mut c_void, _user_state: *mut c_void) {
+    // SAFETY: no preconditions.
+    unsafe { mj_task_cancel(mj_task_current()) };
+    let results =
+        [task::sleep(HOUR).err(), task::yield_now().err(), task::Builder::new().spawn(|| ()).err()];
+    RESULTS.with(|cell| cell.set(results));
+    assert!(task::current().is_none());
+    // SAFETY: in a task.
+    unsafe { mj_task_exit() };
+}
+
+#[test]
+fn the_rust_api_works_in_tasks_of_c_and_does_not_unwind_them() {
+    let scheduler = scheduler();
+    scheduler.spawn(|| {
+        // SAFETY: the scheduler runs; the body needs no state.
+        let task = unsafe { mj_create_task(mj_scheduler_current(), body, std::ptr::null_mut()) };
+        assert!(!task.is_null());
+    });
+    scheduler.run().unwrap();
+    let expected = [Error::Canceled, Error::Canceled, Error::NotInTask].map(Some);
+    assert_eq!(RESULTS.with(Cell::get), expected);
+}

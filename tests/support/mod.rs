@@ -1,0 +1,80 @@
+//! What the tests of the Rust API share.
+#![allow(dead_code)] // None of them uses all.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use majjen::logger::{self, Level};
+use majjen::{JoinHandle, Scheduler, task};
+
+/// Counts what is dropped.
+#[derive(Clone, Default)]
+pub struct Drops(Rc<Cell<u32>>);
+
+impl Drops {
+    pub fn count(&self) -> u32 {
+        self.0.get()
+    }
+
+    /// Something that is counted when it is dropped.
+    pub fn guard(&self) -> Guard {
+        Guard(self.clone())
+    }
+}
+
+/// What [`Drops::guard`] returns.
+pub struct Guard(Drops);
+
+impl Guard {
+    /// Another one.
+    pub fn clone_count(&self) -> Guard {
+        self.0.guard()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Drops(count) = &self.0;
+        count.set(count.get() + 1);
+    }
+}
+
+/// Calls a function when it is dropped.
+pub struct OnDrop<F: FnMut()>(pub F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// A scheduler, in a process whose log has no more than warnings.
+pub fn scheduler() -> Scheduler {
+    logger::set_level(Level::Warn);
+    Scheduler::new().unwrap()
+}
+
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// Adds a task that sleeps for an hour.
+pub fn spawn_sleeper(scheduler: &Scheduler, drops: &Drops) -> JoinHandle<()> {
+    let guard = drops.guard();
+    scheduler.spawn(move || {
+        let _guard = guard;
+        let _ = task::sleep(HOUR);
+        unreachable!("a canceled sleep does not return");
+    })
+}
+
+/// Runs until all tasks have had a few turns.
+pub fn run_for_a_moment(scheduler: &Scheduler) {
+    let stop = scheduler.stop_handle();
+    scheduler.spawn(move || {
+        for _ in 0..5 {
+            task::yield_now().unwrap();
+        }
+        stop.stop();
+    });
+    scheduler.run().unwrap();
+}
