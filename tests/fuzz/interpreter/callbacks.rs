@@ -39,6 +39,7 @@ pub unsafe extern "C" fn log(level: u32, message: *const c_char, _: *mut c_void)
     // SAFETY: a string, says the header.
     let message = unsafe { CStr::from_ptr(message) };
     with(|world| {
+        world.look();
         assert!(!world.context().in_log, "a log callback's own line has come to it");
         assert!(level >= world.threshold && level < 6, "a line of level {level}: {message:?}");
         world.lines += 1;
@@ -50,7 +51,10 @@ pub unsafe extern "C" fn log(level: u32, message: *const c_char, _: *mut c_void)
 }
 
 pub unsafe extern "C" fn clock(_: *mut c_void) -> u64 {
-    let was_in_clock = with(|world| world.context().in_clock);
+    let was_in_clock = with(|world| {
+        world.look();
+        world.context().in_clock
+    });
     if !was_in_clock {
         maybe_act(|world| world.callbacks.clock, |context, inside| context.in_clock = inside);
     }

@@ -8,7 +8,7 @@ use libc::{POLLRDBAND, POLLRDNORM, POLLWRBAND, POLLWRNORM};
 
 use super::actions::logs;
 use super::api::*;
-use super::calls::{Call, End, Span};
+use super::calls::{Call, End, Span, Who};
 use super::{World, with};
 use super::model::{self, For, Limit, Reasons, Wait};
 
@@ -30,13 +30,11 @@ enum Kind {
 /// Makes a call that suspends the running task, and compares what it returns with the model.
 pub fn suspend(call: Call) {
     let Some(task) = with(|world| world.model.current()) else {
+        if matches!(call, Call::WaitFd(_, events, _) if events & !EVENTS != 0) {
+            return assert_eq!(make(call), Some(-EINVAL));
+        }
         let result = logs(|| make(call));
-        let invalid = matches!(call, Call::WaitFd(_, events, _) if events & !EVENTS != 0);
-        assert!(
-            matches!(result, None) || result == Some(-EPERM) || invalid && result == Some(-EINVAL),
-            "outside a task it returned {result:?}"
-        );
-        return;
+        return assert!(result.is_none_or(|result| result == -EPERM), "it returned {result:?}");
     };
     if with(|world| world.context().in_clock) {
         return; // A clock must not suspend.
@@ -48,10 +46,7 @@ pub fn suspend(call: Call) {
         it.why = if queued { model::TOLD } else { 0 };
         (kind, std::mem::replace(&mut it.wait, wait), it.canceled, it.turns)
     });
-    let errno = 1000 + task as c_int;
-    set_errno(errno);
     let result = make(call);
-    assert_eq!(get_errno(), errno, "errno");
     with(|world| {
         world.look();
         assert_eq!(world.model.current(), Some(task));
@@ -131,26 +126,33 @@ fn deadline(world: &World, call: Call) -> u64 {
     }
 }
 
+/// Makes the call, which must keep errno.
 fn make(call: Call) -> Option<c_int> {
-    let fd = |end| with(|world| world.fd(end));
-    match call {
-        Call::Yield => mj_task_yield(),
-        Call::SleepNs(span) => mj_task_sleep_ns(span),
-        Call::WaitReadable(end) => mj_task_wait_readable(fd(end)),
-        Call::YieldNow => return Some(mj_task_yield_now()),
-        Call::SleepFor(span) => return Some(mj_task_sleep_for(span)),
-        Call::SleepUntil { .. } => {
-            return Some(mj_task_sleep_until_ns(with(|world| deadline(world, call))));
-        }
-        Call::Park(span) => return Some(mj_task_park(span)),
-        Call::WaitFd(end, events, span) => {
-            return Some(mj_task_wait_fd(fd(end), events_for(end, events), span));
-        }
-        Call::WaitWritable(end) => return Some(mj_task_wait_writable(fd(end))),
-        Call::Join(who, span) => return Some(mj_task_join(with(|world| world.id(who)), span)),
+    const ERRNO: c_int = 1234;
+    let (end, who) = match call {
+        Call::WaitFd(end, ..) | Call::WaitReadable(end) | Call::WaitWritable(end) => (end, Who::Null),
+        Call::Join(who, _) => (End::Negative, who),
+        _ => (End::Negative, Who::Null),
+    };
+    let (fd, id, deadline_ns) =
+        with(|world| (world.fd(end), world.id(who), deadline(world, call)));
+    set_errno(ERRNO);
+    let nothing = |()| None;
+    let result = match call {
+        Call::Yield => nothing(mj_task_yield()),
+        Call::SleepNs(span) => nothing(mj_task_sleep_ns(span)),
+        Call::WaitReadable(_) => nothing(mj_task_wait_readable(fd)),
+        Call::YieldNow => Some(mj_task_yield_now()),
+        Call::SleepFor(span) => Some(mj_task_sleep_for(span)),
+        Call::SleepUntil { .. } => Some(mj_task_sleep_until_ns(deadline_ns)),
+        Call::Park(span) => Some(mj_task_park(span)),
+        Call::WaitFd(_, events, span) => Some(mj_task_wait_fd(fd, events_for(end, events), span)),
+        Call::WaitWritable(_) => Some(mj_task_wait_writable(fd)),
+        Call::Join(_, span) => Some(mj_task_join(id, span)),
         _ => unreachable!("{call:?} does not suspend"),
-    }
-    None
+    };
+    assert_eq!(get_errno(), ERRNO, "errno");
+    result
 }
 
 fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: c_int) -> bool {
@@ -200,7 +202,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                 || has(model::TIME) && result == 0
                 || has(model::CLOSED) && result == -EBADF
                 || has(model::EVENT) && happened(result)
-                || has(model::YIELDED)
+                || has(model::YIELDED | model::TOLD)
                     && match polled {
                         None => result == -EBADF,
                         Some(0) => at_once && result == 0,
