@@ -283,7 +283,8 @@ fn create(which: Which, for_application: bool) {
         Which::Second => 1,
         Which::Null => return,
     };
-    if with(|world| world.home(which)).is_some() {
+    // Not in a callback: a call that it is in may have found the number of a descriptor free.
+    if with(|world| world.home(which).is_some() || world.context().depth > 0) {
         return;
     }
     let at = if for_application { setup_scheduler_with_epoll() } else { mj_scheduler_create() };
@@ -313,7 +314,7 @@ fn destroy(which: Which) {
 
 fn open(pipe: usize) {
     with(|world| {
-        if world.pipes[pipe] != [-1, -1] {
+        if world.pipes[pipe] != [-1, -1] || world.context().depth > 0 {
             return;
         }
         let mut ends = [0; 2];

@@ -23,7 +23,7 @@ enum Kind {
     Yield,
     Sleep,
     Park,
-    Fd { fd: i32, events: i16, at_once: bool, tells_events: bool },
+    Fd { fd: i32, events: i16, at_once: bool, is_bad: bool, tells_events: bool },
     Join { target: Option<usize> },
 }
 
@@ -81,13 +81,16 @@ fn arguments(world: &World, call: Call) -> (Kind, Wait) {
     let unless_forever = |span_ns: Span| limit(span_ns).filter(|_| span_ns != u64::MAX);
     let fd = |end: End, events: i16, span_ns: Span, tells_events: bool| {
         let (fd, at_once) = (world.fd(end), span_ns == 0 || end == End::File);
-        let wait = if at_once {
+        let is_bad = !super::is_open(fd);
+        let mut wait = if at_once {
             Wait::new(For::Nothing, None)
         } else {
             let events = events & !ALWAYS;
             Wait::new(For::Fd { fd, events, watched: true }, unless_forever(span_ns))
         };
-        (Kind::Fd { fd, events, at_once, tells_events }, wait)
+        // What is not open may have been opened by the time that the wait begins.
+        wait.may_yield |= is_bad;
+        (Kind::Fd { fd, events, at_once, is_bad, tells_events }, wait)
     };
     match call {
         Call::SleepNs(span) | Call::SleepFor(span) => {
@@ -166,7 +169,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
     }
     if it.state() == EXITED {
         // Unless it was the ERROR line of a bad descriptor whose callback has ended the task.
-        let is_bad = matches!(kind, Kind::Fd { fd, .. } if !super::is_open(fd));
+        let is_bad = matches!(kind, Kind::Fd { is_bad: true, .. });
         return result == -ECANCELED || is_bad && result == -EBADF;
     }
     if canceled_before {
@@ -192,7 +195,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                 || has_ended && result == 0
                 || has(model::TIME) && !has_ended && result == -ETIMEDOUT
         }
-        Kind::Fd { fd, events, at_once, tells_events } => {
+        Kind::Fd { fd, events, at_once, is_bad, tells_events } => {
             let happened = |result: c_int| !tells_events && result == 0 || {
                 let wanted = c_int::from(events | ALWAYS);
                 tells_events && result > 0 && result & !wanted == 0
@@ -204,6 +207,8 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                 || has(model::EVENT) && happened(result)
                 || has(model::YIELDED | model::TOLD)
                     && match polled {
+                        // A look at once is one at the end of the turn: it may be open by then.
+                        _ if is_bad && result == -EBADF => true,
                         None => result == -EBADF,
                         Some(0) => at_once && result == 0,
                         Some(_) => at_once && happened(result),
