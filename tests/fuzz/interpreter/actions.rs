@@ -289,6 +289,9 @@ fn create(which: Which, for_application: bool) {
     }
     let at = if for_application { setup_scheduler_with_epoll() } else { mj_scheduler_create() };
     assert!(!at.is_null());
+    if with(|world| world.home(which)).is_some() {
+        return mj_scheduler_destroy(at); // A log callback has let others run, and made one.
+    }
     assert_eq!(mj_scheduler_set_clock(at, Some(callbacks::clock), null_mut()), 0);
     mj_scheduler_set_wait_func(at, Some(callbacks::wait), null_mut());
     with(|world| world.model.schedulers[home] = Scheduler { at, ..Scheduler::default() });
