@@ -81,11 +81,12 @@ fn set_wait_function(at: *mut mj_scheduler) {
 }
 
 fn set_clock(which: Which) {
+    let home = with(|world| world.home(which));
     let result = using(which, |at| {
         mj_scheduler_set_clock(at, Some(callbacks::clock), null_mut())
     });
     let expected = with(|world| {
-        let Some(home) = world.home(which) else { return -EINVAL };
+        let Some(home) = home else { return -EINVAL };
         // SAFETY: a living scheduler.
         let timers = unsafe { (*world.model.schedulers[home].at).timer_count };
         if world.model.running == Some(home) || timers > 0 { -EBUSY } else { 0 }
