@@ -179,7 +179,9 @@ impl World {
         let nth = |n: u8| self.model.tasks.get(usize::from(n) % self.model.tasks.len().max(1));
         match who {
             Who::Task(n) => nth(n).map_or(null_mut(), |task| task.at),
-            Who::Oneself => self.model.current().map_or(null_mut(), |task| self.model.tasks[task].at),
+            Who::Oneself => {
+                self.model.current().map_or(null_mut(), |task| self.model.tasks[task].at)
+            }
             Who::Null => null_mut(),
             Who::Nowhere => (&raw const NOWHERE).cast_mut().cast(),
             Who::Inside(n) => nth(n).map_or(null_mut(), |task| task.at.wrapping_byte_add(8)),

@@ -1,9 +1,8 @@
 //! Model-based fuzzing of the interface: programs of calls are run against the library, and what
 //! happens is compared with a model of what the header promises.
 //!
-//! This is the driver for `make test`: proptest makes programs, and shrinks one that fails. Each is
+//! In `make test`, proptest makes programs, and shrinks one that fails. Each is
 //! run in a process of its own, so that a crash or a hang is found and shrunk like any other failure.
-//! `libfuzzer.rs` is the driver for `make torture`.
 //!
 //! `cargo test --release --test fuzz -- replay FILE` runs one file, and prints its calls.
 //! `MAJJEN_FUZZ_CASES` is how many programs are made.
@@ -36,7 +35,6 @@ fn main() -> ExitCode {
         return replay(Path::new(file));
     }
     let trials = vec![
-        Trial::test("fuzz::corpus", || run_files("corpus")),
         Trial::test("fuzz::regressions", || run_files("regressions")),
         Trial::test("fuzz::random_programs", random_programs),
     ];

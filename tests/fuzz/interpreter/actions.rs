@@ -7,11 +7,11 @@ use std::ptr::{null, null_mut};
 use libc::{EBADF, EBUSY, EINVAL, EPERM, ESRCH};
 
 use super::api::*;
-use super::calls::{Call, End, Which, Who};
 use super::callbacks;
-use super::{Callbacks, World, body, is_open, tell, with};
+use super::calls::{Call, End, Which, Who};
 use super::model::{self, For, Scheduler, Stop, Task};
 use super::waits::{get_errno, set_errno, suspend};
+use super::{Callbacks, World, body, is_open, tell, with};
 
 /// A program has no more tasks than that.
 const MOST_TASKS: usize = 48;
@@ -131,9 +131,7 @@ fn spawn(which: Which) {
 
 fn spawn_nothing() {
     set_errno(0);
-    let task = using(Which::First, |at| {
-        logs(|| mj_create_task(at, None, null_mut::<c_void>()))
-    });
+    let task = using(Which::First, |at| logs(|| mj_create_task(at, None, null_mut::<c_void>())));
     assert!(task.is_null());
     assert_eq!(get_errno(), EINVAL);
 }
@@ -322,8 +320,7 @@ fn open(pipe: usize) {
         }
         let mut ends = [0; 2];
         // SAFETY: room for two.
-        let result =
-            unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) };
+        let result = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) };
         assert_eq!(result, 0);
         (world.pipes[pipe], world.earlier[pipe]) = (ends, ends);
     });
@@ -421,5 +418,14 @@ pub fn task_stack_size(who: Who, bytes: usize) {
     });
     let result = mj_task_set_stack_size(address, bytes);
     let is_valid = (16 << 10..=1 << 30).contains(&bytes);
-    assert_eq!(result, if !is_valid { -EINVAL } else if has_run { -EBUSY } else { 0 });
+    assert_eq!(
+        result,
+        if !is_valid {
+            -EINVAL
+        } else if has_run {
+            -EBUSY
+        } else {
+            0
+        }
+    );
 }

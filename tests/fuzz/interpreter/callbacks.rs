@@ -7,8 +7,8 @@ use std::ptr::null_mut;
 use super::actions::act;
 use super::api::*;
 use super::calls::{self, WaitStep};
-use super::{World, next, tell, with};
 use super::model::{self, Context};
+use super::{World, next, tell, with};
 
 /// How deep callbacks may be in one another.
 const DEEPEST: u32 = 3;
@@ -78,9 +78,9 @@ pub unsafe extern "C" fn wait(at: *mut mj_scheduler, timeout_ns: u64, _: *mut c_
         world.look();
         let model = &world.model;
         assert_eq!(model.current(), None);
-        let earliest = model.living(home).filter_map(|(index, task)| {
-            task.wait.deadline_ns.filter(|_| model.is_waiting(index))
-        });
+        let earliest = model
+            .living(home)
+            .filter_map(|(index, task)| task.wait.deadline_ns.filter(|_| model.is_waiting(index)));
         if timeout_ns > 0 {
             // SAFETY: a living scheduler.
             let ready = unsafe { (*at).runnable_count };

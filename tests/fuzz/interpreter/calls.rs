@@ -45,7 +45,10 @@ pub enum Call {
     YieldNow,
     SleepNs(Span),
     SleepFor(Span),
-    SleepUntil { from_now: Span, back: bool },
+    SleepUntil {
+        from_now: Span,
+        back: bool,
+    },
     Park(Span),
     WaitFd(End, i16, Span),
     WaitReadable(End),
@@ -96,7 +99,11 @@ pub enum Call {
     Configure(u32),
     Log(u32),
     /// Which callbacks take instructions.
-    Callbacks { log: bool, clock: bool, stream: bool },
+    Callbacks {
+        log: bool,
+        clock: bool,
+        stream: bool,
+    },
     /// The clock advances.
     Pass(Span),
     /// The clock advances by so much whenever it is read.

@@ -7,10 +7,10 @@ use libc::{EBUSY, EINVAL};
 
 use super::actions::{find, logs, name, task_stack_size, using};
 use super::api::*;
-use super::calls::{Call, Which};
 use super::callbacks::{self, with_stream};
-use super::{World, with};
+use super::calls::{Call, Which};
 use super::model::{For, Model};
+use super::{World, with};
 
 /// Makes one of the calls, and compares what it says with the model.
 pub fn act(call: Call) {
@@ -58,7 +58,16 @@ pub fn act(call: Call) {
             let (home, running) = with(|world| (world.home(which), world.model.running));
             let result = using(which, |at| mj_scheduler_report_overflow(at, report));
             let is_running = home.is_some() && home == running;
-            assert_eq!(result, if home.is_none() { -EINVAL } else if is_running { -EBUSY } else { 0 });
+            assert_eq!(
+                result,
+                if home.is_none() {
+                    -EINVAL
+                } else if is_running {
+                    -EBUSY
+                } else {
+                    0
+                }
+            );
         }
         Call::SetLevel(level) => set_level(level),
         Call::Configure(level) => configure(level),
@@ -82,9 +91,7 @@ fn set_wait_function(at: *mut mj_scheduler) {
 
 fn set_clock(which: Which) {
     let home = with(|world| world.home(which));
-    let result = using(which, |at| {
-        mj_scheduler_set_clock(at, Some(callbacks::clock), null_mut())
-    });
+    let result = using(which, |at| mj_scheduler_set_clock(at, Some(callbacks::clock), null_mut()));
     let expected = with(|world| {
         let Some(home) = home else { return -EINVAL };
         // SAFETY: a living scheduler.
@@ -212,8 +219,13 @@ fn set_level(level: u32) {
 }
 
 fn configure(level: u32) {
-    let mut logger =
-        mj_logger { min_level: 9, callback: None, user_data: null_mut(), include_time: false, include_level: false };
+    let mut logger = mj_logger {
+        min_level: 9,
+        callback: None,
+        user_data: null_mut(),
+        include_time: false,
+        include_level: false,
+    };
     mj_log_get_config(&raw mut logger);
     with(|world| assert_eq!(logger.min_level, world.threshold));
     assert!(logger.callback.is_some());

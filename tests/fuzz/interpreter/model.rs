@@ -55,7 +55,10 @@ pub struct Wait {
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
     /// So long after some moment from `earliest_ns - span` on.
-    Span { span_ns: u64, earliest_ns: u64 },
+    Span {
+        span_ns: u64,
+        earliest_ns: u64,
+    },
     At(u64),
 }
 
@@ -307,7 +310,11 @@ impl Model {
         let mut orders: Vec<(Reasons, (i64, u64, u64))> = Vec::new();
         for task in come {
             let why = self.reasons(*task);
-            assert!(why != 0, "task {task} is ready, and nothing has happened: {:?}", self.tasks[*task].wait);
+            assert!(
+                why != 0,
+                "task {task} is ready, and nothing has happened: {:?}",
+                self.tasks[*task].wait
+            );
             assert!(!self.tasks[*task].taken_out, "task {task} was taken out of the queue");
             let wait = &self.tasks[*task].wait;
             let key = match (why, wait.what) {
@@ -397,7 +404,10 @@ impl Model {
                 assert_eq!(*task.wait.deadline_ns.get_or_insert(deadline), deadline);
             }
             if waiting {
-                assert!(real.state == SLEEPING || real.state == WAITING_IO, "state of task {index}");
+                assert!(
+                    real.state == SLEEPING || real.state == WAITING_IO,
+                    "state of task {index}"
+                );
                 assert!(task.wait.what != For::Nothing, "task {index} is in no queue");
             }
         }

@@ -9,8 +9,8 @@ use libc::{POLLRDBAND, POLLRDNORM, POLLWRBAND, POLLWRNORM};
 use super::actions::logs;
 use super::api::*;
 use super::calls::{Call, End, Span, Who};
-use super::{World, with};
 use super::model::{self, For, Limit, Reasons, Wait};
+use super::{World, with};
 
 /// The events that mj_task_wait_fd() takes: those of poll(2), with or without those it always tells.
 const EVENTS: i16 = POLLIN | POLLOUT | POLLPRI | POLLRDHUP | ALWAYS | OTHERS;
@@ -75,9 +75,8 @@ struct Outcome {
 
 fn arguments(world: &World, call: Call) -> (Kind, Wait) {
     let now_ns = world.model.now_ns;
-    let limit = |span_ns: Span| {
-        Some(Limit::Span { span_ns, earliest_ns: now_ns.saturating_add(span_ns) })
-    };
+    let limit =
+        |span_ns: Span| Some(Limit::Span { span_ns, earliest_ns: now_ns.saturating_add(span_ns) });
     let unless_forever = |span_ns: Span| limit(span_ns).filter(|_| span_ns != u64::MAX);
     let fd = |end: End, events: i16, span_ns: Span, tells_events: bool| {
         let (fd, at_once) = (world.fd(end), span_ns == 0 || end == End::File);
@@ -133,12 +132,13 @@ fn deadline(world: &World, call: Call) -> u64 {
 fn make(call: Call) -> Option<c_int> {
     const ERRNO: c_int = 1234;
     let (end, who) = match call {
-        Call::WaitFd(end, ..) | Call::WaitReadable(end) | Call::WaitWritable(end) => (end, Who::Null),
+        Call::WaitFd(end, ..) | Call::WaitReadable(end) | Call::WaitWritable(end) => {
+            (end, Who::Null)
+        }
         Call::Join(who, _) => (End::Negative, who),
         _ => (End::Negative, Who::Null),
     };
-    let (fd, id, deadline_ns) =
-        with(|world| (world.fd(end), world.id(who), deadline(world, call)));
+    let (fd, id, deadline_ns) = with(|world| (world.fd(end), world.id(who), deadline(world, call)));
     set_errno(ERRNO);
     let nothing = |()| None;
     let result = match call {
@@ -196,9 +196,11 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                 || has(model::TIME) && !has_ended && result == -ETIMEDOUT
         }
         Kind::Fd { fd, events, at_once, is_bad, tells_events } => {
-            let happened = |result: c_int| !tells_events && result == 0 || {
-                let wanted = c_int::from(events | ALWAYS);
-                tells_events && result > 0 && result & !wanted == 0
+            let happened = |result: c_int| {
+                !tells_events && result == 0 || {
+                    let wanted = c_int::from(events | ALWAYS);
+                    tells_events && result > 0 && result & !wanted == 0
+                }
             };
             let polled = model::poll(fd, events & !ALWAYS);
             has(model::TOLD) && result == -EINTR
