@@ -405,9 +405,9 @@ impl Scheduler {
 
             // 3. Wait, if there is nothing else to do.
             self.report_held_back();
-            if self.run_queue.is_empty() && !self.stop.is_raised() && self.slab.borrow().alive() > 0
-            {
+            if self.is_idle() {
                 match self.idle_timeout_ns() {
+                    _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
                     Some(timeout_ns) if self.held_back.is_empty() => self.wait(timeout_ns),
                     Some(timeout_ns) => self.wait(timeout_ns.min(RETRY_NS)),
@@ -451,6 +451,11 @@ impl Scheduler {
         // Even when the next service is due already, one task runs: there is progress in each
         // round.
         self.take_turns();
+    }
+
+    /// Whether there is nothing to do but to wait.
+    fn is_idle(&self) -> bool {
+        self.run_queue.is_empty() && !self.stop.is_raised() && self.slab.borrow().alive() > 0
     }
 
     /// How long phase 3 may wait; none if nothing could end the wait.

@@ -215,7 +215,10 @@ pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
         },
         Err(error) => {
             log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
-            scheduler.yield_task(task);
+            // Unless the program's log callback has just marked it as ended.
+            if !task.is(State::Exited) {
+                scheduler.yield_task(task);
+            }
             Err(error)
         }
     }

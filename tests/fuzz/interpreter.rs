@@ -1,0 +1,263 @@
+//! The interpreter: runs a program against the library, in simulated time, and compares what the
+//! library does with the model. A promise that is not kept is a panic; whoever drives the interpreter
+//! has set a hook, which ends the process.
+//!
+//! The library calls back into the interpreter from everywhere, so the world is borrowed for a moment
+//! at a time, and never while the library is called.
+
+mod actions;
+mod api;
+mod callbacks;
+mod calls;
+mod looking;
+mod model;
+mod waits;
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+use api::*;
+use calls::{Call, End, Program, Which, Who};
+use model::{Context, Model};
+
+/// What a program runs in.
+pub struct World {
+    pub program: Vec<[u8; 4]>,
+    pub taken: usize,
+    pub model: Model,
+    /// What `main` and the loop are in the middle of.
+    pub context: Context,
+    /// Descriptors: two for each pipe, -1 when closed, and the numbers that they had.
+    pub pipes: [[i32; 2]; 3],
+    pub earlier: [[i32; 2]; 3],
+    pub file: i32,
+    pub tick_ns: u64,
+    pub callbacks: Callbacks,
+    pub threshold: u32,
+    /// Lines that the log callback was given.
+    pub lines: u64,
+    pub tell: bool,
+}
+
+/// Which callbacks take instructions.
+#[derive(Clone, Copy, Default)]
+pub struct Callbacks {
+    pub log: bool,
+    pub clock: bool,
+    pub stream: bool,
+}
+
+thread_local! {
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
+
+/// The world, for a moment.
+pub fn with<R>(look: impl FnOnce(&mut World) -> R) -> R {
+    WORLD.with_borrow_mut(|world| look(world.as_mut().expect("there is no program")))
+}
+
+/// Runs a program. With `tell`, prints each call before it is made, and what it returned.
+pub fn run(bytes: &[u8], tell: bool) {
+    let mut program = Program::new(bytes);
+    let world = World {
+        program: std::iter::from_fn(|| program.next()).collect(),
+        taken: 0,
+        model: Model { now_ns: 1_000_000_000, ..Model::default() },
+        context: Context::default(),
+        pipes: [[-1; 2]; 3],
+        earlier: [[-1; 2]; 3],
+        // SAFETY: a string.
+        file: unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) },
+        tick_ns: 0,
+        callbacks: Callbacks::default(),
+        threshold: WARN,
+        lines: 0,
+        tell,
+    };
+    let lowest_fd = world.file;
+    WORLD.set(Some(world));
+    mj_log_set_level(WARN);
+    mj_log_set_callback(Some(callbacks::log), null_mut());
+    // SAFETY: no handler is set. Pipes without a reader are part of the programs.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    actions::act(Call::Create(Which::First, false));
+    actions::act(Call::Open(0));
+    while let Some(instruction) = next() {
+        actions::act(calls::call(instruction));
+    }
+    actions::finish();
+    mj_log_set_callback(None, null_mut());
+    let world = WORLD.take().expect("there is no program");
+    for fd in world.pipes.into_iter().flatten().chain([world.file]).filter(|fd| *fd >= 0) {
+        // SAFETY: opened by this program.
+        unsafe { libc::close(fd) };
+    }
+    // SAFETY: a string; the descriptor is closed at once.
+    let next_fd = unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) };
+    // SAFETY: as above.
+    unsafe { libc::close(next_fd) };
+    assert_eq!(next_fd, lowest_fd, "a descriptor was left open");
+}
+
+/// The next instruction.
+pub fn next() -> Option<[u8; 4]> {
+    with(|world| {
+        let instruction = world.program.get(world.taken).copied()?;
+        world.taken += 1;
+        Some(instruction)
+    })
+}
+
+/// Prints, when the program is told; to descriptor 2 and not to `stderr`, which has a lock.
+pub fn tell(text: impl FnOnce(&World) -> String) {
+    let line = with(|world| world.tell.then(|| text(world)));
+    if let Some(line) = line {
+        write_out(&format!("{line}\n"));
+    }
+}
+
+/// Writes to descriptor 2, whatever else is the matter.
+pub fn write_out(text: &str) {
+    // SAFETY: the text is as long as said.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+}
+
+/// A failure, in the hook that a driver sets: in what, and how it ended.
+pub fn describe(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    let text = panic.payload_as_str().unwrap_or("?");
+    match panic.location() {
+        Some(place) => format!("{text}\n(the check is at {}:{})", place.file(), place.line()),
+        None => text.to_owned(),
+    }
+}
+
+impl World {
+    /// What the caller is in the middle of.
+    pub fn context(&mut self) -> &mut Context {
+        match self.model.current() {
+            Some(task) => &mut self.model.tasks[task].context,
+            None => &mut self.context,
+        }
+    }
+
+    /// Who is making calls, in words.
+    pub fn caller(&self) -> String {
+        let (who, context) = match (self.model.current(), self.model.running) {
+            (Some(task), _) => (format!("task {task}"), &self.model.tasks[task].context),
+            (None, Some(_)) => ("the loop".to_owned(), &self.context),
+            (None, None) => ("main".to_owned(), &self.context),
+        };
+        let callback = if context.in_clock {
+            ", in the clock"
+        } else if context.in_log {
+            ", in the log callback"
+        } else if context.depth > 0 {
+            ", in a callback"
+        } else {
+            ""
+        };
+        format!("{who}{callback}")
+    }
+
+    pub fn home(&self, which: Which) -> Option<usize> {
+        let home = match which {
+            Which::First => 0,
+            Which::Second => 1,
+            Which::Null => return None,
+        };
+        (!self.model.schedulers[home].at.is_null()).then_some(home)
+    }
+
+    pub fn scheduler(&self, which: Which) -> *mut mj_scheduler {
+        self.home(which).map_or(null_mut(), |home| self.model.schedulers[home].at)
+    }
+
+    /// An address that may be a task's.
+    pub fn address(&self, who: Who) -> *mut mj_task {
+        static NOWHERE: u64 = 0;
+        let nth = |n: u8| self.model.tasks.get(usize::from(n) % self.model.tasks.len().max(1));
+        match who {
+            Who::Task(n) => nth(n).map_or(null_mut(), |task| task.at),
+            Who::Oneself => {
+                self.model.current().map_or(null_mut(), |task| self.model.tasks[task].at)
+            }
+            Who::Null => null_mut(),
+            Who::Nowhere => (&raw const NOWHERE).cast_mut().cast(),
+            Who::Inside(n) => nth(n).map_or(null_mut(), |task| task.at.wrapping_byte_add(8)),
+        }
+    }
+
+    /// A task that is alive, for the functions that take no other.
+    pub fn living(&self, who: Who) -> Option<usize> {
+        let address = self.address(who);
+        (0..2).find_map(|home| self.model.at(home, address))
+    }
+
+    /// The id of a task that was made, alive or not; 0 for what is none.
+    pub fn id(&self, who: Who) -> u64 {
+        match who {
+            Who::Task(n) if !self.model.tasks.is_empty() => {
+                self.model.tasks[usize::from(n) % self.model.tasks.len()].id
+            }
+            Who::Oneself => self.model.current().map_or(0, |task| self.model.tasks[task].id),
+            Who::Inside(n) => u64::from(n) << 24 | 3,
+            _ => 0,
+        }
+    }
+
+    /// A number for a descriptor, open or not; but none that is open and not the program's.
+    pub fn fd(&self, end: End) -> i32 {
+        const NOT_OPEN: i32 = 900;
+        let (pipe, side) = match end {
+            End::Reading(pipe) => (pipe, 0),
+            End::Writing(pipe) => (pipe, 1),
+            End::File => return self.file,
+            End::Negative => return -1,
+            End::NotOpen => return NOT_OPEN,
+        };
+        let earlier = self.earlier[pipe][side];
+        match self.pipes[pipe][side] {
+            -1 if is_open(earlier) => -1,
+            -1 => earlier,
+            fd => fd,
+        }
+    }
+
+    pub fn look(&mut self) {
+        for home in 0..2 {
+            self.model.look(home);
+        }
+    }
+}
+
+pub fn is_open(fd: i32) -> bool {
+    // SAFETY: no pointers.
+    fd >= 0 && unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1
+}
+
+/// The body of every task: `user_state` is its number.
+pub unsafe extern "C" fn body(scheduler: *mut mj_scheduler, user_state: *mut c_void) {
+    // SAFETY: the memory that the task was made with.
+    let task = unsafe { *user_state.cast::<usize>() };
+    with(|world| {
+        let it = &world.model.tasks[task];
+        assert!(it.alive && !it.leaving, "task {task} is called after it has ended");
+        assert_eq!(it.at, mj_task_current());
+        let home = it.home;
+        assert_eq!(world.model.schedulers[home].at, scheduler);
+        world.look();
+        assert_eq!(world.model.current(), Some(task));
+    });
+    let call = loop {
+        match next().map_or(Call::ExitAndReturn, calls::call) {
+            call @ (Call::Return | Call::ExitAndReturn) => break call,
+            call => actions::act(call),
+        }
+    };
+    tell(|world| format!("{}: {call:?}", world.caller()));
+    if call == Call::ExitAndReturn {
+        mj_task_exit();
+    }
+    with(|world| world.model.leave(task));
+}

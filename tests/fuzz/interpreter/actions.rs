@@ -1,0 +1,432 @@
+//! The calls that do not suspend: each is made, and what it returns and does is compared with the
+//! model.
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ptr::{null, null_mut};
+
+use libc::{EBADF, EBUSY, EINVAL, EPERM, ESRCH};
+
+use super::api::*;
+use super::callbacks;
+use super::calls::{Call, End, Which, Who};
+use super::model::{self, For, Scheduler, Stop, Task};
+use super::waits::{get_errno, set_errno, suspend};
+use super::{Callbacks, World, body, is_open, tell, with};
+
+/// A program has no more tasks than that.
+const MOST_TASKS: usize = 48;
+
+/// Makes a call, as whoever has the thread.
+pub fn act(call: Call) {
+    tell(|world| format!("{}: {call:?}", world.caller()));
+    match call {
+        Call::Yield | Call::YieldNow | Call::SleepNs(_) | Call::SleepFor(_) | Call::Park(_) => {
+            suspend(call);
+        }
+        Call::SleepUntil { .. } | Call::WaitFd(..) | Call::WaitReadable(_) => suspend(call),
+        Call::WaitWritable(_) | Call::Join(..) => suspend(call),
+        Call::Return | Call::ExitAndReturn => {} // Only a body can.
+        Call::Exit => exit(),
+        Call::SetState(state) => set_state(state),
+        Call::Spawn(which) => spawn(which),
+        Call::SpawnNothing => spawn_nothing(),
+        Call::Wake(who) => wake(who),
+        Call::Cancel(who) => cancel(who),
+        Call::Enqueue(which, who) => enqueue(which, who),
+        Call::Dequeue(which) => dequeue(which),
+        Call::Stop(which) => stop(which),
+        Call::Run(which) => run(which),
+        Call::RunUntilParked(which) => run_until_parked(which),
+        Call::Create(which, for_application) => create(which, for_application),
+        Call::Destroy(which) => destroy(which),
+        Call::Open(pipe) => open(pipe),
+        Call::Close(end) => close(end, true),
+        Call::PlainClose(end) => close(end, false),
+        Call::Write(pipe) => with(|world| {
+            // SAFETY: one byte. That it may fail is part of the program.
+            unsafe { libc::write(world.pipes[pipe][1], c"x".as_ptr().cast(), 1) };
+        }),
+        Call::Read(pipe) => with(|world| {
+            let mut bytes = [0_u8; 16];
+            // SAFETY: as many bytes as said.
+            unsafe { libc::read(world.pipes[pipe][0], bytes.as_mut_ptr().cast(), bytes.len()) };
+        }),
+        Call::Pass(span) => with(|world| world.model.now_ns += span.min(1_000_000)),
+        Call::Tick(span) => with(|world| world.tick_ns = span),
+        Call::Callbacks { log, clock, stream } => {
+            with(|world| world.callbacks = Callbacks { log, clock, stream });
+        }
+        _ => super::looking::act(call),
+    }
+    with(World::look);
+}
+
+/// Makes a call that is misused, which is a line in the log.
+pub fn logs<R>(call: impl FnOnce() -> R) -> R {
+    let (lines, expected) =
+        with(|world| (world.lines, world.threshold <= WARN && !world.context().in_log));
+    let result = call();
+    let logged = with(|world| world.lines > lines);
+    assert!(logged || !expected, "misuse is not in the log");
+    result
+}
+
+/// Makes a call with a scheduler, or NULL, which stays alive meanwhile.
+pub fn using<R>(which: Which, call: impl FnOnce(*mut mj_scheduler) -> R) -> R {
+    let (home, at) = with(|world| (world.home(which), world.scheduler(which)));
+    let Some(home) = home else { return call(at) };
+    with(|world| world.context().uses.push(home));
+    let result = call(at);
+    with(|world| world.context().uses.pop());
+    result
+}
+
+fn exit() {
+    if with(|world| world.model.current()).is_some() {
+        mj_task_exit();
+    } else {
+        logs(|| mj_task_exit());
+    }
+}
+
+/// The running task writes its own state, which only its body may.
+fn set_state(state: u32) {
+    with(|world| {
+        if let Some(task) = world.model.current()
+            && world.context().depth == 0
+        {
+            // SAFETY: the running task.
+            unsafe { (*world.model.tasks[task].at).state = state };
+        }
+    });
+}
+
+fn spawn(which: Which) {
+    if with(|world| world.model.tasks.len()) >= MOST_TASKS {
+        return;
+    }
+    // SAFETY: no preconditions.
+    let state = unsafe { libc::malloc(size_of::<usize>()) };
+    // SAFETY: large enough.
+    unsafe { *state.cast::<usize>() = with(|world| world.model.tasks.len()) };
+    let Some(home) = with(|world| world.home(which)) else {
+        let task = logs(|| mj_create_task(null_mut(), Some(body), state));
+        assert!(task.is_null());
+        // SAFETY: still the caller's.
+        return unsafe { libc::free(state) };
+    };
+    let task = using(which, |at| mj_create_task(at, Some(body), state));
+    assert!(!task.is_null());
+    let id = mj_task_get_id(task);
+    with(|world| {
+        assert!(world.model.tasks.iter().all(|other| other.id != id), "an id is used again");
+        assert_eq!(world.model.at(home, task), None);
+        let index = world.model.tasks.len();
+        world.model.tasks.push(Task::new(task, id, home));
+        let scheduler = &mut world.model.schedulers[home];
+        scheduler.queue.push(index);
+        scheduler.created += 1;
+    });
+}
+
+fn spawn_nothing() {
+    set_errno(0);
+    let task = using(Which::First, |at| logs(|| mj_create_task(at, None, null_mut::<c_void>())));
+    assert!(task.is_null());
+    assert_eq!(get_errno(), EINVAL);
+}
+
+/// The task that mj_task_wake() and its like take an address for.
+fn addressed(world: &World, home: usize, who: Who) -> Option<usize> {
+    let task = world.model.at(home, world.address(who))?;
+    (world.model.tasks[task].state() != EXITED).then_some(task)
+}
+
+/// What mj_task_wake() and mj_task_cancel() have in common: the task, if the call is to succeed.
+fn tell_task(who: Who, call: extern "C" fn(*mut mj_task) -> c_int) -> Option<(usize, bool, c_int)> {
+    let (address, running) = with(|world| (world.address(who), world.model.running));
+    let task = running.and_then(|home| with(|world| addressed(world, home, who)));
+    let Some(task) = task else {
+        let result = logs(|| call(address));
+        assert_eq!(result, if running.is_none() { -EPERM } else { -EINVAL });
+        return None;
+    };
+    let was_parked = with(|world| world.model.is_parked(task));
+    Some((task, was_parked, call(address)))
+}
+
+fn wake(who: Who) {
+    extern "C" fn call(task: *mut mj_task) -> c_int {
+        mj_task_wake(task)
+    }
+    if let Some((task, was_parked, result)) = tell_task(who, call) {
+        assert_eq!(result, c_int::from(was_parked));
+        if was_parked {
+            with(|world| world.model.ready(task, model::TOLD));
+        }
+    }
+}
+
+fn cancel(who: Who) {
+    extern "C" fn call(task: *mut mj_task) -> c_int {
+        mj_task_cancel(task)
+    }
+    if let Some((task, was_parked, result)) = tell_task(who, call) {
+        assert_eq!(result, 0);
+        with(|world| {
+            world.model.tasks[task].canceled = true;
+            if was_parked {
+                world.model.ready(task, model::CANCELED);
+            }
+        });
+    }
+}
+
+fn enqueue(which: Which, who: Who) {
+    let (home, address) = with(|world| (world.home(which), world.address(who)));
+    let task = home.and_then(|home| with(|world| addressed(world, home, who)));
+    let Some(task) = task else {
+        let result = using(which, |at| logs(|| mj_scheduler_enqueue(at, address)));
+        return assert_eq!(result, -EINVAL);
+    };
+    assert_eq!(using(which, |at| mj_scheduler_enqueue(at, address)), 0);
+    with(|world| {
+        if !world.model.is_queued(task) {
+            world.model.ready(task, model::TOLD);
+        }
+    });
+}
+
+fn dequeue(which: Which) {
+    let Some(home) = with(|world| world.home(which)) else {
+        return assert!(logs(|| mj_scheduler_dequeue(null_mut())).is_null());
+    };
+    let taken = using(which, |at| mj_scheduler_dequeue(at));
+    with(|world| {
+        let queue = &mut world.model.schedulers[home].queue;
+        let first = (!queue.is_empty()).then(|| queue.remove(0));
+        assert_eq!(taken, first.map_or(null_mut(), |task| world.model.tasks[task].at));
+        if let Some(task) = first {
+            // The running one only is as if nobody had enqueued it.
+            world.model.tasks[task].taken_out = world.model.schedulers[home].current != first;
+        }
+    });
+}
+
+fn stop(which: Which) {
+    let home = with(|world| world.home(which));
+    let result = using(which, |at| mj_scheduler_stop(at));
+    let Some(home) = home else { return assert_eq!(result, -EINVAL) };
+    assert_eq!(result, 0);
+    with(|world| {
+        let in_loop = world.model.running == Some(home) && world.model.current().is_none();
+        let stop = &mut world.model.schedulers[home].stop;
+        stop.get_or_insert(Stop { turns_left: u32::from(in_loop) });
+    });
+}
+
+fn run(which: Which) {
+    let home = with(|world| world.home(which));
+    let Some(home) = home.filter(|_| with(|world| world.model.running.is_none())) else {
+        return using(which, |at| logs(|| mj_scheduler_run(at)));
+    };
+    with(|world| world.model.running = Some(home));
+    using(which, |at| mj_scheduler_run(at));
+    with(|world| {
+        world.look();
+        assert_eq!(world.model.current(), None);
+        world.model.running = None;
+        let was_stopped = world.model.schedulers[home].stop.take().is_some();
+        // The log callback may make tasks when the run has ended: they have had no turn.
+        let left = world.model.living(home).filter(|(_, task)| task.turns > 0).count();
+        assert!(was_stopped || left == 0, "the run is over, and {left} tasks are left");
+    });
+    assert!(mj_scheduler_current().is_null());
+}
+
+/// With the built-in wait function, a run in which nothing can happen says so and returns.
+fn run_until_parked(which: Which) {
+    let applies = with(|world| {
+        let Some(home) = world.home(which) else { return false };
+        let Scheduler { queue, stop, at, .. } = &world.model.schedulers[home];
+        // SAFETY: a living scheduler.
+        let (count, timers) = unsafe { ((**at).runnable_count, (**at).timer_count) };
+        let waits = |task: &Task| matches!(task.wait.what, For::Fd { .. });
+        world.model.running.is_none()
+            && (queue.is_empty() && count == 0 && timers == 0 && stop.is_none())
+            && world.model.living(home).count() > 0
+            && !world.model.living(home).any(|(_, task)| waits(task))
+    });
+    if !applies {
+        return;
+    }
+    let callbacks = with(|world| {
+        world.model.running = world.home(which);
+        std::mem::take(&mut world.callbacks)
+    });
+    using(which, |at| {
+        mj_scheduler_set_wait_func(at, None, null_mut());
+        logs(|| mj_scheduler_run(at));
+        mj_scheduler_set_wait_func(at, Some(callbacks::wait), null_mut());
+    });
+    with(|world| {
+        world.look();
+        world.model.running = None;
+        world.callbacks = callbacks;
+    });
+}
+
+fn create(which: Which, for_application: bool) {
+    let home = match which {
+        Which::First => 0,
+        Which::Second => 1,
+        Which::Null => return,
+    };
+    // Not in a callback: a call that it is in may have found the number of a descriptor free.
+    if with(|world| world.home(which).is_some() || world.context().depth > 0) {
+        return;
+    }
+    let at = if for_application { setup_scheduler_with_epoll() } else { mj_scheduler_create() };
+    assert!(!at.is_null());
+    if with(|world| world.home(which)).is_some() {
+        return mj_scheduler_destroy(at); // A log callback has let others run, and made one.
+    }
+    assert_eq!(mj_scheduler_set_clock(at, Some(callbacks::clock), null_mut()), 0);
+    mj_scheduler_set_wait_func(at, Some(callbacks::wait), null_mut());
+    with(|world| world.model.schedulers[home] = Scheduler { at, ..Scheduler::default() });
+}
+
+fn destroy(which: Which) {
+    let (home, running) = with(|world| (world.home(which), world.model.running));
+    let Some(home) = home.filter(|home| Some(*home) != running) else {
+        return logs(|| mj_scheduler_destroy(with(|world| world.scheduler(which))));
+    };
+    // It must stay alive while somebody is in the middle of a call with it.
+    if with(|world| world.context.uses.contains(&home) || world.model.is_used(home)) {
+        return;
+    }
+    let at = with(|world| {
+        for task in world.model.tasks.iter_mut().filter(|task| task.home == home) {
+            task.alive = false;
+        }
+        std::mem::take(&mut world.model.schedulers[home]).at
+    });
+    mj_scheduler_destroy(at);
+}
+
+fn open(pipe: usize) {
+    with(|world| {
+        if world.pipes[pipe] != [-1, -1] || world.context().depth > 0 {
+            return;
+        }
+        let mut ends = [0; 2];
+        // SAFETY: room for two.
+        let result = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) };
+        assert_eq!(result, 0);
+        (world.pipes[pipe], world.earlier[pipe]) = (ends, ends);
+    });
+}
+
+fn close(end: End, tells: bool) {
+    if end == End::File {
+        return;
+    }
+    let fd = with(|world| {
+        let fd = world.fd(end);
+        if let End::Reading(pipe) | End::Writing(pipe) = end {
+            world.pipes[pipe][usize::from(end == End::Writing(pipe))] = -1;
+        }
+        fd
+    });
+    let was_open = is_open(fd);
+    if tells {
+        assert_eq!(mj_fd_close(fd), if was_open { 0 } else { -EBADF });
+    } else {
+        // SAFETY: opened by the program, or not open.
+        unsafe { libc::close(fd) };
+    }
+    with(|world| {
+        if let Some(home) = world.model.running.filter(|_| tells) {
+            for task in world.model.waiting_for(home, fd) {
+                world.model.ready(task, model::CLOSED);
+            }
+        }
+        world.model.stop_watching(fd);
+    });
+}
+
+/// Lets all tasks end, and destroys the schedulers.
+pub fn finish() {
+    with(|world| {
+        world.callbacks = Callbacks::default();
+        world.tick_ns = 0;
+    });
+    for (home, which) in [Which::First, Which::Second].into_iter().enumerate() {
+        let left = || with(|world| world.model.living(home).count());
+        for _ in 0..4 {
+            if left() > 0 {
+                act(Call::Run(which));
+            }
+        }
+        assert_eq!(left(), 0, "tasks are left");
+        act(Call::GetMetrics(which));
+    }
+    act(Call::Destroy(Which::First));
+    act(Call::Destroy(Which::Second));
+}
+
+/// Checks a call that finds a task.
+pub fn find(which: Which, id: u64) {
+    let Some(home) = with(|world| world.home(which)) else {
+        return assert!(logs(|| mj_task_find(null_mut(), id)).is_null());
+    };
+    let expected = with(|world| {
+        let found = world.model.living(home).find(|(_, task)| task.id == id);
+        found.map_or(null_mut(), |(_, task)| task.at)
+    });
+    set_errno(0);
+    assert_eq!(using(which, |at| mj_task_find(at, id)), expected);
+    assert_eq!(get_errno(), if expected.is_null() { ESRCH } else { 0 });
+}
+
+/// Checks the calls for one living task, or NULL.
+pub fn name(who: Who, length: u8) {
+    let address = with(|world| world.living(who).map(|task| world.model.tasks[task].at));
+    let name = CString::new("name".repeat(usize::from(length) % 12)).expect("no NUL");
+    let Some(address) = address else {
+        assert_eq!(mj_task_set_name(null_mut(), name.as_ptr()), -EINVAL);
+        assert_eq!(mj_task_get_id(null()), 0);
+        // SAFETY: a string.
+        return assert!(unsafe { CStr::from_ptr(mj_task_name(null())) }.is_empty());
+    };
+    assert_eq!(mj_task_set_name(address, null()), -EINVAL);
+    assert_eq!(mj_task_set_name(address, name.as_ptr()), 0);
+    // SAFETY: a string.
+    let stored = unsafe { CStr::from_ptr(mj_task_name(address)) };
+    assert_eq!(stored.to_bytes(), &name.to_bytes()[..name.as_bytes().len().min(23)]);
+}
+
+/// Checks that a stack's size can be set before the first turn only.
+pub fn task_stack_size(who: Who, bytes: usize) {
+    let task = with(|world| world.living(who));
+    let Some(task) = task else {
+        return assert_eq!(mj_task_set_stack_size(null_mut(), bytes), -EINVAL);
+    };
+    let (address, has_run) = with(|world| {
+        let model = &world.model;
+        let it = &model.tasks[task];
+        (it.at, it.turns > 0 || model.schedulers[it.home].current == Some(task))
+    });
+    let result = mj_task_set_stack_size(address, bytes);
+    let is_valid = (16 << 10..=1 << 30).contains(&bytes);
+    assert_eq!(
+        result,
+        if !is_valid {
+            -EINVAL
+        } else if has_run {
+            -EBUSY
+        } else {
+            0
+        }
+    );
+}
