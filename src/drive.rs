@@ -31,8 +31,7 @@ impl<'s> Drive<'s> {
                 None => sanitizer.enter_loop(),
             }
         }
-        scheduler.errno.set(sys::errno_address());
-        scheduler.exceptions.find();
+        scheduler.thread_words.find();
         scheduler.running.store(true, Release);
         scheduler.next_service.set(0); // Each turn ends here.
         // SAFETY: the thread's own variable, which lives as long as the thread.
