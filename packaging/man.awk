@@ -106,7 +106,7 @@ function first_sentence(comment,    text) {
     gsub(/ \([^)]*\)|`/, "", text)
     match(text " ", /[.:;] /)
     text = substr(text, 1, RSTART - 1)
-    if (text ~ /^[A-Z][a-z]* /) tolower(substr(text, 1, 1)) substr(text, 2)
+    if (text ~ /^[A-Z][a-z]* /) text = tolower(substr(text, 1, 1)) substr(text, 2)
     return text
 }
 

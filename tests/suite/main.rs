@@ -8,13 +8,16 @@
 //! - `CC`, `CXX`: the compilers. `cc` and `c++` unless set.
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
 //!   libraries then are. Only the C programs are tested.
-//! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported.
+//! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported, and
+//!   so are the files in `c-tests/abi/`.
 //! - `MAJJEN_TORTURE`: when set, the faults of `faults.rs` are tried with every errno value.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
+mod abi;
 mod c_programs;
 mod debugger;
+mod declarations;
 mod examples;
 mod faults;
 mod guide;
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     trials.extend(guide::trials());
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
+        trials.extend(abi::trials());
         trials.extend(debugger::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
