@@ -22,6 +22,7 @@ mod examples;
 mod faults;
 mod guide;
 mod header;
+mod install;
 mod library;
 mod process;
 mod program;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         trials.extend(debugger::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
+        trials.extend(install::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }
