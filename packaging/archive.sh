@@ -4,10 +4,11 @@
 #   archive.sh DIRECTORY [PREFIX]    the directory with both; the prefix of another machine's binutils
 #
 # Cargo's archive has all of Rust's standard library in it, under names that another Rust library in
-# the same program has as well. Run on its own result, it changes nothing.
+# the same program has as well. An archive that is one object already is left alone.
 set -eu
 directory=$1
 prefix=${2-}
+[ "$("${prefix}ar" t "$directory/libmajjen.a")" != majjen.o ] || exit 0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

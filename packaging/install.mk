@@ -30,8 +30,9 @@ installed_files = $(LIBDIR)/$(shared) $(LIBDIR)/libmajjen.so.$(soversion) $(LIBD
 
 .PHONY: man install uninstall deb
 
-# One page for each function and type of the header, and the overview.
-man:
+# One page for each function and type of the header, and the overview, which is written last.
+man: $(pages)/man7/majjen.7
+$(pages)/man7/majjen.7: include/majjen.h packaging/man.awk packaging/majjen.7.in Cargo.toml
 	@rm -rf "$(pages)"
 	@mkdir -p "$(pages)/man3" "$(pages)/man7"
 	@awk -v version="$(version)" -v date="$(page_date)" -v pages="$(pages)" \
@@ -72,14 +73,19 @@ uninstall:
 	for page in $$(cd "$(pages)" && echo man?/*); do rm -f "$(DESTDIR)$(MANDIR)/$$page"; done
 	rmdir "$(DESTDIR)$(cmake_dir)" "$(DESTDIR)$(doc_dir)"
 
-# The packages are built by Debian's tools from a copy of the sources and the library that is there.
+# The packages are made by Debian's tools, of what was built, in a copy of what they need.
 deb_dir = $(CARGO_TARGET_DIR)/deb
-deb: build
+deb_tree = $(deb_dir)/majjen-$(version)
+deb_date = $(shell LC_ALL=C date -u -d "@$${SOURCE_DATE_EPOCH:-$$(date +%s)}" \
+	"+%a, %d %b %Y %H:%M:%S +0000")
+
+deb: $(release)/libmajjen.so
 	@rm -rf "$(deb_dir)"
-	@mkdir -p "$(deb_dir)/majjen-$(version)"
-	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE CHANGELOG.md include tools packaging c-tests \
-		packaging/debian "$(deb_dir)/majjen-$(version)"
-	@cd "$(deb_dir)/majjen-$(version)" && \
-		sed 's|@VERSION@|$(version)|' packaging/debian/changelog.in >debian/changelog && \
-		dpkg-buildpackage --build=binary --no-check-builddeps --no-sign
+	@mkdir -p "$(deb_tree)"
+	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE include tools packaging c-tests \
+		packaging/debian "$(deb_tree)"
+	@sed -e "s|@VERSION@|$(version)|" -e "s|@DATE@|$(deb_date)|" packaging/debian/changelog.in \
+		>"$(deb_tree)/debian/changelog"
+	cd "$(deb_tree)" && dpkg-buildpackage --build=binary --no-check-builddeps --no-sign
+	@rm -r "$(deb_tree)"
 	@ls "$(deb_dir)"/*.deb

@@ -63,15 +63,8 @@ impl Prefix {
         self.workplace.path().join("prefix").join(file)
     }
 
-    /// Runs make, with no variables but these.
     fn make(&self, goal: &str, variables: &[String]) -> Result<String, Failed> {
-        let mut make = Command::new("make");
-        make.arg(goal).args(variables).current_dir(library::root());
-        // The suite may itself be run by a make that was given others.
-        for variable in ["MAKEFLAGS", "MAKEOVERRIDES", "PREFIX", "LIBDIR", "DESTDIR"] {
-            make.env_remove(variable);
-        }
-        self.run(&mut make)
+        self.run(make(goal).args(variables))
     }
 
     /// Runs a command in the workplace, where it finds what is installed.
@@ -110,6 +103,16 @@ impl Prefix {
     }
 }
 
+/// The project's make. The suite may itself be run by a make that was given variables.
+pub fn make(goal: &str) -> Command {
+    let mut make = Command::new("make");
+    make.arg(goal).current_dir(library::root());
+    for variable in ["MAKEFLAGS", "MAKEOVERRIDES", "PREFIX", "LIBDIR", "DESTDIR"] {
+        make.env_remove(variable);
+    }
+    make
+}
+
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn source_file(name: &str) -> PathBuf {
@@ -136,7 +139,7 @@ fn is_the_consumers(output: &str) -> Result<(), Failed> {
 }
 
 /// The files below a directory, links with what they refer to.
-fn files(directory: &Path) -> Result<Vec<String>, Failed> {
+pub fn files(directory: &Path) -> Result<Vec<String>, Failed> {
     let mut found = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(next) = directories.pop() {
@@ -262,7 +265,6 @@ fn by_cmake() -> Result<(), Failed> {
 
 fn by_meson() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
-    // Meson does not build in the source directory's neighbours only if it may write there.
     let sources = prefix.path("../sources");
     fs::create_dir(&sources)?;
     for file in ["meson.build", "consumer.c"] {

@@ -16,6 +16,7 @@
 
 mod abi;
 mod c_programs;
+mod debian;
 mod debugger;
 mod declarations;
 mod examples;
@@ -24,6 +25,7 @@ mod guide;
 mod header;
 mod install;
 mod library;
+mod package;
 mod process;
 mod program;
 mod readme;
@@ -44,10 +46,12 @@ fn main() -> ExitCode {
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
         trials.extend(abi::trials());
+        trials.extend(debian::trials());
         trials.extend(debugger::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
         trials.extend(install::trials());
+        trials.extend(package::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }

@@ -87,7 +87,6 @@ fn are_found_by_man() -> Result<(), Failed> {
     ] {
         let mut man = prefix.command("man");
         man.args(["-P", "cat", "-M"]).arg(prefix.path("share/man")).arg(name);
-        // A man that was left out of a small system prints a line instead.
         let output = prefix.run(man.env("MANWIDTH", "200").env("LC_ALL", "C"))?;
         assert!(output.contains(text), "man {name}: {output}");
     }
