@@ -30,7 +30,10 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--display-info", "--pedantic"]);
     lintian.arg("--fail-on=error,warning,info,pedantic");
-    let complaints = run(lintian.arg(file_that_ends_in(".changes", &built)?))?;
+    // The number of the ABI is in the name.
+    let shared = concat!("libmajjen", env!("CARGO_PKG_VERSION_MAJOR"), "_");
+    let files = [package(shared, &built)?, package("libmajjen-dev_", &built)?];
+    let complaints = run(lintian.args(&files))?;
     assert_eq!(complaints, "", "lintian");
 
     // A tree that has nothing but the list of what is installed here, for the dependencies.
@@ -45,10 +48,6 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
         dpkg.arg(format!("--root={}", tree.display())).arg(action).args(packages);
         run(&mut dpkg)
     };
-    // The number of the ABI is in the name.
-    let shared = concat!("libmajjen", env!("CARGO_PKG_VERSION_MAJOR"), "_");
-    let files =
-        [file_that_begins_with(shared, &built)?, file_that_begins_with("libmajjen-dev_", &built)?];
     dpkg("--install", &files)?;
     use_what_is_installed(&tree, &workplace)?;
 
@@ -83,17 +82,11 @@ fn use_what_is_installed(tree: &Path, workplace: &Workplace) -> Result<(), Faile
     Ok(())
 }
 
-fn file_that_begins_with(start: &str, directory: &Path) -> Result<PathBuf, Failed> {
-    file(directory, start, |name| name.starts_with(start) && name.ends_with(".deb"))
-}
-
-fn file_that_ends_in(end: &str, directory: &Path) -> Result<PathBuf, Failed> {
-    file(directory, end, |name| name.ends_with(end))
-}
-
-fn file(directory: &Path, what: &str, is_it: impl Fn(&str) -> bool) -> Result<PathBuf, Failed> {
-    let found = install::files(directory)?.into_iter().find(|name| is_it(name));
-    Ok(directory.join(found.ok_or(format!("no {what} in {}", directory.display()))?))
+/// The package whose file's name begins like that.
+fn package(start: &str, directory: &Path) -> Result<PathBuf, Failed> {
+    let files = install::files(directory)?;
+    let found = files.iter().find(|name| name.starts_with(start) && name.ends_with(".deb"));
+    Ok(directory.join(found.ok_or(format!("no {start}*.deb, but {files:?}"))?))
 }
 
 fn run(command: &mut Command, workplace: &Workplace) -> Result<String, Failed> {

@@ -112,8 +112,10 @@ fn licences_fit() -> Result<(), Failed> {
         arguments.push(edges);
         let tree = cargo(&workplace, &arguments)?;
         let mut count = 0;
-        for line in tree.lines().map(|line| line.trim_end_matches(" (*)")) {
-            let (package, licence) = line.split_once('|').ok_or("a package and a licence")?;
+        // Cargo's remarks, of waiting for another one for example, are indented.
+        let lines = tree.lines().filter(|line| !line.is_empty() && !line.starts_with(' '));
+        for line in lines.map(|line| line.trim_end_matches(" (*)")) {
+            let (package, licence) = line.split_once('|').ok_or(format!("no licence: {line}"))?;
             let name = package.split(' ').next().unwrap_or_default();
             count += 1;
             let fits = is_free(licence) || edges == "dev" && OF_TOOLS.contains(&(name, licence));
