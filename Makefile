@@ -10,6 +10,10 @@
 #   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
 #   make lint           rustfmt, clippy and rustdoc, with warnings as errors
 #   make header         renews include/majjen.h from the Rust sources
+#   make abi            renews what the tests compare the ABI with, and shows what has changed
+#   make install        what was built, into PREFIX (/usr/local), LIBDIR (PREFIX/lib), below DESTDIR
+#   make uninstall      removes it again; with the same variables
+#   make deb            Debian packages libmajjen0 and libmajjen-dev, in target/deb
 #   make test-aarch64   the test suite against the library for aarch64, under emulation
 #   make clean          removes what the others made
 #
@@ -19,20 +23,17 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run examples test torture bench bench-instructions lint header test-aarch64 clean
+.PHONY: all build run examples test torture bench bench-instructions lint header abi test-aarch64 clean
 .PHONY: need-rust need-c-compiler need-lint-tools need-aarch64-tools
 
 all: build
 
-build: need-rust need-c-compiler
-	cargo build --release
-	@ln -sf libmajjen.so "$(release)/libmajjen.so.0"
-	@$(call replaceable,objcopy,$(release)/libmajjen.a)
+include packaging/install.mk
 
-# $(call replaceable,OBJCOPY,ARCHIVE): a program that pastes the guide's epoll section defines these two
-# itself. The loader prefers a program's own; the linker does so only if the archive's are weak.
-replaceable = $(1) --weaken-symbol=mj_task_wait_readable \
-	--weaken-symbol=setup_scheduler_with_epoll "$(2)"
+build: need-rust need-c-compiler man
+	cargo build --release
+	@ln -sf libmajjen.so "$(release)/libmajjen.so.$(soversion)"
+	@packaging/archive.sh "$(release)"
 
 # The server takes the place of the shell, so that Ctrl+C reaches it and nothing stands in between. Make
 # is interrupted by the same Ctrl+C: it waits for the server's last lines, and then ends without a word.
@@ -97,6 +98,9 @@ lint: need-rust need-c-compiler need-lint-tools
 header: need-rust need-c-compiler
 	MAJJEN_BLESS=1 cargo test --release --test suite -- header::is_up_to_date
 
+abi: build
+	MAJJEN_BLESS=1 cargo test --release --test suite -- abi:: --test-threads=1 --nocapture
+
 # The library is built with Debian's Rust, which has the standard library for aarch64; `rustup target add`
 # gives another one the same, and AARCH64_RUSTC=rustc then chooses it. The suite itself runs on this
 # machine: it cross-compiles the C programs and runs them through the emulator. It gets its CC from
@@ -114,7 +118,7 @@ test-aarch64: need-rust need-c-compiler need-aarch64-tools
 		CC_aarch64_unknown_linux_gnu=$(aarch64_cc) \
 		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$(aarch64_cc) \
 		cargo build --release --target $(aarch64_target)
-	@$(call replaceable,aarch64-linux-gnu-objcopy,$(aarch64_dir)/$(aarch64_target)/release/libmajjen.a)
+	@packaging/archive.sh "$(aarch64_dir)/$(aarch64_target)/release" aarch64-linux-gnu-
 	@export MAJJEN_LIB_DIR="$(aarch64_dir)/$(aarch64_target)/release"; \
 	export MAJJEN_RUNNER="qemu-aarch64 -L $(aarch64_root) -E LD_LIBRARY_PATH=$(aarch64_root)/lib"; \
 	$(call summarised,cargo test --release --test suite \

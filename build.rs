@@ -13,6 +13,7 @@ fn main() {
         .extra_warnings(true)
         .compile("majjen_shim");
 
-    // The number changes with the ABI: while it is 0, with every minor version that breaks it.
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmajjen.so.0");
+    // The number of the ABI is the version's first one; docs/abi.md says when it changes.
+    let number = std::env::var("CARGO_PKG_VERSION_MAJOR").expect("cargo sets it");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmajjen.so.{number}");
 }

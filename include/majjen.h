@@ -34,8 +34,8 @@ struct mj_scheduler;
 typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
 
 
-// The header's version. The first number changes when old programs stop working; while it is 0,
-// the second one does.
+// The header's version. The first number changes when old programs may stop working, and with it
+// the library's SONAME.
 #define MJ_VERSION_MAJOR 0
 
 // Changes when something is added.

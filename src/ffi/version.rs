@@ -3,8 +3,8 @@
 
 use std::ffi::c_char;
 
-/// The header's version. The first number changes when old programs stop working; while it is 0,
-/// the second one does.
+/// The header's version. The first number changes when old programs may stop working, and with it
+/// the library's SONAME.
 pub const MJ_VERSION_MAJOR: i32 = 0;
 /// Changes when something is added.
 pub const MJ_VERSION_MINOR: i32 = 1;

@@ -1,7 +1,6 @@
 //! The header: up to date, correct in every dialect, as the guide has it, and the same as what the
 //! shared library exports.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +9,7 @@ use std::{env, fs};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
+use crate::declarations;
 use crate::library::{self, Workplace};
 use crate::toolchain::{self, with_tool};
 use crate::{process, process::Finished};
@@ -128,7 +128,7 @@ fn everything_is_documented() -> Result<(), Failed> {
         above = line;
     }
     // A reading that finds nothing must not pass.
-    let functions = declared_functions()?.len();
+    let functions = declarations::functions()?.len();
     if documented < functions {
         return Err(
             format!("only {documented} declarations found, with {functions} functions").into()
@@ -166,7 +166,8 @@ fn compile(compiler: &mut Command, text: &str) -> Result<(), Failed> {
     Err(format!("the compiler {}\nof\n{text}", finished.describe()).into())
 }
 
-fn compiler_output(compiler: &mut Command, text: &str) -> Result<Finished, Failed> {
+/// The same, with whatever comes of it.
+pub fn compiler_output(compiler: &mut Command, text: &str) -> Result<Finished, Failed> {
     let workplace = Workplace::new()?;
     let source = workplace.path().join("source");
     fs::write(&source, text)?;
@@ -185,7 +186,7 @@ fn checking_c_compiler(dialect: &str) -> Command {
 const CHECKING_FLAGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"];
 
 /// The header by itself, twice, and without the guide's names.
-const WAYS_TO_INCLUDE: [&str; 3] = [
+pub const WAYS_TO_INCLUDE: [&str; 3] = [
     "#include \"majjen.h\"\n",
     "#include \"majjen.h\"\n#include \"majjen.h\"\n",
     "#define MAJJEN_NO_GUIDE_NAMES\n#include \"majjen.h\"\n#include \"majjen.h\"\n",
@@ -299,23 +300,13 @@ fn has_formats_checked() -> Result<(), Failed> {
 
 /// The exported symbols are the header's functions, all of them and nothing else.
 fn declares_what_the_library_exports() -> Result<(), Failed> {
-    let declared = declared_functions()?;
+    let declared = declarations::functions()?;
     for name in &declared {
         if !name.starts_with("mj_") && name != "setup_scheduler_with_epoll" {
             return Err(format!("{name} does not begin with mj_").into());
         }
     }
-    let library = library::path("libmajjen.so")?;
-    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(library).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-    }
-    // Each line is an address, a letter, and a name, perhaps with a version after an `@`.
-    let exported: BTreeSet<String> = String::from_utf8(output.stdout)?
-        .lines()
-        .filter_map(|line| line.split_whitespace().last())
-        .map(|symbol| symbol.split('@').next().unwrap_or_default().to_owned())
-        .collect();
+    let exported = library::symbols("libmajjen.so", &["-D"])?;
     if declared == exported {
         return Ok(());
     }
@@ -325,92 +316,15 @@ fn declares_what_the_library_exports() -> Result<(), Failed> {
         .into())
 }
 
-/// The functions that the header declares and does not define. Read from the preprocessor's output,
-/// where macros are expanded and comments gone.
-fn declared_functions() -> Result<BTreeSet<String>, Failed> {
-    let mut compiler = toolchain::c_compiler();
-    compiler.args(["-std=c99", "-E", "-x", "c"]);
-    let finished = compiler_output(&mut compiler, WAYS_TO_INCLUDE[0])?;
-    if !finished.succeeded() {
-        return Err(format!("the preprocessor {}", finished.describe()).into());
-    }
-    let text = lines_of_the_header(&finished.output);
-    let functions: BTreeSet<String> =
-        statements(&text).iter().filter_map(|statement| declared_function(statement)).collect();
-    // If the reading went wrong it finds nothing, and an empty header must not agree with an empty
-    // library.
-    for known in ["mj_scheduler_create", "setup_scheduler_with_epoll", "mj_log"] {
-        if !functions.contains(known) {
-            return Err(format!("no declaration of {known} was found").into());
-        }
-    }
-    Ok(functions)
-}
-
-/// The lines that come from majjen.h itself. Lines like `# 12 "file"` say where those after them
-/// come from.
-fn lines_of_the_header(preprocessed: &str) -> String {
-    let mut ours = false;
-    let mut text = String::new();
-    for line in preprocessed.lines() {
-        if line.starts_with('#') {
-            if let Some(file) = line.split('"').nth(1) {
-                ours = Path::new(file).file_name().is_some_and(|name| name == "majjen.h");
-            }
-        } else if ours {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text
-}
-
-/// Splits C at the top level: at semicolons, and after the closing braces of function bodies. What
-/// is in braces is left out.
-fn statements(text: &str) -> Vec<String> {
-    let mut statements = vec![String::new()];
-    let mut depth = 0;
-    for character in text.chars() {
-        let statement = statements.last_mut().expect("one from the start");
-        match character {
-            '{' => depth += 1,
-            '}' => {
-                depth -= 1;
-                // Marks a definition, of a function or a type.
-                statement.push_str("{}");
-                if depth == 0 && statement.contains('(') {
-                    statements.push(String::new());
-                }
-            }
-            _ if depth > 0 => {}
-            ';' => statements.push(String::new()),
-            _ => statement.push(character),
-        }
-    }
-    statements
-}
-
-/// The name of the function that a statement declares, if it is no definition and no type.
-fn declared_function(statement: &str) -> Option<String> {
-    let statement = statement.trim();
-    if statement.starts_with("typedef") || statement.contains('{') {
-        return None;
-    }
-    // The declared name is the word before the parameters.
-    let before = statement.split('(').next().filter(|before| before.len() < statement.len())?;
-    let is_part_of_a_name = |character: char| character.is_alphanumeric() || character == '_';
-    let name = before.trim_end().rsplit(|character| !is_part_of_a_name(character)).next()?;
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
 /// Programs are bound to the number that says which versions they work with.
 fn the_library_has_a_soname() -> Result<(), Failed> {
     let library = library::path("libmajjen.so")?;
     let output = Command::new("readelf").arg("-d").arg(library).env("LC_ALL", "C").output()?;
     let text = String::from_utf8(output.stdout)?;
     let soname = text.lines().find(|line| line.contains("(SONAME)")).unwrap_or("no SONAME").trim();
-    if soname.ends_with("[libmajjen.so.0]") {
+    let expected = concat!("[libmajjen.so.", env!("CARGO_PKG_VERSION_MAJOR"), "]");
+    if soname.ends_with(expected) {
         return Ok(());
     }
-    Err(format!("not libmajjen.so.0: {soname}").into())
+    Err(format!("not {expected}: {soname}").into())
 }

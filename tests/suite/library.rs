@@ -1,5 +1,6 @@
 //! The built libraries, and a place where programs find them as if they were installed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -27,6 +28,22 @@ pub fn path(file: &str) -> Result<PathBuf, Failed> {
         let directory = directory.display();
         Failed::from(format!("{file} is not in {directory} ({error}); `make` builds it"))
     })
+}
+
+/// The names of the global symbols that one of the libraries defines, as `nm` with these flags sees
+/// them.
+pub fn symbols(file: &str, flags: &[&str]) -> Result<BTreeSet<String>, Failed> {
+    let output = Command::new("nm").args(flags).arg("--defined-only").arg(path(file)?).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    // Each line is an address, a letter, and a name, perhaps with a version after an `@`. Those of an
+    // archive's members are words alone.
+    Ok(String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2))
+        .map(|symbol| symbol.split('@').next().unwrap_or_default().to_owned())
+        .collect())
 }
 
 /// A directory for one test, removed at its end. In it the shared library has the names under which

@@ -8,18 +8,24 @@
 //! - `CC`, `CXX`: the compilers. `cc` and `c++` unless set.
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
 //!   libraries then are. Only the C programs are tested.
-//! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported.
+//! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported, and
+//!   so are the files in `c-tests/abi/`.
 //! - `MAJJEN_TORTURE`: when set, the faults of `faults.rs` are tried with every errno value.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
+mod abi;
 mod c_programs;
+mod debian;
 mod debugger;
+mod declarations;
 mod examples;
 mod faults;
 mod guide;
 mod header;
+mod install;
 mod library;
+mod package;
 mod process;
 mod program;
 mod readme;
@@ -39,9 +45,13 @@ fn main() -> ExitCode {
     trials.extend(guide::trials());
     trials.extend(readme::trials());
     if toolchain::runner().is_none() {
+        trials.extend(abi::trials());
+        trials.extend(debian::trials());
         trials.extend(debugger::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
+        trials.extend(install::trials());
+        trials.extend(package::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }

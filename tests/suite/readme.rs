@@ -1,6 +1,9 @@
-//! The README's example: it compiles, and prints what the README says.
+//! The documents: examples compile, and print what the README says; links lead somewhere, commands are
+//! there, and versions are right.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
@@ -10,7 +13,13 @@ use crate::program::{self, Link, STRICT};
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    vec![Trial::test("readme::the_example_prints_what_it_says", example)]
+    vec![
+        Trial::test("readme::the_example_prints_what_it_says", example),
+        Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
+        Trial::test("readme::links_lead_to_files", links_lead_to_files),
+        Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
+        Trial::test("readme::names_the_oldest_rust", names_the_oldest_rust),
+    ]
 }
 
 fn example() -> Result<(), Failed> {
@@ -34,4 +43,101 @@ fn block<'t>(text: &'t str, language: &str) -> Result<&'t str, Failed> {
         .and_then(|(_, rest)| rest.split_once("```\n"))
         .map(|(block, _)| block)
         .ok_or_else(|| format!("README.md has no block of {language}").into())
+}
+
+/// The documents at the root and in `docs/`.
+fn documents() -> Result<Vec<(PathBuf, String)>, Failed> {
+    let mut documents = Vec::new();
+    for directory in [library::root().to_owned(), library::root().join("docs")] {
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                documents.push((path.clone(), fs::read_to_string(path)?));
+            }
+        }
+    }
+    Ok(documents)
+}
+
+fn wait_functions_compile() -> Result<(), Failed> {
+    let page = fs::read_to_string(library::root().join("docs/wait-functions.md"))?;
+    let blocks: Vec<&str> = page
+        .split("\n```c\n")
+        .skip(1)
+        .map(|rest| rest.split("```\n").next().unwrap_or_default())
+        .collect();
+    assert_eq!(blocks.len(), 2, "the page's programs");
+    for block in blocks {
+        let workplace = Workplace::new()?;
+        let source = workplace.path().join("block.c");
+        // A static function that is not used is one that the page leaves to the reader.
+        fs::write(&source, format!("{block}\nint main(void) {{ return 0; }}\n"))?;
+        let flags = [&STRICT[..], &["-Wno-unused-function"]].concat();
+        program::compile(&source, &flags, Link::Shared, &[], &workplace)?;
+    }
+    Ok(())
+}
+
+fn links_lead_to_files() -> Result<(), Failed> {
+    let mut broken = Vec::new();
+    let mut count = 0;
+    for (path, text) in documents()? {
+        for rest in text.split("](").skip(1) {
+            let target = rest.split(')').next().unwrap_or_default();
+            let file = target.split('#').next().unwrap_or_default();
+            if target.contains("://") || file.is_empty() {
+                continue;
+            }
+            count += 1;
+            if !path.with_file_name(file).exists() {
+                broken.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(count > 20, "only {count} links were found");
+    assert!(broken.is_empty(), "links to what is not there: {broken:#?}");
+    Ok(())
+}
+
+fn commands_are_in_the_makefile() -> Result<(), Failed> {
+    let mut goals = BTreeSet::new();
+    for file in ["Makefile", "packaging/install.mk"] {
+        let text = fs::read_to_string(library::root().join(file))?;
+        let phony = text.lines().filter_map(|line| line.strip_prefix(".PHONY: "));
+        goals.extend(phony.flat_map(str::split_whitespace).map(str::to_owned));
+    }
+    let mut unknown = Vec::new();
+    let mut named = BTreeSet::new();
+    for (path, text) in documents()? {
+        // In code only: at the start of it, or behind another command.
+        for start in ["`make ", "\nmake ", "sudo make "] {
+            for rest in text.split(start).skip(1) {
+                let end =
+                    |character: char| !(character.is_ascii_alphanumeric() || character == '-');
+                let goal = rest.split(end).next().unwrap_or_default().to_owned();
+                if goal.is_empty() {
+                    continue; // Only `make`.
+                }
+                if !goals.contains(&goal) {
+                    unknown.push(format!("{}: make {goal}", path.display()));
+                }
+                named.insert(goal);
+            }
+        }
+    }
+    assert!(named.len() > 10, "only {named:?} were found");
+    assert!(unknown.is_empty(), "what is no goal: {unknown:#?}");
+    Ok(())
+}
+
+fn names_the_oldest_rust() -> Result<(), Failed> {
+    let oldest = env!("CARGO_PKG_RUST_VERSION");
+    for (file, sentence) in [
+        ("README.md", format!("a Rust toolchain ({oldest} or later)")),
+        ("CONTRIBUTING.md", format!("the oldest one that is supported, {oldest}.")),
+    ] {
+        let text = fs::read_to_string(library::root().join(file))?;
+        assert!(text.contains(&sentence), "{file} does not say {sentence:?}");
+    }
+    Ok(())
 }

@@ -14,9 +14,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::library::Workplace;
 use crate::running::PATIENCE;
 use libtest_mimic::{Completion, Trial};
 
@@ -277,6 +279,13 @@ fn memcheck() -> Completion {
     }
     server.report(status, idle.len() + 200, 200);
     Completion::Completed
+}
+
+/// A server that someone else has compiled: it answers, and ends on Ctrl+C as it should.
+pub fn serves(command: Command, workplace: Arc<Workplace>) {
+    let mut server = Server::start_compiled(command, workplace);
+    (0..20).for_each(|_| request());
+    server.stop(libc::SIGINT, 20, 20);
 }
 
 // A client's steps.

@@ -32,7 +32,15 @@ pub fn with_tool(
     tool: &str,
     test: impl FnOnce() -> Result<(), Failed>,
 ) -> Result<Completion, Failed> {
-    match missing(tool) {
+    with_tools(&[tool], test)
+}
+
+/// The same with several tools.
+pub fn with_tools(
+    tools: &[&str],
+    test: impl FnOnce() -> Result<(), Failed>,
+) -> Result<Completion, Failed> {
+    match tools.iter().find_map(|tool| missing(tool)) {
         Some(ignored) => Ok(ignored),
         None => test().map(|()| Completion::Completed),
     }

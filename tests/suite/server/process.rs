@@ -39,19 +39,13 @@ impl Server {
     /// Starts the server as the last argument of another command, with the scratch directory as its
     /// working directory.
     pub fn start_under(wrapper: &[&str]) -> Server {
-        static TURN: Mutex<()> = Mutex::new(());
-        // A trial that failed has given its port back like any other.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-
         let workplace = Arc::new(Workplace::new().expect("a directory"));
         let source = library::root().join("examples-c/http_server.c");
         // The guide's flags. Older compilers only warn of a function that no header declares.
         let flags = ["-std=c99", "-O2", "-Werror=implicit-function-declaration"];
         let program = program::compile(&source, &flags, Link::Shared, &[], &workplace)
             .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
-        wait_for_the_port();
-
-        let mut command = match wrapper {
+        let command = match wrapper {
             [] => program::command(&program),
             [first, rest @ ..] => {
                 let mut command = Command::new(first);
@@ -59,6 +53,16 @@ impl Server {
                 command
             }
         };
+        Server::start_compiled(command, workplace)
+    }
+
+    /// Starts a server that has been compiled, in the scratch directory.
+    pub fn start_compiled(mut command: Command, workplace: Arc<Workplace>) -> Server {
+        static TURN: Mutex<()> = Mutex::new(());
+        // A trial that failed has given its port back like any other.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        wait_for_the_port();
+
         command.current_dir(workplace.path()).env("TZ", TIME_ZONE);
         let running = Running::start(command, libc::SIGKILL, Arc::clone(&workplace));
         let server = Server { running, workplace, _turn: turn };

@@ -1,0 +1,91 @@
+# make install, make uninstall and make deb. DESTDIR comes before every path, for packagers.
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
+DESTDIR ?=
+
+version := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+soversion := $(firstword $(subst ., ,$(version)))
+
+# What libmajjen.a needs: what `rustc --print native-static-libs` says, which a test compares, without
+# what every C compiler adds by itself (-lgcc_s and -lc).
+private_libs = -lutil -lrt -lpthread -lm -ldl
+
+pages = $(CARGO_TARGET_DIR)/man
+page_date = $(shell date -u -d "@$${SOURCE_DATE_EPOCH:-$$(date +%s)}" +%Y-%m-%d)
+
+shared = libmajjen.so.$(version)
+cmake_dir = $(LIBDIR)/cmake/majjen
+doc_dir = $(DATADIR)/doc/majjen
+# Where gdb looks for the script of the library at this path.
+gdb_script = $(DATADIR)/gdb/auto-load$(LIBDIR)/$(shared)-gdb.py
+
+installed_files = $(LIBDIR)/$(shared) $(LIBDIR)/libmajjen.so.$(soversion) $(LIBDIR)/libmajjen.so \
+	$(LIBDIR)/libmajjen.a $(LIBDIR)/pkgconfig/majjen.pc $(cmake_dir)/majjen-config.cmake \
+	$(cmake_dir)/majjen-config-version.cmake $(INCLUDEDIR)/majjen.h $(gdb_script) \
+	$(doc_dir)/LICENSE-MIT $(doc_dir)/LICENSE-APACHE
+
+.PHONY: man install uninstall deb
+
+# One page for each function and type of the header, and the overview, which is written last.
+man: $(pages)/man7/majjen.7
+$(pages)/man7/majjen.7: include/majjen.h packaging/man.awk packaging/majjen.7.in Cargo.toml
+	@rm -rf "$(pages)"
+	@mkdir -p "$(pages)/man3" "$(pages)/man7"
+	@awk -v version="$(version)" -v date="$(page_date)" -v pages="$(pages)" \
+		-v overview=packaging/majjen.7.in -f packaging/man.awk include/majjen.h
+
+# What is built is installed as it is: root may have no Rust toolchain.
+$(release)/libmajjen.so:
+	$(MAKE) build
+
+# $(call from_template,FILE,DIRECTORY)
+from_template = sed -e 's|@VERSION@|$(version)|g' -e 's|@SOVERSION@|$(soversion)|g' \
+	-e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
+	-e 's|@PRIVATE_LIBS@|$(private_libs)|g' \
+	-e "s|@LIBDIR_TO_INCLUDEDIR@|$$(realpath -m --relative-to="$(LIBDIR)" "$(INCLUDEDIR)")|g" \
+	packaging/$(1).in >"$(DESTDIR)$(2)/$(notdir $(1))"
+
+install: $(release)/libmajjen.so
+	install -d "$(DESTDIR)$(LIBDIR)/pkgconfig" "$(DESTDIR)$(cmake_dir)" "$(DESTDIR)$(INCLUDEDIR)" \
+		"$(DESTDIR)$(MANDIR)/man3" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(doc_dir)" \
+		"$(DESTDIR)$(dir $(gdb_script))"
+	install -m 644 "$(release)/libmajjen.so" "$(DESTDIR)$(LIBDIR)/$(shared)"
+	ln -sf $(shared) "$(DESTDIR)$(LIBDIR)/libmajjen.so.$(soversion)"
+	ln -sf libmajjen.so.$(soversion) "$(DESTDIR)$(LIBDIR)/libmajjen.so"
+	install -m 644 "$(release)/libmajjen.a" "$(DESTDIR)$(LIBDIR)"
+	install -m 644 include/majjen.h "$(DESTDIR)$(INCLUDEDIR)"
+	$(call from_template,majjen.pc,$(LIBDIR)/pkgconfig)
+	$(call from_template,cmake/majjen-config.cmake,$(cmake_dir))
+	$(call from_template,cmake/majjen-config-version.cmake,$(cmake_dir))
+	install -m 644 "$(pages)"/man3/* "$(DESTDIR)$(MANDIR)/man3"
+	find "$(pages)/man3" -type l -exec cp -P {} "$(DESTDIR)$(MANDIR)/man3" \;
+	install -m 644 "$(pages)"/man7/* "$(DESTDIR)$(MANDIR)/man7"
+	install -m 644 tools/majjen-gdb.py "$(DESTDIR)$(gdb_script)"
+	install -m 644 LICENSE-MIT LICENSE-APACHE "$(DESTDIR)$(doc_dir)"
+
+# Pages by their names in the build, so with the version that was installed.
+uninstall:
+	rm -f $(foreach file,$(installed_files),"$(DESTDIR)$(file)")
+	for page in $$(cd "$(pages)" && echo man?/*); do rm -f "$(DESTDIR)$(MANDIR)/$$page"; done
+	rmdir "$(DESTDIR)$(cmake_dir)" "$(DESTDIR)$(doc_dir)"
+
+# The packages are made by Debian's tools, of what was built, in a copy of what they need.
+deb_dir = $(CARGO_TARGET_DIR)/deb
+deb_tree = $(deb_dir)/majjen-$(version)
+deb_date = $(shell LC_ALL=C date -u -d "@$${SOURCE_DATE_EPOCH:-$$(date +%s)}" \
+	"+%a, %d %b %Y %H:%M:%S +0000")
+
+deb: $(release)/libmajjen.so
+	@rm -rf "$(deb_dir)"
+	@mkdir -p "$(deb_tree)"
+	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE include tools packaging c-tests \
+		packaging/debian "$(deb_tree)"
+	@sed -e "s|@VERSION@|$(version)|" -e "s|@DATE@|$(deb_date)|" packaging/debian/changelog.in \
+		>"$(deb_tree)/debian/changelog"
+	cd "$(deb_tree)" && dpkg-buildpackage --build=binary --no-check-builddeps --no-sign
+	@rm -r "$(deb_tree)"
+	@ls "$(deb_dir)"/*.deb

@@ -1,0 +1,201 @@
+# Makes the manual pages from the header: section 3, a page for each function and each type, and the
+# overview in section 7 from its template.
+#
+#   awk -v version=... -v date=... -v pages=DIRECTORY -v overview=TEMPLATE -f man.awk majjen.h
+#
+# A page has the declaration and the comment above it; what the comment says about the result becomes
+# a section of its own.
+
+# A comment in front of a declaration.
+/^\/\// {
+    sub(/^\/\/ ?/, "")
+    comment = comment $0 "\n"
+    next
+}
+/^$/ && !declaration { comment = ""; next }
+
+# The macros for log lines are on the page of the function that they call.
+/^#define MJ_[A-Z]+\(\.\.\.\) *mj_log\(/ {
+    match($0, /MJ_[A-Z]+/)
+    alias = substr($0, RSTART, RLENGTH)
+    system("ln -sf mj_log.3 '" pages "/man3/" alias ".3'")
+    next
+}
+/^#/ || /^extern "C"/ || /^}.*extern "C"/ { comment = ""; next }
+
+# What is defined here, and what was only announced.
+/^static inline/, /}/ { comment = ""; next }
+/^struct [a-z_]+;$/ { comment = ""; next }
+
+# A declaration, from its first line to the semicolon that ends it.
+comment || declaration {
+    declaration = declaration $0 "\n"
+    if ($0 ~ /{$/) is_block = 1
+    if (is_block ? /^}/ : /;$/) {
+        if (is_block) { name = $2 } else { name = name_of(declaration) }
+        sub(/;$/, "", name)
+        page(name, comment, declaration, is_block)
+        comment = declaration = ""
+        is_block = 0
+    }
+}
+
+END { overview_page() }
+
+# The name that a declaration declares: the last one in front of the parameters, or in `(*name)`.
+function name_of(text,    head) {
+    head = text
+    if (head ~ /\(\*/) { sub(/.*\(\*/, "", head); sub(/\).*/, "", head) }
+    else if (head ~ /\(/) { sub(/\(.*/, "", head); sub(/.*[ *]/, "", head) }
+    else { sub(/;.*/, "", head); sub(/.*[ *]/, "", head) }
+    return head
+}
+
+function page(name, comment, declaration, is_block,    file, paragraphs, count, i, sentences, n, j,
+              text, result, see) {
+    file = pages "/man3/" name ".3"
+    summary = first_sentence(comment)
+    names[++name_count] = name
+    summaries[name] = summary
+    is_function[name] = declaration !~ /^typedef/
+    header(file, name, 3)
+    print ".SH NAME\n" name " \\- " plain(summary) > file
+    print ".SH LIBRARY\nMajjen (libmajjen, \\-lmajjen)" > file
+    print ".SH SYNOPSIS\n.nf\n.B #include <majjen.h>\n.PP" > file
+    sub(/ MJ_PRINTF_FORMAT\([^)]*\)/, "", declaration)
+    printf "%s", is_block ? verbatim(declaration) : prototype(declaration) > file
+    print ".fi\n.SH DESCRIPTION" > file
+
+    see[""]
+    count = split(comment, paragraphs, /\n\n/)
+    for (i = 1; i <= count; i++) {
+        gsub(/\n/, " ", paragraphs[i])
+        n = split_sentences(paragraphs[i], sentences)
+        text = ""
+        for (j = 1; j <= n; j++) {
+            if (sentences[j] ~ /^Returns? / && is_function[name]) result = result line(sentences[j])
+            else text = text line(sentences[j])
+        }
+        if (text) print (i > 1 ? ".PP\n" : "") text > file
+    }
+    if (result) print ".SH RETURN VALUE\n" result > file
+    printf "%s", ".SH SEE ALSO\n" see_also(name, comment) ".BR majjen (7)\n" > file
+    close(file)
+}
+
+function header(file, name, section) {
+    printf ".\\\" Made from majjen.h.\n.TH \"%s\" %d \"%s\" \"Majjen %s\" \"Majjen\"\n", \
+        name, section, date, version > file
+}
+
+# The other functions that a comment names.
+function see_also(name, comment,    result, other, seen) {
+    while (match(comment, /(mj|setup)_[a-z_0-9]+\(\)/)) {
+        other = substr(comment, RSTART, RLENGTH - 2)
+        comment = substr(comment, RSTART + RLENGTH)
+        if (other != name && !seen[other]++) result = result ".BR " other " (3),\n"
+    }
+    return result
+}
+
+# What a page is about, in one line: the first sentence of its comment, or the first part of it.
+function first_sentence(comment,    text) {
+    text = comment
+    sub(/\n\n.*/, "", text)
+    gsub(/\n/, " ", text)
+    gsub(/ \([^)]*\)|`/, "", text)
+    match(text " ", /[.:;] /)
+    text = substr(text, 1, RSTART - 1)
+    if (text ~ /^[A-Z][a-z]* /) text = tolower(substr(text, 1, 1)) substr(text, 2)
+    return text
+}
+
+function split_sentences(text, sentences,    n, at) {
+    split("", sentences)
+    n = 0
+    while (match(text, /[.] +[A-Z`]/)) {
+        at = RSTART
+        sentences[++n] = substr(text, 1, at)
+        text = substr(text, at + 1)
+        sub(/^ +/, "", text)
+    }
+    sub(/ +$/, "", text)
+    if (text) sentences[++n] = text
+    return n
+}
+
+# A line of text: names are bold.
+function line(sentence) {
+    sentence = fonts(sentence)
+    if (sentence ~ /^[.']/) sentence = "\\&" sentence
+    return sentence "\n"
+}
+
+function fonts(text,    result, token, before) {
+    while (match(text, /`[^`]*`|[A-Za-z_][A-Za-z_0-9]*\([0-9]?\)|-?E[A-Z][A-Z][A-Z]+|MJ_[A-Z_]+/)) {
+        before = substr(text, 1, RSTART - 1)
+        token = substr(text, RSTART, RLENGTH)
+        text = substr(text, RSTART + RLENGTH)
+        result = result plain(before) bold(token, before, text)
+    }
+    return result plain(text)
+}
+
+function bold(token, before, after,    name, section) {
+    # Part of a longer word.
+    if (before ~ /[A-Za-z_]$/ || token == "ERROR") return plain(token)
+    if (token ~ /^`/) return "\\fB" plain(substr(token, 2, length(token) - 2)) "\\fR"
+    if (token ~ /\)$/) {
+        name = section = token
+        sub(/\(.*/, "", name)
+        gsub(/[^(]*\(|\)/, "", section)
+        if (section == "" && name ~ /^(mj|setup)_/) section = 3
+        return "\\fB" plain(name) "\\fR(" section ")"
+    }
+    return "\\fB" plain(token) "\\fR"
+}
+
+function plain(text) {
+    gsub(/\\/, "\\e", text)
+    gsub(/-/, "\\-", text)
+    return text
+}
+
+function verbatim(text,    lines, n, i, result) {
+    n = split(text, lines, /\n/)
+    for (i = 1; i < n; i++) result = result (lines[i] ~ /^[.']/ ? "\\&" : "") plain(lines[i]) "\n"
+    return result
+}
+
+# Bold, with the names of the parameters in italics.
+function prototype(text,    result, name) {
+    while (match(text, /[a-z_0-9]+[,)]/)) {
+        name = substr(text, RSTART, RLENGTH - 1)
+        if (name == "void") result = result substr(text, 1, RSTART + RLENGTH - 1)
+        else
+            result = result substr(text, 1, RSTART - 1) "\\fI" name "\\fB" \
+                substr(text, RSTART + RLENGTH - 1, 1)
+        text = substr(text, RSTART + RLENGTH)
+    }
+    result = result text
+    gsub(/\n/, "\\fR\n\\fB", result)
+    sub(/\\fB$/, "", result)
+    return "\\fB" result
+}
+
+# The template, with the lists of functions and types in place of two of its lines.
+function overview_page(    file, text) {
+    file = pages "/man7/majjen.7"
+    header(file, "majjen", 7)
+    while ((getline text < overview) > 0) {
+        if (text == "@FUNCTIONS@") list(file, 1)
+        else if (text == "@TYPES@") list(file, 0)
+        else print text > file
+    }
+}
+
+function list(file, functions,    i) {
+    for (i = 1; i <= name_count; i++)
+        if (is_function[names[i]] == functions)
+            print ".TP\n.BR " names[i] " (3)\n" fonts(summaries[names[i]]) > file
+}

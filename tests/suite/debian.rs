@@ -1,0 +1,98 @@
+//! The Debian packages: built, looked at by lintian, installed into an empty tree, used, and
+//! removed. The machine's own packages are not touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::library::{self, Workplace};
+use crate::toolchain::with_tools;
+use crate::{install, process, toolchain};
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    let tools = ["dpkg-buildpackage", "dh", "lintian", "fakeroot", "pkg-config"];
+    vec![Trial::ignorable_test("debian::packages_are_clean_and_work", move || {
+        with_tools(&tools, packages_are_clean_and_work)
+    })]
+}
+
+fn packages_are_clean_and_work() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let run = |command: &mut Command| run(command, &workplace);
+    let built = workplace.path().join("deb");
+    run(install::make("deb").arg(format!("deb_dir={}", built.display())))?;
+
+    // Overrides are in the package, each with its reason.
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--display-info", "--pedantic"]);
+    lintian.arg("--fail-on=error,warning,info,pedantic");
+    // The number of the ABI is in the name.
+    let shared = concat!("libmajjen", env!("CARGO_PKG_VERSION_MAJOR"), "_");
+    let files = [package(shared, &built)?, package("libmajjen-dev_", &built)?];
+    let complaints = run(lintian.args(&files))?;
+    assert_eq!(complaints, "", "lintian");
+
+    // A tree that has nothing but the list of what is installed here, for the dependencies.
+    let tree = workplace.path().join("tree");
+    for directory in ["info", "updates", "triggers"] {
+        fs::create_dir_all(tree.join("var/lib/dpkg").join(directory))?;
+    }
+    fs::copy("/var/lib/dpkg/status", tree.join("var/lib/dpkg/status"))?;
+    let dpkg = |action: &str, packages: &[PathBuf]| {
+        let mut dpkg = Command::new("fakeroot");
+        dpkg.args(["dpkg", "--log=/dev/null", "--force-script-chrootless"]);
+        dpkg.arg(format!("--root={}", tree.display())).arg(action).args(packages);
+        run(&mut dpkg)
+    };
+    dpkg("--install", &files)?;
+    use_what_is_installed(&tree, &workplace)?;
+
+    let names = [PathBuf::from(shared.trim_end_matches('_')), "libmajjen-dev".into()];
+    dpkg("--purge", &names)?;
+    let mut left = install::files(&tree)?;
+    left.retain(|file| !file.starts_with("var/lib/dpkg/"));
+    assert_eq!(left, [""; 0], "left by dpkg --purge");
+    Ok(())
+}
+
+fn use_what_is_installed(tree: &Path, workplace: &Workplace) -> Result<(), Failed> {
+    let libraries = install::files(tree)?
+        .into_iter()
+        .find_map(|file| Some(tree.join(file.strip_suffix("/libmajjen.a")?)))
+        .ok_or("no libmajjen.a is installed")?;
+    let mut pkg_config = Command::new("pkg-config");
+    pkg_config.args(["--cflags", "--libs", "majjen"]).env("PKG_CONFIG_SYSROOT_DIR", tree);
+    pkg_config.env("PKG_CONFIG_LIBDIR", libraries.join("pkgconfig"));
+    // The directories are the system's, which pkg-config leaves out unless told not to.
+    pkg_config.env("PKG_CONFIG_ALLOW_SYSTEM_CFLAGS", "1");
+    pkg_config.env("PKG_CONFIG_ALLOW_SYSTEM_LIBS", "1");
+    let flags = run(&mut pkg_config, workplace)?;
+    let program = workplace.path().join("program");
+    let mut compiler = toolchain::c_compiler();
+    compiler.arg(library::root().join("c-tests/install/consumer.c")).arg("-o").arg(&program);
+    run(compiler.args(flags.split_whitespace()), workplace)?;
+    run(Command::new(&program).env("LD_LIBRARY_PATH", &libraries), workplace)?;
+    for page in ["man3/mj_create_task.3.gz", "man3/MJ_INFO.3.gz", "man7/majjen.7.gz"] {
+        assert!(tree.join("usr/share/man").join(page).exists(), "{page}");
+    }
+    Ok(())
+}
+
+/// The package whose file's name begins like that.
+fn package(start: &str, directory: &Path) -> Result<PathBuf, Failed> {
+    let files = install::files(directory)?;
+    let found = files.iter().find(|name| name.starts_with(start) && name.ends_with(".deb"));
+    Ok(directory.join(found.ok_or(format!("no {start}*.deb, but {files:?}"))?))
+}
+
+fn run(command: &mut Command, workplace: &Workplace) -> Result<String, Failed> {
+    let finished = process::run(command, Duration::from_secs(240), workplace.path())?;
+    if finished.succeeded() {
+        return Ok(finished.output);
+    }
+    Err(format!("{command:?} {}", finished.describe()).into())
+}

@@ -1,0 +1,97 @@
+//! What the header declares, read from the preprocessor's output: macros are expanded there, and
+//! comments gone.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use libtest_mimic::Failed;
+
+use crate::header::{WAYS_TO_INCLUDE, compiler_output};
+use crate::toolchain;
+
+/// The names of the functions that the header declares and does not define.
+pub fn functions() -> Result<BTreeSet<String>, Failed> {
+    Ok(prototypes()?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The same, each with its declaration, without attributes and the semicolon.
+pub fn prototypes() -> Result<Vec<(String, String)>, Failed> {
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-std=c99", "-E", "-x", "c"]);
+    let finished = compiler_output(&mut compiler, WAYS_TO_INCLUDE[0])?;
+    if !finished.succeeded() {
+        return Err(format!("the preprocessor {}", finished.describe()).into());
+    }
+    let text = lines_of_the_header(&finished.output);
+    let prototypes: Vec<(String, String)> = statements(&text)
+        .iter()
+        .filter_map(|statement| {
+            let prototype = statement.split("__attribute__").next()?.trim();
+            Some((declared_function(statement)?, prototype.to_owned()))
+        })
+        .collect();
+    // If the reading went wrong it finds nothing, and an empty header must not agree with an empty
+    // library.
+    for known in ["mj_scheduler_create", "setup_scheduler_with_epoll", "mj_log"] {
+        if !prototypes.iter().any(|(name, _)| name == known) {
+            return Err(format!("no declaration of {known} was found").into());
+        }
+    }
+    Ok(prototypes)
+}
+
+/// The lines that come from majjen.h itself. Lines like `# 12 "file"` say where those after them
+/// come from.
+fn lines_of_the_header(preprocessed: &str) -> String {
+    let mut ours = false;
+    let mut text = String::new();
+    for line in preprocessed.lines() {
+        if line.starts_with('#') {
+            if let Some(file) = line.split('"').nth(1) {
+                ours = Path::new(file).file_name().is_some_and(|name| name == "majjen.h");
+            }
+        } else if ours {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Splits C at the top level: at semicolons, and after the closing braces of function bodies. What
+/// is in braces is left out.
+fn statements(text: &str) -> Vec<String> {
+    let mut statements = vec![String::new()];
+    let mut depth = 0;
+    for character in text.chars() {
+        let statement = statements.last_mut().expect("one from the start");
+        match character {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                // Marks a definition, of a function or a type.
+                statement.push_str("{}");
+                if depth == 0 && statement.contains('(') {
+                    statements.push(String::new());
+                }
+            }
+            _ if depth > 0 => {}
+            ';' => statements.push(String::new()),
+            _ => statement.push(character),
+        }
+    }
+    statements
+}
+
+/// The name of the function that a statement declares, if it is no definition and no type.
+fn declared_function(statement: &str) -> Option<String> {
+    let statement = statement.trim();
+    if statement.starts_with("typedef") || statement.contains('{') {
+        return None;
+    }
+    // The declared name is the word before the parameters.
+    let before = statement.split('(').next().filter(|before| before.len() < statement.len())?;
+    let is_part_of_a_name = |character: char| character.is_alphanumeric() || character == '_';
+    let name = before.trim_end().rsplit(|character| !is_part_of_a_name(character)).next()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}

@@ -1,0 +1,368 @@
+//! `make install` into an empty prefix, and the programs of someone who has only what is there: in C
+//! and C++, by pkg-config, CMake, Meson, and the compiler's own search paths. `c-tests/install/` has
+//! their sources.
+
+mod pages;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::library::{self, Workplace};
+use crate::toolchain::{with_tool, with_tools};
+use crate::{process, server, toolchain};
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        Trial::test("install::puts_files_in_their_places", puts_files_in_their_places),
+        Trial::ignorable_test("install::consumer_by_pkg_config", || {
+            with_tool("pkg-config", by_pkg_config)
+        }),
+        Trial::ignorable_test("install::consumer_by_cmake", || {
+            with_tools(&["cmake", "c++"], by_cmake)
+        }),
+        Trial::ignorable_test("install::consumer_by_meson", || {
+            with_tools(&["meson", "ninja", "pkg-config"], by_meson)
+        }),
+        Trial::test("install::consumer_by_dlopen_a_hundred_times", by_dlopen),
+        Trial::test("install::server_by_the_guides_command_line", by_the_guides_command_line),
+        Trial::ignorable_test("install::links_beside_another_rust_library", || {
+            with_tool("rustc", beside_another_rust_library)
+        }),
+        Trial::ignorable_test("install::names_the_libraries_that_rustc_names", || {
+            with_tool("rustc", names_the_libraries_that_rustc_names)
+        }),
+        Trial::ignorable_test("install::gdb_loads_the_script_by_itself", || {
+            with_tool("gdb", gdb_loads_the_script)
+        }),
+    ];
+    trials.extend(pages::trials());
+    trials
+}
+
+/// The library, installed into a directory of its own.
+pub struct Prefix {
+    workplace: Arc<Workplace>,
+}
+
+impl Prefix {
+    pub fn new() -> Result<Prefix, Failed> {
+        let prefix = Prefix { workplace: Arc::new(Workplace::new()?) };
+        prefix.make("install", &[format!("PREFIX={}", prefix.path("").display())])?;
+        Ok(prefix)
+    }
+
+    /// A file in it.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.workplace.path().join("prefix").join(file)
+    }
+
+    fn make(&self, goal: &str, variables: &[String]) -> Result<String, Failed> {
+        self.run(make(goal).args(variables))
+    }
+
+    /// Runs a command in the workplace, where it finds what is installed.
+    fn run(&self, command: &mut Command) -> Result<String, Failed> {
+        command.env("PKG_CONFIG_PATH", self.path("lib/pkgconfig"));
+        command.env("CMAKE_PREFIX_PATH", self.path(""));
+        command.env("LD_LIBRARY_PATH", self.path("lib"));
+        let finished = process::run(command, LIMIT, self.workplace.path())?;
+        if finished.succeeded() {
+            return Ok(finished.output);
+        }
+        Err(format!("{command:?} {}", finished.describe()).into())
+    }
+
+    /// A command that runs in the workplace.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.workplace.path());
+        command
+    }
+
+    /// Compiles a source of `c-tests/install/` into `program`.
+    fn compile(
+        &self,
+        mut compiler: Command,
+        source: &str,
+        after: &[OsString],
+    ) -> Result<(), Failed> {
+        compiler.arg(source_file(source)).args(["-o", "program"]).args(after);
+        self.run(compiler.current_dir(self.workplace.path())).map(drop)
+    }
+
+    /// Runs `program`.
+    fn run_program(&self, arguments: &[&Path]) -> Result<String, Failed> {
+        self.run(self.command("./program").args(arguments))
+    }
+}
+
+/// The project's make. The suite may itself be run by a make that was given variables.
+pub fn make(goal: &str) -> Command {
+    let mut make = Command::new("make");
+    make.arg(goal).current_dir(library::root());
+    for variable in ["MAKEFLAGS", "MAKEOVERRIDES", "PREFIX", "LIBDIR", "DESTDIR"] {
+        make.env_remove(variable);
+    }
+    make
+}
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn source_file(name: &str) -> PathBuf {
+    library::root().join("c-tests/install").join(name)
+}
+
+fn strict_c_compiler() -> Command {
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    compiler
+}
+
+fn words(text: &str) -> Vec<OsString> {
+    text.split_whitespace().map(OsString::from).collect()
+}
+
+/// What the consumer prints.
+fn is_the_consumers(output: &str) -> Result<(), Failed> {
+    let expected = concat!("10 tasks with ", env!("CARGO_PKG_VERSION"), "\n");
+    if output == expected {
+        return Ok(());
+    }
+    Err(format!("expected {expected:?}: {output}").into())
+}
+
+/// The files below a directory, links with what they refer to.
+pub fn files(directory: &Path) -> Result<Vec<String>, Failed> {
+    let mut found = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(next) = directories.pop() {
+        for entry in fs::read_dir(next)? {
+            let (path, kind) = entry.map(|entry| (entry.path(), entry.file_type()))?;
+            if kind?.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(directory)?.display().to_string();
+            found.push(match fs::read_link(&path) {
+                Ok(target) => format!("{name} -> {}", target.display()),
+                Err(_) => name,
+            });
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// As a packager does it: with a DESTDIR, and libraries in a directory of the architecture.
+fn puts_files_in_their_places() -> Result<(), Failed> {
+    let prefix = Prefix { workplace: Arc::new(Workplace::new()?) };
+    let root = prefix.path("");
+    let variables =
+        [format!("DESTDIR={}", root.display()), "PREFIX=/usr".into(), "LIBDIR=/usr/lib/x".into()];
+    prefix.make("install", &variables)?;
+    let (version, major) = (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_VERSION_MAJOR"));
+    let expected = [
+        "usr/include/majjen.h".to_owned(),
+        "usr/lib/x/cmake/majjen/majjen-config-version.cmake".to_owned(),
+        "usr/lib/x/cmake/majjen/majjen-config.cmake".to_owned(),
+        "usr/lib/x/libmajjen.a".to_owned(),
+        format!("usr/lib/x/libmajjen.so -> libmajjen.so.{major}"),
+        format!("usr/lib/x/libmajjen.so.{major} -> libmajjen.so.{version}"),
+        format!("usr/lib/x/libmajjen.so.{version}"),
+        "usr/lib/x/pkgconfig/majjen.pc".to_owned(),
+        "usr/share/doc/majjen/LICENSE-APACHE".to_owned(),
+        "usr/share/doc/majjen/LICENSE-MIT".to_owned(),
+        format!("usr/share/gdb/auto-load/usr/lib/x/libmajjen.so.{version}-gdb.py"),
+    ];
+    let mut found = files(&root)?;
+    found.retain(|file| !file.starts_with("usr/share/man/"));
+    assert_eq!(found, expected);
+    let package = fs::read_to_string(root.join("usr/lib/x/pkgconfig/majjen.pc"))?;
+    assert!(package.contains("libdir=/usr/lib/x\n"), "without the DESTDIR: {package}");
+
+    prefix.make("uninstall", &variables)?;
+    assert_eq!(files(&root)?, [""; 0], "left by make uninstall");
+    Ok(())
+}
+
+fn by_pkg_config() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let flags = |options: &[&str]| {
+        let output = prefix.run(Command::new("pkg-config").args(options).arg("majjen"))?;
+        Ok::<_, Failed>(words(&output))
+    };
+    let shared = flags(&["--cflags", "--libs"])?;
+    prefix.compile(strict_c_compiler(), "consumer.c", &shared)?;
+    is_the_consumers(&prefix.run_program(&[])?)?;
+
+    let cxx = |dialect: &str| {
+        let (program, arguments) = toolchain::cxx_compiler();
+        let mut compiler = Command::new(program);
+        compiler.args(arguments).args([dialect, "-Wall", "-Wextra", "-Werror", "-x", "c++"]);
+        compiler
+    };
+    if toolchain::find(&toolchain::cxx_compiler().0).is_some() {
+        prefix.compile(cxx("-std=c++11"), "consumer.c", &shared)?;
+        is_the_consumers(&prefix.run_program(&[])?)?;
+    }
+
+    // With the C library in the program as well: nothing is left to the loader.
+    let mut all_static = flags(&["--cflags", "--libs", "--static"])?;
+    all_static.push("-static".into());
+    prefix.compile(strict_c_compiler(), "consumer.c", &all_static)?;
+    // With the archive alone: the program runs without the shared library.
+    is_the_consumers(&prefix.run_program(&[])?)?;
+    let only_archive = [
+        vec!["-Wl,-Bstatic".into()],
+        flags(&["--cflags", "--libs"])?,
+        vec!["-Wl,-Bdynamic".into()],
+        flags(&["--libs-only-l", "--static"])?.split_off(1),
+    ];
+    prefix.compile(strict_c_compiler(), "consumer.c", &only_archive.concat())?;
+    fs::remove_file(prefix.path(concat!("lib/libmajjen.so.", env!("CARGO_PKG_VERSION_MAJOR"))))?;
+    is_the_consumers(&prefix.run_program(&[])?)
+}
+
+fn by_cmake() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    // Moved together, the files still find one another.
+    let moved = prefix.path("../elsewhere");
+    fs::rename(prefix.path(""), &moved)?;
+    let configure = |build: &str, wanted: &str| {
+        let mut cmake = prefix.command("cmake");
+        cmake.arg("-S").arg(source_file("")).args(["-B", build]);
+        cmake.arg(format!("-DMAJJEN_WANTED={wanted}"));
+        cmake.arg(format!("-DCMAKE_PREFIX_PATH={}", moved.display()));
+        prefix.run(&mut cmake)
+    };
+    let output = configure("build", "0.1")?;
+    let found = concat!("majjen_VERSION is ", env!("CARGO_PKG_VERSION"));
+    assert!(output.contains(found), "{output}");
+    prefix.run(prefix.command("cmake").args(["--build", "build", "--parallel", "2"]))?;
+    for program in ["shared", "static", "shared_cxx", "static_cxx"] {
+        is_the_consumers(&prefix.run(&mut prefix.command(format!("build/{program}")))?)?;
+    }
+    // A newer one than there is, and another ABI.
+    for wanted in ["0.999", "999.0"] {
+        let Err(failed) = configure(wanted, wanted) else {
+            return Err(format!("version {wanted} was found").into());
+        };
+        let message = failed.message().unwrap_or_default();
+        assert!(
+            message.contains("not considered") || message.contains("not accepted"),
+            "{message}"
+        );
+    }
+    Ok(())
+}
+
+fn by_meson() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let sources = prefix.path("../sources");
+    fs::create_dir(&sources)?;
+    for file in ["meson.build", "consumer.c"] {
+        fs::copy(source_file(file), sources.join(file))?;
+    }
+    prefix.run(prefix.command("meson").args(["setup", "build", "sources"]))?;
+    prefix.run(prefix.command("ninja").args(["-C", "build"]))?;
+    for program in ["shared", "static"] {
+        is_the_consumers(&prefix.run(&mut prefix.command(format!("build/{program}")))?)?;
+    }
+    Ok(())
+}
+
+fn by_dlopen() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let mut include = OsString::from("-I");
+    include.push(prefix.path("include"));
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-std=gnu99", "-Wall", "-Wextra", "-Werror"]);
+    prefix.compile(compiler, "dlopen.c", &[include, "-ldl".into()])?;
+    prefix.run_program(&[&prefix.path("lib/libmajjen.so")]).map(drop)
+}
+
+/// `gcc -std=c99 -O2 -o http_server http_server.c majjen.c -I.`, with the library in place of
+/// majjen.c, where the compiler and the loader find libraries by themselves.
+fn by_the_guides_command_line() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    fs::copy(library::root().join("examples-c/http_server.c"), prefix.path("../http_server.c"))?;
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(words("-std=c99 -O2 -o http_server http_server.c -lmajjen -I."));
+    compiler.current_dir(prefix.workplace.path());
+    prefix.run(
+        compiler.env("CPATH", prefix.path("include")).env("LIBRARY_PATH", prefix.path("lib")),
+    )?;
+    let mut command = Command::new(prefix.path("../http_server"));
+    command.env("LD_LIBRARY_PATH", prefix.path("lib"));
+    server::serves(command, Arc::clone(&prefix.workplace));
+    Ok(())
+}
+
+/// Both archives have Rust's standard library in them.
+fn beside_another_rust_library() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let mut rustc = prefix.command("rustc");
+    rustc.args(["--edition=2024", "--crate-type=staticlib", "-O", "-o", "libother.a"]);
+    prefix.run(rustc.arg(source_file("other.rs")))?;
+    let archive = prefix.path("lib/libmajjen.a");
+    let include = prefix.path("include");
+    for [first, second] in
+        [[Path::new("libother.a"), &archive], [&archive, Path::new("libother.a")]]
+    {
+        let mut after = vec!["-I".into(), include.clone().into()];
+        after.extend([first, second].map(OsString::from));
+        after.extend(words("-lutil -lrt -lpthread -lm -ldl"));
+        prefix.compile(strict_c_compiler(), "other.c", &after)?;
+        prefix.run_program(&[])?;
+    }
+    Ok(())
+}
+
+/// What a program needs that links the archive: `majjen.pc` has it in `Libs.private`.
+fn names_the_libraries_that_rustc_names() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    fs::write(prefix.path("../empty.rs"), "")?;
+    let mut rustc = prefix.command("rustc");
+    rustc.args(["--crate-type=staticlib", "--print=native-static-libs", "empty.rs"]);
+    let output = prefix.run(&mut rustc)?;
+    let (_, libraries) =
+        output.split_once("native-static-libs: ").ok_or("rustc names no libraries")?;
+    // Every C compiler adds these two by itself; one of them has no static form.
+    let expected: Vec<OsString> = words(libraries.lines().next().unwrap_or_default())
+        .into_iter()
+        .filter(|library| library != "-lgcc_s" && library != "-lc")
+        .collect();
+    let package = fs::read_to_string(prefix.path("lib/pkgconfig/majjen.pc"))?;
+    let private = package.lines().find_map(|line| line.strip_prefix("Libs.private: "));
+    assert_eq!(words(private.unwrap_or_default()), expected, "{package}");
+    Ok(())
+}
+
+/// gdb looks below its auto-load directories for a script of the library's path.
+fn gdb_loads_the_script() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let flags = [
+        ["-I".into(), prefix.path("include").into()],
+        ["-L".into(), prefix.path("lib").into()],
+        ["-lmajjen".into(), "-g".into()],
+    ];
+    prefix.compile(strict_c_compiler(), "consumer.c", &flags.concat())?;
+    let auto_load = prefix.path("share/gdb/auto-load");
+    let mut gdb = prefix.command("gdb");
+    gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off"]);
+    for setting in ["add-auto-load-scripts-directory", "add-auto-load-safe-path"] {
+        gdb.arg("-iex").arg(format!("{setting} {}", auto_load.display()));
+    }
+    gdb.args(["-ex", "break sleeper", "-ex", "run", "-ex", "mj tasks", "./program"]);
+    let output = prefix.run(&mut gdb)?;
+    let listed = output.lines().filter(|line| line.contains("ready") || line.contains("running"));
+    assert!(listed.count() >= 10, "the ten tasks: {output}");
+    Ok(())
+}

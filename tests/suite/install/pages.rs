@@ -1,0 +1,94 @@
+//! The manual pages: one for each function and type, in good form, and found by `man`.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use libtest_mimic::{Failed, Trial};
+
+use super::Prefix;
+use crate::declarations;
+use crate::toolchain::{with_tool, with_tools};
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    vec![
+        Trial::test("install::pages::every_function_has_one", every_function_has_one),
+        Trial::ignorable_test("install::pages::are_clean_under_mandoc_and_groff", || {
+            with_tools(&["mandoc", "groff"], are_clean)
+        }),
+        Trial::ignorable_test("install::pages::are_found_by_man", || {
+            with_tool("man", are_found_by_man)
+        }),
+    ]
+}
+
+/// The names of the pages in a section.
+fn pages(prefix: &Prefix, section: &str) -> Result<BTreeSet<String>, Failed> {
+    let directory = prefix.path("share/man").join(format!("man{section}"));
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let name = name.strip_suffix(&format!(".{section}")).ok_or("a page's name")?;
+        names.insert(name.to_owned());
+    }
+    Ok(names)
+}
+
+fn every_function_has_one() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let pages = pages(&prefix, "3")?;
+    let mut expected = declarations::functions()?;
+    expected
+        .extend(["mj_scheduler", "mj_task", "mj_metrics", "mj_logger", "MJ_INFO"].map(Into::into));
+    let missing: Vec<_> = expected.difference(&pages).collect();
+    assert!(missing.is_empty(), "without a page: {missing:?}");
+    let overview = fs::read_to_string(prefix.path("share/man/man7/majjen.7"))?;
+    for name in declarations::functions()? {
+        let page = fs::read_to_string(prefix.path(&format!("share/man/man3/{name}.3")))?;
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"] {
+            let (_, rest) = page
+                .split_once(&format!("\n.SH {section}\n"))
+                .ok_or(format!("{name}(3) has no section {section}"))?;
+            let empty = rest.trim().is_empty() || rest.starts_with(".SH");
+            // What only says what it returns is all in the section for that.
+            let is_result = section == "DESCRIPTION" && rest.starts_with(".SH RETURN VALUE");
+            assert!(!empty || is_result, "{name}(3) has nothing in {section}");
+        }
+        let listed = format!(".BR {name} (3)\n");
+        assert!(overview.contains(&listed), "majjen(7) does not list {name}(3)");
+    }
+    Ok(())
+}
+
+fn are_clean() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let mut files = Vec::new();
+    for section in ["3", "7"] {
+        for name in pages(&prefix, section)? {
+            files.push(prefix.path(&format!("share/man/man{section}/{name}.{section}")));
+        }
+    }
+    let complaints =
+        prefix.run(prefix.command("mandoc").args(["-Tlint", "-Wwarning"]).args(&files))?;
+    assert_eq!(complaints, "", "mandoc");
+    let complaints =
+        prefix.run(prefix.command("groff").args(["-ww", "-man", "-Tutf8", "-z"]).args(&files))?;
+    assert_eq!(complaints, "", "groff");
+    Ok(())
+}
+
+/// With their cross-references: by another name, in both sections.
+fn are_found_by_man() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    for (name, text) in [
+        ("mj_task_wait_fd", "int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);"),
+        ("MJ_WARN", "void mj_log(mj_log_level level"),
+        ("majjen", "mj_scheduler_create(3)"),
+    ] {
+        let mut man = prefix.command("man");
+        man.args(["-P", "cat", "-M"]).arg(prefix.path("share/man")).arg(name);
+        let output = prefix.run(man.env("MANWIDTH", "200").env("LC_ALL", "C"))?;
+        assert!(output.contains(text), "man {name}: {output}");
+    }
+    Ok(())
+}
