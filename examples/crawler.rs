@@ -1,5 +1,6 @@
 //! A crawler: fetches a page, and all that it links to on the same server, with a few
-//! connections at a time, and no more than so many requests a second. Here it crawls a server of its own, which runs
+//! connections at a time, and no more than so many requests a second. Here it crawls a server of
+//! its own, which runs
 //! in the same scheduler.
 //!
 //! ```sh

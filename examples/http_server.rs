@@ -1,5 +1,6 @@
 //! The guide's server in Rust: answers every request with `Hello, World!`, with a task for each
-//! connection, and one that looks after the whole every 30 seconds. On Ctrl+C it prints its metrics.
+//! connection, and one that looks after the whole every 30 seconds. On Ctrl+C it prints its
+//! metrics.
 //!
 //! ```sh
 //! cargo run --release --example http_server -- 127.0.0.1:8080

@@ -1,4 +1,5 @@
-//! A TLS echo server, with rustls on majjen's sockets. Here a client of the same scheduler talks to it, and
+//! A TLS echo server, with rustls on majjen's sockets. Here a client of the same scheduler talks
+//! to it, and
 //! trusts the certificate that was made for the occasion.
 //!
 //! ```sh
