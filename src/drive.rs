@@ -1,4 +1,5 @@
-//! Turns outside a run: a scheduler that is about to be destroyed lets its tasks end, one at a time.
+//! Turns outside a run: a scheduler that is about to be destroyed lets its tasks end, one at a
+//! time.
 //!
 //! Whoever holds a [`Drive`] stands in for the loop: tasks switch back to it after each turn. Its
 //! stack may be the thread's own, or that of a task of another scheduler, whose loop does not get

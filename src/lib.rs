@@ -1,7 +1,9 @@
 //! Majjen: a cooperative task runtime with a C ABI.
 //!
 //! A scheduler runs tasks on one thread. Each task has a stack of its own, so a call that waits
-//! suspends it in place while others run. C programs use `include/majjen.h` and `libmajjen.so`.
+//! suspends it in place while others run. C programs use `include/majjen.h` and `libmajjen.so`;
+//! Rust
+//! programs use what is documented here, beginning with [`Scheduler`].
 //!
 //! `ARCHITECTURE.md` is the map. In short, from the outside in: `ffi` is the C ABI and only
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `parking` how waits begin and

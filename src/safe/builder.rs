@@ -27,7 +27,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing in the
+    /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing
+    /// in the
     /// process.
     pub fn new() -> Builder {
         Builder::default()
@@ -77,7 +78,8 @@ impl Builder {
     /// Makes the scheduler.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a stack size under 16 KiB or over
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a stack size under 16 KiB or
+    /// over
     /// 1 GiB, and those of [`Scheduler::new`].
     pub fn build(mut self) -> Result<Scheduler> {
         let stack_size = self.stack_size.map(stack::valid_size).transpose()?;

@@ -41,7 +41,8 @@ pub trait Wait {
     /// longest it may wait: `None` for ever, and zero to look and return at once, which is asked
     /// every so often while tasks are ready.
     ///
-    /// It runs on the thread's own stack, where it may block, but not suspend. It may return early for
+    /// It runs on the thread's own stack, where it may block, but not suspend. It may return early
+    /// for
     /// no reason, may wake tasks, and must return when `backend` can be read: that is how
     /// descriptors that tasks wait for and [`StopHandle::stop`](crate::StopHandle::stop) show.
     ///

@@ -216,7 +216,8 @@ impl<T> JoinHandle<T> {
         self.packet.filled.get()
     }
 
-    /// Tells the task to end. If it has begun, the call that suspends it unwinds its stack, now or when
+    /// Tells the task to end. If it has begun, the call that suspends it unwinds its stack, now or
+    /// when
     /// it suspends next, so that its destructors run; else it does not begin. A task that
     /// catches the unwinding gets it again with each call that suspends.
     ///

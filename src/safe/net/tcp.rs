@@ -42,7 +42,8 @@ socket!(TcpStream, std::net::TcpStream);
 stream!(TcpStream);
 
 impl TcpStream {
-    /// Connects to the first of the addresses that can be connected to. Looking up a name blocks the
+    /// Connects to the first of the addresses that can be connected to. Looking up a name blocks
+    /// the
     /// thread.
     ///
     /// # Errors

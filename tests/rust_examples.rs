@@ -1,0 +1,157 @@
+//! The programs in `examples/`, each put to use.
+
+mod support;
+
+#[allow(dead_code)]
+#[path = "../examples/crawler.rs"]
+mod crawler;
+#[allow(dead_code)]
+#[path = "../examples/echo.rs"]
+mod echo;
+#[allow(dead_code)]
+#[path = "../examples/http_server.rs"]
+mod http_server;
+#[allow(dead_code)]
+#[path = "../examples/tls_echo.rs"]
+mod tls_echo;
+
+use std::cell::Cell;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use majjen::net::{TcpListener, TcpStream};
+use majjen::task;
+use support::scheduler;
+
+fn listen() -> (TcpListener, std::net::SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn echo_serves_many_clients_at_once() {
+    let scheduler = scheduler();
+    let (listener, address) = listen();
+    let server = scheduler.spawn(move || echo::serve(&listener));
+    let clients: Vec<_> = (0..50)
+        .map(|number: u32| {
+            scheduler.spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                let sent = vec![number as u8; 1000 * number as usize];
+                let mut writer = stream.try_clone().unwrap();
+                let data = sent.clone();
+                let writes = task::spawn(move || {
+                    writer.write_all(&data).unwrap();
+                    writer.shutdown(std::net::Shutdown::Write).unwrap();
+                });
+                let mut received = Vec::new();
+                stream.read_to_end(&mut received).unwrap();
+                writes.join().unwrap();
+                assert_eq!(received, sent);
+            })
+        })
+        .collect();
+    scheduler.spawn(move || {
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        server.cancel();
+    });
+    scheduler.run().unwrap();
+}
+
+#[test]
+fn http_server_answers_and_keeps_connections() {
+    let scheduler = scheduler();
+    let (listener, address) = listen();
+    let open = Rc::new(Cell::new(0));
+    let count = open.clone();
+    let server = scheduler.spawn(move || http_server::accept(&listener, &count));
+    let client = scheduler.spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        // Two requests in one piece, one in many, and a last one.
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n").unwrap();
+        for byte in b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".chunks(5) {
+            stream.write_all(byte).unwrap();
+            task::sleep(Duration::from_millis(1)).unwrap();
+        }
+        stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answers = String::new();
+        reader.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 4, "{answers}");
+        assert!(answers.ends_with("Hello, World!"));
+        let mut garbled = TcpStream::connect(address).unwrap();
+        garbled.write_all(b"\0\0\0\r\n\r\n").unwrap();
+        assert_eq!(garbled.read(&mut [0]).unwrap(), 0);
+        let idle = TcpStream::connect(address).unwrap();
+        task::sleep(Duration::from_millis(1)).unwrap();
+        server.cancel();
+        assert_eq!(open.get(), 1);
+        drop(idle);
+        task::sleep(Duration::from_millis(5)).unwrap();
+        open.get()
+    });
+    scheduler.run().unwrap();
+    assert_eq!(client.join().unwrap(), 0);
+}
+
+#[test]
+fn crawler_finds_every_page_and_keeps_its_rate() {
+    const PER_SECOND: u32 = 500;
+    let scheduler = scheduler();
+    let (listener, address) = listen();
+    let server = scheduler.spawn(move || crawler::serve_site(&listener));
+    let began = Instant::now();
+    let crawl = scheduler.spawn(move || {
+        let pages = crawler::crawl(address, "/", 8, PER_SECOND);
+        server.cancel();
+        pages
+    });
+    scheduler.run().unwrap();
+    assert_eq!(crawl.join().unwrap().len(), crawler::SITE_PAGES);
+    assert!(
+        began.elapsed() >= Duration::from_secs(1) / PER_SECOND * (crawler::SITE_PAGES as u32 - 1)
+    );
+}
+
+#[test]
+fn tls_echo_serves_clients_at_once() {
+    let scheduler = majjen::Builder::new().stack_size(512 * 1024).build().unwrap();
+    let (listener, address) = listen();
+    let (server_config, client_config) = tls_echo::configs().unwrap();
+    let server = scheduler.spawn(move || tls_echo::serve(&listener, &server_config));
+    let clients: Vec<_> = (0..8)
+        .map(|number: u8| {
+            let config = client_config.clone();
+            scheduler.spawn(move || {
+                let data = vec![number; 50_000];
+                assert_eq!(tls_echo::ask(address, config, &data).unwrap(), data);
+            })
+        })
+        .collect();
+    scheduler.spawn(move || {
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        server.cancel();
+    });
+    scheduler.run().unwrap();
+}
+
+#[test]
+fn a_line_at_a_time_is_read_by_a_buffered_reader() {
+    let scheduler = scheduler();
+    let (listener, address) = listen();
+    scheduler.spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        for part in ["one\ntw", "o\nthr", "ee\n"] {
+            stream.write_all(part.as_bytes()).unwrap();
+            task::sleep(Duration::from_millis(2)).unwrap();
+        }
+    });
+    let lines = scheduler.spawn(move || {
+        let stream = TcpStream::connect(address).unwrap();
+        BufReader::new(stream).lines().collect::<Result<Vec<_>, _>>().unwrap()
+    });
+    scheduler.run().unwrap();
+    assert_eq!(lines.join().unwrap(), ["one", "two", "three"]);
+}
