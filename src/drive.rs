@@ -9,7 +9,7 @@ use std::ffi::c_int;
 use std::sync::atomic::Ordering::Release;
 
 use crate::scheduler::{self, Scheduler};
-use crate::task_object::Task;
+use crate::task_object::{Outcome, Task, Waits};
 use crate::{stack, switch, sys};
 
 /// While it lives, the scheduler counts as running on this thread, in place of the one that does.
@@ -45,7 +45,10 @@ impl<'s> Drive<'s> {
         // The other tasks have their turns later.
         while !self.scheduler.dequeue().is_null() {}
         self.scheduler.cancel(task);
-        if !task.queued.get() {
+        if matches!(task.waits.get(), Waits::Relock(_)) {
+            // Cancel leaves that wait alone; the mutex's owner will not have a turn to unlock it.
+            self.scheduler.ready(task, Outcome::OwnerDied);
+        } else if !task.queued.get() {
             self.scheduler.run_queue.push(task);
         }
         self.scheduler.take_turns();
