@@ -185,8 +185,10 @@ impl Model {
     /// A task is made ready by a call.
     pub fn ready(&mut self, task: usize, why: Reasons) {
         assert!(!self.is_queued(task));
-        self.tasks[task].why = why;
-        self.tasks[task].taken_out = false;
+        let it = &mut self.tasks[task];
+        // What ended the wait of a task that was taken out of the queue since still holds.
+        it.why = if it.taken_out { it.why | why } else { why };
+        it.taken_out = false;
         self.schedulers[self.tasks[task].home].queue.push(task);
     }
 
