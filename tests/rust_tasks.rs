@@ -114,7 +114,7 @@ fn a_task_that_catches_the_unwinding_is_unwound_again() {
             assert!(result.is_err());
             count.set(count.get() + 1);
         }
-        let result = catch_unwind(|| task::yield_now());
+        let result = catch_unwind(task::yield_now);
         resume_unwind(result.unwrap_err())
     });
     run_for_a_moment(&scheduler);
@@ -259,7 +259,7 @@ fn a_task_that_catches_all_is_given_up_also_when_its_scheduler_is_dropped_by_a_p
         let scheduler = scheduler();
         scheduler.spawn(|| {
             loop {
-                let _ = catch_unwind(|| task::yield_now());
+                let _ = catch_unwind(task::yield_now);
             }
         });
         spawn_sleeper(&scheduler, &drops);

@@ -240,7 +240,7 @@ fn who(byte: u8) -> Who {
 fn end(byte: u8) -> End {
     let pipe = usize::from(byte / 2) % 3;
     match byte {
-        0..220 if byte % 2 == 0 => End::Reading(pipe),
+        0..220 if byte.is_multiple_of(2) => End::Reading(pipe),
         0..220 => End::Writing(pipe),
         220..240 => End::File,
         240..248 => End::Negative,

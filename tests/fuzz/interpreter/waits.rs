@@ -140,11 +140,19 @@ fn make(call: Call) -> Option<c_int> {
     };
     let (fd, id, deadline_ns) = with(|world| (world.fd(end), world.id(who), deadline(world, call)));
     set_errno(ERRNO);
-    let nothing = |()| None;
     let result = match call {
-        Call::Yield => nothing(mj_task_yield()),
-        Call::SleepNs(span) => nothing(mj_task_sleep_ns(span)),
-        Call::WaitReadable(_) => nothing(mj_task_wait_readable(fd)),
+        Call::Yield => {
+            mj_task_yield();
+            None
+        }
+        Call::SleepNs(span) => {
+            mj_task_sleep_ns(span);
+            None
+        }
+        Call::WaitReadable(_) => {
+            mj_task_wait_readable(fd);
+            None
+        }
         Call::YieldNow => Some(mj_task_yield_now()),
         Call::SleepFor(span) => Some(mj_task_sleep_for(span)),
         Call::SleepUntil { .. } => Some(mj_task_sleep_until_ns(deadline_ns)),
