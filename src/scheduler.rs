@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{self, Histogram, Metrics, TurnTimes};
 use crate::reactor::Reactor;
 use crate::run_queue::RunQueue;
-use crate::sanitizer::Sanitizer;
+use crate::sanitizer::{self, Sanitizer};
 use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
 use crate::task::{Body, Chunks, Name, Outcome, Slab, State, Task};
@@ -130,7 +130,8 @@ impl StopFlag {
     }
 
     pub fn raise(&self) {
-        self.raised.store(true, Release);
+        sanitizer::release(self);
+        self.raised.swap(true, AcqRel);
         if self.is_of_this_process() {
             sys::eventfd_raise(self.wake_up_fd);
         }
@@ -153,6 +154,7 @@ impl StopFlag {
             sys::eventfd_clear(self.wake_up_fd);
         }
         self.raised.swap(false, AcqRel);
+        sanitizer::acquire(self);
     }
 
     fn is_of_this_process(&self) -> bool {

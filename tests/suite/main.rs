@@ -9,7 +9,8 @@
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
 //!   libraries then are. Only the C programs are tested.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported.
-//! - `MAJJEN_TORTURE`: when set, the faults of `faults.rs` are tried with every errno value.
+//! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a
+//!   million tasks are parked, and schedulers are stopped 10,000 times under every tool.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
@@ -20,6 +21,7 @@ mod faults;
 mod guide;
 mod header;
 mod library;
+mod parked;
 mod process;
 mod program;
 mod readme;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         trials.extend(debugger::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
+        trials.extend(parked::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }

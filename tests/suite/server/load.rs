@@ -59,6 +59,7 @@ fn a_thousand_clients() -> Completion {
     let mut server = Server::start_unwatched(&shell("exec \"$0\" >log"), &[]);
     let before = server.footprint();
     let load = two_halves(&server, before, CLIENTS);
+    let left = half_open() as u64;
     let status = server.end(libc::SIGINT);
     assert_eq!(status.code(), Some(0), "{status}; {:?}", server.stderr());
     assert_eq!(server.stderr(), [""; 0], "nothing on stderr");
@@ -67,7 +68,7 @@ fn a_thousand_clients() -> Completion {
     let report = Report::parse(&log.lines().map(str::to_owned).collect::<Vec<_>>());
     let accepted = report.accepted_fds.len() as u64;
     assert!(accepted >= load.answers + load.resets, "{accepted} accepted, {load:?}");
-    report.assert_consistent(accepted, accepted);
+    report.assert_consistent(accepted, accepted - left);
     Completion::Completed
 }
 
@@ -288,12 +289,50 @@ fn run_client(command: &mut Command) -> Result<String, Failed> {
     Ok(finished.output)
 }
 
-/// What the server holds once it has closed all connections of its clients, who have gone.
+/// What the server holds once it has closed the connections of its clients, who have gone.
+/// Those whose end the kernel has not told it of do not count.
 fn at_rest(server: &Server, before: Footprint) -> Footprint {
-    wait_until("all connections are closed", || {
-        server.footprint().descriptors == before.descriptors
-    });
-    server.footprint()
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut now = server.footprint();
+        now.descriptors -= half_open().min(now.descriptors);
+        if now.descriptors == before.descriptors {
+            return now;
+        }
+        let list = sockets().join("\n");
+        assert!(Instant::now() < deadline, "{before:?} before, {now:?} at rest:\n{list}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How many connections the kernel takes for open, with nothing to read, though the client's end
+/// is no more. A reset is sent once, and where the queue of the listener is full it may get lost,
+/// or overtake the packet that opens the connection.
+fn half_open() -> usize {
+    let list = sockets();
+    let sockets: Vec<Vec<&str>> =
+        list.iter().map(|line| line.split_whitespace().collect()).collect();
+    // Its number, local address, remote address, state, and queues.
+    let is_half_open = |socket: &&Vec<&str>| match socket[..] {
+        [_, local, remote, "01", "00000000:00000000", ..] => {
+            local.ends_with(&port()) && !sockets.iter().any(|other| other[1] == remote)
+        }
+        _ => false,
+    };
+    sockets.iter().filter(is_half_open).count()
+}
+
+/// The lines of the kernel's list that are about connections with the server, at either end, bar
+/// those that only wait for time to pass.
+fn sockets() -> Vec<String> {
+    let list = fs::read_to_string("/proc/net/tcp").expect("the list of sockets");
+    let is_one = |line: &&str| line.contains(&format!("{} ", port())) && !line.contains(" 06 ");
+    list.lines().filter(is_one).map(str::to_owned).collect()
+}
+
+/// The end of an address in that list.
+fn port() -> String {
+    format!(":{PORT:04X}")
 }
 
 fn wait_until(what: &str, holds: impl Fn() -> bool) {
