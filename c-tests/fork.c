@@ -269,6 +269,8 @@ static void starts_a_thread(mj_scheduler* running, void* user_state) {
 }
 
 static void a_child_of_another_thread_disturbs_nobody(void) {
+  // To valgrind the C library's memory for the thread that the child does not have is lost.
+  if (under_valgrind()) return;
   make_live_scheduler();
   pthread_t thread;
   pthread_t** state = allocate(sizeof *state);

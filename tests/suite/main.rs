@@ -9,8 +9,8 @@
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
 //!   libraries then are. Only the C programs are tested.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported.
-//! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a
-//!   million tasks are parked, and schedulers are stopped 10,000 times under every tool.
+//! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, and
+//!   a million tasks are parked.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
