@@ -4,7 +4,7 @@
 #   make run            the guide's HTTP server on port 8080, until Ctrl+C
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
-#   make torture        the tests of faults, with every errno value and every fallback: a few minutes
+#   make torture        the tests of faults, with every errno value and every fallback, and the long loads
 #   make bench          Majjen and its peers side by side, and docs/performance.md: about ten minutes;
 #                       QUICK=1 for small numbers, ROWS=1,6 for some rows
 #   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
@@ -75,6 +75,10 @@ test: build
 torture: build
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1)
+	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- load:: --test-threads=1)
+	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- parked:: --test-threads=1)
 	$(CC) -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/fallbacks.so" c-tests/faults/fallbacks.c -ldl
 	@export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so"; \
 	export MAJJEN_FALLBACKS=guards$(comma)pwait2$(comma)counter; \

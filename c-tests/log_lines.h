@@ -6,6 +6,7 @@
 
 static size_t log_line_counts[MJ_LOG_SILENT];
 static char log_line_last[512];
+static char log_line_warning[512];  // The last one of WARN or above.
 
 static inline void log_lines_take(mj_log_level level, const char* message, void* user_data) {
   (void)user_data;
@@ -13,12 +14,15 @@ static inline void log_lines_take(mj_log_level level, const char* message, void*
   CHECK_INT(level, <, MJ_LOG_SILENT);
   log_line_counts[level]++;
   snprintf(log_line_last, sizeof log_line_last, "%s", message);
+  if (level >= MJ_LOG_WARN) {
+    snprintf(log_line_warning, sizeof log_line_warning, "%s", message);
+  }
 }
 
 // Starts counting, from 0.
 static inline void log_lines_begin(void) {
   memset(log_line_counts, 0, sizeof log_line_counts);
-  log_line_last[0] = '\0';
+  log_line_last[0] = log_line_warning[0] = '\0';
   mj_log_set_callback(log_lines_take, NULL);
 }
 

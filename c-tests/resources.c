@@ -5,7 +5,6 @@
 #include "log_lines.h"
 
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -228,53 +227,6 @@ static void short_tasks_share_a_stack(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// ---- Many parked tasks ----
-
-// Whether the kernel has guard pages that cost no mapping (Linux 6.13). Without them the number of
-// mappings that a process may have limits the number of guarded stacks.
-static bool light_guards(void) {
-  enum { install_guard = 102 };
-  void* page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  CHECK(page != MAP_FAILED);
-  bool installed = madvise(page, 4096, install_guard) == 0;
-  munmap(page, 4096);
-  return installed;
-}
-
-static void parks(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  mj_task_sleep_s(1000000);
-  finished++;
-  mj_task_exit();
-}
-
-static void wakes_all(mj_scheduler* scheduler, void* user_state) {
-  size_t count = *(size_t*)user_state;
-  CHECK_UINT(scheduler->timer_count, ==, count);
-  CHECK_UINT(finished, ==, 0);
-  while (scheduler->timer_count > 0) enqueue_runnable(scheduler, scheduler->timer_heap[0]);
-  CHECK_UINT(scheduler->runnable_count, ==, count);
-  mj_task_exit();
-}
-
-static void a_hundred_thousand_tasks_are_parked(void) {
-  size_t* count = allocate(sizeof *count);
-  *count = times(light_guards() ? 100000 : 20000, 2000);
-  size_t expected = *count;
-  finished = 0;
-  log_lines_begin();
-  mj_scheduler* scheduler = new_scheduler();
-  for (size_t i = 0; i < expected; i++) add_task(scheduler, parks, NULL);
-  add_task(scheduler, wakes_all, count);
-  mj_scheduler_run(scheduler);
-  CHECK_UINT(finished, ==, expected);
-  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 0);
-  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->peak_tasks, ==, expected + 1);
-  mj_scheduler_destroy(scheduler);
-  log_lines_end();
-}
-
 // More tasks than there is room for stacks: the rest wait for their first turn until others end.
 enum { tasks_without_room = 8192 };
 
@@ -375,7 +327,6 @@ int main(void) {
   RUN(a_scheduler_needs_descriptors);
   RUN(stacks_have_the_size_that_was_set);
   RUN(short_tasks_share_a_stack);
-  RUN(a_hundred_thousand_tasks_are_parked);
   RUN(without_room_for_a_stack_a_task_waits_its_turn);
   RUN(an_overflow_ends_the_process);
   return 0;

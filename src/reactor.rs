@@ -89,6 +89,22 @@ impl Reactor {
         Ok(reactor)
     }
 
+    /// Puts a new epoll set in the place of one that another process shares, and arms in it what
+    /// tasks wait for. Those whose descriptor cannot be armed are handed to `wake`.
+    pub fn renew(&mut self, wake: impl Fn(&Task, u32)) -> Result<()> {
+        sys::move_over(sys::epoll_create()?, self.epoll_fd)?;
+        sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_up_fd, READABLE, WAKE_UP)?;
+        for (fd, entry) in self.table.iter_mut().enumerate() {
+            entry.registered = false;
+            entry.interest = entry.wanted();
+            let waits = !entry.waiters.is_empty();
+            if waits && entry.arm(self.epoll_fd, fd as c_int, entry.interest).is_err() {
+                self.waiters -= entry.wake_for(libc::EPOLLERR as u32, &wake);
+            }
+        }
+        Ok(())
+    }
+
     /// The epoll set.
     pub fn fd(&self) -> c_int {
         self.epoll_fd
@@ -186,24 +202,15 @@ impl Reactor {
         if entry.generation != generation {
             return false; // Of an earlier file with this number, or armed again since.
         }
-        let waiters_before = self.waiters;
-        let mut wake_all_for = |waiters: &Waiters, happened: u32| {
-            let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
-            for task in waiters.iter().filter(wants) {
-                waiters.remove(task);
-                task.waits.set(Waits::Nothing);
-                self.waiters -= 1;
-                wake(task, happened);
-            }
-        };
-        wake_all_for(&entry.waiters, happened);
+        let mut woken = entry.wake_for(happened, &wake);
         entry.interest = entry.wanted();
         if !entry.waiters.is_empty() && entry.arm(self.epoll_fd, fd, entry.interest).is_err() {
             // The rest cannot be waited for any more: their next call on the descriptor will say
             // why.
-            wake_all_for(&entry.waiters, libc::EPOLLERR as u32);
+            woken += entry.wake_for(libc::EPOLLERR as u32, &wake);
         }
-        self.waiters < waiters_before
+        self.waiters -= woken;
+        woken > 0
     }
 
     /// Makes room for a descriptor that is open: a number that is none must not cost memory.
@@ -251,6 +258,20 @@ impl Entry {
             self.generation = generation;
         } // Else the kernel may still have the one before, for the tasks that wait already.
         result
+    }
+
+    /// Takes those out of the list that want what has happened, and hands them to `wake`. Returns
+    /// how many.
+    fn wake_for(&self, happened: u32, wake: impl Fn(&Task, u32)) -> usize {
+        let mut woken = 0;
+        let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
+        for task in self.waiters.iter().filter(wants) {
+            self.waiters.remove(task);
+            task.waits.set(Waits::Nothing);
+            wake(task, happened);
+            woken += 1;
+        }
+        woken
     }
 
     /// The events that waiters want.

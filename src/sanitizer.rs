@@ -9,10 +9,10 @@
 use std::cell::Cell;
 use std::ffi::{c_uint, c_void};
 use std::mem::transmute;
-use std::ptr::{null, null_mut};
+use std::ptr::{from_ref, null, null_mut};
 use std::sync::OnceLock;
 
-use crate::sys;
+use crate::sys::{self, SignalMask};
 
 type StartSwitch = unsafe extern "C" fn(*mut *mut c_void, *const u8, usize);
 type FinishSwitch = unsafe extern "C" fn(*mut c_void, *mut *const u8, *mut usize);
@@ -20,6 +20,7 @@ type Unpoison = unsafe extern "C" fn(*const u8, usize);
 type CreateFiber = unsafe extern "C" fn(c_uint) -> *mut c_void;
 type CurrentFiber = unsafe extern "C" fn() -> *mut c_void;
 type UseFiber = unsafe extern "C" fn(*mut c_void);
+type Synchronize = unsafe extern "C" fn(*mut c_void);
 type SwitchToFiber = unsafe extern "C" fn(*mut c_void, c_uint);
 
 /// What AddressSanitizer wants to know.
@@ -36,7 +37,13 @@ struct Thread {
     current: CurrentFiber,
     destroy: UseFiber,
     switch_to: SwitchToFiber,
+    acquire: Synchronize,
+    release: Synchronize,
 }
+
+/// What the program was built with. Looked up once a process: it takes longer than all else that
+/// makes a scheduler.
+static HOOKS: OnceLock<(Option<Address>, Option<Thread>)> = OnceLock::new();
 
 /// The program's sanitizers, and where the scheduler's own context is.
 pub struct Sanitizer {
@@ -48,6 +55,8 @@ pub struct Sanitizer {
     loop_fiber: Cell<*mut c_void>,
     /// The fiber of a task that has ended, until another context runs.
     ended_fiber: Cell<*mut c_void>,
+    /// What the thread's signal mask was, during a switch.
+    signal_mask: Cell<Option<SignalMask>>,
 }
 
 /// A stack that is switched to: its lowest address and its size, and its fiber.
@@ -60,8 +69,6 @@ pub struct Target {
 impl Sanitizer {
     /// The sanitizers that the program was built with, if any.
     pub fn find() -> Option<Sanitizer> {
-        /// Looked up once a process: it takes longer than all else that makes a scheduler.
-        static HOOKS: OnceLock<(Option<Address>, Option<Thread>)> = OnceLock::new();
         let (address, thread) = *HOOKS.get_or_init(find_hooks);
         (address.is_some() || thread.is_some()).then(|| Sanitizer {
             address,
@@ -69,6 +76,7 @@ impl Sanitizer {
             loop_stack: Cell::new((null(), 0)),
             loop_fiber: Cell::new(null_mut()),
             ended_fiber: Cell::new(null_mut()),
+            signal_mask: Cell::new(None),
         })
     }
 
@@ -129,6 +137,10 @@ impl Sanitizer {
             unsafe { (address.start_switch)(fake_stack, target.lowest, target.bytes) };
         }
         if let Some(thread) = self.thread {
+            // ThreadSanitizer keeps a signal until the fiber that it came in makes a call that
+            // ThreadSanitizer knows. Reading the clock is one; and none may come after that.
+            self.signal_mask.set(Some(sys::block_all_signals()));
+            sys::monotonic_ns();
             // SAFETY: the target's fiber, which is alive.
             unsafe { (thread.switch_to)(target.fiber, 0) };
         }
@@ -142,6 +154,27 @@ impl Sanitizer {
             unsafe { (address.finish_switch)(fake_stack, null_mut(), null_mut()) };
         }
         self.destroy_fiber(self.ended_fiber.replace(null_mut()));
+        if let Some(mask) = self.signal_mask.take() {
+            sys::restore_signal_mask(&mask);
+        }
+    }
+}
+
+/// What this thread has done so far is seen by those who call [`acquire`] with the same address
+/// later. To be said where the library's own atomics see to it, since ThreadSanitizer does not see
+/// those. Safe in a signal handler.
+pub fn release<T>(address: &T) {
+    if let Some((_, Some(thread))) = HOOKS.get() {
+        // SAFETY: the program's sanitizer, which is running; it takes any address.
+        unsafe { (thread.release)(from_ref(address).cast_mut().cast()) };
+    }
+}
+
+/// See [`release`].
+pub fn acquire<T>(address: &T) {
+    if let Some((_, Some(thread))) = HOOKS.get() {
+        // SAFETY: as above.
+        unsafe { (thread.acquire)(from_ref(address).cast_mut().cast()) };
     }
 }
 
@@ -167,12 +200,23 @@ fn find_hooks() -> (Option<Address>, Option<Thread>) {
             sys::symbol(c"__tsan_get_current_fiber"),
             sys::symbol(c"__tsan_destroy_fiber"),
             sys::symbol(c"__tsan_switch_to_fiber"),
+            sys::symbol(c"__tsan_acquire"),
+            sys::symbol(c"__tsan_release"),
         ) {
-            (Some(create), Some(current), Some(destroy), Some(switch_to)) => Some(Thread {
+            (
+                Some(create),
+                Some(current),
+                Some(destroy),
+                Some(switch_to),
+                Some(acquire),
+                Some(release),
+            ) => Some(Thread {
                 create: transmute::<*mut c_void, CreateFiber>(create),
                 current: transmute::<*mut c_void, CurrentFiber>(current),
                 destroy: transmute::<*mut c_void, UseFiber>(destroy),
                 switch_to: transmute::<*mut c_void, SwitchToFiber>(switch_to),
+                acquire: transmute::<*mut c_void, Synchronize>(acquire),
+                release: transmute::<*mut c_void, Synchronize>(release),
             }),
             _ => None,
         };

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ptr::{drop_in_place, fn_addr_eq, from_ref, null, null_mut};
 use std::sync::atomic::{
-    AtomicBool, AtomicU32,
+    AtomicBool, AtomicI32, AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -23,7 +23,7 @@ use crate::metrics::{self, Histogram, Metrics, TurnTimes};
 use crate::primitives::Home;
 use crate::reactor::Reactor;
 use crate::run_queue::RunQueue;
-use crate::sanitizer::Sanitizer;
+use crate::sanitizer::{self, Sanitizer};
 use crate::stack::{self, StackPool};
 use crate::switch::{self, FloatModes};
 use crate::task_object::{Body, Chunks, Name, Outcome, Slab, State, Task};
@@ -119,12 +119,26 @@ pub struct StopFlag {
     raised: AtomicBool,
     /// Wakes the loop while it waits.
     wake_up_fd: c_int,
+    /// The process that the descriptor wakes. A child of fork() shares it with its parent, and
+    /// must neither wake the parent nor take a wake-up from it.
+    process: AtomicI32,
 }
 
 impl StopFlag {
+    fn create() -> Result<StopFlag> {
+        Ok(StopFlag {
+            raised: AtomicBool::new(false),
+            wake_up_fd: sys::eventfd()?,
+            process: AtomicI32::new(sys::process_id()),
+        })
+    }
+
     pub fn raise(&self) {
-        self.raised.store(true, Release);
-        sys::eventfd_raise(self.wake_up_fd);
+        sanitizer::release(self);
+        self.raised.swap(true, AcqRel);
+        if self.is_of_this_process() {
+            sys::eventfd_raise(self.wake_up_fd);
+        }
     }
 
     #[inline(always)]
@@ -137,10 +151,18 @@ impl StopFlag {
         self.wake_up_fd
     }
 
-    /// Takes the request back, at the end of the run that it was for.
+    /// Takes the request back, at the end of the run that it was for. What a thread did before it
+    /// raised the flag is seen by whoever called the run.
     fn lower(&self) {
-        sys::eventfd_clear(self.wake_up_fd);
-        self.raised.store(false, Release);
+        if self.is_of_this_process() {
+            sys::eventfd_clear(self.wake_up_fd);
+        }
+        self.raised.swap(false, AcqRel);
+        sanitizer::acquire(self);
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.process.load(Relaxed) == sys::process_id()
     }
 }
 
@@ -168,7 +190,7 @@ impl Scheduler {
     fn allocate(looks_after_signals: bool) -> Result<*mut Scheduler> {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
         sys::check_clock()?;
-        let stop = StopFlag { raised: AtomicBool::new(false), wake_up_fd: sys::eventfd()? };
+        let stop = StopFlag::create()?;
         let scheduler = Scheduler {
             run_queue: RunQueue::new(),
             timers: TimerHeap::new(),
@@ -320,6 +342,19 @@ impl Scheduler {
         Ok(())
     }
 
+    /// In a child of fork(), which shares its parent's descriptors: puts the child's own in their
+    /// place, under the same numbers.
+    fn take_descriptors(&self) -> Result<()> {
+        if self.stop.is_of_this_process() {
+            return Ok(());
+        }
+        sys::move_over(sys::eventfd()?, self.stop.wake_up_fd)?;
+        let ready = |task: &Task, events| self.ready(task, Outcome::Ready(events));
+        self.reactor.borrow_mut().renew(ready)?;
+        self.stop.process.store(sys::process_id(), Relaxed);
+        Ok(())
+    }
+
     /// The descriptor that is readable when the reactor or the stop flag has something.
     pub fn backend_fd(&self) -> c_int {
         self.reactor.borrow().fd()
@@ -340,6 +375,11 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
     if scheduler.running.swap(true, AcqRel) {
         log::error(format_args!("mj_scheduler_run: {}", Error::WrongThread));
         return Err(Error::WrongThread);
+    }
+    if let Err(error) = scheduler.take_descriptors() {
+        scheduler.running.store(false, Release);
+        log::error(format_args!("mj_scheduler_run, in a child of fork(): {error}"));
+        return Err(error);
     }
     let signals = scheduler.looks_after_signals.then(|| signals::Guard::new(&scheduler.stop));
     let overflow = scheduler.reports_overflow.get().then(overflow::Guard::new);

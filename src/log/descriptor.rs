@@ -35,9 +35,7 @@ impl Descriptor {
             return Ok(()); // The program had closed the old one, so the new one got its number.
         }
         if self.number() != NONE {
-            let replaced = sys::duplicate_over(fd, self.number());
-            sys::close(fd);
-            return replaced;
+            return sys::move_over(fd, self.number());
         }
         self.0.store(sys::above_standard_streams(fd)?, Release);
         Ok(())

@@ -14,16 +14,18 @@ pub fn close(fd: c_int) {
     unsafe { libc::close(fd) };
 }
 
-/// Lets the number `number` refer to what `fd` refers to, in one step, and closes what it referred
-/// to before.
-pub fn duplicate_over(fd: c_int, number: c_int) -> Result<()> {
-    loop {
+/// Gives what `fd` refers to another number, in one step, which closes what that referred to
+/// before. `fd` is closed, also on an error.
+pub fn move_over(fd: c_int, number: c_int) -> Result<()> {
+    let moved = loop {
         // SAFETY: only called with numbers that this library got from the system.
         match check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }) {
             Err(Error::Os(libc::EINTR)) => {}
-            result => return result.map(drop),
+            result => break result.map(drop),
         }
-    }
+    };
+    close(fd);
+    moved
 }
 
 /// The descriptor, or in its place one that is not 0, 1 or 2: a program that has closed one of

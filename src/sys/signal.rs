@@ -52,6 +52,27 @@ pub fn restore_signal(saved: &SavedAction, handler: extern "C" fn(c_int)) {
     }
 }
 
+/// The signals that a thread holds off.
+pub struct SignalMask(libc::sigset_t);
+
+/// Holds off all signals of this thread. Returns what it held off before.
+pub fn block_all_signals() -> SignalMask {
+    // SAFETY: a signal set is integers, for which zero is a value; the addresses are good. It
+    // cannot fail with these arguments.
+    unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (zeroed(), zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
+        SignalMask(before)
+    }
+}
+
+/// Holds off what was held off before.
+pub fn restore_signal_mask(mask: &SignalMask) {
+    // SAFETY: from [`block_all_signals`].
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, null_mut()) };
+}
+
 /// What the kernel says of a fault.
 pub use libc::siginfo_t as FaultInfo;
 

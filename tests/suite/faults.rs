@@ -3,7 +3,6 @@
 //!
 //! With `MAJJEN_TORTURE` set (`make torture`) every errno value is tried, and every fallback alone.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +12,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, Workplace};
 use crate::program::{self, Link, STRICT};
+use crate::toolchain::torture;
 use crate::{c_programs, process, toolchain};
 
 /// The trials of this module.
@@ -56,11 +56,6 @@ pub fn trials() -> Vec<Trial> {
         }
     }
     trials
-}
-
-/// Whether to try everything.
-fn torture() -> bool {
-    env::var_os("MAJJEN_TORTURE").is_some()
 }
 
 /// For one sweep or one program: many times what it takes.

@@ -10,7 +10,8 @@
 //!   libraries then are. Only the C programs are tested.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported, and
 //!   so are the files in `c-tests/abi/`.
-//! - `MAJJEN_TORTURE`: when set, the faults of `faults.rs` are tried with every errno value.
+//! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, and
+//!   a million tasks are parked.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
@@ -26,6 +27,7 @@ mod header;
 mod install;
 mod library;
 mod package;
+mod parked;
 mod process;
 mod program;
 mod readme;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         trials.extend(header::trials());
         trials.extend(install::trials());
         trials.extend(package::trials());
+        trials.extend(parked::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }

@@ -20,9 +20,10 @@ struct Case {
     not_said: &'static [&'static str],
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     Case { program: "clean", sanitizer: "address", said: &[], not_said: &["WARNING", "ERROR"] },
     Case { program: "clean", sanitizer: "thread", said: &[], not_said: &["WARNING", "ERROR"] },
+    Case { program: "stops", sanitizer: "thread", said: &[], not_said: &["WARNING", "ERROR"] },
     Case {
         program: "overrun",
         sanitizer: "address",

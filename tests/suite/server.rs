@@ -5,6 +5,7 @@
 //! turn while it lives. Each scenario ends in `Server::stop`, which checks everything the server
 //! printed, and that its counters agree with what the clients did.
 
+mod load;
 mod process;
 mod transcript;
 
@@ -62,6 +63,7 @@ pub fn trials() -> Vec<Trial> {
         .collect();
     trials.push(Trial::ignorable_test("server::curl_gets_the_answer", || Ok(curl())));
     trials.push(Trial::ignorable_test("server::clean_under_memcheck", || Ok(memcheck())));
+    trials.extend(load::trials());
     trials
 }
 

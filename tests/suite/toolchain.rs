@@ -46,6 +46,11 @@ pub fn with_tools(
     }
 }
 
+/// Whether to try everything, for `make torture`.
+pub fn torture() -> bool {
+    env::var_os("MAJJEN_TORTURE").is_some()
+}
+
 /// The C compiler, with the words of `CC` that are its arguments.
 pub fn c_compiler() -> Command {
     let (program, arguments) = words("CC").unwrap_or(("cc".to_owned(), Vec::new()));

@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::transcript::{ACCEPTED, Report, TIME_ZONE, number};
-use super::{PORT, connect};
+use super::{PORT, REQUEST, assert_answer, connect, send};
 use crate::library::{self, Workplace};
 use crate::program::{self, Link};
 use crate::running::{PATIENCE, Running};
@@ -30,6 +30,14 @@ pub struct Usage {
     context_switches: u64,
 }
 
+/// What a process holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Footprint {
+    pub resident_kib: u64,
+    pub descriptors: usize,
+    pub mappings: usize,
+}
+
 impl Server {
     /// Compiles and starts the server, and returns when it serves.
     pub fn start() -> Server {
@@ -39,25 +47,40 @@ impl Server {
     /// Starts the server as the last argument of another command, with the scratch directory as its
     /// working directory.
     pub fn start_under(wrapper: &[&str]) -> Server {
-        let workplace = Arc::new(Workplace::new().expect("a directory"));
-        let source = library::root().join("examples-c/http_server.c");
-        // The guide's flags. Older compilers only warn of a function that no header declares.
-        let flags = ["-std=c99", "-O2", "-Werror=implicit-function-declaration"];
-        let program = program::compile(&source, &flags, Link::Shared, &[], &workplace)
-            .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
-        let command = match wrapper {
-            [] => program::command(&program),
-            [first, rest @ ..] => {
-                let mut command = Command::new(first);
-                command.args(rest).arg(&program);
-                command
-            }
-        };
+        let (command, workplace) = compile(wrapper, &[]);
         Server::start_compiled(command, workplace)
     }
 
-    /// Starts a server that has been compiled, in the scratch directory.
-    pub fn start_compiled(mut command: Command, workplace: Arc<Workplace>) -> Server {
+    /// Starts a server that has been compiled, in the scratch directory, and returns when it serves.
+    pub fn start_compiled(command: Command, workplace: Arc<Workplace>) -> Server {
+        let server = Server::launch(command, workplace);
+        server.running.wait_until("the start", |lines| {
+            lines.iter().any(|line| line.contains("Scheduler starting with")).then_some(())
+        });
+        server
+    }
+
+    /// The same, with more sources in the program, and without looking at what it prints. Returns
+    /// when it has answered.
+    pub fn start_unwatched(wrapper: &[&str], sources: &[&str]) -> Server {
+        let (command, workplace) = compile(wrapper, sources);
+        let server = Server::launch(command, workplace);
+        let deadline = Instant::now() + PATIENCE;
+        let first = loop {
+            if let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)) {
+                break stream;
+            }
+            let output = server.running.output();
+            assert!(Instant::now() < deadline, "the server does not listen; it says\n{output}");
+            thread::sleep(Duration::from_millis(5));
+        };
+        // When it is answered it is closed, so that nobody has to wait for that.
+        send(&first, REQUEST);
+        assert_answer(&first);
+        server
+    }
+
+    fn launch(mut command: Command, workplace: Arc<Workplace>) -> Server {
         static TURN: Mutex<()> = Mutex::new(());
         // A trial that failed has given its port back like any other.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,11 +88,7 @@ impl Server {
 
         command.current_dir(workplace.path()).env("TZ", TIME_ZONE);
         let running = Running::start(command, libc::SIGKILL, Arc::clone(&workplace));
-        let server = Server { running, workplace, _turn: turn };
-        server.running.wait_until("the start", |lines| {
-            lines.iter().any(|line| line.contains("Scheduler starting with")).then_some(())
-        });
-        server
+        Server { running, workplace, _turn: turn }
     }
 
     /// Opens the server's first connections, which send nothing, and returns when it has accepted
@@ -103,6 +122,21 @@ impl Server {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.running.id())).expect("stat");
         let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
         fields.split(' ').map(str::to_owned).collect()
+    }
+
+    /// What the process holds at the moment.
+    pub fn footprint(&self) -> Footprint {
+        let directory = PathBuf::from(format!("/proc/{}", self.running.id()));
+        let read = |file| fs::read_to_string(directory.join(file)).expect(file);
+        // Not `statm`, which may be some hundred KiB off: each processor counts for itself.
+        let rollup = read("smaps_rollup");
+        let resident = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("Rss");
+        let resident = resident.trim().strip_suffix(" kB").expect("a unit");
+        Footprint {
+            resident_kib: number(resident.trim()),
+            descriptors: fs::read_dir(directory.join("fd")).expect("descriptors").count(),
+            mappings: read("maps").lines().count(),
+        }
     }
 
     /// What all threads of the process used up to now.
@@ -144,10 +178,40 @@ impl Server {
         report
     }
 
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> Vec<String> {
+        self.running.stderr()
+    }
+
+    /// A file in the working directory of the process, also in what is mounted for it alone.
+    pub fn inside(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/cwd", self.running.id())).join(file)
+    }
+
     /// The working directory of the process.
     pub fn directory(&self) -> &Path {
         self.workplace.path()
     }
+}
+
+/// Compiles the server, with more sources in the program: the command that starts it, and the
+/// directory that it is in.
+fn compile(wrapper: &[&str], sources: &[&str]) -> (Command, Arc<Workplace>) {
+    let workplace = Arc::new(Workplace::new().expect("a directory"));
+    let source = library::root().join("examples-c/http_server.c");
+    // The guide's flags. Older compilers only warn of a function that no header declares.
+    let flags = ["-std=c99", "-O2", "-Werror=implicit-function-declaration"];
+    let program = program::compile(&source, &flags, Link::Shared, sources, &workplace)
+        .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
+    let command = match wrapper {
+        [] => program::command(&program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(&program);
+            command
+        }
+    };
+    (command, workplace)
 }
 
 fn wait_for_the_port() {

@@ -1,0 +1,323 @@
+// fork() with a live scheduler: the child may destroy it, run it, or exit, and the parent is not
+// disturbed. Parent and child share what descriptors refer to, the epoll set among it.
+#define _GNU_SOURCE
+#include "child.h"
+#include "log_lines.h"
+#include "waiters.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+static int channel[2];
+static int woken;
+static int slept;
+static long slack_outside_ns;
+
+static void waits_for_the_channel(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  mj_task_wait_readable(channel[0]);
+  take_byte(channel[0]);
+  woken++;
+  mj_task_exit();
+}
+
+static void sleeps(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  mj_task_sleep_ms(10);
+  slept++;
+  mj_task_exit();
+}
+
+static void stops(mj_scheduler* running, void* user_state) {
+  (void)user_state;
+  CHECK_INT(mj_scheduler_stop(running), ==, 0);
+  mj_task_exit();
+}
+
+// Makes a scheduler with two parked tasks.
+static void make_live_scheduler(void) {
+  open_pipe(channel);
+  woken = slept = 0;
+  slack_outside_ns = prctl(PR_GET_TIMERSLACK);
+  scheduler = new_scheduler();
+  add_task(scheduler, waits_for_the_channel, NULL);
+  add_task(scheduler, sleeps, NULL);
+  add_task(scheduler, stops, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 2);
+}
+
+// Has the two tasks woken, and ends.
+static void check_undisturbed(void) {
+  CHECK_INT(woken, ==, 0);
+  put_byte(channel[1]);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(woken, ==, 1);
+  CHECK_INT(slept, ==, 1);
+  CHECK_INT(prctl(PR_GET_TIMERSLACK), ==, slack_outside_ns);
+  mj_scheduler_destroy(scheduler);
+  close_both(channel);
+}
+
+static void check_ended_well(int status) {
+  CHECK(WIFEXITED(status));
+  CHECK_INT(WEXITSTATUS(status), ==, 0);
+}
+
+// ---- Between runs ----
+
+static void destroys(void) {
+  int before = open_descriptors();
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(open_descriptors(), ==, before - 2);
+}
+
+static void exits(void) { exit(0); }
+
+// The byte is the child's; where the tasks wait, the parent's wait, too.
+static void runs_to_the_end(void) {
+  int descriptors = open_descriptors();
+  int backend = mj_scheduler_backend_fd(scheduler);
+  put_byte(channel[1]);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(woken, ==, 1);
+  CHECK_INT(slept, ==, 1);
+  CHECK_INT(mj_scheduler_backend_fd(scheduler), ==, backend);
+  CHECK_INT(open_descriptors(), ==, descriptors);
+  destroys();
+}
+
+// A task that waits for what the child has closed is told so.
+static void closes_and_runs(void) {
+  int fds[2] = {channel[0], channel[1]};
+  open_pipe(channel);
+  close_both(fds);
+  put_byte(channel[1]);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(woken, ==, 1);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void a_child_of_a_stopped_scheduler_disturbs_nobody(void) {
+  static void (*const children[])(void) = {destroys, exits, runs_to_the_end, closes_and_runs};
+  for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
+    make_live_scheduler();
+    check_ended_well(status_of_child(children[i]));
+    check_undisturbed();
+  }
+}
+
+// Wake-ups that are on their way, by the eventfd that is the process's only one.
+static unsigned long wake_ups(void) {
+  char path[64], line[256], target[64];
+  unsigned long count = ULONG_MAX;
+  for (int fd = 0; fd < 1024; fd++) {
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length < 0) continue;
+    target[length] = '\0';
+    if (strstr(target, "[eventfd]") == NULL) continue;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+    FILE* info = fopen(path, "r");
+    CHECK(info != NULL);
+    while (fgets(line, sizeof line, info) != NULL) {
+      if (sscanf(line, "eventfd-count: %lx", &count) == 1) break;
+    }
+    fclose(info);
+  }
+  CHECK_UINT(count, !=, ULONG_MAX);
+  return count;
+}
+
+static void runs_until_stopped(void) {
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 2);
+}
+
+static void stops_and_runs(void) {
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  runs_until_stopped();
+}
+
+static void stops_are_not_shared(void) {
+  // The emulator's view of /proc is its own.
+  if (emulated()) return;
+  make_live_scheduler();
+  // The child's stop does not wake the parent,
+  check_ended_well(status_of_child(stops_and_runs));
+  CHECK_UINT(wake_ups(), ==, 0);
+  // and the child takes no stop away that is meant for the parent.
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  CHECK_UINT(wake_ups(), ==, 1);
+  check_ended_well(status_of_child(runs_until_stopped));
+  CHECK_UINT(wake_ups(), ==, 1);
+  runs_until_stopped();
+  CHECK_UINT(wake_ups(), ==, 0);
+  check_undisturbed();
+}
+
+// ---- Inside a task ----
+
+static void (*in_the_child)(void);
+static pid_t child;
+
+static void forks(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  long slack_ns = prctl(PR_GET_TIMERSLACK);
+  mj_task_yield();
+  child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child == 0) {
+    alarm(50);
+    in_the_child();
+  } else {
+    check_ended_well(status_of(child));
+    CHECK_INT(prctl(PR_GET_TIMERSLACK), ==, slack_ns);
+    CHECK_INT(woken, ==, 0);
+    put_byte(channel[1]);
+  }
+  mj_task_exit();
+}
+
+static void leaves(void) { _exit(0); }
+
+static void fails_to_destroy(void) {
+  log_lines_begin();
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
+  _exit(0);
+}
+
+// The run returns in the child, too.
+static void stops_the_child(void) { CHECK_INT(mj_scheduler_stop(scheduler), ==, 0); }
+
+static void a_child_of_a_task_disturbs_nobody(void) {
+  static void (*const children[])(void) = {leaves, exits, fails_to_destroy, stops_the_child};
+  for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
+    make_live_scheduler();
+    in_the_child = children[i];
+    add_task(scheduler, forks, NULL);
+    mj_scheduler_run(scheduler);
+    CHECK_INT(prctl(PR_GET_TIMERSLACK), ==, slack_outside_ns);
+    if (child == 0) {
+      CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 2);
+      destroys();
+      _exit(0);
+    }
+    CHECK_INT(woken, ==, 1);
+    CHECK_INT(slept, ==, 1);
+    mj_scheduler_destroy(scheduler);
+    close_both(channel);
+  }
+}
+
+// A child keeps what a descriptor referred to, and with it the registration in the epoll set. Its
+// events must reach nobody who waits for the next descriptor of the same number.
+static void reuses_a_number(void) {
+  int first[2], control[2];
+  open_pipe(first);
+  CHECK_INT(pipe(control), ==, 0);
+  CHECK_INT(mj_task_wait_fd(first[0], POLLIN, 1000), ==, 0);
+  fflush(NULL);
+  pid_t holder = fork();
+  CHECK_INT(holder, >=, 0);
+  if (holder == 0) {
+    alarm(50);
+    close(control[1]);
+    char byte;
+    _exit(read(control[0], &byte, 1) == 0 ? 0 : 1);
+  }
+  int second[2];
+  open_pipe(second);
+  CHECK_INT(dup2(second[0], first[0]), ==, first[0]);
+  close(second[0]);
+  second[0] = first[0];
+  waiter next;
+  begin(&next, second[0], POLLIN, LONG_NS);
+  put_byte(first[1]);
+  settle();
+  check_waiting(&next);
+  put_byte(second[1]);
+  CHECK_INT(result_of(&next), ==, POLLIN);
+  close_both(control);
+  check_ended_well(status_of(holder));
+  close(first[1]);
+  close_both(second);
+}
+
+static void a_child_that_keeps_a_descriptor_wakes_nobody(void) { in_a_task(reuses_a_number); }
+
+// ---- While another thread runs the scheduler ----
+
+static void* forks_and_stops(void* unused) {
+  (void)unused;
+  check_ended_well(status_of_child(fails_to_destroy));
+  check_ended_well(status_of_child(leaves));
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  return NULL;
+}
+
+static void starts_a_thread(mj_scheduler* running, void* user_state) {
+  (void)running;
+  CHECK_INT(pthread_create(*(pthread_t**)user_state, NULL, forks_and_stops, NULL), ==, 0);
+  mj_task_exit();
+}
+
+static void a_child_of_another_thread_disturbs_nobody(void) {
+  // To valgrind the C library's memory for the thread that the child does not have is lost.
+  if (under_valgrind()) return;
+  make_live_scheduler();
+  pthread_t thread;
+  pthread_t** state = allocate(sizeof *state);
+  *state = &thread;
+  add_task(scheduler, starts_a_thread, state);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  check_undisturbed();
+}
+
+// ---- Stacks ----
+
+static unsigned overflow(volatile unsigned* limit, unsigned depth) {
+  volatile char frame[512];
+  frame[0] = (char)depth;
+  return depth < *limit ? overflow(limit, depth + 1) + (unsigned)frame[0] : 0;
+}
+
+static void overflows(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  volatile unsigned limit = UINT32_MAX;
+  _exit(overflow(&limit, 0) == 0 ? 3 : 4);
+}
+
+static void runs_one_that_overflows(void) {
+  add_task(scheduler, overflows, NULL);
+  mj_scheduler_run(scheduler);
+}
+
+// The stack is one that the parent has guarded.
+static void guards_are_inherited(void) {
+  // Valgrind looks after stacks in its own way, and an emulator need not have guard pages.
+  if (under_valgrind() || emulated()) return;
+  make_live_scheduler();
+  int status = status_of_child(runs_one_that_overflows);
+  CHECK(WIFSIGNALED(status));
+  CHECK_INT(WTERMSIG(status), ==, SIGSEGV);
+  check_undisturbed();
+}
+
+int main(void) {
+  RUN(a_child_of_a_stopped_scheduler_disturbs_nobody);
+  RUN(stops_are_not_shared);
+  RUN(a_child_of_a_task_disturbs_nobody);
+  RUN(a_child_that_keeps_a_descriptor_wakes_nobody);
+  RUN(a_child_of_another_thread_disturbs_nobody);
+  RUN(guards_are_inherited);
+  return 0;
+}

@@ -1,0 +1,57 @@
+//! Many parked tasks: a million of them, and more than there can be where each guard costs a
+//! mapping. A number that is good for every run is in `c-tests/parked.c` itself.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::library::{self, Workplace};
+use crate::program::{self, Link, STRICT};
+use crate::toolchain::torture;
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![Trial::test("parked::beyond_the_limit_of_mappings", || {
+        let workplace = Workplace::new()?;
+        let source = library::root().join("c-tests/faults/fallbacks.c");
+        let preload = program::compile_preload(&source, &workplace)?;
+        park("40000", Some(&preload), &workplace)
+    })];
+    if torture() {
+        trials.push(Trial::ignorable_test("parked::a_million", || {
+            let workplace = Workplace::new()?;
+            match available_gib()? {
+                0..6 => Ok(Completion::ignored_with("there are no 6 GiB of memory for it")),
+                _ => park("1000000", None, &workplace).map(|()| Completion::Completed),
+            }
+        }));
+    }
+    trials
+}
+
+/// Parks that many tasks, without lightweight guards if there is a library that takes them away.
+fn park(count: &str, preload: Option<&Path>, workplace: &Workplace) -> Result<(), Failed> {
+    let source = library::root().join("c-tests/parked.c");
+    let program = program::compile(&source, &STRICT, Link::Shared, &[], workplace)?;
+    let mut command = Command::new(program);
+    command.arg(count);
+    if let Some(preload) = preload {
+        command.env("LD_PRELOAD", preload).env("MAJJEN_FALLBACKS", "guards");
+    }
+    let output = program::run_command(&mut command, LIMIT, workplace)?;
+    println!("{}", output.lines().last().unwrap_or_default());
+    Ok(())
+}
+
+fn available_gib() -> Result<u64, Failed> {
+    let info = fs::read_to_string("/proc/meminfo")?;
+    let available = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib =
+        available.and_then(|rest| rest.trim().strip_suffix(" kB")).ok_or("no MemAvailable")?;
+    Ok(kib.parse::<u64>()? >> 20)
+}

@@ -1,0 +1,344 @@
+//! The guide's server under load: wrk and ab with 1,000 clients each, while this process opens
+//! connections and resets them; with too few descriptors, and with a full disk under its log.
+//!
+//! The load comes in two halves, with a rest after each. At rest the server must hold exactly as
+//! many descriptors and mappings after the second half as after the first, and memory that differs
+//! by no more than [`SLACK_KIB`]. Before the first half as many connections as the load has are
+//! open at one time, so that what grows with their number has grown.
+//!
+//! With `MAJJEN_TORTURE` set (`make torture`) a load takes a minute, else a few seconds.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use super::process::{Footprint, Server};
+use super::transcript::{ACCEPTED, Report};
+use super::{HALF_A_REQUEST, PORT, REQUEST, assert_answer, connect, request, reset, send};
+use crate::library::{self, Workplace};
+use crate::process;
+use crate::running::PATIENCE;
+use crate::toolchain::{self, torture};
+
+const CLIENTS: usize = 1000;
+
+/// What two measurements of the memory of a process at rest may differ by: fewer bytes than the
+/// half-load has connections, in the long form.
+const SLACK_KIB: u64 = 256;
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    let scenarios: [(&str, fn() -> Completion); 5] = [
+        ("a_thousand_clients", a_thousand_clients),
+        ("few_descriptors", few_descriptors),
+        ("full_device_under_the_output", full_device_under_the_output),
+        ("full_disk_under_the_output", full_disk_under_the_output),
+        ("full_disk_under_the_log_file", full_disk_under_the_log_file),
+    ];
+    scenarios
+        .into_iter()
+        .map(|(name, scenario)| {
+            Trial::ignorable_test(format!("load::{name}"), move || {
+                let missing = ["wrk", "ab"].into_iter().find_map(toolchain::missing);
+                Ok(missing.unwrap_or_else(scenario))
+            })
+        })
+        .collect()
+}
+
+// The scenarios.
+
+fn a_thousand_clients() -> Completion {
+    let mut server = Server::start_unwatched(&shell("exec \"$0\" >log"), &[]);
+    let before = server.footprint();
+    let load = two_halves(&server, before, CLIENTS);
+    let left = half_open() as u64;
+    let status = server.end(libc::SIGINT);
+    assert_eq!(status.code(), Some(0), "{status}; {:?}", server.stderr());
+    assert_eq!(server.stderr(), [""; 0], "nothing on stderr");
+
+    let log = fs::read_to_string(server.directory().join("log")).expect("the log");
+    let report = Report::parse(&log.lines().map(str::to_owned).collect::<Vec<_>>());
+    let accepted = report.accepted_fds.len() as u64;
+    assert!(accepted >= load.answers + load.resets, "{accepted} accepted, {load:?}");
+    report.assert_consistent(accepted, accepted - left);
+    Completion::Completed
+}
+
+/// The accept task never gets further than an error, and goes on trying: that must not freeze the
+/// connections that there are.
+fn few_descriptors() -> Completion {
+    const LIMIT: usize = 256;
+    const WAITING: usize = 20;
+    let wrapper = shell("ulimit -n 256 && exec \"$0\" >/dev/null 2>/dev/null");
+    let mut server = Server::start_unwatched(&wrapper, &[]);
+    let before = server.footprint();
+
+    // More than there is room for. The oldest has been accepted, and when it is answered the next
+    // one takes its place.
+    let room = LIMIT - before.descriptors;
+    let mut open: VecDeque<TcpStream> = (0..room + WAITING).map(|_| connect()).collect();
+    for _ in 0..2 * LIMIT {
+        wait_until("the limit is reached", || server.footprint().descriptors == LIMIT);
+        let oldest = open.pop_front().expect("a connection");
+        send(&oldest, REQUEST);
+        assert_answer(&oldest);
+        open.push_back(connect());
+    }
+    drop(open);
+
+    two_halves(&server, before, room);
+    assert_eq!(server.end(libc::SIGINT).code(), Some(0));
+    Completion::Completed
+}
+
+/// Each line is refused.
+fn full_device_under_the_output() -> Completion {
+    let mut server = Server::start_unwatched(&shell("exec \"$0\" >/dev/full"), &[]);
+    let before = server.footprint();
+    two_halves(&server, before, CLIENTS);
+    assert_eq!(server.end(libc::SIGINT).code(), Some(0), "{:?}", server.stderr());
+    assert_eq!(server.stderr(), [""; 0], "nothing on stderr");
+    Completion::Completed
+}
+
+/// Lines are refused as a whole and in part, until there is room again.
+fn full_disk_under_the_output() -> Completion {
+    on_a_full_disk("exec \"$0\" >>disk/log", &[], &[])
+}
+
+/// The same for the library's own file.
+fn full_disk_under_the_log_file() -> Completion {
+    let source = library::root().join("c-tests/load/log_to_file.c");
+    let said = "Log lines are being lost: No space left on device";
+    let source = source.to_str().expect("a path in UTF-8");
+    on_a_full_disk("MAJJEN_LOG_FILE=disk/log exec \"$0\"", &[source], &[said])
+}
+
+/// Runs the server by a shell command in which `disk` is a file system of 64 KiB of its own.
+fn on_a_full_disk(command: &str, sources: &[&str], said: &[&str]) -> Completion {
+    let mount = "mkdir disk && mount -t tmpfs -o size=64k none disk";
+    // SAFETY: no preconditions.
+    let root = unsafe { libc::geteuid() } == 0;
+    let unshare: &[&str] = if root {
+        &["unshare", "--mount"]
+    } else {
+        &["unshare", "--mount", "--user", "--map-root-user"]
+    };
+    let workplace = Workplace::new().expect("a directory");
+    let mut trial = Command::new(unshare[0]);
+    trial.args(&unshare[1..]).args(shell(mount)).current_dir(workplace.path());
+    match process::run(&mut trial, PATIENCE, workplace.path()) {
+        Ok(finished) if finished.succeeded() => {}
+        _ => return Completion::ignored_with("no file system may be mounted here"),
+    }
+
+    let command = format!("{mount} && {command}");
+    let mut server = Server::start_unwatched(&[unshare, &shell(&command)].concat(), sources);
+    let log = server.inside("disk/log");
+    // Full before the first measurement, as ever after.
+    let size = || fs::metadata(&log).expect("the log").len();
+    wait_until("the disk is full", || {
+        (0..100).for_each(|_| request());
+        size() == 64 * 1024
+    });
+    let before = server.footprint();
+    two_halves(&server, before, CLIENTS);
+    assert_eq!(size(), 64 * 1024);
+
+    // Once there is room again, lines are written, and the last one is whole.
+    fs::File::options().write(true).truncate(true).open(&log).expect("make room on the disk");
+    (0..10).for_each(|_| request());
+    wait_until("a line is written", || {
+        let text = fs::read_to_string(&log).expect("the log");
+        let last = text.lines().last().unwrap_or_default();
+        text.ends_with('\n') && last.contains("] [INFO] ") && last.contains(ACCEPTED)
+    });
+    assert_eq!(server.end(libc::SIGINT).code(), Some(0), "{:?}", server.stderr());
+    let stderr = server.stderr();
+    assert_eq!(stderr.len(), said.len(), "{stderr:?}");
+    assert!(stderr.iter().zip(said).all(|(line, part)| line.contains(part)), "{stderr:?}");
+    Completion::Completed
+}
+
+fn shell(command: &str) -> [&str; 3] {
+    ["sh", "-c", command]
+}
+
+// The load.
+
+/// What the clients have counted.
+#[derive(Debug, Default)]
+struct Load {
+    answers: u64,
+    resets: u64,
+}
+
+/// Loads the server twice, compares what it holds after each half, and says so.
+fn two_halves(server: &Server, before: Footprint, at_once: usize) -> Load {
+    let half = Duration::from_secs(if torture() { 30 } else { 2 });
+    drop((0..at_once).map(|_| connect()).collect::<Vec<_>>());
+    let mut load = Load::default();
+    let [middle, end] = [(); 2].map(|()| {
+        let more = put_under_load(half);
+        load.answers += more.answers;
+        load.resets += more.resets;
+        request();
+        at_rest(server, before)
+    });
+    println!("{half:?} and {half:?}: {load:?}, in the middle {middle:?}, at the end {end:?}");
+    assert_eq!(middle.descriptors, end.descriptors, "descriptors at rest");
+    assert_eq!(middle.mappings, end.mappings, "mappings at rest");
+    let grown_kib = end.resident_kib.saturating_sub(middle.resident_kib);
+    assert!(grown_kib <= SLACK_KIB, "{grown_kib} KiB more at rest");
+    load
+}
+
+/// wrk for one half of the time and ab for the other, and resets all the time.
+fn put_under_load(time: Duration) -> Load {
+    let ended = AtomicBool::new(false);
+    let resets = AtomicU64::new(0);
+    let mut answers = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Relaxed) {
+                resets.fetch_add(open_and_reset(), Relaxed);
+            }
+        });
+        let seconds = (time / 2).as_secs().to_string();
+        // Scoped threads are waited for: one that goes on for ever would hide a failure.
+        let results = [wrk(&seconds), ab(&seconds)];
+        ended.store(true, Relaxed);
+        for result in results {
+            let result = result.unwrap_or_else(|failed| panic!("{:?}", failed.message()));
+            assert!(result > 0, "the clients got answers");
+            answers += result;
+        }
+    });
+    let resets = resets.into_inner();
+    assert!(resets > 0, "connections were reset");
+    Load { answers, resets }
+}
+
+/// Opens four connections, and resets each at another point of its life. Returns how many could be
+/// opened: with 1,000 clients about, there may be no room for more in the queue of the listener.
+fn open_and_reset() -> u64 {
+    let address = SocketAddr::from(([127, 0, 0, 1], PORT));
+    let mut opened = 0;
+    for (part, ends) in
+        [(&b""[..], false), (HALF_A_REQUEST, false), (REQUEST, false), (REQUEST, true)]
+    {
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
+            continue;
+        };
+        opened += 1;
+        // These fail if the listener had no room for it after all.
+        let _ = stream.write_all(part);
+        if ends {
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+        reset(stream);
+    }
+    opened
+}
+
+fn wrk(seconds: &str) -> Result<u64, Failed> {
+    let clients = CLIENTS.to_string();
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--threads", "2", "--connections", &clients, "--timeout", "30", "--duration"]);
+    let output = run_client(wrk.arg(seconds).arg(format!("http://127.0.0.1:{PORT}/")))?;
+    let before = " requests in ";
+    let line = output.lines().find(|line| line.contains(before)).ok_or("wrk has no result")?;
+    let answers = line.trim().split(' ').next().unwrap_or_default();
+    if output.contains("Non-2xx") {
+        return Err(format!("wrong answers:\n{output}").into());
+    }
+    Ok(answers.parse()?)
+}
+
+fn ab(seconds: &str) -> Result<u64, Failed> {
+    let clients = CLIENTS.to_string();
+    let mut ab = Command::new("ab");
+    // The number of requests comes after the time, which sets it.
+    ab.args(["-q", "-r", "-c", &clients, "-t", seconds, "-n", "10000000"]);
+    let output = run_client(ab.arg(format!("http://127.0.0.1:{PORT}/")))?;
+    let number = |label: &str| -> Result<u64, Failed> {
+        let value = output.lines().find_map(|line| line.strip_prefix(label));
+        let value = value.ok_or_else(|| format!("ab does not say {label:?}:\n{output}"))?;
+        Ok(value.trim().parse()?)
+    };
+    if number("Failed requests:")? != 0 || output.contains("Non-2xx") {
+        return Err(format!("wrong answers:\n{output}").into());
+    }
+    number("Complete requests:")
+}
+
+fn run_client(command: &mut Command) -> Result<String, Failed> {
+    let workplace = Workplace::new()?;
+    let finished = process::run(command, 3 * PATIENCE, workplace.path())?;
+    if !finished.succeeded() {
+        return Err(format!("{command:?} {}", finished.describe()).into());
+    }
+    Ok(finished.output)
+}
+
+/// What the server holds once it has closed the connections of its clients, who have gone.
+/// Those whose end the kernel has not told it of do not count.
+fn at_rest(server: &Server, before: Footprint) -> Footprint {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut now = server.footprint();
+        now.descriptors -= half_open().min(now.descriptors);
+        if now.descriptors == before.descriptors {
+            return now;
+        }
+        let list = sockets().join("\n");
+        assert!(Instant::now() < deadline, "{before:?} before, {now:?} at rest:\n{list}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How many connections the kernel takes for open, with nothing to read, though the client's end
+/// is no more. A reset is sent once, and where the queue of the listener is full it may get lost,
+/// or overtake the packet that opens the connection.
+fn half_open() -> usize {
+    let list = sockets();
+    let sockets: Vec<Vec<&str>> =
+        list.iter().map(|line| line.split_whitespace().collect()).collect();
+    // Its number, local address, remote address, state, and queues.
+    let is_half_open = |socket: &&Vec<&str>| match socket[..] {
+        [_, local, remote, "01", "00000000:00000000", ..] => {
+            local.ends_with(&port()) && !sockets.iter().any(|other| other[1] == remote)
+        }
+        _ => false,
+    };
+    sockets.iter().filter(is_half_open).count()
+}
+
+/// The lines of the kernel's list that are about connections with the server, at either end, bar
+/// those that only wait for time to pass.
+fn sockets() -> Vec<String> {
+    let list = fs::read_to_string("/proc/net/tcp").expect("the list of sockets");
+    let is_one = |line: &&str| line.contains(&format!("{} ", port())) && !line.contains(" 06 ");
+    list.lines().filter(is_one).map(str::to_owned).collect()
+}
+
+/// The end of an address in that list.
+fn port() -> String {
+    format!(":{PORT:04X}")
+}
+
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
