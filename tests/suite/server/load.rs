@@ -35,7 +35,8 @@ const SLACK_KIB: u64 = 256;
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn() -> Completion); 5] = [
+    type Scenario = (&'static str, fn() -> Completion);
+    let scenarios: [Scenario; 5] = [
         ("a_thousand_clients", a_thousand_clients),
         ("few_descriptors", few_descriptors),
         ("full_device_under_the_output", full_device_under_the_output),
