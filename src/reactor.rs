@@ -1,12 +1,20 @@
 //! The reactor: which tasks wait for which descriptors, and the epoll set that watches them.
 //!
+//! # From a wait to its event
+//!
+//! A descriptor that a task begins to wait for is *fresh*: it is in a list, and the kernel knows
+//! nothing yet. When the loop comes to wait, [`look`](Reactor::look) asks poll(2) for all of them
+//! with one call. On a busy server many have become ready by then, and need nothing else. The
+//! others are armed, and the epoll set watches them from then on: at once if the loop is about to
+//! sleep, and else at the second look.
+//!
 //! # How stale events are kept from the wrong task
 //!
 //! A program may close a descriptor at any time, and get its number again for another file. So the
 //! table never trusts what it registered before:
-//! - Each wait arms its descriptor anew, for one event (`EPOLLONESHOT`). Whether the kernel knows
-//!   the number is only a guess (`registered`) that picks the call to try first: `MOD` and on
-//!   ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
+//! - A descriptor is armed for one event (`EPOLLONESHOT`), and anew for the next wait. Whether the
+//!   kernel knows the number is only a guess (`registered`) that picks the call to try first: `MOD`
+//!   and on ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
 //! - Each arming has a new generation, which the kernel hands back with the event. An event of an
 //!   older one is dropped. It was the last of its registration, so it cannot come again.
 //!
@@ -14,7 +22,7 @@
 //!
 //! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
 //! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
-//! descriptor is armed again for them. A task is in one list at most: `Task::waits` names it.
+//! descriptor is fresh again. A task is in one list at most: `Task::waits` names it.
 
 use std::ffi::c_int;
 
@@ -22,7 +30,7 @@ use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD};
 
 use crate::error::{Error, Result};
 use crate::sys;
-use crate::task_object::{Task, Waits};
+use crate::task_object::{Outcome, Task, Waits};
 use crate::waiters::Waiters;
 
 /// Data can be read, a connection accepted, or the end was reached.
@@ -48,16 +56,6 @@ const BATCH: usize = 128;
 /// The event data of the wake-up descriptor; generations of others stay below `u32::MAX`.
 const WAKE_UP: u64 = u64::MAX;
 
-/// What came of arming a descriptor.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Armed {
-    /// The task is in the descriptor's list, and will be woken.
-    Waiting,
-    /// The task is in no list: epoll does not watch this kind of descriptor, since its events
-    /// never change. A regular file is one.
-    NeverChanges,
-}
-
 /// A scheduler's descriptors.
 pub struct Reactor {
     epoll_fd: c_int,
@@ -65,6 +63,8 @@ pub struct Reactor {
     wake_up_fd: c_int,
     /// Indexed by descriptor; as long as the largest one that was waited for.
     table: Vec<Entry>,
+    /// The descriptors whose entries are not [`Stage::Settled`]. Has room for all of the table.
+    fresh: Vec<c_int>,
     waiters: usize,
 }
 
@@ -72,34 +72,44 @@ pub struct Reactor {
 #[derive(Default)]
 struct Entry {
     waiters: Waiters,
-    /// The events that waiters want; perhaps also some that only those wanted who have left.
-    interest: u32,
     /// Of the latest arming.
     generation: u32,
     /// Whether the kernel may know the descriptor.
     registered: bool,
+    stage: Stage,
+}
+
+/// How far a descriptor's latest wait has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    /// Nobody waits, or the descriptor is armed for those who do.
+    #[default]
+    Settled,
+    /// Somebody waits, and poll(2) has not been asked.
+    Fresh,
+    /// poll(2) said that nothing has happened.
+    Looked,
 }
 
 impl Reactor {
     /// Makes an epoll set with `wake_up_fd` in it, which stays the caller's.
     pub fn create(wake_up_fd: c_int) -> Result<Reactor> {
         let epoll_fd = sys::epoll_create()?;
-        let reactor = Reactor { epoll_fd, wake_up_fd, table: Vec::new(), waiters: 0 };
+        let reactor =
+            Reactor { epoll_fd, wake_up_fd, table: Vec::new(), fresh: Vec::new(), waiters: 0 };
         sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
         Ok(reactor)
     }
 
-    /// Puts a new epoll set in the place of one that another process shares, and arms in it what
-    /// tasks wait for. Those whose descriptor cannot be armed are handed to `wake`.
-    pub fn renew(&mut self, wake: impl Fn(&Task, u32)) -> Result<()> {
+    /// Puts a new epoll set in the place of one that another process shares. All that tasks wait
+    /// for is fresh then.
+    pub fn renew(&mut self) -> Result<()> {
         sys::move_over(sys::epoll_create()?, self.epoll_fd)?;
         sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_up_fd, READABLE, WAKE_UP)?;
         for (fd, entry) in self.table.iter_mut().enumerate() {
             entry.registered = false;
-            entry.interest = entry.wanted();
-            let waits = !entry.waiters.is_empty();
-            if waits && entry.arm(self.epoll_fd, fd as c_int, entry.interest).is_err() {
-                self.waiters -= entry.wake_for(libc::EPOLLERR as u32, &wake);
+            if !entry.waiters.is_empty() {
+                entry.refresh(fd as c_int, &mut self.fresh);
             }
         }
         Ok(())
@@ -115,29 +125,24 @@ impl Reactor {
         self.waiters > 0
     }
 
-    /// Puts a task in a descriptor's list, and arms the descriptor for all in it. On an error the
-    /// task is in no list.
-    pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<Armed> {
+    /// Puts a task in a descriptor's list. If the descriptor turns out to be none that can be
+    /// waited for, the task is woken with the error. On an error here it is in no list.
+    pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<()> {
         let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
         if index >= self.table.len() {
             self.grow(fd, index)?;
         }
         let entry = &mut self.table[index];
-        let others = if entry.waiters.is_empty() { 0 } else { entry.interest };
-        match entry.arm(self.epoll_fd, fd, events | others) {
-            Ok(()) => entry.interest = events | others,
-            Err(Error::Os(libc::EPERM)) => return Ok(Armed::NeverChanges),
-            Err(error) => return Err(error),
-        }
+        entry.refresh(fd, &mut self.fresh);
         entry.waiters.push(task);
         task.waits.set(Waits::Fd(fd));
         task.interest.set(events);
         self.waiters += 1;
-        Ok(Armed::Waiting)
+        Ok(())
     }
 
-    /// Takes a task out of the list of the descriptor that it waits for. The descriptor stays
-    /// armed; its event finds no waiter.
+    /// Takes a task out of the list of the descriptor that it waits for. If the descriptor is armed
+    /// it stays so; its event finds no waiter.
     pub fn forget(&mut self, task: &Task, fd: c_int) {
         if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
             task.waits.set(Waits::Nothing);
@@ -165,10 +170,57 @@ impl Reactor {
         }
     }
 
-    /// Waits at most `timeout_ns` for events, and calls `wake` with each task that one was for,
-    /// which is then in no list, and the events. Returns the number of events that woke a task. An
+    /// Whether any descriptor has yet to be armed, or found ready.
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Asks poll(2) for the fresh descriptors, calls `wake` with each task whose wait is over, which
+    /// is then in no list, and returns the number of descriptors that had any. What is not ready is
+    /// armed, at its first look if `settle` says so, and at its second in any case.
+    pub fn look(&mut self, settle: bool, wake: impl Fn(&Task, Outcome)) -> usize {
+        let mut useful = 0;
+        let mut kept = 0;
+        let mut polls = [sys::pollfd { fd: -1, events: 0, revents: 0 }; BATCH];
+        for start in (0..self.fresh.len()).step_by(BATCH) {
+            let end = (start + BATCH).min(self.fresh.len());
+            let polls = &mut polls[..end - start];
+            for (poll, &fd) in polls.iter_mut().zip(&self.fresh[start..end]) {
+                let wanted = self.table[fd as usize].wanted();
+                *poll = sys::pollfd { fd, events: wanted as i16, revents: 0 };
+            }
+            // A single descriptor that the kernel knows has most likely nothing to show for the
+            // call. Without an answer nothing counts as ready, and the epoll set will tell.
+            let alone = self.fresh.len() == 1 && self.table[polls[0].fd as usize].registered;
+            if !(alone && settle) {
+                sys::poll_all(polls);
+            }
+            for poll in &*polls {
+                let entry = &mut self.table[poll.fd as usize];
+                let woken = entry.settle(self.epoll_fd, poll, settle, &wake);
+                useful += usize::from(woken > 0);
+                self.waiters -= woken;
+                if entry.stage != Stage::Settled {
+                    self.fresh[kept] = poll.fd;
+                    kept += 1;
+                }
+            }
+        }
+        self.fresh.truncate(kept);
+        useful
+    }
+
+    /// Arms all fresh descriptors, so that the epoll set knows of everything that is waited for.
+    pub fn arm_all(&mut self, wake: impl Fn(&Task, Outcome)) {
+        for fd in self.fresh.drain(..) {
+            self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, &wake);
+        }
+    }
+
+    /// Waits at most `timeout_ns` for events of what is armed, and calls `wake` with each task that
+    /// one was for, which is then in no list. Returns the number of events that woke a task. An
     /// interruption counts as none.
-    pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task, u32)) -> Result<usize> {
+    pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task, Outcome)) -> Result<usize> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
         let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
             Ok(count) => count,
@@ -193,7 +245,7 @@ impl Reactor {
         fd: c_int,
         generation: u32,
         happened: u32,
-        wake: impl Fn(&Task, u32),
+        wake: impl Fn(&Task, Outcome),
     ) -> bool {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
@@ -202,12 +254,9 @@ impl Reactor {
         if entry.generation != generation {
             return false; // Of an earlier file with this number, or armed again since.
         }
-        let mut woken = entry.wake_for(happened, &wake);
-        entry.interest = entry.wanted();
-        if !entry.waiters.is_empty() && entry.arm(self.epoll_fd, fd, entry.interest).is_err() {
-            // The rest cannot be waited for any more: their next call on the descriptor will say
-            // why.
-            woken += entry.wake_for(libc::EPOLLERR as u32, &wake);
+        let woken = entry.wake_for(happened, wake);
+        if !entry.waiters.is_empty() {
+            entry.refresh(fd, &mut self.fresh);
         }
         self.waiters -= woken;
         woken > 0
@@ -219,13 +268,15 @@ impl Reactor {
         sys::check_open(fd)?;
         let more = index + 1 - self.table.len();
         self.table.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
+        let room = self.table.capacity() - self.fresh.len();
+        self.fresh.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
         self.table.resize_with(index + 1, Entry::default);
         Ok(())
     }
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.table.capacity() * size_of::<Entry>()
+        self.table.capacity() * size_of::<Entry>() + self.fresh.capacity() * size_of::<c_int>()
     }
 }
 
@@ -236,12 +287,47 @@ impl Drop for Reactor {
 }
 
 impl Entry {
-    /// Asks the kernel for one event of those in `events`.
-    fn arm(&mut self, epoll_fd: c_int, fd: c_int, events: u32) -> Result<()> {
+    /// Somebody begins to wait: puts the descriptor in the list of fresh ones.
+    fn refresh(&mut self, fd: c_int, fresh: &mut Vec<c_int>) {
+        if self.stage == Stage::Settled {
+            fresh.push(fd); // There is room, see `grow`.
+        }
+        self.stage = Stage::Fresh;
+    }
+
+    /// What follows from poll(2)'s answer. Returns how many tasks were woken.
+    fn settle(
+        &mut self,
+        epoll_fd: c_int,
+        poll: &sys::pollfd,
+        settle: bool,
+        wake: impl Fn(&Task, Outcome),
+    ) -> usize {
+        let happened = u32::from(poll.revents as u16);
+        let mut woken = 0;
+        if happened & sys::NOT_OPEN != 0 {
+            woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), &wake);
+        } else if happened != 0 {
+            woken = self.wake_for(happened, &wake);
+        } else if self.stage == Stage::Fresh && !settle {
+            self.stage = Stage::Looked;
+            return 0;
+        }
+        woken + self.arm(epoll_fd, poll.fd, wake)
+    }
+
+    /// Asks the kernel for one event of those that the waiters want, if there are any. They are
+    /// woken with the error if that cannot be, and how many that were is returned.
+    fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: impl Fn(&Task, Outcome)) -> usize {
+        self.stage = Stage::Settled;
+        if self.waiters.is_empty() {
+            return 0;
+        }
         // Skips u32::MAX, which would make WAKE_UP possible.
         let generation = (self.generation + 1) % u32::MAX;
         let data = u64::from(generation) << 32 | fd as u64;
-        let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events | ONE_SHOT, data);
+        let events = self.wanted() | ONE_SHOT;
+        let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events, data);
         let result = if self.registered {
             match control(EPOLL_CTL_MOD) {
                 Err(Error::Os(libc::ENOENT)) => control(EPOLL_CTL_ADD),
@@ -254,21 +340,42 @@ impl Entry {
             }
         };
         self.registered = result.is_ok();
-        if result.is_ok() {
-            self.generation = generation;
-        } // Else the kernel may still have the one before, for the tasks that wait already.
-        result
+        match result {
+            Ok(()) => {
+                self.generation = generation;
+                0
+            }
+            // A file whose events never change: what has not happened will not happen.
+            Err(Error::Os(libc::EPERM)) => match sys::poll_now(fd, self.wanted()) {
+                Ok(happened) => self.wake_for(happened, wake),
+                Err(error) => self.wake_all(Outcome::Failed(error), wake),
+            },
+            Err(error) => self.wake_all(Outcome::Failed(error), wake),
+        }
     }
 
     /// Takes those out of the list that want what has happened, and hands them to `wake`. Returns
     /// how many.
-    fn wake_for(&self, happened: u32, wake: impl Fn(&Task, u32)) -> usize {
-        let mut woken = 0;
+    fn wake_for(&self, happened: u32, wake: impl Fn(&Task, Outcome)) -> usize {
         let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
-        for task in self.waiters.iter().filter(wants) {
+        self.wake_those(wants, Outcome::Ready(happened), wake)
+    }
+
+    fn wake_all(&self, outcome: Outcome, wake: impl Fn(&Task, Outcome)) -> usize {
+        self.wake_those(|_| true, outcome, wake)
+    }
+
+    fn wake_those(
+        &self,
+        which: impl Fn(&&Task) -> bool,
+        outcome: Outcome,
+        wake: impl Fn(&Task, Outcome),
+    ) -> usize {
+        let mut woken = 0;
+        for task in self.waiters.iter().filter(which) {
             self.waiters.remove(task);
             task.waits.set(Waits::Nothing);
-            wake(task, happened);
+            wake(task, outcome);
             woken += 1;
         }
         woken

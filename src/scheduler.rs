@@ -349,8 +349,7 @@ impl Scheduler {
             return Ok(());
         }
         sys::move_over(sys::eventfd()?, self.stop.wake_up_fd)?;
-        let ready = |task: &Task, events| self.ready(task, Outcome::Ready(events));
-        self.reactor.borrow_mut().renew(ready)?;
+        self.reactor.borrow_mut().renew()?;
         self.stop.process.store(sys::process_id(), Relaxed);
         Ok(())
     }
@@ -400,6 +399,9 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
     ));
 
     let result = scheduler.run_loop();
+
+    // A program may wait for the backend's descriptor until it runs the scheduler again.
+    scheduler.reactor.borrow_mut().arm_all(|task, outcome| scheduler.ready(task, outcome));
 
     scheduler.publish_metrics();
     let left = scheduler.slab.borrow().alive();
@@ -531,8 +533,13 @@ impl Scheduler {
         self.builtin_wait() == Some(Builtin::WatchesDescriptors)
     }
 
-    /// Calls the wait function.
+    /// Calls the wait function, unless a descriptor that nobody has looked at yet makes waiting
+    /// needless.
     fn wait(&self, timeout_ns: u64) {
+        let may_sleep = timeout_ns > 0;
+        if self.look_at_descriptors(may_sleep) > 0 && may_sleep {
+            return;
+        }
         self.publish_metrics();
         metrics::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
@@ -562,12 +569,24 @@ impl Scheduler {
         self.last_poll.set(now.ticks);
     }
 
+    /// Looks at the descriptors that tasks have begun to wait for, and readies the tasks if they are
+    /// ready. The others are armed if the loop is about to sleep.
+    fn look_at_descriptors(&self, may_sleep: bool) -> usize {
+        let mut reactor = self.reactor.borrow_mut();
+        if !reactor.has_fresh() {
+            return 0;
+        }
+        let events = reactor.look(may_sleep, |task, outcome| self.ready(task, outcome));
+        metrics::add(&self.metrics.io_events, events as u64);
+        events
+    }
+
     /// Waits for the reactor's descriptors, and readies those who wait for them.
     pub fn poll_reactor(&self, timeout_ns: u64) -> Result<usize> {
         let events = self
             .reactor
             .borrow_mut()
-            .poll(timeout_ns, |task, events| self.ready(task, Outcome::Ready(events)))?;
+            .poll(timeout_ns, |task, outcome| self.ready(task, outcome))?;
         metrics::add(&self.metrics.io_events, events as u64);
         Ok(events)
     }

@@ -10,7 +10,7 @@ use std::ffi::c_int;
 use std::ptr::{eq, from_ref};
 
 use crate::error::{Error, Result};
-use crate::reactor::{Armed, EVENTS, FAILURE, READABLE, WRITABLE};
+use crate::reactor::{EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::scheduler::{SERVICE_NS, Scheduler, current, running_task};
 use crate::task_object::{Outcome, State, Task, Waits};
 use crate::{log, sys};
@@ -84,6 +84,7 @@ pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u3
         Outcome::Interrupted => Err(Error::Interrupted),
         Outcome::Canceled => Err(Error::Canceled),
         Outcome::Closed => Err(Error::Os(libc::EBADF)),
+        Outcome::Failed(error) => Err(error),
         Outcome::OwnerDied => Err(Error::OwnerDied),
     }
 }
@@ -199,25 +200,17 @@ pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     if timeout_ns == 0 {
         return scheduler.yield_and_poll(task, fd, events);
     }
-    let armed = scheduler.reactor.borrow_mut().wait(task, fd, events);
-    match armed {
-        Ok(Armed::Waiting) => match park(running, State::WaitingIo, deadline_ns) {
-            Ok(happened) => Ok(happened & (events | FAILURE)),
-            Err(Error::TimedOut) => Ok(0),
-            Err(error) => Err(error),
-        },
-        Ok(Armed::NeverChanges) => match scheduler.yield_and_poll(task, fd, events)? {
-            0 => match park(running, State::WaitingIo, deadline_ns) {
-                Err(Error::TimedOut) => Ok(0),
-                result => result,
-            },
-            happened => Ok(happened),
-        },
+    let begun = scheduler.reactor.borrow_mut().wait(task, fd, events);
+    if begun.is_err() && !task.is(State::Exited) {
+        // Unless the program's log callback has just marked it as ended.
+        scheduler.yield_task(task);
+    }
+    match begun.and_then(|()| park(running, State::WaitingIo, deadline_ns)) {
+        Ok(happened) => Ok(happened & (events | FAILURE)),
+        Err(Error::TimedOut) => Ok(0),
         Err(error) => {
-            log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
-            // Unless the program's log callback has just marked it as ended.
-            if !task.is(State::Exited) {
-                scheduler.yield_task(task);
+            if begun.is_err() || matches!(task.outcome.get(), Outcome::Failed(_)) {
+                log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
             }
             Err(error)
         }

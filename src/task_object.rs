@@ -138,6 +138,8 @@ pub enum Outcome {
     Canceled,
     /// The descriptor was closed.
     Closed,
+    /// It cannot be waited for.
+    Failed(Error),
     /// The mutex was left locked by a task that has ended.
     OwnerDied,
 }

@@ -62,7 +62,19 @@ pub fn poll_now(fd: c_int, events: u32) -> Result<u32> {
         return Err(Error::Os(libc::EBADF)); // poll(2) passes over these.
     }
     let happened = poll_one(fd, events, 0)?;
-    if happened & libc::POLLNVAL as u32 != 0 { Err(Error::Os(libc::EBADF)) } else { Ok(happened) }
+    if happened & NOT_OPEN != 0 { Err(Error::Os(libc::EBADF)) } else { Ok(happened) }
+}
+
+pub use libc::pollfd;
+
+/// poll(2)'s answer for a descriptor that is not open.
+pub const NOT_OPEN: u32 = libc::POLLNVAL as u32;
+
+/// Fills in, for each of the descriptors, which of its events have happened, without waiting.
+/// Nothing is filled in if the system has no answer.
+pub fn poll_all(polls: &mut [pollfd]) {
+    // SAFETY: the slice is good for as many entries. An error leaves it as it is.
+    unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
 }
 
 /// Waits by poll(2) at most `timeout_ns` (u64::MAX: without limit) for events of one descriptor. An
