@@ -57,6 +57,7 @@ static void close_plainly(void) {
   open_pipe(fds);
   waiter reader;
   begin(&reader, fds[0], POLLIN, UINT64_MAX);
+  settle();
   close(fds[0]);
   settle();
   // As documented, nobody has told it.
@@ -65,6 +66,19 @@ static void close_plainly(void) {
   CHECK_INT(result_of(&reader), ==, -EBADF);
   close(fds[1]);
 }
+
+static void close_plainly_at_once(void) {
+  int fds[2];
+  open_pipe(fds);
+  waiter reader;
+  begin(&reader, fds[0], POLLIN, UINT64_MAX);
+  // Before the scheduler has looked at it.
+  close(fds[0]);
+  CHECK_INT(result_of(&reader), ==, -EBADF);
+  close(fds[1]);
+}
+
+static void a_plain_close_can_come_before_the_first_look(void) { in_a_task(close_plainly_at_once); }
 
 static void after_a_plain_close_the_wait_can_still_be_ended(void) { in_a_task(close_plainly); }
 
@@ -259,6 +273,7 @@ static void no_wait_gets_the_event_of_another_file(void) { in_a_task(exchange_at
 
 int main(void) {
   RUN(closing_wakes_those_who_wait);
+  RUN(a_plain_close_can_come_before_the_first_look);
   RUN(after_a_plain_close_the_wait_can_still_be_ended);
   RUN(a_duplicate_outlives_the_descriptor);
   RUN(a_number_used_again_has_its_own_events);

@@ -6,7 +6,7 @@
 //! nothing yet. When the loop comes to wait, [`look`](Reactor::look) asks poll(2) for all of them
 //! with one call. On a busy server many have become ready by then, and need nothing else. The
 //! others are armed, and the epoll set watches them from then on: at once if the loop is about to
-//! sleep, and else at the second look.
+//! sleep or to call the program's own wait function, and else at the second look.
 //!
 //! # How stale events are kept from the wrong task
 //!
@@ -395,74 +395,197 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::ptr::from_ref;
 
-    use super::{Armed, READABLE, Reactor};
+    use super::{READABLE, Reactor, WRITABLE};
+    use crate::error::Error;
     use crate::sys;
-    use crate::task_object::{Task, Waits};
+    use crate::task_object::{Outcome, Task, Waits};
 
-    fn poll(reactor: &mut Reactor) -> Vec<*const Task> {
+    type Woken = Vec<(*const Task, Outcome)>;
+
+    /// Calls one of the functions that wake, and returns who was woken.
+    fn woken(by: impl FnOnce(&dyn Fn(&Task, Outcome))) -> Woken {
         let woken = RefCell::new(Vec::new());
-        reactor.poll(0, |task, _| woken.borrow_mut().push(from_ref(task))).unwrap();
+        by(&|task, outcome| woken.borrow_mut().push((from_ref(task), outcome)));
         woken.into_inner()
+    }
+
+    fn poll(reactor: &mut Reactor) -> Woken {
+        woken(|wake| drop(reactor.poll(0, wake).unwrap()))
+    }
+
+    fn look(reactor: &mut Reactor, settle: bool) -> Woken {
+        woken(|wake| drop(reactor.look(settle, wake)))
+    }
+
+    fn arm_all(reactor: &mut Reactor) {
+        assert_eq!(woken(|wake| reactor.arm_all(wake)), []);
+    }
+
+    fn readable(task: &Task) -> (*const Task, Outcome) {
+        (from_ref(task), Outcome::Ready(READABLE))
+    }
+
+    /// A reactor, and what must outlive it.
+    fn new_reactor() -> (Reactor, EventFd) {
+        let wake_up_fd = sys::eventfd().unwrap();
+        (Reactor::create(wake_up_fd).unwrap(), EventFd(wake_up_fd))
+    }
+
+    struct EventFd(i32);
+
+    impl Drop for EventFd {
+        fn drop(&mut self) {
+            sys::close(self.0);
+        }
+    }
+
+    #[test]
+    fn what_is_ready_is_never_armed() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let fd = reader.as_raw_fd();
+        let task = Task::default();
+        reactor.wait(&task, fd, READABLE).unwrap();
+        writer.write_all(b"x").unwrap();
+        assert_eq!(poll(&mut reactor), []);
+        assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        assert!(!reactor.table[fd as usize].registered);
+        assert!(!reactor.has_fresh() && !reactor.has_waiters());
+    }
+
+    #[test]
+    fn what_is_not_ready_is_armed_at_the_second_look_or_before_a_sleep() {
+        for settle in [false, true] {
+            let (mut reactor, _wake_up) = new_reactor();
+            let (reader, mut writer) = UnixStream::pair().unwrap();
+            let task = Task::default();
+            reactor.wait(&task, reader.as_raw_fd(), READABLE).unwrap();
+            assert_eq!(look(&mut reactor, settle), []);
+            assert_eq!(reactor.has_fresh(), !settle);
+            assert_eq!(look(&mut reactor, false), []);
+            assert!(!reactor.has_fresh());
+            writer.write_all(b"x").unwrap();
+            assert_eq!(look(&mut reactor, true), []);
+            assert_eq!(poll(&mut reactor), [readable(&task)]);
+        }
+    }
+
+    #[test]
+    fn many_fresh_descriptors_are_looked_at_in_batches() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let pairs: Vec<_> = (0..300).map(|_| UnixStream::pair().unwrap()).collect();
+        let tasks: Vec<Task> = pairs.iter().map(|_| Task::default()).collect();
+        for (task, (reader, _)) in tasks.iter().zip(&pairs) {
+            reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
+        }
+        let (early, late): (Vec<_>, Vec<_>) = (0..300).partition(|index| index % 3 == 0);
+        let write = |index: &usize| (&pairs[*index].1).write_all(b"x").unwrap();
+        early.iter().for_each(write);
+        let expected: Woken = early.iter().map(|index| readable(&tasks[*index])).collect();
+        assert_eq!(look(&mut reactor, false), expected);
+        assert_eq!(reactor.fresh.len(), late.len());
+        assert_eq!(look(&mut reactor, true), []);
+        late.iter().for_each(write);
+        let mut woken = Vec::new();
+        while woken.len() < late.len() {
+            woken.extend(poll(&mut reactor));
+        }
+        assert!(late.iter().all(|index| woken.contains(&readable(&tasks[*index]))));
     }
 
     #[test]
     fn an_event_of_an_earlier_arming_is_dropped() {
-        let wake_up_fd = sys::eventfd().unwrap();
-        let mut reactor = Reactor::create(wake_up_fd).unwrap();
+        let (mut reactor, _wake_up) = new_reactor();
         let (reader, mut writer) = UnixStream::pair().unwrap();
         let fd = reader.as_raw_fd();
         let (early, late) = (Task::default(), Task::default());
-        assert_eq!(reactor.wait(&early, fd, READABLE), Ok(Armed::Waiting));
+        reactor.wait(&early, fd, READABLE).unwrap();
+        arm_all(&mut reactor);
         let earlier = reactor.table[fd as usize].generation;
         assert_eq!(early.waits.get(), Waits::Fd(fd));
         reactor.forget(&early, fd);
         assert_eq!(early.waits.get(), Waits::Nothing);
-        assert_eq!(reactor.wait(&late, fd, READABLE), Ok(Armed::Waiting));
+        reactor.wait(&late, fd, READABLE).unwrap();
+        arm_all(&mut reactor);
         assert!(!reactor.dispatch(fd, earlier, READABLE, |_, _| panic!("woken by a stale event")));
         assert_eq!(poll(&mut reactor), []);
         writer.write_all(b"x").unwrap();
-        assert_eq!(poll(&mut reactor), [from_ref(&late)]);
+        assert_eq!(poll(&mut reactor), [readable(&late)]);
         assert!(!reactor.has_waiters());
-        drop(reactor);
-        sys::close(wake_up_fd);
     }
 
     #[test]
     fn a_number_used_again_is_registered_again() {
-        let wake_up_fd = sys::eventfd().unwrap();
-        let mut reactor = Reactor::create(wake_up_fd).unwrap();
+        let (mut reactor, _wake_up) = new_reactor();
         let task = Task::default();
         for _ in 0..3 {
             // Most likely the same number each time; the table must not care.
             let (reader, mut writer) = UnixStream::pair().unwrap();
-            assert_eq!(reactor.wait(&task, reader.as_raw_fd(), READABLE), Ok(Armed::Waiting));
+            reactor.wait(&task, reader.as_raw_fd(), READABLE).unwrap();
+            arm_all(&mut reactor);
             writer.write_all(b"x").unwrap();
-            assert_eq!(poll(&mut reactor), [from_ref(&task)]);
+            assert_eq!(poll(&mut reactor), [readable(&task)]);
         }
-        drop(reactor);
-        sys::close(wake_up_fd);
     }
 
     #[test]
-    fn all_waiters_are_woken_in_order_and_bad_descriptors_refused() {
-        let wake_up_fd = sys::eventfd().unwrap();
-        let mut reactor = Reactor::create(wake_up_fd).unwrap();
+    fn all_waiters_are_woken_in_order() {
+        let (mut reactor, _wake_up) = new_reactor();
         let (reader, mut writer) = UnixStream::pair().unwrap();
         let tasks: [Task; 3] = Default::default();
         for task in &tasks {
             reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
         }
         reactor.forget(&tasks[1], reader.as_raw_fd());
+        arm_all(&mut reactor);
         writer.write_all(b"x").unwrap();
-        assert_eq!(poll(&mut reactor), [from_ref(&tasks[0]), from_ref(&tasks[2])]);
+        assert_eq!(poll(&mut reactor), [readable(&tasks[0]), readable(&tasks[2])]);
         assert_eq!(poll(&mut reactor), []);
-        assert!(reactor.wait(&tasks[0], -1, READABLE).is_err());
-        assert!(reactor.wait(&tasks[0], 1_000_000, READABLE).is_err());
-        let file =
-            std::fs::File::open(env!("CARGO_MANIFEST_DIR").to_owned() + "/Cargo.toml").unwrap();
-        assert_eq!(reactor.wait(&tasks[0], file.as_raw_fd(), READABLE), Ok(Armed::NeverChanges));
         assert!(!reactor.has_waiters());
-        drop(reactor);
-        sys::close(wake_up_fd);
+    }
+
+    #[test]
+    fn one_direction_does_not_end_the_wait_for_the_other() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let (left, mut right) = UnixStream::pair().unwrap();
+        let (reading, writing) = (Task::default(), Task::default());
+        let writable = (from_ref(&writing), Outcome::Ready(WRITABLE));
+        reactor.wait(&reading, left.as_raw_fd(), READABLE).unwrap();
+        reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
+        assert_eq!(look(&mut reactor, true), [writable]);
+        reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
+        arm_all(&mut reactor);
+        assert_eq!(poll(&mut reactor), [writable]);
+        right.write_all(b"x").unwrap();
+        // It is alone and known to the kernel by now, so only the epoll set is asked.
+        assert_eq!(look(&mut reactor, true), []);
+        assert_eq!(poll(&mut reactor), [readable(&reading)]);
+    }
+
+    #[test]
+    fn what_cannot_be_waited_for_is_told() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let task = Task::default();
+        assert!(reactor.wait(&task, -1, READABLE).is_err());
+        assert!(reactor.wait(&task, 1_000_000, READABLE).is_err());
+        let directory = env!("CARGO_MANIFEST_DIR").to_owned();
+        let file = std::fs::File::open(directory + "/Cargo.toml").unwrap();
+        let fd = file.as_raw_fd();
+        // Of a regular file epoll says nothing: poll(2) does, whoever asks it.
+        reactor.wait(&task, fd, READABLE).unwrap();
+        assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        reactor.wait(&task, fd, READABLE).unwrap();
+        assert_eq!(woken(|wake| reactor.arm_all(wake)), [readable(&task)]);
+        // What it never has is waited for all the same: a time limit ends that.
+        reactor.wait(&task, fd, libc::EPOLLPRI as u32).unwrap();
+        assert_eq!(look(&mut reactor, true), []);
+        assert!(!reactor.has_fresh() && reactor.has_waiters());
+        reactor.forget(&task, fd);
+        // Closed behind the reactor's back.
+        reactor.wait(&task, fd, READABLE).unwrap();
+        drop(file);
+        let failed = (from_ref(&task), Outcome::Failed(Error::Os(libc::EBADF)));
+        assert_eq!(look(&mut reactor, true), [failed]);
+        assert!(!reactor.has_waiters());
     }
 }

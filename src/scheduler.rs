@@ -537,7 +537,9 @@ impl Scheduler {
     /// needless.
     fn wait(&self, timeout_ns: u64) {
         let may_sleep = timeout_ns > 0;
-        if self.look_at_descriptors(may_sleep) > 0 && may_sleep {
+        // A program's function may wait for the backend's descriptor.
+        let settle = may_sleep || self.has_own_wait_function();
+        if self.look_at_descriptors(settle) > 0 && may_sleep {
             return;
         }
         self.publish_metrics();
@@ -570,13 +572,13 @@ impl Scheduler {
     }
 
     /// Looks at the descriptors that tasks have begun to wait for, and readies the tasks if they are
-    /// ready. The others are armed if the loop is about to sleep.
-    fn look_at_descriptors(&self, may_sleep: bool) -> usize {
+    /// ready. The others are armed if `settle` says so, or have been looked at before.
+    fn look_at_descriptors(&self, settle: bool) -> usize {
         let mut reactor = self.reactor.borrow_mut();
         if !reactor.has_fresh() {
             return 0;
         }
-        let events = reactor.look(may_sleep, |task, outcome| self.ready(task, outcome));
+        let events = reactor.look(settle, |task, outcome| self.ready(task, outcome));
         metrics::add(&self.metrics.io_events, events as u64);
         events
     }

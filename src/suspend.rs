@@ -201,20 +201,29 @@ pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
         return scheduler.yield_and_poll(task, fd, events);
     }
     let begun = scheduler.reactor.borrow_mut().wait(task, fd, events);
-    if begun.is_err() && !task.is(State::Exited) {
+    if let Err(error) = begun {
+        log_failed_wait(task, fd, error);
         // Unless the program's log callback has just marked it as ended.
-        scheduler.yield_task(task);
+        if !task.is(State::Exited) {
+            scheduler.yield_task(task);
+        }
+        return Err(error);
     }
-    match begun.and_then(|()| park(running, State::WaitingIo, deadline_ns)) {
+    match park(running, State::WaitingIo, deadline_ns) {
         Ok(happened) => Ok(happened & (events | FAILURE)),
         Err(Error::TimedOut) => Ok(0),
         Err(error) => {
-            if begun.is_err() || matches!(task.outcome.get(), Outcome::Failed(_)) {
-                log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
+            if task.outcome.get() == Outcome::Failed(error) {
+                log_failed_wait(task, fd, error);
             }
             Err(error)
         }
     }
+}
+
+#[cold]
+fn log_failed_wait(task: &Task, fd: c_int, error: Error) {
+    log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
 }
 
 /// What is waited for, in words.

@@ -52,10 +52,11 @@ pub fn suspend(call: Call) {
         assert_eq!(world.model.current(), Some(task));
         let it = &mut world.model.tasks[task];
         let suspended = it.turns > turns;
+        let closed = matches!(it.wait.what, For::Fd { watched: false, .. });
         let why = if suspended { it.why } else { 0 };
         it.wait = outer;
         it.why = 0;
-        let outcome = Outcome { why, suspended, canceled_before };
+        let outcome = Outcome { why, suspended, canceled_before, closed };
         if let Some(result) = result {
             assert!(
                 may_return(world, task, kind, outcome, result),
@@ -71,6 +72,8 @@ struct Outcome {
     why: Reasons,
     suspended: bool,
     canceled_before: bool,
+    /// Its descriptor was closed meanwhile, without mj_fd_close().
+    closed: bool,
 }
 
 fn arguments(world: &World, call: Call) -> (Kind, Wait) {
@@ -79,7 +82,7 @@ fn arguments(world: &World, call: Call) -> (Kind, Wait) {
         |span_ns: Span| Some(Limit::Span { span_ns, earliest_ns: now_ns.saturating_add(span_ns) });
     let unless_forever = |span_ns: Span| limit(span_ns).filter(|_| span_ns != u64::MAX);
     let fd = |end: End, events: i16, span_ns: Span, tells_events: bool| {
-        let (fd, at_once) = (world.fd(end), span_ns == 0 || end == End::File);
+        let (fd, at_once) = (world.fd(end), span_ns == 0);
         let is_bad = !super::is_open(fd);
         let mut wait = if at_once {
             Wait::new(For::Nothing, None)
@@ -168,7 +171,7 @@ fn make(call: Call) -> Option<c_int> {
 
 fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: c_int) -> bool {
     let it = &world.model.tasks[task];
-    let Outcome { why, suspended, canceled_before } = outcome;
+    let Outcome { why, suspended, canceled_before, closed } = outcome;
     let has = |reason: Reasons| why & reason != 0;
     if let Kind::Fd { events, .. } = kind
         && events & !EVENTS != 0
@@ -215,10 +218,9 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                 || has(model::TIME) && result == 0
                 || has(model::CLOSED) && result == -EBADF
                 || has(model::EVENT) && happened(result)
+                || (closed || is_bad) && result == -EBADF
                 || has(model::YIELDED | model::TOLD)
                     && match polled {
-                        // A look at once is one at the end of the turn: it may be open by then.
-                        _ if is_bad && result == -EBADF => true,
                         None => result == -EBADF,
                         Some(0) => at_once && result == 0,
                         Some(_) => at_once && happened(result),
