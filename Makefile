@@ -5,7 +5,7 @@
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
 #   make torture        the tests of faults, with every errno value and every fallback, and the long loads
-#   make bench          Majjen and its peers side by side, and docs/performance.md: about ten minutes;
+#   make bench          Majjen and its peers side by side, and docs/performance.md: about a quarter of an hour;
 #                       QUICK=1 for small numbers, ROWS=1,6 for some rows
 #   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
 #   make lint           rustfmt, clippy and rustdoc, with warnings as errors

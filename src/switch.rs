@@ -31,7 +31,7 @@ mod arch;
 compile_error!("Majjen runs on x86-64 and aarch64");
 
 pub(crate) use arch::log_door;
-pub use arch::{FloatModes, switch, thread, ticks, ticks_are_steady};
+pub use arch::{FloatModes, prefetch, switch, thread, ticks, ticks_are_steady};
 
 /// This thread's part of the library; `src/shim/thread.c` declares it.
 #[repr(C)]

@@ -19,6 +19,10 @@ use crate::stack::{self, Stack};
 use crate::task_object::{State, Task};
 use crate::{log, switch, sys};
 
+/// So many ready tasks are not in the caches any more when their turns come. With a million of them
+/// a turn takes 224 ns instead of 302; with fewer than this it is the same.
+const MANY_TASKS: usize = 500;
+
 /// What runs next.
 enum Next {
     /// A suspended context to switch to.
@@ -110,9 +114,22 @@ impl Scheduler {
     #[inline(always)]
     fn resume(&self, next: &Task, suspending: &Task) {
         self.current_task.set(next);
+        if self.run_queue.count.get() >= MANY_TASKS {
+            self.prefetch_next();
+        }
         // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
         // switches back. No RefCell is borrowed.
         unsafe { self.switch(suspending.context.as_ptr(), next.context.get()) };
+    }
+
+    /// Fetches the context of the task whose turn comes next, and the object of the one after it,
+    /// while the current one runs.
+    #[inline(always)]
+    fn prefetch_next(&self) {
+        if let Some(next) = self.run_queue.first() {
+            switch::prefetch(next.context.get());
+            switch::prefetch(next.next.get());
+        }
     }
 
     /// The rest of `suspend`: what comes next is the loop, a new task, or the suspending one.

@@ -33,7 +33,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         ratios: Vec::new(),
         plots: Vec::new(),
     };
-    let counts: &[u64] = bench.plan.size(&[1000, 10_000, 100_000, 1_000_000], &[1000, 10_000]);
+    let counts: &[u64] = bench.plan.size(&[1000, 100_000, 1_000_000], &[1000, 10_000]);
     let repeats = bench.plan.size(3, 1);
     let mut table = Table::new(
         "bytes held + bytes of page tables, and us, for each task: medians",

@@ -87,7 +87,7 @@ fn find(servers: &[Server], results: &[Result<Spread>], label: &str) -> Option<S
 }
 
 pub fn measure_once(bench: &Bench) -> Result<Row> {
-    let requests = bench.plan.size(20_000, 2000);
+    let requests = bench.plan.size(10_000, 2000);
     let repeats = bench.plan.size(5, 2);
     let mut row = Row {
         number: 6,

@@ -63,7 +63,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     };
     let names: Vec<&'static str> = WITH_TASKS.iter().chain(WITHOUT_TASKS).copied().collect();
     let counts: &[u64] =
-        bench.plan.size(&[1000, 10_000, 100_000, 1_000_000, 10_000_000], &[1000, 10_000, 100_000]);
+        bench.plan.size(&[1000, 100_000, 1_000_000, 10_000_000], &[1000, 10_000, 100_000]);
     let mut lines: [Vec<Line>; 2] =
         [(); 2].map(|()| names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect());
     for &count in counts {
@@ -99,7 +99,7 @@ fn measure_count(bench: &Bench, names: &[&'static str], count: u64) -> (Results,
         1000 => (5, bench.plan.size(3, 2)),
         10_000 => (2, bench.plan.size(3, 2)),
         100_000 => (1, bench.plan.size(3, 2)),
-        1_000_000 => (1, 2),
+        1_000_000 => (1, 3),
         _ => (1, 1),
     };
     let able = filtered(names, |name| takes_part(name, count).is_ok());
