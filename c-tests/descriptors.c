@@ -2,24 +2,13 @@
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
+#include "pipes.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 static int channel[2];
-
-static void open_pipe(int fds[2]) { CHECK_INT(pipe2(fds, O_CLOEXEC | O_NONBLOCK), ==, 0); }
-
-static void put_byte(int fd) { CHECK_INT(write(fd, "x", 1), ==, 1); }
-
-static void take_byte(int fd) {
-  char byte = 0;
-  CHECK_INT(read(fd, &byte, 1), ==, 1);
-  CHECK_INT(byte, ==, 'x');
-}
 
 static void check_empty(int fd) {
   char byte;
@@ -113,21 +102,17 @@ static void an_error_wakes(void) {
   close_channel();
 }
 
-static void open_pair(void) {
-  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel), ==, 0);
-}
-
 static void shut_writer_down(void) { CHECK_INT(shutdown(channel[1], SHUT_WR), ==, 0); }
 
 static void data_a_hangup_and_a_shutdown_of_a_socket_wake(void) {
-  open_pair();
+  open_pair(channel);
   check_wakes(channel[0], write_to_channel);
   take_byte(channel[0]);
   close_channel();
-  open_pair();
+  open_pair(channel);
   check_wakes(channel[0], close_writer);
   close_channel();
-  open_pair();
+  open_pair(channel);
   check_wakes(channel[0], shut_writer_down);
   close_channel();
 }
@@ -647,10 +632,8 @@ static void two_tasks_converse(void) {
   mj_scheduler_run(scheduler);
   CHECK_INT(reader_woken, ==, 2);
   mj_scheduler_destroy(scheduler);
-  for (int i = 0; i < 2; i++) {
-    close(there[i]);
-    close(back[i]);
-  }
+  close_both(there);
+  close_both(back);
 }
 
 int main(void) {
