@@ -198,6 +198,8 @@ fn by_pkg_config() -> Result<(), Failed> {
         let output = prefix.run(Command::new("pkg-config").args(options).arg("majjen"))?;
         Ok::<_, Failed>(words(&output))
     };
+    flags(&["--validate"])?;
+    assert_eq!(flags(&["--modversion"])?, [env!("CARGO_PKG_VERSION")]);
     let shared = flags(&["--cflags", "--libs"])?;
     prefix.compile(strict_c_compiler(), "consumer.c", &shared)?;
     is_the_consumers(&prefix.run_program(&[])?)?;
@@ -305,7 +307,8 @@ fn by_the_guides_command_line() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Both archives have Rust's standard library in them.
+/// Both archives have Rust's standard library in them, of the same release here. All members are
+/// linked, where the linker would otherwise take the first one that has a name.
 fn beside_another_rust_library() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     let mut rustc = prefix.command("rustc");
@@ -316,9 +319,9 @@ fn beside_another_rust_library() -> Result<(), Failed> {
     for [first, second] in
         [[Path::new("libother.a"), &archive], [&archive, Path::new("libother.a")]]
     {
-        let mut after = vec!["-I".into(), include.clone().into()];
+        let mut after = vec!["-I".into(), include.clone().into(), "-Wl,--whole-archive".into()];
         after.extend([first, second].map(OsString::from));
-        after.extend(words("-lutil -lrt -lpthread -lm -ldl"));
+        after.extend(words("-Wl,--no-whole-archive -lutil -lrt -lpthread -lm -ldl"));
         prefix.compile(strict_c_compiler(), "other.c", &after)?;
         prefix.run_program(&[])?;
     }

@@ -15,6 +15,7 @@ use crate::program::{self, Link, STRICT};
 pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("readme::the_example_prints_what_it_says", example),
+        Trial::test("readme::the_rust_example_is_tested", rust_example),
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
@@ -34,6 +35,22 @@ fn example() -> Result<(), Failed> {
         return Ok(());
     }
     Err(format!("the README says\n{expected}\nand the program\n{printed}").into())
+}
+
+/// It is the example in the documentation of `Scheduler`, which `cargo test` runs.
+fn rust_example() -> Result<(), Failed> {
+    let readme = fs::read_to_string(library::root().join("README.md"))?;
+    let source = fs::read_to_string(library::root().join("src/safe/scheduler.rs"))?;
+    let (_, rest) = source.split_once("\n/// ```\n").ok_or("Scheduler has no example")?;
+    let documented: String = rest
+        .lines()
+        .take_while(|line| *line != "/// ```")
+        .map(|line| line.trim_start_matches("///").strip_prefix(' ').unwrap_or_default())
+        .filter(|line| !line.starts_with("# "))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(block(&readme, "rust")?, documented, "README.md, and Scheduler's documentation");
+    Ok(())
 }
 
 /// The first fenced block of a language.
