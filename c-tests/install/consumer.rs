@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 use std::time::Duration;
 
+use majjen::logger::{self, Level};
 use majjen::{Scheduler, task};
 
 unsafe extern "C" {
@@ -12,6 +13,7 @@ unsafe extern "C" {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    logger::set_level(Level::Warn);
     let scheduler = Scheduler::new()?;
     let finished = Rc::new(Cell::new(0));
     for _ in 0..10 {
