@@ -62,7 +62,8 @@ pub unsafe extern "C" fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) ->
     status(unsafe { object_ref(mutex) }.and_then(|mutex| mutex.lock(timeout_ns)))
 }
 
-/// mj_mutex_lock() without waiting: -EBUSY when another task has locked it. Does not suspend.
+/// mj_mutex_lock() without waiting. Returns as that does, and -EBUSY when another task has locked
+/// it. Does not suspend.
 ///
 /// The pointer is NULL or a live mutex.
 #[unsafe(no_mangle)]
@@ -138,6 +139,7 @@ pub unsafe extern "C" fn mj_cond_signal(cond: *mut mj_cond) -> c_int {
 }
 
 /// mj_cond_signal() for all tasks that wait; they get the mutex in the order in which they came.
+/// Returns as that does. Does not suspend.
 ///
 /// The pointer is NULL or a live condition variable.
 #[unsafe(no_mangle)]
@@ -189,8 +191,9 @@ pub unsafe extern "C" fn mj_semaphore_acquire(
     status(semaphore.and_then(|semaphore: &Semaphore| semaphore.acquire(permits, timeout_ns)))
 }
 
-/// mj_semaphore_acquire() without waiting: -EAGAIN when there are not enough, or others wait. Works
-/// outside a task too; -EPERM as mj_cond_signal(). Does not suspend.
+/// mj_semaphore_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
+/// -EAGAIN when there are not enough, or others wait; -EINVAL for NULL; -EPERM as mj_cond_signal().
+/// Does not suspend.
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
@@ -216,7 +219,7 @@ pub unsafe extern "C" fn mj_semaphore_release(semaphore: *mut mj_semaphore, perm
     status(semaphore.and_then(|semaphore: &Semaphore| semaphore.release(permits)))
 }
 
-/// How many permits there are to take; 0 for NULL. Does not suspend.
+/// Returns how many permits there are to take, 0 for NULL. Does not suspend.
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]

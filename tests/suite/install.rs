@@ -86,11 +86,17 @@ impl Prefix {
         command
     }
 
-    /// Compiles a source of `c-tests/install/` into `program`.
+    /// What a compiler finds the shared library by.
+    fn search_paths(&self) -> [OsString; 5] {
+        let (include, lib) = (self.path("include"), self.path("lib"));
+        ["-I".into(), include.into(), "-L".into(), lib.into(), "-lmajjen".into()]
+    }
+
+    /// Compiles a source of `c-tests/install/`, or one with a whole path, into `program`.
     fn compile(
         &self,
         mut compiler: Command,
-        source: &str,
+        source: impl AsRef<Path>,
         after: &[OsString],
     ) -> Result<(), Failed> {
         compiler.arg(source_file(source)).args(["-o", "program"]).args(after);
@@ -115,7 +121,7 @@ pub fn make(goal: &str) -> Command {
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn source_file(name: &str) -> PathBuf {
+fn source_file(name: impl AsRef<Path>) -> PathBuf {
     library::root().join("c-tests/install").join(name)
 }
 
@@ -351,12 +357,9 @@ fn names_the_libraries_that_rustc_names() -> Result<(), Failed> {
 /// gdb looks below its auto-load directories for a script of the library's path.
 fn gdb_loads_the_script() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
-    let flags = [
-        ["-I".into(), prefix.path("include").into()],
-        ["-L".into(), prefix.path("lib").into()],
-        ["-lmajjen".into(), "-g".into()],
-    ];
-    prefix.compile(strict_c_compiler(), "consumer.c", &flags.concat())?;
+    let mut compiler = strict_c_compiler();
+    compiler.arg("-g");
+    prefix.compile(compiler, "consumer.c", &prefix.search_paths())?;
     let auto_load = prefix.path("share/gdb/auto-load");
     let mut gdb = prefix.command("gdb");
     gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off"]);
