@@ -258,18 +258,18 @@ extern "C" {
 const char *mj_version(void);
 
 // Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
-// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
-// with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs cannot be had; or
-// the system's own value when it has no eventfd, no epoll or no monotonic clock for the process.
-// Release it with mj_scheduler_destroy(). Does not suspend.
+// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns the
+// scheduler, or NULL with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs
+// cannot be had; or the system's own value when it has no eventfd, no epoll or no monotonic clock
+// for the process. Release it with mj_scheduler_destroy(). Does not suspend.
 struct mj_scheduler *mj_scheduler_create(void);
 
 // Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
 // set, and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
 // return (the second one kills as usual), and writing to a closed connection gives EPIPE without
 // SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all is
-// put back when the run returns. Returns NULL with errno as mj_scheduler_create(). Release it with
-// mj_scheduler_destroy(). Does not suspend.
+// put back when the run returns. Returns the scheduler, or NULL with errno as
+// mj_scheduler_create(). Release it with mj_scheduler_destroy(). Does not suspend.
 struct mj_scheduler *setup_scheduler_with_epoll(void);
 
 // Sets whether a stack overflow of a task is reported before it ends the process: by one line on
@@ -430,8 +430,8 @@ int mj_task_wait_writable(int fd);
 
 // Suspends the running task until one of the `events` of a descriptor happens, at most
 // `timeout_ns` nanoseconds (UINT64_MAX: without limit; 0: only until the others have had their
-// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns
-// those that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
+// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns the
+// events that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
 // -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 // was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 // other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
@@ -457,8 +457,8 @@ int mj_fd_close(int fd);
 // the others parked, not the thread. Who waits gets it in the order of coming: it is handed over,
 // so a task that unlocks it and wants it again queues behind. Only needed where a task suspends
 // between what must not be divided. It may outlive the scheduler, and then serves the next one
-// whose task uses it. Returns NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is
-// running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
+// whose task uses it. Returns the mutex, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the
+// scheduler is running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
@@ -471,18 +471,18 @@ struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
 int mj_mutex_destroy(struct mj_mutex *mutex);
 
 // Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (UINT64_MAX:
-// without limit) for those that were before it. Returns 0 when it is locked. If not, look at the
-// result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD
-// when a task has that ended, or ends meanwhile, without unlocking it: it stays locked for good
-// and can only be destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when
-// the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task,
-// and for a mutex of another scheduler. May suspend; not if it is free.
+// without limit) for those that were before it. Returns 0 when it is locked, and else it is not,
+// so look at the result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it;
+// -EOWNERDEAD when a task has that ended, or ends meanwhile, without unlocking it: it stays locked
+// for good and can only be destroyed; -EINTR when the task was woken or enqueued before;
+// -ECANCELED when the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM
+// outside a task, and for a mutex of another scheduler. May suspend; not if it is free.
 //
 // The pointer is NULL or a live mutex.
 int mj_mutex_lock(struct mj_mutex *mutex, uint64_t timeout_ns);
 
-// mj_mutex_lock() without waiting. Returns as that does, and -EBUSY when another task has locked
-// it. Does not suspend.
+// mj_mutex_lock() without waiting. Returns as mj_mutex_lock(), and -EBUSY when another task has
+// locked it. Does not suspend.
 //
 // The pointer is NULL or a live mutex.
 int mj_mutex_try_lock(struct mj_mutex *mutex);
@@ -494,8 +494,8 @@ int mj_mutex_try_lock(struct mj_mutex *mutex);
 // The pointer is NULL or a live mutex.
 int mj_mutex_unlock(struct mj_mutex *mutex);
 
-// Makes a condition variable for the tasks of one scheduler. Returns NULL with errno as
-// mj_mutex_create(). Release it with mj_cond_destroy(). Does not suspend.
+// Makes a condition variable for the tasks of one scheduler. Returns the condition variable, or
+// NULL with errno as mj_mutex_create(). Release it with mj_cond_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_cond *mj_cond_create(struct mj_scheduler *scheduler);
@@ -528,14 +528,14 @@ int mj_cond_wait(struct mj_cond *cond, struct mj_mutex *mutex, uint64_t timeout_
 int mj_cond_signal(struct mj_cond *cond);
 
 // mj_cond_signal() for all tasks that wait; they get the mutex in the order in which they came.
-// Returns as that does. Does not suspend.
+// Returns as mj_cond_signal(). Does not suspend.
 //
 // The pointer is NULL or a live condition variable.
 int mj_cond_broadcast(struct mj_cond *cond);
 
 // Makes a semaphore for the tasks of one scheduler, with a number of permits at the start. It may
-// outlive the scheduler. Returns NULL with errno as mj_mutex_create(). Release it with
-// mj_semaphore_destroy(). Does not suspend.
+// outlive the scheduler. Returns the semaphore, or NULL with errno as mj_mutex_create(). Release
+// it with mj_semaphore_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_semaphore *mj_semaphore_create(struct mj_scheduler *scheduler, uint32_t permits);
@@ -575,8 +575,8 @@ int mj_semaphore_release(struct mj_semaphore *semaphore, uint32_t permits);
 uint32_t mj_semaphore_available(const struct mj_semaphore *semaphore);
 
 // Makes a wait group for the tasks of one scheduler: a count, 0 at the start, of what is still to
-// be done. It may outlive the scheduler. Returns NULL with errno as mj_mutex_create(). Release it
-// with mj_waitgroup_destroy(). Does not suspend.
+// be done. It may outlive the scheduler. Returns the wait group, or NULL with errno as
+// mj_mutex_create(). Release it with mj_waitgroup_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_waitgroup *mj_waitgroup_create(struct mj_scheduler *scheduler);
@@ -612,9 +612,9 @@ int mj_waitgroup_wait(struct mj_waitgroup *group, uint64_t timeout_ns);
 // `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 a
 // sender waits until its element has been received. With a size of 0 there is only the fact, and
 // pointers to elements may be NULL. First come, first served, on both sides. It may outlive the
-// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns NULL
-// with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread). Release
-// it with mj_chan_destroy(). Does not suspend.
+// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns the
+// channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another
+// thread). Release it with mj_chan_destroy(). Does not suspend.
 //
 // `scheduler` is NULL or alive.
 struct mj_chan *mj_chan_create(struct mj_scheduler *scheduler,
@@ -688,8 +688,8 @@ size_t mj_chan_length(const struct mj_chan *chan);
 // NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
 int mj_chan_select(struct mj_chan_case *cases, size_t count, uint64_t timeout_ns);
 
-// mj_chan_select() without waiting. Works outside a task too. Returns as that does; -EAGAIN when
-// none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
+// mj_chan_select() without waiting. Works outside a task too. Returns as mj_chan_select(); -EAGAIN
+// when none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
 //
 // As mj_chan_select().
 int mj_chan_try_select(struct mj_chan_case *cases, size_t count);
@@ -766,14 +766,15 @@ struct mj_scheduler *mj_scheduler_current(void);
 // `scheduler` is NULL or alive. `task` may be any address.
 int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);
 
-// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task
-// does not run until it is enqueued again. Does not suspend.
+// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty.
+// The task does not run until it is enqueued again. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
-// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and
-// are valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+// Brings the counters up to date. Returns the counters, which stay the scheduler's, go on
+// counting, and are valid until it is destroyed; or NULL, with a WARN line, for NULL. Does not
+// suspend.
 //
 // The pointer is NULL or a live scheduler.
 const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);

@@ -15,9 +15,9 @@ impl Opaque for mj_chan {
 /// `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 a
 /// sender waits until its element has been received. With a size of 0 there is only the fact, and
 /// pointers to elements may be NULL. First come, first served, on both sides. It may outlive the
-/// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns NULL
-/// with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread). Release
-/// it with mj_chan_destroy(). Does not suspend.
+/// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns the
+/// channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another
+/// thread). Release it with mj_chan_destroy(). Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -169,8 +169,8 @@ pub unsafe extern "C" fn mj_chan_select(
     index(unsafe { cases_ref(cases, count) }.and_then(|cases| unsafe { select(cases, timeout_ns) }))
 }
 
-/// mj_chan_select() without waiting. Works outside a task too. Returns as that does; -EAGAIN when
-/// none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
+/// mj_chan_select() without waiting. Works outside a task too. Returns as mj_chan_select(); -EAGAIN
+/// when none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
 ///
 /// As mj_chan_select().
 #[unsafe(no_mangle)]

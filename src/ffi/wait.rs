@@ -182,8 +182,8 @@ pub unsafe extern "C" fn mj_scheduler_enqueue(
     }
 }
 
-/// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task
-/// does not run until it is enqueued again. Does not suspend.
+/// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty.
+/// The task does not run until it is enqueued again. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

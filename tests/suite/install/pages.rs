@@ -47,7 +47,9 @@ fn every_function_has_one() -> Result<(), Failed> {
     for (name, prototype) in declarations::prototypes()? {
         let page = fs::read_to_string(prefix.path(&format!("share/man/man3/{name}.3")))?;
         let mut sections = vec!["NAME", "LIBRARY", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"];
-        if !prototype.starts_with("void ") {
+        if prototype.starts_with("void ") {
+            assert!(!page.contains("\n.SH RETURN VALUE\n"), "{name}(3) returns nothing");
+        } else {
             sections.push("RETURN VALUE");
         }
         for section in sections {
