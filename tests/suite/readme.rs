@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::c_programs;
 use crate::library::{self, Workplace};
 use crate::program::{self, Link, STRICT};
 
@@ -19,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
+        Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
         Trial::test("readme::names_the_oldest_rust", names_the_oldest_rust),
     ]
 }
@@ -144,6 +146,38 @@ fn commands_are_in_the_makefile() -> Result<(), Failed> {
     }
     assert!(named.len() > 10, "only {named:?} were found");
     assert!(unknown.is_empty(), "what is no goal: {unknown:#?}");
+    Ok(())
+}
+
+/// Those of the suite: `c_programs::` and a program, or a module.
+fn tests_are_there() -> Result<(), Failed> {
+    let programs: Vec<String> = c_programs::sources()?
+        .iter()
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    let mut count = 0;
+    for (path, text) in documents()? {
+        for code in text.split('`').skip(1).step_by(2) {
+            let name = code.rsplit(' ').next().unwrap_or_default();
+            let Some((module, program)) = name.split_once("::") else { continue };
+            let is_name = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if !is_name(module)
+                || !is_name(program)
+                || !(program.is_empty() || module == "c_programs")
+            {
+                continue; // Of Rust's own, or of another library.
+            }
+            count += 1;
+            let is_there = if module == "c_programs" {
+                programs.iter().any(|name| name.starts_with(program))
+            } else {
+                library::root().join("tests/suite").join(format!("{module}.rs")).exists()
+                    || module == "load"
+            };
+            assert!(is_there, "{} names the test {name}", path.display());
+        }
+    }
+    assert!(count > 10, "only {count} were found");
     Ok(())
 }
 
