@@ -593,49 +593,6 @@ static void many_descriptors_are_waited_for(void) {
   CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
 }
 
-// Two tasks hand a byte to and fro; each wait is a real one.
-static int there[2], back[2];
-static const int exchanges = 200;
-
-static void serves(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  for (int i = 0; i < exchanges; i++) {
-    put_byte(there[1]);
-    mj_task_wait_readable(back[0]);
-    take_byte(back[0]);
-  }
-  reader_woken++;
-  mj_task_exit();
-}
-
-static void returns_the_serve(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  for (int i = 0; i < exchanges; i++) {
-    mj_task_wait_readable(there[0]);
-    take_byte(there[0]);
-    put_byte(back[1]);
-  }
-  reader_woken++;
-  mj_task_exit();
-}
-
-static void two_tasks_converse(void) {
-  open_pipe(there);
-  open_pipe(back);
-  reader_woken = 0;
-  mj_scheduler* scheduler = setup_scheduler_with_epoll();
-  CHECK(scheduler != NULL);
-  add_task(scheduler, serves, NULL);
-  add_task(scheduler, returns_the_serve, NULL);
-  mj_scheduler_run(scheduler);
-  CHECK_INT(reader_woken, ==, 2);
-  mj_scheduler_destroy(scheduler);
-  close_both(there);
-  close_both(back);
-}
-
 int main(void) {
   RUN(data_in_a_pipe_wakes);
   RUN(the_end_of_a_pipe_wakes);
@@ -654,6 +611,5 @@ int main(void) {
   RUN(a_number_is_used_again_while_someone_waits_for_it);
   RUN(an_ended_wait_leaves_nothing_behind);
   RUN(many_descriptors_are_waited_for);
-  RUN(two_tasks_converse);
   return 0;
 }

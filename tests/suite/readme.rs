@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
         Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
+        Trial::test("readme::names_what_the_static_library_needs", names_private_libraries),
         Trial::test("readme::names_the_oldest_rust", names_the_oldest_rust),
     ]
 }
@@ -178,6 +179,16 @@ fn tests_are_there() -> Result<(), Failed> {
         }
     }
     assert!(count > 10, "only {count} were found");
+    Ok(())
+}
+
+/// As `majjen.pc` does.
+fn names_private_libraries() -> Result<(), Failed> {
+    let readme = fs::read_to_string(library::root().join("README.md"))?;
+    let makefile = fs::read_to_string(library::root().join("packaging/install.mk"))?;
+    let needed = makefile.lines().find_map(|line| line.strip_prefix("private_libs = "));
+    let sentence = format!("the static library needs `{}`", needed.ok_or("no private_libs")?);
+    assert!(readme.contains(&sentence), "README.md does not say: {sentence}");
     Ok(())
 }
 
