@@ -148,6 +148,7 @@ static void ends_waits(void) {
   // The next signal is not lost on one of them.
   CHECK_INT(mj_cond_signal(cond), ==, 0);
   CHECK_INT(result_of(&patient), ==, 0);
+  settle();  // until it has let go of the mutex
   unmake();
 }
 
