@@ -8,8 +8,6 @@
 #include <poll.h>
 #include <sys/mman.h>
 
-#define LONG_NS UINT64_C(1000000000000)
-
 // Mappings count as well: the library takes stacks from them.
 static size_t mappings;
 

@@ -3,34 +3,10 @@
 #ifndef CALLS_H
 #define CALLS_H
 
-#include "check.h"
-
-// Longer than any test runs.
-#define LONG_NS UINT64_C(1000000000000)
+#include "in_a_task.h"
 
 // A time limit that passes soon, but not before the test has arranged what it is to find.
 static inline uint64_t short_ns(void) { return times(3000000, 200000000); }
-
-static mj_scheduler* scheduler;
-static void (*test_body)(void);
-
-static inline void runs_the_test(mj_scheduler* running, void* user_state) {
-  (void)running;
-  (void)user_state;
-  test_body();
-  mj_task_exit();
-}
-
-// Runs a test in a task of a new scheduler, which all other tasks must have left at the end.
-static inline void in_a_task(void (*body)(void)) {
-  test_body = body;
-  scheduler = new_scheduler();
-  add_task(scheduler, runs_the_test, NULL);
-  mj_scheduler_run(scheduler);
-  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
-  CHECK_UINT(scheduler->timer_count, ==, 0);
-  mj_scheduler_destroy(scheduler);
-}
 
 // One call, made by a task of its own. Its owner keeps it until it has returned.
 typedef struct call {
@@ -95,6 +71,29 @@ static inline int result_of(const call* one) {
     CHECK_UINT(now_ns() - start, <, 30000000000);
   }
   return one->result;
+}
+
+// Has tasks begin waits in a row, and ends all but the last one by other means than what they wait
+// for. The last one, whose value is 5, goes on waiting.
+static inline void check_other_ends(int (*make)(call* self), void* object, call* patient) {
+  call woken, canceled, late, enqueued;
+  begin(&woken, make, object, 1, LONG_NS);
+  begin(&canceled, make, object, 2, UINT64_MAX);
+  uint64_t before = now_ns();
+  begin(&late, make, object, 3, short_ns());
+  begin(&enqueued, make, object, 4, LONG_NS);
+  begin(patient, make, object, 5, UINT64_MAX);
+  CHECK_INT(mj_task_wake(woken.task), ==, 1);
+  CHECK_INT(mj_task_wake(woken.task), ==, 0);
+  CHECK_INT(mj_task_cancel(canceled.task), ==, 0);
+  CHECK_INT(mj_scheduler_enqueue(scheduler, enqueued.task), ==, 0);
+  CHECK_INT(result_of(&woken), ==, -EINTR);
+  CHECK_INT(result_of(&canceled), ==, -ECANCELED);
+  CHECK_INT(result_of(&enqueued), ==, -EINTR);
+  CHECK_INT(result_of(&late), ==, -ETIMEDOUT);
+  CHECK_UINT(now_ns() - before, >=, short_ns());
+  settle();  // until they have ended: they are this function's
+  check_waiting(patient);
 }
 
 #endif  // CALLS_H

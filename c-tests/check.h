@@ -110,6 +110,9 @@ static inline size_t times(size_t native, size_t slow) {
   return under_valgrind() || emulated() ? slow : native;
 }
 
+// A time limit longer than any test runs.
+#define LONG_NS UINT64_C(1000000000000)
+
 static inline uint64_t now_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);

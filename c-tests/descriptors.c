@@ -2,24 +2,13 @@
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
+#include "pipes.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 static int channel[2];
-
-static void open_pipe(int fds[2]) { CHECK_INT(pipe2(fds, O_CLOEXEC | O_NONBLOCK), ==, 0); }
-
-static void put_byte(int fd) { CHECK_INT(write(fd, "x", 1), ==, 1); }
-
-static void take_byte(int fd) {
-  char byte = 0;
-  CHECK_INT(read(fd, &byte, 1), ==, 1);
-  CHECK_INT(byte, ==, 'x');
-}
 
 static void check_empty(int fd) {
   char byte;
@@ -113,21 +102,17 @@ static void an_error_wakes(void) {
   close_channel();
 }
 
-static void open_pair(void) {
-  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel), ==, 0);
-}
-
 static void shut_writer_down(void) { CHECK_INT(shutdown(channel[1], SHUT_WR), ==, 0); }
 
 static void data_a_hangup_and_a_shutdown_of_a_socket_wake(void) {
-  open_pair();
+  open_pair(channel);
   check_wakes(channel[0], write_to_channel);
   take_byte(channel[0]);
   close_channel();
-  open_pair();
+  open_pair(channel);
   check_wakes(channel[0], close_writer);
   close_channel();
-  open_pair();
+  open_pair(channel);
   check_wakes(channel[0], shut_writer_down);
   close_channel();
 }
@@ -608,51 +593,6 @@ static void many_descriptors_are_waited_for(void) {
   CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
 }
 
-// Two tasks hand a byte to and fro; each wait is a real one.
-static int there[2], back[2];
-static const int exchanges = 200;
-
-static void serves(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  for (int i = 0; i < exchanges; i++) {
-    put_byte(there[1]);
-    mj_task_wait_readable(back[0]);
-    take_byte(back[0]);
-  }
-  reader_woken++;
-  mj_task_exit();
-}
-
-static void returns_the_serve(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  for (int i = 0; i < exchanges; i++) {
-    mj_task_wait_readable(there[0]);
-    take_byte(there[0]);
-    put_byte(back[1]);
-  }
-  reader_woken++;
-  mj_task_exit();
-}
-
-static void two_tasks_converse(void) {
-  open_pipe(there);
-  open_pipe(back);
-  reader_woken = 0;
-  mj_scheduler* scheduler = setup_scheduler_with_epoll();
-  CHECK(scheduler != NULL);
-  add_task(scheduler, serves, NULL);
-  add_task(scheduler, returns_the_serve, NULL);
-  mj_scheduler_run(scheduler);
-  CHECK_INT(reader_woken, ==, 2);
-  mj_scheduler_destroy(scheduler);
-  for (int i = 0; i < 2; i++) {
-    close(there[i]);
-    close(back[i]);
-  }
-}
-
 int main(void) {
   RUN(data_in_a_pipe_wakes);
   RUN(the_end_of_a_pipe_wakes);
@@ -671,6 +611,5 @@ int main(void) {
   RUN(a_number_is_used_again_while_someone_waits_for_it);
   RUN(an_ended_wait_leaves_nothing_behind);
   RUN(many_descriptors_are_waited_for);
-  RUN(two_tasks_converse);
   return 0;
 }

@@ -1,13 +1,12 @@
 // The list of tasks: a line for each, with what it is called and what it is doing.
 #define _GNU_SOURCE
 #include "check.h"
+#include "bodies.h"
 #include "log_lines.h"
 
 #include <alloca.h>
 #include <fcntl.h>
 #include <poll.h>
-
-#define LONG_NS UINT64_C(1000000000000)
 
 static int channel[2];
 
@@ -373,12 +372,6 @@ static void turns_and_stacks_are_those_of_the_task(void) {
 }
 
 // ---- Names ----
-
-static void ends_at_once(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  mj_task_exit();
-}
 
 static void names_are_cut_after_23_bytes(void) {
   static const struct {

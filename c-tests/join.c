@@ -1,28 +1,13 @@
 // The ids by which tasks are known, and waiting for a task to end.
 #define _GNU_SOURCE
 #include "check.h"
+#include "bodies.h"
 #include "log_lines.h"
-
-// Longer than any test runs.
-#define LONG_NS UINT64_C(1000000000000)
-
-static void ends_at_once(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  mj_task_exit();
-}
 
 static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   mj_task_sleep_for(LONG_NS);
-  mj_task_exit();
-}
-
-static void stops(mj_scheduler* scheduler, void* user_state) {
-  (void)user_state;
-  mj_task_yield();
-  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   mj_task_exit();
 }
 
@@ -251,19 +236,6 @@ static void joining_nobody_or_oneself_is_an_error(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-static bool watcher_may_end;
-static uint64_t watcher_turns;
-
-static void counts_its_turns(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  while (!watcher_may_end) {
-    watcher_turns++;
-    mj_task_yield();
-  }
-  mj_task_exit();
-}
-
 static void looks_whether_it_has_ended(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_task* sleeper = add_task(scheduler, sleeps_long, NULL);
@@ -287,10 +259,8 @@ static void looks_whether_it_has_ended(mj_scheduler* scheduler, void* user_state
 }
 
 static void joining_without_time_is_a_look(void) {
-  watcher_may_end = false;
-  watcher_turns = 0;
   mj_scheduler* scheduler = new_scheduler();
-  add_task(scheduler, counts_its_turns, NULL);
+  add_watcher(scheduler);
   add_task(scheduler, looks_whether_it_has_ended, NULL);
   mj_scheduler_run(scheduler);
   CHECK(watcher_may_end);
@@ -375,7 +345,7 @@ static void joiners_are_destroyed_with_their_scheduler(void) {
   mj_scheduler* scheduler = new_scheduler();
   target_id = mj_task_get_id(add_task(scheduler, sleeps_long, NULL));
   for (size_t i = 0; i < 4; i++) add_joiner(scheduler, i, i % 2 == 0 ? UINT64_MAX : LONG_NS);
-  add_task(scheduler, stops, NULL);
+  add_task(scheduler, yields_and_stops, NULL);
   mj_scheduler_run(scheduler);
   CHECK_UINT(joined, ==, 0);
   CHECK_UINT(scheduler->timer_count, ==, 3);
@@ -390,7 +360,7 @@ static void a_join_goes_on_in_a_later_run(void) {
   mj_task* target = add_task(scheduler, sleeps_long, NULL);
   target_id = mj_task_get_id(target);
   add_joiner(scheduler, 0, UINT64_MAX);
-  add_task(scheduler, stops, NULL);
+  add_task(scheduler, yields_and_stops, NULL);
   mj_scheduler_run(scheduler);
   CHECK_UINT(joined, ==, 0);
   CHECK_INT(mj_scheduler_enqueue(scheduler, target), ==, 0);

@@ -1,6 +1,7 @@
 // The log: its format, its streams, its levels, and the callback.
 #define _GNU_SOURCE
 #include "check.h"
+#include "bodies.h"
 #include "log_output.h"
 
 #include <fcntl.h>
@@ -398,12 +399,6 @@ static void lines_of_threads_are_whole(void) {
 }
 
 // ---- The library's own lines ----
-
-static void ends_at_once(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  mj_task_exit();
-}
 
 static void runs_two_tasks(void) {
   mj_scheduler* scheduler = setup_scheduler_with_epoll();

@@ -1,14 +1,13 @@
 // Every field of the metrics against a number that the program works out for itself.
 #define _GNU_SOURCE
 #include "check.h"
+#include "bodies.h"
 #include "allocations.h"
 #include "log_lines.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-
-#define LONG_NS UINT64_C(1000000000000)
 
 static int channel[2];
 
@@ -79,7 +78,7 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
     CHECK_UINT(turns_of(scheduler) - turns_before, ==, (uint64_t)(expected)); \
   } while (0)
 
-static void counts_its_turns(mj_scheduler* scheduler, void* user_state) {
+static void suspends_in_each_way(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_task* self = scheduler->current_task;
   // The turn that it is in has not been counted yet.
@@ -115,7 +114,7 @@ static void counts_its_turns(mj_scheduler* scheduler, void* user_state) {
 static void each_suspension_ends_a_turn(void) {
   open_channel();
   mj_scheduler* scheduler = new_scheduler();
-  add_task(scheduler, counts_its_turns, NULL);
+  add_task(scheduler, suspends_in_each_way, NULL);
   mj_scheduler_run(scheduler);
   CHECK_UINT(turns_of(scheduler), ==, 8 + 2 * 2 + 1 + 1);
   mj_scheduler_destroy(scheduler);
@@ -366,17 +365,10 @@ static void timers_and_events_are_those_that_the_calls_tell_of(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-static void stops(mj_scheduler* scheduler, void* user_state) {
-  (void)user_state;
-  mj_task_yield();
-  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
-  mj_task_exit();
-}
-
 static void timers_that_are_left_are_insertions_only(void) {
   mj_scheduler* scheduler = new_scheduler();
   for (int i = 0; i < 100; i++) add_task(scheduler, sleeps_long, NULL);
-  add_task(scheduler, stops, NULL);
+  add_task(scheduler, yields_and_stops, NULL);
   mj_scheduler_run(scheduler);
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(scheduler->timer_count, ==, 100);
@@ -482,14 +474,8 @@ static void resets_within(mj_scheduler* scheduler, void* user_state) {
   CHECK_UINT(metrics->task_executions, ==, 3);
   CHECK_UINT(metrics->min_execution_time_ns, <=, metrics->max_execution_time_ns);
   CHECK_UINT(metrics->max_execution_time_ns, <=, at_most(metrics->total_execution_time_ns));
-  add_task(scheduler, stops, NULL);
+  add_task(scheduler, yields_and_stops, NULL);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->peak_tasks, ==, 5);
-  mj_task_exit();
-}
-
-static void ends_at_once(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
   mj_task_exit();
 }
 
@@ -568,7 +554,7 @@ static void the_memory_is_what_the_allocator_gave(void) {
   // Tasks that end leave their memory to others.
   size_t before = allocations.bytes;
   for (int i = 0; i < 100; i++) add_task(measured, ends_at_once, NULL);
-  add_task(measured, stops, NULL);
+  add_task(measured, yields_and_stops, NULL);
   mj_scheduler_run(measured);
   check_memory();
   for (int i = 0; i < 100; i++) add_task(measured, ends_at_once, NULL);

@@ -154,24 +154,9 @@ static void what_is_free_is_locked_at_once(void) { with_a_mutex(does_not_suspend
 static void ends_waits(void) {
   make();
   CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
-  call woken, canceled, late, enqueued, patient, last;
-  begin(&woken, locks, mutex, 0, LONG_NS);
-  begin(&canceled, locks, mutex, 0, UINT64_MAX);
-  uint64_t before = now_ns();
-  begin(&late, locks, mutex, 0, short_ns());
-  begin(&enqueued, locks, mutex, 0, UINT64_MAX);
-  begin(&patient, locks_and_unlocks, mutex, 0, LONG_NS);
+  call patient, last;
+  check_other_ends(locks_and_unlocks, mutex, &patient);
   begin(&last, locks_and_unlocks, mutex, 0, UINT64_MAX);
-  CHECK_INT(mj_task_wake(woken.task), ==, 1);
-  CHECK_INT(mj_task_wake(woken.task), ==, 0);
-  CHECK_INT(mj_task_cancel(canceled.task), ==, 0);
-  CHECK_INT(mj_scheduler_enqueue(scheduler, enqueued.task), ==, 0);
-  CHECK_INT(result_of(&woken), ==, -EINTR);
-  CHECK_INT(result_of(&canceled), ==, -ECANCELED);
-  CHECK_INT(result_of(&enqueued), ==, -EINTR);
-  CHECK_INT(result_of(&late), ==, -ETIMEDOUT);
-  CHECK_UINT(now_ns() - before, >=, short_ns());
-  check_waiting(&patient);
   check_waiting(&last);
   CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
   CHECK_INT(result_of(&last), ==, 0);

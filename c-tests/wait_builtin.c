@@ -3,15 +3,13 @@
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
+#include "pipes.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/time.h>
-
-#define LONG_NS UINT64_C(1000000000000)
 
 // ---- One of the program's, around one of the library's ----
 
@@ -91,24 +89,14 @@ static int there[2], back[2];
 static int exchanges, finished;
 
 static void open_pipes(void) {
-  CHECK_INT(pipe2(there, O_CLOEXEC | O_NONBLOCK), ==, 0);
-  CHECK_INT(pipe2(back, O_CLOEXEC | O_NONBLOCK), ==, 0);
+  open_pipe(there);
+  open_pipe(back);
   finished = 0;
 }
 
 static void close_pipes(void) {
-  for (int i = 0; i < 2; i++) {
-    close(there[i]);
-    close(back[i]);
-  }
-}
-
-static void put_byte(int fd) { CHECK_INT(write(fd, "x", 1), ==, 1); }
-
-static void take_byte(int fd) {
-  char byte = 0;
-  CHECK_INT(read(fd, &byte, 1), ==, 1);
-  CHECK_INT(byte, ==, 'x');
+  close_both(there);
+  close_both(back);
 }
 
 static void serves(mj_scheduler* scheduler, void* user_state) {

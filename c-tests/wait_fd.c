@@ -1,6 +1,7 @@
 // Waiting for the events of descriptors: what is returned, and when.
 #define _GNU_SOURCE
 #include "check.h"
+#include "bodies.h"
 #include "log_lines.h"
 #include "waiters.h"
 
@@ -370,19 +371,6 @@ static void a_wait_is_never_over_early(void) {
   in_a_task(limits_are_kept);
 }
 
-static uint64_t others_turns;
-static bool others_may_end;
-
-static void counts_its_turns(mj_scheduler* running, void* user_state) {
-  (void)running;
-  (void)user_state;
-  while (!others_may_end) {
-    others_turns++;
-    mj_task_yield();
-  }
-  mj_task_exit();
-}
-
 static int late_writer;
 
 static void puts_a_byte(mj_scheduler* running, void* user_state) {
@@ -395,12 +383,10 @@ static void puts_a_byte(mj_scheduler* running, void* user_state) {
 static void looks_without_waiting(void) {
   int fds[2];
   open_pipe(fds);
-  others_may_end = false;
-  others_turns = 0;
-  add_task(scheduler, counts_its_turns, NULL);
+  add_watcher(scheduler);
   for (uint64_t i = 1; i <= 100; i++) {
     CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, 0), ==, 0);
-    CHECK_UINT(others_turns, ==, i);
+    CHECK_UINT(watcher_turns, ==, i);
   }
   // What the others do in their turn is seen.
   late_writer = fds[1];
@@ -409,7 +395,7 @@ static void looks_without_waiting(void) {
   // It is no wait of the timers or of the descriptors.
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->heap_operations, ==, 0);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 0);
-  others_may_end = true;
+  watcher_may_end = true;
   close_both(fds);
 }
 
@@ -727,22 +713,20 @@ static void wait_in_vain(void) {
   close_both(fds);
   static const uint64_t limits_ns[] = {UINT64_MAX, LONG_NS, 1, 0};
   const int bad[] = {fds[0], fds[1], 100000, INT_MAX, -1, -2, INT_MIN};
-  others_may_end = false;
-  others_turns = 0;
-  add_task(scheduler, counts_its_turns, NULL);
+  add_watcher(scheduler);
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     for (size_t j = 0; j < sizeof limits_ns / sizeof limits_ns[0]; j++) {
       char text[80];
       snprintf(text, sizeof text, "descriptor %d, limit %" PRIu64, bad[i], limits_ns[j]);
       check_running = text;
-      uint64_t before = others_turns;
+      uint64_t before = watcher_turns;
       CHECK_INT(mj_task_wait_fd(bad[i], POLLIN, limits_ns[j]), ==, -EBADF);
       // A loop around it leaves the others their turns.
-      CHECK_UINT(others_turns, ==, before + 1);
+      CHECK_UINT(watcher_turns, ==, before + 1);
       check_running = test;
     }
   }
-  others_may_end = true;
+  watcher_may_end = true;
 }
 
 static void what_cannot_be_waited_for_is_an_error(void) {

@@ -2,33 +2,10 @@
 #ifndef WAITERS_H
 #define WAITERS_H
 
-#include "check.h"
+#include "in_a_task.h"
+#include "pipes.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/socket.h>
-
-// Longer than any test runs.
-#define LONG_NS UINT64_C(1000000000000)
-
-static mj_scheduler* scheduler;
-static void (*test_body)(void);
-
-static inline void runs_the_test(mj_scheduler* running, void* user_state) {
-  (void)running;
-  (void)user_state;
-  test_body();
-  mj_task_exit();
-}
-
-static inline void in_a_task(void (*body)(void)) {
-  test_body = body;
-  scheduler = new_scheduler();
-  add_task(scheduler, runs_the_test, NULL);
-  mj_scheduler_run(scheduler);
-  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
-  mj_scheduler_destroy(scheduler);
-}
 
 // One wait of a task of its own. Its owner keeps it until it has returned.
 typedef struct waiter {
@@ -74,25 +51,6 @@ static inline int result_of(const waiter* one) {
     CHECK_UINT(now_ns() - start, <, 30000000000);
   }
   return one->result;
-}
-
-static inline void open_pipe(int fds[2]) { CHECK_INT(pipe2(fds, O_CLOEXEC | O_NONBLOCK), ==, 0); }
-
-static inline void open_pair(int fds[2]) {
-  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), ==, 0);
-}
-
-static inline void close_both(const int fds[2]) {
-  close(fds[0]);
-  close(fds[1]);
-}
-
-static inline void put_byte(int fd) { CHECK_INT(write(fd, "x", 1), ==, 1); }
-
-static inline void take_byte(int fd) {
-  char byte = 0;
-  CHECK_INT(read(fd, &byte, 1), ==, 1);
-  CHECK_INT(byte, ==, 'x');
 }
 
 #endif  // WAITERS_H

@@ -1,14 +1,12 @@
 // Ending waits: waking a task, and cancelling it.
 #define _GNU_SOURCE
 #include "check.h"
+#include "bodies.h"
 #include "log_lines.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-
-// Longer than any test runs: only what is tested here can end such a wait.
-#define LONG_NS UINT64_C(1000000000000)
 
 static int empty_pipe[2];
 static int full_pipe[2];
@@ -383,19 +381,6 @@ static void a_task_parked_by_its_body_is_called_again(void) {
 
 // ---- Cancelling ----
 
-static bool watcher_may_end;
-static uint64_t watcher_turns;
-
-static void counts_its_turns(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  while (!watcher_may_end) {
-    watcher_turns++;
-    mj_task_yield();
-  }
-  mj_task_exit();
-}
-
 // Makes every call, in a task that is cancelled: it returns at once, after one turn of the others.
 static void check_each_call_is_canceled(mj_scheduler* scheduler) {
   const char* test = check_running;
@@ -450,11 +435,9 @@ static void cancels_each_wait(mj_scheduler* scheduler, void* user_state) {
 static void a_canceled_task_waits_no_more(void) {
   open_pipes();
   log_lines_begin();
-  watcher_may_end = false;
-  watcher_turns = 0;
   returned = 0;
   mj_scheduler* scheduler = new_scheduler();
-  add_task(scheduler, counts_its_turns, NULL);
+  add_watcher(scheduler);
   add_task(scheduler, cancels_each_wait, NULL);
   mj_scheduler_run(scheduler);
   CHECK_UINT(returned, ==, call_count);
@@ -480,10 +463,8 @@ static void cancels_itself(mj_scheduler* scheduler, void* user_state) {
 
 static void a_task_may_cancel_itself(void) {
   open_pipes();
-  watcher_may_end = false;
-  watcher_turns = 0;
   mj_scheduler* scheduler = new_scheduler();
-  add_task(scheduler, counts_its_turns, NULL);
+  add_watcher(scheduler);
   add_task(scheduler, cancels_itself, NULL);
   mj_scheduler_run(scheduler);
   CHECK(watcher_may_end);
@@ -515,9 +496,8 @@ static void cancels_a_fresh_task(mj_scheduler* scheduler, void* user_state) {
 static void a_fresh_task_that_is_canceled_runs_to_clean_up(void) {
   open_pipes();
   entries = 0;
-  watcher_may_end = false;
   mj_scheduler* scheduler = new_scheduler();
-  add_task(scheduler, counts_its_turns, NULL);
+  add_watcher(scheduler);
   add_task(scheduler, cancels_a_fresh_task, NULL);
   mj_scheduler_run(scheduler);
   CHECK_INT(entries, ==, 3);
@@ -667,9 +647,8 @@ static void calls_after_its_exit(mj_scheduler* scheduler, void* user_state) {
 
 static void a_task_marked_as_ended_waits_no_more(void) {
   open_pipes();
-  watcher_may_end = false;
   mj_scheduler* scheduler = new_scheduler();
-  add_task(scheduler, counts_its_turns, NULL);
+  add_watcher(scheduler);
   add_task(scheduler, calls_after_its_exit, NULL);
   mj_scheduler_run(scheduler);
   CHECK(watcher_may_end);
@@ -750,12 +729,6 @@ static void a_log_callback_that_enqueues_ends_the_wait(void) {
 static mj_scheduler* other_scheduler;
 static mj_task* others_task;
 
-static void ends_at_once(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  mj_task_exit();
-}
-
 static void check_refused(mj_task* task) {
   CHECK_WARNS(CHECK_INT(mj_task_wake(task), ==, -EINVAL));
   CHECK_WARNS(CHECK_INT(mj_task_cancel(task), ==, -EINVAL));
@@ -807,13 +780,6 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void stops(mj_scheduler* scheduler, void* user_state) {
-  (void)user_state;
-  mj_task_yield();
-  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
-  mj_task_exit();
-}
-
 static void* wakes_from_a_thread(void* task) {
   CHECK_INT(mj_task_wake(task), ==, -EPERM);
   CHECK_INT(mj_task_cancel(task), ==, -EPERM);
@@ -837,7 +803,7 @@ static void outside_a_run_nothing_is_woken(void) {
   log_lines_begin();
   mj_scheduler* scheduler = new_scheduler();
   mj_task* sleeper = add_task(scheduler, sleeps_long, NULL);
-  add_task(scheduler, stops, NULL);
+  add_task(scheduler, yields_and_stops, NULL);
   mj_scheduler_run(scheduler);
   CHECK_INT(sleeper->state, ==, MJ_TASK_SLEEPING);
   mj_task* const addresses[] = {sleeper, NULL, (mj_task*)(uintptr_t)64};

@@ -3,9 +3,12 @@
 // A program creates a scheduler, adds tasks, and runs it. Every task has a stack of its own: a call
 // that waits suspends the task inside the call, lets others run, and returns when the wait is over.
 //
-//   - One scheduler runs on one thread. Only mj_scheduler_stop() and the mj_log functions may be
-//     called from another thread; only mj_scheduler_stop() from a signal handler.
+//   - A scheduler, its tasks, and its mutexes, channels and the like are used by one thread at a
+//     time. While it runs, other threads call only mj_scheduler_stop(), and so may signal handlers.
+//     mj_version() and the mj_log functions are for all threads.
 //   - Calls that "may suspend" say so. Called outside a task they log a warning and do nothing.
+//   - Times are nanoseconds, and sizes bytes, unless a name says otherwise. A time limit of
+//     UINT64_MAX is none.
 //   - Functions that return int give 0 or a positive number, or a negative errno value. Functions
 //     that return a pointer give NULL and set errno.
 //   - Misuse (NULL, a call outside a task, a nested run) is reported in the log and has no effect.
@@ -131,7 +134,7 @@ typedef struct mj_task {
 // Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
 // so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
 // limit, and 0 to look and return at once, which is asked every so often while tasks are ready.
-// Returns the number of events, 0 for none, or -1, which is logged and counted and ends nothing.
+// Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 // It may return early for no reason, may call enqueue_runnable(), and must return when
 // mj_scheduler_backend_fd() is readable.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
@@ -250,22 +253,23 @@ typedef struct mj_logger {
 extern "C" {
 #endif // __cplusplus
 
-// The version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string. The
-// header's are MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
+// Returns the version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string.
+// The header's are MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
 const char *mj_version(void);
 
 // Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
-// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
-// with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs cannot be had; or
-// the system's own value when it has no eventfd, no epoll or no monotonic clock for the process.
-// Release it with mj_scheduler_destroy(). Does not suspend.
+// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns the
+// scheduler, or NULL with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs
+// cannot be had; or the system's own value when it has no eventfd, no epoll or no monotonic clock
+// for the process. Release it with mj_scheduler_destroy(). Does not suspend.
 struct mj_scheduler *mj_scheduler_create(void);
 
 // Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
 // set, and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
 // return (the second one kills as usual), and writing to a closed connection gives EPIPE without
 // SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all is
-// put back when the run returns. Returns NULL with errno as mj_scheduler_create().
+// put back when the run returns. Returns the scheduler, or NULL with errno as
+// mj_scheduler_create(). Release it with mj_scheduler_destroy(). Does not suspend.
 struct mj_scheduler *setup_scheduler_with_epoll(void);
 
 // Sets whether a stack overflow of a task is reported before it ends the process: by one line on
@@ -288,8 +292,9 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
 // with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they
 // are, and a later run goes on with them. On a scheduler that is already running, or on a thread
-// where another one runs, it reports that and returns. Blocks the thread, whose timer slack is 1
-// ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are served in time.
+// where another one runs, it reports that and returns. It does not suspend but blocks the thread,
+// whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
+// served in time.
 //
 // The pointer is NULL or a live scheduler.
 void mj_scheduler_run(struct mj_scheduler *scheduler);
@@ -320,29 +325,30 @@ struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
 // The pointer is NULL or a live task.
 int mj_task_set_stack_size(struct mj_task *task, size_t stack_bytes);
 
-// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again,
-// so what earlier tasks have used of this one counts too, until its memory has been given back. 0
-// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes
-// a moment. Does not suspend.
+// Returns how many bytes of its stack a task has used at most, to size stacks by: 0 before the
+// first turn and for NULL, the whole size under Valgrind. Stacks are used again, so what earlier
+// tasks have used of this one counts too, until its memory has been given back. Reads the stack,
+// so it takes a moment. Does not suspend.
 //
 // The pointer is NULL or a task that has not ended.
 size_t mj_task_stack_used(const struct mj_task *task);
 
 // Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
-// calls that would suspend it return at once. Does not suspend.
+// calls that would suspend it return at once. Outside a task it is reported in the log. Does not
+// suspend.
 void mj_task_exit(void);
 
-// The task whose turn it is on this thread, NULL when there is none. Does not suspend.
+// Returns the task whose turn it is on this thread, NULL when there is none. Does not suspend.
 struct mj_task *mj_task_current(void);
 
-// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0
-// for NULL. Does not suspend.
+// Returns a task's id, 0 for NULL. It stays its own after it has ended: the way to refer to a task
+// that may end. Does not suspend.
 //
 // The pointer is NULL or a task that has not ended.
 mj_task_id mj_task_get_id(const struct mj_task *task);
 
-// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more.
-// Any number may be asked for. Does not suspend.
+// Returns the task with an id, or NULL with errno ESRCH when none of the scheduler's tasks has it
+// any more. Any number may be asked for. Does not suspend.
 //
 // `scheduler` is NULL or alive.
 struct mj_task *mj_task_find(struct mj_scheduler *scheduler, mj_task_id id);
@@ -360,14 +366,13 @@ int mj_task_wake(struct mj_task *task);
 int mj_task_cancel(struct mj_task *task);
 
 // Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes or the last
-// character that fits. Returns 0, or
-// -EINVAL for NULL. Does not suspend.
+// character that fits. Returns 0, or -EINVAL for NULL. Does not suspend.
 //
 // `task` is NULL or has not ended; `name` is NULL or a string.
 int mj_task_set_name(struct mj_task *task, const char *name);
 
-// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name.
-// Does not suspend.
+// Returns a task's name, "" if it has none or for NULL. It is valid until the task ends or gets
+// another name. Does not suspend.
 //
 // `task` is NULL or has not ended.
 const char *mj_task_name(const struct mj_task *task);
@@ -398,13 +403,13 @@ void mj_task_sleep_s(uint64_t seconds);
 // apart.
 void mj_task_wait_readable(int fd);
 
-// mj_task_yield() with a result: 0, -ECANCELED when the task is canceled or marked as ended,
-// -EPERM outside a task. May suspend.
+// mj_task_yield() with a result. Returns 0, -ECANCELED when the task is canceled or marked as
+// ended, -EPERM outside a task. May suspend.
 int mj_task_yield_now(void);
 
-// mj_task_sleep_ns() with a result: 0 when the time is over, -EINTR when the task was woken or
-// enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
-// task. May suspend.
+// mj_task_sleep_ns() with a result. Returns 0 when the time is over, -EINTR when the task was
+// woken or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM
+// outside a task. May suspend.
 int mj_task_sleep_for(uint64_t nanoseconds);
 
 // Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
@@ -425,8 +430,8 @@ int mj_task_wait_writable(int fd);
 
 // Suspends the running task until one of the `events` of a descriptor happens, at most
 // `timeout_ns` nanoseconds (UINT64_MAX: without limit; 0: only until the others have had their
-// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns
-// those that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
+// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns the
+// events that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
 // -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 // was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 // other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
@@ -452,8 +457,8 @@ int mj_fd_close(int fd);
 // the others parked, not the thread. Who waits gets it in the order of coming: it is handed over,
 // so a task that unlocks it and wants it again queues behind. Only needed where a task suspends
 // between what must not be divided. It may outlive the scheduler, and then serves the next one
-// whose task uses it. Returns NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is
-// running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
+// whose task uses it. Returns the mutex, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the
+// scheduler is running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
@@ -466,17 +471,18 @@ struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
 int mj_mutex_destroy(struct mj_mutex *mutex);
 
 // Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (UINT64_MAX:
-// without limit) for those that were before it. Returns 0 when it is locked. If not, look at the
-// result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD
-// when a task has that ended, or ends meanwhile, without unlocking it: it stays locked for good
-// and can only be destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when
-// the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task,
-// and for a mutex of another scheduler. May suspend; not if it is free.
+// without limit) for those that were before it. Returns 0 when it is locked, and else it is not,
+// so look at the result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it;
+// -EOWNERDEAD when a task has that ended, or ends meanwhile, without unlocking it: it stays locked
+// for good and can only be destroyed; -EINTR when the task was woken or enqueued before;
+// -ECANCELED when the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM
+// outside a task, and for a mutex of another scheduler. May suspend; not if it is free.
 //
 // The pointer is NULL or a live mutex.
 int mj_mutex_lock(struct mj_mutex *mutex, uint64_t timeout_ns);
 
-// mj_mutex_lock() without waiting: -EBUSY when another task has locked it. Does not suspend.
+// mj_mutex_lock() without waiting. Returns as mj_mutex_lock(), and -EBUSY when another task has
+// locked it. Does not suspend.
 //
 // The pointer is NULL or a live mutex.
 int mj_mutex_try_lock(struct mj_mutex *mutex);
@@ -488,8 +494,8 @@ int mj_mutex_try_lock(struct mj_mutex *mutex);
 // The pointer is NULL or a live mutex.
 int mj_mutex_unlock(struct mj_mutex *mutex);
 
-// Makes a condition variable for the tasks of one scheduler. Returns NULL with errno as
-// mj_mutex_create(). Release it with mj_cond_destroy(). Does not suspend.
+// Makes a condition variable for the tasks of one scheduler. Returns the condition variable, or
+// NULL with errno as mj_mutex_create(). Release it with mj_cond_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_cond *mj_cond_create(struct mj_scheduler *scheduler);
@@ -522,13 +528,14 @@ int mj_cond_wait(struct mj_cond *cond, struct mj_mutex *mutex, uint64_t timeout_
 int mj_cond_signal(struct mj_cond *cond);
 
 // mj_cond_signal() for all tasks that wait; they get the mutex in the order in which they came.
+// Returns as mj_cond_signal(). Does not suspend.
 //
 // The pointer is NULL or a live condition variable.
 int mj_cond_broadcast(struct mj_cond *cond);
 
 // Makes a semaphore for the tasks of one scheduler, with a number of permits at the start. It may
-// outlive the scheduler. Returns NULL with errno as mj_mutex_create(). Release it with
-// mj_semaphore_destroy(). Does not suspend.
+// outlive the scheduler. Returns the semaphore, or NULL with errno as mj_mutex_create(). Release
+// it with mj_semaphore_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_semaphore *mj_semaphore_create(struct mj_scheduler *scheduler, uint32_t permits);
@@ -547,8 +554,9 @@ int mj_semaphore_destroy(struct mj_semaphore *semaphore);
 // The pointer is NULL or a live semaphore.
 int mj_semaphore_acquire(struct mj_semaphore *semaphore, uint32_t permits, uint64_t timeout_ns);
 
-// mj_semaphore_acquire() without waiting: -EAGAIN when there are not enough, or others wait. Works
-// outside a task too; -EPERM as mj_cond_signal(). Does not suspend.
+// mj_semaphore_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
+// -EAGAIN when there are not enough, or others wait; -EINVAL for NULL; -EPERM as mj_cond_signal().
+// Does not suspend.
 //
 // The pointer is NULL or a live semaphore.
 int mj_semaphore_try_acquire(struct mj_semaphore *semaphore, uint32_t permits);
@@ -561,14 +569,14 @@ int mj_semaphore_try_acquire(struct mj_semaphore *semaphore, uint32_t permits);
 // The pointer is NULL or a live semaphore.
 int mj_semaphore_release(struct mj_semaphore *semaphore, uint32_t permits);
 
-// How many permits there are to take; 0 for NULL. Does not suspend.
+// Returns how many permits there are to take, 0 for NULL. Does not suspend.
 //
 // The pointer is NULL or a live semaphore.
 uint32_t mj_semaphore_available(const struct mj_semaphore *semaphore);
 
 // Makes a wait group for the tasks of one scheduler: a count, 0 at the start, of what is still to
-// be done. It may outlive the scheduler. Returns NULL with errno as mj_mutex_create(). Release it
-// with mj_waitgroup_destroy(). Does not suspend.
+// be done. It may outlive the scheduler. Returns the wait group, or NULL with errno as
+// mj_mutex_create(). Release it with mj_waitgroup_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_waitgroup *mj_waitgroup_create(struct mj_scheduler *scheduler);
@@ -604,9 +612,9 @@ int mj_waitgroup_wait(struct mj_waitgroup *group, uint64_t timeout_ns);
 // `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 a
 // sender waits until its element has been received. With a size of 0 there is only the fact, and
 // pointers to elements may be NULL. First come, first served, on both sides. It may outlive the
-// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns NULL
-// with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread). Release
-// it with mj_chan_destroy(). Does not suspend.
+// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns the
+// channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another
+// thread). Release it with mj_chan_destroy(). Does not suspend.
 //
 // `scheduler` is NULL or alive.
 struct mj_chan *mj_chan_create(struct mj_scheduler *scheduler,
@@ -639,15 +647,17 @@ int mj_chan_send(struct mj_chan *chan, const void *element, uint64_t timeout_ns)
 // `chan` is NULL or alive; `element` is NULL or good to write for the size of an element.
 int mj_chan_recv(struct mj_chan *chan, void *element, uint64_t timeout_ns);
 
-// mj_chan_send() without waiting: -EAGAIN when there is no room. Works outside a task too, as in
-// main() or a wait function; -EPERM when the channel's scheduler is running on another thread, or
-// another one on this thread. Does not suspend.
+// mj_chan_send() without waiting. Works outside a task too, as in main() or a wait function.
+// Returns 0 when it is sent; -EAGAIN when there is no room, or for a capacity of 0 no receiver;
+// -EPIPE when the channel is closed; -EINVAL for NULL; -EPERM when the channel's scheduler is
+// running on another thread, or another one on this thread. Does not suspend.
 //
 // As mj_chan_send().
 int mj_chan_try_send(struct mj_chan *chan, const void *element);
 
-// mj_chan_recv() without waiting: -EAGAIN when there is no element. Otherwise as
-// mj_chan_try_send(). Does not suspend.
+// mj_chan_recv() without waiting. Returns 0 when one is received; -EAGAIN when there is no
+// element; -EPIPE when the channel is closed and empty; -EINVAL and -EPERM as mj_chan_try_send().
+// Does not suspend.
 //
 // As mj_chan_recv().
 int mj_chan_try_recv(struct mj_chan *chan, void *element);
@@ -660,26 +670,26 @@ int mj_chan_try_recv(struct mj_chan *chan, void *element);
 // The pointer is NULL or a live channel.
 int mj_chan_close(struct mj_chan *chan);
 
-// How many elements are in a channel, those of waiting senders not counted; 0 for NULL. Does not
-// suspend.
+// Returns how many elements are in a channel, those of waiting senders not counted; 0 for NULL.
+// Does not suspend.
 //
 // The pointer is NULL or a live channel.
 size_t mj_chan_length(const struct mj_chan *chan);
 
 // Waits until one of several sends and receives can be done, at most `timeout_ns` nanoseconds
-// (UINT64_MAX: without limit), and does that one only. Returns its index; its `result` is 0, or
-// -EPIPE when its channel is closed. When several can be done, each has the same chance. A channel
-// may be in several cases. Otherwise -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
-// as mj_chan_send(), and nothing was done; -EINVAL also for an operation that is none, and more
-// than INT_MAX cases. Takes no memory, and time in proportion to `count`. May suspend; not if one
-// can be done.
+// (UINT64_MAX: without limit), and does that one only. When several can be done, each has the same
+// chance. A channel may be in several cases. Returns the index of the one that is done, whose
+// `result` is then 0, or -EPIPE when its channel is closed; or, when none is done, -ETIMEDOUT,
+// -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
+// operation that is none and for more than INT_MAX cases. Takes no memory, and time in proportion
+// to `count`. May suspend; not if one can be done.
 //
 // `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
 // NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
 int mj_chan_select(struct mj_chan_case *cases, size_t count, uint64_t timeout_ns);
 
-// mj_chan_select() without waiting: -EAGAIN when none can be done. Otherwise as
-// mj_chan_try_send(). Does not suspend.
+// mj_chan_select() without waiting. Works outside a task too. Returns as mj_chan_select(); -EAGAIN
+// when none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
 //
 // As mj_chan_select().
 int mj_chan_try_select(struct mj_chan_case *cases, size_t count);
@@ -702,7 +712,7 @@ void mj_scheduler_set_wait_func(struct mj_scheduler *scheduler,
 int mj_wait_epoll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
 // mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have
-// other things to watch as well.
+// other things to watch as well. Returns as mj_wait_epoll(). Does not suspend.
 //
 // `scheduler` is NULL or alive.
 int mj_wait_poll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
@@ -723,15 +733,15 @@ int mj_wait_nanosleep(struct mj_scheduler *scheduler, uint64_t timeout_ns, void 
 // `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
 int mj_scheduler_set_clock(struct mj_scheduler *scheduler, mj_clock_fn clock, void *user_data);
 
-// The time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
+// Returns the time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 uint64_t mj_scheduler_now_ns(struct mj_scheduler *scheduler);
 
-// The descriptor that is readable while the scheduler has something to do that a wait function
-// cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was called. Wait
-// functions include it in what they wait for. It belongs to the scheduler: do not read, change or
-// close it. Returns -EINVAL for NULL. Does not suspend.
+// Returns the descriptor that is readable while the scheduler has something to do that a wait
+// function cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was
+// called; -EINVAL for NULL. Wait functions include it in what they wait for. It belongs to the
+// scheduler: do not read, change or close it. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_backend_fd(struct mj_scheduler *scheduler);
@@ -743,7 +753,8 @@ int mj_scheduler_backend_fd(struct mj_scheduler *scheduler);
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_set_stack_size(struct mj_scheduler *scheduler, size_t stack_bytes);
 
-// The scheduler that is running on the calling thread, NULL when there is none. Does not suspend.
+// Returns the scheduler that is running on the calling thread, NULL when there is none. Does not
+// suspend.
 struct mj_scheduler *mj_scheduler_current(void);
 
 // Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a
@@ -755,14 +766,15 @@ struct mj_scheduler *mj_scheduler_current(void);
 // `scheduler` is NULL or alive. `task` may be any address.
 int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);
 
-// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task
-// does not run until it is enqueued again. Does not suspend.
+// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty.
+// The task does not run until it is enqueued again. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
-// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and
-// are valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+// Brings the counters up to date. Returns the counters, which stay the scheduler's, go on
+// counting, and are valid until it is destroyed; or NULL, with a WARN line, for NULL. Does not
+// suspend.
 //
 // The pointer is NULL or a live scheduler.
 const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
@@ -805,8 +817,9 @@ void mj_scheduler_dump(struct mj_scheduler *scheduler, FILE *out);
 // thread. Does not suspend.
 void mj_log_set_level(mj_log_level level);
 
-// Whether mj_log() writes lines of this level now: to leave out work that only prepares one. False
-// for MJ_LOG_SILENT and for a number that is no level. Callable from any thread. Does not suspend.
+// Returns whether mj_log() writes lines of this level now: to leave out work that only prepares
+// one. It is false for MJ_LOG_SILENT and for a number that is no level. Callable from any thread.
+// Does not suspend.
 bool mj_log_enabled(mj_log_level level);
 
 // Sets the function that receives each line, for the whole process; NULL restores the streams.
@@ -885,8 +898,8 @@ int mj_log_reopen(void);
 // `ident` is NULL or a string.
 int mj_log_to_syslog(const char *ident);
 
-// How many lines have been lost since the process began because a file or the system log did not
-// take them. Callable from any thread. Does not suspend.
+// Returns how many lines have been lost since the process began because a file or the system log
+// did not take them. Callable from any thread. Does not suspend.
 uint64_t mj_log_dropped(void);
 
 #ifdef __cplusplus
@@ -912,7 +925,8 @@ extern "C" {
 // handler.
 void mj_log(mj_log_level level, const char* format, ...) MJ_PRINTF_FORMAT(2, 3);
 
-// mj_log() with its arguments in a va_list, which is left as vprintf(3) leaves it.
+// mj_log() with its arguments in a va_list, which is left as vprintf(3) leaves it. Does not
+// suspend.
 void mj_vlog(mj_log_level level, const char* format, va_list arguments) MJ_PRINTF_FORMAT(2, 0);
 
 #ifdef __cplusplus

@@ -52,12 +52,13 @@ function name_of(text,    head) {
 }
 
 function page(name, comment, declaration, is_block,    file, paragraphs, count, i, sentences, n, j,
-              text, result, see) {
+              text, has_result, result, see) {
     file = pages "/man3/" name ".3"
     summary = first_sentence(comment)
     names[++name_count] = name
     summaries[name] = summary
     is_function[name] = declaration !~ /^typedef/
+    has_result = declaration !~ /^(typedef|void) /
     header(file, name, 3)
     print ".SH NAME\n" name " \\- " plain(summary) > file
     print ".SH LIBRARY\nMajjen (libmajjen, \\-lmajjen)" > file
@@ -73,7 +74,7 @@ function page(name, comment, declaration, is_block,    file, paragraphs, count, 
         n = split_sentences(paragraphs[i], sentences)
         text = ""
         for (j = 1; j <= n; j++) {
-            if (sentences[j] ~ /^Returns? / && is_function[name]) result = result line(sentences[j])
+            if (sentences[j] ~ /^Returns / && has_result) result = result line(sentences[j])
             else text = text line(sentences[j])
         }
         if (text) print (i > 1 ? ".PP\n" : "") text > file

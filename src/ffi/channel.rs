@@ -15,9 +15,9 @@ impl Opaque for mj_chan {
 /// `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 a
 /// sender waits until its element has been received. With a size of 0 there is only the fact, and
 /// pointers to elements may be NULL. First come, first served, on both sides. It may outlive the
-/// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns NULL
-/// with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread). Release
-/// it with mj_chan_destroy(). Does not suspend.
+/// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns the
+/// channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another
+/// thread). Release it with mj_chan_destroy(). Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -84,9 +84,10 @@ pub unsafe extern "C" fn mj_chan_recv(
     status(received)
 }
 
-/// mj_chan_send() without waiting: -EAGAIN when there is no room. Works outside a task too, as in
-/// main() or a wait function; -EPERM when the channel's scheduler is running on another thread, or
-/// another one on this thread. Does not suspend.
+/// mj_chan_send() without waiting. Works outside a task too, as in main() or a wait function.
+/// Returns 0 when it is sent; -EAGAIN when there is no room, or for a capacity of 0 no receiver;
+/// -EPIPE when the channel is closed; -EINVAL for NULL; -EPERM when the channel's scheduler is
+/// running on another thread, or another one on this thread. Does not suspend.
 ///
 /// As mj_chan_send().
 #[unsafe(no_mangle)]
@@ -95,8 +96,9 @@ pub unsafe extern "C" fn mj_chan_try_send(chan: *mut mj_chan, element: *const c_
     unsafe { try_transfer(chan, Operation::Send, element.cast_mut()) }
 }
 
-/// mj_chan_recv() without waiting: -EAGAIN when there is no element. Otherwise as
-/// mj_chan_try_send(). Does not suspend.
+/// mj_chan_recv() without waiting. Returns 0 when one is received; -EAGAIN when there is no
+/// element; -EPIPE when the channel is closed and empty; -EINVAL and -EPERM as mj_chan_try_send().
+/// Does not suspend.
 ///
 /// As mj_chan_recv().
 #[unsafe(no_mangle)]
@@ -137,8 +139,8 @@ pub unsafe extern "C" fn mj_chan_close(chan: *mut mj_chan) -> c_int {
     status(unsafe { object_ref(chan) }.and_then(Channel::close))
 }
 
-/// How many elements are in a channel, those of waiting senders not counted; 0 for NULL. Does not
-/// suspend.
+/// Returns how many elements are in a channel, those of waiting senders not counted; 0 for NULL.
+/// Does not suspend.
 ///
 /// The pointer is NULL or a live channel.
 #[unsafe(no_mangle)]
@@ -148,12 +150,12 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 }
 
 /// Waits until one of several sends and receives can be done, at most `timeout_ns` nanoseconds
-/// (UINT64_MAX: without limit), and does that one only. Returns its index; its `result` is 0, or
-/// -EPIPE when its channel is closed. When several can be done, each has the same chance. A channel
-/// may be in several cases. Otherwise -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
-/// as mj_chan_send(), and nothing was done; -EINVAL also for an operation that is none, and more
-/// than INT_MAX cases. Takes no memory, and time in proportion to `count`. May suspend; not if one
-/// can be done.
+/// (UINT64_MAX: without limit), and does that one only. When several can be done, each has the same
+/// chance. A channel may be in several cases. Returns the index of the one that is done, whose
+/// `result` is then 0, or -EPIPE when its channel is closed; or, when none is done, -ETIMEDOUT,
+/// -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
+/// operation that is none and for more than INT_MAX cases. Takes no memory, and time in proportion
+/// to `count`. May suspend; not if one can be done.
 ///
 /// `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
 /// NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
@@ -167,8 +169,8 @@ pub unsafe extern "C" fn mj_chan_select(
     index(unsafe { cases_ref(cases, count) }.and_then(|cases| unsafe { select(cases, timeout_ns) }))
 }
 
-/// mj_chan_select() without waiting: -EAGAIN when none can be done. Otherwise as
-/// mj_chan_try_send(). Does not suspend.
+/// mj_chan_select() without waiting. Works outside a task too. Returns as mj_chan_select(); -EAGAIN
+/// when none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
 ///
 /// As mj_chan_select().
 #[unsafe(no_mangle)]

@@ -19,8 +19,9 @@ pub extern "C" fn mj_log_set_level(level: LogLevelInt) {
     }
 }
 
-/// Whether mj_log() writes lines of this level now: to leave out work that only prepares one. False
-/// for MJ_LOG_SILENT and for a number that is no level. Callable from any thread. Does not suspend.
+/// Returns whether mj_log() writes lines of this level now: to leave out work that only prepares
+/// one. It is false for MJ_LOG_SILENT and for a number that is no level. Callable from any thread.
+/// Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
     Level::from_int(level).is_some_and(|level| level != Level::Silent && log::enabled(level))
@@ -155,8 +156,8 @@ pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
     status(ident.ok_or(Error::InvalidArgument).and_then(log::set_syslog))
 }
 
-/// How many lines have been lost since the process began because a file or the system log did not
-/// take them. Callable from any thread. Does not suspend.
+/// Returns how many lines have been lost since the process began because a file or the system log
+/// did not take them. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_dropped() -> u64 {
     log::lost_lines()

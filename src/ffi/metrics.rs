@@ -40,8 +40,9 @@ impl fmt::Write for Stream {
     }
 }
 
-/// Brings the counters up to date and returns them. They stay the scheduler's, go on counting, and
-/// are valid until it is destroyed. Returns NULL, with a WARN line, for NULL. Does not suspend.
+/// Brings the counters up to date. Returns the counters, which stay the scheduler's, go on
+/// counting, and are valid until it is destroyed; or NULL, with a WARN line, for NULL. Does not
+/// suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::scheduler::{self, Scheduler, StopFlag};
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
-/// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns NULL
-/// with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs cannot be had; or
-/// the system's own value when it has no eventfd, no epoll or no monotonic clock for the process.
-/// Release it with mj_scheduler_destroy(). Does not suspend.
+/// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns the
+/// scheduler, or NULL with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs
+/// cannot be had; or the system's own value when it has no eventfd, no epoll or no monotonic clock
+/// for the process. Release it with mj_scheduler_destroy(). Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
     into_pointer(Scheduler::create())
@@ -23,7 +23,8 @@ pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
 /// set, and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
 /// return (the second one kills as usual), and writing to a closed connection gives EPIPE without
 /// SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all is
-/// put back when the run returns. Returns NULL with errno as mj_scheduler_create().
+/// put back when the run returns. Returns the scheduler, or NULL with errno as
+/// mj_scheduler_create(). Release it with mj_scheduler_destroy(). Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn setup_scheduler_with_epoll() -> *mut mj_scheduler {
     let created = Scheduler::create_application();
@@ -79,8 +80,9 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 /// Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
 /// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they
 /// are, and a later run goes on with them. On a scheduler that is already running, or on a thread
-/// where another one runs, it reports that and returns. Blocks the thread, whose timer slack is 1
-/// ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are served in time.
+/// where another one runs, it reports that and returns. It does not suspend but blocks the thread,
+/// whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
+/// served in time.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

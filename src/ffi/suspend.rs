@@ -52,16 +52,16 @@ pub extern "C" fn mj_task_wait_readable(fd: c_int) {
 const READABLE: u32 = libc::POLLIN as u32;
 const WRITABLE: u32 = libc::POLLOUT as u32;
 
-/// mj_task_yield() with a result: 0, -ECANCELED when the task is canceled or marked as ended,
-/// -EPERM outside a task. May suspend.
+/// mj_task_yield() with a result. Returns 0, -ECANCELED when the task is canceled or marked as
+/// ended, -EPERM outside a task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_yield_now() -> c_int {
     status(suspend::yield_now())
 }
 
-/// mj_task_sleep_ns() with a result: 0 when the time is over, -EINTR when the task was woken or
-/// enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
-/// task. May suspend.
+/// mj_task_sleep_ns() with a result. Returns 0 when the time is over, -EINTR when the task was
+/// woken or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM
+/// outside a task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
     status(suspend::sleep(nanoseconds))
@@ -94,8 +94,8 @@ pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
 
 /// Suspends the running task until one of the `events` of a descriptor happens, at most
 /// `timeout_ns` nanoseconds (UINT64_MAX: without limit; 0: only until the others have had their
-/// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns
-/// those that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
+/// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns the
+/// events that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
 /// -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 /// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 /// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may

@@ -26,8 +26,8 @@ impl Opaque for mj_waitgroup {
 /// the others parked, not the thread. Who waits gets it in the order of coming: it is handed over,
 /// so a task that unlocks it and wants it again queues behind. Only needed where a task suspends
 /// between what must not be divided. It may outlive the scheduler, and then serves the next one
-/// whose task uses it. Returns NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is
-/// running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
+/// whose task uses it. Returns the mutex, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the
+/// scheduler is running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -48,12 +48,12 @@ pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
 }
 
 /// Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (UINT64_MAX:
-/// without limit) for those that were before it. Returns 0 when it is locked. If not, look at the
-/// result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD
-/// when a task has that ended, or ends meanwhile, without unlocking it: it stays locked for good
-/// and can only be destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when
-/// the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task,
-/// and for a mutex of another scheduler. May suspend; not if it is free.
+/// without limit) for those that were before it. Returns 0 when it is locked, and else it is not,
+/// so look at the result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it;
+/// -EOWNERDEAD when a task has that ended, or ends meanwhile, without unlocking it: it stays locked
+/// for good and can only be destroyed; -EINTR when the task was woken or enqueued before;
+/// -ECANCELED when the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM
+/// outside a task, and for a mutex of another scheduler. May suspend; not if it is free.
 ///
 /// The pointer is NULL or a live mutex.
 #[unsafe(no_mangle)]
@@ -62,7 +62,8 @@ pub unsafe extern "C" fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) ->
     status(unsafe { object_ref(mutex) }.and_then(|mutex| mutex.lock(timeout_ns)))
 }
 
-/// mj_mutex_lock() without waiting: -EBUSY when another task has locked it. Does not suspend.
+/// mj_mutex_lock() without waiting. Returns as mj_mutex_lock(), and -EBUSY when another task has
+/// locked it. Does not suspend.
 ///
 /// The pointer is NULL or a live mutex.
 #[unsafe(no_mangle)]
@@ -82,8 +83,8 @@ pub unsafe extern "C" fn mj_mutex_unlock(mutex: *mut mj_mutex) -> c_int {
     status(unsafe { object_ref(mutex) }.and_then(Mutex::unlock))
 }
 
-/// Makes a condition variable for the tasks of one scheduler. Returns NULL with errno as
-/// mj_mutex_create(). Release it with mj_cond_destroy(). Does not suspend.
+/// Makes a condition variable for the tasks of one scheduler. Returns the condition variable, or
+/// NULL with errno as mj_mutex_create(). Release it with mj_cond_destroy(). Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -138,6 +139,7 @@ pub unsafe extern "C" fn mj_cond_signal(cond: *mut mj_cond) -> c_int {
 }
 
 /// mj_cond_signal() for all tasks that wait; they get the mutex in the order in which they came.
+/// Returns as mj_cond_signal(). Does not suspend.
 ///
 /// The pointer is NULL or a live condition variable.
 #[unsafe(no_mangle)]
@@ -147,8 +149,8 @@ pub unsafe extern "C" fn mj_cond_broadcast(cond: *mut mj_cond) -> c_int {
 }
 
 /// Makes a semaphore for the tasks of one scheduler, with a number of permits at the start. It may
-/// outlive the scheduler. Returns NULL with errno as mj_mutex_create(). Release it with
-/// mj_semaphore_destroy(). Does not suspend.
+/// outlive the scheduler. Returns the semaphore, or NULL with errno as mj_mutex_create(). Release
+/// it with mj_semaphore_destroy(). Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -189,8 +191,9 @@ pub unsafe extern "C" fn mj_semaphore_acquire(
     status(semaphore.and_then(|semaphore: &Semaphore| semaphore.acquire(permits, timeout_ns)))
 }
 
-/// mj_semaphore_acquire() without waiting: -EAGAIN when there are not enough, or others wait. Works
-/// outside a task too; -EPERM as mj_cond_signal(). Does not suspend.
+/// mj_semaphore_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
+/// -EAGAIN when there are not enough, or others wait; -EINVAL for NULL; -EPERM as mj_cond_signal().
+/// Does not suspend.
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
@@ -216,7 +219,7 @@ pub unsafe extern "C" fn mj_semaphore_release(semaphore: *mut mj_semaphore, perm
     status(semaphore.and_then(|semaphore: &Semaphore| semaphore.release(permits)))
 }
 
-/// How many permits there are to take; 0 for NULL. Does not suspend.
+/// Returns how many permits there are to take, 0 for NULL. Does not suspend.
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
@@ -226,8 +229,8 @@ pub unsafe extern "C" fn mj_semaphore_available(semaphore: *const mj_semaphore) 
 }
 
 /// Makes a wait group for the tasks of one scheduler: a count, 0 at the start, of what is still to
-/// be done. It may outlive the scheduler. Returns NULL with errno as mj_mutex_create(). Release it
-/// with mj_waitgroup_destroy(). Does not suspend.
+/// be done. It may outlive the scheduler. Returns the wait group, or NULL with errno as
+/// mj_mutex_create(). Release it with mj_waitgroup_destroy(). Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

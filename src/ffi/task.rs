@@ -57,10 +57,10 @@ pub unsafe extern "C" fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes:
     }
 }
 
-/// How many bytes of its stack a task has used at most, to size stacks by. Stacks are used again,
-/// so what earlier tasks have used of this one counts too, until its memory has been given back. 0
-/// before the first turn and for NULL; the whole size under Valgrind. Reads the stack, so it takes
-/// a moment. Does not suspend.
+/// Returns how many bytes of its stack a task has used at most, to size stacks by: 0 before the
+/// first turn and for NULL, the whole size under Valgrind. Stacks are used again, so what earlier
+/// tasks have used of this one counts too, until its memory has been given back. Reads the stack,
+/// so it takes a moment. Does not suspend.
 ///
 /// The pointer is NULL or a task that has not ended.
 #[unsafe(no_mangle)]
@@ -71,13 +71,14 @@ pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
 }
 
 /// Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
-/// calls that would suspend it return at once. Does not suspend.
+/// calls that would suspend it return at once. Outside a task it is reported in the log. Does not
+/// suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_exit() {
     suspend::exit();
 }
 
-/// The task whose turn it is on this thread, NULL when there is none. Does not suspend.
+/// Returns the task whose turn it is on this thread, NULL when there is none. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_current() -> *mut mj_task {
     match scheduler::running_task() {
@@ -86,8 +87,8 @@ pub extern "C" fn mj_task_current() -> *mut mj_task {
     }
 }
 
-/// A task's id, which stays its own after it has ended: the way to refer to a task that may end. 0
-/// for NULL. Does not suspend.
+/// Returns a task's id, 0 for NULL. It stays its own after it has ended: the way to refer to a task
+/// that may end. Does not suspend.
 ///
 /// The pointer is NULL or a task that has not ended.
 #[unsafe(no_mangle)]
@@ -96,8 +97,8 @@ pub unsafe extern "C" fn mj_task_get_id(task: *const mj_task) -> mj_task_id {
     unsafe { task_ref(task) }.map_or(0, |task| task.id.get())
 }
 
-/// The task with an id, NULL with errno ESRCH when none of the scheduler's tasks has it any more.
-/// Any number may be asked for. Does not suspend.
+/// Returns the task with an id, or NULL with errno ESRCH when none of the scheduler's tasks has it
+/// any more. Any number may be asked for. Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -145,8 +146,7 @@ pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
 }
 
 /// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes or the last
-/// character that fits. Returns 0, or
-/// -EINVAL for NULL. Does not suspend.
+/// character that fits. Returns 0, or -EINVAL for NULL. Does not suspend.
 ///
 /// `task` is NULL or has not ended; `name` is NULL or a string.
 #[unsafe(no_mangle)]
@@ -163,8 +163,8 @@ pub unsafe extern "C" fn mj_task_set_name(task: *mut mj_task, name: *const c_cha
     0
 }
 
-/// A task's name, "" if it has none or for NULL. Valid until the task ends or gets another name.
-/// Does not suspend.
+/// Returns a task's name, "" if it has none or for NULL. It is valid until the task ends or gets
+/// another name. Does not suspend.
 ///
 /// `task` is NULL or has not ended.
 #[unsafe(no_mangle)]

@@ -108,7 +108,7 @@ pub struct mj_metrics {
 /// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
 /// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
 /// limit, and 0 to look and return at once, which is asked every so often while tasks are ready.
-/// Returns the number of events, 0 for none, or -1, which is logged and counted and ends nothing.
+/// Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 /// It may return early for no reason, may call enqueue_runnable(), and must return when
 /// mj_scheduler_backend_fd() is readable.
 pub type mj_wait_fn = Option<

@@ -43,7 +43,7 @@ pub unsafe extern "C" fn mj_wait_epoll(
 }
 
 /// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have
-/// other things to watch as well.
+/// other things to watch as well. Returns as mj_wait_epoll(). Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn mj_scheduler_set_clock(
     }
 }
 
-/// The time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
+/// Returns the time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -121,10 +121,10 @@ pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u6
     }
 }
 
-/// The descriptor that is readable while the scheduler has something to do that a wait function
-/// cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was called. Wait
-/// functions include it in what they wait for. It belongs to the scheduler: do not read, change or
-/// close it. Returns -EINVAL for NULL. Does not suspend.
+/// Returns the descriptor that is readable while the scheduler has something to do that a wait
+/// function cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was
+/// called; -EINVAL for NULL. Wait functions include it in what they wait for. It belongs to the
+/// scheduler: do not read, change or close it. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -153,7 +153,8 @@ pub unsafe extern "C" fn mj_scheduler_set_stack_size(
     }
 }
 
-/// The scheduler that is running on the calling thread, NULL when there is none. Does not suspend.
+/// Returns the scheduler that is running on the calling thread, NULL when there is none. Does not
+/// suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
     match scheduler::current() {
@@ -181,8 +182,8 @@ pub unsafe extern "C" fn mj_scheduler_enqueue(
     }
 }
 
-/// Takes the first task out of the run queue and returns it, NULL when the queue is empty. The task
-/// does not run until it is enqueued again. Does not suspend.
+/// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty.
+/// The task does not run until it is enqueued again. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

@@ -40,6 +40,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("header::is_up_to_date", is_up_to_date),
         Trial::test("header::everything_is_documented", everything_is_documented),
+        Trial::test("header::says_of_each_function_whether_it_suspends", says_whether_it_suspends),
         Trial::test("header::leaves_the_guides_static_names_alone", leaves_static_names_alone),
         Trial::test("header::leaves_the_guide_names_out_when_told_to", leaves_guide_names_out),
         Trial::test("header::has_the_guides_layout", has_the_guides_layout),
@@ -138,6 +139,26 @@ fn everything_is_documented() -> Result<(), Failed> {
         return Ok(());
     }
     Err(format!("without a comment:\n{}", undocumented.join("\n")).into())
+}
+
+/// In its comment, the lines above its declaration.
+fn says_whether_it_suspends() -> Result<(), Failed> {
+    let header = fs::read_to_string(library::root().join("include/majjen.h"))?;
+    let mut silent = declarations::functions()?;
+    let mut says = false;
+    for line in header.lines() {
+        if line.starts_with("//") {
+            says |= line.to_lowercase().contains("suspend");
+            continue;
+        }
+        let name = line.split('(').next().unwrap_or_default().rsplit([' ', '*']).next();
+        if says && line.contains('(') {
+            silent.remove(name.unwrap_or_default());
+        }
+        says = false;
+    }
+    assert!(silent.is_empty(), "nothing is said of {silent:?}");
+    Ok(())
 }
 
 /// The first line in which two texts differ, from both.

@@ -86,11 +86,17 @@ impl Prefix {
         command
     }
 
-    /// Compiles a source of `c-tests/install/` into `program`.
+    /// What a compiler finds the shared library by.
+    fn search_paths(&self) -> [OsString; 5] {
+        let (include, lib) = (self.path("include"), self.path("lib"));
+        ["-I".into(), include.into(), "-L".into(), lib.into(), "-lmajjen".into()]
+    }
+
+    /// Compiles a source of `c-tests/install/`, or one with a whole path, into `program`.
     fn compile(
         &self,
         mut compiler: Command,
-        source: &str,
+        source: impl AsRef<Path>,
         after: &[OsString],
     ) -> Result<(), Failed> {
         compiler.arg(source_file(source)).args(["-o", "program"]).args(after);
@@ -115,7 +121,7 @@ pub fn make(goal: &str) -> Command {
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn source_file(name: &str) -> PathBuf {
+fn source_file(name: impl AsRef<Path>) -> PathBuf {
     library::root().join("c-tests/install").join(name)
 }
 
@@ -198,6 +204,8 @@ fn by_pkg_config() -> Result<(), Failed> {
         let output = prefix.run(Command::new("pkg-config").args(options).arg("majjen"))?;
         Ok::<_, Failed>(words(&output))
     };
+    flags(&["--validate"])?;
+    assert_eq!(flags(&["--modversion"])?, [env!("CARGO_PKG_VERSION")]);
     let shared = flags(&["--cflags", "--libs"])?;
     prefix.compile(strict_c_compiler(), "consumer.c", &shared)?;
     is_the_consumers(&prefix.run_program(&[])?)?;
@@ -305,7 +313,8 @@ fn by_the_guides_command_line() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Both archives have Rust's standard library in them.
+/// Both archives have Rust's standard library in them, of the same release here. All members are
+/// linked, where the linker would otherwise take the first one that has a name.
 fn beside_another_rust_library() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     let mut rustc = prefix.command("rustc");
@@ -316,9 +325,9 @@ fn beside_another_rust_library() -> Result<(), Failed> {
     for [first, second] in
         [[Path::new("libother.a"), &archive], [&archive, Path::new("libother.a")]]
     {
-        let mut after = vec!["-I".into(), include.clone().into()];
+        let mut after = vec!["-I".into(), include.clone().into(), "-Wl,--whole-archive".into()];
         after.extend([first, second].map(OsString::from));
-        after.extend(words("-lutil -lrt -lpthread -lm -ldl"));
+        after.extend(words("-Wl,--no-whole-archive -lutil -lrt -lpthread -lm -ldl"));
         prefix.compile(strict_c_compiler(), "other.c", &after)?;
         prefix.run_program(&[])?;
     }
@@ -348,12 +357,9 @@ fn names_the_libraries_that_rustc_names() -> Result<(), Failed> {
 /// gdb looks below its auto-load directories for a script of the library's path.
 fn gdb_loads_the_script() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
-    let flags = [
-        ["-I".into(), prefix.path("include").into()],
-        ["-L".into(), prefix.path("lib").into()],
-        ["-lmajjen".into(), "-g".into()],
-    ];
-    prefix.compile(strict_c_compiler(), "consumer.c", &flags.concat())?;
+    let mut compiler = strict_c_compiler();
+    compiler.arg("-g");
+    prefix.compile(compiler, "consumer.c", &prefix.search_paths())?;
     let auto_load = prefix.path("share/gdb/auto-load");
     let mut gdb = prefix.command("gdb");
     gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off"]);

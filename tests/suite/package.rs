@@ -17,6 +17,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("package::works_from_another_crate", || {
             with_tool("cargo", works_from_another_crate)
         }),
+        Trial::ignorable_test("package::has_documentation_without_warnings", || {
+            with_tool("rustdoc", documentation)
+        }),
         Trial::ignorable_test("package::is_tested_with_the_oldest_rust", oldest_rust),
         Trial::ignorable_test("package::depends_on_licences_that_fit", || {
             with_tool("cargo", licences_fit)
@@ -82,6 +85,16 @@ fn works_from_another_crate() -> Result<(), Failed> {
             assert_eq!(output, concat!("10 tasks with ", env!("CARGO_PKG_VERSION"), "\n"));
         }
     }
+    Ok(())
+}
+
+/// With all features, since that is what a reader of it sees.
+fn documentation() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let output = cargo(&workplace, &["doc", "--no-deps", "--all-features"])?;
+    let warnings: Vec<&str> = output.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(warnings, [""; 0], "warnings of cargo doc: {output}");
+    assert!(workplace.path().join("target/doc/majjen/index.html").exists(), "{output}");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::c_programs;
 use crate::library::{self, Workplace};
 use crate::program::{self, Link, STRICT};
 
@@ -15,9 +16,12 @@ use crate::program::{self, Link, STRICT};
 pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("readme::the_example_prints_what_it_says", example),
+        Trial::test("readme::the_rust_example_is_tested", rust_example),
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
+        Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
+        Trial::test("readme::names_what_the_static_library_needs", names_private_libraries),
         Trial::test("readme::names_the_oldest_rust", names_the_oldest_rust),
     ]
 }
@@ -34,6 +38,22 @@ fn example() -> Result<(), Failed> {
         return Ok(());
     }
     Err(format!("the README says\n{expected}\nand the program\n{printed}").into())
+}
+
+/// It is the example in the documentation of `Scheduler`, which `cargo test` runs.
+fn rust_example() -> Result<(), Failed> {
+    let readme = fs::read_to_string(library::root().join("README.md"))?;
+    let source = fs::read_to_string(library::root().join("src/safe/scheduler.rs"))?;
+    let (_, rest) = source.split_once("\n/// ```\n").ok_or("Scheduler has no example")?;
+    let documented: String = rest
+        .lines()
+        .take_while(|line| *line != "/// ```")
+        .map(|line| line.trim_start_matches("///").strip_prefix(' ').unwrap_or_default())
+        .filter(|line| !line.starts_with("# "))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(block(&readme, "rust")?, documented, "README.md, and Scheduler's documentation");
+    Ok(())
 }
 
 /// The first fenced block of a language.
@@ -127,6 +147,48 @@ fn commands_are_in_the_makefile() -> Result<(), Failed> {
     }
     assert!(named.len() > 10, "only {named:?} were found");
     assert!(unknown.is_empty(), "what is no goal: {unknown:#?}");
+    Ok(())
+}
+
+/// Those of the suite: `c_programs::` and a program, or a module.
+fn tests_are_there() -> Result<(), Failed> {
+    let programs: Vec<String> = c_programs::sources()?
+        .iter()
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    let mut count = 0;
+    for (path, text) in documents()? {
+        for code in text.split('`').skip(1).step_by(2) {
+            let name = code.rsplit(' ').next().unwrap_or_default();
+            let Some((module, program)) = name.split_once("::") else { continue };
+            let is_name = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if !is_name(module)
+                || !is_name(program)
+                || !(program.is_empty() || module == "c_programs")
+            {
+                continue; // Of Rust's own, or of another library.
+            }
+            count += 1;
+            let is_there = if module == "c_programs" {
+                programs.iter().any(|name| name.starts_with(program))
+            } else {
+                library::root().join("tests/suite").join(format!("{module}.rs")).exists()
+                    || module == "load"
+            };
+            assert!(is_there, "{} names the test {name}", path.display());
+        }
+    }
+    assert!(count > 10, "only {count} were found");
+    Ok(())
+}
+
+/// As `majjen.pc` does.
+fn names_private_libraries() -> Result<(), Failed> {
+    let readme = fs::read_to_string(library::root().join("README.md"))?;
+    let makefile = fs::read_to_string(library::root().join("packaging/install.mk"))?;
+    let needed = makefile.lines().find_map(|line| line.strip_prefix("private_libs = "));
+    let sentence = format!("the static library needs `{}`", needed.ok_or("no private_libs")?);
+    assert!(readme.contains(&sentence), "README.md does not say: {sentence}");
     Ok(())
 }
 

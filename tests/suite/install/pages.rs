@@ -5,7 +5,7 @@ use std::fs;
 
 use libtest_mimic::{Failed, Trial};
 
-use super::Prefix;
+use super::{Prefix, strict_c_compiler};
 use crate::declarations;
 use crate::toolchain::{with_tool, with_tools};
 
@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("install::pages::are_clean_under_mandoc_and_groff", || {
             with_tools(&["mandoc", "groff"], are_clean)
         }),
+        Trial::test("install::pages::the_example_works", the_example_works),
         Trial::ignorable_test("install::pages::are_found_by_man", || {
             with_tool("man", are_found_by_man)
         }),
@@ -43,9 +44,15 @@ fn every_function_has_one() -> Result<(), Failed> {
     let missing: Vec<_> = expected.difference(&pages).collect();
     assert!(missing.is_empty(), "without a page: {missing:?}");
     let overview = fs::read_to_string(prefix.path("share/man/man7/majjen.7"))?;
-    for name in declarations::functions()? {
+    for (name, prototype) in declarations::prototypes()? {
         let page = fs::read_to_string(prefix.path(&format!("share/man/man3/{name}.3")))?;
-        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"] {
+        let mut sections = vec!["NAME", "LIBRARY", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"];
+        if prototype.starts_with("void ") {
+            assert!(!page.contains("\n.SH RETURN VALUE\n"), "{name}(3) returns nothing");
+        } else {
+            sections.push("RETURN VALUE");
+        }
+        for section in sections {
             let (_, rest) = page
                 .split_once(&format!("\n.SH {section}\n"))
                 .ok_or(format!("{name}(3) has no section {section}"))?;
@@ -74,6 +81,21 @@ fn are_clean() -> Result<(), Failed> {
     let complaints =
         prefix.run(prefix.command("groff").args(["-ww", "-man", "-Tutf8", "-z"]).args(&files))?;
     assert_eq!(complaints, "", "groff");
+    Ok(())
+}
+
+/// What `majjen(7)` shows as an example: its tasks take turns.
+fn the_example_works() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let page = fs::read_to_string(prefix.path("share/man/man7/majjen.7"))?;
+    let (_, rest) = page.split_once("\n.EX\n").ok_or("majjen(7) has no example")?;
+    let example = rest.split("\n.EE\n").next().unwrap_or_default().replace("\\e", "\\");
+    let source = prefix.path("../example.c");
+    fs::write(&source, example)?;
+    prefix.compile(strict_c_compiler(), source, &prefix.search_paths())?;
+    let printed = prefix.run_program(&[])?;
+    let lines: Vec<&str> = printed.lines().filter(|line| !line.starts_with('[')).collect();
+    assert_eq!(lines, ["tick 1", "tock 1", "tick 2", "tock 2", "tick 3", "tock 3"]);
     Ok(())
 }
 

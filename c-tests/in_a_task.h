@@ -1,0 +1,28 @@
+// For tests that are bodies of a task, each with a scheduler of its own.
+#ifndef IN_A_TASK_H
+#define IN_A_TASK_H
+
+#include "check.h"
+
+static mj_scheduler* scheduler;
+static void (*test_body)(void);
+
+static inline void runs_the_test(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  test_body();
+  mj_task_exit();
+}
+
+// Runs a test in a task of a new scheduler, which all other tasks must have left at the end.
+static inline void in_a_task(void (*body)(void)) {
+  test_body = body;
+  scheduler = new_scheduler();
+  add_task(scheduler, runs_the_test, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
+  CHECK_UINT(scheduler->timer_count, ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
+#endif  // IN_A_TASK_H
