@@ -44,5 +44,5 @@ mod waiters;
 pub use error::{Error, Result};
 pub use safe::{
     Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Scheduler, StopHandle, Wait,
-    logger, net, task,
+    logger, net, sync, task,
 };

@@ -65,6 +65,7 @@ mod record;
 mod scheduler;
 mod shared;
 mod stop;
+pub mod sync;
 pub mod task;
 mod teardown;
 mod thread_end;
