@@ -75,6 +75,7 @@ mod unwind;
 pub use builder::Builder;
 pub use hooks::Wait;
 pub use join::{JoinError, JoinHandle};
+pub(crate) use record::is_rust;
 pub use metrics::{Distribution, Metrics};
 pub use scheduler::Scheduler;
 pub use stop::StopHandle;

@@ -27,9 +27,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing
-    /// in the
-    /// process.
+    /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing in
+    /// the process.
     pub fn new() -> Builder {
         Builder::default()
     }

@@ -109,11 +109,11 @@ impl Scheduler {
     /// # Errors
     /// [`Error::Deadlock`] when tasks are left and nothing could wake any of them, which an ERROR
     /// line tells of as well; [`Error::OutOfMemory`] when those left cannot get a stack;
-    /// [`Error::Busy`] when a scheduler runs on this thread already, as in a task;
-    /// [`Error::Unwinding`]
-    /// in a destructor that a panic runs.
+    /// [`Error::Busy`] when a scheduler runs on this thread already, as in a task, and in a
+    /// destructor of a thread-local when tasks may have borrowed others; [`Error::Unwinding`] in a
+    /// destructor that a panic runs.
     pub fn run(&self) -> Result<()> {
-        if scheduler::current().is_some() {
+        if scheduler::current().is_some() || self.shared.thread_ends.get() {
             return Err(Error::Busy);
         }
         if thread::panicking() {
