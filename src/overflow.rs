@@ -10,9 +10,9 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use crate::report::Bounded;
-use crate::{safe, scheduler};
 use crate::stack;
 use crate::sys::{self, FaultAction};
+use crate::{safe, scheduler};
 
 /// How many guards there are, and so whether the handler is installed.
 static USERS: Mutex<usize> = Mutex::new(0);

@@ -108,7 +108,28 @@ impl TcpStream {
     }
 }
 
-/// Accepts connections. See [`TcpStream`] for an example.
+/// Accepts connections.
+///
+/// ```
+/// use majjen::net::{TcpListener, TcpStream};
+/// use majjen::{Scheduler, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let server = scheduler.spawn(move || {
+///     for stream in listener.incoming() {
+///         task::spawn(move || stream.and_then(|stream| stream.peer_addr()));
+///     }
+/// });
+/// scheduler.spawn(move || {
+///     let connected = TcpStream::connect(address);
+///     server.cancel();
+///     connected.map(drop)
+/// });
+/// scheduler.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TcpListener(Socket<std::net::TcpListener>);
 
 socket!(TcpListener, std::net::TcpListener);
