@@ -2,8 +2,7 @@
 //!
 //! A scheduler runs tasks on one thread. Each task has a stack of its own, so a call that waits
 //! suspends it in place while others run. C programs use `include/majjen.h` and `libmajjen.so`;
-//! Rust
-//! programs use what is documented here, beginning with [`Scheduler`].
+//! Rust programs use what is documented here, beginning with [`Scheduler`].
 //!
 //! `ARCHITECTURE.md` is the map. In short, from the outside in: `ffi` is the C ABI and only
 //! converts; `scheduler` is the loop, `turn` how tasks take turns, `parking` how waits begin and

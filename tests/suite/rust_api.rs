@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("rust_api::shows_nothing_of_c", shows_nothing_of_c),
         Trial::test("rust_api::is_refused_for_the_reasons_given", refused_for_the_reasons_given),
+        Trial::test("rust_api::documents_show_programs_that_run", documents_run),
         Trial::ignorable_test("rust_api::is_clean_under_valgrind", clean_under_valgrind),
     ]
 }
@@ -135,6 +136,32 @@ fn rustc(workplace: &Workplace, source: &str) -> Result<Command, Failed> {
     rustc.arg("-L").arg(format!("dependency={}", dependencies()?.display())).arg(file);
     rustc.current_dir(workplace.path());
     Ok(rustc)
+}
+
+/// The programs of the documents, each in a function that may fail.
+fn documents_run() -> Result<(), Failed> {
+    let mut count = 0;
+    for document in ["README.md", "docs/rust-api.md"] {
+        let text = fs::read_to_string(library::root().join(document))?;
+        for rest in text.split("\n```rust\n").skip(1) {
+            let block = rest.split("```\n").next().unwrap_or_default();
+            let workplace = Workplace::new()?;
+            let source = format!(
+                "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n"
+            );
+            let mut rustc = rustc(&workplace, &source)?;
+            let mut program = Command::new(workplace.path().join("main"));
+            for command in [rustc.arg("-Dwarnings"), &mut program] {
+                let finished = process::run(command, TIME_LIMIT, workplace.path())?;
+                if !finished.succeeded() {
+                    return Err(format!("{document}:\n{block}\n{}", finished.describe()).into());
+                }
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 5, "the documents' programs");
+    Ok(())
 }
 
 /// What must not compile beside the examples of the documentation.
