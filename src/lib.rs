@@ -9,8 +9,8 @@
 //! end, `suspend` what they can wait for, `primitives` the mutexes and channels; `task_object`,
 //! `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on; `switch` is
 //! the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`, `overflow`,
-//! `thread_words`, `sanitizer`, `wait` and `error` are what
-//! their names say. `debug` is for debuggers.
+//! `thread_words`, `sanitizer`, `wait` and `error` are what their names say. `debug` is for
+//! debuggers.
 
 mod clock;
 mod debug;

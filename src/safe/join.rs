@@ -230,8 +230,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Tells the task to end. If it has begun, the call that suspends it unwinds its stack, now or
-    /// when
-    /// it suspends next, so that its destructors run; else it does not begin. A task that
+    /// when it suspends next, so that its destructors run; else it does not begin. A task that
     /// catches the unwinding gets it again with each call that suspends.
     ///
     /// A task that has ended, or whose scheduler is gone, is left alone.

@@ -80,8 +80,7 @@ pub fn log(level: Level, message: fmt::Arguments<'_>) {
 
 /// Sets a function that receives each line: its level, and its text without a newline. It is called
 /// on the thread that logs, with no lock held, on the task's stack if a task logs. Lines that it
-/// logs
-/// itself go to the streams. If it panics, the panic ends there.
+/// logs itself go to the streams. If it panics, the panic ends there.
 ///
 /// It is kept for ever, since a thread may be about to call it.
 ///

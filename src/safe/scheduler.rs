@@ -31,12 +31,11 @@ use crate::{report, scheduler};
 ///
 /// Dropping it ends the tasks that are left, one after the other. One that has begun is unwound
 /// from where it is suspended, so that its destructors run; the closure of one that has not begun
-/// is
-/// dropped. A task that catches the unwinding is unwound again when it suspends the next time, and
-/// given up after a hundred times: its stack then stays as it is for ever. So do all stacks when
-/// the scheduler is in a thread-local that is dropped because its thread ends, since what the
-/// tasks have
-/// borrowed from thread-locals may be gone, and in programs built with `panic = "abort"`.
+/// is dropped. A task that catches the unwinding is unwound again when it suspends the next time,
+/// and given up after a hundred times: its stack then stays as it is for ever. So do all stacks
+/// when the scheduler is in a thread-local that is dropped because its thread ends, since what the
+/// tasks have borrowed from thread-locals may be gone, and in programs built with
+/// `panic = "abort"`.
 ///
 /// It stays on its thread:
 ///
@@ -102,9 +101,8 @@ impl Scheduler {
     }
 
     /// Runs tasks until none is left, or [`StopHandle::stop`] is called. Tasks that are left stay
-    /// as they
-    /// are, and the next run goes on with them. Blocks the thread, and sets its timer slack to 1
-    /// ns meanwhile.
+    /// as they are, and the next run goes on with them. Blocks the thread, and sets its timer slack
+    /// to 1 ns meanwhile.
     ///
     /// # Errors
     /// [`Error::Deadlock`] when tasks are left and nothing could wake any of them, which an ERROR

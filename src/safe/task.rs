@@ -7,8 +7,7 @@
 //! # Cancelation
 //!
 //! A task that is told to end, by [`JoinHandle::cancel`] or because its scheduler is dropped, is
-//! unwound
-//! from the call that suspends it: the call does not return, and destructors run, as if it
+//! unwound from the call that suspends it: the call does not return, and destructors run, as if it
 //! had panicked, but without the panic's message. So code that must be undone is undone by a
 //! destructor. Destructors cannot suspend: their calls return [`Error::Unwinding`].
 //!
@@ -105,9 +104,8 @@ pub fn yield_now() -> Result<()> {
 }
 
 /// Suspends the running task until somebody calls [`Task::wake`] for it, or the timeout is over.
-/// Returns at once if that has happened since the last time. May also return for no reason, so
-/// what is
-/// waited for is looked at again:
+/// Returns at once if that has happened since the last time. May also return for no reason, so what
+/// is waited for is looked at again:
 ///
 /// ```
 /// use majjen::{Scheduler, task};

@@ -414,10 +414,10 @@ fn objects_of_another_scheduler_are_refused<D: Sync>() {
     let channel = door.channel(0);
     D::add(group, 1).unwrap();
     // These make the objects this scheduler's, if they are not yet.
-    door.spawn(move || drop(D::lock(mutex, None)));
-    door.spawn(move || drop(D::acquire(semaphore, 1, Some(MS))));
-    door.spawn(move || drop(D::wait_for_group(group, Some(MS))));
-    door.spawn(move || drop(D::receive(channel, Some(MS))));
+    door.spawn(move || D::lock(mutex, None).unwrap());
+    door.spawn(move || assert!(D::acquire(semaphore, 1, Some(MS)).is_err()));
+    door.spawn(move || assert!(D::wait_for_group(group, Some(MS)).is_err()));
+    door.spawn(move || assert!(D::receive(channel, Some(MS)).is_err()));
     door.run();
     let log = events.clone();
     other.spawn(move || {

@@ -43,8 +43,7 @@ stream!(TcpStream);
 
 impl TcpStream {
     /// Connects to the first of the addresses that can be connected to. Looking up a name blocks
-    /// the
-    /// thread.
+    /// the thread.
     ///
     /// # Errors
     /// That of the last address.
