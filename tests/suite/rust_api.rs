@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("rust_api::shows_nothing_of_c", shows_nothing_of_c),
         Trial::test("rust_api::is_refused_for_the_reasons_given", refused_for_the_reasons_given),
         Trial::test("rust_api::documents_show_programs_that_run", documents_run),
+        Trial::test("rust_api::reports_overflow_in_its_own_terms", overflow_in_its_own_terms),
         Trial::ignorable_test("rust_api::is_clean_under_valgrind", clean_under_valgrind),
     ]
 }
@@ -233,6 +234,32 @@ fn refused_for_the_reasons_given() -> Result<(), Failed> {
             return Err(format!("{code:?} was expected of\n{body}\nbut {found}").into());
         }
     }
+    Ok(())
+}
+
+/// Overflows the stack of a task.
+const DEEP: &str = "fn deep(n: u64) -> u64 {
+    let data = [n; 100];
+    std::hint::black_box(&data);
+    if n == 0 { 0 } else { deep(n - 1) + data[5] }
+}
+
+fn main() {
+    let scheduler = majjen::Builder::new().report_overflow(true).build().unwrap();
+    scheduler.spawn(|| deep(1_000_000));
+    scheduler.run().unwrap();
+}
+";
+
+fn overflow_in_its_own_terms() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let compiled = process::run(&mut rustc(&workplace, DEEP)?, TIME_LIMIT, workplace.path())?;
+    assert!(compiled.succeeded(), "{}", compiled.describe());
+    let mut program = Command::new(workplace.path().join("main"));
+    let finished = process::run(&mut program, TIME_LIMIT, workplace.path())?;
+    let line = finished.output.lines().find(|line| line.contains("has overflowed its stack"));
+    let Some(line) = line else { return Err(finished.describe().into()) };
+    assert!(line.contains("task::Builder::stack_size()") && !line.contains("mj_"), "{line}");
     Ok(())
 }
 
