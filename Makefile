@@ -67,8 +67,10 @@ examples: build
 	"$(examples_dir)/wait_mock"
 	"$(examples_dir)/pipeline"
 
+# The feature's tests are built in target/debug, so that the library in target/release stays without.
 test: build
-	@$(call summarised,cargo test --release --no-fail-fast)
+	@$(call summarised,cargo test --release --no-fail-fast \
+		&& cargo test --features log --test rust_log --test rust_log_forward)
 
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
 # system that has none of what the library can do without.
@@ -97,7 +99,8 @@ bench-instructions: build
 lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	cargo clippy --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 header: need-rust need-c-compiler
 	MAJJEN_BLESS=1 cargo test --release --test suite -- header::is_up_to_date

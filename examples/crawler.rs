@@ -1,7 +1,6 @@
-//! A crawler: fetches a page, and all that it links to on the same server, with a few
-//! connections at a time, and no more than so many requests a second. Here it crawls a server of
-//! its own, which runs
-//! in the same scheduler.
+//! A crawler: fetches a page, and all that it links to on the same server, with a few connections
+//! at a time, and no more than so many requests a second. Here it crawls a server of its own, which
+//! runs in the same scheduler.
 //!
 //! ```sh
 //! cargo run --release --example crawler
@@ -15,6 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use majjen::net::{TcpListener, TcpStream};
+use majjen::sync::{Semaphore, WaitGroup};
 use majjen::{Instant, Scheduler, task};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pages
     });
     scheduler.run()?;
-    let pages = crawl.join()?;
+    let pages = crawl.join()??;
     println!("{} pages: {pages:?}", pages.len());
     Ok(())
 }
@@ -53,63 +53,66 @@ impl RateLimit {
     }
 }
 
-/// What the workers share. They run on one thread, so cells do.
+/// What the tasks share. They run on one thread, so cells do.
 struct Crawl {
     address: SocketAddr,
     limit: RateLimit,
+    /// One permit for each connection.
+    connections: Semaphore,
+    /// Pages that are being fetched, or wait to be.
+    pages: Rc<WaitGroup>,
     found: RefCell<BTreeSet<String>>,
-    queue: RefCell<Vec<String>>,
-    /// How many pages are being fetched, any of which may have more links.
-    busy: Cell<usize>,
 }
 
 /// Fetches all pages that can be reached from one, and returns their paths.
 pub fn crawl(
     address: SocketAddr,
     start: &str,
-    workers: usize,
+    connections: u32,
     per_second: u32,
-) -> BTreeSet<String> {
+) -> majjen::Result<BTreeSet<String>> {
     let crawl = Rc::new(Crawl {
         address,
         limit: RateLimit::per_second(per_second),
-        found: RefCell::new(BTreeSet::from([start.to_owned()])),
-        queue: RefCell::new(vec![start.to_owned()]),
-        busy: Cell::new(0),
+        connections: Semaphore::new(connections),
+        pages: Rc::new(WaitGroup::new()),
+        found: RefCell::default(),
     });
-    let workers: Vec<_> = (0..workers)
-        .map(|_| {
-            let crawl = crawl.clone();
-            task::spawn(move || crawl.work())
-        })
-        .collect();
-    for worker in workers {
-        if let Err(error) = worker.join() {
-            eprintln!("a worker has failed: {error}");
+    visit(&crawl, start)?;
+    crawl.pages.wait()?;
+    Ok(crawl.found.take())
+}
+
+/// Adds a task that fetches a page, unless it was found before.
+fn visit(crawl: &Rc<Crawl>, path: &str) -> majjen::Result<()> {
+    if !crawl.found.borrow_mut().insert(path.to_owned()) {
+        return Ok(());
+    }
+    let (crawl, page, path) = (crawl.clone(), crawl.pages.member()?, path.to_owned());
+    task::Builder::new().spawn(move || {
+        let _page = page; // Done when dropped, also if the task is canceled.
+        if let Err(error) = follow(&crawl, &path) {
+            eprintln!("{path}: {error}");
+        }
+    })?;
+    Ok(())
+}
+
+/// Fetches a page, and visits what it links to.
+fn follow(crawl: &Rc<Crawl>, path: &str) -> io::Result<()> {
+    let connection = crawl.connections.acquire(1)?;
+    crawl.limit.wait()?;
+    let page = crawl.fetch(path)?;
+    drop(connection);
+    for link in page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        if link.starts_with('/') {
+            visit(crawl, link)?;
         }
     }
-    crawl.found.take()
+    Ok(())
 }
 
 impl Crawl {
-    fn work(&self) {
-        loop {
-            let path = self.queue.borrow_mut().pop();
-            let Some(path) = path else {
-                if self.busy.get() == 0 || task::sleep(Duration::from_millis(1)).is_err() {
-                    return;
-                }
-                continue;
-            };
-            self.busy.set(self.busy.get() + 1);
-            match self.limit.wait().map_err(io::Error::from).and_then(|()| self.fetch(&path)) {
-                Ok(page) => self.add_links(&page),
-                Err(error) => eprintln!("{path}: {error}"),
-            }
-            self.busy.set(self.busy.get() - 1);
-        }
-    }
-
     fn fetch(&self, path: &str) -> io::Result<String> {
         let timeout = Duration::from_secs(5);
         let mut stream = TcpStream::connect_timeout(&self.address, timeout)?;
@@ -119,14 +122,6 @@ impl Crawl {
         stream.read_to_string(&mut answer)?;
         let body = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?.1;
         Ok(body.to_owned())
-    }
-
-    fn add_links(&self, page: &str) {
-        for link in page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-            if link.starts_with('/') && self.found.borrow_mut().insert(link.to_owned()) {
-                self.queue.borrow_mut().push(link.to_owned());
-            }
-        }
     }
 }
 

@@ -1,6 +1,5 @@
-//! A TLS echo server, with rustls on majjen's sockets. Here a client of the same scheduler talks
-//! to it, and
-//! trusts the certificate that was made for the occasion.
+//! A TLS echo server, with rustls on majjen's sockets. Here a client of the same scheduler talks to
+//! it, and trusts the certificate that was made for the occasion.
 //!
 //! ```sh
 //! cargo run --release --example tls_echo

@@ -5,6 +5,13 @@ use std::fmt;
 use crate::sys;
 
 /// A result of this crate.
+///
+/// ```
+/// fn nap() -> majjen::Result<()> {
+///     majjen::task::sleep(std::time::Duration::from_millis(1))
+/// }
+/// assert!(nap().is_err()); // Not in a task.
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call had no effect.

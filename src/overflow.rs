@@ -10,9 +10,9 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use crate::report::Bounded;
-use crate::scheduler;
 use crate::stack;
 use crate::sys::{self, FaultAction};
+use crate::{safe, scheduler};
 
 /// How many guards there are, and so whether the handler is installed.
 static USERS: Mutex<usize> = Mutex::new(0);
@@ -51,6 +51,10 @@ impl Drop for Guard {
     }
 }
 
+/// How programs set the size of a stack.
+const IN_C: &str = "mj_task_set_stack_size() or mj_scheduler_set_stack_size()";
+const IN_RUST: &str = "task::Builder::stack_size() or Builder::stack_size()";
+
 /// Reports an overflow of the running task, if this is one, and hands the fault on.
 extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c_void) {
     let errno = sys::errno();
@@ -67,10 +71,11 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
         let _ = writeln!(
             line,
             "majjen: task {:#x} \"{}\" has overflowed its stack of {} bytes; give it a larger one \
-             with mj_task_set_stack_size() or mj_scheduler_set_stack_size()",
+             with {}",
             task.id.get(),
             name.escape_ascii(),
             task.stack_bytes.get(),
+            if safe::is_rust(task) { IN_RUST } else { IN_C },
         );
         let length = line.length.min(text.len());
         sys::write_to_stderr(&text[..length]);

@@ -4,7 +4,7 @@
 //! neither. Whoever ends the wait calls [`Scheduler::ready`], which takes it out of what is left,
 //! says how the wait ended, and queues it.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::ptr::null;
 
 use crate::error::{Error, Result};
@@ -83,6 +83,19 @@ impl Scheduler {
                 Waits::Semaphore(semaphore) => (*semaphore).waiters.remove(task),
                 Waits::WaitGroup(group) => (*group).waiters.remove(task),
                 Waits::Channels(waiting) => (*waiting).leave(),
+            }
+        }
+    }
+
+    /// Takes all that wait for an object out of its lists: it is about to be gone. They wait on.
+    #[cold]
+    pub fn forget_object(&self, object: *const c_void) {
+        let slots = self.slab.borrow().slots();
+        for index in 0..slots {
+            let Some(task) = self.slab.borrow().at(index) else { continue };
+            // SAFETY: what a task waits for is alive.
+            if unsafe { task.waits.get().is_for(object) } {
+                self.unlink(task);
             }
         }
     }

@@ -70,6 +70,27 @@ pub enum Waits {
     Channels(*const Waiting),
 }
 
+impl Waits {
+    /// Whether it waits for an object, given by its address, or will want it afterwards.
+    ///
+    /// # Safety
+    /// What it names is alive.
+    pub unsafe fn is_for(self, object: *const c_void) -> bool {
+        // SAFETY: as this function's contract says.
+        unsafe {
+            match self {
+                Waits::Nothing | Waits::Fd(_) => false,
+                Waits::Join(task) => task.cast() == object,
+                Waits::Mutex(mutex) | Waits::Relock(mutex) => mutex.cast() == object,
+                Waits::Condition(condvar) => condvar.cast() == object || (*condvar).is_with(object),
+                Waits::Semaphore(semaphore) => semaphore.cast() == object,
+                Waits::WaitGroup(group) => group.cast() == object,
+                Waits::Channels(waiting) => (*waiting).is_for(object),
+            }
+        }
+    }
+}
+
 /// A task's name, cut to fit, and a NUL.
 pub type Name = [u8; 24];
 

@@ -161,7 +161,8 @@ impl Scheduler {
             // SAFETY: as this function's contract says.
             return unsafe { self.switch_with_sanitizer(save, context) };
         }
-        // SAFETY: as this function's contract says; `run` has found the words on this thread.
+        // SAFETY: as this function's contract says; `run`, or
+        // `Drive::begin`, has found the words on this thread.
         unsafe { switch::switch(save, context, &self.thread_words) };
     }
 

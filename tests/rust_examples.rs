@@ -109,7 +109,7 @@ fn crawler_finds_every_page_and_keeps_its_rate() {
         pages
     });
     scheduler.run().unwrap();
-    assert_eq!(crawl.join().unwrap().len(), crawler::SITE_PAGES);
+    assert_eq!(crawl.join().unwrap().unwrap().len(), crawler::SITE_PAGES);
     assert!(
         began.elapsed() >= Duration::from_secs(1) / PER_SECOND * (crawler::SITE_PAGES as u32 - 1)
     );

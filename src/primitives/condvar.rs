@@ -6,6 +6,7 @@
 //! run that would only queue again.
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::ptr::{eq, null};
 
 use super::{Home, Mutex, Object};
@@ -89,6 +90,11 @@ impl Condvar {
             };
         }
         suspend_parked((scheduler, task), State::WaitingIo).map(drop)
+    }
+
+    /// Whether those who wait will want a mutex, given by its address.
+    pub fn is_with(&self, mutex: *const c_void) -> bool {
+        self.mutex.get().cast() == mutex
     }
 
     /// Takes a task out of the list.

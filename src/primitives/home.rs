@@ -113,8 +113,16 @@ impl Home {
         match current() {
             Some(scheduler) if eq(scheduler, home) => Ok(Some(home)),
             Some(_) => Err(Error::WrongScheduler),
-            None if home.runs_elsewhere() => Err(Error::WrongThread),
-            None => Ok(Some(home)),
+            None => self.reach(),
+        }
+    }
+
+    /// The scheduler, if there is one, for a destructor that gives something back: that may run
+    /// anywhere on the scheduler's thread.
+    pub fn reach(&self) -> Result<Option<&Scheduler>> {
+        match self.scheduler() {
+            Some(home) if home.runs_elsewhere() => Err(Error::WrongThread),
+            home => Ok(home),
         }
     }
 

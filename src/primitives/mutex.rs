@@ -94,6 +94,17 @@ impl Mutex {
         Ok(())
     }
 
+    /// Unlocks it, whoever's it is, for a guard that is dropped: the guard proves that it is locked.
+    pub fn release(&self) {
+        let Ok(home) = self.home.reach() else { return };
+        let Some(scheduler) = home else { return self.owner.set(0) };
+        let owner = scheduler.slab.borrow().find_id(self.owner.get());
+        match owner {
+            Some(owner) => self.hand_on(scheduler, owner),
+            None => self.give(scheduler),
+        }
+    }
+
     pub fn is_owned_by(&self, task: &Task) -> bool {
         self.owner.get() == task.id.get()
     }

@@ -65,9 +65,15 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Whether a channel, given by its address, is in one of the cases.
+    pub fn is_for(&self, channel: *const c_void) -> bool {
+        // SAFETY: they are alive while their task waits.
+        unsafe { &*self.cases }.iter().any(|case| case.channel.cast() == channel)
+    }
+
     /// Takes the cases out of their lists.
     pub fn leave(&self) {
-        // SAFETY: they are alive while their task waits.
+        // SAFETY: as above.
         for case in unsafe { &*self.cases } {
             if let Some((channel, operation)) = case.parts() {
                 channel.waiters(operation).remove(case);

@@ -70,7 +70,15 @@ impl Semaphore {
 
     /// Adds permits.
     pub fn release(&self, permits: u32) -> Result<()> {
-        let scheduler = self.home.visit()?;
+        self.add(self.home.visit()?, permits)
+    }
+
+    /// The same, from wherever a destructor runs.
+    pub fn give_back(&self, permits: u32) -> Result<()> {
+        self.add(self.home.reach()?, permits)
+    }
+
+    fn add(&self, scheduler: Option<&Scheduler>, permits: u32) -> Result<()> {
         let sum = self.available.get().checked_add(permits).ok_or(Error::Overflow)?;
         self.available.set(sum);
         if let Some(scheduler) = scheduler {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::{Home, Object};
 use crate::error::{Error, Result};
+use crate::scheduler::Scheduler;
 use crate::suspend;
 use crate::task_object::{Outcome, Waits};
 use crate::waiters::Waiters;
@@ -43,7 +44,15 @@ impl WaitGroup {
 
     /// One thing is done. When it was the last, readies all that wait.
     pub fn done(&self) -> Result<()> {
-        let scheduler = self.home.visit()?;
+        self.finish_one(self.home.visit()?)
+    }
+
+    /// The same, from wherever a destructor runs.
+    pub fn leave(&self) -> Result<()> {
+        self.finish_one(self.home.reach()?)
+    }
+
+    fn finish_one(&self, scheduler: Option<&Scheduler>) -> Result<()> {
         self.left.set(self.left.get().checked_sub(1).ok_or(Error::InvalidArgument)?);
         if let Some(scheduler) = scheduler
             && self.left.get() == 0
@@ -54,6 +63,11 @@ impl WaitGroup {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing is left.
+    pub fn is_done(&self) -> bool {
+        self.left.get() == 0
     }
 
     /// Waits until nothing is left.

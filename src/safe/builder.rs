@@ -27,9 +27,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing
-    /// in the
-    /// process.
+    /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing in
+    /// the process.
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -79,8 +78,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a stack size under 16 KiB or
-    /// over
-    /// 1 GiB, and those of [`Scheduler::new`].
+    /// over 1 GiB, and those of [`Scheduler::new`].
     pub fn build(mut self) -> Result<Scheduler> {
         let stack_size = self.stack_size.map(stack::valid_size).transpose()?;
         let core = match self.handle_signals {

@@ -42,8 +42,7 @@ pub trait Wait {
     /// every so often while tasks are ready.
     ///
     /// It runs on the thread's own stack, where it may block, but not suspend. It may return early
-    /// for
-    /// no reason, may wake tasks, and must return when `backend` can be read: that is how
+    /// for no reason, may wake tasks, and must return when `backend` can be read: that is how
     /// descriptors that tasks wait for and [`StopHandle::stop`](crate::StopHandle::stop) show.
     ///
     /// # Errors

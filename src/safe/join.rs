@@ -15,6 +15,19 @@ use crate::error::{Error, Result};
 use crate::{log, suspend};
 
 /// Why there is no result of a task.
+///
+/// ```
+/// use majjen::{JoinError, Scheduler};
+///
+/// let scheduler = Scheduler::new()?;
+/// let fails = scheduler.spawn(|| if true { panic!("on purpose") });
+/// scheduler.run()?;
+/// match fails.join() {
+///     Err(JoinError::Panicked(payload)) => assert!(payload.is::<&str>()),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), majjen::Error>(())
+/// ```
 #[non_exhaustive]
 pub enum JoinError {
     /// It panicked, with this payload: [`std::panic::resume_unwind`] lets the panic go on in the
@@ -217,8 +230,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Tells the task to end. If it has begun, the call that suspends it unwinds its stack, now or
-    /// when
-    /// it suspends next, so that its destructors run; else it does not begin. A task that
+    /// when it suspends next, so that its destructors run; else it does not begin. A task that
     /// catches the unwinding gets it again with each call that suspends.
     ///
     /// A task that has ended, or whose scheduler is gone, is left alone.

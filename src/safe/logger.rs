@@ -33,6 +33,13 @@ pub use facade::{forward, install};
 pub use log::Level;
 
 /// Sets the level from which lines are written: [`Level::Info`] unless set.
+///
+/// ```
+/// use majjen::logger::{self, Level};
+///
+/// logger::set_level(Level::Warn);
+/// assert!(!logger::enabled(Level::Info));
+/// ```
 pub fn set_level(level: Level) {
     log::set_level(level);
 }
@@ -59,15 +66,21 @@ pub fn enabled(level: Level) -> bool {
     level != Level::Silent && log::enabled(level)
 }
 
-/// Logs a line, if its level is at or above the level set. See the [module](self) for an example.
+/// Logs a line, if its level is at or above the level set.
+///
+/// ```
+/// use majjen::logger::{self, Level};
+///
+/// let clients = 3;
+/// logger::log(Level::Info, format_args!("{clients} clients"));
+/// ```
 pub fn log(level: Level, message: fmt::Arguments<'_>) {
     log::program_line(level, message);
 }
 
 /// Sets a function that receives each line: its level, and its text without a newline. It is called
 /// on the thread that logs, with no lock held, on the task's stack if a task logs. Lines that it
-/// logs
-/// itself go to the streams. If it panics, the panic ends there.
+/// logs itself go to the streams. If it panics, the panic ends there.
 ///
 /// It is kept for ever, since a thread may be about to call it.
 ///
@@ -110,6 +123,11 @@ unsafe extern "C" fn call(level: u32, message: *const c_char, callback: *mut c_v
 
 /// Lets lines go to the standard streams, as at the start.
 ///
+/// ```
+/// majjen::logger::to_streams()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 pub fn to_streams() -> Result<()> {
@@ -143,6 +161,11 @@ pub fn to_file(path: impl AsRef<Path>) -> io::Result<()> {
 /// Opens the file of [`to_file`] by its path again: for after it was renamed. Without such a file
 /// does nothing.
 ///
+/// ```
+/// majjen::logger::reopen_file()?; // Where SIGHUP from logrotate is handled, for example.
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`to_file`]; lines still go to the old file then.
 pub fn reopen_file() -> io::Result<()> {
@@ -150,6 +173,14 @@ pub fn reopen_file() -> io::Result<()> {
 }
 
 /// Lets lines go to the system log. `ident`, of 1 to 48 bytes, says whose they are.
+///
+/// ```
+/// if let Err(error) = majjen::logger::to_syslog("server") {
+///     eprintln!("no system log, so lines stay on the streams: {error}");
+/// }
+/// # majjen::logger::to_streams()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
 ///
 /// # Errors
 /// `InvalidInput` for the ident; `NotFound` and `ConnectionRefused` when no log daemon is running;

@@ -1,12 +1,10 @@
 //! Sockets whose calls suspend the task, rather than block the thread.
 //!
 //! They are those of [`std::net`] and [`std::os::unix::net`], and behave like them, with
-//! [`Read`](io::Read) and
-//! [`Write`](io::Write) too: `BufReader`, parsers and TLS libraries work on them unchanged. A call
-//! first tries, and suspends only when it would block, so outside a task it works or fails with an
-//! error that holds [`Error::NotInTask`](crate::Error::NotInTask). A call whose time is over fails
-//! with
-//! [`ErrorKind::TimedOut`].
+//! [`Read`](io::Read) and [`Write`](io::Write) too: `BufReader`, parsers and TLS libraries work on
+//! them unchanged. A call first tries, and suspends only when it would block, so outside a task it
+//! works or fails with an error that holds [`Error::NotInTask`](crate::Error::NotInTask). A call
+//! whose time is over fails with [`ErrorKind::TimedOut`].
 //!
 //! They may be sent to other threads, and used by tasks of a scheduler there:
 //!
@@ -17,8 +15,7 @@
 //! ```
 //!
 //! An [`into_std`](TcpStream::into_std) socket does not block either, since that is a setting of
-//! the
-//! socket, and clones share it.
+//! the socket, and clones share it.
 
 mod connect;
 mod tcp;

@@ -80,7 +80,7 @@ impl Record {
 }
 
 /// Whether a task was spawned by the safe API.
-fn is_rust(task: &Task) -> bool {
+pub fn is_rust(task: &Task) -> bool {
     let body: Body = run;
     task.body.get().is_some_and(|other| fn_addr_eq(other, body))
 }

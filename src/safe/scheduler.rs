@@ -31,12 +31,11 @@ use crate::{report, scheduler};
 ///
 /// Dropping it ends the tasks that are left, one after the other. One that has begun is unwound
 /// from where it is suspended, so that its destructors run; the closure of one that has not begun
-/// is
-/// dropped. A task that catches the unwinding is unwound again when it suspends the next time, and
-/// given up after a hundred times: its stack then stays as it is for ever. So do all stacks when
-/// the scheduler is in a thread-local that is dropped because its thread ends, since what the
-/// tasks have
-/// borrowed from thread-locals may be gone, and in programs built with `panic = "abort"`.
+/// is dropped. A task that catches the unwinding is unwound again when it suspends the next time,
+/// and given up after a hundred times: its stack then stays as it is for ever. So do all stacks
+/// when the scheduler is in a thread-local that is dropped because its thread ends, since what the
+/// tasks have borrowed from thread-locals may be gone, and in programs built with
+/// `panic = "abort"`.
 ///
 /// It stays on its thread:
 ///
@@ -102,18 +101,17 @@ impl Scheduler {
     }
 
     /// Runs tasks until none is left, or [`StopHandle::stop`] is called. Tasks that are left stay
-    /// as they
-    /// are, and the next run goes on with them. Blocks the thread, and sets its timer slack to 1
-    /// ns meanwhile.
+    /// as they are, and the next run goes on with them. Blocks the thread, and sets its timer slack
+    /// to 1 ns meanwhile.
     ///
     /// # Errors
     /// [`Error::Deadlock`] when tasks are left and nothing could wake any of them, which an ERROR
     /// line tells of as well; [`Error::OutOfMemory`] when those left cannot get a stack;
-    /// [`Error::Busy`] when a scheduler runs on this thread already, as in a task;
-    /// [`Error::Unwinding`]
-    /// in a destructor that a panic runs.
+    /// [`Error::Busy`] when a scheduler runs on this thread already, as in a task, and in a
+    /// destructor of a thread-local when tasks may have borrowed others; [`Error::Unwinding`] in a
+    /// destructor that a panic runs.
     pub fn run(&self) -> Result<()> {
-        if scheduler::current().is_some() {
+        if scheduler::current().is_some() || self.shared.thread_ends.get() {
             return Err(Error::Busy);
         }
         if thread::panicking() {

@@ -20,6 +20,8 @@ pub struct Shared {
     pub dropped_in_panic: Cell<bool>,
     /// Whether thread-locals that a task has borrowed may be gone.
     pub thread_ended: Cell<bool>,
+    /// Whether the thread is ending: nothing of the tasks runs any more.
+    pub thread_ends: Cell<bool>,
     /// How often the end of the thread was asked to be told of.
     pub watches: Cell<u32>,
 }
@@ -33,6 +35,7 @@ impl Shared {
             closing: Cell::new(false),
             dropped_in_panic: Cell::new(false),
             thread_ended: Cell::new(false),
+            thread_ends: Cell::new(false),
             watches: Cell::new(0),
         }
     }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::scheduler::StopFlag;
 
 /// Makes a scheduler's run return, from any thread, and also after the scheduler is gone, when it
-/// does
-/// nothing. Not for signal handlers: see
+/// does nothing. Not for signal handlers: see
 /// [`Builder::handle_signals`](crate::Builder::handle_signals).
 ///
 /// ```

@@ -7,8 +7,7 @@
 //! # Cancelation
 //!
 //! A task that is told to end, by [`JoinHandle::cancel`] or because its scheduler is dropped, is
-//! unwound
-//! from the call that suspends it: the call does not return, and destructors run, as if it
+//! unwound from the call that suspends it: the call does not return, and destructors run, as if it
 //! had panicked, but without the panic's message. So code that must be undone is undone by a
 //! destructor. Destructors cannot suspend: their calls return [`Error::Unwinding`].
 //!
@@ -56,6 +55,18 @@ pub fn sleep(duration: Duration) -> Result<()> {
 
 /// Suspends the running task until a moment has come.
 ///
+/// ```
+/// use majjen::{Instant, Scheduler, task};
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// let moment = Instant::now() + Duration::from_millis(2);
+/// scheduler.spawn(move || task::sleep_until(moment));
+/// scheduler.run()?;
+/// assert!(Instant::now() >= moment);
+/// # Ok::<(), majjen::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`sleep`].
 pub fn sleep_until(deadline: Instant) -> Result<()> {
@@ -70,6 +81,22 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
 
 /// Lets all other tasks that are ready have their turn.
 ///
+/// ```
+/// use majjen::{Scheduler, task};
+/// use std::{cell::Cell, rc::Rc};
+///
+/// let scheduler = Scheduler::new()?;
+/// let seen = Rc::new(Cell::new(false));
+/// let other = seen.clone();
+/// scheduler.spawn(move || {
+///     task::yield_now().unwrap();
+///     assert!(seen.get());
+/// });
+/// scheduler.spawn(move || other.set(true));
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::NotInTask`] and [`Error::Unwinding`].
 pub fn yield_now() -> Result<()> {
@@ -77,9 +104,8 @@ pub fn yield_now() -> Result<()> {
 }
 
 /// Suspends the running task until somebody calls [`Task::wake`] for it, or the timeout is over.
-/// Returns at once if that has happened since the last time. May also return for no reason, so
-/// what is
-/// waited for is looked at again:
+/// Returns at once if that has happened since the last time. May also return for no reason, so what
+/// is waited for is looked at again:
 ///
 /// ```
 /// use majjen::{Scheduler, task};
@@ -146,6 +172,21 @@ pub fn wait_readable(fd: impl AsFd, timeout: impl Into<Option<Duration>>) -> Res
 
 /// Suspends the running task until a descriptor can be written, or its other end is closed; or
 /// until the timeout is over.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+/// use std::{io::Write, time::Duration};
+///
+/// let scheduler = Scheduler::new()?;
+/// let (_reader, mut writer) = std::io::pipe()?;
+/// let sent = scheduler.spawn(move || {
+///     task::wait_writable(&writer, Duration::from_secs(1))?;
+///     writer.write(b"x").map_err(Box::<dyn std::error::Error>::from)
+/// });
+/// scheduler.run()?;
+/// assert_eq!(sent.join()??, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`wait_readable`].

@@ -35,4 +35,5 @@ unsafe extern "C" fn on_thread_end(data: *mut c_void) {
     // SAFETY: from `watch`, on the same thread.
     let shared = unsafe { Rc::from_raw(data.cast::<Shared>()) };
     shared.thread_ended.set(true);
+    shared.thread_ends.set(true);
 }

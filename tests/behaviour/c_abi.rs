@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Door;
 
 /// An `mj_scheduler` or an `mj_task`.
-type Handle = *mut c_void;
+pub type Handle = *mut c_void;
 
 /// The beginning of an `mj_metrics`, in words.
 const TASKS_CREATED: usize = 11;
@@ -51,7 +51,7 @@ impl Drop for Owned {
 }
 
 impl CAbi {
-    fn handle(&self) -> Handle {
+    pub fn handle(&self) -> Handle {
         self.0.0.as_ptr()
     }
 }
@@ -77,12 +77,12 @@ extern "C" fn body(_scheduler: Handle, user_state: *mut c_void) {
     unsafe { mj_task_exit() };
 }
 
-fn result(status: c_int) -> Result<(), i32> {
+pub fn result(status: c_int) -> Result<(), i32> {
     if status < 0 { Err(-status) } else { Ok(()) }
 }
 
 /// As the C ABI takes it.
-fn ns(timeout: Option<Duration>) -> u64 {
+pub fn ns(timeout: Option<Duration>) -> u64 {
     timeout.map_or(u64::MAX, |timeout| timeout.as_nanos() as u64)
 }
 

@@ -2,6 +2,7 @@
 
 mod c_abi;
 mod rust_api;
+mod sync;
 
 use std::cell::RefCell;
 use std::fmt::Debug;

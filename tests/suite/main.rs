@@ -32,6 +32,7 @@ mod process;
 mod program;
 mod readme;
 mod running;
+mod rust_api;
 mod sanitizers;
 mod server;
 mod toolchain;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         trials.extend(install::trials());
         trials.extend(package::trials());
         trials.extend(parked::trials());
+        trials.extend(rust_api::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }

@@ -43,8 +43,7 @@ stream!(TcpStream);
 
 impl TcpStream {
     /// Connects to the first of the addresses that can be connected to. Looking up a name blocks
-    /// the
-    /// thread.
+    /// the thread.
     ///
     /// # Errors
     /// That of the last address.
@@ -108,7 +107,28 @@ impl TcpStream {
     }
 }
 
-/// Accepts connections. See [`TcpStream`] for an example.
+/// Accepts connections.
+///
+/// ```
+/// use majjen::net::{TcpListener, TcpStream};
+/// use majjen::{Scheduler, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let server = scheduler.spawn(move || {
+///     for stream in listener.incoming() {
+///         task::spawn(move || stream.and_then(|stream| stream.peer_addr()));
+///     }
+/// });
+/// scheduler.spawn(move || {
+///     let connected = TcpStream::connect(address);
+///     server.cancel();
+///     connected.map(drop)
+/// });
+/// scheduler.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TcpListener(Socket<std::net::TcpListener>);
 
 socket!(TcpListener, std::net::TcpListener);

@@ -1,0 +1,207 @@
+//! The condition variable.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{MutexGuard, Owned};
+use crate::error::{Error, Result};
+use crate::primitives::{self, Home};
+use crate::safe::time::to_ns;
+use crate::safe::unwind::suspending;
+use crate::suspend::FOREVER;
+
+/// Waits until another task has changed what a [`Mutex`](super::Mutex) protects, and says so.
+///
+/// ```
+/// use majjen::Scheduler;
+/// use majjen::sync::{Condvar, Mutex};
+/// use std::rc::Rc;
+///
+/// let scheduler = Scheduler::new()?;
+/// let queue = Rc::new((Mutex::new(Vec::new()), Condvar::new()));
+/// let (mutex, filled) = (queue.clone(), queue.clone());
+/// let taken = scheduler.spawn(move || {
+///     let guard = mutex.0.lock()?;
+///     mutex.1.wait_while(guard, |queue| queue.is_empty()).map(|mut queue| queue.pop())
+/// });
+/// scheduler.spawn(move || {
+///     filled.0.lock()?.push("a job");
+///     filled.1.notify_one()
+/// });
+/// scheduler.run()?;
+/// assert_eq!(taken.join()??, Some("a job"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// fn send(_: impl Send) {}
+/// send(majjen::sync::Condvar::new());
+/// ```
+pub struct Condvar {
+    core: Owned<primitives::Condvar>,
+}
+
+impl Condvar {
+    /// One that nobody waits for.
+    ///
+    /// ```
+    /// assert_eq!(majjen::sync::Condvar::new().notify_one(), Ok(())); // Nobody hears it.
+    /// ```
+    pub const fn new() -> Condvar {
+        Condvar { core: Owned(primitives::Condvar::new(Home::none())) }
+    }
+
+    /// Unlocks the mutex, waits to be notified, and locks it again. May also return for no reason.
+    /// A task that is canceled is unwound when it has the mutex again, and so unlocks it.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, sync::{Condvar, Mutex}};
+    /// use std::rc::Rc;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let state = Rc::new((Mutex::new(false), Condvar::new()));
+    /// let own = state.clone();
+    /// scheduler.spawn(move || {
+    ///     let mut ready = own.0.lock()?;
+    ///     while !*ready {
+    ///         ready = own.1.wait(ready)?;
+    ///     }
+    ///     Ok::<(), majjen::Error>(())
+    /// });
+    /// scheduler.spawn(move || {
+    ///     *state.0.lock()? = true;
+    ///     state.1.notify_all()
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The guard is dropped then. [`Error::NotOwner`] when it is not this task that has locked the
+    /// mutex, [`Error::InvalidArgument`] when tasks wait with another mutex, [`Error::OwnerDied`]
+    /// as [`Mutex::lock`](super::Mutex::lock), and [those of the module](super#errors).
+    pub fn wait<'m, T: ?Sized>(&self, guard: MutexGuard<'m, T>) -> Result<MutexGuard<'m, T>> {
+        self.wait_within(guard, FOREVER).map(|(guard, _)| guard)
+    }
+
+    /// [`wait`](Self::wait), while a condition holds.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, sync::{Condvar, Mutex}};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     let (mutex, condvar) = (Mutex::new(3), Condvar::new());
+    ///     let guard = condvar.wait_while(mutex.lock().unwrap(), |number| *number < 3);
+    ///     assert_eq!(*guard.unwrap(), 3);
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_while<'m, T: ?Sized>(
+        &self,
+        mut guard: MutexGuard<'m, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> Result<MutexGuard<'m, T>> {
+        while condition(&mut guard) {
+            guard = self.wait(guard)?;
+        }
+        Ok(guard)
+    }
+
+    /// [`wait`](Self::wait), no longer than the timeout; also returns whether that was over. To
+    /// lock the mutex again may take longer.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, sync::{Condvar, Mutex}};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     let (mutex, condvar) = (Mutex::new(1), Condvar::new());
+    ///     let guard = mutex.lock().unwrap();
+    ///     let (guard, timed_out) = condvar.wait_timeout(guard, Duration::from_millis(1)).unwrap();
+    ///     assert!(timed_out && *guard == 1);
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout<'m, T: ?Sized>(
+        &self,
+        guard: MutexGuard<'m, T>,
+        timeout: Duration,
+    ) -> Result<(MutexGuard<'m, T>, bool)> {
+        self.wait_within(guard, to_ns(timeout))
+    }
+
+    fn wait_within<'m, T: ?Sized>(
+        &self,
+        guard: MutexGuard<'m, T>,
+        timeout_ns: u64,
+    ) -> Result<(MutexGuard<'m, T>, bool)> {
+        let mutex = guard.mutex;
+        let mut guard = Some(guard);
+        let waited = suspending(|| {
+            let waited = self.core.wait(&mutex.core, timeout_ns);
+            // The one error with which another task's guard may be there.
+            if waited == Err(Error::OwnerDied)
+                && let Some(guard) = guard.take()
+            {
+                guard.disown();
+            }
+            waited
+        });
+        match (waited, guard) {
+            (Ok(()) | Err(Error::Interrupted), Some(guard)) => Ok((guard, false)),
+            (Err(Error::TimedOut), Some(guard)) => Ok((guard, true)),
+            (waited, _) => Err(waited.err().unwrap_or(Error::OwnerDied)),
+        }
+    }
+
+    /// Ends the wait of the task that has waited longest, if one waits; it goes on once it has the
+    /// mutex. Does not suspend.
+    ///
+    /// ```
+    /// majjen::sync::Condvar::new().notify_one()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::WrongScheduler`] in a task of another scheduler.
+    pub fn notify_one(&self) -> Result<()> {
+        self.core.signal()
+    }
+
+    /// [`notify_one`](Self::notify_one) for all that wait.
+    ///
+    /// ```
+    /// majjen::sync::Condvar::new().notify_all()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`notify_one`](Self::notify_one).
+    pub fn notify_all(&self) -> Result<()> {
+        self.core.broadcast()
+    }
+}
+
+impl Default for Condvar {
+    fn default() -> Condvar {
+        Condvar::new()
+    }
+}
+
+impl fmt::Debug for Condvar {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Condvar").finish_non_exhaustive()
+    }
+}

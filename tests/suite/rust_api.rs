@@ -1,0 +1,308 @@
+//! The Rust API from outside: what its documentation shows, what the compiler refuses, and what
+//! valgrind finds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::library::{self, Workplace};
+use crate::process;
+use crate::toolchain;
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    vec![
+        Trial::test("rust_api::shows_nothing_of_c", shows_nothing_of_c),
+        Trial::test("rust_api::is_refused_for_the_reasons_given", refused_for_the_reasons_given),
+        Trial::test("rust_api::documents_show_programs_that_run", documents_run),
+        Trial::test("rust_api::reports_overflow_in_its_own_terms", overflow_in_its_own_terms),
+        Trial::ignorable_test("rust_api::is_clean_under_valgrind", clean_under_valgrind),
+    ]
+}
+
+const TIME_LIMIT: Duration = Duration::from_secs(240);
+
+/// The pages of the documentation, but those of the sources, and their text.
+fn documentation(workplace: &Workplace) -> Result<Vec<(PathBuf, String)>, Failed> {
+    let target = workplace.path().join("target");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["doc", "--no-deps", "--all-features", "--locked", "--offline"]);
+    cargo.current_dir(library::root()).env("CARGO_TARGET_DIR", &target);
+    let finished = process::run(&mut cargo, TIME_LIMIT, workplace.path())?;
+    if !finished.succeeded() {
+        return Err(format!("cargo doc {}", finished.describe()).into());
+    }
+    let mut pages = Vec::new();
+    for page in files(&target.join("doc/majjen"), "html")? {
+        let html = fs::read_to_string(&page)?;
+        pages.push((page, html));
+    }
+    Ok(pages)
+}
+
+/// The files below a directory with an extension.
+fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, Failed> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension)?);
+        } else if path.extension().is_some_and(|other| other == extension) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Without what is between angle brackets.
+fn text_of(html: &str) -> String {
+    let parts = html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
+    parts.collect()
+}
+
+/// No name of the C ABI, no C struct, and nothing unsafe. And each item has an example.
+fn shows_nothing_of_c() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let mut wrong = Vec::new();
+    let mut items = 0;
+    for (page, html) in documentation(&workplace)? {
+        let name = page.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // `clone_to_uninit` is the standard library's, and on the page of whatever is `Clone`.
+        let text =
+            text_of(&html).replace("unsafe fn clone_to_uninit(&amp;self, dest: *mut u8)", "");
+        for sign in ["mj_", "unsafe fn", "extern \"C\"", "repr(C)", "*mut ", "*const "] {
+            if text.contains(sign) {
+                wrong.push(format!("{name}: {sign}"));
+            }
+        }
+        let kinds = ["struct.", "enum.", "trait.", "fn.", "type."];
+        if kinds.iter().any(|kind| name.starts_with(kind))
+            && !html.contains("http-equiv=\"refresh\"")
+        {
+            items += 1;
+            let about = html.split("<h2 id=").next().unwrap_or_default();
+            if !about.contains("rust-example-rendered") {
+                wrong.push(format!("{name}: no example"));
+            }
+        }
+    }
+    assert!(items > 40, "only {items} items were found");
+    assert!(wrong.is_empty(), "in the documentation: {wrong:#?}");
+    Ok(())
+}
+
+/// Where cargo has put what this program was built with.
+fn dependencies() -> Result<PathBuf, Failed> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().ok_or("a program without a directory")?.to_owned())
+}
+
+/// The newest file in there with a beginning and an end.
+fn newest(beginning: &str, end: &str) -> Result<Option<PathBuf>, Failed> {
+    let mut found: Option<(SystemTime, PathBuf)> = None;
+    for entry in fs::read_dir(dependencies()?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(hash) = name.strip_prefix(beginning).and_then(|rest| rest.strip_suffix(end))
+        else {
+            continue;
+        };
+        let made = entry.metadata()?.modified()?;
+        let is_hash = hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hash && found.as_ref().is_none_or(|(before, _)| *before < made) {
+            found = Some((made, entry.path()));
+        }
+    }
+    Ok(found.map(|(_, path)| path))
+}
+
+/// Rust's compiler for a program that uses this crate.
+fn rustc(workplace: &Workplace, source: &str) -> Result<Command, Failed> {
+    let file = workplace.path().join("main.rs");
+    fs::write(&file, source)?;
+    let crate_file = newest("libmajjen-", ".rlib")?
+        .or_else(|| {
+            let plain = dependencies().ok()?.join("libmajjen.rlib");
+            plain.exists().then_some(plain)
+        })
+        .ok_or("there is no rlib")?;
+    let mut rustc = Command::new("rustc");
+    rustc
+        .args(["--edition", "2024", "--crate-type", "bin", "-o"])
+        .arg(workplace.path().join("main"));
+    rustc.arg("--extern").arg(format!("majjen={}", crate_file.display()));
+    rustc.arg("-L").arg(format!("dependency={}", dependencies()?.display())).arg(file);
+    rustc.current_dir(workplace.path());
+    Ok(rustc)
+}
+
+/// The programs of the documents, each in a function that may fail.
+fn documents_run() -> Result<(), Failed> {
+    let mut count = 0;
+    for document in ["README.md", "docs/rust-api.md"] {
+        let text = fs::read_to_string(library::root().join(document))?;
+        for rest in text.split("\n```rust\n").skip(1) {
+            let block = rest.split("```\n").next().unwrap_or_default();
+            let workplace = Workplace::new()?;
+            let source = format!(
+                "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n"
+            );
+            let mut rustc = rustc(&workplace, &source)?;
+            let mut program = Command::new(workplace.path().join("main"));
+            for command in [rustc.arg("-Dwarnings"), &mut program] {
+                let finished = process::run(command, TIME_LIMIT, workplace.path())?;
+                if !finished.succeeded() {
+                    return Err(format!("{document}:\n{block}\n{}", finished.describe()).into());
+                }
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 5, "the documents' programs");
+    Ok(())
+}
+
+/// What must not compile beside the examples of the documentation.
+const ALSO_REFUSED: [(&str, &str); 2] = [
+    // An end of a channel is not one of a channel for elements that live shorter.
+    (
+        "E0597",
+        "let (sender, receiver) = majjen::sync::channel::<&'static str>(1);
+         {
+             let short = String::from(\"gone\");
+             let sender: &majjen::sync::Sender<&str> = &sender;
+             sender.try_send(&short).unwrap();
+         }
+         receiver.try_recv().unwrap();",
+    ),
+    // A guard does not outlive its mutex.
+    (
+        "E0505",
+        "let mutex = majjen::sync::Mutex::new(1);
+         let guard = mutex.try_lock();
+         drop(mutex);
+         drop(guard);",
+    ),
+];
+
+/// The documentation's examples of what does not compile, and the error's code. Stable rustdoc does
+/// not look at that.
+fn refused_examples() -> Result<Vec<(String, String)>, Failed> {
+    const START: &str = "/// ```compile_fail,";
+    let mut examples = Vec::new();
+    for file in files(&library::root().join("src"), "rs")? {
+        let text = fs::read_to_string(file)?;
+        for rest in text.split(START).skip(1) {
+            let mut lines = rest.lines();
+            let code = lines.next().unwrap_or_default().to_owned();
+            let body = lines
+                .map_while(|line| line.trim_start().strip_prefix("///"))
+                .take_while(|line| !line.contains("```"))
+                .map(|line| line.replacen("# ", "", 1) + "\n");
+            examples.push((code, body.collect()));
+        }
+    }
+    Ok(examples)
+}
+
+fn refused_for_the_reasons_given() -> Result<(), Failed> {
+    let mut examples = refused_examples()?;
+    assert!(examples.len() > 8, "only {} were found", examples.len());
+    examples.extend(ALSO_REFUSED.map(|(code, body)| (code.to_owned(), body.to_owned())));
+    // What compiles shows that the others do not fail for another reason.
+    examples.push((String::new(), "let _ = majjen::sync::Mutex::new(1);".to_owned()));
+    for (code, body) in examples {
+        let workplace = Workplace::new()?;
+        let mut rustc = rustc(&workplace, &format!("fn main() {{\n{body}}}\n"))?;
+        rustc.arg("--emit=metadata");
+        let finished = process::run(&mut rustc, TIME_LIMIT, workplace.path())?;
+        let codes: Vec<&str> = finished
+            .output
+            .split("error[")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(']').map(|(code, _)| code))
+            .collect();
+        let as_expected = match code.as_str() {
+            "" => finished.succeeded(),
+            code => !finished.succeeded() && !codes.is_empty() && codes.iter().all(|c| *c == code),
+        };
+        if !as_expected {
+            let found = finished.describe();
+            return Err(format!("{code:?} was expected of\n{body}\nbut {found}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Overflows the stack of a task.
+const DEEP: &str = "fn deep(n: u64) -> u64 {
+    let data = [n; 100];
+    std::hint::black_box(&data);
+    if n == 0 { 0 } else { deep(n - 1) + data[5] }
+}
+
+fn main() {
+    let scheduler = majjen::Builder::new().report_overflow(true).build().unwrap();
+    scheduler.spawn(|| deep(1_000_000));
+    scheduler.run().unwrap();
+}
+";
+
+fn overflow_in_its_own_terms() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let compiled = process::run(&mut rustc(&workplace, DEEP)?, TIME_LIMIT, workplace.path())?;
+    assert!(compiled.succeeded(), "{}", compiled.describe());
+    let mut program = Command::new(workplace.path().join("main"));
+    let finished = process::run(&mut program, TIME_LIMIT, workplace.path())?;
+    let line = finished.output.lines().find(|line| line.contains("has overflowed its stack"));
+    let Some(line) = line else { return Err(finished.describe().into()) };
+    assert!(line.contains("task::Builder::stack_size()") && !line.contains("mj_"), "{line}");
+    Ok(())
+}
+
+/// Reads freed memory in a task.
+const WRONG: &str = "fn main() {
+    let scheduler = majjen::Scheduler::new().unwrap();
+    scheduler.spawn(|| {
+        let number = Box::new(5u64);
+        let address: *const u64 = &*number;
+        drop(number);
+        std::process::exit(unsafe { address.read_volatile() } as i32 & 1);
+    });
+    scheduler.run().unwrap();
+}
+";
+
+fn clean_under_valgrind() -> Result<Completion, Failed> {
+    if let Some(ignored) = toolchain::missing("valgrind") {
+        return Ok(ignored);
+    }
+    let workplace = Workplace::new()?;
+    let compiled = process::run(&mut rustc(&workplace, WRONG)?, TIME_LIMIT, workplace.path())?;
+    assert!(compiled.succeeded(), "{}", compiled.describe());
+    let report = under_valgrind(&workplace.path().join("main"), &workplace)?;
+    assert!(report.contains("Invalid read of size 8"), "valgrind has missed a mistake:\n{report}");
+
+    for test in ["rust_tasks", "rust_lifetimes", "rust_sync"] {
+        let Some(program) = newest(&format!("{test}-"), "")? else {
+            return Ok(Completion::ignored_with(format!("{test} is not built: run all tests")));
+        };
+        let report = under_valgrind(&program, &workplace)?;
+        let is_clean = report.contains("ERROR SUMMARY: 0 errors");
+        assert!(is_clean && report.contains("test result: ok."), "{test}:\n{report}");
+        // The library registers its stacks, so there is no reason for this warning.
+        assert!(!report.contains("client switching stacks"), "{test}:\n{report}");
+    }
+    Ok(Completion::Completed)
+}
+
+fn under_valgrind(program: &Path, workplace: &Workplace) -> Result<String, Failed> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.arg("--error-exitcode=99").arg(program);
+    // For the tests' harness: the other program has no use for it.
+    valgrind.arg("--test-threads=1");
+    Ok(process::run(&mut valgrind, TIME_LIMIT, workplace.path())?.output)
+}
