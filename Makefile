@@ -4,7 +4,9 @@
 #   make run            the guide's HTTP server on port 8080, until Ctrl+C
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
-#   make torture        the tests of faults, with every errno value and every fallback, and the long loads
+#   make torture        the tests of faults, with every errno value and every fallback, the long loads,
+#                       the planted bugs, and libFuzzer; FUZZ_SECONDS=60 is how long it runs
+#   make fuzz           libFuzzer alone
 #   make bench          Majjen and its peers side by side, and docs/performance.md: about a quarter of an hour;
 #                       QUICK=1 for small numbers, ROWS=1,6 for some rows
 #   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
@@ -23,8 +25,8 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run examples test torture bench bench-instructions lint header abi test-aarch64 clean
-.PHONY: need-rust need-c-compiler need-lint-tools need-aarch64-tools
+.PHONY: all build run examples test torture fuzz bench bench-instructions lint header abi test-aarch64 clean
+.PHONY: need-rust need-c-compiler need-libfuzzer need-lint-tools need-aarch64-tools
 
 all: build
 
@@ -74,17 +76,47 @@ test: build
 
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
 # system that has none of what the library can do without.
-torture: build
+torture: build need-libfuzzer
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- load:: --test-threads=1)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- parked:: --test-threads=1)
+	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test fuzz -- planted_bugs --nocapture)
+	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- sanitizers:: --test-threads=1)
+	@$(MAKE) --no-print-directory fuzz
 	$(CC) -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/fallbacks.so" c-tests/faults/fallbacks.c -ldl
 	@export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so"; \
 	export MAJJEN_FALLBACKS=guards$(comma)pwait2$(comma)counter; \
 	$(call summarised,cargo test --release --no-fail-fast -- --skip faults::)
+
+# libFuzzer, which starts from the committed programs and keeps new ones and failures below target/. The
+# instrumentation is rustc's own, so clang is not needed. It is for the target and not for build
+# scripts, which cargo tells apart by --target.
+FUZZ_SECONDS ?= 60
+LIBFUZZER ?= $(lastword $(sort $(wildcard /usr/lib/llvm-*/lib/libFuzzer.a)))
+fuzz_host = $(shell rustc -vV | sed -n 's/^host: //p')
+fuzz_dir = $(CARGO_TARGET_DIR)/libfuzzer
+fuzz_flags = -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-, \
+	level=4 inline-8bit-counters pc-table)
+fuzzer = $(fuzz_dir)/$(fuzz_host)/release/fuzz
+
+fuzz: need-rust need-c-compiler need-libfuzzer
+	RUSTFLAGS="$(strip $(fuzz_flags))" CARGO_TARGET_DIR="$(fuzz_dir)" cargo rustc --release --locked \
+		--target $(fuzz_host) --manifest-path tests/fuzz/libfuzzer/Cargo.toml \
+		-- -Clink-arg=$(LIBFUZZER) -Clink-arg=-lstdc++
+	@mkdir -p "$(fuzz_dir)/corpus" "$(fuzz_dir)/failures"
+	@"$(fuzzer)" "$(fuzz_dir)/corpus" tests/fuzz/corpus tests/fuzz/regressions \
+		-artifact_prefix="$(fuzz_dir)/failures/" -max_total_time=$(FUZZ_SECONDS) \
+		-max_len=600 -timeout=30 -print_final_stats=1 -close_fd_mask=3 >"$(fuzz_dir)/log" 2>&1 \
+		|| { tail -n 12 "$(fuzz_dir)/log"; echo "A program has failed; this shows its calls:"; \
+		echo "cargo test --release --test fuzz -- replay $(fuzz_dir)/failures/..."; exit 1; }
+	@awk '/^stat::number_of_executed/ { programs = $$2 } / cov: / { places = $$4 } \
+		END { print "fuzz: libFuzzer ran " programs " programs, which reach " places " places" }' \
+		"$(fuzz_dir)/log"
 
 # The driver has peers from crates.io for dependencies, so it is a package of its own.
 bench_driver = MAJJEN_LIB_DIR="$(release)" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/bench" \
@@ -176,6 +208,11 @@ need-rust:
 need-c-compiler:
 	$(call need_c_compiler,cc)
 	$(if $(filter-out cc,$(CC)),$(call need_c_compiler,$(CC)))
+
+need-libfuzzer:
+	$(if $(wildcard $(LIBFUZZER)),, \
+		$(error make fuzz and make torture need libFuzzer (Debian: apt install libfuzzer-22-dev \
+			g++); LIBFUZZER names the archive where it is not in /usr/lib/llvm-*/lib))
 
 need-lint-tools:
 	$(if $(shell cargo fmt --version 2>/dev/null),, \

@@ -125,8 +125,11 @@ impl TurnTimes {
         let total = self.total.get();
         let more = total.wrapping_sub(self.published_total.replace(total));
         add(&metrics.total_execution_time_ns, ratio.to_ns(more));
-        metrics.min_execution_time_ns.set(ratio.to_ns(self.shortest.get()));
-        metrics.max_execution_time_ns.set(ratio.to_ns(self.histogram.longest.get()));
+        // The ratio of an earlier conversion may have been lower, and no turn is longer than all.
+        let longest = ratio.to_ns(self.histogram.longest.get());
+        let longest = longest.min(metrics.total_execution_time_ns.get());
+        metrics.max_execution_time_ns.set(longest);
+        metrics.min_execution_time_ns.set(ratio.to_ns(self.shortest.get()).min(longest));
     }
 
     /// The distribution, in nanoseconds, as of the latest [`publish`](Self::publish).

@@ -4,11 +4,17 @@
 //! In `make test`, proptest makes programs, and shrinks one that fails. Each is
 //! run in a process of its own, so that a crash or a hang is found and shrunk like any other failure.
 //!
+//! In `make torture`, libFuzzer does the same, in `libfuzzer/`. Programs that have found something are
+//! in `regressions/`; `corpus/` has those that together reach most of the library. All are run here.
+//!
 //! `cargo test --release --test fuzz -- replay FILE` runs one file, and prints its calls.
-//! `MAJJEN_FUZZ_CASES` is how many programs are made.
+//! `MAJJEN_FUZZ_CASES` is how many programs are made, and `MAJJEN_FUZZ_SHRINK` in how many steps one
+//! that fails is made smaller.
 
 mod interpreter;
+mod planted;
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -27,6 +33,9 @@ const FAILED: i32 = 101;
 /// A program that takes longer hangs. It takes milliseconds.
 const LIMIT_S: u32 = 30;
 
+/// How the line begins that says which program has failed.
+const FOUND: &str = "found by program ";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
     if let [_, command, file] = arguments.as_slice()
@@ -34,10 +43,12 @@ fn main() -> ExitCode {
     {
         return replay(Path::new(file));
     }
-    let trials = vec![
+    let mut trials = vec![
         Trial::test("fuzz::regressions", || run_files("regressions")),
+        Trial::test("fuzz::corpus", || run_files("corpus")),
         Trial::test("fuzz::random_programs", random_programs),
     ];
+    trials.extend(planted::trials());
     let mut arguments = Arguments::from_args();
     // Processes are forked: there must be no other thread that could hold a lock.
     arguments.test_threads = Some(1);
@@ -153,12 +164,18 @@ fn random_programs() -> Result<(), Failed> {
     let config = Config {
         cases: cases.unwrap_or(5000),
         failure_persistence: None,
-        max_shrink_iters: 4000,
+        max_shrink_iters: number("MAJJEN_FUZZ_SHRINK").unwrap_or(4000),
         ..Config::default()
     };
     let programs = prop::collection::vec(any::<[u8; 4]>(), 0..300);
+    let (made, failed) = (Cell::new(0_u32), Cell::new(false));
     let result = TestRunner::new_with_rng(config.clone(), rng).run(&programs, |program| {
-        run_apart(program.as_flattened(), false).map_err(TestCaseError::fail)
+        if !failed.get() {
+            made.set(made.get() + 1); // Those that come after it are smaller ones of the same.
+        }
+        let result = run_apart(program.as_flattened(), false);
+        failed.set(failed.get() || result.is_err());
+        result.map_err(TestCaseError::fail)
     });
     match result {
         Ok(()) => {
@@ -171,6 +188,7 @@ fn random_programs() -> Result<(), Failed> {
             let told = run_apart(program.as_flattened(), true).err();
             let told = told.unwrap_or("it passes when told".to_owned());
             let file = file.display();
+            println!("{FOUND}{} of {}", made.get(), config.cases);
             Err(format!("{told}\nthe program is in {file}; `-- replay {file}` runs it").into())
         }
         Err(TestError::Abort(why)) => Err(why.message().into()),

@@ -1,7 +1,11 @@
-//! Programs built with AddressSanitizer and ThreadSanitizer, against the ordinary library: nothing
-//! is reported of what is right, and what is wrong is, with its place.
+//! Programs built with AddressSanitizer, ThreadSanitizer and UndefinedBehaviorSanitizer, or run under
+//! valgrind, against the ordinary library: nothing is reported of what is right, and what is wrong is,
+//! with its place. And the library's own C under UndefinedBehaviorSanitizer.
+
+mod shim;
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -10,60 +14,134 @@ use crate::library::{self, Workplace};
 use crate::program::{self, Link};
 use crate::{process, toolchain};
 
-/// A program, and the sanitizer it is built with.
+/// What looks for bugs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    /// One of the compiler's: the word for `-fsanitize=`.
+    Compiler(&'static str),
+    Valgrind,
+}
+
+const ADDRESS: Tool = Tool::Compiler("address");
+const THREAD: Tool = Tool::Compiler("thread");
+const UNDEFINED: Tool = Tool::Compiler("undefined");
+
+/// A program, and the tool that looks at it.
 struct Case {
     program: &'static str,
-    sanitizer: &'static str,
+    tool: Tool,
     /// What the report says; nothing if there must be none.
     said: &'static [&'static str],
-    /// What would show that the sanitizer does not know the tasks' stacks.
+    /// What would show that the tool does not know the tasks' stacks.
     not_said: &'static [&'static str],
 }
 
-const CASES: [Case; 5] = [
-    Case { program: "clean", sanitizer: "address", said: &[], not_said: &["WARNING", "ERROR"] },
-    Case { program: "clean", sanitizer: "thread", said: &[], not_said: &["WARNING", "ERROR"] },
-    Case { program: "stops", sanitizer: "thread", said: &[], not_said: &["WARNING", "ERROR"] },
+impl Case {
+    /// One that is correct.
+    const fn clean(program: &'static str, tool: Tool) -> Case {
+        const NOTHING: &[&str] = &["WARNING", "ERROR", "Warning", "runtime error"];
+        Case { program, tool, said: &[], not_said: NOTHING }
+    }
+}
+
+const CASES: [Case; 10] = [
+    Case::clean("clean", ADDRESS),
+    Case::clean("clean", THREAD),
+    Case::clean("clean", UNDEFINED),
+    Case { not_said: &["Warning"], ..Case::clean("clean", Tool::Valgrind) },
+    Case::clean("stops", THREAD),
     Case {
         program: "overrun",
-        sanitizer: "address",
+        tool: ADDRESS,
         said: &["stack-buffer-overflow", "writes_past_the_end", "in works"],
         not_said: &[],
     },
     Case {
         program: "race",
-        sanitizer: "thread",
+        tool: THREAD,
         said: &["data race", "writes_without_a_lock", "works"],
         not_said: &["yields_in_a_call", "is_elsewhere"],
+    },
+    Case {
+        program: "undefined",
+        tool: UNDEFINED,
+        said: &["signed integer overflow", "in overflows", "in works"],
+        not_said: &[],
+    },
+    Case {
+        program: "freed",
+        tool: Tool::Valgrind,
+        said: &["Invalid read", ": reads (", ": works_later (", ": frees (", ": works ("],
+        not_said: &["yields_in_a_call", "is_elsewhere", "client switching stacks"],
+    },
+    Case {
+        program: "unset",
+        tool: Tool::Valgrind,
+        said: &["depends on uninitialised", ": decides (", ": works ("],
+        not_said: &[": fills (", "client switching stacks"],
     },
 ];
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     let trial = |case: Case| {
-        let name = format!("sanitizers::{}::{}", case.program, case.sanitizer);
+        let tool = match case.tool {
+            Tool::Compiler(sanitizer) => sanitizer,
+            Tool::Valgrind => "valgrind",
+        };
+        let name = format!("sanitizers::{}::{tool}", case.program);
         Trial::ignorable_test(name, move || run(&case))
     };
-    CASES.map(trial).into()
+    CASES.into_iter().map(trial).chain(shim::trials()).collect()
+}
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The flags that switch a sanitizer on, if the compiler has its runtime: that shows with a program
+/// that has nothing else.
+fn flags(sanitizer: &'static str, workplace: &Workplace) -> Result<Option<Vec<String>>, Failed> {
+    let mut flags = vec![format!("-fsanitize={sanitizer}")];
+    if Tool::Compiler(sanitizer) == UNDEFINED {
+        flags.push("-fno-sanitize-recover=undefined".to_owned());
+    }
+    let probe = workplace.path().join("probe.c");
+    fs::write(&probe, "int main(void) { return 0; }\n")?;
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(&flags).arg(&probe).arg("-o").arg(workplace.path().join("probe"));
+    let has_it = process::run(&mut compiler, LIMIT, workplace.path())?.succeeded();
+    Ok(has_it.then_some(flags))
 }
 
 fn run(case: &Case) -> Result<Completion, Failed> {
     let workplace = Workplace::new()?;
-    let flag = format!("-fsanitize={}", case.sanitizer);
-    let flags = ["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror", &flag];
-    // Whether the compiler has the sanitizer's runtime shows with a program that has nothing else.
-    let probe = workplace.path().join("probe.c");
-    fs::write(&probe, "int main(void) { return 0; }\n")?;
-    let mut compiler = toolchain::c_compiler();
-    compiler.arg(&flag).arg(&probe).arg("-o").arg(workplace.path().join("probe"));
-    let limit = Duration::from_secs(120);
-    if !process::run(&mut compiler, limit, workplace.path())?.succeeded() {
-        return Ok(Completion::ignored_with(format!("the compiler has no {flag}")));
+    let mut flags_of_tool = Vec::new();
+    match case.tool {
+        Tool::Valgrind => {
+            if let Some(ignored) = toolchain::missing("valgrind") {
+                return Ok(ignored);
+            }
+        }
+        Tool::Compiler(sanitizer) => match flags(sanitizer, &workplace)? {
+            Some(flags) => flags_of_tool = flags,
+            None => return Ok(ignored(sanitizer)),
+        },
     }
-
+    let mut flags = vec!["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
+    flags.extend(flags_of_tool.iter().map(String::as_str));
     let source = library::root().join(format!("c-tests/sanitizers/{}.c", case.program));
     let program = program::compile(&source, &flags, Link::Shared, &[], &workplace)?;
-    let finished = process::run(&mut program::command(&program), limit, workplace.path())?;
+    let mut command = match case.tool {
+        Tool::Compiler(_) => program::command(&program),
+        Tool::Valgrind => {
+            let mut valgrind = Command::new("valgrind");
+            valgrind.args(["--error-exitcode=99", "--leak-check=full", "--fair-sched=try"]);
+            valgrind.arg(&program);
+            valgrind
+        }
+    };
+    // With the stack of what it reports.
+    command.env("UBSAN_OPTIONS", "print_stacktrace=1");
+    let finished = process::run(&mut command, LIMIT, workplace.path())?;
     let output = &finished.output;
     let missing: Vec<_> = case.said.iter().filter(|part| !output.contains(**part)).collect();
     let surplus: Vec<_> = case.not_said.iter().filter(|part| output.contains(**part)).collect();
@@ -72,4 +150,8 @@ fn run(case: &Case) -> Result<Completion, Failed> {
     }
     let end = finished.describe();
     Err(format!("the program {end}\nmissing: {missing:?}, too much: {surplus:?}").into())
+}
+
+fn ignored(sanitizer: &str) -> Completion {
+    Completion::ignored_with(format!("the compiler has no -fsanitize={sanitizer}"))
 }

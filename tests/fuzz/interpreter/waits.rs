@@ -39,12 +39,13 @@ pub fn suspend(call: Call) {
     if with(|world| world.context().in_clock) {
         return; // A clock must not suspend.
     }
-    let (kind, outer, canceled_before, turns) = with(|world| {
+    let (kind, outer, canceled_before, turns, closed) = with(|world| {
         let (kind, wait) = arguments(world, call);
+        let closed = world.model.closed.len();
         let queued = world.model.is_queued(task);
         let it = &mut world.model.tasks[task];
         it.why = if queued { model::TOLD } else { 0 };
-        (kind, std::mem::replace(&mut it.wait, wait), it.canceled, it.turns)
+        (kind, std::mem::replace(&mut it.wait, wait), it.canceled, it.turns, closed)
     });
     let result = make(call);
     with(|world| {
@@ -52,11 +53,12 @@ pub fn suspend(call: Call) {
         assert_eq!(world.model.current(), Some(task));
         let it = &mut world.model.tasks[task];
         let suspended = it.turns > turns;
-        let closed = matches!(it.wait.what, For::Fd { watched: false, .. });
         let why = if suspended { it.why } else { 0 };
+        let closed = &world.model.closed[closed..];
+        let was_closed = matches!(kind, Kind::Fd { fd, .. } if closed.contains(&fd));
         it.wait = outer;
         it.why = 0;
-        let outcome = Outcome { why, suspended, canceled_before, closed };
+        let outcome = Outcome { why, suspended, canceled_before, was_closed };
         if let Some(result) = result {
             assert!(
                 may_return(world, task, kind, outcome, result),
@@ -72,8 +74,8 @@ struct Outcome {
     why: Reasons,
     suspended: bool,
     canceled_before: bool,
-    /// Its descriptor was closed meanwhile, without mj_fd_close().
-    closed: bool,
+    /// The descriptor was closed meanwhile; another may have its number by now.
+    was_closed: bool,
 }
 
 fn arguments(world: &World, call: Call) -> (Kind, Wait) {
@@ -171,7 +173,7 @@ fn make(call: Call) -> Option<c_int> {
 
 fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: c_int) -> bool {
     let it = &world.model.tasks[task];
-    let Outcome { why, suspended, canceled_before, closed } = outcome;
+    let Outcome { why, suspended, canceled_before, was_closed } = outcome;
     let has = |reason: Reasons| why & reason != 0;
     if let Kind::Fd { events, .. } = kind
         && events & !EVENTS != 0
@@ -216,9 +218,9 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
             let polled = model::poll(fd, events & !ALWAYS);
             has(model::TOLD) && result == -EINTR
                 || has(model::TIME) && result == 0
-                || has(model::CLOSED) && result == -EBADF
+                || (has(model::CLOSED) || was_closed) && result == -EBADF
                 || has(model::EVENT) && happened(result)
-                || (closed || is_bad) && result == -EBADF
+                || is_bad && result == -EBADF
                 || has(model::YIELDED | model::TOLD)
                     && match polled {
                         None => result == -EBADF,

@@ -9,8 +9,10 @@ mod actions;
 mod api;
 mod callbacks;
 mod calls;
+mod comparison;
 mod looking;
 mod model;
+mod schedulers;
 mod waits;
 
 use std::cell::RefCell;
@@ -59,6 +61,7 @@ pub fn with<R>(look: impl FnOnce(&mut World) -> R) -> R {
 
 /// Runs a program. With `tell`, prints each call before it is made, and what it returned.
 pub fn run(bytes: &[u8], tell: bool) {
+    let open_before = open_descriptors();
     let mut program = Program::new(bytes);
     let world = World {
         program: std::iter::from_fn(|| program.next()).collect(),
@@ -75,7 +78,6 @@ pub fn run(bytes: &[u8], tell: bool) {
         lines: 0,
         tell,
     };
-    let lowest_fd = world.file;
     WORLD.set(Some(world));
     mj_log_set_level(WARN);
     mj_log_set_callback(Some(callbacks::log), null_mut());
@@ -86,18 +88,14 @@ pub fn run(bytes: &[u8], tell: bool) {
     while let Some(instruction) = next() {
         actions::act(calls::call(instruction));
     }
-    actions::finish();
+    schedulers::finish();
     mj_log_set_callback(None, null_mut());
     let world = WORLD.take().expect("there is no program");
     for fd in world.pipes.into_iter().flatten().chain([world.file]).filter(|fd| *fd >= 0) {
         // SAFETY: opened by this program.
         unsafe { libc::close(fd) };
     }
-    // SAFETY: a string; the descriptor is closed at once.
-    let next_fd = unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) };
-    // SAFETY: as above.
-    unsafe { libc::close(next_fd) };
-    assert_eq!(next_fd, lowest_fd, "a descriptor was left open");
+    assert_eq!(open_descriptors(), open_before, "descriptors");
 }
 
 /// The next instruction.
@@ -135,7 +133,12 @@ pub fn describe(panic: &std::panic::PanicHookInfo<'_>) -> String {
 impl World {
     /// What the caller is in the middle of.
     pub fn context(&mut self) -> &mut Context {
-        match self.model.current() {
+        self.context_of(self.model.current())
+    }
+
+    /// What a task, or `main` and the loop, is in the middle of.
+    pub fn context_of(&mut self, task: Option<usize>) -> &mut Context {
+        match task {
             Some(task) => &mut self.model.tasks[task].context,
             None => &mut self.context,
         }
@@ -229,6 +232,11 @@ impl World {
             self.model.look(home);
         }
     }
+}
+
+/// Which of the descriptors that a program may open are open: a bit for each.
+fn open_descriptors() -> u64 {
+    (0..64).filter(|fd| is_open(*fd)).fold(0, |open, fd| open | 1 << fd)
 }
 
 pub fn is_open(fd: i32) -> bool {
