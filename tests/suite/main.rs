@@ -34,6 +34,7 @@ mod readme;
 mod running;
 mod sanitizers;
 mod server;
+mod simulation;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     trials.extend(examples::trials());
     trials.extend(guide::trials());
     trials.extend(readme::trials());
+    trials.extend(simulation::trials());
     if toolchain::runner().is_none() {
         trials.extend(abi::trials());
         trials.extend(debian::trials());
