@@ -7,6 +7,8 @@
 #   make torture        the tests of faults, with every errno value and every fallback, the long loads,
 #                       the planted bugs, and libFuzzer; FUZZ_SECONDS=60 is how long it runs
 #   make fuzz           libFuzzer alone
+#   make coverage       which lines of the library the tests run; an error if one that they do not
+#                       run is not in tests/uncovered.txt, with the reason
 #   make bench          Majjen and its peers side by side, and docs/performance.md: about a quarter of an hour;
 #                       QUICK=1 for small numbers, ROWS=1,6 for some rows
 #   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
@@ -25,8 +27,9 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run examples test torture fuzz bench bench-instructions lint header abi test-aarch64 clean
-.PHONY: need-rust need-c-compiler need-libfuzzer need-lint-tools need-aarch64-tools
+.PHONY: all build run examples test torture fuzz coverage bench bench-instructions lint header abi
+.PHONY: test-aarch64 clean need-rust need-c-compiler need-libfuzzer need-lint-tools
+.PHONY: need-aarch64-tools need-coverage-tools
 
 all: build
 
@@ -118,6 +121,31 @@ fuzz: need-rust need-c-compiler need-libfuzzer
 		END { print "fuzz: libFuzzer ran " programs " programs, which reach " places " places" }' \
 		"$(fuzz_dir)/log"
 
+# The library with counters, Rust and C alike, so with the compiler for C of rustc's own LLVM. They are in
+# memory that is mapped from a file (%c), which processes that end by a signal or _exit leave behind, too.
+# Left out are the tests of how the library is built and installed, and the long ones.
+coverage_dir = $(CARGO_TARGET_DIR)/coverage
+coverage_flags = -mllvm -runtime-counter-relocation
+llvm_version = $(shell rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+not_for_coverage = abi:: debian:: header:: install:: load:: package:: readme::
+
+coverage: need-rust need-c-compiler need-coverage-tools
+	@rm -rf "$(coverage_dir)/profiles"
+	@export CARGO_TARGET_DIR="$(coverage_dir)"; \
+	export LLVM_PROFILE_FILE="$(coverage_dir)/profiles/%m%c.profraw"; \
+	export RUSTFLAGS="-C instrument-coverage -C llvm-args=-runtime-counter-relocation"; \
+	export HOST_CC=clang-$(llvm_version); \
+	export HOST_CFLAGS="-fprofile-instr-generate -fcoverage-mapping $(coverage_flags)"; \
+	cargo build --release && packaging/archive.sh "$(coverage_dir)/release" || exit 1; \
+	$(call run_summarised,cargo test --release --no-fail-fast -- \
+		$(addprefix --skip$(space),$(not_for_coverage))) || exit 1; \
+	programs=$$(cargo test --release --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$$/\1/p') && \
+	cd "$(coverage_dir)" && \
+	llvm-profdata-$(llvm_version) merge -o profile profiles/*.profraw && \
+	llvm-cov-$(llvm_version) export -format=lcov -instr-profile=profile release/libmajjen.so \
+		$$(printf -- '-object %s ' $$programs) >lcov
+	@python3 tools/coverage.py "$(coverage_dir)/lcov" tests/uncovered.txt
+
 # The driver has peers from crates.io for dependencies, so it is a package of its own.
 bench_driver = MAJJEN_LIB_DIR="$(release)" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/bench" \
 	cargo run --quiet --release --manifest-path bench/Cargo.toml --bin majjen-bench --
@@ -170,7 +198,9 @@ clean: need-rust
 # with the command's exit status. The status takes a detour through a file, because a pipe in sh has
 # only that of its last command.
 comma := ,
-summarised = \
+space := $() $()
+summarised = $(run_summarised); exit "$$status"
+run_summarised = \
 	log="$(CARGO_TARGET_DIR)/$@.log"; \
 	{ $(1) 2>&1; echo $$? >"$$log.status"; } | tee "$$log"; \
 	read -r status <"$$log.status"; \
@@ -180,7 +210,7 @@ summarised = \
 			if (status != 0 && failed == 0) print "not all tests have run, see above"; \
 			printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped \
 		}' "$$log"; \
-	exit "$$status"
+	[ "$$status" -eq 0 ]
 
 # What is missing gets one clear line here, and not a compiler's complaint later.
 
@@ -219,6 +249,15 @@ need-lint-tools:
 		$(error Majjen's lint needs rustfmt: `rustup component add rustfmt`))
 	$(if $(shell cargo clippy --version 2>/dev/null),, \
 		$(error Majjen's lint needs clippy: `rustup component add clippy`))
+
+need_for_coverage = $(if $(shell command -v $(1)),,$(error Coverage is measured with $(1), of the LLVM \
+	that rustc has (Debian: apt install clang-$(llvm_version) llvm-$(llvm_version) python3)))
+
+need-coverage-tools:
+	$(call need_for_coverage,clang-$(llvm_version))
+	$(call need_for_coverage,llvm-profdata-$(llvm_version))
+	$(call need_for_coverage,llvm-cov-$(llvm_version))
+	$(call need_for_coverage,python3)
 
 need_for_aarch64 = $(if $(2),,$(error The aarch64 test needs $(1) (Debian: dpkg --add-architecture \
 	arm64 && apt update && apt install rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu \

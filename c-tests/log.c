@@ -10,6 +10,15 @@
 
 // ---- Streams and levels ----
 
+// No wide character of that number can be written in the C locale.
+static void logs_what_cannot_be_formatted(void) { MJ_INFO("%ls", L"\x20ac"); }
+
+static void a_line_that_cannot_be_formatted_is_reported(void) {
+  output output = output_of(logs_what_cannot_be_formatted);
+  CHECK_LINES(output.out, "[WARN] mj_log: the line cannot be formatted");
+  release(&output);
+}
+
 static void logs_at_every_level(void) {
   mj_log_set_level(MJ_LOG_TRACE);
   mj_log(MJ_LOG_TRACE, "one %d", 1);
@@ -422,6 +431,7 @@ int main(void) {
   setenv("TZ", "XYZ-05:30", 1);
   tzset();
   RUN(each_level_has_its_name_and_stream);
+  RUN(a_line_that_cannot_be_formatted_is_reported);
   RUN(the_macros_log_at_their_levels);
   RUN(levels_filter);
   RUN(arguments_are_always_evaluated);

@@ -306,6 +306,20 @@ static void a_reopen_that_fails_keeps_the_old_file(void) {
   CHECK_INT(rmdir("sub"), ==, 0);
 }
 
+static void a_descriptor_that_the_program_has_closed_is_opened_again(void) {
+  to_file("closed.log");
+  int fd = log_descriptor();
+  CHECK_INT(fd, >, 2);
+  // The next file gets the lowest number that is free.
+  for (int lower = 3; lower < fd; lower++) CHECK_INT(fcntl(lower, F_GETFD), >=, 0);
+  CHECK_INT(close(fd), ==, 0);
+  CHECK_INT(mj_log_reopen(), ==, 0);
+  CHECK_INT(log_descriptor(), ==, fd);
+  MJ_INFO("line");
+  to_streams();
+  CHECK_FILE("closed.log", "[INFO] line");
+}
+
 static void reopen_does_nothing_without_a_file(void) {
   CHECK_INT(mj_log_reopen(), ==, 0);
   to_file("unused.log");
@@ -525,6 +539,7 @@ int main(void) {
   RUN(the_lines_of_a_callback_go_to_the_streams);
   RUN(a_renamed_file_is_left_on_reopen);
   RUN(a_reopen_that_fails_keeps_the_old_file);
+  RUN(a_descriptor_that_the_program_has_closed_is_opened_again);
   RUN(reopen_does_nothing_without_a_file);
   RUN(a_full_disk_is_reported_once_and_counted);
   RUN(after_half_a_line_comes_a_whole_one);

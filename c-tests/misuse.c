@@ -356,6 +356,7 @@ static void stack_sizes_have_limits(void) {
   CHECK_INT(mj_scheduler_set_stack_size(scheduler, 64 * 1024 - 1), ==, 0);
   mj_scheduler_run(scheduler);
   CHECK_INT(turns, ==, 1);
+  CHECK_INT(mj_task_set_stack_size(task, 64 * 1024), ==, -EINVAL);  // it has ended
   check_works(scheduler);
   mj_scheduler_destroy(scheduler);
   log_lines_end();

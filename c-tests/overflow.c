@@ -64,6 +64,23 @@ static void with_a_handler_of_its_own(void) {
   in_an_application();
 }
 
+static void own_plain_handler(int signal_number) { _exit(signal_number == SIGSEGV ? 42 : 43); }
+
+static void with_a_plain_handler(void) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = own_plain_handler;
+  action.sa_flags = SA_ONSTACK;
+  CHECK_INT(sigaction(SIGSEGV, &action, NULL), ==, 0);
+  in_an_application();
+}
+
+// A fault cannot be ignored.
+static void with_faults_ignored(void) {
+  CHECK(signal(SIGSEGV, SIG_IGN) != SIG_ERR);
+  in_an_application();
+}
+
 static void faults_without_overflow(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -134,10 +151,21 @@ static void a_plain_scheduler_says_so_when_asked(void) {
 }
 
 static void a_handler_of_the_program_is_called_after_the_line(void) {
+  void (*const handlers[])(void) = {with_a_handler_of_its_own, with_a_plain_handler};
   recurse = recurse_by_small_frames;
-  int status = run_child(with_a_handler_of_its_own, text, sizeof text);
-  CHECK(WIFEXITED(status));
-  CHECK_INT(WEXITSTATUS(status), ==, 42);
+  for (size_t i = 0; i < 2; i++) {
+    int status = run_child(handlers[i], text, sizeof text);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), ==, 42);
+    check_line(text);
+  }
+}
+
+static void an_ignored_fault_ends_the_process_as_well(void) {
+  recurse = recurse_by_small_frames;
+  int status = run_child(with_faults_ignored, text, sizeof text);
+  CHECK(WIFSIGNALED(status));
+  CHECK_INT(WTERMSIG(status), ==, SIGSEGV);
   check_line(text);
 }
 
@@ -211,6 +239,7 @@ int main(void) {
   RUN(an_application_says_so_and_ends_as_before);
   RUN(a_plain_scheduler_says_so_when_asked);
   RUN(a_handler_of_the_program_is_called_after_the_line);
+  RUN(an_ignored_fault_ends_the_process_as_well);
   RUN(another_fault_is_no_overflow);
   return 0;
 }

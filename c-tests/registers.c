@@ -262,6 +262,33 @@ static void each_task_keeps_its_rounding_mode(void) {
   CHECK_INT(fesetround(FE_TONEAREST), ==, 0);
 }
 
+static int mode_found;
+
+static void leaves_another_mode(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(fesetround(FE_UPWARD), ==, 0);
+  mj_task_exit();
+}
+
+static void looks_at_its_mode(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  mode_found = fegetround();
+  mj_task_exit();
+}
+
+// The second one begins on the stack of the first, without any switch.
+static void a_new_task_begins_with_the_programs_mode(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, leaves_another_mode, NULL);
+  add_task(scheduler, looks_at_its_mode, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(mode_found, ==, FE_TONEAREST);
+  CHECK_INT(fegetround(), ==, FE_TONEAREST);
+  mj_scheduler_destroy(scheduler);
+}
+
 // ---- The rest of the floating-point control words ----
 
 #if defined(__x86_64__)
@@ -388,6 +415,7 @@ int main(void) {
   RUN(callee_saved_registers_are_kept);
   RUN(live_values_are_kept);
   RUN(each_task_keeps_its_rounding_mode);
+  RUN(a_new_task_begins_with_the_programs_mode);
   RUN(each_task_keeps_its_control_words);
   RUN(each_task_keeps_its_errno);
   return 0;

@@ -264,6 +264,31 @@ static int waits_after_its_end(call* self) {
   return call_returned(self, result);
 }
 
+static int ends_with_the_mutex(call* self) {
+  lock();
+  return call_returned(self, 0);
+}
+
+static int loses_the_mutex(call* self) {
+  lock();
+  call other;
+  begin(&other, ends_with_the_mutex, NULL, 0, 0);
+  mj_task_exit();
+  return call_returned(self, mj_cond_wait(self->object, mutex, UINT64_MAX));
+}
+
+static void ends_without_the_mutex(void) {
+  make();
+  call one;
+  begin(&one, loses_the_mutex, cond, 0, 0);
+  CHECK_INT(result_of(&one), ==, -EOWNERDEAD);
+  unmake();
+}
+
+static void a_wait_that_ends_at_once_may_find_the_owner_ended(void) {
+  with_a_condition(ends_without_the_mutex);
+}
+
 static void ends_at_once(void) {
   make();
   call one, two, three;
@@ -388,6 +413,7 @@ int main(void) {
   RUN(a_signal_in_time_counts);
   RUN(a_canceled_task_lets_the_others_have_it);
   RUN(waits_that_end_at_once);
+  RUN(a_wait_that_ends_at_once_may_find_the_owner_ended);
   RUN(who_wants_it_back_learns_that_the_owner_has_ended);
   RUN(misuse_is_an_error);
   return 0;

@@ -886,6 +886,23 @@ static void those_who_wait_are_destroyed_with_their_scheduler(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+// epoll does not watch this file.
+static void end_a_wait_for_what_never_happens(void) {
+  int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  CHECK_INT(null, >=, 0);
+  waiter one;
+  begin(&one, null, POLLPRI, UINT64_MAX);
+  settle();
+  check_waiting(&one);
+  CHECK_INT(mj_task_cancel(one.task), ==, 0);
+  CHECK_INT(result_of(&one), ==, -ECANCELED);
+  close(null);
+}
+
+static void a_wait_for_what_never_happens_can_be_ended(void) {
+  in_a_task(end_a_wait_for_what_never_happens);
+}
+
 // "Even if not asked for" means that POLLERR and POLLHUP may be asked for, as in poll(2).
 static void ask_for_errors(void) {
   int fds[2];
@@ -918,6 +935,7 @@ int main(void) {
   RUN(those_who_wait_are_destroyed_with_their_scheduler);
   RUN(files_are_as_poll_says);
   RUN(what_cannot_be_waited_for_is_an_error);
+  RUN(a_wait_for_what_never_happens_can_be_ended);
   RUN(errors_may_be_asked_for);
   return 0;
 }

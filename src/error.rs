@@ -145,3 +145,57 @@ impl From<Error> for std::io::Error {
         std::io::Error::new(kind, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, ErrorKind};
+
+    use super::Error::{self, *};
+
+    const ALL: [Error; 20] = [
+        InvalidArgument,
+        NotInTask,
+        WrongThread,
+        Busy,
+        OutOfMemory,
+        TooManyMappings,
+        Canceled,
+        Interrupted,
+        TimedOut,
+        NoSuchTask,
+        WrongScheduler,
+        NotOwner,
+        OwnerDied,
+        Disconnected,
+        WouldBlock,
+        Overflow,
+        Deadlock,
+        Unwinding,
+        Os(libc::EMFILE),
+        Os(4095),
+    ];
+
+    #[test]
+    fn each_error_says_what_it_is() {
+        let texts = ALL.map(|error| error.to_string());
+        for (index, text) in texts.iter().enumerate() {
+            assert!(text.len() > 4 && !texts[..index].contains(text), "{text:?}");
+        }
+        assert_eq!(texts[18..], ["Too many open files (errno 24)", "errno 4095"]);
+    }
+
+    #[test]
+    fn each_error_has_an_errno_value_and_a_kind() {
+        for error in ALL {
+            assert!(error.errno() > 0 && error.status() == -error.errno(), "{error}");
+            let kind = match error {
+                Os(errno) => io::Error::from_raw_os_error(errno).kind(),
+                TimedOut => ErrorKind::TimedOut,
+                InvalidArgument => ErrorKind::InvalidInput,
+                OutOfMemory => ErrorKind::OutOfMemory,
+                _ => ErrorKind::Other,
+            };
+            assert_eq!(io::Error::from(error).kind(), kind, "{error}");
+        }
+    }
+}

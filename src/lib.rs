@@ -9,14 +9,15 @@
 //! end, `suspend` what they can wait for, `primitives` the mutexes and channels; `task_object`,
 //! `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on; `switch` is
 //! the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`, `overflow`,
-//! `thread_words`, `sanitizer`, `wait` and `error` are what their names say. `debug` is for
-//! debuggers.
+//! `thread_words`, `sanitizer`, `fork_lock`, `wait` and `error` are what their names say. `debug` is
+//! for debuggers.
 
 mod clock;
 mod debug;
 mod drive;
 mod error;
 mod ffi;
+mod fork_lock;
 mod log;
 mod metrics;
 mod overflow;

@@ -7,15 +7,15 @@
 
 use std::ffi::{c_int, c_void};
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
 
+use crate::fork_lock::ForkLock;
 use crate::report::Bounded;
 use crate::stack;
 use crate::sys::{self, FaultAction};
 use crate::{safe, scheduler};
 
 /// How many guards there are, and so whether the handler is installed.
-static USERS: Mutex<usize> = Mutex::new(0);
+static USERS: ForkLock<usize> = ForkLock::new(0);
 
 /// What handled faults before. Set before the handler is installed, and read by it.
 static BEFORE: FaultAction = FaultAction::new();
@@ -30,7 +30,7 @@ impl Guard {
     /// overflow ends the process without a line.
     pub fn new() -> Guard {
         let alternate_stack = sys::AlternateStack::install();
-        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = USERS.lock();
         *users += 1;
         if *users == 1 {
             BEFORE.replace_with(on_fault);
@@ -41,7 +41,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = USERS.lock();
         *users -= 1;
         if *users == 0 {
             BEFORE.restore(on_fault);

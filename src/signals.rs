@@ -8,8 +8,8 @@
 use std::ffi::c_int;
 use std::ptr::{from_ref, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
 
+use crate::fork_lock::ForkLock;
 use crate::scheduler::StopFlag;
 use crate::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
 
@@ -21,7 +21,7 @@ static RUNNING: [AtomicPtr<StopFlag>; PLACES] = [const { AtomicPtr::new(null_mut
 static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
 /// The handlers that are installed, for all guards together: the last one puts back what was there.
-static INSTALLED: Mutex<Installed> = Mutex::new(Installed { guards: 0, saved: [None, None] });
+static INSTALLED: ForkLock<Installed> = ForkLock::new(Installed { guards: 0, saved: [None, None] });
 
 struct Installed {
     guards: usize,
@@ -42,7 +42,7 @@ impl Guard {
         let place = RUNNING
             .iter()
             .find(|place| place.compare_exchange(null_mut(), flag, SeqCst, SeqCst).is_ok());
-        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut installed = INSTALLED.lock();
         installed.guards += 1;
         if installed.guards == 1 {
             installed.saved = [SIGINT, SIGTERM].map(|signal| {
@@ -58,7 +58,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut installed = INSTALLED.lock();
         installed.guards -= 1;
         if installed.guards == 0 {
             for saved in installed.saved.iter_mut().filter_map(Option::take) {

@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 // What can fail. MEMORY is malloc and its family.
 typedef enum call {
@@ -29,11 +30,13 @@ typedef enum call {
   MPROTECT,
   MUNMAP,
   WRITE,
+  WRITE_TO_FILE,
   READ,
   FCNTL,
   PPOLL,
   OPEN,
   NANOSLEEP,
+  DUP3,
   CLOCK_GETTIME,
 } call;
 
@@ -50,6 +53,9 @@ static struct {
 
 // Older kernels: no lightweight guards, no epoll_pwait2.
 static bool no_guards, no_pwait2;
+
+// In a child of fork() the number of the process is another one.
+static bool other_process;
 
 // What the whole process holds of malloc's memory, and the library of mappings.
 static long live_blocks, live_mappings;
@@ -189,6 +195,10 @@ int epoll_pwait2(int epoll_fd, struct epoll_event* events, int count,
 ssize_t write(int fd, const void* bytes, size_t count) {
   REAL(write);
   FAIL_IF_HIT(WRITE);
+  struct stat status;
+  if (fault.call == WRITE_TO_FILE && fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
+    FAIL_IF_HIT(WRITE_TO_FILE);
+  }
   return real(fd, bytes, count);
 }
 
@@ -228,6 +238,17 @@ int nanosleep(const struct timespec* time, struct timespec* left) {
   REAL(nanosleep);
   FAIL_IF_HIT(NANOSLEEP);
   return real(time, left);
+}
+
+int dup3(int fd, int number, int flags) {
+  REAL(dup3);
+  FAIL_IF_HIT(DUP3);
+  return real(fd, number, flags);
+}
+
+pid_t getpid(void) {
+  REAL(getpid);
+  return real() + other_process;
 }
 
 int clock_gettime(clockid_t clock, struct timespec* now) {

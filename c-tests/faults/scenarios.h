@@ -253,9 +253,73 @@ static void log_lines(mj_scheduler** scheduler) {
   mj_log_set_callback(on_line, NULL);
 }
 
-// ---- metrics ----
-
 static FILE* nowhere;
+
+// ---- log to a file ----
+
+static char log_path[64];
+
+static void open_log(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(mj_log_to_file(log_path), ==, 0);
+}
+
+static void remove_log(void) { CHECK_INT(unlink(log_path), ==, 0); }
+
+// The settings and the number of the descriptor are kept for ever, once used.
+static void use_log_once(void) {
+  snprintf(log_path, sizeof log_path, "/tmp/majjen-sweep-%d", (int)getpid());
+  open_log(NULL);
+  remove_log();
+}
+
+// Those that begin as the library's lines do, and are not cut.
+static unsigned lines_in_log(void) {
+  static char line[7000];
+  FILE* file = fopen(log_path, "r");
+  CHECK(file != NULL);
+  unsigned lines = 0;
+  while (fgets(line, sizeof line, file) != NULL) {
+    CHECK(line[0] == '[' && strchr(line, '\n') != NULL);
+    CHECK(strstr(line, "xxxxxxxx") != NULL);
+    lines++;
+  }
+  fclose(file);
+  return lines;
+}
+
+static void log_to_file(mj_scheduler** scheduler) {
+  (void)scheduler;
+  static char text[6000];
+  // Only programs that want no line but in the file need it.
+  if (fault.call == OPEN) fault.harmless = false;
+  fflush(stderr);
+  int said = dup(STDERR_FILENO);
+  CHECK_INT(dup2(fileno(nowhere), STDERR_FILENO), ==, STDERR_FILENO);
+  unsigned lines = 0;
+  int reopened[2];
+  uint64_t dropped = mj_log_dropped();
+  for (int i = 0; i < 3; i++) {
+    for (size_t length = 10; length < sizeof text; length = length * 5 + 3) {
+      memset(text, 'x', length);
+      text[length] = 0;
+      MJ_INFO("%s", text);
+      lines++;
+    }
+    if (i < 2) reopened[i] = mj_log_reopen();
+  }
+  dropped = mj_log_dropped() - dropped;
+  fault.armed = false;
+  CHECK_INT(dup2(said, STDERR_FILENO), ==, STDERR_FILENO);
+  close(said);
+  mj_log_set_callback(on_line, NULL);
+  CHECK_ALLOWED(reopened[0]);
+  CHECK_ALLOWED(reopened[1]);
+  CHECK_UINT(lines_in_log() + dropped, ==, lines);
+  CHECK((dropped > 0) == (fault.call == WRITE_TO_FILE && fault.failed > 0));
+}
+
+// ---- metrics ----
 
 static void run_some(mj_scheduler* scheduler) {
   for (size_t i = 0; i < 3; i++) spawn(scheduler, sleeps, i);
@@ -469,6 +533,24 @@ static void destroy(mj_scheduler** scheduler) {
   *scheduler = NULL;
 }
 
+// ---- child of fork ----
+
+// A scheduler with tasks that wait, whose descriptors seem to be another process's.
+static void inherit(mj_scheduler* scheduler) {
+  make_pairs(scheduler);
+  for (size_t i = 0; i < 6; i++) spawn(scheduler, waits, i);
+  spawn(scheduler, waits_with_limit, 0);
+  spawn(scheduler, stops_soon, 0);
+  mj_scheduler_run(scheduler);
+  other_process = true;
+}
+
+static void run_in_child(mj_scheduler** scheduler) {
+  CHECK_INT(write(near_pair[1], "x", 1), ==, 1);
+  CHECK_INT(write(far_pair[1], "x", 1), ==, 1);
+  run(*scheduler);
+}
+
 // ---- set_callback ----
 
 static void set_callback(mj_scheduler** scheduler) {
@@ -599,11 +681,13 @@ static const scenario scenarios[] = {
     {"wait by poll", make_pairs, wait_by_poll, close_pairs, false},
     {"loop around waits", make_pairs, loop_around_waits, close_pairs, false},
     {"log long lines", NULL, log_lines, NULL, false},
+    {"log to a file", open_log, log_to_file, remove_log, false},
     {"metrics", run_some, metrics, NULL, false},
     {"wake, cancel, join", NULL, wake_cancel_join, NULL, false},
     {"synchronise", NULL, synchronise, destroy_objects, false},
     {"stop from a thread", NULL, stop, NULL, true},
     {"destroy", fill, destroy, close_pairs, true},
+    {"child of fork", inherit, run_in_child, close_pairs, false},
     {"set_callback", NULL, set_callback, NULL, false},
     {"the guide's server", listens, serve, close_server, true},
 };

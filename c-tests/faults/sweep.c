@@ -55,12 +55,15 @@ static const target system_calls[] = {
     {MPROTECT, "mprotect", EVER, HARMFUL, {ENOMEM, EACCES, EINVAL}},
     {MUNMAP, "munmap", EVER, HARMLESS, {ENOMEM, EINVAL}},
     {WRITE, "write", STORM, HARMLESS, {EINTR}},
+    {WRITE_TO_FILE, "write to a file", EVER, HARMFUL, {ENOSPC, EIO, EDQUOT, EFBIG, EAGAIN}},
     {READ, "read", STORM, HARMLESS, {EINTR, EAGAIN}},
     {FCNTL, "fcntl", EVER, HARMFUL, {EBADF, EINTR}},
     {PPOLL, "ppoll", EVER, HARMFUL, {ENOMEM, EINVAL}},
     {PPOLL, "ppoll", STORM, HARMLESS, {EINTR}},
     {OPEN, "open", EVER, HARMLESS, {ENOENT, EACCES, EMFILE}},
     {NANOSLEEP, "nanosleep", STORM, HARMLESS, {EINTR}},
+    {DUP3, "dup3", EVER, HARMFUL, {EMFILE, EBUSY, EBADF}},
+    {DUP3, "dup3", STORM, HARMLESS, {EINTR}},
     {CLOCK_GETTIME, "clock_gettime", STORM, HARMLESS, {EINVAL, EPERM, ENOSYS}},
     {0, NULL, EVER, HARMFUL, {0}},
 };
@@ -232,6 +235,7 @@ int main(int argc, char** argv) {
   CHECK_INT(fputc('x', nowhere), ==, 'x');
   CHECK_INT(printf("x"), ==, 1);
   fflush(stdout);
+  use_log_once();
   mj_log_set_callback(on_line, NULL);
   signal(SIGALRM, on_alarm);
   // What the C library keeps once it is used.

@@ -7,15 +7,16 @@
 //!
 //! Threads that change settings take turns. Lines do not wait for them.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_void};
 use std::ptr::{fn_addr_eq, from_ref, null};
 use std::sync::atomic::{
-    AtomicI32, AtomicPtr, AtomicU32,
+    AtomicPtr, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
 use super::{Callback, Level, file, loss, syslog};
 use crate::error::{Error, Result};
+use crate::fork_lock::{ForkLock, Held};
 use crate::sys;
 
 /// Who receives the lines.
@@ -149,29 +150,12 @@ pub fn set_syslog(ident: &CStr) -> Result<()> {
 
 /// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile,
 /// nor anything logged.
-struct Turn(());
-
-/// The process with a thread that has the turn, 0 when there is none.
-static WHOSE_TURN: AtomicI32 = AtomicI32::new(0);
+struct Turn(#[expect(dead_code, reason = "held")] Held<'static, ()>);
 
 impl Turn {
     fn take() -> Turn {
-        let this_process = sys::process_id();
-        loop {
-            let other: c_int = match WHOSE_TURN.compare_exchange(0, this_process, Acquire, Relaxed)
-            {
-                Ok(_) => return Turn(()),
-                Err(other) => other,
-            };
-            // A process that forks while a thread has the turn leaves its child a turn that nobody
-            // ends.
-            if other != this_process
-                && WHOSE_TURN.compare_exchange(other, this_process, Acquire, Relaxed).is_ok()
-            {
-                return Turn(());
-            }
-            sys::pause_ns(50_000);
-        }
+        static LOCK: ForkLock<()> = ForkLock::new(());
+        Turn(LOCK.lock())
     }
 
     /// The record of these settings, made if there is none.
@@ -217,12 +201,6 @@ impl Turn {
             (Receiver::Syslog { .. }, _) => syslog::close(),
             _ => {}
         }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        WHOSE_TURN.store(0, Release);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What gdb shows of tasks, by itself and with `tools/majjen-gdb.py`: in a process, in a core file
-//! that gdb writes, and in one that the kernel writes.
+//! that gdb writes, and in one that the kernel writes; and what it shows of emulated programs.
+
+mod emulated;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,13 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
+    if toolchain::runner().is_some() {
+        return vec![
+            trial("shows_tasks_of_an_emulated_process", GDB_FOR_ALL, emulated::shows_a_process),
+            trial("shows_tasks_of_an_emulated_core_file", GDB_FOR_ALL, emulated::shows_a_core_file),
+        ];
+    }
+    let trial = |name, test| trial(name, GDB, test);
     vec![
         trial("a_running_task_has_a_whole_backtrace", a_running_task_has_a_whole_backtrace),
         trial("shows_tasks_of_a_process::shared", |workplace| {
@@ -31,22 +40,39 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn trial(name: &str, test: fn(&Workplace) -> Result<Completion, Failed>) -> Trial {
+/// The debugger for this machine's programs, and the one for those of all architectures.
+const GDB: &str = "gdb";
+const GDB_FOR_ALL: &str = "gdb-multiarch";
+
+fn trial(
+    name: &str,
+    gdb: &'static str,
+    test: fn(&Workplace) -> Result<Completion, Failed>,
+) -> Trial {
     Trial::ignorable_test(format!("debugger::{name}"), move || {
         let workplace = Workplace::new()?;
-        if toolchain::find("gdb").is_none() {
-            return Ok(Completion::ignored_with("gdb is not installed"));
+        if let Some(ignored) = toolchain::missing(gdb) {
+            return Ok(ignored);
         }
-        if !gdb(&workplace, &["python print('has Python')"], &[])?.contains("has Python") {
+        if !run_gdb(gdb, &workplace, &["python print('has Python')"], &[])?.contains("has Python") {
             return Ok(Completion::ignored_with("this gdb has no Python"));
         }
         test(&workplace)
     })
 }
 
-/// Runs gdb with some commands, and returns what it printed.
 fn gdb(workplace: &Workplace, commands: &[&str], files: &[&Path]) -> Result<String, Failed> {
-    let mut gdb = Command::new("gdb");
+    run_gdb(GDB, workplace, commands, files)
+}
+
+/// Runs gdb with some commands, and returns what it printed.
+fn run_gdb(
+    name: &str,
+    workplace: &Workplace,
+    commands: &[&str],
+    files: &[&Path],
+) -> Result<String, Failed> {
+    let mut gdb = Command::new(name);
     gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off"]);
     for command in commands {
         gdb.args(["-ex", command]);

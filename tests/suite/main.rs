@@ -7,7 +7,7 @@
 //!   set.
 //! - `CC`, `CXX`: the compilers. `cc` and `c++` unless set.
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
-//!   libraries then are. Only the C programs are tested.
+//!   libraries then are. The C programs are tested, and what gdb shows.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported, and
 //!   so are the files in `c-tests/abi/`.
 //! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, and
@@ -35,6 +35,7 @@ mod running;
 mod rust_api;
 mod sanitizers;
 mod server;
+mod simulation;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -44,13 +45,14 @@ use libtest_mimic::Arguments;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = c_programs::trials();
+    trials.extend(debugger::trials());
     trials.extend(examples::trials());
     trials.extend(guide::trials());
     trials.extend(readme::trials());
+    trials.extend(simulation::trials());
     if toolchain::runner().is_none() {
         trials.extend(abi::trials());
         trials.extend(debian::trials());
-        trials.extend(debugger::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
         trials.extend(install::trials());

@@ -1,0 +1,63 @@
+// A call with a time limit asks the program's clock for the time. What the clock does meanwhile is
+// seen by the call: it does not wait for what is there already.
+#define _GNU_SOURCE
+#include "calls.h"
+
+static void (*when_asked)(void);
+
+static uint64_t clock_that_acts(void* user_data) {
+  (void)user_data;
+  void (*act)(void) = when_asked;
+  when_asked = NULL;
+  if (act != NULL) act();
+  return now_ns();
+}
+
+static mj_semaphore* semaphore;
+static mj_waitgroup* group;
+static mj_chan* channel;
+
+static void releases(void) { CHECK_INT(mj_semaphore_release(semaphore, 1), ==, 0); }
+static void is_done(void) { CHECK_INT(mj_waitgroup_done(group), ==, 0); }
+
+static void sends(void) {
+  int seven = 7;
+  CHECK_INT(mj_chan_try_send(channel, &seven), ==, 0);
+}
+
+static void wait_for_each(void) {
+  semaphore = mj_semaphore_create(scheduler, 0);
+  when_asked = releases;
+  CHECK_INT(mj_semaphore_acquire(semaphore, 1, LONG_NS), ==, 0);
+  CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+
+  group = mj_waitgroup_create(scheduler);
+  CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
+  when_asked = is_done;
+  CHECK_INT(mj_waitgroup_wait(group, LONG_NS), ==, 0);
+  CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
+
+  int element = 0;
+  channel = mj_chan_create(scheduler, sizeof element, 1);
+  mj_chan_case one = {.chan = channel, .op = MJ_CHAN_RECV, .element = &element};
+  when_asked = sends;
+  CHECK_INT(mj_chan_select(&one, 1, LONG_NS), ==, 0);
+  CHECK_INT(element, ==, 7);
+  CHECK_INT(mj_chan_destroy(channel), ==, 0);
+}
+
+static void what_the_clock_has_done_is_seen(void) {
+  scheduler = new_scheduler();
+  CHECK_INT(mj_scheduler_set_clock(scheduler, clock_that_acts, NULL), ==, 0);
+  test_body = wait_for_each;
+  add_task(scheduler, runs_the_test, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
+int main(void) {
+  mj_log_set_level(MJ_LOG_WARN);
+  RUN(what_the_clock_has_done_is_seen);
+  return 0;
+}

@@ -1,0 +1,290 @@
+//! The rest of the Rust API: what is asked for rarely, and how things say what they are.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::io::{IoSliceMut, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use majjen::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
+use majjen::{Builder, Error, Instant, JoinError, Scheduler, StopHandle, logger, task};
+use support::scheduler;
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_builder_gives_what_it_was_asked_for() {
+    let builder = Builder::new().name("front").stack_size(20_000).report_overflow(true);
+    assert_eq!(
+        format!("{builder:?}"),
+        r#"Builder { name: Some("front"), stack_size: Some(20000), .. }"#
+    );
+    let scheduler = builder.build().unwrap();
+    assert_eq!(scheduler.name(), Some("front"));
+    assert_eq!(format!("{scheduler:?}"), r#"Scheduler { name: Some("front"), tasks: 0 }"#);
+    let waiting = scheduler.spawn(|| task::park(MS));
+    assert_eq!(format!("{scheduler:?}"), r#"Scheduler { name: Some("front"), tasks: 1 }"#);
+    scheduler.run().unwrap();
+    assert_eq!(waiting.join().unwrap(), Err(Error::TimedOut));
+    assert_eq!(Builder::new().stack_size(1).build().unwrap_err(), Error::InvalidArgument);
+}
+
+#[test]
+fn a_signal_ends_the_run_of_an_application() {
+    let scheduler = Scheduler::builder().handle_signals(true).build().unwrap();
+    let waiting = scheduler.spawn(|| {
+        // SAFETY: no preconditions. The run looks after the signal.
+        unsafe { libc::raise(libc::SIGTERM) };
+        task::park(None)
+    });
+    scheduler.run().unwrap();
+    assert!(!waiting.is_finished());
+}
+
+#[test]
+fn a_handle_stops_the_run_also_after_it_is_of_no_use() {
+    let scheduler = scheduler();
+    let stop: StopHandle = scheduler.stop_handle();
+    assert_eq!(format!("{stop:?}"), "StopHandle { .. }");
+    let handle = stop.clone();
+    let waiting = scheduler.spawn(move || {
+        handle.stop();
+        task::park(None)
+    });
+    scheduler.run().unwrap();
+    assert!(!waiting.is_finished());
+    drop(scheduler);
+    stop.stop();
+}
+
+#[test]
+fn counters_begin_anew() {
+    let scheduler = scheduler();
+    scheduler.spawn(|| task::yield_now().unwrap());
+    scheduler.run().unwrap();
+    assert_eq!(scheduler.metrics().tasks_created, 1);
+    scheduler.reset_metrics();
+    assert_eq!(scheduler.metrics().tasks_created, 0);
+    assert!(scheduler.metrics_text().contains("Created:"));
+    assert!(scheduler.metrics_prometheus().contains("# TYPE"));
+    assert!(scheduler.metrics_json().starts_with('{'));
+    task::Builder::new().name("worker").spawn_on(&scheduler, || ()).unwrap();
+    assert!(scheduler.dump().contains("worker"));
+}
+
+#[test]
+fn what_became_of_a_task_is_said_in_words() {
+    let scheduler = scheduler();
+    let panics = scheduler.spawn(|| panic!("on purpose"));
+    let numbers = scheduler.spawn(|| std::panic::panic_any(7));
+    let parks = scheduler.spawn(|| task::park(None));
+    let id = parks.task().id();
+    assert_eq!(
+        format!("{parks:?}"),
+        format!("JoinHandle {{ task: Task {{ id: {id}, name: None }}, is_finished: false }}")
+    );
+    parks.cancel();
+    scheduler.run().unwrap();
+    let said = |error: JoinError| (format!("{error}"), format!("{error:?}"));
+    let expected = [
+        ("the task has panicked: on purpose", r#"Panicked("on purpose")"#),
+        ("the task has panicked: (no message)", r#"Panicked("(no message)")"#),
+        ("the task was canceled", "Canceled"),
+        ("the task cannot be waited for: invalid argument", "Failed(InvalidArgument)"),
+    ];
+    let errors = [
+        panics.join().unwrap_err(),
+        numbers.join().unwrap_err(),
+        parks.join().unwrap_err(),
+        JoinError::Failed(Error::InvalidArgument),
+    ];
+    for (error, (display, debug)) in errors.into_iter().zip(expected) {
+        assert_eq!(said(error), (display.to_owned(), debug.to_owned()));
+    }
+}
+
+#[test]
+fn a_task_outside_of_any_scheduler_cannot_be_started() {
+    let failed = task::spawn(|| ());
+    assert_eq!(failed.task().id(), 0);
+    assert_eq!(failed.task().name(), None);
+    failed.task().wake();
+    assert!(matches!(failed.join(), Err(JoinError::Failed(Error::NotInTask))));
+    assert!(task::current().is_none());
+    assert_eq!(task::shield(|| 7), 7);
+    assert_eq!(task::park(MS), Err(Error::NotInTask));
+}
+
+#[test]
+fn a_task_has_its_name_and_its_stack() {
+    let scheduler = scheduler();
+    let builder = task::Builder::new().name("a name that is longer than it may be");
+    assert!(format!("{builder:?}").contains("a name that is longer than it may be"));
+    let named = builder
+        .stack_size(1 << 20)
+        .spawn_on(&scheduler, || {
+            let mut deep = [1u8; 600_000];
+            std::hint::black_box(&mut deep);
+            task::current().and_then(|task| task.name())
+        })
+        .unwrap();
+    let too_small = task::Builder::new().stack_size(1).spawn_on(&scheduler, || ());
+    assert_eq!(too_small.err(), Some(Error::InvalidArgument));
+    scheduler.run().unwrap();
+    assert_eq!(named.task().name(), None);
+    assert_eq!(named.join().unwrap().as_deref(), Some("a name that is longer t"));
+}
+
+#[test]
+fn a_wake_up_that_comes_early_is_kept() {
+    let scheduler = scheduler();
+    let order: Rc<RefCell<Vec<_>>> = Rc::default();
+    let seen = order.clone();
+    let sleeper = scheduler.spawn(move || {
+        task::sleep(2 * MS).unwrap();
+        seen.borrow_mut().push("slept");
+        task::park(None).unwrap();
+        seen.borrow_mut().push("parked");
+        task::park(MS)
+    });
+    let waker = scheduler.spawn(move || {
+        sleeper.task().wake();
+        sleeper.join()
+    });
+    scheduler.run().unwrap();
+    assert_eq!(waker.join().unwrap().unwrap(), Err(Error::TimedOut));
+    assert_eq!(*order.borrow(), ["slept", "parked"]);
+}
+
+#[test]
+fn moments_can_be_added_to() {
+    let began = Instant::now();
+    let mut later = began;
+    later += MS;
+    assert_eq!(later - began, MS);
+    assert_eq!(began - later, Duration::ZERO);
+    assert_eq!(later - MS, began);
+    assert_eq!(began - Duration::MAX, began - Duration::MAX - MS);
+    assert!(began + Duration::MAX > later);
+}
+
+#[test]
+fn a_clock_that_asks_for_the_time_gets_the_last_one() {
+    let asked = Rc::new(Cell::new(0));
+    let count = asked.clone();
+    let scheduler = Builder::new()
+        .clock(move || {
+            count.set(count.get() + 1);
+            assert!(Instant::now() >= Instant::now() - MS);
+            count.get() * MS
+        })
+        .build()
+        .unwrap();
+    scheduler.spawn(|| task::sleep(3 * MS).unwrap());
+    scheduler.run().unwrap();
+    assert!(asked.get() > 3);
+}
+
+#[test]
+fn a_wait_function_that_panics_has_failed() {
+    let calls = Rc::new(Cell::new(0));
+    let count = calls.clone();
+    let scheduler = Builder::new()
+        .wait(
+            move |_: Option<Duration>, _: std::os::fd::BorrowedFd<'_>| -> std::io::Result<usize> {
+                count.set(count.get() + 1);
+                panic!("on purpose")
+            },
+        )
+        .build()
+        .unwrap();
+    scheduler.spawn(|| task::sleep(2 * MS).unwrap());
+    scheduler.run().unwrap();
+    assert!(calls.get() > 0);
+}
+
+#[test]
+fn the_logger_goes_where_it_is_told() {
+    let path = std::env::temp_dir().join(format!("majjen-api-{}.log", std::process::id()));
+    let level = logger::level();
+    assert!(logger::enabled(level));
+    logger::to_file(&path).unwrap();
+    logger::log(logger::Level::Error, format_args!("kept"));
+    logger::reopen_file().unwrap();
+    assert!(logger::to_syslog("").is_err());
+    assert!(logger::to_file("/no/such/directory/file").is_err());
+    logger::log(logger::Level::Error, format_args!("and kept"));
+    logger::to_streams().unwrap();
+    assert_eq!(logger::lost_lines(), 0);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert!(text.contains("] kept\n") && text.contains("] and kept\n"), "{text}");
+}
+
+/// Runs a body in a task.
+fn in_a_task(body: impl FnOnce() + 'static) {
+    let scheduler = scheduler();
+    let task = scheduler.spawn(body);
+    scheduler.run().unwrap();
+    task.join().unwrap();
+}
+
+#[test]
+fn sockets_are_those_of_the_standard_library() {
+    in_a_task(|| {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        listener.set_read_timeout(Some(MS)).unwrap();
+        assert_eq!(listener.read_timeout(), Some(MS));
+        let connecting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut accepted = listener.incoming().next().unwrap().unwrap();
+        assert_eq!(accepted.peer_addr().unwrap(), connecting.local_addr().unwrap());
+        accepted.set_nodelay(true).unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert!(accepted.take_error().unwrap().is_none());
+        let fd = accepted.as_fd().try_clone_to_owned().unwrap();
+        drop(fd);
+        accepted.write_all(b"four").unwrap();
+        accepted.shutdown(Shutdown::Write).unwrap();
+
+        let std = std::net::TcpStream::from(connecting);
+        let mut back = TcpStream::try_from(std).unwrap();
+        let (mut one, mut other) = ([0; 2], [0; 8]);
+        let mut buffers = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut other)];
+        assert_eq!(back.read_vectored(&mut buffers).unwrap(), 4);
+        assert_eq!((&one, &other[..2]), (b"fo", &b"ur"[..]));
+        assert_eq!(back.read(&mut other).unwrap(), 0);
+        let _owned: OwnedFd = back.into();
+        let _owned: OwnedFd = OwnedFd::from(listener);
+    });
+}
+
+#[test]
+fn sockets_of_other_kinds_are_too() {
+    in_a_task(|| {
+        let path = std::env::temp_dir().join(format!("majjen-api-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(listener.local_addr().unwrap().as_pathname(), Some(path.as_path()));
+        let connecting = UnixStream::connect(&path).unwrap();
+        assert_eq!(connecting.peer_addr().unwrap().as_pathname(), Some(path.as_path()));
+        assert!(connecting.local_addr().unwrap().is_unnamed());
+        let mut accepted = listener.incoming().next().unwrap().unwrap();
+        accepted.set_write_timeout(Some(MS)).unwrap();
+        assert_eq!(accepted.write_timeout(), Some(MS));
+        assert!(format!("{accepted:?}").contains("UnixStream"));
+        let mut again = accepted.try_clone().unwrap();
+        assert_eq!(again.write_timeout(), Some(MS));
+        accepted.write_all(b"x").unwrap();
+        again.flush().unwrap();
+        let mut byte = [0];
+        (&connecting).read_exact(&mut byte).unwrap();
+        assert_eq!(byte, *b"x");
+        std::fs::remove_file(path).unwrap();
+
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(udp.read_timeout(), None);
+        let _std = udp.into_std();
+    });
+}
