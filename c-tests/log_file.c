@@ -307,7 +307,7 @@ static void a_reopen_that_fails_keeps_the_old_file(void) {
 }
 
 static void a_descriptor_that_the_program_has_closed_is_opened_again(void) {
-  to_file("closed.log");
+  to_file("opened_again.log");
   int fd = log_descriptor();
   CHECK_INT(fd, >, 2);
   // The next file gets the lowest number that is free.
@@ -317,7 +317,7 @@ static void a_descriptor_that_the_program_has_closed_is_opened_again(void) {
   CHECK_INT(log_descriptor(), ==, fd);
   MJ_INFO("line");
   to_streams();
-  CHECK_FILE("closed.log", "[INFO] line");
+  CHECK_FILE("opened_again.log", "[INFO] line");
 }
 
 static void reopen_does_nothing_without_a_file(void) {

@@ -264,7 +264,7 @@ static int waits_after_its_end(call* self) {
   return call_returned(self, result);
 }
 
-static int ends_with_the_mutex(call* self) {
+static int ends_at_once_with_the_mutex(call* self) {
   lock();
   return call_returned(self, 0);
 }
@@ -272,8 +272,8 @@ static int ends_with_the_mutex(call* self) {
 static int loses_the_mutex(call* self) {
   lock();
   call other;
-  begin(&other, ends_with_the_mutex, NULL, 0, 0);
-  mj_task_exit();
+  begin(&other, ends_at_once_with_the_mutex, NULL, 0, 0);
+  CHECK_INT(mj_scheduler_enqueue(scheduler, mj_task_current()), ==, 0);
   return call_returned(self, mj_cond_wait(self->object, mutex, UINT64_MAX));
 }
 
