@@ -29,11 +29,23 @@ pub struct Builder {
 impl Builder {
     /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing in
     /// the process.
+    ///
+    /// ```
+    /// let scheduler = majjen::Builder::new().build()?;
+    /// assert_eq!(scheduler.name(), None);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn new() -> Builder {
         Builder::default()
     }
 
     /// Names the scheduler, for people.
+    ///
+    /// ```
+    /// let scheduler = majjen::Builder::new().name("front").build()?;
+    /// assert_eq!(scheduler.name(), Some("front"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into());
         self
@@ -41,12 +53,37 @@ impl Builder {
 
     /// The stack size, in bytes, of tasks that have none of their own; 256 KiB unless set. Rounded
     /// up to whole pages.
+    ///
+    /// ```
+    /// use majjen::{Builder, Error};
+    ///
+    /// assert!(Builder::new().stack_size(64 * 1024).build().is_ok());
+    /// assert_eq!(Builder::new().stack_size(100).build().unwrap_err(), Error::InvalidArgument);
+    /// ```
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
     }
 
     /// Waits by the program's own means.
+    ///
+    /// ```
+    /// use majjen::{Builder, task};
+    /// use std::{cell::Cell, os::fd::BorrowedFd, rc::Rc, thread, time::Duration};
+    ///
+    /// let calls = Rc::new(Cell::new(0));
+    /// let counter = calls.clone();
+    /// let wait = move |timeout: Option<Duration>, _: BorrowedFd<'_>| {
+    ///     counter.set(counter.get() + 1);
+    ///     thread::sleep(timeout.unwrap_or_default()); // Sees no descriptors.
+    ///     Ok(0)
+    /// };
+    /// let scheduler = Builder::new().wait(wait).build()?;
+    /// scheduler.spawn(|| task::sleep(Duration::from_millis(2)));
+    /// scheduler.run()?;
+    /// assert!(calls.get() > 0);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn wait(self, wait: impl Wait + 'static) -> Builder {
         self.hooks.wait.set(Some(Box::new(wait)));
         self
@@ -55,6 +92,21 @@ impl Builder {
     /// Sets the clock that sleeps and time limits follow: the time since any fixed moment. It is
     /// called often, and must not suspend. If it goes back, time stands still until it has caught
     /// up.
+    ///
+    /// ```
+    /// use majjen::{Builder, Instant, task};
+    /// use std::time::Duration;
+    ///
+    /// let began = std::time::Instant::now();
+    /// let scheduler = Builder::new().clock(move || began.elapsed()).build()?;
+    /// let slept = scheduler.spawn(|| {
+    ///     let before = Instant::now();
+    ///     task::sleep(Duration::from_millis(1)).map(|()| before.elapsed())
+    /// });
+    /// scheduler.run()?;
+    /// assert!(slept.join()?? >= Duration::from_millis(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(self, clock: impl Fn() -> Duration + 'static) -> Builder {
         self.hooks.clock.set(Some(Box::new(clock)));
         self
@@ -62,6 +114,13 @@ impl Builder {
 
     /// Lets SIGINT and SIGTERM end the run, as the first of them does in an application: the second
     /// one kills. Only while it runs, and only where the signals have their default effect.
+    ///
+    /// ```
+    /// let scheduler = majjen::Builder::new().handle_signals(true).build()?;
+    /// scheduler.spawn(|| println!("Ctrl+C would let the run return"));
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn handle_signals(mut self, handle: bool) -> Builder {
         self.handle_signals = handle;
         self
@@ -69,12 +128,25 @@ impl Builder {
 
     /// Lets a stack overflow be reported by a line on stderr that names the task, before it ends
     /// the process.
+    ///
+    /// ```
+    /// let scheduler = majjen::Builder::new().report_overflow(true).build()?;
+    /// scheduler.spawn(|| println!("an endless recursion would be told of"));
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn report_overflow(mut self, report: bool) -> Builder {
         self.report_overflow = report;
         self
     }
 
     /// Makes the scheduler.
+    ///
+    /// ```
+    /// let scheduler = majjen::Builder::new().build()?;
+    /// scheduler.run()?; // There is nothing to do.
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a stack size under 16 KiB or

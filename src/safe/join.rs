@@ -172,6 +172,17 @@ impl<T> JoinHandle<T> {
     /// Waits until the task has ended, and returns its result. Outside a task it does not wait: it
     /// is for after [`Scheduler::run`](crate::Scheduler::run).
     ///
+    /// ```
+    /// use majjen::Scheduler;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let one = scheduler.spawn(|| 1);
+    /// let two = scheduler.spawn(move || one.join().map(|one| one + 1));
+    /// scheduler.run()?;
+    /// assert_eq!(two.join()??, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`JoinError::Panicked`] and [`JoinError::Canceled`] as they say. [`JoinError::Failed`] with
     /// [`Error::NotInTask`] outside a task when this one has not ended, [`Error::Deadlock`] when it
@@ -225,6 +236,15 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the task has ended, so that [`join`](Self::join) does not wait.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let handle = scheduler.spawn(|| ());
+    /// assert!(!handle.is_finished());
+    /// scheduler.run()?;
+    /// assert!(handle.is_finished());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.packet.filled.get()
     }
@@ -234,11 +254,36 @@ impl<T> JoinHandle<T> {
     /// catches the unwinding gets it again with each call that suspends.
     ///
     /// A task that has ended, or whose scheduler is gone, is left alone.
+    ///
+    /// ```
+    /// use majjen::{JoinError, Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let waits = scheduler.spawn(|| task::park(None));
+    /// let result = scheduler.spawn(move || {
+    ///     waits.cancel();
+    ///     waits.join()
+    /// });
+    /// scheduler.run()?;
+    /// assert!(matches!(result.join()?, Err(JoinError::Canceled)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cancel(&self) {
         self.task.cancel();
     }
 
     /// The task itself.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let handle = scheduler.spawn(|| task::current().map(|task| task.id()));
+    /// let id = handle.task().id();
+    /// scheduler.run()?;
+    /// assert_eq!(handle.join()?, Some(id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn task(&self) -> &Task {
         &self.task
     }

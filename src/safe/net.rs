@@ -93,11 +93,18 @@ fn set_timeout(cell: &Cell<Option<Duration>>, timeout: Option<Duration>) -> io::
 }
 
 /// What all sockets have: the timeouts, and conversions from and to descriptors and sockets of the
-/// standard library.
+/// standard library. `$made` is for examples: lines that make a `socket`.
 macro_rules! socket {
-    ($name:ident, $std:ty) => {
+    ($name:ident, $std:ty, $made:expr) => {
         impl $name {
             /// Takes over a socket of the standard library, and sets it not to block.
+            ///
+            /// ```
+            #[doc = $made]
+            #[doc = concat!("let again = majjen::net::", stringify!($name), "::from_std(socket.into_std())?;")]
+            /// assert_eq!(again.read_timeout(), None);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             ///
             /// # Errors
             /// Those of the system call.
@@ -107,12 +114,26 @@ macro_rules! socket {
             }
 
             /// The socket of the standard library, which still does not block.
+            ///
+            /// ```
+            #[doc = $made]
+            #[doc = concat!("let plain: ", stringify!($std), " = socket.into_std();")]
+            /// assert!(plain.take_error()?.is_none());
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn into_std(self) -> $std {
                 self.0.inner
             }
 
             /// Another socket for the same connection or address, with the same timeouts to begin
             /// with.
+            ///
+            /// ```
+            #[doc = $made]
+            /// socket.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+            /// assert_eq!(socket.try_clone()?.read_timeout(), socket.read_timeout());
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             ///
             /// # Errors
             /// Those of the system call.
@@ -122,6 +143,12 @@ macro_rules! socket {
 
             /// The pending error of the socket, which is cleared.
             ///
+            /// ```
+            #[doc = $made]
+            /// assert!(socket.take_error()?.is_none());
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
+            ///
             /// # Errors
             /// Those of the system call.
             pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
@@ -129,11 +156,24 @@ macro_rules! socket {
             }
 
             /// How long a call waits for data, or for a connection; `None` for ever.
+            ///
+            /// ```
+            #[doc = $made]
+            /// assert_eq!(socket.read_timeout(), None);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn read_timeout(&self) -> Option<std::time::Duration> {
                 self.0.read_timeout.get()
             }
 
             /// Sets how long a call waits for data, or for a connection.
+            ///
+            /// ```
+            #[doc = $made]
+            /// socket.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+            /// assert_eq!(socket.read_timeout(), Some(std::time::Duration::from_secs(5)));
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             ///
             /// # Errors
             /// `InvalidInput` for a timeout of zero.
@@ -187,14 +227,27 @@ macro_rules! socket {
 
 /// What sockets have that send: the timeout for it.
 macro_rules! sender {
-    ($name:ident) => {
+    ($name:ident, $made:expr) => {
         impl $name {
             /// How long a call waits for room to send; `None` for ever.
+            ///
+            /// ```
+            #[doc = $made]
+            /// assert_eq!(socket.write_timeout(), None);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn write_timeout(&self) -> Option<std::time::Duration> {
                 self.0.write_timeout.get()
             }
 
             /// Sets how long a call waits for room to send.
+            ///
+            /// ```
+            #[doc = $made]
+            /// socket.set_write_timeout(Some(std::time::Duration::from_secs(5)))?;
+            /// assert_eq!(socket.write_timeout(), Some(std::time::Duration::from_secs(5)));
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             ///
             /// # Errors
             /// `InvalidInput` for a timeout of zero.
@@ -210,11 +263,18 @@ macro_rules! sender {
 
 /// What streams have: reading and writing, also by shared reference.
 macro_rules! stream {
-    ($name:ident) => {
-        sender!($name);
+    ($name:ident, $made:expr) => {
+        sender!($name, $made);
 
         impl $name {
             /// Closes the connection for reading, for writing, or for both.
+            ///
+            /// ```
+            #[doc = $made]
+            /// socket.shutdown(std::net::Shutdown::Both)?;
+            /// assert_eq!(std::io::read_to_string(socket)?, "");
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             ///
             /// # Errors
             /// Those of the system call.

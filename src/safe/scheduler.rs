@@ -65,6 +65,12 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler without tasks, as [`Builder::new`] describes it.
     ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// assert_eq!(scheduler.metrics().tasks_alive, 0);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::OutOfMemory`], and [`Error::Os`] when its two descriptors cannot be had.
     pub fn new() -> Result<Scheduler> {
@@ -72,6 +78,12 @@ impl Scheduler {
     }
 
     /// The same as [`Builder::new`].
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::builder().name("front").build()?;
+    /// assert_eq!(scheduler.name(), Some("front"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -96,6 +108,14 @@ impl Scheduler {
     }
 
     /// Adds a task, which begins in the next run. What is said of [`task::spawn`] holds.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let handle = scheduler.spawn(|| "done");
+    /// scheduler.run()?;
+    /// assert_eq!(handle.join()?, "done");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spawn<T: 'static>(&self, body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
         task::Builder::new().spawn_on(self, body).unwrap_or_else(JoinHandle::failed)
     }
@@ -103,6 +123,16 @@ impl Scheduler {
     /// Runs tasks until none is left, or [`StopHandle::stop`] is called. Tasks that are left stay
     /// as they are, and the next run goes on with them. Blocks the thread, and sets its timer slack
     /// to 1 ns meanwhile.
+    ///
+    /// ```
+    /// use majjen::{Error, Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.run()?; // Without tasks it returns at once.
+    /// scheduler.spawn(|| task::park(None));
+    /// assert_eq!(scheduler.run(), Err(Error::Deadlock)); // Nobody is left to wake the task.
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Deadlock`] when tasks are left and nothing could wake any of them, which an ERROR
@@ -125,21 +155,54 @@ impl Scheduler {
     }
 
     /// A handle that makes the run return, for other threads.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let stop = scheduler.stop_handle();
+    /// scheduler.spawn(move || stop.stop());
+    /// let last = scheduler.spawn(majjen::task::yield_now);
+    /// scheduler.run()?;
+    /// assert!(!last.is_finished());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 
     /// The name it was given.
+    ///
+    /// ```
+    /// let scheduler = majjen::Builder::new().name("front").build()?;
+    /// assert_eq!(scheduler.name(), Some("front"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn name(&self) -> Option<&str> {
         self.shared.name.as_deref()
     }
 
     /// The counters, up to date.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// scheduler.spawn(majjen::task::yield_now);
+    /// scheduler.run()?;
+    /// assert_eq!(scheduler.metrics().turns, 2);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn metrics(&self) -> Metrics {
         Metrics::of(self.core())
     }
 
     /// Starts counting again. What says how much there is now stays.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// scheduler.spawn(|| ());
+    /// scheduler.reset_metrics();
+    /// let metrics = scheduler.metrics();
+    /// assert_eq!((metrics.tasks_created, metrics.tasks_alive), (0, 1));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn reset_metrics(&self) {
         self.core().reset_metrics();
     }

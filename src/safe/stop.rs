@@ -41,6 +41,17 @@ impl StopHandle {
 
     /// Makes the run that is under way return as soon as the running task suspends or ends; or the
     /// next run, if none is under way.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// scheduler.spawn(|| ());
+    /// scheduler.stop_handle().stop();
+    /// scheduler.run()?; // Returns at once, and the next run does not.
+    /// assert_eq!(scheduler.metrics().tasks_alive, 1);
+    /// scheduler.run()?;
+    /// assert_eq!(scheduler.metrics().tasks_alive, 0);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn stop(&self) {
         let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Flag(flag)) = *flag {

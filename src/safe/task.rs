@@ -311,11 +311,27 @@ impl Task {
 
     /// Its number, which no other task of its scheduler has, before or after; 0 if it could not be
     /// started.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let (one, other) = (scheduler.spawn(|| ()), scheduler.spawn(|| ()));
+    /// assert_ne!(one.task().id(), other.task().id());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn id(&self) -> u64 {
         self.id
     }
 
     /// Its name, as far as it fits: 23 bytes. `None` if it has none, or has ended.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let worker = task::Builder::new().name("worker").spawn_on(&scheduler, || ())?;
+    /// assert_eq!(worker.task().name().as_deref(), Some("worker"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn name(&self) -> Option<String> {
         let (_, task) = self.shared.as_ref()?.task(self.id)?;
         let name = task.name.get();
@@ -325,6 +341,18 @@ impl Task {
 
     /// Ends the task's call of [`park`], or makes its next one return at once. Does nothing to a
     /// task that waits for something else, or has ended.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let parked = scheduler.spawn(|| task::park(None));
+    /// let task = parked.task().clone();
+    /// scheduler.spawn(move || task.wake());
+    /// scheduler.run()?;
+    /// assert_eq!(parked.join()?, Ok(()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wake(&self) {
         let Some((core, task)) = self.shared.as_ref().and_then(|shared| shared.task(self.id))
         else {
@@ -340,6 +368,19 @@ impl Task {
     }
 
     /// As [`JoinHandle::cancel`].
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let ends_itself = scheduler.spawn(|| {
+    ///     task::current().unwrap().cancel();
+    ///     task::yield_now() // Does not return.
+    /// });
+    /// scheduler.run()?;
+    /// assert!(ends_itself.join().is_err());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn cancel(&self) {
         if let Some((core, task)) = self.shared.as_ref().and_then(|shared| shared.task(self.id)) {
             core.cancel(task);
@@ -347,12 +388,34 @@ impl Task {
     }
 
     /// Whether the task has ended, or was given up with its scheduler.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let task = scheduler.spawn(|| ()).task().clone();
+    /// assert!(!task.is_finished());
+    /// scheduler.run()?;
+    /// assert!(task.is_finished());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.shared.as_ref().is_none_or(|shared| shared.task(self.id).is_none())
     }
 
     /// How deep the task's stack was used at most, in bytes, to size stacks by: by this task or
     /// one that had the stack before. 0 before the first turn and after the end.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let used = scheduler.spawn(|| {
+    ///     std::hint::black_box(&mut [1_u8; 20_000]);
+    ///     task::current().unwrap().stack_used()
+    /// });
+    /// scheduler.run()?;
+    /// assert!(used.join()? > 20_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stack_used(&self) -> usize {
         self.shared.as_ref().and_then(|shared| shared.task(self.id)).map_or(0, |(_, task)| {
             stack::high_water_bytes(task.stack.get(), task.stack_bytes.get())
@@ -393,23 +456,68 @@ pub struct Builder {
 
 impl Builder {
     /// A task without a name, with the scheduler's stack size.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let handle = task::Builder::new().spawn_on(&scheduler, || ())?;
+    /// assert_eq!(handle.task().name(), None);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn new() -> Builder {
         Builder::default()
     }
 
     /// Names the task, for lists of tasks and for the debugger. Cut after 23 bytes.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// task::Builder::new().name("worker").spawn_on(&scheduler, || ())?;
+    /// assert!(scheduler.dump().contains("worker"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into());
         self
     }
 
     /// The size of its stack, in bytes; rounded up to whole pages.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let deep = task::Builder::new().stack_size(4 << 20).spawn_on(&scheduler, || {
+    ///     std::hint::black_box(&mut [0_u8; 3 << 20]).len()
+    /// })?;
+    /// scheduler.run()?;
+    /// assert_eq!(deep.join()?, 3 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
     }
 
     /// Adds the task to the scheduler of the running one.
+    ///
+    /// ```
+    /// use majjen::{Error, Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let parent = scheduler.spawn(|| {
+    ///     let too_small = task::Builder::new().stack_size(1).spawn(|| ());
+    ///     (too_small.map(drop), task::Builder::new().name("child").spawn(|| 5))
+    /// });
+    /// scheduler.run()?;
+    /// let (too_small, child) = parent.join()?;
+    /// assert_eq!(too_small, Err(Error::InvalidArgument));
+    /// assert_eq!(child?.join()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotInTask`] outside a task that was spawned from Rust,
@@ -424,6 +532,16 @@ impl Builder {
     }
 
     /// Adds the task to a scheduler.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let handle = task::Builder::new().name("first").spawn_on(&scheduler, || 5)?;
+    /// scheduler.run()?;
+    /// assert_eq!(handle.join()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn).

@@ -33,6 +33,11 @@ pub struct Instant {
 
 impl Instant {
     /// Now.
+    ///
+    /// ```
+    /// let before = majjen::Instant::now();
+    /// assert!(majjen::Instant::now() >= before);
+    /// ```
     pub fn now() -> Instant {
         let ns = match scheduler::current() {
             Some(scheduler) => scheduler.clock.deadline_now_ns(),
@@ -42,6 +47,20 @@ impl Instant {
     }
 
     /// How long ago the moment is; nothing if it is still to come.
+    ///
+    /// ```
+    /// use majjen::{Instant, Scheduler, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let slept = scheduler.spawn(|| {
+    ///     let before = Instant::now();
+    ///     task::sleep(Duration::from_millis(1)).map(|()| before.elapsed())
+    /// });
+    /// scheduler.run()?;
+    /// assert!(slept.join()?? >= Duration::from_millis(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn elapsed(self) -> Duration {
         Instant::now() - self
     }

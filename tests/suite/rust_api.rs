@@ -63,7 +63,11 @@ fn text_of(html: &str) -> String {
     parts.collect()
 }
 
-/// No name of the C ABI, no C struct, and nothing unsafe. And each item has an example.
+/// What the documentation shows an example by.
+const EXAMPLE: &str = "rust-example-rendered";
+
+/// No name of the C ABI, no C struct, and nothing unsafe. And each item has an example, also each
+/// method.
 fn shows_nothing_of_c() -> Result<(), Failed> {
     let workplace = Workplace::new()?;
     let mut wrong = Vec::new();
@@ -84,12 +88,21 @@ fn shows_nothing_of_c() -> Result<(), Failed> {
         {
             items += 1;
             let about = html.split("<h2 id=").next().unwrap_or_default();
-            if !about.contains("rust-example-rendered") {
+            if !about.contains(EXAMPLE) {
                 wrong.push(format!("{name}: no example"));
+            }
+            let methods = html.split("id=\"implementations-list\"").nth(1).unwrap_or_default();
+            let methods = methods.split("<h2 id=").next().unwrap_or_default();
+            for method in methods.split("<section id=\"method.").skip(1) {
+                items += 1;
+                if !method.contains(EXAMPLE) {
+                    let called = method.split('"').next().unwrap_or_default();
+                    wrong.push(format!("{name}: no example of {called}"));
+                }
             }
         }
     }
-    assert!(items > 40, "only {items} items were found");
+    assert!(items > 150, "only {items} items were found");
     assert!(wrong.is_empty(), "in the documentation: {wrong:#?}");
     Ok(())
 }

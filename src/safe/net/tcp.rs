@@ -38,12 +38,32 @@ use super::{Socket, connect, sender, socket, stream, stream_io};
 /// ```
 pub struct TcpStream(Socket<std::net::TcpStream>);
 
-socket!(TcpStream, std::net::TcpStream);
-stream!(TcpStream);
+macro_rules! made_stream {
+    () => {
+        r#"let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+let connected = std::net::TcpStream::connect(listener.local_addr()?)?;
+let socket = majjen::net::TcpStream::from_std(connected)?;"#
+    };
+}
+
+socket!(TcpStream, std::net::TcpStream, made_stream!());
+stream!(TcpStream, made_stream!());
 
 impl TcpStream {
     /// Connects to the first of the addresses that can be connected to. Looking up a name blocks
     /// the thread.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, net::{TcpListener, TcpStream}};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let scheduler = Scheduler::new()?;
+    /// let stream = scheduler.spawn(move || TcpStream::connect(address));
+    /// scheduler.run()?;
+    /// assert_eq!(stream.join()??.peer_addr()?, address);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// That of the last address.
@@ -60,6 +80,20 @@ impl TcpStream {
 
     /// Connects to an address, or fails with [`ErrorKind::TimedOut`].
     ///
+    /// ```
+    /// use majjen::{Scheduler, net::{TcpListener, TcpStream}};
+    /// use std::time::Duration;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let scheduler = Scheduler::new()?;
+    /// let limit = Duration::from_secs(5);
+    /// let stream = scheduler.spawn(move || TcpStream::connect_timeout(&address, limit));
+    /// scheduler.run()?;
+    /// assert_eq!(stream.join()??.peer_addr()?, address);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of the connection.
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
@@ -67,6 +101,14 @@ impl TcpStream {
     }
 
     /// The other end.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = listener.local_addr()?;
+    /// # let stream = majjen::net::TcpStream::from_std(std::net::TcpStream::connect(address)?)?;
+    /// assert!(stream.peer_addr()?.ip().is_loopback());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.
@@ -76,6 +118,14 @@ impl TcpStream {
 
     /// This end.
     ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = listener.local_addr()?;
+    /// # let stream = majjen::net::TcpStream::from_std(std::net::TcpStream::connect(address)?)?;
+    /// assert_ne!(stream.local_addr()?, stream.peer_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of the system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -83,6 +133,26 @@ impl TcpStream {
     }
 
     /// Reads without taking what is read.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, net::TcpStream};
+    /// use std::io::{Read, Write};
+    ///
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = listener.local_addr()?;
+    /// # let mut stream = TcpStream::from_std(std::net::TcpStream::connect(address)?)?;
+    /// # listener.accept()?.0.write_all(b"x")?;
+    /// let scheduler = Scheduler::new()?;
+    /// let both = scheduler.spawn(move || {
+    ///     let (mut seen, mut read) = ([0], [0]);
+    ///     stream.peek(&mut seen)?;
+    ///     stream.read_exact(&mut read)?;
+    ///     Ok::<_, std::io::Error>((seen, read))
+    /// });
+    /// scheduler.run()?;
+    /// assert_eq!(both.join()??, (*b"x", *b"x"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for `read`.
@@ -92,6 +162,15 @@ impl TcpStream {
 
     /// Sets whether small writes are sent at once (TCP_NODELAY).
     ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = listener.local_addr()?;
+    /// # let stream = majjen::net::TcpStream::from_std(std::net::TcpStream::connect(address)?)?;
+    /// stream.set_nodelay(true)?;
+    /// assert!(stream.nodelay()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of the system call.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
@@ -99,6 +178,14 @@ impl TcpStream {
     }
 
     /// Whether small writes are sent at once.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = listener.local_addr()?;
+    /// # let stream = majjen::net::TcpStream::from_std(std::net::TcpStream::connect(address)?)?;
+    /// assert!(!stream.nodelay()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.
@@ -131,11 +218,21 @@ impl TcpStream {
 /// ```
 pub struct TcpListener(Socket<std::net::TcpListener>);
 
-socket!(TcpListener, std::net::TcpListener);
+socket!(
+    TcpListener,
+    std::net::TcpListener,
+    r#"let socket = majjen::net::TcpListener::bind("127.0.0.1:0")?;"#
+);
 
 impl TcpListener {
     /// Listens at an address; at port 0 for one that the system chooses. Looking up a name blocks
     /// the thread.
+    ///
+    /// ```
+    /// let listener = majjen::net::TcpListener::bind("127.0.0.1:0")?;
+    /// assert_ne!(listener.local_addr()?.port(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// That of the last address.
@@ -144,6 +241,19 @@ impl TcpListener {
     }
 
     /// Waits for a connection, and returns it with the address of its other end.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, net::{TcpListener, TcpStream}};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let scheduler = Scheduler::new()?;
+    /// let accepted = scheduler.spawn(move || listener.accept().map(|(_, address)| address));
+    /// let connected = scheduler.spawn(move || TcpStream::connect(address)?.local_addr());
+    /// scheduler.run()?;
+    /// assert_eq!(accepted.join()??, connected.join()??);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call. Many concern only the connection, or pass: a server goes on after
@@ -154,11 +264,32 @@ impl TcpListener {
     }
 
     /// The connections, one after the other, without end.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, net::{TcpListener, TcpStream}};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let scheduler = Scheduler::new()?;
+    /// let accepted = scheduler.spawn(move || listener.incoming().take(3).flatten().count());
+    /// for _ in 0..3 {
+    ///     scheduler.spawn(move || TcpStream::connect(address).map(drop));
+    /// }
+    /// scheduler.run()?;
+    /// assert_eq!(accepted.join()?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn incoming(&self) -> impl Iterator<Item = io::Result<TcpStream>> {
         std::iter::repeat_with(|| self.accept().map(|(stream, _)| stream))
     }
 
     /// Where it listens.
+    ///
+    /// ```
+    /// let listener = majjen::net::TcpListener::bind("127.0.0.1:0")?;
+    /// assert!(listener.local_addr()?.ip().is_loopback());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.

@@ -24,12 +24,24 @@ use super::{Socket, sender, socket};
 /// ```
 pub struct UdpSocket(Socket<std::net::UdpSocket>);
 
-socket!(UdpSocket, std::net::UdpSocket);
-sender!(UdpSocket);
+macro_rules! made {
+    () => {
+        r#"let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;"#
+    };
+}
+
+socket!(UdpSocket, std::net::UdpSocket, made!());
+sender!(UdpSocket, made!());
 
 impl UdpSocket {
     /// Receives at an address; at port 0 for one that the system chooses. Looking up a name blocks
     /// the thread.
+    ///
+    /// ```
+    /// let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// assert_ne!(socket.local_addr()?.port(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// That of the last address.
@@ -39,6 +51,13 @@ impl UdpSocket {
 
     /// Sends to an address, and receives from it only, from now on. Does not suspend.
     ///
+    /// ```
+    /// let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// socket.connect("127.0.0.1:9")?;
+    /// assert_eq!(socket.peer_addr()?.port(), 9);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// That of the last address.
     pub fn connect(&self, addresses: impl ToSocketAddrs) -> io::Result<()> {
@@ -47,6 +66,13 @@ impl UdpSocket {
 
     /// Sends a datagram to the address that it is connected to.
     ///
+    /// ```
+    /// let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// socket.connect(socket.local_addr()?)?; // To itself.
+    /// assert_eq!(socket.send(b"hello")?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of the system call.
     pub fn send(&self, data: &[u8]) -> io::Result<usize> {
@@ -54,6 +80,12 @@ impl UdpSocket {
     }
 
     /// Sends a datagram to an address. Looking up a name blocks the thread.
+    ///
+    /// ```
+    /// let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// assert_eq!(socket.send_to(b"hello", socket.local_addr()?)?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.
@@ -64,6 +96,22 @@ impl UdpSocket {
 
     /// Waits for a datagram, and returns its length. What does not fit is lost.
     ///
+    /// ```
+    /// use majjen::{Scheduler, net::UdpSocket};
+    ///
+    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+    /// let address = socket.local_addr()?;
+    /// let scheduler = Scheduler::new()?;
+    /// let received = scheduler.spawn(move || {
+    ///     let mut buffer = [0; 4];
+    ///     socket.recv(&mut buffer).map(|length| (length, buffer))
+    /// });
+    /// scheduler.spawn(move || UdpSocket::bind("127.0.0.1:0")?.send_to(b"too long", address));
+    /// scheduler.run()?;
+    /// assert_eq!(received.join()??, (4, *b"too "));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of the system call.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -71,6 +119,19 @@ impl UdpSocket {
     }
 
     /// Waits for a datagram, and returns its length and its sender.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, net::UdpSocket};
+    ///
+    /// let (one, other) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    /// let (sender, receiver) = (one.local_addr()?, other.local_addr()?);
+    /// let scheduler = Scheduler::new()?;
+    /// let received = scheduler.spawn(move || other.recv_from(&mut [0; 8]));
+    /// scheduler.spawn(move || one.send_to(b"hello", receiver));
+    /// scheduler.run()?;
+    /// assert_eq!(received.join()??, (5, sender));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.
@@ -80,6 +141,12 @@ impl UdpSocket {
 
     /// Where it receives.
     ///
+    /// ```
+    /// let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// assert!(socket.local_addr()?.ip().is_loopback());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of the system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -87,6 +154,12 @@ impl UdpSocket {
     }
 
     /// What it is connected to.
+    ///
+    /// ```
+    /// let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// assert!(socket.peer_addr().is_err()); // Not connected.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.

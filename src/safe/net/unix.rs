@@ -23,11 +23,31 @@ use super::{Socket, connect, sender, socket, stream, stream_io};
 /// ```
 pub struct UnixStream(Socket<std_unix::UnixStream>);
 
-socket!(UnixStream, std_unix::UnixStream);
-stream!(UnixStream);
+macro_rules! made_stream {
+    () => {
+        "let (socket, _other) = majjen::net::UnixStream::pair()?;"
+    };
+}
+
+socket!(UnixStream, std::os::unix::net::UnixStream, made_stream!());
+stream!(UnixStream, made_stream!());
 
 impl UnixStream {
     /// Connects to the listener at a path. While its queue is full, tries again every millisecond.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, net::{UnixListener, UnixStream}};
+    ///
+    /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// let scheduler = Scheduler::new()?;
+    /// # let file = path.clone();
+    /// let stream = scheduler.spawn(move || UnixStream::connect(path));
+    /// scheduler.run()?;
+    /// # std::fs::remove_file(file)?;
+    /// assert!(stream.join()??.peer_addr()?.as_pathname().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the connection.
@@ -39,6 +59,14 @@ impl UnixStream {
     /// As [`connect`](Self::connect), or fails with
     /// [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut).
     ///
+    /// ```
+    /// use majjen::net::UnixStream;
+    /// use std::{io::ErrorKind, time::Duration};
+    ///
+    /// let failed = UnixStream::connect_timeout("/nobody/listens", Duration::from_secs(1));
+    /// assert_eq!(failed.unwrap_err().kind(), ErrorKind::NotFound);
+    /// ```
+    ///
     /// # Errors
     /// Those of the connection.
     pub fn connect_timeout(path: impl AsRef<Path>, timeout: Duration) -> io::Result<UnixStream> {
@@ -47,6 +75,27 @@ impl UnixStream {
     }
 
     /// Two ends of one connection.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, net::UnixStream};
+    /// use std::io::{Read, Write};
+    ///
+    /// let (mut one, mut other) = UnixStream::pair()?;
+    /// let scheduler = Scheduler::new()?;
+    /// let echoed = scheduler.spawn(move || {
+    ///     one.write_all(b"x")?;
+    ///     let mut byte = [0];
+    ///     one.read_exact(&mut byte).map(|()| byte)
+    /// });
+    /// scheduler.spawn(move || {
+    ///     let mut byte = [0];
+    ///     other.read_exact(&mut byte)?;
+    ///     other.write_all(&byte)
+    /// });
+    /// scheduler.run()?;
+    /// assert_eq!(echoed.join()??, *b"x");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.
@@ -57,6 +106,12 @@ impl UnixStream {
 
     /// The other end.
     ///
+    /// ```
+    /// let (one, _other) = majjen::net::UnixStream::pair()?;
+    /// assert!(one.peer_addr()?.is_unnamed());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of the system call.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
@@ -64,6 +119,12 @@ impl UnixStream {
     }
 
     /// This end.
+    ///
+    /// ```
+    /// let (one, _other) = majjen::net::UnixStream::pair()?;
+    /// assert!(one.local_addr()?.is_unnamed());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.
@@ -90,10 +151,24 @@ impl UnixStream {
 /// ```
 pub struct UnixListener(Socket<std_unix::UnixListener>);
 
-socket!(UnixListener, std_unix::UnixListener);
+socket!(
+    UnixListener,
+    std::os::unix::net::UnixListener,
+    r#"let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
+let socket = majjen::net::UnixListener::bind(&path)?;
+# std::fs::remove_file(&path)?;"#
+);
 
 impl UnixListener {
     /// Listens at a path, where nothing may be yet.
+    ///
+    /// ```
+    /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
+    /// let listener = majjen::net::UnixListener::bind(&path)?;
+    /// assert!(majjen::net::UnixListener::bind(&path).is_err()); // It is there already.
+    /// std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system calls.
@@ -103,6 +178,21 @@ impl UnixListener {
 
     /// Waits for a connection, and returns it with the address of its other end.
     ///
+    /// ```
+    /// use majjen::{Scheduler, net::{UnixListener, UnixStream}};
+    ///
+    /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// let scheduler = Scheduler::new()?;
+    /// # let file = path.clone();
+    /// let accepted = scheduler.spawn(move || listener.accept().map(|(_, address)| address));
+    /// scheduler.spawn(move || UnixStream::connect(path).map(drop));
+    /// scheduler.run()?;
+    /// # std::fs::remove_file(file)?;
+    /// assert!(accepted.join()??.is_unnamed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`TcpListener::accept`](super::TcpListener::accept).
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
@@ -111,11 +201,34 @@ impl UnixListener {
     }
 
     /// The connections, one after the other, without end.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, net::{UnixListener, UnixStream}};
+    ///
+    /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// let scheduler = Scheduler::new()?;
+    /// # let file = path.clone();
+    /// let accepted = scheduler.spawn(move || listener.incoming().take(2).flatten().count());
+    /// scheduler.spawn(move || (UnixStream::connect(&path).is_ok(), UnixStream::connect(&path).is_ok()));
+    /// scheduler.run()?;
+    /// # std::fs::remove_file(file)?;
+    /// assert_eq!(accepted.join()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn incoming(&self) -> impl Iterator<Item = io::Result<UnixStream>> {
         std::iter::repeat_with(|| self.accept().map(|(stream, _)| stream))
     }
 
     /// Where it listens.
+    ///
+    /// ```
+    /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
+    /// let listener = majjen::net::UnixListener::bind(&path)?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of the system call.
