@@ -140,10 +140,9 @@ coverage: need-rust need-c-compiler need-coverage-tools
 	$(call run_summarised,cargo test --release --no-fail-fast -- \
 		$(addprefix --skip$(space),$(not_for_coverage))) || exit 1; \
 	programs=$$(cargo test --release --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$$/\1/p') && \
-	cd "$(coverage_dir)" && \
-	llvm-profdata-$(llvm_version) merge -o profile profiles/*.profraw && \
-	llvm-cov-$(llvm_version) export -format=lcov -instr-profile=profile release/libmajjen.so \
-		$$(printf -- '-object %s ' $$programs) >lcov
+	llvm-profdata-$(llvm_version) merge -o "$(coverage_dir)/profile" "$(coverage_dir)"/profiles/*.profraw && \
+	llvm-cov-$(llvm_version) export -format=lcov -instr-profile="$(coverage_dir)/profile" \
+		"$(coverage_dir)/release/libmajjen.so" $$(printf -- '-object %s ' $$programs) >"$(coverage_dir)/lcov"
 	@python3 tools/coverage.py "$(coverage_dir)/lcov" tests/uncovered.txt
 
 # The driver has peers from crates.io for dependencies, so it is a package of its own.
