@@ -346,10 +346,11 @@ impl Entry {
                 0
             }
             // A file whose events never change: what has not happened will not happen.
-            Err(Error::Os(libc::EPERM)) => match sys::poll_now(fd, self.wanted()) {
-                Ok(happened) => self.wake_for(happened, wake),
-                Err(error) => self.wake_all(Outcome::Failed(error), wake),
-            },
+            Err(error @ Error::Os(libc::EPERM)) => {
+                let happened = sys::poll_now(fd, self.wanted()).unwrap_or(0);
+                let ready = self.wake_for(happened, &wake);
+                ready + self.wake_all(Outcome::Failed(error), wake)
+            }
             Err(error) => self.wake_all(Outcome::Failed(error), wake),
         }
     }
@@ -580,11 +581,13 @@ mod tests {
         assert_eq!(look(&mut reactor, true), [readable(&task)]);
         reactor.wait(&task, fd, READABLE).unwrap();
         assert_eq!(woken(|wake| reactor.arm_all(wake)), [readable(&task)]);
-        // What it never has is waited for all the same: a time limit ends that.
+        // What it never has is refused, without harm to who waits for something else.
+        let other = Task::default();
         reactor.wait(&task, fd, libc::EPOLLPRI as u32).unwrap();
-        assert_eq!(look(&mut reactor, true), []);
-        assert!(!reactor.has_fresh() && reactor.has_waiters());
-        reactor.forget(&task, fd);
+        reactor.wait(&other, fd, READABLE).unwrap();
+        let never = (from_ref(&task), Outcome::Failed(Error::Os(libc::EPERM)));
+        assert_eq!(woken(|wake| reactor.arm_all(wake)), [readable(&other), never]);
+        assert!(!reactor.has_fresh() && !reactor.has_waiters());
         // Closed behind the reactor's back.
         reactor.wait(&task, fd, READABLE).unwrap();
         drop(file);
