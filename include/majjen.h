@@ -436,8 +436,8 @@ int mj_task_wait_writable(int fd);
 // was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 // other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
 // (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
-// descriptor. A regular file can be read and written at all times, and never has anything else:
-// -EPERM. A descriptor that cannot be waited for is also an ERROR line.
+// descriptor. A regular file can be read and written at all times, and never has anything else. A
+// descriptor that cannot be waited for is also an ERROR line.
 int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`

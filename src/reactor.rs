@@ -46,6 +46,8 @@ pub const EVENTS: u32 = READABLE
         | libc::EPOLLRDBAND
         | libc::EPOLLWRNORM
         | libc::EPOLLWRBAND) as u32;
+/// What poll(2) says of a file that has no events, a regular one for example.
+const ALWAYS: u32 = READABLE | WRITABLE;
 /// Wakes every waiter, whatever it wants.
 pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
@@ -345,11 +347,13 @@ impl Entry {
                 self.generation = generation;
                 0
             }
-            // A file whose events never change: what has not happened will not happen.
+            // A file that has no events: poll(2) says that it can be read and written, and whoever
+            // wants something else waits in vain. Any other file has been refused by mistake.
             Err(error @ Error::Os(libc::EPERM)) => {
-                let happened = sys::poll_now(fd, self.wanted()).unwrap_or(0);
-                let ready = self.wake_for(happened, &wake);
-                ready + self.wake_all(Outcome::Failed(error), wake)
+                match sys::poll_now(fd, self.wanted() | ALWAYS) {
+                    Ok(happened) if happened & ALWAYS == ALWAYS => self.wake_for(happened, wake),
+                    _ => self.wake_all(Outcome::Failed(error), wake),
+                }
             }
             Err(error) => self.wake_all(Outcome::Failed(error), wake),
         }
@@ -579,15 +583,17 @@ mod tests {
         // Of a regular file epoll says nothing: poll(2) does, whoever asks it.
         reactor.wait(&task, fd, READABLE).unwrap();
         assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        let both = (from_ref(&task), Outcome::Ready(READABLE | WRITABLE));
         reactor.wait(&task, fd, READABLE).unwrap();
-        assert_eq!(woken(|wake| reactor.arm_all(wake)), [readable(&task)]);
-        // What it never has is refused, without harm to who waits for something else.
+        assert_eq!(woken(|wake| reactor.arm_all(wake)), [both]);
+        // What it never has is waited for all the same: a time limit ends that.
         let other = Task::default();
         reactor.wait(&task, fd, libc::EPOLLPRI as u32).unwrap();
         reactor.wait(&other, fd, READABLE).unwrap();
-        let never = (from_ref(&task), Outcome::Failed(Error::Os(libc::EPERM)));
-        assert_eq!(woken(|wake| reactor.arm_all(wake)), [readable(&other), never]);
-        assert!(!reactor.has_fresh() && !reactor.has_waiters());
+        let ready = (from_ref(&other), Outcome::Ready(READABLE | WRITABLE));
+        assert_eq!(woken(|wake| reactor.arm_all(wake)), [ready]);
+        assert!(!reactor.has_fresh() && reactor.has_waiters());
+        reactor.forget(&task, fd);
         // Closed behind the reactor's back.
         reactor.wait(&task, fd, READABLE).unwrap();
         drop(file);

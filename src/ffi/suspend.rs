@@ -100,8 +100,8 @@ pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
 /// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 /// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
 /// (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
-/// descriptor. A regular file can be read and written at all times, and never has anything else:
-/// -EPERM. A descriptor that cannot be waited for is also an ERROR line.
+/// descriptor. A regular file can be read and written at all times, and never has anything else. A
+/// descriptor that cannot be waited for is also an ERROR line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
     match suspend::wait_fd(fd, u32::from(events.cast_unsigned()), timeout_ns) {
