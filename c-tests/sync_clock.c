@@ -13,9 +13,22 @@ static uint64_t clock_that_acts(void* user_data) {
   return now_ns();
 }
 
+static mj_mutex* mutex;
 static mj_semaphore* semaphore;
 static mj_waitgroup* group;
 static mj_chan* channel;
+
+static void holds_for_a_turn(mj_scheduler* scheduler_of_it, void* user_state) {
+  (void)scheduler_of_it;
+  (void)user_state;
+  CHECK_INT(mj_mutex_lock(mutex, 0), ==, 0);
+  mj_task_yield();
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  mj_task_exit();
+}
+
+// The clock runs in the task that asks for the time, so its turn can be another's.
+static void yields(void) { mj_task_yield(); }
 
 static void releases(void) { CHECK_INT(mj_semaphore_release(semaphore, 1), ==, 0); }
 static void is_done(void) { CHECK_INT(mj_waitgroup_done(group), ==, 0); }
@@ -26,6 +39,15 @@ static void sends(void) {
 }
 
 static void wait_for_each(void) {
+  mutex = mj_mutex_create(scheduler);
+  add_task(scheduler, holds_for_a_turn, NULL);
+  mj_task_yield();
+  CHECK_INT(mj_mutex_try_lock(mutex), ==, -EBUSY);
+  when_asked = yields;
+  CHECK_INT(mj_mutex_lock(mutex, LONG_NS), ==, 0);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+
   semaphore = mj_semaphore_create(scheduler, 0);
   when_asked = releases;
   CHECK_INT(mj_semaphore_acquire(semaphore, 1, LONG_NS), ==, 0);

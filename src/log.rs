@@ -274,3 +274,20 @@ extern "C" fn majjen_log_misuse(level: u32, format: *const c_char) {
         warn(format_args!("mj_log: the line cannot be formatted"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{HEADROOM, Level, OWN_LINE_BYTES, OwnLine};
+
+    #[test]
+    fn a_line_of_its_own_is_cut_between_characters() {
+        for before in 0..4 {
+            let text = "x".repeat(before) + &"\u{20ac}".repeat(OWN_LINE_BYTES);
+            let line = OwnLine::new(Level::Info, format_args!("{text}"));
+            assert!(line.length > OWN_LINE_BYTES - 3);
+            let bytes = &line.bytes[HEADROOM..HEADROOM + line.length];
+            assert!(text.as_bytes().starts_with(bytes));
+            assert!(str::from_utf8(bytes).is_ok());
+        }
+    }
+}

@@ -331,7 +331,10 @@ fn guard(slot: *mut u8) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, DEFAULT_BYTES, GUARD_BYTES, Stack, StackPool, WARM_STACKS, valid_size};
+    use super::{
+        Class, DEFAULT_BYTES, GUARD_BYTES, Stack, StackPool, WARM_STACKS, guard_range,
+        high_water_bytes, valid_size,
+    };
     use crate::error::Error;
 
     #[test]
@@ -360,6 +363,19 @@ mod tests {
         assert_eq!(pool.acquire(1 << 20).unwrap(), large);
         assert_eq!(valid_size(1), Err(Error::InvalidArgument));
         assert_eq!(valid_size(usize::MAX), Err(Error::InvalidArgument));
+    }
+
+    #[test]
+    fn a_stack_that_nobody_has_used_is_not_used() {
+        let mut pool = StackPool::default();
+        let stack = pool.acquire(DEFAULT_BYTES).unwrap();
+        assert_eq!(high_water_bytes(stack, DEFAULT_BYTES), 0);
+        // SAFETY: within the stack, which this test holds.
+        unsafe { stack.top.wrapping_sub(5000).write(7) };
+        let used = high_water_bytes(stack, DEFAULT_BYTES);
+        assert!((5000..9096).contains(&used), "{used} bytes");
+        assert_eq!(high_water_bytes(Stack::NONE, DEFAULT_BYTES), 0);
+        assert!(guard_range(Stack::NONE, DEFAULT_BYTES).is_empty());
     }
 
     #[test]

@@ -311,6 +311,10 @@ fn sockets_become_those_of_the_standard_library_and_back() {
         let fd: std::os::fd::OwnedFd = again.into();
         assert_eq!(fd.as_raw_fd(), number);
         drop(other);
+        let listener: std::net::TcpListener = listen().0.into();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let socket: std::net::UdpSocket = UdpSocket::bind("127.0.0.1:0").unwrap().into();
+        assert_eq!(socket.recv(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
     });
 }
 

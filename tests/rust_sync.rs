@@ -5,6 +5,7 @@
 mod support;
 
 use std::cell::RefCell;
+use std::fmt::Debug;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ fn spawn_waiters(scheduler: &Scheduler, drops: &Drops, objects: &Rc<Objects>) {
         scheduler.spawn(move || {
             let _guard = guard;
             wait(&objects, element);
+            // One may have the mutex by now, of its owner that was unwound before it.
+            let _ = task::sleep(HOUR);
             unreachable!("a canceled wait does not return");
         });
     }
@@ -412,6 +415,32 @@ thread_local! {
     static OBJECTS: Box<Objects> = Box::new(Objects::new());
 }
 
+#[test]
+fn objects_begin_empty_and_say_what_they_hold() {
+    let said = |object: &dyn Debug| format!("{object:?}");
+    assert_eq!(said(&Mutex::new(1)), "Mutex { .. }");
+    assert_eq!(said(&Condvar::default()), "Condvar { .. }");
+    assert_eq!(said(&WaitGroup::default()), "WaitGroup { .. }");
+    assert_eq!(said(&Select::<()>::default()), "Select { arms: 0 }");
+    let semaphore = Semaphore::new(3);
+    let permits = semaphore.try_acquire(2).unwrap();
+    assert_eq!(said(&semaphore), "Semaphore { available: 1 }");
+    assert_eq!(said(&permits), "Permits { count: 2 }");
+    let group = Rc::new(WaitGroup::new());
+    assert_eq!(said(&group.member().unwrap()), "Member { .. }");
+    let (sender, receiver) = channel(1);
+    sender.try_send("one").unwrap();
+    assert_eq!(said(&sender), "Sender { len: 1 }");
+    assert_eq!(said(&receiver), "Receiver { len: 1 }");
+    drop(receiver);
+    let refused = sender.try_send("two").unwrap_err();
+    assert_eq!(said(&refused), "SendError { error: Disconnected, .. }");
+    let scheduler = scheduler();
+    let guard = scheduler.spawn(move || format!("{:?}", Mutex::new(5).try_lock().unwrap()));
+    scheduler.run().unwrap();
+    assert_eq!(guard.join().unwrap(), "5");
+}
+
 /// They let go of the tasks first. What would be wrong else, only valgrind sees.
 #[test]
 fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
@@ -420,7 +449,7 @@ fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
         KEPT.with(|kept| {
             let kept = kept.borrow();
             let scheduler = kept.as_ref().unwrap();
-            let waits: [fn(&Objects); 5] = [
+            let waits: [fn(&Objects); 6] = [
                 |objects| {
                     let _guard = objects.mutex.lock();
                     let _ = task::sleep(HOUR);
@@ -428,13 +457,14 @@ fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
                 |objects| drop(objects.mutex.lock()),
                 |objects| drop(objects.condvar.wait(objects.other.lock().unwrap())),
                 |objects| drop(objects.semaphore.acquire(1)),
+                |objects| objects.group.wait().unwrap(),
                 |objects| drop(objects.empty.1.recv()),
             ];
             for wait in waits {
                 scheduler.spawn(move || OBJECTS.with(|objects| wait(objects)));
             }
             run_for_a_moment(scheduler);
-            assert_eq!(scheduler.metrics().tasks_alive, 5);
+            assert_eq!(scheduler.metrics().tasks_alive, 6);
         });
     });
     thread.join().unwrap();

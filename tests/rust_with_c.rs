@@ -15,6 +15,7 @@ unsafe extern "C" {
     fn mj_scheduler_current() -> *mut c_void;
     fn mj_task_current() -> *mut c_void;
     fn mj_task_cancel(task: *mut c_void) -> c_int;
+    fn mj_task_wake(task: *mut c_void) -> c_int;
     fn mj_task_exit();
     fn mj_create_task(
         scheduler: *mut c_void,
@@ -117,4 +118,40 @@ fn the_rust_api_works_in_tasks_of_c_and_does_not_unwind_them() {
     scheduler.run().unwrap();
     let expected = [Error::Canceled, Error::Canceled, Error::NotInTask].map(Some);
     assert_eq!(RESULTS.with(Cell::get), expected);
+}
+
+/// A wait of the Rust API that C ends early.
+type Wait = fn() -> bool;
+
+#[test]
+fn a_wake_up_by_c_ends_no_wait_of_the_rust_api_before_its_time() {
+    const LONG: std::time::Duration = std::time::Duration::from_millis(3);
+    let waits: [Wait; 3] = [
+        || {
+            let deadline = majjen::Instant::now() + LONG;
+            task::sleep_until(deadline).is_ok() && majjen::Instant::now() >= deadline
+        },
+        || {
+            let (reader, _writer) = std::io::pipe().unwrap();
+            task::wait_readable(&reader, LONG) == Err(Error::TimedOut)
+        },
+        || {
+            let permits = majjen::sync::Semaphore::new(0);
+            permits.acquire_timeout(1, LONG).err() == Some(Error::TimedOut)
+        },
+    ];
+    for (number, wait) in waits.into_iter().enumerate() {
+        let scheduler = scheduler();
+        let waiting = scheduler.spawn(move || {
+            // SAFETY: no preconditions.
+            let this = unsafe { mj_task_current() };
+            task::spawn(move || {
+                // SAFETY: the task waits.
+                assert_eq!(unsafe { mj_task_wake(this) }, 1);
+            });
+            wait()
+        });
+        scheduler.run().unwrap();
+        assert!(waiting.join().unwrap(), "wait {number}");
+    }
 }
