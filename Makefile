@@ -123,7 +123,8 @@ fuzz: need-rust need-c-compiler need-libfuzzer
 
 # The library with counters, Rust and C alike, so with the compiler for C of rustc's own LLVM. They are in
 # memory that is mapped from a file (%c), which processes that end by a signal or _exit leave behind, too.
-# Left out are the tests of how the library is built and installed, and the long ones.
+# Left out are the tests of how the library is built and installed, and the long ones. Incremental, since
+# the compiler copies small functions into other crates else, and llvm-cov then counts them as never run.
 coverage_dir = $(CARGO_TARGET_DIR)/coverage
 coverage_flags = -mllvm -runtime-counter-relocation
 llvm_version = $(shell rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
@@ -131,7 +132,7 @@ not_for_coverage = abi:: debian:: header:: install:: load:: package:: readme::
 
 coverage: need-rust need-c-compiler need-coverage-tools
 	@rm -rf "$(coverage_dir)/profiles"
-	@export CARGO_TARGET_DIR="$(coverage_dir)"; \
+	@export CARGO_TARGET_DIR="$(coverage_dir)" CARGO_INCREMENTAL=1; \
 	export LLVM_PROFILE_FILE="$(coverage_dir)/profiles/%m%c.profraw"; \
 	export RUSTFLAGS="-C instrument-coverage -C llvm-args=-runtime-counter-relocation"; \
 	export HOST_CC=clang-$(llvm_version); \

@@ -273,16 +273,23 @@ static int loses_the_mutex(call* self) {
   lock();
   call other;
   begin(&other, ends_at_once_with_the_mutex, NULL, 0, 0);
-  CHECK_INT(mj_scheduler_enqueue(scheduler, mj_task_current()), ==, 0);
+  if (self->value == 0) {
+    CHECK_INT(mj_scheduler_enqueue(scheduler, mj_task_current()), ==, 0);
+  } else {
+    CHECK_INT(mj_task_cancel(mj_task_current()), ==, 0);
+  }
   return call_returned(self, mj_cond_wait(self->object, mutex, UINT64_MAX));
 }
 
+// The one that is enqueued wants it back before the owner has ended, the one that is canceled after.
 static void ends_without_the_mutex(void) {
-  make();
-  call one;
-  begin(&one, loses_the_mutex, cond, 0, 0);
-  CHECK_INT(result_of(&one), ==, -EOWNERDEAD);
-  unmake();
+  for (uint64_t canceled = 0; canceled < 2; canceled++) {
+    make();
+    call one;
+    begin(&one, loses_the_mutex, cond, canceled, 0);
+    CHECK_INT(result_of(&one), ==, -EOWNERDEAD);
+    unmake();
+  }
 }
 
 static void a_wait_that_ends_at_once_may_find_the_owner_ended(void) {

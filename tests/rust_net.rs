@@ -305,6 +305,7 @@ fn sockets_become_those_of_the_standard_library_and_back() {
         assert_eq!(would_block.kind(), ErrorKind::WouldBlock);
         plain.set_nonblocking(false).unwrap();
         let mut again = TcpStream::try_from(plain).unwrap();
+        again.flush().unwrap(); // Nothing is held back.
         again.set_read_timeout(Some(3 * MS)).unwrap();
         assert_times_out(|| again.read(&mut [0]));
         let number = again.as_raw_fd();

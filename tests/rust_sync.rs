@@ -418,7 +418,7 @@ thread_local! {
 #[test]
 fn objects_begin_empty_and_say_what_they_hold() {
     let said = |object: &dyn Debug| format!("{object:?}");
-    assert_eq!(said(&Mutex::new(1)), "Mutex { .. }");
+    assert_eq!(said(&Mutex::<i32>::default()), "Mutex { .. }");
     assert_eq!(said(&Condvar::default()), "Condvar { .. }");
     assert_eq!(said(&WaitGroup::default()), "WaitGroup { .. }");
     assert_eq!(said(&Select::<()>::default()), "Select { arms: 0 }");
@@ -434,11 +434,40 @@ fn objects_begin_empty_and_say_what_they_hold() {
     assert_eq!(said(&receiver), "Receiver { len: 1 }");
     drop(receiver);
     let refused = sender.try_send("two").unwrap_err();
+    assert_eq!(refused.to_string(), Error::Disconnected.to_string());
+    assert!(sender.is_empty()); // What was in it went with the receiver.
     assert_eq!(said(&refused), "SendError { error: Disconnected, .. }");
     let scheduler = scheduler();
     let guard = scheduler.spawn(move || format!("{:?}", Mutex::new(5).try_lock().unwrap()));
     scheduler.run().unwrap();
     assert_eq!(guard.join().unwrap(), "5");
+}
+
+#[test]
+fn a_condition_is_looked_at_after_each_notification() {
+    const ENOUGH: u32 = 3;
+    let mut number = Mutex::new(0);
+    *number.get_mut() += 1;
+    let shared = Rc::new((number, Condvar::new()));
+    let own = shared.clone();
+    let scheduler = scheduler();
+    let waiting = scheduler.spawn(move || {
+        let mut looks = 0;
+        let guard = own.1.wait_while(own.0.lock()?, |number| {
+            looks += 1;
+            *number < ENOUGH
+        });
+        guard.map(|number| (*number, looks))
+    });
+    scheduler.spawn(move || {
+        for _ in 0..2 {
+            task::yield_now().unwrap();
+            *shared.0.lock().unwrap() += 1;
+            shared.1.notify_one().unwrap();
+        }
+    });
+    scheduler.run().unwrap();
+    assert_eq!(waiting.join().unwrap(), Ok((ENOUGH, 3)));
 }
 
 /// They let go of the tasks first. What would be wrong else, only valgrind sees.

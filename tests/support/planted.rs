@@ -42,23 +42,26 @@ impl Sources {
 
     /// Calls `test` while there is a bug.
     pub fn with<R>(&self, bug: &Bug, test: impl FnOnce() -> R) -> Result<R, String> {
-        let text = self.read(bug)?;
-        let count = text.matches(bug.right).count();
-        if count != 1 {
-            return Err(format!("{}: {} has its line {count} times", bug.name, bug.file));
-        }
+        let text = bug.place()?;
         self.write(bug, &text.replace(bug.right, bug.wrong))?;
         let result = test();
         self.write(bug, &text)?;
         Ok(result)
     }
 
-    fn read(&self, bug: &Bug) -> Result<String, String> {
-        fs::read_to_string(original().join(bug.file)).map_err(|error| error.to_string())
-    }
-
     fn write(&self, bug: &Bug, text: &str) -> Result<(), String> {
         fs::write(self.root.join(bug.file), text).map_err(|error| error.to_string())
+    }
+}
+
+impl Bug {
+    /// The text of the source file, which has what is right once.
+    pub fn place(&self) -> Result<String, String> {
+        let text = fs::read_to_string(original().join(self.file)).map_err(|e| e.to_string())?;
+        match text.matches(self.right).count() {
+            1 => Ok(text),
+            count => Err(format!("{}: {} has its line {count} times", self.name, self.file)),
+        }
     }
 }
 
