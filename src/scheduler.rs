@@ -29,7 +29,7 @@ use crate::switch::{self, FloatModes};
 use crate::task_object::{Body, Chunks, Name, Outcome, Slab, State, Task};
 use crate::thread_words::ThreadWords;
 use crate::timer_heap::TimerHeap;
-use crate::wait::{Builtin, WaitFunction, wait_epoll};
+use crate::wait::{Builtin, WaitFunction, Wakening, wait_epoll};
 use crate::{log, overflow, signals, sys};
 
 /// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
@@ -77,6 +77,7 @@ pub struct Scheduler {
     loop_began_ns: Cell<u64>,
     /// The built-in wait function that was set, by the address that the program knows it by.
     builtin_wait: Cell<Option<(WaitFunction, Builtin)>>,
+    wakening: Wakening,
     /// Whether the last call of the wait function failed, which is logged once in a row.
     pub wait_failed: Cell<bool>,
     /// Ready tasks whose first turn came when there was no stack, and why. They are queued again as
@@ -209,6 +210,7 @@ impl Scheduler {
             last_poll: Cell::new(0),
             loop_began_ns: Cell::new(0),
             builtin_wait: Cell::new(None),
+            wakening: Wakening::default(),
             wait_failed: Cell::new(false),
             held_back: RunQueue::new(),
             held_back_because: Cell::new(None),
@@ -546,6 +548,9 @@ impl Scheduler {
         metrics::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
         let function = self.wait_function.get().unwrap_or(wait_epoll);
+        // A program's function is told the whole time, and a program's clock takes none to wake.
+        let for_timer = self.watches_descriptors() && !self.clock.has_own();
+        let timeout_ns = if for_timer { self.wakening.shorten(timeout_ns) } else { timeout_ns };
         // SAFETY: a built-in function, or the program's, which its setter promised to keep
         // callable.
         let result = unsafe { function(self.address(), timeout_ns, self.wait_data.get()) };
@@ -567,7 +572,11 @@ impl Scheduler {
             sys::pause_ns(timeout_ns.min(1_000_000));
         }
         let now = self.clock.now();
-        metrics::add(&self.metrics.total_wait_time_ns, now.ns.saturating_sub(began_ns));
+        let waited_ns = now.ns.saturating_sub(began_ns);
+        if for_timer && timeout_ns > 0 && result == 0 && waited_ns >= timeout_ns {
+            self.wakening.record(waited_ns - timeout_ns);
+        }
+        metrics::add(&self.metrics.total_wait_time_ns, waited_ns);
         self.last_poll.set(now.ticks);
     }
 

@@ -1,5 +1,6 @@
 //! The built-in wait functions. The loop knows no epoll: it calls one of these, or the program's.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
 use crate::error::Result;
@@ -77,4 +78,68 @@ fn report(scheduler: &Scheduler, result: Result<usize>, call: &str) -> c_int {
 pub enum Builtin {
     WatchesDescriptors,
     OnlySleeps,
+}
+
+/// How long the thread needs to wake when a wait for a timer is over: at the least, in the latest
+/// waits. The next ones are so much shorter, which halves the lateness of timers. A thread that is
+/// too early for once goes round the loop until the timer is due.
+#[derive(Default)]
+pub struct Wakening {
+    least_ns: Cell<u64>,
+    /// Of the waits since `least_ns` was last renewed.
+    least_of_these_ns: Cell<u64>,
+    waits: Cell<u32>,
+}
+
+impl Wakening {
+    /// How long to wait for a timer that is so far ahead.
+    pub fn shorten(&self, timeout_ns: u64) -> u64 {
+        match timeout_ns {
+            u64::MAX => u64::MAX, // There is no timer.
+            _ => timeout_ns.saturating_sub(self.least_ns.get()),
+        }
+    }
+
+    /// A wait has ended, so long after its time.
+    pub fn record(&self, late_ns: u64) {
+        /// What a longer one costs in processor time, where timers are close together, would not be
+        /// worth it.
+        const MOST_NS: u64 = 60_000;
+        const WAITS: u32 = 16;
+        let late_ns = late_ns.min(MOST_NS);
+        let so_far = if self.waits.get() == 0 { MOST_NS } else { self.least_of_these_ns.get() };
+        self.least_of_these_ns.set(so_far.min(late_ns));
+        self.least_ns.set(self.least_ns.get().min(late_ns));
+        self.waits.set((self.waits.get() + 1) % WAITS);
+        if self.waits.get() == 0 {
+            self.least_ns.set(self.least_of_these_ns.get());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Wakening;
+
+    #[test]
+    fn waits_are_shorter_by_what_all_of_the_latest_were_late() {
+        let wakening = Wakening::default();
+        for late_ns in (0..15).map(|wait| 50_000 - 1000 * wait) {
+            wakening.record(late_ns);
+            assert_eq!(wakening.shorten(100_000), 100_000);
+        }
+        wakening.record(70_000);
+        assert_eq!(wakening.shorten(100_000), 64_000);
+        assert_eq!(wakening.shorten(20_000), 0);
+        assert_eq!(wakening.shorten(u64::MAX), u64::MAX);
+        // Less counts at once, more when all have taken more, and no more than there is a use for.
+        wakening.record(10_000);
+        assert_eq!(wakening.shorten(100_000), 90_000);
+        for _ in 0..15 {
+            assert_eq!(wakening.shorten(100_000), 90_000);
+            wakening.record(1_000_000);
+        }
+        (0..16).for_each(|_| wakening.record(1_000_000));
+        assert_eq!(wakening.shorten(100_000), 40_000);
+    }
 }

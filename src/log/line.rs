@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::settings::Settings;
-use super::time::LocalTime;
+use super::time::date_and_time_of_now;
 use super::{HEADROOM, Level};
 
 /// A message of `length` bytes, with [`HEADROOM`] bytes before it and one after.
@@ -72,7 +72,7 @@ impl Prefix {
     pub fn push_settings(&mut self, settings: &Settings, level: Level) {
         if settings.include_time {
             self.push(b"[");
-            self.push(&LocalTime::now().date_and_time());
+            self.push(&date_and_time_of_now());
             self.push(b"] ");
         }
         if settings.include_level {

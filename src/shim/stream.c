@@ -1,4 +1,5 @@
 // Writing to a FILE*, which Rust has no type for.
+#define _DEFAULT_SOURCE  // for fwrite_unlocked and fflush_unlocked
 #include <stdio.h>
 
 #include "shim.h"
@@ -8,10 +9,13 @@ int majjen_shim_write(FILE *out, const char *text, size_t length) {
   return fwrite(text, 1, length, out) == length ? 0 : -1;
 }
 
-// Writes a whole log line with one call, so that it is never mixed with another thread's, and pushes
-// it out. Returns 0, or -1 with errno.
+// Writes a whole log line and pushes it out, so that it is never mixed with another thread's: both under
+// one lock, which is also faster than one for each. Returns 0, or -1 with errno.
 int majjen_shim_write_line(int to_stderr, const char *line, size_t length) {
   FILE *out = to_stderr ? stderr : stdout;
-  int written = majjen_shim_write(out, line, length) == 0;
-  return fflush(out) == 0 && written ? 0 : -1;
+  flockfile(out);
+  int written = fwrite_unlocked(line, 1, length, out) == length;
+  int flushed = fflush_unlocked(out) == 0;
+  funlockfile(out);
+  return written && flushed ? 0 : -1;
 }
