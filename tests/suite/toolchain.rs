@@ -51,6 +51,11 @@ pub fn torture() -> bool {
     env::var_os("MAJJEN_TORTURE").is_some()
 }
 
+/// Whether `c-tests/faults/fallbacks.c` is preloaded into everything that runs.
+pub fn on_fallbacks() -> bool {
+    std::env::var_os("MAJJEN_FALLBACKS").is_some()
+}
+
 /// The C compiler, with the words of `CC` that are its arguments.
 pub fn c_compiler() -> Command {
     let (program, arguments) = words("CC").unwrap_or(("cc".to_owned(), Vec::new()));
