@@ -230,8 +230,8 @@ impl Scheduler {
     }
 
     /// [`next_context`](Self::next_context) for a task that has ended. A new one that is next goes on
-    /// with its stack if that has the right size: that is faster than by way of the pool, 43 ns
-    /// instead of 46 for a task's whole life.
+    /// with its stack if that has the right size: by way of the pool, a task's whole life takes 350
+    /// instructions instead of 263.
     #[inline(always)]
     fn next_after(&self, stack: Stack, stack_bytes: usize) -> Next {
         if let Some(task) = self.run_queue.first()

@@ -95,7 +95,8 @@ impl LocalTime {
 /// A date and a time.
 type Text = [u8; 19];
 
-/// `YYYY-MM-DD HH:MM:SS` of this moment. Put together once a second, which saves 39 ns a line.
+/// `YYYY-MM-DD HH:MM:SS` of this moment. Put together once a second, which saves 125
+/// instructions a line.
 pub fn date_and_time_of_now() -> Text {
     let now = sys::unix_time_s();
     LATEST.text_of(now).unwrap_or_else(|| LocalTime::at(now).date_and_time())

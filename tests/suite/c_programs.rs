@@ -38,11 +38,10 @@ impl Way {
 
     /// How long a program may take: many times what it does take, also on a busy machine.
     fn time_limit(self) -> Duration {
-        // Without epoll_pwait2 the shortest sleep takes a millisecond.
-        let slow = toolchain::runner().is_some() || toolchain::on_fallbacks();
+        let emulated = toolchain::runner().is_some();
         Duration::from_secs(match self {
             Way::Valgrind => 300,
-            Way::Shared | Way::Static if slow => 240,
+            Way::Shared | Way::Static if emulated => 240,
             Way::Shared | Way::Static => 60,
         })
     }

@@ -53,7 +53,7 @@ pub fn torture() -> bool {
 
 /// Whether `c-tests/faults/fallbacks.c` is preloaded into everything that runs.
 pub fn on_fallbacks() -> bool {
-    std::env::var_os("MAJJEN_FALLBACKS").is_some()
+    env::var_os("MAJJEN_FALLBACKS").is_some()
 }
 
 /// The C compiler, with the words of `CC` that are its arguments.

@@ -234,8 +234,8 @@ fn two_halves(server: &Server, before: Footprint, at_once: usize) -> Load {
     // Where each guard is a mapping, they are as many as tasks have ever been at one time, and that may
     // have been in the second half.
     let slack = if toolchain::on_fallbacks() { at_once / 10 } else { 0 };
-    let more = end.mappings.saturating_sub(middle.mappings);
-    assert!(more <= slack, "{more} more mappings at rest");
+    let difference = end.mappings.abs_diff(middle.mappings);
+    assert!(difference <= slack, "{difference} more or fewer mappings at rest");
     let grown_kib = end.resident_kib.saturating_sub(middle.resident_kib);
     assert!(grown_kib <= SLACK_KIB, "{grown_kib} KiB more at rest");
     load
