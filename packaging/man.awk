@@ -64,6 +64,7 @@ function page(name, comment, declaration, is_block,    file, paragraphs, count, 
     print ".SH LIBRARY\nMajjen (libmajjen, \\-lmajjen)" > file
     print ".SH SYNOPSIS\n.nf\n.B #include <majjen.h>\n.PP" > file
     sub(/ MJ_PRINTF_FORMAT\([^)]*\)/, "", declaration)
+    sub(/ MJ_NO_PLT/, "", declaration)
     printf "%s", is_block ? verbatim(declaration) : prototype(declaration) > file
     print ".fi\n.SH DESCRIPTION" > file
 

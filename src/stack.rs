@@ -34,6 +34,11 @@ const COLOR_BYTES: usize = 64;
 const FIRST_ARENA_SLOTS: usize = 16;
 const LARGEST_ARENA_SLOTS: usize = 1024;
 
+/// When a stack is lacking, as many are made as are in use, divided by this. Two calls of the kernel
+/// then do for all of them what takes a call and a page fault for each, which is a sixth of the time
+/// that it takes to park a task; and those that are not wanted hold little memory.
+const AHEAD_PART: usize = 64;
+
 /// Free stacks that keep their memory: as many as are in use, and at least this many. The others'
 /// memory goes back to the system.
 const WARM_STACKS: usize = 64;
@@ -121,6 +126,8 @@ struct Class {
     /// up.
     slots: usize,
     carved: usize,
+    /// Set once the kernel has refused to prepare many at a time.
+    one_by_one: bool,
 }
 
 struct Arena {
@@ -185,6 +192,7 @@ impl StackPool {
             arenas: Vec::new(),
             slots: 0,
             carved: 0,
+            one_by_one: switch::on_valgrind(),
         });
         Ok(self.classes.len() - 1)
     }
@@ -234,30 +242,43 @@ impl Class {
         guard_bytes() + self.usable_bytes
     }
 
-    /// Makes a stack of the next unused slot.
+    /// Makes stacks of the next unused slots, and returns the first; the others are free ones.
     #[cold]
+    #[inline(never)]
     fn carve(&mut self) -> Result<*mut u8> {
         if self.carved == self.slots {
             self.add_arena()?;
         }
         let slot_bytes = self.slot_bytes();
-        let color = self.carved % COLORS;
+        let ahead = self.in_use / AHEAD_PART;
         let Some(arena) = self.arenas.last_mut() else {
             return Err(Error::OutOfMemory); // Unreachable: `add_arena` has added one.
         };
-        let slot = arena.memory.wrapping_add(arena.carved * slot_bytes);
-        guard(slot)?;
-        arena.carved += 1;
-        self.carved += 1;
-        let slot_end = slot.wrapping_add(slot_bytes);
-        let lowest = slot.wrapping_add(guard_bytes());
-        let number = switch::valgrind_register_stack(lowest, slot_end);
+        let first = arena.memory.wrapping_add(arena.carved * slot_bytes);
+        let mut count = ahead.clamp(1, sys::MOST_RANGES).min(arena.slots - arena.carved);
+        if count > 1 && !self.one_by_one {
+            self.one_by_one = !prepare(first, count, slot_bytes);
+        }
+        if count == 1 || self.one_by_one {
+            guard(first)?;
+            count = 1;
+        }
+        arena.carved += count;
+        for index in (0..count).rev() {
+            let slot_end = first.wrapping_add((index + 1) * slot_bytes);
+            let color = (self.carved + index) % COLORS;
+            self.free.push(slot_end.wrapping_sub(color * COLOR_BYTES));
+        }
+        self.carved += count;
+        let lowest = first.wrapping_add(guard_bytes());
+        let number = switch::valgrind_register_stack(lowest, first.wrapping_add(slot_bytes));
         if number != 0 {
-            // Under Valgrind the number is kept in the stack itself, for `Drop`.
+            // Under Valgrind they are made one by one, and the number is kept in the stack itself,
+            // for `Drop`.
             // SAFETY: the lowest word of a stack that nobody uses yet.
             unsafe { lowest.cast::<usize>().write(number) };
         }
-        Ok(slot_end.wrapping_sub(color * COLOR_BYTES))
+        self.free.pop().ok_or(Error::OutOfMemory)
     }
 
     /// Maps the next arena: as many slots as there are already, or fewer when address space is
@@ -308,10 +329,24 @@ fn guard_bytes() -> usize {
     GUARD_BYTES.next_multiple_of(sys::page_bytes())
 }
 
+/// Set once the kernel has shown that it has no lightweight guards.
+static BY_MAPPING: AtomicBool = AtomicBool::new(false);
+
+/// [`guard`] for `count` slots, and memory for the page in which each stack begins. Returns whether
+/// the kernel has done it; if not, it does no harm that it has done a part.
+fn prepare(first: *mut u8, count: usize, slot_bytes: usize) -> bool {
+    let page_bytes = sys::page_bytes();
+    let slots = || (0..count).map(|index| first.wrapping_add(index * slot_bytes));
+    let last_pages = slots().map(|slot| slot.wrapping_add(slot_bytes - page_bytes));
+    // SAFETY: the first pages of slots that are not in use, and then the last one of each.
+    let by_many = || unsafe {
+        sys::install_guards(slots(), guard_bytes()) && sys::populate(last_pages, page_bytes)
+    };
+    !BY_MAPPING.load(Relaxed) && by_many()
+}
+
 /// Makes the low end of a slot fault on access.
 fn guard(slot: *mut u8) -> Result<()> {
-    /// Set once the kernel has shown that it has no lightweight guards.
-    static BY_MAPPING: AtomicBool = AtomicBool::new(false);
     if !BY_MAPPING.load(Relaxed) {
         // SAFETY: the first pages of a slot that is not in use.
         match unsafe { sys::install_guard(slot, guard_bytes()) } {
@@ -332,10 +367,11 @@ fn guard(slot: *mut u8) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{
-        Class, DEFAULT_BYTES, GUARD_BYTES, Stack, StackPool, WARM_STACKS, guard_range,
+        AHEAD_PART, Class, DEFAULT_BYTES, GUARD_BYTES, Stack, StackPool, WARM_STACKS, guard_range,
         high_water_bytes, valid_size,
     };
     use crate::error::Error;
+    use crate::sys::{first_resident_page, install_guards, page_bytes};
 
     #[test]
     fn the_stack_released_last_is_used_first() {
@@ -376,6 +412,42 @@ mod tests {
         assert!((5000..9096).contains(&used), "{used} bytes");
         assert_eq!(high_water_bytes(Stack::NONE, DEFAULT_BYTES), 0);
         assert!(guard_range(Stack::NONE, DEFAULT_BYTES).is_empty());
+    }
+
+    #[test]
+    fn stacks_are_made_ahead_in_proportion_to_those_in_use() {
+        for one_by_one in [false, true] {
+            let mut pool = StackPool::default();
+            let in_use = 10 * AHEAD_PART;
+            for _ in 0..in_use {
+                pool.acquire(DEFAULT_BYTES).unwrap();
+            }
+            let class: &mut Class = &mut pool.classes[0];
+            class.free.clear();
+            class.one_by_one |= one_by_one;
+            pool.acquire(DEFAULT_BYTES).unwrap();
+            let class: &Class = &pool.classes[0];
+            // A kernel before 6.15 refuses to make more than one.
+            assert_eq!(class.free.len(), if class.one_by_one { 0 } else { 9 });
+            for (index, top) in class.free.iter().enumerate() {
+                let stack = Stack { top: *top, class: 0 };
+                let guard = guard_range(stack, DEFAULT_BYTES);
+                // SAFETY: the usable part of a stack.
+                let resident = unsafe { first_resident_page(guard.end as *mut u8, DEFAULT_BYTES) };
+                assert_eq!(resident, Some(DEFAULT_BYTES / page_bytes() - 1), "stack {index}");
+                assert_eq!(high_water_bytes(stack, DEFAULT_BYTES), 0);
+                // SAFETY: a path; EFAULT says that it cannot be read.
+                let readable = |address: *mut u8| unsafe {
+                    libc::access(address.cast(), 0);
+                    *libc::__errno_location() != libc::EFAULT
+                };
+                assert!(readable(guard.end as *mut u8), "stack {index}");
+                assert!(!readable((guard.end - 1) as *mut u8), "stack {index}");
+                assert!(!readable(guard.start as *mut u8), "stack {index}");
+            }
+        }
+        // SAFETY: nothing is there, and so nothing is changed.
+        assert!(!unsafe { install_guards(std::iter::once(page_bytes() as *mut u8), page_bytes()) });
     }
 
     #[test]

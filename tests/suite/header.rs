@@ -45,6 +45,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("header::leaves_the_guide_names_out_when_told_to", leaves_guide_names_out),
         Trial::test("header::has_the_guides_layout", has_the_guides_layout),
         Trial::test("header::has_formats_checked", has_formats_checked),
+        Trial::test("header::has_log_lines_called_without_a_stub", calls_without_a_stub),
         Trial::ignorable_test("header::declares_what_the_library_exports", || {
             with_tool("nm", declares_what_the_library_exports)
         }),
@@ -316,6 +317,28 @@ fn has_formats_checked() -> Result<(), Failed> {
             return Err(format!("{statement}: the compiler {}", finished.describe()).into());
         }
     }
+    Ok(())
+}
+
+/// A log line calls by way of the global offset table, other calls by a stub of the linkage table.
+fn calls_without_a_stub() -> Result<(), Failed> {
+    let text = "#include \"majjen.h\"\n\
+                int log_a_line(void);\n\
+                int log_a_line(void) { MJ_DEBUG(\"text\"); return mj_log_enabled(MJ_LOG_DEBUG); }\n";
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-O2", "-fPIE", "-S", "-o", "-", "-x", "c"]);
+    let finished = compiler_output(&mut compiler, text)?;
+    assert!(finished.succeeded(), "the compiler {}", finished.describe());
+    let by_stub = |name: &str| {
+        let is_call = |line: &str| {
+            let mut words = line.split_whitespace();
+            let (operation, target) = (words.next(), words.next().unwrap_or_default());
+            matches!(operation, Some("call" | "jmp" | "bl" | "b"))
+                && target.strip_suffix("@PLT").unwrap_or(target) == name
+        };
+        finished.output.lines().any(is_call)
+    };
+    assert!(by_stub("mj_log_enabled") && !by_stub("mj_log"), "{}", finished.output);
     Ok(())
 }
 
