@@ -34,9 +34,9 @@ const COLOR_BYTES: usize = 64;
 const FIRST_ARENA_SLOTS: usize = 16;
 const LARGEST_ARENA_SLOTS: usize = 1024;
 
-/// When a stack is lacking, as many are made as are in use, divided by this. Two calls of the kernel
-/// then do for all of them what takes a call and a page fault for each, which is a sixth of the time
-/// that it takes to park a task; and those that are not wanted hold little memory.
+/// When a stack is lacking, as many are made as are in use, divided by this. Two calls of the
+/// kernel then do for all of them what takes a call and a page fault for each, which is a sixth of
+/// the time that it takes to park a task; and those that are not wanted hold little memory.
 const AHEAD_PART: usize = 64;
 
 /// Free stacks that keep their memory: as many as are in use, and at least this many. The others'
