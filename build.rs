@@ -1,7 +1,8 @@
 //! Compiles the C shim, and gives the shared library its SONAME.
 
 fn main() {
-    let shim = ["cxx", "log", "stream", "thread"].map(|name| format!("src/shim/{name}.c"));
+    let shim =
+        ["cxx", "format", "log", "stream", "thread"].map(|name| format!("src/shim/{name}.c"));
     for file in shim.iter().map(String::as_str).chain(["src/shim/shim.h"]) {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -59,15 +59,16 @@ impl Level {
         [Trace, Debug, Info, Warn, Error, Fatal, Silent].get(level as usize).copied()
     }
 
-    fn name(self) -> &'static str {
+    /// As lines show it.
+    fn tag(self) -> &'static str {
         match self {
-            Level::Trace => "TRACE",
-            Level::Debug => "DEBUG",
-            Level::Info => "INFO",
-            Level::Warn => "WARN",
-            Level::Error => "ERROR",
-            Level::Fatal => "FATAL",
-            Level::Silent => "SILENT",
+            Level::Trace => "[TRACE] ",
+            Level::Debug => "[DEBUG] ",
+            Level::Info => "[INFO] ",
+            Level::Warn => "[WARN] ",
+            Level::Error => "[ERROR] ",
+            Level::Fatal => "[FATAL] ",
+            Level::Silent => "[SILENT] ",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::settings::Settings;
-use super::time::date_and_time_of_now;
+use super::time::stamp_of_now;
 use super::{HEADROOM, Level};
 
 /// A message of `length` bytes, with [`HEADROOM`] bytes before it and one after.
@@ -71,14 +71,10 @@ impl Prefix {
     /// `[date time] [LEVEL] `, as far as the settings want it.
     pub fn push_settings(&mut self, settings: &Settings, level: Level) {
         if settings.include_time {
-            self.push(b"[");
-            self.push(&date_and_time_of_now());
-            self.push(b"] ");
+            self.push(&stamp_of_now());
         }
         if settings.include_level {
-            self.push(b"[");
-            self.push(level.name().as_bytes());
-            self.push(b"] ");
+            self.push(level.tag().as_bytes());
         }
     }
 }

@@ -22,8 +22,8 @@ void majjen_shim_vlog(unsigned level, const char *format, va_list arguments) {
     return;
   }
   va_copy(again, arguments);
-  errno = errno_before;  // for %m
-  int length = vsnprintf(text, ON_STACK, format, arguments);
+  int length = majjen_shim_format(text, ON_STACK, format, arguments);
+  if (length < 0) length = vsnprintf(text, ON_STACK, format, arguments);
   if (length < 0) {
     majjen_log_misuse(level, format);
   } else if (length < ON_STACK) {
@@ -32,7 +32,7 @@ void majjen_shim_vlog(unsigned level, const char *format, va_list arguments) {
     size_t bytes = (size_t)length + 1;
     char *heap = malloc(MAJJEN_LOG_HEADROOM + bytes);
     if (heap != NULL) {
-      errno = errno_before;
+      errno = errno_before;  // for %m
       vsnprintf(heap + MAJJEN_LOG_HEADROOM, bytes, format, again);
       majjen_log_emit(level, heap, (size_t)length);
       free(heap);

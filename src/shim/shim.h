@@ -2,6 +2,7 @@
 #ifndef MAJJEN_SHIM_H
 #define MAJJEN_SHIM_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -12,6 +13,10 @@ void majjen_log_emit(unsigned level, char *line, size_t length);
 
 // In src/log.rs: why mj_log() could not do what it was asked.
 void majjen_log_misuse(unsigned level, const char *format);
+
+// In format.c: formats as vsnprintf does, or returns -1 for a message that it leaves to that, also when
+// there is not enough room. Takes nothing from `arguments`.
+int majjen_shim_format(char *text, size_t room, const char *format, va_list arguments);
 
 // In stream.c.
 int majjen_shim_write(FILE *out, const char *text, size_t length);

@@ -20,7 +20,7 @@ use crate::program::{self, Link, strict};
 use crate::{c_programs, toolchain};
 
 /// For `make test`: those that log. `make torture` has all that are C.
-const LOGGING: [&str; 3] = ["log.c", "log_memory.c", "log_threads.c"];
+const LOGGING: [&str; 4] = ["log.c", "log_format.c", "log_memory.c", "log_threads.c"];
 
 /// The length of a message, in a type that is too small for it.
 const BUG: Bug = Bug {
