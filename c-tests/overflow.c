@@ -3,7 +3,9 @@
 #include "check.h"
 #include "child.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 
 // Never true, but the compiler does not know.
 static volatile int deepest = -1;
@@ -50,28 +52,101 @@ static void where_it_was_asked_for(void) {
   run_overflow(scheduler);
 }
 
+static void* runs_an_application(void* argument) {
+  (void)argument;
+  in_an_application();
+  return NULL;
+}
+
+static void on_a_second_thread(void) {
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, runs_an_application, NULL), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+}
+
+// ---- what the program does about the signal itself ----
+
+// An action for SIGSEGV, whose handler holds off SIGUSR1 too.
+static void set_action(void (*handler)(int), int flags) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = handler;
+  action.sa_flags = flags | SA_ONSTACK;
+  sigaddset(&action.sa_mask, SIGUSR1);
+  CHECK_INT(sigaction(SIGSEGV, &action, NULL), ==, 0);
+}
+
+static void set_detailed_action(void (*handler)(int, siginfo_t*, void*), int flags) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_sigaction = handler;
+  action.sa_flags = flags | SA_SIGINFO | SA_ONSTACK;
+  sigaddset(&action.sa_mask, SIGUSR1);
+  CHECK_INT(sigaction(SIGSEGV, &action, NULL), ==, 0);
+}
+
 static void own_handler(int signal_number, siginfo_t* info, void* context) {
-  (void)context;
-  _exit(signal_number == SIGSEGV && info->si_addr != NULL ? 42 : 43);
+  _exit(signal_number == SIGSEGV && info->si_addr != NULL && context != NULL ? 42 : 43);
 }
 
 static void with_a_handler_of_its_own(void) {
-  struct sigaction action;
-  memset(&action, 0, sizeof action);
-  action.sa_sigaction = own_handler;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  CHECK_INT(sigaction(SIGSEGV, &action, NULL), ==, 0);
+  set_detailed_action(own_handler, 0);
   in_an_application();
 }
 
 static void own_plain_handler(int signal_number) { _exit(signal_number == SIGSEGV ? 42 : 43); }
 
 static void with_a_plain_handler(void) {
-  struct sigaction action;
-  memset(&action, 0, sizeof action);
-  action.sa_handler = own_plain_handler;
-  action.sa_flags = SA_ONSTACK;
-  CHECK_INT(sigaction(SIGSEGV, &action, NULL), ==, 0);
+  set_action(own_plain_handler, 0);
+  in_an_application();
+}
+
+static void says_so(int signal_number) {
+  (void)signal_number;
+  CHECK_INT(write(STDERR_FILENO, "handled\n", 8), ==, 8);
+}
+
+static void says_so_in_detail(int signal_number, siginfo_t* info, void* context) {
+  CHECK(info->si_signo == signal_number && context != NULL);
+  says_so(signal_number);
+}
+
+// Returns, and nothing is different then but that it is not called again.
+static void with_a_handler_for_once(void) {
+  set_action(says_so, SA_RESETHAND);
+  in_an_application();
+}
+
+static void with_a_detailed_handler_for_once(void) {
+  set_detailed_action(says_so_in_detail, SA_RESETHAND);
+  in_an_application();
+}
+
+// Ends the process with 42 if the signals are held off that should be.
+static void looks_at_the_mask(bool fault_is_held_off) {
+  sigset_t mask;
+  CHECK_INT(sigprocmask(SIG_BLOCK, NULL, &mask), ==, 0);
+  bool right = sigismember(&mask, SIGUSR1) && !sigismember(&mask, SIGUSR2);
+  _exit(right && sigismember(&mask, SIGSEGV) == fault_is_held_off ? 42 : 43);
+}
+
+static void expects_the_fault_held_off(int signal_number) {
+  (void)signal_number;
+  looks_at_the_mask(true);
+}
+
+static void expects_the_fault_let_through(int signal_number) {
+  (void)signal_number;
+  looks_at_the_mask(false);
+}
+
+static void with_a_mask(void) {
+  set_action(expects_the_fault_held_off, 0);
+  in_an_application();
+}
+
+static void with_a_mask_that_lets_the_fault_through(void) {
+  set_action(expects_the_fault_let_through, SA_NODEFER);
   in_an_application();
 }
 
@@ -93,38 +168,167 @@ static void another_fault(void) {
   mj_scheduler_run(scheduler);
 }
 
+static void another_fault_with_a_handler(void) {
+  set_detailed_action(own_handler, 0);
+  another_fault();
+}
+
+// ---- SIGSEGV that is sent ----
+
+static void (*send)(void);
+
+static void by_raise(void) { CHECK_INT(raise(SIGSEGV), ==, 0); }
+
+static void by_kill(void) { CHECK_INT(kill(getpid(), SIGSEGV), ==, 0); }
+
+// Where the task is in the middle of a wait for it, and holds it off before and after.
+static void by_kill_in_sigsuspend(void) {
+  sigset_t fault, none, before;
+  sigemptyset(&none);
+  sigemptyset(&fault);
+  sigaddset(&fault, SIGSEGV);
+  CHECK_INT(sigprocmask(SIG_BLOCK, &fault, &before), ==, 0);
+  CHECK_INT(kill(getpid(), SIGSEGV), ==, 0);
+  CHECK_INT(sigsuspend(&none), ==, -1);
+  // Nothing is put off until later.
+  CHECK_INT(sigpending(&fault), ==, 0);
+  CHECK(!sigismember(&fault, SIGSEGV));
+  CHECK_INT(sigprocmask(SIG_SETMASK, &before, NULL), ==, 0);
+}
+
+// It may say of itself what it likes: here that it is at a place in the guard.
+static void with_an_address_in_the_guard(void) {
+  char on_the_stack;
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  info.si_signo = SIGSEGV;
+  info.si_code = SI_QUEUE;
+  info.si_addr = &on_the_stack - 64 * 1024;
+  CHECK_INT(syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGSEGV, &info), ==, 0);
+}
+
+// Whether the library's handler is put back after the first time, as by a program that keeps what it
+// finds while it does something of its own.
+static bool puts_back;
+
+static void sends_twice(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  struct sigaction found;
+  CHECK_INT(sigaction(SIGSEGV, NULL, &found), ==, 0);
+  send();
+  mj_task_yield();
+  if (puts_back) CHECK_INT(sigaction(SIGSEGV, &found, NULL), ==, 0);
+  send();
+  mj_task_yield();
+  mj_task_exit();
+}
+
+static void send_in_an_application(void) {
+  mj_scheduler* scheduler = setup_scheduler_with_epoll();
+  mj_create_task(scheduler, sends_twice, NULL);
+  mj_scheduler_run(scheduler);
+}
+
+static void sent_and_ignored(void) {
+  CHECK(signal(SIGSEGV, SIG_IGN) != SIG_ERR);
+  send_in_an_application();
+}
+
+static void sent_and_handled(void) {
+  set_action(says_so, 0);
+  send_in_an_application();
+}
+
+static void sent_and_handled_once(void) {
+  set_action(says_so, SA_RESETHAND);
+  send_in_an_application();
+}
+
+static void reads_meanwhile(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  int channel[2];
+  CHECK_INT(pipe(channel), ==, 0);
+  pid_t reader = getpid();
+  if (fork() == 0) {
+    const struct timespec pause = {0, 50 * 1000 * 1000};
+    nanosleep(&pause, NULL);
+    kill(reader, SIGSEGV);
+    nanosleep(&pause, NULL);
+    _exit(write(channel[1], "x", 1) == 1 ? 0 : 1);
+  }
+  char byte;
+  CHECK_INT(read(channel[0], &byte, 1), ==, 1);
+  mj_task_exit();
+}
+
+static void ignored_in_a_system_call(void) {
+  CHECK(signal(SIGSEGV, SIG_IGN) != SIG_ERR);
+  mj_scheduler* scheduler = setup_scheduler_with_epoll();
+  mj_create_task(scheduler, reads_meanwhile, NULL);
+  mj_scheduler_run(scheduler);
+}
+
+// ---- children ----
+
 static void (*child_function)(void);
-static int child_stderr;
+static int child_stderr[2];
 
 static void calls_with_stderr(void) {
-  dup2(child_stderr, STDERR_FILENO);
+  dup2(child_stderr[1], STDERR_FILENO);
+  close(child_stderr[0]);
   mj_log_set_level(MJ_LOG_SILENT);
   child_function();
 }
 
 // Runs a function in a child process; its wait status, and what it wrote to stderr.
 static int run_child(void (*function)(void), char* text, size_t text_bytes) {
-  int channel[2];
-  CHECK_INT(pipe(channel), ==, 0);
+  CHECK_INT(pipe(child_stderr), ==, 0);
   child_function = function;
-  child_stderr = channel[1];
   pid_t child = start_child(calls_with_stderr);
-  close(channel[1]);
+  close(child_stderr[1]);
   size_t length = 0;
   ssize_t got;
-  while ((got = read(channel[0], text + length, text_bytes - 1 - length)) > 0) {
+  while ((got = read(child_stderr[0], text + length, text_bytes - 1 - length)) > 0) {
     length += (size_t)got;
   }
   text[length] = '\0';
-  close(channel[0]);
+  close(child_stderr[0]);
   return status_of(child);
 }
 
-static void check_line(const char* text) {
-  CHECK(strstr(text, "\"runaway\" has overflowed its stack of 65536 bytes") != NULL);
-  CHECK(strstr(text, "mj_task_set_stack_size()") != NULL);
-  CHECK(strstr(text, "mj_task_set_stack_size()") != NULL);
-  CHECK_PTR(strchr(text, '\n'), ==, text + strlen(text) - 1);
+// One line, that says which task, how large its stack is and how to get a larger one; and the rest.
+static void check_line_and(const char* text, const char* rest) {
+  const char* end = strchr(text, '\n');
+  CHECK(end != NULL);
+  CHECK_STR(end + 1, rest);
+  CHECK_INT(strncmp(text, "majjen: task 0x", 15), ==, 0);
+  const char* const parts[] = {
+      " \"runaway\" ",
+      " has overflowed its stack of 65536 bytes; ",
+      " mj_task_set_stack_size() ",
+      " mj_scheduler_set_stack_size()\n",
+  };
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    const char* found = strstr(text, parts[i]);
+    if (found == NULL || found > end) fprintf(stderr, "missing: %s\nhave: %s\n", parts[i], text);
+    CHECK(found != NULL && found < end);
+  }
+}
+
+static void check_line(const char* text) { check_line_and(text, ""); }
+
+static void check_ended_by(int status, int signal_number) {
+  if (!WIFSIGNALED(status)) fprintf(stderr, "wait status %#x\n", (unsigned)status);
+  CHECK(WIFSIGNALED(status));
+  CHECK_INT(WTERMSIG(status), ==, signal_number);
+}
+
+static void check_exited(int status, int code) {
+  if (!WIFEXITED(status)) fprintf(stderr, "wait status %#x\n", (unsigned)status);
+  CHECK(WIFEXITED(status));
+  CHECK_INT(WEXITSTATUS(status), ==, code);
 }
 
 static char text[4096];
@@ -133,46 +337,84 @@ static void an_application_says_so_and_ends_as_before(void) {
   int (*const ways[])(int) = {recurse_by_small_frames, recurse_by_large_frames};
   for (size_t i = 0; i < 2; i++) {
     recurse = ways[i];
-    int status = run_child(in_an_application, text, sizeof text);
-    CHECK(WIFSIGNALED(status));
-    CHECK_INT(WTERMSIG(status), ==, SIGSEGV);
+    check_ended_by(run_child(in_an_application, text, sizeof text), SIGSEGV);
     check_line(text);
   }
 }
 
+static void another_thread_says_so_too(void) {
+  check_ended_by(run_child(on_a_second_thread, text, sizeof text), SIGSEGV);
+  check_line(text);
+}
+
 static void a_plain_scheduler_says_so_when_asked(void) {
-  recurse = recurse_by_small_frames;
-  int status = run_child(in_a_plain_scheduler, text, sizeof text);
-  CHECK(WIFSIGNALED(status));
+  check_ended_by(run_child(in_a_plain_scheduler, text, sizeof text), SIGSEGV);
   CHECK_STR(text, "");
-  status = run_child(where_it_was_asked_for, text, sizeof text);
-  CHECK(WIFSIGNALED(status));
+  check_ended_by(run_child(where_it_was_asked_for, text, sizeof text), SIGSEGV);
   check_line(text);
 }
 
 static void a_handler_of_the_program_is_called_after_the_line(void) {
   void (*const handlers[])(void) = {with_a_handler_of_its_own, with_a_plain_handler};
-  recurse = recurse_by_small_frames;
   for (size_t i = 0; i < 2; i++) {
-    int status = run_child(handlers[i], text, sizeof text);
-    CHECK(WIFEXITED(status));
-    CHECK_INT(WEXITSTATUS(status), ==, 42);
+    check_exited(run_child(handlers[i], text, sizeof text), 42);
+    check_line(text);
+  }
+}
+
+static void a_handler_for_once_is_called_once(void) {
+  void (*const handlers[])(void) = {with_a_handler_for_once, with_a_detailed_handler_for_once};
+  for (size_t i = 0; i < 2; i++) {
+    check_ended_by(run_child(handlers[i], text, sizeof text), SIGSEGV);
+    // Tried again, and then there is no handler, and not ours.
+    check_line_and(text, "handled\n");
+  }
+}
+
+static void a_handler_has_the_mask_that_it_asked_for(void) {
+  void (*const handlers[])(void) = {with_a_mask, with_a_mask_that_lets_the_fault_through};
+  for (size_t i = 0; i < 2; i++) {
+    check_exited(run_child(handlers[i], text, sizeof text), 42);
     check_line(text);
   }
 }
 
 static void an_ignored_fault_ends_the_process_as_well(void) {
-  recurse = recurse_by_small_frames;
-  int status = run_child(with_faults_ignored, text, sizeof text);
-  CHECK(WIFSIGNALED(status));
-  CHECK_INT(WTERMSIG(status), ==, SIGSEGV);
+  check_ended_by(run_child(with_faults_ignored, text, sizeof text), SIGSEGV);
   check_line(text);
 }
 
 static void another_fault_is_no_overflow(void) {
-  int status = run_child(another_fault, text, sizeof text);
-  CHECK(WIFSIGNALED(status));
-  CHECK_INT(WTERMSIG(status), ==, SIGSEGV);
+  check_ended_by(run_child(another_fault, text, sizeof text), SIGSEGV);
+  CHECK_STR(text, "");
+  check_exited(run_child(another_fault_with_a_handler, text, sizeof text), 42);
+  CHECK_STR(text, "");
+}
+
+static void what_is_sent_does_what_it_did(void) {
+  void (*const ways[])(void) = {by_raise, by_kill, by_kill_in_sigsuspend,
+                                with_an_address_in_the_guard};
+  for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+    send = ways[i];
+    check_ended_by(run_child(send_in_an_application, text, sizeof text), SIGSEGV);
+    CHECK_STR(text, "");
+    // A handler is called for both, one for once only for the first.
+    check_exited(run_child(sent_and_handled, text, sizeof text), 0);
+    CHECK_STR(text, "handled\nhandled\n");
+    for (int k = 0; k < 2; k++) {
+      puts_back = k == 1;
+      check_ended_by(run_child(sent_and_handled_once, text, sizeof text), SIGSEGV);
+      CHECK_STR(text, "handled\n");
+    }
+    // Ignored, sigsuspend() would not return.
+    if (send == by_kill_in_sigsuspend) continue;
+    check_exited(run_child(sent_and_ignored, text, sizeof text), 0);
+    CHECK_STR(text, "");
+  }
+}
+
+static void what_is_ignored_interrupts_nothing(void) {
+  check_exited(run_child(ignored_in_a_system_call, text, sizeof text), 0);
   CHECK_STR(text, "");
 }
 
@@ -237,9 +479,15 @@ int main(void) {
   // Valgrind handles faults itself, and the emulator does not know the guards.
   if (getenv("MAJJEN_VALGRIND") || getenv("MAJJEN_EMULATED")) return 0;
   RUN(an_application_says_so_and_ends_as_before);
+  recurse = recurse_by_small_frames;
+  RUN(another_thread_says_so_too);
   RUN(a_plain_scheduler_says_so_when_asked);
   RUN(a_handler_of_the_program_is_called_after_the_line);
+  RUN(a_handler_for_once_is_called_once);
+  RUN(a_handler_has_the_mask_that_it_asked_for);
   RUN(an_ignored_fault_ends_the_process_as_well);
   RUN(another_fault_is_no_overflow);
+  RUN(what_is_sent_does_what_it_did);
+  RUN(what_is_ignored_interrupts_nothing);
   return 0;
 }

@@ -2,8 +2,8 @@
 //! process ends as it would have.
 //!
 //! The handler runs on an alternate stack, since the task's is used up; each thread needs its own,
-//! for as long as it runs a scheduler that reports overflows. All faults, reported or not, go on
-//! to whatever handled them before.
+//! for as long as it runs a scheduler that reports overflows. All faults, reported or not, and
+//! SIGSEGV that is sent, go on to whatever handled them before.
 
 use std::ffi::{c_int, c_void};
 use std::fmt::Write;
@@ -17,7 +17,7 @@ use crate::{safe, scheduler};
 /// How many guards there are, and so whether the handler is installed.
 static USERS: ForkLock<usize> = ForkLock::new(0);
 
-/// What handled faults before. Set before the handler is installed, and read by it.
+/// What handled the signal before. Set before the handler is installed, and read by it.
 static BEFORE: FaultAction = FaultAction::new();
 
 /// Overflows are reported on this thread while this lives.
@@ -55,12 +55,13 @@ impl Drop for Guard {
 const IN_C: &str = "mj_task_set_stack_size() or mj_scheduler_set_stack_size()";
 const IN_RUST: &str = "task::Builder::stack_size() or Builder::stack_size()";
 
-/// Reports an overflow of the running task, if this is one, and hands the fault on.
+/// Reports an overflow of the running task, if this is one, and hands the signal on.
 extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c_void) {
     let errno = sys::errno();
-    // SAFETY: the kernel hands valid information to the handler of a fault.
+    // SAFETY: what the kernel gave to this handler.
     let address = unsafe { sys::fault_address(info) };
-    if let Some((_, task)) = scheduler::running_task()
+    if let Some(address) = address
+        && let Some((_, task)) = scheduler::running_task()
         && stack::guard_range(task.stack.get(), task.stack_bytes.get()).contains(&address)
     {
         let mut text = [0u8; 400];

@@ -48,10 +48,10 @@ fn into_pointer(created: crate::error::Result<*mut Scheduler>) -> *mut mj_schedu
 
 /// Sets whether a stack overflow of a task is reported before it ends the process: by one line on
 /// stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
-/// stack for the thread's signals, both only during mj_scheduler_run(); all faults go on to the
-/// handler that was there before. Off for mj_scheduler_create(), on for
-/// setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or -EBUSY while the scheduler runs.
-/// Does not suspend.
+/// stack for the thread's signals, both only during mj_scheduler_run(); all faults, and each SIGSEGV
+/// that is sent, go on to what was there before: a handler runs on the alternate stack then. Off
+/// for mj_scheduler_create(), on for setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or
+/// -EBUSY while the scheduler runs. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

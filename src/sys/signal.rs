@@ -4,6 +4,7 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::time::timespec;
 use super::{map, unmap};
@@ -76,40 +77,60 @@ pub fn restore_signal_mask(mask: &SignalMask) {
 /// What the kernel says of a fault.
 pub use libc::siginfo_t as FaultInfo;
 
-/// Where a fault happened.
+/// Where a fault happened; nothing if there was none, because the signal was sent: by kill(),
+/// raise(), a timer.
 ///
 /// # Safety
-/// The information is of a SIGSEGV that the kernel has raised.
-pub unsafe fn fault_address(info: *const FaultInfo) -> usize {
+/// The information is what the kernel gave to a handler of SIGSEGV.
+pub unsafe fn fault_address(info: *const FaultInfo) -> Option<usize> {
     // SAFETY: as this function's contract says.
-    unsafe { (*info).si_addr() as usize }
+    let info = unsafe { &*info };
+    // SAFETY: the kernel gives the address with the positive codes.
+    (info.si_code > 0).then(|| unsafe { info.si_addr() as usize })
 }
 
 type FaultHandler = extern "C" fn(c_int, *mut FaultInfo, *mut c_void);
 
 /// What a process does about SIGSEGV, while a handler of ours is there in its place.
-pub struct FaultAction(UnsafeCell<MaybeUninit<libc::sigaction>>);
+pub struct FaultAction {
+    action: UnsafeCell<MaybeUninit<libc::sigaction>>,
+    /// Whether a handler that is called only once has been.
+    used_up: AtomicBool,
+}
 
-// SAFETY: written while the handler is not installed, under the caller's lock, and read by
-// handlers.
+// SAFETY: the action is written while the handler is not installed, under the caller's lock, and
+// read by handlers.
 unsafe impl Sync for FaultAction {}
 
 impl FaultAction {
     pub const fn new() -> FaultAction {
-        FaultAction(UnsafeCell::new(MaybeUninit::zeroed()))
+        FaultAction {
+            action: UnsafeCell::new(MaybeUninit::zeroed()),
+            used_up: AtomicBool::new(false),
+        }
     }
 
     /// Installs a handler, which runs on the alternate stack, and remembers what was there. Not
     /// while it is installed.
     pub fn replace_with(&self, handler: FaultHandler) {
-        // SAFETY: see has_default_action.
-        let mut action: libc::sigaction = unsafe { zeroed() };
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: the handler's type is the one for these flags. What was there is stored before
-        // the new action is in place, so no handler reads it half written.
+        self.used_up.store(false, Relaxed);
+        // SAFETY: see has_default_action. The handler's type is the one for these flags. What was
+        // there is stored before the new action is in place, so no handler reads it half written.
         unsafe {
-            libc::sigaction(libc::SIGSEGV, null(), (*self.0.get()).as_mut_ptr());
+            let mut action: libc::sigaction = zeroed();
+            libc::sigaction(libc::SIGSEGV, null(), (*self.action.get()).as_mut_ptr());
+            let before = (*self.action.get()).assume_init_ref();
+            action.sa_sigaction = handler as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            if matches!(before.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
+                // A signal that is ignored interrupts nothing.
+                action.sa_flags |= libc::SA_RESTART;
+            } else {
+                // While the handler of before is called, the signals are held off that it wants
+                // held off: the kernel does it from the beginning of ours.
+                action.sa_flags |= before.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART);
+                action.sa_mask = before.sa_mask;
+            }
             libc::sigaction(libc::SIGSEGV, &action, null_mut());
         }
     }
@@ -121,38 +142,63 @@ impl FaultAction {
             let mut now: libc::sigaction = zeroed();
             libc::sigaction(libc::SIGSEGV, null(), &mut now);
             if now.sa_sigaction == handler as *const () as usize {
-                libc::sigaction(libc::SIGSEGV, (*self.0.get()).as_ptr(), null_mut());
+                libc::sigaction(libc::SIGSEGV, (*self.action.get()).as_ptr(), null_mut());
             }
         }
     }
 
-    /// Does about a fault what would have been done without the handler.
+    /// Does about a signal what would have been done without the handler.
     ///
     /// # Safety
     /// Called by the handler, with its arguments.
     pub unsafe fn hand_on(&self, signal: c_int, info: *mut FaultInfo, context: *mut c_void) {
         // SAFETY: the handler is installed, so what was there before is stored.
-        let before = unsafe { (*self.0.get()).assume_init_ref() };
+        let before = unsafe { (*self.action.get()).assume_init_ref() };
+        // SAFETY: as this function's contract says.
+        let was_sent = unsafe { fault_address(info) }.is_none();
+        let once = before.sa_flags & libc::SA_RESETHAND != 0;
         match before.sa_sigaction {
-            libc::SIG_DFL | libc::SIG_IGN => {
-                // SAFETY: see has_default_action. The instruction is tried again when the handler
-                // returns, and then the fault has its default effect: the kernel ignores no fault.
-                unsafe {
-                    let default: libc::sigaction = zeroed();
-                    libc::sigaction(signal, &default, null_mut());
+            libc::SIG_IGN if was_sent => {}
+            libc::SIG_DFL | libc::SIG_IGN => default_effect(signal, was_sent),
+            _ if once && self.used_up.swap(true, Relaxed) => default_effect(signal, was_sent),
+            handler => {
+                if once {
+                    set_default_action(signal);
+                }
+                if before.sa_flags & libc::SA_SIGINFO != 0 {
+                    // SAFETY: the flag says that the handler has this type.
+                    let handler = unsafe { std::mem::transmute::<usize, FaultHandler>(handler) };
+                    handler(signal, info, context);
+                } else {
+                    // SAFETY: without the flag a handler has this type.
+                    let handler =
+                        unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(handler) };
+                    handler(signal);
                 }
             }
-            handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
-                // SAFETY: the flag says that the handler has this type.
-                let handler = unsafe { std::mem::transmute::<usize, FaultHandler>(handler) };
-                handler(signal, info, context);
-            }
-            handler => {
-                // SAFETY: without the flag a handler has this type.
-                let handler =
-                    unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(handler) };
-                handler(signal);
-            }
+        }
+    }
+}
+
+fn set_default_action(signal: c_int) {
+    // SAFETY: see has_default_action; zero is the default action.
+    unsafe {
+        let default: libc::sigaction = zeroed();
+        libc::sigaction(signal, &default, null_mut());
+    }
+}
+
+/// Lets a signal have its default effect, in a handler of it. A fault has it when the handler
+/// returns: the instruction is tried again, and the core file shows it. The kernel ignores no
+/// fault. A signal that was sent comes once, so it is sent again; and here, since it may be held
+/// off where the handler returns to.
+fn default_effect(signal: c_int, was_sent: bool) {
+    set_default_action(signal);
+    if was_sent {
+        // SAFETY: a valid signal, and a set that is good for the call.
+        unsafe {
+            libc::raise(signal);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &only(signal), null_mut());
         }
     }
 }
