@@ -105,9 +105,12 @@ static inline bool under_valgrind(void) { return getenv("MAJJEN_VALGRIND") != NU
 // Whether the program runs under a user-mode emulator, whose kernel interface is a subset.
 static inline bool emulated(void) { return getenv("MAJJEN_EMULATED") != NULL; }
 
-// How often to do something: the second number under valgrind or emulation.
+// Whether the program is built with one of the compiler's sanitizers, which are some 10 times slower.
+static inline bool sanitized(void) { return getenv("MAJJEN_SANITIZER") != NULL; }
+
+// How often to do something: the second number where that is slow.
 static inline size_t times(size_t native, size_t slow) {
-  return under_valgrind() || emulated() ? slow : native;
+  return under_valgrind() || emulated() || sanitized() ? slow : native;
 }
 
 // A time limit longer than any test runs.

@@ -10,7 +10,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use crate::sys;
+use crate::{sanitizer, sys};
 
 pub struct ForkLock<T> {
     /// The process with a thread that holds it, 0 when there is none.
@@ -28,19 +28,19 @@ impl<T> ForkLock<T> {
 
     /// Waits until no other thread of this process holds it. Not in a signal handler.
     pub fn lock(&self) -> Held<'_, T> {
+        // The first lock may be taken before there is a scheduler.
+        sanitizer::look_up_order();
         let this_process = sys::process_id();
-        loop {
-            let Err(holder) = self.holder.compare_exchange(0, this_process, Acquire, Relaxed)
-            else {
-                return Held { lock: self };
-            };
+        while let Err(holder) = self.holder.compare_exchange(0, this_process, Acquire, Relaxed) {
             if holder != this_process
                 && self.holder.compare_exchange(holder, this_process, Acquire, Relaxed).is_ok()
             {
-                return Held { lock: self };
+                break;
             }
             sys::pause_ns(50_000);
         }
+        sanitizer::acquire(&self.holder);
+        Held { lock: self }
     }
 }
 
@@ -67,6 +67,7 @@ impl<T> DerefMut for Held<'_, T> {
 
 impl<T> Drop for Held<'_, T> {
     fn drop(&mut self) {
+        sanitizer::release(&self.lock.holder);
         self.lock.holder.store(0, Release);
     }
 }

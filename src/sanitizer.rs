@@ -7,10 +7,10 @@
 //! `sanitizer/common_interface_defs.h` and `sanitizer/tsan_interface.h`.
 
 use std::cell::Cell;
-use std::ffi::{c_uint, c_void};
+use std::ffi::{CStr, c_uint, c_void};
 use std::mem::transmute;
-use std::ptr::{from_ref, null, null_mut};
-use std::sync::OnceLock;
+use std::ptr::{dangling_mut, from_ref, null, null_mut};
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use crate::sys::{self, SignalMask};
 
@@ -24,7 +24,6 @@ type Synchronize = unsafe extern "C" fn(*mut c_void);
 type SwitchToFiber = unsafe extern "C" fn(*mut c_void, c_uint);
 
 /// What AddressSanitizer wants to know.
-#[derive(Clone, Copy)]
 struct Address {
     start_switch: StartSwitch,
     finish_switch: FinishSwitch,
@@ -37,13 +36,49 @@ struct Thread {
     current: CurrentFiber,
     destroy: UseFiber,
     switch_to: SwitchToFiber,
-    acquire: Synchronize,
-    release: Synchronize,
 }
 
-/// What the program was built with. Looked up once a process: it takes longer than all else that
-/// makes a scheduler.
-static HOOKS: OnceLock<(Option<Address>, Option<Thread>)> = OnceLock::new();
+/// A function of a sanitizer's runtime. Looked up once a process: all of them take longer than all
+/// else that makes a scheduler.
+struct Hook {
+    name: &'static CStr,
+    /// Null before it is looked up, and then the function, or MISSING. Threads that look it up at
+    /// the same time find the same, so none waits for another: a child of fork() may have nobody
+    /// to wait for.
+    address: AtomicPtr<c_void>,
+}
+
+/// What no function's address is.
+const MISSING: *mut c_void = dangling_mut::<u8>().cast();
+
+static START_SWITCH: Hook = Hook::named(c"__sanitizer_start_switch_fiber");
+static FINISH_SWITCH: Hook = Hook::named(c"__sanitizer_finish_switch_fiber");
+static CREATE_FIBER: Hook = Hook::named(c"__tsan_create_fiber");
+static CURRENT_FIBER: Hook = Hook::named(c"__tsan_get_current_fiber");
+static DESTROY_FIBER: Hook = Hook::named(c"__tsan_destroy_fiber");
+static SWITCH_TO_FIBER: Hook = Hook::named(c"__tsan_switch_to_fiber");
+static ACQUIRE: Hook = Hook::named(c"__tsan_acquire");
+static RELEASE: Hook = Hook::named(c"__tsan_release");
+
+impl Hook {
+    const fn named(name: &'static CStr) -> Hook {
+        Hook { name, address: AtomicPtr::new(null_mut()) }
+    }
+
+    /// The function, if the program has it. Not in a signal handler.
+    fn find(&self) -> Option<*mut c_void> {
+        if self.address.load(Relaxed).is_null() {
+            self.address.store(sys::symbol(self.name).unwrap_or(MISSING), Relaxed);
+        }
+        self.known()
+    }
+
+    /// The function, if it has been looked up and found.
+    fn known(&self) -> Option<*mut c_void> {
+        let address = self.address.load(Relaxed);
+        (!address.is_null() && address != MISSING).then_some(address)
+    }
+}
 
 /// The program's sanitizers, and where the scheduler's own context is.
 pub struct Sanitizer {
@@ -69,7 +104,8 @@ pub struct Target {
 impl Sanitizer {
     /// The sanitizers that the program was built with, if any.
     pub fn find() -> Option<Sanitizer> {
-        let (address, thread) = *HOOKS.get_or_init(find_hooks);
+        look_up_order();
+        let (address, thread) = find_hooks();
         (address.is_some() || thread.is_some()).then(|| Sanitizer {
             address,
             thread,
@@ -132,7 +168,7 @@ impl Sanitizer {
     }
 
     fn announce(&self, fake_stack: *mut *mut c_void, target: &Target) {
-        if let Some(address) = self.address {
+        if let Some(address) = &self.address {
             // SAFETY: the target's stack; the sanitizer keeps what it needs in `fake_stack`.
             unsafe { (address.start_switch)(fake_stack, target.lowest, target.bytes) };
         }
@@ -149,7 +185,7 @@ impl Sanitizer {
     /// A context has been switched to: with what [`suspending`](Self::suspending) has returned in
     /// it, or null if it is new.
     pub fn resumed(&self, fake_stack: *mut c_void) {
-        if let Some(address) = self.address {
+        if let Some(address) = &self.address {
             // SAFETY: what the sanitizer gave for this stack.
             unsafe { (address.finish_switch)(fake_stack, null_mut(), null_mut()) };
         }
@@ -160,21 +196,30 @@ impl Sanitizer {
     }
 }
 
+/// Looks up what [`release`] and [`acquire`] call, which do nothing before. Making a scheduler does
+/// it too. Not in a signal handler.
+pub fn look_up_order() {
+    ACQUIRE.find();
+    RELEASE.find();
+}
+
 /// What this thread has done so far is seen by those who call [`acquire`] with the same address
 /// later. To be said where the library's own atomics see to it, since ThreadSanitizer does not see
 /// those. Safe in a signal handler.
 pub fn release<T>(address: &T) {
-    if let Some((_, Some(thread))) = HOOKS.get() {
-        // SAFETY: the program's sanitizer, which is running; it takes any address.
-        unsafe { (thread.release)(from_ref(address).cast_mut().cast()) };
-    }
+    synchronize(&RELEASE, from_ref(address).cast());
 }
 
 /// See [`release`].
 pub fn acquire<T>(address: &T) {
-    if let Some((_, Some(thread))) = HOOKS.get() {
-        // SAFETY: as above.
-        unsafe { (thread.acquire)(from_ref(address).cast_mut().cast()) };
+    synchronize(&ACQUIRE, from_ref(address).cast());
+}
+
+fn synchronize(hook: &Hook, address: *const c_void) {
+    if let Some(hook) = hook.known() {
+        // SAFETY: one of the program's sanitizer, which is running, of this type; it takes any
+        // address, and changes nothing there.
+        unsafe { transmute::<*mut c_void, Synchronize>(hook)(address.cast_mut()) };
     }
 }
 
@@ -189,34 +234,22 @@ pub fn forget_variables(memory: *const u8, bytes: usize) {
 fn find_hooks() -> (Option<Address>, Option<Thread>) {
     // SAFETY: the symbols have these types, by the headers named above.
     unsafe {
-        let address = sys::symbol(c"__sanitizer_start_switch_fiber")
-            .zip(sys::symbol(c"__sanitizer_finish_switch_fiber"))
-            .map(|(start, finish)| Address {
+        let address =
+            START_SWITCH.find().zip(FINISH_SWITCH.find()).map(|(start, finish)| Address {
                 start_switch: transmute::<*mut c_void, StartSwitch>(start),
                 finish_switch: transmute::<*mut c_void, FinishSwitch>(finish),
             });
         let thread = match (
-            sys::symbol(c"__tsan_create_fiber"),
-            sys::symbol(c"__tsan_get_current_fiber"),
-            sys::symbol(c"__tsan_destroy_fiber"),
-            sys::symbol(c"__tsan_switch_to_fiber"),
-            sys::symbol(c"__tsan_acquire"),
-            sys::symbol(c"__tsan_release"),
+            CREATE_FIBER.find(),
+            CURRENT_FIBER.find(),
+            DESTROY_FIBER.find(),
+            SWITCH_TO_FIBER.find(),
         ) {
-            (
-                Some(create),
-                Some(current),
-                Some(destroy),
-                Some(switch_to),
-                Some(acquire),
-                Some(release),
-            ) => Some(Thread {
+            (Some(create), Some(current), Some(destroy), Some(switch_to)) => Some(Thread {
                 create: transmute::<*mut c_void, CreateFiber>(create),
                 current: transmute::<*mut c_void, CurrentFiber>(current),
                 destroy: transmute::<*mut c_void, UseFiber>(destroy),
                 switch_to: transmute::<*mut c_void, SwitchToFiber>(switch_to),
-                acquire: transmute::<*mut c_void, Synchronize>(acquire),
-                release: transmute::<*mut c_void, Synchronize>(release),
             }),
             _ => None,
         };

@@ -17,7 +17,7 @@ use std::sync::atomic::{
 use super::{Callback, Level, file, loss, syslog};
 use crate::error::{Error, Result};
 use crate::fork_lock::{ForkLock, Held};
-use crate::sys;
+use crate::{sanitizer, sys};
 
 /// Who receives the lines.
 #[derive(Clone, Copy)]
@@ -79,10 +79,13 @@ pub fn changes() -> u32 {
     CHANGES.load(Acquire)
 }
 
-/// The settings in force.
+/// The settings in force. What a thread did before it set them is seen from here on: a callback may
+/// look at its data.
 pub fn current() -> &'static Settings {
     // SAFETY: points to a record, and records are never freed.
-    unsafe { &(*CURRENT.load(Acquire)).settings }
+    let settings = unsafe { &(*CURRENT.load(Acquire)).settings };
+    sanitizer::acquire(&CURRENT);
+    settings
 }
 
 /// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
@@ -187,6 +190,7 @@ impl Turn {
 
     fn set(&self, record: &'static Record) {
         let (before, now) = (current().receiver, record.settings.receiver);
+        sanitizer::release(&CURRENT);
         CURRENT.store(from_ref(record).cast_mut(), Release);
         CHANGES.fetch_add(1, Release);
         if now != before {

@@ -28,6 +28,7 @@ const UNDEFINED: Tool = Tool::Compiler("undefined");
 
 /// A program, and the tool that looks at it.
 struct Case {
+    /// In `c-tests/sanitizers/`, or in `c-tests/`.
     program: &'static str,
     tool: Tool,
     /// What the report says; nothing if there must be none.
@@ -44,12 +45,14 @@ impl Case {
     }
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 12] = [
     Case::clean("clean", ADDRESS),
     Case::clean("clean", THREAD),
     Case::clean("clean", UNDEFINED),
     Case { not_said: &["Warning"], ..Case::clean("clean", Tool::Valgrind) },
     Case::clean("stops", THREAD),
+    Case::clean("callback", THREAD),
+    Case::clean("log_threads", THREAD),
     Case {
         program: "overrun",
         tool: ADDRESS,
@@ -128,10 +131,18 @@ fn run(case: &Case) -> Result<Completion, Failed> {
     }
     let mut flags = vec!["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
     flags.extend(flags_of_tool.iter().map(String::as_str));
-    let source = library::root().join(format!("c-tests/sanitizers/{}.c", case.program));
+    let source = ["c-tests/sanitizers", "c-tests"]
+        .map(|directory| library::root().join(format!("{directory}/{}.c", case.program)))
+        .into_iter()
+        .find(|source| source.exists())
+        .ok_or_else(|| format!("there is no program {}", case.program))?;
     let program = program::compile(&source, &flags, Link::Shared, &[], &workplace)?;
     let mut command = match case.tool {
-        Tool::Compiler(_) => program::command(&program),
+        Tool::Compiler(sanitizer) => {
+            let mut command = program::command(&program);
+            command.env("MAJJEN_SANITIZER", sanitizer);
+            command
+        }
         Tool::Valgrind => {
             let mut valgrind = Command::new("valgrind");
             valgrind.args(["--error-exitcode=99", "--leak-check=full", "--fair-sched=try"]);
