@@ -15,7 +15,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 // What can fail. MEMORY is malloc and its family.
 typedef enum call {
@@ -33,10 +35,14 @@ typedef enum call {
   WRITE_TO_FILE,
   READ,
   FCNTL,
+  POLL,
   PPOLL,
   OPEN,
   NANOSLEEP,
   DUP3,
+  SOCKET,
+  CONNECT,
+  SEND,
   CLOCK_GETTIME,
 } call;
 
@@ -54,6 +60,9 @@ static struct {
 // Older kernels: no lightweight guards, no epoll_pwait2.
 static bool no_guards, no_pwait2;
 
+// Where the library finds the log daemon, in the place of /dev/log.
+static struct sockaddr_un log_daemon_address = {.sun_family = AF_UNIX};
+
 // In a child of fork() the number of the process is another one.
 static bool other_process;
 
@@ -62,9 +71,12 @@ static long live_blocks, live_mappings;
 
 extern const char __executable_start, etext;
 
+static bool is_in_program(const void* caller) {
+  return (const char*)caller >= &__executable_start && (const char*)caller < &etext;
+}
+
 static bool hits(call call, const void* caller) {
-  if (!fault.armed || call != fault.call) return false;
-  if ((const char*)caller >= &__executable_start && (const char*)caller < &etext) return false;
+  if (!fault.armed || call != fault.call || is_in_program(caller)) return false;
   fault.calls++;
   if (fault.calls < fault.first || fault.calls - fault.first >= fault.length) return false;
   fault.failed++;
@@ -228,6 +240,12 @@ int open(const char* path, int flags, ...) {
   return real(path, flags, mode);
 }
 
+int poll(struct pollfd* fds, nfds_t count, int timeout_ms) {
+  REAL(poll);
+  FAIL_IF_HIT(POLL);
+  return real(fds, count, timeout_ms);
+}
+
 int ppoll(struct pollfd* fds, nfds_t count, const struct timespec* timeout, const sigset_t* mask) {
   REAL(ppoll);
   FAIL_IF_HIT(PPOLL);
@@ -244,6 +262,29 @@ int dup3(int fd, int number, int flags) {
   REAL(dup3);
   FAIL_IF_HIT(DUP3);
   return real(fd, number, flags);
+}
+
+int socket(int domain, int type, int protocol) {
+  REAL(socket);
+  FAIL_IF_HIT(SOCKET);
+  return real(domain, type, protocol);
+}
+
+int connect(int fd, const struct sockaddr* address, socklen_t length) {
+  REAL(connect);
+  FAIL_IF_HIT(CONNECT);
+  if (!is_in_program(__builtin_return_address(0))) {
+    CHECK_STR(((const struct sockaddr_un*)address)->sun_path, "/dev/log");
+    address = (const struct sockaddr*)&log_daemon_address;
+    length = sizeof log_daemon_address;
+  }
+  return real(fd, address, length);
+}
+
+ssize_t send(int fd, const void* bytes, size_t count, int flags) {
+  REAL(send);
+  FAIL_IF_HIT(SEND);
+  return real(fd, bytes, count, flags);
 }
 
 pid_t getpid(void) {

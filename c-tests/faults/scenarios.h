@@ -8,7 +8,6 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 
 // ---- What happened ----
@@ -120,6 +119,8 @@ static void yields(mj_scheduler* scheduler, void* user_state) {
 }
 
 static void spawn_100(mj_scheduler** scheduler) {
+  // The run has a stack for signals, or does without.
+  CHECK_INT(mj_scheduler_report_overflow(*scheduler, true), ==, 0);
   for (size_t i = 0; i < 100; i++) {
     mj_task* task = spawn(*scheduler, yields, i);
     if (task != NULL && i % 5 == 0) CHECK_INT(mj_task_set_stack_size(task, 32 * 1024), ==, 0);
@@ -228,6 +229,28 @@ static void wait_by_poll(mj_scheduler** scheduler) {
   mj_scheduler_set_wait_func(*scheduler, NULL, NULL);
 }
 
+// ---- a wait function that fails ----
+
+static int waits_that_fail;
+
+static int fails_at_first(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  if (waits_that_fail > 0) return waits_that_fail--, -1;
+  return mj_wait_poll(scheduler, timeout_ns, user_data);
+}
+
+// In the place of each wait that fails the run pauses.
+static void pause_instead(mj_scheduler** scheduler) {
+  waits_that_fail = 5;
+  mj_scheduler_set_wait_func(*scheduler, fails_at_first, NULL);
+  for (size_t i = 0; i < 3; i++) spawn(*scheduler, sleeps, i);
+  run(*scheduler);
+  mj_scheduler_set_wait_func(*scheduler, NULL, NULL);
+  if (waits_that_fail == 5) return;  // No task, no wait.
+  // Once, however often it fails: that is no error of the library's.
+  CHECK_UINT(error_lines, >, 0);
+  error_lines--;
+}
+
 // ---- log ----
 
 static void log_lines(mj_scheduler** scheduler) {
@@ -266,13 +289,6 @@ static void open_log(mj_scheduler* scheduler) {
 
 static void remove_log(void) { CHECK_INT(unlink(log_path), ==, 0); }
 
-// The settings and the number of the descriptor are kept for ever, once used.
-static void use_log_once(void) {
-  snprintf(log_path, sizeof log_path, "/tmp/majjen-sweep-%d", (int)getpid());
-  open_log(NULL);
-  remove_log();
-}
-
 // Those that begin as the library's lines do, and are not cut.
 static unsigned lines_in_log(void) {
   static char line[7000];
@@ -288,14 +304,25 @@ static unsigned lines_in_log(void) {
   return lines;
 }
 
+// What the library says of lines that it loses goes nowhere.
+static int silence_stderr(void) {
+  fflush(stderr);
+  int said = dup(STDERR_FILENO);
+  CHECK_INT(dup2(fileno(nowhere), STDERR_FILENO), ==, STDERR_FILENO);
+  return said;
+}
+
+static void restore_stderr(int said) {
+  CHECK_INT(dup2(said, STDERR_FILENO), ==, STDERR_FILENO);
+  close(said);
+}
+
 static void log_to_file(mj_scheduler** scheduler) {
   (void)scheduler;
   static char text[6000];
   // Only programs that want no line but in the file need it.
   if (fault.call == OPEN) fault.harmless = false;
-  fflush(stderr);
-  int said = dup(STDERR_FILENO);
-  CHECK_INT(dup2(fileno(nowhere), STDERR_FILENO), ==, STDERR_FILENO);
+  int said = silence_stderr();
   unsigned lines = 0;
   int reopened[2];
   uint64_t dropped = mj_log_dropped();
@@ -310,13 +337,64 @@ static void log_to_file(mj_scheduler** scheduler) {
   }
   dropped = mj_log_dropped() - dropped;
   fault.armed = false;
-  CHECK_INT(dup2(said, STDERR_FILENO), ==, STDERR_FILENO);
-  close(said);
+  restore_stderr(said);
   mj_log_set_callback(on_line, NULL);
   CHECK_ALLOWED(reopened[0]);
   CHECK_ALLOWED(reopened[1]);
   CHECK_UINT(lines_in_log() + dropped, ==, lines);
   CHECK((dropped > 0) == (fault.call == WRITE_TO_FILE && fault.failed > 0));
+}
+
+// ---- log to the system log ----
+
+static int log_daemon;
+
+static void start_log_daemon(mj_scheduler* scheduler) {
+  (void)scheduler;
+  struct sockaddr_un* address = &log_daemon_address;
+  snprintf(address->sun_path, sizeof address->sun_path, "/tmp/majjen-sweep-log-%d", (int)getpid());
+  log_daemon = socket(AF_UNIX, SOCK_DGRAM, 0);
+  CHECK_INT(bind(log_daemon, (struct sockaddr*)address, sizeof *address), ==, 0);
+  CHECK_INT(mj_log_to_syslog("sweep"), ==, 0);
+}
+
+static void end_log_daemon(void) {
+  close(log_daemon);
+  CHECK_INT(unlink(log_daemon_address.sun_path), ==, 0);
+}
+
+static void log_to_system_log(mj_scheduler** scheduler) {
+  (void)scheduler;
+  int said = silence_stderr();
+  unsigned lines = 0, datagrams = 0;
+  int results[3];
+  uint64_t dropped = mj_log_dropped();
+  for (int i = 0; i < 3; i++) {
+    results[i] = mj_log_to_syslog("sweep");
+    for (int line = 0; line < 3; line++, lines++) {
+      char text[100] = "";
+      MJ_INFO("%d", line);
+      if (recv(log_daemon, text, sizeof text - 1, MSG_DONTWAIT) < 0) continue;
+      CHECK(strstr(text, " sweep[") != NULL && text[strlen(text) - 1] == '0' + line);
+      datagrams++;
+    }
+  }
+  dropped = mj_log_dropped() - dropped;
+  fault.armed = false;
+  restore_stderr(said);
+  mj_log_set_callback(on_line, NULL);
+  for (int i = 0; i < 3; i++) CHECK_ALLOWED(results[i]);
+  CHECK_UINT(datagrams + dropped, ==, lines);
+  if (fault.call != SEND) CHECK_UINT(dropped, ==, 0);
+}
+
+// The settings and the numbers of the descriptors are kept for ever, once used.
+static void use_logs_once(void) {
+  snprintf(log_path, sizeof log_path, "/tmp/majjen-sweep-%d", (int)getpid());
+  open_log(NULL);
+  remove_log();
+  start_log_daemon(NULL);
+  end_log_daemon();
 }
 
 // ---- metrics ----
@@ -679,9 +757,11 @@ static const scenario scenarios[] = {
     {"sleep", NULL, sleep_100, NULL, false},
     {"wait for descriptors", make_pairs, wait_for_descriptors, close_pairs, false},
     {"wait by poll", make_pairs, wait_by_poll, close_pairs, false},
+    {"pause instead of a wait", NULL, pause_instead, NULL, false},
     {"loop around waits", make_pairs, loop_around_waits, close_pairs, false},
     {"log long lines", NULL, log_lines, NULL, false},
     {"log to a file", open_log, log_to_file, remove_log, false},
+    {"log to the system log", start_log_daemon, log_to_system_log, end_log_daemon, false},
     {"metrics", run_some, metrics, NULL, false},
     {"wake, cancel, join", NULL, wake_cancel_join, NULL, false},
     {"synchronise", NULL, synchronise, destroy_objects, false},
