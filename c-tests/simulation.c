@@ -1,14 +1,15 @@
 // Simulation: tasks that do things at random, in simulated time, under a wait function that returns
-// early, fails, and makes tasks ready that nobody expects. What each call returns is compared with what
-// may have happened, the scheduler's structures are checked after each step, and the same seed gives the
-// same run. A failure prints the seed; the program runs only that one when it is given as its argument.
+// early, fails, writes to pipes, and makes tasks ready that nobody expects. The order of the ready tasks
+// is random, too. What each call returns is compared with what may have happened, the scheduler's
+// structures are checked after each step, and the same seed gives the same run. A failure prints the
+// seed; the program runs only that one when it is given as its argument.
 #define _GNU_SOURCE
 #include "check.h"
 
 #include <fcntl.h>
 #include <poll.h>
 
-enum { most_tasks = 24, most_steps = 24, longest_ns = 5000000 };
+enum { most_tasks = 24, most_steps = 24, pipe_count = 3, longest_ns = 5000000 };
 
 typedef struct actor {
   mj_task* task;
@@ -21,6 +22,11 @@ typedef struct actor {
   bool canceled;
 } actor;
 
+typedef struct byte_pipe {
+  int ends[2];
+  uint64_t written, taken;  // bytes
+} byte_pipe;
+
 static uint64_t seed;
 static uint64_t random_state;
 static uint64_t simulated_ns;
@@ -28,7 +34,7 @@ static uint64_t trace;
 static mj_scheduler* scheduler;
 static actor actors[most_tasks];
 static int actor_count;
-static int channel[2];
+static byte_pipe pipes[pipe_count];
 
 // Xorshift64*, by Vigna.
 static uint64_t random_below(uint64_t limit) {
@@ -56,9 +62,36 @@ static uint64_t clock_ns(void* user_data) {
 
 static actor* random_actor(void) { return &actors[random_below((uint64_t)actor_count)]; }
 
-static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns, void* user_data) {
-  (void)user_data;
-  if (timeout_ns == 0) return 0;
+static byte_pipe* random_pipe(void) { return &pipes[random_below(pipe_count)]; }
+
+static void write_byte(byte_pipe* pipe) {
+  EXPECT(write(pipe->ends[1], "x", 1) == 1);
+  pipe->written++;
+}
+
+static void take_byte(byte_pipe* pipe) {
+  char byte;
+  bool empty = pipe->written == pipe->taken;
+  EXPECT(read(pipe->ends[0], &byte, 1) == (empty ? -1 : 1));
+  pipe->taken += !empty;
+}
+
+// Gives the ready tasks their turns in another order.
+static void reorder_ready(void) {
+  mj_task* ready[most_tasks];
+  uint64_t count = 0;
+  for (mj_task* task; (task = dequeue_runnable(scheduler)) != NULL;) {
+    EXPECT(count < most_tasks);
+    ready[count++] = task;
+  }
+  while (count > 0) {
+    uint64_t next = random_below(count);
+    enqueue_runnable(scheduler, ready[next]);
+    ready[next] = ready[--count];
+  }
+}
+
+static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns) {
   switch (random_below(16)) {
     case 0:
       return 0;  // For no reason.
@@ -77,12 +110,18 @@ static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns, vo
     case 3:
       simulated_ns += random_below(timeout_ns < longest_ns ? timeout_ns : longest_ns);
       return 0;
+    case 4:
+    case 5:
+      for (uint64_t count = 1 + random_below(pipe_count); count > 0; count--) {
+        write_byte(random_pipe());
+      }
+      return 0;
   }
   if (timeout_ns != UINT64_MAX) {
     simulated_ns += timeout_ns;
     return 0;
   }
-  // Nothing is due: what is parked is woken, or waits for the pipe.
+  // Nothing is due: what is parked is woken, or waits for a pipe.
   for (int i = 0; i < actor_count; i++) {
     if (actors[i].alive) {
       actors[i].woken = true;
@@ -90,6 +129,13 @@ static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns, vo
     }
   }
   return 1;
+}
+
+static int wait_for_anything(mj_scheduler* waiting, uint64_t timeout_ns, void* user_data) {
+  (void)user_data;
+  int events = timeout_ns == 0 ? 0 : wait_in_simulated_time(waiting, timeout_ns);
+  reorder_ready();
+  return events;
 }
 
 // One queue a task, counts that are right, a heap in order.
@@ -107,7 +153,9 @@ static void check_structures(void) {
     const mj_task* task = scheduler->timer_heap[i];
     EXPECT(task->heap_index == i);
     EXPECT(task->state == MJ_TASK_SLEEPING || task->state == MJ_TASK_WAITING_IO);
-    EXPECT(scheduler->timer_heap[0]->wake_time_ns <= task->wake_time_ns);
+    // Four children each.
+    const mj_task* parent = scheduler->timer_heap[i == 0 ? 0 : (i - 1) / 4];
+    EXPECT(parent->wake_time_ns <= task->wake_time_ns);
   }
   uint64_t alive = 0;
   for (int i = 0; i < actor_count; i++) alive += actors[i].alive;
@@ -138,6 +186,7 @@ static bool is_told(actor* self, int result) {
 
 static void step(actor* self) {
   actor* other = random_actor();
+  byte_pipe* pipe = random_pipe();
   uint64_t limit = random_below(8) == 0 ? 0 : random_below(longest_ns);
   uint64_t deadline = simulated_ns + limit;
   uint64_t what = random_below(12);
@@ -189,20 +238,27 @@ static void step(actor* self) {
       break;
     }
     case 8: {
-      short events = random_below(2) == 0 ? POLLIN : POLLOUT;
-      result = mj_task_wait_fd(channel[events == POLLOUT], events, limit);
-      EXPECT(is_told(self, result) || result == events || (result == 0 && simulated_ns >= deadline));
+      bool for_ever = random_below(8) == 0;
+      bool reads = random_below(2) == 0;
+      short events = reads ? POLLIN : POLLOUT;
+      bool was_ready = !reads || pipe->written > pipe->taken;
+      uint64_t taken = pipe->taken;
+      result = mj_task_wait_fd(pipe->ends[!reads], events, for_ever ? UINT64_MAX : limit);
+      // What has been ready from the start to the end must be seen, and what never was must not.
+      bool was_taken = pipe->taken > taken;
+      bool may_be_ready = !reads || was_taken || pipe->written > pipe->taken;
+      bool may_be_over = !for_ever && simulated_ns >= deadline && (!was_ready || was_taken);
+      EXPECT(is_told(self, result) || (result == events && may_be_ready) ||
+             (result == 0 && may_be_over));
       break;
     }
-    case 9: {
-      char byte = 'x';
+    case 9:
       if (random_below(2) == 0) {
-        result = (int)write(channel[1], &byte, 1);
+        write_byte(pipe);
       } else {
-        result = (int)read(channel[0], &byte, 1);
+        take_byte(pipe);
       }
       break;
-    }
     case 10:
       spawn();
       break;
@@ -226,6 +282,7 @@ static void acts(mj_scheduler* unused, void* user_state) {
   // Some end by returning and being called again.
   uint64_t steps = 1 + random_below(most_steps);
   for (uint64_t i = 0; i < steps; i++) {
+    if (random_below(2) == 0) reorder_ready();
     step(self);
     note((uint64_t)index);
     note(simulated_ns);
@@ -242,11 +299,14 @@ static uint64_t run_seed(void) {
   simulated_ns = 1000000000;
   actor_count = 0;
   memset(actors, 0, sizeof actors);
-  CHECK_INT(pipe2(channel, O_NONBLOCK | O_CLOEXEC), ==, 0);
+  for (int i = 0; i < pipe_count; i++) {
+    pipes[i].written = pipes[i].taken = 0;
+    CHECK_INT(pipe2(pipes[i].ends, O_NONBLOCK | O_CLOEXEC), ==, 0);
+  }
   scheduler = mj_scheduler_create();
   CHECK(scheduler != NULL);
   CHECK_INT(mj_scheduler_set_clock(scheduler, clock_ns, NULL), ==, 0);
-  mj_scheduler_set_wait_func(scheduler, wait_in_simulated_time, NULL);
+  mj_scheduler_set_wait_func(scheduler, wait_for_anything, NULL);
   for (int i = 0; i < 4; i++) spawn();
   mj_scheduler_run(scheduler);
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
@@ -257,8 +317,10 @@ static uint64_t run_seed(void) {
   note(metrics->task_executions);
   note(metrics->timer_expirations);
   mj_scheduler_destroy(scheduler);
-  close(channel[0]);
-  close(channel[1]);
+  for (int i = 0; i < pipe_count; i++) {
+    close(pipes[i].ends[0]);
+    close(pipes[i].ends[1]);
+  }
   return trace;
 }
 
