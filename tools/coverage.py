@@ -5,14 +5,17 @@
 
 LCOV is what `llvm-cov export -format=lcov` prints. The output is one line for each source file, and
 the runs of lines that no test has met. EXCEPTIONS names those that are known, with the reason; any
-other one is an error. Its lines are
+other one is an error, and so is one that is known and not there. Its lines are
 
     == REASON, for the entries that follow
-    FILE: TEXT
+    =~ REASON, for entries that are there at some times and not at others
+    FILE: FUNCTION: COUNT: TEXT
 
-and an entry stands for each run of lines in the file whose first line has that text.
+and an entry stands for one run of that many lines, in a function with that name, whose first line has
+that text.
 """
 
+import collections
 import os
 import re
 import sys
@@ -42,20 +45,40 @@ def read_source(name):
     return re.split(r"^#\[cfg\(test\)\]\nmod ", text, flags=re.M)[0].splitlines()
 
 
+FUNCTION = re.compile(
+    r'\s*(?:pub(?:\([a-z]+\))? )?(?:(?:const|unsafe|extern "C") )*fn (\w+)'  # of Rust
+    r"|[a-z][^;=]*?\b(\w+)\(")  # of C
+
+
+def function_at(source, number):
+    """The name of the function that a line is in, or that it begins: the last one before it that
+    is indented less."""
+    def indentation(line):
+        return len(line) - len(line.lstrip())
+
+    for other in range(number, 0, -1):
+        found = FUNCTION.match(source[other - 1])
+        is_outside = other == number or indentation(source[other - 1]) < indentation(source[number - 1])
+        if found and is_outside:
+            return found[1] or found[2]
+    return "-"
+
+
 def read_exceptions(path):
-    """The reason for each pair of a file and a line's text."""
-    exceptions, reason = {}, None
+    """How often each entry is there, and which of them need not be."""
+    exceptions, unsteady, reason = collections.Counter(), set(), None
     with open(path) as lines:
         for line in lines:
             line = line.rstrip("\n")
-            if line.startswith("== "):
-                reason = line[3:]
+            if line.startswith(("== ", "=~ ")):
+                reason = line
             elif line and not line.startswith("#"):
-                name, separator, text = line.partition(": ")
-                if not separator or reason is None:
+                if reason is None or not re.match(r"src/[^:]+: [^:]+: \d+: .", line):
                     sys.exit("%s: what is %r?" % (path, line))
-                exceptions[name, text.strip()] = reason
-    return exceptions
+                exceptions[line] += 1
+                if reason.startswith("=~"):
+                    unsteady.add(line)
+    return exceptions, unsteady
 
 
 def missed_runs(counts):
@@ -73,8 +96,8 @@ def missed_runs(counts):
 
 
 def main(lcov, exceptions_path):
-    exceptions = read_exceptions(exceptions_path)
-    used, unknown, known = set(), [], []
+    exceptions, unsteady = read_exceptions(exceptions_path)
+    left, unknown, known = exceptions.copy(), [], []
     lines_of_all = met_of_all = 0
     print("%-36s %6s %6s %7s" % ("file", "lines", "run", ""))
     for name, counts in sorted(read_counts(lcov).items()):
@@ -87,23 +110,24 @@ def main(lcov, exceptions_path):
         lines_of_all += len(counts)
         met_of_all += met
         for first, last in missed_runs(counts):
-            text = source[first - 1].strip()
-            entry = (name, text)
-            used.add(entry)
             missed = sum(first <= number <= last for number in counts)
-            (known if entry in exceptions else unknown).append((missed, name, first, last, text))
+            text = source[first - 1].strip()
+            entry = "%s: %s: %d: %s" % (name, function_at(source, first), missed, text)
+            (known if left[entry] > 0 else unknown).append((missed, first, entry))
+            left[entry] -= 1
     print("%-36s %6d %6d %6.1f%%" % ("all", lines_of_all, met_of_all, 100 * met_of_all / lines_of_all))
 
     for title, runs in ("known", known), ("not known", unknown):
-        count = sum(run[0] for run in runs)
-        print("\nNot run, %s: %d lines" % (title, count))
-        for _, name, first, last, text in runs:
-            print("  %s:%d-%d  %s" % (name, first, last, text))
-    for name, text in sorted(set(exceptions) - used):
-        print("\nRun after all, or gone: %s: %s" % (name, text), end="")
-    print()
-    if unknown:
-        sys.exit("%d runs of lines are neither run nor in %s" % (len(unknown), exceptions_path))
+        print("\nNot run, %s: %d lines" % (title, sum(run[0] for run in runs)))
+        for _, first, entry in runs:
+            print("  %s    (line %d)" % (entry, first))
+    stale = [entry for entry in left if left[entry] > 0 and entry not in unsteady]
+    print("\nRun after all, or gone: %d entries of %s" % (len(stale), exceptions_path))
+    for entry in stale:
+        print("  " + entry)
+    if unknown or stale:
+        sys.exit("%d runs of lines are neither run nor in %s, and %d are there in vain"
+                 % (len(unknown), exceptions_path, len(stale)))
 
 
 if __name__ == "__main__":
