@@ -10,8 +10,8 @@
 //!   libraries then are. The C programs are tested, and what gdb shows.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported, and
 //!   so are the files in `c-tests/abi/`.
-//! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, and
-//!   a million tasks are parked.
+//! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a
+//!   million tasks are parked, and bugs are planted.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
@@ -28,6 +28,7 @@ mod install;
 mod library;
 mod package;
 mod parked;
+mod planted;
 mod process;
 mod program;
 mod readme;
@@ -36,6 +37,8 @@ mod rust_api;
 mod sanitizers;
 mod server;
 mod simulation;
+#[path = "../support/planted.rs"]
+mod sources;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         trials.extend(install::trials());
         trials.extend(package::trials());
         trials.extend(parked::trials());
+        trials.extend(planted::trials());
         trials.extend(rust_api::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());

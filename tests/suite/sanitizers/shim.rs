@@ -2,21 +2,18 @@
 //! instrumented, and the programs that log are run against it, instrumented too. With a bug planted in
 //! the shim, the same must be reported.
 
-#[path = "../../support/planted.rs"]
-mod planted;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::{Completion, Failed, Trial};
-use planted::{Bug, Sources};
 
 use super::{LIMIT, flags, ignored};
 use crate::library::{self, Workplace};
 use crate::process::{self, Finished};
 use crate::program::{self, Link, strict};
+use crate::sources::{Bug, Sources};
 use crate::{c_programs, toolchain};
 
 /// For `make test`: those that log. `make torture` has all that are C.
