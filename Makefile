@@ -5,7 +5,8 @@
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
 #   make torture        the tests of faults, with every errno value and every fallback, the long loads,
-#                       the planted bugs, and libFuzzer; FUZZ_SECONDS=60 is how long it runs
+#                       the planted bugs, libFuzzer for FUZZ_SECONDS=60, and coverage; a skipped test
+#                       is an error, unless ALLOW_SKIPS=1
 #   make fuzz           libFuzzer alone
 #   make coverage       which lines of the library the tests run; an error if one that they do not
 #                       run is not in tests/uncovered.txt, with the reason
@@ -78,24 +79,31 @@ test: build
 		&& cargo test --features log --test rust_log --test rust_log_forward)
 
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
-# system that has none of what the library can do without; but for AddressSanitizer, which has to be the
-# first library of a program.
-torture: build need-libfuzzer
+# system that has none of what the library can do without; first of all the one that proves that it
+# has not. A skipped test is an error, unless ALLOW_SKIPS=1.
+torture: build need-libfuzzer need-coverage-tools
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1)
+	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1,-faults)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- load:: --test-threads=1)
+	$(call summarised,cargo test --release --test suite -- load:: --test-threads=1,-load)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- parked:: --test-threads=1)
+	$(call summarised,cargo test --release --test suite -- parked:: --test-threads=1,-parked)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test fuzz -- planted_bugs --nocapture)
+	$(call summarised,cargo test --release --test suite -- planted::,-planted)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- sanitizers:: --test-threads=1)
+	$(call summarised,cargo test --release --test fuzz -- planted_bugs --nocapture,-planted-fuzz)
+	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- sanitizers:: --test-threads=1,-sanitizers)
 	@$(MAKE) --no-print-directory fuzz
 	$(CC) -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/fallbacks.so" c-tests/faults/fallbacks.c -ldl
-	@export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so"; \
-	export MAJJEN_FALLBACKS=guards$(comma)pwait2$(comma)counter; \
-	$(call summarised,cargo test --release --no-fail-fast -- --skip faults:: --skip ::address)
+	@$(on_fallbacks); $(call summarised,cargo test --release --test suite -- \
+		--exact fallbacks::are_in_effect,-fallbacks)
+	@$(on_fallbacks); $(call summarised,cargo test --release --no-fail-fast -- \
+		--skip faults::,-on-fallbacks)
+	@$(MAKE) --no-print-directory coverage
+
+on_fallbacks = export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so" \
+	MAJJEN_FALLBACKS=guards$(comma)pwait2$(comma)counter
 
 # libFuzzer, which starts from the committed programs and keeps new ones and failures below target/. The
 # instrumentation is rustc's own, so clang is not needed. It is for the target and not for build
@@ -195,22 +203,30 @@ test-aarch64: need-rust need-c-compiler need-aarch64-tools
 clean: need-rust
 	cargo clean
 
-# $(call summarised,COMMAND) runs tests with live output, adds up their "test result:" lines, and ends
-# with the command's exit status. The status takes a detour through a file, because a pipe in sh has
-# only that of its last command.
+# $(call summarised,COMMAND,NAME) runs tests with live output, adds up their "test result:" lines, and
+# ends with the command's exit status, or with 1 when no test has run, or in torture when one was
+# skipped. The output is kept in target/TARGET+NAME.log. The status takes a detour through a file,
+# because a pipe in sh has only that of its last command.
 comma := ,
 space := $() $()
+may_skip = $(if $(filter torture,$@),$(ALLOW_SKIPS),1)
 summarised = $(run_summarised); exit "$$status"
 run_summarised = \
-	log="$(CARGO_TARGET_DIR)/$@.log"; \
+	log="$(CARGO_TARGET_DIR)/$@$(2).log"; \
 	{ $(1) 2>&1; echo $$? >"$$log.status"; } | tee "$$log"; \
 	read -r status <"$$log.status"; \
-	awk -v status="$$status" ' \
+	awk -v status="$$status" -v may_skip="$(may_skip)" ' \
 		/^test result: / { passed += $$4; failed += $$6; skipped += $$8 } \
 		END { \
 			if (status != 0 && failed == 0) print "not all tests have run, see above"; \
-			printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped \
+			if (status == 0 && passed == 0) { status = 1; print "no test has run" } \
+			if (status == 0 && skipped > 0 && may_skip != 1) { \
+				status = 1; print "tests were skipped: ALLOW_SKIPS=1 puts up with that" \
+			} \
+			printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; \
+			exit status \
 		}' "$$log"; \
+	status=$$?; \
 	[ "$$status" -eq 0 ]
 
 # What is missing gets one clear line here, and not a compiler's complaint later.

@@ -3,9 +3,12 @@
 //!
 //! With `MAJJEN_TORTURE` set (`make torture`) every errno value is tried, and every fallback alone.
 
+use std::ffi::{CStr, c_int};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -38,6 +41,9 @@ pub fn trials() -> Vec<Trial> {
             sweep_by_strace(&workplace).map(|()| Completion::Completed)
         }),
     ];
+    if toolchain::on_fallbacks() {
+        trials.push(Trial::test("fallbacks::are_in_effect", check_fallbacks));
+    }
     // A directory that cannot be read is reported by the other module.
     for source in c_programs::sources().unwrap_or_default() {
         let program = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -49,9 +55,7 @@ pub fn trials() -> Vec<Trial> {
         for (set, names) in sets {
             let (source, program) = (source.clone(), program.clone());
             trials.push(Trial::test(format!("faults::fallbacks::{set}::{program}"), move || {
-                // The one that is known to need all three.
-                let must_meet = program == "timers";
-                run_with_fallbacks(&source, &names, must_meet)
+                run_with_fallbacks(&source, &names, program == NEEDS_ALL)
             }));
         }
     }
@@ -77,6 +81,12 @@ fn sweep(arguments: &[&str]) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Compiles the program that does a bit of everything.
+fn compile_ordinary(workplace: &Workplace) -> Result<PathBuf, Failed> {
+    let flags: Vec<&str> = STRICT.into_iter().chain(["-D_GNU_SOURCE"]).collect();
+    program::compile(&source("ordinary.c"), &flags, Link::Shared, &[], workplace)
+}
+
 // ---- By strace
 
 /// A system call, and the errno values to inject: in the short form only the first one.
@@ -97,11 +107,19 @@ const INJECTED: [(&str, &[&str]); 14] = [
     ("rt_sigaction", &["EINVAL"]),
 ];
 
+/// What fails besides, each time, since the library makes some calls only in the place of others.
+fn missing_besides(call: &str) -> Option<(&'static str, &'static str)> {
+    match call {
+        "epoll_wait" => Some(("epoll_pwait2", "ENOSYS")),
+        "mprotect" => Some(("madvise", "EINVAL")),
+        _ => None,
+    }
+}
+
 /// Runs an ordinary program again and again, with the n-th call failing, until the call is not met
-/// any more. What the loader calls before `main` is left alone.
+/// any more; each call must be met. What the loader calls before `main` is left alone.
 fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
-    let flags: Vec<&str> = STRICT.into_iter().chain(["-D_GNU_SOURCE"]).collect();
-    let program = program::compile(&source("ordinary.c"), &flags, Link::Shared, &[], workplace)?;
+    let program = compile_ordinary(workplace)?;
     let trace = workplace.path().join("trace");
     let (mut points, mut runs) = (0, 0);
     for (call, errors) in INJECTED {
@@ -113,6 +131,12 @@ fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
         program::run_command(&mut strace, LIMIT, workplace)?;
         let traced = fs::read_to_string(&trace)?;
         let by_loader = traced.lines().take_while(|line| !line.contains(" pipe")).count();
+        let was_injected =
+            |line: &str| line.contains(&format!(" {call}(")) && line.contains("(INJECTED)");
+        // strace injects only into calls that it traces.
+        let besides = missing_besides(call).map(|(missing, error)| {
+            [format!("trace={call},{missing}"), format!("inject={missing}:error={error}")]
+        });
         let mut most = 0;
         for error in errors {
             for from_then_on in ["", "+"] {
@@ -122,14 +146,16 @@ fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
                     let inject = format!("inject={call}:error={error}:when={number}{from_then_on}");
                     let mut strace = Command::new("strace");
                     strace.arg("-f").arg("-o").arg(&trace);
-                    strace.args(["-e", &format!("trace={call}"), "-e", &inject]).arg(&program);
+                    strace.args(["-e", &format!("trace={call}"), "-e", &inject]);
+                    strace.args(besides.iter().flatten().flat_map(|besides| ["-e", besides]));
+                    strace.arg(&program);
                     let finished =
                         process::run(&mut strace, Duration::from_secs(20), workplace.path())?;
                     let code = finished.status.and_then(|status| status.code());
                     if !matches!(code, Some(0 | 1)) {
                         return Err(format!("with {inject} it {}", finished.describe()).into());
                     }
-                    if !fs::read_to_string(&trace)?.contains("(INJECTED)") {
+                    if !fs::read_to_string(&trace)?.lines().any(was_injected) {
                         break;
                     }
                     runs += 1;
@@ -137,10 +163,13 @@ fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
                 most = most.max(number - 1 - by_loader);
             }
         }
+        if most == 0 {
+            return Err(format!("the program never calls {call}").into());
+        }
         points += most;
     }
     println!("strace: 1 program x {points} injection points, {runs} runs");
-    if runs == 0 { Err("strace has injected nothing".into()) } else { Ok(()) }
+    Ok(())
 }
 
 // ---- Fallbacks
@@ -151,21 +180,52 @@ const FALLBACKS: [&str; 3] = ["guards", "pwait2", "counter"];
 #[cfg(not(target_arch = "x86_64"))]
 const FALLBACKS: [&str; 2] = ["guards", "pwait2"];
 
+/// Where `fallbacks.c` is preloaded into all that runs: that it takes away what it should, here and in
+/// a program, whose library notices. `make torture` runs this by name, before all others.
+fn check_fallbacks() -> Result<(), Failed> {
+    const CLOCK_SOURCE: &CStr = c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let refuses = |what: &str, answer: c_int, error: c_int| {
+        let found = io::Error::last_os_error();
+        let is_refused = answer == -1 && found.raw_os_error() == Some(error);
+        is_refused.then_some(()).ok_or(format!("{what} is there: {answer}, {found}"))
+    };
+    // SAFETY: of no memory.
+    refuses("madvise(102)", unsafe { libc::madvise(null_mut(), 0, 102) }, libc::EINVAL)?;
+    // SAFETY: no descriptor, and room for no event.
+    let events = unsafe { libc::epoll_pwait2(-1, null_mut(), 0, null(), null()) };
+    refuses("epoll_pwait2", events, libc::ENOSYS)?;
+    // SAFETY: a C string.
+    let clock = unsafe { libc::open(CLOCK_SOURCE.as_ptr(), libc::O_RDONLY) };
+    refuses("the clock source", clock, libc::ENOENT)?;
+
+    let workplace = Workplace::new()?;
+    let program = compile_ordinary(&workplace)?;
+    run_and_meet(&mut Command::new(program), &FALLBACKS.join(","), &workplace)
+}
+
+/// The program in `c-tests/` that is known to need all of these.
+const NEEDS_ALL: &str = "timers";
+
 /// Runs one of the C programs on a system that lacks something.
 fn run_with_fallbacks(source: &Path, names: &str, must_meet: bool) -> Result<(), Failed> {
     let workplace = Workplace::new()?;
     let preload = program::compile_preload(&self::source("fallbacks.c"), &workplace)?;
     let program = program::compile(source, program::strict(source), Link::Shared, &[], &workplace)?;
-    let met = workplace.path().join("met");
     let mut command = Command::new(program);
     command.env("LD_PRELOAD", preload).env("MAJJEN_FALLBACKS", names);
-    command.env("MAJJEN_FALLBACKS_MET", &met);
-    program::run_command(&mut command, LIMIT, &workplace)?;
     if must_meet {
-        let met = fs::read_to_string(&met)?;
-        if let Some(name) = names.split(',').find(|name| !met.contains(name)) {
-            return Err(format!("the program has not met the fallback `{name}`").into());
-        }
+        return run_and_meet(&mut command, names, &workplace);
     }
-    Ok(())
+    program::run_command(&mut command, LIMIT, &workplace).map(drop)
+}
+
+/// Runs a program that must notice what its system lacks.
+fn run_and_meet(command: &mut Command, names: &str, workplace: &Workplace) -> Result<(), Failed> {
+    let met = workplace.path().join("met");
+    program::run_command(command.env("MAJJEN_FALLBACKS_MET", &met), LIMIT, workplace)?;
+    let met = fs::read_to_string(&met).unwrap_or_default();
+    match names.split(',').find(|name| !met.contains(name)) {
+        Some(name) => Err(format!("the program has not met the fallback `{name}`").into()),
+        None => Ok(()),
+    }
 }
