@@ -319,6 +319,34 @@ static void who_waits_learns_that_the_owner_has_ended(void) {
   log_lines_end();
 }
 
+static void locks_in_the_callback(mj_log_level level, const char* message, void* user_data) {
+  log_lines_take(level, message, user_data);
+  if (strstr(message, "has ended") != NULL) CHECK_INT(mj_mutex_try_lock(user_data), ==, 0);
+}
+
+static void locks_at_the_end(void) {
+  make();
+  mj_mutex* other = mj_mutex_create(scheduler);
+  mj_log_set_callback(locks_in_the_callback, other);
+  call first, second;
+  begin(&first, locks, mutex, 0, UINT64_MAX);
+  CHECK_INT(result_of(&first), ==, 0);
+  CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
+  CHECK_INT(mj_mutex_try_lock(other), ==, -EOWNERDEAD);
+  // It has the place of the first one, and no mutex.
+  begin(&second, locks, mutex, 0, UINT64_MAX);
+  CHECK_INT(result_of(&second), ==, -EOWNERDEAD);
+  CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
+  CHECK_INT(mj_mutex_destroy(other), ==, 0);
+  unmake();
+}
+
+static void what_is_locked_while_a_task_ends_is_not_the_next_ones(void) {
+  log_lines_begin();
+  with_a_mutex(locks_at_the_end);
+  log_lines_end();
+}
+
 // ---- Misuse ----
 
 static int unlocks(call* self) { return call_returned(self, mj_mutex_unlock(self->object)); }
@@ -378,6 +406,7 @@ int main(void) {
   RUN(a_canceled_task_locks_what_is_free);
   RUN(a_task_marked_as_ended_does_not_wait);
   RUN(who_waits_learns_that_the_owner_has_ended);
+  RUN(what_is_locked_while_a_task_ends_is_not_the_next_ones);
   RUN(misuse_is_an_error);
   return 0;
 }

@@ -114,8 +114,10 @@ impl Scheduler {
     /// Tells those who wait for a mutex that it will never be unlocked: its owner has ended.
     #[cold]
     fn abandon_locks(&self, owner: &Task) {
-        let count = owner.locks.replace(0);
+        let count = owner.locks.get();
         log::error(format_args!("task {owner:p} has ended and left {count} mutexes locked"));
+        // Not before: the log callback may lock more, and the slot is the next task's.
+        owner.locks.set(0);
         let slots = self.slab.borrow().slots();
         for index in 0..slots {
             let Some(task) = self.slab.borrow().at(index) else { continue };
