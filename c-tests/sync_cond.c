@@ -296,6 +296,34 @@ static void a_wait_that_ends_at_once_may_find_the_owner_ended(void) {
   with_a_condition(ends_without_the_mutex);
 }
 
+static int is_canceled_and_waits(call* self) {
+  lock();
+  CHECK_INT(mj_task_cancel(mj_task_current()), ==, 0);
+  int result = mj_cond_wait(self->object, mutex, UINT64_MAX);
+  unlock();
+  return call_returned(self, result);
+}
+
+// While it lets the others have their turn, it will still want the mutex.
+static void wants_it_later(void) {
+  make();
+  call one;
+  lock();
+  begin(&one, is_canceled_and_waits, cond, 0, 0);
+  unlock();  // It is ready to lock it now, and then to wait.
+  mj_task_yield();
+  CHECK_INT(one.result, !=, -ECANCELED);
+  CHECK_INT(mj_mutex_try_lock(mutex), ==, 0);
+  unlock();
+  CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
+  CHECK_INT(result_of(&one), ==, -ECANCELED);
+  unmake();
+}
+
+static void a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it(void) {
+  with_a_condition(wants_it_later);
+}
+
 static void ends_at_once(void) {
   make();
   call one, two, three;
@@ -420,6 +448,7 @@ int main(void) {
   RUN(a_signal_in_time_counts);
   RUN(a_canceled_task_lets_the_others_have_it);
   RUN(waits_that_end_at_once);
+  RUN(a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it);
   RUN(a_wait_that_ends_at_once_may_find_the_owner_ended);
   RUN(who_wants_it_back_learns_that_the_owner_has_ended);
   RUN(misuse_is_an_error);

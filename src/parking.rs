@@ -54,7 +54,7 @@ impl Scheduler {
     /// Takes a task out of the list that it waits in, if it does.
     pub fn leave_list(&self, task: &Task) {
         let waited_for = task.waits.get();
-        if waited_for == Waits::Nothing {
+        if matches!(waited_for, Waits::Nothing | Waits::Turn(_)) {
             return;
         }
         self.unlink(task);
@@ -79,6 +79,7 @@ impl Scheduler {
                 Waits::Nothing | Waits::Fd(_) => {}
                 Waits::Join(target) => (*target).joiners.remove(task),
                 Waits::Mutex(mutex) | Waits::Relock(mutex) => (*mutex).waiters.remove(task),
+                Waits::Turn(mutex) => (*mutex).forget_later(),
                 Waits::Condition(condvar) => (*condvar).remove(task),
                 Waits::Semaphore(semaphore) => (*semaphore).waiters.remove(task),
                 Waits::WaitGroup(group) => (*group).waiters.remove(task),

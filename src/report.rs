@@ -313,7 +313,7 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
         Waits::Nothing if task.is(State::Sleeping) && task.heap_index.get() != usize::MAX => {
             out.write_str("sleeping")?;
         }
-        Waits::Nothing => out.write_str("parked")?,
+        Waits::Nothing | Waits::Turn(_) => out.write_str("parked")?,
     }
     if task.heap_index.get() != usize::MAX && !running {
         let left_ns = task.wake_time_ns.get().saturating_sub(now_ns);

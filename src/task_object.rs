@@ -68,6 +68,8 @@ pub enum Waits {
     WaitGroup(*const WaitGroup),
     /// Its cases are in the lists of their channels.
     Channels(*const Waiting),
+    /// It is ready, in the middle of a wait for a condition, and will want the mutex. In no list.
+    Turn(*const Mutex),
 }
 
 impl Waits {
@@ -81,7 +83,9 @@ impl Waits {
             match self {
                 Waits::Nothing | Waits::Fd(_) => false,
                 Waits::Join(task) => task.cast() == object,
-                Waits::Mutex(mutex) | Waits::Relock(mutex) => mutex.cast() == object,
+                Waits::Mutex(mutex) | Waits::Relock(mutex) | Waits::Turn(mutex) => {
+                    mutex.cast() == object
+                }
                 Waits::Condition(condvar) => condvar.cast() == object || (*condvar).is_with(object),
                 Waits::Semaphore(semaphore) => semaphore.cast() == object,
                 Waits::WaitGroup(group) => group.cast() == object,

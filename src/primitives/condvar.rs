@@ -71,7 +71,7 @@ impl Condvar {
         self.mutex.set(mutex);
         self.waiters.push(task);
         task.waits.set(Waits::Condition(self));
-        mutex.conditions.set(mutex.conditions.get() + 1);
+        mutex.expect_later();
         mutex.hand_on(scheduler, task);
         suspend_parked((scheduler, task), State::WaitingIo).map(drop)
     }
@@ -80,7 +80,10 @@ impl Condvar {
     /// once does not keep them from what it waits for.
     fn let_others_have(mutex: &Mutex, scheduler: &Scheduler, task: &Task) -> Result<()> {
         mutex.hand_on(scheduler, task);
+        task.waits.set(Waits::Turn(mutex));
+        mutex.expect_later();
         scheduler.yield_task(task);
+        scheduler.unlink(task);
         task.outcome.set(Outcome::Ready(0));
         if mutex.relock(scheduler, task) {
             return if task.outcome.get() == Outcome::OwnerDied {
@@ -101,8 +104,7 @@ impl Condvar {
     pub fn remove(&self, task: &Task) {
         self.waiters.remove(task);
         // SAFETY: a mutex is alive while a task waits that will want it.
-        let conditions = unsafe { &(*self.mutex.get()).conditions };
-        conditions.set(conditions.get() - 1);
+        unsafe { (*self.mutex.get()).forget_later() };
     }
 
     /// [`Mutex::relock`] for a task that was in the list until now.

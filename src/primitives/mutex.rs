@@ -24,7 +24,7 @@ pub struct Mutex {
     /// Those who want it next. None while it is not locked.
     pub waiters: Waiters,
     /// How many tasks wait for a condition and will want it then.
-    pub conditions: Cell<usize>,
+    conditions: Cell<usize>,
 }
 
 impl Object for Mutex {
@@ -138,6 +138,16 @@ impl Mutex {
             _ => Outcome::Ready(0),
         };
         scheduler.ready(task, outcome);
+    }
+
+    /// A task that waits for a condition will want it.
+    pub fn expect_later(&self) {
+        self.conditions.set(self.conditions.get() + 1);
+    }
+
+    /// It wants it now, or never.
+    pub fn forget_later(&self) {
+        self.conditions.set(self.conditions.get() - 1);
     }
 
     /// Locks it for a task whose wait for a condition is over. Returns whether the task can go on:
