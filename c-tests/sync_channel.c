@@ -361,6 +361,49 @@ static void misuse_is_an_error(void) {
   log_lines_end();
 }
 
+// ---- Dumps ----
+
+static char dumped[4096];
+
+static int scribbles(call* self) {
+  volatile char stack[16384];
+  memset((char*)stack, 0xA5, sizeof stack);
+  return call_returned(self, stack[self->value]);
+}
+
+// Takes a part of a dump; at the right one, the task that it is about ends, and another one gets its
+// stack.
+static ssize_t ends_a_wait(void* cookie, const char* text, size_t bytes) {
+  (void)cookie;
+  strncat(dumped, text, bytes);
+  static call other;
+  size_t length = strlen(dumped), end = strlen("waiting for ");
+  if (length >= end && strcmp(dumped + length - end, "waiting for ") == 0) {
+    CHECK_INT(mj_chan_close(chan), ==, 0);
+    settle();
+    begin(&other, scribbles, NULL, 0, 0);
+  }
+  return (ssize_t)bytes;
+}
+
+static void dumps(void) {
+  make(0);
+  call one;
+  begin(&one, receives, chan, 0, UINT64_MAX);
+  FILE* stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = ends_a_wait});
+  CHECK(stream != NULL);
+  setvbuf(stream, NULL, _IONBF, 0);
+  mj_scheduler_dump(scheduler, stream);
+  fclose(stream);
+  CHECK_INT(one.result, ==, -EPIPE);
+  char expected[64];
+  snprintf(expected, sizeof expected, "waiting for channel %p", (void*)chan);
+  CHECK(strstr(dumped, expected) != NULL);
+  unmake();
+}
+
+static void a_wait_may_end_while_it_is_dumped(void) { with(dumps); }
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(elements_come_out_in_order);
@@ -373,6 +416,7 @@ int main(void) {
   RUN(a_closed_channel_is_emptied);
   RUN(nothing_is_lost_or_doubled);
   RUN(others_than_tasks_may_send);
+  RUN(a_wait_may_end_while_it_is_dumped);
   RUN(misuse_is_an_error);
   return 0;
 }

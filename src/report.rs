@@ -309,7 +309,7 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
         Waits::Semaphore(semaphore) => write!(out, "waiting for semaphore {semaphore:p}")?,
         Waits::WaitGroup(group) => write!(out, "waiting for wait group {group:p}")?,
         // SAFETY: alive while its task waits.
-        Waits::Channels(waiting) => write!(out, "waiting for {}", unsafe { &*waiting })?,
+        Waits::Channels(waiting) => write!(out, "waiting for {}", unsafe { (*waiting).what() })?,
         Waits::Nothing if task.is(State::Sleeping) && task.heap_index.get() != usize::MAX => {
             out.write_str("sleeping")?;
         }

@@ -82,13 +82,30 @@ impl Waiting {
     }
 }
 
-/// For lists of tasks.
-impl fmt::Display for Waiting {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Waiting {
+    /// What is waited for, for lists of tasks. A copy, since whoever reads the list may let the
+    /// task go on.
+    pub fn what(&self) -> What {
         // SAFETY: as above.
         match unsafe { &*self.cases } {
-            [only] => write!(out, "channel {:p}", only.channel),
-            cases => write!(out, "one of {} channels", cases.len()),
+            [only] => What::Channel(only.channel),
+            cases => What::OneOf(cases.len()),
+        }
+    }
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy)]
+pub enum What {
+    Channel(*const Channel),
+    OneOf(usize),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            What::Channel(channel) => write!(out, "channel {channel:p}"),
+            What::OneOf(count) => write!(out, "one of {count} channels"),
         }
     }
 }
