@@ -56,6 +56,7 @@ pub fn act(call: Call) {
         Call::Callbacks { log, clock, stream } => {
             with(|world| world.callbacks = Callbacks { log, clock, stream });
         }
+        Call::Sync(call) => super::sync::act(call),
         _ => super::looking::act(call),
     }
     with(World::look);
@@ -193,7 +194,7 @@ fn enqueue(which: Which, who: Who) {
     };
     assert_eq!(using(which, |at| mj_scheduler_enqueue(at, address)), 0);
     with(|world| {
-        if !world.model.is_queued(task) {
+        if world.model.can_be_queued(task) {
             world.model.ready(task, model::TOLD);
         }
     });

@@ -61,6 +61,16 @@ pub struct mj_scheduler {
 }
 
 #[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_chan_case {
+    pub chan: *mut c_void,
+    pub op: u32,
+    pub result: c_int,
+    pub element: *mut c_void,
+    pub reserved: [*mut c_void; 3],
+}
+
+#[repr(C)]
 pub struct mj_logger {
     pub min_level: u32,
     pub callback: Option<LogCallback>,
@@ -137,6 +147,42 @@ unsafe extern "C" {
         format: u32,
     ) -> c_int;
     pub safe fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
+
+    pub safe fn mj_mutex_create(scheduler: *mut mj_scheduler) -> *mut c_void;
+    pub safe fn mj_mutex_destroy(mutex: *mut c_void) -> c_int;
+    pub safe fn mj_mutex_lock(mutex: *mut c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_mutex_try_lock(mutex: *mut c_void) -> c_int;
+    pub safe fn mj_mutex_unlock(mutex: *mut c_void) -> c_int;
+    pub safe fn mj_cond_create(scheduler: *mut mj_scheduler) -> *mut c_void;
+    pub safe fn mj_cond_destroy(cond: *mut c_void) -> c_int;
+    pub safe fn mj_cond_wait(cond: *mut c_void, mutex: *mut c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_cond_signal(cond: *mut c_void) -> c_int;
+    pub safe fn mj_cond_broadcast(cond: *mut c_void) -> c_int;
+    pub safe fn mj_semaphore_create(scheduler: *mut mj_scheduler, permits: u32) -> *mut c_void;
+    pub safe fn mj_semaphore_destroy(semaphore: *mut c_void) -> c_int;
+    pub safe fn mj_semaphore_acquire(semaphore: *mut c_void, permits: u32, limit_ns: u64) -> c_int;
+    pub safe fn mj_semaphore_try_acquire(semaphore: *mut c_void, permits: u32) -> c_int;
+    pub safe fn mj_semaphore_release(semaphore: *mut c_void, permits: u32) -> c_int;
+    pub safe fn mj_semaphore_available(semaphore: *const c_void) -> u32;
+    pub safe fn mj_waitgroup_create(scheduler: *mut mj_scheduler) -> *mut c_void;
+    pub safe fn mj_waitgroup_destroy(group: *mut c_void) -> c_int;
+    pub safe fn mj_waitgroup_add(group: *mut c_void, count: usize) -> c_int;
+    pub safe fn mj_waitgroup_done(group: *mut c_void) -> c_int;
+    pub safe fn mj_waitgroup_wait(group: *mut c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_chan_create(
+        scheduler: *mut mj_scheduler,
+        element_bytes: usize,
+        capacity: usize,
+    ) -> *mut c_void;
+    pub safe fn mj_chan_destroy(chan: *mut c_void) -> c_int;
+    pub safe fn mj_chan_send(chan: *mut c_void, element: *const c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_chan_recv(chan: *mut c_void, element: *mut c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_chan_try_send(chan: *mut c_void, element: *const c_void) -> c_int;
+    pub safe fn mj_chan_try_recv(chan: *mut c_void, element: *mut c_void) -> c_int;
+    pub safe fn mj_chan_close(chan: *mut c_void) -> c_int;
+    pub safe fn mj_chan_length(chan: *const c_void) -> usize;
+    pub safe fn mj_chan_select(cases: *mut mj_chan_case, count: usize, timeout_ns: u64) -> c_int;
+    pub safe fn mj_chan_try_select(cases: *mut mj_chan_case, count: usize) -> c_int;
 
     pub safe fn mj_log(level: u32, format: *const c_char, ...);
     pub safe fn mj_log_set_level(level: u32);

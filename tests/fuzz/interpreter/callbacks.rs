@@ -42,6 +42,10 @@ pub unsafe extern "C" fn log(level: u32, message: *const c_char, _: *mut c_void)
         world.look();
         assert!(!world.context().in_log, "a log callback's own line has come to it");
         assert!(level >= world.threshold && level < 6, "a line of level {level}: {message:?}");
+        if let Some((_, left)) = message.to_string_lossy().split_once(" has ended and left ") {
+            let owner = world.model.current().expect("a task is ending");
+            assert_eq!(left, format!("{} mutexes locked", world.model.owns(owner)));
+        }
         world.lines += 1;
         world.context().in_log = true;
     });
@@ -138,7 +142,7 @@ fn wake_all(home: usize) {
             with(|world| (world.model.schedulers[home].at, world.model.tasks[task].at));
         assert_eq!(mj_scheduler_enqueue(at, address), 0);
         with(|world| {
-            if !world.model.is_queued(task) {
+            if world.model.can_be_queued(task) {
                 world.model.ready(task, model::TOLD);
             }
         });

@@ -4,6 +4,8 @@
 //! Whoever has the thread takes the next instruction: `main`, a task, or a callback. So a program is
 //! the list of what happens, in order.
 
+use super::sync_calls::{self, SyncCall};
+
 /// One of the two schedulers, or NULL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -108,6 +110,7 @@ pub enum Call {
     Pass(Span),
     /// The clock advances by so much whenever it is read.
     Tick(Span),
+    Sync(SyncCall),
 }
 
 /// What the wait function does.
@@ -156,6 +159,9 @@ pub fn wait_step(instruction: [u8; 4]) -> WaitStep {
 
 pub fn call([code, a, b, c]: [u8; 4]) -> Call {
     use Call::*;
+    if code >= 192 {
+        return Sync(sync_calls::call(code - 192, a, b, c));
+    }
     match code % 96 {
         0..=3 => Yield,
         4..=6 => YieldNow,
@@ -262,7 +268,7 @@ fn events(byte: u8) -> i16 {
     }
 }
 
-fn span(byte: u8) -> Span {
+pub fn span(byte: u8) -> Span {
     match byte {
         0..16 => 0,
         // Few different ones, so that deadlines are often equal.

@@ -3,6 +3,7 @@
 
 use super::api::*;
 use super::model::{ENDED, EVENT, For, Limit, Model, Reasons, TIME, Task, YIELDED, poll};
+use super::objects::{Aim, CHANNELS, Object, SEMAPHORES};
 
 impl Model {
     /// Compares a scheduler with the model, and takes note of what its loop has done.
@@ -12,12 +13,18 @@ impl Model {
             return;
         }
         // SAFETY: a living scheduler.
-        let (address, executions) =
-            unsafe { ((*at).current_task, (*mj_scheduler_get_metrics(at)).task_executions) };
+        let (address, metrics) = unsafe { ((*at).current_task, *mj_scheduler_get_metrics(at)) };
+        let executions = metrics.task_executions;
         let before = self.schedulers[home].current;
         let turn_ended = executions != self.schedulers[home].turns;
-        if turn_ended {
-            self.end_turn(before.expect("a turn has ended, and none had begun"));
+        if let Some(task) = before.filter(|_| turn_ended) {
+            self.end_turn(task);
+        }
+        for _ in self.schedulers[home].turns..executions {
+            self.unseen_turn(home);
+        }
+        if let Some(task) = before.filter(|_| metrics.tasks_exited != self.schedulers[home].ended) {
+            self.count_out(task);
         }
         assert_eq!(executions, self.schedulers[home].turns, "task_executions");
         let current = (!address.is_null())
@@ -36,7 +43,15 @@ impl Model {
             seen.starts_with(&known),
             "the queue, with the running task first if its turn began, is {seen:?}: it was {known:?}"
         );
-        self.explain(&seen[known.len()..]);
+        self.expire(home);
+        let foreseen = self.schedulers[home].queue.split_off(known.len());
+        let mut come = seen[known.len()..].to_vec();
+        self.explain(&come);
+        come.retain(|task| foreseen.contains(task));
+        assert_eq!(
+            come, foreseen,
+            "the order of those whose time was over, and who got their part"
+        );
         if started {
             let first = seen.remove(0);
             self.begin_turn(home, first);
@@ -44,6 +59,9 @@ impl Model {
         let scheduler = &mut self.schedulers[home];
         scheduler.queue = seen;
         scheduler.current = current;
+        if let Some(task) = current.filter(|_| started) {
+            assert!(self.take_turn(task), "task {task} goes on without the mutex");
+        }
         self.check(home);
         if started {
             self.check_nothing_was_missed(home);
@@ -83,9 +101,35 @@ impl Model {
         scheduler.turns += 1;
         if it.leaving {
             it.alive = false;
-            scheduler.ended += 1;
+            scheduler.ended += u64::from(!it.counted);
             scheduler.queue.retain(|other| *other != task);
+            self.abandon_mutexes(task);
+        } else {
+            self.begin_to_wait(task);
         }
+    }
+
+    /// A turn within mj_cond_wait(), which has found the mutex locked.
+    fn unseen_turn(&mut self, home: usize) {
+        let queue = &mut self.schedulers[home].queue;
+        assert!(!queue.is_empty(), "somebody had a turn, and nobody was ready");
+        let task = queue.remove(0);
+        self.begin_turn(home, task);
+        assert!(!self.take_turn(task), "task {task} had a turn, and did nothing");
+        self.serial += 1;
+        let it = &mut self.tasks[task];
+        it.turns += 1;
+        it.wait.serial = self.serial;
+        self.schedulers[home].turns += 1;
+    }
+
+    /// The running task is counted as ended, and a line says that it leaves its mutexes locked.
+    fn count_out(&mut self, task: usize) {
+        let owns = self.owns(task);
+        let it = &mut self.tasks[task];
+        assert!(it.leaving && !it.counted && owns > 0, "tasks_exited");
+        it.counted = true;
+        self.schedulers[it.home].ended += 1;
     }
 
     fn begin_turn(&mut self, home: usize, task: usize) {
@@ -128,8 +172,11 @@ impl Model {
 
     fn reasons(&self, task: usize) -> Reasons {
         let Task { wait, canceled, .. } = &self.tasks[task];
+        if wait.given.is_some() {
+            return self.tasks[task].why;
+        }
         let mut why = 0;
-        if wait.may_yield || *canceled {
+        if wait.may_yield || *canceled || matches!(wait.what, For::Object(Aim::Turn(..))) {
             why |= YIELDED;
         }
         let deadline = wait.deadline_ns.or(match wait.limit {
@@ -146,7 +193,9 @@ impl Model {
                 // What is not open cannot be waited for.
                 None => why |= YIELDED,
             },
-            For::End(other) if !self.tasks[other].alive => why |= ENDED,
+            For::End(other) if !self.tasks[other].alive || self.tasks[other].counted => {
+                why |= ENDED
+            }
             _ => {}
         }
         why
@@ -175,7 +224,7 @@ impl Model {
             if !self.tasks[index].alive || self.tasks[index].home != home {
                 continue;
             }
-            alive += 1;
+            alive += u64::from(!self.tasks[index].counted);
             let waiting = self.is_waiting(index);
             let task = &mut self.tasks[index];
             // SAFETY: a living task.
@@ -201,9 +250,17 @@ impl Model {
                     "state of task {index}"
                 );
                 assert!(task.wait.what != For::Nothing, "task {index} is in no queue");
+                assert_eq!(task.wait.given, None, "task {index} has it, and is not ready");
             }
         }
         assert_eq!(at.timer_count, timers, "timer_count");
+        let of_others = |object: &&Object| object.home.is_some_and(|other| other != home);
+        for object in self.objects[SEMAPHORES].iter().filter(|object| !of_others(object)) {
+            assert_eq!(mj_semaphore_available(object.at) as usize, object.count, "permits");
+        }
+        for object in self.objects[CHANNELS].iter().filter(|object| !of_others(object)) {
+            assert_eq!(mj_chan_length(object.at), object.elements.len(), "elements");
+        }
         let scheduler = &mut self.schedulers[home];
         scheduler.peak = scheduler.peak.max(alive);
         let metrics = &at.metrics;

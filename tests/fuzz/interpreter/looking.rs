@@ -10,6 +10,7 @@ use super::api::*;
 use super::callbacks::{self, with_stream};
 use super::calls::{Call, Which};
 use super::model::{For, Model};
+use super::objects::{Aim, Case};
 use super::{World, with};
 
 /// Makes one of the calls, and compares what it says with the model.
@@ -121,7 +122,7 @@ fn reset_metrics(which: Which) {
     };
     using(which, |at| mj_scheduler_reset_metrics(at));
     with(|world| {
-        let alive = world.model.living(home).count() as u64;
+        let alive = world.model.living(home).filter(|(_, task)| !task.counted).count() as u64;
         let scheduler = &mut world.model.schedulers[home];
         (scheduler.created, scheduler.ended, scheduler.turns, scheduler.waits) = (0, 0, 0, 0);
         scheduler.peak = alive;
@@ -196,6 +197,25 @@ fn check_dump(model: &Model, home: usize, text: &str) {
                 _ if task.taken_out => "parked".to_owned(),
                 For::Fd { fd, .. } => format!("waiting for fd {fd}"),
                 For::End(other) => format!("waiting for task {:#x}", model.tasks[other].id),
+                For::Object(aim) => {
+                    let (kind, object) = match aim {
+                        Aim::Lock(mutex) | Aim::Relock(mutex, _) => ("mutex", mutex),
+                        Aim::Signal(condition, _) => ("condition", condition),
+                        Aim::Permits(semaphore, _) => ("semaphore", semaphore),
+                        Aim::Zero(group) => ("wait group", group),
+                        Aim::Transfer | Aim::Turn(..) => ("", 0),
+                    };
+                    match task.cases.as_slice() {
+                        _ if aim != Aim::Transfer => {
+                            format!("waiting for {kind} {:p}", model.objects[object].at)
+                        }
+                        [Case { object, .. }] => {
+                            let at = object.map_or(null_mut(), |object| model.objects[object].at);
+                            format!("waiting for channel {at:p}")
+                        }
+                        cases => format!("waiting for one of {} channels", cases.len()),
+                    }
+                }
                 _ if task.wait.limit.is_some() => "sleeping until".to_owned(),
                 _ => "parked".to_owned(),
             }

@@ -9,10 +9,14 @@ mod actions;
 mod api;
 mod callbacks;
 mod calls;
+mod channels;
 mod comparison;
 mod looking;
 mod model;
+mod objects;
 mod schedulers;
+mod sync;
+mod sync_calls;
 mod waits;
 
 use std::cell::RefCell;

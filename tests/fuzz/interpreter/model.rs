@@ -8,6 +8,7 @@
 //! call that the task is in may return.
 
 use super::api::*;
+use super::objects::{Aim, CHANNELS, Case, Given, Object};
 
 /// Why a task was made ready: a set, since what has happened may have been two things.
 pub type Reasons = u8;
@@ -18,6 +19,7 @@ pub const TIME: Reasons = 8;
 pub const EVENT: Reasons = 16;
 pub const ENDED: Reasons = 32;
 pub const CLOSED: Reasons = 64;
+pub const GIVEN: Reasons = 128;
 
 /// What a task waits for, besides a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum For {
         watched: bool,
     },
     End(usize),
+    /// What it synchronises by (`objects.rs`).
+    Object(Aim),
     /// Its body has returned, in a state that parks it.
     Called,
 }
@@ -50,6 +54,10 @@ pub struct Wait {
     pub deadline_ns: Option<u64>,
     /// Orders waits by their beginning.
     pub serial: u64,
+    /// It is in the lists of what it waits for.
+    pub listed: bool,
+    /// What a call that waits for an object will return, once that is known.
+    pub given: Option<Given>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +72,15 @@ pub enum Limit {
 
 impl Wait {
     pub fn new(what: For, limit: Option<Limit>) -> Wait {
-        Wait { what, may_yield: what == For::Nothing, limit, deadline_ns: None, serial: 0 }
+        Wait {
+            what,
+            may_yield: what == For::Nothing,
+            limit,
+            deadline_ns: None,
+            serial: 0,
+            listed: false,
+            given: None,
+        }
     }
 }
 
@@ -77,6 +93,8 @@ pub struct Context {
     pub in_clock: bool,
     /// Schedulers that were handed to a call that has not returned.
     pub uses: Vec<usize>,
+    /// The same of objects.
+    pub objects: Vec<usize>,
 }
 
 pub struct Task {
@@ -89,7 +107,11 @@ pub struct Task {
     pub taken_out: bool,
     /// Its body has returned after mj_task_exit().
     pub leaving: bool,
+    /// It is counted as ended, and a line about it is being written.
+    pub counted: bool,
     pub wait: Wait,
+    /// Of a call that waits for channels.
+    pub cases: Vec<Case>,
     pub why: Reasons,
     pub turns: u64,
     pub context: Context,
@@ -106,7 +128,9 @@ impl Task {
             canceled: false,
             taken_out: false,
             leaving: false,
+            counted: false,
             wait,
+            cases: Vec::new(),
             why: TOLD,
             turns: 0,
             context: Context::default(),
@@ -159,6 +183,9 @@ pub struct Model {
     pub serial: u64,
     /// The descriptors that were closed, one after the other.
     pub closed: Vec<i32>,
+    pub objects: [Object; CHANNELS.end],
+    /// How many elements were sent: each is different.
+    pub elements: u64,
 }
 
 impl Model {
@@ -181,12 +208,21 @@ impl Model {
 
     /// Whether a task waits, by its own account: a running one may have parked itself already.
     pub fn is_parked(&self, task: usize) -> bool {
-        !self.is_queued(task) && [SLEEPING, WAITING_IO].contains(&self.tasks[task].state())
+        let parked = [SLEEPING, WAITING_IO].contains(&self.tasks[task].state());
+        parked && self.can_be_queued(task)
+    }
+
+    /// Whether a call can put a task into the queue.
+    pub fn can_be_queued(&self, task: usize) -> bool {
+        !self.is_queued(task) && !self.is_relocking(task)
     }
 
     /// A task is made ready by a call.
     pub fn ready(&mut self, task: usize, why: Reasons) {
         assert!(!self.is_queued(task));
+        if !self.leave_lists(task, why) {
+            return;
+        }
         let it = &mut self.tasks[task];
         // What ended the wait of a task that was taken out of the queue since still holds.
         it.why = if it.taken_out { it.why | why } else { why };

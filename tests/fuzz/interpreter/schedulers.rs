@@ -106,6 +106,7 @@ pub fn destroy(which: Which) {
         for task in world.model.tasks.iter_mut().filter(|task| task.home == home) {
             task.alive = false;
         }
+        world.model.leave_home(home);
         std::mem::take(&mut world.model.schedulers[home]).at
     });
     mj_scheduler_destroy(at);
@@ -127,8 +128,10 @@ pub fn finish() {
         assert_eq!(left(), 0, "tasks are left");
         act(Call::GetMetrics(which));
     }
+    super::sync::destroy_all(|object| object % 2 == 0);
     for which in [Which::First, Which::Second] {
         act(Call::Destroy(which));
         assert!(with(|world| world.home(which)).is_none(), "a scheduler is left");
     }
+    super::sync::destroy_all(|_| true);
 }

@@ -1,0 +1,400 @@
+//! The calls of what tasks synchronise by: each is made, and what it returns compared with the model.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+
+use libc::{EAGAIN, EBUSY, EDEADLK, EINVAL, EOVERFLOW, EOWNERDEAD, EPERM, EPIPE};
+
+use super::actions::logs;
+use super::api::*;
+use super::calls::{Span, Which};
+use super::channels::{select, transfer};
+use super::model::{self, For, Limit, Wait};
+use super::objects::{Aim, CAPACITIES, CHANNELS, CONDITIONS, Case, ELEMENT_BYTES, GROUPS};
+use super::objects::{Given, MUTEXES, Object, SEMAPHORES};
+use super::sync_calls::{Element, It, SyncCall};
+use super::waits::{get_errno, set_errno};
+use super::{World, with};
+
+/// Makes one of the calls.
+pub fn act(call: SyncCall) {
+    match call {
+        SyncCall::Lock(it, span) => {
+            let it = made(it);
+            wait(&[(it, true)], Aim::Lock(it.unwrap_or(0)), span, || mj_mutex_lock(at(it), span));
+        }
+        SyncCall::TryLock(it) => try_lock(made(it)),
+        SyncCall::Unlock(it) => unlock(made(it)),
+        SyncCall::CondWait(it, mutex, span) => cond_wait(made(it), made(mutex), span),
+        SyncCall::Signal(it) => {
+            let it = made(it);
+            visit(
+                it,
+                || mj_cond_signal(at(it)),
+                |world, it| {
+                    world.model.signal(it);
+                    0
+                },
+            );
+        }
+        SyncCall::Broadcast(it) => {
+            let it = made(it);
+            visit(
+                it,
+                || mj_cond_broadcast(at(it)),
+                |world, it| {
+                    while world.model.signal(it) {}
+                    0
+                },
+            );
+        }
+        SyncCall::Acquire(it, permits, span) => {
+            let it = made(it);
+            let aim = Aim::Permits(it.unwrap_or(0), permits);
+            wait(&[(it, true)], aim, span, || mj_semaphore_acquire(at(it), permits, span));
+        }
+        SyncCall::TryAcquire(it, permits) => {
+            let it = made(it);
+            visit(
+                it,
+                || mj_semaphore_try_acquire(at(it), permits),
+                |world, it| {
+                    let aim = Aim::Permits(it, permits);
+                    if !world.model.is_available(0, aim) {
+                        return -EAGAIN;
+                    }
+                    world.model.take(0, aim);
+                    0
+                },
+            );
+        }
+        SyncCall::Release(it, permits) => {
+            let it = made(it);
+            visit(
+                it,
+                || mj_semaphore_release(at(it), permits),
+                |world, it| {
+                    let count = &mut world.model.objects[it].count;
+                    if *count + permits as usize > u32::MAX as usize {
+                        return -EOVERFLOW;
+                    }
+                    *count += permits as usize;
+                    world.model.serve(it);
+                    0
+                },
+            );
+        }
+        SyncCall::Add(it, more) => {
+            let it = made(it);
+            visit(
+                it,
+                || mj_waitgroup_add(at(it), more),
+                |world, it| {
+                    let count = &mut world.model.objects[it].count;
+                    let Some(sum) = count.checked_add(more) else { return -EOVERFLOW };
+                    *count = sum;
+                    0
+                },
+            );
+        }
+        SyncCall::Done(it) => {
+            let it = made(it);
+            visit(
+                it,
+                || mj_waitgroup_done(at(it)),
+                |world, it| {
+                    let count = &mut world.model.objects[it].count;
+                    let Some(left) = count.checked_sub(1) else { return -EINVAL };
+                    *count = left;
+                    if left == 0 {
+                        world.model.finish(it);
+                    }
+                    0
+                },
+            );
+        }
+        SyncCall::WaitGroup(it, span) => {
+            let it = made(it);
+            wait(&[(it, true)], Aim::Zero(it.unwrap_or(0)), span, || {
+                mj_waitgroup_wait(at(it), span)
+            });
+        }
+        SyncCall::Send(it, element, span) => transfer(made(it), true, element, Some(span)),
+        SyncCall::TrySend(it, element) => transfer(made(it), true, element, None),
+        SyncCall::Recv(it, element, span) => transfer(made(it), false, element, Some(span)),
+        SyncCall::TryRecv(it, element) => transfer(made(it), false, element, None),
+        SyncCall::Close(it) => {
+            let it = made(it);
+            visit(
+                it,
+                || mj_chan_close(at(it)),
+                |world, it| {
+                    if world.model.objects[it].closed {
+                        return -EPIPE;
+                    }
+                    world.model.close(it);
+                    0
+                },
+            );
+        }
+        SyncCall::Select(cases, span) => select(cases, Some(span)),
+        SyncCall::TrySelect(cases) => select(cases, None),
+        SyncCall::Destroy(it) => destroy(it),
+        SyncCall::MakeNothing => make_nothing(),
+    }
+}
+
+pub fn at(it: It) -> *mut c_void {
+    it.map_or(null_mut(), |it| with(|world| world.model.objects[it].at))
+}
+
+/// The object, which is made if there is none, and there is a scheduler.
+pub fn made(it: It) -> It {
+    let it = it?;
+    let (home, scheduler) = with(|world| {
+        let either = || world.home(Which::First).or(world.home(Which::Second));
+        let home = world.model.running.or_else(either)?;
+        Some((home, world.model.schedulers[home].at))
+    })?;
+    if at(Some(it)).is_null() {
+        let count = it.saturating_sub(SEMAPHORES.start) % 2 + 1;
+        let object = match it {
+            _ if MUTEXES.contains(&it) => mj_mutex_create(scheduler),
+            _ if CONDITIONS.contains(&it) => mj_cond_create(scheduler),
+            _ if SEMAPHORES.contains(&it) => mj_semaphore_create(scheduler, count as u32),
+            _ if GROUPS.contains(&it) => mj_waitgroup_create(scheduler),
+            _ => {
+                let channel = it - CHANNELS.start;
+                mj_chan_create(scheduler, ELEMENT_BYTES[channel], CAPACITIES[channel])
+            }
+        };
+        assert!(!object.is_null());
+        let count = if SEMAPHORES.contains(&it) { count } else { 0 };
+        let made = Object { at: object, home: Some(home), count, ..Object::default() };
+        with(|world| world.model.objects[it] = made);
+    }
+    Some(it)
+}
+
+/// What is used, and whether the arguments that go with it are right.
+pub type Use = (It, bool);
+
+/// Makes a call that does not wait; `effect` says what it returns if it is allowed.
+pub fn visit(
+    it: It,
+    make: impl FnOnce() -> c_int,
+    effect: impl FnOnce(&mut World, usize) -> c_int,
+) {
+    let result = make();
+    with(|world| {
+        let expected = match it {
+            None => -EINVAL,
+            Some(it) if !world.model.may_visit(it) => -EPERM,
+            Some(it) => effect(world, it),
+        };
+        assert_eq!(result, expected);
+    });
+}
+
+/// The running task, for a call that needs one and may use what it wants; the others are made and
+/// fail.
+fn task_for(uses: &[Use], selects: bool, make: impl FnOnce() -> c_int) -> Option<usize> {
+    let task = with(|world| world.model.current());
+    let status = with(|world| {
+        let is_wrong = |(it, right): &Use| !right || it.is_none() && !selects;
+        if !selects && uses.iter().any(is_wrong) {
+            return Some(-EINVAL);
+        }
+        if task.is_none() {
+            return Some(-EPERM);
+        }
+        uses.iter().find_map(|(it, right)| match it {
+            _ if is_wrong(&(*it, *right)) => Some(-EINVAL),
+            Some(it) if !world.model.may_use(*it) => Some(-EPERM),
+            _ => None,
+        })
+    });
+    let Some(status) = status else { return task };
+    let result = if task.is_none() && status == -EPERM { logs(make) } else { make() };
+    assert_eq!(result, status);
+    None
+}
+
+/// Makes a call that may wait.
+fn wait(uses: &[Use], aim: Aim, span: Span, make: impl Fn() -> c_int) -> Option<Given> {
+    wait_for_cases(uses, aim, Vec::new(), false, span, make)
+}
+
+/// The same, of calls that wait for channels. What comes of it, if it is allowed.
+pub fn wait_for_cases(
+    uses: &[Use],
+    aim: Aim,
+    cases: Vec<Case>,
+    selects: bool,
+    span: Span,
+    make: impl Fn() -> c_int,
+) -> Option<Given> {
+    const ERRNO: c_int = 1234;
+    if is_clock_of_task() {
+        return None; // A clock must not suspend.
+    }
+    let task = task_for(uses, selects, &make)?;
+    let (before, turns, outer) = with(|world| {
+        let model = &mut world.model;
+        let is_queued = model.is_queued(task);
+        let earliest_ns = model.now_ns.saturating_add(span);
+        let limit = (span != u64::MAX).then_some(Limit::Span { span_ns: span, earliest_ns });
+        let it = &mut model.tasks[task];
+        it.cases = cases;
+        let why = std::mem::replace(&mut it.why, if is_queued { model::TOLD } else { 0 });
+        it.context.objects.extend(uses.iter().filter_map(|(it, _)| *it));
+        let outer = std::mem::replace(&mut it.wait, Wait::new(For::Object(aim), limit));
+        let turns = it.turns;
+        (model.is_available(task, aim), turns, (outer, why))
+    });
+    set_errno(ERRNO);
+    let result = make();
+    assert_eq!(get_errno(), ERRNO, "errno");
+    let given = with(|world| {
+        let model = &mut world.model;
+        // SAFETY: the scheduler runs.
+        let executions = unsafe {
+            let scheduler = &model.schedulers[model.tasks[task].home];
+            (*mj_scheduler_get_metrics(scheduler.at)).task_executions - scheduler.turns
+        };
+        let given = if model.tasks[task].turns == turns && executions == 0 {
+            let chosen = if selects { result.max(0) as usize } else { 0 };
+            Some(model.at_once(task, aim, before, chosen))
+        } else {
+            assert!(!before, "it has waited for what it could have");
+            None
+        };
+        world.look();
+        assert_eq!(world.model.current(), Some(task));
+        let it = &mut world.model.tasks[task];
+        let has_waited = given.is_none();
+        let given = given.or(it.wait.given).expect("nothing has ended the wait");
+        (it.wait, it.why) = outer;
+        if has_waited {
+            it.why = 0;
+        }
+        it.context.objects.clear();
+        given
+    });
+    let expected = given.case.filter(|_| selects).map_or(given.status, |case| case as c_int);
+    assert_eq!(result, expected, "{given:?}");
+    Some(given)
+}
+
+fn is_clock_of_task() -> bool {
+    with(|world| world.model.current().is_some() && world.context().in_clock)
+}
+
+fn try_lock(it: It) {
+    // A task must not have two mutexes and wait for a condition: see there.
+    if is_clock_of_task() {
+        return;
+    }
+    let Some(task) = task_for(&[(it, true)], false, || mj_mutex_try_lock(at(it))) else { return };
+    let (it, result) = (it.unwrap_or(0), mj_mutex_try_lock(at(it)));
+    with(|world| {
+        let owner = world.model.objects[it].owner;
+        let expected = match owner {
+            None => 0,
+            Some(owner) if owner == task => -EDEADLK,
+            Some(owner) if world.model.tasks[owner].alive => -EBUSY,
+            Some(_) => -EOWNERDEAD,
+        };
+        assert_eq!(result, expected);
+        world.model.objects[it].owner.get_or_insert(task);
+    });
+}
+
+fn unlock(it: It) {
+    let Some(task) = task_for(&[(it, true)], false, || mj_mutex_unlock(at(it))) else { return };
+    let (it, result) = (it.unwrap_or(0), mj_mutex_unlock(at(it)));
+    with(|world| {
+        let owns = world.model.objects[it].owner == Some(task);
+        assert_eq!(result, if owns { 0 } else { -EPERM });
+        if owns {
+            world.model.hand_on(it);
+        }
+    });
+}
+
+/// Not of a task that has another mutex: nothing but the mutex ends the second half of the wait, so
+/// two of these would wait for each other for ever.
+fn cond_wait(it: It, mutex: It, span: Span) {
+    let has_another = with(|world| {
+        let mut others = world.model.objects.iter().enumerate().filter(|(n, _)| Some(*n) != mutex);
+        let task = world.model.current();
+        task.is_some() && others.any(|(_, other)| other.owner == task)
+    });
+    if has_another {
+        return;
+    }
+    let aim = Aim::Signal(it.unwrap_or(0), mutex.unwrap_or(0));
+    let given =
+        wait(&[(it, true), (mutex, true)], aim, span, || mj_cond_wait(at(it), at(mutex), span));
+    with(|world| {
+        let has_it = mutex.is_some_and(|mutex| {
+            world.model.objects[mutex].owner.is_some_and(|it| Some(it) == world.model.current())
+        });
+        assert!(has_it || given.is_none_or(|it| [-EOWNERDEAD, -EPERM].contains(&it.status)));
+    });
+}
+
+fn destroy(it: It) {
+    let function = match it {
+        Some(it) if MUTEXES.contains(&it) => mj_mutex_destroy,
+        Some(it) if CONDITIONS.contains(&it) => mj_cond_destroy,
+        Some(it) if SEMAPHORES.contains(&it) => mj_semaphore_destroy,
+        Some(it) if GROUPS.contains(&it) => mj_waitgroup_destroy,
+        _ => mj_chan_destroy,
+    };
+    let object = at(it);
+    // It must stay alive while a call with it may go on.
+    let is_used = |world: &mut World| it.is_some_and(|it| world.context().objects.contains(&it));
+    if it.is_some() && (object.is_null() || with(is_used)) {
+        return;
+    }
+    visit(
+        it,
+        || function(object),
+        |world, it| {
+            if world.model.is_in_use(it) {
+                return -EBUSY;
+            }
+            world.model.objects[it] = Object::default();
+            0
+        },
+    );
+}
+
+/// Makes and uses what is NULL.
+fn make_nothing() {
+    let nothing = null_mut();
+    for make in [mj_mutex_create, mj_cond_create, mj_waitgroup_create] {
+        set_errno(0);
+        assert!(logs(|| make(nothing)).is_null());
+        assert_eq!(get_errno(), EINVAL);
+    }
+    assert!(logs(|| mj_semaphore_create(nothing, 1)).is_null());
+    assert!(logs(|| mj_chan_create(nothing, 8, 1)).is_null());
+    for destroy in [mj_mutex_destroy, mj_cond_destroy, mj_semaphore_destroy, mj_waitgroup_destroy] {
+        assert_eq!(destroy(null_mut()), -EINVAL);
+    }
+    assert_eq!(mj_chan_select(null_mut(), 1, 0), -EINVAL);
+    assert_eq!(mj_chan_try_select(null_mut(), 1), -EINVAL);
+}
+
+/// Destroys the objects of a program that is over. What is in a channel can still be received.
+pub fn destroy_all(which: impl Fn(usize) -> bool) {
+    for it in (0..CHANNELS.end).filter(|it| which(*it)).map(Some) {
+        if !at(it).is_null() && CHANNELS.contains(&it.unwrap_or(0)) {
+            act(SyncCall::TryRecv(it, Element::Here));
+        }
+        destroy(it);
+        assert!(at(it).is_null(), "object {it:?} is left");
+    }
+}
