@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use libtest_mimic::{Failed, Trial};
 use sources::{Bug, Sources};
 
-const BUGS: [Bug; 8] = [
+const BUGS: [Bug; 11] = [
     Bug {
         name: "lost_wake_up",
         file: "src/reactor.rs",
@@ -59,6 +59,24 @@ const BUGS: [Bug; 8] = [
         file: "src/reactor.rs",
         right: "        sys::close(self.epoll_fd);\n",
         wrong: "",
+    },
+    Bug {
+        name: "permits_kept_from_those_behind",
+        file: "src/parking.rs",
+        right: "            unsafe { (*semaphore).serve(self) };\n",
+        wrong: "",
+    },
+    Bug {
+        name: "close_wakes_no_receiver",
+        file: "src/primitives/channel.rs",
+        right: "for waiters in [&self.senders, &self.receivers] {",
+        wrong: "for waiters in [&self.senders] {",
+    },
+    Bug {
+        name: "mutex_of_two_owners",
+        file: "src/primitives/mutex.rs",
+        right: "        self.own(task);\n        let outcome",
+        wrong: "        self.owner.set(0);\n        let outcome",
     },
 ];
 
