@@ -10,7 +10,7 @@
 #   make fuzz           libFuzzer alone
 #   make coverage       which lines of the library the tests run; an error if one that they do not
 #                       run is not in tests/uncovered.txt, with the reason
-#   make bench          Majjen and its peers side by side, and docs/performance.md: about a quarter of an hour;
+#   make bench          Majjen and its peers side by side, and docs/performance.md: up to half an hour;
 #                       QUICK=1 for small numbers, ROWS=1,6 for some rows
 #   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
 #   make lint           rustfmt, clippy and rustdoc, with warnings as errors

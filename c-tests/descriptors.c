@@ -278,6 +278,82 @@ static void a_loop_around_a_closed_descriptor_can_be_stopped(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+// ---- While other tasks are ready ----
+
+enum { BUSY_TASKS = 100, BUSY_ROUNDS = 20, BYTES = BUSY_ROUNDS / 5 };
+
+static uint64_t turn_ns, turns_taken, written_at_turn, longest_way;
+
+// Takes the thread for `turn_ns` at each turn. One of them writes a byte now and then.
+static void is_busy(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  const bool* writes = user_state;
+  for (int round = 0; round < BUSY_ROUNDS; round++) {
+    turns_taken++;
+    uint64_t end_ns = now_ns() + turn_ns;
+    while (now_ns() < end_ns) continue;
+    if (*writes && round % 5 == 0) {
+      written_at_turn = turns_taken;
+      put_byte(channel[1]);
+    }
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+static void waits_beside_busy_tasks(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < BYTES; i++) {
+    mj_task_wait_readable(channel[0]);
+    take_byte(channel[0]);
+    uint64_t way = turns_taken - written_at_turn;
+    if (way > longest_way) longest_way = way;
+  }
+  mj_task_exit();
+}
+
+// How often descriptors are looked at, and how many milliseconds it takes.
+static uint64_t looks_beside_busy_tasks(uint64_t each_turn_ns, uint64_t* milliseconds) {
+  open_pipe(channel);
+  turn_ns = each_turn_ns;
+  turns_taken = longest_way = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, waits_beside_busy_tasks, NULL);
+  for (int i = 0; i < BUSY_TASKS; i++) {
+    bool* writes = allocate(sizeof *writes);
+    *writes = i == BUSY_TASKS / 2;
+    add_task(scheduler, is_busy, writes);
+  }
+  uint64_t began_ns = now_ns();
+  mj_scheduler_run(scheduler);
+  *milliseconds = (now_ns() - began_ns) / 1000000;
+  CHECK_UINT(turns_taken, ==, BUSY_TASKS * BUSY_ROUNDS);
+  uint64_t looks = mj_scheduler_get_metrics(scheduler)->wait_calls;
+  mj_scheduler_destroy(scheduler);
+  close_channel();
+  return looks;
+}
+
+// Whoever a look readies comes behind the tasks that are ready anyway, so one look a round will do.
+static void they_are_looked_at_once_in_a_round(void) {
+  uint64_t milliseconds;
+  uint64_t looks = looks_beside_busy_tasks(5000, &milliseconds);
+  CHECK_UINT(looks, <=, BUSY_ROUNDS + milliseconds + 10);
+  // To the end of the round, and then behind those that are ready.
+  CHECK_UINT(longest_way, <=, 2 * BUSY_TASKS + 1);
+  // Rounds of half a millisecond, if the machine is not too busy: more looks than milliseconds.
+  if (milliseconds < BUSY_ROUNDS * 3 / 5) CHECK_UINT(looks, >, milliseconds + 3);
+}
+
+static void in_a_long_round_they_are_looked_at_each_millisecond(void) {
+  uint64_t milliseconds;
+  uint64_t looks = looks_beside_busy_tasks(60000, &milliseconds);
+  CHECK_UINT(looks, <=, BUSY_ROUNDS + milliseconds + 10);
+  // At most 17 turns to the next look.
+  CHECK_UINT(longest_way, <=, BUSY_TASKS + 20);
+}
+
 // ---- Several tasks, one descriptor ----
 
 static void waits_and_counts(mj_scheduler* scheduler, void* user_state) {
@@ -604,6 +680,8 @@ int main(void) {
   RUN(data_that_is_there_already_is_seen);
   RUN(files_that_cannot_be_polled_are_ready);
   RUN(a_loop_around_a_closed_descriptor_can_be_stopped);
+  RUN(they_are_looked_at_once_in_a_round);
+  RUN(in_a_long_round_they_are_looked_at_each_millisecond);
   RUN(all_that_wait_for_one_descriptor_wake);
   RUN(one_wait_can_end_while_others_go_on);
   RUN(a_number_that_was_waited_for_is_used_again);

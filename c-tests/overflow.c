@@ -226,6 +226,8 @@ static void sends_twice(mj_scheduler* scheduler, void* user_state) {
 
 static void send_in_an_application(void) {
   mj_scheduler* scheduler = setup_scheduler_with_epoll();
+  // So that 64 KiB below what is on the stack is the guard.
+  CHECK_INT(mj_scheduler_set_stack_size(scheduler, 64 * 1024), ==, 0);
   mj_create_task(scheduler, sends_twice, NULL);
   mj_scheduler_run(scheduler);
 }

@@ -309,6 +309,65 @@ static void runs_one_that_overflows(void) {
   mj_scheduler_run(scheduler);
 }
 
+// ---- Stacks that are not needed any more ----
+
+enum { BURST = 300, DEEP_BYTES = 64 * 1024 };
+
+static size_t resident_bytes(void) {
+  FILE* file = fopen("/proc/self/smaps_rollup", "r");
+  CHECK(file != NULL);
+  unsigned long kib = 0;
+  char line[256];
+  while (kib == 0 && fgets(line, sizeof line, file) != NULL) sscanf(line, "Rss: %lu kB", &kib);
+  fclose(file);
+  CHECK_UINT(kib, >, 0);
+  return kib * 1024;
+}
+
+static void uses_its_stack(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  volatile char deep[DEEP_BYTES];
+  for (size_t i = 0; i < sizeof deep; i += 512) deep[i] = 1;
+  mj_task_yield();
+  CHECK_INT(deep[512], ==, 1);
+  mj_task_exit();
+}
+
+static void burst(mj_scheduler* scheduler) {
+  for (int i = 0; i < BURST; i++) add_task(scheduler, uses_its_stack, NULL);
+  while (mj_scheduler_get_metrics(scheduler)->current_tasks > 1) mj_task_yield();
+}
+
+static void makes_bursts(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  size_t before = resident_bytes();
+  burst(scheduler);
+  // A burst that comes again soon finds the memory of this one.
+  mj_task_sleep_ms(1);
+  CHECK_UINT(resident_bytes(), >, before + BURST * DEEP_BYTES * 9 / 10);
+  burst(scheduler);
+  size_t most = resident_bytes();
+  // Then nothing happens for two periods: 64 stacks at most keep theirs.
+  uint64_t waits = mj_scheduler_get_metrics(scheduler)->wait_calls;
+  uint64_t deadline_ns = now_ns() + 30 * UINT64_C(1000000000);
+  size_t given_back = (BURST - 64) * DEEP_BYTES * 9 / 10;
+  mj_task_sleep_ms(2500);
+  while (resident_bytes() > most - given_back && now_ns() < deadline_ns) mj_task_sleep_ms(500);
+  CHECK_UINT(resident_bytes(), <=, most - given_back);
+  // That took a wake-up at the end of each period, and some rounds of the loop.
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->wait_calls, <, waits + 200);
+  mj_task_exit();
+}
+
+static void stacks_give_their_memory_back_in_time(void) {
+  if (under_valgrind() || emulated()) return;  // Their memory is not that of the program.
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, makes_bursts, NULL);
+  mj_scheduler_run(scheduler);
+  mj_scheduler_destroy(scheduler);
+}
+
 static void an_overflow_ends_the_process(void) {
   // Valgrind looks after stacks in its own way, and an emulator need not have guard pages.
   if (under_valgrind() || emulated()) return;
@@ -328,6 +387,7 @@ int main(void) {
   RUN(stacks_have_the_size_that_was_set);
   RUN(short_tasks_share_a_stack);
   RUN(without_room_for_a_stack_a_task_waits_its_turn);
+  RUN(stacks_give_their_memory_back_in_time);
   RUN(an_overflow_ends_the_process);
   return 0;
 }

@@ -49,10 +49,9 @@ impl Clock {
         Clock { own: Cell::new(None), counter, start: read(counter), ticks_per_ns }
     }
 
-    /// The counter, where it is steady.
-    #[inline(always)]
-    pub fn counter(&self) -> Option<u64> {
-        self.counter.then(switch::ticks)
+    /// Whether [`ticks`](Self::ticks) reads the counter.
+    pub fn has_counter(&self) -> bool {
+        self.counter
     }
 
     /// The counter, or else the clock. Cheap.

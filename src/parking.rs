@@ -55,7 +55,7 @@ impl Scheduler {
     pub fn leave_list(&self, task: &Task) {
         let waited_for = task.waits.get();
         if matches!(waited_for, Waits::Nothing | Waits::Turn(_)) {
-            return;
+            return; // It is in no list; of its turn it takes care itself.
         }
         self.unlink(task);
         if let Waits::Semaphore(semaphore) = waited_for {

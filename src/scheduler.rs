@@ -32,9 +32,12 @@ use crate::timer_heap::TimerHeap;
 use crate::wait::{Builtin, WaitFunction, Wakening, wait_epoll};
 use crate::{log, overflow, signals, sys};
 
-/// While tasks are ready, timers are looked at no later than they are due, and descriptors at least
-/// this often.
+/// While tasks are ready, timers are looked at no later than they are due. Descriptors are looked at
+/// when every task that was ready at the last look has had a turn, since whoever a look readies
+/// comes behind those anyway: no more often than this...
 pub const SERVICE_NS: u64 = 50_000;
+/// ... and no less often than this.
+const LONGEST_ROUND_NS: u64 = 1_000_000;
 
 /// While tasks lack a stack, one is asked for at least this often.
 const RETRY_NS: u64 = 10_000_000;
@@ -59,6 +62,9 @@ pub struct Scheduler {
     pub loop_context: Cell<*mut u8>,
     /// In ticks: from then on a task that suspends switches to the loop.
     pub next_service: Cell<u64>,
+    /// The task in the run queue whose context is fetched next, ahead of its turn; null if that is
+    /// not worth it. Only a hint: it may have left the queue.
+    pub ahead: Cell<*const Task>,
     /// Where this thread's errno and C++ exceptions are, while running: each task has its own.
     pub thread_words: ThreadWords,
     /// What new tasks start with: the modes of the thread that runs the scheduler.
@@ -73,6 +79,8 @@ pub struct Scheduler {
     pub timer_serial: Cell<u64>,
     /// In ticks: when descriptors were last looked at.
     last_poll: Cell<u64>,
+    /// In turns: when all tasks that were ready then have had theirs.
+    round_ends: Cell<u64>,
     /// In nanoseconds: when the current run began, or what was already counted of it.
     loop_began_ns: Cell<u64>,
     /// The built-in wait function that was set, by the address that the program knows it by.
@@ -93,6 +101,9 @@ pub struct Scheduler {
     pub stack_bytes: Cell<usize>,
     /// The program's sanitizers, if it has any.
     pub sanitizer: Option<Sanitizer>,
+    /// Whether there are none, and turns are measured by the processor's counter: then a turn may
+    /// end by the shortest way.
+    pub turns_are_plain: bool,
     /// What objects that tasks synchronise by know it by.
     pub home: Home,
     /// The state of [`random_below`](Self::random_below); not 0.
@@ -192,6 +203,7 @@ impl Scheduler {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
         sys::check_clock()?;
         let stop = StopFlag::create()?;
+        let (clock, sanitizer) = (Clock::start(), Sanitizer::find());
         let scheduler = Scheduler {
             run_queue: RunQueue::new(),
             timers: TimerHeap::new(),
@@ -201,13 +213,16 @@ impl Scheduler {
             metrics: Metrics::default(),
             loop_context: Cell::new(null_mut()),
             next_service: Cell::new(0),
+            ahead: Cell::new(null()),
             thread_words: ThreadWords::new(),
             float_modes: Cell::new(FloatModes::default()),
-            clock: Clock::start(),
+            turns_are_plain: clock.has_counter() && sanitizer.is_none(),
+            clock,
             turns: TurnTimes::new(),
             timer_lateness: Histogram::new(),
             timer_serial: Cell::new(0),
             last_poll: Cell::new(0),
+            round_ends: Cell::new(0),
             loop_began_ns: Cell::new(0),
             builtin_wait: Cell::new(None),
             wakening: Wakening::default(),
@@ -217,7 +232,7 @@ impl Scheduler {
             held_back_said: Cell::new(false),
             retry_at_ns: Cell::new(0),
             stack_bytes: Cell::new(stack::DEFAULT_BYTES),
-            sanitizer: Sanitizer::find(),
+            sanitizer,
             home: Home::none(),
             random: Cell::new(1),
             slab: RefCell::new(Slab::new(SERIAL.fetch_add(1, Relaxed))),
@@ -432,7 +447,7 @@ impl Scheduler {
             ));
 
             // 1. Ready what is due: timers, and from time to time descriptors, and tasks that lack
-            //    a stack.
+            //    a stack. Stacks that are not needed give their memory back.
             let now = self.clock.now();
             self.expire_timers(if self.clock.has_own() {
                 self.clock.deadline_now_ns()
@@ -440,6 +455,7 @@ impl Scheduler {
                 now.ns
             });
             self.retry_held_back(now);
+            self.stacks.borrow_mut().cool_some(now.ns);
             if !self.run_queue.is_empty() && self.poll_is_due(now) {
                 self.wait(0);
             }
@@ -453,8 +469,7 @@ impl Scheduler {
                 match self.idle_timeout_ns() {
                     _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
-                    Some(timeout_ns) if self.held_back.is_empty() => self.wait(timeout_ns),
-                    Some(timeout_ns) => self.wait(timeout_ns.min(RETRY_NS)),
+                    Some(timeout_ns) => self.wait(timeout_ns.min(self.next_chore_ns())),
                     None => return Err(self.report_deadlock()),
                 }
             }
@@ -463,12 +478,12 @@ impl Scheduler {
     }
 
     fn expire_timers(&self, now_ns: u64) {
-        while let Some(task) = self.timers.pop_due(now_ns) {
+        self.timers.expire(now_ns, |task| {
             metrics::add(&self.metrics.timer_expirations, 1);
             metrics::add(&self.metrics.heap_operations, 1);
             self.timer_lateness.record(now_ns.saturating_sub(task.wake_time_ns.get()));
             self.ready(task, Outcome::TimedOut);
-        }
+        });
     }
 
     /// Whether it is time to look at descriptors, though tasks are ready.
@@ -478,7 +493,9 @@ impl Scheduler {
         let due = if self.clock.has_own() {
             self.metrics.scheduler_loops.get().is_multiple_of(ROUNDS)
         } else {
-            now.ticks.wrapping_sub(self.last_poll.get()) >= self.clock.ns_to_ticks(SERVICE_NS)
+            let round_is_over = self.turns.count() >= self.round_ends.get();
+            let interval_ns = if round_is_over { SERVICE_NS } else { LONGEST_ROUND_NS };
+            now.ticks.wrapping_sub(self.last_poll.get()) >= self.clock.ns_to_ticks(interval_ns)
         };
         due && (self.has_own_wait_function() || self.reactor.borrow().has_waiters())
     }
@@ -578,6 +595,7 @@ impl Scheduler {
         }
         metrics::add(&self.metrics.total_wait_time_ns, waited_ns);
         self.last_poll.set(now.ticks);
+        self.round_ends.set(self.turns.count() + self.run_queue.count.get() as u64);
     }
 
     /// Looks at the descriptors that tasks have begun to wait for, and readies the tasks if they are
@@ -629,6 +647,20 @@ impl Scheduler {
         }
     }
 
+    /// How soon phase 1 is needed though nothing happens.
+    fn next_chore_ns(&self) -> u64 {
+        if !self.held_back.is_empty() {
+            RETRY_NS
+        } else if self.clock.has_own() {
+            u64::MAX // What happens in simulated time does not depend on real time.
+        } else {
+            match self.stacks.borrow().next_cooling_ns() {
+                u64::MAX => u64::MAX,
+                at_ns => at_ns.saturating_sub(sys::monotonic_ns()),
+            }
+        }
+    }
+
     fn report_held_back(&self) {
         if self.held_back.is_empty() {
             self.held_back_said.set(false);
@@ -665,6 +697,7 @@ impl Scheduler {
     pub fn reset_metrics(&self) {
         self.publish_metrics();
         self.turns.reset();
+        self.round_ends.set(0); // It counts turns, too.
         self.timer_lateness.reset();
         self.metrics.reset();
     }

@@ -39,8 +39,12 @@ const LARGEST_ARENA_SLOTS: usize = 1024;
 /// the time that it takes to park a task; and those that are not wanted hold little memory.
 const AHEAD_PART: usize = 64;
 
-/// Free stacks that keep their memory: as many as are in use, and at least this many. The others'
-/// memory goes back to the system.
+/// Free stacks give their memory back when they have been free for a whole period, since giving it
+/// back and having it anew takes as long as a hundred turns: a burst of tasks that comes again
+/// within a period finds them as they were.
+const PERIOD_NS: u64 = 1_000_000_000;
+
+/// So many free stacks, the ones that are used first, keep their memory for good.
 const WARM_STACKS: usize = 64;
 
 /// Checks a size and rounds it up to whole pages.
@@ -113,13 +117,18 @@ impl Stack {
 pub struct StackPool {
     /// One for each size asked for so far.
     classes: Vec<Class>,
+    period_ends_ns: u64,
 }
 
 struct Class {
     usable_bytes: usize,
-    /// Tops of stacks that are not in use. The first `cold` of them hold no memory.
+    /// Tops of stacks that are not in use. The first `cold` of them hold no memory, and the first
+    /// `cooling` are about to give it back. The first `unused` have been free all through this
+    /// period. `cold <= cooling <= unused <= free.len()`.
     free: Vec<*mut u8>,
     cold: usize,
+    cooling: usize,
+    unused: usize,
     in_use: usize,
     arenas: Vec<Arena>,
     /// How many slots the arenas have, and how many were carved; all but the last arena are used
@@ -157,6 +166,29 @@ impl StackPool {
         self.classes[stack.class].release(stack.top);
     }
 
+    /// Takes the memory of some of the stacks that have been free all through a period: of as many
+    /// as one call of the kernel does, so that nobody waits long. Not to be called from a task.
+    pub fn cool_some(&mut self, now_ns: u64) {
+        if now_ns >= self.period_ends_ns {
+            self.period_ends_ns = now_ns + PERIOD_NS;
+            self.classes.iter_mut().for_each(Class::end_period);
+        }
+        if let Some(class) = self.classes.iter_mut().find(|class| class.cold < class.cooling) {
+            class.cool_some();
+        }
+    }
+
+    /// When there will be something to do for [`cool_some`](Self::cool_some): at once, at the end of
+    /// the period, or not before stacks have been used.
+    pub fn next_cooling_ns(&self) -> u64 {
+        let next_ns = |class: &Class| match class {
+            _ if class.cold < class.cooling => 0,
+            _ if class.free.len() > class.cold + WARM_STACKS => self.period_ends_ns,
+            _ => u64::MAX,
+        };
+        self.classes.iter().map(next_ns).min().unwrap_or(u64::MAX)
+    }
+
     /// Lets a stack stay mapped for ever, with all others of its arena: it has variables that
     /// somebody may still refer to.
     pub fn keep(&mut self, stack: Stack) {
@@ -188,6 +220,8 @@ impl StackPool {
             usable_bytes,
             free: Vec::new(),
             cold: 0,
+            cooling: 0,
+            unused: 0,
             in_use: 0,
             arenas: Vec::new(),
             slots: 0,
@@ -203,7 +237,12 @@ impl Class {
     fn acquire(&mut self) -> Result<*mut u8> {
         let top = match self.free.pop() {
             Some(top) => {
-                self.cold = self.cold.min(self.free.len());
+                let free = self.free.len();
+                if free < self.unused {
+                    self.unused = free;
+                    self.cooling = self.cooling.min(free);
+                    self.cold = self.cold.min(free);
+                }
                 top
             }
             None => self.carve()?,
@@ -217,25 +256,26 @@ impl Class {
         debug_assert!(self.free.len() < self.free.capacity(), "reserved by `add_arena`");
         self.in_use -= 1;
         self.free.push(top);
-        while self.free.len() - self.cold > self.in_use.max(WARM_STACKS) {
-            self.cool_one();
-        }
     }
 
-    /// Gives back the memory of the stack that has been free for longest. Not the one released
-    /// last, which may be the one the caller runs on: there are more than [`WARM_STACKS`] above.
+    fn end_period(&mut self) {
+        let free = self.free.len();
+        self.cooling = self.unused.min(free.saturating_sub(WARM_STACKS)).max(self.cold);
+        self.unused = free;
+    }
+
     #[cold]
-    fn cool_one(&mut self) {
-        let (lowest, slot_end) = self.usable_range(self.free[self.cold]);
-        // SAFETY: the usable part of a stack that nobody uses.
-        unsafe { sys::discard(lowest, slot_end as usize - lowest as usize) };
-        self.cold += 1;
+    fn cool_some(&mut self) {
+        let end = self.cooling.min(self.cold + sys::MOST_RANGES);
+        let starts = self.free[self.cold..end].iter().map(|top| self.usable_start(*top));
+        // SAFETY: the usable parts of stacks that nobody uses. Nor does a task still run on one that
+        // it has released: the loop calls this, on the thread's stack.
+        unsafe { sys::discard_each(starts, self.usable_bytes) };
+        self.cold = end;
     }
 
-    /// Where the usable part of a stack begins and ends.
-    fn usable_range(&self, top: *mut u8) -> (*mut u8, *mut u8) {
-        let slot_end = slot_end(top);
-        (slot_end.wrapping_sub(self.usable_bytes), slot_end)
+    fn usable_start(&self, top: *mut u8) -> *mut u8 {
+        slot_end(top).wrapping_sub(self.usable_bytes)
     }
 
     fn slot_bytes(&self) -> usize {
@@ -367,11 +407,11 @@ fn guard(slot: *mut u8) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{
-        AHEAD_PART, Class, DEFAULT_BYTES, GUARD_BYTES, Stack, StackPool, WARM_STACKS, guard_range,
-        high_water_bytes, valid_size,
+        AHEAD_PART, Class, DEFAULT_BYTES, GUARD_BYTES, PERIOD_NS, Stack, StackPool, WARM_STACKS,
+        guard_range, high_water_bytes, valid_size,
     };
     use crate::error::Error;
-    use crate::sys::{first_resident_page, install_guards, page_bytes};
+    use crate::sys::{MOST_RANGES, first_resident_page, install_guards, page_bytes};
 
     #[test]
     fn the_stack_released_last_is_used_first() {
@@ -451,22 +491,46 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_that_is_long_free_holds_no_memory() {
+    fn stacks_that_were_free_for_a_period_hold_no_memory() {
+        const COUNT: usize = WARM_STACKS + 3 * MOST_RANGES;
         let mut pool = StackPool::default();
-        let stacks: Vec<Stack> =
-            (0..2 * WARM_STACKS + 2).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
+        let stacks: Vec<Stack> = (0..COUNT).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
         let first_word = |stack: &Stack| stack.top.wrapping_sub(8).cast::<u64>();
         for stack in &stacks {
             // SAFETY: within the stack, which this test holds.
             unsafe { first_word(stack).write(7) };
         }
-        stacks.iter().for_each(|stack| pool.release(*stack));
-        let class: &Class = &pool.classes[0];
-        assert_eq!(class.free.len() - class.cold, WARM_STACKS);
-        for (index, stack) in stacks.iter().enumerate() {
+        let cold = |pool: &mut StackPool| {
             // SAFETY: mapped until the pool is dropped.
-            let word = unsafe { first_word(stack).read() };
-            assert_eq!(word, if index < class.cold { 0 } else { 7 }, "stack {index}");
-        }
+            let words = stacks.iter().map(|stack| unsafe { first_word(stack).read() });
+            let cold = words.clone().take_while(|word| *word == 0).count();
+            assert!(words.skip(cold).all(|word| word == 7));
+            assert_eq!(pool.classes[0].cold, cold);
+            cold
+        };
+        let start = 5;
+        pool.cool_some(start);
+        assert_eq!(pool.next_cooling_ns(), u64::MAX);
+        stacks.iter().for_each(|stack| pool.release(*stack));
+        let period = |count: u64| start + count * PERIOD_NS;
+        assert_eq!(pool.next_cooling_ns(), period(1));
+        pool.cool_some(period(1) - 1);
+        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (0, period(1)));
+        // In the first period they were used.
+        pool.cool_some(period(1));
+        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (0, period(2)));
+        // In the second all but one were not.
+        let used = pool.acquire(DEFAULT_BYTES).unwrap();
+        pool.release(used);
+        pool.cool_some(period(2));
+        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (MOST_RANGES, 0));
+        (0..3).for_each(|_| pool.cool_some(period(2)));
+        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (3 * MOST_RANGES, u64::MAX));
+        // A cold one that is used again is not cold.
+        let again: Vec<Stack> =
+            (0..WARM_STACKS + 1).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
+        assert_eq!(pool.classes[0].cold, 3 * MOST_RANGES - 1);
+        again.iter().rev().for_each(|stack| pool.release(*stack));
+        assert_eq!(pool.next_cooling_ns(), period(3));
     }
 }

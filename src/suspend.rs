@@ -136,10 +136,23 @@ pub fn exit() {
     }
 }
 
+/// Apart, and `extern "C"`, which does not unwind: a call that may makes each yield keep a frame.
+#[cold]
+#[inline(never)]
+extern "C" fn refuse_yield() {
+    refuse("mj_task_yield");
+}
+
 /// Lets the other ready tasks run.
 #[inline(always)]
 pub fn yield_now() -> Result<()> {
-    let (scheduler, task) = running("mj_task_yield")?;
+    let Some((scheduler, task)) = running_task() else {
+        refuse_yield();
+        return Err(Error::NotInTask);
+    };
+    if task.is(State::Exited) {
+        return Err(Error::Canceled);
+    }
     scheduler.yield_task(task);
     if task.canceled.get() { Err(Error::Canceled) } else { Ok(()) }
 }

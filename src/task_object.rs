@@ -9,6 +9,7 @@
 //! |---|---|---|---|---|
 //! | ready (fresh, yielded, woken) | yes | none | nothing | spawn, yield, wake |
 //! | running | no, unless woken meanwhile | none | nothing | the scheduler, taking it from the queue |
+//! | ready or running, in the middle of a wait for a condition | yes, or no | none | turn | a wait that lets the others go first |
 //! | sleeping | no | set | nothing | sleep |
 //! | waiting for something else | no | if there is a time limit | what for | wait, join, lock, ... |
 //! | parked by its own body | no | none | nothing | returning in state SLEEPING or WAITING_IO |
@@ -22,6 +23,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
 use std::ptr::{null, null_mut};
 
 use crate::error::{Error, Result};
@@ -45,7 +47,7 @@ pub enum State {
     Exited = 3,
 }
 
-/// What a parked task waits for, other than a time: the list it is in.
+/// What a task waits for, other than a time: the list that it is in, if it is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)] // For debuggers: see `crate::debug`.
 pub enum Waits {
@@ -124,22 +126,24 @@ pub struct Task {
     /// Turns taken; stays at the greatest number. Of this size to fit in the first cache line,
     /// which is all that a yield touches of a task.
     pub turns: Cell<u32>,
+    /// What it waits for. From here to `links` is the second cache line, which holds what a wait and
+    /// its end need besides.
+    pub waits: Cell<Waits>,
+    /// How the latest wait ended: set by whoever made the task ready.
+    pub outcome: Cell<Outcome>,
+    /// The events of the descriptor, or the permits of the semaphore, that it waits for.
+    pub interest: Cell<u32>,
+    /// For the list that `waits` names.
+    pub links: Links<Task>,
+
     /// The stack, from the first turn to the end.
     pub stack: Cell<Stack>,
     /// Its size; before the first turn the size asked for, 0 for the scheduler's.
     pub stack_bytes: Cell<usize>,
-    /// What it waits for.
-    pub waits: Cell<Waits>,
-    /// The events of the descriptor, or the permits of the semaphore, that it waits for.
-    pub interest: Cell<u32>,
     /// How many mutexes it has locked.
     pub locks: Cell<u32>,
     /// What ThreadSanitizer knows the task by; null without it.
     pub fiber: Cell<*mut c_void>,
-    /// How the latest wait ended: set by whoever made the task ready.
-    pub outcome: Cell<Outcome>,
-    /// For the list that `waits` names.
-    pub links: Links<Task>,
     /// The tasks that wait for this one to end.
     pub joiners: Waiters,
     /// The slot's index, and how often it has been used: different for each task of a scheduler.
@@ -148,7 +152,8 @@ pub struct Task {
     pub name: Cell<Name>,
 }
 
-const _: () = assert!(std::mem::offset_of!(Task, turns) + size_of::<u32>() <= 64);
+const _: () = assert!(offset_of!(Task, turns) + size_of::<u32>() <= 64);
+const _: () = assert!(offset_of!(Task, waits) == 64 && offset_of!(Task, stack) <= 128);
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,9 +216,8 @@ impl Task {
     /// One turn more.
     #[inline(always)]
     pub fn count_turn(&self) {
-        let turns = self.turns.get();
-        if turns != u32::MAX {
-            self.turns.set(turns + 1);
+        if let (turns, false) = self.turns.get().overflowing_add(1) {
+            self.turns.set(turns);
         }
     }
 
@@ -248,7 +252,10 @@ impl Task {
 }
 
 const FIRST_CHUNK: usize = 32;
-const LARGEST_CHUNK: usize = 4096;
+/// Tasks of many chunks are not in the caches, so they should at least need few entries of the page
+/// tables: a chunk of this size fills a huge page.
+const LARGEST_CHUNK: usize = sys::HUGE_PAGE_BYTES / size_of::<Task>();
+const _: () = assert!(size_of::<Task>() == 256);
 
 /// An id is a slot's index in the low bits, and above them how often the slot has been used. At 30
 /// ns a use, the 40 bits of the count last for nine hours of using one slot and nothing else.

@@ -19,9 +19,13 @@ use crate::stack::{self, Stack};
 use crate::task_object::{State, Task};
 use crate::{log, switch, sys};
 
-/// So many ready tasks are not in the caches any more when their turns come. With a million of them
-/// a turn takes 224 ns instead of 302; with fewer than this it is the same.
+/// The contexts of so many tasks are not in the caches any more when their turns come. With fewer
+/// there is nothing to fetch.
 const MANY_TASKS: usize = 500;
+
+/// How many turns ahead contexts are fetched: a turn of its own is too short to wait for memory,
+/// and for the page tables before it.
+const TURNS_AHEAD: usize = 4;
 
 /// What runs next.
 enum Next {
@@ -39,6 +43,7 @@ impl Scheduler {
         if self.run_queue.is_empty() {
             return;
         }
+        self.begin_fetching();
         self.turns.begin(self.clock.ticks());
         match self.next_context(null(), None) {
             Next::Context(context) if context != self.loop_context.get() => {
@@ -56,8 +61,13 @@ impl Scheduler {
     /// switch, which returns to the caller. That saves a frame on each task's stack, and with many
     /// tasks a cache line is what a switch waits for.
     pub extern "C" fn suspend(&self, task: &Task) {
-        let Some(now) = self.clock.counter() else { return self.suspend_by_clock(task) };
-        self.end_turn(task, now);
+        if !self.turns_are_plain {
+            return self.suspend_with_care(task);
+        }
+        let now = switch::ticks();
+        if !self.end_ordinary_turn(task, now) {
+            return self.suspend_after(task, now);
+        }
         match self.run_queue.first() {
             Some(next) if self.may_resume(next, now) && !ptr::eq(next, task) => {
                 self.run_queue.pop();
@@ -73,11 +83,15 @@ impl Scheduler {
         if task.queued.get() {
             return self.suspend(task);
         }
-        let Some(now) = self.clock.counter() else {
+        if !self.turns_are_plain {
             self.run_queue.push(task);
-            return self.suspend_by_clock(task);
-        };
-        self.end_turn(task, now);
+            return self.suspend_with_care(task);
+        }
+        let now = switch::ticks();
+        if !self.end_ordinary_turn(task, now) {
+            self.run_queue.push(task);
+            return self.suspend_after(task, now);
+        }
         match self.run_queue.first() {
             Some(next) if self.may_resume(next, now) => {
                 self.run_queue.rotate(task);
@@ -90,18 +104,31 @@ impl Scheduler {
         }
     }
 
-    /// `suspend` where the clock has to be asked for the time, which takes longer than all else.
+    /// `suspend` where the clock has to be asked for the time, which takes longer than all else, or a
+    /// sanitizer told of the switch.
     #[inline(never)]
-    extern "C" fn suspend_by_clock(&self, task: &Task) {
+    extern "C" fn suspend_with_care(&self, task: &Task) {
         let now = self.clock.ticks();
-        self.end_turn(task, now);
+        self.turns.end(now);
+        task.count_turn();
+        self.suspend_to_any(task, now);
+    }
+
+    /// `suspend` after a turn that was longer than usual, or shorter.
+    #[inline(never)]
+    extern "C" fn suspend_after(&self, task: &Task, now: u64) {
+        self.turns.end_special(now);
+        task.count_turn();
         self.suspend_to_any(task, now);
     }
 
     #[inline(always)]
-    fn end_turn(&self, task: &Task, now: u64) {
-        self.turns.end(now);
-        task.count_turn();
+    fn end_ordinary_turn(&self, task: &Task, now: u64) -> bool {
+        let ended = self.turns.end_ordinary(now);
+        if ended {
+            task.count_turn();
+        }
+        ended
     }
 
     /// Whether a task may switch straight to the first one in the queue, which has had a turn.
@@ -110,25 +137,41 @@ impl Scheduler {
         self.may_hand_off(now) && !next.context.get().is_null()
     }
 
-    /// Switches to a task that has just been taken from the queue.
+    /// Switches to a task that has just been taken from the queue, where turns are plain.
     #[inline(always)]
     fn resume(&self, next: &Task, suspending: &Task) {
         self.current_task.set(next);
-        if self.run_queue.count.get() >= MANY_TASKS {
-            self.prefetch_next();
-        }
+        self.fetch_ahead();
         // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
-        // switches back. No RefCell is borrowed.
-        unsafe { self.switch(suspending.context.as_ptr(), next.context.get()) };
+        // switches back. No RefCell is borrowed. `run`, or `Drive::begin`, has found the words.
+        unsafe {
+            switch::switch(suspending.context.as_ptr(), next.context.get(), &self.thread_words);
+        }
     }
 
-    /// Fetches the context of the task whose turn comes next, and the object of the one after it,
-    /// while the current one runs.
+    /// Before the first of many turns: fetches the contexts of the first tasks.
+    fn begin_fetching(&self) {
+        self.ahead.set(if self.slab.borrow().alive() < MANY_TASKS {
+            null()
+        } else {
+            self.run_queue.head.get()
+        });
+        for _ in 0..TURNS_AHEAD {
+            self.fetch_ahead();
+        }
+    }
+
+    /// Fetches the context of the task that is [`TURNS_AHEAD`] turns away, and the object of the
+    /// one after it, while the current one runs.
     #[inline(always)]
-    fn prefetch_next(&self) {
-        if let Some(next) = self.run_queue.first() {
-            switch::prefetch(next.context.get());
-            switch::prefetch(next.next.get());
+    fn fetch_ahead(&self) {
+        // SAFETY: a slot of the slab, and these are never unmapped. The task may have left the
+        // queue since; then what is fetched is of no use, and does no harm.
+        if let Some(task) = unsafe { self.ahead.get().as_ref() } {
+            switch::prefetch(task.context.get());
+            let next = task.next.get();
+            switch::prefetch(next);
+            self.ahead.set(next);
         }
     }
 
@@ -208,6 +251,7 @@ impl Scheduler {
             if ptr::eq(task, suspending) {
                 return Next::OnThisStack;
             }
+            self.fetch_ahead();
             let context = task.context.get();
             if !context.is_null() {
                 return Next::Context(context);
@@ -349,7 +393,7 @@ impl Scheduler {
                 }
                 let mut nobody = null_mut();
                 // SAFETY: the loop's or a ready task's context. This one is never resumed: its
-                // stack is in the pool, and stays as it is until some other context takes it out.
+                // stack is in the pool, where nothing touches it before another context runs.
                 unsafe { switch::switch(&mut nobody, context, &self.thread_words) };
             }
         }

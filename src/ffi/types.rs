@@ -107,7 +107,8 @@ pub struct mj_metrics {
 
 /// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
 /// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
-/// limit, and 0 to look and return at once, which is asked every so often while tasks are ready.
+/// limit, and 0 to look and return at once, which is asked every so often while tasks are ready or
+/// the library has something else to do.
 /// Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 /// It may return early for no reason, may call enqueue_runnable(), and must return when
 /// mj_scheduler_backend_fd() is readable.

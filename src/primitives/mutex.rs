@@ -23,7 +23,7 @@ pub struct Mutex {
     owner: Cell<u64>,
     /// Those who want it next. None while it is not locked.
     pub waiters: Waiters,
-    /// How many tasks wait for a condition and will want it then.
+    /// How many tasks are in the middle of a wait for a condition, and will want it then.
     conditions: Cell<usize>,
 }
 

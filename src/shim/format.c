@@ -32,7 +32,7 @@ static const char *next_piece(const char **format, va_list *arguments, char *end
   bool is_long = *++at == 'l' || *at == 'z';
   if (is_long) {
     at += at[0] == 'l' && at[1] == 'l' ? 2 : 1;  // long long is not longer than long here.
-    if (strchr("diux", *at) == NULL) return NULL;
+    if (*at == '\0' || strchr("diux", *at) == NULL) return NULL;
   }
   *format = at + 1;
   char *start = end;

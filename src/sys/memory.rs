@@ -22,16 +22,25 @@ pub fn page_bytes() -> usize {
     }
 }
 
-/// Memory for `count` values, aligned as they want it; NULL when there is none. It is not
-/// initialized.
+/// What huge pages mostly are. A guess: where they are not, they are not used.
+pub const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Memory for `count` values, aligned as they want it, in huge pages if it is enough for them; NULL
+/// when there is none. It is not initialized.
 pub fn allocate<T>(count: usize) -> *mut T {
     let Some(bytes) = count.checked_mul(size_of::<T>()) else {
         return null_mut();
     };
     let mut memory = null_mut();
-    let alignment = align_of::<T>().max(size_of::<*mut c_void>());
+    let huge = bytes >= HUGE_PAGE_BYTES;
+    let least = if huge { HUGE_PAGE_BYTES } else { size_of::<*mut c_void>() };
     // SAFETY: the alignment is a power of two and a multiple of a pointer's size.
-    unsafe { libc::posix_memalign(&mut memory, alignment, bytes) };
+    unsafe { libc::posix_memalign(&mut memory, align_of::<T>().max(least), bytes) };
+    if huge && !memory.is_null() {
+        // SAFETY: whole pages of what was just allocated. Advice: a kernel without huge pages
+        // refuses it, which is as good.
+        unsafe { libc::madvise(memory, bytes - bytes % HUGE_PAGE_BYTES, libc::MADV_HUGEPAGE) };
+    }
     memory.cast()
 }
 
@@ -113,7 +122,7 @@ pub unsafe fn populate(starts: impl Iterator<Item = *mut u8>, bytes: usize) -> b
 /// it is on. Four times as many are no faster.
 pub const MOST_RANGES: usize = 16;
 
-/// By process_madvise(2), which takes these kinds of advice, and the process itself without a
+/// By process_madvise(2), which takes all kinds of advice, and the process itself without a
 /// descriptor for it, since Linux 6.15.
 unsafe fn advise_each(starts: impl Iterator<Item = *mut u8>, bytes: usize, advice: c_int) -> bool {
     /// From linux/pidfd.h; not in the libc crate yet.
@@ -157,6 +166,20 @@ pub unsafe fn advise_small_pages(memory: *mut u8, bytes: usize) {
 pub unsafe fn discard(memory: *mut u8, bytes: usize) {
     // SAFETY: as this function's contract says. When it fails the memory merely stays.
     unsafe { libc::madvise(memory.cast(), bytes, libc::MADV_DONTNEED) };
+}
+
+/// [`discard`] for `bytes` from each of `starts` on, [`MOST_RANGES`] of them at most: by one call
+/// where the kernel can do that.
+///
+/// # Safety
+/// As [`discard`].
+pub unsafe fn discard_each(starts: impl Iterator<Item = *mut u8> + Clone, bytes: usize) {
+    // SAFETY: as this function's contract says; to discard a range twice is as good.
+    unsafe {
+        if !advise_each(starts.clone(), bytes, libc::MADV_DONTNEED) {
+            starts.for_each(|start| discard(start, bytes));
+        }
+    }
 }
 
 /// Which pages of a range hold memory: the index of the first one, none if there is none.

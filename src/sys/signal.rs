@@ -123,7 +123,8 @@ impl FaultAction {
             action.sa_sigaction = handler as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
             if matches!(before.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
-                // A signal that is ignored interrupts nothing.
+                // A signal that is ignored interrupts nothing; but there are calls, poll(2) among
+                // them, that end with EINTR all the same (signal(7)).
                 action.sa_flags |= libc::SA_RESTART;
             } else {
                 // While the handler of before is called, the signals are held off that it wants

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use libtest_mimic::{Failed, Trial};
 use sources::{Bug, Sources};
 
-const BUGS: [Bug; 11] = [
+const BUGS: [Bug; 12] = [
     Bug {
         name: "lost_wake_up",
         file: "src/reactor.rs",
@@ -39,8 +39,14 @@ const BUGS: [Bug; 11] = [
     Bug {
         name: "early_timer",
         file: "src/timer_heap.rs",
-        right: "if self.next_deadline_ns()? > now_ns {",
-        wrong: "if self.next_deadline_ns()? > now_ns.saturating_add(1000) {",
+        right: "if key.deadline_ns <= now_ns {",
+        wrong: "if key.deadline_ns <= now_ns.saturating_add(1000) {",
+    },
+    Bug {
+        name: "heap_order",
+        file: "src/timer_heap.rs",
+        right: "for which in (0..count).rev() {",
+        wrong: "for which in 0..count {",
     },
     Bug {
         name: "cancel_ends_no_wait",
