@@ -139,7 +139,8 @@ pub fn describe(processors: &Processors) -> Vec<(&'static str, String)> {
         .lines()
         .find_map(|line| Some(line.strip_prefix("model name")?.split_once(": ")?.1.to_owned()))
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    // Not `available_parallelism`: this process is pinned to one of them.
+    let count = file("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count();
     let memory = file("/proc/meminfo")
         .lines()
         .find_map(|line| {
