@@ -58,7 +58,6 @@ impl Metrics {
 }
 
 /// How long turns take: one reading of the counter ends a turn and begins the next. All in ticks.
-#[repr(C)]
 pub struct TurnTimes {
     count: Cell<u64>,
     /// When the current turn began; between two series, when the last one ended.
