@@ -340,8 +340,9 @@ static void they_are_looked_at_once_in_a_round(void) {
   uint64_t milliseconds;
   uint64_t looks = looks_beside_busy_tasks(5000, &milliseconds);
   CHECK_UINT(looks, <=, BUSY_ROUNDS + milliseconds + 10);
-  // To the end of the round, and then behind those that are ready.
-  CHECK_UINT(longest_way, <=, 2 * BUSY_TASKS + 1);
+  // To the end of the round, the rest of the 50 us for which turns are taken without a service, and
+  // then behind those that are ready.
+  CHECK_UINT(longest_way, <=, 2 * BUSY_TASKS + 10 + 2);
   // Rounds of half a millisecond, if the machine is not too busy: more looks than milliseconds.
   if (milliseconds < BUSY_ROUNDS * 3 / 5) CHECK_UINT(looks, >, milliseconds + 3);
 }
