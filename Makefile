@@ -30,7 +30,7 @@ release = $(CARGO_TARGET_DIR)/release
 
 .PHONY: all build run examples test torture fuzz coverage bench bench-instructions lint header abi
 .PHONY: test-aarch64 clean need-rust need-c-compiler need-libfuzzer need-lint-tools
-.PHONY: need-aarch64-tools need-coverage-tools
+.PHONY: need-aarch64-tools need-coverage-tools need-sanitizers
 
 all: build
 
@@ -81,7 +81,7 @@ test: build
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
 # system that has none of what the library can do without; first of all the one that proves that it
 # has not. A skipped test is an error, unless ALLOW_SKIPS=1.
-torture: build need-libfuzzer need-coverage-tools
+torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1,-faults)
 	@export MAJJEN_TORTURE=1; \
@@ -275,6 +275,11 @@ need-coverage-tools:
 	$(call need_for_coverage,llvm-profdata-$(llvm_version))
 	$(call need_for_coverage,llvm-cov-$(llvm_version))
 	$(call need_for_coverage,python3)
+
+need-sanitizers: need-coverage-tools
+	$(if $(wildcard $(shell clang-$(llvm_version) -print-file-name=libclang_rt.tsan-$$(uname -m).a)),, \
+		$(error make torture needs the sanitizers of clang-$(llvm_version) (Debian: apt install \
+			libclang-rt-$(llvm_version)-dev)))
 
 need_for_aarch64 = $(if $(2),,$(error The aarch64 test needs $(1) (Debian: dpkg --add-architecture \
 	arm64 && apt update && apt install rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu \

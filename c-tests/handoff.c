@@ -118,8 +118,8 @@ static void creates_the_greedy(mj_scheduler* scheduler, void* user_state) {
 }
 
 static void a_yield_passes_over_those_without_a_stack(void) {
-  // The limit would be valgrind's or the emulator's as well.
-  if (under_valgrind() || emulated()) return;
+  // The limit would be valgrind's, the emulator's or the sanitizer's as well.
+  if (under_valgrind() || emulated() || sanitized()) return;
   log_lines_begin();
   finished = 0;
   mj_scheduler* scheduler = new_scheduler();

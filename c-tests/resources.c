@@ -93,9 +93,9 @@ static void destroy_gives_everything_back(void) {
     CHECK_INT(open_descriptors(), ==, descriptors);
   }
   mappings after = read_mappings();
-  // The allocator may still move a little, but nothing may grow by the round. Valgrind maps memory
-  // of its own as it goes.
-  if (!under_valgrind()) {
+  // The allocator may still move a little, but nothing may grow by the round. Valgrind and the
+  // sanitizers map memory of their own as they go.
+  if (!under_valgrind() && !sanitized()) {
     CHECK_UINT(after.count, <, before.count + rounds / 2);
     CHECK_UINT(after.bytes, <, before.bytes + ((size_t)8 << 20));
   }
@@ -259,8 +259,8 @@ static void runs_out_of_stacks(void) {
 }
 
 static void without_room_for_a_stack_a_task_waits_its_turn(void) {
-  // The limit would be valgrind's or the emulator's, too.
-  if (under_valgrind() || emulated()) return;
+  // The limit would be valgrind's, the emulator's or the sanitizer's as well.
+  if (under_valgrind() || emulated() || sanitized()) return;
   int status = status_of_child(runs_out_of_stacks);
   CHECK(WIFEXITED(status));
   CHECK_INT(WEXITSTATUS(status), ==, 0);

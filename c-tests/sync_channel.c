@@ -345,9 +345,11 @@ static void misuse_is_an_error(void) {
   errno = 0;
   CHECK_PTR(mj_chan_create(scheduler, SIZE_MAX / 2, 3), ==, NULL);
   CHECK_INT(errno, ==, ENOMEM);
-  errno = 0;
-  CHECK_PTR(mj_chan_create(scheduler, 1, SIZE_MAX / 4), ==, NULL);
-  CHECK_INT(errno, ==, ENOMEM);
+  if (!sanitized()) {  // It would warn of the allocation, and keep a descriptor open for its warnings.
+    errno = 0;
+    CHECK_PTR(mj_chan_create(scheduler, 1, SIZE_MAX / 4), ==, NULL);
+    CHECK_INT(errno, ==, ENOMEM);
+  }
   make(1);
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 1);
   CHECK_INT(mj_chan_send(chan, NULL, 0), ==, -EINVAL);

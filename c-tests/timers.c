@@ -159,7 +159,7 @@ static void many_sleepers_wake_in_order(void) {
   size_t count = times(most_sleepers, 1000);
   mj_scheduler* scheduler = new_scheduler();
   // Long enough for all to be asleep before the first one wakes.
-  shortest_sleep_ns = under_valgrind() || emulated() ? 3000000000 : 500000000;
+  shortest_sleep_ns = times(500000000, 3000000000);
   create_sleepers(scheduler, count);
   add_task(scheduler, notes_the_deadlines, NULL);
   mj_scheduler_run(scheduler);
@@ -201,7 +201,7 @@ static void the_heap_stays_right_when_sleeps_are_cancelled(void) {
   size_t count = times(1000, 200);
   size_t cancelled = 0;
   mj_scheduler* scheduler = new_scheduler();
-  shortest_sleep_ns = under_valgrind() || emulated() ? 2000000000 : 300000000;
+  shortest_sleep_ns = times(300000000, 2000000000);
   create_sleepers(scheduler, count);
   size_t** state = allocate(sizeof *state);
   *state = &cancelled;

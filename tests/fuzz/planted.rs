@@ -33,8 +33,8 @@ const BUGS: [Bug; 12] = [
     Bug {
         name: "timer_order",
         file: "src/timer_heap.rs",
-        right: "if above_key <= key {",
-        wrong: "if above_key.deadline_ns < key.deadline_ns {",
+        right: "u128::from(self.deadline_ns) << 64 | u128::from(self.serial)",
+        wrong: "u128::from(self.deadline_ns) << 64 | u128::from(!self.serial)",
     },
     Bug {
         name: "early_timer",

@@ -8,7 +8,7 @@ use libtest_mimic::{Completion, Failed};
 
 use crate::library::{self, Workplace};
 use crate::process::{self, Finished};
-use crate::toolchain;
+use crate::toolchain::{self, Compilers};
 
 /// Which library a program is linked with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,15 +41,19 @@ pub fn compile(
     libraries: &[&str],
     workplace: &Workplace,
 ) -> Result<PathBuf, Failed> {
+    compile_by(Compilers::Usual.of(source), source, flags, link, libraries, workplace)
+}
+
+/// The same, with this compiler.
+pub fn compile_by(
+    mut compiler: Command,
+    source: &Path,
+    flags: &[&str],
+    link: Link,
+    libraries: &[&str],
+    workplace: &Workplace,
+) -> Result<PathBuf, Failed> {
     let program = workplace.path().join("program");
-    let mut compiler = if is_cxx(source) {
-        let (name, arguments) = toolchain::cxx_compiler();
-        let mut compiler = Command::new(name);
-        compiler.args(arguments);
-        compiler
-    } else {
-        toolchain::c_compiler()
-    };
     compiler.args(flags).arg("-I").arg(library::root().join("include"));
     compiler.arg(source).arg("-o").arg(&program).args(libraries);
     match link {

@@ -1,30 +1,86 @@
 //! Programs built with AddressSanitizer, ThreadSanitizer and UndefinedBehaviorSanitizer, or run under
 //! valgrind, against the ordinary library: nothing is reported of what is right, and what is wrong is,
-//! with its place. And the library's own C under UndefinedBehaviorSanitizer.
+//! with its place. And the library itself under the same sanitizers.
 
-mod shim;
+mod library;
+mod programs;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::Workplace;
 use crate::program::{self, Link};
-use crate::{process, toolchain};
+use crate::toolchain::{self, Compilers};
+use crate::{library as built, process};
+
+/// One of the compilers' sanitizers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sanitizer {
+    Address,
+    Thread,
+    Undefined,
+}
+
+impl Sanitizer {
+    fn name(self) -> &'static str {
+        match self {
+            Sanitizer::Address => "address",
+            Sanitizer::Thread => "thread",
+            Sanitizer::Undefined => "undefined",
+        }
+    }
+
+    /// The flags that switch it on.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Sanitizer::Address => &["-fsanitize=address"],
+            Sanitizer::Thread => &["-fsanitize=thread"],
+            Sanitizer::Undefined => &["-fsanitize=undefined", "-fno-sanitize-recover=undefined"],
+        }
+    }
+
+    /// What becomes of a test if the compiler does not have its runtime: that shows with a program
+    /// that has nothing else.
+    fn missing(
+        self,
+        compilers: &Compilers,
+        workplace: &Workplace,
+    ) -> Result<Option<Completion>, Failed> {
+        let probe = workplace.path().join("probe.c");
+        fs::write(&probe, "int main(void) { return 0; }\n")?;
+        let mut compiler = compilers.of(&probe);
+        compiler.args(self.flags()).arg(&probe).arg("-o").arg(workplace.path().join("probe"));
+        let has_it = process::run(&mut compiler, LIMIT, workplace.path())
+            .is_ok_and(|finished| finished.succeeded());
+        let why = || format!("{} has no -fsanitize={}", compilers.c_name(), self.name());
+        Ok((!has_it).then(|| Completion::ignored_with(why())))
+    }
+
+    /// Has a program's reports show stacks, and leaves to the program what its tests are about: SIGSEGV,
+    /// and allocations that fail. What UndefinedBehaviorSanitizer says is in files in `reports`.
+    fn configure(self, command: &mut Command, reports: &Path) {
+        command.env("MAJJEN_SANITIZER", self.name());
+        let options = "handle_segv=0:use_sigaltstack=0:allocator_may_return_null=1";
+        command.env("ASAN_OPTIONS", options).env("TSAN_OPTIONS", options);
+        let path = reports.join("ubsan");
+        command.env("UBSAN_OPTIONS", format!("print_stacktrace=1:log_path={}", path.display()));
+    }
+}
 
 /// What looks for bugs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
-    /// One of the compiler's: the word for `-fsanitize=`.
-    Compiler(&'static str),
+    Compiler(Sanitizer),
     Valgrind,
 }
 
-const ADDRESS: Tool = Tool::Compiler("address");
-const THREAD: Tool = Tool::Compiler("thread");
-const UNDEFINED: Tool = Tool::Compiler("undefined");
+const ADDRESS: Tool = Tool::Compiler(Sanitizer::Address);
+const THREAD: Tool = Tool::Compiler(Sanitizer::Thread);
+const UNDEFINED: Tool = Tool::Compiler(Sanitizer::Undefined);
 
 /// A program, and the tool that looks at it.
 struct Case {
@@ -89,50 +145,33 @@ const CASES: [Case; 12] = [
 pub fn trials() -> Vec<Trial> {
     let trial = |case: Case| {
         let tool = match case.tool {
-            Tool::Compiler(sanitizer) => sanitizer,
+            Tool::Compiler(sanitizer) => sanitizer.name(),
             Tool::Valgrind => "valgrind",
         };
         let name = format!("sanitizers::{}::{tool}", case.program);
         Trial::ignorable_test(name, move || run(&case))
     };
-    CASES.into_iter().map(trial).chain(shim::trials()).collect()
+    CASES.into_iter().map(trial).chain(library::trials()).chain(programs::trials()).collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The flags that switch a sanitizer on, if the compiler has its runtime: that shows with a program
-/// that has nothing else.
-fn flags(sanitizer: &'static str, workplace: &Workplace) -> Result<Option<Vec<String>>, Failed> {
-    let mut flags = vec![format!("-fsanitize={sanitizer}")];
-    if Tool::Compiler(sanitizer) == UNDEFINED {
-        flags.push("-fno-sanitize-recover=undefined".to_owned());
-    }
-    let probe = workplace.path().join("probe.c");
-    fs::write(&probe, "int main(void) { return 0; }\n")?;
-    let mut compiler = toolchain::c_compiler();
-    compiler.args(&flags).arg(&probe).arg("-o").arg(workplace.path().join("probe"));
-    let has_it = process::run(&mut compiler, LIMIT, workplace.path())?.succeeded();
-    Ok(has_it.then_some(flags))
-}
-
+/// Runs a program as a user would: with the sanitizer's own settings.
 fn run(case: &Case) -> Result<Completion, Failed> {
     let workplace = Workplace::new()?;
-    let mut flags_of_tool = Vec::new();
-    match case.tool {
-        Tool::Valgrind => {
-            if let Some(ignored) = toolchain::missing("valgrind") {
-                return Ok(ignored);
-            }
-        }
-        Tool::Compiler(sanitizer) => match flags(sanitizer, &workplace)? {
-            Some(flags) => flags_of_tool = flags,
-            None => return Ok(ignored(sanitizer)),
-        },
-    }
     let mut flags = vec!["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
-    flags.extend(flags_of_tool.iter().map(String::as_str));
+    let missing = match case.tool {
+        Tool::Valgrind => toolchain::missing("valgrind"),
+        Tool::Compiler(sanitizer) => {
+            flags.extend(sanitizer.flags());
+            sanitizer.missing(&Compilers::Usual, &workplace)?
+        }
+    };
+    if let Some(ignored) = missing {
+        return Ok(ignored);
+    }
     let source = ["c-tests/sanitizers", "c-tests"]
-        .map(|directory| library::root().join(format!("{directory}/{}.c", case.program)))
+        .map(|directory| built::root().join(format!("{directory}/{}.c", case.program)))
         .into_iter()
         .find(|source| source.exists())
         .ok_or_else(|| format!("there is no program {}", case.program))?;
@@ -140,7 +179,7 @@ fn run(case: &Case) -> Result<Completion, Failed> {
     let mut command = match case.tool {
         Tool::Compiler(sanitizer) => {
             let mut command = program::command(&program);
-            command.env("MAJJEN_SANITIZER", sanitizer);
+            command.env("MAJJEN_SANITIZER", sanitizer.name());
             command
         }
         Tool::Valgrind => {
@@ -166,8 +205,4 @@ fn run(case: &Case) -> Result<Completion, Failed> {
     }
     let end = finished.describe();
     Err(format!("the program {end}\nmissing: {missing:?}, too much: {surplus:?}").into())
-}
-
-fn ignored(sanitizer: &str) -> Completion {
-    Completion::ignored_with(format!("the compiler has no -fsanitize={sanitizer}"))
 }

@@ -8,6 +8,8 @@ use std::process::Command;
 
 use libtest_mimic::{Completion, Failed};
 
+use crate::program::is_cxx;
+
 /// Where a tool is: a program on the PATH, or the path itself.
 pub fn find(tool: &str) -> Option<PathBuf> {
     if tool.contains('/') {
@@ -70,6 +72,50 @@ pub fn cxx_compiler() -> (String, Vec<String>) {
         let name = if find("c++").is_some() { "c++" } else { "g++" };
         (name.to_owned(), Vec::new())
     })
+}
+
+/// The compilers of a program.
+pub enum Compilers {
+    /// Those of `CC` and `CXX`.
+    Usual,
+    /// clang, of the LLVM that rustc has, as Debian names it.
+    OfRustc { llvm: String },
+}
+
+impl Compilers {
+    pub fn of_rustc() -> Result<Compilers, Failed> {
+        let output = Command::new("rustc").arg("-vV").output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let version = text.lines().find_map(|line| line.strip_prefix("LLVM version: "));
+        let major = version.and_then(|version| version.split('.').next());
+        let llvm = major.ok_or("rustc does not say which LLVM it has")?.to_owned();
+        Ok(Compilers::OfRustc { llvm })
+    }
+
+    /// What the one for C is called, with its first arguments.
+    pub fn c_name(&self) -> String {
+        match self {
+            Compilers::Usual => env::var("CC").unwrap_or("cc".to_owned()),
+            Compilers::OfRustc { llvm } => format!("clang-{llvm}"),
+        }
+    }
+
+    /// The one for a source.
+    pub fn of(&self, source: &Path) -> Command {
+        match self {
+            Compilers::Usual if is_cxx(source) => {
+                let (name, arguments) = cxx_compiler();
+                let mut compiler = Command::new(name);
+                compiler.args(arguments);
+                compiler
+            }
+            Compilers::Usual => c_compiler(),
+            Compilers::OfRustc { llvm } if is_cxx(source) => {
+                Command::new(format!("clang++-{llvm}"))
+            }
+            Compilers::OfRustc { .. } => Command::new(self.c_name()),
+        }
+    }
 }
 
 /// The command that runs programs of another architecture.

@@ -42,11 +42,15 @@ impl Sources {
 
     /// Calls `test` while there is a bug.
     pub fn with<R>(&self, bug: &Bug, test: impl FnOnce() -> R) -> Result<R, String> {
-        let text = bug.place()?;
-        self.write(bug, &text.replace(bug.right, bug.wrong))?;
+        self.plant(bug)?;
         let result = test();
-        self.write(bug, &text)?;
+        self.write(bug, &bug.place()?)?;
         Ok(result)
+    }
+
+    /// Plants a bug for good.
+    pub fn plant(&self, bug: &Bug) -> Result<(), String> {
+        self.write(bug, &bug.place()?.replace(bug.right, bug.wrong))
     }
 
     fn write(&self, bug: &Bug, text: &str) -> Result<(), String> {

@@ -1,0 +1,198 @@
+//! The library itself under sanitizers: one is built that is instrumented, and the programs of
+//! `c-tests/` are run with it, instrumented too. With a bug planted in it, the same must be reported.
+//!
+//! UndefinedBehaviorSanitizer looks at the library's C, `src/shim/`; there is none for Rust.
+//! AddressSanitizer and ThreadSanitizer look at Rust and C. Their parts of rustc's own LLVM are
+//! switched on by hand, which stable Rust allows, and the runtime is that of the clang of this LLVM. Not
+//! instrumented is Rust's standard library, as far as it is not compiled into this one.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use super::{LIMIT, Sanitizer, programs};
+use crate::library::{self, Workplace};
+use crate::process;
+use crate::sources::{Bug, Sources};
+use crate::toolchain::{self, Compilers};
+
+/// A sanitizer in the library.
+struct Instrumented {
+    sanitizer: Sanitizer,
+    /// For rustc. Not for the crates that the library uses, of which only declarations remain.
+    rust_flags: &'static [&'static str],
+    /// What is taken out of the sources first.
+    without: Option<Bug>,
+    bugs: &'static [Planted],
+}
+
+/// A bug, and a program of which a report with these words comes.
+struct Planted {
+    bug: Bug,
+    program: &'static str,
+    said: &'static [&'static str],
+}
+
+const SHIM: Instrumented = Instrumented {
+    sanitizer: Sanitizer::Undefined,
+    rust_flags: &["-Clink-arg=-fsanitize=undefined"],
+    without: None,
+    bugs: &[Planted {
+        // The length of a message, in a type that is too small for it.
+        bug: Bug {
+            name: "overflow",
+            file: "src/shim/log.c",
+            right: "size_t bytes = (size_t)length + 1;",
+            wrong: "size_t bytes = (size_t)(length + 2147483647 - 1100) + 1;",
+        },
+        program: "log",
+        said: &["signed integer overflow", "majjen_shim_vlog"],
+    }],
+};
+
+const MEMORY: Instrumented = Instrumented {
+    sanitizer: Sanitizer::Address,
+    rust_flags: &["-Cpasses=asan", "-Cllvm-args=-force-attribute=sanitize_address"],
+    without: None,
+    bugs: &[
+        Planted {
+            bug: Bug {
+                name: "timer heap too small",
+                file: "src/timer_heap.rs",
+                right: "sys::allocate::<[u64; ENTRY_BYTES / 8]>(capacity)",
+                wrong: "sys::allocate::<[u64; ENTRY_BYTES / 8]>(capacity / 2)",
+            },
+            program: "equal_deadlines",
+            said: &["heap-buffer-overflow", "timer_heap.rs"],
+        },
+        Planted {
+            bug: Bug {
+                name: "long line freed before it is delivered",
+                file: "src/shim/log.c",
+                right: "if (heap != NULL) {",
+                wrong: "if (heap != NULL) { free(heap);",
+            },
+            program: "log",
+            said: &["heap-use-after-free", "majjen_shim_vlog"],
+        },
+    ],
+};
+
+const THREADS: Instrumented = Instrumented {
+    sanitizer: Sanitizer::Thread,
+    rust_flags: &[
+        "-Cpasses=tsan-module function(tsan)",
+        "-Cllvm-args=-force-attribute=sanitize_thread",
+        // A switch leaves a function in another task than the one that entered it.
+        "-Cllvm-args=-tsan-instrument-func-entry-exit=0",
+    ],
+    // With this the ordinary library says which order its atomics make. Here the atomics are seen, and
+    // have to make it by themselves.
+    without: Some(Bug {
+        name: "no word about order",
+        file: "src/sanitizer.rs",
+        right: "if let Some(hook) = hook.known() {",
+        wrong: "if let (Some(hook), false) = (hook.known(), true) {",
+    }),
+    bugs: &[
+        Planted {
+            bug: Bug {
+                name: "settings published without order",
+                file: "src/log/settings.rs",
+                right: "CURRENT.store(from_ref(record).cast_mut(), Release);",
+                wrong: "CURRENT.store(from_ref(record).cast_mut(), Relaxed);",
+            },
+            program: "sanitizers/callback",
+            said: &["data race", "majjen::log::deliver"],
+        },
+        Planted {
+            bug: Bug {
+                name: "a stop without order",
+                file: "src/scheduler.rs",
+                right: "self.raised.swap(false, AcqRel);",
+                wrong: "self.raised.swap(false, Relaxed);",
+            },
+            program: "sanitizers/stops",
+            said: &["data race", "runs"],
+        },
+    ],
+};
+
+/// For `make test`, with the shim: those that log. `make torture` has all.
+const LOGGING: [&str; 4] = ["log", "log_format", "log_memory", "log_threads"];
+
+/// The trials of this module. Two are for `make torture` alone, since they want clang.
+pub fn trials() -> Vec<Trial> {
+    let mut all = vec![SHIM];
+    if toolchain::torture() {
+        all.extend([MEMORY, THREADS]);
+    }
+    let trial = |instrumented: Instrumented| {
+        let name = format!("sanitizers::library::{}", instrumented.sanitizer.name());
+        Trial::ignorable_test(name, move || instrumented.run())
+    };
+    all.into_iter().map(trial).collect()
+}
+
+impl Instrumented {
+    fn run(&self) -> Result<Completion, Failed> {
+        let workplace = Workplace::new()?;
+        let compilers = match self.sanitizer {
+            Sanitizer::Undefined => Compilers::Usual,
+            _ => Compilers::of_rustc()?,
+        };
+        if let Some(ignored) = self.sanitizer.missing(&compilers, &workplace)? {
+            return Ok(ignored);
+        }
+        if let Some(ignored) = toolchain::missing("cargo") {
+            return Ok(ignored);
+        }
+        let sources = Sources::copy_to(&workplace.path().join("sources"))?;
+        if let Some(part) = &self.without {
+            sources.plant(part)?;
+        }
+        let build = || self.build(&sources, &compilers, &workplace);
+        let built = build()?;
+        for source in programs::sources(self.sanitizer, Some(&built))? {
+            let is_one = |name: &&str| source.file_stem().is_some_and(|stem| stem == *name);
+            if toolchain::torture() || LOGGING.iter().any(is_one) {
+                programs::run(&source, self.sanitizer, &compilers, Some(&built))?.verdict()?;
+            }
+        }
+
+        for Planted { bug, program, said } in self.bugs {
+            let built = sources.with(bug, build)??;
+            let source = library::root().join(format!("c-tests/{program}.c"));
+            let ran = programs::run(&source, self.sanitizer, &compilers, Some(&built))?;
+            if ran.finished.succeeded() || !said.iter().all(|part| ran.says(part)) {
+                let end = ran.finished.describe();
+                return Err(format!("{}: is not reported: the program {end}", bug.name).into());
+            }
+        }
+        Ok(Completion::Completed)
+    }
+
+    /// Builds the shared library with the sanitizer in it, and returns its directory.
+    fn build(
+        &self,
+        sources: &Sources,
+        compilers: &Compilers,
+        workplace: &Workplace,
+    ) -> Result<PathBuf, Failed> {
+        let target = workplace.path().join("target");
+        let mut cargo = Command::new("cargo");
+        // Without optimization no attribute would be forced, and nothing of Rust instrumented.
+        cargo.args(["rustc", "--release", "--lib", "--crate-type=cdylib", "--offline"]);
+        cargo.current_dir(sources.root()).env("CARGO_TARGET_DIR", &target);
+        let flags = self.sanitizer.flags().join(" ");
+        cargo.env("CC", compilers.c_name());
+        cargo.env("CFLAGS", format!("-g -fno-omit-frame-pointer {flags}"));
+        cargo.arg("--").args(self.rust_flags);
+        let finished = process::run(&mut cargo, LIMIT, workplace.path())?;
+        if finished.succeeded() {
+            return Ok(target.join("release"));
+        }
+        Err(format!("cargo {}", finished.describe()).into())
+    }
+}

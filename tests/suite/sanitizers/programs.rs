@@ -1,0 +1,147 @@
+//! All programs of `c-tests/`, instrumented, with the ordinary library: none of what it does is reported.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use super::{LIMIT, Sanitizer};
+use crate::c_programs;
+use crate::library::Workplace;
+use crate::process::{self, Finished};
+use crate::program::{self, Link, strict};
+use crate::toolchain::{Compilers, torture};
+
+/// A program that is not run under some sanitizers.
+struct LeftOut {
+    program: &'static str,
+    under: &'static [Sanitizer],
+    with: Libraries,
+}
+
+#[derive(PartialEq, Eq)]
+enum Libraries {
+    All,
+    Instrumented,
+}
+
+impl LeftOut {
+    const fn with_all(program: &'static str, under: &'static [Sanitizer]) -> LeftOut {
+        LeftOut { program, under, with: Libraries::All }
+    }
+
+    const fn with_instrumented(program: &'static str, under: &'static [Sanitizer]) -> LeftOut {
+        LeftOut { program, under, with: Libraries::Instrumented }
+    }
+}
+
+const BOTH: &[Sanitizer] = &[Sanitizer::Address, Sanitizer::Thread];
+const THREAD: &[Sanitizer] = &[Sanitizer::Thread];
+
+const LEFT_OUT: &[LeftOut] = &[
+    // These replace malloc or vsnprintf, as the sanitizers do.
+    LeftOut::with_all("alloc_free_paths", BOTH),
+    LeftOut::with_all("log_format", BOTH),
+    LeftOut::with_all("log_memory", BOTH),
+    LeftOut::with_all("metrics_truth", BOTH),
+    LeftOut::with_all("tasks", BOTH),
+    // It is about the masks of signal handlers and the depth of stacks, which the sanitizers change.
+    LeftOut::with_all("overflow", BOTH),
+    // In the child of a fork() ThreadSanitizer looks away, but only in the task that has forked.
+    LeftOut::with_instrumented("fork", THREAD),
+];
+
+/// The trials of this module: for `make torture`.
+pub fn trials() -> Vec<Trial> {
+    if !torture() {
+        return Vec::new();
+    }
+    let mut trials = Vec::new();
+    for sanitizer in [Sanitizer::Address, Sanitizer::Thread] {
+        let sources = match sources(sanitizer, None) {
+            Ok(sources) => sources,
+            Err(failed) => return vec![Trial::test("sanitizers::programs", || Err(failed))],
+        };
+        for source in sources {
+            let program = source.file_stem().unwrap_or_default().to_string_lossy();
+            let name = format!("sanitizers::programs::{program}::{}", sanitizer.name());
+            trials.push(Trial::ignorable_test(name, move || {
+                let compilers = Compilers::Usual;
+                if let Some(ignored) = sanitizer.missing(&compilers, &Workplace::new()?)? {
+                    return Ok(ignored);
+                }
+                run(&source, sanitizer, &compilers, None)?.verdict()
+            }));
+        }
+    }
+    trials
+}
+
+/// The programs that are run under a sanitizer, with the ordinary library or one in this directory.
+pub fn sources(sanitizer: Sanitizer, instrumented: Option<&Path>) -> Result<Vec<PathBuf>, Failed> {
+    let is_left_out = |source: &Path, it: &LeftOut| {
+        source.file_stem().is_some_and(|stem| stem == it.program)
+            && it.under.contains(&sanitizer)
+            && (instrumented.is_some() || it.with == Libraries::All)
+    };
+    let mut sources = c_programs::sources()?;
+    sources.retain(|source| !LEFT_OUT.iter().any(|it| is_left_out(source, it)));
+    Ok(sources)
+}
+
+/// What a program did, and what the sanitizer wrote to files: where the program has its own output
+/// elsewhere.
+pub struct Ran {
+    source: PathBuf,
+    pub finished: Finished,
+    report: String,
+}
+
+impl Ran {
+    /// Whether this is a part of what was said.
+    pub fn says(&self, part: &str) -> bool {
+        self.report.contains(part) || self.finished.output.contains(part)
+    }
+
+    /// Whether all was right.
+    pub fn verdict(&self) -> Result<Completion, Failed> {
+        program::verdict(&self.finished).map_err(|failed| {
+            let message = failed.message().unwrap_or_default();
+            format!("{}: {message}\n{}", self.source.display(), self.report).into()
+        })
+    }
+}
+
+/// Runs a program, instrumented, with the ordinary library or with the one in this directory.
+pub fn run(
+    source: &Path,
+    sanitizer: Sanitizer,
+    compilers: &Compilers,
+    instrumented: Option<&Path>,
+) -> Result<Ran, Failed> {
+    let workplace = Workplace::new()?;
+    let mut flags: Vec<&str> = strict(source).to_vec();
+    flags.extend(sanitizer.flags());
+    flags.push("-Wno-error"); // What is instrumented makes gcc see less, and warn of more.
+    let compiler = compilers.of(source);
+    let program = program::compile_by(compiler, source, &flags, Link::Shared, &[], &workplace)?;
+    let mut command = program::command(&program);
+    if let Some(directory) = instrumented {
+        // In the place of the ordinary one, with which it was linked.
+        let link = workplace.path().join("libmajjen.so.0");
+        fs::remove_file(&link)?;
+        symlink(directory.join("libmajjen.so"), &link)?;
+        // Cargo sets it for tests, and it comes before the program's own path.
+        command.env_remove("LD_LIBRARY_PATH");
+    }
+    let reports = workplace.path().join("reports");
+    fs::create_dir(&reports)?;
+    sanitizer.configure(&mut command, &reports);
+    let finished = process::run(&mut command, LIMIT, workplace.path())?;
+    let mut report = String::new();
+    for entry in fs::read_dir(&reports)? {
+        report += &fs::read_to_string(entry?.path())?;
+    }
+    Ok(Ran { source: source.to_owned(), finished, report })
+}
