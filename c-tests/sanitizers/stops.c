@@ -25,7 +25,7 @@ static runner runners[thread_count];
 // A call that ThreadSanitizer knows: it lets a handler run at such calls only.
 static void pause_a_moment(void) { usleep(10); }
 
-// Whom a handler stops; one signal is on its way at a time.
+// Whom the next handler stops, and how many of these stops are over.
 static runner* _Atomic to_stop;
 static atomic_size_t handled;
 static size_t rounds;
@@ -39,8 +39,10 @@ static void stops_from_a_handler(int number) {
   (void)number;
   int saved = errno;
   runner* one = atomic_exchange(&to_stop, NULL);
-  if (one != NULL) stop(one);
-  atomic_fetch_add(&handled, 1);
+  if (one != NULL) {
+    stop(one);
+    atomic_fetch_add(&handled, 1);
+  }
   errno = saved;
 }
 
@@ -49,7 +51,7 @@ static void stops_from_a_handler(int number) {
 static void stop_by_handler(runner* one, const runner* on) {
   size_t before = atomic_load(&handled);
   atomic_store(&to_stop, one);
-  for (size_t i = 0; atomic_load(&handled) == before || atomic_load(&to_stop) != NULL; i++) {
+  for (size_t i = 0; atomic_load(&handled) == before; i++) {
     if (i % 1000 == 0) CHECK_INT(pthread_kill(on->thread, SIGUSR1), ==, 0);
     pause_a_moment();
   }

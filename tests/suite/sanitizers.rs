@@ -154,7 +154,7 @@ pub fn trials() -> Vec<Trial> {
     CASES.into_iter().map(trial).chain(library::trials()).chain(programs::trials()).collect()
 }
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs a program as a user would: with the sanitizer's own settings.
 fn run(case: &Case) -> Result<Completion, Failed> {
