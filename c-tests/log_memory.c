@@ -1,34 +1,45 @@
-// A line of less than 1024 bytes takes no memory from the allocator, whoever receives it.
+// A line of less than 1024 bytes takes no memory from the allocator, whoever receives it. And settings
+// for which there is none are not set.
 #define _GNU_SOURCE
 #include "log_output.h"
 
-// In the place of the C library's: counts.
-static size_t allocations;
+// In the place of the C library's: counts, and fails at one of them.
+static size_t allocations, fails_at;
+static size_t blocks;
 
 extern void* __libc_malloc(size_t bytes);
 extern void* __libc_calloc(size_t count, size_t bytes);
 extern void* __libc_realloc(void* block, size_t bytes);
 extern void* __libc_memalign(size_t alignment, size_t bytes);
+extern void __libc_free(void* block);
 
-void* malloc(size_t bytes) {
-  allocations++;
-  return __libc_malloc(bytes);
+static bool fails(void) { return ++allocations == fails_at; }
+
+static void* counted(void* block) {
+  if (block != NULL) blocks++;
+  return block;
 }
 
+void* malloc(size_t bytes) { return fails() ? NULL : counted(__libc_malloc(bytes)); }
+
 void* calloc(size_t count, size_t bytes) {
-  allocations++;
-  return __libc_calloc(count, bytes);
+  return fails() ? NULL : counted(__libc_calloc(count, bytes));
 }
 
 void* realloc(void* block, size_t bytes) {
-  allocations++;
-  return __libc_realloc(block, bytes);
+  if (fails()) return NULL;
+  return block == NULL ? counted(__libc_malloc(bytes)) : __libc_realloc(block, bytes);
 }
 
 int posix_memalign(void** block, size_t alignment, size_t bytes) {
-  allocations++;
-  *block = __libc_memalign(alignment, bytes);
+  if (fails()) return ENOMEM;
+  *block = counted(__libc_memalign(alignment, bytes));
   return *block != NULL ? 0 : ENOMEM;
+}
+
+void free(void* block) {
+  if (block != NULL) blocks--;
+  __libc_free(block);
 }
 
 static void ignores(mj_log_level level, const char* message, void* user_data) {
@@ -95,6 +106,38 @@ static void settings_that_were_set_before_take_no_more_memory(void) {
   mj_log_set_callback(NULL, NULL);
 }
 
+// How often a call fails for want of memory, each time with nothing kept and nothing changed.
+static int failures_of(int (*call)(void)) {
+  int failures = 0;
+  for (;;) {
+    size_t before = blocks;
+    fails_at = allocations + (size_t)failures + 1;
+    int result = call();
+    bool failed = allocations >= fails_at;
+    fails_at = 0;
+    if (!failed) {
+      CHECK(result == 0 || result == -ENOENT);  // There may be no system log.
+      return failures;
+    }
+    failures++;
+    CHECK_INT(result, ==, -ENOMEM);
+    CHECK_UINT(blocks, ==, before);
+  }
+}
+
+static int to_a_new_file(void) { return mj_log_to_file("new.log"); }
+
+static int to_the_system_log(void) { return mj_log_to_syslog("a new ident"); }
+
+static void without_memory_the_receiver_stays(void) {
+  if (under_valgrind()) return;  // It has an allocator of its own.
+  CHECK_INT(mj_log_to_file("old.log"), ==, 0);
+  CHECK_INT(failures_of(to_a_new_file), ==, 2);  // A copy of the path, and the settings.
+  CHECK_INT(mj_log_to_file("old.log"), ==, 0);
+  CHECK_INT(failures_of(to_the_system_log), ==, 2);
+  mj_log_set_callback(NULL, NULL);
+}
+
 int main(void) {
   test_directory_begin();
   // From the first file on the library keeps the number of its descriptor.
@@ -102,6 +145,7 @@ int main(void) {
   mj_log_set_callback(NULL, NULL);
   RUN(short_lines_allocate_nothing);
   RUN(settings_that_were_set_before_take_no_more_memory);
+  RUN(without_memory_the_receiver_stays);
   test_directory_end();
   return 0;
 }

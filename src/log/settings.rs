@@ -122,8 +122,7 @@ pub fn configure(
 /// Lets lines go to the end of a file, which is created if it is missing. The path is copied.
 pub fn set_file(path: &CStr) -> Result<()> {
     let turn = Turn::take();
-    let receiver = Receiver::File { path: turn.text(path)? };
-    let record = turn.record(Settings { receiver, ..*current() })?;
+    let record = turn.record_of_text(path, |path| Receiver::File { path })?;
     file::open(path)?;
     turn.set(record);
     Ok(())
@@ -144,8 +143,7 @@ pub fn set_syslog(ident: &CStr) -> Result<()> {
         return Err(Error::InvalidArgument);
     }
     let turn = Turn::take();
-    let receiver = Receiver::Syslog { ident: turn.text(ident)? };
-    let record = turn.record(Settings { receiver, ..*current() })?;
+    let record = turn.record_of_text(ident, |ident| Receiver::Syslog { ident })?;
     syslog::open()?;
     turn.set(record);
     Ok(())
@@ -177,15 +175,26 @@ impl Turn {
         Ok(unsafe { &*record })
     }
 
-    /// A text of some record, or else a copy, that is kept for ever.
-    fn text(&self, text: &CStr) -> Result<&'static CStr> {
+    /// The record of the settings in force with another receiver, whose text is that of some record,
+    /// or else a copy that is kept for ever.
+    fn record_of_text(
+        &self,
+        text: &CStr,
+        receiver: fn(&'static CStr) -> Receiver,
+    ) -> Result<&'static Record> {
         let known = records().find_map(|record| match record.settings.receiver {
             Receiver::File { path: known } | Receiver::Syslog { ident: known } => {
                 (known == text).then_some(known)
             }
             _ => None,
         });
-        known.map_or_else(|| sys::copy_text(text), Ok)
+        let kept = known.map_or_else(|| sys::copy_text(text), Ok)?;
+        let record = self.record(Settings { receiver: receiver(kept), ..*current() });
+        if record.is_err() && known.is_none() {
+            // SAFETY: copied just now, and no record has it.
+            unsafe { sys::free(kept.as_ptr().cast_mut().cast()) };
+        }
+        record
     }
 
     fn set(&self, record: &'static Record) {
