@@ -5,8 +5,8 @@
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
 #   make torture        the tests of faults, with every errno value and every fallback, the long loads,
-#                       the planted bugs, libFuzzer for FUZZ_SECONDS=60, and coverage; a skipped test
-#                       is an error, unless ALLOW_SKIPS=1
+#                       the planted bugs, sanitizers, libFuzzer for FUZZ_SECONDS=60, and coverage; a
+#                       skipped test is an error, unless ALLOW_SKIPS=1
 #   make fuzz           libFuzzer alone
 #   make coverage       which lines of the library the tests run; an error if one that they do not
 #                       run is not in tests/uncovered.txt, with the reason
