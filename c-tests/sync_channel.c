@@ -406,10 +406,49 @@ static void dumps(void) {
 
 static void a_wait_may_end_while_it_is_dumped(void) { with(dumps); }
 
+// ---- Elements in the same memory ----
+
+enum { large = 1 << 16, shift = 64 };
+
+static unsigned char shared[large + shift];
+
+static void sends_shared(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  CHECK_INT(mj_chan_send(chan, shared, UINT64_MAX), ==, 0);
+  mj_task_exit();
+}
+
+static void receives_shared(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  CHECK_INT(mj_chan_recv(chan, shared + shift, UINT64_MAX), ==, 0);
+  mj_task_exit();
+}
+
+static void overlap(void) {
+  mj_task_fn* const orders[2][2] = {{sends_shared, receives_shared},
+                                    {receives_shared, sends_shared}};
+  for (int i = 0; i < 2; i++) {
+    chan = mj_chan_create(scheduler, large, 0);
+    CHECK(chan != NULL);
+    for (int j = 0; j < large; j++) shared[j] = (unsigned char)(j * 7 + j / 256);
+    for (int j = 0; j < 2; j++) add_task(scheduler, orders[i][j], NULL);
+    mj_task_sleep_ms(1);
+    for (int j = 0; j < large; j++) {
+      CHECK_INT(shared[shift + j], ==, (unsigned char)(j * 7 + j / 256));
+    }
+    unmake();
+  }
+}
+
+static void an_element_may_move_within_memory(void) { with(overlap); }
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(elements_come_out_in_order);
   RUN(elements_are_copied_whole);
+  RUN(an_element_may_move_within_memory);
   RUN(what_can_be_done_is_done_at_once);
   RUN(senders_wait_in_order);
   RUN(receivers_wait_in_order);

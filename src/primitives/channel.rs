@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::ptr::{copy_nonoverlapping, null_mut};
+use std::ptr::{copy, null_mut};
 
 use super::{Case, Home, Object, Operation, select};
 use crate::error::{Error, Result};
@@ -234,9 +234,9 @@ impl Channel {
     /// An element, and a place for one.
     unsafe fn copy(&self, from: *const u8, to: *mut u8) {
         if self.element_bytes > 0 {
-            // SAFETY: as this function's contract says. They are different objects: the buffer's
-            // slots, and what two callers have lent.
-            unsafe { copy_nonoverlapping(from, to, self.element_bytes) };
+            // SAFETY: as this function's contract says. Two callers may have lent the same memory, or
+            // memory that overlaps, which is not forbidden to `copy`.
+            unsafe { copy(from, to, self.element_bytes) };
         }
     }
 }
