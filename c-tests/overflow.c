@@ -151,6 +151,44 @@ static void with_a_mask_that_lets_the_fault_through(void) {
 }
 
 // A fault cannot be ignored.
+// A handler that is set in the middle of a run, as by a crash reporter that is loaded late, and that
+// hands on to the one that it has found: the library's. It is there in the next run, too.
+static struct sigaction found_by_the_reporter;
+
+static void reports_and_hands_on(int signal_number, siginfo_t* info, void* context) {
+  says_so(signal_number);
+  if (found_by_the_reporter.sa_flags & SA_SIGINFO) {
+    found_by_the_reporter.sa_sigaction(signal_number, info, context);
+  }
+}
+
+static void installs_a_reporter(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_sigaction = reports_and_hands_on;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  CHECK_INT(sigaction(SIGSEGV, &action, &found_by_the_reporter), ==, 0);
+  mj_task_exit();
+}
+
+static void with_a_reporter_from_an_earlier_run(void) {
+  mj_scheduler* scheduler = setup_scheduler_with_epoll();
+  mj_create_task(scheduler, installs_a_reporter, NULL);
+  mj_scheduler_run(scheduler);
+  run_overflow(scheduler);
+}
+
+// The same, and before the second run the program puts back what it has found.
+static void with_the_librarys_handler_from_an_earlier_run(void) {
+  mj_scheduler* scheduler = setup_scheduler_with_epoll();
+  mj_create_task(scheduler, installs_a_reporter, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(sigaction(SIGSEGV, &found_by_the_reporter, NULL), ==, 0);
+  run_overflow(scheduler);
+}
+
 static void with_faults_ignored(void) {
   CHECK(signal(SIGSEGV, SIG_IGN) != SIG_ERR);
   in_an_application();
@@ -381,6 +419,15 @@ static void a_handler_has_the_mask_that_it_asked_for(void) {
   }
 }
 
+static void handlers_that_call_each_other_come_to_an_end(void) {
+  check_ended_by(run_child(with_a_reporter_from_an_earlier_run, text, sizeof text), SIGSEGV);
+  CHECK_INT(strncmp(text, "handled\n", 8), ==, 0);
+  check_line(text + 8);
+  check_ended_by(run_child(with_the_librarys_handler_from_an_earlier_run, text, sizeof text),
+                 SIGSEGV);
+  check_line(text);
+}
+
 static void an_ignored_fault_ends_the_process_as_well(void) {
   check_ended_by(run_child(with_faults_ignored, text, sizeof text), SIGSEGV);
   check_line(text);
@@ -487,6 +534,7 @@ int main(void) {
   RUN(a_handler_of_the_program_is_called_after_the_line);
   RUN(a_handler_for_once_is_called_once);
   RUN(a_handler_has_the_mask_that_it_asked_for);
+  RUN(handlers_that_call_each_other_come_to_an_end);
   RUN(an_ignored_fault_ends_the_process_as_well);
   RUN(another_fault_is_no_overflow);
   RUN(what_is_sent_does_what_it_did);

@@ -96,6 +96,9 @@ pub struct FaultAction {
     action: UnsafeCell<MaybeUninit<libc::sigaction>>,
     /// Whether a handler that is called only once has been.
     used_up: AtomicBool,
+    /// Whether [`restore`](Self::restore) has found another handler, which may know ours as the one
+    /// before it and call it. Only under the caller's lock.
+    covered: AtomicBool,
 }
 
 // SAFETY: the action is written while the handler is not installed, under the caller's lock, and
@@ -107,18 +110,33 @@ impl FaultAction {
         FaultAction {
             action: UnsafeCell::new(MaybeUninit::zeroed()),
             used_up: AtomicBool::new(false),
+            covered: AtomicBool::new(false),
         }
     }
 
-    /// Installs a handler, which runs on the alternate stack, and remembers what was there. Not
-    /// while it is installed.
+    /// Installs a handler, which runs on the alternate stack, and remembers what was there.
+    ///
+    /// Not in front of one that was set in front of it during an earlier use, and has stayed: the two
+    /// would hand a fault to each other without end. That one is left to call ours, if it does.
     pub fn replace_with(&self, handler: FaultHandler) {
+        // SAFETY: see has_default_action.
+        let now = unsafe {
+            let mut now: libc::sigaction = zeroed();
+            libc::sigaction(libc::SIGSEGV, null(), &mut now);
+            now
+        };
+        let covered = self.covered.load(Relaxed)
+            && !matches!(now.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
+        if covered || now.sa_sigaction == handler as *const () as usize {
+            return;
+        }
         self.used_up.store(false, Relaxed);
         // SAFETY: see has_default_action. The handler's type is the one for these flags. What was
-        // there is stored before the new action is in place, so no handler reads it half written.
+        // there is stored before the new action is in place, so no handler reads it half written:
+        // neither this one is installed, nor one in front of it.
         unsafe {
             let mut action: libc::sigaction = zeroed();
-            libc::sigaction(libc::SIGSEGV, null(), (*self.action.get()).as_mut_ptr());
+            *self.action.get() = MaybeUninit::new(now);
             let before = (*self.action.get()).assume_init_ref();
             action.sa_sigaction = handler as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
@@ -142,9 +160,12 @@ impl FaultAction {
         unsafe {
             let mut now: libc::sigaction = zeroed();
             libc::sigaction(libc::SIGSEGV, null(), &mut now);
-            if now.sa_sigaction == handler as *const () as usize {
+            let ours = now.sa_sigaction == handler as *const () as usize;
+            if ours {
                 libc::sigaction(libc::SIGSEGV, (*self.action.get()).as_ptr(), null_mut());
             }
+            let another = !ours && !matches!(now.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
+            self.covered.store(another, Relaxed);
         }
     }
 
@@ -153,7 +174,7 @@ impl FaultAction {
     /// # Safety
     /// Called by the handler, with its arguments.
     pub unsafe fn hand_on(&self, signal: c_int, info: *mut FaultInfo, context: *mut c_void) {
-        // SAFETY: the handler is installed, so what was there before is stored.
+        // SAFETY: the handler is or was installed, so what was there before is stored.
         let before = unsafe { (*self.action.get()).assume_init_ref() };
         // SAFETY: as this function's contract says.
         let was_sent = unsafe { fault_address(info) }.is_none();
