@@ -341,6 +341,32 @@ static void misuse_is_an_error(void) {
   log_lines_end();
 }
 
+// ---- Tasks that share their cases ----
+
+static void share(void) {
+  make(0);
+  choice one = {.count = 0};
+  add_case(&one, chans[0], MJ_CHAN_RECV, 0);
+  add_case(&one, chans[1], MJ_CHAN_SEND, 7);
+  begin_select(&one, UINT64_MAX);
+  mj_task_yield();
+  // This task, with all of them and with a part; and with the first one's wait undisturbed.
+  CHECK_INT(mj_chan_select(one.cases, 2, LONG_NS), ==, -EBUSY);
+  CHECK_INT(mj_chan_select(one.cases + 1, 1, LONG_NS), ==, -EBUSY);
+  CHECK(!one.call.returned);
+  CHECK_INT(mj_chan_try_select(one.cases, 2), ==, -EAGAIN);
+  CHECK_INT(try_put(chans[0], 5), ==, 0);
+  mj_task_yield();
+  CHECK_INT(one.call.result, ==, 0);
+  CHECK_UINT(one.values[0], ==, 5);
+  // Once the wait is over they are free for the next one.
+  CHECK_INT(mj_chan_select(one.cases, 2, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(try_take(chans[1]), ==, -EAGAIN);
+  unmake();
+}
+
+static void two_waits_cannot_share_their_cases(void) { with(share); }
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(what_is_ready_is_done_at_once);
@@ -350,6 +376,7 @@ int main(void) {
   RUN(a_closed_channel_is_ready);
   RUN(waits_end_for_other_reasons);
   RUN(nothing_is_lost_or_doubled);
+  RUN(two_waits_cannot_share_their_cases);
   RUN(misuse_is_an_error);
   return 0;
 }

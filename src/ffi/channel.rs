@@ -154,8 +154,9 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 /// chance. A channel may be in several cases. Returns the index of the one that is done, whose
 /// `result` is then 0, or -EPIPE when its channel is closed; or, when none is done, -ETIMEDOUT,
 /// -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
-/// operation that is none and for more than INT_MAX cases. Takes no memory, and time in proportion
-/// to `count`. May suspend; not if one can be done.
+/// operation that is none and for more than INT_MAX cases; -EBUSY when another task waits with the
+/// same cases: each needs its own. Takes no memory, and time in proportion to `count`. May suspend;
+/// not if one can be done.
 ///
 /// `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
 /// NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().

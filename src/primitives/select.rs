@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::fmt;
-use std::ptr::{from_ref, null};
+use std::ptr::{eq, from_ref, null};
 
 use super::{Channel, Object};
 use crate::error::{Error, Result};
@@ -77,6 +77,7 @@ impl Waiting {
         for case in unsafe { &*self.cases } {
             if let Some((channel, operation)) = case.parts() {
                 channel.waiters(operation).remove(case);
+                case.waiting.set(null());
             }
         }
     }
@@ -142,6 +143,15 @@ impl Case {
         channel.check(self.element)
     }
 
+    /// Whether a task waits with it: two that share their cases, in a static array for example, would
+    /// link them into two waits. C may have left anything in `waiting`, so that alone tells nothing.
+    fn is_in_list(&self) -> bool {
+        !self.waiting.get().is_null()
+            && self.parts().is_some_and(|(channel, operation)| {
+                channel.waiters(operation).iter().any(|case| eq(case, self))
+            })
+    }
+
     /// Where its element is, or is to be.
     pub fn element(&self) -> *mut u8 {
         self.element.cast()
@@ -191,6 +201,9 @@ pub unsafe fn select(cases: &[Case], timeout_ns: u64) -> Result<usize> {
         done = unsafe { attempt(cases) };
         if done.is_some() {
             return Ok(false);
+        }
+        if cases.iter().any(Case::is_in_list) {
+            return Err(Error::Busy);
         }
         for case in cases {
             if let Some((channel, operation)) = case.parts() {
