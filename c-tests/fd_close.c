@@ -1,9 +1,11 @@
 // Closing a descriptor for which tasks wait, and using its number again.
 #define _GNU_SOURCE
 #include "check.h"
+#include "log_lines.h"
 #include "waiters.h"
 
 #include <limits.h>
+#include <pthread.h>
 
 static void close_while_others_wait(void) {
   int fds[2], unrelated[2];
@@ -271,6 +273,68 @@ static void exchange_at_random(void) {
 
 static void no_wait_gets_the_event_of_another_file(void) { in_a_task(exchange_at_random); }
 
+// ---- The scheduler's own descriptors ----
+
+static void* stops_in_a_while(void* argument) {
+  usleep(20000);
+  mj_scheduler_stop(argument);
+  return NULL;
+}
+
+// The epoll set is known to the program, and the eventfd is the other one that came with it.
+static void touch_its_own(void) {
+  int own[2] = {mj_scheduler_backend_fd(scheduler), -1};
+  for (int fd = own[0] - 3; fd < own[0] + 3; fd++) {
+    char path[64], target[64] = "";
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length > 0 && strstr(target, "eventfd") != NULL) own[1] = fd;
+  }
+  CHECK_INT(own[1], >=, 0);
+  for (int i = 0; i < 2; i++) {
+    size_t errors = log_lines_from(MJ_LOG_ERROR);
+    CHECK_INT(mj_task_wait_fd(own[i], POLLIN, 1000000), ==, -EINVAL);
+    CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, errors + 1);
+    CHECK_INT(mj_fd_close(own[i]), ==, -EBUSY);
+    CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, errors + 2);
+    CHECK_INT(fcntl(own[i], F_GETFD), >=, 0);
+  }
+  mj_scheduler_stop(scheduler);
+}
+
+static void parks_for_good(mj_scheduler* running, void* user_state) {
+  (void)running;
+  int* fds = user_state;
+  mj_task_wait_readable(fds[0]);
+  mj_task_exit();
+}
+
+// Descriptors that a program touches by a wrong number. The second run is ended by nothing but a
+// stop from another thread, which the eventfd has to tell of.
+static void the_schedulers_own_stay_as_they_are(void) {
+  log_lines_begin();
+  int fds[2];
+  open_pipe(fds);
+  scheduler = new_scheduler();
+  test_body = touch_its_own;
+  int* state = allocate(sizeof fds);
+  memcpy(state, fds, sizeof fds);
+  add_task(scheduler, parks_for_good, state);
+  add_task(scheduler, runs_the_test, NULL);
+  mj_scheduler_run(scheduler);
+  for (int i = 0; i < 2; i++) {
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, stops_in_a_while, scheduler), ==, 0);
+    alarm(30);
+    mj_scheduler_run(scheduler);
+    alarm(0);
+    CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  }
+  mj_scheduler_destroy(scheduler);
+  close_both(fds);
+  log_lines_end();
+}
+
 int main(void) {
   RUN(closing_wakes_those_who_wait);
   RUN(a_plain_close_can_come_before_the_first_look);
@@ -279,5 +343,6 @@ int main(void) {
   RUN(a_number_used_again_has_its_own_events);
   RUN(a_closed_descriptor_is_not_watched);
   RUN(no_wait_gets_the_event_of_another_file);
+  RUN(the_schedulers_own_stay_as_they_are);
   return 0;
 }

@@ -122,6 +122,12 @@ impl Reactor {
         self.epoll_fd
     }
 
+    /// Whether a descriptor is one of the scheduler's own two. Armed for a task the eventfd would not
+    /// tell of stops any more.
+    pub fn is_own(&self, fd: c_int) -> bool {
+        fd == self.epoll_fd || fd == self.wake_up_fd
+    }
+
     /// Whether any task waits for a descriptor.
     pub fn has_waiters(&self) -> bool {
         self.waiters > 0
@@ -130,6 +136,9 @@ impl Reactor {
     /// Puts a task in a descriptor's list. If the descriptor turns out to be none that can be
     /// waited for, the task is woken with the error. On an error here it is in no list.
     pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<()> {
+        if self.is_own(fd) {
+            return Err(Error::InvalidArgument);
+        }
         let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
         if index >= self.table.len() {
             self.grow(fd, index)?;

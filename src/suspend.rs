@@ -253,9 +253,14 @@ impl std::fmt::Display for EventNames {
     }
 }
 
-/// Closes a descriptor, after readying the tasks that wait for it.
+/// Closes a descriptor, after readying the tasks that wait for it. Not one that the scheduler itself
+/// needs.
 pub fn close_fd(fd: c_int) -> Result<()> {
     if let Some(scheduler) = current() {
+        if scheduler.reactor.borrow().is_own(fd) {
+            log::error(format_args!("mj_fd_close: fd {fd} is the scheduler's own"));
+            return Err(Error::Busy);
+        }
         scheduler.close_fd(fd);
     }
     sys::close_checked(fd)

@@ -98,10 +98,11 @@ pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
 /// events that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
 /// -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 /// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
-/// other events; -ENOMEM; -ENOSPC when the user's epoll sets hold as much as they may
-/// (fs.epoll.max_user_watches); -EPERM outside a task. Any number of tasks may wait for one
-/// descriptor. A regular file can be read and written at all times, and never has anything else. A
-/// descriptor that cannot be waited for is also an ERROR line.
+/// other events, and for the two descriptors of the scheduler itself; -ENOMEM; -ENOSPC when the
+/// user's epoll sets hold as much as they may (fs.epoll.max_user_watches); -EPERM outside a task.
+/// Any number of tasks may wait for one descriptor. A regular file can be read and written at all
+/// times, and never has anything else. A descriptor that cannot be waited for is also an ERROR
+/// line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
     match suspend::wait_fd(fd, u32::from(events.cast_unsigned()), timeout_ns) {
@@ -123,7 +124,8 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
 /// Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
 /// that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
 /// tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
-/// value. Does not suspend.
+/// value: -EBUSY, with an ERROR line, for the two descriptors of that scheduler itself, which stay
+/// open. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_close(fd: c_int) -> c_int {
     match suspend::close_fd(fd) {
