@@ -218,9 +218,102 @@ static void another_thread_cannot_intrude_on_a_run(void) {
   log_lines_end();
 }
 
+// Each is refused and says so, and all stays as it is.
+static void* calls_all(void* argument) {
+  mj_scheduler* scheduler = argument;
+  mj_task* task = scheduler->current_task;
+  mj_task_id id = mj_task_get_id(task);
+  CHECK_WARNS(CHECK_INT(mj_scheduler_enqueue(scheduler, task), ==, -EPERM));
+  CHECK_WARNS(enqueue_runnable(scheduler, task));
+  CHECK_WARNS(CHECK_PTR(mj_scheduler_dequeue(scheduler), ==, NULL));
+  errno = 0;
+  CHECK_WARNS(CHECK_PTR(mj_task_find(scheduler, id), ==, NULL));
+  CHECK_INT(errno, ==, EPERM);
+  CHECK_WARNS(CHECK_PTR(mj_scheduler_get_metrics(scheduler), ==, NULL));
+  CHECK_WARNS(mj_scheduler_reset_metrics(scheduler));
+  char text[100] = "untouched";
+  CHECK_WARNS(CHECK_INT(
+      mj_scheduler_write_metrics(scheduler, text, sizeof text, MJ_METRICS_JSON), ==, -EPERM));
+  CHECK_STR(text, "untouched");
+  CHECK_WARNS(mj_scheduler_print_metrics(scheduler, stdout));
+  CHECK_WARNS(mj_scheduler_dump(scheduler, stdout));
+  CHECK_WARNS(CHECK_INT(mj_scheduler_backend_fd(scheduler), ==, -EPERM));
+  CHECK_WARNS(CHECK_INT(mj_scheduler_set_stack_size(scheduler, 65536), ==, -EPERM));
+  CHECK_WARNS(CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, 0));
+  CHECK_WARNS(mj_scheduler_set_wait_func(scheduler, mj_wait_nanosleep, NULL));
+  mj_wait_fn const waits[] = {mj_wait_epoll, mj_wait_poll, mj_wait_nanosleep};
+  for (size_t i = 0; i < 3; i++) CHECK_WARNS(CHECK_INT(waits[i](scheduler, 0, NULL), ==, -1));
+  CHECK_INT(mj_scheduler_set_clock(scheduler, NULL, NULL), ==, -EBUSY);
+  CHECK_INT(mj_scheduler_report_overflow(scheduler, true), ==, -EBUSY);
+  return NULL;
+}
+
+static void has_another_thread_call_all(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, calls_all, scheduler), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  CHECK_UINT(scheduler->runnable_count, ==, 1);
+  CHECK(scheduler->wait_func == NULL);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_created, ==, 2);
+  mj_task_exit();
+}
+
+static void what_another_thread_calls_is_refused(void) {
+  turns = 0;
+  log_lines_begin();
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, has_another_thread_call_all, NULL);
+  add_task(scheduler, counts_a_turn, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(turns, ==, 1);
+  mj_scheduler_destroy(scheduler);
+  log_lines_end();
+}
+
+// Without the refusals the counts of borrows, which are not for threads, end up wrong, and the
+// process with them.
+static bool intruder_ends;
+
+static void* looks_on(void* scheduler) {
+  while (!__atomic_load_n(&intruder_ends, __ATOMIC_RELAXED)) {
+    mj_scheduler_get_metrics(scheduler);
+    mj_scheduler_backend_fd(scheduler);
+    mj_task_find(scheduler, 1);
+  }
+  return NULL;
+}
+
+static void is_looked_on(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, looks_on, scheduler), ==, 0);
+  for (size_t i = 0; i < times(2000, 50); i++) {
+    for (int j = 0; j < 100; j++) add_task(scheduler, counts_a_turn, NULL);
+    mj_task_yield();
+  }
+  __atomic_store_n(&intruder_ends, true, __ATOMIC_RELAXED);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  mj_task_exit();
+}
+
+static void another_thread_that_looks_on_does_no_harm(void) {
+  intruder_ends = false;
+  turns = 0;
+  mj_log_set_level(MJ_LOG_SILENT);
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, is_looked_on, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(turns, ==, 100 * times(2000, 50));
+  mj_scheduler_destroy(scheduler);
+  mj_log_set_level(MJ_LOG_INFO);
+}
+
 int main(void) {
   RUN(each_thread_runs_a_scheduler_of_its_own);
   RUN(a_scheduler_moves_between_runs);
   RUN(another_thread_cannot_intrude_on_a_run);
+  RUN(what_another_thread_calls_is_refused);
+  RUN(another_thread_that_looks_on_does_no_harm);
   return 0;
 }

@@ -5,6 +5,7 @@
 //
 //   - A scheduler, its tasks, and its mutexes, channels and the like are used by one thread at a
 //     time. While it runs, other threads call only mj_scheduler_stop(), and so may signal handlers.
+//     What else other threads call with it is refused, and reported in the log.
 //     mj_version() and the mj_log functions are for all threads.
 //   - Calls that "may suspend" say so. Called outside a task they log a warning and do nothing.
 //   - Times are nanoseconds, and sizes bytes, unless a name says otherwise. A time limit of
@@ -295,7 +296,8 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // are, and a later run goes on with them. On a scheduler that is already running, or on a thread
 // where another one runs, it reports that and returns. It does not suspend but blocks the thread,
 // whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
-// served in time.
+// served in time. A thread that ends in the middle, by pthread_exit() in a task or by
+// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
 //
 // The pointer is NULL or a live scheduler.
 void mj_scheduler_run(struct mj_scheduler *scheduler);
@@ -349,7 +351,8 @@ struct mj_task *mj_task_current(void);
 mj_task_id mj_task_get_id(const struct mj_task *task);
 
 // Returns the task with an id, or NULL with errno ESRCH when none of the scheduler's tasks has it
-// any more. Any number may be asked for. Does not suspend.
+// any more, EINVAL for NULL, or EPERM when the scheduler is running on another thread. Any number
+// may be asked for. Does not suspend.
 //
 // `scheduler` is NULL or alive.
 struct mj_task *mj_task_find(struct mj_scheduler *scheduler, mj_task_id id);
@@ -699,8 +702,8 @@ int mj_chan_select(struct mj_chan_case *cases, size_t count, uint64_t timeout_ns
 int mj_chan_try_select(struct mj_chan_case *cases, size_t count);
 
 // Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
-// is handed to each call and stays the caller's. NULL for the scheduler is reported in the log.
-// Does not suspend.
+// is handed to each call and stays the caller's. NULL for the scheduler, and one that is running
+// on another thread, is reported in the log. Does not suspend.
 //
 // `scheduler` is NULL or alive; `function` is NULL or stays callable while it is set.
 void mj_scheduler_set_wait_func(struct mj_scheduler *scheduler,
@@ -729,30 +732,34 @@ int mj_wait_poll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user
 int mj_wait_nanosleep(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
 // Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns
-// nanoseconds since any fixed moment, never less than before; it is called often and must not
-// suspend. `user_data` is handed to each call and stays the caller's. With a wait function that
-// advances the clock by the time it is asked to wait, a program runs in simulated time. Returns 0;
-// -EINVAL for NULL; -EBUSY while the scheduler runs or has tasks with a timer. Does not suspend.
+// nanoseconds since any fixed moment, never less than before; it is called often, in the middle of
+// other calls, so it must not suspend, nor release what these use. `user_data` is handed to each
+// call and stays the caller's. With a wait function that advances the clock by the time it is
+// asked to wait, a program runs in simulated time. Returns 0; -EINVAL for NULL; -EBUSY while the
+// scheduler runs or has tasks with a timer. Does not suspend.
 //
 // `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
 int mj_scheduler_set_clock(struct mj_scheduler *scheduler, mj_clock_fn clock, void *user_data);
 
-// Returns the time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
+// Returns the time by the scheduler's clock, in nanoseconds; 0 for NULL, and with an ERROR line
+// when the scheduler is running on another thread. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 uint64_t mj_scheduler_now_ns(struct mj_scheduler *scheduler);
 
 // Returns the descriptor that is readable while the scheduler has something to do that a wait
 // function cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was
-// called; -EINVAL for NULL. Wait functions include it in what they wait for. It belongs to the
-// scheduler: do not read, change or close it. Does not suspend.
+// called; -EINVAL for NULL, -EPERM when it is running on another thread. Wait functions include it
+// in what they wait for. It belongs to the scheduler: do not read, change or close it. Does not
+// suspend.
 //
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_backend_fd(struct mj_scheduler *scheduler);
 
 // Sets the stack size, in bytes, of tasks whose first turn is still to come and that have no size
-// of their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, or
-// -EINVAL (NULL, too small, or over 1 GiB). Does not suspend.
+// of their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, -EINVAL
+// (NULL, too small, or over 1 GiB), or -EPERM when the scheduler is running on another thread.
+// Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_set_stack_size(struct mj_scheduler *scheduler, size_t stack_bytes);
@@ -764,34 +771,37 @@ struct mj_scheduler *mj_scheduler_current(void);
 // Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a
 // timer ended so counts as cancelled). On the running task it makes the next suspending call
 // return after one turn of the others. A task that is in the queue already stays where it is.
-// Returns 0, or -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
-// scheduler's. Does not suspend.
+// Returns 0; -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
+// scheduler's; or -EPERM, with an ERROR line, when the scheduler is running on another thread,
+// which only mj_scheduler_stop() reaches. Does not suspend.
 //
 // `scheduler` is NULL or alive. `task` may be any address.
 int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);
 
-// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty.
-// The task does not run until it is enqueued again. Does not suspend.
+// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty,
+// and with an ERROR line when the scheduler is running on another thread. The task does not run
+// until it is enqueued again. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
 // Brings the counters up to date. Returns the counters, which stay the scheduler's, go on
-// counting, and are valid until it is destroyed; or NULL, with a WARN line, for NULL. Does not
-// suspend.
+// counting, and are valid until it is destroyed; or NULL, with a line in the log, for NULL and
+// when the scheduler is running on another thread. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
 
 // Sets the counters to 0, save those that say what there is now: `current_tasks` and
-// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the
-// log. Does not suspend.
+// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL, and a scheduler that
+// is running on another thread, is reported in the log. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);
 
 // Prints the counters as a block of text to a stream, which stays the caller's, and whose error
-// indicator says if it failed. NULL for either is reported in the log. Does not suspend.
+// indicator says if it failed. NULL for either, and a scheduler that is running on another thread,
+// is reported in the log. Does not suspend.
 //
 // `scheduler` is NULL or alive; `out` is NULL or an open stream.
 void mj_scheduler_print_metrics(struct mj_scheduler *scheduler, FILE *out);
@@ -800,7 +810,8 @@ void mj_scheduler_print_metrics(struct mj_scheduler *scheduler, FILE *out);
 // served, to a buffer of `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3)
 // does. Returns the length of the whole text without the NUL, so a result of `buffer_bytes` or
 // more means that it was cut; or -EINVAL for a NULL scheduler, a NULL buffer with a size, or an
-// unknown format. The buffer stays the caller's. Does not suspend.
+// unknown format, and -EPERM when the scheduler is running on another thread. The buffer stays the
+// caller's. Does not suspend.
 //
 // `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
 int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
@@ -810,8 +821,8 @@ int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
 
 // Prints one line for each living task to a stream: its id, name, what it is doing (running,
 // ready, or for which descriptor, task or time it waits), the number of its turns, and how much of
-// its stack it uses. The stream stays the caller's. NULL for either is reported in the log. Does
-// not suspend.
+// its stack it uses. The stream stays the caller's. NULL for either, and a scheduler that is
+// running on another thread, is reported in the log. Does not suspend.
 //
 // `scheduler` is NULL or alive; `out` is NULL or an open stream.
 void mj_scheduler_dump(struct mj_scheduler *scheduler, FILE *out);

@@ -42,6 +42,25 @@ unsafe fn scheduler_ref<'s>(
     scheduler
 }
 
+/// [`scheduler_ref`] for a call that is for the thread that runs the scheduler, while one does. What
+/// it would touch belongs to that thread, so elsewhere it is refused, with a line. Not certainly: the
+/// other thread may begin a run meanwhile.
+///
+/// # Safety
+/// As [`scheduler_ref`].
+unsafe fn own_scheduler_ref<'s>(
+    scheduler: *const mj_scheduler,
+    function: &str,
+) -> Result<&'s Scheduler> {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { scheduler_ref(scheduler, function) }.ok_or(Error::InvalidArgument)?;
+    if scheduler.runs_elsewhere() {
+        crate::log::error(format_args!("{function}: {}", Error::WrongThread));
+        return Err(Error::WrongThread);
+    }
+    Ok(scheduler)
+}
+
 /// The task at an address, if it is not NULL.
 ///
 /// # Safety

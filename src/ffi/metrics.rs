@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::fmt;
 use std::ptr::{from_ref, null};
 
-use super::scheduler_ref;
+use super::own_scheduler_ref;
 use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_scheduler};
 use crate::error::Error;
 use crate::log;
@@ -41,8 +41,8 @@ impl fmt::Write for Stream {
 }
 
 /// Brings the counters up to date. Returns the counters, which stay the scheduler's, go on
-/// counting, and are valid until it is destroyed; or NULL, with a WARN line, for NULL. Does not
-/// suspend.
+/// counting, and are valid until it is destroyed; or NULL, with a line in the log, for NULL and
+/// when the scheduler is running on another thread. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -50,38 +50,40 @@ pub unsafe extern "C" fn mj_scheduler_get_metrics(
     scheduler: *mut mj_scheduler,
 ) -> *const mj_metrics {
     // SAFETY: as this function's contract says.
-    match unsafe { scheduler_ref(scheduler, "mj_scheduler_get_metrics") } {
-        Some(scheduler) => {
+    match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_get_metrics") } {
+        Ok(scheduler) => {
             scheduler.publish_metrics();
             from_ref(&scheduler.metrics).cast()
         }
-        None => null(),
+        Err(_) => null(),
     }
 }
 
 /// Sets the counters to 0, save those that say what there is now: `current_tasks` and
-/// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL is reported in the
-/// log. Does not suspend.
+/// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL, and a scheduler that
+/// is running on another thread, is reported in the log. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
-    if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_reset_metrics") } {
+    if let Ok(scheduler) = unsafe { own_scheduler_ref(scheduler, "mj_scheduler_reset_metrics") } {
         scheduler.reset_metrics();
     }
 }
 
 /// Prints the counters as a block of text to a stream, which stays the caller's, and whose error
-/// indicator says if it failed. NULL for either is reported in the log. Does not suspend.
+/// indicator says if it failed. NULL for either, and a scheduler that is running on another thread,
+/// is reported in the log. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `out` is NULL or an open stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler, out: *mut FILE) {
     const NAME: &str = "mj_scheduler_print_metrics";
     // SAFETY: as this function's contract says.
-    let (scheduler, stream) = unsafe { (scheduler_ref(scheduler, NAME), Stream::new(out, NAME)) };
-    if let (Some(scheduler), Some(mut stream)) = (scheduler, stream) {
+    let (scheduler, stream) =
+        unsafe { (own_scheduler_ref(scheduler, NAME), Stream::new(out, NAME)) };
+    if let (Ok(scheduler), Some(mut stream)) = (scheduler, stream) {
         let _ = report::print_metrics(scheduler, &mut stream);
     }
 }
@@ -90,7 +92,8 @@ pub unsafe extern "C" fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler
 /// served, to a buffer of `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3)
 /// does. Returns the length of the whole text without the NUL, so a result of `buffer_bytes` or
 /// more means that it was cut; or -EINVAL for a NULL scheduler, a NULL buffer with a size, or an
-/// unknown format. The buffer stays the caller's. Does not suspend.
+/// unknown format, and -EPERM when the scheduler is running on another thread. The buffer stays the
+/// caller's. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
 #[unsafe(no_mangle)]
@@ -101,10 +104,12 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
     format: MetricsFormatInt,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    let scheduler = unsafe { scheduler_ref(scheduler, "mj_scheduler_write_metrics") };
+    let scheduler = unsafe { own_scheduler_ref(scheduler, "mj_scheduler_write_metrics") };
     let format = [Format::Text, Format::Prometheus, Format::Json].get(format as usize).copied();
-    let (Some(scheduler), Some(format)) = (scheduler, format) else {
-        return Error::InvalidArgument.status();
+    let (scheduler, format) = match (scheduler, format) {
+        (Ok(scheduler), Some(format)) => (scheduler, format),
+        (Err(error), _) => return error.status(),
+        (_, None) => return Error::InvalidArgument.status(),
     };
     let text: &mut [u8] = match buffer_bytes {
         0 => &mut [],
@@ -127,16 +132,17 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
 
 /// Prints one line for each living task to a stream: its id, name, what it is doing (running,
 /// ready, or for which descriptor, task or time it waits), the number of its turns, and how much of
-/// its stack it uses. The stream stays the caller's. NULL for either is reported in the log. Does
-/// not suspend.
+/// its stack it uses. The stream stays the caller's. NULL for either, and a scheduler that is
+/// running on another thread, is reported in the log. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `out` is NULL or an open stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut FILE) {
     const NAME: &str = "mj_scheduler_dump";
     // SAFETY: as this function's contract says.
-    let (scheduler, stream) = unsafe { (scheduler_ref(scheduler, NAME), Stream::new(out, NAME)) };
-    if let (Some(scheduler), Some(mut stream)) = (scheduler, stream) {
+    let (scheduler, stream) =
+        unsafe { (own_scheduler_ref(scheduler, NAME), Stream::new(out, NAME)) };
+    if let (Ok(scheduler), Some(mut stream)) = (scheduler, stream) {
         let _ = report::dump(scheduler, &mut stream);
     }
 }

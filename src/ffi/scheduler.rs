@@ -82,7 +82,8 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 /// are, and a later run goes on with them. On a scheduler that is already running, or on a thread
 /// where another one runs, it reports that and returns. It does not suspend but blocks the thread,
 /// whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
-/// served in time.
+/// served in time. A thread that ends in the middle, by pthread_exit() in a task or by
+/// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

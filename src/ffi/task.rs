@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 use super::types::{mj_scheduler, mj_task, mj_task_fn, mj_task_id};
-use super::{body_from, scheduler_ref, status, task_ref};
+use super::{body_from, own_scheduler_ref, scheduler_ref, status, task_ref};
 use crate::error::Error;
 use crate::{log, parking, scheduler, stack, suspend, sys};
 
@@ -98,7 +98,8 @@ pub unsafe extern "C" fn mj_task_get_id(task: *const mj_task) -> mj_task_id {
 }
 
 /// Returns the task with an id, or NULL with errno ESRCH when none of the scheduler's tasks has it
-/// any more. Any number may be asked for. Does not suspend.
+/// any more, EINVAL for NULL, or EPERM when the scheduler is running on another thread. Any number
+/// may be asked for. Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -107,12 +108,12 @@ pub unsafe extern "C" fn mj_task_find(
     id: mj_task_id,
 ) -> *mut mj_task {
     // SAFETY: as this function's contract says.
-    let found = unsafe { scheduler_ref(scheduler, "mj_task_find") }
-        .and_then(|scheduler| scheduler.slab.borrow().find_id(id));
+    let found = unsafe { own_scheduler_ref(scheduler, "mj_task_find") }
+        .and_then(|scheduler| scheduler.slab.borrow().find_id(id).ok_or(Error::NoSuchTask));
     match found {
-        Some(task) => std::ptr::from_ref(task).cast_mut().cast(),
-        None => {
-            sys::set_errno(Error::NoSuchTask.errno());
+        Ok(task) => std::ptr::from_ref(task).cast_mut().cast(),
+        Err(error) => {
+            sys::set_errno(error.errno());
             null_mut()
         }
     }

@@ -4,14 +4,14 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use super::types::{mj_clock_fn, mj_scheduler, mj_task, mj_wait_fn};
-use super::{scheduler_ref, set_wait_function, status};
+use super::{own_scheduler_ref, scheduler_ref, set_wait_function, status};
 use crate::error::Error;
 use crate::scheduler;
 use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
 
 /// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
-/// is handed to each call and stays the caller's. NULL for the scheduler is reported in the log.
-/// Does not suspend.
+/// is handed to each call and stays the caller's. NULL for the scheduler, and one that is running
+/// on another thread, is reported in the log. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `function` is NULL or stays callable while it is set.
 #[unsafe(no_mangle)]
@@ -21,7 +21,7 @@ pub unsafe extern "C" fn mj_scheduler_set_wait_func(
     user_data: *mut c_void,
 ) {
     // SAFETY: as this function's contract says.
-    if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_set_wait_func") } {
+    if let Ok(scheduler) = unsafe { own_scheduler_ref(scheduler, "mj_scheduler_set_wait_func") } {
         set_wait_function(scheduler, function, user_data);
     }
 }
@@ -82,18 +82,19 @@ unsafe fn call_wait(
     user_data: *mut c_void,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { scheduler_ref(scheduler, "mj_wait") } {
+    match unsafe { own_scheduler_ref(scheduler, "mj_wait") } {
         // SAFETY: alive.
-        Some(scheduler) => unsafe { function(scheduler.address(), timeout_ns, user_data) },
-        None => -1,
+        Ok(scheduler) => unsafe { function(scheduler.address(), timeout_ns, user_data) },
+        Err(_) => -1,
     }
 }
 
 /// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns
-/// nanoseconds since any fixed moment, never less than before; it is called often and must not
-/// suspend. `user_data` is handed to each call and stays the caller's. With a wait function that
-/// advances the clock by the time it is asked to wait, a program runs in simulated time. Returns 0;
-/// -EINVAL for NULL; -EBUSY while the scheduler runs or has tasks with a timer. Does not suspend.
+/// nanoseconds since any fixed moment, never less than before; it is called often, in the middle of
+/// other calls, so it must not suspend, nor release what these use. `user_data` is handed to each
+/// call and stays the caller's. With a wait function that advances the clock by the time it is
+/// asked to wait, a program runs in simulated time. Returns 0; -EINVAL for NULL; -EBUSY while the
+/// scheduler runs or has tasks with a timer. Does not suspend.
 ///
 /// `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
 #[unsafe(no_mangle)]
@@ -109,36 +110,39 @@ pub unsafe extern "C" fn mj_scheduler_set_clock(
     }
 }
 
-/// Returns the time by the scheduler's clock, in nanoseconds; 0 for NULL. Does not suspend.
+/// Returns the time by the scheduler's clock, in nanoseconds; 0 for NULL, and with an ERROR line
+/// when the scheduler is running on another thread. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64 {
     // SAFETY: as this function's contract says.
-    match unsafe { scheduler_ref(scheduler, "mj_scheduler_now_ns") } {
-        Some(scheduler) => scheduler.clock.deadline_now_ns(),
-        None => 0,
+    match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_now_ns") } {
+        Ok(scheduler) => scheduler.clock.deadline_now_ns(),
+        Err(_) => 0,
     }
 }
 
 /// Returns the descriptor that is readable while the scheduler has something to do that a wait
 /// function cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was
-/// called; -EINVAL for NULL. Wait functions include it in what they wait for. It belongs to the
-/// scheduler: do not read, change or close it. Does not suspend.
+/// called; -EINVAL for NULL, -EPERM when it is running on another thread. Wait functions include it
+/// in what they wait for. It belongs to the scheduler: do not read, change or close it. Does not
+/// suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { scheduler_ref(scheduler, "mj_scheduler_backend_fd") } {
-        Some(scheduler) => scheduler.backend_fd(),
-        None => Error::InvalidArgument.status(),
+    match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_backend_fd") } {
+        Ok(scheduler) => scheduler.backend_fd(),
+        Err(error) => error.status(),
     }
 }
 
 /// Sets the stack size, in bytes, of tasks whose first turn is still to come and that have no size
-/// of their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, or
-/// -EINVAL (NULL, too small, or over 1 GiB). Does not suspend.
+/// of their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, -EINVAL
+/// (NULL, too small, or over 1 GiB), or -EPERM when the scheduler is running on another thread.
+/// Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -147,9 +151,9 @@ pub unsafe extern "C" fn mj_scheduler_set_stack_size(
     stack_bytes: usize,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { scheduler_ref(scheduler, "mj_scheduler_set_stack_size") } {
-        Some(scheduler) => status(scheduler.set_stack_size(stack_bytes)),
-        None => Error::InvalidArgument.status(),
+    match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_set_stack_size") } {
+        Ok(scheduler) => status(scheduler.set_stack_size(stack_bytes)),
+        Err(error) => error.status(),
     }
 }
 
@@ -166,8 +170,9 @@ pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
 /// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a
 /// timer ended so counts as cancelled). On the running task it makes the next suspending call
 /// return after one turn of the others. A task that is in the queue already stays where it is.
-/// Returns 0, or -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
-/// scheduler's. Does not suspend.
+/// Returns 0; -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
+/// scheduler's; or -EPERM, with an ERROR line, when the scheduler is running on another thread,
+/// which only mj_scheduler_stop() reaches. Does not suspend.
 ///
 /// `scheduler` is NULL or alive. `task` may be any address.
 #[unsafe(no_mangle)]
@@ -176,21 +181,22 @@ pub unsafe extern "C" fn mj_scheduler_enqueue(
     task: *mut mj_task,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { scheduler_ref(scheduler, "enqueue_runnable") } {
-        Some(scheduler) => status(scheduler.enqueue(task.cast())),
-        None => Error::InvalidArgument.status(),
+    match unsafe { own_scheduler_ref(scheduler, "enqueue_runnable") } {
+        Ok(scheduler) => status(scheduler.enqueue(task.cast())),
+        Err(error) => error.status(),
     }
 }
 
-/// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty.
-/// The task does not run until it is enqueued again. Does not suspend.
+/// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty,
+/// and with an ERROR line when the scheduler is running on another thread. The task does not run
+/// until it is enqueued again. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_dequeue(scheduler: *mut mj_scheduler) -> *mut mj_task {
     // SAFETY: as this function's contract says.
-    match unsafe { scheduler_ref(scheduler, "dequeue_runnable") } {
-        Some(scheduler) => scheduler.dequeue().cast_mut().cast(),
-        None => null_mut(),
+    match unsafe { own_scheduler_ref(scheduler, "dequeue_runnable") } {
+        Ok(scheduler) => scheduler.dequeue().cast_mut().cast(),
+        Err(_) => null_mut(),
     }
 }
