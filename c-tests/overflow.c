@@ -150,7 +150,6 @@ static void with_a_mask_that_lets_the_fault_through(void) {
   in_an_application();
 }
 
-// A fault cannot be ignored.
 // A handler that is set in the middle of a run, as by a crash reporter that is loaded late, and that
 // hands on to the one that it has found: the library's. It is there in the next run, too.
 static struct sigaction found_by_the_reporter;
@@ -189,6 +188,7 @@ static void with_the_librarys_handler_from_an_earlier_run(void) {
   run_overflow(scheduler);
 }
 
+// A fault cannot be ignored.
 static void with_faults_ignored(void) {
   CHECK(signal(SIGSEGV, SIG_IGN) != SIG_ERR);
   in_an_application();
