@@ -3,11 +3,11 @@
 //!
 //! A handler can be given nothing but the signal's number, so the running schedulers' stop flags
 //! stand in a fixed table of atomics. A scheduler that has left the table may be destroyed;
-//! `IN_HANDLER` lets it wait until no handler on another thread is still looking at its flag.
+//! `HANDLERS` lets it wait until no handler on another thread is still looking at its flag.
 
 use std::ffi::c_int;
 use std::ptr::{from_ref, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 
 use crate::fork_lock::ForkLock;
 use crate::scheduler::StopFlag;
@@ -18,7 +18,43 @@ use crate::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
 const PLACES: usize = 64;
 
 static RUNNING: [AtomicPtr<StopFlag>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
-static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
+static HANDLERS: Handlers = Handlers(AtomicU64::new(0));
+
+/// How many handlers are running: in the lower half, and in the upper one in which process. A child of
+/// `fork()` has no other threads that would end theirs, so those of its parent do not count in it.
+struct Handlers(AtomicU64);
+
+impl Handlers {
+    fn running(&self) -> u32 {
+        Handlers::of_this_process(self.0.load(SeqCst))
+    }
+
+    fn enter(&self) {
+        self.change(|running| running + 1);
+    }
+
+    fn leave(&self) {
+        // None for a handler that has called fork(), in the child.
+        self.change(|running| running.saturating_sub(1));
+    }
+
+    fn change(&self, change: impl Fn(u32) -> u32) {
+        let process = u64::from(sys::process_id().cast_unsigned()) << 32;
+        let mut before = self.0.load(SeqCst);
+        loop {
+            let after = process | u64::from(change(Handlers::of_this_process(before)));
+            match self.0.compare_exchange_weak(before, after, SeqCst, SeqCst) {
+                Ok(_) => return,
+                Err(now) => before = now,
+            }
+        }
+    }
+
+    fn of_this_process(word: u64) -> u32 {
+        let process = sys::process_id().cast_unsigned();
+        if (word >> 32) as u32 == process { word as u32 } else { 0 }
+    }
+}
 
 /// The handlers that are installed, for all guards together: the last one puts back what was there.
 static INSTALLED: ForkLock<Installed> = ForkLock::new(Installed { guards: 0, saved: [None, None] });
@@ -73,7 +109,7 @@ impl Drop for Guard {
             place.store(null_mut(), SeqCst);
             // A handler that has read the place before is done in a few instructions. One that
             // interrupts this thread is done before the next line.
-            while IN_HANDLER.load(SeqCst) != 0 {
+            while HANDLERS.running() != 0 {
                 std::hint::spin_loop();
             }
         }
@@ -83,13 +119,37 @@ impl Drop for Guard {
 /// Stops all application schedulers.
 extern "C" fn on_signal(_signal: c_int) {
     let errno = sys::errno();
-    IN_HANDLER.fetch_add(1, SeqCst);
+    HANDLERS.enter();
     for place in &RUNNING {
-        // SAFETY: the flag outlives its place in the table, and leaving waits for IN_HANDLER.
+        // SAFETY: the flag outlives its place in the table, and leaving waits for HANDLERS.
         if let Some(flag) = unsafe { place.load(SeqCst).as_ref() } {
             flag.raise();
         }
     }
-    IN_HANDLER.fetch_sub(1, SeqCst);
+    HANDLERS.leave();
     sys::set_errno(errno);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    use super::Handlers;
+
+    #[test]
+    fn handlers_of_a_parent_do_not_count() {
+        let handlers = Handlers(AtomicU64::new(0));
+        handlers.enter();
+        handlers.enter();
+        assert_eq!(handlers.running(), 2);
+        // As in a child of fork(): the number of this process is another one.
+        handlers.0.fetch_add(1 << 32, SeqCst);
+        assert_eq!(handlers.running(), 0);
+        handlers.leave();
+        assert_eq!(handlers.running(), 0);
+        handlers.enter();
+        assert_eq!(handlers.running(), 1);
+        handlers.leave();
+        assert_eq!(handlers.running(), 0);
+    }
 }
