@@ -345,3 +345,35 @@ fn a_handle_keeps_the_result_until_it_is_dropped() {
     drop(handle);
     assert_eq!(drops.count(), 1);
 }
+
+/// `exit()` drops thread-locals on the stack of the task that calls it, in a run that is never over.
+#[test]
+fn a_scheduler_in_a_thread_local_is_left_alone_when_a_task_ends_the_process() {
+    const CHILD: &str = "MAJJEN_TEST_EXITS_IN_A_TASK";
+    thread_local!(static RUNS: Scheduler = scheduler());
+    if std::env::var_os(CHILD).is_none() {
+        let name = "a_scheduler_in_a_thread_local_is_left_alone_when_a_task_ends_the_process";
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact"])
+            .env(CHILD, "")
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(3));
+        return;
+    }
+    RUNS.with(|scheduler| {
+        scheduler.spawn(|| {
+            BORROWED.with(|_| {
+                // Where the thread-local is gone, this must not run.
+                let _guard = OnDrop(|| std::process::abort());
+                task::sleep(HOUR)
+            })
+        });
+        scheduler.spawn(|| {
+            task::yield_now().unwrap();
+            std::process::exit(3)
+        });
+        scheduler.run()
+    })
+    .unwrap();
+}

@@ -1,8 +1,10 @@
 //! The scheduler, as its owner has it.
 
 use std::fmt;
+use std::mem::forget;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use super::join::JoinHandle;
@@ -263,6 +265,12 @@ impl Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
+        if self.core().running.load(Relaxed) {
+            // In a thread-local, and the program has called exit() in the run: that drops
+            // thread-locals on the stack that calls it, a task's or the loop's. The run never goes
+            // on, but what it works on has to be there until the process has ended.
+            return forget(self.shared.clone());
+        }
         teardown::end_tasks(self.core(), &self.shared);
         self.stop.disconnect();
         self.shared.disconnect();
