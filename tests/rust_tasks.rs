@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use majjen::sync::Semaphore;
 use majjen::{Error, JoinError, JoinHandle, task};
 use support::{Drops, HOUR, OnDrop, run_for_a_moment, scheduler, spawn_sleeper};
 
@@ -268,5 +269,37 @@ fn a_task_that_catches_all_is_given_up_also_when_its_scheduler_is_dropped_by_a_p
     }));
     assert!(result.is_err());
     assert_eq!(drops.count(), 1);
+    assert!(!std::thread::panicking());
+}
+
+/// To raise a cancelation there would be a panic in a destructor that a panic runs, which ends the
+/// process.
+#[test]
+fn a_task_that_panics_while_a_panic_drops_its_scheduler_cannot_suspend_in_destructors() {
+    let refused = Rc::new(RefCell::new(Vec::new()));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let scheduler = scheduler();
+        let yields = || {
+            let refused = refused.clone();
+            OnDrop(move || refused.borrow_mut().push(task::yield_now()))
+        };
+        let (shielded, served) = (yields(), yields());
+        scheduler.spawn(move || {
+            let _yields = shielded;
+            task::shield(|| task::sleep(HOUR)).expect("canceled in a shield");
+        });
+        let semaphore = Rc::new(Semaphore::new(1));
+        let first = semaphore.clone();
+        scheduler.spawn(move || first.acquire(2).map(drop));
+        scheduler.spawn(move || {
+            let _yields = served;
+            let _permits = semaphore.acquire(1).unwrap(); // Once the first one has left the list.
+            panic!("on purpose, too");
+        });
+        run_for_a_moment(&scheduler);
+        panic!("on purpose");
+    }));
+    assert!(result.is_err());
+    assert_eq!(*refused.borrow(), [Err(Error::Unwinding); 2]);
     assert!(!std::thread::panicking());
 }

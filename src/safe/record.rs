@@ -20,8 +20,6 @@ pub struct Record {
     /// Until the first turn.
     job: Cell<Option<Job>>,
     pub shared: Rc<Shared>,
-    /// Whether a cancelation was raised on its stack.
-    pub raised: Cell<bool>,
     /// How many calls of `task::shield` it is in.
     pub shields: Cell<u32>,
     /// How many suspensions were refused because it was unwinding.
@@ -36,7 +34,6 @@ impl Record {
         Record {
             job: Cell::new(Some(job)),
             shared,
-            raised: Cell::new(false),
             shields: Cell::new(0),
             refusals: Cell::new(0),
             parked: Cell::new(false),

@@ -16,8 +16,6 @@ pub struct Shared {
     pub hooks: Hooks,
     /// Whether the scheduler is being dropped: no task is added any more.
     pub closing: Cell<bool>,
-    /// Whether the thread was unwinding when that began.
-    pub dropped_in_panic: Cell<bool>,
     /// Whether thread-locals that a task has borrowed may be gone.
     pub thread_ended: Cell<bool>,
     /// Whether the thread is ending: nothing of the tasks runs any more.
@@ -33,7 +31,6 @@ impl Shared {
             name,
             hooks,
             closing: Cell::new(false),
-            dropped_in_panic: Cell::new(false),
             thread_ended: Cell::new(false),
             thread_ends: Cell::new(false),
             watches: Cell::new(0),

@@ -1,7 +1,6 @@
 //! Ending the tasks of a scheduler that is being dropped.
 
 use std::mem::forget;
-use std::thread;
 
 use super::record::{Record, drop_quietly};
 use super::shared::Shared;
@@ -19,7 +18,6 @@ const TURNS: u32 = 100;
 /// core's to destroy. Does not unwind.
 pub fn end_tasks(core: &Scheduler, shared: &Shared) {
     shared.closing.set(true);
-    shared.dropped_in_panic.set(thread::panicking());
     let turns = if CAN_UNWIND && !shared.thread_ended.get() { TURNS } else { 0 };
     let drive = Drive::begin(core);
     let mut given_up = 0;

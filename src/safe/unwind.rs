@@ -1,6 +1,7 @@
 //! How the calls of the safe API suspend, and how a task that is canceled is unwound.
 
 use std::panic::resume_unwind;
+use std::thread;
 
 use super::record::Record;
 use crate::error::{Error, Result};
@@ -20,14 +21,15 @@ pub fn suspending<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
         return Err(Error::NotInTask);
     };
     let record = Record::of(task);
-    if is_unwinding(record) {
+    // The standard library counts panics by the thread. When a scheduler is dropped by a panic, that
+    // of the thread hides whether the task is unwinding too. It may be, by a panic of its own; to
+    // raise a cancelation in a destructor then would end the process.
+    if thread::panicking() {
         refuse(record);
         return Err(Error::Unwinding);
     }
     match (call(), record) {
-        (Err(Error::Canceled), Some(record)) if CAN_UNWIND && record.shields.get() == 0 => {
-            raise(record)
-        }
+        (Err(Error::Canceled), Some(record)) if CAN_UNWIND && record.shields.get() == 0 => raise(),
         (result, _) => result,
     }
 }
@@ -36,19 +38,8 @@ pub fn suspending<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
 pub const CAN_UNWIND: bool = cfg!(panic = "unwind");
 
 /// Begins to unwind the running task. It calls no panic hook, as nothing is wrong.
-fn raise(record: &Record) -> ! {
-    record.raised.set(true);
+fn raise() -> ! {
     resume_unwind(Box::new(Cancelation(())))
-}
-
-/// Whether the running task is in a destructor that unwinding runs.
-///
-/// The standard library counts by the thread. When a scheduler is dropped while its thread unwinds,
-/// the count says nothing of the task; but there each task begins by being raised, and whether it
-/// has caught that cannot be known.
-fn is_unwinding(record: Option<&Record>) -> bool {
-    let certain = |record: &Record| !record.shared.dropped_in_panic.get() || record.raised.get();
-    std::thread::panicking() && record.is_none_or(certain)
 }
 
 #[cold]
