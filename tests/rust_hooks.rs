@@ -138,6 +138,41 @@ fn a_clock_that_panics_stands_still() {
     assert_eq!((before, before), (during, after));
 }
 
+/// `park` asks the clock more than once before it suspends.
+#[test]
+fn a_clock_wakes_the_task_that_is_about_to_park() {
+    for call in 1..=4 {
+        let parks: Rc<RefCell<Option<task::Task>>> = Rc::default();
+        let calls_left = Rc::new(Cell::new(0));
+        let (woken, count) = (parks.clone(), calls_left.clone());
+        let now = Rc::new(Cell::new(Duration::ZERO));
+        let (read, advance) = (now.clone(), now.clone());
+        let scheduler = Builder::new()
+            .clock(move || {
+                let left: u32 = count.get();
+                count.set(left.saturating_sub(1));
+                if left == 1 {
+                    woken.borrow().as_ref().unwrap().wake();
+                }
+                read.get()
+            })
+            .wait(move |timeout: Option<Duration>, _: BorrowedFd<'_>| {
+                advance.set(advance.get() + timeout.unwrap());
+                Ok(0)
+            })
+            .build()
+            .unwrap();
+        let parked = scheduler.spawn(move || {
+            *parks.borrow_mut() = task::current();
+            calls_left.set(call);
+            task::park(HOUR)
+        });
+        scheduler.run().unwrap();
+        assert_eq!(parked.join().unwrap(), Ok(()));
+        assert_eq!(now.get(), Duration::ZERO, "woken by call {call}");
+    }
+}
+
 /// One test, since the process has one logger.
 #[test]
 fn a_log_callback_gets_lines_may_suspend_and_may_panic() {

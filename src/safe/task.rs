@@ -363,7 +363,9 @@ impl Task {
         };
         record.woken.set(true);
         if record.parked.get() {
-            core.wake(task);
+            // It may not have suspended yet: its clock, which it asks before, can come here. Fails
+            // for a task that has ended, which has no record.
+            let _ = core.enqueue(task);
         }
     }
 
