@@ -1,5 +1,6 @@
 //! The Rust API. Like the C ABI it converts and calls the core; unlike it, nothing that safe code
-//! does with it can break memory safety. `lib.rs` re-exports what is public here.
+//! does with it can break memory safety, but for two uses of thread-locals (below). `lib.rs`
+//! re-exports what is public here.
 //!
 //! # The states of a task, and who may change them
 //!
@@ -20,7 +21,6 @@
 //! | `user_state`: the record, or null | `spawn`; `record::run` when the task ends; `Scheduler::drop` | `Record::of` |
 //! | `Record::job`, taken once | `spawn`; `record::run`, `Scheduler::drop` | |
 //! | `canceled` (the core's) | `JoinHandle::cancel`, `Scheduler::drop` | the core, on every call that suspends |
-//! | `Record::raised` | `unwind::raise` | `unwind`, while a scheduler is dropped |
 //! | `Packet`: the result | the job, before the task ends | `JoinHandle` |
 //! | `Shared::core`: the scheduler, or null | `Scheduler::drop`, once | handles, which may live longer |
 //! | `Shared::closing` | `Scheduler::drop`, before all else | `spawn` |
@@ -47,12 +47,17 @@
 //!   suspended:
 //!   the fields are cells, and what is taken out of them is owned.
 //! - *The panic count fits.* The standard library counts panics by the thread. A task that unwinds
-//!   cannot suspend, so the count is the running task's.
+//!   cannot suspend, so the count is the running task's. Where a scheduler is dropped by a panic it is
+//!   that of the thread as well, so there no task suspends that is asked to anew; and one that is
+//!   given up while it unwinds leaves the count as it is.
 //! - *Thread-locals.* A task may be parked in the middle of `LocalKey::with`. When the thread
 //!   ends, the value
 //!   may be dropped before a scheduler that is in a thread-local as well, so such a scheduler
 //!   leaves
-//!   its tasks' stacks alone (`thread_end`).
+//!   its tasks' stacks alone (`thread_end`). So does one that is dropped in its own run, by
+//!   `exit()`. Two things cannot be seen from here, and are the program's to leave alone: an
+//!   initializer of a thread-local that suspends, and, when a task has called `exit()`, a
+//!   destructor of one that suspends ([`task`](task#thread-locals)).
 //! - *Forgetting a scheduler* leaks it with its tasks, which is sound: nothing of them runs again.
 
 mod builder;

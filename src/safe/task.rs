@@ -14,6 +14,22 @@
 //! Unwinding cannot pass functions that C has called. The process ends if one is left so, as
 //! by any panic. Rust code that C calls in the middle of a task, and that suspends, uses
 //! [`shield`].
+//!
+//! Where a panic drops the scheduler, its tasks are unwound too, but what they do then cannot
+//! suspend, whether it is a destructor or not. A destructor that, while it runs because of
+//! unwinding, goes on calling what suspends is given up with its stack when the scheduler is
+//! dropped. To the standard library its thread is panicking from then on, so nothing can suspend or
+//! run on that thread any more.
+//!
+//! # Thread-locals
+//!
+//! A task may suspend inside [`LocalKey::with`](std::thread::LocalKey::with). But a thread-local's
+//! initializer must not suspend: another task could use the thread-local meanwhile, and when the
+//! initializer is done, the standard library replaces the value under that task. Nor must its
+//! destructor: when a task calls [`std::process::exit`], destructors of thread-locals run on its
+//! stack, and if one suspends, tasks go on that have borrowed thread-locals which are gone. The
+//! standard library knows of one stack for each thread, and nothing tells this library of either,
+//! so these two are undefined behavior that no call refuses.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
