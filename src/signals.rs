@@ -40,14 +40,8 @@ impl Handlers {
 
     fn change(&self, change: impl Fn(u32) -> u32) {
         let process = u64::from(sys::process_id().cast_unsigned()) << 32;
-        let mut before = self.0.load(SeqCst);
-        loop {
-            let after = process | u64::from(change(Handlers::of_this_process(before)));
-            match self.0.compare_exchange_weak(before, after, SeqCst, SeqCst) {
-                Ok(_) => return,
-                Err(now) => before = now,
-            }
-        }
+        let change = |before| process | u64::from(change(Handlers::of_this_process(before)));
+        let _ = self.0.fetch_update(SeqCst, SeqCst, |before| Some(change(before)));
     }
 
     fn of_this_process(word: u64) -> u32 {

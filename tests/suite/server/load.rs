@@ -33,9 +33,10 @@ use crate::toolchain::{self, torture};
 
 const CLIENTS: usize = 1000;
 
-/// What two measurements of the memory of a process at rest may differ by: fewer bytes than the
-/// half-load has connections, in the long form.
-const SLACK_KIB: u64 = 256;
+/// What two measurements of the memory of a process at rest may differ by. The library keeps 64 free
+/// stacks warm, and which parts of these have ever been used is up to which connections failed: a
+/// line about an error takes some pages more. In the long form it is 4 bytes for each connection.
+const SLACK_KIB: u64 = 256 + 64 * 20;
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
