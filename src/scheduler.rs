@@ -294,10 +294,6 @@ impl Scheduler {
     /// Adds a task to the end of the run queue. On success it owns `user_state`.
     #[inline]
     pub fn spawn(&self, body: Body, user_state: *mut c_void) -> Result<&Task> {
-        if self.runs_elsewhere() {
-            log::error(format_args!("mj_create_task: {}", Error::WrongThread));
-            return Err(Error::WrongThread);
-        }
         let slot = self.slab.borrow().allocate();
         let task = match slot {
             Some(task) => task,

@@ -19,16 +19,20 @@ const MS: Duration = Duration::from_millis(1);
 /// A scheduler in simulated time, and its clock.
 fn simulated() -> (Scheduler, Rc<Cell<Duration>>) {
     let now = Rc::new(Cell::new(Duration::ZERO));
-    let (read, advance) = (now.clone(), now.clone());
-    let scheduler = Builder::new()
-        .clock(move || read.get())
+    let read = now.clone();
+    (simulated_by(move || read.get(), now.clone()), now)
+}
+
+/// A scheduler with a clock, whose waits advance `now` instead.
+fn simulated_by(clock: impl Fn() -> Duration + 'static, now: Rc<Cell<Duration>>) -> Scheduler {
+    Builder::new()
+        .clock(clock)
         .wait(move |timeout: Option<Duration>, _: BorrowedFd<'_>| {
-            advance.set(advance.get() + timeout.unwrap_or_default());
+            now.set(now.get() + timeout.unwrap());
             Ok(0)
         })
         .build()
-        .unwrap();
-    (scheduler, now)
+        .unwrap()
 }
 
 #[test]
@@ -108,18 +112,12 @@ fn a_clock_that_panics_stands_still() {
     let panics = Rc::new(Cell::new(false));
     let fails = panics.clone();
     let now = Rc::new(Cell::new(HOUR));
-    let (read, advance) = (now.clone(), now.clone());
-    let scheduler = Builder::new()
-        .clock(move || {
-            assert!(!fails.get(), "a clock, on purpose");
-            read.get()
-        })
-        .wait(move |timeout: Option<Duration>, _: BorrowedFd<'_>| {
-            advance.set(advance.get() + timeout.unwrap());
-            Ok(0)
-        })
-        .build()
-        .unwrap();
+    let read = now.clone();
+    let clock = move || {
+        assert!(!fails.get(), "a clock, on purpose");
+        read.get()
+    };
+    let scheduler = simulated_by(clock, now.clone());
     let moments = scheduler.spawn(move || {
         task::sleep(MS).unwrap();
         let before = Instant::now();
@@ -146,22 +144,16 @@ fn a_clock_wakes_the_task_that_is_about_to_park() {
         let calls_left = Rc::new(Cell::new(0));
         let (woken, count) = (parks.clone(), calls_left.clone());
         let now = Rc::new(Cell::new(Duration::ZERO));
-        let (read, advance) = (now.clone(), now.clone());
-        let scheduler = Builder::new()
-            .clock(move || {
-                let left: u32 = count.get();
-                count.set(left.saturating_sub(1));
-                if left == 1 {
-                    woken.borrow().as_ref().unwrap().wake();
-                }
-                read.get()
-            })
-            .wait(move |timeout: Option<Duration>, _: BorrowedFd<'_>| {
-                advance.set(advance.get() + timeout.unwrap());
-                Ok(0)
-            })
-            .build()
-            .unwrap();
+        let read = now.clone();
+        let clock = move || {
+            let left: u32 = count.get();
+            count.set(left.saturating_sub(1));
+            if left == 1 {
+                woken.borrow().as_ref().unwrap().wake();
+            }
+            read.get()
+        };
+        let scheduler = simulated_by(clock, now.clone());
         let parked = scheduler.spawn(move || {
             *parks.borrow_mut() = task::current();
             calls_left.set(call);

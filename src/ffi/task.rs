@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 use super::types::{mj_scheduler, mj_task, mj_task_fn, mj_task_id};
-use super::{body_from, own_scheduler_ref, scheduler_ref, status, task_ref};
+use super::{body_from, own_scheduler_ref, status, task_ref};
 use crate::error::Error;
 use crate::{log, parking, scheduler, stack, suspend, sys};
 
@@ -23,16 +23,16 @@ pub unsafe extern "C" fn mj_create_task(
     user_state: *mut c_void,
 ) -> *mut mj_task {
     // SAFETY: as this function's contract says.
-    let scheduler = unsafe { scheduler_ref(scheduler, "mj_create_task") };
+    let scheduler = unsafe { own_scheduler_ref(scheduler, "mj_create_task") };
     // SAFETY: as this function's contract says.
     let body = unsafe { body_from(task_function) };
     let created = match (scheduler, body) {
-        (Some(scheduler), Some(body)) => scheduler.spawn(body, user_state),
-        (Some(_), None) => {
+        (Ok(scheduler), Some(body)) => scheduler.spawn(body, user_state),
+        (Ok(_), None) => {
             log::warn(format_args!("mj_create_task: the task function is NULL"));
             Err(Error::InvalidArgument)
         }
-        (None, _) => Err(Error::InvalidArgument),
+        (Err(error), _) => Err(error),
     };
     match created {
         Ok(task) => std::ptr::from_ref(task).cast_mut().cast(),
