@@ -2,7 +2,7 @@
 //! arguments, calls into the crate, and converts the result; nothing here decides anything. The
 //! helpers below are the only places where a pointer from C becomes a reference.
 //!
-//! `mj_log` and `mj_vlog` are in [`crate::log`].
+//! `mj_log` and `mj_vlog` are in [`crate::engine::log`].
 
 mod channel;
 mod log;
@@ -20,11 +20,11 @@ use std::mem::transmute;
 
 use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
 
-use crate::error::{Error, Result};
-use crate::primitives::{Home, Object};
-use crate::scheduler::Scheduler;
-use crate::task_object::{Body, Task};
-use crate::wait::{Builtin, WaitFunction};
+use crate::engine::scheduler::Scheduler;
+use crate::engine::scheduler::wait_function::{Builtin, WaitFunction};
+use crate::engine::sync::{Home, Object};
+use crate::engine::sys::{Error, Result};
+use crate::engine::task::{Body, Task};
 
 /// The scheduler at an address; for NULL nothing, and a line that names the function.
 ///
@@ -37,7 +37,7 @@ unsafe fn scheduler_ref<'s>(
     // SAFETY: as this function's contract says; an mj_scheduler is the beginning of a Scheduler.
     let scheduler = unsafe { scheduler.cast::<Scheduler>().as_ref() };
     if scheduler.is_none() {
-        crate::log::warn(format_args!("{function}: the scheduler is NULL"));
+        crate::engine::log::warn(format_args!("{function}: the scheduler is NULL"));
     }
     scheduler
 }
@@ -55,7 +55,7 @@ unsafe fn own_scheduler_ref<'s>(
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { scheduler_ref(scheduler, function) }.ok_or(Error::InvalidArgument)?;
     if scheduler.runs_elsewhere() {
-        crate::log::error(format_args!("{function}: {}", Error::WrongThread));
+        crate::engine::log::error(format_args!("{function}: {}", Error::WrongThread));
         return Err(Error::WrongThread);
     }
     Ok(scheduler)
@@ -104,7 +104,7 @@ unsafe fn create_object<C: Opaque>(
     match created {
         Ok(object) => object.cast(),
         Err(error) => {
-            crate::sys::set_errno(error.errno());
+            crate::engine::sys::set_errno(error.errno());
             std::ptr::null_mut()
         }
     }

@@ -12,36 +12,11 @@
 //! `thread_words`, `sanitizer`, `fork_lock`, `wait` and `error` are what their names say. `debug` is
 //! for debuggers.
 
-mod clock;
-mod debug;
-mod drive;
-mod error;
+mod engine;
 mod ffi;
-mod fork_lock;
-mod log;
-mod metrics;
-mod overflow;
-mod parking;
-mod primitives;
-mod reactor;
-mod report;
-mod run_queue;
 mod safe;
-mod sanitizer;
-mod scheduler;
-mod signals;
-mod stack;
-mod suspend;
-mod switch;
-mod sys;
-mod task_object;
-mod thread_words;
-mod timer_heap;
-mod turn;
-mod wait;
-mod waiters;
 
-pub use error::{Error, Result};
+pub use engine::sys::{Error, Result};
 pub use safe::{
     Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Scheduler, StopHandle, Wait,
     logger, net, sync, task,

@@ -4,8 +4,8 @@ use std::ffi::{c_int, c_void};
 
 use super::types::{mj_chan, mj_chan_case, mj_scheduler};
 use super::{Opaque, create_object, destroy_object, object_ref, status};
-use crate::error::{Error, Result};
-use crate::primitives::{Case, Channel, Operation, select, try_select};
+use crate::engine::sync::{Case, Channel, Operation, select, try_select};
+use crate::engine::sys::{Error, Result};
 
 impl Opaque for mj_chan {
     type Object = Channel;

@@ -1,12 +1,12 @@
 //! The logger's settings. `mj_log` and `mj_vlog` themselves are in C, being variadic: see
-//! [`crate::log`].
+//! [`crate::engine::log`].
 
 use std::ffi::{c_char, c_int, c_void};
 
 use super::types::{LogLevelInt, mj_log_callback, mj_logger};
 use super::{bool_from, status, text_ref};
-use crate::error::{Error, Result};
-use crate::log::{self, Level, Receiver};
+use crate::engine::log::{self, Level, Receiver};
+use crate::engine::sys::{Error, Result};
 
 /// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A
 /// number that is no level is reported as a WARN line and changes nothing. Callable from any

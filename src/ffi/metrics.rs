@@ -6,9 +6,9 @@ use std::ptr::{from_ref, null};
 
 use super::own_scheduler_ref;
 use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_scheduler};
-use crate::error::Error;
-use crate::log;
-use crate::report::{self, Bounded, Format};
+use crate::engine::inspect::{self, Bounded, Format};
+use crate::engine::log;
+use crate::engine::sys::Error;
 
 unsafe extern "C" {
     /// In `shim/stream.c`: writes to a live stream.
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler
     let (scheduler, stream) =
         unsafe { (own_scheduler_ref(scheduler, NAME), Stream::new(out, NAME)) };
     if let (Ok(scheduler), Some(mut stream)) = (scheduler, stream) {
-        let _ = report::print_metrics(scheduler, &mut stream);
+        let _ = inspect::print_metrics(scheduler, &mut stream);
     }
 }
 
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
     }
     text.fill(0);
     let mut out = Bounded::new(text);
-    let _ = report::write_metrics(scheduler, format, &mut out); // Bounded does not fail.
+    let _ = inspect::write_metrics(scheduler, format, &mut out); // Bounded does not fail.
     c_int::try_from(out.length).unwrap_or(c_int::MAX)
 }
 
@@ -143,6 +143,6 @@ pub unsafe extern "C" fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *m
     let (scheduler, stream) =
         unsafe { (own_scheduler_ref(scheduler, NAME), Stream::new(out, NAME)) };
     if let (Ok(scheduler), Some(mut stream)) = (scheduler, stream) {
-        let _ = report::dump(scheduler, &mut stream);
+        let _ = inspect::dump(scheduler, &mut stream);
     }
 }

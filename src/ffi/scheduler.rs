@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 use super::types::mj_scheduler;
 use super::wait::mj_wait_epoll;
 use super::{scheduler_ref, set_wait_function, status};
-use crate::error::Error;
-use crate::scheduler::{self, Scheduler, StopFlag};
+use crate::engine::scheduler::{self, Scheduler, StopFlag};
+use crate::engine::sys::Error;
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 /// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns the
@@ -36,11 +36,11 @@ pub extern "C" fn setup_scheduler_with_epoll() -> *mut mj_scheduler {
     into_pointer(created)
 }
 
-fn into_pointer(created: crate::error::Result<*mut Scheduler>) -> *mut mj_scheduler {
+fn into_pointer(created: crate::engine::sys::Result<*mut Scheduler>) -> *mut mj_scheduler {
     match created {
         Ok(scheduler) => scheduler.cast(),
         Err(error) => {
-            crate::sys::set_errno(error.errno());
+            crate::engine::sys::set_errno(error.errno());
             null_mut()
         }
     }

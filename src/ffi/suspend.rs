@@ -5,14 +5,14 @@ use std::ffi::{c_int, c_short};
 
 use super::status;
 use super::types::mj_task_id;
-use crate::error::Error;
-use crate::suspend;
+use crate::engine::scheduler::block;
+use crate::engine::sys::Error;
 
 /// Suspends the running task behind all others that are ready, so that each gets its turn. Returns
 /// at once when the task is marked as ended.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_yield() {
-    let _ = suspend::yield_now();
+    let _ = block::yield_now();
 }
 
 /// Suspends the running task for at least that many nanoseconds, never less; a time past the end of
@@ -22,19 +22,19 @@ pub extern "C" fn mj_task_yield() {
 /// apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ns(nanoseconds: u64) {
-    let _ = suspend::sleep(nanoseconds);
+    let _ = block::sleep(nanoseconds);
 }
 
 /// mj_task_sleep_ns() in milliseconds. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ms(milliseconds: u64) {
-    let _ = suspend::sleep(milliseconds.saturating_mul(1_000_000));
+    let _ = block::sleep(milliseconds.saturating_mul(1_000_000));
 }
 
 /// mj_task_sleep_ns() in seconds. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_s(seconds: u64) {
-    let _ = suspend::sleep(seconds.saturating_mul(1_000_000_000));
+    let _ = block::sleep(seconds.saturating_mul(1_000_000_000));
 }
 
 /// Suspends the running task until the descriptor is readable: data, a connection to accept, end of
@@ -46,7 +46,7 @@ pub extern "C" fn mj_task_sleep_s(seconds: u64) {
 /// apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_readable(fd: c_int) {
-    let _ = suspend::wait_fd(fd, READABLE, suspend::FOREVER);
+    let _ = block::wait_fd(fd, READABLE, block::FOREVER);
 }
 
 const READABLE: u32 = libc::POLLIN as u32;
@@ -56,7 +56,7 @@ const WRITABLE: u32 = libc::POLLOUT as u32;
 /// ended, -EPERM outside a task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_yield_now() -> c_int {
-    status(suspend::yield_now())
+    status(block::yield_now())
 }
 
 /// mj_task_sleep_ns() with a result. Returns 0 when the time is over, -EINTR when the task was
@@ -64,7 +64,7 @@ pub extern "C" fn mj_task_yield_now() -> c_int {
 /// outside a task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
-    status(suspend::sleep(nanoseconds))
+    status(block::sleep(nanoseconds))
 }
 
 /// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
@@ -72,7 +72,7 @@ pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
 /// mj_task_sleep_for().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
-    status(suspend::sleep_until(deadline_ns))
+    status(block::sleep_until(deadline_ns))
 }
 
 /// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
@@ -81,7 +81,7 @@ pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
 /// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
-    status(suspend::park_until_woken(timeout_ns))
+    status(block::park_until_woken(timeout_ns))
 }
 
 /// Suspends the running task until the descriptor can be written to, a connection attempt on it has
@@ -89,7 +89,7 @@ pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
 /// as mj_task_wait_fd().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
-    status(suspend::wait_fd(fd, WRITABLE, suspend::FOREVER).map(drop))
+    status(block::wait_fd(fd, WRITABLE, block::FOREVER).map(drop))
 }
 
 /// Suspends the running task until one of the `events` of a descriptor happens, at most
@@ -105,7 +105,7 @@ pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
 /// line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
-    match suspend::wait_fd(fd, u32::from(events.cast_unsigned()), timeout_ns) {
+    match block::wait_fd(fd, u32::from(events.cast_unsigned()), timeout_ns) {
         Ok(happened) => happened as c_int,
         Err(error) => error.status(),
     }
@@ -118,7 +118,7 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
 /// of tasks may wait for one.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
-    status(suspend::join(id, timeout_ns))
+    status(block::join(id, timeout_ns))
 }
 
 /// Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
@@ -128,7 +128,7 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
 /// open. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_close(fd: c_int) -> c_int {
-    match suspend::close_fd(fd) {
+    match block::close_fd(fd) {
         Ok(()) => 0,
         Err(error) => Error::status(error),
     }

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use super::types::{mj_cond, mj_mutex, mj_scheduler, mj_semaphore, mj_waitgroup};
 use super::{Opaque, create_object, destroy_object, object_ref, status};
-use crate::primitives::{Condvar, Mutex, Semaphore, WaitGroup};
+use crate::engine::sync::{Condvar, Mutex, Semaphore, WaitGroup};
 
 impl Opaque for mj_mutex {
     type Object = Mutex;

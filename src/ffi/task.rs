@@ -5,8 +5,13 @@ use std::ptr::null_mut;
 
 use super::types::{mj_scheduler, mj_task, mj_task_fn, mj_task_id};
 use super::{body_from, own_scheduler_ref, status, task_ref};
-use crate::error::Error;
-use crate::{log, parking, scheduler, stack, suspend, sys};
+use crate::engine::context::stack;
+use crate::engine::log;
+use crate::engine::scheduler;
+use crate::engine::scheduler::block;
+use crate::engine::scheduler::park;
+use crate::engine::sys;
+use crate::engine::sys::Error;
 
 /// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
 /// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
@@ -75,7 +80,7 @@ pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
 /// suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_exit() {
-    suspend::exit();
+    block::exit();
 }
 
 /// Returns the task whose turn it is on this thread, NULL when there is none. Does not suspend.
@@ -125,7 +130,7 @@ pub unsafe extern "C" fn mj_task_find(
 /// does. Does not suspend. `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
-    match parking::own_task(task.cast(), "mj_task_wake") {
+    match park::own_task(task.cast(), "mj_task_wake") {
         Ok((scheduler, task)) => c_int::from(scheduler.wake(task)),
         Err(error) => error.status(),
     }
@@ -137,7 +142,7 @@ pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
 /// `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
-    match parking::own_task(task.cast(), "mj_task_cancel") {
+    match park::own_task(task.cast(), "mj_task_cancel") {
         Ok((scheduler, task)) => {
             scheduler.cancel(task);
             0

@@ -8,11 +8,11 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{align_of, offset_of, size_of};
 
-use crate::log::Level;
-use crate::metrics::Metrics;
-use crate::primitives::{Case, Operation};
-use crate::scheduler::Scheduler;
-use crate::task_object::{State, Task};
+use crate::engine::log::Level;
+use crate::engine::measure::Metrics;
+use crate::engine::scheduler::Scheduler;
+use crate::engine::sync::{Case, Operation};
+use crate::engine::task::{State, Task};
 
 /// A function type, which Rust has no name for: only pointers to it are used.
 #[repr(C)]

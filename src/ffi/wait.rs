@@ -5,9 +5,11 @@ use std::ptr::null_mut;
 
 use super::types::{mj_clock_fn, mj_scheduler, mj_task, mj_wait_fn};
 use super::{own_scheduler_ref, scheduler_ref, set_wait_function, status};
-use crate::error::Error;
-use crate::scheduler;
-use crate::wait::{WaitFunction, wait_epoll, wait_nanosleep, wait_poll};
+use crate::engine::scheduler;
+use crate::engine::scheduler::wait_function::{
+    WaitFunction, wait_epoll, wait_nanosleep, wait_poll,
+};
+use crate::engine::sys::Error;
 
 /// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
 /// is handed to each call and stays the caller's. NULL for the scheduler, and one that is running

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::hooks::{Hooks, Wait, call_clock, call_wait};
 use super::scheduler::Scheduler;
 use super::shared::Shared;
-use crate::error::{Error, Result};
-use crate::{scheduler, stack};
+use crate::engine::context::stack;
+use crate::engine::scheduler;
+use crate::engine::sys::{Error, Result};
 
 /// What a new scheduler is to have.
 ///

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::join::panic_message;
 use super::record::forget_payload;
 use super::time::to_ns;
-use crate::log;
-use crate::scheduler::Scheduler;
+use crate::engine::log;
+use crate::engine::scheduler::Scheduler;
 
 /// What a scheduler calls when no task is ready: it waits until something may have happened.
 /// Closures of this form are wait functions.

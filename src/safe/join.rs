@@ -11,8 +11,9 @@ use super::record::{Job, drop_quietly};
 use super::task::Task;
 use super::time::Limit;
 use super::unwind::{Cancelation, suspending};
-use crate::error::{Error, Result};
-use crate::{log, suspend};
+use crate::engine::log;
+use crate::engine::scheduler::block;
+use crate::engine::sys::{Error, Result};
 
 /// Why there is no result of a task.
 ///
@@ -223,7 +224,7 @@ impl<T> JoinHandle<T> {
         let limit = Limit::after(timeout.into());
         while !self.is_finished() {
             let waited = suspending(|| match self.task.is_here() {
-                true => suspend::join(self.task.id(), limit.remaining_ns()),
+                true => block::join(self.task.id(), limit.remaining_ns()),
                 false => Err(Error::NoSuchTask),
             });
             match waited {

@@ -25,8 +25,8 @@ use std::ptr::null_mut;
 use std::{fmt, io};
 
 use super::record::forget_payload;
-use crate::error::Result;
-use crate::log;
+use crate::engine::log;
+use crate::engine::sys::Result;
 
 #[cfg(feature = "log")]
 pub use facade::{forward, install};

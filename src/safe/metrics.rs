@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::metrics::Summary;
-use crate::scheduler::Scheduler;
+use crate::engine::measure::Summary;
+use crate::engine::scheduler::Scheduler;
 
 /// What a scheduler has counted, at the moment of
 /// [`Scheduler::metrics`](crate::Scheduler::metrics). A copy, with no tie to the scheduler.

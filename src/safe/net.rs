@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use super::task::wait_fd;
 use super::time::Limit;
-use crate::reactor::{READABLE, WRITABLE};
+use crate::engine::io::{READABLE, WRITABLE};
 
 /// A socket of the standard library that does not block, and how long its calls may wait.
 struct Socket<S> {

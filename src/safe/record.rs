@@ -8,8 +8,8 @@ use std::ptr::{fn_addr_eq, null_mut};
 use std::rc::Rc;
 
 use super::shared::Shared;
-use crate::scheduler::{Scheduler, running_task};
-use crate::task_object::{Body, State, Task};
+use crate::engine::scheduler::{Scheduler, running_task};
+use crate::engine::task::{Body, State, Task};
 
 /// Runs the task's closure and leaves the result where its handle finds it, or, when told that the
 /// task is canceled, only drops the closure. Does not unwind.

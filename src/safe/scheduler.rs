@@ -12,8 +12,9 @@ use super::metrics::Metrics;
 use super::shared::Shared;
 use super::stop::StopHandle;
 use super::{Builder, task, teardown, thread_end};
-use crate::error::{Error, Result};
-use crate::{report, scheduler};
+use crate::engine::inspect;
+use crate::engine::scheduler;
+use crate::engine::sys::{Error, Result};
 
 /// Runs tasks on the thread that made it.
 ///
@@ -217,7 +218,7 @@ impl Scheduler {
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn metrics_text(&self) -> String {
-        self.report(report::Format::Text)
+        self.report(inspect::Format::Text)
     }
 
     /// The counters in Prometheus' text format.
@@ -228,7 +229,7 @@ impl Scheduler {
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn metrics_prometheus(&self) -> String {
-        self.report(report::Format::Prometheus)
+        self.report(inspect::Format::Prometheus)
     }
 
     /// The counters as one JSON object.
@@ -239,12 +240,12 @@ impl Scheduler {
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn metrics_json(&self) -> String {
-        self.report(report::Format::Json)
+        self.report(inspect::Format::Json)
     }
 
-    fn report(&self, format: report::Format) -> String {
+    fn report(&self, format: inspect::Format) -> String {
         let mut text = String::new();
-        let _ = report::write_metrics(self.core(), format, &mut text); // A String takes all.
+        let _ = inspect::write_metrics(self.core(), format, &mut text); // A String takes all.
         text
     }
 
@@ -258,7 +259,7 @@ impl Scheduler {
     /// ```
     pub fn dump(&self) -> String {
         let mut text = String::new();
-        let _ = report::dump(self.core(), &mut text); // As above.
+        let _ = inspect::dump(self.core(), &mut text); // As above.
         text
     }
 }

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::ptr::null;
 
 use super::hooks::Hooks;
-use crate::scheduler;
-use crate::task_object::Task;
+use crate::engine::scheduler;
+use crate::engine::task::Task;
 
 /// Held by the scheduler, by its tasks' records, and by handles.
 pub struct Shared {

@@ -55,8 +55,8 @@ use std::time::Duration;
 
 use super::time::Limit;
 use super::unwind::suspending;
-use crate::error::{Error, Result};
-use crate::primitives::Object;
+use crate::engine::sync::Object;
+use crate::engine::sys::{Error, Result};
 
 /// An object of the core's that belongs to safe code.
 struct Owned<O: Object>(O);

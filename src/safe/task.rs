@@ -42,10 +42,11 @@ use super::scheduler::Scheduler;
 use super::shared::Shared;
 use super::time::{Instant, Limit};
 use super::unwind::suspending;
-use crate::error::{Error, Result};
-use crate::reactor::{READABLE, WRITABLE};
-use crate::scheduler::running_task;
-use crate::{stack, suspend};
+use crate::engine::context::stack;
+use crate::engine::io::{READABLE, WRITABLE};
+use crate::engine::scheduler::block;
+use crate::engine::scheduler::running_task;
+use crate::engine::sys::{Error, Result};
 
 /// Suspends the running task for at least that long.
 ///
@@ -87,7 +88,7 @@ pub fn sleep(duration: Duration) -> Result<()> {
 /// As [`sleep`].
 pub fn sleep_until(deadline: Instant) -> Result<()> {
     loop {
-        match suspending(|| suspend::sleep_until(deadline.as_ns())) {
+        match suspending(|| block::sleep_until(deadline.as_ns())) {
             Err(Error::Interrupted) if Instant::now() < deadline => {}
             Ok(()) | Err(Error::Interrupted) => return Ok(()),
             Err(error) => return Err(error),
@@ -116,7 +117,7 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
 /// # Errors
 /// [`Error::NotInTask`] and [`Error::Unwinding`].
 pub fn yield_now() -> Result<()> {
-    suspending(suspend::yield_now)
+    suspending(block::yield_now)
 }
 
 /// Suspends the running task until somebody calls [`Task::wake`] for it, or the timeout is over.
@@ -149,13 +150,13 @@ pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
     let limit = Limit::after(timeout.into());
     let record = running_task().and_then(|(_, task)| Record::of(task));
     let Some(record) = record else {
-        return suspending(|| suspend::park_until_woken(limit.remaining_ns()));
+        return suspending(|| block::park_until_woken(limit.remaining_ns()));
     };
     if record.woken.take() {
         return Ok(());
     }
     let _parked = Flag::set(&record.parked);
-    let result = suspending(|| suspend::park_until_woken(limit.remaining_ns()));
+    let result = suspending(|| block::park_until_woken(limit.remaining_ns()));
     if record.woken.take() { Ok(()) } else { result }
 }
 
@@ -212,7 +213,7 @@ pub fn wait_writable(fd: impl AsFd, timeout: impl Into<Option<Duration>>) -> Res
 
 pub(super) fn wait_fd(fd: RawFd, events: u32, limit: &Limit) -> Result<()> {
     loop {
-        match suspending(|| suspend::wait_fd(fd, events, limit.remaining_ns())) {
+        match suspending(|| block::wait_fd(fd, events, limit.remaining_ns())) {
             Ok(0) => return Err(Error::TimedOut),
             Ok(_) => return Ok(()),
             Err(Error::Interrupted) => {}
@@ -443,7 +444,8 @@ impl Task {
     /// Whether its scheduler is the one that runs on this thread.
     pub(super) fn is_here(&self) -> bool {
         let core = self.shared.as_ref().and_then(|shared| shared.core());
-        core.zip(crate::scheduler::current()).is_some_and(|(own, here)| std::ptr::eq(own, here))
+        core.zip(crate::engine::scheduler::current())
+            .is_some_and(|(own, here)| std::ptr::eq(own, here))
     }
 }
 

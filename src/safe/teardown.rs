@@ -5,11 +5,11 @@ use std::mem::forget;
 use super::record::{Record, drop_quietly};
 use super::shared::Shared;
 use super::unwind::CAN_UNWIND;
-use crate::drive::Drive;
-use crate::log;
-use crate::scheduler::Scheduler;
-use crate::stack::Stack;
-use crate::task_object::Task;
+use crate::engine::context::stack::Stack;
+use crate::engine::log;
+use crate::engine::scheduler::Scheduler;
+use crate::engine::scheduler::drain::Drive;
+use crate::engine::task::Task;
 
 /// How often a task is told to end: it may catch the unwinding, and suspend again to clean up.
 const TURNS: u32 = 100;

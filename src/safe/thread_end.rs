@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::rc::Rc;
 
 use super::shared::Shared;
-use crate::sys;
+use crate::engine::sys;
 
 /// Each registration costs a few bytes until the thread ends. A program that runs a scheduler more
 /// often than this with tasks left over, and then drops it with tasks left over, leaks them.

@@ -3,8 +3,9 @@
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
-use crate::suspend::FOREVER;
-use crate::{scheduler, sys};
+use crate::engine::scheduler;
+use crate::engine::scheduler::block::FOREVER;
+use crate::engine::sys;
 
 /// A moment by the clock of the scheduler that runs on this thread: the system's monotonic clock,
 /// unless [`Builder::clock`](crate::Builder::clock) has set another one. Outside a run it is the

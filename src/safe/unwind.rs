@@ -4,9 +4,10 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use super::record::Record;
-use crate::error::{Error, Result};
-use crate::scheduler::running_task;
-use crate::{log, suspend};
+use crate::engine::log;
+use crate::engine::scheduler::block;
+use crate::engine::scheduler::running_task;
+use crate::engine::sys::{Error, Result};
 
 /// What a cancelation carries up a task's stack. Private, so that only [`raise`] makes one.
 pub struct Cancelation(());
@@ -53,6 +54,6 @@ fn refuse(record: Option<&Record>) {
     }
     if before > REFUSALS && record.is_some_and(|record| record.shared.closing.get()) {
         // It does not leave off. Whoever drops the scheduler counts its turns, and gives it up.
-        let _ = suspend::yield_now();
+        let _ = block::yield_now();
     }
 }

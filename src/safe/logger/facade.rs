@@ -3,7 +3,7 @@
 use ::log::{Log, Metadata, Record, SetLoggerError};
 
 use super::{Level, enabled, set_callback};
-use crate::error::Result;
+use crate::engine::sys::Result;
 
 /// Lets what is logged with the `log` crate's macros go to this logger, in a line with its target
 /// before it. Which levels are written is this logger's to say.

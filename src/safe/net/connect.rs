@@ -6,11 +6,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::reactor::WRITABLE;
+use crate::engine::io::WRITABLE;
+use crate::engine::sys::Error;
+use crate::engine::sys::{self, Connected};
 use crate::safe::task::{self, wait_fd};
 use crate::safe::time::Limit;
-use crate::sys::{self, Connected};
 
 /// A stream that is connected, or says what went wrong.
 pub fn tcp(address: &SocketAddr, timeout: Option<Duration>) -> io::Result<std::net::TcpStream> {

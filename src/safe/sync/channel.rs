@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::slot::Slot;
 use super::{Owned, wait};
-use crate::error::{Error, Result};
-use crate::primitives::{self, Home, Object, Operation};
+use crate::engine::sync::{self, Home, Object, Operation};
+use crate::engine::sys::{Error, Result};
 
 /// A queue between tasks, with room for `capacity` elements. With 0 there is none: a sender waits
 /// until its element has been received.
@@ -33,7 +33,7 @@ use crate::primitives::{self, Home, Object, Operation};
 /// # Panics
 /// When there is no memory for so many elements.
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    let core = match primitives::Channel::new(Home::none(), size_of::<T>(), capacity) {
+    let core = match sync::Channel::new(Home::none(), size_of::<T>(), capacity) {
         Ok(core) => Owned(core),
         Err(error) => panic!("a channel for {capacity} elements: {error}"),
     };
@@ -44,7 +44,7 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 
 /// What the ends share.
 struct Inner<T> {
-    core: Owned<primitives::Channel>,
+    core: Owned<sync::Channel>,
     senders: Cell<usize>,
     receivers: Cell<usize>,
     /// They go in as `T` and come out as `T`, so neither end may become that of another type.
@@ -189,7 +189,7 @@ impl<T> Sender<T> {
     }
 
     /// Where a [`Select`](super::Select) waits.
-    pub(super) fn core(&self) -> &primitives::Channel {
+    pub(super) fn core(&self) -> &sync::Channel {
         &self.inner.core
     }
 }
@@ -305,7 +305,7 @@ impl<T> Receiver<T> {
     }
 
     /// Where a [`Select`](super::Select) waits.
-    pub(super) fn core(&self) -> &primitives::Channel {
+    pub(super) fn core(&self) -> &sync::Channel {
         &self.inner.core
     }
 }

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{MutexGuard, Owned};
-use crate::error::{Error, Result};
-use crate::primitives::{self, Home};
+use crate::engine::scheduler::block::FOREVER;
+use crate::engine::sync::{self, Home};
+use crate::engine::sys::{Error, Result};
 use crate::safe::time::to_ns;
 use crate::safe::unwind::suspending;
-use crate::suspend::FOREVER;
 
 /// Waits until another task has changed what a [`Mutex`](super::Mutex) protects, and says so.
 ///
@@ -40,7 +40,7 @@ use crate::suspend::FOREVER;
 /// send(majjen::sync::Condvar::new());
 /// ```
 pub struct Condvar {
-    core: Owned<primitives::Condvar>,
+    core: Owned<sync::Condvar>,
 }
 
 impl Condvar {
@@ -50,7 +50,7 @@ impl Condvar {
     /// assert_eq!(majjen::sync::Condvar::new().notify_one(), Ok(())); // Nobody hears it.
     /// ```
     pub const fn new() -> Condvar {
-        Condvar { core: Owned(primitives::Condvar::new(Home::none())) }
+        Condvar { core: Owned(sync::Condvar::new(Home::none())) }
     }
 
     /// Unlocks the mutex, waits to be notified, and locks it again. May also return for no reason.

@@ -7,9 +7,9 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::{Owned, wait};
-use crate::error::{Error, Result};
-use crate::primitives::{self, Home};
-use crate::scheduler::running_task;
+use crate::engine::scheduler::running_task;
+use crate::engine::sync::{self, Home};
+use crate::engine::sys::{Error, Result};
 
 /// A value that one task at a time has, also while it is suspended.
 ///
@@ -46,7 +46,7 @@ use crate::scheduler::running_task;
 /// send(majjen::sync::Mutex::new(0));
 /// ```
 pub struct Mutex<T: ?Sized> {
-    pub(super) core: Owned<primitives::Mutex>,
+    pub(super) core: Owned<sync::Mutex>,
     value: UnsafeCell<T>,
 }
 
@@ -58,7 +58,7 @@ impl<T> Mutex<T> {
     ///     const { majjen::sync::Mutex::new(Vec::new()) });
     /// ```
     pub const fn new(value: T) -> Mutex<T> {
-        Mutex { core: Owned(primitives::Mutex::new(Home::none())), value: UnsafeCell::new(value) }
+        Mutex { core: Owned(sync::Mutex::new(Home::none())), value: UnsafeCell::new(value) }
     }
 
     /// The value.

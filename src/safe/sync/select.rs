@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::channel::{Receiver, SendError, Sender, into_received, into_sent};
 use super::slot::Slot;
 use super::wait;
-use crate::error::{Error, Result};
-use crate::primitives::{Case, Operation, select, try_select};
+use crate::engine::sync::{Case, Operation, select, try_select};
+use crate::engine::sys::{Error, Result};
 
 /// Several things to do with channels, of which the first that is possible is done; if several are
 /// at once, one by chance. Each comes with a function that makes something of its result.

@@ -5,8 +5,8 @@ use std::mem::forget;
 use std::time::Duration;
 
 use super::{Owned, wait};
-use crate::error::{Error, Result};
-use crate::primitives::{self, Home};
+use crate::engine::sync::{self, Home};
+use crate::engine::sys::{Error, Result};
 
 /// A number of permits to do something: how many tasks at a time, for example.
 ///
@@ -39,7 +39,7 @@ use crate::primitives::{self, Home};
 /// send(majjen::sync::Semaphore::new(1));
 /// ```
 pub struct Semaphore {
-    core: Owned<primitives::Semaphore>,
+    core: Owned<sync::Semaphore>,
 }
 
 impl Semaphore {
@@ -49,7 +49,7 @@ impl Semaphore {
     /// assert_eq!(majjen::sync::Semaphore::new(3).available(), 3);
     /// ```
     pub const fn new(permits: u32) -> Semaphore {
-        Semaphore { core: Owned(primitives::Semaphore::new(Home::none(), permits)) }
+        Semaphore { core: Owned(sync::Semaphore::new(Home::none(), permits)) }
     }
 
     /// Takes permits, all at once, when there are as many, and those who were before this task have

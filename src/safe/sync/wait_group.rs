@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Owned, wait};
-use crate::error::Result;
-use crate::primitives::{self, Home};
+use crate::engine::sync::{self, Home};
+use crate::engine::sys::Result;
 
 /// Waits until a number of things are done.
 ///
@@ -36,7 +36,7 @@ use crate::primitives::{self, Home};
 /// send(majjen::sync::WaitGroup::new());
 /// ```
 pub struct WaitGroup {
-    core: Owned<primitives::WaitGroup>,
+    core: Owned<sync::WaitGroup>,
 }
 
 impl WaitGroup {
@@ -46,7 +46,7 @@ impl WaitGroup {
     /// assert_eq!(majjen::sync::WaitGroup::new().wait(), Ok(()));
     /// ```
     pub const fn new() -> WaitGroup {
-        WaitGroup { core: Owned(primitives::WaitGroup::new(Home::none())) }
+        WaitGroup { core: Owned(sync::WaitGroup::new(Home::none())) }
     }
 
     /// Adds to what is to be done, best before the tasks that will do it are spawned.

@@ -1,0 +1,17 @@
+//! The runtime itself. The C ABI ([`crate::ffi`]) and the Rust API ([`crate::safe`]) are two doors to it.
+//!
+//! The folders stand in the order of their arrows: each may use those before it, and none behind
+//! it. ARCHITECTURE.md has the table, and a test compares it with the imports.
+
+pub mod context;
+pub mod inspect;
+pub mod io;
+pub mod log;
+pub mod measure;
+pub mod process;
+pub mod scheduler;
+pub mod sync;
+pub mod sys;
+pub mod task;
+pub mod threads;
+pub mod time;

@@ -1,0 +1,258 @@
+//! Sanitizers of the program: AddressSanitizer and ThreadSanitizer must be told when the stack
+//! changes under them, or they report nonsense.
+//!
+//! Their hooks are looked up at run time. So an ordinary library works in a program that was built
+//! with `-fsanitize=address` or `-fsanitize=thread`, and a program without them pays for one
+//! comparison a switch. The hooks are described in the compilers' headers
+//! `sanitizer/common_interface_defs.h` and `sanitizer/tsan_interface.h`.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_uint, c_void};
+use std::mem::transmute;
+use std::ptr::{dangling_mut, from_ref, null, null_mut};
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+
+use crate::engine::sys::{self, SignalMask};
+
+type StartSwitch = unsafe extern "C" fn(*mut *mut c_void, *const u8, usize);
+type FinishSwitch = unsafe extern "C" fn(*mut c_void, *mut *const u8, *mut usize);
+type Unpoison = unsafe extern "C" fn(*const u8, usize);
+type CreateFiber = unsafe extern "C" fn(c_uint) -> *mut c_void;
+type CurrentFiber = unsafe extern "C" fn() -> *mut c_void;
+type UseFiber = unsafe extern "C" fn(*mut c_void);
+type Synchronize = unsafe extern "C" fn(*mut c_void);
+type SwitchToFiber = unsafe extern "C" fn(*mut c_void, c_uint);
+
+/// What AddressSanitizer wants to know.
+struct Address {
+    start_switch: StartSwitch,
+    finish_switch: FinishSwitch,
+}
+
+/// What ThreadSanitizer wants to know. A fiber is its idea of a task.
+#[derive(Clone, Copy)]
+struct Thread {
+    create: CreateFiber,
+    current: CurrentFiber,
+    destroy: UseFiber,
+    switch_to: SwitchToFiber,
+}
+
+/// A function of a sanitizer's runtime. Looked up once a process: all of them take longer than all
+/// else that makes a scheduler.
+struct Hook {
+    name: &'static CStr,
+    /// Null before it is looked up, and then the function, or MISSING. Threads that look it up at
+    /// the same time find the same, so none waits for another: a child of fork() may have nobody
+    /// to wait for.
+    address: AtomicPtr<c_void>,
+}
+
+/// What no function's address is.
+const MISSING: *mut c_void = dangling_mut::<u8>().cast();
+
+static START_SWITCH: Hook = Hook::named(c"__sanitizer_start_switch_fiber");
+static FINISH_SWITCH: Hook = Hook::named(c"__sanitizer_finish_switch_fiber");
+static CREATE_FIBER: Hook = Hook::named(c"__tsan_create_fiber");
+static CURRENT_FIBER: Hook = Hook::named(c"__tsan_get_current_fiber");
+static DESTROY_FIBER: Hook = Hook::named(c"__tsan_destroy_fiber");
+static SWITCH_TO_FIBER: Hook = Hook::named(c"__tsan_switch_to_fiber");
+static ACQUIRE: Hook = Hook::named(c"__tsan_acquire");
+static RELEASE: Hook = Hook::named(c"__tsan_release");
+
+impl Hook {
+    const fn named(name: &'static CStr) -> Hook {
+        Hook { name, address: AtomicPtr::new(null_mut()) }
+    }
+
+    /// The function, if the program has it. Not in a signal handler.
+    fn find(&self) -> Option<*mut c_void> {
+        if self.address.load(Relaxed).is_null() {
+            self.address.store(sys::symbol(self.name).unwrap_or(MISSING), Relaxed);
+        }
+        self.known()
+    }
+
+    /// The function, if it has been looked up and found.
+    fn known(&self) -> Option<*mut c_void> {
+        let address = self.address.load(Relaxed);
+        (!address.is_null() && address != MISSING).then_some(address)
+    }
+}
+
+/// The program's sanitizers, and where the scheduler's own context is.
+pub struct Sanitizer {
+    address: Option<Address>,
+    thread: Option<Thread>,
+    /// The stack of the loop.
+    loop_stack: Cell<(*const u8, usize)>,
+    /// The fiber of the loop.
+    loop_fiber: Cell<*mut c_void>,
+    /// The fiber of a task that has ended, until another context runs.
+    ended_fiber: Cell<*mut c_void>,
+    /// What the thread's signal mask was, during a switch.
+    signal_mask: Cell<Option<SignalMask>>,
+}
+
+/// A stack that is switched to: its lowest address and its size, and its fiber.
+pub struct Target {
+    pub lowest: *const u8,
+    pub bytes: usize,
+    pub fiber: *mut c_void,
+}
+
+impl Sanitizer {
+    /// The sanitizers that the program was built with, if any.
+    pub fn find() -> Option<Sanitizer> {
+        look_up_order();
+        let (address, thread) = find_hooks();
+        (address.is_some() || thread.is_some()).then(|| Sanitizer {
+            address,
+            thread,
+            loop_stack: Cell::new((null(), 0)),
+            loop_fiber: Cell::new(null_mut()),
+            ended_fiber: Cell::new(null_mut()),
+            signal_mask: Cell::new(None),
+        })
+    }
+
+    /// The calling thread runs the loop from now on.
+    pub fn enter_loop(&self) {
+        if self.address.is_some() {
+            self.loop_stack.set(sys::thread_stack());
+        }
+        if let Some(thread) = self.thread {
+            // SAFETY: the program's sanitizer, which is running.
+            self.loop_fiber.set(unsafe { (thread.current)() });
+        }
+    }
+
+    /// As [`enter_loop`](Self::enter_loop), on a stack that is not the thread's own.
+    pub fn enter_loop_on(&self, lowest: *const u8, bytes: usize) {
+        self.enter_loop();
+        self.loop_stack.set((lowest, bytes));
+    }
+
+    /// The loop, as a target.
+    pub fn the_loop(&self) -> Target {
+        let (lowest, bytes) = self.loop_stack.get();
+        Target { lowest, bytes, fiber: self.loop_fiber.get() }
+    }
+
+    /// The fiber of a new task; null without ThreadSanitizer.
+    pub fn new_fiber(&self) -> *mut c_void {
+        // SAFETY: the program's sanitizer, which is running.
+        self.thread.map_or(null_mut(), |thread| unsafe { (thread.create)(0) })
+    }
+
+    /// The fiber of a task that does not run and will not again.
+    pub fn destroy_fiber(&self, fiber: *mut c_void) {
+        if let Some(thread) = self.thread.filter(|_| !fiber.is_null()) {
+            // SAFETY: from `new_fiber`, and not used again.
+            unsafe { (thread.destroy)(fiber) };
+        }
+    }
+
+    /// The running context is about to switch. What it returns is for [`resumed`](Self::resumed).
+    pub fn suspending(&self, target: &Target) -> *mut c_void {
+        let mut fake_stack = null_mut();
+        self.announce(&mut fake_stack, target);
+        fake_stack
+    }
+
+    /// The running context is about to switch for the last time. Its fiber is destroyed once
+    /// another one runs.
+    pub fn ending(&self, target: &Target, fiber: *mut c_void) {
+        self.announce(null_mut(), target);
+        self.ended_fiber.set(fiber);
+    }
+
+    fn announce(&self, fake_stack: *mut *mut c_void, target: &Target) {
+        if let Some(address) = &self.address {
+            // SAFETY: the target's stack; the sanitizer keeps what it needs in `fake_stack`.
+            unsafe { (address.start_switch)(fake_stack, target.lowest, target.bytes) };
+        }
+        if let Some(thread) = self.thread {
+            // ThreadSanitizer keeps a signal until the fiber that it came in makes a call that
+            // ThreadSanitizer knows. Reading the clock is one; and none may come after that.
+            self.signal_mask.set(Some(sys::block_all_signals()));
+            sys::monotonic_ns();
+            // SAFETY: the target's fiber, which is alive.
+            unsafe { (thread.switch_to)(target.fiber, 0) };
+        }
+    }
+
+    /// A context has been switched to: with what [`suspending`](Self::suspending) has returned in
+    /// it, or null if it is new.
+    pub fn resumed(&self, fake_stack: *mut c_void) {
+        if let Some(address) = &self.address {
+            // SAFETY: what the sanitizer gave for this stack.
+            unsafe { (address.finish_switch)(fake_stack, null_mut(), null_mut()) };
+        }
+        self.destroy_fiber(self.ended_fiber.replace(null_mut()));
+        if let Some(mask) = self.signal_mask.take() {
+            sys::restore_signal_mask(&mask);
+        }
+    }
+}
+
+/// Looks up what [`release`] and [`acquire`] call, which do nothing before. Making a scheduler does
+/// it too. Not in a signal handler.
+pub fn look_up_order() {
+    ACQUIRE.find();
+    RELEASE.find();
+}
+
+/// What this thread has done so far is seen by those who call [`acquire`] with the same address
+/// later. To be said where the library's own atomics see to it, since ThreadSanitizer does not see
+/// those. Safe in a signal handler.
+pub fn release<T>(address: &T) {
+    synchronize(&RELEASE, from_ref(address).cast());
+}
+
+/// See [`release`].
+pub fn acquire<T>(address: &T) {
+    synchronize(&ACQUIRE, from_ref(address).cast());
+}
+
+fn synchronize(hook: &Hook, address: *const c_void) {
+    if let Some(hook) = hook.known() {
+        // SAFETY: one of the program's sanitizer, which is running, of this type; it takes any
+        // address, and changes nothing there.
+        unsafe { transmute::<*mut c_void, Synchronize>(hook)(address.cast_mut()) };
+    }
+}
+
+/// Forgets what AddressSanitizer knows of the variables on stacks that are about to be unmapped.
+pub fn forget_variables(memory: *const u8, bytes: usize) {
+    if let Some(unpoison) = sys::symbol(c"__asan_unpoison_memory_region") {
+        // SAFETY: the symbol has this type; it takes any range.
+        unsafe { transmute::<*mut c_void, Unpoison>(unpoison)(memory, bytes) };
+    }
+}
+
+fn find_hooks() -> (Option<Address>, Option<Thread>) {
+    // SAFETY: the symbols have these types, by the headers named above.
+    unsafe {
+        let address =
+            START_SWITCH.find().zip(FINISH_SWITCH.find()).map(|(start, finish)| Address {
+                start_switch: transmute::<*mut c_void, StartSwitch>(start),
+                finish_switch: transmute::<*mut c_void, FinishSwitch>(finish),
+            });
+        let thread = match (
+            CREATE_FIBER.find(),
+            CURRENT_FIBER.find(),
+            DESTROY_FIBER.find(),
+            SWITCH_TO_FIBER.find(),
+        ) {
+            (Some(create), Some(current), Some(destroy), Some(switch_to)) => Some(Thread {
+                create: transmute::<*mut c_void, CreateFiber>(create),
+                current: transmute::<*mut c_void, CurrentFiber>(current),
+                destroy: transmute::<*mut c_void, UseFiber>(destroy),
+                switch_to: transmute::<*mut c_void, SwitchToFiber>(switch_to),
+            }),
+            _ => None,
+        };
+        (address, thread)
+    }
+}

@@ -1,0 +1,91 @@
+//! What a debugger needs to know of tasks: `tools/majjen-gdb.py` reads it.
+//!
+//! The library has no type information, and Rust does not promise where fields are. So this table
+//! says it: the script finds it by its name in the symbol table, in a process or a core file alike.
+//! All that it refers to is `repr(C)`, or has a tag of a fixed size.
+
+use std::mem::offset_of;
+
+use crate::engine::scheduler::Scheduler;
+use crate::engine::task::{Chunk, Chunks, Task, Waits};
+
+/// Offsets and sizes, in bytes. Fields are added at the end; the version changes when one changes
+/// its meaning or goes away.
+#[repr(C)]
+pub struct Table {
+    magic: [u8; 8],
+    version: u32,
+    /// How many of the numbers below there are.
+    count: u32,
+    scheduler_current_task: u32,
+    scheduler_chunks_first: u32,
+    scheduler_chunks_count: u32,
+    chunk_bytes: u32,
+    chunk_memory: u32,
+    chunk_slots: u32,
+    task_bytes: u32,
+    task_state: u32,
+    task_wake_time_ns: u32,
+    task_heap_index: u32,
+    task_context: u32,
+    task_queued: u32,
+    task_alive: u32,
+    task_turns: u32,
+    /// A tag of four bytes: 0 nothing, 1 a descriptor, four bytes behind it, 2 a task. From 2 on
+    /// the address of what is waited for is eight bytes behind it: 3 and 4 a mutex, 5 a condition
+    /// variable, 6 a semaphore, 7 a wait group, 8 a list of channels.
+    task_waits: u32,
+    task_id: u32,
+    task_name: u32,
+    name_bytes: u32,
+}
+
+const HEAD_BYTES: usize = offset_of!(Table, scheduler_current_task);
+
+/// Not exported: the name is found in the full symbol table only.
+#[used]
+#[unsafe(no_mangle)]
+static majjen_debug_table: Table = Table {
+    magic: *b"majjen\0\0",
+    version: 1,
+    count: ((size_of::<Table>() - HEAD_BYTES) / size_of::<u32>()) as u32,
+    scheduler_current_task: offset_of!(Scheduler, current_task) as u32,
+    scheduler_chunks_first: (offset_of!(Scheduler, chunks) + offset_of!(Chunks, first)) as u32,
+    scheduler_chunks_count: (offset_of!(Scheduler, chunks) + offset_of!(Chunks, count)) as u32,
+    chunk_bytes: size_of::<Chunk>() as u32,
+    chunk_memory: offset_of!(Chunk, memory) as u32,
+    chunk_slots: offset_of!(Chunk, count) as u32,
+    task_bytes: size_of::<Task>() as u32,
+    task_state: offset_of!(Task, state) as u32,
+    task_wake_time_ns: offset_of!(Task, wake_time_ns) as u32,
+    task_heap_index: offset_of!(Task, heap_index) as u32,
+    task_context: offset_of!(Task, context) as u32,
+    task_queued: offset_of!(Task, queued) as u32,
+    task_alive: offset_of!(Task, alive) as u32,
+    task_turns: offset_of!(Task, turns) as u32,
+    task_waits: offset_of!(Task, waits) as u32,
+    task_id: offset_of!(Task, id) as u32,
+    task_name: offset_of!(Task, name) as u32,
+    name_bytes: size_of::<crate::engine::task::Name>() as u32,
+};
+std::arch::global_asm!(".hidden majjen_debug_table");
+
+const _: () = assert!(size_of::<Waits>() == 16 && align_of::<Waits>() == 8);
+
+// Where the thread's part of the library is, from the thread pointer: gdb cannot find a
+// thread-local variable in a core file. No data can say it, since rust-lld takes no such relocation
+// outside the global offset table; but one instruction can, which the script reads: a load from the
+// table, or of the number itself, if the program is linked statically. The linker keeps it ("R").
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(
+    ".pushsection .text.majjen_debug_thread, \"axR\", @progbits",
+    ".globl majjen_debug_thread",
+    ".hidden majjen_debug_thread",
+    ".type majjen_debug_thread, @function",
+    "majjen_debug_thread:",
+    "mov rax, qword ptr [rip + {thread}@GOTTPOFF]",
+    "ret",
+    ".size majjen_debug_thread, . - majjen_debug_thread",
+    ".popsection",
+    thread = sym crate::engine::context::switch::THREAD,
+);

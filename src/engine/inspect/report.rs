@@ -1,0 +1,354 @@
+//! The scheduler in words: its metrics as text, for Prometheus and as JSON, and a list of its
+//! tasks.
+
+use std::fmt::{self, Display, Write};
+
+use crate::engine::context::stack::Stack;
+use crate::engine::measure::{Metrics, Summary};
+use crate::engine::scheduler::Scheduler;
+use crate::engine::task::{State, Task, Waits};
+
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The block that [`print_metrics`] prints, and the distributions behind it.
+    Text,
+    /// The text format that Prometheus scrapes, version 0.0.4.
+    Prometheus,
+    /// One object.
+    Json,
+}
+
+/// Writes all metrics of a scheduler.
+pub fn write_metrics(scheduler: &Scheduler, format: Format, out: &mut dyn Write) -> fmt::Result {
+    match format {
+        Format::Text => {
+            print_metrics(scheduler, out)?;
+            for (title, summary) in distributions(scheduler) {
+                let Summary { p50, p99, max } = summary;
+                writeln!(out, "{}: p50 {p50} ns, p99 {p99} ns, max {max} ns", title.text)?;
+            }
+            Ok(())
+        }
+        Format::Prometheus => write_prometheus(scheduler, out),
+        Format::Json => write_json(scheduler, out),
+    }
+}
+
+/// Writes the guide's block, byte for byte: programs parse it.
+pub fn print_metrics(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
+    scheduler.publish_metrics();
+    let m = &scheduler.metrics;
+    write!(
+        out,
+        "\n=== Majjen Scheduler Metrics ===\n\
+         Tasks:\n  \
+           Created:       {}\n  \
+           Exited:        {}\n  \
+           Current:       {}\n  \
+           Peak:          {}\n\
+         \nExecution:\n  \
+           Total runs:    {}\n",
+        m.tasks_created.get(),
+        m.tasks_exited.get(),
+        m.current_tasks.get(),
+        m.peak_tasks.get(),
+        m.task_executions.get(),
+    )?;
+    if let Some(average_ns) = m.total_execution_time_ns.get().checked_div(m.task_executions.get()) {
+        for (label, ns) in [
+            ("Avg", average_ns),
+            ("Min", m.min_execution_time_ns.get()),
+            ("Max", m.max_execution_time_ns.get()),
+        ] {
+            writeln!(out, "  {label} time:      {ns} ns ({:.3} ms)", ns as f64 / 1e6)?;
+        }
+    }
+    write!(
+        out,
+        "\nScheduler:\n  \
+           Loop cycles:   {}\n  \
+           Wait calls:    {}\n  \
+           I/O events:    {}\n\
+         \nTimers:\n  \
+           Expirations:   {}\n  \
+           Cancellations: {}\n\
+         ================================\n\n",
+        m.scheduler_loops.get(),
+        m.wait_calls.get(),
+        m.io_events.get(),
+        m.timer_expirations.get(),
+        m.timer_cancellations.get(),
+    )
+}
+
+/// A metric's value, as it is counted.
+enum Value {
+    /// Only grows, until a reset.
+    Count(u64),
+    /// The same, in nanoseconds.
+    Time(u64),
+    /// Grows and shrinks.
+    Level(u64),
+    /// The same, in nanoseconds.
+    TimeLevel(u64),
+}
+
+/// Name in JSON, name for Prometheus (without the prefix), help, and value.
+type Row = (&'static str, &'static str, &'static str, Value);
+
+fn rows(m: &Metrics) -> [Row; 17] {
+    use Value::{Count, Level, Time, TimeLevel};
+    [
+        (
+            "task_executions",
+            "task_executions_total",
+            "Turns that tasks have had.",
+            Count(m.task_executions.get()),
+        ),
+        (
+            "total_execution_time_ns",
+            "execution_seconds_total",
+            "Time of all turns.",
+            Time(m.total_execution_time_ns.get()),
+        ),
+        (
+            "min_execution_time_ns",
+            "execution_min_seconds",
+            "Shortest turn.",
+            TimeLevel(m.min_execution_time_ns.get()),
+        ),
+        (
+            "max_execution_time_ns",
+            "execution_max_seconds",
+            "Longest turn.",
+            TimeLevel(m.max_execution_time_ns.get()),
+        ),
+        (
+            "scheduler_loops",
+            "loops_total",
+            "Iterations of the loop.",
+            Count(m.scheduler_loops.get()),
+        ),
+        (
+            "total_loop_time_ns",
+            "loop_seconds_total",
+            "Time spent running.",
+            Time(m.total_loop_time_ns.get()),
+        ),
+        (
+            "timer_expirations",
+            "timer_expirations_total",
+            "Timers that woke a task.",
+            Count(m.timer_expirations.get()),
+        ),
+        (
+            "timer_cancellations",
+            "timer_cancellations_total",
+            "Timers that ended early.",
+            Count(m.timer_cancellations.get()),
+        ),
+        (
+            "wait_calls",
+            "wait_calls_total",
+            "Calls of the wait function.",
+            Count(m.wait_calls.get()),
+        ),
+        (
+            "total_wait_time_ns",
+            "wait_seconds_total",
+            "Time spent in the wait function.",
+            Time(m.total_wait_time_ns.get()),
+        ),
+        (
+            "io_events",
+            "io_events_total",
+            "Descriptor events that woke a task.",
+            Count(m.io_events.get()),
+        ),
+        ("tasks_created", "tasks_created_total", "Tasks created.", Count(m.tasks_created.get())),
+        ("tasks_exited", "tasks_exited_total", "Tasks ended.", Count(m.tasks_exited.get())),
+        ("current_tasks", "tasks", "Tasks alive.", Level(m.current_tasks.get())),
+        ("peak_tasks", "tasks_peak", "Most tasks alive at one time.", Level(m.peak_tasks.get())),
+        (
+            "heap_operations",
+            "heap_operations_total",
+            "Changes of the timer heap.",
+            Count(m.heap_operations.get()),
+        ),
+        (
+            "memory_allocated_bytes",
+            "memory_bytes",
+            "Heap memory held.",
+            Level(m.memory_allocated_bytes.get() as u64),
+        ),
+    ]
+}
+
+/// The names of a distribution.
+struct Title {
+    text: &'static str,
+    json: &'static str,
+    prometheus: &'static str,
+    help: &'static str,
+}
+
+fn distributions(scheduler: &Scheduler) -> [(Title, Summary); 2] {
+    [
+        (
+            Title {
+                text: "Task run time",
+                json: "task_run_time_ns",
+                prometheus: "task_run_seconds",
+                help: "How long a turn of a task takes",
+            },
+            scheduler.turns.summary(),
+        ),
+        (
+            Title {
+                text: "Timer lateness",
+                json: "timer_lateness_ns",
+                prometheus: "timer_lateness_seconds",
+                help: "How long after its deadline a timer is served",
+            },
+            scheduler.timer_lateness.summary(),
+        ),
+    ]
+}
+
+fn write_prometheus(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
+    scheduler.publish_metrics();
+    for (_, name, help, value) in rows(&scheduler.metrics) {
+        let kind = match value {
+            Value::Count(_) | Value::Time(_) => "counter",
+            Value::Level(_) | Value::TimeLevel(_) => "gauge",
+        };
+        writeln!(out, "# HELP majjen_{name} {help}")?;
+        writeln!(out, "# TYPE majjen_{name} {kind}")?;
+        match value {
+            Value::Count(number) | Value::Level(number) => writeln!(out, "majjen_{name} {number}")?,
+            Value::Time(ns) | Value::TimeLevel(ns) => {
+                writeln!(out, "majjen_{name} {}", Seconds(ns))?;
+            }
+        }
+    }
+    for (title, summary) in distributions(scheduler) {
+        let name = title.prometheus;
+        for (quantile, ns, what) in [
+            ("p50", summary.p50, "median"),
+            ("p99", summary.p99, "99th percentile"),
+            ("max", summary.max, "longest"),
+        ] {
+            // Gauges, and not a summary: quantiles of a summary are of a sliding window, these
+            // since the reset.
+            let name = name.strip_suffix("_seconds").unwrap_or(name);
+            writeln!(out, "# HELP majjen_{name}_{quantile}_seconds {}: {what}.", title.help)?;
+            writeln!(out, "# TYPE majjen_{name}_{quantile}_seconds gauge")?;
+            writeln!(out, "majjen_{name}_{quantile}_seconds {}", Seconds(ns))?;
+        }
+    }
+    Ok(())
+}
+
+/// Nanoseconds as a decimal number of seconds, exact.
+struct Seconds(u64);
+
+impl Display for Seconds {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{:09}", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+    }
+}
+
+fn write_json(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
+    scheduler.publish_metrics();
+    out.write_char('{')?;
+    for (name, _, _, value) in rows(&scheduler.metrics) {
+        let (Value::Count(number)
+        | Value::Time(number)
+        | Value::Level(number)
+        | Value::TimeLevel(number)) = value;
+        write!(out, "\"{name}\":{number},")?;
+    }
+    for (index, (title, summary)) in distributions(scheduler).into_iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let Summary { p50, p99, max } = summary;
+        write!(out, "{comma}\"{}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}", title.json)?;
+    }
+    out.write_str("}\n")
+}
+
+/// Writes one line for each task.
+pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
+    let now_ns = scheduler.clock.deadline_now_ns();
+    // Task by task: no borrow may live while a program's stream is written to.
+    let slots = scheduler.slab.borrow().slots();
+    for index in 0..slots {
+        let task = scheduler.slab.borrow().at(index);
+        if let Some(task) = task {
+            dump_task(scheduler, task, now_ns, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Write) -> fmt::Result {
+    let name = task.name.get();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    write!(out, "task {:#x} \"{}\" ", task.id.get(), name.escape_ascii())?;
+    let running = std::ptr::eq(scheduler.current_task.get(), task);
+    match task.waits.get() {
+        _ if running => out.write_str("running")?,
+        _ if task.queued.get() => out.write_str("ready")?,
+        Waits::Fd(fd) => write!(out, "waiting for fd {fd}")?,
+        Waits::Join(target) => {
+            // SAFETY: a task that others wait for is alive.
+            write!(out, "waiting for task {:#x}", unsafe { (*target).id.get() })?;
+        }
+        Waits::Mutex(mutex) | Waits::Relock(mutex) => write!(out, "waiting for mutex {mutex:p}")?,
+        Waits::Condition(condvar) => write!(out, "waiting for condition {condvar:p}")?,
+        Waits::Semaphore(semaphore) => write!(out, "waiting for semaphore {semaphore:p}")?,
+        Waits::WaitGroup(group) => write!(out, "waiting for wait group {group:p}")?,
+        // SAFETY: alive while its task waits.
+        Waits::Channels(waiting) => write!(out, "waiting for {}", unsafe { (*waiting).what() })?,
+        Waits::Nothing if task.is(State::Sleeping) && task.heap_index.get() != usize::MAX => {
+            out.write_str("sleeping")?;
+        }
+        Waits::Nothing | Waits::Turn(_) => out.write_str("parked")?,
+    }
+    if task.heap_index.get() != usize::MAX && !running {
+        let left_ns = task.wake_time_ns.get().saturating_sub(now_ns);
+        write!(out, " until {} (in {left_ns} ns)", task.wake_time_ns.get())?;
+    }
+    write!(out, ", {} turns, ", task.turns.get())?;
+    match task.stack.get() {
+        Stack::NONE => out.write_str("no stack yet\n"),
+        _ if running => out.write_str("stack in use\n"),
+        stack => {
+            let used = stack.top as usize - task.context.get() as usize;
+            writeln!(out, "{used} bytes of stack used")
+        }
+    }
+}
+
+/// Writes to a buffer of fixed size, drops what does not fit, and counts what would have been
+/// written.
+pub struct Bounded<'b> {
+    buffer: &'b mut [u8],
+    pub length: usize,
+}
+
+impl Bounded<'_> {
+    pub fn new(buffer: &mut [u8]) -> Bounded<'_> {
+        Bounded { buffer, length: 0 }
+    }
+}
+
+impl Write for Bounded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.buffer.get_mut(self.length..).unwrap_or(&mut []);
+        let fits = text.len().min(room.len());
+        room[..fits].copy_from_slice(&text.as_bytes()[..fits]);
+        self.length += text.len();
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Descriptors: who waits for which.
+
+mod reactor;
+
+pub use reactor::{EVENTS, FAILURE, READABLE, Reactor, WRITABLE};

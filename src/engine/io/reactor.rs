@@ -1,0 +1,613 @@
+//! The reactor: which tasks wait for which descriptors, and the epoll set that watches them.
+//!
+//! # From a wait to its event
+//!
+//! A descriptor that a task begins to wait for is *fresh*: it is in a list, and the kernel knows
+//! nothing yet. When the loop comes to wait, [`look`](Reactor::look) asks poll(2) for all of them
+//! with one call. On a busy server many have become ready by then, and need nothing else. The
+//! others are armed, and the epoll set watches them from then on: at once if the loop is about to
+//! sleep or to call the program's own wait function, and else at the second look.
+//!
+//! # How stale events are kept from the wrong task
+//!
+//! A program may close a descriptor at any time, and get its number again for another file. So the
+//! table never trusts what it registered before:
+//! - A descriptor is armed for one event (`EPOLLONESHOT`), and anew for the next wait. Whether the
+//!   kernel knows the number is only a guess (`registered`) that picks the call to try first: `MOD`
+//!   and on ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
+//! - Each arming has a new generation, which the kernel hands back with the event. An event of an
+//!   older one is dropped. It was the last of its registration, so it cannot come again.
+//!
+//! # Waiters
+//!
+//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
+//! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
+//! descriptor is fresh again. A task is in one list at most: `Task::waits` names it.
+
+use std::ffi::c_int;
+
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD};
+
+use crate::engine::sys;
+use crate::engine::sys::{Error, Result};
+use crate::engine::task::Waiters;
+use crate::engine::task::{Outcome, Task, Waits};
+
+/// Data can be read, a connection accepted, or the end was reached.
+pub const READABLE: u32 = libc::EPOLLIN as u32;
+/// Data can be written, or a connection attempt has ended.
+pub const WRITABLE: u32 = libc::EPOLLOUT as u32;
+/// All events that a task may ask for; poll(2) has the same bits for them.
+pub const EVENTS: u32 = READABLE
+    | WRITABLE
+    | (libc::EPOLLPRI
+        | libc::EPOLLRDHUP
+        | libc::EPOLLRDNORM
+        | libc::EPOLLRDBAND
+        | libc::EPOLLWRNORM
+        | libc::EPOLLWRBAND) as u32;
+/// What poll(2) says of a file that has no events, a regular one for example.
+const ALWAYS: u32 = READABLE | WRITABLE;
+/// Wakes every waiter, whatever it wants.
+pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
+
+/// Events taken from the kernel at a time. More are taken the next time.
+const BATCH: usize = 128;
+
+/// The event data of the wake-up descriptor; generations of others stay below `u32::MAX`.
+const WAKE_UP: u64 = u64::MAX;
+
+/// A scheduler's descriptors.
+pub struct Reactor {
+    epoll_fd: c_int,
+    /// An eventfd in the epoll set that other threads raise.
+    wake_up_fd: c_int,
+    /// Indexed by descriptor; as long as the largest one that was waited for.
+    table: Vec<Entry>,
+    /// The descriptors whose entries are not [`Stage::Settled`]. Has room for all of the table.
+    fresh: Vec<c_int>,
+    waiters: usize,
+}
+
+/// What is known of one descriptor.
+#[derive(Default)]
+struct Entry {
+    waiters: Waiters,
+    /// Of the latest arming.
+    generation: u32,
+    /// Whether the kernel may know the descriptor.
+    registered: bool,
+    stage: Stage,
+}
+
+/// How far a descriptor's latest wait has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    /// Nobody waits, or the descriptor is armed for those who do.
+    #[default]
+    Settled,
+    /// Somebody waits, and poll(2) has not been asked.
+    Fresh,
+    /// poll(2) said that nothing has happened.
+    Looked,
+}
+
+impl Reactor {
+    /// Makes an epoll set with `wake_up_fd` in it, which stays the caller's.
+    pub fn create(wake_up_fd: c_int) -> Result<Reactor> {
+        let epoll_fd = sys::epoll_create()?;
+        let reactor =
+            Reactor { epoll_fd, wake_up_fd, table: Vec::new(), fresh: Vec::new(), waiters: 0 };
+        sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
+        Ok(reactor)
+    }
+
+    /// Puts a new epoll set in the place of one that another process shares. All that tasks wait
+    /// for is fresh then.
+    pub fn renew(&mut self) -> Result<()> {
+        sys::move_over(sys::epoll_create()?, self.epoll_fd)?;
+        sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_up_fd, READABLE, WAKE_UP)?;
+        for (fd, entry) in self.table.iter_mut().enumerate() {
+            entry.registered = false;
+            if !entry.waiters.is_empty() {
+                entry.refresh(fd as c_int, &mut self.fresh);
+            }
+        }
+        Ok(())
+    }
+
+    /// The epoll set.
+    pub fn fd(&self) -> c_int {
+        self.epoll_fd
+    }
+
+    /// Whether a descriptor is one of the scheduler's own two. Armed for a task the eventfd would not
+    /// tell of stops any more.
+    pub fn is_own(&self, fd: c_int) -> bool {
+        fd == self.epoll_fd || fd == self.wake_up_fd
+    }
+
+    /// Whether any task waits for a descriptor.
+    pub fn has_waiters(&self) -> bool {
+        self.waiters > 0
+    }
+
+    /// Puts a task in a descriptor's list. If the descriptor turns out to be none that can be
+    /// waited for, the task is woken with the error. On an error here it is in no list.
+    pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<()> {
+        if self.is_own(fd) {
+            return Err(Error::InvalidArgument);
+        }
+        let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
+        if index >= self.table.len() {
+            self.grow(fd, index)?;
+        }
+        let entry = &mut self.table[index];
+        entry.refresh(fd, &mut self.fresh);
+        entry.waiters.push(task);
+        task.waits.set(Waits::Fd(fd));
+        task.interest.set(events);
+        self.waiters += 1;
+        Ok(())
+    }
+
+    /// Takes a task out of the list of the descriptor that it waits for. If the descriptor is armed
+    /// it stays so; its event finds no waiter.
+    pub fn forget(&mut self, task: &Task, fd: c_int) {
+        if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
+            task.waits.set(Waits::Nothing);
+            entry.waiters.remove(task);
+            self.waiters -= 1;
+        }
+    }
+
+    /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
+    /// for it.
+    pub fn close(&mut self, fd: c_int, mut wake: impl FnMut(&Task)) {
+        let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
+        else {
+            return;
+        };
+        if std::mem::take(&mut entry.registered) {
+            // A duplicate of the descriptor would keep the registration. An error means that the
+            // number was closed before, and with it the registration.
+            let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
+        }
+        while let Some(task) = entry.waiters.pop() {
+            task.waits.set(Waits::Nothing);
+            self.waiters -= 1;
+            wake(task);
+        }
+    }
+
+    /// Whether any descriptor has yet to be armed, or found ready.
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Asks poll(2) for the fresh descriptors, calls `wake` with each task whose wait is over, which
+    /// is then in no list, and returns the number of descriptors that had any. What is not ready is
+    /// armed, at its first look if `settle` says so, and at its second in any case.
+    pub fn look(&mut self, settle: bool, wake: impl Fn(&Task, Outcome)) -> usize {
+        let mut useful = 0;
+        let mut kept = 0;
+        let mut polls = [sys::pollfd { fd: -1, events: 0, revents: 0 }; BATCH];
+        for start in (0..self.fresh.len()).step_by(BATCH) {
+            let end = (start + BATCH).min(self.fresh.len());
+            let polls = &mut polls[..end - start];
+            for (poll, &fd) in polls.iter_mut().zip(&self.fresh[start..end]) {
+                let wanted = self.table[fd as usize].wanted();
+                *poll = sys::pollfd { fd, events: wanted as i16, revents: 0 };
+            }
+            // A single descriptor that the kernel knows has most likely nothing to show for the
+            // call. Without an answer nothing counts as ready, and the epoll set will tell.
+            let alone = self.fresh.len() == 1 && self.table[polls[0].fd as usize].registered;
+            if !(alone && settle) {
+                sys::poll_all(polls);
+            }
+            for poll in &*polls {
+                let entry = &mut self.table[poll.fd as usize];
+                let woken = entry.settle(self.epoll_fd, poll, settle, &wake);
+                useful += usize::from(woken > 0);
+                self.waiters -= woken;
+                if entry.stage != Stage::Settled {
+                    self.fresh[kept] = poll.fd;
+                    kept += 1;
+                }
+            }
+        }
+        self.fresh.truncate(kept);
+        useful
+    }
+
+    /// Arms all fresh descriptors, so that the epoll set knows of everything that is waited for.
+    pub fn arm_all(&mut self, wake: impl Fn(&Task, Outcome)) {
+        for fd in self.fresh.drain(..) {
+            self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, &wake);
+        }
+    }
+
+    /// Waits at most `timeout_ns` for events of what is armed, and calls `wake` with each task that
+    /// one was for, which is then in no list. Returns the number of events that woke a task. An
+    /// interruption counts as none.
+    pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task, Outcome)) -> Result<usize> {
+        let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
+        let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
+            Ok(count) => count,
+            Err(Error::Os(libc::EINTR)) => 0,
+            Err(error) => return Err(error),
+        };
+        let mut useful = 0;
+        for event in &events[..count] {
+            let (happened, data) = (event.events, event.u64);
+            if data == WAKE_UP {
+                sys::eventfd_clear(self.wake_up_fd);
+            } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened, &wake) {
+                useful += 1;
+            }
+        }
+        Ok(useful)
+    }
+
+    /// Hands one event to the waiters that want it. Returns whether there were any.
+    fn dispatch(
+        &mut self,
+        fd: c_int,
+        generation: u32,
+        happened: u32,
+        wake: impl Fn(&Task, Outcome),
+    ) -> bool {
+        let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
+        else {
+            return false;
+        };
+        if entry.generation != generation {
+            return false; // Of an earlier file with this number, or armed again since.
+        }
+        let woken = entry.wake_for(happened, wake);
+        if !entry.waiters.is_empty() {
+            entry.refresh(fd, &mut self.fresh);
+        }
+        self.waiters -= woken;
+        woken > 0
+    }
+
+    /// Makes room for a descriptor that is open: a number that is none must not cost memory.
+    #[cold]
+    fn grow(&mut self, fd: c_int, index: usize) -> Result<()> {
+        sys::check_open(fd)?;
+        let more = index + 1 - self.table.len();
+        self.table.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
+        let room = self.table.capacity() - self.fresh.len();
+        self.fresh.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
+        self.table.resize_with(index + 1, Entry::default);
+        Ok(())
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        self.table.capacity() * size_of::<Entry>() + self.fresh.capacity() * size_of::<c_int>()
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        sys::close(self.epoll_fd);
+    }
+}
+
+impl Entry {
+    /// Somebody begins to wait: puts the descriptor in the list of fresh ones.
+    fn refresh(&mut self, fd: c_int, fresh: &mut Vec<c_int>) {
+        if self.stage == Stage::Settled {
+            fresh.push(fd); // There is room, see `grow`.
+        }
+        self.stage = Stage::Fresh;
+    }
+
+    /// What follows from poll(2)'s answer. Returns how many tasks were woken.
+    fn settle(
+        &mut self,
+        epoll_fd: c_int,
+        poll: &sys::pollfd,
+        settle: bool,
+        wake: impl Fn(&Task, Outcome),
+    ) -> usize {
+        let happened = u32::from(poll.revents as u16);
+        let mut woken = 0;
+        if happened & sys::NOT_OPEN != 0 {
+            woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), &wake);
+        } else if happened != 0 {
+            woken = self.wake_for(happened, &wake);
+        } else if self.stage == Stage::Fresh && !settle {
+            self.stage = Stage::Looked;
+            return 0;
+        }
+        woken + self.arm(epoll_fd, poll.fd, wake)
+    }
+
+    /// Asks the kernel for one event of those that the waiters want, if there are any. They are
+    /// woken with the error if that cannot be, and how many that were is returned.
+    fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: impl Fn(&Task, Outcome)) -> usize {
+        self.stage = Stage::Settled;
+        if self.waiters.is_empty() {
+            return 0;
+        }
+        // Skips u32::MAX, which would make WAKE_UP possible.
+        let generation = (self.generation + 1) % u32::MAX;
+        let data = u64::from(generation) << 32 | fd as u64;
+        let events = self.wanted() | ONE_SHOT;
+        let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events, data);
+        let result = if self.registered {
+            match control(EPOLL_CTL_MOD) {
+                Err(Error::Os(libc::ENOENT)) => control(EPOLL_CTL_ADD),
+                result => result,
+            }
+        } else {
+            match control(EPOLL_CTL_ADD) {
+                Err(Error::Os(libc::EEXIST)) => control(EPOLL_CTL_MOD),
+                result => result,
+            }
+        };
+        self.registered = result.is_ok();
+        match result {
+            Ok(()) => {
+                self.generation = generation;
+                0
+            }
+            // A file that has no events: poll(2) says that it can be read and written, and whoever
+            // wants something else waits in vain. Any other file has been refused by mistake.
+            Err(error @ Error::Os(libc::EPERM)) => {
+                match sys::poll_now(fd, self.wanted() | ALWAYS) {
+                    Ok(happened) if happened & ALWAYS == ALWAYS => self.wake_for(happened, wake),
+                    _ => self.wake_all(Outcome::Failed(error), wake),
+                }
+            }
+            Err(error) => self.wake_all(Outcome::Failed(error), wake),
+        }
+    }
+
+    /// Takes those out of the list that want what has happened, and hands them to `wake`. Returns
+    /// how many.
+    fn wake_for(&self, happened: u32, wake: impl Fn(&Task, Outcome)) -> usize {
+        let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
+        self.wake_those(wants, Outcome::Ready(happened), wake)
+    }
+
+    fn wake_all(&self, outcome: Outcome, wake: impl Fn(&Task, Outcome)) -> usize {
+        self.wake_those(|_| true, outcome, wake)
+    }
+
+    fn wake_those(
+        &self,
+        which: impl Fn(&&Task) -> bool,
+        outcome: Outcome,
+        wake: impl Fn(&Task, Outcome),
+    ) -> usize {
+        let mut woken = 0;
+        for task in self.waiters.iter().filter(which) {
+            self.waiters.remove(task);
+            task.waits.set(Waits::Nothing);
+            wake(task, outcome);
+            woken += 1;
+        }
+        woken
+    }
+
+    /// The events that waiters want.
+    fn wanted(&self) -> u32 {
+        self.waiters.iter().fold(0, |events, task| events | task.interest.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::ptr::from_ref;
+
+    use super::{READABLE, Reactor, WRITABLE};
+    use crate::engine::sys;
+    use crate::engine::sys::Error;
+    use crate::engine::task::{Outcome, Task, Waits};
+
+    type Woken = Vec<(*const Task, Outcome)>;
+
+    /// Calls one of the functions that wake, and returns who was woken.
+    fn woken(by: impl FnOnce(&dyn Fn(&Task, Outcome))) -> Woken {
+        let woken = RefCell::new(Vec::new());
+        by(&|task, outcome| woken.borrow_mut().push((from_ref(task), outcome)));
+        woken.into_inner()
+    }
+
+    fn poll(reactor: &mut Reactor) -> Woken {
+        woken(|wake| {
+            let _ = reactor.poll(0, wake).unwrap();
+        })
+    }
+
+    fn look(reactor: &mut Reactor, settle: bool) -> Woken {
+        woken(|wake| {
+            let _ = reactor.look(settle, wake);
+        })
+    }
+
+    fn arm_all(reactor: &mut Reactor) {
+        assert_eq!(woken(|wake| reactor.arm_all(wake)), []);
+    }
+
+    fn readable(task: &Task) -> (*const Task, Outcome) {
+        (from_ref(task), Outcome::Ready(READABLE))
+    }
+
+    /// A reactor, and what must outlive it.
+    fn new_reactor() -> (Reactor, EventFd) {
+        let wake_up_fd = sys::eventfd().unwrap();
+        (Reactor::create(wake_up_fd).unwrap(), EventFd(wake_up_fd))
+    }
+
+    struct EventFd(i32);
+
+    impl Drop for EventFd {
+        fn drop(&mut self) {
+            sys::close(self.0);
+        }
+    }
+
+    #[test]
+    fn what_is_ready_is_never_armed() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let fd = reader.as_raw_fd();
+        let task = Task::default();
+        reactor.wait(&task, fd, READABLE).unwrap();
+        writer.write_all(b"x").unwrap();
+        assert_eq!(poll(&mut reactor), []);
+        assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        assert!(!reactor.table[fd as usize].registered);
+        assert!(!reactor.has_fresh() && !reactor.has_waiters());
+    }
+
+    #[test]
+    fn what_is_not_ready_is_armed_at_the_second_look_or_before_a_sleep() {
+        for settle in [false, true] {
+            let (mut reactor, _wake_up) = new_reactor();
+            let (reader, mut writer) = UnixStream::pair().unwrap();
+            let task = Task::default();
+            reactor.wait(&task, reader.as_raw_fd(), READABLE).unwrap();
+            assert_eq!(look(&mut reactor, settle), []);
+            assert_eq!(reactor.has_fresh(), !settle);
+            assert_eq!(look(&mut reactor, false), []);
+            assert!(!reactor.has_fresh());
+            writer.write_all(b"x").unwrap();
+            assert_eq!(look(&mut reactor, true), []);
+            assert_eq!(poll(&mut reactor), [readable(&task)]);
+        }
+    }
+
+    #[test]
+    fn many_fresh_descriptors_are_looked_at_in_batches() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let pairs: Vec<_> = (0..300).map(|_| UnixStream::pair().unwrap()).collect();
+        let tasks: Vec<Task> = pairs.iter().map(|_| Task::default()).collect();
+        for (task, (reader, _)) in tasks.iter().zip(&pairs) {
+            reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
+        }
+        let (early, late): (Vec<_>, Vec<_>) = (0..300).partition(|index| index % 3 == 0);
+        let write = |index: &usize| (&pairs[*index].1).write_all(b"x").unwrap();
+        early.iter().for_each(write);
+        let expected: Woken = early.iter().map(|index| readable(&tasks[*index])).collect();
+        assert_eq!(look(&mut reactor, false), expected);
+        assert_eq!(reactor.fresh.len(), late.len());
+        assert_eq!(look(&mut reactor, true), []);
+        late.iter().for_each(write);
+        let mut woken = Vec::new();
+        while woken.len() < late.len() {
+            woken.extend(poll(&mut reactor));
+        }
+        assert!(late.iter().all(|index| woken.contains(&readable(&tasks[*index]))));
+    }
+
+    #[test]
+    fn an_event_of_an_earlier_arming_is_dropped() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let fd = reader.as_raw_fd();
+        let (early, late) = (Task::default(), Task::default());
+        reactor.wait(&early, fd, READABLE).unwrap();
+        arm_all(&mut reactor);
+        let earlier = reactor.table[fd as usize].generation;
+        assert_eq!(early.waits.get(), Waits::Fd(fd));
+        reactor.forget(&early, fd);
+        assert_eq!(early.waits.get(), Waits::Nothing);
+        reactor.wait(&late, fd, READABLE).unwrap();
+        arm_all(&mut reactor);
+        assert!(!reactor.dispatch(fd, earlier, READABLE, |_, _| panic!("woken by a stale event")));
+        assert_eq!(poll(&mut reactor), []);
+        writer.write_all(b"x").unwrap();
+        assert_eq!(poll(&mut reactor), [readable(&late)]);
+        assert!(!reactor.has_waiters());
+    }
+
+    #[test]
+    fn a_number_used_again_is_registered_again() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let task = Task::default();
+        for _ in 0..3 {
+            // Most likely the same number each time; the table must not care.
+            let (reader, mut writer) = UnixStream::pair().unwrap();
+            reactor.wait(&task, reader.as_raw_fd(), READABLE).unwrap();
+            arm_all(&mut reactor);
+            writer.write_all(b"x").unwrap();
+            assert_eq!(poll(&mut reactor), [readable(&task)]);
+        }
+    }
+
+    #[test]
+    fn all_waiters_are_woken_in_order() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let tasks: [Task; 3] = Default::default();
+        for task in &tasks {
+            reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
+        }
+        reactor.forget(&tasks[1], reader.as_raw_fd());
+        arm_all(&mut reactor);
+        writer.write_all(b"x").unwrap();
+        assert_eq!(poll(&mut reactor), [readable(&tasks[0]), readable(&tasks[2])]);
+        assert_eq!(poll(&mut reactor), []);
+        assert!(!reactor.has_waiters());
+    }
+
+    #[test]
+    fn one_direction_does_not_end_the_wait_for_the_other() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let (left, mut right) = UnixStream::pair().unwrap();
+        let (reading, writing) = (Task::default(), Task::default());
+        let writable = (from_ref(&writing), Outcome::Ready(WRITABLE));
+        reactor.wait(&reading, left.as_raw_fd(), READABLE).unwrap();
+        reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
+        assert_eq!(look(&mut reactor, true), [writable]);
+        reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
+        arm_all(&mut reactor);
+        assert_eq!(poll(&mut reactor), [writable]);
+        right.write_all(b"x").unwrap();
+        // It is alone and known to the kernel by now, so only the epoll set is asked.
+        assert_eq!(look(&mut reactor, true), []);
+        assert_eq!(poll(&mut reactor), [readable(&reading)]);
+    }
+
+    #[test]
+    fn what_cannot_be_waited_for_is_told() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let task = Task::default();
+        assert!(reactor.wait(&task, -1, READABLE).is_err());
+        assert!(reactor.wait(&task, 1_000_000, READABLE).is_err());
+        let directory = env!("CARGO_MANIFEST_DIR").to_owned();
+        let file = std::fs::File::open(directory + "/Cargo.toml").unwrap();
+        let fd = file.as_raw_fd();
+        // Of a regular file epoll says nothing: poll(2) does, whoever asks it.
+        reactor.wait(&task, fd, READABLE).unwrap();
+        assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        let both = (from_ref(&task), Outcome::Ready(READABLE | WRITABLE));
+        reactor.wait(&task, fd, READABLE).unwrap();
+        assert_eq!(woken(|wake| reactor.arm_all(wake)), [both]);
+        // What it never has is waited for all the same: a time limit ends that.
+        let other = Task::default();
+        reactor.wait(&task, fd, libc::EPOLLPRI as u32).unwrap();
+        reactor.wait(&other, fd, READABLE).unwrap();
+        let ready = (from_ref(&other), Outcome::Ready(READABLE | WRITABLE));
+        assert_eq!(woken(|wake| reactor.arm_all(wake)), [ready]);
+        assert!(!reactor.has_fresh() && reactor.has_waiters());
+        reactor.forget(&task, fd);
+        // Closed behind the reactor's back.
+        reactor.wait(&task, fd, READABLE).unwrap();
+        drop(file);
+        let failed = (from_ref(&task), Outcome::Failed(Error::Os(libc::EBADF)));
+        assert_eq!(look(&mut reactor, true), [failed]);
+        assert!(!reactor.has_waiters());
+    }
+}

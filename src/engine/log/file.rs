@@ -1,0 +1,60 @@
+//! Lines that go to the end of a file.
+//!
+//! A line is one `write` of a descriptor with O_APPEND, so lines of several threads or processes do
+//! not mix. Where a full disk takes half of one, the next line that can be written begins on a line
+//! of its own.
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::descriptor::Descriptor;
+use super::line::{Line, Prefix};
+use super::settings::Settings;
+use crate::engine::sys::Result;
+use crate::engine::sys::{self, SIGPIPE};
+
+static FILE: Descriptor = Descriptor::none();
+
+/// Whether the reader of a pipe can end, and with it the process.
+static IS_PIPE: AtomicBool = AtomicBool::new(false);
+
+/// Whether the file ends with half a line.
+static ENDS_MIDWAY: AtomicBool = AtomicBool::new(false);
+
+/// Puts the file with this path in the place of the one before, which stays there if that fails.
+pub fn open(path: &CStr) -> Result<()> {
+    let file = sys::open_appending(path)?;
+    // Before the first line can go there.
+    IS_PIPE.fetch_or(file.is_pipe, Relaxed);
+    FILE.replace(file.fd)?;
+    IS_PIPE.store(file.is_pipe, Relaxed);
+    if file.is_empty {
+        ENDS_MIDWAY.store(false, Relaxed);
+    }
+    Ok(())
+}
+
+pub fn close() {
+    FILE.release();
+}
+
+pub fn write(line: &mut Line, settings: &Settings) -> Result<()> {
+    let mut prefix = Prefix::new();
+    let midway = ENDS_MIDWAY.load(Relaxed) && ENDS_MIDWAY.swap(false, Relaxed);
+    if midway {
+        prefix.push(b"\n");
+    }
+    prefix.push_settings(settings, line.level);
+
+    let holds_signal = IS_PIPE.load(Relaxed) && sys::block_signal(SIGPIPE);
+    let written = sys::write_all(FILE.number(), line.framed(&prefix));
+    if holds_signal {
+        sys::drop_and_unblock_signal(SIGPIPE);
+    }
+    written.map_err(|(bytes, error)| {
+        if midway || bytes > 0 {
+            ENDS_MIDWAY.store(true, Relaxed);
+        }
+        error
+    })
+}

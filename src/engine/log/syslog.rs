@@ -1,0 +1,65 @@
+//! Lines that go to the system log, as datagrams in the form of syslog(3).
+//!
+//! Not by syslog(3) itself: that holds a lock which the child of a fork() may find locked for ever,
+//! and waits without limit for a log daemon that has stopped reading.
+
+use std::ffi::CStr;
+use std::fmt::Write;
+
+use super::descriptor::Descriptor;
+use super::line::{Line, Prefix};
+use super::time::LocalTime;
+use super::{Level, loss};
+use crate::engine::sys;
+use crate::engine::sys::{Error, Result};
+
+/// Where log daemons listen, by a convention as old as syslog.
+pub const PATH: &CStr = c"/dev/log";
+
+/// The longest ident: what RFC 5424 grants the name of a program.
+pub const IDENT_BYTES: usize = 48;
+
+static SOCKET: Descriptor = Descriptor::none();
+
+/// Connects to the log daemon that runs now.
+pub fn open() -> Result<()> {
+    SOCKET.replace(sys::datagram_socket(PATH)?)
+}
+
+pub fn close() {
+    SOCKET.release();
+}
+
+pub fn send(line: &mut Line, ident: &CStr) -> Result<()> {
+    let mut prefix = Prefix::new();
+    // Fits in: HEADROOM has room for the longest ident.
+    let _ = write!(prefix, "<{}>", priority(line.level));
+    prefix.push(&LocalTime::now().month_and_time());
+    prefix.push(b" ");
+    prefix.push(ident.to_bytes());
+    let _ = write!(prefix, "[{}]: ", sys::process_id());
+    let [datagram @ .., _newline] = line.framed(&prefix) else { return Ok(()) };
+
+    // A daemon that does not read is given a moment once, and not with each line.
+    let may_wait = !loss::is_going_on();
+    match sys::send(SOCKET.number(), datagram, may_wait) {
+        // The daemon has ended; there may be a new one.
+        Err(Error::Os(libc::ECONNREFUSED | libc::ENOTCONN)) => {
+            sys::connect(SOCKET.number(), PATH)?;
+            sys::send(SOCKET.number(), datagram, may_wait)
+        }
+        result => result,
+    }
+}
+
+/// Facility "user" and the severity.
+fn priority(level: Level) -> i32 {
+    libc::LOG_USER
+        | match level {
+            Level::Trace | Level::Debug => libc::LOG_DEBUG,
+            Level::Info => libc::LOG_INFO,
+            Level::Warn => libc::LOG_WARNING,
+            Level::Error => libc::LOG_ERR,
+            Level::Fatal | Level::Silent => libc::LOG_CRIT,
+        }
+}

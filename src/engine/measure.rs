@@ -1,0 +1,5 @@
+//! What is counted.
+
+mod counters;
+
+pub use counters::{Histogram, Metrics, Summary, TurnTimes, add};

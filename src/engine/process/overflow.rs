@@ -1,0 +1,88 @@
+//! Stack overflow: a fault in the guard of a task's stack becomes one line that says so, before the
+//! process ends as it would have.
+//!
+//! The handler runs on an alternate stack, since the task's is used up; each thread needs its own,
+//! for as long as it runs a scheduler that reports overflows. All faults, reported or not, and
+//! SIGSEGV that is sent, go on to whatever handled them before.
+
+use std::ffi::{c_int, c_void};
+use std::fmt::Write;
+
+use crate::engine::context::stack;
+use crate::engine::inspect::Bounded;
+use crate::engine::scheduler;
+use crate::engine::sys::{self, FaultAction};
+use crate::engine::threads::ForkLock;
+use crate::safe;
+
+/// How many guards there are, and so whether the handler is installed.
+static USERS: ForkLock<usize> = ForkLock::new(0);
+
+/// What handled the signal before. Set before the handler is installed, and read by it.
+static BEFORE: FaultAction = FaultAction::new();
+
+/// Overflows are reported on this thread while this lives.
+pub struct Guard {
+    alternate_stack: Option<sys::AlternateStack>,
+}
+
+impl Guard {
+    /// The guard must stay on this thread. Where memory for the alternate stack is missing, an
+    /// overflow ends the process without a line.
+    pub fn new() -> Guard {
+        let alternate_stack = sys::AlternateStack::install();
+        let mut users = USERS.lock();
+        *users += 1;
+        if *users == 1 {
+            BEFORE.replace_with(on_fault);
+        }
+        Guard { alternate_stack }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut users = USERS.lock();
+        *users -= 1;
+        if *users == 0 {
+            BEFORE.restore(on_fault);
+        }
+        drop(users);
+        drop(self.alternate_stack.take());
+    }
+}
+
+/// How programs set the size of a stack.
+const IN_C: &str = "mj_task_set_stack_size() or mj_scheduler_set_stack_size()";
+const IN_RUST: &str = "task::Builder::stack_size() or Builder::stack_size()";
+
+/// Reports an overflow of the running task, if this is one, and hands the signal on.
+extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c_void) {
+    let errno = sys::errno();
+    // SAFETY: what the kernel gave to this handler.
+    let address = unsafe { sys::fault_address(info) };
+    if let Some(address) = address
+        && let Some((_, task)) = scheduler::running_task()
+        && stack::guard_range(task.stack.get(), task.stack_bytes.get()).contains(&address)
+    {
+        let mut text = [0u8; 400];
+        let mut line = Bounded::new(&mut text);
+        let name = task.name.get();
+        let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        // Bounded does not fail. Nothing here allocates or takes a lock.
+        let _ = writeln!(
+            line,
+            "majjen: task {:#x} \"{}\" has overflowed its stack of {} bytes; give it a larger one \
+             with {}",
+            task.id.get(),
+            name.escape_ascii(),
+            task.stack_bytes.get(),
+            if safe::is_rust(task) { IN_RUST } else { IN_C },
+        );
+        let length = line.length.min(text.len());
+        sys::write_to_stderr(&text[..length]);
+    }
+    sys::set_errno(errno);
+    // SAFETY: the arguments that the kernel gave.
+    unsafe { BEFORE.hand_on(signal, info, context) };
+}

@@ -1,0 +1,149 @@
+//! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE is
+//! held off.
+//!
+//! A handler can be given nothing but the signal's number, so the running schedulers' stop flags
+//! stand in a fixed table of atomics. A scheduler that has left the table may be destroyed;
+//! `HANDLERS` lets it wait until no handler on another thread is still looking at its flag.
+
+use std::ffi::c_int;
+use std::ptr::{from_ref, null_mut};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
+
+use crate::engine::scheduler::StopFlag;
+use crate::engine::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
+use crate::engine::threads::ForkLock;
+
+/// More application schedulers than this running at once is unheard of; further ones are not
+/// stopped by signals.
+const PLACES: usize = 64;
+
+static RUNNING: [AtomicPtr<StopFlag>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
+static HANDLERS: Handlers = Handlers(AtomicU64::new(0));
+
+/// How many handlers are running: in the lower half, and in the upper one in which process. A child of
+/// `fork()` has no other threads that would end theirs, so those of its parent do not count in it.
+struct Handlers(AtomicU64);
+
+impl Handlers {
+    fn running(&self) -> u32 {
+        Handlers::of_this_process(self.0.load(SeqCst))
+    }
+
+    fn enter(&self) {
+        self.change(|running| running + 1);
+    }
+
+    fn leave(&self) {
+        // None for a handler that has called fork(), in the child.
+        self.change(|running| running.saturating_sub(1));
+    }
+
+    fn change(&self, change: impl Fn(u32) -> u32) {
+        let process = u64::from(sys::process_id().cast_unsigned()) << 32;
+        let change = |before| process | u64::from(change(Handlers::of_this_process(before)));
+        let _ = self.0.fetch_update(SeqCst, SeqCst, |before| Some(change(before)));
+    }
+
+    fn of_this_process(word: u64) -> u32 {
+        let process = sys::process_id().cast_unsigned();
+        if (word >> 32) as u32 == process { word as u32 } else { 0 }
+    }
+}
+
+/// The handlers that are installed, for all guards together: the last one puts back what was there.
+static INSTALLED: ForkLock<Installed> = ForkLock::new(Installed { guards: 0, saved: [None, None] });
+
+struct Installed {
+    guards: usize,
+    saved: [Option<SavedAction>; 2],
+}
+
+/// The signals are looked after while this lives.
+pub struct Guard {
+    place: Option<&'static AtomicPtr<StopFlag>>,
+    holds_sigpipe: bool,
+}
+
+impl Guard {
+    /// Looks after those signals whose effect is the default one. The flag must outlive the guard,
+    /// and the guard stay on this thread.
+    pub fn new(flag: &StopFlag) -> Guard {
+        let flag = from_ref(flag).cast_mut();
+        let place = RUNNING
+            .iter()
+            .find(|place| place.compare_exchange(null_mut(), flag, SeqCst, SeqCst).is_ok());
+        let mut installed = INSTALLED.lock();
+        installed.guards += 1;
+        if installed.guards == 1 {
+            installed.saved = [SIGINT, SIGTERM].map(|signal| {
+                let ours = sys::has_default_action(signal);
+                if ours { sys::handle_signal(signal, on_signal) } else { None }
+            });
+        }
+        drop(installed);
+        let holds_sigpipe = sys::has_default_action(SIGPIPE) && sys::block_signal(SIGPIPE);
+        Guard { place, holds_sigpipe }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut installed = INSTALLED.lock();
+        installed.guards -= 1;
+        if installed.guards == 0 {
+            for saved in installed.saved.iter_mut().filter_map(Option::take) {
+                sys::restore_signal(&saved, on_signal);
+            }
+        }
+        drop(installed);
+        if self.holds_sigpipe {
+            sys::drop_and_unblock_signal(SIGPIPE);
+        }
+        if let Some(place) = self.place {
+            place.store(null_mut(), SeqCst);
+            // A handler that has read the place before is done in a few instructions. One that
+            // interrupts this thread is done before the next line.
+            while HANDLERS.running() != 0 {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// Stops all application schedulers.
+extern "C" fn on_signal(_signal: c_int) {
+    let errno = sys::errno();
+    HANDLERS.enter();
+    for place in &RUNNING {
+        // SAFETY: the flag outlives its place in the table, and leaving waits for HANDLERS.
+        if let Some(flag) = unsafe { place.load(SeqCst).as_ref() } {
+            flag.raise();
+        }
+    }
+    HANDLERS.leave();
+    sys::set_errno(errno);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    use super::Handlers;
+
+    #[test]
+    fn handlers_of_a_parent_do_not_count() {
+        let handlers = Handlers(AtomicU64::new(0));
+        handlers.enter();
+        handlers.enter();
+        assert_eq!(handlers.running(), 2);
+        // As in a child of fork(): the number of this process is another one.
+        handlers.0.fetch_add(1 << 32, SeqCst);
+        assert_eq!(handlers.running(), 0);
+        handlers.leave();
+        assert_eq!(handlers.running(), 0);
+        handlers.enter();
+        assert_eq!(handlers.running(), 1);
+        handlers.leave();
+        assert_eq!(handlers.running(), 0);
+    }
+}

@@ -1,0 +1,249 @@
+//! The channel: a queue of elements of one size, which are copied in and out.
+//!
+//! Only bytes here; what they mean is up to who sends. A waiting sender's element stays where it
+//! is until there is room, and a waiting receiver's is copied straight to it. So receivers wait
+//! only while the buffer is empty, and senders only while it is full, in the order in which they
+//! came.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::ptr::{copy, null_mut};
+
+use super::{Case, Home, Object, Operation, select};
+use crate::engine::sys;
+use crate::engine::sys::{Error, Result};
+use crate::engine::task::Waiters;
+
+/// A channel.
+pub struct Channel {
+    home: Home,
+    element_bytes: usize,
+    /// How many elements the buffer has room for.
+    capacity: usize,
+    buffer: *mut u8,
+    /// Where the oldest element is.
+    first: Cell<usize>,
+    /// How many elements are in the buffer.
+    length: Cell<usize>,
+    closed: Cell<bool>,
+    senders: Waiters<Case>,
+    receivers: Waiters<Case>,
+}
+
+impl Object for Channel {
+    fn home(&self) -> &Home {
+        &self.home
+    }
+
+    fn is_in_use(&self) -> bool {
+        !self.senders.is_empty() || !self.receivers.is_empty()
+    }
+}
+
+impl Channel {
+    /// A channel with room for `capacity` elements; with 0 a sender waits for its receiver.
+    pub fn new(home: Home, element_bytes: usize, capacity: usize) -> Result<Channel> {
+        let bytes = element_bytes.checked_mul(capacity).ok_or(Error::OutOfMemory)?;
+        let buffer = if bytes == 0 { null_mut() } else { sys::allocate::<u8>(bytes) };
+        if buffer.is_null() && bytes > 0 {
+            return Err(Error::OutOfMemory);
+        }
+        Ok(Channel {
+            home,
+            element_bytes,
+            capacity,
+            buffer,
+            first: Cell::new(0),
+            length: Cell::new(0),
+            closed: Cell::new(false),
+            senders: Waiters::new(),
+            receivers: Waiters::new(),
+        })
+    }
+
+    /// Sends the element at an address, once there is room. It has been taken if this succeeds, and
+    /// only then.
+    ///
+    /// # Safety
+    /// The address is that of an element, which stays there during the call.
+    pub unsafe fn send(&self, element: *const c_void, timeout_ns: u64) -> Result<()> {
+        // SAFETY: as this function's contract says.
+        unsafe { self.transfer(Operation::Send, element.cast_mut(), timeout_ns) }
+    }
+
+    /// Receives the oldest element into the place at an address, once there is one.
+    ///
+    /// # Safety
+    /// The address is that of a place for an element, which nobody else uses during the call.
+    pub unsafe fn receive(&self, place: *mut c_void, timeout_ns: u64) -> Result<()> {
+        // SAFETY: as this function's contract says.
+        unsafe { self.transfer(Operation::Receive, place, timeout_ns) }
+    }
+
+    unsafe fn transfer(
+        &self,
+        operation: Operation,
+        element: *mut c_void,
+        timeout_ns: u64,
+    ) -> Result<()> {
+        self.home.task(operation.name())?;
+        // SAFETY: as the contracts of the callers say.
+        if let Some(result) = unsafe { self.attempt(operation, element) } {
+            return result;
+        }
+        let case = Case::new(self, operation, element);
+        // SAFETY: as above.
+        let taken = unsafe { select(std::slice::from_ref(&case), timeout_ns) };
+        taken.and_then(|_| case.result())
+    }
+
+    /// Sends or receives if that is possible now, without waiting.
+    ///
+    /// # Safety
+    /// As [`send`](Self::send) or [`receive`](Self::receive).
+    pub unsafe fn try_transfer(&self, operation: Operation, element: *mut c_void) -> Result<()> {
+        self.home.visit()?;
+        // SAFETY: as this function's contract says.
+        unsafe { self.attempt(operation, element) }.unwrap_or(Err(Error::WouldBlock))
+    }
+
+    /// The same without the question who calls; `None` if it is not possible.
+    ///
+    /// # Safety
+    /// As [`try_transfer`](Self::try_transfer).
+    pub unsafe fn attempt(&self, operation: Operation, element: *mut c_void) -> Option<Result<()>> {
+        match operation {
+            Operation::Send if self.closed.get() => return Some(Err(Error::Disconnected)),
+            Operation::Send => {
+                if let Some(receiver) = self.receivers.first() {
+                    // SAFETY: an element and a place for one, of a task that waits and the caller.
+                    unsafe { self.copy(element.cast(), receiver.element()) };
+                    self.finish(receiver, 0);
+                } else if self.length.get() < self.capacity {
+                    // SAFETY: as this function's contract says.
+                    unsafe { self.put(element.cast()) };
+                } else {
+                    return None;
+                }
+            }
+            Operation::Receive => {
+                let sender = self.senders.first();
+                if self.length.get() > 0 {
+                    // SAFETY: an element of the buffer, and a place for one.
+                    unsafe { self.copy(self.slot(self.first.get()), element.cast()) };
+                    self.first.set((self.first.get() + 1) % self.capacity);
+                    self.length.set(self.length.get() - 1);
+                    if let Some(sender) = sender {
+                        // SAFETY: the element of a task that waits.
+                        unsafe { self.put(sender.element()) };
+                    }
+                } else if let Some(sender) = sender {
+                    // SAFETY: as above, from the one to the other.
+                    unsafe { self.copy(sender.element(), element.cast()) };
+                } else if self.closed.get() {
+                    return Some(Err(Error::Disconnected));
+                } else {
+                    return None;
+                }
+                if let Some(sender) = sender {
+                    self.finish(sender, 0);
+                }
+            }
+        }
+        Some(Ok(()))
+    }
+
+    /// Ends the wait of a task, which this case is a part of.
+    fn finish(&self, case: &Case, result: c_int) {
+        // There is one, since a task waits.
+        if let Some(scheduler) = self.home.scheduler() {
+            case.finish(scheduler, result);
+        }
+    }
+
+    /// Whether [`attempt`](Self::attempt) would do something, if only say that the channel is
+    /// closed.
+    pub fn is_ready(&self, operation: Operation) -> bool {
+        self.closed.get()
+            || match operation {
+                Operation::Send => !self.receivers.is_empty() || self.length.get() < self.capacity,
+                Operation::Receive => !self.senders.is_empty() || self.length.get() > 0,
+            }
+    }
+
+    /// Where those wait who want to do that.
+    pub fn waiters(&self, operation: Operation) -> &Waiters<Case> {
+        match operation {
+            Operation::Send => &self.senders,
+            Operation::Receive => &self.receivers,
+        }
+    }
+
+    /// Closes it: nothing can be sent any more, and when what is there has been received, nothing
+    /// can be received either. Who waits is told.
+    pub fn close(&self) -> Result<()> {
+        self.home.visit()?;
+        if self.closed.get() {
+            return Err(Error::Disconnected);
+        }
+        self.disconnect();
+        Ok(())
+    }
+
+    /// The same for who may, however often.
+    pub fn disconnect(&self) {
+        const CLOSED: c_int = -libc::EPIPE;
+        self.closed.set(true);
+        for waiters in [&self.senders, &self.receivers] {
+            while let Some(case) = waiters.first() {
+                self.finish(case, CLOSED);
+            }
+        }
+    }
+
+    /// How many elements are in the buffer.
+    pub fn len(&self) -> usize {
+        self.length.get()
+    }
+
+    /// Whether that can be the address of an element.
+    pub fn check(&self, element: *const c_void) -> Result<()> {
+        if element.is_null() && self.element_bytes > 0 {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(())
+    }
+
+    fn slot(&self, index: usize) -> *mut u8 {
+        self.buffer.wrapping_add(index * self.element_bytes)
+    }
+
+    /// Appends an element to the buffer, which has room.
+    ///
+    /// # Safety
+    /// An element.
+    unsafe fn put(&self, element: *const u8) {
+        // It cannot overflow unless elements have no size, and then any slot is as good.
+        let index = self.first.get().wrapping_add(self.length.get()) % self.capacity;
+        // SAFETY: as this function's contract says, and a free slot.
+        unsafe { self.copy(element, self.slot(index)) };
+        self.length.set(self.length.get() + 1);
+    }
+
+    /// # Safety
+    /// An element, and a place for one.
+    unsafe fn copy(&self, from: *const u8, to: *mut u8) {
+        if self.element_bytes > 0 {
+            // SAFETY: as this function's contract says. Two callers may have lent the same memory, or
+            // memory that overlaps, which is not forbidden to `copy`.
+            unsafe { copy(from, to, self.element_bytes) };
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // SAFETY: from `new`, or null.
+        unsafe { sys::free(self.buffer.cast()) };
+    }
+}

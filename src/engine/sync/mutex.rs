@@ -1,0 +1,167 @@
+//! The mutex: it belongs to the task that locked it, and is handed to the next one that waits.
+//!
+//! One that a task leaves locked when it ends stays so: nobody knows what state it protects is in,
+//! and in the safe API a leaked guard may still give access. Who waits for it is told.
+
+use std::cell::Cell;
+
+use super::{Home, Object};
+use crate::engine::scheduler::Scheduler;
+use crate::engine::scheduler::block;
+use crate::engine::sys::{Error, Result};
+use crate::engine::task::Waiters;
+use crate::engine::task::{Outcome, Task, Waits};
+
+const LOCK: &str = "mj_mutex_lock";
+const TRY_LOCK: &str = "mj_mutex_try_lock";
+const UNLOCK: &str = "mj_mutex_unlock";
+
+/// A mutex.
+pub struct Mutex {
+    home: Home,
+    /// The id of the task that has locked it, 0 if none has.
+    owner: Cell<u64>,
+    /// Those who want it next. None while it is not locked.
+    pub waiters: Waiters,
+    /// How many tasks are in the middle of a wait for a condition, and will want it then.
+    conditions: Cell<usize>,
+}
+
+impl Object for Mutex {
+    fn home(&self) -> &Home {
+        &self.home
+    }
+
+    fn is_in_use(&self) -> bool {
+        let owner_lives = self.home.scheduler().is_some_and(|scheduler| {
+            self.owner.get() != 0 && scheduler.slab.borrow().find_id(self.owner.get()).is_some()
+        });
+        owner_lives || !self.waiters.is_empty() || self.conditions.get() > 0
+    }
+}
+
+impl Mutex {
+    pub const fn new(home: Home) -> Mutex {
+        Mutex { home, owner: Cell::new(0), waiters: Waiters::new(), conditions: Cell::new(0) }
+    }
+
+    /// Locks it for the running task, once those before it are through.
+    pub fn lock(&self, timeout_ns: u64) -> Result<()> {
+        let (scheduler, task) = self.home.task(LOCK)?;
+        if self.take(task) {
+            return Ok(());
+        }
+        block::wait(LOCK, timeout_ns, |task| {
+            if self.take(task) {
+                return Ok(false);
+            }
+            self.refuse_hopeless(scheduler, task)?;
+            self.waiters.push(task);
+            task.waits.set(Waits::Mutex(self));
+            Ok(true)
+        })
+        .map(drop)
+    }
+
+    /// Locks it if nobody has.
+    pub fn try_lock(&self) -> Result<()> {
+        let (scheduler, task) = self.home.task(TRY_LOCK)?;
+        if self.take(task) {
+            return Ok(());
+        }
+        self.refuse_hopeless(scheduler, task)?;
+        Err(Error::Busy)
+    }
+
+    /// Refuses a wait that would never end.
+    fn refuse_hopeless(&self, scheduler: &Scheduler, task: &Task) -> Result<()> {
+        if self.is_owned_by(task) {
+            return Err(Error::Deadlock);
+        }
+        match scheduler.slab.borrow().find_id(self.owner.get()) {
+            Some(_) => Ok(()),
+            None => Err(Error::OwnerDied),
+        }
+    }
+
+    /// Unlocks it, if it is the running task's own.
+    pub fn unlock(&self) -> Result<()> {
+        let (scheduler, task) = self.home.task(UNLOCK)?;
+        if !self.is_owned_by(task) {
+            return Err(Error::NotOwner);
+        }
+        self.hand_on(scheduler, task);
+        Ok(())
+    }
+
+    /// Unlocks it, whoever's it is, for a guard that is dropped: the guard proves that it is locked.
+    pub fn release(&self) {
+        let Ok(home) = self.home.reach() else { return };
+        let Some(scheduler) = home else { return self.owner.set(0) };
+        let owner = scheduler.slab.borrow().find_id(self.owner.get());
+        match owner {
+            Some(owner) => self.hand_on(scheduler, owner),
+            None => self.give(scheduler),
+        }
+    }
+
+    pub fn is_owned_by(&self, task: &Task) -> bool {
+        self.owner.get() == task.id.get()
+    }
+
+    fn take(&self, task: &Task) -> bool {
+        let free = self.owner.get() == 0;
+        if free {
+            self.own(task);
+        }
+        free
+    }
+
+    fn own(&self, task: &Task) {
+        self.owner.set(task.id.get());
+        task.locks.set(task.locks.get().saturating_add(1));
+    }
+
+    /// Takes it from its owner, and gives it to the next one.
+    pub fn hand_on(&self, scheduler: &Scheduler, owner: &Task) {
+        owner.locks.set(owner.locks.get().saturating_sub(1));
+        self.give(scheduler);
+    }
+
+    fn give(&self, scheduler: &Scheduler) {
+        let Some(task) = self.waiters.pop() else {
+            return self.owner.set(0);
+        };
+        self.own(task);
+        let outcome = match task.waits.replace(Waits::Nothing) {
+            Waits::Relock(_) => task.outcome.get(),
+            _ => Outcome::Ready(0),
+        };
+        scheduler.ready(task, outcome);
+    }
+
+    /// A task that waits for a condition will want it.
+    pub fn expect_later(&self) {
+        self.conditions.set(self.conditions.get() + 1);
+    }
+
+    /// It wants it now, or never.
+    pub fn forget_later(&self) {
+        self.conditions.set(self.conditions.get() - 1);
+    }
+
+    /// Locks it for a task whose wait for a condition is over. Returns whether the task can go on:
+    /// if not it waits, and nothing but the mutex ends that.
+    pub fn relock(&self, scheduler: &Scheduler, task: &Task) -> bool {
+        if self.take(task) {
+            return true;
+        }
+        if scheduler.slab.borrow().find_id(self.owner.get()).is_none() {
+            task.outcome.set(Outcome::OwnerDied);
+            return true;
+        }
+        self.waiters.push(task);
+        task.waits.set(Waits::Relock(self));
+        false
+    }
+}

@@ -1,0 +1,255 @@
+//! Waiting for the first of several channels: what a channel's own calls are made of, too.
+//!
+//! Each case is in the list of its channel, and all name the same [`Waiting`] on the stack of the
+//! task. Who serves one case ends the wait, which takes all out of their lists. When several are
+//! ready at once, one is chosen at random, with equal chances; the numbers are the same in each
+//! run, so that simulations can be repeated.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::fmt;
+use std::ptr::{eq, from_ref, null};
+
+use super::{Channel, Object};
+use crate::engine::scheduler::block;
+use crate::engine::scheduler::{self, Scheduler};
+use crate::engine::sys::{Error, Result};
+use crate::engine::task::{Links, Waiter};
+use crate::engine::task::{Outcome, Task, Waits};
+
+const SELECT: &str = "mj_chan_select";
+
+/// What a case does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Operation {
+    Send = 0,
+    Receive = 1,
+}
+
+impl Operation {
+    /// The call that does only that.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Send => "mj_chan_send",
+            Operation::Receive => "mj_chan_recv",
+        }
+    }
+}
+
+/// One of the things to wait for. C sees it, in this order.
+#[repr(C)]
+pub struct Case {
+    /// Null: never ready.
+    pub channel: *const Channel,
+    /// An [`Operation`], if C keeps to it.
+    pub operation: u32,
+    /// What the case has come to, once it was chosen.
+    pub result: Cell<c_int>,
+    pub element: *mut c_void,
+    /// The wait that it is a part of.
+    pub waiting: Cell<*const Waiting>,
+    links: Links<Case>,
+}
+
+impl Waiter for Case {
+    fn links(&self) -> &Links<Case> {
+        &self.links
+    }
+}
+
+/// A task that waits for one of several cases.
+pub struct Waiting {
+    task: *const Task,
+    cases: *const [Case],
+}
+
+impl Waiting {
+    /// Whether a channel, given by its address, is in one of the cases.
+    pub fn is_for(&self, channel: *const c_void) -> bool {
+        // SAFETY: they are alive while their task waits.
+        unsafe { &*self.cases }.iter().any(|case| case.channel.cast() == channel)
+    }
+
+    /// Takes the cases out of their lists.
+    pub fn leave(&self) {
+        // SAFETY: as above.
+        for case in unsafe { &*self.cases } {
+            if let Some((channel, operation)) = case.parts() {
+                channel.waiters(operation).remove(case);
+                case.waiting.set(null());
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// What is waited for, for lists of tasks. A copy, since whoever reads the list may let the
+    /// task go on.
+    pub fn what(&self) -> What {
+        // SAFETY: as above.
+        match unsafe { &*self.cases } {
+            [only] => What::Channel(only.channel),
+            cases => What::OneOf(cases.len()),
+        }
+    }
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy)]
+pub enum What {
+    Channel(*const Channel),
+    OneOf(usize),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            What::Channel(channel) => write!(out, "channel {channel:p}"),
+            What::OneOf(count) => write!(out, "one of {count} channels"),
+        }
+    }
+}
+
+impl Case {
+    pub fn new(channel: &Channel, operation: Operation, element: *mut c_void) -> Case {
+        Case {
+            channel,
+            operation: operation as u32,
+            result: Cell::new(0),
+            element,
+            waiting: Cell::new(null()),
+            links: Links::default(),
+        }
+    }
+
+    /// What it waits for, if for anything.
+    fn parts(&self) -> Option<(&Channel, Operation)> {
+        let operation = if self.operation == Operation::Send as u32 {
+            Operation::Send
+        } else {
+            Operation::Receive
+        };
+        // SAFETY: null, or alive, as the contract of `select` says.
+        Some((unsafe { self.channel.as_ref() }?, operation))
+    }
+
+    /// Whether it is as it has to be.
+    fn check(&self) -> Result<()> {
+        let Some((channel, operation)) = self.parts() else { return Ok(()) };
+        if self.operation != operation as u32 {
+            return Err(Error::InvalidArgument);
+        }
+        channel.check(self.element)
+    }
+
+    /// Whether a task waits with it: two that share their cases, in a static array for example, would
+    /// link them into two waits. C may have left anything in `waiting`, so that alone tells nothing.
+    fn is_in_list(&self) -> bool {
+        !self.waiting.get().is_null()
+            && self.parts().is_some_and(|(channel, operation)| {
+                channel.waiters(operation).iter().any(|case| eq(case, self))
+            })
+    }
+
+    /// Where its element is, or is to be.
+    pub fn element(&self) -> *mut u8 {
+        self.element.cast()
+    }
+
+    /// What it has come to.
+    pub fn result(&self) -> Result<()> {
+        if self.result.get() == 0 { Ok(()) } else { Err(Error::Disconnected) }
+    }
+
+    /// Ends the wait that it is a part of: this case is the one.
+    pub fn finish(&self, scheduler: &Scheduler, result: c_int) {
+        self.result.set(result);
+        // SAFETY: a case in a list is a part of a wait, and both are alive.
+        let (waiting, task) = unsafe {
+            let waiting = &*self.waiting.get();
+            (waiting, &*waiting.task)
+        };
+        let offset = from_ref(self) as usize - waiting.cases.cast::<Case>() as usize;
+        scheduler.ready(task, Outcome::Ready((offset / size_of::<Case>()) as u32));
+    }
+}
+
+/// Waits until one of the cases can be done, does it, and returns its index.
+///
+/// # Safety
+/// The channels are null or alive; elements as in [`Channel::send`] and [`Channel::receive`].
+pub unsafe fn select(cases: &[Case], timeout_ns: u64) -> Result<usize> {
+    let Some((_, task)) = scheduler::running_task() else {
+        block::refuse(SELECT);
+        return Err(Error::NotInTask);
+    };
+    for case in cases {
+        case.check()?;
+        if let Some((channel, _)) = case.parts() {
+            channel.home().task(SELECT)?;
+        }
+    }
+    // SAFETY: as this function's contract says.
+    if let Some(index) = unsafe { attempt(cases) } {
+        return Ok(index);
+    }
+    let mut done = None;
+    let waiting = Waiting { task, cases };
+    let index = block::wait(SELECT, timeout_ns, |task| {
+        // SAFETY: as this function's contract says.
+        done = unsafe { attempt(cases) };
+        if done.is_some() {
+            return Ok(false);
+        }
+        if cases.iter().any(Case::is_in_list) {
+            return Err(Error::Busy);
+        }
+        for case in cases {
+            if let Some((channel, operation)) = case.parts() {
+                case.waiting.set(&waiting);
+                channel.waiters(operation).push(case);
+            }
+        }
+        task.waits.set(Waits::Channels(&waiting));
+        Ok(true)
+    })?;
+    Ok(done.unwrap_or(index as usize))
+}
+
+/// Does one of the cases, if one can be done now.
+///
+/// # Safety
+/// As [`select`].
+pub unsafe fn try_select(cases: &[Case]) -> Result<usize> {
+    for case in cases {
+        case.check()?;
+        if let Some((channel, _)) = case.parts() {
+            channel.home().visit()?;
+        }
+    }
+    // SAFETY: as this function's contract says.
+    unsafe { attempt(cases) }.ok_or(Error::WouldBlock)
+}
+
+/// # Safety
+/// As [`select`].
+unsafe fn attempt(cases: &[Case]) -> Option<usize> {
+    let mut ready = cases.iter().enumerate().filter_map(|(index, case)| {
+        let (channel, operation) = case.parts()?;
+        channel.is_ready(operation).then_some((index, case, channel, operation))
+    });
+    let mut chosen = ready.next()?;
+    let scheduler = chosen.2.home().scheduler();
+    for (others, candidate) in ready.enumerate() {
+        // Each of those that came before has been chosen with the same chance.
+        if scheduler.is_some_and(|scheduler| scheduler.random_below(others as u64 + 2) == 0) {
+            chosen = candidate;
+        }
+    }
+    let (index, case, channel, operation) = chosen;
+    // SAFETY: as this function's contract says.
+    let result = unsafe { channel.attempt(operation, case.element) }?;
+    case.result.set(result.map_or_else(Error::status, |()| 0));
+    Some(index)
+}

@@ -1,0 +1,64 @@
+//! Datagrams to a socket in the file system.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::mem::zeroed;
+
+use super::descriptor::close;
+use super::errno::{check, errno, last_error};
+use super::error::{Error, Result};
+
+/// A socket that sends datagrams to the one at a path. A send waits 100 ms at most.
+pub fn datagram_socket(path: &CStr) -> Result<c_int> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: no preconditions.
+    let fd = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+    let patience = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
+    // SAFETY: the address is good for the call and as long as said.
+    let limited = check(unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_SNDTIMEO,
+            (&raw const patience).cast(),
+            size_of_val(&patience) as libc::socklen_t,
+        )
+    });
+    match limited.and_then(|_| connect(fd, path)) {
+        Ok(()) => Ok(fd),
+        Err(error) => {
+            close(fd);
+            Err(error)
+        }
+    }
+}
+
+/// Lets a socket send to the one at a path from now on.
+pub fn connect(fd: c_int, path: &CStr) -> Result<()> {
+    // SAFETY: an address is integers, for which zero is a value.
+    let mut address: libc::sockaddr_un = unsafe { zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let path = path.to_bytes_with_nul();
+    if path.len() > address.sun_path.len() {
+        return Err(Error::Os(libc::ENAMETOOLONG));
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(path) {
+        *to = *from as c_char;
+    }
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the address is good for the call and as long as said.
+    check(unsafe { libc::connect(fd, (&raw const address).cast(), length) }).map(drop)
+}
+
+/// Sends one datagram, without SIGPIPE.
+pub fn send(fd: c_int, bytes: &[u8], may_wait: bool) -> Result<()> {
+    let flags = libc::MSG_NOSIGNAL | if may_wait { 0 } else { libc::MSG_DONTWAIT };
+    loop {
+        // SAFETY: the bytes are good for the call.
+        let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+        match sent {
+            0.. => return Ok(()),
+            _ if errno() == libc::EINTR => {}
+            _ => return Err(last_error()),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Descriptors: closing, polling, epoll and eventfd.
+
+use std::ffi::c_int;
+use std::ptr::null;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::errno::{check, errno};
+use super::error::{Error, Result};
+use super::process::symbol;
+use super::time::timespec;
+
+pub fn close(fd: c_int) {
+    // SAFETY: only called with descriptors that this library opened. The kernel closes even on
+    // EINTR.
+    unsafe { libc::close(fd) };
+}
+
+/// Gives what `fd` refers to another number, in one step, which closes what that referred to
+/// before. `fd` is closed, also on an error.
+pub fn move_over(fd: c_int, number: c_int) -> Result<()> {
+    let moved = loop {
+        // SAFETY: only called with numbers that this library got from the system.
+        match check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }) {
+            Err(Error::Os(libc::EINTR)) => {}
+            result => break result.map(drop),
+        }
+    };
+    close(fd);
+    moved
+}
+
+/// The descriptor, or in its place one that is not 0, 1 or 2: a program that has closed one of
+/// those would find it to be its standard input or output.
+pub fn above_standard_streams(fd: c_int) -> Result<c_int> {
+    if fd > 2 {
+        return Ok(fd);
+    }
+    // SAFETY: no preconditions.
+    let higher = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) });
+    close(fd);
+    higher
+}
+
+/// An error unless the descriptor is open.
+pub fn check_open(fd: c_int) -> Result<()> {
+    // SAFETY: the request reads a flag.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).map(drop)
+}
+
+/// Closes a program's descriptor.
+pub fn close_checked(fd: c_int) -> Result<()> {
+    // SAFETY: the program asked for it, as it could ask close(2) itself.
+    match check(unsafe { libc::close(fd) }) {
+        // On Linux the descriptor is closed all the same, and must not be closed again.
+        Ok(_) | Err(Error::Os(libc::EINTR)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The events of poll(2) that have happened on a descriptor, without waiting.
+pub fn poll_now(fd: c_int, events: u32) -> Result<u32> {
+    if fd < 0 {
+        return Err(Error::Os(libc::EBADF)); // poll(2) passes over these.
+    }
+    let happened = poll_one(fd, events, 0)?;
+    if happened & NOT_OPEN != 0 { Err(Error::Os(libc::EBADF)) } else { Ok(happened) }
+}
+
+pub use libc::pollfd;
+
+/// poll(2)'s answer for a descriptor that is not open.
+pub const NOT_OPEN: u32 = libc::POLLNVAL as u32;
+
+/// Fills in, for each of the descriptors, which of its events have happened, without waiting.
+/// Nothing is filled in if the system has no answer.
+pub fn poll_all(polls: &mut [pollfd]) {
+    // SAFETY: the slice is good for as many entries. An error leaves it as it is.
+    unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
+}
+
+/// Waits by poll(2) at most `timeout_ns` (u64::MAX: without limit) for events of one descriptor. An
+/// interruption counts as none.
+pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
+    let mut poll = libc::pollfd { fd, events: events as libc::c_short, revents: 0 };
+    let limit = timespec(timeout_ns);
+    let limit = if timeout_ns == u64::MAX { null() } else { &raw const limit };
+    // SAFETY: one pollfd, and a timeout that is good for the call or NULL; NULL leaves the signal
+    // mask.
+    match check(unsafe { libc::ppoll(&mut poll, 1, limit, null()) }) {
+        Ok(_) => Ok(u32::from(poll.revents as u16)),
+        Err(Error::Os(libc::EINTR)) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn epoll_create() -> Result<c_int> {
+    // SAFETY: no preconditions.
+    check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// `operation` is one of libc's EPOLL_CTL constants.
+pub fn epoll_ctl(
+    epoll_fd: c_int,
+    operation: c_int,
+    fd: c_int,
+    events: u32,
+    data: u64,
+) -> Result<()> {
+    let mut event = libc::epoll_event { events, u64: data };
+    // SAFETY: the event is good for the call, which keeps no address.
+    check(unsafe { libc::epoll_ctl(epoll_fd, operation, fd, &mut event) }).map(drop)
+}
+
+pub use libc::epoll_event;
+
+type EpollPwait2 = unsafe extern "C" fn(
+    c_int,
+    *mut epoll_event,
+    c_int,
+    *const libc::timespec,
+    *const libc::sigset_t,
+) -> c_int;
+
+/// Waits for events at most `timeout_ns` (u64::MAX: without limit), and returns how many were
+/// filled in.
+pub fn epoll_wait(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
+    const UNKNOWN: usize = 0;
+    const MISSING: usize = 1;
+    /// The address of `epoll_pwait2`, or one of the above.
+    static PRECISE: AtomicUsize = AtomicUsize::new(UNKNOWN);
+
+    let capacity = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
+    // The plain call is exact for the two common timeouts, and cheaper.
+    if timeout_ns != 0 && timeout_ns != u64::MAX {
+        let mut address = PRECISE.load(Relaxed);
+        if address == UNKNOWN {
+            address = symbol(c"epoll_pwait2").map_or(MISSING, |found| found as usize);
+            PRECISE.store(address, Relaxed);
+        }
+        if address != MISSING {
+            // SAFETY: the address is glibc's function of this type.
+            let epoll_pwait2 = unsafe { std::mem::transmute::<usize, EpollPwait2>(address) };
+            let timeout = timespec(timeout_ns);
+            // SAFETY: the events are good for `capacity` entries, the timeout for the call.
+            let count =
+                unsafe { epoll_pwait2(epoll_fd, events.as_mut_ptr(), capacity, &timeout, null()) };
+            match check(count) {
+                Err(Error::Os(libc::ENOSYS | libc::EPERM)) => PRECISE.store(MISSING, Relaxed),
+                result => return result.map(|count| count as usize),
+            }
+        }
+    }
+    let timeout_ms = match timeout_ns {
+        u64::MAX => -1,
+        // Rounded up: waking early would mean waking twice.
+        ns => c_int::try_from(ns.div_ceil(1_000_000)).unwrap_or(c_int::MAX),
+    };
+    // SAFETY: the events are good for `capacity` entries.
+    let count = unsafe { libc::epoll_wait(epoll_fd, events.as_mut_ptr(), capacity, timeout_ms) };
+    check(count).map(|count| count as usize)
+}
+
+/// A descriptor that is readable from [`eventfd_raise`] to [`eventfd_clear`].
+pub fn eventfd() -> Result<c_int> {
+    // SAFETY: no preconditions.
+    check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+}
+
+/// Safe in a signal handler, but for errno, which the handler keeps.
+pub fn eventfd_raise(fd: c_int) {
+    let one = 1u64.to_ne_bytes();
+    // Only a tracer or a sandbox can interrupt it; one that always does must not keep a signal
+    // handler for ever.
+    for _ in 0..100 {
+        // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
+        // descriptor is readable, as wanted.
+        let written = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+        if written >= 0 || errno() != libc::EINTR {
+            return;
+        }
+    }
+}
+
+pub fn eventfd_clear(fd: c_int) {
+    let mut count = [0u8; 8];
+    // SAFETY: the buffer is good for the call. It fails only when the counter is 0 already.
+    unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
+}

@@ -1,0 +1,213 @@
+//! What can go wrong, and the errno value for it.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::fmt;
+
+/// A result of this crate.
+///
+/// ```
+/// fn nap() -> majjen::Result<()> {
+///     majjen::task::sleep(std::time::Duration::from_millis(1))
+/// }
+/// assert!(nap().is_err()); // Not in a task.
+/// ```
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call had no effect.
+///
+/// ```
+/// use majjen::{Error, task};
+///
+/// assert_eq!(task::yield_now(), Err(Error::NotInTask)); // Nothing runs here that could be suspended.
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument is null, out of range, or names nothing that is alive.
+    InvalidArgument,
+    /// The call suspends, and the caller is not a task.
+    NotInTask,
+    /// The scheduler is running on another thread.
+    WrongThread,
+    /// It is too late or too early for this: the object is in use.
+    Busy,
+    /// Memory is missing.
+    OutOfMemory,
+    /// The process has as many memory mappings as the system lets it have.
+    TooManyMappings,
+    /// The task has been canceled, or has marked itself as ended.
+    Canceled,
+    /// Something else than what was waited for ended the wait.
+    Interrupted,
+    /// The time is over.
+    TimedOut,
+    /// The id is not that of a living task of this scheduler.
+    NoSuchTask,
+    /// The wait would never end: for oneself, or because nothing is left that could end it.
+    Deadlock,
+    /// The object belongs to another scheduler.
+    WrongScheduler,
+    /// The mutex is not locked by this task.
+    NotOwner,
+    /// The mutex was left locked by a task that has ended.
+    OwnerDied,
+    /// The channel is closed.
+    Disconnected,
+    /// It would have to be waited for.
+    WouldBlock,
+    /// The count is as large as it can be.
+    Overflow,
+    /// A panic is unwinding this thread's stack: a destructor that it runs cannot suspend.
+    Unwinding,
+    /// The operating system refused, with this errno value.
+    Os(i32),
+}
+
+impl Error {
+    /// The errno value that stands for it, a positive number.
+    ///
+    /// ```
+    /// assert_eq!(majjen::Error::Os(2).errno(), 2);
+    /// ```
+    pub fn errno(self) -> i32 {
+        match self {
+            Error::InvalidArgument => libc::EINVAL,
+            Error::NotInTask | Error::WrongThread | Error::WrongScheduler | Error::NotOwner => {
+                libc::EPERM
+            }
+            Error::Busy => libc::EBUSY,
+            Error::OutOfMemory | Error::TooManyMappings => libc::ENOMEM,
+            Error::Canceled => libc::ECANCELED,
+            Error::Interrupted => libc::EINTR,
+            Error::TimedOut => libc::ETIMEDOUT,
+            Error::NoSuchTask => libc::ESRCH,
+            Error::Deadlock => libc::EDEADLK,
+            Error::OwnerDied => libc::EOWNERDEAD,
+            Error::Disconnected => libc::EPIPE,
+            Error::WouldBlock => libc::EAGAIN,
+            Error::Overflow => libc::EOVERFLOW,
+            Error::Unwinding => libc::ENOTRECOVERABLE,
+            Error::Os(errno) => errno,
+        }
+    }
+
+    /// The negative errno value, as C functions that return `int` give it.
+    pub(crate) fn status(self) -> i32 {
+        -self.errno()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::InvalidArgument => out.write_str("invalid argument"),
+            Error::NotInTask => out.write_str("not called from a task"),
+            Error::WrongThread => out.write_str("the scheduler is running on another thread"),
+            Error::Busy => out.write_str("in use"),
+            Error::OutOfMemory => out.write_str("out of memory"),
+            Error::TooManyMappings => {
+                out.write_str("too many memory mappings; raise vm.max_map_count (see sysctl(8))")
+            }
+            Error::Canceled => out.write_str("the task is canceled"),
+            Error::Interrupted => out.write_str("woken by something else"),
+            Error::TimedOut => out.write_str("the time is over"),
+            Error::NoSuchTask => out.write_str("no such task is alive"),
+            Error::WrongScheduler => out.write_str("it belongs to another scheduler"),
+            Error::NotOwner => out.write_str("not locked by this task"),
+            Error::OwnerDied => out.write_str("left locked by a task that has ended"),
+            Error::Disconnected => out.write_str("the channel is closed"),
+            Error::WouldBlock => out.write_str("it would have to be waited for"),
+            Error::Overflow => out.write_str("the count is too large"),
+            Error::Deadlock => out.write_str("the wait would never end"),
+            Error::Unwinding => out.write_str("a panic is unwinding the stack"),
+            Error::Os(errno) => describe_errno(*errno, out),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// For code that deals in I/O. An error of the operating system is itself; of the others, those
+/// that have a kind keep it, and all can be had again by
+/// [`get_ref`](std::io::Error::get_ref).
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> std::io::Error {
+        use std::io::ErrorKind;
+        let kind = match error {
+            Error::Os(errno) => return std::io::Error::from_raw_os_error(errno),
+            Error::TimedOut => ErrorKind::TimedOut,
+            Error::InvalidArgument => ErrorKind::InvalidInput,
+            Error::OutOfMemory => ErrorKind::OutOfMemory,
+            // Not Interrupted: much code tries again after that, and would do so for ever.
+            _ => ErrorKind::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}
+
+/// Writes strerror's text and the number.
+fn describe_errno(errno: c_int, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [0 as c_char; 128];
+    // SAFETY: the buffer is as long as said; the XSI function ends what it writes with a NUL.
+    let failed = unsafe { libc::strerror_r(errno, text.as_mut_ptr(), text.len()) } != 0;
+    if failed {
+        return write!(out, "errno {errno}");
+    }
+    // SAFETY: a NUL-terminated string in `text`, see above.
+    let text = unsafe { CStr::from_ptr(text.as_ptr()) };
+    write!(out, "{} (errno {errno})", text.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, ErrorKind};
+
+    use super::Error::{self, *};
+
+    const ALL: [Error; 20] = [
+        InvalidArgument,
+        NotInTask,
+        WrongThread,
+        Busy,
+        OutOfMemory,
+        TooManyMappings,
+        Canceled,
+        Interrupted,
+        TimedOut,
+        NoSuchTask,
+        WrongScheduler,
+        NotOwner,
+        OwnerDied,
+        Disconnected,
+        WouldBlock,
+        Overflow,
+        Deadlock,
+        Unwinding,
+        Os(libc::EMFILE),
+        Os(4095),
+    ];
+
+    #[test]
+    fn each_error_says_what_it_is() {
+        let texts = ALL.map(|error| error.to_string());
+        for (index, text) in texts.iter().enumerate() {
+            assert!(text.len() > 4 && !texts[..index].contains(text), "{text:?}");
+        }
+        assert_eq!(texts[18..], ["Too many open files (errno 24)", "errno 4095"]);
+    }
+
+    #[test]
+    fn each_error_has_an_errno_value_and_a_kind() {
+        for error in ALL {
+            assert!(error.errno() > 0 && error.status() == -error.errno(), "{error}");
+            let kind = match error {
+                Os(errno) => io::Error::from_raw_os_error(errno).kind(),
+                TimedOut => ErrorKind::TimedOut,
+                InvalidArgument => ErrorKind::InvalidInput,
+                OutOfMemory => ErrorKind::OutOfMemory,
+                _ => ErrorKind::Other,
+            };
+            assert_eq!(io::Error::from(error).kind(), kind, "{error}");
+        }
+    }
+}

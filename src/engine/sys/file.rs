@@ -1,0 +1,81 @@
+//! Files: reading a word, appending.
+
+use std::ffi::{CStr, c_int};
+use std::mem::zeroed;
+
+use super::descriptor::close;
+use super::errno::{check, errno, last_error};
+use super::error::{Error, Result};
+
+/// Whether the file's first line is `word`. False when it cannot be read.
+#[cfg(target_arch = "x86_64")] // Only there is it a question whether the counter is steady.
+pub fn file_says(path: &CStr, word: &[u8]) -> bool {
+    // SAFETY: a C string.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return false;
+    }
+    let mut text = [0u8; 32];
+    // SAFETY: the buffer is as long as said.
+    let length = unsafe { libc::read(fd, text.as_mut_ptr().cast(), text.len()) };
+    close(fd);
+    let length = usize::try_from(length).unwrap_or(0);
+    text[..length].strip_suffix(b"\n").unwrap_or(&text[..length]) == word
+}
+
+/// A file that is open for writing at its end.
+pub struct Appending {
+    pub fd: c_int,
+    /// Whether a write can raise SIGPIPE.
+    pub is_pipe: bool,
+    pub is_empty: bool,
+}
+
+/// Opens a file for writing at its end; creates it, writable for its owner, if it is missing. Does
+/// not wait for the other end of a pipe: without one it fails with ENXIO.
+pub fn open_appending(path: &CStr) -> Result<Appending> {
+    let flags = libc::O_WRONLY
+        | libc::O_APPEND
+        | libc::O_CREAT
+        | libc::O_CLOEXEC
+        | libc::O_NOCTTY
+        | libc::O_NONBLOCK;
+    // SAFETY: a C string.
+    let fd = check(unsafe { libc::open(path.as_ptr(), flags, 0o644) })?;
+    // SAFETY: a stat is integers, for which zero is a value.
+    let mut status: libc::stat = unsafe { zeroed() };
+    // SAFETY: the address is good for a stat; the descriptor was opened above. Only opening should
+    // not wait.
+    let failed = unsafe {
+        libc::fstat(fd, &mut status) < 0
+            || libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) < 0
+    };
+    if failed {
+        let error = last_error();
+        close(fd);
+        return Err(error);
+    }
+    Ok(Appending {
+        fd,
+        is_pipe: status.st_mode & libc::S_IFMT == libc::S_IFIFO,
+        is_empty: status.st_size == 0,
+    })
+}
+
+/// Writes all bytes. When that is not possible, says how many it has written before.
+pub fn write_all(fd: c_int, bytes: &[u8]) -> std::result::Result<(), (usize, Error)> {
+    let mut written = 0;
+    while written < bytes.len() {
+        let rest = &bytes[written..];
+        // SAFETY: the bytes are good for the call.
+        let count = unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) };
+        match count {
+            1.. => written += count as usize,
+            // No file does that. Not to try again for ever.
+            0 => return Err((written, Error::Os(libc::EIO))),
+            _ if errno() == libc::EINTR => {}
+            _ => return Err((written, last_error())),
+        }
+    }
+    Ok(())
+}

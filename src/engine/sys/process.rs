@@ -1,0 +1,82 @@
+//! What else is in the process: names, the C++ runtime, the thread's stack.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr::null_mut;
+
+use super::error::{Error, Result};
+
+/// The address of what has a name in the program or its libraries.
+pub fn symbol(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: a C string.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    if found.is_null() {
+        // The C library keeps a message that says so; asked for a second time, it frees it.
+        // SAFETY: no preconditions; the texts are not used.
+        unsafe {
+            libc::dlerror();
+            libc::dlerror();
+        }
+        return None;
+    }
+    Some(found)
+}
+
+/// The lowest address and the size of the calling thread's own stack; nothing if they are unknown.
+pub fn thread_stack() -> (*const u8, usize) {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let (mut lowest, mut bytes) = (null_mut(), 0);
+    // SAFETY: the attributes are filled in by the first call, read by the second, and released.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) == 0 {
+            libc::pthread_attr_getstack(attributes.as_ptr(), &mut lowest, &mut bytes);
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        }
+    }
+    (lowest.cast(), bytes)
+}
+
+type CxaGetGlobals = unsafe extern "C" fn() -> *mut c_void;
+
+unsafe extern "C" {
+    fn majjen_shim_cxa_get_globals() -> Option<CxaGetGlobals>;
+}
+
+/// What the C++ runtime keeps for the calling thread; null if the program has none so far. Its
+/// address does not change while the thread lives.
+pub fn cxx_globals() -> *mut c_void {
+    // SAFETY: no preconditions.
+    let linked = unsafe { majjen_shim_cxa_get_globals() };
+    let get_globals = linked.or_else(|| {
+        // Opened later, for all to see.
+        // SAFETY: a C string.
+        let found = symbol(c"__cxa_get_globals")?;
+        // SAFETY: what has this name is a function of this type: a name that the C++ ABI defines.
+        Some(unsafe { std::mem::transmute::<*mut c_void, CxaGetGlobals>(found) })
+    });
+    // SAFETY: the ABI's function has no preconditions.
+    get_globals.map_or(null_mut(), |get_globals| unsafe { get_globals() })
+}
+
+pub fn process_id() -> c_int {
+    // SAFETY: no preconditions.
+    unsafe { libc::getpid() }
+}
+
+unsafe extern "C" {
+    fn __cxa_thread_atexit_impl(
+        function: unsafe extern "C" fn(*mut c_void),
+        data: *mut c_void,
+        object: *const c_void,
+    ) -> c_int;
+    /// Names the program or library that this is linked into.
+    static __dso_handle: c_void;
+}
+
+/// Calls a function when the calling thread ends: before those that were registered earlier, and
+/// before the destructors of thread-locals that were used earlier.
+pub fn at_thread_end(function: unsafe extern "C" fn(*mut c_void), data: *mut c_void) -> Result<()> {
+    // SAFETY: the handle is only an address here.
+    let failed = unsafe { __cxa_thread_atexit_impl(function, data, &raw const __dso_handle) } != 0;
+    if failed { Err(Error::OutOfMemory) } else { Ok(()) }
+}

@@ -1,0 +1,305 @@
+//! Signals, and the stack that their handlers run on.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::mem::{MaybeUninit, zeroed};
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::memory::{map, unmap};
+use super::time::timespec;
+
+pub use libc::{SIGINT, SIGPIPE, SIGTERM};
+
+/// What a signal did before [`handle_signal`].
+pub struct SavedAction {
+    signal: c_int,
+    action: libc::sigaction,
+}
+
+/// Whether the signal has its default effect.
+pub fn has_default_action(signal: c_int) -> bool {
+    // SAFETY: a sigaction is integers and an optional pointer, for which zero is a value.
+    let mut action: libc::sigaction = unsafe { zeroed() };
+    // SAFETY: NULL changes nothing; the address is good for the answer.
+    let known = unsafe { libc::sigaction(signal, null(), &mut action) } == 0;
+    known && action.sa_sigaction == libc::SIG_DFL
+}
+
+/// Calls `handler` the first time that the signal comes; the second time it has its default effect.
+/// The handler must be safe in a signal handler.
+pub fn handle_signal(signal: c_int, handler: extern "C" fn(c_int)) -> Option<SavedAction> {
+    // SAFETY: see has_default_action.
+    let (mut action, mut saved): (libc::sigaction, libc::sigaction) =
+        unsafe { (zeroed(), zeroed()) };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_RESETHAND;
+    // SAFETY: both addresses are good; the handler is a function of the type for these flags.
+    let done = unsafe { libc::sigaction(signal, &action, &mut saved) } == 0;
+    done.then_some(SavedAction { signal, action: saved })
+}
+
+/// Puts back what the signal did before, unless someone else has set it in between.
+pub fn restore_signal(saved: &SavedAction, handler: extern "C" fn(c_int)) {
+    // SAFETY: see has_default_action.
+    let mut now: libc::sigaction = unsafe { zeroed() };
+    // SAFETY: NULL changes nothing; the address is good for the answer.
+    let known = unsafe { libc::sigaction(saved.signal, null(), &mut now) } == 0;
+    if known
+        && (now.sa_sigaction == handler as *const () as usize || now.sa_sigaction == libc::SIG_DFL)
+    {
+        // SAFETY: the action came from sigaction.
+        unsafe { libc::sigaction(saved.signal, &saved.action, null_mut()) };
+    }
+}
+
+/// The signals that a thread holds off.
+pub struct SignalMask(libc::sigset_t);
+
+/// Holds off all signals of this thread. Returns what it held off before.
+pub fn block_all_signals() -> SignalMask {
+    // SAFETY: a signal set is integers, for which zero is a value; the addresses are good. It
+    // cannot fail with these arguments.
+    unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (zeroed(), zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
+        SignalMask(before)
+    }
+}
+
+/// Holds off what was held off before.
+pub fn restore_signal_mask(mask: &SignalMask) {
+    // SAFETY: from [`block_all_signals`].
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, null_mut()) };
+}
+
+/// What the kernel says of a fault.
+pub use libc::siginfo_t as FaultInfo;
+
+/// Where a fault happened; nothing if there was none, because the signal was sent: by kill(),
+/// raise(), a timer.
+///
+/// # Safety
+/// The information is what the kernel gave to a handler of SIGSEGV.
+pub unsafe fn fault_address(info: *const FaultInfo) -> Option<usize> {
+    // SAFETY: as this function's contract says.
+    let info = unsafe { &*info };
+    // SAFETY: the kernel gives the address with the positive codes.
+    (info.si_code > 0).then(|| unsafe { info.si_addr() as usize })
+}
+
+type FaultHandler = extern "C" fn(c_int, *mut FaultInfo, *mut c_void);
+
+/// What a process does about SIGSEGV, while a handler of ours is there in its place.
+pub struct FaultAction {
+    action: UnsafeCell<MaybeUninit<libc::sigaction>>,
+    /// Whether a handler that is called only once has been.
+    used_up: AtomicBool,
+    /// Whether [`restore`](Self::restore) has found another handler, which may know ours as the one
+    /// before it and call it. Only under the caller's lock.
+    covered: AtomicBool,
+}
+
+// SAFETY: the action is written while the handler is not installed, under the caller's lock, and
+// read by handlers.
+unsafe impl Sync for FaultAction {}
+
+impl FaultAction {
+    pub const fn new() -> FaultAction {
+        FaultAction {
+            action: UnsafeCell::new(MaybeUninit::zeroed()),
+            used_up: AtomicBool::new(false),
+            covered: AtomicBool::new(false),
+        }
+    }
+
+    /// Installs a handler, which runs on the alternate stack, and remembers what was there.
+    ///
+    /// Not in front of one that was set in front of it during an earlier use, and has stayed: the two
+    /// would hand a fault to each other without end. That one is left to call ours, if it does.
+    pub fn replace_with(&self, handler: FaultHandler) {
+        // SAFETY: see has_default_action.
+        let now = unsafe {
+            let mut now: libc::sigaction = zeroed();
+            libc::sigaction(libc::SIGSEGV, null(), &mut now);
+            now
+        };
+        let covered = self.covered.load(Relaxed)
+            && !matches!(now.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
+        if covered || now.sa_sigaction == handler as *const () as usize {
+            return;
+        }
+        self.used_up.store(false, Relaxed);
+        // SAFETY: see has_default_action. The handler's type is the one for these flags. What was
+        // there is stored before the new action is in place, so no handler reads it half written:
+        // neither this one is installed, nor one in front of it.
+        unsafe {
+            let mut action: libc::sigaction = zeroed();
+            *self.action.get() = MaybeUninit::new(now);
+            let before = (*self.action.get()).assume_init_ref();
+            action.sa_sigaction = handler as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            if matches!(before.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
+                // A signal that is ignored interrupts nothing; but there are calls, poll(2) among
+                // them, that end with EINTR all the same (signal(7)).
+                action.sa_flags |= libc::SA_RESTART;
+            } else {
+                // While the handler of before is called, the signals are held off that it wants
+                // held off: the kernel does it from the beginning of ours.
+                action.sa_flags |= before.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART);
+                action.sa_mask = before.sa_mask;
+            }
+            libc::sigaction(libc::SIGSEGV, &action, null_mut());
+        }
+    }
+
+    /// Puts back what was there, unless someone else has set it in between.
+    pub fn restore(&self, handler: FaultHandler) {
+        // SAFETY: see has_default_action. The stored action came from sigaction.
+        unsafe {
+            let mut now: libc::sigaction = zeroed();
+            libc::sigaction(libc::SIGSEGV, null(), &mut now);
+            let ours = now.sa_sigaction == handler as *const () as usize;
+            if ours {
+                libc::sigaction(libc::SIGSEGV, (*self.action.get()).as_ptr(), null_mut());
+            }
+            let another = !ours && !matches!(now.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
+            self.covered.store(another, Relaxed);
+        }
+    }
+
+    /// Does about a signal what would have been done without the handler.
+    ///
+    /// # Safety
+    /// Called by the handler, with its arguments.
+    pub unsafe fn hand_on(&self, signal: c_int, info: *mut FaultInfo, context: *mut c_void) {
+        // SAFETY: the handler is or was installed, so what was there before is stored.
+        let before = unsafe { (*self.action.get()).assume_init_ref() };
+        // SAFETY: as this function's contract says.
+        let was_sent = unsafe { fault_address(info) }.is_none();
+        let once = before.sa_flags & libc::SA_RESETHAND != 0;
+        match before.sa_sigaction {
+            libc::SIG_IGN if was_sent => {}
+            libc::SIG_DFL | libc::SIG_IGN => default_effect(signal, was_sent),
+            _ if once && self.used_up.swap(true, Relaxed) => default_effect(signal, was_sent),
+            handler => {
+                if once {
+                    set_default_action(signal);
+                }
+                if before.sa_flags & libc::SA_SIGINFO != 0 {
+                    // SAFETY: the flag says that the handler has this type.
+                    let handler = unsafe { std::mem::transmute::<usize, FaultHandler>(handler) };
+                    handler(signal, info, context);
+                } else {
+                    // SAFETY: without the flag a handler has this type.
+                    let handler =
+                        unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(handler) };
+                    handler(signal);
+                }
+            }
+        }
+    }
+}
+
+fn set_default_action(signal: c_int) {
+    // SAFETY: see has_default_action; zero is the default action.
+    unsafe {
+        let default: libc::sigaction = zeroed();
+        libc::sigaction(signal, &default, null_mut());
+    }
+}
+
+/// Lets a signal have its default effect, in a handler of it. A fault has it when the handler
+/// returns: the instruction is tried again, and the core file shows it. The kernel ignores no
+/// fault. A signal that was sent comes once, so it is sent again; and here, since it may be held
+/// off where the handler returns to.
+fn default_effect(signal: c_int, was_sent: bool) {
+    set_default_action(signal);
+    if was_sent {
+        // SAFETY: a valid signal, and a set that is good for the call.
+        unsafe {
+            libc::raise(signal);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &only(signal), null_mut());
+        }
+    }
+}
+
+/// A stack for this thread's signal handlers.
+pub struct AlternateStack {
+    memory: *mut u8,
+}
+
+impl AlternateStack {
+    const BYTES: usize = 64 * 1024;
+
+    /// Gives the thread a stack, if it has none yet and there is memory.
+    pub fn install() -> Option<AlternateStack> {
+        // SAFETY: a stack_t is integers and a pointer, for which zero is a value.
+        let mut now: libc::stack_t = unsafe { zeroed() };
+        // SAFETY: NULL changes nothing; the address is good for the answer.
+        let known = unsafe { libc::sigaltstack(null(), &mut now) } == 0;
+        if !known || now.ss_flags & libc::SS_DISABLE == 0 {
+            return None;
+        }
+        let memory = map(AlternateStack::BYTES).ok()?;
+        let stack =
+            libc::stack_t { ss_sp: memory.cast(), ss_flags: 0, ss_size: AlternateStack::BYTES };
+        // SAFETY: the memory is ours until `drop`, which takes it away from the thread first.
+        unsafe { libc::sigaltstack(&stack, null_mut()) };
+        Some(AlternateStack { memory })
+    }
+}
+
+impl Drop for AlternateStack {
+    fn drop(&mut self) {
+        // SAFETY: as in `install`. No handler runs on the stack, since this thread is here.
+        unsafe {
+            let mut now: libc::stack_t = zeroed();
+            libc::sigaltstack(null(), &mut now);
+            if now.ss_sp == self.memory.cast() {
+                let none =
+                    libc::stack_t { ss_sp: null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+                libc::sigaltstack(&none, null_mut());
+            }
+            unmap(self.memory, AlternateStack::BYTES);
+        }
+    }
+}
+
+/// Writes past all buffers. Safe in a signal handler.
+pub fn write_to_stderr(text: &[u8]) {
+    // SAFETY: the text is as long as said. If it fails there is no other place to write to.
+    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+}
+
+fn only(signal: c_int) -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset fills in the whole set; the signal is a valid one.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        set.assume_init()
+    }
+}
+
+/// Holds a signal off this thread. Returns whether it was not held off before.
+pub fn block_signal(signal: c_int) -> bool {
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: both sets are good; the call fills in the old one when it succeeds.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, &only(signal), before.as_mut_ptr()) == 0
+            && libc::sigismember(before.as_ptr(), signal) == 0
+    }
+}
+
+/// Ends [`block_signal`]; signals that came meanwhile are dropped.
+pub fn drop_and_unblock_signal(signal: c_int) {
+    let set = only(signal);
+    let now = timespec(0);
+    // SAFETY: the sets and the time are good for the calls.
+    unsafe {
+        while libc::sigtimedwait(&set, null_mut(), &now) > 0 {}
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, null_mut());
+    }
+}

@@ -1,0 +1,76 @@
+//! Clocks, and waiting for time to pass.
+
+use std::mem::{MaybeUninit, zeroed};
+use std::ptr::null_mut;
+
+use super::errno::check;
+use super::error::Result;
+
+/// CLOCK_MONOTONIC in nanoseconds; 0 when it cannot be read, see [`check_clock`].
+pub fn monotonic_ns() -> u64 {
+    read_clock().unwrap_or_else(|_| read_clock_again())
+}
+
+/// An error when the clock cannot be read at all, as under a seccomp filter without a vDSO.
+pub fn check_clock() -> Result<()> {
+    read_clock().or_else(|error| if read_clock_again() > 0 { Ok(0) } else { Err(error) }).map(drop)
+}
+
+fn read_clock() -> Result<u64> {
+    let mut now = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the address is good for a timespec.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) })?;
+    // SAFETY: filled in, since the call succeeded.
+    let now = unsafe { now.assume_init() };
+    Ok(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
+/// Schedulers are only made where the clock can be read. A failure that passes must not make a
+/// timer early; one that stays stops the timers.
+#[cold]
+fn read_clock_again() -> u64 {
+    (0..100).find_map(|_| read_clock().ok()).unwrap_or(0)
+}
+
+/// By how much the kernel may wake this thread late, to wake several at once: 50 us unless set.
+/// Returns what it was before; `None`, with nothing changed, if it cannot be set.
+pub fn set_timer_slack_ns(ns: libc::c_ulong) -> Option<libc::c_ulong> {
+    // SAFETY: the requests take and give integers.
+    let before = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+    // SAFETY: as above.
+    let done = before >= 0 && unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) } == 0;
+    done.then_some(before as libc::c_ulong)
+}
+
+/// Blocks the thread; returns early on a signal.
+pub fn pause_ns(ns: u64) {
+    // SAFETY: the address is good for the call.
+    unsafe { libc::nanosleep(&timespec(ns), null_mut()) };
+}
+
+/// Seconds since 1970.
+pub fn unix_time_s() -> i64 {
+    // SAFETY: NULL is allowed.
+    unsafe { libc::time(null_mut()) }
+}
+
+/// How many seconds the local time is ahead of UTC at a moment; 0 where that is not known.
+pub fn utc_offset_s(unix_time_s: i64) -> i64 {
+    let mut parts = MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both addresses are good; localtime_r keeps neither.
+    let known = unsafe { !libc::localtime_r(&unix_time_s, parts.as_mut_ptr()).is_null() };
+    if !known {
+        return 0;
+    }
+    // SAFETY: filled in, since the call succeeded.
+    unsafe { parts.assume_init() }.tm_gmtoff
+}
+
+/// A span as the system calls take it.
+pub(super) fn timespec(ns: u64) -> libc::timespec {
+    // SAFETY: a timespec is integers, for which zero is a value.
+    let mut time: libc::timespec = unsafe { zeroed() };
+    time.tv_sec = (ns / 1_000_000_000) as libc::time_t;
+    time.tv_nsec = (ns % 1_000_000_000) as libc::c_long;
+    time
+}

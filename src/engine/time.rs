@@ -1,0 +1,5 @@
+//! The clock.
+
+mod clock;
+
+pub use clock::{Clock, ClockFunction, Instant, Ratio};
