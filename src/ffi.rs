@@ -20,8 +20,8 @@ use std::mem::transmute;
 
 use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
 
-use crate::engine::scheduler::Scheduler;
-use crate::engine::scheduler::wait_function::{Builtin, WaitFunction};
+use crate::engine::scheduler::{Builtin, Scheduler, WaitFunction};
+
 use crate::engine::sync::{Home, Object};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Body, Task};
@@ -153,9 +153,9 @@ unsafe fn bool_from(address: *const bool) -> bool {
 /// Sets a wait function, which is one of the built-in ones or the program's.
 fn set_wait_function(scheduler: &Scheduler, function: mj_wait_fn, user_data: *mut c_void) {
     let known: [(mj_wait_fn, Builtin); 3] = [
-        (Some(wait::mj_wait_epoll), Builtin::WatchesDescriptors),
-        (Some(wait::mj_wait_poll), Builtin::WatchesDescriptors),
-        (Some(wait::mj_wait_nanosleep), Builtin::OnlySleeps),
+        (Some(wait::mj_wait_epoll), Builtin::Epoll),
+        (Some(wait::mj_wait_poll), Builtin::Poll),
+        (Some(wait::mj_wait_nanosleep), Builtin::Sleep),
     ];
     let same = |known: mj_wait_fn| {
         function.zip(known).is_some_and(|(function, known)| std::ptr::fn_addr_eq(function, known))
@@ -172,4 +172,20 @@ fn status(result: Result<()>) -> i32 {
         Ok(()) => 0,
         Err(error) => error.status(),
     }
+}
+
+/// A result on its way to C. That the caller is no task is misuse, and a line in the log as well.
+fn reported<T>(call: &str, result: Result<T>) -> Result<T> {
+    if let Err(error @ Error::NotInTask) = result {
+        crate::engine::log::warn(format_args!("{call}: {error}"));
+    }
+    result
+}
+
+/// A line about an address that is not that of a living task.
+#[cold]
+fn report_stranger(call: &str, task: *const mj_task) {
+    crate::engine::log::warn(format_args!(
+        "{call}: {task:p} is not a living task of this scheduler"
+    ));
 }

@@ -81,7 +81,6 @@ pub use builder::Builder;
 pub use hooks::Wait;
 pub use join::{JoinError, JoinHandle};
 pub use metrics::{Distribution, Metrics};
-pub(crate) use record::is_rust;
 pub use scheduler::Scheduler;
 pub use stop::StopHandle;
 pub use time::Instant;

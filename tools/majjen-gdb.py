@@ -8,8 +8,8 @@
 
 It calls nothing in the program and writes nothing to it, so it is safe at any stop and works in a
 core file. What it knows of the library's data is in a table there, `majjen_debug_table`, which
-src/debug.rs describes; so the library must have its symbol table (`strip --strip-debug` keeps it,
-`strip` does not).
+src/engine/inspect/debugger.rs describes; so the library must have its symbol table (`strip
+--strip-debug` keeps it, `strip` does not).
 """
 
 import re
@@ -18,18 +18,17 @@ import struct
 import gdb
 import gdb.unwinder
 
-VERSION = 1
+VERSION = 2
 FIELDS = (
     "scheduler_current_task scheduler_chunks_first scheduler_chunks_count"
     " chunk_bytes chunk_memory chunk_slots"
     " task_bytes task_state task_wake_time_ns task_heap_index task_context task_queued task_alive"
-    " task_turns task_waits task_id task_name name_bytes"
+    " task_turns task_wait task_id task_name name_bytes"
 ).split()
 
 SLEEPING = 1
-WAITS_FOR_DESCRIPTOR, WAITS_FOR_TASK = 1, 2
-WAITS_FOR_OBJECT = {3: "mutex", 4: "mutex", 5: "condition", 6: "semaphore", 7: "wait group"}
-WAITS_FOR_CHANNELS = 8
+OBJECT_IS_ADDRESS, OBJECT_IS_DESCRIPTOR, OBJECT_IS_TASK = 0, 1, 2
+NAME_BYTES = 16  # Of the name of a kind of waits: no kind has a longer one.
 PT_LOAD = 1
 PAGE_BYTES = 4096
 NO_TIMER = NEVER = (1 << 64) - 1
@@ -98,6 +97,7 @@ class Task:
         def field(name, kind, behind=0):
             return struct.unpack_from(kind, slot, getattr(layout, "task_" + name) + behind)[0]
 
+        self.layout = layout
         self.index = index
         self.address = address
         self.alive = field("alive", "=B") != 0
@@ -111,13 +111,8 @@ class Task:
         self.turns = field("turns", "=I")
         self.id = field("id", "=Q")
         self.name = field("name", "=%ds" % layout.name_bytes).split(b"\0")[0]
-        self.waits = field("waits", "=I")
-        if self.waits == WAITS_FOR_DESCRIPTOR:
-            self.descriptor = field("waits", "=i", behind=4)
-        elif self.waits == WAITS_FOR_TASK:
-            self.target_id = read_one(field("waits", "=Q", behind=8) + layout.task_id, "=Q")
-        elif self.waits in WAITS_FOR_OBJECT:
-            self.object = field("waits", "=Q", behind=8)
+        self.kind = field("wait", "=Q")
+        self.object = field("wait", "=Q", behind=8)
         self.running = scheduler.current_task == address
 
     def __str__(self):
@@ -135,14 +130,8 @@ class Task:
             return "running"
         if self.queued:
             return "ready"
-        if self.waits == WAITS_FOR_DESCRIPTOR:
-            doing = "waiting for fd %d" % self.descriptor
-        elif self.waits == WAITS_FOR_TASK:
-            doing = "waiting for task 0x%x" % self.target_id
-        elif self.waits in WAITS_FOR_OBJECT:
-            doing = "waiting for %s 0x%x" % (WAITS_FOR_OBJECT[self.waits], self.object)
-        elif self.waits == WAITS_FOR_CHANNELS:
-            doing = "waiting for a channel"
+        if self.kind != 0:
+            doing = "waiting for " + self.what()
         elif self.state == SLEEPING and self.has_timer:
             doing = "sleeping"
         else:
@@ -150,6 +139,19 @@ class Task:
         if self.has_timer:
             doing += " for ever" if self.wake_time_ns == NEVER else " until %d" % self.wake_time_ns
         return doing
+
+    def what(self):
+        """What it waits for. The kind of the wait brings its own name."""
+        name, object_is = read(self.kind, "=QI")
+        name = gdb.selected_inferior().read_memory(name, NAME_BYTES).tobytes().split(b"\0")[0]
+        name = name.decode("utf-8", "backslashreplace")
+        if object_is == OBJECT_IS_ADDRESS:
+            return "%s 0x%x" % (name, self.object)
+        if object_is == OBJECT_IS_DESCRIPTOR:
+            return "%s %d" % (name, self.object)
+        if object_is == OBJECT_IS_TASK:
+            return "%s 0x%x" % (name, read_one(self.object + self.layout.task_id, "=Q"))
+        return name
 
 
 class Scheduler:
@@ -273,7 +275,7 @@ class FrameId:
 
 
 # For each architecture: the names of the stack pointer and the program counter; how large a saved
-# context is, and where in it registers are. They are the drawings in src/switch.
+# context is, and where in it registers are. They are the drawings in src/engine/context/switch.
 X86_64 = (
     "rsp",
     "rip",

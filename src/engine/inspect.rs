@@ -1,6 +1,8 @@
-//! Looking at a scheduler from outside: metrics and tasks in words, and for a debugger.
+//! Looking at a scheduler from outside: its metrics and tasks in words, and for a debugger.
 
 mod debugger;
+mod dump;
 mod report;
 
-pub use report::{Bounded, Format, dump, print_metrics, write_metrics};
+pub use dump::dump;
+pub use report::{Format, print_metrics, write_metrics};

@@ -1,5 +1,7 @@
-//! Descriptors: who waits for which.
+//! Descriptors: which tasks wait for which, and the epoll set that watches them.
 
+mod entry;
 mod reactor;
 
-pub use reactor::{EVENTS, FAILURE, READABLE, Reactor, WRITABLE};
+pub use entry::{EVENTS, FAILURE, READABLE, WRITABLE};
+pub use reactor::Reactor;

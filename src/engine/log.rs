@@ -20,8 +20,7 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::engine::context::switch;
-use crate::engine::scheduler;
-use crate::engine::sys;
+use crate::engine::{sys, task};
 use line::Line;
 
 pub use loss::count as lost_lines;
@@ -259,8 +258,8 @@ fn deliver(line: &mut Line) {
 /// Whether a callback is running: of the running task, or of the thread outside tasks. Not of the
 /// thread alone, since a callback may suspend its task, and the others' lines must still reach it.
 fn in_callback<'t>() -> &'t Cell<bool> {
-    match scheduler::running_task() {
-        Some((_, task)) => &task.in_log_callback,
+    match task::running() {
+        Some(task) => &task.in_log_callback,
         // SAFETY: the thread's own variable.
         None => unsafe { &(*switch::thread()).in_log_callback },
     }

@@ -1,5 +1,9 @@
-//! What is counted.
+//! What is counted and measured.
 
 mod counters;
+mod histogram;
+mod run_times;
 
-pub use counters::{Histogram, Metrics, Summary, TurnTimes, add};
+pub use counters::{Metrics, add};
+pub use histogram::{Histogram, Summary};
+pub use run_times::TurnTimes;

@@ -37,7 +37,7 @@ pub use channel::Channel;
 pub use condvar::Condvar;
 pub use home::Home;
 pub use mutex::Mutex;
-pub use select::{Case, Operation, Waiting, select, try_select};
+pub use select::{Case, Operation, select, try_select};
 pub use semaphore::Semaphore;
 pub use wait_group::WaitGroup;
 

@@ -14,6 +14,7 @@ mod process;
 mod signal;
 mod socket;
 mod time;
+mod truncating;
 
 pub use datagram::*;
 pub use descriptor::*;
@@ -25,3 +26,4 @@ pub use process::*;
 pub use signal::*;
 pub use socket::*;
 pub use time::*;
+pub use truncating::TruncatingWriter;

@@ -1,12 +1,16 @@
-//! The task object, and the orders that tasks stand in: ready, by time, for the same thing. Pure data
-//! structures: no clock, no system call.
+//! The task object, where its memory is, and the orders that tasks stand in: ready, by time, for the
+//! same thing. Pure data structures: no clock, no system call but for memory.
 
 mod object;
 mod run_queue;
+mod slab;
 mod timer_heap;
+mod wait;
 mod wait_queue;
 
-pub use object::*;
+pub use object::{Body, NOT_IN_HEAP, Name, State, Task, running};
 pub use run_queue::RunQueue;
-pub use timer_heap::{NOT_IN_HEAP, TimerHeap};
-pub use wait_queue::{Links, Waiter, Waiters};
+pub use slab::{Chunk, Chunks, Slab};
+pub use timer_heap::TimerHeap;
+pub use wait::{Left, ObjectIs, Outcome, SchedulerRef, Wait, WaitKind};
+pub use wait_queue::{Links, WaitQueue, Waiter};

@@ -1,5 +1,7 @@
-//! The clock.
+//! The clock, and deadlines by it.
 
 mod clock;
+mod deadline;
 
 pub use clock::{Clock, ClockFunction, Instant, Ratio};
+pub use deadline::Deadline;

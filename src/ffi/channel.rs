@@ -3,7 +3,8 @@
 use std::ffi::{c_int, c_void};
 
 use super::types::{mj_chan, mj_chan_case, mj_scheduler};
-use super::{Opaque, create_object, destroy_object, object_ref, status};
+use super::{Opaque, create_object, destroy_object, object_ref, reported, status};
+use crate::engine::scheduler::Limit;
 use crate::engine::sync::{Case, Channel, Operation, select, try_select};
 use crate::engine::sys::{Error, Result};
 
@@ -62,8 +63,8 @@ pub unsafe extern "C" fn mj_chan_send(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     let sent = unsafe { channel_ref(chan, element) }
-        .and_then(|channel| unsafe { channel.send(element, timeout_ns) });
-    status(sent)
+        .and_then(|channel| unsafe { channel.send(element, Limit::after_ns(timeout_ns)) });
+    status(reported("mj_chan_send", sent))
 }
 
 /// Copies the oldest element out of a channel, waiting at most `timeout_ns` nanoseconds
@@ -80,8 +81,8 @@ pub unsafe extern "C" fn mj_chan_recv(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     let received = unsafe { channel_ref(chan, element) }
-        .and_then(|channel| unsafe { channel.receive(element, timeout_ns) });
-    status(received)
+        .and_then(|channel| unsafe { channel.receive(element, Limit::after_ns(timeout_ns)) });
+    status(reported("mj_chan_recv", received))
 }
 
 /// mj_chan_send() without waiting. Works outside a task too, as in main() or a wait function.
@@ -167,7 +168,9 @@ pub unsafe extern "C" fn mj_chan_select(
     timeout_ns: u64,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    index(unsafe { cases_ref(cases, count) }.and_then(|cases| unsafe { select(cases, timeout_ns) }))
+    let limit = Limit::after_ns(timeout_ns);
+    let chosen = unsafe { cases_ref(cases, count).and_then(|cases| select(cases, limit)) };
+    index(reported("mj_chan_select", chosen))
 }
 
 /// mj_chan_select() without waiting. Works outside a task too. Returns as mj_chan_select(); -EAGAIN

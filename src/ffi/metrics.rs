@@ -6,9 +6,10 @@ use std::ptr::{from_ref, null};
 
 use super::own_scheduler_ref;
 use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_scheduler};
-use crate::engine::inspect::{self, Bounded, Format};
+use crate::engine::inspect::{self, Format};
 use crate::engine::log;
 use crate::engine::sys::Error;
+use crate::engine::sys::TruncatingWriter;
 
 unsafe extern "C" {
     /// In `shim/stream.c`: writes to a live stream.
@@ -125,8 +126,8 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
         *nul = 0;
     }
     text.fill(0);
-    let mut out = Bounded::new(text);
-    let _ = inspect::write_metrics(scheduler, format, &mut out); // Bounded does not fail.
+    let mut out = TruncatingWriter::new(text);
+    let _ = inspect::write_metrics(scheduler, format, &mut out); // TruncatingWriter does not fail.
     c_int::try_from(out.length).unwrap_or(c_int::MAX)
 }
 

@@ -6,8 +6,10 @@ use std::ptr::null_mut;
 use super::types::mj_scheduler;
 use super::wait::mj_wait_epoll;
 use super::{scheduler_ref, set_wait_function, status};
-use crate::engine::scheduler::{self, Scheduler, StopFlag};
+use crate::engine::log;
+use crate::engine::scheduler::{self, Scheduler};
 use crate::engine::sys::Error;
+use crate::engine::threads::StopFlag;
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 /// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns the
@@ -16,7 +18,7 @@ use crate::engine::sys::Error;
 /// for the process. Release it with mj_scheduler_destroy(). Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
-    into_pointer(Scheduler::create())
+    into_pointer(Scheduler::create(false))
 }
 
 /// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
@@ -27,7 +29,7 @@ pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
 /// mj_scheduler_create(). Release it with mj_scheduler_destroy(). Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn setup_scheduler_with_epoll() -> *mut mj_scheduler {
-    let created = Scheduler::create_application();
+    let created = Scheduler::create(true);
     if let Ok(scheduler) = created {
         // SAFETY: created just now.
         let scheduler = unsafe { &*scheduler };
@@ -74,7 +76,13 @@ pub unsafe extern "C" fn mj_scheduler_report_overflow(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
-    unsafe { Scheduler::destroy(scheduler.cast()) }
+    let alive = unsafe { scheduler_ref(scheduler, "mj_scheduler_destroy") }.is_some();
+    // SAFETY: as this function's contract says, and not NULL.
+    if alive && unsafe { Scheduler::destroy(scheduler.cast()) } == Err(Error::Busy) {
+        log::error(format_args!(
+            "mj_scheduler_destroy: scheduler {scheduler:p} is running; stop it first"
+        ));
+    }
 }
 
 /// Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
@@ -90,7 +98,18 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
     if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_run") } {
-        let _ = scheduler::run(scheduler); // What went wrong is in the log.
+        match scheduler::run(scheduler) {
+            Ok(()) | Err(Error::Deadlock | Error::OutOfMemory) => {} // Reported where it was found.
+            Err(Error::Busy) => log::error(format_args!(
+                "mj_scheduler_run: a scheduler is running on this thread already"
+            )),
+            Err(error @ Error::WrongThread) => {
+                log::error(format_args!("mj_scheduler_run: {error}"))
+            }
+            Err(error) => {
+                log::error(format_args!("mj_scheduler_run, in a child of fork(): {error}"));
+            }
+        }
     }
 }
 

@@ -3,16 +3,20 @@
 
 use std::ffi::{c_int, c_short};
 
-use super::status;
 use super::types::mj_task_id;
-use crate::engine::scheduler::block;
-use crate::engine::sys::Error;
+use super::{reported, status};
+use crate::engine::log;
+use crate::engine::scheduler::{self, Limit};
+use crate::engine::sys::{Error, Result};
+use crate::engine::time::Deadline;
 
 /// Suspends the running task behind all others that are ready, so that each gets its turn. Returns
 /// at once when the task is marked as ended.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_yield() {
-    let _ = block::yield_now();
+    if scheduler::yield_now() == Err(Error::NotInTask) {
+        refuse_yield();
+    }
 }
 
 /// Suspends the running task for at least that many nanoseconds, never less; a time past the end of
@@ -22,19 +26,19 @@ pub extern "C" fn mj_task_yield() {
 /// apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ns(nanoseconds: u64) {
-    let _ = block::sleep(nanoseconds);
+    sleep("mj_task_sleep_ns", nanoseconds);
 }
 
 /// mj_task_sleep_ns() in milliseconds. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ms(milliseconds: u64) {
-    let _ = block::sleep(milliseconds.saturating_mul(1_000_000));
+    sleep("mj_task_sleep_ms", milliseconds.saturating_mul(1_000_000));
 }
 
 /// mj_task_sleep_ns() in seconds. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_s(seconds: u64) {
-    let _ = block::sleep(seconds.saturating_mul(1_000_000_000));
+    sleep("mj_task_sleep_s", seconds.saturating_mul(1_000_000_000));
 }
 
 /// Suspends the running task until the descriptor is readable: data, a connection to accept, end of
@@ -46,7 +50,7 @@ pub extern "C" fn mj_task_sleep_s(seconds: u64) {
 /// apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_readable(fd: c_int) {
-    let _ = block::wait_fd(fd, READABLE, block::FOREVER);
+    let _ = wait_fd("mj_task_wait_readable", fd, READABLE, u64::MAX);
 }
 
 const READABLE: u32 = libc::POLLIN as u32;
@@ -56,7 +60,7 @@ const WRITABLE: u32 = libc::POLLOUT as u32;
 /// ended, -EPERM outside a task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_yield_now() -> c_int {
-    status(block::yield_now())
+    status(reported("mj_task_yield_now", scheduler::yield_now()))
 }
 
 /// mj_task_sleep_ns() with a result. Returns 0 when the time is over, -EINTR when the task was
@@ -64,7 +68,7 @@ pub extern "C" fn mj_task_yield_now() -> c_int {
 /// outside a task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
-    status(block::sleep(nanoseconds))
+    sleep("mj_task_sleep_for", nanoseconds)
 }
 
 /// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
@@ -72,7 +76,8 @@ pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
 /// mj_task_sleep_for().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
-    status(block::sleep_until(deadline_ns))
+    let limit = Limit::until(Deadline::At(deadline_ns));
+    status(reported("mj_task_sleep_until_ns", scheduler::sleep(limit)))
 }
 
 /// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
@@ -81,7 +86,7 @@ pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
 /// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
-    status(block::park_until_woken(timeout_ns))
+    status(reported("mj_task_park", scheduler::park_until_woken(Deadline::after_ns(timeout_ns))))
 }
 
 /// Suspends the running task until the descriptor can be written to, a connection attempt on it has
@@ -89,7 +94,7 @@ pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
 /// as mj_task_wait_fd().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
-    status(block::wait_fd(fd, WRITABLE, block::FOREVER).map(drop))
+    status(wait_fd("mj_task_wait_writable", fd, WRITABLE, u64::MAX).map(drop))
 }
 
 /// Suspends the running task until one of the `events` of a descriptor happens, at most
@@ -105,8 +110,10 @@ pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
 /// line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
-    match block::wait_fd(fd, u32::from(events.cast_unsigned()), timeout_ns) {
+    let events = u32::from(events.cast_unsigned());
+    match wait_fd("mj_task_wait_fd", fd, events, timeout_ns) {
         Ok(happened) => happened as c_int,
+        Err(Error::TimedOut) => 0,
         Err(error) => error.status(),
     }
 }
@@ -118,7 +125,7 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
 /// of tasks may wait for one.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
-    status(block::join(id, timeout_ns))
+    status(reported("mj_task_join", scheduler::join(id, Limit::after_ns(timeout_ns))))
 }
 
 /// Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
@@ -128,8 +135,24 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
 /// open. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_close(fd: c_int) -> c_int {
-    match block::close_fd(fd) {
-        Ok(()) => 0,
-        Err(error) => Error::status(error),
+    let closed = scheduler::close_fd(fd);
+    if closed == Err(Error::Busy) {
+        log::error(format_args!("mj_fd_close: fd {fd} is the scheduler's own"));
     }
+    status(closed)
+}
+
+/// Apart, and `extern "C"`, which does not unwind: a call that may makes each yield keep a frame.
+#[cold]
+#[inline(never)]
+extern "C" fn refuse_yield() {
+    let _ = reported::<()>("mj_task_yield", Err(Error::NotInTask));
+}
+
+fn sleep(call: &str, ns: u64) -> c_int {
+    status(reported(call, scheduler::sleep(Limit::until(Deadline::In(ns)))))
+}
+
+fn wait_fd(call: &str, fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
+    reported(call, scheduler::wait_fd(fd, events, Limit::after_ns(timeout_ns)))
 }

@@ -3,7 +3,8 @@
 use std::ffi::c_int;
 
 use super::types::{mj_cond, mj_mutex, mj_scheduler, mj_semaphore, mj_waitgroup};
-use super::{Opaque, create_object, destroy_object, object_ref, status};
+use super::{Opaque, create_object, destroy_object, object_ref, reported, status};
+use crate::engine::scheduler::Limit;
 use crate::engine::sync::{Condvar, Mutex, Semaphore, WaitGroup};
 
 impl Opaque for mj_mutex {
@@ -59,7 +60,10 @@ pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) -> c_int {
     // SAFETY: as this function's contract says.
-    status(unsafe { object_ref(mutex) }.and_then(|mutex| mutex.lock(timeout_ns)))
+    status(reported(
+        "mj_mutex_lock",
+        unsafe { object_ref(mutex) }.and_then(|mutex| mutex.lock(Limit::after_ns(timeout_ns))),
+    ))
 }
 
 /// mj_mutex_lock() without waiting. Returns as mj_mutex_lock(), and -EBUSY when another task has
@@ -69,7 +73,7 @@ pub unsafe extern "C" fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) ->
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mutex_try_lock(mutex: *mut mj_mutex) -> c_int {
     // SAFETY: as this function's contract says.
-    status(unsafe { object_ref(mutex) }.and_then(Mutex::try_lock))
+    status(reported("mj_mutex_try_lock", unsafe { object_ref(mutex) }.and_then(Mutex::try_lock)))
 }
 
 /// Unlocks a mutex, and hands it to the first task that waits for it, which goes on when its turn
@@ -80,7 +84,7 @@ pub unsafe extern "C" fn mj_mutex_try_lock(mutex: *mut mj_mutex) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mutex_unlock(mutex: *mut mj_mutex) -> c_int {
     // SAFETY: as this function's contract says.
-    status(unsafe { object_ref(mutex) }.and_then(Mutex::unlock))
+    status(reported("mj_mutex_unlock", unsafe { object_ref(mutex) }.and_then(Mutex::unlock)))
 }
 
 /// Makes a condition variable for the tasks of one scheduler. Returns the condition variable, or
@@ -123,7 +127,9 @@ pub unsafe extern "C" fn mj_cond_wait(
     // SAFETY: as this function's contract says.
     let objects =
         unsafe { object_ref(cond).and_then(|cond| Ok((cond, object_ref::<mj_mutex>(mutex)?))) };
-    status(objects.and_then(|(cond, mutex): (&Condvar, &Mutex)| cond.wait(mutex, timeout_ns)))
+    let limit = Limit::after_ns(timeout_ns);
+    let waited = objects.and_then(|(cond, mutex): (&Condvar, &Mutex)| cond.wait(mutex, limit));
+    status(reported("mj_cond_wait", waited))
 }
 
 /// Ends the wait of the task that has waited longest, if one waits; it goes on once it has the
@@ -188,7 +194,9 @@ pub unsafe extern "C" fn mj_semaphore_acquire(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     let semaphore = unsafe { object_ref(semaphore) };
-    status(semaphore.and_then(|semaphore: &Semaphore| semaphore.acquire(permits, timeout_ns)))
+    let limit = Limit::after_ns(timeout_ns);
+    let acquired = semaphore.and_then(|semaphore: &Semaphore| semaphore.acquire(permits, limit));
+    status(reported("mj_semaphore_acquire", acquired))
 }
 
 /// mj_semaphore_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
@@ -279,5 +287,7 @@ pub unsafe extern "C" fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_waitgroup_wait(group: *mut mj_waitgroup, timeout_ns: u64) -> c_int {
     // SAFETY: as this function's contract says.
-    status(unsafe { object_ref(group) }.and_then(|group: &WaitGroup| group.wait(timeout_ns)))
+    let group = unsafe { object_ref(group) };
+    let limit = Limit::after_ns(timeout_ns);
+    status(reported("mj_waitgroup_wait", group.and_then(|group: &WaitGroup| group.wait(limit))))
 }

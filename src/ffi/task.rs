@@ -4,14 +4,12 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 use super::types::{mj_scheduler, mj_task, mj_task_fn, mj_task_id};
-use super::{body_from, own_scheduler_ref, status, task_ref};
+use super::{body_from, own_scheduler_ref, report_stranger, reported, status, task_ref};
 use crate::engine::context::stack;
 use crate::engine::log;
-use crate::engine::scheduler;
-use crate::engine::scheduler::block;
-use crate::engine::scheduler::park;
-use crate::engine::sys;
-use crate::engine::sys::Error;
+use crate::engine::scheduler::{self, Scheduler};
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::Task;
 
 /// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
 /// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
@@ -80,7 +78,7 @@ pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
 /// suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_exit() {
-    block::exit();
+    let _ = reported("mj_task_exit", scheduler::exit());
 }
 
 /// Returns the task whose turn it is on this thread, NULL when there is none. Does not suspend.
@@ -114,7 +112,7 @@ pub unsafe extern "C" fn mj_task_find(
 ) -> *mut mj_task {
     // SAFETY: as this function's contract says.
     let found = unsafe { own_scheduler_ref(scheduler, "mj_task_find") }
-        .and_then(|scheduler| scheduler.slab.borrow().find_id(id).ok_or(Error::NoSuchTask));
+        .and_then(|scheduler| scheduler.tasks.find_id(id).ok_or(Error::NoSuchTask));
     match found {
         Ok(task) => std::ptr::from_ref(task).cast_mut().cast(),
         Err(error) => {
@@ -130,7 +128,7 @@ pub unsafe extern "C" fn mj_task_find(
 /// does. Does not suspend. `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
-    match park::own_task(task.cast(), "mj_task_wake") {
+    match own_task(task, "mj_task_wake") {
         Ok((scheduler, task)) => c_int::from(scheduler.wake(task)),
         Err(error) => error.status(),
     }
@@ -142,7 +140,7 @@ pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
 /// `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
-    match park::own_task(task.cast(), "mj_task_cancel") {
+    match own_task(task, "mj_task_cancel") {
         Ok((scheduler, task)) => {
             scheduler.cancel(task);
             0
@@ -180,4 +178,17 @@ pub unsafe extern "C" fn mj_task_name(task: *const mj_task) -> *const c_char {
         Some(task) => task.name.as_ptr().cast(),
         None => c"".as_ptr(),
     }
+}
+
+/// The living task at an address, which may be any, if its scheduler runs on this thread.
+fn own_task<'t>(task: *const mj_task, call: &str) -> Result<(&'t Scheduler, &'t Task)> {
+    let found = scheduler::own_task(task.cast());
+    match found {
+        Err(Error::NotInTask) => {
+            log::warn(format_args!("{call}: no scheduler is running on this thread"));
+        }
+        Err(_) => report_stranger(call, task),
+        Ok(_) => {}
+    }
+    found
 }

@@ -4,11 +4,8 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use super::types::{mj_clock_fn, mj_scheduler, mj_task, mj_wait_fn};
-use super::{own_scheduler_ref, scheduler_ref, set_wait_function, status};
-use crate::engine::scheduler;
-use crate::engine::scheduler::wait_function::{
-    WaitFunction, wait_epoll, wait_nanosleep, wait_poll,
-};
+use super::{own_scheduler_ref, report_stranger, scheduler_ref, set_wait_function, status};
+use crate::engine::scheduler::{self, Builtin};
 use crate::engine::sys::Error;
 
 /// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
@@ -38,10 +35,10 @@ pub unsafe extern "C" fn mj_scheduler_set_wait_func(
 pub unsafe extern "C" fn mj_wait_epoll(
     scheduler: *mut mj_scheduler,
     timeout_ns: u64,
-    user_data: *mut c_void,
+    _user_data: *mut c_void,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    unsafe { call_wait(wait_epoll, scheduler, timeout_ns, user_data) }
+    unsafe { call_wait(Builtin::Epoll, "mj_wait_epoll", scheduler, timeout_ns) }
 }
 
 /// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have
@@ -52,10 +49,10 @@ pub unsafe extern "C" fn mj_wait_epoll(
 pub unsafe extern "C" fn mj_wait_poll(
     scheduler: *mut mj_scheduler,
     timeout_ns: u64,
-    user_data: *mut c_void,
+    _user_data: *mut c_void,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    unsafe { call_wait(wait_poll, scheduler, timeout_ns, user_data) }
+    unsafe { call_wait(Builtin::Poll, "mj_wait_poll", scheduler, timeout_ns) }
 }
 
 /// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers.
@@ -67,10 +64,10 @@ pub unsafe extern "C" fn mj_wait_poll(
 pub unsafe extern "C" fn mj_wait_nanosleep(
     scheduler: *mut mj_scheduler,
     timeout_ns: u64,
-    user_data: *mut c_void,
+    _user_data: *mut c_void,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    unsafe { call_wait(wait_nanosleep, scheduler, timeout_ns, user_data) }
+    unsafe { call_wait(Builtin::Sleep, "mj_wait_nanosleep", scheduler, timeout_ns) }
 }
 
 /// Calls a built-in wait function, unless the scheduler is NULL.
@@ -78,15 +75,14 @@ pub unsafe extern "C" fn mj_wait_nanosleep(
 /// # Safety
 /// `scheduler` is NULL or alive.
 unsafe fn call_wait(
-    function: WaitFunction,
+    function: Builtin,
+    call: &str,
     scheduler: *mut mj_scheduler,
     timeout_ns: u64,
-    user_data: *mut c_void,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { own_scheduler_ref(scheduler, "mj_wait") } {
-        // SAFETY: alive.
-        Ok(scheduler) => unsafe { function(scheduler.address(), timeout_ns, user_data) },
+    match unsafe { own_scheduler_ref(scheduler, call) } {
+        Ok(scheduler) => function.wait(scheduler, timeout_ns),
         Err(_) => -1,
     }
 }
@@ -120,7 +116,7 @@ pub unsafe extern "C" fn mj_scheduler_set_clock(
 pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64 {
     // SAFETY: as this function's contract says.
     match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_now_ns") } {
-        Ok(scheduler) => scheduler.clock.deadline_now_ns(),
+        Ok(scheduler) => scheduler.time.clock.deadline_now_ns(),
         Err(_) => 0,
     }
 }
@@ -154,7 +150,7 @@ pub unsafe extern "C" fn mj_scheduler_set_stack_size(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_set_stack_size") } {
-        Ok(scheduler) => status(scheduler.set_stack_size(stack_bytes)),
+        Ok(scheduler) => status(scheduler.tasks.set_stack_size(stack_bytes)),
         Err(error) => error.status(),
     }
 }
@@ -183,8 +179,14 @@ pub unsafe extern "C" fn mj_scheduler_enqueue(
     task: *mut mj_task,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { own_scheduler_ref(scheduler, "enqueue_runnable") } {
-        Ok(scheduler) => status(scheduler.enqueue(task.cast())),
+    match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_enqueue") } {
+        Ok(scheduler) => {
+            let enqueued = scheduler.enqueue(task.cast());
+            if enqueued.is_err() {
+                report_stranger("mj_scheduler_enqueue", task);
+            }
+            status(enqueued)
+        }
         Err(error) => error.status(),
     }
 }
@@ -197,7 +199,7 @@ pub unsafe extern "C" fn mj_scheduler_enqueue(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_dequeue(scheduler: *mut mj_scheduler) -> *mut mj_task {
     // SAFETY: as this function's contract says.
-    match unsafe { own_scheduler_ref(scheduler, "dequeue_runnable") } {
+    match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_dequeue") } {
         Ok(scheduler) => scheduler.dequeue().cast_mut().cast(),
         Err(_) => null_mut(),
     }

@@ -154,10 +154,7 @@ impl Builder {
     /// over 1 GiB, and those of [`Scheduler::new`].
     pub fn build(mut self) -> Result<Scheduler> {
         let stack_size = self.stack_size.map(stack::valid_size).transpose()?;
-        let core = match self.handle_signals {
-            true => scheduler::Scheduler::create_application(),
-            false => scheduler::Scheduler::create(),
-        }?;
+        let core = scheduler::Scheduler::create(self.handle_signals)?;
         let core = NonNull::new(core).ok_or(Error::OutOfMemory)?;
         let (has_wait, has_clock) = self.hooks.are_set();
         let name = self.name.map(String::into_boxed_str);
@@ -168,7 +165,7 @@ impl Builder {
         let hooks = from_ref(&scheduler.shared().hooks).cast_mut().cast();
         let core = scheduler.core();
         if let Some(bytes) = stack_size {
-            core.set_stack_size(bytes)?;
+            core.tasks.set_stack_size(bytes)?;
         }
         core.report_overflow(self.report_overflow || self.handle_signals)?;
         if has_wait {

@@ -103,7 +103,7 @@ pub unsafe extern "C" fn call_wait(
     let backend = unsafe { BorrowedFd::borrow_raw(scheduler.backend_fd()) };
     let result = catch_unwind(AssertUnwindSafe(|| wait.wait(timeout, backend)));
     hooks.wait.set(Some(wait));
-    let said = scheduler.wait_failed.get(); // It is said once for a row of failures.
+    let said = scheduler.io.wait_failed.get(); // It is said once for a row of failures.
     match result {
         Ok(Ok(events)) => c_int::try_from(events).unwrap_or(c_int::MAX),
         Ok(Err(error)) => {

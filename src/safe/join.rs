@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::record::{Job, drop_quietly};
 use super::task::Task;
-use super::time::Limit;
+use super::time::limit;
 use super::unwind::{Cancelation, suspending};
 use crate::engine::log;
-use crate::engine::scheduler::block;
+use crate::engine::scheduler;
 use crate::engine::sys::{Error, Result};
 
 /// Why there is no result of a task.
@@ -221,19 +221,13 @@ impl<T> JoinHandle<T> {
     /// # Errors
     /// [`Error::TimedOut`], and those of [`join`](Self::join).
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> Result<()> {
-        let limit = Limit::after(timeout.into());
-        while !self.is_finished() {
-            let waited = suspending(|| match self.task.is_here() {
-                true => block::join(self.task.id(), limit.remaining_ns()),
-                false => Err(Error::NoSuchTask),
-            });
-            match waited {
-                // It has ended, or something else has woken this one.
-                Ok(()) | Err(Error::Interrupted) => {}
-                Err(error) => return Err(error),
-            }
+        if self.is_finished() {
+            return Ok(());
         }
-        Ok(())
+        suspending(|| match self.task.is_here() {
+            true => scheduler::join(self.task.id(), limit(timeout.into())),
+            false => Err(Error::NoSuchTask),
+        })
     }
 
     /// Whether the task has ended, so that [`join`](Self::join) does not wait.

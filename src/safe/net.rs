@@ -32,8 +32,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use super::task::wait_fd;
-use super::time::Limit;
-use crate::engine::io::{READABLE, WRITABLE};
+use super::time::limit;
+use crate::engine::scheduler::{self, READABLE, WRITABLE};
 
 /// A socket of the standard library that does not block, and how long its calls may wait.
 struct Socket<S> {
@@ -72,13 +72,15 @@ fn until_done<S: AsFd, T>(
     timeout: Option<Duration>,
     mut attempt: impl FnMut(&S) -> io::Result<T>,
 ) -> io::Result<T> {
-    let mut limit = None;
+    let mut limit = limit(timeout);
     loop {
         match attempt(socket) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             result => return result,
         }
-        let limit = limit.get_or_insert_with(|| Limit::after(timeout));
+        if let Some(scheduler) = scheduler::current() {
+            scheduler.start(&mut limit.deadline); // For all waits of the call.
+        }
         wait_fd(socket.as_fd().as_raw_fd(), events, limit)?;
     }
 }

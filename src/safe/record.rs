@@ -8,7 +8,7 @@ use std::ptr::{fn_addr_eq, null_mut};
 use std::rc::Rc;
 
 use super::shared::Shared;
-use crate::engine::scheduler::{Scheduler, running_task};
+use crate::engine::scheduler::running_task;
 use crate::engine::task::{Body, State, Task};
 
 /// Runs the task's closure and leaves the result where its handle finds it, or, when told that the
@@ -86,7 +86,7 @@ pub fn is_rust(task: &Task) -> bool {
 ///
 /// # Safety
 /// Called by the core, with the record of the running task.
-pub unsafe extern "C" fn run(_scheduler: *mut Scheduler, _record: *mut c_void) {
+pub unsafe extern "C" fn run(_scheduler: *mut c_void, _record: *mut c_void) {
     let Some((_, task)) = running_task() else {
         return; // Unreachable: the core calls bodies only in turns.
     };

@@ -277,14 +277,14 @@ impl Drop for Scheduler {
         self.shared.disconnect();
         // SAFETY: owned by this, and nothing refers to it any more: handles have been disconnected,
         // and no task is left that runs again.
-        unsafe { scheduler::Scheduler::destroy(self.core.as_ptr()) };
+        let _ = unsafe { scheduler::Scheduler::destroy(self.core.as_ptr()) };
         self.shared.hooks.clear();
     }
 }
 
 impl fmt::Debug for Scheduler {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tasks = self.core().slab.borrow().alive();
+        let tasks = self.core().tasks.alive();
         out.debug_struct("Scheduler").field("name", &self.name()).field("tasks", &tasks).finish()
     }
 }

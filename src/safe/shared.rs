@@ -48,7 +48,7 @@ impl Shared {
     /// The living task with an id. As [`core`](Self::core).
     pub fn task(&self, id: u64) -> Option<(&scheduler::Scheduler, &Task)> {
         let core = self.core()?;
-        let task = core.slab.borrow().find_id(id)?;
+        let task = core.tasks.find_id(id)?;
         Some((core, task))
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::scheduler::StopFlag;
+use crate::engine::threads::StopFlag;
 
 /// Makes a scheduler's run return, from any thread, and also after the scheduler is gone, when it
 /// does nothing. Not for signal handlers: see

@@ -51,12 +51,8 @@ pub use wait_group::{Member, WaitGroup};
 
 use std::ops::Deref;
 use std::ptr::from_ref;
-use std::time::Duration;
 
-use super::time::Limit;
-use super::unwind::suspending;
 use crate::engine::sync::Object;
-use crate::engine::sys::{Error, Result};
 
 /// An object of the core's that belongs to safe code.
 struct Owned<O: Object>(O);
@@ -76,17 +72,6 @@ impl<O: Object> Drop for Owned<O> {
             && let Ok(Some(scheduler)) = self.0.home().reach()
         {
             scheduler.forget_object(from_ref(&self.0).cast());
-        }
-    }
-}
-
-/// Lets the core wait, again if something else has ended the wait, until the time is over.
-fn wait<T>(timeout: Option<Duration>, mut call: impl FnMut(u64) -> Result<T>) -> Result<T> {
-    let limit = Limit::after(timeout);
-    loop {
-        match suspending(|| call(limit.remaining_ns())) {
-            Err(Error::Interrupted) => {}
-            result => return result,
         }
     }
 }

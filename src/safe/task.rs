@@ -40,13 +40,12 @@ use super::join::{JoinHandle, Pair};
 use super::record::{Record, run};
 use super::scheduler::Scheduler;
 use super::shared::Shared;
-use super::time::{Instant, Limit};
+use super::time::{Instant, limit, to_ns};
 use super::unwind::suspending;
 use crate::engine::context::stack;
-use crate::engine::io::{READABLE, WRITABLE};
-use crate::engine::scheduler::block;
-use crate::engine::scheduler::running_task;
+use crate::engine::scheduler::{self, Limit, READABLE, WRITABLE, running_task};
 use crate::engine::sys::{Error, Result};
+use crate::engine::time::Deadline;
 
 /// Suspends the running task for at least that long.
 ///
@@ -67,7 +66,7 @@ use crate::engine::sys::{Error, Result};
 /// [`Error::NotInTask`], [`Error::Unwinding`], and [`Error::OutOfMemory`] for the timer: the call
 /// then returns at once.
 pub fn sleep(duration: Duration) -> Result<()> {
-    sleep_until(Instant::now() + duration)
+    sleep_for(Deadline::In(to_ns(duration)))
 }
 
 /// Suspends the running task until a moment has come.
@@ -87,13 +86,11 @@ pub fn sleep(duration: Duration) -> Result<()> {
 /// # Errors
 /// As [`sleep`].
 pub fn sleep_until(deadline: Instant) -> Result<()> {
-    loop {
-        match suspending(|| block::sleep_until(deadline.as_ns())) {
-            Err(Error::Interrupted) if Instant::now() < deadline => {}
-            Ok(()) | Err(Error::Interrupted) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
+    sleep_for(Deadline::At(deadline.as_ns()))
+}
+
+fn sleep_for(deadline: Deadline) -> Result<()> {
+    suspending(|| scheduler::sleep(Limit::uninterrupted(deadline)))
 }
 
 /// Lets all other tasks that are ready have their turn.
@@ -117,7 +114,7 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
 /// # Errors
 /// [`Error::NotInTask`] and [`Error::Unwinding`].
 pub fn yield_now() -> Result<()> {
-    suspending(block::yield_now)
+    suspending(scheduler::yield_now)
 }
 
 /// Suspends the running task until somebody calls [`Task::wake`] for it, or the timeout is over.
@@ -147,16 +144,16 @@ pub fn yield_now() -> Result<()> {
 /// # Errors
 /// [`Error::TimedOut`], and those of [`sleep`].
 pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
-    let limit = Limit::after(timeout.into());
+    let park = || scheduler::park_until_woken(limit(timeout.into()).deadline);
     let record = running_task().and_then(|(_, task)| Record::of(task));
     let Some(record) = record else {
-        return suspending(|| block::park_until_woken(limit.remaining_ns()));
+        return suspending(park);
     };
     if record.woken.take() {
         return Ok(());
     }
     let _parked = Flag::set(&record.parked);
-    let result = suspending(|| block::park_until_woken(limit.remaining_ns()));
+    let result = suspending(park);
     if record.woken.take() { Ok(()) } else { result }
 }
 
@@ -184,7 +181,7 @@ pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
 /// [`Error::TimedOut`]; [`Error::Os`] when the descriptor cannot be waited for; and those of
 /// [`sleep`].
 pub fn wait_readable(fd: impl AsFd, timeout: impl Into<Option<Duration>>) -> Result<()> {
-    wait_fd(fd.as_fd().as_raw_fd(), READABLE, &Limit::after(timeout.into()))
+    wait_fd(fd.as_fd().as_raw_fd(), READABLE, limit(timeout.into()))
 }
 
 /// Suspends the running task until a descriptor can be written, or its other end is closed; or
@@ -208,18 +205,11 @@ pub fn wait_readable(fd: impl AsFd, timeout: impl Into<Option<Duration>>) -> Res
 /// # Errors
 /// As [`wait_readable`].
 pub fn wait_writable(fd: impl AsFd, timeout: impl Into<Option<Duration>>) -> Result<()> {
-    wait_fd(fd.as_fd().as_raw_fd(), WRITABLE, &Limit::after(timeout.into()))
+    wait_fd(fd.as_fd().as_raw_fd(), WRITABLE, limit(timeout.into()))
 }
 
-pub(super) fn wait_fd(fd: RawFd, events: u32, limit: &Limit) -> Result<()> {
-    loop {
-        match suspending(|| block::wait_fd(fd, events, limit.remaining_ns())) {
-            Ok(0) => return Err(Error::TimedOut),
-            Ok(_) => return Ok(()),
-            Err(Error::Interrupted) => {}
-            Err(error) => return Err(error),
-        }
-    }
+pub(super) fn wait_fd(fd: RawFd, events: u32, limit: Limit) -> Result<()> {
+    suspending(|| scheduler::wait_fd(fd, events, limit)).map(drop)
 }
 
 /// Runs a function in which the running task is not unwound: if the task is canceled, calls that
@@ -444,8 +434,7 @@ impl Task {
     /// Whether its scheduler is the one that runs on this thread.
     pub(super) fn is_here(&self) -> bool {
         let core = self.shared.as_ref().and_then(|shared| shared.core());
-        core.zip(crate::engine::scheduler::current())
-            .is_some_and(|(own, here)| std::ptr::eq(own, here))
+        core.zip(scheduler::current()).is_some_and(|(own, here)| std::ptr::eq(own, here))
     }
 }
 
@@ -605,6 +594,7 @@ fn start(
             return Err(error);
         }
     };
+    task.is_rust.set(true);
     if let Some(name) = name {
         task.set_name(name.as_bytes());
     }

@@ -7,8 +7,7 @@ use super::shared::Shared;
 use super::unwind::CAN_UNWIND;
 use crate::engine::context::stack::Stack;
 use crate::engine::log;
-use crate::engine::scheduler::Scheduler;
-use crate::engine::scheduler::drain::Drive;
+use crate::engine::scheduler::{Drain, Scheduler};
 use crate::engine::task::Task;
 
 /// How often a task is told to end: it may catch the unwinding, and suspend again to clean up.
@@ -19,20 +18,20 @@ const TURNS: u32 = 100;
 pub fn end_tasks(core: &Scheduler, shared: &Shared) {
     shared.closing.set(true);
     let turns = if CAN_UNWIND && !shared.thread_ended.get() { TURNS } else { 0 };
-    let drive = Drive::begin(core);
+    let drain = Drain::begin(core);
     let mut given_up = 0;
-    for task in all(core) {
+    for task in core.tasks.iter() {
         if !has_begun(task) {
             if let Some(record) = Record::take(task) {
                 record.discard_job();
                 drop_quietly(record);
             }
-        } else if Record::of(task).is_some() && !unwind(&drive, task, turns) {
+        } else if Record::of(task).is_some() && !unwind(&drain, task, turns) {
             give_up(core, task);
             given_up += 1;
         }
     }
-    drop(drive);
+    drop(drain);
     if given_up > 0 {
         log::warn(format_args!(
             "{given_up} tasks could not be unwound: their stacks, and what is on them, are left \
@@ -43,22 +42,7 @@ pub fn end_tasks(core: &Scheduler, shared: &Shared) {
 
 /// Whether there are Rust tasks that are suspended.
 pub fn has_begun_tasks(core: &Scheduler) -> bool {
-    all(core).any(|task| has_begun(task) && Record::of(task).is_some())
-}
-
-/// The tasks, also those that are added meanwhile.
-fn all(core: &Scheduler) -> impl Iterator<Item = &Task> {
-    let mut next = 0;
-    std::iter::from_fn(move || {
-        let slab = core.slab.borrow();
-        while next < slab.slots() {
-            next += 1;
-            if let Some(task) = slab.at(next - 1) {
-                return Some(task);
-            }
-        }
-        None
-    })
+    core.tasks.iter().any(|task| has_begun(task) && Record::of(task).is_some())
 }
 
 fn has_begun(task: &Task) -> bool {
@@ -66,11 +50,11 @@ fn has_begun(task: &Task) -> bool {
 }
 
 /// Gives a task turns until it has ended. Returns whether it has.
-fn unwind(drive: &Drive<'_>, task: &Task, turns: u32) -> bool {
+fn unwind(drain: &Drain<'_>, task: &Task, turns: u32) -> bool {
     let id = task.id.get();
     let has_ended = || !task.alive.get() || task.id.get() != id;
     (0..turns).any(|_| {
-        drive.turn(task);
+        drain.turn(task);
         has_ended()
     })
 }
@@ -78,6 +62,6 @@ fn unwind(drive: &Drive<'_>, task: &Task, turns: u32) -> bool {
 /// Leaves a task that cannot be unwound as it is, for ever. Somebody may have borrowed from its
 /// stack, and its frames may borrow from its record.
 fn give_up(core: &Scheduler, task: &Task) {
-    core.stacks.borrow_mut().keep(task.stack.get());
+    core.tasks.keep_stack(task.stack.get());
     forget(Record::take(task));
 }

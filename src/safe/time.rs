@@ -3,9 +3,9 @@
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
-use crate::engine::scheduler;
-use crate::engine::scheduler::block::FOREVER;
+use crate::engine::scheduler::{self, Limit};
 use crate::engine::sys;
+use crate::engine::time::Deadline;
 
 /// A moment by the clock of the scheduler that runs on this thread: the system's monotonic clock,
 /// unless [`Builder::clock`](crate::Builder::clock) has set another one. Outside a run it is the
@@ -41,7 +41,7 @@ impl Instant {
     /// ```
     pub fn now() -> Instant {
         let ns = match scheduler::current() {
-            Some(scheduler) => scheduler.clock.deadline_now_ns(),
+            Some(scheduler) => scheduler.time.clock.deadline_now_ns(),
             None => sys::monotonic_ns(),
         };
         Instant { ns }
@@ -109,19 +109,7 @@ pub(super) fn to_ns(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The limit of a call that may have to wait more than once.
-pub(super) struct Limit {
-    deadline: Option<Instant>,
-}
-
-impl Limit {
-    /// From now on.
-    pub fn after(timeout: Option<Duration>) -> Limit {
-        Limit { deadline: timeout.map(|timeout| Instant::now() + timeout) }
-    }
-
-    /// What is left, as the core takes it.
-    pub fn remaining_ns(&self) -> u64 {
-        self.deadline.map_or(FOREVER, |deadline| to_ns(deadline - Instant::now()))
-    }
+/// The limit of a call of the safe API, which goes on through wake-ups that are not for it.
+pub(super) fn limit(timeout: Option<Duration>) -> Limit {
+    Limit::uninterrupted(timeout.map_or(Deadline::Never, |timeout| Deadline::In(to_ns(timeout))))
 }

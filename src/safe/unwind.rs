@@ -5,8 +5,7 @@ use std::thread;
 
 use super::record::Record;
 use crate::engine::log;
-use crate::engine::scheduler::block;
-use crate::engine::scheduler::running_task;
+use crate::engine::scheduler::{self, running_task};
 use crate::engine::sys::{Error, Result};
 
 /// What a cancelation carries up a task's stack. Private, so that only [`raise`] makes one.
@@ -54,6 +53,6 @@ fn refuse(record: Option<&Record>) {
     }
     if before > REFUSALS && record.is_some_and(|record| record.shared.closing.get()) {
         // It does not leave off. Whoever drops the scheduler counts its turns, and gives it up.
-        let _ = block::yield_now();
+        let _ = scheduler::yield_now();
     }
 }

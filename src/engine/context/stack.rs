@@ -1,22 +1,16 @@
-//! Stacks: carved from large mappings, guarded, and kept in a pool for reuse.
+//! One stack: a slot of memory with a guard below it.
 //!
 //! ```text
 //!   slot   | guard, GUARD_BYTES, no access | usable stack, grows down | color |
 //!          lowest address                                             ^ top   next slot
 //! ```
-//!
-//! An arena is one mapping of many slots of one size. It is reserved, not committed: a stack that
-//! has been used to a depth of a page holds one page. Slots are carved one after the other, and
-//! come back to a last-in, first-out pool, so that short tasks share one warm stack.
 
 use std::ops::Range;
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::engine::context::sanitizer;
-use crate::engine::context::switch;
-use crate::engine::sys;
-use crate::engine::sys::{Error, Result};
+use super::switch;
+use crate::engine::sys::{self, Error, Result};
 
 /// The usable size unless set otherwise.
 pub const DEFAULT_BYTES: usize = 256 * 1024;
@@ -26,28 +20,6 @@ const LARGEST_BYTES: usize = 1 << 30;
 /// The guard is larger than a 32 KiB frame, since C code compiled without stack probes may touch
 /// only the far end of its frame. It costs address space, and no memory.
 const GUARD_BYTES: usize = 40 * 1024;
-
-/// Tops are moved by multiples of a cache line, or the hot ends of all stacks would compete for the
-/// same few sets of the first-level cache. Half a page at most, so that a shallow stack still fits
-/// in one page.
-const COLORS: usize = 32;
-const COLOR_BYTES: usize = 64;
-
-const FIRST_ARENA_SLOTS: usize = 16;
-const LARGEST_ARENA_SLOTS: usize = 1024;
-
-/// When a stack is lacking, as many are made as are in use, divided by this. Two calls of the
-/// kernel then do for all of them what takes a call and a page fault for each, which is a sixth of
-/// the time that it takes to park a task; and those that are not wanted hold little memory.
-const AHEAD_PART: usize = 64;
-
-/// Free stacks give their memory back when they have been free for a whole period, since giving it
-/// back and having it anew takes as long as a hundred turns: a burst of tasks that comes again
-/// within a period finds them as they were.
-const PERIOD_NS: u64 = 1_000_000_000;
-
-/// So many free stacks, the ones that are used first, keep their memory for good.
-const WARM_STACKS: usize = 64;
 
 /// Checks a size and rounds it up to whole pages.
 pub fn valid_size(bytes: usize) -> Result<usize> {
@@ -97,277 +69,24 @@ pub fn high_water_bytes(stack: Stack, usable_bytes: usize) -> usize {
 }
 
 /// The end of the slot in which a stack's top is: colors move it by less than a page.
-fn slot_end(top: *mut u8) -> *mut u8 {
+pub(super) fn slot_end(top: *mut u8) -> *mut u8 {
     top.wrapping_add((top as usize).next_multiple_of(sys::page_bytes()) - top as usize)
 }
 
-/// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`].
+/// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`](super::StackPool::release).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stack {
     /// Where it begins; it grows down. 16-byte aligned.
     pub top: *mut u8,
     /// Index of its size class in the pool.
-    class: usize,
+    pub(super) class: usize,
 }
 
 impl Stack {
     pub const NONE: Stack = Stack { top: null_mut(), class: 0 };
 }
 
-/// A scheduler's stacks.
-#[derive(Default)]
-pub struct StackPool {
-    /// One for each size asked for so far.
-    classes: Vec<Class>,
-    period_ends_ns: u64,
-}
-
-struct Class {
-    usable_bytes: usize,
-    /// Tops of stacks that are not in use. The first `cold` of them hold no memory, and the first
-    /// `cooling` are about to give it back. The first `unused` have been free all through this
-    /// period. `cold <= cooling <= unused <= free.len()`.
-    free: Vec<*mut u8>,
-    cold: usize,
-    cooling: usize,
-    unused: usize,
-    in_use: usize,
-    arenas: Vec<Arena>,
-    /// How many slots the arenas have, and how many were carved; all but the last arena are used
-    /// up.
-    slots: usize,
-    carved: usize,
-    /// Set once the kernel has refused to prepare many at a time.
-    one_by_one: bool,
-}
-
-struct Arena {
-    memory: *mut u8,
-    slots: usize,
-    carved: usize,
-    /// Whether it outlives the pool.
-    kept: bool,
-}
-
-impl StackPool {
-    /// A stack of at least `bytes`, which [`valid_size`] has returned.
-    #[inline]
-    pub fn acquire(&mut self, bytes: usize) -> Result<Stack> {
-        let class = match self.classes.iter().position(|class| class.usable_bytes == bytes) {
-            Some(class) => class,
-            None => self.add_class(bytes)?,
-        };
-        let top = self.classes[class].acquire()?;
-        Ok(Stack { top, class })
-    }
-
-    /// Takes a stack back. The caller may still be running on it, until the next
-    /// [`acquire`](Self::acquire).
-    #[inline]
-    pub fn release(&mut self, stack: Stack) {
-        self.classes[stack.class].release(stack.top);
-    }
-
-    /// Takes the memory of some of the stacks that have been free all through a period: of as many
-    /// as one call of the kernel does, so that nobody waits long. Not to be called from a task.
-    pub fn cool_some(&mut self, now_ns: u64) {
-        if now_ns >= self.period_ends_ns {
-            self.period_ends_ns = now_ns + PERIOD_NS;
-            self.classes.iter_mut().for_each(Class::end_period);
-        }
-        if let Some(class) = self.classes.iter_mut().find(|class| class.cold < class.cooling) {
-            class.cool_some();
-        }
-    }
-
-    /// When there will be something to do for [`cool_some`](Self::cool_some): at once, at the end of
-    /// the period, or not before stacks have been used.
-    pub fn next_cooling_ns(&self) -> u64 {
-        let next_ns = |class: &Class| match class {
-            _ if class.cold < class.cooling => 0,
-            _ if class.free.len() > class.cold + WARM_STACKS => self.period_ends_ns,
-            _ => u64::MAX,
-        };
-        self.classes.iter().map(next_ns).min().unwrap_or(u64::MAX)
-    }
-
-    /// Lets a stack stay mapped for ever, with all others of its arena: it has variables that
-    /// somebody may still refer to.
-    pub fn keep(&mut self, stack: Stack) {
-        let class = &mut self.classes[stack.class];
-        let slot_bytes = class.slot_bytes();
-        let holds = |arena: &&mut Arena| {
-            let offset = (stack.top as usize).wrapping_sub(arena.memory as usize);
-            offset <= arena.slots * slot_bytes && offset > 0
-        };
-        if let Some(arena) = class.arenas.iter_mut().find(holds) {
-            arena.kept = true;
-        }
-    }
-
-    /// Bytes of heap memory held, without the stacks themselves.
-    pub fn bytes(&self) -> usize {
-        let of_class = |class: &Class| {
-            class.free.capacity() * size_of::<*mut u8>()
-                + class.arenas.capacity() * size_of::<Arena>()
-        };
-        self.classes.capacity() * size_of::<Class>()
-            + self.classes.iter().map(of_class).sum::<usize>()
-    }
-
-    #[cold]
-    fn add_class(&mut self, usable_bytes: usize) -> Result<usize> {
-        self.classes.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
-        self.classes.push(Class {
-            usable_bytes,
-            free: Vec::new(),
-            cold: 0,
-            cooling: 0,
-            unused: 0,
-            in_use: 0,
-            arenas: Vec::new(),
-            slots: 0,
-            carved: 0,
-            one_by_one: switch::on_valgrind(),
-        });
-        Ok(self.classes.len() - 1)
-    }
-}
-
-impl Class {
-    #[inline]
-    fn acquire(&mut self) -> Result<*mut u8> {
-        let top = match self.free.pop() {
-            Some(top) => {
-                let free = self.free.len();
-                if free < self.unused {
-                    self.unused = free;
-                    self.cooling = self.cooling.min(free);
-                    self.cold = self.cold.min(free);
-                }
-                top
-            }
-            None => self.carve()?,
-        };
-        self.in_use += 1;
-        Ok(top)
-    }
-
-    #[inline]
-    fn release(&mut self, top: *mut u8) {
-        debug_assert!(self.free.len() < self.free.capacity(), "reserved by `add_arena`");
-        self.in_use -= 1;
-        self.free.push(top);
-    }
-
-    fn end_period(&mut self) {
-        let free = self.free.len();
-        self.cooling = self.unused.min(free.saturating_sub(WARM_STACKS)).max(self.cold);
-        self.unused = free;
-    }
-
-    #[cold]
-    fn cool_some(&mut self) {
-        let end = self.cooling.min(self.cold + sys::MOST_RANGES);
-        let starts = self.free[self.cold..end].iter().map(|top| self.usable_start(*top));
-        // SAFETY: the usable parts of stacks that nobody uses. Nor does a task still run on one that
-        // it has released: the loop calls this, on the thread's stack.
-        unsafe { sys::discard_each(starts, self.usable_bytes) };
-        self.cold = end;
-    }
-
-    fn usable_start(&self, top: *mut u8) -> *mut u8 {
-        slot_end(top).wrapping_sub(self.usable_bytes)
-    }
-
-    fn slot_bytes(&self) -> usize {
-        guard_bytes() + self.usable_bytes
-    }
-
-    /// Makes stacks of the next unused slots, and returns the first; the others are free ones.
-    #[cold]
-    #[inline(never)]
-    fn carve(&mut self) -> Result<*mut u8> {
-        if self.carved == self.slots {
-            self.add_arena()?;
-        }
-        let slot_bytes = self.slot_bytes();
-        let ahead = self.in_use / AHEAD_PART;
-        let Some(arena) = self.arenas.last_mut() else {
-            return Err(Error::OutOfMemory); // Unreachable: `add_arena` has added one.
-        };
-        let first = arena.memory.wrapping_add(arena.carved * slot_bytes);
-        let mut count = ahead.clamp(1, sys::MOST_RANGES).min(arena.slots - arena.carved);
-        if count > 1 && !self.one_by_one {
-            self.one_by_one = !prepare(first, count, slot_bytes);
-        }
-        if count == 1 || self.one_by_one {
-            guard(first)?;
-            count = 1;
-        }
-        arena.carved += count;
-        for index in (0..count).rev() {
-            let slot_end = first.wrapping_add((index + 1) * slot_bytes);
-            let color = (self.carved + index) % COLORS;
-            self.free.push(slot_end.wrapping_sub(color * COLOR_BYTES));
-        }
-        self.carved += count;
-        let lowest = first.wrapping_add(guard_bytes());
-        let number = switch::valgrind_register_stack(lowest, first.wrapping_add(slot_bytes));
-        if number != 0 {
-            // Under Valgrind they are made one by one, and the number is kept in the stack itself,
-            // for `Drop`.
-            // SAFETY: the lowest word of a stack that nobody uses yet.
-            unsafe { lowest.cast::<usize>().write(number) };
-        }
-        self.free.pop().ok_or(Error::OutOfMemory)
-    }
-
-    /// Maps the next arena: as many slots as there are already, or fewer when address space is
-    /// short.
-    fn add_arena(&mut self) -> Result<()> {
-        let mut slots = self.slots.clamp(FIRST_ARENA_SLOTS, LARGEST_ARENA_SLOTS);
-        self.arenas.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
-        // So that `release` never allocates.
-        let all = self.slots + slots;
-        self.free.try_reserve(all - self.free.len()).map_err(|_| Error::OutOfMemory)?;
-        let memory = loop {
-            match sys::map(slots * self.slot_bytes()) {
-                Ok(memory) => break memory,
-                Err(error) if slots == 1 => return Err(error),
-                Err(_) => slots /= 2,
-            }
-        };
-        // SAFETY: the mapping just made.
-        unsafe { sys::advise_small_pages(memory, slots * self.slot_bytes()) };
-        self.arenas.push(Arena { memory, slots, carved: 0, kept: false });
-        self.slots += slots;
-        Ok(())
-    }
-}
-
-impl Drop for Class {
-    fn drop(&mut self) {
-        let on_valgrind = switch::on_valgrind();
-        let slot_bytes = self.slot_bytes();
-        for arena in self.arenas.iter().filter(|arena| !arena.kept) {
-            for index in 0..if on_valgrind { arena.carved } else { 0 } {
-                let lowest = arena.memory.wrapping_add(index * slot_bytes + guard_bytes());
-                // SAFETY: within the arena. `carve` has put the number there; it is 0 again if the
-                // stack's memory was given back since.
-                let number = unsafe { ptr::read(lowest.cast::<usize>()) };
-                if number != 0 {
-                    switch::valgrind_forget_stack(number);
-                }
-            }
-            sanitizer::forget_variables(arena.memory, arena.slots * slot_bytes);
-            // SAFETY: the whole mapping from `add_arena`; no task is left that uses it.
-            unsafe { sys::unmap(arena.memory, arena.slots * slot_bytes) };
-        }
-    }
-}
-
-fn guard_bytes() -> usize {
+pub(super) fn guard_bytes() -> usize {
     GUARD_BYTES.next_multiple_of(sys::page_bytes())
 }
 
@@ -376,7 +95,7 @@ static BY_MAPPING: AtomicBool = AtomicBool::new(false);
 
 /// [`guard`] for `count` slots, and memory for the page in which each stack begins. Returns whether
 /// the kernel has done it; if not, it does no harm that it has done a part.
-fn prepare(first: *mut u8, count: usize, slot_bytes: usize) -> bool {
+pub(super) fn prepare(first: *mut u8, count: usize, slot_bytes: usize) -> bool {
     let page_bytes = sys::page_bytes();
     let slots = || (0..count).map(|index| first.wrapping_add(index * slot_bytes));
     let last_pages = slots().map(|slot| slot.wrapping_add(slot_bytes - page_bytes));
@@ -388,7 +107,7 @@ fn prepare(first: *mut u8, count: usize, slot_bytes: usize) -> bool {
 }
 
 /// Makes the low end of a slot fault on access.
-fn guard(slot: *mut u8) -> Result<()> {
+pub(super) fn guard(slot: *mut u8) -> Result<()> {
     if !BY_MAPPING.load(Relaxed) {
         // SAFETY: the first pages of a slot that is not in use.
         match unsafe { sys::install_guard(slot, guard_bytes()) } {
@@ -404,135 +123,4 @@ fn guard(slot: *mut u8) -> Result<()> {
         Error::OutOfMemory => Error::TooManyMappings,
         error => error,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        AHEAD_PART, Class, DEFAULT_BYTES, GUARD_BYTES, PERIOD_NS, Stack, StackPool, WARM_STACKS,
-        guard_range, high_water_bytes, valid_size,
-    };
-    use crate::engine::sys::Error;
-    use crate::engine::sys::{MOST_RANGES, first_resident_page, install_guards, page_bytes};
-
-    #[test]
-    fn the_stack_released_last_is_used_first() {
-        let mut pool = StackPool::default();
-        let stacks: Vec<Stack> = (0..40).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
-        for (index, stack) in stacks.iter().enumerate() {
-            assert_eq!(stack.top as usize % 16, 0);
-            assert!(stacks[..index].iter().all(|other| {
-                other.top.addr().abs_diff(stack.top.addr()) >= DEFAULT_BYTES + GUARD_BYTES - 4096
-            }));
-        }
-        stacks.iter().for_each(|stack| pool.release(*stack));
-        for stack in stacks.iter().rev() {
-            assert_eq!(pool.acquire(DEFAULT_BYTES).unwrap(), *stack);
-        }
-    }
-
-    #[test]
-    fn sizes_do_not_mix() {
-        let mut pool = StackPool::default();
-        let large = pool.acquire(valid_size(1 << 20).unwrap()).unwrap();
-        pool.release(large);
-        let small = pool.acquire(valid_size(20_000).unwrap()).unwrap();
-        assert_ne!(large.top, small.top);
-        assert_eq!(pool.acquire(1 << 20).unwrap(), large);
-        assert_eq!(valid_size(1), Err(Error::InvalidArgument));
-        assert_eq!(valid_size(usize::MAX), Err(Error::InvalidArgument));
-    }
-
-    #[test]
-    fn a_stack_that_nobody_has_used_is_not_used() {
-        let mut pool = StackPool::default();
-        let stack = pool.acquire(DEFAULT_BYTES).unwrap();
-        assert_eq!(high_water_bytes(stack, DEFAULT_BYTES), 0);
-        // SAFETY: within the stack, which this test holds.
-        unsafe { stack.top.wrapping_sub(5000).write(7) };
-        let used = high_water_bytes(stack, DEFAULT_BYTES);
-        assert!((5000..9096).contains(&used), "{used} bytes");
-        assert_eq!(high_water_bytes(Stack::NONE, DEFAULT_BYTES), 0);
-        assert!(guard_range(Stack::NONE, DEFAULT_BYTES).is_empty());
-    }
-
-    #[test]
-    fn stacks_are_made_ahead_in_proportion_to_those_in_use() {
-        for one_by_one in [false, true] {
-            let mut pool = StackPool::default();
-            let in_use = 10 * AHEAD_PART;
-            for _ in 0..in_use {
-                pool.acquire(DEFAULT_BYTES).unwrap();
-            }
-            let class: &mut Class = &mut pool.classes[0];
-            class.free.clear();
-            class.one_by_one |= one_by_one;
-            pool.acquire(DEFAULT_BYTES).unwrap();
-            let class: &Class = &pool.classes[0];
-            // A kernel before 6.15 refuses to make more than one.
-            assert_eq!(class.free.len(), if class.one_by_one { 0 } else { 9 });
-            for (index, top) in class.free.iter().enumerate() {
-                let stack = Stack { top: *top, class: 0 };
-                let guard = guard_range(stack, DEFAULT_BYTES);
-                // SAFETY: the usable part of a stack.
-                let resident = unsafe { first_resident_page(guard.end as *mut u8, DEFAULT_BYTES) };
-                assert_eq!(resident, Some(DEFAULT_BYTES / page_bytes() - 1), "stack {index}");
-                assert_eq!(high_water_bytes(stack, DEFAULT_BYTES), 0);
-                // SAFETY: a path; EFAULT says that it cannot be read.
-                let readable = |address: *mut u8| unsafe {
-                    libc::access(address.cast(), 0);
-                    *libc::__errno_location() != libc::EFAULT
-                };
-                assert!(readable(guard.end as *mut u8), "stack {index}");
-                assert!(!readable((guard.end - 1) as *mut u8), "stack {index}");
-                assert!(!readable(guard.start as *mut u8), "stack {index}");
-            }
-        }
-        // SAFETY: nothing is there, and so nothing is changed.
-        assert!(!unsafe { install_guards(std::iter::once(page_bytes() as *mut u8), page_bytes()) });
-    }
-
-    #[test]
-    fn stacks_that_were_free_for_a_period_hold_no_memory() {
-        const COUNT: usize = WARM_STACKS + 3 * MOST_RANGES;
-        let mut pool = StackPool::default();
-        let stacks: Vec<Stack> = (0..COUNT).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
-        let first_word = |stack: &Stack| stack.top.wrapping_sub(8).cast::<u64>();
-        for stack in &stacks {
-            // SAFETY: within the stack, which this test holds.
-            unsafe { first_word(stack).write(7) };
-        }
-        let cold = |pool: &mut StackPool| {
-            // SAFETY: mapped until the pool is dropped.
-            let words = stacks.iter().map(|stack| unsafe { first_word(stack).read() });
-            let cold = words.clone().take_while(|word| *word == 0).count();
-            assert!(words.skip(cold).all(|word| word == 7));
-            assert_eq!(pool.classes[0].cold, cold);
-            cold
-        };
-        let start = 5;
-        pool.cool_some(start);
-        assert_eq!(pool.next_cooling_ns(), u64::MAX);
-        stacks.iter().for_each(|stack| pool.release(*stack));
-        let period = |count: u64| start + count * PERIOD_NS;
-        assert_eq!(pool.next_cooling_ns(), period(1));
-        pool.cool_some(period(1) - 1);
-        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (0, period(1)));
-        // In the first period they were used.
-        pool.cool_some(period(1));
-        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (0, period(2)));
-        // In the second all but one were not.
-        let used = pool.acquire(DEFAULT_BYTES).unwrap();
-        pool.release(used);
-        pool.cool_some(period(2));
-        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (MOST_RANGES, 0));
-        (0..3).for_each(|_| pool.cool_some(period(2)));
-        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (3 * MOST_RANGES, u64::MAX));
-        // A cold one that is used again is not cold.
-        let again: Vec<Stack> =
-            (0..WARM_STACKS + 1).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
-        assert_eq!(pool.classes[0].cold, 3 * MOST_RANGES - 1);
-        again.iter().rev().for_each(|stack| pool.release(*stack));
-        assert_eq!(pool.next_cooling_ns(), period(3));
-    }
 }

@@ -18,8 +18,7 @@
 //! - `log_door!`, the body of an exported variadic function.
 
 use std::cell::Cell;
-
-use crate::engine::scheduler::Scheduler;
+use std::ffi::c_void;
 
 #[cfg(target_arch = "aarch64")]
 #[path = "switch/aarch64.rs"]
@@ -36,8 +35,12 @@ pub use arch::{FloatModes, prefetch, switch, thread, ticks, ticks_are_steady};
 /// This thread's part of the library; `src/shim/thread.c` declares it.
 #[repr(C)]
 pub struct Thread {
-    /// The scheduler that is running on this thread, or null.
-    pub scheduler: Cell<*const Scheduler>,
+    /// The scheduler that is running on this thread, or null. What it is, is none of the switch's
+    /// business: `engine::scheduler` sets it, and knows its type.
+    pub scheduler: Cell<*const c_void>,
+    /// Where that scheduler has the task that is running; null without a scheduler. For those that
+    /// know tasks and no scheduler: see `engine::task::running`.
+    pub current_task: Cell<*const c_void>,
     /// Whether a log callback is running on this thread, outside any task.
     pub in_log_callback: Cell<bool>,
 }
@@ -45,28 +48,32 @@ pub struct Thread {
 unsafe extern "C" {
     /// A [`Thread`], which is no type of C; only its address is taken, by `arch::thread`.
     #[link_name = "majjen_thread"]
-    pub static THREAD: [usize; 2];
+    pub static THREAD: [usize; 3];
 }
-const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 2]>());
+const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 3]>());
 
 // What Rust defines for the C shim is not for programs: a `#[no_mangle]` function would be
 // exported.
 std::arch::global_asm!(".hidden majjen_log_emit", ".hidden majjen_log_misuse");
 
-/// Builds a context that will call `task_main(scheduler)` at the top of a fresh stack.
+/// Where a context begins. It never returns: nothing has called it.
+pub type Entry = unsafe extern "C" fn(*const c_void) -> !;
+
+/// Builds a context that will call `entry(argument)` at the top of a fresh stack.
 ///
 /// # Safety
 /// At least [`FRAME_BYTES`] below `stack_top`, which is 16-byte aligned, are writable and unused.
 pub unsafe fn new_context(
     stack_top: *mut u8,
-    scheduler: *const Scheduler,
+    entry: Entry,
+    argument: *const c_void,
     modes: FloatModes,
 ) -> *mut u8 {
     // SAFETY: the frame fits below the top, by contract; it is aligned because its size is a
     // multiple of 16.
     unsafe {
         let frame = stack_top.cast::<arch::Frame>().sub(1);
-        frame.write(arch::Frame::first(scheduler, modes));
+        frame.write(arch::Frame::first(entry, argument, modes));
         frame.cast()
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! The library has no type information, and Rust does not promise where fields are. So this table
 //! says it: the script finds it by its name in the symbol table, in a process or a core file alike.
-//! All that it refers to is `repr(C)`, or has a tag of a fixed size.
+//! All that it refers to is `repr(C)`.
 
 use std::mem::offset_of;
 
-use crate::engine::scheduler::Scheduler;
-use crate::engine::task::{Chunk, Chunks, Task, Waits};
+use crate::engine::scheduler::{Scheduler, Tasks};
+use crate::engine::task::{Chunk, Chunks, Task, Wait, WaitKind};
 
 /// Offsets and sizes, in bytes. Fields are added at the end; the version changes when one changes
 /// its meaning or goes away.
@@ -31,10 +31,10 @@ pub struct Table {
     task_queued: u32,
     task_alive: u32,
     task_turns: u32,
-    /// A tag of four bytes: 0 nothing, 1 a descriptor, four bytes behind it, 2 a task. From 2 on
-    /// the address of what is waited for is eight bytes behind it: 3 and 4 a mutex, 5 a condition
-    /// variable, 6 a semaphore, 7 a wait group, 8 a list of channels.
-    task_waits: u32,
+    /// What it waits for: the address of its kind, 0 if nothing, and eight bytes behind it the
+    /// object. The kind begins with the address of its name, and says then, in four bytes, what
+    /// the object's number is: 0 an address, 1 a descriptor, 2 a task's address.
+    task_wait: u32,
     task_id: u32,
     task_name: u32,
     name_bytes: u32,
@@ -42,16 +42,18 @@ pub struct Table {
 
 const HEAD_BYTES: usize = offset_of!(Table, scheduler_current_task);
 
+const CHUNKS: usize = offset_of!(Scheduler, tasks) + offset_of!(Tasks, chunks);
+
 /// Not exported: the name is found in the full symbol table only.
 #[used]
 #[unsafe(no_mangle)]
 static majjen_debug_table: Table = Table {
     magic: *b"majjen\0\0",
-    version: 1,
+    version: 2,
     count: ((size_of::<Table>() - HEAD_BYTES) / size_of::<u32>()) as u32,
     scheduler_current_task: offset_of!(Scheduler, current_task) as u32,
-    scheduler_chunks_first: (offset_of!(Scheduler, chunks) + offset_of!(Chunks, first)) as u32,
-    scheduler_chunks_count: (offset_of!(Scheduler, chunks) + offset_of!(Chunks, count)) as u32,
+    scheduler_chunks_first: (CHUNKS + offset_of!(Chunks, first)) as u32,
+    scheduler_chunks_count: (CHUNKS + offset_of!(Chunks, count)) as u32,
     chunk_bytes: size_of::<Chunk>() as u32,
     chunk_memory: offset_of!(Chunk, memory) as u32,
     chunk_slots: offset_of!(Chunk, count) as u32,
@@ -63,14 +65,15 @@ static majjen_debug_table: Table = Table {
     task_queued: offset_of!(Task, queued) as u32,
     task_alive: offset_of!(Task, alive) as u32,
     task_turns: offset_of!(Task, turns) as u32,
-    task_waits: offset_of!(Task, waits) as u32,
+    task_wait: offset_of!(Task, wait) as u32,
     task_id: offset_of!(Task, id) as u32,
     task_name: offset_of!(Task, name) as u32,
     name_bytes: size_of::<crate::engine::task::Name>() as u32,
 };
 std::arch::global_asm!(".hidden majjen_debug_table");
 
-const _: () = assert!(size_of::<Waits>() == 16 && align_of::<Waits>() == 8);
+const _: () = assert!(size_of::<Wait>() == 16 && align_of::<Wait>() == 8);
+const _: () = assert!(WaitKind::NAME_OFFSET == 0 && WaitKind::OBJECT_OFFSET == 8);
 
 // Where the thread's part of the library is, from the thread pointer: gdb cannot find a
 // thread-local variable in a core file. No data can say it, since rust-lld takes no such relocation

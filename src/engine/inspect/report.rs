@@ -1,12 +1,9 @@
-//! The scheduler in words: its metrics as text, for Prometheus and as JSON, and a list of its
-//! tasks.
+//! Metrics as text, for Prometheus and as JSON.
 
 use std::fmt::{self, Display, Write};
 
-use crate::engine::context::stack::Stack;
 use crate::engine::measure::{Metrics, Summary};
 use crate::engine::scheduler::Scheduler;
-use crate::engine::task::{State, Task, Waits};
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +199,7 @@ fn distributions(scheduler: &Scheduler) -> [(Title, Summary); 2] {
                 prometheus: "task_run_seconds",
                 help: "How long a turn of a task takes",
             },
-            scheduler.turns.summary(),
+            scheduler.dispatch.run_times.summary(),
         ),
         (
             Title {
@@ -211,7 +208,7 @@ fn distributions(scheduler: &Scheduler) -> [(Title, Summary); 2] {
                 prometheus: "timer_lateness_seconds",
                 help: "How long after its deadline a timer is served",
             },
-            scheduler.timer_lateness.summary(),
+            scheduler.time.lateness.summary(),
         ),
     ]
 }
@@ -275,80 +272,4 @@ fn write_json(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
         write!(out, "{comma}\"{}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}", title.json)?;
     }
     out.write_str("}\n")
-}
-
-/// Writes one line for each task.
-pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
-    let now_ns = scheduler.clock.deadline_now_ns();
-    // Task by task: no borrow may live while a program's stream is written to.
-    let slots = scheduler.slab.borrow().slots();
-    for index in 0..slots {
-        let task = scheduler.slab.borrow().at(index);
-        if let Some(task) = task {
-            dump_task(scheduler, task, now_ns, out)?;
-        }
-    }
-    Ok(())
-}
-
-fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Write) -> fmt::Result {
-    let name = task.name.get();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
-    write!(out, "task {:#x} \"{}\" ", task.id.get(), name.escape_ascii())?;
-    let running = std::ptr::eq(scheduler.current_task.get(), task);
-    match task.waits.get() {
-        _ if running => out.write_str("running")?,
-        _ if task.queued.get() => out.write_str("ready")?,
-        Waits::Fd(fd) => write!(out, "waiting for fd {fd}")?,
-        Waits::Join(target) => {
-            // SAFETY: a task that others wait for is alive.
-            write!(out, "waiting for task {:#x}", unsafe { (*target).id.get() })?;
-        }
-        Waits::Mutex(mutex) | Waits::Relock(mutex) => write!(out, "waiting for mutex {mutex:p}")?,
-        Waits::Condition(condvar) => write!(out, "waiting for condition {condvar:p}")?,
-        Waits::Semaphore(semaphore) => write!(out, "waiting for semaphore {semaphore:p}")?,
-        Waits::WaitGroup(group) => write!(out, "waiting for wait group {group:p}")?,
-        // SAFETY: alive while its task waits.
-        Waits::Channels(waiting) => write!(out, "waiting for {}", unsafe { (*waiting).what() })?,
-        Waits::Nothing if task.is(State::Sleeping) && task.heap_index.get() != usize::MAX => {
-            out.write_str("sleeping")?;
-        }
-        Waits::Nothing | Waits::Turn(_) => out.write_str("parked")?,
-    }
-    if task.heap_index.get() != usize::MAX && !running {
-        let left_ns = task.wake_time_ns.get().saturating_sub(now_ns);
-        write!(out, " until {} (in {left_ns} ns)", task.wake_time_ns.get())?;
-    }
-    write!(out, ", {} turns, ", task.turns.get())?;
-    match task.stack.get() {
-        Stack::NONE => out.write_str("no stack yet\n"),
-        _ if running => out.write_str("stack in use\n"),
-        stack => {
-            let used = stack.top as usize - task.context.get() as usize;
-            writeln!(out, "{used} bytes of stack used")
-        }
-    }
-}
-
-/// Writes to a buffer of fixed size, drops what does not fit, and counts what would have been
-/// written.
-pub struct Bounded<'b> {
-    buffer: &'b mut [u8],
-    pub length: usize,
-}
-
-impl Bounded<'_> {
-    pub fn new(buffer: &mut [u8]) -> Bounded<'_> {
-        Bounded { buffer, length: 0 }
-    }
-}
-
-impl Write for Bounded<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.buffer.get_mut(self.length..).unwrap_or(&mut []);
-        let fits = text.len().min(room.len());
-        room[..fits].copy_from_slice(&text.as_bytes()[..fits]);
-        self.length += text.len();
-        Ok(())
-    }
 }

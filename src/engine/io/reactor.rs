@@ -22,35 +22,15 @@
 //!
 //! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
 //! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
-//! descriptor is fresh again. A task is in one list at most: `Task::waits` names it.
+//! descriptor is fresh again. A task is in one list at most: `Task::wait` names it.
 
 use std::ffi::c_int;
 
-use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD};
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL};
 
-use crate::engine::sys;
-use crate::engine::sys::{Error, Result};
-use crate::engine::task::Waiters;
-use crate::engine::task::{Outcome, Task, Waits};
-
-/// Data can be read, a connection accepted, or the end was reached.
-pub const READABLE: u32 = libc::EPOLLIN as u32;
-/// Data can be written, or a connection attempt has ended.
-pub const WRITABLE: u32 = libc::EPOLLOUT as u32;
-/// All events that a task may ask for; poll(2) has the same bits for them.
-pub const EVENTS: u32 = READABLE
-    | WRITABLE
-    | (libc::EPOLLPRI
-        | libc::EPOLLRDHUP
-        | libc::EPOLLRDNORM
-        | libc::EPOLLRDBAND
-        | libc::EPOLLWRNORM
-        | libc::EPOLLWRBAND) as u32;
-/// What poll(2) says of a file that has no events, a regular one for example.
-const ALWAYS: u32 = READABLE | WRITABLE;
-/// Wakes every waiter, whatever it wants.
-pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
-const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
+use super::entry::{Entry, READABLE, Stage};
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::{Outcome, Task, Wait};
 
 /// Events taken from the kernel at a time. More are taken the next time.
 const BATCH: usize = 128;
@@ -68,29 +48,6 @@ pub struct Reactor {
     /// The descriptors whose entries are not [`Stage::Settled`]. Has room for all of the table.
     fresh: Vec<c_int>,
     waiters: usize,
-}
-
-/// What is known of one descriptor.
-#[derive(Default)]
-struct Entry {
-    waiters: Waiters,
-    /// Of the latest arming.
-    generation: u32,
-    /// Whether the kernel may know the descriptor.
-    registered: bool,
-    stage: Stage,
-}
-
-/// How far a descriptor's latest wait has come.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Stage {
-    /// Nobody waits, or the descriptor is armed for those who do.
-    #[default]
-    Settled,
-    /// Somebody waits, and poll(2) has not been asked.
-    Fresh,
-    /// poll(2) said that nothing has happened.
-    Looked,
 }
 
 impl Reactor {
@@ -146,7 +103,6 @@ impl Reactor {
         let entry = &mut self.table[index];
         entry.refresh(fd, &mut self.fresh);
         entry.waiters.push(task);
-        task.waits.set(Waits::Fd(fd));
         task.interest.set(events);
         self.waiters += 1;
         Ok(())
@@ -156,7 +112,6 @@ impl Reactor {
     /// it stays so; its event finds no waiter.
     pub fn forget(&mut self, task: &Task, fd: c_int) {
         if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
-            task.waits.set(Waits::Nothing);
             entry.waiters.remove(task);
             self.waiters -= 1;
         }
@@ -175,7 +130,7 @@ impl Reactor {
             let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
         }
         while let Some(task) = entry.waiters.pop() {
-            task.waits.set(Waits::Nothing);
+            task.wait.set(Wait::NONE);
             self.waiters -= 1;
             wake(task);
         }
@@ -297,110 +252,6 @@ impl Drop for Reactor {
     }
 }
 
-impl Entry {
-    /// Somebody begins to wait: puts the descriptor in the list of fresh ones.
-    fn refresh(&mut self, fd: c_int, fresh: &mut Vec<c_int>) {
-        if self.stage == Stage::Settled {
-            fresh.push(fd); // There is room, see `grow`.
-        }
-        self.stage = Stage::Fresh;
-    }
-
-    /// What follows from poll(2)'s answer. Returns how many tasks were woken.
-    fn settle(
-        &mut self,
-        epoll_fd: c_int,
-        poll: &sys::pollfd,
-        settle: bool,
-        wake: impl Fn(&Task, Outcome),
-    ) -> usize {
-        let happened = u32::from(poll.revents as u16);
-        let mut woken = 0;
-        if happened & sys::NOT_OPEN != 0 {
-            woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), &wake);
-        } else if happened != 0 {
-            woken = self.wake_for(happened, &wake);
-        } else if self.stage == Stage::Fresh && !settle {
-            self.stage = Stage::Looked;
-            return 0;
-        }
-        woken + self.arm(epoll_fd, poll.fd, wake)
-    }
-
-    /// Asks the kernel for one event of those that the waiters want, if there are any. They are
-    /// woken with the error if that cannot be, and how many that were is returned.
-    fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: impl Fn(&Task, Outcome)) -> usize {
-        self.stage = Stage::Settled;
-        if self.waiters.is_empty() {
-            return 0;
-        }
-        // Skips u32::MAX, which would make WAKE_UP possible.
-        let generation = (self.generation + 1) % u32::MAX;
-        let data = u64::from(generation) << 32 | fd as u64;
-        let events = self.wanted() | ONE_SHOT;
-        let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events, data);
-        let result = if self.registered {
-            match control(EPOLL_CTL_MOD) {
-                Err(Error::Os(libc::ENOENT)) => control(EPOLL_CTL_ADD),
-                result => result,
-            }
-        } else {
-            match control(EPOLL_CTL_ADD) {
-                Err(Error::Os(libc::EEXIST)) => control(EPOLL_CTL_MOD),
-                result => result,
-            }
-        };
-        self.registered = result.is_ok();
-        match result {
-            Ok(()) => {
-                self.generation = generation;
-                0
-            }
-            // A file that has no events: poll(2) says that it can be read and written, and whoever
-            // wants something else waits in vain. Any other file has been refused by mistake.
-            Err(error @ Error::Os(libc::EPERM)) => {
-                match sys::poll_now(fd, self.wanted() | ALWAYS) {
-                    Ok(happened) if happened & ALWAYS == ALWAYS => self.wake_for(happened, wake),
-                    _ => self.wake_all(Outcome::Failed(error), wake),
-                }
-            }
-            Err(error) => self.wake_all(Outcome::Failed(error), wake),
-        }
-    }
-
-    /// Takes those out of the list that want what has happened, and hands them to `wake`. Returns
-    /// how many.
-    fn wake_for(&self, happened: u32, wake: impl Fn(&Task, Outcome)) -> usize {
-        let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
-        self.wake_those(wants, Outcome::Ready(happened), wake)
-    }
-
-    fn wake_all(&self, outcome: Outcome, wake: impl Fn(&Task, Outcome)) -> usize {
-        self.wake_those(|_| true, outcome, wake)
-    }
-
-    fn wake_those(
-        &self,
-        which: impl Fn(&&Task) -> bool,
-        outcome: Outcome,
-        wake: impl Fn(&Task, Outcome),
-    ) -> usize {
-        let mut woken = 0;
-        for task in self.waiters.iter().filter(which) {
-            self.waiters.remove(task);
-            task.waits.set(Waits::Nothing);
-            wake(task, outcome);
-            woken += 1;
-        }
-        woken
-    }
-
-    /// The events that waiters want.
-    fn wanted(&self) -> u32 {
-        self.waiters.iter().fold(0, |events, task| events | task.interest.get())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -409,10 +260,10 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::ptr::from_ref;
 
-    use super::{READABLE, Reactor, WRITABLE};
-    use crate::engine::sys;
-    use crate::engine::sys::Error;
-    use crate::engine::task::{Outcome, Task, Waits};
+    use super::super::entry::{READABLE, WRITABLE};
+    use super::Reactor;
+    use crate::engine::sys::{self, Error};
+    use crate::engine::task::{Outcome, Task};
 
     type Woken = Vec<(*const Task, Outcome)>;
 
@@ -520,9 +371,7 @@ mod tests {
         reactor.wait(&early, fd, READABLE).unwrap();
         arm_all(&mut reactor);
         let earlier = reactor.table[fd as usize].generation;
-        assert_eq!(early.waits.get(), Waits::Fd(fd));
         reactor.forget(&early, fd);
-        assert_eq!(early.waits.get(), Waits::Nothing);
         reactor.wait(&late, fd, READABLE).unwrap();
         arm_all(&mut reactor);
         assert!(!reactor.dispatch(fd, earlier, READABLE, |_, _| panic!("woken by a stale event")));

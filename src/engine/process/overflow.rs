@@ -9,11 +9,9 @@ use std::ffi::{c_int, c_void};
 use std::fmt::Write;
 
 use crate::engine::context::stack;
-use crate::engine::inspect::Bounded;
-use crate::engine::scheduler;
-use crate::engine::sys::{self, FaultAction};
+use crate::engine::sys::{self, FaultAction, TruncatingWriter};
+use crate::engine::task;
 use crate::engine::threads::ForkLock;
-use crate::safe;
 
 /// How many guards there are, and so whether the handler is installed.
 static USERS: ForkLock<usize> = ForkLock::new(0);
@@ -62,14 +60,14 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
     // SAFETY: what the kernel gave to this handler.
     let address = unsafe { sys::fault_address(info) };
     if let Some(address) = address
-        && let Some((_, task)) = scheduler::running_task()
+        && let Some(task) = task::running()
         && stack::guard_range(task.stack.get(), task.stack_bytes.get()).contains(&address)
     {
         let mut text = [0u8; 400];
-        let mut line = Bounded::new(&mut text);
+        let mut line = TruncatingWriter::new(&mut text);
         let name = task.name.get();
         let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        // Bounded does not fail. Nothing here allocates or takes a lock.
+        // TruncatingWriter does not fail. Nothing here allocates or takes a lock.
         let _ = writeln!(
             line,
             "majjen: task {:#x} \"{}\" has overflowed its stack of {} bytes; give it a larger one \
@@ -77,7 +75,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
             task.id.get(),
             name.escape_ascii(),
             task.stack_bytes.get(),
-            if safe::is_rust(task) { IN_RUST } else { IN_C },
+            if task.is_rust.get() { IN_RUST } else { IN_C },
         );
         let length = line.length.min(text.len());
         sys::write_to_stderr(&text[..length]);

@@ -9,9 +9,8 @@ use std::ffi::c_int;
 use std::ptr::{from_ref, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 
-use crate::engine::scheduler::StopFlag;
 use crate::engine::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
-use crate::engine::threads::ForkLock;
+use crate::engine::threads::{ForkLock, StopFlag};
 
 /// More application schedulers than this running at once is unheard of; further ones are not
 /// stopped by signals.

@@ -1,55 +1,70 @@
-//! The calls that suspend: yield, sleep, wait for a descriptor, join.
+//! The calls that suspend: what they share, and yield, sleep and park.
 //!
-//! All work alike. First comes what may call the program: a log line, and the clock for the time
-//! limit. Then [`enter`] finds the running task, or says why it must not wait. The call puts the
-//! task where whoever ends the wait will find it: in a list, which `Task::waits` names, in the
-//! timer heap, or both. [`park`] suspends it. When it is ready again it is in neither, and
-//! `Task::outcome` says how the wait ended.
+//! All work alike. First comes what may call the program: the clock, for the deadline. Then
+//! [`enter`] makes sure that the task may wait. The call puts the task where whoever ends the wait
+//! will find it: in a list, which `Task::wait` names, in the timer heap, or both. [`park`] suspends
+//! it. When it is ready again it is in neither, and `Task::outcome` says how the wait ended. One
+//! that timed out looks at its object once more before it says so: others may have run since.
 
-use std::ffi::c_int;
-use std::ptr::{eq, from_ref};
-
-use crate::engine::io::{EVENTS, FAILURE, READABLE, WRITABLE};
+use super::io::SHORTEST_POLL_INTERVAL_NS;
+use super::{Scheduler, running_task};
 use crate::engine::log;
-use crate::engine::scheduler::{SERVICE_NS, Scheduler, current, running_task};
-use crate::engine::sys;
-use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Outcome, State, Task, Waits};
-
-// The names of the calls, for messages.
-const SLEEP: &str = "mj_task_sleep";
-const PARK: &str = "mj_task_park";
-const WAIT_FD: &str = "mj_task_wait_fd";
-const JOIN: &str = "mj_task_join";
-
-/// A time limit that never comes.
-pub const FOREVER: u64 = u64::MAX;
+use crate::engine::sys::{Error, KeptErrno, Result};
+use crate::engine::task::{Outcome, State, Task, Wait};
+use crate::engine::time::Deadline;
 
 /// A task that runs, and its scheduler.
 pub type Running<'t> = (&'t Scheduler, &'t Task);
 
-/// The running task, if there is one and it has not ended.
-#[inline(always)]
-pub fn running<'t>(call: &str) -> Result<Running<'t>> {
-    match running_task() {
-        Some((_, task)) if task.is(State::Exited) => Err(Error::Canceled),
-        Some(running) => Ok(running),
-        None => {
-            refuse(call);
-            Err(Error::NotInTask)
-        }
+/// How long a call waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    pub deadline: Deadline,
+    pub on_wake: OnWake,
+}
+
+/// What a wake-up does that is not from what a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnWake {
+    /// Ends the call, with [`Error::Interrupted`].
+    Return,
+    /// Nothing: the call goes on waiting.
+    WaitOn,
+}
+
+impl Limit {
+    /// As C has it: a timeout in nanoseconds, `u64::MAX` for none; a wake-up ends the call.
+    pub const fn after_ns(timeout_ns: u64) -> Limit {
+        Limit::until(Deadline::after_ns(timeout_ns))
+    }
+
+    /// A wake-up ends the call.
+    pub const fn until(deadline: Deadline) -> Limit {
+        Limit { deadline, on_wake: OnWake::Return }
+    }
+
+    /// The call goes on through wake-ups.
+    pub const fn uninterrupted(deadline: Deadline) -> Limit {
+        Limit { deadline, on_wake: OnWake::WaitOn }
     }
 }
 
-#[cold]
-pub fn refuse(call: &str) {
-    log::warn(format_args!("{call}: {}", Error::NotInTask));
+/// The running task, if there is one and it has not ended.
+#[inline(always)]
+pub fn running<'t>() -> Result<Running<'t>> {
+    match running_task() {
+        Some((_, task)) if task.is(State::Exited) => Err(Error::Canceled),
+        Some(running) => Ok(running),
+        None => Err(Error::NotInTask),
+    }
 }
 
-/// The running task, if it may wait. A task that is canceled or woken already only lets the others
+/// Whether the running task may wait. One that is canceled or woken already only lets the others
 /// have their turn, so that a loop around the call does not starve them.
-fn enter<'t>(call: &str) -> Result<Running<'t>> {
-    let (scheduler, task) = running(call)?;
+pub(super) fn enter((scheduler, task): Running<'_>) -> Result<()> {
+    if task.is(State::Exited) {
+        return Err(Error::Canceled);
+    }
     if task.canceled.get() {
         scheduler.yield_task(task);
         return Err(Error::Canceled);
@@ -58,7 +73,7 @@ fn enter<'t>(call: &str) -> Result<Running<'t>> {
         scheduler.suspend(task);
         return Err(Error::Interrupted);
     }
-    Ok((scheduler, task))
+    Ok(())
 }
 
 /// Suspends a task that is in the list that it wants to be in, until it is readied or `deadline_ns`
@@ -68,8 +83,8 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
     if let Some(deadline_ns) = deadline_ns
         && let Err(error) = scheduler.start_timer(task, deadline_ns)
     {
-        scheduler.leave_list(task);
-        scheduler.yield_task(task);
+        scheduler.end_wait(task, Outcome::Failed(error));
+        scheduler.suspend(task);
         return Err(error);
     }
     suspend_parked((scheduler, task), state)
@@ -79,209 +94,136 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
 pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u32> {
     task.set_state(state);
     scheduler.suspend(task);
-    match task.outcome.get() {
-        Outcome::Ready(events) => Ok(events),
-        Outcome::TimedOut => Err(Error::TimedOut),
-        Outcome::Interrupted => Err(Error::Interrupted),
-        Outcome::Canceled => Err(Error::Canceled),
-        Outcome::Closed => Err(Error::Os(libc::EBADF)),
-        Outcome::Failed(error) => Err(error),
-        Outcome::OwnerDied => Err(Error::OwnerDied),
+    let outcome = task.outcome.get();
+    if outcome == Outcome::TimedOut {
+        // It has been told: what wakes the task from here on comes after that. See `wake`.
+        task.outcome.set(Outcome::Interrupted);
+    }
+    outcome.result()
+}
+
+/// What a call that may have to wait has come to before it waits.
+pub enum Begun {
+    /// It need not.
+    Done(u32),
+    /// The task is in a list, of this.
+    Waiting(Wait),
+}
+
+/// Waits for an object. `begin` takes what is there, or puts the task in the object's list; `look`
+/// takes what is there and nothing else. Neither may switch or call the program.
+pub fn wait(
+    mut limit: Limit,
+    mut begin: impl FnMut(Running<'_>) -> Result<Begun>,
+    look: impl FnOnce(Running<'_>) -> Result<Option<u32>>,
+) -> Result<u32> {
+    let _errno = KeptErrno::keep();
+    let running = running()?;
+    let deadline_ns = running.0.start(&mut limit.deadline);
+    let mut once = || {
+        enter(running)?;
+        match begin(running)? {
+            Begun::Done(result) => Ok(result),
+            Begun::Waiting(wait) => {
+                running.1.wait.set(wait);
+                park(running, State::WaitingIo, deadline_ns)
+            }
+        }
+    };
+    loop {
+        match once() {
+            Err(Error::Interrupted) if limit.on_wake == OnWake::WaitOn => {}
+            Err(Error::TimedOut) => return look(running)?.ok_or(Error::TimedOut),
+            result => return result,
+        }
     }
 }
 
-/// What the objects of [`crate::engine::sync`] do when there is something to wait for. `begin` looks
-/// once more, since the clock may have called the program: it returns whether it has put the task
-/// in a list.
-pub fn wait(call: &str, timeout_ns: u64, begin: impl FnOnce(&Task) -> Result<bool>) -> Result<u32> {
-    let _errno = sys::KeptErrno::keep();
-    let (scheduler, _) = running(call)?;
-    let deadline_ns = scheduler.limit_ns(timeout_ns);
-    let running = enter(call)?;
-    if begin(running.1)? { park(running, State::WaitingIo, deadline_ns) } else { Ok(0) }
+/// [`wait`] where beginning is to look, and else to be in a list: `list` puts the task in it, and
+/// says which.
+pub fn wait_listed(
+    limit: Limit,
+    look: impl Fn(Running<'_>) -> Result<Option<u32>>,
+    list: impl Fn(&Task) -> Wait,
+) -> Result<u32> {
+    let begin = |running: Running<'_>| match look(running)? {
+        Some(result) => Ok(Begun::Done(result)),
+        None => Ok(Begun::Waiting(list(running.1))),
+    };
+    wait(limit, begin, &look)
 }
 
 impl Scheduler {
-    /// Lets the others have their turn, so that a loop around the call can be stopped, and looks at
-    /// a descriptor without waiting.
-    fn yield_and_poll(&self, task: &Task, fd: c_int, events: u32) -> Result<u32> {
-        self.yield_task(task);
-        if task.canceled.get() { Err(Error::Canceled) } else { sys::poll_now(fd, events) }
-    }
-
     /// Makes the loop come round in time for a timer that is about to be started.
     fn expect_timer(&self, in_ns: u64) {
-        if in_ns < SERVICE_NS && !self.clock.has_own() {
-            let due = self.clock.ticks().wrapping_add(self.clock.ns_to_ticks(in_ns));
-            self.next_service.set(self.next_service.get().min(due));
+        if in_ns < SHORTEST_POLL_INTERVAL_NS && !self.time.clock.has_own() {
+            let clock = &self.time.clock;
+            let due = clock.ticks().wrapping_add(clock.ns_to_ticks(in_ns));
+            let next_service = &self.dispatch.next_service;
+            next_service.set(next_service.get().min(due));
         }
     }
 
-    /// When a time limit that begins now is over.
-    fn deadline_ns(&self, timeout_ns: u64) -> u64 {
-        self.expect_timer(timeout_ns);
-        self.clock.deadline_now_ns().saturating_add(timeout_ns)
-    }
-
-    /// The same for a limit that may be [`FOREVER`].
-    pub fn limit_ns(&self, timeout_ns: u64) -> Option<u64> {
-        (timeout_ns != FOREVER).then(|| self.deadline_ns(timeout_ns))
+    /// The moment of a deadline, if there is one. May call the program's clock.
+    pub fn start(&self, deadline: &mut Deadline) -> Option<u64> {
+        if let Deadline::In(ns) = *deadline {
+            self.expect_timer(ns);
+        }
+        deadline.start(&self.time.clock)
     }
 }
 
 /// Marks the running task as ended.
-pub fn exit() {
-    match running_task() {
-        Some((_, task)) => task.set_state(State::Exited),
-        None => refuse("mj_task_exit"),
-    }
-}
-
-/// Apart, and `extern "C"`, which does not unwind: a call that may makes each yield keep a frame.
-#[cold]
-#[inline(never)]
-extern "C" fn refuse_yield() {
-    refuse("mj_task_yield");
+pub fn exit() -> Result<()> {
+    let (_, task) = running_task().ok_or(Error::NotInTask)?;
+    task.set_state(State::Exited);
+    Ok(())
 }
 
 /// Lets the other ready tasks run.
 #[inline(always)]
 pub fn yield_now() -> Result<()> {
-    let Some((scheduler, task)) = running_task() else {
-        refuse_yield();
-        return Err(Error::NotInTask);
-    };
-    if task.is(State::Exited) {
-        return Err(Error::Canceled);
-    }
+    let (scheduler, task) = running()?;
     scheduler.yield_task(task);
     if task.canceled.get() { Err(Error::Canceled) } else { Ok(()) }
 }
 
-/// Suspends the running task for at least that long.
-pub fn sleep(ns: u64) -> Result<()> {
-    let _errno = sys::KeptErrno::keep();
-    let (scheduler, _) = running(SLEEP)?;
-    let deadline_ns = scheduler.deadline_ns(ns);
-    sleep_until_deadline(enter(SLEEP)?, deadline_ns)
-}
-
-/// Suspends the running task until its scheduler's clock says so.
-pub fn sleep_until(deadline_ns: u64) -> Result<()> {
-    let _errno = sys::KeptErrno::keep();
-    let (scheduler, _) = running(SLEEP)?;
-    scheduler.expect_timer(deadline_ns.saturating_sub(scheduler.clock.deadline_now_ns()));
-    sleep_until_deadline(enter(SLEEP)?, deadline_ns)
-}
-
-fn sleep_until_deadline(running: Running<'_>, deadline_ns: u64) -> Result<()> {
-    match park(running, State::Sleeping, Some(deadline_ns)) {
+/// Suspends the running task until a moment.
+pub fn sleep(limit: Limit) -> Result<()> {
+    match park_until(limit) {
         Err(Error::TimedOut) => Ok(()),
-        Err(error) => {
-            if error == Error::OutOfMemory {
-                let task = running.1;
+        Err(Error::OutOfMemory) => {
+            if let Some((_, task)) = running_task() {
+                let error = Error::OutOfMemory;
                 log::error(format_args!("task {task:p} goes on without sleeping: {error}"));
             }
-            Err(error)
+            Err(Error::OutOfMemory)
         }
-        Ok(_) => Ok(()),
+        result => result,
     }
 }
 
 /// Suspends the running task until another one, or a wait function, makes it ready.
-pub fn park_until_woken(timeout_ns: u64) -> Result<()> {
-    let _errno = sys::KeptErrno::keep();
-    let (scheduler, _) = running(PARK)?;
-    let deadline_ns = scheduler.limit_ns(timeout_ns);
-    match enter(PARK).and_then(|running| park(running, State::Sleeping, deadline_ns)) {
-        Ok(_) | Err(Error::Interrupted) => Ok(()),
-        Err(error) => Err(error),
+pub fn park_until_woken(deadline: Deadline) -> Result<()> {
+    match park_until(Limit::until(deadline)) {
+        Err(Error::Interrupted) => Ok(()),
+        result => result,
     }
 }
 
-/// Suspends the running task until one of the `events` of a descriptor happens, and returns those
-/// that did; none when the time is over.
-pub fn wait_fd(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
-    let _errno = sys::KeptErrno::keep();
-    let events = events & !FAILURE; // Asked for or not, they are told.
-    if events & !EVENTS != 0 {
-        return Err(Error::InvalidArgument);
+/// Suspends the running task, which is in no list.
+fn park_until(mut limit: Limit) -> Result<()> {
+    let _errno = KeptErrno::keep();
+    let running = running()?;
+    if let Deadline::At(moment_ns) = limit.deadline {
+        let clock = &running.0.time.clock;
+        running.0.expect_timer(moment_ns.saturating_sub(clock.deadline_now_ns()));
     }
-    let (scheduler, task) = running(WAIT_FD)?;
-    log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
-    let deadline_ns = scheduler.limit_ns(timeout_ns);
-    let running = enter(WAIT_FD)?;
-    if timeout_ns == 0 {
-        return scheduler.yield_and_poll(task, fd, events);
-    }
-    let begun = scheduler.reactor.borrow_mut().wait(task, fd, events);
-    if let Err(error) = begun {
-        log_failed_wait(task, fd, error);
-        // Unless the program's log callback has just marked it as ended.
-        if !task.is(State::Exited) {
-            scheduler.yield_task(task);
+    let deadline_ns = running.0.start(&mut limit.deadline);
+    loop {
+        match enter(running).and_then(|()| park(running, State::Sleeping, deadline_ns)) {
+            Err(Error::Interrupted) if limit.on_wake == OnWake::WaitOn => {}
+            result => return result.map(drop),
         }
-        return Err(error);
-    }
-    match park(running, State::WaitingIo, deadline_ns) {
-        Ok(happened) => Ok(happened & (events | FAILURE)),
-        Err(Error::TimedOut) => Ok(0),
-        Err(error) => {
-            if task.outcome.get() == Outcome::Failed(error) {
-                log_failed_wait(task, fd, error);
-            }
-            Err(error)
-        }
-    }
-}
-
-#[cold]
-fn log_failed_wait(task: &Task, fd: c_int, error: Error) {
-    log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
-}
-
-/// What is waited for, in words.
-struct EventNames(u32);
-
-impl std::fmt::Display for EventNames {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.0 & READABLE != 0, self.0 & WRITABLE != 0) {
-            (true, false) => out.write_str("readable"),
-            (false, true) => out.write_str("writable"),
-            (true, true) => out.write_str("readable or writable"),
-            (false, false) => write!(out, "ready (events {:#x})", self.0),
-        }
-    }
-}
-
-/// Closes a descriptor, after readying the tasks that wait for it. Not one that the scheduler itself
-/// needs.
-pub fn close_fd(fd: c_int) -> Result<()> {
-    if let Some(scheduler) = current() {
-        if scheduler.reactor.borrow().is_own(fd) {
-            log::error(format_args!("mj_fd_close: fd {fd} is the scheduler's own"));
-            return Err(Error::Busy);
-        }
-        scheduler.close_fd(fd);
-    }
-    sys::close_checked(fd)
-}
-
-/// Suspends the running task until another one has ended.
-pub fn join(id: u64, timeout_ns: u64) -> Result<()> {
-    let _errno = sys::KeptErrno::keep();
-    let (scheduler, task) = running(JOIN)?;
-    let deadline_ns = scheduler.limit_ns(timeout_ns);
-    let running = enter(JOIN)?;
-    let target = scheduler.slab.borrow().find_id(id).ok_or(Error::NoSuchTask)?;
-    if eq(target, task) {
-        return Err(Error::Deadlock);
-    }
-    target.joiners.push(task);
-    task.waits.set(Waits::Join(from_ref(target)));
-    match park(running, State::WaitingIo, deadline_ns) {
-        // It has ended after the time was over, and before it was this task's turn.
-        Err(Error::TimedOut) if scheduler.slab.borrow().find_id(id).is_none() => Ok(()),
-        result => result.map(drop),
     }
 }

@@ -9,17 +9,80 @@
 //! Who may call what: `take_turns` the loop, `suspend` and `task_main` a running task. All three
 //! leave `current_task` as what it says: the task whose stack is in use, null in the loop.
 
+use std::cell::Cell;
+use std::ffi::c_void;
 use std::ptr::{self, null, null_mut};
 
+use super::Scheduler;
 use crate::engine::context::sanitizer::{Sanitizer, Target};
-use crate::engine::context::stack::{self, Stack};
-use crate::engine::context::switch;
-use crate::engine::log;
-use crate::engine::measure;
-use crate::engine::scheduler::Scheduler;
-use crate::engine::sys;
-use crate::engine::sys::Result;
-use crate::engine::task::{State, Task};
+use crate::engine::context::switch::{self, FloatModes};
+use crate::engine::context::{Stack, ThreadWords, stack};
+use crate::engine::measure::TurnTimes;
+use crate::engine::sys::{self, Result};
+use crate::engine::task::{self, State, Task};
+use crate::engine::time::Clock;
+use crate::engine::{log, measure};
+
+/// What the switch between tasks needs.
+pub struct Dispatch {
+    /// The loop, while a task runs.
+    loop_context: Cell<*mut u8>,
+    /// In ticks: from then on a task that suspends switches to the loop.
+    pub(super) next_service: Cell<u64>,
+    /// The task in the run queue whose context is fetched next, ahead of its turn; null if that is
+    /// not worth it. Only a hint: it may have left the queue.
+    prefetch_next: Cell<*const Task>,
+    /// Where this thread's errno and C++ exceptions are, while running: each task has its own.
+    thread_state: ThreadWords,
+    /// What new tasks start with: the modes of the thread that runs the scheduler.
+    float_modes: Cell<FloatModes>,
+    /// The times of turns.
+    pub run_times: TurnTimes,
+    /// The program's sanitizers, if it has any.
+    sanitizer: Option<Sanitizer>,
+    /// Whether there are none, and turns are measured by the processor's counter: then a turn may
+    /// end by the shortest way.
+    fast_path: bool,
+}
+
+impl Dispatch {
+    pub fn new(clock: &Clock) -> Dispatch {
+        let sanitizer = Sanitizer::find();
+        Dispatch {
+            loop_context: Cell::new(null_mut()),
+            next_service: Cell::new(0),
+            prefetch_next: Cell::new(null()),
+            thread_state: ThreadWords::new(),
+            float_modes: Cell::new(FloatModes::default()),
+            run_times: TurnTimes::new(),
+            fast_path: clock.has_counter() && sanitizer.is_none(),
+            sanitizer,
+        }
+    }
+
+    /// The caller's thread runs the scheduler from now on, and the caller stands in for its loop:
+    /// on the thread's own stack, or on that of a task of another scheduler.
+    pub fn bind(&self) {
+        if let Some(sanitizer) = &self.sanitizer {
+            match task::running() {
+                Some(task) => {
+                    let bytes = task.stack_bytes.get();
+                    sanitizer.enter_loop_on(stack::lowest(task.stack.get(), bytes), bytes);
+                }
+                None => sanitizer.enter_loop(),
+            }
+        }
+        self.thread_state.find();
+        self.float_modes.set(FloatModes::read());
+    }
+
+    /// Releases what a sanitizer knows of a task that does not run again.
+    pub fn destroy_fiber(&self, task: &Task) {
+        if let Some(sanitizer) = &self.sanitizer {
+            sanitizer.destroy_fiber(task.fiber.get());
+        }
+    }
+}
 
 /// The contexts of so many tasks are not in the caches any more when their turns come. With fewer
 /// there is nothing to fetch.
@@ -46,11 +109,11 @@ impl Scheduler {
             return;
         }
         self.begin_fetching();
-        self.turns.begin(self.clock.ticks());
+        self.dispatch.run_times.begin(self.time.clock.ticks());
         match self.next_context(null(), None) {
-            Next::Context(context) if context != self.loop_context.get() => {
+            Next::Context(context) if context != self.dispatch.loop_context.get() => {
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
-                unsafe { self.switch(self.loop_context.as_ptr(), context) };
+                unsafe { self.switch(self.dispatch.loop_context.as_ptr(), context) };
             }
             _ => {} // No stack could be had for any of them.
         }
@@ -63,7 +126,7 @@ impl Scheduler {
     /// switch, which returns to the caller. That saves a frame on each task's stack, and with many
     /// tasks a cache line is what a switch waits for.
     pub extern "C" fn suspend(&self, task: &Task) {
-        if !self.turns_are_plain {
+        if !self.dispatch.fast_path {
             return self.suspend_with_care(task);
         }
         let now = switch::ticks();
@@ -85,7 +148,7 @@ impl Scheduler {
         if task.queued.get() {
             return self.suspend(task);
         }
-        if !self.turns_are_plain {
+        if !self.dispatch.fast_path {
             self.run_queue.push(task);
             return self.suspend_with_care(task);
         }
@@ -110,8 +173,8 @@ impl Scheduler {
     /// sanitizer told of the switch.
     #[inline(never)]
     extern "C" fn suspend_with_care(&self, task: &Task) {
-        let now = self.clock.ticks();
-        self.turns.end(now);
+        let now = self.time.clock.ticks();
+        self.dispatch.run_times.end(now);
         task.count_turn();
         self.suspend_to_any(task, now);
     }
@@ -119,14 +182,14 @@ impl Scheduler {
     /// `suspend` after a turn that was longer than usual, or shorter.
     #[inline(never)]
     extern "C" fn suspend_after(&self, task: &Task, now: u64) {
-        self.turns.end_special(now);
+        self.dispatch.run_times.end_special(now);
         task.count_turn();
         self.suspend_to_any(task, now);
     }
 
     #[inline(always)]
     fn end_ordinary_turn(&self, task: &Task, now: u64) -> bool {
-        let ended = self.turns.end_ordinary(now);
+        let ended = self.dispatch.run_times.end_ordinary(now);
         if ended {
             task.count_turn();
         }
@@ -147,13 +210,17 @@ impl Scheduler {
         // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
         // switches back. No RefCell is borrowed. `run`, or `Drive::begin`, has found the words.
         unsafe {
-            switch::switch(suspending.context.as_ptr(), next.context.get(), &self.thread_words);
+            switch::switch(
+                suspending.context.as_ptr(),
+                next.context.get(),
+                &self.dispatch.thread_state,
+            );
         }
     }
 
     /// Before the first of many turns: fetches the contexts of the first tasks.
     fn begin_fetching(&self) {
-        self.ahead.set(if self.slab.borrow().alive() < MANY_TASKS {
+        self.dispatch.prefetch_next.set(if self.tasks.alive() < MANY_TASKS {
             null()
         } else {
             self.run_queue.head.get()
@@ -169,11 +236,11 @@ impl Scheduler {
     fn fetch_ahead(&self) {
         // SAFETY: a slot of the slab, and these are never unmapped. The task may have left the
         // queue since; then what is fetched is of no use, and does no harm.
-        if let Some(task) = unsafe { self.ahead.get().as_ref() } {
+        if let Some(task) = unsafe { self.dispatch.prefetch_next.get().as_ref() } {
             switch::prefetch(task.context.get());
             let next = task.next.get();
             switch::prefetch(next);
-            self.ahead.set(next);
+            self.dispatch.prefetch_next.set(next);
         }
     }
 
@@ -188,7 +255,7 @@ impl Scheduler {
             }
         } else {
             self.current_task.set(null());
-            self.loop_context.get()
+            self.dispatch.loop_context.get()
         };
         drop(errno);
         // SAFETY: as in `suspend`, or the loop's context.
@@ -202,22 +269,22 @@ impl Scheduler {
     /// As [`switch::switch`].
     #[inline(always)]
     unsafe fn switch(&self, save: *mut *mut u8, context: *mut u8) {
-        if self.sanitizer.is_some() {
+        if self.dispatch.sanitizer.is_some() {
             // SAFETY: as this function's contract says.
             return unsafe { self.switch_with_sanitizer(save, context) };
         }
         // SAFETY: as this function's contract says; `run`, or
         // `Drive::begin`, has found the words on this thread.
-        unsafe { switch::switch(save, context, &self.thread_words) };
+        unsafe { switch::switch(save, context, &self.dispatch.thread_state) };
     }
 
     #[cold]
     #[inline(never)]
     unsafe extern "C" fn switch_with_sanitizer(&self, save: *mut *mut u8, context: *mut u8) {
-        let Some(sanitizer) = &self.sanitizer else { return };
+        let Some(sanitizer) = &self.dispatch.sanitizer else { return };
         let fake_stack = sanitizer.suspending(&self.target(sanitizer));
         // SAFETY: as in `switch`.
-        unsafe { switch::switch(save, context, &self.thread_words) };
+        unsafe { switch::switch(save, context, &self.dispatch.thread_state) };
         sanitizer.resumed(fake_stack);
     }
 
@@ -237,7 +304,7 @@ impl Scheduler {
     /// Whether a task may switch to the next one without visiting the loop.
     #[inline(always)]
     fn may_hand_off(&self, now: u64) -> bool {
-        now < self.next_service.get() && !self.stop.is_raised()
+        now < self.dispatch.next_service.get() && !self.stop.is_raised()
     }
 
     /// Takes the next ready task and makes it the current one; the loop if there is none.
@@ -260,10 +327,10 @@ impl Scheduler {
             }
             if !task.alive.get() {
                 // Ended while it was in the queue.
-                self.slab.borrow().free(task);
+                self.tasks.free(task);
                 continue;
             }
-            let bytes = self.wanted_stack_bytes(task);
+            let bytes = self.tasks.wanted_stack_bytes(task);
             if let Some((stack, own_bytes)) = own
                 && own_bytes == bytes
             {
@@ -273,36 +340,30 @@ impl Scheduler {
             }
             match self.first_context(task, bytes) {
                 Ok(context) => return Next::Context(context),
-                Err(error) => {
-                    if self.held_back.is_empty() {
-                        self.held_back_because.set(Some(error));
-                    }
-                    self.held_back.push(task);
-                }
+                Err(error) => self.tasks.starved.push(task, error),
             }
         }
         self.current_task.set(null());
-        Next::Context(self.loop_context.get())
-    }
-
-    #[inline(always)]
-    fn wanted_stack_bytes(&self, task: &Task) -> usize {
-        match task.stack_bytes.get() {
-            0 => self.stack_bytes.get(),
-            bytes => bytes,
-        }
+        Next::Context(self.dispatch.loop_context.get())
     }
 
     /// Gives a new task a stack from the pool.
     fn first_context(&self, task: &Task, bytes: usize) -> Result<*mut u8> {
-        let stack = self.stacks.borrow_mut().acquire(bytes)?;
+        let stack = self.tasks.acquire_stack(bytes)?;
         task.stack.set(stack);
         task.stack_bytes.set(bytes);
-        if let Some(sanitizer) = &self.sanitizer {
+        if let Some(sanitizer) = &self.dispatch.sanitizer {
             task.fiber.set(sanitizer.new_fiber());
         }
         // SAFETY: the top of a stack that nobody uses, which is much larger than a frame.
-        let context = unsafe { switch::new_context(stack.top, self, self.float_modes.get()) };
+        let context = unsafe {
+            switch::new_context(
+                stack.top,
+                task_main,
+                ptr::from_ref(self).cast(),
+                self.dispatch.float_modes.get(),
+            )
+        };
         task.context.set(context);
         Ok(context)
     }
@@ -313,10 +374,10 @@ impl Scheduler {
 ///
 /// # Safety
 /// Called once on each new stack, by a switch to it, with the scheduler that runs on this thread.
-pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
+unsafe extern "C" fn task_main(scheduler: *const c_void) -> ! {
     // SAFETY: alive, since it runs.
-    let scheduler = unsafe { &*scheduler };
-    if let Some(sanitizer) = &scheduler.sanitizer {
+    let scheduler = unsafe { &*scheduler.cast::<Scheduler>() };
+    if let Some(sanitizer) = &scheduler.dispatch.sanitizer {
         sanitizer.resumed(null_mut());
     }
     loop {
@@ -325,7 +386,7 @@ pub unsafe extern "C" fn task_main(scheduler: *const Scheduler) -> ! {
         let task = unsafe { &*scheduler.current_task.get() };
         if let Some(body) = task.body.get() {
             // SAFETY: the program's function with the arguments it was registered with.
-            unsafe { body(scheduler.address(), task.user_state.get()) };
+            unsafe { body(scheduler.address().cast(), task.user_state.get()) };
         }
         if task.is(State::Exited) {
             scheduler.end(task);
@@ -368,35 +429,33 @@ impl Scheduler {
             // Somebody has enqueued it while it ran. `next_context` frees the slot.
             task.alive.set(false);
         } else {
-            self.slab.borrow().free(task);
+            self.tasks.free(task);
         }
-        if let Some(waiting) = self.held_back.pop() {
-            self.run_queue.push(waiting);
-        }
-        let now = self.clock.ticks();
-        self.turns.end(now);
+        self.tasks.starved.retry_one(&self.run_queue);
+        let now = self.time.clock.ticks();
+        self.dispatch.run_times.end(now);
         let next = if self.may_hand_off(now) {
             self.next_context(null(), Some((stack, stack_bytes)))
         } else {
             self.current_task.set(null());
-            Next::Context(self.loop_context.get())
+            Next::Context(self.dispatch.loop_context.get())
         };
         match next {
             Next::OnThisStack => {
                 // SAFETY: the new task, which has been made the current one.
                 unsafe { (*self.current_task.get()).fiber.set(fiber) };
-                self.float_modes.get().restore();
-                self.thread_words.reset();
+                self.dispatch.float_modes.get().restore();
+                self.dispatch.thread_state.reset();
             }
             Next::Context(context) => {
-                self.stacks.borrow_mut().release(stack);
-                if let Some(sanitizer) = &self.sanitizer {
+                self.tasks.release_stack(stack);
+                if let Some(sanitizer) = &self.dispatch.sanitizer {
                     sanitizer.ending(&self.target(sanitizer), fiber);
                 }
                 let mut nobody = null_mut();
                 // SAFETY: the loop's or a ready task's context. This one is never resumed: its
                 // stack is in the pool, where nothing touches it before another context runs.
-                unsafe { switch::switch(&mut nobody, context, &self.thread_words) };
+                unsafe { switch::switch(&mut nobody, context, &self.dispatch.thread_state) };
             }
         }
     }

@@ -1,45 +1,33 @@
 //! Turns outside a run: a scheduler that is about to be destroyed lets its tasks end, one at a
 //! time.
 //!
-//! Whoever holds a [`Drive`] stands in for the loop: tasks switch back to it after each turn. Its
+//! Whoever holds a [`Drain`] stands in for the loop: tasks switch back to it after each turn. Its
 //! stack may be the thread's own, or that of a task of another scheduler, whose loop does not get
 //! the thread meanwhile.
 
 use std::ffi::c_int;
 use std::sync::atomic::Ordering::Release;
 
-use crate::engine::context::stack;
-use crate::engine::context::switch;
-use crate::engine::scheduler::{self, Scheduler};
+use super::Scheduler;
+use super::run::Entered;
 use crate::engine::sys;
-use crate::engine::task::{Outcome, Task, Waits};
+use crate::engine::task::{Outcome, Task};
 
 /// While it lives, the scheduler counts as running on this thread, in place of the one that does.
-pub struct Drive<'s> {
+pub struct Drain<'s> {
     scheduler: &'s Scheduler,
-    /// The one that was running on this thread; null if none was.
-    before: *const Scheduler,
     errno: c_int,
+    _entered: Entered<'s>,
 }
 
-impl<'s> Drive<'s> {
+impl<'s> Drain<'s> {
     /// The scheduler must not be running.
-    pub fn begin(scheduler: &'s Scheduler) -> Drive<'s> {
-        if let Some(sanitizer) = &scheduler.sanitizer {
-            match scheduler::running_task() {
-                Some((_, task)) => {
-                    let bytes = task.stack_bytes.get();
-                    sanitizer.enter_loop_on(stack::lowest(task.stack.get(), bytes), bytes);
-                }
-                None => sanitizer.enter_loop(),
-            }
-        }
-        scheduler.thread_words.find();
+    pub fn begin(scheduler: &'s Scheduler) -> Drain<'s> {
+        let errno = sys::errno();
         scheduler.running.store(true, Release);
-        scheduler.next_service.set(0); // Each turn ends here.
-        // SAFETY: the thread's own variable, which lives as long as the thread.
-        let before = unsafe { &*switch::thread() }.scheduler.replace(scheduler);
-        Drive { scheduler, before, errno: sys::errno() }
+        let _entered = Entered::enter(scheduler);
+        scheduler.dispatch.next_service.set(0); // Each turn ends here.
+        Drain { scheduler, errno, _entered }
     }
 
     /// Cancels a living task, and gives it one turn. It may end, and its slot be used again.
@@ -47,9 +35,9 @@ impl<'s> Drive<'s> {
         // The other tasks have their turns later.
         while !self.scheduler.dequeue().is_null() {}
         self.scheduler.cancel(task);
-        if matches!(task.waits.get(), Waits::Relock(_)) {
-            // Cancel leaves that wait alone; the mutex's owner will not have a turn to unlock it.
-            self.scheduler.ready(task, Outcome::OwnerDied);
+        if !task.wait.get().is_interruptible() {
+            // Cancel leaves that wait alone; whoever would end it does not have a turn.
+            self.scheduler.force(task, Outcome::OwnerDied);
         } else if !task.queued.get() {
             self.scheduler.run_queue.push(task);
         }
@@ -57,11 +45,8 @@ impl<'s> Drive<'s> {
     }
 }
 
-impl Drop for Drive<'_> {
+impl Drop for Drain<'_> {
     fn drop(&mut self) {
-        // SAFETY: as in `begin`.
-        unsafe { &*switch::thread() }.scheduler.set(self.before);
-        self.scheduler.running.store(false, Release);
         sys::set_errno(self.errno);
     }
 }

@@ -10,9 +10,9 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{copy, null_mut};
 
 use super::{Case, Home, Object, Operation, select};
-use crate::engine::sys;
-use crate::engine::sys::{Error, Result};
-use crate::engine::task::Waiters;
+use crate::engine::scheduler::Limit;
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::WaitQueue;
 
 /// A channel.
 pub struct Channel {
@@ -26,8 +26,8 @@ pub struct Channel {
     /// How many elements are in the buffer.
     length: Cell<usize>,
     closed: Cell<bool>,
-    senders: Waiters<Case>,
-    receivers: Waiters<Case>,
+    senders: WaitQueue<Case>,
+    receivers: WaitQueue<Case>,
 }
 
 impl Object for Channel {
@@ -56,8 +56,8 @@ impl Channel {
             first: Cell::new(0),
             length: Cell::new(0),
             closed: Cell::new(false),
-            senders: Waiters::new(),
-            receivers: Waiters::new(),
+            senders: WaitQueue::new(),
+            receivers: WaitQueue::new(),
         })
     }
 
@@ -66,34 +66,34 @@ impl Channel {
     ///
     /// # Safety
     /// The address is that of an element, which stays there during the call.
-    pub unsafe fn send(&self, element: *const c_void, timeout_ns: u64) -> Result<()> {
+    pub unsafe fn send(&self, element: *const c_void, limit: Limit) -> Result<()> {
         // SAFETY: as this function's contract says.
-        unsafe { self.transfer(Operation::Send, element.cast_mut(), timeout_ns) }
+        unsafe { self.transfer(Operation::Send, element.cast_mut(), limit) }
     }
 
     /// Receives the oldest element into the place at an address, once there is one.
     ///
     /// # Safety
     /// The address is that of a place for an element, which nobody else uses during the call.
-    pub unsafe fn receive(&self, place: *mut c_void, timeout_ns: u64) -> Result<()> {
+    pub unsafe fn receive(&self, place: *mut c_void, limit: Limit) -> Result<()> {
         // SAFETY: as this function's contract says.
-        unsafe { self.transfer(Operation::Receive, place, timeout_ns) }
+        unsafe { self.transfer(Operation::Receive, place, limit) }
     }
 
     unsafe fn transfer(
         &self,
         operation: Operation,
         element: *mut c_void,
-        timeout_ns: u64,
+        limit: Limit,
     ) -> Result<()> {
-        self.home.task(operation.name())?;
+        self.home.task()?;
         // SAFETY: as the contracts of the callers say.
         if let Some(result) = unsafe { self.attempt(operation, element) } {
             return result;
         }
         let case = Case::new(self, operation, element);
         // SAFETY: as above.
-        let taken = unsafe { select(std::slice::from_ref(&case), timeout_ns) };
+        let taken = unsafe { select(std::slice::from_ref(&case), limit) };
         taken.and_then(|_| case.result())
     }
 
@@ -172,7 +172,7 @@ impl Channel {
     }
 
     /// Where those wait who want to do that.
-    pub fn waiters(&self, operation: Operation) -> &Waiters<Case> {
+    pub fn waiters(&self, operation: Operation) -> &WaitQueue<Case> {
         match operation {
             Operation::Send => &self.senders,
             Operation::Receive => &self.receivers,

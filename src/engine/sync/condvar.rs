@@ -10,19 +10,64 @@ use std::ffi::c_void;
 use std::ptr::{eq, null};
 
 use super::{Home, Mutex, Object};
-use crate::engine::scheduler::Scheduler;
-use crate::engine::scheduler::block::suspend_parked;
-use crate::engine::sys::KeptErrno;
-use crate::engine::sys::{Error, Result};
-use crate::engine::task::Waiters;
-use crate::engine::task::{Outcome, State, Task, Waits};
+use crate::engine::scheduler::{Limit, Scheduler, suspend_parked};
+use crate::engine::sys::{Error, KeptErrno, Result};
+use crate::engine::task::{Left, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitQueue};
 
-const WAIT: &str = "mj_cond_wait";
+/// The task is in the condition variable's list, and gets the mutex before it goes on.
+static CONDITION: WaitKind =
+    WaitKind::new(c"condition", unlink).leaving(leave).concerning(concerns);
+
+/// The task is ready, in the middle of a wait, and will want the mutex, which is the object. It is in
+/// no list.
+static MUTEX_LATER: WaitKind = WaitKind::new(c"mutex", unlink_later).leaving(stay_later);
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(_: SchedulerRef, condvar: usize, task: &Task) {
+    // SAFETY: a condition variable that a task waits for is alive.
+    unsafe { (*(condvar as *const Condvar)).remove(task) };
+}
+
+/// # Safety
+/// As [`WaitKind::leave`].
+unsafe fn leave(scheduler: SchedulerRef, condvar: usize, task: &Task, _: Outcome) -> Left {
+    // SAFETY: as above, and as this function's contract says.
+    let (condvar, scheduler) = unsafe { (&*(condvar as *const Condvar), Scheduler::of(scheduler)) };
+    condvar.remove(task);
+    // SAFETY: a mutex is alive while a task waits that will want it; nothing has run since.
+    let mutex = unsafe { &*condvar.mutex.get() };
+    if mutex.relock(scheduler, task) { Left::Now } else { Left::Later }
+}
+
+/// # Safety
+/// The condition variable is alive.
+unsafe fn concerns(condvar: usize, object: *const c_void) -> bool {
+    // SAFETY: as this function's contract says.
+    let mutex = unsafe { (*(condvar as *const Condvar)).mutex.get() };
+    condvar == object as usize || mutex.cast() == object
+}
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink_later(_: SchedulerRef, mutex: usize, _: &Task) {
+    // SAFETY: as in `leave`.
+    unsafe { (*(mutex as *const Mutex)).forget_later() };
+}
+
+/// It is not in a list that it could leave, and takes care of itself when its turn comes.
+///
+/// # Safety
+/// As [`WaitKind::leave`].
+unsafe fn stay_later(_: SchedulerRef, mutex: usize, task: &Task, _: Outcome) -> Left {
+    task.wait.set(Wait::on(&MUTEX_LATER, mutex as *const Mutex));
+    Left::Now
+}
 
 /// A condition variable.
 pub struct Condvar {
     home: Home,
-    waiters: Waiters,
+    waiters: WaitQueue<Task>,
     /// The mutex of those who wait, or the last who did.
     mutex: Cell<*const Mutex>,
 }
@@ -39,16 +84,16 @@ impl Object for Condvar {
 
 impl Condvar {
     pub const fn new(home: Home) -> Condvar {
-        Condvar { home, waiters: Waiters::new(), mutex: Cell::new(null()) }
+        Condvar { home, waiters: WaitQueue::new(), mutex: Cell::new(null()) }
     }
 
     /// Unlocks the mutex, waits for a signal, and locks it again. It is locked on return, except
     /// when the error is that it was not, or that its owner has ended.
-    pub fn wait(&self, mutex: &Mutex, timeout_ns: u64) -> Result<()> {
+    pub fn wait(&self, mutex: &Mutex, mut limit: Limit) -> Result<()> {
         let _errno = KeptErrno::keep();
-        let (scheduler, task) = self.home.task(WAIT)?;
-        mutex.home().task(WAIT)?;
-        let deadline_ns = scheduler.limit_ns(timeout_ns);
+        let (scheduler, task) = self.home.task()?;
+        mutex.home().task()?;
+        let deadline_ns = scheduler.start(&mut limit.deadline);
         if !mutex.is_owned_by(task) {
             return Err(Error::NotOwner);
         }
@@ -70,7 +115,7 @@ impl Condvar {
         }
         self.mutex.set(mutex);
         self.waiters.push(task);
-        task.waits.set(Waits::Condition(self));
+        task.wait.set(Wait::on(&CONDITION, self));
         mutex.expect_later();
         mutex.hand_on(scheduler, task);
         suspend_parked((scheduler, task), State::WaitingIo).map(drop)
@@ -80,7 +125,7 @@ impl Condvar {
     /// once does not keep them from what it waits for.
     fn let_others_have(mutex: &Mutex, scheduler: &Scheduler, task: &Task) -> Result<()> {
         mutex.hand_on(scheduler, task);
-        task.waits.set(Waits::Turn(mutex));
+        task.wait.set(Wait::on(&MUTEX_LATER, mutex));
         mutex.expect_later();
         scheduler.yield_task(task);
         scheduler.unlink(task);
@@ -95,22 +140,11 @@ impl Condvar {
         suspend_parked((scheduler, task), State::WaitingIo).map(drop)
     }
 
-    /// Whether those who wait will want a mutex, given by its address.
-    pub fn is_with(&self, mutex: *const c_void) -> bool {
-        self.mutex.get().cast() == mutex
-    }
-
     /// Takes a task out of the list.
-    pub fn remove(&self, task: &Task) {
+    fn remove(&self, task: &Task) {
         self.waiters.remove(task);
         // SAFETY: a mutex is alive while a task waits that will want it.
         unsafe { (*self.mutex.get()).forget_later() };
-    }
-
-    /// [`Mutex::relock`] for a task that was in the list until now.
-    pub fn relock(&self, scheduler: &Scheduler, task: &Task) -> bool {
-        // SAFETY: as above; nothing has run since.
-        unsafe { (*self.mutex.get()).relock(scheduler, task) }
     }
 
     /// Ends the longest wait.
@@ -132,7 +166,8 @@ impl Condvar {
     fn wake_first(&self, scheduler: &Scheduler) -> bool {
         let first = self.waiters.first();
         if let Some(task) = first {
-            scheduler.ready(task, Outcome::Ready(0));
+            // It is on its way once it has the mutex, as one that leaves is.
+            scheduler.end_wait(task, Outcome::Ready(0));
         }
         first.is_some()
     }

@@ -1,39 +1,25 @@
 //! Which scheduler an object belongs to: the one that it was made for, or whose task uses it first.
 //!
-//! Objects may outlive their scheduler. So they refer to it through a note that they share, in
-//! which its destruction is noted. An object whose scheduler is gone belongs to the next one whose
-//! task uses it.
+//! Objects may outlive their scheduler, so they refer to it through what outlives it too. An object
+//! whose scheduler is gone belongs to the next one whose task uses it.
 
 use std::cell::Cell;
-use std::ptr::{eq, null, null_mut};
-use std::sync::atomic::{
-    AtomicPtr, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
-};
+use std::ptr::eq;
 
-use crate::engine::scheduler;
-use crate::engine::scheduler::block::{Running, refuse};
-use crate::engine::scheduler::{Scheduler, current};
-use crate::engine::sys;
+use crate::engine::scheduler::{Running, Scheduler, current, running_task};
 use crate::engine::sys::{Error, Result};
+use crate::engine::threads::WeakRemote;
 
-/// An object's part in its scheduler's note, or the scheduler's own.
+/// An object's reference to its scheduler.
 pub struct Home {
-    /// Null before the first use.
-    note: Cell<*const Note>,
-}
-
-/// Atomic, since objects of a scheduler that is gone may be released on any threads.
-struct Note {
-    /// Null once it is destroyed.
-    scheduler: AtomicPtr<Scheduler>,
-    holders: AtomicUsize,
+    /// None before the first use.
+    remote: Cell<Option<WeakRemote>>,
 }
 
 impl Home {
-    /// That of an object that is not used yet, and of a scheduler without objects.
+    /// That of an object that is not used yet.
     pub const fn none() -> Home {
-        Home { note: Cell::new(null()) }
+        Home { remote: Cell::new(None) }
     }
 
     /// That of an object of a scheduler.
@@ -41,68 +27,24 @@ impl Home {
         if scheduler.runs_elsewhere() {
             return Err(Error::WrongThread);
         }
-        let home = Home::none();
-        home.move_to(scheduler)?;
-        Ok(home)
-    }
-
-    fn note(&self) -> Option<&Note> {
-        // SAFETY: it lives as long as one holds it.
-        unsafe { self.note.get().as_ref() }
-    }
-
-    /// Makes this a part of a scheduler's note.
-    #[cold]
-    fn move_to(&self, scheduler: &Scheduler) -> Result<()> {
-        if scheduler.home.note().is_none() {
-            let note = sys::allocate::<Note>(1);
-            if note.is_null() {
-                return Err(Error::OutOfMemory);
-            }
-            // SAFETY: fresh memory for one.
-            unsafe {
-                note.write(Note {
-                    scheduler: AtomicPtr::new(scheduler.address()),
-                    holders: AtomicUsize::new(1),
-                });
-            }
-            scheduler.home.note.set(note);
-        }
-        self.let_go();
-        if let Some(note) = scheduler.home.note() {
-            note.holders.fetch_add(1, Relaxed);
-            self.note.set(note);
-        }
-        Ok(())
-    }
-
-    fn let_go(&self) {
-        let address = self.note.replace(null());
-        // SAFETY: held until now.
-        let Some(note) = (unsafe { address.as_ref() }) else { return };
-        if note.holders.fetch_sub(1, AcqRel) == 1 {
-            // SAFETY: from `move_to`, and nobody else holds it.
-            unsafe { sys::free(address.cast_mut().cast()) };
-        }
+        Ok(Home { remote: Cell::new(Some(scheduler.remote.clone())) })
     }
 
     /// The scheduler, if there is one.
     pub fn scheduler(&self) -> Option<&Scheduler> {
-        // SAFETY: a scheduler that is not destroyed.
-        unsafe { self.note()?.scheduler.load(Acquire).as_ref() }
+        // SAFETY: only this thread uses the object, and nothing replaces what is in the cell during
+        // the look. What it points to is null, or a scheduler that is not destroyed.
+        unsafe { (*self.remote.as_ptr()).as_ref()?.scheduler().cast::<Scheduler>().as_ref() }
     }
 
     /// The running task, which wants to wait, if it is of this scheduler.
     #[inline]
-    pub fn task<'t>(&self, call: &str) -> Result<Running<'t>> {
-        let Some((scheduler, task)) = scheduler::running_task() else {
-            refuse(call);
-            return Err(Error::NotInTask);
-        };
+    pub fn task<'t>(&self) -> Result<Running<'t>> {
+        let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
         match self.scheduler() {
             Some(home) if eq(home, scheduler) => {}
             Some(_) => return Err(Error::WrongScheduler),
-            None => self.move_to(scheduler)?,
+            None => self.remote.set(Some(scheduler.remote.clone())),
         }
         Ok((scheduler, task))
     }
@@ -125,18 +67,5 @@ impl Home {
             Some(home) if home.runs_elsewhere() => Err(Error::WrongThread),
             home => Ok(home),
         }
-    }
-
-    /// Notes that the scheduler is gone. Only by itself.
-    pub fn close(&self) {
-        if let Some(note) = self.note() {
-            note.scheduler.store(null_mut(), Release);
-        }
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        self.let_go();
     }
 }

@@ -6,15 +6,24 @@
 use std::cell::Cell;
 
 use super::{Home, Object};
-use crate::engine::scheduler::Scheduler;
-use crate::engine::scheduler::block;
+use crate::engine::log;
+use crate::engine::scheduler::{Limit, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::Waiters;
-use crate::engine::task::{Outcome, Task, Waits};
+use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
-const LOCK: &str = "mj_mutex_lock";
-const TRY_LOCK: &str = "mj_mutex_try_lock";
-const UNLOCK: &str = "mj_mutex_unlock";
+/// The task is in the mutex's list.
+static LOCK: WaitKind = WaitKind::new(c"mutex", unlink);
+
+/// The same, after a wait for a condition: the task goes on when the mutex is its own, and by
+/// nothing else. `Task::outcome` is that of the wait for the condition.
+static RELOCK: WaitKind = WaitKind::new(c"mutex", unlink).uninterruptible();
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(_: SchedulerRef, mutex: usize, task: &Task) {
+    // SAFETY: a mutex that a task waits for is alive.
+    unsafe { (*(mutex as *const Mutex)).waiters.remove(task) };
+}
 
 /// A mutex.
 pub struct Mutex {
@@ -22,7 +31,7 @@ pub struct Mutex {
     /// The id of the task that has locked it, 0 if none has.
     owner: Cell<u64>,
     /// Those who want it next. None while it is not locked.
-    pub waiters: Waiters,
+    pub waiters: WaitQueue<Task>,
     /// How many tasks are in the middle of a wait for a condition, and will want it then.
     conditions: Cell<usize>,
 }
@@ -34,7 +43,7 @@ impl Object for Mutex {
 
     fn is_in_use(&self) -> bool {
         let owner_lives = self.home.scheduler().is_some_and(|scheduler| {
-            self.owner.get() != 0 && scheduler.slab.borrow().find_id(self.owner.get()).is_some()
+            self.owner.get() != 0 && scheduler.tasks.find_id(self.owner.get()).is_some()
         });
         owner_lives || !self.waiters.is_empty() || self.conditions.get() > 0
     }
@@ -42,30 +51,31 @@ impl Object for Mutex {
 
 impl Mutex {
     pub const fn new(home: Home) -> Mutex {
-        Mutex { home, owner: Cell::new(0), waiters: Waiters::new(), conditions: Cell::new(0) }
+        Mutex { home, owner: Cell::new(0), waiters: WaitQueue::new(), conditions: Cell::new(0) }
     }
 
     /// Locks it for the running task, once those before it are through.
-    pub fn lock(&self, timeout_ns: u64) -> Result<()> {
-        let (scheduler, task) = self.home.task(LOCK)?;
+    pub fn lock(&self, limit: Limit) -> Result<()> {
+        let (_, task) = self.home.task()?;
         if self.take(task) {
             return Ok(());
         }
-        block::wait(LOCK, timeout_ns, |task| {
+        let look = |(scheduler, task): (&Scheduler, &Task)| {
             if self.take(task) {
-                return Ok(false);
+                return Ok(Some(0));
             }
-            self.refuse_hopeless(scheduler, task)?;
+            self.refuse_hopeless(scheduler, task).map(|()| None)
+        };
+        wait_listed(limit, look, |task| {
             self.waiters.push(task);
-            task.waits.set(Waits::Mutex(self));
-            Ok(true)
+            Wait::on(&LOCK, self)
         })
         .map(drop)
     }
 
     /// Locks it if nobody has.
     pub fn try_lock(&self) -> Result<()> {
-        let (scheduler, task) = self.home.task(TRY_LOCK)?;
+        let (scheduler, task) = self.home.task()?;
         if self.take(task) {
             return Ok(());
         }
@@ -78,7 +88,7 @@ impl Mutex {
         if self.is_owned_by(task) {
             return Err(Error::Deadlock);
         }
-        match scheduler.slab.borrow().find_id(self.owner.get()) {
+        match scheduler.tasks.find_id(self.owner.get()) {
             Some(_) => Ok(()),
             None => Err(Error::OwnerDied),
         }
@@ -86,7 +96,7 @@ impl Mutex {
 
     /// Unlocks it, if it is the running task's own.
     pub fn unlock(&self) -> Result<()> {
-        let (scheduler, task) = self.home.task(UNLOCK)?;
+        let (scheduler, task) = self.home.task()?;
         if !self.is_owned_by(task) {
             return Err(Error::NotOwner);
         }
@@ -98,7 +108,7 @@ impl Mutex {
     pub fn release(&self) {
         let Ok(home) = self.home.reach() else { return };
         let Some(scheduler) = home else { return self.owner.set(0) };
-        let owner = scheduler.slab.borrow().find_id(self.owner.get());
+        let owner = scheduler.tasks.find_id(self.owner.get());
         match owner {
             Some(owner) => self.hand_on(scheduler, owner),
             None => self.give(scheduler),
@@ -120,6 +130,7 @@ impl Mutex {
     fn own(&self, task: &Task) {
         self.owner.set(task.id.get());
         task.locks.set(task.locks.get().saturating_add(1));
+        task.at_end.set(Some(abandon));
     }
 
     /// Takes it from its owner, and gives it to the next one.
@@ -129,15 +140,13 @@ impl Mutex {
     }
 
     fn give(&self, scheduler: &Scheduler) {
-        let Some(task) = self.waiters.pop() else {
+        let Some(task) = self.waiters.first() else {
             return self.owner.set(0);
         };
         self.own(task);
-        let outcome = match task.waits.replace(Waits::Nothing) {
-            Waits::Relock(_) => task.outcome.get(),
-            _ => Outcome::Ready(0),
-        };
-        scheduler.ready(task, outcome);
+        let outcome =
+            if task.wait.get().is(&RELOCK) { task.outcome.get() } else { Outcome::Ready(0) };
+        scheduler.wake_first(&self.waiters, outcome);
     }
 
     /// A task that waits for a condition will want it.
@@ -156,12 +165,39 @@ impl Mutex {
         if self.take(task) {
             return true;
         }
-        if scheduler.slab.borrow().find_id(self.owner.get()).is_none() {
+        if scheduler.tasks.find_id(self.owner.get()).is_none() {
             task.outcome.set(Outcome::OwnerDied);
             return true;
         }
         self.waiters.push(task);
-        task.waits.set(Waits::Relock(self));
+        task.wait.set(Wait::on(&RELOCK, self));
         false
+    }
+}
+
+/// Tells those who wait for a mutex that it will never be unlocked: its owner has ended.
+///
+/// # Safety
+/// `owner` is a task of the scheduler.
+unsafe fn abandon(scheduler: SchedulerRef, owner: &Task) {
+    let count = owner.locks.get();
+    if count == 0 {
+        return;
+    }
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { Scheduler::of(scheduler) };
+    log::error(format_args!("task {owner:p} has ended and left {count} mutexes locked"));
+    // Not before: the log callback may lock more, and the slot is the next task's.
+    owner.locks.set(0);
+    owner.at_end.set(None);
+    for task in scheduler.tasks.iter() {
+        let wait = task.wait.get();
+        if wait.is(&LOCK) || wait.is(&RELOCK) {
+            // SAFETY: a mutex that a task waits for is alive.
+            let mutex = unsafe { &*(wait.object() as *const Mutex) };
+            if mutex.is_owned_by(owner) {
+                scheduler.force(task, Outcome::OwnerDied);
+            }
+        }
     }
 }

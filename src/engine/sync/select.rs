@@ -7,17 +7,13 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::ptr::{eq, from_ref, null};
 
 use super::{Channel, Object};
-use crate::engine::scheduler::block;
-use crate::engine::scheduler::{self, Scheduler};
+use crate::engine::scheduler::{self, Begun, Limit, Running, Scheduler, wait};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Links, Waiter};
-use crate::engine::task::{Outcome, Task, Waits};
-
-const SELECT: &str = "mj_chan_select";
+use crate::engine::task::{Links, ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
 
 /// What a case does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +21,6 @@ const SELECT: &str = "mj_chan_select";
 pub enum Operation {
     Send = 0,
     Receive = 1,
-}
-
-impl Operation {
-    /// The call that does only that.
-    pub fn name(self) -> &'static str {
-        match self {
-            Operation::Send => "mj_chan_send",
-            Operation::Receive => "mj_chan_recv",
-        }
-    }
 }
 
 /// One of the things to wait for. C sees it, in this order.
@@ -64,51 +50,46 @@ pub struct Waiting {
     cases: *const [Case],
 }
 
-impl Waiting {
-    /// Whether a channel, given by its address, is in one of the cases.
-    pub fn is_for(&self, channel: *const c_void) -> bool {
-        // SAFETY: they are alive while their task waits.
-        unsafe { &*self.cases }.iter().any(|case| case.channel.cast() == channel)
-    }
+/// The task's cases are in the lists of their channels. The object is its [`Waiting`].
+static CHANNELS: WaitKind = WaitKind::new(c"a channel", unlink)
+    .by(ObjectIs::NotShown)
+    .concerning(concerns)
+    .described(describe);
 
-    /// Takes the cases out of their lists.
-    pub fn leave(&self) {
-        // SAFETY: as above.
-        for case in unsafe { &*self.cases } {
-            if let Some((channel, operation)) = case.parts() {
-                channel.waiters(operation).remove(case);
-                case.waiting.set(null());
-            }
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(_: SchedulerRef, waiting: usize, _: &Task) {
+    // SAFETY: on the stack of the task that waits, or its caller's to keep; and so are the cases.
+    for case in unsafe { cases(waiting) } {
+        if let Some((channel, operation)) = case.parts() {
+            channel.waiters(operation).remove(case);
+            case.waiting.set(null());
         }
     }
 }
 
-impl Waiting {
-    /// What is waited for, for lists of tasks. A copy, since whoever reads the list may let the
-    /// task go on.
-    pub fn what(&self) -> What {
-        // SAFETY: as above.
-        match unsafe { &*self.cases } {
-            [only] => What::Channel(only.channel),
-            cases => What::OneOf(cases.len()),
-        }
+/// # Safety
+/// The task waits.
+unsafe fn concerns(waiting: usize, channel: *const c_void) -> bool {
+    // SAFETY: as above.
+    unsafe { cases(waiting) }.iter().any(|case| case.channel.cast() == channel)
+}
+
+/// # Safety
+/// The task waits.
+unsafe fn describe(waiting: usize, out: &mut dyn Write) -> fmt::Result {
+    // SAFETY: as above.
+    match unsafe { cases(waiting) } {
+        [only] => write!(out, "channel {:p}", only.channel),
+        cases => write!(out, "one of {} channels", cases.len()),
     }
 }
 
-/// What a task waits for.
-#[derive(Clone, Copy)]
-pub enum What {
-    Channel(*const Channel),
-    OneOf(usize),
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            What::Channel(channel) => write!(out, "channel {channel:p}"),
-            What::OneOf(count) => write!(out, "one of {count} channels"),
-        }
-    }
+/// # Safety
+/// The address of a [`Waiting`] that is alive.
+unsafe fn cases<'w>(waiting: usize) -> &'w [Case] {
+    // SAFETY: as this function's contract says; the cases are alive while their task waits.
+    unsafe { &*(*(waiting as *const Waiting)).cases }
 }
 
 impl Case {
@@ -171,7 +152,7 @@ impl Case {
             (waiting, &*waiting.task)
         };
         let offset = from_ref(self) as usize - waiting.cases.cast::<Case>() as usize;
-        scheduler.ready(task, Outcome::Ready((offset / size_of::<Case>()) as u32));
+        scheduler.end_wait(task, Outcome::Ready((offset / size_of::<Case>()) as u32));
     }
 }
 
@@ -179,28 +160,23 @@ impl Case {
 ///
 /// # Safety
 /// The channels are null or alive; elements as in [`Channel::send`] and [`Channel::receive`].
-pub unsafe fn select(cases: &[Case], timeout_ns: u64) -> Result<usize> {
-    let Some((_, task)) = scheduler::running_task() else {
-        block::refuse(SELECT);
-        return Err(Error::NotInTask);
-    };
+pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
+    let (_, task) = scheduler::running_task().ok_or(Error::NotInTask)?;
     for case in cases {
         case.check()?;
         if let Some((channel, _)) = case.parts() {
-            channel.home().task(SELECT)?;
+            channel.home().task()?;
         }
     }
     // SAFETY: as this function's contract says.
-    if let Some(index) = unsafe { attempt(cases) } {
+    let look = || unsafe { attempt(cases) };
+    if let Some(index) = look() {
         return Ok(index);
     }
-    let mut done = None;
     let waiting = Waiting { task, cases };
-    let index = block::wait(SELECT, timeout_ns, |task| {
-        // SAFETY: as this function's contract says.
-        done = unsafe { attempt(cases) };
-        if done.is_some() {
-            return Ok(false);
+    let begin = |_: Running<'_>| {
+        if let Some(index) = look() {
+            return Ok(Begun::Done(index as u32));
         }
         if cases.iter().any(Case::is_in_list) {
             return Err(Error::Busy);
@@ -211,10 +187,10 @@ pub unsafe fn select(cases: &[Case], timeout_ns: u64) -> Result<usize> {
                 channel.waiters(operation).push(case);
             }
         }
-        task.waits.set(Waits::Channels(&waiting));
-        Ok(true)
-    })?;
-    Ok(done.unwrap_or(index as usize))
+        Ok(Begun::Waiting(Wait::on(&CHANNELS, &waiting)))
+    };
+    let index = wait(limit, begin, |_| Ok(look().map(|index| index as u32)))?;
+    Ok(index as usize)
 }
 
 /// Does one of the cases, if one can be done now.
@@ -243,7 +219,7 @@ unsafe fn attempt(cases: &[Case]) -> Option<usize> {
     let scheduler = chosen.2.home().scheduler();
     for (others, candidate) in ready.enumerate() {
         // Each of those that came before has been chosen with the same chance.
-        if scheduler.is_some_and(|scheduler| scheduler.random_below(others as u64 + 2) == 0) {
+        if scheduler.is_some_and(|scheduler| scheduler.random.below(others as u64 + 2) == 0) {
             chosen = candidate;
         }
     }

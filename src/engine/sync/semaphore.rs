@@ -4,13 +4,32 @@
 use std::cell::Cell;
 
 use super::{Home, Object};
-use crate::engine::scheduler::Scheduler;
-use crate::engine::scheduler::block;
+use crate::engine::scheduler::{Limit, Running, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::Waiters;
-use crate::engine::task::{Outcome, Waits};
+use crate::engine::task::{Left, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
-const ACQUIRE: &str = "mj_semaphore_acquire";
+/// The task is in the semaphore's list.
+static SEMAPHORE: WaitKind = WaitKind::new(c"semaphore", unlink).leaving(leave);
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(_: SchedulerRef, semaphore: usize, task: &Task) {
+    // SAFETY: a semaphore that a task waits for is alive.
+    unsafe { (*(semaphore as *const Semaphore)).waiters.remove(task) };
+}
+
+/// Those behind may want less than the one that leaves.
+///
+/// # Safety
+/// As [`WaitKind::leave`].
+unsafe fn leave(scheduler: SchedulerRef, semaphore: usize, task: &Task, _: Outcome) -> Left {
+    // SAFETY: as above, and as this function's contract says.
+    let (semaphore, scheduler) =
+        unsafe { (&*(semaphore as *const Semaphore), Scheduler::of(scheduler)) };
+    semaphore.waiters.remove(task);
+    semaphore.serve(scheduler);
+    Left::Now
+}
 
 /// A semaphore.
 pub struct Semaphore {
@@ -18,7 +37,7 @@ pub struct Semaphore {
     available: Cell<u32>,
     /// Those who want permits; how many is in `Task::interest`. The first wants more than there
     /// are.
-    pub waiters: Waiters,
+    pub waiters: WaitQueue<Task>,
 }
 
 impl Object for Semaphore {
@@ -33,23 +52,20 @@ impl Object for Semaphore {
 
 impl Semaphore {
     pub const fn new(home: Home, permits: u32) -> Semaphore {
-        Semaphore { home, available: Cell::new(permits), waiters: Waiters::new() }
+        Semaphore { home, available: Cell::new(permits), waiters: WaitQueue::new() }
     }
 
     /// Takes permits, once those before it have theirs.
-    pub fn acquire(&self, permits: u32, timeout_ns: u64) -> Result<()> {
-        self.home.task(ACQUIRE)?;
+    pub fn acquire(&self, permits: u32, limit: Limit) -> Result<()> {
+        self.home.task()?;
         if self.take(permits) {
             return Ok(());
         }
-        block::wait(ACQUIRE, timeout_ns, |task| {
-            if self.take(permits) {
-                return Ok(false);
-            }
+        let look = |_: Running<'_>| Ok(self.take(permits).then_some(0));
+        wait_listed(limit, look, |task| {
             self.waiters.push(task);
-            task.waits.set(Waits::Semaphore(self));
             task.interest.set(permits);
-            Ok(true)
+            Wait::on(&SEMAPHORE, self)
         })
         .map(drop)
     }
@@ -97,9 +113,7 @@ impl Semaphore {
         while let Some(task) = self.waiters.first() {
             let Some(left) = self.available.get().checked_sub(task.interest.get()) else { return };
             self.available.set(left);
-            self.waiters.remove(task);
-            task.waits.set(Waits::Nothing);
-            scheduler.ready(task, Outcome::Ready(0));
+            scheduler.wake_first(&self.waiters, Outcome::Ready(0));
         }
     }
 }

@@ -3,13 +3,19 @@
 use std::cell::Cell;
 
 use super::{Home, Object};
-use crate::engine::scheduler::Scheduler;
-use crate::engine::scheduler::block;
+use crate::engine::scheduler::{Limit, Running, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::Waiters;
-use crate::engine::task::{Outcome, Waits};
+use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
-const WAIT: &str = "mj_waitgroup_wait";
+/// The task is in the wait group's list.
+static WAIT_GROUP: WaitKind = WaitKind::new(c"wait group", unlink);
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(_: SchedulerRef, group: usize, task: &Task) {
+    // SAFETY: a wait group that a task waits for is alive.
+    unsafe { (*(group as *const WaitGroup)).waiters.remove(task) };
+}
 
 /// A wait group.
 pub struct WaitGroup {
@@ -17,7 +23,7 @@ pub struct WaitGroup {
     /// How much is still to be done.
     left: Cell<usize>,
     /// None when there is nothing left.
-    pub waiters: Waiters,
+    pub waiters: WaitQueue<Task>,
 }
 
 impl Object for WaitGroup {
@@ -32,7 +38,7 @@ impl Object for WaitGroup {
 
 impl WaitGroup {
     pub const fn new(home: Home) -> WaitGroup {
-        WaitGroup { home, left: Cell::new(0), waiters: Waiters::new() }
+        WaitGroup { home, left: Cell::new(0), waiters: WaitQueue::new() }
     }
 
     /// Adds to what is to be done.
@@ -57,10 +63,7 @@ impl WaitGroup {
         if let Some(scheduler) = scheduler
             && self.left.get() == 0
         {
-            while let Some(task) = self.waiters.pop() {
-                task.waits.set(Waits::Nothing);
-                scheduler.ready(task, Outcome::Ready(0));
-            }
+            while scheduler.wake_first(&self.waiters, Outcome::Ready(0)) {}
         }
         Ok(())
     }
@@ -71,18 +74,15 @@ impl WaitGroup {
     }
 
     /// Waits until nothing is left.
-    pub fn wait(&self, timeout_ns: u64) -> Result<()> {
-        self.home.task(WAIT)?;
-        if self.left.get() == 0 {
+    pub fn wait(&self, limit: Limit) -> Result<()> {
+        self.home.task()?;
+        if self.is_done() {
             return Ok(());
         }
-        block::wait(WAIT, timeout_ns, |task| {
-            if self.left.get() == 0 {
-                return Ok(false);
-            }
+        let look = |_: Running<'_>| Ok(self.is_done().then_some(0));
+        wait_listed(limit, look, |task| {
             self.waiters.push(task);
-            task.waits.set(Waits::WaitGroup(self));
-            Ok(true)
+            Wait::on(&WAIT_GROUP, self)
         })
         .map(drop)
     }

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ptr::null;
 
-use crate::engine::task::Task;
+use super::object::Task;
 
 /// A queue of tasks. C reads the fields, in this order.
 #[repr(C)]

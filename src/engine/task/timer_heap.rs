@@ -15,13 +15,10 @@ use std::ops::Range;
 use std::ptr::{self, null_mut};
 use std::slice;
 
+use super::object::{NOT_IN_HEAP, Task};
 use crate::engine::context::switch;
 use crate::engine::sys;
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::Task;
-
-/// `Task::heap_index` of a task that has no timer.
-pub const NOT_IN_HEAP: usize = usize::MAX;
 
 /// The same of one that [`TimerHeap::expire`] has taken out, and not handed on yet.
 const DUE: usize = usize::MAX - 1;

@@ -1,14 +1,11 @@
 //! A list of those who wait for the same thing, first come first.
 //!
 //! Doubly linked through the waiters themselves, so that one whose time runs out leaves in O(1).
-//! These are tasks, each in one list at most: `Task::waits` says where, and is set by whoever owns
-//! the list. A task that waits for one of several channels is in several lists, and so not by
-//! itself but by a [`Case`](crate::engine::sync::Case) for each.
+//! These are tasks, each in one list at most: `Task::wait` says where. A task that waits for one of
+//! several things is in several lists, not by itself but by an entry of its own for each.
 
 use std::cell::Cell;
 use std::ptr::null;
-
-use crate::engine::task::Task;
 
 /// What can be in a list.
 pub trait Waiter: Sized {
@@ -27,27 +24,21 @@ impl<W> Default for Links<W> {
     }
 }
 
-impl Waiter for Task {
-    fn links(&self) -> &Links<Task> {
-        &self.links
-    }
-}
-
 /// The list. Those in it stay alive, and where they are, while they are in it.
-pub struct Waiters<W = Task> {
+pub struct WaitQueue<W> {
     first: Cell<*const W>,
     last: Cell<*const W>,
 }
 
-impl<W> Default for Waiters<W> {
-    fn default() -> Waiters<W> {
-        Waiters::new()
+impl<W> Default for WaitQueue<W> {
+    fn default() -> WaitQueue<W> {
+        WaitQueue::new()
     }
 }
 
-impl<W> Waiters<W> {
-    pub const fn new() -> Waiters<W> {
-        Waiters { first: Cell::new(null()), last: Cell::new(null()) }
+impl<W> WaitQueue<W> {
+    pub const fn new() -> WaitQueue<W> {
+        WaitQueue { first: Cell::new(null()), last: Cell::new(null()) }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -61,7 +52,7 @@ impl<W> Waiters<W> {
     }
 }
 
-impl<W: Waiter> Waiters<W> {
+impl<W: Waiter> WaitQueue<W> {
     /// Adds one at the end.
     pub fn push(&self, waiter: &W) {
         let last = self.last.replace(waiter);
@@ -116,10 +107,10 @@ impl<W: Waiter> Waiters<W> {
 mod tests {
     use std::ptr::{eq, from_ref};
 
-    use super::Waiters;
+    use super::WaitQueue;
     use crate::engine::task::Task;
 
-    fn order(waiters: &Waiters) -> Vec<*const Task> {
+    fn order(waiters: &WaitQueue<Task>) -> Vec<*const Task> {
         waiters.iter().map(from_ref).collect()
     }
 
@@ -127,7 +118,7 @@ mod tests {
     fn tasks_leave_from_any_place_and_the_others_keep_their_order() {
         let tasks: [Task; 4] = Default::default();
         let [a, b, c, d] = tasks.each_ref();
-        let waiters = Waiters::default();
+        let waiters = WaitQueue::default();
         tasks.iter().for_each(|task| waiters.push(task));
         waiters.remove(b);
         assert_eq!(order(&waiters), [a, c, d].map(from_ref));

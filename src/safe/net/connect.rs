@@ -6,18 +6,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::engine::io::WRITABLE;
+use crate::engine::scheduler::WRITABLE;
 use crate::engine::sys::Error;
 use crate::engine::sys::{self, Connected};
 use crate::safe::task::{self, wait_fd};
-use crate::safe::time::Limit;
+use crate::safe::time::{Instant, limit};
 
 /// A stream that is connected, or says what went wrong.
 pub fn tcp(address: &SocketAddr, timeout: Option<Duration>) -> io::Result<std::net::TcpStream> {
     let (socket, connected) = sys::connect_tcp(address)?;
-    let limit = Limit::after(timeout);
     if connected == Connected::Later {
-        wait_fd(socket.as_raw_fd(), WRITABLE, &limit)?;
+        wait_fd(socket.as_raw_fd(), WRITABLE, limit(timeout))?;
     }
     let stream = std::net::TcpStream::from(socket);
     match stream.take_error()? {
@@ -30,10 +29,11 @@ pub fn tcp(address: &SocketAddr, timeout: Option<Duration>) -> io::Result<std::n
 pub fn unix(path: &Path, timeout: Option<Duration>) -> io::Result<OwnedFd> {
     /// There is no event for room in a listener's queue.
     const PAUSE: Duration = Duration::from_millis(1);
-    let limit = Limit::after(timeout);
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let in_time = || deadline.is_none_or(|deadline| Instant::now() < deadline);
     loop {
         match sys::connect_unix(path) {
-            Err(Error::Os(libc::EAGAIN)) if limit.remaining_ns() > 0 => task::sleep(PAUSE)?,
+            Err(Error::Os(libc::EAGAIN)) if in_time() => task::sleep(PAUSE)?,
             Err(Error::Os(libc::EAGAIN)) => return Err(ErrorKind::TimedOut.into()),
             result => return Ok(result?),
         }

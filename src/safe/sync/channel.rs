@@ -6,10 +6,12 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Owned;
 use super::slot::Slot;
-use super::{Owned, wait};
 use crate::engine::sync::{self, Home, Object, Operation};
 use crate::engine::sys::{Error, Result};
+use crate::safe::time::limit;
+use crate::safe::unwind::suspending;
 
 /// A queue between tasks, with room for `capacity` elements. With 0 there is none: a sender waits
 /// until its element has been received.
@@ -63,11 +65,12 @@ impl<T> Inner<T> {
         // SAFETY: the slot has an element to send, or is a place for one, and nobody else uses it.
         let mut moved = unsafe { self.core.try_transfer(operation, slot.address()) };
         if moved == Err(Error::WouldBlock) && may_wait {
+            let limit = limit(timeout);
             // SAFETY: as above; the slot stays where it is until the wait is over.
-            moved = wait(timeout, |ns| unsafe {
+            moved = suspending(|| unsafe {
                 match operation {
-                    Operation::Send => self.core.send(slot.address(), ns),
-                    Operation::Receive => self.core.receive(slot.address(), ns),
+                    Operation::Send => self.core.send(slot.address(), limit),
+                    Operation::Receive => self.core.receive(slot.address(), limit),
                 }
             });
         }

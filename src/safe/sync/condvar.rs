@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{MutexGuard, Owned};
-use crate::engine::scheduler::block::FOREVER;
+use crate::engine::scheduler::Limit;
 use crate::engine::sync::{self, Home};
 use crate::engine::sys::{Error, Result};
+use crate::engine::time::Deadline;
 use crate::safe::time::to_ns;
 use crate::safe::unwind::suspending;
 
@@ -83,7 +84,7 @@ impl Condvar {
     /// mutex, [`Error::InvalidArgument`] when tasks wait with another mutex, [`Error::OwnerDied`]
     /// as [`Mutex::lock`](super::Mutex::lock), and [those of the module](super#errors).
     pub fn wait<'m, T: ?Sized>(&self, guard: MutexGuard<'m, T>) -> Result<MutexGuard<'m, T>> {
-        self.wait_within(guard, FOREVER).map(|(guard, _)| guard)
+        self.wait_within(guard, Deadline::Never).map(|(guard, _)| guard)
     }
 
     /// [`wait`](Self::wait), while a condition holds.
@@ -139,18 +140,18 @@ impl Condvar {
         guard: MutexGuard<'m, T>,
         timeout: Duration,
     ) -> Result<(MutexGuard<'m, T>, bool)> {
-        self.wait_within(guard, to_ns(timeout))
+        self.wait_within(guard, Deadline::In(to_ns(timeout)))
     }
 
     fn wait_within<'m, T: ?Sized>(
         &self,
         guard: MutexGuard<'m, T>,
-        timeout_ns: u64,
+        deadline: Deadline,
     ) -> Result<(MutexGuard<'m, T>, bool)> {
         let mutex = guard.mutex;
         let mut guard = Some(guard);
         let waited = suspending(|| {
-            let waited = self.core.wait(&mutex.core, timeout_ns);
+            let waited = self.core.wait(&mutex.core, Limit::until(deadline));
             // The one error with which another task's guard may be there.
             if waited == Err(Error::OwnerDied)
                 && let Some(guard) = guard.take()

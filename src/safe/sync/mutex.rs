@@ -6,10 +6,12 @@ use std::mem::forget;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use super::{Owned, wait};
+use super::Owned;
 use crate::engine::scheduler::running_task;
 use crate::engine::sync::{self, Home};
 use crate::engine::sys::{Error, Result};
+use crate::safe::time::limit;
+use crate::safe::unwind::suspending;
 
 /// A value that one task at a time has, also while it is suspended.
 ///
@@ -130,7 +132,7 @@ impl<T: ?Sized> Mutex<T> {
             Err(Error::Busy) => {}
             result => return result,
         }
-        wait(timeout, |ns| self.core.lock(ns))?;
+        suspending(|| self.core.lock(limit(timeout)))?;
         Ok(MutexGuard { mutex: self })
     }
 

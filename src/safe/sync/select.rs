@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::channel::{Receiver, SendError, Sender, into_received, into_sent};
 use super::slot::Slot;
-use super::wait;
 use crate::engine::sync::{Case, Operation, select, try_select};
 use crate::engine::sys::{Error, Result};
+use crate::safe::time::limit;
+use crate::safe::unwind::suspending;
 
 /// Several things to do with channels, of which the first that is possible is done; if several are
 /// at once, one by chance. Each comes with a function that makes something of its result.
@@ -164,7 +165,9 @@ impl<'a, R> Select<'a, R> {
             // SAFETY: the channels are borrowed, and the arms have slots for the elements.
             match unsafe { try_select(cases) } {
                 // SAFETY: as above. Cases and slots stay where they are until the wait is over.
-                Err(Error::WouldBlock) => wait(timeout.into(), |ns| unsafe { select(cases, ns) }),
+                Err(Error::WouldBlock) => {
+                    suspending(|| unsafe { select(cases, limit(timeout.into())) })
+                }
                 done => done,
             }
         })

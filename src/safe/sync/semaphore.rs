@@ -4,9 +4,11 @@ use std::fmt;
 use std::mem::forget;
 use std::time::Duration;
 
-use super::{Owned, wait};
+use super::Owned;
 use crate::engine::sync::{self, Home};
 use crate::engine::sys::{Error, Result};
+use crate::safe::time::limit;
+use crate::safe::unwind::suspending;
 
 /// A number of permits to do something: how many tasks at a time, for example.
 ///
@@ -97,7 +99,7 @@ impl Semaphore {
             Err(Error::WouldBlock) => {}
             result => return result,
         }
-        wait(timeout, |ns| self.core.acquire(permits, ns))?;
+        suspending(|| self.core.acquire(permits, limit(timeout)))?;
         Ok(Permits { semaphore: self, count: permits })
     }
 

@@ -4,9 +4,11 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Owned, wait};
+use super::Owned;
 use crate::engine::sync::{self, Home};
 use crate::engine::sys::Result;
+use crate::safe::time::limit;
+use crate::safe::unwind::suspending;
 
 /// Waits until a number of things are done.
 ///
@@ -145,7 +147,7 @@ impl WaitGroup {
         if self.core.is_done() {
             return Ok(());
         }
-        wait(timeout, |ns| self.core.wait(ns))
+        suspending(|| self.core.wait(limit(timeout)))
     }
 }
 

@@ -1,13 +1,11 @@
 //! The AAPCS64 convention: a callee keeps x19 to x30, d8 to d15 and the FPCR.
 
 use std::arch::{asm, naked_asm};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
-use super::{THREAD, Thread};
-use crate::engine::context::ThreadWords;
-use crate::engine::scheduler::Scheduler;
-use crate::engine::scheduler::dispatch::task_main;
+use super::{Entry, THREAD, Thread};
+use crate::engine::context::thread_state::ThreadWords;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
@@ -23,7 +21,8 @@ use crate::engine::scheduler::dispatch::task_main;
 #[repr(C)]
 pub struct Frame {
     x19: usize,
-    x20_to_x28: [usize; 9],
+    x20: usize,
+    x21_to_x28: [usize; 8],
     x29: usize,
     x30: usize,
     d8_to_d15: [u64; 8],
@@ -36,10 +35,11 @@ pub struct Frame {
 
 impl Frame {
     /// A context that begins at `task_entry`.
-    pub fn first(scheduler: *const Scheduler, modes: FloatModes) -> Frame {
+    pub fn first(entry: Entry, argument: *const c_void, modes: FloatModes) -> Frame {
         Frame {
-            x19: scheduler as usize,
-            x20_to_x28: [0; 9],
+            x19: argument as usize,
+            x20: entry as usize,
+            x21_to_x28: [0; 8],
             x29: 0,
             x30: task_entry as *const () as usize,
             d8_to_d15: [0; 8],
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8, words: *con
     )
 }
 
-/// Where a new context begins: calls `task_main(x19)`. Unwinders are told that nothing called it.
+/// Where a new context begins: calls `x20(x19)`. Unwinders are told that nothing called it.
 #[unsafe(naked)]
 unsafe extern "C" fn task_entry() {
     naked_asm!(
@@ -163,10 +163,9 @@ unsafe extern "C" fn task_entry() {
         ".cfi_undefined x30",
         "hint #36", // bti j
         "mov x0, x19",
-        "bl {task_main}",
+        "blr x20",
         "brk #1",
         ".cfi_endproc",
-        task_main = sym task_main,
     )
 }
 

@@ -3,13 +3,11 @@
 
 use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _mm_prefetch, _rdtsc};
 use std::arch::{asm, naked_asm};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
-use super::{THREAD, Thread};
-use crate::engine::context::ThreadWords;
-use crate::engine::scheduler::Scheduler;
-use crate::engine::scheduler::dispatch::task_main;
+use super::{Entry, THREAD, Thread};
+use crate::engine::context::thread_state::ThreadWords;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
@@ -39,7 +37,7 @@ pub struct Frame {
 
 impl Frame {
     /// A context that begins at `task_entry`.
-    pub fn first(scheduler: *const Scheduler, modes: FloatModes) -> Frame {
+    pub fn first(entry: Entry, argument: *const c_void, modes: FloatModes) -> Frame {
         Frame {
             modes,
             errno: 0,
@@ -47,8 +45,8 @@ impl Frame {
             caught: null_mut(),
             r15: 0,
             r14: 0,
-            r13: 0,
-            r12: scheduler as usize,
+            r13: entry as usize,
+            r12: argument as usize,
             rbx: 0,
             rbp: 0,
             return_address: task_entry as *const () as usize,
@@ -162,7 +160,7 @@ pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8, words: *con
     )
 }
 
-/// Where a new context begins: calls `task_main(r12)`. Unwinders are told that nothing called it.
+/// Where a new context begins: calls `r13(r12)`. Unwinders are told that nothing called it.
 #[unsafe(naked)]
 unsafe extern "C" fn task_entry() {
     naked_asm!(
@@ -170,10 +168,9 @@ unsafe extern "C" fn task_entry() {
         ".cfi_undefined rip",
         "endbr64",
         "mov rdi, r12",
-        "call {task_main}",
+        "call r13",
         "ud2",
         ".cfi_endproc",
-        task_main = sym task_main,
     )
 }
 

@@ -1,0 +1,53 @@
+//! A list of the tasks, in words.
+
+use std::fmt::{self, Write};
+use std::ptr;
+
+use crate::engine::context::Stack;
+use crate::engine::scheduler::Scheduler;
+use crate::engine::sys::TruncatingWriter;
+use crate::engine::task::{NOT_IN_HEAP, State, Task};
+
+/// Writes one line for each task.
+pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
+    let now_ns = scheduler.time.clock.deadline_now_ns();
+    scheduler.tasks.iter().try_for_each(|task| dump_task(scheduler, task, now_ns, out))
+}
+
+fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Write) -> fmt::Result {
+    let name = task.name.get();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    write!(out, "task {:#x} \"{}\" ", task.id.get(), name.escape_ascii())?;
+    let running = ptr::eq(scheduler.current_task.get(), task);
+    let wait = task.wait.get();
+    match wait.kind() {
+        _ if running => out.write_str("running")?,
+        _ if task.queued.get() => out.write_str("ready")?,
+        None if task.is(State::Sleeping) && task.heap_index.get() != NOT_IN_HEAP => {
+            out.write_str("sleeping")?;
+        }
+        None => out.write_str("parked")?,
+        Some(kind) => {
+            // A copy: the task may go on while a program's stream is written to.
+            let mut text = [0u8; 100];
+            let mut copy = TruncatingWriter::new(&mut text);
+            // SAFETY: the task waits for it.
+            unsafe { kind.describe(wait.object(), &mut copy) }?;
+            let length = copy.length.min(text.len());
+            write!(out, "waiting for {}", String::from_utf8_lossy(&text[..length]))?;
+        }
+    }
+    if task.heap_index.get() != NOT_IN_HEAP && !running {
+        let left_ns = task.wake_time_ns.get().saturating_sub(now_ns);
+        write!(out, " until {} (in {left_ns} ns)", task.wake_time_ns.get())?;
+    }
+    write!(out, ", {} turns, ", task.turns.get())?;
+    match task.stack.get() {
+        Stack::NONE => out.write_str("no stack yet\n"),
+        _ if running => out.write_str("stack in use\n"),
+        stack => {
+            let used = stack.top as usize - task.context.get() as usize;
+            writeln!(out, "{used} bytes of stack used")
+        }
+    }
+}

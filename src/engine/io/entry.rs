@@ -1,0 +1,154 @@
+//! What the reactor knows of one descriptor: who waits for it, and how far that has come.
+
+use std::ffi::c_int;
+
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
+
+use crate::engine::sys::{self, Error};
+use crate::engine::task::{Outcome, Task, Wait, WaitQueue};
+
+/// Data can be read, a connection accepted, or the end was reached.
+pub const READABLE: u32 = libc::EPOLLIN as u32;
+/// Data can be written, or a connection attempt has ended.
+pub const WRITABLE: u32 = libc::EPOLLOUT as u32;
+/// All events that a task may ask for; poll(2) has the same bits for them.
+pub const EVENTS: u32 = READABLE
+    | WRITABLE
+    | (libc::EPOLLPRI
+        | libc::EPOLLRDHUP
+        | libc::EPOLLRDNORM
+        | libc::EPOLLRDBAND
+        | libc::EPOLLWRNORM
+        | libc::EPOLLWRBAND) as u32;
+/// What poll(2) says of a file that has no events, a regular one for example.
+const ALWAYS: u32 = READABLE | WRITABLE;
+/// Wakes every waiter, whatever it wants.
+pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
+
+/// What is known of one descriptor.
+#[derive(Default)]
+pub struct Entry {
+    pub waiters: WaitQueue<Task>,
+    /// Of the latest arming.
+    pub generation: u32,
+    /// Whether the kernel may know the descriptor.
+    pub registered: bool,
+    pub stage: Stage,
+}
+
+/// How far a descriptor's latest wait has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Nobody waits, or the descriptor is armed for those who do.
+    #[default]
+    Settled,
+    /// Somebody waits, and poll(2) has not been asked.
+    Fresh,
+    /// poll(2) said that nothing has happened.
+    Looked,
+}
+
+impl Entry {
+    /// Somebody begins to wait: puts the descriptor in the list of fresh ones.
+    pub fn refresh(&mut self, fd: c_int, fresh: &mut Vec<c_int>) {
+        if self.stage == Stage::Settled {
+            fresh.push(fd); // There is room, see `grow`.
+        }
+        self.stage = Stage::Fresh;
+    }
+
+    /// What follows from poll(2)'s answer. Returns how many tasks were woken.
+    pub fn settle(
+        &mut self,
+        epoll_fd: c_int,
+        poll: &sys::pollfd,
+        settle: bool,
+        wake: impl Fn(&Task, Outcome),
+    ) -> usize {
+        let happened = u32::from(poll.revents as u16);
+        let mut woken = 0;
+        if happened & sys::NOT_OPEN != 0 {
+            woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), &wake);
+        } else if happened != 0 {
+            woken = self.wake_for(happened, &wake);
+        } else if self.stage == Stage::Fresh && !settle {
+            self.stage = Stage::Looked;
+            return 0;
+        }
+        woken + self.arm(epoll_fd, poll.fd, wake)
+    }
+
+    /// Asks the kernel for one event of those that the waiters want, if there are any. They are
+    /// woken with the error if that cannot be, and how many that were is returned.
+    pub fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: impl Fn(&Task, Outcome)) -> usize {
+        self.stage = Stage::Settled;
+        if self.waiters.is_empty() {
+            return 0;
+        }
+        // Skips u32::MAX, which would make WAKE_UP possible.
+        let generation = (self.generation + 1) % u32::MAX;
+        let data = u64::from(generation) << 32 | fd as u64;
+        let events = self.wanted() | ONE_SHOT;
+        let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events, data);
+        let result = if self.registered {
+            match control(EPOLL_CTL_MOD) {
+                Err(Error::Os(libc::ENOENT)) => control(EPOLL_CTL_ADD),
+                result => result,
+            }
+        } else {
+            match control(EPOLL_CTL_ADD) {
+                Err(Error::Os(libc::EEXIST)) => control(EPOLL_CTL_MOD),
+                result => result,
+            }
+        };
+        self.registered = result.is_ok();
+        match result {
+            Ok(()) => {
+                self.generation = generation;
+                0
+            }
+            // A file that has no events: poll(2) says that it can be read and written, and whoever
+            // wants something else waits in vain. Any other file has been refused by mistake.
+            Err(error @ Error::Os(libc::EPERM)) => {
+                match sys::poll_now(fd, self.wanted() | ALWAYS) {
+                    Ok(happened) if happened & ALWAYS == ALWAYS => self.wake_for(happened, wake),
+                    _ => self.wake_all(Outcome::Failed(error), wake),
+                }
+            }
+            Err(error) => self.wake_all(Outcome::Failed(error), wake),
+        }
+    }
+
+    /// Takes those out of the list that want what has happened, and hands them to `wake`. Returns
+    /// how many.
+    pub fn wake_for(&self, happened: u32, wake: impl Fn(&Task, Outcome)) -> usize {
+        let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
+        self.wake_those(wants, Outcome::Ready(happened), wake)
+    }
+
+    fn wake_all(&self, outcome: Outcome, wake: impl Fn(&Task, Outcome)) -> usize {
+        self.wake_those(|_| true, outcome, wake)
+    }
+
+    fn wake_those(
+        &self,
+        which: impl Fn(&&Task) -> bool,
+        outcome: Outcome,
+        wake: impl Fn(&Task, Outcome),
+    ) -> usize {
+        let mut woken = 0;
+        for task in self.waiters.iter().filter(which) {
+            self.waiters.remove(task);
+            task.wait.set(Wait::NONE);
+            wake(task, outcome);
+            woken += 1;
+        }
+        woken
+    }
+
+    /// The events that waiters want.
+    pub fn wanted(&self) -> u32 {
+        self.waiters.iter().fold(0, |events, task| events | task.interest.get())
+    }
+}

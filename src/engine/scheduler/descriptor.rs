@@ -1,0 +1,101 @@
+//! Waiting for a descriptor.
+
+use std::ffi::c_int;
+use std::fmt;
+
+use super::block::{Begun, Limit, enter, running, wait};
+use super::{Scheduler, current};
+use crate::engine::io::{EVENTS, FAILURE, READABLE, WRITABLE};
+use crate::engine::log;
+use crate::engine::sys::{self, Error, KeptErrno, Result};
+use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::time::Deadline;
+
+/// The task is in the reactor's list for the descriptor.
+static DESCRIPTOR: WaitKind = WaitKind::new(c"fd", unlink).by(ObjectIs::ADescriptor);
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(scheduler: SchedulerRef, fd: usize, task: &Task) {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { Scheduler::of(scheduler) };
+    scheduler.io.reactor.borrow_mut().forget(task, fd as c_int);
+}
+
+/// Suspends the running task until one of the `events` of a descriptor happens, and returns those
+/// that did.
+pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
+    let _errno = KeptErrno::keep();
+    let events = events & !FAILURE; // Asked for or not, they are told.
+    if events & !EVENTS != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    let (_, task) = running()?;
+    log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
+    if limit.deadline == Deadline::In(0) {
+        return yield_and_poll(fd, events);
+    }
+    let mut refused = false;
+    let result = wait(
+        limit,
+        |(scheduler, task)| {
+            let begun = scheduler.io.reactor.borrow_mut().wait(task, fd, events);
+            refused = begun.is_err();
+            begun.map(|()| Begun::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
+        },
+        |_| sys::poll_now(fd, events).map(|happened| (happened != 0).then_some(happened)),
+    );
+    if let Err(error) = result
+        && (refused || task.outcome.get() == Outcome::Failed(error))
+    {
+        log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
+    }
+    // A loop around the call must not starve the others. Unless the program's log callback has just
+    // marked the task as ended.
+    if refused && let Ok((scheduler, task)) = running() {
+        scheduler.yield_task(task);
+    }
+    result.map(|happened| happened & (events | FAILURE))
+}
+
+/// Lets the others have their turn, so that a loop around the call can be stopped, and looks at a
+/// descriptor without waiting.
+fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
+    let (scheduler, task) = running()?;
+    enter((scheduler, task))?;
+    scheduler.yield_task(task);
+    if task.canceled.get() {
+        return Err(Error::Canceled);
+    }
+    match sys::poll_now(fd, events)? {
+        0 => Err(Error::TimedOut),
+        happened => Ok(happened),
+    }
+}
+
+/// What is waited for, in words.
+struct EventNames(u32);
+
+impl fmt::Display for EventNames {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 & READABLE != 0, self.0 & WRITABLE != 0) {
+            (true, false) => out.write_str("readable"),
+            (false, true) => out.write_str("writable"),
+            (true, true) => out.write_str("readable or writable"),
+            (false, false) => write!(out, "ready (events {:#x})", self.0),
+        }
+    }
+}
+
+/// Closes a descriptor, after readying the tasks that wait for it. Not one that the scheduler itself
+/// needs, for which the error is [`Error::Busy`].
+pub fn close_fd(fd: c_int) -> Result<()> {
+    if let Some(scheduler) = current() {
+        if scheduler.io.reactor.borrow().is_own(fd) {
+            return Err(Error::Busy);
+        }
+        let closed = |task: &Task| scheduler.ready(task, Outcome::Closed);
+        scheduler.io.reactor.borrow_mut().close(fd, closed);
+    }
+    sys::close_checked(fd)
+}

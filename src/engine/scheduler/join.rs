@@ -1,0 +1,51 @@
+//! Waiting for a task to end.
+
+use std::ptr::{eq, from_ref};
+
+use super::Scheduler;
+use super::block::{Begun, Limit, wait};
+use crate::engine::sys::{Error, Result};
+use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
+
+/// The task is in the other task's list `joiners`.
+static JOIN: WaitKind = WaitKind::new(c"task", unlink).by(ObjectIs::ATask);
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(_: SchedulerRef, target: usize, task: &Task) {
+    // SAFETY: a task that others wait for is alive: ending wakes them.
+    unsafe { (*(target as *const Task)).joiners.remove(task) };
+}
+
+/// Suspends the running task until another one has ended.
+pub fn join(id: u64, limit: Limit) -> Result<()> {
+    let mut has_waited = false;
+    wait(
+        limit,
+        |(scheduler, task)| {
+            let Some(target) = scheduler.tasks.find_id(id) else {
+                // It has ended after a wake-up that was not from it.
+                return if has_waited { Ok(Begun::Done(0)) } else { Err(Error::NoSuchTask) };
+            };
+            if eq(target, task) {
+                return Err(Error::Deadlock);
+            }
+            has_waited = true;
+            target.joiners.push(task);
+            Ok(Begun::Waiting(Wait::on(&JOIN, from_ref(target))))
+        },
+        |(scheduler, _)| Ok(scheduler.tasks.find_id(id).is_none().then_some(0)),
+    )
+    .map(drop)
+}
+
+impl Scheduler {
+    /// Readies all that wait for a task, which has ended, or for what it leaves behind.
+    pub fn ready_joiners(&self, task: &Task) {
+        while self.wake_first(&task.joiners, Outcome::Ready(0)) {}
+        if let Some(at_end) = task.at_end.take() {
+            // SAFETY: a task of this scheduler.
+            unsafe { at_end(self.as_ref(), task) };
+        }
+    }
+}

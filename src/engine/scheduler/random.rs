@@ -1,0 +1,26 @@
+//! Chance that is the same in each run, so that simulations can be repeated.
+
+use std::cell::Cell;
+
+/// A generator of numbers.
+pub struct Random {
+    /// Not 0.
+    state: Cell<u64>,
+}
+
+impl Random {
+    pub const fn new() -> Random {
+        Random { state: Cell::new(1) }
+    }
+
+    /// A number below `limit`, from a sequence that is the same for each scheduler.
+    pub fn below(&self, limit: u64) -> u64 {
+        // Marsaglia, Xorshift RNGs (2003), with the multiplier of Vigna's xorshift64*.
+        let mut state = self.state.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.state.set(state);
+        ((state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) * limit) >> 32
+    }
+}

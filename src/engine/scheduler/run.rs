@@ -1,0 +1,351 @@
+//! A run: **the loop**, and what surrounds it.
+
+use std::ffi::c_void;
+use std::ptr::{fn_addr_eq, from_ref};
+use std::sync::atomic::Ordering::{AcqRel, Release};
+
+use super::io::SHORTEST_POLL_INTERVAL_NS;
+use super::starved::RETRY_NS;
+use super::{Builtin, Scheduler, current};
+use crate::engine::context::switch;
+use crate::engine::process::{overflow, signals};
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::Outcome;
+use crate::engine::time::Instant;
+use crate::engine::{log, measure};
+
+/// While it lives, a scheduler runs on this thread.
+pub(super) struct Entered<'s> {
+    scheduler: &'s Scheduler,
+    /// What was running on this thread before.
+    before: Before,
+}
+
+/// What is in a thread's own variable of the scheduler that runs.
+struct Before {
+    scheduler: *const c_void,
+    current_task: *const c_void,
+}
+
+impl Entered<'_> {
+    /// The caller has seen to it that no other thread runs the scheduler: `running` is set.
+    pub(super) fn enter(scheduler: &Scheduler) -> Entered<'_> {
+        scheduler.dispatch.bind();
+        // SAFETY: the thread's own variable, which lives as long as the thread.
+        let thread = unsafe { &*switch::thread() };
+        let before = Before {
+            scheduler: thread.scheduler.replace(from_ref(scheduler).cast()),
+            current_task: thread.current_task.replace(from_ref(&scheduler.current_task).cast()),
+        };
+        Entered { scheduler, before }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // SAFETY: as in `enter`.
+        let thread = unsafe { &*switch::thread() };
+        thread.current_task.set(self.before.current_task);
+        thread.scheduler.set(self.before.scheduler);
+        self.scheduler.running.store(false, Release);
+    }
+}
+
+/// Runs a scheduler on this thread until it is done or stopped; an error if it did not run, or had
+/// to end with tasks that nothing can wake.
+pub fn run(scheduler: &Scheduler) -> Result<()> {
+    if current().is_some() {
+        return Err(Error::Busy);
+    }
+    if scheduler.running.swap(true, AcqRel) {
+        return Err(Error::WrongThread);
+    }
+    if let Err(error) = scheduler.reinit_after_fork() {
+        scheduler.running.store(false, Release);
+        return Err(error);
+    }
+    let options = &scheduler.options;
+    let signals = options.handle_signals.then(|| signals::Guard::new(&scheduler.stop));
+    let overflow = options.report_overflow.get().then(overflow::Guard::new);
+    // With the usual slack of 50 us, timers are served 73 us late in the median, and 23 us without.
+    let timer_slack_ns = sys::set_timer_slack_ns(1);
+    let entered = Entered::enter(scheduler);
+    scheduler.tasks.starved.retry_all(&scheduler.run_queue);
+    scheduler.time.begin_loop();
+    log::info(format_args!(
+        "Scheduler starting with {} runnable tasks, {} sleeping",
+        scheduler.run_queue.count.get(),
+        scheduler.timers.count.get()
+    ));
+
+    let result = scheduler.run_loop();
+
+    // A program may wait for the backend's descriptor until it runs the scheduler again.
+    let ready = |task: &_, outcome| scheduler.ready(task, outcome);
+    scheduler.io.reactor.borrow_mut().arm_all(ready);
+    scheduler.publish_metrics();
+    match scheduler.tasks.alive() {
+        0 => log::info(format_args!("Scheduler stopped: all tasks completed")),
+        left => log::info(format_args!("Scheduler stopped: {left} tasks left")),
+    }
+    timer_slack_ns.map(sys::set_timer_slack_ns);
+    drop(overflow);
+    drop(signals);
+    scheduler.stop.lower();
+    drop(entered);
+    result
+}
+
+impl Scheduler {
+    fn run_loop(&self) -> Result<()> {
+        while !self.stop.is_raised() && self.tasks.alive() > 0 {
+            measure::add(&self.metrics.scheduler_loops, 1);
+            log::trace(format_args!(
+                "Loop iteration: runnable={}, sleeping={}",
+                self.run_queue.count.get(),
+                self.timers.count.get()
+            ));
+
+            // 1. Ready what is due: timers, and from time to time descriptors, and tasks that lack
+            //    a stack. Stacks that are not needed give their memory back.
+            let now = self.time.clock.now();
+            self.expire_timers(now);
+            self.tasks.starved.retry_if_due(&self.run_queue, now.ns);
+            self.tasks.trim_stacks(now.ns);
+            if !self.run_queue.is_empty() && self.poll_is_due(now) {
+                self.wait(0);
+            }
+
+            // 2. Run ready tasks until none is left, or it is time for phase 1 again.
+            self.run_tasks(now);
+
+            // 3. Wait, if there is nothing else to do.
+            self.tasks.starved.report();
+            if self.is_idle() && self.look_at_descriptors(true) == 0 {
+                match self.idle_timeout_ns() {
+                    _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
+                    Some(0) => {}
+                    Some(timeout_ns) => self.wait(timeout_ns.min(self.next_chore_ns())),
+                    None => return Err(self.report_deadlock()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // ---- phase 1
+
+    fn expire_timers(&self, now: Instant) {
+        let Some(next_ns) = self.timers.next_deadline_ns() else { return };
+        let clock = &self.time.clock;
+        let mut now_ns = if clock.has_own() { clock.deadline_now_ns() } else { now.ns };
+        if next_ns > now_ns {
+            return;
+        }
+        // What a task waits for may have happened while others ran, and only the program's wait
+        // function knows: it is asked before anybody is told that the time is over. Built-in ones
+        // need not be, since whoever waits for a descriptor looks at that again.
+        if self.has_own_wait_function() && self.io.is_stale(self.dispatch.run_times.count()) {
+            self.wait(0);
+            if clock.has_own() {
+                now_ns = now_ns.max(clock.deadline_now_ns());
+            }
+        }
+        self.timers.expire(now_ns, |task| {
+            measure::add(&self.metrics.timer_expirations, 1);
+            measure::add(&self.metrics.heap_operations, 1);
+            self.time.lateness.record(now_ns.saturating_sub(task.wake_time_ns.get()));
+            self.end_wait(task, Outcome::TimedOut);
+        });
+    }
+
+    /// Whether it is time to look at descriptors, though tasks are ready.
+    fn poll_is_due(&self, now: Instant) -> bool {
+        /// In simulated time; a round is a turn there.
+        const ROUNDS: u64 = 64;
+        let clock = &self.time.clock;
+        let due = if clock.has_own() {
+            self.metrics.scheduler_loops.get().is_multiple_of(ROUNDS)
+        } else {
+            self.io.poll_is_due(clock, now, self.dispatch.run_times.count())
+        };
+        due && (self.has_own_wait_function() || self.io.reactor.borrow().has_waiters())
+    }
+
+    // ---- phase 2
+
+    fn run_tasks(&self, now: Instant) {
+        let clock = &self.time.clock;
+        let next_ns = self.timers.next_deadline_ns();
+        self.dispatch.next_service.set(if clock.has_own() {
+            // After each turn, so that what happens in simulated time does not depend on real time.
+            0
+        } else {
+            let until_timer_ns = next_ns.map_or(u64::MAX, |at| at.saturating_sub(now.ns));
+            let service_ns = until_timer_ns.min(SHORTEST_POLL_INTERVAL_NS);
+            now.ticks.wrapping_add(clock.ns_to_ticks(service_ns))
+        });
+        // Even when the next service is due already, one task runs: there is progress in each
+        // round.
+        self.take_turns();
+    }
+
+    // ---- phase 3
+
+    /// Whether there is nothing to do but to wait.
+    fn is_idle(&self) -> bool {
+        self.run_queue.is_empty() && !self.stop.is_raised() && self.tasks.alive() > 0
+    }
+
+    /// How long phase 3 may wait; none if nothing could end the wait.
+    fn idle_timeout_ns(&self) -> Option<u64> {
+        match self.timers.next_deadline_ns() {
+            // A deadline past the end of the clock is never.
+            Some(u64::MAX) => Some(u64::MAX),
+            Some(deadline) => Some(deadline.saturating_sub(self.time.clock.deadline_now_ns())),
+            None => self.may_be_woken().then_some(u64::MAX),
+        }
+    }
+
+    /// Whether anything but a timer could ready a task.
+    fn may_be_woken(&self) -> bool {
+        match self.builtin_wait() {
+            Some(builtin) => {
+                builtin.watches_descriptors() && self.io.reactor.borrow().has_waiters()
+            }
+            // A function of the program may know of something that will happen.
+            None => true,
+        }
+    }
+
+    /// How soon phase 1 is needed though nothing happens.
+    fn next_chore_ns(&self) -> u64 {
+        if !self.tasks.starved.is_empty() {
+            RETRY_NS
+        } else if self.time.clock.has_own() {
+            u64::MAX // What happens in simulated time does not depend on real time.
+        } else {
+            match self.tasks.next_trim_ns() {
+                u64::MAX => u64::MAX,
+                at_ns => at_ns.saturating_sub(sys::monotonic_ns()),
+            }
+        }
+    }
+
+    fn report_deadlock(&self) -> Error {
+        let left = self.tasks.alive();
+        if self.tasks.starved.is_empty() {
+            log::error(format_args!(
+                "all {left} tasks are parked, without a timer, a descriptor or a wait function to wake \
+                 one: the run ends"
+            ));
+            Error::Deadlock
+        } else {
+            log::error(format_args!(
+                "{} tasks cannot get a stack, and no other task is left to give one back: the run \
+                 ends; they start with the next run",
+                self.tasks.starved.count()
+            ));
+            Error::OutOfMemory
+        }
+    }
+
+    // ---- waiting
+
+    /// Which of the built-in wait functions is set, if it is one of them.
+    fn builtin_wait(&self) -> Option<Builtin> {
+        let Some(function) = self.wait_function.get() else {
+            return Some(Builtin::Epoll);
+        };
+        // The field is C's to write, too, so what was set before may not be what is set now.
+        let (known, builtin) = self.io.builtin.get()?;
+        fn_addr_eq(function, known).then_some(builtin)
+    }
+
+    fn has_own_wait_function(&self) -> bool {
+        self.builtin_wait().is_none()
+    }
+
+    /// Calls the wait function, unless a descriptor that nobody has looked at yet makes waiting
+    /// needless.
+    fn wait(&self, timeout_ns: u64) {
+        let may_sleep = timeout_ns > 0;
+        let builtin = self.builtin_wait();
+        // A program's function may wait for the backend's descriptor.
+        let settle = may_sleep || builtin.is_none();
+        if self.look_at_descriptors(settle) > 0 && may_sleep {
+            return;
+        }
+        self.publish_metrics();
+        measure::add(&self.metrics.wait_calls, 1);
+        let began_ns = sys::monotonic_ns();
+        let watches = builtin.is_some_and(Builtin::watches_descriptors);
+        // A program's function is told the whole time, and a program's clock takes none to wake.
+        let for_timer = watches && !self.time.clock.has_own();
+        let timeout_ns =
+            if for_timer { self.io.latency.compensate(timeout_ns) } else { timeout_ns };
+        let result = match (builtin, self.wait_function.get()) {
+            (None, Some(function)) => {
+                // SAFETY: the program's function, which its setter promised to keep callable.
+                unsafe { function(self.address(), timeout_ns, self.wait_data.get()) }
+            }
+            (builtin, _) => builtin.unwrap_or(Builtin::Epoll).wait(self, timeout_ns),
+        };
+        if !watches {
+            // It knows nothing of the descriptors in the reactor, or only that one is ready, and
+            // an event that nobody takes would make it return at once for ever. An error shows
+            // again at the next wait.
+            let _ = self.poll_reactor(0);
+        }
+        if result >= 0 {
+            self.io.wait_failed.set(false);
+        } else {
+            if !self.io.wait_failed.replace(true) {
+                log::error(format_args!(
+                    "the wait function failed ({result}); going on with pauses of 1 ms"
+                ));
+            }
+            // A function that keeps failing at once must not keep the processor busy.
+            sys::pause_ns(timeout_ns.min(1_000_000));
+        }
+        let now = self.time.clock.now();
+        let waited_ns = now.ns.saturating_sub(began_ns);
+        if for_timer && timeout_ns > 0 && result == 0 && waited_ns >= timeout_ns {
+            self.io.latency.observe(waited_ns - timeout_ns);
+        }
+        measure::add(&self.metrics.total_wait_time_ns, waited_ns);
+        self.io.polled(now, self.dispatch.run_times.count(), self.run_queue.count.get());
+    }
+
+    /// Looks at the descriptors that tasks have begun to wait for, and readies the tasks if they are
+    /// ready. The others are armed if `settle` says so, or have been looked at before.
+    fn look_at_descriptors(&self, settle: bool) -> usize {
+        let mut reactor = self.io.reactor.borrow_mut();
+        if !reactor.has_fresh() {
+            return 0;
+        }
+        let events = reactor.look(settle, |task, outcome| self.ready(task, outcome));
+        measure::add(&self.metrics.io_events, events as u64);
+        events
+    }
+
+    /// Waits for the reactor's descriptors, and readies those who wait for them.
+    pub fn poll_reactor(&self, timeout_ns: u64) -> Result<usize> {
+        let ready = |task: &_, outcome| self.ready(task, outcome);
+        let events = self.io.reactor.borrow_mut().poll(timeout_ns, ready)?;
+        measure::add(&self.metrics.io_events, events as u64);
+        Ok(events)
+    }
+
+    /// In a child of fork(), which shares its parent's descriptors: puts the child's own in their
+    /// place, under the same numbers.
+    fn reinit_after_fork(&self) -> Result<()> {
+        if self.stop.is_of_this_process() {
+            return Ok(());
+        }
+        sys::move_over(sys::eventfd()?, self.stop.fd())?;
+        self.io.reactor.borrow_mut().renew()?;
+        self.stop.adopt();
+        Ok(())
+    }
+}

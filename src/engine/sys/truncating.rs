@@ -1,0 +1,26 @@
+//! Text in a buffer of fixed size.
+
+use std::fmt::{self, Write};
+
+/// Writes to a buffer of fixed size, drops what does not fit, and counts what would have been
+/// written.
+pub struct TruncatingWriter<'b> {
+    buffer: &'b mut [u8],
+    pub length: usize,
+}
+
+impl TruncatingWriter<'_> {
+    pub fn new(buffer: &mut [u8]) -> TruncatingWriter<'_> {
+        TruncatingWriter { buffer, length: 0 }
+    }
+}
+
+impl Write for TruncatingWriter<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.buffer.get_mut(self.length..).unwrap_or(&mut []);
+        let fits = text.len().min(room.len());
+        room[..fits].copy_from_slice(&text.as_bytes()[..fits]);
+        self.length += text.len();
+        Ok(())
+    }
+}

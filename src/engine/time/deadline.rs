@@ -1,0 +1,34 @@
+//! When a call that waits gives up.
+
+use super::clock::Clock;
+
+/// A moment by the scheduler's clock, or a span that begins when the call first has to wait: a call
+/// that need not wait reads no clock, and one that waits several times reads it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    Never,
+    /// In so many nanoseconds.
+    In(u64),
+    /// In nanoseconds of the clock.
+    At(u64),
+}
+
+impl Deadline {
+    /// A timeout as C gives it: `u64::MAX` is none.
+    pub const fn after_ns(timeout_ns: u64) -> Deadline {
+        if timeout_ns == u64::MAX { Deadline::Never } else { Deadline::In(timeout_ns) }
+    }
+
+    /// The moment, if there is one. A span begins now; from then on this is a moment. May call the
+    /// program's clock.
+    pub fn start(&mut self, clock: &Clock) -> Option<u64> {
+        if let Deadline::In(ns) = *self {
+            // Past the end of the clock is never.
+            *self = Deadline::At(clock.deadline_now_ns().saturating_add(ns));
+        }
+        match *self {
+            Deadline::At(ns) => Some(ns),
+            _ => None,
+        }
+    }
+}
