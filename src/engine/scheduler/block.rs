@@ -3,14 +3,13 @@
 //! All work alike. First comes what may call the program: the clock, for the deadline. Then
 //! [`enter`] makes sure that the task may wait. The call puts the task where whoever ends the wait
 //! will find it: in a list, which `Task::wait` names, in the timer heap, or both. [`park`] suspends
-//! it. When it is ready again it is in neither, and `Task::outcome` says how the wait ended. One
-//! that timed out looks at its object once more before it says so: others may have run since.
+//! it. When it goes on it is in neither, and `Task::outcome` says how the wait ended.
 
 use super::io::SHORTEST_POLL_INTERVAL_NS;
 use super::{Scheduler, running_task};
 use crate::engine::log;
 use crate::engine::sys::{Error, KeptErrno, Result};
-use crate::engine::task::{Outcome, State, Task, Wait};
+use crate::engine::task::{Left, Outcome, State, Task, Wait};
 use crate::engine::time::Deadline;
 
 /// A task that runs, and its scheduler.
@@ -92,14 +91,15 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
 
 /// Suspends a task whose list and timer have been seen to.
 pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u32> {
-    task.set_state(state);
-    scheduler.suspend(task);
-    let outcome = task.outcome.get();
-    if outcome == Outcome::TimedOut {
-        // It has been told: what wakes the task from here on comes after that. See `wake`.
-        task.outcome.set(Outcome::Interrupted);
+    loop {
+        task.set_state(state);
+        scheduler.suspend(task);
+        // One whose deadline has passed is still in its list, unless it was served since. Leaving
+        // may mean to wait for something else first.
+        if task.outcome.get() != Outcome::TimedOut || scheduler.leave(task) == Left::Now {
+            return task.outcome.get().result();
+        }
     }
-    outcome.result()
 }
 
 /// What a call that may have to wait has come to before it waits.
@@ -110,13 +110,9 @@ pub enum Begun {
     Waiting(Wait),
 }
 
-/// Waits for an object. `begin` takes what is there, or puts the task in the object's list; `look`
-/// takes what is there and nothing else. Neither may switch or call the program.
-pub fn wait(
-    mut limit: Limit,
-    mut begin: impl FnMut(Running<'_>) -> Result<Begun>,
-    look: impl FnOnce(Running<'_>) -> Result<Option<u32>>,
-) -> Result<u32> {
+/// Waits for an object. `begin` takes what is there, or puts the task in the object's list, without
+/// switching or calling the program.
+pub fn wait(mut limit: Limit, mut begin: impl FnMut(Running<'_>) -> Result<Begun>) -> Result<u32> {
     let _errno = KeptErrno::keep();
     let running = running()?;
     let deadline_ns = running.0.start(&mut limit.deadline);
@@ -133,7 +129,6 @@ pub fn wait(
     loop {
         match once() {
             Err(Error::Interrupted) if limit.on_wake == OnWake::WaitOn => {}
-            Err(Error::TimedOut) => return look(running)?.ok_or(Error::TimedOut),
             result => return result,
         }
     }
@@ -150,7 +145,7 @@ pub fn wait_listed(
         Some(result) => Ok(Begun::Done(result)),
         None => Ok(Begun::Waiting(list(running.1))),
     };
-    wait(limit, begin, &look)
+    wait(limit, begin)
 }
 
 impl Scheduler {
@@ -207,6 +202,8 @@ pub fn sleep(limit: Limit) -> Result<()> {
 pub fn park_until_woken(deadline: Deadline) -> Result<()> {
     match park_until(Limit::until(deadline)) {
         Err(Error::Interrupted) => Ok(()),
+        // Woken after the deadline, and before it was this task's turn.
+        Err(Error::TimedOut) if running_task().is_some_and(|(_, task)| task.woken.get()) => Ok(()),
         result => result,
     }
 }
@@ -221,6 +218,7 @@ fn park_until(mut limit: Limit) -> Result<()> {
     }
     let deadline_ns = running.0.start(&mut limit.deadline);
     loop {
+        running.1.woken.set(false);
         match enter(running).and_then(|()| park(running, State::Sleeping, deadline_ns)) {
             Err(Error::Interrupted) if limit.on_wake == OnWake::WaitOn => {}
             result => return result.map(drop),

@@ -36,15 +36,16 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
         return yield_and_poll(fd, events);
     }
     let mut refused = false;
-    let result = wait(
-        limit,
-        |(scheduler, task)| {
-            let begun = scheduler.io.reactor.borrow_mut().wait(task, fd, events);
-            refused = begun.is_err();
-            begun.map(|()| Begun::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
-        },
-        |_| sys::poll_now(fd, events).map(|happened| (happened != 0).then_some(happened)),
-    );
+    let result = wait(limit, |(scheduler, task)| {
+        let begun = scheduler.io.reactor.borrow_mut().wait(task, fd, events);
+        refused = begun.is_err();
+        begun.map(|()| Begun::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
+    });
+    // Events are seen when the loop asks for them, and it may not have since the deadline passed.
+    let result = match result {
+        Err(Error::TimedOut) => poll(fd, events),
+        result => result,
+    };
     if let Err(error) = result
         && (refused || task.outcome.get() == Outcome::Failed(error))
     {
@@ -67,6 +68,11 @@ fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
     if task.canceled.get() {
         return Err(Error::Canceled);
     }
+    poll(fd, events)
+}
+
+/// Looks at a descriptor.
+fn poll(fd: c_int, events: u32) -> Result<u32> {
     match sys::poll_now(fd, events)? {
         0 => Err(Error::TimedOut),
         happened => Ok(happened),

@@ -2,8 +2,8 @@
 
 use std::ptr::{eq, from_ref};
 
-use super::Scheduler;
 use super::block::{Begun, Limit, wait};
+use super::{Scheduler, running_task};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
 
@@ -20,23 +20,25 @@ unsafe fn unlink(_: SchedulerRef, target: usize, task: &Task) {
 /// Suspends the running task until another one has ended.
 pub fn join(id: u64, limit: Limit) -> Result<()> {
     let mut has_waited = false;
-    wait(
-        limit,
-        |(scheduler, task)| {
-            let Some(target) = scheduler.tasks.find_id(id) else {
-                // It has ended after a wake-up that was not from it.
-                return if has_waited { Ok(Begun::Done(0)) } else { Err(Error::NoSuchTask) };
-            };
-            if eq(target, task) {
-                return Err(Error::Deadlock);
-            }
-            has_waited = true;
-            target.joiners.push(task);
-            Ok(Begun::Waiting(Wait::on(&JOIN, from_ref(target))))
-        },
-        |(scheduler, _)| Ok(scheduler.tasks.find_id(id).is_none().then_some(0)),
-    )
-    .map(drop)
+    let waited = wait(limit, |(scheduler, task)| {
+        let Some(target) = scheduler.tasks.find_id(id) else {
+            // It has ended after a wake-up that was not from it.
+            return if has_waited { Ok(Begun::Done(0)) } else { Err(Error::NoSuchTask) };
+        };
+        if eq(target, task) {
+            return Err(Error::Deadlock);
+        }
+        has_waited = true;
+        target.joiners.push(task);
+        Ok(Begun::Waiting(Wait::on(&JOIN, from_ref(target))))
+    });
+    match (waited, running_task()) {
+        // It has ended after mj_scheduler_dequeue() has taken this one out of its list.
+        (Err(Error::TimedOut), Some((scheduler, _))) if scheduler.tasks.find_id(id).is_none() => {
+            Ok(())
+        }
+        (waited, _) => waited.map(drop),
+    }
 }
 
 impl Scheduler {

@@ -1,9 +1,10 @@
 //! Parking and readying: how tasks come to wait, and how a wait ends.
 //!
 //! A parked task is in a list, which `Task::wait` names, in the timer heap, in both, or in neither.
-//! There is one way out of each: [`Scheduler::ready`] is called by whoever has taken the task out of
-//! its list, and has what it waited for; [`Scheduler::end_wait`] by everybody else, and asks the
-//! kind of the wait to let the task go.
+//! A wait ends in one of three ways. [`Scheduler::ready`] is called by whoever has taken the task out
+//! of its list, and has what it waited for; [`Scheduler::end_wait`] by those who interrupt it, and
+//! asks the kind of the wait to let the task go. [`Scheduler::expire`] is for the deadline, and
+//! leaves the task in its list until its turn comes.
 
 use std::ffi::c_void;
 use std::ptr::null;
@@ -46,15 +47,33 @@ impl Scheduler {
     pub fn end_wait(&self, task: &Task, outcome: Outcome) {
         self.cancel_timer(task);
         task.outcome.set(outcome);
+        if self.leave(task) == Left::Now {
+            self.ready(task, task.outcome.get());
+        }
+    }
+
+    /// Takes a task out of the list that it waits in, if it does, with all that follows from it.
+    pub fn leave(&self, task: &Task) -> Left {
         let wait = task.wait.replace(Wait::NONE);
-        let left = match wait.kind() {
+        match wait.kind() {
             // SAFETY: an object that a task has waited for until now is alive, and the task is in
             // its list.
-            Some(kind) => unsafe { kind.leave(self.as_ref(), wait.object(), task, outcome) },
+            Some(kind) => unsafe { kind.leave(self.as_ref(), wait.object(), task) },
             None => Left::Now,
-        };
-        if left == Left::Now {
-            self.ready(task, task.outcome.get());
+        }
+    }
+
+    /// The deadline of a task has passed. It is made ready, and stays in its list until its turn
+    /// comes: what it waits for may happen before, and then it has not timed out. It leaves the list
+    /// itself, see `suspend_parked`.
+    pub fn expire(&self, task: &Task) {
+        if task.wait.get().expires_at_once() {
+            return self.end_wait(task, Outcome::TimedOut);
+        }
+        task.outcome.set(Outcome::TimedOut);
+        task.set_state(State::Runnable);
+        if !task.queued.get() {
+            self.run_queue.push(task);
         }
     }
 
@@ -103,6 +122,7 @@ impl Scheduler {
     /// Makes a task ready, whatever it waits for, even if it runs at the moment.
     pub fn enqueue(&self, address: *const Task) -> Result<()> {
         let task = self.task_at(address)?;
+        task.woken.set(true);
         if !self.wake(task) && !task.queued.get() && task.wait.get().is_interruptible() {
             // It runs, or was taken out of the queue: then what ended its wait still holds.
             self.end_wait(task, task.outcome.get());
@@ -112,15 +132,11 @@ impl Scheduler {
 
     /// Ends a task's wait early. Returns whether it was waiting.
     pub fn wake(&self, task: &Task) -> bool {
-        // Its deadline has passed, and it has not been told yet: it was woken before it says otherwise.
-        let times_out = task.queued.get() && task.outcome.get() == Outcome::TimedOut;
         let waiting = is_waiting(task);
         if waiting {
             self.end_wait(task, Outcome::Interrupted);
-        } else if times_out {
-            task.outcome.set(Outcome::Interrupted);
         }
-        waiting || times_out
+        waiting
     }
 
     /// Tells a task to end.
@@ -135,6 +151,9 @@ impl Scheduler {
     pub fn dequeue(&self) -> *const Task {
         while let Some(task) = self.run_queue.pop() {
             if task.alive.get() {
+                // Whoever takes it out says when it goes on; it has timed out if its deadline has
+                // passed.
+                self.leave(task);
                 return task;
             }
             self.tasks.free(task);

@@ -10,7 +10,6 @@ use super::{Builtin, Scheduler, current};
 use crate::engine::context::switch;
 use crate::engine::process::{overflow, signals};
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::task::Outcome;
 use crate::engine::time::Instant;
 use crate::engine::{log, measure};
 
@@ -155,7 +154,7 @@ impl Scheduler {
             measure::add(&self.metrics.timer_expirations, 1);
             measure::add(&self.metrics.heap_operations, 1);
             self.time.lateness.record(now_ns.saturating_sub(task.wake_time_ns.get()));
-            self.end_wait(task, Outcome::TimedOut);
+            self.expire(task);
         });
     }
 

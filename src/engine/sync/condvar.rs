@@ -16,7 +16,7 @@ use crate::engine::task::{Left, Outcome, SchedulerRef, State, Task, Wait, WaitKi
 
 /// The task is in the condition variable's list, and gets the mutex before it goes on.
 static CONDITION: WaitKind =
-    WaitKind::new(c"condition", unlink).leaving(leave).concerning(concerns);
+    WaitKind::new(c"condition", unlink).leaving(leave).concerning(concerns).expiring_at_once();
 
 /// The task is ready, in the middle of a wait, and will want the mutex, which is the object. It is in
 /// no list.
@@ -31,7 +31,7 @@ unsafe fn unlink(_: SchedulerRef, condvar: usize, task: &Task) {
 
 /// # Safety
 /// As [`WaitKind::leave`].
-unsafe fn leave(scheduler: SchedulerRef, condvar: usize, task: &Task, _: Outcome) -> Left {
+unsafe fn leave(scheduler: SchedulerRef, condvar: usize, task: &Task) -> Left {
     // SAFETY: as above, and as this function's contract says.
     let (condvar, scheduler) = unsafe { (&*(condvar as *const Condvar), Scheduler::of(scheduler)) };
     condvar.remove(task);
@@ -59,7 +59,7 @@ unsafe fn unlink_later(_: SchedulerRef, mutex: usize, _: &Task) {
 ///
 /// # Safety
 /// As [`WaitKind::leave`].
-unsafe fn stay_later(_: SchedulerRef, mutex: usize, task: &Task, _: Outcome) -> Left {
+unsafe fn stay_later(_: SchedulerRef, mutex: usize, task: &Task) -> Left {
     task.wait.set(Wait::on(&MUTEX_LATER, mutex as *const Mutex));
     Left::Now
 }

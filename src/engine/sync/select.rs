@@ -189,7 +189,7 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
         }
         Ok(Begun::Waiting(Wait::on(&CHANNELS, &waiting)))
     };
-    let index = wait(limit, begin, |_| Ok(look().map(|index| index as u32)))?;
+    let index = wait(limit, begin)?;
     Ok(index as usize)
 }
 

@@ -22,7 +22,7 @@ unsafe fn unlink(_: SchedulerRef, semaphore: usize, task: &Task) {
 ///
 /// # Safety
 /// As [`WaitKind::leave`].
-unsafe fn leave(scheduler: SchedulerRef, semaphore: usize, task: &Task, _: Outcome) -> Left {
+unsafe fn leave(scheduler: SchedulerRef, semaphore: usize, task: &Task) -> Left {
     // SAFETY: as above, and as this function's contract says.
     let (semaphore, scheduler) =
         unsafe { (&*(semaphore as *const Semaphore), Scheduler::of(scheduler)) };

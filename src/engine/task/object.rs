@@ -93,6 +93,8 @@ pub struct Task {
     /// How many mutexes it has locked, and what is to be done when it ends all the same.
     pub locks: Cell<u32>,
     pub at_end: Cell<Option<AtEnd>>,
+    /// Whether it has been enqueued since it last began to sleep or park.
+    pub woken: Cell<bool>,
     /// Whether it was spawned by the Rust API.
     pub is_rust: Cell<bool>,
     /// What ThreadSanitizer knows the task by; null without it.
@@ -140,6 +142,7 @@ impl Default for Task {
             interest: Cell::new(0),
             locks: Cell::new(0),
             at_end: Cell::new(None),
+            woken: Cell::new(false),
             is_rust: Cell::new(false),
             fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),

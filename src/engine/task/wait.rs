@@ -4,12 +4,14 @@
 //! task. [`Task::wait`] says which, as an object and a [`WaitKind`]. The kind is all that the
 //! scheduler knows of it, so a new thing to wait for is a new kind in a file of its own.
 //!
-//! A wait ends in one of two ways, and in both the task is out of the list and `Task::wait` is
-//! [`Wait::NONE`] before the task is made ready:
+//! A wait ends in one of these ways:
 //!
-//! - *The object ends it*: it has taken the task out of its list, with what the task waited for.
-//! - *Something else ends it* (time, a cancel, a wake-up): the scheduler asks the kind to let the
-//!   task go, by [`WaitKind::leave`].
+//! - *The object ends it*: it takes the task out of its list, with what the task waited for.
+//!   `Task::wait` is [`Wait::NONE`] before the task is made ready.
+//! - *Something else ends it* (a cancel, a wake-up): the scheduler asks the kind to let the task go,
+//!   by [`WaitKind::leave`], and makes it ready.
+//! - *The deadline passes*: the task is made ready, and stays in the list until its turn comes, so
+//!   that the object can still end the wait. Then it leaves, by [`WaitKind::leave`].
 
 use std::ffi::{CStr, c_char, c_void};
 use std::fmt::{self, Write};
@@ -66,6 +68,11 @@ impl Wait {
         self.kind().is_none_or(|kind| kind.interruptible)
     }
 
+    /// Whether the task leaves as soon as its deadline has passed.
+    pub fn expires_at_once(self) -> bool {
+        self.kind().is_none_or(|kind| kind.expires_at_once)
+    }
+
     /// Whether an object, given by its address, is what is waited for, or needed when the wait is
     /// over.
     ///
@@ -87,6 +94,7 @@ pub struct WaitKind {
     /// Whether time, a cancel or a wake-up may end the wait. If not, [`leave`](Self::leave) is not
     /// called.
     interruptible: bool,
+    expires_at_once: bool,
     /// Takes a task out of the object's list, without an effect on others. Its `Task::wait` is
     /// [`Wait::NONE`] already.
     unlink: Unlink,
@@ -101,7 +109,7 @@ pub struct WaitKind {
 pub type Unlink = unsafe fn(SchedulerRef, usize, &Task);
 /// # Safety
 /// As [`Unlink`].
-pub type Leave = unsafe fn(SchedulerRef, usize, &Task, Outcome) -> Left;
+pub type Leave = unsafe fn(SchedulerRef, usize, &Task) -> Left;
 /// # Safety
 /// The object is alive, since a task waits for it.
 pub type Describe = unsafe fn(usize, &mut dyn Write) -> fmt::Result;
@@ -142,6 +150,7 @@ impl WaitKind {
             name: name.as_ptr(),
             object: ObjectIs::AnAddress,
             interruptible: true,
+            expires_at_once: false,
             unlink,
             leave: None,
             concerns: is_at,
@@ -152,6 +161,13 @@ impl WaitKind {
     /// The object is known by something else than its own address.
     pub const fn by(mut self, object: ObjectIs) -> WaitKind {
         self.object = object;
+        self
+    }
+
+    /// The task leaves when its deadline passes, and not when its turn comes: the object keeps nothing
+    /// that could be for the task in between.
+    pub const fn expiring_at_once(mut self) -> WaitKind {
+        self.expires_at_once = true;
         self
     }
 
@@ -201,16 +217,10 @@ impl WaitKind {
     ///
     /// # Safety
     /// As [`Unlink`].
-    pub unsafe fn leave(
-        &self,
-        scheduler: SchedulerRef,
-        object: usize,
-        task: &Task,
-        outcome: Outcome,
-    ) -> Left {
+    pub unsafe fn leave(&self, scheduler: SchedulerRef, object: usize, task: &Task) -> Left {
         match self.leave {
             // SAFETY: as this function's contract says.
-            Some(leave) => unsafe { leave(scheduler, object, task, outcome) },
+            Some(leave) => unsafe { leave(scheduler, object, task) },
             None => {
                 // SAFETY: as above.
                 unsafe { (self.unlink)(scheduler, object, task) };

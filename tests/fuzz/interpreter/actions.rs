@@ -193,11 +193,7 @@ fn enqueue(which: Which, who: Who) {
         return assert_eq!(result, -EINVAL);
     };
     assert_eq!(using(which, |at| mj_scheduler_enqueue(at, address)), 0);
-    with(|world| {
-        if world.model.can_be_queued(task) {
-            world.model.ready(task, model::TOLD);
-        }
-    });
+    with(|world| world.model.enqueue(task));
 }
 
 fn dequeue(which: Which) {
@@ -210,6 +206,7 @@ fn dequeue(which: Which) {
         let first = (!queue.is_empty()).then(|| queue.remove(0));
         assert_eq!(taken, first.map_or(null_mut(), |task| world.model.tasks[task].at));
         if let Some(task) = first {
+            world.model.time_out(task);
             // The running one only is as if nobody had enqueued it.
             world.model.tasks[task].taken_out = world.model.schedulers[home].current != first;
         }

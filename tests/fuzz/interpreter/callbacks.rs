@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 use super::actions::act;
 use super::api::*;
 use super::calls::{self, WaitStep};
-use super::model::{self, Context};
+use super::model::Context;
 use super::{World, next, tell, with};
 
 /// How deep callbacks may be in one another.
@@ -141,11 +141,7 @@ fn wake_all(home: usize) {
         let (at, address) =
             with(|world| (world.model.schedulers[home].at, world.model.tasks[task].at));
         assert_eq!(mj_scheduler_enqueue(at, address), 0);
-        with(|world| {
-            if world.model.can_be_queued(task) {
-                world.model.ready(task, model::TOLD);
-            }
-        });
+        with(|world| world.model.enqueue(task));
     }
 }
 

@@ -43,7 +43,11 @@ impl Model {
             seen.starts_with(&known),
             "the queue, with the running task first if its turn began, is {seen:?}: it was {known:?}"
         );
-        self.expire(home);
+        self.expire(home, false);
+        if let Some(task) = current.filter(|_| started) {
+            self.time_out(task); // It may leave something for others, which also ends their timers.
+        }
+        self.expire(home, true);
         let foreseen = self.schedulers[home].queue.split_off(known.len());
         let mut come = seen[known.len()..].to_vec();
         self.explain(&come);

@@ -11,7 +11,7 @@ use super::api::*;
 use super::objects::{Aim, CHANNELS, Case, Given, Object};
 
 /// Why a task was made ready: a set, since what has happened may have been two things.
-pub type Reasons = u8;
+pub type Reasons = u16;
 pub const YIELDED: Reasons = 1;
 pub const TOLD: Reasons = 2;
 pub const CANCELED: Reasons = 4;
@@ -20,6 +20,8 @@ pub const EVENT: Reasons = 16;
 pub const ENDED: Reasons = 32;
 pub const CLOSED: Reasons = 64;
 pub const GIVEN: Reasons = 128;
+/// It was told to go on when it was ready already.
+pub const ENQUEUED: Reasons = 256;
 
 /// What a task waits for, besides a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,6 +230,15 @@ impl Model {
         it.why = if it.taken_out { it.why | why } else { why };
         it.taken_out = false;
         self.schedulers[self.tasks[task].home].queue.push(task);
+    }
+
+    /// A task is told to go on, whatever it does.
+    pub fn enqueue(&mut self, task: usize) {
+        if self.can_be_queued(task) {
+            self.ready(task, TOLD);
+        } else if self.is_queued(task) {
+            self.tasks[task].why |= ENQUEUED;
+        }
     }
 
     /// The tasks that wait for a descriptor, first come first.

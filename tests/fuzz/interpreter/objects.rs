@@ -232,7 +232,13 @@ impl Model {
     /// Readies a task whose call is to return that.
     fn give(&mut self, task: usize, given: Given) {
         self.tasks[task].wait.given = Some(given);
-        self.ready(task, GIVEN);
+        if self.is_queued(task) {
+            // Its deadline has passed, and it is in the list until its turn comes.
+            self.leave_lists(task, GIVEN);
+            self.tasks[task].why = GIVEN;
+        } else {
+            self.ready(task, GIVEN);
+        }
     }
 
     /// Gives the first of a semaphore's list what they want.
@@ -392,8 +398,16 @@ impl Model {
         }
     }
 
-    /// Readies those whose timers the loop has taken out of the heap.
-    pub fn expire(&mut self, home: usize) {
+    /// A task whose deadline has passed has its turn, and was given nothing in between.
+    pub fn time_out(&mut self, task: usize) {
+        if self.tasks[task].wait.listed && self.tasks[task].why & TIME != 0 {
+            self.leave_lists(task, TIME);
+        }
+    }
+
+    /// Readies those whose timers the loop has taken out of the heap; and `all` that have lost their
+    /// timers must be of those.
+    pub fn expire(&mut self, home: usize, all: bool) {
         let mut over: Vec<(u64, u64, usize)> = Vec::new();
         for (index, task) in self.living(home) {
             // SAFETY: a living task.
@@ -412,9 +426,18 @@ impl Model {
             }
             let Some(Limit::Span { earliest_ns, .. }) = wait.limit else { unreachable!() };
             let is_over = (earliest_ns..=now_ns).contains(&deadline_ns);
+            if !is_over && !all {
+                continue;
+            }
             assert!(is_over, "the timer of task {task} is gone, at {now_ns}: {wait:?}");
             wait.deadline_ns.get_or_insert(deadline_ns);
-            self.ready(task, TIME);
+            if matches!(wait.what, For::Object(Aim::Signal(..))) {
+                self.ready(task, TIME);
+            } else {
+                wait.limit = None;
+                self.tasks[task].why = TIME;
+                self.schedulers[home].queue.push(task);
+            }
         }
     }
 

@@ -201,6 +201,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
     match kind {
         Kind::Yield => result == 0,
         Kind::Sleep => has(model::TIME) && result == 0 || has(model::TOLD) && result == -EINTR,
+        Kind::Park if has(model::ENQUEUED) => result == 0,
         Kind::Park => has(model::TIME) && result == -ETIMEDOUT || has(model::TOLD) && result == 0,
         Kind::Join { target } => {
             let has_ended = target.is_some_and(|target| !world.model.tasks[target].alive);
@@ -217,7 +218,12 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
             };
             let polled = model::poll(fd, events & !ALWAYS);
             has(model::TOLD) && result == -EINTR
-                || has(model::TIME) && result == 0
+                || has(model::TIME)
+                    && match polled {
+                        None => result == -EBADF,
+                        Some(0) => result == 0,
+                        Some(_) => happened(result),
+                    }
                 || (has(model::CLOSED) || was_closed) && result == -EBADF
                 || has(model::EVENT) && happened(result)
                 || is_bad && result == -EBADF
