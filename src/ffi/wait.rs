@@ -35,8 +35,9 @@ pub unsafe extern "C" fn mj_scheduler_set_wait_func(
 pub unsafe extern "C" fn mj_wait_epoll(
     scheduler: *mut mj_scheduler,
     timeout_ns: u64,
-    _user_data: *mut c_void,
+    user_data: *mut c_void,
 ) -> c_int {
+    let _ = user_data;
     // SAFETY: as this function's contract says.
     unsafe { call_wait(Builtin::Epoll, "mj_wait_epoll", scheduler, timeout_ns) }
 }
@@ -49,8 +50,9 @@ pub unsafe extern "C" fn mj_wait_epoll(
 pub unsafe extern "C" fn mj_wait_poll(
     scheduler: *mut mj_scheduler,
     timeout_ns: u64,
-    _user_data: *mut c_void,
+    user_data: *mut c_void,
 ) -> c_int {
+    let _ = user_data;
     // SAFETY: as this function's contract says.
     unsafe { call_wait(Builtin::Poll, "mj_wait_poll", scheduler, timeout_ns) }
 }
@@ -64,8 +66,9 @@ pub unsafe extern "C" fn mj_wait_poll(
 pub unsafe extern "C" fn mj_wait_nanosleep(
     scheduler: *mut mj_scheduler,
     timeout_ns: u64,
-    _user_data: *mut c_void,
+    user_data: *mut c_void,
 ) -> c_int {
+    let _ = user_data;
     // SAFETY: as this function's contract says.
     unsafe { call_wait(Builtin::Sleep, "mj_wait_nanosleep", scheduler, timeout_ns) }
 }

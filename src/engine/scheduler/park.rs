@@ -53,6 +53,7 @@ impl Scheduler {
     }
 
     /// Takes a task out of the list that it waits in, if it does, with all that follows from it.
+    #[inline]
     pub fn leave(&self, task: &Task) -> Left {
         let wait = task.wait.replace(Wait::NONE);
         match wait.kind() {

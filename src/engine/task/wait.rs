@@ -70,7 +70,7 @@ impl Wait {
 
     /// Whether the task leaves as soon as its deadline has passed.
     pub fn expires_at_once(self) -> bool {
-        self.kind().is_none_or(|kind| kind.expires_at_once)
+        self.kind().is_some_and(|kind| kind.expires_at_once)
     }
 
     /// Whether an object, given by its address, is what is waited for, or needed when the wait is
