@@ -10,6 +10,7 @@
 #   make fuzz           libFuzzer alone
 #   make coverage       which lines of the library the tests run; an error if one that they do not
 #                       run is not in tests/uncovered.txt, with the reason
+#   make loom           the protocol between threads, in all orders that the memory model allows
 #   make bench          Majjen and its peers side by side, and docs/performance.md: up to half an hour;
 #                       QUICK=1 for small numbers, ROWS=1,6 for some rows
 #   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
@@ -28,7 +29,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run examples test torture fuzz coverage bench bench-instructions lint header abi
+.PHONY: all build run examples test torture fuzz loom coverage bench bench-instructions lint header abi
 .PHONY: test-aarch64 clean need-rust need-c-compiler need-libfuzzer need-lint-tools
 .PHONY: need-aarch64-tools need-coverage-tools need-sanitizers
 
@@ -104,6 +105,13 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 
 on_fallbacks = export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so" \
 	MAJJEN_FALLBACKS=guards$(comma)pwait2$(comma)counter
+
+# The models are unit tests that need the library built for them: with loom's atomics in place of the
+# processor's.
+loom: need-rust need-c-compiler
+	@export RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/loom"; \
+	mkdir -p "$$CARGO_TARGET_DIR"; \
+	$(call summarised,cargo test --release --lib -- models::)
 
 # libFuzzer, which starts from the committed programs and keeps new ones and failures below target/. The
 # instrumentation is rustc's own, so clang is not needed. It is for the target and not for build

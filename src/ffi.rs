@@ -54,7 +54,7 @@ unsafe fn own_scheduler_ref<'s>(
 ) -> Result<&'s Scheduler> {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { scheduler_ref(scheduler, function) }.ok_or(Error::InvalidArgument)?;
-    if scheduler.runs_elsewhere() {
+    if scheduler.remote.runs_elsewhere() {
         crate::engine::log::error(format_args!("{function}: {}", Error::WrongThread));
         return Err(Error::WrongThread);
     }

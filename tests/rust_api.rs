@@ -51,13 +51,13 @@ fn a_handle_stops_the_run_also_after_it_is_of_no_use() {
     assert_eq!(format!("{stop:?}"), "StopHandle { .. }");
     let handle = stop.clone();
     let waiting = scheduler.spawn(move || {
-        handle.stop();
+        handle.stop().unwrap();
         task::park(None)
     });
     scheduler.run().unwrap();
     assert!(!waiting.is_finished());
     drop(scheduler);
-    stop.stop();
+    stop.stop().unwrap();
 }
 
 #[test]

@@ -36,8 +36,8 @@ fn handles_outlive_the_scheduler() {
     let (stop, metrics, task) =
         (scheduler.stop_handle(), scheduler.metrics(), parked.task().clone());
     drop(scheduler);
-    stop.stop();
-    stop.clone().stop();
+    assert_eq!(stop.stop(), Err(Error::Disconnected));
+    assert_eq!(stop.clone().stop(), Err(Error::Disconnected));
     assert_eq!(metrics.tasks_alive, 1);
     task.wake();
     task.cancel();
@@ -304,7 +304,7 @@ fn stops_race_with_runs_and_drops() {
             .map(|stop| {
                 std::thread::spawn(move || {
                     for _ in 0..20 {
-                        stop.stop();
+                        stop.stop().unwrap();
                         std::thread::yield_now();
                     }
                 })

@@ -26,17 +26,13 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{drop_in_place, from_ref, null, null_mut};
-use std::sync::atomic::{
-    AtomicBool,
-    Ordering::{Acquire, Relaxed},
-};
 
 use crate::engine::context::switch;
 use crate::engine::log;
 use crate::engine::measure::{self, Metrics};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap};
-use crate::engine::threads::{StopFlag, WeakRemote};
+use crate::engine::threads::Remote;
 use crate::engine::time::ClockFunction;
 use dispatch::Dispatch;
 use io::Io;
@@ -78,16 +74,12 @@ pub struct Scheduler {
     pub time: Time,
     /// The task objects and their stacks.
     pub tasks: Tasks,
-    /// Descriptors and the wait function. Before `stop`, whose descriptor it watches.
+    /// Descriptors and the wait function. Before `remote`, whose descriptor it watches.
     pub io: Io,
     /// Chooses among channels that are ready.
     pub random: Random,
-    /// Asks the loop to end, from any thread.
-    pub stop: StopFlag,
-    /// Whether a run is under way, on any thread.
-    pub running: AtomicBool,
-    /// What refers to it and may live longer.
-    pub remote: WeakRemote,
+    /// What other threads, and all that may live longer, know it by.
+    pub remote: Remote,
     options: Options,
 }
 
@@ -103,7 +95,7 @@ impl Scheduler {
     /// Makes a scheduler, which looks after signals or not; [`destroy`](Self::destroy) releases it.
     pub fn create(handle_signals: bool) -> Result<*mut Scheduler> {
         sys::check_clock()?;
-        let stop = StopFlag::create()?;
+        let remote = Remote::new()?;
         let time = Time::new();
         let scheduler = Scheduler {
             run_queue: RunQueue::new(),
@@ -115,11 +107,9 @@ impl Scheduler {
             dispatch: Dispatch::new(&time.clock),
             time,
             tasks: Tasks::new(),
-            io: Io::new(stop.fd())?,
+            io: Io::new(remote.wake_up_fd())?,
             random: Random::new(),
-            stop,
-            running: AtomicBool::new(false),
-            remote: WeakRemote::new()?,
+            remote,
             options: Options { handle_signals, report_overflow: Cell::new(handle_signals) },
         };
         // SAFETY: the layout is not empty.
@@ -144,7 +134,7 @@ impl Scheduler {
     pub unsafe fn destroy(address: *mut Scheduler) -> Result<()> {
         // SAFETY: as this function's contract says.
         let scheduler = unsafe { &*address };
-        if scheduler.running.load(Acquire) {
+        if scheduler.remote.is_running() {
             return Err(Error::Busy);
         }
         // What tasks wait for may live on. First, while all of them are as they were: neighbours in
@@ -203,7 +193,7 @@ impl Scheduler {
 
     /// Sets whether stack overflows are reported, from the next run on.
     pub fn report_overflow(&self, report: bool) -> Result<()> {
-        if self.running.load(Relaxed) {
+        if self.remote.is_running() {
             return Err(Error::Busy);
         }
         self.options.report_overflow.set(report);
@@ -212,7 +202,7 @@ impl Scheduler {
 
     /// Sets the clock that deadlines follow; `None` for the monotonic one. Not while it is in use.
     pub fn set_clock(&self, function: Option<ClockFunction>, data: *mut c_void) -> Result<()> {
-        if self.running.load(Relaxed) || self.timers.count.get() > 0 {
+        if self.remote.is_running() || self.timers.count.get() > 0 {
             return Err(Error::Busy);
         }
         self.time.clock.set_own(function, data);
@@ -225,7 +215,7 @@ impl Scheduler {
     }
 
     fn wake_up_fd(&self) -> c_int {
-        self.stop.fd()
+        self.remote.wake_up_fd()
     }
 }
 
@@ -236,11 +226,12 @@ impl Scheduler {
     pub fn publish_metrics(&self) {
         let metrics = &self.metrics;
         self.dispatch.run_times.publish(&self.time.clock, metrics);
-        if self.running.load(Relaxed) {
+        if self.remote.is_running() {
             measure::add(&metrics.total_loop_time_ns, self.time.take_loop_ns());
         }
         let tables = self.tasks.bytes() + self.io.reactor.borrow().bytes() + self.timers.bytes();
-        metrics.memory_allocated_bytes.set(size_of::<Scheduler>() + tables);
+        let own = size_of::<Scheduler>() + Remote::BYTES;
+        metrics.memory_allocated_bytes.set(own + tables);
     }
 
     /// Starts counting again.
@@ -250,15 +241,6 @@ impl Scheduler {
         self.io.reset(); // It counts turns, too.
         self.time.lateness.reset();
         self.metrics.reset();
-    }
-
-    fn runs_on_this_thread(&self) -> bool {
-        current().is_some_and(|scheduler| std::ptr::eq(scheduler, self))
-    }
-
-    /// Whether it is running on another thread.
-    pub fn runs_elsewhere(&self) -> bool {
-        self.running.load(Relaxed) && !self.runs_on_this_thread()
     }
 
     /// What C knows it by.

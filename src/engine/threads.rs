@@ -1,9 +1,12 @@
 //! What other threads, signal handlers and children of fork() may meet.
 
+mod atomic;
 mod fork_lock;
-mod stop_flag;
-mod weak;
+mod identity;
+mod inbox;
+mod mailbox;
+mod remote;
 
 pub use fork_lock::{ForkLock, Held};
-pub use stop_flag::StopFlag;
-pub use weak::WeakRemote;
+pub use identity::this_process;
+pub use remote::{Remote, WeakRemote};

@@ -9,7 +9,6 @@ use super::{scheduler_ref, set_wait_function, status};
 use crate::engine::log;
 use crate::engine::scheduler::{self, Scheduler};
 use crate::engine::sys::Error;
-use crate::engine::threads::StopFlag;
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 /// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns the
@@ -123,8 +122,7 @@ pub unsafe extern "C" fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_in
     if scheduler.is_null() {
         return -libc::EINVAL;
     }
-    // SAFETY: alive by contract. Only the stop flag is borrowed, which is made for sharing.
-    let flag: &StopFlag = unsafe { &(*scheduler.cast::<Scheduler>()).stop };
-    flag.raise();
-    0
+    // SAFETY: alive by contract. Only what is made for all threads is used.
+    let remote = unsafe { &(*scheduler.cast::<Scheduler>()).remote };
+    status(remote.stop())
 }

@@ -158,7 +158,8 @@ impl Builder {
         let core = NonNull::new(core).ok_or(Error::OutOfMemory)?;
         let (has_wait, has_clock) = self.hooks.are_set();
         let name = self.name.map(String::into_boxed_str);
-        let shared = Shared::new(core.as_ptr(), name, self.hooks);
+        // SAFETY: made just now.
+        let shared = Shared::new(unsafe { core.as_ref() }, name, self.hooks);
         // From here on, an early return drops it.
         // SAFETY: made just now, and nobody else has it.
         let scheduler = unsafe { Scheduler::own(core, Rc::new(shared)) };

@@ -4,7 +4,6 @@ use std::fmt;
 use std::mem::forget;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use super::join::JoinHandle;
@@ -62,7 +61,6 @@ use crate::engine::sys::{Error, Result};
 pub struct Scheduler {
     core: NonNull<scheduler::Scheduler>,
     shared: Rc<Shared>,
-    stop: StopHandle,
 }
 
 impl Scheduler {
@@ -96,9 +94,7 @@ impl Scheduler {
     /// # Safety
     /// It is alive, nobody else destroys it, and `shared` refers to it.
     pub(super) unsafe fn own(core: NonNull<scheduler::Scheduler>, shared: Rc<Shared>) -> Scheduler {
-        // SAFETY: as this function's contract says.
-        let stop = StopHandle::new(unsafe { &core.as_ref().stop });
-        Scheduler { core, shared, stop }
+        Scheduler { core, shared }
     }
 
     pub(super) fn core(&self) -> &scheduler::Scheduler {
@@ -169,7 +165,7 @@ impl Scheduler {
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn stop_handle(&self) -> StopHandle {
-        self.stop.clone()
+        StopHandle::new(&self.core().remote)
     }
 
     /// The name it was given.
@@ -266,15 +262,13 @@ impl Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        if self.core().running.load(Relaxed) {
+        if self.core().remote.is_running() {
             // In a thread-local, and the program has called exit() in the run: that drops
             // thread-locals on the stack that calls it, a task's or the loop's. The run never goes
             // on, but what it works on has to be there until the process has ended.
             return forget(self.shared.clone());
         }
         teardown::end_tasks(self.core(), &self.shared);
-        self.stop.disconnect();
-        self.shared.disconnect();
         // SAFETY: owned by this, and nothing refers to it any more: handles have been disconnected,
         // and no task is left that runs again.
         let _ = unsafe { scheduler::Scheduler::destroy(self.core.as_ptr()) };

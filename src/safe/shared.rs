@@ -1,16 +1,16 @@
 //! What a scheduler shares with its tasks and handles, which may live longer than it.
 
 use std::cell::Cell;
-use std::ptr::null;
 
 use super::hooks::Hooks;
 use crate::engine::scheduler;
 use crate::engine::task::Task;
+use crate::engine::threads::WeakRemote;
 
 /// Held by the scheduler, by its tasks' records, and by handles.
 pub struct Shared {
-    /// The core's scheduler; null once it is gone.
-    core: Cell<*const scheduler::Scheduler>,
+    /// What tells whether the core's scheduler is still there.
+    remote: WeakRemote,
     pub name: Option<Box<str>>,
     /// The program's wait function and clock.
     pub hooks: Hooks,
@@ -25,9 +25,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(core: *const scheduler::Scheduler, name: Option<Box<str>>, hooks: Hooks) -> Shared {
+    pub fn new(core: &scheduler::Scheduler, name: Option<Box<str>>, hooks: Hooks) -> Shared {
         Shared {
-            core: Cell::new(core),
+            remote: core.remote.downgrade(),
             name,
             hooks,
             closing: Cell::new(false),
@@ -40,9 +40,9 @@ impl Shared {
     /// The core's scheduler, if it is still there. The caller lets no code of the program run while
     /// it has the reference, unless the scheduler is running or borrowed.
     pub fn core(&self) -> Option<&scheduler::Scheduler> {
-        // SAFETY: set by `Scheduler::drop` to null before the core is destroyed. That needs the
-        // `Scheduler` for itself, so not while it is borrowed, as it is by `run`.
-        unsafe { self.core.get().as_ref() }
+        // SAFETY: null once the core is destroyed. That needs the `Scheduler` for itself, so not while
+        // it is borrowed, as it is by `run`; and this is on its thread, as all of the safe API.
+        unsafe { self.remote.scheduler().cast::<scheduler::Scheduler>().as_ref() }
     }
 
     /// The living task with an id. As [`core`](Self::core).
@@ -50,10 +50,5 @@ impl Shared {
         let core = self.core()?;
         let task = core.tasks.find_id(id)?;
         Some((core, task))
-    }
-
-    /// Ends the access to the core, which is about to be destroyed.
-    pub fn disconnect(&self) {
-        self.core.set(null());
     }
 }

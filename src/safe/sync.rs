@@ -33,6 +33,12 @@
 //! *An element is in one place.* It is moved as bytes from the frame of the sender, over the
 //! buffer, to that of the receiver, and each of them knows from the result of its call whether it
 //! has it. A frame that is unwound drops what it has.
+//!
+//! [`Error::NotInTask`]: crate::Error::NotInTask
+//! [`Error::Unwinding`]: crate::Error::Unwinding
+//! [`Error::WrongScheduler`]: crate::Error::WrongScheduler
+//! [`Error::OutOfMemory`]: crate::Error::OutOfMemory
+//! [`Error::Canceled`]: crate::Error::Canceled
 
 mod channel;
 mod condvar;

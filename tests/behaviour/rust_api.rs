@@ -37,7 +37,7 @@ impl Door for RustApi {
     }
 
     fn raise(stop: &StopHandle) {
-        stop.stop();
+        stop.stop().unwrap();
     }
 
     fn tasks(&self) -> (u64, u64) {

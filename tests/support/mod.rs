@@ -74,7 +74,7 @@ pub fn run_for_a_moment(scheduler: &Scheduler) {
         for _ in 0..5 {
             task::yield_now().unwrap();
         }
-        stop.stop();
+        stop.stop().unwrap();
     });
     scheduler.run().unwrap();
 }

@@ -19,6 +19,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 #[cfg(target_arch = "aarch64")]
 #[path = "switch/aarch64.rs"]
@@ -41,6 +42,9 @@ pub struct Thread {
     /// Where that scheduler has the task that is running; null without a scheduler. For those that
     /// know tasks and no scheduler: see `engine::task::running`.
     pub current_task: Cell<*const c_void>,
+    /// Where that scheduler has the moment from which on tasks that suspend switch to its loop; null
+    /// without a scheduler.
+    pub yield_at: Cell<*const AtomicU64>,
     /// Whether a log callback is running on this thread, outside any task.
     pub in_log_callback: Cell<bool>,
 }
@@ -48,9 +52,20 @@ pub struct Thread {
 unsafe extern "C" {
     /// A [`Thread`], which is no type of C; only its address is taken, by `arch::thread`.
     #[link_name = "majjen_thread"]
-    pub static THREAD: [usize; 3];
+    pub static THREAD: [usize; 4];
 }
-const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 3]>());
+const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 4]>());
+
+/// Makes the running task of this thread, if there is one, switch to the loop when it suspends next.
+/// Safe in a signal handler, which may have interrupted anything.
+pub fn yield_to_loop() {
+    // SAFETY: the thread's own variable, which lives as long as the thread.
+    let at = unsafe { &*thread() }.yield_at.get();
+    // SAFETY: null, or a field of the scheduler that runs on this thread.
+    if let Some(at) = unsafe { at.as_ref() } {
+        at.store(0, Relaxed);
+    }
+}
 
 // What Rust defines for the C shim is not for programs: a `#[no_mangle]` function would be
 // exported.

@@ -1,22 +1,22 @@
 //! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE is
 //! held off.
 //!
-//! A handler can be given nothing but the signal's number, so the running schedulers' stop flags
-//! stand in a fixed table of atomics. A scheduler that has left the table may be destroyed;
-//! `HANDLERS` lets it wait until no handler on another thread is still looking at its flag.
+//! A handler can be given nothing but the signal's number, so the handles of the running
+//! schedulers stand in a fixed table of atomics. `HANDLERS` lets one that leaves the table wait until
+//! no handler on another thread is still looking at it.
 
-use std::ffi::c_int;
-use std::ptr::{from_ref, null_mut};
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 
 use crate::engine::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
-use crate::engine::threads::{ForkLock, StopFlag};
+use crate::engine::threads::{ForkLock, Remote, this_process};
 
 /// More application schedulers than this running at once is unheard of; further ones are not
 /// stopped by signals.
 const PLACES: usize = 64;
 
-static RUNNING: [AtomicPtr<StopFlag>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
+static RUNNING: [AtomicPtr<c_void>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
 static HANDLERS: Handlers = Handlers(AtomicU64::new(0));
 
 /// How many handlers are running: in the lower half, and in the upper one in which process. A child of
@@ -38,14 +38,13 @@ impl Handlers {
     }
 
     fn change(&self, change: impl Fn(u32) -> u32) {
-        let process = u64::from(sys::process_id().cast_unsigned()) << 32;
+        let process = u64::from(this_process()) << 32;
         let change = |before| process | u64::from(change(Handlers::of_this_process(before)));
         let _ = self.0.fetch_update(SeqCst, SeqCst, |before| Some(change(before)));
     }
 
     fn of_this_process(word: u64) -> u32 {
-        let process = sys::process_id().cast_unsigned();
-        if (word >> 32) as u32 == process { word as u32 } else { 0 }
+        if (word >> 32) as u32 == this_process() { word as u32 } else { 0 }
     }
 }
 
@@ -59,18 +58,19 @@ struct Installed {
 
 /// The signals are looked after while this lives.
 pub struct Guard {
-    place: Option<&'static AtomicPtr<StopFlag>>,
+    place: Option<&'static AtomicPtr<c_void>>,
+    /// What is in the place.
+    _remote: Remote,
     holds_sigpipe: bool,
 }
 
 impl Guard {
-    /// Looks after those signals whose effect is the default one. The flag must outlive the guard,
-    /// and the guard stay on this thread.
-    pub fn new(flag: &StopFlag) -> Guard {
-        let flag = from_ref(flag).cast_mut();
-        let place = RUNNING
-            .iter()
-            .find(|place| place.compare_exchange(null_mut(), flag, SeqCst, SeqCst).is_ok());
+    /// Looks after those signals whose effect is the default one. The guard must stay on this thread.
+    pub fn new(remote: &Remote) -> Guard {
+        let remote = remote.clone();
+        let place = RUNNING.iter().find(|place| {
+            place.compare_exchange(null_mut(), remote.as_raw(), SeqCst, SeqCst).is_ok()
+        });
         let mut installed = INSTALLED.lock();
         installed.guards += 1;
         if installed.guards == 1 {
@@ -81,7 +81,7 @@ impl Guard {
         }
         drop(installed);
         let holds_sigpipe = sys::has_default_action(SIGPIPE) && sys::block_signal(SIGPIPE);
-        Guard { place, holds_sigpipe }
+        Guard { place, _remote: remote, holds_sigpipe }
     }
 }
 
@@ -114,10 +114,10 @@ extern "C" fn on_signal(_signal: c_int) {
     let errno = sys::errno();
     HANDLERS.enter();
     for place in &RUNNING {
-        // SAFETY: the flag outlives its place in the table, and leaving waits for HANDLERS.
-        if let Some(flag) = unsafe { place.load(SeqCst).as_ref() } {
-            flag.raise();
-        }
+        // SAFETY: the guard has a handle as long as it is in the table, and leaving waits for
+        // HANDLERS.
+        let stopped = unsafe { Remote::borrow_raw(place.load(SeqCst), Remote::stop) };
+        let _ = stopped; // An error means that it is gone, which needs no stop.
     }
     HANDLERS.leave();
     sys::set_errno(errno);

@@ -154,8 +154,7 @@ impl Scheduler {
         if in_ns < SHORTEST_POLL_INTERVAL_NS && !self.time.clock.has_own() {
             let clock = &self.time.clock;
             let due = clock.ticks().wrapping_add(clock.ns_to_ticks(in_ns));
-            let next_service = &self.dispatch.next_service;
-            next_service.set(next_service.get().min(due));
+            self.dispatch.serve_by(due, &self.remote);
         }
     }
 

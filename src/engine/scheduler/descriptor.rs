@@ -6,10 +6,10 @@ use std::fmt;
 use super::block::{Begun, Limit, enter, running, wait};
 use super::{Scheduler, current};
 use crate::engine::io::{EVENTS, FAILURE, READABLE, WRITABLE};
-use crate::engine::log;
 use crate::engine::sys::{self, Error, KeptErrno, Result};
 use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
 use crate::engine::time::Deadline;
+use crate::engine::{log, measure};
 
 /// The task is in the reactor's list for the descriptor.
 static DESCRIPTOR: WaitKind = WaitKind::new(c"fd", unlink).by(ObjectIs::ADescriptor);
@@ -43,7 +43,11 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     });
     // Events are seen when the loop asks for them, and it may not have since the deadline passed.
     let result = match result {
-        Err(Error::TimedOut) => poll(fd, events),
+        Err(Error::TimedOut) => poll(fd, events).inspect(|_| {
+            if let Some(scheduler) = current() {
+                measure::add(&scheduler.metrics.io_events, 1);
+            }
+        }),
         result => result,
     };
     if let Err(error) = result

@@ -12,6 +12,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, null, null_mut};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Scheduler;
 use crate::engine::context::sanitizer::{Sanitizer, Target};
@@ -20,6 +21,7 @@ use crate::engine::context::{Stack, ThreadWords, stack};
 use crate::engine::measure::TurnTimes;
 use crate::engine::sys::{self, Result};
 use crate::engine::task::{self, State, Task};
+use crate::engine::threads::Remote;
 use crate::engine::time::Clock;
 use crate::engine::{log, measure};
 
@@ -27,8 +29,9 @@ use crate::engine::{log, measure};
 pub struct Dispatch {
     /// The loop, while a task runs.
     loop_context: Cell<*mut u8>,
-    /// In ticks: from then on a task that suspends switches to the loop.
-    pub(super) next_service: Cell<u64>,
+    /// In ticks: from then on a task that suspends switches to the loop. Atomic for signal handlers
+    /// of this thread, which set it to 0 when the run is to end.
+    next_service: AtomicU64,
     /// The task in the run queue whose context is fetched next, ahead of its turn; null if that is
     /// not worth it. Only a hint: it may have left the queue.
     prefetch_next: Cell<*const Task>,
@@ -50,7 +53,7 @@ impl Dispatch {
         let sanitizer = Sanitizer::find();
         Dispatch {
             loop_context: Cell::new(null_mut()),
-            next_service: Cell::new(0),
+            next_service: AtomicU64::new(0),
             prefetch_next: Cell::new(null()),
             thread_state: ThreadWords::new(),
             float_modes: Cell::new(FloatModes::default()),
@@ -74,6 +77,25 @@ impl Dispatch {
         }
         self.thread_state.find();
         self.float_modes.set(FloatModes::read());
+    }
+
+    /// Where it says when tasks switch to the loop.
+    pub fn yield_at(&self) -> *const AtomicU64 {
+        &self.next_service
+    }
+
+    /// From `ticks` on, tasks that suspend switch to the loop; at once if the run is to end.
+    pub fn serve_at(&self, ticks: u64, remote: &Remote) {
+        self.next_service.store(ticks, Relaxed);
+        // A signal handler may have asked for it before the line above, which took it back.
+        if remote.is_stopped() {
+            self.next_service.store(0, Relaxed);
+        }
+    }
+
+    /// The same, no later than before.
+    pub fn serve_by(&self, ticks: u64, remote: &Remote) {
+        self.serve_at(ticks.min(self.next_service.load(Relaxed)), remote);
     }
 
     /// Releases what a sanitizer knows of a task that does not run again.
@@ -304,7 +326,7 @@ impl Scheduler {
     /// Whether a task may switch to the next one without visiting the loop.
     #[inline(always)]
     fn may_hand_off(&self, now: u64) -> bool {
-        now < self.dispatch.next_service.get() && !self.stop.is_raised()
+        now < self.dispatch.next_service.load(Relaxed)
     }
 
     /// Takes the next ready task and makes it the current one; the loop if there is none.

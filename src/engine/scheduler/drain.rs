@@ -6,7 +6,6 @@
 //! the thread meanwhile.
 
 use std::ffi::c_int;
-use std::sync::atomic::Ordering::Release;
 
 use super::Scheduler;
 use super::run::Entered;
@@ -24,9 +23,9 @@ impl<'s> Drain<'s> {
     /// The scheduler must not be running.
     pub fn begin(scheduler: &'s Scheduler) -> Drain<'s> {
         let errno = sys::errno();
-        scheduler.running.store(true, Release);
+        let _ = scheduler.remote.enter(); // It succeeds, since no thread runs it.
         let _entered = Entered::enter(scheduler);
-        scheduler.dispatch.next_service.set(0); // Each turn ends here.
+        scheduler.dispatch.serve_at(0, &scheduler.remote); // Each turn ends here.
         Drain { scheduler, errno, _entered }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr::{fn_addr_eq, from_ref};
-use std::sync::atomic::Ordering::{AcqRel, Release};
+use std::sync::atomic::AtomicU64;
 
 use super::io::SHORTEST_POLL_INTERVAL_NS;
 use super::starved::RETRY_NS;
@@ -24,10 +24,11 @@ pub(super) struct Entered<'s> {
 struct Before {
     scheduler: *const c_void,
     current_task: *const c_void,
+    yield_at: *const AtomicU64,
 }
 
 impl Entered<'_> {
-    /// The caller has seen to it that no other thread runs the scheduler: `running` is set.
+    /// The caller has seen to it that no other thread runs the scheduler, by `Remote::enter`.
     pub(super) fn enter(scheduler: &Scheduler) -> Entered<'_> {
         scheduler.dispatch.bind();
         // SAFETY: the thread's own variable, which lives as long as the thread.
@@ -35,6 +36,7 @@ impl Entered<'_> {
         let before = Before {
             scheduler: thread.scheduler.replace(from_ref(scheduler).cast()),
             current_task: thread.current_task.replace(from_ref(&scheduler.current_task).cast()),
+            yield_at: thread.yield_at.replace(scheduler.dispatch.yield_at()),
         };
         Entered { scheduler, before }
     }
@@ -44,9 +46,10 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         // SAFETY: as in `enter`.
         let thread = unsafe { &*switch::thread() };
+        thread.yield_at.set(self.before.yield_at);
         thread.current_task.set(self.before.current_task);
         thread.scheduler.set(self.before.scheduler);
-        self.scheduler.running.store(false, Release);
+        self.scheduler.remote.leave();
     }
 }
 
@@ -56,15 +59,13 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
     if current().is_some() {
         return Err(Error::Busy);
     }
-    if scheduler.running.swap(true, AcqRel) {
-        return Err(Error::WrongThread);
-    }
+    scheduler.remote.enter()?;
     if let Err(error) = scheduler.reinit_after_fork() {
-        scheduler.running.store(false, Release);
+        scheduler.remote.leave();
         return Err(error);
     }
     let options = &scheduler.options;
-    let signals = options.handle_signals.then(|| signals::Guard::new(&scheduler.stop));
+    let signals = options.handle_signals.then(|| signals::Guard::new(&scheduler.remote));
     let overflow = options.report_overflow.get().then(overflow::Guard::new);
     // With the usual slack of 50 us, timers are served 73 us late in the median, and 23 us without.
     let timer_slack_ns = sys::set_timer_slack_ns(1);
@@ -90,14 +91,13 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
     timer_slack_ns.map(sys::set_timer_slack_ns);
     drop(overflow);
     drop(signals);
-    scheduler.stop.lower();
     drop(entered);
     result
 }
 
 impl Scheduler {
     fn run_loop(&self) -> Result<()> {
-        while !self.stop.is_raised() && self.tasks.alive() > 0 {
+        while !self.remote.is_stopped() && self.tasks.alive() > 0 {
             measure::add(&self.metrics.scheduler_loops, 1);
             log::trace(format_args!(
                 "Loop iteration: runnable={}, sleeping={}",
@@ -105,9 +105,11 @@ impl Scheduler {
                 self.timers.count.get()
             ));
 
-            // 1. Ready what is due: timers, and from time to time descriptors, and tasks that lack
-            //    a stack. Stacks that are not needed give their memory back.
+            // 1. Ready what is due: what other threads have left, timers, and from time to time
+            //    descriptors, and tasks that lack a stack. Stacks that are not needed give their
+            //    memory back.
             let now = self.time.clock.now();
+            self.remote.run_messages();
             self.expire_timers(now);
             self.tasks.starved.retry_if_due(&self.run_queue, now.ns);
             self.tasks.trim_stacks(now.ns);
@@ -120,7 +122,7 @@ impl Scheduler {
 
             // 3. Wait, if there is nothing else to do.
             self.tasks.starved.report();
-            if self.is_idle() && self.look_at_descriptors(true) == 0 {
+            if self.is_idle() && !self.finds_events() {
                 match self.idle_timeout_ns() {
                     _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
@@ -176,14 +178,15 @@ impl Scheduler {
     fn run_tasks(&self, now: Instant) {
         let clock = &self.time.clock;
         let next_ns = self.timers.next_deadline_ns();
-        self.dispatch.next_service.set(if clock.has_own() {
+        let serve_at = if clock.has_own() {
             // After each turn, so that what happens in simulated time does not depend on real time.
             0
         } else {
             let until_timer_ns = next_ns.map_or(u64::MAX, |at| at.saturating_sub(now.ns));
             let service_ns = until_timer_ns.min(SHORTEST_POLL_INTERVAL_NS);
             now.ticks.wrapping_add(clock.ns_to_ticks(service_ns))
-        });
+        };
+        self.dispatch.serve_at(serve_at, &self.remote);
         // Even when the next service is due already, one task runs: there is progress in each
         // round.
         self.take_turns();
@@ -193,7 +196,7 @@ impl Scheduler {
 
     /// Whether there is nothing to do but to wait.
     fn is_idle(&self) -> bool {
-        self.run_queue.is_empty() && !self.stop.is_raised() && self.tasks.alive() > 0
+        self.run_queue.is_empty() && !self.remote.is_stopped() && self.tasks.alive() > 0
     }
 
     /// How long phase 3 may wait; none if nothing could end the wait.
@@ -215,6 +218,12 @@ impl Scheduler {
             // A function of the program may know of something that will happen.
             None => true,
         }
+    }
+
+    /// Whether a look at what tasks have begun to wait for is enough to go on: before the clock is
+    /// read for the time of a wait.
+    fn finds_events(&self) -> bool {
+        self.may_be_woken() && self.look_at_descriptors(true) > 0
     }
 
     /// How soon phase 1 is needed though nothing happens.
@@ -275,6 +284,9 @@ impl Scheduler {
         if self.look_at_descriptors(settle) > 0 && may_sleep {
             return;
         }
+        if may_sleep && !self.remote.fall_asleep() {
+            return; // Another thread has left something.
+        }
         self.publish_metrics();
         measure::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
@@ -290,6 +302,7 @@ impl Scheduler {
             }
             (builtin, _) => builtin.unwrap_or(Builtin::Epoll).wait(self, timeout_ns),
         };
+        self.remote.wake_up();
         if !watches {
             // It knows nothing of the descriptors in the reactor, or only that one is ready, and
             // an event that nobody takes would make it return at once for ever. An error shows
@@ -339,12 +352,12 @@ impl Scheduler {
     /// In a child of fork(), which shares its parent's descriptors: puts the child's own in their
     /// place, under the same numbers.
     fn reinit_after_fork(&self) -> Result<()> {
-        if self.stop.is_of_this_process() {
+        if self.remote.is_of_this_process() {
             return Ok(());
         }
-        sys::move_over(sys::eventfd()?, self.stop.fd())?;
+        self.remote.take_descriptor()?;
         self.io.reactor.borrow_mut().renew()?;
-        self.stop.adopt();
+        self.remote.adopt();
         Ok(())
     }
 }

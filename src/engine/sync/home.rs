@@ -24,10 +24,10 @@ impl Home {
 
     /// That of an object of a scheduler.
     pub fn of(scheduler: &Scheduler) -> Result<Home> {
-        if scheduler.runs_elsewhere() {
+        if scheduler.remote.runs_elsewhere() {
             return Err(Error::WrongThread);
         }
-        Ok(Home { remote: Cell::new(Some(scheduler.remote.clone())) })
+        Ok(Home { remote: Cell::new(Some(scheduler.remote.downgrade())) })
     }
 
     /// The scheduler, if there is one.
@@ -44,7 +44,7 @@ impl Home {
         match self.scheduler() {
             Some(home) if eq(home, scheduler) => {}
             Some(_) => return Err(Error::WrongScheduler),
-            None => self.remote.set(Some(scheduler.remote.clone())),
+            None => self.remote.set(Some(scheduler.remote.downgrade())),
         }
         Ok((scheduler, task))
     }
@@ -64,7 +64,7 @@ impl Home {
     /// anywhere on the scheduler's thread.
     pub fn reach(&self) -> Result<Option<&Scheduler>> {
         match self.scheduler() {
-            Some(home) if home.runs_elsewhere() => Err(Error::WrongThread),
+            Some(home) if home.remote.runs_elsewhere() => Err(Error::WrongThread),
             home => Ok(home),
         }
     }

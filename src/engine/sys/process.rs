@@ -5,6 +5,48 @@ use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
 use super::error::{Error, Result};
+use super::memory::{map, page_bytes, unmap};
+
+/// A page of zeros that is zeros again in a child of this process; nothing if the kernel cannot do
+/// that. It is never unmapped.
+pub fn map_wiped_by_fork() -> Option<*mut u8> {
+    let bytes = page_bytes();
+    let page = map(bytes).ok()?;
+    // SAFETY: the mapping just made.
+    let wiped = unsafe { libc::madvise(page.cast(), bytes, libc::MADV_WIPEONFORK) } == 0;
+    if !wiped {
+        // SAFETY: as above, and nobody has it.
+        unsafe { unmap(page, bytes) };
+    }
+    wiped.then_some(page)
+}
+
+/// Has a function called in each child that the C library's fork() makes. Without memory it is not.
+pub fn at_fork_in_child(function: extern "C" fn()) {
+    // SAFETY: a function that stays callable as long as the library is loaded, which the C library
+    // knows to forget it after.
+    unsafe { libc::pthread_atfork(None, None, Some(function)) };
+}
+
+/// Runs `body` in a child, by fork() or by the bare system call, and returns what it has returned.
+#[cfg(test)]
+pub fn in_a_child(by_the_c_library: bool, body: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the child calls nothing but `body` and _exit().
+    let child = unsafe {
+        match by_the_c_library {
+            true => libc::fork(),
+            false => libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t,
+        }
+    };
+    if child == 0 {
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(body()) };
+    }
+    let mut status = 0;
+    // SAFETY: the child just made.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    libc::WEXITSTATUS(status)
+}
 
 /// The address of what has a name in the program or its libraries.
 pub fn symbol(name: &CStr) -> Option<*mut c_void> {

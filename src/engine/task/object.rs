@@ -93,7 +93,7 @@ pub struct Task {
     /// How many mutexes it has locked, and what is to be done when it ends all the same.
     pub locks: Cell<u32>,
     pub at_end: Cell<Option<AtEnd>>,
-    /// Whether it has been enqueued since it last began to sleep or park.
+    /// Whether it has been enqueued while it was ready, since it last began to sleep or park.
     pub woken: Cell<bool>,
     /// Whether it was spawned by the Rust API.
     pub is_rust: Cell<bool>,

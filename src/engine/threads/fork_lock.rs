@@ -6,16 +6,17 @@
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{
-    AtomicI32,
+    AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use super::identity::this_process;
 use crate::engine::context::sanitizer;
 use crate::engine::sys;
 
 pub struct ForkLock<T> {
     /// The process with a thread that holds it, 0 when there is none.
-    holder: AtomicI32,
+    holder: AtomicU32,
     value: UnsafeCell<T>,
 }
 
@@ -24,14 +25,14 @@ unsafe impl<T: Send> Sync for ForkLock<T> {}
 
 impl<T> ForkLock<T> {
     pub const fn new(value: T) -> ForkLock<T> {
-        ForkLock { holder: AtomicI32::new(0), value: UnsafeCell::new(value) }
+        ForkLock { holder: AtomicU32::new(0), value: UnsafeCell::new(value) }
     }
 
     /// Waits until no other thread of this process holds it. Not in a signal handler.
     pub fn lock(&self) -> Held<'_, T> {
         // The first lock may be taken before there is a scheduler.
         sanitizer::look_up_order();
-        let this_process = sys::process_id();
+        let this_process = this_process();
         while let Err(holder) = self.holder.compare_exchange(0, this_process, Acquire, Relaxed) {
             if holder != this_process
                 && self.holder.compare_exchange(holder, this_process, Acquire, Relaxed).is_ok()

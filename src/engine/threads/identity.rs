@@ -1,0 +1,96 @@
+//! Which process this is, told for certain.
+//!
+//! A child of fork() has a copy of all that its parent knows, and some of it is not the child's: a
+//! lock that another thread holds, a descriptor that wakes the parent. Process ids do not tell, since
+//! they are used again, and are alike in different namespaces. So each process has a number in a page
+//! that the kernel clears for a child (MADV_WIPEONFORK, Linux 4.14), whatever made the child. One
+//! that finds 0 takes the next number of a counter, which is copied: along a line of children numbers
+//! only grow, and no process has the number of one that it comes from. Where the kernel does not know
+//! that advice, a handler of pthread_atfork(3) clears the number, and children that are made without
+//! the C library go unnoticed.
+
+use std::ptr::null_mut;
+use std::sync::atomic::{
+    AtomicPtr, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+
+use crate::engine::sys;
+
+/// The page. Null before the first call of [`this_process`].
+static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
+
+/// In place of the page, where there is none.
+static FALLBACK: AtomicU32 = AtomicU32::new(0);
+
+/// The latest number that was taken, here or in a process that this one comes from.
+static LATEST: AtomicU32 = AtomicU32::new(0);
+
+/// This process's number, which is not 0. Safe in a signal handler.
+pub fn this_process() -> u32 {
+    // SAFETY: a page that is never unmapped, or a static.
+    let number = match unsafe { PAGE.load(Acquire).as_ref() } {
+        Some(number) => number,
+        None => make_page(),
+    };
+    match number.load(Relaxed) {
+        0 => take_number(number),
+        known => known,
+    }
+}
+
+#[cold]
+fn take_number(number: &AtomicU32) -> u32 {
+    let next = LATEST.fetch_add(1, Relaxed) + 1;
+    // Another thread of the same process may have been faster.
+    number.compare_exchange(0, next, Relaxed, Relaxed).map_or_else(|known| known, |_| next)
+}
+
+#[cold]
+fn make_page() -> &'static AtomicU32 {
+    // Also beside the page: an emulator may say that it knows the advice, and not follow it.
+    sys::at_fork_in_child(clear);
+    let made = match sys::map_wiped_by_fork() {
+        Some(page) => page.cast::<AtomicU32>(),
+        None => (&raw const FALLBACK).cast_mut(),
+    };
+    let page = match PAGE.compare_exchange(null_mut(), made, AcqRel, Acquire) {
+        Ok(_) => made,
+        Err(others) => others, // The one made here stays unused.
+    };
+    // SAFETY: as above.
+    unsafe { &*page }
+}
+
+/// Runs in a child of fork(), before anything else of the program.
+extern "C" fn clear() {
+    // SAFETY: as above.
+    if let Some(number) = unsafe { PAGE.load(Relaxed).as_ref() } {
+        number.store(0, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::this_process;
+    use crate::engine::sys;
+
+    #[test]
+    fn a_child_has_another_number_than_those_that_it_comes_from() {
+        let here = this_process();
+        assert_eq!(std::thread::spawn(this_process).join().unwrap(), here);
+        for by_the_c_library in [true, false] {
+            // The grandchild says whether it was right, by way of the child.
+            let code = sys::in_a_child(by_the_c_library, || {
+                let child = this_process();
+                let grandchild = sys::in_a_child(by_the_c_library, || {
+                    let grandchild = this_process();
+                    i32::from(grandchild != child && grandchild != here)
+                });
+                i32::from(child != here && this_process() == child && grandchild == 1)
+            });
+            assert_eq!(code, 1, "by the C library: {by_the_c_library}");
+            assert_eq!(this_process(), here);
+        }
+    }
+}
