@@ -66,6 +66,7 @@ mod join;
 pub mod logger;
 mod metrics;
 pub mod net;
+mod panics;
 mod record;
 mod scheduler;
 mod shared;

@@ -57,7 +57,7 @@ fn a_handle_stops_the_run_also_after_it_is_of_no_use() {
     scheduler.run().unwrap();
     assert!(!waiting.is_finished());
     drop(scheduler);
-    stop.stop().unwrap();
+    assert_eq!(stop.stop(), Err(Error::Disconnected));
 }
 
 #[test]

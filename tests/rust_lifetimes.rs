@@ -304,7 +304,8 @@ fn stops_race_with_runs_and_drops() {
             .map(|stop| {
                 std::thread::spawn(move || {
                     for _ in 0..20 {
-                        stop.stop().unwrap();
+                        // An error means that it is gone by now.
+                        assert!(matches!(stop.stop(), Ok(()) | Err(Error::Disconnected)));
                         std::thread::yield_now();
                     }
                 })

@@ -26,57 +26,16 @@ mod channel;
 mod condvar;
 mod home;
 mod mutex;
+mod object;
 mod select;
 mod semaphore;
 mod wait_group;
-
-use crate::engine::sys;
-use crate::engine::sys::{Error, Result};
 
 pub use channel::Channel;
 pub use condvar::Condvar;
 pub use home::Home;
 pub use mutex::Mutex;
+pub use object::Object;
 pub use select::{Case, Operation, select, try_select};
 pub use semaphore::Semaphore;
 pub use wait_group::WaitGroup;
-
-/// An object that C is given the address of.
-pub trait Object: Sized {
-    fn home(&self) -> &Home;
-
-    /// Whether a task waits for it, or has it.
-    fn is_in_use(&self) -> bool;
-
-    /// Moves it to C's heap.
-    fn into_heap(self) -> Result<*mut Self> {
-        let memory = sys::allocate::<Self>(1);
-        if memory.is_null() {
-            return Err(Error::OutOfMemory);
-        }
-        // SAFETY: fresh memory for one.
-        unsafe { memory.write(self) };
-        Ok(memory)
-    }
-
-    /// Releases it, unless it is in use.
-    ///
-    /// # Safety
-    /// From [`into_heap`](Self::into_heap), and not used again if this succeeds.
-    unsafe fn destroy(object: *mut Self) -> Result<()> {
-        {
-            // SAFETY: as this function's contract says.
-            let object = unsafe { &*object };
-            // Without a scheduler there are no tasks.
-            if object.home().visit()?.is_some() && object.is_in_use() {
-                return Err(Error::Busy);
-            }
-        }
-        // SAFETY: as above. No task's `waits` names it.
-        unsafe {
-            object.drop_in_place();
-            sys::free(object.cast());
-        }
-        Ok(())
-    }
-}

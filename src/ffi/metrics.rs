@@ -8,8 +8,7 @@ use super::own_scheduler_ref;
 use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_scheduler};
 use crate::engine::inspect::{self, Format};
 use crate::engine::log;
-use crate::engine::sys::Error;
-use crate::engine::sys::TruncatingWriter;
+use crate::engine::sys::{Error, TruncatingWriter};
 
 unsafe extern "C" {
     /// In `shim/stream.c`: writes to a live stream.

@@ -85,7 +85,7 @@ unsafe fn call_wait(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     match unsafe { own_scheduler_ref(scheduler, call) } {
-        Ok(scheduler) => function.wait(scheduler, timeout_ns),
+        Ok(scheduler) => scheduler.wait_by(function, timeout_ns),
         Err(_) => -1,
     }
 }

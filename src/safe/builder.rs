@@ -187,3 +187,31 @@ impl std::fmt::Debug for Builder {
             .finish_non_exhaustive()
     }
 }
+
+/// Making one.
+impl Scheduler {
+    /// A scheduler without tasks, as [`Builder::new`] describes it.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// assert_eq!(scheduler.metrics().tasks_alive, 0);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], and [`Error::Os`] when its two descriptors cannot be had.
+    pub fn new() -> Result<Scheduler> {
+        Builder::new().build()
+    }
+
+    /// The same as [`Builder::new`].
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::builder().name("front").build()?;
+    /// assert_eq!(scheduler.name(), Some("front"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}

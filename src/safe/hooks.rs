@@ -8,8 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::join::panic_message;
-use super::record::forget_payload;
+use super::panics::{forget_payload, panic_message};
 use super::time::to_ns;
 use crate::engine::log;
 use crate::engine::scheduler::Scheduler;
@@ -89,12 +88,12 @@ impl Hooks {
 /// # Safety
 /// The scheduler runs; the data is its [`Hooks`].
 pub unsafe extern "C" fn call_wait(
-    scheduler: *mut Scheduler,
+    scheduler: *mut c_void,
     timeout_ns: u64,
     hooks: *mut c_void,
 ) -> c_int {
     // SAFETY: as this function's contract says. Both are only borrowed shared, as everywhere.
-    let (scheduler, hooks) = unsafe { (&*scheduler, &*hooks.cast::<Hooks>()) };
+    let (scheduler, hooks) = unsafe { (&*scheduler.cast::<Scheduler>(), &*hooks.cast::<Hooks>()) };
     let Some(mut wait) = hooks.wait.take() else {
         return -1; // Unreachable: the loop, which calls this, is not in itself.
     };

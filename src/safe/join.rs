@@ -7,13 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::record::{Job, drop_quietly};
-use super::task::Task;
+use super::panics::{drop_quietly, panic_message};
+use super::record::Job;
+use super::task::handle::Task;
 use super::time::limit;
 use super::unwind::{Cancelation, suspending};
-use crate::engine::log;
-use crate::engine::scheduler;
 use crate::engine::sys::{Error, Result};
+use crate::engine::{log, scheduler};
 
 /// Why there is no result of a task.
 ///
@@ -65,12 +65,6 @@ impl fmt::Display for JoinError {
 }
 
 impl std::error::Error for JoinError {}
-
-/// What a panic says, if it says it in words.
-pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
-}
 
 type Outcome<T> = std::result::Result<T, JoinError>;
 

@@ -24,7 +24,7 @@ use std::path::Path;
 use std::ptr::null_mut;
 use std::{fmt, io};
 
-use super::record::forget_payload;
+use super::panics::forget_payload;
 use crate::engine::log;
 use crate::engine::sys::Result;
 

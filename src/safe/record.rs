@@ -1,12 +1,11 @@
 //! The record of a Rust task: what the safe API knows of it beyond the core.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{fn_addr_eq, null_mut};
 use std::rc::Rc;
 
+use super::panics::drop_quietly;
 use super::shared::Shared;
 use crate::engine::scheduler::running_task;
 use crate::engine::task::{Body, State, Task};
@@ -95,17 +94,4 @@ pub unsafe extern "C" fn run(_scheduler: *mut c_void, _record: *mut c_void) {
     }
     drop_quietly(Record::take(task));
     task.set_state(State::Exited);
-}
-
-/// Drops a value of the program. A panic of its destructor ends here; the panic hook has told of
-/// it.
-pub fn drop_quietly<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(value))) {
-        forget_payload(payload);
-    }
-}
-
-/// Lets a panic's payload go without running its destructor, which could panic again.
-pub fn forget_payload(payload: Box<dyn Any + Send>) {
-    std::mem::forget(payload);
 }

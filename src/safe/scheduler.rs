@@ -10,10 +10,10 @@ use super::join::JoinHandle;
 use super::metrics::Metrics;
 use super::shared::Shared;
 use super::stop::StopHandle;
-use super::{Builder, task, teardown, thread_end};
-use crate::engine::inspect;
-use crate::engine::scheduler;
+use super::task::spawn::Options;
+use super::{teardown, thread_end};
 use crate::engine::sys::{Error, Result};
+use crate::engine::{inspect, scheduler};
 
 /// Runs tasks on the thread that made it.
 ///
@@ -64,31 +64,6 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler without tasks, as [`Builder::new`] describes it.
-    ///
-    /// ```
-    /// let scheduler = majjen::Scheduler::new()?;
-    /// assert_eq!(scheduler.metrics().tasks_alive, 0);
-    /// # Ok::<(), majjen::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`], and [`Error::Os`] when its two descriptors cannot be had.
-    pub fn new() -> Result<Scheduler> {
-        Builder::new().build()
-    }
-
-    /// The same as [`Builder::new`].
-    ///
-    /// ```
-    /// let scheduler = majjen::Scheduler::builder().name("front").build()?;
-    /// assert_eq!(scheduler.name(), Some("front"));
-    /// # Ok::<(), majjen::Error>(())
-    /// ```
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     /// Takes a scheduler of the core over.
     ///
     /// # Safety
@@ -106,7 +81,7 @@ impl Scheduler {
         &self.shared
     }
 
-    /// Adds a task, which begins in the next run. What is said of [`task::spawn`] holds.
+    /// Adds a task, which begins in the next run. What is said of [`task::spawn`](crate::task::spawn) holds.
     ///
     /// ```
     /// let scheduler = majjen::Scheduler::new()?;
@@ -116,7 +91,7 @@ impl Scheduler {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn spawn<T: 'static>(&self, body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
-        task::Builder::new().spawn_on(self, body).unwrap_or_else(JoinHandle::failed)
+        Options::default().spawn(&self.shared, body).unwrap_or_else(JoinHandle::failed)
     }
 
     /// Runs tasks until none is left, or [`StopHandle::stop`] is called. Tasks that are left stay

@@ -2,7 +2,8 @@
 
 use std::mem::forget;
 
-use super::record::{Record, drop_quietly};
+use super::panics::drop_quietly;
+use super::record::Record;
 use super::shared::Shared;
 use super::unwind::CAN_UNWIND;
 use crate::engine::context::stack::Stack;

@@ -11,8 +11,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
-use crate::engine::sys;
-use crate::engine::sys::Result;
+use crate::engine::sys::{self, Result};
 
 pub struct Descriptor(AtomicI32);
 

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::descriptor::Descriptor;
 use super::line::{Line, Prefix};
 use super::settings::Settings;
-use crate::engine::sys::Result;
-use crate::engine::sys::{self, SIGPIPE};
+use crate::engine::sys::{self, Result, SIGPIPE};
 
 static FILE: Descriptor = Descriptor::none();
 

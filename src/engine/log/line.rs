@@ -5,9 +5,12 @@ use std::ffi::c_char;
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::level::Level;
 use super::settings::Settings;
 use super::time::stamp_of_now;
-use super::{HEADROOM, Level};
+
+/// Bytes before a message that a receiver may fill; `shim.h` has the same number.
+pub const HEADROOM: usize = 96;
 
 /// A message of `length` bytes, with [`HEADROOM`] bytes before it and one after.
 pub struct Line<'b> {

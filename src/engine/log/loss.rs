@@ -2,10 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use super::settings::{Receiver, Settings};
-use super::{Level, OwnLine, stream, syslog};
-use crate::engine::sys::Error;
-
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the last line was lost.
@@ -32,16 +28,8 @@ pub fn end() {
     }
 }
 
-/// After a line was not written. The first time says so on stderr.
-pub fn add(settings: &Settings, error: Error) {
+/// After a line was not written. Returns whether it is the first in a row.
+pub fn add() -> bool {
     LOST.fetch_add(1, Relaxed);
-    if GOING_ON.swap(true, Relaxed) {
-        return;
-    }
-    let path = match settings.receiver {
-        Receiver::File { path } => path,
-        _ => syslog::PATH,
-    };
-    let message = format_args!("Log lines are being lost: {error}: {path:?}");
-    stream::write(&mut OwnLine::new(Level::Error, message).line(), settings);
+    !GOING_ON.swap(true, Relaxed)
 }

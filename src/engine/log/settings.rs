@@ -7,18 +7,19 @@
 //!
 //! Threads that change settings take turns. Lines do not wait for them.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{fn_addr_eq, from_ref, null};
 use std::sync::atomic::{
     AtomicPtr, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::{Callback, Level, file, loss, syslog};
 use crate::engine::context::sanitizer;
-use crate::engine::sys;
-use crate::engine::sys::{Error, Result};
+use crate::engine::sys::{self, Error, Result};
 use crate::engine::threads::{ForkLock, Held};
+
+/// Receives lines: level, text, user data.
+pub type Callback = unsafe extern "C" fn(u32, *const c_char, *mut c_void);
 
 /// Who receives the lines.
 #[derive(Clone, Copy)]
@@ -51,7 +52,7 @@ pub struct Settings {
     pub include_level: bool,
 }
 
-struct Record {
+pub struct Record {
     settings: Settings,
     next: *const Record,
 }
@@ -89,79 +90,18 @@ pub fn current() -> &'static Settings {
     settings
 }
 
-/// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
-pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Result<()> {
-    let turn = Turn::take();
-    let receiver = match callback {
-        Some(function) => Receiver::Callback { function, user_data },
-        None => Receiver::Streams,
-    };
-    turn.set(turn.record(Settings { receiver, ..*current() })?);
-    Ok(())
-}
-
-/// Sets everything that an `mj_logger` has. It knows no file and no system log: where it has no
-/// callback, it ends one that is set, and else leaves the receiver as it is.
-pub fn configure(
-    level: Level,
-    callback: Option<Callback>,
-    user_data: *mut c_void,
-    include_time: bool,
-    include_level: bool,
-) -> Result<()> {
-    let turn = Turn::take();
-    let receiver = match (callback, current().receiver) {
-        (Some(function), _) => Receiver::Callback { function, user_data },
-        (None, Receiver::Callback { .. }) => Receiver::Streams,
-        (None, receiver) => receiver,
-    };
-    turn.set(turn.record(Settings { receiver, include_time, include_level })?);
-    super::set_level(level);
-    Ok(())
-}
-
-/// Lets lines go to the end of a file, which is created if it is missing. The path is copied.
-pub fn set_file(path: &CStr) -> Result<()> {
-    let turn = Turn::take();
-    let record = turn.record_of_text(path, |path| Receiver::File { path })?;
-    file::open(path)?;
-    turn.set(record);
-    Ok(())
-}
-
-/// Opens the file that is set by its path again; without one does nothing.
-pub fn reopen_file() -> Result<()> {
-    let _turn = Turn::take();
-    match current().receiver {
-        Receiver::File { path } => file::open(path),
-        _ => Ok(()),
-    }
-}
-
-/// Lets lines go to the system log, which shows the ident before each. The ident is copied.
-pub fn set_syslog(ident: &CStr) -> Result<()> {
-    if ident.is_empty() || ident.count_bytes() > syslog::IDENT_BYTES {
-        return Err(Error::InvalidArgument);
-    }
-    let turn = Turn::take();
-    let record = turn.record_of_text(ident, |ident| Receiver::Syslog { ident })?;
-    syslog::open()?;
-    turn.set(record);
-    Ok(())
-}
-
 /// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile,
 /// nor anything logged.
-struct Turn(#[expect(dead_code, reason = "held")] Held<'static, ()>);
+pub struct Turn(#[expect(dead_code, reason = "held")] Held<'static, ()>);
 
 impl Turn {
-    fn take() -> Turn {
+    pub fn take() -> Turn {
         static LOCK: ForkLock<()> = ForkLock::new(());
         Turn(LOCK.lock())
     }
 
     /// The record of these settings, made if there is none.
-    fn record(&self, settings: Settings) -> Result<&'static Record> {
+    pub fn record(&self, settings: Settings) -> Result<&'static Record> {
         if let Some(record) = records().find(|record| record.settings == settings) {
             return Ok(record);
         }
@@ -178,7 +118,7 @@ impl Turn {
 
     /// The record of the settings in force with another receiver, whose text is that of some record,
     /// or else a copy that is kept for ever.
-    fn record_of_text(
+    pub fn record_of_text(
         &self,
         text: &CStr,
         receiver: fn(&'static CStr) -> Receiver,
@@ -198,23 +138,13 @@ impl Turn {
         record
     }
 
-    fn set(&self, record: &'static Record) {
-        let (before, now) = (current().receiver, record.settings.receiver);
+    /// Puts settings in force. Returns the receivers before and from now on.
+    pub fn set(&self, record: &'static Record) -> (Receiver, Receiver) {
+        let before = current().receiver;
         sanitizer::release(&CURRENT);
         CURRENT.store(from_ref(record).cast_mut(), Release);
         CHANGES.fetch_add(1, Release);
-        if now != before {
-            loss::begin_anew();
-        }
-        // Lines that are on their way to what is closed here fail, see that there was a change, and
-        // come to the new receiver.
-        match (before, now) {
-            (Receiver::File { .. }, Receiver::File { .. }) => {}
-            (Receiver::Syslog { .. }, Receiver::Syslog { .. }) => {}
-            (Receiver::File { .. }, _) => file::close(),
-            (Receiver::Syslog { .. }, _) => syslog::close(),
-            _ => {}
-        }
+        (before, record.settings.receiver)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::Level;
+use super::level::Level;
 use super::line::{Line, Prefix};
 use super::settings::Settings;
 

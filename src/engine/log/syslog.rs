@@ -7,11 +7,11 @@ use std::ffi::CStr;
 use std::fmt::Write;
 
 use super::descriptor::Descriptor;
+use super::level::Level;
 use super::line::{Line, Prefix};
+use super::loss;
 use super::time::LocalTime;
-use super::{Level, loss};
-use crate::engine::sys;
-use crate::engine::sys::{Error, Result};
+use crate::engine::sys::{self, Error, Result};
 
 /// Where log daemons listen, by a convention as old as syslog.
 pub const PATH: &CStr = c"/dev/log";

@@ -6,7 +6,7 @@
 //! it. When it goes on it is in neither, and `Task::outcome` says how the wait ended.
 
 use super::io::SHORTEST_POLL_INTERVAL_NS;
-use super::{Scheduler, running_task};
+use super::object::{Scheduler, running_task};
 use crate::engine::log;
 use crate::engine::sys::{Error, KeptErrno, Result};
 use crate::engine::task::{Left, Outcome, State, Task, Wait};

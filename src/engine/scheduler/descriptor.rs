@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::fmt;
 
 use super::block::{Begun, Limit, enter, running, wait};
-use super::{Scheduler, current};
+use super::object::{Scheduler, current};
 use crate::engine::io::{EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::engine::sys::{self, Error, KeptErrno, Result};
 use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
@@ -12,7 +12,8 @@ use crate::engine::time::Deadline;
 use crate::engine::{log, measure};
 
 /// The task is in the reactor's list for the descriptor.
-static DESCRIPTOR: WaitKind = WaitKind::new(c"fd", unlink).by(ObjectIs::ADescriptor);
+static DESCRIPTOR: WaitKind =
+    WaitKind { object: ObjectIs::ADescriptor, ..WaitKind::new(c"fd", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].

@@ -7,7 +7,7 @@
 
 use std::ffi::c_int;
 
-use super::Scheduler;
+use super::object::Scheduler;
 use super::run::Entered;
 use crate::engine::sys;
 use crate::engine::task::{Outcome, Task};

@@ -1,10 +1,9 @@
 //! A scheduler's descriptors, its wait function, and how often they are looked at.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
 use super::latency::WakeupLatency;
-use super::wait_function::{Builtin, WaitFunction};
 use crate::engine::io::Reactor;
 use crate::engine::sys::Result;
 use crate::engine::time::{Clock, Instant};
@@ -15,6 +14,30 @@ use crate::engine::time::{Clock, Instant};
 pub const SHORTEST_POLL_INTERVAL_NS: u64 = 50_000;
 /// ... and no less often than this.
 const LONGEST_POLL_INTERVAL_NS: u64 = 1_000_000;
+
+/// A function that waits when nothing is ready, called with the scheduler's address. See `mj_wait_fn`
+/// for what it may do.
+pub type WaitFunction = unsafe extern "C" fn(*mut c_void, u64, *mut c_void) -> c_int;
+
+/// The built-in ones. The program's functions may call them, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builtin {
+    /// By epoll, for the descriptors that tasks wait for, and for a stop. What a scheduler without
+    /// a wait function uses.
+    Epoll,
+    /// The same by poll(2) on the scheduler's one descriptor: a model for wait functions on other
+    /// systems.
+    Poll,
+    /// Sleeps, and is woken by nothing but a stop. Descriptors are looked at when it is over.
+    Sleep,
+}
+
+impl Builtin {
+    /// Whether it readies the tasks whose descriptors are ready.
+    pub fn watches_descriptors(self) -> bool {
+        self != Builtin::Sleep
+    }
+}
 
 /// What waits for the outside.
 pub struct Io {

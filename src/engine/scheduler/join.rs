@@ -3,12 +3,12 @@
 use std::ptr::{eq, from_ref};
 
 use super::block::{Begun, Limit, wait};
-use super::{Scheduler, running_task};
+use super::object::{Scheduler, running_task};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
 
 /// The task is in the other task's list `joiners`.
-static JOIN: WaitKind = WaitKind::new(c"task", unlink).by(ObjectIs::ATask);
+static JOIN: WaitKind = WaitKind { object: ObjectIs::ATask, ..WaitKind::new(c"task", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].

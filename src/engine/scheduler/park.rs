@@ -9,7 +9,7 @@
 use std::ffi::c_void;
 use std::ptr::null;
 
-use super::{Scheduler, current};
+use super::object::{Scheduler, current};
 use crate::engine::measure;
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Left, NOT_IN_HEAP, Outcome, State, Task, Wait, WaitQueue};

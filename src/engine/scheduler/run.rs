@@ -4,9 +4,9 @@ use std::ffi::c_void;
 use std::ptr::{fn_addr_eq, from_ref};
 use std::sync::atomic::AtomicU64;
 
-use super::io::SHORTEST_POLL_INTERVAL_NS;
+use super::io::{Builtin, SHORTEST_POLL_INTERVAL_NS};
+use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
-use super::{Builtin, Scheduler, current};
 use crate::engine::context::switch;
 use crate::engine::process::{overflow, signals};
 use crate::engine::sys::{self, Error, Result};
@@ -298,9 +298,9 @@ impl Scheduler {
         let result = match (builtin, self.wait_function.get()) {
             (None, Some(function)) => {
                 // SAFETY: the program's function, which its setter promised to keep callable.
-                unsafe { function(self.address(), timeout_ns, self.wait_data.get()) }
+                unsafe { function(self.address().cast(), timeout_ns, self.wait_data.get()) }
             }
-            (builtin, _) => builtin.unwrap_or(Builtin::Epoll).wait(self, timeout_ns),
+            (builtin, _) => self.wait_by(builtin.unwrap_or(Builtin::Epoll), timeout_ns),
         };
         self.remote.wake_up();
         if !watches {

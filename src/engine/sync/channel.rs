@@ -9,7 +9,9 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{copy, null_mut};
 
-use super::{Case, Home, Object, Operation, select};
+use super::home::Home;
+use super::object::Object;
+use super::select::{Case, Operation, select};
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::WaitQueue;

@@ -9,18 +9,25 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{eq, null};
 
-use super::{Home, Mutex, Object};
+use super::home::Home;
+use super::mutex::Mutex;
+use super::object::Object;
 use crate::engine::scheduler::{Limit, Scheduler, suspend_parked};
 use crate::engine::sys::{Error, KeptErrno, Result};
 use crate::engine::task::{Left, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitQueue};
 
 /// The task is in the condition variable's list, and gets the mutex before it goes on.
-static CONDITION: WaitKind =
-    WaitKind::new(c"condition", unlink).leaving(leave).concerning(concerns).expiring_at_once();
+static CONDITION: WaitKind = WaitKind {
+    expires_at_once: true,
+    leave: Some(leave),
+    concerns,
+    ..WaitKind::new(c"condition", unlink)
+};
 
 /// The task is ready, in the middle of a wait, and will want the mutex, which is the object. It is in
 /// no list.
-static MUTEX_LATER: WaitKind = WaitKind::new(c"mutex", unlink_later).leaving(stay_later);
+static MUTEX_LATER: WaitKind =
+    WaitKind { leave: Some(stay_later), ..WaitKind::new(c"mutex", unlink_later) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].

@@ -5,7 +5,8 @@
 
 use std::cell::Cell;
 
-use super::{Home, Object};
+use super::home::Home;
+use super::object::Object;
 use crate::engine::log;
 use crate::engine::scheduler::{Limit, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
@@ -16,7 +17,7 @@ static LOCK: WaitKind = WaitKind::new(c"mutex", unlink);
 
 /// The same, after a wait for a condition: the task goes on when the mutex is its own, and by
 /// nothing else. `Task::outcome` is that of the wait for the condition.
-static RELOCK: WaitKind = WaitKind::new(c"mutex", unlink).uninterruptible();
+static RELOCK: WaitKind = WaitKind { interruptible: false, ..WaitKind::new(c"mutex", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].

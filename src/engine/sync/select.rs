@@ -10,7 +10,8 @@ use std::ffi::{c_int, c_void};
 use std::fmt::{self, Write};
 use std::ptr::{eq, from_ref, null};
 
-use super::{Channel, Object};
+use super::channel::Channel;
+use super::object::Object;
 use crate::engine::scheduler::{self, Begun, Limit, Running, Scheduler, wait};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Links, ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
@@ -51,10 +52,12 @@ pub struct Waiting {
 }
 
 /// The task's cases are in the lists of their channels. The object is its [`Waiting`].
-static CHANNELS: WaitKind = WaitKind::new(c"a channel", unlink)
-    .by(ObjectIs::NotShown)
-    .concerning(concerns)
-    .described(describe);
+static CHANNELS: WaitKind = WaitKind {
+    object: ObjectIs::NotShown,
+    concerns,
+    describe: Some(describe),
+    ..WaitKind::new(c"a channel", unlink)
+};
 
 /// # Safety
 /// As [`WaitKind::unlink`].

@@ -3,13 +3,14 @@
 
 use std::cell::Cell;
 
-use super::{Home, Object};
+use super::home::Home;
+use super::object::Object;
 use crate::engine::scheduler::{Limit, Running, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Left, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
 /// The task is in the semaphore's list.
-static SEMAPHORE: WaitKind = WaitKind::new(c"semaphore", unlink).leaving(leave);
+static SEMAPHORE: WaitKind = WaitKind { leave: Some(leave), ..WaitKind::new(c"semaphore", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use super::{Home, Object};
+use super::home::Home;
+use super::object::Object;
 use crate::engine::scheduler::{Limit, Running, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};

@@ -17,8 +17,7 @@ use std::slice;
 
 use super::object::{NOT_IN_HEAP, Task};
 use crate::engine::context::switch;
-use crate::engine::sys;
-use crate::engine::sys::{Error, Result};
+use crate::engine::sys::{self, Error, Result};
 
 /// The same of one that [`TimerHeap::expire`] has taken out, and not handed on yet.
 const DUE: usize = usize::MAX - 1;

@@ -84,24 +84,29 @@ impl Wait {
     }
 }
 
-/// A kind of things to wait for. A static of whoever owns the object.
+/// A kind of things to wait for: a static of whoever owns the object, made by
+/// `WaitKind { .., ..WaitKind::new(name, unlink) }`.
 #[repr(C)]
 pub struct WaitKind {
     /// In a word or two, ended by a NUL: debuggers print it, and read it here.
-    name: *const c_char,
+    pub name: *const c_char,
     /// What the object's number is.
-    object: ObjectIs,
-    /// Whether time, a cancel or a wake-up may end the wait. If not, [`leave`](Self::leave) is not
-    /// called.
-    interruptible: bool,
-    expires_at_once: bool,
+    pub object: ObjectIs,
+    /// Whether anything but the object may end the wait. If not, `leave` is not called.
+    pub interruptible: bool,
+    /// Whether the task leaves when its deadline passes, and not when its turn comes: the object
+    /// keeps nothing that could be for the task in between.
+    pub expires_at_once: bool,
     /// Takes a task out of the object's list, without an effect on others. Its `Task::wait` is
     /// [`Wait::NONE`] already.
-    unlink: Unlink,
-    /// What else follows when something else than the object ends the wait.
-    leave: Option<Leave>,
-    concerns: unsafe fn(usize, *const c_void) -> bool,
-    describe: Option<Describe>,
+    pub unlink: Unlink,
+    /// In place of `unlink`, when something else than the object ends the wait: takes the task out of
+    /// the list, and does what follows from that for others, or for the task itself.
+    pub leave: Option<Leave>,
+    /// Whether an object, given by its address, is this one, or needed when the wait is over.
+    pub concerns: unsafe fn(usize, *const c_void) -> bool,
+    /// Writes something better for people than the name and the object.
+    pub describe: Option<Describe>,
 }
 
 /// # Safety
@@ -156,47 +161,6 @@ impl WaitKind {
             concerns: is_at,
             describe: None,
         }
-    }
-
-    /// The object is known by something else than its own address.
-    pub const fn by(mut self, object: ObjectIs) -> WaitKind {
-        self.object = object;
-        self
-    }
-
-    /// The task leaves when its deadline passes, and not when its turn comes: the object keeps nothing
-    /// that could be for the task in between.
-    pub const fn expiring_at_once(mut self) -> WaitKind {
-        self.expires_at_once = true;
-        self
-    }
-
-    /// Nothing but the object ends the wait.
-    pub const fn uninterruptible(mut self) -> WaitKind {
-        self.interruptible = false;
-        self
-    }
-
-    /// In place of `unlink`, when something else than the object ends the wait: `leave` takes the
-    /// task out of the list, and does what follows from that for others, or for the task itself.
-    pub const fn leaving(mut self, leave: Leave) -> WaitKind {
-        self.leave = Some(leave);
-        self
-    }
-
-    /// The object stands for others too.
-    pub const fn concerning(
-        mut self,
-        concerns: unsafe fn(usize, *const c_void) -> bool,
-    ) -> WaitKind {
-        self.concerns = concerns;
-        self
-    }
-
-    /// Something better for people than the name and the address.
-    pub const fn described(mut self, describe: Describe) -> WaitKind {
-        self.describe = Some(describe);
-        self
     }
 
     pub fn name(&self) -> &'static CStr {

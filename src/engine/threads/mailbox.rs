@@ -126,5 +126,5 @@ impl Mailbox {
 }
 
 #[cfg(all(test, loom))]
-#[path = "mailbox_loom.rs"]
+#[path = "../../../tests/models/mailbox.rs"]
 mod models;

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::engine::scheduler::WRITABLE;
-use crate::engine::sys::Error;
-use crate::engine::sys::{self, Connected};
+use crate::engine::sys::{self, Connected, Error};
 use crate::safe::task::{self, wait_fd};
 use crate::safe::time::{Instant, limit};
 

@@ -1,0 +1,86 @@
+//! Changing the settings, and opening and closing what lines go to.
+
+use std::ffi::{CStr, c_void};
+
+use super::level::{self, Level};
+use super::settings::{Callback, Receiver, Record, Settings, Turn, current};
+use super::{file, loss, syslog};
+use crate::engine::sys::{Error, Result};
+
+/// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
+pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Result<()> {
+    let turn = Turn::take();
+    let receiver = match callback {
+        Some(function) => Receiver::Callback { function, user_data },
+        None => Receiver::Streams,
+    };
+    set(&turn, turn.record(Settings { receiver, ..*current() })?);
+    Ok(())
+}
+
+/// Sets everything that an `mj_logger` has. It knows no file and no system log: where it has no
+/// callback, it ends one that is set, and else leaves the receiver as it is.
+pub fn configure(
+    from: Level,
+    callback: Option<Callback>,
+    user_data: *mut c_void,
+    include_time: bool,
+    include_level: bool,
+) -> Result<()> {
+    let turn = Turn::take();
+    let receiver = match (callback, current().receiver) {
+        (Some(function), _) => Receiver::Callback { function, user_data },
+        (None, Receiver::Callback { .. }) => Receiver::Streams,
+        (None, receiver) => receiver,
+    };
+    set(&turn, turn.record(Settings { receiver, include_time, include_level })?);
+    level::set_level(from);
+    Ok(())
+}
+
+/// Lets lines go to the end of a file, which is created if it is missing. The path is copied.
+pub fn set_file(path: &CStr) -> Result<()> {
+    let turn = Turn::take();
+    let record = turn.record_of_text(path, |path| Receiver::File { path })?;
+    file::open(path)?;
+    set(&turn, record);
+    Ok(())
+}
+
+/// Opens the file that is set by its path again; without one does nothing.
+pub fn reopen_file() -> Result<()> {
+    let _turn = Turn::take();
+    match current().receiver {
+        Receiver::File { path } => file::open(path),
+        _ => Ok(()),
+    }
+}
+
+/// Lets lines go to the system log, which shows the ident before each. The ident is copied.
+pub fn set_syslog(ident: &CStr) -> Result<()> {
+    if ident.is_empty() || ident.count_bytes() > syslog::IDENT_BYTES {
+        return Err(Error::InvalidArgument);
+    }
+    let turn = Turn::take();
+    let record = turn.record_of_text(ident, |ident| Receiver::Syslog { ident })?;
+    syslog::open()?;
+    set(&turn, record);
+    Ok(())
+}
+
+/// Puts settings in force, and closes what lines went to before.
+fn set(turn: &Turn, record: &'static Record) {
+    let (before, now) = turn.set(record);
+    if now != before {
+        loss::begin_anew();
+    }
+    // Lines that are on their way to what is closed here fail, see that there was a change, and come
+    // to the new receiver.
+    match (before, now) {
+        (Receiver::File { .. }, Receiver::File { .. }) => {}
+        (Receiver::Syslog { .. }, Receiver::Syslog { .. }) => {}
+        (Receiver::File { .. }, _) => file::close(),
+        (Receiver::Syslog { .. }, _) => syslog::close(),
+        _ => {}
+    }
+}

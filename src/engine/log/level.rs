@@ -1,0 +1,67 @@
+//! How much a line matters, and from which level on lines are written.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// How much a line matters.
+///
+/// ```
+/// use majjen::logger::Level;
+///
+/// assert!(Level::Debug < Level::Info);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Level {
+    /// Steps of the loop.
+    Trace = 0,
+    /// What tasks do.
+    Debug = 1,
+    /// What an operator wants to know. The level set at the start.
+    Info = 2,
+    /// Misuse, and what may be wrong.
+    Warn = 3,
+    /// What failed.
+    Error = 4,
+    /// What cannot be recovered from. Logging it ends nothing.
+    Fatal = 5,
+    /// Only as the level from which lines are written: none is.
+    Silent = 6,
+}
+
+impl Level {
+    pub(crate) fn from_int(level: u32) -> Option<Level> {
+        use Level::{Debug, Error, Fatal, Info, Silent, Trace, Warn};
+        [Trace, Debug, Info, Warn, Error, Fatal, Silent].get(level as usize).copied()
+    }
+
+    /// As lines show it.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Level::Trace => "[TRACE] ",
+            Level::Debug => "[DEBUG] ",
+            Level::Info => "[INFO] ",
+            Level::Warn => "[WARN] ",
+            Level::Error => "[ERROR] ",
+            Level::Fatal => "[FATAL] ",
+            Level::Silent => "[SILENT] ",
+        }
+    }
+}
+
+/// Lines below it are dropped, by [`enabled`] and by the door of `mj_log`.
+pub static THRESHOLD: AtomicU32 = AtomicU32::new(Level::Info as u32);
+
+/// Whether lines of a level are written.
+#[inline(always)]
+pub fn enabled(level: Level) -> bool {
+    level as u32 >= THRESHOLD.load(Relaxed)
+}
+
+/// The level from which lines are written.
+pub fn level() -> Level {
+    Level::from_int(THRESHOLD.load(Relaxed)).unwrap_or(Level::Silent)
+}
+
+pub fn set_level(level: Level) {
+    THRESHOLD.store(level as u32, Relaxed);
+}

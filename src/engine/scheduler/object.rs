@@ -1,0 +1,255 @@
+//! The scheduler: its parts, and what makes and destroys it.
+//!
+//! # Borrows
+//!
+//! C holds pointers to the scheduler and calls back into it from tasks, wait functions and log
+//! callbacks. So it is only ever borrowed shared, its fields are cells, and the `RefCell`s in its
+//! parts are borrowed for the length of one call into them, in which no program code runs and
+//! nothing switches or logs.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::ptr::{drop_in_place, from_ref, null, null_mut};
+
+use crate::engine::context::switch;
+use crate::engine::log;
+use crate::engine::measure::{self, Metrics};
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap};
+use crate::engine::threads::Remote;
+use crate::engine::time::ClockFunction;
+
+use super::dispatch::Dispatch;
+use super::io::{Builtin, Io, WaitFunction};
+use super::random::Random;
+use super::tasks::Tasks;
+use super::time::Time;
+
+/// One scheduler. C reads the fields down to `metrics`, in this order; the rest is in parts.
+#[repr(C)]
+pub struct Scheduler {
+    /// The tasks that are ready.
+    pub run_queue: RunQueue,
+    /// The tasks that have a timer.
+    pub timers: TimerHeap,
+    /// The task whose turn it is; null in the loop.
+    pub current_task: Cell<*const Task>,
+    /// The program's wait function.
+    pub wait_function: Cell<Option<WaitFunction>>,
+    /// Its last argument.
+    pub wait_data: Cell<*mut c_void>,
+    /// The public counters.
+    pub metrics: Metrics,
+
+    /// Who runs.
+    pub dispatch: Dispatch,
+    /// The clock, and what is measured by it.
+    pub time: Time,
+    /// The task objects and their stacks.
+    pub tasks: Tasks,
+    /// Descriptors and the wait function. Before `remote`, whose descriptor it watches.
+    pub io: Io,
+    /// Chooses among channels that are ready.
+    pub random: Random,
+    /// What other threads, and all that may live longer, know it by.
+    pub remote: Remote,
+    pub(super) options: Options,
+}
+
+/// What is done while it runs.
+pub(super) struct Options {
+    pub handle_signals: bool,
+    pub report_overflow: Cell<bool>,
+}
+
+// ---- creating and destroying
+
+impl Scheduler {
+    /// Makes a scheduler, which looks after signals or not; [`destroy`](Self::destroy) releases it.
+    pub fn create(handle_signals: bool) -> Result<*mut Scheduler> {
+        sys::check_clock()?;
+        let remote = Remote::new()?;
+        let time = Time::new();
+        let scheduler = Scheduler {
+            run_queue: RunQueue::new(),
+            timers: TimerHeap::new(),
+            current_task: Cell::new(null()),
+            wait_function: Cell::new(None),
+            wait_data: Cell::new(null_mut()),
+            metrics: Metrics::default(),
+            dispatch: Dispatch::new(&time.clock),
+            time,
+            tasks: Tasks::new(),
+            io: Io::new(remote.wake_up_fd())?,
+            random: Random::new(),
+            remote,
+            options: Options { handle_signals, report_overflow: Cell::new(handle_signals) },
+        };
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { alloc(Layout::new::<Scheduler>()) }.cast::<Scheduler>();
+        if memory.is_null() {
+            return Err(Error::OutOfMemory);
+        }
+        // SAFETY: fresh memory of the right layout.
+        unsafe { memory.write(scheduler) };
+        // SAFETY: written just now.
+        unsafe { (*memory).remote.open(memory.cast()) };
+        if handle_signals {
+            log::info(format_args!("Scheduler created with epoll integration"));
+        }
+        Ok(memory)
+    }
+
+    /// Releases a scheduler and its tasks. One that runs is left alone.
+    ///
+    /// # Safety
+    /// From [`create`](Self::create), and not used again unless it runs.
+    pub unsafe fn destroy(address: *mut Scheduler) -> Result<()> {
+        // SAFETY: as this function's contract says.
+        let scheduler = unsafe { &*address };
+        if scheduler.remote.is_running() {
+            return Err(Error::Busy);
+        }
+        // What tasks wait for may live on. First, while all of them are as they were: neighbours in
+        // a list refer to each other's memory.
+        scheduler.tasks.iter().for_each(|task| scheduler.unlink(task));
+        scheduler.remote.close();
+        for task in scheduler.tasks.iter() {
+            // SAFETY: the state belongs to the task, which does not run again.
+            unsafe { sys::free(task.user_state.get()) };
+            scheduler.dispatch.destroy_fiber(task);
+        }
+        // SAFETY: from `create`, and no task is left that could refer to it.
+        unsafe {
+            drop_in_place(address);
+            dealloc(address.cast(), Layout::new::<Scheduler>());
+        }
+        Ok(())
+    }
+
+    /// Adds a task to the end of the run queue. On success it owns `user_state`.
+    #[inline]
+    pub fn spawn(&self, body: Body, user_state: *mut c_void) -> Result<&Task> {
+        let task = self.tasks.allocate()?;
+        task.body.set(Some(body));
+        task.user_state.set(user_state);
+        task.set_state(State::Runnable);
+        task.wake_time_ns.set(0);
+        task.stack_bytes.set(0);
+        task.canceled.set(false);
+        task.is_rust.set(false);
+        task.turns.set(0);
+        task.name.set(Name::default());
+        self.run_queue.push(task);
+        let metrics = &self.metrics;
+        measure::add(&metrics.tasks_created, 1);
+        measure::add(&metrics.current_tasks, 1);
+        metrics.peak_tasks.set(metrics.peak_tasks.get().max(metrics.current_tasks.get()));
+        Ok(task)
+    }
+}
+
+// ---- settings
+
+impl Scheduler {
+    /// Sets the wait function, `None` for the built-in one, and says which built-in one it is.
+    pub fn set_wait_function(
+        &self,
+        function: Option<WaitFunction>,
+        data: *mut c_void,
+        builtin: Option<Builtin>,
+    ) {
+        self.wait_function.set(function);
+        self.wait_data.set(data);
+        self.io.builtin.set(function.zip(builtin));
+    }
+
+    /// Sets whether stack overflows are reported, from the next run on.
+    pub fn report_overflow(&self, report: bool) -> Result<()> {
+        if self.remote.is_running() {
+            return Err(Error::Busy);
+        }
+        self.options.report_overflow.set(report);
+        Ok(())
+    }
+
+    /// Sets the clock that deadlines follow; `None` for the monotonic one. Not while it is in use.
+    pub fn set_clock(&self, function: Option<ClockFunction>, data: *mut c_void) -> Result<()> {
+        if self.remote.is_running() || self.timers.count.get() > 0 {
+            return Err(Error::Busy);
+        }
+        self.time.clock.set_own(function, data);
+        Ok(())
+    }
+
+    /// The descriptor that is readable when the reactor or the stop flag has something.
+    pub fn backend_fd(&self) -> c_int {
+        self.io.reactor.borrow().fd()
+    }
+
+    pub(super) fn wake_up_fd(&self) -> c_int {
+        self.remote.wake_up_fd()
+    }
+}
+
+// ---- looking in
+
+impl Scheduler {
+    /// Brings the public counters up to date.
+    pub fn publish_metrics(&self) {
+        let metrics = &self.metrics;
+        self.dispatch.run_times.publish(&self.time.clock, metrics);
+        if self.remote.is_running() {
+            measure::add(&metrics.total_loop_time_ns, self.time.take_loop_ns());
+        }
+        let tables = self.tasks.bytes() + self.io.reactor.borrow().bytes() + self.timers.bytes();
+        let own = size_of::<Scheduler>() + Remote::BYTES;
+        metrics.memory_allocated_bytes.set(own + tables);
+    }
+
+    /// Starts counting again.
+    pub fn reset_metrics(&self) {
+        self.publish_metrics();
+        self.dispatch.run_times.reset();
+        self.io.reset(); // It counts turns, too.
+        self.time.lateness.reset();
+        self.metrics.reset();
+    }
+
+    /// What C knows it by.
+    pub fn address(&self) -> *mut Scheduler {
+        from_ref(self).cast_mut()
+    }
+
+    /// What wait kinds know it by.
+    pub fn as_ref(&self) -> SchedulerRef {
+        SchedulerRef(from_ref(self).cast())
+    }
+
+    /// The scheduler of a [`SchedulerRef`].
+    ///
+    /// # Safety
+    /// From [`as_ref`](Self::as_ref), and alive while the result is in use.
+    pub unsafe fn of<'s>(reference: SchedulerRef) -> &'s Scheduler {
+        // SAFETY: as this function's contract says.
+        unsafe { &*reference.0.cast::<Scheduler>() }
+    }
+}
+
+/// The scheduler that runs on this thread.
+#[inline(always)]
+pub fn current<'s>() -> Option<&'s Scheduler> {
+    // SAFETY: the thread's own variable. `Entered` sets it to a scheduler that it borrows, and
+    // clears it.
+    unsafe { (*switch::thread()).scheduler.get().cast::<Scheduler>().as_ref() }
+}
+
+/// The task whose turn it is on this thread, and its scheduler.
+#[inline(always)]
+pub fn running_task<'t>() -> Option<(&'t Scheduler, &'t Task)> {
+    let scheduler = current()?;
+    // SAFETY: the current task is alive while it has its turn.
+    let task = unsafe { scheduler.current_task.get().as_ref() }?;
+    Some((scheduler, task))
+}

@@ -1,0 +1,130 @@
+//! Adding tasks that have names and stack sizes of their own.
+
+use super::spawn::Options;
+use crate::engine::scheduler::running_task;
+use crate::engine::sys::{Error, Result};
+use crate::safe::join::JoinHandle;
+use crate::safe::record::Record;
+use crate::safe::scheduler::Scheduler;
+
+/// What a new task is to have.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// let deep = task::Builder::new().name("deep").stack_size(1 << 20);
+/// let name = deep.spawn_on(&scheduler, || task::current().and_then(|task| task.name()))?;
+/// scheduler.run()?;
+/// assert_eq!(name.join()?.as_deref(), Some("deep"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    name: Option<String>,
+    stack_size: Option<usize>,
+}
+
+impl Builder {
+    /// A task without a name, with the scheduler's stack size.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let handle = task::Builder::new().spawn_on(&scheduler, || ())?;
+    /// assert_eq!(handle.task().name(), None);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Names the task, for lists of tasks and for the debugger. Cut after 23 bytes.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// task::Builder::new().name("worker").spawn_on(&scheduler, || ())?;
+    /// assert!(scheduler.dump().contains("worker"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The size of its stack, in bytes; rounded up to whole pages.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let deep = task::Builder::new().stack_size(4 << 20).spawn_on(&scheduler, || {
+    ///     std::hint::black_box(&mut [0_u8; 3 << 20]).len()
+    /// })?;
+    /// scheduler.run()?;
+    /// assert_eq!(deep.join()?, 3 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Adds the task to the scheduler of the running one.
+    ///
+    /// ```
+    /// use majjen::{Error, Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let parent = scheduler.spawn(|| {
+    ///     let too_small = task::Builder::new().stack_size(1).spawn(|| ());
+    ///     (too_small.map(drop), task::Builder::new().name("child").spawn(|| 5))
+    /// });
+    /// scheduler.run()?;
+    /// let (too_small, child) = parent.join()?;
+    /// assert_eq!(too_small, Err(Error::InvalidArgument));
+    /// assert_eq!(child?.join()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotInTask`] outside a task that was spawned from Rust,
+    /// [`Error::InvalidArgument`] for a stack size under 16 KiB or over 1 GiB,
+    /// [`Error::Canceled`] when the scheduler is being dropped, and [`Error::OutOfMemory`].
+    pub fn spawn<T: 'static>(self, body: impl FnOnce() -> T + 'static) -> Result<JoinHandle<T>> {
+        let shared = running_task()
+            .and_then(|(_, task)| Record::of(task))
+            .map(|record| record.shared.clone())
+            .ok_or(Error::NotInTask)?;
+        self.options().spawn(&shared, body)
+    }
+
+    /// Adds the task to a scheduler.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let handle = task::Builder::new().name("first").spawn_on(&scheduler, || 5)?;
+    /// scheduler.run()?;
+    /// assert_eq!(handle.join()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_on<T: 'static>(
+        self,
+        scheduler: &Scheduler,
+        body: impl FnOnce() -> T + 'static,
+    ) -> Result<JoinHandle<T>> {
+        self.options().spawn(scheduler.shared(), body)
+    }
+
+    fn options(&self) -> Options<'_> {
+        Options { name: self.name.as_deref(), stack_size: self.stack_size }
+    }
+}

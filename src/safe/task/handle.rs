@@ -1,0 +1,156 @@
+//! A handle to a task.
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::engine::context::stack;
+use crate::engine::scheduler;
+use crate::safe::record::Record;
+use crate::safe::shared::Shared;
+
+/// A handle to a task, which may have ended. It keeps nothing alive.
+///
+/// ```compile_fail,E0277
+/// fn send(_: impl Send) {}
+/// send(majjen::task::current());
+/// ```
+#[derive(Clone)]
+pub struct Task {
+    /// `None` for a task that was never started.
+    pub(in crate::safe) shared: Option<Rc<Shared>>,
+    pub(in crate::safe) id: u64,
+}
+
+impl Task {
+    pub(in crate::safe) fn none() -> Task {
+        Task { shared: None, id: 0 }
+    }
+
+    /// Its number, which no other task of its scheduler has, before or after; 0 if it could not be
+    /// started.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let (one, other) = (scheduler.spawn(|| ()), scheduler.spawn(|| ()));
+    /// assert_ne!(one.task().id(), other.task().id());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its name, as far as it fits: 23 bytes. `None` if it has none, or has ended.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let worker = task::Builder::new().name("worker").spawn_on(&scheduler, || ())?;
+    /// assert_eq!(worker.task().name().as_deref(), Some("worker"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn name(&self) -> Option<String> {
+        let (_, task) = self.shared.as_ref()?.task(self.id)?;
+        let name = task.name.get();
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+    }
+
+    /// Ends the task's call of [`park`](super::park), or makes its next one return at once. Does nothing to a
+    /// task that waits for something else, or has ended.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let parked = scheduler.spawn(|| task::park(None));
+    /// let task = parked.task().clone();
+    /// scheduler.spawn(move || task.wake());
+    /// scheduler.run()?;
+    /// assert_eq!(parked.join()?, Ok(()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wake(&self) {
+        let Some((core, task)) = self.shared.as_ref().and_then(|shared| shared.task(self.id))
+        else {
+            return;
+        };
+        let Some(record) = Record::of(task) else {
+            return;
+        };
+        record.woken.set(true);
+        if record.parked.get() {
+            // It may not have suspended yet: its clock, which it asks before, can come here. Fails
+            // for a task that has ended, which has no record.
+            let _ = core.enqueue(task);
+        }
+    }
+
+    /// As [`JoinHandle::cancel`](crate::JoinHandle::cancel).
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let ends_itself = scheduler.spawn(|| {
+    ///     task::current().unwrap().cancel();
+    ///     task::yield_now() // Does not return.
+    /// });
+    /// scheduler.run()?;
+    /// assert!(ends_itself.join().is_err());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn cancel(&self) {
+        if let Some((core, task)) = self.shared.as_ref().and_then(|shared| shared.task(self.id)) {
+            core.cancel(task);
+        }
+    }
+
+    /// Whether the task has ended, or was given up with its scheduler.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let task = scheduler.spawn(|| ()).task().clone();
+    /// assert!(!task.is_finished());
+    /// scheduler.run()?;
+    /// assert!(task.is_finished());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn is_finished(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.task(self.id).is_none())
+    }
+
+    /// How deep the task's stack was used at most, in bytes, to size stacks by: by this task or
+    /// one that had the stack before. 0 before the first turn and after the end.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let used = scheduler.spawn(|| {
+    ///     std::hint::black_box(&mut [1_u8; 20_000]);
+    ///     task::current().unwrap().stack_used()
+    /// });
+    /// scheduler.run()?;
+    /// assert!(used.join()? > 20_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stack_used(&self) -> usize {
+        self.shared.as_ref().and_then(|shared| shared.task(self.id)).map_or(0, |(_, task)| {
+            stack::high_water_bytes(task.stack.get(), task.stack_bytes.get())
+        })
+    }
+
+    /// Whether its scheduler is the one that runs on this thread.
+    pub(in crate::safe) fn is_here(&self) -> bool {
+        let core = self.shared.as_ref().and_then(|shared| shared.core());
+        core.zip(scheduler::current()).is_some_and(|(own, here)| std::ptr::eq(own, here))
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        out.debug_struct("Task").field("id", &self.id).field("name", &name).finish()
+    }
+}
