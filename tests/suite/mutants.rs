@@ -2,6 +2,8 @@
 //! test that passes with the library as it is must fail, and say why. Part of `make torture`, since each
 //! takes a build.
 
+mod edits;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,7 +82,10 @@ const CASES: [Case; 19] = [
 
 /// The trials of this module; the long one for `make torture`.
 pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![Trial::test("mutants::have_their_places", find_places)];
+    let mut trials = vec![
+        Trial::test("mutants::have_their_places", find_places),
+        Trial::test("mutants::edits", edits::test),
+    ];
     if torture() {
         trials.push(Trial::test("mutants::are_noticed", find_all));
     }

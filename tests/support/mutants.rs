@@ -97,6 +97,11 @@ impl Sources {
         Ok(Sources { root: root.to_owned() })
     }
 
+    /// What is below `root/src`.
+    pub fn in_directory(root: &Path) -> Sources {
+        Sources { root: root.to_owned() }
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -145,8 +150,13 @@ impl Mutant {
         }
         let mut places = Vec::new();
         for function in &named {
-            let found = function.places(*part)?.into_iter();
-            places.extend(found.map(|bytes| Place { file: function.file.clone(), bytes }));
+            let found = match function.places(*part) {
+                Ok(found) => found,
+                Err(why) => return fail(why),
+            };
+            places.extend(
+                found.into_iter().map(|bytes| Place { file: function.file.clone(), bytes }),
+            );
         }
         let names: Vec<String> = named.iter().map(ToString::to_string).collect();
         let names = names.join(", ");
