@@ -5,7 +5,7 @@
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
 #   make torture        the tests of faults, with every errno value and every fallback, the long loads,
-#                       the planted bugs, sanitizers, libFuzzer for FUZZ_SECONDS=60, and coverage; a
+#                       mutants of the library, sanitizers, libFuzzer for FUZZ_SECONDS=60, and coverage; a
 #                       skipped test is an error, unless ALLOW_SKIPS=1
 #   make fuzz           libFuzzer alone
 #   make coverage       which lines of the library the tests run; an error if one that they do not
@@ -90,9 +90,9 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- parked:: --test-threads=1,-parked)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- planted::,-planted)
+	$(call summarised,cargo test --release --test suite -- mutants::,-mutants)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test fuzz -- planted_bugs --nocapture,-planted-fuzz)
+	$(call summarised,cargo test --release --test fuzz -- mutants:: --nocapture,-mutants-fuzz)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- sanitizers:: --test-threads=1,-sanitizers)
 	@$(MAKE) --no-print-directory fuzz

@@ -12,7 +12,7 @@
 //! that fails is made smaller.
 
 mod interpreter;
-mod planted;
+mod mutants;
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Trial::test("fuzz::corpus", || run_files("corpus")),
         Trial::test("fuzz::random_programs", random_programs),
     ];
-    trials.extend(planted::trials());
+    trials.extend(mutants::trials());
     let mut arguments = Arguments::from_args();
     // Processes are forked: there must be no other thread that could hold a lock.
     arguments.test_threads = Some(1);

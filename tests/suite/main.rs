@@ -11,7 +11,7 @@
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported, and
 //!   so are the files in `c-tests/abi/`.
 //! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a
-//!   million tasks are parked, and bugs are planted.
+//!   million tasks are parked, and mutants of the library are tested.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
@@ -26,9 +26,9 @@ mod guide;
 mod header;
 mod install;
 mod library;
+mod mutants;
 mod package;
 mod parked;
-mod planted;
 mod process;
 mod program;
 mod readme;
@@ -37,7 +37,7 @@ mod rust_api;
 mod sanitizers;
 mod server;
 mod simulation;
-#[path = "../support/planted.rs"]
+#[path = "../support/mutants.rs"]
 mod sources;
 mod toolchain;
 
@@ -59,9 +59,9 @@ fn main() -> ExitCode {
         trials.extend(faults::trials());
         trials.extend(header::trials());
         trials.extend(install::trials());
+        trials.extend(mutants::trials());
         trials.extend(package::trials());
         trials.extend(parked::trials());
-        trials.extend(planted::trials());
         trials.extend(rust_api::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
+pub use self::library::mutants;
 use crate::library::Workplace;
 use crate::program::{self, Link};
 use crate::toolchain::{self, Compilers};

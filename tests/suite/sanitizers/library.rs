@@ -1,5 +1,5 @@
 //! The library itself under sanitizers: one is built that is instrumented, and the programs of
-//! `c-tests/` are run with it, instrumented too. With a bug planted in it, the same must be reported.
+//! `c-tests/` are run with it, instrumented too. The bug of each of its mutants must be reported.
 //!
 //! UndefinedBehaviorSanitizer looks at the library's C, `src/shim/`; there is none for Rust.
 //! AddressSanitizer and ThreadSanitizer look at Rust and C. Their parts of rustc's own LLVM are
@@ -14,7 +14,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 use super::{LIMIT, Sanitizer, programs};
 use crate::library::{self, Workplace};
 use crate::process;
-use crate::sources::{Bug, Sources};
+use crate::sources::{Mutant, Sources, delete, mutant, words};
 use crate::toolchain::{self, Compilers};
 
 /// A sanitizer in the library.
@@ -23,13 +23,13 @@ struct Instrumented {
     /// For rustc. Not for the crates that the library uses, of which only declarations remain.
     rust_flags: &'static [&'static str],
     /// What is taken out of the sources first.
-    without: Option<Bug>,
-    bugs: &'static [Planted],
+    without: Option<Mutant>,
+    cases: &'static [Case],
 }
 
-/// A bug, and a program of which a report with these words comes.
-struct Planted {
-    bug: Bug,
+/// A mutant, and a program of which a report with these words comes.
+struct Case {
+    mutant: Mutant,
     program: &'static str,
     said: &'static [&'static str],
 }
@@ -38,14 +38,13 @@ const SHIM: Instrumented = Instrumented {
     sanitizer: Sanitizer::Undefined,
     rust_flags: &["-Clink-arg=-fsanitize=undefined"],
     without: None,
-    bugs: &[Planted {
+    cases: &[Case {
         // The length of a message, in a type that is too small for it.
-        bug: Bug {
-            name: "overflow",
-            file: "src/shim/log.c",
-            right: "size_t bytes = (size_t)length + 1;",
-            wrong: "size_t bytes = (size_t)(length + 2147483647 - 1100) + 1;",
-        },
+        mutant: mutant(
+            "overflow",
+            "majjen_shim_vlog",
+            words("(size_t)length + 1", "(size_t)(length + 2147483647 - 1100) + 1"),
+        ),
         program: "log",
         said: &["signed integer overflow", "majjen_shim_vlog"],
     }],
@@ -55,24 +54,22 @@ const MEMORY: Instrumented = Instrumented {
     sanitizer: Sanitizer::Address,
     rust_flags: &["-Cpasses=asan", "-Cllvm-args=-force-attribute=sanitize_address"],
     without: None,
-    bugs: &[
-        Planted {
-            bug: Bug {
-                name: "timer heap too small",
-                file: "src/timer_heap.rs",
-                right: "sys::allocate::<[u64; ENTRY_BYTES / 8]>(capacity)",
-                wrong: "sys::allocate::<[u64; ENTRY_BYTES / 8]>(capacity / 2)",
-            },
+    cases: &[
+        Case {
+            mutant: mutant(
+                "timer heap too small",
+                "TimerHeap::grow",
+                words("(capacity).cast", "(capacity / 2).cast"),
+            ),
             program: "equal_deadlines",
             said: &["heap-buffer-overflow", "timer_heap.rs"],
         },
-        Planted {
-            bug: Bug {
-                name: "long line freed before it is delivered",
-                file: "src/shim/log.c",
-                right: "if (heap != NULL) {",
-                wrong: "if (heap != NULL) { free(heap);",
-            },
+        Case {
+            mutant: mutant(
+                "long line freed before it is delivered",
+                "majjen_shim_vlog",
+                words("if (heap != NULL) {", "$ free(heap);"),
+            ),
             program: "log",
             said: &["heap-use-after-free", "majjen_shim_vlog"],
         },
@@ -89,30 +86,19 @@ const THREADS: Instrumented = Instrumented {
     ],
     // With this the ordinary library says which order its atomics make. Here the atomics are seen, and
     // have to make it by themselves.
-    without: Some(Bug {
-        name: "no word about order",
-        file: "src/sanitizer.rs",
-        right: "if let Some(hook) = hook.known() {",
-        wrong: "if let (Some(hook), false) = (hook.known(), true) {",
-    }),
-    bugs: &[
-        Planted {
-            bug: Bug {
-                name: "settings published without order",
-                file: "src/log/settings.rs",
-                right: "CURRENT.store(from_ref(record).cast_mut(), Release);",
-                wrong: "CURRENT.store(from_ref(record).cast_mut(), Relaxed);",
-            },
+    without: Some(mutant("no word about order", "sanitizer::synchronize", delete("hook.known"))),
+    cases: &[
+        Case {
+            mutant: mutant(
+                "settings published without order",
+                "Turn::set",
+                words("cast_mut(), Release", "cast_mut(), Relaxed"),
+            ),
             program: "sanitizers/callback",
             said: &["data race", "majjen::log::deliver"],
         },
-        Planted {
-            bug: Bug {
-                name: "a stop without order",
-                file: "src/scheduler.rs",
-                right: "self.raised.swap(false, AcqRel);",
-                wrong: "self.raised.swap(false, Relaxed);",
-            },
+        Case {
+            mutant: mutant("a stop without order", "Mailbox::end_run", words("AcqRel", "Relaxed")),
             program: "sanitizers/stops",
             said: &["data race", "runs"],
         },
@@ -121,6 +107,14 @@ const THREADS: Instrumented = Instrumented {
 
 /// For `make test`, with the shim: those that log. `make torture` has all.
 const LOGGING: [&str; 4] = ["log", "log_format", "log_memory", "log_threads"];
+
+/// All mutants of this module.
+pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
+    const ALL: &[Instrumented] = &[SHIM, MEMORY, THREADS];
+    ALL.iter().flat_map(|instrumented| {
+        instrumented.without.iter().chain(instrumented.cases.iter().map(|case| &case.mutant))
+    })
+}
 
 /// The trials of this module. Two are for `make torture` alone, since they want clang.
 pub fn trials() -> Vec<Trial> {
@@ -150,7 +144,7 @@ impl Instrumented {
         }
         let sources = Sources::copy_to(&workplace.path().join("sources"))?;
         if let Some(part) = &self.without {
-            sources.plant(part)?;
+            sources.mutate(part)?;
         }
         let build = || self.build(&sources, &compilers, &workplace);
         let built = build()?;
@@ -161,13 +155,13 @@ impl Instrumented {
             }
         }
 
-        for Planted { bug, program, said } in self.bugs {
-            let built = sources.with(bug, build)??;
+        for Case { mutant, program, said } in self.cases {
+            let built = sources.with(mutant, build)??;
             let source = library::root().join(format!("c-tests/{program}.c"));
             let ran = programs::run(&source, self.sanitizer, &compilers, Some(&built))?;
             if ran.finished.succeeded() || !said.iter().all(|part| ran.says(part)) {
                 let end = ran.finished.describe();
-                return Err(format!("{}: is not reported: the program {end}", bug.name).into());
+                return Err(format!("{}: is not reported: the program {end}", mutant.name).into());
             }
         }
         Ok(Completion::Completed)

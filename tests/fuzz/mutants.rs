@@ -1,0 +1,88 @@
+//! That the fuzzing notices bugs: with each of these mutants of the library, the same random programs must
+//! find the bug that pass otherwise. Part of `make torture`, since each takes a build.
+
+#[path = "../support/mutants.rs"]
+mod sources;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use libtest_mimic::{Failed, Trial};
+use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
+
+/// A function that is renamed in `src/` has to be renamed here, too.
+const MUTANTS: [Mutant; 12] = [
+    mutant(
+        "lost_wake_up",
+        "Entry::refresh",
+        condition("Stage::Settled", "($) && !self.registered"),
+    ),
+    mutant("two_queues", "Scheduler::end_wait", condition("leave", "true")),
+    mutant("wrong_counter", "Scheduler::cancel_timer", delete("timer_cancellations")),
+    mutant("timer_order", "Key::number", words("self.serial", "!$")),
+    mutant("early_timer", "TimerHeap::collect_due", words("<= now_ns", "$.saturating_add(1000)")),
+    mutant("heap_order", "TimerHeap::expire", words("(0..count).rev()", "0..count")),
+    mutant("cancel_ends_no_wait", "Scheduler::cancel", delete("end_wait")),
+    mutant("slot_freed_in_the_queue", "Scheduler::end", condition("task.queued", "false")),
+    mutant("descriptor_left_open", "Reactor::drop", delete("close")),
+    mutant("permits_kept_from_those_behind", "semaphore::leave", delete("serve")),
+    mutant("close_wakes_no_receiver", "Channel::disconnect", words(", &self.receivers", "")),
+    mutant("mutex_of_two_owners", "Mutex::give", replace("own", "self.owner.set(0);")),
+];
+
+/// The trials of this module; the long one for `make torture`.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![Trial::test("mutants::have_their_places", find_places)];
+    if env::var_os("MAJJEN_TORTURE").is_some() {
+        trials.push(Trial::test("mutants::are_noticed", find_all));
+    }
+    trials
+}
+
+/// Changes of the source that would leave the long one without a mutant are noticed early.
+fn find_places() -> Result<(), Failed> {
+    Ok(sources::find_places(&MUTANTS)?)
+}
+
+fn find_all() -> Result<(), Failed> {
+    let sources = Sources::copy_to(&target().join("mutants-sources"))?;
+    if !random_programs(&sources)?.status.success() {
+        return Err("they fail with the library as it is".into());
+    }
+    let mut missed = Vec::new();
+    for mutant in &MUTANTS {
+        let output = sources.with(mutant, || random_programs(&sources))??;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found = text.lines().find_map(|line| line.find(super::FOUND).map(|at| &line[at..]));
+        match found.filter(|_| !output.status.success()) {
+            Some(found) => println!("mutants: {}: {found}", mutant.name),
+            None => missed.push(mutant.name),
+        }
+    }
+    if missed.is_empty() { Ok(()) } else { Err(format!("not found: {missed:?}").into()) }
+}
+
+fn target() -> PathBuf {
+    // Cargo makes `tmp` in the target directory for tests.
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a directory").to_owned()
+}
+
+/// Builds the copy, which must succeed, and runs the random programs on it.
+fn random_programs(sources: &Sources) -> Result<Output, Failed> {
+    let cargo = |arguments: &[&str]| {
+        Command::new("cargo")
+            .args(["test", "--release", "--offline", "--quiet", "--test", "fuzz"])
+            .args(arguments)
+            .current_dir(sources.root())
+            .env("CARGO_TARGET_DIR", target().join("mutants"))
+            .env("MAJJEN_FUZZ_SHRINK", "0")
+            .env_remove("MAJJEN_TORTURE")
+            .output()
+    };
+    let built = cargo(&["--no-run"])?;
+    if !built.status.success() {
+        return Err(String::from_utf8_lossy(&built.stderr).into_owned().into());
+    }
+    Ok(cargo(&["--", "random_programs"])?)
+}

@@ -1,0 +1,151 @@
+//! That the sweeps of faults and the simulation notice bugs: with each of these mutants of the library, a
+//! test that passes with the library as it is must fail, and say why. Part of `make torture`, since each
+//! takes a build.
+
+mod edits;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::library::Workplace;
+use crate::process::{self, Finished};
+use crate::sanitizers;
+use crate::sources::{self, Mutant, Sources};
+use crate::sources::{call, condition, delete, delete_arm, mutant, replace, words};
+use crate::toolchain::torture;
+
+const ALLOCATIONS: &str = "faults::allocations";
+const SYSTEM_CALLS: &str = "faults::system_calls";
+const SIMULATION: &str = "c_programs::simulation::shared";
+
+/// What a sweep and the simulation say of any failure.
+const A_RUN: &str = "for a debugger: sweep one";
+const SEED: &str = "seed ";
+
+/// A mutant, the test that must notice it, and a part of what that says.
+struct Case {
+    test: &'static str,
+    said: &'static str,
+    mutant: Mutant,
+}
+
+const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
+    Case { test, said, mutant }
+}
+
+/// A function that is renamed in `src/` has to be renamed here, too.
+#[rustfmt::skip] // Which test notices it, and how; below that, where it is.
+const CASES: [Case; 19] = [
+    case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
+        "Reactor::grow", replace("table.try_reserve", "self.table.reserve(more);"))),
+    case(ALLOCATIONS, "killed by signal 6", mutant("tasks' table grows or aborts",
+        "Slab::grow", delete("by_address.try_reserve"))),
+    case(ALLOCATIONS, "live_mappings", mutant("arenas not unmapped",
+        "unmap", call("munmap", "0"))),
+    case(ALLOCATIONS, "live_blocks", mutant("timer heap not freed",
+        "TimerHeap::drop", delete("free"))),
+    case(ALLOCATIONS, "open_descriptors", mutant("epoll set not closed",
+        "Reactor::drop", delete("close"))),
+    case(ALLOCATIONS, "killed by signal 11", mutant("malloc of a long log line not checked",
+        "majjen_shim_vlog", words("if (heap != NULL)", "if (1)"))),
+    case(ALLOCATIONS, A_RUN, mutant("waiter left in its list when its timer has no memory",
+        "block::park", replace("end_wait", "scheduler.run_queue.push(task);"))),
+    case(SYSTEM_CALLS, "written", mutant("failure of a guard ignored",
+        "Class::carve", replace("guard(first)?", "let _ = guard(first);"))),
+    case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
+        "epoll_wait", delete_arm("ENOSYS"))),
+    case(SYSTEM_CALLS, A_RUN, mutant("an interruption taken for an error",
+        "Reactor::poll", delete_arm("EINTR"))),
+    case(SYSTEM_CALLS, A_RUN, mutant("passing failure of the clock not retried",
+        "monotonic_ns", call("read_clock_again", "0"))),
+    case(SYSTEM_CALLS, A_RUN, mutant("task without a stack not tried again",
+        "Starved::retry_if_due", condition("is_empty", "false"))),
+    case(SIMULATION, "simulated_ns >= deadline", mutant("timers 1 us early",
+        "TimerHeap::collect_due", words("<= now_ns", "$.saturating_add(1000)"))),
+    case(SIMULATION, "parent->wake_time_ns", mutant("heap does not sift up after a removal",
+        "TimerHeap::remove", condition("parent", "false"))),
+    case(SIMULATION, SEED, mutant("waiter left in its list when its time is over",
+        "block::suspend_parked", call("leave", "Left::Now"))),
+    case(SIMULATION, SEED, mutant("timer left in the heap by a cancel",
+        "Scheduler::cancel_timer", condition("NOT_IN_HEAP", "($) && !task.canceled.get()"))),
+    case(SIMULATION, SEED, mutant("cancel forgotten",
+        "Scheduler::cancel", delete("canceled.set"))),
+    case(SIMULATION, SEED, mutant("how a wait ended lost when the task is taken out of the queue",
+        "Scheduler::enqueue", call("outcome.get", "Outcome::Interrupted"))),
+    case(SIMULATION, SEED, mutant("descriptor that was armed before not armed again",
+        "Entry::refresh", condition("Stage::Settled", "($) && !self.registered"))),
+];
+
+/// The trials of this module; the long one for `make torture`.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        Trial::test("mutants::have_their_places", find_places),
+        Trial::test("mutants::edits", edits::test),
+    ];
+    if torture() {
+        trials.push(Trial::test("mutants::are_noticed", find_all));
+    }
+    trials
+}
+
+/// Changes of the source that would leave the long tests without a mutant are noticed early.
+fn find_places() -> Result<(), Failed> {
+    let mutants = CASES.iter().map(|case| &case.mutant);
+    Ok(sources::find_places(mutants.chain(sanitizers::mutants()))?)
+}
+
+fn find_all() -> Result<(), Failed> {
+    let copy = Copy { sources: Sources::copy_to(&target().join("mutants-sources-suite"))? };
+    for test in [ALLOCATIONS, SYSTEM_CALLS, SIMULATION] {
+        let finished = copy.run(test)?;
+        if !finished.succeeded() {
+            return Err(format!("the library as it is: {test} {}", finished.describe()).into());
+        }
+    }
+    let mut missed = Vec::new();
+    for Case { test, said, mutant } in &CASES {
+        let finished = copy.sources.with(mutant, || copy.run(test))??;
+        // It has run, and it alone.
+        let failed = finished.output.contains("0 passed; 1 failed");
+        match finished.output.lines().find(|line| line.contains(said)) {
+            Some(line) if failed => println!("mutants: {}: {test}: {}", mutant.name, line.trim()),
+            _ => missed.push(format!("{}: {test} {}", mutant.name, finished.describe())),
+        }
+    }
+    if missed.is_empty() { Ok(()) } else { Err(missed.join("\n\n").into()) }
+}
+
+fn target() -> PathBuf {
+    // Cargo makes `tmp` in the target directory for tests.
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a directory").to_owned()
+}
+
+/// A copy of the sources, which is built for each test.
+struct Copy {
+    sources: Sources,
+}
+
+impl Copy {
+    /// Builds the library, and runs one test of this suite against it, in its short form.
+    fn run(&self, test: &str) -> Result<Finished, Failed> {
+        const LIMIT: Duration = Duration::from_secs(600);
+        let workplace = Workplace::new()?;
+        let target = target().join("mutants-suite");
+        let mut cargo = Command::new("cargo");
+        cargo.args(["rustc", "--release", "--lib", "--crate-type=cdylib", "--offline"]);
+        cargo.current_dir(self.sources.root()).env("CARGO_TARGET_DIR", &target);
+        let built = process::run(&mut cargo, LIMIT, workplace.path())?;
+        if !built.succeeded() {
+            return Err(format!("cargo {}", built.describe()).into());
+        }
+        let mut suite = Command::new(env::current_exe()?);
+        suite.args(["--exact", test]).env("MAJJEN_LIB_DIR", target.join("release"));
+        // Cargo sets it for tests, and it comes before the programs' own path.
+        suite.env_remove("LD_LIBRARY_PATH").env_remove("MAJJEN_TORTURE");
+        Ok(process::run(&mut suite, LIMIT, workplace.path())?)
+    }
+}

@@ -1,0 +1,191 @@
+//! Mutants: copies of the library with one bug, for a test to prove that it notices the bug.
+//!
+//! A mutant names a function and a part of it, by syntax: where the function is in `src/`, how it is
+//! formatted, and what is said in comments makes no difference. There must be exactly one such part, so
+//! that a mutant whose code has changed is noticed, and not made somewhere else.
+#![allow(dead_code)] // None of the tests uses all kinds of edits.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::symlink;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+
+mod functions;
+
+use functions::{Functions, Part};
+
+/// One bug.
+pub struct Mutant {
+    pub name: &'static str,
+    function: &'static str,
+    edit: Edit,
+    /// Where it is written down.
+    table: &'static Location<'static>,
+}
+
+/// What stands in the place of a part.
+pub struct Edit {
+    part: Part,
+    by: &'static str,
+}
+
+/// A mutant of a function: see [`Functions::named`] for the name.
+#[track_caller]
+pub const fn mutant(name: &'static str, function: &'static str, edit: Edit) -> Mutant {
+    Mutant { name, function, edit, table: Location::caller() }
+}
+
+/// Deletes the innermost statement that has the words.
+pub const fn delete(words: &'static str) -> Edit {
+    replace(words, "")
+}
+
+/// Replaces the innermost statement that has the words. Here and below, a `$` stands for what there was.
+pub const fn replace(words: &'static str, by: &'static str) -> Edit {
+    Edit { part: Part::Statement(words), by }
+}
+
+/// Replaces a call, receiver and arguments included.
+pub const fn call(called: &'static str, by: &'static str) -> Edit {
+    Edit { part: Part::Call(called), by }
+}
+
+/// Replaces the condition, of an `if` or a `while`, that has the words.
+pub const fn condition(words: &'static str, by: &'static str) -> Edit {
+    Edit { part: Part::Condition(words), by }
+}
+
+/// Deletes the arm of a `match` whose pattern has the words.
+pub const fn delete_arm(words: &'static str) -> Edit {
+    Edit { part: Part::Arm(words), by: "" }
+}
+
+/// Replaces the words. For what the others do not do, and for C.
+pub const fn words(words: &'static str, by: &'static str) -> Edit {
+    Edit { part: Part::Words(words), by }
+}
+
+/// A part of a source file.
+struct Place {
+    /// From the root of the repository.
+    file: PathBuf,
+    bytes: Range<usize>,
+}
+
+/// The repository, with a copy of `src/`; all else are links.
+pub struct Sources {
+    root: PathBuf,
+}
+
+impl Sources {
+    /// Makes the copy, in the place of one that is there already.
+    pub fn copy_to(root: &Path) -> io::Result<Sources> {
+        match fs::remove_dir_all(root) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir_all(root)?,
+        }
+        for entry in fs::read_dir(original())? {
+            let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+            match name.to_str() {
+                Some("src") => copy_directory(&path, &root.join(name))?,
+                Some("target" | ".git") => {}
+                _ => symlink(path, root.join(name))?,
+            }
+        }
+        Ok(Sources { root: root.to_owned() })
+    }
+
+    /// What is below `root/src`.
+    pub fn in_directory(root: &Path) -> Sources {
+        Sources { root: root.to_owned() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Calls `test` while the copy is a mutant.
+    pub fn with<R>(&self, mutant: &Mutant, test: impl FnOnce() -> R) -> Result<R, String> {
+        let (file, before) = self.mutate(mutant)?;
+        let result = test();
+        write(&file, &before)?;
+        Ok(result)
+    }
+
+    /// Makes the copy a mutant. Returns the file that this has changed, and its text before.
+    pub fn mutate(&self, mutant: &Mutant) -> Result<(PathBuf, String), String> {
+        let Place { file, bytes } = mutant.place(&Functions::read(&self.root)?)?;
+        let file = self.root.join(file);
+        let before = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        let by = mutant.edit.by.replace('$', &before[bytes.clone()]);
+        write(&file, &[&before[..bytes.start], &by, &before[bytes.end..]].concat())?;
+        Ok((file, before))
+    }
+}
+
+/// Looks whether each mutant has its place in the sources as they are.
+pub fn find_places<'a>(mutants: impl IntoIterator<Item = &'a Mutant>) -> Result<(), String> {
+    let functions = Functions::read(original())?;
+    let missing = mutants.into_iter().filter_map(|mutant| mutant.place(&functions).err());
+    let missing: Vec<String> = missing.collect();
+    if missing.is_empty() { Ok(()) } else { Err(missing.join("\n")) }
+}
+
+impl Mutant {
+    fn place(&self, functions: &Functions) -> Result<Place, String> {
+        let Mutant { name, function, edit: Edit { part, .. }, table } = self;
+        let fail = |why: String| Err(format!("{table}: mutant \"{name}\": {why}"));
+        let named = functions.named(function);
+        if named.is_empty() {
+            let alike = match functions.alike(function) {
+                alike if alike.is_empty() => String::new(),
+                alike => format!(" (but {})", alike.join(", ")),
+            };
+            return fail(format!(
+                "src/ has no function `{function}`{alike}; if it has another name now, rename it in this \
+                 table"
+            ));
+        }
+        let mut places = Vec::new();
+        for function in &named {
+            let found = match function.places(*part) {
+                Ok(found) => found,
+                Err(why) => return fail(why),
+            };
+            places.extend(
+                found.into_iter().map(|bytes| Place { file: function.file.clone(), bytes }),
+            );
+        }
+        let names: Vec<String> = named.iter().map(ToString::to_string).collect();
+        let names = names.join(", ");
+        match places.len() {
+            1 => Ok(places.remove(0)),
+            0 => fail(format!("{names} has no {part}; say in this table what makes the bug now")),
+            count => fail(format!("{names} has {count} times a {part}; say in this table which")),
+        }
+    }
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| error.to_string())
+}
+
+fn original() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &place)?;
+        } else {
+            fs::copy(entry.path(), place)?;
+        }
+    }
+    Ok(())
+}
