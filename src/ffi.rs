@@ -15,12 +15,12 @@ mod types;
 mod version;
 mod wait;
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char};
 use std::mem::transmute;
 
-use types::{mj_scheduler, mj_task, mj_task_fn, mj_wait_fn};
+use types::{mj_scheduler, mj_task, mj_task_fn};
 
-use crate::engine::scheduler::{Builtin, Scheduler, WaitFunction};
+use crate::engine::scheduler::Scheduler;
 
 use crate::engine::sync::{Home, Object};
 use crate::engine::sys::{Error, Result};
@@ -148,22 +148,6 @@ unsafe fn text_ref<'s>(text: *const c_char) -> Option<&'s CStr> {
 unsafe fn bool_from(address: *const bool) -> bool {
     // SAFETY: as this function's contract says; a bool is a byte.
     unsafe { address.cast::<u8>().read() != 0 }
-}
-
-/// Sets a wait function, which is one of the built-in ones or the program's.
-fn set_wait_function(scheduler: &Scheduler, function: mj_wait_fn, user_data: *mut c_void) {
-    let known: [(mj_wait_fn, Builtin); 3] = [
-        (Some(wait::mj_wait_epoll), Builtin::Epoll),
-        (Some(wait::mj_wait_poll), Builtin::Poll),
-        (Some(wait::mj_wait_nanosleep), Builtin::Sleep),
-    ];
-    let same = |known: mj_wait_fn| {
-        function.zip(known).is_some_and(|(function, known)| std::ptr::fn_addr_eq(function, known))
-    };
-    let builtin = known.into_iter().find(|(known, _)| same(*known)).map(|(_, builtin)| builtin);
-    // SAFETY: the types differ in what the first parameter points to, which is the same address.
-    let function = unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) };
-    scheduler.set_wait_function(function, user_data, builtin);
 }
 
 /// 0, or a negative errno value.

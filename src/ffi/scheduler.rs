@@ -4,8 +4,8 @@ use std::ffi::c_int;
 use std::ptr::null_mut;
 
 use super::types::mj_scheduler;
-use super::wait::mj_wait_epoll;
-use super::{scheduler_ref, set_wait_function, status};
+use super::wait::{mj_wait_epoll, set_wait_function};
+use super::{scheduler_ref, status};
 use crate::engine::log;
 use crate::engine::scheduler::{self, Scheduler};
 use crate::engine::sys::Error;

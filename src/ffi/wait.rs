@@ -1,11 +1,12 @@
 //! The hooks for a wait function: what it is set with, and what it may call.
 
 use std::ffi::{c_int, c_void};
+use std::mem::transmute;
 use std::ptr::null_mut;
 
 use super::types::{mj_clock_fn, mj_scheduler, mj_task, mj_wait_fn};
-use super::{own_scheduler_ref, report_stranger, scheduler_ref, set_wait_function, status};
-use crate::engine::scheduler::{self, Builtin};
+use super::{own_scheduler_ref, report_stranger, scheduler_ref, status};
+use crate::engine::scheduler::{self, Builtin, Scheduler, WaitFunction};
 use crate::engine::sys::Error;
 
 /// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
@@ -206,4 +207,20 @@ pub unsafe extern "C" fn mj_scheduler_dequeue(scheduler: *mut mj_scheduler) -> *
         Ok(scheduler) => scheduler.dequeue().cast_mut().cast(),
         Err(_) => null_mut(),
     }
+}
+
+/// Sets a wait function, which is one of the built-in ones or the program's.
+pub fn set_wait_function(scheduler: &Scheduler, function: mj_wait_fn, user_data: *mut c_void) {
+    let known: [(mj_wait_fn, Builtin); 3] = [
+        (Some(mj_wait_epoll), Builtin::Epoll),
+        (Some(mj_wait_poll), Builtin::Poll),
+        (Some(mj_wait_nanosleep), Builtin::Sleep),
+    ];
+    let same = |known: mj_wait_fn| {
+        function.zip(known).is_some_and(|(function, known)| std::ptr::fn_addr_eq(function, known))
+    };
+    let builtin = known.into_iter().find(|(known, _)| same(*known)).map(|(_, builtin)| builtin);
+    // SAFETY: the types differ in what the first parameter points to, which is the same address.
+    let function = unsafe { transmute::<mj_wait_fn, Option<WaitFunction>>(function) };
+    scheduler.set_wait_function(function, user_data, builtin);
 }

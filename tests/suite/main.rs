@@ -16,6 +16,7 @@
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
 mod abi;
+mod architecture;
 mod c_programs;
 mod debian;
 mod debugger;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     trials.extend(simulation::trials());
     if toolchain::runner().is_none() {
         trials.extend(abi::trials());
+        trials.extend(architecture::trials());
         trials.extend(debian::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
