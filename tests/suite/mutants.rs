@@ -1,6 +1,6 @@
-//! That the sweeps of faults and the simulation notice bugs: with each of these mutants of the library, a
-//! test that passes with the library as it is must fail, and say why. Part of `make torture`, since each
-//! takes a build.
+//! That the sweeps of faults and the simulation notice bugs: with each of these mutants of the
+//! library, a test that passes with the library as it is must fail, and say why. Part of
+//! `make torture`, since each takes a build.
 
 mod edits;
 
@@ -53,7 +53,7 @@ const CASES: [Case; 19] = [
     case(ALLOCATIONS, "killed by signal 11", mutant("malloc of a long log line not checked",
         "majjen_shim_vlog", words("if (heap != NULL)", "if (1)"))),
     case(ALLOCATIONS, A_RUN, mutant("waiter left in its list when its timer has no memory",
-        "suspend::park", delete("leave_list"))),
+        "park", delete("leave_list"))),
     case(SYSTEM_CALLS, "written", mutant("failure of a guard ignored",
         "Class::carve", replace("guard(first)?", "let _ = guard(first);"))),
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
