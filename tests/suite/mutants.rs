@@ -53,7 +53,7 @@ const CASES: [Case; 19] = [
     case(ALLOCATIONS, "killed by signal 11", mutant("malloc of a long log line not checked",
         "majjen_shim_vlog", words("if (heap != NULL)", "if (1)"))),
     case(ALLOCATIONS, A_RUN, mutant("waiter left in its list when its timer has no memory",
-        "park", delete("leave_list"))),
+        "suspend::park", delete("leave_list"))),
     case(SYSTEM_CALLS, "written", mutant("failure of a guard ignored",
         "Class::carve", replace("guard(first)?", "let _ = guard(first);"))),
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
