@@ -1,5 +1,6 @@
-//! That the fuzzing notices bugs: with each of these mutants of the library, the same random programs must
-//! find the bug that pass otherwise. Part of `make torture`, since each takes a build.
+//! That the fuzzing notices bugs: with each of these mutants of the library, the same random
+//! programs must find the bug that pass otherwise. Part of `make torture`, since each takes a
+//! build.
 
 #[path = "../support/mutants.rs"]
 mod sources;

@@ -1,6 +1,6 @@
-//! That the sweeps of faults and the simulation notice bugs: with each of these mutants of the library, a
-//! test that passes with the library as it is must fail, and say why. Part of `make torture`, since each
-//! takes a build.
+//! That the sweeps of faults and the simulation notice bugs: with each of these mutants of the
+//! library, a test that passes with the library as it is must fail, and say why. Part of
+//! `make torture`, since each takes a build.
 
 mod edits;
 

@@ -1,5 +1,5 @@
-//! The functions of the library's sources, found by name in whatever file they are, and the places in them
-//! that a mutant changes.
+//! The functions of the library's sources, found by name in whatever file they are, and the places
+//! in them that a mutant changes.
 
 use std::fmt::{self, Display};
 use std::ops::Range;
@@ -27,8 +27,8 @@ pub struct Function {
     syntax: Option<syn::Block>,
 }
 
-/// A word, a literal, or a single character of punctuation, and which bytes of the file it is. Space and
-/// comments are not tokens, so that neither counts.
+/// A word, a literal, or a single character of punctuation, and which bytes of the file it is.
+/// Space and comments are not tokens, so that neither counts.
 #[derive(Clone)]
 struct Token {
     text: String,
@@ -71,8 +71,8 @@ impl Functions {
         Ok(Functions { functions })
     }
 
-    /// The functions of that name: `Type::function`, `Trait::function` for a body in the trait itself, or
-    /// `function` for one that belongs to no type. Modules may stand before it.
+    /// The functions of that name: `Type::function`, `Trait::function` for a body in the trait
+    /// itself, or `function` for one that belongs to no type. Modules may stand before it.
     pub fn named(&self, name: &str) -> Vec<&Function> {
         self.functions.iter().filter(|function| function.is_named(name)).collect()
     }
@@ -167,8 +167,8 @@ fn of_rust(file: &Path, text: &str) -> Result<Vec<Function>, String> {
     let stream: TokenStream = text.parse().map_err(|error| format!("{error}"))?;
     let syntax: syn::File = syn::parse2(stream.clone()).map_err(|error| error.to_string())?;
     // The modules: src/log/time.rs is `log::time`, and so is src/log/time/mod.rs.
-    let modules = file.with_extension("").into_iter().skip(1).collect::<PathBuf>();
-    let names = modules.iter().map(|name| name.to_string_lossy().into_owned());
+    let module = file.with_extension("");
+    let names = module.iter().skip(1).map(|name| name.to_string_lossy().into_owned());
     let path = names.filter(|name| name != "lib" && name != "mod").collect();
     let tokens = rust_tokens(&stream);
     let mut collector = Collector { file, tokens, path, has_type: false, functions: Vec::new() };
@@ -394,29 +394,35 @@ fn c_tokens(text: &str) -> Vec<Token> {
     let mut start = 0;
     while let Some(first) = text[start..].chars().next() {
         let rest = &text[start..];
-        let bytes = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest[2..].find("*/").map_or(rest.len(), |end| end + 4)
-        } else if first == '"' || first == '\'' {
-            let mut escaped = false;
-            let is_end = |character| {
-                let is_end = character == first && !escaped;
-                escaped = character == '\\' && !escaped;
-                is_end
-            };
-            rest[1..].find(is_end).map_or(rest.len(), |end| end + 2)
-        } else {
-            let is_of_word = |character: char| character.is_alphanumeric() || character == '_';
-            rest.find(|character| !is_of_word(character))
-                .unwrap_or(rest.len())
-                .max(first.len_utf8())
+        let comment_end = match rest.get(..2) {
+            Some("//") => rest.find('\n').or(Some(rest.len())),
+            Some("/*") => rest[2..].find("*/").map(|end| end + 4).or(Some(rest.len())),
+            _ => None,
         };
-        let is_token = !(first.is_whitespace() || rest.starts_with("//") || rest.starts_with("/*"));
-        if is_token {
+        let bytes = comment_end.unwrap_or_else(|| match first {
+            '"' | '\'' => quoted_bytes(rest, first),
+            _ => rest.find(|character| !is_of_word(character)).unwrap_or(rest.len()),
+        });
+        let bytes = bytes.max(first.len_utf8());
+        if comment_end.is_none() && !first.is_whitespace() {
             tokens.push(Token { text: rest[..bytes].to_owned(), place: start..start + bytes });
         }
         start += bytes;
     }
     tokens
+}
+
+fn is_of_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+/// How long what begins with a quote is, with its quotes.
+fn quoted_bytes(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    let is_end = |character| {
+        let is_end = character == quote && !escaped;
+        escaped = character == '\\' && !escaped;
+        is_end
+    };
+    text[1..].find(is_end).map_or(text.len(), |end| end + 2)
 }

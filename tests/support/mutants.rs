@@ -1,8 +1,8 @@
 //! Mutants: copies of the library with one bug, for a test to prove that it notices the bug.
 //!
-//! A mutant names a function and a part of it, by syntax: where the function is in `src/`, how it is
-//! formatted, and what is said in comments makes no difference. There must be exactly one such part, so
-//! that a mutant whose code has changed is noticed, and not made somewhere else.
+//! A mutant names a function and a part of it, by syntax: where the function is in `src/`, how it
+//! is formatted, and what is said in comments makes no difference. There must be exactly one such
+//! part, so that a mutant whose code has changed is noticed, and not made somewhere else.
 #![allow(dead_code)] // None of the tests uses all kinds of edits.
 
 use std::fs;
@@ -42,7 +42,8 @@ pub const fn delete(words: &'static str) -> Edit {
     replace(words, "")
 }
 
-/// Replaces the innermost statement that has the words. Here and below, a `$` stands for what there was.
+/// Replaces the innermost statement that has the words. Here and below, a `$` stands for what there
+/// was.
 pub const fn replace(words: &'static str, by: &'static str) -> Edit {
     Edit { part: Part::Statement(words), by }
 }
@@ -144,8 +145,8 @@ impl Mutant {
                 alike => format!(" (but {})", alike.join(", ")),
             };
             return fail(format!(
-                "src/ has no function `{function}`{alike}; if it has another name now, rename it in this \
-                 table"
+                "src/ has no function `{function}`{alike}; if it has another name now, rename it in \
+                 this table"
             ));
         }
         let mut places = Vec::new();

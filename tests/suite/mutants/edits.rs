@@ -44,10 +44,14 @@ type Made = (&'static str, Edit, &'static str, &'static str);
 
 #[rustfmt::skip] // A row stays a row.
 const MADE: [Made; 11] = [
-    ("Heap::drop", delete("sys::free"), "sys::free( // all of them\n            self.slots );", ""),
-    ("Heap::drop", replace("log", "{ $ }"), "log::free(\"sys::free(1)\");", "{ log::free(\"sys::free(1)\"); }"),
-    ("Heap::drop", condition("slots.is_some()", "false"), "self.slots . is_some()", "false"),
-    ("Heap::drop", call("slots.is_some", "!$"), "self.slots . is_some()", "!self.slots . is_some()"),
+    ("Heap::drop", delete("sys::free"),
+        "sys::free( // all of them\n            self.slots );", ""),
+    ("Heap::drop", replace("log", "{ $ }"),
+        "log::free(\"sys::free(1)\");", "{ log::free(\"sys::free(1)\"); }"),
+    ("Heap::drop", condition("slots.is_some()", "false"),
+        "self.slots . is_some()", "false"),
+    ("Heap::drop", call("slots.is_some", "!$"),
+        "self.slots . is_some()", "!self.slots . is_some()"),
     ("drop", condition("a<b", "($) && c"), "a  <  b || free", "(a  <  b || free) && c"),
     ("drop", call("free", "0"), "sys::free(0)", "0"),
     ("clock::read", delete_arm("Interrupted"), "Err(Interrupted) => again(),", ""),
@@ -62,8 +66,9 @@ type Refused = (&'static str, Edit, &'static str);
 
 #[rustfmt::skip] // A row stays a row.
 const REFUSED: [Refused; 8] = [
-    ("Heap::close", delete("free"), "src/ has no function `Heap::close`;"),
-    ("Pool::drop", delete("free"), "no function `Pool::drop` (but `Heap::drop` (src/lib.rs), `drop` (src/lib.rs))"),
+    ("Heap::close", delete("free"), "src/ has no function `Heap::close`; if it has"),
+    ("Pool::drop", delete("free"),
+        "no function `Pool::drop` (but `Heap::drop` (src/lib.rs), `drop` (src/lib.rs))"),
     ("read", delete("sleep"), "`clock::read` (src/lib.rs) has no statement with `sleep`"),
     ("Heap::drop", call("free", "0"), "has 2 times a call of `free`"),
     ("Heap::drop", words("sys::free(2)", ""), "has no `sys::free(2)`"),

@@ -86,7 +86,7 @@ const THREADS: Instrumented = Instrumented {
     ],
     // With this the ordinary library says which order its atomics make. Here the atomics are seen, and
     // have to make it by themselves.
-    without: Some(mutant("no word about order", "sanitizer::synchronize", delete("hook.known"))),
+    without: Some(mutant("no word about order", "synchronize", delete("hook.known"))),
     cases: &[
         Case {
             mutant: mutant(
