@@ -4,6 +4,7 @@
 #   make run            the guide's HTTP server on port 8080, until Ctrl+C
 #   make examples       examples-c/ into target/examples, and runs those that end by themselves
 #   make test           every test; ends with "N passed, N failed, N skipped"
+#   make c-test         one C program: TEST=wait_fd; or one test of it: TEST=wait_fd/the_bits_are_those_of_poll
 #   make torture        the tests of faults, with every errno value and every fallback, the long loads,
 #                       mutants of the library, sanitizers, libFuzzer for FUZZ_SECONDS=60, and coverage; a
 #                       skipped test is an error, unless ALLOW_SKIPS=1
@@ -29,7 +30,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 release = $(CARGO_TARGET_DIR)/release
 
-.PHONY: all build run examples test torture fuzz loom coverage bench bench-instructions lint header abi
+.PHONY: all build run examples test c-test torture fuzz loom coverage bench bench-instructions lint header abi
 .PHONY: test-aarch64 clean need-rust need-c-compiler need-libfuzzer need-lint-tools
 .PHONY: need-aarch64-tools need-coverage-tools need-sanitizers
 
@@ -78,6 +79,14 @@ examples: build
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast \
 		&& cargo test --features log --test rust_log --test rust_log_forward)
+
+# LINK chooses another way to run it: static, or valgrind.
+LINK ?= shared
+c-test: build
+	$(if $(TEST),,$(error TEST names a program of c-tests/, and a test of it: TEST=wait_fd/the_bits_are_those_of_poll))
+	@export MAJJEN_TEST="$(word 2,$(subst /, ,$(TEST)))"; \
+	$(call summarised,cargo test --quiet --release --test suite -- \
+		--exact c_programs::$(firstword $(subst /, ,$(TEST)))::$(LINK))
 
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
 # system that has none of what the library can do without; first of all the one that proves that it

@@ -87,9 +87,29 @@ static inline int open_descriptors(void) {
   return count - 3;  // ".", ".." and the directory's own
 }
 
+// A program whose one test is to run alone, by MAJJEN_TEST, must have it.
+static bool check_found;
+static inline void check_was_found(void) {
+  if (check_found) return;
+  fprintf(stderr, "there is no test %s\n", getenv("MAJJEN_TEST"));
+  _exit(1);
+}
+
+// Whether a test is to run: all are, unless MAJJEN_TEST names one.
+static inline bool check_is_wanted(const char* name) {
+  static bool asked;
+  const char* wanted = getenv("MAJJEN_TEST");
+  if (wanted == NULL || *wanted == '\0') return true;
+  if (!asked) atexit(check_was_found);
+  asked = true;
+  if (strcmp(wanted, name) != 0) return false;
+  return check_found = true;
+}
+
 // Runs one test, and checks that it closed what it opened.
 #define RUN(test) check_run(#test, test)
 static inline void check_run(const char* name, void (*test)(void)) {
+  if (!check_is_wanted(name)) return;
   // The name goes out first, so that a test which never ends can be told.
   fprintf(stderr, "%s\n", name);
   int before = open_descriptors();

@@ -16,6 +16,10 @@ mod engine;
 mod ffi;
 mod safe;
 
+#[cfg(test)]
+#[path = "../tests/models/latch.rs"]
+mod latch;
+
 pub use engine::sys::{Error, Result};
 pub use safe::{
     Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Scheduler, StopHandle, Wait,
