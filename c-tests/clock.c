@@ -585,6 +585,48 @@ static void simulated_sleeps_of_no_time_are_all_alike(void) {
   free(first.steps);
 }
 
+// ---- How often the clock is read ----
+
+static uint64_t readings_of_ready, readings_of_more;
+
+static void waits_for_what_is_ready(mj_scheduler* scheduler, void* user_state) {
+  simulation* time = *(simulation**)user_state;
+  int ends[2];
+  CHECK_INT(pipe(ends), ==, 0);
+  CHECK_INT(write(ends[1], "x", 1), ==, 1);
+  time->readings = 0;
+  CHECK_INT(mj_task_wait_fd(ends[0], POLLIN, UINT64_MAX), ==, POLLIN);
+  CHECK_UINT(time->readings, ==, 0);
+  CHECK_INT(mj_task_wait_fd(ends[0], POLLIN, HOUR_NS), ==, POLLIN);
+  readings_of_ready = time->readings;
+  // What is free needs no deadline.
+  mj_mutex* mutex = mj_mutex_create(scheduler);
+  time->readings = 0;
+  CHECK_INT(mj_mutex_lock(mutex, HOUR_NS), ==, 0);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  readings_of_more = time->readings;
+  close(ends[0]);
+  close(ends[1]);
+  mj_task_exit();
+}
+
+static void a_wait_with_a_limit_reads_the_clock_once(void) {
+  // With the program's wait function, and with the built-in one.
+  for (int round = 0; round < 2; round++) {
+    simulation time = {0};
+    mj_scheduler* scheduler = simulated_scheduler(&time);
+    if (round == 1) mj_scheduler_set_wait_func(scheduler, NULL, NULL);
+    simulation** state = allocate(sizeof *state);
+    *state = &time;
+    add_task(scheduler, waits_for_what_is_ready, state);
+    mj_scheduler_run(scheduler);
+    mj_scheduler_destroy(scheduler);
+    CHECK_UINT(readings_of_ready, ==, 1);
+    CHECK_UINT(readings_of_more, ==, 0);
+  }
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(a_day_passes_in_a_moment);
@@ -598,5 +640,6 @@ int main(void) {
   RUN(a_clock_needs_a_scheduler);
   RUN(descriptors_are_served_in_simulated_time);
   RUN(simulated_sleeps_of_no_time_are_all_alike);
+  RUN(a_wait_with_a_limit_reads_the_clock_once);
   return 0;
 }

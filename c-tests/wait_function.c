@@ -431,6 +431,88 @@ static void a_wait_function_of_the_program_serves_the_library(void) {
   close(channel[1]);
 }
 
+// ---- What has happened while the deadline passed ----
+
+static mj_task* late_task;
+static bool late_event;
+static int late_result;
+
+static void compute_5_ms(void) {
+  uint64_t end = now_ns() + 5000000;
+  while (now_ns() < end) {
+  }
+}
+
+// Only this function knows of the event.
+static int tells_of_the_event(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  (void)user_data;
+  if (late_event) {
+    late_event = false;
+    enqueue_runnable(scheduler, late_task);
+    return 1;
+  }
+  if (timeout_ns > 0) sleep_ns(timeout_ns == UINT64_MAX ? 1000000 : timeout_ns);
+  return 0;
+}
+
+static void parks_for_1_ms(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  late_result = mj_task_park(1000000);
+  mj_task_exit();
+}
+
+static void makes_the_event_and_computes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  late_event = true;
+  compute_5_ms();
+  mj_task_yield();
+  mj_task_exit();
+}
+
+static void it_is_asked_before_a_deadline_counts(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_scheduler_set_wait_func(scheduler, tells_of_the_event, NULL);
+  late_task = add_task(scheduler, parks_for_1_ms, NULL);
+  add_task(scheduler, makes_the_event_and_computes, NULL);
+  mj_scheduler_run(scheduler);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(late_result, ==, 0);
+}
+
+static void waits_for_1_ms(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  late_result = mj_task_wait_fd(channel[0], POLLIN, 1000000);
+  mj_task_exit();
+}
+
+static void writes_and_computes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(write(channel[1], "x", 1), ==, 1);
+  compute_5_ms();
+  mj_task_exit();
+}
+
+static void a_descriptor_that_is_ready_never_times_out(void) {
+  mj_wait_fn functions[] = {NULL, mj_wait_epoll, mj_wait_poll, mj_wait_nanosleep,
+                            tells_of_the_event};
+  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+    CHECK_INT(pipe(channel), ==, 0);
+    mj_scheduler* scheduler = new_scheduler();
+    mj_scheduler_set_wait_func(scheduler, functions[i], NULL);
+    add_task(scheduler, waits_for_1_ms, NULL);
+    add_task(scheduler, writes_and_computes, NULL);
+    mj_scheduler_run(scheduler);
+    mj_scheduler_destroy(scheduler);
+    CHECK_INT(late_result, ==, POLLIN);
+    close(channel[0]);
+    close(channel[1]);
+  }
+}
+
 int main(void) {
   RUN(the_timeout_is_the_time_to_the_next_timer);
   RUN(it_wakes_parked_tasks_as_the_guides_does);
@@ -442,5 +524,7 @@ int main(void) {
   RUN(the_application_preset_has_one);
   RUN(yielding_tasks_do_not_starve_it);
   RUN(a_wait_function_of_the_program_serves_the_library);
+  RUN(it_is_asked_before_a_deadline_counts);
+  RUN(a_descriptor_that_is_ready_never_times_out);
   return 0;
 }

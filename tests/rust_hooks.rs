@@ -165,6 +165,28 @@ fn a_clock_wakes_the_task_that_is_about_to_park() {
     }
 }
 
+#[test]
+fn a_wait_with_a_timeout_reads_the_clock_once() {
+    let readings = Rc::new(Cell::new(0));
+    let count = readings.clone();
+    let clock = move || {
+        count.set(count.get() + 1);
+        Duration::ZERO
+    };
+    let scheduler = Builder::new().clock(clock).build().unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut writer, b"x").unwrap();
+    let counts = scheduler.spawn(move || {
+        [None, Some(HOUR)].map(|timeout| {
+            readings.set(0);
+            task::wait_readable(reader.as_fd(), timeout).unwrap();
+            readings.get()
+        })
+    });
+    scheduler.run().unwrap();
+    assert_eq!(counts.join().unwrap(), [0, 1]);
+}
+
 /// One test, since the process has one logger.
 #[test]
 fn a_log_callback_gets_lines_may_suspend_and_may_panic() {

@@ -97,6 +97,7 @@ fn wait(fd: BorrowedFd<'_>, events: c_short, timeout: Option<Duration>) -> Resul
 impl Door for CAbi {
     type Task = Task;
     type Stop = Stop;
+    const KEEPS_WAKE_UPS: bool = false;
 
     fn new() -> CAbi {
         // SAFETY: no preconditions.

@@ -17,6 +17,8 @@ trait Door: Clone + 'static {
     type Task: Clone + 'static;
     /// What stops a scheduler from any thread.
     type Stop: Send + 'static;
+    /// Whether a wake-up for a task that is not parked ends its next park.
+    const KEEPS_WAKE_UPS: bool;
 
     /// A scheduler.
     fn new() -> Self;

@@ -19,6 +19,7 @@ fn told(call: impl FnOnce() -> Result<(), Error>) -> Result<(), i32> {
 impl Door for RustApi {
     type Task = Rc<JoinHandle<()>>;
     type Stop = StopHandle;
+    const KEEPS_WAKE_UPS: bool = true;
 
     fn new() -> RustApi {
         RustApi(Rc::new(Scheduler::new().unwrap()))

@@ -75,6 +75,8 @@ macro_rules! behaviours {
     };
 }
 
+mod late;
+
 behaviours!(
     a_mutex_is_handed_over_in_order,
     a_lock_has_a_time_limit_and_needs_none_when_free,

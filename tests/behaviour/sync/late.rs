@@ -1,0 +1,172 @@
+//! A wait whose deadline has passed, and whose task has not had its turn since: what it waits for may
+//! happen in between, and then it has not timed out.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{Door, Events, MS, Sync};
+
+behaviours!(
+    a_mutex_unlocked_late_is_handed_over,
+    permits_released_late_are_taken,
+    a_group_done_late_is_done,
+    an_element_sent_late_is_received,
+    an_element_received_late_is_sent,
+    a_select_is_served_late,
+    a_channel_closed_late_is_closed,
+    a_task_that_ends_late_is_joined,
+    a_pipe_written_late_is_readable,
+    a_late_wake_up_ends_a_park,
+    what_is_not_served_times_out_in_order,
+);
+
+/// How long the waiting task waits.
+const LIMIT: Option<Duration> = Some(MS);
+
+/// Waits in a task, and serves it in another one after the deadline: that one computes for longer, and
+/// when it has its next turn the waiting task is ready, and behind it. What the wait has returned.
+#[track_caller]
+fn served_late<D: Door, R: std::fmt::Debug + PartialEq + 'static>(
+    door: &D,
+    wait: impl FnOnce() -> R + 'static,
+    serve: impl FnOnce() + 'static,
+    expected: R,
+) {
+    let results = Events::new();
+    let result = results.clone();
+    door.spawn(move || result.push(wait()));
+    door.spawn(move || {
+        compute(5 * MS);
+        D::yield_now().unwrap();
+        serve();
+    });
+    door.run();
+    results.are(&[expected]);
+}
+
+fn compute(duration: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < duration {}
+}
+
+fn a_mutex_unlocked_late_is_handed_over<D: Sync>() {
+    let door = D::new();
+    let mutex = door.mutex();
+    let results = Events::new();
+    let result = results.clone();
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        D::yield_now().unwrap(); // The other one waits.
+        compute(5 * MS);
+        D::yield_now().unwrap();
+        D::unlock(mutex).unwrap();
+    });
+    door.spawn(move || {
+        result.push(D::lock(mutex, LIMIT));
+        result.push(D::unlock(mutex));
+    });
+    door.run();
+    results.are(&[Ok(()), Ok(())]);
+}
+
+fn permits_released_late_are_taken<D: Sync>() {
+    let door = D::new();
+    let semaphore = door.semaphore(1);
+    let serve = move || D::release(semaphore, 1).unwrap();
+    served_late(&door, move || D::acquire(semaphore, 2, LIMIT), serve, Ok(()));
+    assert_eq!(D::available(semaphore), 0);
+}
+
+fn a_group_done_late_is_done<D: Sync>() {
+    let door = D::new();
+    let group = door.group();
+    D::add(group, 1).unwrap();
+    let serve = move || D::done(group).unwrap();
+    served_late(&door, move || D::wait_for_group(group, LIMIT), serve, Ok(()));
+}
+
+fn an_element_sent_late_is_received<D: Sync>() {
+    for capacity in [0, 1] {
+        let door = D::new();
+        let channel = door.channel(capacity);
+        let serve = move || D::try_send(channel, 7).unwrap();
+        served_late(&door, move || D::receive(channel, LIMIT), serve, Ok(7));
+    }
+}
+
+fn an_element_received_late_is_sent<D: Sync>() {
+    let door = D::new();
+    let channel = door.channel(0);
+    let serve = move || assert_eq!(D::try_receive(channel), Ok(7));
+    served_late(&door, move || D::send(channel, 7, LIMIT), serve, Ok(()));
+}
+
+fn a_select_is_served_late<D: Sync>() {
+    let door = D::new();
+    let (from, to) = (door.channel(0), door.channel(0));
+    let serve = move || D::try_send(from, 7).unwrap();
+    served_late(&door, move || D::receive_or_send(from, to, 8, LIMIT), serve, Ok(Some(7)));
+}
+
+fn a_channel_closed_late_is_closed<D: Sync>() {
+    let door = D::new();
+    let channel = door.channel(0);
+    let serve = move || D::close(channel);
+    served_late(&door, move || D::receive(channel, LIMIT), serve, Err(libc::EPIPE));
+}
+
+fn a_task_that_ends_late_is_joined<D: Sync>() {
+    let door = D::new();
+    let results = Events::new();
+    let result = results.clone();
+    let slow = door.spawn(move || {
+        D::yield_now().unwrap(); // The other one waits.
+        compute(5 * MS);
+        D::yield_now().unwrap();
+    });
+    door.spawn(move || result.push(D::join(&slow, LIMIT)));
+    door.run();
+    results.are(&[Ok(())]);
+}
+
+fn a_pipe_written_late_is_readable<D: Sync>() {
+    let door = D::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let wait = move || D::wait_readable(reader.as_fd(), LIMIT);
+    served_late(&door, wait, move || writer.write_all(b"x").unwrap(), Ok(()));
+}
+
+fn a_late_wake_up_ends_a_park<D: Sync>() {
+    let door = D::new();
+    let results = Events::new();
+    let result = results.clone();
+    let parked = Rc::new(door.spawn(move || {
+        result.push(D::park(LIMIT));
+        result.push(D::park(Some(MS)));
+    }));
+    door.spawn(move || {
+        compute(5 * MS);
+        D::yield_now().unwrap();
+        D::wake(&parked);
+    });
+    door.run();
+    // mj_task_wake() says that the task was not waiting, so it is nobody's; in Rust it is kept.
+    let expected = if D::KEEPS_WAKE_UPS { Ok(()) } else { Err(libc::ETIMEDOUT) };
+    results.are(&[expected, Err(libc::ETIMEDOUT)]);
+}
+
+/// Those behind one that times out are served when it leaves, and not before.
+fn what_is_not_served_times_out_in_order<D: Sync>() {
+    let door = D::new();
+    let semaphore = door.semaphore(1);
+    let results = Events::new();
+    for (permits, limit) in [(2, LIMIT), (1, None)] {
+        let results = results.clone();
+        door.spawn(move || results.push((permits, D::acquire(semaphore, permits, limit))));
+    }
+    door.run();
+    results.are(&[(2, Err(libc::ETIMEDOUT)), (1, Ok(()))]);
+    assert_eq!(D::available(semaphore), 0);
+}
