@@ -437,10 +437,22 @@ static mj_task* late_task;
 static bool late_event;
 static int late_result;
 
-static void compute_5_ms(void) {
-  uint64_t end = now_ns() + 5000000;
-  while (now_ns() < end) {
-  }
+// In simulated time descriptors and the wait function are looked at now and then only, so that a look
+// that is due by chance does not hide one that is missing.
+static uint64_t simulated_now_ns;
+
+static uint64_t simulated_clock(void* user_data) {
+  (void)user_data;
+  return simulated_now_ns;
+}
+
+static void compute_5_ms(void) { simulated_now_ns += 5000000; }
+
+static mj_scheduler* scheduler_in_simulated_time(mj_wait_fn function) {
+  mj_scheduler* scheduler = new_scheduler();
+  CHECK_INT(mj_scheduler_set_clock(scheduler, simulated_clock, NULL), ==, 0);
+  mj_scheduler_set_wait_func(scheduler, function, NULL);
+  return scheduler;
 }
 
 // Only this function knows of the event.
@@ -472,8 +484,7 @@ static void makes_the_event_and_computes(mj_scheduler* scheduler, void* user_sta
 }
 
 static void it_is_asked_before_a_deadline_counts(void) {
-  mj_scheduler* scheduler = new_scheduler();
-  mj_scheduler_set_wait_func(scheduler, tells_of_the_event, NULL);
+  mj_scheduler* scheduler = scheduler_in_simulated_time(tells_of_the_event);
   late_task = add_task(scheduler, parks_for_1_ms, NULL);
   add_task(scheduler, makes_the_event_and_computes, NULL);
   mj_scheduler_run(scheduler);
@@ -501,8 +512,7 @@ static void a_descriptor_that_is_ready_never_times_out(void) {
                             tells_of_the_event};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     CHECK_INT(pipe(channel), ==, 0);
-    mj_scheduler* scheduler = new_scheduler();
-    mj_scheduler_set_wait_func(scheduler, functions[i], NULL);
+    mj_scheduler* scheduler = scheduler_in_simulated_time(functions[i]);
     add_task(scheduler, waits_for_1_ms, NULL);
     add_task(scheduler, writes_and_computes, NULL);
     mj_scheduler_run(scheduler);
