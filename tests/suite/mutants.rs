@@ -39,7 +39,7 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
 
 /// A function that is renamed in `src/` has to be renamed here, too.
 #[rustfmt::skip] // Which test notices it, and how; below that, where it is.
-const CASES: [Case; 19] = [
+const CASES: [Case; 18] = [
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", replace("table.try_reserve", "self.table.reserve(more);"))),
     case(ALLOCATIONS, "killed by signal 6", mutant("tasks' table grows or aborts",
@@ -76,8 +76,6 @@ const CASES: [Case; 19] = [
         "Scheduler::cancel", delete("canceled.set"))),
     case(SIMULATION, SEED, mutant("how a wait ended lost when the task is taken out of the queue",
         "Scheduler::enqueue", call("outcome.get", "Outcome::Interrupted"))),
-    case(SIMULATION, SEED, mutant("descriptor that was armed before not armed again",
-        "Entry::refresh", condition("Stage::Settled", "($) && !self.registered"))),
 ];
 
 /// The trials of this module; the long one for `make torture`.
