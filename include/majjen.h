@@ -4,7 +4,8 @@
 // that waits suspends the task inside the call, lets others run, and returns when the wait is over.
 //
 //   - A scheduler, its tasks, and its mutexes, channels and the like are used by one thread at a
-//     time. While it runs, other threads call only mj_scheduler_stop(), and so may signal handlers.
+//     time. While it runs, other threads call only mj_scheduler_stop(), mj_scheduler_remote() and
+//     what takes an mj_remote; and signal handlers only mj_scheduler_stop() and mj_remote_stop().
 //     What else other threads call with it is refused, and reported in the log.
 //     mj_version() and the mj_log functions are for all threads.
 //   - Calls that "may suspend" say so. Called outside a task they log a warning and do nothing.
@@ -105,6 +106,9 @@ typedef struct mj_cond mj_cond;
 
 // A lock that one task at a time has. See mj_mutex_create().
 typedef struct mj_mutex mj_mutex;
+
+// A handle to a scheduler that outlives it, for other threads. See mj_scheduler_remote().
+typedef struct mj_remote mj_remote;
 
 // A number of permits, which tasks take and give back. See mj_semaphore_create().
 typedef struct mj_semaphore mj_semaphore;
@@ -303,11 +307,39 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 void mj_scheduler_run(struct mj_scheduler *scheduler);
 
 // Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the
-// running task suspends or ends. Returns 0, or -EINVAL for NULL. Callable from any thread and from
-// a signal handler, as long as the scheduler is not destroyed meanwhile. Does not suspend.
+// running task suspends or ends; when another thread calls this, 50 microseconds later at most.
+// Returns 0, or -EINVAL for NULL. Callable from any thread and from a signal handler, as long as the
+// scheduler is not destroyed meanwhile: see mj_scheduler_remote() for a handle that may be used
+// whenever. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_stop(struct mj_scheduler *scheduler);
+
+// Returns a handle to a scheduler, for other threads and for signal handlers: unlike the scheduler's
+// address it stays good after mj_scheduler_destroy(), and says then that the scheduler is gone. It
+// keeps a descriptor open. NULL with errno EINVAL for NULL. Each handle is released once, by
+// mj_remote_release(). Callable from any thread. Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+struct mj_remote *mj_scheduler_remote(struct mj_scheduler *scheduler);
+
+// Returns the handle once more, to be released once more; NULL for NULL. Callable from any thread.
+// Does not suspend.
+//
+// The pointer is NULL or a handle that is not released.
+struct mj_remote *mj_remote_retain(struct mj_remote *remote);
+
+// Releases a handle; NULL is none. Callable from any thread, not in a signal handler. Does not
+// suspend.
+//
+// The pointer is NULL or a handle that is not released, and not used again.
+void mj_remote_release(struct mj_remote *remote);
+
+// mj_scheduler_stop() by a handle. Returns 0; -EPIPE when the scheduler has been destroyed; -EINVAL
+// for NULL. Callable from any thread and from a signal handler. Does not suspend.
+//
+// The pointer is NULL or a handle that is not released.
+int mj_remote_stop(struct mj_remote *remote);
 
 // Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
 // call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so

@@ -7,6 +7,7 @@
 mod channel;
 mod log;
 mod metrics;
+mod remote;
 mod scheduler;
 mod suspend;
 mod sync;

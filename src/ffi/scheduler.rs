@@ -113,8 +113,10 @@ pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
 }
 
 /// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the
-/// running task suspends or ends. Returns 0, or -EINVAL for NULL. Callable from any thread and from
-/// a signal handler, as long as the scheduler is not destroyed meanwhile. Does not suspend.
+/// running task suspends or ends; when another thread calls this, 50 microseconds later at most.
+/// Returns 0, or -EINVAL for NULL. Callable from any thread and from a signal handler, as long as the
+/// scheduler is not destroyed meanwhile: see mj_scheduler_remote() for a handle that may be used
+/// whenever. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

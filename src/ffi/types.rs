@@ -167,6 +167,11 @@ pub struct mj_scheduler {
     pub metrics: mj_metrics,
 }
 
+/// A handle to a scheduler that outlives it, for other threads. See mj_scheduler_remote().
+pub struct mj_remote {
+    _private: [u8; 0],
+}
+
 /// A lock that one task at a time has. See mj_mutex_create().
 pub struct mj_mutex {
     _private: [u8; 0],

@@ -74,6 +74,7 @@ fn is_up_to_date() -> Result<(), Failed> {
         "version",
         "types",
         "scheduler",
+        "remote",
         "task",
         "suspend",
         "sync",

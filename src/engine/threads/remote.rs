@@ -212,6 +212,19 @@ impl Remote {
         }
     }
 
+    /// Its address, for C, which has a handle from then on.
+    pub fn into_raw(self) -> *mut c_void {
+        std::mem::ManuallyDrop::new(self).as_raw()
+    }
+
+    /// Takes a handle back; nothing for null.
+    ///
+    /// # Safety
+    /// Null, or from [`into_raw`](Self::into_raw), and not used again.
+    pub unsafe fn from_raw(address: *mut c_void) -> Option<Remote> {
+        ptr::NonNull::new(address.cast::<Block>()).map(Remote)
+    }
+
     /// The address that signal handlers find it by, while this is alive.
     pub fn as_raw(&self) -> *mut c_void {
         self.0.as_ptr().cast()
