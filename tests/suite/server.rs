@@ -1,8 +1,8 @@
 //! The guide's HTTP server, compiled unchanged with the guide's own flags, as a real process with
 //! real clients.
 //!
-//! The server has port 8080 built in, so its trials run one after another: a `Server` holds the
-//! turn while it lives. Each scenario ends in `Server::stop`, which checks everything the server
+//! The server has port 8080 built in; a library that is preloaded gives it another one (see
+//! `process::port`). Its trials run one after another: a `Server` holds the turn while it lives. Each scenario ends in `Server::stop`, which checks everything the server
 //! printed, and that its counters agree with what the clients did.
 
 mod load;
@@ -23,10 +23,9 @@ use crate::library::Workplace;
 use crate::running::PATIENCE;
 use libtest_mimic::{Completion, Trial};
 
-use process::Server;
+use process::{Server, port};
 use transcript::time_stamp;
 
-const PORT: u16 = 8080;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
 const HALF_A_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: loc";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
@@ -243,7 +242,7 @@ fn curl() -> Completion {
     let mut server = Server::start();
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--include", "--noproxy", "*", "--max-time", "60"])
-        .arg(format!("http://127.0.0.1:{PORT}/"))
+        .arg(format!("http://127.0.0.1:{}/", port()))
         .output()
         .expect("run curl");
     assert!(output.status.success(), "{}: {}", output.status, printable(&output.stderr));
@@ -293,7 +292,7 @@ pub fn serves(command: Command, workplace: Arc<Workplace>) {
 // A client's steps.
 
 fn connect() -> TcpStream {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()));
     let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect to the server");
     stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
     stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");

@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use super::process::{Footprint, Server};
+use super::process::{Footprint, Server, port};
 use super::transcript::{ACCEPTED, Report};
-use super::{HALF_A_REQUEST, PORT, REQUEST, assert_answer, connect, request, reset, send};
+use super::{HALF_A_REQUEST, REQUEST, assert_answer, connect, request, reset, send};
 use crate::library::{self, Workplace};
 use crate::process;
 use crate::running::PATIENCE;
@@ -271,7 +271,7 @@ fn put_under_load(time: Duration) -> Load {
 /// Opens four connections, and resets each at another point of its life. Returns how many could be
 /// opened: with 1,000 clients about, there may be no room for more in the queue of the listener.
 fn open_and_reset() -> u64 {
-    let address = SocketAddr::from(([127, 0, 0, 1], PORT));
+    let address = SocketAddr::from(([127, 0, 0, 1], port()));
     let mut opened = 0;
     for (part, ends) in
         [(&b""[..], false), (HALF_A_REQUEST, false), (REQUEST, false), (REQUEST, true)]
@@ -294,7 +294,7 @@ fn wrk(seconds: &str) -> Result<u64, Failed> {
     let clients = CLIENTS.to_string();
     let mut wrk = Command::new("wrk");
     wrk.args(["--threads", "2", "--connections", &clients, "--timeout", "30", "--duration"]);
-    let output = run_client(wrk.arg(seconds).arg(format!("http://127.0.0.1:{PORT}/")))?;
+    let output = run_client(wrk.arg(seconds).arg(format!("http://127.0.0.1:{}/", port())))?;
     let before = " requests in ";
     let line = output.lines().find(|line| line.contains(before)).ok_or("wrk has no result")?;
     let answers = line.trim().split(' ').next().unwrap_or_default();
@@ -309,7 +309,7 @@ fn ab(seconds: &str) -> Result<u64, Failed> {
     let mut ab = Command::new("ab");
     // The number of requests comes after the time, which sets it.
     ab.args(["-q", "-r", "-c", &clients, "-t", seconds, "-n", "10000000"]);
-    let output = run_client(ab.arg(format!("http://127.0.0.1:{PORT}/")))?;
+    let output = run_client(ab.arg(format!("http://127.0.0.1:{}/", port())))?;
     let number = |label: &str| -> Result<u64, Failed> {
         let value = output.lines().find_map(|line| line.strip_prefix(label));
         let value = value.ok_or_else(|| format!("ab does not say {label:?}:\n{output}"))?;
@@ -371,7 +371,7 @@ fn half_open() -> usize {
     // Its number, local address, remote address, state, and queues.
     let is_half_open = |socket: &&Vec<&str>| match socket[..] {
         [_, local, remote, "01", "00000000:00000000", ..] => {
-            local.ends_with(&port()) && !sockets.iter().any(|other| other[1] == remote)
+            local.ends_with(&port_in_hex()) && !sockets.iter().any(|other| other[1] == remote)
         }
         _ => false,
     };
@@ -382,13 +382,14 @@ fn half_open() -> usize {
 /// those that only wait for time to pass.
 fn sockets() -> Vec<String> {
     let list = fs::read_to_string("/proc/net/tcp").expect("the list of sockets");
-    let is_one = |line: &&str| line.contains(&format!("{} ", port())) && !line.contains(" 06 ");
+    let is_one =
+        |line: &&str| line.contains(&format!("{} ", port_in_hex())) && !line.contains(" 06 ");
     list.lines().filter(is_one).map(str::to_owned).collect()
 }
 
 /// The end of an address in that list.
-fn port() -> String {
-    format!(":{PORT:04X}")
+fn port_in_hex() -> String {
+    format!(":{:04X}", port())
 }
 
 fn wait_until(what: &str, holds: impl Fn() -> bool) {

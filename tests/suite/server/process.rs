@@ -1,16 +1,17 @@
 //! The server's process: how it is compiled, started, watched and ended.
 
+use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::transcript::{ACCEPTED, Report, TIME_ZONE, number};
-use super::{PORT, REQUEST, assert_answer, connect, send};
+use super::{REQUEST, assert_answer, connect, send};
 use crate::library::{self, Workplace};
 use crate::program::{self, Link};
 use crate::running::{PATIENCE, Running};
@@ -67,7 +68,7 @@ impl Server {
         let server = Server::launch(command, workplace);
         let deadline = Instant::now() + PATIENCE;
         let first = loop {
-            if let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)) {
+            if let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port())) {
                 break stream;
             }
             let output = server.running.output();
@@ -87,6 +88,7 @@ impl Server {
         wait_for_the_port();
 
         command.current_dir(workplace.path()).env("TZ", TIME_ZONE);
+        give_port(&mut command);
         let running = Running::start(command, libc::SIGKILL, Arc::clone(&workplace));
         Server { running, workplace, _turn: turn }
     }
@@ -214,15 +216,40 @@ fn compile(wrapper: &[&str], sources: &[&str]) -> (Command, Arc<Workplace>) {
     (command, workplace)
 }
 
+/// The port that the server gets in the place of 8080: one that is free, below those that the kernel
+/// gives to clients.
+pub fn port() -> u16 {
+    static PORT: OnceLock<u16> = OnceLock::new();
+    *PORT.get_or_init(|| {
+        let first = 20_000 + (std::process::id() % 10_000) as u16;
+        let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+        (first..first + 2_000).find(is_free).expect("a free port")
+    })
+}
+
+/// Has a library preloaded to a server that binds it to [`port`].
+fn give_port(command: &mut Command) {
+    static SHIM: OnceLock<(Workplace, PathBuf)> = OnceLock::new();
+    let (_, shim) = SHIM.get_or_init(|| {
+        let workplace = Workplace::new().expect("a directory");
+        let source = library::root().join("c-tests/server/port.c");
+        let shim = program::compile_preload(&source, &workplace)
+            .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
+        (workplace, shim)
+    });
+    // The long tests may have another one for all programs.
+    let others = env::var_os("LD_PRELOAD").unwrap_or_default();
+    let mut preloaded = shim.clone().into_os_string();
+    preloaded.push(":");
+    preloaded.push(others);
+    command.env("LD_PRELOAD", preloaded).env("MAJJEN_TEST_PORT", port().to_string());
+}
+
 fn wait_for_the_port() {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while let Err(error) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)) {
-        assert_eq!(error.kind(), ErrorKind::AddrInUse, "port {PORT}: {error}");
-        assert!(
-            Instant::now() < deadline,
-            "another program has been using port {PORT} for 30 s; the guide's server has that port \
-             built in, so its tests need it free"
-        );
+    while let Err(error) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port())) {
+        assert_eq!(error.kind(), ErrorKind::AddrInUse, "port {}: {error}", port());
+        assert!(Instant::now() < deadline, "port {} is not free again after 30 s", port());
         thread::sleep(Duration::from_millis(200));
     }
 }
