@@ -169,6 +169,7 @@ pub unsafe extern "C" fn mj_chan_select(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     let limit = Limit::after_ns(timeout_ns);
+    // SAFETY: as this function's contract says.
     let chosen = unsafe { cases_ref(cases, count).and_then(|cases| select(cases, limit)) };
     index(reported("mj_chan_select", chosen))
 }

@@ -35,7 +35,7 @@ impl Level {
     }
 
     /// As lines show it.
-    pub fn tag(self) -> &'static str {
+    pub(super) fn tag(self) -> &'static str {
         match self {
             Level::Trace => "[TRACE] ",
             Level::Debug => "[DEBUG] ",

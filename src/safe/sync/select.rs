@@ -164,9 +164,10 @@ impl<'a, R> Select<'a, R> {
         self.done(|cases| {
             // SAFETY: the channels are borrowed, and the arms have slots for the elements.
             match unsafe { try_select(cases) } {
-                // SAFETY: as above. Cases and slots stay where they are until the wait is over.
                 Err(Error::WouldBlock) => {
-                    suspending(|| unsafe { select(cases, limit(timeout.into())) })
+                    let limit = limit(timeout.into());
+                    // SAFETY: as above. Cases and slots stay where they are until the wait is over.
+                    suspending(|| unsafe { select(cases, limit) })
                 }
                 done => done,
             }

@@ -95,7 +95,7 @@ const THREADS: Instrumented = Instrumented {
                 words("cast_mut(), Release", "cast_mut(), Relaxed"),
             ),
             program: "sanitizers/callback",
-            said: &["data race", "majjen::log::deliver"],
+            said: &["data race", "majjen::engine::log::deliver"],
         },
         Case {
             mutant: mutant("a stop without order", "Mailbox::end_run", words("AcqRel", "Relaxed")),
