@@ -16,7 +16,8 @@
 #                       QUICK=1 for small numbers, ROWS=1,6 for some rows
 #   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
 #   make lint           rustfmt, clippy and rustdoc, with warnings as errors
-#   make header         renews include/majjen.h from the Rust sources
+#   make header         renews include/majjen.h from the Rust sources, and from that the declarations for
+#                       tests in Rust, tests/support/majjen_h.rs
 #   make abi            renews what the tests compare the ABI with, and shows what has changed
 #   make install        what was built, into PREFIX (/usr/local), LIBDIR (PREFIX/lib), below DESTDIR
 #   make uninstall      removes it again; with the same variables
@@ -189,7 +190,7 @@ lint: need-rust need-c-compiler need-lint-tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 header: need-rust need-c-compiler
-	MAJJEN_BLESS=1 cargo test --release --test suite -- header::is_up_to_date
+	MAJJEN_BLESS=1 cargo test --release --test suite -- header::is_up_to_date --test-threads=1
 
 abi: build
 	MAJJEN_BLESS=1 cargo test --release --test suite -- abi:: --test-threads=1 --nocapture

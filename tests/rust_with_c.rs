@@ -1,6 +1,8 @@
 //! Rust tasks that call the C ABI, C functions that call back, and the Rust API in tasks that C has
 //! created.
 
+#[path = "support/majjen_h.rs"]
+mod majjen_h;
 mod support;
 
 use std::cell::Cell;
@@ -8,26 +10,12 @@ use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 
 use majjen::{Error, JoinError, task};
+use majjen_h::*;
 use support::{Drops, HOUR, run_for_a_moment, scheduler};
-
-unsafe extern "C" {
-    fn mj_task_sleep_for(ns: u64) -> c_int;
-    fn mj_scheduler_current() -> *mut c_void;
-    fn mj_task_current() -> *mut c_void;
-    fn mj_task_cancel(task: *mut c_void) -> c_int;
-    fn mj_task_wake(task: *mut c_void) -> c_int;
-    fn mj_task_exit();
-    fn mj_create_task(
-        scheduler: *mut c_void,
-        body: extern "C" fn(*mut c_void, *mut c_void),
-        user_state: *mut c_void,
-    ) -> *mut c_void;
-}
 
 /// Sleeps as C does.
 fn sleep_in_c() -> c_int {
-    // SAFETY: no preconditions.
-    unsafe { mj_task_sleep_for(HOUR.as_nanos() as u64) }
+    mj_task_sleep_for(HOUR.as_nanos() as u64)
 }
 
 #[test]
@@ -96,23 +84,20 @@ fn compare_pointer() -> unsafe extern "C" fn(*const c_void, *const c_void) -> c_
 thread_local!(static RESULTS: Cell<[Option<Error>; 3]> = const { Cell::new([None; 3]) });
 
 /// The body of a task of C's, in Rust.
-extern "C" fn body(_scheduler: *mut c_void, _user_state: *mut c_void) {
-    // SAFETY: no preconditions.
-    unsafe { mj_task_cancel(mj_task_current()) };
+extern "C" fn body(_scheduler: *mut mj_scheduler, _user_state: *mut c_void) {
+    mj_task_cancel(mj_task_current());
     let results =
         [task::sleep(HOUR).err(), task::yield_now().err(), task::Builder::new().spawn(|| ()).err()];
     RESULTS.with(|cell| cell.set(results));
     assert!(task::current().is_none());
-    // SAFETY: in a task.
-    unsafe { mj_task_exit() };
+    mj_task_exit();
 }
 
 #[test]
 fn the_rust_api_works_in_tasks_of_c_and_does_not_unwind_them() {
     let scheduler = scheduler();
     scheduler.spawn(|| {
-        // SAFETY: the scheduler runs; the body needs no state.
-        let task = unsafe { mj_create_task(mj_scheduler_current(), body, std::ptr::null_mut()) };
+        let task = mj_create_task(mj_scheduler_current(), Some(body), std::ptr::null_mut());
         assert!(!task.is_null());
     });
     scheduler.run().unwrap();
@@ -143,11 +128,9 @@ fn a_wake_up_by_c_ends_no_wait_of_the_rust_api_before_its_time() {
     for (number, wait) in waits.into_iter().enumerate() {
         let scheduler = scheduler();
         let waiting = scheduler.spawn(move || {
-            // SAFETY: no preconditions.
-            let this = unsafe { mj_task_current() };
+            let this = mj_task_current();
             task::spawn(move || {
-                // SAFETY: the task waits.
-                assert_eq!(unsafe { mj_task_wake(this) }, 1);
+                assert_eq!(mj_task_wake(this), 1);
             });
             wait()
         });

@@ -1,6 +1,8 @@
 //! What majjen does, written once and seen through both doors: the Rust API and the C ABI.
 
 mod c_abi;
+#[path = "../support/majjen_h.rs"]
+mod majjen_h;
 mod rust_api;
 mod sync;
 

@@ -16,18 +16,11 @@ pub fn functions() -> Result<BTreeSet<String>, Failed> {
 
 /// The same, each with its declaration, without attributes and the semicolon.
 pub fn prototypes() -> Result<Vec<(String, String)>, Failed> {
-    let mut compiler = toolchain::c_compiler();
-    compiler.args(["-std=c99", "-E", "-x", "c"]);
-    let finished = compiler_output(&mut compiler, WAYS_TO_INCLUDE[0])?;
-    if !finished.succeeded() {
-        return Err(format!("the preprocessor {}", finished.describe()).into());
-    }
-    let text = lines_of_the_header(&finished.output);
-    let prototypes: Vec<(String, String)> = statements(&text)
+    let prototypes: Vec<(String, String)> = statements()?
         .iter()
-        .filter_map(|statement| {
-            let prototype = statement.split("__attribute__").next()?.trim();
-            Some((declared_function(statement)?, prototype.to_owned()))
+        .filter_map(|Statement { text, .. }| {
+            let prototype = text.split("__attribute__").next()?.trim();
+            Some((declared_function(text)?, prototype.to_owned()))
         })
         .collect();
     // If the reading went wrong it finds nothing, and an empty header must not agree with an empty
@@ -38,6 +31,24 @@ pub fn prototypes() -> Result<Vec<(String, String)>, Failed> {
         }
     }
     Ok(prototypes)
+}
+
+/// The header's type definitions, in its order.
+pub fn typedefs() -> Result<Vec<Statement>, Failed> {
+    let mut statements = statements()?;
+    statements.retain(|statement| statement.text.trim_start().starts_with("typedef"));
+    Ok(statements)
+}
+
+/// The statements of the header, without those that it includes.
+fn statements() -> Result<Vec<Statement>, Failed> {
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-std=c99", "-E", "-x", "c"]);
+    let finished = compiler_output(&mut compiler, WAYS_TO_INCLUDE[0])?;
+    if !finished.succeeded() {
+        return Err(format!("the preprocessor {}", finished.describe()).into());
+    }
+    Ok(split(&lines_of_the_header(&finished.output)))
 }
 
 /// The lines that come from majjen.h itself. Lines like `# 12 "file"` say where those after them
@@ -58,10 +69,18 @@ fn lines_of_the_header(preprocessed: &str) -> String {
     text
 }
 
-/// Splits C at the top level: at semicolons, and after the closing braces of function bodies. What
-/// is in braces is left out.
-fn statements(text: &str) -> Vec<String> {
-    let mut statements = vec![String::new()];
+/// A declaration or a definition.
+#[derive(Default)]
+pub struct Statement {
+    /// With `{}` for what is in braces.
+    pub text: String,
+    /// What is in braces.
+    pub body: String,
+}
+
+/// Splits C at the top level: at semicolons, and after the closing braces of function bodies.
+fn split(text: &str) -> Vec<Statement> {
+    let mut statements = vec![Statement::default()];
     let mut depth = 0;
     for character in text.chars() {
         let statement = statements.last_mut().expect("one from the start");
@@ -70,14 +89,14 @@ fn statements(text: &str) -> Vec<String> {
             '}' => {
                 depth -= 1;
                 // Marks a definition, of a function or a type.
-                statement.push_str("{}");
-                if depth == 0 && statement.contains('(') {
-                    statements.push(String::new());
+                statement.text.push_str("{}");
+                if depth == 0 && statement.text.contains('(') {
+                    statements.push(Statement::default());
                 }
             }
-            _ if depth > 0 => {}
-            ';' => statements.push(String::new()),
-            _ => statement.push(character),
+            _ if depth > 0 => statement.body.push(character),
+            ';' => statements.push(Statement::default()),
+            _ => statement.text.push(character),
         }
     }
     statements

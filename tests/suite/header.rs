@@ -11,6 +11,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::declarations;
 use crate::library::{self, Workplace};
+use crate::majjen_h;
 use crate::toolchain::{self, with_tool};
 use crate::{process, process::Finished};
 
@@ -38,7 +39,9 @@ const GUIDE_NAMES: &[&str] =
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
+        // In this order when they are renewed: the second one is made from the first.
         Trial::test("header::is_up_to_date", is_up_to_date),
+        Trial::test("header::is_up_to_date_in_rust", is_up_to_date_in_rust),
         Trial::test("header::everything_is_documented", everything_is_documented),
         Trial::test("header::says_of_each_function_whether_it_suspends", says_whether_it_suspends),
         Trial::test("header::leaves_the_guides_static_names_alone", leaves_static_names_alone),
@@ -67,7 +70,6 @@ pub fn trials() -> Vec<Trial> {
 /// The committed header is what cbindgen makes of the sources.
 fn is_up_to_date() -> Result<(), Failed> {
     let root = library::root();
-    let committed_path = root.join("include/majjen.h");
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
     // By the source files and not as a crate: only these are for C. In the order of the header.
     let sources = [
@@ -94,16 +96,25 @@ fn is_up_to_date() -> Result<(), Failed> {
     bindings.write(&mut generated);
     let generated = String::from_utf8(generated)?;
 
+    renew_or_compare("include/majjen.h", &generated)
+}
+
+/// The declarations for tests in Rust are those of the header.
+fn is_up_to_date_in_rust() -> Result<(), Failed> {
+    renew_or_compare("tests/support/majjen_h.rs", &majjen_h::generate()?)
+}
+
+fn renew_or_compare(path: &str, generated: &str) -> Result<(), Failed> {
+    let committed_path = library::root().join(path);
     let committed = fs::read_to_string(&committed_path).unwrap_or_default();
     if committed == generated {
         return Ok(());
     }
     if env::var_os("MAJJEN_BLESS").is_some() {
-        fs::write(&committed_path, generated)?;
-        return Ok(());
+        return Ok(fs::write(&committed_path, generated)?);
     }
-    let difference = first_difference(&committed, &generated);
-    Err(format!("include/majjen.h is out of date; `make header` renews it.\n{difference}").into())
+    let difference = first_difference(&committed, generated);
+    Err(format!("{path} is out of date; `make header` renews it.\n{difference}").into())
 }
 
 /// Each declaration, constant and field has a comment above it, or is the next line of one that

@@ -9,7 +9,7 @@
 //! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
 //!   libraries then are. The C programs are tested, and what gdb shows.
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported, and
-//!   so are the files in `c-tests/abi/`.
+//!   so are `tests/support/majjen_h.rs` and the files in `c-tests/abi/`.
 //! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a
 //!   million tasks are parked, and mutants of the library are tested.
 //!
@@ -27,6 +27,7 @@ mod guide;
 mod header;
 mod install;
 mod library;
+mod majjen_h;
 mod mutants;
 mod package;
 mod parked;

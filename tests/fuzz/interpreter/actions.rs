@@ -6,8 +6,8 @@ use std::ptr::{null, null_mut};
 
 use libc::{EBADF, EBUSY, EINVAL, EPERM, ESRCH};
 
-use super::api::*;
 use super::calls::{Call, End, Which, Who};
+use super::majjen_h::*;
 use super::model::{self, Task};
 use super::schedulers::{create, destroy, run, run_until_parked, stop};
 use super::waits::{get_errno, set_errno, suspend};
@@ -65,7 +65,7 @@ pub fn act(call: Call) {
 /// Makes a call that is misused, which is a line in the log.
 pub fn logs<R>(call: impl FnOnce() -> R) -> R {
     let (lines, expected) =
-        with(|world| (world.lines, world.threshold <= WARN && !world.context().in_log));
+        with(|world| (world.lines, world.threshold <= MJ_LOG_WARN && !world.context().in_log));
     let result = call();
     let logged = with(|world| world.lines > lines);
     assert!(logged || !expected, "misuse is not in the log");
@@ -142,7 +142,7 @@ fn spawn_nothing() {
 /// The task that mj_task_wake() and its like take an address for.
 fn addressed(world: &World, home: usize, who: Who) -> Option<usize> {
     let task = world.model.at(home, world.address(who))?;
-    (world.model.tasks[task].state() != EXITED).then_some(task)
+    (world.model.tasks[task].state() != MJ_TASK_EXITED).then_some(task)
 }
 
 /// What mj_task_wake() and mj_task_cancel() have in common: the task, if the call is to succeed.

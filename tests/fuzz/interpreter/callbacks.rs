@@ -5,8 +5,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 use super::actions::act;
-use super::api::*;
 use super::calls::{self, WaitStep};
+use super::majjen_h::*;
 use super::model::Context;
 use super::{World, next, tell, with};
 

@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 
 use libc::{EAGAIN, EINVAL, EPERM};
 
-use super::api::*;
 use super::calls::Span;
+use super::majjen_h::*;
 use super::objects::{Aim, CHANNELS, Case, ELEMENT_BYTES, Given};
 use super::sync::{Use, at, made, visit, wait_for_cases};
 use super::sync_calls::{Cases, Element, Flaw, It};

@@ -1,7 +1,7 @@
 //! The comparison: what can be seen of a scheduler, with what the model knows, and a reason for each
 //! task that has come into the queue.
 
-use super::api::*;
+use super::majjen_h::*;
 use super::model::{ENDED, EVENT, For, Limit, Model, Reasons, TIME, Task, YIELDED, poll};
 use super::objects::{Aim, CHANNELS, Object, SEMAPHORES};
 
@@ -84,8 +84,11 @@ impl Model {
             match self.at(home, next) {
                 Some(index) => tasks.push(index),
                 // It was enqueued while it ran, and has ended since.
-                // SAFETY: what is in the queue is a slot of a living scheduler.
-                None => assert_eq!(unsafe { (*next).state }, EXITED, "who is in the queue?"),
+                None => {
+                    // SAFETY: what is in the queue is a slot of a living scheduler.
+                    let state = unsafe { (*next).state };
+                    assert_eq!(state, MJ_TASK_EXITED, "who is in the queue?");
+                }
             }
             last = next;
             // SAFETY: as above.
@@ -250,7 +253,7 @@ impl Model {
             }
             if waiting {
                 assert!(
-                    real.state == SLEEPING || real.state == WAITING_IO,
+                    real.state == MJ_TASK_SLEEPING || real.state == MJ_TASK_WAITING_IO,
                     "state of task {index}"
                 );
                 assert!(task.wait.what != For::Nothing, "task {index} is in no queue");
@@ -260,10 +263,10 @@ impl Model {
         assert_eq!(at.timer_count, timers, "timer_count");
         let of_others = |object: &&Object| object.home.is_some_and(|other| other != home);
         for object in self.objects[SEMAPHORES].iter().filter(|object| !of_others(object)) {
-            assert_eq!(mj_semaphore_available(object.at) as usize, object.count, "permits");
+            assert_eq!(mj_semaphore_available(object.at.cast()) as usize, object.count, "permits");
         }
         for object in self.objects[CHANNELS].iter().filter(|object| !of_others(object)) {
-            assert_eq!(mj_chan_length(object.at), object.elements.len(), "elements");
+            assert_eq!(mj_chan_length(object.at.cast()), object.elements.len(), "elements");
         }
         let scheduler = &mut self.schedulers[home];
         scheduler.peak = scheduler.peak.max(alive);

@@ -6,9 +6,9 @@ use std::ptr::null_mut;
 use libc::{EBUSY, EINVAL};
 
 use super::actions::{find, logs, name, task_stack_size, using};
-use super::api::*;
 use super::callbacks::{self, with_stream};
 use super::calls::{Call, Which};
+use super::majjen_h::*;
 use super::model::{For, Model};
 use super::objects::{Aim, Case};
 use super::{World, with};

@@ -6,12 +6,13 @@
 //! at a time, and never while the library is called.
 
 mod actions;
-mod api;
 mod callbacks;
 mod calls;
 mod channels;
 mod comparison;
 mod looking;
+#[path = "../../support/majjen_h.rs"]
+mod majjen_h;
 mod model;
 mod objects;
 mod schedulers;
@@ -23,8 +24,8 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use api::*;
 use calls::{Call, End, Program, Which, Who};
+use majjen_h::*;
 use model::{Context, Model};
 
 /// What a program runs in.
@@ -78,12 +79,12 @@ pub fn run(bytes: &[u8], tell: bool) {
         file: unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) },
         tick_ns: 0,
         callbacks: Callbacks::default(),
-        threshold: WARN,
+        threshold: MJ_LOG_WARN,
         lines: 0,
         tell,
     };
     WORLD.set(Some(world));
-    mj_log_set_level(WARN);
+    mj_log_set_level(MJ_LOG_WARN);
     mj_log_set_callback(Some(callbacks::log), null_mut());
     // SAFETY: no handler is set. Pipes without a reader are part of the programs.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };

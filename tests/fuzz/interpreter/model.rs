@@ -7,7 +7,7 @@
 //! whose turn it is, and each task that has come must have a reason. The reasons then decide what the
 //! call that the task is in may return.
 
-use super::api::*;
+use super::majjen_h::*;
 use super::objects::{Aim, CHANNELS, Case, Given, Object};
 
 /// Why a task was made ready: a set, since what has happened may have been two things.
@@ -210,7 +210,7 @@ impl Model {
 
     /// Whether a task waits, by its own account: a running one may have parked itself already.
     pub fn is_parked(&self, task: usize) -> bool {
-        let parked = [SLEEPING, WAITING_IO].contains(&self.tasks[task].state());
+        let parked = [MJ_TASK_SLEEPING, MJ_TASK_WAITING_IO].contains(&self.tasks[task].state());
         parked && self.can_be_queued(task)
     }
 
@@ -288,9 +288,10 @@ impl Model {
     /// A task's body returns, and says by its state what is to become of it.
     pub fn leave(&mut self, task: usize) {
         let state = self.tasks[task].state();
-        let parks = [SLEEPING, WAITING_IO].contains(&state) && !self.is_queued(task);
+        let parks =
+            [MJ_TASK_SLEEPING, MJ_TASK_WAITING_IO].contains(&state) && !self.is_queued(task);
         let it = &mut self.tasks[task];
-        it.leaving = state == EXITED;
+        it.leaving = state == MJ_TASK_EXITED;
         it.wait = Wait::new(if parks { For::Called } else { For::Nothing }, None);
         it.why = 0;
     }

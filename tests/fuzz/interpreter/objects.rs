@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use libc::{ECANCELED, EDEADLK, EINTR, EINVAL, EOWNERDEAD, EPERM, EPIPE, ETIMEDOUT};
 
-use super::api::EXITED;
+use super::majjen_h::MJ_TASK_EXITED;
 use super::model::{CANCELED, For, GIVEN, Limit, Model, Reasons, TIME, TOLD, YIELDED};
 
 /// A program's objects, by kind. Each is made when it is first used.
@@ -157,7 +157,7 @@ impl Model {
     /// A task's call returns without having waited: what it returns, and what it has taken. `chosen`
     /// is the case that was done, if one was.
     pub fn at_once(&mut self, task: usize, aim: Aim, before: bool, chosen: usize) -> Given {
-        let has_ended = !before && self.tasks[task].state() == EXITED;
+        let has_ended = !before && self.tasks[task].state() == MJ_TASK_EXITED;
         match aim {
             Aim::Signal(_, mutex) if self.objects[mutex].owner != Some(task) => {
                 Given::status(-EPERM)

@@ -5,8 +5,8 @@ use std::ptr::null_mut;
 use libc::EINVAL;
 
 use super::actions::{act, logs, using};
-use super::api::*;
 use super::calls::{Call, Which};
+use super::majjen_h::*;
 use super::model::{For, Scheduler, Stop, Task};
 use super::{Callbacks, callbacks, with};
 

@@ -6,9 +6,9 @@ use std::ptr::null_mut;
 use libc::{EAGAIN, EBUSY, EDEADLK, EINVAL, EOVERFLOW, EOWNERDEAD, EPERM, EPIPE};
 
 use super::actions::logs;
-use super::api::*;
 use super::calls::{Span, Which};
 use super::channels::{select, transfer};
+use super::majjen_h::*;
 use super::model::{self, For, Limit, Wait};
 use super::objects::{Aim, CAPACITIES, CHANNELS, CONDITIONS, Case, ELEMENT_BYTES, GROUPS};
 use super::objects::{Given, MUTEXES, Object, SEMAPHORES};
@@ -144,8 +144,9 @@ pub fn act(call: SyncCall) {
     }
 }
 
-pub fn at(it: It) -> *mut c_void {
-    it.map_or(null_mut(), |it| with(|world| world.model.objects[it].at))
+/// The address of an object, which the caller knows the kind of.
+pub fn at<T>(it: It) -> *mut T {
+    it.map_or(null_mut(), |it| with(|world| world.model.objects[it].at.cast()))
 }
 
 /// The object, which is made if there is none, and there is a scheduler.
@@ -156,16 +157,16 @@ pub fn made(it: It) -> It {
         let home = world.model.running.or_else(either)?;
         Some((home, world.model.schedulers[home].at))
     })?;
-    if at(Some(it)).is_null() {
+    if at::<c_void>(Some(it)).is_null() {
         let count = it.saturating_sub(SEMAPHORES.start) % 2 + 1;
-        let object = match it {
-            _ if MUTEXES.contains(&it) => mj_mutex_create(scheduler),
-            _ if CONDITIONS.contains(&it) => mj_cond_create(scheduler),
-            _ if SEMAPHORES.contains(&it) => mj_semaphore_create(scheduler, count as u32),
-            _ if GROUPS.contains(&it) => mj_waitgroup_create(scheduler),
+        let object: *mut c_void = match it {
+            _ if MUTEXES.contains(&it) => mj_mutex_create(scheduler).cast(),
+            _ if CONDITIONS.contains(&it) => mj_cond_create(scheduler).cast(),
+            _ if SEMAPHORES.contains(&it) => mj_semaphore_create(scheduler, count as u32).cast(),
+            _ if GROUPS.contains(&it) => mj_waitgroup_create(scheduler).cast(),
             _ => {
                 let channel = it - CHANNELS.start;
-                mj_chan_create(scheduler, ELEMENT_BYTES[channel], CAPACITIES[channel])
+                mj_chan_create(scheduler, ELEMENT_BYTES[channel], CAPACITIES[channel]).cast()
             }
         };
         assert!(!object.is_null());
@@ -345,22 +346,20 @@ fn cond_wait(it: It, mutex: It, span: Span) {
 }
 
 fn destroy(it: It) {
-    let function = match it {
-        Some(it) if MUTEXES.contains(&it) => mj_mutex_destroy,
-        Some(it) if CONDITIONS.contains(&it) => mj_cond_destroy,
-        Some(it) if SEMAPHORES.contains(&it) => mj_semaphore_destroy,
-        Some(it) if GROUPS.contains(&it) => mj_waitgroup_destroy,
-        _ => mj_chan_destroy,
-    };
-    let object = at(it);
     // It must stay alive while a call with it may go on.
     let is_used = |world: &mut World| it.is_some_and(|it| world.context().objects.contains(&it));
-    if it.is_some() && (object.is_null() || with(is_used)) {
+    if it.is_some() && (at::<c_void>(it).is_null() || with(is_used)) {
         return;
     }
     visit(
         it,
-        || function(object),
+        || match it {
+            Some(object) if MUTEXES.contains(&object) => mj_mutex_destroy(at(it)),
+            Some(object) if CONDITIONS.contains(&object) => mj_cond_destroy(at(it)),
+            Some(object) if SEMAPHORES.contains(&object) => mj_semaphore_destroy(at(it)),
+            Some(object) if GROUPS.contains(&object) => mj_waitgroup_destroy(at(it)),
+            _ => mj_chan_destroy(at(it)),
+        },
         |world, it| {
             if world.model.is_in_use(it) {
                 return -EBUSY;
@@ -373,17 +372,20 @@ fn destroy(it: It) {
 
 /// Makes and uses what is NULL.
 fn make_nothing() {
-    let nothing = null_mut();
-    for make in [mj_mutex_create, mj_cond_create, mj_waitgroup_create] {
+    fn is_refused<T>(make: impl FnOnce() -> *mut T) {
         set_errno(0);
-        assert!(logs(|| make(nothing)).is_null());
+        assert!(logs(make).is_null());
         assert_eq!(get_errno(), EINVAL);
     }
-    assert!(logs(|| mj_semaphore_create(nothing, 1)).is_null());
-    assert!(logs(|| mj_chan_create(nothing, 8, 1)).is_null());
-    for destroy in [mj_mutex_destroy, mj_cond_destroy, mj_semaphore_destroy, mj_waitgroup_destroy] {
-        assert_eq!(destroy(null_mut()), -EINVAL);
-    }
+    is_refused(|| mj_mutex_create(null_mut()));
+    is_refused(|| mj_cond_create(null_mut()));
+    is_refused(|| mj_semaphore_create(null_mut(), 1));
+    is_refused(|| mj_waitgroup_create(null_mut()));
+    is_refused(|| mj_chan_create(null_mut(), 8, 1));
+    assert_eq!(mj_mutex_destroy(null_mut()), -EINVAL);
+    assert_eq!(mj_cond_destroy(null_mut()), -EINVAL);
+    assert_eq!(mj_semaphore_destroy(null_mut()), -EINVAL);
+    assert_eq!(mj_waitgroup_destroy(null_mut()), -EINVAL);
     assert_eq!(mj_chan_select(null_mut(), 1, 0), -EINVAL);
     assert_eq!(mj_chan_try_select(null_mut(), 1), -EINVAL);
 }
@@ -391,10 +393,10 @@ fn make_nothing() {
 /// Destroys the objects of a program that is over. What is in a channel can still be received.
 pub fn destroy_all(which: impl Fn(usize) -> bool) {
     for it in (0..CHANNELS.end).filter(|it| which(*it)).map(Some) {
-        if !at(it).is_null() && CHANNELS.contains(&it.unwrap_or(0)) {
+        if !at::<c_void>(it).is_null() && CHANNELS.contains(&it.unwrap_or(0)) {
             act(SyncCall::TryRecv(it, Element::Here));
         }
         destroy(it);
-        assert!(at(it).is_null(), "object {it:?} is left");
+        assert!(at::<c_void>(it).is_null(), "object {it:?} is left");
     }
 }

@@ -7,8 +7,8 @@ use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP};
 use libc::{POLLRDBAND, POLLRDNORM, POLLWRBAND, POLLWRNORM};
 
 use super::actions::logs;
-use super::api::*;
 use super::calls::{Call, End, Span, Who};
+use super::majjen_h::*;
 use super::model::{self, For, Limit, Reasons, Wait};
 use super::{World, with};
 
@@ -180,7 +180,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
     {
         return result == -EINVAL && !suspended;
     }
-    if it.state() == EXITED {
+    if it.state() == MJ_TASK_EXITED {
         // Unless it was the ERROR line of a bad descriptor whose callback has ended the task.
         let is_bad = matches!(kind, Kind::Fd { is_bad: true, .. });
         return result == -ECANCELED || is_bad && result == -EBADF;

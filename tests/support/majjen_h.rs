@@ -1,0 +1,284 @@
+//! The C ABI as `include/majjen.h` declares it, for tests that call it from Rust.
+//!
+//! Generated from the header by `tests/suite/majjen_h.rs`; do not edit. `make header` renews it.
+#![allow(dead_code)] // No test uses all of it.
+#![allow(non_camel_case_types)] // C's names.
+
+use std::ffi::{c_char, c_int, c_short, c_uint, c_void};
+
+/// As a parameter, the address of one: an array is that in C, and so is a struct of this size in the
+/// calling convention of AArch64.
+pub type va_list = *mut c_void;
+
+pub const MJ_VERSION_MAJOR: c_int = 0;
+pub const MJ_VERSION_MINOR: c_int = 1;
+pub const MJ_VERSION_PATCH: c_int = 0;
+
+pub type mj_task_fn = unsafe extern "C" fn(scheduler: *mut mj_scheduler, user_state: *mut c_void);
+
+pub type mj_task_state = c_uint;
+pub const MJ_TASK_RUNNABLE: mj_task_state = 0;
+pub const MJ_TASK_SLEEPING: mj_task_state = 1;
+pub const MJ_TASK_WAITING_IO: mj_task_state = 2;
+pub const MJ_TASK_EXITED: mj_task_state = 3;
+
+pub type mj_log_level = c_uint;
+pub const MJ_LOG_TRACE: mj_log_level = 0;
+pub const MJ_LOG_DEBUG: mj_log_level = 1;
+pub const MJ_LOG_INFO: mj_log_level = 2;
+pub const MJ_LOG_WARN: mj_log_level = 3;
+pub const MJ_LOG_ERROR: mj_log_level = 4;
+pub const MJ_LOG_FATAL: mj_log_level = 5;
+pub const MJ_LOG_SILENT: mj_log_level = 6;
+
+pub type mj_metrics_format = c_uint;
+pub const MJ_METRICS_TEXT: mj_metrics_format = 0;
+pub const MJ_METRICS_PROMETHEUS: mj_metrics_format = 1;
+pub const MJ_METRICS_JSON: mj_metrics_format = 2;
+
+pub type mj_chan_op = c_uint;
+pub const MJ_CHAN_SEND: mj_chan_op = 0;
+pub const MJ_CHAN_RECV: mj_chan_op = 1;
+
+#[repr(C)]
+pub struct mj_chan {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+pub struct mj_cond {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+pub struct mj_mutex {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+pub struct mj_semaphore {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+pub struct mj_waitgroup {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_task {
+    pub task_function: Option<mj_task_fn>,
+    pub user_state: *mut c_void,
+    pub state: mj_task_state,
+    pub wake_time_ns: u64,
+    pub heap_index: usize,
+    pub next: *mut mj_task,
+}
+
+pub type mj_wait_fn = unsafe extern "C" fn(
+    scheduler: *mut mj_scheduler,
+    timeout_ns: u64,
+    user_data: *mut c_void,
+) -> c_int;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_metrics {
+    pub task_executions: u64,
+    pub total_execution_time_ns: u64,
+    pub min_execution_time_ns: u64,
+    pub max_execution_time_ns: u64,
+    pub scheduler_loops: u64,
+    pub total_loop_time_ns: u64,
+    pub timer_expirations: u64,
+    pub timer_cancellations: u64,
+    pub wait_calls: u64,
+    pub total_wait_time_ns: u64,
+    pub io_events: u64,
+    pub tasks_created: u64,
+    pub tasks_exited: u64,
+    pub current_tasks: u64,
+    pub peak_tasks: u64,
+    pub heap_operations: u64,
+    pub memory_allocated_bytes: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_scheduler {
+    pub runnable_head: *mut mj_task,
+    pub runnable_tail: *mut mj_task,
+    pub runnable_count: usize,
+    pub timer_heap: *mut *mut mj_task,
+    pub timer_count: usize,
+    pub timer_capacity: usize,
+    pub current_task: *mut mj_task,
+    pub wait_func: Option<mj_wait_fn>,
+    pub wait_data: *mut c_void,
+    pub metrics: mj_metrics,
+}
+
+pub type mj_task_id = u64;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_chan_case {
+    pub chan: *mut mj_chan,
+    pub op: mj_chan_op,
+    pub result: c_int,
+    pub element: *mut c_void,
+    pub reserved: [*mut c_void; 3],
+}
+
+pub type mj_clock_fn = unsafe extern "C" fn(user_data: *mut c_void) -> u64;
+
+pub type mj_log_callback =
+    unsafe extern "C" fn(level: mj_log_level, message: *const c_char, user_data: *mut c_void);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_logger {
+    pub min_level: mj_log_level,
+    pub callback: Option<mj_log_callback>,
+    pub user_data: *mut c_void,
+    pub include_time: bool,
+    pub include_level: bool,
+}
+
+// SAFETY: these are the header's declarations. What the header asks of arguments is for the tests to
+// keep, as for any C program; marking each call would say no more than that it is a call of C.
+unsafe extern "C" {
+    pub safe fn mj_version() -> *const c_char;
+    pub safe fn mj_scheduler_create() -> *mut mj_scheduler;
+    pub safe fn setup_scheduler_with_epoll() -> *mut mj_scheduler;
+    pub safe fn mj_scheduler_report_overflow(scheduler: *mut mj_scheduler, report: bool) -> c_int;
+    pub safe fn mj_scheduler_destroy(scheduler: *mut mj_scheduler);
+    pub safe fn mj_scheduler_run(scheduler: *mut mj_scheduler);
+    pub safe fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_int;
+    pub safe fn mj_create_task(
+        scheduler: *mut mj_scheduler,
+        task_function: Option<mj_task_fn>,
+        user_state: *mut c_void,
+    ) -> *mut mj_task;
+    pub safe fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes: usize) -> c_int;
+    pub safe fn mj_task_stack_used(task: *const mj_task) -> usize;
+    pub safe fn mj_task_exit();
+    pub safe fn mj_task_current() -> *mut mj_task;
+    pub safe fn mj_task_get_id(task: *const mj_task) -> mj_task_id;
+    pub safe fn mj_task_find(scheduler: *mut mj_scheduler, id: mj_task_id) -> *mut mj_task;
+    pub safe fn mj_task_wake(task: *mut mj_task) -> c_int;
+    pub safe fn mj_task_cancel(task: *mut mj_task) -> c_int;
+    pub safe fn mj_task_set_name(task: *mut mj_task, name: *const c_char) -> c_int;
+    pub safe fn mj_task_name(task: *const mj_task) -> *const c_char;
+    pub safe fn mj_task_yield();
+    pub safe fn mj_task_sleep_ns(nanoseconds: u64);
+    pub safe fn mj_task_sleep_ms(milliseconds: u64);
+    pub safe fn mj_task_sleep_s(seconds: u64);
+    pub safe fn mj_task_wait_readable(fd: c_int);
+    pub safe fn mj_task_yield_now() -> c_int;
+    pub safe fn mj_task_sleep_for(nanoseconds: u64) -> c_int;
+    pub safe fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int;
+    pub safe fn mj_task_park(timeout_ns: u64) -> c_int;
+    pub safe fn mj_task_wait_writable(fd: c_int) -> c_int;
+    pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
+    pub safe fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int;
+    pub safe fn mj_fd_close(fd: c_int) -> c_int;
+    pub safe fn mj_mutex_create(scheduler: *mut mj_scheduler) -> *mut mj_mutex;
+    pub safe fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int;
+    pub safe fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) -> c_int;
+    pub safe fn mj_mutex_try_lock(mutex: *mut mj_mutex) -> c_int;
+    pub safe fn mj_mutex_unlock(mutex: *mut mj_mutex) -> c_int;
+    pub safe fn mj_cond_create(scheduler: *mut mj_scheduler) -> *mut mj_cond;
+    pub safe fn mj_cond_destroy(cond: *mut mj_cond) -> c_int;
+    pub safe fn mj_cond_wait(cond: *mut mj_cond, mutex: *mut mj_mutex, timeout_ns: u64) -> c_int;
+    pub safe fn mj_cond_signal(cond: *mut mj_cond) -> c_int;
+    pub safe fn mj_cond_broadcast(cond: *mut mj_cond) -> c_int;
+    pub safe fn mj_semaphore_create(
+        scheduler: *mut mj_scheduler,
+        permits: u32,
+    ) -> *mut mj_semaphore;
+    pub safe fn mj_semaphore_destroy(semaphore: *mut mj_semaphore) -> c_int;
+    pub safe fn mj_semaphore_acquire(
+        semaphore: *mut mj_semaphore,
+        permits: u32,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_semaphore_try_acquire(semaphore: *mut mj_semaphore, permits: u32) -> c_int;
+    pub safe fn mj_semaphore_release(semaphore: *mut mj_semaphore, permits: u32) -> c_int;
+    pub safe fn mj_semaphore_available(semaphore: *const mj_semaphore) -> u32;
+    pub safe fn mj_waitgroup_create(scheduler: *mut mj_scheduler) -> *mut mj_waitgroup;
+    pub safe fn mj_waitgroup_destroy(group: *mut mj_waitgroup) -> c_int;
+    pub safe fn mj_waitgroup_add(group: *mut mj_waitgroup, count: usize) -> c_int;
+    pub safe fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int;
+    pub safe fn mj_waitgroup_wait(group: *mut mj_waitgroup, timeout_ns: u64) -> c_int;
+    pub safe fn mj_chan_create(
+        scheduler: *mut mj_scheduler,
+        element_bytes: usize,
+        capacity: usize,
+    ) -> *mut mj_chan;
+    pub safe fn mj_chan_destroy(chan: *mut mj_chan) -> c_int;
+    pub safe fn mj_chan_send(chan: *mut mj_chan, element: *const c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_chan_recv(chan: *mut mj_chan, element: *mut c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_chan_try_send(chan: *mut mj_chan, element: *const c_void) -> c_int;
+    pub safe fn mj_chan_try_recv(chan: *mut mj_chan, element: *mut c_void) -> c_int;
+    pub safe fn mj_chan_close(chan: *mut mj_chan) -> c_int;
+    pub safe fn mj_chan_length(chan: *const mj_chan) -> usize;
+    pub safe fn mj_chan_select(cases: *mut mj_chan_case, count: usize, timeout_ns: u64) -> c_int;
+    pub safe fn mj_chan_try_select(cases: *mut mj_chan_case, count: usize) -> c_int;
+    pub safe fn mj_scheduler_set_wait_func(
+        scheduler: *mut mj_scheduler,
+        function: Option<mj_wait_fn>,
+        user_data: *mut c_void,
+    );
+    pub safe fn mj_wait_epoll(
+        scheduler: *mut mj_scheduler,
+        timeout_ns: u64,
+        user_data: *mut c_void,
+    ) -> c_int;
+    pub safe fn mj_wait_poll(
+        scheduler: *mut mj_scheduler,
+        timeout_ns: u64,
+        user_data: *mut c_void,
+    ) -> c_int;
+    pub safe fn mj_wait_nanosleep(
+        scheduler: *mut mj_scheduler,
+        timeout_ns: u64,
+        user_data: *mut c_void,
+    ) -> c_int;
+    pub safe fn mj_scheduler_set_clock(
+        scheduler: *mut mj_scheduler,
+        clock: Option<mj_clock_fn>,
+        user_data: *mut c_void,
+    ) -> c_int;
+    pub safe fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64;
+    pub safe fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -> c_int;
+    pub safe fn mj_scheduler_set_stack_size(
+        scheduler: *mut mj_scheduler,
+        stack_bytes: usize,
+    ) -> c_int;
+    pub safe fn mj_scheduler_current() -> *mut mj_scheduler;
+    pub safe fn mj_scheduler_enqueue(scheduler: *mut mj_scheduler, task: *mut mj_task) -> c_int;
+    pub safe fn mj_scheduler_dequeue(scheduler: *mut mj_scheduler) -> *mut mj_task;
+    pub safe fn mj_scheduler_get_metrics(scheduler: *mut mj_scheduler) -> *const mj_metrics;
+    pub safe fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler);
+    pub safe fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
+    pub safe fn mj_scheduler_write_metrics(
+        scheduler: *mut mj_scheduler,
+        buffer: *mut c_char,
+        buffer_bytes: usize,
+        format: mj_metrics_format,
+    ) -> c_int;
+    pub safe fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
+    pub safe fn mj_log_set_level(level: mj_log_level);
+    pub safe fn mj_log_enabled(level: mj_log_level) -> bool;
+    pub safe fn mj_log_set_callback(callback: Option<mj_log_callback>, user_data: *mut c_void);
+    pub safe fn mj_log_configure(logger: *const mj_logger) -> c_int;
+    pub safe fn mj_log_get_config(logger: *mut mj_logger);
+    pub safe fn mj_log_to_file(path: *const c_char) -> c_int;
+    pub safe fn mj_log_reopen() -> c_int;
+    pub safe fn mj_log_to_syslog(ident: *const c_char) -> c_int;
+    pub safe fn mj_log_dropped() -> u64;
+    pub safe fn mj_log(level: mj_log_level, format: *const c_char, ...);
+    pub safe fn mj_vlog(level: mj_log_level, format: *const c_char, arguments: va_list);
+}
