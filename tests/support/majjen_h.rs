@@ -56,6 +56,11 @@ pub struct mj_mutex {
 }
 
 #[repr(C)]
+pub struct mj_remote {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
 pub struct mj_semaphore {
     _opaque: [u8; 0],
 }
@@ -156,6 +161,10 @@ unsafe extern "C" {
     pub safe fn mj_scheduler_destroy(scheduler: *mut mj_scheduler);
     pub safe fn mj_scheduler_run(scheduler: *mut mj_scheduler);
     pub safe fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_int;
+    pub safe fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *mut mj_remote;
+    pub safe fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_remote;
+    pub safe fn mj_remote_release(remote: *mut mj_remote);
+    pub safe fn mj_remote_stop(remote: *mut mj_remote) -> c_int;
     pub safe fn mj_create_task(
         scheduler: *mut mj_scheduler,
         task_function: Option<mj_task_fn>,
