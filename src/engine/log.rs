@@ -45,10 +45,14 @@ pub fn info(message: fmt::Arguments<'_>) {
     log(Level::Info, message);
 }
 
+#[cold]
+#[inline(never)]
 pub fn warn(message: fmt::Arguments<'_>) {
     log(Level::Warn, message);
 }
 
+#[cold]
+#[inline(never)]
 pub fn error(message: fmt::Arguments<'_>) {
     log(Level::Error, message);
 }

@@ -26,6 +26,10 @@ const ALWAYS: u32 = READABLE | WRITABLE;
 pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
 
+/// Makes a task ready that has been taken out of its list. Not generic, since each copy of what calls it
+/// would be large.
+pub type Wake<'w> = &'w dyn Fn(&Task, Outcome);
+
 /// What is known of one descriptor.
 #[derive(Default)]
 pub struct Entry {
@@ -64,14 +68,14 @@ impl Entry {
         epoll_fd: c_int,
         poll: &sys::pollfd,
         settle: bool,
-        wake: impl Fn(&Task, Outcome),
+        wake: Wake<'_>,
     ) -> usize {
         let happened = u32::from(poll.revents as u16);
         let mut woken = 0;
         if happened & sys::NOT_OPEN != 0 {
-            woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), &wake);
+            woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), wake);
         } else if happened != 0 {
-            woken = self.wake_for(happened, &wake);
+            woken = self.wake_for(happened, wake);
         } else if self.stage == Stage::Fresh && !settle {
             self.stage = Stage::Looked;
             return 0;
@@ -81,7 +85,7 @@ impl Entry {
 
     /// Asks the kernel for one event of those that the waiters want, if there are any. They are
     /// woken with the error if that cannot be, and how many that were is returned.
-    pub fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: impl Fn(&Task, Outcome)) -> usize {
+    pub fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: Wake<'_>) -> usize {
         self.stage = Stage::Settled;
         if self.waiters.is_empty() {
             return 0;
@@ -122,12 +126,12 @@ impl Entry {
 
     /// Takes those out of the list that want what has happened, and hands them to `wake`. Returns
     /// how many.
-    pub fn wake_for(&self, happened: u32, wake: impl Fn(&Task, Outcome)) -> usize {
+    pub fn wake_for(&self, happened: u32, wake: Wake<'_>) -> usize {
         let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
         self.wake_those(wants, Outcome::Ready(happened), wake)
     }
 
-    fn wake_all(&self, outcome: Outcome, wake: impl Fn(&Task, Outcome)) -> usize {
+    fn wake_all(&self, outcome: Outcome, wake: Wake<'_>) -> usize {
         self.wake_those(|_| true, outcome, wake)
     }
 
@@ -135,7 +139,7 @@ impl Entry {
         &self,
         which: impl Fn(&&Task) -> bool,
         outcome: Outcome,
-        wake: impl Fn(&Task, Outcome),
+        wake: Wake<'_>,
     ) -> usize {
         let mut woken = 0;
         for task in self.waiters.iter().filter(which) {

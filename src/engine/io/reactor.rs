@@ -28,7 +28,7 @@ use std::ffi::c_int;
 
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL};
 
-use super::entry::{Entry, READABLE, Stage};
+use super::entry::{Entry, READABLE, Stage, Wake};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
 
@@ -119,7 +119,7 @@ impl Reactor {
 
     /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
     /// for it.
-    pub fn close(&mut self, fd: c_int, mut wake: impl FnMut(&Task)) {
+    pub fn close(&mut self, fd: c_int, wake: Wake<'_>) {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
             return;
@@ -132,7 +132,7 @@ impl Reactor {
         while let Some(task) = entry.waiters.pop() {
             task.wait.set(Wait::NONE);
             self.waiters -= 1;
-            wake(task);
+            wake(task, Outcome::Closed);
         }
     }
 
@@ -144,7 +144,8 @@ impl Reactor {
     /// Asks poll(2) for the fresh descriptors, calls `wake` with each task whose wait is over, which
     /// is then in no list, and returns the number of descriptors that had any. What is not ready is
     /// armed, at its first look if `settle` says so, and at its second in any case.
-    pub fn look(&mut self, settle: bool, wake: impl Fn(&Task, Outcome)) -> usize {
+    #[inline(never)]
+    pub fn look(&mut self, settle: bool, wake: Wake<'_>) -> usize {
         let mut useful = 0;
         let mut kept = 0;
         let mut polls = [sys::pollfd { fd: -1, events: 0, revents: 0 }; BATCH];
@@ -163,7 +164,7 @@ impl Reactor {
             }
             for poll in &*polls {
                 let entry = &mut self.table[poll.fd as usize];
-                let woken = entry.settle(self.epoll_fd, poll, settle, &wake);
+                let woken = entry.settle(self.epoll_fd, poll, settle, wake);
                 useful += usize::from(woken > 0);
                 self.waiters -= woken;
                 if entry.stage != Stage::Settled {
@@ -177,16 +178,16 @@ impl Reactor {
     }
 
     /// Arms all fresh descriptors, so that the epoll set knows of everything that is waited for.
-    pub fn arm_all(&mut self, wake: impl Fn(&Task, Outcome)) {
+    pub fn arm_all(&mut self, wake: Wake<'_>) {
         for fd in self.fresh.drain(..) {
-            self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, &wake);
+            self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, wake);
         }
     }
 
     /// Waits at most `timeout_ns` for events of what is armed, and calls `wake` with each task that
     /// one was for, which is then in no list. Returns the number of events that woke a task. An
     /// interruption counts as none.
-    pub fn poll(&mut self, timeout_ns: u64, wake: impl Fn(&Task, Outcome)) -> Result<usize> {
+    pub fn poll(&mut self, timeout_ns: u64, wake: Wake<'_>) -> Result<usize> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
         let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
             Ok(count) => count,
@@ -198,7 +199,7 @@ impl Reactor {
             let (happened, data) = (event.events, event.u64);
             if data == WAKE_UP {
                 sys::eventfd_clear(self.wake_up_fd);
-            } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened, &wake) {
+            } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened, wake) {
                 useful += 1;
             }
         }
@@ -206,13 +207,7 @@ impl Reactor {
     }
 
     /// Hands one event to the waiters that want it. Returns whether there were any.
-    fn dispatch(
-        &mut self,
-        fd: c_int,
-        generation: u32,
-        happened: u32,
-        wake: impl Fn(&Task, Outcome),
-    ) -> bool {
+    fn dispatch(&mut self, fd: c_int, generation: u32, happened: u32, wake: Wake<'_>) -> bool {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
             return false;

@@ -105,8 +105,8 @@ pub fn close_fd(fd: c_int) -> Result<()> {
         if scheduler.io.reactor.borrow().is_own(fd) {
             return Err(Error::Busy);
         }
-        let closed = |task: &Task| scheduler.ready(task, Outcome::Closed);
-        scheduler.io.reactor.borrow_mut().close(fd, closed);
+        let ready = |task: &Task, outcome| scheduler.ready(task, outcome);
+        scheduler.io.reactor.borrow_mut().close(fd, &ready);
     }
     sys::close_checked(fd)
 }

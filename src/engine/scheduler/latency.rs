@@ -7,9 +7,9 @@ use std::cell::Cell;
 /// loop until the timer is due.
 #[derive(Default)]
 pub struct WakeupLatency {
-    least_ns: Cell<u64>,
+    least_ns: Cell<u32>,
     /// Of the waits since `least_ns` was last renewed.
-    least_of_these_ns: Cell<u64>,
+    least_of_these_ns: Cell<u32>,
     waits: Cell<u32>,
 }
 
@@ -18,7 +18,7 @@ impl WakeupLatency {
     pub fn compensate(&self, timeout_ns: u64) -> u64 {
         match timeout_ns {
             u64::MAX => u64::MAX, // There is no timer.
-            _ => timeout_ns.saturating_sub(self.least_ns.get()),
+            _ => timeout_ns.saturating_sub(u64::from(self.least_ns.get())),
         }
     }
 
@@ -26,9 +26,9 @@ impl WakeupLatency {
     pub fn observe(&self, late_ns: u64) {
         /// What a longer one costs in processor time, where timers are close together, would not be
         /// worth it.
-        const MOST_NS: u64 = 60_000;
+        const MOST_NS: u32 = 60_000;
         const WAITS: u32 = 16;
-        let late_ns = late_ns.min(MOST_NS);
+        let late_ns = u32::try_from(late_ns).unwrap_or(MOST_NS).min(MOST_NS);
         let so_far = if self.waits.get() == 0 { MOST_NS } else { self.least_of_these_ns.get() };
         self.least_of_these_ns.set(so_far.min(late_ns));
         self.least_ns.set(self.least_ns.get().min(late_ns));

@@ -44,6 +44,7 @@ impl Scheduler {
     }
 
     /// Ends a task's wait from outside: the object has nothing for it.
+    #[inline(never)]
     pub fn end_wait(&self, task: &Task, outcome: Outcome) {
         self.cancel_timer(task);
         task.outcome.set(outcome);

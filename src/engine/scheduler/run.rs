@@ -82,7 +82,7 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
 
     // A program may wait for the backend's descriptor until it runs the scheduler again.
     let ready = |task: &_, outcome| scheduler.ready(task, outcome);
-    scheduler.io.reactor.borrow_mut().arm_all(ready);
+    scheduler.io.reactor.borrow_mut().arm_all(&ready);
     scheduler.publish_metrics();
     match scheduler.tasks.alive() {
         0 => log::info(format_args!("Scheduler stopped: all tasks completed")),
@@ -240,6 +240,7 @@ impl Scheduler {
         }
     }
 
+    #[cold]
     fn report_deadlock(&self) -> Error {
         let left = self.tasks.alive();
         if self.tasks.starved.is_empty() {
@@ -336,7 +337,7 @@ impl Scheduler {
         if !reactor.has_fresh() {
             return 0;
         }
-        let events = reactor.look(settle, |task, outcome| self.ready(task, outcome));
+        let events = reactor.look(settle, &|task, outcome| self.ready(task, outcome));
         measure::add(&self.metrics.io_events, events as u64);
         events
     }
@@ -344,7 +345,7 @@ impl Scheduler {
     /// Waits for the reactor's descriptors, and readies those who wait for them.
     pub fn poll_reactor(&self, timeout_ns: u64) -> Result<usize> {
         let ready = |task: &_, outcome| self.ready(task, outcome);
-        let events = self.io.reactor.borrow_mut().poll(timeout_ns, ready)?;
+        let events = self.io.reactor.borrow_mut().poll(timeout_ns, &ready)?;
         measure::add(&self.metrics.io_events, events as u64);
         Ok(events)
     }

@@ -32,9 +32,9 @@ use crate::engine::sys::{self, Error, Result};
 /// What the references refer to.
 struct Block {
     /// How many [`Remote`]s there are.
-    handles: AtomicUsize,
+    handles: AtomicU32,
     /// How many [`WeakRemote`]s there are, and one for all `Remote`s together.
-    references: AtomicUsize,
+    references: AtomicU32,
     scheduler: AtomicPtr<c_void>,
     /// The thread that runs the scheduler, by the address of its own variable; 0 for none.
     owner: AtomicUsize,
@@ -74,8 +74,8 @@ impl Remote {
         // SAFETY: fresh memory for one.
         unsafe {
             block.write(Block {
-                handles: AtomicUsize::new(1),
-                references: AtomicUsize::new(1),
+                handles: AtomicU32::new(1),
+                references: AtomicU32::new(1),
                 scheduler: AtomicPtr::new(null_mut()),
                 owner: AtomicUsize::new(0),
                 process: AtomicU32::new(this_process()),
