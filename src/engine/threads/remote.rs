@@ -32,9 +32,9 @@ use crate::engine::sys::{self, Error, Result};
 /// What the references refer to.
 struct Block {
     /// How many [`Remote`]s there are.
-    handles: AtomicU32,
+    handles: AtomicUsize,
     /// How many [`WeakRemote`]s there are, and one for all `Remote`s together.
-    references: AtomicU32,
+    references: AtomicUsize,
     scheduler: AtomicPtr<c_void>,
     /// The thread that runs the scheduler, by the address of its own variable; 0 for none.
     owner: AtomicUsize,
@@ -74,8 +74,8 @@ impl Remote {
         // SAFETY: fresh memory for one.
         unsafe {
             block.write(Block {
-                handles: AtomicU32::new(1),
-                references: AtomicU32::new(1),
+                handles: AtomicUsize::new(1),
+                references: AtomicUsize::new(1),
                 scheduler: AtomicPtr::new(null_mut()),
                 owner: AtomicUsize::new(0),
                 process: AtomicU32::new(this_process()),
