@@ -369,7 +369,7 @@ mod tests {
         reactor.forget(&early, fd);
         reactor.wait(&late, fd, READABLE).unwrap();
         arm_all(&mut reactor);
-        assert!(!reactor.dispatch(fd, earlier, READABLE, |_, _| panic!("woken by a stale event")));
+        assert!(!reactor.dispatch(fd, earlier, READABLE, &|_, _| panic!("woken by a stale event")));
         assert_eq!(poll(&mut reactor), []);
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), [readable(&late)]);
