@@ -4,13 +4,8 @@
 //! suspends it in place while others run. C programs use `include/majjen.h` and `libmajjen.so`;
 //! Rust programs use what is documented here, beginning with [`Scheduler`].
 //!
-//! `ARCHITECTURE.md` is the map. In short, from the outside in: `ffi` is the C ABI and only
-//! converts; `scheduler` is the loop, `turn` how tasks take turns, `parking` how waits begin and
-//! end, `suspend` what they can wait for, `primitives` the mutexes and channels; `task_object`,
-//! `run_queue`, `timer_heap`, `waiters`, `stack` and `reactor` are what these work on; `switch` is
-//! the assembly and `sys` the system calls; `clock`, `metrics`, `log`, `signals`, `overflow`,
-//! `thread_words`, `sanitizer`, `fork_lock`, `wait` and `error` are what their names say. `debug` is
-//! for debuggers.
+//! `ARCHITECTURE.md` is the map. `ffi`, the C ABI, and `safe`, the Rust API, are two doors to the
+//! `engine`, whose folders stand in the order in which they may use each other.
 
 mod engine;
 mod ffi;

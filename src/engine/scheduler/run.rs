@@ -285,7 +285,9 @@ impl Scheduler {
         if self.look_at_descriptors(settle) > 0 && may_sleep {
             return;
         }
-        if may_sleep && !self.remote.fall_asleep() {
+        // A program's function may block whatever it is told.
+        let asleep = (may_sleep || builtin.is_none()) && self.remote.fall_asleep();
+        if may_sleep && !asleep {
             return; // Another thread has left something.
         }
         self.publish_metrics();

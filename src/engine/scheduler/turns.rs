@@ -144,7 +144,7 @@ impl Scheduler {
         self.current_task.set(next);
         self.fetch_ahead();
         // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
-        // switches back. No RefCell is borrowed. `run`, or `Drive::begin`, has found the words.
+        // switches back. No RefCell is borrowed. `Entered` has bound the thread.
         unsafe {
             switch::switch(
                 suspending.context.as_ptr(),
@@ -209,8 +209,8 @@ impl Scheduler {
             // SAFETY: as this function's contract says.
             return unsafe { self.switch_with_sanitizer(save, context) };
         }
-        // SAFETY: as this function's contract says; `run`, or
-        // `Drive::begin`, has found the words on this thread.
+        // SAFETY: as this function's contract says; `Entered`
+        // has bound the thread.
         unsafe { switch::switch(save, context, &self.dispatch.thread_state) };
     }
 

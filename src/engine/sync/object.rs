@@ -34,7 +34,7 @@ pub trait Object: Sized {
                 return Err(Error::Busy);
             }
         }
-        // SAFETY: as above. No task's `waits` names it.
+        // SAFETY: as above. No task's `wait` names it.
         unsafe {
             object.drop_in_place();
             sys::free(object.cast());

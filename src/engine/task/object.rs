@@ -13,7 +13,8 @@
 //! | sleeping | no | set | nothing | sleep |
 //! | waiting for something else | no | if there is a deadline | what for | wait, join, lock, ... |
 //! | parked by its own body | no | none | nothing | returning in state SLEEPING or WAITING_IO |
-//! | held back (no stack to be had) | in the scheduler's `held_back` | none | nothing | its first turn |
+//! | starved (no stack to be had) | in `Starved` | none | nothing | its first turn |
+//! | ready, its deadline has passed | yes | none | what for | the timer |
 //! | ended | no | none | nothing | the scheduler, after the body |
 //!
 //! Tasks are referred to by `&Task` and raw pointers, never by `&mut`: C holds pointers to them
