@@ -48,14 +48,23 @@ pub struct Reactor {
     /// The descriptors whose entries are not [`Stage::Settled`]. Has room for all of the table.
     fresh: Vec<c_int>,
     waiters: usize,
+    /// Whether the wake-up descriptor was readable, and is to be emptied before the loop looks what
+    /// other threads have left. Not by the reactor, since a wait function may wait once more.
+    rang: bool,
 }
 
 impl Reactor {
     /// Makes an epoll set with `wake_up_fd` in it, which stays the caller's.
     pub fn create(wake_up_fd: c_int) -> Result<Reactor> {
         let epoll_fd = sys::epoll_create()?;
-        let reactor =
-            Reactor { epoll_fd, wake_up_fd, table: Vec::new(), fresh: Vec::new(), waiters: 0 };
+        let reactor = Reactor {
+            epoll_fd,
+            wake_up_fd,
+            table: Vec::new(),
+            fresh: Vec::new(),
+            waiters: 0,
+            rang: false,
+        };
         sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
         Ok(reactor)
     }
@@ -83,6 +92,11 @@ impl Reactor {
     /// tell of stops any more.
     pub fn is_own(&self, fd: c_int) -> bool {
         fd == self.epoll_fd || fd == self.wake_up_fd
+    }
+
+    /// Whether the wake-up descriptor was readable since this was last asked.
+    pub fn take_ring(&mut self) -> bool {
+        std::mem::take(&mut self.rang)
     }
 
     /// Whether any task waits for a descriptor.
@@ -198,7 +212,7 @@ impl Reactor {
         for event in &events[..count] {
             let (happened, data) = (event.events, event.u64);
             if data == WAKE_UP {
-                sys::eventfd_clear(self.wake_up_fd);
+                self.rang = true;
             } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened, wake) {
                 useful += 1;
             }

@@ -305,13 +305,16 @@ impl Scheduler {
             }
             (builtin, _) => self.wait_by(builtin.unwrap_or(Builtin::Epoll), timeout_ns),
         };
-        self.remote.wake_up();
         if !watches {
             // It knows nothing of the descriptors in the reactor, or only that one is ready, and
             // an event that nobody takes would make it return at once for ever. An error shows
             // again at the next wait.
             let _ = self.poll_reactor(0);
         }
+        if self.io.reactor.borrow_mut().take_ring() {
+            self.remote.hush();
+        }
+        self.remote.wake_up();
         if result >= 0 {
             self.io.wait_failed.set(false);
         } else {

@@ -11,30 +11,39 @@
 
 use std::ptr::null_mut;
 use std::sync::atomic::{
-    AtomicPtr, AtomicU32,
+    AtomicBool, AtomicPtr, AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 
 use crate::engine::sys;
 
-/// The page. Null before the first call of [`this_process`].
-static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
+/// What is in the page: all zero in a child, where the kernel clears it.
+#[repr(C)]
+struct Page {
+    number: AtomicU32,
+    /// Whether this is what its maker has written.
+    kept: AtomicBool,
+}
+
+/// Null before the first call of [`this_process`].
+static PAGE: AtomicPtr<Page> = AtomicPtr::new(null_mut());
 
 /// In place of the page, where there is none.
-static FALLBACK: AtomicU32 = AtomicU32::new(0);
+static FALLBACK: Page = Page { number: AtomicU32::new(0), kept: AtomicBool::new(true) };
 
 /// The latest number that was taken, here or in a process that this one comes from.
 static LATEST: AtomicU32 = AtomicU32::new(0);
 
-/// This process's number, which is not 0. Safe in a signal handler.
+/// This process's number, which is not 0. Safe in a signal handler, but for
+/// the first call in a program.
 pub fn this_process() -> u32 {
     // SAFETY: a page that is never unmapped, or a static.
-    let number = match unsafe { PAGE.load(Acquire).as_ref() } {
-        Some(number) => number,
+    let page = match unsafe { PAGE.load(Acquire).as_ref() } {
+        Some(page) => page,
         None => make_page(),
     };
-    match number.load(Relaxed) {
-        0 => take_number(number),
+    match page.number.load(Relaxed) {
+        0 => take_number(&page.number),
         known => known,
     }
 }
@@ -47,11 +56,16 @@ fn take_number(number: &AtomicU32) -> u32 {
 }
 
 #[cold]
-fn make_page() -> &'static AtomicU32 {
+fn make_page() -> &'static Page {
     // Also beside the page: an emulator may say that it knows the advice, and not follow it.
     sys::at_fork_in_child(clear);
     let made = match sys::map_wiped_by_fork() {
-        Some(page) => page.cast::<AtomicU32>(),
+        Some(page) => {
+            let page = page.cast::<Page>();
+            // SAFETY: the page just made, which is large enough and zero.
+            unsafe { &*page }.kept.store(true, Relaxed);
+            page
+        }
         None => (&raw const FALLBACK).cast_mut(),
     };
     let page = match PAGE.compare_exchange(null_mut(), made, AcqRel, Acquire) {
@@ -65,8 +79,11 @@ fn make_page() -> &'static AtomicU32 {
 /// Runs in a child of fork(), before anything else of the program.
 extern "C" fn clear() {
     // SAFETY: as above.
-    if let Some(number) = unsafe { PAGE.load(Relaxed).as_ref() } {
-        number.store(0, Relaxed);
+    // Where the kernel has cleared the page, the child may have its number already.
+    if let Some(page) = unsafe { PAGE.load(Relaxed).as_ref() }
+        && page.kept.load(Relaxed)
+    {
+        page.number.store(0, Relaxed);
     }
 }
 

@@ -160,14 +160,16 @@ impl Remote {
 
     /// And not any more. A request to stop was for the run that ends.
     pub fn leave(&self) {
-        let hush = || {
-            if self.is_of_this_process() {
-                sys::eventfd_clear(self.block().wake_up_fd);
-            }
-        };
-        self.block().mailbox.end_run(hush, || self.ring());
+        self.block().mailbox.end_run(|| self.hush(), || self.ring());
         sanitizer::acquire(self.block());
         self.block().owner.store(0, Release);
+    }
+
+    /// Empties the descriptor. To be followed by a look at the mailbox.
+    pub fn hush(&self) {
+        if self.is_of_this_process() {
+            sys::eventfd_clear(self.block().wake_up_fd);
+        }
     }
 
     /// See [`Mailbox::fall_asleep`].
