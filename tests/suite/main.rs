@@ -69,5 +69,8 @@ fn main() -> ExitCode {
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    c_programs::clean_up();
+    server::clean_up();
+    conclusion.exit_code()
 }

@@ -24,6 +24,8 @@ use crate::running::PATIENCE;
 use libtest_mimic::{Completion, Trial};
 
 use process::{Server, port};
+
+pub use process::clean_up;
 use transcript::time_stamp;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";

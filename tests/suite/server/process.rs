@@ -227,10 +227,18 @@ pub fn port() -> u16 {
     })
 }
 
+/// The library that is preloaded, once it is compiled.
+static SHIM: Mutex<Option<(Workplace, PathBuf)>> = Mutex::new(None);
+
+/// Removes it.
+pub fn clean_up() {
+    *SHIM.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 /// Has a library preloaded to a server that binds it to [`port`].
 fn give_port(command: &mut Command) {
-    static SHIM: OnceLock<(Workplace, PathBuf)> = OnceLock::new();
-    let (_, shim) = SHIM.get_or_init(|| {
+    let mut compiled = SHIM.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, shim) = compiled.get_or_insert_with(|| {
         let workplace = Workplace::new().expect("a directory");
         let source = library::root().join("c-tests/server/port.c");
         let shim = program::compile_preload(&source, &workplace)
