@@ -11,6 +11,9 @@ use crate::engine::scheduler::{self, Scheduler};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::Task;
 
+/// How programs set the size of a stack.
+const STACK_HINT: &str = "mj_task_set_stack_size() or mj_scheduler_set_stack_size()";
+
 /// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
 /// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
 /// it must come from malloc() or be NULL. Its stack is taken at its first turn. Returns the task,
@@ -30,7 +33,7 @@ pub unsafe extern "C" fn mj_create_task(
     // SAFETY: as this function's contract says.
     let body = unsafe { body_from(task_function) };
     let created = match (scheduler, body) {
-        (Ok(scheduler), Some(body)) => scheduler.spawn(body, user_state),
+        (Ok(scheduler), Some(body)) => scheduler.spawn(body, user_state, STACK_HINT),
         (Ok(_), None) => {
             log::warn(format_args!("mj_create_task: the task function is NULL"));
             Err(Error::InvalidArgument)

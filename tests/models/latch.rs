@@ -116,8 +116,8 @@ fn run_with(world: &World, limit_ns: u64, act: Other) -> Result<()> {
     let scheduler = Scheduler::create(false).unwrap();
     // SAFETY: made just now.
     let it = unsafe { &*scheduler };
-    it.spawn(waits, owned(from_ref(world))).unwrap();
-    it.spawn(acts, owned((from_ref(world), act))).unwrap();
+    it.spawn(waits, owned(from_ref(world)), "").unwrap();
+    it.spawn(acts, owned((from_ref(world), act)), "").unwrap();
     run(it).unwrap();
     // SAFETY: as above, and it does not run.
     unsafe { Scheduler::destroy(scheduler) }.unwrap();
@@ -189,7 +189,7 @@ fn a_scheduler_that_is_destroyed_takes_its_tasks_out() {
     let scheduler = Scheduler::create(false).unwrap();
     // SAFETY: made just now.
     let it = unsafe { &*scheduler };
-    it.spawn(waits, owned(from_ref(&world))).unwrap();
+    it.spawn(waits, owned(from_ref(&world)), "").unwrap();
     assert_eq!(run(it), Err(Error::Deadlock));
     assert!(!world.latch.waiters.is_empty());
     // SAFETY: as above, and it does not run.

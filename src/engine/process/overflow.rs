@@ -50,10 +50,6 @@ impl Drop for Guard {
     }
 }
 
-/// How programs set the size of a stack.
-const IN_C: &str = "mj_task_set_stack_size() or mj_scheduler_set_stack_size()";
-const IN_RUST: &str = "task::Builder::stack_size() or Builder::stack_size()";
-
 /// Reports an overflow of the running task, if this is one, and hands the signal on.
 extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c_void) {
     let errno = sys::errno();
@@ -75,7 +71,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
             task.id.get(),
             name.escape_ascii(),
             task.stack_bytes.get(),
-            if task.is_rust.get() { IN_RUST } else { IN_C },
+            task.stack_hint.get(),
         );
         let length = line.length.min(text.len());
         sys::write_to_stderr(&text[..length]);

@@ -130,7 +130,12 @@ impl Scheduler {
 
     /// Adds a task to the end of the run queue. On success it owns `user_state`.
     #[inline]
-    pub fn spawn(&self, body: Body, user_state: *mut c_void) -> Result<&Task> {
+    pub fn spawn(
+        &self,
+        body: Body,
+        user_state: *mut c_void,
+        stack_hint: &'static str,
+    ) -> Result<&Task> {
         let task = self.tasks.allocate()?;
         task.body.set(Some(body));
         task.user_state.set(user_state);
@@ -138,7 +143,7 @@ impl Scheduler {
         task.wake_time_ns.set(0);
         task.stack_bytes.set(0);
         task.canceled.set(false);
-        task.is_rust.set(false);
+        task.stack_hint.set(stack_hint);
         task.turns.set(0);
         task.name.set(Name::default());
         self.run_queue.push(task);

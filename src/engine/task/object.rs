@@ -96,8 +96,8 @@ pub struct Task {
     pub at_end: Cell<Option<AtEnd>>,
     /// Whether it has been enqueued while it was ready, since it last began to sleep or park.
     pub woken: Cell<bool>,
-    /// Whether it was spawned by the Rust API.
-    pub is_rust: Cell<bool>,
+    /// By which calls its stack could be larger, in the words of whoever spawned it.
+    pub stack_hint: Cell<&'static str>,
     /// What ThreadSanitizer knows the task by; null without it.
     pub fiber: Cell<*mut c_void>,
     /// The tasks that wait for this one to end.
@@ -144,7 +144,7 @@ impl Default for Task {
             locks: Cell::new(0),
             at_end: Cell::new(None),
             woken: Cell::new(false),
-            is_rust: Cell::new(false),
+            stack_hint: Cell::new(""),
             fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),
             links: Links::default(),

@@ -9,6 +9,9 @@ use crate::safe::join::{JoinHandle, Pair};
 use crate::safe::record::{Job, Record, run};
 use crate::safe::shared::Shared;
 
+/// How programs set the size of a stack.
+const STACK_HINT: &str = "task::Builder::stack_size() or Builder::stack_size()";
+
 /// What a new task is to have.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'o> {
@@ -42,7 +45,7 @@ fn start(
 ) -> Result<Task> {
     let core = shared.core().ok_or(Error::Canceled)?;
     let state = Record::new(shared.clone(), job).into_user_state();
-    let task = match core.spawn(run, state) {
+    let task = match core.spawn(run, state, STACK_HINT) {
         Ok(task) => task,
         Err(error) => {
             // SAFETY: made above, and not taken by the core.
@@ -50,7 +53,6 @@ fn start(
             return Err(error);
         }
     };
-    task.is_rust.set(true);
     if let Some(name) = name {
         task.set_name(name.as_bytes());
     }
