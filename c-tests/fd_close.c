@@ -11,12 +11,12 @@ static void close_while_others_wait(void) {
   int fds[2], unrelated[2];
   open_pipe(fds);
   open_pipe(unrelated);
-  waiter waits[4], other;
-  begin(&waits[0], fds[0], POLLIN, UINT64_MAX);
-  begin(&waits[1], fds[0], POLLIN, LONG_NS);
-  begin(&waits[2], fds[0], 0, UINT64_MAX);
-  begin(&waits[3], fds[0], POLLPRI, LONG_NS);
-  begin(&other, unrelated[0], POLLIN, LONG_NS);
+  call waits[4], other;
+  begin_wait(&waits[0], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&waits[1], fds[0], POLLIN, LONG_NS);
+  begin_wait(&waits[2], fds[0], 0, UINT64_MAX);
+  begin_wait(&waits[3], fds[0], POLLPRI, LONG_NS);
+  begin_wait(&other, unrelated[0], POLLIN, LONG_NS);
   CHECK_UINT(scheduler->timer_count, ==, 3);
   CHECK_INT(mj_fd_close(fds[0]), ==, 0);
   // It does not suspend, so they have not run yet; but they will without any event.
@@ -54,14 +54,14 @@ static void closing_wakes_those_who_wait(void) {
   CHECK_INT(mj_fd_close(fds[1]), ==, 0);
 }
 
-static void close_plainly(void) {
+static void after_a_plain_close_the_wait_can_still_be_ended(void) {
   int fds[2];
   open_pipe(fds);
-  waiter reader;
-  begin(&reader, fds[0], POLLIN, UINT64_MAX);
-  settle();
+  call reader;
+  begin_wait(&reader, fds[0], POLLIN, UINT64_MAX);
+  let_events_come();
   close(fds[0]);
-  settle();
+  let_events_come();
   // As documented, nobody has told it.
   check_waiting(&reader);
   CHECK_INT(mj_fd_close(fds[0]), ==, -EBADF);
@@ -69,47 +69,41 @@ static void close_plainly(void) {
   close(fds[1]);
 }
 
-static void close_plainly_at_once(void) {
+static void a_plain_close_can_come_before_the_first_look(void) {
   int fds[2];
   open_pipe(fds);
-  waiter reader;
-  begin(&reader, fds[0], POLLIN, UINT64_MAX);
+  call reader;
+  begin_wait(&reader, fds[0], POLLIN, UINT64_MAX);
   // Before the scheduler has looked at it.
   close(fds[0]);
   CHECK_INT(result_of(&reader), ==, -EBADF);
   close(fds[1]);
 }
 
-static void a_plain_close_can_come_before_the_first_look(void) { in_a_task(close_plainly_at_once); }
-
-static void after_a_plain_close_the_wait_can_still_be_ended(void) { in_a_task(close_plainly); }
-
-static void close_one_of_two_names(void) {
+static void a_duplicate_outlives_the_descriptor(void) {
   int fds[2];
   open_pipe(fds);
   int other_name = dup(fds[0]);
   CHECK_INT(other_name, >=, 0);
-  waiter closed, open;
-  begin(&closed, fds[0], POLLIN, UINT64_MAX);
-  begin(&open, other_name, POLLIN, UINT64_MAX);
+  call closed, open;
+  begin_wait(&closed, fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&open, other_name, POLLIN, UINT64_MAX);
   CHECK_INT(mj_fd_close(fds[0]), ==, 0);
   CHECK_INT(result_of(&closed), ==, -EBADF);
-  settle();
+  let_events_come();
   check_waiting(&open);
   // The file lives on, and its events are those of the other name alone.
   put_byte(fds[1]);
   CHECK_INT(result_of(&open), ==, POLLIN);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 1);
   take_byte(other_name);
-  begin(&open, other_name, POLLIN, UINT64_MAX);
-  settle();
+  begin_wait(&open, other_name, POLLIN, UINT64_MAX);
+  let_events_come();
   check_waiting(&open);
   CHECK_INT(mj_fd_close(other_name), ==, 0);
   CHECK_INT(result_of(&open), ==, -EBADF);
   close(fds[1]);
 }
-
-static void a_duplicate_outlives_the_descriptor(void) { in_a_task(close_one_of_two_names); }
 
 // Puts a new pipe's reader under a number that is free, and returns its writer.
 static int open_under(int number) {
@@ -124,14 +118,14 @@ static int open_under(int number) {
 
 // The event of the old file is on its way when the number is closed and used again. The file itself
 // can live on under another number, and the number be closed without a word to the library.
-static void reuse_with_an_event_in_flight(void) {
+static void a_number_used_again_has_its_own_events(void) {
   const int number = 300;
   for (int variant = 0; variant < 4; variant++) {
     bool with_duplicate = variant % 2 == 1, plainly = variant >= 2;
     int old_writer = open_under(number);
     int duplicate = with_duplicate ? dup(number) : -1;
-    waiter old, new;
-    begin(&old, number, POLLIN, UINT64_MAX);
+    call old, new;
+    begin_wait(&old, number, POLLIN, UINT64_MAX);
     uint64_t events_before = mj_scheduler_get_metrics(scheduler)->io_events;
     // From here to the next wait of this task nobody looks at descriptors.
     put_byte(old_writer);
@@ -142,13 +136,13 @@ static void reuse_with_an_event_in_flight(void) {
       CHECK_INT(mj_fd_close(number), ==, 0);
     }
     int new_writer = open_under(number);
-    begin(&new, number, POLLIN, 1000000);
+    begin_wait(&new, number, POLLIN, 1000000);
     CHECK(old.returned);
     CHECK_INT(old.result, ==, plainly ? -EINTR : -EBADF);
     if (with_duplicate) put_byte(old_writer);
     CHECK_INT(result_of(&new), ==, 0);
-    begin(&new, number, POLLIN, UINT64_MAX);
-    settle();
+    begin_wait(&new, number, POLLIN, UINT64_MAX);
+    let_events_come();
     check_waiting(&new);
     CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, events_before);
     if (with_duplicate) put_byte(old_writer);
@@ -160,10 +154,6 @@ static void reuse_with_an_event_in_flight(void) {
     close(new_writer);
     if (with_duplicate) close(duplicate);
   }
-}
-
-static void a_number_used_again_has_its_own_events(void) {
-  in_a_task(reuse_with_an_event_in_flight);
 }
 
 // What the kernel watches for the scheduler, as far as it tells; -1 if it does not.
@@ -179,22 +169,20 @@ static int watched_by_the_kernel(void) {
 }
 
 // A file that lives on under another number would be watched for ever, once for each number.
-static void close_the_same_file_often(void) {
+static void a_closed_descriptor_is_not_watched(void) {
   int fds[2];
   open_pipe(fds);
   int before = watched_by_the_kernel();
   for (int i = 0; i < 50; i++) {
     int fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 300 + i);
-    waiter one;
-    begin(&one, fd, POLLIN, UINT64_MAX);
+    call one;
+    begin_wait(&one, fd, POLLIN, UINT64_MAX);
     CHECK_INT(mj_fd_close(fd), ==, 0);
     CHECK_INT(result_of(&one), ==, -EBADF);
   }
   CHECK_INT(watched_by_the_kernel(), ==, before);
   close_both(fds);
 }
-
-static void a_closed_descriptor_is_not_watched(void) { in_a_task(close_the_same_file_often); }
 
 // Many closes at random: each wait knows the file that it began with, and what happened to that.
 enum { slot_count = 6, wait_count = 24, first_number = 400 };
@@ -205,18 +193,18 @@ typedef struct generation {
 
 static generation* generations;
 
-static void exchange_at_random(void) {
+static void no_wait_gets_the_event_of_another_file(void) {
   size_t steps = times(3000, 300);
   generations = allocate((slot_count + steps) * sizeof *generations);
   size_t generation_count = 0, current[slot_count];
   int writers[slot_count];
-  waiter waits[wait_count];
+  call waits[wait_count];
   size_t began_with[wait_count];
   for (int i = 0; i < slot_count; i++) {
     current[i] = generation_count++;
     writers[i] = open_under(first_number + i);
   }
-  for (int i = 0; i < wait_count; i++) waits[i] = (waiter){.returned = true, .result = -1000};
+  for (int i = 0; i < wait_count; i++) waits[i] = (call){.returned = true, .result = -1000};
   uint64_t random = 88172645463325252u;
   size_t results[4] = {0};
   for (size_t step = 0; step < steps; step++) {
@@ -235,7 +223,7 @@ static void exchange_at_random(void) {
       CHECK_INT(mj_task_sleep_for(10000), ==, 0);
     }
     size_t index = next_random(&random) % wait_count;
-    waiter* one = &waits[index];
+    call* one = &waits[index];
     if (!one->returned) {
       if (choice == 3) CHECK_INT(mj_task_wake(one->task), >=, 0);
       continue;
@@ -257,7 +245,7 @@ static void exchange_at_random(void) {
     }
     began_with[index] = current[slot];
     uint64_t limit_ns = choice < 4 ? UINT64_MAX : choice < 6 ? LONG_NS : 20000;
-    begin(one, first_number + (int)slot, POLLIN, limit_ns);
+    begin_wait(one, first_number + (int)slot, POLLIN, limit_ns);
   }
   // All of them have happened, or this has tested nothing.
   for (int i = 0; i < 4; i++) CHECK_UINT(results[i], >, 0);
@@ -270,8 +258,6 @@ static void exchange_at_random(void) {
   }
   free(generations);
 }
-
-static void no_wait_gets_the_event_of_another_file(void) { in_a_task(exchange_at_random); }
 
 // ---- The scheduler's own descriptors ----
 
@@ -337,12 +323,12 @@ static void the_schedulers_own_stay_as_they_are(void) {
 
 int main(void) {
   RUN(closing_wakes_those_who_wait);
-  RUN(a_plain_close_can_come_before_the_first_look);
-  RUN(after_a_plain_close_the_wait_can_still_be_ended);
-  RUN(a_duplicate_outlives_the_descriptor);
-  RUN(a_number_used_again_has_its_own_events);
-  RUN(a_closed_descriptor_is_not_watched);
-  RUN(no_wait_gets_the_event_of_another_file);
+  RUN_IN_TASK(a_plain_close_can_come_before_the_first_look);
+  RUN_IN_TASK(after_a_plain_close_the_wait_can_still_be_ended);
+  RUN_IN_TASK(a_duplicate_outlives_the_descriptor);
+  RUN_IN_TASK(a_number_used_again_has_its_own_events);
+  RUN_IN_TASK(a_closed_descriptor_is_not_watched);
+  RUN_IN_TASK(no_wait_gets_the_event_of_another_file);
   RUN(the_schedulers_own_stay_as_they_are);
   return 0;
 }

@@ -218,7 +218,7 @@ static void a_child_of_a_task_disturbs_nobody(void) {
 
 // A child keeps what a descriptor referred to, and with it the registration in the epoll set. Its
 // events must reach nobody who waits for the next descriptor of the same number.
-static void reuses_a_number(void) {
+static void a_child_that_keeps_a_descriptor_wakes_nobody(void) {
   int first[2], control[2];
   open_pipe(first);
   CHECK_INT(pipe(control), ==, 0);
@@ -237,10 +237,10 @@ static void reuses_a_number(void) {
   CHECK_INT(dup2(second[0], first[0]), ==, first[0]);
   close(second[0]);
   second[0] = first[0];
-  waiter next;
-  begin(&next, second[0], POLLIN, LONG_NS);
+  call next;
+  begin_wait(&next, second[0], POLLIN, LONG_NS);
   put_byte(first[1]);
-  settle();
+  let_events_come();
   check_waiting(&next);
   put_byte(second[1]);
   CHECK_INT(result_of(&next), ==, POLLIN);
@@ -249,8 +249,6 @@ static void reuses_a_number(void) {
   close(first[1]);
   close_both(second);
 }
-
-static void a_child_that_keeps_a_descriptor_wakes_nobody(void) { in_a_task(reuses_a_number); }
 
 // ---- While another thread runs the scheduler ----
 
@@ -316,7 +314,7 @@ int main(void) {
   RUN(a_child_of_a_stopped_scheduler_disturbs_nobody);
   RUN(stops_are_not_shared);
   RUN(a_child_of_a_task_disturbs_nobody);
-  RUN(a_child_that_keeps_a_descriptor_wakes_nobody);
+  RUN_IN_TASK(a_child_that_keeps_a_descriptor_wakes_nobody);
   RUN(a_child_of_another_thread_disturbs_nobody);
   RUN(guards_are_inherited);
   return 0;

@@ -14,9 +14,8 @@ static inline void runs_the_test(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-// Runs a test in a task of a new scheduler, which all other tasks must have left at the end.
-static inline void in_a_task(void (*body)(void)) {
-  test_body = body;
+// Runs the test in a task of a new scheduler, which all other tasks must have left at the end.
+static inline void run_test_in_a_task(void) {
   scheduler = new_scheduler();
   add_task(scheduler, runs_the_test, NULL);
   mj_scheduler_run(scheduler);
@@ -24,5 +23,18 @@ static inline void in_a_task(void (*body)(void)) {
   CHECK_UINT(scheduler->timer_count, ==, 0);
   mj_scheduler_destroy(scheduler);
 }
+
+// The same for a part of a test.
+static inline void in_a_task(void (*body)(void)) {
+  test_body = body;
+  run_test_in_a_task();
+}
+
+// RUN() for a test that is the body of a task.
+#define RUN_IN_TASK(test) \
+  do { \
+    test_body = test; \
+    check_run(#test, run_test_in_a_task); \
+  } while (0)
 
 #endif  // IN_A_TASK_H

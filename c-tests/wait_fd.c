@@ -319,25 +319,21 @@ static void check_agrees_with_poll(const char* name, situation* make) {
   if (fds[1] >= 0) CHECK_INT(mj_fd_close(fds[1]), ==, 0);
 }
 
-static void each_situation_is_as_poll_says(void) {
+static void the_bits_are_those_of_poll(void) {
   for (size_t i = 0; i < sizeof situations / sizeof situations[0]; i++) {
     check_agrees_with_poll(situations[i].name, situations[i].make);
   }
 }
 
-static void the_bits_are_those_of_poll(void) { in_a_task(each_situation_is_as_poll_says); }
-
-static void each_file_is_as_poll_says(void) {
+static void files_are_as_poll_says(void) {
   for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
     check_agrees_with_poll(files[i].name, files[i].make);
   }
 }
 
-static void files_are_as_poll_says(void) { in_a_task(each_file_is_as_poll_says); }
-
 // ---- Time limits ----
 
-static void limits_are_kept(void) {
+static void a_wait_is_never_over_early(void) {
   int fds[2];
   open_pipe(fds);
   static const uint64_t limits_ns[] = {1, 1000, 49999, 300000, 1000001, 5000000};
@@ -347,10 +343,10 @@ static void limits_are_kept(void) {
     CHECK_UINT(now_ns() - before, >=, limits_ns[i]);
   }
   // Two tasks with different limits for one descriptor, of which the shorter one comes last.
-  waiter longer, shorter, endless;
-  begin(&endless, fds[0], POLLIN, UINT64_MAX);
-  begin(&longer, fds[0], POLLIN, LONG_NS);
-  begin(&shorter, fds[0], POLLIN, 1000000);
+  call longer, shorter, endless;
+  begin_wait(&endless, fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&longer, fds[0], POLLIN, LONG_NS);
+  begin_wait(&shorter, fds[0], POLLIN, 1000000);
   CHECK_INT(result_of(&shorter), ==, 0);
   check_waiting(&longer);
   check_waiting(&endless);
@@ -359,16 +355,12 @@ static void limits_are_kept(void) {
   CHECK_INT(result_of(&endless), ==, POLLIN);
   // Nothing of the wait that timed out is left: the next one begins anew.
   take_byte(fds[0]);
-  begin(&shorter, fds[0], POLLIN, UINT64_MAX);
-  settle();
+  begin_wait(&shorter, fds[0], POLLIN, UINT64_MAX);
+  let_events_come();
   check_waiting(&shorter);
   put_byte(fds[1]);
   CHECK_INT(result_of(&shorter), ==, POLLIN);
   close_both(fds);
-}
-
-static void a_wait_is_never_over_early(void) {
-  in_a_task(limits_are_kept);
 }
 
 static int late_writer;
@@ -380,7 +372,7 @@ static void puts_a_byte(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-static void looks_without_waiting(void) {
+static void without_time_it_is_a_look_after_one_turn(void) {
   int fds[2];
   open_pipe(fds);
   add_watcher(scheduler);
@@ -398,8 +390,6 @@ static void looks_without_waiting(void) {
   watcher_may_end = true;
   close_both(fds);
 }
-
-static void without_time_it_is_a_look_after_one_turn(void) { in_a_task(looks_without_waiting); }
 
 // A limit that comes at the same time as the event: either is the result, and no event is lost.
 static size_t race_rounds, ready_first, time_first;
@@ -470,14 +460,14 @@ static void the_time_and_the_event_can_come_together(void) {
 
 // ---- Ends of connections ----
 
-static void hang_up(void) {
+static void a_hangup_alone_wakes_all(void) {
   int fds[2];
   open_pipe(fds);
-  waiter readers[3];
-  begin(&readers[0], fds[0], POLLIN, UINT64_MAX);
-  begin(&readers[1], fds[0], 0, UINT64_MAX);
-  begin(&readers[2], fds[0], POLLPRI, LONG_NS);
-  settle();
+  call readers[3];
+  begin_wait(&readers[0], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&readers[1], fds[0], 0, UINT64_MAX);
+  begin_wait(&readers[2], fds[0], POLLPRI, LONG_NS);
+  let_events_come();
   for (int i = 0; i < 3; i++) check_waiting(&readers[i]);
   // No data comes, so this is the one event that there is.
   close(fds[1]);
@@ -486,16 +476,14 @@ static void hang_up(void) {
   close(fds[0]);
 }
 
-static void a_hangup_alone_wakes_all(void) { in_a_task(hang_up); }
-
-static void lose_the_reader(void) {
+static void an_error_alone_wakes_all(void) {
   int fds[2];
   open_pipe(fds);
   fill(fds[1]);
-  waiter writers[2];
-  begin(&writers[0], fds[1], POLLOUT, UINT64_MAX);
-  begin(&writers[1], fds[1], 0, UINT64_MAX);
-  settle();
+  call writers[2];
+  begin_wait(&writers[0], fds[1], POLLOUT, UINT64_MAX);
+  begin_wait(&writers[1], fds[1], 0, UINT64_MAX);
+  let_events_come();
   for (int i = 0; i < 2; i++) check_waiting(&writers[i]);
   close(fds[0]);
   // Full as it is, whether it counts as writable as well is the kernel's to say.
@@ -504,17 +492,15 @@ static void lose_the_reader(void) {
   close(fds[1]);
 }
 
-static void an_error_alone_wakes_all(void) { in_a_task(lose_the_reader); }
-
-static void be_reset(void) {
+static void a_reset_wakes_all(void) {
   int fds[2];
   open_tcp(fds);
-  waiter waits[4];
-  begin(&waits[0], fds[0], POLLIN, UINT64_MAX);
-  begin(&waits[1], fds[0], POLLRDHUP, UINT64_MAX);
-  begin(&waits[2], fds[0], POLLPRI, LONG_NS);
-  begin(&waits[3], fds[0], 0, UINT64_MAX);
-  settle();
+  call waits[4];
+  begin_wait(&waits[0], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&waits[1], fds[0], POLLRDHUP, UINT64_MAX);
+  begin_wait(&waits[2], fds[0], POLLPRI, LONG_NS);
+  begin_wait(&waits[3], fds[0], 0, UINT64_MAX);
+  let_events_come();
   for (int i = 0; i < 4; i++) check_waiting(&waits[i]);
   close_with_a_reset(fds[1]);
   const short errors = POLLERR | POLLHUP;
@@ -528,27 +514,23 @@ static void be_reset(void) {
   close(fds[0]);
 }
 
-static void a_reset_wakes_all(void) { in_a_task(be_reset); }
-
-static void be_left(void) {
+static void half_a_close_is_seen_by_those_who_ask(void) {
   int fds[2];
   open_tcp(fds);
-  waiter reader, watcher, urgent;
-  begin(&reader, fds[0], POLLIN, UINT64_MAX);
-  begin(&watcher, fds[0], POLLIN | POLLRDHUP, UINT64_MAX);
-  begin(&urgent, fds[0], POLLPRI, LONG_NS);
+  call reader, watcher, urgent;
+  begin_wait(&reader, fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&watcher, fds[0], POLLIN | POLLRDHUP, UINT64_MAX);
+  begin_wait(&urgent, fds[0], POLLPRI, LONG_NS);
   // Half a connection is still one: no hang-up, and nothing for the one that waits for urgent data.
   CHECK_INT(shutdown(fds[1], SHUT_WR), ==, 0);
   CHECK_INT(result_of(&reader), ==, POLLIN);
   CHECK_INT(result_of(&watcher), ==, POLLIN | POLLRDHUP);
-  settle();
+  let_events_come();
   check_waiting(&urgent);
   CHECK_INT(mj_task_wake(urgent.task), ==, 1);
   CHECK_INT(result_of(&urgent), ==, -EINTR);
   close_both(fds);
 }
-
-static void half_a_close_is_seen_by_those_who_ask(void) { in_a_task(be_left); }
 
 static int begin_to_connect(const struct sockaddr_in* address) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -567,7 +549,7 @@ static int socket_error(int fd) {
   return error;
 }
 
-static void connect_to_nobody(void) {
+static void a_refused_connection_is_writable(void) {
   struct sockaddr_in address;
   int listener = listen_on_loopback(&address);
   int fd = begin_to_connect(&address);
@@ -597,16 +579,14 @@ static void connect_to_nobody(void) {
   close(placeholder);
 }
 
-static void a_refused_connection_is_writable(void) { in_a_task(connect_to_nobody); }
-
 static void write_when_possible(void) {
   int fds[2];
   open_pipe(fds);
   CHECK_INT(mj_task_wait_writable(fds[1]), ==, 0);
   fill(fds[1]);
-  waiter writer;
-  begin(&writer, fds[1], POLLOUT, UINT64_MAX);
-  settle();
+  call writer;
+  begin_wait(&writer, fds[1], POLLOUT, UINT64_MAX);
+  let_events_come();
   check_waiting(&writer);
   drain(fds[0]);
   CHECK_INT(result_of(&writer), ==, POLLOUT);
@@ -626,15 +606,15 @@ static void writers_wait_for_room(void) {
 
 // ---- Many on one ----
 
-static void read_and_write_at_once(void) {
+static void two_readers_and_a_writer_share_a_socket(void) {
   int fds[2];
   open_pair(fds);
   fill(fds[0]);
-  waiter readers[2], writer;
-  begin(&readers[0], fds[0], POLLIN, UINT64_MAX);
-  begin(&writer, fds[0], POLLOUT, UINT64_MAX);
-  begin(&readers[1], fds[0], POLLIN, LONG_NS);
-  settle();
+  call readers[2], writer;
+  begin_wait(&readers[0], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&writer, fds[0], POLLOUT, UINT64_MAX);
+  begin_wait(&readers[1], fds[0], POLLIN, LONG_NS);
+  let_events_come();
   check_waiting(&readers[0]);
   check_waiting(&readers[1]);
   check_waiting(&writer);
@@ -643,25 +623,25 @@ static void read_and_write_at_once(void) {
   put_byte(fds[1]);
   CHECK_INT(result_of(&readers[0]), ==, POLLIN);
   CHECK_INT(result_of(&readers[1]), ==, POLLIN);
-  settle();
+  let_events_come();
   check_waiting(&writer);
 
   // And the other way round.
   take_byte(fds[0]);
-  begin(&readers[0], fds[0], POLLIN, LONG_NS);
-  begin(&readers[1], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&readers[0], fds[0], POLLIN, LONG_NS);
+  begin_wait(&readers[1], fds[0], POLLIN, UINT64_MAX);
   drain(fds[1]);
   CHECK_INT(result_of(&writer), ==, POLLOUT);
-  settle();
+  let_events_come();
   check_waiting(&readers[0]);
   check_waiting(&readers[1]);
 
   // Both at one time; and who waits for either gets both.
   fill(fds[0]);
-  waiter either;
-  begin(&writer, fds[0], POLLOUT, UINT64_MAX);
-  begin(&either, fds[0], POLLIN | POLLOUT, UINT64_MAX);
-  settle();
+  call either;
+  begin_wait(&writer, fds[0], POLLOUT, UINT64_MAX);
+  begin_wait(&either, fds[0], POLLIN | POLLOUT, UINT64_MAX);
+  let_events_come();
   check_waiting(&writer);
   check_waiting(&either);
   drain(fds[1]);
@@ -674,13 +654,13 @@ static void read_and_write_at_once(void) {
   // One of them wakes early, and the rest still waits.
   take_byte(fds[0]);
   fill(fds[0]);
-  begin(&readers[0], fds[0], POLLIN, UINT64_MAX);
-  begin(&writer, fds[0], POLLOUT, UINT64_MAX);
-  begin(&readers[1], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&readers[0], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&writer, fds[0], POLLOUT, UINT64_MAX);
+  begin_wait(&readers[1], fds[0], POLLIN, UINT64_MAX);
   CHECK_INT(mj_task_wake(writer.task), ==, 1);
   CHECK_INT(result_of(&writer), ==, -EINTR);
   drain(fds[1]);
-  settle();
+  let_events_come();
   check_waiting(&readers[0]);
   check_waiting(&readers[1]);
   CHECK_INT(mj_task_cancel(readers[0].task), ==, 0);
@@ -689,8 +669,6 @@ static void read_and_write_at_once(void) {
   CHECK_INT(result_of(&readers[1]), ==, POLLIN);
   close_both(fds);
 }
-
-static void two_readers_and_a_writer_share_a_socket(void) { in_a_task(read_and_write_at_once); }
 
 // ---- Errors ----
 
@@ -742,9 +720,9 @@ static void wait_for_the_scheduler(void) {
   CHECK_INT(mj_task_wait_fd(own, POLLIN, UINT64_MAX), <, 0);
   // Another scheduler's is as good a descriptor as any.
   mj_scheduler* other = new_scheduler();
-  waiter stop;
-  begin(&stop, mj_scheduler_backend_fd(other), POLLIN, UINT64_MAX);
-  settle();
+  call stop;
+  begin_wait(&stop, mj_scheduler_backend_fd(other), POLLIN, UINT64_MAX);
+  let_events_come();
   check_waiting(&stop);
   CHECK_INT(mj_scheduler_stop(other), ==, 0);
   CHECK_INT(result_of(&stop), ==, POLLIN);
@@ -757,7 +735,7 @@ static void a_scheduler_can_be_waited_for(void) {
   log_lines_end();
 }
 
-static void nest_epoll_sets(void) {
+static void epoll_sets_can_be_waited_for(void) {
   int fds[2];
   open_pipe(fds);
   int inner = epoll_create1(EPOLL_CLOEXEC), outer = epoll_create1(EPOLL_CLOEXEC);
@@ -765,10 +743,10 @@ static void nest_epoll_sets(void) {
   CHECK_INT(epoll_ctl(inner, EPOLL_CTL_ADD, fds[0], &event), ==, 0);
   CHECK_INT(epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event), ==, 0);
   for (int round = 0; round < 3; round++) {
-    waiter waits[2];
-    begin(&waits[0], inner, POLLIN, UINT64_MAX);
-    begin(&waits[1], outer, POLLIN, LONG_NS);
-    settle();
+    call waits[2];
+    begin_wait(&waits[0], inner, POLLIN, UINT64_MAX);
+    begin_wait(&waits[1], outer, POLLIN, LONG_NS);
+    let_events_come();
     check_waiting(&waits[0]);
     check_waiting(&waits[1]);
     put_byte(fds[1]);
@@ -781,23 +759,21 @@ static void nest_epoll_sets(void) {
   close_both(fds);
 }
 
-static void epoll_sets_can_be_waited_for(void) { in_a_task(nest_epoll_sets); }
-
 // ---- Particular numbers, and many of them ----
 
 static void wait_for_0(void) {
   int fds[2];
   open_pipe(fds);
   CHECK_INT(dup2(fds[0], 0), ==, 0);
-  waiter reader;
-  begin(&reader, 0, POLLIN, UINT64_MAX);
-  settle();
+  call reader;
+  begin_wait(&reader, 0, POLLIN, UINT64_MAX);
+  let_events_come();
   check_waiting(&reader);
   put_byte(fds[1]);
   CHECK_INT(result_of(&reader), ==, POLLIN);
   take_byte(0);
   CHECK_INT(mj_task_wait_fd(0, POLLIN, 1000), ==, 0);
-  begin(&reader, 0, POLLIN, LONG_NS);
+  begin_wait(&reader, 0, POLLIN, LONG_NS);
   CHECK_INT(mj_fd_close(0), ==, 0);
   CHECK_INT(result_of(&reader), ==, -EBADF);
   close_both(fds);
@@ -816,13 +792,13 @@ static size_t many_count;
 
 static void wait_for_many(void) {
   int* fds = allocate(many_count * sizeof *fds);
-  waiter* waits = allocate(many_count * sizeof *waits);
+  call* waits = allocate(many_count * sizeof *waits);
   for (size_t i = 0; i < many_count; i++) {
     fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK_INT(fds[i], >=, 0);
-    begin(&waits[i], fds[i], POLLIN, i % 2 == 0 ? UINT64_MAX : LONG_NS);
+    begin_wait(&waits[i], fds[i], POLLIN, i % 2 == 0 ? UINT64_MAX : LONG_NS);
   }
-  settle();
+  let_events_come();
   // 7919 is a prime that divides none of the counts: each comes up once, in a scattered order.
   for (size_t i = 0; i < many_count; i++) {
     size_t index = i * 7919 % many_count;
@@ -840,7 +816,7 @@ static void wait_for_many(void) {
   for (size_t i = 0; i < many_count; i++) {
     uint64_t count;
     CHECK_INT(read(fds[i], &count, sizeof count), ==, sizeof count);
-    begin(&waits[i], fds[i], POLLIN, UINT64_MAX);
+    begin_wait(&waits[i], fds[i], POLLIN, UINT64_MAX);
   }
   for (size_t i = 0; i < many_count; i++) CHECK_INT(mj_fd_close(fds[i]), ==, 0);
   for (size_t i = 0; i < many_count; i++) CHECK_INT(result_of(&waits[i]), ==, -EBADF);
@@ -871,9 +847,9 @@ static void five_thousand_descriptors_are_waited_for(void) {
 
 static void stop_while_others_wait(void) {
   static int fds[2];
-  static waiter waits[3];
+  static call waits[3];
   open_pipe(fds);
-  for (int i = 0; i < 3; i++) begin(&waits[i], fds[0], POLLIN, i == 0 ? UINT64_MAX : LONG_NS);
+  for (int i = 0; i < 3; i++) begin_wait(&waits[i], fds[0], POLLIN, i == 0 ? UINT64_MAX : LONG_NS);
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   close_both(fds);
 }
@@ -888,24 +864,20 @@ static void those_who_wait_are_destroyed_with_their_scheduler(void) {
 }
 
 // epoll does not watch this file.
-static void end_a_wait_for_what_never_happens(void) {
+static void a_wait_for_what_never_happens_can_be_ended(void) {
   int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   CHECK_INT(null, >=, 0);
-  waiter one;
-  begin(&one, null, POLLPRI, UINT64_MAX);
-  settle();
+  call one;
+  begin_wait(&one, null, POLLPRI, UINT64_MAX);
+  let_events_come();
   check_waiting(&one);
   CHECK_INT(mj_task_cancel(one.task), ==, 0);
   CHECK_INT(result_of(&one), ==, -ECANCELED);
   close(null);
 }
 
-static void a_wait_for_what_never_happens_can_be_ended(void) {
-  in_a_task(end_a_wait_for_what_never_happens);
-}
-
 // "Even if not asked for" means that POLLERR and POLLHUP may be asked for, as in poll(2).
-static void ask_for_errors(void) {
+static void errors_may_be_asked_for(void) {
   int fds[2];
   open_pipe(fds);
   const short errors = POLLERR | POLLHUP;
@@ -915,28 +887,26 @@ static void ask_for_errors(void) {
   close(fds[0]);
 }
 
-static void errors_may_be_asked_for(void) { in_a_task(ask_for_errors); }
-
 int main(void) {
-  RUN(the_bits_are_those_of_poll);
-  RUN(a_wait_is_never_over_early);
-  RUN(without_time_it_is_a_look_after_one_turn);
+  RUN_IN_TASK(the_bits_are_those_of_poll);
+  RUN_IN_TASK(a_wait_is_never_over_early);
+  RUN_IN_TASK(without_time_it_is_a_look_after_one_turn);
   RUN(the_time_and_the_event_can_come_together);
-  RUN(a_hangup_alone_wakes_all);
-  RUN(an_error_alone_wakes_all);
-  RUN(a_reset_wakes_all);
-  RUN(half_a_close_is_seen_by_those_who_ask);
-  RUN(a_refused_connection_is_writable);
+  RUN_IN_TASK(a_hangup_alone_wakes_all);
+  RUN_IN_TASK(an_error_alone_wakes_all);
+  RUN_IN_TASK(a_reset_wakes_all);
+  RUN_IN_TASK(half_a_close_is_seen_by_those_who_ask);
+  RUN_IN_TASK(a_refused_connection_is_writable);
   RUN(writers_wait_for_room);
-  RUN(two_readers_and_a_writer_share_a_socket);
+  RUN_IN_TASK(two_readers_and_a_writer_share_a_socket);
   RUN(a_scheduler_can_be_waited_for);
-  RUN(epoll_sets_can_be_waited_for);
+  RUN_IN_TASK(epoll_sets_can_be_waited_for);
   RUN(descriptor_0_is_like_any_other);
   RUN(five_thousand_descriptors_are_waited_for);
   RUN(those_who_wait_are_destroyed_with_their_scheduler);
-  RUN(files_are_as_poll_says);
+  RUN_IN_TASK(files_are_as_poll_says);
   RUN(what_cannot_be_waited_for_is_an_error);
-  RUN(a_wait_for_what_never_happens_can_be_ended);
-  RUN(errors_may_be_asked_for);
+  RUN_IN_TASK(a_wait_for_what_never_happens_can_be_ended);
+  RUN_IN_TASK(errors_may_be_asked_for);
   return 0;
 }

@@ -1,56 +1,24 @@
-// For tests of waiting for descriptors: each is the body of a task, and has other tasks wait.
+// For tests of waiting for descriptors: the calls of calls.h, for that.
 #ifndef WAITERS_H
 #define WAITERS_H
 
-#include "in_a_task.h"
+#include "calls.h"
 #include "pipes.h"
 
 #include <poll.h>
 
-// One wait of a task of its own. Its owner keeps it until it has returned.
-typedef struct waiter {
-  int fd;
-  short events;
-  uint64_t timeout_ns;
-  mj_task* task;
-  int result;
-  bool returned;
-} waiter;
-
-static inline void makes_one_wait(mj_scheduler* running, void* user_state) {
-  (void)running;
-  waiter* self = *(waiter**)user_state;
-  self->result = mj_task_wait_fd(self->fd, self->events, self->timeout_ns);
-  self->returned = true;
-  mj_task_exit();
+static inline int waits_for_its_descriptor(call* self) {
+  return mj_task_wait_fd(self->fd, self->events, self->timeout_ns);
 }
 
 // Has a new task begin a wait.
-static inline void begin(waiter* one, int fd, short events, uint64_t timeout_ns) {
-  *one = (waiter){.fd = fd, .events = events, .timeout_ns = timeout_ns};
-  waiter** state = allocate(sizeof *state);
-  *state = one;
-  one->task = add_task(scheduler, makes_one_wait, state);
-  mj_task_yield();
-}
-
-static inline void check_waiting(const waiter* one) {
-  CHECK(!one->returned);
-  CHECK_INT(one->task->state, ==, MJ_TASK_WAITING_IO);
+static inline void begin_wait(call* one, int fd, short events, uint64_t timeout_ns) {
+  *one = (call){
+      .make = waits_for_its_descriptor, .fd = fd, .events = events, .timeout_ns = timeout_ns};
+  begin_call(one);
 }
 
 // Gives events the time to come that should not.
-static inline void settle(void) { CHECK_INT(mj_task_sleep_for(300000), ==, 0); }
-
-// What the wait returns, which may come in a while.
-static inline int result_of(const waiter* one) {
-  uint64_t start = now_ns();
-  while (!one->returned) {
-    CHECK_INT(mj_task_sleep_for(20000), ==, 0);
-    // Generous, for it only bounds a failure.
-    CHECK_UINT(now_ns() - start, <, 30000000000);
-  }
-  return one->result;
-}
+static inline void let_events_come(void) { CHECK_INT(mj_task_sleep_for(300000), ==, 0); }
 
 #endif  // WAITERS_H

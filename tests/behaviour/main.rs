@@ -1,5 +1,17 @@
 //! What majjen does, written once and seen through both doors: the Rust API and the C ABI.
 
+/// Runs each behaviour through both doors.
+macro_rules! behaviours {
+    ($($name:ident),+ $(,)?) => {
+        mod rust {
+            $(#[test] fn $name() { super::$name::<crate::rust_api::RustApi>(); })+
+        }
+        mod c {
+            $(#[test] fn $name() { super::$name::<crate::c_abi::CAbi>(); })+
+        }
+    };
+}
+
 mod c_abi;
 #[path = "../support/majjen_h.rs"]
 mod majjen_h;
@@ -39,18 +51,6 @@ trait Door: Clone + 'static {
     fn join(task: &Self::Task, timeout: Option<Duration>) -> Result<(), i32>;
     fn cancel(task: &Self::Task);
     fn wake(task: &Self::Task);
-}
-
-/// Runs each behaviour through both doors.
-macro_rules! behaviours {
-    ($($name:ident),+ $(,)?) => {
-        mod rust {
-            $(#[test] fn $name() { super::$name::<super::rust_api::RustApi>(); })+
-        }
-        mod c {
-            $(#[test] fn $name() { super::$name::<super::c_abi::CAbi>(); })+
-        }
-    };
 }
 
 behaviours!(

@@ -1,5 +1,6 @@
 //! The Rust API as a door.
 
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +10,19 @@ use majjen::{Error, JoinHandle, Scheduler, StopHandle, task};
 use super::Door;
 
 #[derive(Clone)]
-pub struct RustApi(Rc<Scheduler>);
+pub struct RustApi {
+    scheduler: Rc<Scheduler>,
+    has_failed: Rc<Cell<bool>>,
+}
+
+/// Notes that a check in a task has failed, since nobody need join the task and learn of its panic.
+struct Watch(Rc<Cell<bool>>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() || std::thread::panicking());
+    }
+}
 
 /// Runs a call that is told of a cancelation, rather than unwound.
 fn told(call: impl FnOnce() -> Result<(), Error>) -> Result<(), i32> {
@@ -22,19 +35,24 @@ impl Door for RustApi {
     const KEEPS_WAKE_UPS: bool = true;
 
     fn new() -> RustApi {
-        RustApi(Rc::new(Scheduler::new().unwrap()))
+        RustApi { scheduler: Rc::new(Scheduler::new().unwrap()), has_failed: Rc::default() }
     }
 
     fn run(&self) {
-        let _ = self.0.run();
+        let _ = self.scheduler.run();
+        assert!(!self.has_failed.get(), "a task has panicked");
     }
 
     fn spawn(&self, body: impl FnOnce() + 'static) -> Rc<JoinHandle<()>> {
-        Rc::new(self.0.spawn(body))
+        let watch = Watch(self.has_failed.clone());
+        Rc::new(self.scheduler.spawn(move || {
+            let _watch = watch;
+            body();
+        }))
     }
 
     fn stop(&self) -> StopHandle {
-        self.0.stop_handle()
+        self.scheduler.stop_handle()
     }
 
     fn raise(stop: &StopHandle) {
@@ -42,7 +60,7 @@ impl Door for RustApi {
     }
 
     fn tasks(&self) -> (u64, u64) {
-        let metrics = self.0.metrics();
+        let metrics = self.scheduler.metrics();
         (metrics.tasks_created, metrics.tasks_exited)
     }
 

@@ -299,7 +299,7 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
     let report = under_valgrind(&workplace.path().join("main"), &workplace)?;
     assert!(report.contains("Invalid read of size 8"), "valgrind has missed a mistake:\n{report}");
 
-    for test in ["rust_tasks", "rust_lifetimes", "rust_sync"] {
+    for test in ["rust_tasks", "rust_lifetimes", "rust_sync", "behaviour"] {
         let Some(program) = newest(&format!("{test}-"), "")? else {
             return Ok(Completion::ignored_with(format!("{test} is not built: run all tests")));
         };

@@ -116,25 +116,25 @@ impl Sync for CAbi {
         result(mj_chan_close(channel)).unwrap();
     }
 
-    fn receive_or_send(
-        from: *mut mj_chan,
-        to: *mut mj_chan,
-        mut number: u64,
+    fn select(
+        cases: &[(*mut mj_chan, Option<u64>)],
         timeout: Option<Duration>,
-    ) -> Result<Option<u64>, i32> {
-        let mut received = 0u64;
-        let case = |chan, op, element: *mut u64| mj_chan_case {
-            chan,
-            op,
-            result: 0,
-            element: element.cast(),
-            reserved: [null_mut(); 3],
-        };
-        let mut cases =
-            [case(from, MJ_CHAN_RECV, &raw mut received), case(to, MJ_CHAN_SEND, &raw mut number)];
-        let index = mj_chan_select(cases.as_mut_ptr(), cases.len(), ns(timeout));
+    ) -> Result<(usize, Option<u64>), i32> {
+        let mut elements: Vec<u64> = cases.iter().map(|(_, number)| number.unwrap_or(0)).collect();
+        let each = cases.iter().zip(&mut elements);
+        let mut real: Vec<mj_chan_case> = each
+            .map(|((chan, number), element)| mj_chan_case {
+                chan: *chan,
+                op: if number.is_some() { MJ_CHAN_SEND } else { MJ_CHAN_RECV },
+                result: 0,
+                element: (&raw mut *element).cast(),
+                reserved: [null_mut(); 3],
+            })
+            .collect();
+        let index = mj_chan_select(real.as_mut_ptr(), real.len(), ns(timeout));
         result(index)?;
-        result(cases[index as usize].result)?;
-        Ok((index == 0).then_some(received))
+        let index = index as usize;
+        result(real[index].result)?;
+        Ok((index, cases[index].1.is_none().then_some(elements[index])))
     }
 }

@@ -163,17 +163,21 @@ impl Sync for RustApi {
         channel.0.close();
     }
 
-    fn receive_or_send(
-        from: Self::Channel,
-        to: Self::Channel,
-        number: u64,
+    fn select(
+        cases: &[(Self::Channel, Option<u64>)],
         timeout: Option<Duration>,
-    ) -> Result<Option<u64>, i32> {
-        told(|| {
-            Select::new()
-                .receive(&from.1, |received| received.map(Some))
-                .send(&to.0, number, |sent| sent.map(|()| None).map_err(Error::from))
-                .wait(timeout)?
-        })
+    ) -> Result<(usize, Option<u64>), i32> {
+        let mut select = Select::new();
+        for (index, &((sender, receiver), number)) in cases.iter().enumerate() {
+            select = match number {
+                None => {
+                    select.receive(receiver, move |got| got.map(|number| (index, Some(number))))
+                }
+                Some(number) => select.send(sender, number, move |sent| {
+                    sent.map(|()| (index, None)).map_err(Error::from)
+                }),
+            };
+        }
+        told(|| select.wait(timeout)?)
     }
 }

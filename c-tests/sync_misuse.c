@@ -1,0 +1,229 @@
+// Misuse of what tasks synchronise by is an error, and its number the one that the header says.
+#define _GNU_SOURCE
+#include "calls.h"
+#include "log_lines.h"
+
+static mj_mutex* mutex;
+static mj_cond* cond;
+
+static void make(void) {
+  mutex = mj_mutex_create(scheduler);
+  cond = mj_cond_create(scheduler);
+  CHECK(mutex != NULL && cond != NULL);
+}
+
+static void unmake(void) {
+  CHECK_INT(mj_cond_destroy(cond), ==, 0);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+}
+
+// ---- Without an object, and without a scheduler to make one for ----
+
+#define CHECK_NOT_MADE(create, error) \
+  do { \
+    errno = 0; \
+    CHECK_PTR(create, ==, NULL); \
+    CHECK_INT(errno, ==, error); \
+  } while (0)
+
+static void null_is_refused(void) {
+  uint64_t value = 0;
+  log_lines_begin();
+  CHECK_NOT_MADE(mj_mutex_create(NULL), EINVAL);
+  CHECK_NOT_MADE(mj_cond_create(NULL), EINVAL);
+  CHECK_NOT_MADE(mj_semaphore_create(NULL, 1), EINVAL);
+  CHECK_NOT_MADE(mj_waitgroup_create(NULL), EINVAL);
+  CHECK_NOT_MADE(mj_chan_create(NULL, 1, 1), EINVAL);
+  // These are lines in the log, what tasks call is not.
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 5);
+  make();
+  CHECK_INT(mj_mutex_lock(NULL, 0), ==, -EINVAL);
+  CHECK_INT(mj_mutex_try_lock(NULL), ==, -EINVAL);
+  CHECK_INT(mj_mutex_unlock(NULL), ==, -EINVAL);
+  CHECK_INT(mj_mutex_destroy(NULL), ==, -EINVAL);
+  CHECK_INT(mj_cond_wait(NULL, mutex, 0), ==, -EINVAL);
+  CHECK_INT(mj_cond_wait(cond, NULL, 0), ==, -EINVAL);
+  CHECK_INT(mj_cond_signal(NULL), ==, -EINVAL);
+  CHECK_INT(mj_cond_broadcast(NULL), ==, -EINVAL);
+  CHECK_INT(mj_cond_destroy(NULL), ==, -EINVAL);
+  CHECK_INT(mj_semaphore_acquire(NULL, 1, 0), ==, -EINVAL);
+  CHECK_INT(mj_semaphore_try_acquire(NULL, 1), ==, -EINVAL);
+  CHECK_INT(mj_semaphore_release(NULL, 1), ==, -EINVAL);
+  CHECK_UINT(mj_semaphore_available(NULL), ==, 0);
+  CHECK_INT(mj_semaphore_destroy(NULL), ==, -EINVAL);
+  CHECK_INT(mj_waitgroup_add(NULL, 1), ==, -EINVAL);
+  CHECK_INT(mj_waitgroup_done(NULL), ==, -EINVAL);
+  CHECK_INT(mj_waitgroup_wait(NULL, 0), ==, -EINVAL);
+  CHECK_INT(mj_waitgroup_destroy(NULL), ==, -EINVAL);
+  CHECK_INT(mj_chan_send(NULL, &value, 0), ==, -EINVAL);
+  CHECK_INT(mj_chan_recv(NULL, &value, 0), ==, -EINVAL);
+  CHECK_INT(mj_chan_try_send(NULL, &value), ==, -EINVAL);
+  CHECK_INT(mj_chan_try_recv(NULL, &value), ==, -EINVAL);
+  CHECK_INT(mj_chan_close(NULL), ==, -EINVAL);
+  CHECK_INT(mj_chan_destroy(NULL), ==, -EINVAL);
+  CHECK_UINT(mj_chan_length(NULL), ==, 0);
+  CHECK_INT(mj_chan_select(NULL, 1, 0), ==, -EINVAL);
+  CHECK_INT(mj_chan_try_select(NULL, 1), ==, -EINVAL);
+  unmake();
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 5);
+  log_lines_end();
+}
+
+// ---- Outside a task ----
+
+// There is no waiting, and nobody to own a mutex; all else works.
+static void outside_a_task_nothing_waits(void) {
+  log_lines_begin();
+  scheduler = new_scheduler();
+  make();
+  mj_semaphore* semaphore = mj_semaphore_create(scheduler, 1);
+  mj_waitgroup* group = mj_waitgroup_create(scheduler);
+  mj_chan* chan = mj_chan_create(scheduler, sizeof(uint64_t), 1);
+  uint64_t value = 3;
+  mj_chan_case one = {.chan = chan, .op = MJ_CHAN_RECV, .element = &value};
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 0);
+  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_mutex_try_lock(mutex), ==, -EPERM);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, -EPERM);
+  CHECK_INT(mj_cond_wait(cond, mutex, 0), ==, -EPERM);
+  CHECK_INT(mj_semaphore_acquire(semaphore, 1, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_waitgroup_wait(group, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_chan_recv(chan, &value, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_chan_select(&one, 1, 0), ==, -EPERM);
+  // Each is a line in the log.
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 8);
+  CHECK_INT(mj_cond_signal(cond), ==, 0);
+  CHECK_INT(mj_cond_broadcast(cond), ==, 0);
+  CHECK_INT(mj_semaphore_try_acquire(semaphore, 1), ==, 0);
+  CHECK_INT(mj_semaphore_release(semaphore, 2), ==, 0);
+  CHECK_UINT(mj_semaphore_available(semaphore), ==, 2);
+  CHECK_INT(mj_waitgroup_add(group, 2), ==, 0);
+  CHECK_INT(mj_waitgroup_done(group), ==, 0);
+  CHECK_INT(mj_chan_try_select(&one, 1), ==, -EAGAIN);
+  CHECK_INT(mj_chan_try_send(chan, &value), ==, 0);
+  value = 0;
+  CHECK_INT(mj_chan_try_select(&one, 1), ==, 0);
+  CHECK_UINT(value, ==, 3);
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 8);
+  CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
+  CHECK_INT(mj_chan_destroy(chan), ==, 0);
+  unmake();
+  mj_scheduler_destroy(scheduler);
+  log_lines_end();
+}
+
+// ---- Mutexes and conditions ----
+
+static int unlocks(call* self) { return mj_mutex_unlock(self->object); }
+
+static int locks_and_unlocks(call* self) {
+  CHECK_INT(mj_mutex_lock(self->object, self->timeout_ns), ==, 0);
+  return mj_mutex_unlock(self->object);
+}
+
+static void a_mutex_is_its_owners(void) {
+  make();
+  CHECK_INT(mj_mutex_unlock(mutex), ==, -EPERM);
+  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, -EDEADLK);
+  CHECK_INT(mj_mutex_lock(mutex, 0), ==, -EDEADLK);
+  CHECK_INT(mj_mutex_try_lock(mutex), ==, -EDEADLK);
+  call one, two;
+  begin(&one, unlocks, mutex, 0, 0);
+  CHECK_INT(result_of(&one), ==, -EPERM);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
+  begin(&two, locks_and_unlocks, mutex, 0, UINT64_MAX);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
+  CHECK_INT(result_of(&two), ==, 0);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, -EPERM);
+  unmake();
+}
+
+static int waits(call* self) {
+  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
+  int result = mj_cond_wait(cond, mutex, self->timeout_ns);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  return result;
+}
+
+static void a_condition_is_with_one_mutex_at_a_time(void) {
+  make();
+  CHECK_INT(mj_cond_wait(cond, mutex, UINT64_MAX), ==, -EPERM);
+  call one;
+  begin(&one, waits, NULL, 0, UINT64_MAX);
+  mj_mutex* other = mj_mutex_create(scheduler);
+  CHECK_INT(mj_mutex_lock(other, 0), ==, 0);
+  CHECK_INT(mj_cond_wait(cond, other, UINT64_MAX), ==, -EINVAL);
+  CHECK_INT(mj_mutex_unlock(other), ==, 0);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
+  CHECK_INT(mj_cond_destroy(cond), ==, -EBUSY);
+  CHECK_INT(mj_cond_signal(cond), ==, 0);
+  // As soon as it is signaled, the condition is not in use any more.
+  CHECK_INT(mj_cond_destroy(cond), ==, 0);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
+  CHECK_INT(result_of(&one), ==, 0);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  // And with another mutex it can be used after that.
+  cond = mj_cond_create(scheduler);
+  mutex = mj_mutex_create(scheduler);
+  begin(&one, waits, NULL, 0, 1000);
+  CHECK_INT(result_of(&one), ==, -ETIMEDOUT);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  mutex = other;
+  begin(&one, waits, NULL, 0, UINT64_MAX);
+  CHECK_INT(mj_cond_broadcast(cond), ==, 0);
+  CHECK_INT(result_of(&one), ==, 0);
+  unmake();
+}
+
+// ---- Channels ----
+
+static void a_channel_needs_memory_and_elements(void) {
+  uint64_t value = 0;
+  CHECK_NOT_MADE(mj_chan_create(scheduler, SIZE_MAX / 2, 3), ENOMEM);
+  // A sanitizer would warn of the allocation, and keep a descriptor open for its warnings.
+  if (!sanitized()) CHECK_NOT_MADE(mj_chan_create(scheduler, 1, SIZE_MAX / 4), ENOMEM);
+  mj_chan* chan = mj_chan_create(scheduler, sizeof value, 1);
+  CHECK_INT(mj_chan_send(chan, NULL, 0), ==, -EINVAL);
+  CHECK_INT(mj_chan_recv(chan, NULL, 0), ==, -EINVAL);
+  CHECK_INT(mj_chan_try_send(chan, NULL), ==, -EINVAL);
+  CHECK_INT(mj_chan_try_recv(chan, NULL), ==, -EINVAL);
+  CHECK_INT(mj_chan_close(chan), ==, 0);
+  CHECK_INT(mj_chan_close(chan), ==, -EPIPE);
+  CHECK_INT(mj_chan_destroy(chan), ==, 0);
+}
+
+static void cases_must_be_whole(void) {
+  uint64_t value = 0;
+  mj_chan* chan = mj_chan_create(scheduler, sizeof value, 1);
+  mj_chan* other = mj_chan_create(scheduler, sizeof value, 1);
+  mj_chan_case cases[2] = {{.chan = chan, .op = MJ_CHAN_RECV, .element = &value},
+                           {.chan = other, .op = MJ_CHAN_SEND, .element = &value}};
+  CHECK_INT(mj_chan_select(cases, SIZE_MAX, 0), ==, -EINVAL);
+  int unknown = 2;
+  memcpy(&cases[0].op, &unknown, sizeof unknown);
+  CHECK_INT(mj_chan_select(cases, 2, 0), ==, -EINVAL);
+  CHECK_INT(mj_chan_try_select(cases, 2), ==, -EINVAL);
+  cases[0].op = MJ_CHAN_RECV;
+  cases[1].element = NULL;
+  CHECK_INT(mj_chan_select(cases, 2, 0), ==, -EINVAL);
+  // Nothing was sent meanwhile.
+  CHECK_UINT(mj_chan_length(other), ==, 0);
+  CHECK_INT(mj_chan_select(cases, 1, 0), ==, -ETIMEDOUT);
+  CHECK_INT(mj_chan_destroy(chan), ==, 0);
+  CHECK_INT(mj_chan_destroy(other), ==, 0);
+}
+
+int main(void) {
+  mj_log_set_level(MJ_LOG_WARN);
+  RUN_IN_TASK(null_is_refused);
+  RUN(outside_a_task_nothing_waits);
+  RUN_IN_TASK(a_mutex_is_its_owners);
+  RUN_IN_TASK(a_condition_is_with_one_mutex_at_a_time);
+  RUN_IN_TASK(a_channel_needs_memory_and_elements);
+  RUN_IN_TASK(cases_must_be_whole);
+  return 0;
+}

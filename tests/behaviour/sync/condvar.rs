@@ -1,0 +1,213 @@
+//! Condition variables.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::{Events, LIMIT, MS, Sync, settle};
+
+behaviours!(
+    a_notification_wakes_one_and_all,
+    a_wait_for_a_condition_has_a_time_limit,
+    a_notification_is_for_those_that_wait,
+    a_notification_in_time_counts,
+    a_wait_that_is_over_takes_no_notification,
+    who_wants_the_mutex_back_learns_that_its_owner_has_ended,
+    a_bounded_queue_loses_nothing,
+);
+
+fn a_notification_wakes_one_and_all<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (mutex, condvar) = (door.mutex(), door.condvar());
+    for name in ["a", "b", "c"] {
+        let events = events.clone();
+        door.spawn(move || {
+            D::lock(mutex, None).unwrap();
+            D::wait(condvar, mutex, None).unwrap();
+            events.push(name);
+            D::unlock(mutex).unwrap();
+        });
+    }
+    let log = events.clone();
+    door.spawn(move || {
+        D::notify_one(condvar);
+        D::yield_now().unwrap();
+        log.push("one");
+        D::lock(mutex, None).unwrap();
+        D::notify_all(condvar);
+        D::yield_now().unwrap();
+        log.push("all");
+        D::unlock(mutex).unwrap();
+    });
+    door.run();
+    events.are(&["a", "one", "all", "b", "c"]);
+}
+
+fn a_wait_for_a_condition_has_a_time_limit<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (mutex, condvar, log) = (door.mutex(), door.condvar(), events.clone());
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        let began = Instant::now();
+        log.push(D::wait(condvar, mutex, Some(2 * MS)));
+        assert!(began.elapsed() >= 2 * MS);
+        log.push(D::try_lock(mutex));
+        D::unlock(mutex).unwrap();
+    });
+    door.run();
+    events.are(&[Err(libc::ETIMEDOUT), Err(libc::EDEADLK)]);
+}
+
+/// Not for those that come later; and who waits has let go of the mutex.
+fn a_notification_is_for_those_that_wait<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (mutex, condvar) = (door.mutex(), door.condvar());
+    let (inner, log) = (door.clone(), events.clone());
+    door.spawn(move || {
+        D::notify_one(condvar);
+        D::notify_all(condvar);
+        let waits = |name| {
+            let log = log.clone();
+            inner.spawn(move || {
+                D::lock(mutex, None).unwrap();
+                D::wait(condvar, mutex, None).unwrap();
+                log.push(name);
+                D::unlock(mutex).unwrap();
+            });
+        };
+        waits("first");
+        waits("second");
+        settle::<D>();
+        log.push("nobody");
+        D::try_lock(mutex).unwrap();
+        D::notify_all(condvar);
+        D::unlock(mutex).unwrap();
+        waits("later");
+        settle::<D>();
+        log.push("all");
+        D::notify_one(condvar);
+    });
+    door.run();
+    events.are(&["nobody", "first", "second", "all", "later"]);
+}
+
+/// A limit that passes while the task queues for the mutex does not take the notification back.
+fn a_notification_in_time_counts<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (mutex, condvar, log) = (door.mutex(), door.condvar(), events.clone());
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        log.push(D::wait(condvar, mutex, Some(LIMIT)).map(|()| "notified"));
+        D::unlock(mutex).unwrap();
+    });
+    let log = events.clone();
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        D::notify_one(condvar);
+        D::sleep(2 * LIMIT).unwrap();
+        log.push(Ok("unlocked"));
+        D::unlock(mutex).unwrap();
+    });
+    door.run();
+    events.are(&[Ok("unlocked"), Ok("notified")]);
+}
+
+/// Whatever has ended a wait, the task queues for the mutex, and the next notification is for another.
+fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (mutex, condvar) = (door.mutex(), door.condvar());
+    let waits = |timeout| {
+        let log = events.clone();
+        door.spawn(move || {
+            D::lock(mutex, None).unwrap();
+            log.push(D::wait(condvar, mutex, timeout));
+            let _ = D::unlock(mutex); // A guard of the Rust API has not survived a cancelation.
+        })
+    };
+    let canceled = waits(None);
+    waits(Some(LIMIT));
+    waits(None);
+    let log = events.clone();
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        D::cancel(&canceled);
+        D::sleep(2 * LIMIT).unwrap();
+        log.are(&[]);
+        D::notify_one(condvar);
+        D::unlock(mutex).unwrap();
+    });
+    door.run();
+    events.are(&[Err(libc::ECANCELED), Err(libc::ETIMEDOUT), Ok(())]);
+}
+
+fn who_wants_the_mutex_back_learns_that_its_owner_has_ended<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (mutex, condvar) = (door.mutex(), door.condvar());
+    for timeout in [None, Some(LIMIT), None] {
+        let log = events.clone();
+        door.spawn(move || {
+            D::lock(mutex, None).unwrap();
+            log.push(D::wait(condvar, mutex, timeout));
+        });
+    }
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        D::notify_one(condvar);
+        D::sleep(2 * LIMIT).unwrap();
+    });
+    let log = events.clone();
+    door.spawn(move || {
+        D::sleep(3 * LIMIT).unwrap();
+        log.are(&[Err(libc::EOWNERDEAD); 2]);
+        D::notify_one(condvar);
+    });
+    door.run();
+    events.are(&[Err(libc::EOWNERDEAD); 3]);
+}
+
+/// As it is done with threads.
+fn a_bounded_queue_loses_nothing<D: Sync>() {
+    const COUNT: u64 = 100;
+    let door = D::new();
+    let (mutex, not_full, not_empty) = (door.mutex(), door.condvar(), door.condvar());
+    let queue: Rc<RefCell<Vec<u64>>> = Rc::default();
+    let sums = Rc::new(RefCell::new([0, 0]));
+    for number in 0..10 {
+        let (queue, sums) = (queue.clone(), sums.clone());
+        door.spawn(move || {
+            for count in 0..COUNT {
+                D::lock(mutex, None).unwrap();
+                while queue.borrow().len() == 3 {
+                    D::wait(not_full, mutex, None).unwrap();
+                }
+                queue.borrow_mut().push(count);
+                sums.borrow_mut()[0] += count;
+                D::notify_one(not_empty);
+                D::unlock(mutex).unwrap();
+                if count % 5 == number % 5 {
+                    D::yield_now().unwrap();
+                }
+            }
+        });
+    }
+    for number in 0..10 {
+        let (queue, sums) = (queue.clone(), sums.clone());
+        door.spawn(move || {
+            for count in 0..COUNT {
+                D::lock(mutex, None).unwrap();
+                while queue.borrow().is_empty() {
+                    D::wait(not_empty, mutex, None).unwrap();
+                }
+                sums.borrow_mut()[1] += queue.borrow_mut().pop().unwrap();
+                D::notify_one(not_full);
+                D::unlock(mutex).unwrap();
+                if count % 3 == number % 3 {
+                    D::sleep(MS / 1000).unwrap();
+                }
+            }
+        });
+    }
+    door.run();
+    assert_eq!(*sums.borrow(), [10 * COUNT * (COUNT - 1) / 2; 2]);
+    assert_eq!(door.tasks(), (20, 20));
+}

@@ -1,0 +1,154 @@
+//! Mutexes.
+
+use std::time::{Duration, Instant};
+
+use super::{Events, HOUR, MS, Sync};
+
+behaviours!(
+    a_mutex_is_handed_over_in_order,
+    a_lock_has_a_time_limit_and_needs_none_when_free,
+    nobody_locks_twice,
+    an_unlocked_mutex_belongs_to_the_first_that_waits,
+    a_loop_of_locks_without_time_lets_the_owner_go_on,
+    a_canceled_task_locks_what_is_free_and_does_not_wait,
+    who_waits_learns_that_the_owner_has_ended,
+);
+
+fn a_mutex_is_handed_over_in_order<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let mutex = door.mutex();
+    for name in 0..4 {
+        let events = events.clone();
+        door.spawn(move || {
+            for _ in 0..2 {
+                D::lock(mutex, None).unwrap();
+                D::yield_now().unwrap();
+                events.push(name);
+                D::unlock(mutex).unwrap();
+            }
+        });
+    }
+    door.run();
+    events.are(&[0, 1, 2, 3, 0, 1, 2, 3]);
+}
+
+fn a_lock_has_a_time_limit_and_needs_none_when_free<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let mutex = door.mutex();
+    door.spawn(move || {
+        D::lock(mutex, Some(Duration::ZERO)).unwrap();
+        D::sleep(10 * MS).unwrap();
+        D::unlock(mutex).unwrap();
+    });
+    let log = events.clone();
+    door.spawn(move || {
+        log.push(D::try_lock(mutex));
+        let began = Instant::now();
+        log.push(D::lock(mutex, Some(2 * MS)));
+        assert!(began.elapsed() >= 2 * MS);
+        log.push(D::lock(mutex, Some(HOUR)));
+        log.push(D::unlock(mutex));
+        log.push(D::try_lock(mutex));
+        log.push(D::unlock(mutex));
+    });
+    door.run();
+    events.are(&[Err(libc::EBUSY), Err(libc::ETIMEDOUT), Ok(()), Ok(()), Ok(()), Ok(())]);
+}
+
+fn nobody_locks_twice<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (mutex, log) = (door.mutex(), events.clone());
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        log.push(D::lock(mutex, None));
+        log.push(D::try_lock(mutex));
+        D::unlock(mutex).unwrap();
+    });
+    door.run();
+    events.are(&[Err(libc::EDEADLK), Err(libc::EDEADLK)]);
+}
+
+/// It is the first one's as soon as it is unlocked: nobody takes it before that one's turn.
+fn an_unlocked_mutex_belongs_to_the_first_that_waits<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (mutex, inner) = (door.mutex(), door.clone());
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        for name in 0..3 {
+            let log = events.clone();
+            inner.spawn(move || {
+                D::lock(mutex, None).unwrap();
+                log.push(name);
+                D::yield_now().unwrap();
+                D::unlock(mutex).unwrap();
+            });
+        }
+        D::yield_now().unwrap();
+        D::unlock(mutex).unwrap();
+        events.are(&[]);
+        assert_eq!(D::try_lock(mutex), Err(libc::EBUSY));
+        D::lock(mutex, None).unwrap();
+        events.are(&[0, 1, 2]);
+        D::unlock(mutex).unwrap();
+    });
+    door.run();
+}
+
+fn a_loop_of_locks_without_time_lets_the_owner_go_on<D: Sync>() {
+    let door = D::new();
+    let mutex = door.mutex();
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        for _ in 0..3 {
+            D::yield_now().unwrap();
+        }
+        D::unlock(mutex).unwrap();
+    });
+    door.spawn(move || {
+        let refused = (0..10).take_while(|_| D::lock(mutex, Some(Duration::ZERO)).is_err()).count();
+        assert!((1..10).contains(&refused), "{refused} times");
+        D::unlock(mutex).unwrap();
+    });
+    door.run();
+}
+
+fn a_canceled_task_locks_what_is_free_and_does_not_wait<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (free, locked, log) = (door.mutex(), door.mutex(), events.clone());
+    let canceled = door.spawn(move || {
+        log.push(D::park(None));
+        log.push(D::lock(free, None));
+        D::unlock(free).unwrap();
+        log.push(D::lock(locked, None));
+    });
+    door.spawn(move || {
+        D::lock(locked, None).unwrap();
+        D::cancel(&canceled);
+        D::sleep(2 * MS).unwrap();
+        D::unlock(locked).unwrap();
+    });
+    door.run();
+    events.are(&[Err(libc::ECANCELED), Ok(()), Err(libc::ECANCELED)]);
+}
+
+/// It stays locked for good.
+fn who_waits_learns_that_the_owner_has_ended<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let mutex = door.mutex();
+    door.spawn(move || {
+        D::lock(mutex, None).unwrap();
+        D::sleep(2 * MS).unwrap();
+    });
+    for timeout in [None, Some(HOUR)] {
+        let log = events.clone();
+        door.spawn(move || log.push(D::lock(mutex, timeout)));
+    }
+    let log = events.clone();
+    door.spawn(move || {
+        D::sleep(5 * MS).unwrap();
+        log.push(D::lock(mutex, None));
+        log.push(D::try_lock(mutex));
+    });
+    door.run();
+    events.are(&[Err(libc::EOWNERDEAD); 4]);
+}

@@ -1,0 +1,215 @@
+//! Waiting for the first of several channels.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Events, MS, Sync, settle};
+
+behaviours!(
+    a_select_does_what_is_possible_first,
+    all_that_are_ready_have_the_same_chance,
+    a_select_leaves_all_when_one_is_done,
+    selects_queue_like_all_others,
+    selects_meet_each_other,
+    a_channel_may_be_in_several_cases,
+    a_close_ends_a_select,
+    selects_lose_and_double_nothing,
+);
+
+fn a_select_does_what_is_possible_first<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let (from, to) = (door.channel(0), door.channel(0));
+    let log = events.clone();
+    door.spawn(move || {
+        let receive_or_send = |number, timeout| {
+            D::select(&[(from, None), (to, Some(number))], timeout).map(|(_, received)| received)
+        };
+        log.push(receive_or_send(1, Some(MS)));
+        log.push(receive_or_send(2, None));
+        log.push(receive_or_send(3, None));
+        D::close(from);
+        log.push(receive_or_send(4, None));
+    });
+    let log = events.clone();
+    door.spawn(move || {
+        D::sleep(3 * MS).unwrap();
+        D::send(from, 10, None).unwrap();
+        log.push(D::receive(to, None).map(Some));
+        // Neither the number that was not sent nor the wait are left behind.
+        log.push(D::receive(to, Some(MS)).map(Some));
+    });
+    door.run();
+    let (timed_out, closed) = (Err(libc::ETIMEDOUT), Err(libc::EPIPE));
+    let mut all = events.0.borrow().clone();
+    all[1..].sort();
+    let mut expected = [timed_out, Ok(Some(10)), Ok(None), closed, Ok(Some(3)), timed_out];
+    expected[1..].sort();
+    assert_eq!(all, expected);
+}
+
+/// One of four is not ready, and two selects in each round must not share out the others.
+fn all_that_are_ready_have_the_same_chance<D: Sync>() {
+    let door = D::new();
+    let channels = [(); 4].map(|()| door.channel(1));
+    door.spawn(move || {
+        for channel in channels {
+            // From this wait on it is the scheduler's, which has the numbers to choose by.
+            assert_eq!(D::receive(channel, Some(Duration::ZERO)), Err(libc::ETIMEDOUT));
+        }
+        D::try_send(channels[1], 1).unwrap();
+        let mut chosen = [0; 4];
+        for _ in 0..3000 {
+            for counts in [true, false] {
+                let (index, _) = D::select(&channels.map(|to| (to, Some(1))), None).unwrap();
+                D::try_receive(channels[index]).unwrap();
+                chosen[index] += usize::from(counts);
+            }
+        }
+        // A third each: 1000, with a standard deviation of 26.
+        assert_eq!(chosen[1], 0);
+        for index in [0, 2, 3] {
+            assert!(chosen[index] > 850, "{chosen:?}");
+        }
+    });
+    door.run();
+}
+
+/// It waits for all, and for none of them any more once one has ended the wait.
+fn a_select_leaves_all_when_one_is_done<D: Sync>() {
+    for done in 0..4 {
+        let door = D::new();
+        let channels = [(); 4].map(|()| door.channel(0));
+        let numbers = [None, Some(21), None, Some(23)];
+        let cases: Vec<_> = channels.into_iter().zip(numbers).collect();
+        door.spawn(move || {
+            let received = numbers[done].is_none().then_some(60);
+            assert_eq!(D::select(&cases, None), Ok((done, received)));
+        });
+        door.spawn(move || {
+            // From the side of the others, whether it is there.
+            let meet = |index: usize| match numbers[index] {
+                None => D::try_send(channels[index], 60),
+                Some(number) => D::try_receive(channels[index]).map(|got| assert_eq!(got, number)),
+            };
+            meet(done).unwrap();
+            // Though it has not run yet.
+            for index in 0..4 {
+                assert_eq!(meet(index), Err(libc::EAGAIN), "channel {index}");
+            }
+        });
+        door.run();
+    }
+}
+
+fn selects_queue_like_all_others<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let [left, right] = [(); 2].map(|()| door.channel(0));
+    for cases in [[left, right], [right, left]] {
+        let log = events.clone();
+        door.spawn(move || {
+            log.push(D::select(&cases.map(|channel| (channel, None)), None));
+        });
+    }
+    let log = events.clone();
+    door.spawn(move || log.push(D::receive(right, None).map(|number| (9, Some(number)))));
+    door.spawn(move || (5..8).for_each(|number| D::try_send(right, number).unwrap()));
+    door.run();
+    events.are(&[Ok((1, Some(5))), Ok((0, Some(6))), Ok((9, Some(7)))]);
+}
+
+/// Two that select meet each other; but nobody meets itself.
+fn selects_meet_each_other<D: Sync>() {
+    let (door, events) = (D::new(), Events::new());
+    let [common, other] = [(); 2].map(|()| door.channel(0));
+    let log = events.clone();
+    door.spawn(move || {
+        log.push(D::select(&[(common, None), (common, Some(8))], None));
+    });
+    let log = events.clone();
+    door.spawn(move || {
+        D::yield_now().unwrap();
+        log.are(&[]);
+        log.push(D::select(&[(other, None), (common, Some(9))], None));
+    });
+    door.run();
+    events.are(&[Ok((1, None)), Ok((0, Some(9)))]);
+}
+
+fn a_channel_may_be_in_several_cases<D: Sync>() {
+    let door = D::new();
+    let channel = door.channel(0);
+    door.spawn(move || {
+        let (index, received) = D::select(&[(channel, None); 3], None).unwrap();
+        assert!(index < 3 && received == Some(4));
+    });
+    door.spawn(move || {
+        D::try_send(channel, 4).unwrap();
+        assert_eq!(D::try_send(channel, 4), Err(libc::EAGAIN));
+    });
+    door.run();
+}
+
+fn a_close_ends_a_select<D: Sync>() {
+    for number in [None, Some(3)] {
+        let (door, events) = (D::new(), Events::new());
+        let [open, closed] = [(); 2].map(|()| door.channel(0));
+        let log = events.clone();
+        door.spawn(move || log.push(D::select(&[(open, None), (closed, number)], None)));
+        door.spawn(move || {
+            D::close(closed);
+            assert_eq!(D::try_send(open, 1), Err(libc::EAGAIN));
+        });
+        door.run();
+        events.are(&[Err(libc::EPIPE)]);
+    }
+}
+
+fn selects_lose_and_double_nothing<D: Sync>() {
+    let door = D::new();
+    let channels = [(); 4].map(|()| door.channel(1));
+    let (over, sums) = (Rc::new(Cell::new(false)), Rc::new(RefCell::new([0, 0])));
+    for seed in 1..=20 {
+        let (over, sums) = (over.clone(), sums.clone());
+        door.spawn(move || {
+            let mut state: u64 = seed * 7919;
+            let mut random = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state
+            };
+            while !over.get() {
+                let cases = [(); 3].map(|()| {
+                    let number = random() >> 40;
+                    (channels[random() as usize % 4], (number % 2 == 0).then_some(number))
+                });
+                match D::select(&cases, Some(Duration::from_nanos(random() % 20_000))) {
+                    Ok((index, None)) => sums.borrow_mut()[0] += cases[index].1.unwrap(),
+                    Ok((_, Some(number))) => sums.borrow_mut()[1] += number,
+                    Err(error) => assert_eq!(error, libc::ETIMEDOUT),
+                }
+                if random() % 8 == 0 {
+                    D::yield_now().unwrap();
+                }
+            }
+        });
+    }
+    let all = sums.clone();
+    door.spawn(move || {
+        for _ in 0..50 {
+            settle::<D>();
+        }
+        over.set(true);
+        D::sleep(5 * MS).unwrap();
+        for channel in channels {
+            while let Ok(number) = D::try_receive(channel) {
+                all.borrow_mut()[1] += number;
+            }
+        }
+    });
+    door.run();
+    let [sent, received] = *sums.borrow();
+    assert!(sent > 0);
+    assert_eq!(received, sent);
+}
