@@ -193,11 +193,18 @@ static void fails_to_destroy(void) {
   _exit(0);
 }
 
+// The registration in the epoll set, which both have, is the parent's.
+static void closes_and_leaves(void) {
+  CHECK_INT(mj_fd_close(channel[0]), ==, 0);
+  _exit(0);
+}
+
 // The run returns in the child, too.
 static void stops_the_child(void) { CHECK_INT(mj_scheduler_stop(scheduler), ==, 0); }
 
 static void a_child_of_a_task_disturbs_nobody(void) {
-  static void (*const children[])(void) = {leaves, exits, fails_to_destroy, stops_the_child};
+  static void (*const children[])(void) = {leaves, exits, fails_to_destroy,
+                                         closes_and_leaves, stops_the_child};
   for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
     make_live_scheduler();
     in_the_child = children[i];

@@ -37,6 +37,30 @@ static void a_thread_stops_a_run(void) {
   }
 }
 
+static void waits_on_its_own(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  mj_wait_epoll(scheduler, UINT64_MAX, NULL);
+  mj_task_yield();
+  CHECK(false);
+}
+
+static void* stops_in_a_while(void* remote) {
+  usleep(20000);
+  return stops(remote);
+}
+
+// The loop knows nothing of a wait that a task begins by itself.
+static void a_thread_stops_a_wait_within_a_task(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, waits_on_its_own, NULL);
+  pthread_t thread;
+  void* remote = mj_scheduler_remote(scheduler);
+  CHECK_INT(pthread_create(&thread, NULL, stops_in_a_while, remote), ==, 0);
+  mj_scheduler_run(scheduler);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
 static void after_the_end_it_is_an_error(void) {
   mj_scheduler* scheduler = new_scheduler();
   mj_remote* remote = mj_scheduler_remote(scheduler);
@@ -133,6 +157,7 @@ static void null_is_refused(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_ERROR);
   RUN(a_thread_stops_a_run);
+  RUN(a_thread_stops_a_wait_within_a_task);
   RUN(after_the_end_it_is_an_error);
   RUN(a_stop_before_the_run_counts_once);
   RUN(a_signal_handler_stops_a_run);

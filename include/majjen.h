@@ -805,7 +805,7 @@ struct mj_scheduler *mj_scheduler_current(void);
 // return after one turn of the others. A task that is in the queue already stays where it is.
 // Returns 0; -EINVAL, with a WARN line, for NULL and for a task that has ended or is not this
 // scheduler's; or -EPERM, with an ERROR line, when the scheduler is running on another thread,
-// which only mj_scheduler_stop() reaches. Does not suspend.
+// which only mj_scheduler_stop() and mj_remote_stop() reach. Does not suspend.
 //
 // `scheduler` is NULL or alive. `task` may be any address.
 int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);

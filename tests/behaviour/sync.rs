@@ -3,6 +3,7 @@
 mod c_abi;
 mod channel;
 mod condvar;
+mod late;
 mod mutex;
 mod rust_api;
 mod select;
@@ -67,8 +68,6 @@ trait Sync: Door {
         timeout: Option<Duration>,
     ) -> Result<(usize, Option<u64>), i32>;
 }
-
-mod late;
 
 behaviours!(
     what_cancel_ends_has_taken_nothing,

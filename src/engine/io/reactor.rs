@@ -132,13 +132,13 @@ impl Reactor {
     }
 
     /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
-    /// for it.
-    pub fn close(&mut self, fd: c_int, wake: Wake<'_>) {
+    /// for it. The epoll set is left alone if it is that of a parent, which a child of fork() shares.
+    pub fn close(&mut self, fd: c_int, is_own_set: bool, wake: Wake<'_>) {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
             return;
         };
-        if std::mem::take(&mut entry.registered) {
+        if std::mem::take(&mut entry.registered) && is_own_set {
             // A duplicate of the descriptor would keep the registration. An error means that the
             // number was closed before, and with it the registration.
             let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);

@@ -3,7 +3,7 @@
 //! All work alike. First comes what may call the program: the clock, for the deadline. Then
 //! [`enter`] makes sure that the task may wait. The call puts the task where whoever ends the wait
 //! will find it: in a list, which `Task::wait` names, in the timer heap, or both. [`park`] suspends
-//! it. When it goes on it is in neither, and `Task::outcome` says how the wait ended.
+//! it. When the call returns it is in neither, and `Task::outcome` says how the wait ended.
 
 use super::io::SHORTEST_POLL_INTERVAL_NS;
 use super::object::{Scheduler, running_task};

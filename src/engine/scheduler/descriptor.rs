@@ -31,9 +31,9 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     if events & !EVENTS != 0 {
         return Err(Error::InvalidArgument);
     }
-    let (_, task) = running()?;
+    let (scheduler, task) = running()?;
     log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
-    if limit.deadline == Deadline::In(0) {
+    if limit.deadline == Deadline::In(0) && !scheduler.io.reactor.borrow().is_own(fd) {
         return yield_and_poll(fd, events);
     }
     let mut refused = false;
@@ -43,16 +43,15 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
         begun.map(|()| Begun::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
     });
     // Events are seen when the loop asks for them, and it may not have since the deadline passed.
-    let result = match result {
-        Err(Error::TimedOut) => poll(fd, events).inspect(|_| {
-            if let Some(scheduler) = current() {
-                measure::add(&scheduler.metrics.io_events, 1);
-            }
-        }),
-        result => result,
-    };
+    let late = result == Err(Error::TimedOut);
+    let result = if late { poll(fd, events) } else { result };
+    if late {
+        measure::add(&scheduler.metrics.io_events, u64::from(result.is_ok()));
+    }
     if let Err(error) = result
-        && (refused || task.outcome.get() == Outcome::Failed(error))
+        && (refused
+            || late && error != Error::TimedOut
+            || task.outcome.get() == Outcome::Failed(error))
     {
         log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
     }
@@ -106,7 +105,8 @@ pub fn close_fd(fd: c_int) -> Result<()> {
             return Err(Error::Busy);
         }
         let ready = |task: &Task, outcome| scheduler.ready(task, outcome);
-        scheduler.io.reactor.borrow_mut().close(fd, &ready);
+        let is_own_set = scheduler.remote.is_of_this_process();
+        scheduler.io.reactor.borrow_mut().close(fd, is_own_set, &ready);
     }
     sys::close_checked(fd)
 }

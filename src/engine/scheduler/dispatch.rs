@@ -2,7 +2,11 @@
 
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+    compiler_fence,
+};
 
 use crate::engine::context::sanitizer::Sanitizer;
 use crate::engine::context::switch::FloatModes;
@@ -75,6 +79,7 @@ impl Dispatch {
     pub fn serve_at(&self, ticks: u64, remote: &Remote) {
         self.next_service.store(ticks, Relaxed);
         // A signal handler may have asked for it before the line above, which took it back.
+        compiler_fence(SeqCst);
         if remote.is_stopped() {
             self.next_service.store(0, Relaxed);
         }

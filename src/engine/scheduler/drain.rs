@@ -31,15 +31,14 @@ impl<'s> Drain<'s> {
 
     /// Cancels a living task, and gives it one turn. It may end, and its slot be used again.
     pub fn turn(&self, task: &Task) {
-        // The other tasks have their turns later.
-        while !self.scheduler.dequeue().is_null() {}
         self.scheduler.cancel(task);
         if !task.wait.get().is_interruptible() {
             // Cancel leaves that wait alone; whoever would end it does not have a turn.
             self.scheduler.force(task, Outcome::OwnerDied);
-        } else if !task.queued.get() {
-            self.scheduler.run_queue.push(task);
         }
+        // The other tasks have their turns later, those too that this one has left something for.
+        while !self.scheduler.dequeue().is_null() {}
+        self.scheduler.run_queue.push(task);
         self.scheduler.take_turns();
     }
 }

@@ -27,6 +27,10 @@ impl Scheduler {
     pub fn ready(&self, task: &Task, outcome: Outcome) {
         self.cancel_timer(task);
         task.outcome.set(outcome);
+        self.make_runnable(task);
+    }
+
+    fn make_runnable(&self, task: &Task) {
         task.set_state(State::Runnable);
         if !task.queued.get() {
             self.run_queue.push(task);
@@ -49,7 +53,7 @@ impl Scheduler {
         self.cancel_timer(task);
         task.outcome.set(outcome);
         if self.leave(task) == Left::Now {
-            self.ready(task, task.outcome.get());
+            self.make_runnable(task);
         }
     }
 
@@ -73,13 +77,11 @@ impl Scheduler {
             return self.end_wait(task, Outcome::TimedOut);
         }
         task.outcome.set(Outcome::TimedOut);
-        task.set_state(State::Runnable);
-        if !task.queued.get() {
-            self.run_queue.push(task);
-        }
+        self.make_runnable(task);
     }
 
-    /// Ends even a wait that nothing may interrupt, for a task whose object is not coming.
+    /// Ends even a wait that nothing may interrupt: what it waits for will not come, since the owner has
+    /// ended or the scheduler is being dropped.
     pub fn force(&self, task: &Task, outcome: Outcome) {
         self.unlink(task);
         self.ready(task, outcome);
@@ -99,7 +101,7 @@ impl Scheduler {
     pub fn unlink(&self, task: &Task) {
         let wait = task.wait.replace(Wait::NONE);
         if let Some(kind) = wait.kind() {
-            // SAFETY: as in `end_wait`.
+            // SAFETY: as in `leave`.
             unsafe { kind.unlink(self.as_ref(), wait.object(), task) };
         }
     }

@@ -61,7 +61,7 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
     }
     scheduler.remote.enter()?;
     if let Err(error) = scheduler.reinit_after_fork() {
-        scheduler.remote.leave();
+        scheduler.remote.back_out();
         return Err(error);
     }
     let options = &scheduler.options;
@@ -196,7 +196,7 @@ impl Scheduler {
 
     /// Whether there is nothing to do but to wait.
     fn is_idle(&self) -> bool {
-        self.run_queue.is_empty() && !self.remote.is_stopped() && self.tasks.alive() > 0
+        self.run_queue.is_empty() && self.remote.is_quiet() && self.tasks.alive() > 0
     }
 
     /// How long phase 3 may wait; none if nothing could end the wait.

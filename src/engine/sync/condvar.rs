@@ -138,11 +138,7 @@ impl Condvar {
         scheduler.unlink(task);
         task.outcome.set(Outcome::Ready(0));
         if mutex.relock(scheduler, task) {
-            return if task.outcome.get() == Outcome::OwnerDied {
-                Err(Error::OwnerDied)
-            } else {
-                Ok(())
-            };
+            return task.outcome.get().result().map(drop);
         }
         suspend_parked((scheduler, task), State::WaitingIo).map(drop)
     }

@@ -219,7 +219,8 @@ unsafe fn attempt(cases: &[Case]) -> Option<usize> {
         channel.is_ready(operation).then_some((index, case, channel, operation))
     });
     let mut chosen = ready.next()?;
-    let scheduler = chosen.2.home().scheduler();
+    // A channel that no task has used yet has no scheduler of its own.
+    let scheduler = chosen.2.home().scheduler().or_else(scheduler::current);
     for (others, candidate) in ready.enumerate() {
         // Each of those that came before has been chosen with the same chance.
         if scheduler.is_some_and(|scheduler| scheduler.random.below(others as u64 + 2) == 0) {

@@ -13,7 +13,9 @@
 //! | sleeping | no | set | nothing | sleep |
 //! | waiting for something else | no | if there is a deadline | what for | wait, join, lock, ... |
 //! | parked by its own body | no | none | nothing | returning in state SLEEPING or WAITING_IO |
-//! | starved (no stack to be had) | in `Starved` | none | nothing | its first turn |
+//! | starved (no stack to be had) | yes, in the queue of `Starved` | none | nothing | its first turn |
+//! | taken out of the queue by the program | no | none | nothing | mj_scheduler_dequeue |
+//! | about to get its mutex back after a condition | no | none | the mutex, and nothing interrupts that | the end of the wait |
 //! | ready, its deadline has passed | yes | none | what for | the timer |
 //! | ended | no | none | nothing | the scheduler, after the body |
 //!
@@ -111,7 +113,7 @@ pub struct Task {
 const _: () = assert!(offset_of!(Task, turns) + size_of::<u32>() <= 64);
 const _: () = assert!(offset_of!(Task, wait) == 64 && offset_of!(Task, stack) <= 128);
 
-/// What is to be done when a task ends, before those who wait for it are told.
+/// What is to be done when a task has ended, after those who wait for it are told.
 ///
 /// # Safety
 /// The scheduler is that of the task.

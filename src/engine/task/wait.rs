@@ -92,7 +92,7 @@ pub struct WaitKind {
     pub name: *const c_char,
     /// What the object's number is.
     pub object: ObjectIs,
-    /// Whether anything but the object may end the wait. If not, `leave` is not called.
+    /// Whether anything but the object may end the wait. If not, the task must have no timer.
     pub interruptible: bool,
     /// Whether the task leaves when its deadline passes, and not when its turn comes: the object
     /// keeps nothing that could be for the task in between.

@@ -20,6 +20,8 @@
 //! if another one is about to. A poster that stops for ever between its steps holds up nothing but
 //! the wake-up for its own message.
 //!
+//! A request to stop is rare, and makes the descriptor readable in any case.
+//!
 //! *Late and repeated wake-ups do no harm.* The owner empties the descriptor before it looks at the
 //! mailbox, so what is told after the look makes it readable again.
 
@@ -64,7 +66,8 @@ impl Mailbox {
             return Err(Closed);
         }
         self.stop.swap(true, AcqRel);
-        self.wake(ring);
+        // Whether the owner sleeps or not: it may wait in a way that the loop does not know of.
+        ring();
         Ok(())
     }
 
@@ -89,11 +92,22 @@ impl Mailbox {
     pub fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Relaxed);
         fence(SeqCst);
-        let may_wait = self.inbox.is_empty() && !self.is_stopped();
+        let may_wait = self.is_quiet();
         if !may_wait {
             self.wake_up();
         }
         may_wait
+    }
+
+    /// Whether there is nothing to be done, as far as the mailbox knows.
+    pub fn is_quiet(&self) -> bool {
+        self.inbox.is_empty() && !self.is_stopped()
+    }
+
+    /// A run that was about to begin does not: all is as before it.
+    pub fn back_out(&self) {
+        self.asleep.store(true, Relaxed);
+        fence(SeqCst);
     }
 
     /// The owner looks at the mailbox again, from now on.

@@ -158,6 +158,17 @@ impl Remote {
         Ok(())
     }
 
+    /// It does not after all: what was asked for is for the next run.
+    pub fn back_out(&self) {
+        self.block().mailbox.back_out();
+        self.block().owner.store(0, Release);
+    }
+
+    /// Whether there is nothing to be done, as far as other threads are concerned.
+    pub fn is_quiet(&self) -> bool {
+        self.block().mailbox.is_quiet()
+    }
+
     /// And not any more. A request to stop was for the run that ends.
     pub fn leave(&self) {
         self.block().mailbox.end_run(|| self.hush(), || self.ring());

@@ -107,7 +107,8 @@ fn a_select_is_served_late<D: Sync>() {
     let door = D::new();
     let (from, to) = (door.channel(0), door.channel(0));
     let serve = move || D::try_send(from, 7).unwrap();
-    served_late(&door, move || D::receive_or_send(from, to, 8, LIMIT), serve, Ok(Some(7)));
+    let wait = move || D::select(&[(from, None), (to, Some(8))], LIMIT);
+    served_late(&door, wait, serve, Ok((0, Some(7))));
 }
 
 fn a_channel_closed_late_is_closed<D: Sync>() {
