@@ -80,9 +80,12 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
 
     let result = scheduler.run_loop();
 
-    // A program may wait for the backend's descriptor until it runs the scheduler again.
-    let ready = |task: &_, outcome| scheduler.ready(task, outcome);
-    scheduler.io.reactor.borrow_mut().arm_all(&ready);
+    // A program may wait for the backend's descriptor until it runs the scheduler again. A child of
+    // fork() that has none of its own leaves it to its next run.
+    if scheduler.remote.is_of_this_process() {
+        let ready = |task: &_, outcome| scheduler.ready(task, outcome);
+        scheduler.io.reactor.borrow_mut().arm_all(&ready);
+    }
     scheduler.publish_metrics();
     match scheduler.tasks.alive() {
         0 => log::info(format_args!("Scheduler stopped: all tasks completed")),
@@ -338,10 +341,11 @@ impl Scheduler {
     /// Looks at the descriptors that tasks have begun to wait for, and readies the tasks if they are
     /// ready. The others are armed if `settle` says so, or have been looked at before.
     fn look_at_descriptors(&self, settle: bool) -> usize {
-        let mut reactor = self.io.reactor.borrow_mut();
-        if !reactor.has_fresh() {
+        // Without descriptors of its own, a child of fork() must not touch its parent's.
+        if !self.io.reactor.borrow().has_fresh() || self.reinit_after_fork().is_err() {
             return 0;
         }
+        let mut reactor = self.io.reactor.borrow_mut();
         let events = reactor.look(settle, &|task, outcome| self.ready(task, outcome));
         measure::add(&self.metrics.io_events, events as u64);
         events
@@ -349,6 +353,7 @@ impl Scheduler {
 
     /// Waits for the reactor's descriptors, and readies those who wait for them.
     pub fn poll_reactor(&self, timeout_ns: u64) -> Result<usize> {
+        self.reinit_after_fork()?;
         let ready = |task: &_, outcome| self.ready(task, outcome);
         let events = self.io.reactor.borrow_mut().poll(timeout_ns, &ready)?;
         measure::add(&self.metrics.io_events, events as u64);
@@ -357,7 +362,7 @@ impl Scheduler {
 
     /// In a child of fork(), which shares its parent's descriptors: puts the child's own in their
     /// place, under the same numbers.
-    fn reinit_after_fork(&self) -> Result<()> {
+    pub fn reinit_after_fork(&self) -> Result<()> {
         if self.remote.is_of_this_process() {
             return Ok(());
         }

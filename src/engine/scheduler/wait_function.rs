@@ -29,6 +29,7 @@ impl Scheduler {
     }
 
     fn wait_by_poll(&self, timeout_ns: u64) -> Result<usize> {
+        self.reinit_after_fork()?;
         sys::poll_one(self.backend_fd(), READABLE, timeout_ns)?;
         self.poll_reactor(0)
     }
