@@ -126,11 +126,10 @@ impl Scheduler {
     /// Makes a task ready, whatever it waits for, even if it runs at the moment.
     pub fn enqueue(&self, address: *const Task) -> Result<()> {
         let task = self.task_at(address)?;
-        if self.wake(task) {
-            return Ok(());
+        if task.queued.get() {
+            task.woken.set(true); // For one whose deadline has passed.
         }
-        task.woken.set(true); // For one whose deadline has passed.
-        if !task.queued.get() && task.wait.get().is_interruptible() {
+        if !self.wake(task) && !task.queued.get() && task.wait.get().is_interruptible() {
             // It runs, or was taken out of the queue: then what ended its wait still holds.
             self.end_wait(task, task.outcome.get());
         }

@@ -96,8 +96,7 @@ pub struct Task {
     /// How many mutexes it has locked, and what is to be done when it ends all the same.
     pub locks: Cell<u32>,
     pub at_end: Cell<Option<AtEnd>>,
-    /// Whether it has been enqueued while it had no wait to be ended, since it last began to sleep or
-    /// park.
+    /// Whether it has been enqueued while it was ready, since it last began to sleep or park.
     pub woken: Cell<bool>,
     /// By which calls its stack could be larger, in the words of whoever spawned it.
     pub stack_hint: Cell<&'static str>,
