@@ -804,12 +804,12 @@ struct mj_scheduler *mj_scheduler_current(void);
 // timer ended so counts as cancelled). On the running task it makes the next suspending call
 // return after one turn of the others. A task that is in the queue already stays where it is. One
 // that mj_scheduler_dequeue() has taken out goes on with what ended its wait. Returns 0; -EINVAL,
-// with a WARN line, for NULL and for a task that has ended or is not this scheduler's; or -EPERM, with an ERROR line, when the scheduler is running on another thread,
-// which only mj_scheduler_stop() and mj_remote_stop() reach. Does not suspend.
+// with a WARN line, for NULL and for a task that has ended or is not this scheduler's; or -EPERM,
+// with an ERROR line, when the scheduler is running on another thread, which only
+// mj_scheduler_stop() and mj_remote_stop() reach. Does not suspend.
 //
 // `scheduler` is NULL or alive. `task` may be any address.
-int mj_scheduler_enqueue(struct mj_scheduler *scheduler,
-                         struct mj_task *task);
+int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);
 
 // Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty,
 // and with an ERROR line when the scheduler is running on another thread. The task does not run

@@ -173,8 +173,9 @@ pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
 /// timer ended so counts as cancelled). On the running task it makes the next suspending call
 /// return after one turn of the others. A task that is in the queue already stays where it is. One
 /// that mj_scheduler_dequeue() has taken out goes on with what ended its wait. Returns 0; -EINVAL,
-/// with a WARN line, for NULL and for a task that has ended or is not this scheduler's; or -EPERM, with an ERROR line, when the scheduler is running on another thread,
-/// which only mj_scheduler_stop() and mj_remote_stop() reach. Does not suspend.
+/// with a WARN line, for NULL and for a task that has ended or is not this scheduler's; or -EPERM,
+/// with an ERROR line, when the scheduler is running on another thread, which only
+/// mj_scheduler_stop() and mj_remote_stop() reach. Does not suspend.
 ///
 /// `scheduler` is NULL or alive. `task` may be any address.
 #[unsafe(no_mangle)]
