@@ -2,8 +2,9 @@
 //! real clients.
 //!
 //! The server has port 8080 built in; a library that is preloaded gives it another one (see
-//! `process::port`). Its trials run one after another: a `Server` holds the turn while it lives. Each scenario ends in `Server::stop`, which checks everything the server
-//! printed, and that its counters agree with what the clients did.
+//! `process::port`). Its trials run one after another: a `Server` holds the turn while it lives.
+//! Each scenario ends in `Server::stop`, which checks everything the server printed, and that its
+//! counters agree with what the clients did.
 
 mod load;
 mod process;
