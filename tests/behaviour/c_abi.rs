@@ -73,6 +73,17 @@ impl Door for CAbi {
         CAbi(Rc::new(Owned(scheduler)))
     }
 
+    fn with_clock(clock: fn() -> Duration) -> CAbi {
+        extern "C" fn call(clock: *mut c_void) -> u64 {
+            // SAFETY: it is the function that is handed over below.
+            let clock = unsafe { std::mem::transmute::<*mut c_void, fn() -> Duration>(clock) };
+            clock().as_nanos() as u64
+        }
+        let door = CAbi::new();
+        assert_eq!(mj_scheduler_set_clock(door.scheduler(), Some(call), clock as *mut c_void), 0);
+        door
+    }
+
     fn run(&self) {
         mj_scheduler_run(self.scheduler());
     }

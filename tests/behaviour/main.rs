@@ -36,6 +36,8 @@ trait Door: Clone + 'static {
 
     /// A scheduler.
     fn new() -> Self;
+    /// One with a clock of the test's own.
+    fn with_clock(clock: fn() -> Duration) -> Self;
     fn run(&self);
     fn spawn(&self, body: impl FnOnce() + 'static) -> Self::Task;
     fn stop(&self) -> Self::Stop;

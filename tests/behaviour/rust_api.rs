@@ -38,6 +38,11 @@ impl Door for RustApi {
         RustApi { scheduler: Rc::new(Scheduler::new().unwrap()), has_failed: Rc::default() }
     }
 
+    fn with_clock(clock: fn() -> Duration) -> RustApi {
+        let scheduler = Scheduler::builder().clock(clock).build().unwrap();
+        RustApi { scheduler: Rc::new(scheduler), has_failed: Rc::default() }
+    }
+
     fn run(&self) {
         let _ = self.scheduler.run();
         assert!(!self.has_failed.get(), "a task has panicked");

@@ -66,7 +66,8 @@ impl Sanitizer {
     fn configure(self, command: &mut Command, reports: &Path) {
         command.env("MAJJEN_SANITIZER", self.name());
         let options = "handle_segv=0:use_sigaltstack=0:allocator_may_return_null=1";
-        command.env("ASAN_OPTIONS", options).env("TSAN_OPTIONS", options);
+        command.env("ASAN_OPTIONS", options);
+        command.env("TSAN_OPTIONS", format!("{options}:{NO_ORDER_BY_DESCRIPTORS}"));
         let path = reports.join("ubsan");
         command.env("UBSAN_OPTIONS", format!("print_stacktrace=1:log_path={}", path.display()));
     }
@@ -157,6 +158,12 @@ pub fn trials() -> Vec<Trial> {
 
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// ThreadSanitizer takes what is written to a descriptor to come before all that is read from it, and
+/// crashes (SyncClock::Resize, called by FdRelease) when one thread writes to a number behind which
+/// another one puts a new file, which the log does when it is told to write elsewhere. Without, it sees
+/// more, too: a stop has to be ordered by more than the descriptor that wakes the loop.
+const NO_ORDER_BY_DESCRIPTORS: &str = "io_sync=0";
+
 /// Runs a program as a user would: with the sanitizer's own settings.
 fn run(case: &Case) -> Result<Completion, Failed> {
     let workplace = Workplace::new()?;
@@ -192,6 +199,7 @@ fn run(case: &Case) -> Result<Completion, Failed> {
     };
     // With the stack of what it reports.
     command.env("UBSAN_OPTIONS", "print_stacktrace=1");
+    command.env("TSAN_OPTIONS", NO_ORDER_BY_DESCRIPTORS);
     if toolchain::on_fallbacks() {
         // It would have its runtime be the first library, which would matter if the one before it
         // replaced what the runtime does.

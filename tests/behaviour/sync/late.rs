@@ -1,12 +1,13 @@
 //! A wait whose deadline has passed, and whose task has not had its turn since: what it waits for may
 //! happen in between, and then it has not timed out.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Door, Events, MS, Sync};
+use super::{Door, Events, HOUR, MS, Sync};
 
 behaviours!(
     a_mutex_unlocked_late_is_handed_over,
@@ -23,7 +24,26 @@ behaviours!(
 );
 
 /// How long the waiting task waits.
-const LIMIT: Option<Duration> = Some(MS);
+const LIMIT: Option<Duration> = Some(HOUR);
+
+/// A scheduler whose clock also shows the time that a task of this thread only pretends to take: so no
+/// deadline passes sooner because the machine is busy.
+fn door<D: Door>() -> D {
+    D::with_clock(|| {
+        let (began, pretended) = TIME.get();
+        began.elapsed() + pretended
+    })
+}
+
+thread_local! {
+    static TIME: Cell<(Instant, Duration)> = Cell::new((Instant::now(), Duration::ZERO));
+}
+
+/// Takes longer than the waiting task waits.
+fn compute() {
+    let (began, pretended) = TIME.get();
+    TIME.set((began, pretended + 2 * HOUR));
+}
 
 /// Waits in a task, and serves it in another one after the deadline: that one computes for longer, and
 /// when it has its next turn the waiting task is ready, and behind it. What the wait has returned.
@@ -38,7 +58,7 @@ fn served_late<D: Door, R: std::fmt::Debug + PartialEq + 'static>(
     let result = results.clone();
     door.spawn(move || result.push(wait()));
     door.spawn(move || {
-        compute(5 * MS);
+        compute();
         D::yield_now().unwrap();
         serve();
     });
@@ -46,20 +66,15 @@ fn served_late<D: Door, R: std::fmt::Debug + PartialEq + 'static>(
     results.are(&[expected]);
 }
 
-fn compute(duration: Duration) {
-    let began = Instant::now();
-    while began.elapsed() < duration {}
-}
-
 fn a_mutex_unlocked_late_is_handed_over<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let mutex = door.mutex();
     let results = Events::new();
     let result = results.clone();
     door.spawn(move || {
         D::lock(mutex, None).unwrap();
         D::yield_now().unwrap(); // The other one waits.
-        compute(5 * MS);
+        compute();
         D::yield_now().unwrap();
         D::unlock(mutex).unwrap();
     });
@@ -72,7 +87,7 @@ fn a_mutex_unlocked_late_is_handed_over<D: Sync>() {
 }
 
 fn permits_released_late_are_taken<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let semaphore = door.semaphore(1);
     let serve = move || D::release(semaphore, 1).unwrap();
     served_late(&door, move || D::acquire(semaphore, 2, LIMIT), serve, Ok(()));
@@ -80,7 +95,7 @@ fn permits_released_late_are_taken<D: Sync>() {
 }
 
 fn a_group_done_late_is_done<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let group = door.group();
     D::add(group, 1).unwrap();
     let serve = move || D::done(group).unwrap();
@@ -89,7 +104,7 @@ fn a_group_done_late_is_done<D: Sync>() {
 
 fn an_element_sent_late_is_received<D: Sync>() {
     for capacity in [0, 1] {
-        let door = D::new();
+        let door: D = door();
         let channel = door.channel(capacity);
         let serve = move || D::try_send(channel, 7).unwrap();
         served_late(&door, move || D::receive(channel, LIMIT), serve, Ok(7));
@@ -97,14 +112,14 @@ fn an_element_sent_late_is_received<D: Sync>() {
 }
 
 fn an_element_received_late_is_sent<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let channel = door.channel(0);
     let serve = move || assert_eq!(D::try_receive(channel), Ok(7));
     served_late(&door, move || D::send(channel, 7, LIMIT), serve, Ok(()));
 }
 
 fn a_select_is_served_late<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let (from, to) = (door.channel(0), door.channel(0));
     let serve = move || D::try_send(from, 7).unwrap();
     let wait = move || D::select(&[(from, None), (to, Some(8))], LIMIT);
@@ -112,19 +127,19 @@ fn a_select_is_served_late<D: Sync>() {
 }
 
 fn a_channel_closed_late_is_closed<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let channel = door.channel(0);
     let serve = move || D::close(channel);
     served_late(&door, move || D::receive(channel, LIMIT), serve, Err(libc::EPIPE));
 }
 
 fn a_task_that_ends_late_is_joined<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let results = Events::new();
     let result = results.clone();
     let slow = door.spawn(move || {
         D::yield_now().unwrap(); // The other one waits.
-        compute(5 * MS);
+        compute();
         D::yield_now().unwrap();
     });
     door.spawn(move || result.push(D::join(&slow, LIMIT)));
@@ -133,14 +148,14 @@ fn a_task_that_ends_late_is_joined<D: Sync>() {
 }
 
 fn a_pipe_written_late_is_readable<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let (reader, mut writer) = std::io::pipe().unwrap();
     let wait = move || D::wait_readable(reader.as_fd(), LIMIT);
     served_late(&door, wait, move || writer.write_all(b"x").unwrap(), Ok(()));
 }
 
 fn a_late_wake_up_ends_a_park<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let results = Events::new();
     let result = results.clone();
     let parked = Rc::new(door.spawn(move || {
@@ -148,7 +163,7 @@ fn a_late_wake_up_ends_a_park<D: Sync>() {
         result.push(D::park(Some(MS)));
     }));
     door.spawn(move || {
-        compute(5 * MS);
+        compute();
         D::yield_now().unwrap();
         D::wake(&parked);
     });
@@ -160,10 +175,10 @@ fn a_late_wake_up_ends_a_park<D: Sync>() {
 
 /// Those behind one that times out are served when it leaves, and not before.
 fn what_is_not_served_times_out_in_order<D: Sync>() {
-    let door = D::new();
+    let door: D = door();
     let semaphore = door.semaphore(1);
     let results = Events::new();
-    for (permits, limit) in [(2, LIMIT), (1, None)] {
+    for (permits, limit) in [(2, Some(MS)), (1, None)] {
         let results = results.clone();
         door.spawn(move || results.push((permits, D::acquire(semaphore, permits, limit))));
     }
