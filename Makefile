@@ -76,10 +76,12 @@ examples: build
 	"$(examples_dir)/wait_mock"
 	"$(examples_dir)/pipeline"
 
-# The feature's tests are built in target/debug, so that the library in target/release stays without.
+# The tests of the feature `log` are built in target/debug, so that the library in target/release stays
+# without.
+log_tests = --locked --manifest-path tests/log/Cargo.toml
+
 test: build
-	@$(call summarised,cargo test --release --no-fail-fast \
-		&& cargo test --features log --test rust_log --test rust_log_forward)
+	@$(call summarised,cargo test --release --no-fail-fast && cargo test $(log_tests))
 
 # LINK chooses another way to run it: static, or valgrind.
 LINK ?= shared
@@ -185,8 +187,10 @@ bench-instructions: build
 
 lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/log/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --all-features -- -D warnings
+	cargo clippy --all-targets $(log_tests) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 header: need-rust need-c-compiler

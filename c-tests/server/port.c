@@ -1,9 +1,11 @@
-// Preloaded to the guide's server, which has port 8080 built in: it gets the port that the tests have
-// chosen, so that they pass beside whatever else is on that port.
+// Preloaded to the guide's server, which has port 8080 built in: it gets one that the kernel chooses, and
+// the tests read which one from a file. So they pass beside whatever else is on that port, and beside
+// each other.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,12 +16,18 @@ int bind(int fd, const struct sockaddr* address, socklen_t length) {
   bind_function* next;
   void* symbol = dlsym(RTLD_NEXT, "bind");
   memcpy(&next, &symbol, sizeof next);
-  const char* port = getenv("MAJJEN_TEST_PORT");
+  const char* path = getenv("MAJJEN_TEST_PORT");
   struct sockaddr_in changed;
-  if (port == NULL || length != sizeof changed || address->sa_family != AF_INET) {
+  if (path == NULL || length != sizeof changed || address->sa_family != AF_INET) {
     return next(fd, address, length);
   }
   memcpy(&changed, address, sizeof changed);
-  if (changed.sin_port == htons(8080)) changed.sin_port = htons((unsigned short)atoi(port));
-  return next(fd, (const struct sockaddr*)&changed, sizeof changed);
+  if (changed.sin_port != htons(8080)) return next(fd, address, length);
+  changed.sin_port = 0;
+  int result = next(fd, (const struct sockaddr*)&changed, sizeof changed);
+  if (result != 0 || getsockname(fd, (struct sockaddr*)&changed, &length) != 0) return result;
+  FILE* file = fopen(path, "w");
+  if (file == NULL) return -1;
+  fprintf(file, "%d\n", ntohs(changed.sin_port));
+  return fclose(file);
 }

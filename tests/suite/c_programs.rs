@@ -3,18 +3,16 @@
 //! program that cannot run on this machine ends with 77, and its last line says why. Those that end
 //! in `.cc` are C++, which is not tested under emulation.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, Workplace};
-use crate::program::{self, Link, is_cxx, strict};
+use crate::program::{self, Link, is_cxx};
 use crate::{process, toolchain};
 
 /// Programs that are not run under valgrind, and why. The others can look at `MAJJEN_VALGRIND` to
@@ -97,8 +95,8 @@ fn run(source: &Path, way: Way) -> Result<Completion, Failed> {
     }
     let workplace = Workplace::new()?;
     let program = match way {
-        Way::Static => program::compile(source, strict(source), Link::Static, &[], &workplace)?,
-        Way::Shared => compile_shared(source)?,
+        Way::Static => program::shared_by_trials(source, Link::Static)?,
+        Way::Shared => program::shared_by_trials(source, Link::Shared)?,
         Way::Valgrind => {
             return match toolchain::missing("valgrind") {
                 Some(ignored) => Ok(ignored),
@@ -110,35 +108,8 @@ fn run(source: &Path, way: Way) -> Result<Completion, Failed> {
     program::verdict(&process::run(&mut command, way.time_limit(), workplace.path())?)
 }
 
-type Slot = Arc<Mutex<Option<(Workplace, PathBuf)>>>;
-
-/// The programs that are compiled with the shared library, by their sources.
-static COMPILED: Mutex<BTreeMap<PathBuf, Slot>> = Mutex::new(BTreeMap::new());
-
-/// Removes what was compiled for several trials.
-pub fn clean_up() {
-    lock(&COMPILED).clear();
-}
-
-/// Compiles a program with the shared library, once for all that run it: to compile takes longer than
-/// most programs run.
-fn compile_shared(source: &Path) -> Result<PathBuf, Failed> {
-    let slot = lock(&COMPILED).entry(source.to_owned()).or_default().clone();
-    let mut slot = lock(&slot);
-    if slot.is_none() {
-        let workplace = Workplace::new()?;
-        let program = program::compile(source, strict(source), Link::Shared, &[], &workplace)?;
-        *slot = Some((workplace, program));
-    }
-    Ok(slot.as_ref().map(|(_, program)| program.clone()).unwrap_or_default())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn run_under_valgrind(source: &Path, workplace: &Workplace) -> Result<Completion, Failed> {
-    let program = compile_shared(source)?;
+    let program = program::shared_by_trials(source, Link::Shared)?;
     let logs = workplace.path().join("valgrind");
     fs::create_dir(&logs)?;
     let mut valgrind = Command::new("valgrind");

@@ -209,8 +209,8 @@ const NEEDS_ALL: &str = "timers";
 /// Runs one of the C programs on a system that lacks something.
 fn run_with_fallbacks(source: &Path, names: &str, must_meet: bool) -> Result<(), Failed> {
     let workplace = Workplace::new()?;
-    let preload = program::compile_preload(&self::source("fallbacks.c"), &workplace)?;
-    let program = program::compile(source, program::strict(source), Link::Shared, &[], &workplace)?;
+    let preload = program::compile_preload(&self::source("fallbacks.c"))?;
+    let program = program::shared_by_trials(source, Link::Shared)?;
     let mut command = Command::new(program);
     command.env("LD_PRELOAD", preload).env("MAJJEN_FALLBACKS", names);
     if must_meet {

@@ -70,7 +70,6 @@ fn main() -> ExitCode {
         trials.extend(server::trials());
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    c_programs::clean_up();
-    server::clean_up();
+    program::clean_up();
     conclusion.exit_code()
 }

@@ -19,7 +19,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = vec![Trial::test("parked::beyond_the_limit_of_mappings", || {
         let workplace = Workplace::new()?;
         let source = library::root().join("c-tests/faults/fallbacks.c");
-        let preload = program::compile_preload(&source, &workplace)?;
+        let preload = program::compile_preload(&source)?;
         park("40000", Some(&preload), &workplace)
     })];
     if torture() {

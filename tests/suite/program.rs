@@ -1,7 +1,9 @@
 //! C and C++ programs: compiled against one of the libraries, and run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed};
@@ -11,7 +13,7 @@ use crate::process::{self, Finished};
 use crate::toolchain::{self, Compilers};
 
 /// Which library a program is linked with.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Link {
     Shared,
     Static,
@@ -64,14 +66,68 @@ pub fn compile_by(
     Ok(program)
 }
 
-/// Compiles a library to be preloaded, with `LD_PRELOAD`.
-pub fn compile_preload(source: &Path, workplace: &Workplace) -> Result<PathBuf, Failed> {
-    let library = workplace.path().join("preload.so");
-    let mut compiler = toolchain::c_compiler();
-    compiler.args(STRICT).args(["-shared", "-fPIC"]).arg(source).arg("-o").arg(&library);
-    compiler.arg("-ldl");
-    run_compiler(&mut compiler, workplace)?;
-    Ok(library)
+/// What is made of a source once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Product {
+    Object,
+    Program(Link),
+    Preload,
+}
+
+type Slot = Arc<Mutex<Option<(Workplace, PathBuf)>>>;
+
+/// What is made for several trials.
+static MADE: Mutex<BTreeMap<(PathBuf, Product), Slot>> = Mutex::new(BTreeMap::new());
+
+/// Removes what was made for several trials.
+pub fn clean_up() {
+    lock(&MADE).clear();
+}
+
+/// A program of the tests' own, with [`strict`] flags. It is compiled once for all trials, and linked once
+/// with each library: that takes longer than most programs run.
+pub fn shared_by_trials(source: &Path, link: Link) -> Result<PathBuf, Failed> {
+    made_once(source, Product::Program(link), |workplace| {
+        let object = made_once(source, Product::Object, |workplace| {
+            let object = workplace.path().join("object.o");
+            let mut compiler = Compilers::Usual.of(source);
+            compiler.args(strict(source)).arg("-I").arg(library::root().join("include"));
+            run_compiler(compiler.arg("-c").arg(source).arg("-o").arg(&object), workplace)?;
+            Ok(object)
+        })?;
+        compile_by(Compilers::Usual.of(source), &object, strict(source), link, &[], workplace)
+    })
+}
+
+fn made_once(
+    source: &Path,
+    product: Product,
+    make: impl FnOnce(&Workplace) -> Result<PathBuf, Failed>,
+) -> Result<PathBuf, Failed> {
+    let slot = lock(&MADE).entry((source.to_owned(), product)).or_default().clone();
+    let mut slot = lock(&slot);
+    if let Some((_, made)) = &*slot {
+        return Ok(made.clone());
+    }
+    let workplace = Workplace::new()?;
+    let made = make(&workplace)?;
+    *slot = Some((workplace, made.clone()));
+    Ok(made)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Compiles a library to be preloaded, with `LD_PRELOAD`; once for all trials.
+pub fn compile_preload(source: &Path) -> Result<PathBuf, Failed> {
+    made_once(source, Product::Preload, |workplace| {
+        let library = workplace.path().join("preload.so");
+        let mut compiler = toolchain::c_compiler();
+        compiler.args(STRICT).args(["-shared", "-fPIC"]).arg(source).arg("-o").arg(&library);
+        run_compiler(compiler.arg("-ldl"), workplace)?;
+        Ok(library)
+    })
 }
 
 fn run_compiler(compiler: &mut Command, workplace: &Workplace) -> Result<(), Failed> {

@@ -1,10 +1,9 @@
 //! The guide's HTTP server, compiled unchanged with the guide's own flags, as a real process with
 //! real clients.
 //!
-//! The server has port 8080 built in; a library that is preloaded gives it another one (see
-//! `process::port`). Its trials run one after another: a `Server` holds the turn while it lives.
-//! Each scenario ends in `Server::stop`, which checks everything the server printed, and that its
-//! counters agree with what the clients did.
+//! The server has port 8080 built in; a library that is preloaded, `c-tests/server/port.c`, gives each
+//! another one. Each scenario ends in `Server::stop`, which checks everything the server printed, and
+//! that its counters agree with what the clients did.
 
 mod load;
 mod process;
@@ -13,7 +12,7 @@ mod transcript;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -21,12 +20,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::library::Workplace;
-use crate::running::PATIENCE;
 use libtest_mimic::{Completion, Trial};
 
-use process::{Server, port};
+use process::Server;
 
-pub use process::clean_up;
 use transcript::time_stamp;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
@@ -80,7 +77,7 @@ fn idle_delay_nobody() {
     let mut idle = server.open_idle(IDLE);
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            scope.spawn(|| (0..REQUESTS_EACH).for_each(|_| request()));
+            scope.spawn(|| (0..REQUESTS_EACH).for_each(|_| server.request()));
         }
     });
     for stream in &idle {
@@ -99,12 +96,12 @@ fn idle_delay_nobody() {
 
 fn one_byte_at_a_time() {
     let mut server = Server::start();
-    let slow = connect();
+    let slow = server.connect();
     slow.set_nodelay(true).expect("TCP_NODELAY");
     for byte in REQUEST {
         send(&slow, &[*byte]);
         thread::sleep(Duration::from_millis(2));
-        request();
+        server.request();
     }
     assert_answer(&slow);
     let connections = REQUEST.len() + 1;
@@ -114,12 +111,12 @@ fn one_byte_at_a_time() {
 fn reset_mid_request() {
     let mut server = Server::start();
     for part in [&REQUEST[..0], HALF_A_REQUEST] {
-        let stream = connect();
+        let stream = server.connect();
         send(&stream, part);
         // Answering another client proves that the server took this part in before the reset.
-        request();
+        server.request();
         reset(stream);
-        request();
+        server.request();
     }
     server.stop(libc::SIGINT, 6, 6);
 }
@@ -128,10 +125,10 @@ fn close_before_the_answer() {
     let mut server = Server::start();
 
     // A plain close: the answer is written, and meets a socket that nobody reads.
-    let stream = connect();
+    let stream = server.connect();
     send(&stream, REQUEST);
     drop(stream);
-    request();
+    server.request();
 
     // A close and a reset before the server has read the request: the answer's write() raises
     // SIGPIPE, which kills a process that has not seen to it. Stopping the server makes the order
@@ -139,10 +136,10 @@ fn close_before_the_answer() {
     prove_that_the_write_raises_sigpipe();
     server.suspend();
     for _ in 0..8 {
-        request_and_abort(connect());
+        request_and_abort(server.connect());
     }
     server.signal(libc::SIGCONT);
-    request();
+    server.request();
 
     server.stop(libc::SIGINT, 11, 11);
 }
@@ -171,35 +168,35 @@ fn request_and_abort(stream: TcpStream) {
 
 fn half_close_after_a_request() {
     let mut server = Server::start();
-    let stream = connect();
+    let stream = server.connect();
     send(&stream, REQUEST);
     stream.shutdown(Shutdown::Write).expect("end the stream");
     assert_answer(&stream);
-    request();
+    server.request();
     server.stop(libc::SIGINT, 2, 2);
 }
 
 fn half_close_mid_request() {
     let mut server = Server::start();
-    let stream = connect();
+    let stream = server.connect();
     send(&stream, HALF_A_REQUEST);
     stream.shutdown(Shutdown::Write).expect("end the stream");
     assert_eq!(printable(&receive_all(&stream)), "", "closed without an answer");
-    request();
+    server.request();
     server.stop(libc::SIGINT, 2, 2);
 }
 
 fn stops_on(signal: libc::c_int) {
     let mut server = Server::start();
     let idle = server.open_idle(3);
-    request();
+    server.request();
     server.stop(signal, idle.len() + 1, 1);
 }
 
 fn idle_costs_nothing() {
     let mut server = Server::start();
     let idle = server.open_idle(50);
-    request();
+    server.request();
     // Whatever the last request set going comes to rest first.
     thread::sleep(Duration::from_secs(1));
 
@@ -215,7 +212,7 @@ fn log_and_metrics() {
     let before = time_stamp();
     let mut server = Server::start();
     let idle = server.open_idle(1);
-    (0..3).for_each(|_| request());
+    (0..3).for_each(|_| server.request());
     // Server::stop() checks the format of each line; here is what it leaves open.
     let report = server.stop(libc::SIGINT, 4, 3);
     let after = time_stamp();
@@ -245,7 +242,7 @@ fn curl() -> Completion {
     let mut server = Server::start();
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--include", "--noproxy", "*", "--max-time", "60"])
-        .arg(format!("http://127.0.0.1:{}/", port()))
+        .arg(server.url())
         .output()
         .expect("run curl");
     assert!(output.status.success(), "{}: {}", output.status, printable(&output.stderr));
@@ -269,7 +266,7 @@ fn memcheck() -> Completion {
         "--log-file=memcheck.log",
     ]);
     let idle = server.open_idle(5);
-    (0..200).for_each(|_| request());
+    (0..200).for_each(|_| server.request());
     let status = server.end(libc::SIGINT);
 
     let log = fs::read_to_string(server.directory().join("memcheck.log")).expect("memcheck's log");
@@ -288,19 +285,11 @@ fn memcheck() -> Completion {
 /// A server that someone else has compiled: it answers, and ends on Ctrl+C as it should.
 pub fn serves(command: Command, workplace: Arc<Workplace>) {
     let mut server = Server::start_compiled(command, workplace);
-    (0..20).for_each(|_| request());
+    (0..20).for_each(|_| server.request());
     server.stop(libc::SIGINT, 20, 20);
 }
 
 // A client's steps.
-
-fn connect() -> TcpStream {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()));
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect to the server");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");
-    stream
-}
 
 fn send(mut stream: &TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).expect("send to the server");
@@ -314,12 +303,6 @@ fn receive_all(mut stream: &TcpStream) -> Vec<u8> {
 
 fn assert_answer(stream: &TcpStream) {
     assert_eq!(printable(&receive_all(stream)), printable(RESPONSE), "the answer's bytes");
-}
-
-fn request() {
-    let stream = connect();
-    send(&stream, REQUEST);
-    assert_answer(&stream);
 }
 
 fn assert_still_open(stream: &TcpStream) {

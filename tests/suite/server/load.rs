@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use super::process::{Footprint, Server, port};
+use super::process::{Footprint, Server};
 use super::transcript::{ACCEPTED, Report};
-use super::{HALF_A_REQUEST, REQUEST, assert_answer, connect, request, reset, send};
+use super::{HALF_A_REQUEST, REQUEST, assert_answer, reset, send};
 use crate::library::{self, Workplace};
 use crate::process;
 use crate::running::PATIENCE;
@@ -58,10 +58,23 @@ pub fn trials() -> Vec<Trial> {
         .map(|(name, scenario)| {
             Trial::ignorable_test(format!("load::{name}"), move || {
                 let missing = ["wrk", "ab"].into_iter().find_map(toolchain::missing);
+                raise_descriptor_limit();
                 Ok(missing.unwrap_or_else(scenario))
             })
         })
         .collect()
+}
+
+/// Lets this process have as many descriptors as it may: the trials may run side by side.
+fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are to a whole structure.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }
 
 // The scenarios.
@@ -70,7 +83,7 @@ fn a_thousand_clients() -> Completion {
     let mut server = Server::start_unwatched(&shell("exec \"$0\" >log"), &[]);
     let before = server.footprint();
     let load = two_halves(&server, before, CLIENTS);
-    let left = half_open() as u64;
+    let left = half_open(&server) as u64;
     let status = server.end(libc::SIGINT);
     assert_eq!(status.code(), Some(0), "{status}; {:?}", server.stderr());
     assert_eq!(server.stderr(), [""; 0], "nothing on stderr");
@@ -95,13 +108,13 @@ fn few_descriptors() -> Completion {
     // More than there is room for. The oldest has been accepted, and when it is answered the next
     // one takes its place.
     let room = LIMIT - before.descriptors;
-    let mut open: VecDeque<TcpStream> = (0..room + WAITING).map(|_| connect()).collect();
+    let mut open: VecDeque<TcpStream> = (0..room + WAITING).map(|_| server.connect()).collect();
     for _ in 0..2 * LIMIT {
         wait_until("the limit is reached", || server.footprint().descriptors == LIMIT);
         let oldest = open.pop_front().expect("a connection");
         send(&oldest, REQUEST);
         assert_answer(&oldest);
-        open.push_back(connect());
+        open.push_back(server.connect());
     }
     drop(open);
 
@@ -183,7 +196,7 @@ fn on_a_full_disk(disk: &Disk, command: &str, sources: &[&str], said: Option<&st
     // Full before the first measurement, as ever after.
     let size = || fs::metadata(&log).expect("the log").len();
     wait_until("the disk is full", || {
-        (0..100).for_each(|_| request());
+        (0..100).for_each(|_| server.request());
         size() == DISK_BYTES
     });
     let before = server.footprint();
@@ -192,7 +205,7 @@ fn on_a_full_disk(disk: &Disk, command: &str, sources: &[&str], said: Option<&st
 
     // Once there is room again, lines are written, and the last one is whole.
     fs::File::options().write(true).truncate(true).open(&log).expect("make room on the disk");
-    (0..10).for_each(|_| request());
+    (0..10).for_each(|_| server.request());
     wait_until("a line is written", || {
         let text = fs::read_to_string(&log).expect("the log");
         let last = text.lines().last().unwrap_or_default();
@@ -221,13 +234,13 @@ struct Load {
 /// Loads the server twice, compares what it holds after each half, and says so.
 fn two_halves(server: &Server, before: Footprint, at_once: usize) -> Load {
     let half = Duration::from_secs(if torture() { 30 } else { 2 });
-    drop((0..at_once).map(|_| connect()).collect::<Vec<_>>());
+    drop((0..at_once).map(|_| server.connect()).collect::<Vec<_>>());
     let mut load = Load::default();
     let [middle, end] = [(); 2].map(|()| {
-        let more = put_under_load(half);
+        let more = put_under_load(server, half);
         load.answers += more.answers;
         load.resets += more.resets;
-        request();
+        server.request();
         at_rest(server, before)
     });
     println!("{half:?} and {half:?}: {load:?}, in the middle {middle:?}, at the end {end:?}");
@@ -243,19 +256,19 @@ fn two_halves(server: &Server, before: Footprint, at_once: usize) -> Load {
 }
 
 /// wrk for one half of the time and ab for the other, and resets all the time.
-fn put_under_load(time: Duration) -> Load {
+fn put_under_load(server: &Server, time: Duration) -> Load {
     let ended = AtomicBool::new(false);
     let resets = AtomicU64::new(0);
     let mut answers = 0;
     thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Relaxed) {
-                resets.fetch_add(open_and_reset(), Relaxed);
+                resets.fetch_add(open_and_reset(server.address()), Relaxed);
             }
         });
         let seconds = (time / 2).as_secs().to_string();
         // Scoped threads are waited for: one that goes on for ever would hide a failure.
-        let results = [wrk(&seconds), ab(&seconds)];
+        let results = [wrk(server, &seconds), ab(server, &seconds)];
         ended.store(true, Relaxed);
         for result in results {
             let result = result.unwrap_or_else(|failed| panic!("{:?}", failed.message()));
@@ -270,8 +283,7 @@ fn put_under_load(time: Duration) -> Load {
 
 /// Opens four connections, and resets each at another point of its life. Returns how many could be
 /// opened: with 1,000 clients about, there may be no room for more in the queue of the listener.
-fn open_and_reset() -> u64 {
-    let address = SocketAddr::from(([127, 0, 0, 1], port()));
+fn open_and_reset(address: SocketAddr) -> u64 {
     let mut opened = 0;
     for (part, ends) in
         [(&b""[..], false), (HALF_A_REQUEST, false), (REQUEST, false), (REQUEST, true)]
@@ -290,11 +302,11 @@ fn open_and_reset() -> u64 {
     opened
 }
 
-fn wrk(seconds: &str) -> Result<u64, Failed> {
+fn wrk(server: &Server, seconds: &str) -> Result<u64, Failed> {
     let clients = CLIENTS.to_string();
     let mut wrk = Command::new("wrk");
     wrk.args(["--threads", "2", "--connections", &clients, "--timeout", "30", "--duration"]);
-    let output = run_client(wrk.arg(seconds).arg(format!("http://127.0.0.1:{}/", port())))?;
+    let output = run_client(wrk.arg(seconds).arg(server.url()))?;
     let before = " requests in ";
     let line = output.lines().find(|line| line.contains(before)).ok_or("wrk has no result")?;
     let answers = line.trim().split(' ').next().unwrap_or_default();
@@ -304,12 +316,12 @@ fn wrk(seconds: &str) -> Result<u64, Failed> {
     Ok(answers.parse()?)
 }
 
-fn ab(seconds: &str) -> Result<u64, Failed> {
+fn ab(server: &Server, seconds: &str) -> Result<u64, Failed> {
     let clients = CLIENTS.to_string();
     let mut ab = Command::new("ab");
     // The number of requests comes after the time, which sets it.
     ab.args(["-q", "-r", "-c", &clients, "-t", seconds, "-n", "10000000"]);
-    let output = run_client(ab.arg(format!("http://127.0.0.1:{}/", port())))?;
+    let output = run_client(ab.arg(server.url()))?;
     let number = |label: &str| -> Result<u64, Failed> {
         let value = output.lines().find_map(|line| line.strip_prefix(label));
         let value = value.ok_or_else(|| format!("ab does not say {label:?}:\n{output}"))?;
@@ -336,11 +348,11 @@ fn at_rest(server: &Server, before: Footprint) -> Footprint {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut now = server.footprint();
-        now.descriptors -= half_open().min(now.descriptors);
+        now.descriptors -= half_open(server).min(now.descriptors);
         if now.descriptors == before.descriptors {
             return Footprint { descriptors: now.descriptors, ..once_settled(server, deadline) };
         }
-        let list = sockets().join("\n");
+        let list = sockets(server).join("\n");
         assert!(Instant::now() < deadline, "{before:?} before, {now:?} at rest:\n{list}");
         thread::sleep(Duration::from_millis(10));
     }
@@ -364,14 +376,15 @@ fn once_settled(server: &Server, deadline: Instant) -> Footprint {
 /// How many connections the kernel takes for open, with nothing to read, though the client's end
 /// is no more. A reset is sent once, and where the queue of the listener is full it may get lost,
 /// or overtake the packet that opens the connection.
-fn half_open() -> usize {
-    let list = sockets();
+fn half_open(server: &Server) -> usize {
+    let list = sockets(server);
     let sockets: Vec<Vec<&str>> =
         list.iter().map(|line| line.split_whitespace().collect()).collect();
+    let port = port_in_hex(server);
     // Its number, local address, remote address, state, and queues.
     let is_half_open = |socket: &&Vec<&str>| match socket[..] {
         [_, local, remote, "01", "00000000:00000000", ..] => {
-            local.ends_with(&port_in_hex()) && !sockets.iter().any(|other| other[1] == remote)
+            local.ends_with(&port) && !sockets.iter().any(|other| other[1] == remote)
         }
         _ => false,
     };
@@ -380,16 +393,16 @@ fn half_open() -> usize {
 
 /// The lines of the kernel's list that are about connections with the server, at either end, bar
 /// those that only wait for time to pass.
-fn sockets() -> Vec<String> {
+fn sockets(server: &Server) -> Vec<String> {
     let list = fs::read_to_string("/proc/net/tcp").expect("the list of sockets");
-    let is_one =
-        |line: &&str| line.contains(&format!("{} ", port_in_hex())) && !line.contains(" 06 ");
+    let port = format!("{} ", port_in_hex(server));
+    let is_one = |line: &&str| line.contains(&port) && !line.contains(" 06 ");
     list.lines().filter(is_one).map(str::to_owned).collect()
 }
 
 /// The end of an address in that list.
-fn port_in_hex() -> String {
-    format!(":{:04X}", port())
+fn port_in_hex(server: &Server) -> String {
+    format!(":{:04X}", server.address().port())
 }
 
 fn wait_until(what: &str, holds: impl Fn() -> bool) {

@@ -2,16 +2,15 @@
 
 use std::env;
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::transcript::{ACCEPTED, Report, TIME_ZONE, number};
-use super::{REQUEST, assert_answer, connect, send};
+use super::{REQUEST, assert_answer, send};
 use crate::library::{self, Workplace};
 use crate::program::{self, Link};
 use crate::running::{PATIENCE, Running};
@@ -20,8 +19,7 @@ use crate::running::{PATIENCE, Running};
 pub struct Server {
     running: Running,
     workplace: Arc<Workplace>,
-    // Last, so that the turn passes on when the process is gone and its port is free.
-    _turn: MutexGuard<'static, ()>,
+    port: u16,
 }
 
 /// What a process used up to now.
@@ -68,7 +66,7 @@ impl Server {
         let server = Server::launch(command, workplace);
         let deadline = Instant::now() + PATIENCE;
         let first = loop {
-            if let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port())) {
+            if let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)) {
                 break stream;
             }
             let output = server.running.output();
@@ -81,22 +79,63 @@ impl Server {
         server
     }
 
+    /// Starts it with a library preloaded by which it gets a port that the kernel chooses, and returns when
+    /// it has that.
     fn launch(mut command: Command, workplace: Arc<Workplace>) -> Server {
-        static TURN: Mutex<()> = Mutex::new(());
-        // A trial that failed has given its port back like any other.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        wait_for_the_port();
-
+        let shim = program::compile_preload(&library::root().join("c-tests/server/port.c"))
+            .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
+        // The long tests may have another one for all programs.
+        let others = env::var_os("LD_PRELOAD").unwrap_or_default();
+        let mut preloaded = shim.into_os_string();
+        preloaded.push(":");
+        preloaded.push(others);
+        let file = workplace.path().join("port");
         command.current_dir(workplace.path()).env("TZ", TIME_ZONE);
-        give_port(&mut command);
+        command.env("LD_PRELOAD", preloaded).env("MAJJEN_TEST_PORT", &file);
         let running = Running::start(command, libc::SIGKILL, Arc::clone(&workplace));
-        Server { running, workplace, _turn: turn }
+        let deadline = Instant::now() + PATIENCE;
+        let port = loop {
+            let written = fs::read_to_string(&file).unwrap_or_default();
+            if let Some(port) = written.strip_suffix('\n') {
+                break port.parse().expect("a port");
+            }
+            let output = running.output();
+            assert!(Instant::now() < deadline, "the server has no port; it says\n{output}");
+            thread::sleep(Duration::from_millis(1));
+        };
+        Server { running, workplace, port }
+    }
+
+    /// A new connection with it.
+    pub fn connect(&self) -> TcpStream {
+        let address = self.address();
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect to the server");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("set the write timeout");
+        stream
+    }
+
+    /// Makes one request, and checks the answer.
+    pub fn request(&self) {
+        let stream = self.connect();
+        send(&stream, REQUEST);
+        assert_answer(&stream);
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// The same for programs that make requests.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address())
     }
 
     /// Opens the server's first connections, which send nothing, and returns when it has accepted
     /// them all.
     pub fn open_idle(&self, count: usize) -> Vec<TcpStream> {
-        let streams = (0..count).map(|_| connect()).collect();
+        let streams = (0..count).map(|_| self.connect()).collect();
         self.running.wait_until("all connections", |lines| {
             let accepted = lines.iter().filter(|line| line.contains(ACCEPTED)).count();
             (accepted == count).then_some(())
@@ -214,50 +253,4 @@ fn compile(wrapper: &[&str], sources: &[&str]) -> (Command, Arc<Workplace>) {
         }
     };
     (command, workplace)
-}
-
-/// The port that the server gets in the place of 8080: one that is free, below those that the kernel
-/// gives to clients.
-pub fn port() -> u16 {
-    static PORT: OnceLock<u16> = OnceLock::new();
-    *PORT.get_or_init(|| {
-        let first = 20_000 + (std::process::id() % 10_000) as u16;
-        let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
-        (first..first + 2_000).find(is_free).expect("a free port")
-    })
-}
-
-/// The library that is preloaded, once it is compiled.
-static SHIM: Mutex<Option<(Workplace, PathBuf)>> = Mutex::new(None);
-
-/// Removes it.
-pub fn clean_up() {
-    *SHIM.lock().unwrap_or_else(PoisonError::into_inner) = None;
-}
-
-/// Has a library preloaded to a server that binds it to [`port`].
-fn give_port(command: &mut Command) {
-    let mut compiled = SHIM.lock().unwrap_or_else(PoisonError::into_inner);
-    let (_, shim) = compiled.get_or_insert_with(|| {
-        let workplace = Workplace::new().expect("a directory");
-        let source = library::root().join("c-tests/server/port.c");
-        let shim = program::compile_preload(&source, &workplace)
-            .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
-        (workplace, shim)
-    });
-    // The long tests may have another one for all programs.
-    let others = env::var_os("LD_PRELOAD").unwrap_or_default();
-    let mut preloaded = shim.clone().into_os_string();
-    preloaded.push(":");
-    preloaded.push(others);
-    command.env("LD_PRELOAD", preloaded).env("MAJJEN_TEST_PORT", port().to_string());
-}
-
-fn wait_for_the_port() {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while let Err(error) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port())) {
-        assert_eq!(error.kind(), ErrorKind::AddrInUse, "port {}: {error}", port());
-        assert!(Instant::now() < deadline, "port {} is not free again after 30 s", port());
-        thread::sleep(Duration::from_millis(200));
-    }
 }
