@@ -90,8 +90,8 @@ pub fn sources() -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn run(source: &Path, way: Way) -> Result<Completion, Failed> {
-    if is_cxx(source) && toolchain::find(&toolchain::cxx_compiler().0).is_none() {
-        return Ok(Completion::ignored_with("there is no C++ compiler"));
+    if let Some(ignored) = toolchain::missing_compiler(source) {
+        return Ok(ignored);
     }
     let workplace = Workplace::new()?;
     let program = match way {

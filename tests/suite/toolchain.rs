@@ -29,6 +29,11 @@ pub fn missing(tool: &str) -> Option<Completion> {
     is_missing.then(|| Completion::ignored_with(format!("{tool} is not installed")))
 }
 
+/// What becomes of a test of this program if there is no compiler for it. One for C is taken to be there.
+pub fn missing_compiler(source: &Path) -> Option<Completion> {
+    if is_cxx(source) { missing(&cxx_compiler().0) } else { None }
+}
+
 /// Runs a test that uses a tool, or has it ignored where the tool is missing.
 pub fn with_tool(
     tool: &str,
