@@ -94,6 +94,7 @@ enum Value {
 /// Name in JSON, name for Prometheus (without the prefix), help, and value.
 type Row = (&'static str, &'static str, &'static str, Value);
 
+#[inline(never)] // Once, for all formats.
 fn rows(m: &Metrics) -> [Row; 17] {
     use Value::{Count, Level, Time, TimeLevel};
     [
@@ -190,6 +191,7 @@ struct Title {
     help: &'static str,
 }
 
+#[inline(never)]
 fn distributions(scheduler: &Scheduler) -> [(Title, Summary); 2] {
     [
         (

@@ -112,16 +112,22 @@ impl Entry {
                 self.generation = generation;
                 0
             }
-            // A file that has no events: poll(2) says that it can be read and written, and whoever
-            // wants something else waits in vain. Any other file has been refused by mistake.
-            Err(error @ Error::Os(libc::EPERM)) => {
-                match sys::poll_now(fd, self.wanted() | ALWAYS) {
-                    Ok(happened) if happened & ALWAYS == ALWAYS => self.wake_for(happened, wake),
-                    _ => self.wake_all(Outcome::Failed(error), wake),
-                }
-            }
-            Err(error) => self.wake_all(Outcome::Failed(error), wake),
+            Err(error) => self.refused(fd, error, wake),
         }
+    }
+
+    /// The kernel does not watch the descriptor.
+    #[cold]
+    fn refused(&self, fd: c_int, error: Error, wake: Wake<'_>) -> usize {
+        // A file that has no events: poll(2) says that it can be read and written, and whoever wants
+        // something else waits in vain. Any other file has been refused by mistake.
+        if error == Error::Os(libc::EPERM)
+            && let Ok(happened) = sys::poll_now(fd, self.wanted() | ALWAYS)
+            && happened & ALWAYS == ALWAYS
+        {
+            return self.wake_for(happened, wake);
+        }
+        self.wake_all(Outcome::Failed(error), wake)
     }
 
     /// Takes those out of the list that want what has happened, and hands them to `wake`. Returns
@@ -131,6 +137,7 @@ impl Entry {
         self.wake_those(wants, Outcome::Ready(happened), wake)
     }
 
+    #[cold]
     fn wake_all(&self, outcome: Outcome, wake: Wake<'_>) -> usize {
         self.wake_those(|_| true, outcome, wake)
     }

@@ -16,7 +16,9 @@ pub struct Histogram {
 /// A part of a power of two.
 const PARTS_BITS: u32 = 3;
 const PARTS: usize = 1 << PARTS_BITS;
-const BUCKETS: usize = (u64::BITS - PARTS_BITS + 1) as usize * PARTS;
+/// All values from `1 << BITS` on, 36 years in nanoseconds, are in the last bucket.
+const BITS: u32 = 60;
+const BUCKETS: usize = (BITS - PARTS_BITS + 1) as usize * PARTS;
 
 /// The middle, the tail and the end of a distribution: values that half and 99 in 100 of those
 /// recorded do not exceed, each rounded up to the end of its bucket, and the greatest, exact. 0
@@ -108,14 +110,18 @@ const _: () = assert!(bucket(SMALL as u64) <= u8::MAX as usize);
 #[inline(always)]
 const fn bucket(value: u64) -> usize {
     let shift = (value | PARTS as u64).ilog2() - PARTS_BITS;
-    shift as usize * PARTS + (value >> shift) as usize
+    let index = shift as usize * PARTS + (value >> shift) as usize;
+    if index < BUCKETS { index } else { BUCKETS - 1 }
 }
 
 /// The greatest value of a bucket.
 fn last_value(bucket: usize) -> u64 {
+    if bucket == BUCKETS - 1 {
+        return u64::MAX;
+    }
     let shift = (bucket / PARTS).saturating_sub(1);
-    let leading = (bucket - shift * PARTS) as u128;
-    (((leading + 1) << shift) - 1) as u64
+    let leading = (bucket - shift * PARTS) as u64;
+    ((leading + 1) << shift) - 1
 }
 
 #[cfg(test)]

@@ -49,16 +49,23 @@ impl Handlers {
 }
 
 /// The handlers that are installed, for all guards together: the last one puts back what was there.
-static INSTALLED: ForkLock<Installed> = ForkLock::new(Installed { guards: 0, saved: [None, None] });
+static INSTALLED: ForkLock<Installed> =
+    ForkLock::new(Installed { guards: 0, places: 0, saved: [None, None] });
 
 struct Installed {
     guards: usize,
+    /// A bit for each place that is taken.
+    places: u64,
+    /// For each of [`SIGNALS`].
     saved: [Option<SavedAction>; 2],
 }
 
+const SIGNALS: [c_int; 2] = [SIGINT, SIGTERM];
+
 /// The signals are looked after while this lives.
 pub struct Guard {
-    place: Option<&'static AtomicPtr<c_void>>,
+    /// Which one; none if all were taken.
+    place: Option<usize>,
     /// What is in the place.
     _remote: Remote,
     holds_sigpipe: bool,
@@ -68,16 +75,20 @@ impl Guard {
     /// Looks after those signals whose effect is the default one. The guard must stay on this thread.
     pub fn new(remote: &Remote) -> Guard {
         let remote = remote.clone();
-        let place = RUNNING.iter().find(|place| {
-            place.compare_exchange(null_mut(), remote.as_raw(), SeqCst, SeqCst).is_ok()
-        });
         let mut installed = INSTALLED.lock();
+        let free = installed.places.trailing_ones() as usize;
+        let place = (free < PLACES).then_some(free);
+        if let Some(place) = place {
+            installed.places |= 1 << place;
+            RUNNING[place].store(remote.as_raw(), SeqCst);
+        }
         installed.guards += 1;
         if installed.guards == 1 {
-            installed.saved = [SIGINT, SIGTERM].map(|signal| {
-                let ours = sys::has_default_action(signal);
-                if ours { sys::handle_signal(signal, on_signal) } else { None }
-            });
+            for (signal, saved) in SIGNALS.into_iter().zip(&mut installed.saved) {
+                if sys::has_default_action(signal) {
+                    *saved = sys::handle_signal(signal, on_signal);
+                }
+            }
         }
         drop(installed);
         let holds_sigpipe = sys::has_default_action(SIGPIPE) && sys::block_signal(SIGPIPE);
@@ -94,12 +105,16 @@ impl Drop for Guard {
                 sys::restore_signal(&saved, on_signal);
             }
         }
+        // After that: a signal finds this scheduler, or the action that was there before.
+        if let Some(place) = self.place {
+            RUNNING[place].store(null_mut(), SeqCst);
+            installed.places &= !(1 << place);
+        }
         drop(installed);
         if self.holds_sigpipe {
             sys::drop_and_unblock_signal(SIGPIPE);
         }
-        if let Some(place) = self.place {
-            place.store(null_mut(), SeqCst);
+        if self.place.is_some() {
             // A handler that has read the place before is done in a few instructions. One that
             // interrupts this thread is done before the next line.
             while HANDLERS.running() != 0 {

@@ -28,6 +28,7 @@ fn read_clock() -> Result<u64> {
 /// Schedulers are only made where the clock can be read. A failure that passes must not make a
 /// timer early; one that stays stops the timers.
 #[cold]
+#[inline(never)]
 fn read_clock_again() -> u64 {
     (0..100).find_map(|_| read_clock().ok()).unwrap_or(0)
 }

@@ -30,20 +30,33 @@ impl<T> ForkLock<T> {
 
     /// Waits until no other thread of this process holds it. Not in a signal handler.
     pub fn lock(&self) -> Held<'_, T> {
-        // The first lock may be taken before there is a scheduler.
-        sanitizer::look_up_order();
-        let this_process = this_process();
-        while let Err(holder) = self.holder.compare_exchange(0, this_process, Acquire, Relaxed) {
-            if holder != this_process
-                && self.holder.compare_exchange(holder, this_process, Acquire, Relaxed).is_ok()
-            {
-                break;
-            }
-            sys::pause_ns(50_000);
-        }
-        sanitizer::acquire(&self.holder);
+        acquire(&self.holder);
         Held { lock: self }
     }
+}
+
+// Not generic, so that there is one copy.
+
+#[inline(never)]
+fn acquire(holder: &AtomicU32) {
+    // The first lock may be taken before there is a scheduler.
+    sanitizer::look_up_order();
+    let this_process = this_process();
+    while let Err(other) = holder.compare_exchange(0, this_process, Acquire, Relaxed) {
+        if other != this_process
+            && holder.compare_exchange(other, this_process, Acquire, Relaxed).is_ok()
+        {
+            break;
+        }
+        sys::pause_ns(50_000);
+    }
+    sanitizer::acquire(holder);
+}
+
+#[inline(never)]
+fn release(holder: &AtomicU32) {
+    sanitizer::release(holder);
+    holder.store(0, Release);
 }
 
 /// The lock is held while this lives.
@@ -69,8 +82,7 @@ impl<T> DerefMut for Held<'_, T> {
 
 impl<T> Drop for Held<'_, T> {
     fn drop(&mut self) {
-        sanitizer::release(&self.lock.holder);
-        self.lock.holder.store(0, Release);
+        release(&self.lock.holder);
     }
 }
 
