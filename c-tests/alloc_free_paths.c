@@ -69,19 +69,19 @@ static void waits_for_both_directions(mj_scheduler* scheduler) {
   char byte;
   (void)scheduler;
   CHECK_INT(write(other_channel[1], "x", 1), ==, 1);
-  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN | POLLRDHUP, UINT64_MAX), ==, POLLIN);
+  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN | POLLRDHUP, MJ_FOREVER), ==, POLLIN);
   CHECK_INT(read(other_channel[0], &byte, 1), ==, 1);
   CHECK_INT(mj_task_wait_fd(other_channel[1], POLLOUT, LONG_NS), ==, POLLOUT);
 }
 
 static void waits_in_vain(mj_scheduler* scheduler) {
   (void)scheduler;
-  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN, 2000), ==, 0);
+  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN, 2000), ==, -ETIMEDOUT);
 }
 
 static void looks(mj_scheduler* scheduler) {
   (void)scheduler;
-  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN, 0), ==, 0);
+  CHECK_INT(mj_task_wait_fd(other_channel[0], POLLIN, 0), ==, -ETIMEDOUT);
 }
 
 static void waits_for_a_file(mj_scheduler* scheduler) {
@@ -92,7 +92,7 @@ static void waits_for_a_file(mj_scheduler* scheduler) {
 static void closes_and_opens(mj_scheduler* scheduler) {
   int fd = dup(channel[0]);
   (void)scheduler;
-  CHECK_INT(mj_task_wait_fd(fd, POLLIN, UINT64_MAX), ==, POLLIN);
+  CHECK_INT(mj_task_wait_fd(fd, POLLIN, MJ_FOREVER), ==, POLLIN);
   CHECK_INT(mj_fd_close(fd), ==, 0);
 }
 
@@ -130,7 +130,7 @@ static void answers_questions(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   int question;
-  while (mj_chan_recv(questions, &question, UINT64_MAX) == 0) {
+  while (mj_chan_recv(questions, &question, MJ_FOREVER) == 0) {
     CHECK_INT(mj_mutex_lock(mutex, LONG_NS), ==, 0);
     mj_task_yield();
     CHECK_INT(mj_cond_signal(cond), ==, 0);
@@ -139,7 +139,7 @@ static void answers_questions(mj_scheduler* scheduler, void* user_state) {
     mj_task_yield();
     CHECK_INT(mj_waitgroup_done(group), ==, 0);
     question++;
-    CHECK_INT(mj_chan_send(answers, &question, UINT64_MAX), ==, 0);
+    CHECK_INT(mj_chan_send(answers, &question, MJ_FOREVER), ==, 0);
   }
   mj_task_exit();
 }
@@ -148,14 +148,14 @@ static void asks(mj_scheduler* scheduler) {
   (void)scheduler;
   int question = 41;
   CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
-  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_chan_send(questions, &question, LONG_NS), ==, 0);
   mj_task_yield();  // and then it waits for the mutex
   CHECK_INT(mj_cond_wait(cond, mutex, LONG_NS), ==, 0);
   CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
   CHECK_INT(mj_semaphore_acquire(semaphore, 2, LONG_NS), ==, 0);
   CHECK_INT(mj_waitgroup_wait(group, LONG_NS), ==, 0);
-  CHECK_INT(mj_chan_recv(answers, &question, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_chan_recv(answers, &question, MJ_FOREVER), ==, 0);
   CHECK_INT(question, ==, 42);
 }
 
@@ -168,11 +168,11 @@ static void asks_by_select(mj_scheduler* scheduler) {
       {.chan = answers, .op = MJ_CHAN_RECV, .element = &question},
   };
   CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
-  CHECK_INT(mj_chan_select(cases, 3, UINT64_MAX), ==, 1);
+  CHECK_INT(mj_chan_select(cases, 3, MJ_FOREVER), ==, 1);
   cases[1].chan = NULL;
   CHECK_INT(mj_chan_select(cases, 3, LONG_NS), ==, 2);
   CHECK_INT(question, ==, 42);
-  CHECK_INT(mj_semaphore_acquire(semaphore, 2, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_semaphore_acquire(semaphore, 2, MJ_FOREVER), ==, 0);
 }
 
 static void asks_in_vain(mj_scheduler* scheduler) {

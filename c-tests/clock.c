@@ -31,7 +31,7 @@ static int advances(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_dat
   simulation* time = user_data;
   if (timeout_ns == 0) return 0;
   // Without a limit nothing would ever happen again.
-  CHECK_UINT(timeout_ns, !=, UINT64_MAX);
+  CHECK_UINT(timeout_ns, !=, MJ_FOREVER);
   time->waits++;
   if (time->pieces > 1) {
     time->now_ns += timeout_ns / time->pieces + 1;
@@ -243,7 +243,7 @@ static void keeps_its_limits(mj_scheduler* scheduler, void* user_state) {
   simulation* time = *(simulation**)user_state;
   uint64_t start = time->now_ns;
   CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, start);
-  CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, HOUR_NS), ==, 0);
+  CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, HOUR_NS), ==, -ETIMEDOUT);
   CHECK_UINT(time->now_ns, ==, start + HOUR_NS);
   CHECK_INT(mj_task_sleep_until_ns(start + 3 * HOUR_NS), ==, 0);
   CHECK_UINT(time->now_ns, ==, start + 3 * HOUR_NS);
@@ -266,7 +266,7 @@ static void joins_for_ten_minutes(mj_scheduler* scheduler, void* user_state) {
   uint64_t start = mj_scheduler_now_ns(scheduler);
   CHECK_INT(mj_task_join(other, 10 * MINUTE_NS), ==, -ETIMEDOUT);
   CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, start + 10 * MINUTE_NS);
-  CHECK_INT(mj_task_join(other, UINT64_MAX - 1), ==, 0);
+  CHECK_INT(mj_task_join(other, MJ_FOREVER - 1), ==, 0);
   CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, start + 3 * HOUR_NS + 3 * MINUTE_NS);
   mj_task_exit();
 }
@@ -518,7 +518,7 @@ static void reads_every_minute(mj_scheduler* scheduler, void* user_state) {
     CHECK_UINT(written_at, ==, i * MINUTE_NS);
     CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, written_at);
   }
-  CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, HOUR_NS), ==, 0);
+  CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, HOUR_NS), ==, -ETIMEDOUT);
   mj_task_exit();
 }
 
@@ -595,7 +595,7 @@ static void waits_for_what_is_ready(mj_scheduler* scheduler, void* user_state) {
   CHECK_INT(pipe(ends), ==, 0);
   CHECK_INT(write(ends[1], "x", 1), ==, 1);
   time->readings = 0;
-  CHECK_INT(mj_task_wait_fd(ends[0], POLLIN, UINT64_MAX), ==, POLLIN);
+  CHECK_INT(mj_task_wait_fd(ends[0], POLLIN, MJ_FOREVER), ==, POLLIN);
   CHECK_UINT(time->readings, ==, 0);
   CHECK_INT(mj_task_wait_fd(ends[0], POLLIN, HOUR_NS), ==, POLLIN);
   readings_of_ready = time->readings;

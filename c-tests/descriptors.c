@@ -398,7 +398,7 @@ static void ends_one_wait(mj_scheduler* scheduler, void* user_state) {
   mj_task** tasks = user_state;
   mj_task_sleep_ms(1);
   for (int i = 0; i < 3; i++) CHECK_INT(tasks[i]->state, ==, MJ_TASK_WAITING_IO);
-  enqueue_runnable(scheduler, tasks[1]);
+  mj_scheduler_enqueue(scheduler, tasks[1]);
   mj_task_yield();
   CHECK_INT(reader_woken, ==, 1);
   mj_task_sleep_ms(1);
@@ -487,7 +487,7 @@ static void exchanges_the_pipe(mj_scheduler* scheduler, void* user_state) {
   CHECK_INT(dup2(fds[0], number_in_use), ==, number_in_use);
   close(fds[0]);
   new_writer = fds[1];
-  enqueue_runnable(scheduler, old_task);
+  mj_scheduler_enqueue(scheduler, old_task);
   mj_task_yield();
   CHECK_INT(reader_woken, ==, 1);
 
@@ -537,7 +537,7 @@ static void replaces_the_pipe(mj_scheduler* scheduler, void* user_state) {
   CHECK_INT(new_woken, ==, 0);
   put_byte(channel[1]);
   while (new_woken == 0) mj_task_sleep_ns(10000);
-  if (reader_woken == 0) enqueue_runnable(scheduler, old_task);
+  if (reader_woken == 0) mj_scheduler_enqueue(scheduler, old_task);
   mj_task_exit();
 }
 
@@ -581,7 +581,7 @@ static void waits_twice(mj_scheduler* scheduler, void* user_state) {
 static void ends_the_first_wait(mj_scheduler* scheduler, void* user_state) {
   mj_task* other = *(mj_task**)user_state;
   while (other->state != MJ_TASK_WAITING_IO) mj_task_yield();
-  enqueue_runnable(scheduler, other);
+  mj_scheduler_enqueue(scheduler, other);
   mj_task_yield();
   CHECK_INT(reader_woken, ==, 1);
   put_byte(channel[1]);

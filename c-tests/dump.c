@@ -100,7 +100,7 @@ static void sleeps(mj_scheduler* scheduler, void* user_state) {
 static void waits(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  mj_task_wait_fd(channel[0], POLLIN, UINT64_MAX);
+  mj_task_wait_fd(channel[0], POLLIN, MJ_FOREVER);
   mj_task_exit();
 }
 
@@ -116,7 +116,7 @@ static mj_task_id joined_id;
 static void joins(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  mj_task_join(joined_id, UINT64_MAX);
+  mj_task_join(joined_id, MJ_FOREVER);
   mj_task_exit();
 }
 
@@ -248,21 +248,21 @@ static void waits_for_one_of_them(mj_scheduler* scheduler, void* user_state) {
   mj_chan_case cases[2] = {receives, receives};
   switch (*(int*)user_state) {
     case 0:
-      mj_mutex_lock(mutex, UINT64_MAX);
+      mj_mutex_lock(mutex, MJ_FOREVER);
       break;
     case 1:
-      CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
-      mj_cond_wait(cond, mutex, UINT64_MAX);
+      CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
+      mj_cond_wait(cond, mutex, MJ_FOREVER);
       mj_mutex_unlock(mutex);
       break;
     case 2:
-      mj_semaphore_acquire(semaphore, 1, UINT64_MAX);
+      mj_semaphore_acquire(semaphore, 1, MJ_FOREVER);
       break;
     case 3:
-      mj_waitgroup_wait(group, UINT64_MAX);
+      mj_waitgroup_wait(group, MJ_FOREVER);
       break;
     case 4:
-      mj_chan_recv(chan, NULL, UINT64_MAX);
+      mj_chan_recv(chan, NULL, MJ_FOREVER);
       break;
     case 5:
       mj_chan_select(cases, 2, LONG_NS);
@@ -282,7 +282,7 @@ static void looks_at_those_that_wait(mj_scheduler* scheduler, void* user_state) 
     waiting[i] = add_task(scheduler, waits_for_one_of_them, kind);
     mj_task_yield();
     // Between the one that waits for the condition and the one that waits for the mutex.
-    if (i == 1) CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
+    if (i == 1) CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
   }
   for (int round = 0; round < 2; round++) {
     take_dump(scheduler);

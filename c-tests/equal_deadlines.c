@@ -160,7 +160,7 @@ static void sleeps_again(mj_scheduler* scheduler, void* user_state) {
 static void cancels_the_first(mj_scheduler* scheduler, void* user_state) {
   mj_task* first = *(mj_task**)user_state;
   CHECK_PTR(scheduler->timer_heap[0], ==, first);
-  enqueue_runnable(scheduler, first);
+  mj_scheduler_enqueue(scheduler, first);
   mj_task_yield();
   CHECK_UINT(scheduler->timer_count, ==, 4);
   CHECK_UINT(first->wake_time_ns, ==, held_ns + hour_ns);

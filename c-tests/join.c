@@ -17,7 +17,7 @@ static void check_unknown(mj_scheduler* scheduler, mj_task_id id) {
   errno = 0;
   CHECK_PTR(mj_task_find(scheduler, id), ==, NULL);
   CHECK_INT(errno, ==, ESRCH);
-  if (mj_task_current() != NULL) CHECK_INT(mj_task_join(id, UINT64_MAX), ==, -ESRCH);
+  if (mj_task_current() != NULL) CHECK_INT(mj_task_join(id, MJ_FOREVER), ==, -ESRCH);
 }
 
 static mj_task_id* ids;
@@ -80,7 +80,7 @@ static void no_two_tasks_have_the_same_id(void) {
   }
   CHECK_UINT(found, ==, 0);
   check_unknown(scheduler, 0);
-  check_unknown(scheduler, UINT64_MAX);
+  check_unknown(scheduler, MJ_FOREVER);
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 0);
   mj_scheduler_destroy(scheduler);
   free(ids);
@@ -167,7 +167,7 @@ static void is_joined_by_many(mj_scheduler* scheduler, void* user_state) {
   target_id = mj_task_get_id(scheduler->current_task);
   mj_task* waiting[8];
   for (size_t i = 0; i < 8; i++) {
-    waiting[i] = add_joiner(scheduler, i, i == 6 ? 1000000 : i == 7 ? LONG_NS : UINT64_MAX);
+    waiting[i] = add_joiner(scheduler, i, i == 6 ? 1000000 : i == 7 ? LONG_NS : MJ_FOREVER);
   }
   mj_task_yield();
   for (int i = 0; i < 8; i++) {
@@ -209,19 +209,19 @@ static void all_that_join_a_task_learn_of_its_end(void) {
 static void refuses_to_be_joined(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_task_id self = mj_task_get_id(scheduler->current_task);
-  CHECK_INT(mj_task_join(self, UINT64_MAX), ==, -EDEADLK);
+  CHECK_INT(mj_task_join(self, MJ_FOREVER), ==, -EDEADLK);
   CHECK_INT(mj_task_join(self, 0), ==, -EDEADLK);
-  CHECK_INT(mj_task_join(0, UINT64_MAX), ==, -ESRCH);
-  CHECK_INT(mj_task_join(UINT64_MAX, UINT64_MAX), ==, -ESRCH);
+  CHECK_INT(mj_task_join(0, MJ_FOREVER), ==, -ESRCH);
+  CHECK_INT(mj_task_join(MJ_FOREVER, MJ_FOREVER), ==, -ESRCH);
   mj_task* child = add_task(scheduler, ends_at_once, NULL);
   mj_task_id id = mj_task_get_id(child);
-  CHECK_INT(mj_task_join(id, UINT64_MAX), ==, 0);
-  CHECK_INT(mj_task_join(id, UINT64_MAX), ==, -ESRCH);
+  CHECK_INT(mj_task_join(id, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_task_join(id, MJ_FOREVER), ==, -ESRCH);
   CHECK_INT(mj_task_join(id, 0), ==, -ESRCH);
   // A task that has the slot now is another one.
   mj_task* next = add_task(scheduler, ends_at_once, NULL);
   CHECK_PTR(next, ==, child);
-  CHECK_INT(mj_task_join(id, UINT64_MAX), ==, -ESRCH);
+  CHECK_INT(mj_task_join(id, MJ_FOREVER), ==, -ESRCH);
   CHECK_INT(mj_task_join(mj_task_get_id(next), LONG_NS), ==, 0);
   joined++;
   mj_task_exit();
@@ -277,7 +277,7 @@ static void joins_the_one_before(mj_scheduler* scheduler, void* user_state) {
   if (index == 0) {
     CHECK_INT(mj_task_sleep_for(1000000), ==, 0);
   } else {
-    CHECK_INT(mj_task_join(chain[index - 1], UINT64_MAX), ==, 0);
+    CHECK_INT(mj_task_join(chain[index - 1], MJ_FOREVER), ==, 0);
   }
   CHECK_UINT(joined, ==, index);
   joined++;
@@ -303,7 +303,7 @@ static void a_chain_of_joins_ends_in_order(void) {
 static void joins_the_other(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   size_t index = *(size_t*)user_state;
-  join_results[index] = mj_task_join(chain[1 - index], UINT64_MAX);
+  join_results[index] = mj_task_join(chain[1 - index], MJ_FOREVER);
   joined++;
   mj_task_exit();
 }
@@ -344,7 +344,7 @@ static void joiners_are_destroyed_with_their_scheduler(void) {
   joined = 0;
   mj_scheduler* scheduler = new_scheduler();
   target_id = mj_task_get_id(add_task(scheduler, sleeps_long, NULL));
-  for (size_t i = 0; i < 4; i++) add_joiner(scheduler, i, i % 2 == 0 ? UINT64_MAX : LONG_NS);
+  for (size_t i = 0; i < 4; i++) add_joiner(scheduler, i, i % 2 == 0 ? MJ_FOREVER : LONG_NS);
   add_task(scheduler, yields_and_stops, NULL);
   mj_scheduler_run(scheduler);
   CHECK_UINT(joined, ==, 0);
@@ -359,7 +359,7 @@ static void a_join_goes_on_in_a_later_run(void) {
   mj_scheduler* scheduler = new_scheduler();
   mj_task* target = add_task(scheduler, sleeps_long, NULL);
   target_id = mj_task_get_id(target);
-  add_joiner(scheduler, 0, UINT64_MAX);
+  add_joiner(scheduler, 0, MJ_FOREVER);
   add_task(scheduler, yields_and_stops, NULL);
   mj_scheduler_run(scheduler);
   CHECK_UINT(joined, ==, 0);

@@ -244,7 +244,7 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
 static void cancels(mj_scheduler* scheduler, void* user_state) {
   mj_task* sleeper = *(mj_task**)user_state;
   while (sleeper->state != MJ_TASK_SLEEPING) mj_task_yield();
-  enqueue_runnable(scheduler, sleeper);
+  mj_scheduler_enqueue(scheduler, sleeper);
   mj_task_exit();
 }
 

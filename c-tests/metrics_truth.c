@@ -202,7 +202,7 @@ static int sleeps_and_counts(mj_scheduler* scheduler, uint64_t timeout_ns, void*
   uint64_t before = now_ns();
   if (timeout_ns > 0) {
     self->with_time++;
-    CHECK_UINT(timeout_ns, !=, UINT64_MAX);
+    CHECK_UINT(timeout_ns, !=, MJ_FOREVER);
     struct timespec span = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
     nanosleep(&span, NULL);
   }
@@ -315,11 +315,11 @@ static void works_at_random(mj_scheduler* scheduler, void* user_state) {
         CHECK_INT(read(counter, &one, sizeof one), ==, sizeof one);
         break;
       case 4:
-        status = mj_task_wait_fd(counter, POLLOUT, UINT64_MAX);
+        status = mj_task_wait_fd(counter, POLLOUT, MJ_FOREVER);
         told.events += status == POLLOUT;
         break;
       case 5:
-        tell_timer(mj_task_wait_fd(counter, POLLIN, span_ns + 1), 0);
+        tell_timer(mj_task_wait_fd(counter, POLLIN, span_ns + 1), -ETIMEDOUT);
         break;
       case 6:
         // No wait, so no timer and no event.
@@ -521,7 +521,7 @@ static void grows_in_every_way(mj_scheduler* scheduler, void* user_state) {
   check_memory();
   for (int number = 100; number < 1000; number += 100) {
     CHECK_INT(dup2(channel[0], number), ==, number);
-    CHECK_INT(mj_task_wait_fd(number, POLLIN, 1000), ==, 0);
+    CHECK_INT(mj_task_wait_fd(number, POLLIN, 1000), ==, -ETIMEDOUT);
     CHECK_INT(mj_fd_close(number), ==, 0);
     check_memory();
   }

@@ -62,9 +62,9 @@ static void null_is_reported(void) {
   CHECK_INT(mj_scheduler_backend_fd(NULL), ==, -EINVAL);
   CHECK_WARNS(CHECK_INT(mj_scheduler_enqueue(NULL, NULL), ==, -EINVAL));
   CHECK_WARNS(CHECK_INT(mj_scheduler_enqueue(scheduler, NULL), ==, -EINVAL));
-  CHECK_WARNS(enqueue_runnable(scheduler, NULL));
+  CHECK_WARNS(mj_scheduler_enqueue(scheduler, NULL));
   CHECK_PTR(mj_scheduler_dequeue(NULL), ==, NULL);
-  CHECK_PTR(dequeue_runnable(NULL), ==, NULL);
+  CHECK_PTR(mj_scheduler_dequeue(NULL), ==, NULL);
   CHECK_WARNS(CHECK_PTR(mj_scheduler_get_metrics(NULL), ==, NULL));
   CHECK_WARNS(mj_scheduler_reset_metrics(NULL));
   CHECK_WARNS(mj_scheduler_print_metrics(NULL, stdout));
@@ -128,7 +128,7 @@ static void blocking_calls_outside_a_task_do_nothing(void) {
   add_task(scheduler, counts_one_turn, NULL);
   turns = 0;
   CHECK_WARNS(mj_task_yield());
-  CHECK_WARNS(mj_task_sleep_ns(UINT64_MAX));
+  CHECK_WARNS(mj_task_sleep_ns(MJ_FOREVER));
   CHECK_WARNS(mj_task_sleep_ms(100000000));
   CHECK_WARNS(mj_task_sleep_s(100000));
   CHECK_WARNS(mj_task_wait_readable(fds[0]));
@@ -156,7 +156,7 @@ static void runs_and_destroys_within(mj_scheduler* scheduler, void* user_state) 
   CHECK_WARNS(mj_scheduler_destroy(scheduler));
   // Nobody ran meanwhile, here or there.
   CHECK_INT(turns, ==, 0);
-  CHECK_PTR(get_current_scheduler(), ==, scheduler);
+  CHECK_PTR(mj_scheduler_current(), ==, scheduler);
   CHECK_PTR(scheduler->current_task, ==, self);
   CHECK_UINT(scheduler->runnable_count, ==, 1);
   mj_task_yield();
@@ -269,7 +269,7 @@ static void enqueueing_twice_is_once(void) {
   mj_task* first = add_task(scheduler, counts_one_turn, NULL);
   mj_task* second = add_task(scheduler, counts_one_turn, NULL);
   CHECK_INT(mj_scheduler_enqueue(scheduler, first), ==, 0);
-  enqueue_runnable(scheduler, first);
+  mj_scheduler_enqueue(scheduler, first);
   CHECK_INT(mj_scheduler_enqueue(scheduler, second), ==, 0);
   CHECK_UINT(scheduler->runnable_count, ==, 2);
   // Each is where it was.

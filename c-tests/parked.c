@@ -66,7 +66,7 @@ static void wakes_all(mj_scheduler* scheduler, void* user_state) {
   most_resident_bytes = resident_bytes();
   CHECK_UINT(finished, ==, 0);
   while (finished < count) {
-    while (scheduler->timer_count > 0) enqueue_runnable(scheduler, scheduler->timer_heap[0]);
+    while (scheduler->timer_count > 0) mj_scheduler_enqueue(scheduler, scheduler->timer_heap[0]);
     mj_task_sleep_ms(1);
   }
   mj_task_exit();

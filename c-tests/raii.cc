@@ -56,7 +56,7 @@ static void objects_end_with_an_exception() {
 static void stops_its_scheduler(mj_scheduler* scheduler, void*) {
   counted on_the_stack;
   mj_scheduler_stop(scheduler);
-  mj_task_park(UINT64_MAX);
+  mj_task_park(MJ_FOREVER);
   mj_task_exit();
 }
 

@@ -8,7 +8,7 @@
 static void sleeps_for_ever(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  mj_task_sleep_ns(UINT64_MAX);
+  mj_task_sleep_ns(MJ_FOREVER);
 }
 
 static void yields_for_ever(mj_scheduler* scheduler, void* user_state) {
@@ -39,7 +39,7 @@ static void a_thread_stops_a_run(void) {
 
 static void waits_on_its_own(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
-  mj_wait_epoll(scheduler, UINT64_MAX, NULL);
+  mj_wait_epoll(scheduler, MJ_FOREVER, NULL);
   mj_task_yield();
   CHECK(false);
 }

@@ -80,13 +80,13 @@ static void take_byte(byte_pipe* pipe) {
 static void reorder_ready(void) {
   mj_task* ready[most_tasks];
   uint64_t count = 0;
-  for (mj_task* task; (task = dequeue_runnable(scheduler)) != NULL;) {
+  for (mj_task* task; (task = mj_scheduler_dequeue(scheduler)) != NULL;) {
     EXPECT(count < most_tasks);
     ready[count++] = task;
   }
   while (count > 0) {
     uint64_t next = random_below(count);
-    enqueue_runnable(scheduler, ready[next]);
+    mj_scheduler_enqueue(scheduler, ready[next]);
     ready[next] = ready[--count];
   }
 }
@@ -99,7 +99,7 @@ static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns) {
       actor* target = random_actor();
       if (target->alive) {
         target->woken = true;
-        enqueue_runnable(waiting, target->task);
+        mj_scheduler_enqueue(waiting, target->task);
       }
       return 1;
     }
@@ -117,7 +117,7 @@ static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns) {
       }
       return 0;
   }
-  if (timeout_ns != UINT64_MAX) {
+  if (timeout_ns != MJ_FOREVER) {
     simulated_ns += timeout_ns;
     return 0;
   }
@@ -125,7 +125,7 @@ static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns) {
   for (int i = 0; i < actor_count; i++) {
     if (actors[i].alive) {
       actors[i].woken = true;
-      enqueue_runnable(waiting, actors[i].task);
+      mj_scheduler_enqueue(waiting, actors[i].task);
     }
   }
   return 1;
@@ -208,7 +208,7 @@ static void step(actor* self) {
       break;
     case 4: {
       bool for_ever = random_below(2) == 0;
-      result = mj_task_park(for_ever ? UINT64_MAX : limit);
+      result = mj_task_park(for_ever ? MJ_FOREVER : limit);
       EXPECT(is_told(self, result) || (result == 0 && self->woken) ||
              (result == -ETIMEDOUT && !for_ever && simulated_ns >= deadline));
       break;
@@ -243,13 +243,13 @@ static void step(actor* self) {
       short events = reads ? POLLIN : POLLOUT;
       bool was_ready = !reads || pipe->written > pipe->taken;
       uint64_t taken = pipe->taken;
-      result = mj_task_wait_fd(pipe->ends[!reads], events, for_ever ? UINT64_MAX : limit);
+      result = mj_task_wait_fd(pipe->ends[!reads], events, for_ever ? MJ_FOREVER : limit);
       // What has been ready from the start to the end must be seen, and what never was must not.
       bool was_taken = pipe->taken > taken;
       bool may_be_ready = !reads || was_taken || pipe->written > pipe->taken;
       bool may_be_over = !for_ever && simulated_ns >= deadline && (!was_ready || was_taken);
       EXPECT(is_told(self, result) || (result == events && may_be_ready) ||
-             (result == 0 && may_be_over));
+             (result == -ETIMEDOUT && may_be_over));
       break;
     }
     case 9:
@@ -265,7 +265,7 @@ static void step(actor* self) {
     case 11:
       if (!other->alive) break;
       other->woken = true;
-      enqueue_runnable(scheduler, other->task);
+      mj_scheduler_enqueue(scheduler, other->task);
       break;
   }
   // Once told to end, every call that would suspend says so.

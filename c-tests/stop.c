@@ -146,7 +146,7 @@ static void no_stop_is_lost(void) {
     unsigned delay = (unsigned)(next_random(&random_state) % 20000);
     pthread_t thread;
     CHECK_INT(pthread_create(&thread, NULL, stops_in_a_moment, &delay), ==, 0);
-    if (round > 0) enqueue_runnable(scheduler_to_stop, task);
+    if (round > 0) mj_scheduler_enqueue(scheduler_to_stop, task);
     mj_scheduler_run(scheduler_to_stop);
     CHECK_INT(pthread_join(thread, NULL), ==, 0);
   }

@@ -39,9 +39,9 @@ static void elements_are_copied_whole(void) {
   // Only how often: there is no memory for that many.
   chan = mj_chan_create(scheduler, 0, SIZE_MAX);
   CHECK(chan != NULL);
-  for (int i = 0; i < 1000; i++) CHECK_INT(mj_chan_send(chan, NULL, UINT64_MAX), ==, 0);
+  for (int i = 0; i < 1000; i++) CHECK_INT(mj_chan_send(chan, NULL, MJ_FOREVER), ==, 0);
   CHECK_UINT(mj_chan_length(chan), ==, 1000);
-  for (int i = 0; i < 1000; i++) CHECK_INT(mj_chan_recv(chan, NULL, UINT64_MAX), ==, 0);
+  for (int i = 0; i < 1000; i++) CHECK_INT(mj_chan_recv(chan, NULL, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_chan_try_recv(chan, NULL), ==, -EAGAIN);
   unmake();
 }
@@ -54,14 +54,14 @@ static unsigned char shared[large + shift];
 static void sends_shared(mj_scheduler* running, void* user_state) {
   (void)running;
   (void)user_state;
-  CHECK_INT(mj_chan_send(chan, shared, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_chan_send(chan, shared, MJ_FOREVER), ==, 0);
   mj_task_exit();
 }
 
 static void receives_shared(mj_scheduler* running, void* user_state) {
   (void)running;
   (void)user_state;
-  CHECK_INT(mj_chan_recv(chan, shared + shift, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_chan_recv(chan, shared + shift, MJ_FOREVER), ==, 0);
   mj_task_exit();
 }
 
@@ -112,7 +112,7 @@ static void two_waits_cannot_share_their_cases(void) {
   uint64_t five = 5, value;
   set_case(&one, 0, chan, MJ_CHAN_RECV, 0);
   set_case(&one, 1, other, MJ_CHAN_SEND, 7);
-  begin(&one.call, selects, &one, 0, UINT64_MAX);
+  begin(&one.call, selects, &one, 0, MJ_FOREVER);
   check_waiting(&one.call);
   // This task, with all of them and with a part; and with the first one's wait undisturbed.
   CHECK_INT(mj_chan_select(one.cases, 2, LONG_NS), ==, -EBUSY);
@@ -148,7 +148,7 @@ static void the_result_of_a_case_says_that_it_is_closed(void) {
     choice one;
     set_case(&one, 0, NULL, MJ_CHAN_RECV, 0);
     set_case(&one, 1, chan, (mj_chan_op)op, 3);
-    begin(&one.call, selects, &one, 0, UINT64_MAX);
+    begin(&one.call, selects, &one, 0, MJ_FOREVER);
     CHECK_INT(mj_chan_close(chan), ==, 0);
     CHECK_INT(result_of(&one.call), ==, 1);
     CHECK_INT(one.cases[1].result, ==, -EPIPE);
@@ -166,7 +166,7 @@ static int wait_and_send(mj_scheduler* waiting, uint64_t timeout_ns, void* user_
   (void)waiting;
   uint64_t* next = user_data;
   if (timeout_ns == 0) return 0;
-  CHECK_INT(mj_chan_send(chan, next, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_chan_send(chan, next, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_chan_try_send(chan, next), ==, 0);
   (*next)++;
   return 1;
@@ -177,7 +177,7 @@ static void receives_from_the_wait_function(mj_scheduler* running, void* user_st
   (void)user_state;
   for (uint64_t i = 100; i < 110; i++) {
     uint64_t value = 0;
-    CHECK_INT(mj_chan_recv(chan, &value, UINT64_MAX), ==, 0);
+    CHECK_INT(mj_chan_recv(chan, &value, MJ_FOREVER), ==, 0);
     CHECK_UINT(value, ==, i);
   }
   mj_task_exit();
@@ -189,7 +189,7 @@ static void others_than_tasks_may_send(void) {
   make(3);
   uint64_t next = 100;
   for (; next < 103; next++) CHECK_INT(mj_chan_try_send(chan, &next), ==, 0);
-  CHECK_INT(mj_chan_send(chan, &next, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_chan_send(chan, &next, MJ_FOREVER), ==, -EPERM);
   mj_scheduler_set_wait_func(scheduler, wait_and_send, &next);
   add_task(scheduler, receives_from_the_wait_function, NULL);
   mj_scheduler_run(scheduler);
@@ -229,7 +229,7 @@ static ssize_t ends_a_wait(void* cookie, const char* text, size_t bytes) {
 static void a_wait_may_end_while_it_is_dumped(void) {
   make(0);
   call one;
-  begin(&one, receives, chan, 0, UINT64_MAX);
+  begin(&one, receives, chan, 0, MJ_FOREVER);
   FILE* stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = ends_a_wait});
   CHECK(stream != NULL);
   setvbuf(stream, NULL, _IONBF, 0);

@@ -56,7 +56,7 @@ static void never_returns(mj_scheduler* running, void* user_state) {
     uint64_t value;
     mj_chan_case cases[2];
   }* self = user_state;
-  uint64_t limit = self->kind % 2 == 0 ? LONG_NS : UINT64_MAX;
+  uint64_t limit = self->kind % 2 == 0 ? LONG_NS : MJ_FOREVER;
   waiting++;
   switch (self->kind / 2) {
     case 0:
@@ -93,7 +93,7 @@ static void never_returns(mj_scheduler* running, void* user_state) {
 static void owns_the_mutex(mj_scheduler* running, void* user_state) {
   (void)running;
   (void)user_state;
-  CHECK_INT(mj_mutex_lock(all.mutex, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_mutex_lock(all.mutex, MJ_FOREVER), ==, 0);
   mj_task_sleep_ns(LONG_NS);
   CHECK(!"it goes on");
 }
@@ -131,12 +131,12 @@ static void uses_them(mj_scheduler* running, void* user_state) {
   (void)user_state;
   uint64_t value = 0;
   // Its owner is gone, and what it protects left as it was.
-  CHECK_INT(mj_mutex_lock(all.mutex, UINT64_MAX), ==, -EOWNERDEAD);
-  CHECK_INT(mj_mutex_lock(all.cond_mutex, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_mutex_lock(all.mutex, MJ_FOREVER), ==, -EOWNERDEAD);
+  CHECK_INT(mj_mutex_lock(all.cond_mutex, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_cond_wait(all.cond, all.cond_mutex, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_cond_broadcast(all.cond), ==, 0);
   CHECK_INT(mj_mutex_unlock(all.cond_mutex), ==, 0);
-  CHECK_INT(mj_semaphore_acquire(all.semaphore, 1, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_semaphore_acquire(all.semaphore, 1, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_semaphore_release(all.semaphore, 3), ==, 0);
   CHECK_UINT(mj_semaphore_available(all.semaphore), ==, 3);
   CHECK_INT(mj_waitgroup_wait(all.group, 1000), ==, -ETIMEDOUT);
@@ -191,13 +191,13 @@ static void ends_its_wait(mj_scheduler* running, void* user_state) {
   } else if (kind == 1) {
     CHECK_INT(mj_waitgroup_wait(all.group, LONG_NS), ==, 0);
   } else if (kind == 2) {
-    CHECK_INT(mj_chan_recv(all.chan, &value, UINT64_MAX), ==, 0);
+    CHECK_INT(mj_chan_recv(all.chan, &value, MJ_FOREVER), ==, 0);
     CHECK_UINT(value, ==, 99);
   } else if (kind == 3) {
-    CHECK_INT(mj_chan_send(all.full, &value, UINT64_MAX), ==, 0);
+    CHECK_INT(mj_chan_send(all.full, &value, MJ_FOREVER), ==, 0);
   } else {
     CHECK_INT(mj_mutex_lock(all.cond_mutex, LONG_NS), ==, 0);
-    CHECK_INT(mj_cond_wait(all.cond, all.cond_mutex, UINT64_MAX), ==, 0);
+    CHECK_INT(mj_cond_wait(all.cond, all.cond_mutex, MJ_FOREVER), ==, 0);
     CHECK_INT(mj_mutex_unlock(all.cond_mutex), ==, 0);
   }
   waiting--;
@@ -237,24 +237,24 @@ static void waits_end_between_runs(void) {
 static void are_refused(void) {
   uint64_t value = 0;
   mj_chan_case one = {.chan = all.chan, .op = MJ_CHAN_SEND, .element = &value};
-  CHECK_INT(mj_mutex_lock(all.mutex, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_mutex_lock(all.mutex, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_mutex_try_lock(all.mutex), ==, -EPERM);
   CHECK_INT(mj_mutex_unlock(all.mutex), ==, -EPERM);
   CHECK_INT(mj_cond_wait(all.cond, all.cond_mutex, 0), ==, -EPERM);
   CHECK_INT(mj_cond_signal(all.cond), ==, -EPERM);
   CHECK_INT(mj_cond_broadcast(all.cond), ==, -EPERM);
-  CHECK_INT(mj_semaphore_acquire(all.semaphore, 1, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_semaphore_acquire(all.semaphore, 1, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_semaphore_try_acquire(all.semaphore, 1), ==, -EPERM);
   CHECK_INT(mj_semaphore_release(all.semaphore, 1), ==, -EPERM);
   CHECK_INT(mj_waitgroup_add(all.group, 1), ==, -EPERM);
   CHECK_INT(mj_waitgroup_done(all.group), ==, -EPERM);
-  CHECK_INT(mj_waitgroup_wait(all.group, UINT64_MAX), ==, -EPERM);
-  CHECK_INT(mj_chan_send(all.chan, &value, UINT64_MAX), ==, -EPERM);
-  CHECK_INT(mj_chan_recv(all.chan, &value, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_waitgroup_wait(all.group, MJ_FOREVER), ==, -EPERM);
+  CHECK_INT(mj_chan_send(all.chan, &value, MJ_FOREVER), ==, -EPERM);
+  CHECK_INT(mj_chan_recv(all.chan, &value, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_chan_try_send(all.chan, &value), ==, -EPERM);
   CHECK_INT(mj_chan_try_recv(all.full, &value), ==, -EPERM);
   CHECK_INT(mj_chan_close(all.chan), ==, -EPERM);
-  CHECK_INT(mj_chan_select(&one, 1, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_chan_select(&one, 1, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_chan_try_select(&one, 1), ==, -EPERM);
   destroy(-EPERM);
 }
@@ -264,7 +264,7 @@ static void uses_those_of_another(mj_scheduler* running, void* user_state) {
   are_refused();
   // A condition of its own does not help with a mutex of the other's.
   mj_cond* own = mj_cond_create(running);
-  CHECK_INT(mj_cond_wait(own, all.cond_mutex, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_cond_wait(own, all.cond_mutex, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_cond_destroy(own), ==, 0);
   waiting++;
   mj_task_exit();

@@ -82,13 +82,13 @@ static void outside_a_task_nothing_waits(void) {
   uint64_t value = 3;
   mj_chan_case one = {.chan = chan, .op = MJ_CHAN_RECV, .element = &value};
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 0);
-  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_mutex_try_lock(mutex), ==, -EPERM);
   CHECK_INT(mj_mutex_unlock(mutex), ==, -EPERM);
   CHECK_INT(mj_cond_wait(cond, mutex, 0), ==, -EPERM);
-  CHECK_INT(mj_semaphore_acquire(semaphore, 1, UINT64_MAX), ==, -EPERM);
-  CHECK_INT(mj_waitgroup_wait(group, UINT64_MAX), ==, -EPERM);
-  CHECK_INT(mj_chan_recv(chan, &value, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_semaphore_acquire(semaphore, 1, MJ_FOREVER), ==, -EPERM);
+  CHECK_INT(mj_waitgroup_wait(group, MJ_FOREVER), ==, -EPERM);
+  CHECK_INT(mj_chan_recv(chan, &value, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_chan_select(&one, 1, 0), ==, -EPERM);
   // Each is a line in the log.
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 8);
@@ -125,15 +125,15 @@ static int locks_and_unlocks(call* self) {
 static void a_mutex_is_its_owners(void) {
   make();
   CHECK_INT(mj_mutex_unlock(mutex), ==, -EPERM);
-  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
-  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, -EDEADLK);
+  CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, -EDEADLK);
   CHECK_INT(mj_mutex_lock(mutex, 0), ==, -EDEADLK);
   CHECK_INT(mj_mutex_try_lock(mutex), ==, -EDEADLK);
   call one, two;
   begin(&one, unlocks, mutex, 0, 0);
   CHECK_INT(result_of(&one), ==, -EPERM);
   CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
-  begin(&two, locks_and_unlocks, mutex, 0, UINT64_MAX);
+  begin(&two, locks_and_unlocks, mutex, 0, MJ_FOREVER);
   CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
   CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
   CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
@@ -143,7 +143,7 @@ static void a_mutex_is_its_owners(void) {
 }
 
 static int waits(call* self) {
-  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
   int result = mj_cond_wait(cond, mutex, self->timeout_ns);
   CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
   return result;
@@ -151,12 +151,12 @@ static int waits(call* self) {
 
 static void a_condition_is_with_one_mutex_at_a_time(void) {
   make();
-  CHECK_INT(mj_cond_wait(cond, mutex, UINT64_MAX), ==, -EPERM);
+  CHECK_INT(mj_cond_wait(cond, mutex, MJ_FOREVER), ==, -EPERM);
   call one;
-  begin(&one, waits, NULL, 0, UINT64_MAX);
+  begin(&one, waits, NULL, 0, MJ_FOREVER);
   mj_mutex* other = mj_mutex_create(scheduler);
   CHECK_INT(mj_mutex_lock(other, 0), ==, 0);
-  CHECK_INT(mj_cond_wait(cond, other, UINT64_MAX), ==, -EINVAL);
+  CHECK_INT(mj_cond_wait(cond, other, MJ_FOREVER), ==, -EINVAL);
   CHECK_INT(mj_mutex_unlock(other), ==, 0);
   CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
   CHECK_INT(mj_cond_destroy(cond), ==, -EBUSY);
@@ -173,7 +173,7 @@ static void a_condition_is_with_one_mutex_at_a_time(void) {
   CHECK_INT(result_of(&one), ==, -ETIMEDOUT);
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
   mutex = other;
-  begin(&one, waits, NULL, 0, UINT64_MAX);
+  begin(&one, waits, NULL, 0, MJ_FOREVER);
   CHECK_INT(mj_cond_broadcast(cond), ==, 0);
   CHECK_INT(result_of(&one), ==, 0);
   unmake();

@@ -18,7 +18,7 @@ static void unmake(void) {
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
 }
 
-static void lock(void) { CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, 0); }
+static void lock(void) { CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0); }
 static void unlock(void) { CHECK_INT(mj_mutex_unlock(mutex), ==, 0); }
 
 static int locks(call* self) { return mj_mutex_lock(self->object, self->timeout_ns); }
@@ -52,12 +52,12 @@ static void leaves_it_locked(void) {
   mj_mutex* other = mj_mutex_create(scheduler);
   CHECK(other != NULL);
   call owner, waiting[3], elsewhere;
-  begin(&owner, ends_with_it, mutex, 0, UINT64_MAX);
-  CHECK_INT(mj_mutex_lock(other, UINT64_MAX), ==, 0);
+  begin(&owner, ends_with_it, mutex, 0, MJ_FOREVER);
+  CHECK_INT(mj_mutex_lock(other, MJ_FOREVER), ==, 0);
   for (size_t i = 0; i < 3; i++) {
-    begin(&waiting[i], locks, mutex, 0, i == 0 ? LONG_NS : UINT64_MAX);
+    begin(&waiting[i], locks, mutex, 0, i == 0 ? LONG_NS : MJ_FOREVER);
   }
-  begin(&elsewhere, locks_and_unlocks, other, 0, UINT64_MAX);
+  begin(&elsewhere, locks_and_unlocks, other, 0, MJ_FOREVER);
   CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 0);
   owner.may_go_on = true;
@@ -66,13 +66,13 @@ static void leaves_it_locked(void) {
   CHECK_INT(owner.result, ==, 0);
   check_waiting(&elsewhere);
   // For good.
-  CHECK_INT(mj_mutex_lock(mutex, UINT64_MAX), ==, -EOWNERDEAD);
+  CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, -EOWNERDEAD);
   CHECK_INT(mj_mutex_lock(mutex, 0), ==, -EOWNERDEAD);
   CHECK_INT(mj_mutex_try_lock(mutex), ==, -EOWNERDEAD);
   CHECK_INT(mj_mutex_unlock(mutex), ==, -EPERM);
   // The task that has its place now is another one.
   call next;
-  begin(&next, locks, mutex, 0, UINT64_MAX);
+  begin(&next, locks, mutex, 0, MJ_FOREVER);
   CHECK_INT(result_of(&next), ==, -EOWNERDEAD);
   CHECK_INT(mj_mutex_unlock(other), ==, 0);
   CHECK_INT(result_of(&elsewhere), ==, 0);
@@ -97,12 +97,12 @@ static void locks_at_the_end(void) {
   mj_mutex* other = mj_mutex_create(scheduler);
   mj_log_set_callback(locks_in_the_callback, other);
   call first, second;
-  begin(&first, locks, mutex, 0, UINT64_MAX);
+  begin(&first, locks, mutex, 0, MJ_FOREVER);
   CHECK_INT(result_of(&first), ==, 0);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
   CHECK_INT(mj_mutex_try_lock(other), ==, -EOWNERDEAD);
   // It has the place of the first one, and no mutex.
-  begin(&second, locks, mutex, 0, UINT64_MAX);
+  begin(&second, locks, mutex, 0, MJ_FOREVER);
   CHECK_INT(result_of(&second), ==, -EOWNERDEAD);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
   CHECK_INT(mj_mutex_destroy(other), ==, 0);
@@ -123,7 +123,7 @@ static void then_only_the_mutex_counts(void) {
   for (int why = 0; why < 4; why++) {
     call one, patient;
     begin(&one, waits, cond, 1, why == 0 ? short_ns() : LONG_NS);
-    begin(&patient, waits, cond, 0, UINT64_MAX);
+    begin(&patient, waits, cond, 0, MJ_FOREVER);
     lock();
     if (why == 0) CHECK_INT(mj_task_sleep_for(2 * short_ns()), ==, 0);
     if (why == 1) CHECK_INT(mj_cond_signal(cond), ==, 0);
@@ -151,7 +151,7 @@ static void then_only_the_mutex_counts(void) {
 static int is_canceled_and_waits(call* self) {
   lock();
   CHECK_INT(mj_task_cancel(mj_task_current()), ==, 0);
-  int result = mj_cond_wait(self->object, mutex, UINT64_MAX);
+  int result = mj_cond_wait(self->object, mutex, MJ_FOREVER);
   unlock();
   return result;
 }

@@ -18,7 +18,7 @@ static int locks(call* self) {
 
 // Whatever its result, the mutex is its own.
 static int waits_for_a_signal(call* self) {
-  CHECK_INT(mj_mutex_lock(cond_mutex, UINT64_MAX), ==, 0);
+  CHECK_INT(mj_mutex_lock(cond_mutex, MJ_FOREVER), ==, 0);
   int result = mj_cond_wait(cond, cond_mutex, self->timeout_ns);
   CHECK_INT(mj_mutex_unlock(cond_mutex), ==, 0);
   return result;
@@ -111,11 +111,11 @@ static void waits_end_for_other_reasons(void) {
     kind->take();
     call woken, canceled, late, enqueued, patient;
     begin(&woken, kind->make, NULL, 1, LONG_NS);
-    begin(&canceled, kind->make, NULL, 2, UINT64_MAX);
+    begin(&canceled, kind->make, NULL, 2, MJ_FOREVER);
     uint64_t before = now_ns();
     begin(&late, kind->make, NULL, 3, short_ns());
     begin(&enqueued, kind->make, NULL, 4, LONG_NS);
-    begin(&patient, kind->make, NULL, 5, UINT64_MAX);
+    begin(&patient, kind->make, NULL, 5, MJ_FOREVER);
     CHECK_INT(kind->destroy(), ==, -EBUSY);
     CHECK_INT(mj_task_wake(woken.task), ==, 1);
     CHECK_INT(mj_task_wake(woken.task), ==, 0);
@@ -164,7 +164,7 @@ static void an_object_may_go_before_the_task_goes_on(void) {
     make_all();
     kind->take();
     call one;
-    begin(&one, kind->make, NULL, 5, UINT64_MAX);
+    begin(&one, kind->make, NULL, 5, MJ_FOREVER);
     CHECK_INT(kind->destroy(), ==, -EBUSY);
     kind->give();
     CHECK_INT(kind->destroy(), ==, kind->destroyed);
@@ -185,7 +185,7 @@ static void a_task_marked_as_ended_does_not_wait(void) {
   EACH_KIND(kind) {
     kind->take();
     call one;
-    begin(&one, ends_and_waits, (void*)kind, 5, UINT64_MAX);
+    begin(&one, ends_and_waits, (void*)kind, 5, MJ_FOREVER);
     CHECK(one.returned);
     CHECK_INT(one.result, ==, -ECANCELED);
     if (kind->take != take_nothing) kind->give();

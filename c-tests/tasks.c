@@ -249,7 +249,7 @@ static void exits_then_blocks(mj_scheduler* scheduler, void* user_state) {
   mj_task_yield();
   mj_task_sleep_s(1000000);
   mj_task_sleep_ms(1000000000);
-  mj_task_sleep_ns(UINT64_MAX);
+  mj_task_sleep_ns(MJ_FOREVER);
   mj_task_wait_readable(channel[0]);
   mj_task_exit();
   CHECK_INT(scheduler->current_task->state, ==, MJ_TASK_EXITED);
@@ -364,7 +364,7 @@ static void wakes_the_parked(mj_scheduler* scheduler, void* user_state) {
     }
     mj_task_sleep_ms(1);
     CHECK_INT(state->parking->entries, ==, expected);
-    enqueue_runnable(scheduler, state->task);
+    mj_scheduler_enqueue(scheduler, state->task);
     CHECK_UINT(scheduler->runnable_count, ==, 1);
     CHECK_INT(state->task->state, ==, MJ_TASK_RUNNABLE);
     mj_task_yield();
@@ -408,7 +408,7 @@ static void a_deadlock_is_an_error_line(void) {
   CHECK_INT(entries, ==, 1);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 1);
   // The task is still there, and a later run goes on with it.
-  enqueue_runnable(scheduler, task);
+  mj_scheduler_enqueue(scheduler, task);
   mj_scheduler_run(scheduler);
   CHECK_INT(entries, ==, 2);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
@@ -451,7 +451,7 @@ static void a_new_task_runs_after_those_before_it(void) {
 static void looks_at_its_task(mj_scheduler* scheduler, void* user_state) {
   mj_task** expected = user_state;
   for (int i = 0; i < 3; i++) {
-    CHECK_PTR(get_current_scheduler(), ==, scheduler);
+    CHECK_PTR(mj_scheduler_current(), ==, scheduler);
     CHECK_PTR(mj_scheduler_current(), ==, scheduler);
     CHECK_PTR(scheduler->current_task, ==, *expected);
     CHECK((*expected)->task_function == looks_at_its_task);
@@ -462,7 +462,7 @@ static void looks_at_its_task(mj_scheduler* scheduler, void* user_state) {
 }
 
 static void the_current_scheduler_and_task_are_right(void) {
-  CHECK_PTR(get_current_scheduler(), ==, NULL);
+  CHECK_PTR(mj_scheduler_current(), ==, NULL);
   mj_scheduler* scheduler = new_scheduler();
   for (int i = 0; i < 3; i++) {
     mj_task** self = allocate(sizeof *self);
@@ -470,9 +470,9 @@ static void the_current_scheduler_and_task_are_right(void) {
     CHECK_INT((*self)->state, ==, MJ_TASK_RUNNABLE);
     CHECK_UINT((*self)->heap_index, ==, SIZE_MAX);
   }
-  CHECK_PTR(get_current_scheduler(), ==, NULL);
+  CHECK_PTR(mj_scheduler_current(), ==, NULL);
   mj_scheduler_run(scheduler);
-  CHECK_PTR(get_current_scheduler(), ==, NULL);
+  CHECK_PTR(mj_scheduler_current(), ==, NULL);
   CHECK_PTR(scheduler->current_task, ==, NULL);
   mj_scheduler_destroy(scheduler);
 }
@@ -568,7 +568,7 @@ static void a_later_run_goes_on_with_parked_tasks(void) {
   CHECK_UINT(scheduler->timer_count, ==, 1);
   CHECK_PTR(scheduler->timer_heap[0], ==, sleeper);
   CHECK_INT(write(channel[1], "x", 1), ==, 1);
-  enqueue_runnable(scheduler, sleeper);
+  mj_scheduler_enqueue(scheduler, sleeper);
   CHECK_UINT(scheduler->timer_count, ==, 0);
   mj_scheduler_run(scheduler);
   CHECK_STR(trace, "sr");
@@ -636,15 +636,15 @@ static void takes_one_out(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   CHECK_UINT(scheduler->runnable_count, ==, 2);
   mj_task* first = scheduler->runnable_head;
-  mj_task* taken = dequeue_runnable(scheduler);
+  mj_task* taken = mj_scheduler_dequeue(scheduler);
   CHECK_PTR(taken, ==, first);
   CHECK_UINT(scheduler->runnable_count, ==, 1);
   mj_task_yield();
   mj_task_yield();
   // The second one ran, the first one did not.
   CHECK_STR(trace, "2");
-  CHECK_PTR(dequeue_runnable(scheduler), ==, NULL);
-  enqueue_runnable(scheduler, taken);
+  CHECK_PTR(mj_scheduler_dequeue(scheduler), ==, NULL);
+  mj_scheduler_enqueue(scheduler, taken);
   CHECK_PTR(scheduler->runnable_head, ==, taken);
   CHECK_PTR(scheduler->runnable_tail, ==, taken);
   mj_task_yield();
@@ -669,11 +669,11 @@ static void ends_both_waits(mj_scheduler* scheduler, void* user_state) {
     mj_task_yield();
   }
   CHECK_UINT(scheduler->timer_count, ==, 1);
-  enqueue_runnable(scheduler, tasks[0]);
+  mj_scheduler_enqueue(scheduler, tasks[0]);
   CHECK_INT(tasks[0]->state, ==, MJ_TASK_RUNNABLE);
   CHECK_UINT(tasks[0]->heap_index, ==, SIZE_MAX);
   CHECK_UINT(scheduler->timer_count, ==, 0);
-  enqueue_runnable(scheduler, tasks[1]);
+  mj_scheduler_enqueue(scheduler, tasks[1]);
   CHECK_INT(tasks[1]->state, ==, MJ_TASK_RUNNABLE);
   CHECK_UINT(scheduler->runnable_count, ==, 2);
   mj_task_yield();
@@ -711,13 +711,13 @@ static void enqueues_itself_and_sleeps(mj_scheduler* scheduler, void* user_state
   (void)user_state;
   mj_task* self = scheduler->current_task;
   for (int i = 1; i <= 3; i++) {
-    enqueue_runnable(scheduler, self);
+    mj_scheduler_enqueue(scheduler, self);
     CHECK_PTR(scheduler->current_task, ==, self);
     mj_task_sleep_s(1000000);
     CHECK_INT(other_turns, ==, i);
   }
   for (int i = 4; i <= 6; i++) {
-    enqueue_runnable(scheduler, self);
+    mj_scheduler_enqueue(scheduler, self);
     mj_task_yield();
     CHECK_INT(other_turns, ==, i);
   }
@@ -745,7 +745,7 @@ static void enqueues_itself_and_returns(mj_scheduler* scheduler, void* user_stat
     mj_task_exit();
   } else {
     scheduler->current_task->state = MJ_TASK_RUNNABLE;
-    enqueue_runnable(scheduler, scheduler->current_task);
+    mj_scheduler_enqueue(scheduler, scheduler->current_task);
   }
 }
 
@@ -762,7 +762,7 @@ static void enqueueing_oneself_and_returning_is_one_more_call(void) {
 static void enqueues_itself_and_ends(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   trace_add('e');
-  enqueue_runnable(scheduler, mj_task_current());
+  mj_scheduler_enqueue(scheduler, mj_task_current());
   mj_task_exit();
 }
 

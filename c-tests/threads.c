@@ -25,7 +25,7 @@ static workplace* place_of(void* user_state) { return *(workplace**)user_state; 
 
 static void check_place(const workplace* place, mj_scheduler* scheduler) {
   CHECK_PTR(scheduler, ==, place->scheduler);
-  CHECK_PTR(get_current_scheduler(), ==, place->scheduler);
+  CHECK_PTR(mj_scheduler_current(), ==, place->scheduler);
 }
 
 static void ticks(mj_scheduler* scheduler, void* user_state) {
@@ -78,14 +78,14 @@ static void* works(void* argument) {
     CHECK_INT(pipe2(place->back, O_CLOEXEC | O_NONBLOCK), ==, 0);
     place->ticks = place->served = place->answered = 0;
     place->scheduler = new_scheduler();
-    CHECK_PTR(get_current_scheduler(), ==, NULL);
+    CHECK_PTR(mj_scheduler_current(), ==, NULL);
     for (size_t j = 0; j < 3; j++) {
       workplace** state = allocate(sizeof *state);
       *state = place;
       add_task(place->scheduler, bodies[j], state);
     }
     mj_scheduler_run(place->scheduler);
-    CHECK_PTR(get_current_scheduler(), ==, NULL);
+    CHECK_PTR(mj_scheduler_current(), ==, NULL);
     CHECK_UINT(place->ticks, ==, rounds);
     CHECK_UINT(place->served, ==, rounds);
     CHECK_UINT(place->answered, ==, rounds);
@@ -128,7 +128,7 @@ static void counts_to_three(mj_scheduler* scheduler, void* user_state) {
     mj_scheduler_stop(scheduler);
     set_errno(1000 + i);
     mj_task_yield();
-    CHECK_PTR(get_current_scheduler(), ==, scheduler);
+    CHECK_PTR(mj_scheduler_current(), ==, scheduler);
     CHECK_INT(get_errno(), ==, 1000 + i);
   }
   mj_task_exit();
@@ -192,7 +192,7 @@ static void is_intruded_on(mj_scheduler* scheduler, void* user_state) {
   pthread_t thread;
   CHECK_INT(pthread_create(&thread, NULL, intrudes, state), ==, 0);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
-  CHECK_PTR(get_current_scheduler(), ==, scheduler);
+  CHECK_PTR(mj_scheduler_current(), ==, scheduler);
   mj_task_yield();
   mj_task_sleep_ns(1000);
   turns += 100;
@@ -224,7 +224,7 @@ static void* calls_all(void* argument) {
   mj_task* task = scheduler->current_task;
   mj_task_id id = mj_task_get_id(task);
   CHECK_WARNS(CHECK_INT(mj_scheduler_enqueue(scheduler, task), ==, -EPERM));
-  CHECK_WARNS(enqueue_runnable(scheduler, task));
+  CHECK_WARNS(mj_scheduler_enqueue(scheduler, task));
   CHECK_WARNS(CHECK_PTR(mj_scheduler_dequeue(scheduler), ==, NULL));
   errno = 0;
   CHECK_WARNS(CHECK_PTR(mj_task_find(scheduler, id), ==, NULL));

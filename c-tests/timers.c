@@ -194,7 +194,7 @@ static void cancels_some(mj_scheduler* scheduler, void* user_state) {
     one->cancelled = true;
     size_t before = scheduler->timer_count;
     size_t ready = scheduler->runnable_count;
-    enqueue_runnable(scheduler, one->task);
+    mj_scheduler_enqueue(scheduler, one->task);
     ++*cancelled;
     CHECK_UINT(scheduler->timer_count, ==, before - 1);
     CHECK_UINT(scheduler->runnable_count, ==, ready + 1);
@@ -348,7 +348,7 @@ static void an_endless_sleep_saturates(void) {
   mj_scheduler_run(scheduler);
   CHECK_INT(endless_woken, ==, 0);
   // Enqueueing ends even such a sleep.
-  for (size_t i = 0; i < count; i++) enqueue_runnable(scheduler, tasks[i]);
+  for (size_t i = 0; i < count; i++) mj_scheduler_enqueue(scheduler, tasks[i]);
   mj_scheduler_run(scheduler);
   CHECK_INT(endless_woken, ==, count);
   mj_scheduler_destroy(scheduler);

@@ -104,7 +104,7 @@ static void serves(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (int i = 0; i < exchanges; i++) {
     put_byte(there[1]);
-    CHECK_INT(mj_task_wait_fd(back[0], POLLIN, i % 2 == 0 ? UINT64_MAX : LONG_NS), ==, POLLIN);
+    CHECK_INT(mj_task_wait_fd(back[0], POLLIN, i % 2 == 0 ? MJ_FOREVER : LONG_NS), ==, POLLIN);
     take_byte(back[0]);
   }
   finished++;
@@ -175,7 +175,7 @@ static void raise_all(void) {
 
 static void waits_for_a_counter(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
-  CHECK_INT(mj_task_wait_fd(*(int*)user_state, POLLIN, UINT64_MAX), ==, POLLIN);
+  CHECK_INT(mj_task_wait_fd(*(int*)user_state, POLLIN, MJ_FOREVER), ==, POLLIN);
   finished++;
   mj_task_exit();
 }
@@ -312,7 +312,7 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
 
 // Twice each: what one stop leaves behind must not end the next wait, or keep it from being ended.
 static void check_stops(const variant* variants, int count, mj_task_fn* waits) {
-  static const uint64_t limits_ns[] = {UINT64_MAX, LONG_NS};
+  static const uint64_t limits_ns[] = {MJ_FOREVER, LONG_NS};
   for (int i = 0; i < 2 * count; i++) {
     open_pipes();
     mj_scheduler* scheduler = scheduler_with(&variants[i / 2]);
@@ -372,7 +372,7 @@ static void with_mj_wait_nanosleep_a_descriptor_alone_is_a_deadlock(void) {
     finished = 0;
     mj_scheduler* scheduler = scheduler_with(&(variant){"nanosleep", mj_wait_nanosleep, NULL});
     uint64_t* limit_ns = allocate(sizeof *limit_ns);
-    *limit_ns = UINT64_MAX;
+    *limit_ns = MJ_FOREVER;
     add_task(scheduler, waits_long, limit_ns);
     log_lines_begin();
     mj_scheduler_run(scheduler);
@@ -406,10 +406,10 @@ static void reads_with_and_without_limit(mj_scheduler* scheduler, void* user_sta
   (void)scheduler;
   (void)user_state;
   for (int i = 0; i < exchanges; i++) {
-    CHECK_INT(mj_task_wait_fd(there[0], POLLIN, i % 2 == 0 ? UINT64_MAX : LONG_NS), ==, POLLIN);
+    CHECK_INT(mj_task_wait_fd(there[0], POLLIN, i % 2 == 0 ? MJ_FOREVER : LONG_NS), ==, POLLIN);
     take_byte(there[0]);
   }
-  CHECK_INT(mj_task_wait_fd(there[0], POLLIN, 1000000), ==, 0);
+  CHECK_INT(mj_task_wait_fd(there[0], POLLIN, 1000000), ==, -ETIMEDOUT);
   finished++;
   mj_task_exit();
 }
@@ -446,7 +446,7 @@ static int watches_both(mj_scheduler* scheduler, uint64_t timeout_ns, void* user
       {.fd = self->own_fd, .events = POLLIN},
   };
   struct timespec limit = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
-  int count = ppoll(fds, 2, timeout_ns == UINT64_MAX ? NULL : &limit, NULL);
+  int count = ppoll(fds, 2, timeout_ns == MJ_FOREVER ? NULL : &limit, NULL);
   if (count < 0) return errno == EINTR ? 0 : -1;
   int events = 0;
   if (fds[0].revents != 0) {
@@ -459,7 +459,7 @@ static int watches_both(mj_scheduler* scheduler, uint64_t timeout_ns, void* user
     uint64_t ignored;
     CHECK_INT(read(self->own_fd, &ignored, sizeof ignored), ==, sizeof ignored);
     self->own_events++;
-    if (self->task != NULL) enqueue_runnable(scheduler, self->task);
+    if (self->task != NULL) mj_scheduler_enqueue(scheduler, self->task);
     events++;
   }
   return events;
@@ -520,8 +520,8 @@ static void one_of_the_program_may_call_them(void) {
 static void without_a_scheduler_they_fail(void) {
   log_lines_begin();
   CHECK_WARNS(CHECK_INT(mj_wait_epoll(NULL, 0, NULL), ==, -1));
-  CHECK_WARNS(CHECK_INT(mj_wait_poll(NULL, UINT64_MAX, NULL), ==, -1));
-  CHECK_WARNS(CHECK_INT(mj_wait_nanosleep(NULL, UINT64_MAX, NULL), ==, -1));
+  CHECK_WARNS(CHECK_INT(mj_wait_poll(NULL, MJ_FOREVER, NULL), ==, -1));
+  CHECK_WARNS(CHECK_INT(mj_wait_nanosleep(NULL, MJ_FOREVER, NULL), ==, -1));
   log_lines_end();
 }
 

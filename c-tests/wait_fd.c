@@ -304,13 +304,13 @@ static void check_agrees_with_poll(const char* name, situation* make) {
     snprintf(text, sizeof text, "%s, events %#x", name, (unsigned)masks[i]);
     check_running = text;
     int expected = poll_once(fds[0], masks[i]);
-    CHECK_INT(mj_task_wait_fd(fds[0], masks[i], 0), ==, expected);
+    CHECK_INT(mj_task_wait_fd(fds[0], masks[i], 0), ==, expected != 0 ? expected : -ETIMEDOUT);
     if (expected != 0) {
       CHECK_INT(mj_task_wait_fd(fds[0], masks[i], LONG_NS), ==, expected);
-      CHECK_INT(mj_task_wait_fd(fds[0], masks[i], UINT64_MAX), ==, expected);
+      CHECK_INT(mj_task_wait_fd(fds[0], masks[i], MJ_FOREVER), ==, expected);
     } else {
       uint64_t before = now_ns();
-      CHECK_INT(mj_task_wait_fd(fds[0], masks[i], 50000), ==, 0);
+      CHECK_INT(mj_task_wait_fd(fds[0], masks[i], 50000), ==, -ETIMEDOUT);
       CHECK_UINT(now_ns() - before, >=, 50000);
     }
     check_running = test;
@@ -339,15 +339,15 @@ static void a_wait_is_never_over_early(void) {
   static const uint64_t limits_ns[] = {1, 1000, 49999, 300000, 1000001, 5000000};
   for (size_t i = 0; i < sizeof limits_ns / sizeof limits_ns[0]; i++) {
     uint64_t before = now_ns();
-    CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, limits_ns[i]), ==, 0);
+    CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, limits_ns[i]), ==, -ETIMEDOUT);
     CHECK_UINT(now_ns() - before, >=, limits_ns[i]);
   }
   // Two tasks with different limits for one descriptor, of which the shorter one comes last.
   call longer, shorter, endless;
-  begin_wait(&endless, fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&endless, fds[0], POLLIN, MJ_FOREVER);
   begin_wait(&longer, fds[0], POLLIN, LONG_NS);
   begin_wait(&shorter, fds[0], POLLIN, 1000000);
-  CHECK_INT(result_of(&shorter), ==, 0);
+  CHECK_INT(result_of(&shorter), ==, -ETIMEDOUT);
   check_waiting(&longer);
   check_waiting(&endless);
   put_byte(fds[1]);
@@ -355,7 +355,7 @@ static void a_wait_is_never_over_early(void) {
   CHECK_INT(result_of(&endless), ==, POLLIN);
   // Nothing of the wait that timed out is left: the next one begins anew.
   take_byte(fds[0]);
-  begin_wait(&shorter, fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&shorter, fds[0], POLLIN, MJ_FOREVER);
   let_events_come();
   check_waiting(&shorter);
   put_byte(fds[1]);
@@ -377,7 +377,7 @@ static void without_time_it_is_a_look_after_one_turn(void) {
   open_pipe(fds);
   add_watcher(scheduler);
   for (uint64_t i = 1; i <= 100; i++) {
-    CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, 0), ==, 0);
+    CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, 0), ==, -ETIMEDOUT);
     CHECK_UINT(watcher_turns, ==, i);
   }
   // What the others do in their turn is seen.
@@ -430,10 +430,10 @@ static void waits_for_20_us(void) {
     uint64_t due_ns = now_ns() + 20000;
     race_due_ns = due_ns;
     int result = mj_task_wait_fd(race[0], POLLIN, 20000);
-    if (result == 0) {
+    if (result == -ETIMEDOUT) {
       CHECK_UINT(now_ns(), >=, due_ns);
       time_first++;
-      CHECK_INT(mj_task_wait_fd(race[0], POLLIN, UINT64_MAX), ==, POLLIN);
+      CHECK_INT(mj_task_wait_fd(race[0], POLLIN, MJ_FOREVER), ==, POLLIN);
     } else {
       CHECK_INT(result, ==, POLLIN);
       ready_first++;
@@ -464,8 +464,8 @@ static void a_hangup_alone_wakes_all(void) {
   int fds[2];
   open_pipe(fds);
   call readers[3];
-  begin_wait(&readers[0], fds[0], POLLIN, UINT64_MAX);
-  begin_wait(&readers[1], fds[0], 0, UINT64_MAX);
+  begin_wait(&readers[0], fds[0], POLLIN, MJ_FOREVER);
+  begin_wait(&readers[1], fds[0], 0, MJ_FOREVER);
   begin_wait(&readers[2], fds[0], POLLPRI, LONG_NS);
   let_events_come();
   for (int i = 0; i < 3; i++) check_waiting(&readers[i]);
@@ -481,8 +481,8 @@ static void an_error_alone_wakes_all(void) {
   open_pipe(fds);
   fill(fds[1]);
   call writers[2];
-  begin_wait(&writers[0], fds[1], POLLOUT, UINT64_MAX);
-  begin_wait(&writers[1], fds[1], 0, UINT64_MAX);
+  begin_wait(&writers[0], fds[1], POLLOUT, MJ_FOREVER);
+  begin_wait(&writers[1], fds[1], 0, MJ_FOREVER);
   let_events_come();
   for (int i = 0; i < 2; i++) check_waiting(&writers[i]);
   close(fds[0]);
@@ -496,10 +496,10 @@ static void a_reset_wakes_all(void) {
   int fds[2];
   open_tcp(fds);
   call waits[4];
-  begin_wait(&waits[0], fds[0], POLLIN, UINT64_MAX);
-  begin_wait(&waits[1], fds[0], POLLRDHUP, UINT64_MAX);
+  begin_wait(&waits[0], fds[0], POLLIN, MJ_FOREVER);
+  begin_wait(&waits[1], fds[0], POLLRDHUP, MJ_FOREVER);
   begin_wait(&waits[2], fds[0], POLLPRI, LONG_NS);
-  begin_wait(&waits[3], fds[0], 0, UINT64_MAX);
+  begin_wait(&waits[3], fds[0], 0, MJ_FOREVER);
   let_events_come();
   for (int i = 0; i < 4; i++) check_waiting(&waits[i]);
   close_with_a_reset(fds[1]);
@@ -518,8 +518,8 @@ static void half_a_close_is_seen_by_those_who_ask(void) {
   int fds[2];
   open_tcp(fds);
   call reader, watcher, urgent;
-  begin_wait(&reader, fds[0], POLLIN, UINT64_MAX);
-  begin_wait(&watcher, fds[0], POLLIN | POLLRDHUP, UINT64_MAX);
+  begin_wait(&reader, fds[0], POLLIN, MJ_FOREVER);
+  begin_wait(&watcher, fds[0], POLLIN | POLLRDHUP, MJ_FOREVER);
   begin_wait(&urgent, fds[0], POLLPRI, LONG_NS);
   // Half a connection is still one: no hang-up, and nothing for the one that waits for urgent data.
   CHECK_INT(shutdown(fds[1], SHUT_WR), ==, 0);
@@ -570,7 +570,7 @@ static void a_refused_connection_is_writable(void) {
     if (i == 0) {
       CHECK_INT(mj_task_wait_writable(fd), ==, 0);
     } else {
-      int result = mj_task_wait_fd(fd, POLLOUT, UINT64_MAX);
+      int result = mj_task_wait_fd(fd, POLLOUT, MJ_FOREVER);
       CHECK_INT(result & (POLLOUT | POLLHUP), ==, POLLOUT | POLLHUP);
     }
     CHECK_INT(socket_error(fd), ==, at_once ? 0 : ECONNREFUSED);
@@ -585,7 +585,7 @@ static void write_when_possible(void) {
   CHECK_INT(mj_task_wait_writable(fds[1]), ==, 0);
   fill(fds[1]);
   call writer;
-  begin_wait(&writer, fds[1], POLLOUT, UINT64_MAX);
+  begin_wait(&writer, fds[1], POLLOUT, MJ_FOREVER);
   let_events_come();
   check_waiting(&writer);
   drain(fds[0]);
@@ -611,8 +611,8 @@ static void two_readers_and_a_writer_share_a_socket(void) {
   open_pair(fds);
   fill(fds[0]);
   call readers[2], writer;
-  begin_wait(&readers[0], fds[0], POLLIN, UINT64_MAX);
-  begin_wait(&writer, fds[0], POLLOUT, UINT64_MAX);
+  begin_wait(&readers[0], fds[0], POLLIN, MJ_FOREVER);
+  begin_wait(&writer, fds[0], POLLOUT, MJ_FOREVER);
   begin_wait(&readers[1], fds[0], POLLIN, LONG_NS);
   let_events_come();
   check_waiting(&readers[0]);
@@ -629,7 +629,7 @@ static void two_readers_and_a_writer_share_a_socket(void) {
   // And the other way round.
   take_byte(fds[0]);
   begin_wait(&readers[0], fds[0], POLLIN, LONG_NS);
-  begin_wait(&readers[1], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&readers[1], fds[0], POLLIN, MJ_FOREVER);
   drain(fds[1]);
   CHECK_INT(result_of(&writer), ==, POLLOUT);
   let_events_come();
@@ -639,8 +639,8 @@ static void two_readers_and_a_writer_share_a_socket(void) {
   // Both at one time; and who waits for either gets both.
   fill(fds[0]);
   call either;
-  begin_wait(&writer, fds[0], POLLOUT, UINT64_MAX);
-  begin_wait(&either, fds[0], POLLIN | POLLOUT, UINT64_MAX);
+  begin_wait(&writer, fds[0], POLLOUT, MJ_FOREVER);
+  begin_wait(&either, fds[0], POLLIN | POLLOUT, MJ_FOREVER);
   let_events_come();
   check_waiting(&writer);
   check_waiting(&either);
@@ -654,9 +654,9 @@ static void two_readers_and_a_writer_share_a_socket(void) {
   // One of them wakes early, and the rest still waits.
   take_byte(fds[0]);
   fill(fds[0]);
-  begin_wait(&readers[0], fds[0], POLLIN, UINT64_MAX);
-  begin_wait(&writer, fds[0], POLLOUT, UINT64_MAX);
-  begin_wait(&readers[1], fds[0], POLLIN, UINT64_MAX);
+  begin_wait(&readers[0], fds[0], POLLIN, MJ_FOREVER);
+  begin_wait(&writer, fds[0], POLLOUT, MJ_FOREVER);
+  begin_wait(&readers[1], fds[0], POLLIN, MJ_FOREVER);
   CHECK_INT(mj_task_wake(writer.task), ==, 1);
   CHECK_INT(result_of(&writer), ==, -EINTR);
   drain(fds[1]);
@@ -686,11 +686,11 @@ static void wait_in_vain(void) {
     short events = (short)(1u << bit | POLLIN);
     CHECK_INT(mj_task_wait_fd(fds[0], events, 0), ==, -EINVAL);
     CHECK_INT(mj_task_wait_fd(fds[0], events, 1000), ==, -EINVAL);
-    CHECK_INT(mj_task_wait_fd(fds[0], events, UINT64_MAX), ==, -EINVAL);
+    CHECK_INT(mj_task_wait_fd(fds[0], events, MJ_FOREVER), ==, -EINVAL);
   }
-  CHECK_INT(mj_task_wait_fd(fds[0], -1, UINT64_MAX), ==, -EINVAL);
+  CHECK_INT(mj_task_wait_fd(fds[0], -1, MJ_FOREVER), ==, -EINVAL);
   close_both(fds);
-  static const uint64_t limits_ns[] = {UINT64_MAX, LONG_NS, 1, 0};
+  static const uint64_t limits_ns[] = {MJ_FOREVER, LONG_NS, 1, 0};
   const int bad[] = {fds[0], fds[1], 100000, INT_MAX, -1, -2, INT_MIN};
   add_watcher(scheduler);
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -717,11 +717,11 @@ static void what_cannot_be_waited_for_is_an_error(void) {
 // A set that would contain itself, or a set that contains it, is the kernel's error.
 static void wait_for_the_scheduler(void) {
   int own = mj_scheduler_backend_fd(scheduler);
-  CHECK_INT(mj_task_wait_fd(own, POLLIN, UINT64_MAX), <, 0);
+  CHECK_INT(mj_task_wait_fd(own, POLLIN, MJ_FOREVER), <, 0);
   // Another scheduler's is as good a descriptor as any.
   mj_scheduler* other = new_scheduler();
   call stop;
-  begin_wait(&stop, mj_scheduler_backend_fd(other), POLLIN, UINT64_MAX);
+  begin_wait(&stop, mj_scheduler_backend_fd(other), POLLIN, MJ_FOREVER);
   let_events_come();
   check_waiting(&stop);
   CHECK_INT(mj_scheduler_stop(other), ==, 0);
@@ -744,7 +744,7 @@ static void epoll_sets_can_be_waited_for(void) {
   CHECK_INT(epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event), ==, 0);
   for (int round = 0; round < 3; round++) {
     call waits[2];
-    begin_wait(&waits[0], inner, POLLIN, UINT64_MAX);
+    begin_wait(&waits[0], inner, POLLIN, MJ_FOREVER);
     begin_wait(&waits[1], outer, POLLIN, LONG_NS);
     let_events_come();
     check_waiting(&waits[0]);
@@ -766,13 +766,13 @@ static void wait_for_0(void) {
   open_pipe(fds);
   CHECK_INT(dup2(fds[0], 0), ==, 0);
   call reader;
-  begin_wait(&reader, 0, POLLIN, UINT64_MAX);
+  begin_wait(&reader, 0, POLLIN, MJ_FOREVER);
   let_events_come();
   check_waiting(&reader);
   put_byte(fds[1]);
   CHECK_INT(result_of(&reader), ==, POLLIN);
   take_byte(0);
-  CHECK_INT(mj_task_wait_fd(0, POLLIN, 1000), ==, 0);
+  CHECK_INT(mj_task_wait_fd(0, POLLIN, 1000), ==, -ETIMEDOUT);
   begin_wait(&reader, 0, POLLIN, LONG_NS);
   CHECK_INT(mj_fd_close(0), ==, 0);
   CHECK_INT(result_of(&reader), ==, -EBADF);
@@ -796,7 +796,7 @@ static void wait_for_many(void) {
   for (size_t i = 0; i < many_count; i++) {
     fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK_INT(fds[i], >=, 0);
-    begin_wait(&waits[i], fds[i], POLLIN, i % 2 == 0 ? UINT64_MAX : LONG_NS);
+    begin_wait(&waits[i], fds[i], POLLIN, i % 2 == 0 ? MJ_FOREVER : LONG_NS);
   }
   let_events_come();
   // 7919 is a prime that divides none of the counts: each comes up once, in a scattered order.
@@ -816,7 +816,7 @@ static void wait_for_many(void) {
   for (size_t i = 0; i < many_count; i++) {
     uint64_t count;
     CHECK_INT(read(fds[i], &count, sizeof count), ==, sizeof count);
-    begin_wait(&waits[i], fds[i], POLLIN, UINT64_MAX);
+    begin_wait(&waits[i], fds[i], POLLIN, MJ_FOREVER);
   }
   for (size_t i = 0; i < many_count; i++) CHECK_INT(mj_fd_close(fds[i]), ==, 0);
   for (size_t i = 0; i < many_count; i++) CHECK_INT(result_of(&waits[i]), ==, -EBADF);
@@ -849,7 +849,7 @@ static void stop_while_others_wait(void) {
   static int fds[2];
   static call waits[3];
   open_pipe(fds);
-  for (int i = 0; i < 3; i++) begin_wait(&waits[i], fds[0], POLLIN, i == 0 ? UINT64_MAX : LONG_NS);
+  for (int i = 0; i < 3; i++) begin_wait(&waits[i], fds[0], POLLIN, i == 0 ? MJ_FOREVER : LONG_NS);
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   close_both(fds);
 }
@@ -868,7 +868,7 @@ static void a_wait_for_what_never_happens_can_be_ended(void) {
   int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   CHECK_INT(null, >=, 0);
   call one;
-  begin_wait(&one, null, POLLPRI, UINT64_MAX);
+  begin_wait(&one, null, POLLPRI, MJ_FOREVER);
   let_events_come();
   check_waiting(&one);
   CHECK_INT(mj_task_cancel(one.task), ==, 0);
@@ -881,9 +881,9 @@ static void errors_may_be_asked_for(void) {
   int fds[2];
   open_pipe(fds);
   const short errors = POLLERR | POLLHUP;
-  CHECK_INT(mj_task_wait_fd(fds[0], errors, 1000), ==, 0);
+  CHECK_INT(mj_task_wait_fd(fds[0], errors, 1000), ==, -ETIMEDOUT);
   close(fds[1]);
-  CHECK_INT(mj_task_wait_fd(fds[0], POLLIN | errors, UINT64_MAX), ==, POLLHUP);
+  CHECK_INT(mj_task_wait_fd(fds[0], POLLIN | errors, MJ_FOREVER), ==, POLLHUP);
   close(fds[0]);
 }
 

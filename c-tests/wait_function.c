@@ -12,7 +12,7 @@ static int channel[2];
 typedef struct calls {
   size_t count;
   uint64_t last_timeout_ns;
-  uint64_t longest_timeout_ns;  // UINT64_MAX apart
+  uint64_t longest_timeout_ns;  // MJ_FOREVER apart
   size_t endless;
   mj_task* task;  // one that it may wake
 } calls;
@@ -20,13 +20,13 @@ typedef struct calls {
 static void note_call(mj_scheduler* scheduler, uint64_t timeout_ns, calls* state) {
   state->count++;
   state->last_timeout_ns = timeout_ns;
-  if (timeout_ns == UINT64_MAX) {
+  if (timeout_ns == MJ_FOREVER) {
     state->endless++;
   } else if (timeout_ns > state->longest_timeout_ns) {
     state->longest_timeout_ns = timeout_ns;
   }
   // Called between tasks, on the scheduler's thread, and told to wait only if no task is ready.
-  CHECK_PTR(get_current_scheduler(), ==, scheduler);
+  CHECK_PTR(mj_scheduler_current(), ==, scheduler);
   CHECK_PTR(scheduler->current_task, ==, NULL);
   CHECK_PTR(scheduler->wait_data, ==, state);
   if (timeout_ns > 0) CHECK_UINT(scheduler->runnable_count, ==, 0);
@@ -41,7 +41,7 @@ static void sleep_ns(uint64_t nanoseconds) {
 // The guide's default wait function, with notes.
 static int sleeps_as_told(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   note_call(scheduler, timeout_ns, user_data);
-  CHECK_UINT(timeout_ns, !=, UINT64_MAX);
+  CHECK_UINT(timeout_ns, !=, MJ_FOREVER);
   if (timeout_ns > 0) sleep_ns(timeout_ns);
   return 0;
 }
@@ -92,11 +92,11 @@ static int wakes_as_the_guide_does(mj_scheduler* scheduler, uint64_t timeout_ns,
   calls* state = user_data;
   note_call(scheduler, timeout_ns, state);
   // Nothing but this function can wake the task, and there is no timer.
-  if (timeout_ns != 0) CHECK_UINT(timeout_ns, ==, UINT64_MAX);
+  if (timeout_ns != 0) CHECK_UINT(timeout_ns, ==, MJ_FOREVER);
   mj_task* task = state->task;
   if (task == NULL || task->state != MJ_TASK_WAITING_IO) return 0;
   task->state = MJ_TASK_RUNNABLE;
-  enqueue_runnable(scheduler, task);
+  mj_scheduler_enqueue(scheduler, task);
   scheduler->metrics.io_events++;
   return 1;
 }
@@ -131,7 +131,7 @@ static int creates_a_task_and_wakes(mj_scheduler* scheduler, uint64_t timeout_ns
   calls* state = user_data;
   note_call(scheduler, timeout_ns, state);
   if (state->count == 1) add_task(scheduler, notes_one_turn, NULL);
-  if (state->count == 2) enqueue_runnable(scheduler, state->task);
+  if (state->count == 2) mj_scheduler_enqueue(scheduler, state->task);
   return 1;
 }
 
@@ -212,7 +212,7 @@ static int blocks_in_vain(mj_scheduler* scheduler, uint64_t timeout_ns, void* us
   CHECK_WARNS(mj_task_exit());
   CHECK_WARNS(mj_scheduler_run(scheduler));
   CHECK_WARNS(mj_scheduler_destroy(scheduler));
-  if (timeout_ns > 0 && timeout_ns != UINT64_MAX) sleep_ns(timeout_ns);
+  if (timeout_ns > 0 && timeout_ns != MJ_FOREVER) sleep_ns(timeout_ns);
   return 0;
 }
 
@@ -302,7 +302,7 @@ static int wakes_at_the_tenth_call(mj_scheduler* scheduler, uint64_t timeout_ns,
   // The spinning task is always ready: there is no time to wait.
   CHECK_UINT(timeout_ns, ==, 0);
   if (state->count != 10) return 0;
-  enqueue_runnable(scheduler, state->task);
+  mj_scheduler_enqueue(scheduler, state->task);
   return 1;
 }
 
@@ -334,7 +334,7 @@ static int polls_the_backend(mj_scheduler* scheduler, uint64_t timeout_ns, void*
   struct pollfd backend = {.fd = mj_scheduler_backend_fd(scheduler), .events = POLLIN};
   CHECK_INT(backend.fd, >=, 0);
   struct timespec timeout = {(time_t)(timeout_ns / 1000000000u), (long)(timeout_ns % 1000000000u)};
-  int count = ppoll(&backend, 1, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL);
+  int count = ppoll(&backend, 1, timeout_ns == MJ_FOREVER ? NULL : &timeout, NULL);
   if (count < 0) return errno == EINTR ? 0 : -1;
   if (count > 0) state->by_backend++;
   return count;
@@ -460,10 +460,10 @@ static int tells_of_the_event(mj_scheduler* scheduler, uint64_t timeout_ns, void
   (void)user_data;
   if (late_event) {
     late_event = false;
-    enqueue_runnable(scheduler, late_task);
+    mj_scheduler_enqueue(scheduler, late_task);
     return 1;
   }
-  if (timeout_ns > 0) sleep_ns(timeout_ns == UINT64_MAX ? 1000000 : timeout_ns);
+  if (timeout_ns > 0) sleep_ns(timeout_ns == MJ_FOREVER ? 1000000 : timeout_ns);
   return 0;
 }
 

@@ -46,7 +46,7 @@ static void producer(mj_scheduler* scheduler, void* user_state) {
         {.chan = line.numbers, .op = MJ_CHAN_SEND, .element = &number},
         {.chan = line.quit, .op = MJ_CHAN_RECV},
     };
-    int chosen = mj_chan_select(cases, 2, UINT64_MAX);
+    int chosen = mj_chan_select(cases, 2, MJ_FOREVER);
     check(chosen, "mj_chan_select");
     if (chosen == 1) break;
     size_t queued = mj_chan_length(line.numbers);
@@ -61,11 +61,11 @@ static void worker(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   result one = {.worker = line.next_worker++};
-  while (mj_chan_recv(line.numbers, &one.number, UINT64_MAX) == 0) {
+  while (mj_chan_recv(line.numbers, &one.number, MJ_FOREVER) == 0) {
     one.steps = 0;
     for (uint64_t n = one.number; n != 1; n = n % 2 == 0 ? n / 2 : 3 * n + 1) one.steps++;
     if (one.number % 16 == 0) mj_task_sleep_ns(1000);  // as if it asked somebody else
-    if (mj_chan_send(line.results, &one, UINT64_MAX) != 0) break;
+    if (mj_chan_send(line.results, &one, MJ_FOREVER) != 0) break;
   }
   check(mj_waitgroup_done(line.workers), "mj_waitgroup_done");
   mj_task_exit();
@@ -75,7 +75,7 @@ static void worker(mj_scheduler* scheduler, void* user_state) {
 static void closer(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  check(mj_waitgroup_wait(line.workers, UINT64_MAX), "mj_waitgroup_wait");
+  check(mj_waitgroup_wait(line.workers, MJ_FOREVER), "mj_waitgroup_wait");
   check(mj_chan_close(line.results), "mj_chan_close");
   mj_task_exit();
 }
@@ -84,7 +84,7 @@ static void collector(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   unsigned long wanted = *(unsigned long*)user_state;
   result one;
-  while (mj_chan_recv(line.results, &one, UINT64_MAX) == 0) {
+  while (mj_chan_recv(line.results, &one, MJ_FOREVER) == 0) {
     line.received++;
     line.by_worker[one.worker]++;
     line.steps += one.steps;

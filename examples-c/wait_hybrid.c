@@ -55,7 +55,7 @@ static int wait_hybrid(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_
   // nobody has to read it.
   if (timeout_ns > 0) {
     struct itimerspec limit = {{0, 0}, {0, 0}};
-    if (timeout_ns != UINT64_MAX) {
+    if (timeout_ns != MJ_FOREVER) {
       limit.it_value.tv_sec = (time_t)(timeout_ns / 1000000000);
       limit.it_value.tv_nsec = (long)(timeout_ns % 1000000000);
     }
@@ -78,7 +78,7 @@ static int wait_hybrid(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_
     const enum source source = (enum source)events[i].data.u32;
     h->events[source]++;
     if (source == SOCKET && h->reader != NULL) {
-      enqueue_runnable(scheduler, h->reader);
+      mj_scheduler_enqueue(scheduler, h->reader);
       scheduler->metrics.io_events++;
     }
     // Nothing to do for the others. If time is up, the loop knows whose; if the library's
@@ -97,7 +97,7 @@ static int watch(const hybrid* h, int fd, uint32_t events, enum source source) {
 // Suspends the running task until the wait function has seen something on the socket.
 static int wait_for_socket(hybrid* h) {
   h->reader = mj_task_current();
-  int result = mj_task_sleep_for(UINT64_MAX);  // Only enqueue_runnable() ends it, which is -EINTR.
+  int result = mj_task_sleep_for(MJ_FOREVER);  // Only mj_scheduler_enqueue() ends it, which is -EINTR.
   h->reader = NULL;
   return result == -EINTR ? 0 : result;
 }
@@ -151,7 +151,7 @@ static void answer_by_library(mj_scheduler* scheduler, void* user_state) {
   while ((result = answer(h, h->library_sockets[0])) >= 0) {
     if (result > 0) {
       h->answered_by_library++;
-    } else if (mj_task_wait_fd(h->library_sockets[0], POLLIN, UINT64_MAX) < 0) {
+    } else if (mj_task_wait_fd(h->library_sockets[0], POLLIN, MJ_FOREVER) < 0) {
       break;
     }
   }

@@ -39,7 +39,7 @@ typedef struct mailbox {
 // ---- The wait function
 
 static void wake_one(mj_scheduler* scheduler, mailbox* box) {
-  enqueue_runnable(scheduler, box->idle[--box->idle_count]);
+  mj_scheduler_enqueue(scheduler, box->idle[--box->idle_count]);
 }
 
 static int wait_message_queue(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
@@ -52,7 +52,7 @@ static int wait_message_queue(mj_scheduler* scheduler, uint64_t timeout_ns, void
       {.fd = box->idle_count > 0 ? box->queue : -1, .events = POLLIN},
   };
   struct timespec limit = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
-  int count = ppoll(sources, 2, timeout_ns == UINT64_MAX ? NULL : &limit, NULL);
+  int count = ppoll(sources, 2, timeout_ns == MJ_FOREVER ? NULL : &limit, NULL);
   if (count < 0) {
     if (errno == EINTR) return 0;
     MJ_ERROR("ppoll: %s", strerror(errno));
@@ -69,7 +69,7 @@ static int wait_message_queue(mj_scheduler* scheduler, uint64_t timeout_ns, void
 // Suspends the running worker until the wait function has seen a message.
 static int wait_for_message(mailbox* box) {
   box->idle[box->idle_count++] = mj_task_current();
-  int result = mj_task_sleep_for(UINT64_MAX);  // Only enqueue_runnable() ends it, which is -EINTR.
+  int result = mj_task_sleep_for(MJ_FOREVER);  // Only mj_scheduler_enqueue() ends it, which is -EINTR.
   return result == -EINTR ? 0 : result;
 }
 

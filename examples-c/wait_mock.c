@@ -33,7 +33,7 @@ static uint64_t virtual_now_ns(void* user_data) {
 
 static int wait_mock(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   world* w = user_data;
-  if (timeout_ns == UINT64_MAX) {
+  if (timeout_ns == MJ_FOREVER) {
     // Time alone wakes nobody any more. A real program would wait here for ever; a test says so.
     MJ_ERROR("all tasks wait for something that does not happen");
     w->failed = true;

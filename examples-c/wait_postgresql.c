@@ -57,7 +57,7 @@ static int wait_postgresql(mj_scheduler* scheduler, uint64_t timeout_ns, void* u
 
   // What was read along with the answer to a query, and will never make the socket readable again.
   if (l->reader != NULL && has_notification(l)) {
-    enqueue_runnable(scheduler, l->reader);
+    mj_scheduler_enqueue(scheduler, l->reader);
     timeout_ns = 0;
   }
 
@@ -68,7 +68,7 @@ static int wait_postgresql(mj_scheduler* scheduler, uint64_t timeout_ns, void* u
       {.fd = l->asking || l->failed ? -1 : PQsocket(l->connection), .events = POLLIN},
   };
   struct timespec limit = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
-  int count = ppoll(sources, 2, timeout_ns == UINT64_MAX ? NULL : &limit, NULL);
+  int count = ppoll(sources, 2, timeout_ns == MJ_FOREVER ? NULL : &limit, NULL);
   if (count < 0) {
     if (errno == EINTR) return 0;
     MJ_ERROR("ppoll: %s", strerror(errno));
@@ -79,7 +79,7 @@ static int wait_postgresql(mj_scheduler* scheduler, uint64_t timeout_ns, void* u
     if (PQconsumeInput(l->connection) == 0) {
       give_up(scheduler, l, "the connection is lost");
     } else if (l->reader != NULL && has_notification(l)) {
-      enqueue_runnable(scheduler, l->reader);
+      mj_scheduler_enqueue(scheduler, l->reader);
     }
   }
   return count;
@@ -114,7 +114,7 @@ static void listen_task(mj_scheduler* scheduler, void* user_state) {
       mj_task_yield();  // A thousand at once must not keep the others waiting.
     } else {
       l->reader = mj_task_current();
-      int result = mj_task_sleep_for(UINT64_MAX);  // enqueue_runnable() ends it: -EINTR.
+      int result = mj_task_sleep_for(MJ_FOREVER);  // mj_scheduler_enqueue() ends it: -EINTR.
       l->reader = NULL;
       if (result != -EINTR) break;
     }

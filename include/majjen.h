@@ -10,7 +10,7 @@
 //     mj_version() and the mj_log functions are for all threads.
 //   - Calls that "may suspend" say so. Called outside a task they log a warning and do nothing.
 //   - Times are nanoseconds, and sizes bytes, unless a name says otherwise. A time limit of
-//     UINT64_MAX is none.
+//     MJ_FOREVER is none.
 //   - Functions that return int give 0 or a positive number, or a negative errno value. Functions
 //     that return a pointer give NULL and set errno.
 //   - Misuse (NULL, a call outside a task, a nested run) is reported in the log and has no effect.
@@ -29,6 +29,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+// No limit, for a parameter named `timeout_ns`.
+#define MJ_FOREVER UINT64_MAX
 
 struct mj_scheduler;
 
@@ -126,7 +129,7 @@ typedef struct mj_task {
   // The body's argument. Released with free() when the task ends.
   void *user_state;
   // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
-  // until enqueue_runnable(), and is then called again from the top.
+  // until mj_scheduler_enqueue(), and is then called again from the top.
   mj_task_state state;
   // When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
   uint64_t wake_time_ns;
@@ -137,11 +140,11 @@ typedef struct mj_task {
 } mj_task;
 
 // Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
+// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: MJ_FOREVER without
 // limit, and 0 to look and return at once, which is asked every so often while tasks are ready or
 // the library has something else to do.
 // Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
-// It may return early for no reason, may call enqueue_runnable(), and must return when
+// It may return early for no reason, may call mj_scheduler_enqueue(), and must return when
 // mj_scheduler_backend_fd() is readable.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
@@ -449,13 +452,13 @@ int mj_task_yield_now(void);
 int mj_task_sleep_for(uint64_t nanoseconds);
 
 // Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
-// `deadline_ns` or past it: for periods that do not drift. UINT64_MAX never comes. Returns as
+// `deadline_ns` or past it: for periods that do not drift. MJ_FOREVER never comes. Returns as
 // mj_task_sleep_for().
 int mj_task_sleep_until_ns(uint64_t deadline_ns);
 
-// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
-// `timeout_ns` nanoseconds (UINT64_MAX: without limit): for tasks that other tasks or a wait
-// function hand something to. An enqueue_runnable() since the task's last wait counts. Returns 0
+// Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), at most
+// `timeout_ns` nanoseconds (MJ_FOREVER: without limit): for tasks that other tasks or a wait
+// function hand something to. An mj_scheduler_enqueue() since the task's last wait counts. Returns 0
 // when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
 int mj_task_park(uint64_t timeout_ns);
 
@@ -465,9 +468,9 @@ int mj_task_park(uint64_t timeout_ns);
 int mj_task_wait_writable(int fd);
 
 // Suspends the running task until one of the `events` of a descriptor happens, at most
-// `timeout_ns` nanoseconds (UINT64_MAX: without limit; 0: only until the others have had their
+// `timeout_ns` nanoseconds (MJ_FOREVER: without limit; 0: only until the others have had their
 // turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns the
-// events that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
+// events that happened, with POLLERR and POLLHUP even if not asked for; -ETIMEDOUT when none has;
 // -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 // was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 // other events, and for the two descriptors of the scheduler itself; -ENOMEM; -ENOSPC when the
@@ -478,7 +481,7 @@ int mj_task_wait_writable(int fd);
 int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
-// nanoseconds (UINT64_MAX: without limit). Returns 0 when the task has ended during the call;
+// nanoseconds (MJ_FOREVER: without limit). Returns 0 when the task has ended during the call;
 // -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
 // for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for(). Any number
 // of tasks may wait for one.
@@ -508,7 +511,7 @@ struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
 // The pointer is NULL or a live mutex, not used again if this succeeds.
 int mj_mutex_destroy(struct mj_mutex *mutex);
 
-// Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (UINT64_MAX:
+// Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER:
 // without limit) for those that were before it. Returns 0 when it is locked, and else it is not,
 // so look at the result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it;
 // -EOWNERDEAD when a task has that ended, or ends meanwhile, without unlocking it: it stays locked
@@ -545,7 +548,7 @@ struct mj_cond *mj_cond_create(struct mj_scheduler *scheduler);
 int mj_cond_destroy(struct mj_cond *cond);
 
 // Unlocks the mutex, which the running task has locked, suspends until a signal comes, at most
-// `timeout_ns` nanoseconds (UINT64_MAX: without limit), and locks it again, which nothing cuts
+// `timeout_ns` nanoseconds (MJ_FOREVER: without limit), and locks it again, which nothing cuts
 // short, neither the limit nor mj_task_cancel(). It never returns 0 without a signal; whether what
 // is waited for still holds is to be checked all the same. Returns with the mutex locked: 0 when
 // signaled; -ETIMEDOUT, -EINTR, -ENOMEM and -ECANCELED as mj_mutex_lock(), when it has let the
@@ -584,7 +587,7 @@ struct mj_semaphore *mj_semaphore_create(struct mj_scheduler *scheduler, uint32_
 // The pointer is NULL or a live semaphore, not used again if this succeeds.
 int mj_semaphore_destroy(struct mj_semaphore *semaphore);
 
-// Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (UINT64_MAX: without limit)
+// Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit)
 // until there are as many, and those that were before it have theirs, however few it wants itself.
 // Returns 0 when they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM,
 // -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
@@ -638,7 +641,7 @@ int mj_waitgroup_add(struct mj_waitgroup *group, size_t count);
 // The pointer is NULL or a live wait group.
 int mj_waitgroup_done(struct mj_waitgroup *group);
 
-// Waits until the count is 0, at most `timeout_ns` nanoseconds (UINT64_MAX: without limit). Any
+// Waits until the count is 0, at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit). Any
 // number of tasks may wait, and the group may be used again at once. Returns 0 when it was 0;
 // -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not
 // if it is 0.
@@ -667,7 +670,7 @@ struct mj_chan *mj_chan_create(struct mj_scheduler *scheduler,
 // The pointer is NULL or a live channel, not used again if this succeeds.
 int mj_chan_destroy(struct mj_chan *chan);
 
-// Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (UINT64_MAX: without
+// Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without
 // limit) for room or, if its capacity is 0, for a receiver. Returns 0 when it is sent, and else it
 // is not: -EPIPE when the channel is closed, also while waiting; -ETIMEDOUT; -EINTR when the task
 // was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait;
@@ -678,7 +681,7 @@ int mj_chan_destroy(struct mj_chan *chan);
 int mj_chan_send(struct mj_chan *chan, const void *element, uint64_t timeout_ns);
 
 // Copies the oldest element out of a channel, waiting at most `timeout_ns` nanoseconds
-// (UINT64_MAX: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
+// (MJ_FOREVER: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
 // closed and empty, also while waiting; the others as mj_chan_send(). May suspend; not if there is
 // an element.
 //
@@ -715,7 +718,7 @@ int mj_chan_close(struct mj_chan *chan);
 size_t mj_chan_length(const struct mj_chan *chan);
 
 // Waits until one of several sends and receives can be done, at most `timeout_ns` nanoseconds
-// (UINT64_MAX: without limit), and does that one only. When several can be done, each has the same
+// (MJ_FOREVER: without limit), and does that one only. When several can be done, each has the same
 // chance. A channel may be in several cases. Returns the index of the one that is done, whose
 // `result` is then 0, or -EPIPE when its channel is closed; or, when none is done, -ETIMEDOUT,
 // -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
@@ -1001,9 +1004,9 @@ void mj_vlog(mj_log_level level, const char* format, va_list arguments) MJ_PRINT
 #define MJ_ERROR(...) mj_log(MJ_LOG_ERROR, __VA_ARGS__)
 #define MJ_FATAL(...) mj_log(MJ_LOG_FATAL, __VA_ARGS__)
 
-// The unprefixed names that the guide's own examples use. Define MAJJEN_NO_GUIDE_NAMES before the
-// include to leave them out.
-#ifndef MAJJEN_NO_GUIDE_NAMES
+// The unprefixed names of the guide, for code that was written with it: define MAJJEN_GUIDE_NAMES before
+// the include to have them.
+#ifdef MAJJEN_GUIDE_NAMES
 
 // How many descriptors the guide's mj_epoll_data has room for. The library itself has no such limit.
 #ifndef MAX_FDS
@@ -1023,6 +1026,6 @@ static inline mj_task* dequeue_runnable(mj_scheduler* scheduler) {
   return mj_scheduler_dequeue(scheduler);
 }
 
-#endif  // MAJJEN_NO_GUIDE_NAMES
+#endif  // MAJJEN_GUIDE_NAMES
 
 #endif  // MAJJEN_H

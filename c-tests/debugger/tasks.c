@@ -45,7 +45,7 @@ static void reader(mj_scheduler* scheduler, void* user_state) {
 
 static void joiner(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
-  mj_task_join(*(mj_task_id*)user_state, UINT64_MAX);
+  mj_task_join(*(mj_task_id*)user_state, MJ_FOREVER);
   mj_task_exit();
 }
 

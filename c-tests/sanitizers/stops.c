@@ -99,7 +99,7 @@ static void sleeps(mj_scheduler* scheduler, void* user_state) {
 static void waits(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   int fd = *(int*)user_state;
-  for (;;) mj_task_wait_fd(fd, 1, UINT64_MAX);
+  for (;;) mj_task_wait_fd(fd, 1, MJ_FOREVER);
 }
 
 static void add(mj_scheduler* scheduler, mj_task_fn* body, const void* state, size_t bytes) {

@@ -47,7 +47,7 @@ pub unsafe extern "C" fn mj_chan_destroy(chan: *mut mj_chan) -> c_int {
     unsafe { destroy_object(chan) }
 }
 
-/// Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (UINT64_MAX: without
+/// Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without
 /// limit) for room or, if its capacity is 0, for a receiver. Returns 0 when it is sent, and else it
 /// is not: -EPIPE when the channel is closed, also while waiting; -ETIMEDOUT; -EINTR when the task
 /// was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait;
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn mj_chan_send(
 }
 
 /// Copies the oldest element out of a channel, waiting at most `timeout_ns` nanoseconds
-/// (UINT64_MAX: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
+/// (MJ_FOREVER: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
 /// closed and empty, also while waiting; the others as mj_chan_send(). May suspend; not if there is
 /// an element.
 ///
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 }
 
 /// Waits until one of several sends and receives can be done, at most `timeout_ns` nanoseconds
-/// (UINT64_MAX: without limit), and does that one only. When several can be done, each has the same
+/// (MJ_FOREVER: without limit), and does that one only. When several can be done, each has the same
 /// chance. A channel may be in several cases. Returns the index of the one that is done, whose
 /// `result` is then 0, or -EPIPE when its channel is closed; or, when none is done, -ETIMEDOUT,
 /// -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an

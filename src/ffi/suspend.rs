@@ -72,7 +72,7 @@ pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
 }
 
 /// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
-/// `deadline_ns` or past it: for periods that do not drift. UINT64_MAX never comes. Returns as
+/// `deadline_ns` or past it: for periods that do not drift. MJ_FOREVER never comes. Returns as
 /// mj_task_sleep_for().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
@@ -80,9 +80,9 @@ pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
     status(reported("mj_task_sleep_until_ns", scheduler::sleep(limit)))
 }
 
-/// Suspends the running task until it is woken, by mj_task_wake() or enqueue_runnable(), at most
-/// `timeout_ns` nanoseconds (UINT64_MAX: without limit): for tasks that other tasks or a wait
-/// function hand something to. An enqueue_runnable() since the task's last wait counts. Returns 0
+/// Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), at most
+/// `timeout_ns` nanoseconds (MJ_FOREVER: without limit): for tasks that other tasks or a wait
+/// function hand something to. An mj_scheduler_enqueue() since the task's last wait counts. Returns 0
 /// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
@@ -98,9 +98,9 @@ pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
 }
 
 /// Suspends the running task until one of the `events` of a descriptor happens, at most
-/// `timeout_ns` nanoseconds (UINT64_MAX: without limit; 0: only until the others have had their
+/// `timeout_ns` nanoseconds (MJ_FOREVER: without limit; 0: only until the others have had their
 /// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns the
-/// events that happened, with POLLERR and POLLHUP even if not asked for; 0 when the time is over;
+/// events that happened, with POLLERR and POLLHUP even if not asked for; -ETIMEDOUT when none has;
 /// -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
 /// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
 /// other events, and for the two descriptors of the scheduler itself; -ENOMEM; -ENOSPC when the
@@ -113,13 +113,12 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
     let events = u32::from(events.cast_unsigned());
     match wait_fd("mj_task_wait_fd", fd, events, timeout_ns) {
         Ok(happened) => happened as c_int,
-        Err(Error::TimedOut) => 0,
         Err(error) => error.status(),
     }
 }
 
 /// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
-/// nanoseconds (UINT64_MAX: without limit). Returns 0 when the task has ended during the call;
+/// nanoseconds (MJ_FOREVER: without limit). Returns 0 when the task has ended during the call;
 /// -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
 /// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for(). Any number
 /// of tasks may wait for one.

@@ -48,7 +48,7 @@ pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
     unsafe { destroy_object(mutex) }
 }
 
-/// Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (UINT64_MAX:
+/// Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER:
 /// without limit) for those that were before it. Returns 0 when it is locked, and else it is not,
 /// so look at the result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it;
 /// -EOWNERDEAD when a task has that ended, or ends meanwhile, without unlocking it: it stays locked
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn mj_cond_destroy(cond: *mut mj_cond) -> c_int {
 }
 
 /// Unlocks the mutex, which the running task has locked, suspends until a signal comes, at most
-/// `timeout_ns` nanoseconds (UINT64_MAX: without limit), and locks it again, which nothing cuts
+/// `timeout_ns` nanoseconds (MJ_FOREVER: without limit), and locks it again, which nothing cuts
 /// short, neither the limit nor mj_task_cancel(). It never returns 0 without a signal; whether what
 /// is waited for still holds is to be checked all the same. Returns with the mutex locked: 0 when
 /// signaled; -ETIMEDOUT, -EINTR, -ENOMEM and -ECANCELED as mj_mutex_lock(), when it has let the
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn mj_semaphore_destroy(semaphore: *mut mj_semaphore) -> c
     unsafe { destroy_object(semaphore) }
 }
 
-/// Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (UINT64_MAX: without limit)
+/// Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit)
 /// until there are as many, and those that were before it have theirs, however few it wants itself.
 /// Returns 0 when they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM,
 /// -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int {
     status(unsafe { object_ref(group) }.and_then(WaitGroup::done))
 }
 
-/// Waits until the count is 0, at most `timeout_ns` nanoseconds (UINT64_MAX: without limit). Any
+/// Waits until the count is 0, at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit). Any
 /// number of tasks may wait, and the group may be used again at once. Returns 0 when it was 0;
 /// -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not
 /// if it is 0.

@@ -55,7 +55,7 @@ pub struct mj_task {
     /// The body's argument. Released with free() when the task ends.
     pub user_state: *mut c_void,
     /// What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
-    /// until enqueue_runnable(), and is then called again from the top.
+    /// until mj_scheduler_enqueue(), and is then called again from the top.
     pub state: TaskStateInt,
     /// When a sleeping task wakes: nanoseconds of CLOCK_MONOTONIC.
     pub wake_time_ns: u64,
@@ -106,11 +106,11 @@ pub struct mj_metrics {
 }
 
 /// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
-/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: UINT64_MAX without
+/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: MJ_FOREVER without
 /// limit, and 0 to look and return at once, which is asked every so often while tasks are ready or
 /// the library has something else to do.
 /// Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
-/// It may return early for no reason, may call enqueue_runnable(), and must return when
+/// It may return early for no reason, may call mj_scheduler_enqueue(), and must return when
 /// mj_scheduler_backend_fd() is readable.
 pub type mj_wait_fn = Option<
     unsafe extern "C" fn(

@@ -56,10 +56,7 @@ pub fn ns(timeout: Option<Duration>) -> u64 {
 }
 
 fn wait(fd: BorrowedFd<'_>, events: c_short, timeout: Option<Duration>) -> Result<(), i32> {
-    match mj_task_wait_fd(fd.as_raw_fd(), events, ns(timeout)) {
-        0 => Err(libc::ETIMEDOUT),
-        status => result(status),
-    }
+    result(mj_task_wait_fd(fd.as_raw_fd(), events, ns(timeout)))
 }
 
 impl Door for CAbi {

@@ -127,7 +127,8 @@ impl Block {
         let mut compiler = toolchain::c_compiler();
         compiler
             .current_dir(workplace.path())
-            .args(["-std=c99", "-O2", "-Werror=implicit-function-declaration", "-c", "block.c"])
+            .args(GUIDE_FLAGS)
+            .args(["-Werror=implicit-function-declaration", "-c", "block.c"])
             .args(strict);
         for directory in ["include", "c-tests/guide"] {
             compiler.arg("-I").arg(library::root().join(directory));
@@ -180,8 +181,8 @@ fn program(name: &str) -> PathBuf {
     library::root().join(format!("c-tests/guide-programs/{name}.c"))
 }
 
-/// The flags that the guide gives.
-const GUIDE_FLAGS: [&str; 2] = ["-std=c99", "-O2"];
+/// The flags that the guide gives, and its names without a prefix.
+const GUIDE_FLAGS: [&str; 3] = ["-std=c99", "-O2", "-DMAJJEN_GUIDE_NAMES"];
 
 fn builds(name: &str, link: Link) -> Result<(), Failed> {
     program::compile(&program(name), &GUIDE_FLAGS, link, &[], &Workplace::new()?)?;

@@ -221,7 +221,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                 || has(model::TIME)
                     && match polled {
                         None => result == -EBADF,
-                        Some(0) => result == 0,
+                        Some(0) => result == -ETIMEDOUT,
                         Some(_) => happened(result),
                     }
                 || (has(model::CLOSED) || was_closed) && result == -EBADF
@@ -230,7 +230,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                 || has(model::YIELDED | model::TOLD)
                     && match polled {
                         None => result == -EBADF,
-                        Some(0) => at_once && result == 0,
+                        Some(0) => at_once && result == -ETIMEDOUT,
                         Some(_) => at_once && happened(result),
                     }
         }
