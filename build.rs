@@ -1,4 +1,4 @@
-//! Compiles the C shim, and gives the shared library its SONAME.
+//! Compiles the C shim.
 
 fn main() {
     let shim =
@@ -13,8 +13,4 @@ fn main() {
         .warnings(true)
         .extra_warnings(true)
         .compile("majjen_shim");
-
-    // The number of the ABI is the version's first one; docs/abi.md says when it changes.
-    let number = std::env::var("CARGO_PKG_VERSION_MAJOR").expect("cargo sets it");
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmajjen.so.{number}");
 }
