@@ -7,6 +7,9 @@
 //! `ARCHITECTURE.md` is the map. `ffi`, the C ABI, and `safe`, the Rust API, are two doors to the
 //! `engine`, whose folders stand in the order in which they may use each other.
 
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+compile_error!("Majjen runs on Linux with glibc");
+
 mod engine;
 mod ffi;
 mod safe;

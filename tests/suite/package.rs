@@ -21,6 +21,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("package::is_in_a_program_once", || {
             with_tool("cargo", in_a_program_once)
         }),
+        Trial::ignorable_test("package::names_the_systems_that_it_runs_on", || {
+            with_tool("rustc", names_the_systems)
+        }),
         Trial::ignorable_test("package::has_documentation_without_warnings", || {
             with_tool("rustdoc", documentation)
         }),
@@ -56,6 +59,9 @@ fn works_from_another_crate() -> Result<(), Failed> {
         ["include/majjen.h", "tools/majjen-gdb.py", "docs/c-api.md", "LICENSE-MIT", "Makefile"]
     {
         assert!(package.join(file).exists(), "{file} is not packaged");
+    }
+    for directory in ["tests", "c-tests", "bench"] {
+        assert!(!package.join(directory).exists(), "{directory} is packaged");
     }
 
     let consumer = workplace.path().join("consumer");
@@ -134,13 +140,40 @@ fn in_a_program_once() -> Result<(), Failed> {
     Ok(())
 }
 
+/// `lib.rs` says in one line what systems there are, where other ones would give many errors. Rust's
+/// library for them is not here, so the condition is compiled alone, with other names in it.
+fn names_the_systems() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let text = fs::read_to_string(library::root().join("src/lib.rs"))?;
+    let start = text.find("#[cfg(not(all(target_os").ok_or("no condition")?;
+    let condition = text[start..].split("\n\n").next().unwrap_or_default();
+    for (from, to, compiles) in [("", "", true), ("linux", "macos", false), ("gnu", "musl", false)]
+    {
+        let file = workplace.path().join("lib.rs");
+        fs::write(&file, condition.replacen(from, to, 1))?;
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--crate-type=lib", "--emit=metadata"]).arg(&file);
+        rustc.current_dir(workplace.path());
+        let finished = process::run(&mut rustc, Duration::from_secs(60), workplace.path())?;
+        let says = finished.output.contains("Majjen runs on Linux with glibc");
+        assert!(
+            finished.succeeded() == compiles && says != compiles,
+            "{to}: {}",
+            finished.describe()
+        );
+    }
+    Ok(())
+}
+
 /// What `cargo package` makes, unpacked.
 fn unpacked(workplace: &Workplace) -> Result<PathBuf, Failed> {
     let output = cargo(workplace, &["package", "--no-verify", "--allow-dirty"])?;
-    // Cargo asks for one of three addresses, and the project has none yet.
+    // Cargo asks for one of three addresses, and the project has none yet; and it says of each test
+    // that it stays here.
     let warnings: Vec<&str> = output
         .lines()
         .filter(|line| line.starts_with("warning: "))
+        .filter(|line| !line.starts_with("warning: ignoring test "))
         .filter(|line| !line.contains("manifest has no documentation, homepage or repository"))
         .collect();
     assert_eq!(warnings, [""; 0], "warnings of cargo package");
@@ -155,6 +188,8 @@ fn unpacked(workplace: &Workplace) -> Result<PathBuf, Failed> {
 /// With all features, since that is what a reader of it sees.
 fn documentation() -> Result<(), Failed> {
     let workplace = Workplace::new()?;
+    let metadata = fs::read_to_string(library::root().join("Cargo.toml"))?;
+    assert!(metadata.contains("[package.metadata.docs.rs]\nall-features = true\n"));
     let output = cargo(&workplace, &["doc", "--no-deps", "--all-features"])?;
     let warnings: Vec<&str> = output.lines().filter(|line| line.starts_with("warning")).collect();
     assert_eq!(warnings, [""; 0], "warnings of cargo doc: {output}");
