@@ -30,7 +30,9 @@ fn a_panic_is_delivered_by_join_with_its_payload() {
     });
     scheduler.run().unwrap();
     match fails.join() {
-        Err(JoinError::Panicked(payload)) => assert_eq!(payload.downcast_ref(), Some(&7)),
+        Err(JoinError::Panicked(panic)) => {
+            assert_eq!(panic.into_payload().downcast_ref(), Some(&7))
+        }
         other => panic!("{other:?}"),
     }
     others.join().unwrap();

@@ -1,13 +1,12 @@
 //! Waiting for a task to end, and what became of it.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::panics::{drop_quietly, panic_message};
+use super::panics::{Panic, drop_quietly};
 use super::record::Job;
 use super::task::handle::Task;
 use super::time::limit;
@@ -24,16 +23,15 @@ use crate::engine::{log, scheduler};
 /// let fails = scheduler.spawn(|| if true { panic!("on purpose") });
 /// scheduler.run()?;
 /// match fails.join() {
-///     Err(JoinError::Panicked(payload)) => assert!(payload.is::<&str>()),
+///     Err(JoinError::Panicked(panic)) => assert_eq!(panic.message(), "on purpose"),
 ///     other => panic!("{other:?}"),
 /// }
 /// # Ok::<(), majjen::Error>(())
 /// ```
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked, with this payload: [`std::panic::resume_unwind`] lets the panic go on in the
-    /// task that has joined.
-    Panicked(Box<dyn Any + Send>),
+    /// It panicked.
+    Panicked(Panic),
     /// It was canceled, or dropped with its scheduler, before it could end by itself.
     Canceled,
     /// It could not be started or waited for.
@@ -43,8 +41,8 @@ pub enum JoinError {
 impl fmt::Debug for JoinError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(payload) => {
-                out.debug_tuple("Panicked").field(&panic_message(&**payload)).finish()
+            JoinError::Panicked(panic) => {
+                out.debug_tuple("Panicked").field(&panic.message()).finish()
             }
             JoinError::Canceled => out.write_str("Canceled"),
             JoinError::Failed(error) => out.debug_tuple("Failed").field(error).finish(),
@@ -55,8 +53,8 @@ impl fmt::Debug for JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(payload) => {
-                write!(out, "the task has panicked: {}", panic_message(&**payload))
+            JoinError::Panicked(panic) => {
+                write!(out, "the task has panicked: {}", panic.message())
             }
             JoinError::Canceled => out.write_str("the task was canceled"),
             JoinError::Failed(error) => write!(out, "the task cannot be waited for: {error}"),
@@ -65,6 +63,28 @@ impl fmt::Display for JoinError {
 }
 
 impl std::error::Error for JoinError {}
+
+/// Without what the panic said.
+impl From<JoinError> for Error {
+    fn from(error: JoinError) -> Error {
+        match error {
+            JoinError::Panicked(_) => Error::Panicked,
+            JoinError::Canceled => Error::Canceled,
+            JoinError::Failed(error) => error,
+        }
+    }
+}
+
+/// With the kind that the [`Error`] in it has; it can be had again by
+/// [`get_ref`](std::io::Error::get_ref).
+impl From<JoinError> for std::io::Error {
+    fn from(error: JoinError) -> std::io::Error {
+        match error {
+            JoinError::Failed(error) => error.into(),
+            error => std::io::Error::other(error),
+        }
+    }
+}
 
 type Outcome<T> = std::result::Result<T, JoinError>;
 
@@ -141,15 +161,12 @@ fn job<T: 'static>(packet: Rc<Packet<T>>, body: impl FnOnce() -> T + 'static) ->
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(payload) if payload.is::<Cancelation>() => Err(JoinError::Canceled),
-            Err(payload) => Err(JoinError::Panicked(payload)),
+            Err(payload) => Err(JoinError::Panicked(Panic::new(payload))),
         };
         if Rc::strong_count(&packet) == 1
-            && let Err(JoinError::Panicked(payload)) = &outcome
+            && let Err(JoinError::Panicked(panic)) = &outcome
         {
-            log::error(format_args!(
-                "a task that nobody joins has panicked: {}",
-                panic_message(&**payload)
-            ));
+            log::error(format_args!("a task that nobody joins has panicked: {}", panic.message()));
         }
         packet.fill(outcome);
         drop_quietly(packet); // With the outcome, if there is no handle.

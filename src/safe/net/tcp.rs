@@ -30,11 +30,16 @@ use super::{Socket, connect, sender, socket, stream, stream_io};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It stays in one task at a time, or is used by shared reference in tasks of one thread:
+/// It reads and writes by shared reference too, so tasks share it by `Rc`, or by `Arc` with those of other
+/// threads:
 ///
-/// ```compile_fail,E0277
-/// fn share(_: impl Sync) {}
-/// share(majjen::net::TcpStream::connect("127.0.0.1:1").unwrap());
+/// ```
+/// fn share(_: impl Send + Sync) {}
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let address = listener.local_addr()?;
+/// # let stream = majjen::net::TcpStream::from_std(std::net::TcpStream::connect(address)?)?;
+/// share(std::sync::Arc::new(stream));
+/// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct TcpStream(Socket<std::net::TcpStream>);
 

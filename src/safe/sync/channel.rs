@@ -423,3 +423,10 @@ impl<T> From<SendError<T>> for Error {
         failed.error
     }
 }
+
+/// Without the element.
+impl<T> From<SendError<T>> for std::io::Error {
+    fn from(failed: SendError<T>) -> std::io::Error {
+        failed.error.into()
+    }
+}
