@@ -21,5 +21,5 @@ mod latch;
 pub use engine::sys::{Error, Result};
 pub use safe::{
     Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Panic, Scheduler, StopHandle,
-    Wait, logger, net, sync, task,
+    logger, net, sync, task,
 };

@@ -79,7 +79,6 @@ mod time;
 mod unwind;
 
 pub use builder::Builder;
-pub use hooks::Wait;
 pub use join::{JoinError, JoinHandle};
 pub use metrics::{Distribution, Metrics};
 pub use panics::Panic;

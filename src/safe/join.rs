@@ -198,21 +198,37 @@ impl<T> JoinHandle<T> {
     /// # Errors
     /// [`JoinError::Panicked`] and [`JoinError::Canceled`] as they say. [`JoinError::Failed`] with
     /// [`Error::NotInTask`] outside a task when this one has not ended, [`Error::Deadlock`] when it
-    /// is the caller itself, [`Error::NoSuchTask`] when it is one of a scheduler that does not run
-    /// here, or was dropped without it; and what starting the task has failed with.
+    /// is the caller itself, [`Error::WrongScheduler`] when it is one of another scheduler,
+    /// [`Error::NoSuchTask`] when it was given up; and what starting the task has failed with.
     pub fn join(self) -> std::result::Result<T, JoinError> {
         match self.packet.outcome.take() {
             Some(outcome) => outcome,
             None => {
-                self.wait(None).map_err(JoinError::Failed)?;
+                self.wait().map_err(JoinError::Failed)?;
                 // There is none if the task was given up, since it would not unwind.
                 self.packet.outcome.take().unwrap_or(Err(JoinError::Failed(Error::NoSuchTask)))
             }
         }
     }
 
-    /// Waits until the task has ended, no longer than the timeout, and leaves the result for
-    /// [`join`](Self::join).
+    /// Waits until the task has ended, and leaves the result for [`join`](Self::join).
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let one = scheduler.spawn(|| 1);
+    /// let two = scheduler.spawn(move || one.wait().map(|()| one.is_finished()));
+    /// scheduler.run()?;
+    /// assert_eq!(two.join()?, Ok(true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`join`](Self::join), without what the task itself has ended with.
+    pub fn wait(&self) -> Result<()> {
+        self.wait_within(None)
+    }
+
+    /// [`wait`](Self::wait), no longer than the timeout.
     ///
     /// ```
     /// use majjen::{Error, Scheduler, task};
@@ -221,7 +237,7 @@ impl<T> JoinHandle<T> {
     /// let scheduler = Scheduler::new()?;
     /// let slow = scheduler.spawn(|| task::sleep(Duration::from_secs(3600)));
     /// scheduler.spawn(move || {
-    ///     assert_eq!(slow.wait(Duration::from_millis(1)), Err(Error::TimedOut));
+    ///     assert_eq!(slow.wait_timeout(Duration::from_millis(1)), Err(Error::TimedOut));
     ///     slow.cancel();
     ///     slow.join().unwrap_err();
     /// });
@@ -230,15 +246,16 @@ impl<T> JoinHandle<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TimedOut`], and those of [`join`](Self::join).
-    pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> Result<()> {
+    /// [`Error::TimedOut`], and those of [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
+        self.wait_within(Some(timeout))
+    }
+
+    fn wait_within(&self, timeout: Option<Duration>) -> Result<()> {
         if self.is_finished() {
             return Ok(());
         }
-        suspending(|| match self.task.is_here() {
-            true => scheduler::join(self.task.id(), limit(timeout.into())),
-            false => Err(Error::NoSuchTask),
-        })
+        suspending(|| scheduler::join(self.task.id_here()?, limit(timeout)))
     }
 
     /// Whether the task has ended, so that [`join`](Self::join) does not wait.
@@ -265,7 +282,7 @@ impl<T> JoinHandle<T> {
     /// use majjen::{JoinError, Scheduler, task};
     ///
     /// let scheduler = Scheduler::new()?;
-    /// let waits = scheduler.spawn(|| task::park(None));
+    /// let waits = scheduler.spawn(|| task::park());
     /// let result = scheduler.spawn(move || {
     ///     waits.cancel();
     ///     waits.join()

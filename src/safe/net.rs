@@ -35,6 +35,26 @@ use super::task::wait_fd;
 use super::time::{limit, to_ns};
 use crate::engine::scheduler::{self, READABLE, WRITABLE};
 
+/// The connections of a listener, one after the other, without end: its
+/// [`incoming`](TcpListener::incoming) returns it.
+///
+/// ```
+/// use majjen::{Scheduler, net::{TcpListener, TcpStream}};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let scheduler = Scheduler::new()?;
+/// let accepted = scheduler.spawn(move || listener.incoming().next().is_some_and(|one| one.is_ok()));
+/// scheduler.spawn(move || TcpStream::connect(address).map(drop));
+/// scheduler.run()?;
+/// assert!(accepted.join()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Incoming<'l, L> {
+    listener: &'l L,
+}
+
 /// A socket of the standard library that does not block, and how long its calls may wait.
 struct Socket<S> {
     inner: S,
@@ -215,6 +235,21 @@ macro_rules! socket {
         impl std::os::fd::AsRawFd for $name {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
                 std::os::fd::AsRawFd::as_raw_fd(&self.0.inner)
+            }
+        }
+
+        impl std::os::fd::IntoRawFd for $name {
+            fn into_raw_fd(self) -> std::os::fd::RawFd {
+                std::os::fd::IntoRawFd::into_raw_fd(self.into_std())
+            }
+        }
+
+        /// Sets it not to block, which may fail.
+        impl TryFrom<std::os::fd::OwnedFd> for $name {
+            type Error = std::io::Error;
+
+            fn try_from(fd: std::os::fd::OwnedFd) -> std::io::Result<$name> {
+                $name::from_std(fd.into())
             }
         }
 

@@ -65,7 +65,9 @@ impl Panic {
     /// let fails = scheduler.spawn(|| if true { panic!("on purpose") });
     /// scheduler.run()?;
     /// let Err(majjen::JoinError::Panicked(panic)) = fails.join() else { unreachable!() };
-    /// assert!(std::panic::catch_unwind(|| panic.resume()).is_err());
+    /// let joins = scheduler.spawn(|| panic.resume());
+    /// scheduler.run()?;
+    /// assert!(matches!(joins.join(), Err(majjen::JoinError::Panicked(_))));
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn resume(self) -> ! {
