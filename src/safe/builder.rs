@@ -10,8 +10,8 @@ use super::hooks::{Hooks, call_clock, call_wait};
 use super::scheduler::Scheduler;
 use super::shared::Shared;
 use crate::engine::context::stack;
-use crate::engine::scheduler;
 use crate::engine::sys::{Error, Result};
+use crate::engine::{log, scheduler};
 
 /// What a new scheduler is to have.
 ///
@@ -168,6 +168,7 @@ impl Builder {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a stack size under 16 KiB or
     /// over 1 GiB, and those of [`Scheduler::new`].
     pub fn build(mut self) -> Result<Scheduler> {
+        log::begin_for_rust();
         let stack_size = self.stack_size.map(stack::valid_size).transpose()?;
         let core = scheduler::Scheduler::create(self.handle_signals)?;
         let core = NonNull::new(core).ok_or(Error::OutOfMemory)?;
