@@ -82,7 +82,7 @@ fn what_became_of_a_task_is_said_in_words() {
     let scheduler = scheduler();
     let panics = scheduler.spawn(|| panic!("on purpose"));
     let numbers = scheduler.spawn(|| std::panic::panic_any(7));
-    let parks = scheduler.spawn(|| task::park());
+    let parks = scheduler.spawn(task::park);
     let id = parks.task().id();
     assert_eq!(
         format!("{parks:?}"),
@@ -290,6 +290,7 @@ fn sockets_of_other_kinds_are_too() {
 }
 
 #[test]
+#[expect(clippy::mutable_key_type, reason = "tasks are told apart by what does not change")]
 fn handles_and_values_have_the_usual_traits() {
     let scheduler = scheduler();
     let (one, other) = (scheduler.spawn(|| ()), scheduler.spawn(|| ()));
