@@ -270,7 +270,7 @@ fn sockets_of_other_kinds_are_too() {
         let connecting = UnixStream::connect(&path).unwrap();
         assert_eq!(connecting.peer_addr().unwrap().as_pathname(), Some(path.as_path()));
         assert!(connecting.local_addr().unwrap().is_unnamed());
-        let mut accepted = listener.incoming().next().unwrap().unwrap();
+        let mut accepted = (&listener).into_iter().next().unwrap().unwrap();
         accepted.set_write_timeout(Some(MS)).unwrap();
         assert_eq!(accepted.write_timeout(), Some(MS));
         assert!(format!("{accepted:?}").contains("UnixStream"));

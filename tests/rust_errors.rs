@@ -105,6 +105,17 @@ fn errors_of_io_are_taken_by_functions_of_ours() {
     assert_eq!(errors, expected);
 }
 
+#[test]
+fn a_panic_goes_on_where_it_is_resumed() {
+    let JoinError::Panicked(panic) = panicked() else { panic!("it has panicked") };
+    assert_eq!(format!("{panic:?}"), r#"Panic("on purpose")"#);
+    let scheduler = scheduler();
+    let joins = scheduler.spawn(|| panic.resume());
+    scheduler.run().unwrap();
+    let JoinError::Panicked(again) = joins.join().unwrap_err() else { panic!("it goes on") };
+    assert!(again.into_payload().is::<&str>());
+}
+
 /// Each thread has a scheduler of its own, whose task uses the one socket.
 #[test]
 fn threads_share_a_socket() {
