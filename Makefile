@@ -39,8 +39,14 @@ all: build
 
 include packaging/install.mk
 
+# The libraries for C, in one go. The SONAME is given here, and not by build.rs, from where cargo would
+# hand it on to the shared libraries of crates that depend on this one. Its number, that of the ABI, is
+# the version's first one; docs/abi.md says when it changes.
+build_libraries = cargo rustc --release --lib --crate-type cdylib,staticlib $(1) \
+	-- -Clink-arg=-Wl,-soname,libmajjen.so.$(soversion)
+
 build: need-rust need-c-compiler man
-	cargo build --release
+	$(call build_libraries)
 	@ln -sf libmajjen.so "$(release)/libmajjen.so.$(soversion)"
 	@packaging/archive.sh "$(release)"
 
@@ -166,7 +172,7 @@ coverage: need-rust need-c-compiler need-coverage-tools
 	export RUSTFLAGS="-C instrument-coverage -C llvm-args=-runtime-counter-relocation"; \
 	export HOST_CC=clang-$(llvm_version); \
 	export HOST_CFLAGS="-fprofile-instr-generate -fcoverage-mapping $(coverage_flags)"; \
-	cargo build --release && packaging/archive.sh "$(coverage_dir)/release" || exit 1; \
+	$(call build_libraries) && packaging/archive.sh "$(coverage_dir)/release" || exit 1; \
 	$(call run_summarised,cargo test --release --no-fail-fast -- \
 		$(addprefix --skip$(space),$(not_for_coverage))) || exit 1; \
 	programs=$$(cargo test --release --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$$/\1/p') && \
@@ -215,7 +221,7 @@ test-aarch64: need-rust need-c-compiler need-aarch64-tools
 	RUSTC=$(AARCH64_RUSTC) CARGO_TARGET_DIR="$(aarch64_dir)" \
 		CC_aarch64_unknown_linux_gnu=$(aarch64_cc) \
 		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$(aarch64_cc) \
-		cargo build --release --target $(aarch64_target)
+		$(call build_libraries,--target $(aarch64_target))
 	@packaging/archive.sh "$(aarch64_dir)/$(aarch64_target)/release" aarch64-linux-gnu-
 	@export MAJJEN_LIB_DIR="$(aarch64_dir)/$(aarch64_target)/release"; \
 	export MAJJEN_RUNNER="qemu-aarch64 -L $(aarch64_root) -E LD_LIBRARY_PATH=$(aarch64_root)/lib"; \

@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 8192;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    logger::set_level(Level::Info);
     let address = std::env::args().nth(1).unwrap_or("0.0.0.0:8080".to_owned());
     let scheduler = Builder::new().name("http").handle_signals(true).build()?;
     let listener = TcpListener::bind(address)?;

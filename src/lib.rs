@@ -7,6 +7,9 @@
 //! `ARCHITECTURE.md` is the map. `ffi`, the C ABI, and `safe`, the Rust API, are two doors to the
 //! `engine`, whose folders stand in the order in which they may use each other.
 
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+compile_error!("Majjen runs on Linux with glibc");
+
 mod engine;
 mod ffi;
 mod safe;
@@ -17,6 +20,6 @@ mod latch;
 
 pub use engine::sys::{Error, Result};
 pub use safe::{
-    Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Scheduler, StopHandle, Wait,
+    Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Panic, Scheduler, StopHandle,
     logger, net, sync, task,
 };

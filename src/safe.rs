@@ -79,9 +79,9 @@ mod time;
 mod unwind;
 
 pub use builder::Builder;
-pub use hooks::Wait;
 pub use join::{JoinError, JoinHandle};
 pub use metrics::{Distribution, Metrics};
+pub use panics::Panic;
 pub use scheduler::Scheduler;
 pub use stop::StopHandle;
 pub use time::Instant;

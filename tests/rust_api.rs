@@ -3,13 +3,15 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io::{IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use majjen::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
+use majjen::sync::{Mutex, channel};
 use majjen::{Builder, Error, Instant, JoinError, Scheduler, StopHandle, logger, task};
 use support::scheduler;
 
@@ -25,7 +27,7 @@ fn a_builder_gives_what_it_was_asked_for() {
     let scheduler = builder.build().unwrap();
     assert_eq!(scheduler.name(), Some("front"));
     assert_eq!(format!("{scheduler:?}"), r#"Scheduler { name: Some("front"), tasks: 0 }"#);
-    let waiting = scheduler.spawn(|| task::park(MS));
+    let waiting = scheduler.spawn(|| task::park_timeout(MS));
     assert_eq!(format!("{scheduler:?}"), r#"Scheduler { name: Some("front"), tasks: 1 }"#);
     scheduler.run().unwrap();
     assert_eq!(waiting.join().unwrap(), Err(Error::TimedOut));
@@ -38,7 +40,7 @@ fn a_signal_ends_the_run_of_an_application() {
     let waiting = scheduler.spawn(|| {
         // SAFETY: no preconditions. The run looks after the signal.
         unsafe { libc::raise(libc::SIGTERM) };
-        task::park(None)
+        task::park()
     });
     scheduler.run().unwrap();
     assert!(!waiting.is_finished());
@@ -52,7 +54,7 @@ fn a_handle_stops_the_run_also_after_it_is_of_no_use() {
     let handle = stop.clone();
     let waiting = scheduler.spawn(move || {
         handle.stop().unwrap();
-        task::park(None)
+        task::park()
     });
     scheduler.run().unwrap();
     assert!(!waiting.is_finished());
@@ -80,7 +82,7 @@ fn what_became_of_a_task_is_said_in_words() {
     let scheduler = scheduler();
     let panics = scheduler.spawn(|| panic!("on purpose"));
     let numbers = scheduler.spawn(|| std::panic::panic_any(7));
-    let parks = scheduler.spawn(|| task::park(None));
+    let parks = scheduler.spawn(task::park);
     let id = parks.task().id();
     assert_eq!(
         format!("{parks:?}"),
@@ -115,7 +117,7 @@ fn a_task_outside_of_any_scheduler_cannot_be_started() {
     assert!(matches!(failed.join(), Err(JoinError::Failed(Error::NotInTask))));
     assert!(task::current().is_none());
     assert_eq!(task::shield(|| 7), 7);
-    assert_eq!(task::park(MS), Err(Error::NotInTask));
+    assert_eq!(task::park_timeout(MS), Err(Error::NotInTask));
 }
 
 #[test]
@@ -146,9 +148,9 @@ fn a_wake_up_that_comes_early_is_kept() {
     let sleeper = scheduler.spawn(move || {
         task::sleep(2 * MS).unwrap();
         seen.borrow_mut().push("slept");
-        task::park(None).unwrap();
+        task::park().unwrap();
         seen.borrow_mut().push("parked");
-        task::park(MS)
+        task::park_timeout(MS)
     });
     let waker = scheduler.spawn(move || {
         sleeper.task().wake();
@@ -193,12 +195,10 @@ fn a_wait_function_that_panics_has_failed() {
     let calls = Rc::new(Cell::new(0));
     let count = calls.clone();
     let scheduler = Builder::new()
-        .wait(
-            move |_: Option<Duration>, _: std::os::fd::BorrowedFd<'_>| -> std::io::Result<usize> {
-                count.set(count.get() + 1);
-                panic!("on purpose")
-            },
-        )
+        .wait(move |_, _| {
+            count.set(count.get() + 1);
+            panic!("on purpose")
+        })
         .build()
         .unwrap();
     scheduler.spawn(|| task::sleep(2 * MS).unwrap());
@@ -270,7 +270,7 @@ fn sockets_of_other_kinds_are_too() {
         let connecting = UnixStream::connect(&path).unwrap();
         assert_eq!(connecting.peer_addr().unwrap().as_pathname(), Some(path.as_path()));
         assert!(connecting.local_addr().unwrap().is_unnamed());
-        let mut accepted = listener.incoming().next().unwrap().unwrap();
+        let mut accepted = (&listener).into_iter().next().unwrap().unwrap();
         accepted.set_write_timeout(Some(MS)).unwrap();
         assert_eq!(accepted.write_timeout(), Some(MS));
         assert!(format!("{accepted:?}").contains("UnixStream"));
@@ -287,4 +287,75 @@ fn sockets_of_other_kinds_are_too() {
         assert_eq!(udp.read_timeout(), None);
         let _std = udp.into_std();
     });
+}
+
+#[test]
+#[expect(clippy::mutable_key_type, reason = "tasks are told apart by what does not change")]
+fn handles_and_values_have_the_usual_traits() {
+    let scheduler = scheduler();
+    let (one, other) = (scheduler.spawn(|| ()), scheduler.spawn(|| ()));
+    let tasks = HashSet::from([one.task().clone(), other.task().clone(), one.task().clone()]);
+    assert_eq!(tasks.len(), 2);
+    assert_ne!(one.task(), other.task());
+    assert_ne!(one.task(), support::scheduler().spawn(|| ()).task());
+
+    assert_eq!(HashSet::from([Error::Busy, Error::Busy]).len(), 1);
+    assert_eq!(majjen::Metrics::default().turns, 0);
+    assert_eq!(Mutex::from(5).into_inner(), 5);
+    let (sender, receiver) = channel(2);
+    sender.send(1).unwrap();
+    sender.send(2).unwrap();
+    sender.close();
+    let mut received: Vec<i32> = (&receiver).into_iter().take(1).collect();
+    for number in receiver {
+        received.push(number);
+    }
+    assert_eq!(received, [1, 2]);
+    assert_eq!(sender.try_send(3).unwrap_err().error, Error::Disconnected);
+}
+
+#[test]
+fn sockets_are_made_of_descriptors() {
+    in_a_task(|| {
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut one = UnixStream::try_from(OwnedFd::from(one)).unwrap();
+        one.set_read_timeout(Some(MS)).unwrap();
+        // It does not block.
+        assert_eq!(one.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        let number = one.as_fd().as_raw_fd();
+        assert_eq!(one.into_raw_fd(), number);
+        // SAFETY: the number was given up just now.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+        drop(other);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _connected = TcpStream::connect(address).unwrap();
+        let accepted = (&listener).into_iter().next().unwrap().unwrap();
+        assert_eq!(accepted.local_addr().unwrap(), address);
+    });
+}
+
+#[test]
+fn moments_are_converted_and_never_come_earlier() {
+    let moment = std::time::Instant::now() + MS;
+    in_a_task(move || {
+        task::sleep_until(moment).unwrap();
+        assert!(std::time::Instant::now() >= moment);
+    });
+    for offset in [MS, 3600 * 1000 * MS] {
+        let now = Instant::now();
+        for moment in [now + offset, now - offset] {
+            let back = Instant::from(std::time::Instant::from(moment));
+            assert!(back >= moment && back - moment < 1000 * MS);
+        }
+    }
+    let mut moment = Instant::now();
+    let before = moment;
+    moment += MS;
+    moment -= MS;
+    assert_eq!(moment, before);
+    // The end and the beginning of the clock, which the system's goes beyond.
+    let (end, beginning) = (before + Duration::MAX, before - Duration::MAX);
+    assert!(std::time::Instant::from(end) > std::time::Instant::from(beginning));
+    assert_eq!((end.checked_add(MS), beginning.checked_sub(MS)), (None, None));
 }

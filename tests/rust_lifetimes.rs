@@ -134,10 +134,10 @@ fn a_scheduler_is_dropped_by_the_unwinding_of_a_task_of_another_one() {
 fn a_task_of_one_scheduler_does_not_join_one_of_another() {
     let (one, other) = (scheduler(), scheduler());
     let foreign = one.spawn(|| 1);
-    let joins = other.spawn(move || (foreign.wait(None), foreign));
+    let joins = other.spawn(move || (foreign.wait(), foreign));
     other.run().unwrap();
     let (waited, foreign) = joins.join().unwrap();
-    assert_eq!(waited, Err(Error::NoSuchTask));
+    assert_eq!(waited, Err(Error::WrongScheduler));
     one.run().unwrap();
     assert_eq!(foreign.join().unwrap(), 1);
 }
@@ -147,7 +147,7 @@ fn a_run_in_a_wait_function_is_refused() {
     let result = Rc::new(Cell::new(None));
     let (inner, seen) = (scheduler(), result.clone());
     let outer = majjen::Builder::new()
-        .wait(move |timeout: Option<Duration>, _: std::os::fd::BorrowedFd<'_>| {
+        .wait(move |timeout, _| {
             seen.set(Some((inner.run(), task::sleep(HOUR))));
             std::thread::sleep(timeout.unwrap());
             Ok(0)

@@ -22,7 +22,7 @@ fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
     scheduler.run().unwrap();
     match task.join() {
         Ok(result) => result,
-        Err(JoinError::Panicked(payload)) => std::panic::resume_unwind(payload),
+        Err(JoinError::Panicked(panic)) => panic.resume(),
         Err(error) => panic!("{error}"),
     }
 }

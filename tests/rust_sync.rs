@@ -66,7 +66,7 @@ fn spawn_waiters(scheduler: &Scheduler, drops: &Drops, objects: &Rc<Objects>) {
             let _ = Select::new()
                 .receive(&objects.empty.1, drop)
                 .send(&objects.full.0, element, drop)
-                .wait(None);
+                .wait();
         },
     ];
     for wait in waits {

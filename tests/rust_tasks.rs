@@ -30,7 +30,9 @@ fn a_panic_is_delivered_by_join_with_its_payload() {
     });
     scheduler.run().unwrap();
     match fails.join() {
-        Err(JoinError::Panicked(payload)) => assert_eq!(payload.downcast_ref(), Some(&7)),
+        Err(JoinError::Panicked(panic)) => {
+            assert_eq!(panic.into_payload().downcast_ref(), Some(&7))
+        }
         other => panic!("{other:?}"),
     }
     others.join().unwrap();
@@ -208,7 +210,7 @@ fn a_destructor_that_unwinding_runs_cannot_suspend() {
             let _guard = OnDrop(move || {
                 seen.borrow_mut().push(task::sleep(HOUR));
                 seen.borrow_mut().push(task::yield_now());
-                seen.borrow_mut().push(task::park(None));
+                seen.borrow_mut().push(task::park());
             });
             if panics {
                 panic!("on purpose");

@@ -118,7 +118,7 @@ fn a_wake_up_by_c_ends_no_wait_of_the_rust_api_before_its_time() {
         },
         || {
             let (reader, _writer) = std::io::pipe().unwrap();
-            task::wait_readable(&reader, LONG) == Err(Error::TimedOut)
+            task::wait_readable_timeout(&reader, LONG) == Err(Error::TimedOut)
         },
         || {
             let permits = majjen::sync::Semaphore::new(0);

@@ -14,6 +14,7 @@ mod line;
 mod loss;
 mod own_line;
 mod settings;
+mod start;
 mod stream;
 mod syslog;
 mod time;
@@ -29,9 +30,16 @@ use line::{HEADROOM, Line};
 use own_line::OwnLine;
 
 pub use configure::{configure, reopen_file, set_callback, set_file, set_syslog};
-pub use level::{Level, enabled, level, set_level};
+pub use level::{Level, enabled, level};
 pub use loss::count as lost_lines;
 pub use settings::{Receiver, Settings, current};
+pub use start::{begin, begin_for_rust};
+
+/// Sets the level from which lines are written.
+pub fn set_level(from: Level) {
+    start::begin();
+    level::set_level(from);
+}
 
 pub fn trace(message: fmt::Arguments<'_>) {
     log(Level::Trace, message);

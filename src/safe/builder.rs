@@ -1,15 +1,17 @@
 //! How a scheduler is made.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::ptr::{NonNull, from_ref};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::hooks::{Hooks, Wait, call_clock, call_wait};
+use super::hooks::{Hooks, call_clock, call_wait};
 use super::scheduler::Scheduler;
 use super::shared::Shared;
 use crate::engine::context::stack;
-use crate::engine::scheduler;
 use crate::engine::sys::{Error, Result};
+use crate::engine::{log, scheduler};
 
 /// What a new scheduler is to have.
 ///
@@ -66,26 +68,39 @@ impl Builder {
         self
     }
 
-    /// Waits by the program's own means.
+    /// Sets what the scheduler calls when no task is ready: it waits until something may have happened,
+    /// and returns the number of events. It is given the longest that it may wait, `None` for ever, and
+    /// zero to look and return at once, which is asked every so often while tasks are ready; and a
+    /// descriptor that can be read when those that tasks wait for are ready, or
+    /// [`StopHandle::stop`](crate::StopHandle::stop) was called. It must return then.
+    ///
+    /// It runs on the thread's own stack, where it may block, but not suspend. It may return early for no
+    /// reason, and may wake tasks. An error that it returns, and a panic, is an ERROR line in the log, and
+    /// ends nothing.
     ///
     /// ```
     /// use majjen::{Builder, task};
-    /// use std::{cell::Cell, os::fd::BorrowedFd, rc::Rc, thread, time::Duration};
+    /// use std::{cell::Cell, rc::Rc, time::Duration};
     ///
-    /// let calls = Rc::new(Cell::new(0));
-    /// let counter = calls.clone();
-    /// let wait = move |timeout: Option<Duration>, _: BorrowedFd<'_>| {
-    ///     counter.set(counter.get() + 1);
-    ///     thread::sleep(timeout.unwrap_or_default()); // Sees no descriptors.
-    ///     Ok(0)
-    /// };
-    /// let scheduler = Builder::new().wait(wait).build()?;
-    /// scheduler.spawn(|| task::sleep(Duration::from_millis(2)));
+    /// // Simulated time: waiting moves the clock, and takes no time.
+    /// let now = Rc::new(Cell::new(Duration::ZERO));
+    /// let (read, advance) = (now.clone(), now.clone());
+    /// let scheduler = Builder::new()
+    ///     .clock(move || read.get())
+    ///     .wait(move |timeout, _backend| {
+    ///         advance.set(advance.get() + timeout.unwrap_or_default());
+    ///         Ok(0)
+    ///     })
+    ///     .build()?;
+    /// scheduler.spawn(|| task::sleep(Duration::from_secs(3600)));
     /// scheduler.run()?;
-    /// assert!(calls.get() > 0);
+    /// assert_eq!(now.get(), Duration::from_secs(3600));
     /// # Ok::<(), majjen::Error>(())
     /// ```
-    pub fn wait(self, wait: impl Wait + 'static) -> Builder {
+    pub fn wait(
+        self,
+        wait: impl FnMut(Option<Duration>, BorrowedFd<'_>) -> io::Result<usize> + 'static,
+    ) -> Builder {
         self.hooks.wait.set(Some(Box::new(wait)));
         self
     }
@@ -153,6 +168,7 @@ impl Builder {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a stack size under 16 KiB or
     /// over 1 GiB, and those of [`Scheduler::new`].
     pub fn build(mut self) -> Result<Scheduler> {
+        log::begin_for_rust();
         let stack_size = self.stack_size.map(stack::valid_size).transpose()?;
         let core = scheduler::Scheduler::create(self.handle_signals)?;
         let core = NonNull::new(core).ok_or(Error::OutOfMemory)?;

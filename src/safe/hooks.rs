@@ -13,58 +13,14 @@ use super::time::to_ns;
 use crate::engine::log;
 use crate::engine::scheduler::Scheduler;
 
-/// What a scheduler calls when no task is ready: it waits until something may have happened.
-/// Closures of this form are wait functions.
-///
-/// ```
-/// use majjen::{Scheduler, task};
-/// use std::{cell::Cell, rc::Rc, time::Duration};
-///
-/// // Simulated time: waiting moves the clock, and takes no time.
-/// let now = Rc::new(Cell::new(Duration::ZERO));
-/// let (read, advance) = (now.clone(), now.clone());
-/// let scheduler = majjen::Builder::new()
-///     .clock(move || read.get())
-///     .wait(move |timeout: Option<Duration>, _: std::os::fd::BorrowedFd<'_>| {
-///         advance.set(advance.get() + timeout.unwrap_or_default());
-///         Ok(0)
-///     })
-///     .build()?;
-/// scheduler.spawn(|| task::sleep(Duration::from_secs(3600)));
-/// scheduler.run()?;
-/// assert_eq!(now.get(), Duration::from_secs(3600));
-/// # Ok::<(), majjen::Error>(())
-/// ```
-pub trait Wait {
-    /// Waits until something may have happened, and returns the number of events. `timeout` is the
-    /// longest it may wait: `None` for ever, and zero to look and return at once, which is asked
-    /// every so often while tasks are ready.
-    ///
-    /// It runs on the thread's own stack, where it may block, but not suspend. It may return early
-    /// for no reason, may wake tasks, and must return when `backend` can be read: that is how
-    /// descriptors that tasks wait for and [`StopHandle::stop`](crate::StopHandle::stop) show.
-    ///
-    /// # Errors
-    /// An error, and a panic, is an ERROR line in the log, and ends nothing.
-    fn wait(&mut self, timeout: Option<Duration>, backend: BorrowedFd<'_>) -> io::Result<usize>;
-}
-
-impl<F> Wait for F
-where
-    F: FnMut(Option<Duration>, BorrowedFd<'_>) -> io::Result<usize>,
-{
-    fn wait(&mut self, timeout: Option<Duration>, backend: BorrowedFd<'_>) -> io::Result<usize> {
-        self(timeout, backend)
-    }
-}
-
+pub type Wait = Box<dyn FnMut(Option<Duration>, BorrowedFd<'_>) -> io::Result<usize>>;
 pub type Clock = Box<dyn Fn() -> Duration>;
 
 /// The program's functions. Each is taken out of its cell while it runs, so that it is in use once
 /// at a time.
 #[derive(Default)]
 pub struct Hooks {
-    pub wait: Cell<Option<Box<dyn Wait>>>,
+    pub wait: Cell<Option<Wait>>,
     pub clock: Cell<Option<Clock>>,
     /// What the clock has said, so that it does not go back.
     now_ns: Cell<u64>,
@@ -100,7 +56,7 @@ pub unsafe extern "C" fn call_wait(
     let timeout = (timeout_ns != u64::MAX).then(|| Duration::from_nanos(timeout_ns));
     // SAFETY: open as long as the scheduler is alive, which is longer than the call.
     let backend = unsafe { BorrowedFd::borrow_raw(scheduler.backend_fd()) };
-    let result = catch_unwind(AssertUnwindSafe(|| wait.wait(timeout, backend)));
+    let result = catch_unwind(AssertUnwindSafe(|| wait(timeout, backend)));
     hooks.wait.set(Some(wait));
     let said = scheduler.io.wait_failed.get(); // It is said once for a row of failures.
     match result {

@@ -1,13 +1,12 @@
 //! Waiting for a task to end, and what became of it.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::panics::{drop_quietly, panic_message};
+use super::panics::{Panic, drop_quietly};
 use super::record::Job;
 use super::task::handle::Task;
 use super::time::limit;
@@ -24,16 +23,15 @@ use crate::engine::{log, scheduler};
 /// let fails = scheduler.spawn(|| if true { panic!("on purpose") });
 /// scheduler.run()?;
 /// match fails.join() {
-///     Err(JoinError::Panicked(payload)) => assert!(payload.is::<&str>()),
+///     Err(JoinError::Panicked(panic)) => assert_eq!(panic.message(), "on purpose"),
 ///     other => panic!("{other:?}"),
 /// }
 /// # Ok::<(), majjen::Error>(())
 /// ```
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked, with this payload: [`std::panic::resume_unwind`] lets the panic go on in the
-    /// task that has joined.
-    Panicked(Box<dyn Any + Send>),
+    /// It panicked.
+    Panicked(Panic),
     /// It was canceled, or dropped with its scheduler, before it could end by itself.
     Canceled,
     /// It could not be started or waited for.
@@ -43,8 +41,8 @@ pub enum JoinError {
 impl fmt::Debug for JoinError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(payload) => {
-                out.debug_tuple("Panicked").field(&panic_message(&**payload)).finish()
+            JoinError::Panicked(panic) => {
+                out.debug_tuple("Panicked").field(&panic.message()).finish()
             }
             JoinError::Canceled => out.write_str("Canceled"),
             JoinError::Failed(error) => out.debug_tuple("Failed").field(error).finish(),
@@ -55,8 +53,8 @@ impl fmt::Debug for JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(payload) => {
-                write!(out, "the task has panicked: {}", panic_message(&**payload))
+            JoinError::Panicked(panic) => {
+                write!(out, "the task has panicked: {}", panic.message())
             }
             JoinError::Canceled => out.write_str("the task was canceled"),
             JoinError::Failed(error) => write!(out, "the task cannot be waited for: {error}"),
@@ -65,6 +63,28 @@ impl fmt::Display for JoinError {
 }
 
 impl std::error::Error for JoinError {}
+
+/// Without what the panic said.
+impl From<JoinError> for Error {
+    fn from(error: JoinError) -> Error {
+        match error {
+            JoinError::Panicked(_) => Error::Panicked,
+            JoinError::Canceled => Error::Canceled,
+            JoinError::Failed(error) => error,
+        }
+    }
+}
+
+/// With the kind that the [`Error`] in it has; it can be had again by
+/// [`get_ref`](std::io::Error::get_ref).
+impl From<JoinError> for std::io::Error {
+    fn from(error: JoinError) -> std::io::Error {
+        match error {
+            JoinError::Failed(error) => error.into(),
+            error => std::io::Error::other(error),
+        }
+    }
+}
 
 type Outcome<T> = std::result::Result<T, JoinError>;
 
@@ -141,15 +161,12 @@ fn job<T: 'static>(packet: Rc<Packet<T>>, body: impl FnOnce() -> T + 'static) ->
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(payload) if payload.is::<Cancelation>() => Err(JoinError::Canceled),
-            Err(payload) => Err(JoinError::Panicked(payload)),
+            Err(payload) => Err(JoinError::Panicked(Panic::new(payload))),
         };
         if Rc::strong_count(&packet) == 1
-            && let Err(JoinError::Panicked(payload)) = &outcome
+            && let Err(JoinError::Panicked(panic)) = &outcome
         {
-            log::error(format_args!(
-                "a task that nobody joins has panicked: {}",
-                panic_message(&**payload)
-            ));
+            log::error(format_args!("a task that nobody joins has panicked: {}", panic.message()));
         }
         packet.fill(outcome);
         drop_quietly(packet); // With the outcome, if there is no handle.
@@ -181,21 +198,37 @@ impl<T> JoinHandle<T> {
     /// # Errors
     /// [`JoinError::Panicked`] and [`JoinError::Canceled`] as they say. [`JoinError::Failed`] with
     /// [`Error::NotInTask`] outside a task when this one has not ended, [`Error::Deadlock`] when it
-    /// is the caller itself, [`Error::NoSuchTask`] when it is one of a scheduler that does not run
-    /// here, or was dropped without it; and what starting the task has failed with.
+    /// is the caller itself, [`Error::WrongScheduler`] when it is one of another scheduler,
+    /// [`Error::NoSuchTask`] when it was given up; and what starting the task has failed with.
     pub fn join(self) -> std::result::Result<T, JoinError> {
         match self.packet.outcome.take() {
             Some(outcome) => outcome,
             None => {
-                self.wait(None).map_err(JoinError::Failed)?;
+                self.wait().map_err(JoinError::Failed)?;
                 // There is none if the task was given up, since it would not unwind.
                 self.packet.outcome.take().unwrap_or(Err(JoinError::Failed(Error::NoSuchTask)))
             }
         }
     }
 
-    /// Waits until the task has ended, no longer than the timeout, and leaves the result for
-    /// [`join`](Self::join).
+    /// Waits until the task has ended, and leaves the result for [`join`](Self::join).
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let one = scheduler.spawn(|| 1);
+    /// let two = scheduler.spawn(move || one.wait().map(|()| one.is_finished()));
+    /// scheduler.run()?;
+    /// assert_eq!(two.join()?, Ok(true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`join`](Self::join), without what the task itself has ended with.
+    pub fn wait(&self) -> Result<()> {
+        self.wait_within(None)
+    }
+
+    /// [`wait`](Self::wait), no longer than the timeout.
     ///
     /// ```
     /// use majjen::{Error, Scheduler, task};
@@ -204,7 +237,7 @@ impl<T> JoinHandle<T> {
     /// let scheduler = Scheduler::new()?;
     /// let slow = scheduler.spawn(|| task::sleep(Duration::from_secs(3600)));
     /// scheduler.spawn(move || {
-    ///     assert_eq!(slow.wait(Duration::from_millis(1)), Err(Error::TimedOut));
+    ///     assert_eq!(slow.wait_timeout(Duration::from_millis(1)), Err(Error::TimedOut));
     ///     slow.cancel();
     ///     slow.join().unwrap_err();
     /// });
@@ -213,15 +246,16 @@ impl<T> JoinHandle<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TimedOut`], and those of [`join`](Self::join).
-    pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> Result<()> {
+    /// [`Error::TimedOut`], and those of [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
+        self.wait_within(Some(timeout))
+    }
+
+    fn wait_within(&self, timeout: Option<Duration>) -> Result<()> {
         if self.is_finished() {
             return Ok(());
         }
-        suspending(|| match self.task.is_here() {
-            true => scheduler::join(self.task.id(), limit(timeout.into())),
-            false => Err(Error::NoSuchTask),
-        })
+        suspending(|| scheduler::join(self.task.id_here()?, limit(timeout)))
     }
 
     /// Whether the task has ended, so that [`join`](Self::join) does not wait.
@@ -248,7 +282,7 @@ impl<T> JoinHandle<T> {
     /// use majjen::{JoinError, Scheduler, task};
     ///
     /// let scheduler = Scheduler::new()?;
-    /// let waits = scheduler.spawn(|| task::park(None));
+    /// let waits = scheduler.spawn(task::park);
     /// let result = scheduler.spawn(move || {
     ///     waits.cancel();
     ///     waits.join()

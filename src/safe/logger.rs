@@ -1,8 +1,9 @@
 //! The logger: one for the process, shared by all threads and schedulers. It has the library's own
 //! lines, and those of programs.
 //!
-//! Lines have one receiver. At the start that is the standard streams: from [`Level::Error`] on
-//! stderr, below it stdout.
+//! Lines have one receiver. At the start that is stderr, for lines from [`Level::Warn`] on, so a program
+//! prints nothing that it was not asked for. (Where a program in C has made a scheduler or set up the logger
+//! before, it is as that has it.)
 //!
 //! ```
 //! use majjen::logger::{self, Level};
@@ -32,15 +33,16 @@ use crate::engine::sys::Result;
 pub use facade::{forward, install};
 pub use log::Level;
 
-/// Sets the level from which lines are written: [`Level::Info`] unless set.
+/// Sets the level from which lines are written: [`Level::Warn`] unless set.
 ///
 /// ```
 /// use majjen::logger::{self, Level};
 ///
-/// logger::set_level(Level::Warn);
-/// assert!(!logger::enabled(Level::Info));
+/// logger::set_level(Level::Info); // Tells when a scheduler starts and stops, for example.
+/// assert!(logger::enabled(Level::Info));
 /// ```
 pub fn set_level(level: Level) {
+    log::begin_for_rust();
     log::set_level(level);
 }
 
@@ -49,9 +51,10 @@ pub fn set_level(level: Level) {
 /// ```
 /// use majjen::logger::{self, Level};
 ///
-/// assert_eq!(logger::level(), Level::Info);
+/// assert_eq!(logger::level(), Level::Warn);
 /// ```
 pub fn level() -> Level {
+    log::begin_for_rust();
     log::level()
 }
 
@@ -63,6 +66,7 @@ pub fn level() -> Level {
 /// assert!(logger::enabled(Level::Error) && !logger::enabled(Level::Trace));
 /// ```
 pub fn enabled(level: Level) -> bool {
+    log::begin_for_rust();
     level != Level::Silent && log::enabled(level)
 }
 
@@ -72,15 +76,16 @@ pub fn enabled(level: Level) -> bool {
 /// use majjen::logger::{self, Level};
 ///
 /// let clients = 3;
-/// logger::log(Level::Info, format_args!("{clients} clients"));
+/// logger::log(Level::Warn, format_args!("{clients} clients"));
 /// ```
 pub fn log(level: Level, message: fmt::Arguments<'_>) {
+    log::begin_for_rust();
     log::program_line(level, message);
 }
 
 /// Sets a function that receives each line: its level, and its text without a newline. It is called
 /// on the thread that logs, with no lock held, on the task's stack if a task logs. Lines that it
-/// logs itself go to the streams. If it panics, the panic ends there.
+/// logs itself go to stderr. If it panics, the panic ends there.
 ///
 /// It is kept for ever, since a thread may be about to call it.
 ///
@@ -91,7 +96,7 @@ pub fn log(level: Level, message: fmt::Arguments<'_>) {
 /// static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 ///
 /// logger::set_callback(|_, text| LINES.lock().unwrap().push(text.to_owned()))?;
-/// logger::log(Level::Info, format_args!("hello"));
+/// logger::log(Level::Warn, format_args!("hello"));
 /// logger::to_streams()?;
 /// assert_eq!(*LINES.lock().unwrap(), ["hello"]);
 /// # Ok::<(), majjen::Error>(())
@@ -100,6 +105,7 @@ pub fn log(level: Level, message: fmt::Arguments<'_>) {
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 pub fn set_callback(callback: impl Fn(Level, &str) + Send + Sync + 'static) -> Result<()> {
+    log::begin_for_rust();
     let callback: Box<Callback> = Box::new(Box::new(callback));
     log::set_callback(Some(call), Box::into_raw(callback).cast())
 }
@@ -121,7 +127,7 @@ unsafe extern "C" fn call(level: u32, message: *const c_char, callback: *mut c_v
     }
 }
 
-/// Lets lines go to the standard streams, as at the start.
+/// Lets lines go to the standard streams: from [`Level::Error`] on to stderr, below it to stdout.
 ///
 /// ```
 /// majjen::logger::to_streams()?;
@@ -131,6 +137,7 @@ unsafe extern "C" fn call(level: u32, message: *const c_char, callback: *mut c_v
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 pub fn to_streams() -> Result<()> {
+    log::begin_for_rust();
     log::set_callback(None, null_mut())
 }
 
@@ -154,6 +161,7 @@ pub fn to_streams() -> Result<()> {
 /// # Errors
 /// Those of opening it; nothing has changed then.
 pub fn to_file(path: impl AsRef<Path>) -> io::Result<()> {
+    log::begin_for_rust();
     let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
     Ok(log::set_file(&path)?)
 }
@@ -186,6 +194,7 @@ pub fn reopen_file() -> io::Result<()> {
 /// `InvalidInput` for the ident; `NotFound` and `ConnectionRefused` when no log daemon is running;
 /// and those of the system calls. Nothing has changed then.
 pub fn to_syslog(ident: &str) -> io::Result<()> {
+    log::begin_for_rust();
     let ident = CString::new(ident)?;
     Ok(log::set_syslog(&ident)?)
 }

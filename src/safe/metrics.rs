@@ -19,7 +19,7 @@ use crate::engine::scheduler::Scheduler;
 /// assert_eq!((metrics.tasks_created, metrics.tasks_exited), (1, 1));
 /// # Ok::<(), majjen::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
     /// Turns that tasks have had: a task is given the thread once for each.
@@ -68,7 +68,7 @@ pub struct Metrics {
 /// assert!(lateness.p50 <= lateness.p99 && lateness.p99 <= lateness.max);
 /// # Ok::<(), majjen::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Distribution {
     /// The median.

@@ -6,11 +6,11 @@
 //! works or fails with an error that holds [`Error::NotInTask`](crate::Error::NotInTask). A call
 //! whose time is over fails with [`ErrorKind::TimedOut`].
 //!
-//! They may be sent to other threads, and used by tasks of a scheduler there:
+//! They may be sent to other threads and shared with them, and used by tasks of a scheduler there:
 //!
 //! ```
-//! fn send(_: impl Send) {}
-//! send(majjen::net::TcpListener::bind("127.0.0.1:0")?);
+//! fn share(_: impl Send + Sync) {}
+//! share(majjen::net::TcpListener::bind("127.0.0.1:0")?);
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
@@ -26,26 +26,74 @@ pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixListener, UnixStream};
 
-use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::task::wait_fd;
-use super::time::limit;
+use super::time::{limit, to_ns};
 use crate::engine::scheduler::{self, READABLE, WRITABLE};
+
+/// The connections of a listener, one after the other, without end: its
+/// [`incoming`](TcpListener::incoming) returns it.
+///
+/// ```
+/// use majjen::{Scheduler, net::{TcpListener, TcpStream}};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let scheduler = Scheduler::new()?;
+/// let accepted = scheduler.spawn(move || listener.incoming().next().is_some_and(|one| one.is_ok()));
+/// scheduler.spawn(move || TcpStream::connect(address).map(drop));
+/// scheduler.run()?;
+/// assert!(accepted.join()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Incoming<'l, L> {
+    listener: &'l L,
+}
 
 /// A socket of the standard library that does not block, and how long its calls may wait.
 struct Socket<S> {
     inner: S,
-    read_timeout: Cell<Option<Duration>>,
-    write_timeout: Cell<Option<Duration>>,
+    read_timeout: Timeout,
+    write_timeout: Timeout,
+}
+
+/// How long a call may wait, in nanoseconds; 0 for ever. Any thread may read and set it.
+#[derive(Default)]
+struct Timeout(AtomicU64);
+
+impl Timeout {
+    fn get(&self) -> Option<Duration> {
+        match self.0.load(Relaxed) {
+            0 => None,
+            ns => Some(Duration::from_nanos(ns)),
+        }
+    }
+
+    /// As the standard library has it, a timeout of nothing is a mistake.
+    fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
+        if timeout == Some(Duration::ZERO) {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "a timeout of zero"));
+        }
+        self.0.store(timeout.map_or(0, to_ns), Relaxed);
+        Ok(())
+    }
+}
+
+impl Clone for Timeout {
+    fn clone(&self) -> Timeout {
+        Timeout(AtomicU64::new(self.0.load(Relaxed)))
+    }
 }
 
 impl<S: AsFd> Socket<S> {
     /// `inner` does not block.
     fn new(inner: S) -> Socket<S> {
-        Socket { inner, read_timeout: Cell::new(None), write_timeout: Cell::new(None) }
+        Socket { inner, read_timeout: Timeout::default(), write_timeout: Timeout::default() }
     }
 
     /// Another one with the same timeouts.
@@ -83,15 +131,6 @@ fn until_done<S: AsFd, T>(
         }
         wait_fd(socket.as_fd().as_raw_fd(), events, limit)?;
     }
-}
-
-/// As the standard library has it, a timeout of nothing is a mistake.
-fn set_timeout(cell: &Cell<Option<Duration>>, timeout: Option<Duration>) -> io::Result<()> {
-    if timeout == Some(Duration::ZERO) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "a timeout of zero"));
-    }
-    cell.set(timeout);
-    Ok(())
 }
 
 /// What all sockets have: the timeouts, and conversions from and to descriptors and sockets of the
@@ -183,7 +222,7 @@ macro_rules! socket {
                 &self,
                 timeout: Option<std::time::Duration>,
             ) -> std::io::Result<()> {
-                super::set_timeout(&self.0.read_timeout, timeout)
+                self.0.read_timeout.set(timeout)
             }
         }
 
@@ -196,6 +235,21 @@ macro_rules! socket {
         impl std::os::fd::AsRawFd for $name {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
                 std::os::fd::AsRawFd::as_raw_fd(&self.0.inner)
+            }
+        }
+
+        impl std::os::fd::IntoRawFd for $name {
+            fn into_raw_fd(self) -> std::os::fd::RawFd {
+                std::os::fd::IntoRawFd::into_raw_fd(self.into_std())
+            }
+        }
+
+        /// Sets it not to block, which may fail.
+        impl TryFrom<std::os::fd::OwnedFd> for $name {
+            type Error = std::io::Error;
+
+            fn try_from(fd: std::os::fd::OwnedFd) -> std::io::Result<$name> {
+                $name::from_std(fd.into())
             }
         }
 
@@ -257,7 +311,7 @@ macro_rules! sender {
                 &self,
                 timeout: Option<std::time::Duration>,
             ) -> std::io::Result<()> {
-                super::set_timeout(&self.0.write_timeout, timeout)
+                self.0.write_timeout.set(timeout)
             }
         }
     };

@@ -103,7 +103,7 @@ impl Scheduler {
     ///
     /// let scheduler = Scheduler::new()?;
     /// scheduler.run()?; // Without tasks it returns at once.
-    /// scheduler.spawn(|| task::park(None));
+    /// scheduler.spawn(task::park);
     /// assert_eq!(scheduler.run(), Err(Error::Deadlock)); // Nobody is left to wake the task.
     /// # Ok::<(), majjen::Error>(())
     /// ```

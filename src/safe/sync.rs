@@ -42,6 +42,7 @@
 
 mod channel;
 mod condvar;
+mod iter;
 mod mutex;
 mod select;
 mod semaphore;
@@ -50,6 +51,7 @@ mod wait_group;
 
 pub use channel::{Receiver, SendError, Sender, channel};
 pub use condvar::Condvar;
+pub use iter::{IntoIter, Iter};
 pub use mutex::{Mutex, MutexGuard};
 pub use select::Select;
 pub use semaphore::{Permits, Semaphore};

@@ -4,6 +4,9 @@
 //! used in every task of the thread, also in one that C code has created; outside a task
 //! they return [`Error::NotInTask`].
 //!
+//! As in the standard library, a call that waits does so without limit, and that with a limit has the
+//! same name with `_timeout` behind it.
+//!
 //! # Cancelation
 //!
 //! A task that is told to end, by [`JoinHandle::cancel`] or because its scheduler is dropped, is
@@ -73,7 +76,7 @@ pub fn sleep(duration: Duration) -> Result<()> {
     sleep_for(Deadline::In(to_ns(duration)))
 }
 
-/// Suspends the running task until a moment has come.
+/// Suspends the running task until a moment has come, one of [`std::time::Instant`] too.
 ///
 /// ```
 /// use majjen::{Instant, Scheduler, task};
@@ -89,8 +92,8 @@ pub fn sleep(duration: Duration) -> Result<()> {
 ///
 /// # Errors
 /// As [`sleep`].
-pub fn sleep_until(deadline: Instant) -> Result<()> {
-    sleep_for(Deadline::At(deadline.as_ns()))
+pub fn sleep_until(deadline: impl Into<Instant>) -> Result<()> {
+    sleep_for(Deadline::At(deadline.into().as_ns()))
 }
 
 fn sleep_for(deadline: Deadline) -> Result<()> {
@@ -121,8 +124,7 @@ pub fn yield_now() -> Result<()> {
     suspending(scheduler::yield_now)
 }
 
-/// Suspends the running task until somebody calls [`Task::wake`] for it, or the timeout is over.
-/// Returns at once if that has happened since the last time. May also return for no reason, so what
+/// Suspends the running task until somebody calls [`Task::wake`] for it. Returns at once if that has happened since the last time. May also return for no reason, so what
 /// is waited for is looked at again:
 ///
 /// ```
@@ -134,7 +136,7 @@ pub fn yield_now() -> Result<()> {
 /// let seen = ready.clone();
 /// let waiting = scheduler.spawn(move || {
 ///     while !seen.get() {
-///         task::park(None).unwrap();
+///         task::park().unwrap();
 ///     }
 /// });
 /// scheduler.spawn(move || {
@@ -146,9 +148,32 @@ pub fn yield_now() -> Result<()> {
 /// ```
 ///
 /// # Errors
+/// Those of [`sleep`].
+pub fn park() -> Result<()> {
+    park_within(None)
+}
+
+/// [`park`], no longer than the timeout.
+///
+/// ```
+/// use majjen::{Error, Scheduler, task};
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// let parked = scheduler.spawn(|| task::park_timeout(Duration::from_millis(1)));
+/// scheduler.run()?;
+/// assert_eq!(parked.join()?, Err(Error::TimedOut));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
 /// [`Error::TimedOut`], and those of [`sleep`].
-pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
-    let park = || scheduler::park_until_woken(limit(timeout.into()).deadline);
+pub fn park_timeout(timeout: Duration) -> Result<()> {
+    park_within(Some(timeout))
+}
+
+fn park_within(timeout: Option<Duration>) -> Result<()> {
+    let park = || scheduler::park_until_woken(limit(timeout).deadline);
     let record = running_task().and_then(|(_, task)| Record::of(task));
     let Some(record) = record else {
         return suspending(park);
@@ -162,7 +187,7 @@ pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
 }
 
 /// Suspends the running task until a descriptor can be read, a connection accepted from it, or its
-/// other end is closed; or until the timeout is over.
+/// other end is closed.
 ///
 /// ```
 /// use majjen::{Scheduler, task};
@@ -171,7 +196,7 @@ pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
 /// let scheduler = Scheduler::new()?;
 /// let (mut reader, mut writer) = std::io::pipe()?;
 /// let got = scheduler.spawn(move || {
-///     task::wait_readable(&reader, None)?;
+///     task::wait_readable(&reader)?;
 ///     let mut byte = [0];
 ///     reader.read_exact(&mut byte).map(|()| byte[0])
 /// });
@@ -182,23 +207,41 @@ pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// [`Error::TimedOut`]; [`Error::Os`] when the descriptor cannot be waited for; and those of
-/// [`sleep`].
-pub fn wait_readable(fd: impl AsFd, timeout: impl Into<Option<Duration>>) -> Result<()> {
-    wait_fd(fd.as_fd().as_raw_fd(), READABLE, limit(timeout.into()))
+/// [`Error::Os`] when the descriptor cannot be waited for, and those of [`sleep`].
+pub fn wait_readable(fd: impl AsFd) -> Result<()> {
+    wait_fd(fd.as_fd().as_raw_fd(), READABLE, limit(None))
 }
 
-/// Suspends the running task until a descriptor can be written, or its other end is closed; or
-/// until the timeout is over.
+/// [`wait_readable`], no longer than the timeout.
+///
+/// ```
+/// use majjen::{Error, Scheduler, task};
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// let (reader, _writer) = std::io::pipe()?;
+/// let waits = scheduler.spawn(move || task::wait_readable_timeout(&reader, Duration::from_millis(1)));
+/// scheduler.run()?;
+/// assert_eq!(waits.join()?, Err(Error::TimedOut));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Error::TimedOut`], and those of [`wait_readable`].
+pub fn wait_readable_timeout(fd: impl AsFd, timeout: Duration) -> Result<()> {
+    wait_fd(fd.as_fd().as_raw_fd(), READABLE, limit(Some(timeout)))
+}
+
+/// Suspends the running task until a descriptor can be written, or its other end is closed.
 ///
 /// ```
 /// use majjen::{Scheduler, task};
-/// use std::{io::Write, time::Duration};
+/// use std::io::Write;
 ///
 /// let scheduler = Scheduler::new()?;
 /// let (_reader, mut writer) = std::io::pipe()?;
 /// let sent = scheduler.spawn(move || {
-///     task::wait_writable(&writer, Duration::from_secs(1))?;
+///     task::wait_writable(&writer)?;
 ///     writer.write(b"x").map_err(Box::<dyn std::error::Error>::from)
 /// });
 /// scheduler.run()?;
@@ -208,8 +251,28 @@ pub fn wait_readable(fd: impl AsFd, timeout: impl Into<Option<Duration>>) -> Res
 ///
 /// # Errors
 /// As [`wait_readable`].
-pub fn wait_writable(fd: impl AsFd, timeout: impl Into<Option<Duration>>) -> Result<()> {
-    wait_fd(fd.as_fd().as_raw_fd(), WRITABLE, limit(timeout.into()))
+pub fn wait_writable(fd: impl AsFd) -> Result<()> {
+    wait_fd(fd.as_fd().as_raw_fd(), WRITABLE, limit(None))
+}
+
+/// [`wait_writable`], no longer than the timeout.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// let (_reader, writer) = std::io::pipe()?;
+/// let waits = scheduler.spawn(move || task::wait_writable_timeout(&writer, Duration::from_secs(1)));
+/// scheduler.run()?;
+/// assert_eq!(waits.join()?, Ok(())); // There is room.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`wait_readable_timeout`].
+pub fn wait_writable_timeout(fd: impl AsFd, timeout: Duration) -> Result<()> {
+    wait_fd(fd.as_fd().as_raw_fd(), WRITABLE, limit(Some(timeout)))
 }
 
 pub(super) fn wait_fd(fd: RawFd, events: u32, limit: Limit) -> Result<()> {
@@ -226,7 +289,7 @@ pub(super) fn wait_fd(fd: RawFd, events: u32, limit: Limit) -> Result<()> {
 /// let scheduler = Scheduler::new()?;
 /// let finishes = scheduler.spawn(|| {
 ///     task::shield(|| {
-///         assert_eq!(task::park(None), Err(Error::Canceled));
+///         assert_eq!(task::park(), Err(Error::Canceled));
 ///         println!("not unwound");
 ///     });
 ///     task::yield_now() // Unwound here.

@@ -1,7 +1,7 @@
 //! Moments, by the clock of the scheduler.
 
-use std::ops::{Add, AddAssign, Sub};
-use std::time::Duration;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::time::{self, Duration};
 
 use crate::engine::scheduler::{self, Limit};
 use crate::engine::sys;
@@ -66,6 +66,62 @@ impl Instant {
         Instant::now() - self
     }
 
+    /// How long after an earlier moment it is; nothing if that is the later one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let moment = majjen::Instant::now();
+    /// let later = moment + Duration::from_secs(1);
+    /// assert_eq!(later.duration_since(moment), Duration::from_secs(1));
+    /// assert_eq!(moment.duration_since(later), Duration::ZERO);
+    /// ```
+    pub fn duration_since(self, earlier: Instant) -> Duration {
+        self.checked_duration_since(earlier).unwrap_or_default()
+    }
+
+    /// How long after an earlier moment it is; `None` if that is the later one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let moment = majjen::Instant::now();
+    /// let later = moment + Duration::from_secs(1);
+    /// assert_eq!(later.checked_duration_since(moment), Some(Duration::from_secs(1)));
+    /// assert_eq!(moment.checked_duration_since(later), None);
+    /// ```
+    pub fn checked_duration_since(self, earlier: Instant) -> Option<Duration> {
+        self.ns.checked_sub(earlier.ns).map(Duration::from_nanos)
+    }
+
+    /// A later moment; `None` past the end of the clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let moment = majjen::Instant::now();
+    /// assert!(moment.checked_add(Duration::from_secs(1)) > Some(moment));
+    /// assert_eq!(moment.checked_add(Duration::MAX), None);
+    /// ```
+    pub fn checked_add(self, span: Duration) -> Option<Instant> {
+        let ns = self.ns.checked_add(u64::try_from(span.as_nanos()).ok()?)?;
+        Some(Instant { ns })
+    }
+
+    /// An earlier moment; `None` before the beginning of the clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let moment = majjen::Instant::now() + Duration::from_secs(1);
+    /// assert!(moment.checked_sub(Duration::from_secs(1)) < Some(moment));
+    /// assert_eq!(moment.checked_sub(Duration::MAX), None);
+    /// ```
+    pub fn checked_sub(self, span: Duration) -> Option<Instant> {
+        let ns = self.ns.checked_sub(u64::try_from(span.as_nanos()).ok()?)?;
+        Some(Instant { ns })
+    }
+
     pub(super) fn as_ns(self) -> u64 {
         self.ns
     }
@@ -95,12 +151,43 @@ impl Sub<Duration> for Instant {
     }
 }
 
-/// The time between two moments; nothing if the second one is later.
+impl SubAssign<Duration> for Instant {
+    fn sub_assign(&mut self, span: Duration) {
+        *self = *self - span;
+    }
+}
+
+/// As [`Instant::duration_since`].
 impl Sub for Instant {
     type Output = Duration;
 
     fn sub(self, earlier: Instant) -> Duration {
-        Duration::from_nanos(self.ns.saturating_sub(earlier.ns))
+        self.duration_since(earlier)
+    }
+}
+
+/// The moment that is as far from now by the clock of the scheduler as the other one is by the
+/// system's. Never earlier: the clocks are read one after the other.
+impl From<time::Instant> for Instant {
+    fn from(moment: time::Instant) -> Instant {
+        let (other_now, now) = (time::Instant::now(), Instant::now());
+        match moment.checked_duration_since(other_now) {
+            Some(ahead) => now + ahead,
+            None => now - other_now.duration_since(moment),
+        }
+    }
+}
+
+/// The other way round. Never earlier, either.
+impl From<Instant> for time::Instant {
+    fn from(moment: Instant) -> time::Instant {
+        let (now, other_now) = (Instant::now(), time::Instant::now());
+        let converted = match moment.checked_duration_since(now) {
+            Some(ahead) => other_now.checked_add(ahead),
+            None => other_now.checked_sub(now - moment),
+        };
+        // The system's clock goes further than this one, both ways.
+        converted.unwrap_or(other_now)
     }
 }
 

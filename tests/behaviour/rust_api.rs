@@ -78,19 +78,31 @@ impl Door for RustApi {
     }
 
     fn park(timeout: Option<Duration>) -> Result<(), i32> {
-        told(|| task::park(timeout))
+        told(|| match timeout {
+            Some(timeout) => task::park_timeout(timeout),
+            None => task::park(),
+        })
     }
 
     fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<(), i32> {
-        told(|| task::wait_readable(fd, timeout))
+        told(|| match timeout {
+            Some(timeout) => task::wait_readable_timeout(fd, timeout),
+            None => task::wait_readable(fd),
+        })
     }
 
     fn wait_writable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<(), i32> {
-        told(|| task::wait_writable(fd, timeout))
+        told(|| match timeout {
+            Some(timeout) => task::wait_writable_timeout(fd, timeout),
+            None => task::wait_writable(fd),
+        })
     }
 
     fn join(task: &Rc<JoinHandle<()>>, timeout: Option<Duration>) -> Result<(), i32> {
-        told(|| task.wait(timeout))
+        told(|| match timeout {
+            Some(timeout) => task.wait_timeout(timeout),
+            None => task.wait(),
+        })
     }
 
     fn cancel(task: &Rc<JoinHandle<()>>) {

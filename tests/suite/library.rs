@@ -91,6 +91,6 @@ impl Drop for Workplace {
     }
 }
 
-/// What the static library needs, as `cargo rustc -- --print native-static-libs` says; and the test
+/// What the static library needs, as `rustc --print native-static-libs` says; and the test
 /// programs use threads and the math library themselves.
 const SYSTEM_LIBRARIES: [&str; 3] = ["-pthread", "-ldl", "-lm"];

@@ -2,6 +2,7 @@
 //! licences of what it depends on.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,6 +17,12 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::ignorable_test("package::works_from_another_crate", || {
             with_tool("cargo", works_from_another_crate)
+        }),
+        Trial::ignorable_test("package::is_in_a_program_once", || {
+            with_tool("cargo", in_a_program_once)
+        }),
+        Trial::ignorable_test("package::names_the_systems_that_it_runs_on", || {
+            with_tool("rustc", names_the_systems)
         }),
         Trial::ignorable_test("package::has_documentation_without_warnings", || {
             with_tool("rustdoc", documentation)
@@ -46,11 +53,127 @@ fn run(command: &mut Command, workplace: &Workplace) -> Result<String, Failed> {
 /// Packaged, unpacked, added to a crate by its path, built and run.
 fn works_from_another_crate() -> Result<(), Failed> {
     let workplace = Workplace::new()?;
-    let output = cargo(&workplace, &["package", "--no-verify", "--allow-dirty"])?;
-    // Cargo asks for one of three addresses, and the project has none yet.
+    let package = unpacked(&workplace)?;
+    // What the crate's own documents lead to, and what a C program needs, is in it.
+    for file in
+        ["include/majjen.h", "tools/majjen-gdb.py", "docs/c-api.md", "LICENSE-MIT", "Makefile"]
+    {
+        assert!(package.join(file).exists(), "{file} is not packaged");
+    }
+    for directory in ["tests", "c-tests", "bench"] {
+        assert!(!package.join(directory).exists(), "{directory} is packaged");
+    }
+
+    let consumer = workplace.path().join("consumer");
+    fs::create_dir_all(consumer.join("src"))?;
+    fs::write(
+        consumer.join("Cargo.toml"),
+        format!("{CONSUMER}[lib]\nname = \"plugin\"\ncrate-type = [\"cdylib\"]\n"),
+    )?;
+    fs::copy(library::root().join("c-tests/install/consumer.rs"), consumer.join("src/main.rs"))?;
+    fs::write(consumer.join("src/lib.rs"), "use majjen as _;\n")?;
+    let target = workplace.path().join("target");
+    for arguments in [&["add", "--path"][..], &["run", "--quiet"]] {
+        let mut cargo = Command::new("cargo");
+        cargo.args(arguments).current_dir(&consumer).env("CARGO_TARGET_DIR", &target);
+        if arguments[0] == "add" {
+            cargo.arg(&package);
+        }
+        let output = run(cargo.arg("--offline"), &workplace)?;
+        if arguments[0] == "run" {
+            assert_eq!(output, concat!("10 tasks with ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+    }
+
+    // The libraries for C, which take longer than all else, are not made for it; and its own shared
+    // library does not get the name of the one for C.
+    for file in ["libmajjen.so", "libmajjen.a"] {
+        assert!(!target.join("debug/deps").join(file).exists(), "{file} is made");
+    }
+    let mut readelf = Command::new("readelf");
+    let dynamic = run(readelf.arg("-d").arg(target.join("debug/libplugin.so")), &workplace)?;
+    assert!(dynamic.contains("(NEEDED)") && !dynamic.contains("libmajjen"), "{dynamic}");
+    Ok(())
+}
+
+/// The manifest of a crate that uses the package, but for what it depends on.
+const CONSUMER: &str =
+    "[package]\nname = \"consumer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
+
+/// The symbols of the C ABI, and what they refer to, are those of the process. Two versions in one
+/// program would each define them, so cargo refuses to build it, in words of its own.
+fn in_a_program_once() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let root = library::root();
+    let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
+    let version = concat!("\nversion = \"", env!("CARGO_PKG_VERSION"), "\"\n");
+    assert_eq!(manifest.matches(version).count(), 1, "the version is in a line of its own");
+    // Nothing is built, so that the sources need not be there.
+    for (name, version_line) in [("one", version), ("other", "\nversion = \"99.0.0\"\n")] {
+        let copy = workplace.path().join(name);
+        fs::create_dir_all(copy.join("src"))?;
+        fs::write(copy.join("build.rs"), "fn main() {}\n")?;
+        fs::write(copy.join("src/lib.rs"), "")?;
+        let lines =
+            manifest.split("\n\n").filter(|part| !part.starts_with("# The behaviour tests"));
+        let lines = lines.filter(|part| !part.starts_with("# Forks"));
+        let lines: Vec<&str> = lines.collect();
+        fs::write(copy.join("Cargo.toml"), lines.join("\n\n").replace(version, version_line))?;
+    }
+    let tree = |manifest: String| -> Result<process::Finished, Failed> {
+        let consumer = workplace.path().join("consumer");
+        fs::create_dir_all(consumer.join("src"))?;
+        fs::write(consumer.join("src/main.rs"), "fn main() {}\n")?;
+        fs::write(consumer.join("Cargo.toml"), manifest)?;
+        let mut cargo = Command::new("cargo");
+        cargo.args(["tree", "--offline", "--edges=normal"]).current_dir(&consumer);
+        process::run(&mut cargo, Duration::from_secs(60), workplace.path()).map_err(Failed::from)
+    };
+    let one = "one = { package = \"majjen\", path = \"../one\" }\n";
+    let other = "other = { package = \"majjen\", path = \"../other\" }\n";
+    let alone = tree(format!("{CONSUMER}[dependencies]\n{one}"))?;
+    assert!(alone.succeeded() && alone.output.contains("majjen v"), "{}", alone.describe());
+    let both = tree(format!("{CONSUMER}[dependencies]\n{one}{other}"))?;
+    let says = |part: &str| both.output.contains(part);
+    let refused = !both.succeeded() && says("links") && says("`majjen`") && says("99.0.0");
+    assert!(refused, "two versions in one program: {}", both.describe());
+    Ok(())
+}
+
+/// `lib.rs` says in one line what systems there are, where other ones would give many errors. Rust's
+/// library for them is not here, so the condition is compiled alone, with other names in it.
+fn names_the_systems() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let text = fs::read_to_string(library::root().join("src/lib.rs"))?;
+    let start = text.find("#[cfg(not(all(target_os").ok_or("no condition")?;
+    let condition = text[start..].split("\n\n").next().unwrap_or_default();
+    for (from, to, compiles) in [("", "", true), ("linux", "macos", false), ("gnu", "musl", false)]
+    {
+        let file = workplace.path().join("lib.rs");
+        fs::write(&file, condition.replacen(from, to, 1))?;
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--crate-type=lib", "--emit=metadata"]).arg(&file);
+        rustc.current_dir(workplace.path());
+        let finished = process::run(&mut rustc, Duration::from_secs(60), workplace.path())?;
+        let says = finished.output.contains("Majjen runs on Linux with glibc");
+        assert!(
+            finished.succeeded() == compiles && says != compiles,
+            "{to}: {}",
+            finished.describe()
+        );
+    }
+    Ok(())
+}
+
+/// What `cargo package` makes, unpacked.
+fn unpacked(workplace: &Workplace) -> Result<PathBuf, Failed> {
+    let output = cargo(workplace, &["package", "--no-verify", "--allow-dirty"])?;
+    // Cargo asks for one of three addresses, and the project has none yet; and it says of each test
+    // that it stays here.
     let warnings: Vec<&str> = output
         .lines()
         .filter(|line| line.starts_with("warning: "))
+        .filter(|line| !line.starts_with("warning: ignoring test "))
         .filter(|line| !line.contains("manifest has no documentation, homepage or repository"))
         .collect();
     assert_eq!(warnings, [""; 0], "warnings of cargo package");
@@ -58,39 +181,15 @@ fn works_from_another_crate() -> Result<(), Failed> {
     let name = concat!("majjen-", env!("CARGO_PKG_VERSION"));
     let archive = workplace.path().join(format!("target/package/{name}.crate"));
     let mut tar = Command::new("tar");
-    run(tar.arg("-xzf").arg(archive).arg("-C").arg(workplace.path()), &workplace)?;
-    // What the crate's own documents lead to, and what a C program needs, is in it.
-    for file in
-        ["include/majjen.h", "tools/majjen-gdb.py", "docs/c-api.md", "LICENSE-MIT", "Makefile"]
-    {
-        assert!(workplace.path().join(name).join(file).exists(), "{file} is not packaged");
-    }
-
-    let consumer = workplace.path().join("consumer");
-    fs::create_dir_all(consumer.join("src"))?;
-    fs::write(
-        consumer.join("Cargo.toml"),
-        "[package]\nname = \"consumer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n",
-    )?;
-    fs::copy(library::root().join("c-tests/install/consumer.rs"), consumer.join("src/main.rs"))?;
-    for arguments in [&["add", "--path"][..], &["run", "--quiet"]] {
-        let mut cargo = Command::new("cargo");
-        cargo.args(arguments).current_dir(&consumer);
-        cargo.env("CARGO_TARGET_DIR", workplace.path().join("target"));
-        if arguments[0] == "add" {
-            cargo.arg(workplace.path().join(name));
-        }
-        let output = run(cargo.arg("--offline"), &workplace)?;
-        if arguments[0] == "run" {
-            assert_eq!(output, concat!("10 tasks with ", env!("CARGO_PKG_VERSION"), "\n"));
-        }
-    }
-    Ok(())
+    run(tar.arg("-xzf").arg(archive).arg("-C").arg(workplace.path()), workplace)?;
+    Ok(workplace.path().join(name))
 }
 
 /// With all features, since that is what a reader of it sees.
 fn documentation() -> Result<(), Failed> {
     let workplace = Workplace::new()?;
+    let metadata = fs::read_to_string(library::root().join("Cargo.toml"))?;
+    assert!(metadata.contains("[package.metadata.docs.rs]\nall-features = true\n"));
     let output = cargo(&workplace, &["doc", "--no-deps", "--all-features"])?;
     let warnings: Vec<&str> = output.lines().filter(|line| line.starts_with("warning")).collect();
     assert_eq!(warnings, [""; 0], "warnings of cargo doc: {output}");

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("rust_api::is_refused_for_the_reasons_given", refused_for_the_reasons_given),
         Trial::test("rust_api::documents_show_programs_that_run", documents_run),
         Trial::test("rust_api::reports_overflow_in_its_own_terms", overflow_in_its_own_terms),
+        Trial::test("rust_api::prints_nothing_unasked", prints_nothing_unasked),
         Trial::ignorable_test("rust_api::is_clean_under_valgrind", clean_under_valgrind),
     ]
 }
@@ -273,6 +274,55 @@ fn overflow_in_its_own_terms() -> Result<(), Failed> {
     let line = finished.output.lines().find(|line| line.contains("has overflowed its stack"));
     let Some(line) = line else { return Err(finished.describe().into()) };
     assert!(line.contains("task::Builder::stack_size()") && !line.contains("mj_"), "{line}");
+    Ok(())
+}
+
+/// Runs a scheduler, and logs. What it says before about the logger is its argument.
+const LOGS: &str = "use majjen::logger::{self, Level};
+
+unsafe extern \"C\" {
+    safe fn mj_scheduler_create() -> *mut std::ffi::c_void;
+}
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some(\"level\") => logger::set_level(Level::Info),
+        Some(\"streams\") => logger::to_streams().unwrap(),
+        Some(\"c\") => assert!(!mj_scheduler_create().is_null()),
+        _ => {}
+    }
+    let scheduler = majjen::Scheduler::new().unwrap();
+    scheduler.spawn(|| logger::log(Level::Warn, format_args!(\"told\")));
+    scheduler.run().unwrap();
+}
+";
+
+/// A Rust program has stdout for itself, unless it says that it wants lines there, or C was before.
+fn prints_nothing_unasked() -> Result<(), Failed> {
+    let workplace = Workplace::new()?;
+    let compiled = process::run(&mut rustc(&workplace, LOGS)?, TIME_LIMIT, workplace.path())?;
+    assert!(compiled.succeeded(), "{}", compiled.describe());
+    let lines = |argument: &str| -> Result<[Vec<String>; 2], Failed> {
+        let output = Command::new(workplace.path().join("main")).arg(argument).output()?;
+        assert!(output.status.success(), "{argument}: {output:?}");
+        Ok([output.stdout, output.stderr].map(|text| {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.lines().filter_map(|line| Some(line.split_once("] ")?.1.to_owned())).collect()
+        }))
+    };
+    let (start, end) = (
+        "[INFO] Scheduler starting with 1 runnable tasks, 0 sleeping",
+        "[INFO] Scheduler stopped: all tasks completed",
+    );
+    let told = "[WARN] told";
+    let [out, err] = lines("")?;
+    assert!(out.is_empty() && err == [told], "{out:?} {err:?}");
+    let [out, err] = lines("level")?;
+    assert!(out.is_empty() && err == [start, told, end], "{out:?} {err:?}");
+    let [out, err] = lines("streams")?;
+    assert!(out == [told] && err.is_empty(), "{out:?} {err:?}");
+    let [out, err] = lines("c")?;
+    assert!(out == [start, told, end] && err.is_empty(), "{out:?} {err:?}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_void};
 
 use super::level::{self, Level};
 use super::settings::{Callback, Receiver, Record, Settings, Turn, current};
-use super::{file, loss, syslog};
+use super::{file, loss, start, syslog};
 use crate::engine::sys::{Error, Result};
 
 /// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
@@ -15,6 +15,9 @@ pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Resul
         None => Receiver::Streams,
     };
     set(&turn, turn.record(Settings { receiver, ..*current() })?);
+    if callback.is_none() {
+        start::use_both_streams();
+    }
     Ok(())
 }
 
@@ -34,6 +37,7 @@ pub fn configure(
         (None, receiver) => receiver,
     };
     set(&turn, turn.record(Settings { receiver, include_time, include_level })?);
+    start::use_both_streams();
     level::set_level(from);
     Ok(())
 }
@@ -70,6 +74,7 @@ pub fn set_syslog(ident: &CStr) -> Result<()> {
 
 /// Puts settings in force, and closes what lines went to before.
 fn set(turn: &Turn, record: &'static Record) {
+    start::begin();
     let (before, now) = turn.set(record);
     if now != before {
         loss::begin_anew();

@@ -68,6 +68,7 @@ pub(super) struct Options {
 impl Scheduler {
     /// Makes a scheduler, which looks after signals or not; [`destroy`](Self::destroy) releases it.
     pub fn create(handle_signals: bool) -> Result<*mut Scheduler> {
+        log::begin();
         sys::check_clock()?;
         let remote = Remote::new()?;
         let time = Time::new();

@@ -20,7 +20,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// assert_eq!(task::yield_now(), Err(Error::NotInTask)); // Nothing runs here that could be suspended.
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Error {
     /// An argument is null, out of range, or names nothing that is alive.
@@ -59,6 +59,8 @@ pub enum Error {
     Overflow,
     /// A panic is unwinding this thread's stack: a destructor that it runs cannot suspend.
     Unwinding,
+    /// The task has panicked.
+    Panicked,
     /// The operating system refused, with this errno value.
     Os(i32),
 }
@@ -86,7 +88,7 @@ impl Error {
             Error::Disconnected => libc::EPIPE,
             Error::WouldBlock => libc::EAGAIN,
             Error::Overflow => libc::EOVERFLOW,
-            Error::Unwinding => libc::ENOTRECOVERABLE,
+            Error::Unwinding | Error::Panicked => libc::ENOTRECOVERABLE,
             Error::Os(errno) => errno,
         }
     }
@@ -120,6 +122,7 @@ impl fmt::Display for Error {
             Error::Overflow => out.write_str("the count is too large"),
             Error::Deadlock => out.write_str("the wait would never end"),
             Error::Unwinding => out.write_str("a panic is unwinding the stack"),
+            Error::Panicked => out.write_str("the task has panicked"),
             Error::Os(errno) => describe_errno(*errno, out),
         }
     }
@@ -127,21 +130,60 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// For code that deals in I/O. An error of the operating system is itself; of the others, those
-/// that have a kind keep it, and all can be had again by
+/// For code that deals in I/O. An error of the operating system is itself. Others have the kind that the
+/// standard library has for them, and can be had again by `Error::from`, or by
 /// [`get_ref`](std::io::Error::get_ref).
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> std::io::Error {
         use std::io::ErrorKind;
         let kind = match error {
             Error::Os(errno) => return std::io::Error::from_raw_os_error(errno),
-            Error::TimedOut => ErrorKind::TimedOut,
             Error::InvalidArgument => ErrorKind::InvalidInput,
-            Error::OutOfMemory => ErrorKind::OutOfMemory,
-            // Not Interrupted: much code tries again after that, and would do so for ever.
-            _ => ErrorKind::Other,
+            Error::NotInTask | Error::WrongThread | Error::WrongScheduler | Error::NotOwner => {
+                ErrorKind::PermissionDenied
+            }
+            Error::Busy => ErrorKind::ResourceBusy,
+            Error::OutOfMemory | Error::TooManyMappings => ErrorKind::OutOfMemory,
+            Error::Interrupted => ErrorKind::Interrupted,
+            Error::TimedOut => ErrorKind::TimedOut,
+            Error::NoSuchTask => ErrorKind::NotFound,
+            Error::Deadlock => ErrorKind::Deadlock,
+            Error::Disconnected => ErrorKind::BrokenPipe,
+            Error::WouldBlock => ErrorKind::WouldBlock,
+            // Canceled is not Interrupted: much code tries again after that, and would do so for ever.
+            Error::Canceled
+            | Error::OwnerDied
+            | Error::Overflow
+            | Error::Unwinding
+            | Error::Panicked => ErrorKind::Other,
         };
         std::io::Error::new(kind, error)
+    }
+}
+
+/// For code that deals in this crate's errors. One that was made of an [`Error`] is that again,
+/// and one of the operating system is itself. Others are what has their kind, or else `Os(EIO)`:
+/// where the difference matters, keep the [`std::io::Error`].
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Error {
+        use std::io::ErrorKind;
+        if let Some(errno) = error.raw_os_error() {
+            return Error::Os(errno);
+        }
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return *error;
+        }
+        match error.kind() {
+            ErrorKind::InvalidInput => Error::InvalidArgument,
+            ErrorKind::ResourceBusy => Error::Busy,
+            ErrorKind::OutOfMemory => Error::OutOfMemory,
+            ErrorKind::Interrupted => Error::Interrupted,
+            ErrorKind::TimedOut => Error::TimedOut,
+            ErrorKind::Deadlock => Error::Deadlock,
+            ErrorKind::BrokenPipe => Error::Disconnected,
+            ErrorKind::WouldBlock => Error::WouldBlock,
+            _ => Error::Os(libc::EIO),
+        }
     }
 }
 
@@ -164,7 +206,7 @@ mod tests {
 
     use super::Error::{self, *};
 
-    const ALL: [Error; 20] = [
+    const ALL: [Error; 21] = [
         InvalidArgument,
         NotInTask,
         WrongThread,
@@ -183,6 +225,7 @@ mod tests {
         Overflow,
         Deadlock,
         Unwinding,
+        Panicked,
         Os(libc::EMFILE),
         Os(4095),
     ];
@@ -193,21 +236,39 @@ mod tests {
         for (index, text) in texts.iter().enumerate() {
             assert!(text.len() > 4 && !texts[..index].contains(text), "{text:?}");
         }
-        assert_eq!(texts[18..], ["Too many open files (errno 24)", "errno 4095"]);
+        assert_eq!(texts[19..], ["Too many open files (errno 24)", "errno 4095"]);
     }
 
     #[test]
     fn each_error_has_an_errno_value_and_a_kind() {
         for error in ALL {
             assert!(error.errno() > 0 && error.status() == -error.errno(), "{error}");
+            // That of the errno value, if it has one that can be named: each does, but for these.
             let kind = match error {
-                Os(errno) => io::Error::from_raw_os_error(errno).kind(),
-                TimedOut => ErrorKind::TimedOut,
-                InvalidArgument => ErrorKind::InvalidInput,
-                OutOfMemory => ErrorKind::OutOfMemory,
-                _ => ErrorKind::Other,
+                Canceled | OwnerDied | Overflow | Unwinding | Panicked => ErrorKind::Other,
+                NoSuchTask => ErrorKind::NotFound,
+                other => io::Error::from_raw_os_error(other.errno()).kind(),
             };
             assert_eq!(io::Error::from(error).kind(), kind, "{error}");
         }
+    }
+
+    #[test]
+    fn each_error_comes_back_from_one_of_io() {
+        for error in ALL {
+            assert_eq!(Error::from(io::Error::from(error)), error);
+        }
+        // One of io that has a kind only becomes one of that kind.
+        let has_others = [ErrorKind::Other, ErrorKind::PermissionDenied, ErrorKind::NotFound];
+        for kind in ALL[..ALL.len() - 2].iter().map(|error| io::Error::from(*error).kind()) {
+            let error = Error::from(io::Error::from(kind));
+            if has_others.contains(&kind) {
+                assert_eq!(error, Os(libc::EIO), "{kind}");
+            } else {
+                assert_eq!(io::Error::from(error).kind(), kind, "{kind}");
+            }
+        }
+        assert_eq!(Error::from(io::Error::new(ErrorKind::WouldBlock, "later")), WouldBlock);
+        assert_eq!(Error::from(io::Error::from(ErrorKind::UnexpectedEof)), Os(libc::EIO));
     }
 }

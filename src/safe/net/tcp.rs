@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use super::{Socket, connect, sender, socket, stream, stream_io};
+use super::{Incoming, Socket, connect, sender, socket, stream, stream_io};
 
 /// A connection.
 ///
@@ -30,11 +30,16 @@ use super::{Socket, connect, sender, socket, stream, stream_io};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It stays in one task at a time, or is used by shared reference in tasks of one thread:
+/// It reads and writes by shared reference too, so tasks share it by `Rc`, or by `Arc` with those of other
+/// threads:
 ///
-/// ```compile_fail,E0277
-/// fn share(_: impl Sync) {}
-/// share(majjen::net::TcpStream::connect("127.0.0.1:1").unwrap());
+/// ```
+/// fn share(_: impl Send + Sync) {}
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let address = listener.local_addr()?;
+/// # let stream = majjen::net::TcpStream::from_std(std::net::TcpStream::connect(address)?)?;
+/// share(std::sync::Arc::new(stream));
+/// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct TcpStream(Socket<std::net::TcpStream>);
 
@@ -279,8 +284,8 @@ impl TcpListener {
     /// assert_eq!(accepted.join()?, 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn incoming(&self) -> impl Iterator<Item = io::Result<TcpStream>> {
-        std::iter::repeat_with(|| self.accept().map(|(stream, _)| stream))
+    pub fn incoming(&self) -> Incoming<'_, TcpListener> {
+        Incoming { listener: self }
     }
 
     /// Where it listens.
@@ -295,5 +300,22 @@ impl TcpListener {
     /// Those of the system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.inner.local_addr()
+    }
+}
+
+impl Iterator for Incoming<'_, TcpListener> {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<io::Result<TcpStream>> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl<'l> IntoIterator for &'l TcpListener {
+    type Item = io::Result<TcpStream>;
+    type IntoIter = Incoming<'l, TcpListener>;
+
+    fn into_iter(self) -> Incoming<'l, TcpListener> {
+        self.incoming()
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::{self as std_unix, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Socket, connect, sender, socket, stream, stream_io};
+use super::{Incoming, Socket, connect, sender, socket, stream, stream_io};
 
 /// A connection on this machine.
 ///
@@ -216,8 +216,8 @@ impl UnixListener {
     /// assert_eq!(accepted.join()?, 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn incoming(&self) -> impl Iterator<Item = io::Result<UnixStream>> {
-        std::iter::repeat_with(|| self.accept().map(|(stream, _)| stream))
+    pub fn incoming(&self) -> Incoming<'_, UnixListener> {
+        Incoming { listener: self }
     }
 
     /// Where it listens.
@@ -234,5 +234,22 @@ impl UnixListener {
     /// Those of the system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.inner.local_addr()
+    }
+}
+
+impl Iterator for Incoming<'_, UnixListener> {
+    type Item = io::Result<UnixStream>;
+
+    fn next(&mut self) -> Option<io::Result<UnixStream>> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl<'l> IntoIterator for &'l UnixListener {
+    type Item = io::Result<UnixStream>;
+    type IntoIter = Incoming<'l, UnixListener>;
+
+    fn into_iter(self) -> Incoming<'l, UnixListener> {
+        self.incoming()
     }
 }

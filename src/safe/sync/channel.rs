@@ -293,20 +293,6 @@ impl<T> Receiver<T> {
         into_received(received, &slot)
     }
 
-    /// Receives until the channel is closed and empty, or receiving fails.
-    ///
-    /// ```
-    /// let (sender, receiver) = majjen::sync::channel(2);
-    /// sender.send(1)?;
-    /// sender.send(2)?;
-    /// sender.close();
-    /// assert_eq!(receiver.iter().sum::<i32>(), 3);
-    /// # Ok::<(), majjen::Error>(())
-    /// ```
-    pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
-        std::iter::from_fn(|| self.recv().ok())
-    }
-
     /// Where a [`Select`](super::Select) waits.
     pub(super) fn core(&self) -> &sync::Channel {
         &self.inner.core
@@ -421,5 +407,12 @@ impl<T> std::error::Error for SendError<T> {}
 impl<T> From<SendError<T>> for Error {
     fn from(failed: SendError<T>) -> Error {
         failed.error
+    }
+}
+
+/// Without the element.
+impl<T> From<SendError<T>> for std::io::Error {
+    fn from(failed: SendError<T>) -> std::io::Error {
+        failed.error.into()
     }
 }

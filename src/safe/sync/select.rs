@@ -24,7 +24,7 @@ use crate::safe::unwind::suspending;
 ///     Select::new()
 ///         .receive(&numbers.1, |number: majjen::Result<i32>| format!("number {number:?}"))
 ///         .receive(&words.1, |word: majjen::Result<&str>| format!("word {word:?}"))
-///         .wait(Duration::from_secs(10))
+///         .wait_timeout(Duration::from_secs(10))
 /// });
 /// scheduler.spawn(move || words.0.send("hello"));
 /// scheduler.run()?;
@@ -140,8 +140,28 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// Does one of them, waiting until one is possible, or for no longer than the timeout. Returns
-    /// what its function makes of it.
+    /// Does one of them, waiting until one is possible. Returns what its function makes of it.
+    ///
+    /// ```
+    /// use majjen::Scheduler;
+    /// use majjen::sync::{Select, channel};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let (sender, receiver) = channel(1);
+    /// let got = scheduler.spawn(move || Select::new().receive(&receiver, |number| number).wait());
+    /// scheduler.spawn(move || sender.send(5));
+    /// scheduler.run()?;
+    /// assert_eq!(got.join()?, Ok(Ok(5)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Nothing is done then. [Those of the module](super#errors).
+    pub fn wait(self) -> Result<R> {
+        self.wait_within(None)
+    }
+
+    /// [`wait`](Self::wait), no longer than the timeout.
     ///
     /// ```
     /// use majjen::{Error, Scheduler};
@@ -152,7 +172,7 @@ impl<'a, R> Select<'a, R> {
     /// let (_sender, receiver) = channel::<i32>(1);
     /// scheduler.spawn(move || {
     ///     let select = Select::new().receive(&receiver, |number| number.is_ok());
-    ///     assert_eq!(select.wait(Duration::from_millis(1)), Err(Error::TimedOut));
+    ///     assert_eq!(select.wait_timeout(Duration::from_millis(1)), Err(Error::TimedOut));
     /// });
     /// scheduler.run()?;
     /// # Ok::<(), majjen::Error>(())
@@ -160,12 +180,16 @@ impl<'a, R> Select<'a, R> {
     ///
     /// # Errors
     /// Nothing is done then. [`Error::TimedOut`], and [those of the module](super#errors).
-    pub fn wait(self, timeout: impl Into<Option<Duration>>) -> Result<R> {
+    pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
+        self.wait_within(Some(timeout))
+    }
+
+    fn wait_within(self, timeout: Option<Duration>) -> Result<R> {
         self.done(|cases| {
             // SAFETY: the channels are borrowed, and the arms have slots for the elements.
             match unsafe { try_select(cases) } {
                 Err(Error::WouldBlock) => {
-                    let limit = limit(timeout.into());
+                    let limit = limit(timeout);
                     // SAFETY: as above. Cases and slots stay where they are until the wait is over.
                     suspending(|| unsafe { select(cases, limit) })
                 }

@@ -1,14 +1,28 @@
 //! A handle to a task.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ptr::null;
 use std::rc::Rc;
 
 use crate::engine::context::stack;
 use crate::engine::scheduler;
+use crate::engine::sys::{Error, Result};
 use crate::safe::record::Record;
 use crate::safe::shared::Shared;
 
-/// A handle to a task, which may have ended. It keeps nothing alive.
+/// A handle to a task, which may have ended. It keeps nothing alive. Handles to one task are equal, so it
+/// can be a key:
+///
+/// ```
+/// use std::collections::HashMap;
+///
+/// let scheduler = majjen::Scheduler::new()?;
+/// let handle = scheduler.spawn(|| ());
+/// let names = HashMap::from([(handle.task().clone(), "the first one")]);
+/// assert_eq!(names[handle.task()], "the first one");
+/// # Ok::<(), majjen::Error>(())
+/// ```
 ///
 /// ```compile_fail,E0277
 /// fn send(_: impl Send) {}
@@ -63,7 +77,7 @@ impl Task {
     /// use majjen::{Scheduler, task};
     ///
     /// let scheduler = Scheduler::new()?;
-    /// let parked = scheduler.spawn(|| task::park(None));
+    /// let parked = scheduler.spawn(task::park);
     /// let task = parked.task().clone();
     /// scheduler.spawn(move || task.wake());
     /// scheduler.run()?;
@@ -141,10 +155,36 @@ impl Task {
         })
     }
 
-    /// Whether its scheduler is the one that runs on this thread.
-    pub(in crate::safe) fn is_here(&self) -> bool {
-        let core = self.shared.as_ref().and_then(|shared| shared.core());
-        core.zip(scheduler::current()).is_some_and(|(own, here)| std::ptr::eq(own, here))
+    /// Its number, if its scheduler is the one that runs on this thread.
+    pub(in crate::safe) fn id_here(&self) -> Result<u64> {
+        let own = self.shared.as_ref().and_then(|shared| shared.core()).ok_or(Error::NoSuchTask)?;
+        match scheduler::current() {
+            Some(here) if std::ptr::eq(own, here) => Ok(self.id),
+            _ if self.is_finished() => Err(Error::NoSuchTask),
+            _ => Err(Error::WrongScheduler),
+        }
+    }
+}
+
+impl Task {
+    /// What tells tasks apart: the scheduler, by its address, and the number.
+    fn identity(&self) -> (*const Shared, u64) {
+        (self.shared.as_ref().map_or(null(), Rc::as_ptr), self.id)
+    }
+}
+
+/// Whether both are the same task. Tasks that could not be started are taken for one.
+impl PartialEq for Task {
+    fn eq(&self, other: &Task) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Task {}
+
+impl Hash for Task {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
     }
 }
 

@@ -178,6 +178,9 @@ impl Sync for RustApi {
                 }),
             };
         }
-        told(|| select.wait(timeout)?)
+        told(|| match timeout {
+            Some(timeout) => select.wait_timeout(timeout)?,
+            None => select.wait()?,
+        })
     }
 }
