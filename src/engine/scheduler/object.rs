@@ -10,6 +10,7 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::ptr::{drop_in_place, from_ref, null, null_mut};
 
 use crate::engine::context::switch;
@@ -18,7 +19,7 @@ use crate::engine::measure::{self, Metrics};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap};
 use crate::engine::threads::Remote;
-use crate::engine::time::ClockFunction;
+use crate::engine::time::{Clock, ClockFunction};
 
 use super::dispatch::Dispatch;
 use super::io::{Builtin, Io, WaitFunction};
@@ -63,6 +64,21 @@ pub(super) struct Options {
     pub report_overflow: Cell<bool>,
 }
 
+/// What this system lacks, in words; it is asked when the words are wanted.
+struct Fallbacks<'s>(&'s Clock);
+
+impl fmt::Display for Fallbacks<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counter = (!self.0.has_counter()).then_some("counter");
+        let mut separator = "";
+        for name in sys::fallbacks().chain(counter) {
+            write!(out, "{separator}{name}")?;
+            separator = ", ";
+        }
+        if separator.is_empty() { out.write_str("none") } else { Ok(()) }
+    }
+}
+
 // ---- creating and destroying
 
 impl Scheduler {
@@ -95,6 +111,8 @@ impl Scheduler {
         unsafe { memory.write(scheduler) };
         // SAFETY: written just now.
         unsafe { (*memory).remote.open(memory.cast()) };
+        // SAFETY: as above.
+        log::debug(format_args!("Fallbacks in use: {}", Fallbacks(unsafe { &(*memory).time.clock })));
         if handle_signals {
             log::info(format_args!("Scheduler created with epoll integration"));
         }
