@@ -69,13 +69,14 @@ struct Fallbacks<'s>(&'s Clock);
 
 impl fmt::Display for Fallbacks<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counter = (!self.0.has_counter()).then_some("counter");
+        let counter = ("counter", !self.0.has_counter());
         let mut separator = "";
-        for name in sys::fallbacks().chain(counter) {
-            write!(out, "{separator}{name}")?;
+        for (name, _) in sys::fallbacks().into_iter().chain([counter]).filter(|(_, used)| *used) {
+            out.write_str(separator)?;
+            out.write_str(name)?;
             separator = ", ";
         }
-        if separator.is_empty() { out.write_str("none") } else { Ok(()) }
+        out.write_str(if separator.is_empty() { "none" } else { "" })
     }
 }
 
@@ -112,7 +113,10 @@ impl Scheduler {
         // SAFETY: written just now.
         unsafe { (*memory).remote.open(memory.cast()) };
         // SAFETY: as above.
-        log::debug(format_args!("Fallbacks in use: {}", Fallbacks(unsafe { &(*memory).time.clock })));
+        log::debug(format_args!(
+            "Fallbacks in use: {}",
+            Fallbacks(unsafe { &(*memory).time.clock })
+        ));
         if handle_signals {
             log::info(format_args!("Scheduler created with epoll integration"));
         }
