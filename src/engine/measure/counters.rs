@@ -9,8 +9,6 @@
 
 use std::cell::Cell;
 
-use super::histogram::Summary;
-
 /// How a metric's value changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -73,7 +71,7 @@ metrics! {
 /// and for Prometheus not a summary, whose quantiles would be of a sliding window: these are since the
 /// reset.
 #[inline(never)]
-pub fn distributions(turns: Summary, lateness: Summary) -> [(Metric, Summary); 2] {
+pub fn distributions<V>(turns: V, lateness: V) -> [(Metric, V); 2] {
     let row = |name, help| Metric { name, kind: Kind::Gauge, help };
     [
         (row("task_run_time_ns", "How long a turn of a task takes"), turns),
