@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 // ---- Streams and levels ----
@@ -460,6 +461,9 @@ static void a_debug_line_names_the_fallbacks_in_use(void) {
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     if (taken_away != NULL && strstr(taken_away, known[i]) != NULL) CHECK(in_use[i]);
   }
+  enum { guard_install = 102 };
+  CHECK_INT(in_use[0], ==, madvise(NULL, 0, guard_install) != 0);
+  CHECK_INT(in_use[3], ==, madvise(NULL, 0, MADV_WIPEONFORK) != 0);
 }
 
 int main(void) {

@@ -111,12 +111,9 @@ impl Scheduler {
         // SAFETY: fresh memory of the right layout.
         unsafe { memory.write(scheduler) };
         // SAFETY: written just now.
-        unsafe { (*memory).remote.open(memory.cast()) };
-        // SAFETY: as above.
-        log::debug(format_args!(
-            "Fallbacks in use: {}",
-            Fallbacks(unsafe { &(*memory).time.clock })
-        ));
+        let scheduler = unsafe { &*memory };
+        scheduler.remote.open(memory.cast());
+        log::debug(format_args!("Fallbacks in use: {}", Fallbacks(&scheduler.time.clock)));
         if handle_signals {
             log::info(format_args!("Scheduler created with epoll integration"));
         }
