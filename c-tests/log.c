@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 // ---- Streams and levels ----
@@ -426,6 +427,45 @@ static void a_run_announces_itself_as_the_guide_shows(void) {
   release(&output);
 }
 
+// ---- What the system lacks ----
+
+static char debug_line[256];
+
+static void takes_a_debug_line(mj_log_level level, const char* message, void* user_data) {
+  (void)user_data;
+  if (level == MJ_LOG_DEBUG) snprintf(debug_line, sizeof debug_line, "%s", message);
+}
+
+// docs/platforms.md has the names. Those that are taken away here are in the line; a system may lack others.
+static void a_debug_line_names_the_fallbacks_in_use(void) {
+  static const char start[] = "Fallbacks in use: ";
+  static const char* const known[] = {"guards", "batches", "pwait2", "wipe", "counter"};
+  const char* taken_away = getenv("MAJJEN_FALLBACKS");
+  mj_log_set_callback(takes_a_debug_line, NULL);
+  mj_log_set_level(MJ_LOG_DEBUG);
+  mj_scheduler_destroy(mj_scheduler_create());
+  mj_log_set_level(MJ_LOG_INFO);
+  mj_log_set_callback(NULL, NULL);
+  CHECK(strncmp(debug_line, start, strlen(start)) == 0);
+
+  char* names = debug_line + strlen(start);
+  bool in_use[sizeof known / sizeof *known] = {false};
+  if (strcmp(names, "none") != 0) {
+    for (char* name = strtok(names, ", "); name != NULL; name = strtok(NULL, ", ")) {
+      size_t i = 0;
+      while (i < sizeof known / sizeof *known && strcmp(known[i], name) != 0) i++;
+      CHECK(i < sizeof known / sizeof *known);
+      in_use[i] = true;
+    }
+  }
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    if (taken_away != NULL && strstr(taken_away, known[i]) != NULL) CHECK(in_use[i]);
+  }
+  enum { guard_install = 102 };
+  CHECK_INT(in_use[0], ==, madvise(NULL, 0, guard_install) != 0);
+  CHECK_INT(in_use[3], ==, madvise(NULL, 0, MADV_WIPEONFORK) != 0);
+}
+
 int main(void) {
   // Far from Greenwich, so that UTC would show. Before any line, for the library may keep a time.
   setenv("TZ", "XYZ-05:30", 1);
@@ -446,5 +486,6 @@ int main(void) {
   RUN(a_callback_may_suspend_the_task);
   RUN(lines_of_threads_are_whole);
   RUN(a_run_announces_itself_as_the_guide_shows);
+  RUN(a_debug_line_names_the_fallbacks_in_use);
   return 0;
 }

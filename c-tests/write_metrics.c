@@ -22,22 +22,22 @@ static const struct {
 #define FIELD(name, prometheus, kind, unit) \
   {#name, "majjen_" prometheus, kind, offsetof(mj_metrics, name), unit}
     FIELD(task_executions, "task_executions_total", "counter", no_unit),
-    FIELD(total_execution_time_ns, "execution_seconds_total", "counter", nanoseconds),
-    FIELD(min_execution_time_ns, "execution_min_seconds", "gauge", nanoseconds),
-    FIELD(max_execution_time_ns, "execution_max_seconds", "gauge", nanoseconds),
-    FIELD(scheduler_loops, "loops_total", "counter", no_unit),
-    FIELD(total_loop_time_ns, "loop_seconds_total", "counter", nanoseconds),
+    FIELD(total_execution_time_ns, "execution_time_seconds_total", "counter", nanoseconds),
+    FIELD(min_execution_time_ns, "min_execution_time_seconds", "gauge", nanoseconds),
+    FIELD(max_execution_time_ns, "max_execution_time_seconds", "gauge", nanoseconds),
+    FIELD(scheduler_loops, "scheduler_loops_total", "counter", no_unit),
+    FIELD(total_loop_time_ns, "loop_time_seconds_total", "counter", nanoseconds),
     FIELD(timer_expirations, "timer_expirations_total", "counter", no_unit),
     FIELD(timer_cancellations, "timer_cancellations_total", "counter", no_unit),
     FIELD(wait_calls, "wait_calls_total", "counter", no_unit),
-    FIELD(total_wait_time_ns, "wait_seconds_total", "counter", nanoseconds),
+    FIELD(total_wait_time_ns, "wait_time_seconds_total", "counter", nanoseconds),
     FIELD(io_events, "io_events_total", "counter", no_unit),
     FIELD(tasks_created, "tasks_created_total", "counter", no_unit),
     FIELD(tasks_exited, "tasks_exited_total", "counter", no_unit),
-    FIELD(current_tasks, "tasks", "gauge", no_unit),
-    FIELD(peak_tasks, "tasks_peak", "gauge", no_unit),
+    FIELD(current_tasks, "current_tasks", "gauge", no_unit),
+    FIELD(peak_tasks, "peak_tasks", "gauge", no_unit),
     FIELD(heap_operations, "heap_operations_total", "counter", no_unit),
-    FIELD(memory_allocated_bytes, "memory_bytes", "gauge", no_unit),
+    FIELD(memory_allocated_bytes, "memory_allocated_bytes", "gauge", no_unit),
 #undef FIELD
 };
 enum { field_count = sizeof fields / sizeof fields[0] };
@@ -249,7 +249,7 @@ static reading read_prometheus(const char* text) {
     result.fields[i] =
         read_sample(&text, fields[i].prometheus, fields[i].kind, fields[i].unit);
   }
-  static const char* const stems[] = {"task_run", "timer_lateness"};
+  static const char* const stems[] = {"task_run_time", "timer_lateness"};
   for (size_t i = 0; i < distribution_count; i++) {
     for (size_t j = 0; j < quantile_count; j++) {
       char name[64];

@@ -300,7 +300,7 @@ fn handles_and_values_have_the_usual_traits() {
     assert_ne!(one.task(), support::scheduler().spawn(|| ()).task());
 
     assert_eq!(HashSet::from([Error::Busy, Error::Busy]).len(), 1);
-    assert_eq!(majjen::Metrics::default().turns, 0);
+    assert_eq!(majjen::Metrics::default().task_executions, 0);
     assert_eq!(Mutex::from(5).into_inner(), 5);
     let (sender, receiver) = channel(2);
     sender.send(1).unwrap();
@@ -358,4 +358,102 @@ fn moments_are_converted_and_never_come_earlier() {
     let (end, beginning) = (before + Duration::MAX, before - Duration::MAX);
     assert!(std::time::Instant::from(end) > std::time::Instant::from(beginning));
     assert_eq!((end.checked_add(MS), beginning.checked_sub(MS)), (None, None));
+}
+
+/// The fields of a struct in the header.
+fn header_fields(name: &str) -> Vec<&'static str> {
+    let header = include_str!("../include/majjen.h");
+    let (_, fields) = header.split_once(&format!("typedef struct {name} {{")).unwrap();
+    let (fields, _) = fields.split_once("\n}").unwrap();
+    let words = |line: &'static str| line.strip_suffix(';')?.split_whitespace().last();
+    fields.lines().filter_map(words).collect()
+}
+
+/// The names for Prometheus, each with what it is and its value, in their order.
+fn prometheus_samples(text: &str) -> Vec<(&str, &str, &str)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let samples = lines.chunks(3).map(|lines| {
+        let (name, value) = lines[2].split_once(' ').unwrap();
+        let kind = lines[1].strip_prefix("# TYPE ").and_then(|rest| rest.strip_prefix(name));
+        (name, kind.unwrap().trim_start(), value)
+    });
+    samples.collect()
+}
+
+/// The rules are those of `engine/measure/counters.rs`.
+#[test]
+fn a_metric_has_one_name_in_all_interfaces() {
+    let scheduler = Scheduler::new().unwrap();
+    for _ in 0..3 {
+        scheduler.spawn(|| task::sleep(Duration::from_micros(100)).unwrap());
+    }
+    scheduler.run().unwrap();
+    let in_c = header_fields("mj_metrics");
+    assert_eq!(in_c.len(), 17, "{in_c:?}");
+    let distributions = ["task_run_time_ns", "timer_lateness_ns"];
+
+    // JSON: `"name":number` and `"name":{...}`.
+    let json = scheduler.metrics_json();
+    let in_json: Vec<&str> = json.split('"').skip(1).step_by(2).collect();
+    let of_distributions = distributions.iter().flat_map(|name| [name, "p50", "p99", "max"]);
+    let expected: Vec<&str> = in_c.iter().copied().chain(of_distributions).collect();
+    assert_eq!(in_json, expected);
+
+    // Prometheus.
+    let text = scheduler.metrics_prometheus();
+    let samples = prometheus_samples(&text);
+    let quantiles =
+        |name: &str| ["_p50_ns", "_p99_ns", "_max_ns"].map(|end| name.replace("_ns", end));
+    let names = in_c.iter().map(|name| (*name).to_owned());
+    let names: Vec<String> =
+        names.chain(distributions.iter().flat_map(|name| quantiles(name))).collect();
+    assert_eq!(samples.len(), names.len());
+    for (name, (sample, kind, value)) in names.iter().zip(&samples) {
+        let stem = name.strip_prefix("total_").unwrap_or(name);
+        let stem =
+            stem.strip_suffix("_ns").map_or(stem.to_owned(), |stem| format!("{stem}_seconds"));
+        let total = if *kind == "counter" { "_total" } else { "" };
+        assert_eq!(*sample, format!("majjen_{stem}{total}"));
+        assert_eq!(name.ends_with("_ns"), value.contains('.'), "{sample} {value}");
+        assert!(!name.starts_with("total_") || *kind == "counter", "{sample} is a {kind}");
+    }
+
+    // Rust: its fields stand where they make sense together, so in another order.
+    let metrics = format!("{:#?}", scheduler.metrics());
+    let field =
+        |line: &str| line.strip_prefix("    ")?.split_once(": ").map(|(name, _)| name.to_owned());
+    let mut in_rust: Vec<String> = metrics.lines().filter_map(field).collect();
+    in_rust.retain(|name| !name.starts_with(' '));
+    in_rust.sort();
+    let without_unit = |name: &&str| name.strip_suffix("_ns").unwrap_or(name).to_owned();
+    let mut expected: Vec<String> = in_c.iter().chain(&distributions).map(without_unit).collect();
+    expected.sort();
+    assert_eq!(in_rust, expected);
+
+    // And the values are the same ones.
+    let metrics = scheduler.metrics();
+    for (name, value) in [
+        ("task_executions", u128::from(metrics.task_executions)),
+        ("total_execution_time_ns", metrics.total_execution_time.as_nanos()),
+        ("min_execution_time_ns", metrics.min_execution_time.as_nanos()),
+        ("max_execution_time_ns", metrics.max_execution_time.as_nanos()),
+        ("scheduler_loops", u128::from(metrics.scheduler_loops)),
+        ("total_loop_time_ns", metrics.total_loop_time.as_nanos()),
+        ("timer_expirations", u128::from(metrics.timer_expirations)),
+        ("timer_cancellations", u128::from(metrics.timer_cancellations)),
+        ("wait_calls", u128::from(metrics.wait_calls)),
+        ("total_wait_time_ns", metrics.total_wait_time.as_nanos()),
+        ("io_events", u128::from(metrics.io_events)),
+        ("tasks_created", u128::from(metrics.tasks_created)),
+        ("tasks_exited", u128::from(metrics.tasks_exited)),
+        ("current_tasks", u128::from(metrics.current_tasks)),
+        ("peak_tasks", u128::from(metrics.peak_tasks)),
+        ("heap_operations", u128::from(metrics.heap_operations)),
+        ("memory_allocated_bytes", metrics.memory_allocated_bytes as u128),
+    ] {
+        assert!(
+            json.contains(&format!("\"{name}\":{value},")),
+            "{name} is {value} in Rust: {json}"
+        );
+    }
 }

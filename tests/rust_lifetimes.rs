@@ -38,7 +38,7 @@ fn handles_outlive_the_scheduler() {
     drop(scheduler);
     assert_eq!(stop.stop(), Err(Error::Disconnected));
     assert_eq!(stop.clone().stop(), Err(Error::Disconnected));
-    assert_eq!(metrics.tasks_alive, 1);
+    assert_eq!(metrics.current_tasks, 1);
     task.wake();
     task.cancel();
     parked.cancel();

@@ -80,7 +80,7 @@ fn spawn_waiters(scheduler: &Scheduler, drops: &Drops, objects: &Rc<Objects>) {
         });
     }
     run_for_a_moment(scheduler);
-    assert_eq!(scheduler.metrics().tasks_alive, WAITERS.into());
+    assert_eq!(scheduler.metrics().current_tasks, WAITERS.into());
 }
 
 #[test]
@@ -493,7 +493,7 @@ fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
                 scheduler.spawn(move || OBJECTS.with(|objects| wait(objects)));
             }
             run_for_a_moment(scheduler);
-            assert_eq!(scheduler.metrics().tasks_alive, 6);
+            assert_eq!(scheduler.metrics().current_tasks, 6);
         });
     });
     thread.join().unwrap();

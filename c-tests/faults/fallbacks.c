@@ -1,7 +1,9 @@
 // To be preloaded: makes this system look like one that lacks what MAJJEN_FALLBACKS names.
 //
 //   guards   no lightweight guard pages: madvise(102) is EINVAL, as before Linux 6.13
+//   batches  no process_madvise of the process itself: EBADF, as before Linux 6.15
 //   pwait2   no epoll_pwait2: ENOSYS, as before Linux 5.11
+//   wipe     no pages that fork() clears: madvise(MADV_WIPEONFORK) is EINVAL, as before Linux 4.14
 //   counter  the kernel's clock source cannot be read, so the cycle counter is not trusted
 //
 // The name of each that was met is appended to the file that MAJJEN_FALLBACKS_MET names.
@@ -32,9 +34,51 @@ static bool lacks(const char* what, bool* met) {
 }
 
 int madvise(void* memory, size_t bytes, int advice) {
-  static bool met;
+  static bool met, wipe_met;
   if (advice == 102 && lacks("guards", &met)) return errno = EINVAL, -1;
+  if (advice == MADV_WIPEONFORK && lacks("wipe", &wipe_met)) return errno = EINVAL, -1;
   return (int)syscall(SYS_madvise, memory, bytes, advice);
+}
+
+// What the C library's function does. Not by that one: to look it up takes memory, and an allocator may
+// be calling from where it cannot give any yet.
+static long system_call(long number, const long of[6]) {
+#ifdef __x86_64__
+  long result = number;
+  register long r10 __asm__("r10") = of[3];
+  register long r8 __asm__("r8") = of[4];
+  register long r9 __asm__("r9") = of[5];
+  __asm__ volatile("syscall"
+                   : "+a"(result)
+                   : "D"(of[0]), "S"(of[1]), "d"(of[2]), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+#else
+  register long result __asm__("x0") = of[0];
+  register long x1 __asm__("x1") = of[1];
+  register long x2 __asm__("x2") = of[2];
+  register long x3 __asm__("x3") = of[3];
+  register long x4 __asm__("x4") = of[4];
+  register long x5 __asm__("x5") = of[5];
+  register long x8 __asm__("x8") = number;
+  __asm__ volatile("svc 0"
+                   : "+r"(result)
+                   : "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5), "r"(x8)
+                   : "memory");
+#endif
+  return result < 0 && result >= -4095 ? (errno = (int)-result, -1) : result;
+}
+
+// The C library has process_madvise() since 2.36, and the library calls it by its number. A call takes six
+// arguments at most, and does not look at those that it has not.
+long syscall(long number, ...) {
+  static bool met;
+  if (number == SYS_process_madvise && lacks("batches", &met)) return errno = EBADF, -1;
+  va_list arguments;
+  va_start(arguments, number);
+  long of[6];
+  for (int i = 0; i < 6; i++) of[i] = va_arg(arguments, long);
+  va_end(arguments);
+  return system_call(number, of);
 }
 
 int epoll_pwait2(int epoll_fd, struct epoll_event* events, int count,

@@ -210,7 +210,7 @@ impl Scheduler {
     ///
     /// ```
     /// let scheduler = majjen::Scheduler::new()?;
-    /// assert_eq!(scheduler.metrics().tasks_alive, 0);
+    /// assert_eq!(scheduler.metrics().current_tasks, 0);
     /// # Ok::<(), majjen::Error>(())
     /// ```
     ///

@@ -6,7 +6,8 @@ use crate::engine::measure::Summary;
 use crate::engine::scheduler::Scheduler;
 
 /// What a scheduler has counted, at the moment of
-/// [`Scheduler::metrics`](crate::Scheduler::metrics). A copy, with no tie to the scheduler.
+/// [`Scheduler::metrics`](crate::Scheduler::metrics). A copy, with no tie to the scheduler. The fields have
+/// the names that they have in C, in JSON and for Prometheus, but for units.
 ///
 /// ```
 /// use majjen::Scheduler;
@@ -23,17 +24,19 @@ use crate::engine::scheduler::Scheduler;
 #[non_exhaustive]
 pub struct Metrics {
     /// Turns that tasks have had: a task is given the thread once for each.
-    pub turns: u64,
+    pub task_executions: u64,
     /// The time of all turns.
-    pub turn_time: Duration,
+    pub total_execution_time: Duration,
     /// The shortest turn.
-    pub shortest_turn: Duration,
+    pub min_execution_time: Duration,
+    /// The longest turn.
+    pub max_execution_time: Duration,
     /// How long turns took.
-    pub turn_times: Distribution,
+    pub task_run_time: Distribution,
     /// Iterations of the loop.
-    pub loops: u64,
+    pub scheduler_loops: u64,
     /// Time spent in runs.
-    pub loop_time: Duration,
+    pub total_loop_time: Duration,
     /// Timers that expired.
     pub timer_expirations: u64,
     /// Timers that were ended early.
@@ -43,7 +46,7 @@ pub struct Metrics {
     /// Calls of the wait function.
     pub wait_calls: u64,
     /// Time spent in it.
-    pub wait_time: Duration,
+    pub total_wait_time: Duration,
     /// Descriptor events that woke a task.
     pub io_events: u64,
     /// Tasks added.
@@ -51,13 +54,13 @@ pub struct Metrics {
     /// Tasks ended.
     pub tasks_exited: u64,
     /// Tasks alive now.
-    pub tasks_alive: u64,
+    pub current_tasks: u64,
     /// The most tasks alive at one time.
-    pub tasks_peak: u64,
+    pub peak_tasks: u64,
     /// Insertions into and removals from the timer heap.
     pub heap_operations: u64,
     /// Bytes of heap memory that the scheduler holds: tables, not stacks.
-    pub memory_bytes: usize,
+    pub memory_allocated_bytes: usize,
 }
 
 /// What half and what 99 in 100 of many times do not exceed, to within an eighth, and the longest,
@@ -91,24 +94,25 @@ impl Metrics {
         scheduler.publish_metrics();
         let counters = &scheduler.metrics;
         Metrics {
-            turns: counters.task_executions.get(),
-            turn_time: Duration::from_nanos(counters.total_execution_time_ns.get()),
-            shortest_turn: Duration::from_nanos(counters.min_execution_time_ns.get()),
-            turn_times: scheduler.dispatch.run_times.summary().into(),
-            loops: counters.scheduler_loops.get(),
-            loop_time: Duration::from_nanos(counters.total_loop_time_ns.get()),
+            task_executions: counters.task_executions.get(),
+            total_execution_time: Duration::from_nanos(counters.total_execution_time_ns.get()),
+            min_execution_time: Duration::from_nanos(counters.min_execution_time_ns.get()),
+            max_execution_time: Duration::from_nanos(counters.max_execution_time_ns.get()),
+            task_run_time: scheduler.dispatch.run_times.summary().into(),
+            scheduler_loops: counters.scheduler_loops.get(),
+            total_loop_time: Duration::from_nanos(counters.total_loop_time_ns.get()),
             timer_expirations: counters.timer_expirations.get(),
             timer_cancellations: counters.timer_cancellations.get(),
             timer_lateness: scheduler.time.lateness.summary().into(),
             wait_calls: counters.wait_calls.get(),
-            wait_time: Duration::from_nanos(counters.total_wait_time_ns.get()),
+            total_wait_time: Duration::from_nanos(counters.total_wait_time_ns.get()),
             io_events: counters.io_events.get(),
             tasks_created: counters.tasks_created.get(),
             tasks_exited: counters.tasks_exited.get(),
-            tasks_alive: counters.current_tasks.get(),
-            tasks_peak: counters.peak_tasks.get(),
+            current_tasks: counters.current_tasks.get(),
+            peak_tasks: counters.peak_tasks.get(),
             heap_operations: counters.heap_operations.get(),
-            memory_bytes: counters.memory_allocated_bytes.get(),
+            memory_allocated_bytes: counters.memory_allocated_bytes.get(),
         }
     }
 }

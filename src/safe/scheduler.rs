@@ -160,7 +160,7 @@ impl Scheduler {
     /// let scheduler = majjen::Scheduler::new()?;
     /// scheduler.spawn(majjen::task::yield_now);
     /// scheduler.run()?;
-    /// assert_eq!(scheduler.metrics().turns, 2);
+    /// assert_eq!(scheduler.metrics().task_executions, 2);
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn metrics(&self) -> Metrics {
@@ -174,7 +174,7 @@ impl Scheduler {
     /// scheduler.spawn(|| ());
     /// scheduler.reset_metrics();
     /// let metrics = scheduler.metrics();
-    /// assert_eq!((metrics.tasks_created, metrics.tasks_alive), (0, 1));
+    /// assert_eq!((metrics.tasks_created, metrics.current_tasks), (0, 1));
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn reset_metrics(&self) {

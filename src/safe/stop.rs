@@ -38,9 +38,9 @@ impl StopHandle {
     /// scheduler.spawn(|| ());
     /// scheduler.stop_handle().stop()?;
     /// scheduler.run()?; // Returns at once, and the next run does not.
-    /// assert_eq!(scheduler.metrics().tasks_alive, 1);
+    /// assert_eq!(scheduler.metrics().current_tasks, 1);
     /// scheduler.run()?;
-    /// assert_eq!(scheduler.metrics().tasks_alive, 0);
+    /// assert_eq!(scheduler.metrics().current_tasks, 0);
     /// let stop = scheduler.stop_handle();
     /// drop(scheduler);
     /// assert_eq!(stop.stop(), Err(majjen::Error::Disconnected));

@@ -362,18 +362,19 @@ fn assert_metrics_are_consistent(metrics: &BTreeMap<String, f64>) {
     let get = |name: &str| {
         *metrics.get(&format!("majjen_{name}")).unwrap_or_else(|| panic!("no {name}: {metrics:?}"))
     };
-    let alive = get("tasks");
+    let alive = get("current_tasks");
     assert_eq!(get("tasks_created_total") - get("tasks_exited_total"), alive, "{metrics:?}");
     assert!(alive >= 2.0, "who accepts, and who answers: {metrics:?}");
-    assert!(get("tasks_peak") >= alive, "{metrics:?}");
-    assert!(get("execution_min_seconds") <= get("execution_max_seconds"), "{metrics:?}");
+    assert!(get("peak_tasks") >= alive, "{metrics:?}");
+    assert!(get("min_execution_time_seconds") <= get("max_execution_time_seconds"), "{metrics:?}");
     assert!(
-        get("execution_seconds_total") + get("wait_seconds_total") <= get("loop_seconds_total"),
+        get("execution_time_seconds_total") + get("wait_time_seconds_total")
+            <= get("loop_time_seconds_total"),
         "{metrics:?}"
     );
-    assert!(get("wait_calls_total") <= get("loops_total") * 2.0, "{metrics:?}");
-    assert!(get("memory_bytes") > 0.0, "{metrics:?}");
-    for name in ["task_run", "timer_lateness"] {
+    assert!(get("wait_calls_total") <= get("scheduler_loops_total") * 2.0, "{metrics:?}");
+    assert!(get("memory_allocated_bytes") > 0.0, "{metrics:?}");
+    for name in ["task_run_time", "timer_lateness"] {
         let [p50, p99, max] =
             ["p50", "p99", "max"].map(|quantile| get(&format!("{name}_{quantile}_seconds")));
         assert!(p50 <= p99 && p99 <= max, "{metrics:?}");
@@ -408,7 +409,7 @@ fn slow_clients() {
     assert_eq!(answer(staying).0, 200);
     let metrics = server.scrape();
     assert_eq!(metrics[r#"http_answers_total{code="408"}"#], 2.0, "{metrics:?}");
-    while server.scrape()["majjen_tasks"] > 2.0 {
+    while server.scrape()["majjen_current_tasks"] > 2.0 {
         assert!(began.elapsed() < PATIENCE, "connections that nobody has any more are still open");
     }
     server.stop();
@@ -429,7 +430,7 @@ fn idle_costs_nothing() {
     let before = server.scrape();
     thread::sleep(Duration::from_secs(1));
     let after = server.scrape();
-    assert!(after["majjen_tasks"] >= idle.len() as f64 + 2.0, "{after:?}");
+    assert!(after["majjen_current_tasks"] >= idle.len() as f64 + 2.0, "{after:?}");
     // The scrapes themselves, and nothing for the 20 others.
     let waits = after["majjen_wait_calls_total"] - before["majjen_wait_calls_total"];
     assert!(waits < 20.0, "{waits} calls of the wait function in a second");

@@ -180,9 +180,9 @@ fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
 
 /// The names in `fallbacks.c`. Only x86-64 has a counter that may not be trusted.
 #[cfg(target_arch = "x86_64")]
-const FALLBACKS: [&str; 3] = ["guards", "pwait2", "counter"];
+pub const FALLBACKS: [&str; 5] = ["guards", "batches", "pwait2", "wipe", "counter"];
 #[cfg(not(target_arch = "x86_64"))]
-const FALLBACKS: [&str; 2] = ["guards", "pwait2"];
+pub const FALLBACKS: [&str; 4] = ["guards", "batches", "pwait2", "wipe"];
 
 /// Where `fallbacks.c` is preloaded into all that runs: that it takes away what it should, here and in
 /// a program, whose library notices. `make torture` runs this by name, before all others.
@@ -195,6 +195,12 @@ fn check_fallbacks() -> Result<(), Failed> {
     };
     // SAFETY: of no memory.
     refuses("madvise(102)", unsafe { libc::madvise(null_mut(), 0, 102) }, libc::EINVAL)?;
+    // SAFETY: of no memory.
+    let wiped = unsafe { libc::madvise(null_mut(), 0, libc::MADV_WIPEONFORK) };
+    refuses("MADV_WIPEONFORK", wiped, libc::EINVAL)?;
+    // SAFETY: of no memory. The number is the process itself.
+    let many = unsafe { libc::syscall(libc::SYS_process_madvise, -10_000, null::<u8>(), 0, 0, 0) };
+    refuses("process_madvise", many as c_int, libc::EBADF)?;
     // SAFETY: no descriptor, and room for no event.
     let events = unsafe { libc::epoll_pwait2(-1, null_mut(), 0, null(), null()) };
     refuses("epoll_pwait2", events, libc::ENOSYS)?;
@@ -203,12 +209,13 @@ fn check_fallbacks() -> Result<(), Failed> {
     refuses("the clock source", clock, libc::ENOENT)?;
 
     let workplace = Workplace::new()?;
-    let program = compile_ordinary(&workplace)?;
+    let source = library::root().join(format!("c-tests/{NEEDS_ALL}.c"));
+    let program = program::shared_by_trials(&source, Link::Shared)?;
     run_and_meet(&mut Command::new(program), &FALLBACKS.join(","), &workplace)
 }
 
 /// The program in `c-tests/` that is known to need all of these.
-const NEEDS_ALL: &str = "timers";
+const NEEDS_ALL: &str = "resources";
 
 /// Runs one of the C programs on a system that lacks something.
 fn run_with_fallbacks(source: &Path, names: &str, must_meet: bool) -> Result<Completion, Failed> {

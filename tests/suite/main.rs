@@ -31,6 +31,7 @@ mod majjen_h;
 mod mutants;
 mod package;
 mod parked;
+mod platforms;
 mod process;
 mod program;
 mod readme;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         trials.extend(mutants::trials());
         trials.extend(package::trials());
         trials.extend(parked::trials());
+        trials.extend(platforms::trials());
         trials.extend(rust_api::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::engine::measure::{Metrics, Summary};
+use crate::engine::measure::{self, Kind, Metric, Summary};
 use crate::engine::scheduler::Scheduler;
 
 /// How metrics are written.
@@ -21,9 +21,9 @@ pub fn write_metrics(scheduler: &Scheduler, format: Format, out: &mut dyn Write)
     match format {
         Format::Text => {
             print_metrics(scheduler, out)?;
-            for (title, summary) in distributions(scheduler) {
+            for (title, (_, summary)) in TITLES.into_iter().zip(distributions(scheduler)) {
                 let Summary { p50, p99, max } = summary;
-                writeln!(out, "{}: p50 {p50} ns, p99 {p99} ns, max {max} ns", title.text)?;
+                writeln!(out, "{title}: p50 {p50} ns, p99 {p99} ns, max {max} ns")?;
             }
             Ok(())
         }
@@ -79,174 +79,50 @@ pub fn print_metrics(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result 
     )
 }
 
-/// A metric's value, as it is counted.
-enum Value {
-    /// Only grows, until a reset.
-    Count(u64),
-    /// The same, in nanoseconds.
-    Time(u64),
-    /// Grows and shrinks.
-    Level(u64),
-    /// The same, in nanoseconds.
-    TimeLevel(u64),
-}
+/// What [`Format::Text`] calls the distributions.
+const TITLES: [&str; 2] = ["Task run time", "Timer lateness"];
 
-/// Name in JSON, name for Prometheus (without the prefix), help, and value.
-type Row = (&'static str, &'static str, &'static str, Value);
-
-#[inline(never)] // Once, for all formats.
-fn rows(m: &Metrics) -> [Row; 17] {
-    use Value::{Count, Level, Time, TimeLevel};
-    [
-        (
-            "task_executions",
-            "task_executions_total",
-            "Turns that tasks have had.",
-            Count(m.task_executions.get()),
-        ),
-        (
-            "total_execution_time_ns",
-            "execution_seconds_total",
-            "Time of all turns.",
-            Time(m.total_execution_time_ns.get()),
-        ),
-        (
-            "min_execution_time_ns",
-            "execution_min_seconds",
-            "Shortest turn.",
-            TimeLevel(m.min_execution_time_ns.get()),
-        ),
-        (
-            "max_execution_time_ns",
-            "execution_max_seconds",
-            "Longest turn.",
-            TimeLevel(m.max_execution_time_ns.get()),
-        ),
-        (
-            "scheduler_loops",
-            "loops_total",
-            "Iterations of the loop.",
-            Count(m.scheduler_loops.get()),
-        ),
-        (
-            "total_loop_time_ns",
-            "loop_seconds_total",
-            "Time spent running.",
-            Time(m.total_loop_time_ns.get()),
-        ),
-        (
-            "timer_expirations",
-            "timer_expirations_total",
-            "Timers that woke a task.",
-            Count(m.timer_expirations.get()),
-        ),
-        (
-            "timer_cancellations",
-            "timer_cancellations_total",
-            "Timers that ended early.",
-            Count(m.timer_cancellations.get()),
-        ),
-        (
-            "wait_calls",
-            "wait_calls_total",
-            "Calls of the wait function.",
-            Count(m.wait_calls.get()),
-        ),
-        (
-            "total_wait_time_ns",
-            "wait_seconds_total",
-            "Time spent in the wait function.",
-            Time(m.total_wait_time_ns.get()),
-        ),
-        (
-            "io_events",
-            "io_events_total",
-            "Descriptor events that woke a task.",
-            Count(m.io_events.get()),
-        ),
-        ("tasks_created", "tasks_created_total", "Tasks created.", Count(m.tasks_created.get())),
-        ("tasks_exited", "tasks_exited_total", "Tasks ended.", Count(m.tasks_exited.get())),
-        ("current_tasks", "tasks", "Tasks alive.", Level(m.current_tasks.get())),
-        ("peak_tasks", "tasks_peak", "Most tasks alive at one time.", Level(m.peak_tasks.get())),
-        (
-            "heap_operations",
-            "heap_operations_total",
-            "Changes of the timer heap.",
-            Count(m.heap_operations.get()),
-        ),
-        (
-            "memory_allocated_bytes",
-            "memory_bytes",
-            "Heap memory held.",
-            Level(m.memory_allocated_bytes.get() as u64),
-        ),
-    ]
-}
-
-/// The names of a distribution.
-struct Title {
-    text: &'static str,
-    json: &'static str,
-    prometheus: &'static str,
-    help: &'static str,
-}
-
-#[inline(never)]
-fn distributions(scheduler: &Scheduler) -> [(Title, Summary); 2] {
-    [
-        (
-            Title {
-                text: "Task run time",
-                json: "task_run_time_ns",
-                prometheus: "task_run_seconds",
-                help: "How long a turn of a task takes",
-            },
-            scheduler.dispatch.run_times.summary(),
-        ),
-        (
-            Title {
-                text: "Timer lateness",
-                json: "timer_lateness_ns",
-                prometheus: "timer_lateness_seconds",
-                help: "How long after its deadline a timer is served",
-            },
-            scheduler.time.lateness.summary(),
-        ),
-    ]
+fn distributions(scheduler: &Scheduler) -> [(Metric, Summary); 2] {
+    measure::distributions(
+        scheduler.dispatch.run_times.summary(),
+        scheduler.time.lateness.summary(),
+    )
 }
 
 fn write_prometheus(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
     scheduler.publish_metrics();
-    for (_, name, help, value) in rows(&scheduler.metrics) {
-        let kind = match value {
-            Value::Count(_) | Value::Time(_) => "counter",
-            Value::Level(_) | Value::TimeLevel(_) => "gauge",
-        };
-        writeln!(out, "# HELP majjen_{name} {help}")?;
-        writeln!(out, "# TYPE majjen_{name} {kind}")?;
-        match value {
-            Value::Count(number) | Value::Level(number) => writeln!(out, "majjen_{name} {number}")?,
-            Value::Time(ns) | Value::TimeLevel(ns) => {
-                writeln!(out, "majjen_{name} {}", Seconds(ns))?;
-            }
-        }
+    for (metric, value) in scheduler.metrics.table() {
+        write_sample(&metric, "", "", value, out)?;
     }
-    for (title, summary) in distributions(scheduler) {
-        let name = title.prometheus;
-        for (quantile, ns, what) in [
-            ("p50", summary.p50, "median"),
-            ("p99", summary.p99, "99th percentile"),
-            ("max", summary.max, "longest"),
-        ] {
-            // Gauges, and not a summary: quantiles of a summary are of a sliding window, these
-            // since the reset.
-            let name = name.strip_suffix("_seconds").unwrap_or(name);
-            writeln!(out, "# HELP majjen_{name}_{quantile}_seconds {}: {what}.", title.help)?;
-            writeln!(out, "# TYPE majjen_{name}_{quantile}_seconds gauge")?;
-            writeln!(out, "majjen_{name}_{quantile}_seconds {}", Seconds(ns))?;
-        }
+    for (metric, Summary { p50, p99, max }) in distributions(scheduler) {
+        write_sample(&metric, "_p50", ": median.", p50, out)?;
+        write_sample(&metric, "_p99", ": 99th percentile.", p99, out)?;
+        write_sample(&metric, "_max", ": longest.", max, out)?;
     }
     Ok(())
+}
+
+/// Writes one number, under the name that `engine::measure` has the rule of.
+#[inline(never)]
+fn write_sample(
+    &Metric { name, kind, help }: &Metric,
+    quantile: &str,
+    of_what: &str,
+    value: u64,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    let (stem, unit) = match name.strip_suffix("_ns") {
+        Some(stem) => (stem, "_seconds"),
+        None => (name, ""),
+    };
+    let stem = stem.strip_prefix("total_").unwrap_or(stem);
+    let (kind, total) = match kind {
+        Kind::Counter => ("counter", "_total"),
+        Kind::Gauge => ("gauge", ""),
+    };
+    let name = format_args!("majjen_{stem}{quantile}{unit}{total}");
+    write!(out, "# HELP {name} {help}{of_what}\n# TYPE {name} {kind}\n{name} ")?;
+    if unit.is_empty() { writeln!(out, "{value}") } else { writeln!(out, "{}", Seconds(value)) }
 }
 
 /// Nanoseconds as a decimal number of seconds, exact.
@@ -260,18 +136,13 @@ impl Display for Seconds {
 
 fn write_json(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
     scheduler.publish_metrics();
-    out.write_char('{')?;
-    for (name, _, _, value) in rows(&scheduler.metrics) {
-        let (Value::Count(number)
-        | Value::Time(number)
-        | Value::Level(number)
-        | Value::TimeLevel(number)) = value;
-        write!(out, "\"{name}\":{number},")?;
+    let mut separator = '{';
+    for (Metric { name, .. }, value) in scheduler.metrics.table() {
+        write!(out, "{separator}\"{name}\":{value}")?;
+        separator = ',';
     }
-    for (index, (title, summary)) in distributions(scheduler).into_iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let Summary { p50, p99, max } = summary;
-        write!(out, "{comma}\"{}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}", title.json)?;
+    for (Metric { name, .. }, Summary { p50, p99, max }) in distributions(scheduler) {
+        write!(out, ",\"{name}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}")?;
     }
     out.write_str("}\n")
 }

@@ -1,28 +1,82 @@
-//! The public counters, counted where things happen.
+//! The public counters, counted where things happen, and the table of their names.
+//!
+//! A metric has one name, in all interfaces. It ends with its unit, if it has one: `_ns` or `_bytes`.
+//! - In C and in JSON it is that name.
+//! - In Rust a time is a `Duration`, and its name has no `_ns`.
+//! - For Prometheus `majjen_` is put in front, `_ns` becomes `_seconds`, and a counter ends with `_total`,
+//!   which takes the place of a `total_` in front. What half of the values do not exceed, and the like,
+//!   is named before the unit: `_p50_seconds`.
 
 use std::cell::Cell;
 
-/// The public counters. C reads them, in this order, and its wait functions count `io_events`.
-#[repr(C)]
-#[derive(Default)]
-pub struct Metrics {
-    pub task_executions: Cell<u64>,
-    pub total_execution_time_ns: Cell<u64>,
-    pub min_execution_time_ns: Cell<u64>,
-    pub max_execution_time_ns: Cell<u64>,
-    pub scheduler_loops: Cell<u64>,
-    pub total_loop_time_ns: Cell<u64>,
-    pub timer_expirations: Cell<u64>,
-    pub timer_cancellations: Cell<u64>,
-    pub wait_calls: Cell<u64>,
-    pub total_wait_time_ns: Cell<u64>,
-    pub io_events: Cell<u64>,
-    pub tasks_created: Cell<u64>,
-    pub tasks_exited: Cell<u64>,
-    pub current_tasks: Cell<u64>,
-    pub peak_tasks: Cell<u64>,
-    pub heap_operations: Cell<u64>,
-    pub memory_allocated_bytes: Cell<usize>,
+/// How a metric's value changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows, until a reset.
+    Counter,
+    /// It grows and shrinks.
+    Gauge,
+}
+
+/// A row of the table.
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($name:ident: $type:ty, $kind:ident, $help:literal;)*) => {
+        /// The public counters. C reads them, in this order, and its wait functions count `io_events`.
+        #[repr(C)]
+        #[derive(Default)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $name: Cell<$type>,)*
+        }
+
+        impl Metrics {
+            /// The table, with the values.
+            #[inline(never)] // Once, for all formats.
+            pub fn table(&self) -> [(Metric, u64); [$($help),*].len()] {
+                [$((
+                    Metric { name: stringify!($name), kind: Kind::$kind, help: $help },
+                    self.$name.get() as u64,
+                )),*]
+            }
+        }
+    };
+}
+
+metrics! {
+    task_executions: u64, Counter, "Turns that tasks have had.";
+    total_execution_time_ns: u64, Counter, "Time of all turns.";
+    min_execution_time_ns: u64, Gauge, "Shortest turn.";
+    max_execution_time_ns: u64, Gauge, "Longest turn.";
+    scheduler_loops: u64, Counter, "Iterations of the loop.";
+    total_loop_time_ns: u64, Counter, "Time spent running.";
+    timer_expirations: u64, Counter, "Timers that woke a task.";
+    timer_cancellations: u64, Counter, "Timers that ended early.";
+    wait_calls: u64, Counter, "Calls of the wait function.";
+    total_wait_time_ns: u64, Counter, "Time spent in the wait function.";
+    io_events: u64, Counter, "Descriptor events that woke a task.";
+    tasks_created: u64, Counter, "Tasks created.";
+    tasks_exited: u64, Counter, "Tasks ended.";
+    current_tasks: u64, Gauge, "Tasks alive.";
+    peak_tasks: u64, Gauge, "Most tasks alive at one time.";
+    heap_operations: u64, Counter, "Changes of the timer heap.";
+    memory_allocated_bytes: usize, Gauge, "Heap memory held.";
+}
+
+/// The rows of the distributions: how long turns take, and how late timers are served. They are gauges,
+/// and for Prometheus not a summary, whose quantiles would be of a sliding window: these are since the
+/// reset.
+#[inline(never)]
+pub fn distributions<V>(turns: V, lateness: V) -> [(Metric, V); 2] {
+    let row = |name, help| Metric { name, kind: Kind::Gauge, help };
+    [
+        (row("task_run_time_ns", "How long a turn of a task takes"), turns),
+        (row("timer_lateness_ns", "How long after its deadline a timer is served"), lateness),
+    ]
 }
 
 /// Adds to a counter.

@@ -10,6 +10,7 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::ptr::{drop_in_place, from_ref, null, null_mut};
 
 use crate::engine::context::switch;
@@ -18,7 +19,7 @@ use crate::engine::measure::{self, Metrics};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap};
 use crate::engine::threads::Remote;
-use crate::engine::time::ClockFunction;
+use crate::engine::time::{Clock, ClockFunction};
 
 use super::dispatch::Dispatch;
 use super::io::{Builtin, Io, WaitFunction};
@@ -63,6 +64,22 @@ pub(super) struct Options {
     pub report_overflow: Cell<bool>,
 }
 
+/// What this system lacks, in words; it is asked when the words are wanted.
+struct Fallbacks<'s>(&'s Clock);
+
+impl fmt::Display for Fallbacks<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counter = ("counter", !self.0.has_counter());
+        let mut separator = "";
+        for (name, _) in sys::fallbacks().into_iter().chain([counter]).filter(|(_, used)| *used) {
+            out.write_str(separator)?;
+            out.write_str(name)?;
+            separator = ", ";
+        }
+        out.write_str(if separator.is_empty() { "none" } else { "" })
+    }
+}
+
 // ---- creating and destroying
 
 impl Scheduler {
@@ -95,7 +112,9 @@ impl Scheduler {
         // SAFETY: fresh memory of the right layout.
         unsafe { memory.write(scheduler) };
         // SAFETY: written just now.
-        unsafe { (*memory).remote.open(memory.cast()) };
+        let scheduler = unsafe { &*memory };
+        scheduler.remote.open(memory.cast());
+        log::debug(format_args!("Fallbacks in use: {}", Fallbacks(&scheduler.time.clock)));
         if handle_signals {
             log::info(format_args!("Scheduler created with epoll integration"));
         }

@@ -121,14 +121,21 @@ type EpollPwait2 = unsafe extern "C" fn(
     *const libc::sigset_t,
 ) -> c_int;
 
+const UNKNOWN: usize = 0;
+const MISSING: usize = 1;
+/// The address of `epoll_pwait2`, or one of the above.
+static PRECISE: AtomicUsize = AtomicUsize::new(UNKNOWN);
+
+/// Whether [`epoll_wait`] can wait for less than a millisecond.
+pub(super) fn has_epoll_pwait2() -> bool {
+    // Of no descriptor, so it does not wait; what it finds out stays.
+    let _ = epoll_wait(-1, &mut [epoll_event { events: 0, u64: 0 }], 1);
+    PRECISE.load(Relaxed) != MISSING
+}
+
 /// Waits for events at most `timeout_ns` (u64::MAX: without limit), and returns how many were
 /// filled in.
 pub fn epoll_wait(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
-    const UNKNOWN: usize = 0;
-    const MISSING: usize = 1;
-    /// The address of `epoll_pwait2`, or one of the above.
-    static PRECISE: AtomicUsize = AtomicUsize::new(UNKNOWN);
-
     let capacity = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
     // The plain call is exact for the two common timeouts, and cheaper.
     if timeout_ns != 0 && timeout_ns != u64::MAX {

@@ -87,7 +87,7 @@ pub unsafe fn unmap(memory: *mut u8, bytes: usize) {
 }
 
 /// Linux 6.13's lightweight guard pages; not in the libc crate yet. From linux/mman.h.
-const MADV_GUARD_INSTALL: c_int = 102;
+pub(super) const MADV_GUARD_INSTALL: c_int = 102;
 
 /// Makes pages fault on access without a mapping of their own. `Os(EINVAL)` on older kernels.
 ///
@@ -138,6 +138,18 @@ unsafe fn advise_each(starts: impl Iterator<Item = *mut u8>, bytes: usize, advic
         libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, ranges.as_ptr(), count, advice, 0)
     };
     usize::try_from(advised) == Ok(count * bytes)
+}
+
+/// Whether madvise(2) knows a kind of advice.
+pub(super) fn knows_advice(advice: c_int) -> bool {
+    // SAFETY: of no memory.
+    unsafe { libc::madvise(null_mut(), 0, advice) == 0 }
+}
+
+/// Whether [`install_guards`] and its siblings do many ranges by one call.
+pub(super) fn advises_many() -> bool {
+    // SAFETY: of no memory.
+    unsafe { advise_each(std::iter::empty(), 0, libc::MADV_DONTNEED) }
 }
 
 /// Makes pages fault on access by a mapping of their own. Out of memory here means that the
