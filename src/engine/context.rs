@@ -9,4 +9,4 @@ mod thread_state;
 
 pub use stack::Stack;
 pub use stack_pool::StackPool;
-pub use thread_state::ThreadWords;
+pub use thread_state::ThreadState;

@@ -7,7 +7,6 @@
 
 mod configure;
 mod deliver;
-mod descriptor;
 mod file;
 mod level;
 mod line;
@@ -16,6 +15,7 @@ mod own_line;
 mod settings;
 mod start;
 mod stream;
+mod swappable_fd;
 mod syslog;
 mod time;
 
@@ -109,14 +109,14 @@ unsafe extern "C" {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 extern "C" fn mj_log() {
-    switch::log_door!(THRESHOLD, majjen_shim_log)
+    switch::log_trampoline!(THRESHOLD, majjen_shim_log)
 }
 
 /// As [`mj_log`], with a `va_list`.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 extern "C" fn mj_vlog() {
-    switch::log_door!(THRESHOLD, majjen_shim_vlog)
+    switch::log_trampoline!(THRESHOLD, majjen_shim_vlog)
 }
 
 /// Takes a line from the shim. `buffer` is [`HEADROOM`] writable bytes, a message of `length`

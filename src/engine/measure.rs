@@ -2,8 +2,8 @@
 
 mod counters;
 mod histogram;
-mod run_times;
+mod turn_times;
 
 pub use counters::{Metrics, add};
 pub use histogram::{Histogram, Summary};
-pub use run_times::TurnTimes;
+pub use turn_times::TurnTimes;

@@ -22,7 +22,7 @@ mod wait_function;
 
 pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
-    Begun, Limit, Running, exit, park_until_woken, sleep, suspend_parked, wait, wait_listed,
+    Attempt, Limit, Running, exit, park_until_woken, sleep, suspend_parked, wait, wait_listed,
     yield_now,
 };
 pub use descriptor::{close_fd, wait_fd};

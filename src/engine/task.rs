@@ -12,5 +12,5 @@ pub use object::{Body, NOT_IN_HEAP, Name, State, Task, running};
 pub use run_queue::RunQueue;
 pub use slab::{Chunk, Chunks, Slab};
 pub use timer_heap::TimerHeap;
-pub use wait::{Left, ObjectIs, Outcome, SchedulerRef, Wait, WaitKind};
+pub use wait::{Left, ObjectKind, Outcome, SchedulerRef, Wait, WaitKind};
 pub use wait_queue::{Links, WaitQueue, Waiter};

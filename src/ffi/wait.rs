@@ -120,7 +120,7 @@ pub unsafe extern "C" fn mj_scheduler_set_clock(
 pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64 {
     // SAFETY: as this function's contract says.
     match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_now_ns") } {
-        Ok(scheduler) => scheduler.time.clock.deadline_now_ns(),
+        Ok(scheduler) => scheduler.time.clock.now_ns(),
         Err(_) => 0,
     }
 }

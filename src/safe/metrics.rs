@@ -94,7 +94,7 @@ impl Metrics {
             turns: counters.task_executions.get(),
             turn_time: Duration::from_nanos(counters.total_execution_time_ns.get()),
             shortest_turn: Duration::from_nanos(counters.min_execution_time_ns.get()),
-            turn_times: scheduler.dispatch.run_times.summary().into(),
+            turn_times: scheduler.dispatch.turn_times.summary().into(),
             loops: counters.scheduler_loops.get(),
             loop_time: Duration::from_nanos(counters.total_loop_time_ns.get()),
             timer_expirations: counters.timer_expirations.get(),

@@ -104,7 +104,7 @@ pub struct Target {
 impl Sanitizer {
     /// The sanitizers that the program was built with, if any.
     pub fn find() -> Option<Sanitizer> {
-        look_up_order();
+        look_up_tsan_hooks();
         let (address, thread) = find_hooks();
         (address.is_some() || thread.is_some()).then(|| Sanitizer {
             address,
@@ -198,7 +198,7 @@ impl Sanitizer {
 
 /// Looks up what [`release`] and [`acquire`] call, which do nothing before. Making a scheduler does
 /// it too. Not in a signal handler.
-pub fn look_up_order() {
+pub fn look_up_tsan_hooks() {
     ACQUIRE.find();
     RELEASE.find();
 }
@@ -224,7 +224,7 @@ fn synchronize(hook: &Hook, address: *const c_void) {
 }
 
 /// Forgets what AddressSanitizer knows of the variables on stacks that are about to be unmapped.
-pub fn forget_variables(memory: *const u8, bytes: usize) {
+pub fn unpoison(memory: *const u8, bytes: usize) {
     if let Some(unpoison) = sys::symbol(c"__asan_unpoison_memory_region") {
         // SAFETY: the symbol has this type; it takes any range.
         unsafe { transmute::<*mut c_void, Unpoison>(unpoison)(memory, bytes) };

@@ -13,9 +13,9 @@
 //! - `task_entry`, where a new context begins;
 //! - `FloatModes`, the floating-point control registers, which belong to a context too;
 //! - `thread`, the address of this thread's [`Thread`];
-//! - `ticks` and `ticks_are_steady`, the cycle counter;
+//! - `ticks` and `ticks_are_invariant`, the cycle counter;
 //! - `valgrind_request`, the instruction sequence that Valgrind listens for;
-//! - `log_door!`, the body of an exported variadic function.
+//! - `log_trampoline!`, the body of an exported variadic function.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -30,8 +30,8 @@ mod arch;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("Majjen runs on x86-64 and aarch64");
 
-pub(crate) use arch::log_door;
-pub use arch::{FloatModes, prefetch, switch, thread, ticks, ticks_are_steady};
+pub(crate) use arch::log_trampoline;
+pub use arch::{FloatModes, prefetch, switch, thread, ticks, ticks_are_invariant};
 
 /// This thread's part of the library; `src/shim/thread.c` declares it.
 #[repr(C)]
@@ -104,7 +104,7 @@ pub fn valgrind_register_stack(lowest: *mut u8, top: *mut u8) -> usize {
 }
 
 /// Ends [`valgrind_register_stack`].
-pub fn valgrind_forget_stack(number: usize) {
+pub fn valgrind_deregister_stack(number: usize) {
     arch::valgrind_request([0x1502, number, 0, 0, 0, 0]);
 }
 

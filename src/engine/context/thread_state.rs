@@ -27,29 +27,29 @@ const NO_EXCEPTIONS: Exceptions = Exceptions { caught: null_mut(), uncaught: 0 }
 /// Where a thread's words are; in a program without C++ there are no exceptions: null. The assembly
 /// knows this layout.
 #[repr(C)]
-pub struct ThreadWords {
+pub struct ThreadState {
     errno: Cell<*mut c_int>,
     exceptions: Cell<*mut Exceptions>,
 }
 
-const _: () = assert!(offset_of!(ThreadWords, errno) == 0);
-const _: () = assert!(offset_of!(ThreadWords, exceptions) == 8);
+const _: () = assert!(offset_of!(ThreadState, errno) == 0);
+const _: () = assert!(offset_of!(ThreadState, exceptions) == 8);
 const _: () = assert!(offset_of!(Exceptions, caught) == 0 && offset_of!(Exceptions, uncaught) == 8);
 
-impl ThreadWords {
-    pub fn new() -> ThreadWords {
-        ThreadWords { errno: Cell::new(null_mut()), exceptions: Cell::new(null_mut()) }
+impl ThreadState {
+    pub fn new() -> ThreadState {
+        ThreadState { errno: Cell::new(null_mut()), exceptions: Cell::new(null_mut()) }
     }
 
     /// Looks for the words of the calling thread. To be called before anything else, on each thread
     /// that will.
-    pub fn find(&self) {
+    pub fn bind(&self) {
         self.errno.set(sys::errno_address());
         self.exceptions.set(sys::cxx_globals().cast());
     }
 
     /// Makes them what a task begins with: no error, no exception.
-    pub fn reset(&self) {
+    pub fn clear(&self) {
         // SAFETY: words of this thread, which runs the scheduler. Nothing else refers to them but
         // the C library and the C++ runtime, in calls that end.
         unsafe {

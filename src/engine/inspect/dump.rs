@@ -10,7 +10,7 @@ use crate::engine::task::{NOT_IN_HEAP, State, Task};
 
 /// Writes one line for each task.
 pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
-    let now_ns = scheduler.time.clock.deadline_now_ns();
+    let now_ns = scheduler.time.clock.now_ns();
     scheduler.tasks.iter().try_for_each(|task| dump_task(scheduler, task, now_ns, out))
 }
 

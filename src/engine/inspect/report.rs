@@ -201,7 +201,7 @@ fn distributions(scheduler: &Scheduler) -> [(Title, Summary); 2] {
                 prometheus: "task_run_seconds",
                 help: "How long a turn of a task takes",
             },
-            scheduler.dispatch.run_times.summary(),
+            scheduler.dispatch.turn_times.summary(),
         ),
         (
             Title {

@@ -46,28 +46,28 @@ pub struct Entry {
 pub enum Stage {
     /// Nobody waits, or the descriptor is armed for those who do.
     #[default]
-    Settled,
+    Idle,
     /// Somebody waits, and poll(2) has not been asked.
-    Fresh,
+    Pending,
     /// poll(2) said that nothing has happened.
-    Looked,
+    Polled,
 }
 
 impl Entry {
-    /// Somebody begins to wait: puts the descriptor in the list of fresh ones.
-    pub fn refresh(&mut self, fd: c_int, fresh: &mut Vec<c_int>) {
-        if self.stage == Stage::Settled {
-            fresh.push(fd); // There is room, see `grow`.
+    /// Somebody begins to wait: puts the descriptor in the list of pending ones.
+    pub fn mark_pending(&mut self, fd: c_int, pending: &mut Vec<c_int>) {
+        if self.stage == Stage::Idle {
+            pending.push(fd); // There is room, see `grow`.
         }
-        self.stage = Stage::Fresh;
+        self.stage = Stage::Pending;
     }
 
     /// What follows from poll(2)'s answer. Returns how many tasks were woken.
-    pub fn settle(
+    pub fn apply_poll(
         &mut self,
         epoll_fd: c_int,
         poll: &sys::pollfd,
-        settle: bool,
+        arm_now: bool,
         wake: Wake<'_>,
     ) -> usize {
         let happened = u32::from(poll.revents as u16);
@@ -76,8 +76,8 @@ impl Entry {
             woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), wake);
         } else if happened != 0 {
             woken = self.wake_for(happened, wake);
-        } else if self.stage == Stage::Fresh && !settle {
-            self.stage = Stage::Looked;
+        } else if self.stage == Stage::Pending && !arm_now {
+            self.stage = Stage::Polled;
             return 0;
         }
         woken + self.arm(epoll_fd, poll.fd, wake)
@@ -86,7 +86,7 @@ impl Entry {
     /// Asks the kernel for one event of those that the waiters want, if there are any. They are
     /// woken with the error if that cannot be, and how many that were is returned.
     pub fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: Wake<'_>) -> usize {
-        self.stage = Stage::Settled;
+        self.stage = Stage::Idle;
         if self.waiters.is_empty() {
             return 0;
         }
@@ -112,15 +112,15 @@ impl Entry {
                 self.generation = generation;
                 0
             }
-            Err(error) => self.refused(fd, error, wake),
+            Err(error) => self.arm_failed(fd, error, wake),
         }
     }
 
     /// The kernel does not watch the descriptor.
     #[cold]
-    fn refused(&self, fd: c_int, error: Error, wake: Wake<'_>) -> usize {
+    fn arm_failed(&self, fd: c_int, error: Error, wake: Wake<'_>) -> usize {
         // A file that has no events: poll(2) says that it can be read and written, and whoever wants
-        // something else waits in vain. Any other file has been refused by mistake.
+        // something else waits in vain. Any other file has been arm_failed by mistake.
         if error == Error::Os(libc::EPERM)
             && let Ok(happened) = sys::poll_now(fd, self.wanted() | ALWAYS)
             && happened & ALWAYS == ALWAYS

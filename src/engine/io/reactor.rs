@@ -2,7 +2,7 @@
 //!
 //! # From a wait to its event
 //!
-//! A descriptor that a task begins to wait for is *fresh*: it is in a list, and the kernel knows
+//! A descriptor that a task begins to wait for is *pending*: it is in a list, and the kernel knows
 //! nothing yet. When the loop comes to wait, [`look`](Reactor::look) asks poll(2) for all of them
 //! with one call. On a busy server many have become ready by then, and need nothing else. The
 //! others are armed, and the epoll set watches them from then on: at once if the loop is about to
@@ -22,7 +22,7 @@
 //!
 //! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
 //! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
-//! descriptor is fresh again. A task is in one list at most: `Task::wait` names it.
+//! descriptor is pending again. A task is in one list at most: `Task::wait` names it.
 
 use std::ffi::c_int;
 
@@ -45,12 +45,12 @@ pub struct Reactor {
     wake_up_fd: c_int,
     /// Indexed by descriptor; as long as the largest one that was waited for.
     table: Vec<Entry>,
-    /// The descriptors whose entries are not [`Stage::Settled`]. Has room for all of the table.
-    fresh: Vec<c_int>,
+    /// The descriptors whose entries are not [`Stage::Idle`]. Has room for all of the table.
+    pending: Vec<c_int>,
     waiters: usize,
     /// Whether the wake-up descriptor was readable, and is to be emptied before the loop looks what
     /// other threads have left. Not by the reactor, since a wait function may wait once more.
-    rang: bool,
+    woken_up: bool,
 }
 
 impl Reactor {
@@ -61,23 +61,23 @@ impl Reactor {
             epoll_fd,
             wake_up_fd,
             table: Vec::new(),
-            fresh: Vec::new(),
+            pending: Vec::new(),
             waiters: 0,
-            rang: false,
+            woken_up: false,
         };
         sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
         Ok(reactor)
     }
 
     /// Puts a new epoll set in the place of one that another process shares. All that tasks wait
-    /// for is fresh then.
-    pub fn renew(&mut self) -> Result<()> {
-        sys::move_over(sys::epoll_create()?, self.epoll_fd)?;
+    /// for is pending then.
+    pub fn reinit_after_fork(&mut self) -> Result<()> {
+        sys::dup_onto(sys::epoll_create()?, self.epoll_fd)?;
         sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_up_fd, READABLE, WAKE_UP)?;
         for (fd, entry) in self.table.iter_mut().enumerate() {
             entry.registered = false;
             if !entry.waiters.is_empty() {
-                entry.refresh(fd as c_int, &mut self.fresh);
+                entry.mark_pending(fd as c_int, &mut self.pending);
             }
         }
         Ok(())
@@ -90,13 +90,13 @@ impl Reactor {
 
     /// Whether a descriptor is one of the scheduler's own two. Armed for a task the eventfd would not
     /// tell of stops any more.
-    pub fn is_own(&self, fd: c_int) -> bool {
+    pub fn is_internal(&self, fd: c_int) -> bool {
         fd == self.epoll_fd || fd == self.wake_up_fd
     }
 
     /// Whether the wake-up descriptor was readable since this was last asked.
-    pub fn take_ring(&mut self) -> bool {
-        std::mem::take(&mut self.rang)
+    pub fn take_wake_up(&mut self) -> bool {
+        std::mem::take(&mut self.woken_up)
     }
 
     /// Whether any task waits for a descriptor.
@@ -107,7 +107,7 @@ impl Reactor {
     /// Puts a task in a descriptor's list. If the descriptor turns out to be none that can be
     /// waited for, the task is woken with the error. On an error here it is in no list.
     pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<()> {
-        if self.is_own(fd) {
+        if self.is_internal(fd) {
             return Err(Error::InvalidArgument);
         }
         let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
@@ -115,7 +115,7 @@ impl Reactor {
             self.grow(fd, index)?;
         }
         let entry = &mut self.table[index];
-        entry.refresh(fd, &mut self.fresh);
+        entry.mark_pending(fd, &mut self.pending);
         entry.waiters.push(task);
         task.interest.set(events);
         self.waiters += 1;
@@ -124,7 +124,7 @@ impl Reactor {
 
     /// Takes a task out of the list of the descriptor that it waits for. If the descriptor is armed
     /// it stays so; its event finds no waiter.
-    pub fn forget(&mut self, task: &Task, fd: c_int) {
+    pub fn remove_waiter(&mut self, task: &Task, fd: c_int) {
         if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
             entry.waiters.remove(task);
             self.waiters -= 1;
@@ -133,12 +133,12 @@ impl Reactor {
 
     /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
     /// for it. The epoll set is left alone if it is that of a parent, which a child of fork() shares.
-    pub fn close(&mut self, fd: c_int, is_own_set: bool, wake: Wake<'_>) {
+    pub fn close(&mut self, fd: c_int, owns_epoll_set: bool, wake: Wake<'_>) {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
             return;
         };
-        if std::mem::take(&mut entry.registered) && is_own_set {
+        if std::mem::take(&mut entry.registered) && owns_epoll_set {
             // A duplicate of the descriptor would keep the registration. An error means that the
             // number was closed before, and with it the registration.
             let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
@@ -151,49 +151,49 @@ impl Reactor {
     }
 
     /// Whether any descriptor has yet to be armed, or found ready.
-    pub fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
-    /// Asks poll(2) for the fresh descriptors, calls `wake` with each task whose wait is over, which
+    /// Asks poll(2) for the pending descriptors, calls `wake` with each task whose wait is over, which
     /// is then in no list, and returns the number of descriptors that had any. What is not ready is
-    /// armed, at its first look if `settle` says so, and at its second in any case.
+    /// armed, at its first look if `arm_now` says so, and at its second in any case.
     #[inline(never)]
-    pub fn look(&mut self, settle: bool, wake: Wake<'_>) -> usize {
+    pub fn poll_pending(&mut self, arm_now: bool, wake: Wake<'_>) -> usize {
         let mut useful = 0;
         let mut kept = 0;
         let mut polls = [sys::pollfd { fd: -1, events: 0, revents: 0 }; BATCH];
-        for start in (0..self.fresh.len()).step_by(BATCH) {
-            let end = (start + BATCH).min(self.fresh.len());
+        for start in (0..self.pending.len()).step_by(BATCH) {
+            let end = (start + BATCH).min(self.pending.len());
             let polls = &mut polls[..end - start];
-            for (poll, &fd) in polls.iter_mut().zip(&self.fresh[start..end]) {
+            for (poll, &fd) in polls.iter_mut().zip(&self.pending[start..end]) {
                 let wanted = self.table[fd as usize].wanted();
                 *poll = sys::pollfd { fd, events: wanted as i16, revents: 0 };
             }
             // A single descriptor that the kernel knows has most likely nothing to show for the
             // call. Without an answer nothing counts as ready, and the epoll set will tell.
-            let alone = self.fresh.len() == 1 && self.table[polls[0].fd as usize].registered;
-            if !(alone && settle) {
+            let alone = self.pending.len() == 1 && self.table[polls[0].fd as usize].registered;
+            if !(alone && arm_now) {
                 sys::poll_all(polls);
             }
             for poll in &*polls {
                 let entry = &mut self.table[poll.fd as usize];
-                let woken = entry.settle(self.epoll_fd, poll, settle, wake);
+                let woken = entry.apply_poll(self.epoll_fd, poll, arm_now, wake);
                 useful += usize::from(woken > 0);
                 self.waiters -= woken;
-                if entry.stage != Stage::Settled {
-                    self.fresh[kept] = poll.fd;
+                if entry.stage != Stage::Idle {
+                    self.pending[kept] = poll.fd;
                     kept += 1;
                 }
             }
         }
-        self.fresh.truncate(kept);
+        self.pending.truncate(kept);
         useful
     }
 
-    /// Arms all fresh descriptors, so that the epoll set knows of everything that is waited for.
+    /// Arms all pending descriptors, so that the epoll set knows of everything that is waited for.
     pub fn arm_all(&mut self, wake: Wake<'_>) {
-        for fd in self.fresh.drain(..) {
+        for fd in self.pending.drain(..) {
             self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, wake);
         }
     }
@@ -212,7 +212,7 @@ impl Reactor {
         for event in &events[..count] {
             let (happened, data) = (event.events, event.u64);
             if data == WAKE_UP {
-                self.rang = true;
+                self.woken_up = true;
             } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened, wake) {
                 useful += 1;
             }
@@ -231,7 +231,7 @@ impl Reactor {
         }
         let woken = entry.wake_for(happened, wake);
         if !entry.waiters.is_empty() {
-            entry.refresh(fd, &mut self.fresh);
+            entry.mark_pending(fd, &mut self.pending);
         }
         self.waiters -= woken;
         woken > 0
@@ -243,15 +243,15 @@ impl Reactor {
         sys::check_open(fd)?;
         let more = index + 1 - self.table.len();
         self.table.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
-        let room = self.table.capacity() - self.fresh.len();
-        self.fresh.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
+        let room = self.table.capacity() - self.pending.len();
+        self.pending.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
         self.table.resize_with(index + 1, Entry::default);
         Ok(())
     }
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.table.capacity() * size_of::<Entry>() + self.fresh.capacity() * size_of::<c_int>()
+        self.table.capacity() * size_of::<Entry>() + self.pending.capacity() * size_of::<c_int>()
     }
 }
 
@@ -289,9 +289,9 @@ mod tests {
         })
     }
 
-    fn look(reactor: &mut Reactor, settle: bool) -> Woken {
+    fn poll_pending(reactor: &mut Reactor, arm_now: bool) -> Woken {
         woken(|wake| {
-            let _ = reactor.look(settle, wake);
+            let _ = reactor.poll_pending(arm_now, wake);
         })
     }
 
@@ -326,24 +326,24 @@ mod tests {
         reactor.wait(&task, fd, READABLE).unwrap();
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), []);
-        assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        assert_eq!(poll_pending(&mut reactor, true), [readable(&task)]);
         assert!(!reactor.table[fd as usize].registered);
-        assert!(!reactor.has_fresh() && !reactor.has_waiters());
+        assert!(!reactor.has_pending() && !reactor.has_waiters());
     }
 
     #[test]
     fn what_is_not_ready_is_armed_at_the_second_look_or_before_a_sleep() {
-        for settle in [false, true] {
+        for arm_now in [false, true] {
             let (mut reactor, _wake_up) = new_reactor();
             let (reader, mut writer) = UnixStream::pair().unwrap();
             let task = Task::default();
             reactor.wait(&task, reader.as_raw_fd(), READABLE).unwrap();
-            assert_eq!(look(&mut reactor, settle), []);
-            assert_eq!(reactor.has_fresh(), !settle);
-            assert_eq!(look(&mut reactor, false), []);
-            assert!(!reactor.has_fresh());
+            assert_eq!(poll_pending(&mut reactor, arm_now), []);
+            assert_eq!(reactor.has_pending(), !arm_now);
+            assert_eq!(poll_pending(&mut reactor, false), []);
+            assert!(!reactor.has_pending());
             writer.write_all(b"x").unwrap();
-            assert_eq!(look(&mut reactor, true), []);
+            assert_eq!(poll_pending(&mut reactor, true), []);
             assert_eq!(poll(&mut reactor), [readable(&task)]);
         }
     }
@@ -360,9 +360,9 @@ mod tests {
         let write = |index: &usize| (&pairs[*index].1).write_all(b"x").unwrap();
         early.iter().for_each(write);
         let expected: Woken = early.iter().map(|index| readable(&tasks[*index])).collect();
-        assert_eq!(look(&mut reactor, false), expected);
-        assert_eq!(reactor.fresh.len(), late.len());
-        assert_eq!(look(&mut reactor, true), []);
+        assert_eq!(poll_pending(&mut reactor, false), expected);
+        assert_eq!(reactor.pending.len(), late.len());
+        assert_eq!(poll_pending(&mut reactor, true), []);
         late.iter().for_each(write);
         let mut woken = Vec::new();
         while woken.len() < late.len() {
@@ -380,7 +380,7 @@ mod tests {
         reactor.wait(&early, fd, READABLE).unwrap();
         arm_all(&mut reactor);
         let earlier = reactor.table[fd as usize].generation;
-        reactor.forget(&early, fd);
+        reactor.remove_waiter(&early, fd);
         reactor.wait(&late, fd, READABLE).unwrap();
         arm_all(&mut reactor);
         assert!(!reactor.dispatch(fd, earlier, READABLE, &|_, _| panic!("woken by a stale event")));
@@ -412,7 +412,7 @@ mod tests {
         for task in &tasks {
             reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
         }
-        reactor.forget(&tasks[1], reader.as_raw_fd());
+        reactor.remove_waiter(&tasks[1], reader.as_raw_fd());
         arm_all(&mut reactor);
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), [readable(&tasks[0]), readable(&tasks[2])]);
@@ -428,13 +428,13 @@ mod tests {
         let writable = (from_ref(&writing), Outcome::Ready(WRITABLE));
         reactor.wait(&reading, left.as_raw_fd(), READABLE).unwrap();
         reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
-        assert_eq!(look(&mut reactor, true), [writable]);
+        assert_eq!(poll_pending(&mut reactor, true), [writable]);
         reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
         arm_all(&mut reactor);
         assert_eq!(poll(&mut reactor), [writable]);
         right.write_all(b"x").unwrap();
         // It is alone and known to the kernel by now, so only the epoll set is asked.
-        assert_eq!(look(&mut reactor, true), []);
+        assert_eq!(poll_pending(&mut reactor, true), []);
         assert_eq!(poll(&mut reactor), [readable(&reading)]);
     }
 
@@ -449,7 +449,7 @@ mod tests {
         let fd = file.as_raw_fd();
         // Of a regular file epoll says nothing: poll(2) does, whoever asks it.
         reactor.wait(&task, fd, READABLE).unwrap();
-        assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        assert_eq!(poll_pending(&mut reactor, true), [readable(&task)]);
         let both = (from_ref(&task), Outcome::Ready(READABLE | WRITABLE));
         reactor.wait(&task, fd, READABLE).unwrap();
         assert_eq!(woken(|wake| reactor.arm_all(wake)), [both]);
@@ -459,13 +459,13 @@ mod tests {
         reactor.wait(&other, fd, READABLE).unwrap();
         let ready = (from_ref(&other), Outcome::Ready(READABLE | WRITABLE));
         assert_eq!(woken(|wake| reactor.arm_all(wake)), [ready]);
-        assert!(!reactor.has_fresh() && reactor.has_waiters());
-        reactor.forget(&task, fd);
+        assert!(!reactor.has_pending() && reactor.has_waiters());
+        reactor.remove_waiter(&task, fd);
         // Closed behind the reactor's back.
         reactor.wait(&task, fd, READABLE).unwrap();
         drop(file);
         let failed = (from_ref(&task), Outcome::Failed(Error::Os(libc::EBADF)));
-        assert_eq!(look(&mut reactor, true), [failed]);
+        assert_eq!(poll_pending(&mut reactor, true), [failed]);
         assert!(!reactor.has_waiters());
     }
 }

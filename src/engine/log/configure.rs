@@ -3,18 +3,18 @@
 use std::ffi::{CStr, c_void};
 
 use super::level::{self, Level};
-use super::settings::{Callback, Receiver, Record, Settings, Turn, current};
+use super::settings::{Callback, Receiver, Record, Settings, SettingsLock, current};
 use super::{file, loss, start, syslog};
 use crate::engine::sys::{Error, Result};
 
 /// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
 pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Result<()> {
-    let turn = Turn::take();
+    let lock = SettingsLock::lock();
     let receiver = match callback {
         Some(function) => Receiver::Callback { function, user_data },
         None => Receiver::Streams,
     };
-    set(&turn, turn.record(Settings { receiver, ..*current() })?);
+    set(&lock, lock.record(Settings { receiver, ..*current() })?);
     if callback.is_none() {
         start::use_both_streams();
     }
@@ -30,13 +30,13 @@ pub fn configure(
     include_time: bool,
     include_level: bool,
 ) -> Result<()> {
-    let turn = Turn::take();
+    let lock = SettingsLock::lock();
     let receiver = match (callback, current().receiver) {
         (Some(function), _) => Receiver::Callback { function, user_data },
         (None, Receiver::Callback { .. }) => Receiver::Streams,
         (None, receiver) => receiver,
     };
-    set(&turn, turn.record(Settings { receiver, include_time, include_level })?);
+    set(&lock, lock.record(Settings { receiver, include_time, include_level })?);
     start::use_both_streams();
     level::set_level(from);
     Ok(())
@@ -44,16 +44,16 @@ pub fn configure(
 
 /// Lets lines go to the end of a file, which is created if it is missing. The path is copied.
 pub fn set_file(path: &CStr) -> Result<()> {
-    let turn = Turn::take();
-    let record = turn.record_of_text(path, |path| Receiver::File { path })?;
+    let lock = SettingsLock::lock();
+    let record = lock.record_of_text(path, |path| Receiver::File { path })?;
     file::open(path)?;
-    set(&turn, record);
+    set(&lock, record);
     Ok(())
 }
 
 /// Opens the file that is set by its path again; without one does nothing.
 pub fn reopen_file() -> Result<()> {
-    let _turn = Turn::take();
+    let _lock = SettingsLock::lock();
     match current().receiver {
         Receiver::File { path } => file::open(path),
         _ => Ok(()),
@@ -65,19 +65,19 @@ pub fn set_syslog(ident: &CStr) -> Result<()> {
     if ident.is_empty() || ident.count_bytes() > syslog::IDENT_BYTES {
         return Err(Error::InvalidArgument);
     }
-    let turn = Turn::take();
-    let record = turn.record_of_text(ident, |ident| Receiver::Syslog { ident })?;
+    let lock = SettingsLock::lock();
+    let record = lock.record_of_text(ident, |ident| Receiver::Syslog { ident })?;
     syslog::open()?;
-    set(&turn, record);
+    set(&lock, record);
     Ok(())
 }
 
 /// Puts settings in force, and closes what lines went to before.
-fn set(turn: &Turn, record: &'static Record) {
+fn set(lock: &SettingsLock, record: &'static Record) {
     start::begin();
-    let (before, now) = turn.set(record);
+    let (before, now) = lock.set(record);
     if now != before {
-        loss::begin_anew();
+        loss::reset();
     }
     // Lines that are on their way to what is closed here fail, see that there was a change, and come
     // to the new receiver.

@@ -14,7 +14,7 @@ use crate::engine::task;
 /// Hands a line to its receiver.
 pub fn deliver(line: &mut Line) {
     loop {
-        let changes = settings::changes();
+        let version = settings::version();
         let settings = current();
         let written = match settings.receiver {
             Receiver::Streams => return stream::write(line, settings),
@@ -35,10 +35,10 @@ pub fn deliver(line: &mut Line) {
             Receiver::Syslog { ident } => syslog::send(line, ident),
         };
         match written {
-            Ok(()) => return loss::end(),
+            Ok(()) => return loss::clear(),
             // Another thread has changed the receiver, which closed the one that this line was on
             // its way to.
-            Err(_) if settings::changes() != changes => {}
+            Err(_) if settings::version() != version => {}
             Err(error) => return lose(settings, error),
         }
     }

@@ -16,7 +16,7 @@ use std::sync::atomic::{
 
 use crate::engine::context::sanitizer;
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::threads::{ForkLock, Held};
+use crate::engine::threads::{ForkSafeMutex, ForkSafeMutexGuard};
 
 /// Receives lines: level, text, user data.
 pub type Callback = unsafe extern "C" fn(u32, *const c_char, *mut c_void);
@@ -61,24 +61,24 @@ pub struct Record {
 // says may be called by any thread.
 unsafe impl Sync for Record {}
 
-static AT_START: Record = Record {
+static DEFAULT: Record = Record {
     settings: Settings { receiver: Receiver::Streams, include_time: true, include_level: true },
     next: null(),
 };
 
 /// The settings in force; never null.
-static CURRENT: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mut());
+static CURRENT: AtomicPtr<Record> = AtomicPtr::new((&raw const DEFAULT).cast_mut());
 
 /// All records, linked by `next`.
-static RECORDS: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mut());
+static RECORDS: AtomicPtr<Record> = AtomicPtr::new((&raw const DEFAULT).cast_mut());
 
 /// How often the settings have changed.
-static CHANGES: AtomicU32 = AtomicU32::new(0);
+static VERSION: AtomicU32 = AtomicU32::new(0);
 
 /// A number that is another one after a change. Settings that are read after it are those of this
 /// number, or later ones.
-pub fn changes() -> u32 {
-    CHANGES.load(Acquire)
+pub fn version() -> u32 {
+    VERSION.load(Acquire)
 }
 
 /// The settings in force. What a thread did before it set them is seen from here on: a callback may
@@ -92,12 +92,12 @@ pub fn current() -> &'static Settings {
 
 /// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile,
 /// nor anything logged.
-pub struct Turn(#[expect(dead_code, reason = "held")] Held<'static, ()>);
+pub struct SettingsLock(#[expect(dead_code, reason = "held")] ForkSafeMutexGuard<'static, ()>);
 
-impl Turn {
-    pub fn take() -> Turn {
-        static LOCK: ForkLock<()> = ForkLock::new(());
-        Turn(LOCK.lock())
+impl SettingsLock {
+    pub fn lock() -> SettingsLock {
+        static LOCK: ForkSafeMutex<()> = ForkSafeMutex::new(());
+        SettingsLock(LOCK.lock())
     }
 
     /// The record of these settings, made if there is none.
@@ -143,7 +143,7 @@ impl Turn {
         let before = current().receiver;
         sanitizer::release(&CURRENT);
         CURRENT.store(from_ref(record).cast_mut(), Release);
-        CHANGES.fetch_add(1, Release);
+        VERSION.fetch_add(1, Release);
         (before, record.settings.receiver)
     }
 }

@@ -6,10 +6,10 @@
 use std::ffi::CStr;
 use std::fmt::Write;
 
-use super::descriptor::Descriptor;
 use super::level::Level;
 use super::line::{Line, Prefix};
 use super::loss;
+use super::swappable_fd::SwappableFd;
 use super::time::LocalTime;
 use crate::engine::sys::{self, Error, Result};
 
@@ -19,7 +19,7 @@ pub const PATH: &CStr = c"/dev/log";
 /// The longest ident: what RFC 5424 grants the name of a program.
 pub const IDENT_BYTES: usize = 48;
 
-static SOCKET: Descriptor = Descriptor::none();
+static SOCKET: SwappableFd = SwappableFd::none();
 
 /// Connects to the log daemon that runs now.
 pub fn open() -> Result<()> {
@@ -41,7 +41,7 @@ pub fn send(line: &mut Line, ident: &CStr) -> Result<()> {
     let [datagram @ .., _newline] = line.framed(&prefix) else { return Ok(()) };
 
     // A daemon that does not read is given a moment once, and not with each line.
-    let may_wait = !loss::is_going_on();
+    let may_wait = !loss::is_dropping();
     match sys::send(SOCKET.number(), datagram, may_wait) {
         // The daemon has ended; there may be a new one.
         Err(Error::Os(libc::ECONNREFUSED | libc::ENOTCONN)) => {

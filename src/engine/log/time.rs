@@ -167,7 +167,7 @@ fn utc_offset_s(now: i64) -> i64 {
             // Only the process's very first lines have nothing to go by: they wait a little.
             let mut patience = 100;
             while ASKED_AT.load(Acquire) == NEVER && patience > 0 {
-                sys::pause_ns(10_000);
+                sys::sleep_ns(10_000);
                 patience -= 1;
             }
         }

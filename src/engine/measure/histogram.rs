@@ -47,7 +47,7 @@ impl Histogram {
 
     /// Records a value that is small, and within what was recorded before. Returns whether it was.
     #[inline(always)]
-    pub fn record_ordinary(&self, value: u64) -> bool {
+    pub fn record_fast(&self, value: u64) -> bool {
         // One comparison for both ends.
         let within = value.wrapping_sub(self.least.get()) <= self.spread.get();
         match BUCKETS_OF_SMALL.get(value as usize) {

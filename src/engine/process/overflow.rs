@@ -11,13 +11,13 @@ use std::fmt::Write;
 use crate::engine::context::stack;
 use crate::engine::sys::{self, FaultAction, TruncatingWriter};
 use crate::engine::task;
-use crate::engine::threads::ForkLock;
+use crate::engine::threads::ForkSafeMutex;
 
 /// How many guards there are, and so whether the handler is installed.
-static USERS: ForkLock<usize> = ForkLock::new(0);
+static USERS: ForkSafeMutex<usize> = ForkSafeMutex::new(0);
 
 /// What handled the signal before. Set before the handler is installed, and read by it.
-static BEFORE: FaultAction = FaultAction::new();
+static PREVIOUS: FaultAction = FaultAction::new();
 
 /// Overflows are reported on this thread while this lives.
 pub struct Guard {
@@ -32,7 +32,7 @@ impl Guard {
         let mut users = USERS.lock();
         *users += 1;
         if *users == 1 {
-            BEFORE.replace_with(on_fault);
+            PREVIOUS.install(on_fault);
         }
         Guard { alternate_stack }
     }
@@ -43,7 +43,7 @@ impl Drop for Guard {
         let mut users = USERS.lock();
         *users -= 1;
         if *users == 0 {
-            BEFORE.restore(on_fault);
+            PREVIOUS.restore(on_fault);
         }
         drop(users);
         drop(self.alternate_stack.take());
@@ -78,5 +78,5 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
     }
     sys::set_errno(errno);
     // SAFETY: the arguments that the kernel gave.
-    unsafe { BEFORE.hand_on(signal, info, context) };
+    unsafe { PREVIOUS.chain(signal, info, context) };
 }

@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 
 use crate::engine::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
-use crate::engine::threads::{ForkLock, Remote, this_process};
+use crate::engine::threads::{ForkSafeMutex, Remote, this_process};
 
 /// More application schedulers than this running at once is unheard of; further ones are not
 /// stopped by signals.
@@ -49,8 +49,8 @@ impl Handlers {
 }
 
 /// The handlers that are installed, for all guards together: the last one puts back what was there.
-static INSTALLED: ForkLock<Installed> =
-    ForkLock::new(Installed { guards: 0, places: 0, saved: [None, None] });
+static INSTALLED: ForkSafeMutex<Installed> =
+    ForkSafeMutex::new(Installed { guards: 0, places: 0, saved: [None, None] });
 
 struct Installed {
     guards: usize,

@@ -1,14 +1,14 @@
 //! The calls that suspend: what they share, and yield, sleep and park.
 //!
 //! All work alike. First comes what may call the program: the clock, for the deadline. Then
-//! [`enter`] makes sure that the task may wait. The call puts the task where whoever ends the wait
+//! [`check_can_block`] makes sure that the task may wait. The call puts the task where whoever ends the wait
 //! will find it: in a list, which `Task::wait` names, in the timer heap, or both. [`park`] suspends
 //! it. When the call returns it is in neither, and `Task::outcome` says how the wait ended.
 
-use super::io::SHORTEST_POLL_INTERVAL_NS;
+use super::io::MIN_POLL_INTERVAL_NS;
 use super::object::{Scheduler, running_task};
 use crate::engine::log;
-use crate::engine::sys::{Error, KeptErrno, Result};
+use crate::engine::sys::{ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, Outcome, State, Task, Wait};
 use crate::engine::time::Deadline;
 
@@ -28,7 +28,7 @@ pub enum OnWake {
     /// Ends the call, with [`Error::Interrupted`].
     Return,
     /// Nothing: the call goes on waiting.
-    WaitOn,
+    Retry,
 }
 
 impl Limit {
@@ -44,7 +44,7 @@ impl Limit {
 
     /// The call goes on through wake-ups.
     pub const fn uninterrupted(deadline: Deadline) -> Limit {
-        Limit { deadline, on_wake: OnWake::WaitOn }
+        Limit { deadline, on_wake: OnWake::Retry }
     }
 }
 
@@ -60,7 +60,7 @@ pub fn running<'t>() -> Result<Running<'t>> {
 
 /// Whether the running task may wait. One that is canceled or woken already only lets the others
 /// have their turn, so that a loop around the call does not starve them.
-pub(super) fn enter((scheduler, task): Running<'_>) -> Result<()> {
+pub(super) fn check_can_block((scheduler, task): Running<'_>) -> Result<()> {
     if task.is(State::Exited) {
         return Err(Error::Canceled);
     }
@@ -103,7 +103,7 @@ pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u3
 }
 
 /// What a call that may have to wait has come to before it waits.
-pub enum Begun {
+pub enum Attempt {
     /// It need not.
     Done(u32),
     /// The task is in a list, of this.
@@ -112,15 +112,18 @@ pub enum Begun {
 
 /// Waits for an object. `begin` takes what is there, or puts the task in the object's list, without
 /// switching or calling the program.
-pub fn wait(mut limit: Limit, mut begin: impl FnMut(Running<'_>) -> Result<Begun>) -> Result<u32> {
-    let _errno = KeptErrno::keep();
+pub fn wait(
+    mut limit: Limit,
+    mut begin: impl FnMut(Running<'_>) -> Result<Attempt>,
+) -> Result<u32> {
+    let _errno = ErrnoGuard::save();
     let running = running()?;
-    let deadline_ns = running.0.start(&mut limit.deadline);
+    let deadline_ns = running.0.resolve_deadline(&mut limit.deadline);
     let mut once = || {
-        enter(running)?;
+        check_can_block(running)?;
         match begin(running)? {
-            Begun::Done(result) => Ok(result),
-            Begun::Waiting(wait) => {
+            Attempt::Done(result) => Ok(result),
+            Attempt::Waiting(wait) => {
                 running.1.wait.set(wait);
                 park(running, State::WaitingIo, deadline_ns)
             }
@@ -128,7 +131,7 @@ pub fn wait(mut limit: Limit, mut begin: impl FnMut(Running<'_>) -> Result<Begun
     };
     loop {
         match once() {
-            Err(Error::Interrupted) if limit.on_wake == OnWake::WaitOn => {}
+            Err(Error::Interrupted) if limit.on_wake == OnWake::Retry => {}
             result => return result,
         }
     }
@@ -142,8 +145,8 @@ pub fn wait_listed(
     list: impl Fn(&Task) -> Wait,
 ) -> Result<u32> {
     let begin = |running: Running<'_>| match look(running)? {
-        Some(result) => Ok(Begun::Done(result)),
-        None => Ok(Begun::Waiting(list(running.1))),
+        Some(result) => Ok(Attempt::Done(result)),
+        None => Ok(Attempt::Waiting(list(running.1))),
     };
     wait(limit, begin)
 }
@@ -151,19 +154,19 @@ pub fn wait_listed(
 impl Scheduler {
     /// Makes the loop come round in time for a timer that is about to be started.
     fn expect_timer(&self, in_ns: u64) {
-        if in_ns < SHORTEST_POLL_INTERVAL_NS && !self.time.clock.has_own() {
+        if in_ns < MIN_POLL_INTERVAL_NS && !self.time.clock.has_custom() {
             let clock = &self.time.clock;
             let due = clock.ticks().wrapping_add(clock.ns_to_ticks(in_ns));
-            self.dispatch.serve_by(due, &self.remote);
+            self.dispatch.yield_by(due, &self.remote);
         }
     }
 
     /// The moment of a deadline, if there is one. May call the program's clock.
-    pub fn start(&self, deadline: &mut Deadline) -> Option<u64> {
+    pub fn resolve_deadline(&self, deadline: &mut Deadline) -> Option<u64> {
         if let Deadline::In(ns) = *deadline {
             self.expect_timer(ns);
         }
-        deadline.start(&self.time.clock)
+        deadline.resolve(&self.time.clock)
     }
 }
 
@@ -209,17 +212,17 @@ pub fn park_until_woken(deadline: Deadline) -> Result<()> {
 
 /// Suspends the running task, which is in no list.
 fn park_until(mut limit: Limit) -> Result<()> {
-    let _errno = KeptErrno::keep();
+    let _errno = ErrnoGuard::save();
     let running = running()?;
     if let Deadline::At(moment_ns) = limit.deadline {
         let clock = &running.0.time.clock;
-        running.0.expect_timer(moment_ns.saturating_sub(clock.deadline_now_ns()));
+        running.0.expect_timer(moment_ns.saturating_sub(clock.now_ns()));
     }
-    let deadline_ns = running.0.start(&mut limit.deadline);
+    let deadline_ns = running.0.resolve_deadline(&mut limit.deadline);
     loop {
         running.1.woken.set(false);
-        match enter(running).and_then(|()| park(running, State::Sleeping, deadline_ns)) {
-            Err(Error::Interrupted) if limit.on_wake == OnWake::WaitOn => {}
+        match check_can_block(running).and_then(|()| park(running, State::Sleeping, deadline_ns)) {
+            Err(Error::Interrupted) if limit.on_wake == OnWake::Retry => {}
             result => return result.map(drop),
         }
     }

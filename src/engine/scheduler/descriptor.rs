@@ -3,44 +3,44 @@
 use std::ffi::c_int;
 use std::fmt;
 
-use super::block::{Begun, Limit, enter, running, wait};
+use super::block::{Attempt, Limit, check_can_block, running, wait};
 use super::object::{Scheduler, current};
 use crate::engine::io::{EVENTS, FAILURE, READABLE, WRITABLE};
-use crate::engine::sys::{self, Error, KeptErrno, Result};
-use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::sys::{self, ErrnoGuard, Error, Result};
+use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
 use crate::engine::time::Deadline;
 use crate::engine::{log, measure};
 
 /// The task is in the reactor's list for the descriptor.
 static DESCRIPTOR: WaitKind =
-    WaitKind { object: ObjectIs::ADescriptor, ..WaitKind::new(c"fd", unlink) };
+    WaitKind { object: ObjectKind::Descriptor, ..WaitKind::new(c"fd", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].
 unsafe fn unlink(scheduler: SchedulerRef, fd: usize, task: &Task) {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
-    scheduler.io.reactor.borrow_mut().forget(task, fd as c_int);
+    scheduler.io.reactor.borrow_mut().remove_waiter(task, fd as c_int);
 }
 
 /// Suspends the running task until one of the `events` of a descriptor happens, and returns those
 /// that did.
 pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
-    let _errno = KeptErrno::keep();
+    let _errno = ErrnoGuard::save();
     let events = events & !FAILURE; // Asked for or not, they are told.
     if events & !EVENTS != 0 {
         return Err(Error::InvalidArgument);
     }
     let (scheduler, task) = running()?;
     log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
-    if limit.deadline == Deadline::In(0) && !scheduler.io.reactor.borrow().is_own(fd) {
+    if limit.deadline == Deadline::In(0) && !scheduler.io.reactor.borrow().is_internal(fd) {
         return yield_and_poll(fd, events);
     }
     let mut refused = false;
     let result = wait(limit, |(scheduler, task)| {
         let begun = scheduler.io.reactor.borrow_mut().wait(task, fd, events);
         refused = begun.is_err();
-        begun.map(|()| Begun::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
+        begun.map(|()| Attempt::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
     });
     // Events are seen when the loop asks for them, and it may not have since the deadline passed.
     let late = result == Err(Error::TimedOut);
@@ -67,7 +67,7 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
 /// descriptor without waiting.
 fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
     let (scheduler, task) = running()?;
-    enter((scheduler, task))?;
+    check_can_block((scheduler, task))?;
     scheduler.yield_task(task);
     if task.canceled.get() {
         return Err(Error::Canceled);
@@ -101,12 +101,12 @@ impl fmt::Display for EventNames {
 /// needs, for which the error is [`Error::Busy`].
 pub fn close_fd(fd: c_int) -> Result<()> {
     if let Some(scheduler) = current() {
-        if scheduler.io.reactor.borrow().is_own(fd) {
+        if scheduler.io.reactor.borrow().is_internal(fd) {
             return Err(Error::Busy);
         }
         let ready = |task: &Task, outcome| scheduler.ready(task, outcome);
-        let is_own_set = scheduler.remote.is_of_this_process();
-        scheduler.io.reactor.borrow_mut().close(fd, is_own_set, &ready);
+        let owns_epoll_set = scheduler.remote.is_of_this_process();
+        scheduler.io.reactor.borrow_mut().close(fd, owns_epoll_set, &ready);
     }
     sys::close_checked(fd)
 }

@@ -25,12 +25,12 @@ impl<'s> Drain<'s> {
         let errno = sys::errno();
         let _ = scheduler.remote.enter(); // It succeeds, since no thread runs it.
         let _entered = Entered::enter(scheduler);
-        scheduler.dispatch.serve_at(0, &scheduler.remote); // Each turn ends here.
+        scheduler.dispatch.set_yield_at(0, &scheduler.remote); // Each turn ends here.
         Drain { scheduler, errno, _entered }
     }
 
     /// Cancels a living task, and gives it one turn. It may end, and its slot be used again.
-    pub fn turn(&self, task: &Task) {
+    pub fn step(&self, task: &Task) {
         self.scheduler.cancel(task);
         if !task.wait.get().is_interruptible() {
             // Cancel leaves that wait alone; whoever would end it does not have a turn.
@@ -39,7 +39,7 @@ impl<'s> Drain<'s> {
         // The other tasks have their turns later, those too that this one has left something for.
         while !self.scheduler.dequeue().is_null() {}
         self.scheduler.run_queue.push(task);
-        self.scheduler.take_turns();
+        self.scheduler.dispatch_ready_tasks();
     }
 }
 

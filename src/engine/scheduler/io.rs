@@ -11,9 +11,9 @@ use crate::engine::time::{Clock, Instant};
 /// While tasks are ready, timers are looked at no later than they are due. Descriptors are looked at
 /// when every task that was ready at the last look has had a turn, since whoever a look readies
 /// comes behind those anyway: no more often than this...
-pub const SHORTEST_POLL_INTERVAL_NS: u64 = 50_000;
+pub const MIN_POLL_INTERVAL_NS: u64 = 50_000;
 /// ... and no less often than this.
-const LONGEST_POLL_INTERVAL_NS: u64 = 1_000_000;
+const MAX_POLL_INTERVAL_NS: u64 = 1_000_000;
 
 /// A function that waits when nothing is ready, called with the scheduler's address. See `mj_wait_fn`
 /// for what it may do.
@@ -51,9 +51,9 @@ pub struct Io {
     /// In ticks: when descriptors were last looked at.
     last_poll: Cell<u64>,
     /// In turns: when all tasks that were ready then have had theirs.
-    round_ends: Cell<u64>,
+    poll_epoch_end: Cell<u64>,
     /// In turns: how many there had been when the wait function was last called.
-    asked_at_turn: Cell<u64>,
+    polled_at_turn: Cell<u64>,
 }
 
 impl Io {
@@ -64,17 +64,17 @@ impl Io {
             wait_failed: Cell::new(false),
             latency: WakeupLatency::default(),
             last_poll: Cell::new(0),
-            round_ends: Cell::new(0),
-            asked_at_turn: Cell::new(u64::MAX),
+            poll_epoch_end: Cell::new(0),
+            polled_at_turn: Cell::new(u64::MAX),
         })
     }
 
     /// Whether it is time to look at descriptors, though tasks are ready.
     pub fn poll_is_due(&self, clock: &Clock, now: Instant, turns: u64) -> bool {
-        let interval_ns = if turns >= self.round_ends.get() {
-            SHORTEST_POLL_INTERVAL_NS
+        let interval_ns = if turns >= self.poll_epoch_end.get() {
+            MIN_POLL_INTERVAL_NS
         } else {
-            LONGEST_POLL_INTERVAL_NS
+            MAX_POLL_INTERVAL_NS
         };
         now.ticks.wrapping_sub(self.last_poll.get()) >= clock.ns_to_ticks(interval_ns)
     }
@@ -82,18 +82,18 @@ impl Io {
     /// The wait function has been called, with so many tasks ready and so many turns before.
     pub fn polled(&self, now: Instant, turns: u64, ready: usize) {
         self.last_poll.set(now.ticks);
-        self.round_ends.set(turns + ready as u64);
-        self.asked_at_turn.set(turns);
+        self.poll_epoch_end.set(turns + ready as u64);
+        self.polled_at_turn.set(turns);
     }
 
     /// Whether a task has had a turn since the wait function was last called.
     pub fn is_stale(&self, turns: u64) -> bool {
-        self.asked_at_turn.get() != turns
+        self.polled_at_turn.get() != turns
     }
 
     /// Turns are counted anew.
     pub fn reset(&self) {
-        self.round_ends.set(0);
-        self.asked_at_turn.set(u64::MAX);
+        self.poll_epoch_end.set(0);
+        self.polled_at_turn.set(u64::MAX);
     }
 }

@@ -185,7 +185,7 @@ impl Scheduler {
         if self.remote.is_running() || self.timers.count.get() > 0 {
             return Err(Error::Busy);
         }
-        self.time.clock.set_own(function, data);
+        self.time.clock.set_custom(function, data);
         Ok(())
     }
 
@@ -205,7 +205,7 @@ impl Scheduler {
     /// Brings the public counters up to date.
     pub fn publish_metrics(&self) {
         let metrics = &self.metrics;
-        self.dispatch.run_times.publish(&self.time.clock, metrics);
+        self.dispatch.turn_times.publish(&self.time.clock, metrics);
         if self.remote.is_running() {
             measure::add(&metrics.total_loop_time_ns, self.time.take_loop_ns());
         }
@@ -217,7 +217,7 @@ impl Scheduler {
     /// Starts counting again.
     pub fn reset_metrics(&self) {
         self.publish_metrics();
-        self.dispatch.run_times.reset();
+        self.dispatch.turn_times.reset();
         self.io.reset(); // It counts turns, too.
         self.time.lateness.reset();
         self.metrics.reset();

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr::{fn_addr_eq, from_ref};
 use std::sync::atomic::AtomicU64;
 
-use super::io::{Builtin, SHORTEST_POLL_INTERVAL_NS};
+use super::io::{Builtin, MIN_POLL_INTERVAL_NS};
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
 use crate::engine::context::switch;
@@ -61,7 +61,7 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
     }
     scheduler.remote.enter()?;
     if let Err(error) = scheduler.reinit_after_fork() {
-        scheduler.remote.back_out();
+        scheduler.remote.undo_enter();
         return Err(error);
     }
     let options = &scheduler.options;
@@ -125,11 +125,11 @@ impl Scheduler {
 
             // 3. Wait, if there is nothing else to do.
             self.tasks.starved.report();
-            if self.is_idle() && !self.finds_events() {
+            if self.is_idle() && !self.has_pending_events() {
                 match self.idle_timeout_ns() {
                     _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
-                    Some(timeout_ns) => self.wait(timeout_ns.min(self.next_chore_ns())),
+                    Some(timeout_ns) => self.wait(timeout_ns.min(self.next_maintenance_ns())),
                     None => return Err(self.report_deadlock()),
                 }
             }
@@ -142,17 +142,17 @@ impl Scheduler {
     fn expire_timers(&self, now: Instant) {
         let Some(next_ns) = self.timers.next_deadline_ns() else { return };
         let clock = &self.time.clock;
-        let mut now_ns = if clock.has_own() { clock.deadline_now_ns() } else { now.ns };
+        let mut now_ns = if clock.has_custom() { clock.now_ns() } else { now.ns };
         if next_ns > now_ns {
             return;
         }
         // What a task waits for may have happened while others ran, and only the program's wait
         // function knows: it is asked before anybody is told that the time is over. Built-in ones
         // need not be, since whoever waits for a descriptor looks at that again.
-        if self.has_own_wait_function() && self.io.is_stale(self.dispatch.run_times.count()) {
+        if self.has_custom_wait_function() && self.io.is_stale(self.dispatch.turn_times.count()) {
             self.wait(0);
-            if clock.has_own() {
-                now_ns = now_ns.max(clock.deadline_now_ns());
+            if clock.has_custom() {
+                now_ns = now_ns.max(clock.now_ns());
             }
         }
         self.timers.expire(now_ns, |task| {
@@ -168,12 +168,12 @@ impl Scheduler {
         /// In simulated time; a round is a turn there.
         const ROUNDS: u64 = 64;
         let clock = &self.time.clock;
-        let due = if clock.has_own() {
+        let due = if clock.has_custom() {
             self.metrics.scheduler_loops.get().is_multiple_of(ROUNDS)
         } else {
-            self.io.poll_is_due(clock, now, self.dispatch.run_times.count())
+            self.io.poll_is_due(clock, now, self.dispatch.turn_times.count())
         };
-        due && (self.has_own_wait_function() || self.io.reactor.borrow().has_waiters())
+        due && (self.has_custom_wait_function() || self.io.reactor.borrow().has_waiters())
     }
 
     // ---- phase 2
@@ -181,25 +181,25 @@ impl Scheduler {
     fn run_tasks(&self, now: Instant) {
         let clock = &self.time.clock;
         let next_ns = self.timers.next_deadline_ns();
-        let serve_at = if clock.has_own() {
+        let set_yield_at = if clock.has_custom() {
             // After each turn, so that what happens in simulated time does not depend on real time.
             0
         } else {
             let until_timer_ns = next_ns.map_or(u64::MAX, |at| at.saturating_sub(now.ns));
-            let service_ns = until_timer_ns.min(SHORTEST_POLL_INTERVAL_NS);
+            let service_ns = until_timer_ns.min(MIN_POLL_INTERVAL_NS);
             now.ticks.wrapping_add(clock.ns_to_ticks(service_ns))
         };
-        self.dispatch.serve_at(serve_at, &self.remote);
+        self.dispatch.set_yield_at(set_yield_at, &self.remote);
         // Even when the next service is due already, one task runs: there is progress in each
         // round.
-        self.take_turns();
+        self.dispatch_ready_tasks();
     }
 
     // ---- phase 3
 
     /// Whether there is nothing to do but to wait.
     fn is_idle(&self) -> bool {
-        self.run_queue.is_empty() && self.remote.is_quiet() && self.tasks.alive() > 0
+        self.run_queue.is_empty() && self.remote.is_idle() && self.tasks.alive() > 0
     }
 
     /// How long phase 3 may wait; none if nothing could end the wait.
@@ -207,7 +207,7 @@ impl Scheduler {
         match self.timers.next_deadline_ns() {
             // A deadline past the end of the clock is never.
             Some(u64::MAX) => Some(u64::MAX),
-            Some(deadline) => Some(deadline.saturating_sub(self.time.clock.deadline_now_ns())),
+            Some(deadline) => Some(deadline.saturating_sub(self.time.clock.now_ns())),
             None => self.may_be_woken().then_some(u64::MAX),
         }
     }
@@ -225,15 +225,15 @@ impl Scheduler {
 
     /// Whether a look at what tasks have begun to wait for is enough to go on: before the clock is
     /// read for the time of a wait.
-    fn finds_events(&self) -> bool {
-        self.may_be_woken() && self.look_at_descriptors(true) > 0
+    fn has_pending_events(&self) -> bool {
+        self.may_be_woken() && self.poll_pending(true) > 0
     }
 
     /// How soon phase 1 is needed though nothing happens.
-    fn next_chore_ns(&self) -> u64 {
+    fn next_maintenance_ns(&self) -> u64 {
         if !self.tasks.starved.is_empty() {
             RETRY_NS
-        } else if self.time.clock.has_own() {
+        } else if self.time.clock.has_custom() {
             u64::MAX // What happens in simulated time does not depend on real time.
         } else {
             match self.tasks.next_trim_ns() {
@@ -274,7 +274,7 @@ impl Scheduler {
         fn_addr_eq(function, known).then_some(builtin)
     }
 
-    fn has_own_wait_function(&self) -> bool {
+    fn has_custom_wait_function(&self) -> bool {
         self.builtin_wait().is_none()
     }
 
@@ -284,12 +284,12 @@ impl Scheduler {
         let may_sleep = timeout_ns > 0;
         let builtin = self.builtin_wait();
         // A program's function may wait for the backend's descriptor.
-        let settle = may_sleep || builtin.is_none();
-        if self.look_at_descriptors(settle) > 0 && may_sleep {
+        let arm_now = may_sleep || builtin.is_none();
+        if self.poll_pending(arm_now) > 0 && may_sleep {
             return;
         }
         // A program's function may block whatever it is told.
-        let asleep = (may_sleep || builtin.is_none()) && self.remote.fall_asleep();
+        let asleep = (may_sleep || builtin.is_none()) && self.remote.prepare_to_sleep();
         if may_sleep && !asleep {
             return; // Another thread has left something.
         }
@@ -298,7 +298,7 @@ impl Scheduler {
         let began_ns = sys::monotonic_ns();
         let watches = builtin.is_some_and(Builtin::watches_descriptors);
         // A program's function is told the whole time, and a program's clock takes none to wake.
-        let for_timer = watches && !self.time.clock.has_own();
+        let for_timer = watches && !self.time.clock.has_custom();
         let timeout_ns =
             if for_timer { self.io.latency.compensate(timeout_ns) } else { timeout_ns };
         let result = match (builtin, self.wait_function.get()) {
@@ -314,10 +314,10 @@ impl Scheduler {
             // again at the next wait.
             let _ = self.poll_reactor(0);
         }
-        if self.io.reactor.borrow_mut().take_ring() {
-            self.remote.hush();
+        if self.io.reactor.borrow_mut().take_wake_up() {
+            self.remote.clear_wake_up_fd();
         }
-        self.remote.wake_up();
+        self.remote.set_awake();
         if result >= 0 {
             self.io.wait_failed.set(false);
         } else {
@@ -327,7 +327,7 @@ impl Scheduler {
                 ));
             }
             // A function that keeps failing at once must not keep the processor busy.
-            sys::pause_ns(timeout_ns.min(1_000_000));
+            sys::sleep_ns(timeout_ns.min(1_000_000));
         }
         let now = self.time.clock.now();
         let waited_ns = now.ns.saturating_sub(began_ns);
@@ -335,18 +335,18 @@ impl Scheduler {
             self.io.latency.observe(waited_ns - timeout_ns);
         }
         measure::add(&self.metrics.total_wait_time_ns, waited_ns);
-        self.io.polled(now, self.dispatch.run_times.count(), self.run_queue.count.get());
+        self.io.polled(now, self.dispatch.turn_times.count(), self.run_queue.count.get());
     }
 
     /// Looks at the descriptors that tasks have begun to wait for, and readies the tasks if they are
-    /// ready. The others are armed if `settle` says so, or have been looked at before.
-    fn look_at_descriptors(&self, settle: bool) -> usize {
+    /// ready. The others are armed if `arm_now` says so, or have been looked at before.
+    fn poll_pending(&self, arm_now: bool) -> usize {
         // Without descriptors of its own, a child of fork() must not touch its parent's.
-        if !self.io.reactor.borrow().has_fresh() || self.reinit_after_fork().is_err() {
+        if !self.io.reactor.borrow().has_pending() || self.reinit_after_fork().is_err() {
             return 0;
         }
         let mut reactor = self.io.reactor.borrow_mut();
-        let events = reactor.look(settle, &|task, outcome| self.ready(task, outcome));
+        let events = reactor.poll_pending(arm_now, &|task, outcome| self.ready(task, outcome));
         measure::add(&self.metrics.io_events, events as u64);
         events
     }
@@ -366,8 +366,8 @@ impl Scheduler {
         if self.remote.is_of_this_process() {
             return Ok(());
         }
-        self.remote.take_descriptor()?;
-        self.io.reactor.borrow_mut().renew()?;
+        self.remote.renew_wake_up_fd()?;
+        self.io.reactor.borrow_mut().reinit_after_fork()?;
         self.remote.adopt();
         Ok(())
     }

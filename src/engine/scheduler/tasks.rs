@@ -115,18 +115,18 @@ impl Tasks {
     }
 
     /// Lets a stack stay mapped for ever.
-    pub fn keep_stack(&self, stack: Stack) {
-        self.stacks.borrow_mut().keep(stack);
+    pub fn leak_stack(&self, stack: Stack) {
+        self.stacks.borrow_mut().leak(stack);
     }
 
     /// Lets some of the stacks that have not been needed for a while give their memory back.
     pub fn trim_stacks(&self, now_ns: u64) {
-        self.stacks.borrow_mut().cool_some(now_ns);
+        self.stacks.borrow_mut().trim_step(now_ns);
     }
 
     /// When [`trim_stacks`](Self::trim_stacks) has something to do next.
     pub fn next_trim_ns(&self) -> u64 {
-        self.stacks.borrow().next_cooling_ns()
+        self.stacks.borrow().next_trim_ns()
     }
 
     /// Bytes of memory held, without the stacks themselves.

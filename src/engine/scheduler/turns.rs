@@ -3,10 +3,10 @@
 //! The loop runs on the thread's own stack, each task on its own. A task that suspends switches
 //! straight to the next ready task, without visiting the loop: [`Scheduler::suspend`] ends its
 //! turn, and [`Scheduler::next_context`] picks who is next. It goes back to the loop when no task
-//! is ready, when it is time to look at timers and descriptors (`next_service`), and when the
+//! is ready, when it is time to look at timers and descriptors (`yield_at_ticks`), and when the
 //! scheduler is to stop.
 //!
-//! Who may call what: `take_turns` the loop, `suspend` and `task_main` a running task. All three
+//! Who may call what: `dispatch_ready_tasks` the loop, `suspend` and `task_main` a running task. All three
 //! leave `current_task` as what it says: the task whose stack is in use, null in the loop.
 
 use std::ffi::c_void;
@@ -26,7 +26,7 @@ const MANY_TASKS: usize = 500;
 
 /// How many turns ahead contexts are fetched: a turn of its own is too short to wait for memory,
 /// and for the page tables before it.
-const TURNS_AHEAD: usize = 4;
+const PREFETCH_DISTANCE: usize = 4;
 
 /// What runs next.
 enum Next {
@@ -40,12 +40,12 @@ enum Next {
 impl Scheduler {
     /// Lets the ready tasks run, from the loop, until it is time for the loop again. At least one
     /// runs.
-    pub fn take_turns(&self) {
+    pub fn dispatch_ready_tasks(&self) {
         if self.run_queue.is_empty() {
             return;
         }
-        self.begin_fetching();
-        self.dispatch.run_times.begin(self.time.clock.ticks());
+        self.start_prefetch();
+        self.dispatch.turn_times.begin(self.time.clock.ticks());
         match self.next_context(null(), None) {
             Next::Context(context) if context != self.dispatch.loop_context.get() => {
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
@@ -63,18 +63,18 @@ impl Scheduler {
     /// tasks a cache line is what a switch waits for.
     pub extern "C" fn suspend(&self, task: &Task) {
         if !self.dispatch.fast_path {
-            return self.suspend_with_care(task);
+            return self.suspend_slow(task);
         }
         let now = switch::ticks();
-        if !self.end_ordinary_turn(task, now) {
-            return self.suspend_after(task, now);
+        if !self.end_turn_fast(task, now) {
+            return self.suspend_outlier(task, now);
         }
         match self.run_queue.first() {
-            Some(next) if self.may_resume(next, now) && !ptr::eq(next, task) => {
+            Some(next) if self.can_resume_directly(next, now) && !ptr::eq(next, task) => {
                 self.run_queue.pop();
                 self.resume(next, task);
             }
-            _ => self.suspend_to_any(task, now),
+            _ => self.switch_to_next(task, now),
         }
     }
 
@@ -86,21 +86,21 @@ impl Scheduler {
         }
         if !self.dispatch.fast_path {
             self.run_queue.push(task);
-            return self.suspend_with_care(task);
+            return self.suspend_slow(task);
         }
         let now = switch::ticks();
-        if !self.end_ordinary_turn(task, now) {
+        if !self.end_turn_fast(task, now) {
             self.run_queue.push(task);
-            return self.suspend_after(task, now);
+            return self.suspend_outlier(task, now);
         }
         match self.run_queue.first() {
-            Some(next) if self.may_resume(next, now) => {
+            Some(next) if self.can_resume_directly(next, now) => {
                 self.run_queue.rotate(task);
                 self.resume(next, task);
             }
             _ => {
                 self.run_queue.push(task);
-                self.suspend_to_any(task, now);
+                self.switch_to_next(task, now);
             }
         }
     }
@@ -108,24 +108,24 @@ impl Scheduler {
     /// `suspend` where the clock has to be asked for the time, which takes longer than all else, or a
     /// sanitizer told of the switch.
     #[inline(never)]
-    extern "C" fn suspend_with_care(&self, task: &Task) {
+    extern "C" fn suspend_slow(&self, task: &Task) {
         let now = self.time.clock.ticks();
-        self.dispatch.run_times.end(now);
+        self.dispatch.turn_times.end(now);
         task.count_turn();
-        self.suspend_to_any(task, now);
+        self.switch_to_next(task, now);
     }
 
     /// `suspend` after a turn that was longer than usual, or shorter.
     #[inline(never)]
-    extern "C" fn suspend_after(&self, task: &Task, now: u64) {
-        self.dispatch.run_times.end_special(now);
+    extern "C" fn suspend_outlier(&self, task: &Task, now: u64) {
+        self.dispatch.turn_times.end_slow(now);
         task.count_turn();
-        self.suspend_to_any(task, now);
+        self.switch_to_next(task, now);
     }
 
     #[inline(always)]
-    fn end_ordinary_turn(&self, task: &Task, now: u64) -> bool {
-        let ended = self.dispatch.run_times.end_ordinary(now);
+    fn end_turn_fast(&self, task: &Task, now: u64) -> bool {
+        let ended = self.dispatch.turn_times.end_fast(now);
         if ended {
             task.count_turn();
         }
@@ -134,15 +134,15 @@ impl Scheduler {
 
     /// Whether a task may switch straight to the first one in the queue, which has had a turn.
     #[inline(always)]
-    fn may_resume(&self, next: &Task, now: u64) -> bool {
-        self.may_hand_off(now) && !next.context.get().is_null()
+    fn can_resume_directly(&self, next: &Task, now: u64) -> bool {
+        self.can_switch_directly(now) && !next.context.get().is_null()
     }
 
     /// Switches to a task that has just been taken from the queue, where turns are plain.
     #[inline(always)]
     fn resume(&self, next: &Task, suspending: &Task) {
         self.current_task.set(next);
-        self.fetch_ahead();
+        self.prefetch_next();
         // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
         // switches back. No RefCell is borrowed. `Entered` has bound the thread.
         unsafe {
@@ -155,36 +155,36 @@ impl Scheduler {
     }
 
     /// Before the first of many turns: fetches the contexts of the first tasks.
-    fn begin_fetching(&self) {
-        self.dispatch.prefetch_next.set(if self.tasks.alive() < MANY_TASKS {
+    fn start_prefetch(&self) {
+        self.dispatch.prefetch_cursor.set(if self.tasks.alive() < MANY_TASKS {
             null()
         } else {
             self.run_queue.head.get()
         });
-        for _ in 0..TURNS_AHEAD {
-            self.fetch_ahead();
+        for _ in 0..PREFETCH_DISTANCE {
+            self.prefetch_next();
         }
     }
 
-    /// Fetches the context of the task that is [`TURNS_AHEAD`] turns away, and the object of the
+    /// Fetches the context of the task that is [`PREFETCH_DISTANCE`] turns away, and the object of the
     /// one after it, while the current one runs.
     #[inline(always)]
-    fn fetch_ahead(&self) {
+    fn prefetch_next(&self) {
         // SAFETY: a slot of the slab, and these are never unmapped. The task may have left the
         // queue since; then what is fetched is of no use, and does no harm.
-        if let Some(task) = unsafe { self.dispatch.prefetch_next.get().as_ref() } {
+        if let Some(task) = unsafe { self.dispatch.prefetch_cursor.get().as_ref() } {
             switch::prefetch(task.context.get());
             let next = task.next.get();
             switch::prefetch(next);
-            self.dispatch.prefetch_next.set(next);
+            self.dispatch.prefetch_cursor.set(next);
         }
     }
 
     /// The rest of `suspend`: what comes next is the loop, a new task, or the suspending one.
     #[inline(never)]
-    extern "C" fn suspend_to_any(&self, task: &Task, now: u64) {
-        let errno = sys::KeptErrno::keep();
-        let context = if self.may_hand_off(now) {
+    extern "C" fn switch_to_next(&self, task: &Task, now: u64) {
+        let errno = sys::ErrnoGuard::save();
+        let context = if self.can_switch_directly(now) {
             match self.next_context(task, None) {
                 Next::Context(context) => context,
                 Next::OnThisStack => return,
@@ -239,8 +239,8 @@ impl Scheduler {
 
     /// Whether a task may switch to the next one without visiting the loop.
     #[inline(always)]
-    fn may_hand_off(&self, now: u64) -> bool {
-        now < self.dispatch.next_service.load(Relaxed)
+    fn can_switch_directly(&self, now: u64) -> bool {
+        now < self.dispatch.yield_at_ticks.load(Relaxed)
     }
 
     /// Takes the next ready task and makes it the current one; the loop if there is none.
@@ -256,7 +256,7 @@ impl Scheduler {
             if ptr::eq(task, suspending) {
                 return Next::OnThisStack;
             }
-            self.fetch_ahead();
+            self.prefetch_next();
             let context = task.context.get();
             if !context.is_null() {
                 return Next::Context(context);
@@ -369,8 +369,8 @@ impl Scheduler {
         }
         self.tasks.starved.retry_one(&self.run_queue);
         let now = self.time.clock.ticks();
-        self.dispatch.run_times.end(now);
-        let next = if self.may_hand_off(now) {
+        self.dispatch.turn_times.end(now);
+        let next = if self.can_switch_directly(now) {
             self.next_context(null(), Some((stack, stack_bytes)))
         } else {
             self.current_task.set(null());
@@ -381,7 +381,7 @@ impl Scheduler {
                 // SAFETY: the new task, which has been made the current one.
                 unsafe { (*self.current_task.get()).fiber.set(fiber) };
                 self.dispatch.float_modes.get().restore();
-                self.dispatch.thread_state.reset();
+                self.dispatch.thread_state.clear();
             }
             Next::Context(context) => {
                 self.tasks.release_stack(stack);

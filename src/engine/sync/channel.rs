@@ -88,7 +88,7 @@ impl Channel {
         element: *mut c_void,
         limit: Limit,
     ) -> Result<()> {
-        self.home.task()?;
+        self.home.current_task()?;
         // SAFETY: as the contracts of the callers say.
         if let Some(result) = unsafe { self.attempt(operation, element) } {
             return result;
@@ -104,7 +104,7 @@ impl Channel {
     /// # Safety
     /// As [`send`](Self::send) or [`receive`](Self::receive).
     pub unsafe fn try_transfer(&self, operation: Operation, element: *mut c_void) -> Result<()> {
-        self.home.visit()?;
+        self.home.for_caller()?;
         // SAFETY: as this function's contract says.
         unsafe { self.attempt(operation, element) }.unwrap_or(Err(Error::WouldBlock))
     }
@@ -184,7 +184,7 @@ impl Channel {
     /// Closes it: nothing can be sent any more, and when what is there has been received, nothing
     /// can be received either. Who waits is told.
     pub fn close(&self) -> Result<()> {
-        self.home.visit()?;
+        self.home.for_caller()?;
         if self.closed.get() {
             return Err(Error::Disconnected);
         }

@@ -13,7 +13,7 @@ use super::home::Home;
 use super::mutex::Mutex;
 use super::object::Object;
 use crate::engine::scheduler::{Limit, Scheduler, suspend_parked};
-use crate::engine::sys::{Error, KeptErrno, Result};
+use crate::engine::sys::{ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitQueue};
 
 /// The task is in the condition variable's list, and gets the mutex before it goes on.
@@ -26,8 +26,8 @@ static CONDITION: WaitKind = WaitKind {
 
 /// The task is ready, in the middle of a wait, and will want the mutex, which is the object. It is in
 /// no list.
-static MUTEX_LATER: WaitKind =
-    WaitKind { leave: Some(stay_later), ..WaitKind::new(c"mutex", unlink_later) };
+static PENDING_RELOCK: WaitKind =
+    WaitKind { leave: Some(stay_pending), ..WaitKind::new(c"mutex", unlink_pending) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].
@@ -57,17 +57,17 @@ unsafe fn concerns(condvar: usize, object: *const c_void) -> bool {
 
 /// # Safety
 /// As [`WaitKind::unlink`].
-unsafe fn unlink_later(_: SchedulerRef, mutex: usize, _: &Task) {
+unsafe fn unlink_pending(_: SchedulerRef, mutex: usize, _: &Task) {
     // SAFETY: as in `leave`.
-    unsafe { (*(mutex as *const Mutex)).forget_later() };
+    unsafe { (*(mutex as *const Mutex)).remove_pending_relock() };
 }
 
 /// It is not in a list that it could leave, and takes care of itself when its turn comes.
 ///
 /// # Safety
 /// As [`WaitKind::leave`].
-unsafe fn stay_later(_: SchedulerRef, mutex: usize, task: &Task) -> Left {
-    task.wait.set(Wait::on(&MUTEX_LATER, mutex as *const Mutex));
+unsafe fn stay_pending(_: SchedulerRef, mutex: usize, task: &Task) -> Left {
+    task.wait.set(Wait::on(&PENDING_RELOCK, mutex as *const Mutex));
     Left::Now
 }
 
@@ -97,10 +97,10 @@ impl Condvar {
     /// Unlocks the mutex, waits for a signal, and locks it again. It is locked on return, except
     /// when the error is that it was not, or that its owner has ended.
     pub fn wait(&self, mutex: &Mutex, mut limit: Limit) -> Result<()> {
-        let _errno = KeptErrno::keep();
-        let (scheduler, task) = self.home.task()?;
-        mutex.home().task()?;
-        let deadline_ns = scheduler.start(&mut limit.deadline);
+        let _errno = ErrnoGuard::save();
+        let (scheduler, task) = self.home.current_task()?;
+        mutex.home().current_task()?;
+        let deadline_ns = scheduler.resolve_deadline(&mut limit.deadline);
         if !mutex.is_owned_by(task) {
             return Err(Error::NotOwner);
         }
@@ -118,22 +118,22 @@ impl Condvar {
             deadline_ns.map_or(Ok(()), |deadline_ns| scheduler.start_timer(task, deadline_ns))
         };
         if let Err(error) = refused {
-            return Condvar::let_others_have(mutex, scheduler, task).and(Err(error));
+            return Condvar::yield_mutex(mutex, scheduler, task).and(Err(error));
         }
         self.mutex.set(mutex);
         self.waiters.push(task);
         task.wait.set(Wait::on(&CONDITION, self));
-        mutex.expect_later();
-        mutex.hand_on(scheduler, task);
+        mutex.add_pending_relock();
+        mutex.unlock_for(scheduler, task);
         suspend_parked((scheduler, task), State::WaitingIo).map(drop)
     }
 
     /// Lets the others have the mutex, and their turn, so that a loop around a wait that fails at
     /// once does not keep them from what it waits for.
-    fn let_others_have(mutex: &Mutex, scheduler: &Scheduler, task: &Task) -> Result<()> {
-        mutex.hand_on(scheduler, task);
-        task.wait.set(Wait::on(&MUTEX_LATER, mutex));
-        mutex.expect_later();
+    fn yield_mutex(mutex: &Mutex, scheduler: &Scheduler, task: &Task) -> Result<()> {
+        mutex.unlock_for(scheduler, task);
+        task.wait.set(Wait::on(&PENDING_RELOCK, mutex));
+        mutex.add_pending_relock();
         scheduler.yield_task(task);
         scheduler.unlink(task);
         task.outcome.set(Outcome::Ready(0));
@@ -147,12 +147,12 @@ impl Condvar {
     fn remove(&self, task: &Task) {
         self.waiters.remove(task);
         // SAFETY: a mutex is alive while a task waits that will want it.
-        unsafe { (*self.mutex.get()).forget_later() };
+        unsafe { (*self.mutex.get()).remove_pending_relock() };
     }
 
     /// Ends the longest wait.
     pub fn signal(&self) -> Result<()> {
-        if let Some(scheduler) = self.home.visit()? {
+        if let Some(scheduler) = self.home.for_caller()? {
             self.wake_first(scheduler);
         }
         Ok(())
@@ -160,7 +160,7 @@ impl Condvar {
 
     /// Ends all waits, in their order.
     pub fn broadcast(&self) -> Result<()> {
-        if let Some(scheduler) = self.home.visit()? {
+        if let Some(scheduler) = self.home.for_caller()? {
             while self.wake_first(scheduler) {}
         }
         Ok(())

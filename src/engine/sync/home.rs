@@ -39,7 +39,7 @@ impl Home {
 
     /// The running task, which wants to wait, if it is of this scheduler.
     #[inline]
-    pub fn task<'t>(&self) -> Result<Running<'t>> {
+    pub fn current_task<'t>(&self) -> Result<Running<'t>> {
         let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
         match self.scheduler() {
             Some(home) if eq(home, scheduler) => {}
@@ -51,18 +51,18 @@ impl Home {
 
     /// The scheduler, if there is one, for a call that does not wait: it may come from outside a
     /// task, but not from another scheduler, nor from another thread while this one runs.
-    pub fn visit(&self) -> Result<Option<&Scheduler>> {
+    pub fn for_caller(&self) -> Result<Option<&Scheduler>> {
         let Some(home) = self.scheduler() else { return Ok(None) };
         match current() {
             Some(scheduler) if eq(scheduler, home) => Ok(Some(home)),
             Some(_) => Err(Error::WrongScheduler),
-            None => self.reach(),
+            None => self.for_drop(),
         }
     }
 
     /// The scheduler, if there is one, for a destructor that gives something back: that may run
     /// anywhere on the scheduler's thread.
-    pub fn reach(&self) -> Result<Option<&Scheduler>> {
+    pub fn for_drop(&self) -> Result<Option<&Scheduler>> {
         match self.scheduler() {
             Some(home) if home.remote.runs_elsewhere() => Err(Error::WrongThread),
             home => Ok(home),

@@ -34,7 +34,7 @@ pub struct Mutex {
     /// Those who want it next. None while it is not locked.
     pub waiters: WaitQueue<Task>,
     /// How many tasks are in the middle of a wait for a condition, and will want it then.
-    conditions: Cell<usize>,
+    pending_relocks: Cell<usize>,
 }
 
 impl Object for Mutex {
@@ -46,26 +46,31 @@ impl Object for Mutex {
         let owner_lives = self.home.scheduler().is_some_and(|scheduler| {
             self.owner.get() != 0 && scheduler.tasks.find_id(self.owner.get()).is_some()
         });
-        owner_lives || !self.waiters.is_empty() || self.conditions.get() > 0
+        owner_lives || !self.waiters.is_empty() || self.pending_relocks.get() > 0
     }
 }
 
 impl Mutex {
     pub const fn new(home: Home) -> Mutex {
-        Mutex { home, owner: Cell::new(0), waiters: WaitQueue::new(), conditions: Cell::new(0) }
+        Mutex {
+            home,
+            owner: Cell::new(0),
+            waiters: WaitQueue::new(),
+            pending_relocks: Cell::new(0),
+        }
     }
 
     /// Locks it for the running task, once those before it are through.
     pub fn lock(&self, limit: Limit) -> Result<()> {
-        let (_, task) = self.home.task()?;
-        if self.take(task) {
+        let (_, task) = self.home.current_task()?;
+        if self.try_acquire(task) {
             return Ok(());
         }
         let look = |(scheduler, task): (&Scheduler, &Task)| {
-            if self.take(task) {
+            if self.try_acquire(task) {
                 return Ok(Some(0));
             }
-            self.refuse_hopeless(scheduler, task).map(|()| None)
+            self.check_deadlock(scheduler, task).map(|()| None)
         };
         wait_listed(limit, look, |task| {
             self.waiters.push(task);
@@ -76,16 +81,16 @@ impl Mutex {
 
     /// Locks it if nobody has.
     pub fn try_lock(&self) -> Result<()> {
-        let (scheduler, task) = self.home.task()?;
-        if self.take(task) {
+        let (scheduler, task) = self.home.current_task()?;
+        if self.try_acquire(task) {
             return Ok(());
         }
-        self.refuse_hopeless(scheduler, task)?;
+        self.check_deadlock(scheduler, task)?;
         Err(Error::Busy)
     }
 
     /// Refuses a wait that would never end.
-    fn refuse_hopeless(&self, scheduler: &Scheduler, task: &Task) -> Result<()> {
+    fn check_deadlock(&self, scheduler: &Scheduler, task: &Task) -> Result<()> {
         if self.is_owned_by(task) {
             return Err(Error::Deadlock);
         }
@@ -97,22 +102,22 @@ impl Mutex {
 
     /// Unlocks it, if it is the running task's own.
     pub fn unlock(&self) -> Result<()> {
-        let (scheduler, task) = self.home.task()?;
+        let (scheduler, task) = self.home.current_task()?;
         if !self.is_owned_by(task) {
             return Err(Error::NotOwner);
         }
-        self.hand_on(scheduler, task);
+        self.unlock_for(scheduler, task);
         Ok(())
     }
 
     /// Unlocks it, whoever's it is, for a guard that is dropped: the guard proves that it is locked.
     pub fn release(&self) {
-        let Ok(home) = self.home.reach() else { return };
+        let Ok(home) = self.home.for_drop() else { return };
         let Some(scheduler) = home else { return self.owner.set(0) };
         let owner = scheduler.tasks.find_id(self.owner.get());
         match owner {
-            Some(owner) => self.hand_on(scheduler, owner),
-            None => self.give(scheduler),
+            Some(owner) => self.unlock_for(scheduler, owner),
+            None => self.hand_off(scheduler),
         }
     }
 
@@ -120,50 +125,50 @@ impl Mutex {
         self.owner.get() == task.id.get()
     }
 
-    fn take(&self, task: &Task) -> bool {
+    fn try_acquire(&self, task: &Task) -> bool {
         let free = self.owner.get() == 0;
         if free {
-            self.own(task);
+            self.acquire(task);
         }
         free
     }
 
-    fn own(&self, task: &Task) {
+    fn acquire(&self, task: &Task) {
         self.owner.set(task.id.get());
         task.locks.set(task.locks.get().saturating_add(1));
-        task.at_end.set(Some(abandon));
+        task.at_end.set(Some(wake_with_owner_died));
     }
 
     /// Takes it from its owner, and gives it to the next one.
-    pub fn hand_on(&self, scheduler: &Scheduler, owner: &Task) {
+    pub fn unlock_for(&self, scheduler: &Scheduler, owner: &Task) {
         owner.locks.set(owner.locks.get().saturating_sub(1));
-        self.give(scheduler);
+        self.hand_off(scheduler);
     }
 
-    fn give(&self, scheduler: &Scheduler) {
+    fn hand_off(&self, scheduler: &Scheduler) {
         let Some(task) = self.waiters.first() else {
             return self.owner.set(0);
         };
-        self.own(task);
+        self.acquire(task);
         let outcome =
             if task.wait.get().is(&RELOCK) { task.outcome.get() } else { Outcome::Ready(0) };
         scheduler.wake_first(&self.waiters, outcome);
     }
 
     /// A task that waits for a condition will want it.
-    pub fn expect_later(&self) {
-        self.conditions.set(self.conditions.get() + 1);
+    pub fn add_pending_relock(&self) {
+        self.pending_relocks.set(self.pending_relocks.get() + 1);
     }
 
     /// It wants it now, or never.
-    pub fn forget_later(&self) {
-        self.conditions.set(self.conditions.get() - 1);
+    pub fn remove_pending_relock(&self) {
+        self.pending_relocks.set(self.pending_relocks.get() - 1);
     }
 
     /// Locks it for a task whose wait for a condition is over. Returns whether the task can go on:
     /// if not it waits, and nothing but the mutex ends that.
     pub fn relock(&self, scheduler: &Scheduler, task: &Task) -> bool {
-        if self.take(task) {
+        if self.try_acquire(task) {
             return true;
         }
         if scheduler.tasks.find_id(self.owner.get()).is_none() {
@@ -180,7 +185,7 @@ impl Mutex {
 ///
 /// # Safety
 /// `owner` is a task of the scheduler.
-unsafe fn abandon(scheduler: SchedulerRef, owner: &Task) {
+unsafe fn wake_with_owner_died(scheduler: SchedulerRef, owner: &Task) {
     let count = owner.locks.get();
     if count == 0 {
         return;

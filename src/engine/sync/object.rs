@@ -30,7 +30,7 @@ pub trait Object: Sized {
             // SAFETY: as this function's contract says.
             let object = unsafe { &*object };
             // Without a scheduler there are no tasks.
-            if object.home().visit()?.is_some() && object.is_in_use() {
+            if object.home().for_caller()?.is_some() && object.is_in_use() {
                 return Err(Error::Busy);
             }
         }

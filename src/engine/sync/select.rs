@@ -1,6 +1,6 @@
-//! Waiting for the first of several channels: what a channel's own calls are made of, too.
+//! SelectWait for the first of several channels: what a channel's own calls are made of, too.
 //!
-//! Each case is in the list of its channel, and all name the same [`Waiting`] on the stack of the
+//! Each case is in the list of its channel, and all name the same [`SelectWait`] on the stack of the
 //! task. Who serves one case ends the wait, which takes all out of their lists. When several are
 //! ready at once, one is chosen at random, with equal chances; the numbers are the same in each
 //! run, so that simulations can be repeated.
@@ -12,9 +12,9 @@ use std::ptr::{eq, from_ref, null};
 
 use super::channel::Channel;
 use super::object::Object;
-use crate::engine::scheduler::{self, Begun, Limit, Running, Scheduler, wait};
+use crate::engine::scheduler::{self, Attempt, Limit, Running, Scheduler, wait};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Links, ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
+use crate::engine::task::{Links, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
 
 /// What a case does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Case {
     pub result: Cell<c_int>,
     pub element: *mut c_void,
     /// The wait that it is a part of.
-    pub waiting: Cell<*const Waiting>,
+    pub waiting: Cell<*const SelectWait>,
     links: Links<Case>,
 }
 
@@ -46,14 +46,14 @@ impl Waiter for Case {
 }
 
 /// A task that waits for one of several cases.
-pub struct Waiting {
+pub struct SelectWait {
     task: *const Task,
     cases: *const [Case],
 }
 
-/// The task's cases are in the lists of their channels. The object is its [`Waiting`].
+/// The task's cases are in the lists of their channels. The object is its [`SelectWait`].
 static CHANNELS: WaitKind = WaitKind {
-    object: ObjectIs::NotShown,
+    object: ObjectKind::Hidden,
     concerns,
     describe: Some(describe),
     ..WaitKind::new(c"a channel", unlink)
@@ -89,10 +89,10 @@ unsafe fn describe(waiting: usize, out: &mut dyn Write) -> fmt::Result {
 }
 
 /// # Safety
-/// The address of a [`Waiting`] that is alive.
+/// The address of a [`SelectWait`] that is alive.
 unsafe fn cases<'w>(waiting: usize) -> &'w [Case] {
     // SAFETY: as this function's contract says; the cases are alive while their task waits.
-    unsafe { &*(*(waiting as *const Waiting)).cases }
+    unsafe { &*(*(waiting as *const SelectWait)).cases }
 }
 
 impl Case {
@@ -168,7 +168,7 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
     for case in cases {
         case.check()?;
         if let Some((channel, _)) = case.parts() {
-            channel.home().task()?;
+            channel.home().current_task()?;
         }
     }
     // SAFETY: as this function's contract says.
@@ -176,10 +176,10 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
     if let Some(index) = look() {
         return Ok(index);
     }
-    let waiting = Waiting { task, cases };
+    let waiting = SelectWait { task, cases };
     let begin = |_: Running<'_>| {
         if let Some(index) = look() {
-            return Ok(Begun::Done(index as u32));
+            return Ok(Attempt::Done(index as u32));
         }
         if cases.iter().any(Case::is_in_list) {
             return Err(Error::Busy);
@@ -190,7 +190,7 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
                 channel.waiters(operation).push(case);
             }
         }
-        Ok(Begun::Waiting(Wait::on(&CHANNELS, &waiting)))
+        Ok(Attempt::Waiting(Wait::on(&CHANNELS, &waiting)))
     };
     let index = wait(limit, begin)?;
     Ok(index as usize)
@@ -204,7 +204,7 @@ pub unsafe fn try_select(cases: &[Case]) -> Result<usize> {
     for case in cases {
         case.check()?;
         if let Some((channel, _)) = case.parts() {
-            channel.home().visit()?;
+            channel.home().for_caller()?;
         }
     }
     // SAFETY: as this function's contract says.

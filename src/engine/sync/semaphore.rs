@@ -58,7 +58,7 @@ impl Semaphore {
 
     /// Takes permits, once those before it have theirs.
     pub fn acquire(&self, permits: u32, limit: Limit) -> Result<()> {
-        self.home.task()?;
+        self.home.current_task()?;
         if self.take(permits) {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl Semaphore {
 
     /// Takes permits, if there are as many and nobody waits.
     pub fn try_acquire(&self, permits: u32) -> Result<()> {
-        self.home.visit()?;
+        self.home.for_caller()?;
         if self.take(permits) { Ok(()) } else { Err(Error::WouldBlock) }
     }
 
@@ -87,12 +87,12 @@ impl Semaphore {
 
     /// Adds permits.
     pub fn release(&self, permits: u32) -> Result<()> {
-        self.add(self.home.visit()?, permits)
+        self.add(self.home.for_caller()?, permits)
     }
 
     /// The same, from wherever a destructor runs.
     pub fn give_back(&self, permits: u32) -> Result<()> {
-        self.add(self.home.reach()?, permits)
+        self.add(self.home.for_drop()?, permits)
     }
 
     fn add(&self, scheduler: Option<&Scheduler>, permits: u32) -> Result<()> {

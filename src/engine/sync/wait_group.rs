@@ -44,19 +44,19 @@ impl WaitGroup {
 
     /// Adds to what is to be done.
     pub fn add(&self, count: usize) -> Result<()> {
-        self.home.visit()?;
+        self.home.for_caller()?;
         self.left.set(self.left.get().checked_add(count).ok_or(Error::Overflow)?);
         Ok(())
     }
 
     /// One thing is done. When it was the last, readies all that wait.
     pub fn done(&self) -> Result<()> {
-        self.finish_one(self.home.visit()?)
+        self.finish_one(self.home.for_caller()?)
     }
 
     /// The same, from wherever a destructor runs.
     pub fn leave(&self) -> Result<()> {
-        self.finish_one(self.home.reach()?)
+        self.finish_one(self.home.for_drop()?)
     }
 
     fn finish_one(&self, scheduler: Option<&Scheduler>) -> Result<()> {
@@ -76,7 +76,7 @@ impl WaitGroup {
 
     /// Waits until nothing is left.
     pub fn wait(&self, limit: Limit) -> Result<()> {
-        self.home.task()?;
+        self.home.current_task()?;
         if self.is_done() {
             return Ok(());
         }

@@ -17,7 +17,7 @@ pub fn close(fd: c_int) {
 
 /// Gives what `fd` refers to another number, in one step, which closes what that referred to
 /// before. `fd` is closed, also on an error.
-pub fn move_over(fd: c_int, number: c_int) -> Result<()> {
+pub fn dup_onto(fd: c_int, number: c_int) -> Result<()> {
     let moved = loop {
         // SAFETY: only called with numbers that this library got from the system.
         match check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }) {
@@ -31,7 +31,7 @@ pub fn move_over(fd: c_int, number: c_int) -> Result<()> {
 
 /// The descriptor, or in its place one that is not 0, 1 or 2: a program that has closed one of
 /// those would find it to be its standard input or output.
-pub fn above_standard_streams(fd: c_int) -> Result<c_int> {
+pub fn avoid_stdio(fd: c_int) -> Result<c_int> {
     if fd > 2 {
         return Ok(fd);
     }

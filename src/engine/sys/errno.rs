@@ -21,15 +21,15 @@ pub fn set_errno(value: c_int) {
 }
 
 /// Keeps errno while it lives: the system calls that the library makes meanwhile do not show in it.
-pub struct KeptErrno(c_int);
+pub struct ErrnoGuard(c_int);
 
-impl KeptErrno {
-    pub fn keep() -> KeptErrno {
-        KeptErrno(errno())
+impl ErrnoGuard {
+    pub fn save() -> ErrnoGuard {
+        ErrnoGuard(errno())
     }
 }
 
-impl Drop for KeptErrno {
+impl Drop for ErrnoGuard {
     fn drop(&mut self) {
         set_errno(self.0);
     }

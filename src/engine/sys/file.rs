@@ -9,7 +9,7 @@ use super::error::{Error, Result};
 
 /// Whether the file's first line is `word`. False when it cannot be read.
 #[cfg(target_arch = "x86_64")] // Only there is it a question whether the counter is steady.
-pub fn file_says(path: &CStr, word: &[u8]) -> bool {
+pub fn first_line_is(path: &CStr, word: &[u8]) -> bool {
     // SAFETY: a C string.
     let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if fd < 0 {

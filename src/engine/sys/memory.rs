@@ -82,7 +82,7 @@ pub unsafe fn unmap(memory: *mut u8, bytes: usize) {
     if unsafe { libc::munmap(memory.cast(), bytes) } != 0 {
         // The kernel has merged it with its neighbours, and the process has no mapping left to
         // split it off: it stays, without memory. SAFETY: as above.
-        unsafe { discard(memory, bytes) };
+        unsafe { decommit(memory, bytes) };
     }
 }
 
@@ -98,7 +98,7 @@ pub unsafe fn install_guard(memory: *mut u8, bytes: usize) -> Result<()> {
     check(unsafe { libc::madvise(memory.cast(), bytes, MADV_GUARD_INSTALL) }).map(drop)
 }
 
-/// [`install_guard`] for `bytes` from each of `starts` on, [`MOST_RANGES`] of them at most, by one
+/// [`install_guard`] for `bytes` from each of `starts` on, [`MAX_RANGES`] of them at most, by one
 /// call. Returns whether all was done; else it was for some of them, or none.
 ///
 /// # Safety
@@ -108,7 +108,7 @@ pub unsafe fn install_guards(starts: impl Iterator<Item = *mut u8>, bytes: usize
     unsafe { advise_each(starts, bytes, MADV_GUARD_INSTALL) }
 }
 
-/// Gives memory to `bytes` from each of `starts` on, [`MOST_RANGES`] of them at most, by one call:
+/// Gives memory to `bytes` from each of `starts` on, [`MAX_RANGES`] of them at most, by one call:
 /// faster than by a fault for each. Returns whether all was done; else the others' comes by faults.
 ///
 /// # Safety
@@ -120,14 +120,14 @@ pub unsafe fn populate(starts: impl Iterator<Item = *mut u8>, bytes: usize) -> b
 
 /// How many ranges one call takes: few enough that their list needs no other page of the stack that
 /// it is on. Four times as many are no faster.
-pub const MOST_RANGES: usize = 16;
+pub const MAX_RANGES: usize = 16;
 
 /// By process_madvise(2), which takes all kinds of advice, and the process itself without a
 /// descriptor for it, since Linux 6.15.
 unsafe fn advise_each(starts: impl Iterator<Item = *mut u8>, bytes: usize, advice: c_int) -> bool {
     /// From linux/pidfd.h; not in the libc crate yet.
     const PIDFD_SELF: c_int = -10_000;
-    let mut ranges = [libc::iovec { iov_base: null_mut(), iov_len: bytes }; MOST_RANGES];
+    let mut ranges = [libc::iovec { iov_base: null_mut(), iov_len: bytes }; MAX_RANGES];
     let mut count = 0;
     for (range, start) in ranges.iter_mut().zip(starts) {
         range.iov_base = start.cast();
@@ -163,21 +163,21 @@ pub unsafe fn advise_small_pages(memory: *mut u8, bytes: usize) {
 ///
 /// # Safety
 /// The range is pages of a mapping from [`map`], and what they hold is not needed.
-pub unsafe fn discard(memory: *mut u8, bytes: usize) {
+pub unsafe fn decommit(memory: *mut u8, bytes: usize) {
     // SAFETY: as this function's contract says. When it fails the memory merely stays.
     unsafe { libc::madvise(memory.cast(), bytes, libc::MADV_DONTNEED) };
 }
 
-/// [`discard`] for `bytes` from each of `starts` on, [`MOST_RANGES`] of them at most: by one call
+/// [`decommit`] for `bytes` from each of `starts` on, [`MAX_RANGES`] of them at most: by one call
 /// where the kernel can do that.
 ///
 /// # Safety
-/// As [`discard`].
-pub unsafe fn discard_each(starts: impl Iterator<Item = *mut u8> + Clone, bytes: usize) {
-    // SAFETY: as this function's contract says; to discard a range twice is as good.
+/// As [`decommit`].
+pub unsafe fn decommit_each(starts: impl Iterator<Item = *mut u8> + Clone, bytes: usize) {
+    // SAFETY: as this function's contract says; to decommit a range twice is as good.
     unsafe {
         if !advise_each(starts.clone(), bytes, libc::MADV_DONTNEED) {
-            starts.for_each(|start| discard(start, bytes));
+            starts.for_each(|start| decommit(start, bytes));
         }
     }
 }

@@ -118,7 +118,7 @@ impl FaultAction {
     ///
     /// Not in front of one that was set in front of it during an earlier use, and has stayed: the two
     /// would hand a fault to each other without end. That one is left to call ours, if it does.
-    pub fn replace_with(&self, handler: FaultHandler) {
+    pub fn install(&self, handler: FaultHandler) {
         // SAFETY: see has_default_action.
         let now = unsafe {
             let mut now: libc::sigaction = zeroed();
@@ -173,7 +173,7 @@ impl FaultAction {
     ///
     /// # Safety
     /// Called by the handler, with its arguments.
-    pub unsafe fn hand_on(&self, signal: c_int, info: *mut FaultInfo, context: *mut c_void) {
+    pub unsafe fn chain(&self, signal: c_int, info: *mut FaultInfo, context: *mut c_void) {
         // SAFETY: the handler is or was installed, so what was there before is stored.
         let before = unsafe { (*self.action.get()).assume_init_ref() };
         // SAFETY: as this function's contract says.

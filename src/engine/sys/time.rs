@@ -44,7 +44,7 @@ pub fn set_timer_slack_ns(ns: libc::c_ulong) -> Option<libc::c_ulong> {
 }
 
 /// Blocks the thread; returns early on a signal.
-pub fn pause_ns(ns: u64) {
+pub fn sleep_ns(ns: u64) {
     // SAFETY: the address is good for the call.
     unsafe { libc::nanosleep(&timespec(ns), null_mut()) };
 }

@@ -91,7 +91,7 @@ pub struct WaitKind {
     /// In a word or two, ended by a NUL: debuggers print it, and read it here.
     pub name: *const c_char,
     /// What the object's number is.
-    pub object: ObjectIs,
+    pub object: ObjectKind,
     /// Whether anything but the object may end the wait. If not, the task must have no timer.
     pub interruptible: bool,
     /// Whether the task leaves when its deadline passes, and not when its turn comes: the object
@@ -125,12 +125,12 @@ unsafe impl Sync for WaitKind {}
 /// What stands for the object of a wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)] // For debuggers.
-pub enum ObjectIs {
-    AnAddress = 0,
-    ADescriptor = 1,
-    ATask = 2,
+pub enum ObjectKind {
+    Address = 0,
+    Descriptor = 1,
+    Task = 2,
     /// Nothing that people know: the kind's name says all.
-    NotShown = 3,
+    Hidden = 3,
 }
 
 /// What has become of a task that was told to leave.
@@ -153,7 +153,7 @@ impl WaitKind {
         assert!(name.count_bytes() < 16, "longer than debuggers read");
         WaitKind {
             name: name.as_ptr(),
-            object: ObjectIs::AnAddress,
+            object: ObjectKind::Address,
             interruptible: true,
             expires_at_once: false,
             unlink,
@@ -202,14 +202,14 @@ impl WaitKind {
         match (self.describe, self.object) {
             // SAFETY: as this function's contract says.
             (Some(describe), _) => unsafe { describe(object, out) },
-            (None, ObjectIs::ADescriptor) => write!(out, "{name} {object}"),
-            (None, ObjectIs::ATask) => {
+            (None, ObjectKind::Descriptor) => write!(out, "{name} {object}"),
+            (None, ObjectKind::Task) => {
                 // SAFETY: the address of a task, which is alive.
                 let id = unsafe { (*(object as *const Task)).id.get() };
                 write!(out, "{name} {id:#x}")
             }
-            (None, ObjectIs::NotShown) => write!(out, "{name}"),
-            (None, ObjectIs::AnAddress) => write!(out, "{name} {object:#x}"),
+            (None, ObjectKind::Hidden) => write!(out, "{name}"),
+            (None, ObjectKind::Address) => write!(out, "{name} {object:#x}"),
         }
     }
 }

@@ -49,34 +49,34 @@ impl Mailbox {
 
     // ---- for all threads, and for signal handlers
 
-    /// Leaves a message; `ring` wakes the owner.
+    /// Leaves a message; `notify` wakes the owner.
     #[cfg_attr(
         not(loom),
         expect(dead_code, reason = "the seam for work from other threads: nothing posts yet")
     )]
-    pub fn post(&self, message: NonNull<Message>, ring: impl FnOnce()) -> Result<(), Closed> {
+    pub fn post(&self, message: NonNull<Message>, notify: impl FnOnce()) -> Result<(), Closed> {
         self.inbox.push(message)?;
-        self.wake(ring);
+        self.wake(notify);
         Ok(())
     }
 
     /// Asks the run to end.
-    pub fn stop(&self, ring: impl FnOnce()) -> Result<(), Closed> {
+    pub fn stop(&self, notify: impl FnOnce()) -> Result<(), Closed> {
         if self.inbox.is_closed() {
             return Err(Closed);
         }
         self.stop.swap(true, AcqRel);
         // Whether the owner sleeps or not: it may wait in a way that the loop does not know of.
-        ring();
+        notify();
         Ok(())
     }
 
-    fn wake(&self, ring: impl FnOnce()) {
+    fn wake(&self, notify: impl FnOnce()) {
         step();
         fence(SeqCst);
         if self.asleep.load(Relaxed) {
             step();
-            ring();
+            notify();
         }
     }
 
@@ -89,42 +89,42 @@ impl Mailbox {
     // ---- for the owner
 
     /// The owner is about to wait. Returns whether it may: there is nothing to be done before.
-    pub fn fall_asleep(&self) -> bool {
+    pub fn prepare_to_sleep(&self) -> bool {
         self.asleep.store(true, Relaxed);
         fence(SeqCst);
-        let may_wait = self.is_quiet();
+        let may_wait = self.is_idle();
         if !may_wait {
-            self.wake_up();
+            self.set_awake();
         }
         may_wait
     }
 
     /// Whether there is nothing to be done, as far as the mailbox knows.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.inbox.is_empty() && !self.is_stopped()
     }
 
     /// A run that was about to begin does not: all is as before it.
-    pub fn back_out(&self) {
+    pub fn undo_enter(&self) {
         self.asleep.store(true, Relaxed);
         fence(SeqCst);
     }
 
     /// The owner looks at the mailbox again, from now on.
-    pub fn wake_up(&self) {
+    pub fn set_awake(&self) {
         self.asleep.store(false, Relaxed);
     }
 
-    /// The run has ended: the owner takes back the request to stop, and does not look any more. `hush`
+    /// The run has ended: the owner takes back the request to stop, and does not look any more. `clear_wake_up_fd`
     /// empties the descriptor. What is in the mailbox is for the next run, so the descriptor stays
     /// readable for it. What a thread did before it asked for the stop is seen from here on.
-    pub fn end_run(&self, hush: impl FnOnce(), ring: impl FnOnce()) {
+    pub fn end_run(&self, clear_wake_up_fd: impl FnOnce(), notify: impl FnOnce()) {
         self.asleep.store(true, Relaxed);
         fence(SeqCst);
-        hush();
+        clear_wake_up_fd();
         self.stop.swap(false, AcqRel);
         if !self.inbox.is_empty() {
-            ring();
+            notify();
         }
     }
 

@@ -107,13 +107,13 @@ impl Remote {
     /// gone.
     pub fn stop(&self) -> Result<()> {
         sanitizer::release(self.block());
-        self.block().mailbox.stop(|| self.ring()).map_err(|_| Error::Disconnected)?;
+        self.block().mailbox.stop(|| self.notify()).map_err(|_| Error::Disconnected)?;
         // If it runs on this thread, which may be in a signal handler, it is to look soon.
         switch::yield_to_loop();
         Ok(())
     }
 
-    fn ring(&self) {
+    fn notify(&self) {
         if self.is_of_this_process() {
             sys::eventfd_raise(self.block().wake_up_fd);
         }
@@ -154,43 +154,43 @@ impl Remote {
         owner
             .compare_exchange(0, this_thread(), AcqRel, Relaxed)
             .map_err(|_| Error::WrongThread)?;
-        self.block().mailbox.wake_up();
+        self.block().mailbox.set_awake();
         Ok(())
     }
 
     /// It does not after all: what was asked for is for the next run.
-    pub fn back_out(&self) {
-        self.block().mailbox.back_out();
+    pub fn undo_enter(&self) {
+        self.block().mailbox.undo_enter();
         self.block().owner.store(0, Release);
     }
 
     /// Whether there is nothing to be done, as far as other threads are concerned.
-    pub fn is_quiet(&self) -> bool {
-        self.block().mailbox.is_quiet()
+    pub fn is_idle(&self) -> bool {
+        self.block().mailbox.is_idle()
     }
 
     /// And not any more. A request to stop was for the run that ends.
     pub fn leave(&self) {
-        self.block().mailbox.end_run(|| self.hush(), || self.ring());
+        self.block().mailbox.end_run(|| self.clear_wake_up_fd(), || self.notify());
         sanitizer::acquire(self.block());
         self.block().owner.store(0, Release);
     }
 
     /// Empties the descriptor. To be followed by a look at the mailbox.
-    pub fn hush(&self) {
+    pub fn clear_wake_up_fd(&self) {
         if self.is_of_this_process() {
             sys::eventfd_clear(self.block().wake_up_fd);
         }
     }
 
-    /// See [`Mailbox::fall_asleep`].
-    pub fn fall_asleep(&self) -> bool {
-        self.block().mailbox.fall_asleep()
+    /// See [`Mailbox::prepare_to_sleep`].
+    pub fn prepare_to_sleep(&self) -> bool {
+        self.block().mailbox.prepare_to_sleep()
     }
 
-    /// See [`Mailbox::wake_up`].
-    pub fn wake_up(&self) {
-        self.block().mailbox.wake_up();
+    /// See [`Mailbox::set_awake`].
+    pub fn set_awake(&self) {
+        self.block().mailbox.set_awake();
     }
 
     /// Runs what other threads have left.
@@ -206,8 +206,8 @@ impl Remote {
     }
 
     /// In a child of fork(): a descriptor of its own, under the same number.
-    pub fn take_descriptor(&self) -> Result<()> {
-        sys::move_over(sys::eventfd()?, self.block().wake_up_fd)
+    pub fn renew_wake_up_fd(&self) -> Result<()> {
+        sys::dup_onto(sys::eventfd()?, self.block().wake_up_fd)
     }
 
     /// The descriptors are this process's own.

@@ -6,7 +6,7 @@
 //! created: no calibration at start-up, and the longer it runs the more precise. Elsewhere a tick
 //! is a nanosecond.
 //!
-//! A program may bring its own clock for deadlines, such as a simulated one. Turns are still
+//! A program may bring its custom clock for deadlines, such as a simulated one. Turns are still
 //! measured in real time.
 
 use std::cell::Cell;
@@ -29,7 +29,7 @@ pub struct Instant {
 /// A scheduler's clock.
 pub struct Clock {
     /// The program's clock for deadlines, and its argument.
-    own: Cell<Option<(ClockFunction, *mut c_void)>>,
+    custom: Cell<Option<(ClockFunction, *mut c_void)>>,
     counter: bool,
     start: Instant,
     ticks_per_ns: Cell<f64>,
@@ -37,17 +37,17 @@ pub struct Clock {
 
 /// The ratio is believed once it was observed over this long: two readings are each off by less
 /// than 100 ns.
-const OBSERVED_ENOUGH_NS: u64 = 1_000_000;
+const MIN_OBSERVATION_NS: u64 = 1_000_000;
 
 /// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes
 /// the scheduler look at timers and descriptors more often than needed, for the first millisecond.
-const UNKNOWN_TICKS_PER_NS: f64 = 1.0;
+const DEFAULT_TICKS_PER_NS: f64 = 1.0;
 
 impl Clock {
     pub fn start() -> Clock {
-        let counter = counter_is_steady();
-        let ticks_per_ns = Cell::new(UNKNOWN_TICKS_PER_NS);
-        Clock { own: Cell::new(None), counter, start: read(counter), ticks_per_ns }
+        let counter = counter_is_invariant();
+        let ticks_per_ns = Cell::new(DEFAULT_TICKS_PER_NS);
+        Clock { custom: Cell::new(None), counter, start: read(counter), ticks_per_ns }
     }
 
     /// Whether [`ticks`](Self::ticks) reads the counter.
@@ -65,7 +65,7 @@ impl Clock {
     pub fn now(&self) -> Instant {
         let now = read(self.counter);
         let elapsed_ns = now.ns.saturating_sub(self.start.ns);
-        if self.counter && elapsed_ns >= OBSERVED_ENOUGH_NS {
+        if self.counter && elapsed_ns >= MIN_OBSERVATION_NS {
             let elapsed_ticks = now.ticks.saturating_sub(self.start.ticks);
             self.ticks_per_ns.set(elapsed_ticks as f64 / elapsed_ns as f64);
         }
@@ -74,19 +74,19 @@ impl Clock {
 
     /// Sets the program's clock, which must stay callable while it is set; or with `None` the
     /// monotonic one.
-    pub fn set_own(&self, function: Option<ClockFunction>, data: *mut c_void) {
-        self.own.set(function.map(|function| (function, data)));
+    pub fn set_custom(&self, function: Option<ClockFunction>, data: *mut c_void) {
+        self.custom.set(function.map(|function| (function, data)));
     }
 
     /// Whether deadlines follow the program's clock.
-    pub fn has_own(&self) -> bool {
-        self.own.get().is_some()
+    pub fn has_custom(&self) -> bool {
+        self.custom.get().is_some()
     }
 
     /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one,
     /// so the caller must hold no borrow that a call into the library would meet.
-    pub fn deadline_now_ns(&self) -> u64 {
-        match self.own.get() {
+    pub fn now_ns(&self) -> u64 {
+        match self.custom.get() {
             // SAFETY: the program's function, which its setter promised to keep callable.
             Some((function, data)) => unsafe { function(data) },
             None => sys::monotonic_ns(),
@@ -134,26 +134,26 @@ fn read(counter: bool) -> Instant {
 }
 
 /// Asks once a process, since the answer may need a file to be read.
-fn counter_is_steady() -> bool {
+fn counter_is_invariant() -> bool {
     const UNKNOWN: u8 = 0;
     const STEADY: u8 = 1;
     const NOT: u8 = 2;
     static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
     if ANSWER.load(Relaxed) == UNKNOWN {
-        ANSWER.store(if switch::ticks_are_steady() { STEADY } else { NOT }, Relaxed);
+        ANSWER.store(if switch::ticks_are_invariant() { STEADY } else { NOT }, Relaxed);
     }
     ANSWER.load(Relaxed) == STEADY
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Clock, OBSERVED_ENOUGH_NS};
+    use super::{Clock, MIN_OBSERVATION_NS};
 
     #[test]
     fn spans_in_ticks_are_spans_in_nanoseconds() {
         let clock = Clock::start();
         let start = clock.now();
-        while clock.now().ns < start.ns + 20 * OBSERVED_ENOUGH_NS {}
+        while clock.now().ns < start.ns + 20 * MIN_OBSERVATION_NS {}
         let end = clock.now();
         let (ns, converted) = (end.ns - start.ns, clock.ratio().to_ns(end.ticks - start.ticks));
         // A reading can be interrupted between its two halves, so only the order of size is

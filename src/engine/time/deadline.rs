@@ -21,10 +21,10 @@ impl Deadline {
 
     /// The moment, if there is one. A span begins now; from then on this is a moment. May call the
     /// program's clock.
-    pub fn start(&mut self, clock: &Clock) -> Option<u64> {
+    pub fn resolve(&mut self, clock: &Clock) -> Option<u64> {
         if let Deadline::In(ns) = *self {
             // Past the end of the clock is never.
-            *self = Deadline::At(clock.deadline_now_ns().saturating_add(ns));
+            *self = Deadline::At(clock.now_ns().saturating_add(ns));
         }
         match *self {
             Deadline::At(ns) => Some(ns),

@@ -57,7 +57,7 @@ pub fn act(call: Call) {
             with(|world| world.callbacks = Callbacks { log, clock, stream });
         }
         Call::Sync(call) => super::sync::act(call),
-        _ => super::looking::act(call),
+        _ => super::inspect::act(call),
     }
     with(World::look);
 }

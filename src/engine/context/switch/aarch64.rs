@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use super::{Entry, THREAD, Thread};
-use crate::engine::context::thread_state::ThreadWords;
+use crate::engine::context::thread_state::ThreadState;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
@@ -72,7 +72,7 @@ pub fn prefetch<T>(address: *const T) {
 /// resumes. `words` have been found on this thread. No borrow that the other contexts could
 /// invalidate is alive.
 #[unsafe(naked)]
-pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8, words: *const ThreadWords) {
+pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8, words: *const ThreadState) {
     naked_asm!(
         ".cfi_startproc",
         "hint #34", // bti c
@@ -227,7 +227,7 @@ pub fn ticks() -> u64 {
 }
 
 /// Whether [`ticks`] counts at a constant rate: the architecture says so.
-pub fn ticks_are_steady() -> bool {
+pub fn ticks_are_invariant() -> bool {
     true
 }
 
@@ -255,7 +255,7 @@ pub fn valgrind_request(request: [usize; 6]) -> usize {
 
 /// The body of a naked function `(level, ...)`: returns when the level is below the one in a static
 /// `AtomicU32`, else goes on in a C function with all arguments as they are.
-macro_rules! log_door {
+macro_rules! log_trampoline {
     ($threshold:path, $target:path) => {
         std::arch::naked_asm!(
             ".cfi_startproc",
@@ -272,4 +272,4 @@ macro_rules! log_door {
         )
     };
 }
-pub(crate) use log_door;
+pub(crate) use log_trampoline;

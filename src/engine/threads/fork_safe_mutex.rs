@@ -14,24 +14,24 @@ use super::identity::this_process;
 use crate::engine::context::sanitizer;
 use crate::engine::sys;
 
-pub struct ForkLock<T> {
+pub struct ForkSafeMutex<T> {
     /// The process with a thread that holds it, 0 when there is none.
     holder: AtomicU32,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: one thread at a time gets at the value.
-unsafe impl<T: Send> Sync for ForkLock<T> {}
+unsafe impl<T: Send> Sync for ForkSafeMutex<T> {}
 
-impl<T> ForkLock<T> {
-    pub const fn new(value: T) -> ForkLock<T> {
-        ForkLock { holder: AtomicU32::new(0), value: UnsafeCell::new(value) }
+impl<T> ForkSafeMutex<T> {
+    pub const fn new(value: T) -> ForkSafeMutex<T> {
+        ForkSafeMutex { holder: AtomicU32::new(0), value: UnsafeCell::new(value) }
     }
 
     /// Waits until no other thread of this process holds it. Not in a signal handler.
-    pub fn lock(&self) -> Held<'_, T> {
+    pub fn lock(&self) -> ForkSafeMutexGuard<'_, T> {
         acquire(&self.holder);
-        Held { lock: self }
+        ForkSafeMutexGuard { lock: self }
     }
 }
 
@@ -40,7 +40,7 @@ impl<T> ForkLock<T> {
 #[inline(never)]
 fn acquire(holder: &AtomicU32) {
     // The first lock may be taken before there is a scheduler.
-    sanitizer::look_up_order();
+    sanitizer::look_up_tsan_hooks();
     let this_process = this_process();
     while let Err(other) = holder.compare_exchange(0, this_process, Acquire, Relaxed) {
         if other != this_process
@@ -48,7 +48,7 @@ fn acquire(holder: &AtomicU32) {
         {
             break;
         }
-        sys::pause_ns(50_000);
+        sys::sleep_ns(50_000);
     }
     sanitizer::acquire(holder);
 }
@@ -60,11 +60,11 @@ fn release(holder: &AtomicU32) {
 }
 
 /// The lock is held while this lives.
-pub struct Held<'l, T> {
-    lock: &'l ForkLock<T>,
+pub struct ForkSafeMutexGuard<'l, T> {
+    lock: &'l ForkSafeMutex<T>,
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for ForkSafeMutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -73,14 +73,14 @@ impl<T> Deref for Held<'_, T> {
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for ForkSafeMutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: this thread holds the lock, and borrows the guard.
         unsafe { &mut *self.lock.value.get() }
     }
 }
 
-impl<T> Drop for Held<'_, T> {
+impl<T> Drop for ForkSafeMutexGuard<'_, T> {
     fn drop(&mut self) {
         release(&self.lock.holder);
     }
@@ -91,11 +91,11 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
     use std::thread;
 
-    use super::ForkLock;
+    use super::ForkSafeMutex;
 
     #[test]
     fn threads_take_turns() {
-        let lock = ForkLock::new(0);
+        let lock = ForkSafeMutex::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..10_000).for_each(|_| *lock.lock() += 1));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_another_process_holds_is_taken() {
-        let lock = ForkLock::new(());
+        let lock = ForkSafeMutex::new(());
         std::mem::forget(lock.lock());
         // As in a child of fork(): the number of this process is another one.
         lock.holder.store(lock.holder.load(Relaxed) + 1, Relaxed);

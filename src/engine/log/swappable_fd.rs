@@ -13,16 +13,16 @@ use std::sync::atomic::{
 
 use crate::engine::sys::{self, Result};
 
-pub struct Descriptor(AtomicI32);
+pub struct SwappableFd(AtomicI32);
 
 const NONE: c_int = -1;
 
-impl Descriptor {
-    pub const fn none() -> Descriptor {
-        Descriptor(AtomicI32::new(NONE))
+impl SwappableFd {
+    pub const fn none() -> SwappableFd {
+        SwappableFd(AtomicI32::new(NONE))
     }
 
-    /// The number, -1 before the first [`replace`](Descriptor::replace).
+    /// The number, -1 before the first [`replace`](SwappableFd::replace).
     pub fn number(&self) -> c_int {
         self.0.load(Acquire)
     }
@@ -34,9 +34,9 @@ impl Descriptor {
             return Ok(()); // The program had closed the old one, so the new one got its number.
         }
         if self.number() != NONE {
-            return sys::move_over(fd, self.number());
+            return sys::dup_onto(fd, self.number());
         }
-        self.0.store(sys::above_standard_streams(fd)?, Release);
+        self.0.store(sys::avoid_stdio(fd)?, Release);
         Ok(())
     }
 

@@ -48,18 +48,18 @@ impl TurnTimes {
     /// A turn ends; if another follows, it begins.
     #[inline(always)]
     pub fn end(&self, now_ticks: u64) {
-        if !self.end_ordinary(now_ticks) {
-            self.end_special(now_ticks);
+        if !self.end_fast(now_ticks) {
+            self.end_slow(now_ticks);
         }
     }
 
     /// The same, for a turn that is short and neither the shortest nor the longest so far. Returns
-    /// whether it was; if not, [`end_special`](Self::end_special) is to end it. A yield calls the two
+    /// whether it was; if not, [`end_slow`](Self::end_slow) is to end it. A yield calls the two
     /// apart, since it has no call on its way when the turn was ordinary.
     #[inline(always)]
-    pub fn end_ordinary(&self, now_ticks: u64) -> bool {
+    pub fn end_fast(&self, now_ticks: u64) -> bool {
         let turn = now_ticks.wrapping_sub(self.began.get());
-        let ordinary = self.histogram.record_ordinary(turn);
+        let ordinary = self.histogram.record_fast(turn);
         if ordinary {
             self.began.set(now_ticks);
             add(&self.count, 1);
@@ -69,7 +69,7 @@ impl TurnTimes {
 
     /// Ends any turn.
     #[inline(never)]
-    pub fn end_special(&self, now_ticks: u64) {
+    pub fn end_slow(&self, now_ticks: u64) {
         let turn = now_ticks.wrapping_sub(self.began.replace(now_ticks));
         add(&self.count, 1);
         self.histogram.record(turn);
