@@ -42,7 +42,7 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
         refused = begun.is_err();
         begun.map(|()| Attempt::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
     });
-    // Events are seen when the loop asks for them, and it may not have since the deadline passed.
+    // The loop may not have polled since the deadline passed: poll once more.
     let late = result == Err(Error::TimedOut);
     let result = if late { poll(fd, events) } else { result };
     if late {
@@ -55,16 +55,15 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     {
         log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
     }
-    // A loop around the call must not starve the others. Unless the program's log callback has just
-    // marked the task as ended.
+    // Yield, so that a loop around the call does not starve other tasks; but not if the program's
+    // log callback has just marked this task as ended.
     if refused && let Ok((scheduler, task)) = running() {
         scheduler.yield_task(task);
     }
     result.map(|happened| happened & (events | FAILURE))
 }
 
-/// Lets the others have their turn, so that a loop around the call can be stopped, and looks at a
-/// descriptor without waiting.
+/// Yields, so that a loop around the call can be stopped, and polls a descriptor once.
 fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
     let (scheduler, task) = running()?;
     check_can_block((scheduler, task))?;
@@ -75,7 +74,7 @@ fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
     poll(fd, events)
 }
 
-/// Looks at a descriptor.
+/// Polls a descriptor once, without waiting.
 fn poll(fd: c_int, events: u32) -> Result<u32> {
     match sys::poll_now(fd, events)? {
         0 => Err(Error::TimedOut),
@@ -83,7 +82,7 @@ fn poll(fd: c_int, events: u32) -> Result<u32> {
     }
 }
 
-/// What is waited for, in words.
+/// Formats the events of a wait.
 struct EventNames(u32);
 
 impl fmt::Display for EventNames {
@@ -97,8 +96,8 @@ impl fmt::Display for EventNames {
     }
 }
 
-/// Closes a descriptor, after readying the tasks that wait for it. Not one that the scheduler itself
-/// needs, for which the error is [`Error::Busy`].
+/// Wakes the tasks that wait for a descriptor, and closes it. [`Error::Busy`] for the scheduler's
+/// own descriptors.
 pub fn close_fd(fd: c_int) -> Result<()> {
     if let Some(scheduler) = current() {
         if scheduler.io.reactor.borrow().is_internal(fd) {

@@ -22,7 +22,7 @@ pub fn join(id: u64, limit: Limit) -> Result<()> {
     let mut has_waited = false;
     let waited = wait(limit, |(scheduler, task)| {
         let Some(target) = scheduler.tasks.find_id(id) else {
-            // It has ended after a wake-up that was not from it.
+            // The target ended between an unrelated wake-up and this attempt.
             return if has_waited { Ok(Attempt::Done(0)) } else { Err(Error::NoSuchTask) };
         };
         if eq(target, task) {
@@ -33,7 +33,7 @@ pub fn join(id: u64, limit: Limit) -> Result<()> {
         Ok(Attempt::Waiting(Wait::on(&JOIN, from_ref(target))))
     });
     match (waited, running_task()) {
-        // It has ended after mj_scheduler_dequeue() has taken this one out of its list.
+        // The target ended after mj_scheduler_dequeue() had unlinked this task from its joiners.
         (Err(Error::TimedOut), Some((scheduler, _))) if scheduler.tasks.find_id(id).is_none() => {
             Ok(())
         }
@@ -42,7 +42,8 @@ pub fn join(id: u64, limit: Limit) -> Result<()> {
 }
 
 impl Scheduler {
-    /// Readies all that wait for a task, which has ended, or for what it leaves behind.
+    /// Wakes the joiners of a task that has ended, and runs its end hook, which wakes the waiters
+    /// of mutexes that it left locked.
     pub fn ready_joiners(&self, task: &Task) {
         while self.wake_first(&task.joiners, Outcome::Ready(0)) {}
         if let Some(at_end) = task.at_end.take() {

@@ -26,14 +26,14 @@ use super::random::Random;
 use super::tasks::Tasks;
 use super::time::Time;
 
-/// One scheduler. C reads the fields down to `metrics`, in this order; the rest is in parts.
+/// A scheduler. C reads the fields down to `metrics`, in this order.
 #[repr(C)]
 pub struct Scheduler {
     /// The tasks that are ready.
     pub run_queue: RunQueue,
     /// The tasks that have a timer.
     pub timers: TimerHeap,
-    /// The task whose turn it is; null in the loop.
+    /// The running task; null in the loop.
     pub current_task: Cell<*const Task>,
     /// The program's wait function.
     pub wait_function: Cell<Option<WaitFunction>>,
@@ -42,22 +42,22 @@ pub struct Scheduler {
     /// The public counters.
     pub metrics: Metrics,
 
-    /// Who runs.
+    /// The switch between tasks.
     pub dispatch: Dispatch,
-    /// The clock, and what is measured by it.
+    /// The clock, timers' serial numbers, and lateness.
     pub time: Time,
     /// The task objects and their stacks.
     pub tasks: Tasks,
     /// Descriptors and the wait function. Before `remote`, whose descriptor it watches.
     pub io: Io,
-    /// Chooses among channels that are ready.
+    /// Chooses among the ready cases of a select.
     pub random: Random,
-    /// What other threads, and all that may live longer, know it by.
+    /// The handle for other threads, and for objects that may outlive the scheduler.
     pub remote: Remote,
     pub(super) options: Options,
 }
 
-/// What is done while it runs.
+/// What a run installs.
 pub(super) struct Options {
     pub handle_signals: bool,
     pub report_overflow: Cell<bool>,
@@ -66,7 +66,8 @@ pub(super) struct Options {
 // ---- creating and destroying
 
 impl Scheduler {
-    /// Makes a scheduler, which looks after signals or not; [`destroy`](Self::destroy) releases it.
+    /// Creates a scheduler; `handle_signals` makes its runs handle SIGINT and SIGTERM.
+    /// [`destroy`](Self::destroy) releases it.
     pub fn create(handle_signals: bool) -> Result<*mut Scheduler> {
         log::begin();
         sys::check_clock()?;
@@ -102,7 +103,7 @@ impl Scheduler {
         Ok(memory)
     }
 
-    /// Releases a scheduler and its tasks. One that runs is left alone.
+    /// Destroys a scheduler and its tasks. [`Error::Busy`] while it runs.
     ///
     /// # Safety
     /// From [`create`](Self::create), and not used again unless it runs.
@@ -112,8 +113,8 @@ impl Scheduler {
         if scheduler.remote.is_running() {
             return Err(Error::Busy);
         }
-        // What tasks wait for may live on. First, while all of them are as they were: neighbours in
-        // a list refer to each other's memory.
+        // Objects may outlive the scheduler, so their wait queues must not keep its tasks. Unlink
+        // them before any is freed: neighbours in a queue point to each other.
         scheduler.tasks.iter().for_each(|task| scheduler.unlink(task));
         scheduler.remote.close();
         for task in scheduler.tasks.iter() {
@@ -159,7 +160,8 @@ impl Scheduler {
 // ---- settings
 
 impl Scheduler {
-    /// Sets the wait function, `None` for the built-in one, and says which built-in one it is.
+    /// Sets the wait function; `None` is the default. `builtin` tells which built-in one `function`
+    /// is, if it is one.
     pub fn set_wait_function(
         &self,
         function: Option<WaitFunction>,
@@ -189,7 +191,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// The descriptor that is readable when the reactor or the stop flag has something.
+    /// The epoll descriptor: readable when a descriptor is ready, or another thread has woken the
+    /// scheduler.
     pub fn backend_fd(&self) -> c_int {
         self.io.reactor.borrow().fd()
     }
@@ -214,7 +217,7 @@ impl Scheduler {
         metrics.memory_allocated_bytes.set(own + tables);
     }
 
-    /// Starts counting again.
+    /// Resets the counters.
     pub fn reset_metrics(&self) {
         self.publish_metrics();
         self.dispatch.turn_times.reset();
@@ -223,12 +226,12 @@ impl Scheduler {
         self.metrics.reset();
     }
 
-    /// What C knows it by.
+    /// The address as C's handle.
     pub fn address(&self) -> *mut Scheduler {
         from_ref(self).cast_mut()
     }
 
-    /// What wait kinds know it by.
+    /// The opaque reference that wait kinds are handed.
     pub fn as_ref(&self) -> SchedulerRef {
         SchedulerRef(from_ref(self).cast())
     }
@@ -251,7 +254,7 @@ pub fn current<'s>() -> Option<&'s Scheduler> {
     unsafe { (*switch::thread()).scheduler.get().cast::<Scheduler>().as_ref() }
 }
 
-/// The task whose turn it is on this thread, and its scheduler.
+/// The task that runs on this thread, and its scheduler.
 #[inline(always)]
 pub fn running_task<'t>() -> Option<(&'t Scheduler, &'t Task)> {
     let scheduler = current()?;
