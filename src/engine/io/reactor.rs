@@ -2,27 +2,27 @@
 //!
 //! # From a wait to its event
 //!
-//! A descriptor that a task begins to wait for is *pending*: it is in a list, and the kernel knows
-//! nothing yet. When the loop comes to wait, [`look`](Reactor::look) asks poll(2) for all of them
-//! with one call. On a busy server many have become ready by then, and need nothing else. The
-//! others are armed, and the epoll set watches them from then on: at once if the loop is about to
-//! sleep or to call the program's own wait function, and else at the second look.
+//! A descriptor that a task begins to wait for is *pending*: it is in a list, and not in the epoll
+//! set yet. Before the loop waits, [`poll_pending`](Reactor::poll_pending) calls poll(2) once for
+//! all of them. On a busy server many are ready by then, and never enter the epoll set. The others
+//! are armed: at once if the loop is about to sleep or to call the program's wait function, else at
+//! their second poll.
 //!
 //! # How stale events are kept from the wrong task
 //!
-//! A program may close a descriptor at any time, and get its number again for another file. So the
-//! table never trusts what it registered before:
-//! - A descriptor is armed for one event (`EPOLLONESHOT`), and anew for the next wait. Whether the
-//!   kernel knows the number is only a guess (`registered`) that picks the call to try first: `MOD`
-//!   and on ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
-//! - Each arming has a new generation, which the kernel hands back with the event. An event of an
-//!   older one is dropped. It was the last of its registration, so it cannot come again.
+//! A program may close a descriptor at any time, and reuse its number for another file. So the
+//! table never relies on earlier registrations:
+//! - A descriptor is armed for one event (`EPOLLONESHOT`), and re-armed for the next wait. Whether
+//!   the kernel knows the number is only a guess (`registered`) that picks the call to try first:
+//!   `MOD` and on ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
+//! - Each arming has a new generation, which comes back in the event's data. An event of an older
+//!   generation is dropped. Armed for one event, it cannot repeat.
 //!
 //! # Waiters
 //!
-//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
-//! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
-//! descriptor is pending again. A task is in one list at most: `Task::wait` names it.
+//! Each descriptor has a FIFO queue of waiting tasks, each with its events. An event wakes all
+//! tasks that wait for it; errors and hang-ups wake all. If waiters remain, the descriptor is
+//! pending again. A task is in one wait queue at most: `Task::wait` names it.
 
 use std::ffi::c_int;
 
@@ -32,29 +32,29 @@ use super::entry::{Entry, READABLE, Stage, Wake};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
 
-/// Events taken from the kernel at a time. More are taken the next time.
+/// Events per call of epoll_wait(2) or poll(2).
 const BATCH: usize = 128;
 
 /// The event data of the wake-up descriptor; generations of others stay below `u32::MAX`.
 const WAKE_UP: u64 = u64::MAX;
 
-/// A scheduler's descriptors.
+/// A scheduler's reactor.
 pub struct Reactor {
     epoll_fd: c_int,
     /// An eventfd in the epoll set that other threads raise.
     wake_up_fd: c_int,
-    /// Indexed by descriptor; as long as the largest one that was waited for.
+    /// Indexed by descriptor.
     table: Vec<Entry>,
     /// The descriptors whose entries are not [`Stage::Idle`]. Has room for all of the table.
     pending: Vec<c_int>,
     waiters: usize,
-    /// Whether the wake-up descriptor was readable, and is to be emptied before the loop looks what
-    /// other threads have left. Not by the reactor, since a wait function may wait once more.
+    /// Whether the wake-up descriptor was readable. The loop clears it before it takes messages;
+    /// the reactor must not, since a wait function may wait once more.
     woken_up: bool,
 }
 
 impl Reactor {
-    /// Makes an epoll set with `wake_up_fd` in it, which stays the caller's.
+    /// Creates an epoll set with `wake_up_fd` in it, which the caller keeps owning.
     pub fn create(wake_up_fd: c_int) -> Result<Reactor> {
         let epoll_fd = sys::epoll_create()?;
         let reactor = Reactor {
@@ -69,8 +69,8 @@ impl Reactor {
         Ok(reactor)
     }
 
-    /// Puts a new epoll set in the place of one that another process shares. All that tasks wait
-    /// for is pending then.
+    /// Replaces the epoll set that a child of fork() shares with its parent. All descriptors with
+    /// waiters become pending.
     pub fn reinit_after_fork(&mut self) -> Result<()> {
         sys::dup_onto(sys::epoll_create()?, self.epoll_fd)?;
         sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_up_fd, READABLE, WAKE_UP)?;
@@ -88,13 +88,13 @@ impl Reactor {
         self.epoll_fd
     }
 
-    /// Whether a descriptor is one of the scheduler's own two. Armed for a task the eventfd would not
-    /// tell of stops any more.
+    /// Whether a descriptor is the epoll set or the wake-up eventfd. If a task armed the eventfd,
+    /// stops would go unnoticed.
     pub fn is_internal(&self, fd: c_int) -> bool {
         fd == self.epoll_fd || fd == self.wake_up_fd
     }
 
-    /// Whether the wake-up descriptor was readable since this was last asked.
+    /// Whether the wake-up descriptor was readable since the last call.
     pub fn take_wake_up(&mut self) -> bool {
         std::mem::take(&mut self.woken_up)
     }
@@ -104,8 +104,8 @@ impl Reactor {
         self.waiters > 0
     }
 
-    /// Puts a task in a descriptor's list. If the descriptor turns out to be none that can be
-    /// waited for, the task is woken with the error. On an error here it is in no list.
+    /// Adds a task to a descriptor's waiters. If arming fails later, the task is woken with the
+    /// error. On an error here it is not added.
     pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<()> {
         if self.is_internal(fd) {
             return Err(Error::InvalidArgument);
@@ -122,8 +122,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Takes a task out of the list of the descriptor that it waits for. If the descriptor is armed
-    /// it stays so; its event finds no waiter.
+    /// Removes a task from a descriptor's waiters. An armed descriptor stays armed; its event finds
+    /// no waiter.
     pub fn remove_waiter(&mut self, task: &Task, fd: c_int) {
         if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
             entry.waiters.remove(task);
@@ -131,8 +131,8 @@ impl Reactor {
         }
     }
 
-    /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
-    /// for it. The epoll set is left alone if it is that of a parent, which a child of fork() shares.
+    /// Deregisters a descriptor that is about to be closed, and wakes its waiters. An epoll set
+    /// that a child of fork() shares with its parent is left alone.
     pub fn close(&mut self, fd: c_int, owns_epoll_set: bool, wake: Wake<'_>) {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
@@ -150,14 +150,14 @@ impl Reactor {
         }
     }
 
-    /// Whether any descriptor has yet to be armed, or found ready.
+    /// Whether any descriptor is pending.
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Asks poll(2) for the pending descriptors, calls `wake` with each task whose wait is over, which
-    /// is then in no list, and returns the number of descriptors that had any. What is not ready is
-    /// armed, at its first look if `arm_now` says so, and at its second in any case.
+    /// Polls the pending descriptors, and calls `wake` with each task that waits for a ready one,
+    /// after unlinking it. Returns the number of ready descriptors. Arms the others: with `arm_now`
+    /// at once, without it those that are polled for the second time.
     #[inline(never)]
     pub fn poll_pending(&mut self, arm_now: bool, wake: Wake<'_>) -> usize {
         let mut useful = 0;
@@ -170,8 +170,8 @@ impl Reactor {
                 let wanted = self.table[fd as usize].wanted();
                 *poll = sys::pollfd { fd, events: wanted as i16, revents: 0 };
             }
-            // A single descriptor that the kernel knows has most likely nothing to show for the
-            // call. Without an answer nothing counts as ready, and the epoll set will tell.
+            // A single descriptor that is registered is rarely ready, so skip poll(2): the epoll
+            // set reports it. If poll(2) fails, nothing counts as ready.
             let alone = self.pending.len() == 1 && self.table[polls[0].fd as usize].registered;
             if !(alone && arm_now) {
                 sys::poll_all(polls);
@@ -191,15 +191,15 @@ impl Reactor {
         useful
     }
 
-    /// Arms all pending descriptors, so that the epoll set knows of everything that is waited for.
+    /// Arms all pending descriptors, so that the epoll set watches every descriptor with waiters.
     pub fn arm_all(&mut self, wake: Wake<'_>) {
         for fd in self.pending.drain(..) {
             self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, wake);
         }
     }
 
-    /// Waits at most `timeout_ns` for events of what is armed, and calls `wake` with each task that
-    /// one was for, which is then in no list. Returns the number of events that woke a task. An
+    /// Waits at most `timeout_ns` for events of armed descriptors, and calls `wake` with each task
+    /// that waits for one, after unlinking it. Returns the number of events that woke a task. An
     /// interruption counts as none.
     pub fn poll(&mut self, timeout_ns: u64, wake: Wake<'_>) -> Result<usize> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
@@ -220,7 +220,7 @@ impl Reactor {
         Ok(useful)
     }
 
-    /// Hands one event to the waiters that want it. Returns whether there were any.
+    /// Wakes the waiters of one event. Returns whether there were any.
     fn dispatch(&mut self, fd: c_int, generation: u32, happened: u32, wake: Wake<'_>) -> bool {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
@@ -237,7 +237,7 @@ impl Reactor {
         woken > 0
     }
 
-    /// Makes room for a descriptor that is open: a number that is none must not cost memory.
+    /// Grows the table for an open descriptor: an invalid number must not cost memory.
     #[cold]
     fn grow(&mut self, fd: c_int, index: usize) -> Result<()> {
         sys::check_open(fd)?;
@@ -276,7 +276,7 @@ mod tests {
 
     type Woken = Vec<(*const Task, Outcome)>;
 
-    /// Calls one of the functions that wake, and returns who was woken.
+    /// Calls a function that wakes tasks, and returns the tasks that were woken.
     fn woken(by: impl FnOnce(&dyn Fn(&Task, Outcome))) -> Woken {
         let woken = RefCell::new(Vec::new());
         by(&|task, outcome| woken.borrow_mut().push((from_ref(task), outcome)));
