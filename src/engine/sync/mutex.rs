@@ -1,7 +1,8 @@
-//! The mutex: it belongs to the task that locked it, and is handed to the next one that waits.
+//! The mutex: owned by the task that locked it, and handed off to the next waiter.
 //!
-//! One that a task leaves locked when it ends stays so: nobody knows what state it protects is in,
-//! and in the safe API a leaked guard may still give access. Who waits for it is told.
+//! A mutex whose owner ends stays locked: the state that it protects may be inconsistent, and in
+//! the Rust API a leaked guard may still give access. Its waiters are woken with
+//! [`Error::OwnerDied`].
 
 use std::cell::Cell;
 
@@ -12,11 +13,11 @@ use crate::engine::scheduler::{Limit, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
-/// The task is in the mutex's list.
+/// The task is in the mutex's wait queue.
 static LOCK: WaitKind = WaitKind::new(c"mutex", unlink);
 
-/// The same, after a wait for a condition: the task goes on when the mutex is its own, and by
-/// nothing else. `Task::outcome` is that of the wait for the condition.
+/// The task relocks after a condition wait: only the mutex ends this wait. `Task::outcome` is the
+/// outcome of the condition wait.
 static RELOCK: WaitKind = WaitKind { interruptible: false, ..WaitKind::new(c"mutex", unlink) };
 
 /// # Safety
@@ -29,11 +30,11 @@ unsafe fn unlink(_: SchedulerRef, mutex: usize, task: &Task) {
 /// A mutex.
 pub struct Mutex {
     home: Home,
-    /// The id of the task that has locked it, 0 if none has.
+    /// The id of the owner, 0 while it is unlocked.
     owner: Cell<u64>,
-    /// Those who want it next. None while it is not locked.
+    /// Empty while it is unlocked.
     pub waiters: WaitQueue<Task>,
-    /// How many tasks are in the middle of a wait for a condition, and will want it then.
+    /// How many tasks are in a condition wait that will relock it.
     pending_relocks: Cell<usize>,
 }
 
@@ -60,7 +61,7 @@ impl Mutex {
         }
     }
 
-    /// Locks it for the running task, once those before it are through.
+    /// Locks it for the running task, in FIFO order.
     pub fn lock(&self, limit: Limit) -> Result<()> {
         let (_, task) = self.home.current_task()?;
         if self.try_acquire(task) {
@@ -79,7 +80,7 @@ impl Mutex {
         .map(drop)
     }
 
-    /// Locks it if nobody has.
+    /// Locks it if it is unlocked.
     pub fn try_lock(&self) -> Result<()> {
         let (scheduler, task) = self.home.current_task()?;
         if self.try_acquire(task) {
@@ -89,7 +90,7 @@ impl Mutex {
         Err(Error::Busy)
     }
 
-    /// Refuses a wait that would never end.
+    /// An error if a wait would never end: the owner is this task, or has ended.
     fn check_deadlock(&self, scheduler: &Scheduler, task: &Task) -> Result<()> {
         if self.is_owned_by(task) {
             return Err(Error::Deadlock);
@@ -100,7 +101,7 @@ impl Mutex {
         }
     }
 
-    /// Unlocks it, if it is the running task's own.
+    /// Unlocks it, if the running task owns it.
     pub fn unlock(&self) -> Result<()> {
         let (scheduler, task) = self.home.current_task()?;
         if !self.is_owned_by(task) {
@@ -110,7 +111,8 @@ impl Mutex {
         Ok(())
     }
 
-    /// Unlocks it, whoever's it is, for a guard that is dropped: the guard proves that it is locked.
+    /// Unlocks it for whichever task owns it, for a guard that is dropped: the guard proves that it
+    /// is locked.
     pub fn release(&self) {
         let Ok(home) = self.home.for_drop() else { return };
         let Some(scheduler) = home else { return self.owner.set(0) };
@@ -139,7 +141,7 @@ impl Mutex {
         task.at_end.set(Some(wake_with_owner_died));
     }
 
-    /// Takes it from its owner, and gives it to the next one.
+    /// Unlocks it for its owner, and hands it off to the next waiter.
     pub fn unlock_for(&self, scheduler: &Scheduler, owner: &Task) {
         owner.locks.set(owner.locks.get().saturating_sub(1));
         self.hand_off(scheduler);
@@ -155,18 +157,18 @@ impl Mutex {
         scheduler.wake_first(&self.waiters, outcome);
     }
 
-    /// A task that waits for a condition will want it.
+    /// Counts a condition waiter that will relock it.
     pub fn add_pending_relock(&self) {
         self.pending_relocks.set(self.pending_relocks.get() + 1);
     }
 
-    /// It wants it now, or never.
+    /// Uncounts it: it relocks now, or never will.
     pub fn remove_pending_relock(&self) {
         self.pending_relocks.set(self.pending_relocks.get() - 1);
     }
 
-    /// Locks it for a task whose wait for a condition is over. Returns whether the task can go on:
-    /// if not it waits, and nothing but the mutex ends that.
+    /// Relocks it for a task whose condition wait is over. Returns whether the task is ready; if
+    /// not, it waits for the mutex, uninterruptibly.
     pub fn relock(&self, scheduler: &Scheduler, task: &Task) -> bool {
         if self.try_acquire(task) {
             return true;
@@ -181,7 +183,7 @@ impl Mutex {
     }
 }
 
-/// Tells those who wait for a mutex that it will never be unlocked: its owner has ended.
+/// The end hook of a task that has locked mutexes: wakes their waiters with [`Error::OwnerDied`].
 ///
 /// # Safety
 /// `owner` is a task of the scheduler.
@@ -193,7 +195,7 @@ unsafe fn wake_with_owner_died(scheduler: SchedulerRef, owner: &Task) {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
     log::error(format_args!("task {owner:p} has ended and left {count} mutexes locked"));
-    // Not before: the log callback may lock more, and the slot is the next task's.
+    // Only after the line: the log callback may lock more mutexes, and the slot will be reused.
     owner.locks.set(0);
     owner.at_end.set(None);
     for task in scheduler.tasks.iter() {
