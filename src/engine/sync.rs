@@ -7,7 +7,7 @@
 //! timeouts, wake-ups and cancellation unlink it, as from any wait queue (see
 //! [`crate::engine::scheduler::park`]).
 //!
-//! # Handing over
+//! # Hand-off
 //!
 //! Ownership is handed off in FIFO order: the mutex, the permits or the element belong to the
 //! waiter before it becomes ready. No other task can take them in between, so a waiter never wakes
@@ -16,7 +16,7 @@
 //! time a contended mutex is handed off; but a task that does not suspend while it holds a mutex
 //! never causes contention.
 //!
-//! # What is alive
+//! # Lifetimes
 //!
 //! A wait queue holds tasks of one scheduler, that of the object's [`Home`]. They are unlinked when
 //! the scheduler is destroyed; the objects stay. An object stays alive, and keeps its address,

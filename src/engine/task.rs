@@ -1,5 +1,5 @@
-//! The task object, where its memory is, and the orders that tasks stand in: ready, by time, for the
-//! same thing. Pure data structures: no clock, no system call but for memory.
+//! The task object, the slab, and the queues of tasks: run queue, timer heap, wait queues. Pure
+//! data structures: no clock, no system call but for memory.
 
 mod object;
 mod run_queue;

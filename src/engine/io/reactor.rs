@@ -8,7 +8,7 @@
 //! are armed: at once if the loop is about to sleep or to call the program's wait function, else at
 //! their second poll.
 //!
-//! # How stale events are kept from the wrong task
+//! # Why stale events wake no task
 //!
 //! A program may close a descriptor at any time, and reuse its number for another file. So the
 //! table never relies on earlier registrations:

@@ -1,4 +1,4 @@
-//! Changing the settings, and opening and closing what lines go to.
+//! Changing the settings, and opening and closing the receivers.
 
 use std::ffi::{CStr, c_void};
 
@@ -21,8 +21,8 @@ pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Resul
     Ok(())
 }
 
-/// Sets everything that an `mj_logger` has. It knows no file and no system log: where it has no
-/// callback, it ends one that is set, and else leaves the receiver as it is.
+/// Sets everything that an `mj_logger` has. That has no file and no system log: without a callback,
+/// it removes one that is set, and keeps any other receiver.
 pub fn configure(
     from: Level,
     callback: Option<Callback>,
@@ -42,7 +42,7 @@ pub fn configure(
     Ok(())
 }
 
-/// Lets lines go to the end of a file, which is created if it is missing. The path is copied.
+/// Appends lines to a file, which is created if it is missing. The path is copied.
 pub fn set_file(path: &CStr) -> Result<()> {
     let lock = SettingsLock::lock();
     let record = lock.record_of_text(path, |path| Receiver::File { path })?;
@@ -51,7 +51,7 @@ pub fn set_file(path: &CStr) -> Result<()> {
     Ok(())
 }
 
-/// Opens the file that is set by its path again; without one does nothing.
+/// Reopens the log file by its path; does nothing if none is set.
 pub fn reopen_file() -> Result<()> {
     let _lock = SettingsLock::lock();
     match current().receiver {
@@ -60,7 +60,7 @@ pub fn reopen_file() -> Result<()> {
     }
 }
 
-/// Lets lines go to the system log, which shows the ident before each. The ident is copied.
+/// Sends lines to the system log, which shows the ident before each. The ident is copied.
 pub fn set_syslog(ident: &CStr) -> Result<()> {
     if ident.is_empty() || ident.count_bytes() > syslog::IDENT_BYTES {
         return Err(Error::InvalidArgument);
@@ -72,15 +72,15 @@ pub fn set_syslog(ident: &CStr) -> Result<()> {
     Ok(())
 }
 
-/// Puts settings in force, and closes what lines went to before.
+/// Puts settings in force, and closes the previous receiver.
 fn set(lock: &SettingsLock, record: &'static Record) {
     start::begin();
     let (before, now) = lock.set(record);
     if now != before {
         loss::reset();
     }
-    // Lines that are on their way to what is closed here fail, see that there was a change, and come
-    // to the new receiver.
+    // Other threads' writes to the closed receiver fail; they see that the settings have changed,
+    // and try the new receiver.
     match (before, now) {
         (Receiver::File { .. }, Receiver::File { .. }) => {}
         (Receiver::Syslog { .. }, Receiver::Syslog { .. }) => {}

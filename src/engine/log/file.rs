@@ -1,8 +1,7 @@
-//! Lines that go to the end of a file.
+//! The log file.
 //!
 //! A line is one `write` of a descriptor with O_APPEND, so lines of several threads or processes do
-//! not mix. Where a full disk takes half of one, the next line that can be written begins on a line
-//! of its own.
+//! not mix. After a partial line, on a full disk, the next one starts with a newline.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,13 +13,13 @@ use crate::engine::sys::{self, Result, SIGPIPE};
 
 static FILE: SwappableFd = SwappableFd::none();
 
-/// Whether the reader of a pipe can end, and with it the process.
+/// Whether the file is a pipe, so that a write may raise SIGPIPE.
 static IS_PIPE: AtomicBool = AtomicBool::new(false);
 
-/// Whether the file ends with half a line.
+/// Whether the file ends with a partial line.
 static PARTIAL_LINE: AtomicBool = AtomicBool::new(false);
 
-/// Puts the file with this path in the place of the one before, which stays there if that fails.
+/// Opens the file, and replaces the previous one, which is kept on an error.
 pub fn open(path: &CStr) -> Result<()> {
     let file = sys::open_appending(path)?;
     // Before the first line can go there.

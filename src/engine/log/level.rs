@@ -1,4 +1,4 @@
-//! How much a line matters, and from which level on lines are written.
+//! Log levels, and the threshold.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -48,7 +48,7 @@ impl Level {
     }
 }
 
-/// Lines below it are dropped, by [`enabled`] and by the door of `mj_log`.
+/// Lines below it are dropped, by [`enabled`] and by the trampoline of `mj_log`.
 pub static THRESHOLD: AtomicU32 = AtomicU32::new(Level::Info as u32);
 
 /// Whether lines of a level are written.

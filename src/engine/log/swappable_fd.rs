@@ -1,9 +1,8 @@
-//! A descriptor that lines are written to while another thread puts a different file behind it.
+//! A descriptor that lines are written to while another thread replaces its file.
 //!
-//! Its number never changes: `dup3` puts the new file there in one step, so a thread that is about
-//! to write cannot meet a number that is closed, or that has become the program's. When the
-//! receiver is no longer used, an epoll instance takes the place, which accepts no bytes and keeps
-//! no file or disk busy.
+//! Its number never changes: `dup3` replaces the file atomically, so a concurrent write cannot hit
+//! a closed number, or one that the program has reused. To close it, an epoll instance replaces the
+//! file: it accepts no bytes and keeps no file or disk busy.
 
 use std::ffi::c_int;
 use std::sync::atomic::{
@@ -27,8 +26,8 @@ impl SwappableFd {
         self.0.load(Acquire)
     }
 
-    /// Puts what `fd` refers to in the place of what was there, and takes `fd` over, also when it
-    /// fails. Only for the thread whose turn it is to change the settings.
+    /// Replaces the file by the one of `fd`, and closes `fd`, also on an error. The caller holds
+    /// the settings' lock.
     pub fn replace(&self, fd: c_int) -> Result<()> {
         if fd == self.number() {
             return Ok(()); // The program had closed the old one, so the new one got its number.
@@ -40,7 +39,7 @@ impl SwappableFd {
         Ok(())
     }
 
-    /// Lets go of what is there. When that is not possible, for want of descriptors, it stays open.
+    /// Closes the file. If no descriptor is free for the epoll instance, it stays open.
     pub fn release(&self) {
         if self.number() != NONE
             && let Ok(nothing) = sys::epoll_create()

@@ -1,7 +1,7 @@
-//! Lines that go to the system log, as datagrams in the form of syslog(3).
+//! The system log: datagrams in the format of syslog(3).
 //!
-//! Not by syslog(3) itself: that holds a lock which the child of a fork() may find locked for ever,
-//! and waits without limit for a log daemon that has stopped reading.
+//! Not syslog(3) itself: its lock may stay locked in a child of fork(), and it blocks without limit
+//! if the log daemon has stopped reading.
 
 use std::ffi::CStr;
 use std::fmt::Write;
@@ -40,7 +40,7 @@ pub fn send(line: &mut Line, ident: &CStr) -> Result<()> {
     let _ = write!(prefix, "[{}]: ", sys::process_id());
     let [datagram @ .., _newline] = line.framed(&prefix) else { return Ok(()) };
 
-    // A daemon that does not read is given a moment once, and not with each line.
+    // Wait for a daemon that does not read once, and not at each line.
     let may_wait = !loss::is_dropping();
     match sys::send(SOCKET.number(), datagram, may_wait) {
         // The daemon has ended; there may be a new one.
