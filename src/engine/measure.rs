@@ -1,4 +1,4 @@
-//! What is counted and measured.
+//! Metrics: counters and distributions.
 
 mod counters;
 mod histogram;

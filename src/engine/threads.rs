@@ -1,4 +1,4 @@
-//! What other threads, signal handlers and children of fork() may meet.
+//! State that is shared with other threads, signal handlers and children of fork().
 
 mod atomic;
 mod fork_safe_mutex;

@@ -1,8 +1,8 @@
-//! The stacks of a scheduler: allocated from large mappings, and leaked for reuse.
+//! A scheduler's stack pool: stacks are slots of large mappings, and are reused.
 //!
 //! An arena is one mapping of many slots of one size. It is reserved, not committed: a stack that
-//! has been used to a depth of a page holds one page. Slots are allocated one after the other, and
-//! come back to a last-in, first-out pool, so that short tasks share one warm stack.
+//! has used one page holds one page. Slots are allocated in order, and released to a LIFO free
+//! list, so that short tasks share one warm stack.
 
 use std::ptr;
 
@@ -10,9 +10,9 @@ use super::stack::{Stack, guard, guard_bytes, prepare, slot_end};
 use super::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Result};
 
-/// Tops are moved by multiples of a cache line, or the hot ends of all stacks would compete for the
-/// same few sets of the first-level cache. Half a page at most, so that a shallow stack still fits
-/// in one page.
+/// Cache coloring: tops are offset by multiples of a cache line, or the hot ends of all stacks
+/// would map to the same few sets of the L1 cache. Half a page at most, so that a shallow stack
+/// still fits in one page.
 const COLORS: usize = 32;
 const COLOR_BYTES: usize = 64;
 
@@ -20,43 +20,43 @@ const FIRST_ARENA_SLOTS: usize = 16;
 
 const LARGEST_ARENA_SLOTS: usize = 1024;
 
-/// When a stack is lacking, as many are made as are in use, divided by this. Two calls of the
-/// kernel then do for all of them what takes a call and a page fault for each, which is a sixth of
-/// the time that it takes to park a task; and those that are not wanted hold little memory.
+/// When the free list is empty, preallocate `in_use / PREALLOC_DIVISOR` stacks. Two system calls
+/// for all replace a system call and a page fault for each, a sixth of the time of parking a new
+/// task; and unused stacks hold one page.
 const PREALLOC_DIVISOR: usize = 64;
 
-/// Free stacks give their memory back when they have been free for a whole period, since giving it
-/// back and having it anew takes as long as a hundred turns: a burst of tasks that comes again
-/// within a period finds them as they were.
+/// Stacks that were idle for a whole period are decommitted. Decommitting and faulting in again
+/// takes as long as a hundred turns, so a burst of tasks that recurs within a period reuses
+/// committed stacks.
 const TRIM_PERIOD_NS: u64 = 1_000_000_000;
 
-/// So many free stacks, the ones that are used first, keep their memory for good.
+/// This many free stacks, the first to be reused, are never decommitted.
 const WARM_STACKS: usize = 64;
 
 /// A scheduler's stacks.
 #[derive(Default)]
 pub struct StackPool {
-    /// One for each size asked for so far.
+    /// One for each size in use so far.
     classes: Vec<Class>,
     period_ends_ns: u64,
 }
 
 struct Class {
     usable_bytes: usize,
-    /// Tops of stacks that are not in use. The first `decommitted` of them hold no memory, and the first
-    /// `to_trim` are about to give it back. The first `idle` have been free all through this
-    /// period. `decommitted <= to_trim <= idle <= free.len()`.
+    /// The free list: tops of free stacks. The first `decommitted` hold no memory, the first
+    /// `to_trim` are to be decommitted, the first `idle` have been free all through this period.
+    /// `decommitted <= to_trim <= idle <= free.len()`.
     free: Vec<*mut u8>,
     decommitted: usize,
     to_trim: usize,
     idle: usize,
     in_use: usize,
     arenas: Vec<Arena>,
-    /// How many slots the arenas have, and how many were allocated; all but the last arena are used
-    /// up.
+    /// Slots of all arenas, and how many were allocated; all arenas but the last are fully
+    /// allocated.
     slots: usize,
     allocated: usize,
-    /// Set once the kernel has refused to prepare many at a time.
+    /// Set once the kernel has refused to prepare several slots by one call.
     one_by_one: bool,
 }
 
@@ -80,15 +80,15 @@ impl StackPool {
         Ok(Stack { top, class })
     }
 
-    /// Takes a stack back. The caller may still be running on it, until the next
+    /// Releases a stack. The caller may still be running on it, until the next
     /// [`acquire`](Self::acquire).
     #[inline]
     pub fn release(&mut self, stack: Stack) {
         self.classes[stack.class].release(stack.top);
     }
 
-    /// Takes the memory of some of the stacks that have been free all through a period: of as many
-    /// as one call of the kernel does, so that nobody waits long. Not to be called from a task.
+    /// Decommits some of the stacks that were idle for a period: as many as one system call takes,
+    /// so that the loop is not delayed. Not to be called from a task.
     pub fn trim_step(&mut self, now_ns: u64) {
         if now_ns >= self.period_ends_ns {
             self.period_ends_ns = now_ns + TRIM_PERIOD_NS;
@@ -100,8 +100,8 @@ impl StackPool {
         }
     }
 
-    /// When there will be something to do for [`trim_step`](Self::trim_step): at once, at the end of
-    /// the period, or not before stacks have been used.
+    /// When [`trim_step`](Self::trim_step) is due: now (0), at the end of the period, or not before
+    /// stacks are used (`u64::MAX`).
     pub fn next_trim_ns(&self) -> u64 {
         let next_ns = |class: &Class| match class {
             _ if class.decommitted < class.to_trim => 0,
@@ -111,8 +111,8 @@ impl StackPool {
         self.classes.iter().map(next_ns).min().unwrap_or(u64::MAX)
     }
 
-    /// Lets a stack stay mapped for ever, with all others of its arena: it has variables that
-    /// somebody may still refer to.
+    /// Leaks the arena of a stack: it stays mapped for ever, since the stack has variables that may
+    /// still be referred to.
     pub fn leak(&mut self, stack: Stack) {
         let class = &mut self.classes[stack.class];
         let slot_bytes = class.slot_bytes();
@@ -204,7 +204,7 @@ impl Class {
         guard_bytes() + self.usable_bytes
     }
 
-    /// Makes stacks of the next idle slots, and returns the first; the others are free ones.
+    /// Allocates the next slots, and returns the first stack; the others go to the free list.
     #[cold]
     #[inline(never)]
     fn allocate_slots(&mut self) -> Result<*mut u8> {
@@ -235,16 +235,15 @@ impl Class {
         let lowest = first.wrapping_add(guard_bytes());
         let number = switch::valgrind_register_stack(lowest, first.wrapping_add(slot_bytes));
         if number != 0 {
-            // Under Valgrind they are made one by one, and the number is leaked in the stack itself,
-            // for `Drop`.
+            // Under Valgrind stacks are allocated one by one, and Valgrind's stack id is stored in
+            // the stack itself, for `Drop`.
             // SAFETY: the lowest word of a stack that nobody uses yet.
             unsafe { lowest.cast::<usize>().write(number) };
         }
         self.free.pop().ok_or(Error::OutOfMemory)
     }
 
-    /// Maps the next arena: as many slots as there are already, or fewer when address space is
-    /// short.
+    /// Maps the next arena: as many slots as there are already, or fewer if address space is short.
     fn add_arena(&mut self) -> Result<()> {
         let mut slots = self.slots.clamp(FIRST_ARENA_SLOTS, LARGEST_ARENA_SLOTS);
         self.arenas.try_reserve(1).map_err(|_| Error::OutOfMemory)?;

@@ -1,4 +1,4 @@
-//! A list of the tasks, in words.
+//! The list of tasks as text.
 
 use std::fmt::{self, Write};
 use std::ptr;
@@ -28,7 +28,7 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
         }
         None => out.write_str("parked")?,
         Some(kind) => {
-            // A copy: the task may go on while a program's stream is written to.
+            // A copy: the task may run while a program's stream suspends.
             let mut text = [0u8; 100];
             let mut copy = TruncatingWriter::new(&mut text);
             // SAFETY: the task waits for it.

@@ -8,7 +8,7 @@ use crate::engine::scheduler::Scheduler;
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The block that [`print_metrics`] prints, and the distributions behind it.
+    /// The block of [`print_metrics`], followed by the distributions.
     Text,
     /// The text format that Prometheus scrapes, version 0.0.4.
     Prometheus,
@@ -79,15 +79,15 @@ pub fn print_metrics(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result 
     )
 }
 
-/// A metric's value, as it is counted.
+/// A metric's value and kind.
 enum Value {
-    /// Only grows, until a reset.
+    /// A counter.
     Count(u64),
-    /// The same, in nanoseconds.
+    /// A counter of nanoseconds.
     Time(u64),
-    /// Grows and shrinks.
+    /// A gauge.
     Level(u64),
-    /// The same, in nanoseconds.
+    /// A gauge of nanoseconds.
     TimeLevel(u64),
 }
 
@@ -238,8 +238,8 @@ fn write_prometheus(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
             ("p99", summary.p99, "99th percentile"),
             ("max", summary.max, "longest"),
         ] {
-            // Gauges, and not a summary: quantiles of a summary are of a sliding window, these
-            // since the reset.
+            // Gauges, not a summary: a summary's quantiles are over a sliding window, these since
+            // the reset.
             let name = name.strip_suffix("_seconds").unwrap_or(name);
             writeln!(out, "# HELP majjen_{name}_{quantile}_seconds {}: {what}.", title.help)?;
             writeln!(out, "# TYPE majjen_{name}_{quantile}_seconds gauge")?;

@@ -192,7 +192,9 @@ pub fn sleep(limit: Limit) -> Result<()> {
         Err(Error::OutOfMemory) => {
             if let Some((_, task)) = running_task() {
                 let error = Error::OutOfMemory;
-                log::error(format_args!("task {task:p} goes on without sleeping: {error}"));
+                log::error(format_args!(
+                    "task {task:p} cannot sleep, and continues at once: {error}"
+                ));
             }
             Err(Error::OutOfMemory)
         }

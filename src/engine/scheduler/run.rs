@@ -245,14 +245,14 @@ impl Scheduler {
         let left = self.tasks.alive();
         if self.tasks.starved.is_empty() {
             log::error(format_args!(
-                "all {left} tasks are parked, without a timer, a descriptor or a wait function to wake \
-                 one: the run ends"
+                "deadlock: all {left} tasks are parked, and no timer, descriptor or wait function \
+                 can wake one; the run ends"
             ));
             Error::Deadlock
         } else {
             log::error(format_args!(
-                "{} tasks cannot get a stack, and no other task is left to give one back: the run \
-                 ends; they start with the next run",
+                "{} new tasks have no stack, and no other task is left to release one; the run \
+                 ends, and the next run starts them",
                 self.tasks.starved.count()
             ));
             Error::OutOfMemory
@@ -320,7 +320,7 @@ impl Scheduler {
         } else {
             if !self.io.wait_failed.replace(true) {
                 log::error(format_args!(
-                    "the wait function failed ({result}); going on with pauses of 1 ms"
+                    "the wait function failed ({result}); it is called again after 1 ms"
                 ));
             }
             // A function that keeps failing must not turn the loop into a busy loop.

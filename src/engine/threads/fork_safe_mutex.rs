@@ -1,7 +1,7 @@
-//! A lock that a child of `fork()` can take, though another thread of its parent held it: there is
-//! nobody in the child who would let it go.
+//! A mutex that works in a child of `fork()`: the child can lock it although another thread of its
+//! parent, which does not exist in the child, held it.
 //!
-//! What it guards may then be half changed, so it is for what can be in use like that.
+//! So guard only data that stays usable half-updated.
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
@@ -15,7 +15,7 @@ use crate::engine::context::sanitizer;
 use crate::engine::sys;
 
 pub struct ForkSafeMutex<T> {
-    /// The process with a thread that holds it, 0 when there is none.
+    /// The process whose thread holds it, 0 while it is unlocked.
     holder: AtomicU32,
     value: UnsafeCell<T>,
 }
@@ -28,7 +28,7 @@ impl<T> ForkSafeMutex<T> {
         ForkSafeMutex { holder: AtomicU32::new(0), value: UnsafeCell::new(value) }
     }
 
-    /// Waits until no other thread of this process holds it. Not in a signal handler.
+    /// Locks it, once no other thread of this process holds it. Not async-signal-safe.
     pub fn lock(&self) -> ForkSafeMutexGuard<'_, T> {
         acquire(&self.holder);
         ForkSafeMutexGuard { lock: self }
@@ -59,7 +59,7 @@ fn release(holder: &AtomicU32) {
     holder.store(0, Release);
 }
 
-/// The lock is held while this lives.
+/// The mutex is locked while this lives.
 pub struct ForkSafeMutexGuard<'l, T> {
     lock: &'l ForkSafeMutex<T>,
 }

@@ -6,7 +6,7 @@
 //! created: no calibration at start-up, and the longer it runs the more precise. Elsewhere a tick
 //! is a nanosecond.
 //!
-//! A program may bring its custom clock for deadlines, such as a simulated one. Turns are still
+//! A program may set a custom clock for deadlines, such as a simulated one. Turns are still
 //! measured in real time.
 
 use std::cell::Cell;
@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use crate::engine::context::switch;
 use crate::engine::sys;
 
-/// A program's clock: nanoseconds since any fixed moment, never less than before.
+/// A program's clock: nanoseconds since any fixed moment, never decreasing.
 pub type ClockFunction = unsafe extern "C" fn(*mut c_void) -> u64;
 
-/// Both clocks read at one moment.
+/// Both clocks at one moment.
 #[derive(Clone, Copy)]
 pub struct Instant {
     pub ticks: u64,
@@ -35,12 +35,11 @@ pub struct Clock {
     ticks_per_ns: Cell<f64>,
 }
 
-/// The ratio is believed once it was observed over this long: two readings are each off by less
-/// than 100 ns.
+/// The ratio is used once it was measured over this long: each reading is off by less than 100 ns.
 const MIN_OBSERVATION_NS: u64 = 1_000_000;
 
-/// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes
-/// the scheduler look at timers and descriptors more often than needed, for the first millisecond.
+/// Until then the counter is assumed to run at 1 GHz. With a faster one, timers and I/O are polled
+/// more often than needed for the first millisecond.
 const DEFAULT_TICKS_PER_NS: f64 = 1.0;
 
 impl Clock {
@@ -61,7 +60,7 @@ impl Clock {
         if self.counter { switch::ticks() } else { sys::monotonic_ns() }
     }
 
-    /// Both clocks; also renews the ratio between them.
+    /// Reads both clocks, and updates the ratio.
     pub fn now(&self) -> Instant {
         let now = read(self.counter);
         let elapsed_ns = now.ns.saturating_sub(self.start.ns);
@@ -72,19 +71,19 @@ impl Clock {
         now
     }
 
-    /// Sets the program's clock, which must stay callable while it is set; or with `None` the
-    /// monotonic one.
+    /// Sets a custom clock, which must stay callable while it is set; with `None` the monotonic
+    /// one.
     pub fn set_custom(&self, function: Option<ClockFunction>, data: *mut c_void) {
         self.custom.set(function.map(|function| (function, data)));
     }
 
-    /// Whether deadlines follow the program's clock.
+    /// Whether deadlines follow a custom clock.
     pub fn has_custom(&self) -> bool {
         self.custom.get().is_some()
     }
 
-    /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one,
-    /// so the caller must hold no borrow that a call into the library would meet.
+    /// Reads the clock of deadlines. A custom clock may call the library, so the caller must hold
+    /// no `RefCell` borrow.
     pub fn now_ns(&self) -> u64 {
         match self.custom.get() {
             // SAFETY: the program's function, which its setter promised to keep callable.
@@ -93,13 +92,13 @@ impl Clock {
         }
     }
 
-    /// A span in ticks. Exact to one part in a thousand or better, so only for short ones.
+    /// Converts a duration to ticks. Exact to one part in a thousand or better, so only for short
+    /// ones.
     pub fn ns_to_ticks(&self, ns: u64) -> u64 {
         (ns as f64 * self.ticks_per_ns.get()) as u64
     }
 
-    /// The ratio observed up to now, to convert spans of ticks with. Right to a few hundred
-    /// nanoseconds of the time since the start.
+    /// The ratio measured since the start, for conversions of ticks.
     pub fn ratio(&self) -> Ratio {
         let now = read(self.counter);
         if !self.counter {
@@ -112,7 +111,7 @@ impl Clock {
     }
 }
 
-/// How many nanoseconds a number of ticks is.
+/// Converts ticks to nanoseconds.
 #[derive(Clone, Copy)]
 pub struct Ratio {
     ns: u64,
@@ -120,7 +119,7 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Before any was observed.
+    /// Before any was measured.
     pub const UNKNOWN: Ratio = Ratio { ns: 1, ticks: 1 };
 
     pub fn to_ns(self, ticks: u64) -> u64 {
@@ -133,7 +132,7 @@ fn read(counter: bool) -> Instant {
     Instant { ticks: if counter { switch::ticks() } else { ns }, ns }
 }
 
-/// Asks once a process, since the answer may need a file to be read.
+/// Cached for the process, since the answer may need a file to be read.
 fn counter_is_invariant() -> bool {
     const UNKNOWN: u8 = 0;
     const STEADY: u8 = 1;
