@@ -1,4 +1,4 @@
-//! What majjen does, written once and seen through both APIs: the Rust API and the C ABI.
+//! Behaviours of Majjen, written once and tested through both APIs: the Rust API and the C ABI.
 
 /// Runs each behaviour through both APIs.
 macro_rules! behaviours {
@@ -81,7 +81,7 @@ behaviours!(
     tasks_are_counted,
 );
 
-/// What tasks have done, in order.
+/// A log of events of tasks, in order.
 struct Events<T>(Rc<RefCell<Vec<T>>>);
 
 impl<T: Debug + PartialEq> Events<T> {

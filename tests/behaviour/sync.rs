@@ -1,4 +1,4 @@
-//! What tasks synchronise by, seen through both APIs.
+//! Synchronization objects, tested through both APIs.
 
 mod c_abi;
 mod channel;

@@ -58,7 +58,7 @@ fn a_wait_for_a_condition_has_a_time_limit<D: Sync>() {
     events.are(&[Err(libc::ETIMEDOUT), Err(libc::EDEADLK)]);
 }
 
-/// Not for those that come later; and who waits has let go of the mutex.
+/// Not for later waiters; and a waiter has unlocked the mutex.
 fn a_notification_is_for_those_that_wait<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, condvar) = (api.mutex(), api.condvar());
