@@ -1,7 +1,7 @@
-//! The scheduler: its parts, the loop, how tasks take turns, and the calls that suspend them.
+//! The scheduler: its parts, the loop, the switch between tasks, and the calls that suspend them.
 //!
-//! `object.rs` puts the parts together, each of which has a file with its fields; the others are what
-//! a scheduler does.
+//! `object.rs` composes the parts, each of which has a file with its fields; the other files are
+//! the scheduler's operations.
 
 mod block;
 mod descriptor;

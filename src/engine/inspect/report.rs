@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write};
 use crate::engine::measure::{Metrics, Summary};
 use crate::engine::scheduler::Scheduler;
 
-/// How metrics are written.
+/// The format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The block of [`print_metrics`], followed by the distributions.

@@ -120,8 +120,9 @@ impl Entry {
     /// epoll_ctl(2) has failed.
     #[cold]
     fn arm_failed(&self, fd: c_int, error: Error, wake: Wake<'_>) -> usize {
-        // A file that has no events: poll(2) says that it can be read and written, and whoever wants
-        // something else waits in vain. Any other file has been arm_failed by mistake.
+        // EPERM is right for a file that epoll does not support: poll(2) says that it is always
+        // readable and writable, and waiters for other events keep waiting. For any other file
+        // EPERM is an error.
         if error == Error::Os(libc::EPERM)
             && let Ok(happened) = sys::poll_now(fd, self.wanted() | ALWAYS)
             && happened & ALWAYS == ALWAYS

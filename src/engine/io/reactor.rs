@@ -447,13 +447,13 @@ mod tests {
         let directory = env!("CARGO_MANIFEST_DIR").to_owned();
         let file = std::fs::File::open(directory + "/Cargo.toml").unwrap();
         let fd = file.as_raw_fd();
-        // Of a regular file epoll says nothing: poll(2) does, whoever asks it.
+        // epoll does not support a regular file, so its answers come from poll(2).
         reactor.wait(&task, fd, READABLE).unwrap();
         assert_eq!(poll_pending(&mut reactor, true), [readable(&task)]);
         let both = (from_ref(&task), Outcome::Ready(READABLE | WRITABLE));
         reactor.wait(&task, fd, READABLE).unwrap();
         assert_eq!(woken(|wake| reactor.arm_all(wake)), [both]);
-        // What it never has is waited for all the same: a time limit ends that.
+        // A wait for an event that it never has only ends by a timeout.
         let other = Task::default();
         reactor.wait(&task, fd, libc::EPOLLPRI as u32).unwrap();
         reactor.wait(&other, fd, READABLE).unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// How much a line matters.
+/// The level of a line.
 ///
 /// ```
 /// use majjen::logger::Level;
@@ -14,17 +14,17 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub enum Level {
     /// Steps of the loop.
     Trace = 0,
-    /// What tasks do.
+    /// The operations of tasks.
     Debug = 1,
-    /// What an operator wants to know. The level set at the start.
+    /// Information for operators. The default threshold.
     Info = 2,
-    /// Misuse, and what may be wrong.
+    /// Misuse, and possible problems.
     Warn = 3,
-    /// What failed.
+    /// Failures.
     Error = 4,
-    /// What cannot be recovered from. Logging it ends nothing.
+    /// Unrecoverable failures. Logging one does not end the process.
     Fatal = 5,
-    /// Only as the level from which lines are written: none is.
+    /// Only as the threshold: no line is written.
     Silent = 6,
 }
 

@@ -1,4 +1,4 @@
-//! The scheduler: its parts, and what makes and destroys it.
+//! The scheduler: its parts, creation, and destruction.
 //!
 //! # Borrows
 //!

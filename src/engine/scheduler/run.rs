@@ -1,4 +1,4 @@
-//! A run: **the loop**, and what surrounds it.
+//! A run: **the loop**, and its setup and teardown.
 
 use std::ffi::c_void;
 use std::ptr::{fn_addr_eq, from_ref};

@@ -1,4 +1,5 @@
-//! SelectWait for the first of several channels: what a channel's own calls are made of, too.
+//! Select: waits for the first of several channel operations. A channel's own calls are selects of
+//! one case.
 //!
 //! Each case is in the wait queue of its channel, and all point to the same [`SelectWait`] on the
 //! task's stack. Completing one case ends the wait, which unlinks all. Among several ready cases
