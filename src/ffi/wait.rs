@@ -58,7 +58,7 @@ pub unsafe extern "C" fn mj_wait_poll(
     unsafe { call_wait(Builtin::Poll, "mj_wait_poll", scheduler, timeout_ns) }
 }
 
-/// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers.
+/// Only sleeps, until the timeout or mj_scheduler_stop(): for programs with timers only.
 /// Descriptors that tasks wait for are looked at when a sleep is over, and wake nobody in between.
 /// `user_data` is not used. Returns 0, or -1 after an ERROR line. Does not suspend.
 ///
