@@ -117,7 +117,7 @@ static void reads_the_metrics(mj_scheduler* scheduler) {
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, >, 0);
 }
 
-// ---- What tasks synchronise by ----
+// ---- Synchronization ----
 
 static mj_mutex* mutex;
 static mj_cond* cond;

@@ -335,7 +335,7 @@ static uint64_t looks_beside_busy_tasks(uint64_t each_turn_ns, uint64_t* millise
   return looks;
 }
 
-// Whoever a look readies comes behind the tasks that are ready anyway, so one look a round will do.
+// Newly ready tasks queue behind those that are ready already, so one poll a round is enough.
 static void they_are_looked_at_once_in_a_round(void) {
   uint64_t milliseconds;
   uint64_t looks = looks_beside_busy_tasks(5000, &milliseconds);

@@ -234,7 +234,7 @@ static void each_task_is_listed_with_what_it_does(void) {
   close(channel[1]);
 }
 
-// ---- What tasks synchronise by ----
+// ---- Synchronization ----
 
 static mj_mutex* mutex;
 static mj_cond* cond;

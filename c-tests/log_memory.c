@@ -106,7 +106,7 @@ static void settings_that_were_set_before_take_no_more_memory(void) {
   mj_log_set_callback(NULL, NULL);
 }
 
-// How often a call fails for want of memory, each time with nothing kept and nothing changed.
+// How often a call fails with ENOMEM, each time with nothing kept and nothing changed.
 static int failures_of(int (*call)(void)) {
   int failures = 0;
   for (;;) {

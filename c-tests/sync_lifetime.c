@@ -1,4 +1,4 @@
-// What tasks wait for, and their schedulers: destroyed ones, several, on several threads.
+// Lifetimes of synchronization objects and schedulers: destroyed ones, several, on several threads.
 #define _GNU_SOURCE
 #include "calls.h"
 #include "log_lines.h"

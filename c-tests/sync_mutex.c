@@ -156,7 +156,7 @@ static int is_canceled_and_waits(call* self) {
   return result;
 }
 
-// While it lets the others have their turn, it will still want the mutex.
+// While it yields, it still counts as a task that will relock the mutex.
 static void a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it(void) {
   make();
   call one;

@@ -64,19 +64,19 @@ typedef enum mj_task_state {
   MJ_TASK_EXITED,
 } mj_task_state;
 
-// How much a log line matters.
+// The level of a log line.
 typedef enum mj_log_level {
   // Steps of the loop.
   MJ_LOG_TRACE = 0,
-  // What tasks do.
+  // The operations of tasks.
   MJ_LOG_DEBUG = 1,
-  // What an operator wants to know. The level set at the start.
+  // Information for operators. The default threshold.
   MJ_LOG_INFO = 2,
-  // Misuse, and what may be wrong.
+  // Misuse, and possible problems.
   MJ_LOG_WARN = 3,
-  // What failed.
+  // Failures.
   MJ_LOG_ERROR = 4,
-  // What cannot be recovered from. Logging it ends nothing.
+  // Unrecoverable failures. Logging one does not end the process.
   MJ_LOG_FATAL = 5,
   // Only for mj_log_set_level(): no line is logged.
   MJ_LOG_SILENT = 6,
@@ -100,23 +100,22 @@ typedef enum mj_chan_op {
   MJ_CHAN_RECV = 1,
 } mj_chan_op;
 
-// A queue of elements of one size, from tasks to tasks. See mj_chan_create().
+// A channel: a queue of elements of one size. See mj_chan_create().
 typedef struct mj_chan mj_chan;
 
-// What tasks that have locked a mutex wait by for a change of what it protects. See
-// mj_cond_create().
+// A condition variable. See mj_cond_create().
 typedef struct mj_cond mj_cond;
 
-// A lock that one task at a time has. See mj_mutex_create().
+// A mutex. See mj_mutex_create().
 typedef struct mj_mutex mj_mutex;
 
 // A handle to a scheduler that outlives it, for other threads. See mj_scheduler_remote().
 typedef struct mj_remote mj_remote;
 
-// A number of permits, which tasks take and give back. See mj_semaphore_create().
+// A counting semaphore. See mj_semaphore_create().
 typedef struct mj_semaphore mj_semaphore;
 
-// A count of what is still to be done. See mj_waitgroup_create().
+// A wait group: a counter that tasks wait for to become 0. See mj_waitgroup_create().
 typedef struct mj_waitgroup mj_waitgroup;
 
 // One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
@@ -399,9 +398,8 @@ struct mj_task *mj_task_find(struct mj_scheduler *scheduler, mj_task_id id);
 int mj_task_wake(struct mj_task *task);
 
 // Tells a task to end: its wait, and from then on each call of it that would suspend, returns
-// -ECANCELED after letting the others have their turn. It is up to the task to clean up and end. A
-// task may cancel itself. Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend.
-// `task` may be any address.
+// -ECANCELED after yielding. It is up to the task to clean up and end. A task may cancel itself.
+// Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
 int mj_task_cancel(struct mj_task *task);
 
 // Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes or the last
@@ -446,9 +444,9 @@ void mj_task_wait_readable(int fd);
 // ended, -EPERM outside a task. May suspend.
 int mj_task_yield_now(void);
 
-// mj_task_sleep_ns() with a result. Returns 0 when the time is over, -EINTR when the task was
-// woken or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM
-// outside a task. May suspend.
+// mj_task_sleep_ns() with a result. Returns 0 after the full time, -EINTR when the task was woken
+// or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
+// task. May suspend.
 int mj_task_sleep_for(uint64_t nanoseconds);
 
 // Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
@@ -494,12 +492,12 @@ int mj_task_join(mj_task_id id, uint64_t timeout_ns);
 // open. Does not suspend.
 int mj_fd_close(int fd);
 
-// Makes a mutex for the tasks of one scheduler: a lock that one task at a time has, and that keeps
-// the others parked, not the thread. Who waits gets it in the order of coming: it is handed over,
-// so a task that unlocks it and wants it again queues behind. Only needed where a task suspends
-// between what must not be divided. It may outlive the scheduler, and then serves the next one
-// whose task uses it. Returns the mutex, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the
-// scheduler is running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
+// Makes a mutex for the tasks of one scheduler: a lock that one task at a time owns, and that
+// parks the others, not the thread. Waiters get it in FIFO order, by hand-off: a task that unlocks
+// it and locks it again queues behind them. Needed only if a critical section suspends. It may
+// outlive the scheduler, and then serves the next one whose task uses it. Returns the mutex, or
+// NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread).
+// Release it with mj_mutex_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
@@ -512,12 +510,12 @@ struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
 int mj_mutex_destroy(struct mj_mutex *mutex);
 
 // Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER:
-// without limit) for those that were before it. Returns 0 when it is locked, and else it is not,
-// so look at the result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it;
-// -EOWNERDEAD when a task has that ended, or ends meanwhile, without unlocking it: it stays locked
-// for good and can only be destroyed; -EINTR when the task was woken or enqueued before;
-// -ECANCELED when the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM
-// outside a task, and for a mutex of another scheduler. May suspend; not if it is free.
+// without limit) in FIFO order. Returns 0 when it is locked, and else it is not, so check the
+// result: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD when its owner has
+// ended, or ends meanwhile, without unlocking it: it stays locked for good and can only be
+// destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when the task is
+// canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a
+// mutex of another scheduler. May suspend; not if it is free.
 //
 // The pointer is NULL or a live mutex.
 int mj_mutex_lock(struct mj_mutex *mutex, uint64_t timeout_ns);
@@ -528,9 +526,9 @@ int mj_mutex_lock(struct mj_mutex *mutex, uint64_t timeout_ns);
 // The pointer is NULL or a live mutex.
 int mj_mutex_try_lock(struct mj_mutex *mutex);
 
-// Unlocks a mutex, and hands it to the first task that waits for it, which goes on when its turn
-// comes. Returns 0; -EPERM when the running task has not locked it, outside a task, and for a
-// mutex of another scheduler; -EINVAL for NULL. Does not suspend.
+// Unlocks a mutex, and hands it off to the first waiting task, which becomes ready. Returns 0;
+// -EPERM when the running task has not locked it, outside a task, and for a mutex of another
+// scheduler; -EINVAL for NULL. Does not suspend.
 //
 // The pointer is NULL or a live mutex.
 int mj_mutex_unlock(struct mj_mutex *mutex);
@@ -548,28 +546,28 @@ struct mj_cond *mj_cond_create(struct mj_scheduler *scheduler);
 int mj_cond_destroy(struct mj_cond *cond);
 
 // Unlocks the mutex, which the running task has locked, suspends until a signal comes, at most
-// `timeout_ns` nanoseconds (MJ_FOREVER: without limit), and locks it again, which nothing cuts
-// short, neither the limit nor mj_task_cancel(). It never returns 0 without a signal; whether what
-// is waited for still holds is to be checked all the same. Returns with the mutex locked: 0 when
-// signaled; -ETIMEDOUT, -EINTR, -ENOMEM and -ECANCELED as mj_mutex_lock(), when it has let the
-// others have the mutex and their turn. Returns without the mutex: -EPERM when the task has not
-// locked it, outside a task, and for objects of another scheduler; -EOWNERDEAD when a task that
-// had it after this one has ended without unlocking it. Returns with the mutex as it was: -EINVAL
-// for NULL, and when tasks wait with another mutex; -ECANCELED after mj_task_exit(). May suspend.
+// `timeout_ns` nanoseconds (MJ_FOREVER: without limit), and locks it again, which is not
+// interrupted, neither by the timeout nor by mj_task_cancel(). There are no spurious wake-ups; but
+// check the condition again, since other tasks may have run after the signal. Returns with the
+// mutex locked: 0 when signaled; -ETIMEDOUT, -EINTR, -ENOMEM and -ECANCELED as mj_mutex_lock(),
+// after it has unlocked the mutex and yielded. Returns without the mutex: -EPERM when the task has
+// not locked it, outside a task, and for objects of another scheduler; -EOWNERDEAD when a later
+// owner has ended without unlocking it. Returns with the mutex as it was: -EINVAL for NULL, and
+// when tasks wait with another mutex; -ECANCELED after mj_task_exit(). May suspend.
 //
 // The pointers are NULL or live objects.
 int mj_cond_wait(struct mj_cond *cond, struct mj_mutex *mutex, uint64_t timeout_ns);
 
-// Ends the wait of the task that has waited longest, if one waits; it goes on once it has the
-// mutex. The caller need not have that. Returns 0; -EINVAL for NULL; -EPERM when its scheduler is
-// running on another thread, or another one on this thread. Outside a task as well. Does not
+// Wakes the task that has waited longest, if one waits; its call returns once it has locked the
+// mutex. The caller need not own the mutex. Returns 0; -EINVAL for NULL; -EPERM when its scheduler
+// is running on another thread, or another one on this thread. Outside a task as well. Does not
 // suspend.
 //
 // The pointer is NULL or a live condition variable.
 int mj_cond_signal(struct mj_cond *cond);
 
-// mj_cond_signal() for all tasks that wait; they get the mutex in the order in which they came.
-// Returns as mj_cond_signal(). Does not suspend.
+// mj_cond_signal() for all tasks that wait; they lock the mutex in FIFO order. Returns as
+// mj_cond_signal(). Does not suspend.
 //
 // The pointer is NULL or a live condition variable.
 int mj_cond_broadcast(struct mj_cond *cond);
@@ -588,9 +586,9 @@ struct mj_semaphore *mj_semaphore_create(struct mj_scheduler *scheduler, uint32_
 int mj_semaphore_destroy(struct mj_semaphore *semaphore);
 
 // Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit)
-// until there are as many, and those that were before it have theirs, however few it wants itself.
-// Returns 0 when they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM,
-// -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
+// until there are as many. FIFO: a small request waits behind an earlier large one. Returns 0 when
+// they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
+// as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
 //
 // The pointer is NULL or a live semaphore.
 int mj_semaphore_acquire(struct mj_semaphore *semaphore, uint32_t permits, uint64_t timeout_ns);
@@ -602,8 +600,8 @@ int mj_semaphore_acquire(struct mj_semaphore *semaphore, uint32_t permits, uint6
 // The pointer is NULL or a live semaphore.
 int mj_semaphore_try_acquire(struct mj_semaphore *semaphore, uint32_t permits);
 
-// Gives permits back, or adds to them, and readies the tasks that now have what they waited for.
-// Anybody may, not only who has taken some. Returns 0; -EOVERFLOW, and adds none, when there would
+// Releases permits, or adds new ones, and readies the tasks whose requests they satisfy. Any task
+// may, not only one that has acquired some. Returns 0; -EOVERFLOW, and adds none, when there would
 // be more than UINT32_MAX; -EINVAL for NULL; -EPERM as mj_cond_signal(). Outside a task as well.
 // Does not suspend.
 //
@@ -615,8 +613,8 @@ int mj_semaphore_release(struct mj_semaphore *semaphore, uint32_t permits);
 // The pointer is NULL or a live semaphore.
 uint32_t mj_semaphore_available(const struct mj_semaphore *semaphore);
 
-// Makes a wait group for the tasks of one scheduler: a count, 0 at the start, of what is still to
-// be done. It may outlive the scheduler. Returns the wait group, or NULL with errno as
+// Makes a wait group for the tasks of one scheduler: a counter, 0 at the start, of work that is
+// not done yet. It may outlive the scheduler. Returns the wait group, or NULL with errno as
 // mj_mutex_create(). Release it with mj_waitgroup_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
@@ -635,8 +633,9 @@ int mj_waitgroup_destroy(struct mj_waitgroup *group);
 // The pointer is NULL or a live wait group.
 int mj_waitgroup_add(struct mj_waitgroup *group, size_t count);
 
-// Takes 1 from the count; when that makes it 0, readies all that wait. Returns 0; -EINVAL for NULL
-// and when it is 0 already; -EPERM as mj_cond_signal(). Outside a task as well. Does not suspend.
+// Takes 1 from the count; when that makes it 0, readies all tasks that wait. Returns 0; -EINVAL
+// for NULL and when it is 0 already; -EPERM as mj_cond_signal(). Outside a task as well. Does not
+// suspend.
 //
 // The pointer is NULL or a live wait group.
 int mj_waitgroup_done(struct mj_waitgroup *group);
@@ -649,23 +648,23 @@ int mj_waitgroup_done(struct mj_waitgroup *group);
 // The pointer is NULL or a live wait group.
 int mj_waitgroup_wait(struct mj_waitgroup *group, uint64_t timeout_ns);
 
-// Makes a channel for the tasks of one scheduler: a queue with room for `capacity` elements of
-// `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 a
-// sender waits until its element has been received. With a size of 0 there is only the fact, and
-// pointers to elements may be NULL. First come, first served, on both sides. It may outlive the
-// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns the
-// channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another
-// thread). Release it with mj_chan_destroy(). Does not suspend.
+// Makes a channel for the tasks of one scheduler: a buffer of `capacity` elements of
+// `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 it
+// is unbuffered: a sender waits until its element has been received. With a size of 0 it carries
+// signals without data, and pointers to elements may be NULL. Senders and receivers are served in
+// FIFO order. It may outlive the scheduler, and then buffered elements can still be received with
+// mj_chan_try_recv(). Returns the channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the
+// scheduler is running on another thread). Release it with mj_chan_destroy(). Does not suspend.
 //
 // `scheduler` is NULL or alive.
 struct mj_chan *mj_chan_create(struct mj_scheduler *scheduler,
                                size_t element_bytes,
                                size_t capacity);
 
-// Releases a channel and what is in it: that is bytes to the library, so if they refer to anything
-// receive them first. Returns 0; -EBUSY, and leaves it as it is, while a task waits for it (close
-// it, and let them go on); -EINVAL for NULL; -EPERM when its scheduler is running on another
-// thread, or another one on this thread. Does not suspend.
+// Releases a channel and its buffered elements. They are only bytes to the library, so if they own
+// anything, receive them first. Returns 0; -EBUSY, and leaves it as it is, while a task waits for
+// it (close it, and let them go on); -EINVAL for NULL; -EPERM when its scheduler is running on
+// another thread, or another one on this thread. Does not suspend.
 //
 // The pointer is NULL or a live channel, not used again if this succeeds.
 int mj_chan_destroy(struct mj_chan *chan);
@@ -759,7 +758,7 @@ int mj_wait_epoll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *use
 // `scheduler` is NULL or alive.
 int mj_wait_poll(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
-// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers.
+// Only sleeps, until the timeout or mj_scheduler_stop(): for programs with timers only.
 // Descriptors that tasks wait for are looked at when a sleep is over, and wake nobody in between.
 // `user_data` is not used. Returns 0, or -1 after an ERROR line. Does not suspend.
 //
@@ -828,9 +827,9 @@ struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 // The pointer is NULL or a live scheduler.
 const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
 
-// Sets the counters to 0, save those that say what there is now: `current_tasks` and
-// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL, and a scheduler that
-// is running on another thread, is reported in the log. Does not suspend.
+// Resets the counters to 0, but not the gauges: `current_tasks` and `memory_allocated_bytes` stay,
+// `peak_tasks` becomes `current_tasks`. NULL, and a scheduler that is running on another thread,
+// is reported in the log. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 void mj_scheduler_reset_metrics(struct mj_scheduler *scheduler);

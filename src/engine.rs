@@ -1,7 +1,8 @@
-//! The runtime itself. The C ABI ([`crate::ffi`]) and the Rust API ([`crate::safe`]) are two doors to it.
+//! The runtime itself. The C ABI ([`crate::ffi`]) and the Rust API ([`crate::safe`]) are the two
+//! APIs on top of it.
 //!
-//! The folders stand in the order of their arrows: each may use those before it, and none behind
-//! it. ARCHITECTURE.md has the table, and a test compares it with the imports.
+//! The folders stand in the order of their arrows: each may use those before it, and none after it.
+//! ARCHITECTURE.md has the table, and a test compares it with the imports.
 
 pub mod context;
 pub mod inspect;

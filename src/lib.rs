@@ -4,8 +4,8 @@
 //! suspends it in place while others run. C programs use `include/majjen.h` and `libmajjen.so`;
 //! Rust programs use what is documented here, beginning with [`Scheduler`].
 //!
-//! `ARCHITECTURE.md` is the map. `ffi`, the C ABI, and `safe`, the Rust API, are two doors to the
-//! `engine`, whose folders stand in the order in which they may use each other.
+//! `ARCHITECTURE.md` is the map. `ffi`, the C ABI, and `safe`, the Rust API, are the two APIs of
+//! the `engine`, whose folders stand in the order in which they may use each other.
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("Majjen runs on Linux with glibc");

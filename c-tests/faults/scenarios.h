@@ -506,7 +506,7 @@ static mj_semaphore* semaphore;
 static mj_waitgroup* group;
 static mj_chan* channel;
 
-// With a limit: what another one did not do for want of memory is not waited for.
+// With a timeout: another task may have failed to act, without memory.
 static void takes_part(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   size_t number = *(size_t*)user_state, element = number;

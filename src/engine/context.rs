@@ -1,5 +1,5 @@
-//! A suspended computation: the switch between stacks, the stacks, and what a thread keeps for the
-//! computation that runs on it. Knows no scheduler and no task.
+//! Execution contexts: the switch, stacks, and per-thread state that is switched along. Knows no
+//! scheduler and no task.
 
 pub mod sanitizer;
 pub mod stack;
@@ -9,4 +9,4 @@ mod thread_state;
 
 pub use stack::Stack;
 pub use stack_pool::StackPool;
-pub use thread_state::ThreadWords;
+pub use thread_state::ThreadState;

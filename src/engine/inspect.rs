@@ -1,4 +1,4 @@
-//! Looking at a scheduler from outside: its metrics and tasks in words, and for a debugger.
+//! Inspection: metrics and tasks as text, and the debugger's table.
 
 mod debugger;
 mod dump;

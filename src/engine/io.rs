@@ -1,4 +1,4 @@
-//! Descriptors: which tasks wait for which, and the epoll set that watches them.
+//! I/O readiness: the tasks that wait for each descriptor, and the epoll set.
 
 mod entry;
 mod reactor;

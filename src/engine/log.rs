@@ -1,13 +1,12 @@
 //! The logger: one for the process, shared by all threads, without locks.
 //!
 //! A line passes through here in four steps: `mj_log` compares its level with [`THRESHOLD`]; the C
-//! shim formats it; [`deliver`](mod@deliver) looks up the receiver in the [`settings`]; and that is the
+//! shim formats it; [`deliver`](mod@deliver) looks up the receiver in the [`settings`]; the
 //! program's callback, a [`stream`], the [`file`](mod@file) or the [`syslog`]. The library's own
-//! lines come in by [`info`] and its siblings.
+//! lines enter by [`info`] and its siblings.
 
 mod configure;
 mod deliver;
-mod descriptor;
 mod file;
 mod level;
 mod line;
@@ -16,6 +15,7 @@ mod own_line;
 mod settings;
 mod start;
 mod stream;
+mod swappable_fd;
 mod syslog;
 mod time;
 
@@ -65,8 +65,8 @@ pub fn error(message: fmt::Arguments<'_>) {
     log(Level::Error, message);
 }
 
-/// Logs a line of the library's own, cut after 300 bytes. Preserves errno. Runs the
-/// program's callback, so the caller must hold no borrow that a call into the library would meet.
+/// Logs a line of the library's own, truncated to 300 bytes. Preserves errno. Runs the program's
+/// callback, which may call the library, so the caller must hold no `RefCell` borrow.
 #[inline]
 fn log(level: Level, message: fmt::Arguments<'_>) {
     if enabled(level) {
@@ -88,7 +88,7 @@ pub fn program_line(level: Level, message: fmt::Arguments<'_>) {
     }
     let errno = sys::errno();
     let mut bytes = vec![0; HEADROOM];
-    // Fails when something in the line says so: what came before it is logged.
+    // Fails when an argument's `Display` fails: the text before it is logged.
     let _ = std::io::Write::write_fmt(&mut bytes, message);
     let length = bytes.len() - HEADROOM;
     bytes.push(0);
@@ -109,14 +109,14 @@ unsafe extern "C" {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 extern "C" fn mj_log() {
-    switch::log_door!(THRESHOLD, majjen_shim_log)
+    switch::log_trampoline!(THRESHOLD, majjen_shim_log)
 }
 
 /// As [`mj_log`], with a `va_list`.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 extern "C" fn mj_vlog() {
-    switch::log_door!(THRESHOLD, majjen_shim_vlog)
+    switch::log_trampoline!(THRESHOLD, majjen_shim_vlog)
 }
 
 /// Takes a line from the shim. `buffer` is [`HEADROOM`] writable bytes, a message of `length`
@@ -131,7 +131,7 @@ unsafe extern "C" fn majjen_log_emit(level: u32, buffer: *mut c_char, length: us
     deliver(&mut unsafe { Line::new(level, buffer.cast(), length) });
 }
 
-/// Reports a call of `mj_log` that cannot be carried out.
+/// Warns about an invalid call of `mj_log`.
 #[unsafe(no_mangle)]
 extern "C" fn majjen_log_misuse(level: u32, format: *const c_char) {
     if Level::from_int(level).is_none_or(|level| level == Level::Silent) {

@@ -1,9 +1,9 @@
-//! What is counted and measured.
+//! Metrics: counters and distributions.
 
 mod counters;
 mod histogram;
-mod run_times;
+mod turn_times;
 
 pub use counters::{Kind, Metric, Metrics, add, distributions};
 pub use histogram::{Histogram, Summary};
-pub use run_times::TurnTimes;
+pub use turn_times::TurnTimes;

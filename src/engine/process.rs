@@ -1,4 +1,4 @@
-//! What belongs to the process: signals, and faults of the stack.
+//! Process-wide state: signals, and stack overflows.
 
 pub mod overflow;
 pub mod signals;

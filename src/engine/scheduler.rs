@@ -1,7 +1,7 @@
-//! The scheduler: its parts, the loop, how tasks take turns, and the calls that suspend them.
+//! The scheduler: its parts, the loop, the switch between tasks, and the calls that suspend them.
 //!
-//! `object.rs` puts the parts together, each of which has a file with its fields; the others are what
-//! a scheduler does.
+//! `object.rs` composes the parts, each of which has a file with its fields; the other files are
+//! the scheduler's operations.
 
 mod block;
 mod descriptor;
@@ -22,7 +22,7 @@ mod wait_function;
 
 pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
-    Begun, Limit, Running, exit, park_until_woken, sleep, suspend_parked, wait, wait_listed,
+    Attempt, Limit, Running, exit, park_until_woken, sleep, suspend_parked, wait, wait_listed,
     yield_now,
 };
 pub use descriptor::{close_fd, wait_fd};

@@ -1,26 +1,27 @@
-//! What tasks of one scheduler synchronise by: mutexes, condition variables, semaphores, wait
-//! groups and channels. The C ABI and the safe API are two doors to these.
+//! Synchronization of one scheduler's tasks: mutexes, condition variables, semaphores, wait groups
+//! and channels. The C ABI and the Rust API are built on these.
 //!
-//! There is one thread, so nothing here is atomic, and what a task finds stays so until it
-//! suspends. A call that need not wait does not suspend, and works in a canceled task too, so that
-//! it can clean up. One that has to wait puts the task into the object's list and parks it; time
-//! limits, wake-ups and cancellation take it out again, as from any list (see [`crate::engine::scheduler::park`]).
+//! There is one thread, so nothing here is atomic, and state cannot change until the task suspends.
+//! A call that need not wait does not suspend, and works in a canceled task too, so that it can
+//! clean up. A call that has to wait links the task into the object's wait queue and parks it;
+//! timeouts, wake-ups and cancellation unlink it, as from any wait queue (see
+//! [`crate::engine::scheduler::park`]).
 //!
-//! # Handing over
+//! # Hand-off
 //!
-//! Who ends a wait first gives the waiter what it waits for (the mutex, the permits, the element),
-//! and then readies it. First come, first served: nobody can take it in between, so a waiter never
-//! wakes in vain, and a wake-up cannot be lost: when a task is canceled or its time is over after
-//! that, it has what it waited for and says so, and before that it has left the list. The price is
-//! a switch each time a contended mutex is passed on; but a task that does not suspend while it
-//! has a mutex never meets contention here.
+//! Ownership is handed off in FIFO order: the mutex, the permits or the element belong to the
+//! waiter before it becomes ready. No other task can take them in between, so a waiter never wakes
+//! in vain, and no wake-up is lost: a cancel or timeout after the hand-off leaves the waiter the
+//! owner, and its call succeeds; one before it has unlinked the waiter. The price is a switch each
+//! time a contended mutex is handed off; but a task that does not suspend while it holds a mutex
+//! never causes contention.
 //!
-//! # What is alive
+//! # Lifetimes
 //!
-//! A list holds tasks of one scheduler, that of the object's [`Home`]. They leave it when the
-//! scheduler is destroyed; the objects stay. An object stays alive, and where it is, while a task
-//! is in its list: C gets `-EBUSY` when it wants to destroy one, and the safe API borrows it. A
-//! task that has been readied does not touch the object again.
+//! A wait queue holds tasks of one scheduler, that of the object's [`Home`]. They are unlinked when
+//! the scheduler is destroyed; the objects stay. An object stays alive, and keeps its address,
+//! while a task waits for it: in C destroying it is `-EBUSY`, and the Rust API borrows it. A task
+//! that has been readied does not touch the object again.
 
 mod channel;
 mod condvar;

@@ -20,7 +20,7 @@ mod truncating;
 
 pub use datagram::*;
 pub use descriptor::*;
-pub use errno::{KeptErrno, errno, errno_address, set_errno};
+pub use errno::{ErrnoGuard, errno, errno_address, set_errno};
 pub use error::{Error, Result};
 pub use fallbacks::fallbacks;
 pub use file::*;

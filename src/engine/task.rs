@@ -1,5 +1,5 @@
-//! The task object, where its memory is, and the orders that tasks stand in: ready, by time, for the
-//! same thing. Pure data structures: no clock, no system call but for memory.
+//! The task object, the slab, and the queues of tasks: run queue, timer heap, wait queues. Pure
+//! data structures: no clock, no system call but for memory.
 
 mod object;
 mod run_queue;
@@ -12,5 +12,5 @@ pub use object::{Body, NOT_IN_HEAP, Name, State, Task, running};
 pub use run_queue::RunQueue;
 pub use slab::{Chunk, Chunks, Slab};
 pub use timer_heap::TimerHeap;
-pub use wait::{Left, ObjectIs, Outcome, SchedulerRef, Wait, WaitKind};
+pub use wait::{Left, ObjectKind, Outcome, SchedulerRef, Wait, WaitKind};
 pub use wait_queue::{Links, WaitQueue, Waiter};

@@ -1,12 +1,12 @@
-//! What other threads, signal handlers and children of fork() may meet.
+//! State that is shared with other threads, signal handlers and children of fork().
 
 mod atomic;
-mod fork_lock;
+mod fork_safe_mutex;
 mod identity;
 mod inbox;
 mod mailbox;
 mod remote;
 
-pub use fork_lock::{ForkLock, Held};
+pub use fork_safe_mutex::{ForkSafeMutex, ForkSafeMutexGuard};
 pub use identity::this_process;
 pub use remote::{Remote, WeakRemote};

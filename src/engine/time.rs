@@ -1,4 +1,4 @@
-//! The clock, and deadlines by it.
+//! The clock, and deadlines.
 
 mod clock;
 mod deadline;

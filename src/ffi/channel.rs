@@ -12,13 +12,13 @@ impl Opaque for mj_chan {
     type Object = Channel;
 }
 
-/// Makes a channel for the tasks of one scheduler: a queue with room for `capacity` elements of
-/// `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 a
-/// sender waits until its element has been received. With a size of 0 there is only the fact, and
-/// pointers to elements may be NULL. First come, first served, on both sides. It may outlive the
-/// scheduler, and then what is in it can still be received with mj_chan_try_recv(). Returns the
-/// channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another
-/// thread). Release it with mj_chan_destroy(). Does not suspend.
+/// Makes a channel for the tasks of one scheduler: a buffer of `capacity` elements of
+/// `element_bytes` each, which are copied in and out and need no alignment. With a capacity of 0 it
+/// is unbuffered: a sender waits until its element has been received. With a size of 0 it carries
+/// signals without data, and pointers to elements may be NULL. Senders and receivers are served in
+/// FIFO order. It may outlive the scheduler, and then buffered elements can still be received with
+/// mj_chan_try_recv(). Returns the channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the
+/// scheduler is running on another thread). Release it with mj_chan_destroy(). Does not suspend.
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
@@ -35,10 +35,10 @@ pub unsafe extern "C" fn mj_chan_create(
     }
 }
 
-/// Releases a channel and what is in it: that is bytes to the library, so if they refer to anything
-/// receive them first. Returns 0; -EBUSY, and leaves it as it is, while a task waits for it (close
-/// it, and let them go on); -EINVAL for NULL; -EPERM when its scheduler is running on another
-/// thread, or another one on this thread. Does not suspend.
+/// Releases a channel and its buffered elements. They are only bytes to the library, so if they own
+/// anything, receive them first. Returns 0; -EBUSY, and leaves it as it is, while a task waits for
+/// it (close it, and let them go on); -EINVAL for NULL; -EPERM when its scheduler is running on
+/// another thread, or another one on this thread. Does not suspend.
 ///
 /// The pointer is NULL or a live channel, not used again if this succeeds.
 #[unsafe(no_mangle)]

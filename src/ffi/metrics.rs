@@ -59,9 +59,9 @@ pub unsafe extern "C" fn mj_scheduler_get_metrics(
     }
 }
 
-/// Sets the counters to 0, save those that say what there is now: `current_tasks` and
-/// `memory_allocated_bytes` stay, `peak_tasks` becomes `current_tasks`. NULL, and a scheduler that
-/// is running on another thread, is reported in the log. Does not suspend.
+/// Resets the counters to 0, but not the gauges: `current_tasks` and `memory_allocated_bytes` stay,
+/// `peak_tasks` becomes `current_tasks`. NULL, and a scheduler that is running on another thread,
+/// is reported in the log. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

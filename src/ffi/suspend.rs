@@ -63,9 +63,9 @@ pub extern "C" fn mj_task_yield_now() -> c_int {
     status(reported("mj_task_yield_now", scheduler::yield_now()))
 }
 
-/// mj_task_sleep_ns() with a result. Returns 0 when the time is over, -EINTR when the task was
-/// woken or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM
-/// outside a task. May suspend.
+/// mj_task_sleep_ns() with a result. Returns 0 after the full time, -EINTR when the task was woken
+/// or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
+/// task. May suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
     sleep("mj_task_sleep_for", nanoseconds)

@@ -23,12 +23,12 @@ impl Opaque for mj_waitgroup {
     type Object = WaitGroup;
 }
 
-/// Makes a mutex for the tasks of one scheduler: a lock that one task at a time has, and that keeps
-/// the others parked, not the thread. Who waits gets it in the order of coming: it is handed over,
-/// so a task that unlocks it and wants it again queues behind. Only needed where a task suspends
-/// between what must not be divided. It may outlive the scheduler, and then serves the next one
-/// whose task uses it. Returns the mutex, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the
-/// scheduler is running on another thread). Release it with mj_mutex_destroy(). Does not suspend.
+/// Makes a mutex for the tasks of one scheduler: a lock that one task at a time owns, and that
+/// parks the others, not the thread. Waiters get it in FIFO order, by hand-off: a task that unlocks
+/// it and locks it again queues behind them. Needed only if a critical section suspends. It may
+/// outlive the scheduler, and then serves the next one whose task uses it. Returns the mutex, or
+/// NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread).
+/// Release it with mj_mutex_destroy(). Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
@@ -49,12 +49,12 @@ pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
 }
 
 /// Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER:
-/// without limit) for those that were before it. Returns 0 when it is locked, and else it is not,
-/// so look at the result before going on: -ETIMEDOUT; -EDEADLK when the task itself has locked it;
-/// -EOWNERDEAD when a task has that ended, or ends meanwhile, without unlocking it: it stays locked
-/// for good and can only be destroyed; -EINTR when the task was woken or enqueued before;
-/// -ECANCELED when the task is canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM
-/// outside a task, and for a mutex of another scheduler. May suspend; not if it is free.
+/// without limit) in FIFO order. Returns 0 when it is locked, and else it is not, so check the
+/// result: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD when its owner has
+/// ended, or ends meanwhile, without unlocking it: it stays locked for good and can only be
+/// destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when the task is
+/// canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a
+/// mutex of another scheduler. May suspend; not if it is free.
 ///
 /// The pointer is NULL or a live mutex.
 #[unsafe(no_mangle)]
@@ -76,9 +76,9 @@ pub unsafe extern "C" fn mj_mutex_try_lock(mutex: *mut mj_mutex) -> c_int {
     status(reported("mj_mutex_try_lock", unsafe { object_ref(mutex) }.and_then(Mutex::try_lock)))
 }
 
-/// Unlocks a mutex, and hands it to the first task that waits for it, which goes on when its turn
-/// comes. Returns 0; -EPERM when the running task has not locked it, outside a task, and for a
-/// mutex of another scheduler; -EINVAL for NULL. Does not suspend.
+/// Unlocks a mutex, and hands it off to the first waiting task, which becomes ready. Returns 0;
+/// -EPERM when the running task has not locked it, outside a task, and for a mutex of another
+/// scheduler; -EINVAL for NULL. Does not suspend.
 ///
 /// The pointer is NULL or a live mutex.
 #[unsafe(no_mangle)]
@@ -108,14 +108,14 @@ pub unsafe extern "C" fn mj_cond_destroy(cond: *mut mj_cond) -> c_int {
 }
 
 /// Unlocks the mutex, which the running task has locked, suspends until a signal comes, at most
-/// `timeout_ns` nanoseconds (MJ_FOREVER: without limit), and locks it again, which nothing cuts
-/// short, neither the limit nor mj_task_cancel(). It never returns 0 without a signal; whether what
-/// is waited for still holds is to be checked all the same. Returns with the mutex locked: 0 when
-/// signaled; -ETIMEDOUT, -EINTR, -ENOMEM and -ECANCELED as mj_mutex_lock(), when it has let the
-/// others have the mutex and their turn. Returns without the mutex: -EPERM when the task has not
-/// locked it, outside a task, and for objects of another scheduler; -EOWNERDEAD when a task that
-/// had it after this one has ended without unlocking it. Returns with the mutex as it was: -EINVAL
-/// for NULL, and when tasks wait with another mutex; -ECANCELED after mj_task_exit(). May suspend.
+/// `timeout_ns` nanoseconds (MJ_FOREVER: without limit), and locks it again, which is not
+/// interrupted, neither by the timeout nor by mj_task_cancel(). There are no spurious wake-ups; but
+/// check the condition again, since other tasks may have run after the signal. Returns with the
+/// mutex locked: 0 when signaled; -ETIMEDOUT, -EINTR, -ENOMEM and -ECANCELED as mj_mutex_lock(),
+/// after it has unlocked the mutex and yielded. Returns without the mutex: -EPERM when the task has
+/// not locked it, outside a task, and for objects of another scheduler; -EOWNERDEAD when a later
+/// owner has ended without unlocking it. Returns with the mutex as it was: -EINVAL for NULL, and
+/// when tasks wait with another mutex; -ECANCELED after mj_task_exit(). May suspend.
 ///
 /// The pointers are NULL or live objects.
 #[unsafe(no_mangle)]
@@ -132,9 +132,9 @@ pub unsafe extern "C" fn mj_cond_wait(
     status(reported("mj_cond_wait", waited))
 }
 
-/// Ends the wait of the task that has waited longest, if one waits; it goes on once it has the
-/// mutex. The caller need not have that. Returns 0; -EINVAL for NULL; -EPERM when its scheduler is
-/// running on another thread, or another one on this thread. Outside a task as well. Does not
+/// Wakes the task that has waited longest, if one waits; its call returns once it has locked the
+/// mutex. The caller need not own the mutex. Returns 0; -EINVAL for NULL; -EPERM when its scheduler
+/// is running on another thread, or another one on this thread. Outside a task as well. Does not
 /// suspend.
 ///
 /// The pointer is NULL or a live condition variable.
@@ -144,8 +144,8 @@ pub unsafe extern "C" fn mj_cond_signal(cond: *mut mj_cond) -> c_int {
     status(unsafe { object_ref(cond) }.and_then(Condvar::signal))
 }
 
-/// mj_cond_signal() for all tasks that wait; they get the mutex in the order in which they came.
-/// Returns as mj_cond_signal(). Does not suspend.
+/// mj_cond_signal() for all tasks that wait; they lock the mutex in FIFO order. Returns as
+/// mj_cond_signal(). Does not suspend.
 ///
 /// The pointer is NULL or a live condition variable.
 #[unsafe(no_mangle)]
@@ -181,9 +181,9 @@ pub unsafe extern "C" fn mj_semaphore_destroy(semaphore: *mut mj_semaphore) -> c
 }
 
 /// Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit)
-/// until there are as many, and those that were before it have theirs, however few it wants itself.
-/// Returns 0 when they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM,
-/// -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
+/// until there are as many. FIFO: a small request waits behind an earlier large one. Returns 0 when
+/// they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
+/// as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
@@ -214,8 +214,8 @@ pub unsafe extern "C" fn mj_semaphore_try_acquire(
     status(semaphore.and_then(|semaphore: &Semaphore| semaphore.try_acquire(permits)))
 }
 
-/// Gives permits back, or adds to them, and readies the tasks that now have what they waited for.
-/// Anybody may, not only who has taken some. Returns 0; -EOVERFLOW, and adds none, when there would
+/// Releases permits, or adds new ones, and readies the tasks whose requests they satisfy. Any task
+/// may, not only one that has acquired some. Returns 0; -EOVERFLOW, and adds none, when there would
 /// be more than UINT32_MAX; -EINVAL for NULL; -EPERM as mj_cond_signal(). Outside a task as well.
 /// Does not suspend.
 ///
@@ -236,8 +236,8 @@ pub unsafe extern "C" fn mj_semaphore_available(semaphore: *const mj_semaphore) 
     unsafe { object_ref(semaphore) }.map_or(0, Semaphore::available)
 }
 
-/// Makes a wait group for the tasks of one scheduler: a count, 0 at the start, of what is still to
-/// be done. It may outlive the scheduler. Returns the wait group, or NULL with errno as
+/// Makes a wait group for the tasks of one scheduler: a counter, 0 at the start, of work that is
+/// not done yet. It may outlive the scheduler. Returns the wait group, or NULL with errno as
 /// mj_mutex_create(). Release it with mj_waitgroup_destroy(). Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
@@ -268,8 +268,9 @@ pub unsafe extern "C" fn mj_waitgroup_add(group: *mut mj_waitgroup, count: usize
     status(unsafe { object_ref(group) }.and_then(|group: &WaitGroup| group.add(count)))
 }
 
-/// Takes 1 from the count; when that makes it 0, readies all that wait. Returns 0; -EINVAL for NULL
-/// and when it is 0 already; -EPERM as mj_cond_signal(). Outside a task as well. Does not suspend.
+/// Takes 1 from the count; when that makes it 0, readies all tasks that wait. Returns 0; -EINVAL
+/// for NULL and when it is 0 already; -EPERM as mj_cond_signal(). Outside a task as well. Does not
+/// suspend.
 ///
 /// The pointer is NULL or a live wait group.
 #[unsafe(no_mangle)]

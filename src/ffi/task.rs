@@ -138,9 +138,8 @@ pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
 }
 
 /// Tells a task to end: its wait, and from then on each call of it that would suspend, returns
-/// -ECANCELED after letting the others have their turn. It is up to the task to clean up and end. A
-/// task may cancel itself. Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend.
-/// `task` may be any address.
+/// -ECANCELED after yielding. It is up to the task to clean up and end. A task may cancel itself.
+/// Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
     match own_task(task, "mj_task_cancel") {

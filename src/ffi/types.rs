@@ -172,28 +172,27 @@ pub struct mj_remote {
     _private: [u8; 0],
 }
 
-/// A lock that one task at a time has. See mj_mutex_create().
+/// A mutex. See mj_mutex_create().
 pub struct mj_mutex {
     _private: [u8; 0],
 }
 
-/// What tasks that have locked a mutex wait by for a change of what it protects. See
-/// mj_cond_create().
+/// A condition variable. See mj_cond_create().
 pub struct mj_cond {
     _private: [u8; 0],
 }
 
-/// A number of permits, which tasks take and give back. See mj_semaphore_create().
+/// A counting semaphore. See mj_semaphore_create().
 pub struct mj_semaphore {
     _private: [u8; 0],
 }
 
-/// A count of what is still to be done. See mj_waitgroup_create().
+/// A wait group: a counter that tasks wait for to become 0. See mj_waitgroup_create().
 pub struct mj_waitgroup {
     _private: [u8; 0],
 }
 
-/// A queue of elements of one size, from tasks to tasks. See mj_chan_create().
+/// A channel: a queue of elements of one size. See mj_chan_create().
 pub struct mj_chan {
     _private: [u8; 0],
 }
@@ -227,20 +226,20 @@ pub struct mj_chan_case {
     pub reserved: [*mut c_void; 3],
 }
 
-/// How much a log line matters.
+/// The level of a log line.
 #[repr(C)]
 pub enum mj_log_level {
     /// Steps of the loop.
     MJ_LOG_TRACE = 0,
-    /// What tasks do.
+    /// The operations of tasks.
     MJ_LOG_DEBUG = 1,
-    /// What an operator wants to know. The level set at the start.
+    /// Information for operators. The default threshold.
     MJ_LOG_INFO = 2,
-    /// Misuse, and what may be wrong.
+    /// Misuse, and possible problems.
     MJ_LOG_WARN = 3,
-    /// What failed.
+    /// Failures.
     MJ_LOG_ERROR = 4,
-    /// What cannot be recovered from. Logging it ends nothing.
+    /// Unrecoverable failures. Logging one does not end the process.
     MJ_LOG_FATAL = 5,
     /// Only for mj_log_set_level(): no line is logged.
     MJ_LOG_SILENT = 6,

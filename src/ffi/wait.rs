@@ -58,7 +58,7 @@ pub unsafe extern "C" fn mj_wait_poll(
     unsafe { call_wait(Builtin::Poll, "mj_wait_poll", scheduler, timeout_ns) }
 }
 
-/// Only sleeps, until the time is over or mj_scheduler_stop() is called: for programs of timers.
+/// Only sleeps, until the timeout or mj_scheduler_stop(): for programs with timers only.
 /// Descriptors that tasks wait for are looked at when a sleep is over, and wake nobody in between.
 /// `user_data` is not used. Returns 0, or -1 after an ERROR line. Does not suspend.
 ///
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn mj_scheduler_set_clock(
 pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64 {
     // SAFETY: as this function's contract says.
     match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_now_ns") } {
-        Ok(scheduler) => scheduler.time.clock.deadline_now_ns(),
+        Ok(scheduler) => scheduler.time.clock.now_ns(),
         Err(_) => 0,
     }
 }

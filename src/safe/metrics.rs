@@ -98,7 +98,7 @@ impl Metrics {
             total_execution_time: Duration::from_nanos(counters.total_execution_time_ns.get()),
             min_execution_time: Duration::from_nanos(counters.min_execution_time_ns.get()),
             max_execution_time: Duration::from_nanos(counters.max_execution_time_ns.get()),
-            task_run_time: scheduler.dispatch.run_times.summary().into(),
+            task_run_time: scheduler.dispatch.turn_times.summary().into(),
             scheduler_loops: counters.scheduler_loops.get(),
             total_loop_time: Duration::from_nanos(counters.total_loop_time_ns.get()),
             timer_expirations: counters.timer_expirations.get(),

@@ -127,7 +127,7 @@ fn until_done<S: AsFd, T>(
             result => return result,
         }
         if let Some(scheduler) = scheduler::current() {
-            scheduler.start(&mut limit.deadline); // For all waits of the call.
+            scheduler.resolve_deadline(&mut limit.deadline); // For all waits of the call.
         }
         wait_fd(socket.as_fd().as_raw_fd(), events, limit)?;
     }

@@ -77,7 +77,7 @@ impl<O: Object> Drop for Owned<O> {
     fn drop(&mut self) {
         // A thread-local whose borrowers are parked for good: see the module's docs.
         if self.0.is_in_use()
-            && let Ok(Some(scheduler)) = self.0.home().reach()
+            && let Ok(Some(scheduler)) = self.0.home().for_drop()
         {
             scheduler.forget_object(from_ref(&self.0).cast());
         }

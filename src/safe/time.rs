@@ -41,7 +41,7 @@ impl Instant {
     /// ```
     pub fn now() -> Instant {
         let ns = match scheduler::current() {
-            Some(scheduler) => scheduler.time.clock.deadline_now_ns(),
+            Some(scheduler) => scheduler.time.clock.now_ns(),
             None => sys::monotonic_ns(),
         };
         Instant { ns }

@@ -1,7 +1,7 @@
-// Formats the messages that are logged most, those of text and plain conversions, with a quarter of the
-// instructions that vsnprintf takes. All others stay with vsnprintf, so this may give up at any place.
+// A fast path for the most common messages, text and plain conversions, with a quarter of the
+// instructions that vsnprintf takes. It may give up at any point: vsnprintf formats all others.
 //
-// That a program has given even %d another meaning, by register_printf_specifier, is not looked for.
+// A program that redefines %d and the like by register_printf_specifier is not supported.
 #define _GNU_SOURCE  // for strchrnul
 #include <stdarg.h>
 #include <stdbool.h>
@@ -12,16 +12,16 @@
 // The longest ones: 20 digits, or a sign and 19, or 0x and 16.
 enum { NUMBER_BYTES = 20 };
 
-// Writes a number that ends at `end`, and returns where it starts. Inline for the sake of a constant
-// base, since a division by a variable is slow.
+// Writes a number that ends at `end`, and returns its start. Inline, so that the base is a constant,
+// since division by a variable is slow.
 static inline char *write_number(char *end, unsigned long value, unsigned base) {
   do *--end = "0123456789abcdef"[value % base];
   while ((value /= base) != 0);
   return end;
 }
 
-// Takes the format's next piece, a conversion or the text in front of one, and returns what it becomes,
-// or NULL if only vsnprintf knows that. A number is written in front of `end`.
+// Formats the format's next piece, a conversion or the text before one. Returns the text, or NULL if it
+// needs vsnprintf. A number is written in front of `end`.
 static const char *next_piece(const char **format, va_list *arguments, char *end, size_t *length) {
   const char *at = *format;
   if (*at != '%') {

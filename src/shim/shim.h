@@ -1,4 +1,4 @@
-// What the C shim and the Rust core call in each other. Nothing here is exported.
+// The interface between the C shim and the Rust engine. Nothing here is exported.
 #ifndef MAJJEN_SHIM_H
 #define MAJJEN_SHIM_H
 
@@ -6,16 +6,16 @@
 #include <stddef.h>
 #include <stdio.h>
 
-// In src/log.rs. `line` has MAJJEN_LOG_HEADROOM writable bytes, then a message of `length` bytes,
-// then a NUL, which may be overwritten.
+// In src/engine/log.rs: delivers a line. `line` has MAJJEN_LOG_HEADROOM writable bytes, then a message
+// of `length` bytes, then a NUL, which may be overwritten.
 enum { MAJJEN_LOG_HEADROOM = 96 };
 void majjen_log_emit(unsigned level, char *line, size_t length);
 
-// In src/log.rs: why mj_log() could not do what it was asked.
+// In src/engine/log.rs: warns about an invalid call of mj_log().
 void majjen_log_misuse(unsigned level, const char *format);
 
-// In format.c: formats as vsnprintf does, or returns -1 for a message that it leaves to that, also when
-// there is not enough room. Takes nothing from `arguments`.
+// In format.c: formats as vsnprintf does, or returns -1 for a message that it leaves to vsnprintf, also
+// when there is not enough room. Does not consume `arguments`.
 int majjen_shim_format(char *text, size_t room, const char *format, va_list arguments);
 
 // In stream.c.

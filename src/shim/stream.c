@@ -9,8 +9,8 @@ int majjen_shim_write(FILE *out, const char *text, size_t length) {
   return fwrite(text, 1, length, out) == length ? 0 : -1;
 }
 
-// Writes a whole log line and pushes it out, so that it is never mixed with another thread's: both under
-// one lock, which is also faster than one for each. Returns 0, or -1 with errno.
+// Writes and flushes a whole log line under one lock, so that lines of threads do not mix; one lock is
+// also faster than two. Returns 0, or -1 with errno.
 int majjen_shim_write_line(int to_stderr, const char *line, size_t length) {
   FILE *out = to_stderr ? stderr : stdout;
   flockfile(out);

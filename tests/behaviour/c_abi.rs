@@ -1,4 +1,4 @@
-//! The C ABI as a door: the functions of `majjen.h`, linked into this program.
+//! The C ABI under test: the functions of `majjen.h`, linked into this program.
 
 use std::ffi::{c_int, c_short, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Door;
+use super::Api;
 use super::majjen_h::*;
 
 #[derive(Clone)]
@@ -59,7 +59,7 @@ fn wait(fd: BorrowedFd<'_>, events: c_short, timeout: Option<Duration>) -> Resul
     result(mj_task_wait_fd(fd.as_raw_fd(), events, ns(timeout)))
 }
 
-impl Door for CAbi {
+impl Api for CAbi {
     type Task = Task;
     type Stop = Stop;
     const KEEPS_WAKE_UPS: bool = false;
@@ -76,9 +76,9 @@ impl Door for CAbi {
             let clock = unsafe { std::mem::transmute::<*mut c_void, fn() -> Duration>(clock) };
             clock().as_nanos() as u64
         }
-        let door = CAbi::new();
-        assert_eq!(mj_scheduler_set_clock(door.scheduler(), Some(call), clock as *mut c_void), 0);
-        door
+        let api = CAbi::new();
+        assert_eq!(mj_scheduler_set_clock(api.scheduler(), Some(call), clock as *mut c_void), 0);
+        api
     }
 
     fn run(&self) {

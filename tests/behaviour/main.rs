@@ -1,6 +1,6 @@
-//! What majjen does, written once and seen through both doors: the Rust API and the C ABI.
+//! Behaviours of Majjen, written once and tested through both APIs: the Rust API and the C ABI.
 
-/// Runs each behaviour through both doors.
+/// Runs each behaviour through both APIs.
 macro_rules! behaviours {
     ($($name:ident),+ $(,)?) => {
         mod rust {
@@ -25,8 +25,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A door to the runtime. Errors are errno values. A call of a canceled task returns ECANCELED.
-trait Door: Clone + 'static {
+/// One API of the runtime. Errors are errno values. A call of a canceled task returns ECANCELED.
+trait Api: Clone + 'static {
     /// A task, which may have ended.
     type Task: Clone + 'static;
     /// What stops a scheduler from any thread.
@@ -81,7 +81,7 @@ behaviours!(
     tasks_are_counted,
 );
 
-/// What tasks have done, in order.
+/// A log of events of tasks, in order.
 struct Events<T>(Rc<RefCell<Vec<T>>>);
 
 impl<T: Debug + PartialEq> Events<T> {
@@ -108,129 +108,129 @@ impl<T> Clone for Events<T> {
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn ready_tasks_take_turns_in_order<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn ready_tasks_take_turns_in_order<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     for name in ["a", "b", "c"] {
         let events = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             for turn in 1..=3 {
                 events.push((name, turn));
                 D::yield_now().unwrap();
             }
         });
     }
-    door.run();
+    api.run();
     let expected: Vec<_> =
         (1..=3).flat_map(|turn| ["a", "b", "c"].map(|name| (name, turn))).collect();
     events.are(&expected);
 }
 
-fn a_new_task_waits_for_its_turn<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
-    let (inner, log) = (door.clone(), events.clone());
-    door.spawn(move || {
+fn a_new_task_waits_for_its_turn<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
+    let (inner, log) = (api.clone(), events.clone());
+    api.spawn(move || {
         let child = log.clone();
         inner.spawn(move || child.push("child"));
         log.push("parent");
     });
     let log = events.clone();
-    door.spawn(move || log.push("neighbour"));
-    door.run();
+    api.spawn(move || log.push("neighbour"));
+    api.run();
     events.are(&["parent", "neighbour", "child"]);
 }
 
-fn sleeps_end_in_order_and_never_early<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn sleeps_end_in_order_and_never_early<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     for ms in [30, 10, 20, 0] {
         let events = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             let began = Instant::now();
             D::sleep(ms * MS).unwrap();
             assert!(began.elapsed() >= ms * MS, "early: {:?}", began.elapsed());
             events.push(ms);
         });
     }
-    door.run();
+    api.run();
     events.are(&[0, 10, 20, 30]);
 }
 
-fn equal_deadlines_are_served_in_order<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn equal_deadlines_are_served_in_order<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     for number in 0..20 {
         let events = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             D::sleep(5 * MS).unwrap();
             events.push(number);
         });
     }
-    door.run();
+    api.run();
     events.are(&(0..20).collect::<Vec<_>>());
 }
 
-fn a_join_lasts_until_the_task_has_ended<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_join_lasts_until_the_task_has_ended<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let log = events.clone();
-    let slow = door.spawn(move || {
+    let slow = api.spawn(move || {
         D::sleep(5 * MS).unwrap();
         log.push("slow ends");
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::join(&slow, None).unwrap();
         log.push("joined");
         D::join(&slow, None).unwrap(); // It has ended: at once.
     });
-    door.run();
+    api.run();
     events.are(&["slow ends", "joined"]);
 }
 
-fn a_join_has_a_time_limit<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
-    let slow = door.spawn(|| {
+fn a_join_has_a_time_limit<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
+    let slow = api.spawn(|| {
         let _ = D::sleep(HOUR);
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         let began = Instant::now();
         log.push(D::join(&slow, Some(3 * MS)));
         assert!(began.elapsed() >= 3 * MS);
         D::cancel(&slow);
         log.push(D::join(&slow, None));
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ETIMEDOUT), Ok(())]);
 }
 
-fn nobody_joins_oneself<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn nobody_joins_oneself<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let own: Rc<RefCell<Option<D::Task>>> = Rc::default();
     let (log, seen) = (events.clone(), own.clone());
-    let task = door.spawn(move || log.push(D::join(seen.borrow().as_ref().unwrap(), None)));
+    let task = api.spawn(move || log.push(D::join(seen.borrow().as_ref().unwrap(), None)));
     own.replace(Some(task));
-    door.run();
+    api.run();
     events.are(&[Err(libc::EDEADLK)]);
     own.take();
 }
 
-fn all_that_join_a_task_are_told<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
-    let target = door.spawn(|| D::sleep(3 * MS).unwrap());
+fn all_that_join_a_task_are_told<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
+    let target = api.spawn(|| D::sleep(3 * MS).unwrap());
     for number in 0..5 {
         let (target, events) = (target.clone(), events.clone());
-        door.spawn(move || {
+        api.spawn(move || {
             D::join(&target, None).unwrap();
             events.push(number);
         });
     }
-    door.run();
+    api.run();
     events.are(&[0, 1, 2, 3, 4]);
 }
 
-fn a_canceled_task_is_told_by_every_call<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_canceled_task_is_told_by_every_call<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let (reader, _writer) = std::io::pipe().unwrap();
     let reader = Rc::new(reader);
-    let target = door.spawn(|| {
+    let target = api.spawn(|| {
         let _ = D::park(None);
     });
     let calls: [Rc<dyn Fn() -> Result<(), i32>>; 4] = [
@@ -244,183 +244,183 @@ fn a_canceled_task_is_told_by_every_call<D: Door>() {
     ];
     for call in calls {
         let log = events.clone();
-        let waiting = door.spawn(move || {
+        let waiting = api.spawn(move || {
             log.push(call());
             log.push(call());
             log.push(D::yield_now());
         });
-        door.spawn(move || D::cancel(&waiting));
+        api.spawn(move || D::cancel(&waiting));
     }
-    door.spawn(move || {
+    api.spawn(move || {
         D::sleep(5 * MS).unwrap();
         D::cancel(&target);
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ECANCELED); 12]);
 }
 
-fn a_wake_ends_a_park<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_wake_ends_a_park<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let log = events.clone();
-    let parked = door.spawn(move || log.push(D::park(Some(HOUR))));
+    let parked = api.spawn(move || log.push(D::park(Some(HOUR))));
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::yield_now().unwrap();
         log.push(Err(0)); // Nothing has woken it so far.
         D::wake(&parked);
     });
-    door.run();
+    api.run();
     events.are(&[Err(0), Ok(())]);
 }
 
-fn a_park_has_a_time_limit<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_park_has_a_time_limit<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         let began = Instant::now();
         log.push(D::park(Some(3 * MS)));
         assert!(began.elapsed() >= 3 * MS);
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ETIMEDOUT)]);
 }
 
-fn a_pipe_wakes_its_reader_and_its_writer<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_pipe_wakes_its_reader_and_its_writer<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let (reader, mut writer) = std::io::pipe().unwrap();
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::wait_readable(reader.as_fd(), None).unwrap();
         log.push("readable");
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::wait_writable(writer.as_fd(), None).unwrap();
         log.push("writable");
         writer.write_all(b"x").unwrap();
         D::sleep(5 * MS).unwrap();
         log.push("end");
     });
-    door.run();
+    api.run();
     events.are(&["writable", "readable", "end"]);
 }
 
-fn a_closed_pipe_is_readable<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_closed_pipe_is_readable<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let (reader, writer) = std::io::pipe().unwrap();
     let log = events.clone();
-    door.spawn(move || log.push(D::wait_readable(reader.as_fd(), None)));
-    door.spawn(move || {
+    api.spawn(move || log.push(D::wait_readable(reader.as_fd(), None)));
+    api.spawn(move || {
         D::sleep(MS).unwrap();
         drop(writer);
     });
-    door.run();
+    api.run();
     events.are(&[Ok(())]);
 }
 
-fn a_wait_for_a_descriptor_has_a_time_limit<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_wait_for_a_descriptor_has_a_time_limit<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let (reader, _writer) = std::io::pipe().unwrap();
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         let began = Instant::now();
         log.push(D::wait_readable(reader.as_fd(), Some(Duration::ZERO)));
         log.push(D::wait_readable(reader.as_fd(), Some(3 * MS)));
         assert!(began.elapsed() >= 3 * MS);
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ETIMEDOUT); 2]);
 }
 
-fn two_tasks_wait_for_one_descriptor<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn two_tasks_wait_for_one_descriptor<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let (reader, mut writer) = std::io::pipe().unwrap();
     let reader = Rc::new(reader);
     for number in 0..2 {
         let (reader, log) = (reader.clone(), events.clone());
-        door.spawn(move || {
+        api.spawn(move || {
             D::wait_readable((*reader).as_fd(), None).unwrap();
             log.push(number);
         });
     }
-    door.spawn(move || {
+    api.spawn(move || {
         D::sleep(MS).unwrap();
         writer.write_all(b"x").unwrap();
     });
-    door.run();
+    api.run();
     events.are(&[0, 1]);
 }
 
-fn a_regular_file_is_always_ready<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_regular_file_is_always_ready<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let file = std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     let log = events.clone();
-    door.spawn(move || log.push(D::wait_readable(file.as_fd(), None)));
-    door.run();
+    api.spawn(move || log.push(D::wait_readable(file.as_fd(), None)));
+    api.run();
     events.are(&[Ok(())]);
 }
 
-fn a_stop_leaves_tasks_for_the_next_run<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
-    let (log, stop) = (events.clone(), door.stop());
-    door.spawn(move || {
+fn a_stop_leaves_tasks_for_the_next_run<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
+    let (log, stop) = (events.clone(), api.stop());
+    api.spawn(move || {
         log.push("before");
         D::raise(&stop);
         D::yield_now().unwrap();
         log.push("after");
     });
-    door.run();
+    api.run();
     events.push("between");
-    door.run();
+    api.run();
     events.are(&["before", "between", "after"]);
 }
 
-fn a_stop_before_the_run_counts<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
+fn a_stop_before_the_run_counts<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
     let log = events.clone();
-    door.spawn(move || log.push("ran"));
-    D::raise(&door.stop());
-    door.run();
+    api.spawn(move || log.push("ran"));
+    D::raise(&api.stop());
+    api.run();
     events.are(&[]);
-    door.run();
+    api.run();
     events.are(&["ran"]);
 }
 
-fn another_thread_stops_an_idle_scheduler<D: Door>() {
-    let door = D::new();
-    let task = door.spawn(|| {
+fn another_thread_stops_an_idle_scheduler<D: Api>() {
+    let api = D::new();
+    let task = api.spawn(|| {
         let _ = D::sleep(HOUR);
     });
-    let stop = door.stop();
+    let stop = api.stop();
     let other = std::thread::spawn(move || {
         std::thread::sleep(5 * MS);
         D::raise(&stop);
     });
     let began = Instant::now();
-    door.run();
+    api.run();
     assert!(began.elapsed() < HOUR);
     other.join().unwrap();
-    door.spawn(move || D::cancel(&task));
-    door.run();
-    assert_eq!(door.tasks(), (2, 2));
+    api.spawn(move || D::cancel(&task));
+    api.run();
+    assert_eq!(api.tasks(), (2, 2));
 }
 
-fn a_run_with_nothing_that_could_wake_a_task_ends<D: Door>() {
-    let door = D::new();
-    let parked = door.spawn(|| {
+fn a_run_with_nothing_that_could_wake_a_task_ends<D: Api>() {
+    let api = D::new();
+    let parked = api.spawn(|| {
         let _ = D::park(None);
     });
-    door.run();
-    assert_eq!(door.tasks(), (1, 0));
-    door.spawn(move || D::wake(&parked));
-    door.run();
-    assert_eq!(door.tasks(), (2, 2));
+    api.run();
+    assert_eq!(api.tasks(), (1, 0));
+    api.spawn(move || D::wake(&parked));
+    api.run();
+    assert_eq!(api.tasks(), (2, 2));
 }
 
-fn calls_outside_a_task_are_refused<D: Door>() {
+fn calls_outside_a_task_are_refused<D: Api>() {
     let (reader, _writer) = std::io::pipe().unwrap();
-    let door = D::new();
-    let task = door.spawn(|| ());
+    let api = D::new();
+    let task = api.spawn(|| ());
     let began = Instant::now();
     assert_eq!(D::yield_now(), Err(libc::EPERM));
     assert_eq!(D::sleep(HOUR), Err(libc::EPERM));
@@ -428,13 +428,13 @@ fn calls_outside_a_task_are_refused<D: Door>() {
     assert_eq!(D::wait_readable(reader.as_fd(), None), Err(libc::EPERM));
     assert_eq!(D::join(&task, None), Err(libc::EPERM));
     assert!(began.elapsed() < HOUR);
-    door.run();
+    api.run();
 }
 
-fn a_nested_run_is_refused<D: Door>() {
-    let (door, events) = (D::new(), Events::new());
-    let (inner, log) = (door.clone(), events.clone());
-    door.spawn(move || {
+fn a_nested_run_is_refused<D: Api>() {
+    let (api, events) = (D::new(), Events::new());
+    let (inner, log) = (api.clone(), events.clone());
+    api.spawn(move || {
         let other = D::new();
         let child = log.clone();
         other.spawn(move || child.push("child of the other"));
@@ -442,16 +442,16 @@ fn a_nested_run_is_refused<D: Door>() {
         inner.run();
         log.push("end");
     });
-    door.run();
+    api.run();
     events.are(&["end"]);
 }
 
-fn tasks_are_counted<D: Door>() {
-    let door = D::new();
+fn tasks_are_counted<D: Api>() {
+    let api = D::new();
     for _ in 0..100 {
-        door.spawn(|| D::yield_now().unwrap());
+        api.spawn(|| D::yield_now().unwrap());
     }
-    assert_eq!(door.tasks(), (100, 0));
-    door.run();
-    assert_eq!(door.tasks(), (100, 100));
+    assert_eq!(api.tasks(), (100, 0));
+    api.run();
+    assert_eq!(api.tasks(), (100, 100));
 }

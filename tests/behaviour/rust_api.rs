@@ -1,4 +1,4 @@
-//! The Rust API as a door.
+//! The Rust API under test.
 
 use std::cell::Cell;
 use std::os::fd::BorrowedFd;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use majjen::{Error, JoinHandle, Scheduler, StopHandle, task};
 
-use super::Door;
+use super::Api;
 
 #[derive(Clone)]
 pub struct RustApi {
@@ -29,7 +29,7 @@ fn told(call: impl FnOnce() -> Result<(), Error>) -> Result<(), i32> {
     task::shield(call).map_err(Error::errno)
 }
 
-impl Door for RustApi {
+impl Api for RustApi {
     type Task = Rc<JoinHandle<()>>;
     type Stop = StopHandle;
     const KEEPS_WAKE_UPS: bool = true;

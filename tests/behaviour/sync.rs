@@ -1,4 +1,4 @@
-//! What tasks synchronise by, seen through both doors.
+//! Synchronization objects, tested through both APIs.
 
 mod c_abi;
 mod channel;
@@ -13,11 +13,11 @@ mod wait_group;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Door, Events, HOUR, MS};
+use super::{Api, Events, HOUR, MS};
 
-/// A door to the objects. They are for the tasks of the scheduler that they were made for, or of
+/// One API of the objects. They are for the tasks of the scheduler that they were made for, or of
 /// that whose task uses them first. Copies name the same object, which is never destroyed.
-trait Sync: Door {
+trait Sync: Api {
     type Mutex: Copy + 'static;
     type Condvar: Copy + 'static;
     type Semaphore: Copy + 'static;
@@ -80,7 +80,7 @@ behaviours!(
 const LIMIT: Duration = Duration::from_millis(20);
 
 /// Lets all that are ready run until they wait or end.
-fn settle<D: Door>() {
+fn settle<D: Api>() {
     for _ in 0..20 {
         D::yield_now().unwrap();
     }
@@ -88,11 +88,11 @@ fn settle<D: Door>() {
 
 /// A wait of each kind is canceled, and then what it waited for is there for another task.
 fn what_cancel_ends_has_taken_nothing<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, semaphore, group) = (door.mutex(), door.semaphore(0), door.group());
-    let (empty, full) = (door.channel(0), door.channel(0));
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
+    let (empty, full) = (api.channel(0), api.channel(0));
     D::add(group, 1).unwrap();
-    door.spawn(move || {
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         D::sleep(5 * MS).unwrap();
         D::unlock(mutex).unwrap();
@@ -110,11 +110,11 @@ fn what_cancel_ends_has_taken_nothing<D: Sync>() {
         .into_iter()
         .map(|call| {
             let log = events.clone();
-            door.spawn(move || log.push(call()))
+            api.spawn(move || log.push(call()))
         })
         .collect();
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         waiting.iter().for_each(D::cancel);
         D::yield_now().unwrap();
         log.push(D::release(semaphore, 1));
@@ -125,7 +125,7 @@ fn what_cancel_ends_has_taken_nothing<D: Sync>() {
         log.push(D::lock(mutex, None));
         log.push(D::unlock(mutex));
     });
-    door.run();
+    api.run();
     let mut expected = vec![Err(libc::ECANCELED); count];
     expected.extend([Ok(()); 5]);
     events.are(&expected);
@@ -134,10 +134,10 @@ fn what_cancel_ends_has_taken_nothing<D: Sync>() {
 /// What a task has waited for is its own before its turn, and stays so when it is canceled and its
 /// time limit passes in between.
 fn what_was_handed_over_is_kept<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, semaphore, group) = (door.mutex(), door.semaphore(0), door.group());
-    let (condvar, condvar_mutex) = (door.condvar(), door.mutex());
-    let (empty, full) = (door.channel(0), door.channel(0));
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
+    let (condvar, condvar_mutex) = (api.condvar(), api.mutex());
+    let (empty, full) = (api.channel(0), api.channel(0));
     D::add(group, 1).unwrap();
     // Of each kind: a wait, and what ends it.
     type Kind = (Rc<dyn Fn() -> Result<(), i32>>, Rc<dyn Fn()>);
@@ -182,8 +182,8 @@ fn what_was_handed_over_is_kept<D: Sync>() {
             Rc::new(move || D::try_send(empty, 8).unwrap()),
         ),
     ];
-    let (inner, log) = (door.clone(), events.clone());
-    door.spawn(move || {
+    let (inner, log) = (api.clone(), events.clone());
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         for (wait, give) in kinds {
             let log = log.clone();
@@ -196,21 +196,21 @@ fn what_was_handed_over_is_kept<D: Sync>() {
         }
         assert_eq!(D::try_acquire(semaphore, 1), Err(libc::EAGAIN));
     });
-    door.run();
+    api.run();
     events.are(&[Ok(()); 7]);
 }
 
 fn objects_of_another_scheduler_are_refused<D: Sync>() {
-    let (door, other, events) = (D::new(), D::new(), Events::new());
-    let (mutex, semaphore, group) = (door.mutex(), door.semaphore(0), door.group());
-    let channel = door.channel(0);
+    let (api, other, events) = (D::new(), D::new(), Events::new());
+    let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
+    let channel = api.channel(0);
     D::add(group, 1).unwrap();
     // These make the objects this scheduler's, if they are not yet.
-    door.spawn(move || D::lock(mutex, None).unwrap());
-    door.spawn(move || assert!(D::acquire(semaphore, 1, Some(MS)).is_err()));
-    door.spawn(move || assert!(D::wait_for_group(group, Some(MS)).is_err()));
-    door.spawn(move || assert!(D::receive(channel, Some(MS)).is_err()));
-    door.run();
+    api.spawn(move || D::lock(mutex, None).unwrap());
+    api.spawn(move || assert!(D::acquire(semaphore, 1, Some(MS)).is_err()));
+    api.spawn(move || assert!(D::wait_for_group(group, Some(MS)).is_err()));
+    api.spawn(move || assert!(D::receive(channel, Some(MS)).is_err()));
+    api.run();
     let log = events.clone();
     other.spawn(move || {
         log.push(D::lock(mutex, None));
@@ -226,9 +226,9 @@ fn objects_of_another_scheduler_are_refused<D: Sync>() {
 }
 
 fn waits_outside_a_task_are_refused<D: Sync>() {
-    let door = D::new();
-    let (mutex, semaphore, group) = (door.mutex(), door.semaphore(0), door.group());
-    let channel = door.channel(0);
+    let api = D::new();
+    let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
+    let channel = api.channel(0);
     D::add(group, 1).unwrap();
     assert_eq!(D::lock(mutex, None), Err(libc::EPERM));
     assert_eq!(D::acquire(semaphore, 1, None), Err(libc::EPERM));

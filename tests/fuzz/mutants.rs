@@ -16,8 +16,8 @@ use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 const MUTANTS: [Mutant; 12] = [
     mutant(
         "lost_wake_up",
-        "Entry::refresh",
-        condition("Stage::Settled", "($) && !self.registered"),
+        "Entry::mark_pending",
+        condition("Stage::Idle", "($) && !self.registered"),
     ),
     mutant("two_queues", "Scheduler::end_wait", condition("leave", "true")),
     mutant("wrong_counter", "Scheduler::cancel_timer", delete("timer_cancellations")),
@@ -29,7 +29,7 @@ const MUTANTS: [Mutant; 12] = [
     mutant("descriptor_left_open", "Reactor::drop", delete("close")),
     mutant("permits_kept_from_those_behind", "semaphore::leave", delete("serve")),
     mutant("close_wakes_no_receiver", "Channel::disconnect", words(", &self.receivers", "")),
-    mutant("mutex_of_two_owners", "Mutex::give", replace("own", "self.owner.set(0);")),
+    mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];
 
 /// The trials of this module; the long one for `make torture`.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::inspect;
 use crate::engine::scheduler::{
-    Begun, Limit, Scheduler, exit, park_until_woken, run, running_task, wait, yield_now,
+    Attempt, Limit, Scheduler, exit, park_until_woken, run, running_task, wait, yield_now,
 };
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Left, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
@@ -51,10 +51,10 @@ impl Latch {
     fn wait(&self, limit: Limit) -> Result<()> {
         let begin = |(_, task): (&Scheduler, &Task)| {
             if self.open.get() {
-                return Ok(Begun::Done(0));
+                return Ok(Attempt::Done(0));
             }
             self.waiters.push(task);
-            Ok(Begun::Waiting(Wait::on(&LATCH, self)))
+            Ok(Attempt::Waiting(Wait::on(&LATCH, self)))
         };
         wait(limit, begin).map(drop)
     }

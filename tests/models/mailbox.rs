@@ -18,7 +18,7 @@ struct Bell {
 }
 
 impl Bell {
-    fn ring(&self) {
+    fn notify(&self) {
         *self.rings.lock().unwrap() += 1;
         self.rung.notify_one();
     }
@@ -31,7 +31,7 @@ impl Bell {
         *rings = 0;
     }
 
-    fn hush(&self) {
+    fn clear_wake_up_fd(&self) {
         *self.rings.lock().unwrap() = 0;
     }
 }
@@ -93,7 +93,7 @@ impl World {
 
     fn post(&self, number: usize) -> Result<(), Closed> {
         let message = letter(number, &self.model.fate);
-        self.mailbox.post(message, || self.model.bell.ring()).inspect_err(|_| {
+        self.mailbox.post(message, || self.model.bell.notify()).inspect_err(|_| {
             // SAFETY: it is the poster's again.
             drop(unsafe { open(message) });
         })
@@ -101,18 +101,18 @@ impl World {
 
     /// What the loop does until it was told to stop, or has run so many messages.
     fn run_until(&self, messages: usize) {
-        self.mailbox.wake_up();
+        self.mailbox.set_awake();
         while !self.mailbox.is_stopped() && self.notes().len() < messages {
-            if self.mailbox.fall_asleep() {
+            if self.mailbox.prepare_to_sleep() {
                 self.model.bell.wait();
-                self.mailbox.wake_up();
+                self.mailbox.set_awake();
             }
             for message in self.mailbox.take() {
                 // SAFETY: it was taken out.
                 unsafe { (message.as_ref().run)(message) };
             }
         }
-        self.mailbox.end_run(|| self.model.bell.hush(), || self.model.bell.ring());
+        self.mailbox.end_run(|| self.model.bell.clear_wake_up_fd(), || self.model.bell.notify());
     }
 
     fn close(&self) {
@@ -153,7 +153,7 @@ fn a_stop_is_not_lost() {
         let world = World::new();
         let stopper = {
             let world = world.clone();
-            thread::spawn(move || world.mailbox.stop(|| world.model.bell.ring()))
+            thread::spawn(move || world.mailbox.stop(|| world.model.bell.notify()))
         };
         world.run_until(usize::MAX);
         assert_eq!(stopper.join().unwrap(), Ok(()));
@@ -189,7 +189,7 @@ fn a_message_beside_a_stop_is_run_or_left_for_the_next_run() {
         let others = [true, false].map(|stops| {
             let world = world.clone();
             thread::spawn(move || match stops {
-                true => world.mailbox.stop(|| world.model.bell.ring()),
+                true => world.mailbox.stop(|| world.model.bell.notify()),
                 false => world.post(1),
             })
         });

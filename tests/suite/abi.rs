@@ -10,7 +10,7 @@ use std::{env, fs};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::toolchain::with_tool;
 use crate::{declarations, process, toolchain};
 
@@ -92,20 +92,20 @@ fn types_and_functions() -> Result<Completion, Failed> {
             return Ok(ignored);
         }
     }
-    let workplace = Workplace::new()?;
-    let library = library_of_the_header(&workplace)?;
+    let temp_dir = TempDir::new()?;
+    let library = library_of_the_header(&temp_dir)?;
     let baseline = committed("majjen.x86_64.abi");
     if is_renewed() {
         if baseline.exists() {
-            println!("{}", compare(&baseline, &library, &workplace)?.output);
+            println!("{}", compare(&baseline, &library, &temp_dir)?.output);
         }
         let mut abidw = Command::new("abidw");
         // No path of this machine.
         abidw.args(["--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--out-file"]);
-        run(abidw.arg(&baseline).arg(&library), &workplace)?;
+        run(abidw.arg(&baseline).arg(&library), &temp_dir)?;
     }
     // Its exit code is not 0 for any difference, also for one that breaks nothing.
-    let finished = compare(&baseline, &library, &workplace)?;
+    let finished = compare(&baseline, &library, &temp_dir)?;
     if finished.succeeded() {
         return Ok(Completion::Completed);
     }
@@ -116,12 +116,12 @@ fn types_and_functions() -> Result<Completion, Failed> {
     .into())
 }
 
-fn library_of_the_header(workplace: &Workplace) -> Result<PathBuf, Failed> {
+fn library_of_the_header(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
     let mut source = String::from("#include \"majjen.h\"\n");
     for (_, prototype) in declarations::prototypes()? {
         writeln!(source, "{prototype} {{ __builtin_trap(); }}").expect("a string");
     }
-    let (file, library) = (workplace.path().join("abi.c"), workplace.path().join("libmajjen.so"));
+    let (file, library) = (temp_dir.path().join("abi.c"), temp_dir.path().join("libmajjen.so"));
     fs::write(&file, source)?;
     let mut compiler = toolchain::c_compiler();
     compiler.args([
@@ -134,23 +134,23 @@ fn library_of_the_header(workplace: &Workplace) -> Result<PathBuf, Failed> {
         "-Wl,-soname,libmajjen.so.0",
     ]);
     compiler.arg("-I").arg(library::root().join("include")).arg(&file).arg("-o").arg(&library);
-    run(&mut compiler, workplace)?;
+    run(&mut compiler, temp_dir)?;
     Ok(library)
 }
 
 fn compare(
     baseline: &Path,
     library: &Path,
-    workplace: &Workplace,
+    temp_dir: &TempDir,
 ) -> Result<process::Finished, Failed> {
     let mut abidiff = Command::new("abidiff");
-    Ok(process::run(abidiff.arg(baseline).arg(library), LIMIT, workplace.path())?)
+    Ok(process::run(abidiff.arg(baseline).arg(library), LIMIT, temp_dir.path())?)
 }
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn run(command: &mut Command, workplace: &Workplace) -> Result<(), Failed> {
-    let finished = process::run(command, LIMIT, workplace.path())?;
+fn run(command: &mut Command, temp_dir: &TempDir) -> Result<(), Failed> {
+    let finished = process::run(command, LIMIT, temp_dir.path())?;
     if finished.succeeded() {
         return Ok(());
     }

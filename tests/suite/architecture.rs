@@ -120,12 +120,12 @@ fn imports() -> Result<Graph, Failed> {
     Ok(graph)
 }
 
-/// The folder of a module: that of the engine, or the door.
+/// The folder of a module: that of the engine, or one of the two APIs.
 fn folder(module: &str) -> Option<&str> {
     let mut words = module.split("::");
     match words.next()? {
         "engine" => words.next(),
-        door => (door != "lib").then_some(door),
+        api => (api != "lib").then_some(api),
     }
 }
 

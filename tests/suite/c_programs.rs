@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::program::{self, Link, is_cxx};
 use crate::{process, toolchain};
 
@@ -21,18 +21,18 @@ const NOT_UNDER_VALGRIND: &[(&str, &str)] = &[];
 
 /// How a program is linked and run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Variant {
     Shared,
     Static,
     Valgrind,
 }
 
-impl Way {
+impl Variant {
     fn name(self) -> &'static str {
         match self {
-            Way::Shared => "shared",
-            Way::Static => "static",
-            Way::Valgrind => "valgrind",
+            Variant::Shared => "shared",
+            Variant::Static => "static",
+            Variant::Valgrind => "valgrind",
         }
     }
 
@@ -40,9 +40,9 @@ impl Way {
     fn time_limit(self) -> Duration {
         let emulated = toolchain::runner().is_some();
         Duration::from_secs(match self {
-            Way::Valgrind => 300,
-            Way::Shared | Way::Static if emulated => 240,
-            Way::Shared | Way::Static => 60,
+            Variant::Valgrind => 300,
+            Variant::Shared | Variant::Static if emulated => 240,
+            Variant::Shared | Variant::Static => 60,
         })
     }
 }
@@ -55,17 +55,18 @@ pub fn trials() -> Vec<Trial> {
         Err(error) => return vec![failure(format!("c-tests/ cannot be read: {error}"))],
     };
     let mut trials = Vec::new();
-    for way in [Way::Shared, Way::Static, Way::Valgrind] {
+    for variant in [Variant::Shared, Variant::Static, Variant::Valgrind] {
         for source in &programs {
             let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let emulated = toolchain::runner().is_some();
             let left_out = NOT_UNDER_VALGRIND.iter().any(|(program, _)| *program == name);
-            if way == Way::Valgrind && (emulated || left_out) || emulated && is_cxx(source) {
+            if variant == Variant::Valgrind && (emulated || left_out) || emulated && is_cxx(source)
+            {
                 continue;
             }
             let source = source.clone();
-            let name = format!("c_programs::{name}::{}", way.name());
-            trials.push(Trial::ignorable_test(name, move || run(&source, way)));
+            let name = format!("c_programs::{name}::{}", variant.name());
+            trials.push(Trial::ignorable_test(name, move || run(&source, variant)));
         }
     }
     trials
@@ -89,28 +90,28 @@ pub fn sources() -> std::io::Result<Vec<PathBuf>> {
     Ok(sources)
 }
 
-fn run(source: &Path, way: Way) -> Result<Completion, Failed> {
+fn run(source: &Path, variant: Variant) -> Result<Completion, Failed> {
     if let Some(ignored) = toolchain::missing_compiler(source) {
         return Ok(ignored);
     }
-    let workplace = Workplace::new()?;
-    let program = match way {
-        Way::Static => program::shared_by_trials(source, Link::Static)?,
-        Way::Shared => program::shared_by_trials(source, Link::Shared)?,
-        Way::Valgrind => {
+    let temp_dir = TempDir::new()?;
+    let program = match variant {
+        Variant::Static => program::shared_by_trials(source, Link::Static)?,
+        Variant::Shared => program::shared_by_trials(source, Link::Shared)?,
+        Variant::Valgrind => {
             return match toolchain::missing("valgrind") {
                 Some(ignored) => Ok(ignored),
-                None => run_under_valgrind(source, &workplace),
+                None => run_under_valgrind(source, &temp_dir),
             };
         }
     };
     let mut command = program::command(&program);
-    program::verdict(&process::run(&mut command, way.time_limit(), workplace.path())?)
+    program::verdict(&process::run(&mut command, variant.time_limit(), temp_dir.path())?)
 }
 
-fn run_under_valgrind(source: &Path, workplace: &Workplace) -> Result<Completion, Failed> {
+fn run_under_valgrind(source: &Path, temp_dir: &TempDir) -> Result<Completion, Failed> {
     let program = program::shared_by_trials(source, Link::Shared)?;
-    let logs = workplace.path().join("valgrind");
+    let logs = temp_dir.path().join("valgrind");
     fs::create_dir(&logs)?;
     let mut valgrind = Command::new("valgrind");
     valgrind
@@ -129,7 +130,7 @@ fn run_under_valgrind(source: &Path, workplace: &Workplace) -> Result<Completion
         .arg(format!("--log-file={}/%p", logs.display()))
         .arg(&program)
         .env("MAJJEN_VALGRIND", "1");
-    let finished = process::run(&mut valgrind, Way::Valgrind.time_limit(), workplace.path())?;
+    let finished = process::run(&mut valgrind, Variant::Valgrind.time_limit(), temp_dir.path())?;
     let mut report = String::new();
     for entry in fs::read_dir(&logs)? {
         report += &String::from_utf8_lossy(&fs::read(entry?.path())?);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::toolchain::with_tools;
 use crate::{install, process, toolchain};
 
@@ -21,9 +21,9 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn packages_are_clean_and_work() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
-    let run = |command: &mut Command| run(command, &workplace);
-    let built = workplace.path().join("deb");
+    let temp_dir = TempDir::new()?;
+    let run = |command: &mut Command| run(command, &temp_dir);
+    let built = temp_dir.path().join("deb");
     run(install::make("deb").arg(format!("deb_dir={}", built.display())))?;
 
     // Overrides are in the package, each with its reason.
@@ -37,7 +37,7 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
     assert_eq!(complaints, "", "lintian");
 
     // A tree that has nothing but the list of what is installed here, for the dependencies.
-    let tree = workplace.path().join("tree");
+    let tree = temp_dir.path().join("tree");
     for directory in ["info", "updates", "triggers"] {
         fs::create_dir_all(tree.join("var/lib/dpkg").join(directory))?;
     }
@@ -49,7 +49,7 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
         run(&mut dpkg)
     };
     dpkg("--install", &files)?;
-    use_what_is_installed(&tree, &workplace)?;
+    use_what_is_installed(&tree, &temp_dir)?;
 
     let names = [PathBuf::from(shared.trim_end_matches('_')), "libmajjen-dev".into()];
     dpkg("--purge", &names)?;
@@ -59,7 +59,7 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
     Ok(())
 }
 
-fn use_what_is_installed(tree: &Path, workplace: &Workplace) -> Result<(), Failed> {
+fn use_what_is_installed(tree: &Path, temp_dir: &TempDir) -> Result<(), Failed> {
     let libraries = install::files(tree)?
         .into_iter()
         .find_map(|file| Some(tree.join(file.strip_suffix("/libmajjen.a")?)))
@@ -70,12 +70,12 @@ fn use_what_is_installed(tree: &Path, workplace: &Workplace) -> Result<(), Faile
     // The directories are the system's, which pkg-config leaves out unless told not to.
     pkg_config.env("PKG_CONFIG_ALLOW_SYSTEM_CFLAGS", "1");
     pkg_config.env("PKG_CONFIG_ALLOW_SYSTEM_LIBS", "1");
-    let flags = run(&mut pkg_config, workplace)?;
-    let program = workplace.path().join("program");
+    let flags = run(&mut pkg_config, temp_dir)?;
+    let program = temp_dir.path().join("program");
     let mut compiler = toolchain::c_compiler();
     compiler.arg(library::root().join("c-tests/install/consumer.c")).arg("-o").arg(&program);
-    run(compiler.args(flags.split_whitespace()), workplace)?;
-    run(Command::new(&program).env("LD_LIBRARY_PATH", &libraries), workplace)?;
+    run(compiler.args(flags.split_whitespace()), temp_dir)?;
+    run(Command::new(&program).env("LD_LIBRARY_PATH", &libraries), temp_dir)?;
     for page in ["man3/mj_create_task.3.gz", "man3/MJ_INFO.3.gz", "man7/majjen.7.gz"] {
         assert!(tree.join("usr/share/man").join(page).exists(), "{page}");
     }
@@ -89,8 +89,8 @@ fn package(start: &str, directory: &Path) -> Result<PathBuf, Failed> {
     Ok(directory.join(found.ok_or(format!("no {start}*.deb, but {files:?}"))?))
 }
 
-fn run(command: &mut Command, workplace: &Workplace) -> Result<String, Failed> {
-    let finished = process::run(command, Duration::from_secs(240), workplace.path())?;
+fn run(command: &mut Command, temp_dir: &TempDir) -> Result<String, Failed> {
+    let finished = process::run(command, Duration::from_secs(240), temp_dir.path())?;
     if finished.succeeded() {
         return Ok(finished.output);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::program::{self, Link, STRICT};
 use crate::{process, toolchain};
 
@@ -27,11 +27,11 @@ pub fn trials() -> Vec<Trial> {
     let trial = |name, test| trial(name, GDB, test);
     vec![
         trial("a_running_task_has_a_whole_backtrace", a_running_task_has_a_whole_backtrace),
-        trial("shows_tasks_of_a_process::shared", |workplace| {
-            shows_tasks_of_a_process(Link::Shared, workplace)
+        trial("shows_tasks_of_a_process::shared", |temp_dir| {
+            shows_tasks_of_a_process(Link::Shared, temp_dir)
         }),
-        trial("shows_tasks_of_a_process::static", |workplace| {
-            shows_tasks_of_a_process(Link::Static, workplace)
+        trial("shows_tasks_of_a_process::static", |temp_dir| {
+            shows_tasks_of_a_process(Link::Static, temp_dir)
         }),
         trial("shows_tasks_of_a_core_file", shows_tasks_of_a_core_file),
         trial("shows_tasks_of_the_kernels_core_file", shows_tasks_of_the_kernels_core_file),
@@ -44,31 +44,27 @@ pub fn trials() -> Vec<Trial> {
 const GDB: &str = "gdb";
 const GDB_FOR_ALL: &str = "gdb-multiarch";
 
-fn trial(
-    name: &str,
-    gdb: &'static str,
-    test: fn(&Workplace) -> Result<Completion, Failed>,
-) -> Trial {
+fn trial(name: &str, gdb: &'static str, test: fn(&TempDir) -> Result<Completion, Failed>) -> Trial {
     Trial::ignorable_test(format!("debugger::{name}"), move || {
-        let workplace = Workplace::new()?;
+        let temp_dir = TempDir::new()?;
         if let Some(ignored) = toolchain::missing(gdb) {
             return Ok(ignored);
         }
-        if !run_gdb(gdb, &workplace, &["python print('has Python')"], &[])?.contains("has Python") {
+        if !run_gdb(gdb, &temp_dir, &["python print('has Python')"], &[])?.contains("has Python") {
             return Ok(Completion::ignored_with("this gdb has no Python"));
         }
-        test(&workplace)
+        test(&temp_dir)
     })
 }
 
-fn gdb(workplace: &Workplace, commands: &[&str], files: &[&Path]) -> Result<String, Failed> {
-    run_gdb(GDB, workplace, commands, files)
+fn gdb(temp_dir: &TempDir, commands: &[&str], files: &[&Path]) -> Result<String, Failed> {
+    run_gdb(GDB, temp_dir, commands, files)
 }
 
 /// Runs gdb with some commands, and returns what it printed.
 fn run_gdb(
     name: &str,
-    workplace: &Workplace,
+    temp_dir: &TempDir,
     commands: &[&str],
     files: &[&Path],
 ) -> Result<String, Failed> {
@@ -77,21 +73,21 @@ fn run_gdb(
     for command in commands {
         gdb.args(["-ex", command]);
     }
-    gdb.args(files).current_dir(workplace.path());
-    let finished = process::run(&mut gdb, LIMIT, workplace.path())?;
+    gdb.args(files).current_dir(temp_dir.path());
+    let finished = process::run(&mut gdb, LIMIT, temp_dir.path())?;
     if finished.status.is_none() {
         return Err(format!("gdb {}", finished.describe()).into());
     }
     Ok(finished.output)
 }
 
-fn build(link: Link, workplace: &Workplace) -> Result<PathBuf, Failed> {
-    build_fixture("tasks.c", link, workplace)
+fn build(link: Link, temp_dir: &TempDir) -> Result<PathBuf, Failed> {
+    build_fixture("tasks.c", link, temp_dir)
 }
 
-fn build_fixture(name: &str, link: Link, workplace: &Workplace) -> Result<PathBuf, Failed> {
+fn build_fixture(name: &str, link: Link, temp_dir: &TempDir) -> Result<PathBuf, Failed> {
     let source = library::root().join("c-tests/debugger").join(name);
-    program::compile(&source, &STRICT, link, &[], workplace)
+    program::compile(&source, &STRICT, link, &[], temp_dir)
 }
 
 /// The command that loads the script.
@@ -143,10 +139,10 @@ fn ends_with(backtrace: &str, expected: &[&str]) -> Result<(), Failed> {
     if whole { Ok(()) } else { Err(wrong()) }
 }
 
-fn a_running_task_has_a_whole_backtrace(workplace: &Workplace) -> Result<Completion, Failed> {
-    let program = build(Link::Shared, workplace)?;
+fn a_running_task_has_a_whole_backtrace(temp_dir: &TempDir) -> Result<Completion, Failed> {
+    let program = build(Link::Shared, temp_dir)?;
     let commands = [&RUN_TO_THE_STOP[..], &["echo <running>\\n", "bt", "echo </running>\\n"]];
-    let output = gdb(workplace, &commands.concat(), &[&program])?;
+    let output = gdb(temp_dir, &commands.concat(), &[&program])?;
     ends_with(part(&output, "running")?, &["stop_here", "stop_here", "stop_here", "runner"])?;
     Ok(Completion::Completed)
 }
@@ -228,41 +224,41 @@ fn check_look(output: &str, running: &[&str]) -> Result<(), Failed> {
 
 const STOPPED: [&str; 4] = ["stop_here", "stop_here", "stop_here", "runner"];
 
-fn shows_tasks_of_a_process(link: Link, workplace: &Workplace) -> Result<Completion, Failed> {
-    let program = build(link, workplace)?;
+fn shows_tasks_of_a_process(link: Link, temp_dir: &TempDir) -> Result<Completion, Failed> {
+    let program = build(link, temp_dir)?;
     let script = load_script();
     let commands = [&[script.as_str()][..], &RUN_TO_THE_STOP, &LOOK].concat();
-    check_look(&gdb(workplace, &commands, &[&program])?, &STOPPED)?;
+    check_look(&gdb(temp_dir, &commands, &[&program])?, &STOPPED)?;
     Ok(Completion::Completed)
 }
 
-fn shows_tasks_of_a_core_file(workplace: &Workplace) -> Result<Completion, Failed> {
-    let program = build(Link::Shared, workplace)?;
+fn shows_tasks_of_a_core_file(temp_dir: &TempDir) -> Result<Completion, Failed> {
+    let program = build(Link::Shared, temp_dir)?;
     let script = load_script();
-    let core = workplace.path().join("written-by-gdb");
+    let core = temp_dir.path().join("written-by-gdb");
     let write = format!("mj core {}", core.display());
     let commands = [&[script.as_str()][..], &RUN_TO_THE_STOP, &[write.as_str(), "kill"]].concat();
-    let written = gdb(workplace, &commands, &[&program])?;
+    let written = gdb(temp_dir, &commands, &[&program])?;
     if !core.exists() {
         return Err(format!("there is no core file:\n{written}").into());
     }
     let commands = [&[script.as_str()][..], &LOOK].concat();
-    check_look(&gdb(workplace, &commands, &[&program, &core])?, &STOPPED)?;
+    check_look(&gdb(temp_dir, &commands, &[&program, &core])?, &STOPPED)?;
     Ok(Completion::Completed)
 }
 
-fn shows_tasks_of_the_kernels_core_file(workplace: &Workplace) -> Result<Completion, Failed> {
+fn shows_tasks_of_the_kernels_core_file(temp_dir: &TempDir) -> Result<Completion, Failed> {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern")?;
     if pattern.starts_with(['/', '|']) {
         return Ok(Completion::ignored_with("the kernel hands core files to something else"));
     }
-    let program = build(Link::Shared, workplace)?;
+    let program = build(Link::Shared, temp_dir)?;
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -c unlimited && exec \"$0\" abort"]).arg(&program);
-    let finished = process::run(shell.current_dir(workplace.path()), LIMIT, workplace.path())?;
+    let finished = process::run(shell.current_dir(temp_dir.path()), LIMIT, temp_dir.path())?;
     let prefix = pattern.trim().split('%').next().unwrap_or_default();
     let core =
-        fs::read_dir(workplace.path())?.filter_map(Result::ok).map(|entry| entry.path()).find(
+        fs::read_dir(temp_dir.path())?.filter_map(Result::ok).map(|entry| entry.path()).find(
             |path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)),
         );
     let Some(core) = core.filter(|_| !prefix.is_empty()) else {
@@ -273,11 +269,11 @@ fn shows_tasks_of_the_kernels_core_file(workplace: &Workplace) -> Result<Complet
     };
     let script = load_script();
     let commands = [&[script.as_str()][..], &LOOK].concat();
-    check_look(&gdb(workplace, &commands, &[&program, &core])?, &["runner"])?;
+    check_look(&gdb(temp_dir, &commands, &[&program, &core])?, &["runner"])?;
     Ok(Completion::Completed)
 }
 
-fn shows_tasks_of_another_thread(workplace: &Workplace) -> Result<Completion, Failed> {
+fn shows_tasks_of_another_thread(temp_dir: &TempDir) -> Result<Completion, Failed> {
     const LOOK: [&str; 7] = [
         "mj tasks",
         "echo <sleeper>\\n",
@@ -287,17 +283,17 @@ fn shows_tasks_of_another_thread(workplace: &Workplace) -> Result<Completion, Fa
         "echo </runner>\\n",
         "thread",
     ];
-    let program = build_fixture("threads.c", Link::Shared, workplace)?;
+    let program = build_fixture("threads.c", Link::Shared, temp_dir)?;
     let script = load_script();
-    let core = workplace.path().join("written-by-gdb");
+    let core = temp_dir.path().join("written-by-gdb");
     let write = format!("mj core {}", core.display());
     let stop = ["break stop_here", "run", "up"];
     let other = [write.as_str(), "thread 2", "echo <other>\\n", "mj bt 0", "echo </other>\\n"];
     let live = [&[script.as_str()][..], &stop, &LOOK, &other].concat();
-    let live = gdb(workplace, &live, &[&program])?;
+    let live = gdb(temp_dir, &live, &[&program])?;
     ends_with(part(&live, "other")?, &["mj_task_sleep_s", "sleeper"])?;
     let dead = [&[script.as_str()][..], &LOOK].concat();
-    for output in [live, gdb(workplace, &dead, &[&program, &core])?] {
+    for output in [live, gdb(temp_dir, &dead, &[&program, &core])?] {
         ends_with(part(&output, "sleeper")?, &["mj_task_sleep_s", "sleeper"])?;
         ends_with(part(&output, "runner")?, &["runner"])?;
         for expected in ["mj: no scheduler runs on this thread", "[Current thread is 1 "] {
@@ -309,8 +305,8 @@ fn shows_tasks_of_another_thread(workplace: &Workplace) -> Result<Completion, Fa
     Ok(Completion::Completed)
 }
 
-fn says_what_it_cannot_do(workplace: &Workplace) -> Result<Completion, Failed> {
-    let program = build(Link::Shared, workplace)?;
+fn says_what_it_cannot_do(temp_dir: &TempDir) -> Result<Completion, Failed> {
+    let program = build(Link::Shared, temp_dir)?;
     let script = load_script();
     for (commands, expected) in [
         (&["mj tasks"][..], "mj: the program is not running"),
@@ -321,7 +317,7 @@ fn says_what_it_cannot_do(workplace: &Workplace) -> Result<Completion, Failed> {
         (&["break stop_here", "run", "mj bt"], "mj bt: which task?"),
     ] {
         let commands = [&[script.as_str()][..], commands].concat();
-        let output = gdb(workplace, &commands, &[&program])?;
+        let output = gdb(temp_dir, &commands, &[&program])?;
         if !output.contains(expected) || output.contains("Traceback") {
             return Err(format!("expected {expected:?} in\n{output}").into());
         }

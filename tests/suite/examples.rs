@@ -23,7 +23,7 @@ use libtest_mimic::{Completion, Trial};
 use cluster::Cluster;
 use process::Program;
 
-use crate::library::Workplace;
+use crate::library::TempDir;
 use crate::process::run;
 use crate::running::{PATIENCE, Running};
 use crate::toolchain::{find, runner};
@@ -445,11 +445,11 @@ fn promtool() -> Completion {
     server.get("/");
     let (status, body) = server.get("/metrics");
     assert_eq!(status, 200);
-    let workplace = Workplace::new().expect("a directory");
-    fs::write(workplace.path().join("metrics"), &body).expect("write the metrics");
+    let temp_dir = TempDir::new().expect("a directory");
+    fs::write(temp_dir.path().join("metrics"), &body).expect("write the metrics");
     let mut promtool = Command::new("sh");
-    promtool.args(["-c", "promtool check metrics <metrics"]).current_dir(workplace.path());
-    let finished = run(&mut promtool, PATIENCE, workplace.path()).expect("run promtool");
+    promtool.args(["-c", "promtool check metrics <metrics"]).current_dir(temp_dir.path());
+    let finished = run(&mut promtool, PATIENCE, temp_dir.path()).expect("run promtool");
     assert!(finished.succeeded() && finished.output.is_empty(), "{}\n{body}", finished.describe());
     server.stop();
     Completion::Completed

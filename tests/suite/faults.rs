@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::program::{self, Link, STRICT};
 use crate::toolchain::torture;
 use crate::{c_programs, process, toolchain};
@@ -26,19 +26,19 @@ pub fn trials() -> Vec<Trial> {
             sweep(if torture() { &["system-calls", "long"] } else { &["system-calls"] })
         }),
         Trial::ignorable_test("faults::system_calls_by_strace", || {
-            let workplace = Workplace::new()?;
+            let temp_dir = TempDir::new()?;
             if toolchain::find("strace").is_none() {
                 return Ok(Completion::ignored_with("strace is not installed"));
             }
             let permitted = process::run(
                 Command::new("strace").args(["-o", "/dev/null", "true"]),
                 LIMIT,
-                workplace.path(),
+                temp_dir.path(),
             )?;
             if !permitted.succeeded() {
                 return Ok(Completion::ignored_with("strace may not trace here"));
             }
-            sweep_by_strace(&workplace).map(|()| Completion::Completed)
+            sweep_by_strace(&temp_dir).map(|()| Completion::Completed)
         }),
     ];
     if toolchain::on_fallbacks() {
@@ -77,18 +77,18 @@ fn source(name: &str) -> PathBuf {
 
 /// Runs a sweep in the program that has the faults built in.
 fn sweep(arguments: &[&str]) -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let flags: Vec<&str> = STRICT.into_iter().chain(["-rdynamic"]).collect();
-    let program = program::compile(&source("sweep.c"), &flags, Link::Shared, &[], &workplace)?;
-    let output = program::run_command(Command::new(program).args(arguments), LIMIT, &workplace)?;
+    let program = program::compile(&source("sweep.c"), &flags, Link::Shared, &[], &temp_dir)?;
+    let output = program::run_command(Command::new(program).args(arguments), LIMIT, &temp_dir)?;
     println!("{}", output.lines().last().unwrap_or_default());
     Ok(())
 }
 
 /// Compiles the program that does a bit of everything.
-fn compile_ordinary(workplace: &Workplace) -> Result<PathBuf, Failed> {
+fn compile_ordinary(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
     let flags: Vec<&str> = STRICT.into_iter().chain(["-D_GNU_SOURCE"]).collect();
-    program::compile(&source("ordinary.c"), &flags, Link::Shared, &[], workplace)
+    program::compile(&source("ordinary.c"), &flags, Link::Shared, &[], temp_dir)
 }
 
 // ---- By strace
@@ -122,9 +122,9 @@ fn missing_besides(call: &str) -> Option<(&'static str, &'static str)> {
 
 /// Runs an ordinary program again and again, with the n-th call failing, until the call is not met
 /// any more; each call must be met. What the loader calls before `main` is left alone.
-fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
-    let program = compile_ordinary(workplace)?;
-    let trace = workplace.path().join("trace");
+fn sweep_by_strace(temp_dir: &TempDir) -> Result<(), Failed> {
+    let program = compile_ordinary(temp_dir)?;
+    let trace = temp_dir.path().join("trace");
     let (mut points, mut runs) = (0, 0);
     for (call, errors) in INJECTED {
         let errors = if torture() { errors } else { &errors[..1] };
@@ -132,7 +132,7 @@ fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
         let mut strace = Command::new("strace");
         strace.arg("-f").arg("-o").arg(&trace);
         strace.args(["-e", &format!("trace={call},pipe,pipe2")]).arg(&program);
-        program::run_command(&mut strace, LIMIT, workplace)?;
+        program::run_command(&mut strace, LIMIT, temp_dir)?;
         let traced = fs::read_to_string(&trace)?;
         let by_loader = traced.lines().take_while(|line| !line.contains(" pipe")).count();
         let was_injected =
@@ -154,7 +154,7 @@ fn sweep_by_strace(workplace: &Workplace) -> Result<(), Failed> {
                     strace.args(besides.iter().flatten().flat_map(|besides| ["-e", besides]));
                     strace.arg(&program);
                     let finished =
-                        process::run(&mut strace, Duration::from_secs(20), workplace.path())?;
+                        process::run(&mut strace, Duration::from_secs(20), temp_dir.path())?;
                     let code = finished.status.and_then(|status| status.code());
                     if !matches!(code, Some(0 | 1)) {
                         return Err(format!("with {inject} it {}", finished.describe()).into());
@@ -208,10 +208,10 @@ fn check_fallbacks() -> Result<(), Failed> {
     let clock = unsafe { libc::open(CLOCK_SOURCE.as_ptr(), libc::O_RDONLY) };
     refuses("the clock source", clock, libc::ENOENT)?;
 
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let source = library::root().join(format!("c-tests/{NEEDS_ALL}.c"));
     let program = program::shared_by_trials(&source, Link::Shared)?;
-    run_and_meet(&mut Command::new(program), &FALLBACKS.join(","), &workplace)
+    run_and_meet(&mut Command::new(program), &FALLBACKS.join(","), &temp_dir)
 }
 
 /// The program in `c-tests/` that is known to need all of these.
@@ -219,21 +219,21 @@ const NEEDS_ALL: &str = "resources";
 
 /// Runs one of the C programs on a system that lacks something.
 fn run_with_fallbacks(source: &Path, names: &str, must_meet: bool) -> Result<Completion, Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let preload = program::compile_preload(&self::source("fallbacks.c"))?;
     let program = program::shared_by_trials(source, Link::Shared)?;
     let mut command = Command::new(program);
     command.env("LD_PRELOAD", preload).env("MAJJEN_FALLBACKS", names);
     if must_meet {
-        return run_and_meet(&mut command, names, &workplace).map(|()| Completion::Completed);
+        return run_and_meet(&mut command, names, &temp_dir).map(|()| Completion::Completed);
     }
-    program::verdict(&process::run(&mut command, LIMIT, workplace.path())?)
+    program::verdict(&process::run(&mut command, LIMIT, temp_dir.path())?)
 }
 
 /// Runs a program that must notice what its system lacks.
-fn run_and_meet(command: &mut Command, names: &str, workplace: &Workplace) -> Result<(), Failed> {
-    let met = workplace.path().join("met");
-    program::run_command(command.env("MAJJEN_FALLBACKS_MET", &met), LIMIT, workplace)?;
+fn run_and_meet(command: &mut Command, names: &str, temp_dir: &TempDir) -> Result<(), Failed> {
+    let met = temp_dir.path().join("met");
+    program::run_command(command.env("MAJJEN_FALLBACKS_MET", &met), LIMIT, temp_dir)?;
     let met = fs::read_to_string(&met).unwrap_or_default();
     match names.split(',').find(|name| !met.contains(name)) {
         Some(name) => Err(format!("the program has not met the fallback `{name}`").into()),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::program::{self, Link};
 use crate::{process, toolchain};
 
@@ -120,20 +120,20 @@ impl Block {
             }
         }
         source += &format!("#include \"{}\"\n", self.file);
-        let workplace = Workplace::new()?;
-        fs::write(workplace.path().join("block.c"), source)?;
+        let temp_dir = TempDir::new()?;
+        fs::write(temp_dir.path().join("block.c"), source)?;
         let strict: &[&str] =
             if self.sketch { &[] } else { &["-Wall", "-Werror", "-Wno-unused-function"] };
         let mut compiler = toolchain::c_compiler();
         compiler
-            .current_dir(workplace.path())
+            .current_dir(temp_dir.path())
             .args(GUIDE_FLAGS)
             .args(["-Werror=implicit-function-declaration", "-c", "block.c"])
             .args(strict);
         for directory in ["include", "c-tests/guide"] {
             compiler.arg("-I").arg(library::root().join(directory));
         }
-        Ok(process::run(&mut compiler, Duration::from_secs(60), workplace.path())?)
+        Ok(process::run(&mut compiler, Duration::from_secs(60), temp_dir.path())?)
     }
 }
 
@@ -185,13 +185,13 @@ fn program(name: &str) -> PathBuf {
 const GUIDE_FLAGS: [&str; 3] = ["-std=c99", "-O2", "-DMAJJEN_GUIDE_NAMES"];
 
 fn builds(name: &str, link: Link) -> Result<(), Failed> {
-    program::compile(&program(name), &GUIDE_FLAGS, link, &[], &Workplace::new()?)?;
+    program::compile(&program(name), &GUIDE_FLAGS, link, &[], &TempDir::new()?)?;
     Ok(())
 }
 
 fn runs(name: &str, link: Link) -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
-    let program = program::compile(&program(name), &GUIDE_FLAGS, link, &[], &workplace)?;
-    program::run(&program, Duration::from_secs(120), &workplace)?;
+    let temp_dir = TempDir::new()?;
+    let program = program::compile(&program(name), &GUIDE_FLAGS, link, &[], &temp_dir)?;
+    program::run(&program, Duration::from_secs(120), &temp_dir)?;
     Ok(())
 }

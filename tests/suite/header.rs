@@ -10,7 +10,7 @@ use std::{env, fs};
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::declarations;
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::majjen_h;
 use crate::toolchain::{self, with_tool};
 use crate::{process, process::Finished};
@@ -202,11 +202,11 @@ fn compile(compiler: &mut Command, text: &str) -> Result<(), Failed> {
 
 /// The same, with whatever comes of it.
 pub fn compiler_output(compiler: &mut Command, text: &str) -> Result<Finished, Failed> {
-    let workplace = Workplace::new()?;
-    let source = workplace.path().join("source");
+    let temp_dir = TempDir::new()?;
+    let source = temp_dir.path().join("source");
     fs::write(&source, text)?;
     compiler.arg("-I").arg(library::root().join("include")).arg(&source);
-    process::run(compiler, Duration::from_secs(60), workplace.path())
+    process::run(compiler, Duration::from_secs(60), temp_dir.path())
         .map_err(|error| format!("the compiler cannot be run: {error}").into())
 }
 

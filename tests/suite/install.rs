@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::toolchain::{with_tool, with_tools};
 use crate::{process, server, toolchain};
 
@@ -48,41 +48,41 @@ pub fn trials() -> Vec<Trial> {
 
 /// The library, installed into a directory of its own.
 pub struct Prefix {
-    workplace: Arc<Workplace>,
+    temp_dir: Arc<TempDir>,
 }
 
 impl Prefix {
     pub fn new() -> Result<Prefix, Failed> {
-        let prefix = Prefix { workplace: Arc::new(Workplace::new()?) };
+        let prefix = Prefix { temp_dir: Arc::new(TempDir::new()?) };
         prefix.make("install", &[format!("PREFIX={}", prefix.path("").display())])?;
         Ok(prefix)
     }
 
     /// A file in it.
     pub fn path(&self, file: &str) -> PathBuf {
-        self.workplace.path().join("prefix").join(file)
+        self.temp_dir.path().join("prefix").join(file)
     }
 
     fn make(&self, goal: &str, variables: &[String]) -> Result<String, Failed> {
         self.run(make(goal).args(variables))
     }
 
-    /// Runs a command in the workplace, where it finds what is installed.
+    /// Runs a command in the temp_dir, where it finds what is installed.
     fn run(&self, command: &mut Command) -> Result<String, Failed> {
         command.env("PKG_CONFIG_PATH", self.path("lib/pkgconfig"));
         command.env("CMAKE_PREFIX_PATH", self.path(""));
         command.env("LD_LIBRARY_PATH", self.path("lib"));
-        let finished = process::run(command, LIMIT, self.workplace.path())?;
+        let finished = process::run(command, LIMIT, self.temp_dir.path())?;
         if finished.succeeded() {
             return Ok(finished.output);
         }
         Err(format!("{command:?} {}", finished.describe()).into())
     }
 
-    /// A command that runs in the workplace.
+    /// A command that runs in the temp_dir.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.workplace.path());
+        command.current_dir(self.temp_dir.path());
         command
     }
 
@@ -100,7 +100,7 @@ impl Prefix {
         after: &[OsString],
     ) -> Result<(), Failed> {
         compiler.arg(source_file(source)).args(["-o", "program"]).args(after);
-        self.run(compiler.current_dir(self.workplace.path())).map(drop)
+        self.run(compiler.current_dir(self.temp_dir.path())).map(drop)
     }
 
     /// Runs `program`.
@@ -168,7 +168,7 @@ pub fn files(directory: &Path) -> Result<Vec<String>, Failed> {
 
 /// As a packager does it: with a DESTDIR, and libraries in a directory of the architecture.
 fn puts_files_in_their_places() -> Result<(), Failed> {
-    let prefix = Prefix { workplace: Arc::new(Workplace::new()?) };
+    let prefix = Prefix { temp_dir: Arc::new(TempDir::new()?) };
     let root = prefix.path("");
     let variables =
         [format!("DESTDIR={}", root.display()), "PREFIX=/usr".into(), "LIBDIR=/usr/lib/x".into()];
@@ -303,13 +303,13 @@ fn by_the_guides_command_line() -> Result<(), Failed> {
     fs::copy(library::root().join("examples-c/http_server.c"), prefix.path("../http_server.c"))?;
     let mut compiler = toolchain::c_compiler();
     compiler.args(words("-std=c99 -O2 -o http_server http_server.c -lmajjen -I."));
-    compiler.current_dir(prefix.workplace.path());
+    compiler.current_dir(prefix.temp_dir.path());
     prefix.run(
         compiler.env("CPATH", prefix.path("include")).env("LIBRARY_PATH", prefix.path("lib")),
     )?;
     let mut command = Command::new(prefix.path("../http_server"));
     command.env("LD_LIBRARY_PATH", prefix.path("lib"));
-    server::serves(command, Arc::clone(&prefix.workplace));
+    server::serves(command, Arc::clone(&prefix.temp_dir));
     Ok(())
 }
 

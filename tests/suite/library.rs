@@ -48,18 +48,18 @@ pub fn symbols(file: &str, flags: &[&str]) -> Result<BTreeSet<String>, Failed> {
 
 /// A directory for one test, removed at its end. In it the shared library has the names under which
 /// the linker and the loader look for it.
-pub struct Workplace {
+pub struct TempDir {
     directory: PathBuf,
 }
 
-impl Workplace {
-    pub fn new() -> io::Result<Workplace> {
+impl TempDir {
+    pub fn new() -> io::Result<TempDir> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Relaxed);
         let name = format!("majjen-suite-{}-{number}", process::id());
         let directory = env::temp_dir().join(name);
         fs::create_dir(&directory)?;
-        Ok(Workplace { directory })
+        Ok(TempDir { directory })
     }
 
     pub fn path(&self) -> &Path {
@@ -84,7 +84,7 @@ impl Workplace {
     }
 }
 
-impl Drop for Workplace {
+impl Drop for TempDir {
     fn drop(&mut self) {
         // What cannot be removed stays in the directory for temporary files.
         let _ = fs::remove_dir_all(&self.directory);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::library::Workplace;
+use crate::library::TempDir;
 use crate::process::{self, Finished};
 use crate::sanitizers;
 use crate::sources::{self, Mutant, Sources};
@@ -55,7 +55,7 @@ const CASES: [Case; 18] = [
     case(ALLOCATIONS, A_RUN, mutant("waiter left in its list when its timer has no memory",
         "block::park", replace("end_wait", "scheduler.run_queue.push(task);"))),
     case(SYSTEM_CALLS, "written", mutant("failure of a guard ignored",
-        "Class::carve", replace("guard(first)?", "let _ = guard(first);"))),
+        "Class::allocate_slots", replace("guard(first)?", "let _ = guard(first);"))),
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
         "epoll_wait", delete_arm("ENOSYS"))),
     case(SYSTEM_CALLS, A_RUN, mutant("an interruption taken for an error",
@@ -131,12 +131,12 @@ impl Copy {
     /// Builds the library, and runs one test of this suite against it, in its short form.
     fn run(&self, test: &str) -> Result<Finished, Failed> {
         const LIMIT: Duration = Duration::from_secs(600);
-        let workplace = Workplace::new()?;
+        let temp_dir = TempDir::new()?;
         let target = target().join("mutants-suite");
         let mut cargo = Command::new("cargo");
         cargo.args(["rustc", "--release", "--lib", "--crate-type=cdylib", "--offline"]);
         cargo.current_dir(self.sources.root()).env("CARGO_TARGET_DIR", &target);
-        let built = process::run(&mut cargo, LIMIT, workplace.path())?;
+        let built = process::run(&mut cargo, LIMIT, temp_dir.path())?;
         if !built.succeeded() {
             return Err(format!("cargo {}", built.describe()).into());
         }
@@ -144,6 +144,6 @@ impl Copy {
         suite.args(["--exact", test]).env("MAJJEN_LIB_DIR", target.join("release"));
         // Cargo sets it for tests, and it comes before the programs' own path.
         suite.env_remove("LD_LIBRARY_PATH").env_remove("MAJJEN_TORTURE");
-        Ok(process::run(&mut suite, LIMIT, workplace.path())?)
+        Ok(process::run(&mut suite, LIMIT, temp_dir.path())?)
     }
 }

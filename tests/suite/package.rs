@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::process;
 use crate::toolchain::with_tool;
 
@@ -35,15 +35,15 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Cargo in the project's own directory, which must not change Cargo.lock.
-fn cargo(workplace: &Workplace, arguments: &[&str]) -> Result<String, Failed> {
+fn cargo(temp_dir: &TempDir, arguments: &[&str]) -> Result<String, Failed> {
     let mut cargo = Command::new("cargo");
     cargo.args(arguments).args(["--locked", "--offline"]).current_dir(library::root());
-    cargo.env("CARGO_TARGET_DIR", workplace.path().join("target"));
-    run(&mut cargo, workplace)
+    cargo.env("CARGO_TARGET_DIR", temp_dir.path().join("target"));
+    run(&mut cargo, temp_dir)
 }
 
-fn run(command: &mut Command, workplace: &Workplace) -> Result<String, Failed> {
-    let finished = process::run(command, Duration::from_secs(240), workplace.path())?;
+fn run(command: &mut Command, temp_dir: &TempDir) -> Result<String, Failed> {
+    let finished = process::run(command, Duration::from_secs(240), temp_dir.path())?;
     if finished.succeeded() {
         return Ok(finished.output);
     }
@@ -52,8 +52,8 @@ fn run(command: &mut Command, workplace: &Workplace) -> Result<String, Failed> {
 
 /// Packaged, unpacked, added to a crate by its path, built and run.
 fn works_from_another_crate() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
-    let package = unpacked(&workplace)?;
+    let temp_dir = TempDir::new()?;
+    let package = unpacked(&temp_dir)?;
     // What the crate's own documents lead to, and what a C program needs, is in it.
     for file in
         ["include/majjen.h", "tools/majjen-gdb.py", "docs/c-api.md", "LICENSE-MIT", "Makefile"]
@@ -64,7 +64,7 @@ fn works_from_another_crate() -> Result<(), Failed> {
         assert!(!package.join(directory).exists(), "{directory} is packaged");
     }
 
-    let consumer = workplace.path().join("consumer");
+    let consumer = temp_dir.path().join("consumer");
     fs::create_dir_all(consumer.join("src"))?;
     fs::write(
         consumer.join("Cargo.toml"),
@@ -72,14 +72,14 @@ fn works_from_another_crate() -> Result<(), Failed> {
     )?;
     fs::copy(library::root().join("c-tests/install/consumer.rs"), consumer.join("src/main.rs"))?;
     fs::write(consumer.join("src/lib.rs"), "use majjen as _;\n")?;
-    let target = workplace.path().join("target");
+    let target = temp_dir.path().join("target");
     for arguments in [&["add", "--path"][..], &["run", "--quiet"]] {
         let mut cargo = Command::new("cargo");
         cargo.args(arguments).current_dir(&consumer).env("CARGO_TARGET_DIR", &target);
         if arguments[0] == "add" {
             cargo.arg(&package);
         }
-        let output = run(cargo.arg("--offline"), &workplace)?;
+        let output = run(cargo.arg("--offline"), &temp_dir)?;
         if arguments[0] == "run" {
             assert_eq!(output, concat!("10 tasks with ", env!("CARGO_PKG_VERSION"), "\n"));
         }
@@ -91,7 +91,7 @@ fn works_from_another_crate() -> Result<(), Failed> {
         assert!(!target.join("debug/deps").join(file).exists(), "{file} is made");
     }
     let mut readelf = Command::new("readelf");
-    let dynamic = run(readelf.arg("-d").arg(target.join("debug/libplugin.so")), &workplace)?;
+    let dynamic = run(readelf.arg("-d").arg(target.join("debug/libplugin.so")), &temp_dir)?;
     assert!(dynamic.contains("(NEEDED)") && !dynamic.contains("libmajjen"), "{dynamic}");
     Ok(())
 }
@@ -103,14 +103,14 @@ const CONSUMER: &str =
 /// The symbols of the C ABI, and what they refer to, are those of the process. Two versions in one
 /// program would each define them, so cargo refuses to build it, in words of its own.
 fn in_a_program_once() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let root = library::root();
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let version = concat!("\nversion = \"", env!("CARGO_PKG_VERSION"), "\"\n");
     assert_eq!(manifest.matches(version).count(), 1, "the version is in a line of its own");
     // Nothing is built, so that the sources need not be there.
     for (name, version_line) in [("one", version), ("other", "\nversion = \"99.0.0\"\n")] {
-        let copy = workplace.path().join(name);
+        let copy = temp_dir.path().join(name);
         fs::create_dir_all(copy.join("src"))?;
         fs::write(copy.join("build.rs"), "fn main() {}\n")?;
         fs::write(copy.join("src/lib.rs"), "")?;
@@ -121,13 +121,13 @@ fn in_a_program_once() -> Result<(), Failed> {
         fs::write(copy.join("Cargo.toml"), lines.join("\n\n").replace(version, version_line))?;
     }
     let tree = |manifest: String| -> Result<process::Finished, Failed> {
-        let consumer = workplace.path().join("consumer");
+        let consumer = temp_dir.path().join("consumer");
         fs::create_dir_all(consumer.join("src"))?;
         fs::write(consumer.join("src/main.rs"), "fn main() {}\n")?;
         fs::write(consumer.join("Cargo.toml"), manifest)?;
         let mut cargo = Command::new("cargo");
         cargo.args(["tree", "--offline", "--edges=normal"]).current_dir(&consumer);
-        process::run(&mut cargo, Duration::from_secs(60), workplace.path()).map_err(Failed::from)
+        process::run(&mut cargo, Duration::from_secs(60), temp_dir.path()).map_err(Failed::from)
     };
     let one = "one = { package = \"majjen\", path = \"../one\" }\n";
     let other = "other = { package = \"majjen\", path = \"../other\" }\n";
@@ -143,18 +143,18 @@ fn in_a_program_once() -> Result<(), Failed> {
 /// `lib.rs` says in one line what systems there are, where other ones would give many errors. Rust's
 /// library for them is not here, so the condition is compiled alone, with other names in it.
 fn names_the_systems() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let text = fs::read_to_string(library::root().join("src/lib.rs"))?;
     let start = text.find("#[cfg(not(all(target_os").ok_or("no condition")?;
     let condition = text[start..].split("\n\n").next().unwrap_or_default();
     for (from, to, compiles) in [("", "", true), ("linux", "macos", false), ("gnu", "musl", false)]
     {
-        let file = workplace.path().join("lib.rs");
+        let file = temp_dir.path().join("lib.rs");
         fs::write(&file, condition.replacen(from, to, 1))?;
         let mut rustc = Command::new("rustc");
         rustc.args(["--crate-type=lib", "--emit=metadata"]).arg(&file);
-        rustc.current_dir(workplace.path());
-        let finished = process::run(&mut rustc, Duration::from_secs(60), workplace.path())?;
+        rustc.current_dir(temp_dir.path());
+        let finished = process::run(&mut rustc, Duration::from_secs(60), temp_dir.path())?;
         let says = finished.output.contains("Majjen runs on Linux with glibc");
         assert!(
             finished.succeeded() == compiles && says != compiles,
@@ -166,8 +166,8 @@ fn names_the_systems() -> Result<(), Failed> {
 }
 
 /// What `cargo package` makes, unpacked.
-fn unpacked(workplace: &Workplace) -> Result<PathBuf, Failed> {
-    let output = cargo(workplace, &["package", "--no-verify", "--allow-dirty"])?;
+fn unpacked(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
+    let output = cargo(temp_dir, &["package", "--no-verify", "--allow-dirty"])?;
     // Cargo asks for one of three addresses, and the project has none yet; and it says of each test
     // that it stays here.
     let warnings: Vec<&str> = output
@@ -179,29 +179,29 @@ fn unpacked(workplace: &Workplace) -> Result<PathBuf, Failed> {
     assert_eq!(warnings, [""; 0], "warnings of cargo package");
 
     let name = concat!("majjen-", env!("CARGO_PKG_VERSION"));
-    let archive = workplace.path().join(format!("target/package/{name}.crate"));
+    let archive = temp_dir.path().join(format!("target/package/{name}.crate"));
     let mut tar = Command::new("tar");
-    run(tar.arg("-xzf").arg(archive).arg("-C").arg(workplace.path()), workplace)?;
-    Ok(workplace.path().join(name))
+    run(tar.arg("-xzf").arg(archive).arg("-C").arg(temp_dir.path()), temp_dir)?;
+    Ok(temp_dir.path().join(name))
 }
 
 /// With all features, since that is what a reader of it sees.
 fn documentation() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let metadata = fs::read_to_string(library::root().join("Cargo.toml"))?;
     assert!(metadata.contains("[package.metadata.docs.rs]\nall-features = true\n"));
-    let output = cargo(&workplace, &["doc", "--no-deps", "--all-features"])?;
+    let output = cargo(&temp_dir, &["doc", "--no-deps", "--all-features"])?;
     let warnings: Vec<&str> = output.lines().filter(|line| line.starts_with("warning")).collect();
     assert_eq!(warnings, [""; 0], "warnings of cargo doc: {output}");
-    assert!(workplace.path().join("target/doc/majjen/index.html").exists(), "{output}");
+    assert!(temp_dir.path().join("target/doc/majjen/index.html").exists(), "{output}");
     Ok(())
 }
 
 /// The version that Cargo.toml names is the one that runs these tests: otherwise nobody knows
 /// whether it works. A newer one is fine, where the tests also run with the oldest.
 fn oldest_rust() -> Result<Completion, Failed> {
-    let workplace = Workplace::new()?;
-    let output = run(Command::new("rustc").arg("--version"), &workplace)?;
+    let temp_dir = TempDir::new()?;
+    let output = run(Command::new("rustc").arg("--version"), &temp_dir)?;
     let used = output.split_whitespace().nth(1).ok_or("no version")?;
     let oldest = env!("CARGO_PKG_RUST_VERSION");
     if used == oldest || used.starts_with(&format!("{oldest}.")) {
@@ -217,12 +217,12 @@ const FREE: [&str; 5] = ["MIT", "Apache-2.0", "BSD-3-Clause", "Unicode-3.0", "Un
 const OF_TOOLS: [(&str, &str); 1] = [("cbindgen", "MPL-2.0")];
 
 fn licences_fit() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let edges = ["normal,build", "dev"];
     for edges in edges {
         let mut arguments = vec!["tree", "--prefix=none", "--format={p}|{l}", "-e"];
         arguments.push(edges);
-        let tree = cargo(&workplace, &arguments)?;
+        let tree = cargo(&temp_dir, &arguments)?;
         let mut count = 0;
         // Cargo's remarks, of waiting for another one for example, are indented.
         let lines = tree.lines().filter(|line| !line.is_empty() && !line.starts_with(' '));

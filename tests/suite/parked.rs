@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::program::{self, Link, STRICT};
 use crate::toolchain::torture;
 
@@ -17,17 +17,17 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![Trial::test("parked::beyond_the_limit_of_mappings", || {
-        let workplace = Workplace::new()?;
+        let temp_dir = TempDir::new()?;
         let source = library::root().join("c-tests/faults/fallbacks.c");
         let preload = program::compile_preload(&source)?;
-        park("40000", Some(&preload), &workplace)
+        park("40000", Some(&preload), &temp_dir)
     })];
     if torture() {
         trials.push(Trial::ignorable_test("parked::a_million", || {
-            let workplace = Workplace::new()?;
+            let temp_dir = TempDir::new()?;
             match available_gib()? {
                 0..6 => Ok(Completion::ignored_with("there are no 6 GiB of memory for it")),
-                _ => park("1000000", None, &workplace).map(|()| Completion::Completed),
+                _ => park("1000000", None, &temp_dir).map(|()| Completion::Completed),
             }
         }));
     }
@@ -35,15 +35,15 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Parks that many tasks, without lightweight guards if there is a library that takes them away.
-fn park(count: &str, preload: Option<&Path>, workplace: &Workplace) -> Result<(), Failed> {
+fn park(count: &str, preload: Option<&Path>, temp_dir: &TempDir) -> Result<(), Failed> {
     let source = library::root().join("c-tests/parked.c");
-    let program = program::compile(&source, &STRICT, Link::Shared, &[], workplace)?;
+    let program = program::compile(&source, &STRICT, Link::Shared, &[], temp_dir)?;
     let mut command = Command::new(program);
     command.arg(count);
     if let Some(preload) = preload {
         command.env("LD_PRELOAD", preload).env("MAJJEN_FALLBACKS", "guards");
     }
-    let output = program::run_command(&mut command, LIMIT, workplace)?;
+    let output = program::run_command(&mut command, LIMIT, temp_dir)?;
     println!("{}", output.lines().last().unwrap_or_default());
     Ok(())
 }

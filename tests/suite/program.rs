@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::process::{self, Finished};
 use crate::toolchain::{self, Compilers};
 
@@ -41,9 +41,9 @@ pub fn compile(
     flags: &[&str],
     link: Link,
     libraries: &[&str],
-    workplace: &Workplace,
+    temp_dir: &TempDir,
 ) -> Result<PathBuf, Failed> {
-    compile_by(Compilers::Usual.of(source), source, flags, link, libraries, workplace)
+    compile_by(Compilers::Usual.of(source), source, flags, link, libraries, temp_dir)
 }
 
 /// The same, with this compiler.
@@ -53,16 +53,16 @@ pub fn compile_by(
     flags: &[&str],
     link: Link,
     libraries: &[&str],
-    workplace: &Workplace,
+    temp_dir: &TempDir,
 ) -> Result<PathBuf, Failed> {
-    let program = workplace.path().join("program");
+    let program = temp_dir.path().join("program");
     compiler.args(flags).arg("-I").arg(library::root().join("include"));
     compiler.arg(source).arg("-o").arg(&program).args(libraries);
     match link {
-        Link::Static => workplace.link_static(&mut compiler)?,
-        Link::Shared => workplace.link_shared(&mut compiler)?,
+        Link::Static => temp_dir.link_static(&mut compiler)?,
+        Link::Shared => temp_dir.link_shared(&mut compiler)?,
     }
-    run_compiler(&mut compiler, workplace)?;
+    run_compiler(&mut compiler, temp_dir)?;
     Ok(program)
 }
 
@@ -74,7 +74,7 @@ enum Product {
     Preload,
 }
 
-type Slot = Arc<Mutex<Option<(Workplace, PathBuf)>>>;
+type Slot = Arc<Mutex<Option<(TempDir, PathBuf)>>>;
 
 /// What is made for several trials.
 static MADE: Mutex<BTreeMap<(PathBuf, Product), Slot>> = Mutex::new(BTreeMap::new());
@@ -87,31 +87,31 @@ pub fn clean_up() {
 /// A program of the tests' own, with [`strict`] flags. It is compiled once for all trials, and linked once
 /// with each library: that takes longer than most programs run.
 pub fn shared_by_trials(source: &Path, link: Link) -> Result<PathBuf, Failed> {
-    made_once(source, Product::Program(link), |workplace| {
-        let object = made_once(source, Product::Object, |workplace| {
-            let object = workplace.path().join("object.o");
+    made_once(source, Product::Program(link), |temp_dir| {
+        let object = made_once(source, Product::Object, |temp_dir| {
+            let object = temp_dir.path().join("object.o");
             let mut compiler = Compilers::Usual.of(source);
             compiler.args(strict(source)).arg("-I").arg(library::root().join("include"));
-            run_compiler(compiler.arg("-c").arg(source).arg("-o").arg(&object), workplace)?;
+            run_compiler(compiler.arg("-c").arg(source).arg("-o").arg(&object), temp_dir)?;
             Ok(object)
         })?;
-        compile_by(Compilers::Usual.of(source), &object, strict(source), link, &[], workplace)
+        compile_by(Compilers::Usual.of(source), &object, strict(source), link, &[], temp_dir)
     })
 }
 
 fn made_once(
     source: &Path,
     product: Product,
-    make: impl FnOnce(&Workplace) -> Result<PathBuf, Failed>,
+    make: impl FnOnce(&TempDir) -> Result<PathBuf, Failed>,
 ) -> Result<PathBuf, Failed> {
     let slot = lock(&MADE).entry((source.to_owned(), product)).or_default().clone();
     let mut slot = lock(&slot);
     if let Some((_, made)) = &*slot {
         return Ok(made.clone());
     }
-    let workplace = Workplace::new()?;
-    let made = make(&workplace)?;
-    *slot = Some((workplace, made.clone()));
+    let temp_dir = TempDir::new()?;
+    let made = make(&temp_dir)?;
+    *slot = Some((temp_dir, made.clone()));
     Ok(made)
 }
 
@@ -121,17 +121,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Compiles a library to be preloaded, with `LD_PRELOAD`; once for all trials.
 pub fn compile_preload(source: &Path) -> Result<PathBuf, Failed> {
-    made_once(source, Product::Preload, |workplace| {
-        let library = workplace.path().join("preload.so");
+    made_once(source, Product::Preload, |temp_dir| {
+        let library = temp_dir.path().join("preload.so");
         let mut compiler = toolchain::c_compiler();
         compiler.args(STRICT).args(["-shared", "-fPIC"]).arg(source).arg("-o").arg(&library);
-        run_compiler(compiler.arg("-ldl"), workplace)?;
+        run_compiler(compiler.arg("-ldl"), temp_dir)?;
         Ok(library)
     })
 }
 
-fn run_compiler(compiler: &mut Command, workplace: &Workplace) -> Result<(), Failed> {
-    let finished = process::run(compiler, Duration::from_secs(120), workplace.path())
+fn run_compiler(compiler: &mut Command, temp_dir: &TempDir) -> Result<(), Failed> {
+    let finished = process::run(compiler, Duration::from_secs(120), temp_dir.path())
         .map_err(|error| format!("the C compiler cannot be run: {error}"))?;
     if !finished.succeeded() {
         return Err(format!("the compiler {}", finished.describe()).into());
@@ -167,17 +167,17 @@ pub fn verdict(finished: &Finished) -> Result<Completion, Failed> {
 }
 
 /// Runs a program, which must end with exit code 0, and returns what it printed.
-pub fn run(program: &Path, limit: Duration, workplace: &Workplace) -> Result<String, Failed> {
-    run_command(&mut command(program), limit, workplace)
+pub fn run(program: &Path, limit: Duration, temp_dir: &TempDir) -> Result<String, Failed> {
+    run_command(&mut command(program), limit, temp_dir)
 }
 
 /// The same for a command.
 pub fn run_command(
     command: &mut Command,
     limit: Duration,
-    workplace: &Workplace,
+    temp_dir: &TempDir,
 ) -> Result<String, Failed> {
-    let finished = process::run(command, limit, workplace.path())?;
+    let finished = process::run(command, limit, temp_dir.path())?;
     if !finished.succeeded() {
         return Err(format!("the program {}", finished.describe()).into());
     }

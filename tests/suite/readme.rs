@@ -9,7 +9,7 @@ use std::time::Duration;
 use libtest_mimic::{Failed, Trial};
 
 use crate::c_programs;
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::program::{self, Link, STRICT};
 
 /// The trials of this module.
@@ -29,11 +29,11 @@ pub fn trials() -> Vec<Trial> {
 fn example() -> Result<(), Failed> {
     let readme = fs::read_to_string(library::root().join("README.md"))?;
     let (code, expected) = (block(&readme, "c")?, block(&readme, "text")?);
-    let workplace = Workplace::new()?;
-    let source = workplace.path().join("example.c");
+    let temp_dir = TempDir::new()?;
+    let source = temp_dir.path().join("example.c");
     fs::write(&source, code)?;
-    let program = program::compile(&source, &STRICT, Link::Shared, &[], &workplace)?;
-    let printed = program::run(&program, Duration::from_secs(60), &workplace)?;
+    let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
+    let printed = program::run(&program, Duration::from_secs(60), &temp_dir)?;
     if printed == expected {
         return Ok(());
     }
@@ -88,12 +88,12 @@ fn wait_functions_compile() -> Result<(), Failed> {
         .collect();
     assert_eq!(blocks.len(), 2, "the page's programs");
     for block in blocks {
-        let workplace = Workplace::new()?;
-        let source = workplace.path().join("block.c");
+        let temp_dir = TempDir::new()?;
+        let source = temp_dir.path().join("block.c");
         // A static function that is not used is one that the page leaves to the reader.
         fs::write(&source, format!("{block}\nint main(void) {{ return 0; }}\n"))?;
         let flags = [&STRICT[..], &["-Wno-unused-function"]].concat();
-        program::compile(&source, &flags, Link::Shared, &[], &workplace)?;
+        program::compile(&source, &flags, Link::Shared, &[], &temp_dir)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::library::Workplace;
+use crate::library::TempDir;
 
 /// How long a test waits for what must happen: many times what it takes, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,17 +17,13 @@ pub struct Running {
     child: Child,
     stdout: Stream,
     stderr: Stream,
-    _workplace: Arc<Workplace>,
+    _workplace: Arc<TempDir>,
 }
 
 impl Running {
     /// Starts a process. It gets the signal `orphaned` should the test end without ending it,
     /// however that happens.
-    pub fn start(
-        mut command: Command,
-        orphaned: libc::c_int,
-        workplace: Arc<Workplace>,
-    ) -> Running {
+    pub fn start(mut command: Command, orphaned: libc::c_int, temp_dir: Arc<TempDir>) -> Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own, for `drop`.
         command.process_group(0);
@@ -46,7 +42,7 @@ impl Running {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = Stream::new(child.stdout.take().expect("a pipe"));
         let stderr = Stream::new(child.stderr.take().expect("a pipe"));
-        Running { child, stdout, stderr, _workplace: workplace }
+        Running { child, stdout, stderr, _workplace: temp_dir }
     }
 
     /// The process's identifier.

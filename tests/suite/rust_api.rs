@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::process;
 use crate::toolchain;
 
@@ -27,12 +27,12 @@ pub fn trials() -> Vec<Trial> {
 const TIME_LIMIT: Duration = Duration::from_secs(240);
 
 /// The pages of the documentation, but those of the sources, and their text.
-fn documentation(workplace: &Workplace) -> Result<Vec<(PathBuf, String)>, Failed> {
-    let target = workplace.path().join("target");
+fn documentation(temp_dir: &TempDir) -> Result<Vec<(PathBuf, String)>, Failed> {
+    let target = temp_dir.path().join("target");
     let mut cargo = Command::new("cargo");
     cargo.args(["doc", "--no-deps", "--all-features", "--locked", "--offline"]);
     cargo.current_dir(library::root()).env("CARGO_TARGET_DIR", &target);
-    let finished = process::run(&mut cargo, TIME_LIMIT, workplace.path())?;
+    let finished = process::run(&mut cargo, TIME_LIMIT, temp_dir.path())?;
     if !finished.succeeded() {
         return Err(format!("cargo doc {}", finished.describe()).into());
     }
@@ -70,10 +70,10 @@ const EXAMPLE: &str = "rust-example-rendered";
 /// No name of the C ABI, no C struct, and nothing unsafe. And each item has an example, also each
 /// method.
 fn shows_nothing_of_c() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let mut wrong = Vec::new();
     let mut items = 0;
-    for (page, html) in documentation(&workplace)? {
+    for (page, html) in documentation(&temp_dir)? {
         let name = page.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // `clone_to_uninit` is the standard library's, and on the page of whatever is `Clone`.
         let text =
@@ -134,8 +134,8 @@ fn newest(beginning: &str, end: &str) -> Result<Option<PathBuf>, Failed> {
 }
 
 /// Rust's compiler for a program that uses this crate.
-fn rustc(workplace: &Workplace, source: &str) -> Result<Command, Failed> {
-    let file = workplace.path().join("main.rs");
+fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
+    let file = temp_dir.path().join("main.rs");
     fs::write(&file, source)?;
     let crate_file = newest("libmajjen-", ".rlib")?
         .or_else(|| {
@@ -146,10 +146,10 @@ fn rustc(workplace: &Workplace, source: &str) -> Result<Command, Failed> {
     let mut rustc = Command::new("rustc");
     rustc
         .args(["--edition", "2024", "--crate-type", "bin", "-o"])
-        .arg(workplace.path().join("main"));
+        .arg(temp_dir.path().join("main"));
     rustc.arg("--extern").arg(format!("majjen={}", crate_file.display()));
     rustc.arg("-L").arg(format!("dependency={}", dependencies()?.display())).arg(file);
-    rustc.current_dir(workplace.path());
+    rustc.current_dir(temp_dir.path());
     Ok(rustc)
 }
 
@@ -160,14 +160,14 @@ fn documents_run() -> Result<(), Failed> {
         let text = fs::read_to_string(library::root().join(document))?;
         for rest in text.split("\n```rust\n").skip(1) {
             let block = rest.split("```\n").next().unwrap_or_default();
-            let workplace = Workplace::new()?;
+            let temp_dir = TempDir::new()?;
             let source = format!(
                 "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n"
             );
-            let mut rustc = rustc(&workplace, &source)?;
-            let mut program = Command::new(workplace.path().join("main"));
+            let mut rustc = rustc(&temp_dir, &source)?;
+            let mut program = Command::new(temp_dir.path().join("main"));
             for command in [rustc.arg("-Dwarnings"), &mut program] {
-                let finished = process::run(command, TIME_LIMIT, workplace.path())?;
+                let finished = process::run(command, TIME_LIMIT, temp_dir.path())?;
                 if !finished.succeeded() {
                     return Err(format!("{document}:\n{block}\n{}", finished.describe()).into());
                 }
@@ -229,10 +229,10 @@ fn refused_for_the_reasons_given() -> Result<(), Failed> {
     // What compiles shows that the others do not fail for another reason.
     examples.push((String::new(), "let _ = majjen::sync::Mutex::new(1);".to_owned()));
     for (code, body) in examples {
-        let workplace = Workplace::new()?;
-        let mut rustc = rustc(&workplace, &format!("fn main() {{\n{body}}}\n"))?;
+        let temp_dir = TempDir::new()?;
+        let mut rustc = rustc(&temp_dir, &format!("fn main() {{\n{body}}}\n"))?;
         rustc.arg("--emit=metadata");
-        let finished = process::run(&mut rustc, TIME_LIMIT, workplace.path())?;
+        let finished = process::run(&mut rustc, TIME_LIMIT, temp_dir.path())?;
         let codes: Vec<&str> = finished
             .output
             .split("error[")
@@ -266,11 +266,11 @@ fn main() {
 ";
 
 fn overflow_in_its_own_terms() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
-    let compiled = process::run(&mut rustc(&workplace, DEEP)?, TIME_LIMIT, workplace.path())?;
+    let temp_dir = TempDir::new()?;
+    let compiled = process::run(&mut rustc(&temp_dir, DEEP)?, TIME_LIMIT, temp_dir.path())?;
     assert!(compiled.succeeded(), "{}", compiled.describe());
-    let mut program = Command::new(workplace.path().join("main"));
-    let finished = process::run(&mut program, TIME_LIMIT, workplace.path())?;
+    let mut program = Command::new(temp_dir.path().join("main"));
+    let finished = process::run(&mut program, TIME_LIMIT, temp_dir.path())?;
     let line = finished.output.lines().find(|line| line.contains("has overflowed its stack"));
     let Some(line) = line else { return Err(finished.describe().into()) };
     assert!(line.contains("task::Builder::stack_size()") && !line.contains("mj_"), "{line}");
@@ -299,11 +299,11 @@ fn main() {
 
 /// A Rust program has stdout for itself, unless it says that it wants lines there, or C was before.
 fn prints_nothing_unasked() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
-    let compiled = process::run(&mut rustc(&workplace, LOGS)?, TIME_LIMIT, workplace.path())?;
+    let temp_dir = TempDir::new()?;
+    let compiled = process::run(&mut rustc(&temp_dir, LOGS)?, TIME_LIMIT, temp_dir.path())?;
     assert!(compiled.succeeded(), "{}", compiled.describe());
     let lines = |argument: &str| -> Result<[Vec<String>; 2], Failed> {
-        let output = Command::new(workplace.path().join("main")).arg(argument).output()?;
+        let output = Command::new(temp_dir.path().join("main")).arg(argument).output()?;
         assert!(output.status.success(), "{argument}: {output:?}");
         Ok([output.stdout, output.stderr].map(|text| {
             let text = String::from_utf8_lossy(&text).into_owned();
@@ -343,17 +343,17 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
     if let Some(ignored) = toolchain::missing("valgrind") {
         return Ok(ignored);
     }
-    let workplace = Workplace::new()?;
-    let compiled = process::run(&mut rustc(&workplace, WRONG)?, TIME_LIMIT, workplace.path())?;
+    let temp_dir = TempDir::new()?;
+    let compiled = process::run(&mut rustc(&temp_dir, WRONG)?, TIME_LIMIT, temp_dir.path())?;
     assert!(compiled.succeeded(), "{}", compiled.describe());
-    let report = under_valgrind(&workplace.path().join("main"), &workplace)?;
+    let report = under_valgrind(&temp_dir.path().join("main"), &temp_dir)?;
     assert!(report.contains("Invalid read of size 8"), "valgrind has missed a mistake:\n{report}");
 
     for test in ["rust_tasks", "rust_lifetimes", "rust_sync", "behaviour"] {
         let Some(program) = newest(&format!("{test}-"), "")? else {
             return Ok(Completion::ignored_with(format!("{test} is not built: run all tests")));
         };
-        let report = under_valgrind(&program, &workplace)?;
+        let report = under_valgrind(&program, &temp_dir)?;
         let is_clean = report.contains("ERROR SUMMARY: 0 errors");
         assert!(is_clean && report.contains("test result: ok."), "{test}:\n{report}");
         // The library registers its stacks, so there is no reason for this warning.
@@ -362,10 +362,10 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
-fn under_valgrind(program: &Path, workplace: &Workplace) -> Result<String, Failed> {
+fn under_valgrind(program: &Path, temp_dir: &TempDir) -> Result<String, Failed> {
     let mut valgrind = Command::new("valgrind");
     valgrind.arg("--error-exitcode=99").arg(program);
     // For the tests' harness: the other program has no use for it.
     valgrind.arg("--test-threads=1");
-    Ok(process::run(&mut valgrind, TIME_LIMIT, workplace.path())?.output)
+    Ok(process::run(&mut valgrind, TIME_LIMIT, temp_dir.path())?.output)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use libtest_mimic::{Completion, Failed, Trial};
 
 pub use self::library::mutants;
-use crate::library::Workplace;
+use crate::library::TempDir;
 use crate::program::{self, Link};
 use crate::toolchain::{self, Compilers};
 use crate::{library as built, process};
@@ -49,13 +49,13 @@ impl Sanitizer {
     fn missing(
         self,
         compilers: &Compilers,
-        workplace: &Workplace,
+        temp_dir: &TempDir,
     ) -> Result<Option<Completion>, Failed> {
-        let probe = workplace.path().join("probe.c");
+        let probe = temp_dir.path().join("probe.c");
         fs::write(&probe, "int main(void) { return 0; }\n")?;
         let mut compiler = compilers.of(&probe);
-        compiler.args(self.flags()).arg(&probe).arg("-o").arg(workplace.path().join("probe"));
-        let has_it = process::run(&mut compiler, LIMIT, workplace.path())
+        compiler.args(self.flags()).arg(&probe).arg("-o").arg(temp_dir.path().join("probe"));
+        let has_it = process::run(&mut compiler, LIMIT, temp_dir.path())
             .is_ok_and(|finished| finished.succeeded());
         let why = || format!("{} has no -fsanitize={}", compilers.c_name(), self.name());
         Ok((!has_it).then(|| Completion::ignored_with(why())))
@@ -166,13 +166,13 @@ const NO_ORDER_BY_DESCRIPTORS: &str = "io_sync=0";
 
 /// Runs a program as a user would: with the sanitizer's own settings.
 fn run(case: &Case) -> Result<Completion, Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let mut flags = vec!["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
     let missing = match case.tool {
         Tool::Valgrind => toolchain::missing("valgrind"),
         Tool::Compiler(sanitizer) => {
             flags.extend(sanitizer.flags());
-            sanitizer.missing(&Compilers::Usual, &workplace)?
+            sanitizer.missing(&Compilers::Usual, &temp_dir)?
         }
     };
     if let Some(ignored) = missing {
@@ -183,7 +183,7 @@ fn run(case: &Case) -> Result<Completion, Failed> {
         .into_iter()
         .find(|source| source.exists())
         .ok_or_else(|| format!("there is no program {}", case.program))?;
-    let program = program::compile(&source, &flags, Link::Shared, &[], &workplace)?;
+    let program = program::compile(&source, &flags, Link::Shared, &[], &temp_dir)?;
     let mut command = match case.tool {
         Tool::Compiler(sanitizer) => {
             let mut command = program::command(&program);
@@ -205,7 +205,7 @@ fn run(case: &Case) -> Result<Completion, Failed> {
         // replaced what the runtime does.
         command.env("ASAN_OPTIONS", "verify_asan_link_order=0");
     }
-    let finished = process::run(&mut command, LIMIT, workplace.path())?;
+    let finished = process::run(&mut command, LIMIT, temp_dir.path())?;
     let output = &finished.output;
     let missing: Vec<_> = case.said.iter().filter(|part| !output.contains(**part)).collect();
     let surplus: Vec<_> = case.not_said.iter().filter(|part| output.contains(**part)).collect();

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::library::Workplace;
+use crate::library::TempDir;
 use libtest_mimic::{Completion, Trial};
 
 use process::Server;
@@ -283,8 +283,8 @@ fn memcheck() -> Completion {
 }
 
 /// A server that someone else has compiled: it answers, and ends on Ctrl+C as it should.
-pub fn serves(command: Command, workplace: Arc<Workplace>) {
-    let mut server = Server::start_compiled(command, workplace);
+pub fn serves(command: Command, temp_dir: Arc<TempDir>) {
+    let mut server = Server::start_compiled(command, temp_dir);
     (0..20).for_each(|_| server.request());
     server.stop(libc::SIGINT, 20, 20);
 }

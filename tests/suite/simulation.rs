@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::program::{self, Link, STRICT};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -13,12 +13,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     vec![Trial::test("simulation::a_seed_replays_in_another_process", || {
-        let workplace = Workplace::new()?;
+        let temp_dir = TempDir::new()?;
         let source = library::root().join("c-tests/simulation.c");
-        let program = program::compile(&source, &STRICT, Link::Shared, &[], &workplace)?;
+        let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
         let run = |seed: u32| {
             let mut command = program::command(&program);
-            program::run_command(command.arg(seed.to_string()), LIMIT, &workplace)
+            program::run_command(command.arg(seed.to_string()), LIMIT, &temp_dir)
         };
         // Each prints a hash of all that has happened in it.
         let first = (1..=20).map(run).collect::<Result<Vec<_>, Failed>>()?;

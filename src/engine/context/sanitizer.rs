@@ -1,10 +1,10 @@
 //! Sanitizers of the program: AddressSanitizer and ThreadSanitizer must be told when the stack
 //! changes under them, or they report nonsense.
 //!
-//! Their hooks are looked up at run time. So an ordinary library works in a program that was built
-//! with `-fsanitize=address` or `-fsanitize=thread`, and a program without them pays for one
-//! comparison a switch. The hooks are described in the compilers' headers
-//! `sanitizer/common_interface_defs.h` and `sanitizer/tsan_interface.h`.
+//! Their hooks are looked up at run time, so the ordinary library works in a program that was built
+//! with `-fsanitize=address` or `-fsanitize=thread`. A program without them pays one comparison a
+//! switch. The hooks are described in the compilers' headers `sanitizer/common_interface_defs.h`
+//! and `sanitizer/tsan_interface.h`.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_uint, c_void};
@@ -23,13 +23,13 @@ type UseFiber = unsafe extern "C" fn(*mut c_void);
 type Synchronize = unsafe extern "C" fn(*mut c_void);
 type SwitchToFiber = unsafe extern "C" fn(*mut c_void, c_uint);
 
-/// What AddressSanitizer wants to know.
+/// AddressSanitizer's hooks.
 struct Address {
     start_switch: StartSwitch,
     finish_switch: FinishSwitch,
 }
 
-/// What ThreadSanitizer wants to know. A fiber is its idea of a task.
+/// ThreadSanitizer's hooks. It calls a context a fiber.
 #[derive(Clone, Copy)]
 struct Thread {
     create: CreateFiber,
@@ -38,17 +38,16 @@ struct Thread {
     switch_to: SwitchToFiber,
 }
 
-/// A function of a sanitizer's runtime. Looked up once a process: all of them take longer than all
-/// else that makes a scheduler.
+/// A function of a sanitizer's runtime. Looked up once a process, since the lookups take longer
+/// than the rest of creating a scheduler.
 struct Hook {
     name: &'static CStr,
-    /// Null before it is looked up, and then the function, or MISSING. Threads that look it up at
-    /// the same time find the same, so none waits for another: a child of fork() may have nobody
-    /// to wait for.
+    /// Null before the lookup, then the function, or MISSING. Concurrent lookups have the same
+    /// result, so no lock is needed, which a child of fork() might find locked for ever.
     address: AtomicPtr<c_void>,
 }
 
-/// What no function's address is.
+/// Not a function's address.
 const MISSING: *mut c_void = dangling_mut::<u8>().cast();
 
 static START_SWITCH: Hook = Hook::named(c"__sanitizer_start_switch_fiber");
@@ -80,7 +79,7 @@ impl Hook {
     }
 }
 
-/// The program's sanitizers, and where the scheduler's own context is.
+/// The program's sanitizers, and the loop's stack and fiber.
 pub struct Sanitizer {
     address: Option<Address>,
     thread: Option<Thread>,
@@ -90,11 +89,11 @@ pub struct Sanitizer {
     loop_fiber: Cell<*mut c_void>,
     /// The fiber of a task that has ended, until another context runs.
     ended_fiber: Cell<*mut c_void>,
-    /// What the thread's signal mask was, during a switch.
+    /// The saved signal mask, during a switch.
     signal_mask: Cell<Option<SignalMask>>,
 }
 
-/// A stack that is switched to: its lowest address and its size, and its fiber.
+/// The target of a switch: its stack's lowest address and size, and its fiber.
 pub struct Target {
     pub lowest: *const u8,
     pub bytes: usize,
@@ -104,7 +103,7 @@ pub struct Target {
 impl Sanitizer {
     /// The sanitizers that the program was built with, if any.
     pub fn find() -> Option<Sanitizer> {
-        look_up_order();
+        look_up_tsan_hooks();
         let (address, thread) = find_hooks();
         (address.is_some() || thread.is_some()).then(|| Sanitizer {
             address,
@@ -145,7 +144,7 @@ impl Sanitizer {
         self.thread.map_or(null_mut(), |thread| unsafe { (thread.create)(0) })
     }
 
-    /// The fiber of a task that does not run and will not again.
+    /// Destroys the fiber of a task that will not run again.
     pub fn destroy_fiber(&self, fiber: *mut c_void) {
         if let Some(thread) = self.thread.filter(|_| !fiber.is_null()) {
             // SAFETY: from `new_fiber`, and not used again.
@@ -153,15 +152,14 @@ impl Sanitizer {
         }
     }
 
-    /// The running context is about to switch. What it returns is for [`resumed`](Self::resumed).
+    /// Call before a switch. Pass the result to [`resumed`](Self::resumed).
     pub fn suspending(&self, target: &Target) -> *mut c_void {
         let mut fake_stack = null_mut();
         self.announce(&mut fake_stack, target);
         fake_stack
     }
 
-    /// The running context is about to switch for the last time. Its fiber is destroyed once
-    /// another one runs.
+    /// Call before the last switch of a context. Its fiber is destroyed once another context runs.
     pub fn ending(&self, target: &Target, fiber: *mut c_void) {
         self.announce(null_mut(), target);
         self.ended_fiber.set(fiber);
@@ -173,8 +171,8 @@ impl Sanitizer {
             unsafe { (address.start_switch)(fake_stack, target.lowest, target.bytes) };
         }
         if let Some(thread) = self.thread {
-            // ThreadSanitizer keeps a signal until the fiber that it came in makes a call that
-            // ThreadSanitizer knows. Reading the clock is one; and none may come after that.
+            // ThreadSanitizer delays a signal until its fiber calls an intercepted function. So
+            // block signals, then read the clock, which is such a function.
             self.signal_mask.set(Some(sys::block_all_signals()));
             sys::monotonic_ns();
             // SAFETY: the target's fiber, which is alive.
@@ -182,8 +180,8 @@ impl Sanitizer {
         }
     }
 
-    /// A context has been switched to: with what [`suspending`](Self::suspending) has returned in
-    /// it, or null if it is new.
+    /// Call after a switch, in the resumed context, with the result of its
+    /// [`suspending`](Self::suspending), or null in a new one.
     pub fn resumed(&self, fake_stack: *mut c_void) {
         if let Some(address) = &self.address {
             // SAFETY: what the sanitizer gave for this stack.
@@ -196,16 +194,15 @@ impl Sanitizer {
     }
 }
 
-/// Looks up what [`release`] and [`acquire`] call, which do nothing before. Making a scheduler does
-/// it too. Not in a signal handler.
-pub fn look_up_order() {
+/// Looks up the hooks of [`release`] and [`acquire`], which do nothing before. Creating a scheduler
+/// does it too. Not async-signal-safe.
+pub fn look_up_tsan_hooks() {
     ACQUIRE.find();
     RELEASE.find();
 }
 
-/// What this thread has done so far is seen by those who call [`acquire`] with the same address
-/// later. To be said where the library's own atomics see to it, since ThreadSanitizer does not see
-/// those. Safe in a signal handler.
+/// Tells ThreadSanitizer of a release at an address, which pairs with a later [`acquire`]. Needed
+/// beside the library's own atomics, which are not instrumented. Async-signal-safe.
 pub fn release<T>(address: &T) {
     synchronize(&RELEASE, from_ref(address).cast());
 }
@@ -223,8 +220,8 @@ fn synchronize(hook: &Hook, address: *const c_void) {
     }
 }
 
-/// Forgets what AddressSanitizer knows of the variables on stacks that are about to be unmapped.
-pub fn forget_variables(memory: *const u8, bytes: usize) {
+/// Clears AddressSanitizer's shadow memory of stacks that are about to be unmapped.
+pub fn unpoison(memory: *const u8, bytes: usize) {
     if let Some(unpoison) = sys::symbol(c"__asan_unpoison_memory_region") {
         // SAFETY: the symbol has this type; it takes any range.
         unsafe { transmute::<*mut c_void, Unpoison>(unpoison)(memory, bytes) };

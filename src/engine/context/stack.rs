@@ -44,8 +44,8 @@ pub fn lowest(stack: Stack, usable_bytes: usize) -> *mut u8 {
     slot_end(stack.top).wrapping_sub(usable_bytes)
 }
 
-/// How deep a stack has been used since its memory was last given back, by whatever task: to the
-/// lowest word that is not zero.
+/// The high-water mark of a stack since its memory was last decommitted, over all its tasks: down
+/// to the lowest nonzero word.
 pub fn high_water_bytes(stack: Stack, usable_bytes: usize) -> usize {
     if stack == Stack::NONE {
         return 0;
@@ -55,11 +55,11 @@ pub fn high_water_bytes(stack: Stack, usable_bytes: usize) -> usize {
     let Some(page) = (unsafe { sys::first_resident_page(lowest, usable_bytes) }) else {
         return 0;
     };
-    // Valgrind's mark is in the lowest word; what is there is not known to be used.
+    // The lowest word may hold Valgrind's stack id, so it does not count.
     let first = (page * sys::page_bytes()).max(size_of::<usize>());
     let mut word = lowest.wrapping_add(first).cast::<usize>();
-    // To Valgrind what is below a stack pointer holds nothing, and reading it is an error: there
-    // the answer stays one of whole pages.
+    // Under Valgrind reading below a stack pointer is an error, so there the answer is in whole
+    // pages.
     let exact = !switch::on_valgrind();
     // SAFETY: within the usable part, which is readable.
     while exact && word.cast() < stack.top && unsafe { ptr::read_volatile(word) } == 0 {
@@ -68,15 +68,15 @@ pub fn high_water_bytes(stack: Stack, usable_bytes: usize) -> usize {
     stack.top as usize - word as usize
 }
 
-/// The end of the slot in which a stack's top is: colors move it by less than a page.
+/// The end of the slot of a stack: the top is less than a page below it, by its color.
 pub(super) fn slot_end(top: *mut u8) -> *mut u8 {
     top.wrapping_add((top as usize).next_multiple_of(sys::page_bytes()) - top as usize)
 }
 
-/// A stack that a task uses. Whoever has it gives it back with [`StackPool::release`](super::StackPool::release).
+/// A stack in use. The owner releases it with [`StackPool::release`](super::StackPool::release).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stack {
-    /// Where it begins; it grows down. 16-byte aligned.
+    /// Where it begins to grow down; 16-byte aligned.
     pub top: *mut u8,
     /// Index of its size class in the pool.
     pub(super) class: usize,
@@ -90,11 +90,11 @@ pub(super) fn guard_bytes() -> usize {
     GUARD_BYTES.next_multiple_of(sys::page_bytes())
 }
 
-/// Set once the kernel has shown that it has no lightweight guards.
+/// Set once the kernel has turned out to have no lightweight guard pages.
 static BY_MAPPING: AtomicBool = AtomicBool::new(false);
 
-/// [`guard`] for `count` slots, and memory for the page in which each stack begins. Returns whether
-/// the kernel has done it; if not, it does no harm that it has done a part.
+/// [`guard`] for `count` slots, and populates the top page of each. Returns whether the kernel has
+/// done all; a part is harmless.
 pub(super) fn prepare(first: *mut u8, count: usize, slot_bytes: usize) -> bool {
     let page_bytes = sys::page_bytes();
     let slots = || (0..count).map(|index| first.wrapping_add(index * slot_bytes));

@@ -1,8 +1,8 @@
-//! The stacks of a scheduler: carved from large mappings, and kept for reuse.
+//! A scheduler's stack pool: stacks are slots of large mappings, and are reused.
 //!
 //! An arena is one mapping of many slots of one size. It is reserved, not committed: a stack that
-//! has been used to a depth of a page holds one page. Slots are carved one after the other, and
-//! come back to a last-in, first-out pool, so that short tasks share one warm stack.
+//! has used one page holds one page. Slots are allocated in order, and released to a LIFO free
+//! list, so that short tasks share one warm stack.
 
 use std::ptr;
 
@@ -10,9 +10,9 @@ use super::stack::{Stack, guard, guard_bytes, prepare, slot_end};
 use super::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Result};
 
-/// Tops are moved by multiples of a cache line, or the hot ends of all stacks would compete for the
-/// same few sets of the first-level cache. Half a page at most, so that a shallow stack still fits
-/// in one page.
+/// Cache coloring: tops are offset by multiples of a cache line, or the hot ends of all stacks
+/// would map to the same few sets of the L1 cache. Half a page at most, so that a shallow stack
+/// still fits in one page.
 const COLORS: usize = 32;
 const COLOR_BYTES: usize = 64;
 
@@ -20,52 +20,52 @@ const FIRST_ARENA_SLOTS: usize = 16;
 
 const LARGEST_ARENA_SLOTS: usize = 1024;
 
-/// When a stack is lacking, as many are made as are in use, divided by this. Two calls of the
-/// kernel then do for all of them what takes a call and a page fault for each, which is a sixth of
-/// the time that it takes to park a task; and those that are not wanted hold little memory.
-const AHEAD_PART: usize = 64;
+/// When the free list is empty, preallocate `in_use / PREALLOC_DIVISOR` stacks. Two system calls
+/// for all replace a system call and a page fault for each, a sixth of the time of parking a new
+/// task; and unused stacks hold one page.
+const PREALLOC_DIVISOR: usize = 64;
 
-/// Free stacks give their memory back when they have been free for a whole period, since giving it
-/// back and having it anew takes as long as a hundred turns: a burst of tasks that comes again
-/// within a period finds them as they were.
-const PERIOD_NS: u64 = 1_000_000_000;
+/// Stacks that were idle for a whole period are decommitted. Decommitting and faulting in again
+/// takes as long as a hundred turns, so a burst of tasks that recurs within a period reuses
+/// committed stacks.
+const TRIM_PERIOD_NS: u64 = 1_000_000_000;
 
-/// So many free stacks, the ones that are used first, keep their memory for good.
+/// This many free stacks, the first to be reused, are never decommitted.
 const WARM_STACKS: usize = 64;
 
 /// A scheduler's stacks.
 #[derive(Default)]
 pub struct StackPool {
-    /// One for each size asked for so far.
+    /// One for each size in use so far.
     classes: Vec<Class>,
     period_ends_ns: u64,
 }
 
 struct Class {
     usable_bytes: usize,
-    /// Tops of stacks that are not in use. The first `cold` of them hold no memory, and the first
-    /// `cooling` are about to give it back. The first `unused` have been free all through this
-    /// period. `cold <= cooling <= unused <= free.len()`.
+    /// The free list: tops of free stacks. The first `decommitted` hold no memory, the first
+    /// `to_trim` are to be decommitted, the first `idle` have been free all through this period.
+    /// `decommitted <= to_trim <= idle <= free.len()`.
     free: Vec<*mut u8>,
-    cold: usize,
-    cooling: usize,
-    unused: usize,
+    decommitted: usize,
+    to_trim: usize,
+    idle: usize,
     in_use: usize,
     arenas: Vec<Arena>,
-    /// How many slots the arenas have, and how many were carved; all but the last arena are used
-    /// up.
+    /// Slots of all arenas, and how many were allocated; all arenas but the last are fully
+    /// allocated.
     slots: usize,
-    carved: usize,
-    /// Set once the kernel has refused to prepare many at a time.
+    allocated: usize,
+    /// Set once the kernel has refused to prepare several slots by one call.
     one_by_one: bool,
 }
 
 struct Arena {
     memory: *mut u8,
     slots: usize,
-    carved: usize,
+    allocated: usize,
     /// Whether it outlives the pool.
-    kept: bool,
+    leaked: bool,
 }
 
 impl StackPool {
@@ -80,39 +80,40 @@ impl StackPool {
         Ok(Stack { top, class })
     }
 
-    /// Takes a stack back. The caller may still be running on it, until the next
+    /// Releases a stack. The caller may still be running on it, until the next
     /// [`acquire`](Self::acquire).
     #[inline]
     pub fn release(&mut self, stack: Stack) {
         self.classes[stack.class].release(stack.top);
     }
 
-    /// Takes the memory of some of the stacks that have been free all through a period: of as many
-    /// as one call of the kernel does, so that nobody waits long. Not to be called from a task.
-    pub fn cool_some(&mut self, now_ns: u64) {
+    /// Decommits some of the stacks that were idle for a period: as many as one system call takes,
+    /// so that the loop is not delayed. Not to be called from a task.
+    pub fn trim_step(&mut self, now_ns: u64) {
         if now_ns >= self.period_ends_ns {
-            self.period_ends_ns = now_ns + PERIOD_NS;
+            self.period_ends_ns = now_ns + TRIM_PERIOD_NS;
             self.classes.iter_mut().for_each(Class::end_period);
         }
-        if let Some(class) = self.classes.iter_mut().find(|class| class.cold < class.cooling) {
-            class.cool_some();
+        if let Some(class) = self.classes.iter_mut().find(|class| class.decommitted < class.to_trim)
+        {
+            class.trim_step();
         }
     }
 
-    /// When there will be something to do for [`cool_some`](Self::cool_some): at once, at the end of
-    /// the period, or not before stacks have been used.
-    pub fn next_cooling_ns(&self) -> u64 {
+    /// When [`trim_step`](Self::trim_step) is due: now (0), at the end of the period, or not before
+    /// stacks are used (`u64::MAX`).
+    pub fn next_trim_ns(&self) -> u64 {
         let next_ns = |class: &Class| match class {
-            _ if class.cold < class.cooling => 0,
-            _ if class.free.len() > class.cold + WARM_STACKS => self.period_ends_ns,
+            _ if class.decommitted < class.to_trim => 0,
+            _ if class.free.len() > class.decommitted + WARM_STACKS => self.period_ends_ns,
             _ => u64::MAX,
         };
         self.classes.iter().map(next_ns).min().unwrap_or(u64::MAX)
     }
 
-    /// Lets a stack stay mapped for ever, with all others of its arena: it has variables that
-    /// somebody may still refer to.
-    pub fn keep(&mut self, stack: Stack) {
+    /// Leaks the arena of a stack: it stays mapped for ever, since the stack has variables that may
+    /// still be referred to.
+    pub fn leak(&mut self, stack: Stack) {
         let class = &mut self.classes[stack.class];
         let slot_bytes = class.slot_bytes();
         let holds = |arena: &&mut Arena| {
@@ -120,7 +121,7 @@ impl StackPool {
             offset <= arena.slots * slot_bytes && offset > 0
         };
         if let Some(arena) = class.arenas.iter_mut().find(holds) {
-            arena.kept = true;
+            arena.leaked = true;
         }
     }
 
@@ -140,13 +141,13 @@ impl StackPool {
         self.classes.push(Class {
             usable_bytes,
             free: Vec::new(),
-            cold: 0,
-            cooling: 0,
-            unused: 0,
+            decommitted: 0,
+            to_trim: 0,
+            idle: 0,
             in_use: 0,
             arenas: Vec::new(),
             slots: 0,
-            carved: 0,
+            allocated: 0,
             one_by_one: switch::on_valgrind(),
         });
         Ok(self.classes.len() - 1)
@@ -159,14 +160,14 @@ impl Class {
         let top = match self.free.pop() {
             Some(top) => {
                 let free = self.free.len();
-                if free < self.unused {
-                    self.unused = free;
-                    self.cooling = self.cooling.min(free);
-                    self.cold = self.cold.min(free);
+                if free < self.idle {
+                    self.idle = free;
+                    self.to_trim = self.to_trim.min(free);
+                    self.decommitted = self.decommitted.min(free);
                 }
                 top
             }
-            None => self.carve()?,
+            None => self.allocate_slots()?,
         };
         self.in_use += 1;
         Ok(top)
@@ -181,18 +182,18 @@ impl Class {
 
     fn end_period(&mut self) {
         let free = self.free.len();
-        self.cooling = self.unused.min(free.saturating_sub(WARM_STACKS)).max(self.cold);
-        self.unused = free;
+        self.to_trim = self.idle.min(free.saturating_sub(WARM_STACKS)).max(self.decommitted);
+        self.idle = free;
     }
 
     #[cold]
-    fn cool_some(&mut self) {
-        let end = self.cooling.min(self.cold + sys::MOST_RANGES);
-        let starts = self.free[self.cold..end].iter().map(|top| self.usable_start(*top));
+    fn trim_step(&mut self) {
+        let end = self.to_trim.min(self.decommitted + sys::MAX_RANGES);
+        let starts = self.free[self.decommitted..end].iter().map(|top| self.usable_start(*top));
         // SAFETY: the usable parts of stacks that nobody uses. Nor does a task still run on one that
         // it has released: the loop calls this, on the thread's stack.
-        unsafe { sys::discard_each(starts, self.usable_bytes) };
-        self.cold = end;
+        unsafe { sys::decommit_each(starts, self.usable_bytes) };
+        self.decommitted = end;
     }
 
     fn usable_start(&self, top: *mut u8) -> *mut u8 {
@@ -203,20 +204,20 @@ impl Class {
         guard_bytes() + self.usable_bytes
     }
 
-    /// Makes stacks of the next unused slots, and returns the first; the others are free ones.
+    /// Allocates the next slots, and returns the first stack; the others go to the free list.
     #[cold]
     #[inline(never)]
-    fn carve(&mut self) -> Result<*mut u8> {
-        if self.carved == self.slots {
+    fn allocate_slots(&mut self) -> Result<*mut u8> {
+        if self.allocated == self.slots {
             self.add_arena()?;
         }
         let slot_bytes = self.slot_bytes();
-        let ahead = self.in_use / AHEAD_PART;
+        let ahead = self.in_use / PREALLOC_DIVISOR;
         let Some(arena) = self.arenas.last_mut() else {
             return Err(Error::OutOfMemory); // Unreachable: `add_arena` has added one.
         };
-        let first = arena.memory.wrapping_add(arena.carved * slot_bytes);
-        let mut count = ahead.clamp(1, sys::MOST_RANGES).min(arena.slots - arena.carved);
+        let first = arena.memory.wrapping_add(arena.allocated * slot_bytes);
+        let mut count = ahead.clamp(1, sys::MAX_RANGES).min(arena.slots - arena.allocated);
         if count > 1 && !self.one_by_one {
             self.one_by_one = !prepare(first, count, slot_bytes);
         }
@@ -224,26 +225,25 @@ impl Class {
             guard(first)?;
             count = 1;
         }
-        arena.carved += count;
+        arena.allocated += count;
         for index in (0..count).rev() {
             let slot_end = first.wrapping_add((index + 1) * slot_bytes);
-            let color = (self.carved + index) % COLORS;
+            let color = (self.allocated + index) % COLORS;
             self.free.push(slot_end.wrapping_sub(color * COLOR_BYTES));
         }
-        self.carved += count;
+        self.allocated += count;
         let lowest = first.wrapping_add(guard_bytes());
         let number = switch::valgrind_register_stack(lowest, first.wrapping_add(slot_bytes));
         if number != 0 {
-            // Under Valgrind they are made one by one, and the number is kept in the stack itself,
-            // for `Drop`.
+            // Under Valgrind stacks are allocated one by one, and Valgrind's stack id is stored in
+            // the stack itself, for `Drop`.
             // SAFETY: the lowest word of a stack that nobody uses yet.
             unsafe { lowest.cast::<usize>().write(number) };
         }
         self.free.pop().ok_or(Error::OutOfMemory)
     }
 
-    /// Maps the next arena: as many slots as there are already, or fewer when address space is
-    /// short.
+    /// Maps the next arena: as many slots as there are already, or fewer if address space is short.
     fn add_arena(&mut self) -> Result<()> {
         let mut slots = self.slots.clamp(FIRST_ARENA_SLOTS, LARGEST_ARENA_SLOTS);
         self.arenas.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
@@ -259,7 +259,7 @@ impl Class {
         };
         // SAFETY: the mapping just made.
         unsafe { sys::advise_small_pages(memory, slots * self.slot_bytes()) };
-        self.arenas.push(Arena { memory, slots, carved: 0, kept: false });
+        self.arenas.push(Arena { memory, slots, allocated: 0, leaked: false });
         self.slots += slots;
         Ok(())
     }
@@ -269,17 +269,17 @@ impl Drop for Class {
     fn drop(&mut self) {
         let on_valgrind = switch::on_valgrind();
         let slot_bytes = self.slot_bytes();
-        for arena in self.arenas.iter().filter(|arena| !arena.kept) {
-            for index in 0..if on_valgrind { arena.carved } else { 0 } {
+        for arena in self.arenas.iter().filter(|arena| !arena.leaked) {
+            for index in 0..if on_valgrind { arena.allocated } else { 0 } {
                 let lowest = arena.memory.wrapping_add(index * slot_bytes + guard_bytes());
-                // SAFETY: within the arena. `carve` has put the number there; it is 0 again if the
+                // SAFETY: within the arena. `allocate_slots` has put the number there; it is 0 again if the
                 // stack's memory was given back since.
                 let number = unsafe { ptr::read(lowest.cast::<usize>()) };
                 if number != 0 {
-                    switch::valgrind_forget_stack(number);
+                    switch::valgrind_deregister_stack(number);
                 }
             }
-            sanitizer::forget_variables(arena.memory, arena.slots * slot_bytes);
+            sanitizer::unpoison(arena.memory, arena.slots * slot_bytes);
             // SAFETY: the whole mapping from `add_arena`; no task is left that uses it.
             unsafe { sys::unmap(arena.memory, arena.slots * slot_bytes) };
         }
@@ -291,8 +291,8 @@ mod tests {
     use super::super::stack::{
         DEFAULT_BYTES, guard_bytes, guard_range, high_water_bytes, valid_size,
     };
-    use super::{AHEAD_PART, Class, PERIOD_NS, Stack, StackPool, WARM_STACKS};
-    use crate::engine::sys::{Error, MOST_RANGES, first_resident_page, install_guards, page_bytes};
+    use super::{Class, PREALLOC_DIVISOR, Stack, StackPool, TRIM_PERIOD_NS, WARM_STACKS};
+    use crate::engine::sys::{Error, MAX_RANGES, first_resident_page, install_guards, page_bytes};
 
     #[test]
     fn the_stack_released_last_is_used_first() {
@@ -339,7 +339,7 @@ mod tests {
     fn stacks_are_made_ahead_in_proportion_to_those_in_use() {
         for one_by_one in [false, true] {
             let mut pool = StackPool::default();
-            let in_use = 10 * AHEAD_PART;
+            let in_use = 10 * PREALLOC_DIVISOR;
             for _ in 0..in_use {
                 pool.acquire(DEFAULT_BYTES).unwrap();
             }
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn stacks_that_were_free_for_a_period_hold_no_memory() {
-        const COUNT: usize = WARM_STACKS + 3 * MOST_RANGES;
+        const COUNT: usize = WARM_STACKS + 3 * MAX_RANGES;
         let mut pool = StackPool::default();
         let stacks: Vec<Stack> = (0..COUNT).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
         let first_word = |stack: &Stack| stack.top.wrapping_sub(8).cast::<u64>();
@@ -381,37 +381,37 @@ mod tests {
             // SAFETY: within the stack, which this test holds.
             unsafe { first_word(stack).write(7) };
         }
-        let cold = |pool: &mut StackPool| {
+        let decommitted = |pool: &mut StackPool| {
             // SAFETY: mapped until the pool is dropped.
             let words = stacks.iter().map(|stack| unsafe { first_word(stack).read() });
-            let cold = words.clone().take_while(|word| *word == 0).count();
-            assert!(words.skip(cold).all(|word| word == 7));
-            assert_eq!(pool.classes[0].cold, cold);
-            cold
+            let decommitted = words.clone().take_while(|word| *word == 0).count();
+            assert!(words.skip(decommitted).all(|word| word == 7));
+            assert_eq!(pool.classes[0].decommitted, decommitted);
+            decommitted
         };
         let start = 5;
-        pool.cool_some(start);
-        assert_eq!(pool.next_cooling_ns(), u64::MAX);
+        pool.trim_step(start);
+        assert_eq!(pool.next_trim_ns(), u64::MAX);
         stacks.iter().for_each(|stack| pool.release(*stack));
-        let period = |count: u64| start + count * PERIOD_NS;
-        assert_eq!(pool.next_cooling_ns(), period(1));
-        pool.cool_some(period(1) - 1);
-        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (0, period(1)));
+        let period = |count: u64| start + count * TRIM_PERIOD_NS;
+        assert_eq!(pool.next_trim_ns(), period(1));
+        pool.trim_step(period(1) - 1);
+        assert_eq!((decommitted(&mut pool), pool.next_trim_ns()), (0, period(1)));
         // In the first period they were used.
-        pool.cool_some(period(1));
-        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (0, period(2)));
+        pool.trim_step(period(1));
+        assert_eq!((decommitted(&mut pool), pool.next_trim_ns()), (0, period(2)));
         // In the second all but one were not.
         let used = pool.acquire(DEFAULT_BYTES).unwrap();
         pool.release(used);
-        pool.cool_some(period(2));
-        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (MOST_RANGES, 0));
-        (0..3).for_each(|_| pool.cool_some(period(2)));
-        assert_eq!((cold(&mut pool), pool.next_cooling_ns()), (3 * MOST_RANGES, u64::MAX));
-        // A cold one that is used again is not cold.
+        pool.trim_step(period(2));
+        assert_eq!((decommitted(&mut pool), pool.next_trim_ns()), (MAX_RANGES, 0));
+        (0..3).for_each(|_| pool.trim_step(period(2)));
+        assert_eq!((decommitted(&mut pool), pool.next_trim_ns()), (3 * MAX_RANGES, u64::MAX));
+        // A decommitted one that is used again is not decommitted.
         let again: Vec<Stack> =
             (0..WARM_STACKS + 1).map(|_| pool.acquire(DEFAULT_BYTES).unwrap()).collect();
-        assert_eq!(pool.classes[0].cold, 3 * MOST_RANGES - 1);
+        assert_eq!(pool.classes[0].decommitted, 3 * MAX_RANGES - 1);
         again.iter().rev().for_each(|stack| pool.release(*stack));
-        assert_eq!(pool.next_cooling_ns(), period(3));
+        assert_eq!(pool.next_trim_ns(), period(3));
     }
 }

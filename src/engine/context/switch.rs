@@ -1,21 +1,20 @@
 //! The context switch: what only assembly can do, one file per architecture.
 //!
 //! A context is a suspended computation: a stack, whose lowest live bytes are a [`Frame`] with the
-//! registers that the C calling convention makes a callee keep. Its name is the address of that
-//! frame. [`switch`] saves the running computation as a context and resumes another. It is
+//! callee-saved registers of the C calling convention. A context is identified by the address of
+//! that frame. [`switch`] saves the running computation as a context and resumes another. It is
 //! symmetric (any context may switch to any other) and it ends in the return that matches the call
-//! it resumes, so the processor's return prediction stays right as long as contexts suspend at the
-//! same place: measured, 4 to 7 ns, against 26 ns for a coroutine library's pair of `resume` and
-//! `suspend`.
+//! it resumes, so the processor predicts the return as long as contexts suspend at the same place:
+//! measured, 4 to 7 ns, against 26 ns for a coroutine library's pair of `resume` and `suspend`.
 //!
 //! Each architecture file has:
 //! - `Frame`, with a drawing, and `switch`;
 //! - `task_entry`, where a new context begins;
 //! - `FloatModes`, the floating-point control registers, which belong to a context too;
 //! - `thread`, the address of this thread's [`Thread`];
-//! - `ticks` and `ticks_are_steady`, the cycle counter;
-//! - `valgrind_request`, the instruction sequence that Valgrind listens for;
-//! - `log_door!`, the body of an exported variadic function.
+//! - `ticks` and `ticks_are_invariant`, the cycle counter;
+//! - `valgrind_request`, the instruction sequence of Valgrind's client requests;
+//! - `log_trampoline!`, the body of an exported variadic function.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -30,20 +29,20 @@ mod arch;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("Majjen runs on x86-64 and aarch64");
 
-pub(crate) use arch::log_door;
-pub use arch::{FloatModes, prefetch, switch, thread, ticks, ticks_are_steady};
+pub(crate) use arch::log_trampoline;
+pub use arch::{FloatModes, prefetch, switch, thread, ticks, ticks_are_invariant};
 
 /// This thread's part of the library; `src/shim/thread.c` declares it.
 #[repr(C)]
 pub struct Thread {
-    /// The scheduler that is running on this thread, or null. What it is, is none of the switch's
-    /// business: `engine::scheduler` sets it, and knows its type.
+    /// The scheduler that is running on this thread, or null. Set by `engine::scheduler`, which
+    /// knows its type.
     pub scheduler: Cell<*const c_void>,
-    /// Where that scheduler has the task that is running; null without a scheduler. For those that
-    /// know tasks and no scheduler: see `engine::task::running`.
+    /// The scheduler's field `current_task`; null without a scheduler. For modules that do not know
+    /// the scheduler: see `engine::task::running`.
     pub current_task: Cell<*const c_void>,
-    /// Where that scheduler has the moment from which on tasks that suspend switch to its loop; null
-    /// without a scheduler.
+    /// The scheduler's moment from which tasks that suspend switch to its loop; null without a
+    /// scheduler.
     pub yield_at: Cell<*const AtomicU64>,
     /// Whether a log callback is running on this thread, outside any task.
     pub in_log_callback: Cell<bool>,
@@ -67,11 +66,10 @@ pub fn yield_to_loop() {
     }
 }
 
-// What Rust defines for the C shim is not for programs: a `#[no_mangle]` function would be
-// exported.
+// Functions that the C shim calls must not be exported, as `#[no_mangle]` functions would be.
 std::arch::global_asm!(".hidden majjen_log_emit", ".hidden majjen_log_misuse");
 
-/// Where a context begins. It never returns: nothing has called it.
+/// The entry function of a context. It never returns: nothing has called it.
 pub type Entry = unsafe extern "C" fn(*const c_void) -> !;
 
 /// Builds a context that will call `entry(argument)` at the top of a fresh stack.
@@ -93,22 +91,22 @@ pub unsafe fn new_context(
     }
 }
 
-/// What [`new_context`] takes of a stack.
+/// Bytes of a stack that [`new_context`] uses.
 pub const FRAME_BYTES: usize = size_of::<arch::Frame>();
 const _: () = assert!(FRAME_BYTES.is_multiple_of(16));
 
-/// Tells Valgrind that a stack lies between two addresses, so that it does not take a switch for a
-/// huge frame. Returns the stack's number, 0 outside Valgrind.
+/// VALGRIND_STACK_REGISTER, so that Valgrind does not take a switch for a huge frame. Returns the
+/// stack id, 0 outside Valgrind.
 pub fn valgrind_register_stack(lowest: *mut u8, top: *mut u8) -> usize {
     arch::valgrind_request([0x1501, lowest as usize, top as usize, 0, 0, 0])
 }
 
-/// Ends [`valgrind_register_stack`].
-pub fn valgrind_forget_stack(number: usize) {
+/// VALGRIND_STACK_DEREGISTER.
+pub fn valgrind_deregister_stack(number: usize) {
     arch::valgrind_request([0x1502, number, 0, 0, 0, 0]);
 }
 
-/// Whether the program runs under Valgrind.
+/// RUNNING_ON_VALGRIND.
 pub fn on_valgrind() -> bool {
     arch::valgrind_request([0x1001, 0, 0, 0, 0, 0]) != 0
 }

@@ -1,8 +1,8 @@
-//! What a debugger needs to know of tasks: `tools/majjen-gdb.py` reads it.
+//! The debugger's table of offsets, which `tools/majjen-gdb.py` reads.
 //!
-//! The library has no type information, and Rust does not promise where fields are. So this table
-//! says it: the script finds it by its name in the symbol table, in a process or a core file alike.
-//! All that it refers to is `repr(C)`.
+//! The installed library may have no debug information, and Rust does not specify the layout of
+//! structs. The script finds this table by its symbol, in a process or a core file. All structs in
+//! it are `repr(C)`.
 
 use std::mem::offset_of;
 
@@ -15,7 +15,7 @@ use crate::engine::task::{Chunk, Chunks, Task, Wait, WaitKind};
 pub struct Table {
     magic: [u8; 8],
     version: u32,
-    /// How many of the numbers below there are.
+    /// The number of fields below.
     count: u32,
     scheduler_current_task: u32,
     scheduler_chunks_first: u32,
@@ -31,9 +31,9 @@ pub struct Table {
     task_queued: u32,
     task_alive: u32,
     task_turns: u32,
-    /// What it waits for: the address of its kind, 0 if nothing, and eight bytes behind it the
-    /// object. The kind begins with the address of its name, and says then, in four bytes, what
-    /// the object's number is: 0 an address, 1 a descriptor, 2 a task's address.
+    /// `Task::wait`: the address of the `WaitKind`, 0 for none, then the object in 8 bytes. The
+    /// kind begins with the address of its name, then 4 bytes that say what the object is: 0 an
+    /// address, 1 a descriptor, 2 a task's address, 3 internal.
     task_wait: u32,
     task_id: u32,
     task_name: u32,

@@ -1,4 +1,4 @@
-//! A list of the tasks, in words.
+//! The list of tasks as text.
 
 use std::fmt::{self, Write};
 use std::ptr;
@@ -10,7 +10,7 @@ use crate::engine::task::{NOT_IN_HEAP, State, Task};
 
 /// Writes one line for each task.
 pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
-    let now_ns = scheduler.time.clock.deadline_now_ns();
+    let now_ns = scheduler.time.clock.now_ns();
     scheduler.tasks.iter().try_for_each(|task| dump_task(scheduler, task, now_ns, out))
 }
 
@@ -28,7 +28,7 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
         }
         None => out.write_str("parked")?,
         Some(kind) => {
-            // A copy: the task may go on while a program's stream is written to.
+            // A copy: the task may run while a program's stream suspends.
             let mut text = [0u8; 100];
             let mut copy = TruncatingWriter::new(&mut text);
             // SAFETY: the task waits for it.

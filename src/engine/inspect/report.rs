@@ -5,10 +5,10 @@ use std::fmt::{self, Display, Write};
 use crate::engine::measure::{self, Kind, Metric, Summary};
 use crate::engine::scheduler::Scheduler;
 
-/// How metrics are written.
+/// The format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The block that [`print_metrics`] prints, and the distributions behind it.
+    /// The block of [`print_metrics`], followed by the distributions.
     Text,
     /// The text format that Prometheus scrapes, version 0.0.4.
     Prometheus,
@@ -84,7 +84,7 @@ const TITLES: [&str; 2] = ["Task run time", "Timer lateness"];
 
 fn distributions(scheduler: &Scheduler) -> [(Metric, Summary); 2] {
     measure::distributions(
-        scheduler.dispatch.run_times.summary(),
+        scheduler.dispatch.turn_times.summary(),
         scheduler.time.lateness.summary(),
     )
 }

@@ -1,4 +1,4 @@
-//! What the reactor knows of one descriptor: who waits for it, and how far that has come.
+//! The reactor's entry for one descriptor: its waiters, and the stage of their wait.
 
 use std::ffi::c_int;
 
@@ -20,54 +20,55 @@ pub const EVENTS: u32 = READABLE
         | libc::EPOLLRDBAND
         | libc::EPOLLWRNORM
         | libc::EPOLLWRBAND) as u32;
-/// What poll(2) says of a file that has no events, a regular one for example.
+/// poll(2)'s answer for a file that is always ready, such as a regular file.
 const ALWAYS: u32 = READABLE | WRITABLE;
-/// Wakes every waiter, whatever it wants.
+/// Wakes every waiter, whatever events it waits for.
 pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
 
-/// Makes a task ready that has been taken out of its list. Not generic, since each copy of what calls it
-/// would be large.
+/// Readies a task that has been taken out of its wait queue. A `dyn`, since the generic callers
+/// would be large copies.
 pub type Wake<'w> = &'w dyn Fn(&Task, Outcome);
 
-/// What is known of one descriptor.
+/// The state of one descriptor.
 #[derive(Default)]
 pub struct Entry {
     pub waiters: WaitQueue<Task>,
-    /// Of the latest arming.
+    /// The generation of the latest arming.
     pub generation: u32,
-    /// Whether the kernel may know the descriptor.
+    /// Whether the descriptor is probably in the epoll set.
     pub registered: bool,
     pub stage: Stage,
 }
 
-/// How far a descriptor's latest wait has come.
+/// The stage of a descriptor's latest wait.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Stage {
-    /// Nobody waits, or the descriptor is armed for those who do.
+    /// Nothing to do: no task waits, or the descriptor is armed in the epoll set.
     #[default]
-    Settled,
-    /// Somebody waits, and poll(2) has not been asked.
-    Fresh,
-    /// poll(2) said that nothing has happened.
-    Looked,
+    Idle,
+    /// A task waits, and poll(2) has not been called yet.
+    Pending,
+    /// poll(2) reported no event; not armed yet.
+    Polled,
 }
 
 impl Entry {
-    /// Somebody begins to wait: puts the descriptor in the list of fresh ones.
-    pub fn refresh(&mut self, fd: c_int, fresh: &mut Vec<c_int>) {
-        if self.stage == Stage::Settled {
-            fresh.push(fd); // There is room, see `grow`.
+    /// A task begins to wait: adds the descriptor to the pending list.
+    pub fn mark_pending(&mut self, fd: c_int, pending: &mut Vec<c_int>) {
+        if self.stage == Stage::Idle {
+            pending.push(fd); // There is room, see `grow`.
         }
-        self.stage = Stage::Fresh;
+        self.stage = Stage::Pending;
     }
 
-    /// What follows from poll(2)'s answer. Returns how many tasks were woken.
-    pub fn settle(
+    /// Applies poll(2)'s result: wakes tasks, and arms the descriptor for the others, if `arm_now`
+    /// or at the second poll. Returns the number of tasks woken.
+    pub fn apply_poll(
         &mut self,
         epoll_fd: c_int,
         poll: &sys::pollfd,
-        settle: bool,
+        arm_now: bool,
         wake: Wake<'_>,
     ) -> usize {
         let happened = u32::from(poll.revents as u16);
@@ -76,17 +77,17 @@ impl Entry {
             woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), wake);
         } else if happened != 0 {
             woken = self.wake_for(happened, wake);
-        } else if self.stage == Stage::Fresh && !settle {
-            self.stage = Stage::Looked;
+        } else if self.stage == Stage::Pending && !arm_now {
+            self.stage = Stage::Polled;
             return 0;
         }
         woken + self.arm(epoll_fd, poll.fd, wake)
     }
 
-    /// Asks the kernel for one event of those that the waiters want, if there are any. They are
-    /// woken with the error if that cannot be, and how many that were is returned.
+    /// Arms the descriptor in the epoll set for one event, if there are waiters. On failure wakes
+    /// all waiters with the error. Returns the number woken.
     pub fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: Wake<'_>) -> usize {
-        self.stage = Stage::Settled;
+        self.stage = Stage::Idle;
         if self.waiters.is_empty() {
             return 0;
         }
@@ -112,15 +113,16 @@ impl Entry {
                 self.generation = generation;
                 0
             }
-            Err(error) => self.refused(fd, error, wake),
+            Err(error) => self.arm_failed(fd, error, wake),
         }
     }
 
-    /// The kernel does not watch the descriptor.
+    /// epoll_ctl(2) has failed.
     #[cold]
-    fn refused(&self, fd: c_int, error: Error, wake: Wake<'_>) -> usize {
-        // A file that has no events: poll(2) says that it can be read and written, and whoever wants
-        // something else waits in vain. Any other file has been refused by mistake.
+    fn arm_failed(&self, fd: c_int, error: Error, wake: Wake<'_>) -> usize {
+        // EPERM is right for a file that epoll does not support: poll(2) says that it is always
+        // readable and writable, and waiters for other events keep waiting. For any other file
+        // EPERM is an error.
         if error == Error::Os(libc::EPERM)
             && let Ok(happened) = sys::poll_now(fd, self.wanted() | ALWAYS)
             && happened & ALWAYS == ALWAYS
@@ -130,8 +132,7 @@ impl Entry {
         self.wake_all(Outcome::Failed(error), wake)
     }
 
-    /// Takes those out of the list that want what has happened, and hands them to `wake`. Returns
-    /// how many.
+    /// Wakes the waiters whose events are among those that `happened`. Returns how many.
     pub fn wake_for(&self, happened: u32, wake: Wake<'_>) -> usize {
         let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
         self.wake_those(wants, Outcome::Ready(happened), wake)
@@ -158,7 +159,7 @@ impl Entry {
         woken
     }
 
-    /// The events that waiters want.
+    /// The union of the waiters' events.
     pub fn wanted(&self) -> u32 {
         self.waiters.iter().fold(0, |events, task| events | task.interest.get())
     }

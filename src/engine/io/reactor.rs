@@ -2,27 +2,27 @@
 //!
 //! # From a wait to its event
 //!
-//! A descriptor that a task begins to wait for is *fresh*: it is in a list, and the kernel knows
-//! nothing yet. When the loop comes to wait, [`look`](Reactor::look) asks poll(2) for all of them
-//! with one call. On a busy server many have become ready by then, and need nothing else. The
-//! others are armed, and the epoll set watches them from then on: at once if the loop is about to
-//! sleep or to call the program's own wait function, and else at the second look.
+//! A descriptor that a task begins to wait for is *pending*: it is in a list, and not in the epoll
+//! set yet. Before the loop waits, [`poll_pending`](Reactor::poll_pending) calls poll(2) once for
+//! all of them. On a busy server many are ready by then, and never enter the epoll set. The others
+//! are armed: at once if the loop is about to sleep or to call the program's wait function, else at
+//! their second poll.
 //!
-//! # How stale events are kept from the wrong task
+//! # Why stale events wake no task
 //!
-//! A program may close a descriptor at any time, and get its number again for another file. So the
-//! table never trusts what it registered before:
-//! - A descriptor is armed for one event (`EPOLLONESHOT`), and anew for the next wait. Whether the
-//!   kernel knows the number is only a guess (`registered`) that picks the call to try first: `MOD`
-//!   and on ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
-//! - Each arming has a new generation, which the kernel hands back with the event. An event of an
-//!   older one is dropped. It was the last of its registration, so it cannot come again.
+//! A program may close a descriptor at any time, and reuse its number for another file. So the
+//! table never relies on earlier registrations:
+//! - A descriptor is armed for one event (`EPOLLONESHOT`), and re-armed for the next wait. Whether
+//!   the kernel knows the number is only a guess (`registered`) that picks the call to try first:
+//!   `MOD` and on ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
+//! - Each arming has a new generation, which comes back in the event's data. An event of an older
+//!   generation is dropped. Armed for one event, it cannot repeat.
 //!
 //! # Waiters
 //!
-//! Each descriptor has a list of waiting tasks, first come first, each with the events it wants. An
-//! event wakes all that want it; errors and hang-ups are wanted by all. If others remain, the
-//! descriptor is fresh again. A task is in one list at most: `Task::wait` names it.
+//! Each descriptor has a FIFO queue of waiting tasks, each with its events. An event wakes all
+//! tasks that wait for it; errors and hang-ups wake all. If waiters remain, the descriptor is
+//! pending again. A task is in one wait queue at most: `Task::wait` names it.
 
 use std::ffi::c_int;
 
@@ -32,52 +32,52 @@ use super::entry::{Entry, READABLE, Stage, Wake};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
 
-/// Events taken from the kernel at a time. More are taken the next time.
+/// Events per call of epoll_wait(2) or poll(2).
 const BATCH: usize = 128;
 
 /// The event data of the wake-up descriptor; generations of others stay below `u32::MAX`.
 const WAKE_UP: u64 = u64::MAX;
 
-/// A scheduler's descriptors.
+/// A scheduler's reactor.
 pub struct Reactor {
     epoll_fd: c_int,
     /// An eventfd in the epoll set that other threads raise.
     wake_up_fd: c_int,
-    /// Indexed by descriptor; as long as the largest one that was waited for.
+    /// Indexed by descriptor.
     table: Vec<Entry>,
-    /// The descriptors whose entries are not [`Stage::Settled`]. Has room for all of the table.
-    fresh: Vec<c_int>,
+    /// The descriptors whose entries are not [`Stage::Idle`]. Has room for all of the table.
+    pending: Vec<c_int>,
     waiters: usize,
-    /// Whether the wake-up descriptor was readable, and is to be emptied before the loop looks what
-    /// other threads have left. Not by the reactor, since a wait function may wait once more.
-    rang: bool,
+    /// Whether the wake-up descriptor was readable. The loop clears it before it takes messages;
+    /// the reactor must not, since a wait function may wait once more.
+    woken_up: bool,
 }
 
 impl Reactor {
-    /// Makes an epoll set with `wake_up_fd` in it, which stays the caller's.
+    /// Creates an epoll set with `wake_up_fd` in it, which the caller keeps owning.
     pub fn create(wake_up_fd: c_int) -> Result<Reactor> {
         let epoll_fd = sys::epoll_create()?;
         let reactor = Reactor {
             epoll_fd,
             wake_up_fd,
             table: Vec::new(),
-            fresh: Vec::new(),
+            pending: Vec::new(),
             waiters: 0,
-            rang: false,
+            woken_up: false,
         };
         sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
         Ok(reactor)
     }
 
-    /// Puts a new epoll set in the place of one that another process shares. All that tasks wait
-    /// for is fresh then.
-    pub fn renew(&mut self) -> Result<()> {
-        sys::move_over(sys::epoll_create()?, self.epoll_fd)?;
+    /// Replaces the epoll set that a child of fork() shares with its parent. All descriptors with
+    /// waiters become pending.
+    pub fn reinit_after_fork(&mut self) -> Result<()> {
+        sys::dup_onto(sys::epoll_create()?, self.epoll_fd)?;
         sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_up_fd, READABLE, WAKE_UP)?;
         for (fd, entry) in self.table.iter_mut().enumerate() {
             entry.registered = false;
             if !entry.waiters.is_empty() {
-                entry.refresh(fd as c_int, &mut self.fresh);
+                entry.mark_pending(fd as c_int, &mut self.pending);
             }
         }
         Ok(())
@@ -88,15 +88,15 @@ impl Reactor {
         self.epoll_fd
     }
 
-    /// Whether a descriptor is one of the scheduler's own two. Armed for a task the eventfd would not
-    /// tell of stops any more.
-    pub fn is_own(&self, fd: c_int) -> bool {
+    /// Whether a descriptor is the epoll set or the wake-up eventfd. If a task armed the eventfd,
+    /// stops would go unnoticed.
+    pub fn is_internal(&self, fd: c_int) -> bool {
         fd == self.epoll_fd || fd == self.wake_up_fd
     }
 
-    /// Whether the wake-up descriptor was readable since this was last asked.
-    pub fn take_ring(&mut self) -> bool {
-        std::mem::take(&mut self.rang)
+    /// Whether the wake-up descriptor was readable since the last call.
+    pub fn take_wake_up(&mut self) -> bool {
+        std::mem::take(&mut self.woken_up)
     }
 
     /// Whether any task waits for a descriptor.
@@ -104,10 +104,10 @@ impl Reactor {
         self.waiters > 0
     }
 
-    /// Puts a task in a descriptor's list. If the descriptor turns out to be none that can be
-    /// waited for, the task is woken with the error. On an error here it is in no list.
+    /// Adds a task to a descriptor's waiters. If arming fails later, the task is woken with the
+    /// error. On an error here it is not added.
     pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<()> {
-        if self.is_own(fd) {
+        if self.is_internal(fd) {
             return Err(Error::InvalidArgument);
         }
         let index = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
@@ -115,30 +115,30 @@ impl Reactor {
             self.grow(fd, index)?;
         }
         let entry = &mut self.table[index];
-        entry.refresh(fd, &mut self.fresh);
+        entry.mark_pending(fd, &mut self.pending);
         entry.waiters.push(task);
         task.interest.set(events);
         self.waiters += 1;
         Ok(())
     }
 
-    /// Takes a task out of the list of the descriptor that it waits for. If the descriptor is armed
-    /// it stays so; its event finds no waiter.
-    pub fn forget(&mut self, task: &Task, fd: c_int) {
+    /// Removes a task from a descriptor's waiters. An armed descriptor stays armed; its event finds
+    /// no waiter.
+    pub fn remove_waiter(&mut self, task: &Task, fd: c_int) {
         if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
             entry.waiters.remove(task);
             self.waiters -= 1;
         }
     }
 
-    /// Forgets a descriptor that is about to be closed, and calls `wake` with each task that waited
-    /// for it. The epoll set is left alone if it is that of a parent, which a child of fork() shares.
-    pub fn close(&mut self, fd: c_int, is_own_set: bool, wake: Wake<'_>) {
+    /// Deregisters a descriptor that is about to be closed, and wakes its waiters. An epoll set
+    /// that a child of fork() shares with its parent is left alone.
+    pub fn close(&mut self, fd: c_int, owns_epoll_set: bool, wake: Wake<'_>) {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
             return;
         };
-        if std::mem::take(&mut entry.registered) && is_own_set {
+        if std::mem::take(&mut entry.registered) && owns_epoll_set {
             // A duplicate of the descriptor would keep the registration. An error means that the
             // number was closed before, and with it the registration.
             let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
@@ -150,56 +150,56 @@ impl Reactor {
         }
     }
 
-    /// Whether any descriptor has yet to be armed, or found ready.
-    pub fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
+    /// Whether any descriptor is pending.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
-    /// Asks poll(2) for the fresh descriptors, calls `wake` with each task whose wait is over, which
-    /// is then in no list, and returns the number of descriptors that had any. What is not ready is
-    /// armed, at its first look if `settle` says so, and at its second in any case.
+    /// Polls the pending descriptors, and calls `wake` with each task that waits for a ready one,
+    /// after unlinking it. Returns the number of ready descriptors. Arms the others: with `arm_now`
+    /// at once, without it those that are polled for the second time.
     #[inline(never)]
-    pub fn look(&mut self, settle: bool, wake: Wake<'_>) -> usize {
+    pub fn poll_pending(&mut self, arm_now: bool, wake: Wake<'_>) -> usize {
         let mut useful = 0;
         let mut kept = 0;
         let mut polls = [sys::pollfd { fd: -1, events: 0, revents: 0 }; BATCH];
-        for start in (0..self.fresh.len()).step_by(BATCH) {
-            let end = (start + BATCH).min(self.fresh.len());
+        for start in (0..self.pending.len()).step_by(BATCH) {
+            let end = (start + BATCH).min(self.pending.len());
             let polls = &mut polls[..end - start];
-            for (poll, &fd) in polls.iter_mut().zip(&self.fresh[start..end]) {
+            for (poll, &fd) in polls.iter_mut().zip(&self.pending[start..end]) {
                 let wanted = self.table[fd as usize].wanted();
                 *poll = sys::pollfd { fd, events: wanted as i16, revents: 0 };
             }
-            // A single descriptor that the kernel knows has most likely nothing to show for the
-            // call. Without an answer nothing counts as ready, and the epoll set will tell.
-            let alone = self.fresh.len() == 1 && self.table[polls[0].fd as usize].registered;
-            if !(alone && settle) {
+            // A single descriptor that is registered is rarely ready, so skip poll(2): the epoll
+            // set reports it. If poll(2) fails, nothing counts as ready.
+            let alone = self.pending.len() == 1 && self.table[polls[0].fd as usize].registered;
+            if !(alone && arm_now) {
                 sys::poll_all(polls);
             }
             for poll in &*polls {
                 let entry = &mut self.table[poll.fd as usize];
-                let woken = entry.settle(self.epoll_fd, poll, settle, wake);
+                let woken = entry.apply_poll(self.epoll_fd, poll, arm_now, wake);
                 useful += usize::from(woken > 0);
                 self.waiters -= woken;
-                if entry.stage != Stage::Settled {
-                    self.fresh[kept] = poll.fd;
+                if entry.stage != Stage::Idle {
+                    self.pending[kept] = poll.fd;
                     kept += 1;
                 }
             }
         }
-        self.fresh.truncate(kept);
+        self.pending.truncate(kept);
         useful
     }
 
-    /// Arms all fresh descriptors, so that the epoll set knows of everything that is waited for.
+    /// Arms all pending descriptors, so that the epoll set watches every descriptor with waiters.
     pub fn arm_all(&mut self, wake: Wake<'_>) {
-        for fd in self.fresh.drain(..) {
+        for fd in self.pending.drain(..) {
             self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, wake);
         }
     }
 
-    /// Waits at most `timeout_ns` for events of what is armed, and calls `wake` with each task that
-    /// one was for, which is then in no list. Returns the number of events that woke a task. An
+    /// Waits at most `timeout_ns` for events of armed descriptors, and calls `wake` with each task
+    /// that waits for one, after unlinking it. Returns the number of events that woke a task. An
     /// interruption counts as none.
     pub fn poll(&mut self, timeout_ns: u64, wake: Wake<'_>) -> Result<usize> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
@@ -212,7 +212,7 @@ impl Reactor {
         for event in &events[..count] {
             let (happened, data) = (event.events, event.u64);
             if data == WAKE_UP {
-                self.rang = true;
+                self.woken_up = true;
             } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened, wake) {
                 useful += 1;
             }
@@ -220,7 +220,7 @@ impl Reactor {
         Ok(useful)
     }
 
-    /// Hands one event to the waiters that want it. Returns whether there were any.
+    /// Wakes the waiters of one event. Returns whether there were any.
     fn dispatch(&mut self, fd: c_int, generation: u32, happened: u32, wake: Wake<'_>) -> bool {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
@@ -231,27 +231,27 @@ impl Reactor {
         }
         let woken = entry.wake_for(happened, wake);
         if !entry.waiters.is_empty() {
-            entry.refresh(fd, &mut self.fresh);
+            entry.mark_pending(fd, &mut self.pending);
         }
         self.waiters -= woken;
         woken > 0
     }
 
-    /// Makes room for a descriptor that is open: a number that is none must not cost memory.
+    /// Grows the table for an open descriptor: an invalid number must not cost memory.
     #[cold]
     fn grow(&mut self, fd: c_int, index: usize) -> Result<()> {
         sys::check_open(fd)?;
         let more = index + 1 - self.table.len();
         self.table.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
-        let room = self.table.capacity() - self.fresh.len();
-        self.fresh.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
+        let room = self.table.capacity() - self.pending.len();
+        self.pending.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
         self.table.resize_with(index + 1, Entry::default);
         Ok(())
     }
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.table.capacity() * size_of::<Entry>() + self.fresh.capacity() * size_of::<c_int>()
+        self.table.capacity() * size_of::<Entry>() + self.pending.capacity() * size_of::<c_int>()
     }
 }
 
@@ -276,7 +276,7 @@ mod tests {
 
     type Woken = Vec<(*const Task, Outcome)>;
 
-    /// Calls one of the functions that wake, and returns who was woken.
+    /// Calls a function that wakes tasks, and returns the tasks that were woken.
     fn woken(by: impl FnOnce(&dyn Fn(&Task, Outcome))) -> Woken {
         let woken = RefCell::new(Vec::new());
         by(&|task, outcome| woken.borrow_mut().push((from_ref(task), outcome)));
@@ -289,9 +289,9 @@ mod tests {
         })
     }
 
-    fn look(reactor: &mut Reactor, settle: bool) -> Woken {
+    fn poll_pending(reactor: &mut Reactor, arm_now: bool) -> Woken {
         woken(|wake| {
-            let _ = reactor.look(settle, wake);
+            let _ = reactor.poll_pending(arm_now, wake);
         })
     }
 
@@ -326,24 +326,24 @@ mod tests {
         reactor.wait(&task, fd, READABLE).unwrap();
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), []);
-        assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        assert_eq!(poll_pending(&mut reactor, true), [readable(&task)]);
         assert!(!reactor.table[fd as usize].registered);
-        assert!(!reactor.has_fresh() && !reactor.has_waiters());
+        assert!(!reactor.has_pending() && !reactor.has_waiters());
     }
 
     #[test]
     fn what_is_not_ready_is_armed_at_the_second_look_or_before_a_sleep() {
-        for settle in [false, true] {
+        for arm_now in [false, true] {
             let (mut reactor, _wake_up) = new_reactor();
             let (reader, mut writer) = UnixStream::pair().unwrap();
             let task = Task::default();
             reactor.wait(&task, reader.as_raw_fd(), READABLE).unwrap();
-            assert_eq!(look(&mut reactor, settle), []);
-            assert_eq!(reactor.has_fresh(), !settle);
-            assert_eq!(look(&mut reactor, false), []);
-            assert!(!reactor.has_fresh());
+            assert_eq!(poll_pending(&mut reactor, arm_now), []);
+            assert_eq!(reactor.has_pending(), !arm_now);
+            assert_eq!(poll_pending(&mut reactor, false), []);
+            assert!(!reactor.has_pending());
             writer.write_all(b"x").unwrap();
-            assert_eq!(look(&mut reactor, true), []);
+            assert_eq!(poll_pending(&mut reactor, true), []);
             assert_eq!(poll(&mut reactor), [readable(&task)]);
         }
     }
@@ -360,9 +360,9 @@ mod tests {
         let write = |index: &usize| (&pairs[*index].1).write_all(b"x").unwrap();
         early.iter().for_each(write);
         let expected: Woken = early.iter().map(|index| readable(&tasks[*index])).collect();
-        assert_eq!(look(&mut reactor, false), expected);
-        assert_eq!(reactor.fresh.len(), late.len());
-        assert_eq!(look(&mut reactor, true), []);
+        assert_eq!(poll_pending(&mut reactor, false), expected);
+        assert_eq!(reactor.pending.len(), late.len());
+        assert_eq!(poll_pending(&mut reactor, true), []);
         late.iter().for_each(write);
         let mut woken = Vec::new();
         while woken.len() < late.len() {
@@ -380,7 +380,7 @@ mod tests {
         reactor.wait(&early, fd, READABLE).unwrap();
         arm_all(&mut reactor);
         let earlier = reactor.table[fd as usize].generation;
-        reactor.forget(&early, fd);
+        reactor.remove_waiter(&early, fd);
         reactor.wait(&late, fd, READABLE).unwrap();
         arm_all(&mut reactor);
         assert!(!reactor.dispatch(fd, earlier, READABLE, &|_, _| panic!("woken by a stale event")));
@@ -412,7 +412,7 @@ mod tests {
         for task in &tasks {
             reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
         }
-        reactor.forget(&tasks[1], reader.as_raw_fd());
+        reactor.remove_waiter(&tasks[1], reader.as_raw_fd());
         arm_all(&mut reactor);
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), [readable(&tasks[0]), readable(&tasks[2])]);
@@ -428,13 +428,13 @@ mod tests {
         let writable = (from_ref(&writing), Outcome::Ready(WRITABLE));
         reactor.wait(&reading, left.as_raw_fd(), READABLE).unwrap();
         reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
-        assert_eq!(look(&mut reactor, true), [writable]);
+        assert_eq!(poll_pending(&mut reactor, true), [writable]);
         reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
         arm_all(&mut reactor);
         assert_eq!(poll(&mut reactor), [writable]);
         right.write_all(b"x").unwrap();
         // It is alone and known to the kernel by now, so only the epoll set is asked.
-        assert_eq!(look(&mut reactor, true), []);
+        assert_eq!(poll_pending(&mut reactor, true), []);
         assert_eq!(poll(&mut reactor), [readable(&reading)]);
     }
 
@@ -447,25 +447,25 @@ mod tests {
         let directory = env!("CARGO_MANIFEST_DIR").to_owned();
         let file = std::fs::File::open(directory + "/Cargo.toml").unwrap();
         let fd = file.as_raw_fd();
-        // Of a regular file epoll says nothing: poll(2) does, whoever asks it.
+        // epoll does not support a regular file, so its answers come from poll(2).
         reactor.wait(&task, fd, READABLE).unwrap();
-        assert_eq!(look(&mut reactor, true), [readable(&task)]);
+        assert_eq!(poll_pending(&mut reactor, true), [readable(&task)]);
         let both = (from_ref(&task), Outcome::Ready(READABLE | WRITABLE));
         reactor.wait(&task, fd, READABLE).unwrap();
         assert_eq!(woken(|wake| reactor.arm_all(wake)), [both]);
-        // What it never has is waited for all the same: a time limit ends that.
+        // A wait for an event that it never has only ends by a timeout.
         let other = Task::default();
         reactor.wait(&task, fd, libc::EPOLLPRI as u32).unwrap();
         reactor.wait(&other, fd, READABLE).unwrap();
         let ready = (from_ref(&other), Outcome::Ready(READABLE | WRITABLE));
         assert_eq!(woken(|wake| reactor.arm_all(wake)), [ready]);
-        assert!(!reactor.has_fresh() && reactor.has_waiters());
-        reactor.forget(&task, fd);
+        assert!(!reactor.has_pending() && reactor.has_waiters());
+        reactor.remove_waiter(&task, fd);
         // Closed behind the reactor's back.
         reactor.wait(&task, fd, READABLE).unwrap();
         drop(file);
         let failed = (from_ref(&task), Outcome::Failed(Error::Os(libc::EBADF)));
-        assert_eq!(look(&mut reactor, true), [failed]);
+        assert_eq!(poll_pending(&mut reactor, true), [failed]);
         assert!(!reactor.has_waiters());
     }
 }

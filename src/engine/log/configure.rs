@@ -1,28 +1,28 @@
-//! Changing the settings, and opening and closing what lines go to.
+//! Changing the settings, and opening and closing the receivers.
 
 use std::ffi::{CStr, c_void};
 
 use super::level::{self, Level};
-use super::settings::{Callback, Receiver, Record, Settings, Turn, current};
+use super::settings::{Callback, Receiver, Record, Settings, SettingsLock, current};
 use super::{file, loss, start, syslog};
 use crate::engine::sys::{Error, Result};
 
 /// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
 pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Result<()> {
-    let turn = Turn::take();
+    let lock = SettingsLock::lock();
     let receiver = match callback {
         Some(function) => Receiver::Callback { function, user_data },
         None => Receiver::Streams,
     };
-    set(&turn, turn.record(Settings { receiver, ..*current() })?);
+    set(&lock, lock.record(Settings { receiver, ..*current() })?);
     if callback.is_none() {
         start::use_both_streams();
     }
     Ok(())
 }
 
-/// Sets everything that an `mj_logger` has. It knows no file and no system log: where it has no
-/// callback, it ends one that is set, and else leaves the receiver as it is.
+/// Sets everything that an `mj_logger` has. That has no file and no system log: without a callback,
+/// it removes one that is set, and keeps any other receiver.
 pub fn configure(
     from: Level,
     callback: Option<Callback>,
@@ -30,57 +30,57 @@ pub fn configure(
     include_time: bool,
     include_level: bool,
 ) -> Result<()> {
-    let turn = Turn::take();
+    let lock = SettingsLock::lock();
     let receiver = match (callback, current().receiver) {
         (Some(function), _) => Receiver::Callback { function, user_data },
         (None, Receiver::Callback { .. }) => Receiver::Streams,
         (None, receiver) => receiver,
     };
-    set(&turn, turn.record(Settings { receiver, include_time, include_level })?);
+    set(&lock, lock.record(Settings { receiver, include_time, include_level })?);
     start::use_both_streams();
     level::set_level(from);
     Ok(())
 }
 
-/// Lets lines go to the end of a file, which is created if it is missing. The path is copied.
+/// Appends lines to a file, which is created if it is missing. The path is copied.
 pub fn set_file(path: &CStr) -> Result<()> {
-    let turn = Turn::take();
-    let record = turn.record_of_text(path, |path| Receiver::File { path })?;
+    let lock = SettingsLock::lock();
+    let record = lock.record_of_text(path, |path| Receiver::File { path })?;
     file::open(path)?;
-    set(&turn, record);
+    set(&lock, record);
     Ok(())
 }
 
-/// Opens the file that is set by its path again; without one does nothing.
+/// Reopens the log file by its path; does nothing if none is set.
 pub fn reopen_file() -> Result<()> {
-    let _turn = Turn::take();
+    let _lock = SettingsLock::lock();
     match current().receiver {
         Receiver::File { path } => file::open(path),
         _ => Ok(()),
     }
 }
 
-/// Lets lines go to the system log, which shows the ident before each. The ident is copied.
+/// Sends lines to the system log, which shows the ident before each. The ident is copied.
 pub fn set_syslog(ident: &CStr) -> Result<()> {
     if ident.is_empty() || ident.count_bytes() > syslog::IDENT_BYTES {
         return Err(Error::InvalidArgument);
     }
-    let turn = Turn::take();
-    let record = turn.record_of_text(ident, |ident| Receiver::Syslog { ident })?;
+    let lock = SettingsLock::lock();
+    let record = lock.record_of_text(ident, |ident| Receiver::Syslog { ident })?;
     syslog::open()?;
-    set(&turn, record);
+    set(&lock, record);
     Ok(())
 }
 
-/// Puts settings in force, and closes what lines went to before.
-fn set(turn: &Turn, record: &'static Record) {
+/// Puts settings in force, and closes the previous receiver.
+fn set(lock: &SettingsLock, record: &'static Record) {
     start::begin();
-    let (before, now) = turn.set(record);
+    let (before, now) = lock.set(record);
     if now != before {
-        loss::begin_anew();
+        loss::reset();
     }
-    // Lines that are on their way to what is closed here fail, see that there was a change, and come
-    // to the new receiver.
+    // Other threads' writes to the closed receiver fail; they see that the settings have changed,
+    // and try the new receiver.
     match (before, now) {
         (Receiver::File { .. }, Receiver::File { .. }) => {}
         (Receiver::Syslog { .. }, Receiver::Syslog { .. }) => {}

@@ -1,4 +1,4 @@
-//! A line's way to its receiver.
+//! Delivering a line to its receiver.
 
 use std::cell::Cell;
 
@@ -11,17 +11,16 @@ use crate::engine::context::switch;
 use crate::engine::sys::Error;
 use crate::engine::task;
 
-/// Hands a line to its receiver.
+/// Delivers a line to its receiver.
 pub fn deliver(line: &mut Line) {
     loop {
-        let changes = settings::changes();
+        let version = settings::version();
         let settings = current();
         let written = match settings.receiver {
             Receiver::Streams => return stream::write(line, settings),
             Receiver::Callback { function, user_data } => {
                 let busy = in_callback();
-                // A callback that logs would come back here without end: its own lines go to the
-                // streams.
+                // A callback that logs would recurse without end: its own lines go to the streams.
                 if busy.replace(true) {
                     return stream::write(line, settings);
                 }
@@ -35,17 +34,17 @@ pub fn deliver(line: &mut Line) {
             Receiver::Syslog { ident } => syslog::send(line, ident),
         };
         match written {
-            Ok(()) => return loss::end(),
-            // Another thread has changed the receiver, which closed the one that this line was on
-            // its way to.
-            Err(_) if settings::changes() != changes => {}
+            Ok(()) => return loss::clear(),
+            // Another thread has changed the receiver, and closed the one that this write went to:
+            // try again.
+            Err(_) if settings::version() != version => {}
             Err(error) => return lose(settings, error),
         }
     }
 }
 
-/// Whether a callback is running: of the running task, or of the thread outside tasks. Not of the
-/// thread alone, since a callback may suspend its task, and the others' lines must still reach it.
+/// Whether a callback is running, for the running task, or for the thread outside tasks. Per task,
+/// since a callback may suspend its task, and lines of other tasks must still reach it.
 fn in_callback<'t>() -> &'t Cell<bool> {
     match task::running() {
         Some(task) => &task.in_log_callback,
@@ -54,7 +53,7 @@ fn in_callback<'t>() -> &'t Cell<bool> {
     }
 }
 
-/// A line was not written. The first in a row is reported on stderr.
+/// Counts a line that could not be written. The first in a row is reported on stderr.
 fn lose(settings: &Settings, error: Error) {
     if !loss::add() {
         return;

@@ -1,26 +1,25 @@
-//! Lines that go to the end of a file.
+//! The log file.
 //!
 //! A line is one `write` of a descriptor with O_APPEND, so lines of several threads or processes do
-//! not mix. Where a full disk takes half of one, the next line that can be written begins on a line
-//! of its own.
+//! not mix. After a partial line, on a full disk, the next one starts with a newline.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::descriptor::Descriptor;
 use super::line::{Line, Prefix};
 use super::settings::Settings;
+use super::swappable_fd::SwappableFd;
 use crate::engine::sys::{self, Result, SIGPIPE};
 
-static FILE: Descriptor = Descriptor::none();
+static FILE: SwappableFd = SwappableFd::none();
 
-/// Whether the reader of a pipe can end, and with it the process.
+/// Whether the file is a pipe, so that a write may raise SIGPIPE.
 static IS_PIPE: AtomicBool = AtomicBool::new(false);
 
-/// Whether the file ends with half a line.
-static ENDS_MIDWAY: AtomicBool = AtomicBool::new(false);
+/// Whether the file ends with a partial line.
+static PARTIAL_LINE: AtomicBool = AtomicBool::new(false);
 
-/// Puts the file with this path in the place of the one before, which stays there if that fails.
+/// Opens the file, and replaces the previous one, which is kept on an error.
 pub fn open(path: &CStr) -> Result<()> {
     let file = sys::open_appending(path)?;
     // Before the first line can go there.
@@ -28,7 +27,7 @@ pub fn open(path: &CStr) -> Result<()> {
     FILE.replace(file.fd)?;
     IS_PIPE.store(file.is_pipe, Relaxed);
     if file.is_empty {
-        ENDS_MIDWAY.store(false, Relaxed);
+        PARTIAL_LINE.store(false, Relaxed);
     }
     Ok(())
 }
@@ -39,8 +38,8 @@ pub fn close() {
 
 pub fn write(line: &mut Line, settings: &Settings) -> Result<()> {
     let mut prefix = Prefix::new();
-    let midway = ENDS_MIDWAY.load(Relaxed) && ENDS_MIDWAY.swap(false, Relaxed);
-    if midway {
+    let after_partial_line = PARTIAL_LINE.load(Relaxed) && PARTIAL_LINE.swap(false, Relaxed);
+    if after_partial_line {
         prefix.push(b"\n");
     }
     prefix.push_settings(settings, line.level);
@@ -51,8 +50,8 @@ pub fn write(line: &mut Line, settings: &Settings) -> Result<()> {
         sys::drop_and_unblock_signal(SIGPIPE);
     }
     written.map_err(|(bytes, error)| {
-        if midway || bytes > 0 {
-            ENDS_MIDWAY.store(true, Relaxed);
+        if after_partial_line || bytes > 0 {
+            PARTIAL_LINE.store(true, Relaxed);
         }
         error
     })

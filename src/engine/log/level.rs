@@ -1,8 +1,8 @@
-//! How much a line matters, and from which level on lines are written.
+//! Log levels, and the threshold.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// How much a line matters.
+/// The level of a line.
 ///
 /// ```
 /// use majjen::logger::Level;
@@ -14,17 +14,17 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub enum Level {
     /// Steps of the loop.
     Trace = 0,
-    /// What tasks do.
+    /// The operations of tasks.
     Debug = 1,
-    /// What an operator wants to know. The level set at the start.
+    /// Information for operators. The default threshold.
     Info = 2,
-    /// Misuse, and what may be wrong.
+    /// Misuse, and possible problems.
     Warn = 3,
-    /// What failed.
+    /// Failures.
     Error = 4,
-    /// What cannot be recovered from. Logging it ends nothing.
+    /// Unrecoverable failures. Logging one does not end the process.
     Fatal = 5,
-    /// Only as the level from which lines are written: none is.
+    /// Only as the threshold: no line is written.
     Silent = 6,
 }
 
@@ -48,7 +48,7 @@ impl Level {
     }
 }
 
-/// Lines below it are dropped, by [`enabled`] and by the door of `mj_log`.
+/// Lines below it are dropped, by [`enabled`] and by the trampoline of `mj_log`.
 pub static THRESHOLD: AtomicU32 = AtomicU32::new(Level::Info as u32);
 
 /// Whether lines of a level are written.

@@ -1,5 +1,5 @@
-//! A line on its way to a receiver: a message that stands in memory with room before it, so that
-//! what comes before and after can be put there without moving or allocating anything.
+//! A line: a message in a buffer with headroom before it, so that the prefix and the newline can be
+//! added without moving or allocating anything.
 
 use std::ffi::c_char;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::level::Level;
 use super::settings::Settings;
 use super::time::stamp_of_now;
 
-/// Bytes before a message that a receiver may fill; `shim.h` has the same number.
+/// Bytes before a message for its prefix; `shim.h` has the same number.
 pub const HEADROOM: usize = 96;
 
 /// A message of `length` bytes, with [`HEADROOM`] bytes before it and one after.
@@ -53,7 +53,7 @@ impl<'b> Line<'b> {
     }
 }
 
-/// What stands before a message. Bytes that do not fit into the [`HEADROOM`] are left out.
+/// The prefix of a message. Bytes that do not fit into the [`HEADROOM`] are left out.
 pub struct Prefix {
     bytes: [u8; HEADROOM],
     length: usize,
@@ -71,7 +71,7 @@ impl Prefix {
         }
     }
 
-    /// `[date time] [LEVEL] `, as far as the settings want it.
+    /// `[date time] [LEVEL] `, or the parts of it that the settings include.
     pub fn push_settings(&mut self, settings: &Settings, level: Level) {
         if settings.include_time {
             self.push(&stamp_of_now());

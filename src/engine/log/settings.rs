@@ -1,11 +1,11 @@
-//! The logger's settings: who receives the lines, and what stands before them.
+//! The logger's settings: the receiver of lines, and their prefix.
 //!
-//! A line must meet settings that belong together, such as a callback and its data, while another
-//! thread may be changing them. So they are kept as records that never change and are never freed,
-//! and the current one is a pointer: lines take no lock. Settings that were set before are found
-//! again, so a program that switches to and fro does not leak.
+//! A line needs consistent settings, such as a callback and its data, while another thread may
+//! change them. So settings are immutable records that are never freed, and the current one is an
+//! atomic pointer: lines take no lock. Equal settings reuse their record, so a program that
+//! switches back and forth does not leak.
 //!
-//! Threads that change settings take turns. Lines do not wait for them.
+//! Threads that change settings hold a lock, which lines do not wait for.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{fn_addr_eq, from_ref, null};
@@ -16,12 +16,12 @@ use std::sync::atomic::{
 
 use crate::engine::context::sanitizer;
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::threads::{ForkLock, Held};
+use crate::engine::threads::{ForkSafeMutex, ForkSafeMutexGuard};
 
-/// Receives lines: level, text, user data.
+/// The program's callback: level, text, user data.
 pub type Callback = unsafe extern "C" fn(u32, *const c_char, *mut c_void);
 
-/// Who receives the lines.
+/// The receiver of lines.
 #[derive(Clone, Copy)]
 pub enum Receiver {
     Streams,
@@ -61,28 +61,27 @@ pub struct Record {
 // says may be called by any thread.
 unsafe impl Sync for Record {}
 
-static AT_START: Record = Record {
+static DEFAULT: Record = Record {
     settings: Settings { receiver: Receiver::Streams, include_time: true, include_level: true },
     next: null(),
 };
 
 /// The settings in force; never null.
-static CURRENT: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mut());
+static CURRENT: AtomicPtr<Record> = AtomicPtr::new((&raw const DEFAULT).cast_mut());
 
 /// All records, linked by `next`.
-static RECORDS: AtomicPtr<Record> = AtomicPtr::new((&raw const AT_START).cast_mut());
+static RECORDS: AtomicPtr<Record> = AtomicPtr::new((&raw const DEFAULT).cast_mut());
 
-/// How often the settings have changed.
-static CHANGES: AtomicU32 = AtomicU32::new(0);
+/// The settings' version.
+static VERSION: AtomicU32 = AtomicU32::new(0);
 
-/// A number that is another one after a change. Settings that are read after it are those of this
-/// number, or later ones.
-pub fn changes() -> u32 {
-    CHANGES.load(Acquire)
+/// The settings' version. Load it before the settings: they are at least as new.
+pub fn version() -> u32 {
+    VERSION.load(Acquire)
 }
 
-/// The settings in force. What a thread did before it set them is seen from here on: a callback may
-/// look at its data.
+/// The settings in force. Acquires the writes of the thread that set them: a callback may read its
+/// data.
 pub fn current() -> &'static Settings {
     // SAFETY: points to a record, and records are never freed.
     let settings = unsafe { &(*CURRENT.load(Acquire)).settings };
@@ -90,17 +89,16 @@ pub fn current() -> &'static Settings {
     settings
 }
 
-/// While it lives, no other thread changes settings. Nothing of the program's is called meanwhile,
-/// nor anything logged.
-pub struct Turn(#[expect(dead_code, reason = "held")] Held<'static, ()>);
+/// The lock of the settings' writers. The holder must not call the program, nor log.
+pub struct SettingsLock(#[expect(dead_code, reason = "held")] ForkSafeMutexGuard<'static, ()>);
 
-impl Turn {
-    pub fn take() -> Turn {
-        static LOCK: ForkLock<()> = ForkLock::new(());
-        Turn(LOCK.lock())
+impl SettingsLock {
+    pub fn lock() -> SettingsLock {
+        static LOCK: ForkSafeMutex<()> = ForkSafeMutex::new(());
+        SettingsLock(LOCK.lock())
     }
 
-    /// The record of these settings, made if there is none.
+    /// The record of these settings, created if there is none.
     pub fn record(&self, settings: Settings) -> Result<&'static Record> {
         if let Some(record) = records().find(|record| record.settings == settings) {
             return Ok(record);
@@ -116,8 +114,8 @@ impl Turn {
         Ok(unsafe { &*record })
     }
 
-    /// The record of the settings in force with another receiver, whose text is that of some record,
-    /// or else a copy that is kept for ever.
+    /// The record of the current settings with another receiver. Its text is shared with an earlier
+    /// record, or copied and never freed.
     pub fn record_of_text(
         &self,
         text: &CStr,
@@ -138,12 +136,12 @@ impl Turn {
         record
     }
 
-    /// Puts settings in force. Returns the receivers before and from now on.
+    /// Puts settings in force. Returns the previous and the new receiver.
     pub fn set(&self, record: &'static Record) -> (Receiver, Receiver) {
         let before = current().receiver;
         sanitizer::release(&CURRENT);
         CURRENT.store(from_ref(record).cast_mut(), Release);
-        CHANGES.fetch_add(1, Release);
+        VERSION.fetch_add(1, Release);
         (before, record.settings.receiver)
     }
 }

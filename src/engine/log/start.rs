@@ -11,7 +11,7 @@ use std::sync::atomic::{
 };
 
 use super::level::{self, Level};
-use super::settings::Turn;
+use super::settings::SettingsLock;
 
 static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
 
@@ -32,7 +32,7 @@ pub fn begin_for_rust() {
         return;
     }
     // For another thread that comes to the same place: it goes on when this is done.
-    let _turn = Turn::take();
+    let _lock = SettingsLock::lock();
     if !HAS_BEGUN.load(Relaxed) {
         level::set_level(Level::Warn);
         STDERR_ONLY.store(true, Relaxed);

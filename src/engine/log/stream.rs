@@ -1,4 +1,4 @@
-//! Lines that go to C's own streams, so that their order with what the program prints is kept.
+//! Lines to C's stdout and stderr, in order with the program's own output.
 
 use std::ffi::{c_char, c_int};
 
@@ -18,7 +18,6 @@ pub fn write(line: &mut Line, settings: &Settings) {
     prefix.push_settings(settings, line.level);
     let to_stderr = c_int::from(line.level >= Level::Error || start::is_stderr_only());
     let bytes = line.framed(&prefix);
-    // SAFETY: the bytes are good for the call. A stream that cannot be written to has no better
-    // place to say so.
+    // SAFETY: the bytes are good for the call. A failed write cannot be reported anywhere better.
     unsafe { majjen_shim_write_line(to_stderr, bytes.as_ptr().cast(), bytes.len()) };
 }

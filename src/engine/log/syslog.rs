@@ -1,15 +1,15 @@
-//! Lines that go to the system log, as datagrams in the form of syslog(3).
+//! The system log: datagrams in the format of syslog(3).
 //!
-//! Not by syslog(3) itself: that holds a lock which the child of a fork() may find locked for ever,
-//! and waits without limit for a log daemon that has stopped reading.
+//! Not syslog(3) itself: its lock may stay locked in a child of fork(), and it blocks without limit
+//! if the log daemon has stopped reading.
 
 use std::ffi::CStr;
 use std::fmt::Write;
 
-use super::descriptor::Descriptor;
 use super::level::Level;
 use super::line::{Line, Prefix};
 use super::loss;
+use super::swappable_fd::SwappableFd;
 use super::time::LocalTime;
 use crate::engine::sys::{self, Error, Result};
 
@@ -19,7 +19,7 @@ pub const PATH: &CStr = c"/dev/log";
 /// The longest ident: what RFC 5424 grants the name of a program.
 pub const IDENT_BYTES: usize = 48;
 
-static SOCKET: Descriptor = Descriptor::none();
+static SOCKET: SwappableFd = SwappableFd::none();
 
 /// Connects to the log daemon that runs now.
 pub fn open() -> Result<()> {
@@ -40,8 +40,8 @@ pub fn send(line: &mut Line, ident: &CStr) -> Result<()> {
     let _ = write!(prefix, "[{}]: ", sys::process_id());
     let [datagram @ .., _newline] = line.framed(&prefix) else { return Ok(()) };
 
-    // A daemon that does not read is given a moment once, and not with each line.
-    let may_wait = !loss::is_going_on();
+    // Wait for a daemon that does not read once, and not at each line.
+    let may_wait = !loss::is_dropping();
     match sys::send(SOCKET.number(), datagram, may_wait) {
         // The daemon has ended; there may be a new one.
         Err(Error::Os(libc::ECONNREFUSED | libc::ENOTCONN)) => {

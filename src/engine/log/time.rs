@@ -1,9 +1,9 @@
 //! The local time of a line, without a lock that could be held for ever in the child of a fork().
 //!
 //! `localtime_r` takes a lock, and a thread that holds it while another one forks leaves it locked
-//! in the child. So only one thread at a time asks it, once a second, and only for the offset from
-//! UTC; the rest is arithmetic. A child that was forked at that moment goes on with the offset that
-//! was known.
+//! in the child. So only one thread at a time calls it, once a second, and only for the offset from
+//! UTC; the rest is arithmetic. A child that was forked during that call keeps the last known
+//! offset.
 
 use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU64,
@@ -13,7 +13,7 @@ use std::sync::atomic::{
 
 use crate::engine::sys;
 
-/// A moment as a calendar and a clock on the wall show it.
+/// A broken-down local time.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LocalTime {
     pub year: u32,
@@ -95,8 +95,8 @@ impl LocalTime {
 /// A date and a time in brackets, and a space.
 type Stamp = [u8; 22];
 
-/// `[YYYY-MM-DD HH:MM:SS] ` of this moment. Put together once a second, which saves 180
-/// instructions a line.
+/// `[YYYY-MM-DD HH:MM:SS] ` of this moment. Cached for a second, which saves 180 instructions a
+/// line.
 #[inline]
 pub fn stamp_of_now() -> Stamp {
     let now = sys::unix_time_s();
@@ -148,12 +148,12 @@ impl Latest {
 
 const NEVER: i64 = i64::MIN;
 
-/// What the local time is ahead of UTC: asked for once a second.
+/// The offset of the local time from UTC, renewed once a second.
 fn utc_offset_s(now: i64) -> i64 {
     static OFFSET: AtomicI64 = AtomicI64::new(0);
     static ASKED_AT: AtomicI64 = AtomicI64::new(NEVER);
-    /// Set while a thread asks. For ever in a child that was forked meanwhile, so it is not waited
-    /// for.
+    /// Set while a thread calls localtime_r. In a child that was forked meanwhile it stays set, so
+    /// nobody waits for it.
     static ASKING: AtomicBool = AtomicBool::new(false);
 
     if ASKED_AT.load(Acquire) != now {
@@ -164,10 +164,10 @@ fn utc_offset_s(now: i64) -> i64 {
             LATEST.set(now, LocalTime::from_seconds(now.saturating_add(offset)).stamp());
             ASKING.store(false, Release);
         } else {
-            // Only the process's very first lines have nothing to go by: they wait a little.
+            // Only the process's first lines have no offset yet: they wait up to 1 ms.
             let mut patience = 100;
             while ASKED_AT.load(Acquire) == NEVER && patience > 0 {
-                sys::pause_ns(10_000);
+                sys::sleep_ns(10_000);
                 patience -= 1;
             }
         }

@@ -86,7 +86,7 @@ pub fn add(counter: &Cell<u64>, amount: u64) {
 }
 
 impl Metrics {
-    /// Starts counting again. What says how many there are now stays.
+    /// Resets the counters, but not the gauges.
     pub fn reset(&self) {
         let zero = [
             &self.task_executions,

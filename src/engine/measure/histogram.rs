@@ -1,4 +1,4 @@
-//! Distributions.
+//! Histograms.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use super::counters::add;
 /// The layout is that of HdrHistogram (Tene), with three significant bits.
 pub struct Histogram {
     counts: [Cell<u64>; BUCKETS],
-    /// The least value recorded, `u64::MAX` if there is none, and how much greater the greatest is.
+    /// The minimum, `u64::MAX` if no value was recorded, and the difference of the maximum from it.
     pub least: Cell<u64>,
     spread: Cell<u64>,
 }
@@ -20,9 +20,8 @@ const PARTS: usize = 1 << PARTS_BITS;
 const BITS: u32 = 60;
 const BUCKETS: usize = (BITS - PARTS_BITS + 1) as usize * PARTS;
 
-/// The middle, the tail and the end of a distribution: values that half and 99 in 100 of those
-/// recorded do not exceed, each rounded up to the end of its bucket, and the greatest, exact. 0
-/// when none was recorded.
+/// The median and the 99th percentile, each rounded up to the end of its bucket, and the exact
+/// maximum. 0 if no value was recorded.
 pub struct Summary {
     pub p50: u64,
     pub p99: u64,
@@ -45,10 +44,11 @@ impl Histogram {
         add(&self.counts[bucket(value)], 1);
     }
 
-    /// Records a value that is small, and within what was recorded before. Returns whether it was.
+    /// The fast path of [`record`](Self::record), for a small value that is no new minimum or
+    /// maximum. Returns false, and records nothing, for any other.
     #[inline(always)]
-    pub fn record_ordinary(&self, value: u64) -> bool {
-        // One comparison for both ends.
+    pub fn record_fast(&self, value: u64) -> bool {
+        // One comparison for both bounds.
         let within = value.wrapping_sub(self.least.get()) <= self.spread.get();
         match BUCKETS_OF_SMALL.get(value as usize) {
             Some(&bucket) if within => {
@@ -76,7 +76,7 @@ impl Histogram {
         let max = self.greatest();
         let total: u64 = self.counts.iter().map(Cell::get).sum();
         let quantile = |percent: u64| {
-            // In u128, since a counter may be near its end.
+            // In u128, since the product may overflow.
             let rank = (u128::from(total) * u128::from(percent)).div_ceil(100);
             let mut seen = 0;
             for (index, count) in self.counts.iter().enumerate() {
@@ -91,8 +91,8 @@ impl Histogram {
     }
 }
 
-/// The buckets of small values, since to look one up takes a third of the time that [`bucket`] does:
-/// 3 ns of a turn. The short turns are those whose length in time this matters for.
+/// The buckets of small values, since a table lookup takes a third of the time of [`bucket`]: 3 ns
+/// of a turn, which matters for short turns.
 const BUCKETS_OF_SMALL: &[u8; SMALL] = &{
     let mut buckets = [0; SMALL];
     let mut value = 0;

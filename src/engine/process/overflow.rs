@@ -1,9 +1,9 @@
-//! Stack overflow: a fault in the guard of a task's stack becomes one line that says so, before the
-//! process ends as it would have.
+//! Stack overflow: a fault in a task's guard pages is reported with one line, before the process
+//! ends as it would have.
 //!
 //! The handler runs on an alternate stack, since the task's is used up; each thread needs its own,
-//! for as long as it runs a scheduler that reports overflows. All faults, reported or not, and
-//! SIGSEGV that is sent, go on to whatever handled them before.
+//! for as long as it runs a scheduler that reports overflows. All faults, reported or not, and any
+//! SIGSEGV that is sent, are chained to the previous handler.
 
 use std::ffi::{c_int, c_void};
 use std::fmt::Write;
@@ -11,13 +11,13 @@ use std::fmt::Write;
 use crate::engine::context::stack;
 use crate::engine::sys::{self, FaultAction, TruncatingWriter};
 use crate::engine::task;
-use crate::engine::threads::ForkLock;
+use crate::engine::threads::ForkSafeMutex;
 
-/// How many guards there are, and so whether the handler is installed.
-static USERS: ForkLock<usize> = ForkLock::new(0);
+/// The number of guards; the handler is installed while it is above 0.
+static USERS: ForkSafeMutex<usize> = ForkSafeMutex::new(0);
 
-/// What handled the signal before. Set before the handler is installed, and read by it.
-static BEFORE: FaultAction = FaultAction::new();
+/// The previous action. Set before the handler is installed, and read by it.
+static PREVIOUS: FaultAction = FaultAction::new();
 
 /// Overflows are reported on this thread while this lives.
 pub struct Guard {
@@ -25,14 +25,14 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The guard must stay on this thread. Where memory for the alternate stack is missing, an
-    /// overflow ends the process without a line.
+    /// The guard must stay on this thread. Without memory for the alternate stack, an overflow ends
+    /// the process without a report.
     pub fn new() -> Guard {
         let alternate_stack = sys::AlternateStack::install();
         let mut users = USERS.lock();
         *users += 1;
         if *users == 1 {
-            BEFORE.replace_with(on_fault);
+            PREVIOUS.install(on_fault);
         }
         Guard { alternate_stack }
     }
@@ -43,14 +43,14 @@ impl Drop for Guard {
         let mut users = USERS.lock();
         *users -= 1;
         if *users == 0 {
-            BEFORE.restore(on_fault);
+            PREVIOUS.restore(on_fault);
         }
         drop(users);
         drop(self.alternate_stack.take());
     }
 }
 
-/// Reports an overflow of the running task, if this is one, and hands the signal on.
+/// Reports an overflow of the running task, if this is one, and chains to the previous action.
 extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c_void) {
     let errno = sys::errno();
     // SAFETY: what the kernel gave to this handler.
@@ -78,5 +78,5 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
     }
     sys::set_errno(errno);
     // SAFETY: the arguments that the kernel gave.
-    unsafe { BEFORE.hand_on(signal, info, context) };
+    unsafe { PREVIOUS.chain(signal, info, context) };
 }

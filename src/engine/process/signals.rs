@@ -1,16 +1,16 @@
 //! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE is
-//! held off.
+//! blocked.
 //!
-//! A handler can be given nothing but the signal's number, so the handles of the running
-//! schedulers stand in a fixed table of atomics. `HANDLERS` lets one that leaves the table wait until
-//! no handler on another thread is still looking at it.
+//! A handler gets nothing but the signal's number, so the handles of the running schedulers are in
+//! a fixed table of atomics. A scheduler that leaves the table waits until no handler on another
+//! thread reads it: `HANDLERS` counts them.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 
 use crate::engine::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
-use crate::engine::threads::{ForkLock, Remote, this_process};
+use crate::engine::threads::{ForkSafeMutex, Remote, this_process};
 
 /// More application schedulers than this running at once is unheard of; further ones are not
 /// stopped by signals.
@@ -19,8 +19,8 @@ const PLACES: usize = 64;
 static RUNNING: [AtomicPtr<c_void>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
 static HANDLERS: Handlers = Handlers(AtomicU64::new(0));
 
-/// How many handlers are running: in the lower half, and in the upper one in which process. A child of
-/// `fork()` has no other threads that would end theirs, so those of its parent do not count in it.
+/// The number of running handlers in the lower half, and the process in the upper half. A child of
+/// `fork()` has no other threads, so handlers of its parent's threads do not count there.
 struct Handlers(AtomicU64);
 
 impl Handlers {
@@ -33,7 +33,7 @@ impl Handlers {
     }
 
     fn leave(&self) {
-        // None for a handler that has called fork(), in the child.
+        // 0 in the child, if fork() was called in a handler.
         self.change(|running| running.saturating_sub(1));
     }
 
@@ -48,9 +48,9 @@ impl Handlers {
     }
 }
 
-/// The handlers that are installed, for all guards together: the last one puts back what was there.
-static INSTALLED: ForkLock<Installed> =
-    ForkLock::new(Installed { guards: 0, places: 0, saved: [None, None] });
+/// The installed handlers, shared by all guards: the last one restores the previous actions.
+static INSTALLED: ForkSafeMutex<Installed> =
+    ForkSafeMutex::new(Installed { guards: 0, places: 0, saved: [None, None] });
 
 struct Installed {
     guards: usize,
@@ -62,17 +62,17 @@ struct Installed {
 
 const SIGNALS: [c_int; 2] = [SIGINT, SIGTERM];
 
-/// The signals are looked after while this lives.
+/// The signals are handled while this lives.
 pub struct Guard {
-    /// Which one; none if all were taken.
+    /// Index in the table; `None` if it was full.
     place: Option<usize>,
-    /// What is in the place.
+    /// The handle in the table.
     _remote: Remote,
     holds_sigpipe: bool,
 }
 
 impl Guard {
-    /// Looks after those signals whose effect is the default one. The guard must stay on this thread.
+    /// Handles those signals whose action is SIG_DFL. The guard must stay on this thread.
     pub fn new(remote: &Remote) -> Guard {
         let remote = remote.clone();
         let mut installed = INSTALLED.lock();
@@ -115,8 +115,8 @@ impl Drop for Guard {
             sys::drop_and_unblock_signal(SIGPIPE);
         }
         if self.place.is_some() {
-            // A handler that has read the place before is done in a few instructions. One that
-            // interrupts this thread is done before the next line.
+            // A handler that has read the place ends within a few instructions. One that interrupts
+            // this thread ends before the next line.
             while HANDLERS.running() != 0 {
                 std::hint::spin_loop();
             }

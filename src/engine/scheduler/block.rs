@@ -1,18 +1,18 @@
 //! The calls that suspend: what they share, and yield, sleep and park.
 //!
-//! All work alike. First comes what may call the program: the clock, for the deadline. Then
-//! [`enter`] makes sure that the task may wait. The call puts the task where whoever ends the wait
-//! will find it: in a list, which `Task::wait` names, in the timer heap, or both. [`park`] suspends
-//! it. When the call returns it is in neither, and `Task::outcome` says how the wait ended.
+//! All work alike. First the deadline is computed, which may call the program's clock. Then
+//! [`check_can_block`] checks that the task may block. The call links the task into a wait queue,
+//! which `Task::wait` names, into the timer heap, or both. [`park`] suspends it. When the call
+//! returns the task is in neither, and `Task::outcome` says how the wait ended.
 
-use super::io::SHORTEST_POLL_INTERVAL_NS;
+use super::io::MIN_POLL_INTERVAL_NS;
 use super::object::{Scheduler, running_task};
 use crate::engine::log;
-use crate::engine::sys::{Error, KeptErrno, Result};
+use crate::engine::sys::{ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, Outcome, State, Task, Wait};
 use crate::engine::time::Deadline;
 
-/// A task that runs, and its scheduler.
+/// The running task and its scheduler.
 pub type Running<'t> = (&'t Scheduler, &'t Task);
 
 /// How long a call waits.
@@ -22,17 +22,17 @@ pub struct Limit {
     pub on_wake: OnWake,
 }
 
-/// What a wake-up does that is not from what a task waits for.
+/// What `mj_task_wake` and the like do to a call that waits for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnWake {
     /// Ends the call, with [`Error::Interrupted`].
     Return,
-    /// Nothing: the call goes on waiting.
-    WaitOn,
+    /// Nothing: the call waits again.
+    Retry,
 }
 
 impl Limit {
-    /// As C has it: a timeout in nanoseconds, `u64::MAX` for none; a wake-up ends the call.
+    /// C's timeouts: nanoseconds, `u64::MAX` for none; a wake-up ends the call.
     pub const fn after_ns(timeout_ns: u64) -> Limit {
         Limit::until(Deadline::after_ns(timeout_ns))
     }
@@ -44,7 +44,7 @@ impl Limit {
 
     /// The call goes on through wake-ups.
     pub const fn uninterrupted(deadline: Deadline) -> Limit {
-        Limit { deadline, on_wake: OnWake::WaitOn }
+        Limit { deadline, on_wake: OnWake::Retry }
     }
 }
 
@@ -58,9 +58,9 @@ pub fn running<'t>() -> Result<Running<'t>> {
     }
 }
 
-/// Whether the running task may wait. One that is canceled or woken already only lets the others
-/// have their turn, so that a loop around the call does not starve them.
-pub(super) fn enter((scheduler, task): Running<'_>) -> Result<()> {
+/// An error if the running task must not block, because it is canceled, or has been woken already.
+/// It yields first, so that a loop around the call does not starve other tasks.
+pub(super) fn check_can_block((scheduler, task): Running<'_>) -> Result<()> {
     if task.is(State::Exited) {
         return Err(Error::Canceled);
     }
@@ -75,9 +75,8 @@ pub(super) fn enter((scheduler, task): Running<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Suspends a task that is in the list that it wants to be in, until it is readied or `deadline_ns`
-/// comes. When there is no memory for the timer, the others still get their turn, and a loop around
-/// the call can be stopped.
+/// Suspends a task that is in its wait queue, until it is made ready or `deadline_ns` passes.
+/// Without memory for the timer the task yields, so that a loop around the call can be stopped.
 fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) -> Result<u32> {
     if let Some(deadline_ns) = deadline_ns
         && let Err(error) = scheduler.start_timer(task, deadline_ns)
@@ -89,38 +88,41 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
     suspend_parked((scheduler, task), state)
 }
 
-/// Suspends a task whose list and timer have been seen to.
+/// Suspends a task that is in its wait queue, with its timer started.
 pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u32> {
     loop {
         task.set_state(state);
         scheduler.suspend(task);
-        // One whose deadline has passed is still in its list, unless it was served since. Leaving
-        // may mean to wait for something else first.
+        // After a timeout the task is still in its wait queue, unless the object has served it
+        // since. To leave may mean another wait first, for a mutex.
         if task.outcome.get() != Outcome::TimedOut || scheduler.leave(task) == Left::Now {
             return task.outcome.get().result();
         }
     }
 }
 
-/// What a call that may have to wait has come to before it waits.
-pub enum Begun {
-    /// It need not.
+/// The first attempt of a call that may have to wait.
+pub enum Attempt {
+    /// It succeeded without waiting.
     Done(u32),
-    /// The task is in a list, of this.
+    /// The task is in this wait queue.
     Waiting(Wait),
 }
 
-/// Waits for an object. `begin` takes what is there, or puts the task in the object's list, without
-/// switching or calling the program.
-pub fn wait(mut limit: Limit, mut begin: impl FnMut(Running<'_>) -> Result<Begun>) -> Result<u32> {
-    let _errno = KeptErrno::keep();
+/// Waits for an object. `begin` takes what the object has, or links the task into its wait queue.
+/// It neither suspends nor calls the program.
+pub fn wait(
+    mut limit: Limit,
+    mut begin: impl FnMut(Running<'_>) -> Result<Attempt>,
+) -> Result<u32> {
+    let _errno = ErrnoGuard::save();
     let running = running()?;
-    let deadline_ns = running.0.start(&mut limit.deadline);
+    let deadline_ns = running.0.resolve_deadline(&mut limit.deadline);
     let mut once = || {
-        enter(running)?;
+        check_can_block(running)?;
         match begin(running)? {
-            Begun::Done(result) => Ok(result),
-            Begun::Waiting(wait) => {
+            Attempt::Done(result) => Ok(result),
+            Attempt::Waiting(wait) => {
                 running.1.wait.set(wait);
                 park(running, State::WaitingIo, deadline_ns)
             }
@@ -128,42 +130,43 @@ pub fn wait(mut limit: Limit, mut begin: impl FnMut(Running<'_>) -> Result<Begun
     };
     loop {
         match once() {
-            Err(Error::Interrupted) if limit.on_wake == OnWake::WaitOn => {}
+            Err(Error::Interrupted) if limit.on_wake == OnWake::Retry => {}
             result => return result,
         }
     }
 }
 
-/// [`wait`] where beginning is to look, and else to be in a list: `list` puts the task in it, and
-/// says which.
+/// [`wait`] in two parts: `look` tries to take what the object has; if it returns `None`, `list`
+/// links the task into the wait queue and returns it.
 pub fn wait_listed(
     limit: Limit,
     look: impl Fn(Running<'_>) -> Result<Option<u32>>,
     list: impl Fn(&Task) -> Wait,
 ) -> Result<u32> {
     let begin = |running: Running<'_>| match look(running)? {
-        Some(result) => Ok(Begun::Done(result)),
-        None => Ok(Begun::Waiting(list(running.1))),
+        Some(result) => Ok(Attempt::Done(result)),
+        None => Ok(Attempt::Waiting(list(running.1))),
     };
     wait(limit, begin)
 }
 
 impl Scheduler {
-    /// Makes the loop come round in time for a timer that is about to be started.
+    /// Makes tasks switch to the loop in time for a timer that is about to be started.
     fn expect_timer(&self, in_ns: u64) {
-        if in_ns < SHORTEST_POLL_INTERVAL_NS && !self.time.clock.has_own() {
+        if in_ns < MIN_POLL_INTERVAL_NS && !self.time.clock.has_custom() {
             let clock = &self.time.clock;
             let due = clock.ticks().wrapping_add(clock.ns_to_ticks(in_ns));
-            self.dispatch.serve_by(due, &self.remote);
+            self.dispatch.yield_by(due, &self.remote);
         }
     }
 
-    /// The moment of a deadline, if there is one. May call the program's clock.
-    pub fn start(&self, deadline: &mut Deadline) -> Option<u64> {
+    /// Converts a deadline to a moment of the clock; `None` if there is no deadline. May call the
+    /// program's clock.
+    pub fn resolve_deadline(&self, deadline: &mut Deadline) -> Option<u64> {
         if let Deadline::In(ns) = *deadline {
             self.expect_timer(ns);
         }
-        deadline.start(&self.time.clock)
+        deadline.resolve(&self.time.clock)
     }
 }
 
@@ -189,7 +192,9 @@ pub fn sleep(limit: Limit) -> Result<()> {
         Err(Error::OutOfMemory) => {
             if let Some((_, task)) = running_task() {
                 let error = Error::OutOfMemory;
-                log::error(format_args!("task {task:p} goes on without sleeping: {error}"));
+                log::error(format_args!(
+                    "task {task:p} cannot sleep, and continues at once: {error}"
+                ));
             }
             Err(Error::OutOfMemory)
         }
@@ -197,29 +202,29 @@ pub fn sleep(limit: Limit) -> Result<()> {
     }
 }
 
-/// Suspends the running task until another one, or a wait function, makes it ready.
+/// Suspends the running task until another task or a wait function wakes it.
 pub fn park_until_woken(deadline: Deadline) -> Result<()> {
     match park_until(Limit::until(deadline)) {
         Err(Error::Interrupted) => Ok(()),
-        // Woken after the deadline, and before it was this task's turn.
+        // Woken after the deadline, but before the task ran again.
         Err(Error::TimedOut) if running_task().is_some_and(|(_, task)| task.woken.get()) => Ok(()),
         result => result,
     }
 }
 
-/// Suspends the running task, which is in no list.
+/// Suspends the running task without a wait queue.
 fn park_until(mut limit: Limit) -> Result<()> {
-    let _errno = KeptErrno::keep();
+    let _errno = ErrnoGuard::save();
     let running = running()?;
     if let Deadline::At(moment_ns) = limit.deadline {
         let clock = &running.0.time.clock;
-        running.0.expect_timer(moment_ns.saturating_sub(clock.deadline_now_ns()));
+        running.0.expect_timer(moment_ns.saturating_sub(clock.now_ns()));
     }
-    let deadline_ns = running.0.start(&mut limit.deadline);
+    let deadline_ns = running.0.resolve_deadline(&mut limit.deadline);
     loop {
         running.1.woken.set(false);
-        match enter(running).and_then(|()| park(running, State::Sleeping, deadline_ns)) {
-            Err(Error::Interrupted) if limit.on_wake == OnWake::WaitOn => {}
+        match check_can_block(running).and_then(|()| park(running, State::Sleeping, deadline_ns)) {
+            Err(Error::Interrupted) if limit.on_wake == OnWake::Retry => {}
             result => return result.map(drop),
         }
     }

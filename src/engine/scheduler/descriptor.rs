@@ -3,46 +3,46 @@
 use std::ffi::c_int;
 use std::fmt;
 
-use super::block::{Begun, Limit, enter, running, wait};
+use super::block::{Attempt, Limit, check_can_block, running, wait};
 use super::object::{Scheduler, current};
 use crate::engine::io::{EVENTS, FAILURE, READABLE, WRITABLE};
-use crate::engine::sys::{self, Error, KeptErrno, Result};
-use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::sys::{self, ErrnoGuard, Error, Result};
+use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
 use crate::engine::time::Deadline;
 use crate::engine::{log, measure};
 
 /// The task is in the reactor's list for the descriptor.
 static DESCRIPTOR: WaitKind =
-    WaitKind { object: ObjectIs::ADescriptor, ..WaitKind::new(c"fd", unlink) };
+    WaitKind { object: ObjectKind::Descriptor, ..WaitKind::new(c"fd", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].
 unsafe fn unlink(scheduler: SchedulerRef, fd: usize, task: &Task) {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
-    scheduler.io.reactor.borrow_mut().forget(task, fd as c_int);
+    scheduler.io.reactor.borrow_mut().remove_waiter(task, fd as c_int);
 }
 
 /// Suspends the running task until one of the `events` of a descriptor happens, and returns those
 /// that did.
 pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
-    let _errno = KeptErrno::keep();
+    let _errno = ErrnoGuard::save();
     let events = events & !FAILURE; // Asked for or not, they are told.
     if events & !EVENTS != 0 {
         return Err(Error::InvalidArgument);
     }
     let (scheduler, task) = running()?;
     log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
-    if limit.deadline == Deadline::In(0) && !scheduler.io.reactor.borrow().is_own(fd) {
+    if limit.deadline == Deadline::In(0) && !scheduler.io.reactor.borrow().is_internal(fd) {
         return yield_and_poll(fd, events);
     }
     let mut refused = false;
     let result = wait(limit, |(scheduler, task)| {
         let begun = scheduler.io.reactor.borrow_mut().wait(task, fd, events);
         refused = begun.is_err();
-        begun.map(|()| Begun::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
+        begun.map(|()| Attempt::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
     });
-    // Events are seen when the loop asks for them, and it may not have since the deadline passed.
+    // The loop may not have polled since the deadline passed: poll once more.
     let late = result == Err(Error::TimedOut);
     let result = if late { poll(fd, events) } else { result };
     if late {
@@ -55,19 +55,18 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     {
         log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
     }
-    // A loop around the call must not starve the others. Unless the program's log callback has just
-    // marked the task as ended.
+    // Yield, so that a loop around the call does not starve other tasks; but not if the program's
+    // log callback has just marked this task as ended.
     if refused && let Ok((scheduler, task)) = running() {
         scheduler.yield_task(task);
     }
     result.map(|happened| happened & (events | FAILURE))
 }
 
-/// Lets the others have their turn, so that a loop around the call can be stopped, and looks at a
-/// descriptor without waiting.
+/// Yields, so that a loop around the call can be stopped, and polls a descriptor once.
 fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
     let (scheduler, task) = running()?;
-    enter((scheduler, task))?;
+    check_can_block((scheduler, task))?;
     scheduler.yield_task(task);
     if task.canceled.get() {
         return Err(Error::Canceled);
@@ -75,7 +74,7 @@ fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
     poll(fd, events)
 }
 
-/// Looks at a descriptor.
+/// Polls a descriptor once, without waiting.
 fn poll(fd: c_int, events: u32) -> Result<u32> {
     match sys::poll_now(fd, events)? {
         0 => Err(Error::TimedOut),
@@ -83,7 +82,7 @@ fn poll(fd: c_int, events: u32) -> Result<u32> {
     }
 }
 
-/// What is waited for, in words.
+/// Formats the events of a wait.
 struct EventNames(u32);
 
 impl fmt::Display for EventNames {
@@ -97,16 +96,16 @@ impl fmt::Display for EventNames {
     }
 }
 
-/// Closes a descriptor, after readying the tasks that wait for it. Not one that the scheduler itself
-/// needs, for which the error is [`Error::Busy`].
+/// Wakes the tasks that wait for a descriptor, and closes it. [`Error::Busy`] for the scheduler's
+/// own descriptors.
 pub fn close_fd(fd: c_int) -> Result<()> {
     if let Some(scheduler) = current() {
-        if scheduler.io.reactor.borrow().is_own(fd) {
+        if scheduler.io.reactor.borrow().is_internal(fd) {
             return Err(Error::Busy);
         }
         let ready = |task: &Task, outcome| scheduler.ready(task, outcome);
-        let is_own_set = scheduler.remote.is_of_this_process();
-        scheduler.io.reactor.borrow_mut().close(fd, is_own_set, &ready);
+        let owns_epoll_set = scheduler.remote.is_of_this_process();
+        scheduler.io.reactor.borrow_mut().close(fd, owns_epoll_set, &ready);
     }
     sys::close_checked(fd)
 }

@@ -1,4 +1,4 @@
-//! Who runs, and what the switch between tasks needs.
+//! The state that the switch between tasks needs.
 
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
@@ -10,32 +10,32 @@ use std::sync::atomic::{
 
 use crate::engine::context::sanitizer::Sanitizer;
 use crate::engine::context::switch::FloatModes;
-use crate::engine::context::{ThreadWords, stack};
+use crate::engine::context::{ThreadState, stack};
 use crate::engine::measure::TurnTimes;
 use crate::engine::task::{self, Task};
 use crate::engine::threads::Remote;
 use crate::engine::time::Clock;
 
-/// What the switch between tasks needs.
+/// The state that the switch between tasks needs.
 pub struct Dispatch {
-    /// The loop, while a task runs.
+    /// The suspended context of the loop, while a task runs.
     pub loop_context: Cell<*mut u8>,
     /// In ticks: from then on a task that suspends switches to the loop. Atomic for signal handlers
     /// of this thread, which set it to 0 when the run is to end.
-    pub next_service: AtomicU64,
-    /// The task in the run queue whose context is fetched next, ahead of its turn; null if that is
-    /// not worth it. Only a hint: it may have left the queue.
-    pub prefetch_next: Cell<*const Task>,
-    /// Where this thread's errno and C++ exceptions are, while running: each task has its own.
-    pub thread_state: ThreadWords,
-    /// What new tasks start with: the modes of the thread that runs the scheduler.
+    pub yield_at_ticks: AtomicU64,
+    /// The task in the run queue whose context is prefetched next; null if prefetching is not worth
+    /// it. A hint: the task may have left the queue.
+    pub prefetch_cursor: Cell<*const Task>,
+    /// Pointers to this thread's errno and C++ exception state, which each task has a copy of.
+    pub thread_state: ThreadState,
+    /// The floating-point modes that new tasks start with: those of the scheduler's thread.
     pub float_modes: Cell<FloatModes>,
     /// The times of turns.
-    pub run_times: TurnTimes,
+    pub turn_times: TurnTimes,
     /// The program's sanitizers, if it has any.
     pub sanitizer: Option<Sanitizer>,
-    /// Whether there are none, and turns are measured by the processor's counter: then a turn may
-    /// end by the shortest way.
+    /// Whether there is no sanitizer, and turns are measured by the cycle counter: then a task
+    /// switches by the shortest path.
     pub fast_path: bool,
 }
 
@@ -44,18 +44,18 @@ impl Dispatch {
         let sanitizer = Sanitizer::find();
         Dispatch {
             loop_context: Cell::new(null_mut()),
-            next_service: AtomicU64::new(0),
-            prefetch_next: Cell::new(null()),
-            thread_state: ThreadWords::new(),
+            yield_at_ticks: AtomicU64::new(0),
+            prefetch_cursor: Cell::new(null()),
+            thread_state: ThreadState::new(),
             float_modes: Cell::new(FloatModes::default()),
-            run_times: TurnTimes::new(),
+            turn_times: TurnTimes::new(),
             fast_path: clock.has_counter() && sanitizer.is_none(),
             sanitizer,
         }
     }
 
-    /// The caller's thread runs the scheduler from now on, and the caller stands in for its loop:
-    /// on the thread's own stack, or on that of a task of another scheduler.
+    /// Binds the scheduler to the calling thread. The caller takes the place of the loop: on the
+    /// thread's own stack, or on the stack of another scheduler's task.
     pub fn bind(&self) {
         if let Some(sanitizer) = &self.sanitizer {
             match task::running() {
@@ -66,28 +66,28 @@ impl Dispatch {
                 None => sanitizer.enter_loop(),
             }
         }
-        self.thread_state.find();
+        self.thread_state.bind();
         self.float_modes.set(FloatModes::read());
     }
 
-    /// Where it says when tasks switch to the loop.
+    /// The address of the moment from which tasks switch to the loop.
     pub fn yield_at(&self) -> *const AtomicU64 {
-        &self.next_service
+        &self.yield_at_ticks
     }
 
     /// From `ticks` on, tasks that suspend switch to the loop; at once if the run is to end.
-    pub fn serve_at(&self, ticks: u64, remote: &Remote) {
-        self.next_service.store(ticks, Relaxed);
-        // A signal handler may have asked for it before the line above, which took it back.
+    pub fn set_yield_at(&self, ticks: u64, remote: &Remote) {
+        self.yield_at_ticks.store(ticks, Relaxed);
+        // A signal handler may have stored 0 before the line above overwrote it.
         compiler_fence(SeqCst);
         if remote.is_stopped() {
-            self.next_service.store(0, Relaxed);
+            self.yield_at_ticks.store(0, Relaxed);
         }
     }
 
-    /// The same, no later than before.
-    pub fn serve_by(&self, ticks: u64, remote: &Remote) {
-        self.serve_at(ticks.min(self.next_service.load(Relaxed)), remote);
+    /// [`set_yield_at`](Self::set_yield_at), unless an earlier moment is set.
+    pub fn yield_by(&self, ticks: u64, remote: &Remote) {
+        self.set_yield_at(ticks.min(self.yield_at_ticks.load(Relaxed)), remote);
     }
 
     /// Releases what a sanitizer knows of a task that does not run again.

@@ -1,9 +1,9 @@
-//! Turns outside a run: a scheduler that is about to be destroyed lets its tasks end, one at a
+//! Draining a scheduler that is about to be destroyed: its tasks are canceled and end, one at a
 //! time.
 //!
-//! Whoever holds a [`Drain`] stands in for the loop: tasks switch back to it after each turn. Its
-//! stack may be the thread's own, or that of a task of another scheduler, whose loop does not get
-//! the thread meanwhile.
+//! The holder of a [`Drain`] takes the place of the loop: tasks switch back to it after each turn.
+//! It may run on the thread's own stack, or in a task of another scheduler, which is blocked
+//! meanwhile.
 
 use std::ffi::c_int;
 
@@ -12,7 +12,7 @@ use super::run::Entered;
 use crate::engine::sys;
 use crate::engine::task::{Outcome, Task};
 
-/// While it lives, the scheduler counts as running on this thread, in place of the one that does.
+/// While it lives, this scheduler is the thread's current one.
 pub struct Drain<'s> {
     scheduler: &'s Scheduler,
     errno: c_int,
@@ -25,21 +25,22 @@ impl<'s> Drain<'s> {
         let errno = sys::errno();
         let _ = scheduler.remote.enter(); // It succeeds, since no thread runs it.
         let _entered = Entered::enter(scheduler);
-        scheduler.dispatch.serve_at(0, &scheduler.remote); // Each turn ends here.
+        scheduler.dispatch.set_yield_at(0, &scheduler.remote); // Each turn ends here.
         Drain { scheduler, errno, _entered }
     }
 
-    /// Cancels a living task, and gives it one turn. It may end, and its slot be used again.
-    pub fn turn(&self, task: &Task) {
+    /// Cancels a living task, and runs it for one turn. The task may end, and its slot may be
+    /// reused.
+    pub fn step(&self, task: &Task) {
         self.scheduler.cancel(task);
         if !task.wait.get().is_interruptible() {
-            // Cancel leaves that wait alone; whoever would end it does not have a turn.
+            // Cancel does not interrupt this wait, and the mutex's owner does not run.
             self.scheduler.force(task, Outcome::OwnerDied);
         }
-        // The other tasks have their turns later, those too that this one has left something for.
+        // The other ready tasks are drained later.
         while !self.scheduler.dequeue().is_null() {}
         self.scheduler.run_queue.push(task);
-        self.scheduler.take_turns();
+        self.scheduler.dispatch_ready_tasks();
     }
 }
 

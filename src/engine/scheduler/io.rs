@@ -1,4 +1,4 @@
-//! A scheduler's descriptors, its wait function, and how often they are looked at.
+//! A scheduler's I/O: the reactor, the wait function, and how often they are polled.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
@@ -8,27 +8,25 @@ use crate::engine::io::Reactor;
 use crate::engine::sys::Result;
 use crate::engine::time::{Clock, Instant};
 
-/// While tasks are ready, timers are looked at no later than they are due. Descriptors are looked at
-/// when every task that was ready at the last look has had a turn, since whoever a look readies
-/// comes behind those anyway: no more often than this...
-pub const SHORTEST_POLL_INTERVAL_NS: u64 = 50_000;
+/// While tasks are ready, I/O is polled once every task that was ready at the last poll has run,
+/// since newly ready tasks queue behind those anyway: no more often than this...
+pub const MIN_POLL_INTERVAL_NS: u64 = 50_000;
 /// ... and no less often than this.
-const LONGEST_POLL_INTERVAL_NS: u64 = 1_000_000;
+const MAX_POLL_INTERVAL_NS: u64 = 1_000_000;
 
 /// A function that waits when nothing is ready, called with the scheduler's address. See `mj_wait_fn`
 /// for what it may do.
 pub type WaitFunction = unsafe extern "C" fn(*mut c_void, u64, *mut c_void) -> c_int;
 
-/// The built-in ones. The program's functions may call them, too.
+/// The built-in wait functions. A program's wait function may call them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builtin {
-    /// By epoll, for the descriptors that tasks wait for, and for a stop. What a scheduler without
-    /// a wait function uses.
+    /// epoll_wait(2), for descriptors and for wake-ups from other threads. The default.
     Epoll,
-    /// The same by poll(2) on the scheduler's one descriptor: a model for wait functions on other
-    /// systems.
+    /// poll(2) on the scheduler's backend descriptor: an example of a wait function that embeds the
+    /// scheduler in another loop.
     Poll,
-    /// Sleeps, and is woken by nothing but a stop. Descriptors are looked at when it is over.
+    /// Sleeps until the timeout or a stop. Descriptors are polled afterwards.
     Sleep,
 }
 
@@ -39,21 +37,22 @@ impl Builtin {
     }
 }
 
-/// What waits for the outside.
+/// A scheduler's I/O state.
 pub struct Io {
-    /// Who waits for which descriptor. Borrowed for the length of one call into it.
+    /// Borrowed only for the length of one call into it.
     pub reactor: RefCell<Reactor>,
-    /// The built-in wait function that was set, by the address that the program knows it by.
+    /// The exported address of the built-in wait function that was set, and which one it is.
     pub builtin: Cell<Option<(WaitFunction, Builtin)>>,
-    /// Whether the last call of the wait function failed, which is logged once in a row.
+    /// Whether the last call of the wait function failed: only the first failure in a row is
+    /// logged.
     pub wait_failed: Cell<bool>,
     pub latency: WakeupLatency,
-    /// In ticks: when descriptors were last looked at.
+    /// In ticks: when I/O was last polled.
     last_poll: Cell<u64>,
-    /// In turns: when all tasks that were ready then have had theirs.
-    round_ends: Cell<u64>,
-    /// In turns: how many there had been when the wait function was last called.
-    asked_at_turn: Cell<u64>,
+    /// In turns: when all tasks that were ready at the last poll have run.
+    poll_epoch_end: Cell<u64>,
+    /// In turns: when the wait function was last called.
+    polled_at_turn: Cell<u64>,
 }
 
 impl Io {
@@ -64,36 +63,36 @@ impl Io {
             wait_failed: Cell::new(false),
             latency: WakeupLatency::default(),
             last_poll: Cell::new(0),
-            round_ends: Cell::new(0),
-            asked_at_turn: Cell::new(u64::MAX),
+            poll_epoch_end: Cell::new(0),
+            polled_at_turn: Cell::new(u64::MAX),
         })
     }
 
-    /// Whether it is time to look at descriptors, though tasks are ready.
+    /// Whether it is time to poll I/O, though tasks are ready.
     pub fn poll_is_due(&self, clock: &Clock, now: Instant, turns: u64) -> bool {
-        let interval_ns = if turns >= self.round_ends.get() {
-            SHORTEST_POLL_INTERVAL_NS
+        let interval_ns = if turns >= self.poll_epoch_end.get() {
+            MIN_POLL_INTERVAL_NS
         } else {
-            LONGEST_POLL_INTERVAL_NS
+            MAX_POLL_INTERVAL_NS
         };
         now.ticks.wrapping_sub(self.last_poll.get()) >= clock.ns_to_ticks(interval_ns)
     }
 
-    /// The wait function has been called, with so many tasks ready and so many turns before.
+    /// Records a call of the wait function: after how many turns, and with how many tasks ready.
     pub fn polled(&self, now: Instant, turns: u64, ready: usize) {
         self.last_poll.set(now.ticks);
-        self.round_ends.set(turns + ready as u64);
-        self.asked_at_turn.set(turns);
+        self.poll_epoch_end.set(turns + ready as u64);
+        self.polled_at_turn.set(turns);
     }
 
-    /// Whether a task has had a turn since the wait function was last called.
+    /// Whether a task has run since the wait function was last called.
     pub fn is_stale(&self, turns: u64) -> bool {
-        self.asked_at_turn.get() != turns
+        self.polled_at_turn.get() != turns
     }
 
-    /// Turns are counted anew.
+    /// The count of turns has been reset.
     pub fn reset(&self) {
-        self.round_ends.set(0);
-        self.asked_at_turn.set(u64::MAX);
+        self.poll_epoch_end.set(0);
+        self.polled_at_turn.set(u64::MAX);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::ptr::{eq, from_ref};
 
-use super::block::{Begun, Limit, wait};
+use super::block::{Attempt, Limit, wait};
 use super::object::{Scheduler, running_task};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
 
 /// The task is in the other task's list `joiners`.
-static JOIN: WaitKind = WaitKind { object: ObjectIs::ATask, ..WaitKind::new(c"task", unlink) };
+static JOIN: WaitKind = WaitKind { object: ObjectKind::Task, ..WaitKind::new(c"task", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].
@@ -22,18 +22,18 @@ pub fn join(id: u64, limit: Limit) -> Result<()> {
     let mut has_waited = false;
     let waited = wait(limit, |(scheduler, task)| {
         let Some(target) = scheduler.tasks.find_id(id) else {
-            // It has ended after a wake-up that was not from it.
-            return if has_waited { Ok(Begun::Done(0)) } else { Err(Error::NoSuchTask) };
+            // The target ended between an unrelated wake-up and this attempt.
+            return if has_waited { Ok(Attempt::Done(0)) } else { Err(Error::NoSuchTask) };
         };
         if eq(target, task) {
             return Err(Error::Deadlock);
         }
         has_waited = true;
         target.joiners.push(task);
-        Ok(Begun::Waiting(Wait::on(&JOIN, from_ref(target))))
+        Ok(Attempt::Waiting(Wait::on(&JOIN, from_ref(target))))
     });
     match (waited, running_task()) {
-        // It has ended after mj_scheduler_dequeue() has taken this one out of its list.
+        // The target ended after mj_scheduler_dequeue() had unlinked this task from its joiners.
         (Err(Error::TimedOut), Some((scheduler, _))) if scheduler.tasks.find_id(id).is_none() => {
             Ok(())
         }
@@ -42,7 +42,8 @@ pub fn join(id: u64, limit: Limit) -> Result<()> {
 }
 
 impl Scheduler {
-    /// Readies all that wait for a task, which has ended, or for what it leaves behind.
+    /// Wakes the joiners of a task that has ended, and runs its end hook, which wakes the waiters
+    /// of mutexes that it left locked.
     pub fn ready_joiners(&self, task: &Task) {
         while self.wake_first(&task.joiners, Outcome::Ready(0)) {}
         if let Some(at_end) = task.at_end.take() {

@@ -1,20 +1,20 @@
-//! How long the thread needs to wake up.
+//! An estimate of the thread's wake-up latency.
 
 use std::cell::Cell;
 
-/// The least time by which the latest waits for a timer were late. The next waits are shorter by as
-/// much, which halves the lateness of timers. A thread that wakes too early for once goes round the
-/// loop until the timer is due.
+/// The minimum wake-up latency of the latest waits for a timer. Later waits are shortened by it,
+/// which halves the lateness of timers. A thread that wakes too early spins in the loop until the
+/// timer is due.
 #[derive(Default)]
 pub struct WakeupLatency {
     least_ns: Cell<u32>,
-    /// Of the waits since `least_ns` was last renewed.
+    /// The minimum since `least_ns` was last replaced.
     least_of_these_ns: Cell<u32>,
     waits: Cell<u32>,
 }
 
 impl WakeupLatency {
-    /// How long to wait for a timer that is so far ahead.
+    /// The timeout for a timer that is due in `timeout_ns`.
     pub fn compensate(&self, timeout_ns: u64) -> u64 {
         match timeout_ns {
             u64::MAX => u64::MAX, // There is no timer.
@@ -22,10 +22,10 @@ impl WakeupLatency {
         }
     }
 
-    /// A wait has ended, so long after its time.
+    /// A wait ended `late_ns` after its timeout.
     pub fn observe(&self, late_ns: u64) {
-        /// What a longer one costs in processor time, where timers are close together, would not be
-        /// worth it.
+        /// Spinning for longer, where timers are close together, would cost more processor time
+        /// than it is worth.
         const MOST_NS: u32 = 60_000;
         const WAITS: u32 = 16;
         let late_ns = u32::try_from(late_ns).unwrap_or(MOST_NS).min(MOST_NS);

@@ -1,4 +1,4 @@
-//! The scheduler: its parts, and what makes and destroys it.
+//! The scheduler: its parts, creation, and destruction.
 //!
 //! # Borrows
 //!
@@ -27,14 +27,14 @@ use super::random::Random;
 use super::tasks::Tasks;
 use super::time::Time;
 
-/// One scheduler. C reads the fields down to `metrics`, in this order; the rest is in parts.
+/// A scheduler. C reads the fields down to `metrics`, in this order.
 #[repr(C)]
 pub struct Scheduler {
     /// The tasks that are ready.
     pub run_queue: RunQueue,
     /// The tasks that have a timer.
     pub timers: TimerHeap,
-    /// The task whose turn it is; null in the loop.
+    /// The running task; null in the loop.
     pub current_task: Cell<*const Task>,
     /// The program's wait function.
     pub wait_function: Cell<Option<WaitFunction>>,
@@ -43,22 +43,22 @@ pub struct Scheduler {
     /// The public counters.
     pub metrics: Metrics,
 
-    /// Who runs.
+    /// The switch between tasks.
     pub dispatch: Dispatch,
-    /// The clock, and what is measured by it.
+    /// The clock, timers' serial numbers, and lateness.
     pub time: Time,
     /// The task objects and their stacks.
     pub tasks: Tasks,
     /// Descriptors and the wait function. Before `remote`, whose descriptor it watches.
     pub io: Io,
-    /// Chooses among channels that are ready.
+    /// Chooses among the ready cases of a select.
     pub random: Random,
-    /// What other threads, and all that may live longer, know it by.
+    /// The handle for other threads, and for objects that may outlive the scheduler.
     pub remote: Remote,
     pub(super) options: Options,
 }
 
-/// What is done while it runs.
+/// What a run installs.
 pub(super) struct Options {
     pub handle_signals: bool,
     pub report_overflow: Cell<bool>,
@@ -83,7 +83,8 @@ impl fmt::Display for Fallbacks<'_> {
 // ---- creating and destroying
 
 impl Scheduler {
-    /// Makes a scheduler, which looks after signals or not; [`destroy`](Self::destroy) releases it.
+    /// Creates a scheduler; `handle_signals` makes its runs handle SIGINT and SIGTERM.
+    /// [`destroy`](Self::destroy) releases it.
     pub fn create(handle_signals: bool) -> Result<*mut Scheduler> {
         log::begin();
         sys::check_clock()?;
@@ -121,7 +122,7 @@ impl Scheduler {
         Ok(memory)
     }
 
-    /// Releases a scheduler and its tasks. One that runs is left alone.
+    /// Destroys a scheduler and its tasks. [`Error::Busy`] while it runs.
     ///
     /// # Safety
     /// From [`create`](Self::create), and not used again unless it runs.
@@ -131,8 +132,8 @@ impl Scheduler {
         if scheduler.remote.is_running() {
             return Err(Error::Busy);
         }
-        // What tasks wait for may live on. First, while all of them are as they were: neighbours in
-        // a list refer to each other's memory.
+        // Objects may outlive the scheduler, so their wait queues must not keep its tasks. Unlink
+        // them before any is freed: neighbours in a queue point to each other.
         scheduler.tasks.iter().for_each(|task| scheduler.unlink(task));
         scheduler.remote.close();
         for task in scheduler.tasks.iter() {
@@ -178,7 +179,8 @@ impl Scheduler {
 // ---- settings
 
 impl Scheduler {
-    /// Sets the wait function, `None` for the built-in one, and says which built-in one it is.
+    /// Sets the wait function; `None` is the default. `builtin` tells which built-in one `function`
+    /// is, if it is one.
     pub fn set_wait_function(
         &self,
         function: Option<WaitFunction>,
@@ -204,11 +206,12 @@ impl Scheduler {
         if self.remote.is_running() || self.timers.count.get() > 0 {
             return Err(Error::Busy);
         }
-        self.time.clock.set_own(function, data);
+        self.time.clock.set_custom(function, data);
         Ok(())
     }
 
-    /// The descriptor that is readable when the reactor or the stop flag has something.
+    /// The epoll descriptor: readable when a descriptor is ready, or another thread has woken the
+    /// scheduler.
     pub fn backend_fd(&self) -> c_int {
         self.io.reactor.borrow().fd()
     }
@@ -224,7 +227,7 @@ impl Scheduler {
     /// Brings the public counters up to date.
     pub fn publish_metrics(&self) {
         let metrics = &self.metrics;
-        self.dispatch.run_times.publish(&self.time.clock, metrics);
+        self.dispatch.turn_times.publish(&self.time.clock, metrics);
         if self.remote.is_running() {
             measure::add(&metrics.total_loop_time_ns, self.time.take_loop_ns());
         }
@@ -233,21 +236,21 @@ impl Scheduler {
         metrics.memory_allocated_bytes.set(own + tables);
     }
 
-    /// Starts counting again.
+    /// Resets the counters.
     pub fn reset_metrics(&self) {
         self.publish_metrics();
-        self.dispatch.run_times.reset();
+        self.dispatch.turn_times.reset();
         self.io.reset(); // It counts turns, too.
         self.time.lateness.reset();
         self.metrics.reset();
     }
 
-    /// What C knows it by.
+    /// The address as C's handle.
     pub fn address(&self) -> *mut Scheduler {
         from_ref(self).cast_mut()
     }
 
-    /// What wait kinds know it by.
+    /// The opaque reference that wait kinds are handed.
     pub fn as_ref(&self) -> SchedulerRef {
         SchedulerRef(from_ref(self).cast())
     }
@@ -270,7 +273,7 @@ pub fn current<'s>() -> Option<&'s Scheduler> {
     unsafe { (*switch::thread()).scheduler.get().cast::<Scheduler>().as_ref() }
 }
 
-/// The task whose turn it is on this thread, and its scheduler.
+/// The task that runs on this thread, and its scheduler.
 #[inline(always)]
 pub fn running_task<'t>() -> Option<(&'t Scheduler, &'t Task)> {
     let scheduler = current()?;

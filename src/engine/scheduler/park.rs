@@ -1,10 +1,10 @@
-//! Parking and readying: how tasks come to wait, and how a wait ends.
+//! Park and ready: how tasks come to wait, and how a wait ends.
 //!
-//! A parked task is in a list, which `Task::wait` names, in the timer heap, in both, or in neither.
-//! A wait ends in one of three ways. [`Scheduler::ready`] is called by whoever has taken the task out
-//! of its list, and has what it waited for; [`Scheduler::end_wait`] by those who interrupt it, and
-//! asks the kind of the wait to let the task go. [`Scheduler::expire`] is for the deadline, and
-//! leaves the task in its list until its turn comes.
+//! A parked task is in a wait queue, which `Task::wait` names, in the timer heap, in both, or in
+//! neither. A wait ends in one of three ways. The object ends it with [`Scheduler::ready`], after
+//! it has unlinked the task. A wake-up or a cancel ends it with [`Scheduler::end_wait`], which
+//! unlinks the task by the kind of its wait. A deadline ends it with [`Scheduler::expire`], which
+//! leaves the task in its wait queue until it runs.
 
 use std::ffi::c_void;
 use std::ptr::null;
@@ -22,8 +22,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Puts a task at the end of the run queue whose wait is over: it is in no list any more, and
-    /// `Task::wait` says so.
+    /// Ends a wait: puts the task at the end of the run queue. The caller has unlinked it, and
+    /// cleared `Task::wait`.
     pub fn ready(&self, task: &Task, outcome: Outcome) {
         self.cancel_timer(task);
         task.outcome.set(outcome);
@@ -37,7 +37,7 @@ impl Scheduler {
         }
     }
 
-    /// Ends the wait of the first task in an object's list. Returns whether there was one.
+    /// Wakes the first task in an object's wait queue. Returns whether there was one.
     pub fn wake_first(&self, waiting: &WaitQueue<Task>, outcome: Outcome) -> bool {
         let first = waiting.pop();
         if let Some(task) = first {
@@ -47,7 +47,7 @@ impl Scheduler {
         first.is_some()
     }
 
-    /// Ends a task's wait from outside: the object has nothing for it.
+    /// Interrupts a task's wait: the object does not end it, but a wake-up, a cancel, or a close.
     #[inline(never)]
     pub fn end_wait(&self, task: &Task, outcome: Outcome) {
         self.cancel_timer(task);
@@ -57,7 +57,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes a task out of the list that it waits in, if it does, with all that follows from it.
+    /// Takes a task out of its wait queue, if it is in one, with the effects on other waiters that
+    /// the kind of the wait has.
     #[inline]
     pub fn leave(&self, task: &Task) -> Left {
         let wait = task.wait.replace(Wait::NONE);
@@ -69,9 +70,9 @@ impl Scheduler {
         }
     }
 
-    /// The deadline of a task has passed. It is made ready, and stays in its list until its turn
-    /// comes: what it waits for may happen before, and then it has not timed out. It leaves the list
-    /// itself, see `suspend_parked`.
+    /// A task's deadline has passed. The task becomes ready, but stays in its wait queue until it
+    /// runs: if the object serves it before, it has not timed out. The task itself leaves the
+    /// queue, in `suspend_parked`.
     pub fn expire(&self, task: &Task) {
         if task.wait.get().expires_at_once() {
             return self.end_wait(task, Outcome::TimedOut);
@@ -80,8 +81,8 @@ impl Scheduler {
         self.make_runnable(task);
     }
 
-    /// Ends even a wait that nothing may interrupt: what it waits for will not come, since the owner has
-    /// ended or the scheduler is being dropped.
+    /// Ends a wait even if it is not interruptible: a mutex whose owner has ended, or whose
+    /// scheduler is being destroyed.
     pub fn force(&self, task: &Task, outcome: Outcome) {
         self.unlink(task);
         self.ready(task, outcome);
@@ -96,8 +97,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes a task out of the list that it waits in, without an effect on those who wait behind
-    /// it.
+    /// [`leave`](Self::leave) without effects on later waiters.
     pub fn unlink(&self, task: &Task) {
         let wait = task.wait.replace(Wait::NONE);
         if let Some(kind) = wait.kind() {
@@ -106,7 +106,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes all that wait for an object out of its lists: it is about to be gone. They wait on.
+    /// Unlinks all waiters of an object that is about to be destroyed. They stay parked.
     #[cold]
     pub fn forget_object(&self, object: *const c_void) {
         for task in self.tasks.iter() {
@@ -130,13 +130,13 @@ impl Scheduler {
             task.woken.set(true); // For one whose deadline has passed.
         }
         if !self.wake(task) && !task.queued.get() && task.wait.get().is_interruptible() {
-            // It runs, or was taken out of the queue: then what ended its wait still holds.
+            // It runs, or was dequeued: keep the outcome.
             self.end_wait(task, task.outcome.get());
         }
         Ok(())
     }
 
-    /// Ends a task's wait early. Returns whether it was waiting.
+    /// Interrupts a task's wait. Returns whether it was waiting.
     pub fn wake(&self, task: &Task) -> bool {
         let waiting = is_waiting(task);
         if waiting {
@@ -145,7 +145,7 @@ impl Scheduler {
         waiting
     }
 
-    /// Tells a task to end.
+    /// Cancels a task.
     pub fn cancel(&self, task: &Task) {
         task.canceled.set(true);
         if is_waiting(task) {
@@ -157,8 +157,8 @@ impl Scheduler {
     pub fn dequeue(&self) -> *const Task {
         while let Some(task) = self.run_queue.pop() {
             if task.alive.get() {
-                // Whoever takes it out says when it goes on; it has timed out if its deadline has
-                // passed.
+                // The caller decides when it runs again. If its deadline has passed, it has timed
+                // out.
                 self.leave(task);
                 return task;
             }
@@ -168,7 +168,7 @@ impl Scheduler {
     }
 }
 
-/// Whether a task is in a wait that can be ended.
+/// Whether a task is in an interruptible wait.
 fn is_waiting(task: &Task) -> bool {
     task.is_parked() && !task.queued.get() && task.wait.get().is_interruptible()
 }

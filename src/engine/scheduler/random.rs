@@ -1,8 +1,8 @@
-//! Chance that is the same in each run, so that simulations can be repeated.
+//! A pseudo-random generator with a fixed seed, so that simulations are reproducible.
 
 use std::cell::Cell;
 
-/// A generator of numbers.
+/// The generator's state.
 pub struct Random {
     /// Not 0.
     state: Cell<u64>,
@@ -13,7 +13,7 @@ impl Random {
         Random { state: Cell::new(1) }
     }
 
-    /// A number below `limit`, from a sequence that is the same for each scheduler.
+    /// A number below `limit`. The sequence is the same for each scheduler.
     pub fn below(&self, limit: u64) -> u64 {
         // Marsaglia, Xorshift RNGs (2003), with the multiplier of Vigna's xorshift64*.
         let mut state = self.state.get();

@@ -1,10 +1,10 @@
-//! A run: **the loop**, and what surrounds it.
+//! A run: **the loop**, and its setup and teardown.
 
 use std::ffi::c_void;
 use std::ptr::{fn_addr_eq, from_ref};
 use std::sync::atomic::AtomicU64;
 
-use super::io::{Builtin, SHORTEST_POLL_INTERVAL_NS};
+use super::io::{Builtin, MIN_POLL_INTERVAL_NS};
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
 use crate::engine::context::switch;
@@ -20,7 +20,7 @@ pub(super) struct Entered<'s> {
     before: Before,
 }
 
-/// What is in a thread's own variable of the scheduler that runs.
+/// The fields of the thread-local variable that belong to the running scheduler.
 struct Before {
     scheduler: *const c_void,
     current_task: *const c_void,
@@ -28,7 +28,7 @@ struct Before {
 }
 
 impl Entered<'_> {
-    /// The caller has seen to it that no other thread runs the scheduler, by `Remote::enter`.
+    /// The caller has taken ownership by `Remote::enter`, so no other thread runs the scheduler.
     pub(super) fn enter(scheduler: &Scheduler) -> Entered<'_> {
         scheduler.dispatch.bind();
         // SAFETY: the thread's own variable, which lives as long as the thread.
@@ -53,21 +53,21 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// Runs a scheduler on this thread until it is done or stopped; an error if it did not run, or had
-/// to end with tasks that nothing can wake.
+/// Runs a scheduler on this thread until all tasks have ended, or it is stopped. An error if it
+/// could not run, or all remaining tasks are parked and nothing can wake them.
 pub fn run(scheduler: &Scheduler) -> Result<()> {
     if current().is_some() {
         return Err(Error::Busy);
     }
     scheduler.remote.enter()?;
     if let Err(error) = scheduler.reinit_after_fork() {
-        scheduler.remote.back_out();
+        scheduler.remote.undo_enter();
         return Err(error);
     }
     let options = &scheduler.options;
     let signals = options.handle_signals.then(|| signals::Guard::new(&scheduler.remote));
     let overflow = options.report_overflow.get().then(overflow::Guard::new);
-    // With the usual slack of 50 us, timers are served 73 us late in the median, and 23 us without.
+    // With the default slack of 50 us, timers fire 73 us late in the median; without it, 23 us.
     let timer_slack_ns = sys::set_timer_slack_ns(1);
     let entered = Entered::enter(scheduler);
     scheduler.tasks.starved.retry_all(&scheduler.run_queue);
@@ -80,8 +80,8 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
 
     let result = scheduler.run_loop();
 
-    // A program may wait for the backend's descriptor until it runs the scheduler again. A child of
-    // fork() that has none of its own leaves it to its next run.
+    // A program may wait for the backend descriptor between runs, so everything must be armed. A
+    // child of fork() that still shares its parent's descriptors does it in its next run.
     if scheduler.remote.is_of_this_process() {
         let ready = |task: &_, outcome| scheduler.ready(task, outcome);
         scheduler.io.reactor.borrow_mut().arm_all(&ready);
@@ -108,9 +108,8 @@ impl Scheduler {
                 self.timers.count.get()
             ));
 
-            // 1. Ready what is due: what other threads have left, timers, and from time to time
-            //    descriptors, and tasks that lack a stack. Stacks that are not needed give their
-            //    memory back.
+            // 1. Ready what is due: messages of other threads, timers, and at intervals I/O and
+            // tasks that wait for a stack. Idle stacks are decommitted.
             let now = self.time.clock.now();
             self.remote.run_messages();
             self.expire_timers(now);
@@ -125,11 +124,11 @@ impl Scheduler {
 
             // 3. Wait, if there is nothing else to do.
             self.tasks.starved.report();
-            if self.is_idle() && !self.finds_events() {
+            if self.is_idle() && !self.has_pending_events() {
                 match self.idle_timeout_ns() {
                     _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
-                    Some(timeout_ns) => self.wait(timeout_ns.min(self.next_chore_ns())),
+                    Some(timeout_ns) => self.wait(timeout_ns.min(self.next_maintenance_ns())),
                     None => return Err(self.report_deadlock()),
                 }
             }
@@ -142,17 +141,17 @@ impl Scheduler {
     fn expire_timers(&self, now: Instant) {
         let Some(next_ns) = self.timers.next_deadline_ns() else { return };
         let clock = &self.time.clock;
-        let mut now_ns = if clock.has_own() { clock.deadline_now_ns() } else { now.ns };
+        let mut now_ns = if clock.has_custom() { clock.now_ns() } else { now.ns };
         if next_ns > now_ns {
             return;
         }
-        // What a task waits for may have happened while others ran, and only the program's wait
-        // function knows: it is asked before anybody is told that the time is over. Built-in ones
-        // need not be, since whoever waits for a descriptor looks at that again.
-        if self.has_own_wait_function() && self.io.is_stale(self.dispatch.run_times.count()) {
+        // An event may have happened while tasks ran, and only the program's wait function knows:
+        // call it before any wait times out. A built-in one need not be called, since `wait_fd`
+        // polls its descriptor again after a timeout.
+        if self.has_custom_wait_function() && self.io.is_stale(self.dispatch.turn_times.count()) {
             self.wait(0);
-            if clock.has_own() {
-                now_ns = now_ns.max(clock.deadline_now_ns());
+            if clock.has_custom() {
+                now_ns = now_ns.max(clock.now_ns());
             }
         }
         self.timers.expire(now_ns, |task| {
@@ -163,17 +162,17 @@ impl Scheduler {
         });
     }
 
-    /// Whether it is time to look at descriptors, though tasks are ready.
+    /// Whether it is time to poll I/O, though tasks are ready.
     fn poll_is_due(&self, now: Instant) -> bool {
-        /// In simulated time; a round is a turn there.
+        /// With a custom clock, where each turn returns to the loop.
         const ROUNDS: u64 = 64;
         let clock = &self.time.clock;
-        let due = if clock.has_own() {
+        let due = if clock.has_custom() {
             self.metrics.scheduler_loops.get().is_multiple_of(ROUNDS)
         } else {
-            self.io.poll_is_due(clock, now, self.dispatch.run_times.count())
+            self.io.poll_is_due(clock, now, self.dispatch.turn_times.count())
         };
-        due && (self.has_own_wait_function() || self.io.reactor.borrow().has_waiters())
+        due && (self.has_custom_wait_function() || self.io.reactor.borrow().has_waiters())
     }
 
     // ---- phase 2
@@ -181,59 +180,57 @@ impl Scheduler {
     fn run_tasks(&self, now: Instant) {
         let clock = &self.time.clock;
         let next_ns = self.timers.next_deadline_ns();
-        let serve_at = if clock.has_own() {
-            // After each turn, so that what happens in simulated time does not depend on real time.
+        let set_yield_at = if clock.has_custom() {
+            // After each turn, so that a simulation does not depend on real time.
             0
         } else {
             let until_timer_ns = next_ns.map_or(u64::MAX, |at| at.saturating_sub(now.ns));
-            let service_ns = until_timer_ns.min(SHORTEST_POLL_INTERVAL_NS);
+            let service_ns = until_timer_ns.min(MIN_POLL_INTERVAL_NS);
             now.ticks.wrapping_add(clock.ns_to_ticks(service_ns))
         };
-        self.dispatch.serve_at(serve_at, &self.remote);
-        // Even when the next service is due already, one task runs: there is progress in each
-        // round.
-        self.take_turns();
+        self.dispatch.set_yield_at(set_yield_at, &self.remote);
+        // Even if the loop is due at once, one task runs: each iteration makes progress.
+        self.dispatch_ready_tasks();
     }
 
     // ---- phase 3
 
-    /// Whether there is nothing to do but to wait.
+    /// Whether there is nothing to do but wait.
     fn is_idle(&self) -> bool {
-        self.run_queue.is_empty() && self.remote.is_quiet() && self.tasks.alive() > 0
+        self.run_queue.is_empty() && self.remote.is_idle() && self.tasks.alive() > 0
     }
 
-    /// How long phase 3 may wait; none if nothing could end the wait.
+    /// The timeout of phase 3; `None` if nothing could end the wait.
     fn idle_timeout_ns(&self) -> Option<u64> {
         match self.timers.next_deadline_ns() {
             // A deadline past the end of the clock is never.
             Some(u64::MAX) => Some(u64::MAX),
-            Some(deadline) => Some(deadline.saturating_sub(self.time.clock.deadline_now_ns())),
+            Some(deadline) => Some(deadline.saturating_sub(self.time.clock.now_ns())),
             None => self.may_be_woken().then_some(u64::MAX),
         }
     }
 
-    /// Whether anything but a timer could ready a task.
+    /// Whether anything but a timer could make a task ready.
     fn may_be_woken(&self) -> bool {
         match self.builtin_wait() {
             Some(builtin) => {
                 builtin.watches_descriptors() && self.io.reactor.borrow().has_waiters()
             }
-            // A function of the program may know of something that will happen.
+            // A program's function may know of events to come.
             None => true,
         }
     }
 
-    /// Whether a look at what tasks have begun to wait for is enough to go on: before the clock is
-    /// read for the time of a wait.
-    fn finds_events(&self) -> bool {
-        self.may_be_woken() && self.look_at_descriptors(true) > 0
+    /// Polls pending descriptors: with an event there, the clock need not be read for a timeout.
+    fn has_pending_events(&self) -> bool {
+        self.may_be_woken() && self.poll_pending(true) > 0
     }
 
-    /// How soon phase 1 is needed though nothing happens.
-    fn next_chore_ns(&self) -> u64 {
+    /// When phase 1 is needed though no event or timer is due: to retry stacks, or to trim them.
+    fn next_maintenance_ns(&self) -> u64 {
         if !self.tasks.starved.is_empty() {
             RETRY_NS
-        } else if self.time.clock.has_own() {
+        } else if self.time.clock.has_custom() {
             u64::MAX // What happens in simulated time does not depend on real time.
         } else {
             match self.tasks.next_trim_ns() {
@@ -248,14 +245,14 @@ impl Scheduler {
         let left = self.tasks.alive();
         if self.tasks.starved.is_empty() {
             log::error(format_args!(
-                "all {left} tasks are parked, without a timer, a descriptor or a wait function to wake \
-                 one: the run ends"
+                "deadlock: all {left} tasks are parked, and no timer, descriptor or wait function \
+                 can wake one; the run ends"
             ));
             Error::Deadlock
         } else {
             log::error(format_args!(
-                "{} tasks cannot get a stack, and no other task is left to give one back: the run \
-                 ends; they start with the next run",
+                "{} new tasks have no stack, and no other task is left to release one; the run \
+                 ends, and the next run starts them",
                 self.tasks.starved.count()
             ));
             Error::OutOfMemory
@@ -264,32 +261,31 @@ impl Scheduler {
 
     // ---- waiting
 
-    /// Which of the built-in wait functions is set, if it is one of them.
+    /// The built-in wait function that is set, if it is one.
     fn builtin_wait(&self) -> Option<Builtin> {
         let Some(function) = self.wait_function.get() else {
             return Some(Builtin::Epoll);
         };
-        // The field is C's to write, too, so what was set before may not be what is set now.
+        // C may write the field directly, so compare it with the function that was set.
         let (known, builtin) = self.io.builtin.get()?;
         fn_addr_eq(function, known).then_some(builtin)
     }
 
-    fn has_own_wait_function(&self) -> bool {
+    fn has_custom_wait_function(&self) -> bool {
         self.builtin_wait().is_none()
     }
 
-    /// Calls the wait function, unless a descriptor that nobody has looked at yet makes waiting
-    /// needless.
+    /// Calls the wait function, unless a pending descriptor turns out to be ready.
     fn wait(&self, timeout_ns: u64) {
         let may_sleep = timeout_ns > 0;
         let builtin = self.builtin_wait();
-        // A program's function may wait for the backend's descriptor.
-        let settle = may_sleep || builtin.is_none();
-        if self.look_at_descriptors(settle) > 0 && may_sleep {
+        // A program's function may wait for the backend descriptor, so everything must be armed.
+        let arm_now = may_sleep || builtin.is_none();
+        if self.poll_pending(arm_now) > 0 && may_sleep {
             return;
         }
-        // A program's function may block whatever it is told.
-        let asleep = (may_sleep || builtin.is_none()) && self.remote.fall_asleep();
+        // A program's function may block even with a timeout of 0.
+        let asleep = (may_sleep || builtin.is_none()) && self.remote.prepare_to_sleep();
         if may_sleep && !asleep {
             return; // Another thread has left something.
         }
@@ -297,8 +293,9 @@ impl Scheduler {
         measure::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
         let watches = builtin.is_some_and(Builtin::watches_descriptors);
-        // A program's function is told the whole time, and a program's clock takes none to wake.
-        let for_timer = watches && !self.time.clock.has_own();
+        // A program's function is given the full timeout, and a custom clock has no wake-up
+        // latency.
+        let for_timer = watches && !self.time.clock.has_custom();
         let timeout_ns =
             if for_timer { self.io.latency.compensate(timeout_ns) } else { timeout_ns };
         let result = match (builtin, self.wait_function.get()) {
@@ -309,25 +306,25 @@ impl Scheduler {
             (builtin, _) => self.wait_by(builtin.unwrap_or(Builtin::Epoll), timeout_ns),
         };
         if !watches {
-            // It knows nothing of the descriptors in the reactor, or only that one is ready, and
-            // an event that nobody takes would make it return at once for ever. An error shows
-            // again at the next wait.
+            // The function does not poll the reactor, or only its backend descriptor, and an event
+            // that is not taken would make it return at once for ever. An error recurs at the next
+            // wait.
             let _ = self.poll_reactor(0);
         }
-        if self.io.reactor.borrow_mut().take_ring() {
-            self.remote.hush();
+        if self.io.reactor.borrow_mut().take_wake_up() {
+            self.remote.clear_wake_up_fd();
         }
-        self.remote.wake_up();
+        self.remote.set_awake();
         if result >= 0 {
             self.io.wait_failed.set(false);
         } else {
             if !self.io.wait_failed.replace(true) {
                 log::error(format_args!(
-                    "the wait function failed ({result}); going on with pauses of 1 ms"
+                    "the wait function failed ({result}); it is called again after 1 ms"
                 ));
             }
-            // A function that keeps failing at once must not keep the processor busy.
-            sys::pause_ns(timeout_ns.min(1_000_000));
+            // A function that keeps failing must not turn the loop into a busy loop.
+            sys::sleep_ns(timeout_ns.min(1_000_000));
         }
         let now = self.time.clock.now();
         let waited_ns = now.ns.saturating_sub(began_ns);
@@ -335,23 +332,23 @@ impl Scheduler {
             self.io.latency.observe(waited_ns - timeout_ns);
         }
         measure::add(&self.metrics.total_wait_time_ns, waited_ns);
-        self.io.polled(now, self.dispatch.run_times.count(), self.run_queue.count.get());
+        self.io.polled(now, self.dispatch.turn_times.count(), self.run_queue.count.get());
     }
 
-    /// Looks at the descriptors that tasks have begun to wait for, and readies the tasks if they are
-    /// ready. The others are armed if `settle` says so, or have been looked at before.
-    fn look_at_descriptors(&self, settle: bool) -> usize {
-        // Without descriptors of its own, a child of fork() must not touch its parent's.
-        if !self.io.reactor.borrow().has_fresh() || self.reinit_after_fork().is_err() {
+    /// Polls the pending descriptors, and readies the tasks of ready ones. The others are armed if
+    /// `arm_now`, or if they have been polled before. Returns the number of ready descriptors.
+    fn poll_pending(&self, arm_now: bool) -> usize {
+        // A child of fork() must not touch the epoll set that it shares with its parent.
+        if !self.io.reactor.borrow().has_pending() || self.reinit_after_fork().is_err() {
             return 0;
         }
         let mut reactor = self.io.reactor.borrow_mut();
-        let events = reactor.look(settle, &|task, outcome| self.ready(task, outcome));
+        let events = reactor.poll_pending(arm_now, &|task, outcome| self.ready(task, outcome));
         measure::add(&self.metrics.io_events, events as u64);
         events
     }
 
-    /// Waits for the reactor's descriptors, and readies those who wait for them.
+    /// Waits for the reactor's descriptors, and readies the tasks that wait for ready ones.
     pub fn poll_reactor(&self, timeout_ns: u64) -> Result<usize> {
         self.reinit_after_fork()?;
         let ready = |task: &_, outcome| self.ready(task, outcome);
@@ -360,14 +357,14 @@ impl Scheduler {
         Ok(events)
     }
 
-    /// In a child of fork(), which shares its parent's descriptors: puts the child's own in their
-    /// place, under the same numbers.
+    /// In a child of fork(): replaces the descriptors that it shares with its parent by its own,
+    /// under the same numbers.
     pub fn reinit_after_fork(&self) -> Result<()> {
         if self.remote.is_of_this_process() {
             return Ok(());
         }
-        self.remote.take_descriptor()?;
-        self.io.reactor.borrow_mut().renew()?;
+        self.remote.renew_wake_up_fd()?;
+        self.io.reactor.borrow_mut().reinit_after_fork()?;
         self.remote.adopt();
         Ok(())
     }

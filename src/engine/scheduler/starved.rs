@@ -1,6 +1,5 @@
-//! Ready tasks that lack a stack: their first turn came when none could be had. They are queued again
-//! as other tasks end and give theirs back, and from time to time, since memory may come from
-//! elsewhere.
+//! New tasks that could not get a stack. They are queued again when another task ends and releases
+//! its stack, and every 10 ms, since memory may become free elsewhere.
 
 use std::cell::Cell;
 
@@ -8,16 +7,16 @@ use crate::engine::log;
 use crate::engine::sys::Error;
 use crate::engine::task::{RunQueue, Task};
 
-/// A stack is asked for at least this often.
+/// How often allocation is retried while no task ends.
 pub const RETRY_NS: u64 = 10_000_000;
 
-/// The tasks that wait for a stack, and why there is none.
+/// The tasks that wait for a stack, and the error of the allocation.
 pub struct Starved {
     queue: RunQueue,
     reason: Cell<Option<Error>>,
-    /// Whether that has been reported: once for all tasks that wait at a time.
+    /// Whether the error has been logged: once, until no task waits.
     reported: Cell<bool>,
-    /// In nanoseconds: when the first of them is queued again though none has ended.
+    /// In nanoseconds: when the first task is queued again though no other has ended.
     retry_at_ns: Cell<u64>,
 }
 
@@ -31,7 +30,7 @@ impl Starved {
         }
     }
 
-    /// No stack could be had for a task.
+    /// Adds a task whose stack allocation failed.
     pub fn push(&self, task: &Task, reason: Error) {
         if self.queue.is_empty() {
             self.reason.set(Some(reason));
@@ -47,7 +46,7 @@ impl Starved {
         self.queue.count.get()
     }
 
-    /// Queues the first one: a stack has been given back.
+    /// Queues the first task: a stack has been released.
     #[inline]
     pub fn retry_one(&self, ready: &RunQueue) {
         if let Some(task) = self.queue.pop() {
@@ -55,7 +54,7 @@ impl Starved {
         }
     }
 
-    /// Queues the first one, if it is time to ask again.
+    /// Queues the first task, if the next retry is due.
     pub fn retry_if_due(&self, ready: &RunQueue, now_ns: u64) {
         if !self.is_empty() && now_ns >= self.retry_at_ns.get() {
             self.retry_at_ns.set(now_ns + RETRY_NS);
@@ -68,7 +67,7 @@ impl Starved {
         ready.append(&self.queue);
     }
 
-    /// Says once why tasks wait.
+    /// Logs once why tasks wait.
     pub fn report(&self) {
         if self.is_empty() {
             self.reported.set(false);
@@ -76,7 +75,7 @@ impl Starved {
             && !self.reported.replace(true)
         {
             log::error(format_args!(
-                "no stack for a new task: {reason}; tasks wait for others to end"
+                "cannot allocate the stack of a new task: {reason}; new tasks wait until others end"
             ));
         }
     }

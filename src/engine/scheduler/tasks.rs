@@ -1,4 +1,5 @@
-//! A scheduler's tasks: their objects, their stacks, and those that lack a stack.
+//! A scheduler's tasks: the slab of task objects, the stack pool, and the tasks that wait for a
+//! stack.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -16,7 +17,7 @@ pub struct Tasks {
     stacks: RefCell<StackPool>,
     /// The stack size of tasks that have none of their own.
     stack_bytes: Cell<usize>,
-    /// Ready tasks whose first turn came when there was no stack.
+    /// New tasks that wait for a stack.
     pub starved: Starved,
 }
 
@@ -49,7 +50,7 @@ impl Tasks {
         self.slab.borrow().allocate().ok_or(Error::OutOfMemory)
     }
 
-    /// Gives the slot of a task back that is in no queue, heap or list.
+    /// Frees the slot of a task that is in no queue or heap.
     #[inline]
     pub fn free(&self, task: &Task) {
         self.slab.borrow().free(task);
@@ -71,7 +72,8 @@ impl Tasks {
         self.slab.borrow().find(address)
     }
 
-    /// The living tasks, also those that are added meanwhile. No borrow lives between two of them.
+    /// The living tasks, also tasks that are added during the iteration. No borrow is held between
+    /// two items.
     pub fn iter(&self) -> impl Iterator<Item = &Task> {
         let mut next = 0;
         std::iter::from_fn(move || {
@@ -107,26 +109,26 @@ impl Tasks {
         self.stacks.borrow_mut().acquire(bytes)
     }
 
-    /// Gives a stack back, which the caller may still be running on until the next
+    /// Releases a stack. The caller may still be running on it, until the next
     /// [`acquire_stack`](Self::acquire_stack).
     #[inline]
     pub fn release_stack(&self, stack: Stack) {
         self.stacks.borrow_mut().release(stack);
     }
 
-    /// Lets a stack stay mapped for ever.
-    pub fn keep_stack(&self, stack: Stack) {
-        self.stacks.borrow_mut().keep(stack);
+    /// Leaks a stack: it stays mapped for ever.
+    pub fn leak_stack(&self, stack: Stack) {
+        self.stacks.borrow_mut().leak(stack);
     }
 
-    /// Lets some of the stacks that have not been needed for a while give their memory back.
+    /// Decommits some of the stacks that have been idle for a while.
     pub fn trim_stacks(&self, now_ns: u64) {
-        self.stacks.borrow_mut().cool_some(now_ns);
+        self.stacks.borrow_mut().trim_step(now_ns);
     }
 
-    /// When [`trim_stacks`](Self::trim_stacks) has something to do next.
+    /// When [`trim_stacks`](Self::trim_stacks) is due next.
     pub fn next_trim_ns(&self) -> u64 {
-        self.stacks.borrow().next_cooling_ns()
+        self.stacks.borrow().next_trim_ns()
     }
 
     /// Bytes of memory held, without the stacks themselves.

@@ -1,4 +1,4 @@
-//! A scheduler's clock, and what is measured by it.
+//! A scheduler's clock and timers.
 
 use std::cell::Cell;
 
@@ -9,11 +9,11 @@ use crate::engine::time::Clock;
 /// Deadlines and their timers.
 pub struct Time {
     pub clock: Clock,
-    /// How late timers were served.
+    /// How late timers fired.
     pub lateness: Histogram,
     /// Orders timers with equal deadlines.
     next_serial: Cell<u64>,
-    /// In nanoseconds: when the current run began, or what was already counted of it.
+    /// In nanoseconds: up to when the time of the current run has been counted.
     loop_began_ns: Cell<u64>,
 }
 
@@ -39,7 +39,7 @@ impl Time {
         self.loop_began_ns.set(sys::monotonic_ns());
     }
 
-    /// How long the run has taken since this was last asked.
+    /// The time of the run since the last call.
     pub fn take_loop_ns(&self) -> u64 {
         let now_ns = sys::monotonic_ns();
         now_ns.saturating_sub(self.loop_began_ns.replace(now_ns))

@@ -1,13 +1,12 @@
-//! Turns: how tasks take the thread from each other.
+//! Turns: a turn is the time from a switch to a task until that task suspends or ends.
 //!
 //! The loop runs on the thread's own stack, each task on its own. A task that suspends switches
 //! straight to the next ready task, without visiting the loop: [`Scheduler::suspend`] ends its
-//! turn, and [`Scheduler::next_context`] picks who is next. It goes back to the loop when no task
-//! is ready, when it is time to look at timers and descriptors (`next_service`), and when the
-//! scheduler is to stop.
+//! turn, and [`Scheduler::next_context`] picks who is next. A task switches to the loop when no
+//! task is ready, when timers or I/O are due (`yield_at_ticks`), and when the scheduler is to stop.
 //!
-//! Who may call what: `take_turns` the loop, `suspend` and `task_main` a running task. All three
-//! leave `current_task` as what it says: the task whose stack is in use, null in the loop.
+//! The loop calls `dispatch_ready_tasks`; a running task calls `suspend` and `task_main`. All three
+//! keep the invariant of `current_task`: the task whose stack is in use, null in the loop.
 
 use std::ffi::c_void;
 use std::ptr::{self, null, null_mut};
@@ -20,32 +19,31 @@ use crate::engine::sys::{self, Result};
 use crate::engine::task::{State, Task};
 use crate::engine::{log, measure};
 
-/// The contexts of so many tasks are not in the caches any more when their turns come. With fewer
-/// there is nothing to fetch.
+/// From this many tasks on, contexts have left the caches when their turns come. With fewer there
+/// is nothing to prefetch.
 const MANY_TASKS: usize = 500;
 
-/// How many turns ahead contexts are fetched: a turn of its own is too short to wait for memory,
-/// and for the page tables before it.
-const TURNS_AHEAD: usize = 4;
+/// How many turns ahead contexts are prefetched: one turn is too short for the memory access and
+/// its page walk.
+const PREFETCH_DISTANCE: usize = 4;
 
-/// What runs next.
+/// What to run next.
 enum Next {
     /// A suspended context to switch to.
     Context(*mut u8),
-    /// The caller goes on: it is the suspending task's turn again, or a new task has been given the
-    /// stack of the one that ends.
+    /// Continue on the current stack: the suspending task is the next one, or a new task has taken
+    /// over the stack of the task that ends.
     OnThisStack,
 }
 
 impl Scheduler {
-    /// Lets the ready tasks run, from the loop, until it is time for the loop again. At least one
-    /// runs.
-    pub fn take_turns(&self) {
+    /// Runs ready tasks until the loop is due. At least one runs.
+    pub fn dispatch_ready_tasks(&self) {
         if self.run_queue.is_empty() {
             return;
         }
-        self.begin_fetching();
-        self.dispatch.run_times.begin(self.time.clock.ticks());
+        self.start_prefetch();
+        self.dispatch.turn_times.begin(self.time.clock.ticks());
         match self.next_context(null(), None) {
             Next::Context(context) if context != self.dispatch.loop_context.get() => {
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
@@ -55,30 +53,29 @@ impl Scheduler {
         }
     }
 
-    /// Ends the running task's turn, which must be queued or parked, and returns when it has the
-    /// next one.
+    /// Suspends the running task, which must be queued or parked, until its next turn.
     ///
     /// Nothing is left to do then, and nothing unwinds, so the compiler ends this in a jump to the
     /// switch, which returns to the caller. That saves a frame on each task's stack, and with many
     /// tasks a cache line is what a switch waits for.
     pub extern "C" fn suspend(&self, task: &Task) {
         if !self.dispatch.fast_path {
-            return self.suspend_with_care(task);
+            return self.suspend_slow(task);
         }
         let now = switch::ticks();
-        if !self.end_ordinary_turn(task, now) {
-            return self.suspend_after(task, now);
+        if !self.end_turn_fast(task, now) {
+            return self.suspend_outlier(task, now);
         }
         match self.run_queue.first() {
-            Some(next) if self.may_resume(next, now) && !ptr::eq(next, task) => {
+            Some(next) if self.can_resume_directly(next, now) && !ptr::eq(next, task) => {
                 self.run_queue.pop();
                 self.resume(next, task);
             }
-            _ => self.suspend_to_any(task, now),
+            _ => self.switch_to_next(task, now),
         }
     }
 
-    /// Queues the running task, if it is not yet, and suspends it.
+    /// Yields: queues the running task, if it is not queued yet, and suspends it.
     #[inline(always)]
     pub fn yield_task(&self, task: &Task) {
         if task.queued.get() {
@@ -86,65 +83,67 @@ impl Scheduler {
         }
         if !self.dispatch.fast_path {
             self.run_queue.push(task);
-            return self.suspend_with_care(task);
+            return self.suspend_slow(task);
         }
         let now = switch::ticks();
-        if !self.end_ordinary_turn(task, now) {
+        if !self.end_turn_fast(task, now) {
             self.run_queue.push(task);
-            return self.suspend_after(task, now);
+            return self.suspend_outlier(task, now);
         }
         match self.run_queue.first() {
-            Some(next) if self.may_resume(next, now) => {
+            Some(next) if self.can_resume_directly(next, now) => {
                 self.run_queue.rotate(task);
                 self.resume(next, task);
             }
             _ => {
                 self.run_queue.push(task);
-                self.suspend_to_any(task, now);
+                self.switch_to_next(task, now);
             }
         }
     }
 
-    /// `suspend` where the clock has to be asked for the time, which takes longer than all else, or a
-    /// sanitizer told of the switch.
+    /// `suspend` without a cycle counter, where reading the clock dominates, or with a sanitizer,
+    /// which must be told of the switch.
     #[inline(never)]
-    extern "C" fn suspend_with_care(&self, task: &Task) {
+    extern "C" fn suspend_slow(&self, task: &Task) {
         let now = self.time.clock.ticks();
-        self.dispatch.run_times.end(now);
+        self.dispatch.turn_times.end(now);
         task.count_turn();
-        self.suspend_to_any(task, now);
+        self.switch_to_next(task, now);
     }
 
-    /// `suspend` after a turn that was longer than usual, or shorter.
+    /// `suspend` after an outlier: a turn that is longer than the histogram's fast range, or a new
+    /// minimum or maximum.
     #[inline(never)]
-    extern "C" fn suspend_after(&self, task: &Task, now: u64) {
-        self.dispatch.run_times.end_special(now);
+    extern "C" fn suspend_outlier(&self, task: &Task, now: u64) {
+        self.dispatch.turn_times.end_slow(now);
         task.count_turn();
-        self.suspend_to_any(task, now);
+        self.switch_to_next(task, now);
     }
 
     #[inline(always)]
-    fn end_ordinary_turn(&self, task: &Task, now: u64) -> bool {
-        let ended = self.dispatch.run_times.end_ordinary(now);
+    fn end_turn_fast(&self, task: &Task, now: u64) -> bool {
+        let ended = self.dispatch.turn_times.end_fast(now);
         if ended {
             task.count_turn();
         }
         ended
     }
 
-    /// Whether a task may switch straight to the first one in the queue, which has had a turn.
+    /// Whether a task may switch directly to `next`, the first in the queue: it has a context
+    /// already.
     #[inline(always)]
-    fn may_resume(&self, next: &Task, now: u64) -> bool {
-        self.may_hand_off(now) && !next.context.get().is_null()
+    fn can_resume_directly(&self, next: &Task, now: u64) -> bool {
+        self.can_switch_directly(now) && !next.context.get().is_null()
     }
 
-    /// Switches to a task that has just been taken from the queue, where turns are plain.
+    /// Switches to a task that has just been taken from the queue, on the fast path.
     #[inline(always)]
     fn resume(&self, next: &Task, suspending: &Task) {
         self.current_task.set(next);
-        self.fetch_ahead();
-        // SAFETY: a ready task's context; this one is saved in its task, whoever readies that
-        // switches back. No RefCell is borrowed. `Entered` has bound the thread.
+        self.prefetch_next();
+        // SAFETY: a ready task's context; this one is saved in its task, and resumed from there. No
+        // RefCell is borrowed. `Entered` has bound the thread.
         unsafe {
             switch::switch(
                 suspending.context.as_ptr(),
@@ -154,37 +153,37 @@ impl Scheduler {
         }
     }
 
-    /// Before the first of many turns: fetches the contexts of the first tasks.
-    fn begin_fetching(&self) {
-        self.dispatch.prefetch_next.set(if self.tasks.alive() < MANY_TASKS {
+    /// Prefetches the contexts of the first tasks, before the first turn.
+    fn start_prefetch(&self) {
+        self.dispatch.prefetch_cursor.set(if self.tasks.alive() < MANY_TASKS {
             null()
         } else {
             self.run_queue.head.get()
         });
-        for _ in 0..TURNS_AHEAD {
-            self.fetch_ahead();
+        for _ in 0..PREFETCH_DISTANCE {
+            self.prefetch_next();
         }
     }
 
-    /// Fetches the context of the task that is [`TURNS_AHEAD`] turns away, and the object of the
-    /// one after it, while the current one runs.
+    /// Prefetches the context of the task that is [`PREFETCH_DISTANCE`] turns away, and the object
+    /// of the task after it.
     #[inline(always)]
-    fn fetch_ahead(&self) {
+    fn prefetch_next(&self) {
         // SAFETY: a slot of the slab, and these are never unmapped. The task may have left the
-        // queue since; then what is fetched is of no use, and does no harm.
-        if let Some(task) = unsafe { self.dispatch.prefetch_next.get().as_ref() } {
+        // queue since; then the prefetch is useless, but harmless.
+        if let Some(task) = unsafe { self.dispatch.prefetch_cursor.get().as_ref() } {
             switch::prefetch(task.context.get());
             let next = task.next.get();
             switch::prefetch(next);
-            self.dispatch.prefetch_next.set(next);
+            self.dispatch.prefetch_cursor.set(next);
         }
     }
 
-    /// The rest of `suspend`: what comes next is the loop, a new task, or the suspending one.
+    /// The rest of `suspend`: next is the loop, a new task, or the suspending task itself.
     #[inline(never)]
-    extern "C" fn suspend_to_any(&self, task: &Task, now: u64) {
-        let errno = sys::KeptErrno::keep();
-        let context = if self.may_hand_off(now) {
+    extern "C" fn switch_to_next(&self, task: &Task, now: u64) {
+        let errno = sys::ErrnoGuard::save();
+        let context = if self.can_switch_directly(now) {
             match self.next_context(task, None) {
                 Next::Context(context) => context,
                 Next::OnThisStack => return,
@@ -198,8 +197,8 @@ impl Scheduler {
         unsafe { self.switch(task.context.as_ptr(), context) };
     }
 
-    /// Switches to the context of `current_task`, or the loop's, and returns when somebody switches
-    /// back.
+    /// Switches to the context of `current_task`, or of the loop, and returns when this context is
+    /// resumed.
     ///
     /// # Safety
     /// As [`switch::switch`].
@@ -239,16 +238,16 @@ impl Scheduler {
 
     /// Whether a task may switch to the next one without visiting the loop.
     #[inline(always)]
-    fn may_hand_off(&self, now: u64) -> bool {
-        now < self.dispatch.next_service.load(Relaxed)
+    fn can_switch_directly(&self, now: u64) -> bool {
+        now < self.dispatch.yield_at_ticks.load(Relaxed)
     }
 
     /// Takes the next ready task and makes it the current one; the loop if there is none.
     ///
-    /// A new task is given a stack first: `own`, the one that the caller runs on and is done with,
-    /// if it has the right size. That is faster than by way of the pool: a task's whole life takes
-    /// 272 instructions instead of 350. `suspending` is the task that calls this, if it may be in
-    /// the queue: its context is not saved yet, so there is no switching to it.
+    /// A new task gets a stack first: `own`, the caller's stack, if the caller ends and the size
+    /// fits. That is faster than the pool: a task's whole life takes 272 instructions instead of
+    /// 350. `suspending` is the calling task, if it may be in the queue: its context is not saved
+    /// yet, so it must not be switched to.
     #[inline(always)]
     fn next_context(&self, suspending: *const Task, own: Option<(Stack, usize)>) -> Next {
         while let Some(task) = self.run_queue.pop() {
@@ -256,7 +255,7 @@ impl Scheduler {
             if ptr::eq(task, suspending) {
                 return Next::OnThisStack;
             }
-            self.fetch_ahead();
+            self.prefetch_next();
             let context = task.context.get();
             if !context.is_null() {
                 return Next::Context(context);
@@ -305,8 +304,8 @@ impl Scheduler {
     }
 }
 
-/// Where every stack begins: calls the current task's body until the task ends, then goes on with
-/// another new task or leaves the stack for good.
+/// The entry function of every stack: calls the current task's body until the task ends, then
+/// continues with another new task, or leaves the stack for good.
 ///
 /// # Safety
 /// Called once on each new stack, by a switch to it, with the scheduler that runs on this thread.
@@ -333,8 +332,8 @@ unsafe extern "C" fn task_main(scheduler: *const c_void) -> ! {
 }
 
 impl Scheduler {
-    /// The body has returned, and is to be called again: at its next turn, or once it is enqueued
-    /// if it has parked itself.
+    /// The body has returned without ending the task, so it is called again: in the next turn, or,
+    /// if it has parked itself, once it is enqueued.
     fn body_returned(&self, task: &Task) {
         if !task.is_parked() || task.queued.get() {
             task.set_state(State::Runnable);
@@ -345,8 +344,8 @@ impl Scheduler {
         self.suspend(task);
     }
 
-    /// Ends a task that runs on this stack. Returns if the stack has been given to a new task,
-    /// which is now the current one; else leaves the stack for good.
+    /// Ends the task that runs on this stack. Returns if a new task has taken over the stack, and
+    /// is the current one; else leaves the stack for good.
     fn end(&self, task: &Task) {
         log::debug(format_args!("Task {task:p} exited"));
         let user_state = task.user_state.replace(null_mut());
@@ -362,15 +361,15 @@ impl Scheduler {
         let stack = task.stack.replace(Stack::NONE);
         let stack_bytes = task.stack_bytes.get();
         if task.queued.get() {
-            // Somebody has enqueued it while it ran. `next_context` frees the slot.
+            // It was enqueued while it ran, so `next_context` frees the slot.
             task.alive.set(false);
         } else {
             self.tasks.free(task);
         }
         self.tasks.starved.retry_one(&self.run_queue);
         let now = self.time.clock.ticks();
-        self.dispatch.run_times.end(now);
-        let next = if self.may_hand_off(now) {
+        self.dispatch.turn_times.end(now);
+        let next = if self.can_switch_directly(now) {
             self.next_context(null(), Some((stack, stack_bytes)))
         } else {
             self.current_task.set(null());
@@ -381,7 +380,7 @@ impl Scheduler {
                 // SAFETY: the new task, which has been made the current one.
                 unsafe { (*self.current_task.get()).fiber.set(fiber) };
                 self.dispatch.float_modes.get().restore();
-                self.dispatch.thread_state.reset();
+                self.dispatch.thread_state.clear();
             }
             Next::Context(context) => {
                 self.tasks.release_stack(stack);

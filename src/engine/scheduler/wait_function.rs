@@ -9,7 +9,7 @@ use crate::engine::log;
 use crate::engine::sys::{self, Result};
 
 impl Scheduler {
-    /// Waits by a built-in function, and returns the number of events, or -1 after an ERROR line.
+    /// Calls a built-in wait function. Returns the number of events, or -1 after an ERROR line.
     pub fn wait_by(&self, builtin: Builtin, timeout_ns: u64) -> c_int {
         let (result, call) = match builtin {
             Builtin::Epoll => (self.poll_reactor(timeout_ns), "epoll_wait"),

@@ -1,9 +1,9 @@
 //! The channel: a queue of elements of one size, which are copied in and out.
 //!
-//! Only bytes here; what they mean is up to who sends. A waiting sender's element stays where it
-//! is until there is room, and a waiting receiver's is copied straight to it. So receivers wait
-//! only while the buffer is empty, and senders only while it is full, in the order in which they
-//! came.
+//! Elements are plain bytes. A waiting sender's element stays in the sender's memory until there is
+//! room; an element for a waiting receiver is copied directly to the receiver's memory. So
+//! receivers wait only while the buffer is empty, senders only while it is full, both in FIFO
+//! order.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -20,10 +20,10 @@ use crate::engine::task::WaitQueue;
 pub struct Channel {
     home: Home,
     element_bytes: usize,
-    /// How many elements the buffer has room for.
+    /// Capacity of the buffer, in elements; 0 for an unbuffered channel.
     capacity: usize,
     buffer: *mut u8,
-    /// Where the oldest element is.
+    /// Index of the oldest element.
     first: Cell<usize>,
     /// How many elements are in the buffer.
     length: Cell<usize>,
@@ -43,7 +43,8 @@ impl Object for Channel {
 }
 
 impl Channel {
-    /// A channel with room for `capacity` elements; with 0 a sender waits for its receiver.
+    /// A buffered channel of `capacity` elements; with 0 an unbuffered one, where a sender waits
+    /// for a receiver.
     pub fn new(home: Home, element_bytes: usize, capacity: usize) -> Result<Channel> {
         let bytes = element_bytes.checked_mul(capacity).ok_or(Error::OutOfMemory)?;
         let buffer = if bytes == 0 { null_mut() } else { sys::allocate::<u8>(bytes) };
@@ -63,8 +64,8 @@ impl Channel {
         })
     }
 
-    /// Sends the element at an address, once there is room. It has been taken if this succeeds, and
-    /// only then.
+    /// Sends the element at an address, once there is room. The element is moved out only on
+    /// success.
     ///
     /// # Safety
     /// The address is that of an element, which stays there during the call.
@@ -88,7 +89,7 @@ impl Channel {
         element: *mut c_void,
         limit: Limit,
     ) -> Result<()> {
-        self.home.task()?;
+        self.home.current_task()?;
         // SAFETY: as the contracts of the callers say.
         if let Some(result) = unsafe { self.attempt(operation, element) } {
             return result;
@@ -104,12 +105,13 @@ impl Channel {
     /// # Safety
     /// As [`send`](Self::send) or [`receive`](Self::receive).
     pub unsafe fn try_transfer(&self, operation: Operation, element: *mut c_void) -> Result<()> {
-        self.home.visit()?;
+        self.home.for_caller()?;
         // SAFETY: as this function's contract says.
         unsafe { self.attempt(operation, element) }.unwrap_or(Err(Error::WouldBlock))
     }
 
-    /// The same without the question who calls; `None` if it is not possible.
+    /// [`try_transfer`](Self::try_transfer) without the check of the caller; `None` if it would
+    /// have to wait.
     ///
     /// # Safety
     /// As [`try_transfer`](Self::try_transfer).
@@ -155,15 +157,15 @@ impl Channel {
         Some(Ok(()))
     }
 
-    /// Ends the wait of a task, which this case is a part of.
+    /// Ends the wait of the task that this case belongs to.
     fn finish(&self, case: &Case, result: c_int) {
-        // There is one, since a task waits.
+        // The scheduler is alive, since one of its tasks waits.
         if let Some(scheduler) = self.home.scheduler() {
             case.finish(scheduler, result);
         }
     }
 
-    /// Whether [`attempt`](Self::attempt) would do something, if only say that the channel is
+    /// Whether [`attempt`](Self::attempt) would complete, also with the error that the channel is
     /// closed.
     pub fn is_ready(&self, operation: Operation) -> bool {
         self.closed.get()
@@ -173,7 +175,7 @@ impl Channel {
             }
     }
 
-    /// Where those wait who want to do that.
+    /// The queue of the cases that wait for an operation.
     pub fn waiters(&self, operation: Operation) -> &WaitQueue<Case> {
         match operation {
             Operation::Send => &self.senders,
@@ -181,10 +183,10 @@ impl Channel {
         }
     }
 
-    /// Closes it: nothing can be sent any more, and when what is there has been received, nothing
-    /// can be received either. Who waits is told.
+    /// Closes the channel: sends fail from now on, and receives fail once the buffer is empty.
+    /// Waiters are woken with the error.
     pub fn close(&self) -> Result<()> {
-        self.home.visit()?;
+        self.home.for_caller()?;
         if self.closed.get() {
             return Err(Error::Disconnected);
         }
@@ -192,7 +194,7 @@ impl Channel {
         Ok(())
     }
 
-    /// The same for who may, however often.
+    /// [`close`](Self::close) without checks; idempotent.
     pub fn disconnect(&self) {
         const CLOSED: c_int = -libc::EPIPE;
         self.closed.set(true);
@@ -208,7 +210,7 @@ impl Channel {
         self.length.get()
     }
 
-    /// Whether that can be the address of an element.
+    /// An error for an address that cannot be an element's.
     pub fn check(&self, element: *const c_void) -> Result<()> {
         if element.is_null() && self.element_bytes > 0 {
             return Err(Error::InvalidArgument);
@@ -225,7 +227,7 @@ impl Channel {
     /// # Safety
     /// An element.
     unsafe fn put(&self, element: *const u8) {
-        // It cannot overflow unless elements have no size, and then any slot is as good.
+        // It overflows only for elements of size 0, where all slots are the same.
         let index = self.first.get().wrapping_add(self.length.get()) % self.capacity;
         // SAFETY: as this function's contract says, and a free slot.
         unsafe { self.copy(element, self.slot(index)) };

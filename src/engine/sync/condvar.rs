@@ -1,9 +1,8 @@
 //! The condition variable, over a [`Mutex`].
 //!
-//! Whatever ends the wait for a condition, the task gets the mutex back before it goes on, and
-//! queues for it at once: it is moved from this list to the mutex's without running in between. So
-//! a signal is either taken by a task or was there for nobody, and a broadcast does not let a crowd
-//! run that would only queue again.
+//! Whatever ends the wait, the task relocks the mutex before its call returns: it is moved from
+//! this wait queue to the mutex's without running in between (wait morphing). So a signal wakes
+//! exactly one waiter, or none if there is none, and a broadcast causes no thundering herd.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -13,10 +12,10 @@ use super::home::Home;
 use super::mutex::Mutex;
 use super::object::Object;
 use crate::engine::scheduler::{Limit, Scheduler, suspend_parked};
-use crate::engine::sys::{Error, KeptErrno, Result};
+use crate::engine::sys::{ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitQueue};
 
-/// The task is in the condition variable's list, and gets the mutex before it goes on.
+/// The task is in the condition variable's wait queue, and relocks the mutex afterwards.
 static CONDITION: WaitKind = WaitKind {
     expires_at_once: true,
     leave: Some(leave),
@@ -24,10 +23,10 @@ static CONDITION: WaitKind = WaitKind {
     ..WaitKind::new(c"condition", unlink)
 };
 
-/// The task is ready, in the middle of a wait, and will want the mutex, which is the object. It is in
-/// no list.
-static MUTEX_LATER: WaitKind =
-    WaitKind { leave: Some(stay_later), ..WaitKind::new(c"mutex", unlink_later) };
+/// The task yields in the middle of a wait, and will relock the mutex, which is the object. It is
+/// in no wait queue.
+static PENDING_RELOCK: WaitKind =
+    WaitKind { leave: Some(stay_pending), ..WaitKind::new(c"mutex", unlink_pending) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].
@@ -42,7 +41,7 @@ unsafe fn leave(scheduler: SchedulerRef, condvar: usize, task: &Task) -> Left {
     // SAFETY: as above, and as this function's contract says.
     let (condvar, scheduler) = unsafe { (&*(condvar as *const Condvar), Scheduler::of(scheduler)) };
     condvar.remove(task);
-    // SAFETY: a mutex is alive while a task waits that will want it; nothing has run since.
+    // SAFETY: a mutex is alive while a task waits that will relock it; nothing has run since.
     let mutex = unsafe { &*condvar.mutex.get() };
     if mutex.relock(scheduler, task) { Left::Now } else { Left::Later }
 }
@@ -57,17 +56,17 @@ unsafe fn concerns(condvar: usize, object: *const c_void) -> bool {
 
 /// # Safety
 /// As [`WaitKind::unlink`].
-unsafe fn unlink_later(_: SchedulerRef, mutex: usize, _: &Task) {
+unsafe fn unlink_pending(_: SchedulerRef, mutex: usize, _: &Task) {
     // SAFETY: as in `leave`.
-    unsafe { (*(mutex as *const Mutex)).forget_later() };
+    unsafe { (*(mutex as *const Mutex)).remove_pending_relock() };
 }
 
-/// It is not in a list that it could leave, and takes care of itself when its turn comes.
+/// The task is in no wait queue; it relocks the mutex itself when it runs.
 ///
 /// # Safety
 /// As [`WaitKind::leave`].
-unsafe fn stay_later(_: SchedulerRef, mutex: usize, task: &Task) -> Left {
-    task.wait.set(Wait::on(&MUTEX_LATER, mutex as *const Mutex));
+unsafe fn stay_pending(_: SchedulerRef, mutex: usize, task: &Task) -> Left {
+    task.wait.set(Wait::on(&PENDING_RELOCK, mutex as *const Mutex));
     Left::Now
 }
 
@@ -75,7 +74,7 @@ unsafe fn stay_later(_: SchedulerRef, mutex: usize, task: &Task) -> Left {
 pub struct Condvar {
     home: Home,
     waiters: WaitQueue<Task>,
-    /// The mutex of those who wait, or the last who did.
+    /// The mutex of the current or latest waiters.
     mutex: Cell<*const Mutex>,
 }
 
@@ -94,13 +93,13 @@ impl Condvar {
         Condvar { home, waiters: WaitQueue::new(), mutex: Cell::new(null()) }
     }
 
-    /// Unlocks the mutex, waits for a signal, and locks it again. It is locked on return, except
-    /// when the error is that it was not, or that its owner has ended.
+    /// Unlocks the mutex, waits for a signal, and relocks the mutex. It is locked on return, except
+    /// after [`Error::NotOwner`] and [`Error::OwnerDied`].
     pub fn wait(&self, mutex: &Mutex, mut limit: Limit) -> Result<()> {
-        let _errno = KeptErrno::keep();
-        let (scheduler, task) = self.home.task()?;
-        mutex.home().task()?;
-        let deadline_ns = scheduler.start(&mut limit.deadline);
+        let _errno = ErrnoGuard::save();
+        let (scheduler, task) = self.home.current_task()?;
+        mutex.home().current_task()?;
+        let deadline_ns = scheduler.resolve_deadline(&mut limit.deadline);
         if !mutex.is_owned_by(task) {
             return Err(Error::NotOwner);
         }
@@ -118,22 +117,22 @@ impl Condvar {
             deadline_ns.map_or(Ok(()), |deadline_ns| scheduler.start_timer(task, deadline_ns))
         };
         if let Err(error) = refused {
-            return Condvar::let_others_have(mutex, scheduler, task).and(Err(error));
+            return Condvar::yield_mutex(mutex, scheduler, task).and(Err(error));
         }
         self.mutex.set(mutex);
         self.waiters.push(task);
         task.wait.set(Wait::on(&CONDITION, self));
-        mutex.expect_later();
-        mutex.hand_on(scheduler, task);
+        mutex.add_pending_relock();
+        mutex.unlock_for(scheduler, task);
         suspend_parked((scheduler, task), State::WaitingIo).map(drop)
     }
 
-    /// Lets the others have the mutex, and their turn, so that a loop around a wait that fails at
-    /// once does not keep them from what it waits for.
-    fn let_others_have(mutex: &Mutex, scheduler: &Scheduler, task: &Task) -> Result<()> {
-        mutex.hand_on(scheduler, task);
-        task.wait.set(Wait::on(&MUTEX_LATER, mutex));
-        mutex.expect_later();
+    /// Unlocks the mutex, yields, and relocks it, so that a loop around a wait that fails at once
+    /// does not starve the tasks that would signal.
+    fn yield_mutex(mutex: &Mutex, scheduler: &Scheduler, task: &Task) -> Result<()> {
+        mutex.unlock_for(scheduler, task);
+        task.wait.set(Wait::on(&PENDING_RELOCK, mutex));
+        mutex.add_pending_relock();
         scheduler.yield_task(task);
         scheduler.unlink(task);
         task.outcome.set(Outcome::Ready(0));
@@ -143,24 +142,24 @@ impl Condvar {
         suspend_parked((scheduler, task), State::WaitingIo).map(drop)
     }
 
-    /// Takes a task out of the list.
+    /// Unlinks a task from the wait queue.
     fn remove(&self, task: &Task) {
         self.waiters.remove(task);
-        // SAFETY: a mutex is alive while a task waits that will want it.
-        unsafe { (*self.mutex.get()).forget_later() };
+        // SAFETY: a mutex is alive while a task waits that will relock it.
+        unsafe { (*self.mutex.get()).remove_pending_relock() };
     }
 
-    /// Ends the longest wait.
+    /// Wakes the task that has waited longest.
     pub fn signal(&self) -> Result<()> {
-        if let Some(scheduler) = self.home.visit()? {
+        if let Some(scheduler) = self.home.for_caller()? {
             self.wake_first(scheduler);
         }
         Ok(())
     }
 
-    /// Ends all waits, in their order.
+    /// Wakes all waiters, in FIFO order.
     pub fn broadcast(&self) -> Result<()> {
-        if let Some(scheduler) = self.home.visit()? {
+        if let Some(scheduler) = self.home.for_caller()? {
             while self.wake_first(scheduler) {}
         }
         Ok(())
@@ -169,7 +168,7 @@ impl Condvar {
     fn wake_first(&self, scheduler: &Scheduler) -> bool {
         let first = self.waiters.first();
         if let Some(task) = first {
-            // It is on its way once it has the mutex, as one that leaves is.
+            // Ready once it has relocked the mutex.
             scheduler.end_wait(task, Outcome::Ready(0));
         }
         first.is_some()

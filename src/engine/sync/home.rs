@@ -1,7 +1,7 @@
-//! Which scheduler an object belongs to: the one that it was made for, or whose task uses it first.
+//! An object's home: the scheduler that it was created for, or whose task uses it first.
 //!
-//! Objects may outlive their scheduler, so they refer to it through what outlives it too. An object
-//! whose scheduler is gone belongs to the next one whose task uses it.
+//! Objects may outlive their scheduler, so they hold a weak reference to it. When the scheduler has
+//! been destroyed, the next scheduler whose task uses the object becomes its home.
 
 use std::cell::Cell;
 use std::ptr::eq;
@@ -10,19 +10,19 @@ use crate::engine::scheduler::{Running, Scheduler, current, running_task};
 use crate::engine::sys::{Error, Result};
 use crate::engine::threads::WeakRemote;
 
-/// An object's reference to its scheduler.
+/// An object's weak reference to its scheduler.
 pub struct Home {
     /// None before the first use.
     remote: Cell<Option<WeakRemote>>,
 }
 
 impl Home {
-    /// That of an object that is not used yet.
+    /// For an object that no scheduler uses yet.
     pub const fn none() -> Home {
         Home { remote: Cell::new(None) }
     }
 
-    /// That of an object of a scheduler.
+    /// For an object of this scheduler.
     pub fn of(scheduler: &Scheduler) -> Result<Home> {
         if scheduler.remote.runs_elsewhere() {
             return Err(Error::WrongThread);
@@ -37,9 +37,9 @@ impl Home {
         unsafe { (*self.remote.as_ptr()).as_ref()?.scheduler().cast::<Scheduler>().as_ref() }
     }
 
-    /// The running task, which wants to wait, if it is of this scheduler.
+    /// The running task, for a call that may wait; an error if the task is of another scheduler.
     #[inline]
-    pub fn task<'t>(&self) -> Result<Running<'t>> {
+    pub fn current_task<'t>(&self) -> Result<Running<'t>> {
         let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
         match self.scheduler() {
             Some(home) if eq(home, scheduler) => {}
@@ -49,20 +49,20 @@ impl Home {
         Ok((scheduler, task))
     }
 
-    /// The scheduler, if there is one, for a call that does not wait: it may come from outside a
-    /// task, but not from another scheduler, nor from another thread while this one runs.
-    pub fn visit(&self) -> Result<Option<&Scheduler>> {
+    /// The scheduler, if there is one, for a call that does not wait. Callers outside tasks are
+    /// allowed; a task of another scheduler is not, nor another thread while this scheduler runs.
+    pub fn for_caller(&self) -> Result<Option<&Scheduler>> {
         let Some(home) = self.scheduler() else { return Ok(None) };
         match current() {
             Some(scheduler) if eq(scheduler, home) => Ok(Some(home)),
             Some(_) => Err(Error::WrongScheduler),
-            None => self.reach(),
+            None => self.for_drop(),
         }
     }
 
-    /// The scheduler, if there is one, for a destructor that gives something back: that may run
+    /// The scheduler, if there is one, for a destructor that releases something: that may run
     /// anywhere on the scheduler's thread.
-    pub fn reach(&self) -> Result<Option<&Scheduler>> {
+    pub fn for_drop(&self) -> Result<Option<&Scheduler>> {
         match self.scheduler() {
             Some(home) if home.remote.runs_elsewhere() => Err(Error::WrongThread),
             home => Ok(home),

@@ -1,7 +1,8 @@
-//! The mutex: it belongs to the task that locked it, and is handed to the next one that waits.
+//! The mutex: owned by the task that locked it, and handed off to the next waiter.
 //!
-//! One that a task leaves locked when it ends stays so: nobody knows what state it protects is in,
-//! and in the safe API a leaked guard may still give access. Who waits for it is told.
+//! A mutex whose owner ends stays locked: the state that it protects may be inconsistent, and in
+//! the Rust API a leaked guard may still give access. Its waiters are woken with
+//! [`Error::OwnerDied`].
 
 use std::cell::Cell;
 
@@ -12,11 +13,11 @@ use crate::engine::scheduler::{Limit, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
-/// The task is in the mutex's list.
+/// The task is in the mutex's wait queue.
 static LOCK: WaitKind = WaitKind::new(c"mutex", unlink);
 
-/// The same, after a wait for a condition: the task goes on when the mutex is its own, and by
-/// nothing else. `Task::outcome` is that of the wait for the condition.
+/// The task relocks after a condition wait: only the mutex ends this wait. `Task::outcome` is the
+/// outcome of the condition wait.
 static RELOCK: WaitKind = WaitKind { interruptible: false, ..WaitKind::new(c"mutex", unlink) };
 
 /// # Safety
@@ -29,12 +30,12 @@ unsafe fn unlink(_: SchedulerRef, mutex: usize, task: &Task) {
 /// A mutex.
 pub struct Mutex {
     home: Home,
-    /// The id of the task that has locked it, 0 if none has.
+    /// The id of the owner, 0 while it is unlocked.
     owner: Cell<u64>,
-    /// Those who want it next. None while it is not locked.
+    /// Empty while it is unlocked.
     pub waiters: WaitQueue<Task>,
-    /// How many tasks are in the middle of a wait for a condition, and will want it then.
-    conditions: Cell<usize>,
+    /// How many tasks are in a condition wait that will relock it.
+    pending_relocks: Cell<usize>,
 }
 
 impl Object for Mutex {
@@ -46,26 +47,31 @@ impl Object for Mutex {
         let owner_lives = self.home.scheduler().is_some_and(|scheduler| {
             self.owner.get() != 0 && scheduler.tasks.find_id(self.owner.get()).is_some()
         });
-        owner_lives || !self.waiters.is_empty() || self.conditions.get() > 0
+        owner_lives || !self.waiters.is_empty() || self.pending_relocks.get() > 0
     }
 }
 
 impl Mutex {
     pub const fn new(home: Home) -> Mutex {
-        Mutex { home, owner: Cell::new(0), waiters: WaitQueue::new(), conditions: Cell::new(0) }
+        Mutex {
+            home,
+            owner: Cell::new(0),
+            waiters: WaitQueue::new(),
+            pending_relocks: Cell::new(0),
+        }
     }
 
-    /// Locks it for the running task, once those before it are through.
+    /// Locks it for the running task, in FIFO order.
     pub fn lock(&self, limit: Limit) -> Result<()> {
-        let (_, task) = self.home.task()?;
-        if self.take(task) {
+        let (_, task) = self.home.current_task()?;
+        if self.try_acquire(task) {
             return Ok(());
         }
         let look = |(scheduler, task): (&Scheduler, &Task)| {
-            if self.take(task) {
+            if self.try_acquire(task) {
                 return Ok(Some(0));
             }
-            self.refuse_hopeless(scheduler, task).map(|()| None)
+            self.check_deadlock(scheduler, task).map(|()| None)
         };
         wait_listed(limit, look, |task| {
             self.waiters.push(task);
@@ -74,18 +80,18 @@ impl Mutex {
         .map(drop)
     }
 
-    /// Locks it if nobody has.
+    /// Locks it if it is unlocked.
     pub fn try_lock(&self) -> Result<()> {
-        let (scheduler, task) = self.home.task()?;
-        if self.take(task) {
+        let (scheduler, task) = self.home.current_task()?;
+        if self.try_acquire(task) {
             return Ok(());
         }
-        self.refuse_hopeless(scheduler, task)?;
+        self.check_deadlock(scheduler, task)?;
         Err(Error::Busy)
     }
 
-    /// Refuses a wait that would never end.
-    fn refuse_hopeless(&self, scheduler: &Scheduler, task: &Task) -> Result<()> {
+    /// An error if a wait would never end: the owner is this task, or has ended.
+    fn check_deadlock(&self, scheduler: &Scheduler, task: &Task) -> Result<()> {
         if self.is_owned_by(task) {
             return Err(Error::Deadlock);
         }
@@ -95,24 +101,25 @@ impl Mutex {
         }
     }
 
-    /// Unlocks it, if it is the running task's own.
+    /// Unlocks it, if the running task owns it.
     pub fn unlock(&self) -> Result<()> {
-        let (scheduler, task) = self.home.task()?;
+        let (scheduler, task) = self.home.current_task()?;
         if !self.is_owned_by(task) {
             return Err(Error::NotOwner);
         }
-        self.hand_on(scheduler, task);
+        self.unlock_for(scheduler, task);
         Ok(())
     }
 
-    /// Unlocks it, whoever's it is, for a guard that is dropped: the guard proves that it is locked.
+    /// Unlocks it for whichever task owns it, for a guard that is dropped: the guard proves that it
+    /// is locked.
     pub fn release(&self) {
-        let Ok(home) = self.home.reach() else { return };
+        let Ok(home) = self.home.for_drop() else { return };
         let Some(scheduler) = home else { return self.owner.set(0) };
         let owner = scheduler.tasks.find_id(self.owner.get());
         match owner {
-            Some(owner) => self.hand_on(scheduler, owner),
-            None => self.give(scheduler),
+            Some(owner) => self.unlock_for(scheduler, owner),
+            None => self.hand_off(scheduler),
         }
     }
 
@@ -120,50 +127,50 @@ impl Mutex {
         self.owner.get() == task.id.get()
     }
 
-    fn take(&self, task: &Task) -> bool {
+    fn try_acquire(&self, task: &Task) -> bool {
         let free = self.owner.get() == 0;
         if free {
-            self.own(task);
+            self.acquire(task);
         }
         free
     }
 
-    fn own(&self, task: &Task) {
+    fn acquire(&self, task: &Task) {
         self.owner.set(task.id.get());
         task.locks.set(task.locks.get().saturating_add(1));
-        task.at_end.set(Some(abandon));
+        task.at_end.set(Some(wake_with_owner_died));
     }
 
-    /// Takes it from its owner, and gives it to the next one.
-    pub fn hand_on(&self, scheduler: &Scheduler, owner: &Task) {
+    /// Unlocks it for its owner, and hands it off to the next waiter.
+    pub fn unlock_for(&self, scheduler: &Scheduler, owner: &Task) {
         owner.locks.set(owner.locks.get().saturating_sub(1));
-        self.give(scheduler);
+        self.hand_off(scheduler);
     }
 
-    fn give(&self, scheduler: &Scheduler) {
+    fn hand_off(&self, scheduler: &Scheduler) {
         let Some(task) = self.waiters.first() else {
             return self.owner.set(0);
         };
-        self.own(task);
+        self.acquire(task);
         let outcome =
             if task.wait.get().is(&RELOCK) { task.outcome.get() } else { Outcome::Ready(0) };
         scheduler.wake_first(&self.waiters, outcome);
     }
 
-    /// A task that waits for a condition will want it.
-    pub fn expect_later(&self) {
-        self.conditions.set(self.conditions.get() + 1);
+    /// Counts a condition waiter that will relock it.
+    pub fn add_pending_relock(&self) {
+        self.pending_relocks.set(self.pending_relocks.get() + 1);
     }
 
-    /// It wants it now, or never.
-    pub fn forget_later(&self) {
-        self.conditions.set(self.conditions.get() - 1);
+    /// Uncounts it: it relocks now, or never will.
+    pub fn remove_pending_relock(&self) {
+        self.pending_relocks.set(self.pending_relocks.get() - 1);
     }
 
-    /// Locks it for a task whose wait for a condition is over. Returns whether the task can go on:
-    /// if not it waits, and nothing but the mutex ends that.
+    /// Relocks it for a task whose condition wait is over. Returns whether the task is ready; if
+    /// not, it waits for the mutex, uninterruptibly.
     pub fn relock(&self, scheduler: &Scheduler, task: &Task) -> bool {
-        if self.take(task) {
+        if self.try_acquire(task) {
             return true;
         }
         if scheduler.tasks.find_id(self.owner.get()).is_none() {
@@ -176,11 +183,11 @@ impl Mutex {
     }
 }
 
-/// Tells those who wait for a mutex that it will never be unlocked: its owner has ended.
+/// The end hook of a task that has locked mutexes: wakes their waiters with [`Error::OwnerDied`].
 ///
 /// # Safety
 /// `owner` is a task of the scheduler.
-unsafe fn abandon(scheduler: SchedulerRef, owner: &Task) {
+unsafe fn wake_with_owner_died(scheduler: SchedulerRef, owner: &Task) {
     let count = owner.locks.get();
     if count == 0 {
         return;
@@ -188,7 +195,7 @@ unsafe fn abandon(scheduler: SchedulerRef, owner: &Task) {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
     log::error(format_args!("task {owner:p} has ended and left {count} mutexes locked"));
-    // Not before: the log callback may lock more, and the slot is the next task's.
+    // Only after the line: the log callback may lock more mutexes, and the slot will be reused.
     owner.locks.set(0);
     owner.at_end.set(None);
     for task in scheduler.tasks.iter() {

@@ -1,13 +1,13 @@
-//! What the objects have in common.
+//! What all synchronization objects have in common.
 
 use super::home::Home;
 use crate::engine::sys::{self, Error, Result};
 
-/// An object that C is given the address of.
+/// An object that C has a pointer to.
 pub trait Object: Sized {
     fn home(&self) -> &Home;
 
-    /// Whether a task waits for it, or has it.
+    /// Whether a task waits for it, or holds it.
     fn is_in_use(&self) -> bool;
 
     /// Moves it to C's heap.
@@ -21,7 +21,7 @@ pub trait Object: Sized {
         Ok(memory)
     }
 
-    /// Releases it, unless it is in use.
+    /// Destroys it. [`Error::Busy`] while it is in use.
     ///
     /// # Safety
     /// From [`into_heap`](Self::into_heap), and not used again if this succeeds.
@@ -30,7 +30,7 @@ pub trait Object: Sized {
             // SAFETY: as this function's contract says.
             let object = unsafe { &*object };
             // Without a scheduler there are no tasks.
-            if object.home().visit()?.is_some() && object.is_in_use() {
+            if object.home().for_caller()?.is_some() && object.is_in_use() {
                 return Err(Error::Busy);
             }
         }

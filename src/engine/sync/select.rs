@@ -1,9 +1,9 @@
-//! Waiting for the first of several channels: what a channel's own calls are made of, too.
+//! Select: waits for the first of several channel operations. A channel's own calls are selects of
+//! one case.
 //!
-//! Each case is in the list of its channel, and all name the same [`Waiting`] on the stack of the
-//! task. Who serves one case ends the wait, which takes all out of their lists. When several are
-//! ready at once, one is chosen at random, with equal chances; the numbers are the same in each
-//! run, so that simulations can be repeated.
+//! Each case is in the wait queue of its channel, and all point to the same [`SelectWait`] on the
+//! task's stack. Completing one case ends the wait, which unlinks all. Among several ready cases
+//! one is chosen at random, uniformly; the seed is fixed, so that simulations are reproducible.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -12,11 +12,11 @@ use std::ptr::{eq, from_ref, null};
 
 use super::channel::Channel;
 use super::object::Object;
-use crate::engine::scheduler::{self, Begun, Limit, Running, Scheduler, wait};
+use crate::engine::scheduler::{self, Attempt, Limit, Running, Scheduler, wait};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Links, ObjectIs, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
+use crate::engine::task::{Links, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
 
-/// What a case does.
+/// The operation of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Operation {
@@ -24,18 +24,18 @@ pub enum Operation {
     Receive = 1,
 }
 
-/// One of the things to wait for. C sees it, in this order.
+/// One case of a select. C has the same struct, in this order.
 #[repr(C)]
 pub struct Case {
     /// Null: never ready.
     pub channel: *const Channel,
-    /// An [`Operation`], if C keeps to it.
+    /// An [`Operation`]; C may have written another number.
     pub operation: u32,
-    /// What the case has come to, once it was chosen.
+    /// The result, once the case was chosen.
     pub result: Cell<c_int>,
     pub element: *mut c_void,
-    /// The wait that it is a part of.
-    pub waiting: Cell<*const Waiting>,
+    /// The wait that it belongs to.
+    pub waiting: Cell<*const SelectWait>,
     links: Links<Case>,
 }
 
@@ -45,15 +45,15 @@ impl Waiter for Case {
     }
 }
 
-/// A task that waits for one of several cases.
-pub struct Waiting {
+/// A waiting select: the task and its cases.
+pub struct SelectWait {
     task: *const Task,
     cases: *const [Case],
 }
 
-/// The task's cases are in the lists of their channels. The object is its [`Waiting`].
+/// The task's cases are in the wait queues of their channels. The object is the [`SelectWait`].
 static CHANNELS: WaitKind = WaitKind {
-    object: ObjectIs::NotShown,
+    object: ObjectKind::Hidden,
     concerns,
     describe: Some(describe),
     ..WaitKind::new(c"a channel", unlink)
@@ -89,10 +89,10 @@ unsafe fn describe(waiting: usize, out: &mut dyn Write) -> fmt::Result {
 }
 
 /// # Safety
-/// The address of a [`Waiting`] that is alive.
+/// The address of a [`SelectWait`] that is alive.
 unsafe fn cases<'w>(waiting: usize) -> &'w [Case] {
     // SAFETY: as this function's contract says; the cases are alive while their task waits.
-    unsafe { &*(*(waiting as *const Waiting)).cases }
+    unsafe { &*(*(waiting as *const SelectWait)).cases }
 }
 
 impl Case {
@@ -107,7 +107,7 @@ impl Case {
         }
     }
 
-    /// What it waits for, if for anything.
+    /// The channel and the operation; `None` for a case without a channel.
     fn parts(&self) -> Option<(&Channel, Operation)> {
         let operation = if self.operation == Operation::Send as u32 {
             Operation::Send
@@ -118,7 +118,7 @@ impl Case {
         Some((unsafe { self.channel.as_ref() }?, operation))
     }
 
-    /// Whether it is as it has to be.
+    /// An error for a case that C has filled in wrongly.
     fn check(&self) -> Result<()> {
         let Some((channel, operation)) = self.parts() else { return Ok(()) };
         if self.operation != operation as u32 {
@@ -127,8 +127,9 @@ impl Case {
         channel.check(self.element)
     }
 
-    /// Whether a task waits with it: two that share their cases, in a static array for example, would
-    /// link them into two waits. C may have left anything in `waiting`, so that alone tells nothing.
+    /// Whether the case is in a wait queue already: two tasks that share their cases, in a static
+    /// array for example, would link them twice. C may have left garbage in `waiting`, so search
+    /// the queue.
     fn is_in_list(&self) -> bool {
         !self.waiting.get().is_null()
             && self.parts().is_some_and(|(channel, operation)| {
@@ -136,17 +137,17 @@ impl Case {
             })
     }
 
-    /// Where its element is, or is to be.
+    /// The address of its element.
     pub fn element(&self) -> *mut u8 {
         self.element.cast()
     }
 
-    /// What it has come to.
+    /// The result of a chosen case.
     pub fn result(&self) -> Result<()> {
         if self.result.get() == 0 { Ok(()) } else { Err(Error::Disconnected) }
     }
 
-    /// Ends the wait that it is a part of: this case is the one.
+    /// Ends the wait with this case as the chosen one.
     pub fn finish(&self, scheduler: &Scheduler, result: c_int) {
         self.result.set(result);
         // SAFETY: a case in a list is a part of a wait, and both are alive.
@@ -159,7 +160,7 @@ impl Case {
     }
 }
 
-/// Waits until one of the cases can be done, does it, and returns its index.
+/// Waits until one of the cases can complete, completes it, and returns its index.
 ///
 /// # Safety
 /// The channels are null or alive; elements as in [`Channel::send`] and [`Channel::receive`].
@@ -168,7 +169,7 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
     for case in cases {
         case.check()?;
         if let Some((channel, _)) = case.parts() {
-            channel.home().task()?;
+            channel.home().current_task()?;
         }
     }
     // SAFETY: as this function's contract says.
@@ -176,10 +177,10 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
     if let Some(index) = look() {
         return Ok(index);
     }
-    let waiting = Waiting { task, cases };
+    let waiting = SelectWait { task, cases };
     let begin = |_: Running<'_>| {
         if let Some(index) = look() {
-            return Ok(Begun::Done(index as u32));
+            return Ok(Attempt::Done(index as u32));
         }
         if cases.iter().any(Case::is_in_list) {
             return Err(Error::Busy);
@@ -190,13 +191,13 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
                 channel.waiters(operation).push(case);
             }
         }
-        Ok(Begun::Waiting(Wait::on(&CHANNELS, &waiting)))
+        Ok(Attempt::Waiting(Wait::on(&CHANNELS, &waiting)))
     };
     let index = wait(limit, begin)?;
     Ok(index as usize)
 }
 
-/// Does one of the cases, if one can be done now.
+/// Completes one of the cases, if one can complete without waiting.
 ///
 /// # Safety
 /// As [`select`].
@@ -204,7 +205,7 @@ pub unsafe fn try_select(cases: &[Case]) -> Result<usize> {
     for case in cases {
         case.check()?;
         if let Some((channel, _)) = case.parts() {
-            channel.home().visit()?;
+            channel.home().for_caller()?;
         }
     }
     // SAFETY: as this function's contract says.
@@ -219,10 +220,10 @@ unsafe fn attempt(cases: &[Case]) -> Option<usize> {
         channel.is_ready(operation).then_some((index, case, channel, operation))
     });
     let mut chosen = ready.next()?;
-    // A channel that no task has used yet has no scheduler of its own.
+    // A channel that no task has used yet has no home.
     let scheduler = chosen.2.home().scheduler().or_else(scheduler::current);
     for (others, candidate) in ready.enumerate() {
-        // Each of those that came before has been chosen with the same chance.
+        // Reservoir sampling: each earlier one is the chosen one with the same probability.
         if scheduler.is_some_and(|scheduler| scheduler.random.below(others as u64 + 2) == 0) {
             chosen = candidate;
         }

@@ -1,5 +1,5 @@
-//! The counting semaphore. Who wants several permits waits for all of them at once, and those
-//! behind wait for it, or many small requests would keep a large one waiting for ever.
+//! The counting semaphore. FIFO: a small request waits behind an earlier large one, which many
+//! small requests would starve otherwise. A request gets all its permits at once.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use crate::engine::scheduler::{Limit, Running, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Left, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
-/// The task is in the semaphore's list.
+/// The task is in the semaphore's wait queue.
 static SEMAPHORE: WaitKind = WaitKind { leave: Some(leave), ..WaitKind::new(c"semaphore", unlink) };
 
 /// # Safety
@@ -19,7 +19,7 @@ unsafe fn unlink(_: SchedulerRef, semaphore: usize, task: &Task) {
     unsafe { (*(semaphore as *const Semaphore)).waiters.remove(task) };
 }
 
-/// Those behind may want less than the one that leaves.
+/// Later waiters may need fewer permits than the one that leaves.
 ///
 /// # Safety
 /// As [`WaitKind::leave`].
@@ -36,8 +36,8 @@ unsafe fn leave(scheduler: SchedulerRef, semaphore: usize, task: &Task) -> Left 
 pub struct Semaphore {
     home: Home,
     available: Cell<u32>,
-    /// Those who want permits; how many is in `Task::interest`. The first wants more than there
-    /// are.
+    /// `Task::interest` is the number of permits that a waiter needs. The first waiter needs more
+    /// than are available.
     pub waiters: WaitQueue<Task>,
 }
 
@@ -56,9 +56,9 @@ impl Semaphore {
         Semaphore { home, available: Cell::new(permits), waiters: WaitQueue::new() }
     }
 
-    /// Takes permits, once those before it have theirs.
+    /// Acquires permits, in FIFO order.
     pub fn acquire(&self, permits: u32, limit: Limit) -> Result<()> {
-        self.home.task()?;
+        self.home.current_task()?;
         if self.take(permits) {
             return Ok(());
         }
@@ -71,9 +71,9 @@ impl Semaphore {
         .map(drop)
     }
 
-    /// Takes permits, if there are as many and nobody waits.
+    /// Acquires permits, if they are available and no task waits.
     pub fn try_acquire(&self, permits: u32) -> Result<()> {
-        self.home.visit()?;
+        self.home.for_caller()?;
         if self.take(permits) { Ok(()) } else { Err(Error::WouldBlock) }
     }
 
@@ -85,14 +85,14 @@ impl Semaphore {
         left.is_some()
     }
 
-    /// Adds permits.
+    /// Releases permits.
     pub fn release(&self, permits: u32) -> Result<()> {
-        self.add(self.home.visit()?, permits)
+        self.add(self.home.for_caller()?, permits)
     }
 
-    /// The same, from wherever a destructor runs.
+    /// [`release`](Self::release) for a destructor.
     pub fn give_back(&self, permits: u32) -> Result<()> {
-        self.add(self.home.reach()?, permits)
+        self.add(self.home.for_drop()?, permits)
     }
 
     fn add(&self, scheduler: Option<&Scheduler>, permits: u32) -> Result<()> {
@@ -104,12 +104,12 @@ impl Semaphore {
         Ok(())
     }
 
-    /// How many permits there are to take.
+    /// The number of available permits.
     pub fn available(&self) -> u32 {
         self.available.get()
     }
 
-    /// Gives the first in the list what they want, as far as it goes.
+    /// Grants permits to waiters in FIFO order, while they suffice.
     pub fn serve(&self, scheduler: &Scheduler) {
         while let Some(task) = self.waiters.first() {
             let Some(left) = self.available.get().checked_sub(task.interest.get()) else { return };

@@ -1,4 +1,4 @@
-//! The wait group: waits until as many things are done as were added.
+//! The wait group: a counter, and tasks that wait until it is 0.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use crate::engine::scheduler::{Limit, Running, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
-/// The task is in the wait group's list.
+/// The task is in the wait group's wait queue.
 static WAIT_GROUP: WaitKind = WaitKind::new(c"wait group", unlink);
 
 /// # Safety
@@ -21,9 +21,9 @@ unsafe fn unlink(_: SchedulerRef, group: usize, task: &Task) {
 /// A wait group.
 pub struct WaitGroup {
     home: Home,
-    /// How much is still to be done.
+    /// The counter.
     left: Cell<usize>,
-    /// None when there is nothing left.
+    /// Empty while the counter is 0.
     pub waiters: WaitQueue<Task>,
 }
 
@@ -42,21 +42,21 @@ impl WaitGroup {
         WaitGroup { home, left: Cell::new(0), waiters: WaitQueue::new() }
     }
 
-    /// Adds to what is to be done.
+    /// Adds to the counter.
     pub fn add(&self, count: usize) -> Result<()> {
-        self.home.visit()?;
+        self.home.for_caller()?;
         self.left.set(self.left.get().checked_add(count).ok_or(Error::Overflow)?);
         Ok(())
     }
 
-    /// One thing is done. When it was the last, readies all that wait.
+    /// Decrements the counter. At 0 wakes all waiters.
     pub fn done(&self) -> Result<()> {
-        self.finish_one(self.home.visit()?)
+        self.finish_one(self.home.for_caller()?)
     }
 
-    /// The same, from wherever a destructor runs.
+    /// [`done`](Self::done) for a destructor.
     pub fn leave(&self) -> Result<()> {
-        self.finish_one(self.home.reach()?)
+        self.finish_one(self.home.for_drop()?)
     }
 
     fn finish_one(&self, scheduler: Option<&Scheduler>) -> Result<()> {
@@ -69,14 +69,14 @@ impl WaitGroup {
         Ok(())
     }
 
-    /// Whether nothing is left.
+    /// Whether the counter is 0.
     pub fn is_done(&self) -> bool {
         self.left.get() == 0
     }
 
-    /// Waits until nothing is left.
+    /// Waits until the counter is 0.
     pub fn wait(&self, limit: Limit) -> Result<()> {
-        self.home.task()?;
+        self.home.current_task()?;
         if self.is_done() {
             return Ok(());
         }

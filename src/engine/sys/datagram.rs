@@ -32,7 +32,7 @@ pub fn datagram_socket(path: &CStr) -> Result<c_int> {
     }
 }
 
-/// Lets a socket send to the one at a path from now on.
+/// Connects a datagram socket to the one at a path.
 pub fn connect(fd: c_int, path: &CStr) -> Result<()> {
     // SAFETY: an address is integers, for which zero is a value.
     let mut address: libc::sockaddr_un = unsafe { zeroed() };

@@ -15,9 +15,8 @@ pub fn close(fd: c_int) {
     unsafe { libc::close(fd) };
 }
 
-/// Gives what `fd` refers to another number, in one step, which closes what that referred to
-/// before. `fd` is closed, also on an error.
-pub fn move_over(fd: c_int, number: c_int) -> Result<()> {
+/// dup3(fd, number) and close(fd), also on an error.
+pub fn dup_onto(fd: c_int, number: c_int) -> Result<()> {
     let moved = loop {
         // SAFETY: only called with numbers that this library got from the system.
         match check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }) {
@@ -29,9 +28,9 @@ pub fn move_over(fd: c_int, number: c_int) -> Result<()> {
     moved
 }
 
-/// The descriptor, or in its place one that is not 0, 1 or 2: a program that has closed one of
-/// those would find it to be its standard input or output.
-pub fn above_standard_streams(fd: c_int) -> Result<c_int> {
+/// The descriptor, duplicated to a number above 2 if it is 0, 1 or 2: in a program that has closed
+/// one of those, it would become standard input or output.
+pub fn avoid_stdio(fd: c_int) -> Result<c_int> {
     if fd > 2 {
         return Ok(fd);
     }
@@ -71,15 +70,14 @@ pub use libc::pollfd;
 /// poll(2)'s answer for a descriptor that is not open.
 pub const NOT_OPEN: u32 = libc::POLLNVAL as u32;
 
-/// Fills in, for each of the descriptors, which of its events have happened, without waiting.
-/// Nothing is filled in if the system has no answer.
+/// poll(2) with a timeout of 0. On an error all `revents` stay as they are.
 pub fn poll_all(polls: &mut [pollfd]) {
     // SAFETY: the slice is good for as many entries. An error leaves it as it is.
     unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
 }
 
-/// Waits by poll(2) at most `timeout_ns` (u64::MAX: without limit) for events of one descriptor. An
-/// interruption counts as none.
+/// ppoll(2) for one descriptor, for at most `timeout_ns` (u64::MAX: no timeout). EINTR counts as no
+/// event.
 pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     let mut poll = libc::pollfd { fd, events: events as libc::c_short, revents: 0 };
     let limit = timespec(timeout_ns);
@@ -133,11 +131,10 @@ pub(super) fn has_epoll_pwait2() -> bool {
     PRECISE.load(Relaxed) != MISSING
 }
 
-/// Waits for events at most `timeout_ns` (u64::MAX: without limit), and returns how many were
-/// filled in.
+/// epoll_wait(2) for at most `timeout_ns` (u64::MAX: no timeout). Returns the number of events.
 pub fn epoll_wait(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
     let capacity = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
-    // The plain call is exact for the two common timeouts, and cheaper.
+    // Plain epoll_wait is exact for the two common timeouts, and cheaper.
     if timeout_ns != 0 && timeout_ns != u64::MAX {
         let mut address = PRECISE.load(Relaxed);
         if address == UNKNOWN {
@@ -176,8 +173,7 @@ pub fn eventfd() -> Result<c_int> {
 /// Safe in a signal handler, but for errno, which the handler keeps.
 pub fn eventfd_raise(fd: c_int) {
     let one = 1u64.to_ne_bytes();
-    // Only a tracer or a sandbox can interrupt it; one that always does must not keep a signal
-    // handler for ever.
+    // EINTR can only come from a tracer or a sandbox; a signal handler must not retry for ever.
     for _ in 0..100 {
         // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
         // descriptor is readable, as wanted.

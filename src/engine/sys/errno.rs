@@ -1,4 +1,4 @@
-//! errno, which is how the calls of the C library fail.
+//! errno, the C library's error report.
 
 use std::ffi::c_int;
 
@@ -20,16 +20,17 @@ pub fn set_errno(value: c_int) {
     unsafe { *errno_address() = value }
 }
 
-/// Keeps errno while it lives: the system calls that the library makes meanwhile do not show in it.
-pub struct KeptErrno(c_int);
+/// Saves errno, and restores it when dropped, so that the library's system calls do not change the
+/// program's errno.
+pub struct ErrnoGuard(c_int);
 
-impl KeptErrno {
-    pub fn keep() -> KeptErrno {
-        KeptErrno(errno())
+impl ErrnoGuard {
+    pub fn save() -> ErrnoGuard {
+        ErrnoGuard(errno())
     }
 }
 
-impl Drop for KeptErrno {
+impl Drop for ErrnoGuard {
     fn drop(&mut self) {
         set_errno(self.0);
     }
@@ -42,7 +43,7 @@ pub fn last_error() -> Error {
     }
 }
 
-/// 0 or a positive number is a result, -1 means errno.
+/// Converts the result of a call that returns -1 and sets errno.
 pub fn check(result: c_int) -> Result<c_int> {
     if result < 0 { Err(last_error()) } else { Ok(result) }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, and the errno value for it.
+//! The error type, and its errno values.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
@@ -23,27 +23,28 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument is null, out of range, or names nothing that is alive.
+    /// An argument is null, out of range, or refers to an object that is not alive.
     InvalidArgument,
     /// The call suspends, and the caller is not a task.
     NotInTask,
     /// The scheduler is running on another thread.
     WrongThread,
-    /// It is too late or too early for this: the object is in use.
+    /// The object is in use.
     Busy,
-    /// Memory is missing.
+    /// Memory could not be allocated.
     OutOfMemory,
-    /// The process has as many memory mappings as the system lets it have.
+    /// The process has reached the system's limit of memory mappings.
     TooManyMappings,
     /// The task has been canceled, or has marked itself as ended.
     Canceled,
-    /// Something else than what was waited for ended the wait.
+    /// A wake-up interrupted the wait.
     Interrupted,
-    /// The time is over.
+    /// The deadline has passed.
     TimedOut,
     /// The id is not that of a living task of this scheduler.
     NoSuchTask,
-    /// The wait would never end: for oneself, or because nothing is left that could end it.
+    /// The wait would never end: a task waits for itself, or nothing is left that could wake a
+    /// task.
     Deadlock,
     /// The object belongs to another scheduler.
     WrongScheduler,
@@ -53,9 +54,9 @@ pub enum Error {
     OwnerDied,
     /// The channel is closed.
     Disconnected,
-    /// It would have to be waited for.
+    /// The operation would have to wait.
     WouldBlock,
-    /// The count is as large as it can be.
+    /// The counter would overflow.
     Overflow,
     /// A panic is unwinding this thread's stack: a destructor that it runs cannot suspend.
     Unwinding,
@@ -66,7 +67,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The errno value that stands for it, a positive number.
+    /// The corresponding errno value, a positive number.
     ///
     /// ```
     /// assert_eq!(majjen::Error::Os(2).errno(), 2);
@@ -93,7 +94,7 @@ impl Error {
         }
     }
 
-    /// The negative errno value, as C functions that return `int` give it.
+    /// The negative errno value, which C functions return.
     pub(crate) fn status(self) -> i32 {
         -self.errno()
     }
@@ -105,23 +106,23 @@ impl fmt::Display for Error {
             Error::InvalidArgument => out.write_str("invalid argument"),
             Error::NotInTask => out.write_str("not called from a task"),
             Error::WrongThread => out.write_str("the scheduler is running on another thread"),
-            Error::Busy => out.write_str("in use"),
+            Error::Busy => out.write_str("the object is in use"),
             Error::OutOfMemory => out.write_str("out of memory"),
             Error::TooManyMappings => {
                 out.write_str("too many memory mappings; raise vm.max_map_count (see sysctl(8))")
             }
             Error::Canceled => out.write_str("the task is canceled"),
-            Error::Interrupted => out.write_str("woken by something else"),
-            Error::TimedOut => out.write_str("the time is over"),
-            Error::NoSuchTask => out.write_str("no such task is alive"),
-            Error::WrongScheduler => out.write_str("it belongs to another scheduler"),
-            Error::NotOwner => out.write_str("not locked by this task"),
-            Error::OwnerDied => out.write_str("left locked by a task that has ended"),
+            Error::Interrupted => out.write_str("the wait was interrupted by a wake-up"),
+            Error::TimedOut => out.write_str("timed out"),
+            Error::NoSuchTask => out.write_str("no living task has this id"),
+            Error::WrongScheduler => out.write_str("the object belongs to another scheduler"),
+            Error::NotOwner => out.write_str("the mutex is not locked by this task"),
+            Error::OwnerDied => out.write_str("the mutex was left locked by a task that has ended"),
             Error::Disconnected => out.write_str("the channel is closed"),
-            Error::WouldBlock => out.write_str("it would have to be waited for"),
-            Error::Overflow => out.write_str("the count is too large"),
-            Error::Deadlock => out.write_str("the wait would never end"),
-            Error::Unwinding => out.write_str("a panic is unwinding the stack"),
+            Error::WouldBlock => out.write_str("the operation would block"),
+            Error::Overflow => out.write_str("the counter would overflow"),
+            Error::Deadlock => out.write_str("deadlock: the wait would never end"),
+            Error::Unwinding => out.write_str("cannot suspend while a panic unwinds the stack"),
             Error::Panicked => out.write_str("the task has panicked"),
             Error::Os(errno) => describe_errno(*errno, out),
         }
@@ -130,9 +131,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// For code that deals in I/O. An error of the operating system is itself. Others have the kind that the
-/// standard library has for them, and can be had again by `Error::from`, or by
-/// [`get_ref`](std::io::Error::get_ref).
+/// For code that returns I/O errors. [`Error::Os`] becomes the operating system's error. Others get
+/// the matching kind; `Error::from`, or [`get_ref`](std::io::Error::get_ref), returns the original
+/// error.
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> std::io::Error {
         use std::io::ErrorKind;
@@ -150,7 +151,7 @@ impl From<Error> for std::io::Error {
             Error::Deadlock => ErrorKind::Deadlock,
             Error::Disconnected => ErrorKind::BrokenPipe,
             Error::WouldBlock => ErrorKind::WouldBlock,
-            // Canceled is not Interrupted: much code tries again after that, and would do so for ever.
+            // Canceled is not Interrupted: much code retries after that, and would do so for ever.
             Error::Canceled
             | Error::OwnerDied
             | Error::Overflow

@@ -9,7 +9,7 @@ use super::error::{Error, Result};
 
 /// Whether the file's first line is `word`. False when it cannot be read.
 #[cfg(target_arch = "x86_64")] // Only there is it a question whether the counter is steady.
-pub fn file_says(path: &CStr, word: &[u8]) -> bool {
+pub fn first_line_is(path: &CStr, word: &[u8]) -> bool {
     // SAFETY: a C string.
     let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if fd < 0 {
@@ -31,8 +31,8 @@ pub struct Appending {
     pub is_empty: bool,
 }
 
-/// Opens a file for writing at its end; creates it, writable for its owner, if it is missing. Does
-/// not wait for the other end of a pipe: without one it fails with ENXIO.
+/// Opens a file for writing at its end; creates it, writable for its owner, if it is missing. A
+/// FIFO without a reader fails with ENXIO instead of blocking.
 pub fn open_appending(path: &CStr) -> Result<Appending> {
     let flags = libc::O_WRONLY
         | libc::O_APPEND
@@ -44,8 +44,8 @@ pub fn open_appending(path: &CStr) -> Result<Appending> {
     let fd = check(unsafe { libc::open(path.as_ptr(), flags, 0o644) })?;
     // SAFETY: a stat is integers, for which zero is a value.
     let mut status: libc::stat = unsafe { zeroed() };
-    // SAFETY: the address is good for a stat; the descriptor was opened above. Only opening should
-    // not wait.
+    // SAFETY: the address is good for a stat; the descriptor was opened above. Only open(2) should
+    // not block.
     let failed = unsafe {
         libc::fstat(fd, &mut status) < 0
             || libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) < 0
@@ -62,7 +62,7 @@ pub fn open_appending(path: &CStr) -> Result<Appending> {
     })
 }
 
-/// Writes all bytes. When that is not possible, says how many it has written before.
+/// Writes all bytes. An error comes with the number of bytes written before.
 pub fn write_all(fd: c_int, bytes: &[u8]) -> std::result::Result<(), (usize, Error)> {
     let mut written = 0;
     while written < bytes.len() {
@@ -71,7 +71,7 @@ pub fn write_all(fd: c_int, bytes: &[u8]) -> std::result::Result<(), (usize, Err
         let count = unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) };
         match count {
             1.. => written += count as usize,
-            // No file does that. Not to try again for ever.
+            // Unexpected; an error, so as not to retry for ever.
             0 => return Err((written, Error::Os(libc::EIO))),
             _ if errno() == libc::EINTR => {}
             _ => return Err((written, last_error())),

@@ -22,11 +22,11 @@ pub fn page_bytes() -> usize {
     }
 }
 
-/// What huge pages mostly are. A guess: where they are not, they are not used.
+/// The usual size of huge pages. Where it is another, they are not used.
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Memory for `count` values, aligned as they want it, in huge pages if it is enough for them; NULL
-/// when there is none. It is not initialized.
+/// Uninitialized memory for `count` values, in huge pages if it is large enough; NULL if it cannot
+/// be allocated.
 pub fn allocate<T>(count: usize) -> *mut T {
     let Some(bytes) = count.checked_mul(size_of::<T>()) else {
         return null_mut();
@@ -73,16 +73,16 @@ pub fn map(bytes: usize) -> Result<*mut u8> {
     if memory == libc::MAP_FAILED { Err(last_error()) } else { Ok(memory.cast()) }
 }
 
-/// Gives a mapping back.
+/// Unmaps a whole mapping.
 ///
 /// # Safety
 /// The range is a whole mapping from [`map`], and not used again.
 pub unsafe fn unmap(memory: *mut u8, bytes: usize) {
     // SAFETY: as this function's contract says.
     if unsafe { libc::munmap(memory.cast(), bytes) } != 0 {
-        // The kernel has merged it with its neighbours, and the process has no mapping left to
-        // split it off: it stays, without memory. SAFETY: as above.
-        unsafe { discard(memory, bytes) };
+        // The kernel has merged the mapping with its neighbours, and splitting it would exceed the
+        // process's limit of mappings: keep the addresses, and free the memory. SAFETY: as above.
+        unsafe { decommit(memory, bytes) };
     }
 }
 
@@ -98,8 +98,8 @@ pub unsafe fn install_guard(memory: *mut u8, bytes: usize) -> Result<()> {
     check(unsafe { libc::madvise(memory.cast(), bytes, MADV_GUARD_INSTALL) }).map(drop)
 }
 
-/// [`install_guard`] for `bytes` from each of `starts` on, [`MOST_RANGES`] of them at most, by one
-/// call. Returns whether all was done; else it was for some of them, or none.
+/// [`install_guard`] for `bytes` from each of `starts` on, [`MAX_RANGES`] of them at most, by one
+/// call. Returns whether all were installed; if not, some may be.
 ///
 /// # Safety
 /// As [`install_guard`].
@@ -108,8 +108,8 @@ pub unsafe fn install_guards(starts: impl Iterator<Item = *mut u8>, bytes: usize
     unsafe { advise_each(starts, bytes, MADV_GUARD_INSTALL) }
 }
 
-/// Gives memory to `bytes` from each of `starts` on, [`MOST_RANGES`] of them at most, by one call:
-/// faster than by a fault for each. Returns whether all was done; else the others' comes by faults.
+/// Populates `bytes` from each of `starts` on, [`MAX_RANGES`] of them at most, by one call: faster
+/// than a page fault for each. Returns whether all were populated; the others will fault.
 ///
 /// # Safety
 /// The ranges are pages of mappings from [`map`].
@@ -118,16 +118,15 @@ pub unsafe fn populate(starts: impl Iterator<Item = *mut u8>, bytes: usize) -> b
     unsafe { advise_each(starts, bytes, libc::MADV_POPULATE_WRITE) }
 }
 
-/// How many ranges one call takes: few enough that their list needs no other page of the stack that
-/// it is on. Four times as many are no faster.
-pub const MOST_RANGES: usize = 16;
+/// Ranges per call: few enough that the list fits in the stack page in use. Four times as many are
+/// no faster.
+pub const MAX_RANGES: usize = 16;
 
-/// By process_madvise(2), which takes all kinds of advice, and the process itself without a
-/// descriptor for it, since Linux 6.15.
+/// process_madvise(2), which accepts these kinds of advice, and PIDFD_SELF, since Linux 6.15.
 unsafe fn advise_each(starts: impl Iterator<Item = *mut u8>, bytes: usize, advice: c_int) -> bool {
     /// From linux/pidfd.h; not in the libc crate yet.
     const PIDFD_SELF: c_int = -10_000;
-    let mut ranges = [libc::iovec { iov_base: null_mut(), iov_len: bytes }; MOST_RANGES];
+    let mut ranges = [libc::iovec { iov_base: null_mut(), iov_len: bytes }; MAX_RANGES];
     let mut count = 0;
     for (range, start) in ranges.iter_mut().zip(starts) {
         range.iov_base = start.cast();
@@ -171,30 +170,30 @@ pub unsafe fn advise_small_pages(memory: *mut u8, bytes: usize) {
     unsafe { libc::madvise(memory.cast(), bytes, libc::MADV_NOHUGEPAGE) };
 }
 
-/// Gives the memory of pages back; they read as zeros when touched again.
+/// Returns the memory of pages to the kernel; they read as zeros afterwards.
 ///
 /// # Safety
 /// The range is pages of a mapping from [`map`], and what they hold is not needed.
-pub unsafe fn discard(memory: *mut u8, bytes: usize) {
+pub unsafe fn decommit(memory: *mut u8, bytes: usize) {
     // SAFETY: as this function's contract says. When it fails the memory merely stays.
     unsafe { libc::madvise(memory.cast(), bytes, libc::MADV_DONTNEED) };
 }
 
-/// [`discard`] for `bytes` from each of `starts` on, [`MOST_RANGES`] of them at most: by one call
-/// where the kernel can do that.
+/// [`decommit`] for `bytes` from each of `starts` on, [`MAX_RANGES`] of them at most: one call
+/// where the kernel supports it.
 ///
 /// # Safety
-/// As [`discard`].
-pub unsafe fn discard_each(starts: impl Iterator<Item = *mut u8> + Clone, bytes: usize) {
-    // SAFETY: as this function's contract says; to discard a range twice is as good.
+/// As [`decommit`].
+pub unsafe fn decommit_each(starts: impl Iterator<Item = *mut u8> + Clone, bytes: usize) {
+    // SAFETY: as this function's contract says; to decommit a range twice is as good.
     unsafe {
         if !advise_each(starts.clone(), bytes, libc::MADV_DONTNEED) {
-            starts.for_each(|start| discard(start, bytes));
+            starts.for_each(|start| decommit(start, bytes));
         }
     }
 }
 
-/// Which pages of a range hold memory: the index of the first one, none if there is none.
+/// The index of the first resident page of a range.
 ///
 /// # Safety
 /// The range is pages of a mapping.

@@ -1,4 +1,4 @@
-//! What else is in the process: names, the C++ runtime, the thread's stack.
+//! The process: symbols, fork, the C++ runtime, the thread's stack.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -7,8 +7,8 @@ use std::ptr::null_mut;
 use super::error::{Error, Result};
 use super::memory::{map, page_bytes, unmap};
 
-/// A page of zeros that is zeros again in a child of this process; nothing if the kernel cannot do
-/// that. It is never unmapped.
+/// A zeroed page that the kernel clears in children of this process (MADV_WIPEONFORK); `None` if it
+/// cannot. Never unmapped.
 pub fn map_wiped_by_fork() -> Option<*mut u8> {
     let bytes = page_bytes();
     let page = map(bytes).ok()?;
@@ -21,14 +21,14 @@ pub fn map_wiped_by_fork() -> Option<*mut u8> {
     wiped.then_some(page)
 }
 
-/// Has a function called in each child that the C library's fork() makes. Without memory it is not.
+/// pthread_atfork(3) for the child. Fails silently without memory.
 pub fn at_fork_in_child(function: extern "C" fn()) {
     // SAFETY: a function that stays callable as long as the library is loaded, which the C library
     // knows to forget it after.
     unsafe { libc::pthread_atfork(None, None, Some(function)) };
 }
 
-/// Runs `body` in a child, by fork() or by the bare system call, and returns what it has returned.
+/// Runs `body` in a child, by fork() or by the raw system call, and returns its result.
 #[cfg(test)]
 pub fn in_a_child(by_the_c_library: bool, body: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the child calls nothing but `body` and _exit().
@@ -48,7 +48,7 @@ pub fn in_a_child(by_the_c_library: bool, body: impl FnOnce() -> c_int) -> c_int
     libc::WEXITSTATUS(status)
 }
 
-/// The address of what has a name in the program or its libraries.
+/// dlsym(3): a symbol of the program or its libraries.
 pub fn symbol(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: a C string.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
@@ -84,7 +84,7 @@ unsafe extern "C" {
     fn majjen_shim_cxa_get_globals() -> Option<CxaGetGlobals>;
 }
 
-/// What the C++ runtime keeps for the calling thread; null if the program has none so far. Its
+/// `__cxa_get_globals()` of the calling thread; null if the program has no C++ runtime so far. The
 /// address does not change while the thread lives.
 pub fn cxx_globals() -> *mut c_void {
     // SAFETY: no preconditions.

@@ -1,4 +1,4 @@
-//! Signals, and the stack that their handlers run on.
+//! Signals, and the alternate signal stack.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
@@ -17,7 +17,7 @@ pub struct SavedAction {
     action: libc::sigaction,
 }
 
-/// Whether the signal has its default effect.
+/// Whether the signal's action is SIG_DFL.
 pub fn has_default_action(signal: c_int) -> bool {
     // SAFETY: a sigaction is integers and an optional pointer, for which zero is a value.
     let mut action: libc::sigaction = unsafe { zeroed() };
@@ -26,8 +26,8 @@ pub fn has_default_action(signal: c_int) -> bool {
     known && action.sa_sigaction == libc::SIG_DFL
 }
 
-/// Calls `handler` the first time that the signal comes; the second time it has its default effect.
-/// The handler must be safe in a signal handler.
+/// Installs a handler with SA_RESETHAND: the second signal has the default effect. The handler must
+/// be async-signal-safe.
 pub fn handle_signal(signal: c_int, handler: extern "C" fn(c_int)) -> Option<SavedAction> {
     // SAFETY: see has_default_action.
     let (mut action, mut saved): (libc::sigaction, libc::sigaction) =
@@ -39,7 +39,7 @@ pub fn handle_signal(signal: c_int, handler: extern "C" fn(c_int)) -> Option<Sav
     done.then_some(SavedAction { signal, action: saved })
 }
 
-/// Puts back what the signal did before, unless someone else has set it in between.
+/// Restores the saved action, unless the program has set another one since.
 pub fn restore_signal(saved: &SavedAction, handler: extern "C" fn(c_int)) {
     // SAFETY: see has_default_action.
     let mut now: libc::sigaction = unsafe { zeroed() };
@@ -53,10 +53,10 @@ pub fn restore_signal(saved: &SavedAction, handler: extern "C" fn(c_int)) {
     }
 }
 
-/// The signals that a thread holds off.
+/// A thread's signal mask.
 pub struct SignalMask(libc::sigset_t);
 
-/// Holds off all signals of this thread. Returns what it held off before.
+/// Blocks all signals of this thread. Returns the previous mask.
 pub fn block_all_signals() -> SignalMask {
     // SAFETY: a signal set is integers, for which zero is a value; the addresses are good. It
     // cannot fail with these arguments.
@@ -68,17 +68,16 @@ pub fn block_all_signals() -> SignalMask {
     }
 }
 
-/// Holds off what was held off before.
+/// Restores a signal mask.
 pub fn restore_signal_mask(mask: &SignalMask) {
     // SAFETY: from [`block_all_signals`].
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, null_mut()) };
 }
 
-/// What the kernel says of a fault.
+/// siginfo_t of a fault.
 pub use libc::siginfo_t as FaultInfo;
 
-/// Where a fault happened; nothing if there was none, because the signal was sent: by kill(),
-/// raise(), a timer.
+/// The address of a fault; `None` if the signal was sent instead, by kill(), raise() or a timer.
 ///
 /// # Safety
 /// The information is what the kernel gave to a handler of SIGSEGV.
@@ -91,7 +90,7 @@ pub unsafe fn fault_address(info: *const FaultInfo) -> Option<usize> {
 
 type FaultHandler = extern "C" fn(c_int, *mut FaultInfo, *mut c_void);
 
-/// What a process does about SIGSEGV, while a handler of ours is there in its place.
+/// The previous action of SIGSEGV, while our handler is installed.
 pub struct FaultAction {
     action: UnsafeCell<MaybeUninit<libc::sigaction>>,
     /// Whether a handler that is called only once has been.
@@ -118,7 +117,7 @@ impl FaultAction {
     ///
     /// Not in front of one that was set in front of it during an earlier use, and has stayed: the two
     /// would hand a fault to each other without end. That one is left to call ours, if it does.
-    pub fn replace_with(&self, handler: FaultHandler) {
+    pub fn install(&self, handler: FaultHandler) {
         // SAFETY: see has_default_action.
         let now = unsafe {
             let mut now: libc::sigaction = zeroed();
@@ -154,7 +153,7 @@ impl FaultAction {
         }
     }
 
-    /// Puts back what was there, unless someone else has set it in between.
+    /// Restores the previous action, unless the program has set another one since.
     pub fn restore(&self, handler: FaultHandler) {
         // SAFETY: see has_default_action. The stored action came from sigaction.
         unsafe {
@@ -169,11 +168,11 @@ impl FaultAction {
         }
     }
 
-    /// Does about a signal what would have been done without the handler.
+    /// Chains to the previous action.
     ///
     /// # Safety
     /// Called by the handler, with its arguments.
-    pub unsafe fn hand_on(&self, signal: c_int, info: *mut FaultInfo, context: *mut c_void) {
+    pub unsafe fn chain(&self, signal: c_int, info: *mut FaultInfo, context: *mut c_void) {
         // SAFETY: the handler is or was installed, so what was there before is stored.
         let before = unsafe { (*self.action.get()).assume_init_ref() };
         // SAFETY: as this function's contract says.
@@ -210,10 +209,10 @@ fn set_default_action(signal: c_int) {
     }
 }
 
-/// Lets a signal have its default effect, in a handler of it. A fault has it when the handler
-/// returns: the instruction is tried again, and the core file shows it. The kernel ignores no
-/// fault. A signal that was sent comes once, so it is sent again; and here, since it may be held
-/// off where the handler returns to.
+/// Applies the default action, inside a handler. A fault recurs when the handler returns: the
+/// instruction is executed again, and the core file shows it. A signal that was sent does not
+/// recur, so it is raised again; and unblocked here, since it may be blocked where the handler
+/// returns to.
 fn default_effect(signal: c_int, was_sent: bool) {
     set_default_action(signal);
     if was_sent {
@@ -267,7 +266,7 @@ impl Drop for AlternateStack {
     }
 }
 
-/// Writes past all buffers. Safe in a signal handler.
+/// write(2) to stderr, without buffers. Async-signal-safe.
 pub fn write_to_stderr(text: &[u8]) {
     // SAFETY: the text is as long as said. If it fails there is no other place to write to.
     unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
@@ -283,7 +282,7 @@ fn only(signal: c_int) -> libc::sigset_t {
     }
 }
 
-/// Holds a signal off this thread. Returns whether it was not held off before.
+/// Blocks a signal in this thread. Returns whether it was unblocked before.
 pub fn block_signal(signal: c_int) -> bool {
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both sets are good; the call fills in the old one when it succeeds.
@@ -293,7 +292,7 @@ pub fn block_signal(signal: c_int) -> bool {
     }
 }
 
-/// Ends [`block_signal`]; signals that came meanwhile are dropped.
+/// Undoes [`block_signal`]; pending signals are discarded.
 pub fn drop_and_unblock_signal(signal: c_int) {
     let set = only(signal);
     let now = timespec(0);

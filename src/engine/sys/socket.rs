@@ -1,4 +1,4 @@
-//! Sockets that connect without blocking, which the standard library has none of.
+//! Nonblocking connects, which the standard library does not have.
 
 use std::ffi::c_int;
 use std::mem::zeroed;
@@ -11,15 +11,15 @@ use std::ptr::from_ref;
 use super::errno::check;
 use super::error::{Error, Result};
 
-/// What came of a connection attempt.
+/// The result of a connection attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connected {
     Yes,
-    /// It goes on, and the socket is writable once it has ended.
+    /// In progress: the socket becomes writable when it ends.
     Later,
 }
 
-/// A socket that does not block, on its way to an address.
+/// A nonblocking socket that connects to an address.
 pub fn connect_tcp(address: &SocketAddr) -> Result<(OwnedFd, Connected)> {
     match address {
         SocketAddr::V4(v4) => {
@@ -43,8 +43,8 @@ pub fn connect_tcp(address: &SocketAddr) -> Result<(OwnedFd, Connected)> {
     }
 }
 
-/// A socket that does not block, connected to the one at a path. EAGAIN means that its queue is
-/// full, which cannot be waited for.
+/// A nonblocking socket connected to the one at a path. EAGAIN means that its backlog is full, for
+/// which there is no event to wait.
 pub fn connect_unix(path: &Path) -> Result<OwnedFd> {
     // SAFETY: as in `connect_tcp`.
     let mut raw: libc::sockaddr_un = unsafe { zeroed() };
@@ -70,7 +70,7 @@ fn connect_to<A>(family: c_int, address: &A) -> Result<(OwnedFd, Connected)> {
     // SAFETY: the address is of the family's type, and as long as said.
     match check(unsafe { libc::connect(socket.as_raw_fd(), from_ref(address).cast(), length) }) {
         Ok(_) => Ok((socket, Connected::Yes)),
-        // An interrupted attempt goes on.
+        // An interrupted attempt continues.
         Err(Error::Os(libc::EINPROGRESS | libc::EINTR)) => Ok((socket, Connected::Later)),
         Err(error) => Err(error),
     }

@@ -1,4 +1,4 @@
-//! Clocks, and waiting for time to pass.
+//! Clocks, and sleeping.
 
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
@@ -25,16 +25,16 @@ fn read_clock() -> Result<u64> {
     Ok(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
 }
 
-/// Schedulers are only made where the clock can be read. A failure that passes must not make a
-/// timer early; one that stays stops the timers.
+/// Schedulers are only created if the clock can be read. Retry a transient failure, so that no
+/// timer fires early; after a permanent one timers stop.
 #[cold]
 #[inline(never)]
 fn read_clock_again() -> u64 {
     (0..100).find_map(|_| read_clock().ok()).unwrap_or(0)
 }
 
-/// By how much the kernel may wake this thread late, to wake several at once: 50 us unless set.
-/// Returns what it was before; `None`, with nothing changed, if it cannot be set.
+/// Sets this thread's timer slack (prctl(2), PR_SET_TIMERSLACK), 50 us by default. Returns the
+/// previous slack; `None` if it cannot be set.
 pub fn set_timer_slack_ns(ns: libc::c_ulong) -> Option<libc::c_ulong> {
     // SAFETY: the requests take and give integers.
     let before = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
@@ -44,7 +44,7 @@ pub fn set_timer_slack_ns(ns: libc::c_ulong) -> Option<libc::c_ulong> {
 }
 
 /// Blocks the thread; returns early on a signal.
-pub fn pause_ns(ns: u64) {
+pub fn sleep_ns(ns: u64) {
     // SAFETY: the address is good for the call.
     unsafe { libc::nanosleep(&timespec(ns), null_mut()) };
 }
@@ -55,7 +55,7 @@ pub fn unix_time_s() -> i64 {
     unsafe { libc::time(null_mut()) }
 }
 
-/// How many seconds the local time is ahead of UTC at a moment; 0 where that is not known.
+/// The offset of the local time from UTC at a moment; 0 if it is unknown.
 pub fn utc_offset_s(unix_time_s: i64) -> i64 {
     let mut parts = MaybeUninit::<libc::tm>::uninit();
     // SAFETY: both addresses are good; localtime_r keeps neither.

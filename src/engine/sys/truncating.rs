@@ -1,9 +1,8 @@
-//! Text in a buffer of fixed size.
+//! A writer to a buffer of fixed size.
 
 use std::fmt::{self, Write};
 
-/// Writes to a buffer of fixed size, drops what does not fit, and counts what would have been
-/// written.
+/// Writes to a buffer of fixed size, truncates, and counts the full length, as snprintf does.
 pub struct TruncatingWriter<'b> {
     buffer: &'b mut [u8],
     pub length: usize,

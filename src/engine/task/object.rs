@@ -2,8 +2,8 @@
 //!
 //! # Where a task is
 //!
-//! C can see and write [`State`]; what the engine relies on is its own (`queued`, `heap_index`,
-//! `wait`, `context`, `stack`), and only these places change it:
+//! C can read and write [`State`], so the engine relies on fields of its own (`queued`,
+//! `heap_index`, `wait`, `context`, `stack`):
 //!
 //! | the task is | `queued` | `heap_index` | `wait` | made so by |
 //! |---|---|---|---|---|
@@ -19,10 +19,9 @@
 //! | ready, its deadline has passed | yes | none | what for | the timer |
 //! | ended | no | none | nothing | the scheduler, after the body |
 //!
-//! Tasks are referred to by `&Task` and raw pointers, never by `&mut`: C holds pointers to them
-//! too. All fields are cells. A slot keeps its address until the scheduler is destroyed, so a
-//! reference to a task that has ended is to a slot that is free or in use again, never to unmapped
-//! memory.
+//! Tasks are shared by `&Task` and raw pointers, never `&mut`: C holds pointers to them too. All
+//! fields are cells. A slot keeps its address until the scheduler is destroyed, so a reference to a
+//! task that has ended is to a slot that is free or in use again, never to unmapped memory.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -40,7 +39,7 @@ pub const NOT_IN_HEAP: usize = usize::MAX;
 /// The function of a task. It is called with the scheduler's address and the task's state.
 pub type Body = unsafe extern "C" fn(*mut c_void, *mut c_void);
 
-/// What C sees of where a task is. Kept as an integer, since C may write any.
+/// The state that C sees. Stored as an integer, since C may write any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum State {
@@ -50,7 +49,7 @@ pub enum State {
     Exited = 3,
 }
 
-/// A task's name, cut to fit, and a NUL.
+/// A task's name, truncated, NUL-terminated.
 pub type Name = [u8; 24];
 
 /// One task. C reads the first six fields, in this order.
@@ -59,7 +58,7 @@ pub struct Task {
     pub body: Cell<Option<Body>>,
     /// From C's allocator; the task owns it.
     pub user_state: Cell<*mut c_void>,
-    /// A [`State`], as far as C keeps to it.
+    /// A [`State`]; C may have written another number.
     pub state: Cell<u32>,
     pub wake_time_ns: Cell<u64>,
     pub heap_index: Cell<usize>,
@@ -72,48 +71,48 @@ pub struct Task {
     pub queued: Cell<bool>,
     /// Whether the slot holds a task, rather than being free.
     pub alive: Cell<bool>,
-    /// Whether the task has been told to end: it is not parked any more.
+    /// Whether the task has been canceled: its waits return at once.
     pub canceled: Cell<bool>,
     /// Whether a log callback is running on this task's stack.
     pub in_log_callback: Cell<bool>,
-    /// Turns taken; stays at the greatest number. Of this size to fit in the first cache line,
-    /// which is all that a yield touches of a task.
+    /// The number of turns, saturating. 32 bits, to fit in the first cache line, which is all that
+    /// a yield touches of a task.
     pub turns: Cell<u32>,
-    /// What it waits for. From here to `links` is the second cache line, which holds what a wait and
-    /// its end need besides.
+    /// What it waits for. From here to `links` is the second cache line: the fields that a wait
+    /// needs.
     pub wait: Cell<Wait>,
-    /// How the latest wait ended: set by whoever made the task ready.
+    /// How the latest wait ended.
     pub outcome: Cell<Outcome>,
     /// The events of the descriptor, or the permits of the semaphore, that it waits for.
     pub interest: Cell<u32>,
-    /// For the list that it waits in.
+    /// Links of the wait queue.
     pub links: Links<Task>,
 
     /// The stack, from the first turn to the end.
     pub stack: Cell<Stack>,
     /// Its size; before the first turn the size asked for, 0 for the scheduler's.
     pub stack_bytes: Cell<usize>,
-    /// How many mutexes it has locked, and what is to be done when it ends all the same.
+    /// How many mutexes it owns, and the hook that runs when it ends.
     pub locks: Cell<u32>,
     pub at_end: Cell<Option<AtEnd>>,
-    /// Whether it has been enqueued while it was ready, since it last began to sleep or park.
+    /// Whether it has been woken while it was ready, since it last began to sleep or park.
     pub woken: Cell<bool>,
-    /// By which calls its stack could be larger, in the words of whoever spawned it.
+    /// Which calls set the stack size, in C or in Rust, for the report of an overflow.
     pub stack_hint: Cell<&'static str>,
-    /// What ThreadSanitizer knows the task by; null without it.
+    /// ThreadSanitizer's fiber; null without it.
     pub fiber: Cell<*mut c_void>,
-    /// The tasks that wait for this one to end.
+    /// The tasks that join this one.
     pub joiners: WaitQueue<Task>,
-    /// The slot's index, and how often it has been used: different for each task of a scheduler.
+    /// The slot's index and use count (generation): unique within a scheduler.
     pub id: Cell<u64>,
-    /// For people; NUL-terminated.
+    /// The name, NUL-terminated.
     pub name: Cell<Name>,
 }
 
 const _: () = assert!(offset_of!(Task, turns) + size_of::<u32>() <= 64);
 const _: () = assert!(offset_of!(Task, wait) == 64 && offset_of!(Task, stack) <= 128);
 
-/// What is to be done when a task has ended, after those who wait for it are told.
+/// The hook that runs when a task has ended, after its joiners are woken.
 ///
 /// # Safety
 /// The scheduler is that of the task.
@@ -167,7 +166,7 @@ impl Task {
         self.state.set(state as u32);
     }
 
-    /// One turn more.
+    /// Counts a turn.
     #[inline(always)]
     pub fn count_turn(&self) {
         if let (turns, false) = self.turns.get().overflowing_add(1) {
@@ -180,7 +179,7 @@ impl Task {
         self.is(State::Sleeping) || self.is(State::WaitingIo)
     }
 
-    /// Sets the name; what does not fit is cut, at a boundary of characters if it is UTF-8.
+    /// Sets the name, truncated at a UTF-8 character boundary.
     pub fn set_name(&self, name: &[u8]) {
         let mut stored = Name::default();
         let mut length = name.len().min(stored.len() - 1);
@@ -207,7 +206,7 @@ impl Task {
 
 const _: () = assert!(size_of::<Task>() == 256);
 
-/// The task that runs on this thread, if one does: for those who know no scheduler. Good while it
+/// The task that runs on this thread, for modules that do not know the scheduler. Valid while it
 /// runs.
 pub fn running<'t>() -> Option<&'t Task> {
     // SAFETY: the thread's own variable, which lives as long as the thread.

@@ -25,11 +25,11 @@ const ONE_USE: u64 = 1 << INDEX_BITS;
 pub struct Slab {
     /// In the order of their indices.
     chunks: Vec<Chunk>,
-    /// The same, in the order of their addresses.
+    /// The chunks in the order of their addresses.
     by_address: Vec<Chunk>,
-    /// How many slots the chunks have.
+    /// Number of slots in all chunks.
     slots: usize,
-    /// The ids of the first uses, so that ids of different schedulers differ.
+    /// Where this slab's ids begin, so that ids of different schedulers differ.
     first_id: u64,
     alive: Cell<usize>,
     /// Free slots, linked by `next`.
@@ -87,7 +87,7 @@ impl Slab {
         Some(task)
     }
 
-    /// Gives a slot back. The task must be in no queue, heap or list.
+    /// Frees a slot. The task must be in no queue or heap.
     #[inline]
     pub fn free(&self, task: &Task) {
         debug_assert!(!task.queued.get() && task.heap_index.get() == NOT_IN_HEAP);

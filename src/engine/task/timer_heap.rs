@@ -19,7 +19,8 @@ use super::object::{NOT_IN_HEAP, Task};
 use crate::engine::context::switch;
 use crate::engine::sys::{self, Error, Result};
 
-/// The same of one that [`TimerHeap::expire`] has taken out, and not handed on yet.
+/// `Task::heap_index` of a task that [`TimerHeap::expire`] has taken out, and not passed to `each`
+/// yet.
 const DUE: usize = usize::MAX - 1;
 
 const ARITY: usize = 4;
@@ -53,8 +54,8 @@ struct Due {
 /// The heap. C reads the first three fields, in this order.
 #[repr(C)]
 pub struct TimerHeap {
-    /// `capacity` task pointers, then, in the same allocation, `capacity` keys, and room for as many
-    /// [`Due`]s: memory that is not touched before so many are due at a time.
+    /// `capacity` task pointers, then, in the same allocation, `capacity` keys, and room for as
+    /// many [`Due`]s, which are pages that stay untouched until so many are due at a time.
     pub slots: Cell<*mut *const Task>,
     pub count: Cell<usize>,
     pub capacity: Cell<usize>,
@@ -88,9 +89,9 @@ impl TimerHeap {
     /// earliest first. `each` may [`remove`](Self::remove) tasks, and is not called with those that
     /// it has removed. It must not insert any.
     ///
-    /// Taken out all together, since most of the time of a large heap goes to the tasks that others
-    /// displace: their objects, which have to know their index, are not in the cache. With a million
-    /// due at a time this takes a third of the time of one after the other.
+    /// As a batch, since a large heap spends most of its time on cache misses of the tasks that are
+    /// moved, whose index must be updated. With a million due at a time this takes a third of the
+    /// time of single removals.
     pub fn expire(&self, now_ns: u64, each: impl Fn(&Task)) {
         let count = self.collect_due(now_ns);
         for which in (0..count).rev() {
@@ -102,7 +103,7 @@ impl TimerHeap {
             due.sort_unstable_by_key(|due| due.key.number());
         }
         for which in 0..count {
-            /// So far ahead the next objects are fetched.
+            /// Prefetch distance.
             const AHEAD: usize = 8;
             switch::prefetch(self.due((which + AHEAD).min(count - 1)).task);
             // SAFETY: a task in the heap is alive, see `insert`, and tasks do not end in `each`.
@@ -142,7 +143,7 @@ impl TimerHeap {
         count
     }
 
-    /// Closes the gap at `index`, below which there is no other one.
+    /// Fills the gap at `index`, below which there is no other gap.
     fn fill(&self, index: usize) {
         let last = self.count.get() - 1;
         self.count.set(last);
@@ -200,7 +201,7 @@ impl TimerHeap {
         self.place(index, task, key);
     }
 
-    /// The least of the entries that there are in a range of indices.
+    /// The least existing entry in a range of indices.
     #[inline(always)]
     fn least(&self, range: Range<usize>) -> Option<(usize, Key)> {
         let lesser = |left: (usize, Key), right: (usize, Key)| {

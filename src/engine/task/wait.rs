@@ -1,16 +1,16 @@
 //! What a task waits for, and how it leaves.
 //!
-//! A waiting task is in a list of the object that it waits for: a mutex, a descriptor, another
-//! task. [`Task::wait`] says which, as an object and a [`WaitKind`]. The kind is all that the
-//! scheduler knows of it, so a new thing to wait for is a new kind in a file of its own.
+//! A waiting task is in the wait queue of an object: a mutex, a descriptor, another task.
+//! [`Task::wait`] names it, as an object and a [`WaitKind`]. The scheduler knows only the kind, so
+//! a new kind of waitable object is one new file.
 //!
 //! A wait ends in one of these ways:
 //!
-//! - *The object ends it*: it takes the task out of its list, with what the task waited for.
-//!   `Task::wait` is [`Wait::NONE`] before the task is made ready.
-//! - *Something else ends it* (a cancel, a wake-up): the scheduler asks the kind to let the task go,
-//!   by [`WaitKind::leave`], and makes it ready.
-//! - *The deadline passes*: the task is made ready, and stays in the list until its turn comes, so
+//! - *The object ends it*: it unlinks the task, and hands over the mutex, the permits or the
+//!   element. `Task::wait` is [`Wait::NONE`] before the task becomes ready.
+//! - *It is interrupted* (a cancel, a wake-up): the scheduler unlinks the task by
+//!   [`WaitKind::leave`], and makes it ready.
+//! - *The deadline passes*: the task becomes ready, and stays in the wait queue until it runs, so
 //!   that the object can still end the wait. Then it leaves, by [`WaitKind::leave`].
 
 use std::ffi::{CStr, c_char, c_void};
@@ -21,8 +21,7 @@ use std::ptr::null;
 use super::object::Task;
 use crate::engine::sys::Error;
 
-/// The scheduler of a waiting task, as kinds are handed it. `engine::scheduler` makes it from a
-/// `Scheduler` and takes it apart again; what is below that only passes it on.
+/// An opaque reference to a `Scheduler`, for modules below `engine::scheduler`, which converts it.
 #[derive(Clone, Copy)]
 pub struct SchedulerRef(pub *const c_void);
 
@@ -35,7 +34,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// The task is in no list.
+    /// The task is in no wait queue.
     pub const NONE: Wait = Wait { kind: null(), object: 0 };
 
     /// A wait for an object at an address.
@@ -43,7 +42,7 @@ impl Wait {
         Wait { kind, object: object as usize }
     }
 
-    /// A wait for an object that has a number.
+    /// A wait for an object with a number, such as a descriptor.
     pub fn on_number(kind: &'static WaitKind, object: usize) -> Wait {
         Wait { kind, object }
     }
@@ -63,18 +62,17 @@ impl Wait {
         std::ptr::eq(self.kind, kind)
     }
 
-    /// Whether anything but the object itself may end the wait.
+    /// Whether a wake-up or a cancel may end the wait.
     pub fn is_interruptible(self) -> bool {
         self.kind().is_none_or(|kind| kind.interruptible)
     }
 
-    /// Whether the task leaves as soon as its deadline has passed.
+    /// Whether the task leaves the wait queue as soon as its deadline has passed.
     pub fn expires_at_once(self) -> bool {
         self.kind().is_some_and(|kind| kind.expires_at_once)
     }
 
-    /// Whether an object, given by its address, is what is waited for, or needed when the wait is
-    /// over.
+    /// Whether the wait is for the object at an address, or needs it afterwards.
     ///
     /// # Safety
     /// The task waits, so that the object is alive.
@@ -84,28 +82,28 @@ impl Wait {
     }
 }
 
-/// A kind of things to wait for: a static of whoever owns the object, made by
-/// `WaitKind { .., ..WaitKind::new(name, unlink) }`.
+/// A kind of wait: a static beside the object's type, made by `WaitKind { .., ..WaitKind::new(name,
+/// unlink) }`.
 #[repr(C)]
 pub struct WaitKind {
-    /// In a word or two, ended by a NUL: debuggers print it, and read it here.
+    /// A short name, NUL-terminated. Debuggers read it here.
     pub name: *const c_char,
-    /// What the object's number is.
-    pub object: ObjectIs,
-    /// Whether anything but the object may end the wait. If not, the task must have no timer.
+    /// What `Wait::object` is.
+    pub object: ObjectKind,
+    /// Whether a wake-up or a cancel may end the wait. If not, the task must have no timer.
     pub interruptible: bool,
-    /// Whether the task leaves when its deadline passes, and not when its turn comes: the object
-    /// keeps nothing that could be for the task in between.
+    /// Whether the task leaves when its deadline passes, and not only when it runs: for an object
+    /// without state that could still serve it.
     pub expires_at_once: bool,
-    /// Takes a task out of the object's list, without an effect on others. Its `Task::wait` is
-    /// [`Wait::NONE`] already.
+    /// Unlinks a task, without effects on other waiters. Its `Task::wait` is [`Wait::NONE`]
+    /// already.
     pub unlink: Unlink,
-    /// In place of `unlink`, when something else than the object ends the wait: takes the task out of
-    /// the list, and does what follows from that for others, or for the task itself.
+    /// Called instead of `unlink` on a timeout or an interruption: unlinks the task, and also
+    /// serves later waiters, or begins another wait of the task.
     pub leave: Option<Leave>,
-    /// Whether an object, given by its address, is this one, or needed when the wait is over.
+    /// Whether the wait is for the object at an address, or needs it afterwards.
     pub concerns: unsafe fn(usize, *const c_void) -> bool,
-    /// Writes something better for people than the name and the object.
+    /// Formats the wait for people, if the name and the object are not enough.
     pub describe: Option<Describe>,
 }
 
@@ -122,24 +120,24 @@ pub type Describe = unsafe fn(usize, &mut dyn Write) -> fmt::Result;
 // SAFETY: `name` points to a static string, and the rest are functions.
 unsafe impl Sync for WaitKind {}
 
-/// What stands for the object of a wait.
+/// What `Wait::object` is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)] // For debuggers.
-pub enum ObjectIs {
-    AnAddress = 0,
-    ADescriptor = 1,
-    ATask = 2,
-    /// Nothing that people know: the kind's name says all.
-    NotShown = 3,
+pub enum ObjectKind {
+    Address = 0,
+    Descriptor = 1,
+    Task = 2,
+    /// An internal address, which is not shown.
+    Hidden = 3,
 }
 
-/// What has become of a task that was told to leave.
+/// Whether a task has left its wait queue for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// It is in no list, and can be made ready.
+    /// It is in no wait queue, and can be made ready.
     Now,
-    /// It cannot leave yet: the kind has set `Task::wait` to what it waits for until then, and
-    /// whoever ends that wait finds the outcome in `Task::outcome`.
+    /// It waits for something else first, which `Task::wait` names by now. `Task::outcome` stays
+    /// the outcome of the first wait.
     Later,
 }
 
@@ -148,12 +146,12 @@ impl WaitKind {
     pub const NAME_OFFSET: usize = offset_of!(WaitKind, name);
     pub const OBJECT_OFFSET: usize = offset_of!(WaitKind, object);
 
-    /// A kind whose objects have addresses, and whose tasks can leave at any time.
+    /// A kind of wait for objects with addresses, which is interruptible.
     pub const fn new(name: &'static CStr, unlink: Unlink) -> WaitKind {
         assert!(name.count_bytes() < 16, "longer than debuggers read");
         WaitKind {
             name: name.as_ptr(),
-            object: ObjectIs::AnAddress,
+            object: ObjectKind::Address,
             interruptible: true,
             expires_at_once: false,
             unlink,
@@ -193,7 +191,7 @@ impl WaitKind {
         }
     }
 
-    /// Writes what is waited for, for people.
+    /// Formats the wait for people.
     ///
     /// # Safety
     /// The object is alive, since a task waits for it.
@@ -202,14 +200,14 @@ impl WaitKind {
         match (self.describe, self.object) {
             // SAFETY: as this function's contract says.
             (Some(describe), _) => unsafe { describe(object, out) },
-            (None, ObjectIs::ADescriptor) => write!(out, "{name} {object}"),
-            (None, ObjectIs::ATask) => {
+            (None, ObjectKind::Descriptor) => write!(out, "{name} {object}"),
+            (None, ObjectKind::Task) => {
                 // SAFETY: the address of a task, which is alive.
                 let id = unsafe { (*(object as *const Task)).id.get() };
                 write!(out, "{name} {id:#x}")
             }
-            (None, ObjectIs::NotShown) => write!(out, "{name}"),
-            (None, ObjectIs::AnAddress) => write!(out, "{name} {object:#x}"),
+            (None, ObjectKind::Hidden) => write!(out, "{name}"),
+            (None, ObjectKind::Address) => write!(out, "{name} {object:#x}"),
         }
     }
 }
@@ -222,24 +220,24 @@ fn is_at(object: usize, address: *const c_void) -> bool {
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// What was waited for has happened: the events of a descriptor, or 0.
+    /// The object ended the wait: with the events of a descriptor, or 0.
     Ready(u32),
     /// The deadline has passed.
     TimedOut,
-    /// Something else made the task ready.
+    /// A wake-up ended the wait.
     Interrupted,
     /// The task was canceled.
     Canceled,
     /// The descriptor was closed.
     Closed,
-    /// It cannot be waited for.
+    /// The descriptor cannot be watched, or there is no memory for the timer.
     Failed(Error),
     /// The mutex was left locked by a task that has ended.
     OwnerDied,
 }
 
 impl Outcome {
-    /// The result of the call that has waited.
+    /// The result of the call.
     pub fn result(self) -> Result<u32, Error> {
         match self {
             Outcome::Ready(events) => Ok(events),

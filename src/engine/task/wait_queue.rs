@@ -1,13 +1,13 @@
-//! A list of those who wait for the same thing, first come first.
+//! The wait queue: an intrusive FIFO list of an object's waiters.
 //!
-//! Doubly linked through the waiters themselves, so that one whose time runs out leaves in O(1).
-//! These are tasks, each in one list at most: `Task::wait` says where. A task that waits for one of
-//! several things is in several lists, not by itself but by an entry of its own for each.
+//! Doubly linked through the waiters, so that a timeout unlinks one in O(1). A waiter is a task,
+//! which is in one queue at most, named by `Task::wait`; or a case of a select, whose task has one
+//! case in each queue.
 
 use std::cell::Cell;
 use std::ptr::null;
 
-/// What can be in a list.
+/// A member of a wait queue.
 pub trait Waiter: Sized {
     fn links(&self) -> &Links<Self>;
 }
@@ -24,7 +24,7 @@ impl<W> Default for Links<W> {
     }
 }
 
-/// The list. Those in it stay alive, and where they are, while they are in it.
+/// The queue. Waiters stay alive, and keep their addresses, while they are in it.
 pub struct WaitQueue<W> {
     first: Cell<*const W>,
     last: Cell<*const W>,
@@ -45,7 +45,7 @@ impl<W> WaitQueue<W> {
         self.first.get().is_null()
     }
 
-    /// The first one.
+    /// The first waiter.
     pub fn first<'w>(&self) -> Option<&'w W> {
         // SAFETY: a waiter is alive.
         unsafe { self.first.get().as_ref() }
@@ -53,7 +53,7 @@ impl<W> WaitQueue<W> {
 }
 
 impl<W: Waiter> WaitQueue<W> {
-    /// Adds one at the end.
+    /// Appends a waiter.
     pub fn push(&self, waiter: &W) {
         let last = self.last.replace(waiter);
         waiter.links().next.set(null());
@@ -65,7 +65,7 @@ impl<W: Waiter> WaitQueue<W> {
         }
     }
 
-    /// Takes one out that is in this list.
+    /// Removes a waiter, which is in this queue.
     pub fn remove(&self, waiter: &W) {
         let links = waiter.links();
         let (previous, next) = (links.previous.replace(null()), links.next.replace(null()));
@@ -81,14 +81,14 @@ impl<W: Waiter> WaitQueue<W> {
         }
     }
 
-    /// Takes the first one out.
+    /// Removes the first waiter.
     pub fn pop<'w>(&self) -> Option<&'w W> {
         let first = self.first()?;
         self.remove(first);
         Some(first)
     }
 
-    /// All, first come first. The one that was returned last may be removed meanwhile.
+    /// All waiters in FIFO order. The current one may be removed during the iteration.
     pub fn iter<'w>(&self) -> impl Iterator<Item = &'w W> + use<'w, W>
     where
         W: 'w,

@@ -1,11 +1,12 @@
-//! The atomics of what is checked with loom: loom's own there, and the standard library's else.
+//! Atomics for code that is checked with loom: loom's under `cfg(loom)`, else the standard
+//! library's.
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
 #[cfg(not(loom))]
 pub use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
 
-/// A place where a signal handler may interrupt a poster: in models, a test may run something there.
+/// A point where a signal handler may interrupt a poster: models may run a handler there.
 #[cfg(not(loom))]
 #[inline(always)]
 pub fn step() {}

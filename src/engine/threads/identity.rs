@@ -1,13 +1,13 @@
-//! Which process this is, told for certain.
+//! The identity of the process, reliable across fork().
 //!
-//! A child of fork() has a copy of all that its parent knows, and some of it is not the child's: a
-//! lock that another thread holds, a descriptor that wakes the parent. Process ids do not tell, since
-//! they are used again, and are alike in different namespaces. So each process has a number in a page
-//! that the kernel clears for a child (MADV_WIPEONFORK, Linux 4.14), whatever made the child. One
-//! that finds 0 takes the next number of a counter, which is copied: along a line of children numbers
-//! only grow, and no process has the number of one that it comes from. Where the kernel does not know
-//! that advice, a handler of pthread_atfork(3) clears the number, and children that are made without
-//! the C library go unnoticed.
+//! A child of fork() has a copy of its parent's memory, and part of that is not valid in the child:
+//! a lock that another thread holds, a descriptor that wakes the parent. Process ids cannot tell,
+//! since they are reused, and repeat across namespaces. So each process has a number in a page that
+//! the kernel clears in children (MADV_WIPEONFORK, Linux 4.14), however they are created. A process
+//! that finds 0 takes the next number of a counter. The counter is copied by fork(), so numbers
+//! grow from parent to child, and no process has the number of one of its ancestors. On older
+//! kernels a pthread_atfork(3) handler clears the number, and children that are created without the
+//! C library go unnoticed.
 
 use std::ptr::null_mut;
 use std::sync::atomic::{
@@ -17,21 +17,21 @@ use std::sync::atomic::{
 
 use crate::engine::sys;
 
-/// What is in the page: all zero in a child, where the kernel clears it.
+/// The page's content: all zero in a child whose kernel has cleared it.
 #[repr(C)]
 struct Page {
     number: AtomicU32,
-    /// Whether this is what its maker has written.
+    /// Whether the kernel has not cleared the page.
     kept: AtomicBool,
 }
 
 /// Null before the first call of [`this_process`].
 static PAGE: AtomicPtr<Page> = AtomicPtr::new(null_mut());
 
-/// In place of the page, where there is none.
+/// Used where the kernel has no MADV_WIPEONFORK.
 static FALLBACK: Page = Page { number: AtomicU32::new(0), kept: AtomicBool::new(true) };
 
-/// The latest number that was taken, here or in a process that this one comes from.
+/// The latest number that was taken, in this process or an ancestor.
 static LATEST: AtomicU32 = AtomicU32::new(0);
 
 /// This process's number, which is not 0. Safe in a signal handler, but for
@@ -51,13 +51,13 @@ pub fn this_process() -> u32 {
 #[cold]
 fn take_number(number: &AtomicU32) -> u32 {
     let next = LATEST.fetch_add(1, Relaxed) + 1;
-    // Another thread of the same process may have been faster.
+    // Another thread of this process may have been faster.
     number.compare_exchange(0, next, Relaxed, Relaxed).map_or_else(|known| known, |_| next)
 }
 
 #[cold]
 fn make_page() -> &'static Page {
-    // Also beside the page: an emulator may say that it knows the advice, and not follow it.
+    // Also with the page: an emulator may accept the advice and ignore it.
     sys::at_fork_in_child(clear);
     let made = match sys::map_wiped_by_fork() {
         Some(page) => {

@@ -1,9 +1,9 @@
-//! The inbox: a queue that any thread and any signal handler puts messages into, and that one thread
-//! takes them out of.
+//! The inbox: a lock-free MPSC queue. Any thread and signal handler may push messages, one thread
+//! takes them.
 //!
-//! A stack of linked messages (Treiber, 1986): to put one in is a single compare-and-swap, so a
-//! poster that is interrupted anywhere, or never goes on, leaves a whole queue to the others. The
-//! receiver takes all at once and turns them round, so the messages of one poster keep their order.
+//! A Treiber stack (1986) of messages: a push is a single compare-and-swap, so a poster that is
+//! interrupted, or stops for ever, leaves a consistent queue. The receiver takes all messages at
+//! once and reverses them, so the messages of one poster keep their order.
 
 use std::ptr::{NonNull, null_mut};
 
@@ -13,14 +13,14 @@ use super::atomic::{
     step,
 };
 
-/// What is put in: the first field of whatever is sent. Whoever posts one keeps it where it is until
-/// it has been run or abandoned.
+/// An intrusive message: the first field of the poster's struct, which must keep its address until
+/// it is run or abandoned.
 #[repr(C)]
 pub struct Message {
     next: AtomicPtr<Message>,
-    /// Called by the scheduler's thread.
+    /// Called on the scheduler's thread.
     pub run: unsafe fn(NonNull<Message>),
-    /// Called in its place when the scheduler is destroyed first.
+    /// Called instead if the scheduler is destroyed first.
     pub abandon: unsafe fn(NonNull<Message>),
 }
 
@@ -31,17 +31,17 @@ impl Message {
     }
 }
 
-/// The inbox is closed: the message is not in it.
+/// The error of a push into a closed inbox.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed;
 
 /// The queue.
 pub struct Inbox {
-    /// The latest message; null for none, [`CLOSED`] once nothing can be put in any more.
+    /// The latest message; null if empty, [`CLOSED`] after [`Inbox::close`].
     latest: AtomicPtr<Message>,
 }
 
-/// What is no message's address.
+/// Not a message's address.
 const CLOSED: *mut Message = std::ptr::without_provenance_mut(1);
 
 impl Inbox {
@@ -49,7 +49,7 @@ impl Inbox {
         Inbox { latest: AtomicPtr::new(null_mut()) }
     }
 
-    /// Puts a message in.
+    /// Pushes a message.
     pub fn push(&self, message: NonNull<Message>) -> Result<(), Closed> {
         let mut latest = self.latest.load(Relaxed);
         loop {
@@ -59,7 +59,7 @@ impl Inbox {
             // SAFETY: the caller's, and in no queue.
             unsafe { message.as_ref() }.next.store(latest, Relaxed);
             step();
-            // Release: what was written to the message is seen by who takes it.
+            // Release: the receiver sees the poster's writes to the message.
             match self.latest.compare_exchange_weak(latest, message.as_ptr(), AcqRel, Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(others) => latest = others,
@@ -77,7 +77,7 @@ impl Inbox {
         self.latest.load(Acquire) == CLOSED
     }
 
-    /// Takes all messages out. Only by the receiver.
+    /// Takes all messages. Only for the receiver.
     pub fn take(&self) -> Batch {
         if self.is_empty() {
             return Batch { first: null_mut() }; // Not by swapping, which would open a closed one.
@@ -85,7 +85,7 @@ impl Inbox {
         Batch::of(self.latest.swap(null_mut(), AcqRel))
     }
 
-    /// Takes all messages out, and lets nothing in any more. Only by the receiver.
+    /// Takes all messages, and closes the inbox. Only for the receiver.
     pub fn close(&self) -> Batch {
         match self.latest.swap(CLOSED, AcqRel) {
             CLOSED => Batch { first: null_mut() },
@@ -94,7 +94,7 @@ impl Inbox {
     }
 }
 
-/// Messages that were taken out, the one that was put in first at the front.
+/// Messages that were taken, in FIFO order.
 pub struct Batch {
     first: *mut Message,
 }
@@ -115,7 +115,7 @@ impl Batch {
 impl Iterator for Batch {
     type Item = NonNull<Message>;
 
-    /// The message is the caller's from then on, and may be gone before the next one is asked for.
+    /// The caller owns the message from now on, and may free it before the next call.
     fn next(&mut self) -> Option<NonNull<Message>> {
         let message = NonNull::new(self.first)?;
         // SAFETY: a message that was taken out, and not handed on yet.

@@ -1,5 +1,5 @@
-//! The mailbox: what other threads and signal handlers can tell a scheduler, and how it is woken for
-//! that. Checked with loom, see the tests: `make loom`.
+//! The mailbox: messages and stop requests from other threads and signal handlers to a scheduler,
+//! and the wake-up protocol. Checked with loom: `make loom`.
 //!
 //! # The protocol
 //!
@@ -12,18 +12,18 @@
 //!
 //! The owner is the thread that runs the scheduler, or the one that destroys it.
 //!
-//! *No wake-up is lost.* Who tells something first tells it and then reads `asleep`; the owner first
-//! sets `asleep` and then looks whether there is something. Between the two steps each has a fence
-//! (SeqCst), so one of them sees what the other has done: the owner does not go to sleep, or is woken.
+//! *No lost wake-up.* A poster first pushes its message and then reads `asleep`; the owner first
+//! sets `asleep` and then checks the inbox. Each has a SeqCst fence between the two steps, so at
+//! least one sees the other's store: the owner does not go to sleep, or is woken.
 //!
-//! *Nobody relies on anybody else.* Everyone who finds the owner asleep writes to the descriptor, also
-//! if another one is about to. A poster that stops for ever between its steps holds up nothing but
-//! the wake-up for its own message.
+//! *Posters are independent.* Every poster that finds the owner asleep writes to the descriptor,
+//! even if another one is about to. A poster that stops for ever between its steps delays only the
+//! wake-up for its own message.
 //!
 //! A request to stop is rare, and makes the descriptor readable in any case.
 //!
-//! *Late and repeated wake-ups do no harm.* The owner empties the descriptor before it looks at the
-//! mailbox, so what is told after the look makes it readable again.
+//! *Late and repeated wake-ups are harmless.* The owner clears the descriptor before it checks the
+//! mailbox, so a later message makes it readable again.
 
 use std::ptr::NonNull;
 
@@ -34,7 +34,7 @@ use super::atomic::{
 };
 use super::inbox::{Batch, Closed, Inbox, Message};
 
-/// What can be told.
+/// Messages and the stop request.
 pub struct Mailbox {
     inbox: Inbox,
     stop: AtomicBool,
@@ -42,45 +42,45 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// That of a scheduler that does not run yet.
+    /// The mailbox of a scheduler that does not run yet.
     pub fn new() -> Mailbox {
         Mailbox { inbox: Inbox::new(), stop: AtomicBool::new(false), asleep: AtomicBool::new(true) }
     }
 
     // ---- for all threads, and for signal handlers
 
-    /// Leaves a message; `ring` wakes the owner.
+    /// Posts a message; `notify` writes to the wake-up descriptor.
     #[cfg_attr(
         not(loom),
         expect(dead_code, reason = "the seam for work from other threads: nothing posts yet")
     )]
-    pub fn post(&self, message: NonNull<Message>, ring: impl FnOnce()) -> Result<(), Closed> {
+    pub fn post(&self, message: NonNull<Message>, notify: impl FnOnce()) -> Result<(), Closed> {
         self.inbox.push(message)?;
-        self.wake(ring);
+        self.wake(notify);
         Ok(())
     }
 
-    /// Asks the run to end.
-    pub fn stop(&self, ring: impl FnOnce()) -> Result<(), Closed> {
+    /// Requests a stop of the run.
+    pub fn stop(&self, notify: impl FnOnce()) -> Result<(), Closed> {
         if self.inbox.is_closed() {
             return Err(Closed);
         }
         self.stop.swap(true, AcqRel);
-        // Whether the owner sleeps or not: it may wait in a way that the loop does not know of.
-        ring();
+        // Also if the owner is awake: a program's wait function may be about to block.
+        notify();
         Ok(())
     }
 
-    fn wake(&self, ring: impl FnOnce()) {
+    fn wake(&self, notify: impl FnOnce()) {
         step();
         fence(SeqCst);
         if self.asleep.load(Relaxed) {
             step();
-            ring();
+            notify();
         }
     }
 
-    /// Whether the run is to end.
+    /// Whether a stop was requested.
     #[inline(always)]
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Relaxed)
@@ -88,52 +88,53 @@ impl Mailbox {
 
     // ---- for the owner
 
-    /// The owner is about to wait. Returns whether it may: there is nothing to be done before.
-    pub fn fall_asleep(&self) -> bool {
+    /// The owner is about to wait. Returns false, and stays awake, if there is a message or a stop
+    /// request.
+    pub fn prepare_to_sleep(&self) -> bool {
         self.asleep.store(true, Relaxed);
         fence(SeqCst);
-        let may_wait = self.is_quiet();
+        let may_wait = self.is_idle();
         if !may_wait {
-            self.wake_up();
+            self.set_awake();
         }
         may_wait
     }
 
-    /// Whether there is nothing to be done, as far as the mailbox knows.
-    pub fn is_quiet(&self) -> bool {
+    /// Whether there is no message and no stop request.
+    pub fn is_idle(&self) -> bool {
         self.inbox.is_empty() && !self.is_stopped()
     }
 
-    /// A run that was about to begin does not: all is as before it.
-    pub fn back_out(&self) {
+    /// Undoes `set_awake` at the start of a run that failed to start.
+    pub fn undo_enter(&self) {
         self.asleep.store(true, Relaxed);
         fence(SeqCst);
     }
 
-    /// The owner looks at the mailbox again, from now on.
-    pub fn wake_up(&self) {
+    /// The owner checks the mailbox again from now on.
+    pub fn set_awake(&self) {
         self.asleep.store(false, Relaxed);
     }
 
-    /// The run has ended: the owner takes back the request to stop, and does not look any more. `hush`
-    /// empties the descriptor. What is in the mailbox is for the next run, so the descriptor stays
-    /// readable for it. What a thread did before it asked for the stop is seen from here on.
-    pub fn end_run(&self, hush: impl FnOnce(), ring: impl FnOnce()) {
+    /// Ends a run: clears the stop request, and marks the owner as asleep. `clear_wake_up_fd`
+    /// clears the descriptor; messages are left for the next run, and make it readable again.
+    /// Acquires the writes of the thread that requested the stop.
+    pub fn end_run(&self, clear_wake_up_fd: impl FnOnce(), notify: impl FnOnce()) {
         self.asleep.store(true, Relaxed);
         fence(SeqCst);
-        hush();
+        clear_wake_up_fd();
         self.stop.swap(false, AcqRel);
         if !self.inbox.is_empty() {
-            ring();
+            notify();
         }
     }
 
-    /// What was left, in the order of each poster.
+    /// Takes all messages, in the order of each poster.
     pub fn take(&self) -> Batch {
         self.inbox.take()
     }
 
-    /// Lets nothing in any more, and returns what was left.
+    /// Closes the mailbox, and takes all messages.
     pub fn close(&self) -> Batch {
         self.inbox.close()
     }

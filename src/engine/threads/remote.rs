@@ -1,8 +1,8 @@
-//! The one handle to a scheduler that outlives it.
+//! The handle that outlives the scheduler.
 //!
-//! A block of memory that is made with the scheduler. What refers to a scheduler and may live longer
-//! refers to this: stop handles of other threads, the table of the signal handlers, mutexes and
-//! channels, handles to Rust tasks.
+//! A reference-counted block that is allocated with the scheduler. Everything that may outlive the
+//! scheduler refers to it by this block: stop handles of other threads, the table of the signal
+//! handlers, mutexes and channels, handles to Rust tasks.
 //!
 //! | field | who may change it |
 //! |---|---|
@@ -12,9 +12,9 @@
 //! | `process`, `wake_up_fd` | the owner, in a child of fork(), before its first run |
 //! | `mailbox` | see there |
 //!
-//! There are two kinds of references, as there are of `Arc`: who has a [`Remote`] may wake the
-//! scheduler, and keeps the descriptor open that does it; a [`WeakRemote`] only tells whether the
-//! scheduler is still there.
+//! There are two kinds of references, like `Arc` and `Weak`: a [`Remote`] can wake the scheduler,
+//! and keeps the wake-up descriptor open; a [`WeakRemote`] only tells whether the scheduler still
+//! exists.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, null_mut};
@@ -29,27 +29,27 @@ use super::mailbox::Mailbox;
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Result};
 
-/// What the references refer to.
+/// The shared block.
 struct Block {
     /// How many [`Remote`]s there are.
     handles: AtomicUsize,
-    /// How many [`WeakRemote`]s there are, and one for all `Remote`s together.
+    /// How many [`WeakRemote`]s there are, plus one for all `Remote`s together.
     references: AtomicUsize,
     scheduler: AtomicPtr<c_void>,
-    /// The thread that runs the scheduler, by the address of its own variable; 0 for none.
+    /// The thread that runs the scheduler, as the address of its thread-local variable; 0 for none.
     owner: AtomicUsize,
-    /// The process whose loop the descriptor wakes: a child of fork() shares it with its parent, and
-    /// must neither wake that nor take a wake-up from it.
+    /// The process that owns the descriptor: a child of fork() shares it with its parent at first,
+    /// and must neither write nor read it.
     process: AtomicU32,
     /// An eventfd.
     wake_up_fd: c_int,
     mailbox: Mailbox,
 }
 
-/// A reference that may wake the scheduler.
+/// A strong reference, which can wake the scheduler.
 pub struct Remote(ptr::NonNull<Block>);
 
-/// A reference that keeps nothing but the block.
+/// A weak reference, which keeps only the block alive.
 pub struct WeakRemote(ptr::NonNull<Block>);
 
 // SAFETY: the block is made of atomics and constants, and counts its references.
@@ -57,13 +57,13 @@ unsafe impl Send for Remote {}
 // SAFETY: as above.
 unsafe impl Sync for Remote {}
 
-/// This thread, as `owner` knows it.
+/// This thread's token for `owner`.
 fn this_thread() -> usize {
     switch::thread() as usize
 }
 
 impl Remote {
-    /// The handle of a scheduler that is about to be made.
+    /// The handle of a new scheduler.
     pub fn new() -> Result<Remote> {
         let wake_up_fd = sys::eventfd()?;
         let memory = sys::allocate::<Block>(1);
@@ -92,10 +92,10 @@ impl Remote {
         unsafe { self.0.as_ref() }
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that the block takes.
     pub const BYTES: usize = size_of::<Block>();
 
-    /// A reference that does not keep the descriptor open.
+    /// A weak reference.
     pub fn downgrade(&self) -> WeakRemote {
         self.block().references.fetch_add(1, Relaxed);
         WeakRemote(self.0)
@@ -103,34 +103,34 @@ impl Remote {
 
     // ---- for all threads, and for signal handlers
 
-    /// Asks the run that is under way, or else the next one, to end. An error if the scheduler is
-    /// gone.
+    /// Stops the current run, or else the next one. An error if the scheduler has been destroyed.
     pub fn stop(&self) -> Result<()> {
         sanitizer::release(self.block());
-        self.block().mailbox.stop(|| self.ring()).map_err(|_| Error::Disconnected)?;
-        // If it runs on this thread, which may be in a signal handler, it is to look soon.
+        self.block().mailbox.stop(|| self.notify()).map_err(|_| Error::Disconnected)?;
+        // If the scheduler runs on this thread, which may be in a signal handler, its task switches
+        // to the loop when it suspends next.
         switch::yield_to_loop();
         Ok(())
     }
 
-    fn ring(&self) {
+    fn notify(&self) {
         if self.is_of_this_process() {
             sys::eventfd_raise(self.block().wake_up_fd);
         }
     }
 
-    /// Whether the run is to end.
+    /// Whether a stop was requested.
     #[inline(always)]
     pub fn is_stopped(&self) -> bool {
         self.block().mailbox.is_stopped()
     }
 
-    /// Whether a run is under way, on any thread.
+    /// Whether the scheduler runs, on any thread.
     pub fn is_running(&self) -> bool {
         self.block().owner.load(Acquire) != 0
     }
 
-    /// Whether a run is under way on another thread.
+    /// Whether the scheduler runs on another thread.
     pub fn runs_elsewhere(&self) -> bool {
         let owner = self.block().owner.load(Acquire);
         owner != 0 && owner != this_thread()
@@ -143,57 +143,57 @@ impl Remote {
 
     // ---- for the owner
 
-    /// Who has the scheduler at this address.
+    /// Sets the scheduler's address.
     pub fn open(&self, scheduler: *const c_void) {
         self.block().scheduler.store(scheduler.cast_mut(), Release);
     }
 
-    /// This thread runs the scheduler from now on, if no other one does.
+    /// Makes this thread the owner, which runs the scheduler; an error if there is another owner.
     pub fn enter(&self) -> Result<()> {
         let owner = &self.block().owner;
         owner
             .compare_exchange(0, this_thread(), AcqRel, Relaxed)
             .map_err(|_| Error::WrongThread)?;
-        self.block().mailbox.wake_up();
+        self.block().mailbox.set_awake();
         Ok(())
     }
 
-    /// It does not after all: what was asked for is for the next run.
-    pub fn back_out(&self) {
-        self.block().mailbox.back_out();
+    /// Undoes [`enter`](Self::enter): requests are left for the next run.
+    pub fn undo_enter(&self) {
+        self.block().mailbox.undo_enter();
         self.block().owner.store(0, Release);
     }
 
-    /// Whether there is nothing to be done, as far as other threads are concerned.
-    pub fn is_quiet(&self) -> bool {
-        self.block().mailbox.is_quiet()
+    /// Whether other threads have left no message and no stop request.
+    pub fn is_idle(&self) -> bool {
+        self.block().mailbox.is_idle()
     }
 
-    /// And not any more. A request to stop was for the run that ends.
+    /// Ends a run, and the ownership. Clears a stop request.
     pub fn leave(&self) {
-        self.block().mailbox.end_run(|| self.hush(), || self.ring());
+        self.block().mailbox.end_run(|| self.clear_wake_up_fd(), || self.notify());
         sanitizer::acquire(self.block());
         self.block().owner.store(0, Release);
     }
 
-    /// Empties the descriptor. To be followed by a look at the mailbox.
-    pub fn hush(&self) {
+    /// Clears the wake-up descriptor. The caller must check the mailbox afterwards.
+    pub fn clear_wake_up_fd(&self) {
         if self.is_of_this_process() {
             sys::eventfd_clear(self.block().wake_up_fd);
         }
     }
 
-    /// See [`Mailbox::fall_asleep`].
-    pub fn fall_asleep(&self) -> bool {
-        self.block().mailbox.fall_asleep()
+    /// See [`Mailbox::prepare_to_sleep`].
+    pub fn prepare_to_sleep(&self) -> bool {
+        self.block().mailbox.prepare_to_sleep()
     }
 
-    /// See [`Mailbox::wake_up`].
-    pub fn wake_up(&self) {
-        self.block().mailbox.wake_up();
+    /// See [`Mailbox::set_awake`].
+    pub fn set_awake(&self) {
+        self.block().mailbox.set_awake();
     }
 
-    /// Runs what other threads have left.
+    /// Runs the messages of other threads.
     pub fn run_messages(&self) {
         for message in self.block().mailbox.take() {
             // SAFETY: as the poster has said.
@@ -205,17 +205,17 @@ impl Remote {
         self.block().process.load(Relaxed) == this_process()
     }
 
-    /// In a child of fork(): a descriptor of its own, under the same number.
-    pub fn take_descriptor(&self) -> Result<()> {
-        sys::move_over(sys::eventfd()?, self.block().wake_up_fd)
+    /// In a child of fork(): replaces the wake-up descriptor by a new one, under the same number.
+    pub fn renew_wake_up_fd(&self) -> Result<()> {
+        sys::dup_onto(sys::eventfd()?, self.block().wake_up_fd)
     }
 
-    /// The descriptors are this process's own.
+    /// Marks the descriptors as owned by this process.
     pub fn adopt(&self) {
         self.block().process.store(this_process(), Relaxed);
     }
 
-    /// The scheduler is gone. Messages that are left are abandoned.
+    /// The scheduler is destroyed. Abandons the remaining messages.
     pub fn close(&self) {
         self.block().scheduler.store(null_mut(), Release);
         let left: Batch = self.block().mailbox.close();
@@ -225,12 +225,12 @@ impl Remote {
         }
     }
 
-    /// Its address, for C, which has a handle from then on.
+    /// Turns the handle into a pointer for C, which owns it.
     pub fn into_raw(self) -> *mut c_void {
         std::mem::ManuallyDrop::new(self).as_raw()
     }
 
-    /// Takes a handle back; nothing for null.
+    /// Takes a handle back from C; `None` for null.
     ///
     /// # Safety
     /// Null, or from [`into_raw`](Self::into_raw), and not used again.
@@ -238,7 +238,7 @@ impl Remote {
         ptr::NonNull::new(address.cast::<Block>()).map(Remote)
     }
 
-    /// The address that signal handlers find it by, while this is alive.
+    /// The block's address for signal handlers, valid while this is alive.
     pub fn as_raw(&self) -> *mut c_void {
         self.0.as_ptr().cast()
     }
@@ -278,7 +278,7 @@ impl WeakRemote {
         unsafe { self.0.as_ref() }
     }
 
-    /// The scheduler; null once it is gone. Only its owner may follow it.
+    /// The scheduler; null once it is destroyed. Only its owner may dereference it.
     #[inline]
     pub fn scheduler(&self) -> *const c_void {
         self.block().scheduler.load(Acquire)

@@ -6,7 +6,7 @@
 //! created: no calibration at start-up, and the longer it runs the more precise. Elsewhere a tick
 //! is a nanosecond.
 //!
-//! A program may bring its own clock for deadlines, such as a simulated one. Turns are still
+//! A program may set a custom clock for deadlines, such as a simulated one. Turns are still
 //! measured in real time.
 
 use std::cell::Cell;
@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use crate::engine::context::switch;
 use crate::engine::sys;
 
-/// A program's clock: nanoseconds since any fixed moment, never less than before.
+/// A program's clock: nanoseconds since any fixed moment, never decreasing.
 pub type ClockFunction = unsafe extern "C" fn(*mut c_void) -> u64;
 
-/// Both clocks read at one moment.
+/// Both clocks at one moment.
 #[derive(Clone, Copy)]
 pub struct Instant {
     pub ticks: u64,
@@ -29,25 +29,24 @@ pub struct Instant {
 /// A scheduler's clock.
 pub struct Clock {
     /// The program's clock for deadlines, and its argument.
-    own: Cell<Option<(ClockFunction, *mut c_void)>>,
+    custom: Cell<Option<(ClockFunction, *mut c_void)>>,
     counter: bool,
     start: Instant,
     ticks_per_ns: Cell<f64>,
 }
 
-/// The ratio is believed once it was observed over this long: two readings are each off by less
-/// than 100 ns.
-const OBSERVED_ENOUGH_NS: u64 = 1_000_000;
+/// The ratio is used once it was measured over this long: each reading is off by less than 100 ns.
+const MIN_OBSERVATION_NS: u64 = 1_000_000;
 
-/// Until then a tick is taken for a nanosecond, as if the counter ran at 1 GHz. A faster one makes
-/// the scheduler look at timers and descriptors more often than needed, for the first millisecond.
-const UNKNOWN_TICKS_PER_NS: f64 = 1.0;
+/// Until then the counter is assumed to run at 1 GHz. With a faster one, timers and I/O are polled
+/// more often than needed for the first millisecond.
+const DEFAULT_TICKS_PER_NS: f64 = 1.0;
 
 impl Clock {
     pub fn start() -> Clock {
-        let counter = counter_is_steady();
-        let ticks_per_ns = Cell::new(UNKNOWN_TICKS_PER_NS);
-        Clock { own: Cell::new(None), counter, start: read(counter), ticks_per_ns }
+        let counter = counter_is_invariant();
+        let ticks_per_ns = Cell::new(DEFAULT_TICKS_PER_NS);
+        Clock { custom: Cell::new(None), counter, start: read(counter), ticks_per_ns }
     }
 
     /// Whether [`ticks`](Self::ticks) reads the counter.
@@ -61,45 +60,45 @@ impl Clock {
         if self.counter { switch::ticks() } else { sys::monotonic_ns() }
     }
 
-    /// Both clocks; also renews the ratio between them.
+    /// Reads both clocks, and updates the ratio.
     pub fn now(&self) -> Instant {
         let now = read(self.counter);
         let elapsed_ns = now.ns.saturating_sub(self.start.ns);
-        if self.counter && elapsed_ns >= OBSERVED_ENOUGH_NS {
+        if self.counter && elapsed_ns >= MIN_OBSERVATION_NS {
             let elapsed_ticks = now.ticks.saturating_sub(self.start.ticks);
             self.ticks_per_ns.set(elapsed_ticks as f64 / elapsed_ns as f64);
         }
         now
     }
 
-    /// Sets the program's clock, which must stay callable while it is set; or with `None` the
-    /// monotonic one.
-    pub fn set_own(&self, function: Option<ClockFunction>, data: *mut c_void) {
-        self.own.set(function.map(|function| (function, data)));
+    /// Sets a custom clock, which must stay callable while it is set; with `None` the monotonic
+    /// one.
+    pub fn set_custom(&self, function: Option<ClockFunction>, data: *mut c_void) {
+        self.custom.set(function.map(|function| (function, data)));
     }
 
-    /// Whether deadlines follow the program's clock.
-    pub fn has_own(&self) -> bool {
-        self.own.get().is_some()
+    /// Whether deadlines follow a custom clock.
+    pub fn has_custom(&self) -> bool {
+        self.custom.get().is_some()
     }
 
-    /// The time that deadlines are compared with, fresh. Calls the program's clock if there is one,
-    /// so the caller must hold no borrow that a call into the library would meet.
-    pub fn deadline_now_ns(&self) -> u64 {
-        match self.own.get() {
+    /// Reads the clock of deadlines. A custom clock may call the library, so the caller must hold
+    /// no `RefCell` borrow.
+    pub fn now_ns(&self) -> u64 {
+        match self.custom.get() {
             // SAFETY: the program's function, which its setter promised to keep callable.
             Some((function, data)) => unsafe { function(data) },
             None => sys::monotonic_ns(),
         }
     }
 
-    /// A span in ticks. Exact to one part in a thousand or better, so only for short ones.
+    /// Converts a duration to ticks. Exact to one part in a thousand or better, so only for short
+    /// ones.
     pub fn ns_to_ticks(&self, ns: u64) -> u64 {
         (ns as f64 * self.ticks_per_ns.get()) as u64
     }
 
-    /// The ratio observed up to now, to convert spans of ticks with. Right to a few hundred
-    /// nanoseconds of the time since the start.
+    /// The ratio measured since the start, for conversions of ticks.
     pub fn ratio(&self) -> Ratio {
         let now = read(self.counter);
         if !self.counter {
@@ -112,7 +111,7 @@ impl Clock {
     }
 }
 
-/// How many nanoseconds a number of ticks is.
+/// Converts ticks to nanoseconds.
 #[derive(Clone, Copy)]
 pub struct Ratio {
     ns: u64,
@@ -120,7 +119,7 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Before any was observed.
+    /// Before any was measured.
     pub const UNKNOWN: Ratio = Ratio { ns: 1, ticks: 1 };
 
     pub fn to_ns(self, ticks: u64) -> u64 {
@@ -133,27 +132,27 @@ fn read(counter: bool) -> Instant {
     Instant { ticks: if counter { switch::ticks() } else { ns }, ns }
 }
 
-/// Asks once a process, since the answer may need a file to be read.
-fn counter_is_steady() -> bool {
+/// Cached for the process, since the answer may need a file to be read.
+fn counter_is_invariant() -> bool {
     const UNKNOWN: u8 = 0;
     const STEADY: u8 = 1;
     const NOT: u8 = 2;
     static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
     if ANSWER.load(Relaxed) == UNKNOWN {
-        ANSWER.store(if switch::ticks_are_steady() { STEADY } else { NOT }, Relaxed);
+        ANSWER.store(if switch::ticks_are_invariant() { STEADY } else { NOT }, Relaxed);
     }
     ANSWER.load(Relaxed) == STEADY
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Clock, OBSERVED_ENOUGH_NS};
+    use super::{Clock, MIN_OBSERVATION_NS};
 
     #[test]
     fn spans_in_ticks_are_spans_in_nanoseconds() {
         let clock = Clock::start();
         let start = clock.now();
-        while clock.now().ns < start.ns + 20 * OBSERVED_ENOUGH_NS {}
+        while clock.now().ns < start.ns + 20 * MIN_OBSERVATION_NS {}
         let end = clock.now();
         let (ns, converted) = (end.ns - start.ns, clock.ratio().to_ns(end.ticks - start.ticks));
         // A reading can be interrupted between its two halves, so only the order of size is

@@ -1,30 +1,30 @@
-//! When a call that waits gives up.
+//! Deadlines of waits.
 
 use super::clock::Clock;
 
-/// A moment by the scheduler's clock, or a span that begins when the call first has to wait: a call
-/// that need not wait reads no clock, and one that waits several times reads it once.
+/// A moment of the scheduler's clock, or a timeout that starts when the call first has to wait: a
+/// call that need not wait reads no clock, and a call that waits several times reads it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
     Never,
-    /// In so many nanoseconds.
+    /// A timeout in nanoseconds.
     In(u64),
-    /// In nanoseconds of the clock.
+    /// A moment, in nanoseconds of the clock.
     At(u64),
 }
 
 impl Deadline {
-    /// A timeout as C gives it: `u64::MAX` is none.
+    /// A timeout in C's form: `u64::MAX` is none.
     pub const fn after_ns(timeout_ns: u64) -> Deadline {
         if timeout_ns == u64::MAX { Deadline::Never } else { Deadline::In(timeout_ns) }
     }
 
-    /// The moment, if there is one. A span begins now; from then on this is a moment. May call the
-    /// program's clock.
-    pub fn start(&mut self, clock: &Clock) -> Option<u64> {
+    /// The moment, if there is one. A timeout starts now, and is replaced by its moment. May call
+    /// the program's clock.
+    pub fn resolve(&mut self, clock: &Clock) -> Option<u64> {
         if let Deadline::In(ns) = *self {
             // Past the end of the clock is never.
-            *self = Deadline::At(clock.deadline_now_ns().saturating_add(ns));
+            *self = Deadline::At(clock.now_ns().saturating_add(ns));
         }
         match *self {
             Deadline::At(ns) => Some(ns),

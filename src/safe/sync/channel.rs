@@ -83,7 +83,7 @@ impl<T> Inner<T> {
 
     /// Closes the channel, from wherever a destructor runs.
     fn disconnect(&self) {
-        if self.core.home().reach().is_ok() {
+        if self.core.home().for_drop().is_ok() {
             self.core.disconnect();
         }
     }

@@ -18,17 +18,17 @@ behaviours!(
 );
 
 fn a_channel_keeps_its_order_and_its_bound<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let channel = door.channel(2);
+    let (api, events) = (D::new(), Events::new());
+    let channel = api.channel(2);
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         for number in 0..5 {
             D::send(channel, number, None).unwrap();
             log.push(("sent", number));
         }
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         assert_eq!(D::try_send(channel, 9), Err(libc::EAGAIN));
         for _ in 0..5 {
             let number = D::receive(channel, None).unwrap();
@@ -36,7 +36,7 @@ fn a_channel_keeps_its_order_and_its_bound<D: Sync>() {
         }
         assert_eq!(D::try_receive(channel), Err(libc::EAGAIN));
     });
-    door.run();
+    api.run();
     let all = events.0.borrow();
     let of = |what: &str| {
         let numbers = all.iter().filter(|(kind, _)| *kind == what).map(|(_, number)| *number);
@@ -48,33 +48,33 @@ fn a_channel_keeps_its_order_and_its_bound<D: Sync>() {
 }
 
 fn a_channel_without_room_hands_over<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let channel = door.channel(0);
+    let (api, events) = (D::new(), Events::new());
+    let channel = api.channel(0);
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         assert_eq!(D::try_send(channel, 1), Err(libc::EAGAIN));
         D::send(channel, 7, None).unwrap();
         log.push(0);
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::sleep(2 * MS).unwrap();
         log.push(D::receive(channel, None).unwrap());
     });
-    door.run();
+    api.run();
     events.are(&[7, 0]);
 }
 
 fn a_closed_channel_is_emptied_first<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (channel, empty, full) = (door.channel(2), door.channel(1), door.channel(0));
+    let (api, events) = (D::new(), Events::new());
+    let (channel, empty, full) = (api.channel(2), api.channel(1), api.channel(0));
     D::try_send(channel, 5).unwrap();
     let log = events.clone();
-    door.spawn(move || log.push(D::receive(empty, None)));
+    api.spawn(move || log.push(D::receive(empty, None)));
     let log = events.clone();
-    door.spawn(move || log.push(D::send(full, 1, None).map(|()| 0)));
+    api.spawn(move || log.push(D::send(full, 1, None).map(|()| 0)));
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         for channel in [channel, empty, full] {
             D::close(channel);
         }
@@ -82,28 +82,28 @@ fn a_closed_channel_is_emptied_first<D: Sync>() {
         log.push(D::receive(channel, None));
         log.push(D::receive(channel, None));
     });
-    door.run();
+    api.run();
     let closed = Err(libc::EPIPE);
     events.are(&[closed, Ok(5), closed, closed, closed]);
 }
 
 fn a_channel_has_time_limits<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (channel, log) = (door.channel(0), events.clone());
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (channel, log) = (api.channel(0), events.clone());
+    api.spawn(move || {
         let began = Instant::now();
         log.push(D::receive(channel, Some(2 * MS)));
         log.push(D::send(channel, 1, Some(2 * MS)).map(|()| 0));
         assert!(began.elapsed() >= 4 * MS);
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ETIMEDOUT); 2]);
 }
 
 fn a_channels_buffer_goes_round<D: Sync>() {
-    let door = D::new();
-    let channel = door.channel(3);
-    door.spawn(move || {
+    let api = D::new();
+    let channel = api.channel(3);
+    api.spawn(move || {
         let (mut sent, mut received) = (0, 0);
         for round in 0..20 {
             while D::try_send(channel, sent).is_ok() {
@@ -116,15 +116,15 @@ fn a_channels_buffer_goes_round<D: Sync>() {
             }
         }
     });
-    door.run();
+    api.run();
 }
 
 /// What was received makes room for the element of the first that waits, and for nobody else's.
 fn senders_wait_in_order<D: Sync>() {
     for capacity in 0..3 {
-        let (door, events) = (D::new(), Events::new());
-        let (channel, inner, log) = (door.channel(capacity), door.clone(), events.clone());
-        door.spawn(move || {
+        let (api, events) = (D::new(), Events::new());
+        let (channel, inner, log) = (api.channel(capacity), api.clone(), events.clone());
+        api.spawn(move || {
             let capacity = capacity as u64;
             (0..capacity).for_each(|number| D::try_send(channel, number).unwrap());
             for number in capacity..capacity + 4 {
@@ -148,26 +148,26 @@ fn senders_wait_in_order<D: Sync>() {
             }
             assert_eq!(D::try_receive(channel), Err(libc::EAGAIN));
         });
-        door.run();
+        api.run();
     }
 }
 
 /// Nobody takes from them what they were given.
 fn receivers_wait_in_order<D: Sync>() {
     for capacity in 0..3 {
-        let (door, events) = (D::new(), Events::new());
-        let channel = door.channel(capacity);
+        let (api, events) = (D::new(), Events::new());
+        let channel = api.channel(capacity);
         for name in 0..4 {
             let log = events.clone();
-            door.spawn(move || log.push((name, D::receive(channel, None).unwrap())));
+            api.spawn(move || log.push((name, D::receive(channel, None).unwrap())));
         }
-        door.spawn(move || {
+        api.spawn(move || {
             for number in 10..14 {
                 D::try_send(channel, number).unwrap();
             }
             assert_eq!(D::try_receive(channel), Err(libc::EAGAIN));
         });
-        door.run();
+        api.run();
         events.are(&[(0, 10), (1, 11), (2, 12), (3, 13)]);
     }
 }
@@ -175,13 +175,13 @@ fn receivers_wait_in_order<D: Sync>() {
 fn a_channel_loses_and_doubles_nothing<D: Sync>() {
     const SHORT: std::time::Duration = std::time::Duration::from_micros(3);
     for capacity in [0, 1, 3, 7] {
-        let door = D::new();
-        let channel = door.channel(capacity);
+        let api = D::new();
+        let channel = api.channel(capacity);
         let sums = Rc::new(RefCell::new([0, 0]));
         let senders: Vec<D::Task> = (0..20)
             .map(|_| {
                 let sums = sums.clone();
-                door.spawn(move || {
+                api.spawn(move || {
                     for number in 1..=100 {
                         match D::send(channel, number, (number % 5 == 0).then_some(SHORT)) {
                             Ok(()) => sums.borrow_mut()[0] += number,
@@ -196,7 +196,7 @@ fn a_channel_loses_and_doubles_nothing<D: Sync>() {
             .collect();
         for _ in 0..10 {
             let sums = sums.clone();
-            door.spawn(move || {
+            api.spawn(move || {
                 loop {
                     match D::receive(channel, Some(SHORT)) {
                         Ok(number) => sums.borrow_mut()[1] += number,
@@ -206,11 +206,11 @@ fn a_channel_loses_and_doubles_nothing<D: Sync>() {
                 }
             });
         }
-        door.spawn(move || {
+        api.spawn(move || {
             senders.iter().for_each(|sender| D::join(sender, None).unwrap());
             D::close(channel);
         });
-        door.run();
+        api.run();
         let [sent, received] = *sums.borrow();
         assert!(sent > 0);
         assert_eq!(received, sent);

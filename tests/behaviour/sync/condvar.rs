@@ -17,11 +17,11 @@ behaviours!(
 );
 
 fn a_notification_wakes_one_and_all<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, condvar) = (door.mutex(), door.condvar());
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, condvar) = (api.mutex(), api.condvar());
     for name in ["a", "b", "c"] {
         let events = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             D::lock(mutex, None).unwrap();
             D::wait(condvar, mutex, None).unwrap();
             events.push(name);
@@ -29,7 +29,7 @@ fn a_notification_wakes_one_and_all<D: Sync>() {
         });
     }
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::notify_one(condvar);
         D::yield_now().unwrap();
         log.push("one");
@@ -39,14 +39,14 @@ fn a_notification_wakes_one_and_all<D: Sync>() {
         log.push("all");
         D::unlock(mutex).unwrap();
     });
-    door.run();
+    api.run();
     events.are(&["a", "one", "all", "b", "c"]);
 }
 
 fn a_wait_for_a_condition_has_a_time_limit<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, condvar, log) = (door.mutex(), door.condvar(), events.clone());
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, condvar, log) = (api.mutex(), api.condvar(), events.clone());
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         let began = Instant::now();
         log.push(D::wait(condvar, mutex, Some(2 * MS)));
@@ -54,16 +54,16 @@ fn a_wait_for_a_condition_has_a_time_limit<D: Sync>() {
         log.push(D::try_lock(mutex));
         D::unlock(mutex).unwrap();
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ETIMEDOUT), Err(libc::EDEADLK)]);
 }
 
-/// Not for those that come later; and who waits has let go of the mutex.
+/// Not for later waiters; and a waiter has unlocked the mutex.
 fn a_notification_is_for_those_that_wait<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, condvar) = (door.mutex(), door.condvar());
-    let (inner, log) = (door.clone(), events.clone());
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, condvar) = (api.mutex(), api.condvar());
+    let (inner, log) = (api.clone(), events.clone());
+    api.spawn(move || {
         D::notify_one(condvar);
         D::notify_all(condvar);
         let waits = |name| {
@@ -87,38 +87,38 @@ fn a_notification_is_for_those_that_wait<D: Sync>() {
         log.push("all");
         D::notify_one(condvar);
     });
-    door.run();
+    api.run();
     events.are(&["nobody", "first", "second", "all", "later"]);
 }
 
 /// A limit that passes while the task queues for the mutex does not take the notification back.
 fn a_notification_in_time_counts<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, condvar, log) = (door.mutex(), door.condvar(), events.clone());
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, condvar, log) = (api.mutex(), api.condvar(), events.clone());
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         log.push(D::wait(condvar, mutex, Some(LIMIT)).map(|()| "notified"));
         D::unlock(mutex).unwrap();
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         D::notify_one(condvar);
         D::sleep(2 * LIMIT).unwrap();
         log.push(Ok("unlocked"));
         D::unlock(mutex).unwrap();
     });
-    door.run();
+    api.run();
     events.are(&[Ok("unlocked"), Ok("notified")]);
 }
 
 /// Whatever has ended a wait, the task queues for the mutex, and the next notification is for another.
 fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, condvar) = (door.mutex(), door.condvar());
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, condvar) = (api.mutex(), api.condvar());
     let waits = |timeout| {
         let log = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             D::lock(mutex, None).unwrap();
             log.push(D::wait(condvar, mutex, timeout));
             let _ = D::unlock(mutex); // A guard of the Rust API has not survived a cancelation.
@@ -128,7 +128,7 @@ fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
     waits(Some(LIMIT));
     waits(None);
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         D::cancel(&canceled);
         D::sleep(2 * LIMIT).unwrap();
@@ -136,45 +136,45 @@ fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
         D::notify_one(condvar);
         D::unlock(mutex).unwrap();
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ECANCELED), Err(libc::ETIMEDOUT), Ok(())]);
 }
 
 fn who_wants_the_mutex_back_learns_that_its_owner_has_ended<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, condvar) = (door.mutex(), door.condvar());
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, condvar) = (api.mutex(), api.condvar());
     for timeout in [None, Some(LIMIT), None] {
         let log = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             D::lock(mutex, None).unwrap();
             log.push(D::wait(condvar, mutex, timeout));
         });
     }
-    door.spawn(move || {
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         D::notify_one(condvar);
         D::sleep(2 * LIMIT).unwrap();
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::sleep(3 * LIMIT).unwrap();
         log.are(&[Err(libc::EOWNERDEAD); 2]);
         D::notify_one(condvar);
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::EOWNERDEAD); 3]);
 }
 
 /// As it is done with threads.
 fn a_bounded_queue_loses_nothing<D: Sync>() {
     const COUNT: u64 = 100;
-    let door = D::new();
-    let (mutex, not_full, not_empty) = (door.mutex(), door.condvar(), door.condvar());
+    let api = D::new();
+    let (mutex, not_full, not_empty) = (api.mutex(), api.condvar(), api.condvar());
     let queue: Rc<RefCell<Vec<u64>>> = Rc::default();
     let sums = Rc::new(RefCell::new([0, 0]));
     for number in 0..10 {
         let (queue, sums) = (queue.clone(), sums.clone());
-        door.spawn(move || {
+        api.spawn(move || {
             for count in 0..COUNT {
                 D::lock(mutex, None).unwrap();
                 while queue.borrow().len() == 3 {
@@ -192,7 +192,7 @@ fn a_bounded_queue_loses_nothing<D: Sync>() {
     }
     for number in 0..10 {
         let (queue, sums) = (queue.clone(), sums.clone());
-        door.spawn(move || {
+        api.spawn(move || {
             for count in 0..COUNT {
                 D::lock(mutex, None).unwrap();
                 while queue.borrow().is_empty() {
@@ -207,7 +207,7 @@ fn a_bounded_queue_loses_nothing<D: Sync>() {
             }
         });
     }
-    door.run();
+    api.run();
     assert_eq!(*sums.borrow(), [10 * COUNT * (COUNT - 1) / 2; 2]);
-    assert_eq!(door.tasks(), (20, 20));
+    assert_eq!(api.tasks(), (20, 20));
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Door, Events, HOUR, MS, Sync};
+use super::{Api, Events, HOUR, MS, Sync};
 
 behaviours!(
     a_mutex_unlocked_late_is_handed_over,
@@ -28,7 +28,7 @@ const LIMIT: Option<Duration> = Some(HOUR);
 
 /// A scheduler whose clock also shows the time that a task of this thread only pretends to take: so no
 /// deadline passes sooner because the machine is busy.
-fn door<D: Door>() -> D {
+fn api<D: Api>() -> D {
     D::with_clock(|| {
         let (began, pretended) = TIME.get();
         began.elapsed() + pretended
@@ -48,126 +48,126 @@ fn compute() {
 /// Waits in a task, and serves it in another one after the deadline: that one computes for longer, and
 /// when it has its next turn the waiting task is ready, and behind it. What the wait has returned.
 #[track_caller]
-fn served_late<D: Door, R: std::fmt::Debug + PartialEq + 'static>(
-    door: &D,
+fn served_late<D: Api, R: std::fmt::Debug + PartialEq + 'static>(
+    api: &D,
     wait: impl FnOnce() -> R + 'static,
     serve: impl FnOnce() + 'static,
     expected: R,
 ) {
     let results = Events::new();
     let result = results.clone();
-    door.spawn(move || result.push(wait()));
-    door.spawn(move || {
+    api.spawn(move || result.push(wait()));
+    api.spawn(move || {
         compute();
         D::yield_now().unwrap();
         serve();
     });
-    door.run();
+    api.run();
     results.are(&[expected]);
 }
 
 fn a_mutex_unlocked_late_is_handed_over<D: Sync>() {
-    let door: D = door();
-    let mutex = door.mutex();
+    let api: D = api();
+    let mutex = api.mutex();
     let results = Events::new();
     let result = results.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         D::yield_now().unwrap(); // The other one waits.
         compute();
         D::yield_now().unwrap();
         D::unlock(mutex).unwrap();
     });
-    door.spawn(move || {
+    api.spawn(move || {
         result.push(D::lock(mutex, LIMIT));
         result.push(D::unlock(mutex));
     });
-    door.run();
+    api.run();
     results.are(&[Ok(()), Ok(())]);
 }
 
 fn permits_released_late_are_taken<D: Sync>() {
-    let door: D = door();
-    let semaphore = door.semaphore(1);
+    let api: D = api();
+    let semaphore = api.semaphore(1);
     let serve = move || D::release(semaphore, 1).unwrap();
-    served_late(&door, move || D::acquire(semaphore, 2, LIMIT), serve, Ok(()));
+    served_late(&api, move || D::acquire(semaphore, 2, LIMIT), serve, Ok(()));
     assert_eq!(D::available(semaphore), 0);
 }
 
 fn a_group_done_late_is_done<D: Sync>() {
-    let door: D = door();
-    let group = door.group();
+    let api: D = api();
+    let group = api.group();
     D::add(group, 1).unwrap();
     let serve = move || D::done(group).unwrap();
-    served_late(&door, move || D::wait_for_group(group, LIMIT), serve, Ok(()));
+    served_late(&api, move || D::wait_for_group(group, LIMIT), serve, Ok(()));
 }
 
 fn an_element_sent_late_is_received<D: Sync>() {
     for capacity in [0, 1] {
-        let door: D = door();
-        let channel = door.channel(capacity);
+        let api: D = api();
+        let channel = api.channel(capacity);
         let serve = move || D::try_send(channel, 7).unwrap();
-        served_late(&door, move || D::receive(channel, LIMIT), serve, Ok(7));
+        served_late(&api, move || D::receive(channel, LIMIT), serve, Ok(7));
     }
 }
 
 fn an_element_received_late_is_sent<D: Sync>() {
-    let door: D = door();
-    let channel = door.channel(0);
+    let api: D = api();
+    let channel = api.channel(0);
     let serve = move || assert_eq!(D::try_receive(channel), Ok(7));
-    served_late(&door, move || D::send(channel, 7, LIMIT), serve, Ok(()));
+    served_late(&api, move || D::send(channel, 7, LIMIT), serve, Ok(()));
 }
 
 fn a_select_is_served_late<D: Sync>() {
-    let door: D = door();
-    let (from, to) = (door.channel(0), door.channel(0));
+    let api: D = api();
+    let (from, to) = (api.channel(0), api.channel(0));
     let serve = move || D::try_send(from, 7).unwrap();
     let wait = move || D::select(&[(from, None), (to, Some(8))], LIMIT);
-    served_late(&door, wait, serve, Ok((0, Some(7))));
+    served_late(&api, wait, serve, Ok((0, Some(7))));
 }
 
 fn a_channel_closed_late_is_closed<D: Sync>() {
-    let door: D = door();
-    let channel = door.channel(0);
+    let api: D = api();
+    let channel = api.channel(0);
     let serve = move || D::close(channel);
-    served_late(&door, move || D::receive(channel, LIMIT), serve, Err(libc::EPIPE));
+    served_late(&api, move || D::receive(channel, LIMIT), serve, Err(libc::EPIPE));
 }
 
 fn a_task_that_ends_late_is_joined<D: Sync>() {
-    let door: D = door();
+    let api: D = api();
     let results = Events::new();
     let result = results.clone();
-    let slow = door.spawn(move || {
+    let slow = api.spawn(move || {
         D::yield_now().unwrap(); // The other one waits.
         compute();
         D::yield_now().unwrap();
     });
-    door.spawn(move || result.push(D::join(&slow, LIMIT)));
-    door.run();
+    api.spawn(move || result.push(D::join(&slow, LIMIT)));
+    api.run();
     results.are(&[Ok(())]);
 }
 
 fn a_pipe_written_late_is_readable<D: Sync>() {
-    let door: D = door();
+    let api: D = api();
     let (reader, mut writer) = std::io::pipe().unwrap();
     let wait = move || D::wait_readable(reader.as_fd(), LIMIT);
-    served_late(&door, wait, move || writer.write_all(b"x").unwrap(), Ok(()));
+    served_late(&api, wait, move || writer.write_all(b"x").unwrap(), Ok(()));
 }
 
 fn a_late_wake_up_ends_a_park<D: Sync>() {
-    let door: D = door();
+    let api: D = api();
     let results = Events::new();
     let result = results.clone();
-    let parked = Rc::new(door.spawn(move || {
+    let parked = Rc::new(api.spawn(move || {
         result.push(D::park(LIMIT));
         result.push(D::park(Some(MS)));
     }));
-    door.spawn(move || {
+    api.spawn(move || {
         compute();
         D::yield_now().unwrap();
         D::wake(&parked);
     });
-    door.run();
+    api.run();
     // mj_task_wake() says that the task was not waiting, so it is nobody's; in Rust it is kept.
     let expected = if D::KEEPS_WAKE_UPS { Ok(()) } else { Err(libc::ETIMEDOUT) };
     results.are(&[expected, Err(libc::ETIMEDOUT)]);
@@ -175,14 +175,14 @@ fn a_late_wake_up_ends_a_park<D: Sync>() {
 
 /// Those behind one that times out are served when it leaves, and not before.
 fn what_is_not_served_times_out_in_order<D: Sync>() {
-    let door: D = door();
-    let semaphore = door.semaphore(1);
+    let api: D = api();
+    let semaphore = api.semaphore(1);
     let results = Events::new();
     for (permits, limit) in [(2, Some(MS)), (1, None)] {
         let results = results.clone();
-        door.spawn(move || results.push((permits, D::acquire(semaphore, permits, limit))));
+        api.spawn(move || results.push((permits, D::acquire(semaphore, permits, limit))));
     }
-    door.run();
+    api.run();
     results.are(&[(2, Err(libc::ETIMEDOUT)), (1, Ok(()))]);
     assert_eq!(D::available(semaphore), 0);
 }

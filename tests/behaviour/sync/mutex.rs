@@ -15,11 +15,11 @@ behaviours!(
 );
 
 fn a_mutex_is_handed_over_in_order<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let mutex = door.mutex();
+    let (api, events) = (D::new(), Events::new());
+    let mutex = api.mutex();
     for name in 0..4 {
         let events = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             for _ in 0..2 {
                 D::lock(mutex, None).unwrap();
                 D::yield_now().unwrap();
@@ -28,20 +28,20 @@ fn a_mutex_is_handed_over_in_order<D: Sync>() {
             }
         });
     }
-    door.run();
+    api.run();
     events.are(&[0, 1, 2, 3, 0, 1, 2, 3]);
 }
 
 fn a_lock_has_a_time_limit_and_needs_none_when_free<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let mutex = door.mutex();
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let mutex = api.mutex();
+    api.spawn(move || {
         D::lock(mutex, Some(Duration::ZERO)).unwrap();
         D::sleep(10 * MS).unwrap();
         D::unlock(mutex).unwrap();
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         log.push(D::try_lock(mutex));
         let began = Instant::now();
         log.push(D::lock(mutex, Some(2 * MS)));
@@ -51,28 +51,28 @@ fn a_lock_has_a_time_limit_and_needs_none_when_free<D: Sync>() {
         log.push(D::try_lock(mutex));
         log.push(D::unlock(mutex));
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::EBUSY), Err(libc::ETIMEDOUT), Ok(()), Ok(()), Ok(()), Ok(())]);
 }
 
 fn nobody_locks_twice<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, log) = (door.mutex(), events.clone());
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, log) = (api.mutex(), events.clone());
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         log.push(D::lock(mutex, None));
         log.push(D::try_lock(mutex));
         D::unlock(mutex).unwrap();
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::EDEADLK), Err(libc::EDEADLK)]);
 }
 
 /// It is the first one's as soon as it is unlocked: nobody takes it before that one's turn.
 fn an_unlocked_mutex_belongs_to_the_first_that_waits<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (mutex, inner) = (door.mutex(), door.clone());
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (mutex, inner) = (api.mutex(), api.clone());
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         for name in 0..3 {
             let log = events.clone();
@@ -91,64 +91,64 @@ fn an_unlocked_mutex_belongs_to_the_first_that_waits<D: Sync>() {
         events.are(&[0, 1, 2]);
         D::unlock(mutex).unwrap();
     });
-    door.run();
+    api.run();
 }
 
 fn a_loop_of_locks_without_time_lets_the_owner_go_on<D: Sync>() {
-    let door = D::new();
-    let mutex = door.mutex();
-    door.spawn(move || {
+    let api = D::new();
+    let mutex = api.mutex();
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         for _ in 0..3 {
             D::yield_now().unwrap();
         }
         D::unlock(mutex).unwrap();
     });
-    door.spawn(move || {
+    api.spawn(move || {
         let refused = (0..10).take_while(|_| D::lock(mutex, Some(Duration::ZERO)).is_err()).count();
         assert!((1..10).contains(&refused), "{refused} times");
         D::unlock(mutex).unwrap();
     });
-    door.run();
+    api.run();
 }
 
 fn a_canceled_task_locks_what_is_free_and_does_not_wait<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (free, locked, log) = (door.mutex(), door.mutex(), events.clone());
-    let canceled = door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (free, locked, log) = (api.mutex(), api.mutex(), events.clone());
+    let canceled = api.spawn(move || {
         log.push(D::park(None));
         log.push(D::lock(free, None));
         D::unlock(free).unwrap();
         log.push(D::lock(locked, None));
     });
-    door.spawn(move || {
+    api.spawn(move || {
         D::lock(locked, None).unwrap();
         D::cancel(&canceled);
         D::sleep(2 * MS).unwrap();
         D::unlock(locked).unwrap();
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ECANCELED), Ok(()), Err(libc::ECANCELED)]);
 }
 
 /// It stays locked for good.
 fn who_waits_learns_that_the_owner_has_ended<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let mutex = door.mutex();
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let mutex = api.mutex();
+    api.spawn(move || {
         D::lock(mutex, None).unwrap();
         D::sleep(2 * MS).unwrap();
     });
     for timeout in [None, Some(HOUR)] {
         let log = events.clone();
-        door.spawn(move || log.push(D::lock(mutex, timeout)));
+        api.spawn(move || log.push(D::lock(mutex, timeout)));
     }
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::sleep(5 * MS).unwrap();
         log.push(D::lock(mutex, None));
         log.push(D::try_lock(mutex));
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::EOWNERDEAD); 4]);
 }

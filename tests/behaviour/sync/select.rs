@@ -18,10 +18,10 @@ behaviours!(
 );
 
 fn a_select_does_what_is_possible_first<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (from, to) = (door.channel(0), door.channel(0));
+    let (api, events) = (D::new(), Events::new());
+    let (from, to) = (api.channel(0), api.channel(0));
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         let receive_or_send = |number, timeout| {
             D::select(&[(from, None), (to, Some(number))], timeout).map(|(_, received)| received)
         };
@@ -32,14 +32,14 @@ fn a_select_does_what_is_possible_first<D: Sync>() {
         log.push(receive_or_send(4, None));
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::sleep(3 * MS).unwrap();
         D::send(from, 10, None).unwrap();
         log.push(D::receive(to, None).map(Some));
         // Neither the number that was not sent nor the wait are left behind.
         log.push(D::receive(to, Some(MS)).map(Some));
     });
-    door.run();
+    api.run();
     let (timed_out, closed) = (Err(libc::ETIMEDOUT), Err(libc::EPIPE));
     let mut all = events.0.borrow().clone();
     all[1..].sort();
@@ -50,9 +50,9 @@ fn a_select_does_what_is_possible_first<D: Sync>() {
 
 /// One of four is not ready, and two selects in each round must not share out the others.
 fn all_that_are_ready_have_the_same_chance<D: Sync>() {
-    let door = D::new();
-    let channels = [(); 4].map(|()| door.channel(1));
-    door.spawn(move || {
+    let api = D::new();
+    let channels = [(); 4].map(|()| api.channel(1));
+    api.spawn(move || {
         D::try_send(channels[1], 1).unwrap();
         let mut chosen = [0; 4];
         for _ in 0..3000 {
@@ -68,21 +68,21 @@ fn all_that_are_ready_have_the_same_chance<D: Sync>() {
             assert!(chosen[index] > 850, "{chosen:?}");
         }
     });
-    door.run();
+    api.run();
 }
 
 /// It waits for all, and for none of them any more once one has ended the wait.
 fn a_select_leaves_all_when_one_is_done<D: Sync>() {
     for done in 0..4 {
-        let door = D::new();
-        let channels = [(); 4].map(|()| door.channel(0));
+        let api = D::new();
+        let channels = [(); 4].map(|()| api.channel(0));
         let numbers = [None, Some(21), None, Some(23)];
         let cases: Vec<_> = channels.into_iter().zip(numbers).collect();
-        door.spawn(move || {
+        api.spawn(move || {
             let received = numbers[done].is_none().then_some(60);
             assert_eq!(D::select(&cases, None), Ok((done, received)));
         });
-        door.spawn(move || {
+        api.spawn(move || {
             // From the side of the others, whether it is there.
             let meet = |index: usize| match numbers[index] {
                 None => D::try_send(channels[index], 60),
@@ -94,80 +94,80 @@ fn a_select_leaves_all_when_one_is_done<D: Sync>() {
                 assert_eq!(meet(index), Err(libc::EAGAIN), "channel {index}");
             }
         });
-        door.run();
+        api.run();
     }
 }
 
 fn selects_queue_like_all_others<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let [left, right] = [(); 2].map(|()| door.channel(0));
+    let (api, events) = (D::new(), Events::new());
+    let [left, right] = [(); 2].map(|()| api.channel(0));
     for cases in [[left, right], [right, left]] {
         let log = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             log.push(D::select(&cases.map(|channel| (channel, None)), None));
         });
     }
     let log = events.clone();
-    door.spawn(move || log.push(D::receive(right, None).map(|number| (9, Some(number)))));
-    door.spawn(move || (5..8).for_each(|number| D::try_send(right, number).unwrap()));
-    door.run();
+    api.spawn(move || log.push(D::receive(right, None).map(|number| (9, Some(number)))));
+    api.spawn(move || (5..8).for_each(|number| D::try_send(right, number).unwrap()));
+    api.run();
     events.are(&[Ok((1, Some(5))), Ok((0, Some(6))), Ok((9, Some(7)))]);
 }
 
 /// Two that select meet each other; but nobody meets itself.
 fn selects_meet_each_other<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let [common, other] = [(); 2].map(|()| door.channel(0));
+    let (api, events) = (D::new(), Events::new());
+    let [common, other] = [(); 2].map(|()| api.channel(0));
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         log.push(D::select(&[(common, None), (common, Some(8))], None));
     });
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         D::yield_now().unwrap();
         log.are(&[]);
         log.push(D::select(&[(other, None), (common, Some(9))], None));
     });
-    door.run();
+    api.run();
     events.are(&[Ok((1, None)), Ok((0, Some(9)))]);
 }
 
 fn a_channel_may_be_in_several_cases<D: Sync>() {
-    let door = D::new();
-    let channel = door.channel(0);
-    door.spawn(move || {
+    let api = D::new();
+    let channel = api.channel(0);
+    api.spawn(move || {
         let (index, received) = D::select(&[(channel, None); 3], None).unwrap();
         assert!(index < 3 && received == Some(4));
     });
-    door.spawn(move || {
+    api.spawn(move || {
         D::try_send(channel, 4).unwrap();
         assert_eq!(D::try_send(channel, 4), Err(libc::EAGAIN));
     });
-    door.run();
+    api.run();
 }
 
 fn a_close_ends_a_select<D: Sync>() {
     for number in [None, Some(3)] {
-        let (door, events) = (D::new(), Events::new());
-        let [open, closed] = [(); 2].map(|()| door.channel(0));
+        let (api, events) = (D::new(), Events::new());
+        let [open, closed] = [(); 2].map(|()| api.channel(0));
         let log = events.clone();
-        door.spawn(move || log.push(D::select(&[(open, None), (closed, number)], None)));
-        door.spawn(move || {
+        api.spawn(move || log.push(D::select(&[(open, None), (closed, number)], None)));
+        api.spawn(move || {
             D::close(closed);
             assert_eq!(D::try_send(open, 1), Err(libc::EAGAIN));
         });
-        door.run();
+        api.run();
         events.are(&[Err(libc::EPIPE)]);
     }
 }
 
 fn selects_lose_and_double_nothing<D: Sync>() {
-    let door = D::new();
-    let channels = [(); 4].map(|()| door.channel(1));
+    let api = D::new();
+    let channels = [(); 4].map(|()| api.channel(1));
     let (over, sums) = (Rc::new(Cell::new(false)), Rc::new(RefCell::new([0, 0])));
     for seed in 1..=20 {
         let (over, sums) = (over.clone(), sums.clone());
-        door.spawn(move || {
+        api.spawn(move || {
             let mut state: u64 = seed * 7919;
             let mut random = || {
                 state ^= state << 13;
@@ -192,7 +192,7 @@ fn selects_lose_and_double_nothing<D: Sync>() {
         });
     }
     let all = sums.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         for _ in 0..50 {
             settle::<D>();
         }
@@ -204,7 +204,7 @@ fn selects_lose_and_double_nothing<D: Sync>() {
             }
         }
     });
-    door.run();
+    api.run();
     let [sent, received] = *sums.borrow();
     assert!(sent > 0);
     assert_eq!(received, sent);

@@ -13,29 +13,29 @@ behaviours!(
 );
 
 fn permits_go_to_the_first_however_many_it_wants<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let semaphore = door.semaphore(1);
+    let (api, events) = (D::new(), Events::new());
+    let semaphore = api.semaphore(1);
     for permits in [3, 1, 2] {
         let events = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             D::acquire(semaphore, permits, None).unwrap();
             events.push(permits);
             D::release(semaphore, permits).unwrap();
         });
     }
-    door.spawn(move || {
+    api.spawn(move || {
         assert_eq!(D::try_acquire(semaphore, 1), Err(libc::EAGAIN)); // Others wait.
         D::release(semaphore, 2).unwrap();
     });
-    door.run();
+    api.run();
     events.are(&[3, 1, 2]);
     assert_eq!(D::available(semaphore), 3);
 }
 
 fn permits_are_counted_and_overflow_is_refused<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (semaphore, log) = (door.semaphore(2), events.clone());
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (semaphore, log) = (api.semaphore(2), events.clone());
+    api.spawn(move || {
         D::acquire(semaphore, 2, None).unwrap();
         let began = Instant::now();
         log.push(D::acquire(semaphore, 1, Some(2 * MS)));
@@ -43,15 +43,15 @@ fn permits_are_counted_and_overflow_is_refused<D: Sync>() {
         log.push(D::release(semaphore, u32::MAX));
         log.push(D::release(semaphore, 1));
     });
-    door.run();
+    api.run();
     events.are(&[Err(libc::ETIMEDOUT), Ok(()), Err(libc::EOVERFLOW)]);
     assert_eq!(D::available(semaphore), u32::MAX);
 }
 
 fn all_permits_can_be_taken_and_none<D: Sync>() {
-    let door = D::new();
-    let semaphore = door.semaphore(u32::MAX);
-    door.spawn(move || {
+    let api = D::new();
+    let semaphore = api.semaphore(u32::MAX);
+    api.spawn(move || {
         D::acquire(semaphore, u32::MAX, None).unwrap();
         D::try_acquire(semaphore, 0).unwrap();
         assert_eq!(D::try_acquire(semaphore, 1), Err(libc::EAGAIN));
@@ -59,23 +59,23 @@ fn all_permits_can_be_taken_and_none<D: Sync>() {
         assert_eq!(D::try_acquire(semaphore, 3), Err(libc::EAGAIN));
         D::try_acquire(semaphore, 2).unwrap();
     });
-    door.run();
+    api.run();
     assert_eq!(D::available(semaphore), 0);
 }
 
 /// They are the task's at once, and not only at its turn.
 fn permits_are_handed_over_in_order<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let semaphore = door.semaphore(0);
+    let (api, events) = (D::new(), Events::new());
+    let semaphore = api.semaphore(0);
     for permits in [1, 3, 1, 2] {
         let log = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             D::acquire(semaphore, permits, None).unwrap();
             log.push(permits);
         });
     }
     let log = events.clone();
-    door.spawn(move || {
+    api.spawn(move || {
         let release = |permits, left| {
             D::release(semaphore, permits).unwrap();
             assert_eq!(D::available(semaphore), left);
@@ -90,29 +90,29 @@ fn permits_are_handed_over_in_order<D: Sync>() {
         log.are(&[1, 3, 1]);
         release(1, 0);
     });
-    door.run();
+    api.run();
     events.are(&[1, 3, 1, 2]);
 }
 
 /// Who gives up waiting for many permits lets those go on that want few, as far as these go.
 fn who_leaves_lets_those_behind_go_on<D: Sync>() {
     for is_canceled in [true, false] {
-        let (door, events) = (D::new(), Events::new());
-        let semaphore = door.semaphore(2);
-        let greedy = door.spawn(move || {
+        let (api, events) = (D::new(), Events::new());
+        let semaphore = api.semaphore(2);
+        let greedy = api.spawn(move || {
             let limit = (!is_canceled).then_some(LIMIT);
             let error = if is_canceled { libc::ECANCELED } else { libc::ETIMEDOUT };
             assert_eq!(D::acquire(semaphore, 3, limit), Err(error));
         });
         for name in 1..=3 {
             let log = events.clone();
-            door.spawn(move || {
+            api.spawn(move || {
                 D::acquire(semaphore, 1, None).unwrap();
                 log.push(name);
             });
         }
         let log = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             log.are(&[]);
             if is_canceled {
                 D::cancel(&greedy);
@@ -122,7 +122,7 @@ fn who_leaves_lets_those_behind_go_on<D: Sync>() {
             assert_eq!(D::available(semaphore), 0);
             D::release(semaphore, 3).unwrap();
         });
-        door.run();
+        api.run();
         events.are(&[1, 2, 3]);
         assert_eq!(D::available(semaphore), 2);
     }

@@ -5,14 +5,14 @@ use super::{Events, MS, Sync};
 behaviours!(a_group_is_waited_for_until_all_is_done, a_group_can_be_used_again,);
 
 fn a_group_is_waited_for_until_all_is_done<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let group = door.group();
+    let (api, events) = (D::new(), Events::new());
+    let group = api.group();
     assert_eq!(D::done(group), Err(libc::EINVAL));
     D::add(group, 3).unwrap();
     assert_eq!(D::add(group, usize::MAX), Err(libc::EOVERFLOW));
     for _ in 0..2 {
         let log = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             assert_eq!(D::wait_for_group(group, Some(MS)), Err(libc::ETIMEDOUT));
             D::wait_for_group(group, None).unwrap();
             log.push("waited");
@@ -20,20 +20,20 @@ fn a_group_is_waited_for_until_all_is_done<D: Sync>() {
     }
     for _ in 0..3 {
         let log = events.clone();
-        door.spawn(move || {
+        api.spawn(move || {
             D::sleep(5 * MS).unwrap();
             log.push("done");
             D::done(group).unwrap();
         });
     }
-    door.run();
+    api.run();
     events.are(&["done", "done", "done", "waited", "waited"]);
 }
 
 fn a_group_can_be_used_again<D: Sync>() {
-    let (door, events) = (D::new(), Events::new());
-    let (group, inner, log) = (door.group(), door.clone(), events.clone());
-    door.spawn(move || {
+    let (api, events) = (D::new(), Events::new());
+    let (group, inner, log) = (api.group(), api.clone(), events.clone());
+    api.spawn(move || {
         D::wait_for_group(group, None).unwrap(); // There is nothing to be done.
         for round in 0..3 {
             D::add(group, 4).unwrap();
@@ -49,6 +49,6 @@ fn a_group_can_be_used_again<D: Sync>() {
             log.push(round);
         }
     });
-    door.run();
+    api.run();
     events.are(&[0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
 }

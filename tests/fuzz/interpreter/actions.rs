@@ -16,7 +16,7 @@ use super::{Callbacks, World, body, is_open, tell, with};
 /// A program has no more tasks than that.
 const MOST_TASKS: usize = 48;
 
-/// Makes a call, as whoever has the thread.
+/// Makes a call, from the running code.
 pub fn act(call: Call) {
     tell(|world| format!("{}: {call:?}", world.caller()));
     match call {
@@ -57,7 +57,7 @@ pub fn act(call: Call) {
             with(|world| world.callbacks = Callbacks { log, clock, stream });
         }
         Call::Sync(call) => super::sync::act(call),
-        _ => super::looking::act(call),
+        _ => super::inspect::act(call),
     }
     with(World::look);
 }

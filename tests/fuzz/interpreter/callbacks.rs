@@ -133,7 +133,7 @@ fn pass(ns: u64) -> c_int {
     0
 }
 
-/// Nothing would ever happen: whoever is parked, or taken out of the queue, is made ready.
+/// Nothing would ever happen: readies all tasks that are parked or dequeued.
 fn wake_all(home: usize) {
     let tasks: Vec<usize> =
         with(|world| world.model.living(home).map(|(index, _)| index).collect());

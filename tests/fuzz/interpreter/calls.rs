@@ -1,8 +1,8 @@
 //! A program: calls of the interface, as bytes. Every instruction is four bytes, so that bytes can be
 //! taken out, put in and changed, and the rest still means the same.
 //!
-//! Whoever has the thread takes the next instruction: `main`, a task, or a callback. So a program is
-//! the list of what happens, in order.
+//! The running code takes the next instruction: `main`, a task, or a callback. So a program is the
+//! list of what happens, in order.
 
 use super::sync_calls::{self, SyncCall};
 

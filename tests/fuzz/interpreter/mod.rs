@@ -10,7 +10,7 @@ mod callbacks;
 mod calls;
 mod channels;
 mod comparison;
-mod looking;
+mod inspect;
 #[path = "../../support/majjen_h.rs"]
 mod majjen_h;
 mod model;

@@ -241,7 +241,7 @@ impl Model {
         }
     }
 
-    /// The tasks that wait for a descriptor, first come first.
+    /// The tasks that wait for a descriptor, in FIFO order.
     pub fn waiting_for(&self, home: usize, fd: i32) -> Vec<usize> {
         let mut found: Vec<usize> = self
             .living(home)

@@ -32,7 +32,7 @@ pub struct Object {
     pub at: *mut c_void,
     /// The scheduler that it belongs to.
     pub home: Option<usize>,
-    /// Tasks, first come first, each with the number of the case by which it waits.
+    /// Waiting tasks in FIFO order, each with the index of its case.
     pub waiters: Vec<(usize, usize)>,
     /// The task that has locked it, alive or not.
     pub owner: Option<usize>,
@@ -52,7 +52,7 @@ pub enum Aim {
     Relock(usize, c_int),
     /// A signal, and the mutex.
     Signal(usize, usize),
-    /// As `Relock`, but the others have their turn first.
+    /// As `Relock`, after a yield.
     Turn(usize, c_int),
     Permits(usize, u32),
     Zero(usize),
@@ -116,7 +116,7 @@ impl Model {
     pub fn is_in_use(&self, object: usize) -> bool {
         let Object { home, waiters, .. } = &self.objects[object];
         let Some(home) = *home else { return false };
-        // Who waits for a condition will want the mutex.
+        // A condition waiter will relock the mutex.
         let wants = self.living(home).any(|(_, task)| match task.wait.what {
             For::Object(Aim::Signal(_, mutex)) => mutex == object && task.wait.listed,
             For::Object(Aim::Turn(mutex, _)) => mutex == object,
@@ -125,7 +125,7 @@ impl Model {
         wants || !waiters.is_empty() || self.owner_lives(object)
     }
 
-    /// The first who waits for a channel to send, or to receive.
+    /// The first waiting sender or receiver of a channel.
     fn first(&self, channel: usize, sends: bool) -> Option<(usize, usize)> {
         let mut waiters = self.objects[channel].waiters.iter();
         waiters.find(|(task, case)| self.tasks[*task].cases[*case].sends == sends).copied()
@@ -379,7 +379,7 @@ impl Model {
         true
     }
 
-    /// A task ends, and leaves its mutexes locked. Who waits for them is told, in any order.
+    /// A task ends, and leaves its mutexes locked. Their waiters are woken, in any order.
     pub fn abandon_mutexes(&mut self, owner: usize) {
         for mutex in self.objects.iter_mut().filter(|mutex| mutex.owner == Some(owner)) {
             for (task, _) in mutex.waiters.drain(..) {
@@ -390,7 +390,7 @@ impl Model {
         }
     }
 
-    /// A task that has let the others have their turn has its own; whether it can go on.
+    /// A task runs after it has yielded; returns whether it can continue.
     pub fn take_turn(&mut self, task: usize) -> bool {
         match self.tasks[task].wait.what {
             For::Object(Aim::Turn(mutex, status)) => self.relock(task, mutex, status),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::library::Workplace;
+use crate::library::TempDir;
 use crate::process::run;
 use crate::running::{PATIENCE, Running};
 
@@ -18,7 +18,7 @@ use crate::running::{PATIENCE, Running};
 pub struct Cluster {
     server: Running,
     programs: PathBuf,
-    workplace: Arc<Workplace>,
+    temp_dir: Arc<TempDir>,
 }
 
 /// Who runs the server, when the test runs as root: PostgreSQL refuses to.
@@ -34,12 +34,12 @@ impl Cluster {
         let programs = newest_programs()?;
         let account = unprivileged_account();
         // In the directory for temporary files, which any user has a way into.
-        let workplace = Arc::new(Workplace::new().expect("a directory"));
+        let temp_dir = Arc::new(TempDir::new().expect("a directory"));
         // Whoever can reach the socket is the database's superuser.
-        fs::set_permissions(workplace.path(), Permissions::from_mode(0o700))
+        fs::set_permissions(temp_dir.path(), Permissions::from_mode(0o700))
             .expect("keep others out of the directory");
         if let Some(Account { uid, gid }) = account {
-            chown(workplace.path(), Some(uid), Some(gid))
+            chown(temp_dir.path(), Some(uid), Some(gid))
                 .expect("give the directory to the server's user");
         }
         let command = |name: &str| {
@@ -47,7 +47,7 @@ impl Cluster {
             if let Some(Account { uid, gid }) = account {
                 command.uid(uid).gid(gid);
             }
-            command.current_dir(workplace.path()).env("LC_ALL", "C");
+            command.current_dir(temp_dir.path()).env("LC_ALL", "C");
             command
         };
 
@@ -55,17 +55,17 @@ impl Cluster {
         initdb
             .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale"])
             .args(["--no-sync", "--pgdata=data"]);
-        succeed(&mut initdb, workplace.path());
+        succeed(&mut initdb, temp_dir.path());
         let mut postgres = command("postgres");
-        postgres.args(["-D", "data", "-k"]).arg(workplace.path());
+        postgres.args(["-D", "data", "-k"]).arg(temp_dir.path());
         for setting in
             ["listen_addresses=", "fsync=off", "max_connections=20", "shared_buffers=16MB"]
         {
             postgres.args(["-c", setting]);
         }
         // SIGQUIT makes the server end at once, with all its processes.
-        let server = Running::start(postgres, libc::SIGQUIT, Arc::clone(&workplace));
-        let cluster = Cluster { server, programs, workplace };
+        let server = Running::start(postgres, libc::SIGQUIT, Arc::clone(&temp_dir));
+        let cluster = Cluster { server, programs, temp_dir };
         cluster.wait_until_ready();
         Some(cluster)
     }
@@ -84,7 +84,7 @@ impl Cluster {
 
     /// How libpq finds the server.
     pub fn connection_string(&self) -> String {
-        format!("host={} user=postgres dbname=postgres", self.workplace.path().display())
+        format!("host={} user=postgres dbname=postgres", self.temp_dir.path().display())
     }
 
     fn client(&self, name: &str) -> Command {
@@ -97,12 +97,12 @@ impl Cluster {
 
     /// Runs SQL commands in a session of their own.
     pub fn psql(&self, commands: &str) {
-        let file = self.workplace.path().join("commands");
+        let file = self.temp_dir.path().join("commands");
         fs::write(&file, commands).expect("write the commands");
         let mut psql = self.client("psql");
         psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]);
         psql.arg("--file").arg(&file);
-        succeed(&mut psql, self.workplace.path());
+        succeed(&mut psql, self.temp_dir.path());
     }
 
     /// Stops the server, and checks that it ends.

@@ -3,31 +3,31 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::library::{Workplace, root};
+use crate::library::{TempDir, root};
 use crate::program::{self, Link};
 use crate::running::Running;
 
 /// A compiled example, in a directory of its own that goes when it and all its processes have gone.
 pub struct Program {
     path: PathBuf,
-    workplace: Arc<Workplace>,
+    temp_dir: Arc<TempDir>,
 }
 
 impl Program {
     /// Compiles an example, with flags under which what users copy is clean.
     pub fn compile(name: &str, libraries: &[&str]) -> Program {
         const FLAGS: [&str; 6] = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
-        let workplace = Arc::new(Workplace::new().expect("a directory"));
+        let temp_dir = Arc::new(TempDir::new().expect("a directory"));
         let source = root().join(format!("examples-c/{name}.c"));
-        let path = program::compile(&source, &FLAGS, Link::Shared, libraries, &workplace)
+        let path = program::compile(&source, &FLAGS, Link::Shared, libraries, &temp_dir)
             .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
-        Program { path, workplace }
+        Program { path, temp_dir }
     }
 
     /// Starts the program.
     pub fn start(&self, arguments: &[&str]) -> Running {
         let mut command = program::command(&self.path);
-        command.args(arguments).current_dir(self.workplace.path());
-        Running::start(command, libc::SIGKILL, Arc::clone(&self.workplace))
+        command.args(arguments).current_dir(self.temp_dir.path());
+        Running::start(command, libc::SIGKILL, Arc::clone(&self.temp_dir))
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use libtest_mimic::Failed;
 
-use crate::library::Workplace;
+use crate::library::TempDir;
 use crate::sources::{Edit, Sources, call, condition, delete, delete_arm, mutant, replace, words};
 
 const RUST: &str = r#"
@@ -79,13 +79,13 @@ const REFUSED: [Refused; 8] = [
 
 /// With a small library of its own.
 pub fn test() -> Result<(), Failed> {
-    let workplace = Workplace::new()?;
-    let directory = workplace.path().join("src");
+    let temp_dir = TempDir::new()?;
+    let directory = temp_dir.path().join("src");
     fs::create_dir(&directory)?;
     let (rust, c) = (directory.join("lib.rs"), directory.join("shim.c"));
     fs::write(&rust, RUST)?;
     fs::write(&c, C)?;
-    let sources = Sources::in_directory(workplace.path());
+    let sources = Sources::in_directory(temp_dir.path());
     let read = || Ok::<_, Failed>([fs::read_to_string(&rust)?, fs::read_to_string(&c)?].concat());
     let original = read()?;
 

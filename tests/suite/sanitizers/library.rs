@@ -12,7 +12,7 @@ use std::process::Command;
 use libtest_mimic::{Completion, Failed, Trial};
 
 use super::{LIMIT, Sanitizer, programs};
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::process;
 use crate::sources::{Mutant, Sources, delete, mutant, words};
 use crate::toolchain::{self, Compilers};
@@ -91,7 +91,7 @@ const THREADS: Instrumented = Instrumented {
         Case {
             mutant: mutant(
                 "settings published without order",
-                "Turn::set",
+                "SettingsLock::set",
                 words("cast_mut(), Release", "cast_mut(), Relaxed"),
             ),
             program: "sanitizers/callback",
@@ -131,22 +131,22 @@ pub fn trials() -> Vec<Trial> {
 
 impl Instrumented {
     fn run(&self) -> Result<Completion, Failed> {
-        let workplace = Workplace::new()?;
+        let temp_dir = TempDir::new()?;
         let compilers = match self.sanitizer {
             Sanitizer::Undefined => Compilers::Usual,
             _ => Compilers::of_rustc()?,
         };
-        if let Some(ignored) = self.sanitizer.missing(&compilers, &workplace)? {
+        if let Some(ignored) = self.sanitizer.missing(&compilers, &temp_dir)? {
             return Ok(ignored);
         }
         if let Some(ignored) = toolchain::missing("cargo") {
             return Ok(ignored);
         }
-        let sources = Sources::copy_to(&workplace.path().join("sources"))?;
+        let sources = Sources::copy_to(&temp_dir.path().join("sources"))?;
         if let Some(part) = &self.without {
             sources.mutate(part)?;
         }
-        let build = || self.build(&sources, &compilers, &workplace);
+        let build = || self.build(&sources, &compilers, &temp_dir);
         let built = build()?;
         for source in programs::sources(self.sanitizer, Some(&built))? {
             let is_one = |name: &&str| source.file_stem().is_some_and(|stem| stem == *name);
@@ -172,9 +172,9 @@ impl Instrumented {
         &self,
         sources: &Sources,
         compilers: &Compilers,
-        workplace: &Workplace,
+        temp_dir: &TempDir,
     ) -> Result<PathBuf, Failed> {
-        let target = workplace.path().join("target");
+        let target = temp_dir.path().join("target");
         let mut cargo = Command::new("cargo");
         // Without optimization no attribute would be forced, and nothing of Rust instrumented.
         cargo.args(["rustc", "--release", "--lib", "--crate-type=cdylib", "--offline"]);
@@ -183,7 +183,7 @@ impl Instrumented {
         cargo.env("CC", compilers.c_name());
         cargo.env("CFLAGS", format!("-g -fno-omit-frame-pointer {flags}"));
         cargo.arg("--").args(self.rust_flags);
-        let finished = process::run(&mut cargo, LIMIT, workplace.path())?;
+        let finished = process::run(&mut cargo, LIMIT, temp_dir.path())?;
         if finished.succeeded() {
             return Ok(target.join("release"));
         }

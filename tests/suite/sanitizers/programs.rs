@@ -8,7 +8,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 use super::{LIMIT, Sanitizer};
 use crate::c_programs;
-use crate::library::Workplace;
+use crate::library::TempDir;
 use crate::process::{self, Finished};
 use crate::program::{self, Link, strict};
 use crate::toolchain::{Compilers, torture};
@@ -68,7 +68,7 @@ pub fn trials() -> Vec<Trial> {
             let name = format!("sanitizers::programs::{program}::{}", sanitizer.name());
             trials.push(Trial::ignorable_test(name, move || {
                 let compilers = Compilers::Usual;
-                if let Some(ignored) = sanitizer.missing(&compilers, &Workplace::new()?)? {
+                if let Some(ignored) = sanitizer.missing(&compilers, &TempDir::new()?)? {
                     return Ok(ignored);
                 }
                 run(&source, sanitizer, &compilers, None)?.verdict()
@@ -120,25 +120,25 @@ pub fn run(
     compilers: &Compilers,
     instrumented: Option<&Path>,
 ) -> Result<Ran, Failed> {
-    let workplace = Workplace::new()?;
+    let temp_dir = TempDir::new()?;
     let mut flags: Vec<&str> = strict(source).to_vec();
     flags.extend(sanitizer.flags());
     flags.push("-Wno-error"); // What is instrumented makes gcc see less, and warn of more.
     let compiler = compilers.of(source);
-    let program = program::compile_by(compiler, source, &flags, Link::Shared, &[], &workplace)?;
+    let program = program::compile_by(compiler, source, &flags, Link::Shared, &[], &temp_dir)?;
     let mut command = program::command(&program);
     if let Some(directory) = instrumented {
         // In the place of the ordinary one, with which it was linked.
-        let link = workplace.path().join("libmajjen.so.0");
+        let link = temp_dir.path().join("libmajjen.so.0");
         fs::remove_file(&link)?;
         symlink(directory.join("libmajjen.so"), &link)?;
         // Cargo sets it for tests, and it comes before the program's own path.
         command.env_remove("LD_LIBRARY_PATH");
     }
-    let reports = workplace.path().join("reports");
+    let reports = temp_dir.path().join("reports");
     fs::create_dir(&reports)?;
     sanitizer.configure(&mut command, &reports);
-    let finished = process::run(&mut command, LIMIT, workplace.path())?;
+    let finished = process::run(&mut command, LIMIT, temp_dir.path())?;
     let mut report = String::new();
     for entry in fs::read_dir(&reports)? {
         report += &fs::read_to_string(entry?.path())?;

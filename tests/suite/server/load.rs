@@ -26,7 +26,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 use super::process::{Footprint, Server};
 use super::transcript::{ACCEPTED, Report};
 use super::{HALF_A_REQUEST, REQUEST, assert_answer, reset, send};
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::process;
 use crate::running::PATIENCE;
 use crate::toolchain::{self, torture};
@@ -181,10 +181,10 @@ fn on_a_full_disk(disk: &Disk, command: &str, sources: &[&str], said: Option<&st
         (true, false) => &["unshare", "--mount", "--user", "--map-root-user"],
     };
     if disk.mounted {
-        let workplace = Workplace::new().expect("a directory");
+        let temp_dir = TempDir::new().expect("a directory");
         let mut trial = Command::new(unshare[0]);
-        trial.args(&unshare[1..]).args(shell(disk.make)).current_dir(workplace.path());
-        match process::run(&mut trial, PATIENCE, workplace.path()) {
+        trial.args(&unshare[1..]).args(shell(disk.make)).current_dir(temp_dir.path());
+        match process::run(&mut trial, PATIENCE, temp_dir.path()) {
             Ok(finished) if finished.succeeded() => {}
             _ => return Completion::ignored_with("no file system may be mounted here"),
         }
@@ -334,8 +334,8 @@ fn ab(server: &Server, seconds: &str) -> Result<u64, Failed> {
 }
 
 fn run_client(command: &mut Command) -> Result<String, Failed> {
-    let workplace = Workplace::new()?;
-    let finished = process::run(command, 3 * PATIENCE, workplace.path())?;
+    let temp_dir = TempDir::new()?;
+    let finished = process::run(command, 3 * PATIENCE, temp_dir.path())?;
     if !finished.succeeded() {
         return Err(format!("{command:?} {}", finished.describe()).into());
     }

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::transcript::{ACCEPTED, Report, TIME_ZONE, number};
 use super::{REQUEST, assert_answer, send};
-use crate::library::{self, Workplace};
+use crate::library::{self, TempDir};
 use crate::program::{self, Link};
 use crate::running::{PATIENCE, Running};
 
 /// A server that runs, until it is stopped or dropped.
 pub struct Server {
     running: Running,
-    workplace: Arc<Workplace>,
+    temp_dir: Arc<TempDir>,
     port: u16,
 }
 
@@ -46,13 +46,13 @@ impl Server {
     /// Starts the server as the last argument of another command, with the scratch directory as its
     /// working directory.
     pub fn start_under(wrapper: &[&str]) -> Server {
-        let (command, workplace) = compile(wrapper, &[]);
-        Server::start_compiled(command, workplace)
+        let (command, temp_dir) = compile(wrapper, &[]);
+        Server::start_compiled(command, temp_dir)
     }
 
     /// Starts a server that has been compiled, in the scratch directory, and returns when it serves.
-    pub fn start_compiled(command: Command, workplace: Arc<Workplace>) -> Server {
-        let server = Server::launch(command, workplace);
+    pub fn start_compiled(command: Command, temp_dir: Arc<TempDir>) -> Server {
+        let server = Server::launch(command, temp_dir);
         server.running.wait_until("the start", |lines| {
             lines.iter().any(|line| line.contains("Scheduler starting with")).then_some(())
         });
@@ -62,8 +62,8 @@ impl Server {
     /// The same, with more sources in the program, and without looking at what it prints. Returns
     /// when it has answered.
     pub fn start_unwatched(wrapper: &[&str], sources: &[&str]) -> Server {
-        let (command, workplace) = compile(wrapper, sources);
-        let server = Server::launch(command, workplace);
+        let (command, temp_dir) = compile(wrapper, sources);
+        let server = Server::launch(command, temp_dir);
         let deadline = Instant::now() + PATIENCE;
         let first = loop {
             if let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)) {
@@ -81,7 +81,7 @@ impl Server {
 
     /// Starts it with a library preloaded by which it gets a port that the kernel chooses, and returns when
     /// it has that.
-    fn launch(mut command: Command, workplace: Arc<Workplace>) -> Server {
+    fn launch(mut command: Command, temp_dir: Arc<TempDir>) -> Server {
         let shim = program::compile_preload(&library::root().join("c-tests/server/port.c"))
             .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
         // The long tests may have another one for all programs.
@@ -89,10 +89,10 @@ impl Server {
         let mut preloaded = shim.into_os_string();
         preloaded.push(":");
         preloaded.push(others);
-        let file = workplace.path().join("port");
-        command.current_dir(workplace.path()).env("TZ", TIME_ZONE);
+        let file = temp_dir.path().join("port");
+        command.current_dir(temp_dir.path()).env("TZ", TIME_ZONE);
         command.env("LD_PRELOAD", preloaded).env("MAJJEN_TEST_PORT", &file);
-        let running = Running::start(command, libc::SIGKILL, Arc::clone(&workplace));
+        let running = Running::start(command, libc::SIGKILL, Arc::clone(&temp_dir));
         let deadline = Instant::now() + PATIENCE;
         let port = loop {
             let written = fs::read_to_string(&file).unwrap_or_default();
@@ -103,7 +103,7 @@ impl Server {
             assert!(Instant::now() < deadline, "the server has no port; it says\n{output}");
             thread::sleep(Duration::from_millis(1));
         };
-        Server { running, workplace, port }
+        Server { running, temp_dir, port }
     }
 
     /// A new connection with it.
@@ -231,18 +231,18 @@ impl Server {
 
     /// The working directory of the process.
     pub fn directory(&self) -> &Path {
-        self.workplace.path()
+        self.temp_dir.path()
     }
 }
 
 /// Compiles the server, with more sources in the program: the command that starts it, and the
 /// directory that it is in.
-fn compile(wrapper: &[&str], sources: &[&str]) -> (Command, Arc<Workplace>) {
-    let workplace = Arc::new(Workplace::new().expect("a directory"));
+fn compile(wrapper: &[&str], sources: &[&str]) -> (Command, Arc<TempDir>) {
+    let temp_dir = Arc::new(TempDir::new().expect("a directory"));
     let source = library::root().join("examples-c/http_server.c");
     // The guide's flags. Older compilers only warn of a function that no header declares.
     let flags = ["-std=c99", "-O2", "-Werror=implicit-function-declaration"];
-    let program = program::compile(&source, &flags, Link::Shared, sources, &workplace)
+    let program = program::compile(&source, &flags, Link::Shared, sources, &temp_dir)
         .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
     let command = match wrapper {
         [] => program::command(&program),
@@ -252,5 +252,5 @@ fn compile(wrapper: &[&str], sources: &[&str]) -> (Command, Arc<Workplace>) {
             command
         }
     };
-    (command, workplace)
+    (command, temp_dir)
 }

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use super::{Entry, THREAD, Thread};
-use crate::engine::context::thread_state::ThreadWords;
+use crate::engine::context::thread_state::ThreadState;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
@@ -52,8 +52,8 @@ impl Frame {
     }
 }
 
-/// Brings the cache lines of a suspended context, or of what a task's turn needs of its object, into
-/// the cache. Any address will do.
+/// Prefetches the cache lines of a suspended context, or of the part of a task object that a turn
+/// needs. Any address is allowed.
 #[inline(always)]
 pub fn prefetch<T>(address: *const T) {
     // SAFETY: hints, which have no effect but on time.
@@ -64,15 +64,19 @@ pub fn prefetch<T>(address: *const T) {
 }
 
 /// Suspends the running context, stores its stack pointer through `save`, and resumes the context
-/// `resume`. Returns when somebody switches back. `words` are this thread's: what is in them is
-/// saved with the one context, and comes from the other.
+/// `resume`. Returns when this context is resumed. errno and the exception state in `thread_state`
+/// are saved with the one context, and loaded from the other.
 ///
 /// # Safety
 /// `save` is writable. `resume` is a suspended context whose stack is alive and which nothing else
-/// resumes. `words` have been found on this thread. No borrow that the other contexts could
+/// resumes. `thread_state` is bound to this thread. No borrow that the other contexts could
 /// invalidate is alive.
 #[unsafe(naked)]
-pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8, words: *const ThreadWords) {
+pub unsafe extern "C" fn switch(
+    save: *mut *mut u8,
+    resume: *mut u8,
+    thread_state: *const ThreadState,
+) {
     naked_asm!(
         ".cfi_startproc",
         "hint #34", // bti c
@@ -227,7 +231,7 @@ pub fn ticks() -> u64 {
 }
 
 /// Whether [`ticks`] counts at a constant rate: the architecture says so.
-pub fn ticks_are_steady() -> bool {
+pub fn ticks_are_invariant() -> bool {
     true
 }
 
@@ -255,7 +259,7 @@ pub fn valgrind_request(request: [usize; 6]) -> usize {
 
 /// The body of a naked function `(level, ...)`: returns when the level is below the one in a static
 /// `AtomicU32`, else goes on in a C function with all arguments as they are.
-macro_rules! log_door {
+macro_rules! log_trampoline {
     ($threshold:path, $target:path) => {
         std::arch::naked_asm!(
             ".cfi_startproc",
@@ -272,4 +276,4 @@ macro_rules! log_door {
         )
     };
 }
-pub(crate) use log_door;
+pub(crate) use log_trampoline;

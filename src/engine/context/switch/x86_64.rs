@@ -7,7 +7,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use super::{Entry, THREAD, Thread};
-use crate::engine::context::thread_state::ThreadWords;
+use crate::engine::context::thread_state::ThreadState;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
 ///
@@ -55,8 +55,8 @@ impl Frame {
     }
 }
 
-/// Brings the two cache lines from an address on into the cache: all of a suspended context, or of
-/// what a task's turn needs of its object. Any address will do.
+/// Prefetches the two cache lines at an address: all of a suspended context, or of the part of a
+/// task object that a turn needs. Any address is allowed.
 #[inline(always)]
 pub fn prefetch<T>(address: *const T) {
     // SAFETY: a hint, which has no effect but on time.
@@ -67,15 +67,19 @@ pub fn prefetch<T>(address: *const T) {
 }
 
 /// Suspends the running context, stores its stack pointer through `save`, and resumes the context
-/// `resume`. Returns when somebody switches back. `words` are this thread's: what is in them is
-/// saved with the one context, and comes from the other.
+/// `resume`. Returns when this context is resumed. errno and the exception state in `thread_state`
+/// are saved with the one context, and loaded from the other.
 ///
 /// # Safety
 /// `save` is writable. `resume` is a suspended context whose stack is alive and which nothing else
-/// resumes. `words` have been found on this thread. No borrow that the other contexts could
+/// resumes. `thread_state` is bound to this thread. No borrow that the other contexts could
 /// invalidate is alive.
 #[unsafe(naked)]
-pub unsafe extern "C" fn switch(save: *mut *mut u8, resume: *mut u8, words: *const ThreadWords) {
+pub unsafe extern "C" fn switch(
+    save: *mut *mut u8,
+    resume: *mut u8,
+    thread_state: *const ThreadState,
+) {
     naked_asm!(
         ".cfi_startproc",
         "endbr64",
@@ -246,12 +250,12 @@ pub fn ticks() -> u64 {
 
 /// Whether [`ticks`] counts at a constant rate in every power state (CPUID 8000_0007h, EDX bit 8),
 /// and the kernel found it the same on all processors, which it says by keeping time with it.
-pub fn ticks_are_steady() -> bool {
+pub fn ticks_are_invariant() -> bool {
     const CLOCK_SOURCE: &std::ffi::CStr =
         c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
     let invariant =
         __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & (1 << 8) != 0;
-    invariant && crate::engine::sys::file_says(CLOCK_SOURCE, b"tsc")
+    invariant && crate::engine::sys::first_line_is(CLOCK_SOURCE, b"tsc")
 }
 
 /// The request sequence of Valgrind's client interface, which does nothing on a processor. Returns
@@ -278,7 +282,7 @@ pub fn valgrind_request(request: [usize; 6]) -> usize {
 
 /// The body of a naked function `(level, ...)`: returns when the level is below the one in a static
 /// `AtomicU32`, else goes on in a C function with all arguments as they are.
-macro_rules! log_door {
+macro_rules! log_trampoline {
     ($threshold:path, $target:path) => {
         std::arch::naked_asm!(
             ".cfi_startproc",
@@ -293,4 +297,4 @@ macro_rules! log_door {
         )
     };
 }
-pub(crate) use log_door;
+pub(crate) use log_trampoline;

@@ -1,4 +1,4 @@
-//! The times of turns, in ticks.
+//! The durations of turns, in ticks.
 
 use std::cell::Cell;
 
@@ -6,18 +6,18 @@ use super::counters::{Metrics, add};
 use super::histogram::{Histogram, Summary};
 use crate::engine::time::{Clock, Ratio};
 
-/// How long turns take: one reading of the counter ends a turn and begins the next. All in ticks.
+/// The durations of turns, in ticks. One reading of the counter ends a turn and begins the next.
 pub struct TurnTimes {
     count: Cell<u64>,
-    /// When the current turn began; between two series, when the last one ended.
+    /// When the current turn began; outside a series, when the last turn ended.
     began: Cell<u64>,
-    /// When the first turn of the current series began. Turns follow each other without a gap, so
-    /// nothing is added up at each: a series takes from then to `began`.
+    /// When the current series of turns began. Turns of a series follow each other without a gap,
+    /// so its total is `began - series_began`, and no turn needs an addition.
     series_began: Cell<u64>,
-    /// What the earlier series took.
+    /// The total of earlier series.
     total_before: Cell<u64>,
     histogram: Histogram,
-    /// How much of `count` and of the total is in the public counters, and the ratio then.
+    /// The parts of `count` and of the total that are in the public counters, and the ratio then.
     published_count: Cell<u64>,
     published_total: Cell<u64>,
     ratio: Cell<Ratio>,
@@ -45,21 +45,21 @@ impl TurnTimes {
         self.began.set(now_ticks);
     }
 
-    /// A turn ends; if another follows, it begins.
+    /// Ends a turn, and begins the next.
     #[inline(always)]
     pub fn end(&self, now_ticks: u64) {
-        if !self.end_ordinary(now_ticks) {
-            self.end_special(now_ticks);
+        if !self.end_fast(now_ticks) {
+            self.end_slow(now_ticks);
         }
     }
 
-    /// The same, for a turn that is short and neither the shortest nor the longest so far. Returns
-    /// whether it was; if not, [`end_special`](Self::end_special) is to end it. A yield calls the two
-    /// apart, since it has no call on its way when the turn was ordinary.
+    /// [`end`](Self::end) for a short turn that is no new minimum or maximum. Returns false, and
+    /// ends nothing, for any other: call [`end_slow`](Self::end_slow). A yield calls the two
+    /// separately, so that its fast path has no call.
     #[inline(always)]
-    pub fn end_ordinary(&self, now_ticks: u64) -> bool {
+    pub fn end_fast(&self, now_ticks: u64) -> bool {
         let turn = now_ticks.wrapping_sub(self.began.get());
-        let ordinary = self.histogram.record_ordinary(turn);
+        let ordinary = self.histogram.record_fast(turn);
         if ordinary {
             self.began.set(now_ticks);
             add(&self.count, 1);
@@ -69,18 +69,18 @@ impl TurnTimes {
 
     /// Ends any turn.
     #[inline(never)]
-    pub fn end_special(&self, now_ticks: u64) {
+    pub fn end_slow(&self, now_ticks: u64) {
         let turn = now_ticks.wrapping_sub(self.began.replace(now_ticks));
         add(&self.count, 1);
         self.histogram.record(turn);
     }
 
-    /// How many have ended.
+    /// How many turns have ended.
     pub fn count(&self) -> u64 {
         self.count.get()
     }
 
-    /// What all turns took that have ended.
+    /// The total duration of all turns that have ended.
     fn total(&self) -> u64 {
         let series = self.began.get().wrapping_sub(self.series_began.get());
         self.total_before.get().wrapping_add(series)
@@ -95,8 +95,8 @@ impl TurnTimes {
         self.published_total.set(0);
     }
 
-    /// Writes the times to the public counters. What is there already stays as it was converted, so
-    /// that sums only grow.
+    /// Writes the durations to the public counters. Only the difference since the last call is
+    /// converted, so that sums never decrease.
     pub fn publish(&self, clock: &Clock, metrics: &Metrics) {
         let count = self.count.get();
         if self.published_count.replace(count) == count {
@@ -108,7 +108,8 @@ impl TurnTimes {
         let total = self.total();
         let more = total.wrapping_sub(self.published_total.replace(total));
         add(&metrics.total_execution_time_ns, ratio.to_ns(more));
-        // The ratio of an earlier conversion may have been lower, and no turn is longer than all.
+        // An earlier conversion may have had a lower ratio, and the maximum must not exceed the
+        // total.
         let longest = ratio.to_ns(self.histogram.greatest());
         let longest = longest.min(metrics.total_execution_time_ns.get());
         metrics.max_execution_time_ns.set(longest);

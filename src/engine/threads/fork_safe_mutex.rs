@@ -1,7 +1,7 @@
-//! A lock that a child of `fork()` can take, though another thread of its parent held it: there is
-//! nobody in the child who would let it go.
+//! A mutex that works in a child of `fork()`: the child can lock it although another thread of its
+//! parent, which does not exist in the child, held it.
 //!
-//! What it guards may then be half changed, so it is for what can be in use like that.
+//! So guard only data that stays usable half-updated.
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
@@ -14,24 +14,24 @@ use super::identity::this_process;
 use crate::engine::context::sanitizer;
 use crate::engine::sys;
 
-pub struct ForkLock<T> {
-    /// The process with a thread that holds it, 0 when there is none.
+pub struct ForkSafeMutex<T> {
+    /// The process whose thread holds it, 0 while it is unlocked.
     holder: AtomicU32,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: one thread at a time gets at the value.
-unsafe impl<T: Send> Sync for ForkLock<T> {}
+unsafe impl<T: Send> Sync for ForkSafeMutex<T> {}
 
-impl<T> ForkLock<T> {
-    pub const fn new(value: T) -> ForkLock<T> {
-        ForkLock { holder: AtomicU32::new(0), value: UnsafeCell::new(value) }
+impl<T> ForkSafeMutex<T> {
+    pub const fn new(value: T) -> ForkSafeMutex<T> {
+        ForkSafeMutex { holder: AtomicU32::new(0), value: UnsafeCell::new(value) }
     }
 
-    /// Waits until no other thread of this process holds it. Not in a signal handler.
-    pub fn lock(&self) -> Held<'_, T> {
+    /// Locks it, once no other thread of this process holds it. Not async-signal-safe.
+    pub fn lock(&self) -> ForkSafeMutexGuard<'_, T> {
         acquire(&self.holder);
-        Held { lock: self }
+        ForkSafeMutexGuard { lock: self }
     }
 }
 
@@ -40,7 +40,7 @@ impl<T> ForkLock<T> {
 #[inline(never)]
 fn acquire(holder: &AtomicU32) {
     // The first lock may be taken before there is a scheduler.
-    sanitizer::look_up_order();
+    sanitizer::look_up_tsan_hooks();
     let this_process = this_process();
     while let Err(other) = holder.compare_exchange(0, this_process, Acquire, Relaxed) {
         if other != this_process
@@ -48,7 +48,7 @@ fn acquire(holder: &AtomicU32) {
         {
             break;
         }
-        sys::pause_ns(50_000);
+        sys::sleep_ns(50_000);
     }
     sanitizer::acquire(holder);
 }
@@ -59,12 +59,12 @@ fn release(holder: &AtomicU32) {
     holder.store(0, Release);
 }
 
-/// The lock is held while this lives.
-pub struct Held<'l, T> {
-    lock: &'l ForkLock<T>,
+/// The mutex is locked while this lives.
+pub struct ForkSafeMutexGuard<'l, T> {
+    lock: &'l ForkSafeMutex<T>,
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for ForkSafeMutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -73,14 +73,14 @@ impl<T> Deref for Held<'_, T> {
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for ForkSafeMutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: this thread holds the lock, and borrows the guard.
         unsafe { &mut *self.lock.value.get() }
     }
 }
 
-impl<T> Drop for Held<'_, T> {
+impl<T> Drop for ForkSafeMutexGuard<'_, T> {
     fn drop(&mut self) {
         release(&self.lock.holder);
     }
@@ -91,11 +91,11 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
     use std::thread;
 
-    use super::ForkLock;
+    use super::ForkSafeMutex;
 
     #[test]
     fn threads_take_turns() {
-        let lock = ForkLock::new(0);
+        let lock = ForkSafeMutex::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..10_000).for_each(|_| *lock.lock() += 1));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_another_process_holds_is_taken() {
-        let lock = ForkLock::new(());
+        let lock = ForkSafeMutex::new(());
         std::mem::forget(lock.lock());
         // As in a child of fork(): the number of this process is another one.
         lock.holder.store(lock.holder.load(Relaxed) + 1, Relaxed);
