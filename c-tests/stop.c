@@ -304,19 +304,49 @@ static void sigint_and_sigterm_stop_an_application(void) {
     int* number = allocate(sizeof *number);
     *number = stop_signals[i];
     add_task(scheduler_to_stop, raises, number);
-    mj_scheduler_run(scheduler_to_stop);
+    CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, 0);
+    CHECK_INT(mj_run(scheduler_to_stop), ==, MJ_RUN_SIGNAL);
+    CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, stop_signals[i]);
     CHECK_INT(turns, ==, 1);
     check_default(stop_signals[i]);
     check_same_mask(&mask);
     add_task(scheduler_to_stop, waits_for_ever, NULL);
     run_until(raises_after_20_ms, &stop_signals[i]);
+    CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, stop_signals[i]);
     CHECK_UINT(mj_scheduler_get_metrics(scheduler_to_stop)->current_tasks, ==, 2);
+    // The next run is told of its own end only.
+    CHECK_INT(mj_scheduler_stop(scheduler_to_stop), ==, 0);
+    CHECK_INT(mj_run(scheduler_to_stop), ==, MJ_RUN_STOPPED);
+    CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, 0);
     check_default(SIGINT);
     check_default(SIGTERM);
     check_default(SIGPIPE);
     check_same_mask(&mask);
     end();
   }
+}
+
+static void stops_and_raises(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  CHECK_INT(raise(SIGTERM), ==, 0);
+  CHECK_INT(raise(SIGINT), ==, 0);
+  CHECK_INT(mj_scheduler_signal(scheduler), ==, 0);
+  mj_task_yield();
+  CHECK_INT(mj_run(scheduler), ==, -EBUSY);
+  mj_task_exit();
+}
+
+static void a_signal_counts_for_more_than_a_stop(void) {
+  CHECK_INT(mj_run(NULL), ==, -EINVAL);
+  CHECK_INT(mj_scheduler_signal(NULL), ==, -EINVAL);
+  begin(new_application());
+  add_task(scheduler_to_stop, stops_and_raises, NULL);
+  CHECK_INT(mj_run(scheduler_to_stop), ==, MJ_RUN_SIGNAL);
+  CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, SIGTERM);
+  CHECK_INT(mj_run(scheduler_to_stop), ==, 0);
+  CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, 0);
+  end();
 }
 
 static volatile sig_atomic_t handled;
@@ -514,6 +544,7 @@ int main(void) {
   RUN(an_interrupted_wait_goes_on);
   RUN(a_stop_before_the_run_ends_that_run_only);
   RUN(sigint_and_sigterm_stop_an_application);
+  RUN(a_signal_counts_for_more_than_a_stop);
   RUN(a_handler_of_the_program_is_left_alone);
   RUN(a_second_sigint_kills);
   RUN(sigint_kills_where_the_preset_does_not_run);

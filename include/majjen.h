@@ -52,6 +52,14 @@ typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
 // Changes when something is mended.
 #define MJ_VERSION_PATCH 0
 
+// What mj_run() returns when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are
+// left.
+#define MJ_RUN_STOPPED 1
+
+// What mj_run() returns when SIGINT or SIGTERM ended the run of a scheduler that looks after them,
+// and tasks are left, also if it was stopped as well. mj_scheduler_signal() tells which signal.
+#define MJ_RUN_SIGNAL 2
+
 // What a task is doing.
 typedef enum mj_task_state {
   // Running, or ready to run and in the run queue.
@@ -305,8 +313,27 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // served in time. A thread that ends in the middle, by pthread_exit() in a task or by
 // pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
 //
+// mj_run() is the same and says how the run ended.
+//
 // The pointer is NULL or a live scheduler.
 void mj_scheduler_run(struct mj_scheduler *scheduler);
+
+// mj_scheduler_run() with a result: how the run ended. Returns 0 when no task is left;
+// MJ_RUN_STOPPED; MJ_RUN_SIGNAL; or a negative errno value, also reported in the log: -EDEADLK when
+// nothing could wake the tasks that are left; -ENOMEM when those that are left cannot get a stack;
+// and, when nothing has run, -EBUSY on a thread where a scheduler is running, as in a task; -EPERM
+// when this one is running on another thread; -EINVAL for NULL; and as eventfd(2) and
+// epoll_create1(2) in a child of fork(). Blocks the thread and does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+int mj_run(struct mj_scheduler *scheduler);
+
+// Returns the signal that ended the last run, SIGINT or SIGTERM: the first one if several came. 0
+// when the last run ended otherwise, while one is under way, and before the first; -EINVAL for
+// NULL; -EPERM when the scheduler is running on another thread. Does not suspend.
+//
+// The pointer is NULL or a live scheduler.
+int mj_scheduler_signal(struct mj_scheduler *scheduler);
 
 // Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the
 // running task suspends or ends; when another thread calls this, 50 microseconds later at most.

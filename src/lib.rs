@@ -20,6 +20,6 @@ mod latch;
 
 pub use engine::sys::{Error, Result};
 pub use safe::{
-    Builder, Distribution, Instant, JoinError, JoinHandle, Metrics, Panic, Scheduler, StopHandle,
-    logger, net, sync, task,
+    Builder, Distribution, Ended, Instant, JoinError, JoinHandle, Metrics, Panic, Scheduler,
+    StopHandle, logger, net, sync, task,
 };

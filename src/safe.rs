@@ -78,6 +78,7 @@ mod thread_end;
 mod time;
 mod unwind;
 
+pub use crate::engine::scheduler::Ended;
 pub use builder::Builder;
 pub use join::{JoinError, JoinHandle};
 pub use metrics::{Distribution, Metrics};

@@ -31,5 +31,5 @@ pub use io::{Builtin, WaitFunction};
 pub use join::join;
 pub use object::{Scheduler, current, running_task};
 pub use park::own_task;
-pub use run::run;
+pub use run::{Ended, run};
 pub use tasks::Tasks;

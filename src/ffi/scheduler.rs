@@ -5,10 +5,10 @@ use std::ptr::null_mut;
 
 use super::types::mj_scheduler;
 use super::wait::{mj_wait_epoll, set_wait_function};
-use super::{scheduler_ref, status};
+use super::{own_scheduler_ref, scheduler_ref, status};
 use crate::engine::log;
-use crate::engine::scheduler::{self, Scheduler};
-use crate::engine::sys::Error;
+use crate::engine::scheduler::{self, Ended, Scheduler};
+use crate::engine::sys::{Error, Result};
 
 /// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
 /// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns the
@@ -92,24 +92,74 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 /// served in time. A thread that ends in the middle, by pthread_exit() in a task or by
 /// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
 ///
+/// mj_run() is the same and says how the run ended.
+///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
-    if let Some(scheduler) = unsafe { scheduler_ref(scheduler, "mj_scheduler_run") } {
-        match scheduler::run(scheduler) {
-            Ok(()) | Err(Error::Deadlock | Error::OutOfMemory) => {} // Reported where it was found.
-            Err(Error::Busy) => log::error(format_args!(
-                "mj_scheduler_run: a scheduler is running on this thread already"
-            )),
-            Err(error @ Error::WrongThread) => {
-                log::error(format_args!("mj_scheduler_run: {error}"))
-            }
-            Err(error) => {
-                log::error(format_args!("mj_scheduler_run, in a child of fork(): {error}"));
-            }
-        }
+    let _ = unsafe { run("mj_scheduler_run", scheduler) };
+}
+
+/// What mj_run() returns when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are
+/// left.
+pub const MJ_RUN_STOPPED: c_int = 1;
+
+/// What mj_run() returns when SIGINT or SIGTERM ended the run of a scheduler that looks after them,
+/// and tasks are left, also if it was stopped as well. mj_scheduler_signal() tells which signal.
+pub const MJ_RUN_SIGNAL: c_int = 2;
+
+/// mj_scheduler_run() with a result: how the run ended. Returns 0 when no task is left;
+/// MJ_RUN_STOPPED; MJ_RUN_SIGNAL; or a negative errno value, also reported in the log: -EDEADLK when
+/// nothing could wake the tasks that are left; -ENOMEM when those that are left cannot get a stack;
+/// and, when nothing has run, -EBUSY on a thread where a scheduler is running, as in a task; -EPERM
+/// when this one is running on another thread; -EINVAL for NULL; and as eventfd(2) and
+/// epoll_create1(2) in a child of fork(). Blocks the thread and does not suspend.
+///
+/// The pointer is NULL or a live scheduler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { run("mj_run", scheduler) } {
+        Ok(Ended::Completed) => 0,
+        Ok(Ended::Stopped) => MJ_RUN_STOPPED,
+        Ok(Ended::Signal(_)) => MJ_RUN_SIGNAL,
+        Err(error) => error.status(),
     }
+}
+
+/// Returns the signal that ended the last run, SIGINT or SIGTERM: the first one if several came. 0
+/// when the last run ended otherwise, while one is under way, and before the first; -EINVAL for
+/// NULL; -EPERM when the scheduler is running on another thread. Does not suspend.
+///
+/// The pointer is NULL or a live scheduler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_signal(scheduler: *mut mj_scheduler) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_signal") } {
+        Ok(scheduler) => scheduler.signal(),
+        Err(error) => error.status(),
+    }
+}
+
+/// Runs a scheduler. That it did not is a line in the log; other errors are reported where they are
+/// found.
+///
+/// # Safety
+/// As [`scheduler_ref`].
+unsafe fn run(call: &str, scheduler: *mut mj_scheduler) -> Result<Ended> {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { scheduler_ref(scheduler, call) }.ok_or(Error::InvalidArgument)?;
+    let result = scheduler::run(scheduler);
+    match result {
+        Ok(_) | Err(Error::Deadlock | Error::OutOfMemory) => {}
+        Err(Error::Busy) => {
+            log::error(format_args!("{call}: a scheduler is running on this thread already"));
+        }
+        Err(error @ Error::WrongThread) => log::error(format_args!("{call}: {error}")),
+        Err(error) => log::error(format_args!("{call}, in a child of fork(): {error}")),
+    }
+    result
 }
 
 /// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the

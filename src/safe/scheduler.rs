@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::stop::StopHandle;
 use super::task::spawn::Options;
 use super::{teardown, thread_end};
+use crate::engine::scheduler::Ended;
 use crate::engine::sys::{Error, Result};
 use crate::engine::{inspect, scheduler};
 
@@ -94,15 +95,15 @@ impl Scheduler {
         Options::default().spawn(&self.shared, body).unwrap_or_else(JoinHandle::failed)
     }
 
-    /// Runs tasks until none is left, or [`StopHandle::stop`] is called. Tasks that are left stay
+    /// Runs tasks until none is left, or [`StopHandle::stop`] is called, and says which. Tasks that are left stay
     /// as they are, and the next run goes on with them. Blocks the thread, and sets its timer slack
     /// to 1 ns meanwhile.
     ///
     /// ```
-    /// use majjen::{Error, Scheduler, task};
+    /// use majjen::{Ended, Error, Scheduler, task};
     ///
     /// let scheduler = Scheduler::new()?;
-    /// scheduler.run()?; // Without tasks it returns at once.
+    /// assert_eq!(scheduler.run()?, Ended::Completed); // Without tasks it returns at once.
     /// scheduler.spawn(task::park);
     /// assert_eq!(scheduler.run(), Err(Error::Deadlock)); // Nobody is left to wake the task.
     /// # Ok::<(), majjen::Error>(())
@@ -114,7 +115,7 @@ impl Scheduler {
     /// [`Error::Busy`] when a scheduler runs on this thread already, as in a task, and in a
     /// destructor of a thread-local when tasks may have borrowed others; [`Error::Unwinding`] in a
     /// destructor that a panic runs.
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<Ended> {
         if scheduler::current().is_some() || self.shared.thread_ends.get() {
             return Err(Error::Busy);
         }

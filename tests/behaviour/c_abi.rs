@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Api;
 use super::majjen_h::*;
+use super::{Api, End};
 
 #[derive(Clone)]
 pub struct CAbi(Rc<Owned>);
@@ -81,8 +81,22 @@ impl Api for CAbi {
         api
     }
 
-    fn run(&self) {
-        mj_scheduler_run(self.scheduler());
+    fn with_signals() -> CAbi {
+        let scheduler = setup_scheduler_with_epoll();
+        assert_ne!(scheduler, null_mut());
+        CAbi(Rc::new(Owned(scheduler)))
+    }
+
+    fn run(&self) -> End {
+        let result = mj_run(self.scheduler());
+        let signal = mj_scheduler_signal(self.scheduler());
+        assert_eq!(signal != 0, result == MJ_RUN_SIGNAL);
+        match result {
+            0 => End::Completed,
+            MJ_RUN_STOPPED => End::Stopped,
+            MJ_RUN_SIGNAL => End::Signal(signal),
+            error => End::Failed(-error),
+        }
     }
 
     fn spawn(&self, closure: impl FnOnce() + 'static) -> Task {

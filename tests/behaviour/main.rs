@@ -15,6 +15,7 @@ macro_rules! behaviours {
 mod c_abi;
 #[path = "../support/majjen_h.rs"]
 mod majjen_h;
+mod runs;
 mod rust_api;
 mod sync;
 
@@ -24,6 +25,15 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// How a run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Completed,
+    Stopped,
+    Signal(i32),
+    Failed(i32),
+}
 
 /// One API of the runtime. Errors are errno values. A call of a canceled task returns ECANCELED.
 trait Api: Clone + 'static {
@@ -38,7 +48,9 @@ trait Api: Clone + 'static {
     fn new() -> Self;
     /// One with a clock of the test's own.
     fn with_clock(clock: fn() -> Duration) -> Self;
-    fn run(&self);
+    /// One that looks after signals.
+    fn with_signals() -> Self;
+    fn run(&self) -> End;
     fn spawn(&self, body: impl FnOnce() + 'static) -> Self::Task;
     fn stop(&self) -> Self::Stop;
     fn raise(stop: &Self::Stop);

@@ -5,9 +5,9 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use majjen::{Error, JoinHandle, Scheduler, StopHandle, task};
+use majjen::{Ended, Error, JoinHandle, Scheduler, StopHandle, task};
 
-use super::Api;
+use super::{Api, End};
 
 #[derive(Clone)]
 pub struct RustApi {
@@ -43,9 +43,20 @@ impl Api for RustApi {
         RustApi { scheduler: Rc::new(scheduler), has_failed: Rc::default() }
     }
 
-    fn run(&self) {
-        let _ = self.scheduler.run();
+    fn with_signals() -> RustApi {
+        let scheduler = Scheduler::builder().handle_signals(true).build().unwrap();
+        RustApi { scheduler: Rc::new(scheduler), has_failed: Rc::default() }
+    }
+
+    fn run(&self) -> End {
+        let result = self.scheduler.run();
         assert!(!self.has_failed.get(), "a task has panicked");
+        match result {
+            Ok(Ended::Completed) => End::Completed,
+            Ok(Ended::Stopped) => End::Stopped,
+            Ok(Ended::Signal(signal)) => End::Signal(signal),
+            Err(error) => End::Failed(error.errno()),
+        }
     }
 
     fn spawn(&self, body: impl FnOnce() + 'static) -> Rc<JoinHandle<()>> {

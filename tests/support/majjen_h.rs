@@ -14,6 +14,8 @@ pub const MJ_FOREVER: u64 = u64::MAX;
 pub const MJ_VERSION_MAJOR: c_int = 0;
 pub const MJ_VERSION_MINOR: c_int = 1;
 pub const MJ_VERSION_PATCH: c_int = 0;
+pub const MJ_RUN_STOPPED: c_int = 1;
+pub const MJ_RUN_SIGNAL: c_int = 2;
 
 pub type mj_task_fn = unsafe extern "C" fn(scheduler: *mut mj_scheduler, user_state: *mut c_void);
 
@@ -161,6 +163,8 @@ unsafe extern "C" {
     pub safe fn mj_scheduler_report_overflow(scheduler: *mut mj_scheduler, report: bool) -> c_int;
     pub safe fn mj_scheduler_destroy(scheduler: *mut mj_scheduler);
     pub safe fn mj_scheduler_run(scheduler: *mut mj_scheduler);
+    pub safe fn mj_run(scheduler: *mut mj_scheduler) -> c_int;
+    pub safe fn mj_scheduler_signal(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *mut mj_remote;
     pub safe fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_remote;

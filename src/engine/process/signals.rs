@@ -4,10 +4,16 @@
 //! A handler gets nothing but the signal's number, so the handles of the running schedulers are in
 //! a fixed table of atomics. A scheduler that leaves the table waits until no handler on another
 //! thread reads it: `HANDLERS` counts them.
+//!
+//! | word | who may change it |
+//! |---|---|
+//! | `RUNNING[place]` | the guard that has the place, at its beginning and its end, under `INSTALLED` |
+//! | `CAUGHT[place]` | from 0 to a signal's number: a handler, before it stops the scheduler. To 0: the guard, before it enters `RUNNING` |
+//! | `HANDLERS` | each handler, when it begins and when it ends |
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::SeqCst};
 
 use crate::engine::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
 use crate::engine::threads::{ForkSafeMutex, Remote, this_process};
@@ -17,6 +23,8 @@ use crate::engine::threads::{ForkSafeMutex, Remote, this_process};
 const PLACES: usize = 64;
 
 static RUNNING: [AtomicPtr<c_void>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
+/// The first signal that has come since the place was taken; 0 for none.
+static CAUGHT: [AtomicI32; PLACES] = [const { AtomicI32::new(0) }; PLACES];
 static HANDLERS: Handlers = Handlers(AtomicU64::new(0));
 
 /// The number of running handlers in the lower half, and the process in the upper half. A child of
@@ -80,6 +88,7 @@ impl Guard {
         let place = (free < PLACES).then_some(free);
         if let Some(place) = place {
             installed.places |= 1 << place;
+            CAUGHT[place].store(0, SeqCst);
             RUNNING[place].store(remote.as_raw(), SeqCst);
         }
         installed.guards += 1;
@@ -93,6 +102,12 @@ impl Guard {
         drop(installed);
         let holds_sigpipe = sys::has_default_action(SIGPIPE) && sys::block_signal(SIGPIPE);
         Guard { place, _remote: remote, holds_sigpipe }
+    }
+
+    /// The first signal that has stopped the scheduler; 0 for none. Whoever has seen the stop of a
+    /// signal is told of it.
+    pub fn caught(&self) -> c_int {
+        self.place.map_or(0, |place| CAUGHT[place].load(SeqCst))
     }
 }
 
@@ -125,13 +140,18 @@ impl Drop for Guard {
 }
 
 /// Stops all application schedulers.
-extern "C" fn on_signal(_signal: c_int) {
+extern "C" fn on_signal(signal: c_int) {
     let errno = sys::errno();
     HANDLERS.enter();
-    for place in &RUNNING {
+    for (place, caught) in RUNNING.iter().zip(&CAUGHT) {
+        let remote = place.load(SeqCst);
+        if remote.is_null() {
+            continue;
+        }
+        let _ = caught.compare_exchange(0, signal, SeqCst, SeqCst); // The first one counts.
         // SAFETY: the guard has a handle as long as it is in the table, and leaving waits for
         // HANDLERS.
-        let stopped = unsafe { Remote::borrow_raw(place.load(SeqCst), Remote::stop) };
+        let stopped = unsafe { Remote::borrow_raw(remote, Remote::stop) };
         let _ = stopped; // An error means that it is gone, which needs no stop.
     }
     HANDLERS.leave();

@@ -62,6 +62,8 @@ pub struct Scheduler {
 pub(super) struct Options {
     pub handle_signals: bool,
     pub report_overflow: Cell<bool>,
+    /// The signal that ended the last run; 0 for none.
+    pub signal: Cell<c_int>,
 }
 
 /// What this system lacks, in words; it is asked when the words are wanted.
@@ -103,7 +105,11 @@ impl Scheduler {
             io: Io::new(remote.wake_up_fd())?,
             random: Random::new(),
             remote,
-            options: Options { handle_signals, report_overflow: Cell::new(handle_signals) },
+            options: Options {
+                handle_signals,
+                report_overflow: Cell::new(handle_signals),
+                signal: Cell::new(0),
+            },
         };
         // SAFETY: the layout is not empty.
         let memory = unsafe { alloc(Layout::new::<Scheduler>()) }.cast::<Scheduler>();
@@ -190,6 +196,11 @@ impl Scheduler {
         self.wait_function.set(function);
         self.wait_data.set(data);
         self.io.builtin.set(function.zip(builtin));
+    }
+
+    /// The signal that ended the last run; 0 for none.
+    pub fn signal(&self) -> c_int {
+        self.options.signal.get()
     }
 
     /// Sets whether stack overflows are reported, from the next run on.

@@ -13,6 +13,18 @@ use crate::engine::sys::{self, Error, Result};
 use crate::engine::time::Instant;
 use crate::engine::{log, measure};
 
+/// How a run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// No task is left.
+    Completed,
+    /// It was stopped, and tasks are left.
+    Stopped,
+    /// This signal has stopped it, and tasks are left. So only where the scheduler looks after
+    /// signals, as an application's does.
+    Signal(i32),
+}
+
 /// While it lives, a scheduler runs on this thread.
 pub(super) struct Entered<'s> {
     scheduler: &'s Scheduler,
@@ -53,9 +65,9 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// Runs a scheduler on this thread until all tasks have ended, or it is stopped. An error if it
-/// could not run, or all remaining tasks are parked and nothing can wake them.
-pub fn run(scheduler: &Scheduler) -> Result<()> {
+/// Runs a scheduler on this thread until all tasks have ended, or it is stopped, and returns which. An error
+/// if it could not run, or all remaining tasks are parked and nothing can wake them.
+pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     if current().is_some() {
         return Err(Error::Busy);
     }
@@ -65,6 +77,7 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
         return Err(error);
     }
     let options = &scheduler.options;
+    options.signal.set(0);
     let signals = options.handle_signals.then(|| signals::Guard::new(&scheduler.remote));
     let overflow = options.report_overflow.get().then(overflow::Guard::new);
     // With the default slack of 50 us, timers fire 73 us late in the median; without it, 23 us.
@@ -79,6 +92,7 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
     ));
 
     let result = scheduler.run_loop();
+    let signal = signals.as_ref().map_or(0, signals::Guard::caught);
 
     // A program may wait for the backend descriptor between runs, so everything must be armed. A
     // child of fork() that still shares its parent's descriptors does it in its next run.
@@ -87,15 +101,24 @@ pub fn run(scheduler: &Scheduler) -> Result<()> {
         scheduler.io.reactor.borrow_mut().arm_all(&ready);
     }
     scheduler.publish_metrics();
-    match scheduler.tasks.alive() {
-        0 => log::info(format_args!("Scheduler stopped: all tasks completed")),
-        left => log::info(format_args!("Scheduler stopped: {left} tasks left")),
+    let ended = match scheduler.tasks.alive() {
+        0 => {
+            log::info(format_args!("Scheduler stopped: all tasks completed"));
+            Ended::Completed
+        }
+        left => {
+            log::info(format_args!("Scheduler stopped: {left} tasks left"));
+            if signal == 0 { Ended::Stopped } else { Ended::Signal(signal) }
+        }
+    };
+    if let Ok(Ended::Signal(signal)) = result.map(|()| ended) {
+        options.signal.set(signal);
     }
     timer_slack_ns.map(sys::set_timer_slack_ns);
     drop(overflow);
     drop(signals);
     drop(entered);
-    result
+    result.map(|()| ended)
 }
 
 impl Scheduler {
