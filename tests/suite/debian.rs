@@ -90,7 +90,7 @@ fn package(start: &str, directory: &Path) -> Result<PathBuf, Failed> {
 }
 
 fn run(command: &mut Command, temp_dir: &TempDir) -> Result<String, Failed> {
-    let finished = process::run(command, Duration::from_secs(240), temp_dir.path())?;
+    let finished = process::run(command, Duration::from_secs(600), temp_dir.path())?;
     if finished.succeeded() {
         return Ok(finished.output);
     }

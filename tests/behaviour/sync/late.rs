@@ -1,13 +1,12 @@
 //! A wait whose deadline has passed, and whose task has not had its turn since: what it waits for may
 //! happen in between, and then it has not timed out.
 
-use std::cell::Cell;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Api, Events, HOUR, MS, Sync};
+use super::{Api, Events, HOUR, MS, Sync, api_that_pretends, compute};
 
 behaviours!(
     a_mutex_unlocked_late_is_handed_over,
@@ -25,25 +24,6 @@ behaviours!(
 
 /// How long the waiting task waits.
 const LIMIT: Option<Duration> = Some(HOUR);
-
-/// A scheduler whose clock also shows the time that a task of this thread only pretends to take: so no
-/// deadline passes sooner because the machine is busy.
-fn api<D: Api>() -> D {
-    D::with_clock(|| {
-        let (began, pretended) = TIME.get();
-        began.elapsed() + pretended
-    })
-}
-
-thread_local! {
-    static TIME: Cell<(Instant, Duration)> = Cell::new((Instant::now(), Duration::ZERO));
-}
-
-/// Takes longer than the waiting task waits.
-fn compute() {
-    let (began, pretended) = TIME.get();
-    TIME.set((began, pretended + 2 * HOUR));
-}
 
 /// Waits in a task, and serves it in another one after the deadline: that one computes for longer, and
 /// when it has its next turn the waiting task is ready, and behind it. What the wait has returned.
@@ -67,7 +47,7 @@ fn served_late<D: Api, R: std::fmt::Debug + PartialEq + 'static>(
 }
 
 fn a_mutex_unlocked_late_is_handed_over<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let mutex = api.mutex();
     let results = Events::new();
     let result = results.clone();
@@ -87,7 +67,7 @@ fn a_mutex_unlocked_late_is_handed_over<D: Sync>() {
 }
 
 fn permits_released_late_are_taken<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let semaphore = api.semaphore(1);
     let serve = move || D::release(semaphore, 1).unwrap();
     served_late(&api, move || D::acquire(semaphore, 2, LIMIT), serve, Ok(()));
@@ -95,7 +75,7 @@ fn permits_released_late_are_taken<D: Sync>() {
 }
 
 fn a_group_done_late_is_done<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let group = api.group();
     D::add(group, 1).unwrap();
     let serve = move || D::done(group).unwrap();
@@ -104,7 +84,7 @@ fn a_group_done_late_is_done<D: Sync>() {
 
 fn an_element_sent_late_is_received<D: Sync>() {
     for capacity in [0, 1] {
-        let api: D = api();
+        let api: D = api_that_pretends();
         let channel = api.channel(capacity);
         let serve = move || D::try_send(channel, 7).unwrap();
         served_late(&api, move || D::receive(channel, LIMIT), serve, Ok(7));
@@ -112,14 +92,14 @@ fn an_element_sent_late_is_received<D: Sync>() {
 }
 
 fn an_element_received_late_is_sent<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let channel = api.channel(0);
     let serve = move || assert_eq!(D::try_receive(channel), Ok(7));
     served_late(&api, move || D::send(channel, 7, LIMIT), serve, Ok(()));
 }
 
 fn a_select_is_served_late<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let (from, to) = (api.channel(0), api.channel(0));
     let serve = move || D::try_send(from, 7).unwrap();
     let wait = move || D::select(&[(from, None), (to, Some(8))], LIMIT);
@@ -127,14 +107,14 @@ fn a_select_is_served_late<D: Sync>() {
 }
 
 fn a_channel_closed_late_is_closed<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let channel = api.channel(0);
     let serve = move || D::close(channel);
     served_late(&api, move || D::receive(channel, LIMIT), serve, Err(libc::EPIPE));
 }
 
 fn a_task_that_ends_late_is_joined<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let results = Events::new();
     let result = results.clone();
     let slow = api.spawn(move || {
@@ -148,14 +128,14 @@ fn a_task_that_ends_late_is_joined<D: Sync>() {
 }
 
 fn a_pipe_written_late_is_readable<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let (reader, mut writer) = std::io::pipe().unwrap();
     let wait = move || D::wait_readable(reader.as_fd(), LIMIT);
     served_late(&api, wait, move || writer.write_all(b"x").unwrap(), Ok(()));
 }
 
 fn a_late_wake_up_ends_a_park<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let results = Events::new();
     let result = results.clone();
     let parked = Rc::new(api.spawn(move || {
@@ -175,7 +155,7 @@ fn a_late_wake_up_ends_a_park<D: Sync>() {
 
 /// Those behind one that times out are served when it leaves, and not before.
 fn what_is_not_served_times_out_in_order<D: Sync>() {
-    let api: D = api();
+    let api: D = api_that_pretends();
     let semaphore = api.semaphore(1);
     let results = Events::new();
     for (permits, limit) in [(2, Some(MS)), (1, None)] {
