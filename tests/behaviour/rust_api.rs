@@ -56,6 +56,7 @@ impl Api for RustApi {
             Ok(Ended::Stopped) => End::Stopped,
             Ok(Ended::Signal(signal)) => End::Signal(signal),
             Err(error) => End::Failed(error.errno()),
+            Ok(ended) => unreachable!("{ended:?}"),
         }
     }
 

@@ -14,14 +14,29 @@ use crate::engine::time::Instant;
 use crate::engine::{log, measure};
 
 /// How a run has ended.
+///
+/// ```
+/// use majjen::{Ended, Scheduler, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// let stop = scheduler.stop_handle();
+/// scheduler.spawn(move || {
+///     let _ = stop.stop();
+///     let _ = task::yield_now();
+/// });
+/// assert_eq!(scheduler.run()?, Ended::Stopped);
+/// assert_eq!(scheduler.run()?, Ended::Completed); // The task has gone on.
+/// # Ok::<(), majjen::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ended {
-    /// No task is left.
+    /// All tasks have ended.
     Completed,
     /// It was stopped, and tasks are left.
     Stopped,
-    /// This signal has stopped it, and tasks are left. So only where the scheduler looks after
-    /// signals, as an application's does.
+    /// This signal stopped it, and tasks are left. Only with
+    /// [`Builder::handle_signals`](crate::Builder::handle_signals).
     Signal(i32),
 }
 
