@@ -27,7 +27,7 @@ fn a_builder_gives_what_it_was_asked_for() {
     let scheduler = builder.build().unwrap();
     assert_eq!(scheduler.name(), Some("front"));
     assert_eq!(format!("{scheduler:?}"), r#"Scheduler { name: Some("front"), tasks: 0 }"#);
-    let waiting = scheduler.spawn(|| task::park_timeout(MS));
+    let waiting = scheduler.spawn(|| task::park(MS));
     assert_eq!(format!("{scheduler:?}"), r#"Scheduler { name: Some("front"), tasks: 1 }"#);
     scheduler.run().unwrap();
     assert_eq!(waiting.join().unwrap(), Err(Error::TimedOut));
@@ -40,7 +40,7 @@ fn a_signal_ends_the_run_of_an_application() {
     let waiting = scheduler.spawn(|| {
         // SAFETY: no preconditions. The run looks after the signal.
         unsafe { libc::raise(libc::SIGTERM) };
-        task::park()
+        task::park(None)
     });
     scheduler.run().unwrap();
     assert!(!waiting.is_finished());
@@ -54,7 +54,7 @@ fn a_handle_stops_the_run_also_after_it_is_of_no_use() {
     let handle = stop.clone();
     let waiting = scheduler.spawn(move || {
         handle.stop().unwrap();
-        task::park()
+        task::park(None)
     });
     scheduler.run().unwrap();
     assert!(!waiting.is_finished());
@@ -82,7 +82,7 @@ fn what_became_of_a_task_is_said_in_words() {
     let scheduler = scheduler();
     let panics = scheduler.spawn(|| panic!("on purpose"));
     let numbers = scheduler.spawn(|| std::panic::panic_any(7));
-    let parks = scheduler.spawn(task::park);
+    let parks = scheduler.spawn(|| task::park(None));
     let id = parks.task().id();
     assert_eq!(
         format!("{parks:?}"),
@@ -117,7 +117,7 @@ fn a_task_outside_of_any_scheduler_cannot_be_started() {
     assert!(matches!(failed.join(), Err(JoinError::Failed(Error::NotInTask))));
     assert!(task::current().is_none());
     assert_eq!(task::shield(|| 7), 7);
-    assert_eq!(task::park_timeout(MS), Err(Error::NotInTask));
+    assert_eq!(task::park(MS), Err(Error::NotInTask));
 }
 
 #[test]
@@ -148,9 +148,9 @@ fn a_wake_up_that_comes_early_is_kept() {
     let sleeper = scheduler.spawn(move || {
         task::sleep(2 * MS).unwrap();
         seen.borrow_mut().push("slept");
-        task::park().unwrap();
+        task::park(None).unwrap();
         seen.borrow_mut().push("parked");
-        task::park_timeout(MS)
+        task::park(MS)
     });
     let waker = scheduler.spawn(move || {
         sleeper.task().wake();

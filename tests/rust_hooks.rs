@@ -157,7 +157,7 @@ fn a_clock_wakes_the_task_that_is_about_to_park() {
         let parked = scheduler.spawn(move || {
             *parks.borrow_mut() = task::current();
             calls_left.set(call);
-            task::park_timeout(HOUR)
+            task::park(HOUR)
         });
         scheduler.run().unwrap();
         assert_eq!(parked.join().unwrap(), Ok(()));

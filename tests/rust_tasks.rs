@@ -210,7 +210,7 @@ fn a_destructor_that_unwinding_runs_cannot_suspend() {
             let _guard = OnDrop(move || {
                 seen.borrow_mut().push(task::sleep(HOUR));
                 seen.borrow_mut().push(task::yield_now());
-                seen.borrow_mut().push(task::park());
+                seen.borrow_mut().push(task::park(None));
             });
             if panics {
                 panic!("on purpose");

@@ -282,7 +282,7 @@ impl<T> JoinHandle<T> {
     /// use majjen::{JoinError, Scheduler, task};
     ///
     /// let scheduler = Scheduler::new()?;
-    /// let waits = scheduler.spawn(task::park);
+    /// let waits = scheduler.spawn(|| task::park(None));
     /// let result = scheduler.spawn(move || {
     ///     waits.cancel();
     ///     waits.join()

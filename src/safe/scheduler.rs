@@ -104,7 +104,7 @@ impl Scheduler {
     ///
     /// let scheduler = Scheduler::new()?;
     /// assert_eq!(scheduler.run()?, Ended::Completed); // Without tasks it returns at once.
-    /// scheduler.spawn(task::park);
+    /// scheduler.spawn(|| task::park(None));
     /// assert_eq!(scheduler.run(), Err(Error::Deadlock)); // Nobody is left to wake the task.
     /// # Ok::<(), majjen::Error>(())
     /// ```

@@ -124,11 +124,13 @@ pub fn yield_now() -> Result<()> {
     suspending(scheduler::yield_now)
 }
 
-/// Suspends the running task until somebody calls [`Task::wake`] for it. Returns at once if that has happened since the last time. May also return for no reason, so what
-/// is waited for is looked at again:
+/// Suspends the running task until somebody calls [`Task::wake`] for it, no longer than the limit, which
+/// may be `None`. Returns at once if that has happened since the last time. May also return for no
+/// reason, so what is waited for is looked at again:
 ///
 /// ```
 /// use majjen::{Scheduler, task};
+/// use std::time::Duration;
 /// use std::{cell::Cell, rc::Rc};
 ///
 /// let scheduler = Scheduler::new()?;
@@ -136,7 +138,7 @@ pub fn yield_now() -> Result<()> {
 /// let seen = ready.clone();
 /// let waiting = scheduler.spawn(move || {
 ///     while !seen.get() {
-///         task::park().unwrap();
+///         task::park(Duration::from_secs(10)).unwrap();
 ///     }
 /// });
 /// scheduler.spawn(move || {
@@ -148,31 +150,9 @@ pub fn yield_now() -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// Those of [`sleep`].
-pub fn park() -> Result<()> {
-    park_within(None)
-}
-
-/// [`park`], no longer than the timeout.
-///
-/// ```
-/// use majjen::{Error, Scheduler, task};
-/// use std::time::Duration;
-///
-/// let scheduler = Scheduler::new()?;
-/// let parked = scheduler.spawn(|| task::park_timeout(Duration::from_millis(1)));
-/// scheduler.run()?;
-/// assert_eq!(parked.join()?, Err(Error::TimedOut));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Errors
 /// [`Error::TimedOut`], and those of [`sleep`].
-pub fn park_timeout(timeout: Duration) -> Result<()> {
-    park_within(Some(timeout))
-}
-
-fn park_within(timeout: Option<Duration>) -> Result<()> {
+pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
+    let timeout = timeout.into();
     let park = || scheduler::park_until_woken(limit(timeout).deadline);
     let record = running_task().and_then(|(_, task)| Record::of(task));
     let Some(record) = record else {
@@ -289,7 +269,7 @@ pub(super) fn wait_fd(fd: RawFd, events: u32, limit: Limit) -> Result<()> {
 /// let scheduler = Scheduler::new()?;
 /// let finishes = scheduler.spawn(|| {
 ///     task::shield(|| {
-///         assert_eq!(task::park(), Err(Error::Canceled));
+///         assert_eq!(task::park(None), Err(Error::Canceled));
 ///         println!("not unwound");
 ///     });
 ///     task::yield_now() // Unwound here.

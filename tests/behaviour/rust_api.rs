@@ -90,10 +90,7 @@ impl Api for RustApi {
     }
 
     fn park(timeout: Option<Duration>) -> Result<(), i32> {
-        told(|| match timeout {
-            Some(timeout) => task::park_timeout(timeout),
-            None => task::park(),
-        })
+        told(|| task::park(timeout))
     }
 
     fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<(), i32> {

@@ -77,7 +77,7 @@ impl Task {
     /// use majjen::{Scheduler, task};
     ///
     /// let scheduler = Scheduler::new()?;
-    /// let parked = scheduler.spawn(task::park);
+    /// let parked = scheduler.spawn(|| task::park(None));
     /// let task = parked.task().clone();
     /// scheduler.spawn(move || task.wake());
     /// scheduler.run()?;
