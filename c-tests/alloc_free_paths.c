@@ -162,15 +162,15 @@ static void asks(mj_scheduler* scheduler) {
 static void asks_by_select(mj_scheduler* scheduler) {
   (void)scheduler;
   int question = 41, nothing;
-  mj_chan_case cases[] = {
-      {.chan = silence, .op = MJ_CHAN_RECV, .element = &nothing},
-      {.chan = questions, .op = MJ_CHAN_SEND, .element = &question},
-      {.chan = answers, .op = MJ_CHAN_RECV, .element = &question},
+  mj_select_case cases[] = {
+      {.chan = silence, .op = MJ_SELECT_RECV, .element = &nothing},
+      {.chan = questions, .op = MJ_SELECT_SEND, .element = &question},
+      {.chan = answers, .op = MJ_SELECT_RECV, .element = &question},
   };
   CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
-  CHECK_INT(mj_chan_select(cases, 3, MJ_FOREVER), ==, 1);
+  CHECK_INT(mj_select(cases, 3, MJ_FOREVER), ==, 1);
   cases[1].chan = NULL;
-  CHECK_INT(mj_chan_select(cases, 3, LONG_NS), ==, 2);
+  CHECK_INT(mj_select(cases, 3, LONG_NS), ==, 2);
   CHECK_INT(question, ==, 42);
   CHECK_INT(mj_semaphore_acquire(semaphore, 2, MJ_FOREVER), ==, 0);
 }
@@ -178,9 +178,9 @@ static void asks_by_select(mj_scheduler* scheduler) {
 static void asks_in_vain(mj_scheduler* scheduler) {
   (void)scheduler;
   int nothing;
-  mj_chan_case one = {.chan = silence, .op = MJ_CHAN_RECV, .element = &nothing};
+  mj_select_case one = {.chan = silence, .op = MJ_SELECT_RECV, .element = &nothing};
   CHECK_INT(mj_chan_recv(silence, &nothing, 1000), ==, -ETIMEDOUT);
-  CHECK_INT(mj_chan_select(&one, 1, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_select(&one, 1, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_semaphore_acquire(semaphore, 3, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_mutex_lock(mutex, 0), ==, 0);
   CHECK_INT(mj_cond_wait(cond, mutex, 1000), ==, -ETIMEDOUT);

@@ -244,8 +244,8 @@ static mj_chan* chan;
 
 static void waits_for_one_of_them(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
-  const mj_chan_case receives = {.chan = chan, .op = MJ_CHAN_RECV};
-  mj_chan_case cases[2] = {receives, receives};
+  const mj_select_case receives = {.chan = chan, .op = MJ_SELECT_RECV};
+  mj_select_case cases[2] = {receives, receives};
   switch (*(int*)user_state) {
     case 0:
       mj_mutex_lock(mutex, MJ_FOREVER);
@@ -265,7 +265,7 @@ static void waits_for_one_of_them(mj_scheduler* scheduler, void* user_state) {
       mj_chan_recv(chan, NULL, MJ_FOREVER);
       break;
     case 5:
-      mj_chan_select(cases, 2, LONG_NS);
+      mj_select(cases, 2, LONG_NS);
       break;
   }
   mj_task_exit();

@@ -86,14 +86,15 @@ static void an_element_may_move_within_memory(void) {
 // A select of two cases, kept by its owner.
 typedef struct choice {
   call call;
-  mj_chan_case cases[2];
+  mj_select_case cases[2];
   uint64_t values[2];
 } choice;
 
-static void set_case(choice* one, size_t index, mj_chan* of, mj_chan_op op, uint64_t value) {
+static void set_case(choice* one, size_t index, mj_chan* of, mj_select_op op, uint64_t value) {
   one->values[index] = value;
   // What the library keeps there is its own.
   memset(&one->cases[index], 0xA5, sizeof one->cases[index]);
+  memset(one->cases[index].reserved, 0, sizeof one->cases[index].reserved);
   one->cases[index].chan = of;
   one->cases[index].op = op;
   one->cases[index].element = &one->values[index];
@@ -101,7 +102,7 @@ static void set_case(choice* one, size_t index, mj_chan* of, mj_chan_op op, uint
 
 static int selects(call* self) {
   choice* one = (choice*)self->object;
-  return mj_chan_select(one->cases, 2, self->timeout_ns);
+  return mj_select(one->cases, 2, self->timeout_ns);
 }
 
 // Tasks that share their cases.
@@ -110,21 +111,21 @@ static void two_waits_cannot_share_their_cases(void) {
   mj_chan* other = mj_chan_create(scheduler, sizeof(uint64_t), 0);
   choice one;
   uint64_t five = 5, value;
-  set_case(&one, 0, chan, MJ_CHAN_RECV, 0);
-  set_case(&one, 1, other, MJ_CHAN_SEND, 7);
+  set_case(&one, 0, chan, MJ_SELECT_RECV, 0);
+  set_case(&one, 1, other, MJ_SELECT_SEND, 7);
   begin(&one.call, selects, &one, 0, MJ_FOREVER);
   check_waiting(&one.call);
   // This task, with all of them and with a part; and with the first one's wait undisturbed.
-  CHECK_INT(mj_chan_select(one.cases, 2, LONG_NS), ==, -EBUSY);
-  CHECK_INT(mj_chan_select(one.cases + 1, 1, LONG_NS), ==, -EBUSY);
+  CHECK_INT(mj_select(one.cases, 2, LONG_NS), ==, -EBUSY);
+  CHECK_INT(mj_select(one.cases + 1, 1, LONG_NS), ==, -EBUSY);
   CHECK(!one.call.returned);
-  CHECK_INT(mj_chan_try_select(one.cases, 2), ==, -EAGAIN);
+  CHECK_INT(mj_try_select(one.cases, 2), ==, -EAGAIN);
   CHECK_INT(mj_chan_try_send(chan, &five), ==, 0);
   CHECK_INT(result_of(&one.call), ==, 0);
   CHECK_INT(one.cases[0].result, ==, 0);
   CHECK_UINT(one.values[0], ==, 5);
   // Once the wait is over they are free for the next one.
-  CHECK_INT(mj_chan_select(one.cases, 2, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_select(one.cases, 2, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_chan_try_recv(other, &value), ==, -EAGAIN);
   CHECK_INT(mj_chan_destroy(other), ==, 0);
   unmake();
@@ -132,28 +133,28 @@ static void two_waits_cannot_share_their_cases(void) {
 
 static void without_channels_there_is_only_the_time(void) {
   choice one;
-  for (size_t i = 0; i < 2; i++) set_case(&one, i, NULL, MJ_CHAN_RECV, 0);
+  for (size_t i = 0; i < 2; i++) set_case(&one, i, NULL, MJ_SELECT_RECV, 0);
   uint64_t before = now_ns();
-  CHECK_INT(mj_chan_select(NULL, 0, 1000000), ==, -ETIMEDOUT);
-  CHECK_INT(mj_chan_select(one.cases, 2, 1000000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_select(NULL, 0, 1000000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_select(one.cases, 2, 1000000), ==, -ETIMEDOUT);
   CHECK_UINT(now_ns() - before, >=, 2000000);
-  CHECK_INT(mj_chan_select(one.cases, 2, 0), ==, -ETIMEDOUT);
-  CHECK_INT(mj_chan_try_select(one.cases, 2), ==, -EAGAIN);
-  CHECK_INT(mj_chan_try_select(NULL, 0), ==, -EAGAIN);
+  CHECK_INT(mj_select(one.cases, 2, 0), ==, -ETIMEDOUT);
+  CHECK_INT(mj_try_select(one.cases, 2), ==, -EAGAIN);
+  CHECK_INT(mj_try_select(NULL, 0), ==, -EAGAIN);
 }
 
 static void the_result_of_a_case_says_that_it_is_closed(void) {
   for (int op = 0; op < 2; op++) {
     make(0);
     choice one;
-    set_case(&one, 0, NULL, MJ_CHAN_RECV, 0);
-    set_case(&one, 1, chan, (mj_chan_op)op, 3);
+    set_case(&one, 0, NULL, MJ_SELECT_RECV, 0);
+    set_case(&one, 1, chan, (mj_select_op)op, 3);
     begin(&one.call, selects, &one, 0, MJ_FOREVER);
     CHECK_INT(mj_chan_close(chan), ==, 0);
     CHECK_INT(result_of(&one.call), ==, 1);
     CHECK_INT(one.cases[1].result, ==, -EPIPE);
     one.cases[1].result = 0;
-    CHECK_INT(mj_chan_try_select(one.cases, 2), ==, 1);
+    CHECK_INT(mj_try_select(one.cases, 2), ==, 1);
     CHECK_INT(one.cases[1].result, ==, -EPIPE);
     CHECK_UINT(one.values[1], ==, 3);
     unmake();

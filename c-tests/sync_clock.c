@@ -61,9 +61,9 @@ static void wait_for_each(void) {
 
   int element = 0;
   channel = mj_chan_create(scheduler, sizeof element, 1);
-  mj_chan_case one = {.chan = channel, .op = MJ_CHAN_RECV, .element = &element};
+  mj_select_case one = {.chan = channel, .op = MJ_SELECT_RECV, .element = &element};
   when_asked = sends;
-  CHECK_INT(mj_chan_select(&one, 1, LONG_NS), ==, 0);
+  CHECK_INT(mj_select(&one, 1, LONG_NS), ==, 0);
   CHECK_INT(element, ==, 7);
   CHECK_INT(mj_chan_destroy(channel), ==, 0);
 }

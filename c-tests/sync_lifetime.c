@@ -54,7 +54,7 @@ static void never_returns(mj_scheduler* running, void* user_state) {
   struct {
     size_t kind;
     uint64_t value;
-    mj_chan_case cases[2];
+    mj_select_case cases[2];
   }* self = user_state;
   uint64_t limit = self->kind % 2 == 0 ? LONG_NS : MJ_FOREVER;
   waiting++;
@@ -81,10 +81,10 @@ static void never_returns(mj_scheduler* running, void* user_state) {
     case 6:
       for (int i = 0; i < 2; i++) {
         self->cases[i].chan = i == 0 ? all.chan : all.full;
-        self->cases[i].op = i == 0 ? MJ_CHAN_RECV : MJ_CHAN_SEND;
+        self->cases[i].op = i == 0 ? MJ_SELECT_RECV : MJ_SELECT_SEND;
         self->cases[i].element = &self->value;
       }
-      mj_chan_select(self->cases, 2, limit);
+      mj_select(self->cases, 2, limit);
       break;
   }
   CHECK(!"it goes on");
@@ -115,7 +115,7 @@ static mj_scheduler* with_waiters(void) {
     struct {
       size_t kind;
       uint64_t value;
-      mj_chan_case cases[2];
+      mj_select_case cases[2];
     }* state = allocate(sizeof *state);
     state->kind = i % 14;
     add_task(owner, never_returns, state);
@@ -236,7 +236,7 @@ static void waits_end_between_runs(void) {
 
 static void are_refused(void) {
   uint64_t value = 0;
-  mj_chan_case one = {.chan = all.chan, .op = MJ_CHAN_SEND, .element = &value};
+  mj_select_case one = {.chan = all.chan, .op = MJ_SELECT_SEND, .element = &value};
   CHECK_INT(mj_mutex_lock(all.mutex, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_mutex_try_lock(all.mutex), ==, -EPERM);
   CHECK_INT(mj_mutex_unlock(all.mutex), ==, -EPERM);
@@ -254,8 +254,8 @@ static void are_refused(void) {
   CHECK_INT(mj_chan_try_send(all.chan, &value), ==, -EPERM);
   CHECK_INT(mj_chan_try_recv(all.full, &value), ==, -EPERM);
   CHECK_INT(mj_chan_close(all.chan), ==, -EPERM);
-  CHECK_INT(mj_chan_select(&one, 1, MJ_FOREVER), ==, -EPERM);
-  CHECK_INT(mj_chan_try_select(&one, 1), ==, -EPERM);
+  CHECK_INT(mj_select(&one, 1, MJ_FOREVER), ==, -EPERM);
+  CHECK_INT(mj_try_select(&one, 1), ==, -EPERM);
   destroy(-EPERM);
 }
 

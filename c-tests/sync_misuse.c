@@ -62,8 +62,8 @@ static void null_is_refused(void) {
   CHECK_INT(mj_chan_close(NULL), ==, -EINVAL);
   CHECK_INT(mj_chan_destroy(NULL), ==, -EINVAL);
   CHECK_UINT(mj_chan_length(NULL), ==, 0);
-  CHECK_INT(mj_chan_select(NULL, 1, 0), ==, -EINVAL);
-  CHECK_INT(mj_chan_try_select(NULL, 1), ==, -EINVAL);
+  CHECK_INT(mj_select(NULL, 1, 0), ==, -EINVAL);
+  CHECK_INT(mj_try_select(NULL, 1), ==, -EINVAL);
   unmake();
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 5);
   log_lines_end();
@@ -80,7 +80,7 @@ static void outside_a_task_nothing_waits(void) {
   mj_waitgroup* group = mj_waitgroup_create(scheduler);
   mj_chan* chan = mj_chan_create(scheduler, sizeof(uint64_t), 1);
   uint64_t value = 3;
-  mj_chan_case one = {.chan = chan, .op = MJ_CHAN_RECV, .element = &value};
+  mj_select_case one = {.chan = chan, .op = MJ_SELECT_RECV, .element = &value};
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 0);
   CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_mutex_try_lock(mutex), ==, -EPERM);
@@ -89,7 +89,7 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_INT(mj_semaphore_acquire(semaphore, 1, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_waitgroup_wait(group, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_chan_recv(chan, &value, MJ_FOREVER), ==, -EPERM);
-  CHECK_INT(mj_chan_select(&one, 1, 0), ==, -EPERM);
+  CHECK_INT(mj_select(&one, 1, 0), ==, -EPERM);
   // Each is a line in the log.
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 8);
   CHECK_INT(mj_cond_signal(cond), ==, 0);
@@ -99,10 +99,23 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_UINT(mj_semaphore_available(semaphore), ==, 2);
   CHECK_INT(mj_waitgroup_add(group, 2), ==, 0);
   CHECK_INT(mj_waitgroup_done(group), ==, 0);
-  CHECK_INT(mj_chan_try_select(&one, 1), ==, -EAGAIN);
+  CHECK_INT(mj_try_select(&one, 1), ==, -EAGAIN);
+  // What is reserved for later versions is refused by this one, with a channel and without.
+  const mj_select_op later[] = {MJ_SELECT_FD, MJ_SELECT_TASK, MJ_SELECT_DEADLINE, (mj_select_op)5};
+  for (size_t i = 0; i < 2 * sizeof later / sizeof later[0]; i++) {
+    mj_select_case other = one;
+    other.op = later[i / 2];
+    if (i % 2 == 1) other.chan = NULL;
+    CHECK_INT(mj_try_select(&other, 1), ==, -EINVAL);
+  }
+  for (size_t i = 0; i < sizeof one.reserved / sizeof one.reserved[0]; i++) {
+    mj_select_case other = one;
+    other.reserved[i] = 1;
+    CHECK_INT(mj_try_select(&other, 1), ==, -EINVAL);
+  }
   CHECK_INT(mj_chan_try_send(chan, &value), ==, 0);
   value = 0;
-  CHECK_INT(mj_chan_try_select(&one, 1), ==, 0);
+  CHECK_INT(mj_try_select(&one, 1), ==, 0);
   CHECK_UINT(value, ==, 3);
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 8);
   CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
@@ -200,19 +213,19 @@ static void cases_must_be_whole(void) {
   uint64_t value = 0;
   mj_chan* chan = mj_chan_create(scheduler, sizeof value, 1);
   mj_chan* other = mj_chan_create(scheduler, sizeof value, 1);
-  mj_chan_case cases[2] = {{.chan = chan, .op = MJ_CHAN_RECV, .element = &value},
-                           {.chan = other, .op = MJ_CHAN_SEND, .element = &value}};
-  CHECK_INT(mj_chan_select(cases, SIZE_MAX, 0), ==, -EINVAL);
+  mj_select_case cases[2] = {{.chan = chan, .op = MJ_SELECT_RECV, .element = &value},
+                           {.chan = other, .op = MJ_SELECT_SEND, .element = &value}};
+  CHECK_INT(mj_select(cases, SIZE_MAX, 0), ==, -EINVAL);
   int unknown = 2;
   memcpy(&cases[0].op, &unknown, sizeof unknown);
-  CHECK_INT(mj_chan_select(cases, 2, 0), ==, -EINVAL);
-  CHECK_INT(mj_chan_try_select(cases, 2), ==, -EINVAL);
-  cases[0].op = MJ_CHAN_RECV;
+  CHECK_INT(mj_select(cases, 2, 0), ==, -EINVAL);
+  CHECK_INT(mj_try_select(cases, 2), ==, -EINVAL);
+  cases[0].op = MJ_SELECT_RECV;
   cases[1].element = NULL;
-  CHECK_INT(mj_chan_select(cases, 2, 0), ==, -EINVAL);
+  CHECK_INT(mj_select(cases, 2, 0), ==, -EINVAL);
   // Nothing was sent meanwhile.
   CHECK_UINT(mj_chan_length(other), ==, 0);
-  CHECK_INT(mj_chan_select(cases, 1, 0), ==, -ETIMEDOUT);
+  CHECK_INT(mj_select(cases, 1, 0), ==, -ETIMEDOUT);
   CHECK_INT(mj_chan_destroy(chan), ==, 0);
   CHECK_INT(mj_chan_destroy(other), ==, 0);
 }

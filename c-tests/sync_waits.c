@@ -30,9 +30,9 @@ static int receives(call* self) { return mj_chan_recv(empty, &self->value, self-
 static int sends(call* self) { return mj_chan_send(full, &self->value, self->timeout_ns); }
 
 static int selects(call* self) {
-  mj_chan_case cases[2] = {{.chan = full, .op = MJ_CHAN_SEND, .element = &self->value},
-                           {.chan = empty, .op = MJ_CHAN_RECV, .element = &self->value}};
-  int result = mj_chan_select(cases, 2, self->timeout_ns);
+  mj_select_case cases[2] = {{.chan = full, .op = MJ_SELECT_SEND, .element = &self->value},
+                           {.chan = empty, .op = MJ_SELECT_RECV, .element = &self->value}};
+  int result = mj_select(cases, 2, self->timeout_ns);
   if (result < 0) return result;
   CHECK_INT(result, ==, 1);
   return cases[1].result;

@@ -42,12 +42,12 @@ static void producer(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   for (uint64_t number = 1; number <= NUMBERS; number++) {
-    mj_chan_case cases[] = {
-        {.chan = line.numbers, .op = MJ_CHAN_SEND, .element = &number},
-        {.chan = line.quit, .op = MJ_CHAN_RECV},
+    mj_select_case cases[] = {
+        {.chan = line.numbers, .op = MJ_SELECT_SEND, .element = &number},
+        {.chan = line.quit, .op = MJ_SELECT_RECV},
     };
-    int chosen = mj_chan_select(cases, 2, MJ_FOREVER);
-    check(chosen, "mj_chan_select");
+    int chosen = mj_select(cases, 2, MJ_FOREVER);
+    check(chosen, "mj_select");
     if (chosen == 1) break;
     size_t queued = mj_chan_length(line.numbers);
     if (queued > line.most_queued) line.most_queued = queued;

@@ -100,13 +100,19 @@ typedef enum mj_metrics_format {
   MJ_METRICS_JSON = 2,
 } mj_metrics_format;
 
-// What a case of mj_chan_select() does.
-typedef enum mj_chan_op {
+// What a case of mj_select() does.
+typedef enum mj_select_op {
   // mj_chan_send().
-  MJ_CHAN_SEND = 0,
+  MJ_SELECT_SEND = 0,
   // mj_chan_recv().
-  MJ_CHAN_RECV = 1,
-} mj_chan_op;
+  MJ_SELECT_RECV = 1,
+  // mj_task_wait_fd(): reserved, -EINVAL so far.
+  MJ_SELECT_FD = 2,
+  // mj_task_join(): reserved, -EINVAL so far.
+  MJ_SELECT_TASK = 3,
+  // mj_task_sleep_until_ns(): reserved, -EINVAL so far.
+  MJ_SELECT_DEADLINE = 4,
+} mj_select_op;
 
 // A channel: a queue of elements of one size. See mj_chan_create().
 typedef struct mj_chan mj_chan;
@@ -226,21 +232,33 @@ typedef struct mj_scheduler {
 // Names a task for ever: no other task of its scheduler has it, before or after. 0 is no task.
 typedef uint64_t mj_task_id;
 
-// One of the things that mj_chan_select() waits for. Set the channel, the operation and the
-// element, and leave the rest zero: `{.chan = c, .op = MJ_CHAN_RECV, .element = &value}`.
-typedef struct mj_chan_case {
+// One of the things that mj_select() waits for: so far a send to a channel or a receive from one. Set
+// the channel, the operation and the element, and leave the rest zero: `{.chan = c, .op = MJ_SELECT_RECV, .element = &value}`.
+typedef struct mj_select_case {
   // The channel; NULL for a case that is never ready.
   struct mj_chan *chan;
   // What to do with it.
-  mj_chan_op op;
+  mj_select_op op;
   // Of the case that was chosen: 0, or -EPIPE when the channel is closed, and nothing was sent
   // or received.
   int result;
   // The element to send, or the place to receive one in.
   void *element;
+  // For MJ_SELECT_FD, which is not there yet.
+  int fd;
+  // For MJ_SELECT_FD: the events to wait for, bits of poll(2).
+  short events;
+  // For MJ_SELECT_FD: the events that happened.
+  short happened;
+  // For MJ_SELECT_TASK, which is not there yet: the task whose end to wait for.
+  mj_task_id task;
+  // For MJ_SELECT_DEADLINE, which is not there yet: a time by mj_scheduler_now_ns().
+  uint64_t deadline_ns;
+  // Zero.
+  uint64_t reserved[4];
   // The library's own.
-  void *reserved[3];
-} mj_chan_case;
+  void *internal[3];
+} mj_select_case;
 
 // A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
 typedef uint64_t (*mj_clock_fn)(void *user_data);
@@ -748,19 +766,22 @@ size_t mj_chan_length(const struct mj_chan *chan);
 // chance. A channel may be in several cases. Returns the index of the one that is done, whose
 // `result` is then 0, or -EPIPE when its channel is closed; or, when none is done, -ETIMEDOUT,
 // -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
-// operation that is none and for more than INT_MAX cases; -EBUSY when another task waits with the
+// operation that is none or not there yet, for `reserved` words that are not zero, and for more than
+// INT_MAX cases; -EBUSY when another task waits with the
 // same cases: each needs its own. Takes no memory, and time in proportion to `count`. May suspend;
 // not if one can be done.
 //
 // `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
 // NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
-int mj_chan_select(struct mj_chan_case *cases, size_t count, uint64_t timeout_ns);
+int mj_select(struct mj_select_case *cases,
+              size_t count,
+              uint64_t timeout_ns);
 
-// mj_chan_select() without waiting. Works outside a task too. Returns as mj_chan_select(); -EAGAIN
+// mj_select() without waiting. Works outside a task too. Returns as mj_select(); -EAGAIN
 // when none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
 //
-// As mj_chan_select().
-int mj_chan_try_select(struct mj_chan_case *cases, size_t count);
+// As mj_select().
+int mj_try_select(struct mj_select_case *cases, size_t count);
 
 // Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
 // is handed to each call and stays the caller's. NULL for the scheduler, and one that is running

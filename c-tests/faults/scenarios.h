@@ -529,8 +529,8 @@ static void takes_part(mj_scheduler* scheduler, void* user_state) {
   } else if (result != -ETIMEDOUT) {
     CHECK_ALLOWED(result);
   }
-  mj_chan_case one = {.chan = channel, .op = MJ_CHAN_SEND, .element = &element};
-  result = number % 3 == 0   ? mj_chan_select(&one, 1, limit)
+  mj_select_case one = {.chan = channel, .op = MJ_SELECT_SEND, .element = &element};
+  result = number % 3 == 0   ? mj_select(&one, 1, limit)
            : number % 3 == 1 ? mj_chan_send(channel, &element, limit)
                              : mj_chan_recv(channel, &element, limit);
   if (result != -ETIMEDOUT) CHECK_ALLOWED(result);

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use super::types::{mj_chan, mj_chan_case, mj_scheduler};
+use super::types::{mj_chan, mj_scheduler, mj_select_case};
 use super::{Opaque, create_object, destroy_object, object_ref, reported, status};
 use crate::engine::scheduler::Limit;
 use crate::engine::sync::{Case, Channel, Operation, select, try_select};
@@ -155,15 +155,16 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 /// chance. A channel may be in several cases. Returns the index of the one that is done, whose
 /// `result` is then 0, or -EPIPE when its channel is closed; or, when none is done, -ETIMEDOUT,
 /// -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
-/// operation that is none and for more than INT_MAX cases; -EBUSY when another task waits with the
+/// operation that is none or not there yet, for `reserved` words that are not zero, and for more than
+/// INT_MAX cases; -EBUSY when another task waits with the
 /// same cases: each needs its own. Takes no memory, and time in proportion to `count`. May suspend;
 /// not if one can be done.
 ///
 /// `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
 /// NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_chan_select(
-    cases: *mut mj_chan_case,
+pub unsafe extern "C" fn mj_select(
+    cases: *mut mj_select_case,
     count: usize,
     timeout_ns: u64,
 ) -> c_int {
@@ -171,15 +172,15 @@ pub unsafe extern "C" fn mj_chan_select(
     let limit = Limit::after_ns(timeout_ns);
     // SAFETY: as this function's contract says.
     let chosen = unsafe { cases_ref(cases, count).and_then(|cases| select(cases, limit)) };
-    index(reported("mj_chan_select", chosen))
+    index(reported("mj_select", chosen))
 }
 
-/// mj_chan_select() without waiting. Works outside a task too. Returns as mj_chan_select(); -EAGAIN
+/// mj_select() without waiting. Works outside a task too. Returns as mj_select(); -EAGAIN
 /// when none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
 ///
-/// As mj_chan_select().
+/// As mj_select().
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_chan_try_select(cases: *mut mj_chan_case, count: usize) -> c_int {
+pub unsafe extern "C" fn mj_try_select(cases: *mut mj_select_case, count: usize) -> c_int {
     // SAFETY: as this function's contract says.
     index(unsafe { cases_ref(cases, count) }.and_then(|cases| unsafe { try_select(cases) }))
 }
@@ -188,14 +189,14 @@ pub unsafe extern "C" fn mj_chan_try_select(cases: *mut mj_chan_case, count: usi
 ///
 /// # Safety
 /// NULL, or as many cases.
-unsafe fn cases_ref<'c>(cases: *mut mj_chan_case, count: usize) -> Result<&'c [Case]> {
+unsafe fn cases_ref<'c>(cases: *mut mj_select_case, count: usize) -> Result<&'c [Case]> {
     if count > c_int::MAX as usize || cases.is_null() && count > 0 {
         return Err(Error::InvalidArgument);
     }
     if count == 0 {
         return Ok(&[]);
     }
-    // SAFETY: as this function's contract says; an mj_chan_case is a Case.
+    // SAFETY: as this function's contract says; an mj_select_case is a Case.
     Ok(unsafe { std::slice::from_raw_parts(cases.cast(), count) })
 }
 

@@ -5,7 +5,7 @@
 #![allow(non_camel_case_types, clippy::upper_case_acronyms)] // C's names.
 #![allow(dead_code)] // Some only C uses.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_short, c_void};
 use std::mem::{align_of, offset_of, size_of};
 
 use crate::engine::log::Level;
@@ -197,33 +197,51 @@ pub struct mj_chan {
     _private: [u8; 0],
 }
 
-/// What a case of mj_chan_select() does.
+/// What a case of mj_select() does.
 #[repr(C)]
-pub enum mj_chan_op {
+pub enum mj_select_op {
     /// mj_chan_send().
-    MJ_CHAN_SEND = 0,
+    MJ_SELECT_SEND = 0,
     /// mj_chan_recv().
-    MJ_CHAN_RECV = 1,
+    MJ_SELECT_RECV = 1,
+    /// mj_task_wait_fd(): reserved, -EINVAL so far.
+    MJ_SELECT_FD = 2,
+    /// mj_task_join(): reserved, -EINVAL so far.
+    MJ_SELECT_TASK = 3,
+    /// mj_task_sleep_until_ns(): reserved, -EINVAL so far.
+    MJ_SELECT_DEADLINE = 4,
 }
 
-/// `mj_chan_op` in C.
-pub type ChanOpInt = u32;
+/// `mj_select_op` in C.
+pub type SelectOpInt = u32;
 
-/// One of the things that mj_chan_select() waits for. Set the channel, the operation and the
-/// element, and leave the rest zero: `{.chan = c, .op = MJ_CHAN_RECV, .element = &value}`.
+/// One of the things that mj_select() waits for: so far a send to a channel or a receive from one. Set
+/// the channel, the operation and the element, and leave the rest zero: `{.chan = c, .op = MJ_SELECT_RECV, .element = &value}`.
 #[repr(C)]
-pub struct mj_chan_case {
+pub struct mj_select_case {
     /// The channel; NULL for a case that is never ready.
     pub chan: *mut mj_chan,
     /// What to do with it.
-    pub op: ChanOpInt,
+    pub op: SelectOpInt,
     /// Of the case that was chosen: 0, or -EPIPE when the channel is closed, and nothing was sent
     /// or received.
     pub result: c_int,
     /// The element to send, or the place to receive one in.
     pub element: *mut c_void,
+    /// For MJ_SELECT_FD, which is not there yet.
+    pub fd: c_int,
+    /// For MJ_SELECT_FD: the events to wait for, bits of poll(2).
+    pub events: c_short,
+    /// For MJ_SELECT_FD: the events that happened.
+    pub happened: c_short,
+    /// For MJ_SELECT_TASK, which is not there yet: the task whose end to wait for.
+    pub task: mj_task_id,
+    /// For MJ_SELECT_DEADLINE, which is not there yet: a time by mj_scheduler_now_ns().
+    pub deadline_ns: u64,
+    /// Zero.
+    pub reserved: [u64; 4],
     /// The library's own.
-    pub reserved: [*mut c_void; 3],
+    pub internal: [*mut c_void; 3],
 }
 
 /// The level of a log line.
@@ -319,19 +337,25 @@ same_layout!(mj_metrics, Metrics:
     memory_allocated_bytes = memory_allocated_bytes,
 );
 
-same_layout!(mj_chan_case, Case:
+same_layout!(mj_select_case, Case:
     chan = channel,
     op = operation,
     result = result,
     element = element,
-    reserved = waiting,
+    fd = fd,
+    events = events,
+    happened = happened,
+    task = task,
+    deadline_ns = deadline_ns,
+    reserved = reserved,
+    internal = waiting,
 );
 
 const _: () = {
-    assert!(size_of::<mj_chan_case>() == size_of::<Case>());
-    assert!(align_of::<mj_chan_case>() == align_of::<Case>());
-    assert!(mj_chan_op::MJ_CHAN_SEND as u32 == Operation::Send as u32);
-    assert!(mj_chan_op::MJ_CHAN_RECV as u32 == Operation::Receive as u32);
+    assert!(size_of::<mj_select_case>() == size_of::<Case>());
+    assert!(align_of::<mj_select_case>() == align_of::<Case>());
+    assert!(mj_select_op::MJ_SELECT_SEND as u32 == Operation::Send as u32);
+    assert!(mj_select_op::MJ_SELECT_RECV as u32 == Operation::Receive as u32);
     assert!(size_of::<mj_metrics>() == size_of::<Metrics>());
     assert!(size_of::<mj_task>() <= size_of::<Task>());
     assert!(size_of::<mj_scheduler>() <= size_of::<Scheduler>());

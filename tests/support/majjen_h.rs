@@ -39,9 +39,12 @@ pub const MJ_METRICS_TEXT: mj_metrics_format = 0;
 pub const MJ_METRICS_PROMETHEUS: mj_metrics_format = 1;
 pub const MJ_METRICS_JSON: mj_metrics_format = 2;
 
-pub type mj_chan_op = c_uint;
-pub const MJ_CHAN_SEND: mj_chan_op = 0;
-pub const MJ_CHAN_RECV: mj_chan_op = 1;
+pub type mj_select_op = c_uint;
+pub const MJ_SELECT_SEND: mj_select_op = 0;
+pub const MJ_SELECT_RECV: mj_select_op = 1;
+pub const MJ_SELECT_FD: mj_select_op = 2;
+pub const MJ_SELECT_TASK: mj_select_op = 3;
+pub const MJ_SELECT_DEADLINE: mj_select_op = 4;
 
 #[repr(C)]
 pub struct mj_chan {
@@ -131,12 +134,18 @@ pub type mj_task_id = u64;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct mj_chan_case {
+pub struct mj_select_case {
     pub chan: *mut mj_chan,
-    pub op: mj_chan_op,
+    pub op: mj_select_op,
     pub result: c_int,
     pub element: *mut c_void,
-    pub reserved: [*mut c_void; 3],
+    pub fd: c_int,
+    pub events: c_short,
+    pub happened: c_short,
+    pub task: mj_task_id,
+    pub deadline_ns: u64,
+    pub reserved: [u64; 4],
+    pub internal: [*mut c_void; 3],
 }
 
 pub type mj_clock_fn = unsafe extern "C" fn(user_data: *mut c_void) -> u64;
@@ -238,8 +247,8 @@ unsafe extern "C" {
     pub safe fn mj_chan_try_recv(chan: *mut mj_chan, element: *mut c_void) -> c_int;
     pub safe fn mj_chan_close(chan: *mut mj_chan) -> c_int;
     pub safe fn mj_chan_length(chan: *const mj_chan) -> usize;
-    pub safe fn mj_chan_select(cases: *mut mj_chan_case, count: usize, timeout_ns: u64) -> c_int;
-    pub safe fn mj_chan_try_select(cases: *mut mj_chan_case, count: usize) -> c_int;
+    pub safe fn mj_select(cases: *mut mj_select_case, count: usize, timeout_ns: u64) -> c_int;
+    pub safe fn mj_try_select(cases: *mut mj_select_case, count: usize) -> c_int;
     pub safe fn mj_scheduler_set_wait_func(
         scheduler: *mut mj_scheduler,
         function: Option<mj_wait_fn>,

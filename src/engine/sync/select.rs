@@ -6,7 +6,7 @@
 //! one is chosen at random, uniformly; the seed is fixed, so that simulations are reproducible.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_short, c_void};
 use std::fmt::{self, Write};
 use std::ptr::{eq, from_ref, null};
 
@@ -34,6 +34,15 @@ pub struct Case {
     /// The result, once the case was chosen.
     pub result: Cell<c_int>,
     pub element: *mut c_void,
+    /// For other operations, which there are none of yet: a descriptor, its events, those that happened, a
+    /// task's id, and a deadline.
+    pub fd: c_int,
+    pub events: c_short,
+    pub happened: c_short,
+    pub task: u64,
+    pub deadline_ns: u64,
+    /// Zero.
+    pub reserved: [u64; 4],
     /// The wait that it belongs to.
     pub waiting: Cell<*const SelectWait>,
     links: Links<Case>,
@@ -102,6 +111,12 @@ impl Case {
             operation: operation as u32,
             result: Cell::new(0),
             element,
+            fd: 0,
+            events: 0,
+            happened: 0,
+            task: 0,
+            deadline_ns: 0,
+            reserved: [0; 4],
             waiting: Cell::new(null()),
             links: Links::default(),
         }
@@ -120,11 +135,13 @@ impl Case {
 
     /// An error for a case that C has filled in wrongly.
     fn check(&self) -> Result<()> {
-        let Some((channel, operation)) = self.parts() else { return Ok(()) };
-        if self.operation != operation as u32 {
+        let is_known = [Operation::Send, Operation::Receive]
+            .into_iter()
+            .any(|operation| self.operation == operation as u32);
+        if !is_known || self.reserved != [0; 4] {
             return Err(Error::InvalidArgument);
         }
-        channel.check(self.element)
+        self.parts().map_or(Ok(()), |(channel, _)| channel.check(self.element))
     }
 
     /// Whether the case is in a wait queue already: two tasks that share their cases, in a static

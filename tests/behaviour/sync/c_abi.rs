@@ -122,16 +122,22 @@ impl Sync for CAbi {
     ) -> Result<(usize, Option<u64>), i32> {
         let mut elements: Vec<u64> = cases.iter().map(|(_, number)| number.unwrap_or(0)).collect();
         let each = cases.iter().zip(&mut elements);
-        let mut real: Vec<mj_chan_case> = each
-            .map(|((chan, number), element)| mj_chan_case {
+        let mut real: Vec<mj_select_case> = each
+            .map(|((chan, number), element)| mj_select_case {
                 chan: *chan,
-                op: if number.is_some() { MJ_CHAN_SEND } else { MJ_CHAN_RECV },
+                op: if number.is_some() { MJ_SELECT_SEND } else { MJ_SELECT_RECV },
                 result: 0,
                 element: (&raw mut *element).cast(),
-                reserved: [null_mut(); 3],
+                fd: 0,
+                events: 0,
+                happened: 0,
+                task: 0,
+                deadline_ns: 0,
+                reserved: [0; 4],
+                internal: [null_mut(); 3],
             })
             .collect();
-        let index = mj_chan_select(real.as_mut_ptr(), real.len(), ns(timeout));
+        let index = mj_select(real.as_mut_ptr(), real.len(), ns(timeout));
         result(index)?;
         let index = index as usize;
         result(real[index].result)?;

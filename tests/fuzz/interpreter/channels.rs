@@ -72,12 +72,18 @@ pub fn transfer(it: It, sends: bool, element: Element, span: Option<Span>) {
 pub fn select(Cases { count, sends, channels, flaw }: Cases, span: Option<Span>) {
     let mut cases = [Case { object: None, sends: false, element: 0 }; 3];
     let mut memory = [EMPTY; 3];
-    let mut real = [mj_chan_case {
+    let mut real = [mj_select_case {
         chan: null_mut(),
         op: 0,
         result: 1,
         element: null_mut(),
-        reserved: [null_mut(); 3],
+        fd: -1,
+        events: 0,
+        happened: 0,
+        task: 0,
+        deadline_ns: 0,
+        reserved: [0; 4],
+        internal: [null_mut(); 3],
     }; 3];
     let mut uses: [Use; 3] = [(None, true); 3];
     for index in 0..count {
@@ -95,16 +101,16 @@ pub fn select(Cases { count, sends, channels, flaw }: Cases, span: Option<Span>)
         if has_element {
             real[index].element = (&raw mut memory[index]).cast();
         }
-        let is_right = flaw != Flaw::NoOperation && (has_element || bits(object) == 0);
-        uses[index] = (object, is_right || object.is_none());
+        let has_what_it_needs = object.is_none() || has_element || bits(object) == 0;
+        uses[index] = (object, flaw != Flaw::NoOperation && has_what_it_needs);
     }
     let (cases, uses, all) = (&cases[..count], &uses[..count], real.as_mut_ptr());
     let given = match span {
         Some(span) => wait_for_cases(uses, Aim::Transfer, cases.to_vec(), true, span, || {
-            mj_chan_select(all, count, span)
+            mj_select(all, count, span)
         }),
         None => {
-            let result = mj_chan_try_select(all, count);
+            let result = mj_try_select(all, count);
             with(|world| try_select(world, uses, cases, result))
         }
     };

@@ -386,8 +386,8 @@ fn make_nothing() {
     assert_eq!(mj_cond_destroy(null_mut()), -EINVAL);
     assert_eq!(mj_semaphore_destroy(null_mut()), -EINVAL);
     assert_eq!(mj_waitgroup_destroy(null_mut()), -EINVAL);
-    assert_eq!(mj_chan_select(null_mut(), 1, 0), -EINVAL);
-    assert_eq!(mj_chan_try_select(null_mut(), 1), -EINVAL);
+    assert_eq!(mj_select(null_mut(), 1, 0), -EINVAL);
+    assert_eq!(mj_try_select(null_mut(), 1), -EINVAL);
 }
 
 /// Destroys the objects of a program that is over. What is in a channel can still be received.
