@@ -265,7 +265,11 @@ impl Clone for Remote {
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        if self.block().handles.fetch_sub(1, AcqRel) == 1 {
+        let handles = &self.block().handles;
+        // What other handles have written to the descriptor comes before it is closed.
+        sanitizer::release(handles);
+        if handles.fetch_sub(1, AcqRel) == 1 {
+            sanitizer::acquire(handles);
             sys::close(self.block().wake_up_fd);
             drop(WeakRemote(self.0)); // The one of all handles together.
         }
