@@ -33,6 +33,11 @@ fn a_signal_ends_a_run<D: Api>() {
     // A signal stops all schedulers that look after it.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // Shells start background jobs with SIGINT ignored, and then a run leaves it alone.
+        // SAFETY: no handler is set.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     let api = D::with_signals();
     let stop = api.stop();
     api.spawn(move || {

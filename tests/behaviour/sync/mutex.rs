@@ -1,5 +1,7 @@
 //! Mutexes.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Events, HOUR, MS, Sync};
@@ -35,9 +37,13 @@ fn a_mutex_is_handed_over_in_order<D: Sync>() {
 fn a_lock_has_a_time_limit_and_needs_none_when_free<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let mutex = api.mutex();
+    let has_waited = Rc::new(Cell::new(false));
+    let enough = has_waited.clone();
     api.spawn(move || {
         D::lock(mutex, Some(Duration::ZERO)).unwrap();
-        D::sleep(10 * MS).unwrap();
+        while !enough.get() {
+            D::sleep(MS).unwrap();
+        }
         D::unlock(mutex).unwrap();
     });
     let log = events.clone();
@@ -46,6 +52,7 @@ fn a_lock_has_a_time_limit_and_needs_none_when_free<D: Sync>() {
         let began = Instant::now();
         log.push(D::lock(mutex, Some(2 * MS)));
         assert!(began.elapsed() >= 2 * MS);
+        has_waited.set(true);
         log.push(D::lock(mutex, Some(HOUR)));
         log.push(D::unlock(mutex));
         log.push(D::try_lock(mutex));
