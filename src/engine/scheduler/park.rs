@@ -1,8 +1,8 @@
 //! Park and ready: how tasks come to wait, and how a wait ends.
 //!
 //! A parked task is in a wait queue, which `Task::wait` names, in the timer heap, in both, or in
-//! neither. A wait ends in one of three ways. The object ends it with [`Scheduler::ready`], after
-//! it has unlinked the task. A wake-up or a cancel ends it with [`Scheduler::end_wait`], which
+//! neither. Most waits end in one of three ways; ARCHITECTURE.md has them all. The object ends it with
+//! [`Scheduler::ready`], after it has unlinked the task. A wake-up or a cancel ends it with [`Scheduler::end_wait`], which
 //! unlinks the task by the kind of its wait. A deadline ends it with [`Scheduler::expire`], which
 //! leaves the task in its wait queue until it runs.
 
