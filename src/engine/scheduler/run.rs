@@ -126,14 +126,15 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
             if signal == 0 { Ended::Stopped } else { Ended::Signal(signal) }
         }
     };
-    if let Ok(Ended::Signal(signal)) = result.map(|()| ended) {
+    let result = result.map(|()| ended);
+    if let Ok(Ended::Signal(signal)) = result {
         options.signal.set(signal);
     }
     timer_slack_ns.map(sys::set_timer_slack_ns);
     drop(overflow);
     drop(signals);
     drop(entered);
-    result.map(|()| ended)
+    result
 }
 
 impl Scheduler {
@@ -218,7 +219,7 @@ impl Scheduler {
     fn run_tasks(&self, now: Instant) {
         let clock = &self.time.clock;
         let next_ns = self.timers.next_deadline_ns();
-        let set_yield_at = if clock.has_custom() {
+        let yield_at = if clock.has_custom() {
             // After each turn, so that a simulation does not depend on real time.
             0
         } else {
@@ -226,7 +227,7 @@ impl Scheduler {
             let service_ns = until_timer_ns.min(MIN_POLL_INTERVAL_NS);
             now.ticks.wrapping_add(clock.ns_to_ticks(service_ns))
         };
-        self.dispatch.set_yield_at(set_yield_at, &self.remote);
+        self.dispatch.set_yield_at(yield_at, &self.remote);
         // Even if the loop is due at once, one task runs: each iteration makes progress.
         self.dispatch_ready_tasks();
     }
