@@ -36,12 +36,12 @@ static void yields(mj_scheduler* scheduler) {
 
 static void yields_now(mj_scheduler* scheduler) {
   (void)scheduler;
-  CHECK_INT(mj_task_yield_now(), ==, 0);
+  CHECK_INT(mj_yield(), ==, 0);
 }
 
 static void sleeps_for_no_time(mj_scheduler* scheduler) {
   (void)scheduler;
-  CHECK_INT(mj_task_sleep_for(0), ==, 0);
+  CHECK_INT(mj_sleep_ns(0), ==, 0);
 }
 
 static void sleeps_for_1_ns(mj_scheduler* scheduler) {
@@ -51,7 +51,7 @@ static void sleeps_for_1_ns(mj_scheduler* scheduler) {
 
 static void sleeps_for_3_us(mj_scheduler* scheduler) {
   (void)scheduler;
-  CHECK_INT(mj_task_sleep_for(3000), ==, 0);
+  CHECK_INT(mj_sleep_ns(3000), ==, 0);
 }
 
 static void sleeps_until(mj_scheduler* scheduler) {
@@ -61,7 +61,7 @@ static void sleeps_until(mj_scheduler* scheduler) {
 static void waits_for_what_is_ready(mj_scheduler* scheduler) {
   (void)scheduler;
   mj_task_wait_readable(channel[0]);
-  CHECK_INT(mj_task_wait_writable(channel[1]), ==, 0);
+  CHECK_INT(mj_task_wait_fd(channel[1], POLLOUT, MJ_FOREVER), ==, POLLOUT);
   CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, LONG_NS), ==, POLLIN);
 }
 
@@ -103,7 +103,7 @@ static void joins_in_vain(mj_scheduler* scheduler) {
 
 static void enqueues_itself(mj_scheduler* scheduler) {
   CHECK_INT(mj_scheduler_enqueue(scheduler, scheduler->current_task), ==, 0);
-  CHECK_INT(mj_task_sleep_for(LONG_NS), ==, -EINTR);
+  CHECK_INT(mj_sleep_ns(LONG_NS), ==, -EINTR);
 }
 
 static void wakes_its_partner(mj_scheduler* scheduler) {
@@ -121,7 +121,7 @@ static void reads_the_metrics(mj_scheduler* scheduler) {
 
 static mj_mutex* mutex;
 static mj_cond* cond;
-static mj_semaphore* semaphore;
+static mj_sem* semaphore;
 static mj_waitgroup* group;
 static mj_chan *questions, *answers, *silence;
 
@@ -135,7 +135,7 @@ static void answers_questions(mj_scheduler* scheduler, void* user_state) {
     mj_task_yield();
     CHECK_INT(mj_cond_signal(cond), ==, 0);
     CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
-    CHECK_INT(mj_semaphore_release(semaphore, 2), ==, 0);
+    CHECK_INT(mj_sem_release(semaphore, 2), ==, 0);
     mj_task_yield();
     CHECK_INT(mj_waitgroup_done(group), ==, 0);
     question++;
@@ -153,7 +153,7 @@ static void asks(mj_scheduler* scheduler) {
   mj_task_yield();  // and then it waits for the mutex
   CHECK_INT(mj_cond_wait(cond, mutex, LONG_NS), ==, 0);
   CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
-  CHECK_INT(mj_semaphore_acquire(semaphore, 2, LONG_NS), ==, 0);
+  CHECK_INT(mj_sem_acquire(semaphore, 2, LONG_NS), ==, 0);
   CHECK_INT(mj_waitgroup_wait(group, LONG_NS), ==, 0);
   CHECK_INT(mj_chan_recv(answers, &question, MJ_FOREVER), ==, 0);
   CHECK_INT(question, ==, 42);
@@ -172,7 +172,7 @@ static void asks_by_select(mj_scheduler* scheduler) {
   cases[1].chan = NULL;
   CHECK_INT(mj_select(cases, 3, LONG_NS), ==, 2);
   CHECK_INT(question, ==, 42);
-  CHECK_INT(mj_semaphore_acquire(semaphore, 2, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_sem_acquire(semaphore, 2, MJ_FOREVER), ==, 0);
 }
 
 static void asks_in_vain(mj_scheduler* scheduler) {
@@ -181,7 +181,7 @@ static void asks_in_vain(mj_scheduler* scheduler) {
   mj_select_case one = {.chan = silence, .op = MJ_SELECT_RECV, .element = &nothing};
   CHECK_INT(mj_chan_recv(silence, &nothing, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_select(&one, 1, 1000), ==, -ETIMEDOUT);
-  CHECK_INT(mj_semaphore_acquire(semaphore, 3, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_sem_acquire(semaphore, 3, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_mutex_lock(mutex, 0), ==, 0);
   CHECK_INT(mj_cond_wait(cond, mutex, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
@@ -190,7 +190,7 @@ static void asks_in_vain(mj_scheduler* scheduler) {
 static void make_objects(mj_scheduler* scheduler) {
   mutex = mj_mutex_create(scheduler);
   cond = mj_cond_create(scheduler);
-  semaphore = mj_semaphore_create(scheduler, 0);
+  semaphore = mj_sem_create(scheduler, 0);
   group = mj_waitgroup_create(scheduler);
   questions = mj_chan_create(scheduler, sizeof(int), 0);
   answers = mj_chan_create(scheduler, sizeof(int), 1);
@@ -202,7 +202,7 @@ static void make_objects(mj_scheduler* scheduler) {
 static void destroy_objects(void) {
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
   CHECK_INT(mj_cond_destroy(cond), ==, 0);
-  CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  CHECK_INT(mj_sem_destroy(semaphore), ==, 0);
   CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
   CHECK_INT(mj_chan_destroy(questions), ==, 0);
   CHECK_INT(mj_chan_destroy(answers), ==, 0);
@@ -242,7 +242,7 @@ static void keeps_company(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (unsigned i = 0; !partner_may_end; i++) {
     if (i % 3 == 0) {
-      mj_task_sleep_for(LONG_NS);
+      mj_sleep_ns(LONG_NS);
     } else if (i % 3 == 1) {
       mj_task_wait_fd(other_channel[0], POLLPRI, LONG_NS);
     } else {
@@ -313,7 +313,7 @@ static bool crowd_checked;
 // Once, all sleep at the same time and then all wait at the same time: more room is never needed.
 static void meets_the_others(void) {
   if (++crowd_arrived < crowd) {
-    CHECK_INT(mj_task_sleep_for(LONG_NS), ==, -EINTR);
+    CHECK_INT(mj_sleep_ns(LONG_NS), ==, -EINTR);
   } else {
     for (int i = 0; i < crowd; i++) mj_task_wake(crowd_tasks[i]);
   }
@@ -333,7 +333,7 @@ static void is_one_of_many(mj_scheduler* scheduler, void* user_state) {
   meets_the_others();
   for (size_t i = 0; i < crowd_rounds; i++) {
     if (i % 4 == 0) mj_task_yield();
-    if (i % 4 == 1) mj_task_sleep_for(1000 * (i % 7));
+    if (i % 4 == 1) mj_sleep_ns(1000 * (i % 7));
     if (i % 4 == 2) mj_task_wait_fd(other_channel[0], POLLIN, 1000 * (i % 5));
     if (i % 4 == 3) mj_task_wait_readable(channel[0]);
   }

@@ -67,7 +67,7 @@ static inline void settle(void) {
 static inline int result_of(const call* one) {
   uint64_t start = now_ns();
   while (!one->returned) {
-    CHECK_INT(mj_task_sleep_for(20000), ==, 0);
+    CHECK_INT(mj_sleep_ns(20000), ==, 0);
     // Generous, for it only bounds a failure.
     CHECK_UINT(now_ns() - start, <, 30000000000);
   }

@@ -105,7 +105,7 @@ static void cleans_up(mj_scheduler* scheduler, void* user_state) {
   uint64_t number = *(uint64_t*)user_state;
   uint64_t period_ns = periods_ns[number];
   for (uint64_t due_ns = period_ns; due_ns <= 24 * HOUR_NS; due_ns += period_ns) {
-    CHECK_INT(mj_task_sleep_for(period_ns), ==, 0);
+    CHECK_INT(mj_sleep_ns(period_ns), ==, 0);
     // To the nanosecond, since the clock only moves as far as it was asked to.
     CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, due_ns);
     note(scheduler, number);
@@ -191,7 +191,7 @@ static void wanders(mj_scheduler* scheduler, void* user_state) {
     uint64_t span_ns = next_random(&random) % (10 * SECOND_NS) + 1;
     int result = 0;
     if (choice < 3) {
-      result = mj_task_sleep_for(span_ns);
+      result = mj_sleep_ns(span_ns);
     } else if (choice == 3) {
       result = mj_task_sleep_until_ns(mj_scheduler_now_ns(scheduler) + span_ns);
     } else if (choice == 4) {
@@ -199,7 +199,7 @@ static void wanders(mj_scheduler* scheduler, void* user_state) {
     } else if (choice == 5) {
       result = mj_task_join(mj_task_get_id(wanderers[(number + 1) % 20]), span_ns);
     } else if (choice == 6) {
-      for (uint64_t j = 0; j < span_ns % 5; j++) result = mj_task_yield_now();
+      for (uint64_t j = 0; j < span_ns % 5; j++) result = mj_yield();
     } else {
       mj_task* other = wanderers[span_ns % 20];
       if (other != NULL) result = mj_task_wake(other);
@@ -256,7 +256,7 @@ static void keeps_its_limits(mj_scheduler* scheduler, void* user_state) {
   CHECK_INT(mj_task_sleep_until_ns(start), ==, 0);
   CHECK_INT(mj_task_sleep_until_ns(0), ==, 0);
   CHECK_INT(mj_task_sleep_until_ns(time->now_ns), ==, 0);
-  CHECK_INT(mj_task_sleep_for(0), ==, 0);
+  CHECK_INT(mj_sleep_ns(0), ==, 0);
   CHECK_UINT(time->now_ns, ==, start + 3 * HOUR_NS + 3 * MINUTE_NS);
   mj_task_exit();
 }
@@ -292,7 +292,7 @@ static void sleeps_for_hours(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (uint64_t i = 1; i <= 10; i++) {
     uint64_t before = mj_scheduler_now_ns(scheduler);
-    CHECK_INT(mj_task_sleep_for(i * HOUR_NS), ==, 0);
+    CHECK_INT(mj_sleep_ns(i * HOUR_NS), ==, 0);
     CHECK_UINT(mj_scheduler_now_ns(scheduler), >=, before + i * HOUR_NS);
   }
   mj_task_exit();
@@ -332,7 +332,7 @@ static void works_periodically(mj_scheduler* scheduler, void* user_state) {
       CHECK_INT(mj_task_sleep_until_ns(start + i * 30 * SECOND_NS), ==, 0);
       CHECK_UINT(time->now_ns, ==, start + i * 30 * SECOND_NS);
     } else {
-      CHECK_INT(mj_task_sleep_for(30 * SECOND_NS), ==, 0);
+      CHECK_INT(mj_sleep_ns(30 * SECOND_NS), ==, 0);
       CHECK_UINT(time->now_ns, ==, start + i * 30 * SECOND_NS + (i - 1) * 3 * SECOND_NS);
     }
     time->now_ns += 3 * SECOND_NS;
@@ -397,7 +397,7 @@ static int refuses_a_clock(mj_scheduler* scheduler, uint64_t timeout_ns, void* u
 static void is_refused_a_clock(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   CHECK_INT(mj_scheduler_set_clock(scheduler, simulated_ns, &other_time), ==, -EBUSY);
-  CHECK_INT(mj_task_sleep_for(SECOND_NS), ==, 0);
+  CHECK_INT(mj_sleep_ns(SECOND_NS), ==, 0);
   CHECK_INT(mj_scheduler_set_clock(scheduler, NULL, NULL), ==, -EBUSY);
   refusals++;
   mj_task_exit();
@@ -406,7 +406,7 @@ static void is_refused_a_clock(mj_scheduler* scheduler, void* user_state) {
 static void sleeps_for_an_hour(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  CHECK_INT(mj_task_sleep_for(HOUR_NS), ==, 0);
+  CHECK_INT(mj_sleep_ns(HOUR_NS), ==, 0);
   mj_task_exit();
 }
 
@@ -449,7 +449,7 @@ static void a_clock_in_use_stays(void) {
 static void sleeps_for_a_ms(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   uint64_t before = now_ns();
-  CHECK_INT(mj_task_sleep_for(1000000), ==, 0);
+  CHECK_INT(mj_sleep_ns(1000000), ==, 0);
   CHECK_UINT(now_ns() - before, >=, 1000000);
   CHECK_UINT(scheduler->current_task->wake_time_ns, >=, before + 1000000);
   mj_task_exit();
@@ -502,7 +502,7 @@ static int polls_and_advances(mj_scheduler* scheduler, uint64_t timeout_ns, void
 static void writes_every_minute(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (int i = 0; i < 10; i++) {
-    CHECK_INT(mj_task_sleep_for(MINUTE_NS), ==, 0);
+    CHECK_INT(mj_sleep_ns(MINUTE_NS), ==, 0);
     uint64_t now = mj_scheduler_now_ns(scheduler);
     CHECK_INT(write(channel[1], &now, sizeof now), ==, sizeof now);
   }
@@ -545,7 +545,7 @@ static void naps(mj_scheduler* scheduler, void* user_state) {
   uint64_t number = *(uint64_t*)user_state;
   for (int i = 0; i < 5; i++) {
     if (number == 0) {
-      CHECK_INT(mj_task_sleep_for(0), ==, 0);
+      CHECK_INT(mj_sleep_ns(0), ==, 0);
     } else {
       CHECK_INT(mj_task_sleep_until_ns(1), ==, 0);
     }
@@ -558,7 +558,7 @@ static void yields_often(mj_scheduler* scheduler, void* user_state) {
   uint64_t number = *(uint64_t*)user_state;
   for (int i = 0; i < 200; i++) {
     dawdle(speed * 3000);
-    CHECK_INT(mj_task_yield_now(), ==, 0);
+    CHECK_INT(mj_yield(), ==, 0);
     note(scheduler, number);
   }
   mj_task_exit();

@@ -85,7 +85,7 @@ static size_t lines(void) {
 static void yields_for_ever(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  while (mj_task_yield_now() == 0) {
+  while (mj_yield() == 0) {
   }
   mj_task_exit();
 }
@@ -93,7 +93,7 @@ static void yields_for_ever(mj_scheduler* scheduler, void* user_state) {
 static void sleeps(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  mj_task_sleep_for(LONG_NS);
+  mj_sleep_ns(LONG_NS);
   mj_task_exit();
 }
 
@@ -145,7 +145,7 @@ static cast tasks;
 static mj_task* named(mj_scheduler* scheduler, const char* name, mj_task_fn* body, void* state) {
   mj_task* task = add_task(scheduler, body, state);
   CHECK_INT(mj_task_set_name(task, name), ==, 0);
-  CHECK_STR(mj_task_name(task), name);
+  CHECK_STR(mj_task_get_name(task), name);
   return task;
 }
 
@@ -238,7 +238,7 @@ static void each_task_is_listed_with_what_it_does(void) {
 
 static mj_mutex* mutex;
 static mj_cond* cond;
-static mj_semaphore* semaphore;
+static mj_sem* semaphore;
 static mj_waitgroup* group;
 static mj_chan* chan;
 
@@ -256,7 +256,7 @@ static void waits_for_one_of_them(mj_scheduler* scheduler, void* user_state) {
       mj_mutex_unlock(mutex);
       break;
     case 2:
-      mj_semaphore_acquire(semaphore, 1, MJ_FOREVER);
+      mj_sem_acquire(semaphore, 1, MJ_FOREVER);
       break;
     case 3:
       mj_waitgroup_wait(group, MJ_FOREVER);
@@ -305,7 +305,7 @@ static void those_that_wait_for_each_other_say_for_what(void) {
   mj_scheduler* scheduler = new_scheduler();
   mutex = mj_mutex_create(scheduler);
   cond = mj_cond_create(scheduler);
-  semaphore = mj_semaphore_create(scheduler, 0);
+  semaphore = mj_sem_create(scheduler, 0);
   group = mj_waitgroup_create(scheduler);
   chan = mj_chan_create(scheduler, 0, 0);
   CHECK(mutex != NULL && cond != NULL && semaphore != NULL && group != NULL && chan != NULL);
@@ -315,7 +315,7 @@ static void those_that_wait_for_each_other_say_for_what(void) {
   mj_scheduler_destroy(scheduler);
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
   CHECK_INT(mj_cond_destroy(cond), ==, 0);
-  CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  CHECK_INT(mj_sem_destroy(semaphore), ==, 0);
   CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
   CHECK_INT(mj_chan_destroy(chan), ==, 0);
 }
@@ -331,7 +331,7 @@ static void goes_deep(mj_scheduler* scheduler, void* user_state) {
   for (int i = 0; i < 6; i++) mj_task_yield();
   volatile char* room = alloca(100000);
   room[0] = 1;
-  mj_task_sleep_for(LONG_NS);
+  mj_sleep_ns(LONG_NS);
   room[0] = 2;
   mj_task_exit();
 }
@@ -391,10 +391,10 @@ static void names_are_cut_after_23_bytes(void) {
   };
   mj_scheduler* scheduler = new_scheduler();
   mj_task* task = add_task(scheduler, sleeps, NULL);
-  CHECK_STR(mj_task_name(task), "");
+  CHECK_STR(mj_task_get_name(task), "");
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     CHECK_INT(mj_task_set_name(task, names[i].given), ==, 0);
-    CHECK_STR(mj_task_name(task), names[i].kept);
+    CHECK_STR(mj_task_get_name(task), names[i].kept);
     take_dump(scheduler);
     CHECK_UINT(lines(), ==, 1);
     char quoted[64];
@@ -406,7 +406,7 @@ static void names_are_cut_after_23_bytes(void) {
   char own[] = "the caller's";
   CHECK_INT(mj_task_set_name(task, own), ==, 0);
   memset(own, '#', sizeof own - 1);
-  CHECK_STR(mj_task_name(task), "the caller's");
+  CHECK_STR(mj_task_get_name(task), "the caller's");
   mj_scheduler_destroy(scheduler);
 }
 
@@ -417,7 +417,7 @@ static void gives_its_slot_to_another(mj_scheduler* scheduler, void* user_state)
   mj_task_yield();
   mj_task* second = add_task(scheduler, sleeps, NULL);
   CHECK_PTR(second, ==, first);
-  CHECK_STR(mj_task_name(second), "");
+  CHECK_STR(mj_task_get_name(second), "");
   take_dump(scheduler);
   CHECK_UINT(lines(), ==, 2);
   CHECK_PTR(line_with(id), ==, NULL);
@@ -441,7 +441,7 @@ static void a_name_stays_on_its_line(void) {
   mj_task* task = add_task(scheduler, sleeps, NULL);
   mj_task* other = add_task(scheduler, sleeps, NULL);
   CHECK_INT(mj_task_set_name(task, "x\ntask 0x1 \"y\" \x1b[31m"), ==, 0);
-  CHECK_STR(mj_task_name(task), "x\ntask 0x1 \"y\" \x1b[31m");
+  CHECK_STR(mj_task_get_name(task), "x\ntask 0x1 \"y\" \x1b[31m");
   take_dump(scheduler);
   CHECK_UINT(lines(), ==, 2);
   CHECK_PTR(line_with(1), ==, NULL);
@@ -460,8 +460,8 @@ static void misuse_is_reported(void) {
   CHECK_INT(mj_task_set_name(NULL, "name"), ==, -EINVAL);
   CHECK_INT(mj_task_set_name(task, NULL), ==, -EINVAL);
   CHECK_INT(mj_task_set_name(NULL, NULL), ==, -EINVAL);
-  CHECK_STR(mj_task_name(task), "named");
-  CHECK_STR(mj_task_name(NULL), "");
+  CHECK_STR(mj_task_get_name(task), "named");
+  CHECK_STR(mj_task_get_name(NULL), "");
   mj_scheduler_destroy(scheduler);
   log_lines_end();
 }

@@ -220,7 +220,7 @@ static void no_wait_gets_the_event_of_another_file(void) {
       writers[slot] = open_under(first_number + (int)slot);
       current[slot] = generation_count++;
     } else if (choice == 2) {
-      CHECK_INT(mj_task_sleep_for(10000), ==, 0);
+      CHECK_INT(mj_sleep_ns(10000), ==, 0);
     }
     size_t index = next_random(&random) % wait_count;
     call* one = &waits[index];

@@ -7,7 +7,7 @@
 static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  mj_task_sleep_for(LONG_NS);
+  mj_sleep_ns(LONG_NS);
   mj_task_exit();
 }
 
@@ -177,7 +177,7 @@ static void is_joined_by_many(mj_scheduler* scheduler, void* user_state) {
   CHECK_INT(mj_task_wake(waiting[0]), ==, 1);
   CHECK_INT(mj_task_cancel(waiting[3]), ==, 0);
   CHECK_INT(mj_scheduler_enqueue(scheduler, waiting[5]), ==, 0);
-  while (joined < 4) CHECK_INT(mj_task_sleep_for(1000000), ==, 0);
+  while (joined < 4) CHECK_INT(mj_sleep_ns(1000000), ==, 0);
   // Long after some have ended themselves, the rest still waits.
   mj_task_yield();
   CHECK_UINT(joined, ==, 4);
@@ -275,7 +275,7 @@ static void joins_the_one_before(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   size_t index = *(size_t*)user_state;
   if (index == 0) {
-    CHECK_INT(mj_task_sleep_for(1000000), ==, 0);
+    CHECK_INT(mj_sleep_ns(1000000), ==, 0);
   } else {
     CHECK_INT(mj_task_join(chain[index - 1], MJ_FOREVER), ==, 0);
   }

@@ -25,7 +25,7 @@ static void check_config(mj_log_level level, mj_log_callback callback, const voi
 static void restore(void) {
   mj_logger logger = {MJ_LOG_INFO, NULL, NULL, true, true};
   mj_log_set_callback(NULL, NULL);
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
 }
 
 // Another receiver than log_lines_take(), and one that tells its data apart.
@@ -42,7 +42,7 @@ static void the_settings_at_the_start_are_the_guides(void) {
 static void what_is_set_is_got(void) {
   int count = 0;
   mj_logger logger = {MJ_LOG_TRACE, counts, &count, false, true};
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   check_config(MJ_LOG_TRACE, counts, &count, false, true);
   memset(&logger, 0, sizeof logger);  // It was copied.
   MJ_TRACE("to the callback");
@@ -67,7 +67,7 @@ static void any_byte_but_zero_is_true(void) {
   mj_logger logger = config();
   memset(&logger.include_time, 0x40, sizeof(bool));
   memset(&logger.include_level, 0, sizeof(bool));
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   check_config(MJ_LOG_INFO, NULL, NULL, true, false);
   restore();
 }
@@ -75,12 +75,12 @@ static void any_byte_but_zero_is_true(void) {
 static void misuse_changes_nothing(void) {
   int count = 0;
   mj_logger logger = {MJ_LOG_WARN, counts, &count, true, false};
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
-  CHECK_INT(mj_log_configure(NULL), ==, -EINVAL);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(NULL), ==, -EINVAL);
   mj_logger wrong = {no_level, NULL, NULL, false, true};
-  CHECK_INT(mj_log_configure(&wrong), ==, -EINVAL);
+  CHECK_INT(mj_log_set_config(&wrong), ==, -EINVAL);
   wrong.min_level = (mj_log_level)-1;
-  CHECK_INT(mj_log_configure(&wrong), ==, -EINVAL);
+  CHECK_INT(mj_log_set_config(&wrong), ==, -EINVAL);
   check_config(MJ_LOG_WARN, counts, &count, true, false);
   restore();
   log_lines_begin();
@@ -97,7 +97,7 @@ static void logs_one_of_each(void) {
 
 static void check_prefix(bool include_time, bool include_level) {
   mj_logger logger = {MJ_LOG_INFO, NULL, NULL, include_time, include_level};
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   output output = output_of(logs_one_of_each);
   const char* out = output.out;
   const char* err = output.err;
@@ -124,7 +124,7 @@ static void time_and_level_can_be_left_out(void) {
 static void logs_by_a_callback(void) {
   mj_logger logger = {MJ_LOG_INFO, log_lines_take, NULL, true, true};
   for (int i = 0; i < 2; i++) {
-    CHECK_INT(mj_log_configure(&logger), ==, 0);
+    CHECK_INT(mj_log_set_config(&logger), ==, 0);
     MJ_INFO("text");
     CHECK_STR(log_line_last, "text");
     logger.include_time = logger.include_level = false;
@@ -148,7 +148,7 @@ static void logs_itself(mj_log_level level, const char* message, void* user_data
 static void logs_to_one_that_logs(void) {
   int calls = 0;
   mj_logger logger = {MJ_LOG_INFO, logs_itself, &calls, false, true};
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   MJ_INFO("first");
   MJ_INFO("second");
   CHECK_INT(calls, ==, 2);
@@ -185,11 +185,11 @@ static void the_level_of_the_settings_filters(void) {
   log_lines_begin();
   mj_logger logger = config();
   logger.min_level = MJ_LOG_SILENT;
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   MJ_FATAL("no");
   CHECK_INT(log_lines_from(MJ_LOG_TRACE), ==, 0);
   logger.min_level = MJ_LOG_DEBUG;
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   MJ_TRACE("no");
   MJ_DEBUG("yes");
   CHECK_INT(log_lines_from(MJ_LOG_TRACE), ==, 1);
@@ -223,18 +223,18 @@ static void logs_to_each_in_turn(void) {
   CHECK_INT(mj_log_to_file("log"), ==, 0);
   mj_logger logger = config();
   logger.min_level = MJ_LOG_WARN;
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   MJ_INFO("no");
   MJ_WARN("to the file again");
 
   // But a callback among them wins over the file, and without it there are the streams.
   logger.callback = counts;
   logger.user_data = &received;
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   MJ_WARN("to the callback");
   CHECK_INT(received, ==, 2);
   logger.callback = NULL;
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   MJ_WARN("to stdout again");
   restore();
 }

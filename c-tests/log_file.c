@@ -95,7 +95,7 @@ static void time_and_level_can_be_left_out(void) {
   for (int i = 0; i < 4; i++) {
     bool include_time = i / 2 == 1, include_level = i % 2 == 1;
     mj_logger logger = {MJ_LOG_INFO, NULL, NULL, include_time, include_level};
-    CHECK_INT(mj_log_configure(&logger), ==, 0);
+    CHECK_INT(mj_log_set_config(&logger), ==, 0);
     to_file("prefix.log");
     MJ_WARN("text");
     to_streams();
@@ -382,7 +382,7 @@ static void logs_across_a_limit(void) {
   struct rlimit before;
   CHECK_INT(getrlimit(RLIMIT_FSIZE, &before), ==, 0);
   mj_logger logger = {MJ_LOG_INFO, NULL, NULL, false, false};
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   to_file("limit.log");
   char* text = long_text(1000);
   for (int round = 0; round < 3; round++) {
@@ -401,7 +401,7 @@ static void logs_across_a_limit(void) {
   free(text);
   to_streams();
   logger.include_time = logger.include_level = true;
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
 }
 
 static void after_half_a_line_comes_a_whole_one(void) {

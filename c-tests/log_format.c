@@ -176,7 +176,7 @@ static void any_format(void) {
 
 int main(void) {
   mj_logger logger = {MJ_LOG_INFO, NULL, NULL, false, false};
-  CHECK_INT(mj_log_configure(&logger), ==, 0);
+  CHECK_INT(mj_log_set_config(&logger), ==, 0);
   test_directory_begin();
   CHECK_INT(mj_log_to_file("log"), ==, 0);
   file = open("log", O_RDWR | O_CLOEXEC);

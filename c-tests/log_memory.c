@@ -87,7 +87,7 @@ static void changes_settings(void) {
     mj_log_set_callback(ignores, &data[i]);
     CHECK_INT(mj_log_to_file(paths[i]), ==, 0);
     mj_logger logger = {MJ_LOG_INFO, NULL, NULL, i == 0, i == 1};
-    CHECK_INT(mj_log_configure(&logger), ==, 0);
+    CHECK_INT(mj_log_set_config(&logger), ==, 0);
   }
 }
 

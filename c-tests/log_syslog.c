@@ -160,7 +160,7 @@ static void the_prefix_is_that_of_syslog_whatever_is_set(void) {
     mj_log_get_config(&logger);
     logger.include_time = i / 2 == 1;
     logger.include_level = i % 2 == 1;
-    CHECK_INT(mj_log_configure(&logger), ==, 0);
+    CHECK_INT(mj_log_set_config(&logger), ==, 0);
     MJ_INFO("line");
     check_datagram(14, "server", getpid(), "line");
   }

@@ -66,7 +66,7 @@ static uint64_t turns_of(const mj_scheduler* scheduler) {
 static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  mj_task_sleep_for(LONG_NS);
+  mj_sleep_ns(LONG_NS);
   mj_task_exit();
 }
 
@@ -84,13 +84,13 @@ static void suspends_in_each_way(mj_scheduler* scheduler, void* user_state) {
   // The turn that it is in has not been counted yet.
   CHECK_UINT(turns_of(scheduler), ==, 0);
   CHECK_TURNS(mj_task_yield(), 1);
-  CHECK_TURNS(mj_task_yield_now(), 1);
+  CHECK_TURNS(mj_yield(), 1);
   CHECK_TURNS(mj_task_sleep_ns(1000), 1);
-  CHECK_TURNS(mj_task_sleep_for(0), 1);
+  CHECK_TURNS(mj_sleep_ns(0), 1);
   CHECK_TURNS(mj_task_sleep_until_ns(0), 1);
   CHECK_TURNS(mj_task_wait_fd(channel[0], POLLIN, 1000), 1);
   CHECK_TURNS(mj_task_wait_fd(channel[0], POLLIN, 0), 1);
-  CHECK_TURNS(mj_task_wait_writable(channel[1]), 1);
+  CHECK_TURNS(mj_task_wait_fd(channel[1], POLLOUT, MJ_FOREVER), 1);
   // What suspends nobody.
   CHECK_TURNS(mj_task_wait_fd(channel[0], 1 << 14, 1000), 0);
   CHECK_TURNS(mj_task_join(mj_task_get_id(self), LONG_NS), 0);
@@ -105,9 +105,9 @@ static void suspends_in_each_way(mj_scheduler* scheduler, void* user_state) {
   CHECK_TURNS(CHECK_INT(mj_task_join(id, LONG_NS), ==, 0), 2);
   // Cancelled, each call is a turn; ended, none.
   CHECK_TURNS(mj_task_cancel(self), 0);
-  CHECK_TURNS(mj_task_sleep_for(LONG_NS), 1);
+  CHECK_TURNS(mj_sleep_ns(LONG_NS), 1);
   mj_task_exit();
-  CHECK_TURNS(mj_task_sleep_for(LONG_NS), 0);
+  CHECK_TURNS(mj_sleep_ns(LONG_NS), 0);
   CHECK_TURNS(mj_task_yield(), 0);
 }
 
@@ -217,7 +217,7 @@ static void works_and_sleeps(mj_scheduler* scheduler, void* user_state) {
     uint64_t before = now_ns();
     spin(200000);
     spun_ns += now_ns() - before;
-    CHECK_INT(mj_task_sleep_for(1000000), ==, 0);
+    CHECK_INT(mj_sleep_ns(1000000), ==, 0);
   }
   mj_task_exit();
 }
@@ -297,7 +297,7 @@ static void works_at_random(mj_scheduler* scheduler, void* user_state) {
     int status;
     switch (next_random(&random) % 9) {
       case 0:
-        tell_timer(mj_task_sleep_for(span_ns), 0);
+        tell_timer(mj_sleep_ns(span_ns), 0);
         break;
       case 1:
         tell_timer(mj_task_sleep_until_ns(now_ns() + span_ns), 0);
@@ -410,7 +410,7 @@ static void lives(mj_scheduler* scheduler, void* user_state) {
       count_birth();
       check_population(scheduler);
     } else if (choice == 1) {
-      mj_task_sleep_for(next_random(&population_random) % 20000);
+      mj_sleep_ns(next_random(&population_random) % 20000);
     } else {
       mj_task_yield();
     }
@@ -449,7 +449,7 @@ static void tasks_are_counted_at_every_moment(void) {
 static void resets_within(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (int i = 0; i < 5; i++) mj_task_yield();
-  CHECK_INT(mj_task_sleep_for(100000), ==, 0);
+  CHECK_INT(mj_sleep_ns(100000), ==, 0);
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   size_t memory = metrics->memory_allocated_bytes;
   CHECK_UINT(metrics->current_tasks, ==, 4);
@@ -517,7 +517,7 @@ static void grows_in_every_way(mj_scheduler* scheduler, void* user_state) {
     if (i % 50 == 0) check_memory();
   }
   check_memory();
-  CHECK_INT(mj_task_sleep_for(1000), ==, 0);
+  CHECK_INT(mj_sleep_ns(1000), ==, 0);
   check_memory();
   for (int number = 100; number < 1000; number += 100) {
     CHECK_INT(dup2(channel[0], number), ==, number);

@@ -48,7 +48,7 @@ static void in_a_plain_scheduler(void) { run_overflow(mj_scheduler_create()); }
 
 static void where_it_was_asked_for(void) {
   mj_scheduler* scheduler = mj_scheduler_create();
-  CHECK_INT(mj_scheduler_report_overflow(scheduler, true), ==, 0);
+  CHECK_INT(mj_scheduler_set_overflow_report(scheduler, true), ==, 0);
   run_overflow(scheduler);
 }
 
@@ -474,13 +474,13 @@ static void looks_around(mj_scheduler* scheduler, void* user_state) {
   struct sigaction now;
   CHECK_INT(sigaction(SIGSEGV, NULL, &now), ==, 0);
   CHECK(now.sa_flags & SA_ONSTACK);
-  CHECK_INT(mj_scheduler_report_overflow(scheduler, false), ==, -EBUSY);
+  CHECK_INT(mj_scheduler_set_overflow_report(scheduler, false), ==, -EBUSY);
   mj_task_exit();
 }
 
 static void all_is_put_back_after_the_run(void) {
   mj_scheduler* scheduler = mj_scheduler_create();
-  CHECK_INT(mj_scheduler_report_overflow(scheduler, true), ==, 0);
+  CHECK_INT(mj_scheduler_set_overflow_report(scheduler, true), ==, 0);
   mj_create_task(scheduler, looks_around, NULL);
   mj_scheduler_run(scheduler);
   mj_scheduler_destroy(scheduler);
@@ -490,7 +490,7 @@ static void all_is_put_back_after_the_run(void) {
   stack_t stack;
   CHECK_INT(sigaltstack(NULL, &stack), ==, 0);
   CHECK(stack.ss_flags & SS_DISABLE);
-  CHECK_INT(mj_scheduler_report_overflow(NULL, true), ==, -EINVAL);
+  CHECK_INT(mj_scheduler_set_overflow_report(NULL, true), ==, -EINVAL);
 }
 
 static void uses_twenty_thousand_bytes(void) {

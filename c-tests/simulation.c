@@ -194,12 +194,12 @@ static void step(actor* self) {
   int result = 0;
   switch (what) {
     case 0:
-      result = mj_task_yield_now();
+      result = mj_yield();
       EXPECT(result == 0 || is_told(self, result));
       break;
     case 1:
     case 2:
-      result = mj_task_sleep_for(limit);
+      result = mj_sleep_ns(limit);
       EXPECT(is_told(self, result) || (result == 0 && simulated_ns >= deadline));
       break;
     case 3:

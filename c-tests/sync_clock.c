@@ -14,7 +14,7 @@ static uint64_t clock_that_acts(void* user_data) {
 }
 
 static mj_mutex* mutex;
-static mj_semaphore* semaphore;
+static mj_sem* semaphore;
 static mj_waitgroup* group;
 static mj_chan* channel;
 
@@ -30,7 +30,7 @@ static void holds_for_a_turn(mj_scheduler* scheduler_of_it, void* user_state) {
 // The clock runs in the task that asks for the time, so its turn can be another's.
 static void yields(void) { mj_task_yield(); }
 
-static void releases(void) { CHECK_INT(mj_semaphore_release(semaphore, 1), ==, 0); }
+static void releases(void) { CHECK_INT(mj_sem_release(semaphore, 1), ==, 0); }
 static void is_done(void) { CHECK_INT(mj_waitgroup_done(group), ==, 0); }
 
 static void sends(void) {
@@ -42,16 +42,16 @@ static void wait_for_each(void) {
   mutex = mj_mutex_create(scheduler);
   add_task(scheduler, holds_for_a_turn, NULL);
   mj_task_yield();
-  CHECK_INT(mj_mutex_try_lock(mutex), ==, -EBUSY);
+  CHECK_INT(mj_mutex_try_lock(mutex), ==, -EAGAIN);
   when_asked = yields;
   CHECK_INT(mj_mutex_lock(mutex, LONG_NS), ==, 0);
   CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
 
-  semaphore = mj_semaphore_create(scheduler, 0);
+  semaphore = mj_sem_create(scheduler, 0);
   when_asked = releases;
-  CHECK_INT(mj_semaphore_acquire(semaphore, 1, LONG_NS), ==, 0);
-  CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  CHECK_INT(mj_sem_acquire(semaphore, 1, LONG_NS), ==, 0);
+  CHECK_INT(mj_sem_destroy(semaphore), ==, 0);
 
   group = mj_waitgroup_create(scheduler);
   CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);

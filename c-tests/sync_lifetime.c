@@ -10,7 +10,7 @@ typedef struct objects {
   mj_mutex* mutex;
   mj_cond* cond;
   mj_mutex* cond_mutex;
-  mj_semaphore* semaphore;
+  mj_sem* semaphore;
   mj_waitgroup* group;
   mj_chan* chan;   // empty
   mj_chan* full;   // of capacity 1
@@ -23,7 +23,7 @@ static void make(mj_scheduler* owner) {
   all.mutex = mj_mutex_create(owner);
   all.cond = mj_cond_create(owner);
   all.cond_mutex = mj_mutex_create(owner);
-  all.semaphore = mj_semaphore_create(owner, 1);
+  all.semaphore = mj_sem_create(owner, 1);
   all.group = mj_waitgroup_create(owner);
   all.chan = mj_chan_create(owner, sizeof(uint64_t), 1);
   all.full = mj_chan_create(owner, sizeof(uint64_t), 1);
@@ -38,7 +38,7 @@ static void destroy(int expected) {
   CHECK_INT(mj_mutex_destroy(all.mutex), ==, expected);
   CHECK_INT(mj_cond_destroy(all.cond), ==, expected);
   CHECK_INT(mj_mutex_destroy(all.cond_mutex), ==, expected);
-  CHECK_INT(mj_semaphore_destroy(all.semaphore), ==, expected);
+  CHECK_INT(mj_sem_destroy(all.semaphore), ==, expected);
   CHECK_INT(mj_waitgroup_destroy(all.group), ==, expected);
   CHECK_INT(mj_chan_destroy(all.chan), ==, expected);
   CHECK_INT(mj_chan_destroy(all.full), ==, expected);
@@ -67,7 +67,7 @@ static void never_returns(mj_scheduler* running, void* user_state) {
       mj_cond_wait(all.cond, all.cond_mutex, limit);
       break;
     case 2:
-      mj_semaphore_acquire(all.semaphore, 2, limit);
+      mj_sem_acquire(all.semaphore, 2, limit);
       break;
     case 3:
       mj_waitgroup_wait(all.group, limit);
@@ -136,9 +136,9 @@ static void uses_them(mj_scheduler* running, void* user_state) {
   CHECK_INT(mj_cond_wait(all.cond, all.cond_mutex, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_cond_broadcast(all.cond), ==, 0);
   CHECK_INT(mj_mutex_unlock(all.cond_mutex), ==, 0);
-  CHECK_INT(mj_semaphore_acquire(all.semaphore, 1, MJ_FOREVER), ==, 0);
-  CHECK_INT(mj_semaphore_release(all.semaphore, 3), ==, 0);
-  CHECK_UINT(mj_semaphore_available(all.semaphore), ==, 3);
+  CHECK_INT(mj_sem_acquire(all.semaphore, 1, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_sem_release(all.semaphore, 3), ==, 0);
+  CHECK_UINT(mj_sem_available(all.semaphore), ==, 3);
   CHECK_INT(mj_waitgroup_wait(all.group, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_waitgroup_done(all.group), ==, 0);
   CHECK_INT(mj_waitgroup_wait(all.group, 1000), ==, 0);
@@ -172,8 +172,8 @@ static void objects_outlive_their_scheduler(void) {
       CHECK_INT(mj_chan_try_send(all.chan, &value), ==, 0);
       CHECK_INT(mj_chan_try_send(all.chan, &value), ==, -EAGAIN);
       CHECK_INT(mj_cond_broadcast(all.cond), ==, 0);
-      CHECK_INT(mj_semaphore_release(all.semaphore, 1), ==, 0);
-      CHECK_INT(mj_semaphore_try_acquire(all.semaphore, 2), ==, 0);
+      CHECK_INT(mj_sem_release(all.semaphore, 1), ==, 0);
+      CHECK_INT(mj_sem_try_acquire(all.semaphore, 2), ==, 0);
       CHECK_INT(mj_waitgroup_done(all.group), ==, 0);
       CHECK_INT(mj_chan_close(all.chan), ==, 0);
     }
@@ -187,7 +187,7 @@ static void ends_its_wait(mj_scheduler* running, void* user_state) {
   size_t kind = *(size_t*)user_state;
   uint64_t value = 21;
   if (kind == 0) {
-    CHECK_INT(mj_semaphore_acquire(all.semaphore, 2, LONG_NS), ==, 0);
+    CHECK_INT(mj_sem_acquire(all.semaphore, 2, LONG_NS), ==, 0);
   } else if (kind == 1) {
     CHECK_INT(mj_waitgroup_wait(all.group, LONG_NS), ==, 0);
   } else if (kind == 2) {
@@ -217,7 +217,7 @@ static void waits_end_between_runs(void) {
   add_task(owner, stops, NULL);
   mj_scheduler_run(owner);
   CHECK_UINT(waiting, ==, 5);
-  CHECK_INT(mj_semaphore_release(all.semaphore, 1), ==, 0);
+  CHECK_INT(mj_sem_release(all.semaphore, 1), ==, 0);
   CHECK_INT(mj_waitgroup_done(all.group), ==, 0);
   CHECK_INT(mj_chan_try_send(all.chan, &value), ==, 0);
   CHECK_INT(mj_chan_try_recv(all.full, &value), ==, 0);
@@ -243,9 +243,9 @@ static void are_refused(void) {
   CHECK_INT(mj_cond_wait(all.cond, all.cond_mutex, 0), ==, -EPERM);
   CHECK_INT(mj_cond_signal(all.cond), ==, -EPERM);
   CHECK_INT(mj_cond_broadcast(all.cond), ==, -EPERM);
-  CHECK_INT(mj_semaphore_acquire(all.semaphore, 1, MJ_FOREVER), ==, -EPERM);
-  CHECK_INT(mj_semaphore_try_acquire(all.semaphore, 1), ==, -EPERM);
-  CHECK_INT(mj_semaphore_release(all.semaphore, 1), ==, -EPERM);
+  CHECK_INT(mj_sem_acquire(all.semaphore, 1, MJ_FOREVER), ==, -EPERM);
+  CHECK_INT(mj_sem_try_acquire(all.semaphore, 1), ==, -EPERM);
+  CHECK_INT(mj_sem_release(all.semaphore, 1), ==, -EPERM);
   CHECK_INT(mj_waitgroup_add(all.group, 1), ==, -EPERM);
   CHECK_INT(mj_waitgroup_done(all.group), ==, -EPERM);
   CHECK_INT(mj_waitgroup_wait(all.group, MJ_FOREVER), ==, -EPERM);

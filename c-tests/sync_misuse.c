@@ -31,7 +31,7 @@ static void null_is_refused(void) {
   log_lines_begin();
   CHECK_NOT_MADE(mj_mutex_create(NULL), EINVAL);
   CHECK_NOT_MADE(mj_cond_create(NULL), EINVAL);
-  CHECK_NOT_MADE(mj_semaphore_create(NULL, 1), EINVAL);
+  CHECK_NOT_MADE(mj_sem_create(NULL, 1), EINVAL);
   CHECK_NOT_MADE(mj_waitgroup_create(NULL), EINVAL);
   CHECK_NOT_MADE(mj_chan_create(NULL, 1, 1), EINVAL);
   // These are lines in the log, what tasks call is not.
@@ -46,11 +46,11 @@ static void null_is_refused(void) {
   CHECK_INT(mj_cond_signal(NULL), ==, -EINVAL);
   CHECK_INT(mj_cond_broadcast(NULL), ==, -EINVAL);
   CHECK_INT(mj_cond_destroy(NULL), ==, -EINVAL);
-  CHECK_INT(mj_semaphore_acquire(NULL, 1, 0), ==, -EINVAL);
-  CHECK_INT(mj_semaphore_try_acquire(NULL, 1), ==, -EINVAL);
-  CHECK_INT(mj_semaphore_release(NULL, 1), ==, -EINVAL);
-  CHECK_UINT(mj_semaphore_available(NULL), ==, 0);
-  CHECK_INT(mj_semaphore_destroy(NULL), ==, -EINVAL);
+  CHECK_INT(mj_sem_acquire(NULL, 1, 0), ==, -EINVAL);
+  CHECK_INT(mj_sem_try_acquire(NULL, 1), ==, -EINVAL);
+  CHECK_INT(mj_sem_release(NULL, 1), ==, -EINVAL);
+  CHECK_UINT(mj_sem_available(NULL), ==, 0);
+  CHECK_INT(mj_sem_destroy(NULL), ==, -EINVAL);
   CHECK_INT(mj_waitgroup_add(NULL, 1), ==, -EINVAL);
   CHECK_INT(mj_waitgroup_done(NULL), ==, -EINVAL);
   CHECK_INT(mj_waitgroup_wait(NULL, 0), ==, -EINVAL);
@@ -76,7 +76,7 @@ static void outside_a_task_nothing_waits(void) {
   log_lines_begin();
   scheduler = new_scheduler();
   make();
-  mj_semaphore* semaphore = mj_semaphore_create(scheduler, 1);
+  mj_sem* semaphore = mj_sem_create(scheduler, 1);
   mj_waitgroup* group = mj_waitgroup_create(scheduler);
   mj_chan* chan = mj_chan_create(scheduler, sizeof(uint64_t), 1);
   uint64_t value = 3;
@@ -86,7 +86,7 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_INT(mj_mutex_try_lock(mutex), ==, -EPERM);
   CHECK_INT(mj_mutex_unlock(mutex), ==, -EPERM);
   CHECK_INT(mj_cond_wait(cond, mutex, 0), ==, -EPERM);
-  CHECK_INT(mj_semaphore_acquire(semaphore, 1, MJ_FOREVER), ==, -EPERM);
+  CHECK_INT(mj_sem_acquire(semaphore, 1, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_waitgroup_wait(group, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_chan_recv(chan, &value, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_select(&one, 1, 0), ==, -EPERM);
@@ -94,9 +94,9 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 8);
   CHECK_INT(mj_cond_signal(cond), ==, 0);
   CHECK_INT(mj_cond_broadcast(cond), ==, 0);
-  CHECK_INT(mj_semaphore_try_acquire(semaphore, 1), ==, 0);
-  CHECK_INT(mj_semaphore_release(semaphore, 2), ==, 0);
-  CHECK_UINT(mj_semaphore_available(semaphore), ==, 2);
+  CHECK_INT(mj_sem_try_acquire(semaphore, 1), ==, 0);
+  CHECK_INT(mj_sem_release(semaphore, 2), ==, 0);
+  CHECK_UINT(mj_sem_available(semaphore), ==, 2);
   CHECK_INT(mj_waitgroup_add(group, 2), ==, 0);
   CHECK_INT(mj_waitgroup_done(group), ==, 0);
   CHECK_INT(mj_try_select(&one, 1), ==, -EAGAIN);
@@ -118,7 +118,7 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_INT(mj_try_select(&one, 1), ==, 0);
   CHECK_UINT(value, ==, 3);
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 8);
-  CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  CHECK_INT(mj_sem_destroy(semaphore), ==, 0);
   CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
   CHECK_INT(mj_chan_destroy(chan), ==, 0);
   unmake();

@@ -125,7 +125,7 @@ static void then_only_the_mutex_counts(void) {
     begin(&one, waits, cond, 1, why == 0 ? short_ns() : LONG_NS);
     begin(&patient, waits, cond, 0, MJ_FOREVER);
     lock();
-    if (why == 0) CHECK_INT(mj_task_sleep_for(2 * short_ns()), ==, 0);
+    if (why == 0) CHECK_INT(mj_sleep_ns(2 * short_ns()), ==, 0);
     if (why == 1) CHECK_INT(mj_cond_signal(cond), ==, 0);
     if (why == 2) CHECK_INT(mj_task_wake(one.task), ==, 1);
     if (why == 3) CHECK_INT(mj_task_cancel(one.task), ==, 0);

@@ -6,7 +6,7 @@
 static mj_mutex* mutex;
 static mj_mutex* cond_mutex;
 static mj_cond* cond;
-static mj_semaphore* semaphore;
+static mj_sem* semaphore;
 static mj_waitgroup* group;
 static mj_chan *empty, *full;  // without room
 
@@ -24,7 +24,7 @@ static int waits_for_a_signal(call* self) {
   return result;
 }
 
-static int acquires(call* self) { return mj_semaphore_acquire(semaphore, 1, self->timeout_ns); }
+static int acquires(call* self) { return mj_sem_acquire(semaphore, 1, self->timeout_ns); }
 static int waits_for_a_group(call* self) { return mj_waitgroup_wait(group, self->timeout_ns); }
 static int receives(call* self) { return mj_chan_recv(empty, &self->value, self->timeout_ns); }
 static int sends(call* self) { return mj_chan_send(full, &self->value, self->timeout_ns); }
@@ -42,7 +42,7 @@ static void take_nothing(void) {}
 static void lock(void) { CHECK_INT(mj_mutex_lock(mutex, 0), ==, 0); }
 static void unlock(void) { CHECK_INT(mj_mutex_unlock(mutex), ==, 0); }
 static void signal_one(void) { CHECK_INT(mj_cond_signal(cond), ==, 0); }
-static void release(void) { CHECK_INT(mj_semaphore_release(semaphore, 1), ==, 0); }
+static void release(void) { CHECK_INT(mj_sem_release(semaphore, 1), ==, 0); }
 static void add(void) { CHECK_INT(mj_waitgroup_add(group, 1), ==, 0); }
 static void finish(void) { CHECK_INT(mj_waitgroup_done(group), ==, 0); }
 
@@ -58,7 +58,7 @@ static void receive(void) {
 
 static int destroy_mutex(void) { return mj_mutex_destroy(mutex); }
 static int destroy_cond(void) { return mj_cond_destroy(cond); }
-static int destroy_semaphore(void) { return mj_semaphore_destroy(semaphore); }
+static int destroy_semaphore(void) { return mj_sem_destroy(semaphore); }
 static int destroy_group(void) { return mj_waitgroup_destroy(group); }
 static int destroy_empty(void) { return mj_chan_destroy(empty); }
 static int destroy_full(void) { return mj_chan_destroy(full); }
@@ -85,7 +85,7 @@ static void make_all(void) {
   mutex = mj_mutex_create(scheduler);
   cond_mutex = mj_mutex_create(scheduler);
   cond = mj_cond_create(scheduler);
-  semaphore = mj_semaphore_create(scheduler, 0);
+  semaphore = mj_sem_create(scheduler, 0);
   group = mj_waitgroup_create(scheduler);
   empty = mj_chan_create(scheduler, sizeof(uint64_t), 0);
   full = mj_chan_create(scheduler, sizeof(uint64_t), 0);
@@ -154,7 +154,7 @@ static void what_was_handed_over_is_kept(void) {
       settle();
     }
   }
-  CHECK_UINT(mj_semaphore_available(semaphore), ==, 0);
+  CHECK_UINT(mj_sem_available(semaphore), ==, 0);
   destroy_all();
 }
 

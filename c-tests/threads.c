@@ -244,7 +244,7 @@ static void* calls_all(void* argument) {
   mj_wait_fn const waits[] = {mj_wait_epoll, mj_wait_poll, mj_wait_nanosleep};
   for (size_t i = 0; i < 3; i++) CHECK_WARNS(CHECK_INT(waits[i](scheduler, 0, NULL), ==, -1));
   CHECK_INT(mj_scheduler_set_clock(scheduler, NULL, NULL), ==, -EBUSY);
-  CHECK_INT(mj_scheduler_report_overflow(scheduler, true), ==, -EBUSY);
+  CHECK_INT(mj_scheduler_set_overflow_report(scheduler, true), ==, -EBUSY);
   return NULL;
 }
 

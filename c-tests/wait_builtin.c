@@ -214,7 +214,7 @@ static void sleeps_often(mj_scheduler* scheduler, void* user_state) {
   static const uint64_t spans_ns[] = {0, 1, 1000, 100000, 1000000, 2500000, 50001, 999999};
   for (size_t i = 0; i < sizeof spans_ns / sizeof spans_ns[0]; i++) {
     uint64_t before = now_ns();
-    CHECK_INT(mj_task_sleep_for(spans_ns[i]), ==, 0);
+    CHECK_INT(mj_sleep_ns(spans_ns[i]), ==, 0);
     CHECK_UINT(now_ns() - before, >=, spans_ns[i]);
   }
   finished++;
@@ -248,7 +248,7 @@ static void sleeps_20_ms(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   uint64_t before = now_ns();
-  CHECK_INT(mj_task_sleep_for(20000000), ==, 0);
+  CHECK_INT(mj_sleep_ns(20000000), ==, 0);
   CHECK_UINT(now_ns() - before, >=, 20000000);
   mj_task_exit();
 }
@@ -305,7 +305,7 @@ static void waits_long(mj_scheduler* scheduler, void* user_state) {
 
 static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
-  mj_task_sleep_for(*(uint64_t*)user_state);
+  mj_sleep_ns(*(uint64_t*)user_state);
   finished++;
   mj_task_exit();
 }
@@ -338,7 +338,7 @@ static void a_thread_stops_a_sleep(void) {
 static void ticks_without_end(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  for (;;) mj_task_sleep_for(20000);
+  for (;;) mj_sleep_ns(20000);
 }
 
 static void* stops_soon(void* argument) {
@@ -394,11 +394,11 @@ static void writes_and_sleeps(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   for (int i = 0; i < exchanges; i++) {
-    CHECK_INT(mj_task_sleep_for(500000), ==, 0);
+    CHECK_INT(mj_sleep_ns(500000), ==, 0);
     put_byte(there[1]);
   }
   // Its last sleeps are those after which the last byte is found.
-  while (finished == 0) CHECK_INT(mj_task_sleep_for(500000), ==, 0);
+  while (finished == 0) CHECK_INT(mj_sleep_ns(500000), ==, 0);
   mj_task_exit();
 }
 

@@ -553,7 +553,7 @@ static void a_refused_connection_is_writable(void) {
   struct sockaddr_in address;
   int listener = listen_on_loopback(&address);
   int fd = begin_to_connect(&address);
-  CHECK_INT(mj_task_wait_writable(fd), ==, 0);
+  CHECK_INT(mj_task_wait_fd(fd, POLLOUT, MJ_FOREVER), ==, POLLOUT);
   CHECK_INT(socket_error(fd), ==, 0);
   put_byte(fd);
   close(fd);
@@ -567,12 +567,8 @@ static void a_refused_connection_is_writable(void) {
   for (int i = 0; i < 2; i++) {
     fd = begin_to_connect(&address);
     bool at_once = errno == ECONNREFUSED;
-    if (i == 0) {
-      CHECK_INT(mj_task_wait_writable(fd), ==, 0);
-    } else {
-      int result = mj_task_wait_fd(fd, POLLOUT, MJ_FOREVER);
-      CHECK_INT(result & (POLLOUT | POLLHUP), ==, POLLOUT | POLLHUP);
-    }
+    int result = mj_task_wait_fd(fd, POLLOUT, MJ_FOREVER);
+    CHECK_INT(result & (POLLOUT | POLLHUP), ==, POLLOUT | POLLHUP);
     CHECK_INT(socket_error(fd), ==, at_once ? 0 : ECONNREFUSED);
     close(fd);
   }
@@ -582,7 +578,7 @@ static void a_refused_connection_is_writable(void) {
 static void write_when_possible(void) {
   int fds[2];
   open_pipe(fds);
-  CHECK_INT(mj_task_wait_writable(fds[1]), ==, 0);
+  CHECK_INT(mj_task_wait_fd(fds[1], POLLOUT, MJ_FOREVER), ==, POLLOUT);
   fill(fds[1]);
   call writer;
   begin_wait(&writer, fds[1], POLLOUT, MJ_FOREVER);
@@ -592,10 +588,10 @@ static void write_when_possible(void) {
   CHECK_INT(result_of(&writer), ==, POLLOUT);
   close(fds[0]);
   // The error is left to the next write().
-  CHECK_INT(mj_task_wait_writable(fds[1]), ==, 0);
+  CHECK_INT(mj_task_wait_fd(fds[1], POLLOUT, MJ_FOREVER), ==, POLLOUT | POLLERR);
   CHECK_INT(mj_fd_close(fds[1]), ==, 0);
-  CHECK_INT(mj_task_wait_writable(fds[1]), ==, -EBADF);
-  CHECK_INT(mj_task_wait_writable(-1), ==, -EBADF);
+  CHECK_INT(mj_task_wait_fd(fds[1], POLLOUT, MJ_FOREVER), ==, -EBADF);
+  CHECK_INT(mj_task_wait_fd(-1, POLLOUT, MJ_FOREVER), ==, -EBADF);
 }
 
 static void writers_wait_for_room(void) {

@@ -19,6 +19,6 @@ static inline void begin_wait(call* one, int fd, short events, uint64_t timeout_
 }
 
 // Gives events the time to come that should not.
-static inline void let_events_come(void) { CHECK_INT(mj_task_sleep_for(300000), ==, 0); }
+static inline void let_events_come(void) { CHECK_INT(mj_sleep_ns(300000), ==, 0); }
 
 #endif  // WAITERS_H

@@ -39,7 +39,7 @@ static int call_yield(void) {
   return 0;
 }
 
-static int call_yield_now(void) { return mj_task_yield_now(); }
+static int call_yield_now(void) { return mj_yield(); }
 
 static int call_sleep_ns(void) {
   mj_task_sleep_ns(LONG_NS);
@@ -56,9 +56,9 @@ static int call_sleep_s(void) {
   return 0;
 }
 
-static int call_sleep_for(void) { return mj_task_sleep_for(LONG_NS); }
+static int call_sleep_for(void) { return mj_sleep_ns(LONG_NS); }
 
-static int call_sleep_for_ever(void) { return mj_task_sleep_for(MJ_FOREVER); }
+static int call_sleep_for_ever(void) { return mj_sleep_ns(MJ_FOREVER); }
 
 static int call_sleep_until(void) { return mj_task_sleep_until_ns(now_ns() + LONG_NS); }
 
@@ -69,7 +69,7 @@ static int call_wait_readable(void) {
   return 0;
 }
 
-static int call_wait_writable(void) { return mj_task_wait_writable(full_pipe[1]); }
+static int call_wait_writable(void) { return mj_task_wait_fd(full_pipe[1], POLLOUT, MJ_FOREVER); }
 
 static int call_wait_fd(void) { return mj_task_wait_fd(empty_pipe[0], POLLIN, MJ_FOREVER); }
 
@@ -93,16 +93,16 @@ typedef struct call {
 
 static const call calls[] = {
     {"mj_task_yield", call_yield, false, false, MJ_TASK_RUNNABLE},
-    {"mj_task_yield_now", call_yield_now, true, false, MJ_TASK_RUNNABLE},
+    {"mj_yield", call_yield_now, true, false, MJ_TASK_RUNNABLE},
     {"mj_task_sleep_ns", call_sleep_ns, false, true, MJ_TASK_SLEEPING},
     {"mj_task_sleep_ms", call_sleep_ms, false, true, MJ_TASK_SLEEPING},
     {"mj_task_sleep_s", call_sleep_s, false, true, MJ_TASK_SLEEPING},
-    {"mj_task_sleep_for", call_sleep_for, true, true, MJ_TASK_SLEEPING},
-    {"mj_task_sleep_for without end", call_sleep_for_ever, true, true, MJ_TASK_SLEEPING},
+    {"mj_sleep_ns", call_sleep_for, true, true, MJ_TASK_SLEEPING},
+    {"mj_sleep_ns without end", call_sleep_for_ever, true, true, MJ_TASK_SLEEPING},
     {"mj_task_sleep_until_ns", call_sleep_until, true, true, MJ_TASK_SLEEPING},
     {"mj_task_sleep_until_ns without end", call_sleep_until_never, true, true, MJ_TASK_SLEEPING},
     {"mj_task_wait_readable", call_wait_readable, false, false, MJ_TASK_WAITING_IO},
-    {"mj_task_wait_writable", call_wait_writable, true, false, MJ_TASK_WAITING_IO},
+    {"mj_task_wait_fd for POLLOUT", call_wait_writable, true, false, MJ_TASK_WAITING_IO},
     {"mj_task_wait_fd", call_wait_fd, true, false, MJ_TASK_WAITING_IO},
     {"mj_task_wait_fd with a limit", call_wait_fd_with_a_limit, true, true, MJ_TASK_WAITING_IO},
     {"mj_task_wait_fd for no events", call_wait_for_a_hangup, true, true, MJ_TASK_WAITING_IO},
@@ -233,7 +233,7 @@ static void wakes_those_that_do_not_wait(mj_scheduler* scheduler, void* user_sta
   CHECK_PTR(scheduler->runnable_head, ==, fresh);
   // Waking the running task is not kept for its next wait, as enqueueing it is.
   uint64_t before = now_ns();
-  CHECK_INT(mj_task_sleep_for(1000000), ==, 0);
+  CHECK_INT(mj_sleep_ns(1000000), ==, 0);
   CHECK_UINT(now_ns() - before, >=, 1000000);
   CHECK_STR(order, "fg");
   mj_task_exit();
@@ -283,7 +283,7 @@ static void sleeps_20_us_often(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (size_t i = 0; i < race_rounds; i++) {
     uint64_t before = now_ns();
-    int status = mj_task_sleep_for(20000);
+    int status = mj_sleep_ns(20000);
     if (status == 0) {
       full_sleeps++;
       CHECK_UINT(now_ns() - before, >=, 20000);
@@ -345,7 +345,7 @@ static void parks_itself_once(mj_scheduler* scheduler, void* user_state) {
   if (++entries == 1) {
     scheduler->current_task->state = MJ_TASK_WAITING_IO;
   } else {
-    result = mj_task_yield_now();
+    result = mj_yield();
     mj_task_exit();
   }
 }
@@ -514,7 +514,7 @@ static int yields_for_a_look(void) { return mj_task_wait_fd(empty_pipe[0], POLLI
 
 static int waits_for_a_file(void) { return mj_task_wait_fd(regular_file, POLLIN, MJ_FOREVER); }
 
-static int sleeps_for_nothing(void) { return mj_task_sleep_for(0); }
+static int sleeps_for_nothing(void) { return mj_sleep_ns(0); }
 
 static int joins_for_nothing(void) { return mj_task_join(never_ends, 0); }
 
@@ -522,7 +522,7 @@ static void cancels_each_short_wait(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   const char* test = check_running;
   static const call short_calls[] = {
-      {"mj_task_sleep_for(0)", sleeps_for_nothing, true, true, MJ_TASK_SLEEPING},
+      {"mj_sleep_ns(0)", sleeps_for_nothing, true, true, MJ_TASK_SLEEPING},
       {"mj_task_join(id, 0)", joins_for_nothing, true, true, MJ_TASK_WAITING_IO},
       {"mj_task_wait_fd(fd, POLLIN, 0)", yields_for_a_look, true, false, MJ_TASK_RUNNABLE},
       {"mj_task_wait_fd(file, ...)", waits_for_a_file, true, false, MJ_TASK_WAITING_IO},
@@ -582,7 +582,7 @@ static void ignores_its_cancellation(mj_scheduler* scheduler, void* user_state) 
 static void ticks(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  for (int i = 0; i < 3; i++) CHECK_INT(mj_task_sleep_for(500000), ==, 0);
+  for (int i = 0; i < 3; i++) CHECK_INT(mj_sleep_ns(500000), ==, 0);
   CHECK_INT(write(empty_pipe[1], "x", 1), ==, 1);
   ticked = true;
   mj_task_exit();
@@ -601,7 +601,7 @@ static void answers(mj_scheduler* scheduler, void* user_state) {
 static void yields_100_times(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  for (int i = 0; i < 100; i++) CHECK_INT(mj_task_yield_now(), ==, 0);
+  for (int i = 0; i < 100; i++) CHECK_INT(mj_yield(), ==, 0);
   watcher_may_end = true;
   mj_task_exit();
 }
@@ -751,7 +751,7 @@ static void wakes_what_is_no_task(mj_scheduler* scheduler, void* user_state) {
   mj_task forged = *self;
   check_refused(&forged);
   // None of it has had an effect, on this task or on the other scheduler's.
-  CHECK_INT(mj_task_yield_now(), ==, 0);
+  CHECK_INT(mj_yield(), ==, 0);
   CHECK_UINT(other_scheduler->runnable_count, ==, 1);
   returned++;
   mj_task_exit();
@@ -776,7 +776,7 @@ static void what_is_no_living_task_here_is_refused(void) {
 static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  result = mj_task_sleep_for(LONG_NS);
+  result = mj_sleep_ns(LONG_NS);
   mj_task_exit();
 }
 
@@ -833,7 +833,7 @@ static void outside_a_run_nothing_is_woken(void) {
 static int wakes_within_the_wait(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   (void)scheduler;
   if (timeout_ns == 0) return 0;
-  CHECK_INT(mj_task_sleep_for(1), ==, -EPERM);
+  CHECK_INT(mj_sleep_ns(1), ==, -EPERM);
   CHECK_INT(mj_task_join(1, 1), ==, -EPERM);
   CHECK_INT(mj_task_wake(user_data), ==, 1);
   return 1;

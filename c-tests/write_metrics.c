@@ -296,7 +296,7 @@ static void does_a_bit_of_everything(mj_scheduler* scheduler, void* user_state) 
   (void)user_state;
   mj_task_yield();
   spin(300000);
-  CHECK_INT(mj_task_sleep_for(1000), ==, 0);
+  CHECK_INT(mj_sleep_ns(1000), ==, 0);
   CHECK_INT(mj_task_wait_fd(channel[1], POLLOUT, 1000000000), ==, POLLOUT);
   CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, 1000), ==, -ETIMEDOUT);
   done++;
@@ -306,14 +306,14 @@ static void does_a_bit_of_everything(mj_scheduler* scheduler, void* user_state) 
 static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  mj_task_sleep_for(UINT64_C(1000000000000));
+  mj_sleep_ns(UINT64_C(1000000000000));
   mj_task_exit();
 }
 
 static void stops(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   do {
-    CHECK_INT(mj_task_sleep_for(5000000), ==, 0);
+    CHECK_INT(mj_sleep_ns(5000000), ==, 0);
   } while (done < 3);
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   mj_task_exit();
@@ -476,7 +476,7 @@ static void writes_its_metrics(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (int i = 0; i < 3; i++) {
     check_all_formats(scheduler);
-    CHECK_INT(mj_task_sleep_for(1000), ==, 0);
+    CHECK_INT(mj_sleep_ns(1000), ==, 0);
   }
   written_within = true;
   mj_task_exit();
@@ -568,7 +568,7 @@ static int is_late(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data
 static void sleeps_200_times(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  for (int i = 0; i < 200; i++) CHECK_INT(mj_task_sleep_for(1000000000), ==, 0);
+  for (int i = 0; i < 200; i++) CHECK_INT(mj_sleep_ns(1000000000), ==, 0);
   mj_task_exit();
 }
 

@@ -97,7 +97,7 @@ static int watch(const hybrid* h, int fd, uint32_t events, enum source source) {
 // Suspends the running task until the wait function has seen something on the socket.
 static int wait_for_socket(hybrid* h) {
   h->reader = mj_task_current();
-  int result = mj_task_sleep_for(MJ_FOREVER);  // Only mj_scheduler_enqueue() ends it, which is -EINTR.
+  int result = mj_sleep_ns(MJ_FOREVER);  // Only mj_scheduler_enqueue() ends it, which is -EINTR.
   h->reader = NULL;
   return result == -EINTR ? 0 : result;
 }

@@ -69,7 +69,7 @@ static int wait_message_queue(mj_scheduler* scheduler, uint64_t timeout_ns, void
 // Suspends the running worker until the wait function has seen a message.
 static int wait_for_message(mailbox* box) {
   box->idle[box->idle_count++] = mj_task_current();
-  int result = mj_task_sleep_for(MJ_FOREVER);  // Only mj_scheduler_enqueue() ends it, which is -EINTR.
+  int result = mj_sleep_ns(MJ_FOREVER);  // Only mj_scheduler_enqueue() ends it, which is -EINTR.
   return result == -EINTR ? 0 : result;
 }
 

@@ -114,7 +114,7 @@ static void listen_task(mj_scheduler* scheduler, void* user_state) {
       mj_task_yield();  // A thousand at once must not keep the others waiting.
     } else {
       l->reader = mj_task_current();
-      int result = mj_task_sleep_for(MJ_FOREVER);  // mj_scheduler_enqueue() ends it: -EINTR.
+      int result = mj_sleep_ns(MJ_FOREVER);  // mj_scheduler_enqueue() ends it: -EINTR.
       l->reader = NULL;
       if (result != -EINTR) break;
     }

@@ -126,8 +126,8 @@ typedef struct mj_mutex mj_mutex;
 // A handle to a scheduler that outlives it, for other threads. See mj_scheduler_remote().
 typedef struct mj_remote mj_remote;
 
-// A counting semaphore. See mj_semaphore_create().
-typedef struct mj_semaphore mj_semaphore;
+// A counting semaphore. See mj_sem_create().
+typedef struct mj_sem mj_sem;
 
 // A wait group: a counter that tasks wait for to become 0. See mj_waitgroup_create().
 typedef struct mj_waitgroup mj_waitgroup;
@@ -268,7 +268,7 @@ typedef uint64_t (*mj_clock_fn)(void *user_data);
 // may log: those lines go to the streams.
 typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
 
-// The logger's settings, for mj_log_configure() and mj_log_get_config(). Every process has one
+// The logger's settings, for mj_log_set_config() and mj_log_get_config(). Every process has one
 // logger for all its threads and schedulers.
 typedef struct mj_logger {
   // Lines below this level are not written.
@@ -314,7 +314,7 @@ struct mj_scheduler *setup_scheduler_with_epoll(void);
 // -EBUSY while the scheduler runs. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
-int mj_scheduler_report_overflow(struct mj_scheduler *scheduler, bool report);
+int mj_scheduler_set_overflow_report(struct mj_scheduler *scheduler, bool report);
 
 // Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 // remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
@@ -457,7 +457,7 @@ int mj_task_set_name(struct mj_task *task, const char *name);
 // another name. Does not suspend.
 //
 // `task` is NULL or has not ended.
-const char *mj_task_name(const struct mj_task *task);
+const char *mj_task_get_name(const struct mj_task *task);
 
 // Suspends the running task behind all others that are ready, so that each gets its turn. Returns
 // at once when the task is marked as ended.
@@ -466,7 +466,7 @@ void mj_task_yield(void);
 // Suspends the running task for at least that many nanoseconds, never less; a time past the end of
 // the clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at once
 // when the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR
-// line, when memory for the timer is missing. mj_task_sleep_for() is the same and tells them
+// line, when memory for the timer is missing. mj_sleep_ns() is the same and tells them
 // apart.
 void mj_task_sleep_ns(uint64_t nanoseconds);
 
@@ -487,28 +487,23 @@ void mj_task_wait_readable(int fd);
 
 // mj_task_yield() with a result. Returns 0, -ECANCELED when the task is canceled or marked as
 // ended, -EPERM outside a task. May suspend.
-int mj_task_yield_now(void);
+int mj_yield(void);
 
 // mj_task_sleep_ns() with a result. Returns 0 after the full time, -EINTR when the task was woken
 // or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
 // task. May suspend.
-int mj_task_sleep_for(uint64_t nanoseconds);
+int mj_sleep_ns(uint64_t nanoseconds);
 
 // Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
 // `deadline_ns` or past it: for periods that do not drift. MJ_FOREVER never comes. Returns as
-// mj_task_sleep_for().
+// mj_sleep_ns().
 int mj_task_sleep_until_ns(uint64_t deadline_ns);
 
 // Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), at most
 // `timeout_ns` nanoseconds (MJ_FOREVER: without limit): for tasks that other tasks or a wait
 // function hand something to. An mj_scheduler_enqueue() since the task's last wait counts. Returns 0
-// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
+// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns().
 int mj_task_park(uint64_t timeout_ns);
-
-// Suspends the running task until the descriptor can be written to, a connection attempt on it has
-// ended, or an error is there for the next write() to report. Returns 0, or a negative errno value
-// as mj_task_wait_fd().
-int mj_task_wait_writable(int fd);
 
 // Suspends the running task until one of the `events` of a descriptor happens, at most
 // `timeout_ns` nanoseconds (MJ_FOREVER: without limit; 0: only until the others have had their
@@ -526,7 +521,7 @@ int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 // Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
 // nanoseconds (MJ_FOREVER: without limit). Returns 0 when the task has ended during the call;
 // -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
-// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for(). Any number
+// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns(). Any number
 // of tasks may wait for one.
 int mj_task_join(mj_task_id id, uint64_t timeout_ns);
 
@@ -619,16 +614,16 @@ int mj_cond_broadcast(struct mj_cond *cond);
 
 // Makes a semaphore for the tasks of one scheduler, with a number of permits at the start. It may
 // outlive the scheduler. Returns the semaphore, or NULL with errno as mj_mutex_create(). Release
-// it with mj_semaphore_destroy(). Does not suspend.
+// it with mj_sem_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
-struct mj_semaphore *mj_semaphore_create(struct mj_scheduler *scheduler, uint32_t permits);
+struct mj_sem *mj_sem_create(struct mj_scheduler *scheduler, uint32_t permits);
 
 // Releases a semaphore. Returns 0; -EBUSY, and leaves it as it is, while a task waits for it;
 // -EINVAL and -EPERM as mj_mutex_destroy(). Does not suspend.
 //
 // The pointer is NULL or a live semaphore, not used again if this succeeds.
-int mj_semaphore_destroy(struct mj_semaphore *semaphore);
+int mj_sem_destroy(struct mj_sem *semaphore);
 
 // Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit)
 // until there are as many. FIFO: a small request waits behind an earlier large one. Returns 0 when
@@ -636,14 +631,14 @@ int mj_semaphore_destroy(struct mj_semaphore *semaphore);
 // as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
 //
 // The pointer is NULL or a live semaphore.
-int mj_semaphore_acquire(struct mj_semaphore *semaphore, uint32_t permits, uint64_t timeout_ns);
+int mj_sem_acquire(struct mj_sem *semaphore, uint32_t permits, uint64_t timeout_ns);
 
-// mj_semaphore_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
+// mj_sem_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
 // -EAGAIN when there are not enough, or others wait; -EINVAL for NULL; -EPERM as mj_cond_signal().
 // Does not suspend.
 //
 // The pointer is NULL or a live semaphore.
-int mj_semaphore_try_acquire(struct mj_semaphore *semaphore, uint32_t permits);
+int mj_sem_try_acquire(struct mj_sem *semaphore, uint32_t permits);
 
 // Releases permits, or adds new ones, and readies the tasks whose requests they satisfy. Any task
 // may, not only one that has acquired some. Returns 0; -EOVERFLOW, and adds none, when there would
@@ -651,12 +646,12 @@ int mj_semaphore_try_acquire(struct mj_semaphore *semaphore, uint32_t permits);
 // Does not suspend.
 //
 // The pointer is NULL or a live semaphore.
-int mj_semaphore_release(struct mj_semaphore *semaphore, uint32_t permits);
+int mj_sem_release(struct mj_sem *semaphore, uint32_t permits);
 
 // Returns how many permits there are to take, 0 for NULL. Does not suspend.
 //
 // The pointer is NULL or a live semaphore.
-uint32_t mj_semaphore_available(const struct mj_semaphore *semaphore);
+uint32_t mj_sem_available(const struct mj_sem *semaphore);
 
 // Makes a wait group for the tasks of one scheduler: a counter, 0 at the start, of work that is
 // not done yet. It may outlive the scheduler. Returns the wait group, or NULL with errno as
@@ -923,7 +918,7 @@ bool mj_log_enabled(mj_log_level level);
 // Sets the function that receives each line, for the whole process; NULL restores the streams.
 //
 // Lines have one receiver: the streams at the start, and then what was last set by this function,
-// mj_log_configure(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
+// mj_log_set_config(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
 // MJ_LOG_ERROR on go to stderr and the others to stdout.
 //
 // `user_data` is handed to each call and stays the caller's. A thread that is logging right now
@@ -943,7 +938,7 @@ void mj_log_set_callback(mj_log_callback callback, void *user_data);
 //
 // `logger` is NULL or good to read. Its callback is NULL or stays callable, from any thread that
 // logs, while it is set.
-int mj_log_configure(const struct mj_logger *logger);
+int mj_log_set_config(const struct mj_logger *logger);
 
 // Fills in `logger` with the settings in force. NULL is reported in the log. Callable from any
 // thread. Does not suspend.

@@ -218,7 +218,7 @@ fn the_logger_goes_where_it_is_told() {
     assert!(logger::to_file("/no/such/directory/file").is_err());
     logger::log(logger::Level::Error, format_args!("and kept"));
     logger::to_streams().unwrap();
-    assert_eq!(logger::lost_lines(), 0);
+    assert_eq!(logger::dropped(), 0);
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(path).unwrap();
     assert!(text.contains("] kept\n") && text.contains("] and kept\n"), "{text}");

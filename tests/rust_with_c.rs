@@ -15,7 +15,7 @@ use support::{Drops, HOUR, run_for_a_moment, scheduler};
 
 /// Sleeps as C does.
 fn sleep_in_c() -> c_int {
-    mj_task_sleep_for(HOUR.as_nanos() as u64)
+    mj_sleep_ns(HOUR.as_nanos() as u64)
 }
 
 #[test]

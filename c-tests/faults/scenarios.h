@@ -127,7 +127,7 @@ static void yields(mj_scheduler* scheduler, void* user_state) {
 
 static void spawn_100(mj_scheduler** scheduler) {
   // The run has a stack for signals, or does without.
-  CHECK_INT(mj_scheduler_report_overflow(*scheduler, true), ==, 0);
+  CHECK_INT(mj_scheduler_set_overflow_report(*scheduler, true), ==, 0);
   for (size_t i = 0; i < 100; i++) {
     mj_task* task = spawn(*scheduler, yields, i);
     if (task != NULL && i % 5 == 0) CHECK_INT(mj_task_set_stack_size(task, 32 * 1024), ==, 0);
@@ -156,7 +156,7 @@ static void sleeps(mj_scheduler* scheduler, void* user_state) {
   size_t number = *(size_t*)user_state;
   check_guard();
   uint64_t ns = 20000 + 3000 * (uint64_t)(number % 7), began = now_ns();
-  int result = number % 2 == 0 ? mj_task_sleep_for(ns)
+  int result = number % 2 == 0 ? mj_sleep_ns(ns)
                                : mj_task_sleep_until_ns(mj_scheduler_now_ns(scheduler) + ns);
   CHECK_ALLOWED(result);
   if (result == 0) CHECK_UINT(now_ns() - began, >=, ns);
@@ -195,7 +195,7 @@ static void waits(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   int fd = *(size_t*)user_state % 2 == 0 ? near_pair[0] : far_pair[0];
   CHECK_ALLOWED(mj_task_wait_fd(fd, POLLIN, MJ_FOREVER));
-  CHECK_ALLOWED(mj_task_wait_writable(fd));
+  CHECK_ALLOWED(mj_task_wait_fd(fd, POLLOUT, MJ_FOREVER));
   CHECK_ALLOWED_OR_LATE(mj_task_wait_fd(fd, POLLIN, 0));
   end();
 }
@@ -502,7 +502,7 @@ static void loop_around_waits(mj_scheduler** scheduler) {
 
 static mj_mutex* mutex;
 static mj_cond* cond;
-static mj_semaphore* semaphore;
+static mj_sem* semaphore;
 static mj_waitgroup* group;
 static mj_chan* channel;
 
@@ -522,10 +522,10 @@ static void takes_part(mj_scheduler* scheduler, void* user_state) {
   } else if (result != -ETIMEDOUT) {
     CHECK_ALLOWED(result);
   }
-  result = mj_semaphore_acquire(semaphore, 2, limit);
+  result = mj_sem_acquire(semaphore, 2, limit);
   if (result == 0) {
     mj_task_yield();
-    CHECK_INT(mj_semaphore_release(semaphore, 2), ==, 0);
+    CHECK_INT(mj_sem_release(semaphore, 2), ==, 0);
   } else if (result != -ETIMEDOUT) {
     CHECK_ALLOWED(result);
   }
@@ -545,7 +545,7 @@ static void synchronise(mj_scheduler** scheduler) {
   if (mutex == NULL) CHECK_ALLOWED(-errno);
   cond = mj_cond_create(*scheduler);
   if (cond == NULL) CHECK_ALLOWED(-errno);
-  semaphore = mj_semaphore_create(*scheduler, 3);
+  semaphore = mj_sem_create(*scheduler, 3);
   if (semaphore == NULL) CHECK_ALLOWED(-errno);
   group = mj_waitgroup_create(*scheduler);
   if (group == NULL) CHECK_ALLOWED(-errno);
@@ -561,7 +561,7 @@ static void synchronise(mj_scheduler** scheduler) {
 static void destroy_objects(void) {
   if (mutex != NULL) CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
   if (cond != NULL) CHECK_INT(mj_cond_destroy(cond), ==, 0);
-  if (semaphore != NULL) CHECK_INT(mj_semaphore_destroy(semaphore), ==, 0);
+  if (semaphore != NULL) CHECK_INT(mj_sem_destroy(semaphore), ==, 0);
   if (group != NULL) CHECK_INT(mj_waitgroup_destroy(group), ==, 0);
   if (channel != NULL) CHECK_INT(mj_chan_destroy(channel), ==, 0);
 }

@@ -85,7 +85,7 @@ static int ordinary_fd;
 static void ordinary(mj_scheduler* scheduler, void* user_state) {
   bool stop_then = *(size_t*)user_state != 0;
   mj_task_yield();
-  CHECK_INT(mj_task_sleep_for(1000), ==, 0);
+  CHECK_INT(mj_sleep_ns(1000), ==, 0);
   CHECK_INT(mj_task_wait_fd(ordinary_fd, POLLIN, MJ_FOREVER), ==, POLLIN);
   ordinary_ended = true;
   if (stop_then) mj_scheduler_stop(scheduler);

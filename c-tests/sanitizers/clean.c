@@ -50,7 +50,7 @@ static void parks(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   char text[64];
   snprintf(text, sizeof text, "%p", user_state);
-  mj_task_sleep_for(MJ_FOREVER);
+  mj_sleep_ns(MJ_FOREVER);
 }
 
 static void stops(mj_scheduler* scheduler, void* user_state) {

@@ -31,7 +31,7 @@ use own_line::OwnLine;
 
 pub use configure::{configure, reopen_file, set_callback, set_file, set_syslog};
 pub use level::{Level, enabled, level};
-pub use loss::count as lost_lines;
+pub use loss::count as dropped;
 pub use settings::{Receiver, Settings, current};
 pub use start::{begin, begin_for_rust};
 

@@ -30,7 +30,7 @@ pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
 /// Sets the function that receives each line, for the whole process; NULL restores the streams.
 ///
 /// Lines have one receiver: the streams at the start, and then what was last set by this function,
-/// mj_log_configure(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
+/// mj_log_set_config(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
 /// MJ_LOG_ERROR on go to stderr and the others to stdout.
 ///
 /// `user_data` is handed to each call and stays the caller's. A thread that is logging right now
@@ -56,13 +56,13 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
 /// `logger` is NULL or good to read. Its callback is NULL or stays callable, from any thread that
 /// logs, while it is set.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_log_configure(logger: *const mj_logger) -> c_int {
+pub unsafe extern "C" fn mj_log_set_config(logger: *const mj_logger) -> c_int {
     // SAFETY: as this function's contract says.
     status(unsafe { configure(logger) })
 }
 
 /// # Safety
-/// As [`mj_log_configure`].
+/// As [`mj_log_set_config`].
 unsafe fn configure(logger: *const mj_logger) -> Result<()> {
     if logger.is_null() {
         return Err(Error::InvalidArgument);
@@ -160,5 +160,5 @@ pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
 /// did not take them. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_dropped() -> u64 {
-    log::lost_lines()
+    log::dropped()
 }

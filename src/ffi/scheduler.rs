@@ -56,12 +56,12 @@ fn into_pointer(created: crate::engine::sys::Result<*mut Scheduler>) -> *mut mj_
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_scheduler_report_overflow(
+pub unsafe extern "C" fn mj_scheduler_set_overflow_report(
     scheduler: *mut mj_scheduler,
     report: bool,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { scheduler_ref(scheduler, "mj_scheduler_report_overflow") } {
+    match unsafe { scheduler_ref(scheduler, "mj_scheduler_set_overflow_report") } {
         Some(scheduler) => status(scheduler.report_overflow(report)),
         None => Error::InvalidArgument.status(),
     }

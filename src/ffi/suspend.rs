@@ -22,7 +22,7 @@ pub extern "C" fn mj_task_yield() {
 /// Suspends the running task for at least that many nanoseconds, never less; a time past the end of
 /// the clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at once
 /// when the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR
-/// line, when memory for the timer is missing. mj_task_sleep_for() is the same and tells them
+/// line, when memory for the timer is missing. mj_sleep_ns() is the same and tells them
 /// apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ns(nanoseconds: u64) {
@@ -54,26 +54,25 @@ pub extern "C" fn mj_task_wait_readable(fd: c_int) {
 }
 
 const READABLE: u32 = libc::POLLIN as u32;
-const WRITABLE: u32 = libc::POLLOUT as u32;
 
 /// mj_task_yield() with a result. Returns 0, -ECANCELED when the task is canceled or marked as
 /// ended, -EPERM outside a task. May suspend.
 #[unsafe(no_mangle)]
-pub extern "C" fn mj_task_yield_now() -> c_int {
-    status(reported("mj_task_yield_now", scheduler::yield_now()))
+pub extern "C" fn mj_yield() -> c_int {
+    status(reported("mj_yield", scheduler::yield_now()))
 }
 
 /// mj_task_sleep_ns() with a result. Returns 0 after the full time, -EINTR when the task was woken
 /// or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
 /// task. May suspend.
 #[unsafe(no_mangle)]
-pub extern "C" fn mj_task_sleep_for(nanoseconds: u64) -> c_int {
-    sleep("mj_task_sleep_for", nanoseconds)
+pub extern "C" fn mj_sleep_ns(nanoseconds: u64) -> c_int {
+    sleep("mj_sleep_ns", nanoseconds)
 }
 
 /// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
 /// `deadline_ns` or past it: for periods that do not drift. MJ_FOREVER never comes. Returns as
-/// mj_task_sleep_for().
+/// mj_sleep_ns().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
     let limit = Limit::until(Deadline::At(deadline_ns));
@@ -83,18 +82,10 @@ pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
 /// Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), at most
 /// `timeout_ns` nanoseconds (MJ_FOREVER: without limit): for tasks that other tasks or a wait
 /// function hand something to. An mj_scheduler_enqueue() since the task's last wait counts. Returns 0
-/// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for().
+/// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
     status(reported("mj_task_park", scheduler::park_until_woken(Deadline::after_ns(timeout_ns))))
-}
-
-/// Suspends the running task until the descriptor can be written to, a connection attempt on it has
-/// ended, or an error is there for the next write() to report. Returns 0, or a negative errno value
-/// as mj_task_wait_fd().
-#[unsafe(no_mangle)]
-pub extern "C" fn mj_task_wait_writable(fd: c_int) -> c_int {
-    status(wait_fd("mj_task_wait_writable", fd, WRITABLE, u64::MAX).map(drop))
 }
 
 /// Suspends the running task until one of the `events` of a descriptor happens, at most
@@ -120,7 +111,7 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
 /// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
 /// nanoseconds (MJ_FOREVER: without limit). Returns 0 when the task has ended during the call;
 /// -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
-/// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_task_sleep_for(). Any number
+/// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns(). Any number
 /// of tasks may wait for one.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {

@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::types::{mj_cond, mj_mutex, mj_scheduler, mj_semaphore, mj_waitgroup};
+use super::types::{mj_cond, mj_mutex, mj_scheduler, mj_sem, mj_waitgroup};
 use super::{Opaque, create_object, destroy_object, object_ref, reported, status};
 use crate::engine::scheduler::Limit;
 use crate::engine::sync::{Condvar, Mutex, Semaphore, WaitGroup};
@@ -15,7 +15,7 @@ impl Opaque for mj_cond {
     type Object = Condvar;
 }
 
-impl Opaque for mj_semaphore {
+impl Opaque for mj_sem {
     type Object = Semaphore;
 }
 
@@ -156,18 +156,13 @@ pub unsafe extern "C" fn mj_cond_broadcast(cond: *mut mj_cond) -> c_int {
 
 /// Makes a semaphore for the tasks of one scheduler, with a number of permits at the start. It may
 /// outlive the scheduler. Returns the semaphore, or NULL with errno as mj_mutex_create(). Release
-/// it with mj_semaphore_destroy(). Does not suspend.
+/// it with mj_sem_destroy(). Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_semaphore_create(
-    scheduler: *mut mj_scheduler,
-    permits: u32,
-) -> *mut mj_semaphore {
+pub unsafe extern "C" fn mj_sem_create(scheduler: *mut mj_scheduler, permits: u32) -> *mut mj_sem {
     // SAFETY: as this function's contract says.
-    unsafe {
-        create_object(scheduler, "mj_semaphore_create", |home| Ok(Semaphore::new(home, permits)))
-    }
+    unsafe { create_object(scheduler, "mj_sem_create", |home| Ok(Semaphore::new(home, permits))) }
 }
 
 /// Releases a semaphore. Returns 0; -EBUSY, and leaves it as it is, while a task waits for it;
@@ -175,7 +170,7 @@ pub unsafe extern "C" fn mj_semaphore_create(
 ///
 /// The pointer is NULL or a live semaphore, not used again if this succeeds.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_semaphore_destroy(semaphore: *mut mj_semaphore) -> c_int {
+pub unsafe extern "C" fn mj_sem_destroy(semaphore: *mut mj_sem) -> c_int {
     // SAFETY: as this function's contract says.
     unsafe { destroy_object(semaphore) }
 }
@@ -187,8 +182,8 @@ pub unsafe extern "C" fn mj_semaphore_destroy(semaphore: *mut mj_semaphore) -> c
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_semaphore_acquire(
-    semaphore: *mut mj_semaphore,
+pub unsafe extern "C" fn mj_sem_acquire(
+    semaphore: *mut mj_sem,
     permits: u32,
     timeout_ns: u64,
 ) -> c_int {
@@ -196,19 +191,16 @@ pub unsafe extern "C" fn mj_semaphore_acquire(
     let semaphore = unsafe { object_ref(semaphore) };
     let limit = Limit::after_ns(timeout_ns);
     let acquired = semaphore.and_then(|semaphore: &Semaphore| semaphore.acquire(permits, limit));
-    status(reported("mj_semaphore_acquire", acquired))
+    status(reported("mj_sem_acquire", acquired))
 }
 
-/// mj_semaphore_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
+/// mj_sem_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
 /// -EAGAIN when there are not enough, or others wait; -EINVAL for NULL; -EPERM as mj_cond_signal().
 /// Does not suspend.
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_semaphore_try_acquire(
-    semaphore: *mut mj_semaphore,
-    permits: u32,
-) -> c_int {
+pub unsafe extern "C" fn mj_sem_try_acquire(semaphore: *mut mj_sem, permits: u32) -> c_int {
     // SAFETY: as this function's contract says.
     let semaphore = unsafe { object_ref(semaphore) };
     status(semaphore.and_then(|semaphore: &Semaphore| semaphore.try_acquire(permits)))
@@ -221,7 +213,7 @@ pub unsafe extern "C" fn mj_semaphore_try_acquire(
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_semaphore_release(semaphore: *mut mj_semaphore, permits: u32) -> c_int {
+pub unsafe extern "C" fn mj_sem_release(semaphore: *mut mj_sem, permits: u32) -> c_int {
     // SAFETY: as this function's contract says.
     let semaphore = unsafe { object_ref(semaphore) };
     status(semaphore.and_then(|semaphore: &Semaphore| semaphore.release(permits)))
@@ -231,7 +223,7 @@ pub unsafe extern "C" fn mj_semaphore_release(semaphore: *mut mj_semaphore, perm
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_semaphore_available(semaphore: *const mj_semaphore) -> u32 {
+pub unsafe extern "C" fn mj_sem_available(semaphore: *const mj_sem) -> u32 {
     // SAFETY: as this function's contract says.
     unsafe { object_ref(semaphore) }.map_or(0, Semaphore::available)
 }

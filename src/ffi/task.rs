@@ -174,7 +174,7 @@ pub unsafe extern "C" fn mj_task_set_name(task: *mut mj_task, name: *const c_cha
 ///
 /// `task` is NULL or has not ended.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_task_name(task: *const mj_task) -> *const c_char {
+pub unsafe extern "C" fn mj_task_get_name(task: *const mj_task) -> *const c_char {
     // SAFETY: as this function's contract says.
     match unsafe { task_ref(task) } {
         Some(task) => task.name.as_ptr().cast(),

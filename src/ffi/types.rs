@@ -182,8 +182,8 @@ pub struct mj_cond {
     _private: [u8; 0],
 }
 
-/// A counting semaphore. See mj_semaphore_create().
-pub struct mj_semaphore {
+/// A counting semaphore. See mj_sem_create().
+pub struct mj_sem {
     _private: [u8; 0],
 }
 
@@ -270,7 +270,7 @@ pub type mj_log_callback = Option<
     unsafe extern "C" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
 >;
 
-/// The logger's settings, for mj_log_configure() and mj_log_get_config(). Every process has one
+/// The logger's settings, for mj_log_set_config() and mj_log_get_config(). Every process has one
 /// logger for all its threads and schedulers.
 #[repr(C)]
 pub struct mj_logger {

@@ -142,7 +142,7 @@ pub fn to_streams() -> Result<()> {
 }
 
 /// Lets lines go to the end of a file, which is created if it is missing. A line that cannot be
-/// written is lost, and [counted](lost_lines).
+/// written is lost, and [counted](dropped).
 ///
 /// ```
 /// use majjen::logger::{self, Level};
@@ -202,8 +202,8 @@ pub fn to_syslog(ident: &str) -> io::Result<()> {
 /// How many lines were lost because a file or the system log did not take them.
 ///
 /// ```
-/// assert_eq!(majjen::logger::lost_lines(), 0);
+/// assert_eq!(majjen::logger::dropped(), 0);
 /// ```
-pub fn lost_lines() -> u64 {
-    log::lost_lines()
+pub fn dropped() -> u64 {
+    log::dropped()
 }

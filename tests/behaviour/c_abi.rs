@@ -125,11 +125,11 @@ impl Api for CAbi {
     }
 
     fn yield_now() -> Result<(), i32> {
-        result(mj_task_yield_now())
+        result(mj_yield())
     }
 
     fn sleep(duration: Duration) -> Result<(), i32> {
-        result(mj_task_sleep_for(ns(Some(duration))))
+        result(mj_sleep_ns(ns(Some(duration))))
     }
 
     fn park(timeout: Option<Duration>) -> Result<(), i32> {

@@ -67,7 +67,7 @@ pub struct mj_remote {
 }
 
 #[repr(C)]
-pub struct mj_semaphore {
+pub struct mj_sem {
     _opaque: [u8; 0],
 }
 
@@ -169,7 +169,10 @@ unsafe extern "C" {
     pub safe fn mj_version() -> *const c_char;
     pub safe fn mj_scheduler_create() -> *mut mj_scheduler;
     pub safe fn setup_scheduler_with_epoll() -> *mut mj_scheduler;
-    pub safe fn mj_scheduler_report_overflow(scheduler: *mut mj_scheduler, report: bool) -> c_int;
+    pub safe fn mj_scheduler_set_overflow_report(
+        scheduler: *mut mj_scheduler,
+        report: bool,
+    ) -> c_int;
     pub safe fn mj_scheduler_destroy(scheduler: *mut mj_scheduler);
     pub safe fn mj_scheduler_run(scheduler: *mut mj_scheduler);
     pub safe fn mj_run(scheduler: *mut mj_scheduler) -> c_int;
@@ -193,17 +196,16 @@ unsafe extern "C" {
     pub safe fn mj_task_wake(task: *mut mj_task) -> c_int;
     pub safe fn mj_task_cancel(task: *mut mj_task) -> c_int;
     pub safe fn mj_task_set_name(task: *mut mj_task, name: *const c_char) -> c_int;
-    pub safe fn mj_task_name(task: *const mj_task) -> *const c_char;
+    pub safe fn mj_task_get_name(task: *const mj_task) -> *const c_char;
     pub safe fn mj_task_yield();
     pub safe fn mj_task_sleep_ns(nanoseconds: u64);
     pub safe fn mj_task_sleep_ms(milliseconds: u64);
     pub safe fn mj_task_sleep_s(seconds: u64);
     pub safe fn mj_task_wait_readable(fd: c_int);
-    pub safe fn mj_task_yield_now() -> c_int;
-    pub safe fn mj_task_sleep_for(nanoseconds: u64) -> c_int;
+    pub safe fn mj_yield() -> c_int;
+    pub safe fn mj_sleep_ns(nanoseconds: u64) -> c_int;
     pub safe fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int;
     pub safe fn mj_task_park(timeout_ns: u64) -> c_int;
-    pub safe fn mj_task_wait_writable(fd: c_int) -> c_int;
     pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int;
     pub safe fn mj_fd_close(fd: c_int) -> c_int;
@@ -217,19 +219,12 @@ unsafe extern "C" {
     pub safe fn mj_cond_wait(cond: *mut mj_cond, mutex: *mut mj_mutex, timeout_ns: u64) -> c_int;
     pub safe fn mj_cond_signal(cond: *mut mj_cond) -> c_int;
     pub safe fn mj_cond_broadcast(cond: *mut mj_cond) -> c_int;
-    pub safe fn mj_semaphore_create(
-        scheduler: *mut mj_scheduler,
-        permits: u32,
-    ) -> *mut mj_semaphore;
-    pub safe fn mj_semaphore_destroy(semaphore: *mut mj_semaphore) -> c_int;
-    pub safe fn mj_semaphore_acquire(
-        semaphore: *mut mj_semaphore,
-        permits: u32,
-        timeout_ns: u64,
-    ) -> c_int;
-    pub safe fn mj_semaphore_try_acquire(semaphore: *mut mj_semaphore, permits: u32) -> c_int;
-    pub safe fn mj_semaphore_release(semaphore: *mut mj_semaphore, permits: u32) -> c_int;
-    pub safe fn mj_semaphore_available(semaphore: *const mj_semaphore) -> u32;
+    pub safe fn mj_sem_create(scheduler: *mut mj_scheduler, permits: u32) -> *mut mj_sem;
+    pub safe fn mj_sem_destroy(semaphore: *mut mj_sem) -> c_int;
+    pub safe fn mj_sem_acquire(semaphore: *mut mj_sem, permits: u32, timeout_ns: u64) -> c_int;
+    pub safe fn mj_sem_try_acquire(semaphore: *mut mj_sem, permits: u32) -> c_int;
+    pub safe fn mj_sem_release(semaphore: *mut mj_sem, permits: u32) -> c_int;
+    pub safe fn mj_sem_available(semaphore: *const mj_sem) -> u32;
     pub safe fn mj_waitgroup_create(scheduler: *mut mj_scheduler) -> *mut mj_waitgroup;
     pub safe fn mj_waitgroup_destroy(group: *mut mj_waitgroup) -> c_int;
     pub safe fn mj_waitgroup_add(group: *mut mj_waitgroup, count: usize) -> c_int;
@@ -296,7 +291,7 @@ unsafe extern "C" {
     pub safe fn mj_log_set_level(level: mj_log_level);
     pub safe fn mj_log_enabled(level: mj_log_level) -> bool;
     pub safe fn mj_log_set_callback(callback: Option<mj_log_callback>, user_data: *mut c_void);
-    pub safe fn mj_log_configure(logger: *const mj_logger) -> c_int;
+    pub safe fn mj_log_set_config(logger: *const mj_logger) -> c_int;
     pub safe fn mj_log_get_config(logger: *mut mj_logger);
     pub safe fn mj_log_to_file(path: *const c_char) -> c_int;
     pub safe fn mj_log_reopen() -> c_int;

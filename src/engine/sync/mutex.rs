@@ -87,7 +87,7 @@ impl Mutex {
             return Ok(());
         }
         self.check_deadlock(scheduler, task)?;
-        Err(Error::Busy)
+        Err(Error::WouldBlock)
     }
 
     /// An error if a wait would never end: the owner is this task, or has ended.

@@ -129,7 +129,7 @@ impl<T: ?Sized> Mutex<T> {
 
     fn lock_within(&self, timeout: Option<Duration>) -> Result<MutexGuard<'_, T>> {
         match self.try_lock() {
-            Err(Error::Busy) => {}
+            Err(Error::WouldBlock) => {}
             result => return result,
         }
         suspending(|| self.core.lock(limit(timeout)))?;
@@ -149,7 +149,7 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Busy`] when another task has, and those of [`lock`](Self::lock).
+    /// [`Error::WouldBlock`] when another task has, and those of [`lock`](Self::lock).
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T>> {
         if running_task().is_none() {
             return Err(Error::NotInTask);

@@ -10,7 +10,7 @@ use crate::majjen_h::*;
 impl Sync for CAbi {
     type Mutex = *mut mj_mutex;
     type Condvar = *mut mj_cond;
-    type Semaphore = *mut mj_semaphore;
+    type Semaphore = *mut mj_sem;
     type Group = *mut mj_waitgroup;
     type Channel = *mut mj_chan;
 
@@ -50,28 +50,24 @@ impl Sync for CAbi {
         result(mj_cond_broadcast(condvar)).unwrap();
     }
 
-    fn semaphore(&self, permits: u32) -> *mut mj_semaphore {
-        mj_semaphore_create(self.scheduler(), permits)
+    fn semaphore(&self, permits: u32) -> *mut mj_sem {
+        mj_sem_create(self.scheduler(), permits)
     }
 
-    fn acquire(
-        semaphore: *mut mj_semaphore,
-        permits: u32,
-        timeout: Option<Duration>,
-    ) -> Result<(), i32> {
-        result(mj_semaphore_acquire(semaphore, permits, ns(timeout)))
+    fn acquire(semaphore: *mut mj_sem, permits: u32, timeout: Option<Duration>) -> Result<(), i32> {
+        result(mj_sem_acquire(semaphore, permits, ns(timeout)))
     }
 
-    fn try_acquire(semaphore: *mut mj_semaphore, permits: u32) -> Result<(), i32> {
-        result(mj_semaphore_try_acquire(semaphore, permits))
+    fn try_acquire(semaphore: *mut mj_sem, permits: u32) -> Result<(), i32> {
+        result(mj_sem_try_acquire(semaphore, permits))
     }
 
-    fn release(semaphore: *mut mj_semaphore, permits: u32) -> Result<(), i32> {
-        result(mj_semaphore_release(semaphore, permits))
+    fn release(semaphore: *mut mj_sem, permits: u32) -> Result<(), i32> {
+        result(mj_sem_release(semaphore, permits))
     }
 
-    fn available(semaphore: *mut mj_semaphore) -> u32 {
-        mj_semaphore_available(semaphore)
+    fn available(semaphore: *mut mj_sem) -> u32 {
+        mj_sem_available(semaphore)
     }
 
     fn group(&self) -> *mut mj_waitgroup {

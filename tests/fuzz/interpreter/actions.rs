@@ -276,12 +276,12 @@ pub fn name(who: Who, length: u8) {
         assert_eq!(mj_task_set_name(null_mut(), name.as_ptr()), -EINVAL);
         assert_eq!(mj_task_get_id(null()), 0);
         // SAFETY: a string.
-        return assert!(unsafe { CStr::from_ptr(mj_task_name(null())) }.is_empty());
+        return assert!(unsafe { CStr::from_ptr(mj_task_get_name(null())) }.is_empty());
     };
     assert_eq!(mj_task_set_name(address, null()), -EINVAL);
     assert_eq!(mj_task_set_name(address, name.as_ptr()), 0);
     // SAFETY: a string.
-    let stored = unsafe { CStr::from_ptr(mj_task_name(address)) };
+    let stored = unsafe { CStr::from_ptr(mj_task_get_name(address)) };
     assert_eq!(stored.to_bytes(), &name.to_bytes()[..name.as_bytes().len().min(23)]);
 }
 

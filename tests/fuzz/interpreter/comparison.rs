@@ -263,7 +263,7 @@ impl Model {
         assert_eq!(at.timer_count, timers, "timer_count");
         let of_others = |object: &&Object| object.home.is_some_and(|other| other != home);
         for object in self.objects[SEMAPHORES].iter().filter(|object| !of_others(object)) {
-            assert_eq!(mj_semaphore_available(object.at.cast()) as usize, object.count, "permits");
+            assert_eq!(mj_sem_available(object.at.cast()) as usize, object.count, "permits");
         }
         for object in self.objects[CHANNELS].iter().filter(|object| !of_others(object)) {
             assert_eq!(mj_chan_length(object.at.cast()), object.elements.len(), "elements");

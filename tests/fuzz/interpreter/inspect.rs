@@ -57,7 +57,7 @@ pub fn act(call: Call) {
         Call::TaskStackSize(who, bytes) => task_stack_size(who, bytes),
         Call::ReportOverflow(which, report) => {
             let (home, running) = with(|world| (world.home(which), world.model.running));
-            let result = using(which, |at| mj_scheduler_report_overflow(at, report));
+            let result = using(which, |at| mj_scheduler_set_overflow_report(at, report));
             let is_running = home.is_some() && home == running;
             assert_eq!(
                 result,
@@ -250,7 +250,7 @@ fn configure(level: u32) {
     with(|world| assert_eq!(logger.min_level, world.threshold));
     assert!(logger.callback.is_some());
     logger.min_level = level;
-    let result = mj_log_configure(&raw const logger);
+    let result = mj_log_set_config(&raw const logger);
     assert_eq!(result, if level > 6 { -EINVAL } else { 0 });
     if result == 0 {
         with(|world| world.threshold = level);

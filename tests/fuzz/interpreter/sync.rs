@@ -51,13 +51,13 @@ pub fn act(call: SyncCall) {
         SyncCall::Acquire(it, permits, span) => {
             let it = made(it);
             let aim = Aim::Permits(it.unwrap_or(0), permits);
-            wait(&[(it, true)], aim, span, || mj_semaphore_acquire(at(it), permits, span));
+            wait(&[(it, true)], aim, span, || mj_sem_acquire(at(it), permits, span));
         }
         SyncCall::TryAcquire(it, permits) => {
             let it = made(it);
             visit(
                 it,
-                || mj_semaphore_try_acquire(at(it), permits),
+                || mj_sem_try_acquire(at(it), permits),
                 |world, it| {
                     let aim = Aim::Permits(it, permits);
                     if !world.model.is_available(0, aim) {
@@ -72,7 +72,7 @@ pub fn act(call: SyncCall) {
             let it = made(it);
             visit(
                 it,
-                || mj_semaphore_release(at(it), permits),
+                || mj_sem_release(at(it), permits),
                 |world, it| {
                     let count = &mut world.model.objects[it].count;
                     if *count + permits as usize > u32::MAX as usize {
@@ -162,7 +162,7 @@ pub fn made(it: It) -> It {
         let object: *mut c_void = match it {
             _ if MUTEXES.contains(&it) => mj_mutex_create(scheduler).cast(),
             _ if CONDITIONS.contains(&it) => mj_cond_create(scheduler).cast(),
-            _ if SEMAPHORES.contains(&it) => mj_semaphore_create(scheduler, count as u32).cast(),
+            _ if SEMAPHORES.contains(&it) => mj_sem_create(scheduler, count as u32).cast(),
             _ if GROUPS.contains(&it) => mj_waitgroup_create(scheduler).cast(),
             _ => {
                 let channel = it - CHANNELS.start;
@@ -303,7 +303,7 @@ fn try_lock(it: It) {
         let expected = match owner {
             None => 0,
             Some(owner) if owner == task => -EDEADLK,
-            Some(owner) if world.model.tasks[owner].alive => -EBUSY,
+            Some(owner) if world.model.tasks[owner].alive => -EAGAIN,
             Some(_) => -EOWNERDEAD,
         };
         assert_eq!(result, expected);
@@ -356,7 +356,7 @@ fn destroy(it: It) {
         || match it {
             Some(object) if MUTEXES.contains(&object) => mj_mutex_destroy(at(it)),
             Some(object) if CONDITIONS.contains(&object) => mj_cond_destroy(at(it)),
-            Some(object) if SEMAPHORES.contains(&object) => mj_semaphore_destroy(at(it)),
+            Some(object) if SEMAPHORES.contains(&object) => mj_sem_destroy(at(it)),
             Some(object) if GROUPS.contains(&object) => mj_waitgroup_destroy(at(it)),
             _ => mj_chan_destroy(at(it)),
         },
@@ -379,12 +379,12 @@ fn make_nothing() {
     }
     is_refused(|| mj_mutex_create(null_mut()));
     is_refused(|| mj_cond_create(null_mut()));
-    is_refused(|| mj_semaphore_create(null_mut(), 1));
+    is_refused(|| mj_sem_create(null_mut(), 1));
     is_refused(|| mj_waitgroup_create(null_mut()));
     is_refused(|| mj_chan_create(null_mut(), 8, 1));
     assert_eq!(mj_mutex_destroy(null_mut()), -EINVAL);
     assert_eq!(mj_cond_destroy(null_mut()), -EINVAL);
-    assert_eq!(mj_semaphore_destroy(null_mut()), -EINVAL);
+    assert_eq!(mj_sem_destroy(null_mut()), -EINVAL);
     assert_eq!(mj_waitgroup_destroy(null_mut()), -EINVAL);
     assert_eq!(mj_select(null_mut(), 1, 0), -EINVAL);
     assert_eq!(mj_try_select(null_mut(), 1), -EINVAL);

@@ -23,7 +23,7 @@ enum Kind {
     Yield,
     Sleep,
     Park,
-    Fd { fd: i32, events: i16, at_once: bool, is_bad: bool, tells_events: bool },
+    Fd { fd: i32, events: i16, at_once: bool, is_bad: bool },
     Join { target: Option<usize> },
 }
 
@@ -83,7 +83,7 @@ fn arguments(world: &World, call: Call) -> (Kind, Wait) {
     let limit =
         |span_ns: Span| Some(Limit::Span { span_ns, earliest_ns: now_ns.saturating_add(span_ns) });
     let unless_forever = |span_ns: Span| limit(span_ns).filter(|_| span_ns != u64::MAX);
-    let fd = |end: End, events: i16, span_ns: Span, tells_events: bool| {
+    let fd = |end: End, events: i16, span_ns: Span| {
         let (fd, at_once) = (world.fd(end), span_ns == 0);
         let is_bad = !super::is_open(fd);
         let mut wait = if at_once {
@@ -94,7 +94,7 @@ fn arguments(world: &World, call: Call) -> (Kind, Wait) {
         };
         // What is not open may have been opened by the time that the wait begins.
         wait.may_yield |= is_bad;
-        (Kind::Fd { fd, events, at_once, is_bad, tells_events }, wait)
+        (Kind::Fd { fd, events, at_once, is_bad }, wait)
     };
     match call {
         Call::SleepNs(span) | Call::SleepFor(span) => {
@@ -105,9 +105,9 @@ fn arguments(world: &World, call: Call) -> (Kind, Wait) {
             (Kind::Sleep, Wait::new(For::AnyTime, Some(Limit::At(deadline_ns))))
         }
         Call::Park(span) => (Kind::Park, Wait::new(For::AnyTime, unless_forever(span))),
-        Call::WaitFd(end, events, span) => fd(end, events_for(end, events), span, true),
-        Call::WaitReadable(end) => fd(end, POLLIN, u64::MAX, false),
-        Call::WaitWritable(end) => fd(end, POLLOUT, u64::MAX, false),
+        Call::WaitFd(end, events, span) => fd(end, events_for(end, events), span),
+        Call::WaitReadable(end) => fd(end, POLLIN, u64::MAX),
+        Call::WaitWritable(end) => fd(end, POLLOUT, u64::MAX),
         Call::Join(who, span) => {
             let id = world.id(who);
             let home = world.model.running.expect("a task is running");
@@ -158,12 +158,12 @@ fn make(call: Call) -> Option<c_int> {
             mj_task_wait_readable(fd);
             None
         }
-        Call::YieldNow => Some(mj_task_yield_now()),
-        Call::SleepFor(span) => Some(mj_task_sleep_for(span)),
+        Call::YieldNow => Some(mj_yield()),
+        Call::SleepFor(span) => Some(mj_sleep_ns(span)),
         Call::SleepUntil { .. } => Some(mj_task_sleep_until_ns(deadline_ns)),
         Call::Park(span) => Some(mj_task_park(span)),
         Call::WaitFd(_, events, span) => Some(mj_task_wait_fd(fd, events_for(end, events), span)),
-        Call::WaitWritable(_) => Some(mj_task_wait_writable(fd)),
+        Call::WaitWritable(_) => Some(mj_task_wait_fd(fd, POLLOUT, MJ_FOREVER)),
         Call::Join(_, span) => Some(mj_task_join(id, span)),
         _ => unreachable!("{call:?} does not suspend"),
     };
@@ -209,12 +209,10 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                 || has_ended && result == 0
                 || has(model::TIME) && !has_ended && result == -ETIMEDOUT
         }
-        Kind::Fd { fd, events, at_once, is_bad, tells_events } => {
+        Kind::Fd { fd, events, at_once, is_bad } => {
             let happened = |result: c_int| {
-                !tells_events && result == 0 || {
-                    let wanted = c_int::from(events | ALWAYS);
-                    tells_events && result > 0 && result & !wanted == 0
-                }
+                let wanted = c_int::from(events | ALWAYS);
+                result > 0 && result & !wanted == 0
             };
             let polled = model::poll(fd, events & !ALWAYS);
             has(model::TOLD) && result == -EINTR
