@@ -1,6 +1,8 @@
 //! The header: up to date, correct in every dialect, as the guide has it, and the same as what the
 //! shared library exports.
 
+mod text;
+
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -56,47 +58,20 @@ pub fn trials() -> Vec<Trial> {
             with_tool("readelf", the_library_has_a_soname)
         }),
     ];
-    for dialect in ["c99", "c11", "c17"] {
+    for dialect in ["c99", "c11", "c17", "c2x"] {
         let name = format!("header::compiles_as_{dialect}");
         trials.push(Trial::test(name, move || compiles_as_c(dialect)));
     }
-    for dialect in ["c++11", "c++14", "c++17", "c++20"] {
+    for dialect in ["c++11", "c++14", "c++17", "c++20", "c++23"] {
         let name = format!("header::compiles_as_{dialect}");
         trials.push(Trial::ignorable_test(name, move || compiles_as_cxx(dialect)));
     }
     trials
 }
 
-/// The committed header is what cbindgen makes of the sources.
+/// The committed header is what is made of the sources.
 fn is_up_to_date() -> Result<(), Failed> {
-    let root = library::root();
-    let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
-    // By the source files and not as a crate: only these are for C. In the order of the header.
-    let sources = [
-        "version",
-        "types",
-        "scheduler",
-        "remote",
-        "task",
-        "suspend",
-        "sync",
-        "channel",
-        "wait",
-        "metrics",
-        "log",
-    ];
-    let builder = sources.iter().fold(cbindgen::Builder::new(), |builder, name| {
-        builder.with_src(root.join(format!("src/ffi/{name}.rs")))
-    });
-    let bindings = builder
-        .with_config(config)
-        .generate()
-        .map_err(|error| format!("cbindgen cannot read the sources: {error}"))?;
-    let mut generated = Vec::new();
-    bindings.write(&mut generated);
-    let generated = String::from_utf8(generated)?;
-
-    renew_or_compare("include/majjen.h", &generated)
+    renew_or_compare("include/majjen.h", &text::generate()?)
 }
 
 /// The declarations for tests in Rust are those of the header.
