@@ -127,14 +127,14 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 // left.
 #define MJ_RUN_STOPPED 1
 
-// What mj_run() returns when SIGINT or SIGTERM ended the run of a scheduler that looks after them,
+// What mj_run() returns when SIGINT or SIGTERM ended the run of a scheduler that handles them,
 // and tasks are left, also if it was stopped as well. mj_scheduler_signal() tells which signal.
 #define MJ_RUN_SIGNAL 2
 
 // mj_scheduler_run() with a result: how the run ended. Blocks the thread and does not suspend.
 //
-// Returns 0 when no task is left, MJ_RUN_STOPPED, or MJ_RUN_SIGNAL. Errors, which are also
-// reported in the log:
+// Returns 0 when no task is left, MJ_RUN_STOPPED, or MJ_RUN_SIGNAL. Errors (also reported in the
+// log):
 //   -EDEADLK  nothing can wake the tasks that are left
 //   -ENOMEM   no memory for the stacks of the tasks that are left
 //   -EBUSY    a scheduler is already running on this thread; nothing has run
@@ -415,7 +415,7 @@ struct mj_chan *mj_chan_create(struct mj_scheduler *scheduler,
 // Releases a channel and its buffered elements. They are only bytes to the library, so if they own
 // anything, receive them first. Does not suspend.
 //
-// Returns 0. Errors, which leave it as it is:
+// Returns 0. Errors (it stays as it is then):
 //   -EBUSY   a task waits for it: close it, and let that task go on
 //   -EINVAL  `chan` is NULL
 //   -EPERM   its scheduler is running on another thread, or another one on this thread
@@ -424,7 +424,7 @@ int mj_chan_destroy(struct mj_chan *chan);
 // Copies an element into a channel, waiting for at most `timeout_ns` for room or, if it is
 // unbuffered, for a receiver. May suspend; not if there is room.
 //
-// Returns 0 when the element is sent. Errors, with which it is not:
+// Returns 0 when the element is sent. Errors (it is not sent then):
 //   -EPIPE      the channel is closed, or was closed meanwhile
 //   -ETIMEDOUT  there was no room in time
 //   -ECANCELED  the task is canceled and would have to wait
@@ -524,7 +524,7 @@ typedef struct mj_select_case {
 // mj_chan_recv(). May suspend; not if one can be done.
 //
 // Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
-// is closed. Errors, with which none is done:
+// is closed. Errors (none is done then):
 //   -ETIMEDOUT  none could be done in time
 //   -EBUSY      another task waits with the same cases: each needs its own
 //   -EINVAL     as mj_chan_send(), and: an operation that is none or not there yet, a reserved
@@ -556,7 +556,7 @@ struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
 
 // Releases a mutex. Does not suspend.
 //
-// Returns 0. Errors, which leave the mutex as it is:
+// Returns 0. Errors (it stays as it is then):
 //   -EBUSY           a living task has locked it, waits for it, or waits for a condition with it
 //   -EINVAL, -EPERM  as mj_chan_destroy()
 int mj_mutex_destroy(struct mj_mutex *mutex);
@@ -564,7 +564,7 @@ int mj_mutex_destroy(struct mj_mutex *mutex);
 // Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend;
 // not if it is free.
 //
-// Returns 0 when it is locked. Errors, with which it is not, so check the result:
+// Returns 0 when it is locked. Errors (it is not locked then, so check the result):
 //   -ETIMEDOUT   it was not free in time
 //   -EDEADLK     the task itself has locked it
 //   -EOWNERDEAD  its owner has ended, or ends meanwhile, without unlocking it: it stays locked for
@@ -606,7 +606,7 @@ struct mj_cond *mj_cond_create(struct mj_scheduler *scheduler);
 
 // Releases a condition variable. Does not suspend.
 //
-// Returns 0. Errors, which leave it as it is:
+// Returns 0. Errors (it stays as it is then):
 //   -EBUSY           a task waits that was not signaled
 //   -EINVAL, -EPERM  as mj_chan_destroy()
 int mj_cond_destroy(struct mj_cond *cond);
@@ -616,14 +616,14 @@ int mj_cond_destroy(struct mj_cond *cond);
 // There are no spurious wake-ups, but other tasks may have run after the signal: check the
 // condition again.
 //
-// Returns 0 when signaled, with the mutex locked. Errors with the mutex locked again, after a
+// Returns 0 when signaled, with the mutex locked. Errors, with the mutex locked again, after a
 // yield at least:
 //   -ETIMEDOUT                   no signal came in time
 //   -EINTR, -ECANCELED, -ENOMEM  as mj_mutex_lock()
-// Errors without the mutex:
+// Errors, without the mutex:
 //   -EOWNERDEAD  a later owner has ended without unlocking it
 //   -EPERM       the task had not locked it, outside a task, or an object is another scheduler's
-// Errors with the mutex as it was:
+// Errors, with the mutex as it was:
 //   -EINVAL      an argument is NULL, or other tasks wait with another mutex
 //   -ECANCELED   after mj_task_exit()
 int mj_cond_wait(struct mj_cond *cond, struct mj_mutex *mutex, uint64_t timeout_ns);
@@ -655,7 +655,7 @@ struct mj_sem *mj_sem_create(struct mj_scheduler *scheduler, uint32_t permits);
 
 // Releases a semaphore. Does not suspend.
 //
-// Returns 0. Errors, which leave it as it is:
+// Returns 0. Errors (it stays as it is then):
 //   -EBUSY           a task waits for it
 //   -EINVAL, -EPERM  as mj_chan_destroy()
 int mj_sem_destroy(struct mj_sem *sem);
@@ -664,7 +664,7 @@ int mj_sem_destroy(struct mj_sem *sem);
 // small request waits behind an earlier large one. May suspend; not if there are enough and nobody
 // waits.
 //
-// Returns 0 when they are taken. Errors, with which none is:
+// Returns 0 when they are taken. Errors (none is taken then):
 //   -ETIMEDOUT  there were not enough in time
 //   -EINVAL     `sem` is NULL
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_mutex_lock()
@@ -680,7 +680,7 @@ int mj_sem_try_acquire(struct mj_sem *sem, uint32_t permits);
 // Gives permits back, or adds new ones, and readies the tasks whose requests they satisfy. Any
 // task may, not only one that has acquired some. Works outside a task too. Does not suspend.
 //
-// Returns 0. Errors, which add none:
+// Returns 0. Errors (none is added then):
 //   -EOVERFLOW       there would be more than UINT32_MAX
 //   -EINVAL, -EPERM  as mj_chan_destroy()
 int mj_sem_release(struct mj_sem *sem, uint32_t permits);
@@ -702,7 +702,7 @@ struct mj_waitgroup *mj_waitgroup_create(struct mj_scheduler *scheduler);
 
 // Releases a wait group, whatever its count. Does not suspend.
 //
-// Returns 0. Errors, which leave it as it is:
+// Returns 0. Errors (it stays as it is then):
 //   -EBUSY           a task waits for it
 //   -EINVAL, -EPERM  as mj_chan_destroy()
 int mj_waitgroup_destroy(struct mj_waitgroup *group);
@@ -710,7 +710,7 @@ int mj_waitgroup_destroy(struct mj_waitgroup *group);
 // Adds to the count, best before the tasks that will do the work are created. Works outside a task
 // too. Does not suspend.
 //
-// Returns 0. Errors, which add nothing:
+// Returns 0. Errors (nothing is added then):
 //   -EOVERFLOW       the count would pass SIZE_MAX
 //   -EINVAL, -EPERM  as mj_chan_destroy()
 int mj_waitgroup_add(struct mj_waitgroup *group, size_t count);
@@ -873,7 +873,7 @@ typedef struct mj_logger {
 // it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
 // thread. Does not suspend.
 //
-// Returns 0. Errors, with which nothing has changed:
+// Returns 0. Errors (nothing has changed then):
 //   -EINVAL  `logger` is NULL, or its level is no level
 //   -ENOMEM  out of memory
 int mj_log_set_config(const struct mj_logger *logger);
@@ -894,7 +894,7 @@ void mj_log_get_config(struct mj_logger *logger);
 // The file stays open until the receiver is changed, and is not inherited across exec. Its
 // descriptor is the library's: a program that closes all descriptors sets the file afterwards.
 //
-// Returns 0. Errors, with which nothing has changed:
+// Returns 0. Errors (nothing has changed then):
 //   -EINVAL  `path` is NULL
 //   -ENOMEM  out of memory
 //   -ENXIO   it is a pipe without a reader
@@ -906,7 +906,7 @@ int mj_log_to_file(const char *path);
 // effect while the receiver is not a file. Callable from any thread, not from a signal handler.
 // Does not suspend.
 //
-// Returns 0. Errors, with which lines still go to the old file:
+// Returns 0. Errors (lines still go to the old file then):
 //   as mj_log_to_file()
 int mj_log_reopen(void);
 
@@ -921,7 +921,7 @@ int mj_log_reopen(void);
 // mj_log_to_file(); further ones do not wait until one has been taken. A daemon that is restarted
 // is found again.
 //
-// Returns 0. Errors, with which nothing has changed:
+// Returns 0. Errors (nothing has changed then):
 //   -EINVAL                 `ident` is NULL, empty or too long
 //   -ENOENT, -ECONNREFUSED  no log daemon is running
 //   -ENOMEM                 out of memory

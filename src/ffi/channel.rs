@@ -40,7 +40,7 @@ pub unsafe extern "C" fn mj_chan_create(
 /// Releases a channel and its buffered elements. They are only bytes to the library, so if they own
 /// anything, receive them first. Does not suspend.
 ///
-/// Returns 0. Errors, which leave it as it is:
+/// Returns 0. Errors (it stays as it is then):
 ///   -EBUSY   a task waits for it: close it, and let that task go on
 ///   -EINVAL  `chan` is NULL
 ///   -EPERM   its scheduler is running on another thread, or another one on this thread
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn mj_chan_destroy(chan: *mut mj_chan) -> c_int {
 /// Copies an element into a channel, waiting for at most `timeout_ns` for room or, if it is
 /// unbuffered, for a receiver. May suspend; not if there is room.
 ///
-/// Returns 0 when the element is sent. Errors, with which it is not:
+/// Returns 0 when the element is sent. Errors (it is not sent then):
 ///   -EPIPE      the channel is closed, or was closed meanwhile
 ///   -ETIMEDOUT  there was no room in time
 ///   -ECANCELED  the task is canceled and would have to wait
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 /// mj_chan_recv(). May suspend; not if one can be done.
 ///
 /// Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
-/// is closed. Errors, with which none is done:
+/// is closed. Errors (none is done then):
 ///   -ETIMEDOUT  none could be done in time
 ///   -EBUSY      another task waits with the same cases: each needs its own
 ///   -EINVAL     as mj_chan_send(), and: an operation that is none or not there yet, a reserved

@@ -44,7 +44,7 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
 /// it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
 /// thread. Does not suspend.
 ///
-/// Returns 0. Errors, with which nothing has changed:
+/// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL  `logger` is NULL, or its level is no level
 ///   -ENOMEM  out of memory
 #[unsafe(no_mangle)]
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
 /// The file stays open until the receiver is changed, and is not inherited across exec. Its
 /// descriptor is the library's: a program that closes all descriptors sets the file afterwards.
 ///
-/// Returns 0. Errors, with which nothing has changed:
+/// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL  `path` is NULL
 ///   -ENOMEM  out of memory
 ///   -ENXIO   it is a pipe without a reader
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn mj_log_to_file(path: *const c_char) -> c_int {
 /// effect while the receiver is not a file. Callable from any thread, not from a signal handler.
 /// Does not suspend.
 ///
-/// Returns 0. Errors, with which lines still go to the old file:
+/// Returns 0. Errors (lines still go to the old file then):
 ///   as mj_log_to_file()
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_reopen() -> c_int {
@@ -135,7 +135,7 @@ pub extern "C" fn mj_log_reopen() -> c_int {
 /// mj_log_to_file(); further ones do not wait until one has been taken. A daemon that is restarted
 /// is found again.
 ///
-/// Returns 0. Errors, with which nothing has changed:
+/// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL                 `ident` is NULL, empty or too long
 ///   -ENOENT, -ECONNREFUSED  no log daemon is running
 ///   -ENOMEM                 out of memory

@@ -105,14 +105,14 @@ pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
 /// left.
 pub const MJ_RUN_STOPPED: c_int = 1;
 
-/// What mj_run() returns when SIGINT or SIGTERM ended the run of a scheduler that looks after them,
+/// What mj_run() returns when SIGINT or SIGTERM ended the run of a scheduler that handles them,
 /// and tasks are left, also if it was stopped as well. mj_scheduler_signal() tells which signal.
 pub const MJ_RUN_SIGNAL: c_int = 2;
 
 /// mj_scheduler_run() with a result: how the run ended. Blocks the thread and does not suspend.
 ///
-/// Returns 0 when no task is left, MJ_RUN_STOPPED, or MJ_RUN_SIGNAL. Errors, which are also
-/// reported in the log:
+/// Returns 0 when no task is left, MJ_RUN_STOPPED, or MJ_RUN_SIGNAL. Errors (also reported in the
+/// log):
 ///   -EDEADLK  nothing can wake the tasks that are left
 ///   -ENOMEM   no memory for the stacks of the tasks that are left
 ///   -EBUSY    a scheduler is already running on this thread; nothing has run

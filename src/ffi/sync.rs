@@ -38,7 +38,7 @@ pub unsafe extern "C" fn mj_mutex_create(scheduler: *mut mj_scheduler) -> *mut m
 
 /// Releases a mutex. Does not suspend.
 ///
-/// Returns 0. Errors, which leave the mutex as it is:
+/// Returns 0. Errors (it stays as it is then):
 ///   -EBUSY           a living task has locked it, waits for it, or waits for a condition with it
 ///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
 /// Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend;
 /// not if it is free.
 ///
-/// Returns 0 when it is locked. Errors, with which it is not, so check the result:
+/// Returns 0 when it is locked. Errors (it is not locked then, so check the result):
 ///   -ETIMEDOUT   it was not free in time
 ///   -EDEADLK     the task itself has locked it
 ///   -EOWNERDEAD  its owner has ended, or ends meanwhile, without unlocking it: it stays locked for
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn mj_cond_create(scheduler: *mut mj_scheduler) -> *mut mj
 
 /// Releases a condition variable. Does not suspend.
 ///
-/// Returns 0. Errors, which leave it as it is:
+/// Returns 0. Errors (it stays as it is then):
 ///   -EBUSY           a task waits that was not signaled
 ///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
@@ -120,14 +120,14 @@ pub unsafe extern "C" fn mj_cond_destroy(cond: *mut mj_cond) -> c_int {
 /// There are no spurious wake-ups, but other tasks may have run after the signal: check the
 /// condition again.
 ///
-/// Returns 0 when signaled, with the mutex locked. Errors with the mutex locked again, after a
+/// Returns 0 when signaled, with the mutex locked. Errors, with the mutex locked again, after a
 /// yield at least:
 ///   -ETIMEDOUT                   no signal came in time
 ///   -EINTR, -ECANCELED, -ENOMEM  as mj_mutex_lock()
-/// Errors without the mutex:
+/// Errors, without the mutex:
 ///   -EOWNERDEAD  a later owner has ended without unlocking it
 ///   -EPERM       the task had not locked it, outside a task, or an object is another scheduler's
-/// Errors with the mutex as it was:
+/// Errors, with the mutex as it was:
 ///   -EINVAL      an argument is NULL, or other tasks wait with another mutex
 ///   -ECANCELED   after mj_task_exit()
 #[unsafe(no_mangle)]
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn mj_sem_create(scheduler: *mut mj_scheduler, permits: u3
 
 /// Releases a semaphore. Does not suspend.
 ///
-/// Returns 0. Errors, which leave it as it is:
+/// Returns 0. Errors (it stays as it is then):
 ///   -EBUSY           a task waits for it
 ///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn mj_sem_destroy(sem: *mut mj_sem) -> c_int {
 /// small request waits behind an earlier large one. May suspend; not if there are enough and nobody
 /// waits.
 ///
-/// Returns 0 when they are taken. Errors, with which none is:
+/// Returns 0 when they are taken. Errors (none is taken then):
 ///   -ETIMEDOUT  there were not enough in time
 ///   -EINVAL     `sem` is NULL
 ///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_mutex_lock()
@@ -219,7 +219,7 @@ pub unsafe extern "C" fn mj_sem_try_acquire(sem: *mut mj_sem, permits: u32) -> c
 /// Gives permits back, or adds new ones, and readies the tasks whose requests they satisfy. Any
 /// task may, not only one that has acquired some. Works outside a task too. Does not suspend.
 ///
-/// Returns 0. Errors, which add none:
+/// Returns 0. Errors (none is added then):
 ///   -EOVERFLOW       there would be more than UINT32_MAX
 ///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
@@ -249,7 +249,7 @@ pub unsafe extern "C" fn mj_waitgroup_create(scheduler: *mut mj_scheduler) -> *m
 
 /// Releases a wait group, whatever its count. Does not suspend.
 ///
-/// Returns 0. Errors, which leave it as it is:
+/// Returns 0. Errors (it stays as it is then):
 ///   -EBUSY           a task waits for it
 ///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
@@ -261,7 +261,7 @@ pub unsafe extern "C" fn mj_waitgroup_destroy(group: *mut mj_waitgroup) -> c_int
 /// Adds to the count, best before the tasks that will do the work are created. Works outside a task
 /// too. Does not suspend.
 ///
-/// Returns 0. Errors, which add nothing:
+/// Returns 0. Errors (nothing is added then):
 ///   -EOVERFLOW       the count would pass SIZE_MAX
 ///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
