@@ -769,11 +769,6 @@ int mj_scheduler_set_overflow_report(struct mj_scheduler *scheduler, bool report
 
 // ---- Log ----------------------------------------------------------------------------------------
 
-// Every process has one logger, for all its threads and schedulers. Lines have one receiver: the
-// streams at first, and then what was last set by mj_log_set_callback(), mj_log_set_config(),
-// mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from MJ_LOG_ERROR on go to stderr and
-// the others to stdout.
-
 // The level of a log line.
 typedef enum mj_log_level {
   // Steps of the loop.
@@ -847,6 +842,10 @@ bool mj_log_enabled(mj_log_level level);
 typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
 
 // Sets the function that receives each line, for the whole process; NULL restores the streams.
+// Lines have one receiver: the streams at first, and then what was last set by this function,
+// mj_log_set_config(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
+// MJ_LOG_ERROR on go to stderr and the others to stdout.
+//
 // `user_data` is passed to each call and stays the caller's. A thread that is logging right now
 // may still call the old function. When memory is missing, an ERROR line says so and nothing
 // changes. Callable from any thread. Does not suspend.
@@ -1022,10 +1021,10 @@ void mj_scheduler_dump(struct mj_scheduler *scheduler, FILE *out);
 // ---- Wait functions, the run queue, clocks ------------------------------------------------------
 
 // Waits until something may have happened. The loop of a run calls it on the thread's own stack,
-// so it may block but cannot suspend. `timeout_ns` is the longest it may wait; 0 to look and
-// return at once, which is asked every so often while tasks are ready or the library has something
-// else to do. It may return early for no reason, may call mj_scheduler_enqueue(), and must return
-// when mj_scheduler_backend_fd() is readable.
+// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: MJ_FOREVER without
+// limit, 0 to look and return at once, which is asked every so often while tasks are ready or the
+// library has something else to do. It may return early for no reason, may call
+// mj_scheduler_enqueue(), and must return when mj_scheduler_backend_fd() is readable.
 //
 // Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);

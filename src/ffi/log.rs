@@ -28,6 +28,10 @@ pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
 }
 
 /// Sets the function that receives each line, for the whole process; NULL restores the streams.
+/// Lines have one receiver: the streams at first, and then what was last set by this function,
+/// mj_log_set_config(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
+/// MJ_LOG_ERROR on go to stderr and the others to stdout.
+///
 /// `user_data` is passed to each call and stays the caller's. A thread that is logging right now
 /// may still call the old function. When memory is missing, an ERROR line says so and nothing
 /// changes. Callable from any thread. Does not suspend.

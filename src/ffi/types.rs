@@ -107,10 +107,10 @@ pub struct mj_metrics {
 }
 
 /// Waits until something may have happened. The loop of a run calls it on the thread's own stack,
-/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait; 0 to look and
-/// return at once, which is asked every so often while tasks are ready or the library has something
-/// else to do. It may return early for no reason, may call mj_scheduler_enqueue(), and must return
-/// when mj_scheduler_backend_fd() is readable.
+/// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: MJ_FOREVER without
+/// limit, 0 to look and return at once, which is asked every so often while tasks are ready or the
+/// library has something else to do. It may return early for no reason, may call
+/// mj_scheduler_enqueue(), and must return when mj_scheduler_backend_fd() is readable.
 ///
 /// Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 pub type mj_wait_fn = Option<
