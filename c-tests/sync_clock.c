@@ -1,5 +1,5 @@
-// A call with a time limit asks the program's clock for the time. What the clock does meanwhile is
-// seen by the call: it does not wait for what is there already.
+// A call with a timeout reads the program's clock. The call sees what the clock function changes:
+// it does not wait for what is there already.
 #define _GNU_SOURCE
 #include "calls.h"
 
@@ -27,7 +27,7 @@ static void holds_for_a_turn(mj_scheduler* scheduler_of_it, void* user_state) {
   mj_task_exit();
 }
 
-// The clock runs in the task that asks for the time, so its turn can be another's.
+// The clock runs in the task that reads the time, and may itself let another task run.
 static void yields(void) { mj_task_yield(); }
 
 static void releases(void) { CHECK_INT(mj_sem_release(semaphore, 1), ==, 0); }

@@ -1,4 +1,5 @@
-// Several threads, each with a scheduler of its own; and what a thread may not do to another's.
+// Several threads, each with its own scheduler; and what a thread must not do to another thread's
+// scheduler.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -10,7 +11,7 @@ enum { thread_count = 4, most_rounds = 200 };
 
 static size_t rounds;
 
-// What one thread works with; no other thread touches it.
+// The data of one thread, which no other thread touches.
 typedef struct workplace {
   int there[2];
   int back[2];
@@ -116,8 +117,8 @@ static void each_thread_runs_a_scheduler_of_its_own(void) {
 
 // ---- A scheduler may move to another thread between runs, with its tasks ----
 
-// errno belongs to the thread. The compiler may keep its address, so a task that may be on another
-// thread after a suspension asks for it anew, in a function of its own.
+// errno belongs to the thread. The compiler may cache its address, so a task that may have moved to
+// another thread reads it in a function of its own.
 __attribute__((noinline)) static int get_errno(void) { return errno; }
 __attribute__((noinline)) static void set_errno(int value) { errno = value; }
 
@@ -188,7 +189,7 @@ static void* intrudes(void* argument) {
 
 static void is_intruded_on(mj_scheduler* scheduler, void* user_state) {
   intrusion* state = *(intrusion**)user_state;
-  // The thread does its work while this task holds the scheduler.
+  // The thread works while this task keeps the scheduler running.
   pthread_t thread;
   CHECK_INT(pthread_create(&thread, NULL, intrudes, state), ==, 0);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
@@ -218,7 +219,7 @@ static void another_thread_cannot_intrude_on_a_run(void) {
   log_lines_end();
 }
 
-// Each is refused and says so, and all stays as it is.
+// Each call is refused and reports it, and nothing changes.
 static void* calls_all(void* argument) {
   mj_scheduler* scheduler = argument;
   mj_task* task = scheduler->current_task;
@@ -271,8 +272,8 @@ static void what_another_thread_calls_is_refused(void) {
   log_lines_end();
 }
 
-// Without the refusals the counts of borrows, which are not for threads, end up wrong, and the
-// process with them.
+// Without these refusals the borrow counts, which are not atomic, end up wrong, and crash the
+// process.
 static bool intruder_ends;
 
 static void* looks_on(void* scheduler) {
