@@ -1,7 +1,7 @@
-//! The programs in `c-tests/`: each is compiled against the shared and the static library, and must
-//! end with exit code 0; and once more under valgrind, without an error and with nothing lost. A
-//! program that cannot run on this machine ends with 77, and its last line says why. Those that end
-//! in `.cc` are C++, which is not tested under emulation.
+//! The programs in `c-tests/`: each is linked with the shared and the static library, and must end
+//! with exit code 0; and it is run once more under valgrind, without an error or a leak. A program
+//! that cannot run on this machine ends with 77, and its last line says why. Programs that end in
+//! `.cc` are C++, which is not tested under emulation.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,8 +15,8 @@ use crate::library::{self, TempDir};
 use crate::program::{self, Link, is_cxx};
 use crate::{process, toolchain};
 
-/// Programs that are not run under valgrind, and why. The others can look at `MAJJEN_VALGRIND` to
-/// leave out a test, or to do something less often.
+/// Programs that are not run under valgrind, and why. The others may read `MAJJEN_VALGRIND` to skip
+/// a test, or to repeat something less often.
 const NOT_UNDER_VALGRIND: &[(&str, &str)] = &[];
 
 /// How a program is linked and run.
@@ -36,7 +36,7 @@ impl Variant {
         }
     }
 
-    /// How long a program may take: many times what it does take, also on a busy machine.
+    /// The time limit of a program: many times what it takes, also on a busy machine.
     fn time_limit(self) -> Duration {
         let emulated = toolchain::runner().is_some();
         Duration::from_secs(match self {
@@ -72,12 +72,12 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// A trial that fails: a suite that finds nothing to test must not pass.
+/// A trial that fails: a suite without programs must not pass.
 fn failure(message: String) -> Trial {
     Trial::test("c_programs", || Err(Failed::from(message)))
 }
 
-/// The programs' files, in the order of their names.
+/// The source files of the programs, sorted by name.
 pub fn sources() -> std::io::Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(library::root().join("c-tests"))? {
@@ -115,18 +115,18 @@ fn run_under_valgrind(source: &Path, temp_dir: &TempDir) -> Result<Completion, F
     fs::create_dir(&logs)?;
     let mut valgrind = Command::new("valgrind");
     valgrind
-        // Not --quiet, which would also leave out the warning that is looked for below.
+        // Not --quiet, which would also suppress the warning that is checked below.
         .args([
             "--error-exitcode=99",
             "--leak-check=full",
             "--show-leak-kinds=definite,indirect,possible",
             "--errors-for-leak-kinds=definite,indirect,possible",
-            // Threads that spin would otherwise keep those they wait for from running.
+            // Otherwise spinning threads keep the threads that they wait for from running.
             "--fair-sched=try",
-            // No files for a debugger, which would be open descriptors.
+            // No files for a debugger: they would be open descriptors.
             "--vgdb=no",
         ])
-        // A file for each process: a program may fork.
+        // A log file for each process: a program may fork.
         .arg(format!("--log-file={}/%p", logs.display()))
         .arg(&program)
         .env("MAJJEN_VALGRIND", "1");
@@ -139,8 +139,8 @@ fn run_under_valgrind(source: &Path, temp_dir: &TempDir) -> Result<Completion, F
         let message = failed.message().unwrap_or_default();
         format!("{message}\nvalgrind's report:\n{report}")
     })?;
-    // Only a warning to valgrind. The library registers its stacks, so that there is no reason for
-    // it, and a report that can be trusted.
+    // Valgrind only warns about this. The library registers its stacks, so there is no reason for
+    // the warning, and the report can be trusted.
     if report.contains("client switching stacks") {
         return Err(format!("valgrind does not know the tasks' stacks:\n{report}").into());
     }

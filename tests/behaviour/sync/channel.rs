@@ -119,7 +119,7 @@ fn a_channels_buffer_goes_round<D: Sync>() {
     api.run();
 }
 
-/// What was received makes room for the element of the first that waits, and for nobody else's.
+/// A receive frees space in the buffer for the first waiting sender's element only.
 fn senders_wait_in_order<D: Sync>() {
     for capacity in 0..3 {
         let (api, events) = (D::new(), Events::new());
@@ -152,7 +152,7 @@ fn senders_wait_in_order<D: Sync>() {
     }
 }
 
-/// Nobody takes from them what they were given.
+/// No other receiver takes an element that was handed to a waiting one.
 fn receivers_wait_in_order<D: Sync>() {
     for capacity in 0..3 {
         let (api, events) = (D::new(), Events::new());

@@ -91,7 +91,7 @@ fn a_notification_is_for_those_that_wait<D: Sync>() {
     events.are(&["nobody", "first", "second", "all", "later"]);
 }
 
-/// A limit that passes while the task queues for the mutex does not take the notification back.
+/// A deadline that passes while the task waits for the mutex does not undo the notification.
 fn a_notification_in_time_counts<D: Sync>() {
     let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (mutex, condvar, log) = (api.mutex(), api.condvar(), events.clone());
@@ -113,7 +113,8 @@ fn a_notification_in_time_counts<D: Sync>() {
     events.are(&[Ok("unlocked"), Ok("notified")]);
 }
 
-/// Whatever has ended a wait, the task queues for the mutex, and the next notification is for another.
+/// Whatever has ended a wait, the task waits for the mutex, and the next notification is for
+/// another waiter.
 fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, condvar) = (api.mutex(), api.condvar());
@@ -122,7 +123,7 @@ fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
         api.spawn(move || {
             D::lock(mutex, None).unwrap();
             log.push(D::wait(condvar, mutex, timeout));
-            let _ = D::unlock(mutex); // A guard of the Rust API has not survived a cancelation.
+            let _ = D::unlock(mutex); // A guard of the Rust API does not survive a cancelation.
         })
     };
     let canceled = waits(None);
@@ -166,7 +167,7 @@ fn who_wants_the_mutex_back_learns_that_its_owner_has_ended<D: Sync>() {
     events.are(&[Err(libc::EOWNERDEAD); 3]);
 }
 
-/// As it is done with threads.
+/// The usual pattern of threads.
 fn a_bounded_queue_loses_nothing<D: Sync>() {
     const COUNT: u64 = 100;
     let api = D::new();

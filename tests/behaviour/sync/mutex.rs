@@ -75,7 +75,8 @@ fn nobody_locks_twice<D: Sync>() {
     events.are(&[Err(libc::EDEADLK), Err(libc::EDEADLK)]);
 }
 
-/// It is the first one's as soon as it is unlocked: nobody takes it before that one's turn.
+/// The first waiter owns the mutex as soon as it is unlocked: no task takes it before that one
+/// runs.
 fn an_unlocked_mutex_belongs_to_the_first_that_waits<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, inner) = (api.mutex(), api.clone());
