@@ -96,7 +96,8 @@ static inline void check_was_found(void) {
   if (check_found) return;
   // Programs leave out some tests under valgrind.
   const char* valgrind = getenv("MAJJEN_VALGRIND");
-  fprintf(stderr, "there is no test %s%s\n", getenv("MAJJEN_TEST"), valgrind ? " here" : "");
+  fprintf(stderr, "%s has no test %s%s\n", __BASE_FILE__, getenv("MAJJEN_TEST"),
+          valgrind ? " under valgrind" : "");
   _exit(valgrind ? check_skipped : 1);
 }
 

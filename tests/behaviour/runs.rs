@@ -36,6 +36,7 @@ fn a_signal_ends_a_run<D: Api>() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // Shells start background jobs with SIGINT ignored, and a run does not handle an ignored
         // signal.
+        // SAFETY: no handler is set.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let api = D::with_signals();

@@ -13,11 +13,14 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, TempDir};
 use crate::program::{self, Link, is_cxx};
-use crate::{process, toolchain};
+use crate::{install, process, toolchain};
 
 /// Programs that are not run under valgrind, and why. The others may read `MAJJEN_VALGRIND` to skip
 /// a test, or to repeat something less often.
 const NOT_UNDER_VALGRIND: &[(&str, &str)] = &[];
+
+/// How long `make` may take to find a mistake.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How a program is linked and run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,30 @@ pub fn trials() -> Vec<Trial> {
             trials.push(Trial::ignorable_test(name, move || run(&source, variant)));
         }
     }
+    if toolchain::runner().is_none() {
+        let name = "c_programs::make_names_what_is_missing";
+        trials.push(Trial::test(name, make_names_what_is_missing));
+    }
     trials
+}
+
+/// `make c-test` with a typo says so, before it compiles anything.
+fn make_names_what_is_missing() -> Result<(), Failed> {
+    let temp_dir = TempDir::new()?;
+    for (arguments, error) in [
+        (&["TEST=nothing"][..], "c-tests/ has no program nothing."),
+        (&["TEST=nothing/at_all"], "c-tests/ has no program nothing."),
+        (&["TEST=version/nothing"], "c-tests/version.c has no test nothing."),
+        (&["TEST=version", "LINK=nothing"], "LINK is shared, static or valgrind, not nothing."),
+        (&[], "TEST names a program of c-tests/, or a test of one"),
+    ] {
+        let mut make = install::make("c-test");
+        make.args(arguments).env_remove("TEST").env_remove("LINK");
+        let finished = process::run(&mut make, LIMIT, temp_dir.path())?;
+        assert!(!finished.succeeded() && finished.output.contains(error), "{}", finished.describe());
+        assert!(!finished.output.contains("cargo"), "{}", finished.describe());
+    }
+    Ok(())
 }
 
 /// A trial that fails: a suite without programs must not pass.

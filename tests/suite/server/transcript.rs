@@ -76,7 +76,8 @@ impl Report {
         }
         // The loop logs a last line, then the program does.
         let metrics = Metrics::parse(block);
-        let loop_stopped = format!("Scheduler stopped: {} tasks left", metrics.current);
+        let tasks = if metrics.current == 1 { "task" } else { "tasks" };
+        let loop_stopped = format!("Scheduler stopped: {} {tasks} left", metrics.current);
         assert_eq!(end, [&loop_stopped, "Server stopped"], "at the end:\n{output}");
 
         Report { time_stamps, accepted_fds, cleanups, metrics }
