@@ -271,7 +271,7 @@ static void takes_the_path(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void nothing_is_allocated_on_the_way(void) {
+static void nothing_is_allocated_on_any_path(void) {
   const char* test = check_running;
   CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
   CHECK_INT(pipe2(other_channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
@@ -349,7 +349,7 @@ static void is_one_of_many(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void nor_when_there_are_many(void) {
+static void nothing_is_allocated_with_many_tasks(void) {
   CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
   CHECK_INT(pipe2(other_channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
   CHECK_INT(write(channel[1], "x", 1), ==, 1);
@@ -370,7 +370,7 @@ static void nor_when_there_are_many(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   if (!allocations_are_counted()) printf("allocations are not counted here\n");
-  RUN(nothing_is_allocated_on_the_way);
-  RUN(nor_when_there_are_many);
+  RUN(nothing_is_allocated_on_any_path);
+  RUN(nothing_is_allocated_with_many_tasks);
   return 0;
 }

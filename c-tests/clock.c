@@ -229,7 +229,7 @@ static void simulate_wandering(void) {
   speed++;
 }
 
-static void simulated_runs_are_all_alike(void) {
+static void simulated_runs_are_deterministic(void) {
   history first;
   speed = 0;
   check_repeats(simulate_wandering, &first);
@@ -272,7 +272,7 @@ static void joins_for_ten_minutes(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void limits_follow_the_clock(void) {
+static void timeouts_follow_the_clock(void) {
   CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
   simulation time = {.now_ns = 5 * SECOND_NS};
   mj_scheduler* scheduler = simulated_scheduler(&time);
@@ -299,7 +299,7 @@ static void sleeps_for_hours(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void nobody_wakes_before_the_time(void) {
+static void no_sleeper_wakes_early(void) {
   simulation late = {.late_ns = 12345};
   mj_scheduler* scheduler = simulated_scheduler(&late);
   add_task(scheduler, sleeps_for_hours, NULL);
@@ -579,7 +579,7 @@ static void simulate_naps(void) {
   speed++;
 }
 
-static void simulated_sleeps_of_no_time_are_all_alike(void) {
+static void simulated_zero_length_sleeps_are_deterministic(void) {
   history first;
   speed = 0;
   check_repeats(simulate_naps, &first);
@@ -612,7 +612,7 @@ static void waits_for_what_is_ready(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_wait_with_a_limit_reads_the_clock_once(void) {
+static void a_wait_with_a_timeout_reads_the_clock_once(void) {
   // With the program's wait function, and with the built-in one.
   for (int round = 0; round < 2; round++) {
     simulation time = {0};
@@ -631,16 +631,16 @@ static void a_wait_with_a_limit_reads_the_clock_once(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(a_day_passes_in_a_moment);
-  RUN(simulated_runs_are_all_alike);
-  RUN(limits_follow_the_clock);
-  RUN(nobody_wakes_before_the_time);
+  RUN(simulated_runs_are_deterministic);
+  RUN(timeouts_follow_the_clock);
+  RUN(no_sleeper_wakes_early);
   RUN(periods_do_not_drift);
   RUN(real_periods_are_never_early);
   RUN(a_clock_in_use_stays);
   RUN(null_is_the_monotonic_clock);
   RUN(a_clock_needs_a_scheduler);
   RUN(descriptors_are_served_in_simulated_time);
-  RUN(simulated_sleeps_of_no_time_are_all_alike);
-  RUN(a_wait_with_a_limit_reads_the_clock_once);
+  RUN(simulated_zero_length_sleeps_are_deterministic);
+  RUN(a_wait_with_a_timeout_reads_the_clock_once);
   return 0;
 }

@@ -282,7 +282,7 @@ static void a_loop_around_a_closed_descriptor_can_be_stopped(void) {
 
 enum { BUSY_TASKS = 100, BUSY_ROUNDS = 20, BYTES = BUSY_ROUNDS / 5 };
 
-static uint64_t turn_ns, turns_taken, written_at_turn, longest_way;
+static uint64_t turn_ns, turns_taken, written_at_turn, longest_delay;
 
 // Keeps the thread for `turn_ns` each time it runs. One of these tasks writes a byte now and then.
 static void is_busy(mj_scheduler* scheduler, void* user_state) {
@@ -308,16 +308,16 @@ static void waits_beside_busy_tasks(mj_scheduler* scheduler, void* user_state) {
     mj_task_wait_readable(channel[0]);
     take_byte(channel[0]);
     uint64_t way = turns_taken - written_at_turn;
-    if (way > longest_way) longest_way = way;
+    if (way > longest_delay) longest_delay = way;
   }
   mj_task_exit();
 }
 
 // How many times descriptors are polled, and how many milliseconds the test takes.
-static uint64_t looks_beside_busy_tasks(uint64_t each_turn_ns, uint64_t* milliseconds) {
+static uint64_t polls_beside_busy_tasks(uint64_t each_turn_ns, uint64_t* milliseconds) {
   open_pipe(channel);
   turn_ns = each_turn_ns;
-  turns_taken = longest_way = 0;
+  turns_taken = longest_delay = 0;
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, waits_beside_busy_tasks, NULL);
   for (int i = 0; i < BUSY_TASKS; i++) {
@@ -336,23 +336,23 @@ static uint64_t looks_beside_busy_tasks(uint64_t each_turn_ns, uint64_t* millise
 }
 
 // Newly ready tasks queue behind those that are ready already, so one poll a round is enough.
-static void they_are_looked_at_once_in_a_round(void) {
+static void descriptors_are_polled_once_in_a_round(void) {
   uint64_t milliseconds;
-  uint64_t looks = looks_beside_busy_tasks(5000, &milliseconds);
+  uint64_t looks = polls_beside_busy_tasks(5000, &milliseconds);
   CHECK_UINT(looks, <=, BUSY_ROUNDS + milliseconds + 10);
   // To the end of the round, then the rest of the 50 us in which tasks switch to each other without
   // the loop, and then behind the tasks that are ready.
-  CHECK_UINT(longest_way, <=, 2 * BUSY_TASKS + 10 + 2);
+  CHECK_UINT(longest_delay, <=, 2 * BUSY_TASKS + 10 + 2);
   // Rounds of half a millisecond, if the machine is not too busy: more polls than milliseconds.
   if (milliseconds < BUSY_ROUNDS * 3 / 5) CHECK_UINT(looks, >, milliseconds + 3);
 }
 
-static void in_a_long_round_they_are_looked_at_each_millisecond(void) {
+static void descriptors_are_polled_each_millisecond_in_a_long_round(void) {
   uint64_t milliseconds;
-  uint64_t looks = looks_beside_busy_tasks(60000, &milliseconds);
+  uint64_t looks = polls_beside_busy_tasks(60000, &milliseconds);
   CHECK_UINT(looks, <=, BUSY_ROUNDS + milliseconds + 10);
   // At most 17 switches until the next poll.
-  CHECK_UINT(longest_way, <=, BUSY_TASKS + 20);
+  CHECK_UINT(longest_delay, <=, BUSY_TASKS + 20);
 }
 
 // ---- Several tasks, one descriptor ----
@@ -377,7 +377,7 @@ static void waits_until_all_wait(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void all_that_wait_for_one_descriptor_wake(void) {
+static void all_waiters_of_one_descriptor_wake(void) {
   enum { most = 8 };
   for (size_t count = 1; count <= most; count++) {
     open_pipe(channel);
@@ -441,7 +441,7 @@ static void waits_on_a_number_again(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_number_that_was_waited_for_is_used_again(void) {
+static void a_number_that_was_waited_for_is_reused(void) {
   open_pipe(channel);
   reader_woken = 0;
   mj_scheduler* scheduler = new_scheduler();
@@ -542,7 +542,7 @@ static void replaces_the_pipe(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_number_is_used_again_while_someone_waits_for_it(void) {
+static void a_number_is_reused_while_a_task_waits_for_it(void) {
   open_pipe(channel);
   number_in_use = channel[0];
   reader_woken = 0;
@@ -682,13 +682,13 @@ int main(void) {
   RUN(data_that_is_there_already_is_seen);
   RUN(files_that_cannot_be_polled_are_ready);
   RUN(a_loop_around_a_closed_descriptor_can_be_stopped);
-  RUN(they_are_looked_at_once_in_a_round);
-  RUN(in_a_long_round_they_are_looked_at_each_millisecond);
-  RUN(all_that_wait_for_one_descriptor_wake);
+  RUN(descriptors_are_polled_once_in_a_round);
+  RUN(descriptors_are_polled_each_millisecond_in_a_long_round);
+  RUN(all_waiters_of_one_descriptor_wake);
   RUN(one_wait_can_end_while_others_go_on);
-  RUN(a_number_that_was_waited_for_is_used_again);
+  RUN(a_number_that_was_waited_for_is_reused);
   RUN(an_event_of_a_closed_descriptor_wakes_nobody);
-  RUN(a_number_is_used_again_while_someone_waits_for_it);
+  RUN(a_number_is_reused_while_a_task_waits_for_it);
   RUN(an_ended_wait_leaves_nothing_behind);
   RUN(many_descriptors_are_waited_for);
   return 0;

@@ -270,7 +270,7 @@ static void waits_for_one_of_them(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void looks_at_those_that_wait(mj_scheduler* scheduler, void* user_state) {
+static void dumps_the_waiting_tasks(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   const char* const kinds[] = {"mutex", "condition", "semaphore", "wait group", "channel"};
   const void* const objects[] = {mutex, cond, semaphore, group, chan};
@@ -300,7 +300,7 @@ static void looks_at_those_that_wait(mj_scheduler* scheduler, void* user_state) 
   mj_task_exit();
 }
 
-static void those_that_wait_for_each_other_say_for_what(void) {
+static void the_dump_names_the_object_of_each_wait(void) {
   mj_scheduler* scheduler = new_scheduler();
   mutex = mj_mutex_create(scheduler);
   cond = mj_cond_create(scheduler);
@@ -309,7 +309,7 @@ static void those_that_wait_for_each_other_say_for_what(void) {
   chan = mj_chan_create(scheduler, 0, 0);
   CHECK(mutex != NULL && cond != NULL && semaphore != NULL && group != NULL && chan != NULL);
   CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
-  add_task(scheduler, looks_at_those_that_wait, NULL);
+  add_task(scheduler, dumps_the_waiting_tasks, NULL);
   mj_scheduler_run(scheduler);
   mj_scheduler_destroy(scheduler);
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
@@ -535,7 +535,7 @@ static void there_is_one_line_for_each_task(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(each_task_is_listed_with_what_it_does);
-  RUN(those_that_wait_for_each_other_say_for_what);
+  RUN(the_dump_names_the_object_of_each_wait);
   RUN(turns_and_stacks_are_those_of_the_task);
   RUN(names_are_cut_after_23_bytes);
   RUN(a_new_task_has_no_name);

@@ -45,7 +45,7 @@ static void close_while_others_wait(void) {
   close_both(unrelated);
 }
 
-static void closing_wakes_those_who_wait(void) {
+static void closing_wakes_all_waiters(void) {
   in_a_task(close_while_others_wait);
   // Outside a run it is close(2).
   int fds[2];
@@ -70,7 +70,7 @@ static void after_a_plain_close_the_wait_can_still_be_ended(void) {
   close(fds[1]);
 }
 
-static void a_plain_close_can_come_before_the_first_look(void) {
+static void a_plain_close_can_come_before_the_first_poll(void) {
   int fds[2];
   open_pipe(fds);
   call reader;
@@ -119,7 +119,7 @@ static int open_under(int number) {
 
 // The event of the old file is pending when its number is closed and reused. The file may stay open
 // under another number, and the number may be closed without telling the library.
-static void a_number_used_again_has_its_own_events(void) {
+static void a_reused_number_has_its_own_events(void) {
   const int number = 300;
   for (int variant = 0; variant < 4; variant++) {
     bool with_duplicate = variant % 2 == 1, plainly = variant >= 2;
@@ -327,11 +327,11 @@ static void the_schedulers_own_stay_as_they_are(void) {
 }
 
 int main(void) {
-  RUN(closing_wakes_those_who_wait);
-  RUN_IN_TASK(a_plain_close_can_come_before_the_first_look);
+  RUN(closing_wakes_all_waiters);
+  RUN_IN_TASK(a_plain_close_can_come_before_the_first_poll);
   RUN_IN_TASK(after_a_plain_close_the_wait_can_still_be_ended);
   RUN_IN_TASK(a_duplicate_outlives_the_descriptor);
-  RUN_IN_TASK(a_number_used_again_has_its_own_events);
+  RUN_IN_TASK(a_reused_number_has_its_own_events);
   RUN_IN_TASK(a_closed_descriptor_is_not_watched);
   RUN_IN_TASK(no_wait_gets_the_event_of_another_file);
   RUN(the_schedulers_own_stay_as_they_are);

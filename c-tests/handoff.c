@@ -28,7 +28,7 @@ static void yields_once(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_first_yield_passes_over_the_ended(void) {
+static void a_first_yield_skips_ended_tasks(void) {
   for (int ended = 1; ended < 5; ended++) {
     finished = 0;
     mj_scheduler* scheduler = new_scheduler();
@@ -75,7 +75,7 @@ static void yields_from_many_depths(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_yield_passes_over_the_ended(void) {
+static void a_yield_skips_ended_tasks(void) {
   for (int tasks = 1; tasks < 4; tasks++) {
     finished = 0;
     mj_scheduler* scheduler = new_scheduler();
@@ -117,7 +117,7 @@ static void creates_the_greedy(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_yield_passes_over_those_without_a_stack(void) {
+static void a_yield_skips_tasks_without_a_stack(void) {
   // The limit would also apply to valgrind, the emulator or the sanitizer.
   if (under_valgrind() || emulated() || sanitized()) return;
   log_lines_begin();
@@ -146,8 +146,8 @@ static void a_yield_passes_over_those_without_a_stack(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(a_first_yield_passes_over_the_ended);
-  RUN(a_yield_passes_over_the_ended);
-  RUN(a_yield_passes_over_those_without_a_stack);
+  RUN(a_first_yield_skips_ended_tasks);
+  RUN(a_yield_skips_ended_tasks);
+  RUN(a_yield_skips_tasks_without_a_stack);
   return 0;
 }

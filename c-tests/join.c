@@ -189,7 +189,7 @@ static void is_joined_by_many(mj_scheduler* scheduler, void* user_state) {
   CHECK_UINT(joined, ==, 4);
 }
 
-static void all_that_join_a_task_learn_of_its_end(void) {
+static void all_joiners_learn_of_the_end_of_a_task(void) {
   joined = 0;
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, is_joined_by_many, NULL);
@@ -258,7 +258,7 @@ static void looks_whether_it_has_ended(mj_scheduler* scheduler, void* user_state
   mj_task_exit();
 }
 
-static void joining_without_time_is_a_look(void) {
+static void a_join_with_a_zero_timeout_only_checks(void) {
   mj_scheduler* scheduler = new_scheduler();
   add_watcher(scheduler);
   add_task(scheduler, looks_whether_it_has_ended, NULL);
@@ -393,9 +393,9 @@ static void an_end_during_the_call_is_seen(void) {
 int main(void) {
   RUN(no_two_tasks_have_the_same_id);
   RUN(an_id_finds_its_task_as_long_as_it_lives);
-  RUN(all_that_join_a_task_learn_of_its_end);
+  RUN(all_joiners_learn_of_the_end_of_a_task);
   RUN(joining_nobody_or_oneself_is_an_error);
-  RUN(joining_without_time_is_a_look);
+  RUN(a_join_with_a_zero_timeout_only_checks);
   RUN(a_chain_of_joins_ends_in_order);
   RUN(tasks_that_join_each_other_are_a_deadlock);
   RUN(joiners_are_destroyed_with_their_scheduler);

@@ -307,7 +307,7 @@ static void stops_with_three_left(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_reset_keeps_what_there_is_now(void) {
+static void a_reset_keeps_the_current_values(void) {
   mj_scheduler* scheduler = new_scheduler();
   for (int i = 0; i < 3; i++) add_task(scheduler, sleeps_long, NULL);
   add_task(scheduler, stops_with_three_left, NULL);
@@ -340,6 +340,6 @@ int main(void) {
   RUN(waiting_is_measured);
   RUN(timers_are_counted);
   RUN(io_events_are_counted);
-  RUN(a_reset_keeps_what_there_is_now);
+  RUN(a_reset_keeps_the_current_values);
   return 0;
 }

@@ -367,7 +367,7 @@ static void timers_and_events_are_those_that_the_calls_tell_of(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-static void timers_that_are_left_are_insertions_only(void) {
+static void remaining_timers_count_as_insertions_only(void) {
   mj_scheduler* scheduler = new_scheduler();
   for (int i = 0; i < 100; i++) add_task(scheduler, sleeps_long, NULL);
   add_task(scheduler, yields_and_stops, NULL);
@@ -623,7 +623,7 @@ int main(void) {
   RUN(the_loop_and_its_waits_are_counted);
   RUN(a_run_without_tasks_counts_nothing);
   RUN(timers_and_events_are_those_that_the_calls_tell_of);
-  RUN(timers_that_are_left_are_insertions_only);
+  RUN(remaining_timers_count_as_insertions_only);
   RUN(tasks_are_counted_at_every_moment);
   RUN(a_reset_begins_anew);
   RUN(the_memory_is_what_the_allocator_gave);

@@ -294,7 +294,7 @@ static void enqueues_the_ended(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void enqueueing_what_is_no_live_task_is_reported(void) {
+static void enqueueing_no_living_task_is_reported(void) {
   log_lines_begin();
   turns = 0;
   mj_scheduler* scheduler = new_scheduler();
@@ -371,7 +371,7 @@ int main(void) {
   RUN(a_task_may_create_and_destroy_another_scheduler);
   RUN(waiting_for_a_bad_descriptor_is_an_error_line_and_a_yield);
   RUN(enqueueing_twice_is_once);
-  RUN(enqueueing_what_is_no_live_task_is_reported);
+  RUN(enqueueing_no_living_task_is_reported);
   RUN(stack_sizes_have_limits);
   return 0;
 }

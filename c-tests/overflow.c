@@ -114,12 +114,12 @@ static void says_so_in_detail(int signal_number, siginfo_t* info, void* context)
 
 // A one-shot handler (SA_RESETHAND). It returns, and the only difference is that it is not called
 // again.
-static void with_a_handler_for_once(void) {
+static void with_a_one_shot_handler(void) {
   set_action(says_so, SA_RESETHAND);
   in_an_application();
 }
 
-static void with_a_detailed_handler_for_once(void) {
+static void with_a_detailed_one_shot_handler(void) {
   set_detailed_action(says_so_in_detail, SA_RESETHAND);
   in_an_application();
 }
@@ -405,8 +405,8 @@ static void a_handler_of_the_program_is_called_after_the_line(void) {
   }
 }
 
-static void a_handler_for_once_is_called_once(void) {
-  void (*const handlers[])(void) = {with_a_handler_for_once, with_a_detailed_handler_for_once};
+static void a_one_shot_handler_is_called_once(void) {
+  void (*const handlers[])(void) = {with_a_one_shot_handler, with_a_detailed_one_shot_handler};
   for (size_t i = 0; i < 2; i++) {
     check_ended_by(run_child(handlers[i], text, sizeof text), SIGSEGV);
     // The faulting access is retried, and then no handler is left, nor ours.
@@ -443,7 +443,7 @@ static void another_fault_is_no_overflow(void) {
   CHECK_STR(text, "");
 }
 
-static void what_is_sent_does_what_it_did(void) {
+static void a_sent_sigsegv_keeps_its_effect(void) {
   void (*const ways[])(void) = {by_raise, by_kill, by_kill_in_sigsuspend,
                                 with_an_address_in_the_guard};
   for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
@@ -465,7 +465,7 @@ static void what_is_sent_does_what_it_did(void) {
   }
 }
 
-static void what_is_ignored_interrupts_nothing(void) {
+static void an_ignored_sigsegv_interrupts_nothing(void) {
   check_exited(run_child(ignored_in_a_system_call, text, sizeof text), 0);
   CHECK_STR(text, "");
 }
@@ -535,12 +535,12 @@ int main(void) {
   RUN(another_thread_says_so_too);
   RUN(a_plain_scheduler_says_so_when_asked);
   RUN(a_handler_of_the_program_is_called_after_the_line);
-  RUN(a_handler_for_once_is_called_once);
+  RUN(a_one_shot_handler_is_called_once);
   RUN(a_handler_has_the_mask_that_it_asked_for);
   RUN(handlers_that_call_each_other_come_to_an_end);
   RUN(an_ignored_fault_ends_the_process_as_well);
   RUN(another_fault_is_no_overflow);
-  RUN(what_is_sent_does_what_it_did);
-  RUN(what_is_ignored_interrupts_nothing);
+  RUN(a_sent_sigsegv_keeps_its_effect);
+  RUN(an_ignored_sigsegv_interrupts_nothing);
   return 0;
 }

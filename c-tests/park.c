@@ -31,7 +31,7 @@ static void wakes(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_parked_task_is_woken_or_its_time_is_over(void) {
+static void a_parked_task_is_woken_or_times_out(void) {
   mj_scheduler* scheduler = mj_scheduler_create();
   parked = mj_create_task(scheduler, parks, NULL);
   mj_create_task(scheduler, wakes, NULL);
@@ -73,7 +73,7 @@ static void moves_it_late(mj_scheduler* scheduler, void* user_state) {
 }
 
 // A dequeue and enqueue that only changes the order does not change what the call returns.
-static void who_is_moved_in_the_queue_has_timed_out_and_who_is_enqueued_is_woken(void) {
+static void a_requeued_task_has_timed_out_and_an_enqueued_one_is_woken(void) {
   for (int times_more = 0; times_more < 2; times_more++) {
     mj_scheduler* scheduler = mj_scheduler_create();
     timed_out = false;
@@ -184,8 +184,8 @@ static void simulated_time_does_not_depend_on_real_time(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(a_parked_task_is_woken_or_its_time_is_over);
-  RUN(who_is_moved_in_the_queue_has_timed_out_and_who_is_enqueued_is_woken);
+  RUN(a_parked_task_is_woken_or_times_out);
+  RUN(a_requeued_task_has_timed_out_and_an_enqueued_one_is_woken);
   RUN(an_event_that_nobody_waits_for_is_taken);
   RUN(simulated_time_does_not_depend_on_real_time);
   return 0;

@@ -258,7 +258,7 @@ static void runs_out_of_stacks(void) {
   log_lines_end();
 }
 
-static void without_room_for_a_stack_a_task_waits_its_turn(void) {
+static void a_task_without_a_stack_waits_until_there_is_one(void) {
   // The limit would also apply to valgrind, the emulator or the sanitizer.
   if (under_valgrind() || emulated() || sanitized()) return;
   int status = status_of_child(runs_out_of_stacks);
@@ -386,7 +386,7 @@ int main(void) {
   RUN(a_scheduler_needs_descriptors);
   RUN(stacks_have_the_size_that_was_set);
   RUN(short_tasks_share_a_stack);
-  RUN(without_room_for_a_stack_a_task_waits_its_turn);
+  RUN(a_task_without_a_stack_waits_until_there_is_one);
   RUN(stacks_give_their_memory_back_in_time);
   RUN(an_overflow_ends_the_process);
   return 0;

@@ -131,7 +131,7 @@ static void two_waits_cannot_share_their_cases(void) {
   unmake();
 }
 
-static void without_channels_there_is_only_the_time(void) {
+static void a_select_without_channels_only_times_out(void) {
   choice one;
   for (size_t i = 0; i < 2; i++) set_case(&one, i, NULL, MJ_SELECT_RECV, 0);
   uint64_t before = now_ns();
@@ -184,7 +184,7 @@ static void receives_from_the_wait_function(mj_scheduler* running, void* user_st
   mj_task_exit();
 }
 
-static void others_than_tasks_may_send(void) {
+static void sending_works_outside_tasks(void) {
   log_lines_begin();
   scheduler = new_scheduler();
   make(3);
@@ -248,9 +248,9 @@ int main(void) {
   RUN_IN_TASK(elements_are_copied_whole);
   RUN_IN_TASK(an_element_may_move_within_memory);
   RUN_IN_TASK(two_waits_cannot_share_their_cases);
-  RUN_IN_TASK(without_channels_there_is_only_the_time);
+  RUN_IN_TASK(a_select_without_channels_only_times_out);
   RUN_IN_TASK(the_result_of_a_case_says_that_it_is_closed);
-  RUN(others_than_tasks_may_send);
+  RUN(sending_works_outside_tasks);
   RUN_IN_TASK(a_wait_may_end_while_it_is_dumped);
   return 0;
 }

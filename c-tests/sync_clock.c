@@ -68,7 +68,7 @@ static void wait_for_each(void) {
   CHECK_INT(mj_chan_destroy(channel), ==, 0);
 }
 
-static void what_the_clock_has_done_is_seen(void) {
+static void changes_made_by_the_clock_are_seen(void) {
   scheduler = new_scheduler();
   CHECK_INT(mj_scheduler_set_clock(scheduler, clock_that_acts, NULL), ==, 0);
   test_body = wait_for_each;
@@ -80,6 +80,6 @@ static void what_the_clock_has_done_is_seen(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(what_the_clock_has_done_is_seen);
+  RUN(changes_made_by_the_clock_are_seen);
   return 0;
 }

@@ -162,7 +162,7 @@ static int waits(call* self) {
   return result;
 }
 
-static void a_condition_is_with_one_mutex_at_a_time(void) {
+static void a_cond_is_used_with_one_mutex_at_a_time(void) {
   make();
   CHECK_INT(mj_cond_wait(cond, mutex, MJ_FOREVER), ==, -EPERM);
   call one;
@@ -235,7 +235,7 @@ int main(void) {
   RUN_IN_TASK(null_is_refused);
   RUN(outside_a_task_nothing_waits);
   RUN_IN_TASK(a_mutex_is_its_owners);
-  RUN_IN_TASK(a_condition_is_with_one_mutex_at_a_time);
+  RUN_IN_TASK(a_cond_is_used_with_one_mutex_at_a_time);
   RUN_IN_TASK(a_channel_needs_memory_and_elements);
   RUN_IN_TASK(cases_must_be_whole);
   return 0;

@@ -81,7 +81,7 @@ static void leaves_it_locked(void) {
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
 }
 
-static void who_waits_learns_that_the_owner_has_ended(void) {
+static void waiters_learn_that_the_owner_has_ended(void) {
   log_lines_begin();
   in_a_task(leaves_it_locked);
   log_lines_end();
@@ -109,7 +109,7 @@ static void locks_at_the_end(void) {
   unmake();
 }
 
-static void what_is_locked_while_a_task_ends_is_not_the_next_ones(void) {
+static void a_reused_slot_does_not_inherit_mutexes(void) {
   log_lines_begin();
   in_a_task(locks_at_the_end);
   log_lines_end();
@@ -119,7 +119,7 @@ static void what_is_locked_while_a_task_ends_is_not_the_next_ones(void) {
 
 // Once the wait has ended, for whatever reason, the task relocks the mutex, which cannot be
 // interrupted.
-static void then_only_the_mutex_counts(void) {
+static void relocking_cannot_be_interrupted(void) {
   make();
   for (int why = 0; why < 4; why++) {
     call one, patient;
@@ -158,7 +158,7 @@ static int is_canceled_and_waits(call* self) {
 }
 
 // While it yields, it still counts as a task that will relock the mutex.
-static void a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it(void) {
+static void a_mutex_is_in_use_until_a_canceled_waiter_has_relocked_it(void) {
   make();
   call one;
   lock();
@@ -175,9 +175,9 @@ static void a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(who_waits_learns_that_the_owner_has_ended);
-  RUN(what_is_locked_while_a_task_ends_is_not_the_next_ones);
-  RUN_IN_TASK(then_only_the_mutex_counts);
-  RUN_IN_TASK(a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it);
+  RUN(waiters_learn_that_the_owner_has_ended);
+  RUN(a_reused_slot_does_not_inherit_mutexes);
+  RUN_IN_TASK(relocking_cannot_be_interrupted);
+  RUN_IN_TASK(a_mutex_is_in_use_until_a_canceled_waiter_has_relocked_it);
   return 0;
 }

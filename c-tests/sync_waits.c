@@ -136,7 +136,7 @@ static void waits_end_for_other_reasons(void) {
 }
 
 // What a task was handed belongs to it before it runs, whatever happens in between.
-static void what_was_handed_over_is_kept(void) {
+static void a_hand_off_is_not_undone(void) {
   make_all();
   EACH_KIND(kind) {
     for (int what = 0; what < 3; what++) {
@@ -160,7 +160,7 @@ static void what_was_handed_over_is_kept(void) {
 
 // Once its wait has ended, a task does not touch the object again, unless it is a mutex that it has
 // locked.
-static void an_object_may_go_before_the_task_goes_on(void) {
+static void an_object_may_be_destroyed_before_its_woken_task_runs(void) {
   EACH_KIND(kind) {
     make_all();
     kind->take();
@@ -197,8 +197,8 @@ static void a_task_marked_as_ended_does_not_wait(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_IN_TASK(waits_end_for_other_reasons);
-  RUN_IN_TASK(what_was_handed_over_is_kept);
-  RUN_IN_TASK(an_object_may_go_before_the_task_goes_on);
+  RUN_IN_TASK(a_hand_off_is_not_undone);
+  RUN_IN_TASK(an_object_may_be_destroyed_before_its_woken_task_runs);
   RUN_IN_TASK(a_task_marked_as_ended_does_not_wait);
   return 0;
 }

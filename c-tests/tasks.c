@@ -778,7 +778,7 @@ static void yields_three_times(mj_scheduler* scheduler, void* user_state) {
 }
 
 // The yielding task is queued right behind the ended one, and is then the only one left.
-static void an_ended_task_in_the_queue_is_passed_over(void) {
+static void an_ended_task_in_the_queue_is_skipped(void) {
   trace_clear();
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, enqueues_itself_and_ends, NULL);
@@ -811,6 +811,6 @@ int main(void) {
   RUN(enqueue_ends_a_sleep_and_a_wait);
   RUN(enqueueing_oneself_ends_the_next_wait_after_one_turn);
   RUN(enqueueing_oneself_and_returning_is_one_more_call);
-  RUN(an_ended_task_in_the_queue_is_passed_over);
+  RUN(an_ended_task_in_the_queue_is_skipped);
   return 0;
 }

@@ -179,7 +179,7 @@ static void waits_for_a_counter(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void they_return_the_number_of_events(void) {
+static void wait_functions_return_the_number_of_events(void) {
   for (int i = 0; i < descriptor_variants; i++) {
     if (for_descriptors[i].wrapped == NULL) continue;
     finished = 0;
@@ -413,7 +413,7 @@ static void reads_with_and_without_limit(mj_scheduler* scheduler, void* user_sta
   mj_task_exit();
 }
 
-static void with_mj_wait_nanosleep_descriptors_are_looked_at_after_a_sleep(void) {
+static void with_mj_wait_nanosleep_descriptors_are_polled_after_a_sleep(void) {
   for (int i = 0; i < timer_variants; i++) {
     open_pipes();
     exchanges = 6;
@@ -491,7 +491,7 @@ static void* raises_five_times(void* argument) {
   return NULL;
 }
 
-static void one_of_the_program_may_call_them(void) {
+static void a_programs_wait_function_may_call_them(void) {
   open_pipes();
   exchanges = (int)times(50, 10);
   watched = (watcher){.own_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -541,15 +541,15 @@ static void the_field_is_the_function_that_was_set(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(descriptors_are_served);
-  RUN(they_return_the_number_of_events);
+  RUN(wait_functions_return_the_number_of_events);
   RUN(timers_are_served);
   RUN(signals_are_no_failure);
   RUN(a_thread_stops_a_wait_for_a_descriptor);
   RUN(a_thread_stops_a_sleep);
   RUN(no_stop_is_missed);
   RUN(with_mj_wait_nanosleep_a_descriptor_alone_is_a_deadlock);
-  RUN(with_mj_wait_nanosleep_descriptors_are_looked_at_after_a_sleep);
-  RUN(one_of_the_program_may_call_them);
+  RUN(with_mj_wait_nanosleep_descriptors_are_polled_after_a_sleep);
+  RUN(a_programs_wait_function_may_call_them);
   RUN(without_a_scheduler_they_fail);
   RUN(the_field_is_the_function_that_was_set);
   return 0;

@@ -372,7 +372,7 @@ static void puts_a_byte(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-static void without_time_it_is_a_look_after_one_turn(void) {
+static void a_zero_timeout_polls_after_one_yield(void) {
   int fds[2];
   open_pipe(fds);
   add_watcher(scheduler);
@@ -453,7 +453,7 @@ static void waits_for_20_us(void) {
   close_both(race);
 }
 
-static void the_time_and_the_event_can_come_together(void) {
+static void a_timeout_and_an_event_can_coincide(void) {
   race_rounds = times(1000, 100);
   ready_first = time_first = 0;
   in_a_task(waits_for_20_us);
@@ -516,7 +516,7 @@ static void a_reset_wakes_all(void) {
   close(fds[0]);
 }
 
-static void half_a_close_is_seen_by_those_who_ask(void) {
+static void a_half_close_is_reported_to_waiters_of_pollrdhup(void) {
   int fds[2];
   open_tcp(fds);
   call reader, watcher, urgent;
@@ -706,7 +706,7 @@ static void wait_in_vain(void) {
   watcher_may_end = true;
 }
 
-static void what_cannot_be_waited_for_is_an_error(void) {
+static void a_wait_that_is_refused_is_an_error(void) {
   log_lines_begin();
   in_a_task(wait_in_vain);
   log_lines_end();
@@ -853,7 +853,7 @@ static void stop_while_others_wait(void) {
   close_both(fds);
 }
 
-static void those_who_wait_are_destroyed_with_their_scheduler(void) {
+static void waiting_tasks_are_destroyed_with_their_scheduler(void) {
   test_body = stop_while_others_wait;
   scheduler = new_scheduler();
   add_task(scheduler, runs_the_test, NULL);
@@ -889,12 +889,12 @@ static void errors_may_be_asked_for(void) {
 int main(void) {
   RUN_IN_TASK(the_bits_are_those_of_poll);
   RUN_IN_TASK(a_wait_is_never_over_early);
-  RUN_IN_TASK(without_time_it_is_a_look_after_one_turn);
-  RUN(the_time_and_the_event_can_come_together);
+  RUN_IN_TASK(a_zero_timeout_polls_after_one_yield);
+  RUN(a_timeout_and_an_event_can_coincide);
   RUN_IN_TASK(a_hangup_alone_wakes_all);
   RUN_IN_TASK(an_error_alone_wakes_all);
   RUN_IN_TASK(a_reset_wakes_all);
-  RUN_IN_TASK(half_a_close_is_seen_by_those_who_ask);
+  RUN_IN_TASK(a_half_close_is_reported_to_waiters_of_pollrdhup);
   RUN_IN_TASK(a_refused_connection_is_writable);
   RUN(writers_wait_for_room);
   RUN_IN_TASK(two_readers_and_a_writer_share_a_socket);
@@ -902,9 +902,9 @@ int main(void) {
   RUN_IN_TASK(epoll_sets_can_be_waited_for);
   RUN(descriptor_0_is_like_any_other);
   RUN(five_thousand_descriptors_are_waited_for);
-  RUN(those_who_wait_are_destroyed_with_their_scheduler);
+  RUN(waiting_tasks_are_destroyed_with_their_scheduler);
   RUN_IN_TASK(files_are_as_poll_says);
-  RUN(what_cannot_be_waited_for_is_an_error);
+  RUN(a_wait_that_is_refused_is_an_error);
   RUN_IN_TASK(a_wait_for_what_never_happens_can_be_ended);
   RUN_IN_TASK(errors_may_be_asked_for);
   return 0;

@@ -143,7 +143,7 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void it_may_create_tasks_and_end_sleeps(void) {
+static void a_wait_function_may_create_tasks_and_end_sleeps(void) {
   calls state;
   memset(&state, 0, sizeof state);
   wakes = 0;
@@ -483,7 +483,7 @@ static void makes_the_event_and_computes(mj_scheduler* scheduler, void* user_sta
   mj_task_exit();
 }
 
-static void it_is_asked_before_a_deadline_counts(void) {
+static void the_wait_function_is_called_before_a_deadline_counts(void) {
   mj_scheduler* scheduler = scheduler_in_simulated_time(tells_of_the_event);
   late_task = add_task(scheduler, parks_for_1_ms, NULL);
   add_task(scheduler, makes_the_event_and_computes, NULL);
@@ -526,7 +526,7 @@ static void a_descriptor_that_is_ready_never_times_out(void) {
 int main(void) {
   RUN(the_timeout_is_the_time_to_the_next_timer);
   RUN(it_wakes_parked_tasks_as_the_guides_does);
-  RUN(it_may_create_tasks_and_end_sleeps);
+  RUN(a_wait_function_may_create_tasks_and_end_sleeps);
   RUN(a_failure_is_logged_and_ends_nothing);
   RUN(returning_early_wakes_nobody_early);
   RUN(blocking_calls_in_it_are_reported);
@@ -534,7 +534,7 @@ int main(void) {
   RUN(the_application_preset_has_one);
   RUN(yielding_tasks_do_not_starve_it);
   RUN(a_wait_function_of_the_program_serves_the_library);
-  RUN(it_is_asked_before_a_deadline_counts);
+  RUN(the_wait_function_is_called_before_a_deadline_counts);
   RUN(a_descriptor_that_is_ready_never_times_out);
   return 0;
 }

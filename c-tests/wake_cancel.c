@@ -320,7 +320,7 @@ static void wakes_the_racer(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_wake_and_the_time_can_come_together(void) {
+static void a_wake_and_a_timeout_can_coincide(void) {
   race_rounds = times(1000, 100);
   full_sleeps = woken_sleeps = successful_wakes = 0;
   mj_scheduler* scheduler = new_scheduler();
@@ -510,7 +510,7 @@ static void a_fresh_task_that_is_canceled_runs_to_clean_up(void) {
 // Cancelled while it has yielded: waits that would end at once in any case are no exception.
 static int regular_file;
 
-static int yields_for_a_look(void) { return mj_task_wait_fd(empty_pipe[0], POLLIN, 0); }
+static int polls_after_a_yield(void) { return mj_task_wait_fd(empty_pipe[0], POLLIN, 0); }
 
 static int waits_for_a_file(void) { return mj_task_wait_fd(regular_file, POLLIN, MJ_FOREVER); }
 
@@ -524,7 +524,7 @@ static void cancels_each_short_wait(mj_scheduler* scheduler, void* user_state) {
   static const call short_calls[] = {
       {"mj_sleep_ns(0)", sleeps_for_nothing, true, true, MJ_TASK_SLEEPING},
       {"mj_task_join(id, 0)", joins_for_nothing, true, true, MJ_TASK_WAITING_IO},
-      {"mj_task_wait_fd(fd, POLLIN, 0)", yields_for_a_look, true, false, MJ_TASK_RUNNABLE},
+      {"mj_task_wait_fd(fd, POLLIN, 0)", polls_after_a_yield, true, false, MJ_TASK_RUNNABLE},
       {"mj_task_wait_fd(file, ...)", waits_for_a_file, true, false, MJ_TASK_WAITING_IO},
   };
   never_ends = mj_task_get_id(scheduler->current_task);
@@ -757,7 +757,7 @@ static void wakes_what_is_no_task(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void what_is_no_living_task_here_is_refused(void) {
+static void a_pointer_to_no_living_task_is_refused(void) {
   log_lines_begin();
   returned = 0;
   other_scheduler = new_scheduler();
@@ -857,14 +857,14 @@ int main(void) {
   RUN(enqueueing_ends_each_wait);
   RUN(waking_a_task_that_does_not_wait_changes_nothing);
   RUN(enqueueing_oneself_ends_the_next_wait);
-  RUN(a_wake_and_the_time_can_come_together);
+  RUN(a_wake_and_a_timeout_can_coincide);
   RUN(a_task_parked_by_its_body_is_called_again);
   RUN(a_canceled_task_waits_no_more);
   RUN(a_task_may_cancel_itself);
   RUN(a_fresh_task_that_is_canceled_runs_to_clean_up);
   RUN(a_canceled_task_in_a_loop_starves_nobody);
   RUN(a_task_marked_as_ended_waits_no_more);
-  RUN(what_is_no_living_task_here_is_refused);
+  RUN(a_pointer_to_no_living_task_is_refused);
   RUN(outside_a_run_nothing_is_woken);
   RUN(a_wait_function_may_wake);
   RUN(a_wait_that_only_yields_can_be_canceled);

@@ -47,7 +47,7 @@ fn a_signal_ends_the_run_of_an_application() {
 }
 
 #[test]
-fn a_handle_stops_the_run_also_after_it_is_of_no_use() {
+fn a_stop_handle_stops_the_run_and_outlives_the_scheduler() {
     let scheduler = scheduler();
     let stop: StopHandle = scheduler.stop_handle();
     assert_eq!(format!("{stop:?}"), "StopHandle { .. }");
@@ -78,7 +78,7 @@ fn counters_begin_anew() {
 }
 
 #[test]
-fn what_became_of_a_task_is_said_in_words() {
+fn join_errors_describe_the_outcome() {
     let scheduler = scheduler();
     let panics = scheduler.spawn(|| panic!("on purpose"));
     let numbers = scheduler.spawn(|| std::panic::panic_any(7));

@@ -144,7 +144,7 @@ fn shorten_queue(listener: &impl AsRawFd) {
 }
 
 #[test]
-fn connecting_has_a_time_limit() {
+fn connecting_has_a_timeout() {
     in_a_task(|| {
         let (listener, address) = listen();
         shorten_queue(&listener);

@@ -393,7 +393,7 @@ fn members_are_done_when_their_tasks_are_canceled() {
 /// A message to a task of another scheduler of the thread would be refused; one that is sent
 /// outside a run is received in the next.
 #[test]
-fn what_is_done_between_runs_counts_in_the_next() {
+fn changes_between_runs_apply_to_the_next_run() {
     let scheduler = scheduler();
     let (sender, receiver) = channel(0);
     let semaphore = Rc::new(Semaphore::new(0));
@@ -444,7 +444,7 @@ fn objects_begin_empty_and_say_what_they_hold() {
 }
 
 #[test]
-fn a_condition_is_looked_at_after_each_notification() {
+fn a_condition_is_rechecked_after_each_notification() {
     const ENOUGH: u32 = 3;
     let mut number = Mutex::new(0);
     *number.get_mut() += 1;

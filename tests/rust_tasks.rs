@@ -125,7 +125,7 @@ fn a_task_that_catches_the_unwinding_is_unwound_again() {
 }
 
 #[test]
-fn a_task_that_will_not_unwind_is_given_up() {
+fn a_task_that_does_not_unwind_is_leaked() {
     let scheduler = scheduler();
     let drops = Drops::default();
     let guard = drops.guard();
@@ -146,7 +146,7 @@ fn a_task_that_will_not_unwind_is_given_up() {
 
 /// The stack of a task that was leaked stays readable and unused.
 #[test]
-fn a_scope_in_a_task_that_is_given_up_stays_sound() {
+fn a_scope_in_a_leaked_task_stays_sound() {
     let (send, receive) = std::sync::mpsc::channel::<u64>();
     let (answer, answers) = std::sync::mpsc::channel();
     let scheduler = scheduler();
@@ -255,7 +255,7 @@ fn a_scheduler_dropped_by_a_panic_unwinds_its_tasks() {
 }
 
 #[test]
-fn a_task_that_catches_all_is_given_up_also_when_its_scheduler_is_dropped_by_a_panic() {
+fn a_task_that_catches_everything_is_leaked_also_when_a_panic_drops_its_scheduler() {
     let drops = Drops::default();
     let result = catch_unwind(AssertUnwindSafe(|| {
         let scheduler = scheduler();

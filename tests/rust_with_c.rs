@@ -37,7 +37,7 @@ fn the_c_abi_returns_where_the_rust_api_unwinds() {
 }
 
 #[test]
-fn a_task_that_heeds_no_error_of_the_c_abi_is_given_up() {
+fn a_task_that_ignores_errors_of_the_c_abi_is_leaked() {
     let scheduler = scheduler();
     scheduler.spawn(|| {
         loop {

@@ -75,13 +75,13 @@ behaviours!(
     a_join_lasts_until_the_task_has_ended,
     a_join_has_a_time_limit,
     nobody_joins_oneself,
-    all_that_join_a_task_are_told,
+    all_joiners_of_a_task_return,
     a_canceled_task_is_told_by_every_call,
     a_wake_ends_a_park,
     a_park_has_a_time_limit,
     a_pipe_wakes_its_reader_and_its_writer,
     a_closed_pipe_is_readable,
-    a_wait_for_a_descriptor_has_a_time_limit,
+    a_wait_for_a_descriptor_has_a_timeout,
     two_tasks_wait_for_one_descriptor,
     a_regular_file_is_always_ready,
     a_stop_leaves_tasks_for_the_next_run,
@@ -224,7 +224,7 @@ fn nobody_joins_oneself<D: Api>() {
     own.take();
 }
 
-fn all_that_join_a_task_are_told<D: Api>() {
+fn all_joiners_of_a_task_return<D: Api>() {
     let (api, events) = (D::new(), Events::new());
     let target = api.spawn(|| D::sleep(3 * MS).unwrap());
     for number in 0..5 {
@@ -330,7 +330,7 @@ fn a_closed_pipe_is_readable<D: Api>() {
     events.are(&[Ok(())]);
 }
 
-fn a_wait_for_a_descriptor_has_a_time_limit<D: Api>() {
+fn a_wait_for_a_descriptor_has_a_timeout<D: Api>() {
     let (api, events) = (D::new(), Events::new());
     let (reader, _writer) = std::io::pipe().unwrap();
     let log = events.clone();

@@ -71,8 +71,8 @@ trait Sync: Api {
 }
 
 behaviours!(
-    what_cancel_ends_has_taken_nothing,
-    what_was_handed_over_is_kept,
+    a_canceled_wait_takes_nothing,
+    a_hand_off_is_not_undone,
     objects_of_another_scheduler_are_refused,
     waits_outside_a_task_are_refused,
 );
@@ -107,7 +107,7 @@ fn settle<D: Api>() {
 }
 
 /// A wait of each kind is canceled, and then another task gets what it waited for.
-fn what_cancel_ends_has_taken_nothing<D: Sync>() {
+fn a_canceled_wait_takes_nothing<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
     let (empty, full) = (api.channel(0), api.channel(0));
@@ -153,7 +153,7 @@ fn what_cancel_ends_has_taken_nothing<D: Sync>() {
 
 /// What a task was handed belongs to it before it runs, and still does when it is canceled and its
 /// deadline passes in between.
-fn what_was_handed_over_is_kept<D: Sync>() {
+fn a_hand_off_is_not_undone<D: Sync>() {
     let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
     let (condvar, condvar_mutex) = (api.condvar(), api.mutex());

@@ -128,7 +128,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 const MS_NS: u64 = 1_000_000;
 
 #[test]
-fn it_is_waited_for_listed_and_left() {
+fn a_latch_is_waited_for_dumped_and_left() {
     let world = World::default();
     let opens: Other = |world, scheduler, _| {
         let mut text = String::new();
@@ -149,7 +149,7 @@ fn it_is_waited_for_listed_and_left() {
 }
 
 #[test]
-fn it_may_open_between_the_deadline_and_the_turn() {
+fn a_latch_may_open_between_the_deadline_and_the_turn() {
     let world = World::default();
     let opens_late: Other = |world, scheduler, task| {
         let began = Instant::now();
@@ -163,7 +163,7 @@ fn it_may_open_between_the_deadline_and_the_turn() {
 }
 
 #[test]
-fn one_that_is_slow_to_leave_is_waited_for() {
+fn a_latch_that_is_slow_to_leave_is_waited_for() {
     for (limit_ns, expected) in [(HOUR_NS, Error::Canceled), (MS_NS, Error::TimedOut)] {
         let world = World::default();
         world.latch.slow_to_leave.set(true);

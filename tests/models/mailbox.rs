@@ -256,7 +256,7 @@ fn a_signal_handler_may_post_at_each_step_of_a_post() {
 }
 
 #[test]
-fn a_poster_that_never_goes_on_holds_up_nobody_else() {
+fn a_stalled_poster_blocks_no_other() {
     // A poster that stops before its message is in has done nothing yet. Later it may stop before
     // it checks whether the owner is asleep, or before it writes to the eventfd.
     for looks in [false, true] {

@@ -92,7 +92,11 @@ fn make_names_what_is_missing() -> Result<(), Failed> {
         let mut make = install::make("c-test");
         make.args(arguments).env_remove("TEST").env_remove("LINK");
         let finished = process::run(&mut make, LIMIT, temp_dir.path())?;
-        assert!(!finished.succeeded() && finished.output.contains(error), "{}", finished.describe());
+        assert!(
+            !finished.succeeded() && finished.output.contains(error),
+            "{}",
+            finished.describe()
+        );
         assert!(!finished.output.contains("cargo"), "{}", finished.describe());
     }
     Ok(())

@@ -19,7 +19,7 @@ behaviours!(
     a_task_that_ends_late_is_joined,
     a_pipe_written_late_is_readable,
     a_late_wake_up_ends_a_park,
-    what_is_not_served_times_out_in_order,
+    unserved_waits_time_out_in_order,
 );
 
 /// The timeout of the waiting task.
@@ -156,7 +156,7 @@ fn a_late_wake_up_ends_a_park<D: Sync>() {
 }
 
 /// Tasks behind one that times out are served when it leaves the queue, not before.
-fn what_is_not_served_times_out_in_order<D: Sync>() {
+fn unserved_waits_time_out_in_order<D: Sync>() {
     let api: D = api_that_pretends();
     let semaphore = api.semaphore(1);
     let results = Events::new();

@@ -8,7 +8,7 @@ use super::{Events, MS, Sync, settle};
 
 behaviours!(
     a_select_does_what_is_possible_first,
-    all_that_are_ready_have_the_same_chance,
+    ready_channels_are_chosen_uniformly,
     a_select_leaves_all_when_one_is_done,
     selects_queue_like_all_others,
     selects_meet_each_other,
@@ -49,7 +49,7 @@ fn a_select_does_what_is_possible_first<D: Sync>() {
 }
 
 /// One of four is not ready. Only every second select counts: a choice that alternates is not random.
-fn all_that_are_ready_have_the_same_chance<D: Sync>() {
+fn ready_channels_are_chosen_uniformly<D: Sync>() {
     let api = D::new();
     let channels = [(); 4].map(|()| api.channel(1));
     api.spawn(move || {

@@ -5,14 +5,14 @@ use std::time::Instant;
 use super::{Events, HOUR, MS, Sync, api_that_pretends, compute, settle};
 
 behaviours!(
-    permits_go_to_the_first_however_many_it_wants,
+    a_small_request_waits_behind_an_earlier_large_one,
     permits_are_counted_and_overflow_is_refused,
     all_permits_can_be_taken_and_none,
     permits_are_handed_over_in_order,
-    who_leaves_lets_those_behind_go_on,
+    a_waiter_that_gives_up_unblocks_later_ones,
 );
 
-fn permits_go_to_the_first_however_many_it_wants<D: Sync>() {
+fn a_small_request_waits_behind_an_earlier_large_one<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let semaphore = api.semaphore(1);
     for permits in [3, 1, 2] {
@@ -96,7 +96,7 @@ fn permits_are_handed_over_in_order<D: Sync>() {
 
 /// When a waiter of many permits gives up, smaller requests behind it are served, as far as permits
 /// go.
-fn who_leaves_lets_those_behind_go_on<D: Sync>() {
+fn a_waiter_that_gives_up_unblocks_later_ones<D: Sync>() {
     for is_canceled in [true, false] {
         let (api, events) = (api_that_pretends::<D>(), Events::new());
         let semaphore = api.semaphore(2);

@@ -271,7 +271,7 @@ impl Model {
     }
 
     /// A mutex is unlocked.
-    pub fn hand_on(&mut self, mutex: usize) {
+    pub fn unlock_to_next(&mut self, mutex: usize) {
         let next = self.objects[mutex].waiters.first().copied();
         self.objects[mutex].owner = next.map(|(task, _)| task);
         let Some((task, _)) = next else { return };
@@ -314,7 +314,7 @@ impl Model {
             (Some(status), Aim::Signal(_, mutex)) => {
                 it.wait.what = For::Object(Aim::Turn(mutex, status));
                 assert_eq!(self.objects[mutex].owner, Some(task), "it does not have the mutex");
-                return self.hand_on(mutex);
+                return self.unlock_to_next(mutex);
             }
             (Some(status), _) => {
                 it.wait.given = Some(Given::status(status));
@@ -332,7 +332,7 @@ impl Model {
                 assert_eq!(self.objects[mutex].owner, Some(task), "it does not have the mutex");
                 self.objects[condition].waiters.push((task, 0));
                 self.objects[condition].mutex = Some(mutex);
-                self.hand_on(mutex);
+                self.unlock_to_next(mutex);
             }
             Aim::Transfer => {
                 for (index, case) in self.tasks[task].cases.iter().enumerate() {

@@ -317,7 +317,7 @@ fn unlock(it: It) {
         let owns = world.model.objects[it].owner == Some(task);
         assert_eq!(result, if owns { 0 } else { -EPERM });
         if owns {
-            world.model.hand_on(it);
+            world.model.unlock_to_next(it);
         }
     });
 }
