@@ -32,7 +32,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 release = $(CARGO_TARGET_DIR)/release
 
 .PHONY: all build run examples test c-test torture fuzz loom coverage bench bench-instructions lint header abi
-.PHONY: test-aarch64 clean need-rust need-c-compiler need-libfuzzer need-lint-tools
+.PHONY: test-aarch64 clean need-c-test need-rust need-c-compiler need-libfuzzer need-lint-tools
 .PHONY: need-aarch64-tools need-coverage-tools need-sanitizers
 
 all: build
@@ -91,11 +91,15 @@ test: build
 
 # LINK chooses another way to run it: static, or valgrind.
 LINK ?= shared
-c-test: build
-	$(if $(TEST),,$(error TEST names a program of c-tests/, and a test of it: TEST=wait_fd/the_bits_are_those_of_poll))
-	@export MAJJEN_TEST="$(word 2,$(subst /, ,$(TEST)))"; \
+c_program = $(firstword $(subst /, ,$(TEST)))
+c_program_test = $(word 2,$(subst /, ,$(TEST)))
+c_program_source = $(wildcard c-tests/$(c_program).c c-tests/$(c_program).cc)
+
+c-test: need-c-test build
+	@echo "compiling the tests: minutes the first time, seconds later" >&2
+	@export MAJJEN_TEST="$(c_program_test)"; \
 	$(call summarised,cargo test --quiet --release --test suite -- \
-		--exact c_programs::$(firstword $(subst /, ,$(TEST)))::$(LINK))
+		--exact c_programs::$(c_program)::$(LINK))
 
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
 # system that has none of what the library can do without; first of all the one that proves that it
@@ -274,6 +278,15 @@ can_compile = $(shell echo 'int main(void) { return 0; }' \
 need_c_compiler = $(if $(call can_compile,$(1)),, \
 	$(error Majjen needs a C compiler with the C library's headers, but there is no $(1) that \
 		works (Debian: apt install gcc libc6-dev)))
+
+has_c_test = $(shell grep -E 'RUN[A-Z_]*\($(c_program_test)\);' $(c_program_source))
+
+need-c-test:
+	$(if $(TEST),,$(error TEST names a program of c-tests/, or a test of one: \
+		TEST=wait_fd/the_bits_are_those_of_poll))
+	$(if $(c_program_source),,$(error c-tests/ has no program $(c_program)))
+	$(if $(c_program_test),$(if $(has_c_test),,$(error $(c_program_source) has no test $(c_program_test))))
+	$(if $(filter shared static valgrind,$(LINK)),,$(error LINK is shared, static or valgrind, not $(LINK)))
 
 need-rust:
 	$(call need_rust,cargo)

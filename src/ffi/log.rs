@@ -15,7 +15,9 @@ use crate::engine::sys::{Error, Result};
 pub extern "C" fn mj_log_set_level(level: LogLevelInt) {
     match Level::from_int(level) {
         Some(level) => log::set_level(level),
-        None => log::warn(format_args!("mj_log_set_level: {level} is not a level")),
+        None => log::warn(format_args!(
+            "mj_log_set_level: {level} is not a level; the level is unchanged"
+        )),
     }
 }
 

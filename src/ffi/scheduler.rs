@@ -160,7 +160,9 @@ unsafe fn run(call: &str, scheduler: *mut mj_scheduler) -> Result<Ended> {
             log::error(format_args!("{call}: a scheduler is running on this thread already"));
         }
         Err(error @ Error::WrongThread) => log::error(format_args!("{call}: {error}")),
-        Err(error) => log::error(format_args!("{call}, in a child of fork(): {error}")),
+        Err(error) => {
+            log::error(format_args!("{call}: cannot replace the epoll set after fork(): {error}"))
+        }
     }
     result
 }

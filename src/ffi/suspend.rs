@@ -144,7 +144,7 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
 pub extern "C" fn mj_fd_close(fd: c_int) -> c_int {
     let closed = scheduler::close_fd(fd);
     if closed == Err(Error::Busy) {
-        log::error(format_args!("mj_fd_close: fd {fd} is the scheduler's own"));
+        log::error(format_args!("mj_fd_close: fd {fd} is the scheduler's own, and stays open"));
     }
     status(closed)
 }

@@ -1,5 +1,5 @@
-//! The documents: examples compile, and print what the README says; links lead somewhere, commands are
-//! there, and versions are right.
+//! The documents: examples compile and print what the README shows, links have targets, commands
+//! exist, and versions are right.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -129,14 +129,14 @@ fn commands_are_in_the_makefile() -> Result<(), Failed> {
     let mut unknown = Vec::new();
     let mut named = BTreeSet::new();
     for (path, text) in documents()? {
-        // In code only: at the start of it, or behind another command.
+        // Only in code: at its start, or after another command.
         for start in ["`make ", "\nmake ", "sudo make "] {
             for rest in text.split(start).skip(1) {
                 let end =
                     |character: char| !(character.is_ascii_alphanumeric() || character == '-');
                 let goal = rest.split(end).next().unwrap_or_default().to_owned();
                 if goal.is_empty() {
-                    continue; // Only `make`.
+                    continue; // A bare `make`.
                 }
                 if !goals.contains(&goal) {
                     unknown.push(format!("{}: make {goal}", path.display()));
@@ -150,7 +150,7 @@ fn commands_are_in_the_makefile() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Those of the suite: `c_programs::` and a program, or a module.
+/// The suite's tests: `c_programs::` and a program, or a module.
 fn tests_are_there() -> Result<(), Failed> {
     let programs: Vec<String> = c_programs::sources()?
         .iter()
@@ -166,7 +166,7 @@ fn tests_are_there() -> Result<(), Failed> {
                 || !is_name(program)
                 || !(program.is_empty() || module == "c_programs")
             {
-                continue; // Of Rust's own, or of another library.
+                continue; // A test of Rust's own, or of another library.
             }
             count += 1;
             let is_there = if module == "c_programs" {

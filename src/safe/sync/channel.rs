@@ -37,7 +37,7 @@ use crate::safe::unwind::suspending;
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let core = match sync::Channel::new(Home::none(), size_of::<T>(), capacity) {
         Ok(core) => Owned(core),
-        Err(error) => panic!("a channel for {capacity} elements: {error}"),
+        Err(error) => panic!("cannot create a channel of capacity {capacity}: {error}"),
     };
     let (senders, receivers) = (Cell::new(1), Cell::new(1));
     let inner = Rc::new(Inner { core, senders, receivers, elements: PhantomData });

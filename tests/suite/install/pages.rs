@@ -1,4 +1,4 @@
-//! The manual pages: one for each function and type, in good form, and found by `man`.
+//! The manual pages: one for each function and type, well-formed, and found by `man`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -62,7 +62,7 @@ fn every_function_has_one() -> Result<(), Failed> {
                 .split_once(&format!("\n.SH {section}\n"))
                 .ok_or(format!("{name}(3) has no section {section}"))?;
             let empty = rest.trim().is_empty() || rest.starts_with(".SH");
-            // What only says what it returns is all in the section for that.
+            // If the comment only says what the function returns, all of it is in that section.
             let is_result = section == "DESCRIPTION" && rest.starts_with(".SH RETURN VALUE");
             assert!(!empty || is_result, "{name}(3) has nothing in {section}");
         }
@@ -105,7 +105,7 @@ fn are_clean() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What `majjen(7)` shows as an example: its tasks take turns.
+/// The example in `majjen(7)`: its tasks take turns.
 fn the_example_works() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     let page = fs::read_to_string(prefix.path("share/man/man7/majjen.7"))?;
@@ -120,7 +120,7 @@ fn the_example_works() -> Result<(), Failed> {
     Ok(())
 }
 
-/// With their cross-references: by another name, in both sections.
+/// Also by cross-reference: under another name, in both sections.
 fn are_found_by_man() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     for (name, text) in [
