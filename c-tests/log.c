@@ -16,7 +16,7 @@ static void logs_what_cannot_be_formatted(void) { MJ_INFO("%ls", L"\x20ac"); }
 
 static void a_line_that_cannot_be_formatted_is_reported(void) {
   output output = output_of(logs_what_cannot_be_formatted);
-  CHECK_LINES(output.out, "[WARN] mj_log: the line cannot be formatted");
+  CHECK_LINES(output.out, "[WARN] mj_log: the format or an argument is invalid; the line is dropped");
   release(&output);
 }
 

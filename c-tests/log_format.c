@@ -37,7 +37,7 @@ static void check_line(const char* format, ...) {
   char want[4096];
   int length = vsnprintf(want, sizeof want - 1, format, copy);
   va_end(copy);
-  if (length < 0) length = sprintf(want, "mj_log: the line cannot be formatted");
+  if (length < 0) length = sprintf(want, "mj_log: the format or an argument is invalid; the line is dropped");
   CHECK_INT(length, <, sizeof want - 1);
   want[length++] = '\n';
 

@@ -95,7 +95,7 @@ fn join_errors_describe_the_outcome() {
         ("the task has panicked: on purpose", r#"Panicked("on purpose")"#),
         ("the task has panicked: (no message)", r#"Panicked("(no message)")"#),
         ("the task was canceled", "Canceled"),
-        ("the task cannot be waited for: invalid argument", "Failed(InvalidArgument)"),
+        ("cannot join the task: invalid argument", "Failed(InvalidArgument)"),
     ];
     let errors = [
         panics.join().unwrap_err(),

@@ -63,7 +63,7 @@ pub unsafe extern "C" fn call_wait(
         Ok(Ok(events)) => c_int::try_from(events).unwrap_or(c_int::MAX),
         Ok(Err(error)) => {
             if !said {
-                log::error(format_args!("the wait function failed: {error}"));
+                log::error(format_args!("the wait function has returned an error: {error}"));
             }
             -1
         }

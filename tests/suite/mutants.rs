@@ -38,7 +38,7 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
 }
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-#[rustfmt::skip] // Which test notices it, and how; below that, where it is.
+#[rustfmt::skip] // A row: which test fails, and with what text; below that, the place.
 const CASES: [Case; 18] = [
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", replace("table.try_reserve", "self.table.reserve(more);"))),
@@ -52,15 +52,15 @@ const CASES: [Case; 18] = [
         "Reactor::drop", delete("close"))),
     case(ALLOCATIONS, "killed by signal 11", mutant("malloc of a long log line not checked",
         "majjen_shim_vlog", words("if (heap != NULL)", "if (1)"))),
-    case(ALLOCATIONS, A_RUN, mutant("waiter left in its list when its timer has no memory",
+    case(ALLOCATIONS, A_RUN, mutant("waiter left in its wait queue when its timer has no memory",
         "block::park", replace("end_wait", "scheduler.run_queue.push(task);"))),
     case(SYSTEM_CALLS, "written", mutant("failure of a guard ignored",
         "Class::allocate_slots", replace("guard(first)?", "let _ = guard(first);"))),
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
         "epoll_wait", delete_arm("ENOSYS"))),
-    case(SYSTEM_CALLS, A_RUN, mutant("an interruption taken for an error",
+    case(SYSTEM_CALLS, A_RUN, mutant("EINTR treated as an error",
         "Reactor::poll", delete_arm("EINTR"))),
-    case(SYSTEM_CALLS, A_RUN, mutant("passing failure of the clock not retried",
+    case(SYSTEM_CALLS, A_RUN, mutant("transient failure of the clock not retried",
         "monotonic_ns", call("read_clock_again", "0"))),
     case(SYSTEM_CALLS, A_RUN, mutant("task without a stack not tried again",
         "Starved::retry_if_due", condition("is_empty", "false"))),
@@ -68,13 +68,13 @@ const CASES: [Case; 18] = [
         "TimerHeap::collect_due", words("<= now_ns", "$.saturating_add(1000)"))),
     case(SIMULATION, "parent->wake_time_ns", mutant("heap does not sift up after a removal",
         "TimerHeap::remove", condition("parent", "false"))),
-    case(SIMULATION, SEED, mutant("waiter left in its list when its time is over",
+    case(SIMULATION, SEED, mutant("waiter left in its wait queue after a timeout",
         "block::suspend_parked", call("leave", "Left::Now"))),
     case(SIMULATION, SEED, mutant("timer left in the heap by a cancel",
         "Scheduler::cancel_timer", condition("NOT_IN_HEAP", "($) && !task.canceled.get()"))),
-    case(SIMULATION, SEED, mutant("cancel forgotten",
+    case(SIMULATION, SEED, mutant("cancel lost",
         "Scheduler::cancel", delete("canceled.set"))),
-    case(SIMULATION, SEED, mutant("how a wait ended lost when the task is taken out of the queue",
+    case(SIMULATION, SEED, mutant("outcome of a wait lost when its task is dequeued",
         "Scheduler::enqueue", call("outcome.get", "Outcome::Interrupted"))),
 ];
 
