@@ -1,29 +1,5 @@
 # Majjen's commands, for people and for CI.
-#
-#   make build          the library, in release mode: target/release/libmajjen.{so,a}
-#   make run            the guide's HTTP server on port 8080, until Ctrl+C
-#   make examples       examples-c/ into target/examples, and runs those that end by themselves
-#   make test           every test; ends with "N passed, N failed, N skipped"
-#   make c-test         one C program: TEST=wait_fd; or one test of it: TEST=wait_fd/the_bits_are_those_of_poll
-#   make torture        the tests of faults, with every errno value and every fallback, the long loads,
-#                       mutants of the library, sanitizers, libFuzzer for FUZZ_SECONDS=60, and coverage; a
-#                       skipped test is an error, unless ALLOW_SKIPS=1
-#   make fuzz           libFuzzer alone
-#   make coverage       which lines of the library the tests run; an error if one that they do not
-#                       run is not in tests/uncovered.txt, with the reason
-#   make loom           the protocol between threads, in all orders that the memory model allows
-#   make bench          Majjen and its peers side by side, and docs/performance.md: up to half an hour;
-#                       QUICK=1 for small numbers, ROWS=1,6 for some rows
-#   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
-#   make lint           rustfmt, clippy and rustdoc, with warnings as errors
-#   make header         renews include/majjen.h from the Rust sources, and from that the declarations for
-#                       tests in Rust, tests/support/majjen_h.rs
-#   make abi            renews what the tests compare the ABI with, and shows what has changed
-#   make install        what was built, into PREFIX (/usr/local), LIBDIR (PREFIX/lib), below DESTDIR
-#   make uninstall      removes it again; with the same variables
-#   make deb            Debian packages libmajjen0 and libmajjen-dev, in target/deb
-#   make test-aarch64   the test suite against the library for aarch64, under emulation
-#   make clean          removes what the others made
+# CONTRIBUTING.md lists them all.
 #
 # CC chooses the C compiler, and CARGO_TARGET_DIR another place than target/.
 

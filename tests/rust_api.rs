@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use majjen::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
-use majjen::sync::{Mutex, channel};
+use majjen::sync::{Condvar, Mutex, channel};
 use majjen::{Builder, Error, Instant, JoinError, Scheduler, StopHandle, logger, task};
-use support::scheduler;
+use support::{HOUR, scheduler};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -237,7 +237,7 @@ fn sockets_are_those_of_the_standard_library() {
     in_a_task(|| {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         listener.set_read_timeout(Some(MS)).unwrap();
-        assert_eq!(listener.read_timeout(), Some(MS));
+        assert_eq!(listener.read_timeout().unwrap(), Some(MS));
         let connecting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut accepted = listener.incoming().next().unwrap().unwrap();
         assert_eq!(accepted.peer_addr().unwrap(), connecting.local_addr().unwrap());
@@ -272,10 +272,10 @@ fn sockets_of_other_kinds_are_too() {
         assert!(connecting.local_addr().unwrap().is_unnamed());
         let mut accepted = (&listener).into_iter().next().unwrap().unwrap();
         accepted.set_write_timeout(Some(MS)).unwrap();
-        assert_eq!(accepted.write_timeout(), Some(MS));
+        assert_eq!(accepted.write_timeout().unwrap(), Some(MS));
         assert!(format!("{accepted:?}").contains("UnixStream"));
         let mut again = accepted.try_clone().unwrap();
-        assert_eq!(again.write_timeout(), Some(MS));
+        assert_eq!(again.write_timeout().unwrap(), Some(MS));
         accepted.write_all(b"x").unwrap();
         again.flush().unwrap();
         let mut byte = [0];
@@ -284,9 +284,33 @@ fn sockets_of_other_kinds_are_too() {
         std::fs::remove_file(path).unwrap();
 
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert_eq!(udp.read_timeout(), None);
+        assert_eq!(udp.read_timeout().unwrap(), None);
         let _std = udp.into_std();
     });
+}
+
+/// So that code which uses those of the standard library needs another `use` and nothing else.
+#[test]
+fn timeouts_have_the_shapes_of_the_standard_library() {
+    type Getter<S> = fn(&S) -> std::io::Result<Option<Duration>>;
+    let _: [Getter<TcpStream>; 2] = [TcpStream::read_timeout, TcpStream::write_timeout];
+    let _: [Getter<UnixStream>; 2] = [UnixStream::read_timeout, UnixStream::write_timeout];
+    let _: [Getter<UdpSocket>; 2] = [UdpSocket::read_timeout, UdpSocket::write_timeout];
+
+    let scheduler = scheduler();
+    let pair = Rc::new((Mutex::new(0), Condvar::new()));
+    let own = pair.clone();
+    let waits = scheduler.spawn(move || {
+        let (guard, notified) = own.1.wait_timeout(own.0.lock()?, HOUR)?;
+        let (guard, late) = own.1.wait_timeout(guard, MS)?;
+        Ok::<_, Error>((*guard, notified.timed_out(), late.timed_out()))
+    });
+    scheduler.spawn(move || {
+        *pair.0.lock()? = 1;
+        pair.1.notify_one()
+    });
+    scheduler.run().unwrap();
+    assert_eq!(waits.join().unwrap(), Ok((1, false, true)));
 }
 
 #[test]

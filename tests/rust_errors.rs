@@ -150,5 +150,5 @@ fn threads_share_a_socket() {
     assert_eq!(answers.join().unwrap().unwrap(), *b"world");
     reads.join().unwrap();
     writes.join().unwrap();
-    assert_eq!(one.read_timeout(), Some(Duration::from_secs(7)));
+    assert_eq!(one.read_timeout().unwrap(), Some(Duration::from_secs(7)));
 }

@@ -133,10 +133,11 @@ fn a_scheduler_is_dropped_by_the_unwinding_of_a_task_of_another_one() {
 #[test]
 fn a_task_of_one_scheduler_does_not_join_one_of_another() {
     let (one, other) = (scheduler(), scheduler());
-    let foreign = one.spawn(|| 1);
-    let joins = other.spawn(move || (foreign.wait(), foreign));
+    let (foreign, joined) = (one.spawn(|| 1), one.spawn(|| 2));
+    let joins = other.spawn(move || (joined.join(), foreign.wait(), foreign));
     other.run().unwrap();
-    let (waited, foreign) = joins.join().unwrap();
+    let (joined, waited, foreign) = joins.join().unwrap();
+    assert!(matches!(joined, Err(JoinError::Failed(Error::WrongScheduler))), "{joined:?}");
     assert_eq!(waited, Err(Error::WrongScheduler));
     one.run().unwrap();
     assert_eq!(foreign.join().unwrap(), 1);

@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
         Trial::test("readme::names_what_the_static_library_needs", names_private_libraries),
         Trial::test("readme::names_the_oldest_rust", names_the_oldest_rust),
+        Trial::test("readme::prose_is_wrapped", prose_is_wrapped),
     ]
 }
 
@@ -179,6 +180,32 @@ fn tests_are_there() -> Result<(), Failed> {
         }
     }
     assert!(count > 10, "only {count} were found");
+    Ok(())
+}
+
+/// Tables and code may be as wide as they need to be, and a page that is generated is as its generator
+/// writes it.
+fn prose_is_wrapped() -> Result<(), Failed> {
+    const MOST: usize = 120;
+    let (mut long, mut count) = (Vec::new(), 0);
+    for (path, text) in documents()? {
+        if text.contains("<!-- Written by `make ") {
+            continue;
+        }
+        let mut in_code = false;
+        for (index, line) in text.lines().enumerate() {
+            in_code ^= line.starts_with("```");
+            if in_code || line.starts_with('|') {
+                continue;
+            }
+            count += 1;
+            if line.chars().count() > MOST {
+                long.push(format!("{}:{}", path.display(), index + 1));
+            }
+        }
+    }
+    assert!(count > 1000, "only {count} lines were found");
+    assert!(long.is_empty(), "over {MOST} columns: {long:#?}");
     Ok(())
 }
 

@@ -152,7 +152,7 @@ fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
     Ok(rustc)
 }
 
-/// The documents' programs, each in a function that may fail.
+/// The documents' programs, as they are or in a function that may fail.
 fn documents_run() -> Result<(), Failed> {
     let mut count = 0;
     for document in ["README.md", "docs/rust-api.md"] {
@@ -160,9 +160,13 @@ fn documents_run() -> Result<(), Failed> {
         for rest in text.split("\n```rust\n").skip(1) {
             let block = rest.split("```\n").next().unwrap_or_default();
             let temp_dir = TempDir::new()?;
-            let source = format!(
-                "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n"
-            );
+            let source = if block.contains("fn main()") {
+                block.to_owned()
+            } else {
+                format!(
+                    "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n"
+                )
+            };
             let mut rustc = rustc(&temp_dir, &source)?;
             let mut program = Command::new(temp_dir.path().join("main"));
             for command in [rustc.arg("-Dwarnings"), &mut program] {
@@ -174,7 +178,7 @@ fn documents_run() -> Result<(), Failed> {
             count += 1;
         }
     }
-    assert_eq!(count, 5, "the documents' programs");
+    assert_eq!(count, 6, "the documents' programs");
     Ok(())
 }
 

@@ -381,7 +381,14 @@ end!(Receiver, receivers, Inner::clear);
 /// assert_eq!(failed.to_string(), "the channel is closed");
 /// assert_eq!(failed.value, "back");
 /// ```
+///
+/// It may get further fields:
+///
+/// ```compile_fail,E0639
+/// majjen::sync::SendError { value: 1, error: majjen::Error::Disconnected };
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SendError<T> {
     /// The element.
     pub value: T,

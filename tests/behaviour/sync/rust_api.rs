@@ -71,7 +71,9 @@ impl Sync for RustApi {
     ) -> Result<(), i32> {
         let guard = lock.guard.take().ok_or(libc::EPERM)?;
         let (guard, timed_out) = told(|| match timeout {
-            Some(timeout) => condvar.wait_timeout(guard, timeout),
+            Some(timeout) => condvar
+                .wait_timeout(guard, timeout)
+                .map(|(guard, result)| (guard, result.timed_out())),
             None => condvar.wait(guard).map(|guard| (guard, false)),
         })?;
         lock.keep(Ok(guard))?;
