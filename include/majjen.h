@@ -646,7 +646,7 @@ int mj_cond_broadcast(struct mj_cond *cond);
 // A counting semaphore. See mj_sem_create().
 typedef struct mj_sem mj_sem;
 
-// Makes a semaphore for the tasks of one scheduler, with a number of permits to begin with. It may
+// Makes a semaphore for the tasks of one scheduler, with an initial number of permits. It may
 // outlive the scheduler. Does not suspend.
 //
 // Returns the semaphore, to be released with mj_sem_destroy(), or NULL with errno as
@@ -826,9 +826,10 @@ void mj_vlog(mj_log_level level, const char *format, va_list arguments) MJ_PRINT
 #define MJ_ERROR(...) mj_log(MJ_LOG_ERROR, __VA_ARGS__)
 #define MJ_FATAL(...) mj_log(MJ_LOG_FATAL, __VA_ARGS__)
 
-// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO at first, or
-// MJ_LOG_WARN in a program in Rust that has not called C. A number that is no level is a WARN line
-// and changes nothing. Callable from any thread. Does not suspend.
+// Sets the level from which lines are written, for the whole process. Until it is set it is
+// MJ_LOG_INFO, or MJ_LOG_WARN if the Rust API was the first to make a scheduler or to set up the
+// logger. A number that is no level is a WARN line and changes nothing. Callable from any thread.
+// Does not suspend.
 void mj_log_set_level(mj_log_level level);
 
 // Returns whether mj_log() writes lines of this level now, to leave out work that only prepares

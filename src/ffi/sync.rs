@@ -165,7 +165,7 @@ pub unsafe extern "C" fn mj_cond_broadcast(cond: *mut mj_cond) -> c_int {
     status(unsafe { object_ref(cond) }.and_then(Condvar::broadcast))
 }
 
-/// Makes a semaphore for the tasks of one scheduler, with a number of permits to begin with. It may
+/// Makes a semaphore for the tasks of one scheduler, with an initial number of permits. It may
 /// outlive the scheduler. Does not suspend.
 ///
 /// Returns the semaphore, to be released with mj_sem_destroy(), or NULL with errno as
