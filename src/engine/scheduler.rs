@@ -13,6 +13,7 @@ mod latency;
 mod object;
 mod park;
 mod random;
+mod round;
 mod run;
 mod starved;
 mod tasks;

@@ -2,6 +2,7 @@
 
 mod clock;
 mod deadline;
+mod rate;
 
 pub use clock::{Clock, ClockFunction, Instant, Ratio};
 pub use deadline::Deadline;

@@ -14,7 +14,7 @@ use crate::engine::context::{ThreadState, stack};
 use crate::engine::measure::TurnTimes;
 use crate::engine::task::{self, Task};
 use crate::engine::threads::Remote;
-use crate::engine::time::Clock;
+use crate::engine::time::{Clock, Instant};
 
 /// The state that the switch between tasks needs.
 pub struct Dispatch {
@@ -23,6 +23,10 @@ pub struct Dispatch {
     /// In ticks: from then on a task that suspends switches to the loop. Atomic for signal handlers
     /// of this thread, which set it to 0 when the run is to end.
     pub yield_at_ticks: AtomicU64,
+    /// When the current round began; see `round.rs`.
+    pub round_began: Cell<Instant>,
+    /// The longest that a round may take: in ticks.
+    pub longest_round_ticks: Cell<u64>,
     /// The task in the run queue whose context is prefetched next; null if prefetching is not worth
     /// it. A hint: the task may have left the queue.
     pub prefetch_cursor: Cell<*const Task>,
@@ -45,6 +49,8 @@ impl Dispatch {
         Dispatch {
             loop_context: Cell::new(null_mut()),
             yield_at_ticks: AtomicU64::new(0),
+            round_began: Cell::new(Instant::default()),
+            longest_round_ticks: Cell::new(0),
             prefetch_cursor: Cell::new(null()),
             thread_state: ThreadState::new(),
             float_modes: Cell::new(FloatModes::default()),
@@ -88,6 +94,11 @@ impl Dispatch {
     /// [`set_yield_at`](Self::set_yield_at), unless an earlier moment is set.
     pub fn yield_by(&self, ticks: u64, remote: &Remote) {
         self.set_yield_at(ticks.min(self.yield_at_ticks.load(Relaxed)), remote);
+    }
+
+    /// The next task that suspends switches to the loop.
+    pub fn yield_at_once(&self) {
+        self.yield_at_ticks.store(0, Relaxed);
     }
 
     /// Releases what a sanitizer knows of a task that does not run again.

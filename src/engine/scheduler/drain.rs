@@ -25,7 +25,7 @@ impl<'s> Drain<'s> {
         let errno = sys::errno();
         let _ = scheduler.remote.enter(); // It succeeds, since no thread runs it.
         let _entered = Entered::enter(scheduler);
-        scheduler.dispatch.set_yield_at(0, &scheduler.remote); // Each turn ends here.
+        scheduler.begin_round(scheduler.time.clock.now(), 0); // Each turn ends here.
         Drain { scheduler, errno, _entered }
     }
 

@@ -6,7 +6,6 @@ use std::ffi::{c_int, c_void};
 use super::latency::WakeupLatency;
 use crate::engine::io::Reactor;
 use crate::engine::sys::Result;
-use crate::engine::time::{Clock, Instant};
 
 /// While tasks are ready, I/O is polled once every task that was ready at the last poll has run,
 /// since newly ready tasks queue behind those anyway: no more often than this...
@@ -47,8 +46,8 @@ pub struct Io {
     /// logged.
     pub wait_failed: Cell<bool>,
     pub latency: WakeupLatency,
-    /// In ticks: when I/O was last polled.
-    last_poll: Cell<u64>,
+    /// In nanoseconds: when I/O was last polled.
+    polled_at_ns: Cell<u64>,
     /// In turns: when all tasks that were ready at the last poll have run.
     poll_epoch_end: Cell<u64>,
     /// In turns: when the wait function was last called.
@@ -62,25 +61,25 @@ impl Io {
             builtin: Cell::new(None),
             wait_failed: Cell::new(false),
             latency: WakeupLatency::default(),
-            last_poll: Cell::new(0),
+            polled_at_ns: Cell::new(0),
             poll_epoch_end: Cell::new(0),
             polled_at_turn: Cell::new(u64::MAX),
         })
     }
 
     /// Whether it is time to poll I/O, though tasks are ready.
-    pub fn poll_is_due(&self, clock: &Clock, now: Instant, turns: u64) -> bool {
+    pub fn poll_is_due(&self, now_ns: u64, turns: u64) -> bool {
         let interval_ns = if turns >= self.poll_epoch_end.get() {
             MIN_POLL_INTERVAL_NS
         } else {
             MAX_POLL_INTERVAL_NS
         };
-        now.ticks.wrapping_sub(self.last_poll.get()) >= clock.ns_to_ticks(interval_ns)
+        now_ns.saturating_sub(self.polled_at_ns.get()) >= interval_ns
     }
 
     /// Records a call of the wait function: after how many turns, and with how many tasks ready.
-    pub fn polled(&self, now: Instant, turns: u64, ready: usize) {
-        self.last_poll.set(now.ticks);
+    pub fn polled(&self, now_ns: u64, turns: u64, ready: usize) {
+        self.polled_at_ns.set(now_ns);
         self.poll_epoch_end.set(turns + ready as u64);
         self.polled_at_turn.set(turns);
     }

@@ -238,10 +238,10 @@ impl Scheduler {
     /// Brings the public counters up to date.
     pub fn publish_metrics(&self) {
         let metrics = &self.metrics;
-        self.dispatch.turn_times.publish(&self.time.clock, metrics);
         if self.remote.is_running() {
             measure::add(&metrics.total_loop_time_ns, self.time.take_loop_ns());
         }
+        self.dispatch.turn_times.publish(&self.time.clock, metrics);
         let tables = self.tasks.bytes() + self.io.reactor.borrow().bytes() + self.timers.bytes();
         let own = size_of::<Scheduler>() + Remote::BYTES;
         metrics.memory_allocated_bytes.set(own + tables);

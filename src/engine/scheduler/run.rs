@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr::{fn_addr_eq, from_ref};
 use std::sync::atomic::AtomicU64;
 
-use super::io::{Builtin, MIN_POLL_INTERVAL_NS};
+use super::io::Builtin;
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
 use crate::engine::context::switch;
@@ -210,7 +210,7 @@ impl Scheduler {
         let due = if clock.has_custom() {
             self.metrics.scheduler_loops.get().is_multiple_of(ROUNDS)
         } else {
-            self.io.poll_is_due(clock, now, self.dispatch.turn_times.count())
+            self.io.poll_is_due(now.ns, self.dispatch.turn_times.count())
         };
         due && (self.has_custom_wait_function() || self.io.reactor.borrow().has_waiters())
     }
@@ -218,17 +218,13 @@ impl Scheduler {
     // ---- phase 2
 
     fn run_tasks(&self, now: Instant) {
-        let clock = &self.time.clock;
-        let next_ns = self.timers.next_deadline_ns();
-        let yield_at = if clock.has_custom() {
+        let round_ns = match self.timers.next_deadline_ns() {
             // After each turn, so that a simulation does not depend on real time.
-            0
-        } else {
-            let until_timer_ns = next_ns.map_or(u64::MAX, |at| at.saturating_sub(now.ns));
-            let service_ns = until_timer_ns.min(MIN_POLL_INTERVAL_NS);
-            now.ticks.wrapping_add(clock.ns_to_ticks(service_ns))
+            _ if self.time.clock.has_custom() => 0,
+            Some(at_ns) => at_ns.saturating_sub(now.ns),
+            None => u64::MAX,
         };
-        self.dispatch.set_yield_at(yield_at, &self.remote);
+        self.begin_round(now, round_ns);
         // Even if the loop is due at once, one task runs: each iteration makes progress.
         self.dispatch_ready_tasks();
     }
@@ -374,7 +370,7 @@ impl Scheduler {
             self.io.latency.observe(waited_ns - timeout_ns);
         }
         measure::add(&self.metrics.total_wait_time_ns, waited_ns);
-        self.io.polled(now, self.dispatch.turn_times.count(), self.run_queue.count.get());
+        self.io.polled(now.ns, self.dispatch.turn_times.count(), self.run_queue.count.get());
     }
 
     /// Polls the pending descriptors, and readies the tasks of ready ones. The others are armed if

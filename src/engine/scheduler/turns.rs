@@ -43,7 +43,7 @@ impl Scheduler {
             return;
         }
         self.start_prefetch();
-        self.dispatch.turn_times.begin(self.time.clock.ticks());
+        self.begin_turns();
         match self.next_context(null(), None) {
             Next::Context(context) if context != self.dispatch.loop_context.get() => {
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.
@@ -107,18 +107,25 @@ impl Scheduler {
     #[inline(never)]
     extern "C" fn suspend_slow(&self, task: &Task) {
         let now = self.time.clock.ticks();
-        self.dispatch.turn_times.end(now);
+        self.end_turn(now);
         task.count_turn();
         self.switch_to_next(task, now);
     }
 
     /// `suspend` after an outlier: a turn that is longer than the histogram's fast range, or a new
-    /// minimum or maximum.
+    /// minimum or maximum; or when the clock is to be asked.
     #[inline(never)]
     extern "C" fn suspend_outlier(&self, task: &Task, now: u64) {
-        self.dispatch.turn_times.end_slow(now);
+        self.end_turn_slow(now);
         task.count_turn();
         self.switch_to_next(task, now);
+    }
+
+    #[inline(always)]
+    fn end_turn(&self, now: u64) {
+        if !self.dispatch.turn_times.end_fast(now) {
+            self.end_turn_slow(now);
+        }
     }
 
     #[inline(always)]
@@ -368,7 +375,7 @@ impl Scheduler {
         }
         self.tasks.starved.retry_one(&self.run_queue);
         let now = self.time.clock.ticks();
-        self.dispatch.turn_times.end(now);
+        self.end_turn(now);
         let next = if self.can_switch_directly(now) {
             self.next_context(null(), Some((stack, stack_bytes)))
         } else {

@@ -2,9 +2,11 @@
 //!
 //! Reading the time stamp counter costs 11 ns and `clock_gettime` 27 ns on the machine where this
 //! was designed; a yield costs little more. So turns are measured in ticks of the counter where
-//! that is steady, and only sums are converted, with the ratio observed since the scheduler was
-//! created: no calibration at start-up, and the longer it runs the more precise. Elsewhere a tick
-//! is a nanosecond.
+//! that is steady, and only sums are converted, with the rate of the latest seconds ([`Rate`]): no
+//! calibration at start-up. Elsewhere a tick is a nanosecond.
+//!
+//! The counter measures, and does not decide: what it says of the time is bounded by the clock, see
+//! `engine::scheduler::round`.
 //!
 //! A program may set a custom clock for deadlines, such as a simulated one. Turns are still
 //! measured in real time.
@@ -13,6 +15,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use super::rate::Rate;
 use crate::engine::context::switch;
 use crate::engine::sys;
 
@@ -20,7 +23,7 @@ use crate::engine::sys;
 pub type ClockFunction = unsafe extern "C" fn(*mut c_void) -> u64;
 
 /// Both clocks at one moment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Instant {
     pub ticks: u64,
     pub ns: u64,
@@ -31,22 +34,13 @@ pub struct Clock {
     /// The program's clock for deadlines, and its argument.
     custom: Cell<Option<(ClockFunction, *mut c_void)>>,
     counter: bool,
-    start: Instant,
-    ticks_per_ns: Cell<f64>,
+    rate: Rate,
 }
-
-/// The ratio is used once it was measured over this long: each reading is off by less than 100 ns.
-const MIN_OBSERVATION_NS: u64 = 1_000_000;
-
-/// Until then the counter is assumed to run at 1 GHz. With a faster one, timers and I/O are polled
-/// more often than needed for the first millisecond.
-const DEFAULT_TICKS_PER_NS: f64 = 1.0;
 
 impl Clock {
     pub fn start() -> Clock {
         let counter = counter_is_invariant();
-        let ticks_per_ns = Cell::new(DEFAULT_TICKS_PER_NS);
-        Clock { custom: Cell::new(None), counter, start: read(counter), ticks_per_ns }
+        Clock { custom: Cell::new(None), counter, rate: Rate::new(read(counter)) }
     }
 
     /// Whether [`ticks`](Self::ticks) reads the counter.
@@ -60,14 +54,10 @@ impl Clock {
         if self.counter { switch::ticks() } else { sys::monotonic_ns() }
     }
 
-    /// Reads both clocks, and updates the ratio.
+    /// Reads both clocks, and updates the rate.
     pub fn now(&self) -> Instant {
         let now = read(self.counter);
-        let elapsed_ns = now.ns.saturating_sub(self.start.ns);
-        if self.counter && elapsed_ns >= MIN_OBSERVATION_NS {
-            let elapsed_ticks = now.ticks.saturating_sub(self.start.ticks);
-            self.ticks_per_ns.set(elapsed_ticks as f64 / elapsed_ns as f64);
-        }
+        self.rate.observe(now);
         now
     }
 
@@ -95,35 +85,35 @@ impl Clock {
     /// Converts a duration to ticks. Exact to one part in a thousand or better, so only for short
     /// ones.
     pub fn ns_to_ticks(&self, ns: u64) -> u64 {
-        (ns as f64 * self.ticks_per_ns.get()) as u64
+        (ns as f64 * self.rate.ticks_per_ns()) as u64
     }
 
-    /// The ratio measured since the start, for conversions of ticks.
+    /// The most ticks that so many nanoseconds can have.
+    pub fn most_ticks(&self, ns: u64) -> u64 {
+        if self.counter { self.rate.most_ticks(ns) } else { ns }
+    }
+
+    /// The rate at this moment, for conversions of ticks.
     pub fn ratio(&self) -> Ratio {
-        let now = read(self.counter);
         if !self.counter {
-            return Ratio::UNKNOWN; // A tick is a nanosecond.
+            return Ratio::UNKNOWN;
         }
-        Ratio {
-            ns: now.ns.saturating_sub(self.start.ns),
-            ticks: now.ticks.saturating_sub(self.start.ticks).max(1),
-        }
+        Ratio { ticks_per_ns: self.rate.at(read(self.counter)) }
     }
 }
 
 /// Converts ticks to nanoseconds.
 #[derive(Clone, Copy)]
 pub struct Ratio {
-    ns: u64,
-    ticks: u64,
+    ticks_per_ns: f64,
 }
 
 impl Ratio {
-    /// Before any was measured.
-    pub const UNKNOWN: Ratio = Ratio { ns: 1, ticks: 1 };
+    /// Before any was measured, and where a tick is a nanosecond.
+    pub const UNKNOWN: Ratio = Ratio { ticks_per_ns: 1.0 };
 
     pub fn to_ns(self, ticks: u64) -> u64 {
-        (u128::from(ticks) * u128::from(self.ns) / u128::from(self.ticks)) as u64
+        (ticks as f64 / self.ticks_per_ns) as u64
     }
 }
 
@@ -146,13 +136,13 @@ fn counter_is_invariant() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Clock, MIN_OBSERVATION_NS};
+    use super::Clock;
 
     #[test]
     fn spans_in_ticks_are_spans_in_nanoseconds() {
         let clock = Clock::start();
         let start = clock.now();
-        while clock.now().ns < start.ns + 20 * MIN_OBSERVATION_NS {}
+        while clock.now().ns < start.ns + 20_000_000 {}
         let end = clock.now();
         let (ns, converted) = (end.ns - start.ns, clock.ratio().to_ns(end.ticks - start.ticks));
         // A reading can be interrupted between its two halves, so only the order of size is

@@ -1,0 +1,246 @@
+// The cycle counter jumps, stands still, or changes its pace, as it does when a machine was hibernated
+// or a virtual machine restored or moved. It is emulated: reading it raises a signal here (PR_SET_TSC
+// of prctl(2)), and the handler gives what the test wants. Timers and descriptors must be served all
+// the same while tasks are ready, and the metrics must be no more than the clock allows.
+#define _GNU_SOURCE
+#include "check.h"
+#include "pipes.h"
+
+#if !defined __x86_64__
+
+int main(void) {
+  puts("only x86-64 can emulate the counter; the unit tests of engine/time and measure do it elsewhere");
+  return check_skipped;
+}
+
+#else
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <ucontext.h>
+#include <x86intrin.h>
+
+#define MS 1000000ull
+
+// ---- The emulated counter ----
+
+// What happens to the counter.
+typedef enum event {
+  NOTHING,
+  GOES_BACK,
+  GOES_BACK_A_LITTLE,
+  GOES_AHEAD,
+  GOES_AHEAD_A_LITTLE,
+  STANDS_STILL,
+  SLOWS_DOWN,
+  HURRIES,
+  EVENTS,
+} event;
+
+static struct {
+  event event;
+  unsigned long reads;       // how often it was read
+  unsigned long happens_at;  // before which reading
+  uint64_t ticks_then;
+} counter;
+
+static uintptr_t vdso;
+
+static uint64_t emulate(uint64_t ticks) {
+  if (counter.reads < counter.happens_at) return ticks;
+  if (counter.reads == counter.happens_at) counter.ticks_then = ticks;
+  uint64_t since = ticks - counter.ticks_then;
+  switch (counter.event) {
+    case GOES_BACK: return (1ull << 20) + since;
+    case GOES_BACK_A_LITTLE: return ticks - (1ull << 30);
+    case GOES_AHEAD: return ticks + (1ull << 60);
+    case GOES_AHEAD_A_LITTLE: return ticks + (1ull << 30);
+    case STANDS_STILL: return counter.ticks_then;
+    case SLOWS_DOWN: return counter.ticks_then + since / 100;
+    case HURRIES: return counter.ticks_then + since * 4;
+    default: return ticks;
+  }
+}
+
+// The C library's clock_gettime(), in the vDSO, gets the real counter.
+static void on_read(int number, siginfo_t* info, void* context) {
+  greg_t* registers = ((ucontext_t*)context)->uc_mcontext.gregs;
+  const uint8_t* code = (const uint8_t*)registers[REG_RIP];
+  bool is_rdtsc = code[0] == 0x0f && code[1] == 0x31;
+  bool is_rdtscp = code[0] == 0x0f && code[1] == 0x01 && code[2] == 0xf9;
+  (void)number;
+  (void)info;
+  if (!is_rdtsc && !is_rdtscp) {
+    signal(SIGSEGV, SIG_DFL);
+    return;
+  }
+  prctl(PR_SET_TSC, PR_TSC_ENABLE);
+  uint64_t ticks = __rdtsc();
+  prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
+  if ((uintptr_t)code - vdso >= 0x4000) {
+    ticks = emulate(ticks);
+    counter.reads++;
+  }
+  registers[REG_RAX] = (uint32_t)ticks;
+  registers[REG_RDX] = (greg_t)(ticks >> 32);
+  if (is_rdtscp) registers[REG_RCX] = 0;
+  registers[REG_RIP] += is_rdtsc ? 2 : 3;
+}
+
+static bool emulate_counter(void) {
+  struct sigaction action = {.sa_sigaction = on_read, .sa_flags = SA_SIGINFO | SA_NODEFER};
+  vdso = getauxval(AT_SYSINFO_EHDR);
+  CHECK_INT(sigaction(SIGSEGV, &action, NULL), ==, 0);
+  return prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0;
+}
+
+// Lets the event happen before the reading after `readings` more.
+static void expect(event event, unsigned long readings) {
+  counter.event = event;
+  counter.happens_at = counter.reads + readings;
+}
+
+// ---- Tasks ----
+
+static int ends[2];
+static unsigned served, wanted;
+static uint64_t gives_up_at_ns;
+
+static void begin_to_serve(unsigned count) {
+  served = 0;
+  wanted = count;
+  // What is lost would be lost for weeks.
+  gives_up_at_ns = now_ns() + 20000 * MS;
+}
+
+// Something is ready all the time.
+static void is_busy(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  while (served < wanted) {
+    CHECK(now_ns() < gives_up_at_ns);
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+static void sleeps(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) {
+    uint64_t begin = now_ns();
+    CHECK_INT(mj_sleep_ns(MS / 2), ==, 0);
+    CHECK_UINT(now_ns() - begin, >=, MS / 2);
+    served++;
+  }
+  mj_task_exit();
+}
+
+static void reads(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) {
+    mj_task_wait_readable(ends[0]);
+    take_byte(ends[0]);
+    served++;
+  }
+  mj_task_exit();
+}
+
+static void* writes(void* user_state) {
+  for (int i = 0; i < 3; i++) {
+    usleep(700);
+    put_byte(ends[1]);
+  }
+  return user_state;
+}
+
+// The metrics are no more than the clock allows.
+static void check_metrics(mj_scheduler* scheduler, uint64_t elapsed_ns) {
+  const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
+  CHECK_UINT(metrics->total_execution_time_ns, <=, elapsed_ns);
+  CHECK_UINT(metrics->max_execution_time_ns, <=, metrics->total_execution_time_ns);
+  CHECK_UINT(metrics->min_execution_time_ns, <=, metrics->max_execution_time_ns);
+  CHECK_UINT(metrics->total_loop_time_ns, <=, elapsed_ns);
+}
+
+// ---- Tests ----
+
+// Runs with an event before the n-th reading of the counter.
+static void run_with(event event, unsigned long reading, uint64_t awake_us) {
+  open_pipe(ends);
+  mj_scheduler* scheduler = new_scheduler();
+  uint64_t begin = now_ns();
+  if (awake_us > 0) usleep((useconds_t)awake_us);
+  begin_to_serve(6);
+  add_task(scheduler, is_busy, NULL);
+  add_task(scheduler, sleeps, NULL);
+  add_task(scheduler, reads, NULL);
+  pthread_t writer;
+  prctl(PR_SET_TSC, PR_TSC_ENABLE);
+  CHECK_INT(pthread_create(&writer, NULL, writes, NULL), ==, 0);
+  prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
+  expect(event, reading);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(served, ==, wanted);
+  check_metrics(scheduler, now_ns() - begin);
+  CHECK_INT(pthread_join(writer, NULL), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  close_both(ends);
+}
+
+static void whatever_the_counter_does_all_is_served(void) {
+  for (event event = NOTHING; event < EVENTS; event++) {
+    for (unsigned long reading = 0; reading < 24; reading++) run_with(event, reading, 0);
+    // The rate of the counter is known.
+    for (unsigned long reading = 0; reading < 6; reading++) run_with(event, 1 + 31 * reading, 3000);
+  }
+}
+
+static event jump;
+
+static void computes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 5; i++) {
+    uint64_t end = now_ns() + 3 * MS;
+    if (i == 2) expect(jump, 0);
+    while (now_ns() < end) {
+    }
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+// A turn in which the counter jumps has some length that is possible, and the others have theirs.
+static void a_jump_in_a_long_turn_is_not_measured(void) {
+  static const event jumps[] = {GOES_BACK, GOES_BACK_A_LITTLE, GOES_AHEAD, GOES_AHEAD_A_LITTLE};
+  for (size_t i = 0; i < sizeof jumps / sizeof *jumps; i++) {
+    jump = jumps[i];
+    expect(NOTHING, 0);
+    mj_scheduler* scheduler = new_scheduler();
+    uint64_t begin = now_ns();
+    add_task(scheduler, computes, NULL);
+    mj_scheduler_run(scheduler);
+    check_metrics(scheduler, now_ns() - begin);
+    // Four turns of 3 ms are whole.
+    CHECK_UINT(mj_scheduler_get_metrics(scheduler)->total_execution_time_ns, >=, 10 * MS);
+    mj_scheduler_destroy(scheduler);
+  }
+}
+
+int main(void) {
+  mj_log_set_level(MJ_LOG_WARN);
+  if (!emulate_counter()) {
+    puts("the counter cannot be emulated here: PR_SET_TSC is refused");
+    return check_skipped;
+  }
+  RUN(whatever_the_counter_does_all_is_served);
+  RUN(a_jump_in_a_long_turn_is_not_measured);
+  return 0;
+}
+
+#endif
