@@ -200,16 +200,56 @@ static void whatever_the_counter_does_all_is_served(void) {
   }
 }
 
+static unsigned long busy_turns;
+
+static void computes_while_others_sleep(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  while (served < wanted) {
+    uint64_t end = now_ns() + MS / 100;
+    while (now_ns() < end) {
+    }
+    CHECK(now_ns() < gives_up_at_ns);
+    busy_turns++;
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+// The loop is due after the one in which the counter has jumped, and not when the clock is
+// asked, many turns later.
+static void a_jump_ends_the_round(void) {
+  static const event jumps[] = {GOES_BACK, GOES_BACK_A_LITTLE, GOES_AHEAD, GOES_AHEAD_A_LITTLE};
+  for (size_t i = 0; i < sizeof jumps / sizeof *jumps; i++) {
+    for (unsigned long reading = 0; reading < 16; reading++) {
+      mj_scheduler* scheduler = new_scheduler();
+      usleep(2000);
+      begin_to_serve(3);
+      busy_turns = 0;
+      add_task(scheduler, sleeps, NULL);
+      add_task(scheduler, computes_while_others_sleep, NULL);
+      expect(jumps[i], reading);
+      mj_scheduler_run(scheduler);
+      // Three sleeps of half a millisecond, and turns of more than 10 microseconds.
+      CHECK_UINT(busy_turns, <, 200);
+      mj_scheduler_destroy(scheduler);
+    }
+  }
+}
+
 static event jump;
+static uint64_t longest_ns;
 
 static void computes(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   for (int i = 0; i < 5; i++) {
-    uint64_t end = now_ns() + 3 * MS;
+    uint64_t begin = now_ns();
     if (i == 2) expect(jump, 0);
-    while (now_ns() < end) {
+    while (now_ns() < begin + 3 * MS) {
     }
+    uint64_t turn_ns = now_ns() - begin;
+    if (turn_ns > longest_ns) longest_ns = turn_ns;
     mj_task_yield();
   }
   mj_task_exit();
@@ -223,11 +263,14 @@ static void a_jump_in_a_long_turn_is_not_measured(void) {
     expect(NOTHING, 0);
     mj_scheduler* scheduler = new_scheduler();
     uint64_t begin = now_ns();
+    longest_ns = 0;
     add_task(scheduler, computes, NULL);
     mj_scheduler_run(scheduler);
     check_metrics(scheduler, now_ns() - begin);
-    // Four turns of 3 ms are whole.
-    CHECK_UINT(mj_scheduler_get_metrics(scheduler)->total_execution_time_ns, >=, 10 * MS);
+    // Four turns of 3 ms are whole, and none is as long as all of them.
+    const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
+    CHECK_UINT(metrics->total_execution_time_ns, >=, 10 * MS);
+    CHECK_UINT(metrics->max_execution_time_ns, <, 2 * longest_ns);
     mj_scheduler_destroy(scheduler);
   }
 }
@@ -239,6 +282,7 @@ int main(void) {
     return check_skipped;
   }
   RUN(whatever_the_counter_does_all_is_served);
+  RUN(a_jump_ends_the_round);
   RUN(a_jump_in_a_long_turn_is_not_measured);
   return 0;
 }
