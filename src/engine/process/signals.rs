@@ -1,31 +1,128 @@
-//! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE is
-//! blocked.
+//! The signals of the application preset: while it runs, SIGINT and SIGTERM stop it, and SIGPIPE has
+//! no effect on its thread.
 //!
-//! A handler gets nothing but the signal's number, so the handles of the running schedulers are in
-//! a fixed table of atomics. A scheduler that leaves the table waits until no handler on another
-//! thread reads it: `HANDLERS` counts them.
+//! All by handlers, which exec() takes away: no signal is blocked, since a mask would be inherited by
+//! the threads and programs that a task starts. A handler decides what is meant: a signal that is not
+//! for a scheduler of this process, or on SIGPIPE of this thread, has its default effect. So a child of
+//! fork() that has not gone on with the run, and another thread, have what they would have without.
+//!
+//! A handler gets nothing but the signal's number, so each run has a [`Place`] in a table of atomics
+//! that only grows. A run that leaves its place waits until no handler on another thread reads it:
+//! `HANDLERS` counts them.
 //!
 //! | word | who may change it |
 //! |---|---|
-//! | `RUNNING[place]` | the guard that has the place, at its beginning and its end, under `INSTALLED` |
-//! | `CAUGHT[place]` | from 0 to a signal's number: a handler, before it stops the scheduler. To 0: the guard, before it enters `RUNNING` |
+//! | `Place::taken` | from false to true: who is to run there. To false: the same, when nobody reads the place |
+//! | `Place::thread`, `Place::remote` | who has the place, at the beginning and the end, under `INSTALLED` |
+//! | `Place::seen` | a handler, which adds its signal before it stops the scheduler. To 0: who has the place, before `remote` is set |
+//! | `Place::caught` | from 0 to a signal's number: as `seen` |
+//! | `Chunk::next` | from null to a chunk, for good: who finds no free place |
 //! | `HANDLERS` | each handler, when it begins and when it ends |
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::SeqCst,
+};
 
-use crate::engine::sys::{self, SIGINT, SIGPIPE, SIGTERM, SavedAction};
+use crate::engine::context::switch;
+use crate::engine::sys::{self, Error, Result, SIGINT, SIGPIPE, SIGTERM, SavedAction};
 use crate::engine::threads::{ForkSafeMutex, Remote, this_process};
 
-/// More application schedulers than this running at once is unheard of; further ones are not
-/// stopped by signals.
+/// Where the handlers find a run.
+struct Place {
+    taken: AtomicBool,
+    /// The thread that runs it, as the address of its thread-local variable.
+    thread: AtomicPtr<c_void>,
+    /// The scheduler's handle; null while there is no run.
+    remote: AtomicPtr<c_void>,
+    /// The signals that have come since the run began, a bit for each.
+    seen: AtomicU64,
+    /// The first of them; 0 for none.
+    caught: AtomicI32,
+}
+
+/// A part of the table. Those behind the first are allocated, and stay.
+struct Chunk {
+    places: [Place; PLACES],
+    next: AtomicPtr<Chunk>,
+}
+
+/// More application schedulers than this running at once are rare.
 const PLACES: usize = 64;
 
-static RUNNING: [AtomicPtr<c_void>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
-/// The first signal that has come since the place was taken; 0 for none.
-static CAUGHT: [AtomicI32; PLACES] = [const { AtomicI32::new(0) }; PLACES];
+static TABLE: Chunk = Chunk::new();
 static HANDLERS: Handlers = Handlers(AtomicU64::new(0));
+
+impl Chunk {
+    const fn new() -> Chunk {
+        const FREE: Place = Place {
+            taken: AtomicBool::new(false),
+            thread: AtomicPtr::new(null_mut()),
+            remote: AtomicPtr::new(null_mut()),
+            seen: AtomicU64::new(0),
+            caught: AtomicI32::new(0),
+        };
+        Chunk { places: [FREE; PLACES], next: AtomicPtr::new(null_mut()) }
+    }
+
+    fn next(&self) -> Option<&'static Chunk> {
+        // SAFETY: null, or a chunk that was complete before it was linked, and is never freed.
+        unsafe { self.next.load(Acquire).as_ref() }
+    }
+
+    /// The chunk behind this one, which is made if there is none.
+    fn next_or_new(&self) -> Result<&'static Chunk> {
+        if let Some(next) = self.next() {
+            return Ok(next);
+        }
+        let memory = sys::allocate::<Chunk>(1);
+        if memory.is_null() {
+            return Err(Error::OutOfMemory);
+        }
+        // SAFETY: fresh memory for one.
+        unsafe { memory.write(Chunk::new()) };
+        if self.next.compare_exchange(null_mut(), memory, SeqCst, SeqCst).is_err() {
+            // SAFETY: another thread was faster, and nobody has seen this one.
+            unsafe { sys::free(memory.cast()) };
+        }
+        self.next_or_new()
+    }
+}
+
+/// All places. Safe in a signal handler.
+fn places() -> impl Iterator<Item = &'static Place> {
+    std::iter::successors(Some(&TABLE), |chunk| chunk.next()).flat_map(|chunk| &chunk.places)
+}
+
+impl Place {
+    /// Takes a free one; an error without memory for more.
+    fn take() -> Result<&'static Place> {
+        let mut chunk = &TABLE;
+        loop {
+            let is_mine = |place: &&Place| {
+                place.taken.compare_exchange(false, true, SeqCst, SeqCst).is_ok()
+            };
+            match chunk.places.iter().find(is_mine) {
+                Some(place) => return Ok(place),
+                None => chunk = chunk.next_or_new()?,
+            }
+        }
+    }
+
+    /// Calls a function with the scheduler's handle, if one of this process runs here.
+    fn with_own(&self, function: impl FnOnce(&Remote) -> bool) -> bool {
+        let own = |remote: &Remote| remote.is_of_this_process() && function(remote);
+        // SAFETY: only between `HANDLERS.enter` and `leave`: the guard has a handle as long as it is
+        // in the place, and waits for HANDLERS before it is dropped.
+        unsafe { Remote::borrow_raw(self.remote.load(SeqCst), own) }.unwrap_or(false)
+    }
+}
+
+/// This thread's token for `Place::thread`.
+fn this_thread() -> *mut c_void {
+    switch::thread().cast_mut().cast()
+}
 
 /// The number of running handlers in the lower half, and the process in the upper half. A child of
 /// `fork()` has no other threads, so handlers of its parent's threads do not count there.
@@ -58,56 +155,51 @@ impl Handlers {
 
 /// The installed handlers, shared by all guards: the last one restores the previous actions.
 static INSTALLED: ForkSafeMutex<Installed> =
-    ForkSafeMutex::new(Installed { guards: 0, places: 0, saved: [None, None] });
+    ForkSafeMutex::new(Installed { guards: 0, saved: [None, None, None] });
 
 struct Installed {
     guards: usize,
-    /// A bit for each place that is taken.
-    places: u64,
     /// For each of [`SIGNALS`].
-    saved: [Option<SavedAction>; 2],
+    saved: [Option<SavedAction>; 3],
 }
 
-const SIGNALS: [c_int; 2] = [SIGINT, SIGTERM];
+type Handler = extern "C" fn(c_int);
+
+const SIGNALS: [(c_int, Handler); 3] =
+    [(SIGINT, on_stop), (SIGTERM, on_stop), (SIGPIPE, on_closed_pipe)];
 
 /// The signals are handled while this lives.
 pub struct Guard {
-    /// Index in the table; `None` if it was full.
-    place: Option<usize>,
-    /// The handle in the table.
+    place: &'static Place,
+    /// The handle in the place.
     _remote: Remote,
-    holds_sigpipe: bool,
 }
 
 impl Guard {
     /// Handles those signals whose action is SIG_DFL. The guard must stay on this thread.
-    pub fn new(remote: &Remote) -> Guard {
+    pub fn new(remote: &Remote) -> Result<Guard> {
+        let place = Place::take()?;
         let remote = remote.clone();
         let mut installed = INSTALLED.lock();
-        let free = installed.places.trailing_ones() as usize;
-        let place = (free < PLACES).then_some(free);
-        if let Some(place) = place {
-            installed.places |= 1 << place;
-            CAUGHT[place].store(0, SeqCst);
-            RUNNING[place].store(remote.as_raw(), SeqCst);
-        }
+        place.seen.store(0, SeqCst);
+        place.caught.store(0, SeqCst);
+        place.thread.store(this_thread(), SeqCst);
+        place.remote.store(remote.as_raw(), SeqCst);
         installed.guards += 1;
-        if installed.guards == 1 {
-            for (signal, saved) in SIGNALS.into_iter().zip(&mut installed.saved) {
-                if sys::has_default_action(signal) {
-                    *saved = sys::handle_signal(signal, on_signal);
-                }
+        // Each time: a child of fork() may have put the default actions back itself.
+        for ((signal, handler), saved) in SIGNALS.into_iter().zip(&mut installed.saved) {
+            if sys::has_default_action(signal) {
+                *saved = sys::handle_signal(signal, handler);
             }
         }
         drop(installed);
-        let holds_sigpipe = sys::has_default_action(SIGPIPE) && sys::block_signal(SIGPIPE);
-        Guard { place, _remote: remote, holds_sigpipe }
+        Ok(Guard { place, _remote: remote })
     }
 
     /// The first signal that has stopped the scheduler; 0 for none. Whoever has seen the stop of a
     /// signal is told of it.
     pub fn caught(&self) -> c_int {
-        self.place.map_or(0, |place| CAUGHT[place].load(SeqCst))
+        self.place.caught.load(SeqCst)
     }
 }
 
@@ -116,45 +208,60 @@ impl Drop for Guard {
         let mut installed = INSTALLED.lock();
         installed.guards -= 1;
         if installed.guards == 0 {
-            for saved in installed.saved.iter_mut().filter_map(Option::take) {
-                sys::restore_signal(&saved, on_signal);
+            for ((_, handler), saved) in SIGNALS.into_iter().zip(&mut installed.saved) {
+                if let Some(saved) = saved.take() {
+                    sys::restore_signal(&saved, handler);
+                }
             }
         }
         // After that: a signal finds this scheduler, or the action that was there before.
-        if let Some(place) = self.place {
-            RUNNING[place].store(null_mut(), SeqCst);
-            installed.places &= !(1 << place);
-        }
+        self.place.remote.store(null_mut(), SeqCst);
         drop(installed);
-        if self.holds_sigpipe {
-            sys::drop_and_unblock_signal(SIGPIPE);
+        // A handler that has read the place ends within a few instructions. One that interrupts
+        // this thread ends before the next line.
+        while HANDLERS.running() != 0 {
+            std::hint::spin_loop();
         }
-        if self.place.is_some() {
-            // A handler that has read the place ends within a few instructions. One that interrupts
-            // this thread ends before the next line.
-            while HANDLERS.running() != 0 {
-                std::hint::spin_loop();
-            }
-        }
+        self.place.thread.store(null_mut(), SeqCst);
+        self.place.taken.store(false, SeqCst);
     }
 }
 
-/// Stops all application schedulers.
-extern "C" fn on_signal(signal: c_int) {
-    let errno = sys::errno();
+/// Whether one of the runs of this process has a use for a signal.
+fn offer(use_it: impl Fn(&Place, &Remote) -> bool) -> bool {
     HANDLERS.enter();
-    for (place, caught) in RUNNING.iter().zip(&CAUGHT) {
-        let remote = place.load(SeqCst);
-        if remote.is_null() {
-            continue;
-        }
-        let _ = caught.compare_exchange(0, signal, SeqCst, SeqCst); // The first one counts.
-        // SAFETY: the guard has a handle as long as it is in the table, and leaving waits for
-        // HANDLERS.
-        let stopped = unsafe { Remote::borrow_raw(remote, Remote::stop) };
-        let _ = stopped; // An error means that it is gone, which needs no stop.
-    }
+    // All of them, also those behind one that has.
+    let used = places().filter(|place| place.with_own(|remote| use_it(place, remote))).count() > 0;
     HANDLERS.leave();
+    used
+}
+
+/// SIGINT, SIGTERM: stops all application schedulers that this signal has not stopped yet. If there
+/// are none, it has its default effect.
+extern "C" fn on_stop(signal: c_int) {
+    let errno = sys::errno();
+    let used = offer(|place, remote| {
+        let is_first = place.seen.fetch_or(1 << signal, SeqCst) & 1 << signal == 0;
+        if is_first {
+            let _ = place.caught.compare_exchange(0, signal, SeqCst, SeqCst); // The first one counts.
+            let _ = remote.stop(); // An error means that it is gone, which needs no stop.
+        }
+        is_first
+    });
+    if !used {
+        sys::default_effect_of_sent(signal);
+    }
+    sys::set_errno(errno);
+}
+
+/// SIGPIPE: a thread that runs an application scheduler goes on; its call returns EPIPE. For the
+/// others the signal has its default effect. (The kernel sends it to the thread that writes.)
+extern "C" fn on_closed_pipe(signal: c_int) {
+    let errno = sys::errno();
+    let this_thread = this_thread();
+    if !offer(|place, _| place.thread.load(SeqCst) == this_thread) {
+        sys::default_effect_of_sent(signal);
+    }
     sys::set_errno(errno);
 }
 

@@ -7,7 +7,7 @@
 //! bound:
 //!
 //! - A turn that is longer than a round, or has a negative length, which is the same to unsigned
-//!   numbers, ends the round. So does such a step between the beginning of a round and its first turn.
+//!   numbers, ends the round.
 //! - The clock is asked after [`TURNS_UNASKED`] turns, and ends a round that has taken too long.
 //! - A turn is recorded as no longer than the clock has gone since the round began.
 
@@ -36,16 +36,6 @@ impl Scheduler {
             _ => now.ticks.wrapping_add(longest),
         };
         dispatch.set_yield_at(yield_at, &self.remote);
-    }
-
-    /// The first turn of a round begins.
-    pub fn begin_turns(&self) {
-        let now_ticks = self.time.clock.ticks();
-        self.dispatch.turn_times.begin(now_ticks);
-        let began_ticks = self.dispatch.round_began.get().ticks;
-        if now_ticks.wrapping_sub(began_ticks) >= self.dispatch.longest_round_ticks.get() {
-            self.dispatch.yield_at_once();
-        }
     }
 
     /// Ends a turn that has been counted, and that [`end_fast`] has not ended.

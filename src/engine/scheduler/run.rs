@@ -94,10 +94,15 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     }
     let options = &scheduler.options;
     options.signal.set(0);
-    let signals = options.handle_signals.then(|| signals::Guard::new(&scheduler.remote));
+    let signals = match options.handle_signals.then(|| signals::Guard::new(&scheduler.remote)) {
+        Some(Err(error)) => {
+            scheduler.remote.undo_enter();
+            log::error(format_args!("the run does not begin: signals cannot be handled: {error}"));
+            return Err(error);
+        }
+        guard => guard.and_then(Result::ok),
+    };
     let overflow = options.report_overflow.get().then(overflow::Guard::new);
-    // With the default slack of 50 us, timers fire 73 us late in the median; without it, 23 us.
-    let timer_slack_ns = sys::set_timer_slack_ns(1);
     let entered = Entered::enter(scheduler);
     scheduler.tasks.starved.retry_all(&scheduler.run_queue);
     scheduler.time.begin_loop();
@@ -131,7 +136,6 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     if let Ok(Ended::Signal(signal)) = result {
         options.signal.set(signal);
     }
-    timer_slack_ns.map(sys::set_timer_slack_ns);
     drop(overflow);
     drop(signals);
     drop(entered);

@@ -43,7 +43,7 @@ impl Scheduler {
             return;
         }
         self.start_prefetch();
-        self.begin_turns();
+        self.dispatch.turn_times.begin(self.time.clock.ticks());
         match self.next_context(null(), None) {
             Next::Context(context) if context != self.dispatch.loop_context.get() => {
                 // SAFETY: a suspended context of a living task; no RefCell is borrowed here.

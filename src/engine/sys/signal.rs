@@ -26,14 +26,14 @@ pub fn has_default_action(signal: c_int) -> bool {
     known && action.sa_sigaction == libc::SIG_DFL
 }
 
-/// Installs a handler with SA_RESETHAND: the second signal has the default effect. The handler must
-/// be async-signal-safe.
+/// Installs a handler, which runs on the thread's alternate stack if it has one, since a task's may
+/// be small. The handler must be async-signal-safe.
 pub fn handle_signal(signal: c_int, handler: extern "C" fn(c_int)) -> Option<SavedAction> {
     // SAFETY: see has_default_action.
     let (mut action, mut saved): (libc::sigaction, libc::sigaction) =
         unsafe { (zeroed(), zeroed()) };
     action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = libc::SA_RESETHAND;
+    action.sa_flags = libc::SA_ONSTACK;
     // SAFETY: both addresses are good; the handler is a function of the type for these flags.
     let done = unsafe { libc::sigaction(signal, &action, &mut saved) } == 0;
     done.then_some(SavedAction { signal, action: saved })
@@ -222,6 +222,11 @@ fn default_effect(signal: c_int, was_sent: bool) {
             libc::pthread_sigmask(libc::SIG_UNBLOCK, &only(signal), null_mut());
         }
     }
+}
+
+/// In the handler of a signal that was sent: what would have come without a handler.
+pub fn default_effect_of_sent(signal: c_int) {
+    default_effect(signal, true);
 }
 
 /// A stack for this thread's signal handlers.

@@ -33,14 +33,37 @@ fn read_clock_again() -> u64 {
     (0..100).find_map(|_| read_clock().ok()).unwrap_or(0)
 }
 
-/// Sets this thread's timer slack (prctl(2), PR_SET_TIMERSLACK), 50 us by default. Returns the
-/// previous slack; `None` if it cannot be set.
-pub fn set_timer_slack_ns(ns: libc::c_ulong) -> Option<libc::c_ulong> {
-    // SAFETY: the requests take and give integers.
-    let before = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
-    // SAFETY: as above.
-    let done = before >= 0 && unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) } == 0;
-    done.then_some(before as libc::c_ulong)
+/// While it lives, this thread's timers are exact: its timer slack (prctl(2), PR_SET_TIMERSLACK) is
+/// 1 ns, and 50 us by default. To be held for no longer than a wait, since threads and children
+/// that are made meanwhile inherit it.
+pub struct ExactTimers {
+    slack_ns: Option<libc::c_ulong>,
+}
+
+impl ExactTimers {
+    /// For a wait of `timeout_ns`. The kernel allows itself a thousandth of a wait whatever the slack
+    /// is, so for long ones the default slack is no worse.
+    pub fn for_wait(timeout_ns: u64) -> ExactTimers {
+        const DEFAULT_SLACK_NS: u64 = 50_000;
+        if timeout_ns == 0 || timeout_ns >= 1000 * DEFAULT_SLACK_NS {
+            return ExactTimers { slack_ns: None };
+        }
+        // SAFETY: the request gives an integer.
+        let slack_ns = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+        let is_set = slack_ns > 1 && set_timer_slack_ns(1);
+        ExactTimers { slack_ns: is_set.then_some(slack_ns as libc::c_ulong) }
+    }
+}
+
+impl Drop for ExactTimers {
+    fn drop(&mut self) {
+        self.slack_ns.map(set_timer_slack_ns);
+    }
+}
+
+fn set_timer_slack_ns(ns: libc::c_ulong) -> bool {
+    // SAFETY: the request takes an integer.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) == 0 }
 }
 
 /// Blocks the thread; returns early on a signal.
