@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/stat.h>
 
 // ---- Streams and levels ----
@@ -440,7 +441,7 @@ static void takes_a_debug_line(mj_log_level level, const char* message, void* us
 // system may lack others as well.
 static void a_debug_line_names_the_fallbacks_in_use(void) {
   static const char start[] = "Fallbacks in use: ";
-  static const char* const known[] = {"guards", "batches", "pwait2", "wipe", "counter"};
+  static const char* const known[] = {"guards", "batches", "pwait2", "wipe", "counter", "poll"};
   const char* taken_away = getenv("MAJJEN_FALLBACKS");
   mj_log_set_callback(takes_a_debug_line, NULL);
   mj_log_set_level(MJ_LOG_DEBUG);
@@ -464,6 +465,9 @@ static void a_debug_line_names_the_fallbacks_in_use(void) {
   }
   enum { guard_install = 102 };
   CHECK_INT(in_use[0], ==, madvise(NULL, 0, guard_install) != 0);
+  // Of no descriptor. Whatever the C library has, and however the library is linked.
+  bool has_pwait2 = syscall(SYS_epoll_pwait2, -1, NULL, 1, NULL, NULL, 0) == -1 && errno == EBADF;
+  CHECK_INT(in_use[2], ==, !has_pwait2);
   CHECK_INT(in_use[3], ==, madvise(NULL, 0, MADV_WIPEONFORK) != 0);
 }
 

@@ -17,7 +17,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -69,26 +68,19 @@ static long system_call(long number, const long of[6]) {
   return result < 0 && result >= -4095 ? (errno = (int)-result, -1) : result;
 }
 
-// The C library has process_madvise() since 2.36; the library calls it by number. A system call has
+// The C library has process_madvise() since 2.36, and epoll_pwait2() since 2.35; the library calls both
+// by number. A system call has
 // at most six arguments, and ignores the rest.
 long syscall(long number, ...) {
-  static bool met;
+  static bool met, pwait2_met;
   if (number == SYS_process_madvise && lacks("batches", &met)) return errno = EBADF, -1;
+  if (number == SYS_epoll_pwait2 && lacks("pwait2", &pwait2_met)) return errno = ENOSYS, -1;
   va_list arguments;
   va_start(arguments, number);
   long of[6];
   for (int i = 0; i < 6; i++) of[i] = va_arg(arguments, long);
   va_end(arguments);
   return system_call(number, of);
-}
-
-int epoll_pwait2(int epoll_fd, struct epoll_event* events, int count,
-                 const struct timespec* timeout, const sigset_t* mask) {
-  static bool met;
-  static __typeof__(&epoll_pwait2) real;
-  if (lacks("pwait2", &met)) return errno = ENOSYS, -1;
-  if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, "epoll_pwait2");
-  return real(epoll_fd, events, count, timeout, mask);
 }
 
 int open(const char* path, int flags, ...) {

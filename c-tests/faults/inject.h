@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 // The functions that can fail. MEMORY is malloc() and its family.
@@ -196,12 +197,19 @@ int epoll_wait(int epoll_fd, struct epoll_event* events, int count, int timeout_
   return real(epoll_fd, events, count, timeout_ms);
 }
 
-int epoll_pwait2(int epoll_fd, struct epoll_event* events, int count,
-                 const struct timespec* timeout, const sigset_t* mask) {
-  REAL(epoll_pwait2);
-  FAIL_IF_HIT(EPOLL_PWAIT2);
-  if (no_pwait2 || real == NULL) return errno = ENOSYS, -1;
-  return real(epoll_fd, events, count, timeout, mask);
+// The library calls epoll_pwait2() by its number.
+long syscall(long number, ...) {
+  REAL(syscall);
+  if (number == SYS_epoll_pwait2) {
+    FAIL_IF_HIT(EPOLL_PWAIT2);
+    if (no_pwait2) return errno = ENOSYS, -1;
+  }
+  va_list arguments;
+  va_start(arguments, number);
+  long of[6];
+  for (int i = 0; i < 6; i++) of[i] = va_arg(arguments, long);
+  va_end(arguments);
+  return real(number, of[0], of[1], of[2], of[3], of[4], of[5]);
 }
 
 ssize_t write(int fd, const void* bytes, size_t count) {

@@ -1,9 +1,9 @@
 //! The operating system and C library calls, each with a Rust result: a file for each noun. No
 //! other file calls libc.
 //!
-//! All go through the C library's functions, never through raw system calls, so that sanitizers and
-//! fault injection see them. What newer systems have and older ones lack has a fallback, named in
-//! [`fallbacks`](mod@fallbacks). (`epoll_pwait2` is looked up at run time: glibc has it since 2.35.)
+//! All go through the C library's functions, so that sanitizers and fault injection see them; what
+//! the oldest C library lacks, through its `syscall`. What newer systems have and older ones lack has
+//! a fallback, named in [`fallbacks`](mod@fallbacks).
 
 mod datagram;
 mod descriptor;
@@ -13,6 +13,7 @@ mod fallbacks;
 mod file;
 mod memory;
 mod process;
+mod select;
 mod signal;
 mod socket;
 mod time;
@@ -22,7 +23,7 @@ pub use datagram::*;
 pub use descriptor::*;
 pub use errno::{ErrnoGuard, errno, errno_address, set_errno};
 pub use error::{Error, Result};
-pub use fallbacks::fallbacks;
+pub use fallbacks::{fallbacks, is_refusal};
 pub use file::*;
 pub use memory::*;
 pub use process::*;

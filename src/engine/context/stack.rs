@@ -112,7 +112,7 @@ pub(super) fn guard(slot: *mut u8) -> Result<()> {
         // SAFETY: the first pages of a slot that is not in use.
         match unsafe { sys::install_guard(slot, guard_bytes()) } {
             // An older kernel, or a sandbox that does not know this advice.
-            Err(Error::Os(libc::EINVAL | libc::ENOSYS | libc::EPERM)) => {
+            Err(error) if sys::is_refusal(error) => {
                 BY_MAPPING.store(true, Relaxed);
             }
             result => return result,

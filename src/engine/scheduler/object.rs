@@ -121,7 +121,7 @@ impl Scheduler {
         // SAFETY: written just now.
         let scheduler = unsafe { &*memory };
         scheduler.remote.open(memory.cast());
-        log::debug(format_args!("Fallbacks in use: {}", Fallbacks(&scheduler.time.clock)));
+        scheduler.log_fallbacks();
         if handle_signals {
             log::info(format_args!("Scheduler created with epoll integration"));
         }
@@ -235,6 +235,11 @@ impl Scheduler {
 // ---- looking in
 
 impl Scheduler {
+    /// Writes what this system lacks to the log, at DEBUG.
+    pub(super) fn log_fallbacks(&self) {
+        log::debug(format_args!("Fallbacks in use: {}", Fallbacks(&self.time.clock)));
+    }
+
     /// Brings the public counters up to date.
     pub fn publish_metrics(&self) {
         let metrics = &self.metrics;

@@ -18,6 +18,9 @@ impl Scheduler {
             Builtin::Sleep => (self.sleep(timeout_ns), "poll"),
         };
         drop(exact);
+        if sys::take_news_of_imprecision() {
+            self.log_fallbacks(); // The first wait, or a sandbox that has been closed since.
+        }
         match result {
             Ok(events) => c_int::try_from(events).unwrap_or(c_int::MAX),
             Err(error) => {

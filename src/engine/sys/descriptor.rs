@@ -2,11 +2,12 @@
 
 use std::ffi::c_int;
 use std::ptr::null;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::errno::{check, errno};
 use super::error::{Error, Result};
-use super::process::symbol;
+use super::fallbacks::is_refusal;
+use super::select::select_one;
 use super::time::timespec;
 
 pub fn close(fd: c_int) {
@@ -73,22 +74,33 @@ pub const NOT_OPEN: u32 = libc::POLLNVAL as u32;
 /// poll(2) with a timeout of 0. On an error all `revents` stay as they are.
 pub fn poll_all(polls: &mut [pollfd]) {
     // SAFETY: the slice is good for as many entries. An error leaves it as it is.
-    unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
+    let polled = check(unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) });
+    if polled.is_err_and(is_refusal) {
+        // More descriptors than RLIMIT_NOFILE says.
+        for poll in polls {
+            let happened = poll_one(poll.fd, u32::from(poll.events as u16), 0);
+            poll.revents = match happened {
+                Err(Error::Os(libc::EBADF)) => NOT_OPEN,
+                happened => happened.unwrap_or(0),
+            } as libc::c_short;
+        }
+    }
 }
 
 /// ppoll(2) for one descriptor, for at most `timeout_ns` (u64::MAX: no timeout). EINTR counts as no
-/// event.
+/// event. Where it is refused, by select(2).
 pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     let mut poll = libc::pollfd { fd, events: events as libc::c_short, revents: 0 };
     let limit = timespec(timeout_ns);
     let limit = if timeout_ns == u64::MAX { null() } else { &raw const limit };
     // SAFETY: one pollfd, and a timeout that is good for the call or NULL; NULL leaves the signal
     // mask.
-    match check(unsafe { libc::ppoll(&mut poll, 1, limit, null()) }) {
+    let polled = match check(unsafe { libc::ppoll(&mut poll, 1, limit, null()) }) {
         Ok(_) => Ok(u32::from(poll.revents as u16)),
-        Err(Error::Os(libc::EINTR)) => Ok(0),
+        Err(error) if is_refusal(error) => select_one(fd, events, timeout_ns),
         Err(error) => Err(error),
-    }
+    };
+    if polled == Err(Error::Os(libc::EINTR)) { Ok(0) } else { polled }
 }
 
 pub fn epoll_create() -> Result<c_int> {
@@ -111,49 +123,67 @@ pub fn epoll_ctl(
 
 pub use libc::epoll_event;
 
-type EpollPwait2 = unsafe extern "C" fn(
-    c_int,
-    *mut epoll_event,
-    c_int,
-    *const libc::timespec,
-    *const libc::sigset_t,
-) -> c_int;
+/// Whether epoll_pwait2(2) was refused, and epoll_wait(2) was not.
+static IMPRECISE: AtomicBool = AtomicBool::new(false);
 
-const UNKNOWN: usize = 0;
-const MISSING: usize = 1;
-/// The address of `epoll_pwait2`, or one of the above.
-static PRECISE: AtomicUsize = AtomicUsize::new(UNKNOWN);
+/// Whether nobody has been told of that.
+static UNTOLD: AtomicBool = AtomicBool::new(false);
+
+/// Whether waits have become imprecise since the last call, in the whole process.
+pub fn take_news_of_imprecision() -> bool {
+    UNTOLD.load(Relaxed) && UNTOLD.swap(false, Relaxed)
+}
 
 /// Whether [`epoll_wait`] can wait for less than a millisecond.
 pub(super) fn has_epoll_pwait2() -> bool {
-    // Of no descriptor, so it does not wait; what it finds out stays.
-    let _ = epoll_wait(-1, &mut [epoll_event { events: 0, u64: 0 }], 1);
-    PRECISE.load(Relaxed) != MISSING
+    // Of no descriptor, so it does not wait.
+    epoll_pwait2(-1, &mut [], 0) == Err(Error::Os(libc::EBADF))
+}
+
+/// epoll_pwait2(2). By its number: glibc has the function since 2.35 only, and programs that are
+/// linked with the static one do not have it.
+fn epoll_pwait2(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
+    let timeout = timespec(timeout_ns);
+    // At the least one event, also of an empty slice: what is not open is looked at first.
+    let capacity = c_int::try_from(events.len().max(1)).unwrap_or(c_int::MAX);
+    // SAFETY: the events are good for `capacity` entries, or, of none, for what there is no
+    // descriptor for; the timeout is good for the call; NULL leaves the signal mask.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll_fd,
+            events.as_mut_ptr(),
+            capacity,
+            &raw const timeout,
+            null::<libc::sigset_t>(),
+            0usize,
+        )
+    };
+    check(count as c_int).map(|count| count as usize)
 }
 
 /// epoll_wait(2) for at most `timeout_ns` (u64::MAX: no timeout). Returns the number of events.
 pub fn epoll_wait(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
-    let capacity = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
     // Plain epoll_wait is exact for the two common timeouts, and cheaper.
-    if timeout_ns != 0 && timeout_ns != u64::MAX {
-        let mut address = PRECISE.load(Relaxed);
-        if address == UNKNOWN {
-            address = symbol(c"epoll_pwait2").map_or(MISSING, |found| found as usize);
-            PRECISE.store(address, Relaxed);
-        }
-        if address != MISSING {
-            // SAFETY: the address is glibc's function of this type.
-            let epoll_pwait2 = unsafe { std::mem::transmute::<usize, EpollPwait2>(address) };
-            let timeout = timespec(timeout_ns);
-            // SAFETY: the events are good for `capacity` entries, the timeout for the call.
-            let count =
-                unsafe { epoll_pwait2(epoll_fd, events.as_mut_ptr(), capacity, &timeout, null()) };
-            match check(count) {
-                Err(Error::Os(libc::ENOSYS | libc::EPERM)) => PRECISE.store(MISSING, Relaxed),
-                result => return result.map(|count| count as usize),
-            }
-        }
+    if timeout_ns == 0 || timeout_ns == u64::MAX || IMPRECISE.load(Relaxed) {
+        return epoll_wait_ms(epoll_fd, events, timeout_ns);
     }
+    match epoll_pwait2(epoll_fd, events, timeout_ns) {
+        Err(refused) if is_refusal(refused) => {
+            let result = epoll_wait_ms(epoll_fd, events, timeout_ns);
+            // Else it is the arguments that are wrong.
+            if result.is_ok() {
+                IMPRECISE.store(true, Relaxed);
+                UNTOLD.store(true, Relaxed);
+            }
+            result
+        }
+        result => result,
+    }
+}
+
+fn epoll_wait_ms(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
+    let capacity = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
     let timeout_ms = match timeout_ns {
         u64::MAX => -1,
         // Rounded up: waking early would mean waking twice.
