@@ -71,20 +71,11 @@ pub use libc::pollfd;
 /// poll(2)'s answer for a descriptor that is not open.
 pub const NOT_OPEN: u32 = libc::POLLNVAL as u32;
 
-/// poll(2) with a timeout of 0. On an error all `revents` stay as they are.
+/// poll(2) with a timeout of 0. On an error all `revents` stay as they are, also where it is refused
+/// for more descriptors than RLIMIT_NOFILE says.
 pub fn poll_all(polls: &mut [pollfd]) {
     // SAFETY: the slice is good for as many entries. An error leaves it as it is.
-    let polled = check(unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) });
-    if polled.is_err_and(is_refusal) {
-        // More descriptors than RLIMIT_NOFILE says.
-        for poll in polls {
-            let happened = poll_one(poll.fd, u32::from(poll.events as u16), 0);
-            poll.revents = match happened {
-                Err(Error::Os(libc::EBADF)) => NOT_OPEN,
-                happened => happened.unwrap_or(0),
-            } as libc::c_short;
-        }
-    }
+    unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
 }
 
 /// ppoll(2) for one descriptor, for at most `timeout_ns` (u64::MAX: no timeout). EINTR counts as no
