@@ -65,7 +65,7 @@ log_tests = --locked --manifest-path tests/log/Cargo.toml
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast && cargo test $(log_tests))
 
-# LINK chooses another way to run it: static, or valgrind.
+# LINK chooses another way to run it: static, standalone, or valgrind.
 LINK ?= shared
 c_program = $(firstword $(subst /, ,$(TEST)))
 c_program_test = $(word 2,$(subst /, ,$(TEST)))

@@ -21,9 +21,9 @@ mod truncating;
 
 pub use datagram::*;
 pub use descriptor::*;
-pub use errno::{ErrnoGuard, errno, errno_address, set_errno};
+pub use errno::{ErrnoGuard, errno, errno_address, is_refusal, set_errno};
 pub use error::{Error, Result};
-pub use fallbacks::{fallbacks, is_refusal};
+pub use fallbacks::fallbacks;
 pub use file::*;
 pub use memory::*;
 pub use process::*;

@@ -2,7 +2,9 @@
 
 mod clock;
 mod deadline;
+mod instant;
 mod rate;
 
-pub use clock::{Clock, ClockFunction, Instant, Ratio};
+pub use clock::{Clock, ClockFunction, Ratio};
 pub use deadline::Deadline;
+pub use instant::Instant;

@@ -1,5 +1,7 @@
 //! The programs in `c-tests/`: each is linked with the shared and the static library, and must end
-//! with exit code 0; and it is run once more under valgrind, without an error or a leak. A program
+//! with exit code 0; and it is run once more under valgrind, without an error or a leak. With
+//! `MAJJEN_TORTURE` set (`make torture`) each is also linked with no shared library at all; without
+//! it, those whose behaviour could depend on that. A program
 //! that cannot run on this machine ends with 77, and its last line says why. Programs that end in
 //! `.cc` are C++, which is not tested under emulation.
 
@@ -13,6 +15,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, TempDir};
 use crate::program::{self, Link, is_cxx};
+use crate::toolchain::torture;
 use crate::{install, process, toolchain};
 
 /// Programs that are not run under valgrind, and why. The others can look at `MAJJEN_VALGRIND` to
@@ -24,12 +27,24 @@ const NOT_UNDER_VALGRIND: &[(&str, &str)] = &[(
 
 /// How long `make` may take to find a mistake.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Programs that are not linked without shared libraries, and why.
+const NOT_STANDALONE: &[(&str, &str)] = &[
+    ("alloc_free_paths", "it stands in front of the shared C library's malloc"),
+    ("cxx_opened", "it opens a shared library"),
+    ("log_memory", "it has a malloc of its own"),
+    ("metrics_truth", "it stands in front of the shared C library's malloc"),
+    ("tasks", "it has a free of its own"),
+];
+
+/// Programs that look at what the library looks up in the C library or asks the kernel for.
+const ALSO_STANDALONE: [&str; 5] = ["inherit", "log", "refused", "timers", "wait_builtin"];
 
 /// How a program is linked and run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Variant {
     Shared,
     Static,
+    Standalone,
     Valgrind,
 }
 
@@ -38,6 +53,7 @@ impl Variant {
         match self {
             Variant::Shared => "shared",
             Variant::Static => "static",
+            Variant::Standalone => "standalone",
             Variant::Valgrind => "valgrind",
         }
     }
@@ -47,8 +63,8 @@ impl Variant {
         let emulated = toolchain::runner().is_some();
         Duration::from_secs(match self {
             Variant::Valgrind => 300,
-            Variant::Shared | Variant::Static if emulated => 240,
-            Variant::Shared | Variant::Static => 60,
+            _ if emulated => 240,
+            _ => 60,
         })
     }
 }
@@ -61,13 +77,19 @@ pub fn trials() -> Vec<Trial> {
         Err(error) => return vec![failure(format!("c-tests/ cannot be read: {error}"))],
     };
     let mut trials = Vec::new();
-    for variant in [Variant::Shared, Variant::Static, Variant::Valgrind] {
+    for variant in [Variant::Shared, Variant::Static, Variant::Standalone, Variant::Valgrind] {
         for source in &programs {
             let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let emulated = toolchain::runner().is_some();
-            let left_out = NOT_UNDER_VALGRIND.iter().any(|(program, _)| *program == name);
-            if variant == Variant::Valgrind && (emulated || left_out) || emulated && is_cxx(source)
-            {
+            let is_in = |list: &[(&str, &str)]| list.iter().any(|(program, _)| *program == name);
+            let left_out = match variant {
+                Variant::Valgrind => emulated || is_in(NOT_UNDER_VALGRIND),
+                Variant::Standalone => {
+                    is_in(NOT_STANDALONE) || !torture() && !ALSO_STANDALONE.contains(&&*name)
+                }
+                _ => false,
+            };
+            if left_out || emulated && is_cxx(source) {
                 continue;
             }
             let source = source.clone();
@@ -130,6 +152,7 @@ fn run(source: &Path, variant: Variant) -> Result<Completion, Failed> {
     let temp_dir = TempDir::new()?;
     let program = match variant {
         Variant::Static => program::shared_by_trials(source, Link::Static)?,
+        Variant::Standalone => program::shared_by_trials(source, Link::Standalone)?,
         Variant::Shared => program::shared_by_trials(source, Link::Shared)?,
         Variant::Valgrind => {
             return match toolchain::missing("valgrind") {

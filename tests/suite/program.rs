@@ -17,6 +17,8 @@ use crate::toolchain::{self, Compilers};
 pub enum Link {
     Shared,
     Static,
+    /// With static libraries only, the C library's among them.
+    Standalone,
 }
 
 /// The flags for the tests' own programs.
@@ -60,6 +62,7 @@ pub fn compile_by(
     compiler.arg(source).arg("-o").arg(&program).args(libraries);
     match link {
         Link::Static => temp_dir.link_static(&mut compiler)?,
+        Link::Standalone => temp_dir.link_static(compiler.arg("-static"))?,
         Link::Shared => temp_dir.link_shared(&mut compiler)?,
     }
     run_compiler(&mut compiler, temp_dir)?;

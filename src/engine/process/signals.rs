@@ -100,9 +100,8 @@ impl Place {
     fn take() -> Result<&'static Place> {
         let mut chunk = &TABLE;
         loop {
-            let is_mine = |place: &&Place| {
-                place.taken.compare_exchange(false, true, SeqCst, SeqCst).is_ok()
-            };
+            let is_mine =
+                |place: &&Place| place.taken.compare_exchange(false, true, SeqCst, SeqCst).is_ok();
             match chunk.places.iter().find(is_mine) {
                 Some(place) => return Ok(place),
                 None => chunk = chunk.next_or_new()?,

@@ -4,9 +4,8 @@ use std::ffi::c_int;
 use std::ptr::null;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::errno::{check, errno};
+use super::errno::{check, errno, is_refusal};
 use super::error::{Error, Result};
-use super::fallbacks::is_refusal;
 use super::select::select_one;
 use super::time::timespec;
 

@@ -47,3 +47,9 @@ pub fn last_error() -> Error {
 pub fn check(result: c_int) -> Result<c_int> {
     if result < 0 { Err(last_error()) } else { Ok(result) }
 }
+
+/// Whether an error says that there is no such call here, or not for this process: an old kernel, and
+/// the ways in which sandboxes refuse. If a call has a fallback it is used then.
+pub fn is_refusal(error: Error) -> bool {
+    matches!(error, Error::Os(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EINVAL))
+}

@@ -2,15 +2,8 @@
 //! when there is what, and what its absence costs.
 
 use super::descriptor::has_epoll_pwait2;
-use super::error::Error;
 use super::memory::{MADV_GUARD_INSTALL, advises_many, knows_advice};
 use super::select::is_poll_refused;
-
-/// Whether an error says that there is no such call here, or not for this process: an old kernel, and
-/// the ways in which sandboxes refuse. If a call has a fallback it is used then.
-pub fn is_refusal(error: Error) -> bool {
-    matches!(error, Error::Os(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EINVAL))
-}
 
 /// The names of the fallbacks, and whether each is in use here. Asks the system, each time.
 pub fn fallbacks() -> [(&'static str, bool); 5] {

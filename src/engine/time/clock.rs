@@ -15,19 +15,13 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use super::instant::Instant;
 use super::rate::Rate;
 use crate::engine::context::switch;
 use crate::engine::sys;
 
 /// A program's clock: nanoseconds since any fixed moment, never decreasing.
 pub type ClockFunction = unsafe extern "C" fn(*mut c_void) -> u64;
-
-/// Both clocks at one moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Instant {
-    pub ticks: u64,
-    pub ns: u64,
-}
 
 /// A scheduler's clock.
 pub struct Clock {

@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 
-use super::clock::Instant;
+use super::instant::Instant;
 
 /// A step is measured if it is at least this long: each reading is off by less than 100 ns.
 const STEP_NS: u64 = 1_000_000;
@@ -91,11 +91,8 @@ impl Rate {
 
     /// No less than the ticks of so many nanoseconds, and not many times more.
     pub fn most_ticks(&self, ns: u64) -> u64 {
-        let most = if self.known.get() {
-            self.ticks_per_ns.get() * (1.0 + TOLERANCE)
-        } else {
-            FASTEST
-        };
+        let most =
+            if self.known.get() { self.ticks_per_ns.get() * (1.0 + TOLERANCE) } else { FASTEST };
         (ns as f64 * most) as u64
     }
 }
@@ -109,7 +106,7 @@ fn between(from: Instant, to: Instant) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::clock::Instant;
+    use super::super::instant::Instant;
     use super::{DEFAULT, Rate, STEP_NS};
 
     const MS: u64 = 1_000_000;

@@ -1,0 +1,8 @@
+//! A moment, as the clock and the cycle counter say.
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Instant {
+    pub ticks: u64,
+    pub ns: u64,
+}
