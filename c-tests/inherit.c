@@ -349,10 +349,12 @@ int main(int count, char** arguments) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(what_a_task_makes_is_as_what_main_makes);
   RUN(the_slack_that_a_task_sets_stays);
+  RUN(as_many_runs_as_there_are_are_stopped);
+  // Valgrind takes what a process holds that is killed for lost.
+  if (under_valgrind()) return 0;
   RUN(a_worker_of_a_task_dies_of_its_first_signal);
   RUN(a_child_that_runs_a_scheduler_is_stopped);
   RUN(another_thread_dies_of_sigpipe_as_ever);
-  RUN(as_many_runs_as_there_are_are_stopped);
   RUN(a_signal_stops_a_run_that_began_after_the_one_before);
   return 0;
 }

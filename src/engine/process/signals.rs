@@ -56,14 +56,7 @@ static HANDLERS: Handlers = Handlers(AtomicU64::new(0));
 
 impl Chunk {
     const fn new() -> Chunk {
-        const FREE: Place = Place {
-            taken: AtomicBool::new(false),
-            thread: AtomicPtr::new(null_mut()),
-            remote: AtomicPtr::new(null_mut()),
-            seen: AtomicU64::new(0),
-            caught: AtomicI32::new(0),
-        };
-        Chunk { places: [FREE; PLACES], next: AtomicPtr::new(null_mut()) }
+        Chunk { places: [const { Place::free() }; PLACES], next: AtomicPtr::new(null_mut()) }
     }
 
     fn next(&self) -> Option<&'static Chunk> {
@@ -96,6 +89,16 @@ fn places() -> impl Iterator<Item = &'static Place> {
 }
 
 impl Place {
+    const fn free() -> Place {
+        Place {
+            taken: AtomicBool::new(false),
+            thread: AtomicPtr::new(null_mut()),
+            remote: AtomicPtr::new(null_mut()),
+            seen: AtomicU64::new(0),
+            caught: AtomicI32::new(0),
+        }
+    }
+
     /// Takes a free one; an error without memory for more.
     fn take() -> Result<&'static Place> {
         let mut chunk = &TABLE;
