@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 12] = [
+const MUTANTS: [Mutant; 14] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -28,6 +28,12 @@ const MUTANTS: [Mutant; 12] = [
     mutant("descriptor_left_open", "Reactor::drop", delete("close")),
     mutant("permits_kept_from_those_behind", "semaphore::leave", delete("serve")),
     mutant("close_wakes_no_receiver", "Channel::disconnect", words(", &self.receivers", "")),
+    mutant(
+        "no_last_look_at_a_descriptor",
+        "wait_fd",
+        words("result == Err(Error::TimedOut)", "false"),
+    ),
+    mutant("no_last_look_at_an_object", "Scheduler::expire", condition("expires_at_once", "true")),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];
 
