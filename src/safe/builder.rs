@@ -129,7 +129,10 @@ impl Builder {
     }
 
     /// Lets SIGINT and SIGTERM end the run, as the first of them does in an application: the second
-    /// one kills. Only while it runs, and only where the signals have their default effect.
+    /// one kills. Only while it runs, and only where the signals have their default effect. By
+    /// handlers: no signal is blocked, and programs that a task starts have the default actions, as
+    /// has a child of fork() that does not go on with the run. SIGPIPE, where it is not ignored as
+    /// Rust programs do, has no effect on the thread of the run.
     ///
     /// ```
     /// let scheduler = majjen::Builder::new().handle_signals(true).build()?;
