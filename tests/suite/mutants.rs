@@ -57,7 +57,7 @@ const CASES: [Case; 18] = [
     case(SYSTEM_CALLS, "written", mutant("failure of a guard ignored",
         "Class::allocate_slots", replace("guard(first)?", "let _ = guard(first);"))),
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
-        "epoll_wait", delete_arm("is_refusal"))),
+        "epoll_wait", words("is_refusal(refused)", "false"))),
     case(SYSTEM_CALLS, A_RUN, mutant("EINTR treated as an error",
         "Reactor::poll", delete_arm("EINTR"))),
     case(SYSTEM_CALLS, A_RUN, mutant("transient failure of the clock not retried",
