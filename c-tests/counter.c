@@ -276,6 +276,8 @@ static void a_jump_in_a_long_turn_is_not_measured(void) {
 }
 
 int main(void) {
+  // Their runtimes read the counter, too, and have handlers of their own.
+  if (sanitized()) return 0;
   mj_log_set_level(MJ_LOG_WARN);
   if (!emulate_counter()) {
     puts("the counter cannot be emulated here: PR_SET_TSC is refused");
