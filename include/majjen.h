@@ -101,8 +101,12 @@ struct mj_scheduler *mj_scheduler_create(void);
 // Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
 // set, stack overflows reported, and signals handled. While it runs, SIGINT and SIGTERM make the
 // run return (a second one kills as usual), and writing to a closed connection gives EPIPE without
-// SIGPIPE on this thread. Each only where the signal's disposition is the default one; all is put
-// back when the run returns. Does not suspend.
+// effect of SIGPIPE on this thread. Each only where the signal's disposition is the default one;
+// all is put back when the run returns. Does not suspend.
+//
+// No signal is blocked, and programs that a task starts have the default dispositions. SIGPIPE on
+// other threads has its default effect, and so have all three in a child of fork(), until it runs
+// a scheduler itself or goes on with the run.
 //
 // Returns the scheduler, or NULL with errno as mj_scheduler_create().
 struct mj_scheduler *setup_scheduler_with_epoll(void);
@@ -117,8 +121,9 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // A nested run, on this scheduler or another one on the same thread, is reported and returns at
 // once. mj_run() is the same and says how the run ended.
 //
-// Blocks the thread and does not suspend. Meanwhile the thread's timer slack is 1 ns, so that
-// timers are served in time (PR_SET_TIMERSLACK in prctl(2)). A thread that ends in the middle, by
+// Blocks the thread and does not suspend. The thread's timer slack (PR_SET_TIMERSLACK in prctl(2))
+// is 1 ns during short waits, so that timers are served in time, and never while tasks run: what
+// they start does not inherit it. A thread that ends in the middle, by
 // pthread_exit() in a task or by pthread_cancel(), leaves the scheduler running for good: it can
 // be neither run nor destroyed.
 void mj_scheduler_run(struct mj_scheduler *scheduler);
@@ -136,7 +141,8 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 // Returns 0 when no task is left, MJ_RUN_STOPPED, or MJ_RUN_SIGNAL. Errors (also reported in the
 // log):
 //   -EDEADLK  nothing can wake the tasks that are left
-//   -ENOMEM   no memory for the stacks of the tasks that are left
+//   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one run
+//             more
 //   -EBUSY    a scheduler is already running on this thread; nothing has run
 //   -EPERM    this one is running on another thread; nothing has run
 //   -EINVAL   `scheduler` is NULL
