@@ -90,7 +90,11 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 /// where another one runs, it reports that and returns. It does not suspend but blocks the thread,
 /// whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
 /// served in time. A thread that ends in the middle, by pthread_exit() in a task or by
-/// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
+/// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed. So
+/// does a longjmp() out of it, and then no other scheduler can run on the thread.
+///
+/// On another thread than the last one, tasks that have started may still use errno and thread-local
+/// variables of the old one, whose addresses compilers keep; a WARN line says so.
 ///
 /// mj_run() is the same and says how the run ended.
 ///
