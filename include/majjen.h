@@ -310,8 +310,9 @@ struct mj_scheduler *setup_scheduler_with_epoll(void);
 // stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
 // stack for the thread's signals, both only during mj_scheduler_run(); all faults, and each SIGSEGV
 // that is sent, go on to what was there before: a handler runs on the alternate stack then. Off
-// for mj_scheduler_create(), on for setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or
-// -EBUSY while the scheduler runs. Does not suspend.
+// for mj_scheduler_create(), where an overflow is a plain SIGSEGV, since no line can be had without
+// a handler; on for setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or -EBUSY while the
+// scheduler runs. Does not suspend.
 //
 // The pointer is NULL or a live scheduler.
 int mj_scheduler_set_overflow_report(struct mj_scheduler *scheduler, bool report);
@@ -329,7 +330,11 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // where another one runs, it reports that and returns. It does not suspend but blocks the thread,
 // whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
 // served in time. A thread that ends in the middle, by pthread_exit() in a task or by
-// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
+// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed. So
+// does a longjmp() out of it, and then no other scheduler can run on the thread.
+//
+// On another thread than the last one, tasks that have started may still use errno and thread-local
+// variables of the old one, whose addresses compilers keep; a WARN line says so.
 //
 // mj_run() is the same and says how the run ended.
 //
@@ -529,7 +534,8 @@ int mj_task_join(mj_task_id id, uint64_t timeout_ns);
 // that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
 // tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
 // value: -EBUSY, with an ERROR line, for the two descriptors of that scheduler itself, which stay
-// open. Does not suspend.
+// open. Does not suspend, but blocks the thread where close(2) does, as for a socket with SO_LINGER
+// and a time.
 int mj_fd_close(int fd);
 
 // Makes a mutex for the tasks of one scheduler: a lock that one task at a time owns, and that

@@ -51,8 +51,9 @@ fn into_pointer(created: crate::engine::sys::Result<*mut Scheduler>) -> *mut mj_
 /// stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
 /// stack for the thread's signals, both only during mj_scheduler_run(); all faults, and each SIGSEGV
 /// that is sent, go on to what was there before: a handler runs on the alternate stack then. Off
-/// for mj_scheduler_create(), on for setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or
-/// -EBUSY while the scheduler runs. Does not suspend.
+/// for mj_scheduler_create(), where an overflow is a plain SIGSEGV, since no line can be had without
+/// a handler; on for setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or -EBUSY while the
+/// scheduler runs. Does not suspend.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]

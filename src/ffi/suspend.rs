@@ -122,7 +122,8 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
 /// that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
 /// tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
 /// value: -EBUSY, with an ERROR line, for the two descriptors of that scheduler itself, which stay
-/// open. Does not suspend.
+/// open. Does not suspend, but blocks the thread where close(2) does, as for a socket with SO_LINGER
+/// and a time.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_close(fd: c_int) -> c_int {
     let closed = scheduler::close_fd(fd);
