@@ -1,7 +1,8 @@
 # Majjen's commands, for people and for CI.
 # CONTRIBUTING.md lists them all.
 #
-# CC chooses the C compiler, and CARGO_TARGET_DIR another place than target/.
+# CC chooses the C compiler, CFLAGS is for the part of the library that is in C, and LDFLAGS for linking
+# it. CARGO_TARGET_DIR chooses another place than target/.
 
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
@@ -19,7 +20,11 @@ include packaging/install.mk
 # hand it on to the shared libraries of crates that depend on this one. Its number, that of the ABI, is
 # the version's first one; docs/abi.md says when it changes.
 build_libraries = cargo rustc --release --lib --crate-type cdylib,staticlib $(1) \
-	-- -Clink-arg=-Wl,-soname,libmajjen.so.$(soversion)
+	-- -Clink-arg=-Wl,-soname,libmajjen.so.$(soversion) $(addprefix -Clink-arg=,$(link_flags))
+
+# A symbol that nothing defines is an error, and not the loader's to find. But those of a sanitizer are
+# in the program that is built with it.
+link_flags = $(if $(filter -fsanitize=%,$(CFLAGS)),,-Wl,-z,defs) $(LDFLAGS)
 
 build: need-rust need-c-compiler man
 	$(call build_libraries)

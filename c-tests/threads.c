@@ -115,6 +115,15 @@ static void each_thread_runs_a_scheduler_of_its_own(void) {
   }
 }
 
+static int turns;
+
+static void counts_a_turn(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  turns++;
+  mj_task_exit();
+}
+
 // ---- A scheduler may move to another thread between runs, with its tasks ----
 
 // errno belongs to the thread. The compiler may cache its address, so a task that may have moved to
@@ -142,6 +151,7 @@ static void* runs_once(void* scheduler) {
 
 static void a_scheduler_moves_between_runs(void) {
   int count = 0;
+  log_lines_begin();
   mj_scheduler* scheduler = new_scheduler();
   int** state = allocate(sizeof *state);
   *state = &count;
@@ -155,21 +165,49 @@ static void a_scheduler_moves_between_runs(void) {
       CHECK_INT(pthread_join(thread, NULL), ==, 0);
     }
     CHECK_INT(count, ==, round < 3 ? round : 3);
+    // With each move that takes a task along which has started.
+    CHECK_UINT(log_lines_from(MJ_LOG_WARN), ==, round - 1);
   }
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, 1);
   mj_scheduler_destroy(scheduler);
+  log_lines_end();
+}
+
+// What has not started knows no thread yet.
+static void a_scheduler_moves_without_a_word_before_its_tasks_start(void) {
+  turns = 0;
+  log_lines_begin();
+  mj_scheduler* scheduler = new_scheduler();
+  for (int i = 0; i < 3; i++) {
+    for (int j = 0; j < 2; j++) add_task(scheduler, counts_a_turn, NULL);
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, runs_once, scheduler), ==, 0);
+    CHECK_INT(pthread_join(thread, NULL), ==, 0);
+    add_task(scheduler, counts_a_turn, NULL);
+    mj_scheduler_run(scheduler);
+  }
+  CHECK_INT(turns, ==, 9);
+  CHECK_UINT(log_lines_from(MJ_LOG_WARN), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  log_lines_end();
+}
+
+// Nor on the thread where they are.
+static void a_scheduler_that_stays_is_not_said_to_move(void) {
+  int count = 0;
+  log_lines_begin();
+  mj_scheduler* scheduler = new_scheduler();
+  int** state = allocate(sizeof *state);
+  *state = &count;
+  add_task(scheduler, counts_to_three, state);
+  for (int round = 1; round <= 4; round++) mj_scheduler_run(scheduler);
+  CHECK_INT(count, ==, 3);
+  CHECK_UINT(log_lines_from(MJ_LOG_WARN), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  log_lines_end();
 }
 
 // ---- Misuse from another thread, while the scheduler runs ----
-
-static int turns;
-
-static void counts_a_turn(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  turns++;
-  mj_task_exit();
-}
 
 typedef struct intrusion {
   mj_scheduler* scheduler;
@@ -313,6 +351,8 @@ static void another_thread_that_looks_on_does_no_harm(void) {
 int main(void) {
   RUN(each_thread_runs_a_scheduler_of_its_own);
   RUN(a_scheduler_moves_between_runs);
+  RUN(a_scheduler_moves_without_a_word_before_its_tasks_start);
+  RUN(a_scheduler_that_stays_is_not_said_to_move);
   RUN(another_thread_cannot_intrude_on_a_run);
   RUN(calls_of_another_thread_are_refused);
   RUN(another_thread_that_looks_on_does_no_harm);

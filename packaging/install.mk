@@ -21,14 +21,18 @@ shared = libmajjen.so.$(version)
 cmake_dir = $(LIBDIR)/cmake/majjen
 doc_dir = $(DATADIR)/doc/majjen
 # Where gdb looks for the script of the library at this path.
-gdb_script = $(DATADIR)/gdb/auto-load$(LIBDIR)/$(shared)-gdb.py
+gdb_dir = $(DATADIR)/gdb/auto-load$(LIBDIR)
+gdb_script = $(gdb_dir)/$(shared)-gdb.py
 
-installed_files = $(LIBDIR)/$(shared) $(LIBDIR)/libmajjen.so.$(soversion) $(LIBDIR)/libmajjen.so \
-	$(LIBDIR)/libmajjen.a $(LIBDIR)/pkgconfig/majjen.pc $(cmake_dir)/majjen-config.cmake \
-	$(cmake_dir)/majjen-config-version.cmake $(INCLUDEDIR)/majjen.h $(gdb_script) \
-	$(doc_dir)/LICENSE-MIT $(doc_dir)/LICENSE-APACHE
+# All paths stand between quotes, since a directory may have a space in its name, which make's own
+# functions would take for the end of it.
+installed_files = $(foreach name,$(shared) libmajjen.so.$(soversion) libmajjen.so libmajjen.a \
+		pkgconfig/majjen.pc,"$(DESTDIR)$(LIBDIR)/$(name)") \
+	$(foreach name,majjen-config.cmake majjen-config-version.cmake,"$(DESTDIR)$(cmake_dir)/$(name)") \
+	$(foreach name,LICENSE-MIT LICENSE-APACHE,"$(DESTDIR)$(doc_dir)/$(name)") \
+	"$(DESTDIR)$(INCLUDEDIR)/majjen.h" "$(DESTDIR)$(gdb_script)"
 
-.PHONY: man install uninstall deb
+.PHONY: man install uninstall deb need-deb-tools
 
 # One page for each function and type of the header, and the overview, which is written last.
 man: $(pages)/man7/majjen.7
@@ -42,17 +46,18 @@ $(pages)/man7/majjen.7: include/majjen.h packaging/man.awk packaging/majjen.7.in
 $(release)/libmajjen.so:
 	$(MAKE) build
 
-# $(call from_template,FILE,DIRECTORY)
+# $(call from_template,FILE,DIRECTORY). Readable by all, whatever the umask of who installs.
 from_template = sed -e 's|@VERSION@|$(version)|g' -e 's|@SOVERSION@|$(soversion)|g' \
 	-e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
 	-e 's|@PRIVATE_LIBS@|$(private_libs)|g' \
 	-e "s|@LIBDIR_TO_INCLUDEDIR@|$$(realpath -m --relative-to="$(LIBDIR)" "$(INCLUDEDIR)")|g" \
-	packaging/$(1).in >"$(DESTDIR)$(2)/$(notdir $(1))"
+	packaging/$(1).in >"$(DESTDIR)$(2)/$(notdir $(1))" \
+	&& chmod 644 "$(DESTDIR)$(2)/$(notdir $(1))"
 
 install: $(release)/libmajjen.so
 	install -d "$(DESTDIR)$(LIBDIR)/pkgconfig" "$(DESTDIR)$(cmake_dir)" "$(DESTDIR)$(INCLUDEDIR)" \
 		"$(DESTDIR)$(MANDIR)/man3" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(doc_dir)" \
-		"$(DESTDIR)$(dir $(gdb_script))"
+		"$(DESTDIR)$(gdb_dir)"
 	install -m 644 "$(release)/libmajjen.so" "$(DESTDIR)$(LIBDIR)/$(shared)"
 	ln -sf $(shared) "$(DESTDIR)$(LIBDIR)/libmajjen.so.$(soversion)"
 	ln -sf libmajjen.so.$(soversion) "$(DESTDIR)$(LIBDIR)/libmajjen.so"
@@ -69,7 +74,7 @@ install: $(release)/libmajjen.so
 
 # Pages by their names in the build, so with the version that was installed.
 uninstall:
-	rm -f $(foreach file,$(installed_files),"$(DESTDIR)$(file)")
+	rm -f $(installed_files)
 	for page in $$(cd "$(pages)" && echo man?/*); do rm -f "$(DESTDIR)$(MANDIR)/$$page"; done
 	rmdir "$(DESTDIR)$(cmake_dir)" "$(DESTDIR)$(doc_dir)"
 
@@ -79,7 +84,14 @@ deb_tree = $(deb_dir)/majjen-$(version)
 deb_date = $(shell LC_ALL=C date -u -d "@$${SOURCE_DATE_EPOCH:-$$(date +%s)}" \
 	"+%a, %d %b %Y %H:%M:%S +0000")
 
-deb: $(release)/libmajjen.so
+need_for_deb = $(if $(shell command -v $(1)),,$(error make deb needs $(1) (Debian: apt install \
+	debhelper dpkg-dev)))
+
+need-deb-tools:
+	$(call need_for_deb,dpkg-buildpackage)
+	$(call need_for_deb,dh)
+
+deb: need-deb-tools $(release)/libmajjen.so
 	@rm -rf "$(deb_dir)"
 	@mkdir -p "$(deb_tree)"
 	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE include tools packaging c-tests \

@@ -1,5 +1,5 @@
 //! The Rust API. Like the C ABI it converts and calls the core; unlike it, nothing that safe code
-//! does with it can break memory safety, but for two uses of thread-locals (below). `lib.rs`
+//! does with it can break memory safety, but for some uses of thread-locals (below). `lib.rs`
 //! re-exports what is public here.
 //!
 //! # The states of a task, and who may change them
@@ -23,7 +23,9 @@
 //! | `canceled` (the core's) | `JoinHandle::cancel`, `Scheduler::drop` | the core, on every call that suspends |
 //! | `Packet`: the result | the job, before the task ends | `JoinHandle` |
 //! | `Shared::core`: the scheduler, or null | `Scheduler::drop`, once | handles, which may live longer |
-//! | `Shared::closing` | `Scheduler::drop`, before all else | `spawn` |
+//! | `Shared::closing` | `Scheduler::drop` and the thread's end, before all else | `spawn` |
+//! | `Shared::thread_ends` | the thread's end | `Scheduler::run`, which refuses |
+//! | `Shared::given_up` | `Scheduler::drop` and the thread's end, when a task could not be unwound | the thread's end |
 //!
 //! All of it belongs to one thread; only [`StopHandle`] is for others.
 //!
@@ -36,7 +38,8 @@
 //! - *A task borrows nothing that it can outlive.* Closures and results are `'static`.
 //! - *What borrows from a task's stack is not outlived by it.* Frames are left by returning and by
 //!   unwinding, and in no other way: a stack whose frames were not left is never used again nor
-//!   unmapped. So a destructor may be relied on, as `std::thread::scope` does.
+//!   unmapped. So a destructor may be relied on, as `std::thread::scope` does. What a task has
+//!   borrowed is either on its own stack, or owned by it, or `'static`, or a thread-local.
 //! - *Unwinding passes Rust frames only.* It begins in this module, when the core has returned, and
 //!   ends in `record::run`. Program functions that the core calls are caught where it calls them. A
 //!   Rust function that C calls is `extern "C"`, and the compiler ends the process when a panic
@@ -44,16 +47,21 @@
 //! - *Two tasks do not alias.* Nothing here is borrowed while user code runs or a task is
 //!   suspended: the fields are cells, and what is taken out of them is owned.
 //! - *The panic count fits.* The standard library counts panics by the thread. A task that unwinds
-//!   cannot suspend, so the count is the running task's. Where a scheduler is dropped by a panic it
-//!   is that of the thread as well, so there no task suspends that is asked to anew; and one that
-//!   is given up while it unwinds leaves the count as it is.
-//! - *Thread-locals.* A task may be parked in the middle of `LocalKey::with`. When the thread ends,
-//!   the value may be dropped before a scheduler that is in a thread-local as well, so such a
-//!   scheduler leaves its tasks' stacks alone (`thread_end`). So does one that is dropped in its
-//!   own run, by `exit()`. Two things cannot be seen from here, and are the program's to leave
-//!   alone: an initializer of a thread-local that suspends, and, when a task has called `exit()`, a
-//!   destructor of one that suspends ([`task`](task#thread-locals)).
-//! - *Forgetting a scheduler* leaks it with its tasks, which is sound: nothing of them runs again.
+//!   cannot suspend, so the count is the running task's. Where a scheduler is dropped by a panic it is
+//!   that of the thread as well, so there no task suspends that is asked to anew; and one that is
+//!   given up while it unwinds leaves the count as it is.
+//! - *Thread-locals.* A task may be parked in the middle of `LocalKey::with`, and may have lent the
+//!   value to another thread, by `std::thread::scope`. So before a thread drops what tasks have
+//!   used, they are unwound, wherever their scheduler is: in a thread-local, leaked, or forgotten
+//!   (`thread_end`). If one cannot be, and there are other threads, the process is aborted. A
+//!   scheduler that is dropped in its own run, by `exit()`, leaves its tasks' stacks alone. Four
+//!   things cannot be seen from here, and are the program's to leave alone: an initializer of a
+//!   thread-local that suspends; when a task has called `exit()`, a destructor of one that
+//!   suspends, and a thread that uses what a task has lent it; and a task that suspends while a
+//!   crate has put something into a thread-local for the time of a call
+//!   ([`task`](task#thread-locals)).
+//! - *Forgetting a scheduler* leaks it with its tasks. Until the thread ends nothing of them runs
+//!   again.
 
 mod builder;
 mod hooks;

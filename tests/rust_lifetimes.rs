@@ -240,9 +240,10 @@ impl Drop for OnThreadEnd {
 
 thread_local!(static DROPPED: Cell<bool> = const { Cell::new(false) });
 
-/// A frame that has borrowed a thread-local is not unwound once that is destroyed.
+/// A frame that has borrowed a thread-local is unwound before the thread-local is destroyed, and not
+/// when its scheduler is dropped later.
 #[test]
-fn tasks_of_a_scheduler_in_a_thread_local_are_left_alone_when_the_thread_ends() {
+fn tasks_of_a_scheduler_in_a_thread_local_are_not_unwound_late_when_the_thread_ends() {
     static LATE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     static KEPT_IS_DROPPED_LATER: std::sync::atomic::AtomicBool =
         std::sync::atomic::AtomicBool::new(false);

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use majjen::sync::Semaphore;
 use majjen::{Error, JoinError, JoinHandle, task};
-use support::{Drops, HOUR, OnDrop, run_for_a_moment, scheduler, spawn_sleeper};
+use support::{
+    Drops, HOUR, OnDrop, on_a_thread_that_stays, run_for_a_moment, scheduler, spawn_sleeper,
+};
 
 #[test]
 fn a_panic_is_delivered_by_join_with_its_payload() {
@@ -126,54 +128,58 @@ fn a_task_that_catches_the_unwinding_is_unwound_again() {
 
 #[test]
 fn a_task_that_does_not_unwind_is_leaked() {
-    let scheduler = scheduler();
-    let drops = Drops::default();
-    let guard = drops.guard();
-    let stubborn: JoinHandle<()> = scheduler.spawn(move || {
-        let _guard = guard;
-        loop {
-            let _ = catch_unwind(|| task::sleep(HOUR));
-        }
+    on_a_thread_that_stays(|| {
+        let scheduler = scheduler();
+        let drops = Drops::default();
+        let guard = drops.guard();
+        let stubborn: JoinHandle<()> = scheduler.spawn(move || {
+            let _guard = guard;
+            loop {
+                let _ = catch_unwind(|| task::sleep(HOUR));
+            }
+        });
+        let other = spawn_sleeper(&scheduler, &drops);
+        run_for_a_moment(&scheduler);
+        drop(scheduler);
+        assert_eq!(drops.count(), 1); // Those of the other task.
+        assert!(matches!(other.join(), Err(JoinError::Canceled)));
+        assert!(!stubborn.is_finished());
+        assert!(matches!(stubborn.join(), Err(JoinError::Failed(_))));
     });
-    let other = spawn_sleeper(&scheduler, &drops);
-    run_for_a_moment(&scheduler);
-    drop(scheduler);
-    assert_eq!(drops.count(), 1); // Those of the other task.
-    assert!(matches!(other.join(), Err(JoinError::Canceled)));
-    assert!(!stubborn.is_finished());
-    assert!(matches!(stubborn.join(), Err(JoinError::Failed(_))));
 }
 
 /// The stack of a task that was leaked stays readable and unused.
 #[test]
 fn a_scope_in_a_leaked_task_stays_sound() {
-    let (send, receive) = std::sync::mpsc::channel::<u64>();
-    let (answer, answers) = std::sync::mpsc::channel();
-    let scheduler = scheduler();
-    scheduler.spawn(move || {
-        let on_the_stack = [7u64; 1000];
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for expected in receive {
-                    let same = on_the_stack.iter().all(|number| *number == expected);
-                    answer.send(same).unwrap();
+    on_a_thread_that_stays(|| {
+        let (send, receive) = std::sync::mpsc::channel::<u64>();
+        let (answer, answers) = std::sync::mpsc::channel();
+        let scheduler = scheduler();
+        scheduler.spawn(move || {
+            let on_the_stack = [7u64; 1000];
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for expected in receive {
+                        let same = on_the_stack.iter().all(|number| *number == expected);
+                        answer.send(same).unwrap();
+                    }
+                });
+                loop {
+                    let _ = catch_unwind(|| task::sleep(HOUR));
                 }
-            });
-            loop {
-                let _ = catch_unwind(|| task::sleep(HOUR));
-            }
-        })
+            })
+        });
+        run_for_a_moment(&scheduler);
+        drop(scheduler);
+        // On new stacks, had the memory been released.
+        let again = support::scheduler();
+        for _ in 0..16 {
+            again.spawn(|| std::hint::black_box([1u64; 10_000]).len());
+        }
+        again.run().unwrap();
+        send.send(7).unwrap();
+        assert_eq!(answers.recv(), Ok(true));
     });
-    run_for_a_moment(&scheduler);
-    drop(scheduler);
-    // On new stacks, had the memory been released.
-    let again = support::scheduler();
-    for _ in 0..16 {
-        again.spawn(|| std::hint::black_box([1u64; 10_000]).len());
-    }
-    again.run().unwrap();
-    send.send(7).unwrap();
-    assert_eq!(answers.recv(), Ok(true));
 }
 
 #[test]
@@ -256,21 +262,23 @@ fn a_scheduler_dropped_by_a_panic_unwinds_its_tasks() {
 
 #[test]
 fn a_task_that_catches_everything_is_leaked_also_when_a_panic_drops_its_scheduler() {
-    let drops = Drops::default();
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        let scheduler = scheduler();
-        scheduler.spawn(|| {
-            loop {
-                let _ = catch_unwind(task::yield_now);
-            }
-        });
-        spawn_sleeper(&scheduler, &drops);
-        run_for_a_moment(&scheduler);
-        panic!("on purpose");
-    }));
-    assert!(result.is_err());
-    assert_eq!(drops.count(), 1);
-    assert!(!std::thread::panicking());
+    on_a_thread_that_stays(|| {
+        let drops = Drops::default();
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let scheduler = scheduler();
+            scheduler.spawn(|| {
+                loop {
+                    let _ = catch_unwind(task::yield_now);
+                }
+            });
+            spawn_sleeper(&scheduler, &drops);
+            run_for_a_moment(&scheduler);
+            panic!("on purpose");
+        }));
+        assert!(result.is_err());
+        assert_eq!(drops.count(), 1);
+        assert!(!std::thread::panicking());
+    });
 }
 
 /// Raising a cancelation would panic in a destructor that a panic runs, which aborts the process.

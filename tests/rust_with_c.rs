@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use majjen::{Error, JoinError, task};
 use majjen_h::*;
-use support::{Drops, HOUR, run_for_a_moment, scheduler};
+use support::{Drops, HOUR, on_a_thread_that_stays, run_for_a_moment, scheduler};
 
 /// Sleeps through the C ABI.
 fn sleep_in_c() -> c_int {
@@ -38,14 +38,16 @@ fn the_c_abi_returns_where_the_rust_api_unwinds() {
 
 #[test]
 fn a_task_that_ignores_errors_of_the_c_abi_is_leaked() {
-    let scheduler = scheduler();
-    scheduler.spawn(|| {
-        loop {
-            sleep_in_c();
-        }
+    on_a_thread_that_stays(|| {
+        let scheduler = scheduler();
+        scheduler.spawn(|| {
+            loop {
+                sleep_in_c();
+            }
+        });
+        run_for_a_moment(&scheduler);
+        drop(scheduler);
     });
-    run_for_a_moment(&scheduler);
-    drop(scheduler);
 }
 
 /// A callback for C's `qsort`, which cannot be unwound.

@@ -69,6 +69,14 @@ def evaluate(expression):
         return evaluate_in_c(expression)
 
 
+def printable(text):
+    """A text of the program's, without what a terminal would obey, and without the end of a line or a
+    quotation mark, which would look like the list's own."""
+    return "".join(
+        c if c.isprintable() and c != '"' else ascii(c)[1:-1].replace('"', '\\"') for c in text
+    )
+
+
 class Layout:
     """The library's table."""
 
@@ -116,7 +124,7 @@ class Task:
         self.running = scheduler.current_task == address
 
     def __str__(self):
-        name = self.name.decode("utf-8", "backslashreplace")
+        name = printable(self.name.decode("utf-8", "backslashreplace"))
         return '#%d 0x%x "%s" %s, %d turns' % (
             self.index,
             self.id,

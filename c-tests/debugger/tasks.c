@@ -52,7 +52,7 @@ static void joiner(mj_scheduler* scheduler, void* user_state) {
 static void runner(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_task_sleep_ms(10);
-  mj_task_set_name(mj_create_task(scheduler, ends, NULL), "fresh");
+  mj_task_set_name(mj_create_task(scheduler, ends, NULL), "fr\033e\n\"\xc3\xa9");
   if (aborts) abort();
   stop_here(2);
   _exit(0);

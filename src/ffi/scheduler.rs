@@ -55,10 +55,11 @@ fn into_pointer(created: crate::engine::sys::Result<*mut Scheduler>) -> *mut mj_
 }
 
 /// Sets whether a stack overflow of a task is reported before it ends the process: by one line on
-/// stderr that names the task and its stack size. Off for mj_scheduler_create(), on for
-/// setup_scheduler_with_epoll(). It takes a handler for SIGSEGV and an alternate stack for the
-/// thread's signals, both only during a run; all other faults, and each SIGSEGV that is sent, go on
-/// to the handler that was there before, which runs on the alternate stack then. Does not suspend.
+/// stderr that names the task and its stack size. Off for mj_scheduler_create(), where an overflow is
+/// a plain SIGSEGV, since no line can be had without a handler; on for setup_scheduler_with_epoll().
+/// It takes a handler for SIGSEGV and an alternate stack for the thread's signals, both only during
+/// a run; all other faults, and each SIGSEGV that is sent, go on to the handler that was there
+/// before, which runs on the alternate stack then. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `scheduler` is NULL
@@ -97,9 +98,12 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 ///
 /// Blocks the thread and does not suspend. The thread's timer slack (PR_SET_TIMERSLACK in prctl(2))
 /// is 1 ns during short waits, so that timers are served in time, and never while tasks run: what
-/// they start does not inherit it. A thread that ends in the middle, by
-/// pthread_exit() in a task or by pthread_cancel(), leaves the scheduler running for good: it can
-/// be neither run nor destroyed.
+/// they start does not inherit it. A thread that ends in the middle, by pthread_exit() in a task or
+/// by pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
+/// So does a longjmp() out of the run, and then no other scheduler can run on the thread.
+///
+/// On another thread than the last one, tasks that have started may still use errno and thread-local
+/// variables of the old one, whose addresses compilers keep; a WARN line says so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.

@@ -25,13 +25,13 @@ pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
     handle_signals: bool,
-    report_overflow: bool,
+    report_overflow: Option<bool>,
     hooks: Hooks,
 }
 
 impl Builder {
     /// A scheduler that waits by epoll, follows the system's monotonic clock, and changes nothing in
-    /// the process.
+    /// the process but what [`report_overflow`](Self::report_overflow) says.
     ///
     /// ```
     /// let scheduler = majjen::Builder::new().build()?;
@@ -145,17 +145,19 @@ impl Builder {
         self
     }
 
-    /// Lets a stack overflow be reported by a line on stderr that names the task, before it ends
-    /// the process.
+    /// Whether a stack overflow is reported by a line on stderr that names the task, before it ends
+    /// the process; it is unless this says otherwise. The standard library does the same for threads.
+    /// While the scheduler runs, this takes a handler for SIGSEGV, which hands on what is no overflow
+    /// of a task, and an alternate stack for signals.
     ///
     /// ```
-    /// let scheduler = majjen::Builder::new().report_overflow(true).build()?;
-    /// scheduler.spawn(|| println!("an endless recursion would be told of"));
+    /// let scheduler = majjen::Builder::new().report_overflow(false).build()?;
+    /// scheduler.spawn(|| println!("an endless recursion would end the process without a word"));
     /// scheduler.run()?;
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn report_overflow(mut self, report: bool) -> Builder {
-        self.report_overflow = report;
+        self.report_overflow = Some(report);
         self
     }
 
@@ -187,7 +189,7 @@ impl Builder {
         if let Some(bytes) = stack_size {
             core.tasks.set_stack_size(bytes)?;
         }
-        core.report_overflow(self.report_overflow || self.handle_signals)?;
+        core.report_overflow(self.report_overflow.unwrap_or(true))?;
         if has_wait {
             core.set_wait_function(Some(call_wait), hooks, None);
         }

@@ -37,10 +37,10 @@ use crate::engine::{inspect, scheduler};
 /// Dropping it ends the tasks that are left, one after the other. One that has begun is unwound
 /// from where it is suspended, so that its destructors run; the closure of one that has not begun
 /// is dropped. A task that catches the unwinding is unwound again when it suspends the next time,
-/// and given up after a hundred times: its stack then stays as it is for ever. So do all stacks
-/// when the scheduler is in a thread-local that is dropped because its thread ends, since what the
-/// tasks have borrowed from thread-locals may be gone, and in programs built with
-/// `panic = "abort"`.
+/// and given up after a hundred times: its stack then stays as it is for ever. So do all stacks in
+/// programs built with `panic = "abort"`. When the thread ends, tasks that are left are unwound too,
+/// even if the scheduler has been forgotten; what becomes of those that were given up is said at
+/// [`task`](crate::task#thread-locals).
 ///
 /// It stays on its thread:
 ///
@@ -98,8 +98,9 @@ impl Scheduler {
     }
 
     /// Runs tasks until none is left, or [`StopHandle::stop`] is called, and says which. Tasks that are left stay
-    /// as they are, and the next run goes on with them. Blocks the thread, and sets its timer slack
-    /// to 1 ns meanwhile.
+    /// as they are, and the next run goes on with them: each run that leaves suspended tasks takes
+    /// some 50 bytes until the thread ends. Blocks the thread, and sets its timer slack to 1 ns
+    /// meanwhile.
     ///
     /// ```
     /// use majjen::{Ended, Error, Scheduler, task};
@@ -243,10 +244,14 @@ impl Drop for Scheduler {
         if self.core().remote.is_running() {
             // In a thread-local, and the program has called exit() in the run: that drops
             // thread-locals on the stack that calls it, a task's or the loop's. The run never goes
-            // on, but what it works on has to be there until the process has ended.
+            // on, but what it works on has to be there until the process has ended. Or one of its
+            // own tasks owns it, and is unwound because the thread ends.
             return forget(self.shared.clone());
         }
         teardown::end_tasks(self.core(), &self.shared);
+        if self.shared.given_up.get() {
+            thread_end::watch(&self.shared); // They may have used thread-locals in their last turns.
+        }
         // SAFETY: owned by this, and nothing refers to it any more: handles have been disconnected,
         // and no task is left that runs again.
         let _ = unsafe { scheduler::Scheduler::destroy(self.core.as_ptr()) };

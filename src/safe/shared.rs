@@ -16,10 +16,10 @@ pub struct Shared {
     pub hooks: Hooks,
     /// Whether the scheduler is being dropped: no task is added any more.
     pub closing: Cell<bool>,
-    /// Whether thread-locals that a task has borrowed may be gone.
-    pub thread_ended: Cell<bool>,
     /// Whether the thread is ending: nothing of the tasks runs any more.
     pub thread_ends: Cell<bool>,
+    /// Whether tasks have been given up since other threads were last looked for.
+    pub given_up: Cell<bool>,
     /// How often the end of the thread was asked to be told of.
     pub watches: Cell<u32>,
 }
@@ -31,8 +31,8 @@ impl Shared {
             name,
             hooks,
             closing: Cell::new(false),
-            thread_ended: Cell::new(false),
             thread_ends: Cell::new(false),
+            given_up: Cell::new(false),
             watches: Cell::new(0),
         }
     }

@@ -30,9 +30,25 @@
 //! initializer must not suspend: another task could use the thread-local meanwhile, and when the
 //! initializer is done, the standard library replaces the value under that task. Nor must its
 //! destructor: when a task calls [`std::process::exit`], destructors of thread-locals run on its
-//! stack, and if one suspends, tasks go on that have borrowed thread-locals which are gone. The
-//! standard library knows of one stack for each thread, and nothing tells this library of either,
-//! so these two are undefined behavior that no call refuses.
+//! stack, and if one suspends, tasks go on that have borrowed thread-locals which are gone. Nor may
+//! a task call it while one has lent a thread-local to another thread, by [`std::thread::scope`]:
+//! it is dropped under that, as without tasks when the lender calls `exit`.
+//!
+//! And some crates put a value into a thread-local for the time of a call, and put the one from
+//! before back at its end: `scoped_tls::ScopedKey::set`, `stacker::grow`. That holds if calls end
+//! in the opposite order of their beginnings, and those of two tasks need not. Do not suspend
+//! within such a call: another task would find its value, and after both the thread keeps that of
+//! the task which has ended last, even when its stack is gone. Tell such a crate by a call that
+//! takes a closure, and makes something known to all that the closure calls.
+//!
+//! The standard library knows of one stack for each thread, and nothing tells this library of
+//! these, so they are undefined behavior that no call refuses.
+//!
+//! When the thread ends, tasks that are suspended are unwound before its thread-locals are dropped,
+//! even if their scheduler has been leaked: what a task has lent to other threads is so returned.
+//! If one cannot be unwound, the process is aborted, with a line on stderr, unless it has no other
+//! threads. This concerns programs with `panic = "abort"`, where no task can be: end them there
+//! before the thread ends, by [`JoinHandle::cancel`] and another run.
 
 mod builder;
 pub(super) mod handle;

@@ -1,4 +1,4 @@
-//! Ending the tasks of a scheduler that is being dropped.
+//! Ending the tasks of a scheduler that is being dropped, or whose thread ends.
 
 use std::mem::forget;
 
@@ -17,16 +17,30 @@ const TURNS: u32 = 100;
 /// Ends the Rust tasks: those that have begun by unwinding them. What C code has added is the
 /// core's to destroy. Does not unwind.
 pub fn end_tasks(core: &Scheduler, shared: &Shared) {
+    end(core, shared, |task| {
+        if let Some(record) = Record::take(task) {
+            record.discard_job();
+            drop_quietly(record);
+        }
+    });
+}
+
+/// Ends the Rust tasks that have begun, and no others. Does not unwind.
+pub fn unwind_tasks(core: &Scheduler, shared: &Shared) {
+    if has_begun_tasks(core) {
+        end(core, shared, |_| ());
+    }
+}
+
+/// The core may be gone when this returns: a log callback can drop the scheduler.
+fn end(core: &Scheduler, shared: &Shared, end_new: impl Fn(&Task)) {
     shared.closing.set(true);
-    let turns = if CAN_UNWIND && !shared.thread_ended.get() { TURNS } else { 0 };
+    let turns = if CAN_UNWIND { TURNS } else { 0 };
     let drain = Drain::begin(core);
     let mut given_up = 0;
     for task in core.tasks.iter() {
         if !has_begun(task) {
-            if let Some(record) = Record::take(task) {
-                record.discard_job();
-                drop_quietly(record);
-            }
+            end_new(task);
         } else if Record::of(task).is_some() && !unwind(&drain, task, turns) {
             give_up(core, task);
             given_up += 1;
@@ -34,8 +48,10 @@ pub fn end_tasks(core: &Scheduler, shared: &Shared) {
     }
     drop(drain);
     if given_up > 0 {
+        shared.given_up.set(true);
         log::warn(format_args!(
-            "{} could not be unwound: each leaks its stack and the values on it",
+            "{} could not be unwound: each leaks its stack and the values on it; when the thread \
+             ends and there are others, the process is aborted",
             Counted(given_up, "task", "tasks")
         ));
     }

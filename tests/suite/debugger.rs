@@ -194,7 +194,7 @@ fn check_look(output: &str, running: &[&str]) -> Result<(), Failed> {
         (sleeper, ", 2 turns"),
         (reader, "\"reader\" waiting for fd "),
         (joiner, joins.as_str()),
-        (fresh, "\"fresh\" ready, 0 turns"),
+        (fresh, "\"fr\\x1be\\n\\\"é\" ready, 0 turns"),
         (runner, "\"runner\" running, 1 turns"),
     ] {
         if !line.contains(expected) {

@@ -21,6 +21,9 @@ use crate::{process, server, toolchain};
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("install::puts_files_in_their_places", puts_files_in_their_places),
+        Trial::ignorable_test("install::works_below_paths_with_spaces_and_any_umask", || {
+            with_tool("pkg-config", spaces_and_umask)
+        }),
         Trial::ignorable_test("install::consumer_by_pkg_config", || {
             with_tool("pkg-config", by_pkg_config)
         }),
@@ -195,6 +198,47 @@ fn puts_files_in_their_places() -> Result<(), Failed> {
 
     prefix.make("uninstall", &variables)?;
     assert_eq!(files(&root)?, [""; 0], "left by make uninstall");
+    Ok(())
+}
+
+/// What is installed can be read by all, and is removed again, whatever the directories are called.
+fn spaces_and_umask() -> Result<(), Failed> {
+    let prefix = Prefix { temp_dir: Arc::new(TempDir::new()?) };
+    let (top, root) = (prefix.path("../a root"), "/opt/a prefix");
+    let variables = [format!("DESTDIR={}", top.display()), format!("PREFIX={root}")];
+    let mut with_umask = prefix.command("sh");
+    with_umask.args(["-c", "umask 077 && exec \"$0\" \"$@\""]);
+    let install = make("install");
+    with_umask.arg(install.get_program()).args(install.get_args()).args(&variables);
+    with_umask.current_dir(library::root());
+    for (variable, value) in install.get_envs() {
+        match value {
+            Some(value) => with_umask.env(variable, value),
+            None => with_umask.env_remove(variable),
+        };
+    }
+    prefix.run(&mut with_umask)?;
+    let mut unreadable = prefix.command("find");
+    unreadable.arg(&top).args(["-not", "-type", "l", "-not", "-perm", "-444"]);
+    assert_eq!(prefix.run(&mut unreadable)?, "", "what not everybody may read");
+
+    let installed = top.join(root.trim_start_matches('/'));
+    let mut pkg_config = prefix.command("pkg-config");
+    pkg_config.args(["--cflags", "--libs", "majjen"]).env("PKG_CONFIG_SYSROOT_DIR", &top);
+    pkg_config.env("PKG_CONFIG_LIBDIR", installed.join("lib/pkgconfig"));
+    let finished = process::run(&mut pkg_config, LIMIT, prefix.temp_dir.path())?;
+    let flags = finished.output.trim();
+    // As a shell takes them: what pkg-config writes is quoted for one.
+    let mut compiler = prefix.command("sh");
+    compiler.arg("-c").arg(format!("exec cc \"$0\" -o program {flags}"));
+    prefix.run(compiler.arg(source_file("consumer.c")))?;
+    let mut program = prefix.command("./program");
+    program.env("LD_LIBRARY_PATH", installed.join("lib"));
+    let ran = process::run(&mut program, LIMIT, prefix.temp_dir.path())?;
+    is_the_consumers(&ran.output)?;
+
+    prefix.make("uninstall", &variables)?;
+    assert_eq!(files(&top)?, [""; 0], "left by make uninstall");
     Ok(())
 }
 

@@ -17,6 +17,7 @@
 
 mod abi;
 mod architecture;
+mod build_flags;
 mod c_programs;
 mod debian;
 mod debugger;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     if toolchain::runner().is_none() {
         trials.extend(abi::trials());
         trials.extend(architecture::trials());
+        trials.extend(build_flags::trials());
         trials.extend(debian::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());

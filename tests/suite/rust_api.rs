@@ -254,7 +254,7 @@ fn refused_for_the_reasons_given() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Overflows the stack of a task.
+/// Overflows the stack of a task. Its argument says what the builder is told.
 const DEEP: &str = "fn deep(n: u64) -> u64 {
     let data = [n; 100];
     std::hint::black_box(&data);
@@ -262,7 +262,15 @@ const DEEP: &str = "fn deep(n: u64) -> u64 {
 }
 
 fn main() {
-    let scheduler = majjen::Builder::new().report_overflow(true).build().unwrap();
+    let builder = majjen::Builder::new();
+    let builder = match std::env::args().nth(1).as_deref() {
+        Some(\"on\") => builder.report_overflow(true),
+        Some(\"off\") => builder.report_overflow(false),
+        Some(\"off, with signals\") => builder.report_overflow(false).handle_signals(true),
+        Some(\"signals\") => builder.handle_signals(true),
+        _ => builder,
+    };
+    let scheduler = builder.build().unwrap();
     scheduler.spawn(|| deep(1_000_000));
     scheduler.run().unwrap();
 }
@@ -272,11 +280,17 @@ fn overflow_in_its_own_terms() -> Result<(), Failed> {
     let temp_dir = TempDir::new()?;
     let compiled = process::run(&mut rustc(&temp_dir, DEEP)?, TIME_LIMIT, temp_dir.path())?;
     assert!(compiled.succeeded(), "{}", compiled.describe());
-    let mut program = Command::new(temp_dir.path().join("main"));
-    let finished = process::run(&mut program, TIME_LIMIT, temp_dir.path())?;
-    let line = finished.output.lines().find(|line| line.contains("has overflowed its stack"));
-    let Some(line) = line else { return Err(finished.describe().into()) };
-    assert!(line.contains("task::Builder::stack_size()") && !line.contains("mj_"), "{line}");
+    for (told, reports) in
+        [("", true), ("on", true), ("signals", true), ("off", false), ("off, with signals", false)]
+    {
+        let mut program = Command::new(temp_dir.path().join("main"));
+        let finished = process::run(program.arg(told), TIME_LIMIT, temp_dir.path())?;
+        assert!(!finished.succeeded(), "{told:?}");
+        let line = finished.output.lines().find(|line| line.contains("has overflowed its stack"));
+        assert_eq!(line.is_some(), reports, "{told:?}: {}", finished.describe());
+        let of_rust = |line: &str| line.contains("task::Builder::stack_size()");
+        assert!(line.is_none_or(|line| of_rust(line) && !line.contains("mj_")), "{line:?}");
+    }
     Ok(())
 }
 
@@ -352,7 +366,7 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
     let report = under_valgrind(&temp_dir.path().join("main"), &temp_dir)?;
     assert!(report.contains("Invalid read of size 8"), "valgrind has missed a mistake:\n{report}");
 
-    for test in ["rust_tasks", "rust_lifetimes", "rust_sync", "behaviour"] {
+    for test in ["rust_tasks", "rust_lifetimes", "rust_thread_end", "rust_sync", "behaviour"] {
         let Some(program) = newest(&format!("{test}-"), "")? else {
             return Ok(Completion::ignored_with(format!("{test} is not built: run all tests")));
         };

@@ -2,7 +2,10 @@
 #![allow(dead_code)] // None of them uses all.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use majjen::logger::{self, Level};
@@ -77,4 +80,16 @@ pub fn run_for_a_moment(scheduler: &Scheduler) {
         stop.stop().unwrap();
     });
     scheduler.run().unwrap();
+}
+
+/// Runs a test in which tasks are given up. Their thread must not end while there are others.
+pub fn on_a_thread_that_stays(test: impl FnOnce() + Send + 'static) {
+    let (send, result) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = send.send(catch_unwind(AssertUnwindSafe(test)));
+        loop {
+            thread::park();
+        }
+    });
+    result.recv().unwrap().unwrap_or_else(|payload| resume_unwind(payload));
 }

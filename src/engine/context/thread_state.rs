@@ -46,6 +46,13 @@ impl ThreadState {
         self.exceptions.set(sys::cxx_globals().cast());
     }
 
+    /// Whether this was bound to another thread last: code that was suspended there may have kept
+    /// the address of that thread's errno, as compilers do, and find it where it now runs no more.
+    pub fn is_of_another_thread(&self) -> bool {
+        let errno = self.errno.get();
+        !errno.is_null() && errno != sys::errno_address()
+    }
+
     /// Sets the state of a new task: no error, no exception.
     pub fn clear(&self) {
         // SAFETY: state of this thread, which runs the scheduler. Only the C library and the C++

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::io::Builtin;
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
+use crate::engine::context::stack::Stack;
 use crate::engine::context::switch;
 use crate::engine::log::{self, Counted};
 use crate::engine::measure;
@@ -103,6 +104,7 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
         guard => guard.and_then(Result::ok),
     };
     let overflow = options.report_overflow.get().then(overflow::Guard::new);
+    let has_moved = scheduler.dispatch.thread_state.is_of_another_thread();
     let entered = Entered::enter(scheduler);
     scheduler.tasks.starved.retry_all(&scheduler.run_queue);
     scheduler.time.begin_loop();
@@ -111,6 +113,9 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
         scheduler.run_queue.count.get(),
         scheduler.timers.count.get()
     ));
+    if has_moved {
+        scheduler.warn_of_move();
+    }
 
     let result = scheduler.run_loop();
     let signal = signals.as_ref().map_or(0, signals::Guard::caught);
@@ -143,6 +148,19 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
 }
 
 impl Scheduler {
+    /// Tells of tasks that have run on another thread so far, which cannot know that they do not any
+    /// more.
+    #[cold]
+    fn warn_of_move(&self) {
+        let started = self.tasks.iter().filter(|task| task.stack.get() != Stack::NONE).count();
+        if started > 0 {
+            log::warn(format_args!(
+                "Scheduler has moved to another thread with {started} tasks that have started: \
+                 what they do may still use errno and thread-local variables of the old one"
+            ));
+        }
+    }
+
     fn run_loop(&self) -> Result<()> {
         while !self.remote.is_stopped() && self.tasks.alive() > 0 {
             measure::add(&self.metrics.scheduler_loops, 1);

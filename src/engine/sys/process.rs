@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt;
 use std::ptr::null_mut;
 
 use super::error::{Error, Result};
@@ -113,6 +114,12 @@ unsafe extern "C" {
     ) -> c_int;
     /// Names the program or library that this is linked into.
     static __dso_handle: c_void;
+}
+
+/// Whether the process has no other thread. `false` where that cannot be found out.
+pub fn is_only_thread() -> bool {
+    // A link for each thread, and the two of every directory.
+    std::fs::metadata("/proc/self/task").is_ok_and(|directory| directory.nlink() == 3)
 }
 
 /// Calls a function when the calling thread ends: before those that were registered earlier, and
