@@ -17,6 +17,7 @@ fn main() {
         .files(&shim)
         .std("c99")
         .flag("-fvisibility=hidden")
+        .flag("-fexceptions") // Those of a log callback pass through.
         .warnings(true)
         .extra_warnings(true)
         .compile("majjen_shim");

@@ -37,8 +37,8 @@ struct mj_scheduler;
 
 // The body of a task: a function type, so a pointer to one is `mj_task_fn*`. It runs on the task's
 // own stack. A body that returns without mj_task_exit() is called again from the top. A C++
-// exception that would leave it calls std::terminate(), as if the body were noexcept. A task that
-// is destroyed with its scheduler runs no destructors.
+// exception that would leave it calls std::terminate(), as if the body were noexcept, after a line
+// on stderr. A task that is destroyed with its scheduler runs no destructors.
 typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
 
 
@@ -159,6 +159,7 @@ typedef struct mj_task {
 // Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 // It may return early for no reason, may call mj_scheduler_enqueue(), and must return when
 // mj_scheduler_backend_fd() is readable.
+// No C++ exception may leave it: std::terminate() is called then, after a line on stderr.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
 
 // Counters since mj_scheduler_create() or mj_scheduler_reset_metrics(). Times are nanoseconds.
@@ -260,12 +261,15 @@ typedef struct mj_select_case {
   void *internal[3];
 } mj_select_case;
 
-// A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
+// A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock(). No C++
+// exception may leave it: std::terminate() is called then, after a line on stderr.
 typedef uint64_t (*mj_clock_fn)(void *user_data);
 
 // Receives each logged line: the text without time stamp, level and newline, valid during the
 // call. Called on the thread that logs, with no lock held, on the task's stack if a task logs. It
-// may log: those lines go to the streams.
+// may log: those lines go to the streams. A C++ exception that leaves it goes on to the caller of
+// mj_log() or mj_vlog(); with a line of the library's own std::terminate() is called, after a line on
+// stderr. The thread is not canceled in it.
 typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
 
 // The logger's settings, for mj_log_set_config() and mj_log_get_config(). Every process has one
@@ -328,8 +332,11 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 // are, and a later run goes on with them. On a scheduler that is already running, or on a thread
 // where another one runs, it reports that and returns. It does not suspend but blocks the thread,
 // whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
-// served in time. A thread that ends in the middle, by pthread_exit() in a task or by
-// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
+// served in time. A thread that ends in the middle, by pthread_exit() in a task, leaves the
+// scheduler running for good: it can be neither run nor destroyed. A thread is not canceled while
+// it runs a scheduler: a request of pthread_cancel() takes effect once this has returned, at once
+// or at the thread's next cancellation point, as its type says. A task must not enable
+// cancellation; mj_remote_stop() ends a run.
 //
 // mj_run() is the same and says how the run ended.
 //
@@ -918,8 +925,14 @@ bool mj_log_enabled(mj_log_level level);
 // Sets the function that receives each line, for the whole process; NULL restores the streams.
 //
 // Lines have one receiver: the streams at the start, and then what was last set by this function,
-// mj_log_set_config(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
-// MJ_LOG_ERROR on go to stderr and the others to stdout.
+// mj_log_set_config(), mj_log_to_stderr(), mj_log_to_file() or mj_log_to_syslog(). On the streams,
+// lines from MJ_LOG_ERROR on go to stderr and the others to stdout, in order with what the program
+// prints there.
+//
+// A line that a stream does not take is lost: mj_log_dropped() counts it, and the first one in a
+// row on stdout is reported as an ERROR line on stderr. Nothing else happens: no SIGPIPE when
+// nobody reads, no SIGXFSZ past RLIMIT_FSIZE, and where a stream is nonblocking and full, a line
+// waits at most 100 ms for room, and further ones wait no more until one has been taken.
 //
 // `user_data` is handed to each call and stays the caller's. A thread that is logging right now
 // may still call the old function. When memory is missing, an ERROR line says so and nothing
@@ -930,8 +943,8 @@ void mj_log_set_callback(mj_log_callback callback, void *user_data);
 
 // Sets everything in `logger`, which is copied, for the whole process. At the start that is
 // {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by
-// mj_log_set_callback(). NULL in its place ends a callback, and leaves a file or the system log as
-// it is: so what mj_log_get_config() has filled in can be changed and set again.
+// mj_log_set_callback(). NULL in its place ends a callback, and leaves stderr, a file or the system
+// log as it is: so what mj_log_get_config() has filled in can be changed and set again.
 //
 // Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
 // NULL or its level is no level, -ENOMEM. Callable from any thread. Does not suspend.
@@ -951,9 +964,9 @@ void mj_log_get_config(struct mj_logger *logger);
 // is missing, with mode 0644 less the umask. `path` is copied, and kept for mj_log_reopen(): give
 // an absolute one if the program may change its directory.
 //
-// A line that cannot be written, because the disk is full for example, is lost: mj_log_dropped()
-// counts it. The first one is reported as an ERROR line on stderr, and nothing more until a line
-// has been written again.
+// A line that cannot be written, because the disk is full for example or the file is as large as
+// RLIMIT_FSIZE allows, is lost: mj_log_dropped() counts it. The first one is reported as an ERROR
+// line on stderr, and nothing more until a line has been written again. No signal is raised.
 //
 // The file stays open until the receiver is changed, and is not inherited across exec. Its
 // descriptor is the library's: a program that closes all descriptors sets the file afterwards.
@@ -991,8 +1004,20 @@ int mj_log_reopen(void);
 // `ident` is NULL or a string.
 int mj_log_to_syslog(const char *ident);
 
-// Returns how many lines have been lost since the process began because a file or the system log
-// did not take them. Callable from any thread. Does not suspend.
+// Makes stderr the receiver of all lines, for the whole process, in place of both streams, a
+// callback, a file or the system log: for a program whose stdout is its result. Returns 0, or
+// -ENOMEM, and then nothing has changed. Callable from any thread. Does not suspend.
+int mj_log_to_stderr(void);
+
+// Sets whether control characters in the text of lines are escaped, for the whole process and all
+// receivers, as `\n`, `\t` or `\x1b`, and a backslash as two: then each line is one, whatever the
+// values in it are, and no escape sequence reaches a terminal. Not at the start. When memory is
+// missing for a line, a `?` stands for each such character. Callable from any thread. Does not
+// suspend.
+void mj_log_set_escape(bool escape);
+
+// Returns how many lines have been lost since the process began because their receiver did not
+// take them: a stream, a file or the system log. Callable from any thread. Does not suspend.
 uint64_t mj_log_dropped(void);
 
 #ifdef __cplusplus
@@ -1026,7 +1051,7 @@ extern "C" {
 // no length limit (when memory for a long one is missing it is cut and ends in "..."). A level that
 // is not one of TRACE to FATAL, or a NULL format, is reported as a WARN line instead. Preserves
 // errno. Does not suspend; callable from any thread, inside or outside a task, not from a signal
-// handler.
+// handler. It is no cancellation point.
 void mj_log(mj_log_level level, const char* format, ...) MJ_PRINTF_FORMAT(2, 3) MJ_NO_PLT;
 
 // mj_log() with its arguments in a va_list, which is left as vprintf(3) leaves it. Does not

@@ -2,9 +2,10 @@
 //! other file calls libc.
 //!
 //! All go through the C library's functions, never through raw system calls, so that sanitizers and
-//! fault injection see them. What newer systems have and older ones lack has a fallback, named in
+//! fault injection see them; and none of them is a cancellation point, see [`Uncancelable`]. What newer systems have and older ones lack has a fallback, named in
 //! [`fallbacks`](mod@fallbacks). (`epoll_pwait2` is looked up at run time: glibc has it since 2.35.)
 
+mod cancelation;
 mod datagram;
 mod descriptor;
 mod errno;
@@ -12,12 +13,14 @@ mod error;
 mod fallbacks;
 mod file;
 mod memory;
+mod output;
 mod process;
 mod signal;
 mod socket;
 mod time;
 mod truncating;
 
+pub use cancelation::Uncancelable;
 pub use datagram::*;
 pub use descriptor::*;
 pub use errno::{ErrnoGuard, errno, errno_address, set_errno};
@@ -25,6 +28,7 @@ pub use error::{Error, Result};
 pub use fallbacks::fallbacks;
 pub use file::*;
 pub use memory::*;
+pub use output::{QuietWrites, wait_for_room};
 pub use process::*;
 pub use signal::*;
 pub use socket::*;

@@ -30,8 +30,14 @@ pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
 /// Sets the function that receives each line, for the whole process; NULL restores the streams.
 ///
 /// Lines have one receiver: the streams at the start, and then what was last set by this function,
-/// mj_log_set_config(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
-/// MJ_LOG_ERROR on go to stderr and the others to stdout.
+/// mj_log_set_config(), mj_log_to_stderr(), mj_log_to_file() or mj_log_to_syslog(). On the streams,
+/// lines from MJ_LOG_ERROR on go to stderr and the others to stdout, in order with what the program
+/// prints there.
+///
+/// A line that a stream does not take is lost: mj_log_dropped() counts it, and the first one in a
+/// row on stdout is reported as an ERROR line on stderr. Nothing else happens: no SIGPIPE when
+/// nobody reads, no SIGXFSZ past RLIMIT_FSIZE, and where a stream is nonblocking and full, a line
+/// waits at most 100 ms for room, and further ones wait no more until one has been taken.
 ///
 /// `user_data` is handed to each call and stays the caller's. A thread that is logging right now
 /// may still call the old function. When memory is missing, an ERROR line says so and nothing
@@ -47,8 +53,8 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
 
 /// Sets everything in `logger`, which is copied, for the whole process. At the start that is
 /// {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by
-/// mj_log_set_callback(). NULL in its place ends a callback, and leaves a file or the system log as
-/// it is: so what mj_log_get_config() has filled in can be changed and set again.
+/// mj_log_set_callback(). NULL in its place ends a callback, and leaves stderr, a file or the system
+/// log as it is: so what mj_log_get_config() has filled in can be changed and set again.
 ///
 /// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
 /// NULL or its level is no level, -ENOMEM. Callable from any thread. Does not suspend.
@@ -103,9 +109,9 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
 /// is missing, with mode 0644 less the umask. `path` is copied, and kept for mj_log_reopen(): give
 /// an absolute one if the program may change its directory.
 ///
-/// A line that cannot be written, because the disk is full for example, is lost: mj_log_dropped()
-/// counts it. The first one is reported as an ERROR line on stderr, and nothing more until a line
-/// has been written again.
+/// A line that cannot be written, because the disk is full for example or the file is as large as
+/// RLIMIT_FSIZE allows, is lost: mj_log_dropped() counts it. The first one is reported as an ERROR
+/// line on stderr, and nothing more until a line has been written again. No signal is raised.
 ///
 /// The file stays open until the receiver is changed, and is not inherited across exec. Its
 /// descriptor is the library's: a program that closes all descriptors sets the file afterwards.
@@ -156,8 +162,26 @@ pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
     status(ident.ok_or(Error::InvalidArgument).and_then(log::set_syslog))
 }
 
-/// Returns how many lines have been lost since the process began because a file or the system log
-/// did not take them. Callable from any thread. Does not suspend.
+/// Makes stderr the receiver of all lines, for the whole process, in place of both streams, a
+/// callback, a file or the system log: for a program whose stdout is its result. Returns 0, or
+/// -ENOMEM, and then nothing has changed. Callable from any thread. Does not suspend.
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_log_to_stderr() -> c_int {
+    status(log::set_stderr())
+}
+
+/// Sets whether control characters in the text of lines are escaped, for the whole process and all
+/// receivers, as `\n`, `\t` or `\x1b`, and a backslash as two: then each line is one, whatever the
+/// values in it are, and no escape sequence reaches a terminal. Not at the start. When memory is
+/// missing for a line, a `?` stands for each such character. Callable from any thread. Does not
+/// suspend.
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_log_set_escape(escape: bool) {
+    log::set_escape(escape);
+}
+
+/// Returns how many lines have been lost since the process began because their receiver did not
+/// take them: a stream, a file or the system log. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_dropped() -> u64 {
     log::dropped()

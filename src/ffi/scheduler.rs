@@ -89,14 +89,17 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 /// are, and a later run goes on with them. On a scheduler that is already running, or on a thread
 /// where another one runs, it reports that and returns. It does not suspend but blocks the thread,
 /// whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
-/// served in time. A thread that ends in the middle, by pthread_exit() in a task or by
-/// pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
+/// served in time. A thread that ends in the middle, by pthread_exit() in a task, leaves the
+/// scheduler running for good: it can be neither run nor destroyed. A thread is not canceled while
+/// it runs a scheduler: a request of pthread_cancel() takes effect once this has returned, at once
+/// or at the thread's next cancellation point, as its type says. A task must not enable
+/// cancellation; mj_remote_stop() ends a run.
 ///
 /// mj_run() is the same and says how the run ended.
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
+pub unsafe extern "C-unwind" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
     let _ = unsafe { run("mj_scheduler_run", scheduler) };
 }
@@ -118,7 +121,7 @@ pub const MJ_RUN_SIGNAL: c_int = 2;
 ///
 /// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
+pub unsafe extern "C-unwind" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.
     match unsafe { run("mj_run", scheduler) } {
         Ok(Ended::Completed) => 0,

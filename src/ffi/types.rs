@@ -112,6 +112,7 @@ pub struct mj_metrics {
 /// Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 /// It may return early for no reason, may call mj_scheduler_enqueue(), and must return when
 /// mj_scheduler_backend_fd() is readable.
+/// No C++ exception may leave it: std::terminate() is called then, after a line on stderr.
 pub type mj_wait_fn = Option<
     unsafe extern "C" fn(
         scheduler: *mut mj_scheduler,
@@ -120,7 +121,8 @@ pub type mj_wait_fn = Option<
     ) -> c_int,
 >;
 
-/// A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock().
+/// A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock(). No C++
+/// exception may leave it: std::terminate() is called then, after a line on stderr.
 pub type mj_clock_fn = Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>;
 
 /// How mj_scheduler_write_metrics() writes.
@@ -265,9 +267,11 @@ pub enum mj_log_level {
 
 /// Receives each logged line: the text without time stamp, level and newline, valid during the
 /// call. Called on the thread that logs, with no lock held, on the task's stack if a task logs. It
-/// may log: those lines go to the streams.
+/// may log: those lines go to the streams. A C++ exception that leaves it goes on to the caller of
+/// mj_log() or mj_vlog(); with a line of the library's own std::terminate() is called, after a line on
+/// stderr. The thread is not canceled in it.
 pub type mj_log_callback = Option<
-    unsafe extern "C" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
+    unsafe extern "C-unwind" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
 >;
 
 /// The logger's settings, for mj_log_set_config() and mj_log_get_config(). Every process has one

@@ -296,6 +296,8 @@ unsafe extern "C" {
     pub safe fn mj_log_to_file(path: *const c_char) -> c_int;
     pub safe fn mj_log_reopen() -> c_int;
     pub safe fn mj_log_to_syslog(ident: *const c_char) -> c_int;
+    pub safe fn mj_log_to_stderr() -> c_int;
+    pub safe fn mj_log_set_escape(escape: bool);
     pub safe fn mj_log_dropped() -> u64;
     pub safe fn mj_log(level: mj_log_level, format: *const c_char, ...);
     pub safe fn mj_vlog(level: mj_log_level, format: *const c_char, arguments: va_list);

@@ -1,15 +1,15 @@
 //! A run: **the loop**, and its setup and teardown.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr::{fn_addr_eq, from_ref};
 use std::sync::atomic::AtomicU64;
 
 use super::io::{Builtin, MIN_POLL_INTERVAL_NS};
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
-use crate::engine::context::switch;
+use crate::engine::context::{callback, switch};
 use crate::engine::process::{overflow, signals};
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, Error, Result, Uncancelable};
 use crate::engine::time::Instant;
 use crate::engine::{log, measure};
 
@@ -45,6 +45,9 @@ pub(super) struct Entered<'s> {
     scheduler: &'s Scheduler,
     /// What was running on this thread before.
     before: Before,
+    /// A task shares its thread with others, which a cancelation of the thread would not ask.
+    /// Last, when the thread has left the scheduler: a request that came meanwhile may unwind.
+    _uncancelable: Uncancelable,
 }
 
 /// The fields of the thread-local variable that belong to the running scheduler.
@@ -57,6 +60,7 @@ struct Before {
 impl Entered<'_> {
     /// The caller has taken ownership by `Remote::enter`, so no other thread runs the scheduler.
     pub(super) fn enter(scheduler: &Scheduler) -> Entered<'_> {
+        let _uncancelable = Uncancelable::begin();
         scheduler.dispatch.bind();
         // SAFETY: the thread's own variable, which lives as long as the thread.
         let thread = unsafe { &*switch::thread() };
@@ -65,7 +69,7 @@ impl Entered<'_> {
             current_task: thread.current_task.replace(from_ref(&scheduler.current_task).cast()),
             yield_at: thread.yield_at.replace(scheduler.dispatch.yield_at()),
         };
-        Entered { scheduler, before }
+        Entered { scheduler, before, _uncancelable }
     }
 }
 
@@ -116,6 +120,7 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
         scheduler.io.reactor.borrow_mut().arm_all(&ready);
     }
     scheduler.publish_metrics();
+    log::report_left_out();
     let ended = match scheduler.tasks.alive() {
         0 => {
             log::info(format_args!("Scheduler stopped: all tasks completed"));
@@ -339,8 +344,13 @@ impl Scheduler {
             if for_timer { self.io.latency.compensate(timeout_ns) } else { timeout_ns };
         let result = match (builtin, self.wait_function.get()) {
             (None, Some(function)) => {
+                let data = self.wait_data.get() as usize;
+                let arguments = [self.address() as usize, timeout_ns as usize, data];
                 // SAFETY: the program's function, which its setter promised to keep callable.
-                unsafe { function(self.address().cast(), timeout_ns, self.wait_data.get()) }
+                let events = unsafe {
+                    callback::call(function as *const c_void, arguments, c"a wait function")
+                };
+                events as c_int
             }
             (builtin, _) => self.wait_by(builtin.unwrap_or(Builtin::Epoll), timeout_ns),
         };

@@ -6,6 +6,7 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::cancelation::uncancelable;
 use super::memory::{map, unmap};
 use super::time::timespec;
 
@@ -269,7 +270,7 @@ impl Drop for AlternateStack {
 /// write(2) to stderr, without buffers. Async-signal-safe.
 pub fn write_to_stderr(text: &[u8]) {
     // SAFETY: the text is as long as said. If it fails there is no other place to write to.
-    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+    uncancelable(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
 fn only(signal: c_int) -> libc::sigset_t {
@@ -298,7 +299,7 @@ pub fn drop_and_unblock_signal(signal: c_int) {
     let now = timespec(0);
     // SAFETY: the sets and the time are good for the calls.
     unsafe {
-        while libc::sigtimedwait(&set, null_mut(), &now) > 0 {}
+        while uncancelable(|| libc::sigtimedwait(&set, null_mut(), &now)) > 0 {}
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, null_mut());
     }
 }

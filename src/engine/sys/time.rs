@@ -3,6 +3,7 @@
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
 
+use super::cancelation::uncancelable;
 use super::errno::check;
 use super::error::Result;
 
@@ -46,7 +47,7 @@ pub fn set_timer_slack_ns(ns: libc::c_ulong) -> Option<libc::c_ulong> {
 /// Blocks the thread; returns early on a signal.
 pub fn sleep_ns(ns: u64) {
     // SAFETY: the address is good for the call.
-    unsafe { libc::nanosleep(&timespec(ns), null_mut()) };
+    uncancelable(|| unsafe { libc::nanosleep(&timespec(ns), null_mut()) });
 }
 
 /// Seconds since 1970.
