@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
+use std::panic::Location;
 
 use super::escape::with_escaped;
 use super::level::Level;
@@ -9,7 +10,7 @@ use super::line::Line;
 use super::own_line::OwnLine;
 use super::settings::{self, Callback, Receiver, Settings, current};
 use super::stream::{self, Stream};
-use super::{file, start, syslog};
+use super::{file, limit, start, syslog};
 use crate::engine::context::{callback, switch};
 use crate::engine::sys::{Error, Uncancelable};
 use crate::engine::task;
@@ -79,7 +80,7 @@ impl InCallback<'_> {
             // SAFETY: the thread's own variable.
             None => unsafe { &(*switch::thread()).in_log_callback },
         };
-        (!busy.replace(true)).then_some(InCallback(busy))
+        (!busy.replace(true)).then(|| InCallback(busy))
     }
 }
 
@@ -104,6 +105,10 @@ fn to_stream(stream: &'static Stream, line: &mut Line, settings: &Settings) {
 
 /// Reports the first of a row of dropped lines on stderr.
 fn report_loss(error: Error, name: &CStr, settings: &Settings) {
+    // A receiver that takes some lines and not others begins row after row.
+    if limit::admit(Location::caller()).is_none() {
+        return;
+    }
     let message = format_args!("Log lines are being lost: {error}: {name:?}");
     // A line about a lost line is not one of the lines that are counted.
     let _ = stream::STDERR.write(&mut OwnLine::new(Level::Error, message).line(), settings);

@@ -9,7 +9,7 @@ use super::cancelation::uncancelable;
 use super::descriptor::poll_one;
 use super::errno::{errno, last_error};
 use super::error::{Error, Result};
-use super::time::{monotonic_ns, timespec};
+use super::time::{monotonic_ns, sleep_ns, timespec};
 
 /// The signals of writes: to a pipe or a socket that nobody reads, and past RLIMIT_FSIZE.
 const SIGNALS: [c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
@@ -73,7 +73,7 @@ impl QuietWrites {
         patience_ns: u64,
     ) -> std::result::Result<(), (usize, Error)> {
         let mut written = 0;
-        let mut until_ns = None;
+        let (mut until_ns, mut looked) = (None, false);
         while written < bytes.len() {
             let rest = &bytes[written..];
             // SAFETY: the bytes are good for the call.
@@ -82,6 +82,7 @@ impl QuietWrites {
             let error = match count {
                 1.. => {
                     written += count as usize;
+                    looked = false;
                     continue;
                 }
                 // Unexpected; an error, so as not to retry for ever.
@@ -91,6 +92,11 @@ impl QuietWrites {
             };
             let until_ns = *until_ns.get_or_insert_with(|| monotonic_ns() + patience_ns);
             if error == Error::Os(libc::EAGAIN) && wait_for_room(fd, until_ns).is_ok() {
+                // There may be room, but not for this.
+                if looked {
+                    sleep_ns(RETRY_NS);
+                }
+                looked = true;
                 continue;
             }
             self.has_failed = true;
@@ -110,15 +116,18 @@ impl Drop for QuietWrites {
     }
 }
 
+/// After a write that had no room where poll(2) says that there is some.
+const RETRY_NS: u64 = 1_000_000;
+
 /// Waits until a file takes bytes, or fails: at most until a moment.
 pub fn wait_for_room(fd: c_int, until_ns: u64) -> Result<()> {
     loop {
         let left_ns = until_ns.saturating_sub(monotonic_ns());
-        if poll_one(fd, libc::POLLOUT as u32, left_ns)? != 0 {
-            return Ok(());
-        }
         if left_ns == 0 {
             return Err(Error::TimedOut);
+        }
+        if poll_one(fd, libc::POLLOUT as u32, left_ns)? != 0 {
+            return Ok(());
         }
     }
 }
