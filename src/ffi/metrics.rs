@@ -23,6 +23,7 @@ impl Stream {
     ///
     /// # Safety
     /// NULL, or a stream that stays open during the call.
+    #[track_caller]
     unsafe fn new(out: *mut FILE, function: &str) -> Option<Stream> {
         if out.is_null() {
             log::warn(format_args!("{function}: the stream is NULL"));

@@ -27,6 +27,7 @@ mod guide;
 mod header;
 mod install;
 mod library;
+mod log_names;
 mod majjen_h;
 mod mutants;
 mod package;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         trials.extend(faults::trials());
         trials.extend(header::trials());
         trials.extend(install::trials());
+        trials.extend(log_names::trials());
         trials.extend(mutants::trials());
         trials.extend(package::trials());
         trials.extend(parked::trials());
