@@ -28,7 +28,7 @@ struct Kind {
     left_out: AtomicU64,
 }
 
-static KINDS: [Kind; PLACES] = [const { Kind::NEW }; PLACES];
+static KINDS: [Kind; PLACES] = [const { Kind::new() }; PLACES];
 
 /// Whether a line may be written: then how many before it were left out, else nothing.
 pub fn admit(place: &'static Location<'static>) -> Option<u64> {
@@ -56,12 +56,14 @@ fn now_s() -> u64 {
 static ANY_LEFT_OUT: AtomicBool = AtomicBool::new(false);
 
 impl Kind {
-    const NEW: Kind = Kind {
-        place: AtomicPtr::new(null_mut()),
-        left: AtomicU32::new(BURST),
-        since_s: AtomicU64::new(0),
-        left_out: AtomicU64::new(0),
-    };
+    const fn new() -> Kind {
+        Kind {
+            place: AtomicPtr::new(null_mut()),
+            left: AtomicU32::new(BURST),
+            since_s: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+        }
+    }
 
     fn of(place: &'static Location<'static>) -> Option<&'static Kind> {
         let address = from_ref(place).cast_mut();
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_one_in_an_interval() {
-        let kind = Kind::NEW;
+        let kind = Kind::new();
         for _ in 0..BURST {
             assert_eq!(kind.admit(100), Some(0));
         }
