@@ -120,7 +120,7 @@ static void log_callback(mj_log_level, const char*, void*) { throws_something();
 static void body(mj_scheduler*, void*) { throws_something(); }
 
 static void sleeps(mj_scheduler*, void*) {
-  mj_task_sleep_ms(1);
+  mj_task_sleep_ms(100);
   mj_task_exit();
 }
 
