@@ -267,6 +267,8 @@ static void logs_to_a_full_terminal(void) {
 static void a_full_terminal_takes_lines_again(void) { check_child(logs_to_a_full_terminal); }
 
 // What the program has printed is written first, whole, though its reader takes its time.
+enum { printed_lines = 2000 };
+
 static void prints_and_logs(void) {
   int channel[2];
   EXPECT(pipe(channel) == 0 && fcntl(channel[1], F_SETPIPE_SZ, 4096) > 0);
@@ -275,19 +277,20 @@ static void prints_and_logs(void) {
     close(channel[1]);
     FILE* lines = fdopen(channel[0], "r");
     char line[256];
-    for (int i = 0; i < 200; i++) {
+    usleep(20000);  // Until the pipe is full.
+    for (int i = 0; i < printed_lines; i++) {
       EXPECT(fgets(line, sizeof line, lines) != NULL);
       char expected[32];
       snprintf(expected, sizeof expected, i % 2 == 0 ? "printed %d\n" : "logged %d\n", i);
       EXPECT(strcmp(i % 2 == 0 ? line : line + 29, expected) == 0);
-      if (i % 50 == 0) usleep(2000);
+      if (i % 100 == 0) usleep(2000);
     }
     _exit(0);
   }
   close(channel[0]);
   EXPECT(fcntl(channel[1], F_SETFL, O_NONBLOCK) == 0);
   replace(1, channel[1]);
-  for (int i = 0; i < 200; i += 2) {
+  for (int i = 0; i < printed_lines; i += 2) {
     printf("printed %d\n", i);
     MJ_INFO("logged %d", i + 1);
   }
