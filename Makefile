@@ -1,29 +1,5 @@
 # Majjen's commands, for people and for CI.
-#
-#   make build          the library, in release mode: target/release/libmajjen.{so,a}
-#   make run            the guide's HTTP server on port 8080, until Ctrl+C
-#   make examples       examples-c/ into target/examples, and runs those that end by themselves
-#   make test           every test; ends with "N passed, N failed, N skipped"
-#   make c-test         one C program: TEST=wait_fd; or one test of it: TEST=wait_fd/the_bits_are_those_of_poll
-#   make torture        the tests of faults, with every errno value and every fallback, the long loads,
-#                       mutants of the library, sanitizers, libFuzzer for FUZZ_SECONDS=60, and coverage; a
-#                       skipped test is an error, unless ALLOW_SKIPS=1
-#   make fuzz           libFuzzer alone
-#   make coverage       which lines of the library the tests run; an error if one that they do not
-#                       run is not in tests/uncovered.txt, with the reason
-#   make loom           the protocol between threads, in all orders that the memory model allows
-#   make bench          Majjen and its peers side by side, and docs/performance.md: up to half an hour;
-#                       QUICK=1 for small numbers, ROWS=1,6 for some rows
-#   make bench-instructions   instruction counts against the committed ones; BLESS=1 renews them
-#   make lint           rustfmt, clippy and rustdoc, with warnings as errors
-#   make header         renews include/majjen.h from the Rust sources, and from that the declarations for
-#                       tests in Rust, tests/support/majjen_h.rs
-#   make abi            renews what the tests compare the ABI with, and shows what has changed
-#   make install        what was built, into PREFIX (/usr/local), LIBDIR (PREFIX/lib), below DESTDIR
-#   make uninstall      removes it again; with the same variables
-#   make deb            Debian packages libmajjen0 and libmajjen-dev, in target/deb
-#   make test-aarch64   the test suite against the library for aarch64, under emulation
-#   make clean          removes what the others made
+# CONTRIBUTING.md lists them all.
 #
 # CC chooses the C compiler, and CARGO_TARGET_DIR another place than target/.
 
@@ -32,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 release = $(CARGO_TARGET_DIR)/release
 
 .PHONY: all build run examples test c-test torture fuzz loom coverage bench bench-instructions lint header abi
-.PHONY: test-aarch64 clean need-rust need-c-compiler need-libfuzzer need-lint-tools
+.PHONY: test-aarch64 clean need-c-test need-rust need-c-compiler need-libfuzzer need-lint-tools
 .PHONY: need-aarch64-tools need-coverage-tools need-sanitizers
 
 all: build
@@ -91,11 +67,15 @@ test: build
 
 # LINK chooses another way to run it: static, or valgrind.
 LINK ?= shared
-c-test: build
-	$(if $(TEST),,$(error TEST names a program of c-tests/, and a test of it: TEST=wait_fd/the_bits_are_those_of_poll))
-	@export MAJJEN_TEST="$(word 2,$(subst /, ,$(TEST)))"; \
+c_program = $(firstword $(subst /, ,$(TEST)))
+c_program_test = $(word 2,$(subst /, ,$(TEST)))
+c_program_source = $(wildcard c-tests/$(c_program).c c-tests/$(c_program).cc)
+
+c-test: need-c-test build
+	@echo "compiling the tests: minutes the first time, seconds later" >&2
+	@export MAJJEN_TEST="$(c_program_test)"; \
 	$(call summarised,cargo test --quiet --release --test suite -- \
-		--exact c_programs::$(firstword $(subst /, ,$(TEST)))::$(LINK))
+		--exact c_programs::$(c_program)::$(LINK))
 
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
 # system that has none of what the library can do without; first of all the one that proves that it
@@ -274,6 +254,15 @@ can_compile = $(shell echo 'int main(void) { return 0; }' \
 need_c_compiler = $(if $(call can_compile,$(1)),, \
 	$(error Majjen needs a C compiler with the C library's headers, but there is no $(1) that \
 		works (Debian: apt install gcc libc6-dev)))
+
+has_c_test = $(shell grep -E 'RUN[A-Z_]*\($(c_program_test)\);' $(c_program_source))
+
+need-c-test:
+	$(if $(TEST),,$(error TEST names a program of c-tests/, or a test of one: \
+		TEST=wait_fd/the_bits_are_those_of_poll))
+	$(if $(c_program_source),,$(error c-tests/ has no program $(c_program)))
+	$(if $(c_program_test),$(if $(has_c_test),,$(error $(c_program_source) has no test $(c_program_test))))
+	$(if $(filter shared static valgrind,$(LINK)),,$(error LINK is shared, static or valgrind, not $(LINK)))
 
 need-rust:
 	$(call need_rust,cargo)

@@ -1,5 +1,5 @@
-// The paths on which nothing is allocated: yielding, and, once the tables have grown, sleeping and
-// waiting, for descriptors, tasks, and what tasks synchronise by.
+// Paths that do not allocate: yielding and, once the tables have grown, sleeping and waiting for
+// descriptors, tasks and synchronization objects.
 #define _GNU_SOURCE
 #include "check.h"
 #include "allocations.h"
@@ -8,7 +8,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 
-// Mappings count as well: the library takes stacks from them.
+// Mappings count as well: the library maps its stacks.
 static size_t mappings;
 
 void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) {
@@ -125,7 +125,7 @@ static mj_sem* semaphore;
 static mj_waitgroup* group;
 static mj_chan *questions, *answers, *silence;
 
-// Answers until there are no more questions, and takes its time with the mutex.
+// Receives requests and answers them until the channel is closed; holds the mutex across a yield.
 static void answers_questions(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -150,7 +150,7 @@ static void asks(mj_scheduler* scheduler) {
   CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
   CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_chan_send(questions, &question, LONG_NS), ==, 0);
-  mj_task_yield();  // and then it waits for the mutex
+  mj_task_yield();  // the main task blocks on the mutex meanwhile
   CHECK_INT(mj_cond_wait(cond, mutex, LONG_NS), ==, 0);
   CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
   CHECK_INT(mj_sem_acquire(semaphore, 2, LONG_NS), ==, 0);
@@ -236,7 +236,7 @@ static const struct {
 
 // ---- The count ----
 
-// Sleeps, yields and waits in turn, so that the other one has company of each kind.
+// Sleeps, yields and waits in turn, so that the measured task never runs alone.
 static void keeps_company(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -257,7 +257,7 @@ static path* current_path;
 static void takes_the_path(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   partner_id = mj_task_get_id(partner);
-  // The tables grow to what is needed.
+  // Warm-up: the tables grow to the size that is needed.
   for (int i = 0; i < 100; i++) current_path(scheduler);
   size_t calls = allocations.calls, frees = allocations.frees, maps = mappings;
   size_t rounds = times(10000, 500);
@@ -271,7 +271,7 @@ static void takes_the_path(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void nothing_is_allocated_on_the_way(void) {
+static void nothing_is_allocated_on_any_path(void) {
   const char* test = check_running;
   CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
   CHECK_INT(pipe2(other_channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
@@ -302,7 +302,7 @@ static void nothing_is_allocated_on_the_way(void) {
   check_running = test;
 }
 
-// Many tasks at a time, so that the run queue, the heap and the lists of waiters are long.
+// Many tasks at a time, so that the run queue, the timer heap and the wait queues are long.
 enum { crowd = 200 };
 
 static mj_task* crowd_tasks[crowd];
@@ -310,7 +310,8 @@ static size_t crowd_rounds, crowd_arrived, crowd_waiting;
 static size_t crowd_calls, crowd_frees, crowd_maps;
 static bool crowd_checked;
 
-// Once, all sleep at the same time and then all wait at the same time: more room is never needed.
+// A barrier: once, all tasks sleep at the same time, and then all wait at the same time, which is
+// the largest size the tables ever need.
 static void meets_the_others(void) {
   if (++crowd_arrived < crowd) {
     CHECK_INT(mj_sleep_ns(LONG_NS), ==, -EINTR);
@@ -337,7 +338,7 @@ static void is_one_of_many(mj_scheduler* scheduler, void* user_state) {
     if (i % 4 == 2) mj_task_wait_fd(other_channel[0], POLLIN, 1000 * (i % 5));
     if (i % 4 == 3) mj_task_wait_readable(channel[0]);
   }
-  // The first to come here, before any has ended.
+  // The first task that gets here, before any has ended.
   if (!crowd_checked) {
     CHECK_UINT(crowd_waiting, ==, crowd);
     CHECK_UINT(allocations.calls - crowd_calls, ==, 0);
@@ -348,7 +349,7 @@ static void is_one_of_many(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void nor_when_there_are_many(void) {
+static void nothing_is_allocated_with_many_tasks(void) {
   CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
   CHECK_INT(pipe2(other_channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
   CHECK_INT(write(channel[1], "x", 1), ==, 1);
@@ -369,7 +370,7 @@ static void nor_when_there_are_many(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   if (!allocations_are_counted()) printf("allocations are not counted here\n");
-  RUN(nothing_is_allocated_on_the_way);
-  RUN(nor_when_there_are_many);
+  RUN(nothing_is_allocated_on_any_path);
+  RUN(nothing_is_allocated_with_many_tasks);
   return 0;
 }

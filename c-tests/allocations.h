@@ -1,8 +1,7 @@
-// Counts what the process takes from C's allocator: these functions take the place of libc's for
-// the program and for the library in it. Only for programs with one thread.
+// Counts the allocations of the process: these functions replace libc's for the program and for the
+// library in it. Only for programs with one thread.
 //
-// Under valgrind, which has an allocator of its own, nothing is counted: ask
-// allocations_are_counted().
+// Under valgrind, which has its own allocator, nothing is counted: see allocations_are_counted().
 #ifndef ALLOCATIONS_H
 #define ALLOCATIONS_H
 
@@ -10,23 +9,22 @@
 
 #include <dlfcn.h>
 
-// Volatile, since the compiler knows malloc() and free() and takes them to leave such a thing
-// alone.
+// Volatile, since the compiler knows malloc() and free() and assumes that they do not change it.
 static volatile struct {
-  size_t calls;   // Of the functions that allocate.
-  size_t frees;   // Of free() with a block, and of realloc() with one.
-  size_t bytes;   // As asked for, in the blocks below.
-  size_t blocks;  // That were allocated since allocations_begin() and not released yet.
+  size_t calls;   // Calls of malloc(), calloc(), realloc() and so on.
+  size_t frees;   // Calls of free() with a block, and of realloc() with one.
+  size_t bytes;   // Requested bytes in the blocks below.
+  size_t blocks;  // Blocks allocated since allocations_begin() and not freed yet.
   bool tracked;
 } allocations;
 
-// The sizes of the blocks, to know what a release is of. Newest last.
+// The sizes of the live blocks, to know how much a free() releases. Newest last.
 static struct {
   void* address;
   size_t bytes;
 } allocation_sizes[8192];
 
-// For what dlsym() itself may allocate while the functions are looked up. Never released.
+// Serves allocations of dlsym() itself while the functions are looked up. Never freed.
 static char allocation_reserve[4096];
 static size_t allocation_reserved;
 static bool allocation_resolving;
@@ -131,7 +129,7 @@ void free(void* block) {
   libc_free(block);
 }
 
-// Starts to count the bytes of blocks that are allocated from now on.
+// Starts counting the bytes of new blocks.
 static inline void allocations_begin(void) {
   allocations.tracked = true;
   allocations.bytes = 0;
@@ -140,10 +138,9 @@ static inline void allocations_begin(void) {
 
 static inline void allocations_end(void) { allocations.tracked = false; }
 
-// Whether the functions above are those that are called. They must be, unless valgrind has taken
-// their place.
+// Whether the functions above are in use. They must be, unless valgrind has replaced them.
 static inline bool allocations_are_counted(void) {
-  // Volatile as well, or a block that nobody uses would be left out.
+  // Volatile as well, or the compiler removes an allocation whose block is not used.
   void* volatile block;
   size_t calls_before = allocations.calls, frees_before = allocations.frees;
   block = malloc(1);

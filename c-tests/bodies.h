@@ -1,4 +1,4 @@
-// Bodies of tasks that several tests use.
+// Task bodies that several tests use.
 #ifndef BODIES_H
 #define BODIES_H
 
@@ -10,7 +10,7 @@ static inline void ends_at_once(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-// Stops the run once the others have had their turn.
+// Stops the run once the other tasks have run.
 static inline void yields_and_stops(mj_scheduler* running, void* user_state) {
   (void)user_state;
   mj_task_yield();
@@ -18,7 +18,7 @@ static inline void yields_and_stops(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-// How many turns the watcher has had, which shows whether others get theirs.
+// How many times the watcher has run, which shows whether other tasks get to run.
 static uint64_t watcher_turns;
 static bool watcher_may_end;
 

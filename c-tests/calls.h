@@ -1,17 +1,18 @@
-// For tests of what tasks wait for: each is the body of a task, and has other tasks make calls that
-// wait.
+// For tests of blocking calls. Each test is the body of a task, and has other tasks make calls that
+// block.
 #ifndef CALLS_H
 #define CALLS_H
 
 #include "in_a_task.h"
 
-// A time limit that passes soon, but not before the test has arranged what it is to find.
+// A timeout that expires soon, but not before the test has set up its scenario.
 static inline uint64_t short_ns(void) { return times(3000000, 200000000); }
 
-// One call, made by a task of its own. Its owner keeps it until it has returned.
+// One call, made by a task of its own. The caller of begin_call() keeps this struct until the call
+// has returned.
 typedef struct call {
   int (*make)(struct call* self);
-  void* object;  // what the call is about, if that is one of the library's objects,
+  void* object;  // the synchronization object of the call, if it has one,
   int fd;        // or a descriptor
   short events;
   uint64_t timeout_ns;
@@ -19,10 +20,10 @@ typedef struct call {
   mj_task* task;
   int result;
   bool returned;
-  bool may_go_on;  // for calls that do something afterwards
+  bool may_go_on;  // for calls that continue after their first result
 } call;
 
-// Notes that a call has returned, for one that does something afterwards.
+// Records the result of a call that continues afterwards.
 static inline int call_returned(call* self, int result) {
   self->result = result;
   self->returned = true;
@@ -39,7 +40,7 @@ static inline void makes_its_call(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-// Has a new task make a call, and lets it run until it waits.
+// Spawns a task that makes the call, and lets it run until it blocks.
 static inline void begin_call(call* one) {
   call** state = allocate(sizeof *state);
   *state = one;
@@ -58,17 +59,17 @@ static inline void check_waiting(const call* one) {
   CHECK_INT(one->task->state, ==, MJ_TASK_WAITING_IO);
 }
 
-// Lets all that are ready run until they wait or end.
+// Lets all ready tasks run until they block or end.
 static inline void settle(void) {
   for (int i = 0; i < 20; i++) mj_task_yield();
 }
 
-// What the call returns, which may come in a while.
+// Waits for the call to return, and gives its result.
 static inline int result_of(const call* one) {
   uint64_t start = now_ns();
   while (!one->returned) {
     CHECK_INT(mj_sleep_ns(20000), ==, 0);
-    // Generous, for it only bounds a failure.
+    // Generous: it only bounds a failing test.
     CHECK_UINT(now_ns() - start, <, 30000000000);
   }
   return one->result;

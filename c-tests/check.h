@@ -1,5 +1,5 @@
-// Checks for the test programs. A check that fails prints both values and its place, and ends the
-// process with status 1. Each program tests one area, in functions that main() hands to RUN().
+// Checks for the test programs. A failed check prints both values and its place, and ends the
+// process with status 1. Each program tests one area, in functions that main() passes to RUN().
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -12,14 +12,14 @@
 #include <dirent.h>
 #include <unistd.h>
 
-// The function that RUN() is in, for the messages.
+// The function that RUN() is running, for the messages.
 static const char* check_running = "main";
 
 static inline void check_fail(const char* file, int line, const char* text) {
   fflush(stdout);
   fprintf(stderr, "%s:%d: in %s: does not hold: %s\n", file, line, check_running, text);
   fflush(NULL);
-  // Not exit(): what is left over must not hide the message behind a list of leaks.
+  // Not exit(): a leak report at exit would bury the message.
   _exit(1);
 }
 
@@ -41,7 +41,7 @@ static inline void check_fail(const char* file, int line, const char* text) {
     } \
   } while (0)
 
-// For times and other 64-bit numbers without a sign.
+// For times and other unsigned 64-bit numbers.
 #define CHECK_UINT(left, op, right) \
   do { \
     unsigned long long check_left = (left); \
@@ -87,16 +87,17 @@ static inline int open_descriptors(void) {
   return count - 3;  // ".", ".." and the directory's own
 }
 
-// The exit status of a program that cannot run here, after a line that says why.
+// The exit status of a program that cannot run here. It prints the reason first.
 enum { check_skipped = 77 };
 
-// A program whose one test is to run alone, by MAJJEN_TEST, must have it.
+// Set when the test that MAJJEN_TEST names exists in this program.
 static bool check_found;
 static inline void check_was_found(void) {
   if (check_found) return;
-  // Under valgrind programs leave some out.
+  // Programs leave out some tests under valgrind.
   const char* valgrind = getenv("MAJJEN_VALGRIND");
-  fprintf(stderr, "there is no test %s%s\n", getenv("MAJJEN_TEST"), valgrind ? " here" : "");
+  fprintf(stderr, "%s has no test %s%s\n", __BASE_FILE__, getenv("MAJJEN_TEST"),
+          valgrind ? " under valgrind" : "");
   _exit(valgrind ? check_skipped : 1);
 }
 
@@ -111,11 +112,11 @@ static inline bool check_is_wanted(const char* name) {
   return check_found = true;
 }
 
-// Runs one test, and checks that it closed what it opened.
+// Runs one test, and checks that it closed all descriptors that it opened.
 #define RUN(test) check_run(#test, test)
 static inline void check_run(const char* name, void (*test)(void)) {
   if (!check_is_wanted(name)) return;
-  // The name goes out first, so that a test which never ends can be told.
+  // The name is printed first, so that a test that hangs can be identified.
   fprintf(stderr, "%s\n", name);
   int before = open_descriptors();
   check_running = name;
@@ -133,12 +134,12 @@ static inline bool emulated(void) { return getenv("MAJJEN_EMULATED") != NULL; }
 // Whether the program is built with one of the compiler's sanitizers, which are some 10 times slower.
 static inline bool sanitized(void) { return getenv("MAJJEN_SANITIZER") != NULL; }
 
-// How often to do something: the second number where that is slow.
+// The number of repetitions: the second value where the program runs slowly.
 static inline size_t times(size_t native, size_t slow) {
   return under_valgrind() || emulated() || sanitized() ? slow : native;
 }
 
-// A time limit longer than any test runs.
+// A timeout longer than any test runs.
 #define LONG_NS UINT64_C(1000000000000)
 
 static inline uint64_t now_ns(void) {
@@ -147,7 +148,7 @@ static inline uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-// A small generator, so that each run of a program does the same.
+// A small pseudo-random generator, so that each run of a program is the same.
 static inline uint64_t next_random(uint64_t* state) {
   *state ^= *state << 13;
   *state ^= *state >> 7;

@@ -1,4 +1,4 @@
-// Child processes, for what would end the test itself.
+// Child processes, for code that would end the test itself.
 #ifndef CHILD_H
 #define CHILD_H
 
@@ -7,8 +7,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-// Starts a child process that calls the function and ends with status 0; its id. What it says of
-// its end goes to no core file, and if it hangs, it ends all the same.
+// Forks a child that calls the function and exits with status 0; returns its pid. It writes no core
+// file, and an alarm ends it if it hangs.
 static inline pid_t start_child(void (*function)(void)) {
   fflush(NULL);
   pid_t child = fork();
@@ -24,14 +24,14 @@ static inline pid_t start_child(void (*function)(void)) {
   return child;
 }
 
-// How a child process has ended: waits for it.
+// Waits for a child process, and returns its wait status.
 static inline int status_of(pid_t child) {
   int status = 0;
   CHECK_INT(waitpid(child, &status, 0), ==, child);
   return status;
 }
 
-// How a child process ends that calls the function.
+// Forks a child that calls the function, and returns its wait status.
 static inline int status_of_child(void (*function)(void)) {
   return status_of(start_child(function));
 }

@@ -1,4 +1,4 @@
-// Clocks: a scheduler in simulated time, and the time that sleeps and limits follow.
+// Clocks: a scheduler in simulated time, and the clock that sleeps and timeouts use.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -17,7 +17,7 @@ typedef struct simulation {
   uint64_t readings;
   uint64_t waits;
   uint64_t late_ns;   // By how much each wait is too long.
-  uint64_t pieces;    // In how many pieces a wait is done.
+  uint64_t pieces;    // Into how many pieces a wait is split.
 } simulation;
 
 static uint64_t simulated_ns(void* user_data) {
@@ -30,7 +30,7 @@ static int advances(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_dat
   (void)scheduler;
   simulation* time = user_data;
   if (timeout_ns == 0) return 0;
-  // Without a limit nothing would ever happen again.
+  // Without a timeout nothing would ever happen again.
   CHECK_UINT(timeout_ns, !=, MJ_FOREVER);
   time->waits++;
   if (time->pieces > 1) {
@@ -80,7 +80,7 @@ static void check_same(const history* left, const history* right) {
   }
 }
 
-// Runs a simulation twice, and leaves the history of the first run to look at.
+// Runs a simulation twice, and keeps the history of the first run for further checks.
 static void check_repeats(void (*simulate)(void), history* first) {
   *first = (history){0};
   current_history = first;
@@ -106,7 +106,7 @@ static void cleans_up(mj_scheduler* scheduler, void* user_state) {
   uint64_t period_ns = periods_ns[number];
   for (uint64_t due_ns = period_ns; due_ns <= 24 * HOUR_NS; due_ns += period_ns) {
     CHECK_INT(mj_sleep_ns(period_ns), ==, 0);
-    // To the nanosecond, since the clock only moves as far as it was asked to.
+    // Exact to the nanosecond, since the clock only advances by what a wait asked for.
     CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, due_ns);
     note(scheduler, number);
   }
@@ -130,15 +130,16 @@ static void simulate_a_day(void) {
   CHECK_UINT(metrics->tasks_exited, ==, period_count);
   CHECK_UINT(current_history->count, ==, sleeps);
   CHECK_UINT(time.now_ns, ==, 24 * HOUR_NS);
-  // One wait for each moment at which anything happens.
+  // One wait for each instant at which something happens.
   CHECK_UINT(metrics->wait_calls, >=, time.waits);
   CHECK_UINT(time.waits, <=, sleeps);
-  // The wait function did not sleep, so the time in it is real, and not the day's.
+  // The wait function did not sleep, so the time spent in it is real time, not simulated.
   CHECK_UINT(metrics->total_wait_time_ns, <, HOUR_NS);
   mj_scheduler_destroy(scheduler);
 }
 
-// Works out who wakes when: those with the same deadline in the order in which they went to sleep.
+// Computes who wakes when: tasks with equal deadlines wake in the order in which they went to
+// sleep.
 static void check_day(const history* day) {
   uint64_t due_ns[period_count], serial[period_count], last_serial = period_count;
   for (uint64_t i = 0; i < period_count; i++) {
@@ -176,7 +177,7 @@ static int channel[2];
 static mj_task* wanderers[20];
 static uint64_t speed;
 
-// Takes real time, which must make no difference.
+// Busy-waits in real time, which must make no difference.
 static void dawdle(uint64_t nanoseconds) {
   for (uint64_t start = now_ns(); now_ns() - start < nanoseconds;) {
   }
@@ -228,7 +229,7 @@ static void simulate_wandering(void) {
   speed++;
 }
 
-static void simulated_runs_are_all_alike(void) {
+static void simulated_runs_are_deterministic(void) {
   history first;
   speed = 0;
   check_repeats(simulate_wandering, &first);
@@ -252,7 +253,7 @@ static void keeps_its_limits(mj_scheduler* scheduler, void* user_state) {
   mj_task_sleep_ms(60000);
   mj_task_sleep_ns(MINUTE_NS);
   CHECK_UINT(time->now_ns, ==, start + 3 * HOUR_NS + 3 * MINUTE_NS);
-  // The past is over.
+  // A deadline in the past is over at once.
   CHECK_INT(mj_task_sleep_until_ns(start), ==, 0);
   CHECK_INT(mj_task_sleep_until_ns(0), ==, 0);
   CHECK_INT(mj_task_sleep_until_ns(time->now_ns), ==, 0);
@@ -271,7 +272,7 @@ static void joins_for_ten_minutes(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void limits_follow_the_clock(void) {
+static void timeouts_follow_the_clock(void) {
   CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
   simulation time = {.now_ns = 5 * SECOND_NS};
   mj_scheduler* scheduler = simulated_scheduler(&time);
@@ -287,7 +288,7 @@ static void limits_follow_the_clock(void) {
   close(channel[1]);
 }
 
-// A wait that ends early or late is no matter of course: nobody wakes before the time is there.
+// The wait function may return early or late: no task wakes before its deadline.
 static void sleeps_for_hours(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   for (uint64_t i = 1; i <= 10; i++) {
@@ -298,7 +299,7 @@ static void sleeps_for_hours(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void nobody_wakes_before_the_time(void) {
+static void no_sleeper_wakes_early(void) {
   simulation late = {.late_ns = 12345};
   mj_scheduler* scheduler = simulated_scheduler(&late);
   add_task(scheduler, sleeps_for_hours, NULL);
@@ -362,7 +363,7 @@ static void ticks_in_real_time(mj_scheduler* scheduler, void* user_state) {
     CHECK_UINT(scheduler->current_task->wake_time_ns, ==, start + i * period_ns);
     dawdle(period_ns / 4);
   }
-  // More than a period behind, the moments that are over are over at once, and none is left out.
+  // More than a period late, the deadlines that have passed are over at once, and none is skipped.
   dawdle(5 * period_ns);
   uint64_t missed = 0;
   uint64_t waits_before = mj_scheduler_get_metrics(scheduler)->timer_expirations;
@@ -427,7 +428,7 @@ static void a_clock_in_use_stays(void) {
   CHECK_UINT(refusals, >=, 2);
   CHECK_UINT(time.now_ns, ==, 1000 + SECOND_NS);
 
-  // A sleeper that is left over from a run goes by the clock that it began with.
+  // A sleeper left over from a run keeps using the clock that its sleep began with.
   add_task(scheduler, sleeps_for_an_hour, NULL);
   add_task(scheduler, stops, NULL);
   mj_scheduler_run(scheduler);
@@ -439,7 +440,7 @@ static void a_clock_in_use_stays(void) {
   CHECK_UINT(time.now_ns, ==, 1000 + SECOND_NS + HOUR_NS);
   CHECK_UINT(other_time.readings, ==, 0);
 
-  // Not in use, it can be exchanged for another one, whatever that shows.
+  // While no task uses it, it can be replaced by a clock with any reading.
   CHECK_INT(mj_scheduler_set_clock(scheduler, simulated_ns, &other_time), ==, 0);
   CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, 0);
   CHECK_UINT(other_time.readings, ==, 1);
@@ -537,10 +538,10 @@ static void descriptors_are_served_in_simulated_time(void) {
   close(channel[1]);
 }
 
-// ---- Times that are there already ----
+// ---- Deadlines that have already passed ----
 
-// Sleeps of no time, beside tasks that yield: when they are over is a matter of turns and of the
-// clock, and not of how long the turns take in real time.
+// Zero-length sleeps, beside tasks that yield: when they end depends on scheduling order and on the
+// clock, not on how long tasks run in real time.
 static void naps(mj_scheduler* scheduler, void* user_state) {
   uint64_t number = *(uint64_t*)user_state;
   for (int i = 0; i < 5; i++) {
@@ -578,7 +579,7 @@ static void simulate_naps(void) {
   speed++;
 }
 
-static void simulated_sleeps_of_no_time_are_all_alike(void) {
+static void simulated_zero_length_sleeps_are_deterministic(void) {
   history first;
   speed = 0;
   check_repeats(simulate_naps, &first);
@@ -599,7 +600,7 @@ static void waits_for_what_is_ready(mj_scheduler* scheduler, void* user_state) {
   CHECK_UINT(time->readings, ==, 0);
   CHECK_INT(mj_task_wait_fd(ends[0], POLLIN, HOUR_NS), ==, POLLIN);
   readings_of_ready = time->readings;
-  // What is free needs no deadline.
+  // A call that does not block needs no deadline.
   mj_mutex* mutex = mj_mutex_create(scheduler);
   time->readings = 0;
   CHECK_INT(mj_mutex_lock(mutex, HOUR_NS), ==, 0);
@@ -611,7 +612,7 @@ static void waits_for_what_is_ready(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_wait_with_a_limit_reads_the_clock_once(void) {
+static void a_wait_with_a_timeout_reads_the_clock_once(void) {
   // With the program's wait function, and with the built-in one.
   for (int round = 0; round < 2; round++) {
     simulation time = {0};
@@ -630,16 +631,16 @@ static void a_wait_with_a_limit_reads_the_clock_once(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(a_day_passes_in_a_moment);
-  RUN(simulated_runs_are_all_alike);
-  RUN(limits_follow_the_clock);
-  RUN(nobody_wakes_before_the_time);
+  RUN(simulated_runs_are_deterministic);
+  RUN(timeouts_follow_the_clock);
+  RUN(no_sleeper_wakes_early);
   RUN(periods_do_not_drift);
   RUN(real_periods_are_never_early);
   RUN(a_clock_in_use_stays);
   RUN(null_is_the_monotonic_clock);
   RUN(a_clock_needs_a_scheduler);
   RUN(descriptors_are_served_in_simulated_time);
-  RUN(simulated_sleeps_of_no_time_are_all_alike);
-  RUN(a_wait_with_a_limit_reads_the_clock_once);
+  RUN(simulated_zero_length_sleeps_are_deterministic);
+  RUN(a_wait_with_a_timeout_reads_the_clock_once);
   return 0;
 }

@@ -1,5 +1,5 @@
-// A program in C that opens the C++ runtime: from then on each task has what that keeps for a
-// thread, the exceptions that it is in the middle of, for itself.
+// A C program that loads the C++ runtime: from then on each task has its own copy of the runtime's
+// per-thread state (the exceptions being handled).
 #define _GNU_SOURCE
 #include "check.h"
 

@@ -1,4 +1,4 @@
-// Waiting for descriptors: what wakes a task, and what must not.
+// Waiting for descriptors: what must wake a task, and what must not.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -19,7 +19,7 @@ static void check_empty(int fd) {
 
 // ---- One reader, and a task that makes its descriptor ready ----
 
-// What makes the descriptor ready, once the reader waits.
+// Makes the descriptor ready, once the reader waits.
 typedef void event(void);
 
 static event* make_ready;
@@ -40,7 +40,7 @@ static void waits_once(mj_scheduler* scheduler, void* user_state) {
 static void causes_the_event(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  // Nothing is there yet, so nothing may wake the reader.
+  // No data yet, so nothing may wake the reader.
   for (int i = 0; i < 3; i++) {
     mj_task_sleep_ms(1);
     CHECK_INT(reader->state, ==, MJ_TASK_WAITING_IO);
@@ -95,7 +95,7 @@ static void the_end_of_a_pipe_wakes(void) {
   close_channel();
 }
 
-// EPOLLERR alone: the pipe's reader has gone.
+// EPOLLERR alone: the read end of the pipe is closed.
 static void an_error_wakes(void) {
   open_pipe(channel);
   check_wakes(channel[1], close_reader);
@@ -144,7 +144,7 @@ static void a_connection_to_accept_wakes(void) {
   close_channel();
 }
 
-// Descriptor 0 is one like any other.
+// Descriptor 0 is nothing special.
 static void descriptor_0_is_waited_for(void) {
   int saved = fcntl(0, F_DUPFD_CLOEXEC, 3);
   open_pipe(channel);
@@ -160,7 +160,7 @@ static void descriptor_0_is_waited_for(void) {
   close_channel();
 }
 
-// The table of descriptors follows the largest one that was seen, whatever the limit.
+// The table of descriptors grows with the largest number used, whatever the limit.
 static void a_large_descriptor_is_waited_for(void) {
   struct rlimit limit;
   CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
@@ -193,7 +193,7 @@ static void waits_often(mj_scheduler* scheduler, void* user_state) {
   for (int i = 0; i < 20; i++) {
     int before = turns;
     mj_task_wait_readable(reader_fd);
-    // A loop around such a wait leaves the others their turns.
+    // A loop around such a wait lets other tasks run.
     CHECK_INT(turns, >, before);
   }
   reader_woken = 1;
@@ -210,7 +210,7 @@ static void check_ready_at_once(int fd) {
   mj_scheduler_run(scheduler);
   CHECK_INT(reader_woken, ==, 1);
   mj_scheduler_destroy(scheduler);
-  // And alone, where nothing else keeps the scheduler awake.
+  // Also with no other task to keep the scheduler busy.
   mj_scheduler* lone = new_scheduler();
   reader_woken = 0;
   add_task(lone, waits_once, NULL);
@@ -223,7 +223,7 @@ static void data_that_is_there_already_is_seen(void) {
   open_pipe(channel);
   put_byte(channel[1]);
   check_ready_at_once(channel[0]);
-  // The end of the file, too, as often as one asks.
+  // End of file as well, any number of times.
   take_byte(channel[0]);
   close_writer();
   check_ready_at_once(channel[0]);
@@ -266,7 +266,7 @@ static void stops_after_100_turns(mj_scheduler* scheduler, void* user_state) {
 static void a_loop_around_a_closed_descriptor_can_be_stopped(void) {
   open_pipe(channel);
   log_lines_begin();
-  // Created in between, or it would get the number.
+  // Created between the two, or it would get the number.
   mj_scheduler* scheduler = new_scheduler();
   close_channel();
   reader_fd = channel[0];
@@ -284,9 +284,9 @@ static void a_loop_around_a_closed_descriptor_can_be_stopped(void) {
 
 enum { BUSY_TASKS = 100, BUSY_ROUNDS = 20, BYTES = BUSY_ROUNDS / 5 };
 
-static uint64_t turn_ns, turns_taken, written_at_turn, longest_way;
+static uint64_t turn_ns, turns_taken, written_at_turn, longest_delay;
 
-// Takes the thread for `turn_ns` at each turn. One of them writes a byte now and then.
+// Keeps the thread for `turn_ns` each time it runs. One of these tasks writes a byte now and then.
 static void is_busy(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   const bool* writes = user_state;
@@ -310,16 +310,16 @@ static void waits_beside_busy_tasks(mj_scheduler* scheduler, void* user_state) {
     mj_task_wait_readable(channel[0]);
     take_byte(channel[0]);
     uint64_t way = turns_taken - written_at_turn;
-    if (way > longest_way) longest_way = way;
+    if (way > longest_delay) longest_delay = way;
   }
   mj_task_exit();
 }
 
-// How often descriptors are looked at, and how many milliseconds it takes.
-static uint64_t looks_beside_busy_tasks(uint64_t each_turn_ns, uint64_t* milliseconds) {
+// How many times descriptors are polled, and how many milliseconds the test takes.
+static uint64_t polls_beside_busy_tasks(uint64_t each_turn_ns, uint64_t* milliseconds) {
   open_pipe(channel);
   turn_ns = each_turn_ns;
-  turns_taken = longest_way = 0;
+  turns_taken = longest_delay = 0;
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, waits_beside_busy_tasks, NULL);
   for (int i = 0; i < BUSY_TASKS; i++) {
@@ -338,23 +338,23 @@ static uint64_t looks_beside_busy_tasks(uint64_t each_turn_ns, uint64_t* millise
 }
 
 // Newly ready tasks queue behind those that are ready already, so one poll a round is enough.
-static void they_are_looked_at_once_in_a_round(void) {
+static void descriptors_are_polled_once_in_a_round(void) {
   uint64_t milliseconds;
-  uint64_t looks = looks_beside_busy_tasks(5000, &milliseconds);
+  uint64_t looks = polls_beside_busy_tasks(5000, &milliseconds);
   CHECK_UINT(looks, <=, BUSY_ROUNDS + milliseconds + 10);
-  // To the end of the round, the rest of the 50 us for which turns are taken without a service, and
-  // then behind those that are ready.
-  CHECK_UINT(longest_way, <=, 2 * BUSY_TASKS + 10 + 2);
-  // Rounds of half a millisecond, if the machine is not too busy: more looks than milliseconds.
+  // To the end of the round, then the rest of the 50 us in which tasks switch to each other without
+  // the loop, and then behind the tasks that are ready.
+  CHECK_UINT(longest_delay, <=, 2 * BUSY_TASKS + 10 + 2);
+  // Rounds of half a millisecond, if the machine is not too busy: more polls than milliseconds.
   if (milliseconds < BUSY_ROUNDS * 3 / 5) CHECK_UINT(looks, >, milliseconds + 3);
 }
 
-static void in_a_long_round_they_are_looked_at_each_millisecond(void) {
+static void descriptors_are_polled_each_millisecond_in_a_long_round(void) {
   uint64_t milliseconds;
-  uint64_t looks = looks_beside_busy_tasks(60000, &milliseconds);
+  uint64_t looks = polls_beside_busy_tasks(60000, &milliseconds);
   CHECK_UINT(looks, <=, BUSY_ROUNDS + milliseconds + 10);
-  // At most 17 turns to the next look.
-  CHECK_UINT(longest_way, <=, BUSY_TASKS + 20);
+  // At most 17 switches until the next poll.
+  CHECK_UINT(longest_delay, <=, BUSY_TASKS + 20);
 }
 
 // ---- Several tasks, one descriptor ----
@@ -379,7 +379,7 @@ static void waits_until_all_wait(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void all_that_wait_for_one_descriptor_wake(void) {
+static void all_waiters_of_one_descriptor_wake(void) {
   enum { most = 8 };
   for (size_t count = 1; count <= most; count++) {
     open_pipe(channel);
@@ -395,7 +395,7 @@ static void all_that_wait_for_one_descriptor_wake(void) {
   }
 }
 
-// One task's wait is ended by another task; those beside it still wait, and still wake.
+// One task's wait is ended by another task; the other waiters keep waiting, and still wake.
 static void ends_one_wait(mj_scheduler* scheduler, void* user_state) {
   mj_task** tasks = user_state;
   mj_task_sleep_ms(1);
@@ -424,7 +424,7 @@ static void one_wait_can_end_while_others_go_on(void) {
   close_channel();
 }
 
-// ---- A number that is closed and used again ----
+// ---- A number that is closed and reused ----
 
 static void waits_on_a_number_again(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
@@ -443,7 +443,7 @@ static void waits_on_a_number_again(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_number_that_was_waited_for_is_used_again(void) {
+static void a_number_that_was_waited_for_is_reused(void) {
   open_pipe(channel);
   reader_woken = 0;
   mj_scheduler* scheduler = new_scheduler();
@@ -476,8 +476,9 @@ static void waits_for_the_new(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// Puts another pipe under the number that the old task waits for. The old pipe lives on under
-// another number, so epoll still has it, and reports it under the number that it was added with.
+// Puts another pipe under the number that the old task waits for. The old pipe stays open under
+// another number, so it is still in the epoll set, which reports it under the number that it was
+// added with.
 static void exchanges_the_pipe(mj_scheduler* scheduler, void* user_state) {
   mj_task* old_task = *(mj_task**)user_state;
   mj_task_sleep_ms(1);
@@ -496,7 +497,7 @@ static void exchanges_the_pipe(mj_scheduler* scheduler, void* user_state) {
   mj_task* new_task = add_task(scheduler, waits_for_the_new, NULL);
   mj_task_yield();
   CHECK_INT(new_task->state, ==, MJ_TASK_WAITING_IO);
-  // An event of the old pipe is none of the new task's.
+  // An event of the old pipe must not wake the new task.
   put_byte(channel[1]);
   for (int i = 0; i < 3; i++) {
     mj_task_sleep_ms(1);
@@ -525,8 +526,8 @@ static void an_event_of_a_closed_descriptor_wakes_nobody(void) {
   close_channel();
 }
 
-// The same, but the old pipe is gone altogether, and the old task still waits when the new one
-// begins to: it cannot be told apart by its number, and may wake, but the new one must.
+// As above, but the old pipe is closed altogether, and the old task still waits when the new one
+// begins to. The library cannot tell them apart by number: the old task may wake, the new one must.
 static void replaces_the_pipe(mj_scheduler* scheduler, void* user_state) {
   mj_task* old_task = *(mj_task**)user_state;
   mj_task_sleep_ms(1);
@@ -543,7 +544,7 @@ static void replaces_the_pipe(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_number_is_used_again_while_someone_waits_for_it(void) {
+static void a_number_is_reused_while_a_task_waits_for_it(void) {
   open_pipe(channel);
   number_in_use = channel[0];
   reader_woken = 0;
@@ -562,14 +563,14 @@ static void a_number_is_used_again_while_someone_waits_for_it(void) {
   close_channel();
 }
 
-// A wait that was ended early leaves nothing behind that could end the next one.
+// A wait that was ended early must not leave behind anything that could end the next one.
 static void waits_twice(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   mj_task_wait_readable(channel[0]);
   check_empty(channel[0]);
   reader_woken = 1;
-  // The descriptor gets ready meanwhile, which must not end this.
+  // The descriptor becomes ready meanwhile, which must not end this sleep.
   uint64_t before = now_ns();
   mj_task_sleep_ms(3);
   CHECK_UINT(now_ns() - before, >=, 3000000);
@@ -620,7 +621,7 @@ static void reads_its_counter(mj_scheduler* scheduler, void* user_state) {
     uint64_t count;
     mj_task_wait_readable(fd);
     CHECK_INT(read(fd, &count, sizeof count), ==, sizeof count);
-    // Raised once a round, and woken once for it.
+    // Written once a round, and one wake-up each.
     CHECK_UINT(count, ==, 1);
     many_woken++;
   }
@@ -635,7 +636,7 @@ static void raises_every_counter(mj_scheduler* scheduler, void* user_state) {
     CHECK_UINT(many_woken, ==, round * many_count);
     for (size_t i = 0; i < many_count; i++) {
       uint64_t one = 1;
-      // 7919 is a prime that does not divide the count: each comes up once.
+      // 7919 is a prime that does not divide the count, so each index comes up once.
       int fd = many[i * 7919 % many_count];
       CHECK_INT(write(fd, &one, sizeof one), ==, sizeof one);
       if (i % 100 == 0) mj_task_yield();
@@ -683,13 +684,13 @@ int main(void) {
   RUN(data_that_is_there_already_is_seen);
   RUN(files_that_cannot_be_polled_are_ready);
   RUN(a_loop_around_a_closed_descriptor_can_be_stopped);
-  RUN(they_are_looked_at_once_in_a_round);
-  RUN(in_a_long_round_they_are_looked_at_each_millisecond);
-  RUN(all_that_wait_for_one_descriptor_wake);
+  RUN(descriptors_are_polled_once_in_a_round);
+  RUN(descriptors_are_polled_each_millisecond_in_a_long_round);
+  RUN(all_waiters_of_one_descriptor_wake);
   RUN(one_wait_can_end_while_others_go_on);
-  RUN(a_number_that_was_waited_for_is_used_again);
+  RUN(a_number_that_was_waited_for_is_reused);
   RUN(an_event_of_a_closed_descriptor_wakes_nobody);
-  RUN(a_number_is_used_again_while_someone_waits_for_it);
+  RUN(a_number_is_reused_while_a_task_waits_for_it);
   RUN(an_ended_wait_leaves_nothing_behind);
   RUN(many_descriptors_are_waited_for);
   return 0;

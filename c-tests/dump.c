@@ -1,4 +1,4 @@
-// The list of tasks: a line for each, with what it is called and what it is doing.
+// The task dump: a line for each task, with its name and what it is doing.
 #define _GNU_SOURCE
 #include "check.h"
 #include "bodies.h"
@@ -26,8 +26,7 @@ static void take_dump(mj_scheduler* scheduler) {
   CHECK_UINT(strlen(dump), ==, length);
 }
 
-// The line of a task, which is found by its id; NULL if there is none. There is never more than
-// one.
+// The line of the task with this id; NULL if there is none. There is never more than one.
 static const char* line_with(mj_task_id id) {
   static char line[512];
   char number[32];
@@ -41,7 +40,7 @@ static const char* line_with(mj_task_id id) {
     char candidate[512];
     memcpy(candidate, next, length);
     candidate[length] = '\0';
-    // What the task waits for may be another task, whose id comes later in the line.
+    // A task may wait for another task, whose id then comes later in the line.
     if (strncmp(candidate, "task ", 5) == 0 &&
         strncmp(candidate + 4, number, strlen(number)) == 0) {
       CHECK(found == NULL);
@@ -204,7 +203,7 @@ static void directs(mj_scheduler* scheduler, void* user_state) {
   mj_task_yield();
   tasks.fresh = add_task(scheduler, sleeps, NULL);
   check_cast(scheduler, true);
-  // Outside a run it is the same, but for this task.
+  // Outside a run the dump is the same, except for this task.
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   mj_task_yield();
   mj_task* const ends[] = {tasks.ready,  tasks.sleeper, tasks.waiter,         tasks.limited,
@@ -271,7 +270,7 @@ static void waits_for_one_of_them(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void looks_at_those_that_wait(mj_scheduler* scheduler, void* user_state) {
+static void dumps_the_waiting_tasks(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   const char* const kinds[] = {"mutex", "condition", "semaphore", "wait group", "channel"};
   const void* const objects[] = {mutex, cond, semaphore, group, chan};
@@ -281,7 +280,7 @@ static void looks_at_those_that_wait(mj_scheduler* scheduler, void* user_state) 
     *kind = i;
     waiting[i] = add_task(scheduler, waits_for_one_of_them, kind);
     mj_task_yield();
-    // Between the one that waits for the condition and the one that waits for the mutex.
+    // Queued between the waiter of the condition variable and the waiter of the mutex.
     if (i == 1) CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
   }
   for (int round = 0; round < 2; round++) {
@@ -293,7 +292,7 @@ static void looks_at_those_that_wait(mj_scheduler* scheduler, void* user_state) 
       check_says(waiting[i], expected);
     }
     check_says(waiting[5], "waiting for one of 2 channels until ");
-    // Then the one that waits for the condition waits for the mutex.
+    // Then the condition variable's waiter waits for the mutex.
     CHECK_INT(mj_task_cancel(waiting[1]), ==, 0);
   }
   for (int i = 0; i < 6; i++) CHECK_INT(mj_task_cancel(waiting[i]), ==, 0);
@@ -301,7 +300,7 @@ static void looks_at_those_that_wait(mj_scheduler* scheduler, void* user_state) 
   mj_task_exit();
 }
 
-static void those_that_wait_for_each_other_say_for_what(void) {
+static void the_dump_names_the_object_of_each_wait(void) {
   mj_scheduler* scheduler = new_scheduler();
   mutex = mj_mutex_create(scheduler);
   cond = mj_cond_create(scheduler);
@@ -310,7 +309,7 @@ static void those_that_wait_for_each_other_say_for_what(void) {
   chan = mj_chan_create(scheduler, 0, 0);
   CHECK(mutex != NULL && cond != NULL && semaphore != NULL && group != NULL && chan != NULL);
   CHECK_INT(mj_waitgroup_add(group, 1), ==, 0);
-  add_task(scheduler, looks_at_those_that_wait, NULL);
+  add_task(scheduler, dumps_the_waiting_tasks, NULL);
   mj_scheduler_run(scheduler);
   mj_scheduler_destroy(scheduler);
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
@@ -320,7 +319,7 @@ static void those_that_wait_for_each_other_say_for_what(void) {
   CHECK_INT(mj_chan_destroy(chan), ==, 0);
 }
 
-// ---- Turns and stacks ----
+// ---- Runs and stacks ----
 
 static mj_task* deep;
 static mj_task* shallow;
@@ -352,7 +351,7 @@ static void looks_at_the_stacks(mj_scheduler* scheduler, void* user_state) {
   check_says(deep, ", 7 turns");
   check_says(shallow, ", 1 turns");
   check_says(scheduler->current_task, ", 10 turns");
-  // What it uses is what lies on it at the moment, and at most all of it.
+  // Used is what lies on the stack at the moment, at most all of it.
   CHECK_UINT(stack_used(deep), >=, 100000);
   CHECK_UINT(stack_used(deep), <, 256 * 1024);
   CHECK_UINT(stack_used(shallow), >, 0);
@@ -383,7 +382,7 @@ static void names_are_cut_after_23_bytes(void) {
       {"exactly 23 bytes long, ", "exactly 23 bytes long, "},
       {"exactly 24 bytes long, !", "exactly 24 bytes long, "},
       {"a name that is much longer than any that is kept", "a name that is much lon"},
-      // A character is kept whole or not at all.
+      // A UTF-8 character is kept whole or dropped.
       {"0123456789012345678901\xc3\xa4", "0123456789012345678901"},
       {"012345678901234567890\xc3\xa4z", "012345678901234567890\xc3\xa4"},
       {"01234567890123456789\xf0\x9f\x98\x80", "01234567890123456789"},
@@ -399,10 +398,10 @@ static void names_are_cut_after_23_bytes(void) {
     CHECK_UINT(lines(), ==, 1);
     char quoted[64];
     snprintf(quoted, sizeof quoted, "\"%s\"", names[i].kept);
-    // Bytes that are not ASCII may be shown in another way.
+    // Bytes that are not ASCII may be printed in another way.
     if (strlen(quoted) == strcspn(quoted, "\x80\xc3\xf0")) check_says(task, quoted);
   }
-  // Copied: what the caller does with its own later changes nothing.
+  // The name is copied: the caller may change its own string later.
   char own[] = "the caller's";
   CHECK_INT(mj_task_set_name(task, own), ==, 0);
   memset(own, '#', sizeof own - 1);
@@ -435,7 +434,7 @@ static void a_new_task_has_no_name(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// A name must not be able to look like more lines, or like the end of itself.
+// A name must not be able to imitate further lines, or its own end.
 static void a_name_stays_on_its_line(void) {
   mj_scheduler* scheduler = new_scheduler();
   mj_task* task = add_task(scheduler, sleeps, NULL);
@@ -482,7 +481,7 @@ static void a_stream_that_fails_shows_it(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// A stream of the program's may call anything as it is written to.
+// A stream of the program may call anything while it is written to.
 static size_t bytes_written, tasks_created;
 
 static ssize_t creates_tasks(void* cookie, const char* bytes, size_t count) {
@@ -520,7 +519,7 @@ static void a_stream_may_use_the_scheduler(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// The documentation promises a line for each task, and no others.
+// The documentation promises exactly one line for each task.
 static void there_is_one_line_for_each_task(void) {
   mj_scheduler* scheduler = new_scheduler();
   for (size_t i = 0; i < 3; i++) {
@@ -536,7 +535,7 @@ static void there_is_one_line_for_each_task(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(each_task_is_listed_with_what_it_does);
-  RUN(those_that_wait_for_each_other_say_for_what);
+  RUN(the_dump_names_the_object_of_each_wait);
   RUN(turns_and_stacks_are_those_of_the_task);
   RUN(names_are_cut_after_23_bytes);
   RUN(a_new_task_has_no_name);

@@ -1,8 +1,9 @@
-// Timers against a clock that the test holds: equal deadlines, and the border of a nanosecond.
+// Timers against a clock that the test controls: equal deadlines, and deadlines one nanosecond
+// apart.
 //
-// This program's clock_gettime() takes the place of libc's for the library too, so that many tasks
-// can fall asleep at one and the same time. A library that read its deadlines from elsewhere would
-// fail the first check of each test.
+// This program's clock_gettime() replaces libc's for the library too, so that many tasks can go to
+// sleep at exactly the same time. A library that read its clock from elsewhere would fail the first
+// check of each test.
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -28,7 +29,7 @@ static void hold_clock(void) {
   clock_is_held = true;
 }
 
-// The clock goes on from where it was held; it never goes back.
+// The clock continues from where it was held; it never goes back.
 static void release_clock(void) {
   clock_is_held = false;
   skipped_ns = 0;
@@ -65,7 +66,7 @@ static sleeper* create_sleeper(mj_scheduler* scheduler, size_t number, uint64_t 
   return state;
 }
 
-// Yields for long enough that the scheduler looks at its timers, if it is ever going to.
+// Yields often enough for the scheduler to check its timers, if it ever does.
 static void yield_often(void) {
   for (size_t i = 0, count = times(100000, 5000); i < count; i++) mj_task_yield();
 }
@@ -104,12 +105,12 @@ static void equal_deadlines_wake_in_the_order_of_creation(void) {
 }
 
 static void moves_the_clock_by_hours(mj_scheduler* scheduler, void* user_state) {
-  size_t* due = *(size_t**)user_state;  // how many are due after each hour
+  size_t* due = *(size_t**)user_state;  // how many sleepers are due at each hour
   for (size_t hour = 0; hour < 3; hour++) {
     uint64_t next = scheduler->timer_heap[0]->wake_time_ns;
     CHECK_UINT(next, ==, held_ns + hour_ns);
     held_ns = next;
-    // Until the timers are served; then the others have run, too, before this one runs again.
+    // Until the timers have fired; then the others have run before this one runs again.
     while (woken_count < due[hour]) mj_task_yield();
     CHECK_UINT(woken_count, ==, due[hour]);
   }
@@ -146,7 +147,7 @@ static void groups_of_equal_deadlines_keep_their_order(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// A sleep that begins later but ends at the same time as others comes after them, and one that is
+// A sleep that begins later but has the same deadline as others ends after them, and one that is
 // cancelled and begun again goes to the back.
 static void sleeps_again(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;

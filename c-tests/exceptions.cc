@@ -11,7 +11,8 @@
 static const int task_count = 5;
 static int finished;
 
-// Ways to suspend: one that mostly goes from task to task, one that always goes through the loop.
+// Ways to suspend: the first mostly switches from task to task, the second always goes through the
+// loop.
 static void by_yielding() { mj_task_yield(); }
 static void by_sleeping() { mj_task_sleep_ns(1000000); }
 typedef void suspension();
@@ -88,7 +89,8 @@ static void suspends_in_handlers(mj_scheduler*, void* user_state) {
     try {
       throw std::runtime_error(text);
     } catch (const std::exception& outer) {
-      // Tasks are in handlers for different numbers of turns, so that these overlap in many ways.
+      // Tasks stay in their handlers for different numbers of yields, so that handlers overlap in
+      // many ways.
       for (int i = 0; i <= number; i++) {
         suspend();
         CHECK_STR(outer.what(), text.c_str());
@@ -146,7 +148,7 @@ static void an_exception_is_thrown_again_after_a_suspension() { run_tasks(throws
 
 // ---- a suspension while an exception is on its way ----
 
-// What std::uncaught_exceptions() tells, which C++11 does not have yet.
+// std::uncaught_exceptions() is not in C++11 yet.
 static bool unwinding() { return std::uncaught_exception(); }
 
 struct suspends_at_its_end {
@@ -155,7 +157,7 @@ struct suspends_at_its_end {
     CHECK(unwinding() == expected);
     suspend();
     CHECK(unwinding() == expected);
-    // An exception may be thrown and caught here as long as it does not leave the destructor.
+    // An exception may be thrown and caught here if it does not leave the destructor.
     try {
       throw 1;
     } catch (int) {
@@ -193,7 +195,7 @@ static void uncaught_exceptions_are_counted_for_each_task() { run_tasks(unwinds)
 
 static mj_task_fn begins_clean;
 
-// Has more tasks begin, and others end, while this one is in a handler.
+// Makes more tasks start, and others end, while this one is in a handler.
 static void begins_others(mj_scheduler* scheduler, void*) {
   try {
     throw std::runtime_error("of the first task");
@@ -265,7 +267,7 @@ static void the_thread_keeps_its_own_exceptions() {
   mj_scheduler_destroy(scheduler);
 }
 
-// ---- an exception that nobody catches ----
+// ---- an uncaught exception ----
 
 static bool destructor_ran;
 
@@ -278,7 +280,7 @@ static void throws_out_of_its_body(mj_scheduler*, void*) {
   throw std::runtime_error("nobody catches this");
 }
 
-// The exception is still there to be looked at, and the stack as it was at the throw.
+// In the terminate handler the exception can still be examined, and the stack is that of the throw.
 static void terminates() {
   bool as_promised = mj_task_current() != nullptr && !destructor_ran &&
                      strcmp(text_of(std::current_exception()), "nobody catches this") == 0;
@@ -295,7 +297,7 @@ static void an_exception_that_leaves_the_body_terminates() {
     try {
       mj_scheduler_run(scheduler);
     } catch (...) {
-      // Not even by who called mj_scheduler_run(): its frames are on another stack.
+      // Not caught by the caller of mj_scheduler_run() either: its frames are on another stack.
       _exit(44);
     }
     _exit(45);
@@ -314,7 +316,7 @@ int main() {
   RUN(uncaught_exceptions_are_counted_for_each_task);
   RUN(tasks_begin_without_an_exception);
   RUN(the_thread_keeps_its_own_exceptions);
-  // Not under valgrind, which counts what the child has allocated when it ends as lost.
+  // Not under valgrind, which reports what the child had allocated when it ended as lost.
   if (!under_valgrind()) RUN(an_exception_that_leaves_the_body_terminates);
   return 0;
 }

@@ -1,4 +1,4 @@
-// Closing a descriptor for which tasks wait, and using its number again.
+// Closing a descriptor that tasks wait for, and reusing its number.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -19,7 +19,8 @@ static void close_while_others_wait(void) {
   begin_wait(&other, unrelated[0], POLLIN, LONG_NS);
   CHECK_UINT(scheduler->timer_count, ==, 3);
   CHECK_INT(mj_fd_close(fds[0]), ==, 0);
-  // It does not suspend, so they have not run yet; but they will without any event.
+  // mj_fd_close() does not suspend, so the tasks have not run yet; but they will, without any
+  // event.
   for (int i = 0; i < 4; i++) {
     CHECK(!waits[i].returned);
     CHECK_INT(waits[i].task->state, ==, MJ_TASK_RUNNABLE);
@@ -44,9 +45,9 @@ static void close_while_others_wait(void) {
   close_both(unrelated);
 }
 
-static void closing_wakes_those_who_wait(void) {
+static void closing_wakes_all_waiters(void) {
   in_a_task(close_while_others_wait);
-  // It is close(2) where nothing runs.
+  // Outside a run it is close(2).
   int fds[2];
   open_pipe(fds);
   CHECK_INT(mj_fd_close(fds[0]), ==, 0);
@@ -62,19 +63,19 @@ static void after_a_plain_close_the_wait_can_still_be_ended(void) {
   let_events_come();
   close(fds[0]);
   let_events_come();
-  // As documented, nobody has told it.
+  // As documented: close(2) alone does not tell the task.
   check_waiting(&reader);
   CHECK_INT(mj_fd_close(fds[0]), ==, -EBADF);
   CHECK_INT(result_of(&reader), ==, -EBADF);
   close(fds[1]);
 }
 
-static void a_plain_close_can_come_before_the_first_look(void) {
+static void a_plain_close_can_come_before_the_first_poll(void) {
   int fds[2];
   open_pipe(fds);
   call reader;
   begin_wait(&reader, fds[0], POLLIN, MJ_FOREVER);
-  // Before the scheduler has looked at it.
+  // Before the scheduler has polled it.
   close(fds[0]);
   CHECK_INT(result_of(&reader), ==, -EBADF);
   close(fds[1]);
@@ -92,7 +93,7 @@ static void a_duplicate_outlives_the_descriptor(void) {
   CHECK_INT(result_of(&closed), ==, -EBADF);
   let_events_come();
   check_waiting(&open);
-  // The file lives on, and its events are those of the other name alone.
+  // The open file lives on under its other number, which alone gets its events.
   put_byte(fds[1]);
   CHECK_INT(result_of(&open), ==, POLLIN);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 1);
@@ -105,7 +106,7 @@ static void a_duplicate_outlives_the_descriptor(void) {
   close(fds[1]);
 }
 
-// Puts a new pipe's reader under a number that is free, and returns its writer.
+// Puts a new pipe's read end under a free number, and returns its write end.
 static int open_under(int number) {
   int fds[2];
   open_pipe(fds);
@@ -116,9 +117,9 @@ static int open_under(int number) {
   return fds[1];
 }
 
-// The event of the old file is on its way when the number is closed and used again. The file itself
-// can live on under another number, and the number be closed without a word to the library.
-static void a_number_used_again_has_its_own_events(void) {
+// The event of the old file is pending when its number is closed and reused. The file may stay open
+// under another number, and the number may be closed without telling the library.
+static void a_reused_number_has_its_own_events(void) {
   const int number = 300;
   for (int variant = 0; variant < 4; variant++) {
     bool with_duplicate = variant % 2 == 1, plainly = variant >= 2;
@@ -127,7 +128,7 @@ static void a_number_used_again_has_its_own_events(void) {
     call old, new;
     begin_wait(&old, number, POLLIN, MJ_FOREVER);
     uint64_t events_before = mj_scheduler_get_metrics(scheduler)->io_events;
-    // From here to the next wait of this task nobody looks at descriptors.
+    // Nothing polls descriptors from here to this task's next wait.
     put_byte(old_writer);
     if (plainly) {
       CHECK_INT(mj_task_wake(old.task), ==, 1);
@@ -156,7 +157,8 @@ static void a_number_used_again_has_its_own_events(void) {
   }
 }
 
-// What the kernel watches for the scheduler, as far as it tells; -1 if it does not.
+// How many descriptors the scheduler's epoll set contains, according to the kernel; -1 if it does
+// not say.
 static int watched_by_the_kernel(void) {
   char path[64], line[256];
   snprintf(path, sizeof path, "/proc/self/fdinfo/%d", mj_scheduler_backend_fd(scheduler));
@@ -168,7 +170,8 @@ static int watched_by_the_kernel(void) {
   return count;
 }
 
-// A file that lives on under another number would be watched for ever, once for each number.
+// Otherwise a file that stays open under another number would be watched for ever, once for each
+// number.
 static void a_closed_descriptor_is_not_watched(void) {
   int fds[2];
   open_pipe(fds);
@@ -184,7 +187,8 @@ static void a_closed_descriptor_is_not_watched(void) {
   close_both(fds);
 }
 
-// Many closes at random: each wait knows the file that it began with, and what happened to that.
+// Many closes at random: each wait belongs to the file that it began with, and gets that file's
+// events.
 enum { slot_count = 6, wait_count = 24, first_number = 400 };
 
 typedef struct generation {
@@ -247,7 +251,7 @@ static void no_wait_gets_the_event_of_another_file(void) {
     uint64_t limit_ns = choice < 4 ? MJ_FOREVER : choice < 6 ? LONG_NS : 20000;
     begin_wait(one, first_number + (int)slot, POLLIN, limit_ns);
   }
-  // All of them have happened, or this has tested nothing.
+  // All outcomes have occurred, or this has tested nothing.
   for (int i = 0; i < 4; i++) CHECK_UINT(results[i], >, 0);
   for (int i = 0; i < slot_count; i++) {
     CHECK_INT(mj_fd_close(first_number + i), ==, 0);
@@ -267,7 +271,7 @@ static void* stops_in_a_while(void* argument) {
   return NULL;
 }
 
-// The epoll set is known to the program, and the eventfd is the other one that came with it.
+// The program knows the epoll set; the eventfd is the other descriptor that came with it.
 static void touch_its_own(void) {
   int own[2] = {mj_scheduler_backend_fd(scheduler), -1};
   for (int fd = own[0] - 3; fd < own[0] + 3; fd++) {
@@ -296,8 +300,8 @@ static void parks_for_good(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-// Descriptors that a program touches by a wrong number. The second run is ended by nothing but a
-// stop from another thread, which the eventfd has to tell of.
+// A program uses the scheduler's descriptors by mistake. The second run ends only by a stop from
+// another thread, which the eventfd has to report.
 static void the_schedulers_own_stay_as_they_are(void) {
   log_lines_begin();
   int fds[2];
@@ -323,11 +327,11 @@ static void the_schedulers_own_stay_as_they_are(void) {
 }
 
 int main(void) {
-  RUN(closing_wakes_those_who_wait);
-  RUN_IN_TASK(a_plain_close_can_come_before_the_first_look);
+  RUN(closing_wakes_all_waiters);
+  RUN_IN_TASK(a_plain_close_can_come_before_the_first_poll);
   RUN_IN_TASK(after_a_plain_close_the_wait_can_still_be_ended);
   RUN_IN_TASK(a_duplicate_outlives_the_descriptor);
-  RUN_IN_TASK(a_number_used_again_has_its_own_events);
+  RUN_IN_TASK(a_reused_number_has_its_own_events);
   RUN_IN_TASK(a_closed_descriptor_is_not_watched);
   RUN_IN_TASK(no_wait_gets_the_event_of_another_file);
   RUN(the_schedulers_own_stay_as_they_are);

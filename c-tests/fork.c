@@ -1,5 +1,5 @@
 // fork() with a live scheduler: the child may destroy it, run it, or exit, and the parent is not
-// disturbed. Parent and child share what descriptors refer to, the epoll set among it.
+// affected. Parent and child share open file descriptions, the epoll set among them.
 #define _GNU_SOURCE
 #include "child.h"
 #include "log_lines.h"
@@ -51,7 +51,7 @@ static void make_live_scheduler(void) {
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 2);
 }
 
-// Has the two tasks woken, and ends.
+// Wakes the two tasks, and lets the run end.
 static void check_undisturbed(void) {
   CHECK_INT(woken, ==, 0);
   put_byte(channel[1]);
@@ -78,7 +78,8 @@ static void destroys(void) {
 
 static void exits(void) { exit(0); }
 
-// The byte is the child's; where the tasks wait, the parent's wait, too.
+// The byte is the child's; the tasks wait for the descriptors that the parent's tasks wait for,
+// too.
 static void runs_to_the_end(void) {
   int descriptors = open_descriptors();
   int backend = mj_scheduler_backend_fd(scheduler);
@@ -91,7 +92,7 @@ static void runs_to_the_end(void) {
   destroys();
 }
 
-// A task that waits for what the child has closed is told so.
+// A task that waits for a descriptor is told when the child closes it.
 static void closes_and_runs(void) {
   int fds[2] = {channel[0], channel[1]};
   open_pipe(channel);
@@ -102,7 +103,7 @@ static void closes_and_runs(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// The event of the parent's registration, which comes once, is not the child's to take.
+// The event of the parent's one-shot registration is not the child's to consume.
 static void looks(void) {
   put_byte(channel[1]);
   CHECK_INT(mj_wait_epoll(scheduler, 0, NULL), >=, 0);
@@ -120,7 +121,7 @@ static void a_child_of_a_stopped_scheduler_disturbs_nobody(void) {
   }
 }
 
-// Wake-ups that are on their way, by the eventfd that is the process's only one.
+// Pending wake-ups of the process's only eventfd.
 static unsigned long wake_ups(void) {
   char path[64], line[256], target[64];
   unsigned long count = ULONG_MAX;
@@ -153,13 +154,13 @@ static void stops_and_runs(void) {
 }
 
 static void stops_are_not_shared(void) {
-  // The emulator's view of /proc is its own.
+  // The emulator has its own /proc.
   if (emulated()) return;
   make_live_scheduler();
   // The child's stop does not wake the parent,
   check_ended_well(status_of_child(stops_and_runs));
   CHECK_UINT(wake_ups(), ==, 0);
-  // and the child takes no stop away that is meant for the parent.
+  // and the child does not consume a stop of the parent.
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   CHECK_UINT(wake_ups(), ==, 1);
   check_ended_well(status_of_child(runs_until_stopped));
@@ -202,16 +203,16 @@ static void fails_to_destroy(void) {
   _exit(0);
 }
 
-// The registration in the epoll set, which both have, is the parent's.
+// The registration in the shared epoll set is the parent's.
 static void closes_and_leaves(void) {
   CHECK_INT(mj_fd_close(channel[0]), ==, 0);
   _exit(0);
 }
 
-// The run returns in the child, too.
+// The run returns in the child as well.
 static void stops_the_child(void) { CHECK_INT(mj_scheduler_stop(scheduler), ==, 0); }
 
-// It waits for what a task of the parent waits for, and its run returns without an event.
+// It waits for a descriptor that a parent's task waits for, and its run returns without an event.
 static void stops_and_waits(void) {
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   mj_task_wait_fd(channel[0], POLLIN, MJ_FOREVER);
@@ -240,8 +241,8 @@ static void a_child_of_a_task_disturbs_nobody(void) {
   }
 }
 
-// A child keeps what a descriptor referred to, and with it the registration in the epoll set. Its
-// events must reach nobody who waits for the next descriptor of the same number.
+// A child keeps the open file description, and with it the registration in the epoll set. Its
+// events must not wake a waiter of the next descriptor of the same number.
 static void a_child_that_keeps_a_descriptor_wakes_nobody(void) {
   int first[2], control[2];
   open_pipe(first);
@@ -291,7 +292,7 @@ static void starts_a_thread(mj_scheduler* running, void* user_state) {
 }
 
 static void a_child_of_another_thread_disturbs_nobody(void) {
-  // To valgrind the C library's memory for the thread that the child does not have is lost.
+  // Valgrind reports the C library's memory for the thread, which the child does not have, as lost.
   if (under_valgrind()) return;
   make_live_scheduler();
   pthread_t thread;
@@ -323,9 +324,9 @@ static void runs_one_that_overflows(void) {
   mj_scheduler_run(scheduler);
 }
 
-// The stack is one that the parent has guarded.
+// The stack is one whose guard page was made by the parent.
 static void guards_are_inherited(void) {
-  // Valgrind looks after stacks in its own way, and an emulator need not have guard pages.
+  // Valgrind handles stacks in its own way, and an emulator need not have guard pages.
   if (under_valgrind() || emulated()) return;
   make_live_scheduler();
   int status = status_of_child(runs_one_that_overflows);

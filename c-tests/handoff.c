@@ -1,5 +1,5 @@
-// Handing the thread on, past tasks at the head of the queue that cannot take it: the task that
-// yields may itself be the next one that can.
+// The direct switch from task to task, past tasks at the head of the queue that cannot run: the
+// task that yields may itself be the next one that can.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -8,7 +8,7 @@
 
 static int finished;
 
-// ---- Past those that have ended ----
+// ---- Past tasks that have ended ----
 
 // Enqueued while it runs, it is still in the queue when it ends.
 static void ends_in_the_queue(mj_scheduler* scheduler, void* user_state) {
@@ -17,7 +17,7 @@ static void ends_in_the_queue(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// The state counts how often the body has begun.
+// The state counts the calls of the body.
 static void yields_once(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   int* entries = user_state;
@@ -28,7 +28,7 @@ static void yields_once(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_first_yield_passes_over_the_ended(void) {
+static void a_first_yield_skips_ended_tasks(void) {
   for (int ended = 1; ended < 5; ended++) {
     finished = 0;
     mj_scheduler* scheduler = new_scheduler();
@@ -43,7 +43,7 @@ static void a_first_yield_passes_over_the_ended(void) {
   }
 }
 
-// Yields from within so many calls, so that the stack is of another depth each time.
+// Yields at a given call depth, so that the stack differs each time.
 static uint64_t yields_from(uint64_t depth) {
   volatile uint64_t local[8];
   for (uint64_t i = 0; i < 8; i++) local[i] = depth;
@@ -64,7 +64,7 @@ static void yields_from_many_depths(mj_scheduler* scheduler, void* user_state) {
   for (size_t i = 0; i < times(2000, 200); i++) {
     uint64_t ended = next_random(&random) % 4;
     for (uint64_t j = 0; j < ended; j++) add_task(scheduler, ends_in_the_queue, NULL);
-    // The first yield lets them end, the second one finds them at the head of the queue.
+    // The first yield lets them end, the second finds them at the head of the queue.
     for (int j = 0; j < 2; j++) {
       uint64_t depth = next_random(&random) % 8;
       CHECK_UINT(yields_from(depth), ==, 8 * depth);
@@ -75,7 +75,7 @@ static void yields_from_many_depths(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_yield_passes_over_the_ended(void) {
+static void a_yield_skips_ended_tasks(void) {
   for (int tasks = 1; tasks < 4; tasks++) {
     finished = 0;
     mj_scheduler* scheduler = new_scheduler();
@@ -89,7 +89,7 @@ static void a_yield_passes_over_the_ended(void) {
   }
 }
 
-// ---- Past those for which there is no stack ----
+// ---- Past tasks for which there is no stack ----
 
 enum { greedy_count = 5 };
 
@@ -117,8 +117,8 @@ static void creates_the_greedy(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_yield_passes_over_those_without_a_stack(void) {
-  // The limit would be valgrind's, the emulator's or the sanitizer's as well.
+static void a_yield_skips_tasks_without_a_stack(void) {
+  // The limit would also apply to valgrind, the emulator or the sanitizer.
   if (under_valgrind() || emulated() || sanitized()) return;
   log_lines_begin();
   finished = 0;
@@ -133,7 +133,7 @@ static void a_yield_passes_over_those_without_a_stack(void) {
   CHECK_INT(setrlimit(RLIMIT_AS, &before), ==, 0);
   CHECK_INT(finished, ==, 1);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), >=, 1);
-  // None is lost: they run once there is room for what they want.
+  // None is lost: they run once there is memory for their stacks.
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, greedy_count);
   for (int i = 0; i < greedy_count; i++) {
     CHECK_INT(mj_task_set_stack_size(greedy[i], 65536), ==, 0);
@@ -146,8 +146,8 @@ static void a_yield_passes_over_those_without_a_stack(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(a_first_yield_passes_over_the_ended);
-  RUN(a_yield_passes_over_the_ended);
-  RUN(a_yield_passes_over_those_without_a_stack);
+  RUN(a_first_yield_skips_ended_tasks);
+  RUN(a_yield_skips_ended_tasks);
+  RUN(a_yield_skips_tasks_without_a_stack);
   return 0;
 }

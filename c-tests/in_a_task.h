@@ -1,4 +1,4 @@
-// For tests that are bodies of a task, each with a scheduler of its own.
+// For tests that run as the body of a task, each with a scheduler of its own.
 #ifndef IN_A_TASK_H
 #define IN_A_TASK_H
 
@@ -14,7 +14,7 @@ static inline void runs_the_test(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-// Runs the test in a task of a new scheduler, which all other tasks must have left at the end.
+// Runs the test in a task of a new scheduler. All other tasks must have ended when it returns.
 static inline void run_test_in_a_task(void) {
   scheduler = new_scheduler();
   add_task(scheduler, runs_the_test, NULL);
@@ -24,7 +24,7 @@ static inline void run_test_in_a_task(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// The same for a part of a test.
+// Runs a part of a test in such a task.
 static inline void in_a_task(void (*body)(void)) {
   test_body = body;
   run_test_in_a_task();

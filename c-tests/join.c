@@ -1,4 +1,4 @@
-// The ids by which tasks are known, and waiting for a task to end.
+// Task ids, and waiting for a task to end.
 #define _GNU_SOURCE
 #include "check.h"
 #include "bodies.h"
@@ -32,7 +32,7 @@ static void creates_many(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_task* latest = NULL;
   while (id_count < id_capacity) {
-    // One at a time, which all get one slot, and now and then a batch. The capacity is in
+    // One task at a time, which all get the same slot, and now and then a batch. The capacity is in
     // thousands.
     size_t batch = id_count % 1000 == 0 ? 100 : 1;
     size_t first = id_count;
@@ -69,7 +69,7 @@ static void no_two_tasks_have_the_same_id(void) {
   qsort(ids, id_count, sizeof *ids, compare_ids);
   CHECK_UINT(ids[0], >, 0);
   for (size_t i = 1; i < id_count; i++) CHECK_UINT(ids[i - 1], <, ids[i]);
-  // Neither found nor a crash: numbers near those that were used, and any others.
+  // Ids near those that were used, and arbitrary ones: not found, and no crash.
   mj_task_id first = ids[0], last = ids[id_count - 1];
   uint64_t random = 88172645463325252u;
   size_t found = 0;
@@ -137,7 +137,7 @@ static mj_task_id target_id;
 static int join_results[8];
 static size_t joined;
 
-// What a joiner does: its index, and the limit that it sets.
+// A joiner's index and its timeout.
 typedef struct joiner {
   size_t index;
   uint64_t timeout_ns;
@@ -171,14 +171,14 @@ static void is_joined_by_many(mj_scheduler* scheduler, void* user_state) {
   }
   mj_task_yield();
   for (int i = 0; i < 8; i++) {
-    // The time of one of them may be over by now.
+    // One of the timeouts may have passed by now.
     if (i != 6) CHECK_INT(waiting[i]->state, ==, MJ_TASK_WAITING_IO);
   }
   CHECK_INT(mj_task_wake(waiting[0]), ==, 1);
   CHECK_INT(mj_task_cancel(waiting[3]), ==, 0);
   CHECK_INT(mj_scheduler_enqueue(scheduler, waiting[5]), ==, 0);
   while (joined < 4) CHECK_INT(mj_sleep_ns(1000000), ==, 0);
-  // Long after some have ended themselves, the rest still waits.
+  // Long after some have timed out, the rest still waits.
   mj_task_yield();
   CHECK_UINT(joined, ==, 4);
   CHECK_INT(join_results[0], ==, -EINTR);
@@ -189,7 +189,7 @@ static void is_joined_by_many(mj_scheduler* scheduler, void* user_state) {
   CHECK_UINT(joined, ==, 4);
 }
 
-static void all_that_join_a_task_learn_of_its_end(void) {
+static void all_joiners_learn_of_the_end_of_a_task(void) {
   joined = 0;
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, is_joined_by_many, NULL);
@@ -200,7 +200,7 @@ static void all_that_join_a_task_learn_of_its_end(void) {
   }
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->tasks_exited, ==, 9);
-  // The timer of the joiner with a long limit.
+  // The timer of the joiner with the long timeout was cancelled.
   CHECK_UINT(metrics->timer_cancellations, ==, 1);
   CHECK_UINT(metrics->io_events, ==, 0);
   mj_scheduler_destroy(scheduler);
@@ -218,7 +218,7 @@ static void refuses_to_be_joined(mj_scheduler* scheduler, void* user_state) {
   CHECK_INT(mj_task_join(id, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_task_join(id, MJ_FOREVER), ==, -ESRCH);
   CHECK_INT(mj_task_join(id, 0), ==, -ESRCH);
-  // A task that has the slot now is another one.
+  // A task that reuses the slot has another id.
   mj_task* next = add_task(scheduler, ends_at_once, NULL);
   CHECK_PTR(next, ==, child);
   CHECK_INT(mj_task_join(id, MJ_FOREVER), ==, -ESRCH);
@@ -243,13 +243,13 @@ static void looks_whether_it_has_ended(mj_scheduler* scheduler, void* user_state
   uint64_t before = watcher_turns;
   for (uint64_t i = 1; i <= 100; i++) {
     CHECK_INT(mj_task_join(id, 0), ==, -ETIMEDOUT);
-    // The others have had their turn.
+    // The other tasks have run.
     CHECK_UINT(watcher_turns, >=, before + i);
   }
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->timer_cancellations, ==, 0);
   CHECK_INT(mj_task_wake(sleeper), ==, 1);
-  // It ends during one of these calls, or between them, and then is no more.
+  // It ends during one of these calls, or between two of them, and then no longer exists.
   int status = -ETIMEDOUT;
   for (int i = 0; i < 3 && status == -ETIMEDOUT; i++) status = mj_task_join(id, 0);
   CHECK(status == 0 || status == -ESRCH);
@@ -258,7 +258,7 @@ static void looks_whether_it_has_ended(mj_scheduler* scheduler, void* user_state
   mj_task_exit();
 }
 
-static void joining_without_time_is_a_look(void) {
+static void a_join_with_a_zero_timeout_only_checks(void) {
   mj_scheduler* scheduler = new_scheduler();
   add_watcher(scheduler);
   add_task(scheduler, looks_whether_it_has_ended, NULL);
@@ -339,7 +339,7 @@ static void tasks_that_join_each_other_are_a_deadlock(void) {
   log_lines_end();
 }
 
-// Those that join, and the joined, can be left over when their scheduler is destroyed.
+// Joiners and joined tasks may remain when their scheduler is destroyed.
 static void joiners_are_destroyed_with_their_scheduler(void) {
   joined = 0;
   mj_scheduler* scheduler = new_scheduler();
@@ -370,8 +370,8 @@ static void a_join_goes_on_in_a_later_run(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// The limit comes before the task ends, and the task ends before the one that joins it has its
-// turn: it has ended during the call.
+// The joiner's deadline passes, and then the other task ends before the joiner runs: the join
+// succeeds.
 static void joins_one_that_is_about_to_end(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_task_id id = mj_task_get_id(add_task(scheduler, ends_at_once, NULL));
@@ -393,9 +393,9 @@ static void an_end_during_the_call_is_seen(void) {
 int main(void) {
   RUN(no_two_tasks_have_the_same_id);
   RUN(an_id_finds_its_task_as_long_as_it_lives);
-  RUN(all_that_join_a_task_learn_of_its_end);
+  RUN(all_joiners_learn_of_the_end_of_a_task);
   RUN(joining_nobody_or_oneself_is_an_error);
-  RUN(joining_without_time_is_a_look);
+  RUN(a_join_with_a_zero_timeout_only_checks);
   RUN(a_chain_of_joins_ends_in_order);
   RUN(tasks_that_join_each_other_are_a_deadlock);
   RUN(joiners_are_destroyed_with_their_scheduler);

@@ -11,12 +11,12 @@
 
 // ---- Streams and levels ----
 
-// No wide character of that number can be written in the C locale.
+// This wide character cannot be written in the C locale.
 static void logs_what_cannot_be_formatted(void) { MJ_INFO("%ls", L"\x20ac"); }
 
 static void a_line_that_cannot_be_formatted_is_reported(void) {
   output output = output_of(logs_what_cannot_be_formatted);
-  CHECK_LINES(output.out, "[WARN] mj_log: the line cannot be formatted");
+  CHECK_LINES(output.out, "[WARN] mj_log: the format or an argument is invalid; the line is dropped");
   release(&output);
 }
 
@@ -165,7 +165,7 @@ static void long_lines_are_whole(void) {
 }
 
 static void logs_among_prints(void) {
-  // stdout is a file here, so what the program prints waits in C's buffer.
+  // stdout is a file here, so the program's own output waits in stdio's buffer.
   printf("first\n");
   MJ_INFO("second");
   printf("third\n");
@@ -215,7 +215,7 @@ static void forwards(mj_log_level level, const char* format, ...) {
 static void logs_by_va_list(void) {
   forwards(MJ_LOG_INFO, "%d %s %.1f %ld %d %d %d %d", 1, "two", 3.0, 4l, 5, 6, 7, 8);
   forwards(MJ_LOG_DEBUG, "%d", 1);
-  // More than the registers hold, of both kinds.
+  // More arguments than the registers hold, of both kinds.
   mj_log(MJ_LOG_INFO, "%d %d %d %d %d %d %d %d %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %d", 1,
          2, 3, 4, 5, 6, 7, 8, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 9);
 }
@@ -254,7 +254,7 @@ static void logs_with_errno(void) {
 static void errno_is_kept(void) {
   output output = output_of(logs_with_errno);
   for (int i = 0; i < 4; i++) CHECK_INT(errno_after[i], ==, ENOENT);
-  // And is the caller's while the line is formatted.
+  // errno is the caller's while the line is formatted.
   char expected[128];
   snprintf(expected, sizeof expected, "[INFO] %s", strerror(ENOENT));
   CHECK(after_line(output.out, expected));
@@ -293,7 +293,7 @@ static void the_callback_takes_the_place_of_the_streams(void) {
   output output = output_of(logs_to_callbacks);
   CHECK_INT(first_receiver.count, ==, 2);
   CHECK_INT(first_receiver.level, ==, MJ_LOG_ERROR);
-  // The text alone: no time, no level, no newline.
+  // Only the text: no time, no level, no newline.
   CHECK_STR(first_receiver.message, "two");
   CHECK_INT(second_receiver.count, ==, 1);
   CHECK_INT(second_receiver.level, ==, MJ_LOG_WARN);
@@ -336,7 +336,7 @@ static void trace(char step) { yielding_trace[strlen(yielding_trace)] = step; }
 
 static void yields(mj_log_level level, const char* message, void* user_data) {
   (void)user_data;
-  if (level != MJ_LOG_WARN) return;  // Not the library's own lines.
+  if (level != MJ_LOG_WARN) return;  // Skips the library's own lines.
   trace(message[0]);
   mj_task_yield();
   trace((char)(message[0] + 'A' - 'a'));
@@ -362,7 +362,7 @@ static void a_callback_may_suspend_the_task(void) {
   mj_log_set_callback(yields, NULL);
   mj_scheduler_run(scheduler);
   mj_log_set_callback(NULL, NULL);
-  // Each line came to the callback, also those that came while another was suspended in it.
+  // The callback got each line, also lines logged while an earlier call was suspended.
   CHECK_STR(yielding_trace, "axAbXyBY");
   mj_scheduler_destroy(scheduler);
 }
@@ -396,7 +396,7 @@ static void lines_of_threads_are_whole(void) {
     CHECK_INT(sscanf(line + 22, "[INFO] thread %d line %d end", &number, &i), ==, 2);
     CHECK_INT(number, >=, 0);
     CHECK_INT(number, <, thread_count);
-    // Each thread's lines in their order.
+    // Each thread's lines are in order.
     CHECK_INT(i, ==, next[number]);
     next[number]++;
     char expected[64];
@@ -436,7 +436,8 @@ static void takes_a_debug_line(mj_log_level level, const char* message, void* us
   if (level == MJ_LOG_DEBUG) snprintf(debug_line, sizeof debug_line, "%s", message);
 }
 
-// docs/platforms.md has the names. Those that are taken away here are in the line; a system may lack others.
+// docs/platforms.md has the names. The line contains the features that this test takes away; a
+// system may lack others as well.
 static void a_debug_line_names_the_fallbacks_in_use(void) {
   static const char start[] = "Fallbacks in use: ";
   static const char* const known[] = {"guards", "batches", "pwait2", "wipe", "counter"};
@@ -467,7 +468,8 @@ static void a_debug_line_names_the_fallbacks_in_use(void) {
 }
 
 int main(void) {
-  // Far from Greenwich, so that UTC would show. Before any line, for the library may keep a time.
+  // Far from Greenwich, so that UTC would show. Set before the first line, since the library may
+  // cache a time.
   setenv("TZ", "XYZ-05:30", 1);
   tzset();
   RUN(each_level_has_its_name_and_stream);

@@ -28,7 +28,7 @@ static void restore(void) {
   CHECK_INT(mj_log_set_config(&logger), ==, 0);
 }
 
-// Another receiver than log_lines_take(), and one that tells its data apart.
+// A receiver other than log_lines_take(), which identifies its data.
 static void counts(mj_log_level level, const char* message, void* user_data) {
   (void)level;
   (void)message;
@@ -48,7 +48,7 @@ static void what_is_set_is_got(void) {
   MJ_TRACE("to the callback");
   CHECK_INT(count, ==, 1);
 
-  // The older functions set parts of the same settings.
+  // The older functions change parts of the same settings.
   mj_log_set_level(MJ_LOG_ERROR);
   check_config(MJ_LOG_ERROR, counts, &count, false, true);
   MJ_WARN("no");
@@ -88,7 +88,7 @@ static void misuse_changes_nothing(void) {
   log_lines_end();
 }
 
-// ---- What stands before a line ----
+// ---- The prefix of a line ----
 
 static void logs_one_of_each(void) {
   MJ_WARN("to stdout");
@@ -207,19 +207,19 @@ static void logs_to_each_in_turn(void) {
   check_config(MJ_LOG_INFO, NULL, NULL, true, true);
   MJ_INFO("to the file");
 
-  // A callback wins over the file, NULL over both.
+  // A callback takes precedence over the file; NULL removes both.
   mj_log_set_callback(counts, &received);
   MJ_INFO("to the callback");
   CHECK_INT(received, ==, 1);
   mj_log_set_callback(NULL, NULL);
   MJ_INFO("to stdout");
 
-  // NULL restores the streams after a file, too.
+  // NULL restores the streams, also after a file.
   CHECK_INT(mj_log_to_file("log"), ==, 0);
   mj_log_set_callback(NULL, NULL);
   MJ_ERROR("to stderr");
 
-  // Settings that were got can be changed and set, and the file stays.
+  // Settings that were read can be changed and set again, and the file stays.
   CHECK_INT(mj_log_to_file("log"), ==, 0);
   mj_logger logger = config();
   logger.min_level = MJ_LOG_WARN;
@@ -227,7 +227,7 @@ static void logs_to_each_in_turn(void) {
   MJ_INFO("no");
   MJ_WARN("to the file again");
 
-  // But a callback among them wins over the file, and without it there are the streams.
+  // A callback in them takes precedence over the file; without one, lines go to the streams.
   logger.callback = counts;
   logger.user_data = &received;
   CHECK_INT(mj_log_set_config(&logger), ==, 0);
@@ -250,7 +250,7 @@ static void the_receiver_set_last_wins(void) {
 
 int main(void) {
   test_directory_begin();
-  // The library keeps the number of the descriptor once it has had a file.
+  // The library keeps the descriptor number once it has had a file.
   CHECK_INT(mj_log_to_file("/dev/null"), ==, 0);
   mj_log_set_callback(NULL, NULL);
   RUN(the_settings_at_the_start_are_the_guides);

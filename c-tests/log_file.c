@@ -1,4 +1,4 @@
-// Lines that go to a file: appended, rotated, and lost where the disk is full.
+// Logging to a file: appending, rotation, and lines lost when the disk is full.
 #define _GNU_SOURCE
 #include "log_output.h"
 
@@ -22,7 +22,7 @@ static int descriptors_of(const char* part) {
   return count;
 }
 
-// The descriptor that refers to a file in the test's directory, -1 without one.
+// The descriptor of the file in the test's directory, or -1.
 static int log_descriptor(void) {
   for (int fd = 0; fd < 1024; fd++) {
     char link[64], target[512];
@@ -115,12 +115,12 @@ static void lines_are_appended_at_once(void) {
   to_file("append.log");
   for (int i = 0; i < 3; i++) {
     MJ_INFO("line %d", i);
-    // No buffer keeps it back.
+    // Lines are not buffered.
     char* text = text_of("append.log");
     CHECK_INT(count_of(text, "\n"), ==, i + 2);
     free(text);
   }
-  // Another writer's lines are not overwritten.
+  // The lines of another writer are not overwritten.
   file = fopen("append.log", "a");
   fputs("another's\n", file);
   fclose(file);
@@ -175,15 +175,15 @@ static void the_file_is_made_with_a_modest_mode_and_not_inherited(void) {
   CHECK_INT(fd, >=, 0);
   CHECK_INT(fcntl(fd, F_GETFD) & FD_CLOEXEC, !=, 0);
   CHECK_INT(fcntl(fd, F_GETFL) & O_APPEND, !=, 0);
-  // Neither after the file has been replaced.
+  // Nor after the file has been replaced.
   CHECK_INT(mj_log_reopen(), ==, 0);
   CHECK_INT(log_descriptor(), ==, fd);
   CHECK_INT(fcntl(fd, F_GETFD) & FD_CLOEXEC, !=, 0);
   to_streams();
 }
 
-// Also the first file is not: there the descriptor gets its number, later ones are put in its
-// place.
+// Nor is the first file: it determines the descriptor's number, and later files are duplicated onto
+// that number.
 static void check_the_first_file(void) {
   to_file("first.log");
   int fd = log_descriptor();
@@ -238,7 +238,7 @@ static void errors_change_nothing(void) {
     MJ_INFO("line");
     if (i == 0) {
       CHECK_INT(callback_lines, ==, before + 1);
-      // The second time round, with a file set.
+      // The second time, with a file set.
       to_file("errors.log");
     }
   }
@@ -246,8 +246,7 @@ static void errors_change_nothing(void) {
   CHECK_FILE("errors.log", "[INFO] line");
 }
 
-// A callback that logs while a file was set before: its own lines go to the streams, not to the
-// file.
+// A callback that logs, after a file was set: its own lines go to the streams, not to the file.
 static void logs_itself(mj_log_level level, const char* message, void* user_data) {
   (void)level;
   (void)user_data;
@@ -276,12 +275,12 @@ static void a_renamed_file_is_left_on_reopen(void) {
   to_file("rotated.log");
   MJ_INFO("before");
   CHECK_INT(rename("rotated.log", "rotated.1"), ==, 0);
-  // Until then the renamed file goes on.
+  // Until then lines go to the renamed file.
   MJ_INFO("between");
   CHECK_INT(mj_log_reopen(), ==, 0);
   MJ_INFO("after");
   CHECK_INT(descriptors_of("rotated.1"), ==, 0);
-  // Nothing was renamed: the same file goes on.
+  // Nothing was renamed: lines go to the same file.
   CHECK_INT(mj_log_reopen(), ==, 0);
   MJ_INFO("later");
   to_streams();
@@ -310,7 +309,7 @@ static void a_descriptor_that_the_program_has_closed_is_opened_again(void) {
   to_file("opened_again.log");
   int fd = log_descriptor();
   CHECK_INT(fd, >, 2);
-  // The next file gets the lowest number that is free.
+  // The next file gets the lowest free number.
   for (int lower = 3; lower < fd; lower++) CHECK_INT(fcntl(lower, F_GETFD), >=, 0);
   CHECK_INT(close(fd), ==, 0);
   CHECK_INT(mj_log_reopen(), ==, 0);
@@ -348,7 +347,7 @@ static void logs_to_a_full_disk(void) {
   for (int i = 0; i < 5; i++) MJ_FATAL("lost %d", i);
   to_streams();
   MJ_INFO("to stdout");
-  // Another receiver, though no line has been written to a file in between.
+  // Another receiver, with no line written to a file in between.
   to_file("/dev/full");
   MJ_INFO("lost");
   to_streams();
@@ -369,8 +368,7 @@ static void a_full_disk_is_reported_once_and_counted(void) {
   CHECK_FILE("space.log", "[INFO] written");
 }
 
-// A limit on the size of files is as good as a full disk: half of the line that reaches it is
-// written.
+// A limit on file sizes acts like a full disk: the line that reaches it is half written.
 static void set_file_limit(rlim_t bytes) {
   struct rlimit limit;
   CHECK_INT(getrlimit(RLIMIT_FSIZE, &limit), ==, 0);
@@ -392,7 +390,7 @@ static void logs_across_a_limit(void) {
     MJ_INFO("%d %s", round, text);           // fits
     MJ_INFO("%d half %s", round, text);      // half of it
     MJ_INFO("%d nothing %s", round, text);   // nothing of it
-    // Reopening the same file does not make it end with a whole line.
+    // Reopening the same file does not complete its partial line.
     if (round == 1) CHECK_INT(mj_log_reopen(), ==, 0);
     set_file_limit(before.rlim_cur);
     MJ_INFO("%d again", round);
@@ -473,7 +471,7 @@ static void a_pipe_without_a_reader_ends_nothing(void) {
 
 // ---- The descriptor ----
 
-// Runs in a child, so that the library has not had a file before. Returns its exit status.
+// Runs in a child, where the library has not had a file before. Returns its exit status.
 static int status_of_child(int (*function)(void)) {
   fflush(NULL);
   pid_t child = fork();
@@ -498,7 +496,7 @@ static int logs_without_standard_streams(void) {
   return 0;
 }
 
-// First in main(): later the descriptor has its number already.
+// First in main(): after the first file the descriptor keeps its number.
 static void the_file_never_becomes_a_standard_stream(void) {
   CHECK_INT(status_of_child(logs_without_standard_streams), ==, 0);
 }
@@ -525,7 +523,7 @@ int main(void) {
   tzset();
   test_directory_begin();
   RUN(the_file_never_becomes_a_standard_stream);
-  // From the first file on the library keeps the number of its descriptor.
+  // After the first file the library keeps the descriptor's number.
   check_the_first_file();
   RUN(every_level_goes_to_the_file_and_nowhere_else);
   RUN(the_time_is_the_local_time);

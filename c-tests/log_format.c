@@ -1,5 +1,5 @@
-// The text of a line is what snprintf makes of the same format and arguments: both where these are
-// plain, for which the library has a formatter of its own, and where they are not.
+// The text of a line equals that of snprintf() with the same format and arguments, both for plain
+// formats, for which the library has its own formatter, and for all others.
 #define _GNU_SOURCE
 #include "log_output.h"
 
@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <wchar.h>
 
-// In the place of the C library's: counts.
+// Replaces the C library's function, and counts.
 static size_t vsnprintf_calls;
 
 extern int __vsnprintf_chk(char*, size_t, int, size_t, const char*, va_list);
@@ -17,7 +17,7 @@ int vsnprintf(char* text, size_t bytes, const char* format, va_list arguments) {
   return __vsnprintf_chk(text, bytes, 0, bytes, format, arguments);
 }
 
-// Where the lines go, without a time and a level. It is read as bytes, since a line may have a NUL.
+// Receives the lines, without time and level. Read as bytes, since a line may contain a NUL.
 static int file;
 
 static size_t vsnprintf_calls_of_lines;
@@ -37,7 +37,7 @@ static void check_line(const char* format, ...) {
   char want[4096];
   int length = vsnprintf(want, sizeof want - 1, format, copy);
   va_end(copy);
-  if (length < 0) length = sprintf(want, "mj_log: the line cannot be formatted");
+  if (length < 0) length = sprintf(want, "mj_log: the format or an argument is invalid; the line is dropped");
   CHECK_INT(length, <, sizeof want - 1);
   want[length++] = '\n';
 
@@ -109,8 +109,8 @@ static void all_that_is_not_plain(void) {
   check_line("%d|%zs", 1, L"two");
   check_line("%d|%S", 1, L"two");
   check_line("%d|%l%", 1);
-  // What cannot be formatted: no wide character of that number exists in the C locale, and no
-  // conversion ends before its letter.
+  // Formats that fail: a wide character that the C locale does not have, and a conversion without
+  // its letter.
   check_line("%d|%ls", 1, L"\x20ac");
   check_line("%");
   check_line("%d|%", 1);
@@ -120,7 +120,7 @@ static void all_that_is_not_plain(void) {
   check_line("%5");
 }
 
-// Around the length from which on a line needs memory from the allocator.
+// Around the length from which a line needs memory from the allocator.
 static void lines_that_just_fit_or_do_not(void) {
   for (size_t length = 1000; length <= 1030; length++) {
     char* text = long_text(length);

@@ -1,4 +1,4 @@
-// Counts the library's log lines by level, in place of writing them.
+// Counts the library's log lines by level, instead of writing them.
 #ifndef LOG_LINES_H
 #define LOG_LINES_H
 
@@ -19,24 +19,24 @@ static inline void log_lines_take(mj_log_level level, const char* message, void*
   }
 }
 
-// Starts counting, from 0.
+// Starts counting from 0.
 static inline void log_lines_begin(void) {
   memset(log_line_counts, 0, sizeof log_line_counts);
   log_line_last[0] = log_line_warning[0] = '\0';
   mj_log_set_callback(log_lines_take, NULL);
 }
 
-// Lets the lines go to the streams again.
+// Sends lines to the streams again.
 static inline void log_lines_end(void) { mj_log_set_callback(NULL, NULL); }
 
-// The number of lines of that level or a higher one since log_lines_begin().
+// The number of lines of this level or above since log_lines_begin().
 static inline size_t log_lines_from(mj_log_level level) {
   size_t count = 0;
   for (int i = (int)level; i < MJ_LOG_SILENT; i++) count += log_line_counts[i];
   return count;
 }
 
-// Evaluates a statement, which must log at least one line of WARN or above.
+// Runs a statement, which must log at least one line of WARN or above.
 #define CHECK_WARNS(statement) \
   do { \
     size_t check_lines_before = log_lines_from(MJ_LOG_WARN); \

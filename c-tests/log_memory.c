@@ -1,9 +1,9 @@
-// A line of less than 1024 bytes takes no memory from the allocator, whoever receives it. And settings
-// for which there is none are not set.
+// A line of less than 1024 bytes does not allocate, whoever receives it. Settings for which there
+// is no memory are not applied.
 #define _GNU_SOURCE
 #include "log_output.h"
 
-// In the place of the C library's: counts, and fails at one of them.
+// Replaces the C library's functions: counts, and fails at one of them.
 static size_t allocations, fails_at;
 static size_t blocks;
 
@@ -50,7 +50,7 @@ static void ignores(mj_log_level level, const char* message, void* user_data) {
 
 static size_t allocations_of_lines(size_t least, size_t most) {
   char* text = long_text(most);
-  MJ_INFO("first");  // Lets stdio have its buffers, and the C library the time zone.
+  MJ_INFO("first");  // Makes stdio allocate its buffers, and the C library load the time zone.
   MJ_ERROR("first");
   size_t before = allocations;
   for (size_t length = least; length <= most; length++) {
@@ -70,7 +70,7 @@ static void logs_to_streams(void) { on_streams = allocations_of_lines(0, 1023); 
 static void short_lines_allocate_nothing(void) {
   CHECK_INT(mj_log_to_file("file.log"), ==, 0);
   CHECK_UINT(allocations_of_lines(0, 1023), ==, 0);
-  // The count works: longer ones do. (Valgrind has an allocator of its own.)
+  // The counter works: longer lines allocate. (Valgrind has its own allocator.)
   if (!under_valgrind()) CHECK_UINT(allocations_of_lines(1024, 1024), ==, 2);
   mj_log_set_callback(ignores, NULL);
   CHECK_UINT(allocations_of_lines(0, 1023), ==, 0);
@@ -98,7 +98,7 @@ static void settings_that_were_set_before_take_no_more_memory(void) {
   for (int i = 0; i < 100; i++) changes_settings();
   CHECK_UINT(allocations, ==, before);
   mj_log_set_callback(NULL, NULL);
-  // The count works: data that was never set does.
+  // The counter works: data that was never set allocates.
   static int other;
   before = allocations;
   mj_log_set_callback(ignores, &other);
@@ -106,7 +106,7 @@ static void settings_that_were_set_before_take_no_more_memory(void) {
   mj_log_set_callback(NULL, NULL);
 }
 
-// How often a call fails with ENOMEM, each time with nothing kept and nothing changed.
+// How many allocations of a call can fail: each makes it return ENOMEM, with no leak and no change.
 static int failures_of(int (*call)(void)) {
   int failures = 0;
   for (;;) {
@@ -140,7 +140,7 @@ static void without_memory_the_receiver_stays(void) {
 
 int main(void) {
   test_directory_begin();
-  // From the first file on the library keeps the number of its descriptor.
+  // After the first file the library keeps the descriptor's number.
   CHECK_INT(mj_log_to_file("/dev/null"), ==, 0);
   mj_log_set_callback(NULL, NULL);
   RUN(short_lines_allocate_nothing);

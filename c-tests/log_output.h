@@ -1,4 +1,4 @@
-// What the log writes: to stdout and stderr, and to files.
+// Reads what the log writes to stdout and stderr, and to files.
 #ifndef LOG_OUTPUT_H
 #define LOG_OUTPUT_H
 
@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-// The text in an open file, to be freed. An empty file gives an empty text.
+// The text in an open file, to be freed.
 static inline char* text_of_descriptor(int fd) {
   struct stat status;
   CHECK_INT(fstat(fd, &status), ==, 0);
@@ -17,7 +17,7 @@ static inline char* text_of_descriptor(int fd) {
   return text;
 }
 
-// The text in the file with that path, to be freed.
+// The text in the file at a path, to be freed.
 static inline char* text_of(const char* path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   CHECK_INT(fd, >=, 0);
@@ -26,7 +26,7 @@ static inline char* text_of(const char* path) {
   return text;
 }
 
-// What a function has written to stdout and stderr.
+// What a function wrote to stdout and stderr.
 typedef struct output {
   char* out;
   char* err;
@@ -60,7 +60,7 @@ static inline void release(output* output) {
   free(output->err);
 }
 
-// Where the rest begins when a text begins with `[YYYY-MM-DD HH:MM:SS] `, or NULL.
+// The rest of a text after `[YYYY-MM-DD HH:MM:SS] `, or NULL if it does not begin like that.
 static inline const char* after_time(const char* text) {
   for (const char* pattern = "[dddd-dd-dd dd:dd:dd] "; *pattern != '\0'; pattern++, text++) {
     bool digit = *text >= '0' && *text <= '9';
@@ -69,7 +69,7 @@ static inline const char* after_time(const char* text) {
   return text;
 }
 
-// Where the next line begins, if a text begins with a line that is a time and `rest`, or NULL.
+// The text after its first line, which must be a time and `rest`, or NULL.
 static inline const char* after_line(const char* text, const char* rest) {
   const char* begin = after_time(text);
   size_t length = strlen(rest);
@@ -77,7 +77,7 @@ static inline const char* after_line(const char* text, const char* rest) {
   return begin + length + 1;
 }
 
-// Checks that a text is lines that consist of a time and one of the rests, and nothing more.
+// Checks that a text is exactly these lines, each after a time.
 static inline void check_lines(const char* text, const char* const* rests, size_t count) {
   for (size_t i = 0; i < count; i++) {
     const char* next = after_line(text, rests[i]);
@@ -94,7 +94,7 @@ static inline void check_lines(const char* text, const char* const* rests, size_
     check_lines(text, check_rests, sizeof check_rests / sizeof check_rests[0]); \
   } while (0)
 
-// The same for the file with a path.
+// CHECK_LINES for the file at a path.
 #define CHECK_FILE(path, ...) \
   do { \
     char* check_text = text_of(path); \
@@ -102,14 +102,14 @@ static inline void check_lines(const char* text, const char* const* rests, size_
     free(check_text); \
   } while (0)
 
-// A text in which every place is different from those near it.
+// A text without repetitions nearby.
 static inline char* long_text(size_t length) {
   char* text = allocate(length + 1);
   for (size_t i = 0; i < length; i++) text[i] = (char)('a' + (i % 26 + i / 26) % 26);
   return text;
 }
 
-// A directory that exists until test_directory_end(), and becomes the current one.
+// A directory that exists until test_directory_end(). It becomes the current one.
 static char test_directory[64];
 
 static inline void test_directory_begin(void) {

@@ -1,6 +1,6 @@
-// Lines that go to the system log: what a real socket at /dev/log receives. The process gets a /dev
-// of its own, in a mount namespace. Where it may have none, the program ends with status 77, after
-// a line that says why it was skipped.
+// Logging to the system log: what a real socket at /dev/log receives. The process gets its own /dev
+// in a mount namespace. Where that is not possible, the program ends with status 77, after a line
+// that says why it was skipped.
 #define _GNU_SOURCE
 #include "log_lines.h"
 #include "log_output.h"
@@ -26,7 +26,7 @@ static void write_text(const char* path, const char* text) {
 
 static void take_own_dev(void) {
   if (unshare(CLONE_NEWNS) != 0) {
-    // Anyone may have mounts as the root of a user namespace, where the system allows those.
+    // Any user may mount as the root of a user namespace, where the system allows those.
     char user_map[32], group_map[32];
     snprintf(user_map, sizeof user_map, "0 %d 1", (int)getuid());
     snprintf(group_map, sizeof group_map, "0 %d 1", (int)getgid());
@@ -55,7 +55,7 @@ static void stop_daemon(void) {
   CHECK_INT(unlink("/dev/log"), ==, 0);
 }
 
-// The next datagram, which must have come already. It may contain anything but a NUL.
+// The next datagram, which must have arrived already. It may contain anything but a NUL.
 static const char* datagram(void) {
   static char text[100000];
   ssize_t length = recv(daemon_socket, text, sizeof text - 1, MSG_DONTWAIT);
@@ -126,7 +126,7 @@ static void logs_to_syslog(void) {
   MJ_INFO("to stdout");
 }
 
-// Among them are those that the program was started with.
+// Including those that the program was started with.
 static int sockets_at_start;
 
 static int open_sockets(void) {
@@ -147,7 +147,7 @@ static void lines_go_nowhere_else(void) {
   check_datagram(14, "server", getpid(), "to syslog");
   check_datagram(11, "server", getpid(), "to syslog");
   check_no_datagram();
-  // Nothing is kept when the receiver changes.
+  // Nothing stays open when the receiver changes.
   CHECK_INT(open_sockets(), ==, sockets_at_start + 1);
   stop_daemon();
 }
@@ -210,7 +210,7 @@ static void errors_change_nothing(void) {
   CHECK_INT(mj_log_to_syslog("an ident of forty-nine bytes, which is one too mny"), ==, -EINVAL);
   CHECK_INT(mj_log_to_syslog("server"), ==, -ENOENT);
   start_daemon();
-  close(daemon_socket);  // The name stays, as when a daemon has died.
+  close(daemon_socket);  // The name stays, as when a daemon has crashed.
   CHECK_INT(mj_log_to_syslog("server"), ==, -ECONNREFUSED);
   CHECK_INT(unlink("/dev/log"), ==, 0);
   MJ_INFO("line");
@@ -263,7 +263,7 @@ static void a_missing_daemon_is_reported_once_and_counted(void) {
   release(&output);
 }
 
-// How many lines a daemon that does not read keeps waiting.
+// How many lines queue for a daemon that does not read.
 static int waiting_lines;
 static uint64_t ns_of_first_loss, ns_of_further_losses;
 
@@ -298,7 +298,7 @@ static void a_daemon_that_does_not_read_stops_nobody(void) {
   CHECK_INT(waiting_lines, >, 0);
   CHECK_INT(waiting_lines, <, 100000);
   CHECK_UINT(ns_of_first_loss, >=, 90000000);
-  // Once, and not a hundred times more.
+  // Reported once, not a hundred times more.
   CHECK_UINT(ns_of_further_losses, <, 5000000000);
   char report[128];
   snprintf(report, sizeof report, "[ERROR] Log lines are being lost: %s (errno %d): \"/dev/log\"",
@@ -326,7 +326,7 @@ static void lines_of_threads_are_whole(void) {
   }
   char ident[64];
   snprintf(ident, sizeof ident, " server[%d]: ", (int)getpid());
-  // On a machine so busy that this thread does not read for 100 ms lines may be lost, but not
+  // On a machine so busy that this thread does not read for 100 ms, lines may be lost, but not
   // mangled.
   uint64_t count = 0;
   while (count + (mj_log_dropped() - dropped) < thread_count * lines_a_thread) {
@@ -381,7 +381,7 @@ int main(void) {
   // Far from Greenwich, so that UTC would show.
   setenv("TZ", "XYZ-05:30", 1);
   tzset();
-  // From the first time on the library keeps the number of its descriptor.
+  // After the first time the library keeps the descriptor's number.
   start_daemon();
   to_syslog("first");
   to_streams();

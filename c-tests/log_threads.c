@@ -1,5 +1,5 @@
-// The log under several threads: whole lines, none lost while the settings change, and children
-// that are forked in the middle.
+// The log with several threads: lines stay whole, none is lost while the settings change, and
+// children are forked meanwhile.
 #define _GNU_SOURCE
 #include "log_output.h"
 
@@ -11,26 +11,26 @@ enum { thread_count = 4, lines_a_round = 5000 };
 
 // ---- Threads that log ----
 
-// How many lines each thread writes in a round, set by main() for slow surroundings.
+// How many lines each thread writes in a round; main() lowers it where programs run slowly.
 static int line_count = lines_a_round;
 
-// How often each line has come. Counted by callbacks on all threads, and in files afterwards.
+// How often each line was received, counted by callbacks on all threads, and in files afterwards.
 static int seen[thread_count][lines_a_round];
 
-// How many rounds each thread has made: one, or while `go_on` is set any number.
+// The number of rounds of each thread: one, or any number while `go_on` is set.
 static int rounds[thread_count];
 static bool go_on;
 
 // How long each thread pauses after every twentieth line.
 static long pause_between_us;
 
-// How many threads have ended.
+// How many threads have finished.
 static int done;
 
-// What the texts of the lines are the beginnings of.
+// The lines' texts are prefixes of this one.
 static char* letters;
 
-// The length of the text in a line: short ones, and ones for which the library needs memory.
+// The length of a line's text: short, or so long that the library allocates.
 static size_t text_length(int line) { return (size_t)(line * 37 % 200 + (line % 50 == 0) * 3000); }
 
 static void pause_us(long us) {
@@ -80,7 +80,7 @@ static const char* after(const char* text, const char* part) {
   return text + length;
 }
 
-// Takes note of the line of a thread at the beginning of a text. Returns what follows the line.
+// Records a thread's line at the beginning of a text. Returns the rest of the text.
 static const char* see(const char* text) {
   char* end;
   long number = strtol(after(text, "thread "), &end, 10);
@@ -97,7 +97,7 @@ static const char* see(const char* text) {
   return text;
 }
 
-// Takes note of the lines in a text, all of which are of threads, or from children.
+// Records the lines of a text, all of which must be of threads or children.
 static int see_lines(const char* text) {
   int children = 0;
   while (*text != '\0') {
@@ -204,8 +204,7 @@ static void no_line_is_lost_when_the_receiver_changes(void) {
   for (size_t i = 0; i < times(3000, 30); i++) {
     mj_log_set_callback(receives, NULL);
     CHECK_INT(mj_log_to_file("b.log"), ==, 0);
-    // The same as before: a line that was on its way then must not be taken for one that has
-    // failed.
+    // The same file as before: a line in flight must not be taken for a failed one.
     CHECK_INT(mj_log_to_file("a.log"), ==, 0);
   }
   __atomic_store_n(&go_on, false, __ATOMIC_SEQ_CST);
@@ -226,7 +225,7 @@ static void counts(mj_log_level level, const char* message, void* user_data) {
   __atomic_add_fetch(&callback_lines, 1, __ATOMIC_SEQ_CST);
 }
 
-// The same, often enough to meet every line in every place, and with no files to fill.
+// Repeated often enough to hit every point in a line's way, and with no files to fill.
 static void no_line_fails_when_the_receiver_changes(void) {
   uint64_t dropped = mj_log_dropped();
   CHECK_INT(mj_log_to_file("/dev/null"), ==, 0);
@@ -242,7 +241,7 @@ static void no_line_fails_when_the_receiver_changes(void) {
   CHECK_UINT(mj_log_dropped(), ==, dropped);
 }
 
-// Two threads set files, two a callback. Whatever comes of it, each line goes to one of these.
+// Two threads set files, two a callback. Each line must arrive in one of these.
 static void* changes_settings(void* argument) {
   int number = *(int*)argument;
   char path[32];
@@ -290,9 +289,9 @@ static void threads_may_change_the_settings_at_once(void) {
 
 // ---- Children ----
 
-// Forks while threads log, and lets each child do something, which must not take long: a lock that
-// another thread held while this one forked would stay locked for ever. Returns how many children
-// there were.
+// Forks while threads log, and lets each child call a function, which must not take long: a lock
+// that another thread held during the fork would stay locked for ever. Returns the number of
+// children.
 static int fork_children(void (*function)(int number)) {
   int children = (int)times(300, 5);
   fflush(NULL);
@@ -306,7 +305,7 @@ static int fork_children(void (*function)(int number)) {
     if (child == 0) {
       alarm(30);
       function(i);
-      // Valgrind would take what the threads have allocated, which do not exist here, for leaks.
+      // Valgrind would report the allocations of threads that do not exist in the child as leaks.
       kill(getpid(), SIGKILL);
     }
     int status;
@@ -336,8 +335,8 @@ static void logs_with_children(void) { children_on_streams = fork_children(logs_
 
 static void a_child_logs_to_the_streams(void) {
   output output = output_of(logs_with_children);
-  // What is in C's buffer when a thread forks, the child writes again, as fork(2) has it. So lines
-  // of threads can be there more often, and only the children's own can be counted.
+  // A child also writes what was in stdio's buffer at the fork, as fork(2) describes. So lines of
+  // threads may appear more than once, and only the children's own lines can be counted.
   int count = 0;
   const char* line = output.out;
   while ((line = strstr(line, "[INFO] child ")) != NULL) {
@@ -382,7 +381,7 @@ static void changes_settings_as_a_child(int number) {
   MJ_INFO("child %d", number);
 }
 
-// Also while the parent is just changing its own.
+// Also while the parent is changing its own settings.
 static void a_child_can_change_its_settings(void) {
   bool stop = false;
   pthread_t thread;
@@ -401,7 +400,7 @@ int main(void) {
   line_count = (int)times(lines_a_round, 200);
   letters = long_text(4000);
   test_directory_begin();
-  // From the first file on the library keeps the number of its descriptor.
+  // After the first file the library keeps the descriptor's number.
   CHECK_INT(mj_log_to_file("/dev/null"), ==, 0);
   mj_log_set_callback(NULL, NULL);
   RUN(lines_in_a_file_are_whole);

@@ -37,7 +37,7 @@ static void print_as_the_guide_does(const mj_metrics* m, FILE* out) {
   fprintf(out, "================================\n\n");
 }
 
-// Prints both ways, first with the library, which leaves the values it printed in the public field.
+// Prints in both ways, first by the library, which leaves the printed values in the public field.
 static void check_printed(mj_scheduler* scheduler) {
   char* expected = NULL;
   char* printed = NULL;
@@ -77,7 +77,7 @@ static void the_printed_block_is_the_guides(void) {
   CHECK_INT(pipe(channel), ==, 0);
   CHECK_INT(write(channel[1], "x", 1), ==, 1);
   mj_scheduler* scheduler = new_scheduler();
-  // Without an execution, the three times are left out.
+  // Without an execution, three times are left out.
   check_printed(scheduler);
   for (int i = 0; i < 3; i++) add_task(scheduler, does_a_bit_of_everything, NULL);
   check_printed(scheduler);
@@ -91,7 +91,7 @@ static void the_printed_block_is_the_guides(void) {
   close(channel[1]);
 }
 
-// ---- Tasks and turns ----
+// ---- Tasks and runs ----
 
 static void a_new_scheduler_has_counted_nothing(void) {
   mj_scheduler* scheduler = new_scheduler();
@@ -123,7 +123,7 @@ static void tasks_and_turns_are_counted(void) {
   CHECK_UINT(metrics->task_executions, ==, 0);
   CHECK_UINT(metrics->memory_allocated_bytes, >, 0);
   mj_scheduler_run(scheduler);
-  // The public field is up to date after a run, also without a call.
+  // The public field is up to date after a run, even without a call.
   CHECK_UINT(scheduler->metrics.tasks_exited, ==, 5);
   CHECK_UINT(scheduler->metrics.current_tasks, ==, 0);
   CHECK_UINT(scheduler->metrics.peak_tasks, ==, 5);
@@ -136,7 +136,7 @@ static void tasks_and_turns_are_counted(void) {
   metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->task_executions, ==, 20);
   CHECK_UINT(metrics->min_execution_time_ns * 20, <=, metrics->total_execution_time_ns);
-  // Each of the two may have been rounded down.
+  // Both may have been rounded down.
   CHECK_UINT((metrics->max_execution_time_ns + 1) * 20, >=, metrics->total_execution_time_ns);
   CHECK_UINT(metrics->max_execution_time_ns, >, 0);
   mj_scheduler_destroy(scheduler);
@@ -189,7 +189,7 @@ static void times_are_measured(void) {
   uint64_t elapsed = now_ns() - before;
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->task_executions, ==, 4);
-  // The turns may be measured with another clock than the test's: one part in a hundred between.
+  // The run times may be measured with another clock than the test's: one percent of tolerance.
   CHECK_UINT(metrics->max_execution_time_ns, >=, 4950000);
   CHECK_UINT(metrics->total_execution_time_ns, >=, 9900000);
   CHECK_UINT(metrics->total_execution_time_ns, <=, elapsed + elapsed / 100);
@@ -207,7 +207,7 @@ static void sleeps_20_ms(mj_scheduler* scheduler, void* user_state) {
 }
 
 static void waiting_is_measured(void) {
-  // On a busy machine the time can pass outside the wait; of a few attempts the best one counts.
+  // On a busy machine time may pass outside the wait; the best of a few attempts counts.
   uint64_t best_ns = 0;
   for (int attempt = 0; attempt < 5; attempt++) {
     mj_scheduler* scheduler = new_scheduler();
@@ -217,7 +217,7 @@ static void waiting_is_measured(void) {
     CHECK_UINT(metrics->wait_calls, >=, 1);
     CHECK_UINT(metrics->total_wait_time_ns, <=,
                metrics->total_loop_time_ns + metrics->total_loop_time_ns / 100);
-    // Sleeping is not executing.
+    // Sleeping does not count as executing.
     CHECK_UINT(metrics->total_loop_time_ns, >=, 19800000);
     if (metrics->total_wait_time_ns > best_ns) best_ns = metrics->total_wait_time_ns;
     mj_scheduler_destroy(scheduler);
@@ -279,7 +279,7 @@ static void writes_four_bytes(mj_scheduler* scheduler, void* user_state) {
   for (int i = 0; i < 4; i++) {
     while (other->state != MJ_TASK_WAITING_IO) mj_task_yield();
     CHECK_INT(write(channel[1], "x", 1), ==, 1);
-    // Until the other one has been woken for it; after the last one it ends.
+    // Until the other task has been woken for it; after the last one it ends.
     while (i < 3 && other->state == MJ_TASK_WAITING_IO) mj_task_yield();
   }
   mj_task_exit();
@@ -307,7 +307,7 @@ static void stops_with_three_left(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_reset_keeps_what_there_is_now(void) {
+static void a_reset_keeps_the_current_values(void) {
   mj_scheduler* scheduler = new_scheduler();
   for (int i = 0; i < 3; i++) add_task(scheduler, sleeps_long, NULL);
   add_task(scheduler, stops_with_three_left, NULL);
@@ -340,6 +340,6 @@ int main(void) {
   RUN(waiting_is_measured);
   RUN(timers_are_counted);
   RUN(io_events_are_counted);
-  RUN(a_reset_keeps_what_there_is_now);
+  RUN(a_reset_keeps_the_current_values);
   return 0;
 }

@@ -1,4 +1,4 @@
-// Every field of the metrics against a number that the program works out for itself.
+// Every field of the metrics against a number that the program computes itself.
 #define _GNU_SOURCE
 #include "check.h"
 #include "bodies.h"
@@ -23,16 +23,17 @@ static void spin(uint64_t nanoseconds) {
   }
 }
 
-// Turns are measured with another clock than the program's: they agree to one part in a thousand.
+// Run times are measured with another clock than the program's: they agree to one part in a
+// thousand.
 static uint64_t at_least(uint64_t nanoseconds) { return nanoseconds - nanoseconds / 1000; }
 
 static uint64_t at_most(uint64_t nanoseconds) { return nanoseconds + nanoseconds / 1000 + 1000; }
 
 // ---- Turns ----
 //
-// A task has a turn each time that it is given the thread. So one that suspends K times has K + 1,
-// and one that is called again from the top has one for each call. Calls that return without
-// suspending are part of a turn.
+// A turn is the time from a switch to a task until the task suspends or ends. A task that suspends K
+// times has K + 1 turns, and one that is called again from the top has one for each call. Calls that
+// return without suspending are part of a turn.
 
 static void yields(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
@@ -70,7 +71,8 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// Makes a statement, and checks by how many turns it has moved on: its own and those of the others.
+// Runs a statement, and checks how many turns are counted meanwhile: its own and those of other
+// tasks.
 #define CHECK_TURNS(statement, expected) \
   do { \
     uint64_t turns_before = turns_of(scheduler); \
@@ -81,7 +83,7 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
 static void suspends_in_each_way(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_task* self = scheduler->current_task;
-  // The turn that it is in has not been counted yet.
+  // The current turn is not counted yet.
   CHECK_UINT(turns_of(scheduler), ==, 0);
   CHECK_TURNS(mj_task_yield(), 1);
   CHECK_TURNS(mj_yield(), 1);
@@ -91,7 +93,7 @@ static void suspends_in_each_way(mj_scheduler* scheduler, void* user_state) {
   CHECK_TURNS(mj_task_wait_fd(channel[0], POLLIN, 1000), 1);
   CHECK_TURNS(mj_task_wait_fd(channel[0], POLLIN, 0), 1);
   CHECK_TURNS(mj_task_wait_fd(channel[1], POLLOUT, MJ_FOREVER), 1);
-  // What suspends nobody.
+  // Calls that do not suspend.
   CHECK_TURNS(mj_task_wait_fd(channel[0], 1 << 14, 1000), 0);
   CHECK_TURNS(mj_task_join(mj_task_get_id(self), LONG_NS), 0);
   CHECK_TURNS(mj_task_join(0, LONG_NS), 0);
@@ -103,7 +105,7 @@ static void suspends_in_each_way(mj_scheduler* scheduler, void* user_state) {
   CHECK_TURNS(mj_task_yield(), 2);
   CHECK_TURNS(mj_task_wake(child), 0);
   CHECK_TURNS(CHECK_INT(mj_task_join(id, LONG_NS), ==, 0), 2);
-  // Cancelled, each call is a turn; ended, none.
+  // Cancelled, each call is a turn; marked as ended, none is.
   CHECK_TURNS(mj_task_cancel(self), 0);
   CHECK_TURNS(mj_sleep_ns(LONG_NS), 1);
   mj_task_exit();
@@ -181,7 +183,7 @@ static void turns_take_as_long_as_they_take(void) {
   uint64_t average = metrics->total_execution_time_ns / 12;
   CHECK_UINT(metrics->min_execution_time_ns, <=, average);
   CHECK_UINT(metrics->max_execution_time_ns, >=, average);
-  // The total is that of all turns, and no less than the longest one and eleven of the shortest.
+  // The total of all turns, at least the longest one and eleven of the shortest.
   CHECK_UINT(at_most(metrics->total_execution_time_ns), >=,
              metrics->max_execution_time_ns + 11 * metrics->min_execution_time_ns);
   mj_scheduler_destroy(scheduler);
@@ -197,7 +199,7 @@ static int sleeps_and_counts(mj_scheduler* scheduler, uint64_t timeout_ns, void*
   (void)scheduler;
   waits* self = user_data;
   self->calls++;
-  // The field itself is up to date at this moment, but for this call.
+  // The field is up to date at this moment, except for this call.
   CHECK_UINT(scheduler->metrics.wait_calls, >=, self->calls - 1);
   uint64_t before = now_ns();
   if (timeout_ns > 0) {
@@ -239,7 +241,7 @@ static void the_loop_and_its_waits_are_counted(void) {
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->wait_calls, ==, state.calls);
   CHECK_UINT(state.with_time, >=, 2);
-  // These three are of one clock.
+  // These three are measured with one clock.
   CHECK_UINT(metrics->total_wait_time_ns, >=, state.slept_ns);
   CHECK_UINT(metrics->total_wait_time_ns, <=, metrics->total_loop_time_ns);
   CHECK_UINT(metrics->total_loop_time_ns, <=, elapsed);
@@ -267,7 +269,7 @@ static void a_run_without_tasks_counts_nothing(void) {
 
 // ---- Timers and descriptors ----
 
-// A workload at random, in which each task counts what it has been told by the calls themselves.
+// A random workload, in which each task counts the results of its calls.
 enum { worker_count = 30, operations = 60 };
 
 static mj_task* workers[worker_count];
@@ -303,11 +305,11 @@ static void works_at_random(mj_scheduler* scheduler, void* user_state) {
         tell_timer(mj_task_sleep_until_ns(now_ns() + span_ns), 0);
         break;
       case 2:
-        // Over at once, but a timer all the same.
+        // Over at once, but still a timer.
         tell_timer(mj_task_sleep_until_ns(1), 0);
         break;
       case 3:
-        // An event that is there already is one as well.
+        // An event that is there already counts as well.
         CHECK_INT(write(counter, &one, sizeof one), ==, sizeof one);
         status = mj_task_wait_fd(counter, POLLIN, LONG_NS);
         tell_timer(status, 0);
@@ -329,7 +331,7 @@ static void works_at_random(mj_scheduler* scheduler, void* user_state) {
         if (other != NULL && other != mj_task_current()) {
           status = mj_task_join(mj_task_get_id(other), span_ns);
           tell_timer(status, -ETIMEDOUT);
-          // It may have ended when the time was over already.
+          // It may have ended when the deadline had passed already.
           told.joined += status == 0;
         }
         break;
@@ -358,14 +360,14 @@ static void timers_and_events_are_those_that_the_calls_tell_of(void) {
   CHECK_UINT(metrics->timer_expirations, <=, told.expired + told.joined);
   CHECK_UINT(metrics->heap_operations, ==, 2 * told.timers);
   CHECK_UINT(metrics->io_events, ==, told.events);
-  // Each kind has come up, or this has tested nothing.
+  // Each kind has occurred, or this has tested nothing.
   CHECK_UINT(told.expired, >, 0);
   CHECK_UINT(told.ended_early, >, 0);
   CHECK_UINT(told.events, >, 0);
   mj_scheduler_destroy(scheduler);
 }
 
-static void timers_that_are_left_are_insertions_only(void) {
+static void remaining_timers_count_as_insertions_only(void) {
   mj_scheduler* scheduler = new_scheduler();
   for (int i = 0; i < 100; i++) add_task(scheduler, sleeps_long, NULL);
   add_task(scheduler, yields_and_stops, NULL);
@@ -416,8 +418,8 @@ static void lives(mj_scheduler* scheduler, void* user_state) {
     }
   }
   check_population(scheduler);
-  // Marked as ended it still is a task; it ends when this function has returned, and nobody looks
-  // before.
+  // A task marked as ended is still a task; it ends when this function returns, and nothing reads
+  // the counter before.
   mj_task_exit();
   check_population(scheduler);
   population.ended++;
@@ -436,7 +438,7 @@ static void tasks_are_counted_at_every_moment(void) {
   check_population(scheduler);
   CHECK_UINT(population.created, ==, population.ended);
   CHECK_UINT(population.most, >=, 100);
-  // What could not be created is not counted.
+  // A task that could not be created is not counted.
   log_lines_begin();
   CHECK_PTR(mj_create_task(scheduler, NULL, NULL), ==, NULL);
   log_lines_end();
@@ -468,7 +470,7 @@ static void resets_within(mj_scheduler* scheduler, void* user_state) {
   CHECK_UINT(metrics->timer_expirations, ==, 0);
   CHECK_UINT(metrics->heap_operations, ==, 0);
   CHECK_UINT(metrics->wait_calls, ==, 0);
-  // From here on it counts again: what happens now, and not what was before.
+  // From here on only new events count.
   for (int i = 0; i < 3; i++) mj_task_yield();
   metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->task_executions, ==, 3);
@@ -490,7 +492,7 @@ static void a_reset_begins_anew(void) {
   CHECK_UINT(metrics->tasks_exited, ==, 2);
   CHECK_UINT(metrics->current_tasks, ==, 3);
   CHECK_UINT(metrics->peak_tasks, ==, 5);
-  // Four of the one and two of the other: the turn in which the reset was belongs to the new count.
+  // Four turns of one task and two of the other: the turn of the reset belongs to the new count.
   CHECK_UINT(metrics->task_executions, ==, 6);
   CHECK_UINT(metrics->heap_operations, ==, 0);
   mj_scheduler_destroy(scheduler);
@@ -498,8 +500,8 @@ static void a_reset_begins_anew(void) {
 
 // ---- Memory ----
 //
-// The rule: the bytes that the scheduler has asked the allocator for, to the byte. What the
-// allocator adds to each block is its own, and not counted.
+// Exactly the bytes that the scheduler has requested from the allocator. The allocator's overhead for
+// each block is not counted.
 
 static mj_scheduler* measured;
 
@@ -512,7 +514,7 @@ static void grows_in_every_way(mj_scheduler* scheduler, void* user_state) {
   check_memory();
   for (int i = 0; i < 500; i++) {
     mj_task* task = add_task(scheduler, sleeps_long, NULL);
-    // Each size of stacks has a list of its own.
+    // Each stack size has a list of its own.
     if (i % 3 != 0) CHECK_INT(mj_task_set_stack_size(task, i % 3 == 1 ? 16384 : 65536), ==, 0);
     if (i % 50 == 0) check_memory();
   }
@@ -538,7 +540,8 @@ static void the_memory_is_what_the_allocator_gave(void) {
     return;
   }
   open_channel();
-  mj_scheduler_destroy(new_scheduler());  // What comes with a process's first one is not its own.
+  // What the process's first scheduler allocates once is not counted below.
+  mj_scheduler_destroy(new_scheduler());
   allocations_begin();
   measured = new_scheduler();
   CHECK_UINT(allocations.bytes, >, sizeof(mj_scheduler));
@@ -548,11 +551,11 @@ static void the_memory_is_what_the_allocator_gave(void) {
   CHECK_UINT(allocations.bytes, >, sizeof(mj_scheduler) + sizeof *task);
   mj_scheduler_run(measured);
   check_memory();
-  // Room for 501 tasks, as many timers, and a descriptor number of 900, at the very least.
+  // Room for 501 tasks, as many timers, and descriptor number 900, at least.
   CHECK_UINT(allocations.bytes, >, 501 * (sizeof(mj_task) + sizeof(mj_task*)) + 900);
   mj_scheduler_reset_metrics(measured);
   check_memory();
-  // Tasks that end leave their memory to others.
+  // Tasks that end leave their memory to later tasks.
   size_t before = allocations.bytes;
   for (int i = 0; i < 100; i++) add_task(measured, ends_at_once, NULL);
   add_task(measured, yields_and_stops, NULL);
@@ -570,7 +573,7 @@ static void the_memory_is_what_the_allocator_gave(void) {
 
 // ---- Readings ----
 
-// Between two readings in which nothing has happened, nothing changes.
+// Between two readings with nothing in between, nothing changes.
 static void reading_changes_nothing(void) {
   mj_scheduler* scheduler = new_scheduler();
   waits state = {0};
@@ -588,7 +591,7 @@ static void reading_changes_nothing(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// And while things happen, sums only grow.
+// While things happen, sums only grow.
 static void reads_and_yields(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   spin(2000000);
@@ -620,7 +623,7 @@ int main(void) {
   RUN(the_loop_and_its_waits_are_counted);
   RUN(a_run_without_tasks_counts_nothing);
   RUN(timers_and_events_are_those_that_the_calls_tell_of);
-  RUN(timers_that_are_left_are_insertions_only);
+  RUN(remaining_timers_count_as_insertions_only);
   RUN(tasks_are_counted_at_every_moment);
   RUN(a_reset_begins_anew);
   RUN(the_memory_is_what_the_allocator_gave);

@@ -1,4 +1,4 @@
-// Misuse: a line in the log or an error code, no effect, and a scheduler that works on.
+// Misuse: a log line or an error code, no effect, and a scheduler that keeps working.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -53,7 +53,7 @@ static void null_is_reported(void) {
   errno = 0;
   CHECK_PTR(mj_create_task(scheduler, NULL, state), ==, NULL);
   CHECK_INT(errno, ==, EINVAL);
-  // The state is still the caller's.
+  // The state is still owned by the caller.
   *state = 1;
   free(state);
   CHECK_INT(mj_task_set_stack_size(NULL, 65536), ==, -EINVAL);
@@ -69,7 +69,7 @@ static void null_is_reported(void) {
   CHECK_WARNS(mj_scheduler_reset_metrics(NULL));
   CHECK_WARNS(mj_scheduler_print_metrics(NULL, stdout));
   CHECK_WARNS(mj_scheduler_print_metrics(scheduler, NULL));
-  // A variable, for the compiler would find NULL by itself.
+  // A variable, since the compiler would warn about a literal NULL.
   const char* volatile no_format = NULL;
   CHECK_WARNS(mj_log(MJ_LOG_INFO, no_format, 0));
   CHECK_WARNS(logs_through_vlog(no_format));
@@ -106,7 +106,7 @@ static void unknown_levels_are_reported(void) {
   CHECK_WARNS(mj_log_set_level((mj_log_level)42));
   CHECK_WARNS(mj_log_set_level((mj_log_level)7));
   CHECK_WARNS(mj_log_set_level((mj_log_level)-1));
-  // The level is what it was: INFO.
+  // The level is unchanged: INFO.
   size_t info_lines = log_line_counts[MJ_LOG_INFO];
   MJ_DEBUG("below the level");
   CHECK_UINT(log_line_counts[MJ_LOG_DEBUG], ==, 0);
@@ -138,7 +138,7 @@ static void blocking_calls_outside_a_task_do_nothing(void) {
   CHECK_UINT(scheduler->timer_count, ==, 0);
   mj_scheduler_run(scheduler);
   CHECK_INT(turns, ==, 1);
-  // After a run it is as before one.
+  // After a run it is the same as before one.
   CHECK_WARNS(mj_task_yield());
   check_works(scheduler);
   mj_scheduler_destroy(scheduler);
@@ -154,7 +154,7 @@ static void runs_and_destroys_within(mj_scheduler* scheduler, void* user_state) 
   CHECK_WARNS(mj_scheduler_run(scheduler));
   CHECK_WARNS(mj_scheduler_run(other));
   CHECK_WARNS(mj_scheduler_destroy(scheduler));
-  // Nobody ran meanwhile, here or there.
+  // No task ran meanwhile, in either scheduler.
   CHECK_INT(turns, ==, 0);
   CHECK_PTR(mj_scheduler_current(), ==, scheduler);
   CHECK_PTR(scheduler->current_task, ==, self);
@@ -220,7 +220,7 @@ static void waits_for_nothing(mj_scheduler* scheduler, void* user_state) {
   size_t errors = log_lines_from(MJ_LOG_ERROR);
   mj_task_wait_readable(-1);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, errors + 1);
-  // It has yielded, so that a loop around the call leaves the others their turns.
+  // The call has yielded, so that a loop around it lets other tasks run.
   CHECK_INT(turns, ==, 1);
   mj_task_wait_readable(fds[0]);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, errors + 2);
@@ -231,7 +231,7 @@ static void waits_for_nothing(mj_scheduler* scheduler, void* user_state) {
   mj_task_wait_readable(INT32_MIN);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, errors + 4);
   CHECK_INT(turns, ==, 4);
-  // A number that no descriptor has costs no memory, however large it is.
+  // A number that is no open descriptor costs no memory, however large it is.
   size_t memory = mj_scheduler_get_metrics(scheduler)->memory_allocated_bytes;
   mj_task_wait_readable(10000000);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, errors + 5);
@@ -272,7 +272,7 @@ static void enqueueing_twice_is_once(void) {
   mj_scheduler_enqueue(scheduler, first);
   CHECK_INT(mj_scheduler_enqueue(scheduler, second), ==, 0);
   CHECK_UINT(scheduler->runnable_count, ==, 2);
-  // Each is where it was.
+  // The queue is unchanged.
   CHECK_PTR(scheduler->runnable_head, ==, first);
   CHECK_PTR(first->next, ==, second);
   CHECK_PTR(scheduler->runnable_tail, ==, second);
@@ -294,7 +294,7 @@ static void enqueues_the_ended(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void enqueueing_what_is_no_live_task_is_reported(void) {
+static void enqueueing_no_living_task_is_reported(void) {
   log_lines_begin();
   turns = 0;
   mj_scheduler* scheduler = new_scheduler();
@@ -305,7 +305,7 @@ static void enqueueing_what_is_no_live_task_is_reported(void) {
   mj_scheduler_run(scheduler);
   CHECK_WARNS(CHECK_INT(mj_scheduler_enqueue(scheduler, first), ==, -EINVAL));
 
-  // Any address may come, and is not looked into.
+  // Any address may be passed; it is not dereferenced.
   mj_task forged;
   memset(&forged, 0, sizeof forged);
   forged.task_function = counts_one_turn;
@@ -371,7 +371,7 @@ int main(void) {
   RUN(a_task_may_create_and_destroy_another_scheduler);
   RUN(waiting_for_a_bad_descriptor_is_an_error_line_and_a_yield);
   RUN(enqueueing_twice_is_once);
-  RUN(enqueueing_what_is_no_live_task_is_reported);
+  RUN(enqueueing_no_living_task_is_reported);
   RUN(stack_sizes_have_limits);
   return 0;
 }

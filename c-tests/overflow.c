@@ -1,4 +1,5 @@
-// Stack overflow: one line that says what happened, and then what would have happened without it.
+// Stack overflow: one line that says what happened, and then what would have happened without the
+// report.
 #define _GNU_SOURCE
 #include "check.h"
 #include "child.h"
@@ -10,7 +11,7 @@
 // Never true, but the compiler does not know.
 static volatile int deepest = -1;
 
-// Deep by many small frames, or by few that are larger than most guards.
+// Deep recursion by many small frames, or by few that are larger than most guards.
 static int recurse_by_small_frames(int depth) {
   volatile char frame[1000];
   frame[0] = (char)depth;
@@ -64,9 +65,9 @@ static void on_a_second_thread(void) {
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
 }
 
-// ---- what the program does about the signal itself ----
+// ---- the program's own handling of SIGSEGV ----
 
-// An action for SIGSEGV, whose handler holds off SIGUSR1 too.
+// Sets an action for SIGSEGV, whose handler also blocks SIGUSR1.
 static void set_action(void (*handler)(int), int flags) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
@@ -111,18 +112,19 @@ static void says_so_in_detail(int signal_number, siginfo_t* info, void* context)
   says_so(signal_number);
 }
 
-// Returns, and nothing is different then but that it is not called again.
-static void with_a_handler_for_once(void) {
+// A one-shot handler (SA_RESETHAND). It returns, and the only difference is that it is not called
+// again.
+static void with_a_one_shot_handler(void) {
   set_action(says_so, SA_RESETHAND);
   in_an_application();
 }
 
-static void with_a_detailed_handler_for_once(void) {
+static void with_a_detailed_one_shot_handler(void) {
   set_detailed_action(says_so_in_detail, SA_RESETHAND);
   in_an_application();
 }
 
-// Ends the process with 42 if the signals are held off that should be.
+// Exits with status 42 if the expected signals are blocked.
 static void looks_at_the_mask(bool fault_is_held_off) {
   sigset_t mask;
   CHECK_INT(sigprocmask(SIG_BLOCK, NULL, &mask), ==, 0);
@@ -150,8 +152,8 @@ static void with_a_mask_that_lets_the_fault_through(void) {
   in_an_application();
 }
 
-// A handler that is set in the middle of a run, as by a crash reporter that is loaded late, and that
-// hands on to the one that it has found: the library's. It is there in the next run, too.
+// A handler that is set in the middle of a run, as by a crash reporter that is loaded late. It
+// calls the previous handler: the library's. It is still set in the next run.
 static struct sigaction found_by_the_reporter;
 
 static void reports_and_hands_on(int signal_number, siginfo_t* info, void* context) {
@@ -179,7 +181,7 @@ static void with_a_reporter_from_an_earlier_run(void) {
   run_overflow(scheduler);
 }
 
-// The same, and before the second run the program puts back what it has found.
+// As above, and before the second run the program restores the previous handler.
 static void with_the_librarys_handler_from_an_earlier_run(void) {
   mj_scheduler* scheduler = setup_scheduler_with_epoll();
   mj_create_task(scheduler, installs_a_reporter, NULL);
@@ -211,7 +213,7 @@ static void another_fault_with_a_handler(void) {
   another_fault();
 }
 
-// ---- SIGSEGV that is sent ----
+// ---- SIGSEGV that is sent by a process ----
 
 static void (*send)(void);
 
@@ -219,7 +221,7 @@ static void by_raise(void) { CHECK_INT(raise(SIGSEGV), ==, 0); }
 
 static void by_kill(void) { CHECK_INT(kill(getpid(), SIGSEGV), ==, 0); }
 
-// Where the task is in the middle of a wait for it, and holds it off before and after.
+// While the task waits for it in sigsuspend(), and has it blocked before and after.
 static void by_kill_in_sigsuspend(void) {
   sigset_t fault, none, before;
   sigemptyset(&none);
@@ -228,13 +230,13 @@ static void by_kill_in_sigsuspend(void) {
   CHECK_INT(sigprocmask(SIG_BLOCK, &fault, &before), ==, 0);
   CHECK_INT(kill(getpid(), SIGSEGV), ==, 0);
   CHECK_INT(sigsuspend(&none), ==, -1);
-  // Nothing is put off until later.
+  // It is not left pending.
   CHECK_INT(sigpending(&fault), ==, 0);
   CHECK(!sigismember(&fault, SIGSEGV));
   CHECK_INT(sigprocmask(SIG_SETMASK, &before, NULL), ==, 0);
 }
 
-// It may say of itself what it likes: here that it is at a place in the guard.
+// The sender chooses the address that it carries: here one in the guard.
 static void with_an_address_in_the_guard(void) {
   char on_the_stack;
   siginfo_t info;
@@ -245,8 +247,8 @@ static void with_an_address_in_the_guard(void) {
   CHECK_INT(syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGSEGV, &info), ==, 0);
 }
 
-// Whether the library's handler is put back after the first time, as by a program that keeps what it
-// finds while it does something of its own.
+// Whether the library's handler is restored after the first time, as by a program that replaces it
+// for a while.
 static bool puts_back;
 
 static void sends_twice(mj_scheduler* scheduler, void* user_state) {
@@ -264,7 +266,7 @@ static void sends_twice(mj_scheduler* scheduler, void* user_state) {
 
 static void send_in_an_application(void) {
   mj_scheduler* scheduler = setup_scheduler_with_epoll();
-  // So that 64 KiB below what is on the stack is the guard.
+  // So that the guard is 64 KiB below the current frame.
   CHECK_INT(mj_scheduler_set_stack_size(scheduler, 64 * 1024), ==, 0);
   mj_create_task(scheduler, sends_twice, NULL);
   mj_scheduler_run(scheduler);
@@ -322,7 +324,7 @@ static void calls_with_stderr(void) {
   child_function();
 }
 
-// Runs a function in a child process; its wait status, and what it wrote to stderr.
+// Runs a function in a child process; returns its wait status, and what it wrote to stderr.
 static int run_child(void (*function)(void), char* text, size_t text_bytes) {
   CHECK_INT(pipe(child_stderr), ==, 0);
   child_function = function;
@@ -338,7 +340,8 @@ static int run_child(void (*function)(void), char* text, size_t text_bytes) {
   return status_of(child);
 }
 
-// One line, that says which task, how large its stack is and how to get a larger one; and the rest.
+// One line that says which task overflowed, how large its stack is and how to enlarge it; and then
+// the rest.
 static void check_line_and(const char* text, const char* rest) {
   const char* end = strchr(text, '\n');
   CHECK(end != NULL);
@@ -402,11 +405,11 @@ static void a_handler_of_the_program_is_called_after_the_line(void) {
   }
 }
 
-static void a_handler_for_once_is_called_once(void) {
-  void (*const handlers[])(void) = {with_a_handler_for_once, with_a_detailed_handler_for_once};
+static void a_one_shot_handler_is_called_once(void) {
+  void (*const handlers[])(void) = {with_a_one_shot_handler, with_a_detailed_one_shot_handler};
   for (size_t i = 0; i < 2; i++) {
     check_ended_by(run_child(handlers[i], text, sizeof text), SIGSEGV);
-    // Tried again, and then there is no handler, and not ours.
+    // The faulting access is retried, and then no handler is left, nor ours.
     check_line_and(text, "handled\n");
   }
 }
@@ -440,14 +443,14 @@ static void another_fault_is_no_overflow(void) {
   CHECK_STR(text, "");
 }
 
-static void what_is_sent_does_what_it_did(void) {
+static void a_sent_sigsegv_keeps_its_effect(void) {
   void (*const ways[])(void) = {by_raise, by_kill, by_kill_in_sigsuspend,
                                 with_an_address_in_the_guard};
   for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
     send = ways[i];
     check_ended_by(run_child(send_in_an_application, text, sizeof text), SIGSEGV);
     CHECK_STR(text, "");
-    // A handler is called for both, one for once only for the first.
+    // A handler is called for both, a one-shot handler only for the first.
     check_exited(run_child(sent_and_handled, text, sizeof text), 0);
     CHECK_STR(text, "handled\nhandled\n");
     for (int k = 0; k < 2; k++) {
@@ -455,19 +458,19 @@ static void what_is_sent_does_what_it_did(void) {
       check_ended_by(run_child(sent_and_handled_once, text, sizeof text), SIGSEGV);
       CHECK_STR(text, "handled\n");
     }
-    // Ignored, sigsuspend() would not return.
+    // With the signal ignored, sigsuspend() would not return.
     if (send == by_kill_in_sigsuspend) continue;
     check_exited(run_child(sent_and_ignored, text, sizeof text), 0);
     CHECK_STR(text, "");
   }
 }
 
-static void what_is_ignored_interrupts_nothing(void) {
+static void an_ignored_sigsegv_interrupts_nothing(void) {
   check_exited(run_child(ignored_in_a_system_call, text, sizeof text), 0);
   CHECK_STR(text, "");
 }
 
-// ---- what stays, and how deep ----
+// ---- what remains, and how deep a stack was used ----
 
 static void looks_around(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
@@ -518,26 +521,26 @@ static void the_deepest_use_is_known(void) {
   mj_scheduler_destroy(scheduler);
   CHECK_UINT(before_use, >, 0);
   CHECK_UINT(after_use, >=, 20000);
-  // Under valgrind a stack counts as used to its end.
+  // Under valgrind a stack counts as fully used.
   if (!getenv("MAJJEN_VALGRIND")) CHECK_UINT(before_use, <, after_use);
 }
 
 int main(void) {
   RUN(all_is_put_back_after_the_run);
   RUN(the_deepest_use_is_known);
-  // Valgrind handles faults itself, and the emulator does not know the guards.
+  // Valgrind handles faults itself, and the emulator does not have the guards.
   if (getenv("MAJJEN_VALGRIND") || getenv("MAJJEN_EMULATED")) return 0;
   RUN(an_application_says_so_and_ends_as_before);
   recurse = recurse_by_small_frames;
   RUN(another_thread_says_so_too);
   RUN(a_plain_scheduler_says_so_when_asked);
   RUN(a_handler_of_the_program_is_called_after_the_line);
-  RUN(a_handler_for_once_is_called_once);
+  RUN(a_one_shot_handler_is_called_once);
   RUN(a_handler_has_the_mask_that_it_asked_for);
   RUN(handlers_that_call_each_other_come_to_an_end);
   RUN(an_ignored_fault_ends_the_process_as_well);
   RUN(another_fault_is_no_overflow);
-  RUN(what_is_sent_does_what_it_did);
-  RUN(what_is_ignored_interrupts_nothing);
+  RUN(a_sent_sigsegv_keeps_its_effect);
+  RUN(an_ignored_sigsegv_interrupts_nothing);
   return 0;
 }

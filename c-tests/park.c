@@ -1,5 +1,6 @@
-// Parking, and two promises to programs that wait in their own ways: an event that nobody waits for any
-// more does not keep a wait function awake, and simulated time does not depend on real time.
+// Parking, and two promises to programs with their own wait functions: an event that no task waits
+// for any more does not keep a wait function awake, and simulated time does not depend on real
+// time.
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -15,7 +16,7 @@ static void parks(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   results[0] = mj_task_park(MJ_FOREVER);
   results[1] = mj_task_park(1000000);
-  // A wake-up before the call counts, so that none is lost between looking and parking.
+  // A wake-up before the call counts, so that none is lost between the check and the park.
   mj_scheduler_enqueue(mj_scheduler_current(), mj_task_current());
   results[2] = mj_task_park(MJ_FOREVER);
   mj_task_exit();
@@ -25,12 +26,12 @@ static void wakes(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   CHECK_INT(mj_task_wake(parked), ==, 1);
-  // It is ready now, and waits for nothing.
+  // It is ready now, and no longer waiting.
   CHECK_INT(mj_task_wake(parked), ==, 0);
   mj_task_exit();
 }
 
-static void a_parked_task_is_woken_or_its_time_is_over(void) {
+static void a_parked_task_is_woken_or_times_out(void) {
   mj_scheduler* scheduler = mj_scheduler_create();
   parked = mj_create_task(scheduler, parks, NULL);
   mj_create_task(scheduler, wakes, NULL);
@@ -56,8 +57,8 @@ static void parks_briefly(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// Takes the task out of the queue when its deadline has put it there, puts it back, and enqueues it
-// as often again as it is told.
+// Dequeues the task when its deadline has made it ready, puts it back, and enqueues it as many more
+// times as it is told.
 static void moves_it_late(mj_scheduler* scheduler, void* user_state) {
   do {
     usleep(2000);
@@ -71,8 +72,8 @@ static void moves_it_late(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// What only changes the order of turns does not change what the calls return.
-static void who_is_moved_in_the_queue_has_timed_out_and_who_is_enqueued_is_woken(void) {
+// A dequeue and enqueue that only changes the order does not change what the call returns.
+static void a_requeued_task_has_timed_out_and_an_enqueued_one_is_woken(void) {
   for (int times_more = 0; times_more < 2; times_more++) {
     mj_scheduler* scheduler = mj_scheduler_create();
     timed_out = false;
@@ -87,7 +88,7 @@ static void who_is_moved_in_the_queue_has_timed_out_and_who_is_enqueued_is_woken
   }
 }
 
-// ---- an event that nobody waits for ----
+// ---- an event that no task waits for ----
 
 static int channel[2];
 static unsigned wait_calls;
@@ -106,7 +107,7 @@ static void gives_up_and_sleeps(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, 1000000), ==, -ETIMEDOUT);
-  // The descriptor becomes ready when it is still armed, and nobody waits.
+  // The descriptor becomes ready while it is still armed, and no task waits.
   CHECK_INT(write(channel[1], "x", 1), ==, 1);
   unsigned before = wait_calls;
   mj_task_sleep_ms(50);
@@ -183,8 +184,8 @@ static void simulated_time_does_not_depend_on_real_time(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(a_parked_task_is_woken_or_its_time_is_over);
-  RUN(who_is_moved_in_the_queue_has_timed_out_and_who_is_enqueued_is_woken);
+  RUN(a_parked_task_is_woken_or_times_out);
+  RUN(a_requeued_task_has_timed_out_and_an_enqueued_one_is_woken);
   RUN(an_event_that_nobody_waits_for_is_taken);
   RUN(simulated_time_does_not_depend_on_real_time);
   return 0;

@@ -1,16 +1,16 @@
-// Many parked tasks, each with a stack of its own: `parked 1000000` parks that many, in place of
-// what is good for a test. Where each guard costs a mapping, more than the system's limit of
-// mappings allows must give an error that names the limit, and nothing may be lost.
+// Many parked tasks, each with a stack of its own: `parked 1000000` parks that many, instead of the
+// number for a quick test. Where each guard page needs a mapping, more tasks than the system's
+// limit of mappings allows must give an error that names the limit, and no task may be lost.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
 
 #include <sys/mman.h>
 
-enum { usual_limit = 65530 };  // Of vm.max_map_count.
+enum { usual_limit = 65530 };  // The default of vm.max_map_count.
 
-// Whether the kernel has guard pages that cost no mapping (Linux 6.13). Without them the number of
-// mappings that a process may have limits the number of guarded stacks.
+// Whether the kernel has guard pages without mappings (Linux 6.13). Without them the process's
+// limit of mappings limits the number of guarded stacks.
 static bool light_guards(void) {
   enum { install_guard = 102 };
   void* page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -20,7 +20,7 @@ static bool light_guards(void) {
   return installed;
 }
 
-// Where the system allows more mappings than usual, the rest are used up.
+// Where the system's limit is above the default, the difference is used up.
 static void use_up_mappings(void) {
   FILE* file = fopen("/proc/sys/vm/max_map_count", "r");
   CHECK(file != NULL);
@@ -28,7 +28,7 @@ static void use_up_mappings(void) {
   CHECK_INT(fscanf(file, "%zu", &limit), ==, 1);
   fclose(file);
   if (limit <= usual_limit) return;
-  // Each page that is protected splits off two.
+  // Each protected page splits off two mappings.
   size_t pages = limit - usual_limit;
   char* memory = mmap(NULL, pages * 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED);
@@ -57,8 +57,8 @@ static void parks(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// The first task, which has a stack in any case. Each time it comes round the others have parked,
-// but for those that wait for a stack.
+// The first task, which always gets a stack. Each time it runs, the others have parked, except
+// those that wait for a stack.
 static void wakes_all(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_task_sleep_ms(1);

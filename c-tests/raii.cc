@@ -1,5 +1,4 @@
-// C++ objects on the stacks of tasks: destroyed where the program leaves their scope, and only
-// there.
+// C++ objects on the stacks of tasks: destroyed where their scope ends, and only there.
 #include "check.h"
 
 #include <memory>
@@ -22,7 +21,7 @@ static void holds_objects(mj_scheduler*, void*) {
     many.emplace_back(new counted);
     mj_task_yield();
   }
-  // Marks the task only: the destructors run at the end of the scope, as always.
+  // It only marks the task: the destructors run at the end of the scope, as always.
   mj_task_exit();
   CHECK_INT(alive, >=, 12);
 }
@@ -60,7 +59,7 @@ static void stops_its_scheduler(mj_scheduler* scheduler, void*) {
   mj_task_exit();
 }
 
-// The stack is given back as it is: to run code on it would be to go on with the task.
+// The stack is released as it is: running code on it would continue the task.
 static void objects_of_a_task_that_never_ends_are_not_destroyed() {
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, stops_its_scheduler, nullptr);
@@ -70,7 +69,7 @@ static void objects_of_a_task_that_never_ends_are_not_destroyed() {
   alive = 0;
 }
 
-// The way to end tasks with their destructors: cancel, and run until they have ended.
+// The way to end tasks with their destructors: cancel them, and run until they have ended.
 static void canceled_tasks_destroy_their_objects() {
   mj_scheduler* scheduler = new_scheduler();
   mj_task_id id = mj_task_get_id(add_task(scheduler, stops_its_scheduler, nullptr));

@@ -1,5 +1,6 @@
 // What a task keeps across a suspension: callee-saved registers, the floating-point environment,
-// and errno. Several tasks with different values take turns, so that each would see another's.
+// and errno. Several tasks with different values take turns, so that each would see another's
+// values.
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -15,9 +16,10 @@ static int null_file;
 
 static void by_yielding(void) { mj_task_yield(); }
 static void by_sleeping(void) { mj_task_sleep_ns(20000); }
-// The byte in the channel is never read: the wait is a real one, and soon over.
+// The byte in the channel is never read: the wait is a real one, and ends soon.
 static void by_waiting(void) { mj_task_wait_readable(channel[0]); }
-// System calls of the library fail in these two: no such descriptor, and one that epoll refuses.
+// In these two a system call of the library fails: for no such descriptor, and for one that epoll
+// refuses.
 static void by_waiting_for_nothing(void) { mj_task_wait_readable(channel[1] + 100000); }
 static void by_waiting_for_a_file(void) { mj_task_wait_readable(null_file); }
 
@@ -45,8 +47,8 @@ static void run_tasks(mj_task_fn* body) {
 
 // ---- Callee-saved registers ----
 //
-// Loads every callee-saved register from `in`, calls `suspend`, and stores what is in them then to
-// `out`. In assembly, since no compiler can be made to keep a value in a register of one's choice.
+// Loads every callee-saved register from `in`, calls `suspend`, and stores their values to `out`.
+// In assembly, since no compiler can be made to keep a value in a given register.
 
 void suspend_with_registers(suspension* suspend, const uint64_t* in, uint64_t* out);
 
@@ -168,7 +170,7 @@ static void keeps_registers(mj_scheduler* scheduler, void* user_state) {
 
 static void callee_saved_registers_are_kept(void) { run_tasks(keeps_registers); }
 
-// The same by way of the compiler: more live values than there are registers.
+// The compiler's version: more live values than there are registers.
 static void keeps_many_locals(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   uint64_t a = *(size_t*)user_state + 1;
@@ -209,8 +211,8 @@ static void live_values_are_kept(void) { run_tasks(keeps_many_locals); }
 static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
 enum { mode_count = sizeof modes / sizeof modes[0] };
 
-// Volatile, so that the division happens here and now, in the mode of the moment. Not so under
-// valgrind, which keeps the mode but rounds every quotient to the nearest.
+// Volatile, so that the division is done here, in the current mode. Valgrind keeps the mode, but
+// rounds every quotient to nearest.
 static double quotient(double dividend, double divisor) {
   volatile double left = dividend, right = divisor;
   volatile double result = left / right;
@@ -250,7 +252,7 @@ static void keeps_its_rounding_mode(mj_scheduler* scheduler, void* user_state) {
 }
 
 static void each_task_keeps_its_rounding_mode(void) {
-  // That the modes differ at all, and that the program's own is back after the run.
+  // Checks that the modes differ at all, and that the program's mode is restored after the run.
   CHECK_INT(fesetround(FE_UPWARD), ==, 0);
   double up = quotient(1, 3);
   CHECK_INT(fesetround(FE_DOWNWARD), ==, 0);
@@ -278,7 +280,7 @@ static void looks_at_its_mode(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// The second one begins on the stack of the first, without any switch.
+// The second task begins on the first one's stack, without a switch.
 static void a_new_task_begins_with_the_programs_mode(void) {
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, leaves_another_mode, NULL);
@@ -313,7 +315,7 @@ static void write_x87_control(uint16_t word) { __asm__ volatile("fldcw %0" : : "
 static void keeps_its_control_words(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   size_t number = *(size_t*)user_state;
-  // All exceptions masked, and by task: flush to zero, and the x87 unit's precision.
+  // All exceptions masked; each task has its own flush-to-zero bit and x87 precision.
   static const uint16_t precisions[] = {0x0000, 0x0200, 0x0300};
   uint32_t mxcsr = 0x1f80u | (number % 2 ? 0x8000u : 0);
   uint16_t x87 = (uint16_t)(0x007fu | precisions[number % 3]);
@@ -335,7 +337,7 @@ static void keeps_its_control_words(mj_scheduler* scheduler, void* user_state) {
 }
 
 static void each_task_keeps_its_control_words(void) {
-  // Valgrind knows of these words only the rounding mode.
+  // Of these words valgrind only knows the rounding mode.
   if (under_valgrind()) return;
   uint32_t mxcsr = read_mxcsr() & ~mxcsr_status;
   uint16_t x87 = read_x87_control();
@@ -356,7 +358,7 @@ static void keeps_its_control_words(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   size_t number = *(size_t*)user_state;
   uint64_t before = read_fpcr();
-  // By task: flush to zero, and default NaN.
+  // Each task has its own flush-to-zero and default-NaN bits.
   uint64_t fpcr = (uint64_t)(number % 4) << 24;
   write_fpcr(fpcr);
   for (int round = 0; round < 10; round++) {

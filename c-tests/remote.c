@@ -1,4 +1,5 @@
-// Handles that outlive the scheduler: stops by them, from threads and signal handlers, and after its end.
+// Handles that outlive the scheduler: stopping it by a handle, from threads and signal handlers,
+// and after it was destroyed.
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -49,7 +50,7 @@ static void* stops_in_a_while(void* remote) {
   return stops(remote);
 }
 
-// The loop knows nothing of a wait that a task begins by itself.
+// The loop knows nothing of a wait function that a task calls itself.
 static void a_thread_stops_a_wait_within_a_task(void) {
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, waits_on_its_own, NULL);
@@ -103,7 +104,7 @@ static void is_interrupted(mj_scheduler* scheduler, void* user_state) {
   }
 }
 
-// On the thread of the scheduler: the task that is interrupted is the last one that runs.
+// On the scheduler's thread: the interrupted task is the last one that runs.
 static void a_signal_handler_stops_a_run(void) {
   struct sigaction action, before;
   memset(&action, 0, sizeof action);

@@ -60,7 +60,7 @@ static void stops_when_alone_with_sleepers(mj_scheduler* scheduler, void* user_s
   mj_task_exit();
 }
 
-// Tasks of two kinds and of two stack sizes; those that sleep are still there at the end.
+// Tasks of two kinds and two stack sizes; the sleeping ones are still there at the end.
 static void one_round(bool application) {
   mj_scheduler* scheduler = application ? setup_scheduler_with_epoll() : new_scheduler();
   CHECK(scheduler != NULL);
@@ -83,7 +83,7 @@ static void one_round(bool application) {
 static void destroy_gives_everything_back(void) {
   CHECK_INT(pipe(channel), ==, 0);
   CHECK_INT(write(channel[1], "x", 1), ==, 1);
-  // The first round fills what C's allocator keeps for itself.
+  // The first round fills the caches of C's allocator.
   one_round(false);
   int descriptors = open_descriptors();
   mappings before = read_mappings();
@@ -93,8 +93,8 @@ static void destroy_gives_everything_back(void) {
     CHECK_INT(open_descriptors(), ==, descriptors);
   }
   mappings after = read_mappings();
-  // The allocator may still move a little, but nothing may grow by the round. Valgrind and the
-  // sanitizers map memory of their own as they go.
+  // The allocator may still move a little, but nothing may grow with the rounds. Valgrind and the
+  // sanitizers map memory of their own.
   if (!under_valgrind() && !sanitized()) {
     CHECK_UINT(after.count, <, before.count + rounds / 2);
     CHECK_UINT(after.bytes, <, before.bytes + ((size_t)8 << 20));
@@ -114,7 +114,7 @@ static void schedulers_without_a_run_give_everything_back(void) {
   }
 }
 
-// Where no descriptor is left, creating a scheduler fails, says why, and takes nothing.
+// When no descriptor is left, creating a scheduler fails, says why, and leaks nothing.
 static void a_scheduler_needs_descriptors(void) {
   // Valgrind keeps some above the limit for itself.
   if (under_valgrind()) return;
@@ -123,7 +123,7 @@ static void a_scheduler_needs_descriptors(void) {
   struct rlimit low = limit;
   int descriptors = open_descriptors();
   for (int left = 0; left < 2; left++) {
-    // The lowest free descriptor, and then the one after it, is the first beyond the limit.
+    // The lowest free descriptor; the one after it is the first beyond the limit.
     int lowest = dup(0);
     CHECK_INT(lowest, >=, 0);
     int next = dup(0);
@@ -175,8 +175,8 @@ static mj_task* add_stack_user(mj_scheduler* scheduler, size_t bytes) {
 static void stacks_have_the_size_that_was_set(void) {
   finished = 0;
   mj_scheduler* scheduler = new_scheduler();
-  // A frame of use_stack() takes a little more than it counts for; an eighth is kept for that and
-  // for what the task and the library need themselves.
+  // A frame of use_stack() takes a little more than it counts; an eighth is left for that and for
+  // the task and the library themselves.
   add_stack_user(scheduler, 256 * 1024 / 8 * 7);
   mj_task* large = add_stack_user(scheduler, 8 * 1024 * 1024 / 8 * 7);
   CHECK_INT(mj_task_set_stack_size(large, 8 * 1024 * 1024), ==, 0);
@@ -184,7 +184,7 @@ static void stacks_have_the_size_that_was_set(void) {
   CHECK_INT(mj_task_set_stack_size(small, 16 * 1024), ==, 0);
   mj_scheduler_run(scheduler);
   CHECK_UINT(finished, ==, 3);
-  // For all tasks of the scheduler without a size of their own, created before or after.
+  // Applies to all tasks of the scheduler without a size of their own, created before or after.
   add_stack_user(scheduler, 1024 * 1024 / 8 * 7);
   CHECK_INT(mj_scheduler_set_stack_size(scheduler, 1024 * 1024), ==, 0);
   add_stack_user(scheduler, 1024 * 1024 / 8 * 7);
@@ -211,8 +211,8 @@ static void reads_the_mappings(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// A stack is taken at the first turn and given back at the end, so tasks that run one after the
-// other need one between them, however many wait for their first turn.
+// A task gets a stack when it first runs and releases it at its end, so tasks that run one after
+// the other share one stack, however many are waiting to start.
 static void short_tasks_share_a_stack(void) {
   size_t count = times(100000, 2000);
   finished = 0;
@@ -227,7 +227,7 @@ static void short_tasks_share_a_stack(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// More tasks than there is room for stacks: the rest wait for their first turn until others end.
+// More tasks than there is memory for stacks: the rest starts when others end.
 enum { tasks_without_room = 8192 };
 
 static void has_four_turns(mj_scheduler* scheduler, void* user_state) {
@@ -242,7 +242,7 @@ static void runs_out_of_stacks(void) {
   finished = 0;
   log_lines_begin();
   mj_scheduler* scheduler = new_scheduler();
-  // The tasks themselves fit in any case.
+  // The task objects themselves fit in any case.
   for (int i = 0; i < tasks_without_room; i++) add_task(scheduler, has_four_turns, NULL);
   struct rlimit limit;
   CHECK_INT(getrlimit(RLIMIT_AS, &limit), ==, 0);
@@ -251,15 +251,15 @@ static void runs_out_of_stacks(void) {
   mj_scheduler_run(scheduler);
   CHECK_UINT(finished, ==, tasks_without_room);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, tasks_without_room);
-  // Said, but not once for each task.
+  // Logged, but not once for each task.
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), >=, 1);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), <, 100);
   mj_scheduler_destroy(scheduler);
   log_lines_end();
 }
 
-static void without_room_for_a_stack_a_task_waits_its_turn(void) {
-  // The limit would be valgrind's, the emulator's or the sanitizer's as well.
+static void a_task_without_a_stack_waits_until_there_is_one(void) {
+  // The limit would also apply to valgrind, the emulator or the sanitizer.
   if (under_valgrind() || emulated() || sanitized()) return;
   int status = status_of_child(runs_out_of_stacks);
   CHECK(WIFEXITED(status));
@@ -268,14 +268,14 @@ static void without_room_for_a_stack_a_task_waits_its_turn(void) {
 
 static size_t overflow_frame_bytes;
 
-// The condition is never false; it only keeps the compiler from proving that.
+// The condition is never false, but the compiler cannot prove that.
 static unsigned overflow(volatile unsigned* limit, unsigned depth) {
   volatile char frame[512];
   frame[0] = (char)depth;
   return depth < *limit ? overflow(limit, depth + 1) + (unsigned)frame[0] : 0;
 }
 
-// Touches each frame at its far end only, as code without stack probes does.
+// Touches each frame only at its far end, as code without stack probes does.
 static unsigned overflow_by_leaps(volatile unsigned* limit, unsigned depth) {
   volatile char frame[24 * 1024];
   frame[0] = (char)depth;
@@ -288,7 +288,7 @@ static void overflows_its_stack(mj_scheduler* scheduler, void* user_state) {
   volatile unsigned limit = UINT32_MAX;
   mj_task_yield();
   unsigned sum = overflow_frame_bytes == 512 ? overflow(&limit, 0) : overflow_by_leaps(&limit, 0);
-  // Not reached: status 3 would say that the stack had no end.
+  // Not reached: status 3 would mean that the stack had no end.
   _exit(sum == 0 ? 3 : 4);
 }
 
@@ -300,7 +300,7 @@ static void yields_for_ever(mj_scheduler* scheduler, void* user_state) {
 
 static void runs_one_that_overflows(void) {
   mj_scheduler* scheduler = new_scheduler();
-  // On a stack that was used before, and with others on both sides.
+  // On a stack that was used before, with other stacks on both sides.
   for (int i = 0; i < 10; i++) add_task(scheduler, has_four_turns, NULL);
   mj_scheduler_run(scheduler);
   for (int i = 0; i < 10; i++) {
@@ -309,7 +309,7 @@ static void runs_one_that_overflows(void) {
   mj_scheduler_run(scheduler);
 }
 
-// ---- Stacks that are not needed any more ----
+// ---- Idle stacks ----
 
 enum { BURST = 300, DEEP_BYTES = 64 * 1024 };
 
@@ -343,19 +343,19 @@ static void makes_bursts(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   size_t before = resident_bytes();
   burst(scheduler);
-  // A burst that comes again soon finds the memory of this one.
+  // A burst that follows soon reuses the memory of this one.
   mj_task_sleep_ms(1);
   CHECK_UINT(resident_bytes(), >, before + BURST * DEEP_BYTES * 9 / 10);
   burst(scheduler);
   size_t most = resident_bytes();
-  // Then nothing happens for two periods: 64 stacks at most keep theirs.
+  // Then nothing happens for two periods: at most 64 stacks keep their memory.
   uint64_t waits = mj_scheduler_get_metrics(scheduler)->wait_calls;
   uint64_t deadline_ns = now_ns() + 30 * UINT64_C(1000000000);
   size_t given_back = (BURST - 64) * DEEP_BYTES * 9 / 10;
   mj_task_sleep_ms(2500);
   while (resident_bytes() > most - given_back && now_ns() < deadline_ns) mj_task_sleep_ms(500);
   CHECK_UINT(resident_bytes(), <=, most - given_back);
-  // That took a wake-up at the end of each period, and some rounds of the loop.
+  // That took one wake-up at the end of each period, and some iterations of the loop.
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->wait_calls, <, waits + 200);
   mj_task_exit();
 }
@@ -369,7 +369,7 @@ static void stacks_give_their_memory_back_in_time(void) {
 }
 
 static void an_overflow_ends_the_process(void) {
-  // Valgrind looks after stacks in its own way, and an emulator need not have guard pages.
+  // Valgrind handles stacks in its own way, and an emulator need not have guard pages.
   if (under_valgrind() || emulated()) return;
   static const size_t frames[] = {512, 24 * 1024};
   for (size_t i = 0; i < 2; i++) {
@@ -386,7 +386,7 @@ int main(void) {
   RUN(a_scheduler_needs_descriptors);
   RUN(stacks_have_the_size_that_was_set);
   RUN(short_tasks_share_a_stack);
-  RUN(without_room_for_a_stack_a_task_waits_its_turn);
+  RUN(a_task_without_a_stack_waits_until_there_is_one);
   RUN(stacks_give_their_memory_back_in_time);
   RUN(an_overflow_ends_the_process);
   return 0;

@@ -1,8 +1,8 @@
-// Simulation: tasks that do things at random, in simulated time, under a wait function that returns
-// early, fails, writes to pipes, and makes tasks ready that nobody expects. The order of the ready tasks
-// is random, too. What each call returns is compared with what may have happened, the scheduler's
-// structures are checked after each step, and the same seed gives the same run. A failure prints the
-// seed; the program runs only that one when it is given as its argument.
+// Simulation: tasks that act at random, in simulated time, under a wait function that returns
+// early, fails, writes to pipes, and makes arbitrary tasks ready. The order of the ready tasks is
+// random, too. Each call's result is compared with what may have happened, the scheduler's
+// structures are checked after each step, and the same seed gives the same run. A failure prints
+// the seed; the program runs only that seed when it is given as the argument.
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -15,10 +15,10 @@ typedef struct actor {
   mj_task* task;
   mj_task_id id;
   bool alive;
-  // Told to wake by somebody, and no call has said so yet. It may have had no effect: who is ready
-  // stays where it is.
+  // It has been woken, and no call has reported that yet. The wake-up may have had no effect: a
+  // task that is ready stays in the queue.
   bool woken;
-  // Told to end.
+  // It has been canceled.
   bool canceled;
 } actor;
 
@@ -76,7 +76,7 @@ static void take_byte(byte_pipe* pipe) {
   pipe->taken += !empty;
 }
 
-// Gives the ready tasks their turns in another order.
+// Runs the ready tasks in another order.
 static void reorder_ready(void) {
   mj_task* ready[most_tasks];
   uint64_t count = 0;
@@ -94,7 +94,7 @@ static void reorder_ready(void) {
 static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns) {
   switch (random_below(16)) {
     case 0:
-      return 0;  // For no reason.
+      return 0;  // Without a reason.
     case 1: {
       actor* target = random_actor();
       if (target->alive) {
@@ -104,7 +104,7 @@ static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns) {
       return 1;
     }
     case 2:
-      // A failure costs a pause of real time, so not too often.
+      // A failure pauses the run in real time, so it is rare.
       if (random_below(64) == 0) return -1;
       break;
     case 3:
@@ -121,7 +121,7 @@ static int wait_in_simulated_time(mj_scheduler* waiting, uint64_t timeout_ns) {
     simulated_ns += timeout_ns;
     return 0;
   }
-  // Nothing is due: what is parked is woken, or waits for a pipe.
+  // No timer is set: all living tasks are woken.
   for (int i = 0; i < actor_count; i++) {
     if (actors[i].alive) {
       actors[i].woken = true;
@@ -138,7 +138,7 @@ static int wait_for_anything(mj_scheduler* waiting, uint64_t timeout_ns, void* u
   return events;
 }
 
-// One queue a task, counts that are right, a heap in order.
+// Each task is in the queue at most once, the counts are right, the heap is ordered.
 static void check_structures(void) {
   size_t queued = 0;
   const mj_task* last = NULL;
@@ -175,7 +175,7 @@ static void spawn(void) {
   new_actor->alive = true;
 }
 
-// The results that any wait may have besides its own: told to by somebody.
+// The results that any wait may have besides its own: interrupted by a wake-up or a cancel.
 static bool is_told(actor* self, int result) {
   if (result == -EINTR && self->woken) {
     self->woken = false;
@@ -244,7 +244,7 @@ static void step(actor* self) {
       bool was_ready = !reads || pipe->written > pipe->taken;
       uint64_t taken = pipe->taken;
       result = mj_task_wait_fd(pipe->ends[!reads], events, for_ever ? MJ_FOREVER : limit);
-      // What has been ready from the start to the end must be seen, and what never was must not.
+      // Data that was there from start to end must be seen, and data that never was there must not.
       bool was_taken = pipe->taken > taken;
       bool may_be_ready = !reads || was_taken || pipe->written > pipe->taken;
       bool may_be_over = !for_ever && simulated_ns >= deadline && (!was_ready || was_taken);
@@ -268,7 +268,7 @@ static void step(actor* self) {
       mj_scheduler_enqueue(scheduler, other->task);
       break;
   }
-  // Once told to end, every call that would suspend says so.
+  // Once canceled, every call that would suspend says so.
   bool suspends = what <= 4 || what == 7 || what == 8;
   EXPECT(!was_canceled || !suspends || result == -ECANCELED);
   note(what);
@@ -279,7 +279,7 @@ static void acts(mj_scheduler* unused, void* user_state) {
   (void)unused;
   int index = *(int*)user_state;
   actor* self = &actors[index];
-  // Some end by returning and being called again.
+  // Some bodies return and are called again.
   uint64_t steps = 1 + random_below(most_steps);
   for (uint64_t i = 0; i < steps; i++) {
     if (random_below(2) == 0) reorder_ready();
@@ -335,7 +335,7 @@ static void every_seed_keeps_the_promises_and_replays(void) {
     different += first != before;
     before = first;
   }
-  // Seeds that all give one run would test one run.
+  // If all seeds gave the same run, this would test one run.
   CHECK_UINT(different, ==, seeds);
 }
 

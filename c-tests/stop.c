@@ -1,5 +1,5 @@
-// Stopping a run: from another thread, from a signal handler, beforehand, and by the signals that
-// the application preset looks after.
+// Stopping a run: from another thread, from a signal handler, before it begins, and by the signals
+// that the application preset handles.
 #define _GNU_SOURCE
 #include "check.h"
 #include "child.h"
@@ -53,7 +53,7 @@ static mj_scheduler* new_application(void) {
 
 // ---- From another thread ----
 
-// Whether the run has begun, for a thread that is to end it: set by a task.
+// Set by a task when the run has begun, for a thread that is to end it.
 static atomic_bool running;
 
 static void announces_the_run(mj_scheduler* scheduler, void* user_state) {
@@ -75,7 +75,7 @@ static void* stops_after_20_ms(void* argument) {
   return NULL;
 }
 
-// Runs while a thread does something 20 ms later that must end the run.
+// Runs while a thread, 20 ms later, does something that must end the run.
 static void run_until(void* (*thread_body)(void*), const void* argument) {
   atomic_store(&running, false);
   add_task(scheduler_to_stop, announces_the_run, NULL);
@@ -90,7 +90,7 @@ static void run_until(void* (*thread_body)(void*), const void* argument) {
 static void stopped_by_a_thread(mj_scheduler* scheduler, mj_task_fn* const* bodies, size_t count) {
   begin(scheduler);
   for (size_t i = 0; i < count; i++) add_task(scheduler, bodies[i], NULL);
-  // Twice: a stop ends one run, and leaves nothing behind.
+  // Twice: a stop ends one run, and has no later effect.
   for (int round = 0; round < 2; round++) {
     run_until(stops_after_20_ms, NULL);
     CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, count);
@@ -117,7 +117,7 @@ static void a_thread_stops_a_busy_run(void) {
   stopped_by_a_thread(new_application(), several, 3);
 }
 
-// A stop at every moment around the beginning of the wait. One that is lost hangs the test.
+// Stops around the beginning of the wait. A lost stop hangs the test.
 static void says_that_it_runs(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -200,7 +200,7 @@ static void a_signal_handler_stops_a_run(void) {
   stopped_by_an_alarm(new_application(), waits_for_ever);
 }
 
-// A signal that interrupts the wait without stopping anything is no reason to wake anybody.
+// A signal that interrupts the wait without stopping anything wakes no task.
 static volatile sig_atomic_t alarms;
 
 static void counts_alarms(int number) {
@@ -230,7 +230,7 @@ static void an_interrupted_wait_goes_on(void) {
   end();
 }
 
-// ---- Beforehand ----
+// ---- Before the run ----
 
 static int turns;
 
@@ -249,7 +249,7 @@ static void a_stop_before_the_run_ends_that_run_only(void) {
   begin(new_scheduler());
   add_task(scheduler_to_stop, yields_for_ever, NULL);
   add_task(scheduler_to_stop, ends_after_three_turns, NULL);
-  // Two stops are one.
+  // Two stops before a run count as one.
   CHECK_INT(mj_scheduler_stop(scheduler_to_stop), ==, 0);
   CHECK_INT(mj_scheduler_stop(scheduler_to_stop), ==, 0);
   mj_scheduler_run(scheduler_to_stop);
@@ -298,7 +298,7 @@ static void sigint_and_sigterm_stop_an_application(void) {
   CHECK_INT(pthread_sigmask(SIG_SETMASK, NULL, &mask), ==, 0);
   for (int i = 0; i < 2; i++) {
     check_default(stop_signals[i]);
-    // While a task runs, and then while all wait, in a second run.
+    // While a task runs, and then, in a second run, while all wait.
     turns = 0;
     begin(new_application());
     int* number = allocate(sizeof *number);
@@ -314,7 +314,7 @@ static void sigint_and_sigterm_stop_an_application(void) {
     run_until(raises_after_20_ms, &stop_signals[i]);
     CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, stop_signals[i]);
     CHECK_UINT(mj_scheduler_get_metrics(scheduler_to_stop)->current_tasks, ==, 2);
-    // The next run is told of its own end only.
+    // The next run only reports how it ended itself.
     CHECK_INT(mj_scheduler_stop(scheduler_to_stop), ==, 0);
     CHECK_INT(mj_run(scheduler_to_stop), ==, MJ_RUN_STOPPED);
     CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, 0);
@@ -376,7 +376,7 @@ static void a_handler_of_the_program_is_left_alone(void) {
   begin(new_application());
   add_task(scheduler_to_stop, raises_both_and_ends, NULL);
   mj_scheduler_run(scheduler_to_stop);
-  // The run was not stopped: the task has come to its end.
+  // The run was not stopped: the task ended by itself.
   CHECK_INT(turns, ==, 1);
   CHECK_INT(handled, ==, 1);
   struct sigaction now;
@@ -471,7 +471,7 @@ static void an_application_outlives_a_closed_connection(void) {
   for (int round = 0; round < 2; round++) {
     add_task(scheduler_to_stop, writes_to_nobody, NULL);
     mj_scheduler_run(scheduler_to_stop);
-    // Nothing is left that would kill the process now.
+    // No signal is pending that would kill the process now.
     CHECK(!sigpipe_is_pending());
     check_same_mask(&mask);
     check_default(SIGPIPE);
@@ -505,7 +505,7 @@ static void a_sigpipe_that_the_program_blocks_stays_blocked(void) {
   mj_scheduler_run(scheduler_to_stop);
   CHECK_INT(turns, ==, 1);
   check_same_mask(&blocked);
-  // The signal is the program's to take, as it would be without the library.
+  // The signal is left pending for the program, as it would be without the library.
   CHECK(sigpipe_is_pending());
   struct timespec now = {0, 0};
   CHECK_INT(sigtimedwait(&pipe_signal, NULL, &now), ==, SIGPIPE);
@@ -534,7 +534,7 @@ static void a_plain_scheduler_leaves_sigpipe_alone(void) {
 }
 
 int main(void) {
-  // Whatever the program that started this one had set.
+  // Whatever the parent process had set.
   for (int i = 0; i < 2; i++) signal(stop_signals[i], SIG_DFL);
   signal(SIGPIPE, SIG_DFL);
   RUN(a_thread_stops_an_idle_run);

@@ -1,5 +1,4 @@
-// Channels, and selects: elements in memory, cases that are the program's own, and what happens to
-// a channel from outside of tasks.
+// Channels and selects: elements in memory, ownership of the cases, and channels outside tasks.
 #define _GNU_SOURCE
 #include "calls.h"
 #include "log_lines.h"
@@ -15,7 +14,7 @@ static void unmake(void) { CHECK_INT(mj_chan_destroy(chan), ==, 0); }
 
 // ---- Elements ----
 
-// Elements of any size, at any address; guard bytes around them stay.
+// Elements of any size, at any address; guard bytes around them are not touched.
 static void elements_are_copied_whole(void) {
   for (size_t bytes = 0; bytes < 70; bytes++) {
     for (size_t capacity = 0; capacity < 3; capacity++) {
@@ -36,7 +35,7 @@ static void elements_are_copied_whole(void) {
       CHECK_INT(mj_chan_destroy(odd), ==, 0);
     }
   }
-  // Only how often: there is no memory for that many.
+  // With element size 0 there is only a count: there is no memory for that many elements.
   chan = mj_chan_create(scheduler, 0, SIZE_MAX);
   CHECK(chan != NULL);
   for (int i = 0; i < 1000; i++) CHECK_INT(mj_chan_send(chan, NULL, MJ_FOREVER), ==, 0);
@@ -46,7 +45,7 @@ static void elements_are_copied_whole(void) {
   unmake();
 }
 
-// Sent from and received into memory that overlaps.
+// Sent from and received into overlapping memory.
 enum { large = 1 << 16, shift = 64 };
 
 static unsigned char shared[large + shift];
@@ -83,7 +82,7 @@ static void an_element_may_move_within_memory(void) {
 
 // ---- Cases ----
 
-// A select of two cases, kept by its owner.
+// A select with two cases, which its owner keeps.
 typedef struct choice {
   call call;
   mj_select_case cases[2];
@@ -92,7 +91,7 @@ typedef struct choice {
 
 static void set_case(choice* one, size_t index, mj_chan* of, mj_select_op op, uint64_t value) {
   one->values[index] = value;
-  // What the library keeps there is its own.
+  // What the library stores there is private to it.
   memset(&one->cases[index], 0xA5, sizeof one->cases[index]);
   memset(one->cases[index].reserved, 0, sizeof one->cases[index].reserved);
   one->cases[index].chan = of;
@@ -115,7 +114,8 @@ static void two_waits_cannot_share_their_cases(void) {
   set_case(&one, 1, other, MJ_SELECT_SEND, 7);
   begin(&one.call, selects, &one, 0, MJ_FOREVER);
   check_waiting(&one.call);
-  // This task, with all of them and with a part; and with the first one's wait undisturbed.
+  // This task's select, with all or some of the cases, is refused; the first task's wait is not
+  // affected.
   CHECK_INT(mj_select(one.cases, 2, LONG_NS), ==, -EBUSY);
   CHECK_INT(mj_select(one.cases + 1, 1, LONG_NS), ==, -EBUSY);
   CHECK(!one.call.returned);
@@ -124,14 +124,14 @@ static void two_waits_cannot_share_their_cases(void) {
   CHECK_INT(result_of(&one.call), ==, 0);
   CHECK_INT(one.cases[0].result, ==, 0);
   CHECK_UINT(one.values[0], ==, 5);
-  // Once the wait is over they are free for the next one.
+  // After the wait they are free for the next one.
   CHECK_INT(mj_select(one.cases, 2, 1000), ==, -ETIMEDOUT);
   CHECK_INT(mj_chan_try_recv(other, &value), ==, -EAGAIN);
   CHECK_INT(mj_chan_destroy(other), ==, 0);
   unmake();
 }
 
-static void without_channels_there_is_only_the_time(void) {
+static void a_select_without_channels_only_times_out(void) {
   choice one;
   for (size_t i = 0; i < 2; i++) set_case(&one, i, NULL, MJ_SELECT_RECV, 0);
   uint64_t before = now_ns();
@@ -184,7 +184,7 @@ static void receives_from_the_wait_function(mj_scheduler* running, void* user_st
   mj_task_exit();
 }
 
-static void others_than_tasks_may_send(void) {
+static void sending_works_outside_tasks(void) {
   log_lines_begin();
   scheduler = new_scheduler();
   make(3);
@@ -212,8 +212,8 @@ static int scribbles(call* self) {
 
 static char dumped[4096];
 
-// Takes a part of a dump; at the right one, the task that it is about ends, and another one gets its
-// stack.
+// Receives the parts of a dump; at the right one, the task that it describes ends, and another task
+// gets its stack.
 static ssize_t ends_a_wait(void* cookie, const char* text, size_t bytes) {
   (void)cookie;
   strncat(dumped, text, bytes);
@@ -248,9 +248,9 @@ int main(void) {
   RUN_IN_TASK(elements_are_copied_whole);
   RUN_IN_TASK(an_element_may_move_within_memory);
   RUN_IN_TASK(two_waits_cannot_share_their_cases);
-  RUN_IN_TASK(without_channels_there_is_only_the_time);
+  RUN_IN_TASK(a_select_without_channels_only_times_out);
   RUN_IN_TASK(the_result_of_a_case_says_that_it_is_closed);
-  RUN(others_than_tasks_may_send);
+  RUN(sending_works_outside_tasks);
   RUN_IN_TASK(a_wait_may_end_while_it_is_dumped);
   return 0;
 }

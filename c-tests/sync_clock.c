@@ -1,5 +1,5 @@
-// A call with a time limit asks the program's clock for the time. What the clock does meanwhile is
-// seen by the call: it does not wait for what is there already.
+// A call with a timeout reads the program's clock. The call sees what the clock function changes:
+// it does not wait for what is there already.
 #define _GNU_SOURCE
 #include "calls.h"
 
@@ -27,7 +27,7 @@ static void holds_for_a_turn(mj_scheduler* scheduler_of_it, void* user_state) {
   mj_task_exit();
 }
 
-// The clock runs in the task that asks for the time, so its turn can be another's.
+// The clock runs in the task that reads the time, and may itself let another task run.
 static void yields(void) { mj_task_yield(); }
 
 static void releases(void) { CHECK_INT(mj_sem_release(semaphore, 1), ==, 0); }
@@ -68,7 +68,7 @@ static void wait_for_each(void) {
   CHECK_INT(mj_chan_destroy(channel), ==, 0);
 }
 
-static void what_the_clock_has_done_is_seen(void) {
+static void changes_made_by_the_clock_are_seen(void) {
   scheduler = new_scheduler();
   CHECK_INT(mj_scheduler_set_clock(scheduler, clock_that_acts, NULL), ==, 0);
   test_body = wait_for_each;
@@ -80,6 +80,6 @@ static void what_the_clock_has_done_is_seen(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(what_the_clock_has_done_is_seen);
+  RUN(changes_made_by_the_clock_are_seen);
   return 0;
 }

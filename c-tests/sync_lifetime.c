@@ -1,11 +1,12 @@
-// Lifetimes of synchronization objects and schedulers: destroyed ones, several, on several threads.
+// Lifetimes of synchronization objects and schedulers: destroyed ones, several, and on several
+// threads.
 #define _GNU_SOURCE
 #include "calls.h"
 #include "log_lines.h"
 
 #include <pthread.h>
 
-// One of each.
+// One object of each kind.
 typedef struct objects {
   mj_mutex* mutex;
   mj_cond* cond;
@@ -33,7 +34,7 @@ static void make(mj_scheduler* owner) {
   CHECK_INT(mj_chan_try_send(all.full, &value), ==, 0);
 }
 
-// What each says when it is to be destroyed, which they are if it is 0.
+// Checks the result of destroying each, which destroys them if it is 0.
 static void destroy(int expected) {
   CHECK_INT(mj_mutex_destroy(all.mutex), ==, expected);
   CHECK_INT(mj_cond_destroy(all.cond), ==, expected);
@@ -44,13 +45,13 @@ static void destroy(int expected) {
   CHECK_INT(mj_chan_destroy(all.full), ==, expected);
 }
 
-// ---- Tasks that are left over ----
+// ---- Tasks that remain ----
 
 static size_t waiting;
 
 static void never_returns(mj_scheduler* running, void* user_state) {
   (void)running;
-  // Of the select, in the task's heap memory, which goes with it.
+  // The select's cases are in the task's heap memory, which is freed with the task.
   struct {
     size_t kind;
     uint64_t value;
@@ -105,7 +106,7 @@ static void stops(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-// A scheduler with tasks that wait for each.
+// A scheduler with a waiting task for each object.
 static mj_scheduler* with_waiters(void) {
   mj_scheduler* owner = new_scheduler();
   make(owner);
@@ -130,7 +131,7 @@ static void uses_them(mj_scheduler* running, void* user_state) {
   (void)running;
   (void)user_state;
   uint64_t value = 0;
-  // Its owner is gone, and what it protects left as it was.
+  // Its owner has ended and left what it protects unfinished.
   CHECK_INT(mj_mutex_lock(all.mutex, MJ_FOREVER), ==, -EOWNERDEAD);
   CHECK_INT(mj_mutex_lock(all.cond_mutex, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_cond_wait(all.cond, all.cond_mutex, 1000), ==, -ETIMEDOUT);
@@ -143,7 +144,7 @@ static void uses_them(mj_scheduler* running, void* user_state) {
   CHECK_INT(mj_waitgroup_done(all.group), ==, 0);
   CHECK_INT(mj_waitgroup_wait(all.group, 1000), ==, 0);
   CHECK_INT(mj_chan_recv(all.chan, &value, 1000), ==, -ETIMEDOUT);
-  // Nobody waits to send.
+  // No sender waits.
   CHECK_INT(mj_chan_recv(all.full, &value, 1000), ==, 0);
   CHECK_UINT(value, ==, 11);
   CHECK_INT(mj_chan_recv(all.full, &value, 1000), ==, -ETIMEDOUT);
@@ -164,7 +165,7 @@ static void objects_outlive_their_scheduler(void) {
       mj_scheduler_destroy(next);
     }
     if (use == 2) {
-      // Without any scheduler, nobody waits, and the rest works.
+      // Without a scheduler no task waits, and everything else works.
       uint64_t value = 0;
       CHECK_INT(mj_chan_try_recv(all.full, &value), ==, 0);
       CHECK_UINT(value, ==, 11);
@@ -181,7 +182,7 @@ static void objects_outlive_their_scheduler(void) {
   }
 }
 
-// A later run goes on with them, and between the runs they can be served.
+// The waits continue in a later run, and can be ended between the runs.
 static void ends_its_wait(mj_scheduler* running, void* user_state) {
   (void)running;
   size_t kind = *(size_t*)user_state;
@@ -262,7 +263,7 @@ static void are_refused(void) {
 static void uses_those_of_another(mj_scheduler* running, void* user_state) {
   (void)user_state;
   are_refused();
-  // A condition of its own does not help with a mutex of the other's.
+  // Its own condition variable does not help with a mutex of another scheduler.
   mj_cond* own = mj_cond_create(running);
   CHECK_INT(mj_cond_wait(own, all.cond_mutex, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_cond_destroy(own), ==, 0);
@@ -290,7 +291,7 @@ static void* uses_them_from_a_thread(void* owner) {
   errno = 0;
   CHECK_PTR(mj_chan_create(owner, 1, 1), ==, NULL);
   CHECK_INT(errno, ==, EPERM);
-  // And with a scheduler of its own.
+  // And from a task of another scheduler.
   mj_scheduler* other = new_scheduler();
   add_task(other, uses_those_of_another, NULL);
   mj_scheduler_run(other);
@@ -319,7 +320,7 @@ static void another_thread_is_refused_while_the_scheduler_runs(void) {
   log_lines_end();
 }
 
-// Objects and schedulers in any order, on threads of their own: nothing is shared.
+// Objects and schedulers in any order, on several threads: nothing is shared.
 static void* lives_on_its_own(void* rounds) {
   for (size_t i = 0; i < *(size_t*)rounds; i++) {
     mj_scheduler* owner = new_scheduler();
@@ -353,7 +354,7 @@ static void tasks_that_wait_for_each_other_end_the_run(void) {
   make(owner);
   waiting = 0;
   for (size_t kind = 1; kind < 14; kind += 2) {
-    if (kind == 1) continue;  // Gets the mutex.
+    if (kind == 1) continue;  // This one gets the mutex.
     size_t* state = allocate(256);
     *state = kind;
     add_task(owner, never_returns, state);

@@ -1,4 +1,4 @@
-// Misuse of what tasks synchronise by is an error, and its number the one that the header says.
+// Misuse of synchronization objects is an error, with the number that the header documents.
 #define _GNU_SOURCE
 #include "calls.h"
 #include "log_lines.h"
@@ -17,7 +17,7 @@ static void unmake(void) {
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
 }
 
-// ---- Without an object, and without a scheduler to make one for ----
+// ---- NULL objects, and no scheduler to create one for ----
 
 #define CHECK_NOT_MADE(create, error) \
   do { \
@@ -34,7 +34,7 @@ static void null_is_refused(void) {
   CHECK_NOT_MADE(mj_sem_create(NULL, 1), EINVAL);
   CHECK_NOT_MADE(mj_waitgroup_create(NULL), EINVAL);
   CHECK_NOT_MADE(mj_chan_create(NULL, 1, 1), EINVAL);
-  // These are lines in the log, what tasks call is not.
+  // Each of these logs a line; calls in a task only return an error.
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 5);
   make();
   CHECK_INT(mj_mutex_lock(NULL, 0), ==, -EINVAL);
@@ -71,7 +71,7 @@ static void null_is_refused(void) {
 
 // ---- Outside a task ----
 
-// There is no waiting, and nobody to own a mutex; all else works.
+// No call waits, and no task can own a mutex; everything else works.
 static void outside_a_task_nothing_waits(void) {
   log_lines_begin();
   scheduler = new_scheduler();
@@ -90,7 +90,7 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_INT(mj_waitgroup_wait(group, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_chan_recv(chan, &value, MJ_FOREVER), ==, -EPERM);
   CHECK_INT(mj_select(&one, 1, 0), ==, -EPERM);
-  // Each is a line in the log.
+  // Each of these logs a line.
   CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, 8);
   CHECK_INT(mj_cond_signal(cond), ==, 0);
   CHECK_INT(mj_cond_broadcast(cond), ==, 0);
@@ -100,7 +100,7 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_INT(mj_waitgroup_add(group, 2), ==, 0);
   CHECK_INT(mj_waitgroup_done(group), ==, 0);
   CHECK_INT(mj_try_select(&one, 1), ==, -EAGAIN);
-  // What is reserved for later versions is refused by this one, with a channel and without.
+  // Reserved operations are refused by this version, with a channel and without.
   const mj_select_op later[] = {MJ_SELECT_FD, MJ_SELECT_TASK, MJ_SELECT_DEADLINE, (mj_select_op)5};
   for (size_t i = 0; i < 2 * sizeof later / sizeof later[0]; i++) {
     mj_select_case other = one;
@@ -126,7 +126,7 @@ static void outside_a_task_nothing_waits(void) {
   log_lines_end();
 }
 
-// ---- Mutexes and conditions ----
+// ---- Mutexes and condition variables ----
 
 static int unlocks(call* self) { return mj_mutex_unlock(self->object); }
 
@@ -162,7 +162,7 @@ static int waits(call* self) {
   return result;
 }
 
-static void a_condition_is_with_one_mutex_at_a_time(void) {
+static void a_cond_is_used_with_one_mutex_at_a_time(void) {
   make();
   CHECK_INT(mj_cond_wait(cond, mutex, MJ_FOREVER), ==, -EPERM);
   call one;
@@ -174,12 +174,12 @@ static void a_condition_is_with_one_mutex_at_a_time(void) {
   CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
   CHECK_INT(mj_cond_destroy(cond), ==, -EBUSY);
   CHECK_INT(mj_cond_signal(cond), ==, 0);
-  // As soon as it is signaled, the condition is not in use any more.
+  // Once it has been signaled, the condition variable is not in use any more.
   CHECK_INT(mj_cond_destroy(cond), ==, 0);
   CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
   CHECK_INT(result_of(&one), ==, 0);
   CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
-  // And with another mutex it can be used after that.
+  // After that it can be used with another mutex.
   cond = mj_cond_create(scheduler);
   mutex = mj_mutex_create(scheduler);
   begin(&one, waits, NULL, 0, 1000);
@@ -197,7 +197,7 @@ static void a_condition_is_with_one_mutex_at_a_time(void) {
 static void a_channel_needs_memory_and_elements(void) {
   uint64_t value = 0;
   CHECK_NOT_MADE(mj_chan_create(scheduler, SIZE_MAX / 2, 3), ENOMEM);
-  // A sanitizer would warn of the allocation, and keep a descriptor open for its warnings.
+  // A sanitizer would report the allocation, and keep a descriptor open for its reports.
   if (!sanitized()) CHECK_NOT_MADE(mj_chan_create(scheduler, 1, SIZE_MAX / 4), ENOMEM);
   mj_chan* chan = mj_chan_create(scheduler, sizeof value, 1);
   CHECK_INT(mj_chan_send(chan, NULL, 0), ==, -EINVAL);
@@ -223,7 +223,7 @@ static void cases_must_be_whole(void) {
   cases[0].op = MJ_SELECT_RECV;
   cases[1].element = NULL;
   CHECK_INT(mj_select(cases, 2, 0), ==, -EINVAL);
-  // Nothing was sent meanwhile.
+  // Nothing was sent.
   CHECK_UINT(mj_chan_length(other), ==, 0);
   CHECK_INT(mj_select(cases, 1, 0), ==, -ETIMEDOUT);
   CHECK_INT(mj_chan_destroy(chan), ==, 0);
@@ -235,7 +235,7 @@ int main(void) {
   RUN_IN_TASK(null_is_refused);
   RUN(outside_a_task_nothing_waits);
   RUN_IN_TASK(a_mutex_is_its_owners);
-  RUN_IN_TASK(a_condition_is_with_one_mutex_at_a_time);
+  RUN_IN_TASK(a_cond_is_used_with_one_mutex_at_a_time);
   RUN_IN_TASK(a_channel_needs_memory_and_elements);
   RUN_IN_TASK(cases_must_be_whole);
   return 0;

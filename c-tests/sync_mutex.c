@@ -1,5 +1,5 @@
-// Mutexes, and conditions with them: tasks that end with a mutex locked, and waits for a mutex that
-// nothing else ends.
+// Mutexes, and condition variables with them: tasks that end with a mutex locked, and waits for a
+// mutex that only the mutex ends.
 #define _GNU_SOURCE
 #include "calls.h"
 #include "log_lines.h"
@@ -29,12 +29,12 @@ static int locks_and_unlocks(call* self) {
   return result;
 }
 
-// One wait, and then some time with the mutex.
+// One wait, and then some time in the critical section.
 static int waits(call* self) {
   lock();
   int result = call_returned(self, mj_cond_wait(self->object, mutex, self->timeout_ns));
   for (uint64_t i = 0; i < self->value; i++) mj_task_yield();
-  // Whatever the result, the mutex is its own.
+  // Whatever the result, the task owns the mutex.
   unlock();
   return result;
 }
@@ -65,12 +65,12 @@ static void leaves_it_locked(void) {
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
   CHECK_INT(owner.result, ==, 0);
   check_waiting(&elsewhere);
-  // For good.
+  // It stays locked for good.
   CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, -EOWNERDEAD);
   CHECK_INT(mj_mutex_lock(mutex, 0), ==, -EOWNERDEAD);
   CHECK_INT(mj_mutex_try_lock(mutex), ==, -EOWNERDEAD);
   CHECK_INT(mj_mutex_unlock(mutex), ==, -EPERM);
-  // The task that has its place now is another one.
+  // The task that reuses its slot is another one.
   call next;
   begin(&next, locks, mutex, 0, MJ_FOREVER);
   CHECK_INT(result_of(&next), ==, -EOWNERDEAD);
@@ -81,7 +81,7 @@ static void leaves_it_locked(void) {
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
 }
 
-static void who_waits_learns_that_the_owner_has_ended(void) {
+static void waiters_learn_that_the_owner_has_ended(void) {
   log_lines_begin();
   in_a_task(leaves_it_locked);
   log_lines_end();
@@ -101,7 +101,7 @@ static void locks_at_the_end(void) {
   CHECK_INT(result_of(&first), ==, 0);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
   CHECK_INT(mj_mutex_try_lock(other), ==, -EOWNERDEAD);
-  // It has the place of the first one, and no mutex.
+  // It has the first one's slot, but not its mutex.
   begin(&second, locks, mutex, 0, MJ_FOREVER);
   CHECK_INT(result_of(&second), ==, -EOWNERDEAD);
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
@@ -109,16 +109,17 @@ static void locks_at_the_end(void) {
   unmake();
 }
 
-static void what_is_locked_while_a_task_ends_is_not_the_next_ones(void) {
+static void a_reused_slot_does_not_inherit_mutexes(void) {
   log_lines_begin();
   in_a_task(locks_at_the_end);
   log_lines_end();
 }
 
-// ---- Waits for a condition that are over ----
+// ---- Waits for a condition variable that have ended ----
 
-// Once a wait is over, for whatever reason, only the mutex ends it.
-static void then_only_the_mutex_counts(void) {
+// Once the wait has ended, for whatever reason, the task relocks the mutex, which cannot be
+// interrupted.
+static void relocking_cannot_be_interrupted(void) {
   make();
   for (int why = 0; why < 4; why++) {
     call one, patient;
@@ -157,12 +158,12 @@ static int is_canceled_and_waits(call* self) {
 }
 
 // While it yields, it still counts as a task that will relock the mutex.
-static void a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it(void) {
+static void a_mutex_is_in_use_until_a_canceled_waiter_has_relocked_it(void) {
   make();
   call one;
   lock();
   begin(&one, is_canceled_and_waits, cond, 0, 0);
-  unlock();  // It is ready to lock it now, and then to wait.
+  unlock();  // The task is about to lock the mutex, and then to wait.
   mj_task_yield();
   CHECK_INT(one.result, !=, -ECANCELED);
   CHECK_INT(mj_mutex_try_lock(mutex), ==, 0);
@@ -174,9 +175,9 @@ static void a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(who_waits_learns_that_the_owner_has_ended);
-  RUN(what_is_locked_while_a_task_ends_is_not_the_next_ones);
-  RUN_IN_TASK(then_only_the_mutex_counts);
-  RUN_IN_TASK(a_mutex_stays_while_a_wait_that_ends_at_once_will_want_it);
+  RUN(waiters_learn_that_the_owner_has_ended);
+  RUN(a_reused_slot_does_not_inherit_mutexes);
+  RUN_IN_TASK(relocking_cannot_be_interrupted);
+  RUN_IN_TASK(a_mutex_is_in_use_until_a_canceled_waiter_has_relocked_it);
   return 0;
 }

@@ -1,5 +1,5 @@
-// How waits end for other reasons than what they wait for, and when that comes too late: the same
-// for all that tasks synchronise by.
+// Waits that end for other reasons than the object, and reasons that come too late: the same for
+// all synchronization objects.
 #define _GNU_SOURCE
 #include "calls.h"
 
@@ -8,7 +8,7 @@ static mj_mutex* cond_mutex;
 static mj_cond* cond;
 static mj_sem* semaphore;
 static mj_waitgroup* group;
-static mj_chan *empty, *full;  // without room
+static mj_chan *empty, *full;  // unbuffered, or full
 
 static int locks(call* self) {
   int result = mj_mutex_lock(mutex, self->timeout_ns);
@@ -16,7 +16,7 @@ static int locks(call* self) {
   return result;
 }
 
-// Whatever its result, the mutex is its own.
+// Whatever the result, the task owns the mutex.
 static int waits_for_a_signal(call* self) {
   CHECK_INT(mj_mutex_lock(cond_mutex, MJ_FOREVER), ==, 0);
   int result = mj_cond_wait(cond, cond_mutex, self->timeout_ns);
@@ -63,8 +63,8 @@ static int destroy_group(void) { return mj_waitgroup_destroy(group); }
 static int destroy_empty(void) { return mj_chan_destroy(empty); }
 static int destroy_full(void) { return mj_chan_destroy(full); }
 
-// A kind of waiting: what has to be done for a task to wait, what then ends one such wait, and what
-// the object says when it is to be destroyed after that, before the task's turn.
+// A kind of wait: how to make a task wait, what ends one such wait, and what destroying the object
+// returns after that, before the task has run.
 static const struct kind {
   int (*make)(call* self);
   void (*take)(void);
@@ -127,7 +127,7 @@ static void waits_end_for_other_reasons(void) {
     CHECK_INT(result_of(&late), ==, -ETIMEDOUT);
     CHECK_UINT(now_ns() - before, >=, short_ns());
     check_waiting(&patient);
-    // None of them takes it from the one that goes on waiting.
+    // None of these waits has taken it from the one that is still waiting.
     kind->give();
     CHECK_INT(result_of(&patient), ==, 0);
     settle();
@@ -135,8 +135,8 @@ static void waits_end_for_other_reasons(void) {
   destroy_all();
 }
 
-// What a task waited for is its own before its turn comes, whatever happens in between.
-static void what_was_handed_over_is_kept(void) {
+// What a task was handed belongs to it before it runs, whatever happens in between.
+static void a_hand_off_is_not_undone(void) {
   make_all();
   EACH_KIND(kind) {
     for (int what = 0; what < 3; what++) {
@@ -158,8 +158,9 @@ static void what_was_handed_over_is_kept(void) {
   destroy_all();
 }
 
-// Once its wait is over, a task does not touch the object again, unless it has locked it.
-static void an_object_may_go_before_the_task_goes_on(void) {
+// Once its wait has ended, a task does not touch the object again, unless it is a mutex that it has
+// locked.
+static void an_object_may_be_destroyed_before_its_woken_task_runs(void) {
   EACH_KIND(kind) {
     make_all();
     kind->take();
@@ -196,8 +197,8 @@ static void a_task_marked_as_ended_does_not_wait(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_IN_TASK(waits_end_for_other_reasons);
-  RUN_IN_TASK(what_was_handed_over_is_kept);
-  RUN_IN_TASK(an_object_may_go_before_the_task_goes_on);
+  RUN_IN_TASK(a_hand_off_is_not_undone);
+  RUN_IN_TASK(an_object_may_be_destroyed_before_its_woken_task_runs);
   RUN_IN_TASK(a_task_marked_as_ended_does_not_wait);
   return 0;
 }

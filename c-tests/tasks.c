@@ -1,4 +1,4 @@
-// Tasks: how they suspend, end, are called again and are parked.
+// Tasks: how they suspend, end, are called again, and are parked.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -6,7 +6,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 
-// What the tasks of a test did, in order.
+// What a test's tasks did, in order.
 static char trace[128];
 static size_t trace_length;
 
@@ -22,10 +22,10 @@ static void trace_add(char step) {
 
 // ---- The release of a task's state ----
 //
-// This free() takes the place of libc's for the library too. Blocks of watched() are counted, and
-// kept until watch_end(): released for good, their addresses could come back in other blocks.
-// Under valgrind, which has a free() of its own, nothing is counted: there a block that is never
-// released, or twice, is an error that valgrind reports.
+// This free() replaces libc's for the library too. Blocks of watched() are counted, and kept until
+// watch_end(): if they were freed at once, other blocks could get their addresses. Under valgrind,
+// which has its own free(), nothing is counted: there valgrind reports blocks that are leaked or
+// freed twice.
 
 static struct {
   void* block;
@@ -43,7 +43,7 @@ void free(void* block) {
     }
   }
   if (libc_free == NULL) {
-    if (resolving) return;  // dlsym() itself came here; this block is lost, once.
+    if (resolving) return;  // dlsym() itself calls free(); this block is leaked, once.
     resolving = true;
     *(void**)&libc_free = dlsym(RTLD_NEXT, "free");
     resolving = false;
@@ -51,7 +51,8 @@ void free(void* block) {
   libc_free(block);
 }
 
-// Memory for a task's state whose release is counted. The first block of a test has index 0.
+// Allocates a task's state, and counts how often it is freed. The first block of a test has index
+// 0.
 static void* watched(void) {
   void* block = allocate(64);
   if (!under_valgrind()) {
@@ -180,7 +181,7 @@ static void nests(mj_scheduler* scheduler, void* user_state) {
 
 static void locals_of_nested_calls_survive(void) {
   entries = 0;
-  // One byte that nobody reads: every wait for it is over at once.
+  // One byte that is never read: every wait for it ends at once.
   CHECK_INT(pipe(channel), ==, 0);
   CHECK_INT(write(channel[1], "x", 1), ==, 1);
   mj_scheduler* scheduler = new_scheduler();
@@ -202,7 +203,7 @@ static void ends_after_code(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   entries++;
   mj_task_exit();
-  // The task still runs, and its state is still its own.
+  // The task is still running, and still owns its state.
   memset(user_state, 0x5a, 64);
   check_releases(0, 0);
   trace_add('z');
@@ -254,7 +255,7 @@ static void exits_then_blocks(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
   CHECK_INT(scheduler->current_task->state, ==, MJ_TASK_EXITED);
   CHECK_UINT(scheduler->timer_count, ==, 0);
-  // Nobody else had a turn: none of the calls suspended.
+  // No other task ran: none of the calls suspended.
   CHECK_INT(other_turns, ==, turns_before);
   other_may_end = true;
 }
@@ -304,7 +305,7 @@ static void a_task_that_returns_without_exit_is_called_again(void) {
   add_task(scheduler, returns_twice_then_exits, first);
   add_task(scheduler, returns_twice_then_exits, second);
   mj_scheduler_run(scheduler);
-  // From the back of the queue each time.
+  // At the end of the queue each time.
   CHECK_STR(trace, "ABABAB");
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->tasks_exited, ==, 2);
   mj_scheduler_destroy(scheduler);
@@ -354,7 +355,7 @@ typedef struct waker {
 static void wakes_the_parked(mj_scheduler* scheduler, void* user_state) {
   waker* state = user_state;
   for (int expected = 1; expected <= 2; expected++) {
-    // However long it takes, nobody calls the parked task.
+    // The parked task is not called, however long it takes.
     for (int i = 0; i < 10; i++) {
       mj_task_yield();
       CHECK_INT(state->parking->entries, ==, expected);
@@ -407,7 +408,7 @@ static void a_deadlock_is_an_error_line(void) {
   CHECK_INT(log_lines_from(MJ_LOG_ERROR), ==, 1);
   CHECK_INT(entries, ==, 1);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 1);
-  // The task is still there, and a later run goes on with it.
+  // The task still exists, and continues in a later run.
   mj_scheduler_enqueue(scheduler, task);
   mj_scheduler_run(scheduler);
   CHECK_INT(entries, ==, 2);
@@ -614,7 +615,7 @@ static void destroy_releases_the_tasks_that_are_left(void) {
   mj_scheduler_destroy(scheduler);
   for (size_t i = 0; i < 6; i++) check_releases(i, 1);
   CHECK_STR(trace, "");
-  // The descriptor that a task waited for is the program's.
+  // The descriptor that a task waited for belongs to the program: it stays open.
   CHECK_INT(fcntl(channel[0], F_GETFD), >=, 0);
   close(channel[0]);
   close(channel[1]);
@@ -630,7 +631,7 @@ static void destroy_releases_tasks_that_never_ran(void) {
   watch_end();
 }
 
-// ---- The run queue in the user's hands ----
+// ---- The run queue, changed by the program ----
 
 static void takes_one_out(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
@@ -776,8 +777,8 @@ static void yields_three_times(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// The one that yields comes right behind the one that has ended, and is then the only one.
-static void an_ended_task_in_the_queue_is_passed_over(void) {
+// The yielding task is queued right behind the ended one, and is then the only one left.
+static void an_ended_task_in_the_queue_is_skipped(void) {
   trace_clear();
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, enqueues_itself_and_ends, NULL);
@@ -810,6 +811,6 @@ int main(void) {
   RUN(enqueue_ends_a_sleep_and_a_wait);
   RUN(enqueueing_oneself_ends_the_next_wait_after_one_turn);
   RUN(enqueueing_oneself_and_returning_is_one_more_call);
-  RUN(an_ended_task_in_the_queue_is_passed_over);
+  RUN(an_ended_task_in_the_queue_is_skipped);
   return 0;
 }

@@ -1,4 +1,5 @@
-// Several threads, each with a scheduler of its own; and what a thread may not do to another's.
+// Several threads, each with its own scheduler; and what a thread must not do to another thread's
+// scheduler.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -10,8 +11,8 @@ enum { thread_count = 4, most_rounds = 200 };
 
 static size_t rounds;
 
-// What one thread works with; no other thread touches it.
-typedef struct workplace {
+// The data of one thread, which no other thread touches.
+typedef struct thread_data {
   int there[2];
   int back[2];
   mj_scheduler* scheduler;
@@ -19,105 +20,105 @@ typedef struct workplace {
   size_t served;
   size_t answered;
   bool ended;
-} workplace;
+} thread_data;
 
-static workplace* place_of(void* user_state) { return *(workplace**)user_state; }
+static thread_data* data_of(void* user_state) { return *(thread_data**)user_state; }
 
-static void check_place(const workplace* place, mj_scheduler* scheduler) {
-  CHECK_PTR(scheduler, ==, place->scheduler);
-  CHECK_PTR(mj_scheduler_current(), ==, place->scheduler);
+static void check_thread_data(const thread_data* data, mj_scheduler* scheduler) {
+  CHECK_PTR(scheduler, ==, data->scheduler);
+  CHECK_PTR(mj_scheduler_current(), ==, data->scheduler);
 }
 
 static void ticks(mj_scheduler* scheduler, void* user_state) {
-  workplace* place = place_of(user_state);
+  thread_data* data = data_of(user_state);
   for (size_t i = 0; i < rounds; i++) {
     uint64_t before = now_ns();
     mj_task_sleep_ns(100000);
     CHECK_UINT(now_ns() - before, >=, 100000);
-    check_place(place, scheduler);
-    place->ticks++;
+    check_thread_data(data, scheduler);
+    data->ticks++;
   }
   mj_task_exit();
 }
 
 static void serves(mj_scheduler* scheduler, void* user_state) {
-  workplace* place = place_of(user_state);
+  thread_data* data = data_of(user_state);
   for (size_t i = 0; i < rounds; i++) {
     char byte = (char)i;
-    CHECK_INT(write(place->there[1], &byte, 1), ==, 1);
-    mj_task_wait_readable(place->back[0]);
-    check_place(place, scheduler);
-    CHECK_INT(read(place->back[0], &byte, 1), ==, 1);
+    CHECK_INT(write(data->there[1], &byte, 1), ==, 1);
+    mj_task_wait_readable(data->back[0]);
+    check_thread_data(data, scheduler);
+    CHECK_INT(read(data->back[0], &byte, 1), ==, 1);
     CHECK_INT(byte, ==, (char)(i + 1));
-    place->served++;
+    data->served++;
   }
   mj_task_exit();
 }
 
 static void answers(mj_scheduler* scheduler, void* user_state) {
-  workplace* place = place_of(user_state);
+  thread_data* data = data_of(user_state);
   for (size_t i = 0; i < rounds; i++) {
     char byte;
-    mj_task_wait_readable(place->there[0]);
-    check_place(place, scheduler);
-    CHECK_INT(read(place->there[0], &byte, 1), ==, 1);
+    mj_task_wait_readable(data->there[0]);
+    check_thread_data(data, scheduler);
+    CHECK_INT(read(data->there[0], &byte, 1), ==, 1);
     byte++;
-    CHECK_INT(write(place->back[1], &byte, 1), ==, 1);
-    place->answered++;
+    CHECK_INT(write(data->back[1], &byte, 1), ==, 1);
+    data->answered++;
     mj_task_yield();
   }
   mj_task_exit();
 }
 
 static void* works(void* argument) {
-  workplace* place = argument;
+  thread_data* data = argument;
   static mj_task_fn* const bodies[] = {ticks, serves, answers};
   // Several schedulers one after the other, on the same thread.
   for (int i = 0; i < 3; i++) {
-    CHECK_INT(pipe2(place->there, O_CLOEXEC | O_NONBLOCK), ==, 0);
-    CHECK_INT(pipe2(place->back, O_CLOEXEC | O_NONBLOCK), ==, 0);
-    place->ticks = place->served = place->answered = 0;
-    place->scheduler = new_scheduler();
+    CHECK_INT(pipe2(data->there, O_CLOEXEC | O_NONBLOCK), ==, 0);
+    CHECK_INT(pipe2(data->back, O_CLOEXEC | O_NONBLOCK), ==, 0);
+    data->ticks = data->served = data->answered = 0;
+    data->scheduler = new_scheduler();
     CHECK_PTR(mj_scheduler_current(), ==, NULL);
     for (size_t j = 0; j < 3; j++) {
-      workplace** state = allocate(sizeof *state);
-      *state = place;
-      add_task(place->scheduler, bodies[j], state);
+      thread_data** state = allocate(sizeof *state);
+      *state = data;
+      add_task(data->scheduler, bodies[j], state);
     }
-    mj_scheduler_run(place->scheduler);
+    mj_scheduler_run(data->scheduler);
     CHECK_PTR(mj_scheduler_current(), ==, NULL);
-    CHECK_UINT(place->ticks, ==, rounds);
-    CHECK_UINT(place->served, ==, rounds);
-    CHECK_UINT(place->answered, ==, rounds);
-    CHECK_UINT(mj_scheduler_get_metrics(place->scheduler)->tasks_exited, ==, 3);
-    mj_scheduler_destroy(place->scheduler);
+    CHECK_UINT(data->ticks, ==, rounds);
+    CHECK_UINT(data->served, ==, rounds);
+    CHECK_UINT(data->answered, ==, rounds);
+    CHECK_UINT(mj_scheduler_get_metrics(data->scheduler)->tasks_exited, ==, 3);
+    mj_scheduler_destroy(data->scheduler);
     for (int j = 0; j < 2; j++) {
-      close(place->there[j]);
-      close(place->back[j]);
+      close(data->there[j]);
+      close(data->back[j]);
     }
   }
-  place->ended = true;
+  data->ended = true;
   return NULL;
 }
 
 static void each_thread_runs_a_scheduler_of_its_own(void) {
   rounds = times(most_rounds, 30);
   pthread_t threads[thread_count];
-  workplace places[thread_count];
-  memset(places, 0, sizeof places);
+  thread_data data[thread_count];
+  memset(data, 0, sizeof data);
   for (size_t i = 0; i < thread_count; i++) {
-    CHECK_INT(pthread_create(&threads[i], NULL, works, &places[i]), ==, 0);
+    CHECK_INT(pthread_create(&threads[i], NULL, works, &data[i]), ==, 0);
   }
   for (size_t i = 0; i < thread_count; i++) {
     CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
-    CHECK(places[i].ended);
+    CHECK(data[i].ended);
   }
 }
 
 // ---- A scheduler may move to another thread between runs, with its tasks ----
 
-// errno belongs to the thread. The compiler may keep its address, so a task that may be on another
-// thread after a suspension asks for it anew, in a function of its own.
+// errno belongs to the thread. The compiler may cache its address, so a task that may have moved to
+// another thread reads it in a function of its own.
 __attribute__((noinline)) static int get_errno(void) { return errno; }
 __attribute__((noinline)) static void set_errno(int value) { errno = value; }
 
@@ -188,7 +189,7 @@ static void* intrudes(void* argument) {
 
 static void is_intruded_on(mj_scheduler* scheduler, void* user_state) {
   intrusion* state = *(intrusion**)user_state;
-  // The thread does its work while this task holds the scheduler.
+  // The thread works while this task keeps the scheduler running.
   pthread_t thread;
   CHECK_INT(pthread_create(&thread, NULL, intrudes, state), ==, 0);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
@@ -218,7 +219,7 @@ static void another_thread_cannot_intrude_on_a_run(void) {
   log_lines_end();
 }
 
-// Each is refused and says so, and all stays as it is.
+// Each call is refused and reports it, and nothing changes.
 static void* calls_all(void* argument) {
   mj_scheduler* scheduler = argument;
   mj_task* task = scheduler->current_task;
@@ -259,7 +260,7 @@ static void has_another_thread_call_all(mj_scheduler* scheduler, void* user_stat
   mj_task_exit();
 }
 
-static void what_another_thread_calls_is_refused(void) {
+static void calls_of_another_thread_are_refused(void) {
   turns = 0;
   log_lines_begin();
   mj_scheduler* scheduler = new_scheduler();
@@ -271,8 +272,8 @@ static void what_another_thread_calls_is_refused(void) {
   log_lines_end();
 }
 
-// Without the refusals the counts of borrows, which are not for threads, end up wrong, and the
-// process with them.
+// Without these refusals the borrow counts, which are not atomic, end up wrong, and crash the
+// process.
 static bool intruder_ends;
 
 static void* looks_on(void* scheduler) {
@@ -313,7 +314,7 @@ int main(void) {
   RUN(each_thread_runs_a_scheduler_of_its_own);
   RUN(a_scheduler_moves_between_runs);
   RUN(another_thread_cannot_intrude_on_a_run);
-  RUN(what_another_thread_calls_is_refused);
+  RUN(calls_of_another_thread_are_refused);
   RUN(another_thread_that_looks_on_does_no_harm);
   return 0;
 }

@@ -1,4 +1,4 @@
-// Timers: never early, in order, saturating, live in the public fields, and not starved.
+// Timers: never early, in order, saturating, visible in the public fields, and not starved.
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -49,7 +49,7 @@ static void a_sleep_is_never_early(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// One task alone: nothing but the timer ends the wait of the whole scheduler.
+// One task alone: only the timer ends the scheduler's wait.
 static void a_lone_sleep_is_never_early(void) {
   static const uint64_t durations[] = {0, 1, 1000, 123456, 999999, 1000000, 1500000, 3000001};
   mj_scheduler* scheduler = new_scheduler();
@@ -93,7 +93,7 @@ static size_t sleeper_count;
 static size_t woken[most_sleepers];  // numbers, in the order of waking
 static size_t woken_count;
 
-// The time, which stands still until all are asleep, however long that takes.
+// A frozen clock, until all sleepers are asleep, however long that takes.
 static uint64_t standing_at_ns;
 
 static uint64_t standing_clock(void* user_data) {
@@ -112,8 +112,8 @@ static void sleeps_a_random_time(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// The heap as the public fields show it: the earliest first, and every index right. How the others
-// are ordered is the library's affair.
+// The heap in the public fields: the earliest deadline first, and every index right. The order of
+// the rest is not specified.
 static void check_heap(mj_scheduler* scheduler) {
   mj_task** heap = scheduler->timer_heap;
   CHECK_UINT(scheduler->timer_count, <=, scheduler->timer_capacity);
@@ -126,7 +126,7 @@ static void check_heap(mj_scheduler* scheduler) {
 
 static void create_sleepers(mj_scheduler* scheduler, size_t count) {
   CHECK_INT(count, <=, most_sleepers);
-  // Thousands of them need little stack each.
+  // Thousands of tasks that need little stack each.
   CHECK_INT(mj_scheduler_set_stack_size(scheduler, 32 * 1024), ==, 0);
   memset(sleepers, 0, sizeof sleepers);
   sleeper_count = count;
@@ -141,7 +141,7 @@ static void create_sleepers(mj_scheduler* scheduler, size_t count) {
   }
 }
 
-// Runs after all sleepers have fallen asleep, being created after them.
+// Runs after all sleepers have gone to sleep, since it was created after them.
 static void notes_the_deadlines(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   CHECK_UINT(scheduler->timer_count, ==, sleeper_count);
@@ -183,12 +183,12 @@ static void many_sleepers_wake_in_order(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// Ends every third sleep early, in an order of its own, and looks at the heap after each.
+// Cancels every third sleep, in a scattered order, and checks the heap after each.
 static void cancels_some(mj_scheduler* scheduler, void* user_state) {
   size_t* cancelled = *(size_t**)user_state;
   CHECK_UINT(scheduler->timer_count, ==, sleeper_count);
   for (size_t i = 0; i < sleeper_count; i++) {
-    // 7919 is a prime that does not divide the count: each number comes up once.
+    // 7919 is a prime that does not divide the count, so each number comes up once.
     sleeper* one = &sleepers[i * 7919 % sleeper_count];
     if (one->number % 3 != 0) continue;
     one->cancelled = true;
@@ -216,7 +216,7 @@ static void the_heap_stays_right_when_sleeps_are_cancelled(void) {
   add_task(scheduler, cancels_some, state);
   mj_scheduler_run(scheduler);
   CHECK_UINT(woken_count, ==, count);
-  // Those whose sleep was cancelled woke first.
+  // The sleepers whose sleep was cancelled woke first.
   for (size_t i = 0; i < count; i++) CHECK_INT(sleepers[woken[i]].cancelled, ==, i < cancelled);
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->timer_cancellations, ==, cancelled);
@@ -259,7 +259,7 @@ static void the_run_queue_is_the_list(void) {
   for (size_t i = 0; i < 9; i++) CHECK_PTR(tasks[i]->next, ==, tasks[i + 1]);
   CHECK_PTR(tasks[9]->next, ==, NULL);
   CHECK_PTR(scheduler->runnable_tail, ==, tasks[9]);
-  // Each task sees the nine others: none ends before the last one has looked for the third time.
+  // Each task sees the nine others: none ends before the last one has checked for the third time.
   mj_scheduler_run(scheduler);
   CHECK_PTR(scheduler->runnable_head, ==, NULL);
   CHECK_PTR(scheduler->runnable_tail, ==, NULL);
@@ -312,7 +312,7 @@ static void watches_the_endless(mj_scheduler* scheduler, void* user_state) {
     CHECK_UINT(scheduler->timer_heap[i]->wake_time_ns, ==, UINT64_MAX);
     CHECK_INT(scheduler->timer_heap[i]->state, ==, MJ_TASK_SLEEPING);
   }
-  // The others go on, by yields and by timers.
+  // Other tasks keep running, by yields and by timers.
   for (int i = 0; i < 3; i++) {
     mj_task_yield();
     mj_task_sleep_ms(2);
@@ -347,7 +347,7 @@ static void an_endless_sleep_saturates(void) {
   add_task(scheduler, watches_the_endless, expected);
   mj_scheduler_run(scheduler);
   CHECK_INT(endless_woken, ==, 0);
-  // Enqueueing ends even such a sleep.
+  // Enqueueing ends even an endless sleep.
   for (size_t i = 0; i < count; i++) mj_scheduler_enqueue(scheduler, tasks[i]);
   mj_scheduler_run(scheduler);
   CHECK_INT(endless_woken, ==, count);
@@ -356,8 +356,8 @@ static void an_endless_sleep_saturates(void) {
 
 // ---- Starvation ----
 
-// A starved timer or descriptor would let the spinners spin for ever; they give up after this long,
-// with a message. Generous, for it only bounds a failure.
+// If a timer or descriptor starved, the spinning tasks would spin for ever: they give up after this
+// time, with a message. Generous, since it only bounds a failing test.
 static const uint64_t patience_ns = 40000000000;
 
 static bool spinners_may_end;
@@ -422,7 +422,7 @@ static void answers(mj_scheduler* scheduler, void* user_state) {
     char byte;
     mj_task_wait_readable(starving_channel[0]);
     CHECK_INT(read(starving_channel[0], &byte, 1), ==, 1);
-    // The next byte: ready at once, and yet to be seen by the next wait.
+    // The next byte: ready at once, and not seen by a wait yet.
     if (i < 9) CHECK_INT(write(starving_channel[1], "x", 1), ==, 1);
   }
   spinners_may_end = true;

@@ -1,4 +1,4 @@
-// The version of the library that is loaded is the header's.
+// The version of the loaded library is that of the header.
 #define _GNU_SOURCE
 #include "check.h"
 

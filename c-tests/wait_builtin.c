@@ -1,5 +1,4 @@
-// The wait functions that the library brings: what each serves, by itself and within one of the
-// program's.
+// The built-in wait functions: what each serves, by itself and wrapped in a program's function.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -11,12 +10,12 @@
 #include <sys/eventfd.h>
 #include <sys/time.h>
 
-// ---- One of the program's, around one of the library's ----
+// ---- A program's wait function around a built-in one ----
 
 typedef struct wrapper {
   mj_wait_fn inner;
   uint64_t calls;
-  uint64_t waits;        // Those with time to wait.
+  uint64_t waits;        // Calls with a timeout that is not 0.
   uint64_t most_events;
   uint64_t events;
   void (*before_first_wait)(void);
@@ -28,7 +27,7 @@ static int wraps(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) 
   if (timeout_ns > 0 && self->waits++ == 0 && self->before_first_wait != NULL) {
     self->before_first_wait();
   }
-  // What it is handed is its own affair, and not looked at.
+  // The built-in functions ignore their user_data.
   int events = self->inner(scheduler, timeout_ns, (void*)(uintptr_t)1);
   CHECK_INT(events, >=, 0);
   if ((uint64_t)events > self->most_events) self->most_events = (uint64_t)events;
@@ -36,7 +35,7 @@ static int wraps(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) 
   return events;
 }
 
-// How a scheduler comes to its wait function.
+// A way to set a scheduler's wait function.
 typedef struct variant {
   const char* name;
   mj_wait_fn function;
@@ -74,7 +73,7 @@ static mj_scheduler* scheduler_with(const variant* variant) {
   return scheduler;
 }
 
-// Also checks what holds for every run.
+// Also checks what must hold after every run.
 static void destroy(mj_scheduler* scheduler) {
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   if (wrapped.inner != NULL) CHECK_UINT(metrics->wait_calls, ==, wrapped.calls);
@@ -129,7 +128,7 @@ static void* returns_the_serve_from_a_thread(void* argument) {
     struct pollfd poll_fd = {.fd = there[0], .events = POLLIN};
     CHECK_INT(poll(&poll_fd, 1, -1), ==, 1);
     take_byte(there[0]);
-    // Most likely the run has fallen asleep by then.
+    // Usually the run has gone to sleep by then.
     if (i % 8 == 0) usleep(1000);
     put_byte(back[1]);
   }
@@ -146,7 +145,7 @@ static void descriptors_are_served(void) {
     mj_scheduler_run(scheduler);
     CHECK_INT(finished, ==, 2);
     CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 2 * exchanges);
-    // Some are seen before the function is called.
+    // Some events are seen before the function is called.
     if (wrapped.inner != NULL) CHECK_UINT(wrapped.events, <=, 2 * exchanges);
 
     pthread_t thread;
@@ -161,7 +160,7 @@ static void descriptors_are_served(void) {
   }
 }
 
-// All come with one call: they are raised in the wait function, when all tasks wait.
+// One call returns all: they are written in the wait function, when all tasks wait.
 enum { counter_count = 10 };
 
 static int counters[counter_count];
@@ -180,7 +179,7 @@ static void waits_for_a_counter(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void they_return_the_number_of_events(void) {
+static void wait_functions_return_the_number_of_events(void) {
   for (int i = 0; i < descriptor_variants; i++) {
     if (for_descriptors[i].wrapped == NULL) continue;
     finished = 0;
@@ -189,7 +188,7 @@ static void they_return_the_number_of_events(void) {
     for (int j = 0; j < counter_count; j++) {
       counters[j] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
       CHECK_INT(counters[j], >=, 0);
-      // Two tasks for one of them, which is one event all the same.
+      // Two tasks wait for one of them, which is still one event.
       for (int k = 0; k < (j == 0 ? 2 : 1); k++) {
         int* fd = allocate(sizeof *fd);
         *fd = counters[j];
@@ -236,7 +235,7 @@ static void timers_are_served(void) {
   }
 }
 
-// A signal that comes meanwhile ends no sleep, and is no failure.
+// A signal that arrives meanwhile ends no sleep, and is no failure.
 static volatile sig_atomic_t alarms;
 
 static void counts_an_alarm(int signal) {
@@ -310,7 +309,7 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// Twice each: what one stop leaves behind must not end the next wait, or keep it from being ended.
+// Twice each: a stop must not end a later wait, nor make a later stop ineffective.
 static void check_stops(const variant* variants, int count, mj_task_fn* waits) {
   static const uint64_t limits_ns[] = {MJ_FOREVER, LONG_NS};
   for (int i = 0; i < 2 * count; i++) {
@@ -334,7 +333,7 @@ static void a_thread_stops_a_sleep(void) {
   check_stops(for_timers, timer_variants, sleeps_long);
 }
 
-// The thread that stops comes at any moment, also between two waits.
+// The thread may stop the run at any point, also between two waits.
 static void ticks_without_end(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -367,7 +366,7 @@ static void no_stop_is_missed(void) {
 
 static void with_mj_wait_nanosleep_a_descriptor_alone_is_a_deadlock(void) {
   open_pipes();
-  // Ready or not, nothing would look.
+  // Ready or not, the wait function does not poll descriptors.
   for (int round = 0; round < 2; round++) {
     finished = 0;
     mj_scheduler* scheduler = scheduler_with(&(variant){"nanosleep", mj_wait_nanosleep, NULL});
@@ -380,7 +379,7 @@ static void with_mj_wait_nanosleep_a_descriptor_alone_is_a_deadlock(void) {
     log_lines_end();
     CHECK_INT(finished, ==, 0);
     CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 1);
-    // The task is as it was, and goes on with a wait function that does look.
+    // The task is unchanged, and continues with a wait function that does poll.
     if (round == 0) put_byte(there[1]);
     mj_scheduler_set_wait_func(scheduler, mj_wait_poll, NULL);
     mj_scheduler_run(scheduler);
@@ -397,7 +396,7 @@ static void writes_and_sleeps(mj_scheduler* scheduler, void* user_state) {
     CHECK_INT(mj_sleep_ns(500000), ==, 0);
     put_byte(there[1]);
   }
-  // Its last sleeps are those after which the last byte is found.
+  // After its last sleeps the last byte is found.
   while (finished == 0) CHECK_INT(mj_sleep_ns(500000), ==, 0);
   mj_task_exit();
 }
@@ -414,7 +413,7 @@ static void reads_with_and_without_limit(mj_scheduler* scheduler, void* user_sta
   mj_task_exit();
 }
 
-static void with_mj_wait_nanosleep_descriptors_are_looked_at_after_a_sleep(void) {
+static void with_mj_wait_nanosleep_descriptors_are_polled_after_a_sleep(void) {
   for (int i = 0; i < timer_variants; i++) {
     open_pipes();
     exchanges = 6;
@@ -429,7 +428,7 @@ static void with_mj_wait_nanosleep_descriptors_are_looked_at_after_a_sleep(void)
   }
 }
 
-// ---- One of the program's, with something else to watch ----
+// ---- A program's wait function with a source of its own ----
 
 typedef struct watcher {
   int own_fd;
@@ -437,8 +436,8 @@ typedef struct watcher {
   uint64_t own_events, library_events;
 } watcher;
 
-// The model of the documentation: the backend descriptor in the set, and mj_wait_poll() for what it
-// is about.
+// The pattern of the documentation: the backend descriptor in the program's set, and mj_wait_poll()
+// when it is readable.
 static int watches_both(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   watcher* self = user_data;
   struct pollfd fds[2] = {
@@ -485,14 +484,14 @@ static void* raises_five_times(void* argument) {
     const uint64_t one = 1;
     usleep(1000);
     CHECK_INT(write(watched.own_fd, &one, sizeof one), ==, sizeof one);
-    // Until it has been seen, or two would be one.
+    // Until it has been seen: two writes would be one event.
     struct pollfd poll_fd = {.fd = watched.own_fd, .events = POLLIN};
     while (poll(&poll_fd, 1, 0) != 0) usleep(100);
   }
   return NULL;
 }
 
-static void one_of_the_program_may_call_them(void) {
+static void a_programs_wait_function_may_call_them(void) {
   open_pipes();
   exchanges = (int)times(50, 10);
   watched = (watcher){.own_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -542,15 +541,15 @@ static void the_field_is_the_function_that_was_set(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(descriptors_are_served);
-  RUN(they_return_the_number_of_events);
+  RUN(wait_functions_return_the_number_of_events);
   RUN(timers_are_served);
   RUN(signals_are_no_failure);
   RUN(a_thread_stops_a_wait_for_a_descriptor);
   RUN(a_thread_stops_a_sleep);
   RUN(no_stop_is_missed);
   RUN(with_mj_wait_nanosleep_a_descriptor_alone_is_a_deadlock);
-  RUN(with_mj_wait_nanosleep_descriptors_are_looked_at_after_a_sleep);
-  RUN(one_of_the_program_may_call_them);
+  RUN(with_mj_wait_nanosleep_descriptors_are_polled_after_a_sleep);
+  RUN(a_programs_wait_function_may_call_them);
   RUN(without_a_scheduler_they_fail);
   RUN(the_field_is_the_function_that_was_set);
   return 0;

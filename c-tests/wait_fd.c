@@ -1,4 +1,4 @@
-// Waiting for the events of descriptors: what is returned, and when.
+// Waiting for events of descriptors: what is returned, and when.
 #define _GNU_SOURCE
 #include "check.h"
 #include "bodies.h"
@@ -64,7 +64,7 @@ static void close_with_a_reset(int fd) {
 
 // ---- The same bits as poll(2) ----
 
-// Makes the descriptor to wait for, and any others that it needs, which stay -1 if there are none.
+// Opens the descriptor to wait for, and others that it needs; unused ones stay -1.
 typedef void situation(int fds[2]);
 
 static void an_empty_pipe(int fds[2]) { open_pipe(fds); }
@@ -263,7 +263,7 @@ static const struct {
     {"an empty epoll set", an_empty_epoll_set},
 };
 
-// Those that epoll(7) knows nothing of, since they never block.
+// Files that epoll(7) does not support, since they never block.
 static const struct {
   const char* name;
   situation* make;
@@ -331,7 +331,7 @@ static void files_are_as_poll_says(void) {
   }
 }
 
-// ---- Time limits ----
+// ---- Timeouts ----
 
 static void a_wait_is_never_over_early(void) {
   int fds[2];
@@ -342,7 +342,7 @@ static void a_wait_is_never_over_early(void) {
     CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, limits_ns[i]), ==, -ETIMEDOUT);
     CHECK_UINT(now_ns() - before, >=, limits_ns[i]);
   }
-  // Two tasks with different limits for one descriptor, of which the shorter one comes last.
+  // Two tasks with different timeouts for one descriptor, the shorter one last.
   call longer, shorter, endless;
   begin_wait(&endless, fds[0], POLLIN, MJ_FOREVER);
   begin_wait(&longer, fds[0], POLLIN, LONG_NS);
@@ -353,7 +353,7 @@ static void a_wait_is_never_over_early(void) {
   put_byte(fds[1]);
   CHECK_INT(result_of(&longer), ==, POLLIN);
   CHECK_INT(result_of(&endless), ==, POLLIN);
-  // Nothing of the wait that timed out is left: the next one begins anew.
+  // Nothing remains of the wait that timed out: the next one is independent.
   take_byte(fds[0]);
   begin_wait(&shorter, fds[0], POLLIN, MJ_FOREVER);
   let_events_come();
@@ -372,7 +372,7 @@ static void puts_a_byte(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-static void without_time_it_is_a_look_after_one_turn(void) {
+static void a_zero_timeout_polls_after_one_yield(void) {
   int fds[2];
   open_pipe(fds);
   add_watcher(scheduler);
@@ -380,18 +380,19 @@ static void without_time_it_is_a_look_after_one_turn(void) {
     CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, 0), ==, -ETIMEDOUT);
     CHECK_UINT(watcher_turns, ==, i);
   }
-  // What the others do in their turn is seen.
+  // What other tasks do during the yield is seen.
   late_writer = fds[1];
   add_task(scheduler, puts_a_byte, NULL);
   CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, 0), ==, POLLIN);
-  // It is no wait of the timers or of the descriptors.
+  // It counts neither as a timer nor as an event.
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->heap_operations, ==, 0);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 0);
   watcher_may_end = true;
   close_both(fds);
 }
 
-// A limit that comes at the same time as the event: either is the result, and no event is lost.
+// A timeout that expires at the same time as the event: either result is right, and no event is
+// lost.
 static size_t race_rounds, ready_first, time_first;
 static int race[2];
 static bool race_on;
@@ -407,7 +408,7 @@ static void writes_as_the_time_comes(mj_scheduler* running, void* user_state) {
       mj_task_yield();
       continue;
     }
-    // From long before to after the moment; now and then with the loop in between.
+    // From long before to after the deadline; now and then through the loop.
     int64_t offset_ns = (int64_t)(next_random(&random) % 30000) - 20000;
     uint64_t at = race_due_ns + (uint64_t)offset_ns;
     race_due_ns = 0;
@@ -443,15 +444,16 @@ static void waits_for_20_us(void) {
   }
   race_on = false;
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
-  // A byte that comes after the timer, and before the task's turn, is what the wait ends with.
+  // A byte that is written after the timer fires and before the task runs ends the wait
+  // successfully.
   CHECK_UINT(metrics->timer_expirations, >=, time_first);
   CHECK_UINT(metrics->timer_expirations + metrics->timer_cancellations, ==, race_rounds);
-  // Each byte was an event of its own.
+  // Each byte counted as one event.
   CHECK_UINT(metrics->io_events, ==, race_rounds);
   close_both(race);
 }
 
-static void the_time_and_the_event_can_come_together(void) {
+static void a_timeout_and_an_event_can_coincide(void) {
   race_rounds = times(1000, 100);
   ready_first = time_first = 0;
   in_a_task(waits_for_20_us);
@@ -469,7 +471,7 @@ static void a_hangup_alone_wakes_all(void) {
   begin_wait(&readers[2], fds[0], POLLPRI, LONG_NS);
   let_events_come();
   for (int i = 0; i < 3; i++) check_waiting(&readers[i]);
-  // No data comes, so this is the one event that there is.
+  // No data arrives, so this is the only event.
   close(fds[1]);
   for (int i = 0; i < 3; i++) CHECK_INT(result_of(&readers[i]), ==, POLLHUP);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->io_events, ==, 1);
@@ -486,7 +488,7 @@ static void an_error_alone_wakes_all(void) {
   let_events_come();
   for (int i = 0; i < 2; i++) check_waiting(&writers[i]);
   close(fds[0]);
-  // Full as it is, whether it counts as writable as well is the kernel's to say.
+  // Whether a full pipe also counts as writable is up to the kernel.
   CHECK_INT(result_of(&writers[0]) & ~POLLOUT, ==, POLLERR);
   CHECK_INT(result_of(&writers[1]), ==, POLLERR);
   close(fds[1]);
@@ -514,14 +516,14 @@ static void a_reset_wakes_all(void) {
   close(fds[0]);
 }
 
-static void half_a_close_is_seen_by_those_who_ask(void) {
+static void a_half_close_is_reported_to_waiters_of_pollrdhup(void) {
   int fds[2];
   open_tcp(fds);
   call reader, watcher, urgent;
   begin_wait(&reader, fds[0], POLLIN, MJ_FOREVER);
   begin_wait(&watcher, fds[0], POLLIN | POLLRDHUP, MJ_FOREVER);
   begin_wait(&urgent, fds[0], POLLPRI, LONG_NS);
-  // Half a connection is still one: no hang-up, and nothing for the one that waits for urgent data.
+  // A half-closed connection is still open: no hang-up, and no event for the waiter of urgent data.
   CHECK_INT(shutdown(fds[1], SHUT_WR), ==, 0);
   CHECK_INT(result_of(&reader), ==, POLLIN);
   CHECK_INT(result_of(&watcher), ==, POLLIN | POLLRDHUP);
@@ -559,7 +561,7 @@ static void a_refused_connection_is_writable(void) {
   close(fd);
   close(listener);
 
-  // Nobody listens on the port any more, and bound to a socket nobody else can.
+  // No socket listens on the port any more, and while this one is bound no other can.
   int placeholder = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   int yes = 1;
   CHECK_INT(setsockopt(placeholder, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes), ==, 0);
@@ -587,7 +589,7 @@ static void write_when_possible(void) {
   drain(fds[0]);
   CHECK_INT(result_of(&writer), ==, POLLOUT);
   close(fds[0]);
-  // The error is left to the next write().
+  // The next write() still gets the error.
   CHECK_INT(mj_task_wait_fd(fds[1], POLLOUT, MJ_FOREVER), ==, POLLOUT | POLLERR);
   CHECK_INT(mj_fd_close(fds[1]), ==, 0);
   CHECK_INT(mj_task_wait_fd(fds[1], POLLOUT, MJ_FOREVER), ==, -EBADF);
@@ -600,7 +602,7 @@ static void writers_wait_for_room(void) {
   log_lines_end();
 }
 
-// ---- Many on one ----
+// ---- Several waiters, one descriptor ----
 
 static void two_readers_and_a_writer_share_a_socket(void) {
   int fds[2];
@@ -615,14 +617,14 @@ static void two_readers_and_a_writer_share_a_socket(void) {
   check_waiting(&readers[1]);
   check_waiting(&writer);
 
-  // Something to read is nothing to write.
+  // A readable descriptor need not be writable.
   put_byte(fds[1]);
   CHECK_INT(result_of(&readers[0]), ==, POLLIN);
   CHECK_INT(result_of(&readers[1]), ==, POLLIN);
   let_events_come();
   check_waiting(&writer);
 
-  // And the other way round.
+  // And vice versa.
   take_byte(fds[0]);
   begin_wait(&readers[0], fds[0], POLLIN, LONG_NS);
   begin_wait(&readers[1], fds[0], POLLIN, MJ_FOREVER);
@@ -632,7 +634,7 @@ static void two_readers_and_a_writer_share_a_socket(void) {
   check_waiting(&readers[0]);
   check_waiting(&readers[1]);
 
-  // Both at one time; and who waits for either gets both.
+  // Both at once; and the waiter of either event gets both.
   fill(fds[0]);
   call either;
   begin_wait(&writer, fds[0], POLLOUT, MJ_FOREVER);
@@ -647,7 +649,7 @@ static void two_readers_and_a_writer_share_a_socket(void) {
   CHECK_INT(result_of(&readers[1]), ==, POLLIN);
   CHECK_INT(result_of(&either), ==, POLLIN | POLLOUT);
 
-  // One of them wakes early, and the rest still waits.
+  // One of them wakes early, and the others keep waiting.
   take_byte(fds[0]);
   fill(fds[0]);
   begin_wait(&readers[0], fds[0], POLLIN, MJ_FOREVER);
@@ -676,7 +678,7 @@ static void wait_in_vain(void) {
   for (int bit = 0; bit < 16; bit++) {
     unsigned known = POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDNORM | POLLRDBAND |
                      POLLWRNORM | POLLWRBAND | POLLERR | POLLHUP;
-    // Obsolete, and without effect in poll(2) on Linux: either answer will do.
+    // Obsolete, and without effect in poll(2) on Linux: either answer is accepted.
     known |= 0x400;
     if ((known >> bit & 1) != 0) continue;
     short events = (short)(1u << bit | POLLIN);
@@ -696,7 +698,7 @@ static void wait_in_vain(void) {
       check_running = text;
       uint64_t before = watcher_turns;
       CHECK_INT(mj_task_wait_fd(bad[i], POLLIN, limits_ns[j]), ==, -EBADF);
-      // A loop around it leaves the others their turns.
+      // A loop around it lets other tasks run.
       CHECK_UINT(watcher_turns, ==, before + 1);
       check_running = test;
     }
@@ -704,17 +706,17 @@ static void wait_in_vain(void) {
   watcher_may_end = true;
 }
 
-static void what_cannot_be_waited_for_is_an_error(void) {
+static void a_wait_that_is_refused_is_an_error(void) {
   log_lines_begin();
   in_a_task(wait_in_vain);
   log_lines_end();
 }
 
-// A set that would contain itself, or a set that contains it, is the kernel's error.
+// An epoll set that would contain itself, directly or not, is an error of the kernel.
 static void wait_for_the_scheduler(void) {
   int own = mj_scheduler_backend_fd(scheduler);
   CHECK_INT(mj_task_wait_fd(own, POLLIN, MJ_FOREVER), <, 0);
-  // Another scheduler's is as good a descriptor as any.
+  // Another scheduler's epoll set is an ordinary descriptor.
   mj_scheduler* other = new_scheduler();
   call stop;
   begin_wait(&stop, mj_scheduler_backend_fd(other), POLLIN, MJ_FOREVER);
@@ -795,20 +797,21 @@ static void wait_for_many(void) {
     begin_wait(&waits[i], fds[i], POLLIN, i % 2 == 0 ? MJ_FOREVER : LONG_NS);
   }
   let_events_come();
-  // 7919 is a prime that divides none of the counts: each comes up once, in a scattered order.
+  // 7919 is a prime that divides none of the counts, so each index comes up once, in a scattered
+  // order.
   for (size_t i = 0; i < many_count; i++) {
     size_t index = i * 7919 % many_count;
     check_waiting(&waits[index]);
     uint64_t one = 1;
     CHECK_INT(write(fds[index], &one, sizeof one), ==, sizeof one);
-    // One by one, in batches, and a thousand at a time.
+    // One by one, then in batches of a thousand.
     if (i < 100 || i % 1000 == 999) CHECK_INT(result_of(&waits[index]), ==, POLLIN);
   }
   for (size_t i = 0; i < many_count; i++) CHECK_INT(result_of(&waits[i]), ==, POLLIN);
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->io_events, ==, many_count);
   CHECK_UINT(metrics->timer_cancellations, ==, many_count / 2);
-  // Again, and now all are closed.
+  // Once more, and now all are closed.
   for (size_t i = 0; i < many_count; i++) {
     uint64_t count;
     CHECK_INT(read(fds[i], &count, sizeof count), ==, sizeof count);
@@ -826,7 +829,7 @@ static void five_thousand_descriptors_are_waited_for(void) {
   struct rlimit limit;
   CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
   const struct rlimit before = limit;
-  // Those that are open already, the scheduler's, and a few to spare.
+  // The descriptors that are open already, the scheduler's, and some to spare.
   rlim_t needed = (rlim_t)many_count + 100;
   if (limit.rlim_cur < needed) limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
   CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
@@ -839,7 +842,7 @@ static void five_thousand_descriptors_are_waited_for(void) {
   CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), ==, 0);
 }
 
-// ---- What is left over ----
+// ---- Waits that remain ----
 
 static void stop_while_others_wait(void) {
   static int fds[2];
@@ -850,7 +853,7 @@ static void stop_while_others_wait(void) {
   close_both(fds);
 }
 
-static void those_who_wait_are_destroyed_with_their_scheduler(void) {
+static void waiting_tasks_are_destroyed_with_their_scheduler(void) {
   test_body = stop_while_others_wait;
   scheduler = new_scheduler();
   add_task(scheduler, runs_the_test, NULL);
@@ -859,7 +862,7 @@ static void those_who_wait_are_destroyed_with_their_scheduler(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// epoll does not watch this file.
+// epoll does not support this file.
 static void a_wait_for_what_never_happens_can_be_ended(void) {
   int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   CHECK_INT(null, >=, 0);
@@ -886,12 +889,12 @@ static void errors_may_be_asked_for(void) {
 int main(void) {
   RUN_IN_TASK(the_bits_are_those_of_poll);
   RUN_IN_TASK(a_wait_is_never_over_early);
-  RUN_IN_TASK(without_time_it_is_a_look_after_one_turn);
-  RUN(the_time_and_the_event_can_come_together);
+  RUN_IN_TASK(a_zero_timeout_polls_after_one_yield);
+  RUN(a_timeout_and_an_event_can_coincide);
   RUN_IN_TASK(a_hangup_alone_wakes_all);
   RUN_IN_TASK(an_error_alone_wakes_all);
   RUN_IN_TASK(a_reset_wakes_all);
-  RUN_IN_TASK(half_a_close_is_seen_by_those_who_ask);
+  RUN_IN_TASK(a_half_close_is_reported_to_waiters_of_pollrdhup);
   RUN_IN_TASK(a_refused_connection_is_writable);
   RUN(writers_wait_for_room);
   RUN_IN_TASK(two_readers_and_a_writer_share_a_socket);
@@ -899,9 +902,9 @@ int main(void) {
   RUN_IN_TASK(epoll_sets_can_be_waited_for);
   RUN(descriptor_0_is_like_any_other);
   RUN(five_thousand_descriptors_are_waited_for);
-  RUN(those_who_wait_are_destroyed_with_their_scheduler);
+  RUN(waiting_tasks_are_destroyed_with_their_scheduler);
   RUN_IN_TASK(files_are_as_poll_says);
-  RUN(what_cannot_be_waited_for_is_an_error);
+  RUN(a_wait_that_is_refused_is_an_error);
   RUN_IN_TASK(a_wait_for_what_never_happens_can_be_ended);
   RUN_IN_TASK(errors_may_be_asked_for);
   return 0;

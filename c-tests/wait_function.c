@@ -1,4 +1,4 @@
-// The contract of a wait function: what it is called with, and what it may do.
+// The contract of a wait function: how it is called, and what it may do.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -8,13 +8,13 @@
 
 static int channel[2];
 
-// What a wait function of these tests was called with.
+// Records the calls of a wait function.
 typedef struct calls {
   size_t count;
   uint64_t last_timeout_ns;
   uint64_t longest_timeout_ns;  // MJ_FOREVER apart
   size_t endless;
-  mj_task* task;  // one that it may wake
+  mj_task* task;  // a task that it may wake
 } calls;
 
 static void note_call(mj_scheduler* scheduler, uint64_t timeout_ns, calls* state) {
@@ -25,7 +25,7 @@ static void note_call(mj_scheduler* scheduler, uint64_t timeout_ns, calls* state
   } else if (timeout_ns > state->longest_timeout_ns) {
     state->longest_timeout_ns = timeout_ns;
   }
-  // Called between tasks, on the scheduler's thread, and told to wait only if no task is ready.
+  // Called between tasks, on the scheduler's thread, and with a timeout only if no task is ready.
   CHECK_PTR(mj_scheduler_current(), ==, scheduler);
   CHECK_PTR(scheduler->current_task, ==, NULL);
   CHECK_PTR(scheduler->wait_data, ==, state);
@@ -38,7 +38,7 @@ static void sleep_ns(uint64_t nanoseconds) {
   nanosleep(&duration, NULL);
 }
 
-// The guide's default wait function, with notes.
+// The guide's default wait function, which also records its calls.
 static int sleeps_as_told(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   note_call(scheduler, timeout_ns, user_data);
   CHECK_UINT(timeout_ns, !=, MJ_FOREVER);
@@ -87,11 +87,11 @@ static void parks_three_times(mj_scheduler* scheduler, void* user_state) {
   }
 }
 
-// As the guide's own epoll function does it, state and counter included.
+// As the guide's own epoll function does it, including state and counter.
 static int wakes_as_the_guide_does(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   calls* state = user_data;
   note_call(scheduler, timeout_ns, state);
-  // Nothing but this function can wake the task, and there is no timer.
+  // Only this function can wake the task, and there is no timer.
   if (timeout_ns != 0) CHECK_UINT(timeout_ns, ==, MJ_FOREVER);
   mj_task* task = state->task;
   if (task == NULL || task->state != MJ_TASK_WAITING_IO) return 0;
@@ -143,7 +143,7 @@ static void sleeps_long(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void it_may_create_tasks_and_end_sleeps(void) {
+static void a_wait_function_may_create_tasks_and_end_sleeps(void) {
   calls state;
   memset(&state, 0, sizeof state);
   wakes = 0;
@@ -156,7 +156,7 @@ static void it_may_create_tasks_and_end_sleeps(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// ---- Results that are no events ----
+// ---- Results that are not counts of events ----
 
 static int fails_at_once(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   note_call(scheduler, timeout_ns, user_data);
@@ -183,7 +183,7 @@ static void a_failure_is_logged_and_ends_nothing(void) {
 static int returns_early(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   note_call(scheduler, timeout_ns, user_data);
   sleep_ns(timeout_ns / 3 < 1000000 ? timeout_ns / 3 : 1000000);
-  // A number that it made up, at times.
+  // An arbitrary count, at times.
   return ((calls*)user_data)->count % 2 == 0 ? 0 : 7;
 }
 
@@ -202,7 +202,7 @@ static void returning_early_wakes_nobody_early(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// ---- What it may not do ----
+// ---- What it must not do ----
 
 static int blocks_in_vain(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   note_call(scheduler, timeout_ns, user_data);
@@ -278,7 +278,7 @@ static void spins(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   uint64_t start = now_ns();
-  // Generous, for it only bounds a failure.
+  // Generous: it only bounds a failing test.
   for (unsigned i = 1; wakes == 0; i++) {
     if (i % 4096 == 0) CHECK_UINT(now_ns() - start, <, 40000000000);
     mj_task_yield();
@@ -299,7 +299,7 @@ static void parks_once(mj_scheduler* scheduler, void* user_state) {
 static int wakes_at_the_tenth_call(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   calls* state = user_data;
   note_call(scheduler, timeout_ns, state);
-  // The spinning task is always ready: there is no time to wait.
+  // The spinning task is always ready, so the timeout is 0.
   CHECK_UINT(timeout_ns, ==, 0);
   if (state->count != 10) return 0;
   mj_scheduler_enqueue(scheduler, state->task);
@@ -321,7 +321,7 @@ static void yielding_tasks_do_not_starve_it(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// ---- The library's own descriptors and stops, by way of the backend descriptor ----
+// ---- The library's own descriptors and stops, through the backend descriptor ----
 
 typedef struct poller {
   calls calls;
@@ -392,7 +392,7 @@ static void a_wait_function_of_the_program_serves_the_library(void) {
   mj_scheduler* scheduler = new_scheduler();
   mj_scheduler_set_wait_func(scheduler, polls_the_backend, &state);
 
-  // Descriptors that tasks of this thread make ready, and another thread.
+  // Descriptors that tasks of this thread make ready, and then another thread.
   wakes = 0;
   add_task(scheduler, reads_three_bytes, NULL);
   add_task(scheduler, writes_three_bytes, NULL);
@@ -410,7 +410,7 @@ static void a_wait_function_of_the_program_serves_the_library(void) {
   CHECK_INT(wakes, ==, 3);
   CHECK_UINT(state.by_backend, >, before);
 
-  // A stop by another thread, twice: what one leaves behind must not end the next run.
+  // A stop from another thread, twice: the first must not end the second run.
   for (int i = 0; i < 2; i++) {
     CHECK_INT(pthread_create(&thread, NULL, stops_after_10_ms, scheduler), ==, 0);
     if (i == 0) add_task(scheduler, waits_for_ever, NULL);
@@ -418,7 +418,7 @@ static void a_wait_function_of_the_program_serves_the_library(void) {
     CHECK_INT(pthread_join(thread, NULL), ==, 0);
   }
 
-  // Idle it is idle: the backend descriptor is not readable for nothing.
+  // When nothing happens, the backend descriptor is not readable.
   wakes = 0;
   size_t calls_before = state.calls.count;
   add_task(scheduler, sleeps_30_ms, NULL);
@@ -431,14 +431,14 @@ static void a_wait_function_of_the_program_serves_the_library(void) {
   close(channel[1]);
 }
 
-// ---- What has happened while the deadline passed ----
+// ---- Events at the same time as a deadline ----
 
 static mj_task* late_task;
 static bool late_event;
 static int late_result;
 
-// In simulated time descriptors and the wait function are looked at now and then only, so that a look
-// that is due by chance does not hide one that is missing.
+// In simulated time descriptors and the wait function are polled only now and then, so that a poll
+// that happens to be due does not hide a missing one.
 static uint64_t simulated_now_ns;
 
 static uint64_t simulated_clock(void* user_data) {
@@ -455,7 +455,7 @@ static mj_scheduler* scheduler_in_simulated_time(mj_wait_fn function) {
   return scheduler;
 }
 
-// Only this function knows of the event.
+// Only this function reports the event.
 static int tells_of_the_event(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   (void)user_data;
   if (late_event) {
@@ -483,7 +483,7 @@ static void makes_the_event_and_computes(mj_scheduler* scheduler, void* user_sta
   mj_task_exit();
 }
 
-static void it_is_asked_before_a_deadline_counts(void) {
+static void the_wait_function_is_called_before_a_deadline_counts(void) {
   mj_scheduler* scheduler = scheduler_in_simulated_time(tells_of_the_event);
   late_task = add_task(scheduler, parks_for_1_ms, NULL);
   add_task(scheduler, makes_the_event_and_computes, NULL);
@@ -526,7 +526,7 @@ static void a_descriptor_that_is_ready_never_times_out(void) {
 int main(void) {
   RUN(the_timeout_is_the_time_to_the_next_timer);
   RUN(it_wakes_parked_tasks_as_the_guides_does);
-  RUN(it_may_create_tasks_and_end_sleeps);
+  RUN(a_wait_function_may_create_tasks_and_end_sleeps);
   RUN(a_failure_is_logged_and_ends_nothing);
   RUN(returning_early_wakes_nobody_early);
   RUN(blocking_calls_in_it_are_reported);
@@ -534,7 +534,7 @@ int main(void) {
   RUN(the_application_preset_has_one);
   RUN(yielding_tasks_do_not_starve_it);
   RUN(a_wait_function_of_the_program_serves_the_library);
-  RUN(it_is_asked_before_a_deadline_counts);
+  RUN(the_wait_function_is_called_before_a_deadline_counts);
   RUN(a_descriptor_that_is_ready_never_times_out);
   return 0;
 }

@@ -15,8 +15,8 @@ static void open_pipes(void) {
   CHECK_INT(pipe2(empty_pipe, O_CLOEXEC | O_NONBLOCK), ==, 0);
   CHECK_INT(pipe2(full_pipe, O_CLOEXEC | O_NONBLOCK), ==, 0);
   static const char zeros[65536];
-  // First in large pieces and then byte by byte, since a pipe takes short writes whole or not at
-  // all.
+  // First in large pieces and then byte by byte, since a pipe takes short writes completely or not
+  // at all.
   while (write(full_pipe[1], zeros, sizeof zeros) > 0) {
   }
   while (write(full_pipe[1], zeros, 1) > 0) {
@@ -86,9 +86,9 @@ static int call_join_with_a_limit(void) { return mj_task_join(never_ends, LONG_N
 typedef struct call {
   const char* name;
   int (*make)(void);
-  bool reports;         // It is one of those that return how the wait ended.
+  bool reports;         // Whether the call returns how the wait ended.
   bool has_timer;
-  mj_task_state state;  // What the task is in meanwhile.
+  mj_task_state state;  // The task's state while it waits.
 } call;
 
 static const call calls[] = {
@@ -113,7 +113,7 @@ enum { call_count = sizeof calls / sizeof calls[0] };
 
 static bool waits(const call* call) { return call->state != MJ_TASK_RUNNABLE; }
 
-// What a call returns that has been ended with that status.
+// What a call returns whose wait was ended with this status.
 static int expected(const call* call, int status) { return call->reports ? status : 0; }
 
 static const call* current_call;
@@ -129,7 +129,7 @@ static void makes_the_call(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// Adds a task that makes the call, and lets it come to its wait.
+// Adds a task that makes the call, and lets it run until it waits.
 static mj_task* parked_in(mj_scheduler* scheduler, const call* call) {
   check_running = call->name;
   current_call = call;
@@ -155,7 +155,7 @@ static int (*end_wait)(mj_task* task);
 static int ended_status;
 
 static int by_enqueueing(mj_task* task) {
-  // It has no answer that tells a waiting task from a ready one.
+  // Its result does not distinguish a waiting task from a ready one.
   int status = mj_scheduler_enqueue(mj_scheduler_current(), task);
   return status == 0 ? 1 : status;
 }
@@ -177,7 +177,7 @@ static void ends_each_wait(mj_scheduler* scheduler, void* user_state) {
     CHECK_UINT(scheduler->runnable_count, ==, 1);
     uint64_t after = mj_scheduler_get_metrics(scheduler)->timer_cancellations;
     CHECK_UINT(after - before, ==, calls[i].has_timer);
-    // The second time it does not wait any more.
+    // The second time it is not waiting any more.
     CHECK_INT(mj_task_wake(waiter), ==, 0);
     CHECK_UINT(scheduler->runnable_count, ==, 1);
     check_returned(ended_status);
@@ -231,7 +231,7 @@ static void wakes_those_that_do_not_wait(mj_scheduler* scheduler, void* user_sta
   CHECK_INT(mj_task_wake(mj_task_current()), ==, 0);
   CHECK_UINT(scheduler->runnable_count, ==, 2);
   CHECK_PTR(scheduler->runnable_head, ==, fresh);
-  // Waking the running task is not kept for its next wait, as enqueueing it is.
+  // Waking the running task has no effect on its next wait; enqueueing it has.
   uint64_t before = now_ns();
   CHECK_INT(mj_sleep_ns(1000000), ==, 0);
   CHECK_UINT(now_ns() - before, >=, 1000000);
@@ -254,7 +254,7 @@ static void enqueues_itself_and_waits(mj_scheduler* scheduler, void* user_state)
   mj_task* self = scheduler->current_task;
   for (size_t i = 0; i < call_count; i++) {
     check_running = calls[i].name;
-    // Joining itself is an error of its own.
+    // Joining itself is a different error.
     if (calls[i].make == call_join || calls[i].make == call_join_with_a_limit) continue;
     CHECK_INT(mj_scheduler_enqueue(scheduler, self), ==, 0);
     CHECK_INT(calls[i].make(), ==, expected(&calls[i], waits(&calls[i]) ? -EINTR : 0));
@@ -274,7 +274,7 @@ static void enqueueing_oneself_ends_the_next_wait(void) {
   close_pipes();
 }
 
-// A task that is woken as its time comes wakes once, and is counted once.
+// A task that is woken when its deadline passes wakes once, and is counted once.
 static size_t race_rounds, full_sleeps, woken_sleeps, successful_wakes;
 static mj_task* racer;
 
@@ -304,7 +304,7 @@ static void wakes_the_racer(mj_scheduler* scheduler, void* user_state) {
       mj_task_yield();
       continue;
     }
-    // Half of the wakes aim at the moment itself, with a yield in between, the others come before
+    // Half of the wakes aim at the deadline itself, with a yield in between, the others come before
     // it.
     uint64_t due = racer->wake_time_ns;
     while (racer != NULL && racer->state == MJ_TASK_SLEEPING && now_ns() + 300 < due) {
@@ -320,7 +320,7 @@ static void wakes_the_racer(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_wake_and_the_time_can_come_together(void) {
+static void a_wake_and_a_timeout_can_coincide(void) {
   race_rounds = times(1000, 100);
   full_sleeps = woken_sleeps = successful_wakes = 0;
   mj_scheduler* scheduler = new_scheduler();
@@ -336,7 +336,7 @@ static void a_wake_and_the_time_can_come_together(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// ---- Parked by their own body ----
+// ---- Tasks parked by their own body ----
 
 static int entries;
 
@@ -357,7 +357,7 @@ static void wakes_the_parked(mj_scheduler* scheduler, void* user_state) {
   mj_task_yield();
   CHECK_INT(entries, ==, 1);
   CHECK_INT(parked->state, ==, MJ_TASK_WAITING_IO);
-  // A wake says whether it has woken, a cancel does not.
+  // A wake returns whether it has woken the task, a cancel does not.
   CHECK_INT(end_wait(parked), ==, ended_status == 0);
   CHECK_INT(mj_task_join(id, MJ_FOREVER), ==, 0);
   CHECK_INT(entries, ==, 2);
@@ -381,7 +381,8 @@ static void a_task_parked_by_its_body_is_called_again(void) {
 
 // ---- Cancelling ----
 
-// Makes every call, in a task that is cancelled: it returns at once, after one turn of the others.
+// Makes every call in a task that is cancelled: it returns at once, after the other ready tasks
+// have run.
 static void check_each_call_is_canceled(mj_scheduler* scheduler) {
   const char* test = check_running;
   for (int round = 0; round < 3; round++) {
@@ -424,7 +425,7 @@ static void cancels_each_wait(mj_scheduler* scheduler, void* user_state) {
     CHECK_UINT(returned, ==, before + 1);
     check_running = calls[i].name;
     CHECK_INT(result, ==, expected(&calls[i], -ECANCELED));
-    // The next one gets the same slot, and must not find itself cancelled.
+    // The next task gets the same slot, and must not be cancelled.
     while (mj_task_find(scheduler, id) != NULL) mj_task_yield();
   }
   watcher_may_end = true;
@@ -476,7 +477,7 @@ static void is_canceled_before_its_first_turn(mj_scheduler* scheduler, void* use
   (void)user_state;
   entries++;
   check_each_call_is_canceled(scheduler);
-  // Called again from the top it is still the same task.
+  // Called again from the top, it is still the same task.
   if (entries == 3) mj_task_exit();
 }
 
@@ -506,11 +507,10 @@ static void a_fresh_task_that_is_canceled_runs_to_clean_up(void) {
   close_pipes();
 }
 
-// Cancelled while others have the turn that it asked them to take: waits that end in any case, and
-// at once, are no exception.
+// Cancelled while it has yielded: waits that would end at once in any case are no exception.
 static int regular_file;
 
-static int yields_for_a_look(void) { return mj_task_wait_fd(empty_pipe[0], POLLIN, 0); }
+static int polls_after_a_yield(void) { return mj_task_wait_fd(empty_pipe[0], POLLIN, 0); }
 
 static int waits_for_a_file(void) { return mj_task_wait_fd(regular_file, POLLIN, MJ_FOREVER); }
 
@@ -524,7 +524,7 @@ static void cancels_each_short_wait(mj_scheduler* scheduler, void* user_state) {
   static const call short_calls[] = {
       {"mj_sleep_ns(0)", sleeps_for_nothing, true, true, MJ_TASK_SLEEPING},
       {"mj_task_join(id, 0)", joins_for_nothing, true, true, MJ_TASK_WAITING_IO},
-      {"mj_task_wait_fd(fd, POLLIN, 0)", yields_for_a_look, true, false, MJ_TASK_RUNNABLE},
+      {"mj_task_wait_fd(fd, POLLIN, 0)", polls_after_a_yield, true, false, MJ_TASK_RUNNABLE},
       {"mj_task_wait_fd(file, ...)", waits_for_a_file, true, false, MJ_TASK_WAITING_IO},
   };
   never_ends = mj_task_get_id(scheduler->current_task);
@@ -534,7 +534,7 @@ static void cancels_each_short_wait(mj_scheduler* scheduler, void* user_state) {
     result = 1000;
     mj_task* waiter = add_task(scheduler, makes_the_call, NULL);
     size_t before = returned;
-    // Whether the timer of no time has been served when this task's turn comes is open.
+    // Whether the timer of a zero timeout has fired before this task runs is not specified.
     mj_task_yield();
     if (returned > before) continue;
     CHECK_INT(mj_task_cancel(waiter), ==, 0);
@@ -564,7 +564,7 @@ static void a_wait_that_only_yields_can_be_canceled(void) {
   close_pipes();
 }
 
-// A task that does not heed its cancellation, with a tight loop around each kind of wait.
+// A task that ignores its cancellation, with a tight loop around each kind of wait.
 static bool ticked, answered;
 static uint64_t loops;
 
@@ -628,7 +628,7 @@ static void a_canceled_task_in_a_loop_starves_nobody(void) {
   check_running = test;
 }
 
-// Marked as ended, a task waits no more either, and does not even give up its turn.
+// A task marked as ended no longer waits, and does not even yield.
 static void calls_after_its_exit(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   const char* test = check_running;
@@ -657,8 +657,8 @@ static void a_task_marked_as_ended_waits_no_more(void) {
   close_pipes();
 }
 
-// The log callback runs on the task's stack and may call anything: what it does to the task that
-// logs must hold for the wait which the line announces.
+// The log callback runs on the task's stack and may call anything: what it does to the logging task
+// must hold for the wait that the line announces.
 static bool callback_armed;
 static int (*callback_deed)(mj_task* task);
 
@@ -677,7 +677,7 @@ static void waits_with_a_meddling_callback(mj_scheduler* scheduler, void* user_s
   callback_armed = true;
   result = mj_task_wait_fd(empty_pipe[0], POLLIN, MJ_FOREVER);
   CHECK(!callback_armed);
-  // Twice, since a task that was left behind in a list would be found there by the next wait.
+  // Twice: a task left behind in a wait queue would be found there by the next wait.
   bool canceled = ended_status == -ECANCELED;
   CHECK_INT(mj_task_wait_fd(empty_pipe[0], POLLIN, 1000000), ==, canceled ? -ECANCELED : -ETIMEDOUT);
   CHECK_INT(write(empty_pipe[1], "x", 1), ==, 1);
@@ -692,7 +692,7 @@ static void sends_a_byte_after_20_ms(mj_scheduler* scheduler, void* user_state) 
   mj_task* waiter = scheduler->runnable_head;
   CHECK_PTR(waiter, !=, NULL);
   mj_task_id id = mj_task_get_id(waiter);
-  // Only ends a wait that nothing has ended.
+  // Only ends a wait that nothing else has ended.
   if (mj_task_join(id, 200000000) == -ETIMEDOUT) CHECK_INT(write(empty_pipe[1], "x", 1), ==, 1);
   mj_task_exit();
 }
@@ -757,7 +757,7 @@ static void wakes_what_is_no_task(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void what_is_no_living_task_here_is_refused(void) {
+static void a_pointer_to_no_living_task_is_refused(void) {
   log_lines_begin();
   returned = 0;
   other_scheduler = new_scheduler();
@@ -812,12 +812,12 @@ static void outside_a_run_nothing_is_woken(void) {
     CHECK_INT(mj_task_cancel(addresses[i]), ==, -EPERM);
   }
   CHECK_INT(sleeper->state, ==, MJ_TASK_SLEEPING);
-  // Nor does a call outside a task suspend; those that can say so.
+  // Nor does a call outside a task suspend; calls with a result return an error.
   for (size_t i = 0; i < call_count; i++) {
     check_running = calls[i].name;
     CHECK_WARNS(CHECK_INT(calls[i].make(), ==, expected(&calls[i], -EPERM)));
   }
-  // A run on another thread is none of this thread's either.
+  // A run on another thread does not count for this thread either.
   mj_task** state = allocate(sizeof *state);
   *state = sleeper;
   add_task(scheduler, starts_a_thread_and_wakes, state);
@@ -829,7 +829,7 @@ static void outside_a_run_nothing_is_woken(void) {
   check_running = test;
 }
 
-// A wait function is on the scheduler's thread, and in no task: it may wake, and not wait.
+// A wait function runs on the scheduler's thread and in no task: it may wake tasks, but not wait.
 static int wakes_within_the_wait(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   (void)scheduler;
   if (timeout_ns == 0) return 0;
@@ -857,14 +857,14 @@ int main(void) {
   RUN(enqueueing_ends_each_wait);
   RUN(waking_a_task_that_does_not_wait_changes_nothing);
   RUN(enqueueing_oneself_ends_the_next_wait);
-  RUN(a_wake_and_the_time_can_come_together);
+  RUN(a_wake_and_a_timeout_can_coincide);
   RUN(a_task_parked_by_its_body_is_called_again);
   RUN(a_canceled_task_waits_no_more);
   RUN(a_task_may_cancel_itself);
   RUN(a_fresh_task_that_is_canceled_runs_to_clean_up);
   RUN(a_canceled_task_in_a_loop_starves_nobody);
   RUN(a_task_marked_as_ended_waits_no_more);
-  RUN(what_is_no_living_task_here_is_refused);
+  RUN(a_pointer_to_no_living_task_is_refused);
   RUN(outside_a_run_nothing_is_woken);
   RUN(a_wait_function_may_wake);
   RUN(a_wait_that_only_yields_can_be_canceled);

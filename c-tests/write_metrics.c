@@ -1,4 +1,4 @@
-// The metrics as text, for Prometheus and as JSON: what is written, and how it is cut to fit.
+// The metrics as text, for Prometheus and as JSON: what is written, and how it is truncated.
 #define _GNU_SOURCE
 #include "check.h"
 #include "log_lines.h"
@@ -11,7 +11,7 @@
 
 enum { no_unit, nanoseconds };
 
-// All fields, by their names in JSON and for Prometheus.
+// All fields, with their names in JSON and for Prometheus.
 static const struct {
   const char* json;
   const char* prometheus;
@@ -53,7 +53,7 @@ static const char* const distributions[] = {"task_run_time_ns", "timer_lateness_
 static const char* const quantiles[] = {"p50", "p99", "max"};
 enum { distribution_count = 2, quantile_count = 3 };
 
-// What one of the three formats says.
+// The values read from one of the three formats.
 typedef struct reading {
   uint64_t fields[field_count];
   uint64_t distributions[distribution_count][quantile_count];
@@ -61,7 +61,7 @@ typedef struct reading {
 
 // ---- Writing ----
 
-// The whole text, to be released by the caller.
+// The whole text, to be freed by the caller.
 static char* written(mj_scheduler* scheduler, mj_metrics_format format) {
   char* text = allocate(65536);
   int length = mj_scheduler_write_metrics(scheduler, text, 65536, format);
@@ -82,7 +82,7 @@ static char* printed(mj_scheduler* scheduler) {
   return text;
 }
 
-// ---- A strict reader of JSON, for what may come here: objects of whole numbers ----
+// ---- A strict JSON parser for what may occur here: objects of whole numbers ----
 
 static const char* json_next;
 
@@ -99,7 +99,7 @@ static void json_name(char name[64]) {
   json_take('"');
   size_t length = 0;
   while (*json_next != '"') {
-    // Nothing that would need an escape.
+    // No character that would need an escape.
     CHECK(islower((unsigned char)*json_next) || isdigit((unsigned char)*json_next) ||
           *json_next == '_');
     CHECK_UINT(length, <, 63);
@@ -114,7 +114,7 @@ static void json_name(char name[64]) {
 
 static uint64_t json_number(void) {
   CHECK(isdigit((unsigned char)*json_next));
-  // A number does not begin with 0, unless that is all of it.
+  // A number does not begin with 0, unless it is 0.
   if (*json_next == '0') CHECK(!isdigit((unsigned char)json_next[1]));
   char* end = NULL;
   errno = 0;
@@ -124,7 +124,7 @@ static uint64_t json_number(void) {
   return number;
 }
 
-// Whether another member follows; else the object ends here.
+// Whether another member follows; otherwise the object ends here.
 static bool json_more(void) {
   json_spaces();
   if (*json_next == '}') {
@@ -179,9 +179,9 @@ static reading read_json(const char* text) {
   return result;
 }
 
-// ---- A strict reader of Prometheus' text format ----
+// ---- A strict parser of Prometheus' text format ----
 
-// One line, without its end. Advances to the next one.
+// Copies one line without its end, and advances to the next one.
 static void next_line(const char** text, char line[256]) {
   const char* end = strchr(*text, '\n');
   CHECK(end != NULL);
@@ -192,7 +192,7 @@ static void next_line(const char** text, char line[256]) {
   *text = end + 1;
 }
 
-// Seconds, as a decimal number, in nanoseconds.
+// Parses a decimal number of seconds, into nanoseconds.
 static uint64_t parse_seconds(const char* text) {
   char* end = NULL;
   errno = 0;
@@ -216,7 +216,7 @@ static uint64_t parse_number(const char* text) {
   return number;
 }
 
-// The rest of a line that begins as expected.
+// The rest of a line after the expected beginning.
 static const char* behind(char* line, const char* expected) {
   size_t length = strlen(expected);
   CHECK_UINT(strlen(line), >=, length);
@@ -227,7 +227,7 @@ static const char* behind(char* line, const char* expected) {
   return line + length;
 }
 
-// Reads one metric: its help, its type, and one sample, in this order and all of one name.
+// Reads one metric: its help, its type, and one sample, in this order and with the same name.
 static uint64_t read_sample(const char** text, const char* name, const char* kind, int unit) {
   char line[256], expected[256];
   next_line(text, line);
@@ -261,7 +261,7 @@ static reading read_prometheus(const char* text) {
   return result;
 }
 
-// ---- What the text has behind the printed block ----
+// ---- The text after the printed block ----
 
 static void read_distributions(const char* text, reading* result) {
   static const char* const titles[] = {"Task run time", "Timer lateness"};
@@ -319,7 +319,7 @@ static void stops(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// A scheduler whose counters all have something to show.
+// A scheduler whose counters are all above 0.
 static mj_scheduler* busy_scheduler(void) {
   CHECK_INT(pipe(channel), ==, 0);
   done = 0;
@@ -334,7 +334,7 @@ static mj_scheduler* busy_scheduler(void) {
   const char* test = check_running;
   for (size_t i = 0; i < field_count; i++) {
     check_running = fields[i].json;
-    // The shortest turn may be shorter than one step of the clock.
+    // The shortest execution may be shorter than one clock tick.
     bool may_be_0 = fields[i].offset == offsetof(mj_metrics, min_execution_time_ns);
     CHECK_UINT(field_of(metrics, i), >=, may_be_0 ? 0 : 1);
   }
@@ -350,7 +350,7 @@ static void check_lengths(mj_scheduler* scheduler, mj_metrics_format format) {
   CHECK_INT(mj_scheduler_write_metrics(scheduler, NULL, 0, format), ==, length);
   char* buffer = allocate(length + 64);
   for (size_t bytes = 0; bytes <= length + 8; bytes++) {
-    // Most sizes in the middle are alike.
+    // Most sizes in the middle are skipped.
     if (bytes > 40 && bytes + 8 < length && bytes % times(7, 101) != 0) continue;
     memset(buffer, '#', length + 64);
     CHECK_INT(mj_scheduler_write_metrics(scheduler, buffer, bytes, format), ==, length);
@@ -406,7 +406,7 @@ static void check_all_formats(mj_scheduler* scheduler) {
   const char* test = check_running;
   char* text = written(scheduler, MJ_METRICS_JSON);
   reading json = read_json(text);
-  // The call has brought the public counters up to date, and the text is about those.
+  // The call has updated the public counters, and the text shows them.
   for (size_t i = 0; i < field_count; i++) {
     check_running = fields[i].json;
     CHECK_UINT(json.fields[i], ==, field_of(&scheduler->metrics, i));
@@ -432,7 +432,7 @@ static void check_all_formats(mj_scheduler* scheduler) {
   for (size_t i = 0; i < distribution_count; i++) {
     for (size_t j = 0; j < quantile_count; j++) {
       check_running = distributions[i];
-      // The time of a turn is converted anew for each text, and comes out a little different.
+      // Execution times are converted anew for each text, and may differ a little.
       uint64_t tolerance = i == 0 ? json.distributions[i][j] / 1000 + 2 : 0;
       uint64_t expected = json.distributions[i][j];
       CHECK_UINT(prometheus.distributions[i][j], <=, expected + tolerance);
@@ -491,7 +491,7 @@ static void a_task_may_write_them(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// Prometheus' own tool, which knows the rules for names as well.
+// Prometheus' own tool, which also checks the naming rules.
 static void prometheus_takes_its_format(void) {
   if (system("promtool --version >/dev/null 2>&1") != 0) {
     printf("skipped: promtool, of Debian's prometheus, is not installed\n");
@@ -524,8 +524,8 @@ static void has_long_and_short_turns(mj_scheduler* scheduler, void* user_state) 
   mj_task_exit();
 }
 
-// A value is given as the upper end of its class, so it is never below what was measured; the turns
-// are measured with a clock that agrees with the program's to one part in a thousand.
+// A value is the upper bound of its bucket, so it is never below what was measured; executions are
+// measured with a clock that agrees with the program's to one part in a thousand.
 static void run_times_are_distributed_as_they_were(void) {
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, has_long_and_short_turns, NULL);
@@ -547,7 +547,7 @@ static void run_times_are_distributed_as_they_were(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// Simulated, timers are as late as the wait function makes them.
+// In simulated time, timers are as late as the wait function makes them.
 typedef struct simulation {
   uint64_t now_ns;
   uint64_t lateness_ns[200];
@@ -594,7 +594,7 @@ static void check_lateness(uint64_t (*of)(uint64_t index)) {
   const uint64_t exact[] = {time.lateness_ns[99], time.lateness_ns[197], time.lateness_ns[199]};
   for (size_t i = 0; i < quantile_count; i++) {
     check_running = quantiles[i];
-    // Eight classes for each power of two: right to an eighth, and the greatest one exactly.
+    // Eight buckets for each power of two: exact to an eighth, and the maximum is exact.
     CHECK_UINT(json.distributions[1][i], >=, exact[i]);
     CHECK_UINT(json.distributions[1][i], <=, i == 2 ? exact[i] : exact[i] + exact[i] / 8);
     CHECK_UINT(json.distributions[1][i], <=, exact[2]);
@@ -646,13 +646,13 @@ static void the_text_begins_with_the_printed_block(void) {
   mj_scheduler_destroy(scheduler);
 }
 
-// The same after a run, when nothing has happened between the two.
+// Also after a run, when nothing has happened between the two.
 static void two_texts_in_a_row_are_the_same(void) {
   for (int i = 0; i < 10; i++) {
     mj_scheduler* scheduler = busy_scheduler();
     char* block = printed(scheduler);
     char* text = written(scheduler, MJ_METRICS_TEXT);
-    // As strings, so that both are shown.
+    // Compared as strings, so that a failure prints both.
     text[strlen(block)] = '\0';
     CHECK_STR(text, block);
     free(text);
@@ -667,7 +667,7 @@ static void two_texts_in_a_row_are_the_same(void) {
     for (size_t j = 0; j < field_count; j++) {
       CHECK_UINT(json.fields[j], ==, field_of(metrics, j));
     }
-    // The longest turn is the same, however one asks.
+    // The longest execution is the same in both.
     CHECK_UINT(json.distributions[0][2], ==, metrics->max_execution_time_ns);
     mj_scheduler_destroy(scheduler);
   }

@@ -6,9 +6,9 @@
 //
 // takes any free port for 0, the default, and prints its metrics on Ctrl+C.
 //
-// http_server.c is the short version. Here is what a server needs beside: sockets that never block,
-// a time limit for clients that are slow or silent, answers of any length, and errors that do not
-// end it.
+// http_server.c is the short version. This one has what a real server also needs: nonblocking
+// sockets, a deadline for clients that are slow or silent, responses of any length, and errors that
+// do not end it.
 #define _GNU_SOURCE
 #include "majjen.h"
 
@@ -19,10 +19,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-// What a client may take from the first byte to the last, unless the command line says otherwise.
+// The time from a client's first byte to the last, unless the command line says otherwise.
 #define LIMIT_NS UINT64_C(10000000000)
 
-// A connection: its task's own, released with free() when the task ends.
+// A connection: its task's user_state, freed when the task ends.
 typedef struct connection {
   int fd;
   uint64_t deadline_ns;
@@ -30,14 +30,14 @@ typedef struct connection {
   char request[4096];
 } connection;
 
-// The accepting task's own.
+// The accepting task's user_state.
 typedef struct server {
   int fd;
   uint64_t limit_ns;
 } server;
 
-// The program's own metrics, beside the library's. Tasks share the thread, so there is nothing to
-// lock.
+// The program's own metrics, in addition to the library's. Tasks share the thread, so no lock is
+// needed.
 enum { OK, NOT_FOUND, NOT_ALLOWED, TOO_SLOW, TOO_LARGE, FAILED, ANSWERS };
 static const char* const status_lines[ANSWERS] = {
     "200 OK",
@@ -51,16 +51,16 @@ static uint64_t answers[ANSWERS];
 
 // ---- Reading and writing with a deadline
 
-// Suspends the task until the connection is ready. False when its time is over, or it cannot be
-// waited for.
+// Suspends the task until the connection is ready. False if its deadline has passed, or on an
+// error.
 static bool wait_ready(const connection* c, short events) {
   uint64_t now_ns = mj_scheduler_now_ns(mj_scheduler_current());
-  // One deadline for the whole exchange. A limit for each wait would let a client that sends byte
+  // One deadline for the whole exchange. A timeout for each wait would let a client that sends byte
   // by byte stay for ever.
   return now_ns < c->deadline_ns && mj_task_wait_fd(c->fd, events, c->deadline_ns - now_ns) > 0;
 }
 
-// Reads what there is, or waits for it. Returns its length, 0 at the end, or -1.
+// Reads what has arrived, or waits for it. Returns its length, 0 at the end, or -1.
 static ssize_t receive(const connection* c, char* buffer, size_t bytes) {
   for (;;) {
     ssize_t length = recv(c->fd, buffer, bytes, 0);
@@ -78,7 +78,7 @@ static ssize_t receive(const connection* c, char* buffer, size_t bytes) {
 
 static bool send_all(const connection* c, const char* text, size_t bytes) {
   while (bytes > 0) {
-    // A client that has gone away is an error here, and no signal.
+    // A client that has disconnected is an error here, and does not raise SIGPIPE.
     ssize_t length = send(c->fd, text, bytes, MSG_NOSIGNAL);
     if (length >= 0) {
       text += length;
@@ -115,7 +115,7 @@ static void send_error(const connection* c, int answer) {
   send_answer(c, answer, "text/plain", body);
 }
 
-// The library's metrics, and the program's behind them.
+// The library's metrics, followed by the program's.
 static void send_metrics(mj_scheduler* scheduler, const connection* c) {
   char own[1024];
   int own_length = snprintf(own, sizeof own,
@@ -126,8 +126,8 @@ static void send_metrics(mj_scheduler* scheduler, const connection* c) {
                            "http_answers_total{code=\"%.3s\"} %" PRIu64 "\n", status_lines[i],
                            answers[i]);
   }
-  // Without a buffer it says how long the text is; the numbers may grow by some digits until it is
-  // written.
+  // Without a buffer the call returns the length of the text; the numbers may grow by some digits
+  // until it is written.
   int length = mj_scheduler_write_metrics(scheduler, NULL, 0, MJ_METRICS_PROMETHEUS);
   const size_t room = (length < 0 ? 0 : (size_t)length) + 256;
   char* text = malloc(room + sizeof own);
@@ -150,7 +150,7 @@ static bool is_for(const connection* c, const char* start) {
 
 static void answer_request(mj_scheduler* scheduler, connection* c) {
   while (strstr(c->request, "\r\n\r\n") == NULL) {
-    // One byte less than there is room for: the rest is zero, so the request is a string.
+    // One byte is left for the terminator: the memory is zeroed, so the request is a string.
     const size_t room = sizeof c->request - 1 - c->received;
     if (room == 0) {
       send_error(c, TOO_LARGE);
@@ -179,8 +179,8 @@ static void answer_request(mj_scheduler* scheduler, connection* c) {
 static void connection_task(mj_scheduler* scheduler, void* user_state) {
   connection* c = user_state;
   answer_request(scheduler, c);
-  // To close while something of the client's is unread resets the connection, and may take the
-  // answer with it. So the client closes first, if it does so in time.
+  // Closing while data of the client is unread resets the connection, and may lose the response. So
+  // the client closes first, if it does so in time.
   if (shutdown(c->fd, SHUT_WR) == 0) {
     char unread[1024];
     while (receive(c, unread, sizeof unread) > 0) {
@@ -208,11 +208,12 @@ static void accept_task(mj_scheduler* scheduler, void* user_state) {
     int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       start_connection(scheduler, fd, s->limit_ns);
-      mj_task_yield();  // A crowd at the door must not keep those inside waiting.
+      mj_task_yield();  // Many new clients must not starve the connected ones.
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       mj_task_wait_readable(s->fd);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      // The client stays in the queue, so the socket stays readable. Somebody has to leave first.
+      // The client stays in the queue, so the socket stays readable: wait until a connection is
+      // closed.
       MJ_WARN("cannot accept: %s", strerror(errno));
       mj_task_sleep_ms(100);
     } else if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK) {
@@ -221,7 +222,7 @@ static void accept_task(mj_scheduler* scheduler, void* user_state) {
       mj_task_exit();
       return;
     }
-    // All other errors are of a client that has gone already.
+    // All other errors are about a client that has disconnected already.
   }
 }
 

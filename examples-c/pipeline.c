@@ -1,6 +1,6 @@
-// A pipeline: one task reads numbers, several work on them, one collects the results. Between them are
-// channels, so that each goes as fast as the slowest lets it; a wait group tells when the workers are
-// through, and a second channel lets the collector give up early.
+// A pipeline: one task reads numbers, several work on them, one collects the results. The stages
+// are connected by channels, so each runs at the speed of the slowest; a wait group tells when the
+// workers have finished, and a second channel lets the collector stop early.
 //
 // Links with -lmajjen. `make examples` builds and runs it.
 #define _POSIX_C_SOURCE 200809L
@@ -21,7 +21,7 @@ typedef struct result {
 typedef struct pipeline {
   mj_chan* numbers;
   mj_chan* results;
-  mj_chan* quit;  // carries nothing: closed when no more is wanted
+  mj_chan* quit;  // carries no data: closed when no more numbers are wanted
   mj_waitgroup* workers;
   unsigned next_worker, by_worker[WORKERS];
   size_t most_queued;
@@ -31,7 +31,7 @@ typedef struct pipeline {
 
 static pipeline line;
 
-// Ends the program: in so small a one there is nothing better to do about an error.
+// Ends the program: in such a small one an error cannot be handled better.
 static void check(int result, const char* call) {
   if (result >= 0) return;
   fprintf(stderr, "pipeline: %s: %s\n", call, strerror(-result));
@@ -52,7 +52,7 @@ static void producer(mj_scheduler* scheduler, void* user_state) {
     size_t queued = mj_chan_length(line.numbers);
     if (queued > line.most_queued) line.most_queued = queued;
   }
-  // The workers still get what is in it, and then -EPIPE.
+  // The workers still receive the queued numbers, and then -EPIPE.
   check(mj_chan_close(line.numbers), "mj_chan_close");
   mj_task_exit();
 }
@@ -64,14 +64,14 @@ static void worker(mj_scheduler* scheduler, void* user_state) {
   while (mj_chan_recv(line.numbers, &one.number, MJ_FOREVER) == 0) {
     one.steps = 0;
     for (uint64_t n = one.number; n != 1; n = n % 2 == 0 ? n / 2 : 3 * n + 1) one.steps++;
-    if (one.number % 16 == 0) mj_task_sleep_ns(1000);  // as if it asked somebody else
+    if (one.number % 16 == 0) mj_task_sleep_ns(1000);  // simulates a query to another service
     if (mj_chan_send(line.results, &one, MJ_FOREVER) != 0) break;
   }
   check(mj_waitgroup_done(line.workers), "mj_waitgroup_done");
   mj_task_exit();
 }
 
-// Closes the results when nobody sends any more.
+// Closes the results when all senders have finished.
 static void closer(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -89,7 +89,7 @@ static void collector(mj_scheduler* scheduler, void* user_state) {
     line.by_worker[one.worker]++;
     line.steps += one.steps;
     if (one.steps > line.longest.steps) line.longest = one;
-    // Enough: the producer stops, and what is under way still comes.
+    // Enough: the producer stops, and results in flight still arrive.
     if (line.received == wanted) check(mj_chan_close(line.quit), "mj_chan_close");
   }
   mj_task_exit();
@@ -100,7 +100,7 @@ static void* made(void* object) {
   return object;
 }
 
-// Runs the pipeline until at least that many results have come.
+// Runs the pipeline until at least this many results have arrived.
 static void run(unsigned long wanted) {
   memset(&line, 0, sizeof line);
   mj_scheduler* scheduler = made(mj_scheduler_create());
@@ -140,6 +140,6 @@ int main(void) {
 
   run(100);
   printf("stopped after %lu\n", line.received);
-  // Those that were queued, worked on, or offered when it stopped are still served.
+  // Numbers that were queued, being worked on, or being sent when it stopped are still processed.
   return complete && line.received >= 100 && line.received <= 100 + QUEUE + WORKERS + 1 ? 0 : 1;
 }

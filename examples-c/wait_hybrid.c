@@ -3,12 +3,12 @@
 // Links with -lmajjen -pthread. `make examples` builds and runs it.
 //
 // The library's mj_wait_epoll() does as much by itself. Write one like this when there is an event
-// loop already, or an event source that the library does not know: whatever can be in an epoll set
-// can wake a task.
+// loop already, or an event source that the library does not support: any descriptor that can be in
+// an epoll set can wake a task.
 //
-// Two tasks answer a thread that stands for the outside world. One waits by the epoll set below,
-// the other by mj_task_wait_fd(); a third one only sleeps. In the end the thread stops the
-// scheduler.
+// Two tasks answer the questions of a thread that simulates the outside world. One waits through
+// the epoll set below, the other by mj_task_wait_fd(); a third one only sleeps. In the end the
+// thread stops the scheduler.
 #define _POSIX_C_SOURCE 200809L
 #include "majjen.h"
 
@@ -23,17 +23,17 @@
 #define QUESTIONS 100
 #define TICK_NS UINT64_C(2500000)
 
-// What an event of the epoll set is about.
+// The source of an event in the epoll set.
 enum source { TIMER, LIBRARY, SOCKET, SOURCES };
 
 // The wait function's data. It outlives the tasks, which find it in scheduler->wait_data: a task's
-// own user_state would be released with free() when the task ends.
+// own user_state would be freed when the task ends.
 typedef struct hybrid {
   int epoll_fd;
   int timer_fd;
-  int sockets[2];  // the end of the task that waits by the epoll set, and the thread's end
+  int sockets[2];  // the end of the task that waits through the epoll set, and the thread's end
   mj_task* reader;  // the task to wake when the socket is readable, while it waits
-  int library_sockets[2];  // the same for the task that waits by the library
+  int library_sockets[2];  // for the task that waits by mj_task_wait_fd()
   mj_scheduler* scheduler;
   unsigned events[SOURCES];
   unsigned answered;
@@ -45,14 +45,14 @@ typedef struct hybrid {
 
 // ---- The wait function
 
-// Waits for at most `timeout_ns`. Called when no task is ready, and from time to time, with a limit
-// of 0, when tasks have been ready for long.
+// Waits for at most `timeout_ns`. Called when no task is ready, and from time to time with a
+// timeout of 0 while tasks are ready.
 static int wait_hybrid(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   hybrid* h = user_data;
 
-  // The timer makes the time limit one more descriptor, exact to the nanosecond; epoll_wait()
-  // itself counts in milliseconds. Zeros disarm it. Either way it is not readable any more, so
-  // nobody has to read it.
+  // The timer turns the timeout into one more descriptor, exact to the nanosecond; epoll_wait()
+  // itself counts in milliseconds. Zeros disarm it. Either way setting it makes it unreadable
+  // again, so it need not be read.
   if (timeout_ns > 0) {
     struct itimerspec limit = {{0, 0}, {0, 0}};
     if (timeout_ns != MJ_FOREVER) {
@@ -68,7 +68,7 @@ static int wait_hybrid(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_
   struct epoll_event events[SOURCES];
   int count = epoll_wait(h->epoll_fd, events, SOURCES, timeout_ns == 0 ? 0 : -1);
   if (count < 0) {
-    if (errno == EINTR) return 0;  // Returning early is always right: the loop calls again.
+    if (errno == EINTR) return 0;  // Returning early is always allowed: the loop calls again.
     MJ_ERROR("epoll_wait: %s", strerror(errno));
     return -1;
   }
@@ -81,9 +81,9 @@ static int wait_hybrid(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_
       mj_scheduler_enqueue(scheduler, h->reader);
       scheduler->metrics.io_events++;
     }
-    // Nothing to do for the others. If time is up, the loop knows whose; if the library's
-    // descriptor is readable, because of mj_scheduler_stop() or what tasks wait for, the loop looks
-    // after it.
+    // The others need nothing here. When the timer expires, the loop knows which tasks are due;
+    // when the library's descriptor is readable, because of mj_scheduler_stop() or a descriptor
+    // that tasks wait for, the loop handles it.
     if (source != TIMER) happened++;
   }
   return happened;
@@ -94,7 +94,7 @@ static int watch(const hybrid* h, int fd, uint32_t events, enum source source) {
   return epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
-// Suspends the running task until the wait function has seen something on the socket.
+// Suspends the running task until the wait function has seen an event on the socket.
 static int wait_for_socket(hybrid* h) {
   h->reader = mj_task_current();
   int result = mj_sleep_ns(MJ_FOREVER);  // Only mj_scheduler_enqueue() ends it, which is -EINTR.
@@ -104,14 +104,14 @@ static int wait_for_socket(hybrid* h) {
 
 // ---- The tasks
 
-// Ends the run when something goes wrong.
+// Ends the run after an error.
 static void give_up(hybrid* h, const char* what) {
   MJ_ERROR("%s: %s", what, strerror(errno));
   h->failed = true;
   mj_scheduler_stop(h->scheduler);
 }
 
-// Answers a question that is there. Returns 1, 0 if there is none, or -1.
+// Answers one question. Returns 1, 0 if there is none yet, or -1.
 static int answer(hybrid* h, int fd) {
   uint32_t number;
   ssize_t length = recv(fd, &number, sizeof number, MSG_DONTWAIT);
@@ -125,9 +125,9 @@ static int answer(hybrid* h, int fd) {
   return 1;
 }
 
-// The socket is in the epoll set edge-triggered: an event says that more has come, not that
-// something is there. So all that is there is taken before waiting; what comes in between makes an
-// event of its own.
+// The socket is in the epoll set edge-triggered: an event means that new data has arrived, not that
+// some is left. So the task reads everything before it waits; what arrives in between raises
+// another event.
 static void answer_by_hybrid(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   hybrid* h = scheduler->wait_data;
@@ -142,8 +142,9 @@ static void answer_by_hybrid(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// The same by the library. Its descriptors are in a set of its own, which is readable when one of
-// them is ready: that is the descriptor which the wait function watches as LIBRARY.
+// The same with mj_task_wait_fd(). The library has its own epoll set, whose descriptor becomes
+// readable when a descriptor in it is ready: that is the one that the wait function watches as
+// LIBRARY.
 static void answer_by_library(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   hybrid* h = scheduler->wait_data;
@@ -161,7 +162,7 @@ static void answer_by_library(mj_scheduler* scheduler, void* user_state) {
 static void tick(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   hybrid* h = scheduler->wait_data;
-  // Until a moment, not for a time: what one tick is late does not delay the next.
+  // Until a deadline, not for a duration: when one tick is late, the next is not.
   uint64_t due_ns = mj_scheduler_now_ns(scheduler) + TICK_NS;
   while (mj_task_sleep_until_ns(due_ns) == 0) {
     uint64_t late_ns = mj_scheduler_now_ns(scheduler) - due_ns;
@@ -188,7 +189,7 @@ static void* outside(void* argument) {
     nanosleep(&pause, NULL);
     answered = ask(h->sockets[1], i) && ask(h->library_sockets[1], i);
   }
-  // The one call besides logging that another thread may make.
+  // One of the few calls that another thread may make.
   mj_scheduler_stop(h->scheduler);
   return NULL;
 }
@@ -230,7 +231,7 @@ static int run(hybrid* h) {
     return -1;
   }
   mj_scheduler_run(h->scheduler);
-  // If the run ended early, the thread still waits for an answer. Now it gets the end of the
+  // If the run ended early, the thread still waits for an answer: now it sees the end of the
   // connection.
   shutdown(h->sockets[0], SHUT_RDWR);
   shutdown(h->library_sockets[0], SHUT_RDWR);

@@ -2,10 +2,10 @@
 //
 // Links with -lmajjen -lrt. `make examples` builds and runs it.
 //
-// On Linux the queue is a descriptor, so mj_task_wait_fd(queue, POLLIN, limit) would do here. This
-// is the way for sources that need care of their own, as this one does a little: each message wakes
-// one task, and messages wait in the queue while no task is free, so that a fast sender is held up
-// instead of memory filling up.
+// On Linux the queue is a descriptor, so mj_task_wait_fd(queue, POLLIN, timeout) would also do.
+// This is the way for sources that need special handling, as this one does a little: each message
+// wakes one task, and messages stay in the queue while no task is idle, so that a fast sender
+// blocks instead of filling the memory.
 #define _GNU_SOURCE
 #include "majjen.h"
 
@@ -27,9 +27,9 @@ typedef struct mailbox {
   mqd_t queue;
   mj_task* idle[WORKERS];  // the workers that wait for a message
   size_t idle_count;
-  size_t workers;  // those that have not ended
+  size_t workers;  // workers that have not ended
   bool sender_gone;
-  int sender_gone_fd;  // the end of this pipe is the end of the sender
+  int sender_gone_fd;  // readable (end of file) when the sender has ended
   bool failed;
   unsigned times_received[MESSAGES];
   unsigned received_by[WORKERS];
@@ -45,9 +45,9 @@ static void wake_one(mj_scheduler* scheduler, mailbox* box) {
 static int wait_message_queue(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   mailbox* box = user_data;
   struct pollfd sources[] = {
-      // The library's own: it looks after it as soon as this function returns.
+      // The library's own: the loop handles it as soon as this function returns.
       {.fd = mj_scheduler_backend_fd(scheduler), .events = POLLIN},
-      // While no worker is free, messages are no reason to return. poll() leaves out a negative
+      // While no worker is idle, messages are no reason to return. poll() ignores a negative
       // number.
       {.fd = box->idle_count > 0 ? box->queue : -1, .events = POLLIN},
   };
@@ -84,9 +84,10 @@ static void work(mj_scheduler* scheduler, void* user_state) {
     if (length == sizeof next && next.number < MESSAGES) {
       box->times_received[next.number]++;
       ++*received;
-      mj_task_sleep_ns(100000);  // The work. The other workers go on receiving meanwhile.
+      mj_task_sleep_ns(100000);  // The work. Other workers receive meanwhile.
     } else if (length < 0 && errno == EAGAIN) {
-      // Empty. Whatever was sent has arrived, so with the sender gone there will be no more.
+      // Empty. Everything that was sent has arrived, so once the sender has ended there will be no
+      // more.
       if (box->sender_gone || wait_for_message(box) != 0) break;
     } else if (!(length < 0 && errno == EINTR)) {
       MJ_ERROR("mq_receive: %s", length < 0 ? strerror(errno) : "not a message of ours");
@@ -98,8 +99,8 @@ static void work(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// A queue does not tell when nobody has it open for sending any more. The end of a pipe does,
-// however the process ends, and the library waits for it beside the queue.
+// A message queue does not report that no process has it open for sending any more. A pipe reports
+// end of file, however the process ends, and the library waits for that beside the queue.
 static void await_the_senders_end(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mailbox* box = scheduler->wait_data;
@@ -129,7 +130,8 @@ static void tick(mj_scheduler* scheduler, void* user_state) {
 static int send_all(mqd_t queue) {
   for (uint32_t i = 0; i < MESSAGES; i++) {
     message next = {i};
-    // Waits while the queue is full, but not for ever: nothing tells if the receiver has died.
+    // Blocks while the queue is full, but not for ever: it would not notice that the receiver has
+    // died.
     struct timespec limit;
     clock_gettime(CLOCK_REALTIME, &limit);
     limit.tv_sec += 10;
@@ -148,8 +150,8 @@ static int send_all(mqd_t queue) {
 
 // ---- Putting it together
 
-// Opens a new queue twice, since whether calls block belongs to the opening: the receiver's do not,
-// the sender's do.
+// Opens a new queue twice, since blocking is a property of the open queue: the receiver's calls do
+// not block, the sender's do.
 static int open_queue(mqd_t* receive, mqd_t* send) {
   char name[64];
   snprintf(name, sizeof name, "/majjen-wait-message-queue-%ld", (long)getpid());
@@ -158,8 +160,7 @@ static int open_queue(mqd_t* receive, mqd_t* send) {
   if (*receive == (mqd_t)-1) return -1;
   *send = mq_open(name, O_WRONLY);
   int error = errno;
-  // From here on the queue lives as long as it is open, and leaves no name behind, whatever
-  // happens.
+  // From here on the queue exists as long as it is open, and leaves no name behind in any case.
   mq_unlink(name);
   errno = error;
   return *send == (mqd_t)-1 ? -1 : 0;
@@ -172,7 +173,7 @@ static int receive_all(mailbox* box) {
   bool created = mj_create_task(scheduler, await_the_senders_end, NULL) != NULL &&
                  mj_create_task(scheduler, tick, NULL) != NULL;
   for (int i = 0; created && i < WORKERS; i++) {
-    int* index = malloc(sizeof *index);  // The task's own, released when it ends.
+    int* index = malloc(sizeof *index);  // The task's user_state, freed when it ends.
     if (index != NULL) *index = i;
     created = index != NULL && mj_create_task(scheduler, work, index) != NULL;
     if (!created) free(index);
@@ -192,7 +193,7 @@ int main(void) {
     perror("wait_message_queue");
     return 1;
   }
-  // Before there is a scheduler: a copy of one in a second process would share its descriptors.
+  // Before a scheduler exists: a child of fork() would have a copy that shares its descriptors.
   pid_t sender = fork();
   if (sender < 0) {
     perror("wait_message_queue: fork");

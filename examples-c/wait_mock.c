@@ -2,9 +2,8 @@
 //
 // Links with -lmajjen. `make examples` builds and runs it.
 //
-// This is how to test code that sleeps. The tasks are the program's own and know nothing of it. The
-// scheduler is given a clock, and a wait function that, asked to wait, moves the clock on and
-// returns at once.
+// This is how to test code that sleeps. The tasks are ordinary ones. The scheduler has the test's
+// clock, and a wait function that advances the clock and returns at once, instead of waiting.
 #define _POSIX_C_SOURCE 200809L
 #include "majjen.h"
 
@@ -21,7 +20,7 @@ typedef struct world {
   uint64_t last_active_ns[SESSIONS];
   bool open[SESSIONS];
   unsigned opened, closed, cleanups;
-  uint64_t digest;  // of all that happened, and when
+  uint64_t digest;  // of all events and their times
   bool failed;
 } world;
 
@@ -34,7 +33,8 @@ static uint64_t virtual_now_ns(void* user_data) {
 static int wait_mock(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   world* w = user_data;
   if (timeout_ns == MJ_FOREVER) {
-    // Time alone wakes nobody any more. A real program would wait here for ever; a test says so.
+    // The passing of time cannot wake any task. A real program would wait here for ever; a test
+    // reports it.
     MJ_ERROR("all tasks wait for something that does not happen");
     w->failed = true;
     mj_scheduler_stop(scheduler);
@@ -46,7 +46,7 @@ static int wait_mock(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_da
 
 // ---- The program under test
 
-// Adds to the digest, by the FNV-1a function.
+// Adds an event to the digest, by the FNV-1a function.
 static void note(world* w, uint64_t what) {
   const uint64_t record[] = {w->now_ns, what};
   for (size_t i = 0; i < sizeof record; i++) {
@@ -55,7 +55,7 @@ static void note(world* w, uint64_t what) {
   }
 }
 
-// Closes the sessions that have been idle for long, every 30 seconds.
+// Every 30 seconds, closes the sessions that have been idle for long.
 static void cleanup_task(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   world* w = scheduler->wait_data;
@@ -75,7 +75,7 @@ static void cleanup_task(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// Opens a session every 45 seconds, for the first place that is free.
+// Every 45 seconds, opens a session in the first free place.
 static void visitors_task(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   world* w = scheduler->wait_data;

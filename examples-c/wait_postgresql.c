@@ -9,9 +9,9 @@
 //
 //   SELECT pg_notify('majjen', 1 || ' ' || extract(epoch FROM clock_timestamp()));
 //
-// The one thing to know about libpq here: it reads all that the socket has, so a notification may
-// sit in its buffer, read along with something else, while the socket stays silent. Look in the
-// buffer before waiting for the socket.
+// What to know about libpq here: it reads everything that the socket has, so a notification may be
+// in its buffer, read along with something else, while the socket stays silent. Check the buffer
+// before waiting for the socket.
 #define _GNU_SOURCE
 #include "majjen.h"
 
@@ -26,9 +26,9 @@
 // The wait function's data, which the tasks find in scheduler->wait_data.
 typedef struct listener {
   PGconn* connection;
-  bool asking;  // A task runs a query, and does the reading.
+  bool asking;  // A task runs a query, and reads from the socket itself.
   bool failed;
-  PGnotify* next;  // taken out of libpq's buffer, and not yet looked at
+  PGnotify* next;  // taken out of libpq's buffer, not processed yet
   mj_task* reader;  // the task to wake for it, while it waits
   uint64_t expected, received, out_of_order;  // notifications of other sessions
   double slowest_s;
@@ -46,7 +46,7 @@ static void give_up(mj_scheduler* scheduler, listener* l, const char* what) {
 
 // ---- The wait function
 
-// Whether there is a notification in libpq's buffer. The only way to look is to take it.
+// Whether there is a notification in libpq's buffer. The only way to check is to take it.
 static bool has_notification(listener* l) {
   if (l->next == NULL) l->next = PQnotifies(l->connection);
   return l->next != NULL;
@@ -55,16 +55,17 @@ static bool has_notification(listener* l) {
 static int wait_postgresql(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   listener* l = user_data;
 
-  // What was read along with the answer to a query, and will never make the socket readable again.
+  // Notifications that were read along with the answer to a query will not make the socket readable
+  // again.
   if (l->reader != NULL && has_notification(l)) {
     mj_scheduler_enqueue(scheduler, l->reader);
     timeout_ns = 0;
   }
 
   struct pollfd sources[] = {
-      // The library's own: it looks after it as soon as this function returns.
+      // The library's own: the loop handles it as soon as this function returns.
       {.fd = mj_scheduler_backend_fd(scheduler), .events = POLLIN},
-      // poll() leaves out a negative number.
+      // poll() ignores a negative number.
       {.fd = l->asking || l->failed ? -1 : PQsocket(l->connection), .events = POLLIN},
   };
   struct timespec limit = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
@@ -111,7 +112,7 @@ static void listen_task(mj_scheduler* scheduler, void* user_state) {
       look_at(l, l->next);
       PQfreemem(l->next);
       l->next = NULL;
-      mj_task_yield();  // A thousand at once must not keep the others waiting.
+      mj_task_yield();  // A thousand notifications at once must not starve other tasks.
     } else {
       l->reader = mj_task_current();
       int result = mj_sleep_ns(MJ_FOREVER);  // mj_scheduler_enqueue() ends it: -EINTR.
@@ -123,8 +124,8 @@ static void listen_task(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// Runs a command while the other tasks go on; PQexec() would hold up the thread. This task does the
-// reading meanwhile. Returns 0, or -1, and then the connection cannot be used any more.
+// Runs a command while other tasks run; PQexec() would block the thread. Until it has finished,
+// this task reads from the socket. Returns 0, or -1, and then the connection is unusable.
 static int run_command(listener* l, const char* command) {
   if (PQsendQuery(l->connection, command) == 0) return -1;
   l->asking = true;
@@ -141,15 +142,15 @@ static int run_command(listener* l, const char* command) {
     }
     const short events = unsent > 0 ? POLLIN | POLLOUT : POLLIN;
     int ready = mj_task_wait_fd(PQsocket(l->connection), events, ANSWER_LIMIT_NS);
-    if (ready <= 0) return -1;  // An error, or no answer within the limit.
+    if (ready <= 0) return -1;  // An error, or no answer within the timeout.
     if ((ready & ~POLLOUT) != 0 && PQconsumeInput(l->connection) == 0) return -1;
   }
   l->asking = false;
   return status == PGRES_COMMAND_OK ? 0 : -1;
 }
 
-// Notifies this very session: the echo proves that the whole way works. It comes with the answer to
-// the command, so that it is in libpq's buffer already when the command is done.
+// Notifies this session itself: the echo proves that the whole path works. It arrives with the
+// command's answer, so it is in libpq's buffer when the command is done.
 static void heartbeat_task(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   listener* l = scheduler->wait_data;
@@ -164,7 +165,7 @@ static void heartbeat_task(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// Timers go on, whatever the database does.
+// Timers work, whatever the database does.
 static void tick_task(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   listener* l = scheduler->wait_data;
@@ -180,7 +181,7 @@ static void tick_task(mj_scheduler* scheduler, void* user_state) {
 
 // ---- Putting it together
 
-// Nothing else runs yet, so this may block.
+// No task runs yet, so this may block.
 static int start_listening(listener* l, const char* connection_string) {
   l->connection = PQconnectdb(connection_string);
   if (PQstatus(l->connection) != CONNECTION_OK) return -1;
@@ -192,7 +193,7 @@ static int start_listening(listener* l, const char* connection_string) {
 }
 
 static int run(listener* l) {
-  // Made by this function, the scheduler ends its run on Ctrl+C, with any wait function.
+  // Created by this function, the scheduler stops its run on Ctrl+C, with any wait function.
   mj_scheduler* scheduler = setup_scheduler_with_epoll();
   if (scheduler == NULL) return -1;
   mj_scheduler_set_wait_func(scheduler, wait_postgresql, l);

@@ -3,8 +3,19 @@
 #
 #   awk -v version=... -v date=... -v pages=DIRECTORY -v overview=TEMPLATE -f man.awk majjen.h
 #
-# A page has the declaration and the comment above it; what the comment says about the result becomes
-# a section of its own.
+# A page has the declaration and the comment above it. What the comment says about the result becomes
+# a section of its own, and so does its list of errors. The heading under which the header has it
+# stands in the page's summary, so that apropos(1) finds the pages of a subject.
+
+# A heading.
+/^\/\/ ---- .* -+$/ {
+    subject = $0
+    sub(/^\/\/ ---- /, "", subject)
+    sub(/ -+$/, "", subject)
+    subject = tolower(substr(subject, 1, 1)) substr(subject, 2)
+    subjects[++subject_count] = subject
+    next
+}
 
 # A comment in front of a declaration.
 /^\/\// {
@@ -51,39 +62,89 @@ function name_of(text,    head) {
     return head
 }
 
-function page(name, comment, declaration, is_block,    file, paragraphs, count, i, sentences, n, j,
-              text, has_result, result, see) {
+function page(name, comment, declaration, is_block,    file, has_result, lines, count, i, prose,
+              description, result, errors, summary) {
     file = pages "/man3/" name ".3"
     summary = first_sentence(comment)
     names[++name_count] = name
     summaries[name] = summary
+    subject_of[name] = subject
     is_function[name] = declaration !~ /^typedef/
     has_result = declaration !~ /^(typedef|void) /
     header(file, name, 3)
-    print ".SH NAME\n" name " \\- " plain(summary) > file
+    print ".SH NAME\n" name " \\- Majjen, " plain(subject) ": " plain(summary) > file
     print ".SH LIBRARY\nMajjen (libmajjen, \\-lmajjen)" > file
     print ".SH SYNOPSIS\n.nf\n.B #include <majjen.h>\n.PP" > file
     sub(/ MJ_PRINTF_FORMAT\([^)]*\)/, "", declaration)
     sub(/ MJ_NO_PLT/, "", declaration)
     printf "%s", is_block ? verbatim(declaration) : prototype(declaration) > file
-    print ".fi\n.SH DESCRIPTION" > file
+    print ".fi" > file
 
-    see[""]
-    count = split(comment, paragraphs, /\n\n/)
+    split("", section)
+    count = split(comment, lines, /\n/)
     for (i = 1; i <= count; i++) {
-        gsub(/\n/, " ", paragraphs[i])
-        n = split_sentences(paragraphs[i], sentences)
-        text = ""
-        for (j = 1; j <= n; j++) {
-            if (sentences[j] ~ /^Returns / && has_result) result = result line(sentences[j])
-            else text = text line(sentences[j])
+        if (lines[i] == "") { add_prose(prose, has_result); prose = "" }
+        else if (lines[i] !~ /^  /) prose = prose (prose ? " " : "") lines[i]
+        else {
+            # A list, to the next line that is not indented.
+            prose = add_prose(prose, has_result)
+            i = add_list(prose, lines, i)
+            prose = ""
         }
-        if (text) print (i > 1 ? ".PP\n" : "") text > file
     }
-    if (result) print ".SH RETURN VALUE\n" result > file
+    if (section["text"]) printf "%s", ".SH DESCRIPTION\n" section["text"] > file
+    if (section["result"]) printf "%s", ".SH RETURN VALUE\n" section["result"] > file
+    if (section["errors"]) printf "%s", ".SH ERRORS\n" section["errors"] > file
     printf "%s", ".SH SEE ALSO\n" see_also(name, comment) ".BR majjen (7)\n" > file
     close(file)
 }
+
+# Adds a paragraph to the description, or to the section on the result what it says of that. Returns its
+# last sentence instead if that announces a list of errors.
+function add_prose(prose, has_result,    sentences, n, i, where, announcement) {
+    n = split_sentences(prose, sentences)
+    where = "text"
+    if (n && section["text"]) section["gap"] = ".PP\n"
+    for (i = 1; i <= n; i++) {
+        if (sentences[i] ~ /^Errors.*:$/) { announcement = sentences[i]; break }
+        # In the first paragraph only the sentence; in a later one also those behind it.
+        if (sentences[i] ~ /^Returns / && has_result) where = "result"
+        else if (!section["gap"]) where = "text"
+        if (where == "text") { section["text"] = section["text"] section["gap"]; section["gap"] = "" }
+        section[where] = section[where] line(sentences[i])
+    }
+    return announcement
+}
+
+# Adds the list that begins at a line, to the errors if that is what it is a list of. Returns its last
+# line.
+function add_list(announcement, lines, i,    where, text, head) {
+    where = announcement ? "errors" : "text"
+    if (announcement != "Errors:" && announcement != "Errors, in errno:" && announcement) {
+        # "Errors (nothing is sent then):", "Errors, without the mutex:"
+        gsub(/^Errors,? [(]?|[)]?:$/, "", announcement)
+        section[where] = section[where] paragraph(where) line(capitalized(announcement) ":")
+    }
+    while (lines[i] ~ /^  /) {
+        text = lines[i++]
+        while (lines[i] ~ /^    /) text = text " " lines[i++]
+        sub(/^ +/, "", text)
+        if (where == "text") section[where] = section[where] paragraph(where) ".nf\n" verbatim(text "\n") ".fi\n"
+        else if (match(text, /^-?E[A-Z0-9]+(, -?E[A-Z0-9]+)* ( and the like +)?/)) {
+            head = substr(text, 1, RLENGTH)
+            text = substr(text, RLENGTH + 1)
+            sub(/ +$/, "", head)
+            gsub(/  +/, " ", text)
+            sub(/^ /, "", text)
+            section[where] = section[where] ".TP\n.B " plain(head) "\n" line(text)
+        } else section[where] = section[where] paragraph(where) line(capitalized(text) ".")
+    }
+    return i - 1
+}
+
+function paragraph(where) { return section[where] ? ".PP\n" : "" }
+
+function capitalized(text) { return toupper(substr(text, 1, 1)) substr(text, 2) }
 
 function header(file, name, section) {
     printf ".\\\" Made from majjen.h.\n.TH \"%s\" %d \"%s\" \"Majjen %s\" \"Majjen\"\n", \
@@ -196,8 +257,16 @@ function overview_page(    file, text) {
     }
 }
 
-function list(file, functions,    i) {
-    for (i = 1; i <= name_count; i++)
-        if (is_function[names[i]] == functions)
+# By subject, in the header's order.
+function list(file, functions,    i, j, title, gap) {
+    for (j = 1; j <= subject_count; j++) {
+        title = gap ".I " capitalized(subjects[j]) "\n"
+        for (i = 1; i <= name_count; i++) {
+            if (is_function[names[i]] != functions || subject_of[names[i]] != subjects[j]) continue
+            printf "%s", title > file
+            title = ""
+            gap = ".PP\n"
             print ".TP\n.BR " names[i] " (3)\n" fonts(summaries[names[i]]) > file
+        }
+    }
 }

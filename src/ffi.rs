@@ -2,6 +2,9 @@
 //! arguments, calls into the crate, and converts the result; nothing here decides anything. The
 //! helpers below are the only places where a pointer from C becomes a reference.
 //!
+//! The contract of the unsafe ones is what the header says of pointers in its conventions, and what
+//! the function's comment adds. The header's order and headings are in `ffi/majjen.h.in`.
+//!
 //! `mj_log` and `mj_vlog` are in [`crate::engine::log`].
 
 mod channel;

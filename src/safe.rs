@@ -30,33 +30,28 @@
 //! # Why it is sound
 //!
 //! - *A task does not move.* It runs on its own stack from its first turn to its end, and that
-//!   stays
-//!   mapped where it is. What refers to the scheduler refers to the core's, on the heap, so that
-//!   [`Scheduler`] may be moved. Tasks, handles and the scheduler are not `Send`: they stay on
+//!   stays mapped where it is. What refers to the scheduler refers to the core's, on the heap, so
+//!   that [`Scheduler`] may be moved. Tasks, handles and the scheduler are not `Send`: they stay on
 //!   the thread that made them, since closures and results need not be `Send` either.
 //! - *A task borrows nothing that it can outlive.* Closures and results are `'static`.
 //! - *What borrows from a task's stack is not outlived by it.* Frames are left by returning and by
 //!   unwinding, and in no other way: a stack whose frames were not left is never used again nor
 //!   unmapped. So a destructor may be relied on, as `std::thread::scope` does.
-//! - *Unwinding passes Rust frames only.* It begins in this module, when the core has returned,
-//!   and ends
-//!   in `record::run`. Program functions that the core calls are caught where it calls them. A
-//!   Rust function that C calls is `extern "C"`, and the compiler ends the process when a
-//!   panic would leave it; the C ABI never raises, so C frames that call it see `-ECANCELED`.
+//! - *Unwinding passes Rust frames only.* It begins in this module, when the core has returned, and
+//!   ends in `record::run`. Program functions that the core calls are caught where it calls them. A
+//!   Rust function that C calls is `extern "C"`, and the compiler ends the process when a panic
+//!   would leave it; the C ABI never raises, so C frames that call it see `-ECANCELED`.
 //! - *Two tasks do not alias.* Nothing here is borrowed while user code runs or a task is
-//!   suspended:
-//!   the fields are cells, and what is taken out of them is owned.
+//!   suspended: the fields are cells, and what is taken out of them is owned.
 //! - *The panic count fits.* The standard library counts panics by the thread. A task that unwinds
-//!   cannot suspend, so the count is the running task's. Where a scheduler is dropped by a panic it is
-//!   that of the thread as well, so there no task suspends that is asked to anew; and one that is
-//!   given up while it unwinds leaves the count as it is.
-//! - *Thread-locals.* A task may be parked in the middle of `LocalKey::with`. When the thread
-//!   ends, the value
-//!   may be dropped before a scheduler that is in a thread-local as well, so such a scheduler
-//!   leaves
-//!   its tasks' stacks alone (`thread_end`). So does one that is dropped in its own run, by
-//!   `exit()`. Two things cannot be seen from here, and are the program's to leave alone: an
-//!   initializer of a thread-local that suspends, and, when a task has called `exit()`, a
+//!   cannot suspend, so the count is the running task's. Where a scheduler is dropped by a panic it
+//!   is that of the thread as well, so there no task suspends that is asked to anew; and one that
+//!   is given up while it unwinds leaves the count as it is.
+//! - *Thread-locals.* A task may be parked in the middle of `LocalKey::with`. When the thread ends,
+//!   the value may be dropped before a scheduler that is in a thread-local as well, so such a
+//!   scheduler leaves its tasks' stacks alone (`thread_end`). So does one that is dropped in its
+//!   own run, by `exit()`. Two things cannot be seen from here, and are the program's to leave
+//!   alone: an initializer of a thread-local that suspends, and, when a task has called `exit()`, a
 //!   destructor of one that suspends ([`task`](task#thread-locals)).
 //! - *Forgetting a scheduler* leaks it with its tasks, which is sound: nothing of them runs again.
 

@@ -1,4 +1,4 @@
-//! The rest of the Rust API: what is asked for rarely, and how things say what they are.
+//! The rarely used parts of the Rust API, and its `Debug` and `Display` texts.
 
 mod support;
 
@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use majjen::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
-use majjen::sync::{Mutex, channel};
+use majjen::sync::{Condvar, Mutex, channel};
 use majjen::{Builder, Error, Instant, JoinError, Scheduler, StopHandle, logger, task};
-use support::scheduler;
+use support::{HOUR, scheduler};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -38,7 +38,7 @@ fn a_builder_gives_what_it_was_asked_for() {
 fn a_signal_ends_the_run_of_an_application() {
     let scheduler = Scheduler::builder().handle_signals(true).build().unwrap();
     let waiting = scheduler.spawn(|| {
-        // SAFETY: no preconditions. The run looks after the signal.
+        // SAFETY: no preconditions. The run handles the signal.
         unsafe { libc::raise(libc::SIGTERM) };
         task::park(None)
     });
@@ -47,7 +47,7 @@ fn a_signal_ends_the_run_of_an_application() {
 }
 
 #[test]
-fn a_handle_stops_the_run_also_after_it_is_of_no_use() {
+fn a_stop_handle_stops_the_run_and_outlives_the_scheduler() {
     let scheduler = scheduler();
     let stop: StopHandle = scheduler.stop_handle();
     assert_eq!(format!("{stop:?}"), "StopHandle { .. }");
@@ -78,7 +78,7 @@ fn counters_begin_anew() {
 }
 
 #[test]
-fn what_became_of_a_task_is_said_in_words() {
+fn join_errors_describe_the_outcome() {
     let scheduler = scheduler();
     let panics = scheduler.spawn(|| panic!("on purpose"));
     let numbers = scheduler.spawn(|| std::panic::panic_any(7));
@@ -95,7 +95,7 @@ fn what_became_of_a_task_is_said_in_words() {
         ("the task has panicked: on purpose", r#"Panicked("on purpose")"#),
         ("the task has panicked: (no message)", r#"Panicked("(no message)")"#),
         ("the task was canceled", "Canceled"),
-        ("the task cannot be waited for: invalid argument", "Failed(InvalidArgument)"),
+        ("cannot join the task: invalid argument", "Failed(InvalidArgument)"),
     ];
     let errors = [
         panics.join().unwrap_err(),
@@ -237,7 +237,7 @@ fn sockets_are_those_of_the_standard_library() {
     in_a_task(|| {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         listener.set_read_timeout(Some(MS)).unwrap();
-        assert_eq!(listener.read_timeout(), Some(MS));
+        assert_eq!(listener.read_timeout().unwrap(), Some(MS));
         let connecting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut accepted = listener.incoming().next().unwrap().unwrap();
         assert_eq!(accepted.peer_addr().unwrap(), connecting.local_addr().unwrap());
@@ -272,10 +272,10 @@ fn sockets_of_other_kinds_are_too() {
         assert!(connecting.local_addr().unwrap().is_unnamed());
         let mut accepted = (&listener).into_iter().next().unwrap().unwrap();
         accepted.set_write_timeout(Some(MS)).unwrap();
-        assert_eq!(accepted.write_timeout(), Some(MS));
+        assert_eq!(accepted.write_timeout().unwrap(), Some(MS));
         assert!(format!("{accepted:?}").contains("UnixStream"));
         let mut again = accepted.try_clone().unwrap();
-        assert_eq!(again.write_timeout(), Some(MS));
+        assert_eq!(again.write_timeout().unwrap(), Some(MS));
         accepted.write_all(b"x").unwrap();
         again.flush().unwrap();
         let mut byte = [0];
@@ -284,9 +284,33 @@ fn sockets_of_other_kinds_are_too() {
         std::fs::remove_file(path).unwrap();
 
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert_eq!(udp.read_timeout(), None);
+        assert_eq!(udp.read_timeout().unwrap(), None);
         let _std = udp.into_std();
     });
+}
+
+/// So that code which uses those of the standard library needs another `use` and nothing else.
+#[test]
+fn timeouts_have_the_shapes_of_the_standard_library() {
+    type Getter<S> = fn(&S) -> std::io::Result<Option<Duration>>;
+    let _: [Getter<TcpStream>; 2] = [TcpStream::read_timeout, TcpStream::write_timeout];
+    let _: [Getter<UnixStream>; 2] = [UnixStream::read_timeout, UnixStream::write_timeout];
+    let _: [Getter<UdpSocket>; 2] = [UdpSocket::read_timeout, UdpSocket::write_timeout];
+
+    let scheduler = scheduler();
+    let pair = Rc::new((Mutex::new(0), Condvar::new()));
+    let own = pair.clone();
+    let waits = scheduler.spawn(move || {
+        let (guard, notified) = own.1.wait_timeout(own.0.lock()?, HOUR)?;
+        let (guard, late) = own.1.wait_timeout(guard, MS)?;
+        Ok::<_, Error>((*guard, notified.timed_out(), late.timed_out()))
+    });
+    scheduler.spawn(move || {
+        *pair.0.lock()? = 1;
+        pair.1.notify_one()
+    });
+    scheduler.run().unwrap();
+    assert_eq!(waits.join().unwrap(), Ok((1, false, true)));
 }
 
 #[test]
@@ -320,11 +344,11 @@ fn sockets_are_made_of_descriptors() {
         let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut one = UnixStream::try_from(OwnedFd::from(one)).unwrap();
         one.set_read_timeout(Some(MS)).unwrap();
-        // It does not block.
+        // It does not block the thread.
         assert_eq!(one.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
         let number = one.as_fd().as_raw_fd();
         assert_eq!(one.into_raw_fd(), number);
-        // SAFETY: the number was given up just now.
+        // SAFETY: the number was released just now.
         drop(unsafe { OwnedFd::from_raw_fd(number) });
         drop(other);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -354,7 +378,7 @@ fn moments_are_converted_and_never_come_earlier() {
     moment += MS;
     moment -= MS;
     assert_eq!(moment, before);
-    // The end and the beginning of the clock, which the system's goes beyond.
+    // The ends of the clock's range, which the system's range exceeds.
     let (end, beginning) = (before + Duration::MAX, before - Duration::MAX);
     assert!(std::time::Instant::from(end) > std::time::Instant::from(beginning));
     assert_eq!((end.checked_add(MS), beginning.checked_sub(MS)), (None, None));
@@ -369,7 +393,7 @@ fn header_fields(name: &str) -> Vec<&'static str> {
     fields.lines().filter_map(words).collect()
 }
 
-/// The names for Prometheus, each with what it is and its value, in their order.
+/// The Prometheus metrics, in order: name, type and value.
 fn prometheus_samples(text: &str) -> Vec<(&str, &str, &str)> {
     let lines: Vec<&str> = text.lines().collect();
     let samples = lines.chunks(3).map(|lines| {
@@ -380,7 +404,7 @@ fn prometheus_samples(text: &str) -> Vec<(&str, &str, &str)> {
     samples.collect()
 }
 
-/// The rules are those of `engine/measure/counters.rs`.
+/// The rules are in `engine/measure/counters.rs`.
 #[test]
 fn a_metric_has_one_name_in_all_interfaces() {
     let scheduler = Scheduler::new().unwrap();
@@ -418,7 +442,7 @@ fn a_metric_has_one_name_in_all_interfaces() {
         assert!(!name.starts_with("total_") || *kind == "counter", "{sample} is a {kind}");
     }
 
-    // Rust: its fields stand where they make sense together, so in another order.
+    // Rust: its fields are grouped by meaning, so their order is another one.
     let metrics = format!("{:#?}", scheduler.metrics());
     let field =
         |line: &str| line.strip_prefix("    ")?.split_once(": ").map(|(name, _)| name.to_owned());
@@ -430,7 +454,7 @@ fn a_metric_has_one_name_in_all_interfaces() {
     expected.sort();
     assert_eq!(in_rust, expected);
 
-    // And the values are the same ones.
+    // And the values are the same.
     let metrics = scheduler.metrics();
     for (name, value) in [
         ("task_executions", u128::from(metrics.task_executions)),

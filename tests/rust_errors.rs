@@ -1,4 +1,4 @@
-//! Errors of the Rust API where others are expected, and sockets where several threads have them.
+//! Conversions of the Rust API's errors, and sockets that several threads share.
 
 mod support;
 
@@ -13,7 +13,7 @@ use majjen::{Error, JoinError, Scheduler, task};
 
 use support::scheduler;
 
-/// What a task ends with that has panicked.
+/// The error of joining a task that has panicked.
 fn panicked() -> JoinError {
     let scheduler = scheduler();
     let panics = scheduler.spawn(|| {
@@ -25,7 +25,7 @@ fn panicked() -> JoinError {
     panics.join().unwrap_err()
 }
 
-/// What a send to nobody ends with.
+/// The error of a send without a receiver.
 fn not_sent() -> majjen::sync::SendError<String> {
     let (sender, receiver) = channel(1);
     drop(receiver);
@@ -50,7 +50,7 @@ fn errors_are_taken_by_anyhow() {
     assert!(boxed(panicked()).unwrap_err().to_string().contains("on purpose"));
     assert_eq!(sent().unwrap_err().to_string(), "the channel is closed");
     assert_eq!(slept().unwrap_err().downcast_ref(), Some(&Error::NotInTask));
-    // Another thread may look at it.
+    // Another thread may read it.
     let error = joined(panicked()).unwrap_err();
     let said = thread::scope(|scope| scope.spawn(|| error.to_string()).join().unwrap());
     assert_eq!(said, "the task has panicked: on purpose");
@@ -116,7 +116,7 @@ fn a_panic_goes_on_where_it_is_resumed() {
     assert!(again.into_payload().is::<&str>());
 }
 
-/// Each thread has a scheduler of its own, whose task uses the one socket.
+/// Each thread has a scheduler of its own, whose task uses the same socket.
 #[test]
 fn threads_share_a_socket() {
     let (one, mut other) = UnixStream::pair().unwrap();
@@ -150,5 +150,5 @@ fn threads_share_a_socket() {
     assert_eq!(answers.join().unwrap().unwrap(), *b"world");
     reads.join().unwrap();
     writes.join().unwrap();
-    assert_eq!(one.read_timeout(), Some(Duration::from_secs(7)));
+    assert_eq!(one.read_timeout().unwrap(), Some(Duration::from_secs(7)));
 }

@@ -1,4 +1,4 @@
-//! The programs in `examples/`, each put to use.
+//! The programs in `examples/`, each run and checked.
 
 mod support;
 
@@ -70,7 +70,7 @@ fn http_server_answers_and_keeps_connections() {
     let client = scheduler.spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
-        // Two requests in one piece, one in many, and a last one.
+        // Two requests in one piece, one in many pieces, and a last one.
         stream.write_all(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n").unwrap();
         for byte in b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".chunks(5) {
             stream.write_all(byte).unwrap();

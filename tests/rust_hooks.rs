@@ -1,5 +1,5 @@
 //! Functions of the program that the core calls: a wait function, a clock, and a log callback, when
-//! they do well and when they panic.
+//! they return and when they panic.
 
 mod support;
 
@@ -125,7 +125,7 @@ fn a_clock_that_panics_stands_still() {
         let during = Instant::now();
         task::yield_now().unwrap();
         panics.set(false);
-        now.set(Duration::ZERO); // And it does not go back.
+        now.set(Duration::ZERO); // And the clock does not go back.
         let after = Instant::now();
         now.set(2 * HOUR);
         task::sleep(MS).unwrap();
@@ -136,7 +136,7 @@ fn a_clock_that_panics_stands_still() {
     assert_eq!((before, before), (during, after));
 }
 
-/// `park` asks the clock for its deadline, and the loop before it waits.
+/// `park` reads the clock for its deadline, and the loop reads it before it waits.
 #[test]
 fn a_clock_wakes_the_task_that_is_about_to_park() {
     for call in 1..=2 {
@@ -187,7 +187,7 @@ fn a_wait_with_a_timeout_reads_the_clock_once() {
     assert_eq!(counts.join().unwrap(), [0, 1]);
 }
 
-/// One test, since the process has one logger.
+/// One test for all, since the process has one logger.
 #[test]
 fn a_log_callback_gets_lines_may_suspend_and_may_panic() {
     static LINES: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
@@ -196,7 +196,7 @@ fn a_log_callback_gets_lines_may_suspend_and_may_panic() {
     let this = std::thread::current().id();
     logger::set_callback(move |level, text| {
         if std::thread::current().id() != this {
-            return; // Another test's.
+            return; // A line of another test.
         }
         LINES.lock().unwrap().push((level, text.to_owned()));
         if SUSPENDS.load(Relaxed) {
@@ -218,7 +218,8 @@ fn a_log_callback_gets_lines_may_suspend_and_may_panic() {
     assert_eq!(seen.join().unwrap(), 1);
     assert_eq!(*LINES.lock().unwrap(), [(Level::Error, long)]);
 
-    // Canceled while it is suspended inside the callback: caught there, and raised again.
+    // Canceled while it is suspended inside the callback: the unwinding is caught there, and
+    // resumed later.
     let canceled = scheduler.spawn(|| {
         logger::log(Level::Error, format_args!("canceled meanwhile"));
         task::yield_now()

@@ -1,5 +1,5 @@
-//! What outlives what: schedulers that are moved, forgotten, nested, captured, or dropped at odd
-//! moments, and handles that are left over.
+//! Lifetimes: schedulers that are moved, forgotten, nested, captured, or dropped at unusual
+//! moments, and handles that outlive them.
 
 mod support;
 
@@ -101,7 +101,7 @@ fn a_scheduler_in_a_task_of_another_one_is_dropped_with_its_tasks() {
         task::yield_now().unwrap();
         drop(inner);
         assert_eq!(count.count(), 5);
-        task::yield_now().unwrap(); // Still the outer one's task.
+        task::yield_now().unwrap(); // Still in the outer task.
         task::current().unwrap().id()
     });
     let others = outer.spawn(|| (0..10).for_each(|_| task::yield_now().unwrap()));
@@ -112,7 +112,7 @@ fn a_scheduler_in_a_task_of_another_one_is_dropped_with_its_tasks() {
     assert_eq!(drops.count(), 6);
 }
 
-/// Dropped by a destructor that a cancelation of the outer task runs.
+/// Dropped by a destructor that runs while the outer task is unwound by a cancelation.
 #[test]
 fn a_scheduler_is_dropped_by_the_unwinding_of_a_task_of_another_one() {
     let outer = scheduler();
@@ -133,10 +133,11 @@ fn a_scheduler_is_dropped_by_the_unwinding_of_a_task_of_another_one() {
 #[test]
 fn a_task_of_one_scheduler_does_not_join_one_of_another() {
     let (one, other) = (scheduler(), scheduler());
-    let foreign = one.spawn(|| 1);
-    let joins = other.spawn(move || (foreign.wait(), foreign));
+    let (foreign, joined) = (one.spawn(|| 1), one.spawn(|| 2));
+    let joins = other.spawn(move || (joined.join(), foreign.wait(), foreign));
     other.run().unwrap();
-    let (waited, foreign) = joins.join().unwrap();
+    let (joined, waited, foreign) = joins.join().unwrap();
+    assert!(matches!(joined, Err(JoinError::Failed(Error::WrongScheduler))), "{joined:?}");
     assert_eq!(waited, Err(Error::WrongScheduler));
     one.run().unwrap();
     assert_eq!(foreign.join().unwrap(), 1);
@@ -207,7 +208,7 @@ fn closures_results_and_payloads_that_panic_when_dropped_end_nothing() {
     }
     let scheduler = scheduler();
     let drops = Drops::default();
-    scheduler.spawn(|| Bomb); // Nobody takes the result.
+    scheduler.spawn(|| Bomb); // The result is never taken.
     scheduler.spawn(|| std::panic::panic_any(Bomb));
     scheduler.spawn(|| {
         let _bomb = Bomb;
@@ -227,7 +228,7 @@ thread_local! {
     static KEPT: RefCell<Option<Scheduler>> = const { RefCell::new(None) };
 }
 
-/// Poisons itself when it is dropped, to show what comes later.
+/// Clears its strings when it is dropped, and records the drop, to show what runs later.
 struct OnThreadEnd(RefCell<Vec<String>>);
 
 impl Drop for OnThreadEnd {
@@ -239,7 +240,7 @@ impl Drop for OnThreadEnd {
 
 thread_local!(static DROPPED: Cell<bool> = const { Cell::new(false) });
 
-/// A frame that has borrowed a thread-local is not unwound once that is gone.
+/// A frame that has borrowed a thread-local is not unwound once that is destroyed.
 #[test]
 fn tasks_of_a_scheduler_in_a_thread_local_are_left_alone_when_the_thread_ends() {
     static LATE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
@@ -277,7 +278,7 @@ fn tasks_of_a_scheduler_in_a_thread_local_are_left_alone_when_the_thread_ends() 
     assert!(!LATE.load(std::sync::atomic::Ordering::Relaxed));
 }
 
-/// Dropped in the body of its thread, the same scheduler unwinds its tasks.
+/// Dropped before the thread ends, the same scheduler unwinds its tasks.
 #[test]
 fn tasks_that_have_borrowed_a_thread_local_are_unwound_before_the_thread_ends() {
     let drops = Drops::default();
@@ -304,7 +305,7 @@ fn stops_race_with_runs_and_drops() {
             .map(|stop| {
                 std::thread::spawn(move || {
                     for _ in 0..20 {
-                        // An error means that it is gone by now.
+                        // An error means that it has been dropped.
                         assert!(matches!(stop.stop(), Ok(()) | Err(Error::Disconnected)));
                         std::thread::yield_now();
                     }
@@ -347,7 +348,7 @@ fn a_handle_keeps_the_result_until_it_is_dropped() {
     assert_eq!(drops.count(), 1);
 }
 
-/// `exit()` drops thread-locals on the stack of the task that calls it, in a run that is never over.
+/// `exit()` drops thread-locals on the stack of the calling task, in a run that never returns.
 #[test]
 fn a_scheduler_in_a_thread_local_is_left_alone_when_a_task_ends_the_process() {
     const CHILD: &str = "MAJJEN_TEST_EXITS_IN_A_TASK";
@@ -365,7 +366,7 @@ fn a_scheduler_in_a_thread_local_is_left_alone_when_a_task_ends_the_process() {
     RUNS.with(|scheduler| {
         scheduler.spawn(|| {
             BORROWED.with(|_| {
-                // Where the thread-local is gone, this must not run.
+                // Once the thread-local is destroyed, this must not run.
                 let _guard = OnDrop(|| std::process::abort());
                 task::sleep(HOUR)
             })

@@ -1,4 +1,4 @@
-//! Sockets: waiting, time limits, connecting, and what happens to them when their task is canceled.
+//! Sockets: waiting, timeouts, connecting, and what happens to them when their task is canceled.
 
 mod support;
 
@@ -15,7 +15,7 @@ use support::{HOUR, run_for_a_moment, scheduler};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Runs a test's body in a task, and lets its panic be the test's.
+/// Runs a test's body in a task, and propagates its panic to the test.
 fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
     let scheduler = scheduler();
     let task = scheduler.spawn(body);
@@ -33,7 +33,7 @@ fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Two ends of a connection.
+/// Both ends of a connection.
 fn pair() -> (TcpStream, TcpStream) {
     let (listener, address) = listen();
     let client = TcpStream::connect(address).unwrap();
@@ -59,7 +59,7 @@ fn calls_have_time_limits() {
         assert_times_out(|| one.peek(&mut [0; 8]));
         one.set_write_timeout(Some(3 * MS)).unwrap();
         assert_times_out(|| (0..1000).try_for_each(|_| one.write(&[0; 65536]).map(drop)));
-        other.read_exact(&mut [0; 65536]).unwrap(); // The connection is good all the same.
+        other.read_exact(&mut [0; 65536]).unwrap(); // The connection still works.
 
         let (listener, _) = listen();
         listener.set_read_timeout(Some(3 * MS)).unwrap();
@@ -70,7 +70,7 @@ fn calls_have_time_limits() {
         let (mut unix, _other) = UnixStream::pair().unwrap();
         unix.set_read_timeout(Some(3 * MS)).unwrap();
         assert_times_out(|| unix.read(&mut [0; 8]));
-        assert_eq!(unix.read_timeout(), Some(3 * MS));
+        assert_eq!(unix.read_timeout().unwrap(), Some(3 * MS));
         let zero = unix.set_read_timeout(Some(Duration::ZERO)).unwrap_err();
         assert_eq!(zero.kind(), ErrorKind::InvalidInput);
     });
@@ -130,21 +130,21 @@ fn connecting_fails_as_it_should() {
         assert_eq!(missing.kind(), ErrorKind::NotFound);
         let long = UnixStream::connect("x".repeat(500)).unwrap_err();
         assert_eq!(long.kind(), ErrorKind::InvalidInput);
-        // The second address is tried when the first one fails.
+        // The second address is tried when the first fails.
         let (_listener, good) = listen();
         let stream = TcpStream::connect(&[address, good][..]).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
     });
 }
 
-/// Makes a listener's queue as short as can be.
+/// Makes a listener's backlog as short as possible.
 fn shorten_queue(listener: &impl AsRawFd) {
     // SAFETY: the descriptor is open.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
 }
 
 #[test]
-fn connecting_has_a_time_limit() {
+fn connecting_has_a_timeout() {
     in_a_task(|| {
         let (listener, address) = listen();
         shorten_queue(&listener);
@@ -305,7 +305,7 @@ fn sockets_become_those_of_the_standard_library_and_back() {
         assert_eq!(would_block.kind(), ErrorKind::WouldBlock);
         plain.set_nonblocking(false).unwrap();
         let mut again = TcpStream::try_from(plain).unwrap();
-        again.flush().unwrap(); // Nothing is held back.
+        again.flush().unwrap(); // Nothing is buffered.
         again.set_read_timeout(Some(3 * MS)).unwrap();
         assert_times_out(|| again.read(&mut [0]));
         let number = again.as_raw_fd();
@@ -319,7 +319,7 @@ fn sockets_become_those_of_the_standard_library_and_back() {
     });
 }
 
-/// A socket that another thread's scheduler takes over.
+/// A socket that moves to another thread's scheduler.
 #[test]
 fn sockets_move_between_threads() {
     let (listener, address) = listen();
@@ -330,7 +330,7 @@ fn sockets_move_between_threads() {
             stream
         });
         let (mut stream, _) = listener.accept().unwrap();
-        stream.read_exact(&mut [0]).unwrap(); // This thread's reactor knows it.
+        stream.read_exact(&mut [0]).unwrap(); // This thread's reactor has registered it.
         (stream, client.join().unwrap())
     });
     let other = std::thread::spawn(move || {

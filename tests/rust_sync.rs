@@ -1,6 +1,6 @@
-//! Mutexes, condition variables, semaphores, wait groups and channels of the Rust API: what becomes
-//! of guards and elements when tasks are canceled, panic, or are dropped with their scheduler, and
-//! when objects are used or dropped at odd places.
+//! Synchronization objects of the Rust API: what happens to guards and elements when tasks are
+//! canceled, panic, or are dropped with their scheduler, and when objects are used or dropped at
+//! unusual places.
 
 mod support;
 
@@ -15,7 +15,7 @@ use majjen::sync::{
 use majjen::{Error, JoinError, Scheduler, task};
 use support::{Drops, Guard, HOUR, OnDrop, run_for_a_moment, scheduler};
 
-/// Objects that all are waited for by [`spawn_waiters`].
+/// The objects that [`spawn_waiters`] waits for.
 struct Objects {
     mutex: Mutex<i32>,
     other: Mutex<i32>,
@@ -44,11 +44,11 @@ impl Objects {
 
 const WAITERS: u32 = 7;
 
-/// What a task waits by.
+/// A kind of wait.
 type Wait = fn(&Objects, Guard);
 
-/// Adds a task for each kind of wait, in which it stays for ever, and one that has the mutex. Each
-/// has a guard, and those that send have an element as well.
+/// Adds a task for each kind of wait, which never ends, and one that owns the mutex. Each has a
+/// drop guard, and each sender also an element.
 fn spawn_waiters(scheduler: &Scheduler, drops: &Drops, objects: &Rc<Objects>) {
     let waits: [Wait; WAITERS as usize] = [
         |objects, _| {
@@ -74,7 +74,7 @@ fn spawn_waiters(scheduler: &Scheduler, drops: &Drops, objects: &Rc<Objects>) {
         scheduler.spawn(move || {
             let _guard = guard;
             wait(&objects, element);
-            // One may have the mutex by now, of its owner that was unwound before it.
+            // A task may own the mutex by now, since its previous owner was unwound before.
             let _ = task::sleep(HOUR);
             unreachable!("a canceled wait does not return");
         });
@@ -93,7 +93,7 @@ fn tasks_that_wait_are_unwound_with_their_scheduler() {
     assert_eq!(Rc::strong_count(&objects), 1);
 }
 
-/// Objects that have lost a scheduler serve the tasks of the next one.
+/// Objects whose scheduler is gone work for the tasks of the next one.
 #[test]
 fn objects_outlive_schedulers() {
     let drops = Drops::default();
@@ -118,7 +118,7 @@ fn objects_outlive_schedulers() {
     assert_eq!(result.join().unwrap(), Ok((2, Error::WouldBlock)));
 }
 
-/// Canceled one by one in a run, and not with the scheduler.
+/// Canceled one by one in a run, instead of with the scheduler.
 #[test]
 fn canceled_waits_are_unwound_in_a_run() {
     let (scheduler, drops) = (scheduler(), Drops::default());
@@ -143,7 +143,7 @@ fn canceled_waits_are_unwound_in_a_run() {
         sender.cancel();
         assert!(matches!(canceled.join(), Err(JoinError::Canceled)));
         assert!(matches!(sender.join(), Err(JoinError::Canceled)));
-        owner.cancel(); // Its guard is dropped, and the mutex goes to the next one.
+        owner.cancel(); // Its guard is dropped, and the mutex goes to the next waiter.
     });
     scheduler.run().unwrap();
     assert_eq!(next.join().unwrap(), Ok(1));
@@ -171,7 +171,7 @@ fn a_panic_unlocks_and_poisons_nothing() {
     assert_eq!(semaphore.available(), 1);
 }
 
-/// What need not wait works while the stack is unwound; what would have to is refused.
+/// Calls that need not wait work while the stack is unwound; calls that would wait are refused.
 #[test]
 fn destructors_lock_and_send_but_do_not_wait() {
     let scheduler = scheduler();
@@ -203,7 +203,7 @@ fn a_guard_unlocks_wherever_it_is_dropped() {
     let (scheduler, other) = (scheduler(), support::scheduler());
     let mutex: &'static Mutex<i32> = Box::leak(Box::new(Mutex::new(0)));
     let kept: Rc<RefCell<Option<MutexGuard<'static, i32>>>> = Rc::default();
-    // In another task, while somebody waits.
+    // In another task, while a task waits.
     let place = kept.clone();
     scheduler.spawn(move || {
         place.replace(Some(mutex.lock().unwrap()));
@@ -214,7 +214,7 @@ fn a_guard_unlocks_wherever_it_is_dropped() {
     scheduler.spawn(move || drop(place.take()));
     scheduler.run().unwrap();
     assert_eq!(waits.join().unwrap(), Ok(()));
-    // When its task has ended, in a task of another scheduler: until then it is nobody's.
+    // After its task has ended, in a task of another scheduler: until then no task can lock it.
     let guard = scheduler.spawn(move || mutex.lock().unwrap());
     scheduler.run().unwrap();
     let late = scheduler.spawn(move || mutex.lock().err());
@@ -251,7 +251,7 @@ fn a_forgotten_guard_keeps_the_mutex_locked() {
     assert_eq!(waits.join().unwrap(), Err(Error::OwnerDied));
 }
 
-/// The mutex is another task's when the wait is over, and that task has ended with it.
+/// Another task owns the mutex when the wait ends, and has ended with it locked.
 #[test]
 fn a_condition_whose_mutex_is_lost_gives_no_guard() {
     let scheduler = scheduler();
@@ -271,7 +271,7 @@ fn a_condition_whose_mutex_is_lost_gives_no_guard() {
     assert_eq!(late.join().unwrap(), Some(Error::OwnerDied));
 }
 
-/// One of them waits for the other's mutex again when the scheduler is dropped.
+/// One of them is relocking the other's mutex when the scheduler is dropped.
 #[test]
 fn tasks_that_lock_again_are_dropped_with_their_scheduler() {
     let (scheduler, drops) = (scheduler(), Drops::default());
@@ -312,12 +312,12 @@ fn elements_are_dropped_once_wherever_they_are() {
     scheduler.spawn(move || {
         drop(receiver.recv().unwrap());
         assert_eq!(own.count(), 1);
-        drop(receiver); // With two elements in it; the fourth comes back.
+        drop(receiver); // With two elements in the buffer; the fourth is returned.
         assert_eq!(own.count(), 3);
     });
     scheduler.run().unwrap();
     assert_eq!((sends.join().unwrap(), drops.count()), (3, 4));
-    // In a select, the one that is not sent.
+    // In a select: the element that is not sent.
     let (first, second) = (channel(1), channel(1));
     let select = Select::new()
         .send(&first.0, drops.guard(), |sent| sent.is_ok())
@@ -330,7 +330,7 @@ fn elements_are_dropped_once_wherever_they_are() {
     assert_eq!(drops.count(), 7);
 }
 
-/// Large, of no size, aligned, and with a destructor that uses the channel.
+/// Large, zero-sized, aligned, and with a destructor that uses the channel.
 #[test]
 fn elements_of_all_kinds_go_through() {
     #[repr(align(128))]
@@ -390,10 +390,10 @@ fn members_are_done_when_their_tasks_are_canceled() {
     assert_eq!(waits.join().unwrap(), Ok(()));
 }
 
-/// A message to a task of another scheduler of the thread would be refused; one that is sent outside
-/// a run is there in the next.
+/// A message to a task of another scheduler of the thread would be refused; one that is sent
+/// outside a run is received in the next.
 #[test]
-fn what_is_done_between_runs_counts_in_the_next() {
+fn changes_between_runs_apply_to_the_next_run() {
     let scheduler = scheduler();
     let (sender, receiver) = channel(0);
     let semaphore = Rc::new(Semaphore::new(0));
@@ -435,7 +435,7 @@ fn objects_begin_empty_and_say_what_they_hold() {
     drop(receiver);
     let refused = sender.try_send("two").unwrap_err();
     assert_eq!(refused.to_string(), Error::Disconnected.to_string());
-    assert!(sender.is_empty()); // What was in it went with the receiver.
+    assert!(sender.is_empty()); // Its elements were dropped with the receiver.
     assert_eq!(said(&refused), "SendError { error: Disconnected, .. }");
     let scheduler = scheduler();
     let guard = scheduler.spawn(move || format!("{:?}", Mutex::new(5).try_lock().unwrap()));
@@ -444,7 +444,7 @@ fn objects_begin_empty_and_say_what_they_hold() {
 }
 
 #[test]
-fn a_condition_is_looked_at_after_each_notification() {
+fn a_condition_is_rechecked_after_each_notification() {
     const ENOUGH: u32 = 3;
     let mut number = Mutex::new(0);
     *number.get_mut() += 1;
@@ -470,7 +470,7 @@ fn a_condition_is_looked_at_after_each_notification() {
     assert_eq!(waiting.join().unwrap(), Ok((ENOUGH, 3)));
 }
 
-/// They let go of the tasks first. What would be wrong else, only valgrind sees.
+/// They release the tasks first. Only valgrind would find a fault.
 #[test]
 fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
     let thread = std::thread::spawn(|| {

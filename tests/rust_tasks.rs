@@ -1,5 +1,4 @@
-//! Rust tasks from their beginning to their end: panics, cancelation, and what a dropped scheduler
-//! leaves behind.
+//! The life of Rust tasks: panics, cancelation, and what a dropped scheduler leaves behind.
 
 mod support;
 
@@ -126,7 +125,7 @@ fn a_task_that_catches_the_unwinding_is_unwound_again() {
 }
 
 #[test]
-fn a_task_that_will_not_unwind_is_given_up() {
+fn a_task_that_does_not_unwind_is_leaked() {
     let scheduler = scheduler();
     let drops = Drops::default();
     let guard = drops.guard();
@@ -139,15 +138,15 @@ fn a_task_that_will_not_unwind_is_given_up() {
     let other = spawn_sleeper(&scheduler, &drops);
     run_for_a_moment(&scheduler);
     drop(scheduler);
-    assert_eq!(drops.count(), 1); // The other's.
+    assert_eq!(drops.count(), 1); // Those of the other task.
     assert!(matches!(other.join(), Err(JoinError::Canceled)));
     assert!(!stubborn.is_finished());
     assert!(matches!(stubborn.join(), Err(JoinError::Failed(_))));
 }
 
-/// Memory on the stack of a task that was given up stays readable and unused.
+/// The stack of a task that was leaked stays readable and unused.
 #[test]
-fn a_scope_in_a_task_that_is_given_up_stays_sound() {
+fn a_scope_in_a_leaked_task_stays_sound() {
     let (send, receive) = std::sync::mpsc::channel::<u64>();
     let (answer, answers) = std::sync::mpsc::channel();
     let scheduler = scheduler();
@@ -167,7 +166,7 @@ fn a_scope_in_a_task_that_is_given_up_stays_sound() {
     });
     run_for_a_moment(&scheduler);
     drop(scheduler);
-    // New stacks, if the memory was given back.
+    // On new stacks, had the memory been released.
     let again = support::scheduler();
     for _ in 0..16 {
         again.spawn(|| std::hint::black_box([1u64; 10_000]).len());
@@ -256,7 +255,7 @@ fn a_scheduler_dropped_by_a_panic_unwinds_its_tasks() {
 }
 
 #[test]
-fn a_task_that_catches_all_is_given_up_also_when_its_scheduler_is_dropped_by_a_panic() {
+fn a_task_that_catches_everything_is_leaked_also_when_a_panic_drops_its_scheduler() {
     let drops = Drops::default();
     let result = catch_unwind(AssertUnwindSafe(|| {
         let scheduler = scheduler();
@@ -274,8 +273,7 @@ fn a_task_that_catches_all_is_given_up_also_when_its_scheduler_is_dropped_by_a_p
     assert!(!std::thread::panicking());
 }
 
-/// To raise a cancelation there would be a panic in a destructor that a panic runs, which ends the
-/// process.
+/// Raising a cancelation would panic in a destructor that a panic runs, which aborts the process.
 #[test]
 fn a_task_that_panics_while_a_panic_drops_its_scheduler_cannot_suspend_in_destructors() {
     let refused = Rc::new(RefCell::new(Vec::new()));
@@ -295,7 +293,7 @@ fn a_task_that_panics_while_a_panic_drops_its_scheduler_cannot_suspend_in_destru
         scheduler.spawn(move || first.acquire(2).map(drop));
         scheduler.spawn(move || {
             let _yields = served;
-            let _permits = semaphore.acquire(1).unwrap(); // Once the first one has left the list.
+            let _permits = semaphore.acquire(1).unwrap(); // Once the first task has left the queue.
             panic!("on purpose, too");
         });
         run_for_a_moment(&scheduler);

@@ -1,5 +1,5 @@
-//! Rust tasks that call the C ABI, C functions that call back, and the Rust API in tasks that C has
-//! created.
+//! Rust tasks that call the C ABI, C functions that call back, and the Rust API in tasks that were
+//! created through C.
 
 #[path = "support/majjen_h.rs"]
 mod majjen_h;
@@ -13,7 +13,7 @@ use majjen::{Error, JoinError, task};
 use majjen_h::*;
 use support::{Drops, HOUR, run_for_a_moment, scheduler};
 
-/// Sleeps as C does.
+/// Sleeps through the C ABI.
 fn sleep_in_c() -> c_int {
     mj_sleep_ns(HOUR.as_nanos() as u64)
 }
@@ -37,7 +37,7 @@ fn the_c_abi_returns_where_the_rust_api_unwinds() {
 }
 
 #[test]
-fn a_task_that_heeds_no_error_of_the_c_abi_is_given_up() {
+fn a_task_that_ignores_errors_of_the_c_abi_is_leaked() {
     let scheduler = scheduler();
     scheduler.spawn(|| {
         loop {
@@ -48,11 +48,11 @@ fn a_task_that_heeds_no_error_of_the_c_abi_is_given_up() {
     drop(scheduler);
 }
 
-/// A callback of C's `qsort`, which cannot be unwound.
+/// A callback for C's `qsort`, which cannot be unwound.
 extern "C" fn compare(left: *const c_void, right: *const c_void) -> c_int {
     let canceled = task::shield(|| task::sleep(HOUR)) == Err(Error::Canceled);
     CANCELED.with(|seen| seen.set(seen.get() && canceled));
-    // SAFETY: `qsort` hands over addresses of its elements.
+    // SAFETY: `qsort` passes addresses of its elements.
     unsafe { *left.cast::<i32>() - *right.cast::<i32>() }
 }
 
@@ -65,7 +65,7 @@ fn a_shield_keeps_unwinding_from_frames_of_c() {
     let result = sorted.clone();
     let handle = scheduler.spawn(move || {
         let mut numbers = [3, 1, 4, 2];
-        // SAFETY: as many elements as said, of the size said.
+        // SAFETY: the number and size of the elements.
         unsafe { libc::qsort(numbers.as_mut_ptr().cast(), 4, 4, Some(compare_pointer())) };
         result.set(numbers);
         task::sleep(HOUR)
@@ -83,7 +83,7 @@ fn compare_pointer() -> unsafe extern "C" fn(*const c_void, *const c_void) -> c_
 
 thread_local!(static RESULTS: Cell<[Option<Error>; 3]> = const { Cell::new([None; 3]) });
 
-/// The body of a task of C's, in Rust.
+/// The body of a task that was created through C, in Rust.
 extern "C" fn body(_scheduler: *mut mj_scheduler, _user_state: *mut c_void) {
     mj_task_cancel(mj_task_current());
     let results =
@@ -105,7 +105,7 @@ fn the_rust_api_works_in_tasks_of_c_and_does_not_unwind_them() {
     assert_eq!(RESULTS.with(Cell::get), expected);
 }
 
-/// A wait of the Rust API that C ends early.
+/// A wait of the Rust API that a call of the C ABI ends early.
 type Wait = fn() -> bool;
 
 #[test]

@@ -1,5 +1,5 @@
-//! The contenders: what they are, and how their programs are built. One that cannot be built because its library is
-//! not installed is missing from the tables, and named as missing.
+//! The contenders, and how their programs are built. One whose library is not installed is left out of the
+//! tables, and listed as missing.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::machine::first_line_of;
 use crate::{Places, Result};
 
-/// What is measured against what.
+/// A library that is measured.
 pub struct Contender {
     pub name: &'static str,
     /// One phrase for the table of versions.
@@ -18,18 +18,18 @@ pub struct Contender {
 
 enum Build {
     C(C),
-    /// A package of Go in a folder of `contenders/`.
+    /// A Go package in a folder of `contenders/`.
     Go(&'static str),
     /// A crate of this workspace, in a folder of `contenders/`.
     Crate(&'static str),
 }
 
-/// A program in C or C++: source file, a header that shows whether its library is there, and how to link.
+/// A C or C++ program: source file, a header that shows whether its library is installed, and how to link.
 struct C {
     source: &'static str,
     header: &'static str,
     link: &'static [&'static str],
-    /// The Debian package that has it.
+    /// The Debian package that contains the library.
     package: &'static str,
 }
 
@@ -106,7 +106,7 @@ const ALL: &[Contender] = &[
     },
 ];
 
-/// A contender whose program is there.
+/// A contender whose program was built.
 pub struct Built {
     pub name: &'static str,
     pub what: &'static str,
@@ -119,10 +119,10 @@ pub struct Field {
     pub built: Vec<Built>,
     /// Name and reason.
     pub missing: Vec<(&'static str, String)>,
-    /// The guide's server, unchanged; and the same with its log level at WARN.
+    /// The guide's server, unchanged; and with its log level at WARN.
     pub guide_server: PathBuf,
     pub quiet_guide_server: PathBuf,
-    /// The program of row 10 that loads libraries.
+    /// Row 10's program, which loads libraries.
     pub loader: PathBuf,
 }
 
@@ -161,7 +161,7 @@ pub fn build_all(places: &Places) -> Result<Field> {
         }
     }
     let majjen = &["-lmajjen"];
-    // With the guide's own flags, as `make run` compiles it.
+    // With the guide's own flags, as in `make run`.
     let guide = places.root.join("examples-c/http_server.c");
     field.guide_server =
         compile(places, &guide, "guide_server", &["-std=c99", "-O2", "-w"], majjen)?;
@@ -176,7 +176,7 @@ pub const C_FLAGS: &[&str] = &["-std=gnu11", "-O2", "-Wall", "-Wextra", "-D_GNU_
 const CPP_FLAGS: &[&str] = &["-std=c++17", "-O2", "-Wall", "-Wextra"];
 
 impl Contender {
-    /// The program and the version of what it measures, or why there is none.
+    /// The program and the version of the measured library, or why there is none.
     fn build(&self, places: &Places) -> Result<(PathBuf, String)> {
         match &self.build {
             Build::C(c) => {

@@ -1,9 +1,9 @@
-//! `make bench-instructions`: how many instructions rows 1, 2 and 3 take, against a committed baseline. Times differ
-//! from machine to machine and from minute to minute; instructions do not, so a change that makes a path longer
-//! fails the build.
+//! `make bench-instructions`: how many instructions rows 1, 2 and 3 execute, against a committed baseline.
+//! Times differ between machines and from minute to minute; instruction counts do not, so a change that makes
+//! a path longer fails the build.
 //!
-//! Each test runs twice under callgrind, with so many operations and with twice as many. The difference is free of
-//! what starting up and ending take.
+//! Each test runs twice under callgrind, with a number of operations and with twice as many. The difference
+//! does not include startup and shutdown.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use crate::contenders::{C_FLAGS, compile};
 use crate::{Places, Result};
 
-/// How much longer a path may get, and how much shorter before the baseline is out of date.
+/// How much longer a path may become, and how much shorter before the baseline is out of date.
 const SLACK: f64 = 0.05;
 
 struct Test {
@@ -47,7 +47,7 @@ const TESTS: &[Test] = &[
     },
 ];
 
-/// Checks the baseline, or with `bless` renews it.
+/// Compares with the baseline, or with `bless` updates it.
 pub fn run() -> Result<()> {
     let bless = match std::env::args().nth(2).as_deref() {
         None => false,
@@ -93,7 +93,7 @@ pub fn run() -> Result<()> {
     ))
 }
 
-/// The instructions of a whole run.
+/// The instruction count of a whole run.
 fn count(program: &Path, test: &Test, operations: u64) -> Result<u64> {
     let mut arguments = test.arguments.to_owned();
     for divisor in [2, 100, 1000] {

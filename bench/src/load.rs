@@ -1,5 +1,5 @@
-//! The load: many clients on one thread, each sending a request when it has the whole answer to the one before.
-//! Every byte that comes back is compared with what it must be.
+//! The load: many clients on one thread, each sending a request when it has received the whole answer to the
+//! previous one. Every byte received is compared with the expected one.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -15,17 +15,17 @@ const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!";
 pub const ECHO_BYTES: usize = 512;
 
-/// No load takes as long.
+/// No load takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What clients do; the numbers are those of `server.h`.
+/// The clients' behaviour; the numbers are those of `server.h`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One request a connection; the server closes it.
+    /// One request per connection; the server closes it.
     Once = 0,
-    /// Requests on one connection each.
+    /// Many requests per connection.
     Kept = 1,
-    /// 512 bytes to and fro, on one connection each.
+    /// 512 bytes back and forth, one connection per client.
     Echo = 2,
 }
 
@@ -36,7 +36,7 @@ pub struct Load {
     clients: Vec<Client>,
     message: Vec<u8>,
     expected: Vec<u8>,
-    /// Requests answered so far, and how many may be begun.
+    /// Requests answered so far, and how many may be started.
     answered: u64,
     begun: u64,
     goal: u64,
@@ -45,7 +45,7 @@ pub struct Load {
 #[derive(Clone, Copy)]
 struct Client {
     socket: i32,
-    /// Whether a request is under way.
+    /// Whether a request is in flight.
     active: bool,
     /// Whether the request has been sent.
     sent: bool,
@@ -55,7 +55,7 @@ struct Client {
 const IDLE: Client = Client { socket: -1, active: false, sent: false, received: 0 };
 
 impl Load {
-    /// Clients that are connected, if their kind keeps connections.
+    /// Clients, connected if their kind keeps connections.
     pub fn connect(kind: Kind, clients: usize) -> Result<Load> {
         // SAFETY: no preconditions.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
@@ -85,7 +85,7 @@ impl Load {
         Ok(load)
     }
 
-    /// Makes so many further requests.
+    /// Makes this many further requests.
     pub fn make(&mut self, requests: u64) -> Result<()> {
         self.goal += requests;
         for index in 0..self.clients.len() {
@@ -110,7 +110,7 @@ impl Load {
         Ok(())
     }
 
-    /// Begins a client's next request, if there is one to make.
+    /// Starts a client's next request, if there is one to make.
     fn begin(&mut self, index: usize) -> Result<bool> {
         if self.begun == self.goal {
             return Ok(false);
@@ -125,7 +125,7 @@ impl Load {
         Ok(true)
     }
 
-    /// Sends and receives as much as there is.
+    /// Sends and receives as much as possible without blocking.
     fn progress(&mut self, index: usize) -> Result<()> {
         while self.clients[index].active {
             let client = self.clients[index];
@@ -165,7 +165,7 @@ impl Load {
         }
     }
 
-    /// Whether the answer is complete now.
+    /// Whether the answer is now complete.
     fn receive(&mut self, index: usize) -> io::Result<bool> {
         let client = &mut self.clients[index];
         let mut buffer = [0u8; 4096];
@@ -189,7 +189,7 @@ impl Load {
     }
 
     fn open(&mut self, index: usize, nonblocking_connect: bool) -> io::Result<()> {
-        // SAFETY: plain system calls on addresses that are good for them.
+        // SAFETY: system calls with valid addresses.
         unsafe {
             let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
             if socket < 0 {
@@ -227,7 +227,7 @@ impl Load {
     fn watch(&self, index: usize) -> Result<()> {
         let events = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
         let mut event = libc::epoll_event { events, u64: index as u64 };
-        // SAFETY: the address is good for the call.
+        // SAFETY: the address is valid for the call.
         let failed = unsafe {
             libc::epoll_ctl(self.epoll, libc::EPOLL_CTL_ADD, self.clients[index].socket, &mut event)
         };
@@ -253,7 +253,7 @@ impl Drop for Load {
     }
 }
 
-/// Whether to try again when the socket is ready: a connection that is still being made counts too.
+/// Whether to retry when the socket is ready: also for a connection that is still being established.
 fn would_block(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOTCONN | libc::EINPROGRESS))
 }

@@ -1,10 +1,10 @@
-//! The machine: what it is, which processors are used, and limits.
+//! The machine: its properties, the processors that are used, and limits.
 
 use std::fs;
 use std::mem::{MaybeUninit, zeroed};
 use std::process::Command;
 
-/// Which processor the contenders have to themselves, and which one the load comes from.
+/// The processor for the contenders, and the one for the load.
 #[derive(Clone, Copy)]
 pub struct Processors {
     pub contender: usize,
@@ -12,7 +12,7 @@ pub struct Processors {
 }
 
 impl Processors {
-    /// The first and the last of those that this process may use.
+    /// The first and the last processor that this process may use.
     pub fn choose() -> Processors {
         // SAFETY: an all-zero set is an empty one; the addresses and sizes match.
         let allowed: Vec<usize> = unsafe {
@@ -33,7 +33,8 @@ impl Processors {
     }
 }
 
-/// Pins the calling thread, and what it starts, to one processor. Callable between fork and exec.
+/// Pins the calling thread, and the processes that it starts, to one processor. May be called between fork
+/// and exec.
 pub fn pin(processor: usize) {
     // SAFETY: an all-zero set is an empty one; the addresses and sizes match.
     unsafe {
@@ -43,7 +44,7 @@ pub fn pin(processor: usize) {
     }
 }
 
-/// As many descriptors as the system allows without asking for more.
+/// Raises the limit of descriptors as far as is allowed without privileges.
 pub fn raise_descriptor_limit() {
     // SAFETY: the addresses are good for the calls.
     unsafe {
@@ -63,8 +64,8 @@ pub fn descriptor_limit() -> u64 {
     }
 }
 
-/// Moves this process to a network of its own, where port 8080 is free, if the system lets it. Servers and load
-/// then only see each other. It stays where it is otherwise.
+/// Moves this process to its own network namespace, where port 8080 is free, if the system permits. Servers
+/// and load then only see each other. Otherwise nothing changes.
 pub fn enter_own_network() {
     // SAFETY: no other thread is running; the addresses are good for the calls.
     unsafe {
@@ -83,7 +84,7 @@ pub fn enter_own_network() {
     }
 }
 
-/// Bytes of memory that can be used without pushing anything else out.
+/// Bytes of available memory.
 pub fn available_bytes() -> u64 {
     let kib = file("/proc/meminfo").lines().find_map(|line| {
         line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok()
@@ -91,7 +92,7 @@ pub fn available_bytes() -> u64 {
     kib.unwrap_or(0u64) * 1024
 }
 
-/// Processor time that a process has used, all its threads together, in nanoseconds.
+/// CPU time of all threads of a process, in nanoseconds.
 pub fn cpu_ns_of(pid: libc::pid_t) -> Option<u64> {
     let mut clock = 0;
     let mut now = MaybeUninit::<libc::timespec>::uninit();
@@ -107,7 +108,7 @@ pub fn cpu_ns_of(pid: libc::pid_t) -> Option<u64> {
     }
 }
 
-/// How often the threads of a process were given a processor.
+/// The number of context switches of a process's threads.
 pub fn switches_of(pid: libc::pid_t) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     threads
@@ -126,20 +127,20 @@ fn file(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The first line of what a command prints.
+/// The first line of a command's output.
 pub fn first_line_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().next().map(str::to_owned)
 }
 
-/// The lines that a reader needs to judge the numbers by.
+/// What a reader needs to know about the machine to judge the numbers.
 pub fn describe(processors: &Processors) -> Vec<(&'static str, String)> {
     let model = file("/proc/cpuinfo")
         .lines()
         .find_map(|line| Some(line.strip_prefix("model name")?.split_once(": ")?.1.to_owned()))
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    // Not `available_parallelism`: this process is pinned to one of them.
+    // Not `available_parallelism`: this process is pinned to one processor.
     let count = file("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count();
     let memory = file("/proc/meminfo")
         .lines()

@@ -1,9 +1,9 @@
-//! `make bench`: Majjen and its peers, measured in one run on the same work.
+//! `make bench`: Majjen and its peers, measured in one run with the same work.
 //!
-//! The driver builds one program for each contender (`contenders`), runs them one at a time, pinned to one
-//! processor, and by turns, so that a slow moment of the machine hits all alike (`process`). Each row of the table
-//! is a file in `rows`: it says which tests to run, what they leave out, and which targets they are held to. The
-//! result is printed and, after a full run, written to `docs/performance.md` (`report`, `plot`).
+//! The driver builds one program for each contender (`contenders`) and runs them one at a time, pinned to one
+//! processor, in alternation, so that a slow moment of the machine affects all alike (`process`). Each row of
+//! the table is a file in `rows`: it has the tests to run, what they exclude, and the targets. The result is
+//! printed and, after a full run, written to `docs/performance.md` (`report`, `plot`).
 
 mod contenders;
 mod instructions;
@@ -25,15 +25,15 @@ pub type Result<T> = std::result::Result<T, String>;
 
 const USAGE: &str = "usage: majjen-bench [quick] [rows=N,N,...] | instructions [bless]";
 
-/// What is to be measured, and how thoroughly.
+/// What to measure, and how thoroughly.
 pub struct Plan {
-    /// Fewer repeats and smaller numbers: shows that all works, not how fast.
+    /// Fewer repeats and smaller numbers: shows that everything works, not how fast.
     pub quick: bool,
     rows: Option<Vec<usize>>,
 }
 
 impl Plan {
-    /// The first of two values for a full run, the second for a quick one.
+    /// The first value for a full run, the second for a quick one.
     pub fn size<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
@@ -43,7 +43,7 @@ impl Plan {
     }
 }
 
-/// Where things are.
+/// The directories.
 pub struct Places {
     /// The project.
     pub root: PathBuf,

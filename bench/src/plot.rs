@@ -1,4 +1,4 @@
-//! The plot: an SVG with one panel for each plot of the rows, drawn here so that nothing else is needed.
+//! The plot: an SVG with one panel for each plot of the rows, drawn without further tools.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::contenders::MAJJEN;
 use crate::sample::short;
 
 pub enum Plot {
-    /// One bar for each name; from 0, less is better.
+    /// One bar for each name, from 0; less is better.
     Bars { title: String, unit: &'static str, values: Vec<(String, f64)> },
     /// One line for each name, both axes logarithmic.
     Lines { title: String, unit: &'static str, across: &'static str, lines: Vec<Line> },
@@ -23,7 +23,7 @@ const LEFT: f64 = 118.0;
 const TOP: f64 = 34.0;
 const RIGHT: f64 = 70.0;
 const BOTTOM: f64 = 36.0;
-/// Distinct also for those who see few colors (Okabe and Ito, "Color Universal Design").
+/// Also distinct for color-blind readers (Okabe and Ito, "Color Universal Design").
 const COLORS: [&str; 8] =
     ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C00", "#666666"];
 
@@ -106,7 +106,7 @@ fn curves(svg: &mut String, title: &str, unit: &str, across: &str, lines: &[Line
         text(svg, x(10f64.powi(power)), HEIGHT - BOTTOM + 16.0, "middle", "", &short_power(power));
     }
     text(svg, (left + WIDTH - right) / 2.0, HEIGHT - 6.0, "middle", "", across);
-    // Names beside the ends of the lines, kept apart.
+    // Names at the ends of the lines, without overlap.
     let mut ends: Vec<(f64, usize)> = lines
         .iter()
         .enumerate()

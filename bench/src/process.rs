@@ -1,4 +1,4 @@
-//! Running contenders: one process for one measurement, pinned, bounded in time, its work checked.
+//! Running contenders: one process for each measurement, pinned, with a time limit, and its work checked.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,23 +13,23 @@ use crate::Result;
 use crate::machine::{Processors, pin};
 use crate::sample::Samples;
 
-/// No single measurement takes as long.
+/// No single measurement takes this long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One thing to measure.
 pub struct Case {
-    /// What it is called in the table.
+    /// Its name in the table.
     pub name: String,
     pub program: std::path::PathBuf,
     pub arguments: Vec<String>,
-    /// What it must report as `work`.
+    /// The `work` that it must report.
     pub work: f64,
     /// Where its standard output goes, if not to the driver; it then reports on standard error.
     pub output: Option<std::path::PathBuf>,
 }
 
-/// Measures each case as often as said, by turns: A B C A B C. A case that fails gets no further turn and has the
-/// reason instead.
+/// Measures each case `repeats` times, in alternation: A B C A B C. A case that fails is not run again, and
+/// has the error as its result.
 pub fn by_turns(cases: &[Case], repeats: usize, processors: Processors) -> Vec<Result<Samples>> {
     let mut results: Vec<Result<Samples>> = cases.iter().map(|_| Ok(Samples::default())).collect();
     for _ in 0..repeats {
@@ -94,7 +94,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// A process that ends with this value.
+/// A process that is killed when this value is dropped.
 pub struct Running(Child);
 
 impl Running {
@@ -129,7 +129,7 @@ pub fn start_server(
     processors: Processors,
 ) -> Result<Running> {
     let deadline = Instant::now() + Duration::from_secs(10);
-    // What the server before this one has left takes a moment to go away.
+    // The previous server's socket may take a moment to disappear.
     while TcpStream::connect(("127.0.0.1", crate::load::PORT)).is_ok() {
         if Instant::now() >= deadline {
             return Err("something else serves port 8080".to_owned());

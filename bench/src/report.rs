@@ -1,4 +1,4 @@
-//! The report: tables and targets, in words for the terminal and as `docs/performance.md`.
+//! The report: tables and targets, as text for the terminal and as `docs/performance.md`.
 
 use std::fmt::Write;
 
@@ -7,17 +7,17 @@ use crate::contenders::{Field, MAJJEN};
 use crate::plot::Plot;
 use crate::sample::{Spread, short};
 
-/// What was measured for one row.
+/// The measurements of one row.
 pub struct Row {
     pub number: usize,
     pub title: &'static str,
-    /// What was done.
+    /// The measured work.
     pub work: &'static str,
     /// What the numbers do not include.
     pub leaves_out: &'static str,
     pub tables: Vec<Table>,
     pub targets: Vec<Target>,
-    /// What goes into the table of ratios.
+    /// The entries for the table of ratios.
     pub ratios: Vec<Ratio>,
     pub plots: Vec<Plot>,
 }
@@ -28,14 +28,14 @@ pub struct Table {
     pub lines: Vec<Vec<String>>,
 }
 
-/// What Majjen is held to.
+/// A target for Majjen.
 pub struct Target {
     pub text: String,
     pub measured: String,
     pub met: bool,
 }
 
-/// Majjen beside the best peer; less is better.
+/// Majjen compared with the best peer; less is better.
 pub struct Ratio {
     pub what: String,
     pub unit: &'static str,
@@ -68,7 +68,7 @@ impl Table {
 }
 
 impl Target {
-    /// A number that must not be greater than another one.
+    /// A measurement with an upper limit.
     pub fn at_most(text: &str, measured: Option<f64>, limit: f64, unit: &str) -> Target {
         match measured {
             Some(measured) => Target {
@@ -93,7 +93,7 @@ impl Target {
 }
 
 impl Row {
-    /// Puts Majjen beside the best of the peers.
+    /// Compares Majjen with the best peer.
     pub fn add_ratio(
         &mut self,
         what: &str,
@@ -159,7 +159,7 @@ fn aligned(table: &Table) -> String {
     text
 }
 
-/// All of it.
+/// The whole report.
 pub struct Report {
     machine: Vec<(&'static str, String)>,
     /// Name, version, what it is.
@@ -217,7 +217,7 @@ impl Report {
         self.rows.iter().flat_map(|row| &row.targets).filter(|target| !target.met).count()
     }
 
-    /// What the terminal says at the end.
+    /// The text at the end of the terminal output.
     pub fn summary(&self) -> String {
         let mut text = String::from("\nMajjen and the best of its peers; less is better\n");
         text.push_str(&aligned(&self.ratios()));
@@ -237,8 +237,8 @@ impl Report {
         text
     }
 
-    /// Fills the template: `{{machine}}`, `{{versions}}`, `{{ratios}}`, `{{targets}}`, and for each row `{{row N}}`.
-    /// `{{limits N}}` stands where a person has yet to write what limits a row that misses a target.
+    /// Fills the template: `{{machine}}`, `{{versions}}`, `{{ratios}}`, `{{targets}}`, and for each row
+    /// `{{row N}}`. `{{limits N}}` remains for a person to explain what limits a row that misses a target.
     pub fn page(&self, template: &str) -> Result<String> {
         let mut page = template.replace("{{machine}}", &self.machine_lines());
         page = page.replace("{{versions}}", &self.version_lines());

@@ -17,7 +17,7 @@ use crate::report::Row;
 use crate::sample::{Samples, Spread};
 use crate::{Places, Plan, Result};
 
-/// What a row needs to measure.
+/// What a row needs for its measurements.
 pub struct Bench<'b> {
     pub plan: &'b Plan,
     pub places: &'b Places,
@@ -39,13 +39,13 @@ pub const ALL: [fn(&Bench) -> Result<Row>; 10] = [
     startup::measure,
 ];
 
-/// What the contenders measured in one test: one entry for each that took part, in the order of the field.
+/// The measurements of one test: one entry for each contender that took part, in the order of the field.
 pub struct Results {
     pub entries: Vec<(&'static str, Result<Samples>)>,
 }
 
 impl Bench<'_> {
-    /// Runs a test of each of the named contenders that are there.
+    /// Runs a test with each of the named contenders that were built.
     pub fn compare(&self, names: &[&str], arguments: &str, work: u64, repeats: usize) -> Results {
         let built: Vec<&Built> = names.iter().filter_map(|name| self.field.get(name)).collect();
         let cases: Vec<Case> = built.iter().map(|built| case(built, arguments, work)).collect();
@@ -54,7 +54,7 @@ impl Bench<'_> {
     }
 }
 
-/// A test of a contender.
+/// One test of one contender.
 pub fn case(built: &Built, arguments: &str, work: u64) -> Case {
     Case {
         name: built.name.to_owned(),
@@ -70,7 +70,7 @@ pub fn words(arguments: &str) -> Vec<String> {
 }
 
 impl Results {
-    /// What a contender reported under a name.
+    /// A value that a contender reported.
     pub fn get(&self, contender: &str, value: &str) -> Option<Spread> {
         let (_, samples) = self.entries.iter().find(|(name, _)| *name == contender)?;
         samples.as_ref().ok()?.get(value)
@@ -80,13 +80,13 @@ impl Results {
         Some(self.get(contender, value)?.median)
     }
 
-    /// The others than Majjen, for [`Row::add_ratio`].
+    /// The contenders other than Majjen, for [`Row::add_ratio`].
     pub fn peers(&self, value: &str) -> Vec<(&'static str, Option<Spread>)> {
         let peers = self.entries.iter().filter(|(name, _)| *name != crate::contenders::MAJJEN);
         peers.map(|(name, _)| (*name, self.get(name, value))).collect()
     }
 
-    /// A cell of a table: the value, a dash, or why there is none.
+    /// A table cell: the value, a dash, or why there is none.
     pub fn cell(&self, contender: &str, value: &str, factor: f64) -> String {
         match self.entries.iter().find(|(name, _)| *name == contender) {
             Some((_, Ok(samples))) => match samples.get(value) {

@@ -8,7 +8,7 @@ pub struct Samples {
     values: BTreeMap<String, Vec<f64>>,
 }
 
-/// The middle of the values, and how far they lie apart.
+/// The median of the values, and their range.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
     pub median: f64,

@@ -1,8 +1,8 @@
-// The header's types against the guide's own text: every size, offset and value is the same. There
-// is nothing to run; it compiles (as C11, for _Static_assert) or it does not.
+// The header's types against the guide's own text: every size, offset and value is the same. This
+// file is only compiled (as C11, for _Static_assert), not run.
 //
-// The guide's blocks declare the same names as the header, so each name is given a prefix while they
-// are read.
+// The guide's blocks declare the same names as the header, so each name gets a prefix while they
+// are included.
 #include "majjen.h"
 
 #define mj_task_state guide_mj_task_state
@@ -28,10 +28,10 @@
 #define mj_log_set_level guide_mj_log_set_level
 #define mj_log_set_callback guide_mj_log_set_callback
 
-// The guide never prints mj_task_fn; what it does print is `mj_task_fn* task_function`, and calls of
-// `task->task_function(sched, task->user_state)`. So that one is the header's.
+// The guide never declares mj_task_fn. It has only `mj_task_fn* task_function`, and calls like
+// `task->task_function(sched, task->user_state)`, so the header's type is used.
 
-// Printed after its first use.
+// The guide declares it after its first use.
 typedef struct mj_scheduler mj_scheduler;
 
 #include "../guide/01-task-state.c"
@@ -39,8 +39,8 @@ typedef struct mj_scheduler mj_scheduler;
 #include "../guide/08-logger-configuration.c"
 #include "../guide/11-metrics-structure.c"
 #include "../guide/14-wait-function-signature.c"
-// Here `mj_wait_fn* wait_func` is a pointer to a pointer to a function, which cannot be meant, but is
-// as large.
+// Here `mj_wait_fn* wait_func` is a pointer to a function pointer, which cannot be intended, but
+// has the same size.
 #include "../guide/02-scheduler.c"
 
 #undef mj_task_state
@@ -139,8 +139,8 @@ SAME_FIELD(mj_logger, include_level);
 SAME_SIZE(mj_wait_fn);
 SAME_SIZE(mj_log_callback);
 
-// Every field of the guide's is above, for the sizes are the same; these hold the types of the two
-// that are functions: assigning one to the other compiles.
+// All fields of the guide are checked above, since the sizes are equal. This checks the types of
+// the two function fields: each can be assigned to the other.
 static void guide_body(mj_scheduler* sched, void* user_state) {
   (void)sched;
   (void)user_state;
@@ -154,7 +154,7 @@ static int guide_wait(mj_scheduler* sched, uint64_t timeout_ns, void* user_data)
 static mj_task_fn* const body_is_a_task_fn = guide_body;
 static const mj_wait_fn wait_is_a_wait_fn = guide_wait;
 
-// Uses what is only there to be compiled.
+// Uses the functions above, which exist only to be compiled.
 void majjen_layout(mj_task* task, mj_scheduler* scheduler);
 void majjen_layout(mj_task* task, mj_scheduler* scheduler) {
   task->task_function = body_is_a_task_fn;

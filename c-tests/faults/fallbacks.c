@@ -1,4 +1,5 @@
-// To be preloaded: makes this system look like one that lacks what MAJJEN_FALLBACKS names.
+// To be preloaded: makes this system look like one without the features that MAJJEN_FALLBACKS
+// names.
 //
 //   guards   no lightweight guard pages: madvise(102) is EINVAL, as before Linux 6.13
 //   batches  no process_madvise of the process itself: EBADF, as before Linux 6.15
@@ -6,7 +7,7 @@
 //   wipe     no pages that fork() clears: madvise(MADV_WIPEONFORK) is EINVAL, as before Linux 4.14
 //   counter  the kernel's clock source cannot be read, so the cycle counter is not trusted
 //
-// The name of each that was met is appended to the file that MAJJEN_FALLBACKS_MET names.
+// Appends the name of each feature that was asked for to the file in MAJJEN_FALLBACKS_MET.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -40,8 +41,8 @@ int madvise(void* memory, size_t bytes, int advice) {
   return (int)syscall(SYS_madvise, memory, bytes, advice);
 }
 
-// What the C library's function does. Not by that one: to look it up takes memory, and an allocator may
-// be calling from where it cannot give any yet.
+// Does what the C library's function does, without calling it: looking it up allocates, and an
+// allocator that is not ready yet may be the caller.
 static long system_call(long number, const long of[6]) {
 #ifdef __x86_64__
   long result = number;
@@ -68,8 +69,8 @@ static long system_call(long number, const long of[6]) {
   return result < 0 && result >= -4095 ? (errno = (int)-result, -1) : result;
 }
 
-// The C library has process_madvise() since 2.36, and the library calls it by its number. A call takes six
-// arguments at most, and does not look at those that it has not.
+// The C library has process_madvise() since 2.36; the library calls it by number. A system call has
+// at most six arguments, and ignores the rest.
 long syscall(long number, ...) {
   static bool met;
   if (number == SYS_process_madvise && lacks("batches", &met)) return errno = EBADF, -1;

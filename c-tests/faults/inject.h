@@ -1,8 +1,8 @@
-// Faults: the n-th call of one function of the C library fails, once or more often, if it is made
-// by the library (or by the C library on its behalf) while faults are armed. Calls that the test
-// program makes itself never fail.
+// Fault injection: the n-th call of one function of the C library fails, once or more often, if the
+// library makes it (or the C library on its behalf) while faults are armed. Calls of the test
+// program itself never fail.
 //
-// These definitions take the place of the C library's, since the loader looks in the program first.
+// These definitions replace the C library's, since the loader looks in the program first.
 #ifndef INJECT_H
 #define INJECT_H
 
@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-// What can fail. MEMORY is malloc and its family.
+// The functions that can fail. MEMORY is malloc() and its family.
 typedef enum call {
   MEMORY,
   MMAP,
@@ -50,23 +50,23 @@ static struct {
   bool armed;
   call call;
   int error;
-  bool harmless;         // whether the library can do without
+  bool harmless;         // whether the library works without the call
   unsigned long first;   // the number of the first call that fails, from 1
   unsigned long length;  // how many fail; ULONG_MAX: from then on
   unsigned long calls;
   unsigned long failed;
 } fault;
 
-// Older kernels: no lightweight guards, no epoll_pwait2.
+// Simulates older kernels: no lightweight guard pages, no epoll_pwait2.
 static bool no_guards, no_pwait2;
 
-// Where the library finds the log daemon, in the place of /dev/log.
+// The log daemon's address, in place of /dev/log.
 static struct sockaddr_un log_daemon_address = {.sun_family = AF_UNIX};
 
-// In a child of fork() the number of the process is another one.
+// Simulates a child of fork(): getpid() returns another number.
 static bool other_process;
 
-// What the whole process holds of malloc's memory, and the library of mappings.
+// Live blocks of malloc() in the whole process, and live mappings of the library.
 static long live_blocks, live_mappings;
 
 extern const char __executable_start, etext;

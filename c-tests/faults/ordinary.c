@@ -1,5 +1,5 @@
-// A program that does a bit of everything, and lives with any system call's failure: it ends by
-// itself, with exit code 0 or 1. Run under strace, which injects the failures.
+// A program that uses a bit of everything and tolerates the failure of any system call: it ends
+// with exit code 0 or 1. Run under strace, which injects the failures.
 #include "majjen.h"
 
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-// What a program does with the library, written so that any call may fail, and checks that it then
-// fails as the header says.
+// The scenarios: programs in which any call may fail, and which check that a failed call behaves as
+// the header says.
 #ifndef SCENARIOS_H
 #define SCENARIOS_H
 
@@ -28,8 +28,8 @@ static void on_line(mj_log_level level, const char* text, void* user_data) {
   snprintf(last_error_line, sizeof last_error_line, "%s", text);
 }
 
-// Whether a result is success, or an error after a fault: the fault's own, or what the kernel says
-// to what the library tries next.
+// Whether a result is success, or an error after a fault: the injected error, or the kernel's
+// answer to what the library tries next.
 static bool allowed(int result) {
   if (result >= 0) return true;
   int error = -result;
@@ -43,22 +43,22 @@ static bool allowed(int result) {
     if (!allowed(check_result)) CHECK_INT(check_result, ==, 0); \
   } while (0)
 
-// The same for a wait with a limit.
+// CHECK_ALLOWED for a wait with a timeout.
 #define CHECK_ALLOWED_OR_LATE(result) \
   do { \
     int limited_result = (result); \
     if (limited_result != -ETIMEDOUT) CHECK_ALLOWED(limited_result); \
   } while (0)
 
-// ---- Running, but not for ever ----
+// ---- A watchdog for the runs ----
 
 static mj_scheduler* volatile watched;
 static volatile int alarms;
 static volatile bool stopped;
-static const char* injection = "";  // in words
+static const char* injection = "";  // for the messages
 
-// Ten times a second. A run that stalls for a reason which it has said is stopped; any other one
-// after 5 s; and a run that cannot even be stopped hangs.
+// Ten times a second. A run that stalls for a reason that it has logged is stopped; any other run
+// is stopped after 5 s; and a run that cannot even be stopped is killed.
 static void on_alarm(int signal) {
   (void)signal;
   int error = errno;
@@ -126,7 +126,7 @@ static void yields(mj_scheduler* scheduler, void* user_state) {
 }
 
 static void spawn_100(mj_scheduler** scheduler) {
-  // The run has a stack for signals, or does without.
+  // The run allocates an alternate signal stack, or works without.
   CHECK_INT(mj_scheduler_set_overflow_report(*scheduler, true), ==, 0);
   for (size_t i = 0; i < 100; i++) {
     mj_task* task = spawn(*scheduler, yields, i);
@@ -137,8 +137,8 @@ static void spawn_100(mj_scheduler** scheduler) {
 
 // ---- sleep ----
 
-// The page below the running task's stack must not be accessible: a stack without a guard is worse
-// than none. Called by a body, which is in the stack's highest page.
+// The page below the running task's stack must not be accessible: a stack without a guard page is
+// worse than no stack. Called by a body that runs in the stack's highest page.
 static void check_guard(void) {
   char here;
   uintptr_t page = 4096, top = ((uintptr_t)&here + page - 1) / page * page;
@@ -177,7 +177,7 @@ static void make_pairs(mj_scheduler* scheduler) {
   (void)scheduler;
   CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, near_pair), ==, 0);
   CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, far_pair), ==, 0);
-  // The library's table grows by the largest descriptor.
+  // The library's table grows with the largest descriptor.
   CHECK_INT(dup2(far_pair[0], 200), ==, 200);
   close(far_pair[0]);
   far_pair[0] = 200;
@@ -190,7 +190,7 @@ static void close_pairs(void) {
   }
 }
 
-// Without a limit: a wake-up that is lost stalls the run.
+// Without a timeout: a lost wake-up stalls the run.
 static void waits(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   int fd = *(size_t*)user_state % 2 == 0 ? near_pair[0] : far_pair[0];
@@ -222,7 +222,7 @@ static void feeds(mj_scheduler* scheduler, void* user_state) {
 static void wait_for_descriptors(mj_scheduler** scheduler) {
   for (size_t i = 0; i < 6; i++) spawn(*scheduler, waits, i);
   spawn(*scheduler, waits_with_limit, 0);
-  // What the others wait for must come, or they would rightly wait for ever.
+  // The data must arrive, or the waiting tasks would rightly wait for ever.
   while (spawn(*scheduler, feeds, 0) == NULL) fault.armed = false;
   run(*scheduler);
 }
@@ -245,7 +245,7 @@ static int fails_at_first(mj_scheduler* scheduler, uint64_t timeout_ns, void* us
   return mj_wait_poll(scheduler, timeout_ns, user_data);
 }
 
-// In the place of each wait that fails the run pauses.
+// For each wait that fails, the run pauses instead.
 static void pause_instead(mj_scheduler** scheduler) {
   waits_that_fail = 5;
   mj_scheduler_set_wait_func(*scheduler, fails_at_first, NULL);
@@ -253,7 +253,7 @@ static void pause_instead(mj_scheduler** scheduler) {
   run(*scheduler);
   mj_scheduler_set_wait_func(*scheduler, NULL, NULL);
   if (waits_that_fail == 5) return;  // No task, no wait.
-  // Once, however often it fails: that is no error of the library's.
+  // Logged once, however often it fails.
   CHECK_UINT(error_lines, >, 0);
   error_lines--;
 }
@@ -296,7 +296,7 @@ static void open_log(mj_scheduler* scheduler) {
 
 static void remove_log(void) { CHECK_INT(unlink(log_path), ==, 0); }
 
-// Those that begin as the library's lines do, and are not cut.
+// Counts complete lines that begin as the library's lines do.
 static unsigned lines_in_log(void) {
   static char line[7000];
   FILE* file = fopen(log_path, "r");
@@ -311,7 +311,7 @@ static unsigned lines_in_log(void) {
   return lines;
 }
 
-// What the library says of lines that it loses goes nowhere.
+// The library's messages about lost lines are discarded.
 static int silence_stderr(void) {
   fflush(stderr);
   int said = dup(STDERR_FILENO);
@@ -327,7 +327,7 @@ static void restore_stderr(int said) {
 static void log_to_file(mj_scheduler** scheduler) {
   (void)scheduler;
   static char text[6000];
-  // Only programs that want no line but in the file need it.
+  // Only a program that needs its lines in the file needs this call.
   if (fault.call == OPEN) fault.harmless = false;
   int said = silence_stderr();
   unsigned lines = 0;
@@ -395,7 +395,7 @@ static void log_to_system_log(mj_scheduler** scheduler) {
   if (fault.call != SEND) CHECK_UINT(dropped, ==, 0);
 }
 
-// The settings and the numbers of the descriptors are kept for ever, once used.
+// The settings and the descriptor numbers are kept for ever, once used.
 static void use_logs_once(void) {
   snprintf(log_path, sizeof log_path, "/tmp/majjen-sweep-%d", (int)getpid());
   open_log(NULL);
@@ -464,7 +464,7 @@ static void wake_cancel_join(mj_scheduler** scheduler) {
   run(*scheduler);
 }
 
-// A loop around a wait that fails must let others run, and be stopped.
+// A loop around a failing wait must let others run, and must be stoppable.
 static bool told_to_end;
 
 static void waits_again_and_again(mj_scheduler* scheduler, void* user_state) {
@@ -475,7 +475,7 @@ static void waits_again_and_again(mj_scheduler* scheduler, void* user_state) {
     if (number == 1) mj_task_wait_fd(near_pair[0], POLLIN, 1000);
     if (number == 2) mj_task_join(mj_task_get_id(mj_scheduler_current()->current_task) + 1, 1000);
     if (number == 3) mj_task_sleep_ns(1000);
-    // An ERROR line each time.
+    // Logs an ERROR line each time.
     if (number == 4 && !fault.harmless) mj_task_wait_readable(-1);
     if (number == 2 || number == 4) mj_task_yield();
   }
@@ -506,7 +506,7 @@ static mj_sem* semaphore;
 static mj_waitgroup* group;
 static mj_chan* channel;
 
-// With a timeout: another task may have failed to act, without memory.
+// With a timeout: another task may have failed for lack of memory.
 static void takes_part(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   size_t number = *(size_t*)user_state, element = number;
@@ -516,7 +516,7 @@ static void takes_part(mj_scheduler* scheduler, void* user_state) {
     mj_task_yield();
     result = mj_cond_wait(cond, mutex, 100000);
     if (result != -ETIMEDOUT) CHECK_ALLOWED(result);
-    // Whatever the result.
+    // Any result is allowed.
     CHECK_INT(mj_cond_signal(cond), ==, 0);
     CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
   } else if (result != -ETIMEDOUT) {
@@ -588,7 +588,7 @@ static void stop(mj_scheduler** scheduler) {
   CHECK_INT(pthread_create(&thread, NULL, stops, *scheduler), ==, 0);
   run(*scheduler);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
-  // The thread may have come late, and its stop be meant for the next run.
+  // The thread may have been late, so that its stop applies to the next run.
   CHECK_INT(mj_scheduler_stop(*scheduler), ==, 0);
   run(*scheduler);
 }
@@ -620,7 +620,7 @@ static void destroy(mj_scheduler** scheduler) {
 
 // ---- child of fork ----
 
-// A scheduler with tasks that wait, whose descriptors seem to be another process's.
+// A scheduler with waiting tasks, whose descriptors seem to belong to another process.
 static void inherit(mj_scheduler* scheduler) {
   make_pairs(scheduler);
   for (size_t i = 0; i < 6; i++) spawn(scheduler, waits, i);
@@ -666,8 +666,8 @@ static int forget(int fd) {
   return close(fd);
 }
 
-// The guide's server has no answer to three things, which are not the library's: a wait that failed
-// before a call that blocks, no memory for a connection, and no memory for its task.
+// The guide's server does not handle three errors, which are not the library's: a wait that fails
+// before a blocking call, no memory for a connection, and no memory for its task.
 static mj_task* create_or_close(mj_scheduler* scheduler, mj_task_fn* body, void* user_state);
 
 #pragma GCC diagnostic push

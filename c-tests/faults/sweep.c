@@ -1,7 +1,7 @@
 // Fails the n-th call of each function of the C library that can fail, for n = 1, 2, ... until a
-// run completes without meeting it, in each scenario. After each fault: no crash, a documented
-// error or none, every task ran to its end, nothing leaked, and the scheduler runs an ordinary
-// task.
+// run completes without meeting the fault, in each scenario. After each fault: no crash, a
+// documented error or none, every task ran to its end, nothing leaked, and the scheduler still runs
+// an ordinary task.
 //
 //   sweep allocations          memory and mappings
 //   sweep system-calls         the others, with one errno value each, and only some of the many
@@ -9,19 +9,20 @@
 //   sweep system-calls long    with each plausible errno value
 //   sweep one SCENARIO CALL ERRNO FIRST LENGTH    one run again, in this process
 //
-// Each run is a process of its own: what the library remembers for the whole process begins anew.
+// Each run is a process of its own, since the library caches some state for the whole process.
 #define _GNU_SOURCE
 #include "scenarios.h"
 
 #include <sys/wait.h>
 
-// The mode besides "once".
+// How long a fault lasts, besides "once".
 typedef enum lasting {
   EVER,
-  STORM,  // 60 times: a program cannot go on while these fail, but must when they cease to
+  STORM,  // 60 times: no progress while these calls fail, but recovery once they succeed
 } lasting;
 
-// Whether the library can do without: then no call fails, and no ERROR line is logged.
+// Whether the library works without the call: then no function of it fails, and no ERROR line is
+// logged.
 typedef enum effect {
   HARMFUL,
   HARMLESS,
@@ -32,7 +33,7 @@ typedef struct target {
   const char* name;
   lasting lasting;
   effect effect;
-  int errors[8];  // the first one is the one of the short form
+  int errors[8];  // the short form uses the first one
 } target;
 
 static const target allocations[] = {
@@ -75,7 +76,7 @@ static const target system_calls[] = {
 
 enum { MOST_TARGETS = sizeof system_calls / sizeof system_calls[0] };
 
-enum { CLEAN = 77 };  // the exit code of a run that has not met its fault
+enum { CLEAN = 77 };  // the exit code of a run in which the fault was not met
 
 // ---- One run ----
 
@@ -92,7 +93,7 @@ static void ordinary(mj_scheduler* scheduler, void* user_state) {
   end();
 }
 
-// The scheduler works, and what was held up by the fault goes on.
+// The scheduler works, and tasks that the fault had delayed continue.
 static void check_usable(mj_scheduler* scheduler, bool leaves_tasks) {
   int channel[2];
   CHECK_INT(pipe(channel), ==, 0);
@@ -101,7 +102,7 @@ static void check_usable(mj_scheduler* scheduler, bool leaves_tasks) {
   CHECK(spawn(scheduler, ordinary, leaves_tasks) != NULL);
   fault.length = 0;  // a run that stalls now is an error
   run(scheduler);
-  // One of the tasks that were left may have stopped the run.
+  // One of the remaining tasks may have stopped the run.
   if (!ordinary_ended && leaves_tasks) run(scheduler);
   CHECK(ordinary_ended);
   if (!leaves_tasks) {
@@ -129,7 +130,7 @@ static int run_scenario(const scenario* scenario) {
   mj_scheduler_destroy(scheduler);
   if (scenario->tidy != NULL) scenario->tidy();
   CHECK_INT(open_descriptors(), ==, descriptors);
-  // Receivers of log lines are kept for ever, once each.
+  // Receivers of log lines are kept for ever, each once.
   bool kept = scenario->act == set_callback && (fault.call != MEMORY || fault.failed == 0);
   CHECK_INT(live_blocks, ==, kept);
   CHECK_INT(live_mappings, ==, fault.call == MUNMAP ? (long)fault.failed : 0);
@@ -152,7 +153,7 @@ static int run_with_fault(const scenario* scenario, const target* target, int er
   return run_scenario(scenario);
 }
 
-// The same in a process of its own. Returns whether the fault was met; ends the sweep when
+// Runs a scenario in a child process. Returns whether the fault was met; ends the sweep when
 // something is wrong.
 static bool inject(const scenario* scenario, const target* target, int error, unsigned long first,
                    unsigned long length) {
@@ -214,7 +215,7 @@ static void sweep(const char* what, const target* targets, bool all_errors) {
           unsigned long n = 1;
           unsigned long met = 0;
           while (inject(&scenarios[i], target, target->errors[e], n, lengths[mode])) {
-            // Only the clock is read that often.
+            // Only the clock is read so often that most readings are skipped.
             n += all_errors || n < 16 ? 1 : n / 8;
             met++;
             CHECK_UINT(n, <, 10000);
@@ -241,7 +242,7 @@ static void sweep(const char* what, const target* targets, bool all_errors) {
 static void* does_nothing(void* argument) { return argument; }
 
 int main(int argc, char** argv) {
-  // Log lines on the streams go nowhere; what is said here goes to stderr.
+  // Log lines on the streams are discarded; the sweep's own output goes to stderr.
   CHECK(freopen("/dev/null", "w", stdout) != NULL);
   nowhere = fopen("/dev/null", "w");
   CHECK(nowhere != NULL);
@@ -251,7 +252,7 @@ int main(int argc, char** argv) {
   use_logs_once();
   mj_log_set_callback(on_line, NULL);
   signal(SIGALRM, on_alarm);
-  // What the C library keeps once it is used.
+  // Makes the C library allocate what it keeps for ever.
   pthread_t thread;
   CHECK_INT(pthread_create(&thread, NULL, does_nothing, NULL), ==, 0);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);

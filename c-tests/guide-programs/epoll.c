@@ -1,6 +1,7 @@
-// The guide's own epoll section, pasted into a program: it takes the place of the library's functions of
-// the same names. Its mj_task_wait_readable() marks the task and returns, so a body that waits returns
-// too, and is called again from the top when the guide's wait_epoll() has enqueued the task.
+// The guide's epoll section, pasted into a program: its functions replace the library's functions
+// of the same names. Its mj_task_wait_readable() marks the task and returns, so a body that waits
+// returns too, and is called again from the top when the guide's wait_epoll() has enqueued the
+// task.
 #define _GNU_SOURCE
 #include "../check.h"
 #include "../log_lines.h"
@@ -14,13 +15,13 @@
 static mj_scheduler* guide_scheduler(void) {
   mj_scheduler* scheduler = setup_scheduler_with_epoll();
   CHECK(scheduler != NULL);
-  // The one above, not the library's.
+  // The function above, not the library's.
   CHECK(scheduler->wait_func == wait_epoll);
   CHECK(scheduler->wait_data != NULL);
   return scheduler;
 }
 
-// The guide never releases what its wait function works with.
+// The guide never frees its wait function's data.
 static void destroy(mj_scheduler* scheduler) {
   mj_epoll_data* epoll_data = scheduler->wait_data;
   mj_scheduler_destroy(scheduler);
@@ -30,8 +31,8 @@ static void destroy(mj_scheduler* scheduler) {
 
 static void open_pipe(int fds[2]) { CHECK_INT(pipe(fds), ==, 0); }
 
-// A byte that was not written means that the task was woken by something else. Blocking, it would
-// hang; so it is not.
+// A byte that was not written means that something else woke the task. Nonblocking, so that this
+// fails instead of hanging.
 static void read_byte(int fd) {
   char byte = 0;
   CHECK_INT(fcntl(fd, F_SETFL, O_NONBLOCK), ==, 0);
@@ -50,7 +51,7 @@ typedef struct stages {
 
 static int calls;
 
-// Each call does one stage. Nothing but the state says which.
+// Each call does one stage, which only the state selects.
 static void reads_in_stages(mj_scheduler* scheduler, void* user_state) {
   stages* state = user_state;
   mj_task* self = scheduler->current_task;
@@ -77,7 +78,7 @@ typedef struct writer {
   stages* stages;
 } writer;
 
-// On a stack of its own, with the library's sleep, beside a task of the guide's kind.
+// On its own stack, with the library's sleep, beside a task of the guide's kind.
 static void writes_in_stages(mj_scheduler* scheduler, void* user_state) {
   writer* state = user_state;
   for (int stage = 0; stage < STAGES; stage++) {
@@ -171,7 +172,7 @@ static void sleeps_odd_times(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-// wait_epoll() cuts the time down to whole milliseconds.
+// wait_epoll() truncates the timeout to whole milliseconds.
 static void timers_are_never_early_beside_a_wait_that_is(void) {
   log_lines_begin();
   mj_scheduler* scheduler = guide_scheduler();

@@ -1,5 +1,6 @@
-// The guide's epoll section and its server in one program, for whoever types in both. Compiled and
-// linked, not run: this wait_readable does not wait, so the server's accept() would block all tasks.
+// The guide's epoll section and its server in one program, for a reader who types in both. Compiled
+// and linked, not run: this wait_readable does not wait, so the server's accept() would block all
+// tasks.
 #include "majjen.h"
 
 #include "../guide/17-wait-epoll.c"

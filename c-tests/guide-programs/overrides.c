@@ -1,6 +1,6 @@
-// A program that defines functions of the library's names, as one does that pastes the guide's epoll
-// section: the library itself never calls the program's. Built with the shared library only, where the
-// loader could let a program's function come between.
+// A program that defines functions with the library's names, as one does that pastes the guide's
+// epoll section: the library itself must never call them. Only with the shared library, where the
+// loader could interpose the program's functions.
 #define _GNU_SOURCE
 #include "../check.h"
 
@@ -18,7 +18,7 @@ void mj_task_wait_readable(int fd) {
   calls_of_ours++;
 }
 
-// The library's own.
+// The library's function.
 static mj_scheduler* (*library_setup)(void);
 static void (*library_wait_readable)(int fd);
 

@@ -1,4 +1,4 @@
-// A program of someone who has installed the library: C99 and C++, by whatever build system.
+// A program of a user who has installed the library: C99 and C++, with any build system.
 
 #include <majjen.h>
 

@@ -1,4 +1,4 @@
-//! A program of another crate that has added this one. The C interface is linked with it as well.
+//! A program in another crate that depends on this one. It also links the C ABI.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};

@@ -1,4 +1,5 @@
-// Opens the library, runs tasks in it, and closes it, a hundred times: each time it goes away whole.
+// Opens the library, runs tasks in it, and closes it, a hundred times: each time it is unloaded
+// completely.
 //
 //   dlopen LIBRARY
 
@@ -71,7 +72,7 @@ static struct held count(void) {
 
 int main(int arguments, char **argument) {
   if (arguments != 2) fail("which library?");
-  // The first rounds leave what the C library keeps for the next ones: small blocks that were freed.
+  // The first rounds fill the C library's caches: small blocks that were freed.
   struct held first = count();
   for (int i = 0; i < ROUNDS; i++) round_trip(argument[1]);
   first = count();

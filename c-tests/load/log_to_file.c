@@ -1,4 +1,4 @@
-// Linked into a program that does not know of it: sends its log to the file that MAJJEN_LOG_FILE
+// Linked into a program that has no code for it: sends the log to the file that MAJJEN_LOG_FILE
 // names.
 #include "majjen.h"
 

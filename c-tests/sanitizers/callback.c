@@ -1,5 +1,5 @@
-// A log callback that another thread has set, before there is any scheduler: what that thread has
-// written before is to be seen by the callback, though nothing but the logger stands between them.
+// A log callback that another thread has set, before there is any scheduler: the callback must see
+// what that thread wrote before, and only the logger orders the two.
 #define _GNU_SOURCE
 #include "../check.h"
 
@@ -10,7 +10,7 @@ enum { settings = 20 };
 static int data[settings];
 static int calls;
 
-// An order of its own would hide that of the library.
+// Not atomic: its own ordering would hide the library's.
 static int latest;
 
 static void looks_at_its_data(mj_log_level level, const char* message, void* user_data) {

@@ -1,5 +1,5 @@
-// A program that is correct, and of which a sanitizer that does not follow the tasks' stacks would say
-// otherwise: variables on several stacks, deep calls, threads that share what a lock protects.
+// A correct program that a sanitizer which does not follow the tasks' stacks would complain about:
+// variables on several stacks, deep calls, threads that share data under a lock.
 #define _GNU_SOURCE
 #include "../check.h"
 
@@ -19,7 +19,7 @@ static int sum_deep(int depth, const int* above) {
   return depth == 0 ? values[15] : sum_deep(depth - 1, values);
 }
 
-// A jump out of calls makes the sanitizer look at the whole stack, which it must know then.
+// A longjmp() makes the sanitizer examine the whole stack, whose bounds it must know.
 static void jumps(jmp_buf* back) {
   volatile char frame[500];
   frame[0] = 1;
@@ -66,7 +66,7 @@ static void* run_scheduler(void* unused) {
     mj_scheduler* scheduler = mj_scheduler_create();
     for (int j = 0; j < tasks; j++) CHECK(mj_create_task(scheduler, works, NULL) != NULL);
     mj_scheduler_run(scheduler);
-    // New tasks on used stacks, and some that are destroyed with variables on theirs.
+    // New tasks on reused stacks, and some that are destroyed with live variables on theirs.
     for (int j = 0; j < tasks; j++) {
       CHECK(mj_create_task(scheduler, j % 2 == 0 ? works : parks, NULL) != NULL);
     }
@@ -81,7 +81,7 @@ int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   pthread_t threads[2];
   for (int i = 0; i < 2; i++) CHECK_INT(pthread_create(&threads[i], NULL, run_scheduler, NULL), ==, 0);
-  // On the main thread, too, whose stack is far from the tasks'.
+  // Also on the main thread, whose stack is far from the tasks' stacks.
   run_scheduler(NULL);
   for (int i = 0; i < 2; i++) CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
   CHECK_INT(shared, >=, 3 * 3 * tasks * rounds);

@@ -1,5 +1,5 @@
-// Reads memory that another task has freed: a report must say so, with the stacks of both, and not
-// name those that other tasks are in the middle of.
+// Reads memory that another task has freed: the report must say so, with the stacks of both tasks,
+// and without functions of other suspended tasks.
 #include "majjen.h"
 
 static int* volatile shared;

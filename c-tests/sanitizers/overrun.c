@@ -1,5 +1,5 @@
-// Writes past the end of a variable on a task's stack, after the stack has changed many times: a report
-// must say so and name the function.
+// Writes past the end of a variable on a task's stack, after many switches: the report must say so
+// and name the function.
 #include "majjen.h"
 
 static volatile int index_past_the_end = 8;

@@ -1,10 +1,10 @@
-// Tasks of two threads write to the same variable without a lock: a report must say so and name the
-// function, and not those that other tasks are in the middle of.
+// Tasks of two threads write to the same variable without a lock: the report must say so and name
+// the function, and no function of other suspended tasks.
 #include "majjen.h"
 
 #include <pthread.h>
 
-// ThreadSanitizer drops a report when it cannot tell any more where the other access came from. With one
+// ThreadSanitizer drops a report when it no longer knows the stack of the other access. With one
 // variable that was every report of one run in 700, so there are many.
 static int unprotected[64];
 

@@ -1,6 +1,6 @@
-// Eight threads, each with a scheduler of its own, whose runs end by nothing but a stop: from
-// another thread, from a handler on the thread that runs it, and from one on another thread. The
-// argument is the number of runs, of all threads together. A stop that is lost hangs the program.
+// Eight threads, each with its own scheduler, whose runs end only by a stop: from another thread,
+// from a handler on the thread that runs it, or from a handler on another thread. The argument is
+// the total number of runs. A lost stop hangs the program.
 #define _GNU_SOURCE
 #include "../check.h"
 
@@ -14,18 +14,18 @@ typedef struct runner {
   pthread_t thread;
   mj_scheduler* scheduler;
   size_t runs;
-  // How many runs have begun, of how many the end was asked for, and how many were asked from here.
+  // How many runs have begun, how many stops were requested, and how many of those from here.
   atomic_size_t begun;
   atomic_size_t stopped;
-  // What the stopper writes, and the runner reads after the run: only the stop is between them.
+  // Written by the stopper and read by the runner after the run: only the stop orders them.
   size_t written_before_the_stop;
 } runner;
 
 static runner runners[thread_count];
-// A call that ThreadSanitizer knows: it lets a handler run at such calls only.
+// A call that ThreadSanitizer intercepts: it runs signal handlers only at such calls.
 static void pause_a_moment(void) { usleep(10); }
 
-// Whom the next handler stops, and how many of these stops are over.
+// The scheduler that the next handler stops, and how many of these stops have been made.
 static runner* _Atomic to_stop;
 static atomic_size_t handled;
 static size_t rounds;
@@ -46,8 +46,8 @@ static void stops_from_a_handler(int number) {
   errno = saved;
 }
 
-// ThreadSanitizer keeps a signal for the fiber in which it came. Once in a while that is a task which
-// does not run again, so the signal is sent again.
+// ThreadSanitizer queues a signal for the fiber in which it arrived. Occasionally that is a task
+// that does not run again, so the signal is sent again.
 static void stop_by_handler(runner* one, const runner* on) {
   size_t before = atomic_load(&handled);
   atomic_store(&to_stop, one);
@@ -57,7 +57,7 @@ static void stop_by_handler(runner* one, const runner* on) {
   }
 }
 
-// In turn, at every moment of the runs.
+// One after the other, at every point of the runs.
 static void* stops_all(void* unused) {
   (void)unused;
   for (size_t round = 0; round < rounds; round++) {
@@ -123,13 +123,13 @@ static void* runs(void* argument) {
     mj_scheduler_run(self->scheduler);
     CHECK_UINT(self->written_before_the_stop, ==, round + 1);
     self->runs++;
-    // The call may still be on its way out, and the next stop is for the next run.
+    // The call may not have returned yet, and the next stop is for the next run.
     while (atomic_load(&self->stopped) == round) pause_a_moment();
     if ((round + 1) % runs_of_a_scheduler == 0 || round + 1 == rounds) {
       mj_scheduler_destroy(self->scheduler);
     }
   }
-  // A handler may run here until all is done.
+  // A handler may run on this thread until all is done.
   while (atomic_load(&runners[thread_count - 1].stopped) < rounds) usleep(1000);
   close(channel[0]);
   close(channel[1]);

@@ -1,5 +1,5 @@
-// Decides by a variable that was never set, on a stack on which another task has written before: only
-// who knows where the stacks are and when frames begin can say so.
+// Branches on an uninitialized variable, on a stack that another task has written to before: only a
+// tool that knows where the stacks are and when frames begin can report that.
 #include "majjen.h"
 
 __attribute__((noinline)) static int decides(void) {

@@ -1,6 +1,6 @@
-// Preloaded to the guide's server, which has port 8080 built in: it gets one that the kernel chooses, and
-// the tests read which one from a file. So they pass beside whatever else is on that port, and beside
-// each other.
+// Preloaded into the guide's server, which has port 8080 built in: it gets a port that the kernel
+// chooses, which the tests read from a file. So the tests do not depend on what else uses that
+// port, nor on each other.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>

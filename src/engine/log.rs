@@ -6,6 +6,7 @@
 //! lines enter by [`info`] and its siblings.
 
 mod configure;
+mod counted;
 mod deliver;
 mod escape;
 mod file;
@@ -33,6 +34,7 @@ use line::{HEADROOM, Line};
 use own_line::OwnLine;
 
 pub use configure::{configure, reopen_file, set_callback, set_file, set_stderr, set_syslog};
+pub use counted::Counted;
 pub use escape::set_escape;
 pub use level::{Level, enabled, level};
 pub use settings::{Receiver, Settings, current};
@@ -171,10 +173,12 @@ unsafe extern "C-unwind" fn majjen_log_emit(level: u32, buffer: *mut c_char, len
 #[unsafe(no_mangle)]
 extern "C" fn majjen_log_misuse(level: u32, format: *const c_char) {
     if Level::from_int(level).is_none_or(|level| level == Level::Silent) {
-        warn(format_args!("mj_log: {level} is not a level of a line"));
+        warn(format_args!(
+            "mj_log: {level} is not a level from MJ_LOG_TRACE to MJ_LOG_FATAL; the line is dropped"
+        ));
     } else if format.is_null() {
-        warn(format_args!("mj_log: the format is NULL"));
+        warn(format_args!("mj_log: the format is NULL; the line is dropped"));
     } else {
-        warn(format_args!("mj_log: the line cannot be formatted"));
+        warn(format_args!("mj_log: the format or an argument is invalid; the line is dropped"));
     }
 }

@@ -17,10 +17,12 @@ impl Opaque for mj_chan {
 /// is unbuffered: a sender waits until its element has been received. With a size of 0 it carries
 /// signals without data, and pointers to elements may be NULL. Senders and receivers are served in
 /// FIFO order. It may outlive the scheduler, and then buffered elements can still be received with
-/// mj_chan_try_recv(). Returns the channel, or NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the
-/// scheduler is running on another thread). Release it with mj_chan_destroy(). Does not suspend.
+/// mj_chan_try_recv(). Does not suspend.
 ///
-/// `scheduler` is NULL or alive.
+/// Returns the channel, to be released with mj_chan_destroy(), or NULL. Errors, in errno:
+///   EINVAL  `scheduler` is NULL
+///   ENOMEM  out of memory
+///   EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_create(
     scheduler: *mut mj_scheduler,
@@ -36,25 +38,28 @@ pub unsafe extern "C" fn mj_chan_create(
 }
 
 /// Releases a channel and its buffered elements. They are only bytes to the library, so if they own
-/// anything, receive them first. Returns 0; -EBUSY, and leaves it as it is, while a task waits for
-/// it (close it, and let them go on); -EINVAL for NULL; -EPERM when its scheduler is running on
-/// another thread, or another one on this thread. Does not suspend.
+/// anything, receive them first. Does not suspend.
 ///
-/// The pointer is NULL or a live channel, not used again if this succeeds.
+/// Returns 0. Errors (it stays as it is then):
+///   -EBUSY   a task waits for it: close it, and let that task go on
+///   -EINVAL  `chan` is NULL
+///   -EPERM   its scheduler is running on another thread, or another one on this thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_destroy(chan: *mut mj_chan) -> c_int {
     // SAFETY: as this function's contract says.
     unsafe { destroy_object(chan) }
 }
 
-/// Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without
-/// limit) for room or, if its capacity is 0, for a receiver. Returns 0 when it is sent, and else it
-/// is not: -EPIPE when the channel is closed, also while waiting; -ETIMEDOUT; -EINTR when the task
-/// was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait;
-/// -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a channel of another scheduler. May
-/// suspend; not if there is room.
+/// Copies an element into a channel, waiting for at most `timeout_ns` for room or, if it is
+/// unbuffered, for a receiver. May suspend; not if there is room.
 ///
-/// `chan` is NULL or alive; `element` is NULL or good to read for the size of an element.
+/// Returns 0 when the element is sent. Errors (it is not sent then):
+///   -EPIPE      the channel is closed, or was closed meanwhile
+///   -ETIMEDOUT  there was no room in time
+///   -ECANCELED  the task is canceled and would have to wait
+///   -EINVAL     `chan` is NULL, or `element` is and elements have a size
+///   -EPERM      outside a task, or the channel is another scheduler's
+///   -EINTR, -ENOMEM  as mj_sleep_ns()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_send(
     chan: *mut mj_chan,
@@ -67,12 +72,13 @@ pub unsafe extern "C" fn mj_chan_send(
     status(reported("mj_chan_send", sent))
 }
 
-/// Copies the oldest element out of a channel, waiting at most `timeout_ns` nanoseconds
-/// (MJ_FOREVER: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
-/// closed and empty, also while waiting; the others as mj_chan_send(). May suspend; not if there is
-/// an element.
+/// Copies the oldest element out of a channel, waiting for at most `timeout_ns` for one. May
+/// suspend; not if there is an element.
 ///
-/// `chan` is NULL or alive; `element` is NULL or good to write for the size of an element.
+/// Returns 0 when an element is received. Errors:
+///   -EPIPE      the channel is closed and empty, or became so meanwhile
+///   -ETIMEDOUT  no element came in time
+///   -EINTR, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_chan_send()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_recv(
     chan: *mut mj_chan,
@@ -85,23 +91,26 @@ pub unsafe extern "C" fn mj_chan_recv(
     status(reported("mj_chan_recv", received))
 }
 
-/// mj_chan_send() without waiting. Works outside a task too, as in main() or a wait function.
-/// Returns 0 when it is sent; -EAGAIN when there is no room, or for a capacity of 0 no receiver;
-/// -EPIPE when the channel is closed; -EINVAL for NULL; -EPERM when the channel's scheduler is
-/// running on another thread, or another one on this thread. Does not suspend.
+/// mj_chan_send() without waiting. Works outside a task too, as in main() or a wait function. Does
+/// not suspend.
 ///
-/// As mj_chan_send().
+/// Returns 0 when the element is sent. Errors:
+///   -EAGAIN  there is no room or, if it is unbuffered, no receiver
+///   -EPIPE   the channel is closed
+///   -EINVAL  as mj_chan_send()
+///   -EPERM   as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_try_send(chan: *mut mj_chan, element: *const c_void) -> c_int {
     // SAFETY: as this function's contract says.
     unsafe { try_transfer(chan, Operation::Send, element.cast_mut()) }
 }
 
-/// mj_chan_recv() without waiting. Returns 0 when one is received; -EAGAIN when there is no
-/// element; -EPIPE when the channel is closed and empty; -EINVAL and -EPERM as mj_chan_try_send().
-/// Does not suspend.
+/// mj_chan_recv() without waiting. Works outside a task too. Does not suspend.
 ///
-/// As mj_chan_recv().
+/// Returns 0 when an element is received. Errors:
+///   -EAGAIN  there is no element
+///   -EPIPE   the channel is closed and empty
+///   -EINVAL, -EPERM  as mj_chan_try_send()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_try_recv(chan: *mut mj_chan, element: *mut c_void) -> c_int {
     // SAFETY: as this function's contract says.
@@ -128,40 +137,39 @@ unsafe fn channel_ref<'c>(chan: *mut mj_chan, element: *const c_void) -> Result<
     Ok(channel)
 }
 
-/// Closes a channel: from now on nothing can be sent, and once it is empty nothing received, which
-/// these calls say with -EPIPE. Ends the waits for it in the same way. Returns 0; -EPIPE when it is
-/// closed already; -EINVAL for NULL; -EPERM as mj_chan_try_send(). Outside a task as well. Does not
+/// Closes a channel: from now on nothing can be sent, and once it is empty nothing received. These
+/// calls give -EPIPE then, also those that wait already. Works outside a task too. Does not
 /// suspend.
 ///
-/// The pointer is NULL or a live channel.
+/// Returns 0. Errors:
+///   -EPIPE           it is closed already
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_close(chan: *mut mj_chan) -> c_int {
     // SAFETY: as this function's contract says.
     status(unsafe { object_ref(chan) }.and_then(Channel::close))
 }
 
-/// Returns how many elements are in a channel, those of waiting senders not counted; 0 for NULL.
-/// Does not suspend.
-///
-/// The pointer is NULL or a live channel.
+/// Returns how many elements are in a channel's buffer, or 0 for NULL. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
     // SAFETY: as this function's contract says.
     unsafe { object_ref(chan) }.map_or(0, Channel::len)
 }
 
-/// Waits until one of several sends and receives can be done, at most `timeout_ns` nanoseconds
-/// (MJ_FOREVER: without limit), and does that one only. When several can be done, each has the same
-/// chance. A channel may be in several cases. Returns the index of the one that is done, whose
-/// `result` is then 0, or -EPIPE when its channel is closed; or, when none is done, -ETIMEDOUT,
-/// -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
-/// operation that is none or not there yet, for `reserved` words that are not zero, and for more than
-/// INT_MAX cases; -EBUSY when another task waits with the
-/// same cases: each needs its own. Takes no memory, and time in proportion to `count`. May suspend;
-/// not if one can be done.
+/// Waits until one of several sends and receives can be done, for at most `timeout_ns`, and does
+/// that one only. When several can be done, the choice is random, each with the same chance. A
+/// channel may be in several cases. Takes no memory, and time in proportion to `count`. `cases`
+/// stay as they are during the call, and their elements are as for mj_chan_send() and
+/// mj_chan_recv(). May suspend; not if one can be done.
 ///
-/// `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
-/// NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
+/// Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
+/// is closed. Errors (none is done then):
+///   -ETIMEDOUT  none could be done in time
+///   -EBUSY      another task waits with the same cases: each needs its own
+///   -EINVAL     as mj_chan_send(), and: an operation that is none or not there yet, a reserved
+///               word that is not 0, `cases` is NULL, more than INT_MAX cases
+///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_select(
     cases: *mut mj_select_case,
@@ -175,10 +183,12 @@ pub unsafe extern "C" fn mj_select(
     index(reported("mj_select", chosen))
 }
 
-/// mj_select() without waiting. Works outside a task too. Returns as mj_select(); -EAGAIN
-/// when none can be done; -EPERM as mj_chan_try_send(). Does not suspend.
+/// mj_select() without waiting. Works outside a task too. Does not suspend.
 ///
-/// As mj_select().
+/// Returns the index of the case that is done, as mj_select(). Errors:
+///   -EAGAIN          none can be done
+///   -EBUSY, -EINVAL  as mj_select()
+///   -EPERM           as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_try_select(cases: *mut mj_select_case, count: usize) -> c_int {
     // SAFETY: as this function's contract says.

@@ -8,42 +8,42 @@ use super::{bool_from, status, text_ref};
 use crate::engine::log::{self, Level, Receiver};
 use crate::engine::sys::{Error, Result};
 
-/// Sets the level from which lines are written, for the whole process: MJ_LOG_INFO unless set. A
-/// number that is no level is reported as a WARN line and changes nothing. Callable from any
-/// thread. Does not suspend.
+/// Sets the level from which lines are written, for the whole process. Until it is set it is
+/// MJ_LOG_INFO, or MJ_LOG_WARN if the Rust API was the first to make a scheduler or to set up the
+/// logger. A number that is no level is a WARN line and changes nothing. Callable from any thread.
+/// Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_set_level(level: LogLevelInt) {
     match Level::from_int(level) {
         Some(level) => log::set_level(level),
-        None => log::warn(format_args!("mj_log_set_level: {level} is not a level")),
+        None => log::warn(format_args!(
+            "mj_log_set_level: {level} is not a level; the level is unchanged"
+        )),
     }
 }
 
-/// Returns whether mj_log() writes lines of this level now: to leave out work that only prepares
-/// one. It is false for MJ_LOG_SILENT and for a number that is no level. Callable from any thread.
-/// Does not suspend.
+/// Returns whether mj_log() writes lines of this level now, to leave out work that only prepares
+/// one: false for MJ_LOG_SILENT and for a number that is no level. Callable from any thread. Does
+/// not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
     Level::from_int(level).is_some_and(|level| level != Level::Silent && log::enabled(level))
 }
 
 /// Sets the function that receives each line, for the whole process; NULL restores the streams.
-///
-/// Lines have one receiver: the streams at the start, and then what was last set by this function,
+/// Lines have one receiver: the streams at first, and then what was last set by this function,
 /// mj_log_set_config(), mj_log_to_stderr(), mj_log_to_file() or mj_log_to_syslog(). On the streams,
 /// lines from MJ_LOG_ERROR on go to stderr and the others to stdout, in order with what the program
 /// prints there.
 ///
-/// A line that a stream does not take is lost: mj_log_dropped() counts it, and the first one in a
-/// row on stdout is reported as an ERROR line on stderr. Nothing else happens: no SIGPIPE when
-/// nobody reads, no SIGXFSZ past RLIMIT_FSIZE, and where a stream is nonblocking and full, a line
-/// waits at most 100 ms for room, and further ones wait no more until one has been taken.
+/// A line that a stream does not take is lost, and counted by mj_log_dropped(). The first one in a
+/// row on stdout is reported as an ERROR line on stderr. No signal is raised: no SIGPIPE when nobody
+/// reads, no SIGXFSZ past RLIMIT_FSIZE. Where a stream is nonblocking and full, a line waits at most
+/// 100 ms for room; further ones do not wait until one has been taken.
 ///
-/// `user_data` is handed to each call and stays the caller's. A thread that is logging right now
+/// `user_data` is passed to each call and stays the caller's. A thread that is logging right now
 /// may still call the old function. When memory is missing, an ERROR line says so and nothing
 /// changes. Callable from any thread. Does not suspend.
-///
-/// `callback` is NULL or stays callable, from any thread that logs, while it is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_data: *mut c_void) {
     if let Err(error) = log::set_callback(callback, user_data) {
@@ -51,16 +51,15 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
     }
 }
 
-/// Sets everything in `logger`, which is copied, for the whole process. At the start that is
+/// Sets everything in `logger`, which is copied, for the whole process. At first that is
 /// {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by
 /// mj_log_set_callback(). NULL in its place ends a callback, and leaves stderr, a file or the system
-/// log as it is: so what mj_log_get_config() has filled in can be changed and set again.
+/// log as it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
+/// thread. Does not suspend.
 ///
-/// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `logger` is
-/// NULL or its level is no level, -ENOMEM. Callable from any thread. Does not suspend.
-///
-/// `logger` is NULL or good to read. Its callback is NULL or stays callable, from any thread that
-/// logs, while it is set.
+/// Returns 0. Errors (nothing has changed then):
+///   -EINVAL  `logger` is NULL, or its level is no level
+///   -ENOMEM  out of memory
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_log_set_config(logger: *const mj_logger) -> c_int {
     // SAFETY: as this function's contract says.
@@ -85,8 +84,6 @@ unsafe fn configure(logger: *const mj_logger) -> Result<()> {
 
 /// Fills in `logger` with the settings in force. NULL is reported in the log. Callable from any
 /// thread. Does not suspend.
-///
-/// `logger` is NULL or good to write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
     if logger.is_null() {
@@ -104,23 +101,23 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
     }
 }
 
-/// Makes a file the receiver of all lines, for the whole process, in place of the streams, a
-/// callback or the system log. Lines are appended, each with one write. The file is created if it
-/// is missing, with mode 0644 less the umask. `path` is copied, and kept for mj_log_reopen(): give
-/// an absolute one if the program may change its directory.
+/// Makes a file the receiver of all lines, for the whole process. Lines are appended, each with one
+/// write. The file is created if it is missing, with mode 0644 less the umask. `path` is copied,
+/// and kept for mj_log_reopen(): give an absolute one if the program may change its directory.
+/// Callable from any thread. Does not suspend.
 ///
 /// A line that cannot be written, because the disk is full for example or the file is as large as
-/// RLIMIT_FSIZE allows, is lost: mj_log_dropped() counts it. The first one is reported as an ERROR
-/// line on stderr, and nothing more until a line has been written again. No signal is raised.
+/// RLIMIT_FSIZE allows, is lost, and counted by mj_log_dropped(). The first one is reported as an
+/// ERROR line on stderr, and nothing more until a line has been written again. No signal is raised.
 ///
 /// The file stays open until the receiver is changed, and is not inherited across exec. Its
 /// descriptor is the library's: a program that closes all descriptors sets the file afterwards.
 ///
-/// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `path` is NULL,
-/// -ENOMEM, or as open(2), save that a pipe without a reader is -ENXIO. Callable from any thread.
-/// Does not suspend.
-///
-/// `path` is NULL or a string.
+/// Returns 0. Errors (nothing has changed then):
+///   -EINVAL  `path` is NULL
+///   -ENOMEM  out of memory
+///   -ENXIO   it is a pipe without a reader
+///   and as open(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_log_to_file(path: *const c_char) -> c_int {
     // SAFETY: as this function's contract says.
@@ -130,31 +127,32 @@ pub unsafe extern "C" fn mj_log_to_file(path: *const c_char) -> c_int {
 
 /// Opens the file of mj_log_to_file() by its path again, and lets the old one go: to be called
 /// after the file has been renamed, as logrotate(8) does. No line is lost or goes to both. Without
-/// effect while the receiver is not a file.
+/// effect while the receiver is not a file. Callable from any thread, not from a signal handler.
+/// Does not suspend.
 ///
-/// Returns 0, or a negative errno value as mj_log_to_file(), and then lines still go to the old
-/// file. Callable from any thread, but not from a signal handler. Does not suspend.
+/// Returns 0. Errors (lines still go to the old file then):
+///   as mj_log_to_file()
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_reopen() -> c_int {
     status(log::reopen_file())
 }
 
-/// Makes the system log the receiver of all lines, for the whole process, in place of the streams,
-/// a callback or a file: each is a datagram to /dev/log. `ident` says whose lines they are,
-/// commonly the program's name: 1 to 48 bytes, which are copied. The facility is LOG_USER;
-/// MJ_LOG_TRACE and _DEBUG become LOG_DEBUG, _INFO LOG_INFO, _WARN LOG_WARNING, _ERROR LOG_ERR, and
-/// _FATAL LOG_CRIT. The system log has its own time and level, so `include_time` and
-/// `include_level` do not matter.
+/// Makes the system log the receiver of all lines, for the whole process: each is a datagram to
+/// /dev/log. `ident` says whose lines they are, commonly the program's name: 1 to 48 bytes, which
+/// are copied. The facility is LOG_USER; MJ_LOG_TRACE and _DEBUG become LOG_DEBUG, _INFO LOG_INFO,
+/// _WARN LOG_WARNING, _ERROR LOG_ERR, and _FATAL LOG_CRIT. The system log has its own time and
+/// level, so `include_time` and `include_level` do not matter. Callable from any thread. Does not
+/// suspend.
 ///
 /// A line that the log daemon does not take within 100 ms is lost, and reported and counted as with
-/// mj_log_to_file(); further ones wait no more until one has been taken. A daemon that is started
-/// anew is found again.
+/// mj_log_to_file(); further ones do not wait until one has been taken. A daemon that is restarted
+/// is found again.
 ///
-/// Returns 0, or a negative errno value, and then nothing has changed: -EINVAL when `ident` is
-/// NULL, empty or too long, -ENOENT or -ECONNREFUSED when no log daemon is running, -ENOMEM, or as
-/// socket(2). Callable from any thread. Does not suspend.
-///
-/// `ident` is NULL or a string.
+/// Returns 0. Errors (nothing has changed then):
+///   -EINVAL                 `ident` is NULL, empty or too long
+///   -ENOENT, -ECONNREFUSED  no log daemon is running
+///   -ENOMEM                 out of memory
+///   and as socket(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
     // SAFETY: as this function's contract says.
@@ -162,19 +160,21 @@ pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
     status(ident.ok_or(Error::InvalidArgument).and_then(log::set_syslog))
 }
 
-/// Makes stderr the receiver of all lines, for the whole process, in place of both streams, a
-/// callback, a file or the system log: for a program whose stdout is its result. Returns 0, or
-/// -ENOMEM, and then nothing has changed. Callable from any thread. Does not suspend.
+/// Makes stderr the receiver of all lines, for the whole process: for a program whose stdout is its
+/// result. Callable from any thread. Does not suspend.
+///
+/// Returns 0. Errors (nothing has changed then):
+///   -ENOMEM  out of memory
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_to_stderr() -> c_int {
     status(log::set_stderr())
 }
 
 /// Sets whether control characters in the text of lines are escaped, for the whole process and all
-/// receivers, as `\n`, `\t` or `\x1b`, and a backslash as two: then each line is one, whatever the
-/// values in it are, and no escape sequence reaches a terminal. Not at the start. When memory is
-/// missing for a line, a `?` stands for each such character. Callable from any thread. Does not
-/// suspend.
+/// receivers: a newline as `\n`, others as `\t` or `\x1b`, and a backslash as two. Then a line is one
+/// line whatever the values in it are, and no escape sequence reaches a terminal. At first they are
+/// not escaped. When memory is missing for a line, a `?` stands for each such character. Callable
+/// from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_set_escape(escape: bool) {
     log::set_escape(escape);

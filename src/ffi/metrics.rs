@@ -43,11 +43,11 @@ impl fmt::Write for Stream {
     }
 }
 
-/// Brings the counters up to date. Returns the counters, which stay the scheduler's, go on
-/// counting, and are valid until it is destroyed; or NULL, with a line in the log, for NULL and
-/// when the scheduler is running on another thread. Does not suspend.
+/// Brings the counters up to date. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns the counters, which stay the scheduler's, go on counting, and are valid until it is
+/// destroyed; or NULL, with a line in the log, for NULL and when the scheduler is running on
+/// another thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_get_metrics(
     scheduler: *mut mj_scheduler,
@@ -63,10 +63,8 @@ pub unsafe extern "C" fn mj_scheduler_get_metrics(
 }
 
 /// Resets the counters to 0, but not the gauges: `current_tasks` and `memory_allocated_bytes` stay,
-/// `peak_tasks` becomes `current_tasks`. NULL, and a scheduler that is running on another thread,
+/// and `peak_tasks` becomes `current_tasks`. A scheduler that is NULL or running on another thread
 /// is reported in the log. Does not suspend.
-///
-/// The pointer is NULL or a live scheduler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
@@ -75,11 +73,9 @@ pub unsafe extern "C" fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler
     }
 }
 
-/// Prints the counters as a block of text to a stream, which stays the caller's, and whose error
-/// indicator says if it failed. NULL for either, and a scheduler that is running on another thread,
-/// is reported in the log. Does not suspend.
-///
-/// `scheduler` is NULL or alive; `out` is NULL or an open stream.
+/// Prints the counters as a block of text to a stream, which stays the caller's and whose error
+/// indicator tells if that failed. NULL for either, and a scheduler that is running on another
+/// thread, is reported in the log. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler, out: *mut FILE) {
     const NAME: &str = "mj_scheduler_print_metrics";
@@ -92,13 +88,13 @@ pub unsafe extern "C" fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler
 }
 
 /// Writes the counters, and the distributions of how long turns take and how late timers are
-/// served, to a buffer of `buffer_bytes`: as much as fits, with a NUL behind it, as snprintf(3)
-/// does. Returns the length of the whole text without the NUL, so a result of `buffer_bytes` or
-/// more means that it was cut; or -EINVAL for a NULL scheduler, a NULL buffer with a size, or an
-/// unknown format, and -EPERM when the scheduler is running on another thread. The buffer stays the
-/// caller's. Does not suspend.
+/// served, to a buffer: as much as fits, with a NUL behind it, as snprintf(3) does. Does not
+/// suspend.
 ///
-/// `scheduler` is NULL or alive; `buffer` has room for `buffer_bytes`.
+/// Returns the length of the whole text without the NUL: a result of `buffer_bytes` or more means
+/// that it was cut. Errors:
+///   -EINVAL  `scheduler` is NULL, `buffer` is NULL with a size, or `format` is unknown
+///   -EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_write_metrics(
     scheduler: *mut mj_scheduler,
@@ -133,12 +129,10 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
     c_int::try_from(out.length).unwrap_or(c_int::MAX)
 }
 
-/// Prints one line for each living task to a stream: its id, name, what it is doing (running,
-/// ready, or for which descriptor, task or time it waits), the number of its turns, and how much of
-/// its stack it uses. The stream stays the caller's. NULL for either, and a scheduler that is
+/// Prints one line for each living task to a stream, which stays the caller's: its id, its name,
+/// what it is doing (running, ready, or for which descriptor, task or time it waits), the number of
+/// its turns, and how much of its stack it has used. NULL for either, and a scheduler that is
 /// running on another thread, is reported in the log. Does not suspend.
-///
-/// `scheduler` is NULL or alive; `out` is NULL or an open stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut FILE) {
     const NAME: &str = "mj_scheduler_dump";

@@ -8,12 +8,12 @@ use super::{scheduler_ref, status};
 use crate::engine::sys::{self, Error};
 use crate::engine::threads::Remote;
 
-/// Returns a handle to a scheduler, for other threads and for signal handlers: unlike the scheduler's
-/// address it stays good after mj_scheduler_destroy(), and says then that the scheduler is gone. It
-/// keeps a descriptor open. NULL with errno EINVAL for NULL. Each handle is released once, by
-/// mj_remote_release(). Callable from any thread. Does not suspend.
+/// Makes a handle to a scheduler, for other threads and for signal handlers. Unlike the scheduler's
+/// address it stays valid after mj_scheduler_destroy(), and tells then that the scheduler is gone.
+/// It keeps a descriptor open. Callable from any thread. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns the handle, to be released with mj_remote_release(), or NULL. Errors, in errno:
+///   EINVAL  `scheduler` is NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *mut mj_remote {
     // SAFETY: as this function's contract says.
@@ -26,10 +26,9 @@ pub unsafe extern "C" fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *m
     }
 }
 
-/// Returns the handle once more, to be released once more; NULL for NULL. Callable from any thread.
-/// Does not suspend.
+/// Adds a reference to a handle. Callable from any thread. Does not suspend.
 ///
-/// The pointer is NULL or a handle that is not released.
+/// Returns the same handle, to be released once more, or NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_remote {
     // SAFETY: as this function's contract says.
@@ -37,20 +36,20 @@ pub unsafe extern "C" fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_rem
     handle.map_or(null_mut(), |handle| handle.into_raw().cast())
 }
 
-/// Releases a handle; NULL is none. Callable from any thread, not in a signal handler. Does not
-/// suspend.
-///
-/// The pointer is NULL or a handle that is not released, and not used again.
+/// Drops a reference to a handle; NULL is ignored. Callable from any thread, not from a signal
+/// handler. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_remote_release(remote: *mut mj_remote) {
     // SAFETY: as this function's contract says.
     drop(unsafe { Remote::from_raw(remote.cast()) });
 }
 
-/// mj_scheduler_stop() by a handle. Returns 0; -EPIPE when the scheduler has been destroyed; -EINVAL
-/// for NULL. Callable from any thread and from a signal handler. Does not suspend.
+/// mj_scheduler_stop() by a handle. Callable from any thread and from a signal handler. Does not
+/// suspend.
 ///
-/// The pointer is NULL or a handle that is not released.
+/// Returns 0. Errors:
+///   -EPIPE   the scheduler has been destroyed
+///   -EINVAL  `remote` is NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_remote_stop(remote: *mut mj_remote) -> c_int {
     // SAFETY: as this function's contract says.

@@ -10,22 +10,25 @@ use crate::engine::log;
 use crate::engine::scheduler::{self, Ended, Scheduler};
 use crate::engine::sys::{Error, Result};
 
-/// Makes an empty scheduler with the built-in wait function, which sleeps until the next timer or
-/// descriptor. Nothing outside it changes: no signal handler, no limit, no thread. Returns the
-/// scheduler, or NULL with errno ENOMEM; EMFILE, ENFILE or ENOSPC when the two descriptors it needs
-/// cannot be had; or the system's own value when it has no eventfd, no epoll or no monotonic clock
-/// for the process. Release it with mj_scheduler_destroy(). Does not suspend.
+/// Makes an empty scheduler with the built-in wait function. Nothing outside it changes: no signal
+/// handler, no resource limit, no thread. Does not suspend.
+///
+/// Returns the scheduler, to be released with mj_scheduler_destroy(), or NULL. Errors, in errno:
+///   ENOMEM                  out of memory
+///   EMFILE, ENFILE, ENOSPC  no descriptors are left for the two that it needs
+///   ENOSYS and the like     the process may not use eventfd(2), epoll(7) or CLOCK_MONOTONIC
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
     into_pointer(Scheduler::create(false))
 }
 
 /// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
-/// set, and signals looked after. While mj_scheduler_run() runs it, SIGINT and SIGTERM make the run
-/// return (the second one kills as usual), and writing to a closed connection gives EPIPE without
-/// SIGPIPE on this thread. Each only where the signal's disposition is the default one, and all is
-/// put back when the run returns. Returns the scheduler, or NULL with errno as
-/// mj_scheduler_create(). Release it with mj_scheduler_destroy(). Does not suspend.
+/// set, stack overflows reported, and signals handled. While it runs, SIGINT and SIGTERM make the
+/// run return (a second one kills as usual), and writing to a closed connection gives EPIPE without
+/// SIGPIPE on this thread. Each only where the signal's disposition is the default one; all is put
+/// back when the run returns. Does not suspend.
+///
+/// Returns the scheduler, or NULL with errno as mj_scheduler_create().
 #[unsafe(no_mangle)]
 pub extern "C" fn setup_scheduler_with_epoll() -> *mut mj_scheduler {
     let created = Scheduler::create(true);
@@ -48,13 +51,14 @@ fn into_pointer(created: crate::engine::sys::Result<*mut Scheduler>) -> *mut mj_
 }
 
 /// Sets whether a stack overflow of a task is reported before it ends the process: by one line on
-/// stderr that names the task and its stack size. It takes a handler for SIGSEGV and an alternate
-/// stack for the thread's signals, both only during mj_scheduler_run(); all faults, and each SIGSEGV
-/// that is sent, go on to what was there before: a handler runs on the alternate stack then. Off
-/// for mj_scheduler_create(), on for setup_scheduler_with_epoll(). Returns 0, -EINVAL for NULL, or
-/// -EBUSY while the scheduler runs. Does not suspend.
+/// stderr that names the task and its stack size. Off for mj_scheduler_create(), on for
+/// setup_scheduler_with_epoll(). It takes a handler for SIGSEGV and an alternate stack for the
+/// thread's signals, both only during a run; all other faults, and each SIGSEGV that is sent, go on
+/// to the handler that was there before, which runs on the alternate stack then. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns 0. Errors:
+///   -EINVAL  `scheduler` is NULL
+///   -EBUSY   the scheduler is running
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_set_overflow_report(
     scheduler: *mut mj_scheduler,
@@ -70,8 +74,6 @@ pub unsafe extern "C" fn mj_scheduler_set_overflow_report(
 /// Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 /// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
 /// that is running, is reported in the log and left alone. Does not suspend.
-///
-/// The pointer is NULL or from mj_scheduler_create(), and not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
@@ -84,20 +86,17 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
     }
 }
 
-/// Runs tasks until none is left, or mj_scheduler_stop() is called, or all that are left are parked
-/// with nothing that could wake them (reported as an ERROR line). Tasks that are left stay as they
-/// are, and a later run goes on with them. On a scheduler that is already running, or on a thread
-/// where another one runs, it reports that and returns. It does not suspend but blocks the thread,
-/// whose timer slack is 1 ns meanwhile (see PR_SET_TIMERSLACK in prctl(2)), so that timers are
-/// served in time. A thread that ends in the middle, by pthread_exit() in a task, leaves the
-/// scheduler running for good: it can be neither run nor destroyed. A thread is not canceled while
-/// it runs a scheduler: a request of pthread_cancel() takes effect once this has returned, at once
-/// or at the thread's next cancellation point, as its type says. A task must not enable
-/// cancellation; mj_remote_stop() ends a run.
+/// Runs tasks until none is left, or the run is stopped, or nothing can wake those that are left,
+/// which is an ERROR line. Tasks that are left stay as they are, and a later run goes on with them.
+/// A nested run, on this scheduler or another one on the same thread, is reported and returns at
+/// once. mj_run() is the same and says how the run ended.
 ///
-/// mj_run() is the same and says how the run ended.
-///
-/// The pointer is NULL or a live scheduler.
+/// Blocks the thread and does not suspend. Meanwhile the thread's timer slack is 1 ns, so that
+/// timers are served in time (PR_SET_TIMERSLACK in prctl(2)). A thread that ends in the middle, by
+/// pthread_exit() in a task, leaves the scheduler running for good: it can be neither run nor
+/// destroyed. The thread is not canceled in a run: a request of pthread_cancel() takes effect once
+/// this has returned, at once or at the next cancellation point, as the thread's type says. A task
+/// must not enable cancellation; mj_remote_stop() ends a run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
@@ -108,18 +107,20 @@ pub unsafe extern "C-unwind" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
 /// left.
 pub const MJ_RUN_STOPPED: c_int = 1;
 
-/// What mj_run() returns when SIGINT or SIGTERM ended the run of a scheduler that looks after them,
+/// What mj_run() returns when SIGINT or SIGTERM ended the run of a scheduler that handles them,
 /// and tasks are left, also if it was stopped as well. mj_scheduler_signal() tells which signal.
 pub const MJ_RUN_SIGNAL: c_int = 2;
 
-/// mj_scheduler_run() with a result: how the run ended. Returns 0 when no task is left;
-/// MJ_RUN_STOPPED; MJ_RUN_SIGNAL; or a negative errno value, also reported in the log: -EDEADLK when
-/// nothing could wake the tasks that are left; -ENOMEM when those that are left cannot get a stack;
-/// and, when nothing has run, -EBUSY on a thread where a scheduler is running, as in a task; -EPERM
-/// when this one is running on another thread; -EINVAL for NULL; and as eventfd(2) and
-/// epoll_create1(2) in a child of fork(). Blocks the thread and does not suspend.
+/// mj_scheduler_run() with a result: how the run ended. Blocks the thread and does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns 0 when no task is left, MJ_RUN_STOPPED, or MJ_RUN_SIGNAL. Errors (also reported in the
+/// log):
+///   -EDEADLK  nothing can wake the tasks that are left
+///   -ENOMEM   no memory for the stacks of the tasks that are left
+///   -EBUSY    a scheduler is already running on this thread; nothing has run
+///   -EPERM    this one is running on another thread; nothing has run
+///   -EINVAL   `scheduler` is NULL
+///   and, in a child of fork(), as eventfd(2) and epoll_create1(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.
@@ -131,11 +132,12 @@ pub unsafe extern "C-unwind" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
     }
 }
 
-/// Returns the signal that ended the last run, SIGINT or SIGTERM: the first one if several came. 0
-/// when the last run ended otherwise, while one is under way, and before the first; -EINVAL for
-/// NULL; -EPERM when the scheduler is running on another thread. Does not suspend.
+/// Tells which signal ended the last run. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns SIGINT or SIGTERM, the first one if several came, or 0 when the last run ended
+/// otherwise, while one is under way, and before the first. Errors:
+///   -EINVAL  `scheduler` is NULL
+///   -EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_signal(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.
@@ -160,18 +162,20 @@ unsafe fn run(call: &str, scheduler: *mut mj_scheduler) -> Result<Ended> {
             log::error(format_args!("{call}: a scheduler is running on this thread already"));
         }
         Err(error @ Error::WrongThread) => log::error(format_args!("{call}: {error}")),
-        Err(error) => log::error(format_args!("{call}, in a child of fork(): {error}")),
+        Err(error) => {
+            log::error(format_args!("{call}: cannot replace the epoll set after fork(): {error}"))
+        }
     }
     result
 }
 
-/// Makes the current or, if none is under way, the next mj_scheduler_run() return as soon as the
-/// running task suspends or ends; when another thread calls this, 50 microseconds later at most.
-/// Returns 0, or -EINVAL for NULL. Callable from any thread and from a signal handler, as long as the
-/// scheduler is not destroyed meanwhile: see mj_scheduler_remote() for a handle that may be used
-/// whenever. Does not suspend.
+/// Makes the current run, or if none is under way the next one, return as soon as the running task
+/// suspends or ends; from another thread, within 50 microseconds of that. Callable from any thread
+/// and from a signal handler, as long as the scheduler is not destroyed meanwhile;
+/// mj_scheduler_remote() makes a handle without that condition. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns 0. Errors:
+///   -EINVAL  `scheduler` is NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_int {
     if scheduler.is_null() {

@@ -11,7 +11,7 @@ use crate::engine::sys::{Error, Result};
 use crate::engine::time::Deadline;
 
 /// Suspends the running task behind all others that are ready, so that each gets its turn. Returns
-/// at once when the task is marked as ended.
+/// at once when the task is marked as ended. mj_yield() is the same with a result.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_yield() {
     if scheduler::yield_now() == Err(Error::NotInTask) {
@@ -19,11 +19,10 @@ pub extern "C" fn mj_task_yield() {
     }
 }
 
-/// Suspends the running task for at least that many nanoseconds, never less; a time past the end of
-/// the clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at once
-/// when the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR
-/// line, when memory for the timer is missing. mj_sleep_ns() is the same and tells them
-/// apart.
+/// Suspends the running task for at least `nanoseconds`, never less. A time past the end of the
+/// clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at once when
+/// the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR line,
+/// when memory for the timer is missing. mj_sleep_ns() is the same with a result.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ns(nanoseconds: u64) {
     sleep("mj_task_sleep_ns", nanoseconds);
@@ -41,13 +40,13 @@ pub extern "C" fn mj_task_sleep_s(seconds: u64) {
     sleep("mj_task_sleep_s", seconds.saturating_mul(1_000_000_000));
 }
 
-/// Suspends the running task until the descriptor is readable: data, a connection to accept, end of
+/// Suspends the running task until a descriptor is readable: data, a connection to accept, end of
 /// file, or an error for the next read() to report. A regular file is always readable. Several
 /// tasks may wait for one descriptor; all are woken, so each but the first may find nothing left.
+///
 /// Ends early when the task is woken, canceled or enqueued. A descriptor that cannot be waited for
-/// is an ERROR line, and the call then yields and returns, leaving it to the next read() to fail.
-/// Returns at once when the task is marked as ended. mj_task_wait_fd() is the same and tells them
-/// apart.
+/// is an ERROR line, and the call then yields and returns: the next read() fails. Returns at once
+/// when the task is marked as ended. mj_task_wait_fd() tells these apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_readable(fd: c_int) {
     let _ = wait_fd("mj_task_wait_readable", fd, READABLE, u64::MAX);
@@ -55,50 +54,63 @@ pub extern "C" fn mj_task_wait_readable(fd: c_int) {
 
 const READABLE: u32 = libc::POLLIN as u32;
 
-/// mj_task_yield() with a result. Returns 0, -ECANCELED when the task is canceled or marked as
-/// ended, -EPERM outside a task. May suspend.
+/// mj_task_yield() with a result. May suspend.
+///
+/// Returns 0. Errors:
+///   -ECANCELED  the task is canceled, or marked as ended
+///   -EPERM      outside a task
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_yield() -> c_int {
     status(reported("mj_yield", scheduler::yield_now()))
 }
 
-/// mj_task_sleep_ns() with a result. Returns 0 after the full time, -EINTR when the task was woken
-/// or enqueued before, -ECANCELED when it is canceled or marked as ended, -ENOMEM, -EPERM outside a
-/// task. May suspend.
+/// mj_task_sleep_ns() with a result. May suspend.
+///
+/// Returns 0 after the full time. Errors:
+///   -EINTR      the task was woken or enqueued before that
+///   -ECANCELED  the task is canceled, or marked as ended
+///   -ENOMEM     no memory for the timer
+///   -EPERM      outside a task
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_sleep_ns(nanoseconds: u64) -> c_int {
     sleep("mj_sleep_ns", nanoseconds)
 }
 
 /// Suspends the running task until its scheduler's clock, mj_scheduler_now_ns(), is at
-/// `deadline_ns` or past it: for periods that do not drift. MJ_FOREVER never comes. Returns as
-/// mj_sleep_ns().
+/// `deadline_ns` or past it: for periods that do not drift. MJ_FOREVER never comes.
+///
+/// Returns 0. Errors:
+///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
     let limit = Limit::until(Deadline::At(deadline_ns));
     status(reported("mj_task_sleep_until_ns", scheduler::sleep(limit)))
 }
 
-/// Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), at most
-/// `timeout_ns` nanoseconds (MJ_FOREVER: without limit): for tasks that other tasks or a wait
-/// function hand something to. An mj_scheduler_enqueue() since the task's last wait counts. Returns 0
-/// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns().
+/// Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), for at
+/// most `timeout_ns`: for tasks that other tasks or a wait function hand something to. An
+/// mj_scheduler_enqueue() since the task's last wait counts.
+///
+/// Returns 0 when woken. Errors:
+///   -ETIMEDOUT                   nothing woke it in time
+///   -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
     status(reported("mj_task_park", scheduler::park_until_woken(Deadline::after_ns(timeout_ns))))
 }
 
-/// Suspends the running task until one of the `events` of a descriptor happens, at most
-/// `timeout_ns` nanoseconds (MJ_FOREVER: without limit; 0: only until the others have had their
-/// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns the
-/// events that happened, with POLLERR and POLLHUP even if not asked for; -ETIMEDOUT when none has;
-/// -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
-/// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
-/// other events, and for the two descriptors of the scheduler itself; -ENOMEM; -ENOSPC when the
-/// user's epoll sets hold as much as they may (fs.epoll.max_user_watches); -EPERM outside a task.
-/// Any number of tasks may wait for one descriptor. A regular file can be read and written at all
-/// times, and never has anything else. A descriptor that cannot be waited for is also an ERROR
-/// line.
+/// Suspends the running task until one of the `events` of a descriptor happens, for at most
+/// `timeout_ns`; with 0 only until the other tasks have had their turn. Events are bits of poll(2):
+/// POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Any number of tasks may wait for one
+/// descriptor. A regular file is always readable and writable, and has no other events.
+///
+/// Returns the events that happened, with POLLERR and POLLHUP even if not asked for. Errors:
+///   -ETIMEDOUT  none of the events happened in time
+///   -EBADF      the descriptor is not open, or was closed with mj_fd_close()
+///   -EINVAL     `events` has other bits, or the descriptor is one of the scheduler's own two
+///   -ENOSPC     the user's epoll sets are full (fs.epoll.max_user_watches in epoll(7))
+///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
+/// A descriptor that cannot be waited for is also an ERROR line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
     let events = u32::from(events.cast_unsigned());
@@ -108,26 +120,31 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
     }
 }
 
-/// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
-/// nanoseconds (MJ_FOREVER: without limit). Returns 0 when the task has ended during the call;
-/// -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
-/// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns(). Any number
-/// of tasks may wait for one.
+/// Suspends the running task until another task of its scheduler has ended, for at most
+/// `timeout_ns`. Any number of tasks may wait for one.
+///
+/// Returns 0 when the task has ended during the call. Errors:
+///   -ESRCH      no living task has this id, as when the task ended before
+///   -ETIMEDOUT  the task has not ended in time
+///   -EDEADLK    the id is the caller's own
+///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
     status(reported("mj_task_join", scheduler::join(id, Limit::after_ns(timeout_ns))))
 }
 
-/// Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
-/// that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
-/// tasks may be waiting for: plain close() leaves those waiting. Returns 0 or a negative errno
-/// value: -EBUSY, with an ERROR line, for the two descriptors of that scheduler itself, which stay
-/// open. Does not suspend.
+/// Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
+/// scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
+/// tasks may be waiting for: a plain close() leaves those waiting. Does not suspend.
+///
+/// Returns 0. Errors:
+///   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
+///   and as close(2)
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_close(fd: c_int) -> c_int {
     let closed = scheduler::close_fd(fd);
     if closed == Err(Error::Busy) {
-        log::error(format_args!("mj_fd_close: fd {fd} is the scheduler's own"));
+        log::error(format_args!("mj_fd_close: fd {fd} is the scheduler's own, and stays open"));
     }
     status(closed)
 }

@@ -26,37 +26,40 @@ impl Opaque for mj_waitgroup {
 /// Makes a mutex for the tasks of one scheduler: a lock that one task at a time owns, and that
 /// parks the others, not the thread. Waiters get it in FIFO order, by hand-off: a task that unlocks
 /// it and locks it again queues behind them. Needed only if a critical section suspends. It may
-/// outlive the scheduler, and then serves the next one whose task uses it. Returns the mutex, or
-/// NULL with errno EINVAL (NULL), ENOMEM, or EPERM (the scheduler is running on another thread).
-/// Release it with mj_mutex_destroy(). Does not suspend.
+/// outlive the scheduler, and then serves the next one whose task uses it. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns the mutex, to be released with mj_mutex_destroy(), or NULL with errno as
+/// mj_chan_create().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mutex_create(scheduler: *mut mj_scheduler) -> *mut mj_mutex {
     // SAFETY: as this function's contract says.
     unsafe { create_object(scheduler, "mj_mutex_create", |home| Ok(Mutex::new(home))) }
 }
 
-/// Releases a mutex. Returns 0; -EBUSY, and leaves it as it is, when a living task has locked it,
-/// waits for it, or waits for a condition with it; -EINVAL for NULL; -EPERM when its scheduler is
-/// running on another thread, or another one on this thread. Does not suspend.
+/// Releases a mutex. Does not suspend.
 ///
-/// The pointer is NULL or a live mutex, not used again if this succeeds.
+/// Returns 0. Errors (it stays as it is then):
+///   -EBUSY           a living task has locked it, waits for it, or waits for a condition with it
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
     // SAFETY: as this function's contract says.
     unsafe { destroy_object(mutex) }
 }
 
-/// Locks a mutex for the running task, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER:
-/// without limit) in FIFO order. Returns 0 when it is locked, and else it is not, so check the
-/// result: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD when its owner has
-/// ended, or ends meanwhile, without unlocking it: it stays locked for good and can only be
-/// destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when the task is
-/// canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a
-/// mutex of another scheduler. May suspend; not if it is free.
+/// Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend;
+/// not if it is free.
 ///
-/// The pointer is NULL or a live mutex.
+/// Returns 0 when it is locked. Errors (it is not locked then, so check the result):
+///   -ETIMEDOUT   it was not free in time
+///   -EDEADLK     the task itself has locked it
+///   -EOWNERDEAD  its owner has ended, or ends meanwhile, without unlocking it: it stays locked for
+///                good and can only be destroyed
+///   -EINTR       the task was woken or enqueued before
+///   -ECANCELED   the task is canceled and would have to wait
+///   -ENOMEM      no memory for the timer
+///   -EINVAL      `mutex` is NULL
+///   -EPERM       outside a task, or the mutex is another scheduler's
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) -> c_int {
     // SAFETY: as this function's contract says.
@@ -66,58 +69,67 @@ pub unsafe extern "C" fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) ->
     ))
 }
 
-/// mj_mutex_lock() without waiting. Returns as mj_mutex_lock(), and -EBUSY when another task has
-/// locked it. Does not suspend.
+/// mj_mutex_lock() without waiting. Does not suspend.
 ///
-/// The pointer is NULL or a live mutex.
+/// Returns 0 when it is locked. Errors:
+///   -EAGAIN  another task has locked it
+///   -EDEADLK, -EOWNERDEAD, -EINVAL, -EPERM  as mj_mutex_lock()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mutex_try_lock(mutex: *mut mj_mutex) -> c_int {
     // SAFETY: as this function's contract says.
     status(reported("mj_mutex_try_lock", unsafe { object_ref(mutex) }.and_then(Mutex::try_lock)))
 }
 
-/// Unlocks a mutex, and hands it off to the first waiting task, which becomes ready. Returns 0;
-/// -EPERM when the running task has not locked it, outside a task, and for a mutex of another
-/// scheduler; -EINVAL for NULL. Does not suspend.
+/// Unlocks a mutex, and hands it off to the first waiting task, which becomes ready. Does not
+/// suspend.
 ///
-/// The pointer is NULL or a live mutex.
+/// Returns 0. Errors:
+///   -EPERM   the running task has not locked it, outside a task, or the mutex is another
+///            scheduler's
+///   -EINVAL  `mutex` is NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mutex_unlock(mutex: *mut mj_mutex) -> c_int {
     // SAFETY: as this function's contract says.
     status(reported("mj_mutex_unlock", unsafe { object_ref(mutex) }.and_then(Mutex::unlock)))
 }
 
-/// Makes a condition variable for the tasks of one scheduler. Returns the condition variable, or
-/// NULL with errno as mj_mutex_create(). Release it with mj_cond_destroy(). Does not suspend.
+/// Makes a condition variable for the tasks of one scheduler. It may outlive the scheduler. Does
+/// not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns the condition variable, to be released with mj_cond_destroy(), or NULL with errno as
+/// mj_chan_create().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cond_create(scheduler: *mut mj_scheduler) -> *mut mj_cond {
     // SAFETY: as this function's contract says.
     unsafe { create_object(scheduler, "mj_cond_create", |home| Ok(Condvar::new(home))) }
 }
 
-/// Releases a condition variable. Returns 0; -EBUSY, and leaves it as it is, while a task waits
-/// that was not signaled; -EINVAL and -EPERM as mj_mutex_destroy(). Does not suspend.
+/// Releases a condition variable. Does not suspend.
 ///
-/// The pointer is NULL or a live condition variable, not used again if this succeeds.
+/// Returns 0. Errors (it stays as it is then):
+///   -EBUSY           a task waits that was not signaled
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cond_destroy(cond: *mut mj_cond) -> c_int {
     // SAFETY: as this function's contract says.
     unsafe { destroy_object(cond) }
 }
 
-/// Unlocks the mutex, which the running task has locked, suspends until a signal comes, at most
-/// `timeout_ns` nanoseconds (MJ_FOREVER: without limit), and locks it again, which is not
-/// interrupted, neither by the timeout nor by mj_task_cancel(). There are no spurious wake-ups; but
-/// check the condition again, since other tasks may have run after the signal. Returns with the
-/// mutex locked: 0 when signaled; -ETIMEDOUT, -EINTR, -ENOMEM and -ECANCELED as mj_mutex_lock(),
-/// after it has unlocked the mutex and yielded. Returns without the mutex: -EPERM when the task has
-/// not locked it, outside a task, and for objects of another scheduler; -EOWNERDEAD when a later
-/// owner has ended without unlocking it. Returns with the mutex as it was: -EINVAL for NULL, and
-/// when tasks wait with another mutex; -ECANCELED after mj_task_exit(). May suspend.
+/// Unlocks a mutex that the running task has locked, suspends until a signal comes, for at most
+/// `timeout_ns`, and locks the mutex again; neither the limit nor mj_task_cancel() interrupts that.
+/// There are no spurious wake-ups, but other tasks may have run after the signal: check the
+/// condition again.
 ///
-/// The pointers are NULL or live objects.
+/// Returns 0 when signaled, with the mutex locked. Errors, with the mutex locked again, after a
+/// yield at least:
+///   -ETIMEDOUT                   no signal came in time
+///   -EINTR, -ECANCELED, -ENOMEM  as mj_mutex_lock()
+/// Errors, without the mutex:
+///   -EOWNERDEAD  a later owner has ended without unlocking it
+///   -EPERM       the task had not locked it, outside a task, or an object is another scheduler's
+/// Errors, with the mutex as it was:
+///   -EINVAL      an argument is NULL, or other tasks wait with another mutex
+///   -ECANCELED   after mj_task_exit()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cond_wait(
     cond: *mut mj_cond,
@@ -133,150 +145,150 @@ pub unsafe extern "C" fn mj_cond_wait(
 }
 
 /// Wakes the task that has waited longest, if one waits; its call returns once it has locked the
-/// mutex. The caller need not own the mutex. Returns 0; -EINVAL for NULL; -EPERM when its scheduler
-/// is running on another thread, or another one on this thread. Outside a task as well. Does not
-/// suspend.
+/// mutex. The caller need not own the mutex, nor be a task. Does not suspend.
 ///
-/// The pointer is NULL or a live condition variable.
+/// Returns 0. Errors:
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cond_signal(cond: *mut mj_cond) -> c_int {
     // SAFETY: as this function's contract says.
     status(unsafe { object_ref(cond) }.and_then(Condvar::signal))
 }
 
-/// mj_cond_signal() for all tasks that wait; they lock the mutex in FIFO order. Returns as
-/// mj_cond_signal(). Does not suspend.
+/// mj_cond_signal() for all tasks that wait; they lock the mutex in FIFO order. Does not suspend.
 ///
-/// The pointer is NULL or a live condition variable.
+/// Returns 0. Errors:
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cond_broadcast(cond: *mut mj_cond) -> c_int {
     // SAFETY: as this function's contract says.
     status(unsafe { object_ref(cond) }.and_then(Condvar::broadcast))
 }
 
-/// Makes a semaphore for the tasks of one scheduler, with a number of permits at the start. It may
-/// outlive the scheduler. Returns the semaphore, or NULL with errno as mj_mutex_create(). Release
-/// it with mj_sem_destroy(). Does not suspend.
+/// Makes a semaphore for the tasks of one scheduler, with an initial number of permits. It may
+/// outlive the scheduler. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns the semaphore, to be released with mj_sem_destroy(), or NULL with errno as
+/// mj_chan_create().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_sem_create(scheduler: *mut mj_scheduler, permits: u32) -> *mut mj_sem {
     // SAFETY: as this function's contract says.
     unsafe { create_object(scheduler, "mj_sem_create", |home| Ok(Semaphore::new(home, permits))) }
 }
 
-/// Releases a semaphore. Returns 0; -EBUSY, and leaves it as it is, while a task waits for it;
-/// -EINVAL and -EPERM as mj_mutex_destroy(). Does not suspend.
+/// Releases a semaphore. Does not suspend.
 ///
-/// The pointer is NULL or a live semaphore, not used again if this succeeds.
+/// Returns 0. Errors (it stays as it is then):
+///   -EBUSY           a task waits for it
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_sem_destroy(semaphore: *mut mj_sem) -> c_int {
+pub unsafe extern "C" fn mj_sem_destroy(sem: *mut mj_sem) -> c_int {
     // SAFETY: as this function's contract says.
-    unsafe { destroy_object(semaphore) }
+    unsafe { destroy_object(sem) }
 }
 
-/// Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit)
-/// until there are as many. FIFO: a small request waits behind an earlier large one. Returns 0 when
-/// they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
-/// as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
+/// Takes permits, all at once, waiting for at most `timeout_ns` until there are enough. FIFO: a
+/// small request waits behind an earlier large one. May suspend; not if there are enough and nobody
+/// waits.
 ///
-/// The pointer is NULL or a live semaphore.
+/// Returns 0 when they are taken. Errors (none is taken then):
+///   -ETIMEDOUT  there were not enough in time
+///   -EINVAL     `sem` is NULL
+///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_mutex_lock()
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_sem_acquire(
-    semaphore: *mut mj_sem,
-    permits: u32,
-    timeout_ns: u64,
-) -> c_int {
+pub unsafe extern "C" fn mj_sem_acquire(sem: *mut mj_sem, permits: u32, timeout_ns: u64) -> c_int {
     // SAFETY: as this function's contract says.
-    let semaphore = unsafe { object_ref(semaphore) };
+    let sem = unsafe { object_ref(sem) };
     let limit = Limit::after_ns(timeout_ns);
-    let acquired = semaphore.and_then(|semaphore: &Semaphore| semaphore.acquire(permits, limit));
+    let acquired = sem.and_then(|sem: &Semaphore| sem.acquire(permits, limit));
     status(reported("mj_sem_acquire", acquired))
 }
 
-/// mj_sem_acquire() without waiting. Works outside a task too. Returns 0 when they are taken;
-/// -EAGAIN when there are not enough, or others wait; -EINVAL for NULL; -EPERM as mj_cond_signal().
-/// Does not suspend.
+/// mj_sem_acquire() without waiting. Works outside a task too. Does not suspend.
 ///
-/// The pointer is NULL or a live semaphore.
+/// Returns 0 when they are taken. Errors:
+///   -EAGAIN          there are not enough, or other tasks wait
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_sem_try_acquire(semaphore: *mut mj_sem, permits: u32) -> c_int {
+pub unsafe extern "C" fn mj_sem_try_acquire(sem: *mut mj_sem, permits: u32) -> c_int {
     // SAFETY: as this function's contract says.
-    let semaphore = unsafe { object_ref(semaphore) };
-    status(semaphore.and_then(|semaphore: &Semaphore| semaphore.try_acquire(permits)))
+    let sem = unsafe { object_ref(sem) };
+    status(sem.and_then(|sem: &Semaphore| sem.try_acquire(permits)))
 }
 
-/// Releases permits, or adds new ones, and readies the tasks whose requests they satisfy. Any task
-/// may, not only one that has acquired some. Returns 0; -EOVERFLOW, and adds none, when there would
-/// be more than UINT32_MAX; -EINVAL for NULL; -EPERM as mj_cond_signal(). Outside a task as well.
-/// Does not suspend.
+/// Gives permits back, or adds new ones, and readies the tasks whose requests they satisfy. Any
+/// task may, not only one that has acquired some. Works outside a task too. Does not suspend.
 ///
-/// The pointer is NULL or a live semaphore.
+/// Returns 0. Errors (none is added then):
+///   -EOVERFLOW       there would be more than UINT32_MAX
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_sem_release(semaphore: *mut mj_sem, permits: u32) -> c_int {
+pub unsafe extern "C" fn mj_sem_release(sem: *mut mj_sem, permits: u32) -> c_int {
     // SAFETY: as this function's contract says.
-    let semaphore = unsafe { object_ref(semaphore) };
-    status(semaphore.and_then(|semaphore: &Semaphore| semaphore.release(permits)))
+    let sem = unsafe { object_ref(sem) };
+    status(sem.and_then(|sem: &Semaphore| sem.release(permits)))
 }
 
-/// Returns how many permits there are to take, 0 for NULL. Does not suspend.
-///
-/// The pointer is NULL or a live semaphore.
+/// Returns how many permits can be taken, or 0 for NULL. Does not suspend.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_sem_available(semaphore: *const mj_sem) -> u32 {
+pub unsafe extern "C" fn mj_sem_available(sem: *const mj_sem) -> u32 {
     // SAFETY: as this function's contract says.
-    unsafe { object_ref(semaphore) }.map_or(0, Semaphore::available)
+    unsafe { object_ref(sem) }.map_or(0, Semaphore::available)
 }
 
-/// Makes a wait group for the tasks of one scheduler: a counter, 0 at the start, of work that is
-/// not done yet. It may outlive the scheduler. Returns the wait group, or NULL with errno as
-/// mj_mutex_create(). Release it with mj_waitgroup_destroy(). Does not suspend.
+/// Makes a wait group for the tasks of one scheduler: a counter, at first 0, of work that is not
+/// done yet. It may outlive the scheduler. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns the wait group, to be released with mj_waitgroup_destroy(), or NULL with errno as
+/// mj_chan_create().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_waitgroup_create(scheduler: *mut mj_scheduler) -> *mut mj_waitgroup {
     // SAFETY: as this function's contract says.
     unsafe { create_object(scheduler, "mj_waitgroup_create", |home| Ok(WaitGroup::new(home))) }
 }
 
-/// Releases a wait group, whatever its count. Returns 0; -EBUSY, and leaves it as it is, while a
-/// task waits for it; -EINVAL and -EPERM as mj_mutex_destroy(). Does not suspend.
+/// Releases a wait group, whatever its count. Does not suspend.
 ///
-/// The pointer is NULL or a live wait group, not used again if this succeeds.
+/// Returns 0. Errors (it stays as it is then):
+///   -EBUSY           a task waits for it
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_waitgroup_destroy(group: *mut mj_waitgroup) -> c_int {
     // SAFETY: as this function's contract says.
     unsafe { destroy_object(group) }
 }
 
-/// Adds to the count, best before the tasks that will do it are created. Returns 0; -EOVERFLOW, and
-/// adds nothing, when it would pass SIZE_MAX; -EINVAL for NULL; -EPERM as mj_cond_signal(). Outside
-/// a task as well. Does not suspend.
+/// Adds to the count, best before the tasks that will do the work are created. Works outside a task
+/// too. Does not suspend.
 ///
-/// The pointer is NULL or a live wait group.
+/// Returns 0. Errors (nothing is added then):
+///   -EOVERFLOW       the count would pass SIZE_MAX
+///   -EINVAL, -EPERM  as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_waitgroup_add(group: *mut mj_waitgroup, count: usize) -> c_int {
     // SAFETY: as this function's contract says.
     status(unsafe { object_ref(group) }.and_then(|group: &WaitGroup| group.add(count)))
 }
 
-/// Takes 1 from the count; when that makes it 0, readies all tasks that wait. Returns 0; -EINVAL
-/// for NULL and when it is 0 already; -EPERM as mj_cond_signal(). Outside a task as well. Does not
-/// suspend.
+/// Takes 1 from the count; when that makes it 0, readies all tasks that wait. Works outside a task
+/// too. Does not suspend.
 ///
-/// The pointer is NULL or a live wait group.
+/// Returns 0. Errors:
+///   -EINVAL  the count is 0 already, or `group` is NULL
+///   -EPERM   as mj_chan_destroy()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int {
     // SAFETY: as this function's contract says.
     status(unsafe { object_ref(group) }.and_then(WaitGroup::done))
 }
 
-/// Waits until the count is 0, at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit). Any
-/// number of tasks may wait, and the group may be used again at once. Returns 0 when it was 0;
-/// -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not
-/// if it is 0.
+/// Waits until the count is 0, for at most `timeout_ns`. Any number of tasks may wait, and the
+/// group may be used again at once. May suspend; not if it is 0.
 ///
-/// The pointer is NULL or a live wait group.
+/// Returns 0 when the count was 0. Errors:
+///   -ETIMEDOUT  it was not 0 in time
+///   -EINVAL     `group` is NULL
+///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_mutex_lock()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_waitgroup_wait(group: *mut mj_waitgroup, timeout_ns: u64) -> c_int {
     // SAFETY: as this function's contract says.

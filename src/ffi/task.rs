@@ -14,14 +14,15 @@ use crate::engine::task::Task;
 /// How programs set the size of a stack.
 const STACK_HINT: &str = "mj_task_set_stack_size() or mj_scheduler_set_stack_size()";
 
-/// Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
-/// call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
-/// it must come from malloc() or be NULL. Its stack is taken at its first turn. Returns the task,
-/// valid until it ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM
-/// (the scheduler is running on another thread); `user_state` then still belongs to the caller.
-/// Does not suspend.
+/// Adds a task at the end of the run queue. It first runs when its turn comes, never inside this
+/// call, and takes its stack then. The task owns `user_state` from now on and releases it with
+/// free() when it ends, so it must come from malloc() or be NULL. Does not suspend.
 ///
-/// `scheduler` is NULL or alive; `task_function` is NULL or a function of the type `mj_task_fn`.
+/// Returns the task, valid until it ends, or NULL; then `user_state` still belongs to the caller.
+/// Errors, in errno:
+///   EINVAL  `scheduler` or `task_function` is NULL
+///   ENOMEM  out of memory
+///   EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_create_task(
     scheduler: *mut mj_scheduler,
@@ -49,11 +50,12 @@ pub unsafe extern "C" fn mj_create_task(
     }
 }
 
-/// Sets the stack size, in bytes, of one task that has not run yet. Rounded up to whole pages; at
-/// least 16 KiB. Returns 0, -EINVAL (NULL, too small, or over 1 GiB), or -EBUSY when the task
-/// already has a stack. Does not suspend.
+/// Sets the stack size of one task that has not run yet. Rounded up to whole pages. Does not
+/// suspend.
 ///
-/// The pointer is NULL or a live task.
+/// Returns 0. Errors:
+///   -EINVAL  `task` is NULL, or the size is below 16 KiB or over 1 GiB
+///   -EBUSY   the task already has a stack
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes: usize) -> c_int {
     // SAFETY: as this function's contract says.
@@ -63,12 +65,10 @@ pub unsafe extern "C" fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes:
     }
 }
 
-/// Returns how many bytes of its stack a task has used at most, to size stacks by: 0 before the
-/// first turn and for NULL, the whole size under Valgrind. Stacks are used again, so what earlier
-/// tasks have used of this one counts too, until its memory has been given back. Reads the stack,
-/// so it takes a moment. Does not suspend.
-///
-/// The pointer is NULL or a task that has not ended.
+/// Returns the most bytes of its stack that a task has used, to size stacks by: 0 before its first
+/// turn and for NULL, the whole size under Valgrind. Stacks are used again, so what earlier tasks
+/// have used of this one counts too, until its memory has been given back. Reads the stack, so it
+/// takes a moment. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
     // SAFETY: as this function's contract says.
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
         .map_or(0, |task| stack::high_water_bytes(task.stack.get(), task.stack_bytes.get()))
 }
 
-/// Marks the running task as ended, and returns to it: it ends when its body returns. Until then,
+/// Marks the running task as ended, and returns: the task ends when its body returns. Until then,
 /// calls that would suspend it return at once. Outside a task it is reported in the log. Does not
 /// suspend.
 #[unsafe(no_mangle)]
@@ -84,7 +84,7 @@ pub extern "C" fn mj_task_exit() {
     let _ = reported("mj_task_exit", scheduler::exit());
 }
 
-/// Returns the task whose turn it is on this thread, NULL when there is none. Does not suspend.
+/// Returns the running task of this thread, or NULL outside a task. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_current() -> *mut mj_task {
     match scheduler::running_task() {
@@ -93,21 +93,20 @@ pub extern "C" fn mj_task_current() -> *mut mj_task {
     }
 }
 
-/// Returns a task's id, 0 for NULL. It stays its own after it has ended: the way to refer to a task
-/// that may end. Does not suspend.
-///
-/// The pointer is NULL or a task that has not ended.
+/// Returns a task's id, or 0 for NULL. The id stays its own after it has ended: the way to refer to
+/// a task that may end. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_get_id(task: *const mj_task) -> mj_task_id {
     // SAFETY: as this function's contract says.
     unsafe { task_ref(task) }.map_or(0, |task| task.id.get())
 }
 
-/// Returns the task with an id, or NULL with errno ESRCH when none of the scheduler's tasks has it
-/// any more, EINVAL for NULL, or EPERM when the scheduler is running on another thread. Any number
-/// may be asked for. Does not suspend.
+/// Finds a living task by its id. Any number may be asked for. Does not suspend.
 ///
-/// `scheduler` is NULL or alive.
+/// Returns the task, or NULL. Errors, in errno:
+///   ESRCH   no living task of the scheduler has this id
+///   EINVAL  `scheduler` is NULL
+///   EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_find(
     scheduler: *mut mj_scheduler,
@@ -125,10 +124,13 @@ pub unsafe extern "C" fn mj_task_find(
     }
 }
 
-/// Ends a task's sleep or wait early: the call returns -EINTR, if it returns anything. Returns 1,
-/// or 0 when the task was not waiting, which changes nothing; -EINVAL, with a WARN line, for NULL
-/// and for what is not a living task of the scheduler that runs on this thread; -EPERM when none
-/// does. Does not suspend. `task` may be any address.
+/// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. Does
+/// not suspend. `task` may be any address.
+///
+/// Returns 1, or 0 when the task was not waiting, which changes nothing. Errors:
+///   -EINVAL  `task` is not a living task of the scheduler that runs on this thread (also a WARN
+///            line)
+///   -EPERM   no scheduler is running on this thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
     match own_task(task, "mj_task_wake") {
@@ -137,9 +139,12 @@ pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
     }
 }
 
-/// Tells a task to end: its wait, and from then on each call of it that would suspend, returns
+/// Asks a task to end: its wait, and from then on each call of it that would suspend, returns
 /// -ECANCELED after yielding. It is up to the task to clean up and end. A task may cancel itself.
-/// Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
+/// Does not suspend. `task` may be any address.
+///
+/// Returns 0. Errors:
+///   -EINVAL, -EPERM  as mj_task_wake()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
     match own_task(task, "mj_task_cancel") {
@@ -151,10 +156,11 @@ pub unsafe extern "C" fn mj_task_cancel(task: *mut mj_task) -> c_int {
     }
 }
 
-/// Names a task, for mj_scheduler_dump(). The name is copied, and cut after 23 bytes or the last
-/// character that fits. Returns 0, or -EINVAL for NULL. Does not suspend.
+/// Names a task, for mj_scheduler_dump() and debuggers. The name is copied, and cut after 23 bytes
+/// or the last character that fits. Does not suspend.
 ///
-/// `task` is NULL or has not ended; `name` is NULL or a string.
+/// Returns 0. Errors:
+///   -EINVAL  `task` or `name` is NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_set_name(task: *mut mj_task, name: *const c_char) -> c_int {
     // SAFETY: as this function's contract says.
@@ -169,10 +175,8 @@ pub unsafe extern "C" fn mj_task_set_name(task: *mut mj_task, name: *const c_cha
     0
 }
 
-/// Returns a task's name, "" if it has none or for NULL. It is valid until the task ends or gets
-/// another name. Does not suspend.
-///
-/// `task` is NULL or has not ended.
+/// Returns a task's name, or "" if it has none or for NULL. The string is valid until the task ends
+/// or is renamed. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_get_name(task: *const mj_task) -> *const c_char {
     // SAFETY: as this function's contract says.

@@ -28,7 +28,8 @@ pub type TaskStateInt = u32;
 /// `mj_log_level` in C.
 pub type LogLevelInt = u32;
 
-/// Names a task for ever: no other task of its scheduler has it, before or after. 0 is no task.
+/// Identifies a task for ever: no other task of its scheduler has it, before or after. 0 is no
+/// task.
 pub type mj_task_id = u64;
 
 /// What a task is doing.
@@ -45,8 +46,8 @@ pub enum mj_task_state {
 }
 
 /// One task. Created by mj_create_task() and owned by its scheduler: it ends when its body returns
-/// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past
-/// that. Only the scheduler's thread may touch it. Read the fields freely; write only
+/// after mj_task_exit(), and its memory is then used for later tasks, so keep no pointer past that,
+/// but its id. Only the scheduler's thread may touch it. Read the fields freely; write only
 /// `user_state`, and `state` from within the task's own body.
 #[repr(C)]
 pub struct mj_task {
@@ -105,14 +106,14 @@ pub struct mj_metrics {
     pub memory_allocated_bytes: usize,
 }
 
-/// Waits until something may have happened; mj_scheduler_run() calls it on the thread's own stack,
+/// Waits until something may have happened. The loop of a run calls it on the thread's own stack,
 /// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: MJ_FOREVER without
-/// limit, and 0 to look and return at once, which is asked every so often while tasks are ready or
-/// the library has something else to do.
+/// limit, 0 to look and return at once, which is asked every so often while tasks are ready or the
+/// library has something else to do. It may return early for no reason, may call
+/// mj_scheduler_enqueue(), and must return when mj_scheduler_backend_fd() is readable. A C++
+/// exception that would leave it calls std::terminate(), after a line on stderr.
+///
 /// Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
-/// It may return early for no reason, may call mj_scheduler_enqueue(), and must return when
-/// mj_scheduler_backend_fd() is readable.
-/// No C++ exception may leave it: std::terminate() is called then, after a line on stderr.
 pub type mj_wait_fn = Option<
     unsafe extern "C" fn(
         scheduler: *mut mj_scheduler,
@@ -121,8 +122,10 @@ pub type mj_wait_fn = Option<
     ) -> c_int,
 >;
 
-/// A clock for sleeps and time limits, in nanoseconds. See mj_scheduler_set_clock(). No C++
-/// exception may leave it: std::terminate() is called then, after a line on stderr.
+/// A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
+/// before. It is called often, in the middle of other calls, so it must not suspend, nor release
+/// what these use. A C++ exception that would leave it calls std::terminate(), after a line on
+/// stderr. See mj_scheduler_set_clock().
 pub type mj_clock_fn = Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>;
 
 /// How mj_scheduler_write_metrics() writes.
@@ -139,10 +142,9 @@ pub enum mj_metrics_format {
 /// `mj_metrics_format` in C.
 pub type MetricsFormatInt = u32;
 
-/// One scheduler: a run queue, a timer heap, and the loop over them. Created by
-/// mj_scheduler_create(), released by mj_scheduler_destroy(). One thread at a time. The fields are
-/// the real queue and heap, for reading; only `metrics.io_events` is also meant to be written, by
-/// wait functions that enqueue tasks themselves.
+/// One scheduler: a run queue, a timer heap, and the loop over them. The fields are the real queue
+/// and heap, for reading; only `metrics.io_events` is also meant to be written, by wait functions
+/// that enqueue tasks themselves.
 #[repr(C)]
 pub struct mj_scheduler {
     /// The task that runs next, NULL when none is ready.
@@ -217,8 +219,9 @@ pub enum mj_select_op {
 /// `mj_select_op` in C.
 pub type SelectOpInt = u32;
 
-/// One of the things that mj_select() waits for: so far a send to a channel or a receive from one. Set
-/// the channel, the operation and the element, and leave the rest zero: `{.chan = c, .op = MJ_SELECT_RECV, .element = &value}`.
+/// One of the things that mj_select() waits for: so far a send to a channel or a receive from one.
+/// Set the channel, the operation and the element, and leave the rest zero:
+///   {.chan = chan, .op = MJ_SELECT_RECV, .element = &value}
 #[repr(C)]
 pub struct mj_select_case {
     /// The channel; NULL for a case that is never ready.
@@ -268,8 +271,8 @@ pub enum mj_log_level {
 /// Receives each logged line: the text without time stamp, level and newline, valid during the
 /// call. Called on the thread that logs, with no lock held, on the task's stack if a task logs. It
 /// may log: those lines go to the streams. A C++ exception that leaves it goes on to the caller of
-/// mj_log() or mj_vlog(); with a line of the library's own std::terminate() is called, after a line on
-/// stderr. The thread is not canceled in it.
+/// mj_log() or mj_vlog(); where the line is the library's own, it calls std::terminate(), after a
+/// line on stderr. The thread is not canceled in it.
 pub type mj_log_callback = Option<
     unsafe extern "C-unwind" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
 >;

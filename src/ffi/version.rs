@@ -12,7 +12,7 @@ pub const MJ_VERSION_MINOR: i32 = 1;
 pub const MJ_VERSION_PATCH: i32 = 0;
 
 /// Returns the version of the library that is loaded, as "MAJOR.MINOR.PATCH": a constant string.
-/// The header's are MJ_VERSION_MAJOR, MJ_VERSION_MINOR and MJ_VERSION_PATCH. Does not suspend.
+/// Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()

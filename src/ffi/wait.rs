@@ -10,10 +10,8 @@ use crate::engine::scheduler::{self, Builtin, Scheduler, WaitFunction};
 use crate::engine::sys::Error;
 
 /// Sets the function that waits when no task is ready; NULL restores the built-in one. `user_data`
-/// is handed to each call and stays the caller's. NULL for the scheduler, and one that is running
-/// on another thread, is reported in the log. Does not suspend.
-///
-/// `scheduler` is NULL or alive; `function` is NULL or stays callable while it is set.
+/// is passed to each call and stays the caller's. A scheduler that is NULL or running on another
+/// thread is reported in the log. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_set_wait_func(
     scheduler: *mut mj_scheduler,
@@ -26,12 +24,11 @@ pub unsafe extern "C" fn mj_scheduler_set_wait_func(
     }
 }
 
-/// The wait function of schedulers that have none of their own: waits by epoll(7) for the
-/// descriptors that tasks wait for, to the nanosecond where the kernel can. `user_data` is not
-/// used. Returns the number of events, or -1 after an ERROR line (one for a row of failures).
-/// Callable by other wait functions. Does not suspend.
+/// The built-in wait function: waits by epoll(7) for the descriptors that tasks wait for, to the
+/// nanosecond where the kernel can. `user_data` is not used. Other wait functions may call it. Does
+/// not suspend.
 ///
-/// `scheduler` is NULL or alive.
+/// Returns the number of events, or -1 after an ERROR line (one for a series of failures).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_wait_epoll(
     scheduler: *mut mj_scheduler,
@@ -43,10 +40,10 @@ pub unsafe extern "C" fn mj_wait_epoll(
     unsafe { call_wait(Builtin::Epoll, "mj_wait_epoll", scheduler, timeout_ns) }
 }
 
-/// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that have
-/// other things to watch as well. Returns as mj_wait_epoll(). Does not suspend.
+/// mj_wait_epoll() by poll(2) on mj_scheduler_backend_fd(): the model for wait functions that watch
+/// other things as well. Does not suspend.
 ///
-/// `scheduler` is NULL or alive.
+/// Returns the number of events, or -1, as mj_wait_epoll().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_wait_poll(
     scheduler: *mut mj_scheduler,
@@ -58,11 +55,11 @@ pub unsafe extern "C" fn mj_wait_poll(
     unsafe { call_wait(Builtin::Poll, "mj_wait_poll", scheduler, timeout_ns) }
 }
 
-/// Only sleeps, until the timeout or mj_scheduler_stop(): for programs with timers only.
-/// Descriptors that tasks wait for are looked at when a sleep is over, and wake nobody in between.
-/// `user_data` is not used. Returns 0, or -1 after an ERROR line. Does not suspend.
+/// Only sleeps, until the limit or mj_scheduler_stop(): for programs with timers only. Descriptors
+/// that tasks wait for are looked at when a sleep is over, and wake nobody before. `user_data` is
+/// not used. Does not suspend.
 ///
-/// `scheduler` is NULL or alive.
+/// Returns 0, or -1 after an ERROR line.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_wait_nanosleep(
     scheduler: *mut mj_scheduler,
@@ -91,14 +88,13 @@ unsafe fn call_wait(
     }
 }
 
-/// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. It returns
-/// nanoseconds since any fixed moment, never less than before; it is called often, in the middle of
-/// other calls, so it must not suspend, nor release what these use. `user_data` is handed to each
-/// call and stays the caller's. With a wait function that advances the clock by the time it is
-/// asked to wait, a program runs in simulated time. Returns 0; -EINVAL for NULL; -EBUSY while the
-/// scheduler runs or has tasks with a timer. Does not suspend.
+/// Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. `user_data` is
+/// passed to each call and stays the caller's. With a wait function that advances the clock by the
+/// time it is asked to wait, a program runs in simulated time. Does not suspend.
 ///
-/// `scheduler` is NULL or alive; `clock` is NULL or stays callable while it is set.
+/// Returns 0. Errors:
+///   -EINVAL  `scheduler` is NULL
+///   -EBUSY   the scheduler is running, or has tasks with a timer
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_set_clock(
     scheduler: *mut mj_scheduler,
@@ -112,10 +108,8 @@ pub unsafe extern "C" fn mj_scheduler_set_clock(
     }
 }
 
-/// Returns the time by the scheduler's clock, in nanoseconds; 0 for NULL, and with an ERROR line
-/// when the scheduler is running on another thread. Does not suspend.
-///
-/// The pointer is NULL or a live scheduler.
+/// Returns the time by the scheduler's clock; 0 for NULL, and with an ERROR line when the scheduler
+/// is running on another thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64 {
     // SAFETY: as this function's contract says.
@@ -125,13 +119,12 @@ pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u6
     }
 }
 
-/// Returns the descriptor that is readable while the scheduler has something to do that a wait
-/// function cannot see: a descriptor that a task waits for is ready, or mj_scheduler_stop() was
-/// called; -EINVAL for NULL, -EPERM when it is running on another thread. Wait functions include it
-/// in what they wait for. It belongs to the scheduler: do not read, change or close it. Does not
-/// suspend.
-///
-/// The pointer is NULL or a live scheduler.
+/// Returns a descriptor that is readable while the scheduler has something to do that a wait
+/// function cannot see: a descriptor that a task waits for is ready, or the run was stopped. Wait
+/// functions include it in what they wait for. It belongs to the scheduler: do not read, change or
+/// close it. Does not suspend. Errors:
+///   -EINVAL  `scheduler` is NULL
+///   -EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.
@@ -141,12 +134,12 @@ pub unsafe extern "C" fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -
     }
 }
 
-/// Sets the stack size, in bytes, of tasks whose first turn is still to come and that have no size
-/// of their own: 256 KiB unless set. Rounded up to whole pages; at least 16 KiB. Returns 0, -EINVAL
-/// (NULL, too small, or over 1 GiB), or -EPERM when the scheduler is running on another thread.
-/// Does not suspend.
+/// Sets the stack size of tasks that have not run yet and that have no size of their own: 256 KiB
+/// unless set. Rounded up to whole pages. Does not suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns 0. Errors:
+///   -EINVAL  `scheduler` is NULL, or the size is below 16 KiB or over 1 GiB
+///   -EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_set_stack_size(
     scheduler: *mut mj_scheduler,
@@ -159,8 +152,7 @@ pub unsafe extern "C" fn mj_scheduler_set_stack_size(
     }
 }
 
-/// Returns the scheduler that is running on the calling thread, NULL when there is none. Does not
-/// suspend.
+/// Returns the scheduler that is running on the calling thread, or NULL. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
     match scheduler::current() {
@@ -169,15 +161,16 @@ pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
     }
 }
 
-/// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (a
-/// timer ended so counts as cancelled). On the running task it makes the next suspending call
-/// return after one turn of the others. A task that is in the queue already stays where it is. One
-/// that mj_scheduler_dequeue() has taken out goes on with what ended its wait. Returns 0; -EINVAL,
-/// with a WARN line, for NULL and for a task that has ended or is not this scheduler's; or -EPERM,
-/// with an ERROR line, when the scheduler is running on another thread, which only
-/// mj_scheduler_stop() and mj_remote_stop() reach. Does not suspend.
+/// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (its
+/// timer counts as canceled). On the running task it makes the next suspending call return after
+/// one turn of the others. A task that is in the queue already stays where it is. One that
+/// mj_scheduler_dequeue() has taken out goes on with what ended its wait. Does not suspend. `task`
+/// may be any address.
 ///
-/// `scheduler` is NULL or alive. `task` may be any address.
+/// Returns 0. Errors:
+///   -EINVAL  `scheduler` is NULL, or `task` is not a living task of it (also a WARN line)
+///   -EPERM   the scheduler is running on another thread, which only mj_scheduler_stop() and
+///            mj_remote_stop() reach (also an ERROR line)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_enqueue(
     scheduler: *mut mj_scheduler,
@@ -196,11 +189,11 @@ pub unsafe extern "C" fn mj_scheduler_enqueue(
     }
 }
 
-/// Takes the first task out of the run queue. Returns that task, or NULL when the queue is empty,
-/// and with an ERROR line when the scheduler is running on another thread. The task does not run
-/// until it is enqueued again. Does not suspend.
+/// Takes the first task out of the run queue. It does not run until it is enqueued again. Does not
+/// suspend.
 ///
-/// The pointer is NULL or a live scheduler.
+/// Returns the task, or NULL when the queue is empty, and with an ERROR line when the scheduler is
+/// running on another thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_dequeue(scheduler: *mut mj_scheduler) -> *mut mj_task {
     // SAFETY: as this function's contract says.

@@ -63,7 +63,7 @@ pub unsafe extern "C" fn call_wait(
         Ok(Ok(events)) => c_int::try_from(events).unwrap_or(c_int::MAX),
         Ok(Err(error)) => {
             if !said {
-                log::error(format_args!("the wait function: {error}"));
+                log::error(format_args!("the wait function has returned an error: {error}"));
             }
             -1
         }
@@ -96,7 +96,10 @@ pub unsafe extern "C" fn call_clock(hooks: *mut c_void) -> u64 {
         Ok(ns) => hooks.now_ns.set(ns.max(hooks.now_ns.get())),
         Err(payload) => {
             if !hooks.clock_failed.replace(true) {
-                log::error(format_args!("the clock has panicked: {}", panic_message(&*payload)));
+                log::error(format_args!(
+                    "the clock has panicked, and its last reading is used instead: {}",
+                    panic_message(&*payload)
+                ));
             }
             forget_payload(payload);
         }

@@ -57,7 +57,7 @@ impl fmt::Display for JoinError {
                 write!(out, "the task has panicked: {}", panic.message())
             }
             JoinError::Canceled => out.write_str("the task was canceled"),
-            JoinError::Failed(error) => write!(out, "the task cannot be waited for: {error}"),
+            JoinError::Failed(error) => write!(out, "cannot join the task: {error}"),
         }
     }
 }
@@ -166,7 +166,10 @@ fn job<T: 'static>(packet: Rc<Packet<T>>, body: impl FnOnce() -> T + 'static) ->
         if Rc::strong_count(&packet) == 1
             && let Err(JoinError::Panicked(panic)) = &outcome
         {
-            log::error(format_args!("a task that nobody joins has panicked: {}", panic.message()));
+            log::error(format_args!(
+                "a task without a handle to join it has panicked: {}",
+                panic.message()
+            ));
         }
         packet.fill(outcome);
         drop_quietly(packet); // With the outcome, if there is no handle.

@@ -143,7 +143,7 @@ macro_rules! socket {
             /// ```
             #[doc = $made]
             #[doc = concat!("let again = majjen::net::", stringify!($name), "::from_std(socket.into_std())?;")]
-            /// assert_eq!(again.read_timeout(), None);
+            /// assert_eq!(again.read_timeout()?, None);
             /// # Ok::<(), std::io::Error>(())
             /// ```
             ///
@@ -172,7 +172,7 @@ macro_rules! socket {
             /// ```
             #[doc = $made]
             /// socket.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
-            /// assert_eq!(socket.try_clone()?.read_timeout(), socket.read_timeout());
+            /// assert_eq!(socket.try_clone()?.read_timeout()?, socket.read_timeout()?);
             /// # Ok::<(), std::io::Error>(())
             /// ```
             ///
@@ -200,11 +200,14 @@ macro_rules! socket {
             ///
             /// ```
             #[doc = $made]
-            /// assert_eq!(socket.read_timeout(), None);
+            /// assert_eq!(socket.read_timeout()?, None);
             /// # Ok::<(), std::io::Error>(())
             /// ```
-            pub fn read_timeout(&self) -> Option<std::time::Duration> {
-                self.0.read_timeout.get()
+            ///
+            /// # Errors
+            /// None: it is a `Result` as in the standard library.
+            pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
+                Ok(self.0.read_timeout.get())
             }
 
             /// Sets how long a call waits for data, or for a connection.
@@ -212,7 +215,7 @@ macro_rules! socket {
             /// ```
             #[doc = $made]
             /// socket.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
-            /// assert_eq!(socket.read_timeout(), Some(std::time::Duration::from_secs(5)));
+            /// assert_eq!(socket.read_timeout()?, Some(std::time::Duration::from_secs(5)));
             /// # Ok::<(), std::io::Error>(())
             /// ```
             ///
@@ -289,11 +292,14 @@ macro_rules! sender {
             ///
             /// ```
             #[doc = $made]
-            /// assert_eq!(socket.write_timeout(), None);
+            /// assert_eq!(socket.write_timeout()?, None);
             /// # Ok::<(), std::io::Error>(())
             /// ```
-            pub fn write_timeout(&self) -> Option<std::time::Duration> {
-                self.0.write_timeout.get()
+            ///
+            /// # Errors
+            /// None: it is a `Result` as in the standard library.
+            pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
+                Ok(self.0.write_timeout.get())
             }
 
             /// Sets how long a call waits for room to send.
@@ -301,7 +307,7 @@ macro_rules! sender {
             /// ```
             #[doc = $made]
             /// socket.set_write_timeout(Some(std::time::Duration::from_secs(5)))?;
-            /// assert_eq!(socket.write_timeout(), Some(std::time::Duration::from_secs(5)));
+            /// assert_eq!(socket.write_timeout()?, Some(std::time::Duration::from_secs(5)));
             /// # Ok::<(), std::io::Error>(())
             /// ```
             ///

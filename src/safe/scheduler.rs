@@ -22,14 +22,16 @@ use crate::engine::{inspect, scheduler};
 /// use majjen::{Scheduler, task};
 /// use std::time::Duration;
 ///
-/// let scheduler = Scheduler::new()?;
-/// let answer = scheduler.spawn(|| {
-///     task::sleep(Duration::from_millis(1)).unwrap();
-///     42
-/// });
-/// scheduler.run()?;
-/// assert_eq!(answer.join()?, 42);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let scheduler = Scheduler::new()?;
+///     let answer = scheduler.spawn(|| {
+///         task::sleep(Duration::from_millis(1)).unwrap();
+///         42
+///     });
+///     scheduler.run()?;
+///     assert_eq!(answer.join()?, 42);
+///     Ok(())
+/// }
 /// ```
 ///
 /// Dropping it ends the tasks that are left, one after the other. One that has begun is unwound

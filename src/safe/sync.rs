@@ -50,7 +50,7 @@ mod slot;
 mod wait_group;
 
 pub use channel::{Receiver, SendError, Sender, channel};
-pub use condvar::Condvar;
+pub use condvar::{Condvar, WaitTimeoutResult};
 pub use iter::{IntoIter, Iter};
 pub use mutex::{Mutex, MutexGuard};
 pub use select::Select;

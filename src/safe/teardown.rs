@@ -7,7 +7,7 @@ use super::record::Record;
 use super::shared::Shared;
 use super::unwind::CAN_UNWIND;
 use crate::engine::context::stack::Stack;
-use crate::engine::log;
+use crate::engine::log::{self, Counted};
 use crate::engine::scheduler::{Drain, Scheduler};
 use crate::engine::task::Task;
 
@@ -35,8 +35,8 @@ pub fn end_tasks(core: &Scheduler, shared: &Shared) {
     drop(drain);
     if given_up > 0 {
         log::warn(format_args!(
-            "{given_up} tasks could not be unwound: their stacks, and what is on them, are left \
-             behind"
+            "{} could not be unwound: each leaks its stack and the values on it",
+            Counted(given_up, "task", "tasks")
         ));
     }
 }

@@ -47,8 +47,8 @@ fn refuse(record: Option<&Record>) {
     let before = record.map_or(0, |record| record.refusals.replace(record.refusals.get() + 1));
     if before == 0 {
         log::warn(format_args!(
-            "a destructor has called something that suspends, while a panic or a cancelation \
-             unwinds the stack: the call has returned an error"
+            "a destructor cannot suspend while a panic or a cancelation unwinds the stack: its \
+             call has returned an error"
         ));
     }
     if before > REFUSALS && record.is_some_and(|record| record.shared.closing.get()) {

@@ -26,7 +26,7 @@ impl CAbi {
     }
 }
 
-/// Stops a scheduler, which the tests keep alive.
+/// Stops a scheduler that the tests keep alive.
 pub struct Stop(*mut mj_scheduler);
 
 // SAFETY: mj_scheduler_stop may be called from any thread.
@@ -38,10 +38,10 @@ pub struct Task {
     id: mj_task_id,
 }
 
-/// Calls the closure that `user_state` holds.
+/// Calls the closure in `user_state`.
 extern "C" fn body(_scheduler: *mut mj_scheduler, user_state: *mut c_void) {
-    // SAFETY: from `spawn`, and called once, since the task ends afterwards. The memory itself is
-    // majjen's to free.
+    // SAFETY: `spawn` made it, and it is called once, since the task ends afterwards. Majjen frees
+    // the memory itself.
     unsafe { user_state.cast::<Box<dyn FnOnce()>>().read()() };
     mj_task_exit();
 }
@@ -50,7 +50,7 @@ pub fn result(status: c_int) -> Result<(), i32> {
     if status < 0 { Err(-status) } else { Ok(()) }
 }
 
-/// As the C ABI takes it.
+/// The timeout in the C ABI's form.
 pub fn ns(timeout: Option<Duration>) -> u64 {
     timeout.map_or(u64::MAX, |timeout| timeout.as_nanos() as u64)
 }
@@ -72,7 +72,7 @@ impl Api for CAbi {
 
     fn with_clock(clock: fn() -> Duration) -> CAbi {
         extern "C" fn call(clock: *mut c_void) -> u64 {
-            // SAFETY: it is the function that is handed over below.
+            // SAFETY: it is the function that is passed below.
             let clock = unsafe { std::mem::transmute::<*mut c_void, fn() -> Duration>(clock) };
             clock().as_nanos() as u64
         }

@@ -37,18 +37,18 @@ enum End {
 
 /// One API of the runtime. Errors are errno values. A call of a canceled task returns ECANCELED.
 trait Api: Clone + 'static {
-    /// A task, which may have ended.
+    /// A task, which may have ended already.
     type Task: Clone + 'static;
-    /// What stops a scheduler from any thread.
+    /// Stops a scheduler, from any thread.
     type Stop: Send + 'static;
-    /// Whether a wake-up for a task that is not parked ends its next park.
+    /// Whether a wake-up of a task that is not parked ends its next park.
     const KEEPS_WAKE_UPS: bool;
 
     /// A scheduler.
     fn new() -> Self;
-    /// One with a clock of the test's own.
+    /// A scheduler with the test's clock.
     fn with_clock(clock: fn() -> Duration) -> Self;
-    /// One that looks after signals.
+    /// A scheduler that handles signals.
     fn with_signals() -> Self;
     fn run(&self) -> End;
     fn spawn(&self, body: impl FnOnce() + 'static) -> Self::Task;
@@ -75,13 +75,13 @@ behaviours!(
     a_join_lasts_until_the_task_has_ended,
     a_join_has_a_time_limit,
     nobody_joins_oneself,
-    all_that_join_a_task_are_told,
+    all_joiners_of_a_task_return,
     a_canceled_task_is_told_by_every_call,
     a_wake_ends_a_park,
     a_park_has_a_time_limit,
     a_pipe_wakes_its_reader_and_its_writer,
     a_closed_pipe_is_readable,
-    a_wait_for_a_descriptor_has_a_time_limit,
+    a_wait_for_a_descriptor_has_a_timeout,
     two_tasks_wait_for_one_descriptor,
     a_regular_file_is_always_ready,
     a_stop_leaves_tasks_for_the_next_run,
@@ -93,7 +93,7 @@ behaviours!(
     tasks_are_counted,
 );
 
-/// A log of events of tasks, in order.
+/// A log of the tasks' events, in order.
 struct Events<T>(Rc<RefCell<Vec<T>>>);
 
 impl<T: Debug + PartialEq> Events<T> {
@@ -190,7 +190,7 @@ fn a_join_lasts_until_the_task_has_ended<D: Api>() {
     api.spawn(move || {
         D::join(&slow, None).unwrap();
         log.push("joined");
-        D::join(&slow, None).unwrap(); // It has ended: at once.
+        D::join(&slow, None).unwrap(); // It has ended: this returns at once.
     });
     api.run();
     events.are(&["slow ends", "joined"]);
@@ -224,7 +224,7 @@ fn nobody_joins_oneself<D: Api>() {
     own.take();
 }
 
-fn all_that_join_a_task_are_told<D: Api>() {
+fn all_joiners_of_a_task_return<D: Api>() {
     let (api, events) = (D::new(), Events::new());
     let target = api.spawn(|| D::sleep(3 * MS).unwrap());
     for number in 0..5 {
@@ -278,7 +278,7 @@ fn a_wake_ends_a_park<D: Api>() {
     let log = events.clone();
     api.spawn(move || {
         D::yield_now().unwrap();
-        log.push(Err(0)); // Nothing has woken it so far.
+        log.push(Err(0)); // Nothing has woken it yet.
         D::wake(&parked);
     });
     api.run();
@@ -330,7 +330,7 @@ fn a_closed_pipe_is_readable<D: Api>() {
     events.are(&[Ok(())]);
 }
 
-fn a_wait_for_a_descriptor_has_a_time_limit<D: Api>() {
+fn a_wait_for_a_descriptor_has_a_timeout<D: Api>() {
     let (api, events) = (D::new(), Events::new());
     let (reader, _writer) = std::io::pipe().unwrap();
     let log = events.clone();

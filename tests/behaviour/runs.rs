@@ -1,4 +1,4 @@
-//! How a run ends, and what it says of that.
+//! How a run ends, and what it returns then.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,29 +23,30 @@ fn a_run_says_how_it_ended<D: Api>() {
     assert_eq!(api.run(), End::Stopped);
     api.spawn(move || D::wake(&task));
     assert_eq!(api.run(), End::Completed);
-    // Stopped by the last task: nothing is left of which that could be said.
+    // Stopped by the last task: no task is left.
     let stop = api.stop();
     api.spawn(move || D::raise(&stop));
     assert_eq!(api.run(), End::Completed);
 }
 
 fn a_signal_ends_a_run<D: Api>() {
-    // A signal stops all schedulers that look after it.
+    // A signal stops all schedulers that handle it.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // Shells start background jobs with SIGINT ignored, and then a run leaves it alone.
+        // Shells start background jobs with SIGINT ignored, and a run does not handle an ignored
+        // signal.
         // SAFETY: no handler is set.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let api = D::with_signals();
     let stop = api.stop();
     api.spawn(move || {
-        // Each with a stop; and then a stop alone.
+        // Each signal together with a stop; and then a stop alone.
         for signals in [&[libc::SIGTERM, libc::SIGINT][..], &[libc::SIGINT], &[]] {
             D::raise(&stop);
             for &signal in signals {
-                // SAFETY: the run looks after it.
+                // SAFETY: the run handles it.
                 assert_eq!(unsafe { libc::raise(signal) }, 0);
             }
             D::yield_now().unwrap();

@@ -15,7 +15,7 @@ pub struct RustApi {
     has_failed: Rc<Cell<bool>>,
 }
 
-/// Notes that a check in a task has failed, since nobody need join the task and learn of its panic.
+/// Records that a check in a task has failed, since no task need join it and get its panic.
 struct Watch(Rc<Cell<bool>>);
 
 impl Drop for Watch {
@@ -24,7 +24,7 @@ impl Drop for Watch {
     }
 }
 
-/// Runs a call that is told of a cancelation, rather than unwound.
+/// Runs a call that returns a cancelation as an error, instead of unwinding.
 fn told(call: impl FnOnce() -> Result<(), Error>) -> Result<(), i32> {
     task::shield(call).map_err(Error::errno)
 }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::{Api, Events, HOUR, MS};
 
-/// One API of the objects. They are for the tasks of the scheduler that they were made for, or of
-/// that whose task uses them first. Copies name the same object, which is never destroyed.
+/// One API of the synchronization objects. An object is bound to the scheduler that it was made
+/// for, or whose task uses it first. Copies refer to the same object, which is never destroyed.
 trait Sync: Api {
     type Mutex: Copy + 'static;
     type Condvar: Copy + 'static;
@@ -62,8 +62,8 @@ trait Sync: Api {
     fn try_send(channel: Self::Channel, number: u64) -> Result<(), i32>;
     fn try_receive(channel: Self::Channel) -> Result<u64, i32>;
     fn close(channel: Self::Channel);
-    /// Does the first that is possible: sends a number to a channel, or receives one if there is
-    /// none to send. Which one, and what was received.
+    /// Does the first possible operation: sends a number to a channel, or receives one if there is
+    /// none to send. Returns the index, and the received number.
     fn select(
         cases: &[(Self::Channel, Option<u64>)],
         timeout: Option<Duration>,
@@ -71,17 +71,17 @@ trait Sync: Api {
 }
 
 behaviours!(
-    what_cancel_ends_has_taken_nothing,
-    what_was_handed_over_is_kept,
+    a_canceled_wait_takes_nothing,
+    a_hand_off_is_not_undone,
     objects_of_another_scheduler_are_refused,
     waits_outside_a_task_are_refused,
 );
 
-/// A time limit that passes soon, but not before a test has arranged what it is to find.
+/// A timeout that expires soon, but not before a test has set up its scenario.
 const LIMIT: Duration = Duration::from_millis(20);
 
-/// A scheduler whose clock also shows the time that a task of this thread only pretends to take: so no
-/// deadline passes sooner because the machine is busy.
+/// A scheduler whose clock also counts the time that a task of this thread only pretends to
+/// compute: so no deadline passes early because the machine is busy.
 fn api_that_pretends<A: Api>() -> A {
     A::with_clock(|| {
         let (began, pretended) = TIME.get();
@@ -93,21 +93,21 @@ thread_local! {
     static TIME: Cell<(Instant, Duration)> = Cell::new((Instant::now(), Duration::ZERO));
 }
 
-/// Pretends to compute for longer than any task waits.
+/// Pretends to compute for longer than any timeout.
 fn compute() {
     let (began, pretended) = TIME.get();
     TIME.set((began, pretended + 2 * HOUR));
 }
 
-/// Lets all that are ready run until they wait or end.
+/// Lets all ready tasks run until they block or end.
 fn settle<D: Api>() {
     for _ in 0..20 {
         D::yield_now().unwrap();
     }
 }
 
-/// A wait of each kind is canceled, and then what it waited for is there for another task.
-fn what_cancel_ends_has_taken_nothing<D: Sync>() {
+/// A wait of each kind is canceled, and then another task gets what it waited for.
+fn a_canceled_wait_takes_nothing<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
     let (empty, full) = (api.channel(0), api.channel(0));
@@ -151,15 +151,15 @@ fn what_cancel_ends_has_taken_nothing<D: Sync>() {
     events.are(&expected);
 }
 
-/// What a task has waited for is its own before its turn, and stays so when it is canceled and its
-/// time limit passes in between.
-fn what_was_handed_over_is_kept<D: Sync>() {
+/// What a task was handed belongs to it before it runs, and still does when it is canceled and its
+/// deadline passes in between.
+fn a_hand_off_is_not_undone<D: Sync>() {
     let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
     let (condvar, condvar_mutex) = (api.condvar(), api.mutex());
     let (empty, full) = (api.channel(0), api.channel(0));
     D::add(group, 1).unwrap();
-    // Of each kind: a wait, and what ends it.
+    // For each kind: a wait, and what ends it.
     type Kind = (Rc<dyn Fn() -> Result<(), i32>>, Rc<dyn Fn()>);
     let kinds: [Kind; 7] = [
         (
@@ -182,7 +182,7 @@ fn what_was_handed_over_is_kept<D: Sync>() {
             Rc::new(move || D::wait_for_group(group, Some(HOUR))),
             Rc::new(move || {
                 D::done(group).unwrap();
-                D::add(group, 1).unwrap(); // There is more to do, but it was done.
+                D::add(group, 1).unwrap(); // More is added, but the group was done.
             }),
         ),
         (
@@ -225,7 +225,7 @@ fn objects_of_another_scheduler_are_refused<D: Sync>() {
     let (mutex, semaphore, group) = (api.mutex(), api.semaphore(0), api.group());
     let channel = api.channel(0);
     D::add(group, 1).unwrap();
-    // These make the objects this scheduler's, if they are not yet.
+    // These bind the objects to this scheduler, if they are not bound yet.
     api.spawn(move || D::lock(mutex, None).unwrap());
     api.spawn(move || assert!(D::acquire(semaphore, 1, Some(MS)).is_err()));
     api.spawn(move || assert!(D::wait_for_group(group, Some(MS)).is_err()));
@@ -255,7 +255,7 @@ fn waits_outside_a_task_are_refused<D: Sync>() {
     assert_eq!(D::wait_for_group(group, None), Err(libc::EPERM));
     assert_eq!(D::send(channel, 1, None), Err(libc::EPERM));
     assert_eq!(D::receive(channel, None), Err(libc::EPERM));
-    // What need not wait works.
+    // Calls that need not wait work.
     D::release(semaphore, 1).unwrap();
     assert_eq!(D::try_acquire(semaphore, 1), Ok(()));
     assert_eq!(D::try_receive(channel), Err(libc::EAGAIN));

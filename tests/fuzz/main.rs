@@ -1,15 +1,15 @@
 //! Model-based fuzzing of the interface: programs of calls are run against the library, and what
 //! happens is compared with a model of what the header promises.
 //!
-//! In `make test`, proptest makes programs, and shrinks one that fails. Each is
-//! run in a process of its own, so that a crash or a hang is found and shrunk like any other failure.
+//! In `make test`, proptest generates programs, and shrinks one that fails. Each runs in a process
+//! of its own, so that a crash or a hang is found and shrunk like any other failure.
 //!
-//! In `make torture`, libFuzzer does the same, in `libfuzzer/`. Programs that have found something are
-//! in `regressions/`; `corpus/` has those that together reach most of the library. All are run here.
+//! In `make torture`, libFuzzer does so, in `libfuzzer/`. `regressions/` has programs that have
+//! found a bug; `corpus/` has programs that together reach most of the library. All are run here.
 //!
 //! `cargo test --release --test fuzz -- replay FILE` runs one file, and prints its calls.
-//! `MAJJEN_FUZZ_CASES` is how many programs are made, and `MAJJEN_FUZZ_SHRINK` in how many steps one
-//! that fails is made smaller.
+//! `MAJJEN_FUZZ_CASES` is the number of generated programs, and `MAJJEN_FUZZ_SHRINK` the number of
+//! steps in which a failing one is shrunk.
 
 mod interpreter;
 mod mutants;
@@ -23,17 +23,17 @@ use std::process::ExitCode;
 use std::{env, io, panic};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use majjen as _; // The library that the calls go to.
+use majjen as _; // The library under test.
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 /// The exit code of a process whose program has failed.
 const FAILED: i32 = 101;
 
-/// A program that takes longer hangs. It takes milliseconds.
+/// A program that takes longer hangs. Most take milliseconds.
 const LIMIT_S: u32 = 30;
 
-/// How the line begins that says which program has failed.
+/// The beginning of the line that names the failing program.
 const FOUND: &str = "found by program ";
 
 fn main() -> ExitCode {
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     ];
     trials.extend(mutants::trials());
     let mut arguments = Arguments::from_args();
-    // Processes are forked: there must be no other thread that could hold a lock.
+    // Processes are forked: no other thread may exist that could hold a lock.
     arguments.test_threads = Some(1);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -70,11 +70,11 @@ fn replay(file: &Path) -> ExitCode {
     }
 }
 
-/// From now on a failure ends the process: it may be on a task's stack, with C below it.
+/// From now on a failure ends the process: it may happen on a task's stack, below C frames.
 fn fail_by_exit() {
     panic::set_hook(Box::new(|failure| {
         interpreter::write_out(&format!("FAILED: {}\n", interpreter::describe(failure)));
-        // SAFETY: ends the process, and runs nothing.
+        // SAFETY: it ends the process, without running any code.
         unsafe { libc::_exit(FAILED) };
     }));
 }
@@ -86,7 +86,7 @@ fn run_apart(bytes: &[u8], tell: bool) -> Result<(), String> {
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "fork: {}", io::Error::last_os_error());
     if child == 0 {
-        // SAFETY: open descriptors, and nothing of this process is used again.
+        // SAFETY: open descriptors; nothing of the parent is used again.
         unsafe {
             libc::dup2(output.as_raw_fd(), 1);
             libc::dup2(output.as_raw_fd(), 2);
@@ -98,7 +98,7 @@ fn run_apart(bytes: &[u8], tell: bool) -> Result<(), String> {
         unsafe { libc::_exit(0) };
     }
     let mut status = 0;
-    // SAFETY: the child, which nobody else waits for.
+    // SAFETY: the child, which no other code waits for.
     let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!(waited, child, "waitpid: {}", io::Error::last_os_error());
     if status == 0 {
@@ -119,7 +119,7 @@ fn temporary_file() -> io::Result<File> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: opened just now, and nobody else's.
+    // SAFETY: opened just now, and owned by nothing else.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
@@ -154,7 +154,7 @@ fn run_files(directory: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs programs that proptest makes: the same ones each time; `MAJJEN_FUZZ_SEED` gives others.
+/// Runs programs that proptest generates: the same ones each time, others with `MAJJEN_FUZZ_SEED`.
 fn random_programs() -> Result<(), Failed> {
     let number = |name| env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     let cases = number("MAJJEN_FUZZ_CASES");
@@ -171,7 +171,7 @@ fn random_programs() -> Result<(), Failed> {
     let (made, failed) = (Cell::new(0_u32), Cell::new(false));
     let result = TestRunner::new_with_rng(config.clone(), rng).run(&programs, |program| {
         if !failed.get() {
-            made.set(made.get() + 1); // Those that come after it are smaller ones of the same.
+            made.set(made.get() + 1); // Later programs are shrunk forms of this one.
         }
         let result = run_apart(program.as_flattened(), false);
         failed.set(failed.get() || result.is_err());

@@ -1,6 +1,5 @@
-//! That the fuzzing notices bugs: with each of these mutants of the library, the same random
-//! programs must find the bug that pass otherwise. Part of `make torture`, since each takes a
-//! build.
+//! The fuzzing finds bugs: with each of these mutants of the library, the random programs, which
+//! pass otherwise, must fail. Part of `make torture`, since each mutant takes a build.
 
 #[path = "../support/mutants.rs"]
 mod sources;
@@ -12,7 +11,7 @@ use std::process::{Command, Output};
 use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
-/// A function that is renamed in `src/` has to be renamed here, too.
+/// When a function in `src/` is renamed, its mutants have to be changed as well.
 const MUTANTS: [Mutant; 12] = [
     mutant(
         "lost_wake_up",
@@ -32,7 +31,7 @@ const MUTANTS: [Mutant; 12] = [
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];
 
-/// The trials of this module; the long one for `make torture`.
+/// The trials of this module; the long one is for `make torture`.
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![Trial::test("mutants::have_their_places", find_places)];
     if env::var_os("MAJJEN_TORTURE").is_some() {
@@ -41,7 +40,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Changes of the source that would leave the long one without a mutant are noticed early.
+/// Reports early when a change of the source has left the long test without a mutant.
 fn find_places() -> Result<(), Failed> {
     Ok(sources::find_places(&MUTANTS)?)
 }
@@ -69,7 +68,7 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a directory").to_owned()
 }
 
-/// Builds the copy, which must succeed, and runs the random programs on it.
+/// Builds the copy, which must succeed, and runs the random programs with it.
 fn random_programs(sources: &Sources) -> Result<Output, Failed> {
     let cargo = |arguments: &[&str]| {
         Command::new("cargo")

@@ -1,5 +1,5 @@
-//! The feature `log`: Majjen's lines go to the logger of the `log` crate, here one that keeps them.
-//! A process has one, so this is not in `to_majjen.rs`.
+//! The feature `log`: Majjen's lines go to the `log` crate's logger, here one that stores them. A
+//! process has only one logger, so this is not in `to_majjen.rs`.
 
 use std::sync::Mutex;
 

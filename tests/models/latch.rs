@@ -1,8 +1,8 @@
-//! A new thing to wait for, in one file of its own: nothing in the engine knows of it. That is the proof
-//! that a wait knows how to leave.
+//! A new waitable object in a file of its own, which the engine does not know: it proves that a
+//! `WaitKind` is all that a new kind of wait needs.
 //!
 //! A latch is closed, and opens once. One that is *slow to leave* is like a buffer that the kernel
-//! still writes to: a task that gives up waits until the latch says that it may go.
+//! still writes to: a task that gives up keeps waiting until the latch releases it.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -27,7 +27,7 @@ struct Latch {
 
 static LATCH: WaitKind = WaitKind { leave: Some(leave), ..WaitKind::new(c"latch", unlink) };
 
-/// The task has given up, and nothing but the latch lets it go.
+/// The task has given up, and only the latch releases it.
 static LEAVING: WaitKind = WaitKind { interruptible: false, ..WaitKind::new(c"latch", unlink) };
 
 unsafe fn unlink(_: SchedulerRef, latch: usize, task: &Task) {
@@ -64,7 +64,7 @@ impl Latch {
         while scheduler.wake_first(&self.waiters, Outcome::Ready(0)) {}
     }
 
-    /// Lets those go who have given up.
+    /// Releases the tasks that have given up.
     fn release(&self, scheduler: &Scheduler) {
         while let Some(task) = self.waiters.first() {
             let outcome = task.outcome.get();
@@ -73,7 +73,7 @@ impl Latch {
     }
 }
 
-/// What the tasks of a test share.
+/// Shared by the tasks of a test.
 #[derive(Default)]
 struct World {
     latch: Latch,
@@ -102,7 +102,7 @@ unsafe extern "C-unwind" fn acts(_: *mut c_void, state: *mut c_void) {
     exit().unwrap();
 }
 
-/// Memory of C's, which the tasks own.
+/// Allocates the state of a task by malloc(); the task frees it.
 fn owned<T>(value: T) -> *mut c_void {
     let memory = crate::engine::sys::allocate::<T>(1);
     // SAFETY: fresh memory for one.
@@ -110,7 +110,7 @@ fn owned<T>(value: T) -> *mut c_void {
     memory.cast()
 }
 
-/// A task waits for the latch, at most so long, and another one acts. What the wait has returned.
+/// A task waits for the latch, with a timeout, while another one acts. Returns the wait's result.
 fn run_with(world: &World, limit_ns: u64, act: Other) -> Result<()> {
     world.limit_ns.set(limit_ns);
     let scheduler = Scheduler::create(false).unwrap();
@@ -128,7 +128,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 const MS_NS: u64 = 1_000_000;
 
 #[test]
-fn it_is_waited_for_listed_and_left() {
+fn a_latch_is_waited_for_dumped_and_left() {
     let world = World::default();
     let opens: Other = |world, scheduler, _| {
         let mut text = String::new();
@@ -149,13 +149,13 @@ fn it_is_waited_for_listed_and_left() {
 }
 
 #[test]
-fn it_may_open_between_the_deadline_and_the_turn() {
+fn a_latch_may_open_between_the_deadline_and_the_turn() {
     let world = World::default();
     let opens_late: Other = |world, scheduler, task| {
         let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(5) {} // The others do not have a turn.
+        while began.elapsed() < Duration::from_millis(5) {} // The other tasks do not run.
         yield_now().unwrap();
-        // The deadline has passed, and this task is before the one that waits.
+        // The deadline has passed, and this task is queued before the waiting one.
         assert!(task.queued.get() && task.outcome.get() == Outcome::TimedOut);
         world.latch.open(scheduler);
     };
@@ -163,7 +163,7 @@ fn it_may_open_between_the_deadline_and_the_turn() {
 }
 
 #[test]
-fn one_that_is_slow_to_leave_is_waited_for() {
+fn a_latch_that_is_slow_to_leave_is_waited_for() {
     for (limit_ns, expected) in [(HOUR_NS, Error::Canceled), (MS_NS, Error::TimedOut)] {
         let world = World::default();
         world.latch.slow_to_leave.set(true);
@@ -172,7 +172,7 @@ fn one_that_is_slow_to_leave_is_waited_for() {
                 scheduler.cancel(task);
             }
             assert_eq!(park_until_woken(Deadline::In(5 * MS_NS)), Err(Error::TimedOut));
-            // It has given up, and is still here.
+            // It has given up, and still waits.
             assert!(task.wait.get().is(&LEAVING) && world.result.get().is_none());
             scheduler.cancel(task);
             assert!(!scheduler.wake(task) && world.result.get().is_none());

@@ -1,4 +1,5 @@
-//! Models of the mailbox, for loom: all that the memory model allows is tried. `make loom`.
+//! Models of the mailbox for loom, which tries all executions that the memory model allows: `make
+//! loom`.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::super::atomic::interrupt_at;
 use super::super::inbox::{Closed, Message};
 use super::Mailbox;
 
-/// The descriptor: readable once it was rung, until it is emptied.
+/// The eventfd: readable from a write until it is read.
 #[derive(Default)]
 struct Bell {
     rings: Mutex<usize>,
@@ -26,7 +27,7 @@ impl Bell {
     fn wait(&self) {
         let mut rings = self.rings.lock().unwrap();
         while *rings == 0 {
-            rings = self.rung.wait(rings).unwrap(); // For ever if a wake-up is lost: loom tells.
+            rings = self.rung.wait(rings).unwrap(); // A lost wake-up is a deadlock for loom.
         }
         *rings = 0;
     }
@@ -36,7 +37,7 @@ impl Bell {
     }
 }
 
-/// What has become of a message: how often it was run, and abandoned.
+/// What happened to a message: how often it was run, and abandoned.
 type Fate = Arc<Mutex<Vec<Note>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ enum Note {
     Abandoned(usize),
 }
 
-/// A message that says what becomes of it.
+/// A message that records what happens to it.
 #[repr(C)]
 struct Letter {
     message: Message,
@@ -59,7 +60,7 @@ fn letter(number: usize, fate: &Fate) -> NonNull<Message> {
 }
 
 unsafe fn open(message: NonNull<Message>) -> Box<Letter> {
-    // SAFETY: from `letter`, and each is opened once: a second time would be a failure of the model.
+    // SAFETY: made by `letter`, and opened once: a second time would be a failure of the model.
     unsafe { Box::from_raw(message.cast::<Letter>().as_ptr()) }
 }
 
@@ -94,12 +95,12 @@ impl World {
     fn post(&self, number: usize) -> Result<(), Closed> {
         let message = letter(number, &self.model.fate);
         self.mailbox.post(message, || self.model.bell.notify()).inspect_err(|_| {
-            // SAFETY: it is the poster's again.
+            // SAFETY: the poster owns it again.
             drop(unsafe { open(message) });
         })
     }
 
-    /// What the loop does until it was told to stop, or has run so many messages.
+    /// The loop, until it is told to stop, or has run this many messages.
     fn run_until(&self, messages: usize) {
         self.mailbox.set_awake();
         while !self.mailbox.is_stopped() && self.notes().len() < messages {
@@ -108,7 +109,7 @@ impl World {
                 self.mailbox.set_awake();
             }
             for message in self.mailbox.take() {
-                // SAFETY: it was taken out.
+                // SAFETY: it was taken out of the mailbox.
                 unsafe { (message.as_ref().run)(message) };
             }
         }
@@ -117,7 +118,7 @@ impl World {
 
     fn close(&self) {
         for message in self.mailbox.close() {
-            // SAFETY: it was taken out.
+            // SAFETY: it was taken out of the mailbox.
             unsafe { (message.as_ref().abandon)(message) };
         }
     }
@@ -198,7 +199,7 @@ fn a_message_beside_a_stop_is_run_or_left_for_the_next_run() {
             assert_eq!(other.join().unwrap(), Ok(()));
         }
         if world.notes().is_empty() {
-            world.model.bell.wait(); // Who waits for the next run is told that there is something.
+            world.model.bell.wait(); // The eventfd reports to the next run that there is a message.
             world.run_until(1);
         }
         assert_eq!(world.notes(), [Note::Run(1)]);
@@ -225,8 +226,8 @@ fn a_message_beside_the_end_is_abandoned_or_refused() {
     });
 }
 
-/// The steps of a post: before its compare-and-swap, before it looks whether the owner is asleep,
-/// and before it rings.
+/// The steps of a post: before its compare-and-swap, before it checks whether the owner is asleep,
+/// and before it writes to the eventfd.
 const STEPS: usize = 3;
 
 #[test]
@@ -240,10 +241,10 @@ fn a_signal_handler_may_post_at_each_step_of_a_post() {
                     let handler = world.clone();
                     interrupt_at(step, move || handler.post(2).unwrap());
                     world.post(1).unwrap();
-                    interrupt_at(usize::MAX, || ()); // What the last step has not reached.
+                    interrupt_at(usize::MAX, || ()); // The steps that the post has not reached.
                 })
             };
-            // The step of the bell is reached only when the owner sleeps.
+            // The post writes to the eventfd only when the owner sleeps.
             let sure = if step == 2 { 1 } else { 2 };
             world.run_until(sure);
             poster.join().unwrap();
@@ -255,9 +256,9 @@ fn a_signal_handler_may_post_at_each_step_of_a_post() {
 }
 
 #[test]
-fn a_poster_that_never_goes_on_holds_up_nobody_else() {
-    // One that stops before its message is in has done nothing yet. After that it may stop before it
-    // looks whether the owner is asleep, or before it rings.
+fn a_stalled_poster_blocks_no_other() {
+    // A poster that stops before its message is in has done nothing yet. Later it may stop before
+    // it checks whether the owner is asleep, or before it writes to the eventfd.
     for looks in [false, true] {
         model(move || never_goes_on(looks));
     }
@@ -273,7 +274,7 @@ fn never_goes_on(looks: bool) {
             false => world.mailbox.inbox.push(letter(2, &world.model.fate)),
         })
     });
-    // The first one's message arrives, whatever the other one has left.
+    // The first one's message arrives, in whatever state the other poster has stopped.
     while !world.notes().contains(&Note::Run(1)) {
         world.run_until(world.notes().len() + 1);
     }

@@ -35,7 +35,7 @@ fn is_renewed() -> bool {
     env::var_os("MAJJEN_BLESS").is_some()
 }
 
-/// The listed symbols, each with the version that first had it.
+/// The listed symbols, each with the version that introduced it.
 fn listed() -> Result<BTreeMap<String, String>, Failed> {
     let text = fs::read_to_string(committed("symbols")).unwrap_or_default();
     let pair = |line: &str| {
@@ -68,7 +68,7 @@ fn exports_the_listed_symbols() -> Result<(), Failed> {
     Ok(fs::write(committed("symbols"), lines)?)
 }
 
-/// Nothing of Rust's own, which another Rust library in the program would have as well.
+/// No symbol of Rust's own, which another Rust library in the program would define as well.
 fn the_archive_has_no_others() -> Result<(), Failed> {
     let exported = library::symbols("libmajjen.so", &["-D"])?;
     let global = library::symbols("libmajjen.a", &["-g"])?;
@@ -81,8 +81,8 @@ fn the_archive_has_no_others() -> Result<(), Failed> {
         .into())
 }
 
-/// The library's debug information has Rust's types, not C's. So the header is made into a library,
-/// with functions that do nothing: the header and the library have been compared already.
+/// The library's debug information has Rust's types, not C's. So the header is compiled into a
+/// library with empty functions; another test has compared the header with the library.
 fn types_and_functions() -> Result<Completion, Failed> {
     if !cfg!(target_arch = "x86_64") {
         return Ok(Completion::ignored_with("what is committed is for x86-64"));
@@ -100,11 +100,11 @@ fn types_and_functions() -> Result<Completion, Failed> {
             println!("{}", compare(&baseline, &library, &temp_dir)?.output);
         }
         let mut abidw = Command::new("abidw");
-        // No path of this machine.
+        // The report contains no path of this machine.
         abidw.args(["--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--out-file"]);
         run(abidw.arg(&baseline).arg(&library), &temp_dir)?;
     }
-    // Its exit code is not 0 for any difference, also for one that breaks nothing.
+    // abidiff's exit code is not 0 for any difference, also for a compatible one.
     let finished = compare(&baseline, &library, &temp_dir)?;
     if finished.succeeded() {
         return Ok(Completion::Completed);

@@ -1,5 +1,5 @@
-//! That ARCHITECTURE.md is a true map: its table of arrows is compared with the imports of `src/`, and no
-//! two files import each other but those that it names. Imports of unit tests do not count.
+//! Keeps ARCHITECTURE.md true: its table of arrows is compared with the imports of `src/`, and only
+//! the files that it names may import each other. Imports of unit tests do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -43,8 +43,8 @@ fn sources() -> Result<BTreeMap<String, String>, Failed> {
     Ok(found)
 }
 
-/// The paths that a file names, with groups taken apart: without comments, unit tests, and what it
-/// only exports again.
+/// The paths that a file imports, with groups expanded: without comments, unit tests, and
+/// re-exports.
 fn paths(text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
     let code: String = code
@@ -101,9 +101,9 @@ fn imports() -> Result<Graph, Failed> {
             } else if let Some(path) = path.strip_prefix("super::") {
                 format!("{parent}::{path}")
             } else {
-                format!("{module}::{path}") // A child, if there is one of that name.
+                format!("{module}::{path}") // A child module, if there is one with that name.
             };
-            // The longest beginning that is a file.
+            // The longest prefix that is a file.
             let mut words: Vec<&str> = absolute
                 .split("::")
                 .map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '_'))
@@ -120,7 +120,7 @@ fn imports() -> Result<Graph, Failed> {
     Ok(graph)
 }
 
-/// The folder of a module: that of the engine, or one of the two APIs.
+/// The folder of a module: a folder of the engine, or one of the two APIs.
 fn folder(module: &str) -> Option<&str> {
     let mut words = module.split("::");
     match words.next()? {
@@ -129,7 +129,7 @@ fn folder(module: &str) -> Option<&str> {
     }
 }
 
-/// The words in backquotes.
+/// The text in backquotes.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }

@@ -1,7 +1,7 @@
-//! The programs in `c-tests/`: each is compiled against the shared and the static library, and must
-//! end with exit code 0; and once more under valgrind, without an error and with nothing lost. A
-//! program that cannot run on this machine ends with 77, and its last line says why. Those that end
-//! in `.cc` are C++, which is not tested under emulation.
+//! The programs in `c-tests/`: each is linked with the shared and the static library, and must end
+//! with exit code 0; and it is run once more under valgrind, without an error or a leak. A program
+//! that cannot run on this machine ends with 77, and its last line says why. Programs that end in
+//! `.cc` are C++, which is not tested under emulation.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,11 +13,14 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, TempDir};
 use crate::program::{self, Link, is_cxx};
-use crate::{process, toolchain};
+use crate::{install, process, toolchain};
 
-/// Programs that are not run under valgrind, and why. The others can look at `MAJJEN_VALGRIND` to
-/// leave out a test, or to do something less often.
+/// Programs that are not run under valgrind, and why. The others may read `MAJJEN_VALGRIND` to skip
+/// a test, or to repeat something less often.
 const NOT_UNDER_VALGRIND: &[(&str, &str)] = &[];
+
+/// How long `make` may take to find a mistake.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How a program is linked and run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Variant {
         }
     }
 
-    /// How long a program may take: many times what it does take, also on a busy machine.
+    /// The time limit of a program: many times what it takes, also on a busy machine.
     fn time_limit(self) -> Duration {
         let emulated = toolchain::runner().is_some();
         Duration::from_secs(match self {
@@ -69,15 +72,42 @@ pub fn trials() -> Vec<Trial> {
             trials.push(Trial::ignorable_test(name, move || run(&source, variant)));
         }
     }
+    if toolchain::runner().is_none() {
+        let name = "c_programs::make_names_what_is_missing";
+        trials.push(Trial::test(name, make_names_what_is_missing));
+    }
     trials
 }
 
-/// A trial that fails: a suite that finds nothing to test must not pass.
+/// `make c-test` with a typo says so, before it compiles anything.
+fn make_names_what_is_missing() -> Result<(), Failed> {
+    let temp_dir = TempDir::new()?;
+    for (arguments, error) in [
+        (&["TEST=nothing"][..], "c-tests/ has no program nothing."),
+        (&["TEST=nothing/at_all"], "c-tests/ has no program nothing."),
+        (&["TEST=version/nothing"], "c-tests/version.c has no test nothing."),
+        (&["TEST=version", "LINK=nothing"], "LINK is shared, static or valgrind, not nothing."),
+        (&[], "TEST names a program of c-tests/, or a test of one"),
+    ] {
+        let mut make = install::make("c-test");
+        make.args(arguments).env_remove("TEST").env_remove("LINK");
+        let finished = process::run(&mut make, LIMIT, temp_dir.path())?;
+        assert!(
+            !finished.succeeded() && finished.output.contains(error),
+            "{}",
+            finished.describe()
+        );
+        assert!(!finished.output.contains("cargo"), "{}", finished.describe());
+    }
+    Ok(())
+}
+
+/// A trial that fails: a suite without programs must not pass.
 fn failure(message: String) -> Trial {
     Trial::test("c_programs", || Err(Failed::from(message)))
 }
 
-/// The programs' files, in the order of their names.
+/// The source files of the programs, sorted by name.
 pub fn sources() -> std::io::Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(library::root().join("c-tests"))? {
@@ -115,18 +145,18 @@ fn run_under_valgrind(source: &Path, temp_dir: &TempDir) -> Result<Completion, F
     fs::create_dir(&logs)?;
     let mut valgrind = Command::new("valgrind");
     valgrind
-        // Not --quiet, which would also leave out the warning that is looked for below.
+        // Not --quiet, which would also suppress the warning that is checked below.
         .args([
             "--error-exitcode=99",
             "--leak-check=full",
             "--show-leak-kinds=definite,indirect,possible",
             "--errors-for-leak-kinds=definite,indirect,possible",
-            // Threads that spin would otherwise keep those they wait for from running.
+            // Otherwise spinning threads keep the threads that they wait for from running.
             "--fair-sched=try",
-            // No files for a debugger, which would be open descriptors.
+            // No files for a debugger: they would be open descriptors.
             "--vgdb=no",
         ])
-        // A file for each process: a program may fork.
+        // A log file for each process: a program may fork.
         .arg(format!("--log-file={}/%p", logs.display()))
         .arg(&program)
         .env("MAJJEN_VALGRIND", "1");
@@ -139,8 +169,8 @@ fn run_under_valgrind(source: &Path, temp_dir: &TempDir) -> Result<Completion, F
         let message = failed.message().unwrap_or_default();
         format!("{message}\nvalgrind's report:\n{report}")
     })?;
-    // Only a warning to valgrind. The library registers its stacks, so that there is no reason for
-    // it, and a report that can be trusted.
+    // Valgrind only warns about this. The library registers its stacks, so there is no reason for
+    // the warning, and the report can be trusted.
     if report.contains("client switching stacks") {
         return Err(format!("valgrind does not know the tasks' stacks:\n{report}").into());
     }

@@ -1,5 +1,5 @@
-//! The Debian packages: built, looked at by lintian, installed into an empty tree, used, and
-//! removed. The machine's own packages are not touched.
+//! The Debian packages: built, checked by lintian, installed into an empty tree, used, and removed.
+//! The machine's own packages are not touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,17 +26,17 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
     let built = temp_dir.path().join("deb");
     run(install::make("deb").arg(format!("deb_dir={}", built.display())))?;
 
-    // Overrides are in the package, each with its reason.
+    // The package contains its lintian overrides, each with its reason.
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--display-info", "--pedantic"]);
     lintian.arg("--fail-on=error,warning,info,pedantic");
-    // The number of the ABI is in the name.
+    // The name contains the ABI's number.
     let shared = concat!("libmajjen", env!("CARGO_PKG_VERSION_MAJOR"), "_");
     let files = [package(shared, &built)?, package("libmajjen-dev_", &built)?];
     let complaints = run(lintian.args(&files))?;
     assert_eq!(complaints, "", "lintian");
 
-    // A tree that has nothing but the list of what is installed here, for the dependencies.
+    // An empty tree, except for the list of packages that are installed here, for the dependencies.
     let tree = temp_dir.path().join("tree");
     for directory in ["info", "updates", "triggers"] {
         fs::create_dir_all(tree.join("var/lib/dpkg").join(directory))?;
@@ -67,7 +67,7 @@ fn use_what_is_installed(tree: &Path, temp_dir: &TempDir) -> Result<(), Failed> 
     let mut pkg_config = Command::new("pkg-config");
     pkg_config.args(["--cflags", "--libs", "majjen"]).env("PKG_CONFIG_SYSROOT_DIR", tree);
     pkg_config.env("PKG_CONFIG_LIBDIR", libraries.join("pkgconfig"));
-    // The directories are the system's, which pkg-config leaves out unless told not to.
+    // The directories are the system's, which pkg-config omits by default.
     pkg_config.env("PKG_CONFIG_ALLOW_SYSTEM_CFLAGS", "1");
     pkg_config.env("PKG_CONFIG_ALLOW_SYSTEM_LIBS", "1");
     let flags = run(&mut pkg_config, temp_dir)?;
@@ -82,7 +82,7 @@ fn use_what_is_installed(tree: &Path, temp_dir: &TempDir) -> Result<(), Failed> 
     Ok(())
 }
 
-/// The package whose file's name begins like that.
+/// The package whose file name begins like that.
 fn package(start: &str, directory: &Path) -> Result<PathBuf, Failed> {
     let files = install::files(directory)?;
     let found = files.iter().find(|name| name.starts_with(start) && name.ends_with(".deb"));

@@ -1,5 +1,5 @@
-//! What gdb shows of tasks, by itself and with `tools/majjen-gdb.py`: in a process, in a core file
-//! that gdb writes, and in one that the kernel writes; and what it shows of emulated programs.
+//! gdb's view of tasks, with and without `tools/majjen-gdb.py`: in a process, in a core file that
+//! gdb writes, and in one that the kernel writes; and its view of emulated programs.
 
 mod emulated;
 
@@ -40,7 +40,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The debugger for this machine's programs, and the one for those of all architectures.
+/// gdb for this machine's programs, and for those of all architectures.
 const GDB: &str = "gdb";
 const GDB_FOR_ALL: &str = "gdb-multiarch";
 
@@ -125,8 +125,8 @@ fn functions(backtrace: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A backtrace must have these functions, in this order, from some frame on; then only the two in
-/// which each task begins.
+/// Checks that a backtrace has these functions, in this order, from some frame on, and then only
+/// the two in which each task begins.
 fn ends_with(backtrace: &str, expected: &[&str]) -> Result<(), Failed> {
     let functions = functions(backtrace);
     let wrong = || Failed::from(format!("expected ... {expected:?}, task_entry in\n{backtrace}"));
@@ -147,7 +147,7 @@ fn a_running_task_has_a_whole_backtrace(temp_dir: &TempDir) -> Result<Completion
     Ok(Completion::Completed)
 }
 
-/// What to ask for: the tasks, and the backtraces of some.
+/// The commands: the list of tasks, and the backtraces of some.
 const LOOK: [&str; 25] = [
     "echo <tasks>\\n",
     "mj tasks",
@@ -177,7 +177,7 @@ const LOOK: [&str; 25] = [
     "echo </selected>\\n",
 ];
 
-/// Checks what [`LOOK`] shows, above some frames of the task that runs.
+/// Checks the output of [`LOOK`], for a running task with these innermost functions.
 fn check_look(output: &str, running: &[&str]) -> Result<(), Failed> {
     let tasks = part(output, "tasks")?;
     if tasks != part(output, "named")? || tasks != part(output, "library")? {
@@ -203,7 +203,7 @@ fn check_look(output: &str, running: &[&str]) -> Result<(), Failed> {
     }
     let deep = ["sleeps_at_depth"; 4];
     ends_with(part(output, "sleeper")?, &[&["mj_task_sleep_s"][..], &deep, &["sleeper"]].concat())?;
-    // The registers that the task has saved lead to the arguments of its functions.
+    // The saved registers of the task lead to the arguments of its functions.
     if !part(output, "sleeper")?.contains("a text on the stack") {
         return Err(format!("the arguments are not right:\n{output}").into());
     }
@@ -213,7 +213,7 @@ fn check_look(output: &str, running: &[&str]) -> Result<(), Failed> {
         return Err(format!("the new task has no stack:\n{output}").into());
     }
     ends_with(part(output, "runner")?, running)?;
-    // The selected frame stays selected, and the thread's own backtrace what it is.
+    // The selected frame stays selected, and the thread's own backtrace is unchanged.
     let selected = part(output, "selected")?;
     ends_with(selected.split_once('\n').map_or("", |(_, rest)| rest), running)?;
     if !selected.lines().next().is_some_and(|frame| frame.contains("task_main")) {

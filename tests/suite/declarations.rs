@@ -1,5 +1,5 @@
-//! What the header declares, read from the preprocessor's output: macros are expanded there, and
-//! comments gone.
+//! The header's declarations, read from the preprocessor's output: macros are expanded, and
+//! comments removed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,12 +9,12 @@ use libtest_mimic::Failed;
 use crate::header::{WAYS_TO_INCLUDE, compiler_output};
 use crate::toolchain;
 
-/// The names of the functions that the header declares and does not define.
+/// The names of the functions that the header declares without defining them.
 pub fn functions() -> Result<BTreeSet<String>, Failed> {
     Ok(prototypes()?.into_iter().map(|(name, _)| name).collect())
 }
 
-/// The same, each with its declaration, without attributes and the semicolon.
+/// These functions, each with its declaration, without attributes and the semicolon.
 pub fn prototypes() -> Result<Vec<(String, String)>, Failed> {
     let prototypes: Vec<(String, String)> = statements()?
         .iter()
@@ -23,8 +23,7 @@ pub fn prototypes() -> Result<Vec<(String, String)>, Failed> {
             Some((declared_function(text)?, prototype.to_owned()))
         })
         .collect();
-    // If the reading went wrong it finds nothing, and an empty header must not agree with an empty
-    // library.
+    // If parsing failed it would find nothing, and an empty header must not match an empty library.
     for known in ["mj_scheduler_create", "setup_scheduler_with_epoll", "mj_log"] {
         if !prototypes.iter().any(|(name, _)| name == known) {
             return Err(format!("no declaration of {known} was found").into());
@@ -33,14 +32,14 @@ pub fn prototypes() -> Result<Vec<(String, String)>, Failed> {
     Ok(prototypes)
 }
 
-/// The header's type definitions, in its order.
+/// The header's type definitions, in order.
 pub fn typedefs() -> Result<Vec<Statement>, Failed> {
     let mut statements = statements()?;
     statements.retain(|statement| statement.text.trim_start().starts_with("typedef"));
     Ok(statements)
 }
 
-/// The statements of the header, without those that it includes.
+/// The statements of the header, without the headers that it includes.
 fn statements() -> Result<Vec<Statement>, Failed> {
     let mut compiler = toolchain::c_compiler();
     compiler.args(["-std=c99", "-E", "-x", "c"]);
@@ -51,8 +50,7 @@ fn statements() -> Result<Vec<Statement>, Failed> {
     Ok(split(&lines_of_the_header(&finished.output)))
 }
 
-/// The lines that come from majjen.h itself. Lines like `# 12 "file"` say where those after them
-/// come from.
+/// The lines of majjen.h itself. Lines like `# 12 "file"` say where the following lines are from.
 fn lines_of_the_header(preprocessed: &str) -> String {
     let mut ours = false;
     let mut text = String::new();
@@ -72,9 +70,9 @@ fn lines_of_the_header(preprocessed: &str) -> String {
 /// A declaration or a definition.
 #[derive(Default)]
 pub struct Statement {
-    /// With `{}` for what is in braces.
+    /// With `{}` in place of a braced block.
     pub text: String,
-    /// What is in braces.
+    /// The contents of the braces.
     pub body: String,
 }
 
@@ -102,7 +100,7 @@ fn split(text: &str) -> Vec<Statement> {
     statements
 }
 
-/// The name of the function that a statement declares, if it is no definition and no type.
+/// The name of the function that a statement declares, unless it is a definition or a type.
 fn declared_function(statement: &str) -> Option<String> {
     let statement = statement.trim();
     if statement.starts_with("typedef") || statement.contains('{') {

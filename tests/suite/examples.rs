@@ -1,9 +1,9 @@
-//! The programs in `examples-c/`, each run against the real thing: another process, a PostgreSQL
-//! server, HTTP clients, promtool. (The guide's server has tests of its own.)
+//! The programs in `examples-c/`, each run against a real counterpart: another process, a
+//! PostgreSQL server, HTTP clients, promtool. (The guide's server has tests of its own.)
 //!
-//! The programs check themselves and end with status 0 only if all is well. What they print is
-//! compared with what the outside knows: what was sent to them, how long they ran, and what must
-//! have happened in virtual time.
+//! The programs check themselves, and end with status 0 only if all is well. Their output is
+//! compared with what the test knows: what it sent, how long they ran, and what must have happened
+//! in virtual time.
 
 mod cluster;
 mod process;
@@ -67,7 +67,7 @@ fn hybrid() {
         lines[0],
         "100 questions answered by the epoll set, 100 by the library, of 100 each"
     );
-    // Nearly each question found its task waiting; each source had its part in ending waits.
+    // Nearly every question had to wake its task, and each source has ended waits.
     let [timer, library, socket] = numbers(&lines[1]);
     assert!(timer >= 10 && library >= 50 && (50..=100).contains(&socket), "{}", lines[1]);
     let [ticks, late_us] = numbers(&lines[2]);
@@ -126,7 +126,8 @@ fn pipeline() {
     assert!((100..120).contains(&stopped), "{lines:?}");
 }
 
-/// The day of `wait_mock.c`, told without tasks: the digest of what happens, and when, in order.
+/// The day of `wait_mock.c`, computed without tasks: a digest of the events and their times, in
+/// order.
 fn simulated_day() -> u64 {
     const SESSIONS: usize = 64;
     let mut digest = 0xcbf2_9ce4_8422_2325_u64;
@@ -137,7 +138,7 @@ fn simulated_day() -> u64 {
     };
     let mut opened_at: [Option<u64>; SESSIONS] = [None; SESSIONS];
     for second in 1..=86_400 {
-        // When both are due, the visitor has been waiting for longer, and is first.
+        // When both are due, the visitor has been waiting longer, and runs first.
         if second % 45 == 0 {
             let place = opened_at.iter().position(Option::is_none).expect("a free place");
             opened_at[place] = Some(second);
@@ -186,18 +187,19 @@ fn postgresql() -> Completion {
         let calls: String = calls.map(|call| format!("PERFORM {call}; ")).collect();
         format!("DO $$ BEGIN {calls} END $$;\n")
     };
-    // Many at a time, in transactions of 50.
+    // In batches, in transactions of 50.
     let bursts: String = (0..10).map(|_| in_one_transaction(&mut notifies(50))).collect();
     cluster.psql(&bursts);
-    // One at a time, each in a transaction of its own, among the heartbeats.
+    // One by one, each in its own transaction, between the heartbeats.
     let singles: String =
         notifies(400).map(|call| format!("SELECT {call};\nSELECT pg_sleep(0.002);\n")).collect();
     cluster.psql(&singles);
-    // Sessions that come and go.
+    // Sessions that connect and disconnect.
     for call in notifies(9) {
         cluster.psql(&format!("SELECT {call};"));
     }
-    // Silence: what was read along with an answer now has nothing behind it that would push it out.
+    // Silence: notifications that were read along with an answer have no later one to push them
+    // out.
     thread::sleep(QUIET);
     let largest = in_one_transaction(&mut notifies(90));
     cluster.psql(&largest);
@@ -224,7 +226,7 @@ fn postgresql() -> Completion {
     Completion::Completed
 }
 
-/// How to compile and link with libpq, if it is installed for that.
+/// The flags to compile and link with libpq, if its development files are installed.
 fn libpq_flags() -> Option<[String; 3]> {
     let directory = |option: &str| {
         let Output { stdout, .. } = Command::new("pg_config").arg(option).output().ok()?;
@@ -265,7 +267,7 @@ impl Server {
         stream
     }
 
-    /// Sends a request, and returns the status and the body of the answer.
+    /// Sends a request, and returns the status and the body of the response.
     fn ask(&self, request: &str) -> (u16, String) {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).expect("send the request");
@@ -289,7 +291,7 @@ impl Server {
             .collect()
     }
 
-    /// Ends the server as Ctrl+C does, and returns what it printed.
+    /// Ends the server as Ctrl+C does, and returns its output.
     fn stop(self) -> Vec<String> {
         self.running.signal(libc::SIGINT);
         let lines = self.running.succeed();
@@ -298,7 +300,7 @@ impl Server {
     }
 }
 
-/// Reads an answer to its end, and checks its form.
+/// Reads a response to its end, and checks its form.
 fn answer(mut stream: TcpStream) -> (u16, String) {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("read the answer to its end");
@@ -327,7 +329,7 @@ fn metrics_agree() {
     assert_eq!(server.ask("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi").0, 405);
     let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(8000));
     assert_eq!(server.ask(&endless).0, 431);
-    // Clients that go away in the middle are no event at all.
+    // Clients that disconnect in the middle are not counted.
     for _ in 0..5 {
         let mut stream = server.connect();
         stream.write_all(b"GET /met").expect("send a part of a request");
@@ -336,8 +338,8 @@ fn metrics_agree() {
     let after = server.scrape();
     assert_metrics_are_consistent(&after);
     let grown = |name: &str| after[name] - before[name];
-    // A scrape's own answer is counted after its text is written: the first one's is new, the
-    // second one's not there.
+    // A scrape's own response is counted after its text is written: the text includes the first
+    // scrape, and not the second.
     assert_eq!(grown(r#"http_answers_total{code="200"}"#), (HELLOS + 1) as f64);
     assert_eq!(grown(r#"http_answers_total{code="404"}"#), STRANGERS as f64);
     assert_eq!(grown(r#"http_answers_total{code="405"}"#), 1.0);
@@ -357,7 +359,7 @@ fn metrics_agree() {
     assert!(lines.contains(&created), "{created}: {lines:?}");
 }
 
-/// What holds at each moment, since the text is written in one turn.
+/// Invariants at any moment, since the text is written without a suspension.
 fn assert_metrics_are_consistent(metrics: &BTreeMap<String, f64>) {
     let get = |name: &str| {
         *metrics.get(&format!("majjen_{name}")).unwrap_or_else(|| panic!("no {name}: {metrics:?}"))
@@ -391,7 +393,7 @@ fn slow_clients() {
     let mut staying = server.connect();
     staying.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("send a request");
 
-    // A byte now and then does not make the time longer.
+    // A byte now and then does not extend the deadline.
     let mut trickled = 0;
     while trickling.write_all(b"x").is_ok() {
         trickled += 1;
@@ -404,7 +406,7 @@ fn slow_clients() {
     assert!(trickled > 1, "the connection was open for some time");
     assert!(began.elapsed() >= LIMIT, "{:?}", began.elapsed());
     assert_eq!(answer(silent), (408, "408 Request Timeout\n".to_owned()));
-    // Others are served, and a client that does not close its side is closed in time too.
+    // Other clients are served, and a client that does not close its side is closed in time too.
     assert_eq!(server.get("/").0, 200);
     assert_eq!(answer(staying).0, 200);
     let metrics = server.scrape();
@@ -415,7 +417,7 @@ fn slow_clients() {
     server.stop();
 }
 
-/// Whether the other side has answered, or closed.
+/// Whether the peer has answered, or closed.
 fn hung_up(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).expect("make the stream non-blocking");
     let peeked = stream.peek(&mut [0]).map_err(|error| error.kind());
@@ -431,7 +433,7 @@ fn idle_costs_nothing() {
     thread::sleep(Duration::from_secs(1));
     let after = server.scrape();
     assert!(after["majjen_current_tasks"] >= idle.len() as f64 + 2.0, "{after:?}");
-    // The scrapes themselves, and nothing for the 20 others.
+    // The waits of the scrapes themselves, and none for the 20 other clients.
     let waits = after["majjen_wait_calls_total"] - before["majjen_wait_calls_total"];
     assert!(waits < 20.0, "{waits} calls of the wait function in a second");
     server.stop();
@@ -455,7 +457,7 @@ fn promtool() -> Completion {
     Completion::Completed
 }
 
-/// The whole numbers in a line, of which there must be that many.
+/// The whole numbers in a line, which must be this many.
 fn numbers<const COUNT: usize>(line: &str) -> [u64; COUNT] {
     let found: Vec<u64> = line
         .split(|letter: char| !letter.is_ascii_digit())

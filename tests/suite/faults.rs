@@ -1,7 +1,8 @@
-//! Faults: what the system may refuse is refused, one call at a time, and the library must live with
-//! it. The programs are in `c-tests/faults/`; `docs/reliability.md` has the figures.
+//! Faults: calls that the system may refuse are made to fail, one at a time, and the library must
+//! cope. The programs are in `c-tests/faults/`; `docs/reliability.md` has the figures.
 //!
-//! With `MAJJEN_TORTURE` set (`make torture`) every errno value is tried, and every fallback alone.
+//! With `MAJJEN_TORTURE` set (`make torture`) every errno value is tried, and every fallback by
+//! itself.
 
 use std::ffi::{CStr, c_int};
 use std::fs;
@@ -75,7 +76,7 @@ fn source(name: &str) -> PathBuf {
 
 // ---- In process
 
-/// Runs a sweep in the program that has the faults built in.
+/// Runs a sweep in the program with fault injection built in.
 fn sweep(arguments: &[&str]) -> Result<(), Failed> {
     let temp_dir = TempDir::new()?;
     let flags: Vec<&str> = STRICT.into_iter().chain(["-rdynamic"]).collect();
@@ -85,7 +86,7 @@ fn sweep(arguments: &[&str]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Compiles the program that does a bit of everything.
+/// Compiles the program that uses a bit of everything.
 fn compile_ordinary(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
     let flags: Vec<&str> = STRICT.into_iter().chain(["-D_GNU_SOURCE"]).collect();
     program::compile(&source("ordinary.c"), &flags, Link::Shared, &[], temp_dir)
@@ -93,7 +94,7 @@ fn compile_ordinary(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
 
 // ---- By strace
 
-/// A system call, and the errno values to inject: in the short form only the first one.
+/// A system call, and the errno values to inject; the short form uses the first only.
 const INJECTED: [(&str, &[&str]); 14] = [
     ("epoll_create1", &["EMFILE", "ENFILE", "ENOMEM"]),
     ("eventfd2", &["EMFILE", "ENFILE", "ENOMEM", "ENODEV"]),
@@ -111,7 +112,8 @@ const INJECTED: [(&str, &[&str]); 14] = [
     ("rt_sigaction", &["EINVAL"]),
 ];
 
-/// What fails besides, each time, since the library makes some calls only in the place of others.
+/// A call that must fail as well, each time, since the library makes the other one only in its
+/// place.
 fn missing_besides(call: &str) -> Option<(&'static str, &'static str)> {
     match call {
         "epoll_wait" => Some(("epoll_pwait2", "ENOSYS")),
@@ -120,8 +122,8 @@ fn missing_besides(call: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Runs an ordinary program again and again, with the n-th call failing, until the call is not met
-/// any more; each call must be met. What the loader calls before `main` is left alone.
+/// Runs an ordinary program repeatedly, with the n-th call failing, until it makes fewer calls than
+/// that; each call must be made at least once. The loader's calls before `main` do not fail.
 fn sweep_by_strace(temp_dir: &TempDir) -> Result<(), Failed> {
     let program = compile_ordinary(temp_dir)?;
     let trace = temp_dir.path().join("trace");
@@ -178,14 +180,14 @@ fn sweep_by_strace(temp_dir: &TempDir) -> Result<(), Failed> {
 
 // ---- Fallbacks
 
-/// The names in `fallbacks.c`. Only x86-64 has a counter that may not be trusted.
+/// The names in `fallbacks.c`. Only x86-64 has a counter that may be unreliable.
 #[cfg(target_arch = "x86_64")]
 pub const FALLBACKS: [&str; 5] = ["guards", "batches", "pwait2", "wipe", "counter"];
 #[cfg(not(target_arch = "x86_64"))]
 pub const FALLBACKS: [&str; 4] = ["guards", "batches", "pwait2", "wipe"];
 
-/// Where `fallbacks.c` is preloaded into all that runs: that it takes away what it should, here and in
-/// a program, whose library notices. `make torture` runs this by name, before all others.
+/// When `fallbacks.c` is preloaded into everything that runs: checks that it works, in this process
+/// and in a program, whose library notices. `make torture` runs this by name, before all others.
 fn check_fallbacks() -> Result<(), Failed> {
     const CLOCK_SOURCE: &CStr = c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
     let refuses = |what: &str, answer: c_int, error: c_int| {
@@ -193,12 +195,12 @@ fn check_fallbacks() -> Result<(), Failed> {
         let is_refused = answer == -1 && found.raw_os_error() == Some(error);
         is_refused.then_some(()).ok_or(format!("{what} is there: {answer}, {found}"))
     };
-    // SAFETY: of no memory.
+    // SAFETY: an empty range of memory.
     refuses("madvise(102)", unsafe { libc::madvise(null_mut(), 0, 102) }, libc::EINVAL)?;
-    // SAFETY: of no memory.
+    // SAFETY: an empty range of memory.
     let wiped = unsafe { libc::madvise(null_mut(), 0, libc::MADV_WIPEONFORK) };
     refuses("MADV_WIPEONFORK", wiped, libc::EINVAL)?;
-    // SAFETY: of no memory. The number is the process itself.
+    // SAFETY: an empty list of ranges. The number is the process itself.
     let many = unsafe { libc::syscall(libc::SYS_process_madvise, -10_000, null::<u8>(), 0, 0, 0) };
     refuses("process_madvise", many as c_int, libc::EBADF)?;
     // SAFETY: no descriptor, and room for no event.
@@ -214,10 +216,10 @@ fn check_fallbacks() -> Result<(), Failed> {
     run_and_meet(&mut Command::new(program), &FALLBACKS.join(","), &temp_dir)
 }
 
-/// The program in `c-tests/` that is known to need all of these.
+/// The program in `c-tests/` that is known to use all of these.
 const NEEDS_ALL: &str = "resources";
 
-/// Runs one of the C programs on a system that lacks something.
+/// Runs one of the C programs on a system that lacks these features.
 fn run_with_fallbacks(source: &Path, names: &str, must_meet: bool) -> Result<Completion, Failed> {
     let temp_dir = TempDir::new()?;
     let preload = program::compile_preload(&self::source("fallbacks.c"))?;
@@ -230,7 +232,7 @@ fn run_with_fallbacks(source: &Path, names: &str, must_meet: bool) -> Result<Com
     program::verdict(&process::run(&mut command, LIMIT, temp_dir.path())?)
 }
 
-/// Runs a program that must notice what its system lacks.
+/// Runs a program that must notice which features its system lacks.
 fn run_and_meet(command: &mut Command, names: &str, temp_dir: &TempDir) -> Result<(), Failed> {
     let met = temp_dir.path().join("met");
     program::run_command(command.env("MAJJEN_FALLBACKS_MET", &met), LIMIT, temp_dir)?;

@@ -1,7 +1,7 @@
 //! The guide's C blocks, byte for byte, against the header and the library.
 //!
-//! `c-tests/guide/README.md` lists the blocks and says how each is tested; the trials are read from
-//! there. The programs in `c-tests/guide-programs/` put the blocks to use.
+//! `c-tests/guide/README.md` lists the blocks and how each is tested; the trials are read from
+//! there. The programs in `c-tests/guide-programs/` use the blocks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -47,7 +47,7 @@ struct Block {
     types: bool,
     compiles: bool,
     sketch: bool,
-    /// What comes before it in its file.
+    /// The text before it in its file.
     before: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ fn blocks() -> Vec<Block> {
                 panic!("a row has five cells: {line}");
             };
             if !file.ends_with(".c") {
-                return None; // The head of the table.
+                return None; // The header of the table.
             }
             let tested = words(tested);
             let is = |word: &str| tested.iter().any(|each| each == word);
@@ -181,7 +181,7 @@ fn program(name: &str) -> PathBuf {
     library::root().join(format!("c-tests/guide-programs/{name}.c"))
 }
 
-/// The flags that the guide gives, and its names without a prefix.
+/// The guide's flags, and its names without a prefix.
 const GUIDE_FLAGS: [&str; 3] = ["-std=c99", "-O2", "-DMAJJEN_GUIDE_NAMES"];
 
 fn builds(name: &str, link: Link) -> Result<(), Failed> {

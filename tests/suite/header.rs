@@ -1,5 +1,7 @@
-//! The header: up to date, correct in every dialect, as the guide has it, and the same as what the
-//! shared library exports.
+//! The header: up to date, valid in every dialect, in agreement with the guide, and equal to the
+//! shared library's exports.
+
+mod text;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -15,7 +17,7 @@ use crate::majjen_h;
 use crate::toolchain::{self, with_tool};
 use crate::{process, process::Finished};
 
-/// What the header does not declare, since the guide's own blocks define it as `static`.
+/// Names that the header does not declare, since the guide's own blocks define them as `static`.
 const LEFT_TO_THE_PROGRAM: &[&str] = &[
     "get_monotonic_time_ns",
     "default_wait_nanosleep",
@@ -32,14 +34,14 @@ const LEFT_TO_THE_PROGRAM: &[&str] = &[
     "default_log_handler",
 ];
 
-/// What MAJJEN_GUIDE_NAMES adds.
+/// The names that MAJJEN_GUIDE_NAMES adds.
 const GUIDE_NAMES: &[&str] =
     &["get_current_scheduler", "enqueue_runnable", "dequeue_runnable", "MAX_FDS"];
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        // In this order when they are renewed: the second one is made from the first.
+        // In this order when they are generated: the second is made from the first.
         Trial::test("header::is_up_to_date", is_up_to_date),
         Trial::test("header::is_up_to_date_in_rust", is_up_to_date_in_rust),
         Trial::test("header::everything_is_documented", everything_is_documented),
@@ -56,50 +58,23 @@ pub fn trials() -> Vec<Trial> {
             with_tool("readelf", the_library_has_a_soname)
         }),
     ];
-    for dialect in ["c99", "c11", "c17"] {
+    for dialect in ["c99", "c11", "c17", "c2x"] {
         let name = format!("header::compiles_as_{dialect}");
         trials.push(Trial::test(name, move || compiles_as_c(dialect)));
     }
-    for dialect in ["c++11", "c++14", "c++17", "c++20"] {
+    for dialect in ["c++11", "c++14", "c++17", "c++20", "c++23"] {
         let name = format!("header::compiles_as_{dialect}");
         trials.push(Trial::ignorable_test(name, move || compiles_as_cxx(dialect)));
     }
     trials
 }
 
-/// The committed header is what cbindgen makes of the sources.
+/// The committed header is what is made of the sources.
 fn is_up_to_date() -> Result<(), Failed> {
-    let root = library::root();
-    let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
-    // By the source files and not as a crate: only these are for C. In the order of the header.
-    let sources = [
-        "version",
-        "types",
-        "scheduler",
-        "remote",
-        "task",
-        "suspend",
-        "sync",
-        "channel",
-        "wait",
-        "metrics",
-        "log",
-    ];
-    let builder = sources.iter().fold(cbindgen::Builder::new(), |builder, name| {
-        builder.with_src(root.join(format!("src/ffi/{name}.rs")))
-    });
-    let bindings = builder
-        .with_config(config)
-        .generate()
-        .map_err(|error| format!("cbindgen cannot read the sources: {error}"))?;
-    let mut generated = Vec::new();
-    bindings.write(&mut generated);
-    let generated = String::from_utf8(generated)?;
-
-    renew_or_compare("include/majjen.h", &generated)
+    renew_or_compare("include/majjen.h", &text::generate()?)
 }
 
-/// The declarations for tests in Rust are those of the header.
+/// The declarations for tests in Rust match the header.
 fn is_up_to_date_in_rust() -> Result<(), Failed> {
     renew_or_compare("tests/support/majjen_h.rs", &majjen_h::generate()?)
 }
@@ -117,15 +92,15 @@ fn renew_or_compare(path: &str, generated: &str) -> Result<(), Failed> {
     Err(format!("{path} is out of date; `make header` renews it.\n{difference}").into())
 }
 
-/// Each declaration, constant and field has a comment above it, or is the next line of one that
-/// has.
+/// Each declaration, constant and field has a comment above it, or directly follows one that has.
 fn everything_is_documented() -> Result<(), Failed> {
     let header = fs::read_to_string(library::root().join("include/majjen.h"))?;
     let mut undocumented = Vec::new();
     let mut documented = 0;
     let mut above = "";
     for line in header.lines() {
-        // What follows a comment or another part of the same declaration needs none of its own.
+        // What follows a comment or another part of the same declaration needs no comment of its
+        // own.
         let begins = !line.is_empty()
             && !line.starts_with(['#', '}', '{'])
             && !line.trim_start().starts_with("//")
@@ -141,7 +116,7 @@ fn everything_is_documented() -> Result<(), Failed> {
         }
         above = line;
     }
-    // A reading that finds nothing must not pass.
+    // If parsing found nothing, this must not pass.
     let functions = declarations::functions()?.len();
     if documented < functions {
         return Err(
@@ -174,7 +149,7 @@ fn says_whether_it_suspends() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The first line in which two texts differ, from both.
+/// The first line in which two texts differ, in both versions.
 fn first_difference(committed: &str, generated: &str) -> String {
     let (mut left, mut right) = (committed.lines(), generated.lines());
     let mut number = 1;
@@ -190,8 +165,8 @@ fn first_difference(committed: &str, generated: &str) -> String {
     }
 }
 
-/// Compiles a text with a compiler that has its dialect and language set, and checks that it
-/// passes.
+/// Compiles a text, with a compiler whose dialect and language are set, and checks that it
+/// succeeds.
 fn compile(compiler: &mut Command, text: &str) -> Result<(), Failed> {
     let finished = compiler_output(compiler, text)?;
     if finished.succeeded() {
@@ -200,7 +175,7 @@ fn compile(compiler: &mut Command, text: &str) -> Result<(), Failed> {
     Err(format!("the compiler {}\nof\n{text}", finished.describe()).into())
 }
 
-/// The same, with whatever comes of it.
+/// Compiles a text, and returns the compiler's output.
 pub fn compiler_output(compiler: &mut Command, text: &str) -> Result<Finished, Failed> {
     let temp_dir = TempDir::new()?;
     let source = temp_dir.path().join("source");
@@ -210,7 +185,7 @@ pub fn compiler_output(compiler: &mut Command, text: &str) -> Result<Finished, F
         .map_err(|error| format!("the compiler cannot be run: {error}").into())
 }
 
-/// A C compiler that only checks, and takes every warning for an error.
+/// A C compiler that only checks the syntax, with all warnings as errors.
 fn checking_c_compiler(dialect: &str) -> Command {
     let mut compiler = toolchain::c_compiler();
     compiler.arg(format!("-std={dialect}")).args(CHECKING_FLAGS).args(["-x", "c"]);
@@ -246,8 +221,8 @@ fn compiles_as_cxx(dialect: &str) -> Result<Completion, Failed> {
     })
 }
 
-/// A text that includes the header and then uses each name for something of its own, which would
-/// contradict any other declaration, and any macro.
+/// A text that includes the header and then uses each name for something else, which would conflict
+/// with any other declaration or macro.
 fn text_that_defines(names: &[&str], before: &str) -> String {
     let mut text = format!("{before}#include \"majjen.h\"\n");
     for name in names {
@@ -266,7 +241,7 @@ fn leaves_static_names_alone() -> Result<(), Failed> {
 fn has_guide_names_when_told() -> Result<(), Failed> {
     let text = text_that_defines(GUIDE_NAMES, "");
     compile(&mut checking_c_compiler("c99"), &text)?;
-    // They are there when asked for: the same text must not pass.
+    // The names are there when asked for: the same text must not compile.
     for name in GUIDE_NAMES {
         let text = text_that_defines(&[name], "#define MAJJEN_GUIDE_NAMES\n");
         if compiler_output(&mut checking_c_compiler("c99"), &text)?.succeeded() {
@@ -276,16 +251,16 @@ fn has_guide_names_when_told() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The sizes, offsets and values are those of the guide's own declarations.
+/// Sizes, offsets and values match the guide's own declarations.
 fn has_the_guides_layout() -> Result<(), Failed> {
     let path = library::root().join("c-tests/abi/layout.c");
-    // Compiled where it is, beside the guide's declarations.
+    // Compiled in its own directory, beside the guide's declarations.
     let mut compiler = checking_c_compiler("c11");
     compiler.arg("-I").arg(path.parent().unwrap_or(Path::new(".")));
     compile(&mut compiler, &fs::read_to_string(&path)?)
 }
 
-/// Log lines whose arguments do not agree with the format.
+/// Log lines whose arguments do not match the format.
 const WRONG_FORMATS: &[&str] = &[
     r#"mj_log(MJ_LOG_INFO, "%s", 1)"#,
     r#"mj_log(MJ_LOG_INFO, "%d")"#,
@@ -300,7 +275,7 @@ const WRONG_FORMATS: &[&str] = &[
     r#"MJ_FATAL("%d", "one")"#,
 ];
 
-/// Log lines whose arguments do.
+/// Log lines whose arguments match.
 const RIGHT_FORMATS: &[&str] = &[
     r#"mj_log(MJ_LOG_INFO, "%s %d %ld %%", "one", 2, 3L)"#,
     r#"mj_vlog(MJ_LOG_INFO, "%d", arguments)"#,
@@ -322,7 +297,7 @@ fn has_formats_checked() -> Result<(), Failed> {
     }
     for statement in WRONG_FORMATS {
         let finished = compiler_output(&mut checking_c_compiler("c99"), &program(statement))?;
-        // For that reason, and not for any other.
+        // It fails for that reason, and for no other.
         let says_why =
             ["-Werror=format", "-Wformat"].iter().any(|flag| finished.output.contains(flag));
         if finished.succeeded() || !says_why {
@@ -332,7 +307,7 @@ fn has_formats_checked() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A log line calls by way of the global offset table, other calls by a stub of the linkage table.
+/// A log line calls through the global offset table, other calls use a stub of the linkage table.
 fn calls_without_a_stub() -> Result<(), Failed> {
     let text = "#include \"majjen.h\"\n\
                 int log_a_line(void);\n\
@@ -354,7 +329,7 @@ fn calls_without_a_stub() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The exported symbols are the header's functions, all of them and nothing else.
+/// The exported symbols are exactly the header's functions.
 fn declares_what_the_library_exports() -> Result<(), Failed> {
     let declared = declarations::functions()?;
     for name in &declared {
@@ -372,7 +347,7 @@ fn declares_what_the_library_exports() -> Result<(), Failed> {
         .into())
 }
 
-/// Programs are bound to the number that says which versions they work with.
+/// Programs are bound to the ABI's number.
 fn the_library_has_a_soname() -> Result<(), Failed> {
     let library = library::path("libmajjen.so")?;
     let output = Command::new("readelf").arg("-d").arg(library).env("LC_ALL", "C").output()?;

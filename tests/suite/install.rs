@@ -1,6 +1,6 @@
-//! `make install` into an empty prefix, and the programs of someone who has only what is there: in C
-//! and C++, by pkg-config, CMake, Meson, and the compiler's own search paths. `c-tests/install/` has
-//! their sources.
+//! `make install` into an empty prefix, and programs of users who have only the installed files: in
+//! C and C++, by pkg-config, CMake, Meson, and the compiler's own search paths. `c-tests/install/`
+//! has their sources.
 
 mod pages;
 
@@ -46,7 +46,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// The library, installed into a directory of its own.
+/// The library, installed into its own directory.
 pub struct Prefix {
     temp_dir: Arc<TempDir>,
 }
@@ -58,7 +58,7 @@ impl Prefix {
         Ok(prefix)
     }
 
-    /// A file in it.
+    /// A file in the prefix.
     pub fn path(&self, file: &str) -> PathBuf {
         self.temp_dir.path().join("prefix").join(file)
     }
@@ -67,7 +67,7 @@ impl Prefix {
         self.run(make(goal).args(variables))
     }
 
-    /// Runs a command in the temp_dir, where it finds what is installed.
+    /// Runs a command in the temporary directory, where it finds the installed files.
     fn run(&self, command: &mut Command) -> Result<String, Failed> {
         command.env("PKG_CONFIG_PATH", self.path("lib/pkgconfig"));
         command.env("CMAKE_PREFIX_PATH", self.path(""));
@@ -79,20 +79,20 @@ impl Prefix {
         Err(format!("{command:?} {}", finished.describe()).into())
     }
 
-    /// A command that runs in the temp_dir.
+    /// A command that runs in the temporary directory.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.temp_dir.path());
         command
     }
 
-    /// What a compiler finds the shared library by.
+    /// The environment by which a compiler finds the shared library.
     fn search_paths(&self) -> [OsString; 5] {
         let (include, lib) = (self.path("include"), self.path("lib"));
         ["-I".into(), include.into(), "-L".into(), lib.into(), "-lmajjen".into()]
     }
 
-    /// Compiles a source of `c-tests/install/`, or one with a whole path, into `program`.
+    /// Compiles a source of `c-tests/install/`, or one with an absolute path, into `program`.
     fn compile(
         &self,
         mut compiler: Command,
@@ -109,7 +109,7 @@ impl Prefix {
     }
 }
 
-/// The project's make. The suite may itself be run by a make that was given variables.
+/// The project's make. The suite may itself be run by a make with variables.
 pub fn make(goal: &str) -> Command {
     let mut make = Command::new("make");
     make.arg(goal).current_dir(library::root());
@@ -135,7 +135,7 @@ fn words(text: &str) -> Vec<OsString> {
     text.split_whitespace().map(OsString::from).collect()
 }
 
-/// What the consumer prints.
+/// Checks the consumer's output.
 fn is_the_consumers(output: &str) -> Result<(), Failed> {
     let expected = concat!("10 tasks with ", env!("CARGO_PKG_VERSION"), "\n");
     if output == expected {
@@ -144,7 +144,7 @@ fn is_the_consumers(output: &str) -> Result<(), Failed> {
     Err(format!("expected {expected:?}: {output}").into())
 }
 
-/// The files below a directory, links with what they refer to.
+/// The files below a directory, and links with their targets.
 pub fn files(directory: &Path) -> Result<Vec<String>, Failed> {
     let mut found = Vec::new();
     let mut directories = vec![directory.to_owned()];
@@ -166,7 +166,7 @@ pub fn files(directory: &Path) -> Result<Vec<String>, Failed> {
     Ok(found)
 }
 
-/// As a packager does it: with a DESTDIR, and libraries in a directory of the architecture.
+/// As a packager installs: with a DESTDIR, and libraries in an architecture's directory.
 fn puts_files_in_their_places() -> Result<(), Failed> {
     let prefix = Prefix { temp_dir: Arc::new(TempDir::new()?) };
     let root = prefix.path("");
@@ -221,11 +221,11 @@ fn by_pkg_config() -> Result<(), Failed> {
         is_the_consumers(&prefix.run_program(&[])?)?;
     }
 
-    // With the C library in the program as well: nothing is left to the loader.
+    // With the C library in the program as well: the loader has nothing to load.
     let mut all_static = flags(&["--cflags", "--libs", "--static"])?;
     all_static.push("-static".into());
     prefix.compile(strict_c_compiler(), "consumer.c", &all_static)?;
-    // With the archive alone: the program runs without the shared library.
+    // With only the archive: the program runs without the shared library.
     is_the_consumers(&prefix.run_program(&[])?)?;
     let only_archive = [
         vec!["-Wl,-Bstatic".into()],
@@ -240,7 +240,7 @@ fn by_pkg_config() -> Result<(), Failed> {
 
 fn by_cmake() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
-    // Moved together, the files still find one another.
+    // Moved together, the files still find each other.
     let moved = prefix.path("../elsewhere");
     fs::rename(prefix.path(""), &moved)?;
     let configure = |build: &str, wanted: &str| {
@@ -257,7 +257,7 @@ fn by_cmake() -> Result<(), Failed> {
     for program in ["shared", "static", "shared_cxx", "static_cxx"] {
         is_the_consumers(&prefix.run(&mut prefix.command(format!("build/{program}")))?)?;
     }
-    // A newer one than there is, and another ABI.
+    // A version newer than this one, and another ABI.
     for wanted in ["0.999", "999.0"] {
         let Err(failed) = configure(wanted, wanted) else {
             return Err(format!("version {wanted} was found").into());
@@ -297,7 +297,7 @@ fn by_dlopen() -> Result<(), Failed> {
 }
 
 /// `gcc -std=c99 -O2 -o http_server http_server.c majjen.c -I.`, with the library in place of
-/// majjen.c, where the compiler and the loader find libraries by themselves.
+/// majjen.c, and installed where the compiler and the loader search by default.
 fn by_the_guides_command_line() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     fs::copy(library::root().join("examples-c/http_server.c"), prefix.path("../http_server.c"))?;
@@ -313,8 +313,8 @@ fn by_the_guides_command_line() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Both archives have Rust's standard library in them, of the same release here. All members are
-/// linked, where the linker would otherwise take the first one that has a name.
+/// Both archives contain Rust's standard library, here of the same release. All members are linked,
+/// although the linker would by default take only the first with a given name.
 fn beside_another_rust_library() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     let mut rustc = prefix.command("rustc");
@@ -334,7 +334,7 @@ fn beside_another_rust_library() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What a program needs that links the archive: `majjen.pc` has it in `Libs.private`.
+/// The libraries that a program needs which links the archive: `Libs.private` in `majjen.pc`.
 fn names_the_libraries_that_rustc_names() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     fs::write(prefix.path("../empty.rs"), "")?;
@@ -354,7 +354,7 @@ fn names_the_libraries_that_rustc_names() -> Result<(), Failed> {
     Ok(())
 }
 
-/// gdb looks below its auto-load directories for a script of the library's path.
+/// gdb searches its auto-load directories for a script with the library's path.
 fn gdb_loads_the_script() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     let mut compiler = strict_c_compiler();

@@ -1,4 +1,4 @@
-//! The built libraries, and a place where programs find them as if they were installed.
+//! The built libraries, and a directory where programs find them as if they were installed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,22 +23,22 @@ pub fn path(file: &str) -> Result<PathBuf, Failed> {
             None => root().join("target/release"),
         },
     };
-    // Programs are linked with it from another directory.
+    // Programs link with it from another directory.
     directory.join(file).canonicalize().map_err(|error| {
         let directory = directory.display();
         Failed::from(format!("{file} is not in {directory} ({error}); `make` builds it"))
     })
 }
 
-/// The names of the global symbols that one of the libraries defines, as `nm` with these flags sees
-/// them.
+/// The names of the global symbols that one of the libraries defines, according to `nm` with these
+/// flags.
 pub fn symbols(file: &str, flags: &[&str]) -> Result<BTreeSet<String>, Failed> {
     let output = Command::new("nm").args(flags).arg("--defined-only").arg(path(file)?).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
-    // Each line is an address, a letter, and a name, perhaps with a version after an `@`. Those of an
-    // archive's members are words alone.
+    // Each line is an address, a letter, and a name, which may have a version after an `@`. The
+    // names of an archive's members are single words.
     Ok(String::from_utf8(output.stdout)?
         .lines()
         .filter_map(|line| line.split_whitespace().nth(2))
@@ -46,8 +46,8 @@ pub fn symbols(file: &str, flags: &[&str]) -> Result<BTreeSet<String>, Failed> {
         .collect())
 }
 
-/// A directory for one test, removed at its end. In it the shared library has the names under which
-/// the linker and the loader look for it.
+/// A directory for one test, removed at its end. In it the shared library has the names that the
+/// linker and the loader look for.
 pub struct TempDir {
     directory: PathBuf,
 }
@@ -66,7 +66,7 @@ impl TempDir {
         &self.directory
     }
 
-    /// Has a compiler link with the shared library.
+    /// Makes a compiler link with the shared library.
     pub fn link_shared(&self, compiler: &mut Command) -> Result<(), Failed> {
         let library = path("libmajjen.so")?;
         for name in ["libmajjen.so", "libmajjen.so.0"] {
@@ -77,7 +77,7 @@ impl TempDir {
         Ok(())
     }
 
-    /// Has a compiler link with the static library.
+    /// Makes a compiler link with the static library.
     pub fn link_static(&self, compiler: &mut Command) -> Result<(), Failed> {
         compiler.arg(path("libmajjen.a")?).args(SYSTEM_LIBRARIES);
         Ok(())
@@ -86,11 +86,11 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // What cannot be removed stays in the directory for temporary files.
+        // Files that cannot be removed stay in the directory for temporary files.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// What the static library needs, as `rustc --print native-static-libs` says; and the test
-/// programs use threads and the math library themselves.
+/// The libraries that the static library needs, as `rustc --print native-static-libs` prints them;
+/// the test programs also use threads and the math library themselves.
 const SYSTEM_LIBRARIES: [&str; 3] = ["-pthread", "-ldl", "-lm"];

@@ -6,12 +6,12 @@
 //! - `MAJJEN_LIB_DIR`: the directory with `libmajjen.so` and `libmajjen.a`. `target/release` unless
 //!   set.
 //! - `CC`, `CXX`: the compilers. `cc` and `c++` unless set.
-//! - `MAJJEN_RUNNER`: a command that runs programs of another architecture, for which `CC` and the
-//!   libraries then are. The C programs are tested, and what gdb shows.
-//! - `MAJJEN_BLESS`: when set, a header that is out of date is written anew instead of reported, and
-//!   so are `tests/support/majjen_h.rs` and the files in `c-tests/abi/`.
-//! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a
-//!   million tasks are parked, and mutants of the library are tested.
+//! - `MAJJEN_RUNNER`: a command that runs programs of another architecture; `CC` and the libraries are
+//!   then for that one. The C programs are tested, and gdb's view of them.
+//! - `MAJJEN_BLESS`: when set, a header that is out of date is regenerated instead of reported, and so
+//!   are `tests/support/majjen_h.rs` and the files in `c-tests/abi/`.
+//! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a million
+//!   tasks are parked, and mutants of the library are tested.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 

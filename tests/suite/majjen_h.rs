@@ -1,5 +1,5 @@
-//! Makes `tests/support/majjen_h.rs` from the header: the C ABI in Rust, for the tests that call it. It is
-//! committed, so that nothing has to read C when they are built.
+//! Generates `tests/support/majjen_h.rs` from the header: the C ABI in Rust, for the tests that
+//! call it. It is committed, so that building the tests does not require parsing C.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -23,13 +23,13 @@ use std::ffi::{c_char, c_int, c_short, c_uint, c_void};
 pub type va_list = *mut c_void;
 "#;
 
-/// Why the functions are safe ones.
+/// Why the functions are declared safe.
 const SAFETY: &str = "
 // SAFETY: these are the header's declarations. What the header asks of arguments is for the tests to
 // keep, as for any C program; marking each call would say no more than that it is a call of C.
 ";
 
-/// The widest line that rustfmt leaves alone.
+/// The longest line that rustfmt keeps.
 const WIDTH: usize = 100;
 
 /// The text that the committed file should have.
@@ -53,7 +53,7 @@ pub fn generate() -> Result<String, Failed> {
     Ok(text)
 }
 
-/// The macros that are numbers, which the preprocessor's output does not have.
+/// The macros that are numbers, which are not in the preprocessor's output.
 fn constants(text: &mut String) -> Result<(), Failed> {
     let header = fs::read_to_string(library::root().join("include/majjen.h"))?;
     let mut separator = "\n";
@@ -76,11 +76,11 @@ fn constants(text: &mut String) -> Result<(), Failed> {
 /// The types that the header has defined so far.
 #[derive(Default)]
 struct Types {
-    /// Structs, enums and names for numbers.
+    /// Structs, enums and aliases of numbers.
     plain: BTreeSet<String>,
-    /// What is a function. In Rust that is a pointer to it already, and none that may be NULL.
+    /// Function types. In Rust these are pointers already, which cannot be NULL.
     functions: BTreeSet<String>,
-    /// What is a pointer to a function in C, too.
+    /// Types that are pointers to functions in C, too.
     function_pointers: BTreeSet<String>,
 }
 
@@ -137,7 +137,7 @@ impl Types {
         Ok(())
     }
 
-    /// Adds a function or a type of functions, in as many lines as rustfmt takes.
+    /// Adds a function or a function type, in as many lines as rustfmt would.
     fn signature(
         &self,
         head: &str,
@@ -169,14 +169,14 @@ impl Types {
         let indent = " ".repeat(head.len() - head.trim_start().len());
         writeln!(text, "{head}(")?;
         for parameter in list {
-            // Nothing may follow the end of a list of variable length.
+            // Nothing may follow the end of a variable argument list.
             let comma = if parameter == "..." { "" } else { "," };
             writeln!(text, "{indent}    {parameter}{comma}")?;
         }
         Ok(writeln!(text, "{indent}){result};")?)
     }
 
-    /// The name that a declaration gives something, and its type, `None` for void.
+    /// The name that a declaration introduces, and its type, `None` for void.
     fn declared(&self, tokens: &[String]) -> Result<(String, Option<String>), Failed> {
         let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
         let (tokens, length) = match &tokens[..] {

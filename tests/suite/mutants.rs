@@ -1,6 +1,6 @@
-//! That the sweeps of faults and the simulation notice bugs: with each of these mutants of the
-//! library, a test that passes with the library as it is must fail, and say why. Part of
-//! `make torture`, since each takes a build.
+//! The sweeps of faults and the simulation find bugs: with each of these mutants of the library, a
+//! test that otherwise passes must fail, and say why. Part of `make torture`, since each mutant
+//! takes a build.
 
 mod edits;
 
@@ -22,11 +22,11 @@ const ALLOCATIONS: &str = "faults::allocations";
 const SYSTEM_CALLS: &str = "faults::system_calls";
 const SIMULATION: &str = "c_programs::simulation::shared";
 
-/// What a sweep and the simulation say of any failure.
+/// What a sweep and the simulation print for any failure.
 const A_RUN: &str = "for a debugger: sweep one";
 const SEED: &str = "seed ";
 
-/// A mutant, the test that must notice it, and a part of what that says.
+/// A mutant, the test that must fail, and a part of its output.
 struct Case {
     test: &'static str,
     said: &'static str,
@@ -37,8 +37,8 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
     Case { test, said, mutant }
 }
 
-/// A function that is renamed in `src/` has to be renamed here, too.
-#[rustfmt::skip] // Which test notices it, and how; below that, where it is.
+/// When a function in `src/` is renamed, its mutants have to be changed as well.
+#[rustfmt::skip] // A row: which test fails, and with what text; below that, the place.
 const CASES: [Case; 18] = [
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", replace("table.try_reserve", "self.table.reserve(more);"))),
@@ -52,15 +52,15 @@ const CASES: [Case; 18] = [
         "Reactor::drop", delete("close"))),
     case(ALLOCATIONS, "killed by signal 11", mutant("malloc of a long log line not checked",
         "majjen_shim_vlog", words("if (heap != NULL)", "if (1)"))),
-    case(ALLOCATIONS, A_RUN, mutant("waiter left in its list when its timer has no memory",
+    case(ALLOCATIONS, A_RUN, mutant("waiter left in its wait queue when its timer has no memory",
         "block::park", replace("end_wait", "scheduler.run_queue.push(task);"))),
     case(SYSTEM_CALLS, "written", mutant("failure of a guard ignored",
         "Class::allocate_slots", replace("guard(first)?", "let _ = guard(first);"))),
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
         "epoll_wait", delete_arm("ENOSYS"))),
-    case(SYSTEM_CALLS, A_RUN, mutant("an interruption taken for an error",
+    case(SYSTEM_CALLS, A_RUN, mutant("EINTR treated as an error",
         "Reactor::poll", delete_arm("EINTR"))),
-    case(SYSTEM_CALLS, A_RUN, mutant("passing failure of the clock not retried",
+    case(SYSTEM_CALLS, A_RUN, mutant("transient failure of the clock not retried",
         "monotonic_ns", call("read_clock_again", "0"))),
     case(SYSTEM_CALLS, A_RUN, mutant("task without a stack not tried again",
         "Starved::retry_if_due", condition("is_empty", "false"))),
@@ -68,17 +68,17 @@ const CASES: [Case; 18] = [
         "TimerHeap::collect_due", words("<= now_ns", "$.saturating_add(1000)"))),
     case(SIMULATION, "parent->wake_time_ns", mutant("heap does not sift up after a removal",
         "TimerHeap::remove", condition("parent", "false"))),
-    case(SIMULATION, SEED, mutant("waiter left in its list when its time is over",
+    case(SIMULATION, SEED, mutant("waiter left in its wait queue after a timeout",
         "block::suspend_parked", call("leave", "Left::Now"))),
     case(SIMULATION, SEED, mutant("timer left in the heap by a cancel",
         "Scheduler::cancel_timer", condition("NOT_IN_HEAP", "($) && !task.canceled.get()"))),
-    case(SIMULATION, SEED, mutant("cancel forgotten",
+    case(SIMULATION, SEED, mutant("cancel lost",
         "Scheduler::cancel", delete("canceled.set"))),
-    case(SIMULATION, SEED, mutant("how a wait ended lost when the task is taken out of the queue",
+    case(SIMULATION, SEED, mutant("outcome of a wait lost when its task is dequeued",
         "Scheduler::enqueue", call("outcome.get", "Outcome::Interrupted"))),
 ];
 
-/// The trials of this module; the long one for `make torture`.
+/// The trials of this module; the long one is for `make torture`.
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("mutants::have_their_places", find_places),
@@ -90,7 +90,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Changes of the source that would leave the long tests without a mutant are noticed early.
+/// Reports early when a change of the source has left the long tests without a mutant.
 fn find_places() -> Result<(), Failed> {
     let mutants = CASES.iter().map(|case| &case.mutant);
     Ok(sources::find_places(mutants.chain(sanitizers::mutants()))?)
@@ -107,7 +107,7 @@ fn find_all() -> Result<(), Failed> {
     let mut missed = Vec::new();
     for Case { test, said, mutant } in &CASES {
         let finished = copy.sources.with(mutant, || copy.run(test))??;
-        // It has run, and it alone.
+        // Only this test has run.
         let failed = finished.output.contains("0 passed; 1 failed");
         match finished.output.lines().find(|line| line.contains(said)) {
             Some(line) if failed => println!("mutants: {}: {test}: {}", mutant.name, line.trim()),
@@ -122,13 +122,13 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a directory").to_owned()
 }
 
-/// A copy of the sources, which is built for each test.
+/// A copy of the sources, in which each mutant is built.
 struct Copy {
     sources: Sources,
 }
 
 impl Copy {
-    /// Builds the library, and runs one test of this suite against it, in its short form.
+    /// Builds the library, and runs one test of this suite with it, in its short form.
     fn run(&self, test: &str) -> Result<Finished, Failed> {
         const LIMIT: Duration = Duration::from_secs(600);
         let temp_dir = TempDir::new()?;
@@ -142,7 +142,7 @@ impl Copy {
         }
         let mut suite = Command::new(env::current_exe()?);
         suite.args(["--exact", test]).env("MAJJEN_LIB_DIR", target.join("release"));
-        // Cargo sets it for tests, and it comes before the programs' own path.
+        // Cargo sets it for tests, and it takes precedence over the programs' own path.
         suite.env_remove("LD_LIBRARY_PATH").env_remove("MAJJEN_TORTURE");
         Ok(process::run(&mut suite, LIMIT, temp_dir.path())?)
     }

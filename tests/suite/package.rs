@@ -1,5 +1,5 @@
-//! The crate: what `cargo package` makes of it, from another crate; its oldest Rust; and the
-//! licences of what it depends on.
+//! The crate: the output of `cargo package`, used from another crate; the oldest supported Rust;
+//! and the licences of the dependencies.
 
 use std::fs;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Cargo in the project's own directory, which must not change Cargo.lock.
+/// Cargo in the project's own directory. It must not change Cargo.lock.
 fn cargo(temp_dir: &TempDir, arguments: &[&str]) -> Result<String, Failed> {
     let mut cargo = Command::new("cargo");
     cargo.args(arguments).args(["--locked", "--offline"]).current_dir(library::root());
@@ -54,7 +54,7 @@ fn run(command: &mut Command, temp_dir: &TempDir) -> Result<String, Failed> {
 fn works_from_another_crate() -> Result<(), Failed> {
     let temp_dir = TempDir::new()?;
     let package = unpacked(&temp_dir)?;
-    // What the crate's own documents lead to, and what a C program needs, is in it.
+    // It contains the files that the crate's documents link to, and that a C program needs.
     for file in
         ["include/majjen.h", "tools/majjen-gdb.py", "docs/c-api.md", "LICENSE-MIT", "Makefile"]
     {
@@ -85,8 +85,8 @@ fn works_from_another_crate() -> Result<(), Failed> {
         }
     }
 
-    // The libraries for C, which take longer than all else, are not made for it; and its own shared
-    // library does not get the name of the one for C.
+    // The C libraries, which take longer than everything else, are not built for it; and its own
+    // shared library does not get the name of the C library.
     for file in ["libmajjen.so", "libmajjen.a"] {
         assert!(!target.join("debug/deps").join(file).exists(), "{file} is made");
     }
@@ -96,19 +96,19 @@ fn works_from_another_crate() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The manifest of a crate that uses the package, but for what it depends on.
+/// The manifest of a crate that uses the package, without its dependencies.
 const CONSUMER: &str =
     "[package]\nname = \"consumer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
 
-/// The symbols of the C ABI, and what they refer to, are those of the process. Two versions in one
-/// program would each define them, so cargo refuses to build it, in words of its own.
+/// The C ABI's symbols, and their state, exist once in a process. Two versions in one program would
+/// each define them, so cargo refuses to build it, with its own message.
 fn in_a_program_once() -> Result<(), Failed> {
     let temp_dir = TempDir::new()?;
     let root = library::root();
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let version = concat!("\nversion = \"", env!("CARGO_PKG_VERSION"), "\"\n");
     assert_eq!(manifest.matches(version).count(), 1, "the version is in a line of its own");
-    // Nothing is built, so that the sources need not be there.
+    // Nothing is built, so the sources need not exist.
     for (name, version_line) in [("one", version), ("other", "\nversion = \"99.0.0\"\n")] {
         let copy = temp_dir.path().join(name);
         fs::create_dir_all(copy.join("src"))?;
@@ -140,8 +140,9 @@ fn in_a_program_once() -> Result<(), Failed> {
     Ok(())
 }
 
-/// `lib.rs` says in one line what systems there are, where other ones would give many errors. Rust's
-/// library for them is not here, so the condition is compiled alone, with other names in it.
+/// `lib.rs` names the supported systems in one line; on others there would be many errors. Rust's
+/// standard library for other systems is not installed here, so the condition is compiled alone,
+/// with other names in it.
 fn names_the_systems() -> Result<(), Failed> {
     let temp_dir = TempDir::new()?;
     let text = fs::read_to_string(library::root().join("src/lib.rs"))?;
@@ -165,11 +166,11 @@ fn names_the_systems() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What `cargo package` makes, unpacked.
+/// The output of `cargo package`, unpacked.
 fn unpacked(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
     let output = cargo(temp_dir, &["package", "--no-verify", "--allow-dirty"])?;
-    // Cargo asks for one of three addresses, and the project has none yet; and it says of each test
-    // that it stays here.
+    // Cargo asks for one of three URLs, and the project has none yet; and it reports each test that
+    // is not packaged.
     let warnings: Vec<&str> = output
         .lines()
         .filter(|line| line.starts_with("warning: "))
@@ -185,7 +186,7 @@ fn unpacked(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
     Ok(temp_dir.path().join(name))
 }
 
-/// With all features, since that is what a reader of it sees.
+/// With all features, as docs.rs shows it.
 fn documentation() -> Result<(), Failed> {
     let temp_dir = TempDir::new()?;
     let metadata = fs::read_to_string(library::root().join("Cargo.toml"))?;
@@ -197,8 +198,8 @@ fn documentation() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The version that Cargo.toml names is the one that runs these tests: otherwise nobody knows
-/// whether it works. A newer one is fine, where the tests also run with the oldest.
+/// Cargo.toml names the version of Rust that runs these tests: otherwise nothing shows that it
+/// works. A newer one is accepted where the tests also run with the oldest.
 fn oldest_rust() -> Result<Completion, Failed> {
     let temp_dir = TempDir::new()?;
     let output = run(Command::new("rustc").arg("--version"), &temp_dir)?;
@@ -210,10 +211,11 @@ fn oldest_rust() -> Result<Completion, Failed> {
     Ok(Completion::ignored_with(format!("this is Rust {used}, and the oldest is {oldest}")))
 }
 
-/// Licences that let the library be used as its own do.
+/// Licences that permit the same uses as the library's own.
 const FREE: [&str; 5] = ["MIT", "Apache-2.0", "BSD-3-Clause", "Unicode-3.0", "Unlicense"];
 
-/// Of a tool that is used and not shipped: the header that it makes is not under its licence.
+/// Licences of tools that are used and not shipped: the header that cbindgen generates is not under
+/// its licence.
 const OF_TOOLS: [(&str, &str); 1] = [("cbindgen", "MPL-2.0")];
 
 fn licences_fit() -> Result<(), Failed> {
@@ -224,7 +226,7 @@ fn licences_fit() -> Result<(), Failed> {
         arguments.push(edges);
         let tree = cargo(&temp_dir, &arguments)?;
         let mut count = 0;
-        // Cargo's remarks, of waiting for another one for example, are indented.
+        // Cargo's messages, for example that it waits for a lock, are indented.
         let lines = tree.lines().filter(|line| !line.is_empty() && !line.starts_with(' '));
         for line in lines.map(|line| line.trim_end_matches(" (*)")) {
             let (package, licence) = line.split_once('|').ok_or(format!("no licence: {line}"))?;
@@ -238,7 +240,7 @@ fn licences_fit() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Whether one of the alternatives has only licences of the list. Parentheses are only around
+/// Whether one of the alternatives has only licences of the list. Parentheses enclose only
 /// alternatives.
 fn is_free(licence: &str) -> bool {
     let any =

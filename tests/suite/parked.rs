@@ -1,5 +1,5 @@
-//! Many parked tasks: a million of them, and more than there can be where each guard costs a
-//! mapping. A number that is good for every run is in `c-tests/parked.c` itself.
+//! Many parked tasks: a million of them, and more than are possible where each guard page needs a
+//! mapping. `c-tests/parked.c` itself parks a number that suits every run.
 
 use std::fs;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Parks that many tasks, without lightweight guards if there is a library that takes them away.
+/// Parks this many tasks, without lightweight guards if a library is preloaded that removes them.
 fn park(count: &str, preload: Option<&Path>, temp_dir: &TempDir) -> Result<(), Failed> {
     let source = library::root().join("c-tests/parked.c");
     let program = program::compile(&source, &STRICT, Link::Shared, &[], temp_dir)?;

@@ -1,4 +1,4 @@
-//! What the library runs on: `docs/platforms.md`, against the built library and its sources.
+//! The supported platforms: `docs/platforms.md`, against the built library and its sources.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +34,7 @@ fn version(text: &str) -> Option<Version> {
     text.split('.').map(|number| number.parse().ok()).collect()
 }
 
-/// What stands behind a word in a text, which must be a version.
+/// The word after another one in a text, which must be a version.
 fn version_behind(text: &str, word: &str) -> Result<Version, Failed> {
     let number = |rest: &str| {
         let end = |c: char| !(c.is_ascii_digit() || c == '.');
@@ -45,7 +45,7 @@ fn version_behind(text: &str, word: &str) -> Result<Version, Failed> {
         .ok_or_else(|| format!("no version behind {word:?} in {text:?}").into())
 }
 
-/// The page's line that states the minimum.
+/// The page's line with the minimum versions.
 fn minimum(page: &str) -> Result<&str, Failed> {
     page.lines()
         .find_map(|line| line.strip_prefix("Minimum: "))
@@ -95,7 +95,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The table, `fallbacks.c`, the library, `make torture` and the tests of faults have the same ones.
+/// The table, `fallbacks.c`, the library, `make torture` and the tests of faults have the same
+/// list.
 fn fallbacks_are_forced() -> Result<(), Failed> {
     let page = page()?;
     let rows = rows(&page, "## Newer things")?;
@@ -120,7 +121,8 @@ fn fallbacks_are_forced() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A fallback for what the oldest kernel has would be idle, and what it lacks must have one.
+/// A fallback for a feature of the oldest kernel would be useless, and a feature that it lacks must
+/// have one.
 fn others_are_older() -> Result<(), Failed> {
     let page = page()?;
     let minimum = minimum(&page)?;
@@ -140,10 +142,10 @@ fn others_are_older() -> Result<(), Failed> {
     Ok(())
 }
 
-/// In `src/engine/sys`, which is where all calls are, for tests only.
+/// Calls in `src/engine/sys`, where all calls are, that only tests make.
 const OF_TESTS: [&str; 3] = ["_exit", "fork", "waitpid"];
 
-/// Calls, and the flags and kinds of advice that came later than the calls.
+/// Calls, and the flags and advice that are newer than their calls.
 fn calls_are_named() -> Result<(), Failed> {
     let page = page()?;
     let named: BTreeSet<&str> = quoted(&page).collect();

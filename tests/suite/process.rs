@@ -1,4 +1,4 @@
-//! Processes: run to the end or to a time limit, whichever comes first, with their output.
+//! Processes: run to the end or to a time limit, whichever comes first, and their output.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,11 +8,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What became of a process.
+/// How a process ended.
 pub struct Finished {
     /// `None` when it was killed at the time limit.
     pub status: Option<ExitStatus>,
-    /// What it wrote to stdout and stderr, in the order in which it did.
+    /// Its output on stdout and stderr, interleaved as written.
     pub output: String,
 }
 
@@ -22,7 +22,7 @@ impl Finished {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// How it ended, and the end of its output.
+    /// Describes how it ended, and the end of its output.
     pub fn describe(&self) -> String {
         let end = match self.status {
             None => "was killed at the time limit".to_owned(),
@@ -40,7 +40,7 @@ impl Finished {
 }
 
 /// Runs a command, and kills it and its children at the time limit. Its input is empty; its output
-/// goes through a file in `directory`, so that neither side waits for the other.
+/// goes to a file in `directory`, so that neither side blocks on the other.
 pub fn run(command: &mut Command, limit: Duration, directory: &Path) -> io::Result<Finished> {
     let path = directory.join("output");
     let file = File::create(&path)?;
@@ -51,7 +51,7 @@ pub fn run(command: &mut Command, limit: Duration, directory: &Path) -> io::Resu
         .stdin(Stdio::null())
         .stdout(open()?)
         .stderr(open()?)
-        // A group of its own, so that its children can be killed with it.
+        // In its own process group, so that its children can be killed with it.
         .process_group(0)
         .spawn()?;
     let status = wait(&mut child, Instant::now() + limit)?;
@@ -60,7 +60,7 @@ pub fn run(command: &mut Command, limit: Duration, directory: &Path) -> io::Resu
     Ok(Finished { status, output })
 }
 
-/// Waits for a child that leads a group; kills the group at the deadline.
+/// Waits for a child that leads a process group; kills the group at the deadline.
 fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_millis(1);
     loop {
@@ -69,8 +69,8 @@ fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> 
         }
         if Instant::now() >= deadline {
             let group = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
-            // SAFETY: the child has not been waited for, so the number is still its own and its
-            // group's.
+            // SAFETY: the child has not been waited for, so its number, and that of its group,
+            // cannot have been reused.
             unsafe { libc::kill(-group, libc::SIGKILL) };
             child.wait()?;
             return Ok(None);

@@ -12,17 +12,17 @@ use crate::library::{self, TempDir};
 use crate::process::{self, Finished};
 use crate::toolchain::{self, Compilers};
 
-/// Which library a program is linked with.
+/// The library that a program is linked with.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Link {
     Shared,
     Static,
 }
 
-/// What the tests' own programs are held to.
+/// The flags for the tests' own programs.
 pub const STRICT: [&str; 6] = ["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
 
-/// The same for C++.
+/// The flags for C++.
 pub const STRICT_CXX: [&str; 6] = ["-std=c++11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
 
 /// Whether a source is C++.
@@ -46,7 +46,7 @@ pub fn compile(
     compile_by(Compilers::Usual.of(source), source, flags, link, libraries, temp_dir)
 }
 
-/// The same, with this compiler.
+/// Compiles and links a program with this compiler.
 pub fn compile_by(
     mut compiler: Command,
     source: &Path,
@@ -66,7 +66,7 @@ pub fn compile_by(
     Ok(program)
 }
 
-/// What is made of a source once.
+/// What is built from a source, once for all trials.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Product {
     Object,
@@ -76,16 +76,16 @@ enum Product {
 
 type Slot = Arc<Mutex<Option<(TempDir, PathBuf)>>>;
 
-/// What is made for several trials.
+/// The products that several trials share.
 static MADE: Mutex<BTreeMap<(PathBuf, Product), Slot>> = Mutex::new(BTreeMap::new());
 
-/// Removes what was made for several trials.
+/// Removes the shared products.
 pub fn clean_up() {
     lock(&MADE).clear();
 }
 
-/// A program of the tests' own, with [`strict`] flags. It is compiled once for all trials, and linked once
-/// with each library: that takes longer than most programs run.
+/// A program of the tests' own, with [`strict`] flags. It is compiled once for all trials, and
+/// linked once with each library: that takes longer than most programs run.
 pub fn shared_by_trials(source: &Path, link: Link) -> Result<PathBuf, Failed> {
     made_once(source, Product::Program(link), |temp_dir| {
         let object = made_once(source, Product::Object, |temp_dir| {
@@ -119,7 +119,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Compiles a library to be preloaded, with `LD_PRELOAD`; once for all trials.
+/// Compiles a library for `LD_PRELOAD`; once for all trials.
 pub fn compile_preload(source: &Path) -> Result<PathBuf, Failed> {
     made_once(source, Product::Preload, |temp_dir| {
         let library = temp_dir.path().join("preload.so");
@@ -151,11 +151,11 @@ pub fn command(program: &Path) -> Command {
     }
 }
 
-/// The exit code of a test that cannot be run here. The program's last line says why.
+/// The exit code of a program that cannot run here. Its last line says why.
 const CANNOT_RUN: i32 = 77;
 
-/// What a test program has found: it must have ended with exit code 0, or says why it could not
-/// run.
+/// The verdict of a test program: it must have ended with exit code 0, or have said why it could
+/// not run.
 pub fn verdict(finished: &Finished) -> Result<Completion, Failed> {
     if finished.status.and_then(|status| status.code()) == Some(CANNOT_RUN) {
         return Ok(Completion::ignored_with(finished.output.lines().last().unwrap_or_default()));
@@ -166,12 +166,12 @@ pub fn verdict(finished: &Finished) -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
-/// Runs a program, which must end with exit code 0, and returns what it printed.
+/// Runs a program, which must end with exit code 0, and returns its output.
 pub fn run(program: &Path, limit: Duration, temp_dir: &TempDir) -> Result<String, Failed> {
     run_command(&mut command(program), limit, temp_dir)
 }
 
-/// The same for a command.
+/// Runs a command, which must end with exit code 0, and returns its output.
 pub fn run_command(
     command: &mut Command,
     limit: Duration,

@@ -1,5 +1,5 @@
-//! The documents: examples compile, and print what the README says; links lead somewhere, commands are
-//! there, and versions are right.
+//! The documents: examples compile and print what the README shows, links have targets, commands
+//! exist, and versions are right.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
         Trial::test("readme::names_what_the_static_library_needs", names_private_libraries),
         Trial::test("readme::names_the_oldest_rust", names_the_oldest_rust),
+        Trial::test("readme::prose_is_wrapped", prose_is_wrapped),
     ]
 }
 
@@ -129,14 +130,14 @@ fn commands_are_in_the_makefile() -> Result<(), Failed> {
     let mut unknown = Vec::new();
     let mut named = BTreeSet::new();
     for (path, text) in documents()? {
-        // In code only: at the start of it, or behind another command.
+        // Only in code: at its start, or after another command.
         for start in ["`make ", "\nmake ", "sudo make "] {
             for rest in text.split(start).skip(1) {
                 let end =
                     |character: char| !(character.is_ascii_alphanumeric() || character == '-');
                 let goal = rest.split(end).next().unwrap_or_default().to_owned();
                 if goal.is_empty() {
-                    continue; // Only `make`.
+                    continue; // A bare `make`.
                 }
                 if !goals.contains(&goal) {
                     unknown.push(format!("{}: make {goal}", path.display()));
@@ -150,7 +151,7 @@ fn commands_are_in_the_makefile() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Those of the suite: `c_programs::` and a program, or a module.
+/// The suite's tests: `c_programs::` and a program, or a module.
 fn tests_are_there() -> Result<(), Failed> {
     let programs: Vec<String> = c_programs::sources()?
         .iter()
@@ -166,7 +167,7 @@ fn tests_are_there() -> Result<(), Failed> {
                 || !is_name(program)
                 || !(program.is_empty() || module == "c_programs")
             {
-                continue; // Of Rust's own, or of another library.
+                continue; // A test of Rust's own, or of another library.
             }
             count += 1;
             let is_there = if module == "c_programs" {
@@ -179,6 +180,32 @@ fn tests_are_there() -> Result<(), Failed> {
         }
     }
     assert!(count > 10, "only {count} were found");
+    Ok(())
+}
+
+/// Tables and code may be as wide as they need to be, and a page that is generated is as its generator
+/// writes it.
+fn prose_is_wrapped() -> Result<(), Failed> {
+    const MOST: usize = 120;
+    let (mut long, mut count) = (Vec::new(), 0);
+    for (path, text) in documents()? {
+        if text.contains("<!-- Written by `make ") {
+            continue;
+        }
+        let mut in_code = false;
+        for (index, line) in text.lines().enumerate() {
+            in_code ^= line.starts_with("```");
+            if in_code || line.starts_with('|') {
+                continue;
+            }
+            count += 1;
+            if line.chars().count() > MOST {
+                long.push(format!("{}:{}", path.display(), index + 1));
+            }
+        }
+    }
+    assert!(count > 1000, "only {count} lines were found");
+    assert!(long.is_empty(), "over {MOST} columns: {long:#?}");
     Ok(())
 }
 

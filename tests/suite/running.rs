@@ -1,4 +1,4 @@
-//! Processes that the tests talk to while they run.
+//! Processes that the tests communicate with while they run.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::library::TempDir;
 
-/// How long a test waits for what must happen: many times what it takes, also on a busy machine.
+/// How long a test waits for something that must happen: many times what it takes, also on a busy
+/// machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process that runs, until it has ended or is dropped.
+/// A running process, until it has ended or is dropped.
 pub struct Running {
     child: Child,
     stdout: Stream,
@@ -21,18 +22,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a process. It gets the signal `orphaned` should the test end without ending it,
-    /// however that happens.
+    /// Starts a process. It gets the signal `orphaned` if the test ends without ending it, in
+    /// whatever way.
     pub fn start(mut command: Command, orphaned: libc::c_int, temp_dir: Arc<TempDir>) -> Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own, for `drop`.
+        // In its own process group, for `drop`.
         command.process_group(0);
         // SAFETY: signal() and prctl() are safe between fork and exec.
         unsafe {
             command.pre_exec(move || {
-                // Shells start background jobs with SIGINT ignored, and the library leaves a signal
-                // alone that is not at its default. The result must not depend on how the suite was
-                // started.
+                // Shells start background jobs with SIGINT ignored, and the library does not handle
+                // a signal that is not at its default. The result must not depend on how the suite
+                // was started.
                 libc::signal(libc::SIGINT, libc::SIG_DFL);
                 libc::signal(libc::SIGTERM, libc::SIG_DFL);
                 libc::prctl(libc::PR_SET_PDEATHSIG, orphaned);
@@ -50,17 +51,17 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits for a line on stdout that begins like that, and returns it.
+    /// Waits for a line on stdout with this prefix, and returns it.
     pub fn wait_for_line(&self, start: &str) -> String {
         let is_it = |line: &String| line.starts_with(start);
         self.wait_until(start, |lines| lines.iter().find(|line| is_it(line)).cloned())
     }
 
-    /// Waits until the lines of stdout have what `look` looks for, and returns that.
+    /// Waits until `look` finds something in the lines of stdout, and returns that.
     pub fn wait_until<T>(&self, what: &str, look: impl Fn(&[String]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // In this order: the last lines come before the end.
+            // In this order: the last lines are there before the end.
             let ended = self.stdout.ended();
             if let Some(found) = look(&self.stdout.lines()) {
                 return found;
@@ -74,20 +75,20 @@ impl Running {
         }
     }
 
-    /// What it has written to stdout so far.
+    /// Its output on stdout so far.
     pub fn stdout(&self) -> Vec<String> {
         self.stdout.lines()
     }
 
-    /// What it has written to stderr so far.
+    /// Its output on stderr so far.
     pub fn stderr(&self) -> Vec<String> {
         self.stderr.lines()
     }
 
     /// Sends the process a signal.
     pub fn signal(&self, signal: libc::c_int) {
-        // SAFETY: kill() takes no pointers, and the process has not been waited for, so the
-        // identifier is still its own.
+        // SAFETY: kill() takes no pointers, and the process has not been waited for, so its number
+        // cannot have been reused.
         let result = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
         assert_eq!(result, 0, "kill: {}", io::Error::last_os_error());
     }
@@ -108,14 +109,14 @@ impl Running {
     pub fn wait(&mut self) -> ExitStatus {
         assert!(self.ends_within(PATIENCE), "still running; the output:\n{}", self.output());
         let status = self.child.wait().expect("the status of the process");
-        // The pipes end with the process, so the readers do.
+        // The pipes are closed when the process ends, so the readers finish.
         self.stdout.finish();
         self.stderr.finish();
         status
     }
 
-    /// Waits for the end, checks that the program is content and has nothing on stderr, and returns
-    /// the lines of stdout.
+    /// Waits for the end, checks that it was successful and that stderr is empty, and returns the
+    /// lines of stdout.
     pub fn succeed(mut self) -> Vec<String> {
         let status = self.wait();
         assert!(status.success(), "{status}; the output:\n{}", self.output());
@@ -123,7 +124,7 @@ impl Running {
         self.stdout.lines()
     }
 
-    /// All that the process has written so far.
+    /// All its output so far.
     pub fn output(&self) -> String {
         [self.stdout.lines(), self.stderr.lines()].concat().join("\n")
     }
@@ -132,17 +133,16 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            // With the processes that it started, which are in its group. SAFETY: kill() takes no
-            // pointers, and the process has not been waited for, so the identifier is still its
-            // own.
+            // The processes that it started are in its group. SAFETY: kill() takes no pointers, and
+            // the process has not been waited for, so its number cannot have been reused.
             unsafe { libc::kill(-(self.child.id() as libc::pid_t), libc::SIGKILL) };
             let _ = self.child.wait();
         }
     }
 }
 
-/// The lines that a child has written to a pipe so far. They are read as they come, so that the
-/// child never waits for a reader.
+/// The lines that a child has written to a pipe so far. They are read as they arrive, so that the
+/// child never blocks on the pipe.
 struct Stream {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,

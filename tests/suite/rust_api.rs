@@ -1,5 +1,5 @@
-//! The Rust API from outside: what its documentation shows, what the compiler refuses, and what
-//! valgrind finds.
+//! The Rust API from outside: its documentation, programs that the compiler must refuse, and
+//! valgrind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub fn trials() -> Vec<Trial> {
 
 const TIME_LIMIT: Duration = Duration::from_secs(240);
 
-/// The pages of the documentation, but those of the sources, and their text.
+/// The pages of the documentation, without those of the sources, and their text.
 fn documentation(temp_dir: &TempDir) -> Result<Vec<(PathBuf, String)>, Failed> {
     let target = temp_dir.path().join("target");
     let mut cargo = Command::new("cargo");
@@ -58,24 +58,23 @@ fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, Failed> {
     Ok(found)
 }
 
-/// Without what is between angle brackets.
+/// The text without what is in angle brackets.
 fn text_of(html: &str) -> String {
     let parts = html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
     parts.collect()
 }
 
-/// What the documentation shows an example by.
+/// The mark of an example in the documentation.
 const EXAMPLE: &str = "rust-example-rendered";
 
-/// No name of the C ABI, no C struct, and nothing unsafe. And each item has an example, also each
-/// method.
+/// No name of the C ABI, no C struct, and nothing unsafe. And each item and method has an example.
 fn shows_nothing_of_c() -> Result<(), Failed> {
     let temp_dir = TempDir::new()?;
     let mut wrong = Vec::new();
     let mut items = 0;
     for (page, html) in documentation(&temp_dir)? {
         let name = page.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // `clone_to_uninit` is the standard library's, and on the page of whatever is `Clone`.
+        // `clone_to_uninit` is the standard library's, and on the page of every `Clone` type.
         let text =
             text_of(&html).replace("unsafe fn clone_to_uninit(&amp;self, dest: *mut u8)", "");
         for sign in ["mj_", "unsafe fn", "extern \"C\"", "repr(C)", "*mut ", "*const "] {
@@ -108,13 +107,13 @@ fn shows_nothing_of_c() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Where cargo has put what this program was built with.
+/// Where cargo has put this program's dependencies.
 fn dependencies() -> Result<PathBuf, Failed> {
     let program = std::env::current_exe()?;
     Ok(program.parent().ok_or("a program without a directory")?.to_owned())
 }
 
-/// The newest file in there with a beginning and an end.
+/// The newest file there with a prefix and a suffix.
 fn newest(beginning: &str, end: &str) -> Result<Option<PathBuf>, Failed> {
     let mut found: Option<(SystemTime, PathBuf)> = None;
     for entry in fs::read_dir(dependencies()?)? {
@@ -133,7 +132,7 @@ fn newest(beginning: &str, end: &str) -> Result<Option<PathBuf>, Failed> {
     Ok(found.map(|(_, path)| path))
 }
 
-/// Rust's compiler for a program that uses this crate.
+/// rustc for a program that uses this crate.
 fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
     let file = temp_dir.path().join("main.rs");
     fs::write(&file, source)?;
@@ -153,7 +152,7 @@ fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
     Ok(rustc)
 }
 
-/// The programs of the documents, each in a function that may fail.
+/// The documents' programs, as they are or in a function that may fail.
 fn documents_run() -> Result<(), Failed> {
     let mut count = 0;
     for document in ["README.md", "docs/rust-api.md"] {
@@ -161,9 +160,13 @@ fn documents_run() -> Result<(), Failed> {
         for rest in text.split("\n```rust\n").skip(1) {
             let block = rest.split("```\n").next().unwrap_or_default();
             let temp_dir = TempDir::new()?;
-            let source = format!(
-                "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n"
-            );
+            let source = if block.contains("fn main()") {
+                block.to_owned()
+            } else {
+                format!(
+                    "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n"
+                )
+            };
             let mut rustc = rustc(&temp_dir, &source)?;
             let mut program = Command::new(temp_dir.path().join("main"));
             for command in [rustc.arg("-Dwarnings"), &mut program] {
@@ -175,13 +178,13 @@ fn documents_run() -> Result<(), Failed> {
             count += 1;
         }
     }
-    assert_eq!(count, 5, "the documents' programs");
+    assert_eq!(count, 6, "the documents' programs");
     Ok(())
 }
 
-/// What must not compile beside the examples of the documentation.
+/// Programs that must not compile, besides the examples of the documentation.
 const ALSO_REFUSED: [(&str, &str); 2] = [
-    // An end of a channel is not one of a channel for elements that live shorter.
+    // An end of a channel cannot be used as one for shorter-lived elements.
     (
         "E0597",
         "let (sender, receiver) = majjen::sync::channel::<&'static str>(1);
@@ -192,7 +195,7 @@ const ALSO_REFUSED: [(&str, &str); 2] = [
          }
          receiver.try_recv().unwrap();",
     ),
-    // A guard does not outlive its mutex.
+    // A guard cannot outlive its mutex.
     (
         "E0505",
         "let mutex = majjen::sync::Mutex::new(1);
@@ -202,8 +205,8 @@ const ALSO_REFUSED: [(&str, &str); 2] = [
     ),
 ];
 
-/// The documentation's examples of what does not compile, and the error's code. Stable rustdoc does
-/// not look at that.
+/// The documentation's examples that must not compile, and the error's code. Stable rustdoc does
+/// not check the code.
 fn refused_examples() -> Result<Vec<(String, String)>, Failed> {
     const START: &str = "/// ```compile_fail,";
     let mut examples = Vec::new();
@@ -226,7 +229,7 @@ fn refused_for_the_reasons_given() -> Result<(), Failed> {
     let mut examples = refused_examples()?;
     assert!(examples.len() > 8, "only {} were found", examples.len());
     examples.extend(ALSO_REFUSED.map(|(code, body)| (code.to_owned(), body.to_owned())));
-    // What compiles shows that the others do not fail for another reason.
+    // A program that compiles shows that the others do not fail for another reason.
     examples.push((String::new(), "let _ = majjen::sync::Mutex::new(1);".to_owned()));
     for (code, body) in examples {
         let temp_dir = TempDir::new()?;
@@ -277,7 +280,7 @@ fn overflow_in_its_own_terms() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs a scheduler, and logs. What it says before about the logger is its argument.
+/// Runs a scheduler, and logs. Its argument is code that sets up the logger.
 const LOGS: &str = "use majjen::logger::{self, Level};
 
 unsafe extern \"C\" {
@@ -297,7 +300,7 @@ fn main() {
 }
 ";
 
-/// A Rust program has stdout for itself, unless it says that it wants lines there, or C was before.
+/// A Rust program has stdout for itself, unless it asks for lines there, or C did before.
 fn prints_nothing_unasked() -> Result<(), Failed> {
     let temp_dir = TempDir::new()?;
     let compiled = process::run(&mut rustc(&temp_dir, LOGS)?, TIME_LIMIT, temp_dir.path())?;
@@ -365,7 +368,7 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
 fn under_valgrind(program: &Path, temp_dir: &TempDir) -> Result<String, Failed> {
     let mut valgrind = Command::new("valgrind");
     valgrind.arg("--error-exitcode=99").arg(program);
-    // For the tests' harness: the other program has no use for it.
+    // For the tests' harness; the other program ignores it.
     valgrind.arg("--test-threads=1");
     Ok(process::run(&mut valgrind, TIME_LIMIT, temp_dir.path())?.output)
 }

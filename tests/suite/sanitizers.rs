@@ -1,6 +1,6 @@
-//! Programs built with AddressSanitizer, ThreadSanitizer and UndefinedBehaviorSanitizer, or run under
-//! valgrind, against the ordinary library: nothing is reported of what is right, and what is wrong is,
-//! with its place. And the library itself under the same sanitizers.
+//! Programs built with AddressSanitizer, ThreadSanitizer and UndefinedBehaviorSanitizer, or run
+//! under valgrind, against the ordinary library: correct programs give no report, and faulty ones a
+//! report with the right place. And the library itself under the same sanitizers.
 
 mod library;
 mod programs;
@@ -35,7 +35,7 @@ impl Sanitizer {
         }
     }
 
-    /// The flags that switch it on.
+    /// The flags that enable it.
     fn flags(self) -> &'static [&'static str] {
         match self {
             Sanitizer::Address => &["-fsanitize=address"],
@@ -44,8 +44,8 @@ impl Sanitizer {
         }
     }
 
-    /// What becomes of a test if the compiler does not have its runtime: that shows with a program
-    /// that has nothing else.
+    /// The outcome of a test if the compiler does not have its runtime: a program with nothing else
+    /// shows that.
     fn missing(
         self,
         compilers: &Compilers,
@@ -61,8 +61,9 @@ impl Sanitizer {
         Ok((!has_it).then(|| Completion::ignored_with(why())))
     }
 
-    /// Has a program's reports show stacks, and leaves to the program what its tests are about: SIGSEGV,
-    /// and allocations that fail. What UndefinedBehaviorSanitizer says is in files in `reports`.
+    /// Makes a program's reports include stacks, and leaves to the program what its tests are
+    /// about: SIGSEGV, and allocations that fail. UndefinedBehaviorSanitizer's reports go to files
+    /// in `reports`.
     fn configure(self, command: &mut Command, reports: &Path) {
         command.env("MAJJEN_SANITIZER", self.name());
         let options = "handle_segv=0:use_sigaltstack=0:allocator_may_return_null=1";
@@ -73,7 +74,7 @@ impl Sanitizer {
     }
 }
 
-/// What looks for bugs.
+/// A tool that finds bugs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
     Compiler(Sanitizer),
@@ -84,19 +85,19 @@ const ADDRESS: Tool = Tool::Compiler(Sanitizer::Address);
 const THREAD: Tool = Tool::Compiler(Sanitizer::Thread);
 const UNDEFINED: Tool = Tool::Compiler(Sanitizer::Undefined);
 
-/// A program, and the tool that looks at it.
+/// A program, and the tool that checks it.
 struct Case {
     /// In `c-tests/sanitizers/`, or in `c-tests/`.
     program: &'static str,
     tool: Tool,
-    /// What the report says; nothing if there must be none.
+    /// Parts of the report; empty if there must be none.
     said: &'static [&'static str],
-    /// What would show that the tool does not know the tasks' stacks.
+    /// Text that would show that the tool does not know the tasks' stacks.
     not_said: &'static [&'static str],
 }
 
 impl Case {
-    /// One that is correct.
+    /// A correct program.
     const fn clean(program: &'static str, tool: Tool) -> Case {
         const NOTHING: &[&str] = &["WARNING", "ERROR", "Warning", "runtime error"];
         Case { program, tool, said: &[], not_said: NOTHING }
@@ -158,13 +159,13 @@ pub fn trials() -> Vec<Trial> {
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// ThreadSanitizer takes what is written to a descriptor to come before all that is read from it, and
-/// crashes (SyncClock::Resize, called by FdRelease) when one thread writes to a number behind which
-/// another one puts a new file, which the log does when it is told to write elsewhere. Without, it sees
-/// more, too: a stop has to be ordered by more than the descriptor that wakes the loop.
+/// By default ThreadSanitizer orders a write to a descriptor before all reads from it, and crashes
+/// (SyncClock::Resize, called by FdRelease) when one thread writes to a number while another one
+/// puts a new file under it, which the log does when its file changes. Without this ordering it
+/// also finds more: a stop has to be ordered by more than the descriptor that wakes the loop.
 const NO_ORDER_BY_DESCRIPTORS: &str = "io_sync=0";
 
-/// Runs a program as a user would: with the sanitizer's own settings.
+/// Runs a program as a user would: with the sanitizer's default settings.
 fn run(case: &Case) -> Result<Completion, Failed> {
     let temp_dir = TempDir::new()?;
     let mut flags = vec!["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
@@ -197,12 +198,12 @@ fn run(case: &Case) -> Result<Completion, Failed> {
             valgrind
         }
     };
-    // With the stack of what it reports.
+    // With the stack of each report.
     command.env("UBSAN_OPTIONS", "print_stacktrace=1");
     command.env("TSAN_OPTIONS", NO_ORDER_BY_DESCRIPTORS);
     if toolchain::on_fallbacks() {
-        // It would have its runtime be the first library, which would matter if the one before it
-        // replaced what the runtime does.
+        // It checks that its runtime is the first library, which only matters if the one before it
+        // replaced the same functions.
         command.env("ASAN_OPTIONS", "verify_asan_link_order=0");
     }
     let finished = process::run(&mut command, LIMIT, temp_dir.path())?;

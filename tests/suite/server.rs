@@ -1,9 +1,9 @@
 //! The guide's HTTP server, compiled unchanged with the guide's own flags, as a real process with
 //! real clients.
 //!
-//! The server has port 8080 built in; a library that is preloaded, `c-tests/server/port.c`, gives each
-//! another one. Each scenario ends in `Server::stop`, which checks everything the server printed, and
-//! that its counters agree with what the clients did.
+//! The server has port 8080 built in; a preloaded library, `c-tests/server/port.c`, gives each
+//! instance another one. Each scenario ends in `Server::stop`, which checks everything that the
+//! server printed, and that its counters agree with what the clients did.
 
 mod load;
 mod process;
@@ -34,7 +34,7 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
     \r\n\
     Hello, World!";
 
-/// The tasks that the server starts with: accept and cleanup.
+/// The tasks that the server starts: accept and cleanup.
 const OWN_TASKS: u64 = 2;
 
 /// The trials of this module.
@@ -83,7 +83,7 @@ fn idle_delay_nobody() {
     for stream in &idle {
         assert_still_open(stream);
     }
-    // An idle connection is no different from the others: it is served when it asks.
+    // An idle connection works like any other: it is served when it sends a request.
     send(&idle[IDLE / 2], REQUEST);
     assert_answer(&idle.swap_remove(IDLE / 2));
 
@@ -113,7 +113,7 @@ fn reset_mid_request() {
     for part in [&REQUEST[..0], HALF_A_REQUEST] {
         let stream = server.connect();
         send(&stream, part);
-        // Answering another client proves that the server took this part in before the reset.
+        // Answering another client proves that the server read this part before the reset.
         server.request();
         reset(stream);
         server.request();
@@ -124,14 +124,14 @@ fn reset_mid_request() {
 fn close_before_the_answer() {
     let mut server = Server::start();
 
-    // A plain close: the answer is written, and meets a socket that nobody reads.
+    // A plain close: the answer is written to a socket whose peer does not read.
     let stream = server.connect();
     send(&stream, REQUEST);
     drop(stream);
     server.request();
 
     // A close and a reset before the server has read the request: the answer's write() raises
-    // SIGPIPE, which kills a process that has not seen to it. Stopping the server makes the order
+    // SIGPIPE, which kills a process that does not handle it. Stopping the server makes the order
     // certain.
     prove_that_the_write_raises_sigpipe();
     server.suspend();
@@ -144,9 +144,8 @@ fn close_before_the_answer() {
     server.stop(libc::SIGINT, 11, 11);
 }
 
-/// Plays the server's part on a connection of its own, so that the scenario is known to test
-/// something. The test's own process ignores SIGPIPE, as Rust programs do, and gets the error
-/// alone.
+/// Does what the server does on a connection of its own, to prove that the scenario tests
+/// something. The test's own process ignores SIGPIPE, as Rust programs do, and only gets the error.
 fn prove_that_the_write_raises_sigpipe() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("the listener's address");
@@ -158,8 +157,8 @@ fn prove_that_the_write_raises_sigpipe() {
     assert_eq!(error.kind(), ErrorKind::BrokenPipe, "EPIPE comes with SIGPIPE, {error} does not");
 }
 
-/// Sends a whole request, ends the stream, and aborts the connection. Only with both the end and
-/// the reset does the other side's write() fail with EPIPE; a reset alone gives ECONNRESET.
+/// Sends a whole request, ends the stream, and aborts the connection. Only after both the end and
+/// the reset does the peer's write() fail with EPIPE; a reset alone gives ECONNRESET.
 fn request_and_abort(stream: TcpStream) {
     send(&stream, REQUEST);
     stream.shutdown(Shutdown::Write).expect("end the stream");
@@ -197,7 +196,7 @@ fn idle_costs_nothing() {
     let mut server = Server::start();
     let idle = server.open_idle(50);
     server.request();
-    // Whatever the last request set going comes to rest first.
+    // Waits until all effects of the last request are over.
     thread::sleep(Duration::from_secs(1));
 
     let before = server.usage();
@@ -213,7 +212,7 @@ fn log_and_metrics() {
     let mut server = Server::start();
     let idle = server.open_idle(1);
     (0..3).for_each(|_| server.request());
-    // Server::stop() checks the format of each line; here is what it leaves open.
+    // Server::stop() checks the format of each line; here are the values.
     let report = server.stop(libc::SIGINT, 4, 3);
     let after = time_stamp();
 
@@ -230,7 +229,7 @@ fn log_and_metrics() {
     );
     let metrics = &report.metrics;
     assert_eq!(metrics.current, OWN_TASKS + idle.len() as u64, "{metrics:?}");
-    // One client after another, each found the accept task parked.
+    // The clients came one after another, and each found the accept task parked.
     assert!(metrics.io_events >= 4, "an event for each connection: {metrics:?}");
     assert_eq!(metrics.cancellations, 0, "{metrics:?}");
 }
@@ -282,7 +281,7 @@ fn memcheck() -> Completion {
     Completion::Completed
 }
 
-/// A server that someone else has compiled: it answers, and ends on Ctrl+C as it should.
+/// A server that other code has compiled: it answers, and ends on Ctrl+C as it should.
 pub fn serves(command: Command, temp_dir: Arc<TempDir>) {
     let mut server = Server::start_compiled(command, temp_dir);
     (0..20).for_each(|_| server.request());
@@ -315,8 +314,8 @@ fn assert_still_open(stream: &TcpStream) {
 /// Closes the connection with a reset, by a linger time of 0.
 fn reset(stream: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the descriptor is open as long as `stream` lives, and the pointer and the length are
-    // those of one `linger`.
+    // SAFETY: the descriptor is open as long as `stream` lives, and pointer and length describe one
+    // `linger`.
     let result = unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),

@@ -1,5 +1,5 @@
-//! A seed of the simulation that fails is only of use if it fails again, in a process of its own,
-//! where addresses are others and the time is another one.
+//! A failing seed of the simulation is only useful if it fails again in another process, with other
+//! addresses and at another time.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub fn trials() -> Vec<Trial> {
             let mut command = program::command(&program);
             program::run_command(command.arg(seed.to_string()), LIMIT, &temp_dir)
         };
-        // Each prints a hash of all that has happened in it.
+        // Each prints a hash of all its events.
         let first = (1..=20).map(run).collect::<Result<Vec<_>, Failed>>()?;
         let again = (1..=20).map(run).collect::<Result<Vec<_>, Failed>>()?;
         if first != again {

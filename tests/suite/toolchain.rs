@@ -1,4 +1,4 @@
-//! Compilers and other tools: found, or said to be missing.
+//! Compilers and other tools: found, or reported as missing.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use libtest_mimic::{Completion, Failed};
 
 use crate::program::is_cxx;
 
-/// Where a tool is: a program on the PATH, or the path itself.
+/// The path of a tool: a program on the PATH, or the path itself.
 pub fn find(tool: &str) -> Option<PathBuf> {
     if tool.contains('/') {
         return Some(PathBuf::from(tool)).filter(|path| is_executable(path));
@@ -23,18 +23,18 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// What becomes of a test whose tool is missing.
+/// The outcome of a test whose tool is missing.
 pub fn missing(tool: &str) -> Option<Completion> {
     let is_missing = find(tool).is_none();
     is_missing.then(|| Completion::ignored_with(format!("{tool} is not installed")))
 }
 
-/// What becomes of a test of this program if there is no compiler for it. One for C is taken to be there.
+/// The outcome of a test of this program if there is no compiler for it. A C compiler is required.
 pub fn missing_compiler(source: &Path) -> Option<Completion> {
     if is_cxx(source) { missing(&cxx_compiler().0) } else { None }
 }
 
-/// Runs a test that uses a tool, or has it ignored where the tool is missing.
+/// Runs a test that uses a tool, or reports it as ignored if the tool is missing.
 pub fn with_tool(
     tool: &str,
     test: impl FnOnce() -> Result<(), Failed>,
@@ -42,7 +42,7 @@ pub fn with_tool(
     with_tools(&[tool], test)
 }
 
-/// The same with several tools.
+/// `with_tool` for several tools.
 pub fn with_tools(
     tools: &[&str],
     test: impl FnOnce() -> Result<(), Failed>,
@@ -53,7 +53,7 @@ pub fn with_tools(
     }
 }
 
-/// Whether to try everything, for `make torture`.
+/// Whether to run the long forms, for `make torture`.
 pub fn torture() -> bool {
     env::var_os("MAJJEN_TORTURE").is_some()
 }
@@ -63,7 +63,7 @@ pub fn on_fallbacks() -> bool {
     env::var_os("MAJJEN_FALLBACKS").is_some()
 }
 
-/// The C compiler, with the words of `CC` that are its arguments.
+/// The C compiler, with the arguments in `CC`.
 pub fn c_compiler() -> Command {
     let (program, arguments) = words("CC").unwrap_or(("cc".to_owned(), Vec::new()));
     let mut command = Command::new(program);
@@ -71,7 +71,7 @@ pub fn c_compiler() -> Command {
     command
 }
 
-/// The name of the C++ compiler, and the words of `CXX` that are its arguments.
+/// The name of the C++ compiler, and the arguments in `CXX`.
 pub fn cxx_compiler() -> (String, Vec<String>) {
     words("CXX").unwrap_or_else(|| {
         let name = if find("c++").is_some() { "c++" } else { "g++" };
@@ -83,7 +83,7 @@ pub fn cxx_compiler() -> (String, Vec<String>) {
 pub enum Compilers {
     /// Those of `CC` and `CXX`.
     Usual,
-    /// clang, of the LLVM that rustc has, as Debian names it.
+    /// clang of rustc's LLVM version, by Debian's names.
     OfRustc { llvm: String },
 }
 
@@ -97,7 +97,7 @@ impl Compilers {
         Ok(Compilers::OfRustc { llvm })
     }
 
-    /// What the one for C is called, with its first arguments.
+    /// The name of the C compiler, with its first arguments.
     pub fn c_name(&self) -> String {
         match self {
             Compilers::Usual => env::var("CC").unwrap_or("cc".to_owned()),
@@ -105,7 +105,7 @@ impl Compilers {
         }
     }
 
-    /// The one for a source.
+    /// The compiler for a source.
     pub fn of(&self, source: &Path) -> Command {
         match self {
             Compilers::Usual if is_cxx(source) => {
@@ -128,7 +128,7 @@ pub fn runner() -> Option<(String, Vec<String>)> {
     words("MAJJEN_RUNNER")
 }
 
-/// The first word and the other words of a variable, if it has any.
+/// The first word and the other words of an environment variable, if it has any.
 fn words(variable: &str) -> Option<(String, Vec<String>)> {
     let value: OsString = env::var_os(variable)?;
     let mut words = value.to_str()?.split_whitespace().map(str::to_owned);

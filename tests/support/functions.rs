@@ -1,5 +1,5 @@
-//! The functions of the library's sources, found by name in whatever file they are, and the places
-//! in them that a mutant changes.
+//! The functions of the library's sources, found by name in any file, and the places in them that a
+//! mutant changes.
 
 use std::fmt::{self, Display};
 use std::ops::Range;
@@ -10,25 +10,25 @@ use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// All functions of the sources that have a body, but for the library's own unit tests.
+/// All functions of the sources that have a body, except the library's unit tests.
 pub struct Functions {
     functions: Vec<Function>,
 }
 
 /// One of them.
 pub struct Function {
-    /// The modules that it is in, perhaps a type or a trait, and its own name.
+    /// Its modules, perhaps a type or a trait, and its own name.
     path: Vec<String>,
     has_type: bool,
-    /// Where it is, from the root of the repository.
+    /// Its file, relative to the repository.
     pub file: PathBuf,
     tokens: Vec<Token>,
-    /// None in C, of which the tokens are all that is known.
+    /// `None` in C, of which only the tokens are known.
     syntax: Option<syn::Block>,
 }
 
-/// A word, a literal, or a single character of punctuation, and which bytes of the file it is.
-/// Space and comments are not tokens, so that neither counts.
+/// A word, a literal, or a single punctuation character, and its range of bytes in the file.
+/// Whitespace and comments are not tokens, so they are ignored.
 #[derive(Clone)]
 struct Token {
     text: String,
@@ -38,21 +38,21 @@ struct Token {
 /// What a mutant changes. The words are compared token by token.
 #[derive(Clone, Copy)]
 pub enum Part {
-    /// The innermost statement that has the words.
+    /// The innermost statement that contains the words.
     Statement(&'static str),
-    /// The call, with its arguments, of what ends with the words: `canceled.set` for
+    /// The call, with its arguments, whose callee ends with the words: `canceled.set` for
     /// `task.canceled.set(true)`.
     Call(&'static str),
-    /// The innermost condition, of an `if` or a `while`, that has the words.
+    /// The innermost condition, of an `if` or a `while`, that contains the words.
     Condition(&'static str),
-    /// The arm of a `match` whose pattern has the words.
+    /// The arm of a `match` whose pattern contains the words.
     Arm(&'static str),
-    /// The words themselves. This also works in C.
+    /// The words themselves. Also for C.
     Words(&'static str),
 }
 
 impl Functions {
-    /// Reads what is below `src` in a repository.
+    /// Reads the files below `src` in a repository.
     pub fn read(root: &Path) -> Result<Functions, String> {
         let mut files = Vec::new();
         list_files(&root.join("src"), &mut files).map_err(|error| error.to_string())?;
@@ -71,13 +71,13 @@ impl Functions {
         Ok(Functions { functions })
     }
 
-    /// The functions of that name: `Type::function`, `Trait::function` for a body in the trait
-    /// itself, or `function` for one that belongs to no type. Modules may stand before it.
+    /// The functions with that name: `Type::function`, `Trait::function` for a default body in the
+    /// trait, or `function` for one without a type. Modules may precede it.
     pub fn named(&self, name: &str) -> Vec<&Function> {
         self.functions.iter().filter(|function| function.is_named(name)).collect()
     }
 
-    /// What else has the last word of a name, perhaps because it has moved to another type.
+    /// Other functions with the same last word, perhaps because one has moved to another type.
     pub fn alike(&self, name: &str) -> Vec<String> {
         let last = name.rsplit("::").next();
         let functions = self.functions.iter();
@@ -89,14 +89,14 @@ impl Functions {
 impl Function {
     fn is_named(&self, name: &str) -> bool {
         let words: Vec<&str> = name.split("::").collect();
-        // The methods of all types are not meant by a name alone.
+        // A name alone does not mean methods of a type.
         let least = if self.has_type { 2 } else { 1 };
         words.len() >= least
             && self.path.len() >= words.len()
             && self.path[self.path.len() - words.len()..] == words
     }
 
-    /// Which bytes of the file are such a part of the function.
+    /// The ranges of bytes of such parts in the function.
     pub fn places(&self, part: Part) -> Result<Vec<Range<usize>>, String> {
         let (Part::Statement(words)
         | Part::Call(words)
@@ -176,7 +176,7 @@ fn of_rust(file: &Path, text: &str) -> Result<Vec<Function>, String> {
     Ok(collector.functions)
 }
 
-/// What a stream consists of, with the brackets around its groups.
+/// The tokens of a stream, with the brackets around its groups.
 fn rust_tokens(stream: &TokenStream) -> Vec<Token> {
     let mut tokens = Vec::new();
     let token = |text: &str, span: Span| Token { text: text.to_owned(), place: span.byte_range() };
@@ -205,10 +205,10 @@ fn part_of(tokens: &[Token], place: Range<usize>) -> &[Token] {
     &tokens[first..end.max(first)]
 }
 
-/// Lists the functions of a file.
+/// Collects the functions of a file.
 struct Collector<'a> {
     file: &'a Path,
-    /// Of the file.
+    /// The file's tokens.
     tokens: Vec<Token>,
     path: Vec<String>,
     has_type: bool,
@@ -275,11 +275,11 @@ impl Visit<'_> for Collector<'_> {
     }
 }
 
-/// Looks for a part in a body.
+/// Searches a body for a part.
 struct Search<'a> {
     part: Part,
     words: Vec<Token>,
-    /// Of the body.
+    /// The body's tokens.
     tokens: &'a [Token],
     found: Vec<Range<usize>>,
 }
@@ -346,7 +346,7 @@ impl Visit<'_> for Search<'_> {
     }
 }
 
-/// The functions of a C file: a name, something in parentheses, and something in braces.
+/// The functions of a C file: a name, a group in parentheses, and one in braces.
 fn of_c(file: &Path, text: &str) -> Result<Vec<Function>, String> {
     let tokens = c_tokens(text);
     let mut functions = Vec::new();
@@ -370,7 +370,7 @@ fn of_c(file: &Path, text: &str) -> Result<Vec<Function>, String> {
     Ok(functions)
 }
 
-/// The end of the group that begins at an index, if one does.
+/// The end of the group that begins at an index, if there is one.
 fn group_end(tokens: &[Token], start: usize, open: &str, close: &str) -> Option<usize> {
     if tokens.get(start)?.text != open {
         return None;
@@ -416,7 +416,7 @@ fn is_of_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// How long what begins with a quote is, with its quotes.
+/// The length of a quoted literal, with its quotes.
 fn quoted_bytes(text: &str, quote: char) -> usize {
     let mut escaped = false;
     let is_end = |character| {

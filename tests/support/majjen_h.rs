@@ -10,12 +10,17 @@ use std::ffi::{c_char, c_int, c_short, c_uint, c_void};
 /// calling convention of AArch64.
 pub type va_list = *mut c_void;
 
-pub const MJ_FOREVER: u64 = u64::MAX;
 pub const MJ_VERSION_MAJOR: c_int = 0;
 pub const MJ_VERSION_MINOR: c_int = 1;
 pub const MJ_VERSION_PATCH: c_int = 0;
+pub const MJ_FOREVER: u64 = u64::MAX;
 pub const MJ_RUN_STOPPED: c_int = 1;
 pub const MJ_RUN_SIGNAL: c_int = 2;
+
+#[repr(C)]
+pub struct mj_remote {
+    _opaque: [u8; 0],
+}
 
 pub type mj_task_fn = unsafe extern "C" fn(scheduler: *mut mj_scheduler, user_state: *mut c_void);
 
@@ -25,19 +30,23 @@ pub const MJ_TASK_SLEEPING: mj_task_state = 1;
 pub const MJ_TASK_WAITING_IO: mj_task_state = 2;
 pub const MJ_TASK_EXITED: mj_task_state = 3;
 
-pub type mj_log_level = c_uint;
-pub const MJ_LOG_TRACE: mj_log_level = 0;
-pub const MJ_LOG_DEBUG: mj_log_level = 1;
-pub const MJ_LOG_INFO: mj_log_level = 2;
-pub const MJ_LOG_WARN: mj_log_level = 3;
-pub const MJ_LOG_ERROR: mj_log_level = 4;
-pub const MJ_LOG_FATAL: mj_log_level = 5;
-pub const MJ_LOG_SILENT: mj_log_level = 6;
+pub type mj_task_id = u64;
 
-pub type mj_metrics_format = c_uint;
-pub const MJ_METRICS_TEXT: mj_metrics_format = 0;
-pub const MJ_METRICS_PROMETHEUS: mj_metrics_format = 1;
-pub const MJ_METRICS_JSON: mj_metrics_format = 2;
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_task {
+    pub task_function: Option<mj_task_fn>,
+    pub user_state: *mut c_void,
+    pub state: mj_task_state,
+    pub wake_time_ns: u64,
+    pub heap_index: usize,
+    pub next: *mut mj_task,
+}
+
+#[repr(C)]
+pub struct mj_chan {
+    _opaque: [u8; 0],
+}
 
 pub type mj_select_op = c_uint;
 pub const MJ_SELECT_SEND: mj_select_op = 0;
@@ -47,13 +56,19 @@ pub const MJ_SELECT_TASK: mj_select_op = 3;
 pub const MJ_SELECT_DEADLINE: mj_select_op = 4;
 
 #[repr(C)]
-pub struct mj_chan {
-    _opaque: [u8; 0],
-}
-
-#[repr(C)]
-pub struct mj_cond {
-    _opaque: [u8; 0],
+#[derive(Clone, Copy)]
+pub struct mj_select_case {
+    pub chan: *mut mj_chan,
+    pub op: mj_select_op,
+    pub result: c_int,
+    pub element: *mut c_void,
+    pub fd: c_int,
+    pub events: c_short,
+    pub happened: c_short,
+    pub task: mj_task_id,
+    pub deadline_ns: u64,
+    pub reserved: [u64; 4],
+    pub internal: [*mut c_void; 3],
 }
 
 #[repr(C)]
@@ -62,7 +77,7 @@ pub struct mj_mutex {
 }
 
 #[repr(C)]
-pub struct mj_remote {
+pub struct mj_cond {
     _opaque: [u8; 0],
 }
 
@@ -76,22 +91,27 @@ pub struct mj_waitgroup {
     _opaque: [u8; 0],
 }
 
+pub type mj_log_level = c_uint;
+pub const MJ_LOG_TRACE: mj_log_level = 0;
+pub const MJ_LOG_DEBUG: mj_log_level = 1;
+pub const MJ_LOG_INFO: mj_log_level = 2;
+pub const MJ_LOG_WARN: mj_log_level = 3;
+pub const MJ_LOG_ERROR: mj_log_level = 4;
+pub const MJ_LOG_FATAL: mj_log_level = 5;
+pub const MJ_LOG_SILENT: mj_log_level = 6;
+
+pub type mj_log_callback =
+    unsafe extern "C" fn(level: mj_log_level, message: *const c_char, user_data: *mut c_void);
+
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct mj_task {
-    pub task_function: Option<mj_task_fn>,
-    pub user_state: *mut c_void,
-    pub state: mj_task_state,
-    pub wake_time_ns: u64,
-    pub heap_index: usize,
-    pub next: *mut mj_task,
+pub struct mj_logger {
+    pub min_level: mj_log_level,
+    pub callback: Option<mj_log_callback>,
+    pub user_data: *mut c_void,
+    pub include_time: bool,
+    pub include_level: bool,
 }
-
-pub type mj_wait_fn = unsafe extern "C" fn(
-    scheduler: *mut mj_scheduler,
-    timeout_ns: u64,
-    user_data: *mut c_void,
-) -> c_int;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -115,6 +135,19 @@ pub struct mj_metrics {
     pub memory_allocated_bytes: usize,
 }
 
+pub type mj_metrics_format = c_uint;
+pub const MJ_METRICS_TEXT: mj_metrics_format = 0;
+pub const MJ_METRICS_PROMETHEUS: mj_metrics_format = 1;
+pub const MJ_METRICS_JSON: mj_metrics_format = 2;
+
+pub type mj_wait_fn = unsafe extern "C" fn(
+    scheduler: *mut mj_scheduler,
+    timeout_ns: u64,
+    user_data: *mut c_void,
+) -> c_int;
+
+pub type mj_clock_fn = unsafe extern "C" fn(user_data: *mut c_void) -> u64;
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mj_scheduler {
@@ -130,106 +163,47 @@ pub struct mj_scheduler {
     pub metrics: mj_metrics,
 }
 
-pub type mj_task_id = u64;
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct mj_select_case {
-    pub chan: *mut mj_chan,
-    pub op: mj_select_op,
-    pub result: c_int,
-    pub element: *mut c_void,
-    pub fd: c_int,
-    pub events: c_short,
-    pub happened: c_short,
-    pub task: mj_task_id,
-    pub deadline_ns: u64,
-    pub reserved: [u64; 4],
-    pub internal: [*mut c_void; 3],
-}
-
-pub type mj_clock_fn = unsafe extern "C" fn(user_data: *mut c_void) -> u64;
-
-pub type mj_log_callback =
-    unsafe extern "C" fn(level: mj_log_level, message: *const c_char, user_data: *mut c_void);
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct mj_logger {
-    pub min_level: mj_log_level,
-    pub callback: Option<mj_log_callback>,
-    pub user_data: *mut c_void,
-    pub include_time: bool,
-    pub include_level: bool,
-}
-
 // SAFETY: these are the header's declarations. What the header asks of arguments is for the tests to
 // keep, as for any C program; marking each call would say no more than that it is a call of C.
 unsafe extern "C" {
     pub safe fn mj_version() -> *const c_char;
     pub safe fn mj_scheduler_create() -> *mut mj_scheduler;
     pub safe fn setup_scheduler_with_epoll() -> *mut mj_scheduler;
-    pub safe fn mj_scheduler_set_overflow_report(
-        scheduler: *mut mj_scheduler,
-        report: bool,
-    ) -> c_int;
     pub safe fn mj_scheduler_destroy(scheduler: *mut mj_scheduler);
     pub safe fn mj_scheduler_run(scheduler: *mut mj_scheduler);
     pub safe fn mj_run(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_signal(scheduler: *mut mj_scheduler) -> c_int;
+    pub safe fn mj_scheduler_current() -> *mut mj_scheduler;
     pub safe fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *mut mj_remote;
+    pub safe fn mj_remote_stop(remote: *mut mj_remote) -> c_int;
     pub safe fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_remote;
     pub safe fn mj_remote_release(remote: *mut mj_remote);
-    pub safe fn mj_remote_stop(remote: *mut mj_remote) -> c_int;
     pub safe fn mj_create_task(
         scheduler: *mut mj_scheduler,
         task_function: Option<mj_task_fn>,
         user_state: *mut c_void,
     ) -> *mut mj_task;
-    pub safe fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes: usize) -> c_int;
-    pub safe fn mj_task_stack_used(task: *const mj_task) -> usize;
     pub safe fn mj_task_exit();
     pub safe fn mj_task_current() -> *mut mj_task;
     pub safe fn mj_task_get_id(task: *const mj_task) -> mj_task_id;
     pub safe fn mj_task_find(scheduler: *mut mj_scheduler, id: mj_task_id) -> *mut mj_task;
-    pub safe fn mj_task_wake(task: *mut mj_task) -> c_int;
-    pub safe fn mj_task_cancel(task: *mut mj_task) -> c_int;
     pub safe fn mj_task_set_name(task: *mut mj_task, name: *const c_char) -> c_int;
     pub safe fn mj_task_get_name(task: *const mj_task) -> *const c_char;
+    pub safe fn mj_task_wake(task: *mut mj_task) -> c_int;
+    pub safe fn mj_task_cancel(task: *mut mj_task) -> c_int;
     pub safe fn mj_task_yield();
+    pub safe fn mj_yield() -> c_int;
     pub safe fn mj_task_sleep_ns(nanoseconds: u64);
     pub safe fn mj_task_sleep_ms(milliseconds: u64);
     pub safe fn mj_task_sleep_s(seconds: u64);
-    pub safe fn mj_task_wait_readable(fd: c_int);
-    pub safe fn mj_yield() -> c_int;
     pub safe fn mj_sleep_ns(nanoseconds: u64) -> c_int;
     pub safe fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int;
     pub safe fn mj_task_park(timeout_ns: u64) -> c_int;
-    pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int;
+    pub safe fn mj_task_wait_readable(fd: c_int);
+    pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_fd_close(fd: c_int) -> c_int;
-    pub safe fn mj_mutex_create(scheduler: *mut mj_scheduler) -> *mut mj_mutex;
-    pub safe fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int;
-    pub safe fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) -> c_int;
-    pub safe fn mj_mutex_try_lock(mutex: *mut mj_mutex) -> c_int;
-    pub safe fn mj_mutex_unlock(mutex: *mut mj_mutex) -> c_int;
-    pub safe fn mj_cond_create(scheduler: *mut mj_scheduler) -> *mut mj_cond;
-    pub safe fn mj_cond_destroy(cond: *mut mj_cond) -> c_int;
-    pub safe fn mj_cond_wait(cond: *mut mj_cond, mutex: *mut mj_mutex, timeout_ns: u64) -> c_int;
-    pub safe fn mj_cond_signal(cond: *mut mj_cond) -> c_int;
-    pub safe fn mj_cond_broadcast(cond: *mut mj_cond) -> c_int;
-    pub safe fn mj_sem_create(scheduler: *mut mj_scheduler, permits: u32) -> *mut mj_sem;
-    pub safe fn mj_sem_destroy(semaphore: *mut mj_sem) -> c_int;
-    pub safe fn mj_sem_acquire(semaphore: *mut mj_sem, permits: u32, timeout_ns: u64) -> c_int;
-    pub safe fn mj_sem_try_acquire(semaphore: *mut mj_sem, permits: u32) -> c_int;
-    pub safe fn mj_sem_release(semaphore: *mut mj_sem, permits: u32) -> c_int;
-    pub safe fn mj_sem_available(semaphore: *const mj_sem) -> u32;
-    pub safe fn mj_waitgroup_create(scheduler: *mut mj_scheduler) -> *mut mj_waitgroup;
-    pub safe fn mj_waitgroup_destroy(group: *mut mj_waitgroup) -> c_int;
-    pub safe fn mj_waitgroup_add(group: *mut mj_waitgroup, count: usize) -> c_int;
-    pub safe fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int;
-    pub safe fn mj_waitgroup_wait(group: *mut mj_waitgroup, timeout_ns: u64) -> c_int;
     pub safe fn mj_chan_create(
         scheduler: *mut mj_scheduler,
         element_bytes: usize,
@@ -244,6 +218,60 @@ unsafe extern "C" {
     pub safe fn mj_chan_length(chan: *const mj_chan) -> usize;
     pub safe fn mj_select(cases: *mut mj_select_case, count: usize, timeout_ns: u64) -> c_int;
     pub safe fn mj_try_select(cases: *mut mj_select_case, count: usize) -> c_int;
+    pub safe fn mj_mutex_create(scheduler: *mut mj_scheduler) -> *mut mj_mutex;
+    pub safe fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int;
+    pub safe fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) -> c_int;
+    pub safe fn mj_mutex_try_lock(mutex: *mut mj_mutex) -> c_int;
+    pub safe fn mj_mutex_unlock(mutex: *mut mj_mutex) -> c_int;
+    pub safe fn mj_cond_create(scheduler: *mut mj_scheduler) -> *mut mj_cond;
+    pub safe fn mj_cond_destroy(cond: *mut mj_cond) -> c_int;
+    pub safe fn mj_cond_wait(cond: *mut mj_cond, mutex: *mut mj_mutex, timeout_ns: u64) -> c_int;
+    pub safe fn mj_cond_signal(cond: *mut mj_cond) -> c_int;
+    pub safe fn mj_cond_broadcast(cond: *mut mj_cond) -> c_int;
+    pub safe fn mj_sem_create(scheduler: *mut mj_scheduler, permits: u32) -> *mut mj_sem;
+    pub safe fn mj_sem_destroy(sem: *mut mj_sem) -> c_int;
+    pub safe fn mj_sem_acquire(sem: *mut mj_sem, permits: u32, timeout_ns: u64) -> c_int;
+    pub safe fn mj_sem_try_acquire(sem: *mut mj_sem, permits: u32) -> c_int;
+    pub safe fn mj_sem_release(sem: *mut mj_sem, permits: u32) -> c_int;
+    pub safe fn mj_sem_available(sem: *const mj_sem) -> u32;
+    pub safe fn mj_waitgroup_create(scheduler: *mut mj_scheduler) -> *mut mj_waitgroup;
+    pub safe fn mj_waitgroup_destroy(group: *mut mj_waitgroup) -> c_int;
+    pub safe fn mj_waitgroup_add(group: *mut mj_waitgroup, count: usize) -> c_int;
+    pub safe fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int;
+    pub safe fn mj_waitgroup_wait(group: *mut mj_waitgroup, timeout_ns: u64) -> c_int;
+    pub safe fn mj_scheduler_set_stack_size(
+        scheduler: *mut mj_scheduler,
+        stack_bytes: usize,
+    ) -> c_int;
+    pub safe fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes: usize) -> c_int;
+    pub safe fn mj_task_stack_used(task: *const mj_task) -> usize;
+    pub safe fn mj_scheduler_set_overflow_report(
+        scheduler: *mut mj_scheduler,
+        report: bool,
+    ) -> c_int;
+    pub safe fn mj_log(level: mj_log_level, format: *const c_char, ...);
+    pub safe fn mj_vlog(level: mj_log_level, format: *const c_char, arguments: va_list);
+    pub safe fn mj_log_set_level(level: mj_log_level);
+    pub safe fn mj_log_enabled(level: mj_log_level) -> bool;
+    pub safe fn mj_log_set_callback(callback: Option<mj_log_callback>, user_data: *mut c_void);
+    pub safe fn mj_log_set_config(logger: *const mj_logger) -> c_int;
+    pub safe fn mj_log_get_config(logger: *mut mj_logger);
+    pub safe fn mj_log_to_stderr() -> c_int;
+    pub safe fn mj_log_to_file(path: *const c_char) -> c_int;
+    pub safe fn mj_log_reopen() -> c_int;
+    pub safe fn mj_log_to_syslog(ident: *const c_char) -> c_int;
+    pub safe fn mj_log_dropped() -> u64;
+    pub safe fn mj_log_set_escape(escape: bool);
+    pub safe fn mj_scheduler_get_metrics(scheduler: *mut mj_scheduler) -> *const mj_metrics;
+    pub safe fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler);
+    pub safe fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
+    pub safe fn mj_scheduler_write_metrics(
+        scheduler: *mut mj_scheduler,
+        buffer: *mut c_char,
+        buffer_bytes: usize,
+        format: mj_metrics_format,
+    ) -> c_int;
+    pub safe fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
     pub safe fn mj_scheduler_set_wait_func(
         scheduler: *mut mj_scheduler,
         function: Option<mj_wait_fn>,
@@ -264,41 +292,13 @@ unsafe extern "C" {
         timeout_ns: u64,
         user_data: *mut c_void,
     ) -> c_int;
+    pub safe fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -> c_int;
+    pub safe fn mj_scheduler_enqueue(scheduler: *mut mj_scheduler, task: *mut mj_task) -> c_int;
+    pub safe fn mj_scheduler_dequeue(scheduler: *mut mj_scheduler) -> *mut mj_task;
     pub safe fn mj_scheduler_set_clock(
         scheduler: *mut mj_scheduler,
         clock: Option<mj_clock_fn>,
         user_data: *mut c_void,
     ) -> c_int;
     pub safe fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64;
-    pub safe fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -> c_int;
-    pub safe fn mj_scheduler_set_stack_size(
-        scheduler: *mut mj_scheduler,
-        stack_bytes: usize,
-    ) -> c_int;
-    pub safe fn mj_scheduler_current() -> *mut mj_scheduler;
-    pub safe fn mj_scheduler_enqueue(scheduler: *mut mj_scheduler, task: *mut mj_task) -> c_int;
-    pub safe fn mj_scheduler_dequeue(scheduler: *mut mj_scheduler) -> *mut mj_task;
-    pub safe fn mj_scheduler_get_metrics(scheduler: *mut mj_scheduler) -> *const mj_metrics;
-    pub safe fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler);
-    pub safe fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
-    pub safe fn mj_scheduler_write_metrics(
-        scheduler: *mut mj_scheduler,
-        buffer: *mut c_char,
-        buffer_bytes: usize,
-        format: mj_metrics_format,
-    ) -> c_int;
-    pub safe fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
-    pub safe fn mj_log_set_level(level: mj_log_level);
-    pub safe fn mj_log_enabled(level: mj_log_level) -> bool;
-    pub safe fn mj_log_set_callback(callback: Option<mj_log_callback>, user_data: *mut c_void);
-    pub safe fn mj_log_set_config(logger: *const mj_logger) -> c_int;
-    pub safe fn mj_log_get_config(logger: *mut mj_logger);
-    pub safe fn mj_log_to_file(path: *const c_char) -> c_int;
-    pub safe fn mj_log_reopen() -> c_int;
-    pub safe fn mj_log_to_syslog(ident: *const c_char) -> c_int;
-    pub safe fn mj_log_to_stderr() -> c_int;
-    pub safe fn mj_log_set_escape(escape: bool);
-    pub safe fn mj_log_dropped() -> u64;
-    pub safe fn mj_log(level: mj_log_level, format: *const c_char, ...);
-    pub safe fn mj_vlog(level: mj_log_level, format: *const c_char, arguments: va_list);
 }

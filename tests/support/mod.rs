@@ -1,4 +1,4 @@
-//! What the tests of the Rust API share.
+//! Helpers of the Rust API's tests.
 #![allow(dead_code)] // None of them uses all.
 
 use std::cell::Cell;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use majjen::logger::{self, Level};
 use majjen::{JoinHandle, Scheduler, task};
 
-/// Counts what is dropped.
+/// Counts drops.
 #[derive(Clone, Default)]
 pub struct Drops(Rc<Cell<u32>>);
 
@@ -17,17 +17,17 @@ impl Drops {
         self.0.get()
     }
 
-    /// Something that is counted when it is dropped.
+    /// A value whose drop is counted.
     pub fn guard(&self) -> Guard {
         Guard(self.clone())
     }
 }
 
-/// What [`Drops::guard`] returns.
+/// The value returned by [`Drops::guard`].
 pub struct Guard(Drops);
 
 impl Guard {
-    /// Another one.
+    /// Another guard with the same counter.
     pub fn clone_count(&self) -> Guard {
         self.0.guard()
     }
@@ -49,7 +49,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// A scheduler, in a process whose log has no more than warnings.
+/// A scheduler, in a process that logs warnings and errors only.
 pub fn scheduler() -> Scheduler {
     logger::set_level(Level::Warn);
     Scheduler::new().unwrap()

@@ -1,8 +1,8 @@
-//! Mutants: copies of the library with one bug, for a test to prove that it notices the bug.
+//! Mutants: copies of the library with one bug each. A test must notice the bug.
 //!
-//! A mutant names a function and a part of it, by syntax: where the function is in `src/`, how it
-//! is formatted, and what is said in comments makes no difference. There must be exactly one such
-//! part, so that a mutant whose code has changed is noticed, and not made somewhere else.
+//! A mutant names a function and a part of it, by syntax: the function's place in `src/`, its
+//! formatting, and comments make no difference. There must be exactly one such part, so that a
+//! mutant whose code has changed is reported, and not applied somewhere else.
 #![allow(dead_code)] // None of the tests uses all kinds of edits.
 
 use std::fs;
@@ -21,11 +21,11 @@ pub struct Mutant {
     pub name: &'static str,
     function: &'static str,
     edit: Edit,
-    /// Where it is written down.
+    /// The place of its definition.
     table: &'static Location<'static>,
 }
 
-/// What stands in the place of a part.
+/// The replacement of a part.
 pub struct Edit {
     part: Part,
     by: &'static str,
@@ -37,13 +37,13 @@ pub const fn mutant(name: &'static str, function: &'static str, edit: Edit) -> M
     Mutant { name, function, edit, table: Location::caller() }
 }
 
-/// Deletes the innermost statement that has the words.
+/// Deletes the innermost statement that contains the words.
 pub const fn delete(words: &'static str) -> Edit {
     replace(words, "")
 }
 
-/// Replaces the innermost statement that has the words. Here and below, a `$` stands for what there
-/// was.
+/// Replaces the innermost statement that contains the words. Here and below, `$` stands for the
+/// original text.
 pub const fn replace(words: &'static str, by: &'static str) -> Edit {
     Edit { part: Part::Statement(words), by }
 }
@@ -53,35 +53,35 @@ pub const fn call(called: &'static str, by: &'static str) -> Edit {
     Edit { part: Part::Call(called), by }
 }
 
-/// Replaces the condition, of an `if` or a `while`, that has the words.
+/// Replaces the condition, of an `if` or a `while`, that contains the words.
 pub const fn condition(words: &'static str, by: &'static str) -> Edit {
     Edit { part: Part::Condition(words), by }
 }
 
-/// Deletes the arm of a `match` whose pattern has the words.
+/// Deletes the arm of a `match` whose pattern contains the words.
 pub const fn delete_arm(words: &'static str) -> Edit {
     Edit { part: Part::Arm(words), by: "" }
 }
 
-/// Replaces the words. For what the others do not do, and for C.
+/// Replaces the words. For everything else, and for C.
 pub const fn words(words: &'static str, by: &'static str) -> Edit {
     Edit { part: Part::Words(words), by }
 }
 
 /// A part of a source file.
 struct Place {
-    /// From the root of the repository.
+    /// Relative to the repository.
     file: PathBuf,
     bytes: Range<usize>,
 }
 
-/// The repository, with a copy of `src/`; all else are links.
+/// The repository, with a copy of `src/`; everything else is links.
 pub struct Sources {
     root: PathBuf,
 }
 
 impl Sources {
-    /// Makes the copy, in the place of one that is there already.
+    /// Makes the copy, replacing a previous one.
     pub fn copy_to(root: &Path) -> io::Result<Sources> {
         match fs::remove_dir_all(root) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -98,7 +98,7 @@ impl Sources {
         Ok(Sources { root: root.to_owned() })
     }
 
-    /// What is below `root/src`.
+    /// The files below `root/src`.
     pub fn in_directory(root: &Path) -> Sources {
         Sources { root: root.to_owned() }
     }
@@ -115,7 +115,7 @@ impl Sources {
         Ok(result)
     }
 
-    /// Makes the copy a mutant. Returns the file that this has changed, and its text before.
+    /// Turns the copy into a mutant. Returns the changed file, and its original text.
     pub fn mutate(&self, mutant: &Mutant) -> Result<(PathBuf, String), String> {
         let Place { file, bytes } = mutant.place(&Functions::read(&self.root)?)?;
         let file = self.root.join(file);
@@ -126,7 +126,7 @@ impl Sources {
     }
 }
 
-/// Looks whether each mutant has its place in the sources as they are.
+/// Checks that each mutant has its place in the current sources.
 pub fn find_places<'a>(mutants: impl IntoIterator<Item = &'a Mutant>) -> Result<(), String> {
     let functions = Functions::read(original())?;
     let missing = mutants.into_iter().filter_map(|mutant| mutant.place(&functions).err());

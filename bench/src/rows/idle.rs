@@ -68,11 +68,11 @@ fn one_run(
     let running = start_server(program, &words("serve kind=2 log=0"), bench.processors)?;
     let mut load = Load::connect(Kind::Echo, connections)?;
     load.make(connections as u64)?;
-    sleep(Duration::from_millis(1500)); // Runtimes have things to put in order.
+    sleep(Duration::from_millis(1500)); // Runtimes have initialization to finish.
     let look = || Some((switches_of(running.pid()), cpu_ns_of(running.pid())?));
     let before = look().ok_or("the server has ended")?;
     sleep(Duration::from_secs(seconds));
     let after = look().ok_or("the server has ended")?;
-    load.make(connections as u64)?; // All are still there.
+    load.make(connections as u64)?; // All connections still work.
     Ok((after.0 - before.0, (after.1 - before.1) as f64 / 1e3))
 }

@@ -7,7 +7,7 @@ use crate::report::{Row, Table, Target};
 
 const IDLE: &[&str] =
     &[MAJJEN, "libev", "libuv", "libevent", "State Threads", "Boost.Fiber", "Go", "tokio", "may"];
-/// libevent has no idle callback to keep it busy with.
+/// libevent has no idle callback that could keep it busy.
 const BUSY: &[&str] =
     &[MAJJEN, "libev", "libuv", "State Threads", "Boost.Fiber", "Go", "tokio", "may"];
 

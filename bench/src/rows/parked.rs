@@ -7,7 +7,7 @@ use crate::machine::available_bytes;
 use crate::process::{self, Case};
 use crate::report::{Row, Table, Target};
 
-/// Name in the table, contender, further argument, bytes each (roughly), the most that is tried.
+/// Name in the table, contender, further argument, bytes each (roughly), maximum number.
 const CASES: &[(&str, &str, &str, u64, u64)] = &[
     (MAJJEN, MAJJEN, "", 5 << 10, u64::MAX),
     ("Majjen, stacks of 64 KiB", MAJJEN, "stack=65536", 5 << 10, u64::MAX),

@@ -13,7 +13,7 @@ use crate::sample::Spread;
 const SERVERS: &[&str] =
     &[MAJJEN, "libev", "libuv", "libevent", "State Threads", "Go", "tokio", "may"];
 
-/// A server, and what it is called in the table.
+/// A server, and its name in the table.
 struct Server {
     name: &'static str,
     label: String,
@@ -33,7 +33,7 @@ fn servers(bench: &Bench, arguments: &str, note: &str) -> Vec<Server> {
         .collect()
 }
 
-/// Processor microseconds of the server for each request, for each server by turns.
+/// CPU time of the server per request in microseconds, with the servers in alternation.
 fn measure(
     bench: &Bench,
     servers: &[Server],
@@ -66,7 +66,7 @@ fn one_run(
 ) -> Result<f64> {
     let running = start_server(&server.program, &server.arguments, bench.processors)?;
     let mut load = Load::connect(kind, clients)?;
-    load.make(requests / 10 + clients as u64)?; // Warms up.
+    load.make(requests / 10 + clients as u64)?; // Warm-up.
     let clock = || cpu_ns_of(running.pid()).ok_or("the server has ended".to_owned());
     let before = clock()?;
     load.make(requests)?;
@@ -80,7 +80,7 @@ fn cell(result: &Result<Spread>) -> String {
     }
 }
 
-/// The values by name, first come first served.
+/// The values by name; the first match counts.
 fn find(servers: &[Server], results: &[Result<Spread>], label: &str) -> Option<Spread> {
     let index = servers.iter().position(|server| server.label == label)?;
     results[index].as_ref().ok().copied()

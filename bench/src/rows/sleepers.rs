@@ -10,7 +10,7 @@ use crate::report::{Row, Table, Target};
 const WITH_TASKS: &[&str] = &[MAJJEN, "State Threads", "Boost.Fiber", "Go", "tokio"];
 const WITHOUT_TASKS: &[&str] = &["libev", "libuv", "libevent"];
 
-/// Bytes that one sleeper takes, roughly, stack and page tables included: so much memory must be there.
+/// Bytes per sleeper, roughly, including stack and page tables: this much memory must be available.
 fn bytes_each(name: &str) -> u64 {
     match name {
         MAJJEN | "State Threads" => 5 << 10,
@@ -20,10 +20,10 @@ fn bytes_each(name: &str) -> u64 {
     }
 }
 
-/// How many sleepers a contender can be asked for in reasonable time.
+/// The maximum number of sleepers with which a contender finishes in reasonable time.
 fn most(name: &str) -> u64 {
     match name {
-        // A yield is a sleep there, which costs more with each sleeper.
+        // There a yield is a sleep, which costs more with each sleeper.
         "State Threads" => 10_000,
         "Boost.Fiber" => 100_000,
         _ => u64::MAX,
@@ -105,8 +105,8 @@ fn measure_count(bench: &Bench, names: &[&'static str], count: u64) -> (Results,
     let able = filtered(names, |name| takes_part(name, count).is_ok());
     let run = |names: &[&str], cancel: u64| {
         let mut results = Results { entries: Vec::new() };
-        // All must be asleep before the first one wakes: a time that depends on the contender, and on how busy the
-        // machine is.
+        // All must be asleep before the first one wakes: how long that takes depends on the contender, and on
+        // how busy the machine is.
         for (insert_ns, names) in [
             (150, filtered(names, |name| WITHOUT_TASKS.contains(&name))),
             (1500, filtered(names, |name| WITH_TASKS.contains(&name))),

@@ -11,7 +11,7 @@ use crate::process::{self, Case};
 use crate::report::{Row, Table, Target};
 
 const WITH_LOOPS: &[&str] = &[MAJJEN, "libev", "libuv", "libevent", "tokio"];
-/// What a contender's program loads.
+/// The library that a contender's program loads.
 const LIBRARIES: &[(&str, &str)] = &[
     (MAJJEN, "libmajjen.so"),
     ("libev", "libev.so"),
@@ -103,7 +103,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     Ok(row)
 }
 
-/// The shared library that a contender's program is linked with, as the loader finds it.
+/// The shared library that a contender's program is linked with, as the loader resolves it.
 fn find_library(bench: &Bench, contender: &str, library: &str) -> Option<PathBuf> {
     if contender == MAJJEN {
         return Some(bench.places.library.join(library));
@@ -115,7 +115,7 @@ fn find_library(bench: &Bench, contender: &str, library: &str) -> Option<PathBuf
     Some(PathBuf::from(line.split("=> ").nth(1)?.split_whitespace().next()?))
 }
 
-/// The size of a library once its symbols are removed, in KiB.
+/// The size of a library without its symbols, in KiB.
 fn stripped_kib(bench: &Bench, library: &Path) -> Option<f64> {
     let stripped = bench.places.build.join("stripped.so");
     let status = Command::new("strip").arg("-o").arg(&stripped).arg(library).status();

@@ -9,7 +9,7 @@ use crate::report::{Row, Table, Target};
 const CONTENDERS: &[&str] =
     &[MAJJEN, "State Threads", "Boost.Fiber", "Go", "tokio", "may", "corosensei"];
 
-/// A switch without a runtime around it.
+/// A context switch without a runtime around it.
 const BARE: &str = "corosensei";
 
 pub fn measure(bench: &Bench) -> Result<Row> {

@@ -193,7 +193,7 @@ pub fn sleep(limit: Limit) -> Result<()> {
             if let Some((_, task)) = running_task() {
                 let error = Error::OutOfMemory;
                 log::error(format_args!(
-                    "task {task:p} cannot sleep, and continues at once: {error}"
+                    "task {task:p} cannot sleep: {error}; it continues at once"
                 ));
             }
             Err(Error::OutOfMemory)

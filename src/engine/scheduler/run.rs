@@ -8,10 +8,11 @@ use super::io::{Builtin, MIN_POLL_INTERVAL_NS};
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
 use crate::engine::context::{callback, switch};
+use crate::engine::log::{self, Counted};
+use crate::engine::measure;
 use crate::engine::process::{overflow, signals};
 use crate::engine::sys::{self, Error, Result, Uncancelable};
 use crate::engine::time::Instant;
-use crate::engine::{log, measure};
 
 /// How a run has ended.
 ///
@@ -127,7 +128,7 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
             Ended::Completed
         }
         left => {
-            log::info(format_args!("Scheduler stopped: {left} tasks left"));
+            log::info(format_args!("Scheduler stopped: {} left", Counted(left, "task", "tasks")));
             if signal == 0 { Ended::Stopped } else { Ended::Signal(signal) }
         }
     };
@@ -289,15 +290,17 @@ impl Scheduler {
         let left = self.tasks.alive();
         if self.tasks.starved.is_empty() {
             log::error(format_args!(
-                "deadlock: all {left} tasks are parked, and no timer, descriptor or wait function \
-                 can wake one; the run ends"
+                "deadlock: {}, and no timer, descriptor or wait function can wake {}; the run ends \
+                 (a task dump shows what each task waits for)",
+                Counted(left, "task is parked", "tasks are parked"),
+                if left == 1 { "it" } else { "any of them" }
             ));
             Error::Deadlock
         } else {
             log::error(format_args!(
-                "{} new tasks have no stack, and no other task is left to release one; the run \
-                 ends, and the next run starts them",
-                self.tasks.starved.count()
+                "no memory for the stacks of {}, and no other task is left to release one; the \
+                 run ends (the next run tries again)",
+                Counted(self.tasks.starved.count(), "new task", "new tasks")
             ));
             Error::OutOfMemory
         }

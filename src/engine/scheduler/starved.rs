@@ -75,7 +75,7 @@ impl Starved {
             && !self.reported.replace(true)
         {
             log::error(format_args!(
-                "cannot allocate the stack of a new task: {reason}; new tasks wait until others end"
+                "cannot allocate a stack for a new task: {reason}; new tasks wait until others end"
             ));
         }
     }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use super::home::Home;
 use super::object::Object;
-use crate::engine::log;
+use crate::engine::log::{self, Counted};
 use crate::engine::scheduler::{Limit, Scheduler, wait_listed};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
@@ -194,7 +194,10 @@ unsafe fn wake_with_owner_died(scheduler: SchedulerRef, owner: &Task) {
     }
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
-    log::error(format_args!("task {owner:p} has ended and left {count} mutexes locked"));
+    log::error(format_args!(
+        "task {owner:p} has ended and left {} locked for good: unlock before a task ends",
+        Counted(count as usize, "mutex", "mutexes")
+    ));
     // Only after the line: the log callback may lock more mutexes, and the slot will be reused.
     owner.locks.set(0);
     owner.at_end.set(None);

@@ -37,7 +37,7 @@ use crate::safe::unwind::suspending;
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let core = match sync::Channel::new(Home::none(), size_of::<T>(), capacity) {
         Ok(core) => Owned(core),
-        Err(error) => panic!("a channel for {capacity} elements: {error}"),
+        Err(error) => panic!("cannot create a channel of capacity {capacity}: {error}"),
     };
     let (senders, receivers) = (Cell::new(1), Cell::new(1));
     let inner = Rc::new(Inner { core, senders, receivers, elements: PhantomData });
@@ -381,7 +381,14 @@ end!(Receiver, receivers, Inner::clear);
 /// assert_eq!(failed.to_string(), "the channel is closed");
 /// assert_eq!(failed.value, "back");
 /// ```
+///
+/// It may get further fields:
+///
+/// ```compile_fail,E0639
+/// majjen::sync::SendError { value: 1, error: majjen::Error::Disconnected };
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SendError<T> {
     /// The element.
     pub value: T,

@@ -115,8 +115,8 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// [`wait`](Self::wait), no longer than the timeout; also returns whether that was over. To
-    /// lock the mutex again may take longer.
+    /// [`wait`](Self::wait), no longer than the timeout; the result says whether that has passed.
+    /// Locking the mutex again may take longer.
     ///
     /// ```
     /// use majjen::{Scheduler, sync::{Condvar, Mutex}};
@@ -126,8 +126,8 @@ impl Condvar {
     /// scheduler.spawn(|| {
     ///     let (mutex, condvar) = (Mutex::new(1), Condvar::new());
     ///     let guard = mutex.lock().unwrap();
-    ///     let (guard, timed_out) = condvar.wait_timeout(guard, Duration::from_millis(1)).unwrap();
-    ///     assert!(timed_out && *guard == 1);
+    ///     let (guard, result) = condvar.wait_timeout(guard, Duration::from_millis(1)).unwrap();
+    ///     assert!(result.timed_out() && *guard == 1);
     /// });
     /// scheduler.run()?;
     /// # Ok::<(), majjen::Error>(())
@@ -139,7 +139,7 @@ impl Condvar {
         &self,
         guard: MutexGuard<'m, T>,
         timeout: Duration,
-    ) -> Result<(MutexGuard<'m, T>, bool)> {
+    ) -> Result<(MutexGuard<'m, T>, WaitTimeoutResult)> {
         self.wait_within(guard, Deadline::In(to_ns(timeout)))
     }
 
@@ -147,7 +147,7 @@ impl Condvar {
         &self,
         guard: MutexGuard<'m, T>,
         deadline: Deadline,
-    ) -> Result<(MutexGuard<'m, T>, bool)> {
+    ) -> Result<(MutexGuard<'m, T>, WaitTimeoutResult)> {
         let mutex = guard.mutex;
         let mut guard = Some(guard);
         let waited = suspending(|| {
@@ -161,8 +161,10 @@ impl Condvar {
             waited
         });
         match (waited, guard) {
-            (Ok(()) | Err(Error::Interrupted), Some(guard)) => Ok((guard, false)),
-            (Err(Error::TimedOut), Some(guard)) => Ok((guard, true)),
+            (Ok(()) | Err(Error::Interrupted), Some(guard)) => {
+                Ok((guard, WaitTimeoutResult(false)))
+            }
+            (Err(Error::TimedOut), Some(guard)) => Ok((guard, WaitTimeoutResult(true))),
             (waited, _) => Err(waited.err().unwrap_or(Error::OwnerDied)),
         }
     }
@@ -192,6 +194,49 @@ impl Condvar {
     /// As [`notify_one`](Self::notify_one).
     pub fn notify_all(&self) -> Result<()> {
         self.core.broadcast()
+    }
+}
+
+/// Whether [`Condvar::wait_timeout`] has timed out.
+///
+/// ```
+/// use majjen::{Scheduler, sync::{Condvar, Mutex}};
+/// use std::rc::Rc;
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// let pair = Rc::new((Mutex::new(()), Condvar::new()));
+/// let own = pair.clone();
+/// let timed_out = scheduler.spawn(move || {
+///     let (_guard, result) = own.1.wait_timeout(own.0.lock()?, Duration::from_secs(3600))?;
+///     Ok::<bool, majjen::Error>(result.timed_out())
+/// });
+/// scheduler.spawn(move || pair.1.notify_one());
+/// scheduler.run()?;
+/// assert!(!timed_out.join()??);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// Whether the wait has ended because the timeout had passed.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, sync::{Condvar, Mutex}};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     let (mutex, condvar) = (Mutex::new(()), Condvar::new());
+    ///     let waited = condvar.wait_timeout(mutex.lock().unwrap(), Duration::ZERO);
+    ///     assert!(waited.unwrap().1.timed_out());
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn timed_out(&self) -> bool {
+        self.0
     }
 }
 

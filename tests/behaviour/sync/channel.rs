@@ -8,9 +8,9 @@ use super::{Events, MS, Sync, settle};
 
 behaviours!(
     a_channel_keeps_its_order_and_its_bound,
-    a_channel_without_room_hands_over,
+    an_unbuffered_channel_hands_over,
     a_closed_channel_is_emptied_first,
-    a_channel_has_time_limits,
+    channel_calls_have_timeouts,
     a_channels_buffer_goes_round,
     senders_wait_in_order,
     receivers_wait_in_order,
@@ -47,7 +47,7 @@ fn a_channel_keeps_its_order_and_its_bound<D: Sync>() {
     assert_eq!(all[..3], [("sent", 0), ("sent", 1), ("received", 0)]);
 }
 
-fn a_channel_without_room_hands_over<D: Sync>() {
+fn an_unbuffered_channel_hands_over<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let channel = api.channel(0);
     let log = events.clone();
@@ -87,7 +87,7 @@ fn a_closed_channel_is_emptied_first<D: Sync>() {
     events.are(&[closed, Ok(5), closed, closed, closed]);
 }
 
-fn a_channel_has_time_limits<D: Sync>() {
+fn channel_calls_have_timeouts<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (channel, log) = (api.channel(0), events.clone());
     api.spawn(move || {
@@ -119,7 +119,7 @@ fn a_channels_buffer_goes_round<D: Sync>() {
     api.run();
 }
 
-/// What was received makes room for the element of the first that waits, and for nobody else's.
+/// A receive frees space in the buffer for the first waiting sender's element only.
 fn senders_wait_in_order<D: Sync>() {
     for capacity in 0..3 {
         let (api, events) = (D::new(), Events::new());
@@ -152,7 +152,7 @@ fn senders_wait_in_order<D: Sync>() {
     }
 }
 
-/// Nobody takes from them what they were given.
+/// No other receiver takes an element that was handed to a waiting one.
 fn receivers_wait_in_order<D: Sync>() {
     for capacity in 0..3 {
         let (api, events) = (D::new(), Events::new());

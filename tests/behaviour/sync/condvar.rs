@@ -8,11 +8,11 @@ use super::{Events, HOUR, LIMIT, MS, Sync, api_that_pretends, compute, settle};
 
 behaviours!(
     a_notification_wakes_one_and_all,
-    a_wait_for_a_condition_has_a_time_limit,
-    a_notification_is_for_those_that_wait,
+    a_wait_for_a_condition_has_a_timeout,
+    a_notification_wakes_current_waiters_only,
     a_notification_in_time_counts,
-    a_wait_that_is_over_takes_no_notification,
-    who_wants_the_mutex_back_learns_that_its_owner_has_ended,
+    an_ended_wait_takes_no_notification,
+    relocking_fails_when_the_owner_has_ended,
     a_bounded_queue_loses_nothing,
 );
 
@@ -43,7 +43,7 @@ fn a_notification_wakes_one_and_all<D: Sync>() {
     events.are(&["a", "one", "all", "b", "c"]);
 }
 
-fn a_wait_for_a_condition_has_a_time_limit<D: Sync>() {
+fn a_wait_for_a_condition_has_a_timeout<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, condvar, log) = (api.mutex(), api.condvar(), events.clone());
     api.spawn(move || {
@@ -59,7 +59,7 @@ fn a_wait_for_a_condition_has_a_time_limit<D: Sync>() {
 }
 
 /// Not for later waiters; and a waiter has unlocked the mutex.
-fn a_notification_is_for_those_that_wait<D: Sync>() {
+fn a_notification_wakes_current_waiters_only<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, condvar) = (api.mutex(), api.condvar());
     let (inner, log) = (api.clone(), events.clone());
@@ -91,7 +91,7 @@ fn a_notification_is_for_those_that_wait<D: Sync>() {
     events.are(&["nobody", "first", "second", "all", "later"]);
 }
 
-/// A limit that passes while the task queues for the mutex does not take the notification back.
+/// A deadline that passes while the task waits for the mutex does not undo the notification.
 fn a_notification_in_time_counts<D: Sync>() {
     let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (mutex, condvar, log) = (api.mutex(), api.condvar(), events.clone());
@@ -113,8 +113,9 @@ fn a_notification_in_time_counts<D: Sync>() {
     events.are(&[Ok("unlocked"), Ok("notified")]);
 }
 
-/// Whatever has ended a wait, the task queues for the mutex, and the next notification is for another.
-fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
+/// Whatever has ended a wait, the task waits for the mutex, and the next notification is for
+/// another waiter.
+fn an_ended_wait_takes_no_notification<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, condvar) = (api.mutex(), api.condvar());
     let waits = |timeout| {
@@ -122,7 +123,7 @@ fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
         api.spawn(move || {
             D::lock(mutex, None).unwrap();
             log.push(D::wait(condvar, mutex, timeout));
-            let _ = D::unlock(mutex); // A guard of the Rust API has not survived a cancelation.
+            let _ = D::unlock(mutex); // A guard of the Rust API does not survive a cancelation.
         })
     };
     let canceled = waits(None);
@@ -141,7 +142,7 @@ fn a_wait_that_is_over_takes_no_notification<D: Sync>() {
     events.are(&[Err(libc::ECANCELED), Err(libc::ETIMEDOUT), Ok(())]);
 }
 
-fn who_wants_the_mutex_back_learns_that_its_owner_has_ended<D: Sync>() {
+fn relocking_fails_when_the_owner_has_ended<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, condvar) = (api.mutex(), api.condvar());
     for timeout in [None, Some(LIMIT), None] {
@@ -166,7 +167,7 @@ fn who_wants_the_mutex_back_learns_that_its_owner_has_ended<D: Sync>() {
     events.are(&[Err(libc::EOWNERDEAD); 3]);
 }
 
-/// As it is done with threads.
+/// The usual pattern of threads.
 fn a_bounded_queue_loses_nothing<D: Sync>() {
     const COUNT: u64 = 100;
     let api = D::new();

@@ -1,5 +1,5 @@
-//! A wait whose deadline has passed, and whose task has not had its turn since: what it waits for may
-//! happen in between, and then it has not timed out.
+//! A wait whose deadline has passed while its task has not run yet: the event may still happen in
+//! between, and then the wait has not timed out.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -19,14 +19,15 @@ behaviours!(
     a_task_that_ends_late_is_joined,
     a_pipe_written_late_is_readable,
     a_late_wake_up_ends_a_park,
-    what_is_not_served_times_out_in_order,
+    unserved_waits_time_out_in_order,
 );
 
-/// How long the waiting task waits.
+/// The timeout of the waiting task.
 const LIMIT: Option<Duration> = Some(HOUR);
 
-/// Waits in a task, and serves it in another one after the deadline: that one computes for longer, and
-/// when it has its next turn the waiting task is ready, and behind it. What the wait has returned.
+/// Waits in a task, and ends the wait in another one after the deadline: that task computes for
+/// longer, and when it runs next, the waiting task is ready and queued behind it. Returns the
+/// wait's result.
 #[track_caller]
 fn served_late<D: Api, R: std::fmt::Debug + PartialEq + 'static>(
     api: &D,
@@ -53,7 +54,7 @@ fn a_mutex_unlocked_late_is_handed_over<D: Sync>() {
     let result = results.clone();
     api.spawn(move || {
         D::lock(mutex, None).unwrap();
-        D::yield_now().unwrap(); // The other one waits.
+        D::yield_now().unwrap(); // The other task waits.
         compute();
         D::yield_now().unwrap();
         D::unlock(mutex).unwrap();
@@ -118,7 +119,7 @@ fn a_task_that_ends_late_is_joined<D: Sync>() {
     let results = Events::new();
     let result = results.clone();
     let slow = api.spawn(move || {
-        D::yield_now().unwrap(); // The other one waits.
+        D::yield_now().unwrap(); // The other task waits.
         compute();
         D::yield_now().unwrap();
     });
@@ -148,13 +149,14 @@ fn a_late_wake_up_ends_a_park<D: Sync>() {
         D::wake(&parked);
     });
     api.run();
-    // mj_task_wake() says that the task was not waiting, so it is nobody's; in Rust it is kept.
+    // mj_task_wake() returns that the task was not waiting, so the wake-up is lost; in Rust it is
+    // kept.
     let expected = if D::KEEPS_WAKE_UPS { Ok(()) } else { Err(libc::ETIMEDOUT) };
     results.are(&[expected, Err(libc::ETIMEDOUT)]);
 }
 
-/// Those behind one that times out are served when it leaves, and not before.
-fn what_is_not_served_times_out_in_order<D: Sync>() {
+/// Tasks behind one that times out are served when it leaves the queue, not before.
+fn unserved_waits_time_out_in_order<D: Sync>() {
     let api: D = api_that_pretends();
     let semaphore = api.semaphore(1);
     let results = Events::new();

@@ -8,12 +8,12 @@ use super::{Events, HOUR, MS, Sync};
 
 behaviours!(
     a_mutex_is_handed_over_in_order,
-    a_lock_has_a_time_limit_and_needs_none_when_free,
+    a_lock_has_a_timeout_and_ignores_it_when_free,
     nobody_locks_twice,
-    an_unlocked_mutex_belongs_to_the_first_that_waits,
-    a_loop_of_locks_without_time_lets_the_owner_go_on,
+    an_unlocked_mutex_is_handed_to_the_first_waiter,
+    a_loop_of_locks_with_a_zero_timeout_lets_the_owner_run,
     a_canceled_task_locks_what_is_free_and_does_not_wait,
-    who_waits_learns_that_the_owner_has_ended,
+    waiters_learn_that_the_owner_has_ended,
 );
 
 fn a_mutex_is_handed_over_in_order<D: Sync>() {
@@ -34,7 +34,7 @@ fn a_mutex_is_handed_over_in_order<D: Sync>() {
     events.are(&[0, 1, 2, 3, 0, 1, 2, 3]);
 }
 
-fn a_lock_has_a_time_limit_and_needs_none_when_free<D: Sync>() {
+fn a_lock_has_a_timeout_and_ignores_it_when_free<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let mutex = api.mutex();
     let has_waited = Rc::new(Cell::new(false));
@@ -75,8 +75,9 @@ fn nobody_locks_twice<D: Sync>() {
     events.are(&[Err(libc::EDEADLK), Err(libc::EDEADLK)]);
 }
 
-/// It is the first one's as soon as it is unlocked: nobody takes it before that one's turn.
-fn an_unlocked_mutex_belongs_to_the_first_that_waits<D: Sync>() {
+/// The first waiter owns the mutex as soon as it is unlocked: no task takes it before that one
+/// runs.
+fn an_unlocked_mutex_is_handed_to_the_first_waiter<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (mutex, inner) = (api.mutex(), api.clone());
     api.spawn(move || {
@@ -101,7 +102,7 @@ fn an_unlocked_mutex_belongs_to_the_first_that_waits<D: Sync>() {
     api.run();
 }
 
-fn a_loop_of_locks_without_time_lets_the_owner_go_on<D: Sync>() {
+fn a_loop_of_locks_with_a_zero_timeout_lets_the_owner_run<D: Sync>() {
     let api = D::new();
     let mutex = api.mutex();
     api.spawn(move || {
@@ -139,7 +140,7 @@ fn a_canceled_task_locks_what_is_free_and_does_not_wait<D: Sync>() {
 }
 
 /// It stays locked for good.
-fn who_waits_learns_that_the_owner_has_ended<D: Sync>() {
+fn waiters_learn_that_the_owner_has_ended<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let mutex = api.mutex();
     api.spawn(move || {

@@ -1,5 +1,5 @@
-//! The objects of the Rust API. Guards are kept beside what they belong to, since behaviours unlock
-//! and release by calls.
+//! The objects of the Rust API. Guards are stored beside their objects, since behaviours unlock and
+//! release by calls.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn leak<T>(object: T) -> &'static T {
     Box::leak(Box::new(object))
 }
 
-/// Runs a call that is told of a cancelation, rather than unwound.
+/// Runs a call that returns a cancelation as an error, instead of unwinding.
 fn told<T, E: Into<Error>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, i32> {
     shield(call).map_err(|error| error.into().errno())
 }
@@ -71,7 +71,9 @@ impl Sync for RustApi {
     ) -> Result<(), i32> {
         let guard = lock.guard.take().ok_or(libc::EPERM)?;
         let (guard, timed_out) = told(|| match timeout {
-            Some(timeout) => condvar.wait_timeout(guard, timeout),
+            Some(timeout) => condvar
+                .wait_timeout(guard, timeout)
+                .map(|(guard, result)| (guard, result.timed_out())),
             None => condvar.wait(guard).map(|guard| (guard, false)),
         })?;
         lock.keep(Ok(guard))?;

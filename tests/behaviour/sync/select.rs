@@ -8,7 +8,7 @@ use super::{Events, MS, Sync, settle};
 
 behaviours!(
     a_select_does_what_is_possible_first,
-    all_that_are_ready_have_the_same_chance,
+    ready_channels_are_chosen_uniformly,
     a_select_leaves_all_when_one_is_done,
     selects_queue_like_all_others,
     selects_meet_each_other,
@@ -36,7 +36,7 @@ fn a_select_does_what_is_possible_first<D: Sync>() {
         D::sleep(3 * MS).unwrap();
         D::send(from, 10, None).unwrap();
         log.push(D::receive(to, None).map(Some));
-        // Neither the number that was not sent nor the wait are left behind.
+        // The select leaves behind neither the unsent number nor the wait.
         log.push(D::receive(to, Some(MS)).map(Some));
     });
     api.run();
@@ -48,8 +48,8 @@ fn a_select_does_what_is_possible_first<D: Sync>() {
     assert_eq!(all, expected);
 }
 
-/// One of four is not ready, and two selects in each round must not share out the others.
-fn all_that_are_ready_have_the_same_chance<D: Sync>() {
+/// One of four is not ready. Only every second select counts: a choice that alternates is not random.
+fn ready_channels_are_chosen_uniformly<D: Sync>() {
     let api = D::new();
     let channels = [(); 4].map(|()| api.channel(1));
     api.spawn(move || {
@@ -71,7 +71,7 @@ fn all_that_are_ready_have_the_same_chance<D: Sync>() {
     api.run();
 }
 
-/// It waits for all, and for none of them any more once one has ended the wait.
+/// It waits for all channels, and for none of them once one has ended the wait.
 fn a_select_leaves_all_when_one_is_done<D: Sync>() {
     for done in 0..4 {
         let api = D::new();
@@ -83,13 +83,13 @@ fn a_select_leaves_all_when_one_is_done<D: Sync>() {
             assert_eq!(D::select(&cases, None), Ok((done, received)));
         });
         api.spawn(move || {
-            // From the side of the others, whether it is there.
+            // The peer's operation on a channel: it succeeds if the select waits there.
             let meet = |index: usize| match numbers[index] {
                 None => D::try_send(channels[index], 60),
                 Some(number) => D::try_receive(channels[index]).map(|got| assert_eq!(got, number)),
             };
             meet(done).unwrap();
-            // Though it has not run yet.
+            // It has left them though it has not run yet.
             for index in 0..4 {
                 assert_eq!(meet(index), Err(libc::EAGAIN), "channel {index}");
             }
@@ -114,7 +114,7 @@ fn selects_queue_like_all_others<D: Sync>() {
     events.are(&[Ok((1, Some(5))), Ok((0, Some(6))), Ok((9, Some(7)))]);
 }
 
-/// Two that select meet each other; but nobody meets itself.
+/// Two selects match each other; but a select does not match itself.
 fn selects_meet_each_other<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let [common, other] = [(); 2].map(|()| api.channel(0));

@@ -5,14 +5,14 @@ use std::time::Instant;
 use super::{Events, HOUR, MS, Sync, api_that_pretends, compute, settle};
 
 behaviours!(
-    permits_go_to_the_first_however_many_it_wants,
+    a_small_request_waits_behind_an_earlier_large_one,
     permits_are_counted_and_overflow_is_refused,
     all_permits_can_be_taken_and_none,
     permits_are_handed_over_in_order,
-    who_leaves_lets_those_behind_go_on,
+    a_waiter_that_gives_up_unblocks_later_ones,
 );
 
-fn permits_go_to_the_first_however_many_it_wants<D: Sync>() {
+fn a_small_request_waits_behind_an_earlier_large_one<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let semaphore = api.semaphore(1);
     for permits in [3, 1, 2] {
@@ -24,7 +24,7 @@ fn permits_go_to_the_first_however_many_it_wants<D: Sync>() {
         });
     }
     api.spawn(move || {
-        assert_eq!(D::try_acquire(semaphore, 1), Err(libc::EAGAIN)); // Others wait.
+        assert_eq!(D::try_acquire(semaphore, 1), Err(libc::EAGAIN)); // Others wait, and are first.
         D::release(semaphore, 2).unwrap();
     });
     api.run();
@@ -63,7 +63,7 @@ fn all_permits_can_be_taken_and_none<D: Sync>() {
     assert_eq!(D::available(semaphore), 0);
 }
 
-/// They are the task's at once, and not only at its turn.
+/// The permits belong to the task at once, not only when it runs.
 fn permits_are_handed_over_in_order<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let semaphore = api.semaphore(0);
@@ -94,8 +94,9 @@ fn permits_are_handed_over_in_order<D: Sync>() {
     events.are(&[1, 3, 1, 2]);
 }
 
-/// Who gives up waiting for many permits lets those go on that want few, as far as these go.
-fn who_leaves_lets_those_behind_go_on<D: Sync>() {
+/// When a waiter of many permits gives up, smaller requests behind it are served, as far as permits
+/// go.
+fn a_waiter_that_gives_up_unblocks_later_ones<D: Sync>() {
     for is_canceled in [true, false] {
         let (api, events) = (api_that_pretends::<D>(), Events::new());
         let semaphore = api.semaphore(2);

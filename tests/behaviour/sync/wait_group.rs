@@ -34,7 +34,7 @@ fn a_group_can_be_used_again<D: Sync>() {
     let (api, events) = (D::new(), Events::new());
     let (group, inner, log) = (api.group(), api.clone(), events.clone());
     api.spawn(move || {
-        D::wait_for_group(group, None).unwrap(); // There is nothing to be done.
+        D::wait_for_group(group, None).unwrap(); // Its count is 0.
         for round in 0..3 {
             D::add(group, 4).unwrap();
             for _ in 0..4 {

@@ -1,5 +1,4 @@
-//! The calls that do not suspend: each is made, and what it returns and does is compared with the
-//! model.
+//! Calls that do not suspend: each is made, and its result and effect are compared with the model.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::{null, null_mut};
@@ -13,10 +12,10 @@ use super::schedulers::{create, destroy, run, run_until_parked, stop};
 use super::waits::{get_errno, set_errno, suspend};
 use super::{Callbacks, World, body, is_open, tell, with};
 
-/// A program has no more tasks than that.
+/// The maximum number of tasks of a program.
 const MOST_TASKS: usize = 48;
 
-/// Makes a call, from the running code.
+/// Makes a call from the running code.
 pub fn act(call: Call) {
     tell(|world| format!("{}: {call:?}", world.caller()));
     match call {
@@ -43,7 +42,7 @@ pub fn act(call: Call) {
         Call::Close(end) => close(end, true),
         Call::PlainClose(end) => close(end, false),
         Call::Write(pipe) => with(|world| {
-            // SAFETY: one byte. That it may fail is part of the program.
+            // SAFETY: one byte. The write may fail; that is part of the program.
             unsafe { libc::write(world.pipes[pipe][1], c"x".as_ptr().cast(), 1) };
         }),
         Call::Read(pipe) => with(|world| {
@@ -62,7 +61,7 @@ pub fn act(call: Call) {
     with(World::look);
 }
 
-/// Makes a call that is misused, which is a line in the log.
+/// Makes a misused call, which must log a line.
 pub fn logs<R>(call: impl FnOnce() -> R) -> R {
     let (lines, expected) =
         with(|world| (world.lines, world.threshold <= MJ_LOG_WARN && !world.context().in_log));
@@ -79,7 +78,7 @@ pub fn using<R>(which: Which, call: impl FnOnce(*mut mj_scheduler) -> R) -> R {
     let caller = with(|world| world.model.current());
     with(|world| world.context_of(caller).uses.push(home));
     let result = call(at);
-    // Not of the current task: after a run, the model has not looked yet whether there is one.
+    // Not the current task's: after a run, the model does not know yet whether there is one.
     with(|world| world.context_of(caller).uses.pop());
     result
 }
@@ -139,13 +138,13 @@ fn spawn_nothing() {
     assert_eq!(get_errno(), EINVAL);
 }
 
-/// The task that mj_task_wake() and its like take an address for.
+/// The task at the address that is passed to mj_task_wake() and similar calls.
 fn addressed(world: &World, home: usize, who: Who) -> Option<usize> {
     let task = world.model.at(home, world.address(who))?;
     (world.model.tasks[task].state() != MJ_TASK_EXITED).then_some(task)
 }
 
-/// What mj_task_wake() and mj_task_cancel() have in common: the task, if the call is to succeed.
+/// The common part of mj_task_wake() and mj_task_cancel(): the task, if the call is to succeed.
 fn tell_task(who: Who, call: extern "C" fn(*mut mj_task) -> c_int) -> Option<(usize, bool, c_int)> {
     let (address, running) = with(|world| (world.address(who), world.model.running));
     let task = running.and_then(|home| with(|world| addressed(world, home, who)));
@@ -207,7 +206,7 @@ fn dequeue(which: Which) {
         assert_eq!(taken, first.map_or(null_mut(), |task| world.model.tasks[task].at));
         if let Some(task) = first {
             world.model.time_out(task);
-            // The running one only is as if nobody had enqueued it.
+            // Dequeuing the running task only undoes its enqueue.
             world.model.tasks[task].taken_out = world.model.schedulers[home].current != first;
         }
     });

@@ -1,5 +1,5 @@
-//! The functions that the library calls back: each looks at what the library has done, and may take
-//! the next instruction.
+//! The callbacks of the library: each compares what the library has done, and may run the next
+//! instruction.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
@@ -10,10 +10,11 @@ use super::majjen_h::*;
 use super::model::Context;
 use super::{World, next, tell, with};
 
-/// How deep callbacks may be in one another.
+/// The maximum nesting of callbacks.
 const DEEPEST: u32 = 3;
 
-/// Runs one instruction in a callback, if there is one, it may, and it is not too deep.
+/// Runs one instruction in a callback, if there is one, it is allowed here, and the nesting is not
+/// too deep.
 fn maybe_act(may: impl FnOnce(&World) -> bool, mark: fn(&mut Context, bool)) {
     let acts = with(|world| {
         world.look();
@@ -44,7 +45,9 @@ pub unsafe extern "C" fn log(level: u32, message: *const c_char, _: *mut c_void)
         assert!(level >= world.threshold && level < 6, "a line of level {level}: {message:?}");
         if let Some((_, left)) = message.to_string_lossy().split_once(" has ended and left ") {
             let owner = world.model.current().expect("a task is ending");
-            assert_eq!(left, format!("{} mutexes locked", world.model.owns(owner)));
+            let count = world.model.owns(owner);
+            let mutexes = if count == 1 { "mutex" } else { "mutexes" };
+            assert!(left.starts_with(&format!("{count} {mutexes} locked for good")), "{left}");
         }
         world.lines += 1;
         world.context().in_log = true;
@@ -133,7 +136,7 @@ fn pass(ns: u64) -> c_int {
     0
 }
 
-/// Nothing would ever happen: readies all tasks that are parked or dequeued.
+/// No task could ever run again: readies all tasks that are parked or dequeued.
 fn wake_all(home: usize) {
     let tasks: Vec<usize> =
         with(|world| world.model.living(home).map(|(index, _)| index).collect());
@@ -161,7 +164,7 @@ unsafe extern "C" {
     ) -> *mut libc::FILE;
 }
 
-/// Calls a function with a stream that calls back whenever it is written to; returns the text.
+/// Calls a function with a stream whose writes call back; returns the text.
 pub fn with_stream(write_to: impl FnOnce(*mut libc::FILE)) -> String {
     let mut text: Vec<u8> = Vec::new();
     let functions = CookieFunctions { read: None, write: Some(write), seek: None, close: None };
@@ -177,7 +180,7 @@ pub fn with_stream(write_to: impl FnOnce(*mut libc::FILE)) -> String {
 }
 
 unsafe extern "C" fn write(cookie: *mut c_void, text: *const c_char, length: usize) -> isize {
-    // SAFETY: the cookie of `with_stream`, and as much text as is said.
+    // SAFETY: the cookie of `with_stream`, and a text of the given length.
     unsafe {
         let bytes = std::slice::from_raw_parts(text.cast::<u8>(), length);
         (*cookie.cast::<Vec<u8>>()).extend_from_slice(bytes);

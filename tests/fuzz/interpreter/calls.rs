@@ -1,8 +1,8 @@
-//! A program: calls of the interface, as bytes. Every instruction is four bytes, so that bytes can be
-//! taken out, put in and changed, and the rest still means the same.
+//! A program: calls of the interface, as bytes. Every instruction is four bytes long, so that bytes
+//! can be removed, inserted and changed without changing the meaning of the rest.
 //!
-//! The running code takes the next instruction: `main`, a task, or a callback. So a program is the
-//! list of what happens, in order.
+//! The running code takes the next instruction: `main`, a task, or a callback. So a program lists
+//! what happens, in order.
 
 use super::sync_calls::{self, SyncCall};
 
@@ -14,20 +14,20 @@ pub enum Which {
     Null,
 }
 
-/// A task: the n-th that was made, counted round, whether or not it is alive and whichever
-/// scheduler's it is; or what is none.
+/// A task: the n-th that was created (modulo their number), alive or not, of any scheduler; or an
+/// invalid one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Task(u8),
     Oneself,
     Null,
-    /// An address where no task is.
+    /// An address without a task.
     Nowhere,
-    /// An address within the n-th task's object.
+    /// An address inside the n-th task's object.
     Inside(u8),
 }
 
-/// One end of one of the pipes, or a number that is no descriptor.
+/// One end of a pipe, or a number that is not a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Reading(usize),
@@ -37,7 +37,7 @@ pub enum End {
     NotOpen,
 }
 
-/// A time limit, in nanoseconds.
+/// A timeout, in nanoseconds.
 pub type Span = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +56,12 @@ pub enum Call {
     WaitReadable(End),
     WaitWritable(End),
     Join(Who, Span),
-    // These have to do with the tasks' bodies.
+    // These concern the tasks' bodies.
     Return,
     ExitAndReturn,
     Exit,
     SetState(u32),
-    // These act on others.
+    // These act on other tasks.
     Spawn(Which),
     SpawnNothing,
     Wake(Who),
@@ -78,7 +78,7 @@ pub enum Call {
     PlainClose(End),
     Write(usize),
     Read(usize),
-    // These look.
+    // These only read.
     Find(Which, Who),
     FindAny(Which, u64),
     Current,
@@ -90,7 +90,7 @@ pub enum Call {
     WriteMetrics(Which, u32, usize),
     PrintMetrics(Which, bool),
     Dump(Which, bool),
-    // These set.
+    // These change settings.
     ResetMetrics(Which),
     SetClock(Which),
     SetWaitFunction(Which),
@@ -100,7 +100,7 @@ pub enum Call {
     SetLevel(u32),
     Configure(u32),
     Log(u32),
-    /// Which callbacks take instructions.
+    /// Which callbacks run instructions.
     Callbacks {
         log: bool,
         clock: bool,
@@ -108,12 +108,12 @@ pub enum Call {
     },
     /// The clock advances.
     Pass(Span),
-    /// The clock advances by so much whenever it is read.
+    /// The clock advances by this much whenever it is read.
     Tick(Span),
     Sync(SyncCall),
 }
 
-/// What the wait function does.
+/// An action of the wait function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitStep {
     WholeTime,
@@ -124,7 +124,7 @@ pub enum WaitStep {
     Act(Call),
 }
 
-/// The bytes that are left.
+/// The remaining bytes.
 pub struct Program<'p> {
     bytes: &'p [u8],
 }
@@ -271,7 +271,7 @@ fn events(byte: u8) -> i16 {
 pub fn span(byte: u8) -> Span {
     match byte {
         0..16 => 0,
-        // Few different ones, so that deadlines are often equal.
+        // Few different values, so that deadlines are often equal.
         16..200 => u64::from(byte % 8) * 1000,
         200..220 => u64::from(byte) * 12_345,
         220..230 => u64::MAX - u64::from(byte),
@@ -280,6 +280,6 @@ pub fn span(byte: u8) -> Span {
 }
 
 fn stack_size(byte: u8) -> usize {
-    // Not the least that is allowed: this program's own calls need some.
+    // Not the smallest allowed size: this program's own calls need some stack.
     [0, 1, 128 << 10, 200_000, 1 << 20, (1 << 30) + 1, usize::MAX][usize::from(byte) % 7]
 }

@@ -1,4 +1,4 @@
-//! The calls of channels that take elements: each is made, and what it returns, and what is received,
+//! Channel calls that take elements: each is made, and its result and the received element are
 //! compared with the model.
 
 use std::ffi::c_int;
@@ -13,10 +13,10 @@ use super::sync::{Use, at, made, visit, wait_for_cases};
 use super::sync_calls::{Cases, Element, Flaw, It};
 use super::{World, with};
 
-/// What is in memory that nothing has been received into.
+/// What memory contains into which nothing was received.
 const EMPTY: u64 = 0xA5A5_A5A5_A5A5_A5A5;
 
-/// The bits of an element that a channel takes.
+/// The bits of an element that a channel carries.
 fn bits(channel: It) -> u64 {
     match channel.map_or(0, |it| ELEMENT_BYTES[it - CHANNELS.start]) {
         8 => u64::MAX,
@@ -24,7 +24,7 @@ fn bits(channel: It) -> u64 {
     }
 }
 
-/// One that was not sent before.
+/// An element that was not sent before.
 fn new_element(channel: It) -> u64 {
     with(|world| {
         world.model.elements += 1;
@@ -32,13 +32,13 @@ fn new_element(channel: It) -> u64 {
     })
 }
 
-/// Compares what is in a receiver's memory with what it was given.
+/// Compares a receiver's memory with the element that it was handed.
 fn check_element(channel: It, memory: u64, received: Option<u64>) {
     let expected = received.map_or(EMPTY, |element| EMPTY & !bits(channel) | element);
     assert_eq!(memory, expected, "what was received");
 }
 
-/// Sends or receives one element; without a time limit, without waiting.
+/// Sends or receives one element; without a timeout it does not wait.
 pub fn transfer(it: It, sends: bool, element: Element, span: Option<Span>) {
     let case = Case { object: it, sends, element: new_element(it) };
     let mut memory = if sends { case.element } else { EMPTY };
@@ -68,7 +68,7 @@ pub fn transfer(it: It, sends: bool, element: Element, span: Option<Span>) {
     }
 }
 
-/// Does one of several; without a time limit, without waiting.
+/// A select; without a timeout it does not wait.
 pub fn select(Cases { count, sends, channels, flaw }: Cases, span: Option<Span>) {
     let mut cases = [Case { object: None, sends: false, element: 0 }; 3];
     let mut memory = [EMPTY; 3];

@@ -1,12 +1,12 @@
-//! The comparison: what can be seen of a scheduler, with what the model knows, and a reason for each
-//! task that has come into the queue.
+//! The comparison: the visible state of a scheduler with the model's, and a reason for each task
+//! that has entered the queue.
 
 use super::majjen_h::*;
 use super::model::{ENDED, EVENT, For, Limit, Model, Reasons, TIME, Task, YIELDED, poll};
 use super::objects::{Aim, CHANNELS, Object, SEMAPHORES};
 
 impl Model {
-    /// Compares a scheduler with the model, and takes note of what its loop has done.
+    /// Compares a scheduler with the model, and records what its loop has done.
     pub fn look(&mut self, home: usize) {
         let at = self.schedulers[home].at;
         if at.is_null() {
@@ -45,7 +45,7 @@ impl Model {
         );
         self.expire(home, false);
         if let Some(task) = current.filter(|_| started) {
-            self.time_out(task); // It may leave something for others, which also ends their timers.
+            self.time_out(task); // It may leave permits to others, which also ends their timers.
         }
         self.expire(home, true);
         let foreseen = self.schedulers[home].queue.split_off(known.len());
@@ -72,7 +72,7 @@ impl Model {
         }
     }
 
-    /// The run queue as C sees it, without tasks that have ended in it.
+    /// The run queue as C sees it, without tasks in it that have ended.
     fn real_queue(&self, home: usize) -> Vec<usize> {
         // SAFETY: a living scheduler.
         let at = unsafe { &*self.schedulers[home].at };
@@ -116,7 +116,7 @@ impl Model {
         }
     }
 
-    /// A turn within mj_cond_wait(), which has found the mutex locked.
+    /// A yield within mj_cond_wait(), which has found the mutex locked.
     fn unseen_turn(&mut self, home: usize) {
         let queue = &mut self.schedulers[home].queue;
         assert!(!queue.is_empty(), "somebody had a turn, and nobody was ready");
@@ -130,7 +130,7 @@ impl Model {
         self.schedulers[home].turns += 1;
     }
 
-    /// The running task is counted as ended, and a line says that it leaves its mutexes locked.
+    /// The running task is counted as ended, and a log line says that it leaves its mutexes locked.
     fn count_out(&mut self, task: usize) {
         let owns = self.owns(task);
         let it = &mut self.tasks[task];
@@ -147,8 +147,8 @@ impl Model {
         }
     }
 
-    /// Each task that has come into the queue by itself must have a reason, and those with the same
-    /// reason must be in its order.
+    /// Each task that has entered the queue by itself must have a reason, and tasks with the same
+    /// reason must be in that reason's order.
     fn explain(&mut self, come: &[usize]) {
         let mut orders: Vec<(Reasons, (i64, u64, u64))> = Vec::new();
         for task in come {
@@ -197,7 +197,7 @@ impl Model {
             For::Fd { fd, events, .. } => match poll(fd, events) {
                 Some(0) => {}
                 Some(_) => why |= EVENT,
-                // What is not open cannot be waited for.
+                // A descriptor that is not open cannot be waited for.
                 None => why |= YIELDED,
             },
             For::End(other) if !self.tasks[other].alive || self.tasks[other].counted => {
@@ -208,7 +208,7 @@ impl Model {
         why
     }
 
-    /// What always holds.
+    /// The invariants.
     fn check(&mut self, home: usize) {
         // SAFETY: a living scheduler.
         let at = unsafe { &*self.schedulers[home].at };
@@ -271,7 +271,7 @@ impl Model {
         let scheduler = &mut self.schedulers[home];
         scheduler.peak = scheduler.peak.max(alive);
         let metrics = &at.metrics;
-        // Between a task's end and the next look, it is neither.
+        // Between a task's end and the next comparison, it is neither.
         assert_eq!(metrics.current_tasks, alive, "current_tasks");
         assert_eq!(metrics.tasks_created, scheduler.created, "tasks_created");
         assert_eq!(metrics.tasks_exited, scheduler.ended, "tasks_exited");
@@ -285,7 +285,7 @@ impl Model {
         );
     }
 
-    /// At the beginning of a turn, what the loop has had time for is done.
+    /// At the beginning of a turn, everything that the loop had time for is done.
     fn check_nothing_was_missed(&mut self, home: usize) {
         for index in 0..self.tasks.len() {
             if self.tasks[index].home != home || !self.is_waiting(index) {

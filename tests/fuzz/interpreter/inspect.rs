@@ -1,4 +1,4 @@
-//! The calls that look and set.
+//! Calls that read state or change settings.
 
 use std::ffi::{CStr, c_int};
 use std::ptr::null_mut;
@@ -13,7 +13,7 @@ use super::model::{For, Model};
 use super::objects::{Aim, Case};
 use super::{World, with};
 
-/// Makes one of the calls, and compares what it says with the model.
+/// Makes one of the calls, and compares its result with the model.
 pub fn act(call: Call) {
     match call {
         Call::Find(which, who) => find(which, with(|world| world.id(who))),
@@ -107,7 +107,7 @@ fn get_metrics(which: Which) {
         return assert!(logs(|| mj_scheduler_get_metrics(null_mut())).is_null());
     };
     let metrics = using(which, |at| mj_scheduler_get_metrics(at));
-    // SAFETY: the scheduler's, which is alive. The other counters are compared at each look.
+    // SAFETY: the scheduler's, which is alive. Its other counters are compared in `look`.
     let metrics = unsafe { *metrics };
     let turns = with(|world| world.model.schedulers[home].turns);
     assert_eq!(metrics.task_executions, turns);
@@ -174,14 +174,14 @@ fn dump(which: Which, to_nobody: bool) {
     let text = using(which, |at| with_stream(|stream| mj_scheduler_dump(at, stream)));
     with(|world| {
         world.look();
-        // Else a callback may have changed the tasks while they were printed.
+        // Otherwise a callback may have changed the tasks while they were printed.
         if world.taken == taken {
             check_dump(&world.model, home, &text);
         }
     });
 }
 
-/// One line for each living task, which says where the model has it.
+/// One line for each living task, which agrees with the model.
 fn check_dump(model: &Model, home: usize, text: &str) {
     assert_eq!(text.lines().count(), model.living(home).count(), "the dump is\n{text}");
     for (index, task) in model.living(home) {

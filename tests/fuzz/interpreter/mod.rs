@@ -1,6 +1,6 @@
 //! The interpreter: runs a program against the library, in simulated time, and compares what the
-//! library does with the model. A promise that is not kept is a panic; whoever drives the interpreter
-//! has set a hook, which ends the process.
+//! library does with the model. A broken promise is a panic; the driver of the interpreter has set
+//! a hook, which ends the process.
 //!
 //! The library calls back into the interpreter from everywhere, so the world is borrowed for a moment
 //! at a time, and never while the library is called.
@@ -28,12 +28,12 @@ use calls::{Call, End, Program, Which, Who};
 use majjen_h::*;
 use model::{Context, Model};
 
-/// What a program runs in.
+/// The state of a program.
 pub struct World {
     pub program: Vec<[u8; 4]>,
     pub taken: usize,
     pub model: Model,
-    /// What `main` and the loop are in the middle of.
+    /// The calls that `main` and the loop are in.
     pub context: Context,
     /// Descriptors: two for each pipe, -1 when closed, and the numbers that they had.
     pub pipes: [[i32; 2]; 3],
@@ -42,12 +42,12 @@ pub struct World {
     pub tick_ns: u64,
     pub callbacks: Callbacks,
     pub threshold: u32,
-    /// Lines that the log callback was given.
+    /// Lines that the log callback received.
     pub lines: u64,
     pub tell: bool,
 }
 
-/// Which callbacks take instructions.
+/// Which callbacks run instructions.
 #[derive(Clone, Copy, Default)]
 pub struct Callbacks {
     pub log: bool,
@@ -59,12 +59,12 @@ thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-/// The world, for a moment.
+/// Borrows the world for a moment.
 pub fn with<R>(look: impl FnOnce(&mut World) -> R) -> R {
     WORLD.with_borrow_mut(|world| look(world.as_mut().expect("there is no program")))
 }
 
-/// Runs a program. With `tell`, prints each call before it is made, and what it returned.
+/// Runs a program. With `tell`, prints each call before it is made, and its result.
 pub fn run(bytes: &[u8], tell: bool) {
     let open_before = open_descriptors();
     let mut program = Program::new(bytes);
@@ -86,7 +86,7 @@ pub fn run(bytes: &[u8], tell: bool) {
     WORLD.set(Some(world));
     mj_log_set_level(MJ_LOG_WARN);
     mj_log_set_callback(Some(callbacks::log), null_mut());
-    // SAFETY: no handler is set. Pipes without a reader are part of the programs.
+    // SAFETY: no handler is set. Programs write to pipes without a reader.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     actions::act(Call::Create(Which::First, false));
     actions::act(Call::Open(0));
@@ -112,7 +112,8 @@ pub fn next() -> Option<[u8; 4]> {
     })
 }
 
-/// Prints, when the program is told; to descriptor 2 and not to `stderr`, which has a lock.
+/// Prints, when the program is to be printed; to descriptor 2 and not to `stderr`, which has a
+/// lock.
 pub fn tell(text: impl FnOnce(&World) -> String) {
     let line = with(|world| world.tell.then(|| text(world)));
     if let Some(line) = line {
@@ -120,13 +121,13 @@ pub fn tell(text: impl FnOnce(&World) -> String) {
     }
 }
 
-/// Writes to descriptor 2, whatever else is the matter.
+/// Writes to descriptor 2, in any state of the process.
 pub fn write_out(text: &str) {
     // SAFETY: the text is as long as said.
     unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
 }
 
-/// A failure, in the hook that a driver sets: in what, and how it ended.
+/// Describes a failure, in the hook that a driver sets: the caller, and the panic.
 pub fn describe(panic: &std::panic::PanicHookInfo<'_>) -> String {
     let text = panic.payload_as_str().unwrap_or("?");
     match panic.location() {
@@ -136,12 +137,12 @@ pub fn describe(panic: &std::panic::PanicHookInfo<'_>) -> String {
 }
 
 impl World {
-    /// What the caller is in the middle of.
+    /// The context of the caller.
     pub fn context(&mut self) -> &mut Context {
         self.context_of(self.model.current())
     }
 
-    /// What a task, or `main` and the loop, is in the middle of.
+    /// The context of a task, or of `main` and the loop.
     pub fn context_of(&mut self, task: Option<usize>) -> &mut Context {
         match task {
             Some(task) => &mut self.model.tasks[task].context,
@@ -149,7 +150,7 @@ impl World {
         }
     }
 
-    /// Who is making calls, in words.
+    /// Describes which code is making calls.
     pub fn caller(&self) -> String {
         let (who, context) = match (self.model.current(), self.model.running) {
             (Some(task), _) => (format!("task {task}"), &self.model.tasks[task].context),
@@ -181,7 +182,7 @@ impl World {
         self.home(which).map_or(null_mut(), |home| self.model.schedulers[home].at)
     }
 
-    /// An address that may be a task's.
+    /// An address to be passed as a task.
     pub fn address(&self, who: Who) -> *mut mj_task {
         static NOWHERE: u64 = 0;
         let nth = |n: u8| self.model.tasks.get(usize::from(n) % self.model.tasks.len().max(1));
@@ -196,13 +197,13 @@ impl World {
         }
     }
 
-    /// A task that is alive, for the functions that take no other.
+    /// A living task, for the functions that accept no other.
     pub fn living(&self, who: Who) -> Option<usize> {
         let address = self.address(who);
         (0..2).find_map(|home| self.model.at(home, address))
     }
 
-    /// The id of a task that was made, alive or not; 0 for what is none.
+    /// The id of a task that was created, alive or not; 0 for an invalid one.
     pub fn id(&self, who: Who) -> u64 {
         match who {
             Who::Task(n) if !self.model.tasks.is_empty() => {
@@ -214,7 +215,7 @@ impl World {
         }
     }
 
-    /// A number for a descriptor, open or not; but none that is open and not the program's.
+    /// A descriptor number, open or not, but never an open descriptor that is not the program's.
     pub fn fd(&self, end: End) -> i32 {
         const NOT_OPEN: i32 = 900;
         let (pipe, side) = match end {
@@ -239,7 +240,7 @@ impl World {
     }
 }
 
-/// Which of the descriptors that a program may open are open: a bit for each.
+/// The open descriptors among those that a program may open, a bit for each.
 fn open_descriptors() -> u64 {
     (0..64).filter(|fd| is_open(*fd)).fold(0, |open, fd| open | 1 << fd)
 }
@@ -251,7 +252,7 @@ pub fn is_open(fd: i32) -> bool {
 
 /// The body of every task: `user_state` is its number.
 pub unsafe extern "C" fn body(scheduler: *mut mj_scheduler, user_state: *mut c_void) {
-    // SAFETY: the memory that the task was made with.
+    // SAFETY: the memory that the task was created with.
     let task = unsafe { *user_state.cast::<usize>() };
     with(|world| {
         let it = &world.model.tasks[task];

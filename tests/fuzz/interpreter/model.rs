@@ -1,16 +1,16 @@
-//! The model: what is known of schedulers and tasks from the calls that were made, and what the
-//! header promises of them.
+//! The model: the state of schedulers and tasks, as far as the calls and the header's promises
+//! determine it.
 //!
-//! It predicts where it can: a call that readies a task puts it at the end of the queue, and so does
-//! the model. What the loop does in between is looked at afterwards, at each [`Model::look`], which
-//! is at the beginning of each turn and each callback (`comparison.rs`): the queue must be what it was, less the task
-//! whose turn it is, and each task that has come must have a reason. The reasons then decide what the
-//! call that the task is in may return.
+//! It predicts where it can: a call that readies a task puts it at the end of the queue, and so
+//! does the model. What the loop does in between is compared afterwards, in [`Model::look`], at the
+//! beginning of each turn and each callback (`comparison.rs`): the queue must be the previous one,
+//! without the task that is running, and each task that has entered it must have a reason. The
+//! reasons then decide what the task's call may return.
 
 use super::majjen_h::*;
 use super::objects::{Aim, CHANNELS, Case, Given, Object};
 
-/// Why a task was made ready: a set, since what has happened may have been two things.
+/// Why a task was made ready: a set, since several events may have happened.
 pub type Reasons = u16;
 pub const YIELDED: Reasons = 1;
 pub const TOLD: Reasons = 2;
@@ -20,51 +20,51 @@ pub const EVENT: Reasons = 16;
 pub const ENDED: Reasons = 32;
 pub const CLOSED: Reasons = 64;
 pub const GIVEN: Reasons = 128;
-/// It was told to go on when it was ready already.
+/// It was enqueued when it was ready already.
 pub const ENQUEUED: Reasons = 256;
 
-/// What a task waits for, besides a time.
+/// What a task waits for, besides a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
-    /// It only gives the others their turn.
+    /// It only yields.
     Nothing,
-    /// To be woken.
+    /// A wake-up.
     AnyTime,
     Fd {
         fd: i32,
         events: i16,
-        /// It is watched; not so when it was closed, without mj_fd_close().
+        /// It is watched, unless it was closed without mj_fd_close().
         watched: bool,
     },
     End(usize),
-    /// What it synchronises by (`objects.rs`).
+    /// A synchronization object (`objects.rs`).
     Object(Aim),
-    /// Its body has returned, in a state that parks it.
+    /// Its body has returned in a state that parks it.
     Called,
 }
 
-/// The call that a task is in.
+/// The call that a task is making.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
     pub what: For,
-    /// It may come back after a turn of the others, instead of waiting.
+    /// It may return after a yield, instead of waiting.
     pub may_yield: bool,
-    /// The earliest and the latest deadline that are right. The latest is counted from the time
-    /// when it is looked at.
+    /// The earliest and the latest correct deadline. The latest is counted from the time of the
+    /// comparison.
     pub limit: Option<Limit>,
     /// The deadline, once it is known.
     pub deadline_ns: Option<u64>,
-    /// Orders waits by their beginning.
+    /// Orders waits by their start.
     pub serial: u64,
-    /// It is in the lists of what it waits for.
+    /// It is in the queues of what it waits for.
     pub listed: bool,
-    /// What a call that waits for an object will return, once that is known.
+    /// The result of a call that waits for an object, once it is determined.
     pub given: Option<Given>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
-    /// So long after some moment from `earliest_ns - span` on.
+    /// The span after some instant from `earliest_ns - span` on.
     Span {
         span_ns: u64,
         earliest_ns: u64,
@@ -86,16 +86,16 @@ impl Wait {
     }
 }
 
-/// What somebody who has the thread is in the middle of.
+/// The calls that a running code is in.
 #[derive(Default)]
 pub struct Context {
-    /// How many callbacks, one in the other.
+    /// How deeply callbacks are nested.
     pub depth: u32,
     pub in_log: bool,
     pub in_clock: bool,
-    /// Schedulers that were handed to a call that has not returned.
+    /// Schedulers that were passed to a call that has not returned.
     pub uses: Vec<usize>,
-    /// The same of objects.
+    /// Objects that were passed to a call that has not returned.
     pub objects: Vec<usize>,
 }
 
@@ -105,14 +105,14 @@ pub struct Task {
     pub home: usize,
     pub alive: bool,
     pub canceled: bool,
-    /// Taken out of the queue by mj_scheduler_dequeue().
+    /// Dequeued by mj_scheduler_dequeue().
     pub taken_out: bool,
     /// Its body has returned after mj_task_exit().
     pub leaving: bool,
     /// It is counted as ended, and a line about it is being written.
     pub counted: bool,
     pub wait: Wait,
-    /// Of a call that waits for channels.
+    /// For a call that waits for channels.
     pub cases: Vec<Case>,
     pub why: Reasons,
     pub turns: u64,
@@ -151,7 +151,7 @@ impl Task {
 pub struct Scheduler {
     /// NULL when there is none.
     pub at: *mut mj_scheduler,
-    /// The queue, without tasks that have ended in it.
+    /// The queue, without tasks in it that have ended.
     pub queue: Vec<usize>,
     pub current: Option<usize>,
     /// Tasks that waited for a descriptor that was ready when the wait function returned.
@@ -168,8 +168,8 @@ pub struct Scheduler {
 
 /// A call of mj_scheduler_stop().
 pub struct Stop {
-    /// How many tasks may still begin a turn: none, when it was a task that called it or a run had
-    /// not begun. In the loop, the turn that it is about to give may be given.
+    /// How many tasks may still begin a turn: none if a task called it or the run had not begun.
+    /// From the loop, the turn that it is about to start may start.
     pub turns_left: u32,
 }
 
@@ -177,13 +177,13 @@ pub struct Stop {
 pub struct Model {
     pub tasks: Vec<Task>,
     pub schedulers: [Scheduler; 2],
-    /// Which one is running.
+    /// The running scheduler.
     pub running: Option<usize>,
     pub now_ns: u64,
-    /// The latest time that the loop was told.
+    /// The latest time that the loop has read.
     pub loop_ns: u64,
     pub serial: u64,
-    /// The descriptors that were closed, one after the other.
+    /// The descriptors that were closed, in order.
     pub closed: Vec<i32>,
     pub objects: [Object; CHANNELS.end],
     /// How many elements were sent: each is different.
@@ -208,7 +208,7 @@ impl Model {
         self.schedulers[self.tasks[task].home].queue.contains(&task)
     }
 
-    /// Whether a task waits, by its own account: a running one may have parked itself already.
+    /// Whether a task waits, by its own state: a running one may have parked itself already.
     pub fn is_parked(&self, task: usize) -> bool {
         let parked = [MJ_TASK_SLEEPING, MJ_TASK_WAITING_IO].contains(&self.tasks[task].state());
         parked && self.can_be_queued(task)
@@ -219,20 +219,20 @@ impl Model {
         !self.is_queued(task) && !self.is_relocking(task)
     }
 
-    /// A task is made ready by a call.
+    /// A call makes a task ready.
     pub fn ready(&mut self, task: usize, why: Reasons) {
         assert!(!self.is_queued(task));
         if !self.leave_lists(task, why) {
             return;
         }
         let it = &mut self.tasks[task];
-        // What ended the wait of a task that was taken out of the queue since still holds.
+        // The outcome of a dequeued task's wait stays what it was.
         it.why = if it.taken_out { it.why | why } else { why };
         it.taken_out = false;
         self.schedulers[self.tasks[task].home].queue.push(task);
     }
 
-    /// A task is told to go on, whatever it does.
+    /// A task is enqueued, in whatever state it is.
     pub fn enqueue(&mut self, task: usize) {
         if self.can_be_queued(task) {
             self.ready(task, TOLD);
@@ -255,7 +255,7 @@ impl Model {
         found
     }
 
-    /// Whether a task is where its wait puts it.
+    /// Whether a task still waits where its call has put it.
     pub fn is_waiting(&self, task: usize) -> bool {
         let it = &self.tasks[task];
         it.alive
@@ -264,7 +264,7 @@ impl Model {
             && self.schedulers[it.home].current != Some(task)
     }
 
-    /// Takes note of the tasks whose descriptors are ready, as the wait function returns.
+    /// Records the tasks whose descriptors are ready, when the wait function returns.
     pub fn expect_events(&mut self, home: usize) {
         let due = self.living(home).filter(|(index, task)| {
             let For::Fd { fd, events, watched: true } = task.wait.what else { return false };
@@ -273,7 +273,7 @@ impl Model {
         self.schedulers[home].due = due.map(|(index, _)| index).collect();
     }
 
-    /// A descriptor is closed, and those who wait for it are not told.
+    /// A descriptor is closed without telling the tasks that wait for it.
     pub fn stop_watching(&mut self, closed: i32) {
         self.closed.push(closed);
         for task in &mut self.tasks {
@@ -285,7 +285,7 @@ impl Model {
         }
     }
 
-    /// A task's body returns, and says by its state what is to become of it.
+    /// A task's body returns, and its state says what happens to it.
     pub fn leave(&mut self, task: usize) {
         let state = self.tasks[task].state();
         let parks =
@@ -296,7 +296,7 @@ impl Model {
         it.why = 0;
     }
 
-    /// Whether somebody is in the middle of a call with this scheduler.
+    /// Whether a call with this scheduler has not returned yet.
     pub fn is_used(&self, home: usize) -> bool {
         self.tasks.iter().any(|task| task.alive && task.context.uses.contains(&home))
     }

@@ -1,10 +1,10 @@
-//! The model of what tasks synchronise by: mutexes, condition variables, semaphores, wait groups and
-//! channels. Who waits is in the list of each object that it waits for, and is told, when it leaves,
-//! what its call is to return.
+//! The model of synchronization objects: mutexes, condition variables, semaphores, wait groups and
+//! channels. A waiting task is in the wait queue of each of its objects. When it leaves them, its
+//! call's result is determined.
 //!
-//! A task is put into the lists when its turn ends in such a call ([`Model::begin_to_wait`]), and
-//! leaves them whenever it is readied. Only when time limits end is for the library to say: those
-//! whose timers are gone from the heap leave in the order of their deadlines ([`Model::expire`]).
+//! A task enters the queues when its turn ends in such a call ([`Model::begin_to_wait`]), and
+//! leaves them whenever it is readied. Only the library decides when timeouts expire: tasks whose
+//! timers are gone from the heap leave in the order of their deadlines ([`Model::expire`]).
 
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
@@ -15,14 +15,14 @@ use libc::{ECANCELED, EDEADLK, EINTR, EINVAL, EOWNERDEAD, EPERM, EPIPE, ETIMEDOU
 use super::majjen_h::MJ_TASK_EXITED;
 use super::model::{CANCELED, For, GIVEN, Limit, Model, Reasons, TIME, TOLD, YIELDED};
 
-/// A program's objects, by kind. Each is made when it is first used.
+/// A program's objects, by kind. Each is created when it is first used.
 pub const MUTEXES: Range<usize> = 0..2;
 pub const CONDITIONS: Range<usize> = 2..4;
 pub const SEMAPHORES: Range<usize> = 4..6;
 pub const GROUPS: Range<usize> = 6..8;
 pub const CHANNELS: Range<usize> = 8..12;
 
-/// Of each channel: how many elements it has room for, and their size.
+/// For each channel: the capacity of its buffer, and the size of its elements.
 pub const CAPACITIES: [usize; 4] = [0, 1, 2, 1];
 pub const ELEMENT_BYTES: [usize; 4] = [8, 8, 3, 0];
 
@@ -30,27 +30,27 @@ pub const ELEMENT_BYTES: [usize; 4] = [8, 8, 3, 0];
 pub struct Object {
     /// NULL when there is none.
     pub at: *mut c_void,
-    /// The scheduler that it belongs to.
+    /// The scheduler that it is bound to.
     pub home: Option<usize>,
     /// Waiting tasks in FIFO order, each with the index of its case.
     pub waiters: Vec<(usize, usize)>,
     /// The task that has locked it, alive or not.
     pub owner: Option<usize>,
-    /// The mutex that those who wait will want.
+    /// The mutex that waiters of a condition variable will relock.
     pub mutex: Option<usize>,
-    /// Permits, or what is still to be done.
+    /// Permits, or a wait group's count.
     pub count: usize,
     pub elements: VecDeque<u64>,
     pub closed: bool,
 }
 
-/// What a task wants of which object.
+/// What a task waits for, at which object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aim {
     Lock(usize),
-    /// The mutex for a wait that is over, and what that is to return.
+    /// The mutex, after a condition wait that will return this.
     Relock(usize, c_int),
-    /// A signal, and the mutex.
+    /// A signal, and then the mutex.
     Signal(usize, usize),
     /// As `Relock`, after a yield.
     Turn(usize, c_int),
@@ -60,7 +60,7 @@ pub enum Aim {
     Transfer,
 }
 
-/// One of the things that a task waits for.
+/// One case of a task's call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The channel, if there is one.
@@ -69,13 +69,13 @@ pub struct Case {
     pub element: u64,
 }
 
-/// What a call has come to.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// 0, or a negative errno value: of the case, if there is one.
+    /// 0, or a negative errno value: the case's, if there is one.
     pub status: c_int,
     pub case: Option<usize>,
-    /// What was received.
+    /// The received element.
     pub element: Option<u64>,
 }
 
@@ -86,14 +86,14 @@ impl Given {
 }
 
 impl Model {
-    /// Whether the running task may use an object, which then belongs to its scheduler.
+    /// Whether the running task may use an object, which is then bound to its scheduler.
     pub fn may_use(&mut self, object: usize) -> bool {
         let home = &mut self.objects[object].home;
         *home = home.or(self.running);
         *home == self.running
     }
 
-    /// The same for a call that does not wait, and may come from outside a task.
+    /// `may_use` for a call that does not wait, and may come from outside a task.
     pub fn may_visit(&self, object: usize) -> bool {
         let home = self.objects[object].home;
         self.running.is_none() || home.is_none() || home == self.running
@@ -103,7 +103,7 @@ impl Model {
         self.objects.iter().filter(|object| object.owner == Some(task)).count()
     }
 
-    /// Whether nothing but a mutex ends a task's wait.
+    /// Whether only a mutex ends a task's wait.
     pub fn is_relocking(&self, task: usize) -> bool {
         matches!(self.tasks[task].wait.what, For::Object(Aim::Relock(..)))
     }
@@ -112,11 +112,11 @@ impl Model {
         self.objects[mutex].owner.is_some_and(|owner| self.tasks[owner].alive)
     }
 
-    /// Whether an object must not be destroyed.
+    /// Whether destroying an object is refused.
     pub fn is_in_use(&self, object: usize) -> bool {
         let Object { home, waiters, .. } = &self.objects[object];
         let Some(home) = *home else { return false };
-        // A condition waiter will relock the mutex.
+        // A waiter of a condition variable will relock the mutex.
         let wants = self.living(home).any(|(_, task)| match task.wait.what {
             For::Object(Aim::Signal(_, mutex)) => mutex == object && task.wait.listed,
             For::Object(Aim::Turn(mutex, _)) => mutex == object,
@@ -131,7 +131,7 @@ impl Model {
         waiters.find(|(task, case)| self.tasks[*task].cases[*case].sends == sends).copied()
     }
 
-    /// Whether a case can be done.
+    /// Whether a case can proceed.
     pub fn can_be_done(&self, case: Case) -> bool {
         let Some(channel) = case.object else { return false };
         let Object { elements, closed, .. } = &self.objects[channel];
@@ -140,7 +140,7 @@ impl Model {
         *closed || is_there || self.first(channel, !case.sends).is_some()
     }
 
-    /// Whether a task can have what it wants, without waiting.
+    /// Whether a task can proceed without waiting.
     pub fn is_available(&self, task: usize, aim: Aim) -> bool {
         match aim {
             Aim::Lock(mutex) => self.objects[mutex].owner.is_none(),
@@ -154,8 +154,7 @@ impl Model {
         }
     }
 
-    /// A task's call returns without having waited: what it returns, and what it has taken. `chosen`
-    /// is the case that was done, if one was.
+    /// The outcome of a call that has not waited. `chosen` is the case that was done, if one was.
     pub fn at_once(&mut self, task: usize, aim: Aim, before: bool, chosen: usize) -> Given {
         let has_ended = !before && self.tasks[task].state() == MJ_TASK_EXITED;
         match aim {
@@ -229,11 +228,11 @@ impl Model {
         }
     }
 
-    /// Readies a task whose call is to return that.
+    /// Readies a task whose call has this outcome.
     fn give(&mut self, task: usize, given: Given) {
         self.tasks[task].wait.given = Some(given);
         if self.is_queued(task) {
-            // Its deadline has passed, and it is in the list until its turn comes.
+            // Its deadline has passed, and it stays in the queue until it runs.
             self.leave_lists(task, GIVEN);
             self.tasks[task].why = GIVEN;
         } else {
@@ -241,7 +240,7 @@ impl Model {
         }
     }
 
-    /// Gives the first of a semaphore's list what they want.
+    /// Serves the first waiters of a semaphore.
     pub fn serve(&mut self, semaphore: usize) {
         while let Some((task, _)) = self.objects[semaphore].waiters.first().copied() {
             let For::Object(aim @ Aim::Permits(_, permits)) = self.tasks[task].wait.what else {
@@ -255,14 +254,14 @@ impl Model {
         }
     }
 
-    /// Readies all that wait for a group.
+    /// Readies all waiters of a wait group.
     pub fn finish(&mut self, group: usize) {
         while let Some((task, _)) = self.objects[group].waiters.first().copied() {
             self.give(task, Given::status(0));
         }
     }
 
-    /// Signals the first that waits for a condition; whether there is one.
+    /// Signals the first waiter of a condition variable; returns whether there was one.
     pub fn signal(&mut self, condition: usize) -> bool {
         let first = self.objects[condition].waiters.first().copied();
         if let Some((task, _)) = first {
@@ -272,7 +271,7 @@ impl Model {
     }
 
     /// A mutex is unlocked.
-    pub fn hand_on(&mut self, mutex: usize) {
+    pub fn unlock_to_next(&mut self, mutex: usize) {
         let next = self.objects[mutex].waiters.first().copied();
         self.objects[mutex].owner = next.map(|(task, _)| task);
         let Some((task, _)) = next else { return };
@@ -283,7 +282,7 @@ impl Model {
         self.give(task, Given::status(status));
     }
 
-    /// A task whose wait for a condition is over wants the mutex; whether it can go on.
+    /// A task whose condition wait has ended relocks the mutex; returns whether it can continue.
     fn relock(&mut self, task: usize, mutex: usize, status: c_int) -> bool {
         let is_free = self.objects[mutex].owner.is_none();
         if is_free || !self.owner_lives(mutex) {
@@ -299,8 +298,7 @@ impl Model {
         false
     }
 
-    /// A task's turn has ended in a call: it is in the lists, unless it only lets the others have
-    /// their turn.
+    /// A task's turn has ended in a call: it is in the wait queues, unless it only yields.
     pub fn begin_to_wait(&mut self, task: usize) {
         let For::Object(aim) = self.tasks[task].wait.what else { return };
         let is_queued = self.is_queued(task);
@@ -316,7 +314,7 @@ impl Model {
             (Some(status), Aim::Signal(_, mutex)) => {
                 it.wait.what = For::Object(Aim::Turn(mutex, status));
                 assert_eq!(self.objects[mutex].owner, Some(task), "it does not have the mutex");
-                return self.hand_on(mutex);
+                return self.unlock_to_next(mutex);
             }
             (Some(status), _) => {
                 it.wait.given = Some(Given::status(status));
@@ -334,7 +332,7 @@ impl Model {
                 assert_eq!(self.objects[mutex].owner, Some(task), "it does not have the mutex");
                 self.objects[condition].waiters.push((task, 0));
                 self.objects[condition].mutex = Some(mutex);
-                self.hand_on(mutex);
+                self.unlock_to_next(mutex);
             }
             Aim::Transfer => {
                 for (index, case) in self.tasks[task].cases.iter().enumerate() {
@@ -351,8 +349,8 @@ impl Model {
         }
     }
 
-    /// A task is being readied, and leaves the lists. Returns whether it goes on, and not on to
-    /// another list.
+    /// A task is being readied, and leaves the wait queues. Returns false if
+    /// it waits for a mutex next.
     pub fn leave_lists(&mut self, task: usize, why: Reasons) -> bool {
         let wait = &mut self.tasks[task].wait;
         if !wait.listed {
@@ -398,15 +396,15 @@ impl Model {
         }
     }
 
-    /// A task whose deadline has passed has its turn, and was given nothing in between.
+    /// A task whose deadline has passed runs, and nothing has ended its wait before.
     pub fn time_out(&mut self, task: usize) {
         if self.tasks[task].wait.listed && self.tasks[task].why & TIME != 0 {
             self.leave_lists(task, TIME);
         }
     }
 
-    /// Readies those whose timers the loop has taken out of the heap; and `all` that have lost their
-    /// timers must be of those.
+    /// Readies tasks whose timers the loop has removed from the heap. With `all`, these must be all
+    /// tasks that have lost their timers.
     pub fn expire(&mut self, home: usize, all: bool) {
         let mut over: Vec<(u64, u64, usize)> = Vec::new();
         for (index, task) in self.living(home) {
@@ -422,7 +420,7 @@ impl Model {
             let now_ns = self.now_ns;
             let wait = &mut self.tasks[task].wait;
             if !wait.listed {
-                continue; // One of the others has left it what it wanted.
+                continue; // Served when one before it left.
             }
             let Some(Limit::Span { earliest_ns, .. }) = wait.limit else { unreachable!() };
             let is_over = (earliest_ns..=now_ns).contains(&deadline_ns);
@@ -441,7 +439,7 @@ impl Model {
         }
     }
 
-    /// The scheduler is gone, and so are those of its tasks that wait.
+    /// The scheduler is destroyed, and with it its waiting tasks.
     pub fn leave_home(&mut self, home: usize) {
         for object in self.objects.iter_mut().filter(|object| object.home == Some(home)) {
             object.home = None;

@@ -1,4 +1,4 @@
-//! The calls that make, run, stop and destroy schedulers.
+//! Calls that create, run, stop and destroy schedulers.
 
 use std::ptr::null_mut;
 
@@ -34,14 +34,15 @@ pub fn run(which: Which) {
         assert_eq!(world.model.current(), None);
         world.model.running = None;
         let was_stopped = world.model.schedulers[home].stop.take().is_some();
-        // The log callback may make tasks when the run has ended: they have had no turn.
+        // The log callback may create tasks when the run has ended: they have not run.
         let left = world.model.living(home).filter(|(_, task)| task.turns > 0).count();
         assert!(was_stopped || left == 0, "the run is over, and {left} tasks are left");
     });
     assert!(mj_scheduler_current().is_null());
 }
 
-/// With the built-in wait function, a run in which nothing can happen says so and returns.
+/// With the built-in wait function, a run in which no task can ever be woken reports that and
+/// returns.
 pub fn run_until_parked(which: Which) {
     let applies = with(|world| {
         let Some(home) = world.home(which) else { return false };
@@ -79,14 +80,14 @@ pub fn create(which: Which, for_application: bool) {
         Which::Second => 1,
         Which::Null => return,
     };
-    // Not in a callback: a call that it is in may have found the number of a descriptor free.
+    // Not in a callback: the call that it is in may have found the descriptor's number free.
     if with(|world| world.home(which).is_some() || world.context().depth > 0) {
         return;
     }
     let at = if for_application { setup_scheduler_with_epoll() } else { mj_scheduler_create() };
     assert!(!at.is_null());
     if with(|world| world.home(which)).is_some() {
-        return mj_scheduler_destroy(at); // A log callback has let others run, and made one.
+        return mj_scheduler_destroy(at); // A log callback has let others run, and created one.
     }
     assert_eq!(mj_scheduler_set_clock(at, Some(callbacks::clock), null_mut()), 0);
     mj_scheduler_set_wait_func(at, Some(callbacks::wait), null_mut());
@@ -98,7 +99,7 @@ pub fn destroy(which: Which) {
     let Some(home) = home.filter(|home| Some(*home) != running) else {
         return logs(|| mj_scheduler_destroy(with(|world| world.scheduler(which))));
     };
-    // It must stay alive while somebody is in the middle of a call with it.
+    // It must stay alive while a call with it has not returned.
     if with(|world| world.context.uses.contains(&home) || world.model.is_used(home)) {
         return;
     }

@@ -1,4 +1,4 @@
-//! The calls of what tasks synchronise by: each is made, and what it returns compared with the model.
+//! Calls of synchronization objects: each is made, and its result is compared with the model.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
@@ -144,12 +144,12 @@ pub fn act(call: SyncCall) {
     }
 }
 
-/// The address of an object, which the caller knows the kind of.
+/// The address of an object, whose kind the caller knows.
 pub fn at<T>(it: It) -> *mut T {
     it.map_or(null_mut(), |it| with(|world| world.model.objects[it].at.cast()))
 }
 
-/// The object, which is made if there is none, and there is a scheduler.
+/// The object, which is created if it does not exist and there is a scheduler.
 pub fn made(it: It) -> It {
     let it = it?;
     let (home, scheduler) = with(|world| {
@@ -177,10 +177,10 @@ pub fn made(it: It) -> It {
     Some(it)
 }
 
-/// What is used, and whether the arguments that go with it are right.
+/// An object, and whether the other arguments are valid.
 pub type Use = (It, bool);
 
-/// Makes a call that does not wait; `effect` says what it returns if it is allowed.
+/// Makes a call that does not wait; `effect` is its result if it is allowed.
 pub fn visit(
     it: It,
     make: impl FnOnce() -> c_int,
@@ -197,8 +197,7 @@ pub fn visit(
     });
 }
 
-/// The running task, for a call that needs one and may use what it wants; the others are made and
-/// fail.
+/// The running task, if it may make the call; otherwise the call is made here and must fail.
 fn task_for(uses: &[Use], selects: bool, make: impl FnOnce() -> c_int) -> Option<usize> {
     let task = with(|world| world.model.current());
     let status = with(|world| {
@@ -226,7 +225,7 @@ fn wait(uses: &[Use], aim: Aim, span: Span, make: impl Fn() -> c_int) -> Option<
     wait_for_cases(uses, aim, Vec::new(), false, span, make)
 }
 
-/// The same, of calls that wait for channels. What comes of it, if it is allowed.
+/// `wait` for calls that wait for channels. Returns the outcome, if the call is allowed.
 pub fn wait_for_cases(
     uses: &[Use],
     aim: Aim,
@@ -292,7 +291,7 @@ fn is_clock_of_task() -> bool {
 }
 
 fn try_lock(it: It) {
-    // A task must not have two mutexes and wait for a condition: see there.
+    // A task must not own two mutexes and wait for a condition variable: see `cond_wait`.
     if is_clock_of_task() {
         return;
     }
@@ -318,13 +317,13 @@ fn unlock(it: It) {
         let owns = world.model.objects[it].owner == Some(task);
         assert_eq!(result, if owns { 0 } else { -EPERM });
         if owns {
-            world.model.hand_on(it);
+            world.model.unlock_to_next(it);
         }
     });
 }
 
-/// Not of a task that has another mutex: nothing but the mutex ends the second half of the wait, so
-/// two of these would wait for each other for ever.
+/// Not for a task that owns another mutex: the second half of the wait cannot be interrupted, so
+/// two of these would deadlock.
 fn cond_wait(it: It, mutex: It, span: Span) {
     let has_another = with(|world| {
         let mut others = world.model.objects.iter().enumerate().filter(|(n, _)| Some(*n) != mutex);
@@ -346,7 +345,7 @@ fn cond_wait(it: It, mutex: It, span: Span) {
 }
 
 fn destroy(it: It) {
-    // It must stay alive while a call with it may go on.
+    // It must stay alive while a call with it may continue.
     let is_used = |world: &mut World| it.is_some_and(|it| world.context().objects.contains(&it));
     if it.is_some() && (at::<c_void>(it).is_null() || with(is_used)) {
         return;
@@ -370,7 +369,7 @@ fn destroy(it: It) {
     );
 }
 
-/// Makes and uses what is NULL.
+/// Creates and uses objects with NULL.
 fn make_nothing() {
     fn is_refused<T>(make: impl FnOnce() -> *mut T) {
         set_errno(0);
@@ -390,7 +389,8 @@ fn make_nothing() {
     assert_eq!(mj_try_select(null_mut(), 1), -EINVAL);
 }
 
-/// Destroys the objects of a program that is over. What is in a channel can still be received.
+/// Destroys the objects of a finished program. Elements in a channel's buffer can still be
+/// received.
 pub fn destroy_all(which: impl Fn(usize) -> bool) {
     for it in (0..CHANNELS.end).filter(|it| which(*it)).map(Some) {
         if !at::<c_void>(it).is_null() && CHANNELS.contains(&it.unwrap_or(0)) {

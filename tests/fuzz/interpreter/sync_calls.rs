@@ -1,4 +1,4 @@
-//! The calls of what tasks synchronise by, as bytes: the part of `calls.rs` that is about them.
+//! Calls of synchronization objects, as bytes: a part of `calls.rs`.
 
 use std::ops::Range;
 
@@ -39,13 +39,13 @@ pub enum Element {
     Null,
 }
 
-/// As many cases; a bit for each says whether it sends, and two which channel.
+/// The number of cases; for each, a bit that says whether it sends, and two for its channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cases {
     pub count: usize,
     pub sends: u8,
     pub channels: u8,
-    /// What is the matter with the last one.
+    /// What is invalid about the last case.
     pub flaw: Flaw,
 }
 

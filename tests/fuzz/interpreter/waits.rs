@@ -1,4 +1,4 @@
-//! The calls that suspend, and what they may return.
+//! Calls that suspend, and what they may return.
 
 use std::ffi::c_int;
 
@@ -12,12 +12,13 @@ use super::majjen_h::*;
 use super::model::{self, For, Limit, Reasons, Wait};
 use super::{World, with};
 
-/// The events that mj_task_wait_fd() takes: those of poll(2), with or without those it always tells.
+/// The events of mj_task_wait_fd(): those of poll(2), with or without those that are always
+/// reported.
 const EVENTS: i16 = POLLIN | POLLOUT | POLLPRI | POLLRDHUP | ALWAYS | OTHERS;
 const OTHERS: i16 = POLLRDNORM | POLLRDBAND | POLLWRNORM | POLLWRBAND;
 const ALWAYS: i16 = POLLERR | POLLHUP;
 
-/// A call that suspends, in plain numbers.
+/// A call that suspends, as plain values.
 #[derive(Clone, Copy)]
 enum Kind {
     Yield,
@@ -68,13 +69,13 @@ pub fn suspend(call: Call) {
     });
 }
 
-/// What is known of a call that has come back.
+/// What is known about a call that has returned.
 #[derive(Clone, Copy)]
 struct Outcome {
     why: Reasons,
     suspended: bool,
     canceled_before: bool,
-    /// The descriptor was closed meanwhile; another may have its number by now.
+    /// The descriptor was closed meanwhile; another one may have its number by now.
     was_closed: bool,
 }
 
@@ -92,7 +93,7 @@ fn arguments(world: &World, call: Call) -> (Kind, Wait) {
             let events = events & !ALWAYS;
             Wait::new(For::Fd { fd, events, watched: true }, unless_forever(span_ns))
         };
-        // What is not open may have been opened by the time that the wait begins.
+        // A descriptor that is not open may have been opened when the wait begins.
         wait.may_yield |= is_bad;
         (Kind::Fd { fd, events, at_once, is_bad }, wait)
     };
@@ -120,7 +121,7 @@ fn arguments(world: &World, call: Call) -> (Kind, Wait) {
     }
 }
 
-/// A file is always ready, but only for some events: for the others the wait would never end.
+/// A regular file is always ready, but only for some events: a wait for others would never end.
 fn events_for(end: End, events: i16) -> i16 {
     if end == End::File && events & !EVENTS == 0 { events | POLLIN } else { events }
 }
@@ -133,7 +134,7 @@ fn deadline(world: &World, call: Call) -> u64 {
     }
 }
 
-/// Makes the call, which must keep errno.
+/// Makes the call, which must preserve errno.
 fn make(call: Call) -> Option<c_int> {
     const ERRNO: c_int = 1234;
     let (end, who) = match call {
@@ -181,7 +182,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
         return result == -EINVAL && !suspended;
     }
     if it.state() == MJ_TASK_EXITED {
-        // Unless it was the ERROR line of a bad descriptor whose callback has ended the task.
+        // Unless the callback of the ERROR line about a bad descriptor has ended the task.
         let is_bad = matches!(kind, Kind::Fd { is_bad: true, .. });
         return result == -ECANCELED || is_bad && result == -EBADF;
     }

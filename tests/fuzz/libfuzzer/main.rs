@@ -1,6 +1,6 @@
-//! libFuzzer as the driver of the interpreter: it has the `main` function, and changes programs so
-//! that they reach what none has reached before. A program that fails is kept in a file, which the
-//! other driver replays; `../main.rs` says how.
+//! libFuzzer as the driver of the interpreter: it has the `main` function, and mutates programs to
+//! reach new code. A program that fails is kept in a file, which the other driver replays;
+//! `../main.rs` says how.
 #![no_main]
 
 #[path = "../interpreter/mod.rs"]
@@ -8,14 +8,14 @@ mod interpreter;
 
 use std::ffi::c_int;
 
-use majjen as _; // The library that the calls go to.
+use majjen as _; // The library under test.
 
 /// Called once, before any program.
 #[unsafe(no_mangle)]
 extern "C" fn LLVMFuzzerInitialize(_argc: *mut c_int, _argv: *mut *mut *mut u8) -> c_int {
     std::panic::set_hook(Box::new(|failure| {
         interpreter::write_out(&format!("FAILED: {}\n", interpreter::describe(failure)));
-        std::process::abort(); // libFuzzer then keeps the program.
+        std::process::abort(); // libFuzzer then saves the program.
     }));
     0
 }
@@ -25,7 +25,7 @@ extern "C" fn LLVMFuzzerInitialize(_argc: *mut c_int, _argv: *mut *mut *mut u8) 
 extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, size: usize) -> c_int {
     let bytes = match size {
         0 => &[],
-        // SAFETY: libFuzzer says how many bytes there are.
+        // SAFETY: libFuzzer passes the number of bytes.
         _ => unsafe { std::slice::from_raw_parts(data, size) },
     };
     interpreter::run(bytes, false);

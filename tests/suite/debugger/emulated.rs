@@ -1,8 +1,8 @@
-//! The same of programs of another architecture: in a process that the emulator lets gdb look into,
+//! gdb's view of programs of another architecture: in a process through the emulator's gdb server,
 //! and in the core file that the emulator writes.
 //!
-//! They are linked statically, since gdb would have to be told where the other architecture's
-//! libraries are. It does not know the thread pointer here, so the scheduler is always named.
+//! They are linked statically, since gdb would need the path of the other architecture's libraries.
+//! It does not know the thread pointer here, so the scheduler is always passed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub fn shows_a_core_file(temp_dir: &TempDir) -> Result<Completion, Failed> {
     let (runner, arguments) = toolchain::runner().ok_or("no emulator")?;
     shell.arg(runner).args(arguments).arg(&program).arg("abort");
     let finished = process::run(shell.current_dir(temp_dir.path()), LIMIT, temp_dir.path())?;
-    // The kernel may write one, too, of the emulator.
+    // The kernel may write a core file of the emulator, too.
     let is_core = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "core");
     let mut entries = fs::read_dir(temp_dir.path())?.filter_map(Result::ok);
     let Some(core) = entries.find_map(|entry| Some(entry.path()).filter(is_core)) else {
@@ -62,7 +62,7 @@ fn build(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
     program::compile(&source, &["-std=c99", "-O1", "-g", "-static"], Link::Static, &[], temp_dir)
 }
 
-/// What gdb prints for some commands and then for [`LOOK`].
+/// The output of gdb for some commands and then for [`LOOK`].
 fn look(temp_dir: &TempDir, first: &[&str], files: &[&PathBuf]) -> Result<String, Failed> {
     let script = load_script();
     let named = LOOK.map(|command| match command {

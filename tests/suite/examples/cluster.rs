@@ -1,5 +1,5 @@
-//! A PostgreSQL server of the test's own: a new cluster in a temporary directory, on a Unix socket
-//! in it.
+//! A PostgreSQL server for the test: a new cluster in a temporary directory, on a Unix socket in
+//! it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -14,14 +14,14 @@ use crate::library::TempDir;
 use crate::process::run;
 use crate::running::{PATIENCE, Running};
 
-/// A server that runs until it is stopped or dropped. Its directory goes with it.
+/// A server that runs until it is stopped or dropped, and its directory.
 pub struct Cluster {
     server: Running,
     programs: PathBuf,
     temp_dir: Arc<TempDir>,
 }
 
-/// Who runs the server, when the test runs as root: PostgreSQL refuses to.
+/// The account that runs the server, when the test runs as root: PostgreSQL refuses root.
 #[derive(Clone, Copy)]
 struct Account {
     uid: u32,
@@ -29,13 +29,13 @@ struct Account {
 }
 
 impl Cluster {
-    /// Makes and starts a cluster; `None` if PostgreSQL is not installed.
+    /// Creates and starts a cluster; `None` if PostgreSQL is not installed.
     pub fn start() -> Option<Cluster> {
         let programs = newest_programs()?;
         let account = unprivileged_account();
-        // In the directory for temporary files, which any user has a way into.
+        // In the directory for temporary files, which any user can reach.
         let temp_dir = Arc::new(TempDir::new().expect("a directory"));
-        // Whoever can reach the socket is the database's superuser.
+        // Any process that can connect to the socket is the database's superuser.
         fs::set_permissions(temp_dir.path(), Permissions::from_mode(0o700))
             .expect("keep others out of the directory");
         if let Some(Account { uid, gid }) = account {
@@ -63,7 +63,7 @@ impl Cluster {
         {
             postgres.args(["-c", setting]);
         }
-        // SIGQUIT makes the server end at once, with all its processes.
+        // SIGQUIT ends the server and its processes at once.
         let server = Running::start(postgres, libc::SIGQUIT, Arc::clone(&temp_dir));
         let cluster = Cluster { server, programs, temp_dir };
         cluster.wait_until_ready();
@@ -82,7 +82,7 @@ impl Cluster {
         }
     }
 
-    /// How libpq finds the server.
+    /// The connection string of the server, for libpq.
     pub fn connection_string(&self) -> String {
         format!("host={} user=postgres dbname=postgres", self.temp_dir.path().display())
     }
@@ -90,12 +90,12 @@ impl Cluster {
     fn client(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.arg("--dbname").arg(self.connection_string());
-        // Settings of whoever runs the test do not count.
+        // The environment of the test's user does not count.
         command.env_clear().stdin(Stdio::null());
         command
     }
 
-    /// Runs SQL commands in a session of their own.
+    /// Runs SQL commands in a new session.
     pub fn psql(&self, commands: &str) {
         let file = self.temp_dir.path().join("commands");
         fs::write(&file, commands).expect("write the commands");
@@ -114,7 +114,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Killed, as `Running` would, it leaves its children and its shared memory behind.
+        // If it were killed, as `Running` does, it would leave its children and its shared memory
+        // behind.
         if !self.server.ends_within(Duration::ZERO) {
             self.server.signal(libc::SIGQUIT);
             self.server.ends_within(Duration::from_secs(10));
@@ -128,7 +129,7 @@ fn succeed(command: &mut Command, directory: &Path) {
     assert!(finished.succeeded(), "{command:?} {}", finished.describe());
 }
 
-/// The directory of the newest server's programs, which Debian does not have in PATH.
+/// The directory of the newest server's programs, which is not in Debian's PATH.
 fn newest_programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|entry| entry.path());
     let installed = versions.filter(|path| {
@@ -140,7 +141,7 @@ fn newest_programs() -> Option<PathBuf> {
     installed.max_by_key(version).map(|path| path.join("bin"))
 }
 
-/// An account for the server, when this process is root's: that of Debian's package, or nobody's.
+/// An account for the server, if this process runs as root: that of Debian's package, or nobody's.
 fn unprivileged_account() -> Option<Account> {
     // SAFETY: no preconditions.
     if unsafe { libc::geteuid() } != 0 {

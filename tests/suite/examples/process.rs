@@ -1,4 +1,4 @@
-//! An example's program: how it is compiled and started.
+//! An example program: how it is compiled and started.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,14 +7,15 @@ use crate::library::{TempDir, root};
 use crate::program::{self, Link};
 use crate::running::Running;
 
-/// A compiled example, in a directory of its own that goes when it and all its processes have gone.
+/// A compiled example, in its own directory, which is removed after the program and all its
+/// processes.
 pub struct Program {
     path: PathBuf,
     temp_dir: Arc<TempDir>,
 }
 
 impl Program {
-    /// Compiles an example, with flags under which what users copy is clean.
+    /// Compiles an example, with flags under which code that users copy has no warnings.
     pub fn compile(name: &str, libraries: &[&str]) -> Program {
         const FLAGS: [&str; 6] = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
         let temp_dir = Arc::new(TempDir::new().expect("a directory"));

@@ -1,4 +1,4 @@
-//! The manual pages: one for each function and type, in good form, and found by `man`.
+//! The manual pages: one for each function and type, well-formed, and found by `man`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,6 +19,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("install::pages::the_example_works", the_example_works),
         Trial::ignorable_test("install::pages::are_found_by_man", || {
             with_tool("man", are_found_by_man)
+        }),
+        Trial::ignorable_test("install::pages::are_found_by_subject", || {
+            with_tools(&["mandb", "apropos"], are_found_by_subject)
         }),
     ]
 }
@@ -44,6 +47,8 @@ fn every_function_has_one() -> Result<(), Failed> {
     let missing: Vec<_> = expected.difference(&pages).collect();
     assert!(missing.is_empty(), "without a page: {missing:?}");
     let overview = fs::read_to_string(prefix.path("share/man/man7/majjen.7"))?;
+    let header = fs::read_to_string(prefix.path("include/majjen.h"))?;
+    let mut with_errors = 0;
     for (name, prototype) in declarations::prototypes()? {
         let page = fs::read_to_string(prefix.path(&format!("share/man/man3/{name}.3")))?;
         let mut sections = vec!["NAME", "LIBRARY", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"];
@@ -57,14 +62,30 @@ fn every_function_has_one() -> Result<(), Failed> {
                 .split_once(&format!("\n.SH {section}\n"))
                 .ok_or(format!("{name}(3) has no section {section}"))?;
             let empty = rest.trim().is_empty() || rest.starts_with(".SH");
-            // What only says what it returns is all in the section for that.
+            // If the comment only says what the function returns, all of it is in that section.
             let is_result = section == "DESCRIPTION" && rest.starts_with(".SH RETURN VALUE");
             assert!(!empty || is_result, "{name}(3) has nothing in {section}");
         }
+        let lists_errors = comment_of(&header, &name)?.contains("Errors");
+        let has_errors = page.split_once("\n.SH ERRORS\n").is_some_and(|(_, rest)| {
+            with_errors += 1;
+            !rest.starts_with(".SH")
+        });
+        assert_eq!(has_errors, lists_errors, "ERRORS of {name}(3)");
         let listed = format!(".BR {name} (3)\n");
         assert!(overview.contains(&listed), "majjen(7) does not list {name}(3)");
     }
+    assert!(with_errors > 50, "only {with_errors} pages have errors");
     Ok(())
+}
+
+/// The comment above the declaration of a function.
+fn comment_of<'h>(header: &'h str, name: &str) -> Result<&'h str, Failed> {
+    let declares = |block: &&str| {
+        let code = block.lines().find(|line| !line.starts_with("//")).unwrap_or_default();
+        code.contains(&format!(" {name}(")) || code.contains(&format!("*{name}("))
+    };
+    Ok(header.split("\n\n").find(declares).ok_or(format!("no declaration of {name}"))?)
 }
 
 fn are_clean() -> Result<(), Failed> {
@@ -84,7 +105,7 @@ fn are_clean() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What `majjen(7)` shows as an example: its tasks take turns.
+/// The example in `majjen(7)`: its tasks take turns.
 fn the_example_works() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     let page = fs::read_to_string(prefix.path("share/man/man7/majjen.7"))?;
@@ -99,7 +120,7 @@ fn the_example_works() -> Result<(), Failed> {
     Ok(())
 }
 
-/// With their cross-references: by another name, in both sections.
+/// Also by cross-reference: under another name, in both sections.
 fn are_found_by_man() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     for (name, text) in [
@@ -112,5 +133,24 @@ fn are_found_by_man() -> Result<(), Failed> {
         let output = prefix.run(man.env("MANWIDTH", "200").env("LC_ALL", "C"))?;
         assert!(output.contains(text), "man {name}: {output}");
     }
+    Ok(())
+}
+
+/// By apropos, all of them and those of one subject.
+fn are_found_by_subject() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let manual = prefix.path("share/man");
+    prefix.run(prefix.command("mandb").args(["-q", "-c", "-u"]).arg(&manual))?;
+    let apropos = |words: &[&str]| {
+        let mut command = prefix.command("apropos");
+        prefix.run(command.args(["-l", "-a", "-M"]).arg(&manual).args(words).env("LC_ALL", "C"))
+    };
+    let all = apropos(&["majjen"])?;
+    for name in declarations::functions()? {
+        assert!(all.contains(&format!("{name} (3)")), "apropos majjen does not list {name}");
+    }
+    let channels = apropos(&["majjen", "channels"])?;
+    assert!(channels.contains("mj_chan_send (3)     - Majjen, channels: copies"), "{channels}");
+    assert!(!channels.contains("mj_mutex_lock"), "{channels}");
     Ok(())
 }

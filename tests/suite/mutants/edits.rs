@@ -1,4 +1,4 @@
-//! How mutants are made: which part of a function is found, and what becomes of it.
+//! How mutants are made: which part of a function is found, and how it is replaced.
 
 use std::fs;
 
@@ -39,7 +39,7 @@ int logs(int kind) {
 }
 "#;
 
-/// A function, an edit of it, a part of the source before, and what becomes of that.
+/// A function, an edit of it, the text before, and the text after.
 type Made = (&'static str, Edit, &'static str, &'static str);
 
 #[rustfmt::skip] // A row stays a row.
@@ -61,7 +61,7 @@ const MADE: [Made; 11] = [
     ("calls", words("logs", "log"), "return logs", "return log"),
 ];
 
-/// A function, an edit of it that there cannot be, and what is said of that.
+/// A function, an edit that is impossible there, and the error.
 type Refused = (&'static str, Edit, &'static str);
 
 #[rustfmt::skip] // A row stays a row.

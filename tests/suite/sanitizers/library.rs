@@ -1,10 +1,10 @@
-//! The library itself under sanitizers: one is built that is instrumented, and the programs of
-//! `c-tests/` are run with it, instrumented too. The bug of each of its mutants must be reported.
+//! The library itself under sanitizers: it is built with instrumentation, and the programs of
+//! `c-tests/`, instrumented too, are run with it. The bug of each of its mutants must be reported.
 //!
-//! UndefinedBehaviorSanitizer looks at the library's C, `src/shim/`; there is none for Rust.
-//! AddressSanitizer and ThreadSanitizer look at Rust and C. Their parts of rustc's own LLVM are
-//! switched on by hand, which stable Rust allows, and the runtime is that of the clang of this LLVM. Not
-//! instrumented is Rust's standard library, as far as it is not compiled into this one.
+//! UndefinedBehaviorSanitizer checks the library's C, `src/shim/`; it does not exist for Rust.
+//! AddressSanitizer and ThreadSanitizer check Rust and C. Their passes in rustc's own LLVM are
+//! enabled by hand, which stable Rust permits, and the runtime is that of this LLVM's clang. Rust's
+//! standard library is not instrumented, except for what is compiled into this one.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,17 +17,17 @@ use crate::process;
 use crate::sources::{Mutant, Sources, delete, mutant, words};
 use crate::toolchain::{self, Compilers};
 
-/// A sanitizer in the library.
+/// A sanitizer for the library.
 struct Instrumented {
     sanitizer: Sanitizer,
-    /// For rustc. Not for the crates that the library uses, of which only declarations remain.
+    /// For rustc. Not for the dependencies, of which only declarations remain.
     rust_flags: &'static [&'static str],
-    /// What is taken out of the sources first.
+    /// Code that is removed from the sources first.
     without: Option<Mutant>,
     cases: &'static [Case],
 }
 
-/// A mutant, and a program of which a report with these words comes.
+/// A mutant, and a program whose report contains these words.
 struct Case {
     mutant: Mutant,
     program: &'static str,
@@ -39,7 +39,7 @@ const SHIM: Instrumented = Instrumented {
     rust_flags: &["-Clink-arg=-fsanitize=undefined"],
     without: None,
     cases: &[Case {
-        // The length of a message, in a type that is too small for it.
+        // The length of a message, in a type that is too small.
         mutant: mutant(
             "overflow",
             "majjen_shim_vlog",
@@ -84,8 +84,8 @@ const THREADS: Instrumented = Instrumented {
         // A switch leaves a function in another task than the one that entered it.
         "-Cllvm-args=-tsan-instrument-func-entry-exit=0",
     ],
-    // With this the ordinary library says which order its atomics make. Here the atomics are seen, and
-    // have to make it by themselves.
+    // With this the ordinary library announces the ordering of its atomics. Here the atomics are
+    // instrumented, and have to establish the order themselves.
     without: Some(mutant("no word about order", "synchronize", delete("hook.known"))),
     cases: &[
         Case {
@@ -105,7 +105,7 @@ const THREADS: Instrumented = Instrumented {
     ],
 };
 
-/// For `make test`, with the shim: those that log. `make torture` has all.
+/// For `make test`, with the shim: the programs that log. `make torture` has all.
 const LOGGING: [&str; 4] = ["log", "log_format", "log_memory", "log_threads"];
 
 /// All mutants of this module.
@@ -116,7 +116,7 @@ pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
     })
 }
 
-/// The trials of this module. Two are for `make torture` alone, since they want clang.
+/// The trials of this module. Two are only for `make torture`, since they need clang.
 pub fn trials() -> Vec<Trial> {
     let mut all = vec![SHIM];
     if toolchain::torture() {
@@ -167,7 +167,7 @@ impl Instrumented {
         Ok(Completion::Completed)
     }
 
-    /// Builds the shared library with the sanitizer in it, and returns its directory.
+    /// Builds the shared library with the sanitizer, and returns its directory.
     fn build(
         &self,
         sources: &Sources,
@@ -176,7 +176,7 @@ impl Instrumented {
     ) -> Result<PathBuf, Failed> {
         let target = temp_dir.path().join("target");
         let mut cargo = Command::new("cargo");
-        // Without optimization no attribute would be forced, and nothing of Rust instrumented.
+        // Without optimization no attribute would be forced, and no Rust code instrumented.
         cargo.args(["rustc", "--release", "--lib", "--crate-type=cdylib", "--offline"]);
         cargo.current_dir(sources.root()).env("CARGO_TARGET_DIR", &target);
         let flags = self.sanitizer.flags().join(" ");

@@ -1,4 +1,4 @@
-//! All programs of `c-tests/`, instrumented, with the ordinary library: none of what it does is reported.
+//! All programs of `c-tests/`, instrumented, with the ordinary library: there must be no report.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -46,13 +46,14 @@ const LEFT_OUT: &[LeftOut] = &[
     LeftOut::with_all("log_memory", BOTH),
     LeftOut::with_all("metrics_truth", BOTH),
     LeftOut::with_all("tasks", BOTH),
-    // It is about the masks of signal handlers and the depth of stacks, which the sanitizers change.
+    // It tests the masks of signal handlers and the depth of stacks, which the sanitizers change.
     LeftOut::with_all("overflow", BOTH),
-    // In the child of a fork() ThreadSanitizer looks away, but only in the task that has forked.
+    // In the child of a fork() ThreadSanitizer ignores accesses, but only in the task that has
+    // forked.
     LeftOut::with_instrumented("fork", THREAD),
 ];
 
-/// The trials of this module: for `make torture`.
+/// The trials of this module, for `make torture`.
 pub fn trials() -> Vec<Trial> {
     if !torture() {
         return Vec::new();
@@ -90,8 +91,8 @@ pub fn sources(sanitizer: Sanitizer, instrumented: Option<&Path>) -> Result<Vec<
     Ok(sources)
 }
 
-/// What a program did, and what the sanitizer wrote to files: where the program has its own output
-/// elsewhere.
+/// The result of a program, and what the sanitizer wrote to files, in case the program has
+/// redirected its own output.
 pub struct Ran {
     source: PathBuf,
     pub finished: Finished,
@@ -99,12 +100,12 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Whether this is a part of what was said.
+    /// Whether the output contains this.
     pub fn says(&self, part: &str) -> bool {
         self.report.contains(part) || self.finished.output.contains(part)
     }
 
-    /// Whether all was right.
+    /// Whether the program succeeded without a report.
     pub fn verdict(&self) -> Result<Completion, Failed> {
         program::verdict(&self.finished).map_err(|failed| {
             let message = failed.message().unwrap_or_default();
@@ -123,16 +124,16 @@ pub fn run(
     let temp_dir = TempDir::new()?;
     let mut flags: Vec<&str> = strict(source).to_vec();
     flags.extend(sanitizer.flags());
-    flags.push("-Wno-error"); // What is instrumented makes gcc see less, and warn of more.
+    flags.push("-Wno-error"); // Instrumented code makes gcc see less, and warn more.
     let compiler = compilers.of(source);
     let program = program::compile_by(compiler, source, &flags, Link::Shared, &[], &temp_dir)?;
     let mut command = program::command(&program);
     if let Some(directory) = instrumented {
-        // In the place of the ordinary one, with which it was linked.
+        // In place of the ordinary library, with which it was linked.
         let link = temp_dir.path().join("libmajjen.so.0");
         fs::remove_file(&link)?;
         symlink(directory.join("libmajjen.so"), &link)?;
-        // Cargo sets it for tests, and it comes before the program's own path.
+        // Cargo sets it for tests, and it takes precedence over the program's own path.
         command.env_remove("LD_LIBRARY_PATH");
     }
     let reports = temp_dir.path().join("reports");

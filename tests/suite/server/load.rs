@@ -1,16 +1,16 @@
 //! The guide's server under load: wrk and ab with 1,000 clients each, while this process opens
 //! connections and resets them; with too few descriptors, and with a full disk under its log.
 //!
-//! The load comes in two halves, with a rest after each. At rest the server must hold exactly as
+//! The load comes in two halves, each followed by a rest. At rest the server must hold exactly as
 //! many descriptors and mappings after the second half as after the first, and memory that differs
-//! by no more than [`SLACK_KIB`]. Before the first half as many connections as the load has are
-//! open at one time, so that what grows with their number has grown.
+//! by at most [`SLACK_KIB`]. Before the first half, as many connections are opened at the same time
+//! as the load uses, so that all tables have their final size.
 //!
-//! A disk is full for one process by `RLIMIT_FSIZE`, which takes no privilege: a write up to the
-//! limit is cut, one beyond it is refused, and a file that is made shorter has room again. Only the
-//! name of the error is another one. A real file system that is full is for the long form.
+//! `RLIMIT_FSIZE` simulates a full disk for one process, without privileges: a write up to the
+//! limit is cut, one beyond it is refused, and a file that is truncated has room again. Only the
+//! errno value is another one. A full file system is for the long form.
 //!
-//! With `MAJJEN_TORTURE` set (`make torture`) a load takes a minute, else a few seconds.
+//! With `MAJJEN_TORTURE` set (`make torture`) a load takes a minute, otherwise a few seconds.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -33,9 +33,10 @@ use crate::toolchain::{self, torture};
 
 const CLIENTS: usize = 1000;
 
-/// What two measurements of the memory of a process at rest may differ by. The library keeps 64 free
-/// stacks warm, and which parts of these have ever been used is up to which connections failed: a
-/// line about an error takes some pages more. In the long form it is 4 bytes for each connection.
+/// The permitted difference between two measurements of an idle process's memory. The library keeps
+/// 64 idle stacks warm, and which of their pages have been used depends on which connections
+/// failed: an error's log line takes some pages more. In the long form it is 4 bytes for each
+/// connection.
 const SLACK_KIB: u64 = 256 + 64 * 20;
 
 /// The trials of this module.
@@ -65,7 +66,7 @@ pub fn trials() -> Vec<Trial> {
         .collect()
 }
 
-/// Lets this process have as many descriptors as it may: the trials may run side by side.
+/// Raises this process's limit of descriptors to its maximum: the trials may run side by side.
 fn raise_descriptor_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointers are to a whole structure.
@@ -96,8 +97,7 @@ fn a_thousand_clients() -> Completion {
     Completion::Completed
 }
 
-/// The accept task never gets further than an error, and goes on trying: that must not freeze the
-/// connections that there are.
+/// The accept task only gets errors, and keeps trying: that must not starve the open connections.
 fn few_descriptors() -> Completion {
     const LIMIT: usize = 256;
     const WAITING: usize = 20;
@@ -105,7 +105,7 @@ fn few_descriptors() -> Completion {
     let mut server = Server::start_unwatched(&wrapper, &[]);
     let before = server.footprint();
 
-    // More than there is room for. The oldest has been accepted, and when it is answered the next
+    // More connections than fit. The oldest one has been accepted, and when it is answered the next
     // one takes its place.
     let room = LIMIT - before.descriptors;
     let mut open: VecDeque<TcpStream> = (0..room + WAITING).map(|_| server.connect()).collect();
@@ -123,7 +123,7 @@ fn few_descriptors() -> Completion {
     Completion::Completed
 }
 
-/// Each line is refused.
+/// Each write is refused.
 fn full_device_under_the_output() -> Completion {
     let mut server = Server::start_unwatched(&shell("exec \"$0\" >/dev/full"), &[]);
     let before = server.footprint();
@@ -135,17 +135,17 @@ fn full_device_under_the_output() -> Completion {
 
 /// A disk of [`DISK_BYTES`] that only the server sees.
 struct Disk {
-    /// Makes it, in a shell, as the directory `disk`.
+    /// A shell command that makes it, as the directory `disk`.
     make: &'static str,
-    /// Whether that takes a file system of its own.
+    /// Whether that mounts a file system.
     mounted: bool,
-    /// What the library says of it.
+    /// The error that the library reports.
     error: &'static str,
 }
 
 const DISK_BYTES: u64 = 64 * 1024;
 
-/// The unit of the limit is 512 bytes. Who goes past it gets a signal besides the error.
+/// The unit of the limit is 512 bytes. A write beyond it also raises a signal.
 const LIMITED: Disk = Disk {
     make: "trap '' XFSZ && ulimit -f 128 && mkdir disk",
     mounted: false,
@@ -158,12 +158,12 @@ const MOUNTED: Disk = Disk {
     error: "No space left on device",
 };
 
-/// Lines are refused as a whole and in part, until there is room again.
+/// Lines are refused completely and partly, until there is room again.
 fn full_disk_under_the_output(disk: &Disk) -> Completion {
     on_a_full_disk(disk, "exec \"$0\" >>disk/log", &[], None)
 }
 
-/// The same for the library's own file.
+/// The same test with the library's own log file.
 fn full_disk_under_the_log_file(disk: &Disk) -> Completion {
     let source = library::root().join("c-tests/load/log_to_file.c");
     let source = source.to_str().expect("a path in UTF-8");
@@ -171,7 +171,7 @@ fn full_disk_under_the_log_file(disk: &Disk) -> Completion {
     on_a_full_disk(disk, "MAJJEN_LOG_FILE=disk/log exec \"$0\"", &[source], Some(&said))
 }
 
-/// Runs the server by a shell command. `said` is all that it says on stderr.
+/// Runs the server by a shell command. `said` is its complete stderr.
 fn on_a_full_disk(disk: &Disk, command: &str, sources: &[&str], said: Option<&str>) -> Completion {
     // SAFETY: no preconditions.
     let root = unsafe { libc::geteuid() } == 0;
@@ -193,7 +193,7 @@ fn on_a_full_disk(disk: &Disk, command: &str, sources: &[&str], said: Option<&st
     let command = format!("{} && {command}", disk.make);
     let mut server = Server::start_unwatched(&[unshare, &shell(&command)].concat(), sources);
     let log = server.inside("disk/log");
-    // Full before the first measurement, as ever after.
+    // Full before the first measurement, as it stays.
     let size = || fs::metadata(&log).expect("the log").len();
     wait_until("the disk is full", || {
         (0..100).for_each(|_| server.request());
@@ -203,7 +203,7 @@ fn on_a_full_disk(disk: &Disk, command: &str, sources: &[&str], said: Option<&st
     two_halves(&server, before, CLIENTS);
     assert_eq!(size(), DISK_BYTES);
 
-    // Once there is room again, lines are written, and the last one is whole.
+    // Once there is room again, lines are written, and the last one is complete.
     fs::File::options().write(true).truncate(true).open(&log).expect("make room on the disk");
     (0..10).for_each(|_| server.request());
     wait_until("a line is written", || {
@@ -224,14 +224,14 @@ fn shell(command: &str) -> [&str; 3] {
 
 // The load.
 
-/// What the clients have counted.
+/// The clients' counts.
 #[derive(Debug, Default)]
 struct Load {
     answers: u64,
     resets: u64,
 }
 
-/// Loads the server twice, compares what it holds after each half, and says so.
+/// Loads the server twice, compares its resources after each half, and prints them.
 fn two_halves(server: &Server, before: Footprint, at_once: usize) -> Load {
     let half = Duration::from_secs(if torture() { 30 } else { 2 });
     drop((0..at_once).map(|_| server.connect()).collect::<Vec<_>>());
@@ -245,8 +245,8 @@ fn two_halves(server: &Server, before: Footprint, at_once: usize) -> Load {
     });
     println!("{half:?} and {half:?}: {load:?}, in the middle {middle:?}, at the end {end:?}");
     assert_eq!(middle.descriptors, end.descriptors, "descriptors at rest");
-    // Where each guard is a mapping, they are as many as tasks have ever been at one time, and that may
-    // have been in the second half.
+    // Where each guard page is a mapping, there are as many as there have ever been tasks at the
+    // same time, and the maximum may have been in the second half.
     let slack = if toolchain::on_fallbacks() { at_once / 10 } else { 0 };
     let difference = end.mappings.abs_diff(middle.mappings);
     assert!(difference <= slack, "{difference} more or fewer mappings at rest");
@@ -255,7 +255,7 @@ fn two_halves(server: &Server, before: Footprint, at_once: usize) -> Load {
     load
 }
 
-/// wrk for one half of the time and ab for the other, and resets all the time.
+/// wrk for one half of the time and ab for the other, with resets all the time.
 fn put_under_load(server: &Server, time: Duration) -> Load {
     let ended = AtomicBool::new(false);
     let resets = AtomicU64::new(0);
@@ -267,7 +267,7 @@ fn put_under_load(server: &Server, time: Duration) -> Load {
             }
         });
         let seconds = (time / 2).as_secs();
-        // Scoped threads are waited for: one that goes on for ever would hide a failure.
+        // Scoped threads are joined: one that never ends would hide a failure.
         let results = [wrk, ab].map(|client| until_answered(server, seconds, client));
         ended.store(true, Relaxed);
         for result in results {
@@ -281,8 +281,8 @@ fn put_under_load(server: &Server, time: Duration) -> Load {
     Load { answers, resets }
 }
 
-/// Opens four connections, and resets each at another point of its life. Returns how many could be
-/// opened: with 1,000 clients about, there may be no room for more in the queue of the listener.
+/// Opens four connections, and resets each at a different point. Returns how many were opened: with
+/// 1,000 clients the listener's backlog may have no room for more.
 fn open_and_reset(address: SocketAddr) -> u64 {
     let mut opened = 0;
     for (part, ends) in
@@ -292,7 +292,7 @@ fn open_and_reset(address: SocketAddr) -> u64 {
             continue;
         };
         opened += 1;
-        // These fail if the listener had no room for it after all.
+        // These fail if the listener had no room after all.
         let _ = stream.write_all(part);
         if ends {
             let _ = stream.shutdown(Shutdown::Write);
@@ -302,7 +302,7 @@ fn open_and_reset(address: SocketAddr) -> u64 {
     opened
 }
 
-/// On a busy machine 1,000 clients may need longer for their first answer than the load is to take.
+/// On a busy machine 1,000 clients may need longer for their first answer than the load takes.
 fn until_answered(
     server: &Server,
     seconds: u64,
@@ -335,7 +335,7 @@ fn wrk(server: &Server, seconds: &str) -> Result<u64, Failed> {
 fn ab(server: &Server, seconds: &str) -> Result<u64, Failed> {
     let clients = CLIENTS.to_string();
     let mut ab = Command::new("ab");
-    // The number of requests comes after the time, which sets it.
+    // The number of requests comes after the time, which would set it.
     ab.args(["-q", "-r", "-c", &clients, "-t", seconds, "-n", "10000000"]);
     let output = run_client(ab.arg(server.url()))?;
     let number = |label: &str| -> Result<u64, Failed> {
@@ -358,8 +358,8 @@ fn run_client(command: &mut Command) -> Result<String, Failed> {
     Ok(finished.output)
 }
 
-/// What the server holds once it has closed the connections of its clients, who have gone.
-/// Those whose end the kernel has not told it of do not count.
+/// The server's resources once it has closed all connections of its clients, which have ended.
+/// Connections whose end the kernel has not reported do not count.
 fn at_rest(server: &Server, before: Footprint) -> Footprint {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -374,9 +374,9 @@ fn at_rest(server: &Server, before: Footprint) -> Footprint {
     }
 }
 
-/// What it holds when that does not change any more. Stacks give their memory back when they have been
-/// free for a whole period of a second, which may take two, and a client that was in the queue of the
-/// listener may still come.
+/// The resources when they do not change any more. Idle stacks release their memory after a whole
+/// period of a second, which may take two, and a client that was in the listener's backlog may
+/// still arrive.
 fn once_settled(server: &Server, deadline: Instant) -> Footprint {
     let mut before = server.footprint();
     loop {
@@ -389,9 +389,9 @@ fn once_settled(server: &Server, deadline: Instant) -> Footprint {
     }
 }
 
-/// How many connections the kernel takes for open, with nothing to read, though the client's end
-/// is no more. A reset is sent once, and where the queue of the listener is full it may get lost,
-/// or overtake the packet that opens the connection.
+/// How many connections are open in the kernel, with nothing to read, although the client's end is
+/// gone. A reset is sent once, and if the listener's backlog is full it may get lost, or overtake
+/// the packet that opens the connection.
 fn half_open(server: &Server) -> usize {
     let list = sockets(server);
     let sockets: Vec<Vec<&str>> =
@@ -407,8 +407,8 @@ fn half_open(server: &Server) -> usize {
     sockets.iter().filter(is_half_open).count()
 }
 
-/// The lines of the kernel's list that are about connections with the server, at either end, bar
-/// those that only wait for time to pass.
+/// The lines of the kernel's list about connections with the server, at either end, except those
+/// that only wait for a timeout.
 fn sockets(server: &Server) -> Vec<String> {
     let list = fs::read_to_string("/proc/net/tcp").expect("the list of sockets");
     let port = format!("{} ", port_in_hex(server));

@@ -1,4 +1,4 @@
-//! The server's process: how it is compiled, started, watched and ended.
+//! The server's process: how it is compiled, started, watched and stopped.
 
 use std::env;
 use std::fs;
@@ -22,14 +22,14 @@ pub struct Server {
     port: u16,
 }
 
-/// What a process used up to now.
+/// The resources that a process has used so far.
 #[derive(Debug, PartialEq)]
 pub struct Usage {
     cpu_ticks: u64,
     context_switches: u64,
 }
 
-/// What a process holds.
+/// The resources that a process holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Footprint {
     pub resident_kib: u64,
@@ -38,19 +38,20 @@ pub struct Footprint {
 }
 
 impl Server {
-    /// Compiles and starts the server, and returns when it serves.
+    /// Compiles and starts the server, and returns when it accepts connections.
     pub fn start() -> Server {
         Server::start_under(&[])
     }
 
-    /// Starts the server as the last argument of another command, with the scratch directory as its
-    /// working directory.
+    /// Starts the server as the last argument of another command, with the temporary directory as
+    /// its working directory.
     pub fn start_under(wrapper: &[&str]) -> Server {
         let (command, temp_dir) = compile(wrapper, &[]);
         Server::start_compiled(command, temp_dir)
     }
 
-    /// Starts a server that has been compiled, in the scratch directory, and returns when it serves.
+    /// Starts a compiled server in the temporary directory, and returns when it accepts
+    /// connections.
     pub fn start_compiled(command: Command, temp_dir: Arc<TempDir>) -> Server {
         let server = Server::launch(command, temp_dir);
         server.running.wait_until("the start", |lines| {
@@ -59,7 +60,7 @@ impl Server {
         server
     }
 
-    /// The same, with more sources in the program, and without looking at what it prints. Returns
+    /// As `start_under`, with more sources in the program, and without reading its output. Returns
     /// when it has answered.
     pub fn start_unwatched(wrapper: &[&str], sources: &[&str]) -> Server {
         let (command, temp_dir) = compile(wrapper, sources);
@@ -73,18 +74,18 @@ impl Server {
             assert!(Instant::now() < deadline, "the server does not listen; it says\n{output}");
             thread::sleep(Duration::from_millis(5));
         };
-        // When it is answered it is closed, so that nobody has to wait for that.
+        // The server closes the connection when it has answered, so no task has to wait for that.
         send(&first, REQUEST);
         assert_answer(&first);
         server
     }
 
-    /// Starts it with a library preloaded by which it gets a port that the kernel chooses, and returns when
-    /// it has that.
+    /// Starts it with a preloaded library that gives it a port which the kernel chooses, and
+    /// returns when it has the port.
     fn launch(mut command: Command, temp_dir: Arc<TempDir>) -> Server {
         let shim = program::compile_preload(&library::root().join("c-tests/server/port.c"))
             .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));
-        // The long tests may have another one for all programs.
+        // The long tests may preload another library into all programs.
         let others = env::var_os("LD_PRELOAD").unwrap_or_default();
         let mut preloaded = shim.into_os_string();
         preloaded.push(":");
@@ -106,7 +107,7 @@ impl Server {
         Server { running, temp_dir, port }
     }
 
-    /// A new connection with it.
+    /// A new connection to the server.
     pub fn connect(&self) -> TcpStream {
         let address = self.address();
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect to the server");
@@ -122,12 +123,12 @@ impl Server {
         assert_answer(&stream);
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// The same for programs that make requests.
+    /// The address for programs that make requests.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address())
     }
@@ -148,7 +149,7 @@ impl Server {
         self.running.signal(signal);
     }
 
-    /// Stops the process as a debugger would, and returns when it has stopped.
+    /// Stops the process as a debugger would, and returns when it is stopped.
     pub fn suspend(&self) {
         self.signal(libc::SIGSTOP);
         let deadline = Instant::now() + PATIENCE;
@@ -158,18 +159,18 @@ impl Server {
         }
     }
 
-    /// The fields of the process's `stat` file behind its name: the third, the state, is the first.
+    /// The fields of the process's `stat` file after its name: the first is field 3, the state.
     fn stat(&self) -> Vec<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.running.id())).expect("stat");
         let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
         fields.split(' ').map(str::to_owned).collect()
     }
 
-    /// What the process holds at the moment.
+    /// The resources that the process holds now.
     pub fn footprint(&self) -> Footprint {
         let directory = PathBuf::from(format!("/proc/{}", self.running.id()));
         let read = |file| fs::read_to_string(directory.join(file)).expect(file);
-        // Not `statm`, which may be some hundred KiB off: each processor counts for itself.
+        // Not `statm`, which may be wrong by some hundred KiB: each processor counts separately.
         let rollup = read("smaps_rollup");
         let resident = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("Rss");
         let resident = resident.trim().strip_suffix(" kB").expect("a unit");
@@ -180,7 +181,7 @@ impl Server {
         }
     }
 
-    /// What all threads of the process used up to now.
+    /// The resources that all threads of the process have used so far.
     pub fn usage(&self) -> Usage {
         // utime and stime, fields 14 and 15 of the file.
         let cpu_ticks = self.stat()[11..13].iter().map(|ticks| number(ticks)).sum();
@@ -197,8 +198,8 @@ impl Server {
         Usage { cpu_ticks, context_switches }
     }
 
-    /// Ends the server with a signal, and checks its exit status and all it printed: `accepted`
-    /// connections, of which it has closed `closed`.
+    /// Ends the server with a signal, and checks its exit status and its output: it has accepted
+    /// `accepted` connections and closed `closed`.
     pub fn stop(&mut self, signal: libc::c_int, accepted: usize, closed: usize) -> Report {
         let status = self.end(signal);
         self.report(status, accepted, closed)
@@ -210,7 +211,7 @@ impl Server {
         self.running.wait()
     }
 
-    /// Checks the exit status and all that the ended server printed, as `stop` does.
+    /// Checks the exit status and the output of the server, which has ended, as `stop` does.
     pub fn report(&self, status: ExitStatus, accepted: usize, closed: usize) -> Report {
         assert_eq!(status.code(), Some(0), "{status}; the output:\n{}", self.running.output());
         assert_eq!(self.running.stderr().join("\n"), "", "nothing on stderr");
@@ -219,12 +220,13 @@ impl Server {
         report
     }
 
-    /// What it has written to stderr so far.
+    /// Its output on stderr so far.
     pub fn stderr(&self) -> Vec<String> {
         self.running.stderr()
     }
 
-    /// A file in the working directory of the process, also in what is mounted for it alone.
+    /// A file in the working directory of the process, also on a file system that only it has
+    /// mounted.
     pub fn inside(&self, file: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/cwd", self.running.id())).join(file)
     }
@@ -235,12 +237,12 @@ impl Server {
     }
 }
 
-/// Compiles the server, with more sources in the program: the command that starts it, and the
-/// directory that it is in.
+/// Compiles the server, with more sources in the program: the command that starts it, and its
+/// directory.
 fn compile(wrapper: &[&str], sources: &[&str]) -> (Command, Arc<TempDir>) {
     let temp_dir = Arc::new(TempDir::new().expect("a directory"));
     let source = library::root().join("examples-c/http_server.c");
-    // The guide's flags. Older compilers only warn of a function that no header declares.
+    // The guide's flags. Older compilers only warn about a function without a declaration.
     let flags = ["-std=c99", "-O2", "-Werror=implicit-function-declaration"];
     let program = program::compile(&source, &flags, Link::Shared, sources, &temp_dir)
         .unwrap_or_else(|failed| panic!("{}", failed.message().unwrap_or("not compiled")));

@@ -1,13 +1,13 @@
-//! What the server prints, and what the guide says it should look like.
+//! The server's output, against the guide's "Expected Output".
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::OWN_TASKS;
 
-/// The start of the line that the server logs for each connection.
+/// The beginning of the line that the server logs for each connection.
 pub const ACCEPTED: &str = "New connection accepted on fd ";
 
-/// What the server's output says, once its form has been checked.
+/// The contents of the server's output, once its form has been checked.
 pub struct Report {
     pub time_stamps: Vec<String>,
     pub accepted_fds: Vec<u64>,
@@ -15,7 +15,7 @@ pub struct Report {
     pub metrics: Metrics,
 }
 
-/// The numbers of the metrics block, in its order.
+/// The numbers of the metrics block, in order.
 #[derive(Debug)]
 pub struct Metrics {
     pub created: u64,
@@ -74,9 +74,10 @@ impl Report {
             }
             assert!(end.is_empty(), "nothing is served after the end:\n{output}");
         }
-        // The loop takes its leave with a line of its own, then the program does.
+        // The loop logs a last line, then the program does.
         let metrics = Metrics::parse(block);
-        let loop_stopped = format!("Scheduler stopped: {} tasks left", metrics.current);
+        let tasks = if metrics.current == 1 { "task" } else { "tasks" };
+        let loop_stopped = format!("Scheduler stopped: {} {tasks} left", metrics.current);
         assert_eq!(end, [&loop_stopped, "Server stopped"], "at the end:\n{output}");
 
         Report { time_stamps, accepted_fds, cleanups, metrics }
@@ -102,7 +103,7 @@ impl Report {
 
 impl Metrics {
     /// The guide's block, with the empty lines around it. `#` stands for a number, and `@` for the
-    /// same time in milliseconds.
+    /// preceding time in milliseconds.
     const BLOCK: [&str; 24] = [
         "",
         "=== Majjen Scheduler Metrics ===",
@@ -164,8 +165,8 @@ impl Metrics {
     }
 }
 
-/// Takes a line of the form `[YYYY-MM-DD HH:MM:SS] [INFO] text` apart: the time stamp and the text.
-/// The server logs at level INFO, and nothing it meets here is worth a warning.
+/// Splits a line of the form `[YYYY-MM-DD HH:MM:SS] [INFO] text` into time stamp and text. The
+/// server logs at level INFO, and nothing here causes a warning.
 fn info_line(line: &str) -> (&str, &str) {
     let parts = line.strip_prefix('[').and_then(|rest| rest.split_once("] [INFO] "));
     let (time_stamp, text) = parts.unwrap_or_else(|| panic!("not an INFO line: {line:?}"));
@@ -179,19 +180,18 @@ fn info_line(line: &str) -> (&str, &str) {
     (time_stamp, text)
 }
 
-/// A number in the one way that printf("%lu") writes it.
+/// A number exactly as printf("%lu") writes it.
 pub fn number(digits: &str) -> u64 {
     let value: u64 = digits.parse().unwrap_or_else(|_| panic!("not a number: {digits:?}"));
     assert_eq!(value.to_string(), digits);
     value
 }
 
-/// The server's time zone: half an hour off any whole hour, so that UTC is not taken for local
-/// time.
+/// The server's time zone: not a whole number of hours, so that UTC is not taken for local time.
 pub const TIME_ZONE: &str = "TST-05:30";
 const TIME_ZONE_OFFSET_SECONDS: u64 = (5 * 60 + 30) * 60;
 
-/// The time now, as the server should write it.
+/// The current time, as the server should write it.
 pub fn time_stamp() -> String {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
     let seconds = (since_epoch.as_secs() + TIME_ZONE_OFFSET_SECONDS) as libc::time_t;
