@@ -38,9 +38,9 @@ fn read_clock_again() -> u64 {
 /// previous slack; `None` if it cannot be set.
 pub fn set_timer_slack_ns(ns: libc::c_ulong) -> Option<libc::c_ulong> {
     // SAFETY: the requests take and give integers.
-    let before = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+    let before = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) };
     // SAFETY: as above.
-    let done = before >= 0 && unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) } == 0;
+    let done = before >= 0 && unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns, 0, 0, 0) } == 0;
     done.then_some(before as libc::c_ulong)
 }
 
