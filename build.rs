@@ -22,6 +22,7 @@ fn main() {
     }
     let mut build = cc::Build::new();
     build.std("c99").flag("-fvisibility=hidden").warnings(true).extra_warnings(true);
+    build.flag("-fexceptions"); // Those of a log callback pass through.
     let last =
         LAST_FLAGS.map(|flag| build.is_flag_supported(flag).unwrap_or(false).then_some(flag));
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());

@@ -273,7 +273,9 @@ static void a_loop_around_a_closed_descriptor_can_be_stopped(void) {
   add_task(scheduler, loops_around_a_closed_descriptor, NULL);
   add_task(scheduler, stops_after_100_turns, NULL);
   mj_scheduler_run(scheduler);
-  CHECK_INT(log_lines_from(MJ_LOG_ERROR), >=, 99);
+  // A line for each would fill the disk.
+  CHECK_INT(log_lines_from(MJ_LOG_ERROR), >, 0);
+  CHECK_INT(log_lines_from(MJ_LOG_ERROR), <, 99);
   log_lines_end();
   mj_scheduler_destroy(scheduler);
 }

@@ -123,9 +123,16 @@ void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 //
 // Blocks the thread and does not suspend. The thread's timer slack (PR_SET_TIMERSLACK in prctl(2))
 // is 1 ns during short waits, so that timers are served in time, and never while tasks run: what
-// they start does not inherit it. A thread that ends in the middle, by
-// pthread_exit() in a task or by pthread_cancel(), leaves the scheduler running for good: it can
-// be neither run nor destroyed.
+// they start does not inherit it. The thread is not canceled in a run: a request of
+// pthread_cancel() takes effect once this has returned, at once or at the next cancellation point,
+// as the thread's type says. A task must not enable cancellation; mj_remote_stop() ends a run.
+//
+// A thread that ends in the middle, by pthread_exit() in a task, leaves the scheduler running for
+// good: it can be neither run nor destroyed. So does a longjmp() out of the run, and then no other
+// scheduler can run on the thread.
+//
+// On another thread than the last one, tasks that have started may still use errno and thread-local
+// variables of the old one, whose addresses compilers keep; a WARN line says so.
 void mj_scheduler_run(struct mj_scheduler *scheduler);
 
 // What mj_run() returns when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are
@@ -203,8 +210,8 @@ void mj_remote_release(struct mj_remote *remote);
 
 // The body of a task: a function type, so a pointer to one is `mj_task_fn *`. It runs on the task's
 // own stack. A body that returns without mj_task_exit() is called again from the top. A C++
-// exception that would leave it calls std::terminate(), as if the body were noexcept. A task that
-// is destroyed with its scheduler runs no destructors.
+// exception that would leave it calls std::terminate(), as if the body were noexcept, after a line
+// on stderr. A task that is destroyed with its scheduler runs no destructors.
 typedef void mj_task_fn(struct mj_scheduler *scheduler, void *user_state);
 
 // What a task is doing.
@@ -391,7 +398,8 @@ int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
 // scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
-// tasks may be waiting for: a plain close() leaves those waiting. Does not suspend.
+// tasks may be waiting for: a plain close() leaves those waiting. Does not suspend, but blocks the
+// thread where close(2) does, as for a socket with SO_LINGER and a time.
 //
 // Returns 0. Errors:
 //   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
@@ -763,15 +771,17 @@ int mj_task_set_stack_size(struct mj_task *task, size_t stack_bytes);
 size_t mj_task_stack_used(const struct mj_task *task);
 
 // Sets whether a stack overflow of a task is reported before it ends the process: by one line on
-// stderr that names the task and its stack size. Off for mj_scheduler_create(), on for
-// setup_scheduler_with_epoll(). It takes a handler for SIGSEGV and an alternate stack for the
-// thread's signals, both only during a run; all other faults, and each SIGSEGV that is sent, go on
-// to the handler that was there before, which runs on the alternate stack then. Does not suspend.
+// stderr that names the task and its stack size. Off for mj_scheduler_create(), where an overflow is
+// a plain SIGSEGV, since no line can be had without a handler; on for setup_scheduler_with_epoll().
+// It takes a handler for SIGSEGV and an alternate stack for the thread's signals, both only during
+// a run; all other faults, and each SIGSEGV that is sent, go on to the handler that was there
+// before, which runs on the alternate stack then. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `scheduler` is NULL
 //   -EBUSY   the scheduler is running
-int mj_scheduler_set_overflow_report(struct mj_scheduler *scheduler, bool report);
+int mj_scheduler_set_overflow_report(struct mj_scheduler *scheduler,
+                                     bool report);
 
 // ---- Log ----------------------------------------------------------------------------------------
 
@@ -845,13 +855,21 @@ bool mj_log_enabled(mj_log_level level);
 
 // Receives each logged line: the text without time stamp, level and newline, valid during the
 // call. Called on the thread that logs, with no lock held, on the task's stack if a task logs. It
-// may log: those lines go to the streams.
+// may log: those lines go to the streams. A C++ exception that leaves it goes on to the caller of
+// mj_log() or mj_vlog(); where the line is the library's own, it calls std::terminate(), after a
+// line on stderr. The thread is not canceled in it.
 typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *user_data);
 
 // Sets the function that receives each line, for the whole process; NULL restores the streams.
 // Lines have one receiver: the streams at first, and then what was last set by this function,
-// mj_log_set_config(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
-// MJ_LOG_ERROR on go to stderr and the others to stdout.
+// mj_log_set_config(), mj_log_to_stderr(), mj_log_to_file() or mj_log_to_syslog(). On the streams,
+// lines from MJ_LOG_ERROR on go to stderr and the others to stdout, in order with what the program
+// prints there.
+//
+// A line that a stream does not take is lost, and counted by mj_log_dropped(). The first one in a
+// row on stdout is reported as an ERROR line on stderr. No signal is raised: no SIGPIPE when nobody
+// reads, no SIGXFSZ past RLIMIT_FSIZE. Where a stream is nonblocking and full, a line waits at most
+// 100 ms for room; further ones do not wait until one has been taken.
 //
 // `user_data` is passed to each call and stays the caller's. A thread that is logging right now
 // may still call the old function. When memory is missing, an ERROR line says so and nothing
@@ -875,8 +893,8 @@ typedef struct mj_logger {
 
 // Sets everything in `logger`, which is copied, for the whole process. At first that is
 // {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by
-// mj_log_set_callback(). NULL in its place ends a callback, and leaves a file or the system log as
-// it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
+// mj_log_set_callback(). NULL in its place ends a callback, and leaves stderr, a file or the system
+// log as it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
 // thread. Does not suspend.
 //
 // Returns 0. Errors (nothing has changed then):
@@ -888,14 +906,21 @@ int mj_log_set_config(const struct mj_logger *logger);
 // thread. Does not suspend.
 void mj_log_get_config(struct mj_logger *logger);
 
+// Makes stderr the receiver of all lines, for the whole process: for a program whose stdout is its
+// result. Callable from any thread. Does not suspend.
+//
+// Returns 0. Errors (nothing has changed then):
+//   -ENOMEM  out of memory
+int mj_log_to_stderr(void);
+
 // Makes a file the receiver of all lines, for the whole process. Lines are appended, each with one
 // write. The file is created if it is missing, with mode 0644 less the umask. `path` is copied,
 // and kept for mj_log_reopen(): give an absolute one if the program may change its directory.
 // Callable from any thread. Does not suspend.
 //
-// A line that cannot be written, because the disk is full for example, is lost, and counted by
-// mj_log_dropped(). The first one is reported as an ERROR line on stderr, and nothing more until a
-// line has been written again.
+// A line that cannot be written, because the disk is full for example or the file is as large as
+// RLIMIT_FSIZE allows, is lost, and counted by mj_log_dropped(). The first one is reported as an
+// ERROR line on stderr, and nothing more until a line has been written again. No signal is raised.
 //
 // The file stays open until the receiver is changed, and is not inherited across exec. Its
 // descriptor is the library's: a program that closes all descriptors sets the file afterwards.
@@ -934,9 +959,16 @@ int mj_log_reopen(void);
 //   and as socket(2)
 int mj_log_to_syslog(const char *ident);
 
-// Returns how many lines have been lost since the process began because a file or the system log
-// did not take them. Callable from any thread. Does not suspend.
+// Returns how many lines have been lost since the process began because their receiver did not
+// take them: a stream, a file or the system log. Callable from any thread. Does not suspend.
 uint64_t mj_log_dropped(void);
+
+// Sets whether control characters in the text of lines are escaped, for the whole process and all
+// receivers: a newline as `\n`, others as `\t` or `\x1b`, and a backslash as two. Then a line is one
+// line whatever the values in it are, and no escape sequence reaches a terminal. At first they are
+// not escaped. When memory is missing for a line, a `?` stands for each such character. Callable
+// from any thread. Does not suspend.
+void mj_log_set_escape(bool escape);
 
 // ---- Metrics, and a list of the tasks -----------------------------------------------------------
 
@@ -1031,7 +1063,8 @@ void mj_scheduler_dump(struct mj_scheduler *scheduler, FILE *out);
 // so it may block but cannot suspend. `timeout_ns` is the longest it may wait: MJ_FOREVER without
 // limit, 0 to look and return at once, which is asked every so often while tasks are ready or the
 // library has something else to do. It may return early for no reason, may call
-// mj_scheduler_enqueue(), and must return when mj_scheduler_backend_fd() is readable.
+// mj_scheduler_enqueue(), and must return when mj_scheduler_backend_fd() is readable. A C++
+// exception that would leave it calls std::terminate(), after a line on stderr.
 //
 // Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 typedef int (*mj_wait_fn)(struct mj_scheduler *scheduler, uint64_t timeout_ns, void *user_data);
@@ -1092,7 +1125,8 @@ struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
 // A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
 // before. It is called often, in the middle of other calls, so it must not suspend, nor release
-// what these use. See mj_scheduler_set_clock().
+// what these use. A C++ exception that would leave it calls std::terminate(), after a line on
+// stderr. See mj_scheduler_set_clock().
 typedef uint64_t (*mj_clock_fn)(void *user_data);
 
 // Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. `user_data` is

@@ -34,6 +34,7 @@ use crate::engine::task::{Body, Task};
 ///
 /// # Safety
 /// NULL, or a scheduler that stays alive during the call.
+#[track_caller]
 unsafe fn scheduler_ref<'s>(
     scheduler: *const mj_scheduler,
     function: &str,
@@ -52,6 +53,7 @@ unsafe fn scheduler_ref<'s>(
 ///
 /// # Safety
 /// As [`scheduler_ref`].
+#[track_caller]
 unsafe fn own_scheduler_ref<'s>(
     scheduler: *const mj_scheduler,
     function: &str,
@@ -94,6 +96,7 @@ trait Opaque {
 ///
 /// # Safety
 /// As [`scheduler_ref`].
+#[track_caller]
 unsafe fn create_object<C: Opaque>(
     scheduler: *const mj_scheduler,
     function: &str,
@@ -163,6 +166,7 @@ fn status(result: Result<()>) -> i32 {
 }
 
 /// A result on its way to C. That the caller is no task is misuse, and a line in the log as well.
+#[track_caller]
 fn reported<T>(call: &str, result: Result<T>) -> Result<T> {
     if let Err(error @ Error::NotInTask) = result {
         crate::engine::log::warn(format_args!("{call}: {error}"));
@@ -172,6 +176,7 @@ fn reported<T>(call: &str, result: Result<T>) -> Result<T> {
 
 /// A line about an address that is not that of a living task.
 #[cold]
+#[track_caller]
 fn report_stranger(call: &str, task: *const mj_task) {
     crate::engine::log::warn(format_args!(
         "{call}: {task:p} is not a living task of this scheduler"

@@ -240,6 +240,19 @@ fn a_log_callback_gets_lines_may_suspend_and_may_panic() {
     logger::log(Level::Debug, format_args!("below the level"));
     logger::log(Level::Warn, format_args!("ordinary"));
     assert_eq!(*LINES.lock().unwrap(), [(Level::Warn, "ordinary".to_owned())]);
+
+    logger::set_escape(true);
+    logger::log(Level::Warn, format_args!("one\n[ERROR] line"));
+    logger::set_escape(false);
+    logger::log(Level::Warn, format_args!("two\nlines"));
+    let expected = ["ordinary", "one\\n[ERROR] line", "two\nlines"];
+    let lines = LINES.lock().unwrap();
+    assert_eq!(lines.iter().map(|(_, text)| text).collect::<Vec<_>>(), expected);
+    drop(lines);
+
+    logger::to_stderr().unwrap();
+    logger::log(Level::Warn, format_args!("to stderr"));
+    assert_eq!(LINES.lock().unwrap().len(), expected.len());
     logger::to_streams().unwrap();
 }
 

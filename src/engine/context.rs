@@ -1,6 +1,7 @@
 //! Execution contexts: the switch, stacks, and per-thread state that is switched along. Knows no
 //! scheduler and no task.
 
+pub mod callback;
 pub mod sanitizer;
 pub mod stack;
 mod stack_pool;

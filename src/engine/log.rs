@@ -8,12 +8,14 @@
 mod configure;
 mod counted;
 mod deliver;
+mod escape;
 mod file;
 mod level;
+mod limit;
 mod line;
-mod loss;
 mod own_line;
 mod settings;
+mod sink;
 mod start;
 mod stream;
 mod swappable_fd;
@@ -22,19 +24,21 @@ mod time;
 
 use std::ffi::c_char;
 use std::fmt;
+use std::panic::Location;
 
 use crate::engine::context::switch;
 use crate::engine::sys;
-use deliver::deliver;
+use deliver::{deliver, letting_exceptions_pass, stopping_exceptions};
 use level::THRESHOLD;
 use line::{HEADROOM, Line};
 use own_line::OwnLine;
 
-pub use configure::{configure, reopen_file, set_callback, set_file, set_syslog};
+pub use configure::{configure, reopen_file, set_callback, set_file, set_stderr, set_syslog};
 pub use counted::Counted;
+pub use escape::set_escape;
 pub use level::{Level, enabled, level};
-pub use loss::count as dropped;
 pub use settings::{Receiver, Settings, current};
+pub use sink::dropped;
 pub use start::{begin, begin_for_rust};
 
 /// Sets the level from which lines are written.
@@ -55,16 +59,46 @@ pub fn info(message: fmt::Arguments<'_>) {
     log(Level::Info, message);
 }
 
+/// Logs a warning. The lines of one caller are limited, see [`limit`].
 #[cold]
 #[inline(never)]
+#[track_caller]
 pub fn warn(message: fmt::Arguments<'_>) {
-    log(Level::Warn, message);
+    log_limited(Level::Warn, message, Location::caller());
 }
 
+/// Logs an error. As [`warn`].
 #[cold]
 #[inline(never)]
+#[track_caller]
 pub fn error(message: fmt::Arguments<'_>) {
-    log(Level::Error, message);
+    log_limited(Level::Error, message, Location::caller());
+}
+
+fn log_limited(level: Level, message: fmt::Arguments<'_>, place: &'static Location<'static>) {
+    if !enabled(level) {
+        return;
+    }
+    match limit::admit(place) {
+        None => {}
+        Some(0) => log_enabled(level, message),
+        Some(count) => {
+            log_enabled(level, format_args!("{message} ({count} lines like it were left out)"));
+        }
+    }
+}
+
+/// Says how many lines were left out so far: at the end of a run, since what has caused them may
+/// not come again.
+#[track_caller]
+pub fn report_left_out() {
+    match limit::take_left_out(Location::caller()) {
+        0 => {}
+        count => log(
+            Level::Warn,
+            format_args!("{count} warnings and errors like those before were left out"),
+        ),
+    }
 }
 
 /// Logs a line of the library's own, truncated to 300 bytes. Preserves errno. Runs the program's
@@ -79,7 +113,7 @@ fn log(level: Level, message: fmt::Arguments<'_>) {
 #[cold]
 fn log_enabled(level: Level, message: fmt::Arguments<'_>) {
     let errno = sys::errno();
-    deliver(&mut OwnLine::new(level, message).line());
+    deliver(&mut OwnLine::new(level, message).line(), stopping_exceptions);
     sys::set_errno(errno);
 }
 
@@ -96,7 +130,8 @@ pub fn program_line(level: Level, message: fmt::Arguments<'_>) {
     bytes.push(0);
     // SAFETY: the bytes are the headroom, the message, and one more; they live longer than the
     // line.
-    deliver(&mut unsafe { Line::new(level, bytes.as_mut_ptr(), length) });
+    let line = &mut unsafe { Line::new(level, bytes.as_mut_ptr(), length) };
+    deliver(line, stopping_exceptions);
     sys::set_errno(errno);
 }
 
@@ -127,10 +162,11 @@ extern "C" fn mj_vlog() {
 /// # Safety
 /// As said of `buffer`; the level is one of TRACE to FATAL.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn majjen_log_emit(level: u32, buffer: *mut c_char, length: usize) {
+unsafe extern "C-unwind" fn majjen_log_emit(level: u32, buffer: *mut c_char, length: usize) {
     let level = Level::from_int(level).unwrap_or(Level::Fatal);
     // SAFETY: as this function's contract says.
-    deliver(&mut unsafe { Line::new(level, buffer.cast(), length) });
+    let line = &mut unsafe { Line::new(level, buffer.cast(), length) };
+    deliver(line, letting_exceptions_pass);
 }
 
 /// Warns about an invalid call of `mj_log`.

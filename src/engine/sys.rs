@@ -2,9 +2,11 @@
 //! other file calls libc.
 //!
 //! All go through the C library's functions, so that sanitizers and fault injection see them; what
-//! the oldest C library lacks, through its `syscall`. What newer systems have and older ones lack has
-//! a fallback, named in [`fallbacks`](mod@fallbacks).
+//! the oldest C library lacks, through its `syscall`. None of them is a cancellation point, see
+//! [`Uncancelable`]. What newer systems have and older ones lack has a fallback, named in
+//! [`fallbacks`](mod@fallbacks).
 
+mod cancelation;
 mod datagram;
 mod descriptor;
 mod errno;
@@ -12,6 +14,7 @@ mod error;
 mod fallbacks;
 mod file;
 mod memory;
+mod output;
 mod process;
 mod select;
 mod signal;
@@ -19,6 +22,7 @@ mod socket;
 mod time;
 mod truncating;
 
+pub use cancelation::Uncancelable;
 pub use datagram::*;
 pub use descriptor::*;
 pub use errno::{ErrnoGuard, errno, errno_address, is_refusal, set_errno};
@@ -26,6 +30,7 @@ pub use error::{Error, Result};
 pub use fallbacks::fallbacks;
 pub use file::*;
 pub use memory::*;
+pub use output::{QuietWrites, wait_for_room};
 pub use process::*;
 pub use signal::*;
 pub use socket::*;

@@ -32,8 +32,14 @@ pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
 
 /// Sets the function that receives each line, for the whole process; NULL restores the streams.
 /// Lines have one receiver: the streams at first, and then what was last set by this function,
-/// mj_log_set_config(), mj_log_to_file() or mj_log_to_syslog(). On the streams, lines from
-/// MJ_LOG_ERROR on go to stderr and the others to stdout.
+/// mj_log_set_config(), mj_log_to_stderr(), mj_log_to_file() or mj_log_to_syslog(). On the streams,
+/// lines from MJ_LOG_ERROR on go to stderr and the others to stdout, in order with what the program
+/// prints there.
+///
+/// A line that a stream does not take is lost, and counted by mj_log_dropped(). The first one in a
+/// row on stdout is reported as an ERROR line on stderr. No signal is raised: no SIGPIPE when nobody
+/// reads, no SIGXFSZ past RLIMIT_FSIZE. Where a stream is nonblocking and full, a line waits at most
+/// 100 ms for room; further ones do not wait until one has been taken.
 ///
 /// `user_data` is passed to each call and stays the caller's. A thread that is logging right now
 /// may still call the old function. When memory is missing, an ERROR line says so and nothing
@@ -47,8 +53,8 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
 
 /// Sets everything in `logger`, which is copied, for the whole process. At first that is
 /// {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by
-/// mj_log_set_callback(). NULL in its place ends a callback, and leaves a file or the system log as
-/// it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
+/// mj_log_set_callback(). NULL in its place ends a callback, and leaves stderr, a file or the system
+/// log as it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
 /// thread. Does not suspend.
 ///
 /// Returns 0. Errors (nothing has changed then):
@@ -100,9 +106,9 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
 /// and kept for mj_log_reopen(): give an absolute one if the program may change its directory.
 /// Callable from any thread. Does not suspend.
 ///
-/// A line that cannot be written, because the disk is full for example, is lost, and counted by
-/// mj_log_dropped(). The first one is reported as an ERROR line on stderr, and nothing more until a
-/// line has been written again.
+/// A line that cannot be written, because the disk is full for example or the file is as large as
+/// RLIMIT_FSIZE allows, is lost, and counted by mj_log_dropped(). The first one is reported as an
+/// ERROR line on stderr, and nothing more until a line has been written again. No signal is raised.
 ///
 /// The file stays open until the receiver is changed, and is not inherited across exec. Its
 /// descriptor is the library's: a program that closes all descriptors sets the file afterwards.
@@ -154,8 +160,28 @@ pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
     status(ident.ok_or(Error::InvalidArgument).and_then(log::set_syslog))
 }
 
-/// Returns how many lines have been lost since the process began because a file or the system log
-/// did not take them. Callable from any thread. Does not suspend.
+/// Makes stderr the receiver of all lines, for the whole process: for a program whose stdout is its
+/// result. Callable from any thread. Does not suspend.
+///
+/// Returns 0. Errors (nothing has changed then):
+///   -ENOMEM  out of memory
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_log_to_stderr() -> c_int {
+    status(log::set_stderr())
+}
+
+/// Sets whether control characters in the text of lines are escaped, for the whole process and all
+/// receivers: a newline as `\n`, others as `\t` or `\x1b`, and a backslash as two. Then a line is one
+/// line whatever the values in it are, and no escape sequence reaches a terminal. At first they are
+/// not escaped. When memory is missing for a line, a `?` stands for each such character. Callable
+/// from any thread. Does not suspend.
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_log_set_escape(escape: bool) {
+    log::set_escape(escape);
+}
+
+/// Returns how many lines have been lost since the process began because their receiver did not
+/// take them: a stream, a file or the system log. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_dropped() -> u64 {
     log::dropped()

@@ -8,7 +8,7 @@ use super::own_scheduler_ref;
 use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_scheduler};
 use crate::engine::inspect::{self, Format};
 use crate::engine::log;
-use crate::engine::sys::{Error, TruncatingWriter};
+use crate::engine::sys::{Error, TruncatingWriter, Uncancelable};
 
 unsafe extern "C" {
     /// In `shim/stream.c`: writes to a live stream.
@@ -23,6 +23,7 @@ impl Stream {
     ///
     /// # Safety
     /// NULL, or a stream that stays open during the call.
+    #[track_caller]
     unsafe fn new(out: *mut FILE, function: &str) -> Option<Stream> {
         if out.is_null() {
             log::warn(format_args!("{function}: the stream is NULL"));
@@ -34,6 +35,8 @@ impl Stream {
 
 impl fmt::Write for Stream {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // The program's stream must not stay locked.
+        let _uncancelable = Uncancelable::begin();
         // SAFETY: open, by the contract of `new`; the text is as long as said.
         let failed = unsafe { majjen_shim_write(self.0, text.as_ptr().cast(), text.len()) } != 0;
         if failed { Err(fmt::Error) } else { Ok(()) }

@@ -98,14 +98,18 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 ///
 /// Blocks the thread and does not suspend. The thread's timer slack (PR_SET_TIMERSLACK in prctl(2))
 /// is 1 ns during short waits, so that timers are served in time, and never while tasks run: what
-/// they start does not inherit it. A thread that ends in the middle, by pthread_exit() in a task or
-/// by pthread_cancel(), leaves the scheduler running for good: it can be neither run nor destroyed.
-/// So does a longjmp() out of the run, and then no other scheduler can run on the thread.
+/// they start does not inherit it. The thread is not canceled in a run: a request of
+/// pthread_cancel() takes effect once this has returned, at once or at the next cancellation point,
+/// as the thread's type says. A task must not enable cancellation; mj_remote_stop() ends a run.
+///
+/// A thread that ends in the middle, by pthread_exit() in a task, leaves the scheduler running for
+/// good: it can be neither run nor destroyed. So does a longjmp() out of the run, and then no other
+/// scheduler can run on the thread.
 ///
 /// On another thread than the last one, tasks that have started may still use errno and thread-local
 /// variables of the old one, whose addresses compilers keep; a WARN line says so.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
+pub unsafe extern "C-unwind" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
     let _ = unsafe { run("mj_scheduler_run", scheduler) };
 }
@@ -130,7 +134,7 @@ pub const MJ_RUN_SIGNAL: c_int = 2;
 ///   -EINVAL   `scheduler` is NULL
 ///   and, in a child of fork(), as eventfd(2) and epoll_create1(2)
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
+pub unsafe extern "C-unwind" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.
     match unsafe { run("mj_run", scheduler) } {
         Ok(Ended::Completed) => 0,

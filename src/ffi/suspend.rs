@@ -157,10 +157,12 @@ extern "C" fn refuse_yield() {
     let _ = reported::<()>("mj_task_yield", Err(Error::NotInTask));
 }
 
+#[track_caller]
 fn sleep(call: &str, ns: u64) -> c_int {
     status(reported(call, scheduler::sleep(Limit::until(Deadline::In(ns)))))
 }
 
+#[track_caller]
 fn wait_fd(call: &str, fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     reported(call, scheduler::wait_fd(fd, events, Limit::after_ns(timeout_ns)))
 }

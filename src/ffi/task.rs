@@ -187,6 +187,7 @@ pub unsafe extern "C" fn mj_task_get_name(task: *const mj_task) -> *const c_char
 }
 
 /// The living task at an address, which may be any, if its scheduler runs on this thread.
+#[track_caller]
 fn own_task<'t>(task: *const mj_task, call: &str) -> Result<(&'t Scheduler, &'t Task)> {
     let found = scheduler::own_task(task.cast());
     match found {

@@ -110,7 +110,8 @@ pub struct mj_metrics {
 /// so it may block but cannot suspend. `timeout_ns` is the longest it may wait: MJ_FOREVER without
 /// limit, 0 to look and return at once, which is asked every so often while tasks are ready or the
 /// library has something else to do. It may return early for no reason, may call
-/// mj_scheduler_enqueue(), and must return when mj_scheduler_backend_fd() is readable.
+/// mj_scheduler_enqueue(), and must return when mj_scheduler_backend_fd() is readable. A C++
+/// exception that would leave it calls std::terminate(), after a line on stderr.
 ///
 /// Returns the number of events, 0 for none, or -1, which is logged and ends nothing.
 pub type mj_wait_fn = Option<
@@ -123,7 +124,8 @@ pub type mj_wait_fn = Option<
 
 /// A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
 /// before. It is called often, in the middle of other calls, so it must not suspend, nor release
-/// what these use. See mj_scheduler_set_clock().
+/// what these use. A C++ exception that would leave it calls std::terminate(), after a line on
+/// stderr. See mj_scheduler_set_clock().
 pub type mj_clock_fn = Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>;
 
 /// How mj_scheduler_write_metrics() writes.
@@ -268,9 +270,11 @@ pub enum mj_log_level {
 
 /// Receives each logged line: the text without time stamp, level and newline, valid during the
 /// call. Called on the thread that logs, with no lock held, on the task's stack if a task logs. It
-/// may log: those lines go to the streams.
+/// may log: those lines go to the streams. A C++ exception that leaves it goes on to the caller of
+/// mj_log() or mj_vlog(); where the line is the library's own, it calls std::terminate(), after a
+/// line on stderr. The thread is not canceled in it.
 pub type mj_log_callback = Option<
-    unsafe extern "C" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
+    unsafe extern "C-unwind" fn(level: LogLevelInt, message: *const c_char, user_data: *mut c_void),
 >;
 
 /// The logger's settings, for mj_log_set_config() and mj_log_get_config(). Every process has one

@@ -107,7 +107,7 @@ impl Builder {
 
     /// Sets the clock that sleeps and time limits follow: the time since any fixed moment. It is
     /// called often, and must not suspend. If it goes back, time stands still until it has caught
-    /// up.
+    /// up; if it panics, until it does not, and the first panic is an ERROR line in the log.
     ///
     /// ```
     /// use majjen::{Builder, Instant, task};

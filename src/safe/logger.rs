@@ -116,7 +116,7 @@ type Callback = Box<dyn Fn(Level, &str) + Send + Sync>;
 ///
 /// # Safety
 /// The data is from [`set_callback`], and the message is a string.
-unsafe extern "C" fn call(level: u32, message: *const c_char, callback: *mut c_void) {
+unsafe extern "C-unwind" fn call(level: u32, message: *const c_char, callback: *mut c_void) {
     // SAFETY: as this function's contract says; callbacks are never freed.
     let (callback, message) = unsafe { (&*callback.cast::<Callback>(), CStr::from_ptr(message)) };
     let level = Level::from_int(level).unwrap_or(Level::Fatal);
@@ -139,6 +139,34 @@ unsafe extern "C" fn call(level: u32, message: *const c_char, callback: *mut c_v
 pub fn to_streams() -> Result<()> {
     log::begin_for_rust();
     log::set_callback(None, null_mut())
+}
+
+/// Lets all lines go to stderr, as they do at the start.
+///
+/// ```
+/// majjen::logger::to_stderr()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+pub fn to_stderr() -> Result<()> {
+    log::begin_for_rust();
+    log::set_stderr()
+}
+
+/// Sets whether control characters in lines are escaped, as `\n`, `\t` or `\x1b`, and a backslash as two:
+/// then each line is one, whatever the values in it are. Not at the start.
+///
+/// ```
+/// use majjen::logger::{self, Level};
+///
+/// logger::set_escape(true);
+/// logger::log(Level::Warn, format_args!("hello {}", "there\n[ERROR] forged")); // one line
+/// ```
+pub fn set_escape(escape: bool) {
+    log::begin_for_rust();
+    log::set_escape(escape);
 }
 
 /// Lets lines go to the end of a file, which is created if it is missing. A line that cannot be
@@ -199,7 +227,7 @@ pub fn to_syslog(ident: &str) -> io::Result<()> {
     Ok(log::set_syslog(&ident)?)
 }
 
-/// How many lines were lost because a file or the system log did not take them.
+/// How many lines were lost because their receiver did not take them: a stream, a file or the system log.
 ///
 /// ```
 /// assert_eq!(majjen::logger::dropped(), 0);

@@ -85,7 +85,7 @@ pub fn is_rust(task: &Task) -> bool {
 ///
 /// # Safety
 /// Called by the core, with the record of the running task.
-pub unsafe extern "C" fn run(_scheduler: *mut c_void, _record: *mut c_void) {
+pub unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, _record: *mut c_void) {
     let Some((_, task)) = running_task() else {
         return; // Unreachable: the core calls bodies only in turns.
     };

@@ -10,6 +10,9 @@
 // Most messages fit; longer ones are formatted twice.
 enum { ON_STACK = 1024 };
 
+// Runs also when an exception of the log callback passes through here.
+static void release(char **block) { free(*block); }
+
 void majjen_shim_vlog(unsigned level, const char *format, va_list arguments) {
   int errno_before = errno;
   char line[MAJJEN_LOG_HEADROOM + ON_STACK];
@@ -30,12 +33,11 @@ void majjen_shim_vlog(unsigned level, const char *format, va_list arguments) {
     majjen_log_emit(level, line, (size_t)length);
   } else {
     size_t bytes = (size_t)length + 1;
-    char *heap = malloc(MAJJEN_LOG_HEADROOM + bytes);
+    char *heap __attribute__((cleanup(release))) = malloc(MAJJEN_LOG_HEADROOM + bytes);
     if (heap != NULL) {
       errno = errno_before;  // for %m
       vsnprintf(heap + MAJJEN_LOG_HEADROOM, bytes, format, again);
       majjen_log_emit(level, heap, (size_t)length);
-      free(heap);
     } else {
       memcpy(text + ON_STACK - 4, "...", 4);
       majjen_log_emit(level, line, ON_STACK - 1);

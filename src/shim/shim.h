@@ -18,9 +18,12 @@ void majjen_log_misuse(unsigned level, const char *format);
 // when there is not enough room. Does not consume `arguments`.
 int majjen_shim_format(char *text, size_t room, const char *format, va_list arguments);
 
-// In stream.c.
+// In stream.c. A stream is locked, asked for its descriptor (-1: it has none) and for what waits in its
+// buffer, flushed after text is added, and unlocked. A flush returns 0, or -1 with errno.
 int majjen_shim_write(FILE *out, const char *text, size_t length);
-int majjen_shim_write_line(int to_stderr, const char *line, size_t length);
+FILE *majjen_shim_lock_stream(int to_stderr, int *fd, size_t *buffered);
+int majjen_shim_flush_stream(FILE *out, const char *text, size_t length);
+void majjen_shim_unlock_stream(FILE *out);
 
 // In cxx.c: NULL in a program that has no C++ runtime when it starts.
 void *(*majjen_shim_cxa_get_globals(void))(void);

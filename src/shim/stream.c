@@ -1,6 +1,7 @@
 // Writing to a FILE*, which Rust has no type for.
-#define _DEFAULT_SOURCE  // for fwrite_unlocked and fflush_unlocked
+#define _DEFAULT_SOURCE  // for fwrite_unlocked and its like
 #include <stdio.h>
+#include <stdio_ext.h>
 
 #include "shim.h"
 
@@ -9,13 +10,18 @@ int majjen_shim_write(FILE *out, const char *text, size_t length) {
   return fwrite(text, 1, length, out) == length ? 0 : -1;
 }
 
-// Writes and flushes a whole log line under one lock, so that lines of threads do not mix; one lock is
-// also faster than two. Returns 0, or -1 with errno.
-int majjen_shim_write_line(int to_stderr, const char *line, size_t length) {
+FILE *majjen_shim_lock_stream(int to_stderr, int *fd, size_t *buffered) {
   FILE *out = to_stderr ? stderr : stdout;
   flockfile(out);
-  int written = fwrite_unlocked(line, 1, length, out) == length;
+  *fd = fileno_unlocked(out);
+  *buffered = __fpending(out);
+  return out;
+}
+
+int majjen_shim_flush_stream(FILE *out, const char *text, size_t length) {
+  int written = fwrite_unlocked(text, 1, length, out) == length;
   int flushed = fflush_unlocked(out) == 0;
-  funlockfile(out);
   return written && flushed ? 0 : -1;
 }
+
+void majjen_shim_unlock_stream(FILE *out) { funlockfile(out); }

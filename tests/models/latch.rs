@@ -82,7 +82,7 @@ struct World {
     task: Cell<u64>,
 }
 
-unsafe extern "C" fn waits(_: *mut c_void, world: *mut c_void) {
+unsafe extern "C-unwind" fn waits(_: *mut c_void, world: *mut c_void) {
     // SAFETY: from `run_with`.
     let world = unsafe { &**world.cast::<*const World>() };
     world.task.set(running_task().unwrap().1.id.get());
@@ -92,7 +92,7 @@ unsafe extern "C" fn waits(_: *mut c_void, world: *mut c_void) {
 
 type Other = fn(&World, &Scheduler, &Task);
 
-unsafe extern "C" fn acts(_: *mut c_void, state: *mut c_void) {
+unsafe extern "C-unwind" fn acts(_: *mut c_void, state: *mut c_void) {
     // SAFETY: from `run_with`.
     let (world, act) = unsafe { state.cast::<(*const World, Other)>().read() };
     // SAFETY: as above.

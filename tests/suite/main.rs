@@ -28,6 +28,7 @@ mod guide;
 mod header;
 mod install;
 mod library;
+mod log_names;
 mod majjen_h;
 mod mutants;
 mod package;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         trials.extend(faults::trials());
         trials.extend(header::trials());
         trials.extend(install::trials());
+        trials.extend(log_names::trials());
         trials.extend(mutants::trials());
         trials.extend(package::trials());
         trials.extend(parked::trials());

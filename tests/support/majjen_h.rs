@@ -256,10 +256,12 @@ unsafe extern "C" {
     pub safe fn mj_log_set_callback(callback: Option<mj_log_callback>, user_data: *mut c_void);
     pub safe fn mj_log_set_config(logger: *const mj_logger) -> c_int;
     pub safe fn mj_log_get_config(logger: *mut mj_logger);
+    pub safe fn mj_log_to_stderr() -> c_int;
     pub safe fn mj_log_to_file(path: *const c_char) -> c_int;
     pub safe fn mj_log_reopen() -> c_int;
     pub safe fn mj_log_to_syslog(ident: *const c_char) -> c_int;
     pub safe fn mj_log_dropped() -> u64;
+    pub safe fn mj_log_set_escape(escape: bool);
     pub safe fn mj_scheduler_get_metrics(scheduler: *mut mj_scheduler) -> *const mj_metrics;
     pub safe fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler);
     pub safe fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler, out: *mut libc::FILE);

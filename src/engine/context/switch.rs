@@ -10,6 +10,7 @@
 //! Each architecture file has:
 //! - `Frame`, with a drawing, and `switch`;
 //! - `task_entry`, where a new context begins;
+//! - `call_barrier`, a call that no exception leaves: see [`callback`](super::callback);
 //! - `FloatModes`, the floating-point control registers, which belong to a context too;
 //! - `thread`, the address of this thread's [`Thread`];
 //! - `ticks` and `ticks_are_invariant`, the cycle counter;
@@ -30,7 +31,7 @@ mod arch;
 compile_error!("Majjen runs on x86-64 and aarch64");
 
 pub(crate) use arch::log_trampoline;
-pub use arch::{FloatModes, prefetch, switch, thread, ticks, ticks_are_invariant};
+pub use arch::{FloatModes, call_barrier, prefetch, switch, thread, ticks, ticks_are_invariant};
 
 /// This thread's part of the library; `src/shim/thread.c` declares it.
 #[repr(C)]
@@ -70,7 +71,9 @@ pub fn yield_to_loop() {
 std::arch::global_asm!(".hidden majjen_log_emit", ".hidden majjen_log_misuse");
 
 /// The entry function of a context. It never returns: nothing has called it.
-pub type Entry = unsafe extern "C" fn(*const c_void) -> !;
+///
+/// `C-unwind`, so that the search for an exception's handler gets as far as `task_entry`.
+pub type Entry = unsafe extern "C-unwind" fn(*const c_void) -> !;
 
 /// Builds a context that will call `entry(argument)` at the top of a fresh stack.
 ///

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_void};
 
 use super::level::{self, Level};
 use super::settings::{Callback, Receiver, Record, Settings, SettingsLock, current};
-use super::{file, loss, start, syslog};
+use super::{file, start, syslog};
 use crate::engine::sys::{Error, Result};
 
 /// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
@@ -21,8 +21,15 @@ pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Resul
     Ok(())
 }
 
-/// Sets everything that an `mj_logger` has. That has no file and no system log: without a callback,
-/// it removes one that is set, and keeps any other receiver.
+/// Sends all lines to stderr.
+pub fn set_stderr() -> Result<()> {
+    let lock = SettingsLock::lock();
+    set(&lock, lock.record(Settings { receiver: Receiver::Stderr, ..*current() })?);
+    Ok(())
+}
+
+/// Sets everything that an `mj_logger` has. That has no other receiver than a callback: without
+/// one, it removes one that is set, and keeps any other receiver.
 pub fn configure(
     from: Level,
     callback: Option<Callback>,
@@ -77,7 +84,8 @@ fn set(lock: &SettingsLock, record: &'static Record) {
     start::begin();
     let (before, now) = lock.set(record);
     if now != before {
-        loss::reset();
+        file::SINK.reset();
+        syslog::SINK.reset();
     }
     // Other threads' writes to the closed receiver fail; they see that the settings have changed,
     // and try the new receiver.

@@ -1,67 +1,115 @@
 //! Delivering a line to its receiver.
 
 use std::cell::Cell;
+use std::ffi::{CStr, c_void};
+use std::panic::Location;
 
+use super::escape::with_escaped;
 use super::level::Level;
 use super::line::Line;
 use super::own_line::OwnLine;
-use super::settings::{self, Receiver, Settings, current};
-use super::{file, loss, stream, syslog};
-use crate::engine::context::switch;
-use crate::engine::sys::Error;
+use super::settings::{self, Callback, Receiver, Settings, current};
+use super::stream::{self, Stream};
+use super::{file, limit, start, syslog};
+use crate::engine::context::{callback, switch};
+use crate::engine::sys::{Error, Uncancelable};
 use crate::engine::task;
 
-/// Delivers a line to its receiver.
-pub fn deliver(line: &mut Line) {
+/// Calls the program's callback for a line.
+pub type Call = fn(Callback, &mut Line, *mut c_void);
+
+/// For a line that is logged by frames of C: an exception of the callback goes on to them.
+pub fn letting_exceptions_pass(function: Callback, line: &mut Line, user_data: *mut c_void) {
+    // SAFETY: the program's function, with the arguments of its type.
+    unsafe { function(line.level as u32, line.message(), user_data) };
+}
+
+/// For a line that is logged by frames that may be in the middle of something.
+pub fn stopping_exceptions(function: Callback, line: &mut Line, user_data: *mut c_void) {
+    let arguments = [line.level as usize, line.message() as usize, user_data as usize];
+    // SAFETY: as above.
+    unsafe { callback::call(function as *const c_void, arguments, c"a log callback") };
+}
+
+/// Delivers a line to its receiver. The thread is not canceled meanwhile: not in the callback
+/// either, whose lines and locks are the whole program's.
+pub fn deliver(line: &mut Line, call: Call) {
+    let _uncancelable = Uncancelable::begin();
+    with_escaped(line, |line| deliver_as_it_is(line, call));
+}
+
+fn deliver_as_it_is(line: &mut Line, call: Call) {
     loop {
         let version = settings::version();
         let settings = current();
-        let written = match settings.receiver {
-            Receiver::Streams => return stream::write(line, settings),
+        let (written, sink, name) = match settings.receiver {
+            Receiver::Streams => return to_stream(for_level(line.level), line, settings),
+            Receiver::Stderr => return to_stream(&stream::STDERR, line, settings),
             Receiver::Callback { function, user_data } => {
-                let busy = in_callback();
                 // A callback that logs would recurse without end: its own lines go to the streams.
-                if busy.replace(true) {
-                    return stream::write(line, settings);
-                }
-                // SAFETY: the program's function, with the arguments of its type. `busy` is a cell
-                // of the task or the thread that runs the callback; a task is not released before
-                // the callback returns.
-                unsafe { function(line.level as u32, line.message(), user_data) };
-                return busy.set(false);
+                return match InCallback::enter() {
+                    Some(_busy) => call(function, line, user_data),
+                    None => to_stream(for_level(line.level), line, settings),
+                };
             }
-            Receiver::File { .. } => file::write(line, settings),
-            Receiver::Syslog { ident } => syslog::send(line, ident),
+            Receiver::File { path } => (file::write(line, settings), &file::SINK, path),
+            Receiver::Syslog { ident } => (syslog::send(line, ident), &syslog::SINK, syslog::PATH),
         };
-        match written {
-            Ok(()) => return loss::clear(),
-            // Another thread has changed the receiver, and closed the one that this write went to:
-            // try again.
-            Err(_) if settings::version() != version => {}
-            Err(error) => return lose(settings, error),
+        // Another thread has changed the receiver, and closed the one that this write went to: try
+        // again.
+        if written.is_err() && settings::version() != version {
+            continue;
         }
-    }
-}
-
-/// Whether a callback is running, for the running task, or for the thread outside tasks. Per task,
-/// since a callback may suspend its task, and lines of other tasks must still reach it.
-fn in_callback<'t>() -> &'t Cell<bool> {
-    match task::running() {
-        Some(task) => &task.in_log_callback,
-        // SAFETY: the thread's own variable.
-        None => unsafe { &(*switch::thread()).in_log_callback },
-    }
-}
-
-/// Counts a line that could not be written. The first in a row is reported on stderr.
-fn lose(settings: &Settings, error: Error) {
-    if !loss::add() {
+        if let Some(error) = sink.note(written) {
+            report_loss(error, name, settings);
+        }
         return;
     }
-    let path = match settings.receiver {
-        Receiver::File { path } => path,
-        _ => syslog::PATH,
-    };
-    let message = format_args!("Log lines are being lost: {error}: {path:?}");
-    stream::write(&mut OwnLine::new(Level::Error, message).line(), settings);
+}
+
+/// A callback is running while this lives.
+struct InCallback<'t>(&'t Cell<bool>);
+
+impl InCallback<'_> {
+    /// Nothing, if one is running: for the running task, or for the thread outside tasks. Per task,
+    /// since a callback may suspend its task, and lines of other tasks must still reach it. A task
+    /// is not released before the callback returns.
+    fn enter() -> Option<Self> {
+        let busy = match task::running() {
+            Some(task) => &task.in_log_callback,
+            // SAFETY: the thread's own variable.
+            None => unsafe { &(*switch::thread()).in_log_callback },
+        };
+        (!busy.replace(true)).then(|| InCallback(busy))
+    }
+}
+
+impl Drop for InCallback<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+fn for_level(level: Level) -> &'static Stream {
+    if start::is_stderr_only() { &stream::STDERR } else { stream::for_level(level) }
+}
+
+fn to_stream(stream: &'static Stream, line: &mut Line, settings: &Settings) {
+    // What stderr does not take cannot be reported there.
+    if let Some(error) = stream.sink.note(stream.write(line, settings))
+        && stream.name != stream::STDERR.name
+    {
+        report_loss(error, stream.name, settings);
+    }
+}
+
+/// Reports the first of a row of dropped lines on stderr.
+fn report_loss(error: Error, name: &CStr, settings: &Settings) {
+    // A receiver that takes some lines and not others begins row after row.
+    if limit::admit(Location::caller()).is_none() {
+        return;
+    }
+    let message = format_args!("Log lines are being lost: {error}: {name:?}");
+    // A line about a lost line is not one of the lines that are counted.
+    let _ = stream::STDERR.write(&mut OwnLine::new(Level::Error, message).line(), settings);
 }

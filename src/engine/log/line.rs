@@ -28,6 +28,16 @@ impl<'b> Line<'b> {
         Line { level, buffer, length, borrow: PhantomData }
     }
 
+    pub fn text(&self) -> &[u8] {
+        // SAFETY: the message, which is initialized.
+        unsafe { std::slice::from_raw_parts(self.buffer.add(HEADROOM), self.length) }
+    }
+
+    pub fn text_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and nobody else uses it.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer.add(HEADROOM), self.length) }
+    }
+
     /// The message as a C string.
     pub fn message(&mut self) -> *const c_char {
         self.set_last_byte(0);

@@ -19,21 +19,30 @@ use crate::engine::sys::{self, Error, Result};
 use crate::engine::threads::{ForkSafeMutex, ForkSafeMutexGuard};
 
 /// The program's callback: level, text, user data.
-pub type Callback = unsafe extern "C" fn(u32, *const c_char, *mut c_void);
+pub type Callback = unsafe extern "C-unwind" fn(u32, *const c_char, *mut c_void);
 
 /// The receiver of lines.
 #[derive(Clone, Copy)]
 pub enum Receiver {
     Streams,
-    Callback { function: Callback, user_data: *mut c_void },
-    File { path: &'static CStr },
-    Syslog { ident: &'static CStr },
+    /// All lines to stderr.
+    Stderr,
+    Callback {
+        function: Callback,
+        user_data: *mut c_void,
+    },
+    File {
+        path: &'static CStr,
+    },
+    Syslog {
+        ident: &'static CStr,
+    },
 }
 
 impl PartialEq for Receiver {
     fn eq(&self, other: &Receiver) -> bool {
         match (*self, *other) {
-            (Receiver::Streams, Receiver::Streams) => true,
+            (Receiver::Streams, Receiver::Streams) | (Receiver::Stderr, Receiver::Stderr) => true,
             (
                 Receiver::Callback { function, user_data },
                 Receiver::Callback { function: other, user_data: other_data },

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use super::level::Level;
 use super::line::{Line, Prefix};
-use super::loss;
+use super::sink::Sink;
 use super::swappable_fd::SwappableFd;
 use super::time::LocalTime;
 use crate::engine::sys::{self, Error, Result};
@@ -18,6 +18,9 @@ pub const PATH: &CStr = c"/dev/log";
 
 /// The longest ident: what RFC 5424 grants the name of a program.
 pub const IDENT_BYTES: usize = 48;
+
+/// Its datagrams are sent with the sink's patience, and raise no signal: `sys::send`.
+pub static SINK: Sink = Sink::new();
 
 static SOCKET: SwappableFd = SwappableFd::none();
 
@@ -41,7 +44,7 @@ pub fn send(line: &mut Line, ident: &CStr) -> Result<()> {
     let [datagram @ .., _newline] = line.framed(&prefix) else { return Ok(()) };
 
     // Wait for a daemon that does not read once, and not at each line.
-    let may_wait = !loss::is_dropping();
+    let may_wait = !SINK.is_dropping();
     match sys::send(SOCKET.number(), datagram, may_wait) {
         // The daemon has ended; there may be a new one.
         Err(Error::Os(libc::ECONNREFUSED | libc::ENOTCONN)) => {

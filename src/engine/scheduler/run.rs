@@ -1,6 +1,6 @@
 //! A run: **the loop**, and its setup and teardown.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr::{fn_addr_eq, from_ref};
 use std::sync::atomic::AtomicU64;
 
@@ -8,11 +8,11 @@ use super::io::Builtin;
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
 use crate::engine::context::stack::Stack;
-use crate::engine::context::switch;
+use crate::engine::context::{callback, switch};
 use crate::engine::log::{self, Counted};
 use crate::engine::measure;
 use crate::engine::process::{overflow, signals};
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, Error, Result, Uncancelable};
 use crate::engine::time::Instant;
 
 /// How a run has ended.
@@ -47,6 +47,9 @@ pub(super) struct Entered<'s> {
     scheduler: &'s Scheduler,
     /// What was running on this thread before.
     before: Before,
+    /// A task shares its thread with others, which a cancelation of the thread would not ask.
+    /// Last, when the thread has left the scheduler: a request that came meanwhile may unwind.
+    _uncancelable: Uncancelable,
 }
 
 /// The fields of the thread-local variable that belong to the running scheduler.
@@ -59,6 +62,7 @@ struct Before {
 impl Entered<'_> {
     /// The caller has taken ownership by `Remote::enter`, so no other thread runs the scheduler.
     pub(super) fn enter(scheduler: &Scheduler) -> Entered<'_> {
+        let _uncancelable = Uncancelable::begin();
         scheduler.dispatch.bind();
         // SAFETY: the thread's own variable, which lives as long as the thread.
         let thread = unsafe { &*switch::thread() };
@@ -67,7 +71,7 @@ impl Entered<'_> {
             current_task: thread.current_task.replace(from_ref(&scheduler.current_task).cast()),
             yield_at: thread.yield_at.replace(scheduler.dispatch.yield_at()),
         };
-        Entered { scheduler, before }
+        Entered { scheduler, before, _uncancelable }
     }
 }
 
@@ -127,6 +131,7 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
         scheduler.io.reactor.borrow_mut().arm_all(&ready);
     }
     scheduler.publish_metrics();
+    log::report_left_out();
     let ended = match scheduler.tasks.alive() {
         0 => {
             log::info(format_args!("Scheduler stopped: all tasks completed"));
@@ -360,8 +365,13 @@ impl Scheduler {
             if for_timer { self.io.latency.compensate(timeout_ns) } else { timeout_ns };
         let result = match (builtin, self.wait_function.get()) {
             (None, Some(function)) => {
+                let data = self.wait_data.get() as usize;
+                let arguments = [self.address() as usize, timeout_ns as usize, data];
                 // SAFETY: the program's function, which its setter promised to keep callable.
-                unsafe { function(self.address().cast(), timeout_ns, self.wait_data.get()) }
+                let events = unsafe {
+                    callback::call(function as *const c_void, arguments, c"a wait function")
+                };
+                events as c_int
             }
             (builtin, _) => self.wait_by(builtin.unwrap_or(Builtin::Epoll), timeout_ns),
         };

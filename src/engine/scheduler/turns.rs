@@ -316,7 +316,7 @@ impl Scheduler {
 ///
 /// # Safety
 /// Called once on each new stack, by a switch to it, with the scheduler that runs on this thread.
-unsafe extern "C" fn task_main(scheduler: *const c_void) -> ! {
+unsafe extern "C-unwind" fn task_main(scheduler: *const c_void) -> ! {
     // SAFETY: alive, since it runs.
     let scheduler = unsafe { &*scheduler.cast::<Scheduler>() };
     if let Some(sanitizer) = &scheduler.dispatch.sanitizer {

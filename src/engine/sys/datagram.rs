@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::mem::zeroed;
 
+use super::cancelation::uncancelable;
 use super::descriptor::close;
 use super::errno::{check, errno, last_error};
 use super::error::{Error, Result};
@@ -46,7 +47,8 @@ pub fn connect(fd: c_int, path: &CStr) -> Result<()> {
     }
     let length = size_of_val(&address) as libc::socklen_t;
     // SAFETY: the address is good for the call and as long as said.
-    check(unsafe { libc::connect(fd, (&raw const address).cast(), length) }).map(drop)
+    check(uncancelable(|| unsafe { libc::connect(fd, (&raw const address).cast(), length) }))
+        .map(drop)
 }
 
 /// Sends one datagram, without SIGPIPE.
@@ -54,7 +56,8 @@ pub fn send(fd: c_int, bytes: &[u8], may_wait: bool) -> Result<()> {
     let flags = libc::MSG_NOSIGNAL | if may_wait { 0 } else { libc::MSG_DONTWAIT };
     loop {
         // SAFETY: the bytes are good for the call.
-        let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+        let sent =
+            uncancelable(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) });
         match sent {
             0.. => return Ok(()),
             _ if errno() == libc::EINTR => {}

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::ptr::null;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::cancelation::uncancelable;
 use super::errno::{check, errno, is_refusal};
 use super::error::{Error, Result};
 use super::select::select_one;
@@ -12,7 +13,7 @@ use super::time::timespec;
 pub fn close(fd: c_int) {
     // SAFETY: only called with descriptors that this library opened. The kernel closes even on
     // EINTR.
-    unsafe { libc::close(fd) };
+    uncancelable(|| unsafe { libc::close(fd) });
 }
 
 /// dup3(fd, number) and close(fd), also on an error.
@@ -49,7 +50,7 @@ pub fn check_open(fd: c_int) -> Result<()> {
 /// Closes a program's descriptor.
 pub fn close_checked(fd: c_int) -> Result<()> {
     // SAFETY: the program asked for it, as it could ask close(2) itself.
-    match check(unsafe { libc::close(fd) }) {
+    match check(uncancelable(|| unsafe { libc::close(fd) })) {
         // On Linux the descriptor is closed all the same, and must not be closed again.
         Ok(_) | Err(Error::Os(libc::EINTR)) => Ok(()),
         Err(error) => Err(error),
@@ -74,7 +75,7 @@ pub const NOT_OPEN: u32 = libc::POLLNVAL as u32;
 /// for more descriptors than RLIMIT_NOFILE says.
 pub fn poll_all(polls: &mut [pollfd]) {
     // SAFETY: the slice is good for as many entries. An error leaves it as it is.
-    unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
+    uncancelable(|| unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) });
 }
 
 /// ppoll(2) for one descriptor, for at most `timeout_ns` (u64::MAX: no timeout). EINTR counts as no
@@ -85,7 +86,7 @@ pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     let limit = if timeout_ns == u64::MAX { null() } else { &raw const limit };
     // SAFETY: one pollfd, and a timeout that is good for the call or NULL; NULL leaves the signal
     // mask.
-    let polled = match check(unsafe { libc::ppoll(&mut poll, 1, limit, null()) }) {
+    let polled = match check(uncancelable(|| unsafe { libc::ppoll(&mut poll, 1, limit, null()) })) {
         Ok(_) => Ok(u32::from(poll.revents as u16)),
         Err(error) if is_refusal(error) => select_one(fd, events, timeout_ns),
         Err(error) => Err(error),
@@ -180,7 +181,9 @@ fn epoll_wait_ms(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -
         ns => c_int::try_from(ns.div_ceil(1_000_000)).unwrap_or(c_int::MAX),
     };
     // SAFETY: the events are good for `capacity` entries.
-    let count = unsafe { libc::epoll_wait(epoll_fd, events.as_mut_ptr(), capacity, timeout_ms) };
+    let count = uncancelable(|| unsafe {
+        libc::epoll_wait(epoll_fd, events.as_mut_ptr(), capacity, timeout_ms)
+    });
     check(count).map(|count| count as usize)
 }
 
@@ -197,7 +200,7 @@ pub fn eventfd_raise(fd: c_int) {
     for _ in 0..100 {
         // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
         // descriptor is readable, as wanted.
-        let written = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+        let written = uncancelable(|| unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) });
         if written >= 0 || errno() != libc::EINTR {
             return;
         }
@@ -207,5 +210,5 @@ pub fn eventfd_raise(fd: c_int) {
 pub fn eventfd_clear(fd: c_int) {
     let mut count = [0u8; 8];
     // SAFETY: the buffer is good for the call. It fails only when the counter is 0 already.
-    unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
+    uncancelable(|| unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) });
 }

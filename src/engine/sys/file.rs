@@ -3,21 +3,23 @@
 use std::ffi::{CStr, c_int};
 use std::mem::zeroed;
 
+use super::cancelation::uncancelable;
 use super::descriptor::close;
-use super::errno::{check, errno, last_error};
-use super::error::{Error, Result};
+use super::errno::{check, last_error};
+use super::error::Result;
 
 /// Whether the file's first line is `word`. False when it cannot be read.
 #[cfg(target_arch = "x86_64")] // Only there is it a question whether the counter is steady.
 pub fn first_line_is(path: &CStr, word: &[u8]) -> bool {
     // SAFETY: a C string.
-    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    let fd =
+        uncancelable(|| unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) });
     if fd < 0 {
         return false;
     }
     let mut text = [0u8; 32];
     // SAFETY: the buffer is as long as said.
-    let length = unsafe { libc::read(fd, text.as_mut_ptr().cast(), text.len()) };
+    let length = uncancelable(|| unsafe { libc::read(fd, text.as_mut_ptr().cast(), text.len()) });
     close(fd);
     let length = usize::try_from(length).unwrap_or(0);
     text[..length].strip_suffix(b"\n").unwrap_or(&text[..length]) == word
@@ -26,8 +28,6 @@ pub fn first_line_is(path: &CStr, word: &[u8]) -> bool {
 /// A file that is open for writing at its end.
 pub struct Appending {
     pub fd: c_int,
-    /// Whether a write can raise SIGPIPE.
-    pub is_pipe: bool,
     pub is_empty: bool,
 }
 
@@ -41,7 +41,7 @@ pub fn open_appending(path: &CStr) -> Result<Appending> {
         | libc::O_NOCTTY
         | libc::O_NONBLOCK;
     // SAFETY: a C string.
-    let fd = check(unsafe { libc::open(path.as_ptr(), flags, 0o644) })?;
+    let fd = check(uncancelable(|| unsafe { libc::open(path.as_ptr(), flags, 0o644) }))?;
     // SAFETY: a stat is integers, for which zero is a value.
     let mut status: libc::stat = unsafe { zeroed() };
     // SAFETY: the address is good for a stat; the descriptor was opened above. Only open(2) should
@@ -55,27 +55,5 @@ pub fn open_appending(path: &CStr) -> Result<Appending> {
         close(fd);
         return Err(error);
     }
-    Ok(Appending {
-        fd,
-        is_pipe: status.st_mode & libc::S_IFMT == libc::S_IFIFO,
-        is_empty: status.st_size == 0,
-    })
-}
-
-/// Writes all bytes. An error comes with the number of bytes written before.
-pub fn write_all(fd: c_int, bytes: &[u8]) -> std::result::Result<(), (usize, Error)> {
-    let mut written = 0;
-    while written < bytes.len() {
-        let rest = &bytes[written..];
-        // SAFETY: the bytes are good for the call.
-        let count = unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) };
-        match count {
-            1.. => written += count as usize,
-            // Unexpected; an error, so as not to retry for ever.
-            0 => return Err((written, Error::Os(libc::EIO))),
-            _ if errno() == libc::EINTR => {}
-            _ => return Err((written, last_error())),
-        }
-    }
-    Ok(())
+    Ok(Appending { fd, is_empty: status.st_size == 0 })
 }

@@ -4,6 +4,7 @@
 use std::ffi::c_int;
 use std::ptr::{null, null_mut};
 
+use super::cancelation::uncancelable;
 use super::errno::check;
 use super::error::{Error, Result};
 use super::memory::{allocate, free};
@@ -52,8 +53,9 @@ pub fn select_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
         [0, 1, 2].map(|index| sets[index * words..].as_mut_ptr().cast::<libc::fd_set>());
     // SAFETY: three sets that have room for the descriptor, which is all that is looked at; a timeout
     // that is good for the call or NULL; NULL leaves the signal mask.
-    let selected =
-        check(unsafe { libc::pselect(fd + 1, readable, writable, urgent, limit, null()) });
+    let selected = check(uncancelable(|| unsafe {
+        libc::pselect(fd + 1, readable, writable, urgent, limit, null())
+    }));
     let is_in = |index: usize| sets[index * words + word] & bit != 0;
     let happened = SETS.iter().enumerate().filter(|(index, _)| is_in(*index));
     let happened = happened.fold(0, |all, (_, set)| all | events & set);
@@ -66,7 +68,7 @@ pub fn select_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
 pub(super) fn is_poll_refused() -> bool {
     let mut nothing = libc::pollfd { fd: -1, events: 0, revents: 0 };
     // SAFETY: one pollfd.
-    unsafe { libc::poll(&mut nothing, 1, 0) < 0 }
+    uncancelable(|| unsafe { libc::poll(&mut nothing, 1, 0) < 0 })
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::cancelation::uncancelable;
 use super::memory::{map, unmap};
-use super::time::timespec;
 
 pub use libc::{SIGINT, SIGPIPE, SIGTERM};
 
@@ -274,7 +274,7 @@ impl Drop for AlternateStack {
 /// write(2) to stderr, without buffers. Async-signal-safe.
 pub fn write_to_stderr(text: &[u8]) {
     // SAFETY: the text is as long as said. If it fails there is no other place to write to.
-    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+    uncancelable(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
 fn only(signal: c_int) -> libc::sigset_t {
@@ -284,26 +284,5 @@ fn only(signal: c_int) -> libc::sigset_t {
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigaddset(set.as_mut_ptr(), signal);
         set.assume_init()
-    }
-}
-
-/// Blocks a signal in this thread. Returns whether it was unblocked before.
-pub fn block_signal(signal: c_int) -> bool {
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both sets are good; the call fills in the old one when it succeeds.
-    unsafe {
-        libc::pthread_sigmask(libc::SIG_BLOCK, &only(signal), before.as_mut_ptr()) == 0
-            && libc::sigismember(before.as_ptr(), signal) == 0
-    }
-}
-
-/// Undoes [`block_signal`]; pending signals are discarded.
-pub fn drop_and_unblock_signal(signal: c_int) {
-    let set = only(signal);
-    let now = timespec(0);
-    // SAFETY: the sets and the time are good for the calls.
-    unsafe {
-        while libc::sigtimedwait(&set, null_mut(), &now) > 0 {}
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, null_mut());
     }
 }

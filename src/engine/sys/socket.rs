@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::from_ref;
 
+use super::cancelation::uncancelable;
 use super::errno::check;
 use super::error::{Error, Result};
 
@@ -68,7 +69,10 @@ fn connect_to<A>(family: c_int, address: &A) -> Result<(OwnedFd, Connected)> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let length = size_of::<A>() as libc::socklen_t;
     // SAFETY: the address is of the family's type, and as long as said.
-    match check(unsafe { libc::connect(socket.as_raw_fd(), from_ref(address).cast(), length) }) {
+    let connected = uncancelable(|| unsafe {
+        libc::connect(socket.as_raw_fd(), from_ref(address).cast(), length)
+    });
+    match check(connected) {
         Ok(_) => Ok((socket, Connected::Yes)),
         // An interrupted attempt continues.
         Err(Error::Os(libc::EINPROGRESS | libc::EINTR)) => Ok((socket, Connected::Later)),

@@ -3,6 +3,7 @@
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
 
+use super::cancelation::uncancelable;
 use super::errno::check;
 use super::error::Result;
 
@@ -48,8 +49,8 @@ impl ExactTimers {
         if timeout_ns == 0 || timeout_ns >= 1000 * DEFAULT_SLACK_NS {
             return ExactTimers { slack_ns: None };
         }
-        // SAFETY: the request gives an integer.
-        let slack_ns = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+        // SAFETY: the request gives an integer. (Valgrind asks also for the arguments that it ignores.)
+        let slack_ns = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) };
         let is_set = slack_ns > 1 && set_timer_slack_ns(1);
         ExactTimers { slack_ns: is_set.then_some(slack_ns as libc::c_ulong) }
     }
@@ -63,13 +64,13 @@ impl Drop for ExactTimers {
 
 fn set_timer_slack_ns(ns: libc::c_ulong) -> bool {
     // SAFETY: the request takes an integer.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) == 0 }
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns, 0, 0, 0) == 0 }
 }
 
 /// Blocks the thread; returns early on a signal.
 pub fn sleep_ns(ns: u64) {
     // SAFETY: the address is good for the call.
-    unsafe { libc::nanosleep(&timespec(ns), null_mut()) };
+    uncancelable(|| unsafe { libc::nanosleep(&timespec(ns), null_mut()) });
 }
 
 /// Seconds since 1970.

@@ -37,7 +37,7 @@ use crate::engine::sys::{Error, Result};
 pub const NOT_IN_HEAP: usize = usize::MAX;
 
 /// The function of a task. It is called with the scheduler's address and the task's state.
-pub type Body = unsafe extern "C" fn(*mut c_void, *mut c_void);
+pub type Body = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 
 /// The state that C sees. Stored as an integer, since C may write any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

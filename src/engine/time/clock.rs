@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use super::instant::Instant;
 use super::rate::Rate;
-use crate::engine::context::switch;
+use crate::engine::context::{callback, switch};
 use crate::engine::sys;
 
 /// A program's clock: nanoseconds since any fixed moment, never decreasing.
@@ -71,7 +71,9 @@ impl Clock {
     pub fn now_ns(&self) -> u64 {
         match self.custom.get() {
             // SAFETY: the program's function, which its setter promised to keep callable.
-            Some((function, data)) => unsafe { function(data) },
+            Some((function, data)) => unsafe {
+                callback::call(function as *const c_void, [data as usize, 0, 0], c"a clock")
+            },
             None => sys::monotonic_ns(),
         }
     }

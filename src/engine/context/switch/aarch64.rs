@@ -1,10 +1,11 @@
 //! The AAPCS64 convention: a callee keeps x19 to x30, d8 to d15 and the FPCR.
 
 use std::arch::{asm, naked_asm};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 use super::{Entry, THREAD, Thread};
+use crate::engine::context::callback::no_exception_leaves;
 use crate::engine::context::thread_state::ThreadState;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
@@ -159,17 +160,56 @@ pub unsafe extern "C" fn switch(
     )
 }
 
-/// Where a new context begins: calls `x20(x19)`. Unwinders are told that nothing called it.
+/// Where a new context begins: calls `x20(x19)`. Unwinders are told that nothing called it, and that
+/// no exception leaves it: the word at the stack pointer is 0.
 #[unsafe(naked)]
 unsafe extern "C" fn task_entry() {
     naked_asm!(
         ".cfi_startproc",
+        ".cfi_personality 0x1b, {personality}", // relative to the place where it is
         ".cfi_undefined x30",
         "hint #36", // bti j
+        "stp xzr, xzr, [sp, #-16]!",
         "mov x0, x19",
         "blr x20",
         "brk #1",
         ".cfi_endproc",
+        personality = sym no_exception_leaves,
+    )
+}
+
+/// Calls `function` with three arguments in a frame that no exception leaves: the word at the stack
+/// pointer is `what`.
+///
+/// # Safety
+/// The function may be called with these arguments; `what` is a string.
+#[unsafe(naked)]
+pub unsafe extern "C" fn call_barrier(
+    first: usize,
+    second: usize,
+    third: usize,
+    function: *const c_void,
+    what: *const c_char,
+) -> u64 {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_personality 0x1b, {personality}",
+        "hint #34", // bti c
+        "stp x4, x29, [sp, #-32]!",
+        ".cfi_def_cfa_offset 32",
+        ".cfi_offset x29, -24",
+        "str x30, [sp, #16]",
+        ".cfi_offset x30, -16",
+        "blr x3",
+        "ldr x30, [sp, #16]",
+        "ldr x29, [sp, #8]",
+        "add sp, sp, #32",
+        ".cfi_def_cfa_offset 0",
+        ".cfi_restore x29",
+        ".cfi_restore x30",
+        "ret",
+        ".cfi_endproc",
+        personality = sym no_exception_leaves,
     )
 }
 

@@ -3,10 +3,11 @@
 
 use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _mm_prefetch, _rdtsc};
 use std::arch::{asm, naked_asm};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 use super::{Entry, THREAD, Thread};
+use crate::engine::context::callback::no_exception_leaves;
 use crate::engine::context::thread_state::ThreadState;
 
 /// A suspended context, from its stack pointer up (`tools/majjen-gdb.py` knows it too):
@@ -164,17 +165,48 @@ pub unsafe extern "C" fn switch(
     )
 }
 
-/// Where a new context begins: calls `r13(r12)`. Unwinders are told that nothing called it.
+/// Where a new context begins: calls `r13(r12)`. Unwinders are told that nothing called it, and that
+/// no exception leaves it: the word at the stack pointer is 0.
 #[unsafe(naked)]
 unsafe extern "C" fn task_entry() {
     naked_asm!(
         ".cfi_startproc",
+        ".cfi_personality 0x1b, {personality}", // relative to the place where it is
         ".cfi_undefined rip",
         "endbr64",
         "mov rdi, r12",
         "call r13",
         "ud2",
         ".cfi_endproc",
+        personality = sym no_exception_leaves,
+    )
+}
+
+/// Calls `function` with three arguments in a frame that no exception leaves: the word at the stack
+/// pointer is `what`.
+///
+/// # Safety
+/// The function may be called with these arguments; `what` is a string.
+#[unsafe(naked)]
+pub unsafe extern "C" fn call_barrier(
+    first: usize,
+    second: usize,
+    third: usize,
+    function: *const c_void,
+    what: *const c_char,
+) -> u64 {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_personality 0x1b, {personality}",
+        "endbr64",
+        "push r8",
+        ".cfi_adjust_cfa_offset 8",
+        "call rcx",
+        "add rsp, 8",
+        ".cfi_adjust_cfa_offset -8",
+        "ret",
+        ".cfi_endproc",
+        personality = sym no_exception_leaves,
     )
 }
 
@@ -291,6 +323,9 @@ macro_rules! log_trampoline {
             "jb 2f",
             "jmp {target}",
             "2: ret",
+            // Aligns the section, which begins with the function: in two cache lines a line that is
+            // not written takes 2.4 instead of 2.2 ns.
+            ".p2align 5",
             ".cfi_endproc",
             threshold = sym $threshold,
             target = sym $target,
