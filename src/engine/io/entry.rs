@@ -151,8 +151,8 @@ impl Entry {
     #[cold]
     pub fn is_replaced(&mut self, epoll_fd: c_int, fd: c_int) -> bool {
         let known = std::mem::take(&mut self.registered);
-        let replaced = known
-            && self.control(epoll_fd, EPOLL_CTL_MOD, fd) == Err(Error::Os(libc::ENOENT));
+        let replaced =
+            known && self.control(epoll_fd, EPOLL_CTL_MOD, fd) == Err(Error::Os(libc::ENOENT));
         self.registered = known && !replaced;
         replaced
     }

@@ -87,10 +87,11 @@ impl Scheduler {
     /// those and opened others under their numbers.
     fn is_internal(&self, fd: c_int) -> bool {
         let is_internal = || self.io.reactor.borrow().is_internal(fd);
-        is_internal() && (self.remote.is_of_this_process() || {
-            let _ = self.reinit_after_fork(); // If it fails, they are taken for what they were.
-            is_internal()
-        })
+        is_internal()
+            && (self.remote.is_of_this_process() || {
+                let _ = self.reinit_after_fork(); // If it fails, they are taken for what they were.
+                is_internal()
+            })
     }
 
     fn begin_wait(&self, task: &Task, fd: c_int, events: u32) -> Result<()> {

@@ -51,6 +51,8 @@ pub fn act(call: Call) {
             // SAFETY: as many bytes as said.
             unsafe { libc::read(world.pipes[pipe][0], bytes.as_mut_ptr().cast(), bytes.len()) };
         }),
+        Call::Renumber { pipe, writes } => super::processes::renumber(pipe, writes),
+        Call::Fork { first, instructions } => super::processes::fork(first, instructions),
         Call::Pass(span) => with(|world| world.model.now_ns += span.min(1_000_000)),
         Call::Tick(span) => with(|world| world.tick_ns = span),
         Call::Callbacks { log, clock, stream } => {
