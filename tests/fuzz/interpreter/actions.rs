@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::{null, null_mut};
 
-use libc::{EBADF, EBUSY, EINVAL, EPERM, ESRCH};
+use libc::{EBADF, EBUSY, EINVAL, EPERM, ESRCH, POLLIN};
 
 use super::calls::{Call, End, Which, Who};
 use super::majjen_h::*;
@@ -51,7 +51,12 @@ pub fn act(call: Call) {
             // SAFETY: as many bytes as said.
             unsafe { libc::read(world.pipes[pipe][0], bytes.as_mut_ptr().cast(), bytes.len()) };
         }),
-        Call::Renumber { pipe, writes } => super::processes::renumber(pipe, writes),
+        Call::Renumber { pipe, writes, waits: false } => super::processes::renumber(pipe, writes),
+        Call::Renumber { pipe, writes, .. } => {
+            act(Call::WaitFd(End::Reading(pipe), POLLIN, 1000));
+            act(Call::Renumber { pipe, writes, waits: false });
+            act(Call::WaitFd(End::Reading(pipe), POLLIN, 5000));
+        }
         Call::Fork { first, instructions } => super::processes::fork(first, instructions),
         Call::Pass(span) => with(|world| world.model.now_ns += span.min(1_000_000)),
         Call::Tick(span) => with(|world| world.tick_ns = span),

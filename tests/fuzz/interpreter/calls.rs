@@ -79,10 +79,11 @@ pub enum Call {
     Write(usize),
     Read(usize),
     /// The numbers of a pipe are given to another one, and the first stays open: with a byte in it
-    /// or without.
+    /// or without. The caller may wait for it before, and again after.
     Renumber {
         pipe: usize,
         writes: bool,
+        waits: bool,
     },
     /// A child process, which goes on for so many instructions and tidies up.
     Fork {
@@ -214,10 +215,11 @@ pub fn call([code, a, b, c]: [u8; 4]) -> Call {
         65 | 66 => Open(usize::from(a) % 3),
         67 | 68 => Close(end(a)),
         69 if b % 2 == 0 => PlainClose(end(a)),
-        69 => Renumber { pipe: usize::from(a) % 3, writes: c % 4 > 0 },
+        69 => Renumber { pipe: usize::from(a) % 3, writes: c % 4 > 0, waits: c % 32 > 7 },
         70..=72 => Write(usize::from(a) % 3),
         73 | 74 => Read(usize::from(a) % 3),
         75 => Find(which(a), who(b)),
+        76 if b % 4 > 0 => Poll(which(a)),
         76 => FindAny(which(a), u64::from_le_bytes([b, c, a, b, c, a, b, c])),
         77 => match b % 4 {
             0 => Current,
