@@ -53,6 +53,8 @@ pub fn act(call: Call) {
         }),
         Call::Renumber { pipe, writes, waits: false } => super::processes::renumber(pipe, writes),
         Call::Renumber { pipe, writes, .. } => {
+            act(Call::Open(pipe));
+            act(Call::Read(pipe));
             act(Call::WaitFd(End::Reading(pipe), POLLIN, 1000));
             act(Call::Renumber { pipe, writes, waits: false });
             act(Call::WaitFd(End::Reading(pipe), POLLIN, 5000));
