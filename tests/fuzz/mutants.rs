@@ -13,7 +13,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// A function that is renamed in `src/` has to be renamed here, too.
-const MUTANTS: [Mutant; 12] = [
+const MUTANTS: [Mutant; 15] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -29,6 +29,17 @@ const MUTANTS: [Mutant; 12] = [
     mutant("descriptor_left_open", "Reactor::drop", delete("close")),
     mutant("permits_kept_from_those_behind", "semaphore::leave", delete("serve")),
     mutant("close_wakes_no_receiver", "Channel::disconnect", words(", &self.receivers", "")),
+    mutant(
+        "child_closes_for_its_parent",
+        "descriptor::close_fd",
+        words("scheduler.reinit_after_fork().is_ok()", "true"),
+    ),
+    mutant(
+        "child_waits_at_its_parents_set",
+        "Scheduler::reinit_after_fork",
+        condition("is_of_this_process", "true"),
+    ),
+    mutant("event_of_an_earlier_file", "Entry::wake_armed_for", words("is_armed(task) && ", "")),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];
 
