@@ -8,7 +8,11 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 static int channel[2];
 static int woken;
@@ -38,6 +42,11 @@ static void stops(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
+static void runs_until_stopped_with(uint64_t tasks) {
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, tasks);
+}
+
 // Makes a scheduler with two parked tasks.
 static void make_live_scheduler(void) {
   open_pipe(channel);
@@ -61,6 +70,13 @@ static void check_undisturbed(void) {
   CHECK_INT(prctl(PR_GET_TIMERSLACK), ==, slack_outside_ns);
   mj_scheduler_destroy(scheduler);
   close_both(channel);
+}
+
+static bool lacks_wiped_pages(void) {
+  void* page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  bool lacks = madvise(page, 4096, MADV_WIPEONFORK) != 0;
+  munmap(page, 4096);
+  return lacks;
 }
 
 static void check_ended_well(int status) {
@@ -112,8 +128,66 @@ static void looks(void) {
   CHECK_INT(read(channel[0], &byte, 1), ==, 1);
 }
 
+static bool is_readable(int fd) {
+  struct pollfd one = {.fd = fd, .events = POLLIN};
+  CHECK_INT(poll(&one, 1, 0), >=, 0);
+  return one.revents != 0;
+}
+
+// Its wake-ups, and the events of what its tasks wait for, are at a descriptor of its own.
+static void looks_at_the_backend(void) {
+  int backend = mj_scheduler_backend_fd(scheduler);
+  CHECK(!is_readable(backend));
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  CHECK(is_readable(backend));
+  mj_scheduler_run(scheduler);
+  CHECK(!is_readable(backend));
+  put_byte(channel[1]);
+  CHECK(is_readable(backend));
+  take_byte(channel[0]);
+}
+
+// A stop that comes before any use of the descriptors is told by them later.
+static void stops_first(void) {
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  CHECK(is_readable(mj_scheduler_backend_fd(scheduler)));
+}
+
+static void sleeps_once(void) { CHECK_INT(mj_wait_nanosleep(scheduler, 0, NULL), ==, 0); }
+
+static void is_told_of_no_descriptor(void) {
+  struct rlimit none = {0, 0};
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+  CHECK_INT(mj_scheduler_backend_fd(scheduler), ==, -EMFILE);
+  CHECK_INT(mj_run(scheduler), ==, -EMFILE);
+  CHECK_INT(mj_fd_close(channel[0]), ==, 0);
+}
+
+// As a daemon does: it closes all that it has inherited, and opens other files. Those are not the
+// library's, whatever their numbers.
+static void closes_all_and_opens_others(void) {
+  int others[20];
+  for (int fd = 3; fd < 64; fd++) close(fd);
+  for (int i = 0; i < 20; i++) {
+    others[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    CHECK_INT(others[i], >=, 0);
+  }
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  runs_until_stopped_with(2);
+  mj_scheduler_destroy(scheduler);
+  for (int i = 0; i < 20; i++) {
+    struct stat status;
+    CHECK_INT(fstat(others[i], &status), ==, 0);
+    CHECK(S_ISCHR(status.st_mode));
+    CHECK_INT(mj_fd_close(others[i]), ==, 0);
+  }
+}
+
 static void a_child_of_a_stopped_scheduler_disturbs_nobody(void) {
-  static void (*const children[])(void) = {destroys, exits, runs_to_the_end, closes_and_runs, looks};
+  static void (*const children[])(void) = {
+      destroys,    exits,       runs_to_the_end,          closes_and_runs,            looks,
+      stops_first, sleeps_once, is_told_of_no_descriptor, closes_all_and_opens_others,
+      looks_at_the_backend};
   for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
     make_live_scheduler();
     check_ended_well(status_of_child(children[i]));
@@ -143,10 +217,7 @@ static unsigned long wake_ups(void) {
   return count;
 }
 
-static void runs_until_stopped(void) {
-  mj_scheduler_run(scheduler);
-  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 2);
-}
+static void runs_until_stopped(void) { runs_until_stopped_with(2); }
 
 static void stops_and_runs(void) {
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
@@ -209,6 +280,29 @@ static void closes_and_leaves(void) {
   _exit(0);
 }
 
+// As the destructors of global objects do, after an exec that has failed.
+static void close_at_exit(void) { CHECK_INT(mj_fd_close(channel[0]), ==, 0); }
+
+static void fails_to_exec(void) {
+  CHECK_INT(atexit(close_at_exit), ==, 0);
+  execl("/", "/", (char*)NULL);
+  exit(0);
+}
+
+static void goes_on(void) {
+  int own[2];
+  open_pipe(own);
+  CHECK_INT(mj_task_wait_fd(own[0], POLLIN, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_sleep_ns(1000000), ==, 0);
+  CHECK_INT(mj_wait_epoll(scheduler, 0, NULL), >=, 0);
+  CHECK_INT(mj_wait_poll(scheduler, 0, NULL), >=, 0);
+  put_byte(own[1]);
+  CHECK_INT(mj_task_wait_fd(own[0], POLLIN, LONG_NS), ==, POLLIN);
+  CHECK_INT(mj_fd_close(channel[0]), ==, 0);
+  mj_scheduler_dump(scheduler, stderr);
+  exit(0);
+}
+
 // The run returns in the child as well.
 static void stops_the_child(void) { CHECK_INT(mj_scheduler_stop(scheduler), ==, 0); }
 
@@ -219,8 +313,8 @@ static void stops_and_waits(void) {
 }
 
 static void a_child_of_a_task_disturbs_nobody(void) {
-  static void (*const children[])(void) = {leaves,          exits,
-                                           fails_to_destroy, closes_and_leaves,
+  static void (*const children[])(void) = {
+      leaves,          exits,           fails_to_destroy, closes_and_leaves, fails_to_exec, goes_on,
                                            stops_the_child, stops_and_waits};
   for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
     make_live_scheduler();
@@ -240,6 +334,64 @@ static void a_child_of_a_task_disturbs_nobody(void) {
     close_both(channel);
   }
 }
+
+// ---- Children that have another parent's number, or that the C library does not know of ----
+
+static void (*const tidy[])(void) = {closes_and_runs, runs_to_the_end, looks, destroys};
+
+static pid_t clone_as_fork(int flags) {
+  fflush(NULL);
+  return (pid_t)syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+static void is_cloned(int flags) {
+  for (size_t i = 0; i < sizeof tidy / sizeof *tidy; i++) {
+    make_live_scheduler();
+    pid_t cloned = clone_as_fork(flags);
+    if (cloned < 0) _exit(check_skipped);  // Namespaces may not be allowed.
+    if (cloned == 0) {
+      alarm(50);
+      if (flags != 0) CHECK_INT(getpid(), ==, 1);
+      tidy[i]();
+      _exit(0);
+    }
+    check_ended_well(status_of(cloned));
+    check_undisturbed();
+  }
+}
+
+static void is_the_first_of_its_namespace(void) {
+  CHECK_INT(getpid(), ==, 1);
+  is_cloned(CLONE_NEWPID);
+}
+
+static void makes_a_namespace(void) {
+  pid_t first = clone_as_fork(CLONE_NEWUSER | CLONE_NEWPID);
+  if (first < 0) _exit(check_skipped);
+  if (first == 0) {
+    alarm(50);
+    is_the_first_of_its_namespace();
+    _exit(0);
+  }
+  int status = status_of(first);
+  _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+// The first process of a namespace has the same number as its child that is the first of another.
+static void a_child_with_its_parents_number_disturbs_nobody(void) {
+  // Where the kernel cannot clear a page, such children go unnoticed: docs/platforms.md.
+  if (under_valgrind() || emulated() || lacks_wiped_pages()) return;
+  int status = status_of_child(makes_a_namespace);
+  CHECK(WIFEXITED(status));
+  if (WEXITSTATUS(status) != check_skipped) check_ended_well(status);
+}
+
+static void a_child_by_a_system_call_disturbs_nobody(void) {
+  if (under_valgrind() || emulated() || lacks_wiped_pages()) return;
+  is_cloned(0);
+}
+
+// ---- Numbers that are used again ----
 
 // A child keeps the open file description, and with it the registration in the epoll set. Its
 // events must not wake a waiter of the next descriptor of the same number.
@@ -339,6 +491,8 @@ int main(void) {
   RUN(a_child_of_a_stopped_scheduler_disturbs_nobody);
   RUN(stops_are_not_shared);
   RUN(a_child_of_a_task_disturbs_nobody);
+  RUN(a_child_with_its_parents_number_disturbs_nobody);
+  RUN(a_child_by_a_system_call_disturbs_nobody);
   RUN_IN_TASK(a_child_that_keeps_a_descriptor_wakes_nobody);
   RUN(a_child_of_another_thread_disturbs_nobody);
   RUN(guards_are_inherited);

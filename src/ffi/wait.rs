@@ -129,7 +129,7 @@ pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u6
 pub unsafe extern "C" fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.
     match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_backend_fd") } {
-        Ok(scheduler) => scheduler.backend_fd(),
+        Ok(scheduler) => scheduler.backend_fd().unwrap_or_else(Error::status),
         Err(error) => error.status(),
     }
 }

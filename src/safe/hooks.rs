@@ -55,7 +55,7 @@ pub unsafe extern "C" fn call_wait(
     };
     let timeout = (timeout_ns != u64::MAX).then(|| Duration::from_nanos(timeout_ns));
     // SAFETY: open as long as the scheduler is alive, which is longer than the call.
-    let backend = unsafe { BorrowedFd::borrow_raw(scheduler.backend_fd()) };
+    let backend = unsafe { BorrowedFd::borrow_raw(scheduler.io.reactor.borrow().fd()) };
     let result = catch_unwind(AssertUnwindSafe(|| wait(timeout, backend)));
     hooks.wait.set(Some(wait));
     let said = scheduler.io.wait_failed.get(); // It is said once for a row of failures.

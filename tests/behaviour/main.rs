@@ -13,6 +13,7 @@ macro_rules! behaviours {
 }
 
 mod c_abi;
+mod descriptors;
 #[path = "../support/majjen_h.rs"]
 mod majjen_h;
 mod runs;

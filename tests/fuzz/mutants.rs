@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 14] = [
+const MUTANTS: [Mutant; 17] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -34,6 +34,17 @@ const MUTANTS: [Mutant; 14] = [
         words("result == Err(Error::TimedOut)", "false"),
     ),
     mutant("no_last_look_at_an_object", "Scheduler::expire", condition("expires_at_once", "true")),
+    mutant(
+        "child_closes_for_its_parent",
+        "descriptor::close_fd",
+        words("scheduler.reinit_after_fork().is_ok()", "true"),
+    ),
+    mutant(
+        "child_waits_at_its_parents_set",
+        "Scheduler::reinit_after_fork",
+        condition("is_of_this_process", "true"),
+    ),
+    mutant("event_of_an_earlier_file", "Entry::wake_armed_for", words("is_armed(task) && ", "")),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];
 

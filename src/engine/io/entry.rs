@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
 
-use crate::engine::sys::{self, Error};
+use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait, WaitQueue};
 
 /// Data can be read, a connection accepted, or the end was reached.
@@ -25,6 +25,8 @@ const ALWAYS: u32 = READABLE | WRITABLE;
 /// Wakes every waiter, whatever events it waits for.
 pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
+/// In a task's interest: its wait is in the epoll set. No event has this bit.
+const ARMED: u32 = libc::EPOLLET as u32;
 
 /// Readies a task that has been taken out of its wait queue. A `dyn`, since the generic callers
 /// would be large copies.
@@ -53,6 +55,15 @@ pub enum Stage {
     Polled,
 }
 
+/// Whether the task's wait is in the epoll set.
+pub fn is_armed(task: &Task) -> bool {
+    task.interest.get() & ARMED != 0
+}
+
+fn wants(task: &Task, happened: u32) -> bool {
+    happened & (task.interest.get() | FAILURE) != 0
+}
+
 impl Entry {
     /// A task begins to wait: adds the descriptor to the pending list.
     pub fn mark_pending(&mut self, fd: c_int, pending: &mut Vec<c_int>) {
@@ -76,7 +87,12 @@ impl Entry {
         if happened & sys::NOT_OPEN != 0 {
             woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), wake);
         } else if happened != 0 {
-            woken = self.wake_for(happened, wake);
+            if self.waiters.iter().any(|task| is_armed(task) && wants(task, happened))
+                && self.is_replaced(epoll_fd, poll.fd)
+            {
+                woken = self.wake_left_behind(wake);
+            }
+            woken += self.wake_for(happened, wake);
         } else if self.stage == Stage::Pending && !arm_now {
             self.stage = Stage::Polled;
             return 0;
@@ -91,30 +107,60 @@ impl Entry {
         if self.waiters.is_empty() {
             return 0;
         }
-        // Skips u32::MAX, which would make WAKE_UP possible.
-        let generation = (self.generation + 1) % u32::MAX;
-        let data = u64::from(generation) << 32 | fd as u64;
-        let events = self.wanted() | ONE_SHOT;
-        let control = |operation| sys::epoll_ctl(epoll_fd, operation, fd, events, data);
+        // Skips u32::MAX, which would make WAKE_UP possible. Also if the call fails: what was armed
+        // before is of an earlier wait.
+        self.generation = (self.generation + 1) % u32::MAX;
+        let mut woken = 0;
         let result = if self.registered {
-            match control(EPOLL_CTL_MOD) {
-                Err(Error::Os(libc::ENOENT)) => control(EPOLL_CTL_ADD),
+            match self.control(epoll_fd, EPOLL_CTL_MOD, fd) {
+                Err(Error::Os(libc::ENOENT)) => {
+                    woken = self.wake_left_behind(wake);
+                    if self.waiters.is_empty() {
+                        self.registered = false;
+                        return woken;
+                    }
+                    self.control(epoll_fd, EPOLL_CTL_ADD, fd)
+                }
                 result => result,
             }
         } else {
-            match control(EPOLL_CTL_ADD) {
-                Err(Error::Os(libc::EEXIST)) => control(EPOLL_CTL_MOD),
+            match self.control(epoll_fd, EPOLL_CTL_ADD, fd) {
+                Err(Error::Os(libc::EEXIST)) => self.control(epoll_fd, EPOLL_CTL_MOD, fd),
                 result => result,
             }
         };
         self.registered = result.is_ok();
         match result {
             Ok(()) => {
-                self.generation = generation;
-                0
+                for task in self.waiters.iter() {
+                    task.interest.set(task.interest.get() | ARMED);
+                }
+                woken
             }
-            Err(error) => self.arm_failed(fd, error, wake),
+            Err(error) => woken + self.arm_failed(fd, error, wake),
         }
+    }
+
+    fn control(&self, epoll_fd: c_int, operation: c_int, fd: c_int) -> Result<()> {
+        let data = u64::from(self.generation) << 32 | fd as u64;
+        sys::epoll_ctl(epoll_fd, operation, fd, self.wanted() | ONE_SHOT, data)
+    }
+
+    /// Whether the number is another file's than the one that was armed last, since it was closed
+    /// behind the reactor's back. Arms the file if it is the same one.
+    #[cold]
+    pub fn is_replaced(&mut self, epoll_fd: c_int, fd: c_int) -> bool {
+        let known = std::mem::take(&mut self.registered);
+        let replaced =
+            known && self.control(epoll_fd, EPOLL_CTL_MOD, fd) == Err(Error::Os(libc::ENOENT));
+        self.registered = known && !replaced;
+        replaced
+    }
+
+    /// Wakes the tasks whose waits were armed for a file that no longer has the number.
+    #[cold]
+    fn wake_left_behind(&self, wake: Wake<'_>) -> usize {
+        self.wake_those(|task| is_armed(task), Outcome::Failed(Error::Os(libc::EBADF)), wake)
     }
 
     /// epoll_ctl(2) has failed.
@@ -133,9 +179,14 @@ impl Entry {
     }
 
     /// Wakes the waiters whose events are among those that `happened`. Returns how many.
-    pub fn wake_for(&self, happened: u32, wake: Wake<'_>) -> usize {
-        let wants = |task: &&Task| happened & (task.interest.get() | FAILURE) != 0;
-        self.wake_those(wants, Outcome::Ready(happened), wake)
+    fn wake_for(&self, happened: u32, wake: Wake<'_>) -> usize {
+        self.wake_those(|task| wants(task, happened), Outcome::Ready(happened), wake)
+    }
+
+    /// The same by an event of the epoll set: only the waits that were armed are for its file.
+    pub fn wake_armed_for(&self, happened: u32, wake: Wake<'_>) -> usize {
+        let which = |task: &&Task| is_armed(task) && wants(task, happened);
+        self.wake_those(which, Outcome::Ready(happened), wake)
     }
 
     #[cold]
@@ -161,6 +212,6 @@ impl Entry {
 
     /// The union of the waiters' events.
     pub fn wanted(&self) -> u32 {
-        self.waiters.iter().fold(0, |events, task| events | task.interest.get())
+        self.waiters.iter().fold(0, |events, task| events | task.interest.get()) & !ARMED
     }
 }

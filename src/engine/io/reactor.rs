@@ -17,6 +17,14 @@
 //!   `MOD` and on ENOENT `ADD`, or `ADD` and on EEXIST `MOD`.
 //! - Each arming has a new generation, which comes back in the event's data. An event of an older
 //!   generation is dropped. Armed for one event, it cannot repeat.
+//! - An event wakes only the tasks whose waits were armed with it. A wait that is still pending is
+//!   for the file that has the number now, and the event may be of one that had it before, which a
+//!   duplicate or a child of fork() keeps open.
+//!
+//! A task may be left behind in the wait for a file that was closed without [`close`](Reactor::close),
+//! when another file gets its number. The kernel tells it if the wait was armed: `MOD` fails with
+//! ENOENT. So that is asked before poll(2)'s answer for the number wakes such a task, which is then
+//! woken with EBADF. A wait that was not armed yet is for whatever file the loop finds.
 //!
 //! # Waiters
 //!
@@ -28,7 +36,7 @@ use std::ffi::c_int;
 
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL};
 
-use super::entry::{Entry, READABLE, Stage, Wake};
+use super::entry::{Entry, READABLE, Stage, Wake, is_armed};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
 
@@ -69,11 +77,12 @@ impl Reactor {
         Ok(reactor)
     }
 
-    /// Replaces the epoll set that a child of fork() shares with its parent. All descriptors with
-    /// waiters become pending.
-    pub fn reinit_after_fork(&mut self) -> Result<()> {
-        sys::dup_onto(sys::epoll_create()?, self.epoll_fd)?;
-        sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.wake_up_fd, READABLE, WAKE_UP)?;
+    /// Replaces the epoll set that a child of fork() shares with its parent, and the wake-up
+    /// descriptor. All descriptors with waiters become pending.
+    pub fn reinit_after_fork(&mut self, wake_up_fd: c_int) -> Result<()> {
+        self.wake_up_fd = wake_up_fd;
+        self.epoll_fd = sys::take_over(sys::epoll_create()?, self.epoll_fd)?;
+        sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
         for (fd, entry) in self.table.iter_mut().enumerate() {
             entry.registered = false;
             if !entry.waiters.is_empty() {
@@ -129,6 +138,13 @@ impl Reactor {
             entry.waiters.remove(task);
             self.waiters -= 1;
         }
+    }
+
+    /// Whether a task that no longer waits has waited for another file than the one that has the
+    /// number now, as far as can be told.
+    pub fn was_left_behind(&mut self, task: &Task, fd: c_int) -> bool {
+        let entry = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index));
+        is_armed(task) && entry.is_some_and(|entry| entry.is_replaced(self.epoll_fd, fd))
     }
 
     /// Deregisters a descriptor that is about to be closed, and wakes its waiters. An epoll set
@@ -229,7 +245,7 @@ impl Reactor {
         if entry.generation != generation {
             return false; // Of an earlier file with this number, or armed again since.
         }
-        let woken = entry.wake_for(happened, wake);
+        let woken = entry.wake_armed_for(happened, wake);
         if !entry.waiters.is_empty() {
             entry.mark_pending(fd, &mut self.pending);
         }

@@ -35,7 +35,7 @@ impl SwappableFd {
         if self.number() != NONE {
             return sys::dup_onto(fd, self.number());
         }
-        self.0.store(sys::avoid_stdio(fd)?, Release);
+        self.0.store(fd, Release);
         Ok(())
     }
 

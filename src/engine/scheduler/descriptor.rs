@@ -33,18 +33,18 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     }
     let (scheduler, task) = running()?;
     log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
-    if limit.deadline == Deadline::In(0) && !scheduler.io.reactor.borrow().is_internal(fd) {
+    if limit.deadline == Deadline::In(0) && !scheduler.is_internal(fd) {
         return yield_and_poll(fd, events);
     }
     let mut refused = false;
     let result = wait(limit, |(scheduler, task)| {
-        let begun = scheduler.io.reactor.borrow_mut().wait(task, fd, events);
+        let begun = scheduler.begin_wait(task, fd, events);
         refused = begun.is_err();
         begun.map(|()| Attempt::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
     });
     // The loop may not have polled since the deadline passed: poll once more.
     let late = result == Err(Error::TimedOut);
-    let result = if late { poll(fd, events) } else { result };
+    let result = if late { scheduler.poll_late(task, fd, events) } else { result };
     if late {
         measure::add(&scheduler.metrics.io_events, u64::from(result.is_ok()));
     }
@@ -82,6 +82,39 @@ fn poll(fd: c_int, events: u32) -> Result<u32> {
     }
 }
 
+impl Scheduler {
+    /// Whether a descriptor is one of the scheduler's own two. A child of fork() may have closed
+    /// those and opened others under their numbers.
+    fn is_internal(&self, fd: c_int) -> bool {
+        let is_internal = || self.io.reactor.borrow().is_internal(fd);
+        is_internal()
+            && (self.remote.is_of_this_process() || {
+                let _ = self.reinit_after_fork(); // If it fails, they are taken for what they were.
+                is_internal()
+            })
+    }
+
+    fn begin_wait(&self, task: &Task, fd: c_int, events: u32) -> Result<()> {
+        let begin = || self.io.reactor.borrow_mut().wait(task, fd, events);
+        match begin() {
+            Err(Error::InvalidArgument) if !self.is_internal(fd) => begin(),
+            result => result,
+        }
+    }
+
+    /// Polls a descriptor after the time limit of a wait for it. Another file may have the number.
+    #[cold]
+    fn poll_late(&self, task: &Task, fd: c_int, events: u32) -> Result<u32> {
+        let happened = poll(fd, events)?;
+        if self.remote.is_of_this_process()
+            && self.io.reactor.borrow_mut().was_left_behind(task, fd)
+        {
+            return Err(Error::Os(libc::EBADF));
+        }
+        Ok(happened)
+    }
+}
+
 /// Formats the events of a wait.
 struct EventNames(u32);
 
@@ -100,11 +133,11 @@ impl fmt::Display for EventNames {
 /// own descriptors.
 pub fn close_fd(fd: c_int) -> Result<()> {
     if let Some(scheduler) = current() {
-        if scheduler.io.reactor.borrow().is_internal(fd) {
+        let owns_epoll_set = scheduler.reinit_after_fork().is_ok();
+        if scheduler.is_internal(fd) {
             return Err(Error::Busy);
         }
         let ready = |task: &Task, outcome| scheduler.ready(task, outcome);
-        let owns_epoll_set = scheduler.remote.is_of_this_process();
         scheduler.io.reactor.borrow_mut().close(fd, owns_epoll_set, &ready);
     }
     sys::close_checked(fd)

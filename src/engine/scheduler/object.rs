@@ -141,6 +141,8 @@ impl Scheduler {
         // Objects may outlive the scheduler, so their wait queues must not keep its tasks. Unlink
         // them before any is freed: neighbours in a queue point to each other.
         scheduler.tasks.iter().for_each(|task| scheduler.unlink(task));
+        // A child of fork() may have closed the descriptors, and opened others under their numbers.
+        let _ = scheduler.reinit_after_fork();
         scheduler.remote.close();
         for task in scheduler.tasks.iter() {
             // SAFETY: the state belongs to the task, which does not run again.
@@ -222,13 +224,10 @@ impl Scheduler {
     }
 
     /// The epoll descriptor: readable when a descriptor is ready, or another thread has woken the
-    /// scheduler.
-    pub fn backend_fd(&self) -> c_int {
-        self.io.reactor.borrow().fd()
-    }
-
-    pub(super) fn wake_up_fd(&self) -> c_int {
-        self.remote.wake_up_fd()
+    /// scheduler. Of its own in a child of fork(), if that succeeds.
+    pub fn backend_fd(&self) -> Result<c_int> {
+        self.reinit_after_fork()?;
+        Ok(self.io.reactor.borrow().fd())
     }
 }
 

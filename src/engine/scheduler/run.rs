@@ -124,12 +124,7 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     let result = scheduler.run_loop();
     let signal = signals.as_ref().map_or(0, signals::Guard::caught);
 
-    // A program may wait for the backend descriptor between runs, so everything must be armed. A
-    // child of fork() that still shares its parent's descriptors does it in its next run.
-    if scheduler.remote.is_of_this_process() {
-        let ready = |task: &_, outcome| scheduler.ready(task, outcome);
-        scheduler.io.reactor.borrow_mut().arm_all(&ready);
-    }
+    scheduler.arm_all();
     scheduler.publish_metrics();
     log::report_left_out();
     let ended = match scheduler.tasks.alive() {
@@ -342,6 +337,9 @@ impl Scheduler {
 
     /// Calls the wait function, unless a pending descriptor turns out to be ready.
     fn wait(&self, timeout_ns: u64) {
+        if let Err(error) = self.reinit_after_fork() {
+            return self.wait_without_descriptors(timeout_ns, error);
+        }
         let may_sleep = timeout_ns > 0;
         let builtin = self.builtin_wait();
         // A program's function may wait for the backend descriptor, so everything must be armed.
@@ -427,15 +425,43 @@ impl Scheduler {
         Ok(events)
     }
 
-    /// In a child of fork(): replaces the descriptors that it shares with its parent by its own,
-    /// under the same numbers.
-    pub fn reinit_after_fork(&self) -> Result<()> {
-        if self.remote.is_of_this_process() {
-            return Ok(());
+    /// Arms everything: a program may wait for the backend descriptor between runs. If a child of
+    /// fork() cannot have descriptors of its own, that is left for its next call.
+    fn arm_all(&self) {
+        if self.reinit_after_fork().is_ok() {
+            let ready = |task: &_, outcome| self.ready(task, outcome);
+            self.io.reactor.borrow_mut().arm_all(&ready);
         }
+    }
+
+    /// In a child of fork(): replaces the descriptors that it shares with its parent by its own,
+    /// under the same numbers. Called before every use of them.
+    #[inline]
+    pub fn reinit_after_fork(&self) -> Result<()> {
+        if self.remote.is_of_this_process() { Ok(()) } else { self.replace_descriptors() }
+    }
+
+    #[cold]
+    fn replace_descriptors(&self) -> Result<()> {
         self.remote.renew_wake_up_fd()?;
-        self.io.reactor.borrow_mut().reinit_after_fork()?;
+        self.io.reactor.borrow_mut().reinit_after_fork(self.remote.wake_up_fd())?;
         self.remote.adopt();
+        if !self.remote.is_running() {
+            self.arm_all();
+        }
         Ok(())
+    }
+
+    /// A child of fork() that has no descriptor free waits a little, and tries again.
+    #[cold]
+    fn wait_without_descriptors(&self, timeout_ns: u64, error: Error) {
+        if !self.io.wait_failed.replace(true) {
+            log::error(format_args!(
+                "a child of fork() needs descriptors of its own: {error}; tried again after 1 ms"
+            ));
+        }
+        sys::sleep_ns(timeout_ns.min(1_000_000));
+        let now = self.time.clock.now();
+        self.io.polled(now.ns, self.dispatch.turn_times.count(), self.run_queue.count.get());
     }
 }

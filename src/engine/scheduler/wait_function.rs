@@ -35,12 +35,13 @@ impl Scheduler {
 
     fn wait_by_poll(&self, timeout_ns: u64) -> Result<usize> {
         self.reinit_after_fork()?;
-        sys::poll_one(self.backend_fd(), READABLE, timeout_ns)?;
+        sys::poll_one(self.io.reactor.borrow().fd(), READABLE, timeout_ns)?;
         self.poll_reactor(0)
     }
 
     /// By poll(2), since nothing from another thread ends nanosleep(2).
     fn sleep(&self, timeout_ns: u64) -> Result<usize> {
-        sys::poll_one(self.wake_up_fd(), READABLE, timeout_ns).map(|_| 0)
+        self.reinit_after_fork()?;
+        sys::poll_one(self.remote.wake_up_fd(), READABLE, timeout_ns).map(|_| 0)
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::mem::zeroed;
 
 use super::cancelation::uncancelable;
-use super::descriptor::close;
+use super::descriptor::{close, opened};
 use super::errno::{check, errno, last_error};
 use super::error::{Error, Result};
 
@@ -12,7 +12,7 @@ use super::error::{Error, Result};
 pub fn datagram_socket(path: &CStr) -> Result<c_int> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: no preconditions.
-    let fd = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+    let fd = opened(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
     let patience = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
     // SAFETY: the address is good for the call and as long as said.
     let limited = check(unsafe {

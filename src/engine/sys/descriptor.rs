@@ -29,16 +29,41 @@ pub fn dup_onto(fd: c_int, number: c_int) -> Result<()> {
     moved
 }
 
-/// The descriptor, duplicated to a number above 2 if it is 0, 1 or 2: in a program that has closed
-/// one of those, it would become standard input or output.
-pub fn avoid_stdio(fd: c_int) -> Result<c_int> {
-    if fd > 2 {
-        return Ok(fd);
-    }
+/// What a call has returned that opens a descriptor for the library, above 2: in a program that has
+/// closed 0, 1 or 2, it would become standard input or output. All descriptors of the library come
+/// through here.
+pub(super) fn opened(result: c_int) -> Result<c_int> {
+    let fd = check(result)?;
+    if fd > 2 { Ok(fd) } else { move_above_stdio(fd) }
+}
+
+#[cold]
+fn move_above_stdio(fd: c_int) -> Result<c_int> {
     // SAFETY: no preconditions.
     let higher = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) });
     close(fd);
-    higher
+    match higher {
+        // The process may have no descriptor above 2.
+        Err(Error::Os(libc::EINVAL)) => Err(Error::Os(libc::EMFILE)),
+        higher => higher,
+    }
+}
+
+/// Puts a new descriptor in the place of one of the same kind that a child of fork() shares with its
+/// parent, and returns its number: that of the old one, unless the child has closed that and opened
+/// another file under its number. Closes `fd` on an error.
+pub fn take_over(fd: c_int, old: c_int) -> Result<c_int> {
+    let inode = |fd| {
+        // SAFETY: a stat is integers, for which zero is a value.
+        let mut status: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: the address is good for a stat.
+        check(unsafe { libc::fstat(fd, &mut status) }).map(|_| (status.st_dev, status.st_ino))
+    };
+    // All descriptors of this kind have the same inode. A number that is not open has none.
+    if fd == old || inode(old).is_ok_and(|other| inode(fd) != Ok(other)) {
+        return Ok(fd);
+    }
+    dup_onto(fd, old).map(|()| old)
 }
 
 /// An error unless the descriptor is open.
@@ -96,7 +121,7 @@ pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
 
 pub fn epoll_create() -> Result<c_int> {
     // SAFETY: no preconditions.
-    check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+    opened(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
 }
 
 /// `operation` is one of libc's EPOLL_CTL constants.
@@ -190,7 +215,7 @@ fn epoll_wait_ms(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -
 /// A descriptor that is readable from [`eventfd_raise`] to [`eventfd_clear`].
 pub fn eventfd() -> Result<c_int> {
     // SAFETY: no preconditions.
-    check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+    opened(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
 }
 
 /// Safe in a signal handler, but for errno, which the handler keeps.

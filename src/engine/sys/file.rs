@@ -4,8 +4,8 @@ use std::ffi::{CStr, c_int};
 use std::mem::zeroed;
 
 use super::cancelation::uncancelable;
-use super::descriptor::close;
-use super::errno::{check, last_error};
+use super::descriptor::{close, opened};
+use super::errno::last_error;
 use super::error::Result;
 
 /// Whether the file's first line is `word`. False when it cannot be read.
@@ -41,7 +41,7 @@ pub fn open_appending(path: &CStr) -> Result<Appending> {
         | libc::O_NOCTTY
         | libc::O_NONBLOCK;
     // SAFETY: a C string.
-    let fd = check(uncancelable(|| unsafe { libc::open(path.as_ptr(), flags, 0o644) }))?;
+    let fd = opened(uncancelable(|| unsafe { libc::open(path.as_ptr(), flags, 0o644) }))?;
     // SAFETY: a stat is integers, for which zero is a value.
     let mut status: libc::stat = unsafe { zeroed() };
     // SAFETY: the address is good for a stat; the descriptor was opened above. Only open(2) should

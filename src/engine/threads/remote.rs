@@ -9,7 +9,7 @@
 //! | `handles`, `references` | anybody who has one |
 //! | `scheduler` | set once by whoever makes it; null from its destruction on. Only the owner follows it |
 //! | `owner` | 0 to a thread's token: that thread, to run the scheduler; back to 0: the same |
-//! | `process`, `wake_up_fd` | the owner, in a child of fork(), before its first run |
+//! | `wake_up_fd`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
 //! | `mailbox` | see there |
 //!
 //! There are two kinds of references, like `Arc` and `Weak`: a [`Remote`] can wake the scheduler,
@@ -19,8 +19,9 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    AtomicI32, AtomicPtr, AtomicU32, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    fence,
 };
 
 use super::identity::this_process;
@@ -41,8 +42,8 @@ struct Block {
     /// The process that owns the descriptor: a child of fork() shares it with its parent at first,
     /// and must neither write nor read it.
     process: AtomicU32,
-    /// An eventfd.
-    wake_up_fd: c_int,
+    /// An eventfd. Whoever has found that `process` is this one may use it.
+    wake_up_fd: AtomicI32,
     mailbox: Mailbox,
 }
 
@@ -79,7 +80,7 @@ impl Remote {
                 scheduler: AtomicPtr::new(null_mut()),
                 owner: AtomicUsize::new(0),
                 process: AtomicU32::new(this_process()),
-                wake_up_fd,
+                wake_up_fd: AtomicI32::new(wake_up_fd),
                 mailbox: Mailbox::new(),
             });
         }
@@ -113,9 +114,13 @@ impl Remote {
         Ok(())
     }
 
+    /// Makes the wake-up descriptor readable. In a child of fork() that has none of its own yet
+    /// [`adopt`](Self::adopt) does it: either this call sees that it has, or `adopt` sees what the
+    /// caller has left in the mailbox.
     fn notify(&self) {
+        fence(SeqCst);
         if self.is_of_this_process() {
-            sys::eventfd_raise(self.block().wake_up_fd);
+            sys::eventfd_raise(self.wake_up_fd());
         }
     }
 
@@ -138,7 +143,7 @@ impl Remote {
 
     /// The descriptor that wakes the loop.
     pub fn wake_up_fd(&self) -> c_int {
-        self.block().wake_up_fd
+        self.block().wake_up_fd.load(Relaxed)
     }
 
     // ---- for the owner
@@ -179,7 +184,7 @@ impl Remote {
     /// Clears the wake-up descriptor. The caller must check the mailbox afterwards.
     pub fn clear_wake_up_fd(&self) {
         if self.is_of_this_process() {
-            sys::eventfd_clear(self.block().wake_up_fd);
+            sys::eventfd_clear(self.wake_up_fd());
         }
     }
 
@@ -201,18 +206,27 @@ impl Remote {
         }
     }
 
+    /// Whether the descriptors are this process's own, and not shared with the parent.
+    #[inline]
     pub fn is_of_this_process(&self) -> bool {
-        self.block().process.load(Relaxed) == this_process()
+        self.block().process.load(Acquire) == this_process()
     }
 
-    /// In a child of fork(): replaces the wake-up descriptor by a new one, under the same number.
+    /// In a child of fork(): replaces the wake-up descriptor by a new one.
     pub fn renew_wake_up_fd(&self) -> Result<()> {
-        sys::dup_onto(sys::eventfd()?, self.block().wake_up_fd)
+        let fd = sys::take_over(sys::eventfd()?, self.wake_up_fd())?;
+        self.block().wake_up_fd.store(fd, Relaxed);
+        Ok(())
     }
 
-    /// Marks the descriptors as owned by this process.
+    /// Marks the descriptors as owned by this process, and makes up for the wake-ups that were
+    /// left out before.
     pub fn adopt(&self) {
-        self.block().process.store(this_process(), Relaxed);
+        self.block().process.store(this_process(), Release);
+        fence(SeqCst);
+        if !self.is_idle() {
+            self.notify();
+        }
     }
 
     /// The scheduler is destroyed. Abandons the remaining messages.
@@ -270,7 +284,7 @@ impl Drop for Remote {
         sanitizer::release(handles);
         if handles.fetch_sub(1, AcqRel) == 1 {
             sanitizer::acquire(handles);
-            sys::close(self.block().wake_up_fd);
+            sys::close(self.wake_up_fd());
             drop(WeakRemote(self.0)); // The one of all handles together.
         }
     }

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::{null, null_mut};
 
-use libc::{EBADF, EBUSY, EINVAL, EPERM, ESRCH};
+use libc::{EBADF, EBUSY, EINVAL, EPERM, ESRCH, POLLIN};
 
 use super::calls::{Call, End, Which, Who};
 use super::majjen_h::*;
@@ -50,6 +50,15 @@ pub fn act(call: Call) {
             // SAFETY: as many bytes as said.
             unsafe { libc::read(world.pipes[pipe][0], bytes.as_mut_ptr().cast(), bytes.len()) };
         }),
+        Call::Renumber { pipe, writes, waits: false } => super::processes::renumber(pipe, writes),
+        Call::Renumber { pipe, writes, .. } => {
+            act(Call::Open(pipe));
+            act(Call::Read(pipe));
+            act(Call::WaitFd(End::Reading(pipe), POLLIN, 1000));
+            act(Call::Renumber { pipe, writes, waits: false });
+            act(Call::WaitFd(End::Reading(pipe), POLLIN, 5000));
+        }
+        Call::Fork { first, instructions } => super::processes::fork(first, instructions),
         Call::Pass(span) => with(|world| world.model.now_ns += span.min(1_000_000)),
         Call::Tick(span) => with(|world| world.tick_ns = span),
         Call::Callbacks { log, clock, stream } => {

@@ -78,10 +78,23 @@ pub enum Call {
     PlainClose(End),
     Write(usize),
     Read(usize),
+    /// The numbers of a pipe are given to another one, and the first stays open: with a byte in it
+    /// or without. The caller may wait for it before, and again after.
+    Renumber {
+        pipe: usize,
+        writes: bool,
+        waits: bool,
+    },
+    /// A child process, which goes on for so many instructions and tidies up.
+    Fork {
+        first: InChild,
+        instructions: u8,
+    },
     // These only read.
     Find(Which, Who),
     FindAny(Which, u64),
     Current,
+    Poll(Which),
     NowNs(Which),
     BackendFd(Which),
     StackUsed(Who),
@@ -111,6 +124,17 @@ pub enum Call {
     /// The clock advances by this much whenever it is read.
     Tick(Span),
     Sync(SyncCall),
+}
+
+/// What a child process does first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InChild {
+    Nothing,
+    /// It closes the pipes, as one that is to become another program does.
+    Close,
+    Stop,
+    /// It ends, with nothing tidied up.
+    Leave,
 }
 
 /// An action of the wait function.
@@ -178,7 +202,7 @@ pub fn call([code, a, b, c]: [u8; 4]) -> Call {
         37 => Exit,
         38 => SetState(u32::from(a) % 6),
         39..=46 => Spawn(which(a)),
-        47 => SpawnNothing,
+        47 if b % 8 == 0 => SpawnNothing,
         48..=51 => Wake(who(a)),
         52 | 53 => Cancel(who(a)),
         54..=57 => Enqueue(which(a), who(b)),
@@ -190,12 +214,18 @@ pub fn call([code, a, b, c]: [u8; 4]) -> Call {
         64 => Destroy(which(a)),
         65 | 66 => Open(usize::from(a) % 3),
         67 | 68 => Close(end(a)),
-        69 => PlainClose(end(a)),
+        69 if b % 2 == 0 => PlainClose(end(a)),
+        47 | 69 => Renumber { pipe: usize::from(a) % 3, writes: c % 4 > 0, waits: c % 32 > 7 },
         70..=72 => Write(usize::from(a) % 3),
         73 | 74 => Read(usize::from(a) % 3),
         75 => Find(which(a), who(b)),
+        76 if b % 4 > 0 => Poll(which(a)),
         76 => FindAny(which(a), u64::from_le_bytes([b, c, a, b, c, a, b, c])),
-        77 => Current,
+        77 => match b % 4 {
+            0 => Current,
+            1 => Fork { first: in_child(a), instructions: c % 8 },
+            _ => Poll(which(a)),
+        },
         78 => match b % 4 {
             0 => NowNs(which(a)),
             1 => BackendFd(which(a)),
@@ -222,6 +252,15 @@ pub fn call([code, a, b, c]: [u8; 4]) -> Call {
         91..=93 => Callbacks { log: a % 2 == 1, clock: a / 2 % 4 == 1, stream: a / 8 % 2 == 1 },
         94 => Pass(span(a)),
         _ => Tick(u64::from(a % 4) * 100),
+    }
+}
+
+fn in_child(byte: u8) -> InChild {
+    match byte % 4 {
+        0 => InChild::Nothing,
+        1 => InChild::Close,
+        2 => InChild::Stop,
+        _ => InChild::Leave,
     }
 }
 

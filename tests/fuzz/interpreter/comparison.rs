@@ -2,7 +2,7 @@
 //! that has entered the queue.
 
 use super::majjen_h::*;
-use super::model::{ENDED, EVENT, For, Limit, Model, Reasons, TIME, Task, YIELDED, poll};
+use super::model::{CLOSED, ENDED, EVENT, For, Limit, Model, Reasons, TIME, Task, YIELDED, poll};
 use super::objects::{Aim, CHANNELS, Object, SEMAPHORES};
 
 impl Model {
@@ -194,6 +194,7 @@ impl Model {
             why |= TIME;
         }
         match wait.what {
+            For::Fd { watched: false, .. } => why |= EVENT | CLOSED,
             For::Fd { fd, events, .. } => match poll(fd, events) {
                 Some(0) => {}
                 Some(_) => why |= EVENT,

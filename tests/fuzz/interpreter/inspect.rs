@@ -24,6 +24,10 @@ pub fn act(call: Call) {
             let scheduler = world.model.running.map(|home| world.model.schedulers[home].at);
             assert_eq!(mj_scheduler_current(), scheduler.unwrap_or(null_mut()));
         }),
+        Call::Poll(which) => match with(|world| world.home(which)) {
+            Some(_) => assert!(using(which, |at| mj_wait_epoll(at, 0, null_mut())) >= 0),
+            None => assert_eq!(logs(|| mj_wait_epoll(null_mut(), 0, null_mut())), -1),
+        },
         Call::NowNs(which) => now(which),
         Call::BackendFd(which) => match with(|world| world.home(which)) {
             Some(_) => assert!(super::is_open(using(which, |at| mj_scheduler_backend_fd(at)))),

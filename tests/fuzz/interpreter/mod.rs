@@ -15,6 +15,7 @@ mod inspect;
 mod majjen_h;
 mod model;
 mod objects;
+mod processes;
 mod schedulers;
 mod sync;
 mod sync_calls;
@@ -39,6 +40,10 @@ pub struct World {
     pub pipes: [[i32; 2]; 3],
     pub earlier: [[i32; 2]; 3],
     pub file: i32,
+    /// Duplicates of what the pipes were.
+    pub kept: Vec<i32>,
+    /// This is a child process.
+    pub is_child: bool,
     pub tick_ns: u64,
     pub callbacks: Callbacks,
     pub threshold: u32,
@@ -77,6 +82,8 @@ pub fn run(bytes: &[u8], tell: bool) {
         earlier: [[-1; 2]; 3],
         // SAFETY: a string.
         file: unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) },
+        kept: Vec::new(),
+        is_child: false,
         tick_ns: 0,
         callbacks: Callbacks::default(),
         threshold: MJ_LOG_WARN,
@@ -96,11 +103,15 @@ pub fn run(bytes: &[u8], tell: bool) {
     schedulers::finish();
     mj_log_set_callback(None, null_mut());
     let world = WORLD.take().expect("there is no program");
-    for fd in world.pipes.into_iter().flatten().chain([world.file]).filter(|fd| *fd >= 0) {
+    let fds = world.pipes.into_iter().flatten().chain([world.file]).chain(world.kept);
+    for fd in fds.filter(|fd| *fd >= 0) {
         // SAFETY: opened by this program.
         unsafe { libc::close(fd) };
     }
     assert_eq!(open_descriptors(), open_before, "descriptors");
+    if world.is_child {
+        processes::leave();
+    }
 }
 
 /// The next instruction.

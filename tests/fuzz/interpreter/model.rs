@@ -33,7 +33,8 @@ pub enum For {
     Fd {
         fd: i32,
         events: i16,
-        /// It is watched, unless it was closed without mj_fd_close().
+        /// It is watched; not so when it was closed, without mj_fd_close(): then the task may be
+        /// told so, or of an event that the file still has.
         watched: bool,
     },
     End(usize),

@@ -224,6 +224,8 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
                         Some(_) => happened(result),
                     }
                 || (has(model::CLOSED) || was_closed) && result == -EBADF
+                // The file may be open elsewhere, and then has its events.
+                || was_closed && happened(result)
                 || has(model::EVENT) && happened(result)
                 || is_bad && result == -EBADF
                 || has(model::YIELDED | model::TOLD)
