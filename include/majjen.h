@@ -36,7 +36,9 @@
 struct mj_scheduler;
 
 // The body of a task: a function type, so a pointer to one is `mj_task_fn*`. It runs on the task's
-// own stack. A body that returns without mj_task_exit() is called again from the top. A C++
+// own stack. A body that returns without mj_task_exit() is called again from the top, for ever if
+// it always does, which a WARN line tells of once: end it with `mj_task_exit(); return;`. `user_state`
+// is the task's, which free()s it when it ends, so it is from malloc(). A C++
 // exception that would leave it calls std::terminate(), as if the body were noexcept. A task that
 // is destroyed with its scheduler runs no destructors.
 typedef void mj_task_fn(struct mj_scheduler* scheduler, void* user_state);
@@ -139,7 +141,7 @@ typedef struct mj_waitgroup mj_waitgroup;
 typedef struct mj_task {
   // The body.
   mj_task_fn *task_function;
-  // The body's argument. Released with free() when the task ends.
+  // The body's argument, from malloc(). Released with free() when the task ends.
   void *user_state;
   // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
   // until mj_scheduler_enqueue(), and is then called again from the top.
@@ -390,7 +392,10 @@ int mj_remote_stop(struct mj_remote *remote);
 
 // Adds a task at the end of the run queue; it first runs when its turn comes, never inside this
 // call. The task owns `user_state` from then on, and releases it with C's free() when it ends, so
-// it must come from malloc() or be NULL. Its stack is taken at its first turn. Returns the task,
+// it must come from malloc() or be NULL: the address of a variable, on a stack or static, or of something
+// that others free as well, ends the process then. A function that returns without mj_task_exit() is
+// called again for as long as it does: one that has returned a thousand times without waiting for
+// anything in between is a WARN line. Its stack is taken at its first turn. Returns the task,
 // valid until it ends, or NULL with errno EINVAL (NULL scheduler or function), ENOMEM, or EPERM
 // (the scheduler is running on another thread); `user_state` then still belongs to the caller.
 // Does not suspend.
@@ -442,8 +447,11 @@ struct mj_task *mj_task_find(struct mj_scheduler *scheduler, mj_task_id id);
 // does. Does not suspend. `task` may be any address.
 int mj_task_wake(struct mj_task *task);
 
-// Tells a task to end: its wait, and from then on each call of it that would suspend, returns
-// -ECANCELED after yielding. It is up to the task to clean up and end. A task may cancel itself.
+// Tells a task to end: its wait, and from then on each call of it that would have to wait, returns
+// -ECANCELED after yielding. What can be had without waiting is had as before, but at the latest every
+// 64th call tells it. It is up to the task to clean up, for which it may hold the cancelation with
+// mj_task_set_cancelable(), and end. A task may cancel itself. mj_scheduler_cancel() also works between
+// runs.
 // Returns 0, -EINVAL and -EPERM as mj_task_wake(). Does not suspend. `task` may be any address.
 int mj_task_cancel(struct mj_task *task);
 
@@ -501,8 +509,8 @@ int mj_task_sleep_until_ns(uint64_t deadline_ns);
 
 // Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), at most
 // `timeout_ns` nanoseconds (MJ_FOREVER: without limit): for tasks that other tasks or a wait
-// function hand something to. An mj_scheduler_enqueue() since the task's last wait counts. Returns 0
-// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns().
+// function hand something to. An mj_scheduler_enqueue() since the task's last wait counts, also in a
+// canceled task. Returns 0 when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns().
 int mj_task_park(uint64_t timeout_ns);
 
 // Suspends the running task until one of the `events` of a descriptor happens, at most
@@ -510,20 +518,23 @@ int mj_task_park(uint64_t timeout_ns);
 // turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns the
 // events that happened, with POLLERR and POLLHUP even if not asked for; -ETIMEDOUT when none has;
 // -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
-// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
-// other events, and for the two descriptors of the scheduler itself; -ENOMEM; -ENOSPC when the
+// was woken or enqueued before; -ECANCELED when it is marked as ended, or canceled and no event has
+// happened, and after 64 times also if one has; -EINVAL for other events, and for the two descriptors of the scheduler itself; -ENOMEM; -ENOSPC when the
 // user's epoll sets hold as much as they may (fs.epoll.max_user_watches); -EPERM outside a task.
 // Any number of tasks may wait for one descriptor. A regular file can be read and written at all
 // times, and never has anything else. A descriptor that cannot be waited for is also an ERROR
 // line.
-int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
+int mj_task_wait_fd(int fd,
+                    short events,
+                    uint64_t timeout_ns);
 
 // Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
 // nanoseconds (MJ_FOREVER: without limit). Returns 0 when the task has ended during the call;
-// -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
-// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns(). Any number
-// of tasks may wait for one.
-int mj_task_join(mj_task_id id, uint64_t timeout_ns);
+// -ESRCH when the id is not that of a living task, as when it ended before, also in a canceled task;
+// -ETIMEDOUT; -EDEADLK for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns(). Any
+// number of tasks may wait for one.
+int mj_task_join(mj_task_id id,
+                 uint64_t timeout_ns);
 
 // Closes a descriptor, as close(2), and ends the waits for it with -EBADF: those of the scheduler
 // that runs on this thread, so outside a run it is close(2) and nothing else. For descriptors that
@@ -554,11 +565,13 @@ int mj_mutex_destroy(struct mj_mutex *mutex);
 // result: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD when its owner has
 // ended, or ends meanwhile, without unlocking it: it stays locked for good and can only be
 // destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when the task is
-// canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a
-// mutex of another scheduler. May suspend; not if it is free.
+// canceled and would have to wait, or has spent its budget; -ENOMEM; -EINVAL for NULL; -EPERM outside
+// a task, and for a mutex of another scheduler. May suspend, also if it is free, as mj_chan_send(), but
+// not when the task has locked another one and this one is free.
 //
 // The pointer is NULL or a live mutex.
-int mj_mutex_lock(struct mj_mutex *mutex, uint64_t timeout_ns);
+int mj_mutex_lock(struct mj_mutex *mutex,
+                  uint64_t timeout_ns);
 
 // mj_mutex_lock() without waiting. Returns as mj_mutex_lock(), and -EBUSY when another task has
 // locked it. Does not suspend.
@@ -628,7 +641,7 @@ int mj_sem_destroy(struct mj_sem *semaphore);
 // Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit)
 // until there are as many. FIFO: a small request waits behind an earlier large one. Returns 0 when
 // they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
-// as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
+// as mj_mutex_lock(). May suspend, as mj_chan_send().
 //
 // The pointer is NULL or a live semaphore.
 int mj_sem_acquire(struct mj_sem *semaphore, uint32_t permits, uint64_t timeout_ns);
@@ -682,8 +695,8 @@ int mj_waitgroup_done(struct mj_waitgroup *group);
 
 // Waits until the count is 0, at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit). Any
 // number of tasks may wait, and the group may be used again at once. Returns 0 when it was 0;
-// -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not
-// if it is 0.
+// -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_mutex_lock(). May suspend, as
+// mj_chan_send().
 //
 // The pointer is NULL or a live wait group.
 int mj_waitgroup_wait(struct mj_waitgroup *group, uint64_t timeout_ns);
@@ -712,20 +725,25 @@ int mj_chan_destroy(struct mj_chan *chan);
 // Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without
 // limit) for room or, if its capacity is 0, for a receiver. Returns 0 when it is sent, and else it
 // is not: -EPIPE when the channel is closed, also while waiting; -ETIMEDOUT; -EINTR when the task
-// was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait;
-// -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a channel of another scheduler. May
-// suspend; not if there is room.
+// was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait, or has
+// spent its budget; -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a channel of another
+// scheduler. May suspend, also if there is room: after 64 calls of a turn that need not wait, or when
+// the loop is due (each 50 us), a task has spent its budget, and lets the others have their turn first,
+// unless it has locked a mutex.
 //
 // `chan` is NULL or alive; `element` is NULL or good to read for the size of an element.
-int mj_chan_send(struct mj_chan *chan, const void *element, uint64_t timeout_ns);
+int mj_chan_send(struct mj_chan *chan,
+                 const void *element,
+                 uint64_t timeout_ns);
 
 // Copies the oldest element out of a channel, waiting at most `timeout_ns` nanoseconds
 // (MJ_FOREVER: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
-// closed and empty, also while waiting; the others as mj_chan_send(). May suspend; not if there is
-// an element.
+// closed and empty, also while waiting; the others as mj_chan_send(). May suspend, as mj_chan_send().
 //
 // `chan` is NULL or alive; `element` is NULL or good to write for the size of an element.
-int mj_chan_recv(struct mj_chan *chan, void *element, uint64_t timeout_ns);
+int mj_chan_recv(struct mj_chan *chan,
+                 void *element,
+                 uint64_t timeout_ns);
 
 // mj_chan_send() without waiting. Works outside a task too, as in main() or a wait function.
 // Returns 0 when it is sent; -EAGAIN when there is no room, or for a capacity of 0 no receiver;
@@ -763,8 +781,8 @@ size_t mj_chan_length(const struct mj_chan *chan);
 // -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
 // operation that is none or not there yet, for `reserved` words that are not zero, and for more than
 // INT_MAX cases; -EBUSY when another task waits with the
-// same cases: each needs its own. Takes no memory, and time in proportion to `count`. May suspend;
-// not if one can be done.
+// same cases: each needs its own. Takes no memory, and time in proportion to `count`. May suspend, as
+// mj_chan_send().
 //
 // `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
 // NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().

@@ -50,7 +50,7 @@ fn a_task_that_heeds_no_error_of_the_c_abi_is_given_up() {
 
 /// A callback of C's `qsort`, which cannot be unwound.
 extern "C" fn compare(left: *const c_void, right: *const c_void) -> c_int {
-    let canceled = task::shield(|| task::sleep(HOUR)) == Err(Error::Canceled);
+    let canceled = task::no_unwind(|| task::sleep(HOUR)) == Err(Error::Canceled);
     CANCELED.with(|seen| seen.set(seen.get() && canceled));
     // SAFETY: `qsort` hands over addresses of its elements.
     unsafe { *left.cast::<i32>() - *right.cast::<i32>() }

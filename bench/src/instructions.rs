@@ -1,4 +1,4 @@
-//! `make bench-instructions`: how many instructions rows 1, 2 and 3 take, against a committed baseline. Times differ
+//! `make bench-instructions`: how many instructions rows 1, 2 and 3, and channels, take, against a committed baseline. Times differ
 //! from machine to machine and from minute to minute; instructions do not, so a change that makes a path longer
 //! fails the build.
 //!
@@ -45,6 +45,12 @@ const TESTS: &[Test] = &[
         arguments: "timers count=1000 rounds={n/1000} cancel=1 least_ns=2000000 spread_ns=1000000",
         operations: 4000,
     },
+    Test {
+        name: "send and receive",
+        arguments: "channel count={n} capacity=4",
+        operations: 10_000,
+    },
+    Test { name: "hand over", arguments: "channel count={n} capacity=0", operations: 10_000 },
 ];
 
 /// Checks the baseline, or with `bless` renews it.

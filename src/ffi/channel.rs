@@ -50,9 +50,11 @@ pub unsafe extern "C" fn mj_chan_destroy(chan: *mut mj_chan) -> c_int {
 /// Copies an element into a channel, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without
 /// limit) for room or, if its capacity is 0, for a receiver. Returns 0 when it is sent, and else it
 /// is not: -EPIPE when the channel is closed, also while waiting; -ETIMEDOUT; -EINTR when the task
-/// was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait;
-/// -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a channel of another scheduler. May
-/// suspend; not if there is room.
+/// was woken or enqueued before; -ECANCELED when the task is canceled and would have to wait, or has
+/// spent its budget; -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a channel of another
+/// scheduler. May suspend, also if there is room: after 64 calls of a turn that need not wait, or when
+/// the loop is due (each 50 us), a task has spent its budget, and lets the others have their turn first,
+/// unless it has locked a mutex.
 ///
 /// `chan` is NULL or alive; `element` is NULL or good to read for the size of an element.
 #[unsafe(no_mangle)]
@@ -69,8 +71,7 @@ pub unsafe extern "C" fn mj_chan_send(
 
 /// Copies the oldest element out of a channel, waiting at most `timeout_ns` nanoseconds
 /// (MJ_FOREVER: without limit) for one. Returns 0 when it is received; -EPIPE when the channel is
-/// closed and empty, also while waiting; the others as mj_chan_send(). May suspend; not if there is
-/// an element.
+/// closed and empty, also while waiting; the others as mj_chan_send(). May suspend, as mj_chan_send().
 ///
 /// `chan` is NULL or alive; `element` is NULL or good to write for the size of an element.
 #[unsafe(no_mangle)]
@@ -157,8 +158,8 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 /// -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_chan_send(), and -EINVAL also for an
 /// operation that is none or not there yet, for `reserved` words that are not zero, and for more than
 /// INT_MAX cases; -EBUSY when another task waits with the
-/// same cases: each needs its own. Takes no memory, and time in proportion to `count`. May suspend;
-/// not if one can be done.
+/// same cases: each needs its own. Takes no memory, and time in proportion to `count`. May suspend, as
+/// mj_chan_send().
 ///
 /// `cases` is NULL, or `count` cases that stay as they are during the call, with channels that are
 /// NULL or alive, and elements as for mj_chan_send() and mj_chan_recv().
@@ -196,7 +197,12 @@ unsafe fn cases_ref<'c>(cases: *mut mj_select_case, count: usize) -> Result<&'c 
     if count == 0 {
         return Ok(&[]);
     }
-    // SAFETY: as this function's contract says; an mj_select_case is a Case.
+    // SAFETY: as this function's contract says.
+    let these = unsafe { std::slice::from_raw_parts(cases, count) };
+    if these.iter().any(|case| case.reserved != [0; 4]) {
+        return Err(Error::InvalidArgument);
+    }
+    // SAFETY: as above; an mj_select_case is a Case.
     Ok(unsafe { std::slice::from_raw_parts(cases.cast(), count) })
 }
 

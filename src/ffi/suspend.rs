@@ -81,8 +81,8 @@ pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
 
 /// Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), at most
 /// `timeout_ns` nanoseconds (MJ_FOREVER: without limit): for tasks that other tasks or a wait
-/// function hand something to. An mj_scheduler_enqueue() since the task's last wait counts. Returns 0
-/// when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns().
+/// function hand something to. An mj_scheduler_enqueue() since the task's last wait counts, also in a
+/// canceled task. Returns 0 when woken; -ETIMEDOUT, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns().
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
     status(reported("mj_task_park", scheduler::park_until_woken(Deadline::after_ns(timeout_ns))))
@@ -93,8 +93,8 @@ pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
 /// turn). Events are bits of poll(2): POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Returns the
 /// events that happened, with POLLERR and POLLHUP even if not asked for; -ETIMEDOUT when none has;
 /// -EBADF when the descriptor is not open or was closed with mj_fd_close(); -EINTR when the task
-/// was woken or enqueued before; -ECANCELED when it is canceled or marked as ended; -EINVAL for
-/// other events, and for the two descriptors of the scheduler itself; -ENOMEM; -ENOSPC when the
+/// was woken or enqueued before; -ECANCELED when it is marked as ended, or canceled and no event has
+/// happened, and after 64 times also if one has; -EINVAL for other events, and for the two descriptors of the scheduler itself; -ENOMEM; -ENOSPC when the
 /// user's epoll sets hold as much as they may (fs.epoll.max_user_watches); -EPERM outside a task.
 /// Any number of tasks may wait for one descriptor. A regular file can be read and written at all
 /// times, and never has anything else. A descriptor that cannot be waited for is also an ERROR
@@ -110,9 +110,9 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
 
 /// Suspends the running task until another task of its scheduler has ended, at most `timeout_ns`
 /// nanoseconds (MJ_FOREVER: without limit). Returns 0 when the task has ended during the call;
-/// -ESRCH when the id is not that of a living task, as when it ended before; -ETIMEDOUT; -EDEADLK
-/// for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns(). Any number
-/// of tasks may wait for one.
+/// -ESRCH when the id is not that of a living task, as when it ended before, also in a canceled task;
+/// -ETIMEDOUT; -EDEADLK for the task itself; -EINTR, -ECANCELED, -ENOMEM and -EPERM as mj_sleep_ns(). Any
+/// number of tasks may wait for one.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
     status(reported("mj_task_join", scheduler::join(id, Limit::after_ns(timeout_ns))))

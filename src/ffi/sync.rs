@@ -53,8 +53,9 @@ pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
 /// result: -ETIMEDOUT; -EDEADLK when the task itself has locked it; -EOWNERDEAD when its owner has
 /// ended, or ends meanwhile, without unlocking it: it stays locked for good and can only be
 /// destroyed; -EINTR when the task was woken or enqueued before; -ECANCELED when the task is
-/// canceled and would have to wait; -ENOMEM; -EINVAL for NULL; -EPERM outside a task, and for a
-/// mutex of another scheduler. May suspend; not if it is free.
+/// canceled and would have to wait, or has spent its budget; -ENOMEM; -EINVAL for NULL; -EPERM outside
+/// a task, and for a mutex of another scheduler. May suspend, also if it is free, as mj_chan_send(), but
+/// not when the task has locked another one and this one is free.
 ///
 /// The pointer is NULL or a live mutex.
 #[unsafe(no_mangle)]
@@ -178,7 +179,7 @@ pub unsafe extern "C" fn mj_sem_destroy(semaphore: *mut mj_sem) -> c_int {
 /// Takes permits, all at once, waiting at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit)
 /// until there are as many. FIFO: a small request waits behind an earlier large one. Returns 0 when
 /// they are taken, and else takes none: -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM
-/// as mj_mutex_lock(). May suspend; not if there are enough and nobody waits.
+/// as mj_mutex_lock(). May suspend, as mj_chan_send().
 ///
 /// The pointer is NULL or a live semaphore.
 #[unsafe(no_mangle)]
@@ -273,8 +274,8 @@ pub unsafe extern "C" fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int {
 
 /// Waits until the count is 0, at most `timeout_ns` nanoseconds (MJ_FOREVER: without limit). Any
 /// number of tasks may wait, and the group may be used again at once. Returns 0 when it was 0;
-/// -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_mutex_lock(). May suspend; not
-/// if it is 0.
+/// -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EINVAL and -EPERM as mj_mutex_lock(). May suspend, as
+/// mj_chan_send().
 ///
 /// The pointer is NULL or a live wait group.
 #[unsafe(no_mangle)]

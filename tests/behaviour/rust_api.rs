@@ -26,7 +26,7 @@ impl Drop for Watch {
 
 /// Runs a call that is told of a cancelation, rather than unwound.
 fn told(call: impl FnOnce() -> Result<(), Error>) -> Result<(), i32> {
-    task::shield(call).map_err(Error::errno)
+    task::no_unwind(call).map_err(Error::errno)
 }
 
 impl Api for RustApi {

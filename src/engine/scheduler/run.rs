@@ -58,6 +58,7 @@ impl Entered<'_> {
     /// The caller has taken ownership by `Remote::enter`, so no other thread runs the scheduler.
     pub(super) fn enter(scheduler: &Scheduler) -> Entered<'_> {
         scheduler.dispatch.bind();
+        scheduler.prepare_budget(true);
         // SAFETY: the thread's own variable, which lives as long as the thread.
         let thread = unsafe { &*switch::thread() };
         let before = Before {
