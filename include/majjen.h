@@ -543,6 +543,49 @@ int mj_task_join(mj_task_id id,
 // open. Does not suspend.
 int mj_fd_close(int fd);
 
+// Sets whether the running task is told when it is canceled: at first it is. While it is not, its calls
+// wait as if nothing had happened, and a cancelation is held; when it is again, the next call that
+// would wait returns -ECANCELED. For cleaning up: sending a goodbye, joining the tasks that were
+// made. `old`, unless NULL, is given what was set before, to put back. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EPERM  outside a task
+//
+// `old` is NULL or good to write.
+int mj_task_set_cancelable(bool cancelable,
+                           bool *old);
+
+// mj_task_cancel() for the task with an id, whether or not the scheduler runs: between two runs it
+// tells tasks to end, and the next run lets them. Does not suspend.
+//
+// Returns 0. Errors:
+//   -ESRCH   none of its tasks has this id any more
+//   -EINVAL  `scheduler` is NULL
+//   -EPERM   the scheduler is running on another thread
+//
+// `scheduler` is NULL or alive.
+int mj_scheduler_cancel(struct mj_scheduler *scheduler, mj_task_id id);
+
+// mj_task_wake() for the task with an id, whether or not the scheduler runs. Does not suspend.
+//
+// Returns 1, or 0 when the task was not waiting, which changes nothing. Errors: -ESRCH, -EINVAL and
+// -EPERM as mj_scheduler_cancel().
+//
+// `scheduler` is NULL or alive.
+int mj_scheduler_wake(struct mj_scheduler *scheduler, mj_task_id id);
+
+// mj_fd_close() for the tasks of a scheduler, whether or not it runs: closes a descriptor, and ends
+// the waits of its tasks for it with -EBADF. Does not suspend.
+//
+// Returns 0. Errors, which are those of close(2), and:
+//   -EBUSY   it is one of the two descriptors of the scheduler itself, and stays open; also an ERROR line
+//   -EINVAL  `scheduler` is NULL
+//   -EPERM   the scheduler is running on another thread
+//
+// `scheduler` is NULL or alive.
+int mj_scheduler_close_fd(struct mj_scheduler *scheduler,
+                          int fd);
+
 // Makes a mutex for the tasks of one scheduler: a lock that one task at a time owns, and that
 // parks the others, not the thread. Waiters get it in FIFO order, by hand-off: a task that unlocks
 // it and locks it again queues behind them. Needed only if a critical section suspends. It may

@@ -79,6 +79,7 @@ fn is_up_to_date() -> Result<(), Failed> {
         "remote",
         "task",
         "suspend",
+        "cancel",
         "sync",
         "channel",
         "wait",

@@ -87,6 +87,13 @@ pub struct mj_task {
     pub next: *mut mj_task,
 }
 
+impl Default for mj_task {
+    fn default() -> mj_task {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 pub type mj_wait_fn = unsafe extern "C" fn(
     scheduler: *mut mj_scheduler,
     timeout_ns: u64,
@@ -115,6 +122,13 @@ pub struct mj_metrics {
     pub memory_allocated_bytes: usize,
 }
 
+impl Default for mj_metrics {
+    fn default() -> mj_metrics {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mj_scheduler {
@@ -128,6 +142,13 @@ pub struct mj_scheduler {
     pub wait_func: Option<mj_wait_fn>,
     pub wait_data: *mut c_void,
     pub metrics: mj_metrics,
+}
+
+impl Default for mj_scheduler {
+    fn default() -> mj_scheduler {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
 }
 
 pub type mj_task_id = u64;
@@ -148,6 +169,13 @@ pub struct mj_select_case {
     pub internal: [*mut c_void; 3],
 }
 
+impl Default for mj_select_case {
+    fn default() -> mj_select_case {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 pub type mj_clock_fn = unsafe extern "C" fn(user_data: *mut c_void) -> u64;
 
 pub type mj_log_callback =
@@ -161,6 +189,13 @@ pub struct mj_logger {
     pub user_data: *mut c_void,
     pub include_time: bool,
     pub include_level: bool,
+}
+
+impl Default for mj_logger {
+    fn default() -> mj_logger {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
 }
 
 // SAFETY: these are the header's declarations. What the header asks of arguments is for the tests to
@@ -209,6 +244,10 @@ unsafe extern "C" {
     pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int;
     pub safe fn mj_fd_close(fd: c_int) -> c_int;
+    pub safe fn mj_task_set_cancelable(cancelable: bool, old: *mut bool) -> c_int;
+    pub safe fn mj_scheduler_cancel(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int;
+    pub safe fn mj_scheduler_wake(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int;
+    pub safe fn mj_scheduler_close_fd(scheduler: *mut mj_scheduler, fd: c_int) -> c_int;
     pub safe fn mj_mutex_create(scheduler: *mut mj_scheduler) -> *mut mj_mutex;
     pub safe fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int;
     pub safe fn mj_mutex_lock(mutex: *mut mj_mutex, timeout_ns: u64) -> c_int;
