@@ -42,7 +42,10 @@ pub unsafe extern "C" fn mj_task_set_cancelable(cancelable: bool, old: *mut bool
 ///
 /// `scheduler` is NULL or alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_scheduler_cancel(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int {
+pub unsafe extern "C" fn mj_scheduler_cancel(
+    scheduler: *mut mj_scheduler,
+    id: mj_task_id,
+) -> c_int {
     // SAFETY: as this function's contract says.
     match unsafe { task_of(scheduler, id, "mj_scheduler_cancel") } {
         Ok((scheduler, task)) => {

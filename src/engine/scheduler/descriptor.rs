@@ -63,7 +63,9 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     }
     // Yield, so that a loop around the call does not starve other tasks; but not if the program's
     // log callback has just marked this task as ended.
-    if refused.get() && let Ok((scheduler, task)) = running() {
+    if refused.get()
+        && let Ok((scheduler, task)) = running()
+    {
         scheduler.yield_task(task);
     }
     result.map(|happened| happened & (events | FAILURE))
@@ -82,7 +84,8 @@ fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
 
 /// Polls a descriptor for a canceled task: an event if there is one, but not for ever.
 fn poll_canceled((scheduler, task): Running<'_>, fd: c_int, events: u32) -> Result<u32> {
-    if task.is(State::Exited) || scheduler.io.reactor.borrow().is_internal(fd) || is_told_now(task) {
+    if task.is(State::Exited) || scheduler.io.reactor.borrow().is_internal(fd) || is_told_now(task)
+    {
         return Err(Error::Canceled);
     }
     poll(fd, events).map_err(|_| Error::Canceled)

@@ -20,7 +20,9 @@ pub trait Object: Sized {
     #[inline(always)]
     fn begin_call<'t>(&self) -> Result<Running<'t>> {
         let running = self.home().current_task()?;
-        if running.0.spend(running.1) { self.yield_first(running)? };
+        if running.0.spend(running.1) {
+            self.yield_first(running)?
+        };
         Ok(running)
     }
 

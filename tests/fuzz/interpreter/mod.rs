@@ -6,6 +6,7 @@
 //! at a time, and never while the library is called.
 
 mod actions;
+mod budget;
 mod callbacks;
 mod calls;
 mod channels;
@@ -15,6 +16,7 @@ mod inspect;
 mod majjen_h;
 mod model;
 mod objects;
+mod reach;
 mod schedulers;
 mod sync;
 mod sync_calls;

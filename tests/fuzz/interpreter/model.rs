@@ -7,6 +7,7 @@
 //! whose turn it is, and each task that has come must have a reason. The reasons then decide what the
 //! call that the task is in may return.
 
+use super::budget::{Budget, Yield};
 use super::majjen_h::*;
 use super::objects::{Aim, CHANNELS, Case, Given, Object};
 
@@ -60,6 +61,8 @@ pub struct Wait {
     pub listed: bool,
     /// What a call that waits for an object will return, once that is known.
     pub given: Option<Given>,
+    /// Whether the call yields first.
+    pub yields: Yield,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +85,7 @@ impl Wait {
             serial: 0,
             listed: false,
             given: None,
+            yields: Yield::No,
         }
     }
 }
@@ -105,6 +109,14 @@ pub struct Task {
     pub home: usize,
     pub alive: bool,
     pub canceled: bool,
+    /// It is not told that it is canceled.
+    pub shielded: bool,
+    /// The turn in which the call began that it is in, or went on after its yield.
+    pub call_turns: u64,
+    /// Whether what the call is for could be had then.
+    pub had_it: bool,
+    /// See `budget.rs`.
+    pub returned: Option<usize>,
     /// Taken out of the queue by mj_scheduler_dequeue().
     pub taken_out: bool,
     /// Its body has returned after mj_task_exit().
@@ -128,6 +140,10 @@ impl Task {
             home,
             alive: true,
             canceled: false,
+            shielded: false,
+            call_turns: 0,
+            had_it: false,
+            returned: None,
             taken_out: false,
             leaving: false,
             counted: false,
@@ -137,6 +153,10 @@ impl Task {
             turns: 0,
             context: Context::default(),
         }
+    }
+
+    pub fn is_canceled(&self) -> bool {
+        self.canceled && !self.shielded
     }
 
     /// The public field, of a living task.
@@ -157,6 +177,7 @@ pub struct Scheduler {
     /// Tasks that waited for a descriptor that was ready when the wait function returned.
     pub due: Vec<usize>,
     pub stop: Option<Stop>,
+    pub budget: Budget,
     // Since the counters were reset:
     pub created: u64,
     pub ended: u64,
