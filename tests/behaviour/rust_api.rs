@@ -121,4 +121,16 @@ impl Api for RustApi {
     fn wake(task: &Rc<JoinHandle<()>>) {
         task.task().wake();
     }
+
+    fn cancel_in(&self, task: &Rc<JoinHandle<()>>) -> Result<(), i32> {
+        self.scheduler.cancel(task.task().id()).map_err(Error::errno)
+    }
+
+    fn wake_in(&self, task: &Rc<JoinHandle<()>>) -> Result<(), i32> {
+        self.scheduler.wake(task.task().id()).map_err(Error::errno)
+    }
+
+    fn shield<R>(body: impl FnOnce() -> R) -> R {
+        task::shield(body)
+    }
 }

@@ -206,7 +206,7 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
     }
     if it.state() == MJ_TASK_EXITED {
         // Unless it was the ERROR line of a bad descriptor whose callback has ended the task.
-        let is_bad = matches!(kind, Kind::Fd { is_bad: true, .. });
+        let is_bad = was_closed || matches!(kind, Kind::Fd { is_bad: true, .. });
         return result == -ECANCELED || is_bad && result == -EBADF;
     }
     if canceled_before {
