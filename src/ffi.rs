@@ -7,6 +7,7 @@
 //!
 //! `mj_log` and `mj_vlog` are in [`crate::engine::log`].
 
+mod cancel;
 mod channel;
 mod log;
 mod metrics;

@@ -52,7 +52,7 @@ fn a_task_that_ignores_errors_of_the_c_abi_is_leaked() {
 
 /// A callback for C's `qsort`, which cannot be unwound.
 extern "C" fn compare(left: *const c_void, right: *const c_void) -> c_int {
-    let canceled = task::shield(|| task::sleep(HOUR)) == Err(Error::Canceled);
+    let canceled = task::no_unwind(|| task::sleep(HOUR)) == Err(Error::Canceled);
     CANCELED.with(|seen| seen.set(seen.get() && canceled));
     // SAFETY: `qsort` passes addresses of its elements.
     unsafe { *left.cast::<i32>() - *right.cast::<i32>() }

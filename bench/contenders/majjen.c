@@ -112,6 +112,45 @@ static void test_log_line(void) {
   report_log(count, took, (uint64_t)lseek(fd, 0, SEEK_END));
 }
 
+// ---- channels: what a send and a receive take. With room for elements, one task does both, and none waits;
+// without, one task sends to the other, and each second call waits.
+
+static struct {
+  mj_chan *chan;
+  uint64_t count, received;
+} channel;
+
+static void receive_all(mj_scheduler *scheduler, void *state) {
+  (void)scheduler, (void)state;
+  uint64_t element;
+  while (mj_chan_recv(channel.chan, &element, MJ_FOREVER) == 0) channel.received++;
+  mj_task_exit();
+}
+
+static void send_all(mj_scheduler *scheduler, void *state) {
+  (void)state;
+  int alone = argument("capacity") > 0;
+  channel.chan = mj_chan_create(scheduler, sizeof(uint64_t), argument("capacity"));
+  if (!alone) mj_create_task(scheduler, receive_all, NULL);
+  for (uint64_t i = 0; i < channel.count; i++) {
+    if (mj_chan_send(channel.chan, &i, MJ_FOREVER) != 0) fail("mj_chan_send");
+    uint64_t element;
+    if (alone) channel.received += mj_chan_recv(channel.chan, &element, MJ_FOREVER) == 0 && element == i;
+  }
+  mj_chan_close(channel.chan);
+  mj_task_exit();
+}
+
+static void test_channel(void) {
+  channel.count = argument("count");
+  uint64_t began = cpu_ns();
+  run_tasks(send_all);
+  uint64_t took = cpu_ns() - began;
+  mj_chan_destroy(channel.chan);
+  report("work", (double)channel.received);
+  report("ns", (double)took / (double)channel.received);
+}
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -136,6 +175,7 @@ int main(int argc, char **argv) {
       {"log_disabled", test_log_disabled},
       {"log_line", test_log_line},
       {"lifecycle", test_lifecycle},
+      {"channel", test_channel},
       {"version", test_version},
       {NULL, NULL},
   };

@@ -1,6 +1,6 @@
-//! `make bench-instructions`: how many instructions rows 1, 2 and 3 execute, against a committed baseline.
-//! Times differ between machines and from minute to minute; instruction counts do not, so a change that makes
-//! a path longer fails the build.
+//! `make bench-instructions`: how many instructions rows 1, 2 and 3, and channels, execute, against a committed
+//! baseline. Times differ between machines and from minute to minute; instruction counts do not, so a change
+//! that makes a path longer fails the build.
 //!
 //! Each test runs twice under callgrind, with a number of operations and with twice as many. The difference
 //! does not include startup and shutdown.
@@ -45,6 +45,12 @@ const TESTS: &[Test] = &[
         arguments: "timers count=1000 rounds={n/1000} cancel=1 least_ns=2000000 spread_ns=1000000",
         operations: 4000,
     },
+    Test {
+        name: "send and receive",
+        arguments: "channel count={n} capacity=4",
+        operations: 10_000,
+    },
+    Test { name: "hand over", arguments: "channel count={n} capacity=0", operations: 10_000 },
 ];
 
 /// Compares with the baseline, or with `bless` updates it.

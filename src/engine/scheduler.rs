@@ -4,6 +4,7 @@
 //! the scheduler's operations.
 
 mod block;
+mod budget;
 mod descriptor;
 mod dispatch;
 mod drain;
@@ -23,9 +24,9 @@ mod wait_function;
 
 pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
-    Attempt, Limit, Running, exit, park_until_woken, sleep, suspend_parked, wait, wait_listed,
-    yield_now,
+    Limit, Running, exit, park_until_woken, set_cancelable, sleep, suspend_parked, wait, yield_now,
 };
+pub use budget::{spend, yield_spent};
 pub use descriptor::{close_fd, wait_fd};
 pub use drain::Drain;
 pub use io::{Builtin, WaitFunction};

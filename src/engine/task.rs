@@ -8,7 +8,7 @@ mod timer_heap;
 mod wait;
 mod wait_queue;
 
-pub use object::{Body, NOT_IN_HEAP, Name, State, Task, running};
+pub use object::{Body, NOT_IN_HEAP, Name, State, Task, Words, running};
 pub use run_queue::RunQueue;
 pub use slab::{Chunk, Chunks, Slab};
 pub use timer_heap::TimerHeap;

@@ -51,7 +51,11 @@ pub unsafe extern "C" fn mj_chan_destroy(chan: *mut mj_chan) -> c_int {
 }
 
 /// Copies an element into a channel, waiting for at most `timeout_ns` for room or, if it is
-/// unbuffered, for a receiver. May suspend; not if there is room.
+/// unbuffered, for a receiver.
+///
+/// May suspend, also if there is room: a task has a budget, which is spent after 64 calls in a turn
+/// that need not wait, or when the loop is due, every 50 microseconds. Then the call first lets the
+/// other tasks have their turn, unless the task has locked a mutex.
 ///
 /// Returns 0 when the element is sent. Errors (it is not sent then):
 ///   -EPIPE      the channel is closed, or was closed meanwhile
@@ -73,7 +77,7 @@ pub unsafe extern "C" fn mj_chan_send(
 }
 
 /// Copies the oldest element out of a channel, waiting for at most `timeout_ns` for one. May
-/// suspend; not if there is an element.
+/// suspend, as mj_chan_send().
 ///
 /// Returns 0 when an element is received. Errors:
 ///   -EPIPE      the channel is closed and empty, or became so meanwhile
@@ -161,7 +165,7 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 /// that one only. When several can be done, the choice is random, each with the same chance. A
 /// channel may be in several cases. Takes no memory, and time in proportion to `count`. `cases`
 /// stay as they are during the call, and their elements are as for mj_chan_send() and
-/// mj_chan_recv(). May suspend; not if one can be done.
+/// mj_chan_recv(). May suspend, as mj_chan_send().
 ///
 /// Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
 /// is closed. Errors (none is done then):
@@ -206,7 +210,12 @@ unsafe fn cases_ref<'c>(cases: *mut mj_select_case, count: usize) -> Result<&'c 
     if count == 0 {
         return Ok(&[]);
     }
-    // SAFETY: as this function's contract says; an mj_select_case is a Case.
+    // SAFETY: as this function's contract says.
+    let these = unsafe { std::slice::from_raw_parts(cases, count) };
+    if these.iter().any(|case| case.reserved != [0; 4]) {
+        return Err(Error::InvalidArgument);
+    }
+    // SAFETY: as above; an mj_select_case is a Case.
     Ok(unsafe { std::slice::from_raw_parts(cases.cast(), count) })
 }
 

@@ -89,7 +89,7 @@ pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
 
 /// Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), for at
 /// most `timeout_ns`: for tasks that other tasks or a wait function hand something to. An
-/// mj_scheduler_enqueue() since the task's last wait counts.
+/// mj_scheduler_enqueue() since the task's last wait counts, also in a canceled task.
 ///
 /// Returns 0 when woken. Errors:
 ///   -ETIMEDOUT                   nothing woke it in time
@@ -106,10 +106,12 @@ pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
 ///
 /// Returns the events that happened, with POLLERR and POLLHUP even if not asked for. Errors:
 ///   -ETIMEDOUT  none of the events happened in time
+///   -ECANCELED  the task is marked as ended, or is canceled and no event has happened, or has been
+///               told of events 64 times since
 ///   -EBADF      the descriptor is not open, or was closed with mj_fd_close()
 ///   -EINVAL     `events` has other bits, or the descriptor is one of the scheduler's own two
 ///   -ENOSPC     the user's epoll sets are full (fs.epoll.max_user_watches in epoll(7))
-///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
+///   -EINTR, -ENOMEM, -EPERM  as mj_sleep_ns()
 /// A descriptor that cannot be waited for is also an ERROR line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int {
@@ -124,7 +126,8 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
 /// `timeout_ns`. Any number of tasks may wait for one.
 ///
 /// Returns 0 when the task has ended during the call. Errors:
-///   -ESRCH      no living task has this id, as when the task ended before
+///   -ESRCH      no living task has this id, as when the task ended before; a canceled task is told
+///               this too
 ///   -ETIMEDOUT  the task has not ended in time
 ///   -EDEADLK    the id is the caller's own
 ///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()

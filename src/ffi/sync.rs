@@ -47,8 +47,8 @@ pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
     unsafe { destroy_object(mutex) }
 }
 
-/// Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend;
-/// not if it is free.
+/// Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend,
+/// also if it is free, as mj_chan_send(); but not if it is free and the task has locked another one.
 ///
 /// Returns 0 when it is locked. Errors (it is not locked then, so check the result):
 ///   -ETIMEDOUT   it was not free in time
@@ -188,8 +188,7 @@ pub unsafe extern "C" fn mj_sem_destroy(sem: *mut mj_sem) -> c_int {
 }
 
 /// Takes permits, all at once, waiting for at most `timeout_ns` until there are enough. FIFO: a
-/// small request waits behind an earlier large one. May suspend; not if there are enough and nobody
-/// waits.
+/// small request waits behind an earlier large one. May suspend, as mj_chan_send().
 ///
 /// Returns 0 when they are taken. Errors (none is taken then):
 ///   -ETIMEDOUT  there were not enough in time
@@ -283,7 +282,7 @@ pub unsafe extern "C" fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int {
 }
 
 /// Waits until the count is 0, for at most `timeout_ns`. Any number of tasks may wait, and the
-/// group may be used again at once. May suspend; not if it is 0.
+/// group may be used again at once. May suspend, as mj_chan_send().
 ///
 /// Returns 0 when the count was 0. Errors:
 ///   -ETIMEDOUT  it was not 0 in time

@@ -9,14 +9,20 @@ use crate::engine::context::stack;
 use crate::engine::log;
 use crate::engine::scheduler::{self, Scheduler};
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::task::Task;
+use crate::engine::task::{Task, Words};
 
-/// How programs set the size of a stack.
-const STACK_HINT: &str = "mj_task_set_stack_size() or mj_scheduler_set_stack_size()";
+/// What C's calls are named.
+static WORDS: Words = Words {
+    set_stack_size: "mj_task_set_stack_size() or mj_scheduler_set_stack_size()",
+    exit: "mj_task_exit()",
+};
 
 /// Adds a task at the end of the run queue. It first runs when its turn comes, never inside this
 /// call, and takes its stack then. The task owns `user_state` from now on and releases it with
-/// free() when it ends, so it must come from malloc() or be NULL. Does not suspend.
+/// free() when it ends, so it must come from malloc() or be NULL: a variable, on a stack or static,
+/// ends the process then. A function that returns without mj_task_exit() is called again for as
+/// long as it does; one that has returned a thousand times without waiting is a WARN line. Does not
+/// suspend.
 ///
 /// Returns the task, valid until it ends, or NULL; then `user_state` still belongs to the caller.
 /// Errors, in errno:
@@ -34,7 +40,7 @@ pub unsafe extern "C" fn mj_create_task(
     // SAFETY: as this function's contract says.
     let body = unsafe { body_from(task_function) };
     let created = match (scheduler, body) {
-        (Ok(scheduler), Some(body)) => scheduler.spawn(body, user_state, STACK_HINT),
+        (Ok(scheduler), Some(body)) => scheduler.spawn(body, user_state, &WORDS),
         (Ok(_), None) => {
             log::warn(format_args!("mj_create_task: the task function is NULL"));
             Err(Error::InvalidArgument)
@@ -139,9 +145,11 @@ pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
     }
 }
 
-/// Asks a task to end: its wait, and from then on each call of it that would suspend, returns
-/// -ECANCELED after yielding. It is up to the task to clean up and end. A task may cancel itself.
-/// Does not suspend. `task` may be any address.
+/// Asks a task to end: its wait, and from then on each call of it that would have to wait, returns
+/// -ECANCELED after yielding. What can be had without waiting is had as before, but every 64th such
+/// call returns -ECANCELED as well. It is up to the task to clean up, for which it may hold the
+/// cancelation with mj_task_set_cancelable(), and to end. A task may cancel itself.
+/// mj_scheduler_cancel() works between runs too. Does not suspend. `task` may be any address.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL, -EPERM  as mj_task_wake()

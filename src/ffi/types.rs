@@ -53,7 +53,7 @@ pub enum mj_task_state {
 pub struct mj_task {
     /// The body.
     pub task_function: *mut mj_task_fn,
-    /// The body's argument. Released with free() when the task ends.
+    /// The body's argument, from malloc(). Released with free() when the task ends.
     pub user_state: *mut c_void,
     /// What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
     /// until mj_scheduler_enqueue(), and is then called again from the top.
@@ -349,12 +349,7 @@ same_layout!(mj_select_case, Case:
     op = operation,
     result = result,
     element = element,
-    fd = fd,
-    events = events,
-    happened = happened,
-    task = task,
-    deadline_ns = deadline_ns,
-    reserved = reserved,
+    fd = later,
     internal = waiting,
 );
 

@@ -10,7 +10,7 @@ use super::panics::{Panic, drop_quietly};
 use super::record::Job;
 use super::task::handle::Task;
 use super::time::limit;
-use super::unwind::{Cancelation, suspending};
+use super::unwind::{Cancelation, suspending, suspending_or};
 use crate::engine::sys::{Error, Result};
 use crate::engine::{log, scheduler};
 
@@ -204,14 +204,9 @@ impl<T> JoinHandle<T> {
     /// is the caller itself, [`Error::WrongScheduler`] when it is one of another scheduler,
     /// [`Error::NoSuchTask`] when it was given up; and what starting the task has failed with.
     pub fn join(self) -> std::result::Result<T, JoinError> {
-        match self.packet.outcome.take() {
-            Some(outcome) => outcome,
-            None => {
-                self.wait().map_err(JoinError::Failed)?;
-                // There is none if the task was given up, since it would not unwind.
-                self.packet.outcome.take().unwrap_or(Err(JoinError::Failed(Error::NoSuchTask)))
-            }
-        }
+        self.wait().map_err(JoinError::Failed)?;
+        // There is none if the task was given up, since it would not unwind.
+        self.packet.outcome.take().unwrap_or(Err(JoinError::Failed(Error::NoSuchTask)))
     }
 
     /// Waits until the task has ended, and leaves the result for [`join`](Self::join).
@@ -256,7 +251,7 @@ impl<T> JoinHandle<T> {
 
     fn wait_within(&self, timeout: Option<Duration>) -> Result<()> {
         if self.is_finished() {
-            return Ok(());
+            return suspending_or(|| Ok(()), scheduler::spend);
         }
         suspending(|| scheduler::join(self.task.id_here()?, limit(timeout)))
     }

@@ -19,8 +19,8 @@ pub struct Record {
     /// Until the first turn.
     job: Cell<Option<Job>>,
     pub shared: Rc<Shared>,
-    /// How many calls of `task::shield` it is in.
-    pub shields: Cell<u32>,
+    /// How many calls of `task::no_unwind` it is in.
+    pub frames: Cell<u32>,
     /// How many suspensions were refused because it was unwinding.
     pub refusals: Cell<u32>,
     /// Whether it is in `task::park`, and whether it has been woken for that.
@@ -33,7 +33,7 @@ impl Record {
         Record {
             job: Cell::new(Some(job)),
             shared,
-            shields: Cell::new(0),
+            frames: Cell::new(0),
             refusals: Cell::new(0),
             parked: Cell::new(false),
             woken: Cell::new(false),

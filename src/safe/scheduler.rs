@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::mem::forget;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::thread;
@@ -10,6 +11,7 @@ use super::join::JoinHandle;
 use super::metrics::Metrics;
 use super::shared::Shared;
 use super::stop::StopHandle;
+use super::task::handle::Task;
 use super::task::spawn::Options;
 use super::{teardown, thread_end};
 use crate::engine::scheduler::Ended;
@@ -145,6 +147,72 @@ impl Scheduler {
     /// ```
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle::new(&self.core().remote)
+    }
+
+    /// Tells the task with a number to end, as [`Task::cancel`] does, also between two runs: the next run
+    /// lets it.
+    ///
+    /// ```
+    /// use majjen::{Error, JoinError, Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let waits = scheduler.spawn(|| task::park(None));
+    /// let id = waits.task().id();
+    /// scheduler.run().unwrap_err(); // Nobody is left to wake it.
+    /// scheduler.cancel(id)?;
+    /// scheduler.run()?;
+    /// assert!(matches!(waits.join(), Err(JoinError::Canceled)));
+    /// assert_eq!(scheduler.cancel(id), Err(Error::NoSuchTask));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTask`] when it has ended, or never was.
+    pub fn cancel(&self, id: u64) -> Result<()> {
+        self.handle(id).map(|task| task.cancel())
+    }
+
+    /// Ends the call of [`task::park`](crate::task::park) of the task with a number, or its next one, as
+    /// [`Task::wake`] does, also between two runs.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let waits = scheduler.spawn(|| task::park(None));
+    /// scheduler.wake(waits.task().id())?;
+    /// scheduler.run()?;
+    /// assert_eq!(waits.join().unwrap(), Ok(()));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`cancel`](Self::cancel).
+    pub fn wake(&self, id: u64) -> Result<()> {
+        self.handle(id).map(|task| task.wake())
+    }
+
+    fn handle(&self, id: u64) -> Result<Task> {
+        self.core().tasks.find_id(id).ok_or(Error::NoSuchTask)?;
+        Ok(Task { shared: Some(self.shared.clone()), id })
+    }
+
+    /// Closes a descriptor, and ends the waits of this scheduler's tasks for it with the error `EBADF`, also
+    /// between two runs. Rust's tasks borrow what they wait for: this is for descriptors of C's tasks, and
+    /// for those that are known by their number only.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let (reader, mut writer) = std::io::pipe()?;
+    /// scheduler.close_fd(reader)?;
+    /// assert!(std::io::Write::write(&mut writer, b"x").is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of close(2); it is closed all the same.
+    pub fn close_fd(&self, fd: impl Into<OwnedFd>) -> Result<()> {
+        self.core().close_fd(fd.into().into_raw_fd())
     }
 
     /// The name it was given.

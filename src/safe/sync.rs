@@ -13,11 +13,13 @@
 //! # Errors
 //!
 //! A call that need not wait also works in a destructor and, but for those of the mutex, outside a
-//! task. One that has to wait is unwound when the task is [canceled](super::task#cancelation), and
+//! task. In a task it may suspend all the same, so that a task that never has to wait does not keep the thread: after
+//! 64 calls, or about 50 us, unless the task has locked a mutex. The calls that begin with `try_` never do, nor does
+//! [`Select::attempt`]. One that has to wait is unwound when the task is [canceled](super::task#cancelation), and
 //! has taken nothing then. It returns these errors, where it does not say otherwise:
 //! [`Error::NotInTask`], [`Error::Unwinding`], [`Error::WrongScheduler`] when tasks of another
 //! scheduler of the thread use the object, [`Error::OutOfMemory`] for a timer, and
-//! [`Error::Canceled`] in [`shield`](super::task::shield).
+//! [`Error::Canceled`] in [`no_unwind`](super::task::no_unwind).
 //!
 //! # Why it is sound
 //!
@@ -76,7 +78,7 @@ impl<O: Object> Deref for Owned<O> {
 impl<O: Object> Drop for Owned<O> {
     fn drop(&mut self) {
         // A thread-local whose borrowers are parked for good: see the module's docs.
-        if self.0.is_in_use()
+        if self.0.is_needed()
             && let Ok(Some(scheduler)) = self.0.home().for_drop()
         {
             scheduler.forget_object(from_ref(&self.0).cast());

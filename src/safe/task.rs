@@ -14,9 +14,13 @@
 //! had panicked, but without the panic's message. So code that must be undone is undone by a
 //! destructor. Destructors cannot suspend: their calls return [`Error::Unwinding`].
 //!
+//! What can be had without waiting is had in a canceled task too: an element that is there, the result of a
+//! task that has ended. But every 64th call unwinds it all the same. Work that has to be finished waits
+//! in [`shield`].
+//!
 //! Unwinding cannot pass functions that C has called. The process ends if one is left so, as
 //! by any panic. Rust code that C calls in the middle of a task, and that suspends, uses
-//! [`shield`].
+//! [`no_unwind`] or [`shield`].
 //!
 //! Where a panic drops the scheduler, its tasks are unwound too, but what they do then cannot
 //! suspend, whether it is a destructor or not. A destructor that, while it runs because of
@@ -60,7 +64,7 @@ use std::time::Duration;
 use super::join::JoinHandle;
 use super::record::Record;
 use super::time::{Instant, limit, to_ns};
-use super::unwind::suspending;
+use super::unwind::{suspending, suspending_or};
 use crate::engine::scheduler::{self, Limit, READABLE, WRITABLE, running_task};
 #[cfg(doc)] // for links
 use crate::engine::sys::Error;
@@ -174,6 +178,8 @@ pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
     let Some(record) = record else {
         return suspending(park);
     };
+    // Before the wake-up is taken, which a task that is unwound now would lose.
+    suspending_or(|| Ok(()), scheduler::spend)?;
     if record.woken.take() {
         return Ok(());
     }
@@ -275,16 +281,57 @@ pub(super) fn wait_fd(fd: RawFd, events: u32, limit: Limit) -> Result<()> {
     suspending(|| scheduler::wait_fd(fd, events, limit)).map(drop)
 }
 
+/// Runs a function in which a cancelation of the running task is held: its calls wait as if nothing had
+/// happened. The next call that suspends after it unwinds the task. For cleaning up, and for work that
+/// is to be finished first; also for Rust code that C calls, which must not be unwound.
+///
+/// When the scheduler is dropped while the task waits in there, its calls return [`Error::Canceled`].
+///
+/// ```
+/// use majjen::{Scheduler, task};
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// let parent = scheduler.spawn(|| {
+///     let child = task::spawn(|| task::sleep(Duration::from_millis(2)));
+///     task::shield(|| child.join()).unwrap().unwrap(); // Waits for it, though it is canceled.
+///     task::yield_now() // Unwound here.
+/// });
+/// scheduler.spawn(move || parent.cancel());
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub fn shield<T>(body: impl FnOnce() -> T) -> T {
+    let _shield = Shield::raise();
+    no_unwind(body)
+}
+
+/// Holds the cancelation of a task until it is dropped.
+struct Shield(Option<bool>);
+
+impl Shield {
+    fn raise() -> Shield {
+        Shield(scheduler::set_cancelable(false).ok())
+    }
+}
+
+impl Drop for Shield {
+    fn drop(&mut self) {
+        if let Some(before) = self.0 {
+            let _ = scheduler::set_cancelable(before); // In the task, as before.
+        }
+    }
+}
+
 /// Runs a function in which the running task is not unwound: if the task is canceled, calls that
-/// suspend return [`Error::Canceled`]. For Rust code that C calls, and for work that is to be
-/// finished first.
+/// suspend return [`Error::Canceled`]. For Rust code that C calls, and for what handles errors itself.
 ///
 /// ```
 /// use majjen::{Error, Scheduler, task};
 ///
 /// let scheduler = Scheduler::new()?;
 /// let finishes = scheduler.spawn(|| {
-///     task::shield(|| {
+///     task::no_unwind(|| {
 ///         assert_eq!(task::park(None), Err(Error::Canceled));
 ///         println!("not unwound");
 ///     });
@@ -294,21 +341,21 @@ pub(super) fn wait_fd(fd: RawFd, events: u32, limit: Limit) -> Result<()> {
 /// scheduler.run()?;
 /// # Ok::<(), majjen::Error>(())
 /// ```
-pub fn shield<T>(body: impl FnOnce() -> T) -> T {
+pub fn no_unwind<T>(body: impl FnOnce() -> T) -> T {
     let Some(record) = running_task().and_then(|(_, task)| Record::of(task)) else {
         return body(); // Such a task is never unwound.
     };
-    record.shields.set(record.shields.get() + 1);
-    let _shield = Shield(record);
+    record.frames.set(record.frames.get() + 1);
+    let _frame = Frame(record);
     body()
 }
 
 /// Lets the task be unwound again when it is dropped.
-struct Shield<'r>(&'r Record);
+struct Frame<'r>(&'r Record);
 
-impl Drop for Shield<'_> {
+impl Drop for Frame<'_> {
     fn drop(&mut self) {
-        self.0.shields.set(self.0.shields.get() - 1);
+        self.0.frames.set(self.0.frames.get() - 1);
     }
 }
 

@@ -29,9 +29,25 @@ pub fn suspending<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
         return Err(Error::Unwinding);
     }
     match (call(), record) {
-        (Err(Error::Canceled), Some(record)) if CAN_UNWIND && record.shields.get() == 0 => raise(),
+        (Err(Error::Canceled), Some(record)) if CAN_UNWIND && record.frames.get() == 0 => raise(),
         (result, _) => result,
     }
+}
+
+/// [`suspending`] for a call that need not suspend. Where nothing can, outside a task and while unwinding,
+/// `attempt` is what does without: when that says [`Error::WouldBlock`], this returns why nothing can.
+#[inline]
+pub fn suspending_or<T>(
+    attempt: impl FnOnce() -> Result<T>,
+    call: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    if running_task().is_none() || thread::panicking() {
+        match attempt() {
+            Err(Error::WouldBlock) => {}
+            result => return result,
+        }
+    }
+    suspending(call)
 }
 
 /// In a program that is built with `panic = "abort"` nothing can be unwound.

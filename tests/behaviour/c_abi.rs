@@ -159,4 +159,20 @@ impl Api for CAbi {
     fn wake(task: &Task) {
         mj_task_wake(mj_task_find(task.scheduler, task.id));
     }
+
+    fn cancel_in(&self, task: &Task) -> Result<(), i32> {
+        result(mj_scheduler_cancel(self.scheduler(), task.id))
+    }
+
+    fn wake_in(&self, task: &Task) -> Result<(), i32> {
+        result(mj_scheduler_wake(self.scheduler(), task.id))
+    }
+
+    fn shield<R>(body: impl FnOnce() -> R) -> R {
+        let mut old = false;
+        assert_eq!(mj_task_set_cancelable(false, &raw mut old), 0);
+        let value = body();
+        assert_eq!(mj_task_set_cancelable(old, null_mut()), 0);
+        value
+    }
 }

@@ -13,6 +13,7 @@ macro_rules! behaviours {
 }
 
 mod c_abi;
+mod cancel;
 mod descriptors;
 #[path = "../support/majjen_h.rs"]
 mod majjen_h;
@@ -66,6 +67,11 @@ trait Api: Clone + 'static {
     fn join(task: &Self::Task, timeout: Option<Duration>) -> Result<(), i32>;
     fn cancel(task: &Self::Task);
     fn wake(task: &Self::Task);
+    /// The same by the scheduler, which need not run.
+    fn cancel_in(&self, task: &Self::Task) -> Result<(), i32>;
+    fn wake_in(&self, task: &Self::Task) -> Result<(), i32>;
+    /// Calls a function, in which a cancelation of the running task is held.
+    fn shield<R>(body: impl FnOnce() -> R) -> R;
 }
 
 behaviours!(

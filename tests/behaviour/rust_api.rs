@@ -26,7 +26,7 @@ impl Drop for Watch {
 
 /// Runs a call that returns a cancelation as an error, instead of unwinding.
 fn told(call: impl FnOnce() -> Result<(), Error>) -> Result<(), i32> {
-    task::shield(call).map_err(Error::errno)
+    task::no_unwind(call).map_err(Error::errno)
 }
 
 impl Api for RustApi {
@@ -120,5 +120,17 @@ impl Api for RustApi {
 
     fn wake(task: &Rc<JoinHandle<()>>) {
         task.task().wake();
+    }
+
+    fn cancel_in(&self, task: &Rc<JoinHandle<()>>) -> Result<(), i32> {
+        self.scheduler.cancel(task.task().id()).map_err(Error::errno)
+    }
+
+    fn wake_in(&self, task: &Rc<JoinHandle<()>>) -> Result<(), i32> {
+        self.scheduler.wake(task.task().id()).map_err(Error::errno)
+    }
+
+    fn shield<R>(body: impl FnOnce() -> R) -> R {
+        task::shield(body)
     }
 }

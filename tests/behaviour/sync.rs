@@ -1,6 +1,8 @@
 //! Synchronization objects, tested through both APIs.
 
+mod budget;
 mod c_abi;
+mod canceled;
 mod channel;
 mod condvar;
 mod late;

@@ -104,6 +104,7 @@ impl Types {
                     writeln!(text, "    pub {name}: {},", field_type.ok_or("a field of no type")?)?;
                 }
                 text.push_str("}\n");
+                default(name, text)?;
             }
             ["struct", _, name] => {
                 self.plain.insert(name.to_owned());
@@ -220,6 +221,17 @@ impl Types {
         }
         Ok((name.to_string(), Some(result)))
     }
+}
+
+/// A struct as C has it with `{0}`.
+fn default(name: &str, text: &mut String) -> Result<(), Failed> {
+    writeln!(
+        text,
+        "\nimpl Default for {name} {{\n    fn default() -> {name} {{\n        \
+         // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.\n        \
+         unsafe {{ std::mem::zeroed() }}\n    }}\n}}"
+    )?;
+    Ok(())
 }
 
 /// The constants of an enum.

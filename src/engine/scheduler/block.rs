@@ -64,7 +64,7 @@ pub(super) fn check_can_block((scheduler, task): Running<'_>) -> Result<()> {
     if task.is(State::Exited) {
         return Err(Error::Canceled);
     }
-    if task.canceled.get() {
+    if task.is_canceled() {
         scheduler.yield_task(task);
         return Err(Error::Canceled);
     }
@@ -101,32 +101,44 @@ pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u3
     }
 }
 
-/// The first attempt of a call that may have to wait.
-pub enum Attempt {
-    /// It succeeded without waiting.
-    Done(u32),
-    /// The task is in this wait queue.
-    Waiting(Wait),
+/// Waits for an object, unless that is not necessary. `look` returns what can be had without waiting, be it
+/// a result or an error: then nothing else matters, not even that the task is canceled or marked as
+/// ended. If it returns `None`, `list` links the task into the wait queue that it returns. Neither
+/// suspends nor calls the program.
+#[inline]
+pub fn wait(
+    limit: Limit,
+    look: impl Fn(Running<'_>) -> Result<Option<u32>>,
+    list: impl Fn(Running<'_>) -> Result<Wait>,
+) -> Result<u32> {
+    let running = running_task().ok_or(Error::NotInTask)?;
+    match look(running)? {
+        Some(result) => Ok(result),
+        None => wait_listed(running, limit, look, list),
+    }
 }
 
-/// Waits for an object. `begin` takes what the object has, or links the task into its wait queue.
-/// It neither suspends nor calls the program.
-pub fn wait(
+/// [`wait`] for what cannot be had at once.
+#[inline(never)]
+fn wait_listed(
+    (scheduler, task): Running<'_>,
     mut limit: Limit,
-    mut begin: impl FnMut(Running<'_>) -> Result<Attempt>,
+    look: impl Fn(Running<'_>) -> Result<Option<u32>>,
+    list: impl Fn(Running<'_>) -> Result<Wait>,
 ) -> Result<u32> {
+    if task.is(State::Exited) {
+        return Err(Error::Canceled);
+    }
     let _errno = ErrnoGuard::save();
-    let running = running()?;
-    let deadline_ns = running.0.resolve_deadline(&mut limit.deadline);
-    let mut once = || {
-        check_can_block(running)?;
-        match begin(running)? {
-            Attempt::Done(result) => Ok(result),
-            Attempt::Waiting(wait) => {
-                running.1.wait.set(wait);
-                park(running, State::WaitingIo, deadline_ns)
-            }
+    let deadline_ns = scheduler.resolve_deadline(&mut limit.deadline);
+    let once = || {
+        // Again, since the program's clock may have changed it, or another task meanwhile.
+        if let Some(result) = look((scheduler, task))? {
+            return Ok(result);
         }
+        check_can_block((scheduler, task))?;
+        task.wait.set(list((scheduler, task))?);
+        park((scheduler, task), State::WaitingIo, deadline_ns)
     };
     loop {
         match once() {
@@ -134,20 +146,6 @@ pub fn wait(
             result => return result,
         }
     }
-}
-
-/// [`wait`] in two parts: `look` tries to take what the object has; if it returns `None`, `list`
-/// links the task into the wait queue and returns it.
-pub fn wait_listed(
-    limit: Limit,
-    look: impl Fn(Running<'_>) -> Result<Option<u32>>,
-    list: impl Fn(&Task) -> Wait,
-) -> Result<u32> {
-    let begin = |running: Running<'_>| match look(running)? {
-        Some(result) => Ok(Attempt::Done(result)),
-        None => Ok(Attempt::Waiting(list(running.1))),
-    };
-    wait(limit, begin)
 }
 
 impl Scheduler {
@@ -177,12 +175,29 @@ pub fn exit() -> Result<()> {
     Ok(())
 }
 
+/// Sets whether the running task is told that it is canceled, and returns whether it was. If not, its waits
+/// take as long as they take, and it is told in the next one when it may be again.
+pub fn set_cancelable(cancelable: bool) -> Result<bool> {
+    let (_, task) = running_task().ok_or(Error::NotInTask)?;
+    Ok(!task.shielded.replace(!cancelable))
+}
+
+/// Whether a canceled task is to be told now, and not given what its wait is for: at the latest every so
+/// many times. For waits that suspend in any case, so that no budget counts them.
+pub(super) fn is_told_now(task: &Task) -> bool {
+    /// As many as a budget has calls.
+    const GIVEN: u8 = 64;
+    let given = task.unheeded.get();
+    task.unheeded.set(if given < GIVEN { given + 1 } else { 0 });
+    given >= GIVEN
+}
+
 /// Lets the other ready tasks run.
 #[inline(always)]
 pub fn yield_now() -> Result<()> {
     let (scheduler, task) = running()?;
     scheduler.yield_task(task);
-    if task.canceled.get() { Err(Error::Canceled) } else { Ok(()) }
+    if task.is_canceled() { Err(Error::Canceled) } else { Ok(()) }
 }
 
 /// Suspends the running task until a moment.
@@ -204,6 +219,14 @@ pub fn sleep(limit: Limit) -> Result<()> {
 
 /// Suspends the running task until another task or a wait function wakes it.
 pub fn park_until_woken(deadline: Deadline) -> Result<()> {
+    // It has been woken already, which a canceled task is told as well.
+    if let (scheduler, task) = running()?
+        && task.queued.get()
+    {
+        task.woken.set(false);
+        scheduler.suspend(task);
+        return Ok(());
+    }
     match park_until(Limit::until(deadline)) {
         Err(Error::Interrupted) => Ok(()),
         // Woken after the deadline, but before the task ran again.

@@ -1,13 +1,14 @@
 //! Waiting for a descriptor.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt;
 
-use super::block::{Attempt, Limit, check_can_block, running, wait};
+use super::block::{Limit, Running, check_can_block, is_told_now, running, wait};
 use super::object::{Scheduler, current};
 use crate::engine::io::{EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
-use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, State, Task, Wait, WaitKind};
 use crate::engine::time::Deadline;
 use crate::engine::{log, measure};
 
@@ -36,20 +37,25 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     if limit.deadline == Deadline::In(0) && !scheduler.is_internal(fd) {
         return yield_and_poll(fd, events);
     }
-    let mut refused = false;
-    let result = wait(limit, |(scheduler, task)| {
+    let refused = Cell::new(false);
+    let list = |(scheduler, task): Running<'_>| {
         let begun = scheduler.begin_wait(task, fd, events);
-        refused = begun.is_err();
-        begun.map(|()| Attempt::Waiting(Wait::on_number(&DESCRIPTOR, fd as usize)))
-    });
-    // The loop may not have polled since the deadline passed: poll once more.
-    let late = result == Err(Error::TimedOut);
-    let result = if late { scheduler.poll_late(task, fd, events) } else { result };
+        refused.set(begun.is_err());
+        begun.map(|()| Wait::on_number(&DESCRIPTOR, fd as usize))
+    };
+    let result = wait(limit, |_| Ok(None), list);
+    // The loop may not have polled since the deadline passed, and a canceled task is told what has
+    // happened too: poll once more.
+    let (result, late) = match result {
+        Err(Error::TimedOut) => (scheduler.poll_late(task, fd, events), true),
+        Err(Error::Canceled) => (poll_canceled((scheduler, task), fd, events), false),
+        result => (result, false),
+    };
     if late {
         measure::add(&scheduler.metrics.io_events, u64::from(result.is_ok()));
     }
     if let Err(error) = result
-        && (refused
+        && (refused.get()
             || late && error != Error::TimedOut
             || task.outcome.get() == Outcome::Failed(error))
     {
@@ -57,7 +63,9 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     }
     // Yield, so that a loop around the call does not starve other tasks; but not if the program's
     // log callback has just marked this task as ended.
-    if refused && let Ok((scheduler, task)) = running() {
+    if refused.get()
+        && let Ok((scheduler, task)) = running()
+    {
         scheduler.yield_task(task);
     }
     result.map(|happened| happened & (events | FAILURE))
@@ -66,12 +74,21 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
 /// Yields, so that a loop around the call can be stopped, and polls a descriptor once.
 fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
     let (scheduler, task) = running()?;
-    check_can_block((scheduler, task))?;
-    scheduler.yield_task(task);
-    if task.canceled.get() {
+    match check_can_block((scheduler, task)) {
+        Ok(()) => scheduler.yield_task(task),
+        Err(Error::Canceled) => {} // It has yielded.
+        Err(error) => return Err(error),
+    }
+    if task.is_canceled() { poll_canceled((scheduler, task), fd, events) } else { poll(fd, events) }
+}
+
+/// Polls a descriptor for a canceled task: an event if there is one, but not for ever.
+fn poll_canceled((scheduler, task): Running<'_>, fd: c_int, events: u32) -> Result<u32> {
+    if task.is(State::Exited) || scheduler.io.reactor.borrow().is_internal(fd) || is_told_now(task)
+    {
         return Err(Error::Canceled);
     }
-    poll(fd, events)
+    poll(fd, events).map_err(|_| Error::Canceled)
 }
 
 /// Polls a descriptor once, without waiting.
@@ -129,16 +146,24 @@ impl fmt::Display for EventNames {
     }
 }
 
-/// Wakes the tasks that wait for a descriptor, and closes it. [`Error::Busy`] for the scheduler's
-/// own descriptors.
+/// [`Scheduler::close_fd`] of the scheduler that runs on this thread, if one does.
 pub fn close_fd(fd: c_int) -> Result<()> {
-    if let Some(scheduler) = current() {
-        let owns_epoll_set = scheduler.reinit_after_fork().is_ok();
-        if scheduler.is_internal(fd) {
+    match current() {
+        Some(scheduler) => scheduler.close_fd(fd),
+        None => sys::close_checked(fd),
+    }
+}
+
+impl Scheduler {
+    /// Wakes the tasks that wait for a descriptor, and closes it. [`Error::Busy`] for the
+    /// scheduler's own descriptors.
+    pub fn close_fd(&self, fd: c_int) -> Result<()> {
+        let owns_epoll_set = self.reinit_after_fork().is_ok();
+        if self.is_internal(fd) {
             return Err(Error::Busy);
         }
-        let ready = |task: &Task, outcome| scheduler.ready(task, outcome);
-        scheduler.io.reactor.borrow_mut().close(fd, owns_epoll_set, &ready);
+        let ready = |task: &Task, outcome| self.ready(task, outcome);
+        self.io.reactor.borrow_mut().close(fd, owns_epoll_set, &ready);
+        sys::close_checked(fd)
     }
-    sys::close_checked(fd)
 }

@@ -26,12 +26,15 @@ impl<'s> Drain<'s> {
         let _ = scheduler.remote.enter(); // It succeeds, since no thread runs it.
         let _entered = Entered::enter(scheduler);
         scheduler.begin_round(scheduler.time.clock.now(), 0); // Each turn ends here.
+        scheduler.prepare_budget(false);
         Drain { scheduler, errno, _entered }
     }
 
-    /// Cancels a living task, and runs it for one turn. The task may end, and its slot may be
+    /// Cancels a living task, shielded or not, and runs it for one turn. The task may end, and its slot may be
     /// reused.
     pub fn step(&self, task: &Task) {
+        task.shielded.set(false);
+        task.unheeded.set(u8::MAX); // Whatever it waits for.
         self.scheduler.cancel(task);
         if !task.wait.get().is_interruptible() {
             // Cancel does not interrupt this wait, and the mutex's owner does not run.

@@ -1,8 +1,10 @@
 //! Waiting for a task to end.
 
+use std::cell::Cell;
 use std::ptr::{eq, from_ref};
 
-use super::block::{Attempt, Limit, wait};
+use super::block::{Limit, Running, wait};
+use super::budget::spend;
 use super::object::{Scheduler, running_task};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
@@ -19,22 +21,26 @@ unsafe fn unlink(_: SchedulerRef, target: usize, task: &Task) {
 
 /// Suspends the running task until another one has ended.
 pub fn join(id: u64, limit: Limit) -> Result<()> {
-    let mut has_waited = false;
-    let waited = wait(limit, |(scheduler, task)| {
-        let Some(target) = scheduler.tasks.find_id(id) else {
-            // The target ended between an unrelated wake-up and this attempt.
-            return if has_waited { Ok(Attempt::Done(0)) } else { Err(Error::NoSuchTask) };
-        };
-        if eq(target, task) {
-            return Err(Error::Deadlock);
-        }
-        has_waited = true;
+    spend()?;
+    let has_waited = Cell::new(false);
+    let look = |(scheduler, task): Running<'_>| match scheduler.tasks.find_id(id) {
+        Some(target) if eq(target, task) => Err(Error::Deadlock),
+        Some(_) => Ok(None),
+        // The target ended between an unrelated wake-up and this attempt.
+        None if has_waited.get() => Ok(Some(0)),
+        None => Err(Error::NoSuchTask),
+    };
+    let waited = wait(limit, look, |(scheduler, task)| {
+        let target = scheduler.tasks.find_id(id).ok_or(Error::NoSuchTask)?;
+        has_waited.set(true);
         target.joiners.push(task);
-        Ok(Attempt::Waiting(Wait::on(&JOIN, from_ref(target))))
+        Ok(Wait::on(&JOIN, from_ref(target)))
     });
     match (waited, running_task()) {
         // The target ended after mj_scheduler_dequeue() had unlinked this task from its joiners.
-        (Err(Error::TimedOut), Some((scheduler, _))) if scheduler.tasks.find_id(id).is_none() => {
+        (Err(Error::TimedOut | Error::Canceled), Some((scheduler, _)))
+            if has_waited.get() && scheduler.tasks.find_id(id).is_none() =>
+        {
             Ok(())
         }
         (waited, _) => waited.map(drop),

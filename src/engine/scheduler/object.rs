@@ -17,10 +17,11 @@ use crate::engine::context::switch;
 use crate::engine::log;
 use crate::engine::measure::{self, Metrics};
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap};
+use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap, Words};
 use crate::engine::threads::Remote;
 use crate::engine::time::{Clock, ClockFunction};
 
+use super::budget::Budget;
 use super::dispatch::Dispatch;
 use super::io::{Builtin, Io, WaitFunction};
 use super::random::Random;
@@ -51,6 +52,8 @@ pub struct Scheduler {
     pub tasks: Tasks,
     /// Descriptors and the wait function. Before `remote`, whose descriptor it watches.
     pub io: Io,
+    /// What a turn may do in calls that complete without waiting.
+    pub(super) budget: Budget,
     /// Chooses among the ready cases of a select.
     pub random: Random,
     /// The handle for other threads, and for objects that may outlive the scheduler.
@@ -103,6 +106,7 @@ impl Scheduler {
             time,
             tasks: Tasks::new(),
             io: Io::new(remote.wake_up_fd())?,
+            budget: Budget::new(),
             random: Random::new(),
             remote,
             options: Options {
@@ -163,7 +167,7 @@ impl Scheduler {
         &self,
         body: Body,
         user_state: *mut c_void,
-        stack_hint: &'static str,
+        words: &'static Words,
     ) -> Result<&Task> {
         let task = self.tasks.allocate()?;
         task.body.set(Some(body));
@@ -172,7 +176,11 @@ impl Scheduler {
         task.wake_time_ns.set(0);
         task.stack_bytes.set(0);
         task.canceled.set(false);
-        task.stack_hint.set(stack_hint);
+        task.shielded.set(false);
+        task.unheeded.set(0);
+        task.returns.set(0);
+        task.returned_at.set(0);
+        task.words.set(words);
         task.turns.set(0);
         task.name.set(Name::default());
         self.run_queue.push(task);

@@ -145,10 +145,10 @@ impl Scheduler {
         waiting
     }
 
-    /// Cancels a task.
+    /// Cancels a task, whose wait ends unless it is shielded.
     pub fn cancel(&self, task: &Task) {
         task.canceled.set(true);
-        if is_waiting(task) {
+        if !task.shielded.get() && is_waiting(task) {
             self.end_wait(task, Outcome::Canceled);
         }
     }

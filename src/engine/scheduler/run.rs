@@ -64,6 +64,7 @@ impl Entered<'_> {
     pub(super) fn enter(scheduler: &Scheduler) -> Entered<'_> {
         let _uncancelable = Uncancelable::begin();
         scheduler.dispatch.bind();
+        scheduler.prepare_budget(true);
         // SAFETY: the thread's own variable, which lives as long as the thread.
         let thread = unsafe { &*switch::thread() };
         let before = Before {

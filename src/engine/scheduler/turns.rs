@@ -330,6 +330,9 @@ unsafe extern "C-unwind" fn task_main(scheduler: *const c_void) -> ! {
             // SAFETY: the program's function with the arguments it was registered with.
             unsafe { body(scheduler.address().cast(), task.user_state.get()) };
         }
+        if !task.is(State::Exited) {
+            scheduler.count_return(task);
+        }
         if task.is(State::Exited) {
             scheduler.end(task);
         } else {
@@ -338,7 +341,31 @@ unsafe extern "C-unwind" fn task_main(scheduler: *const c_void) -> ! {
     }
 }
 
+/// From how many returns in a row on a task is reported that has not ended.
+const MANY_RETURNS: u16 = 1000;
+
 impl Scheduler {
+    /// Counts that the body has returned without ending the task. Once for each task, reports that it
+    /// does nothing else: mostly because its end was forgotten. Called before anything is done about the
+    /// return, since the program's log callback may end the task.
+    fn count_return(&self, task: &Task) {
+        let turns = task.turns.get();
+        let is_next = task.returned_at.replace(turns) == turns.wrapping_sub(1);
+        let returns = match task.returns.get() {
+            u16::MAX => return, // It has been reported.
+            earlier if is_next && !task.is_parked() => earlier + 1,
+            _ => 1,
+        };
+        task.returns.set(if returns < MANY_RETURNS { returns } else { u16::MAX });
+        if returns == MANY_RETURNS {
+            log::warn(format_args!(
+                "the function of task {task:p} has returned {returns} times without waiting, and is \
+                 called again each time: if the task is to end, the function calls {} before it returns",
+                task.words.get().exit
+            ));
+        }
+    }
+
     /// The body has returned without ending the task, so it is called again: in the next turn, or,
     /// if it has parked itself, once it is enqueued.
     fn body_returned(&self, task: &Task) {

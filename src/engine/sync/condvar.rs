@@ -109,7 +109,7 @@ impl Condvar {
         if !self.waiters.is_empty() && !eq(self.mutex.get(), mutex) {
             return Err(Error::InvalidArgument);
         }
-        let refused = if task.canceled.get() {
+        let refused = if task.is_canceled() {
             Err(Error::Canceled)
         } else if task.queued.get() {
             Err(Error::Interrupted)

@@ -14,12 +14,14 @@ use crate::engine::threads::WeakRemote;
 pub struct Home {
     /// None before the first use.
     remote: Cell<Option<WeakRemote>>,
+    /// How many calls use the object whose tasks have yielded before the call, and are in no wait queue.
+    users: Cell<usize>,
 }
 
 impl Home {
     /// For an object that no scheduler uses yet.
     pub const fn none() -> Home {
-        Home { remote: Cell::new(None) }
+        Home { remote: Cell::new(None), users: Cell::new(0) }
     }
 
     /// For an object of this scheduler.
@@ -27,7 +29,7 @@ impl Home {
         if scheduler.remote.runs_elsewhere() {
             return Err(Error::WrongThread);
         }
-        Ok(Home { remote: Cell::new(Some(scheduler.remote.downgrade())) })
+        Ok(Home { remote: Cell::new(Some(scheduler.remote.downgrade())), users: Cell::new(0) })
     }
 
     /// The scheduler, if there is one.
@@ -47,6 +49,20 @@ impl Home {
             None => self.remote.set(Some(scheduler.remote.downgrade())),
         }
         Ok((scheduler, task))
+    }
+
+    /// Counts a call that uses the object after it has yielded.
+    pub fn add_user(&self) {
+        self.users.set(self.users.get() + 1);
+    }
+
+    /// Uncounts it.
+    pub fn remove_user(&self) {
+        self.users.set(self.users.get() - 1);
+    }
+
+    pub fn has_users(&self) -> bool {
+        self.users.get() > 0
     }
 
     /// The scheduler, if there is one, for a call that does not wait. Callers outside tasks are

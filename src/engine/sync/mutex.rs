@@ -9,7 +9,7 @@ use std::cell::Cell;
 use super::home::Home;
 use super::object::Object;
 use crate::engine::log::{self, Counted};
-use crate::engine::scheduler::{Limit, Scheduler, wait_listed};
+use crate::engine::scheduler::{Limit, Running, Scheduler, wait};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
@@ -63,21 +63,18 @@ impl Mutex {
 
     /// Locks it for the running task, in FIFO order.
     pub fn lock(&self, limit: Limit) -> Result<()> {
-        let (_, task) = self.home.current_task()?;
-        if self.try_acquire(task) {
-            return Ok(());
-        }
-        let look = |(scheduler, task): (&Scheduler, &Task)| {
+        self.begin_call()?;
+        let look = |(scheduler, task): Running<'_>| {
             if self.try_acquire(task) {
                 return Ok(Some(0));
             }
             self.check_deadlock(scheduler, task).map(|()| None)
         };
-        wait_listed(limit, look, |task| {
+        let list = |(_, task): Running<'_>| {
             self.waiters.push(task);
-            Wait::on(&LOCK, self)
-        })
-        .map(drop)
+            Ok(Wait::on(&LOCK, self))
+        };
+        wait(limit, look, list).map(drop)
     }
 
     /// Locks it if it is unlocked.

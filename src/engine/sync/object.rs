@@ -1,7 +1,9 @@
 //! What all synchronization objects have in common.
 
 use super::home::Home;
+use crate::engine::scheduler::{Running, yield_spent};
 use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::{Left, SchedulerRef, Task, Wait, WaitKind};
 
 /// An object that C has a pointer to.
 pub trait Object: Sized {
@@ -9,6 +11,32 @@ pub trait Object: Sized {
 
     /// Whether a task waits for it, or holds it.
     fn is_in_use(&self) -> bool;
+
+    /// The task yields before it uses the object, since its budget is spent. It is in no wait queue.
+    const YIELDED: &'static WaitKind =
+        &WaitKind { leave: Some(stay_yielded::<Self>), ..WaitKind::new(c"turn", unlink::<Self>) };
+
+    /// The running task, for a call that may wait. It yields first if its budget is spent.
+    #[inline(always)]
+    fn begin_call<'t>(&self) -> Result<Running<'t>> {
+        let running = self.home().current_task()?;
+        if running.0.spend(running.1) {
+            self.yield_first(running)?
+        };
+        Ok(running)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn yield_first(&self, running: Running<'_>) -> Result<()> {
+        self.home().add_user();
+        yield_spent(running, Wait::on(Self::YIELDED, self))
+    }
+
+    /// Whether it must stay where it is.
+    fn is_needed(&self) -> bool {
+        self.is_in_use() || self.home().has_users()
+    }
 
     /// Moves it to C's heap.
     fn into_heap(self) -> Result<*mut Self> {
@@ -30,7 +58,7 @@ pub trait Object: Sized {
             // SAFETY: as this function's contract says.
             let object = unsafe { &*object };
             // Without a scheduler there are no tasks.
-            if object.home().for_caller()?.is_some() && object.is_in_use() {
+            if object.home().for_caller()?.is_some() && object.is_needed() {
                 return Err(Error::Busy);
             }
         }
@@ -41,4 +69,20 @@ pub trait Object: Sized {
         }
         Ok(())
     }
+}
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink<O: Object>(_: SchedulerRef, object: usize, _: &Task) {
+    // SAFETY: an object that has a user is alive.
+    unsafe { (*(object as *const O)).home().remove_user() };
+}
+
+/// The task goes on with its call when it runs.
+///
+/// # Safety
+/// As [`WaitKind::leave`].
+unsafe fn stay_yielded<O: Object>(_: SchedulerRef, object: usize, task: &Task) -> Left {
+    task.wait.set(Wait::on(O::YIELDED, object as *const O));
+    Left::Now
 }

@@ -6,15 +6,18 @@
 //! one is chosen at random, uniformly; the seed is fixed, so that simulations are reproducible.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_short, c_void};
+use std::ffi::{c_int, c_void};
 use std::fmt::{self, Write};
+use std::mem::MaybeUninit;
 use std::ptr::{eq, from_ref, null};
 
 use super::channel::Channel;
 use super::object::Object;
-use crate::engine::scheduler::{self, Attempt, Limit, Running, Scheduler, wait};
+use crate::engine::scheduler::{self, Limit, Running, Scheduler, wait, yield_spent};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Links, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
+use crate::engine::task::{
+    Left, Links, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter,
+};
 
 /// The operation of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +37,9 @@ pub struct Case {
     /// The result, once the case was chosen.
     pub result: Cell<c_int>,
     pub element: *mut c_void,
-    /// For other operations, which there are none of yet: a descriptor, its events, those that happened, a
-    /// task's id, and a deadline.
-    pub fd: c_int,
-    pub events: c_short,
-    pub happened: c_short,
-    pub task: u64,
-    pub deadline_ns: u64,
-    /// Zero.
-    pub reserved: [u64; 4],
+    /// What C has for other operations, of which there are none yet. Not initialized in the cases of this
+    /// library, where each send and receive that waits has one.
+    pub later: MaybeUninit<[u64; 7]>,
     /// The wait that it belongs to.
     pub waiting: Cell<*const SelectWait>,
     links: Links<Case>,
@@ -67,6 +64,35 @@ static CHANNELS: WaitKind = WaitKind {
     describe: Some(describe),
     ..WaitKind::new(c"a channel", unlink)
 };
+
+/// The task yields before its select, since its budget is spent. It is in no wait queue.
+static YIELDED: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    leave: Some(stay_yielded),
+    concerns,
+    ..WaitKind::new(c"turn", unlink_yielded)
+};
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink_yielded(_: SchedulerRef, waiting: usize, _: &Task) {
+    // SAFETY: on the stack of the task that has yielded; channels that have a user are alive.
+    channels(unsafe { cases(waiting) }).for_each(|channel| channel.home().remove_user());
+}
+
+/// The task goes on with its select when it runs.
+///
+/// # Safety
+/// As [`WaitKind::leave`].
+unsafe fn stay_yielded(_: SchedulerRef, waiting: usize, task: &Task) -> Left {
+    task.wait.set(Wait::on(&YIELDED, waiting as *const SelectWait));
+    Left::Now
+}
+
+/// The channels of cases.
+fn channels(cases: &[Case]) -> impl Iterator<Item = &Channel> {
+    cases.iter().filter_map(|case| Some(case.parts()?.0))
+}
 
 /// # Safety
 /// As [`WaitKind::unlink`].
@@ -111,12 +137,7 @@ impl Case {
             operation: operation as u32,
             result: Cell::new(0),
             element,
-            fd: 0,
-            events: 0,
-            happened: 0,
-            task: 0,
-            deadline_ns: 0,
-            reserved: [0; 4],
+            later: MaybeUninit::uninit(),
             waiting: Cell::new(null()),
             links: Links::default(),
         }
@@ -138,7 +159,7 @@ impl Case {
         let is_known = [Operation::Send, Operation::Receive]
             .into_iter()
             .any(|operation| self.operation == operation as u32);
-        if !is_known || self.reserved != [0; 4] {
+        if !is_known {
             return Err(Error::InvalidArgument);
         }
         self.parts().map_or(Ok(()), |(channel, _)| channel.check(self.element))
@@ -182,23 +203,32 @@ impl Case {
 /// # Safety
 /// The channels are null or alive; elements as in [`Channel::send`] and [`Channel::receive`].
 pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
-    let (_, task) = scheduler::running_task().ok_or(Error::NotInTask)?;
+    let running = scheduler::running_task().ok_or(Error::NotInTask)?;
     for case in cases {
         case.check()?;
         if let Some((channel, _)) = case.parts() {
             channel.home().current_task()?;
         }
     }
-    // SAFETY: as this function's contract says.
-    let look = || unsafe { attempt(cases) };
-    if let Some(index) = look() {
-        return Ok(index);
+    if running.0.spend(running.1) {
+        let waiting = SelectWait { task: running.1, cases };
+        channels(cases).for_each(|channel| channel.home().add_user());
+        yield_spent(running, Wait::on(&YIELDED, &waiting))?;
     }
+    // SAFETY: as this function's contract says.
+    unsafe { wait_for(cases, limit) }
+}
+
+/// [`select`] without checks.
+///
+/// # Safety
+/// As [`select`], and the channels are of the running task's scheduler.
+pub unsafe fn wait_for(cases: &[Case], limit: Limit) -> Result<usize> {
+    let (_, task) = scheduler::running_task().ok_or(Error::NotInTask)?;
     let waiting = SelectWait { task, cases };
-    let begin = |_: Running<'_>| {
-        if let Some(index) = look() {
-            return Ok(Attempt::Done(index as u32));
-        }
+    // SAFETY: as this function's contract says.
+    let look = |_: Running<'_>| Ok(unsafe { attempt(cases) }.map(|index| index as u32));
+    let list = |_: Running<'_>| {
         if cases.iter().any(Case::is_in_list) {
             return Err(Error::Busy);
         }
@@ -208,9 +238,9 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
                 channel.waiters(operation).push(case);
             }
         }
-        Ok(Attempt::Waiting(Wait::on(&CHANNELS, &waiting)))
+        Ok(Wait::on(&CHANNELS, &waiting))
     };
-    let index = wait(limit, begin)?;
+    let index = wait(limit, look, list)?;
     Ok(index as usize)
 }
 

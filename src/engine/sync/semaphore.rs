@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use super::home::Home;
 use super::object::Object;
-use crate::engine::scheduler::{Limit, Running, Scheduler, wait_listed};
+use crate::engine::scheduler::{Limit, Running, Scheduler, wait};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Left, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
@@ -58,17 +58,14 @@ impl Semaphore {
 
     /// Acquires permits, in FIFO order.
     pub fn acquire(&self, permits: u32, limit: Limit) -> Result<()> {
-        self.home.current_task()?;
-        if self.take(permits) {
-            return Ok(());
-        }
+        self.begin_call()?;
         let look = |_: Running<'_>| Ok(self.take(permits).then_some(0));
-        wait_listed(limit, look, |task| {
+        let list = |(_, task): Running<'_>| {
             self.waiters.push(task);
             task.interest.set(permits);
-            Wait::on(&SEMAPHORE, self)
-        })
-        .map(drop)
+            Ok(Wait::on(&SEMAPHORE, self))
+        };
+        wait(limit, look, list).map(drop)
     }
 
     /// Acquires permits, if they are available and no task waits.

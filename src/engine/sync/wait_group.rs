@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::home::Home;
 use super::object::Object;
-use crate::engine::scheduler::{Limit, Running, Scheduler, wait_listed};
+use crate::engine::scheduler::{Limit, Running, Scheduler, wait};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
@@ -76,15 +76,12 @@ impl WaitGroup {
 
     /// Waits until the counter is 0.
     pub fn wait(&self, limit: Limit) -> Result<()> {
-        self.home.current_task()?;
-        if self.is_done() {
-            return Ok(());
-        }
+        self.begin_call()?;
         let look = |_: Running<'_>| Ok(self.is_done().then_some(0));
-        wait_listed(limit, look, |task| {
+        let list = |(_, task): Running<'_>| {
             self.waiters.push(task);
-            Wait::on(&WAIT_GROUP, self)
-        })
-        .map(drop)
+            Ok(Wait::on(&WAIT_GROUP, self))
+        };
+        wait(limit, look, list).map(drop)
     }
 }

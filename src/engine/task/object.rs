@@ -71,7 +71,7 @@ pub struct Task {
     pub queued: Cell<bool>,
     /// Whether the slot holds a task, rather than being free.
     pub alive: Cell<bool>,
-    /// Whether the task has been canceled: its waits return at once.
+    /// Whether the task has been canceled. See [`is_canceled`](Task::is_canceled).
     pub canceled: Cell<bool>,
     /// Whether a log callback is running on this task's stack.
     pub in_log_callback: Cell<bool>,
@@ -97,8 +97,15 @@ pub struct Task {
     pub at_end: Cell<Option<AtEnd>>,
     /// Whether it has been woken while it was ready, since it last began to sleep or park.
     pub woken: Cell<bool>,
-    /// Which calls set the stack size, in C or in Rust, for the report of an overflow.
-    pub stack_hint: Cell<&'static str>,
+    /// Whether it is not to be told that it is canceled.
+    pub shielded: Cell<bool>,
+    /// How many results of waits it was given, though it is canceled, since it was told last.
+    pub unheeded: Cell<u8>,
+    /// How often its body has returned in turns that follow each other, and the number of turns then.
+    pub returns: Cell<u16>,
+    pub returned_at: Cell<u32>,
+    /// What the calls are named that a log line tells to use, in C or in Rust.
+    pub words: Cell<&'static Words>,
     /// ThreadSanitizer's fiber; null without it.
     pub fiber: Cell<*mut c_void>,
     /// The tasks that join this one.
@@ -111,6 +118,14 @@ pub struct Task {
 
 const _: () = assert!(offset_of!(Task, turns) + size_of::<u32>() <= 64);
 const _: () = assert!(offset_of!(Task, wait) == 64 && offset_of!(Task, stack) <= 128);
+
+/// What calls are named in the API that a task was made by.
+pub struct Words {
+    /// Those that set the size of a stack.
+    pub set_stack_size: &'static str,
+    /// That by which a task ends.
+    pub exit: &'static str,
+}
 
 /// The hook that runs when a task has ended, after its joiners are woken.
 ///
@@ -145,7 +160,11 @@ impl Default for Task {
             locks: Cell::new(0),
             at_end: Cell::new(None),
             woken: Cell::new(false),
-            stack_hint: Cell::new(""),
+            shielded: Cell::new(false),
+            unheeded: Cell::new(0),
+            returns: Cell::new(0),
+            returned_at: Cell::new(0),
+            words: Cell::new(&Words { set_stack_size: "", exit: "" }),
             fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),
             links: Links::default(),
@@ -172,6 +191,12 @@ impl Task {
         if let (turns, false) = self.turns.get().overflowing_add(1) {
             self.turns.set(turns);
         }
+    }
+
+    /// Whether the task is to be told that it is canceled, by the calls in which it would wait.
+    #[inline(always)]
+    pub fn is_canceled(&self) -> bool {
+        self.canceled.get() && !self.shielded.get()
     }
 
     /// Whether the task is parked, as opposed to ready, running or ended.

@@ -11,7 +11,7 @@ use super::slot::Slot;
 use crate::engine::sync::{self, Home, Object, Operation};
 use crate::engine::sys::{Error, Result};
 use crate::safe::time::limit;
-use crate::safe::unwind::suspending;
+use crate::safe::unwind::suspending_or;
 
 /// A queue between tasks, with room for `capacity` elements. With 0 there is none: a sender waits
 /// until its element has been received.
@@ -63,17 +63,19 @@ impl<T> Inner<T> {
         timeout: Option<Duration>,
     ) -> Result<()> {
         // SAFETY: the slot has an element to send, or is a place for one, and nobody else uses it.
-        let mut moved = unsafe { self.core.try_transfer(operation, slot.address()) };
-        if moved == Err(Error::WouldBlock) && may_wait {
+        let attempt = || unsafe { self.core.try_transfer(operation, slot.address()) };
+        let moved = if may_wait {
             let limit = limit(timeout);
             // SAFETY: as above; the slot stays where it is until the wait is over.
-            moved = suspending(|| unsafe {
+            suspending_or(attempt, || unsafe {
                 match operation {
                     Operation::Send => self.core.send(slot.address(), limit),
                     Operation::Receive => self.core.receive(slot.address(), limit),
                 }
-            });
-        }
+            })
+        } else {
+            attempt()
+        };
         if moved.is_ok() {
             // SAFETY: the core has moved an element from there, or to it.
             unsafe { slot.set_full(operation == Operation::Receive) };

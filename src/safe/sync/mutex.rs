@@ -11,7 +11,7 @@ use crate::engine::scheduler::running_task;
 use crate::engine::sync::{self, Home};
 use crate::engine::sys::{Error, Result};
 use crate::safe::time::limit;
-use crate::safe::unwind::suspending;
+use crate::safe::unwind::suspending_or;
 
 /// A value that one task at a time has, also while it is suspended.
 ///
@@ -128,11 +128,8 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     fn lock_within(&self, timeout: Option<Duration>) -> Result<MutexGuard<'_, T>> {
-        match self.try_lock() {
-            Err(Error::WouldBlock) => {}
-            result => return result,
-        }
-        suspending(|| self.core.lock(limit(timeout)))?;
+        let attempt = || self.try_lock().map(MutexGuard::disown);
+        suspending_or(attempt, || self.core.lock(limit(timeout)))?;
         Ok(MutexGuard { mutex: self })
     }
 
@@ -211,7 +208,7 @@ pub struct MutexGuard<'m, T: ?Sized> {
 }
 
 impl<T: ?Sized> MutexGuard<'_, T> {
-    /// Lets go of a mutex that the core has given to nobody.
+    /// Lets go of it without unlocking the mutex.
     pub(super) fn disown(self) {
         forget(self);
     }

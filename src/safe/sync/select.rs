@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::channel::{Receiver, SendError, Sender, into_received, into_sent};
 use super::slot::Slot;
 use crate::engine::sync::{Case, Operation, select, try_select};
-use crate::engine::sys::{Error, Result};
+use crate::engine::sys::Result;
 use crate::safe::time::limit;
-use crate::safe::unwind::suspending;
+use crate::safe::unwind::suspending_or;
 
 /// Several things to do with channels, of which the first that is possible is done; if several are
 /// at once, one by chance. Each comes with a function that makes something of its result.
@@ -187,14 +187,9 @@ impl<'a, R> Select<'a, R> {
     fn wait_within(self, timeout: Option<Duration>) -> Result<R> {
         self.done(|cases| {
             // SAFETY: the channels are borrowed, and the arms have slots for the elements.
-            match unsafe { try_select(cases) } {
-                Err(Error::WouldBlock) => {
-                    let limit = limit(timeout);
-                    // SAFETY: as above. Cases and slots stay where they are until the wait is over.
-                    suspending(|| unsafe { select(cases, limit) })
-                }
-                done => done,
-            }
+            let attempt = || unsafe { try_select(cases) };
+            // SAFETY: as above. Cases and slots stay where they are until the wait is over.
+            suspending_or(attempt, || unsafe { select(cases, limit(timeout)) })
         })
     }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::Owned;
 use crate::engine::sync::{self, Home};
-use crate::engine::sys::{Error, Result};
+#[cfg(doc)] // for links
+use crate::engine::sys::Error;
+use crate::engine::sys::Result;
 use crate::safe::time::limit;
-use crate::safe::unwind::suspending;
+use crate::safe::unwind::suspending_or;
 
 /// A number of permits to do something: how many tasks at a time, for example.
 ///
@@ -95,11 +97,8 @@ impl Semaphore {
     }
 
     fn acquire_within(&self, permits: u32, timeout: Option<Duration>) -> Result<Permits<'_>> {
-        match self.try_acquire(permits) {
-            Err(Error::WouldBlock) => {}
-            result => return result,
-        }
-        suspending(|| self.core.acquire(permits, limit(timeout)))?;
+        let attempt = || self.core.try_acquire(permits);
+        suspending_or(attempt, || self.core.acquire(permits, limit(timeout)))?;
         Ok(Permits { semaphore: self, count: permits })
     }
 

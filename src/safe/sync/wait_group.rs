@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::Owned;
 use crate::engine::sync::{self, Home};
-use crate::engine::sys::Result;
+use crate::engine::sys::{Error, Result};
 use crate::safe::time::limit;
-use crate::safe::unwind::suspending;
+use crate::safe::unwind::suspending_or;
 
 /// Waits until a number of things are done.
 ///
@@ -144,10 +144,8 @@ impl WaitGroup {
     }
 
     fn wait_within(&self, timeout: Option<Duration>) -> Result<()> {
-        if self.core.is_done() {
-            return Ok(());
-        }
-        suspending(|| self.core.wait(limit(timeout)))
+        let attempt = || if self.core.is_done() { Ok(()) } else { Err(Error::WouldBlock) };
+        suspending_or(attempt, || self.core.wait(limit(timeout)))
     }
 }
 

@@ -5,12 +5,14 @@ use std::rc::Rc;
 use super::handle::Task;
 use crate::engine::context::stack;
 use crate::engine::sys::{Error, Result};
+use crate::engine::task::Words;
 use crate::safe::join::{JoinHandle, Pair};
 use crate::safe::record::{Job, Record, run};
 use crate::safe::shared::Shared;
 
-/// How programs set the size of a stack.
-const STACK_HINT: &str = "task::Builder::stack_size() or Builder::stack_size()";
+/// What Rust's calls are named. A task ends when its closure returns.
+static WORDS: Words =
+    Words { set_stack_size: "task::Builder::stack_size() or Builder::stack_size()", exit: "" };
 
 /// What a new task is to have.
 #[derive(Clone, Copy, Default)]
@@ -45,7 +47,7 @@ fn start(
 ) -> Result<Task> {
     let core = shared.core().ok_or(Error::Canceled)?;
     let state = Record::new(shared.clone(), job).into_user_state();
-    let task = match core.spawn(run, state, STACK_HINT) {
+    let task = match core.spawn(run, state, &WORDS) {
         Ok(task) => task,
         Err(error) => {
             // SAFETY: made above, and not taken by the core.

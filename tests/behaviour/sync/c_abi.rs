@@ -1,6 +1,5 @@
 //! The objects of the C ABI.
 
-use std::ptr::null_mut;
 use std::time::Duration;
 
 use super::Sync;
@@ -122,15 +121,8 @@ impl Sync for CAbi {
             .map(|((chan, number), element)| mj_select_case {
                 chan: *chan,
                 op: if number.is_some() { MJ_SELECT_SEND } else { MJ_SELECT_RECV },
-                result: 0,
                 element: (&raw mut *element).cast(),
-                fd: 0,
-                events: 0,
-                happened: 0,
-                task: 0,
-                deadline_ns: 0,
-                reserved: [0; 4],
-                internal: [null_mut(); 3],
+                ..Default::default()
             })
             .collect();
         let index = mj_select(real.as_mut_ptr(), real.len(), ns(timeout));

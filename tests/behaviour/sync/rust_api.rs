@@ -8,7 +8,7 @@ use majjen::Error;
 use majjen::sync::{
     Condvar, Mutex, MutexGuard, Permits, Receiver, Select, Semaphore, Sender, WaitGroup, channel,
 };
-use majjen::task::shield;
+use majjen::task::no_unwind;
 
 use super::Sync;
 use crate::rust_api::RustApi;
@@ -31,7 +31,7 @@ fn leak<T>(object: T) -> &'static T {
 
 /// Runs a call that returns a cancelation as an error, instead of unwinding.
 fn told<T, E: Into<Error>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, i32> {
-    shield(call).map_err(|error| error.into().errno())
+    no_unwind(call).map_err(|error| error.into().errno())
 }
 
 impl Sync for RustApi {
@@ -46,7 +46,7 @@ impl Sync for RustApi {
     }
 
     fn lock(lock: &'static Lock, timeout: Option<Duration>) -> Result<(), i32> {
-        lock.keep(shield(|| match timeout {
+        lock.keep(no_unwind(|| match timeout {
             Some(timeout) => lock.mutex.lock_timeout(timeout),
             None => lock.mutex.lock(),
         }))

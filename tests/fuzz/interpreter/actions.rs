@@ -8,6 +8,7 @@ use libc::{EBADF, EBUSY, EINVAL, EPERM, ESRCH, POLLIN};
 use super::calls::{Call, End, Which, Who};
 use super::majjen_h::*;
 use super::model::{self, Task};
+use super::reach;
 use super::schedulers::{create, destroy, run, run_until_parked, stop};
 use super::waits::{get_errno, set_errno, suspend};
 use super::{Callbacks, World, body, is_open, tell, with};
@@ -31,6 +32,9 @@ pub fn act(call: Call) {
         Call::SpawnNothing => spawn_nothing(),
         Call::Wake(who) => wake(who),
         Call::Cancel(who) => cancel(who),
+        Call::SetCancelable(cancelable) => reach::set_cancelable(cancelable),
+        Call::WakeIn(which, who) => reach::wake(which, who),
+        Call::CancelIn(which, who) => reach::cancel(which, who),
         Call::Enqueue(which, who) => enqueue(which, who),
         Call::Dequeue(which) => dequeue(which),
         Call::Stop(which) => stop(which),
@@ -39,8 +43,12 @@ pub fn act(call: Call) {
         Call::Create(which, for_application) => create(which, for_application),
         Call::Destroy(which) => destroy(which),
         Call::Open(pipe) => open(pipe),
-        Call::Close(end) => close(end, true),
-        Call::PlainClose(end) => close(end, false),
+        Call::Close(end) => {
+            let home = with(|world| world.model.running);
+            close(end, Some(&|fd| mj_fd_close(fd)), home);
+        }
+        Call::CloseIn(which, end) => reach::close(which, end),
+        Call::PlainClose(end) => close(end, None, None),
         Call::Write(pipe) => with(|world| {
             // SAFETY: one byte. The write may fail; that is part of the program.
             unsafe { libc::write(world.pipes[pipe][1], c"x".as_ptr().cast(), 1) };
@@ -186,7 +194,7 @@ fn cancel(who: Who) {
         assert_eq!(result, 0);
         with(|world| {
             world.model.tasks[task].canceled = true;
-            if was_parked {
+            if was_parked && !world.model.tasks[task].shielded {
                 world.model.ready(task, model::CANCELED);
             }
         });
@@ -234,7 +242,8 @@ fn open(pipe: usize) {
     });
 }
 
-fn close(end: End, tells: bool) {
+/// Closes a descriptor, by a call of the library that tells the tasks of `home`, or without.
+pub fn close(end: End, call: Option<&dyn Fn(c_int) -> c_int>, home: Option<usize>) {
     if end == End::File {
         return;
     }
@@ -246,14 +255,14 @@ fn close(end: End, tells: bool) {
         fd
     });
     let was_open = is_open(fd);
-    if tells {
-        assert_eq!(mj_fd_close(fd), if was_open { 0 } else { -EBADF });
+    if let Some(call) = call {
+        assert_eq!(call(fd), if was_open { 0 } else { -EBADF });
     } else {
         // SAFETY: opened by the program, or not open.
         unsafe { libc::close(fd) };
     }
     with(|world| {
-        if let Some(home) = world.model.running.filter(|_| tells) {
+        if let Some(home) = home {
             for task in world.model.waiting_for(home, fd) {
                 world.model.ready(task, model::CLOSED);
             }

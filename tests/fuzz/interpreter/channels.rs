@@ -72,19 +72,7 @@ pub fn transfer(it: It, sends: bool, element: Element, span: Option<Span>) {
 pub fn select(Cases { count, sends, channels, flaw }: Cases, span: Option<Span>) {
     let mut cases = [Case { object: None, sends: false, element: 0 }; 3];
     let mut memory = [EMPTY; 3];
-    let mut real = [mj_select_case {
-        chan: null_mut(),
-        op: 0,
-        result: 1,
-        element: null_mut(),
-        fd: -1,
-        events: 0,
-        happened: 0,
-        task: 0,
-        deadline_ns: 0,
-        reserved: [0; 4],
-        internal: [null_mut(); 3],
-    }; 3];
+    let mut real = [mj_select_case { result: 1, fd: -1, ..Default::default() }; 3];
     let mut uses: [Use; 3] = [(None, true); 3];
     for index in 0..count {
         let flaw = if index + 1 == count { flaw } else { Flaw::None };

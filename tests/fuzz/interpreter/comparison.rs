@@ -64,7 +64,11 @@ impl Model {
         scheduler.queue = seen;
         scheduler.current = current;
         if let Some(task) = current.filter(|_| started) {
-            assert!(self.take_turn(task), "task {task} goes on without the mutex");
+            assert!(
+                self.go_on(task) || self.take_turn(task),
+                "task {task} goes on without the mutex"
+            );
+            self.come_back(task);
         }
         self.check(home);
         if started {
@@ -111,23 +115,28 @@ impl Model {
             scheduler.ended += u64::from(!it.counted);
             scheduler.queue.retain(|other| *other != task);
             self.abandon_mutexes(task);
-        } else {
+        } else if !self.begin_to_yield(task) {
             self.begin_to_wait(task);
         }
     }
 
-    /// A yield within mj_cond_wait(), which has found the mutex locked.
+    /// A turn within mj_cond_wait(), which has found the mutex locked, or in which a call has gone on
+    /// after its yield, and waits.
     fn unseen_turn(&mut self, home: usize) {
         let queue = &mut self.schedulers[home].queue;
         assert!(!queue.is_empty(), "somebody had a turn, and nobody was ready");
         let task = queue.remove(0);
         self.begin_turn(home, task);
-        assert!(!self.take_turn(task), "task {task} had a turn, and did nothing");
+        let goes_on = self.go_on(task);
+        assert!(goes_on || !self.take_turn(task), "task {task} had a turn, and did nothing");
         self.serial += 1;
         let it = &mut self.tasks[task];
         it.turns += 1;
         it.wait.serial = self.serial;
         self.schedulers[home].turns += 1;
+        if goes_on {
+            self.begin_to_wait(task);
+        }
     }
 
     /// The running task is counted as ended, and a log line says that it leaves its mutexes locked.
@@ -178,12 +187,15 @@ impl Model {
     }
 
     fn reasons(&self, task: usize) -> Reasons {
-        let Task { wait, canceled, .. } = &self.tasks[task];
+        let wait = &self.tasks[task].wait;
         if wait.given.is_some() {
             return self.tasks[task].why;
         }
         let mut why = 0;
-        if wait.may_yield || *canceled || matches!(wait.what, For::Object(Aim::Turn(..))) {
+        if wait.may_yield
+            || self.tasks[task].is_canceled()
+            || matches!(wait.what, For::Object(Aim::Turn(..)))
+        {
             why |= YIELDED;
         }
         let deadline = wait.deadline_ns.or(match wait.limit {

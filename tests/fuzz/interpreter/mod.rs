@@ -6,6 +6,7 @@
 //! at a time, and never while the library is called.
 
 mod actions;
+mod budget;
 mod callbacks;
 mod calls;
 mod channels;
@@ -16,6 +17,7 @@ mod majjen_h;
 mod model;
 mod objects;
 mod processes;
+mod reach;
 mod schedulers;
 mod sync;
 mod sync_calls;

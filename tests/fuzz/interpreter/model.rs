@@ -7,6 +7,7 @@
 //! without the task that is running, and each task that has entered it must have a reason. The
 //! reasons then decide what the task's call may return.
 
+use super::budget::{Budget, Yield};
 use super::majjen_h::*;
 use super::objects::{Aim, CHANNELS, Case, Given, Object};
 
@@ -61,6 +62,8 @@ pub struct Wait {
     pub listed: bool,
     /// The result of a call that waits for an object, once it is determined.
     pub given: Option<Given>,
+    /// Whether the call yields first.
+    pub yields: Yield,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,7 @@ impl Wait {
             serial: 0,
             listed: false,
             given: None,
+            yields: Yield::No,
         }
     }
 }
@@ -106,6 +110,14 @@ pub struct Task {
     pub home: usize,
     pub alive: bool,
     pub canceled: bool,
+    /// It is not told that it is canceled.
+    pub shielded: bool,
+    /// The turn in which the call began that it is in, or went on after its yield.
+    pub call_turns: u64,
+    /// Whether what the call is for could be had then.
+    pub had_it: bool,
+    /// See `budget.rs`.
+    pub returned: Option<usize>,
     /// Dequeued by mj_scheduler_dequeue().
     pub taken_out: bool,
     /// Its body has returned after mj_task_exit().
@@ -129,6 +141,10 @@ impl Task {
             home,
             alive: true,
             canceled: false,
+            shielded: false,
+            call_turns: 0,
+            had_it: false,
+            returned: None,
             taken_out: false,
             leaving: false,
             counted: false,
@@ -138,6 +154,10 @@ impl Task {
             turns: 0,
             context: Context::default(),
         }
+    }
+
+    pub fn is_canceled(&self) -> bool {
+        self.canceled && !self.shielded
     }
 
     /// The public field, of a living task.
@@ -158,6 +178,7 @@ pub struct Scheduler {
     /// Tasks that waited for a descriptor that was ready when the wait function returned.
     pub due: Vec<usize>,
     pub stop: Option<Stop>,
+    pub budget: Budget,
     // Since the counters were reset:
     pub created: u64,
     pub ended: u64,

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use libc::{ECANCELED, EDEADLK, EINTR, EINVAL, EOWNERDEAD, EPERM, EPIPE, ETIMEDOUT};
 
+use super::budget::Yield;
 use super::majjen_h::MJ_TASK_EXITED;
 use super::model::{CANCELED, For, GIVEN, Limit, Model, Reasons, TIME, TOLD, YIELDED};
 
@@ -118,6 +119,7 @@ impl Model {
         let Some(home) = *home else { return false };
         // A waiter of a condition variable will relock the mutex.
         let wants = self.living(home).any(|(_, task)| match task.wait.what {
+            _ if task.wait.yields == Yield::Ready => task.context.objects.contains(&object),
             For::Object(Aim::Signal(_, mutex)) => mutex == object && task.wait.listed,
             For::Object(Aim::Turn(mutex, _)) => mutex == object,
             _ => false,
@@ -157,9 +159,17 @@ impl Model {
     /// The outcome of a call that has not waited. `chosen` is the case that was done, if one was.
     pub fn at_once(&mut self, task: usize, aim: Aim, before: bool, chosen: usize) -> Given {
         let has_ended = !before && self.tasks[task].state() == MJ_TASK_EXITED;
+        let owner = match aim {
+            Aim::Lock(mutex) => self.objects[mutex].owner,
+            _ => None,
+        };
         match aim {
             Aim::Signal(_, mutex) if self.objects[mutex].owner != Some(task) => {
                 Given::status(-EPERM)
+            }
+            Aim::Lock(_) if owner == Some(task) => Given::status(-EDEADLK),
+            Aim::Lock(mutex) if owner.is_some() && !self.owner_lives(mutex) => {
+                Given::status(-EOWNERDEAD)
             }
             _ if has_ended => Given::status(-ECANCELED),
             Aim::Signal(condition, mutex) => {
@@ -168,11 +178,6 @@ impl Model {
                 Given::status(-EINVAL)
             }
             Aim::Transfer => self.transfer(self.tasks[task].cases[chosen], chosen),
-            Aim::Lock(mutex) if self.objects[mutex].owner == Some(task) => Given::status(-EDEADLK),
-            Aim::Lock(mutex) if self.objects[mutex].owner.is_some() => {
-                assert!(!self.owner_lives(mutex), "it has not waited for the owner");
-                Given::status(-EOWNERDEAD)
-            }
             _ => {
                 assert!(self.is_available(task, aim), "it has not waited");
                 self.take(task, aim);
@@ -303,7 +308,7 @@ impl Model {
         let For::Object(aim) = self.tasks[task].wait.what else { return };
         let is_queued = self.is_queued(task);
         let it = &mut self.tasks[task];
-        let refused = if it.canceled {
+        let refused = if it.is_canceled() {
             Some(-ECANCELED)
         } else if is_queued {
             Some(-EINTR)

@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 use libc::{EAGAIN, EBUSY, EDEADLK, EINVAL, EOVERFLOW, EOWNERDEAD, EPERM, EPIPE};
 
 use super::actions::logs;
+use super::budget::Yield;
 use super::calls::{Span, Which};
 use super::channels::{select, transfer};
 use super::majjen_h::*;
@@ -140,6 +141,7 @@ pub fn act(call: SyncCall) {
         SyncCall::Select(cases, span) => select(cases, Some(span)),
         SyncCall::TrySelect(cases) => select(cases, None),
         SyncCall::Destroy(it) => destroy(it),
+        SyncCall::Spend(it, times) => spend(made(it), times),
         SyncCall::MakeNothing => make_nothing(),
     }
 }
@@ -239,8 +241,10 @@ pub fn wait_for_cases(
         return None; // A clock must not suspend.
     }
     let task = task_for(uses, selects, &make)?;
-    let (before, turns, outer) = with(|world| {
+    let outer = with(|world| {
         let model = &mut world.model;
+        // A wait for a condition suspends in any case.
+        let yields = if matches!(aim, Aim::Signal(..)) { Yield::No } else { model.spend(task) };
         let is_queued = model.is_queued(task);
         let earliest_ns = model.now_ns.saturating_add(span);
         let limit = (span != u64::MAX).then_some(Limit::Span { span_ns: span, earliest_ns });
@@ -248,9 +252,12 @@ pub fn wait_for_cases(
         it.cases = cases;
         let why = std::mem::replace(&mut it.why, if is_queued { model::TOLD } else { 0 });
         it.context.objects.extend(uses.iter().filter_map(|(it, _)| *it));
-        let outer = std::mem::replace(&mut it.wait, Wait::new(For::Object(aim), limit));
-        let turns = it.turns;
-        (model.is_available(task, aim), turns, (outer, why))
+        let wait = Wait { yields, ..Wait::new(For::Object(aim), limit) };
+        let outer = std::mem::replace(&mut it.wait, wait);
+        it.call_turns = it.turns;
+        let had_it = model.is_available(task, aim);
+        model.tasks[task].had_it = had_it;
+        (outer, why)
     });
     set_errno(ERRNO);
     let result = make();
@@ -262,16 +269,22 @@ pub fn wait_for_cases(
             let scheduler = &model.schedulers[model.tasks[task].home];
             (*mj_scheduler_get_metrics(scheduler.at)).task_executions - scheduler.turns
         };
-        let given = if model.tasks[task].turns == turns && executions == 0 {
-            let chosen = if selects { result.max(0) as usize } else { 0 };
-            Some(model.at_once(task, aim, before, chosen))
+        let it = &model.tasks[task];
+        let chosen = if selects { result.max(0) as usize } else { 0 };
+        let given = if it.wait.yields != Yield::No {
+            assert!(it.turns > it.call_turns || executions > 0, "it has not yielded");
+            model.tasks[task].returned = Some(chosen);
+            None
+        } else if it.turns == it.call_turns && executions == 0 && it.wait.given.is_none() {
+            Some(model.at_once(task, aim, it.had_it, chosen))
         } else {
-            assert!(!before, "it has waited for what it could have");
+            assert!(!it.had_it || it.wait.given.is_some(), "it has waited for what it could have");
             None
         };
         world.look();
         assert_eq!(world.model.current(), Some(task));
         let it = &mut world.model.tasks[task];
+        it.returned = None;
         let has_waited = given.is_none();
         let given = given.or(it.wait.given).expect("nothing has ended the wait");
         (it.wait, it.why) = outer;
@@ -288,6 +301,18 @@ pub fn wait_for_cases(
 
 fn is_clock_of_task() -> bool {
     with(|world| world.model.current().is_some() && world.context().in_clock)
+}
+
+/// Waits for a group again and again, while nothing is left to be done.
+fn spend(it: It, times: u8) {
+    let is_done = || with(|world| it.is_some_and(|it| world.model.objects[it].count == 0));
+    for _ in 0..times {
+        if !is_done() || at::<c_void>(it).is_null() || with(|world| world.model.current()).is_none()
+        {
+            return;
+        }
+        act(SyncCall::WaitGroup(it, 0));
+    }
 }
 
 fn try_lock(it: It) {

@@ -40,13 +40,17 @@ pub fn suspend(call: Call) {
     if with(|world| world.context().in_clock) {
         return; // A clock must not suspend.
     }
-    let (kind, outer, canceled_before, turns, closed) = with(|world| {
-        let (kind, wait) = arguments(world, call);
+    let (kind, outer, canceled_before, turns, closed, was_queued) = with(|world| {
+        let (kind, mut wait) = arguments(world, call);
+        if matches!(kind, Kind::Join { .. }) {
+            wait.yields = world.model.spend(task);
+        }
         let closed = world.model.closed.len();
         let queued = world.model.is_queued(task);
         let it = &mut world.model.tasks[task];
         it.why = if queued { model::TOLD } else { 0 };
-        (kind, std::mem::replace(&mut it.wait, wait), it.canceled, it.turns, closed)
+        let outer = std::mem::replace(&mut it.wait, wait);
+        (kind, outer, it.is_canceled(), it.turns, closed, queued)
     });
     let result = make(call);
     with(|world| {
@@ -59,7 +63,7 @@ pub fn suspend(call: Call) {
         let was_closed = matches!(kind, Kind::Fd { fd, .. } if closed.contains(&fd));
         it.wait = outer;
         it.why = 0;
-        let outcome = Outcome { why, suspended, canceled_before, was_closed };
+        let outcome = Outcome { why, suspended, canceled_before, was_closed, was_queued };
         if let Some(result) = result {
             assert!(
                 may_return(world, task, kind, outcome, result),
@@ -77,6 +81,8 @@ struct Outcome {
     canceled_before: bool,
     /// The descriptor was closed meanwhile; another one may have its number by now.
     was_closed: bool,
+    /// It was told to go on before the call.
+    was_queued: bool,
 }
 
 fn arguments(world: &World, call: Call) -> (Kind, Wait) {
@@ -174,30 +180,44 @@ fn make(call: Call) -> Option<c_int> {
 
 fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: c_int) -> bool {
     let it = &world.model.tasks[task];
-    let Outcome { why, suspended, canceled_before, was_closed } = outcome;
+    let Outcome { why, suspended, canceled_before, was_closed, was_queued } = outcome;
     let has = |reason: Reasons| why & reason != 0;
     if let Kind::Fd { events, .. } = kind
         && events & !EVENTS != 0
     {
         return result == -EINVAL && !suspended;
     }
+    // What need not be waited for comes before all else.
+    if let Kind::Join { target } = kind
+        && (result == -ESRCH || result == -EDEADLK)
+    {
+        let has_ended = target.is_none_or(|target| !world.model.tasks[target].alive);
+        return if result == -ESRCH { has_ended } else { target == Some(task) };
+    }
+    if let Kind::Fd { fd, events, .. } = kind
+        && result > 0
+        && it.is_canceled()
+    {
+        // After a yield, in which there may have been other events.
+        let wanted = c_int::from(events | ALWAYS);
+        return suspended && result & !wanted == 0 && model::poll(fd, events & !ALWAYS) != Some(0);
+    }
+    if was_queued && matches!(kind, Kind::Park) && it.state() != MJ_TASK_EXITED {
+        return result == 0 && suspended;
+    }
     if it.state() == MJ_TASK_EXITED {
         // Unless the callback of the ERROR line about a bad descriptor has ended the task.
-        let is_bad = matches!(kind, Kind::Fd { is_bad: true, .. });
+        let is_bad = was_closed || matches!(kind, Kind::Fd { is_bad: true, .. });
         return result == -ECANCELED || is_bad && result == -EBADF;
     }
     if canceled_before {
         return result == -ECANCELED && suspended;
     }
-    if it.canceled && (result == -ECANCELED || matches!(kind, Kind::Yield)) {
+    if it.is_canceled() && (result == -ECANCELED || matches!(kind, Kind::Yield)) {
         return result == -ECANCELED;
     }
     if !suspended {
-        return match kind {
-            Kind::Join { target: None } => result == -ESRCH,
-            Kind::Join { target } => result == -EDEADLK && target == Some(task),
-            _ => false,
-        };
+        return false;
     }
     match kind {
         Kind::Yield => result == 0,
