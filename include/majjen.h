@@ -209,9 +209,11 @@ void mj_remote_release(struct mj_remote *remote);
 // ---- Tasks --------------------------------------------------------------------------------------
 
 // The body of a task: a function type, so a pointer to one is `mj_task_fn *`. It runs on the task's
-// own stack. A body that returns without mj_task_exit() is called again from the top. A C++
-// exception that would leave it calls std::terminate(), as if the body were noexcept, after a line
-// on stderr. A task that is destroyed with its scheduler runs no destructors.
+// own stack. A body that returns without mj_task_exit() is called again from the top, for ever if
+// it always does, which a WARN line reports once: end it with `mj_task_exit(); return;`.
+// `user_state` is the task's, which releases it with free() when it ends, so it is from malloc(). A
+// C++ exception that would leave the body calls std::terminate(), as if it were noexcept, after a
+// line on stderr. A task that is destroyed with its scheduler runs no destructors.
 typedef void mj_task_fn(struct mj_scheduler *scheduler, void *user_state);
 
 // What a task is doing.
@@ -237,7 +239,7 @@ typedef uint64_t mj_task_id;
 typedef struct mj_task {
   // The body.
   mj_task_fn *task_function;
-  // The body's argument. Released with free() when the task ends.
+  // The body's argument, from malloc(). Released with free() when the task ends.
   void *user_state;
   // What the task is doing. A body that sets SLEEPING or WAITING_IO and returns stays parked
   // until mj_scheduler_enqueue(), and is then called again from the top.
@@ -252,7 +254,10 @@ typedef struct mj_task {
 
 // Adds a task at the end of the run queue. It first runs when its turn comes, never inside this
 // call, and takes its stack then. The task owns `user_state` from now on and releases it with
-// free() when it ends, so it must come from malloc() or be NULL. Does not suspend.
+// free() when it ends, so it must come from malloc() or be NULL: a variable, on a stack or static,
+// ends the process then. A function that returns without mj_task_exit() is called again for as
+// long as it does; one that has returned a thousand times without waiting is a WARN line. Does not
+// suspend.
 //
 // Returns the task, valid until it ends, or NULL; then `user_state` still belongs to the caller.
 // Errors, in errno:
@@ -303,13 +308,39 @@ const char *mj_task_get_name(const struct mj_task *task);
 //   -EPERM   no scheduler is running on this thread
 int mj_task_wake(struct mj_task *task);
 
-// Asks a task to end: its wait, and from then on each call of it that would suspend, returns
-// -ECANCELED after yielding. It is up to the task to clean up and end. A task may cancel itself.
-// Does not suspend. `task` may be any address.
+// Asks a task to end: its wait, and from then on each call of it that would have to wait, returns
+// -ECANCELED after yielding. What can be had without waiting is had as before, but every 64th such
+// call returns -ECANCELED as well. It is up to the task to clean up, for which it may hold the
+// cancelation with mj_task_set_cancelable(), and to end. A task may cancel itself.
+// mj_scheduler_cancel() works between runs too. Does not suspend. `task` may be any address.
 //
 // Returns 0. Errors:
 //   -EINVAL, -EPERM  as mj_task_wake()
 int mj_task_cancel(struct mj_task *task);
+
+// Sets whether the running task is told when it is canceled: at first it is. While it is not, its
+// calls wait as if nothing had happened, and a cancelation is held; when it is again, the next call
+// that would wait returns -ECANCELED. For cleaning up: sending a goodbye, joining the tasks that
+// were made. `old`, unless NULL, is set to what was set before, to put it back. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EPERM  outside a task
+int mj_task_set_cancelable(bool cancelable, bool *old);
+
+// mj_task_wake() for the task with an id, whether or not the scheduler runs. Does not suspend.
+//
+// Returns 1, or 0 when the task was not waiting, which changes nothing. Errors:
+//   -ESRCH, -EINVAL, -EPERM  as mj_scheduler_cancel()
+int mj_scheduler_wake(struct mj_scheduler *scheduler, mj_task_id id);
+
+// mj_task_cancel() for the task with an id, whether or not the scheduler runs: between two runs it
+// tells tasks to end, and the next run lets them. Does not suspend.
+//
+// Returns 0. Errors:
+//   -ESRCH   none of its tasks has this id any more
+//   -EINVAL  `scheduler` is NULL
+//   -EPERM   the scheduler is running on another thread
+int mj_scheduler_cancel(struct mj_scheduler *scheduler, mj_task_id id);
 
 // ---- Yielding, sleeping, waiting for a task -----------------------------------------------------
 
@@ -354,7 +385,7 @@ int mj_task_sleep_until_ns(uint64_t deadline_ns);
 
 // Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), for at
 // most `timeout_ns`: for tasks that other tasks or a wait function hand something to. An
-// mj_scheduler_enqueue() since the task's last wait counts.
+// mj_scheduler_enqueue() since the task's last wait counts, also in a canceled task.
 //
 // Returns 0 when woken. Errors:
 //   -ETIMEDOUT                   nothing woke it in time
@@ -365,7 +396,8 @@ int mj_task_park(uint64_t timeout_ns);
 // `timeout_ns`. Any number of tasks may wait for one.
 //
 // Returns 0 when the task has ended during the call. Errors:
-//   -ESRCH      no living task has this id, as when the task ended before
+//   -ESRCH      no living task has this id, as when the task ended before; a canceled task is told
+//               this too
 //   -ETIMEDOUT  the task has not ended in time
 //   -EDEADLK    the id is the caller's own
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
@@ -389,10 +421,12 @@ void mj_task_wait_readable(int fd);
 //
 // Returns the events that happened, with POLLERR and POLLHUP even if not asked for. Errors:
 //   -ETIMEDOUT  none of the events happened in time
+//   -ECANCELED  the task is marked as ended, or is canceled and no event has happened, or has been
+//               told of events 64 times since
 //   -EBADF      the descriptor is not open, or was closed with mj_fd_close()
 //   -EINVAL     `events` has other bits, or the descriptor is one of the scheduler's own two
 //   -ENOSPC     the user's epoll sets are full (fs.epoll.max_user_watches in epoll(7))
-//   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
+//   -EINTR, -ENOMEM, -EPERM  as mj_sleep_ns()
 // A descriptor that cannot be waited for is also an ERROR line.
 int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
@@ -405,6 +439,16 @@ int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 //   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
 //   and as close(2)
 int mj_fd_close(int fd);
+
+// mj_fd_close() for the tasks of a scheduler, whether or not it runs: closes a descriptor, and ends
+// the waits of its tasks for it with -EBADF. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EBUSY   it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
+//   -EINVAL  `scheduler` is NULL
+//   -EPERM   the scheduler is running on another thread
+//   and as close(2)
+int mj_scheduler_close_fd(struct mj_scheduler *scheduler, int fd);
 
 // ---- Channels -----------------------------------------------------------------------------------
 
@@ -436,7 +480,11 @@ struct mj_chan *mj_chan_create(struct mj_scheduler *scheduler,
 int mj_chan_destroy(struct mj_chan *chan);
 
 // Copies an element into a channel, waiting for at most `timeout_ns` for room or, if it is
-// unbuffered, for a receiver. May suspend; not if there is room.
+// unbuffered, for a receiver.
+//
+// May suspend, also if there is room: a task has a budget, which is spent after 64 calls in a turn
+// that need not wait, or when the loop is due, every 50 microseconds. Then the call first lets the
+// other tasks have their turn, unless the task has locked a mutex.
 //
 // Returns 0 when the element is sent. Errors (it is not sent then):
 //   -EPIPE      the channel is closed, or was closed meanwhile
@@ -448,7 +496,7 @@ int mj_chan_destroy(struct mj_chan *chan);
 int mj_chan_send(struct mj_chan *chan, const void *element, uint64_t timeout_ns);
 
 // Copies the oldest element out of a channel, waiting for at most `timeout_ns` for one. May
-// suspend; not if there is an element.
+// suspend, as mj_chan_send().
 //
 // Returns 0 when an element is received. Errors:
 //   -EPIPE      the channel is closed and empty, or became so meanwhile
@@ -535,7 +583,7 @@ typedef struct mj_select_case {
 // that one only. When several can be done, the choice is random, each with the same chance. A
 // channel may be in several cases. Takes no memory, and time in proportion to `count`. `cases`
 // stay as they are during the call, and their elements are as for mj_chan_send() and
-// mj_chan_recv(). May suspend; not if one can be done.
+// mj_chan_recv(). May suspend, as mj_chan_send().
 //
 // Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
 // is closed. Errors (none is done then):
@@ -575,8 +623,8 @@ struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
 //   -EINVAL, -EPERM  as mj_chan_destroy()
 int mj_mutex_destroy(struct mj_mutex *mutex);
 
-// Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend;
-// not if it is free.
+// Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend,
+// also if it is free, as mj_chan_send(); but not if it is free and the task has locked another one.
 //
 // Returns 0 when it is locked. Errors (it is not locked then, so check the result):
 //   -ETIMEDOUT   it was not free in time
@@ -675,8 +723,7 @@ struct mj_sem *mj_sem_create(struct mj_scheduler *scheduler, uint32_t permits);
 int mj_sem_destroy(struct mj_sem *sem);
 
 // Takes permits, all at once, waiting for at most `timeout_ns` until there are enough. FIFO: a
-// small request waits behind an earlier large one. May suspend; not if there are enough and nobody
-// waits.
+// small request waits behind an earlier large one. May suspend, as mj_chan_send().
 //
 // Returns 0 when they are taken. Errors (none is taken then):
 //   -ETIMEDOUT  there were not enough in time
@@ -738,7 +785,7 @@ int mj_waitgroup_add(struct mj_waitgroup *group, size_t count);
 int mj_waitgroup_done(struct mj_waitgroup *group);
 
 // Waits until the count is 0, for at most `timeout_ns`. Any number of tasks may wait, and the
-// group may be used again at once. May suspend; not if it is 0.
+// group may be used again at once. May suspend, as mj_chan_send().
 //
 // Returns 0 when the count was 0. Errors:
 //   -ETIMEDOUT  it was not 0 in time

@@ -43,6 +43,13 @@ pub struct mj_task {
     pub next: *mut mj_task,
 }
 
+impl Default for mj_task {
+    fn default() -> mj_task {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 #[repr(C)]
 pub struct mj_chan {
     _opaque: [u8; 0],
@@ -69,6 +76,13 @@ pub struct mj_select_case {
     pub deadline_ns: u64,
     pub reserved: [u64; 4],
     pub internal: [*mut c_void; 3],
+}
+
+impl Default for mj_select_case {
+    fn default() -> mj_select_case {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
 }
 
 #[repr(C)]
@@ -113,6 +127,13 @@ pub struct mj_logger {
     pub include_level: bool,
 }
 
+impl Default for mj_logger {
+    fn default() -> mj_logger {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mj_metrics {
@@ -133,6 +154,13 @@ pub struct mj_metrics {
     pub peak_tasks: u64,
     pub heap_operations: u64,
     pub memory_allocated_bytes: usize,
+}
+
+impl Default for mj_metrics {
+    fn default() -> mj_metrics {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
 }
 
 pub type mj_metrics_format = c_uint;
@@ -161,6 +189,13 @@ pub struct mj_scheduler {
     pub wait_func: Option<mj_wait_fn>,
     pub wait_data: *mut c_void,
     pub metrics: mj_metrics,
+}
+
+impl Default for mj_scheduler {
+    fn default() -> mj_scheduler {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
 }
 
 // SAFETY: these are the header's declarations. What the header asks of arguments is for the tests to
@@ -192,6 +227,9 @@ unsafe extern "C" {
     pub safe fn mj_task_get_name(task: *const mj_task) -> *const c_char;
     pub safe fn mj_task_wake(task: *mut mj_task) -> c_int;
     pub safe fn mj_task_cancel(task: *mut mj_task) -> c_int;
+    pub safe fn mj_task_set_cancelable(cancelable: bool, old: *mut bool) -> c_int;
+    pub safe fn mj_scheduler_wake(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int;
+    pub safe fn mj_scheduler_cancel(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int;
     pub safe fn mj_task_yield();
     pub safe fn mj_yield() -> c_int;
     pub safe fn mj_task_sleep_ns(nanoseconds: u64);
@@ -204,6 +242,7 @@ unsafe extern "C" {
     pub safe fn mj_task_wait_readable(fd: c_int);
     pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_fd_close(fd: c_int) -> c_int;
+    pub safe fn mj_scheduler_close_fd(scheduler: *mut mj_scheduler, fd: c_int) -> c_int;
     pub safe fn mj_chan_create(
         scheduler: *mut mj_scheduler,
         element_bytes: usize,
