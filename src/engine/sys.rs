@@ -15,6 +15,7 @@ mod memory;
 mod process;
 mod signal;
 mod socket;
+mod table;
 mod time;
 mod truncating;
 
@@ -28,5 +29,6 @@ pub use memory::*;
 pub use process::*;
 pub use signal::*;
 pub use socket::*;
+pub use table::Table;
 pub use time::*;
 pub use truncating::TruncatingWriter;

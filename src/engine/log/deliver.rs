@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::level::Level;
 use super::line::Line;
 use super::own_line::OwnLine;
-use super::settings::{self, Receiver, Settings, current};
+use super::settings::{self, Receiver, Settings};
 use super::{file, loss, stream, syslog};
 use crate::engine::context::switch;
 use crate::engine::sys::Error;
@@ -14,8 +14,8 @@ use crate::engine::task;
 /// Delivers a line to its receiver.
 pub fn deliver(line: &mut Line) {
     loop {
-        let version = settings::version();
-        let settings = current();
+        let (version, settings) = settings::read();
+        let settings = &settings;
         let written = match settings.receiver {
             Receiver::Streams => return stream::write(line, settings),
             Receiver::Callback { function, user_data } => {
@@ -30,15 +30,18 @@ pub fn deliver(line: &mut Line) {
                 unsafe { function(line.level as u32, line.message(), user_data) };
                 return busy.set(false);
             }
-            Receiver::File { .. } => file::write(line, settings),
-            Receiver::Syslog { ident } => syslog::send(line, ident),
+            Receiver::File => file::write(line, settings),
+            Receiver::Syslog => match settings::text(version, &mut [0; syslog::IDENT_BYTES]) {
+                Some(ident) => syslog::send(line, ident),
+                None => continue,
+            },
         };
         match written {
             Ok(()) => return loss::clear(),
             // Another thread has changed the receiver, and closed the one that this write went to:
             // try again.
-            Err(_) if settings::version() != version => {}
-            Err(error) => return lose(settings, error),
+            Err(_) if settings::has_changed(version) => {}
+            Err(error) => return lose(version, settings, error),
         }
     }
 }
@@ -54,14 +57,16 @@ fn in_callback<'t>() -> &'t Cell<bool> {
 }
 
 /// Counts a line that could not be written. The first in a row is reported on stderr.
-fn lose(settings: &Settings, error: Error) {
+fn lose(version: u32, settings: &Settings, error: Error) {
     if !loss::add() {
         return;
     }
+    let mut buffer = [0; 256]; // What a line of the library's own has room for.
     let path = match settings.receiver {
-        Receiver::File { path } => path,
-        _ => syslog::PATH,
+        Receiver::File => settings::text(version, &mut buffer).unwrap_or_default(),
+        _ => syslog::PATH.to_bytes(),
     };
-    let message = format_args!("Log lines are being lost: {error}: {path:?}");
+    let path = path.escape_ascii();
+    let message = format_args!("Log lines are being lost: {error}: \"{path}\"");
     stream::write(&mut OwnLine::new(Level::Error, message).line(), settings);
 }

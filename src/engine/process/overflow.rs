@@ -71,7 +71,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
             task.id.get(),
             name.escape_ascii(),
             task.stack_bytes.get(),
-            task.stack_hint.get(),
+            task.stack_hint.get().unwrap_or_default(),
         );
         let length = line.length.min(text.len());
         sys::write_to_stderr(&text[..length]);

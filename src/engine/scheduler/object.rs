@@ -26,6 +26,7 @@ use super::io::{Builtin, Io, WaitFunction};
 use super::random::Random;
 use super::tasks::Tasks;
 use super::time::Time;
+use super::trim::Trim;
 
 /// A scheduler. C reads the fields down to `metrics`, in this order.
 #[repr(C)]
@@ -53,6 +54,8 @@ pub struct Scheduler {
     pub io: Io,
     /// Chooses among the ready cases of a select.
     pub random: Random,
+    /// When memory is given back.
+    pub(super) trim: Trim,
     /// The handle for other threads, and for objects that may outlive the scheduler.
     pub remote: Remote,
     pub(super) options: Options,
@@ -104,6 +107,7 @@ impl Scheduler {
             tasks: Tasks::new(),
             io: Io::new(remote.wake_up_fd())?,
             random: Random::new(),
+            trim: Trim::new(),
             remote,
             options: Options {
                 handle_signals,
@@ -145,7 +149,7 @@ impl Scheduler {
         for task in scheduler.tasks.iter() {
             // SAFETY: the state belongs to the task, which does not run again.
             unsafe { sys::free(task.user_state.get()) };
-            scheduler.dispatch.destroy_fiber(task);
+            scheduler.dispatch.forget_stack(task);
         }
         // SAFETY: from `create`, and no task is left that could refer to it.
         unsafe {
@@ -170,7 +174,7 @@ impl Scheduler {
         task.wake_time_ns.set(0);
         task.stack_bytes.set(0);
         task.canceled.set(false);
-        task.stack_hint.set(stack_hint);
+        task.stack_hint.set(Some(stack_hint));
         task.turns.set(0);
         task.name.set(Name::default());
         self.run_queue.push(task);

@@ -288,7 +288,7 @@ impl Scheduler {
         task.stack.set(stack);
         task.stack_bytes.set(bytes);
         if let Some(sanitizer) = &self.dispatch.sanitizer {
-            task.fiber.set(sanitizer.new_fiber());
+            task.fiber.set(sanitizer.begin_stack(stack::lowest(stack, bytes), bytes));
         }
         // SAFETY: the top of a stack that nobody uses, which is much larger than a frame.
         let context = unsafe {
@@ -385,6 +385,7 @@ impl Scheduler {
             Next::Context(context) => {
                 self.tasks.release_stack(stack);
                 if let Some(sanitizer) = &self.dispatch.sanitizer {
+                    sanitizer.end_stack(stack::lowest(stack, stack_bytes), stack_bytes);
                     sanitizer.ending(&self.target(sanitizer), fiber);
                 }
                 let mut nobody = null_mut();

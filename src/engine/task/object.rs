@@ -21,7 +21,8 @@
 //!
 //! Tasks are shared by `&Task` and raw pointers, never `&mut`: C holds pointers to them too. All
 //! fields are cells. A slot keeps its address until the scheduler is destroyed, so a reference to a
-//! task that has ended is to a slot that is free or in use again, never to unmapped memory.
+//! task that has ended is to a slot that is free, or in use again, or reads as zeros since its memory
+//! was given back: never to unmapped memory. Zeros are a task that is not alive.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -98,7 +99,9 @@ pub struct Task {
     /// Whether it has been woken while it was ready, since it last began to sleep or park.
     pub woken: Cell<bool>,
     /// Which calls set the stack size, in C or in Rust, for the report of an overflow.
-    pub stack_hint: Cell<&'static str>,
+    pub stack_hint: Cell<Option<&'static str>>,
+    /// The slab's chunk that the slot is in: the address of its head.
+    pub(super) chunk: Cell<*const c_void>,
     /// ThreadSanitizer's fiber; null without it.
     pub fiber: Cell<*mut c_void>,
     /// The tasks that join this one.
@@ -145,7 +148,8 @@ impl Default for Task {
             locks: Cell::new(0),
             at_end: Cell::new(None),
             woken: Cell::new(false),
-            stack_hint: Cell::new(""),
+            stack_hint: Cell::new(None),
+            chunk: Cell::new(null()),
             fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),
             links: Links::default(),
@@ -201,6 +205,12 @@ impl Task {
         }
         self.stack_bytes.set(bytes);
         Ok(())
+    }
+
+    /// The lowest address and the size of the stack's usable part; nothing before the first turn.
+    pub fn stack_bounds(&self) -> Option<(*mut u8, usize)> {
+        let (stack, bytes) = (self.stack.get(), self.stack_bytes.get());
+        (stack != Stack::NONE).then(|| (stack::lowest(stack, bytes), bytes))
     }
 }
 
