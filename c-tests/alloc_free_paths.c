@@ -6,18 +6,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/mman.h>
-
-// Mappings count as well: the library maps its stacks.
-static size_t mappings;
-
-void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) {
-  static void* next;
-  void* (*libc_mmap)(void*, size_t, int, int, int, off_t);
-  *(void**)&libc_mmap = allocation_function(&next, "mmap");
-  mappings++;
-  return libc_mmap(address, bytes, protection, flags, fd, offset);
-}
 
 static int channel[2], other_channel[2];
 static int regular_file;

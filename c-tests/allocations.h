@@ -1,5 +1,6 @@
-// Counts the allocations of the process: these functions replace libc's for the program and for the
-// library in it. Only for programs with one thread.
+// Counts what the process takes from C's allocator and in mappings, but for stacks: these functions
+// take the place of libc's for the program and for the library in it. Only for programs with one
+// thread.
 //
 // Under valgrind, which has its own allocator, nothing is counted: see allocations_are_counted().
 #ifndef ALLOCATIONS_H
@@ -8,6 +9,7 @@
 #include "check.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 // Volatile, since the compiler knows malloc() and free() and assumes that they do not change it.
 static volatile struct {
@@ -129,7 +131,28 @@ void free(void* block) {
   libc_free(block);
 }
 
-// Starts counting the bytes of new blocks.
+// How many mappings were made.
+static size_t mappings;
+
+void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) {
+  static void* next;
+  void* (*libc_mmap)(void*, size_t, int, int, int, off_t);
+  *(void**)&libc_mmap = allocation_function(&next, "mmap");
+  mappings++;
+  void* block = libc_mmap(address, bytes, protection, flags, fd, offset);
+  bool is_table = block != MAP_FAILED && (flags & MAP_ANONYMOUS) && !(flags & MAP_STACK);
+  return is_table ? allocation_note(block, bytes) : block;
+}
+
+int munmap(void* block, size_t bytes) {
+  static void* next;
+  int (*libc_munmap)(void*, size_t);
+  *(void**)&libc_munmap = allocation_function(&next, "munmap");
+  allocation_forget(block);
+  return libc_munmap(block, bytes);
+}
+
+// Starts to count the bytes of blocks that are allocated from now on.
 static inline void allocations_begin(void) {
   allocations.tracked = true;
   allocations.bytes = 0;

@@ -796,26 +796,59 @@ int mj_waitgroup_wait(struct mj_waitgroup *group, uint64_t timeout_ns);
 // ---- Stacks -------------------------------------------------------------------------------------
 
 // Sets the stack size of tasks that have not run yet and that have no size of their own: 256 KiB
-// unless set. Rounded up to whole pages. Does not suspend.
+// unless set. Rounded up by at most a quarter, to one of the sizes that stacks come in: there are
+// four between a power of two and the next one. A function whose variables are larger than the guard
+// below a stack can step over it: see mj_scheduler_set_guard_size(). Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `scheduler` is NULL, or the size is below 16 KiB or over 1 GiB
 //   -EPERM   the scheduler is running on another thread
-int mj_scheduler_set_stack_size(struct mj_scheduler *scheduler, size_t stack_bytes);
+int mj_scheduler_set_stack_size(struct mj_scheduler *scheduler,
+                                size_t stack_bytes);
 
-// Sets the stack size of one task that has not run yet. Rounded up to whole pages. Does not
-// suspend.
+// Sets the stack size of one task that has not run yet, rounded up as by
+// mj_scheduler_set_stack_size(). Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `task` is NULL, or the size is below 16 KiB or over 1 GiB
 //   -EBUSY   the task already has a stack
 int mj_task_set_stack_size(struct mj_task *task, size_t stack_bytes);
 
+// Sets the size of the guard below each stack of a scheduler: 256 KiB unless set, at most 16 MiB.
+// Rounded up to whole pages. Touching a guard is a fault, which ends the process where it would
+// otherwise write to the stack of another task. A guard takes address space, and 8 bytes of page
+// tables for each page. Does not suspend.
+//
+// A function in C or C++ whose variables are larger than the guard (an array, alloca(), a
+// variable-length array) can step over it, unless it is compiled with -fstack-clash-protection,
+// which touches each page in turn. Rust code does so by itself.
+//
+// Returns 0. Errors:
+//   -EINVAL  `scheduler` is NULL, or the size is 0 or over 16 MiB
+//   -EBUSY   a task of the scheduler has had a stack
+//   -ENOMEM  no address space for a stack with such a guard
+//   -EPERM   the scheduler is running on another thread
+int mj_scheduler_set_guard_size(struct mj_scheduler *scheduler, size_t guard_bytes);
+
 // Returns the most bytes of its stack that a task has used, to size stacks by: 0 before its first
 // turn and for NULL, the whole size under Valgrind. Stacks are used again, so what earlier tasks
 // have used of this one counts too, until its memory has been given back. Reads the stack, so it
 // takes a moment. Does not suspend.
 size_t mj_task_stack_used(const struct mj_task *task);
+
+// Says where a task's stack is, for interpreters and collectors that want to know: its lowest address
+// that may be used, and how many bytes there are from there on, as pthread_attr_getstack(3) says it of
+// a thread. Stacks grow down. They stay the same from the task's first turn until it ends. Does not
+// suspend.
+//
+// Returns 0. Errors, with which nothing is written:
+//   -EINVAL  one of the pointers is NULL
+//   -EAGAIN  the task has no stack before its first turn
+//
+// `lowest` and `bytes` are NULL or good to write.
+int mj_task_stack_bounds(const struct mj_task *task,
+                         void **lowest,
+                         size_t *bytes);
 
 // Sets whether a stack overflow of a task is reported before it ends the process: by one line on
 // stderr that names the task and its stack size. Off for mj_scheduler_create(), where an overflow is
@@ -919,8 +952,7 @@ typedef void (*mj_log_callback)(mj_log_level level, const char *message, void *u
 // 100 ms for room; further ones do not wait until one has been taken.
 //
 // `user_data` is passed to each call and stays the caller's. A thread that is logging right now
-// may still call the old function. When memory is missing, an ERROR line says so and nothing
-// changes. Callable from any thread. Does not suspend.
+// may still call the old function. Callable from any thread. Does not suspend.
 void mj_log_set_callback(mj_log_callback callback, void *user_data);
 
 // The logger's settings, for mj_log_set_config() and mj_log_get_config(). Every process has one
@@ -946,7 +978,6 @@ typedef struct mj_logger {
 //
 // Returns 0. Errors (nothing has changed then):
 //   -EINVAL  `logger` is NULL, or its level is no level
-//   -ENOMEM  out of memory
 int mj_log_set_config(const struct mj_logger *logger);
 
 // Fills in `logger` with the settings in force. NULL is reported in the log. Callable from any
@@ -974,7 +1005,6 @@ int mj_log_to_stderr(void);
 //
 // Returns 0. Errors (nothing has changed then):
 //   -EINVAL  `path` is NULL
-//   -ENOMEM  out of memory
 //   -ENXIO   it is a pipe without a reader
 //   and as open(2)
 int mj_log_to_file(const char *path);
@@ -1002,7 +1032,6 @@ int mj_log_reopen(void);
 // Returns 0. Errors (nothing has changed then):
 //   -EINVAL                 `ident` is NULL, empty or too long
 //   -ENOENT, -ECONNREFUSED  no log daemon is running
-//   -ENOMEM                 out of memory
 //   and as socket(2)
 int mj_log_to_syslog(const char *ident);
 

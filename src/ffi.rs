@@ -13,6 +13,7 @@ mod log;
 mod metrics;
 mod remote;
 mod scheduler;
+mod stack;
 mod suspend;
 mod sync;
 mod task;

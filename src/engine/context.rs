@@ -1,9 +1,13 @@
 //! Execution contexts: the switch, stacks, and per-thread state that is switched along. Knows no
 //! scheduler and no task.
 
+mod arena;
 pub mod callback;
+mod hook;
+pub mod leak_roots;
 pub mod sanitizer;
 pub mod stack;
+mod stack_class;
 mod stack_pool;
 pub mod switch;
 mod thread_state;

@@ -2,6 +2,7 @@
 
 mod entry;
 mod reactor;
+mod shrink;
 
 pub use entry::{EVENTS, FAILURE, READABLE, WRITABLE};
 pub use reactor::Reactor;

@@ -19,6 +19,7 @@ mod run;
 mod starved;
 mod tasks;
 mod time;
+mod trim;
 mod turns;
 mod wait_function;
 

@@ -19,6 +19,7 @@ mod process;
 mod select;
 mod signal;
 mod socket;
+mod table;
 mod time;
 mod truncating;
 
@@ -34,5 +35,6 @@ pub use output::{QuietWrites, wait_for_room};
 pub use process::*;
 pub use signal::*;
 pub use socket::*;
+pub use table::Table;
 pub use time::*;
 pub use truncating::TruncatingWriter;

@@ -1,6 +1,7 @@
 //! The task object, the slab, and the queues of tasks: run queue, timer heap, wait queues. Pure
 //! data structures: no clock, no system call but for memory.
 
+mod chunk;
 mod object;
 mod run_queue;
 mod slab;
@@ -8,9 +9,10 @@ mod timer_heap;
 mod wait;
 mod wait_queue;
 
+pub use chunk::{Chunk, Chunks};
 pub use object::{Body, NOT_IN_HEAP, Name, State, Task, Words, running};
 pub use run_queue::RunQueue;
-pub use slab::{Chunk, Chunks, Slab};
+pub use slab::Slab;
 pub use timer_heap::TimerHeap;
 pub use wait::{Left, ObjectKind, Outcome, SchedulerRef, Wait, WaitKind};
 pub use wait_queue::{Links, WaitQueue, Waiter};

@@ -42,13 +42,10 @@ pub extern "C" fn mj_log_enabled(level: LogLevelInt) -> bool {
 /// 100 ms for room; further ones do not wait until one has been taken.
 ///
 /// `user_data` is passed to each call and stays the caller's. A thread that is logging right now
-/// may still call the old function. When memory is missing, an ERROR line says so and nothing
-/// changes. Callable from any thread. Does not suspend.
+/// may still call the old function. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_data: *mut c_void) {
-    if let Err(error) = log::set_callback(callback, user_data) {
-        log::error(format_args!("mj_log_set_callback: {error}; the callback is unchanged"));
-    }
+    log::set_callback(callback, user_data);
 }
 
 /// Sets everything in `logger`, which is copied, for the whole process. At first that is
@@ -59,7 +56,6 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
 ///
 /// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL  `logger` is NULL, or its level is no level
-///   -ENOMEM  out of memory
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_log_set_config(logger: *const mj_logger) -> c_int {
     // SAFETY: as this function's contract says.
@@ -78,8 +74,9 @@ unsafe fn configure(logger: *const mj_logger) -> Result<()> {
         let include_time = bool_from(&raw const (*logger).include_time);
         let include_level = bool_from(&raw const (*logger).include_level);
         let (callback, user_data) = ((*logger).callback, (*logger).user_data);
-        log::configure(level, callback, user_data, include_time, include_level)
+        log::configure(level, callback, user_data, include_time, include_level);
     }
+    Ok(())
 }
 
 /// Fills in `logger` with the settings in force. NULL is reported in the log. Callable from any
@@ -89,7 +86,7 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
     if logger.is_null() {
         return log::warn(format_args!("mj_log_get_config: the logger is NULL"));
     }
-    let log::Settings { receiver, include_time, include_level } = *log::current();
+    let log::Settings { receiver, include_time, include_level } = log::current();
     let (callback, user_data) = match receiver {
         Receiver::Callback { function, user_data } => (Some(function as _), user_data),
         _ => (None, std::ptr::null_mut()),
@@ -115,7 +112,6 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
 ///
 /// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL  `path` is NULL
-///   -ENOMEM  out of memory
 ///   -ENXIO   it is a pipe without a reader
 ///   and as open(2)
 #[unsafe(no_mangle)]
@@ -151,7 +147,6 @@ pub extern "C" fn mj_log_reopen() -> c_int {
 /// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL                 `ident` is NULL, empty or too long
 ///   -ENOENT, -ECONNREFUSED  no log daemon is running
-///   -ENOMEM                 out of memory
 ///   and as socket(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
@@ -163,11 +158,11 @@ pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
 /// Makes stderr the receiver of all lines, for the whole process: for a program whose stdout is its
 /// result. Callable from any thread. Does not suspend.
 ///
-/// Returns 0. Errors (nothing has changed then):
-///   -ENOMEM  out of memory
+/// Returns 0, as its siblings do when they succeed.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_to_stderr() -> c_int {
-    status(log::set_stderr())
+    log::set_stderr();
+    0
 }
 
 /// Sets whether control characters in the text of lines are escaped, for the whole process and all

@@ -56,8 +56,8 @@ pub unsafe extern "C" fn mj_create_task(
     }
 }
 
-/// Sets the stack size of one task that has not run yet. Rounded up to whole pages. Does not
-/// suspend.
+/// Sets the stack size of one task that has not run yet, rounded up as by
+/// mj_scheduler_set_stack_size(). Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `task` is NULL, or the size is below 16 KiB or over 1 GiB

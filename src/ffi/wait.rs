@@ -135,7 +135,9 @@ pub unsafe extern "C" fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -
 }
 
 /// Sets the stack size of tasks that have not run yet and that have no size of their own: 256 KiB
-/// unless set. Rounded up to whole pages. Does not suspend.
+/// unless set. Rounded up by at most a quarter, to one of the sizes that stacks come in: there are
+/// four between a power of two and the next one. A function whose variables are larger than the guard
+/// below a stack can step over it: see mj_scheduler_set_guard_size(). Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `scheduler` is NULL, or the size is below 16 KiB or over 1 GiB

@@ -24,6 +24,7 @@ use crate::engine::{log, scheduler};
 pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
+    guard_size: Option<usize>,
     handle_signals: bool,
     report_overflow: Option<bool>,
     hooks: Hooks,
@@ -54,8 +55,8 @@ impl Builder {
         self
     }
 
-    /// The stack size, in bytes, of tasks that have none of their own; 256 KiB unless set. Rounded
-    /// up to whole pages.
+    /// The stack size, in bytes, of tasks that have none of their own; 256 KiB unless set. Rounded up
+    /// by at most a quarter: there are four sizes between a power of two and the next one.
     ///
     /// ```
     /// use majjen::{Builder, Error};
@@ -65,6 +66,22 @@ impl Builder {
     /// ```
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
+        self
+    }
+
+    /// The size, in bytes, of the guard below each stack; 256 KiB unless set, at most 16 MiB. Rounded
+    /// up to whole pages. Rust code touches each page of a stack in turn, and cannot step over a guard of
+    /// any size: it is for C code that a task calls, where a function's variables can be larger than the
+    /// guard, unless it is compiled with `-fstack-clash-protection`.
+    ///
+    /// ```
+    /// use majjen::{Builder, Error};
+    ///
+    /// assert!(Builder::new().guard_size(1 << 20).build().is_ok());
+    /// assert_eq!(Builder::new().guard_size(17 << 20).build().unwrap_err(), Error::InvalidArgument);
+    /// ```
+    pub fn guard_size(mut self, bytes: usize) -> Builder {
+        self.guard_size = Some(bytes);
         self
     }
 
@@ -171,7 +188,8 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a stack size under 16 KiB or
-    /// over 1 GiB, and those of [`Scheduler::new`].
+    /// over 1 GiB, or a guard size of 0 or over 16 MiB; [`Error::OutOfMemory`](crate::Error::OutOfMemory)
+    /// without address space for a stack with that guard; and those of [`Scheduler::new`].
     pub fn build(mut self) -> Result<Scheduler> {
         log::begin_for_rust();
         let stack_size = self.stack_size.map(stack::valid_size).transpose()?;
@@ -188,6 +206,9 @@ impl Builder {
         let core = scheduler.core();
         if let Some(bytes) = stack_size {
             core.tasks.set_stack_size(bytes)?;
+        }
+        if let Some(bytes) = self.guard_size {
+            core.tasks.set_guard_size(bytes)?;
         }
         core.report_overflow(self.report_overflow.unwrap_or(true))?;
         if has_wait {

@@ -87,7 +87,8 @@ pub fn log(level: Level, message: fmt::Arguments<'_>) {
 /// on the thread that logs, with no lock held, on the task's stack if a task logs. Lines that it
 /// logs itself go to stderr. If it panics, the panic ends there.
 ///
-/// It is kept for ever, since a thread may be about to call it.
+/// It is kept for ever, since a thread may be about to call it: set few, and let them look at what
+/// changes.
 ///
 /// ```
 /// use majjen::logger::{self, Level};
@@ -103,11 +104,12 @@ pub fn log(level: Level, message: fmt::Arguments<'_>) {
 /// ```
 ///
 /// # Errors
-/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+/// None: it is a result as that of its siblings.
 pub fn set_callback(callback: impl Fn(Level, &str) + Send + Sync + 'static) -> Result<()> {
     log::begin_for_rust();
     let callback: Box<Callback> = Box::new(Box::new(callback));
-    log::set_callback(Some(call), Box::into_raw(callback).cast())
+    log::set_callback(Some(call), Box::into_raw(callback).cast());
+    Ok(())
 }
 
 type Callback = Box<dyn Fn(Level, &str) + Send + Sync>;
@@ -135,10 +137,11 @@ unsafe extern "C-unwind" fn call(level: u32, message: *const c_char, callback: *
 /// ```
 ///
 /// # Errors
-/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+/// None: it is a result as that of its siblings.
 pub fn to_streams() -> Result<()> {
     log::begin_for_rust();
-    log::set_callback(None, null_mut())
+    log::set_callback(None, null_mut());
+    Ok(())
 }
 
 /// Lets all lines go to stderr, as they do at the start.
@@ -149,10 +152,11 @@ pub fn to_streams() -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+/// None: it is a result as that of its siblings.
 pub fn to_stderr() -> Result<()> {
     log::begin_for_rust();
-    log::set_stderr()
+    log::set_stderr();
+    Ok(())
 }
 
 /// Sets whether control characters in lines are escaped, as `\n`, `\t` or `\x1b`, and a backslash as two:

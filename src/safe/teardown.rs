@@ -79,6 +79,6 @@ fn unwind(drain: &Drain<'_>, task: &Task, turns: u32) -> bool {
 /// Leaves a task that cannot be unwound as it is, for ever. Somebody may have borrowed from its
 /// stack, and its frames may borrow from its record.
 fn give_up(core: &Scheduler, task: &Task) {
-    core.tasks.leak_stack(task.stack.get());
+    core.tasks.leak_stack(task);
     forget(Record::take(task));
 }

@@ -1,6 +1,7 @@
 //! The C ABI under test: the functions of `majjen.h`, linked into this program.
 
 use std::ffi::{c_int, c_short, c_void};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::null_mut;
 use std::rc::Rc;
@@ -85,6 +86,24 @@ impl Api for CAbi {
         let scheduler = setup_scheduler_with_epoll();
         assert_ne!(scheduler, null_mut());
         CAbi(Rc::new(Owned(scheduler)))
+    }
+
+    fn with_guards(bytes: usize) -> Result<CAbi, i32> {
+        let api = CAbi::new();
+        result(mj_scheduler_set_guard_size(api.scheduler(), bytes)).map(|()| api)
+    }
+
+    fn stack_bounds(task: &Task) -> Option<Range<usize>> {
+        let (mut lowest, mut bytes) = (null_mut(), 0);
+        let task = mj_task_find(task.scheduler, task.id);
+        match mj_task_stack_bounds(task, &mut lowest, &mut bytes) {
+            0 => Some(lowest as usize..lowest as usize + bytes),
+            status => {
+                // Before the first turn, and after the end.
+                assert_eq!(status, if task.is_null() { -libc::EINVAL } else { -libc::EAGAIN });
+                None
+            }
+        }
     }
 
     fn run(&self) -> End {

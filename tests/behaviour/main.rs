@@ -19,11 +19,13 @@ mod descriptors;
 mod majjen_h;
 mod runs;
 mod rust_api;
+mod stacks;
 mod sync;
 
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -52,12 +54,16 @@ trait Api: Clone + 'static {
     fn with_clock(clock: fn() -> Duration) -> Self;
     /// A scheduler that handles signals.
     fn with_signals() -> Self;
+    /// One with guards of that size.
+    fn with_guards(bytes: usize) -> Result<Self, i32>;
     fn run(&self) -> End;
     fn spawn(&self, body: impl FnOnce() + 'static) -> Self::Task;
     fn stop(&self) -> Self::Stop;
     fn raise(stop: &Self::Stop);
     /// How many tasks were added, and how many have ended.
     fn tasks(&self) -> (u64, u64);
+    /// Where the stack of a task is, if it has one.
+    fn stack_bounds(task: &Self::Task) -> Option<Range<usize>>;
 
     fn yield_now() -> Result<(), i32>;
     fn sleep(duration: Duration) -> Result<(), i32>;

@@ -1,6 +1,7 @@
 //! The Rust API under test.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -46,6 +47,15 @@ impl Api for RustApi {
     fn with_signals() -> RustApi {
         let scheduler = Scheduler::builder().handle_signals(true).build().unwrap();
         RustApi { scheduler: Rc::new(scheduler), has_failed: Rc::default() }
+    }
+
+    fn with_guards(bytes: usize) -> Result<RustApi, i32> {
+        let scheduler = Scheduler::builder().guard_size(bytes).build().map_err(Error::errno)?;
+        Ok(RustApi { scheduler: Rc::new(scheduler), has_failed: Rc::default() })
+    }
+
+    fn stack_bounds(task: &Rc<JoinHandle<()>>) -> Option<Range<usize>> {
+        task.task().stack_bounds()
     }
 
     fn run(&self) -> End {

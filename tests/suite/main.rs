@@ -44,6 +44,7 @@ mod server;
 mod simulation;
 #[path = "../support/mutants.rs"]
 mod sources;
+mod stack_clash;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         trials.extend(rust_api::trials());
         trials.extend(sanitizers::trials());
         trials.extend(server::trials());
+        trials.extend(stack_clash::trials());
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     program::clean_up();

@@ -1,6 +1,6 @@
-//! Programs built with AddressSanitizer, ThreadSanitizer and UndefinedBehaviorSanitizer, or run
-//! under valgrind, against the ordinary library: correct programs give no report, and faulty ones a
-//! report with the right place. And the library itself under the same sanitizers.
+//! Programs built with AddressSanitizer, ThreadSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer,
+//! or run under valgrind, against the ordinary library: nothing is reported of what is right, and what
+//! is wrong is, with its place. And the library itself under the same sanitizers.
 
 mod library;
 mod programs;
@@ -24,6 +24,7 @@ enum Sanitizer {
     Address,
     Thread,
     Undefined,
+    Leak,
 }
 
 impl Sanitizer {
@@ -32,6 +33,7 @@ impl Sanitizer {
             Sanitizer::Address => "address",
             Sanitizer::Thread => "thread",
             Sanitizer::Undefined => "undefined",
+            Sanitizer::Leak => "leak",
         }
     }
 
@@ -41,6 +43,7 @@ impl Sanitizer {
             Sanitizer::Address => &["-fsanitize=address"],
             Sanitizer::Thread => &["-fsanitize=thread"],
             Sanitizer::Undefined => &["-fsanitize=undefined", "-fno-sanitize-recover=undefined"],
+            Sanitizer::Leak => &["-fsanitize=leak"],
         }
     }
 
@@ -84,6 +87,7 @@ enum Tool {
 const ADDRESS: Tool = Tool::Compiler(Sanitizer::Address);
 const THREAD: Tool = Tool::Compiler(Sanitizer::Thread);
 const UNDEFINED: Tool = Tool::Compiler(Sanitizer::Undefined);
+const LEAK: Tool = Tool::Compiler(Sanitizer::Leak);
 
 /// A program, and the tool that checks it.
 struct Case {
@@ -104,7 +108,14 @@ impl Case {
     }
 }
 
-const CASES: [Case; 12] = [
+const LEAKS: &[&str] = &[
+    "Direct leak of 4321 byte(s) in 1 object(s)",
+    "in memory_of_the_ended",
+    "Direct leak of 1234 byte(s) in 1 object(s)",
+    "in memory_of_the_destroyed",
+];
+
+const CASES: [Case; 17] = [
     Case::clean("clean", ADDRESS),
     Case::clean("clean", THREAD),
     Case::clean("clean", UNDEFINED),
@@ -112,6 +123,11 @@ const CASES: [Case; 12] = [
     Case::clean("stops", THREAD),
     Case::clean("callback", THREAD),
     Case::clean("log_threads", THREAD),
+    Case::clean("clean", LEAK),
+    Case::clean("held", ADDRESS),
+    Case::clean("held", LEAK),
+    Case { program: "leaked", tool: ADDRESS, said: LEAKS, not_said: &["in stops"] },
+    Case { program: "leaked", tool: LEAK, said: LEAKS, not_said: &["in stops"] },
     Case {
         program: "overrun",
         tool: ADDRESS,
@@ -201,6 +217,9 @@ fn run(case: &Case) -> Result<Completion, Failed> {
     // With the stack of each report.
     command.env("UBSAN_OPTIONS", "print_stacktrace=1");
     command.env("TSAN_OPTIONS", NO_ORDER_BY_DESCRIPTORS);
+    // LeakSanitizer alone does not know that stacks change, and reports nothing of which it cannot tell
+    // from where it is.
+    command.env("LSAN_OPTIONS", "fast_unwind_on_malloc=0");
     if toolchain::on_fallbacks() {
         // It checks that its runtime is the first library, which only matters if the one before it
         // replaced the same functions.

@@ -283,7 +283,16 @@ unsafe extern "C" {
         stack_bytes: usize,
     ) -> c_int;
     pub safe fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes: usize) -> c_int;
+    pub safe fn mj_scheduler_set_guard_size(
+        scheduler: *mut mj_scheduler,
+        guard_bytes: usize,
+    ) -> c_int;
     pub safe fn mj_task_stack_used(task: *const mj_task) -> usize;
+    pub safe fn mj_task_stack_bounds(
+        task: *const mj_task,
+        lowest: *mut *mut c_void,
+        bytes: *mut usize,
+    ) -> c_int;
     pub safe fn mj_scheduler_set_overflow_report(
         scheduler: *mut mj_scheduler,
         report: bool,

@@ -1,17 +1,18 @@
 //! Sanitizers of the program: AddressSanitizer and ThreadSanitizer must be told when the stack
-//! changes under them, or they report nonsense.
+//! changes under them, and LeakSanitizer which stacks there are, or they report nonsense.
 //!
 //! Their hooks are looked up at run time, so the ordinary library works in a program that was built
-//! with `-fsanitize=address` or `-fsanitize=thread`. A program without them pays one comparison a
+//! with `-fsanitize=address`, `-fsanitize=thread` or `-fsanitize=leak`. A program without them pays one comparison a
 //! switch. The hooks are described in the compilers' headers `sanitizer/common_interface_defs.h`
 //! and `sanitizer/tsan_interface.h`.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_uint, c_void};
+use std::ffi::{c_uint, c_void};
 use std::mem::transmute;
-use std::ptr::{dangling_mut, from_ref, null, null_mut};
-use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use std::ptr::{from_ref, null, null_mut};
 
+use super::hook::Hook;
+use super::leak_roots;
 use crate::engine::sys::{self, SignalMask};
 
 type StartSwitch = unsafe extern "C" fn(*mut *mut c_void, *const u8, usize);
@@ -38,18 +39,6 @@ struct Thread {
     switch_to: SwitchToFiber,
 }
 
-/// A function of a sanitizer's runtime. Looked up once a process, since the lookups take longer
-/// than the rest of creating a scheduler.
-struct Hook {
-    name: &'static CStr,
-    /// Null before the lookup, then the function, or MISSING. Concurrent lookups have the same
-    /// result, so no lock is needed, which a child of fork() might find locked for ever.
-    address: AtomicPtr<c_void>,
-}
-
-/// Not a function's address.
-const MISSING: *mut c_void = dangling_mut::<u8>().cast();
-
 static START_SWITCH: Hook = Hook::named(c"__sanitizer_start_switch_fiber");
 static FINISH_SWITCH: Hook = Hook::named(c"__sanitizer_finish_switch_fiber");
 static CREATE_FIBER: Hook = Hook::named(c"__tsan_create_fiber");
@@ -59,30 +48,12 @@ static SWITCH_TO_FIBER: Hook = Hook::named(c"__tsan_switch_to_fiber");
 static ACQUIRE: Hook = Hook::named(c"__tsan_acquire");
 static RELEASE: Hook = Hook::named(c"__tsan_release");
 
-impl Hook {
-    const fn named(name: &'static CStr) -> Hook {
-        Hook { name, address: AtomicPtr::new(null_mut()) }
-    }
-
-    /// The function, if the program has it. Not in a signal handler.
-    fn find(&self) -> Option<*mut c_void> {
-        if self.address.load(Relaxed).is_null() {
-            self.address.store(sys::symbol(self.name).unwrap_or(MISSING), Relaxed);
-        }
-        self.known()
-    }
-
-    /// The function, if it has been looked up and found.
-    fn known(&self) -> Option<*mut c_void> {
-        let address = self.address.load(Relaxed);
-        (!address.is_null() && address != MISSING).then_some(address)
-    }
-}
-
 /// The program's sanitizers, and the loop's stack and fiber.
 pub struct Sanitizer {
     address: Option<Address>,
     thread: Option<Thread>,
+    /// Whether LeakSanitizer is to know the stacks.
+    leak: bool,
     /// The stack of the loop.
     loop_stack: Cell<(*const u8, usize)>,
     /// The fiber of the loop.
@@ -105,9 +76,11 @@ impl Sanitizer {
     pub fn find() -> Option<Sanitizer> {
         look_up_tsan_hooks();
         let (address, thread) = find_hooks();
-        (address.is_some() || thread.is_some()).then(|| Sanitizer {
+        let leak = leak_roots::are_wanted();
+        (address.is_some() || thread.is_some() || leak).then(|| Sanitizer {
             address,
             thread,
+            leak,
             loop_stack: Cell::new((null(), 0)),
             loop_fiber: Cell::new(null_mut()),
             ended_fiber: Cell::new(null_mut()),
@@ -138,16 +111,26 @@ impl Sanitizer {
         Target { lowest, bytes, fiber: self.loop_fiber.get() }
     }
 
-    /// The fiber of a new task; null without ThreadSanitizer.
-    pub fn new_fiber(&self) -> *mut c_void {
+    /// A task begins to use a stack. Returns its fiber; null without ThreadSanitizer.
+    pub fn begin_stack(&self, lowest: *const u8, bytes: usize) -> *mut c_void {
+        if self.leak {
+            leak_roots::register(lowest, bytes);
+        }
         // SAFETY: the program's sanitizer, which is running.
         self.thread.map_or(null_mut(), |thread| unsafe { (thread.create)(0) })
+    }
+
+    /// No task uses a stack any more: what it still holds is no reference to anything.
+    pub fn end_stack(&self, lowest: *const u8, bytes: usize) {
+        if self.leak {
+            leak_roots::unregister(lowest, bytes);
+        }
     }
 
     /// Destroys the fiber of a task that will not run again.
     pub fn destroy_fiber(&self, fiber: *mut c_void) {
         if let Some(thread) = self.thread.filter(|_| !fiber.is_null()) {
-            // SAFETY: from `new_fiber`, and not used again.
+            // SAFETY: from `begin_stack`, and not used again.
             unsafe { (thread.destroy)(fiber) };
         }
     }

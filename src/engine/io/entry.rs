@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
 
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, Error, Result, Table};
 use crate::engine::task::{Outcome, Task, Wait, WaitQueue};
 
 /// Data can be read, a connection accepted, or the end was reached.
@@ -66,7 +66,7 @@ fn wants(task: &Task, happened: u32) -> bool {
 
 impl Entry {
     /// A task begins to wait: adds the descriptor to the pending list.
-    pub fn mark_pending(&mut self, fd: c_int, pending: &mut Vec<c_int>) {
+    pub fn mark_pending(&mut self, fd: c_int, pending: &mut Table<c_int>) {
         if self.stage == Stage::Idle {
             pending.push(fd); // There is room, see `grow`.
         }

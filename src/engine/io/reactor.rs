@@ -37,7 +37,7 @@ use std::ffi::c_int;
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL};
 
 use super::entry::{Entry, READABLE, Stage, Wake, is_armed};
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, Error, Result, Table};
 use crate::engine::task::{Outcome, Task, Wait};
 
 /// Events per call of epoll_wait(2) or poll(2).
@@ -52,10 +52,14 @@ pub struct Reactor {
     /// An eventfd in the epoll set that other threads raise.
     wake_up_fd: c_int,
     /// Indexed by descriptor.
-    table: Vec<Entry>,
+    pub(super) table: Table<Entry>,
     /// The descriptors whose entries are not [`Stage::Idle`]. Has room for all of the table.
-    pending: Vec<c_int>,
-    waiters: usize,
+    pub(super) pending: Table<c_int>,
+    pub(super) waiters: usize,
+    /// How many there were when the table could shrink last.
+    pub(super) waiters_at_shrink: usize,
+    /// The generation of new entries: that of entries that are gone.
+    pub(super) first_generation: u32,
     /// Whether the wake-up descriptor was readable. The loop clears it before it takes messages;
     /// the reactor must not, since a wait function may wait once more.
     woken_up: bool,
@@ -68,9 +72,11 @@ impl Reactor {
         let reactor = Reactor {
             epoll_fd,
             wake_up_fd,
-            table: Vec::new(),
-            pending: Vec::new(),
+            table: Table::new(),
+            pending: Table::new(),
             waiters: 0,
+            waiters_at_shrink: 0,
+            first_generation: 0,
             woken_up: false,
         };
         sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
@@ -209,9 +215,10 @@ impl Reactor {
 
     /// Arms all pending descriptors, so that the epoll set watches every descriptor with waiters.
     pub fn arm_all(&mut self, wake: Wake<'_>) {
-        for fd in self.pending.drain(..) {
+        for &fd in self.pending.iter() {
             self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, wake);
         }
+        self.pending.truncate(0);
     }
 
     /// Waits at most `timeout_ns` for events of armed descriptors, and calls `wake` with each task
@@ -258,16 +265,16 @@ impl Reactor {
     fn grow(&mut self, fd: c_int, index: usize) -> Result<()> {
         sys::check_open(fd)?;
         let more = index + 1 - self.table.len();
-        self.table.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
-        let room = self.table.capacity() - self.pending.len();
-        self.pending.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
-        self.table.resize_with(index + 1, Entry::default);
+        self.table.reserve(more)?;
+        self.pending.reserve(index + 1 - self.pending.len())?;
+        let generation = self.first_generation;
+        (0..more).for_each(|_| self.table.push(Entry { generation, ..Entry::default() }));
         Ok(())
     }
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.table.capacity() * size_of::<Entry>() + self.pending.capacity() * size_of::<c_int>()
+        self.table.bytes() + self.pending.bytes()
     }
 }
 

@@ -3,29 +3,27 @@
 use std::ffi::{CStr, c_void};
 
 use super::level::{self, Level};
-use super::settings::{Callback, Receiver, Record, Settings, SettingsLock, current};
+use super::settings::{Callback, Receiver, Settings, SettingsLock, check_text, current};
 use super::{file, start, syslog};
 use crate::engine::sys::{Error, Result};
 
 /// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
-pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) -> Result<()> {
+pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) {
     let lock = SettingsLock::lock();
     let receiver = match callback {
         Some(function) => Receiver::Callback { function, user_data },
         None => Receiver::Streams,
     };
-    set(&lock, lock.record(Settings { receiver, ..*current() })?);
+    set(&lock, Settings { receiver, ..current() }, c"");
     if callback.is_none() {
         start::use_both_streams();
     }
-    Ok(())
 }
 
 /// Sends all lines to stderr.
-pub fn set_stderr() -> Result<()> {
+pub fn set_stderr() {
     let lock = SettingsLock::lock();
-    set(&lock, lock.record(Settings { receiver: Receiver::Stderr, ..*current() })?);
-    Ok(())
+    set(&lock, Settings { receiver: Receiver::Stderr, ..current() }, c"");
 }
 
 /// Sets everything that an `mj_logger` has. That has no other receiver than a callback: without
@@ -36,33 +34,33 @@ pub fn configure(
     user_data: *mut c_void,
     include_time: bool,
     include_level: bool,
-) -> Result<()> {
+) {
     let lock = SettingsLock::lock();
     let receiver = match (callback, current().receiver) {
         (Some(function), _) => Receiver::Callback { function, user_data },
         (None, Receiver::Callback { .. }) => Receiver::Streams,
         (None, receiver) => receiver,
     };
-    set(&lock, lock.record(Settings { receiver, include_time, include_level })?);
+    let text = if callback.is_some() { c"" } else { lock.text() };
+    set(&lock, Settings { receiver, include_time, include_level }, text);
     start::use_both_streams();
     level::set_level(from);
-    Ok(())
 }
 
 /// Appends lines to a file, which is created if it is missing. The path is copied.
 pub fn set_file(path: &CStr) -> Result<()> {
     let lock = SettingsLock::lock();
-    let record = lock.record_of_text(path, |path| Receiver::File { path })?;
+    check_text(path)?;
     file::open(path)?;
-    set(&lock, record);
+    set(&lock, Settings { receiver: Receiver::File, ..current() }, path);
     Ok(())
 }
 
 /// Reopens the log file by its path; does nothing if none is set.
 pub fn reopen_file() -> Result<()> {
-    let _lock = SettingsLock::lock();
+    let lock = SettingsLock::lock();
     match current().receiver {
-        Receiver::File { path } => file::open(path),
+        Receiver::File => file::open(lock.text()),
         _ => Ok(()),
     }
 }
@@ -73,27 +71,25 @@ pub fn set_syslog(ident: &CStr) -> Result<()> {
         return Err(Error::InvalidArgument);
     }
     let lock = SettingsLock::lock();
-    let record = lock.record_of_text(ident, |ident| Receiver::Syslog { ident })?;
     syslog::open()?;
-    set(&lock, record);
+    set(&lock, Settings { receiver: Receiver::Syslog, ..current() }, ident);
     Ok(())
 }
 
 /// Puts settings in force, and closes the previous receiver.
-fn set(lock: &SettingsLock, record: &'static Record) {
+fn set(lock: &SettingsLock, settings: Settings, text: &CStr) {
     start::begin();
-    let (before, now) = lock.set(record);
-    if now != before {
+    let (before, is_other) = lock.set(settings, text);
+    if is_other {
         file::SINK.reset();
         syslog::SINK.reset();
     }
     // Other threads' writes to the closed receiver fail; they see that the settings have changed,
     // and try the new receiver.
-    match (before, now) {
-        (Receiver::File { .. }, Receiver::File { .. }) => {}
-        (Receiver::Syslog { .. }, Receiver::Syslog { .. }) => {}
-        (Receiver::File { .. }, _) => file::close(),
-        (Receiver::Syslog { .. }, _) => syslog::close(),
+    match (before, settings.receiver) {
+        (Receiver::File, Receiver::File) | (Receiver::Syslog, Receiver::Syslog) => {}
+        (Receiver::File, _) => file::close(),
+        (Receiver::Syslog, _) => syslog::close(),
         _ => {}
     }
 }

@@ -1,14 +1,14 @@
 //! Delivering a line to its receiver.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::panic::Location;
 
 use super::escape::with_escaped;
 use super::level::Level;
 use super::line::Line;
 use super::own_line::OwnLine;
-use super::settings::{self, Callback, Receiver, Settings, current};
+use super::settings::{self, Callback, Receiver, Settings};
 use super::stream::{self, Stream};
 use super::{file, limit, start, syslog};
 use crate::engine::context::{callback, switch};
@@ -40,9 +40,9 @@ pub fn deliver(line: &mut Line, call: Call) {
 
 fn deliver_as_it_is(line: &mut Line, call: Call) {
     loop {
-        let version = settings::version();
-        let settings = current();
-        let (written, sink, name) = match settings.receiver {
+        let (version, settings) = settings::read();
+        let settings = &settings;
+        let (written, sink) = match settings.receiver {
             Receiver::Streams => return to_stream(for_level(line.level), line, settings),
             Receiver::Stderr => return to_stream(&stream::STDERR, line, settings),
             Receiver::Callback { function, user_data } => {
@@ -52,15 +52,23 @@ fn deliver_as_it_is(line: &mut Line, call: Call) {
                     None => to_stream(for_level(line.level), line, settings),
                 };
             }
-            Receiver::File { path } => (file::write(line, settings), &file::SINK, path),
-            Receiver::Syslog { ident } => (syslog::send(line, ident), &syslog::SINK, syslog::PATH),
+            Receiver::File => (file::write(line, settings), &file::SINK),
+            Receiver::Syslog => match settings::text(version, &mut [0; syslog::IDENT_BYTES]) {
+                Some(ident) => (syslog::send(line, ident), &syslog::SINK),
+                None => continue, // The settings have changed.
+            },
         };
         // Another thread has changed the receiver, and closed the one that this write went to: try
         // again.
-        if written.is_err() && settings::version() != version {
+        if written.is_err() && settings::has_changed(version) {
             continue;
         }
         if let Some(error) = sink.note(written) {
+            let mut buffer = [0; 256]; // What a line of the library's own has room for.
+            let name = match settings.receiver {
+                Receiver::File => settings::text(version, &mut buffer).unwrap_or_default(),
+                _ => syslog::PATH.to_bytes(),
+            };
             report_loss(error, name, settings);
         }
         return;
@@ -99,17 +107,18 @@ fn to_stream(stream: &'static Stream, line: &mut Line, settings: &Settings) {
     if let Some(error) = stream.sink.note(stream.write(line, settings))
         && stream.name != stream::STDERR.name
     {
-        report_loss(error, stream.name, settings);
+        report_loss(error, stream.name.to_bytes(), settings);
     }
 }
 
 /// Reports the first of a row of dropped lines on stderr.
-fn report_loss(error: Error, name: &CStr, settings: &Settings) {
+fn report_loss(error: Error, name: &[u8], settings: &Settings) {
     // A receiver that takes some lines and not others begins row after row.
     if limit::admit(Location::caller()).is_none() {
         return;
     }
-    let message = format_args!("Log lines are being lost: {error}: {name:?}");
+    let name = name.escape_ascii();
+    let message = format_args!("Log lines are being lost: {error}: \"{name}\"");
     // A line about a lost line is not one of the lines that are counted.
     let _ = stream::STDERR.write(&mut OwnLine::new(Level::Error, message).line(), settings);
 }

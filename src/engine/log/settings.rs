@@ -1,27 +1,31 @@
 //! The logger's settings: the receiver of lines, and their prefix.
 //!
-//! A line needs consistent settings, such as a callback and its data, while another thread may
-//! change them. So settings are immutable records that are never freed, and the current one is an
-//! atomic pointer: lines take no lock. Equal settings reuse their record, so a program that
-//! switches back and forth does not leak.
+//! A line needs consistent settings, such as a callback and its data, while another thread may change
+//! them. Lines take no lock, and wait for nobody: there are two slots, of which the version's lowest
+//! bit says which one is in force. Whoever changes settings fills in the other slot, and then counts
+//! the version up. A line that finds the version as it was before it read the slot has read what
+//! belongs together, since the slot is not written again before the version has changed. If not, it
+//! reads again; a thread that stops for ever in the middle of a change is in nobody's way.
 //!
-//! Threads that change settings hold a lock, which lines do not wait for.
+//! So changes take no memory, however many there are. Threads that change settings hold a lock.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::ptr::{fn_addr_eq, from_ref, null};
+use std::mem::transmute;
+use std::ptr::{fn_addr_eq, null_mut};
 use std::sync::atomic::{
-    AtomicPtr, AtomicU32,
+    AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
+    fence,
 };
 
 use crate::engine::context::sanitizer;
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{Error, Result};
 use crate::engine::threads::{ForkSafeMutex, ForkSafeMutexGuard};
 
 /// The program's callback: level, text, user data.
 pub type Callback = unsafe extern "C-unwind" fn(u32, *const c_char, *mut c_void);
 
-/// The receiver of lines.
+/// The receiver of lines. The path of a file, and the ident of the system log, are the settings' text.
 #[derive(Clone, Copy)]
 pub enum Receiver {
     Streams,
@@ -31,24 +35,21 @@ pub enum Receiver {
         function: Callback,
         user_data: *mut c_void,
     },
-    File {
-        path: &'static CStr,
-    },
-    Syslog {
-        ident: &'static CStr,
-    },
+    File,
+    Syslog,
 }
 
 impl PartialEq for Receiver {
     fn eq(&self, other: &Receiver) -> bool {
         match (*self, *other) {
-            (Receiver::Streams, Receiver::Streams) | (Receiver::Stderr, Receiver::Stderr) => true,
             (
                 Receiver::Callback { function, user_data },
                 Receiver::Callback { function: other, user_data: other_data },
             ) => fn_addr_eq(function, other) && user_data == other_data,
-            (Receiver::File { path }, Receiver::File { path: other }) => path == other,
-            (Receiver::Syslog { ident }, Receiver::Syslog { ident: other }) => ident == other,
+            (Receiver::Streams, Receiver::Streams)
+            | (Receiver::Stderr, Receiver::Stderr)
+            | (Receiver::File, Receiver::File)
+            | (Receiver::Syslog, Receiver::Syslog) => true,
             _ => false,
         }
     }
@@ -61,41 +62,135 @@ pub struct Settings {
     pub include_level: bool,
 }
 
-pub struct Record {
-    settings: Settings,
-    next: *const Record,
+/// Room for a text and its NUL: for the longest path.
+const TEXT_BYTES: usize = libc::PATH_MAX as usize;
+const WORD: usize = size_of::<u64>();
+
+struct Slot {
+    /// The kind of the receiver, and a bit for each part of the prefix that is left out.
+    kind: AtomicU32,
+    function: AtomicPtr<c_void>,
+    user_data: AtomicPtr<c_void>,
+    /// NUL-terminated. As words, to be copied by few instructions.
+    text: [AtomicU64; TEXT_BYTES / WORD],
 }
 
-// SAFETY: a record does not change. `user_data` is only handed to the callback, which the program
-// says may be called by any thread.
-unsafe impl Sync for Record {}
+const STREAMS: u32 = 0;
+const CALLBACK: u32 = 1;
+const FILE: u32 = 2;
+const SYSLOG: u32 = 3;
+const STDERR: u32 = 4;
+const KIND: u32 = 7;
+const WITHOUT_TIME: u32 = 8;
+const WITHOUT_LEVEL: u32 = 16;
 
-static DEFAULT: Record = Record {
-    settings: Settings { receiver: Receiver::Streams, include_time: true, include_level: true },
-    next: null(),
-};
+impl Slot {
+    const fn new() -> Slot {
+        Slot {
+            kind: AtomicU32::new(STREAMS),
+            function: AtomicPtr::new(null_mut()),
+            user_data: AtomicPtr::new(null_mut()),
+            text: [const { AtomicU64::new(0) }; TEXT_BYTES / WORD],
+        }
+    }
 
-/// The settings in force; never null.
-static CURRENT: AtomicPtr<Record> = AtomicPtr::new((&raw const DEFAULT).cast_mut());
+    fn store(&self, settings: Settings, text: &CStr) {
+        let (kind, function, user_data) = match settings.receiver {
+            Receiver::Streams => (STREAMS, null_mut(), null_mut()),
+            Receiver::Stderr => (STDERR, null_mut(), null_mut()),
+            Receiver::Callback { function, user_data } => {
+                (CALLBACK, function as *mut c_void, user_data)
+            }
+            Receiver::File => (FILE, null_mut(), null_mut()),
+            Receiver::Syslog => (SYSLOG, null_mut(), null_mut()),
+        };
+        let time = if settings.include_time { 0 } else { WITHOUT_TIME };
+        let level = if settings.include_level { 0 } else { WITHOUT_LEVEL };
+        self.kind.store(kind | time | level, Relaxed);
+        self.function.store(function, Relaxed);
+        self.user_data.store(user_data, Relaxed);
+        for (word, bytes) in self.text.iter().zip(text.to_bytes_with_nul().chunks(WORD)) {
+            let mut padded = [0; WORD];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(padded), Relaxed);
+        }
+    }
 
-/// All records, linked by `next`.
-static RECORDS: AtomicPtr<Record> = AtomicPtr::new((&raw const DEFAULT).cast_mut());
+    /// What `store` has stored, if `is_whole` says so after it was read.
+    fn load(&self, is_whole: impl FnOnce() -> bool) -> Option<Settings> {
+        let kind = self.kind.load(Relaxed);
+        let function = self.function.load(Relaxed);
+        let user_data = self.user_data.load(Relaxed);
+        if !is_whole() {
+            return None;
+        }
+        let receiver = match kind & KIND {
+            CALLBACK => {
+                // SAFETY: stored with this kind, so it is a callback.
+                let function = unsafe { transmute::<*mut c_void, Callback>(function) };
+                Receiver::Callback { function, user_data }
+            }
+            FILE => Receiver::File,
+            SYSLOG => Receiver::Syslog,
+            STDERR => Receiver::Stderr,
+            _ => Receiver::Streams,
+        };
+        let (include_time, include_level) = (kind & WITHOUT_TIME == 0, kind & WITHOUT_LEVEL == 0);
+        Some(Settings { receiver, include_time, include_level })
+    }
+}
+
+static SLOTS: [Slot; 2] = [const { Slot::new() }; 2];
 
 /// The settings' version.
 static VERSION: AtomicU32 = AtomicU32::new(0);
 
-/// The settings' version. Load it before the settings: they are at least as new.
-pub fn version() -> u32 {
-    VERSION.load(Acquire)
+fn slot(version: u32) -> &'static Slot {
+    &SLOTS[version as usize % SLOTS.len()]
 }
 
-/// The settings in force. Acquires the writes of the thread that set them: a callback may read its
-/// data.
-pub fn current() -> &'static Settings {
-    // SAFETY: points to a record, and records are never freed.
-    let settings = unsafe { &(*CURRENT.load(Acquire)).settings };
-    sanitizer::acquire(&CURRENT);
-    settings
+/// Whether what was read of the version's slot belongs together.
+fn is_in_force(version: u32) -> bool {
+    // Pairs with the fence of a writer that has written to the slot what was read: then the version
+    // is another one by now.
+    fence(Acquire);
+    VERSION.load(Relaxed) == version
+}
+
+/// The settings in force, and their version. Acquires the writes of the thread that set them: a
+/// callback may read its data.
+pub fn read() -> (u32, Settings) {
+    loop {
+        let version = VERSION.load(Acquire);
+        if let Some(settings) = slot(version).load(|| is_in_force(version)) {
+            sanitizer::acquire(&VERSION);
+            return (version, settings);
+        }
+    }
+}
+
+/// The settings in force.
+pub fn current() -> Settings {
+    read().1
+}
+
+/// Whether the settings have changed since that version.
+pub fn has_changed(version: u32) -> bool {
+    VERSION.load(Acquire) != version
+}
+
+/// The text of the version's settings, without its NUL, or its beginning, as much as fits in the
+/// buffer; nothing if the settings have changed.
+pub fn text(version: u32, buffer: &mut [u8]) -> Option<&[u8]> {
+    let words = slot(version).text.iter();
+    for (bytes, word) in buffer.chunks_mut(WORD).zip(words) {
+        bytes.copy_from_slice(&word.load(Relaxed).to_ne_bytes()[..bytes.len()]);
+        if bytes.contains(&0) {
+            break;
+        }
+    }
+    let length = buffer.iter().position(|byte| *byte == 0).unwrap_or(buffer.len());
+    is_in_force(version).then_some(&buffer[..length])
 }
 
 /// The lock of the settings' writers. The holder must not call the program, nor log.
@@ -107,60 +202,86 @@ impl SettingsLock {
         SettingsLock(LOCK.lock())
     }
 
-    /// The record of these settings, created if there is none.
-    pub fn record(&self, settings: Settings) -> Result<&'static Record> {
-        if let Some(record) = records().find(|record| record.settings == settings) {
-            return Ok(record);
-        }
-        let record = sys::allocate::<Record>(1);
-        if record.is_null() {
-            return Err(Error::OutOfMemory);
-        }
-        // SAFETY: fresh memory for a record, which no other thread knows until the store.
-        unsafe { record.write(Record { settings, next: RECORDS.load(Relaxed) }) };
-        RECORDS.store(record, Release);
-        // SAFETY: written just now, and never changed or freed.
-        Ok(unsafe { &*record })
+    /// The text of the settings in force.
+    pub fn text(&self) -> &CStr {
+        let text = &slot(VERSION.load(Relaxed)).text;
+        // SAFETY: NUL-terminated, and the slot in force is not written to while the lock is held.
+        unsafe { CStr::from_ptr(text.as_ptr().cast()) }
     }
 
-    /// The record of the current settings with another receiver. Its text is shared with an earlier
-    /// record, or copied and never freed.
-    pub fn record_of_text(
-        &self,
-        text: &CStr,
-        receiver: fn(&'static CStr) -> Receiver,
-    ) -> Result<&'static Record> {
-        let known = records().find_map(|record| match record.settings.receiver {
-            Receiver::File { path: known } | Receiver::Syslog { ident: known } => {
-                (known == text).then_some(known)
-            }
-            _ => None,
-        });
-        let kept = known.map_or_else(|| sys::copy_text(text), Ok)?;
-        let record = self.record(Settings { receiver: receiver(kept), ..*current() });
-        if record.is_err() && known.is_none() {
-            // SAFETY: copied just now, and no record has it.
-            unsafe { sys::free(kept.as_ptr().cast_mut().cast()) };
-        }
-        record
-    }
-
-    /// Puts settings in force. Returns the previous and the new receiver.
-    pub fn set(&self, record: &'static Record) -> (Receiver, Receiver) {
+    /// Puts settings in force, with a text that is not longer than a path. Returns the previous
+    /// receiver, and whether the new one is another one.
+    pub fn set(&self, settings: Settings, text: &CStr) -> (Receiver, bool) {
+        let version = VERSION.load(Relaxed);
         let before = current().receiver;
-        sanitizer::release(&CURRENT);
-        CURRENT.store(from_ref(record).cast_mut(), Release);
-        VERSION.fetch_add(1, Release);
-        (before, record.settings.receiver)
+        let is_other = settings.receiver != before || text != self.text();
+        // A line that reads one of the stores below sees in `is_in_force` the version of now.
+        fence(Release);
+        slot(version.wrapping_add(1)).store(settings, text);
+        sanitizer::release(&VERSION);
+        VERSION.store(version.wrapping_add(1), Release);
+        (before, is_other)
     }
 }
 
-fn records() -> impl Iterator<Item = &'static Record> {
-    let mut next = RECORDS.load(Acquire).cast_const();
-    std::iter::from_fn(move || {
-        // SAFETY: null, or a record, and records are never freed.
-        let record = unsafe { next.as_ref() }?;
-        next = record.next;
-        Some(record)
-    })
+/// Whether a text fits in: as open(2) says it of a path.
+pub fn check_text(text: &CStr) -> Result<()> {
+    if text.count_bytes() < TEXT_BYTES { Ok(()) } else { Err(Error::Os(libc::ENAMETOOLONG)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::{c_char, c_void};
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use super::{Receiver, Settings, SettingsLock, read, text};
+
+    unsafe extern "C-unwind" fn ignore(_: u32, _: *const c_char, _: *mut c_void) {}
+
+    #[test]
+    fn what_is_read_belongs_together() {
+        static ENDS: AtomicBool = AtomicBool::new(false);
+        const TEXTS: [&std::ffi::CStr; 3] =
+            [c"a", c"bbbbbbbbbbbbbbbbbbbbbbbb", c"ccccccccccccccccccccccccccccccccccccccccccccc"];
+        // The callback's data says which text is set with it, and the prefix too.
+        let settings = |which: usize| Settings {
+            receiver: Receiver::Callback { function: ignore, user_data: which as *mut c_void },
+            include_time: which == 1,
+            include_level: which == 2,
+        };
+        let before = super::current();
+        SettingsLock::lock().set(settings(0), TEXTS[0]);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut seen = [0usize; 3];
+                    while !ENDS.load(Relaxed) || seen.contains(&0) {
+                        let (version, found) = read();
+                        let Receiver::Callback { user_data, .. } = found.receiver else {
+                            panic!("another receiver")
+                        };
+                        let which = user_data as usize;
+                        assert_eq!(found.include_time, which == 1);
+                        assert_eq!(found.include_level, which == 2);
+                        let mut buffer = [0; 64];
+                        if let Some(text) = text(version, &mut buffer) {
+                            assert_eq!(text, TEXTS[which].to_bytes());
+                            seen[which] += 1;
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut changes = 0;
+        while changes < 300_000 || readers.iter().any(|reader| !reader.is_finished()) {
+            let lock = SettingsLock::lock();
+            lock.set(settings(changes % 3), TEXTS[changes % 3]);
+            assert_eq!(lock.text(), TEXTS[changes % 3]);
+            drop(lock);
+            changes += 1;
+            ENDS.store(changes >= 300_000, Relaxed);
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        SettingsLock::lock().set(before, c"");
+    }
 }

@@ -33,13 +33,13 @@ pub fn close() {
     SOCKET.release();
 }
 
-pub fn send(line: &mut Line, ident: &CStr) -> Result<()> {
+pub fn send(line: &mut Line, ident: &[u8]) -> Result<()> {
     let mut prefix = Prefix::new();
     // Fits in: HEADROOM has room for the longest ident.
     let _ = write!(prefix, "<{}>", priority(line.level));
     prefix.push(&LocalTime::now().month_and_time());
     prefix.push(b" ");
-    prefix.push(ident.to_bytes());
+    prefix.push(ident);
     let _ = write!(prefix, "[{}]: ", sys::process_id());
     let [datagram @ .., _newline] = line.framed(&prefix) else { return Ok(()) };
 

@@ -71,7 +71,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
             task.id.get(),
             name.escape_ascii(),
             task.stack_bytes.get(),
-            task.words.get().set_stack_size,
+            task.words().set_stack_size,
         );
         let length = line.length.min(text.len());
         sys::write_to_stderr(&text[..length]);

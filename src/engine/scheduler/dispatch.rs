@@ -102,9 +102,12 @@ impl Dispatch {
     }
 
     /// Releases what a sanitizer knows of a task that does not run again.
-    pub fn destroy_fiber(&self, task: &Task) {
+    pub fn forget_stack(&self, task: &Task) {
         if let Some(sanitizer) = &self.sanitizer {
             sanitizer.destroy_fiber(task.fiber.get());
+            if let Some((lowest, bytes)) = task.stack_bounds() {
+                sanitizer.end_stack(lowest, bytes);
+            }
         }
     }
 }

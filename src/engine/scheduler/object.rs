@@ -27,6 +27,7 @@ use super::io::{Builtin, Io, WaitFunction};
 use super::random::Random;
 use super::tasks::Tasks;
 use super::time::Time;
+use super::trim::Trim;
 
 /// A scheduler. C reads the fields down to `metrics`, in this order.
 #[repr(C)]
@@ -56,6 +57,8 @@ pub struct Scheduler {
     pub(super) budget: Budget,
     /// Chooses among the ready cases of a select.
     pub random: Random,
+    /// When memory is given back.
+    pub(super) trim: Trim,
     /// The handle for other threads, and for objects that may outlive the scheduler.
     pub remote: Remote,
     pub(super) options: Options,
@@ -108,6 +111,7 @@ impl Scheduler {
             io: Io::new(remote.wake_up_fd())?,
             budget: Budget::new(),
             random: Random::new(),
+            trim: Trim::new(),
             remote,
             options: Options {
                 handle_signals,
@@ -151,7 +155,7 @@ impl Scheduler {
         for task in scheduler.tasks.iter() {
             // SAFETY: the state belongs to the task, which does not run again.
             unsafe { sys::free(task.user_state.get()) };
-            scheduler.dispatch.destroy_fiber(task);
+            scheduler.dispatch.forget_stack(task);
         }
         // SAFETY: from `create`, and no task is left that could refer to it.
         unsafe {
@@ -180,7 +184,7 @@ impl Scheduler {
         task.unheeded.set(0);
         task.returns.set(0);
         task.returned_at.set(0);
-        task.words.set(words);
+        task.words.set(Some(words));
         task.turns.set(0);
         task.name.set(Name::default());
         self.run_queue.push(task);

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::io::Builtin;
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
+use super::trim;
 use crate::engine::context::stack::Stack;
 use crate::engine::context::{callback, switch};
 use crate::engine::log::{self, Counted};
@@ -172,12 +173,12 @@ impl Scheduler {
             ));
 
             // 1. Ready what is due: messages of other threads, timers, and at intervals I/O and
-            // tasks that wait for a stack. Idle stacks are decommitted.
+            // tasks that wait for a stack. Idle memory is given back.
             let now = self.time.clock.now();
             self.remote.run_messages();
             self.expire_timers(now);
             self.tasks.starved.retry_if_due(&self.run_queue, now.ns);
-            self.tasks.trim_stacks(now.ns);
+            self.trim.step(&self.trimmed(), now.ns);
             if !self.run_queue.is_empty() && self.poll_is_due(now) {
                 self.wait(0);
             }
@@ -191,7 +192,7 @@ impl Scheduler {
                 match self.idle_timeout_ns() {
                     _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
-                    Some(timeout_ns) => self.wait(timeout_ns.min(self.next_maintenance_ns())),
+                    Some(timeout_ns) => self.wait(self.until_maintenance(now, timeout_ns)),
                     None => return Err(self.report_deadlock()),
                 }
             }
@@ -285,18 +286,20 @@ impl Scheduler {
         self.may_be_woken() && self.poll_pending(true) > 0
     }
 
-    /// When phase 1 is needed though no event or timer is due: to retry stacks, or to trim them.
-    fn next_maintenance_ns(&self) -> u64 {
+    /// How long a wait may last, `timeout_ns` at most, though no event or timer is due: until stacks
+    /// are to be tried again, or memory is to be given back.
+    fn until_maintenance(&self, now: Instant, timeout_ns: u64) -> u64 {
         if !self.tasks.starved.is_empty() {
-            RETRY_NS
+            timeout_ns.min(RETRY_NS)
         } else if self.time.clock.has_custom() {
-            u64::MAX // What happens in simulated time does not depend on real time.
+            timeout_ns // What happens in simulated time does not depend on real time.
         } else {
-            match self.tasks.next_trim_ns() {
-                u64::MAX => u64::MAX,
-                at_ns => at_ns.saturating_sub(sys::monotonic_ns()),
-            }
+            self.trim.limit(&self.trimmed(), now.ns, timeout_ns)
         }
+    }
+
+    fn trimmed(&self) -> trim::Parts<'_> {
+        trim::Parts { tasks: &self.tasks, timers: &self.timers, reactor: &self.io.reactor }
     }
 
     #[cold]

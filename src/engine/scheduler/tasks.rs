@@ -9,9 +9,9 @@ use crate::engine::context::{Stack, StackPool, stack};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Chunks, Slab, Task};
 
-/// The tasks. Its `RefCell`s are borrowed for the length of one call into them.
+/// The tasks. Its `RefCell` is borrowed for the length of one call into it.
 pub struct Tasks {
-    slab: RefCell<Slab>,
+    slab: Slab,
     /// Where the slab has the task objects, for debuggers.
     pub chunks: Cell<Chunks>,
     stacks: RefCell<StackPool>,
@@ -25,7 +25,7 @@ impl Tasks {
     pub fn new() -> Tasks {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
         Tasks {
-            slab: RefCell::new(Slab::new(SERIAL.fetch_add(1, Relaxed))),
+            slab: Slab::new(SERIAL.fetch_add(1, Relaxed)),
             chunks: Cell::new(Chunks::NONE),
             stacks: RefCell::default(),
             stack_bytes: Cell::new(stack::DEFAULT_BYTES),
@@ -36,40 +36,39 @@ impl Tasks {
     /// A slot for a new task. Its fields are those of a task that has ended.
     #[inline]
     pub fn allocate(&self) -> Result<&Task> {
-        let slot = self.slab.borrow().allocate();
-        match slot {
+        match self.slab.allocate() {
             Some(task) => Ok(task),
-            None => self.grow(),
+            None => self.refill(),
         }
     }
 
     #[cold]
-    fn grow(&self) -> Result<&Task> {
-        self.slab.borrow_mut().grow()?;
-        self.chunks.set(self.slab.borrow().chunks());
-        self.slab.borrow().allocate().ok_or(Error::OutOfMemory)
+    fn refill(&self) -> Result<&Task> {
+        self.slab.refill()?;
+        self.chunks.set(self.slab.chunks());
+        self.slab.allocate().ok_or(Error::OutOfMemory)
     }
 
     /// Frees the slot of a task that is in no queue or heap.
     #[inline]
     pub fn free(&self, task: &Task) {
-        self.slab.borrow().free(task);
+        self.slab.free(task);
     }
 
     /// How many are alive.
     #[inline]
     pub fn alive(&self) -> usize {
-        self.slab.borrow().alive()
+        self.slab.alive()
     }
 
     /// The living task with an id, which may be any number.
     pub fn find_id(&self, id: u64) -> Option<&Task> {
-        self.slab.borrow().find_id(id)
+        self.slab.find_id(id)
     }
 
     /// The living task at an address, which may be any.
     pub fn find(&self, address: *const Task) -> Option<&Task> {
-        self.slab.borrow().find(address)
+        self.slab.find(address)
     }
 
     /// The living tasks, also tasks that are added during the iteration. No borrow is held between
@@ -77,10 +76,9 @@ impl Tasks {
     pub fn iter(&self) -> impl Iterator<Item = &Task> {
         let mut next = 0;
         std::iter::from_fn(move || {
-            let slab = self.slab.borrow();
-            while next < slab.slots() {
+            while next < self.slab.slots() {
                 next += 1;
-                if let Some(task) = slab.at(next - 1) {
+                if let Some(task) = self.slab.at(next - 1) {
                     return Some(task);
                 }
             }
@@ -116,23 +114,35 @@ impl Tasks {
         self.stacks.borrow_mut().release(stack);
     }
 
-    /// Leaks a stack: it stays mapped for ever.
-    pub fn leak_stack(&self, stack: Stack) {
-        self.stacks.borrow_mut().leak(stack);
+    /// Leaks the stack of a task that does not run again: it stays mapped for ever.
+    pub fn leak_stack(&self, task: &Task) {
+        self.stacks.borrow_mut().leak(task.stack.replace(Stack::NONE));
     }
 
-    /// Decommits some of the stacks that have been idle for a while.
-    pub fn trim_stacks(&self, now_ns: u64) {
-        self.stacks.borrow_mut().trim_step(now_ns);
+    /// Sets the size of the guards of all stacks; [`Error::Busy`] once there is a stack.
+    pub fn set_guard_size(&self, bytes: usize) -> Result<()> {
+        self.stacks.borrow_mut().set_guard_size(bytes, self.stack_bytes.get())
     }
 
-    /// When [`trim_stacks`](Self::trim_stacks) is due next.
-    pub fn next_trim_ns(&self) -> u64 {
-        self.stacks.borrow().next_trim_ns()
+    /// Ends a period: what nobody has used in it is to be given back.
+    pub fn end_period(&self) {
+        self.slab.end_period();
+        self.stacks.borrow_mut().end_period();
+    }
+
+    /// Gives a part of it back. Returns whether there is more.
+    pub fn trim_step(&self) -> bool {
+        let more = self.slab.give_back_one();
+        self.stacks.borrow_mut().trim_step() || more
+    }
+
+    /// Whether the end of a period may find something to give back.
+    pub fn may_trim(&self) -> bool {
+        self.slab.may_be_empty() || self.stacks.borrow().may_trim()
     }
 
     /// Bytes of memory held, without the stacks themselves.
     pub fn bytes(&self) -> usize {
-        self.slab.borrow().bytes() + self.stacks.borrow().bytes()
+        self.slab.bytes() + self.stacks.borrow().bytes()
     }
 }

@@ -295,7 +295,7 @@ impl Scheduler {
         task.stack.set(stack);
         task.stack_bytes.set(bytes);
         if let Some(sanitizer) = &self.dispatch.sanitizer {
-            task.fiber.set(sanitizer.new_fiber());
+            task.fiber.set(sanitizer.begin_stack(stack::lowest(stack, bytes), bytes));
         }
         // SAFETY: the top of a stack that nobody uses, which is much larger than a frame.
         let context = unsafe {
@@ -361,7 +361,7 @@ impl Scheduler {
             log::warn(format_args!(
                 "the function of task {task:p} has returned {returns} times without waiting, and is \
                  called again each time: if the task is to end, the function calls {} before it returns",
-                task.words.get().exit
+                task.words().exit
             ));
         }
     }
@@ -419,6 +419,7 @@ impl Scheduler {
             Next::Context(context) => {
                 self.tasks.release_stack(stack);
                 if let Some(sanitizer) = &self.dispatch.sanitizer {
+                    sanitizer.end_stack(stack::lowest(stack, stack_bytes), stack_bytes);
                     sanitizer.ending(&self.target(sanitizer), fiber);
                 }
                 let mut nobody = null_mut();

@@ -1,11 +1,11 @@
 //! Memory: from C's allocator, and mappings.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::errno::{check, last_error};
-use super::error::{Error, Result};
+use super::error::Result;
 
 /// The size of a page of memory, cached.
 pub fn page_bytes() -> usize {
@@ -25,22 +25,15 @@ pub fn page_bytes() -> usize {
 /// The usual size of huge pages. Where it is another, they are not used.
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Uninitialized memory for `count` values, in huge pages if it is large enough; NULL if it cannot
-/// be allocated.
+/// Uninitialized memory for `count` values; NULL if it cannot be allocated.
 pub fn allocate<T>(count: usize) -> *mut T {
     let Some(bytes) = count.checked_mul(size_of::<T>()) else {
         return null_mut();
     };
     let mut memory = null_mut();
-    let huge = bytes >= HUGE_PAGE_BYTES;
-    let least = if huge { HUGE_PAGE_BYTES } else { size_of::<*mut c_void>() };
+    let alignment = align_of::<T>().max(size_of::<*mut c_void>());
     // SAFETY: the alignment is a power of two and a multiple of a pointer's size.
-    unsafe { libc::posix_memalign(&mut memory, align_of::<T>().max(least), bytes) };
-    if huge && !memory.is_null() {
-        // SAFETY: whole pages of what was just allocated. Advice: a kernel without huge pages
-        // refuses it, which is as good.
-        unsafe { libc::madvise(memory, bytes - bytes % HUGE_PAGE_BYTES, libc::MADV_HUGEPAGE) };
-    }
+    unsafe { libc::posix_memalign(&mut memory, alignment, bytes) };
     memory.cast()
 }
 
@@ -53,30 +46,70 @@ pub unsafe fn free(memory: *mut c_void) {
     unsafe { libc::free(memory) }
 }
 
-/// A copy of a string that is never freed.
-pub fn copy_text(text: &CStr) -> Result<&'static CStr> {
-    // SAFETY: a C string.
-    let copy = unsafe { libc::strdup(text.as_ptr()) };
-    if copy.is_null() {
-        return Err(Error::OutOfMemory);
-    }
-    // SAFETY: a C string of our own, which nothing changes or frees.
-    Ok(unsafe { CStr::from_ptr(copy) })
-}
-
 /// Reserves zeroed memory, without committing any.
 pub fn map(bytes: usize) -> Result<*mut u8> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
+    map_with(libc::MAP_NORESERVE | libc::MAP_STACK, bytes)
+}
+
+fn map_with(flags: c_int, bytes: usize) -> Result<*mut u8> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
     // SAFETY: a fresh mapping at an address that the kernel chooses touches nothing that exists.
     let memory =
         unsafe { libc::mmap(null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if memory == libc::MAP_FAILED { Err(last_error()) } else { Ok(memory.cast()) }
 }
 
+/// Maps zeroed memory for a table. If it fills a huge page, it is aligned to one and asks for them.
+pub fn map_table(bytes: usize) -> Option<*mut u8> {
+    let memory = map_with(0, bytes).ok()?;
+    if bytes < HUGE_PAGE_BYTES {
+        return Some(memory);
+    }
+    // Aligned as it is on Linux 6.7 and later; else the part of a larger mapping that is.
+    let memory = if (memory as usize).is_multiple_of(HUGE_PAGE_BYTES) {
+        memory
+    } else {
+        // SAFETY: made just now, and not used.
+        unsafe { unmap(memory, bytes) };
+        let wider = map_with(0, bytes.checked_add(HUGE_PAGE_BYTES)?).ok()?;
+        let before = (wider as usize).next_multiple_of(HUGE_PAGE_BYTES) - wider as usize;
+        for (start, part) in [(0, before), (before + bytes, HUGE_PAGE_BYTES - before)] {
+            if part > 0 {
+                // SAFETY: within the mapping made just now, and outside of what is used.
+                unsafe { unmap(wider.wrapping_add(start), part) };
+            }
+        }
+        wider.wrapping_add(before)
+    };
+    // SAFETY: the mapping just made. Advice: a kernel without huge pages refuses it.
+    unsafe { libc::madvise(memory.cast(), bytes - bytes % HUGE_PAGE_BYTES, libc::MADV_HUGEPAGE) };
+    Some(memory)
+}
+
+/// Memory for a table: whole pages are mapped, anything else is of C's allocator. NULL if there is none.
+pub fn allocate_table(bytes: usize) -> *mut u8 {
+    if bytes.is_multiple_of(page_bytes()) {
+        map_table(bytes).unwrap_or(null_mut())
+    } else {
+        allocate::<[usize; 2]>(bytes.div_ceil(16)).cast()
+    }
+}
+
+/// Releases memory of [`allocate_table`].
+///
+/// # Safety
+/// From there, with this size, and not used again.
+pub unsafe fn free_table(memory: *mut u8, bytes: usize) {
+    // SAFETY: as this function's contract says.
+    unsafe {
+        if bytes.is_multiple_of(page_bytes()) { unmap(memory, bytes) } else { free(memory.cast()) }
+    }
+}
+
 /// Unmaps a whole mapping.
 ///
 /// # Safety
-/// The range is a whole mapping from [`map`], and not used again.
+/// The range is a whole mapping from [`map`] or [`map_table`], and not used again.
 pub unsafe fn unmap(memory: *mut u8, bytes: usize) {
     // SAFETY: as this function's contract says.
     if unsafe { libc::munmap(memory.cast(), bytes) } != 0 {
@@ -173,7 +206,7 @@ pub unsafe fn advise_small_pages(memory: *mut u8, bytes: usize) {
 /// Returns the memory of pages to the kernel; they read as zeros afterwards.
 ///
 /// # Safety
-/// The range is pages of a mapping from [`map`], and what they hold is not needed.
+/// The range is pages of a mapping from [`map`] or [`map_table`], and what they hold is not needed.
 pub unsafe fn decommit(memory: *mut u8, bytes: usize) {
     // SAFETY: as this function's contract says. When it fails the memory merely stays.
     unsafe { libc::madvise(memory.cast(), bytes, libc::MADV_DONTNEED) };

@@ -21,7 +21,8 @@
 //!
 //! Tasks are shared by `&Task` and raw pointers, never `&mut`: C holds pointers to them too. All
 //! fields are cells. A slot keeps its address until the scheduler is destroyed, so a reference to a
-//! task that has ended is to a slot that is free or in use again, never to unmapped memory.
+//! task that has ended is to a slot that is free, or in use again, or reads as zeros since its memory
+//! was given back: never to unmapped memory. Zeros are a task that is not alive.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -105,7 +106,9 @@ pub struct Task {
     pub returns: Cell<u16>,
     pub returned_at: Cell<u32>,
     /// What the calls are named that a log line tells to use, in C or in Rust.
-    pub words: Cell<&'static Words>,
+    pub words: Cell<Option<&'static Words>>,
+    /// The slab's chunk that the slot is in: the address of its head.
+    pub(super) chunk: Cell<*const c_void>,
     /// ThreadSanitizer's fiber; null without it.
     pub fiber: Cell<*mut c_void>,
     /// The tasks that join this one.
@@ -164,7 +167,8 @@ impl Default for Task {
             unheeded: Cell::new(0),
             returns: Cell::new(0),
             returned_at: Cell::new(0),
-            words: Cell::new(&Words { set_stack_size: "", exit: "" }),
+            words: Cell::new(None),
+            chunk: Cell::new(null()),
             fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),
             links: Links::default(),
@@ -177,6 +181,10 @@ impl Default for Task {
 }
 
 impl Task {
+    pub fn words(&self) -> &'static Words {
+        self.words.get().unwrap_or(&Words { set_stack_size: "", exit: "" })
+    }
+
     pub fn is(&self, state: State) -> bool {
         self.state.get() == state as u32
     }
@@ -226,6 +234,12 @@ impl Task {
         }
         self.stack_bytes.set(bytes);
         Ok(())
+    }
+
+    /// The lowest address and the size of the stack's usable part; nothing before the first turn.
+    pub fn stack_bounds(&self) -> Option<(*mut u8, usize)> {
+        let (stack, bytes) = (self.stack.get(), self.stack_bytes.get());
+        (stack != Stack::NONE).then(|| (stack::lowest(stack, bytes), bytes))
     }
 }
 

@@ -25,6 +25,8 @@ const DUE: usize = usize::MAX - 1;
 
 const ARITY: usize = 4;
 const FIRST_CAPACITY: usize = 64;
+/// Up to here a heap does not shrink.
+const KEPT_CAPACITY: usize = 1024;
 
 /// What the heap orders by: the time, and among equal times the order of insertion.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -259,21 +261,38 @@ impl TimerHeap {
         unsafe { *self.dues().add(which) }
     }
 
+    /// Halves the capacity, if not a quarter of it is in use. Not while `expire` runs.
+    pub fn shrink(&self) {
+        if self.may_shrink() {
+            let _ = self.resize(self.capacity.get() / 2); // Without memory it stays as it is.
+        }
+    }
+
+    /// Whether [`shrink`](Self::shrink) has something to do.
+    pub fn may_shrink(&self) -> bool {
+        self.capacity.get() > KEPT_CAPACITY && self.count.get() < self.capacity.get() / 4
+    }
+
     fn grow(&self) -> Result<()> {
-        let capacity = (self.capacity.get() * 2).max(FIRST_CAPACITY);
-        let slots = sys::allocate::<[u64; ENTRY_BYTES / 8]>(capacity).cast::<*const Task>();
+        self.resize((self.capacity.get() * 2).max(FIRST_CAPACITY))
+    }
+
+    /// `capacity` is at least `count`.
+    fn resize(&self, capacity: usize) -> Result<()> {
+        let bytes = capacity.checked_mul(ENTRY_BYTES).ok_or(Error::OutOfMemory)?;
+        let slots = sys::allocate_table(bytes).cast::<*const Task>();
         if slots.is_null() {
             return Err(Error::OutOfMemory);
         }
         let (old, count) = (self.slots.get(), self.count.get());
         // SAFETY: `count` entries of each array were written in the old allocation, both fit in the
-        // new one, which is twice as large, and the old one is not used again.
+        // new one, and the old one is not used again.
         unsafe {
             if count > 0 {
                 ptr::copy_nonoverlapping(old, slots, count);
                 ptr::copy_nonoverlapping(self.keys(), keys_of(slots, capacity), count);
             }
-            sys::free(old.cast());
+            self.release();
         }
         self.slots.set(slots);
         self.capacity.set(capacity);
@@ -281,10 +300,21 @@ impl TimerHeap {
     }
 }
 
+impl TimerHeap {
+    /// # Safety
+    /// The memory is not used again.
+    unsafe fn release(&self) {
+        if !self.slots.get().is_null() {
+            // SAFETY: from `resize`, with this capacity, and as this function's contract says.
+            unsafe { sys::free_table(self.slots.get().cast(), self.bytes()) };
+        }
+    }
+}
+
 impl Drop for TimerHeap {
     fn drop(&mut self) {
-        // SAFETY: NULL or from `grow`.
-        unsafe { sys::free(self.slots.get().cast()) };
+        // SAFETY: it is not used again.
+        unsafe { self.release() };
     }
 }
 
@@ -324,6 +354,8 @@ mod tests {
         Expire(u64, Option<usize>),
         /// Cancels the n-th of the tasks in the heap, counted round.
         Cancel(usize),
+        /// Adds that many that never expire, takes them out again, and shrinks.
+        Swell(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -333,6 +365,7 @@ mod tests {
             3 => time.clone().prop_map(Step::Insert),
             2 => (time, any::<Option<usize>>()).prop_map(|(time, n)| Step::Expire(time, n)),
             1 => any::<usize>().prop_map(Step::Cancel),
+            1 => (0usize..5000).prop_map(Step::Swell),
         ]
     }
 
@@ -390,6 +423,15 @@ mod tests {
                         model.remove(&key);
                     }
                     Step::Cancel(_) => {}
+                    Step::Swell(count) => {
+                        let tasks: Vec<Task> = (0..count).map(|_| Task::default()).collect();
+                        tasks.iter().for_each(|task| heap.insert(task, u64::MAX, u64::MAX).unwrap());
+                        tasks.iter().for_each(|task| heap.remove(task));
+                        while heap.may_shrink() {
+                            heap.shrink();
+                        }
+                        prop_assert!(heap.capacity.get() <= super::KEPT_CAPACITY.max(4 * model.len()));
+                    }
                 }
                 check(&heap, &model);
             }

@@ -55,7 +55,8 @@ impl Builder {
         self
     }
 
-    /// The size of its stack, in bytes; rounded up to whole pages.
+    /// The size of its stack, in bytes; rounded up as by
+    /// [`majjen::Builder::stack_size`](crate::Builder::stack_size).
     ///
     /// ```
     /// use majjen::{Scheduler, task};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::ptr::null;
 use std::rc::Rc;
 
@@ -153,6 +154,29 @@ impl Task {
         self.shared.as_ref().and_then(|shared| shared.task(self.id)).map_or(0, |(_, task)| {
             stack::high_water_bytes(task.stack.get(), task.stack_bytes.get())
         })
+    }
+
+    /// Where the task's stack is, as a range of addresses; it grows down. Nothing before the task's
+    /// first turn, and after its end.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let is_there = scheduler.spawn(|| {
+    ///     let variable = 1;
+    ///     let bounds = task::current().unwrap().stack_bounds().unwrap();
+    ///     bounds.contains(&(&raw const variable).addr())
+    /// });
+    /// assert_eq!(is_there.task().stack_bounds(), None);
+    /// scheduler.run()?;
+    /// assert!(is_there.join()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stack_bounds(&self) -> Option<Range<usize>> {
+        let (_, task) = self.shared.as_ref().and_then(|shared| shared.task(self.id))?;
+        let (lowest, bytes) = task.stack_bounds()?;
+        Some(lowest.addr()..lowest.addr() + bytes)
     }
 
     /// Its number, if its scheduler is the one that runs on this thread.

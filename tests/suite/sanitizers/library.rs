@@ -58,8 +58,8 @@ const MEMORY: Instrumented = Instrumented {
         Case {
             mutant: mutant(
                 "timer heap too small",
-                "TimerHeap::grow",
-                words("(capacity).cast", "(capacity / 2).cast"),
+                "TimerHeap::resize",
+                words("allocate_table(bytes)", "allocate_table(bytes / 2)"),
             ),
             program: "equal_deadlines",
             said: &["heap-buffer-overflow", "timer_heap.rs"],
@@ -92,7 +92,7 @@ const THREADS: Instrumented = Instrumented {
             mutant: mutant(
                 "settings published without order",
                 "SettingsLock::set",
-                words("cast_mut(), Release", "cast_mut(), Relaxed"),
+                words("(1), Release", "(1), Relaxed"),
             ),
             program: "sanitizers/callback",
             said: &["data race", "majjen::engine::log::deliver"],

@@ -1,0 +1,91 @@
+//! The reactor's table shrinks when the largest descriptors are not waited for any more.
+
+use super::entry::{Entry, Stage};
+use super::reactor::Reactor;
+
+/// Up to here the table does not shrink.
+const KEPT: usize = 1024;
+
+impl Reactor {
+    /// Shrinks the table to twice of what is in use, if that is a quarter of it at most.
+    pub fn shrink(&mut self) {
+        self.waiters_at_shrink = self.waiters;
+        if !self.has_few_waiters() {
+            return;
+        }
+        let in_use = |entry: &Entry| !entry.waiters.is_empty() || entry.stage != Stage::Idle;
+        let used = self.table.iter().rposition(in_use).map_or(0, |last| last + 1);
+        let kept = (2 * used).max(KEPT);
+        if used > self.table.len() / 4 || kept >= self.table.len() {
+            return;
+        }
+        // What is dropped may be armed still: an event of now must not be one of a later arming.
+        let generations = self.table[kept..].iter().map(|entry| entry.generation);
+        self.first_generation = generations.max().unwrap_or(0).max(self.first_generation);
+        self.table.truncate(kept);
+        self.table.shrink(kept);
+        self.pending.shrink(kept);
+    }
+
+    /// Whether [`shrink`](Self::shrink) may have something to do that it had not the last time.
+    pub fn may_shrink(&self) -> bool {
+        self.has_few_waiters() && self.waiters != self.waiters_at_shrink
+    }
+
+    /// So few that most of the table may be unused.
+    fn has_few_waiters(&self) -> bool {
+        self.table.len() > KEPT && self.waiters <= self.table.len() / 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::KEPT;
+    use crate::engine::io::{READABLE, Reactor};
+    use crate::engine::sys;
+    use crate::engine::task::Task;
+
+    #[test]
+    fn large_descriptors_that_are_gone_leave_no_room() {
+        let wake_up_fd = sys::eventfd().unwrap();
+        let mut reactor = Reactor::create(wake_up_fd).unwrap();
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let (low, high) = (Task::default(), Task::default());
+        reactor.wait(&low, reader.as_raw_fd(), READABLE).unwrap();
+        let large = (5 * KEPT) as i32;
+        sys::dup_onto(sys::eventfd().unwrap(), large).unwrap();
+        let nobody = |_: &Task, _| panic!("woken");
+        for _ in 0..2 {
+            reactor.wait(&high, large, READABLE).unwrap();
+            reactor.arm_all(&nobody);
+            let bytes = reactor.bytes();
+            reactor.shrink();
+            assert_eq!(reactor.bytes(), bytes, "in use");
+            reactor.remove_waiter(&high, large);
+            assert!(reactor.may_shrink());
+            reactor.shrink();
+            assert!(!reactor.may_shrink() && reactor.bytes() <= bytes / 4);
+            // The event of what is armed still wakes nobody.
+            sys::eventfd_raise(large);
+            assert_eq!(reactor.poll(0, &nobody), Ok(0));
+            sys::eventfd_clear(large);
+            let generation = reactor.first_generation;
+            assert!(generation > 0);
+            reactor.wait(&high, large, READABLE).unwrap();
+            assert_eq!(reactor.table[large as usize].generation, generation);
+            reactor.remove_waiter(&high, large);
+        }
+        writer.write_all(b"x").unwrap();
+        let woken = Cell::new(0);
+        assert_eq!(reactor.poll(0, &|_, _| woken.set(woken.get() + 1)), Ok(1));
+        assert_eq!(woken.get(), 1);
+        sys::close(large);
+        drop(reactor);
+        sys::close(wake_up_fd);
+    }
+}
