@@ -376,7 +376,8 @@ void mj_task_wait_readable(int fd);
 //
 // Returns the events that happened, with POLLERR and POLLHUP even if not asked for. Errors:
 //   -ETIMEDOUT  none of the events happened in time
-//   -EBADF      the descriptor is not open, or was closed with mj_fd_close()
+//   -EBADF      the descriptor is not open, was closed with mj_fd_close(), or was closed otherwise
+//               and its number is another file's by now
 //   -EINVAL     `events` has other bits, or the descriptor is one of the scheduler's own two
 //   -ENOSPC     the user's epoll sets are full (fs.epoll.max_user_watches in epoll(7))
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
@@ -385,7 +386,8 @@ int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
 // scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
-// tasks may be waiting for: a plain close() leaves those waiting. Does not suspend.
+// tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it concerns
+// the child alone. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
@@ -1062,6 +1064,8 @@ int mj_wait_nanosleep(struct mj_scheduler *scheduler, uint64_t timeout_ns, void 
 // close it. Does not suspend. Errors:
 //   -EINVAL  `scheduler` is NULL
 //   -EPERM   the scheduler is running on another thread
+//   and, in a child of fork(), as eventfd(2) and epoll_create1(2)
+// A child asks for it again: what the parent was told is the parent's.
 int mj_scheduler_backend_fd(struct mj_scheduler *scheduler);
 
 // Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (its

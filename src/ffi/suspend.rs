@@ -106,7 +106,8 @@ pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
 ///
 /// Returns the events that happened, with POLLERR and POLLHUP even if not asked for. Errors:
 ///   -ETIMEDOUT  none of the events happened in time
-///   -EBADF      the descriptor is not open, or was closed with mj_fd_close()
+///   -EBADF      the descriptor is not open, was closed with mj_fd_close(), or was closed otherwise
+///               and its number is another file's by now
 ///   -EINVAL     `events` has other bits, or the descriptor is one of the scheduler's own two
 ///   -ENOSPC     the user's epoll sets are full (fs.epoll.max_user_watches in epoll(7))
 ///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
@@ -135,7 +136,8 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
 
 /// Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
 /// scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
-/// tasks may be waiting for: a plain close() leaves those waiting. Does not suspend.
+/// tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it concerns
+/// the child alone. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
