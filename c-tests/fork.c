@@ -156,6 +156,8 @@ static void stops_first(void) {
 static void sleeps_once(void) { CHECK_INT(mj_wait_nanosleep(scheduler, 0, NULL), ==, 0); }
 
 static void is_told_of_no_descriptor(void) {
+  // These keep descriptors of their own.
+  if (under_valgrind() || emulated()) return;
   struct rlimit none = {0, 0};
   CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
   CHECK_INT(mj_scheduler_backend_fd(scheduler), ==, -EMFILE);

@@ -1178,6 +1178,8 @@ int mj_wait_nanosleep(struct mj_scheduler *scheduler, uint64_t timeout_ns, void 
 // close it. Does not suspend. Errors:
 //   -EINVAL  `scheduler` is NULL
 //   -EPERM   the scheduler is running on another thread
+//   and, in a child of fork(), as eventfd(2) and epoll_create1(2)
+// A child asks for it again: what the parent was told is the parent's.
 int mj_scheduler_backend_fd(struct mj_scheduler *scheduler);
 
 // Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (its

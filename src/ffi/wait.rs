@@ -125,6 +125,8 @@ pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u6
 /// close it. Does not suspend. Errors:
 ///   -EINVAL  `scheduler` is NULL
 ///   -EPERM   the scheduler is running on another thread
+///   and, in a child of fork(), as eventfd(2) and epoll_create1(2)
+/// A child asks for it again: what the parent was told is the parent's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_backend_fd(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.

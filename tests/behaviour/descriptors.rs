@@ -132,11 +132,12 @@ fn a_child_goes_on_with_copies_of_the_tasks<D: Api>() {
     events.are(&[Ok(())]);
 }
 
+/// What keeps the earlier file open.
 #[derive(Clone, Copy, Debug)]
 enum Kept {
-    ByNobody,
-    ByDuplicate,
-    ByChild,
+    Nowhere,
+    Duplicate,
+    Child,
 }
 
 /// A pipe's reading end has a number, which then is another pipe's.
@@ -155,10 +156,10 @@ impl Reused {
         let (new_reader, new_writer) = std::io::pipe().unwrap();
         let mut reused = Reused { old_writer, new_writer, number, duplicate: None, child: None };
         match kept {
-            Kept::ByNobody => {}
+            Kept::Nowhere => {}
             // SAFETY: no pointers.
-            Kept::ByDuplicate => reused.duplicate = Some(unsafe { libc::dup(number) }),
-            Kept::ByChild => {
+            Kept::Duplicate => reused.duplicate = Some(unsafe { libc::dup(number) }),
+            Kept::Child => {
                 let (control, end_of_control) = std::io::pipe().unwrap();
                 let child = fork();
                 if child == 0 {
@@ -199,7 +200,7 @@ impl Drop for Reused {
 }
 
 fn an_event_of_an_earlier_file_wakes_nobody<D: Api>() {
-    for kept in [Kept::ByDuplicate, Kept::ByChild] {
+    for kept in [Kept::Duplicate, Kept::Child] {
         for case in 0..8 {
             let [closes, busy, cancels] = [1, 2, 4].map(|bit| case & bit != 0);
             earlier_file::<D>(kept, closes, busy, cancels);
@@ -245,7 +246,7 @@ fn earlier_file<D: Api>(kept: Kept, closes: bool, busy: bool, cancels: bool) {
 
 /// A file is closed, and its number used again, while a task waits for it.
 fn a_wait_left_behind_is_not_for_the_next_file<D: Api>() {
-    for kept in [Kept::ByNobody, Kept::ByDuplicate, Kept::ByChild] {
+    for kept in [Kept::Nowhere, Kept::Duplicate, Kept::Child] {
         for (times_out, busy) in [(false, false), (false, true), (true, false), (true, true)] {
             left_behind::<D>(kept, times_out, busy);
         }
