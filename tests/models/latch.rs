@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::engine::inspect;
 use crate::engine::scheduler::{
-    Attempt, Limit, Scheduler, exit, park_until_woken, run, running_task, wait, yield_now,
+    Limit, Running, Scheduler, exit, park_until_woken, run, running_task, wait, yield_now,
 };
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Left, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
+use crate::engine::task::{Left, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue, Words};
 use crate::engine::time::Deadline;
 
 #[derive(Default)]
@@ -24,6 +24,8 @@ struct Latch {
     waiters: WaitQueue<Task>,
     left: Cell<u32>,
 }
+
+static WORDS: Words = Words { set_stack_size: "", exit: "" };
 
 static LATCH: WaitKind = WaitKind { leave: Some(leave), ..WaitKind::new(c"latch", unlink) };
 
@@ -49,14 +51,12 @@ unsafe fn leave(_: SchedulerRef, latch: usize, task: &Task) -> Left {
 
 impl Latch {
     fn wait(&self, limit: Limit) -> Result<()> {
-        let begin = |(_, task): (&Scheduler, &Task)| {
-            if self.open.get() {
-                return Ok(Attempt::Done(0));
-            }
+        let look = |_: Running<'_>| Ok(self.open.get().then_some(0));
+        let list = |(_, task): Running<'_>| {
             self.waiters.push(task);
-            Ok(Attempt::Waiting(Wait::on(&LATCH, self)))
+            Ok(Wait::on(&LATCH, self))
         };
-        wait(limit, begin).map(drop)
+        wait(limit, look, list).map(drop)
     }
 
     fn open(&self, scheduler: &Scheduler) {
@@ -116,8 +116,8 @@ fn run_with(world: &World, limit_ns: u64, act: Other) -> Result<()> {
     let scheduler = Scheduler::create(false).unwrap();
     // SAFETY: made just now.
     let it = unsafe { &*scheduler };
-    it.spawn(waits, owned(from_ref(world)), "").unwrap();
-    it.spawn(acts, owned((from_ref(world), act)), "").unwrap();
+    it.spawn(waits, owned(from_ref(world)), &WORDS).unwrap();
+    it.spawn(acts, owned((from_ref(world), act)), &WORDS).unwrap();
     run(it).unwrap();
     // SAFETY: as above, and it does not run.
     unsafe { Scheduler::destroy(scheduler) }.unwrap();
@@ -189,7 +189,7 @@ fn a_scheduler_that_is_destroyed_takes_its_tasks_out() {
     let scheduler = Scheduler::create(false).unwrap();
     // SAFETY: made just now.
     let it = unsafe { &*scheduler };
-    it.spawn(waits, owned(from_ref(&world)), "").unwrap();
+    it.spawn(waits, owned(from_ref(&world)), &WORDS).unwrap();
     assert_eq!(run(it), Err(Error::Deadlock));
     assert!(!world.latch.waiters.is_empty());
     // SAFETY: as above, and it does not run.

@@ -17,8 +17,10 @@ behaviours!(
     a_call_after_a_long_time_yields,
 );
 
+type Call = (&'static str, Rc<dyn Fn()>);
+
 /// The calls that may suspend, each where it need not wait.
-fn calls<D: Sync>(api: &D) -> Vec<(&'static str, Rc<dyn Fn()>)> {
+fn calls<D: Sync>(api: &D) -> Vec<Call> {
     let (mutex, semaphore, group) = (api.mutex(), api.semaphore(1), api.group());
     let (room, elements, both) = (api.channel(1000), api.channel(1000), api.channel(1));
     for _ in 0..1000 {

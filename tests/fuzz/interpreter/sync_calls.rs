@@ -82,7 +82,7 @@ pub fn call(code: u8, a: u8, b: u8, c: u8) -> SyncCall {
         53..=56 => Select(cases(a, c), span(b)),
         57 | 58 => TrySelect(cases(a, c)),
         59..=62 => Destroy(nth(0..CHANNELS.end, a)),
-        63 if b % 8 != 0 => Spend(nth(GROUPS, a), 56 + c % 12),
+        63 if !b.is_multiple_of(8) => Spend(nth(GROUPS, a), 56 + c % 12),
         _ => MakeNothing,
     }
 }
