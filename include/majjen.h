@@ -423,7 +423,8 @@ void mj_task_wait_readable(int fd);
 //   -ETIMEDOUT  none of the events happened in time
 //   -ECANCELED  the task is marked as ended, or is canceled and no event has happened, or has been
 //               told of events 64 times since
-//   -EBADF      the descriptor is not open, or was closed with mj_fd_close()
+//   -EBADF      the descriptor is not open, was closed with mj_fd_close(), or was closed otherwise
+//               and its number is another file's by now
 //   -EINVAL     `events` has other bits, or the descriptor is one of the scheduler's own two
 //   -ENOSPC     the user's epoll sets are full (fs.epoll.max_user_watches in epoll(7))
 //   -EINTR, -ENOMEM, -EPERM  as mj_sleep_ns()
@@ -432,8 +433,9 @@ int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
 // scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
-// tasks may be waiting for: a plain close() leaves those waiting. Does not suspend, but blocks the
-// thread where close(2) does, as for a socket with SO_LINGER and a time.
+// tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it concerns
+// the child alone. Does not suspend, but blocks the thread where close(2) does, as for a socket
+// with SO_LINGER and a time.
 //
 // Returns 0. Errors:
 //   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
@@ -987,8 +989,7 @@ void mj_log_get_config(struct mj_logger *logger);
 // Makes stderr the receiver of all lines, for the whole process: for a program whose stdout is its
 // result. Callable from any thread. Does not suspend.
 //
-// Returns 0. Errors (nothing has changed then):
-//   -ENOMEM  out of memory
+// Returns 0, as its siblings do when they succeed.
 int mj_log_to_stderr(void);
 
 // Makes a file the receiver of all lines, for the whole process. Lines are appended, each with one
