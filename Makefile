@@ -56,12 +56,14 @@ examples: build
 	$(call example,wait_message_queue,-lrt)
 	$(call example,wait_mock)
 	$(call example,pipeline)
+	$(call example,graceful_stop)
 	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo \
 		"wait_postgresql is left out: libpq is not installed (Debian: apt install libpq-dev)")
 	"$(examples_dir)/wait_hybrid"
 	"$(examples_dir)/wait_message_queue"
 	"$(examples_dir)/wait_mock"
 	"$(examples_dir)/pipeline"
+	"$(examples_dir)/graceful_stop"
 
 # The tests of the feature `log` are built in target/debug, so that the library in target/release stays
 # without.

@@ -16,6 +16,7 @@ mod park;
 mod random;
 mod round;
 mod run;
+mod spend;
 mod starved;
 mod tasks;
 mod time;
@@ -27,7 +28,6 @@ pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
     Limit, Running, exit, park_until_woken, set_cancelable, sleep, suspend_parked, wait, yield_now,
 };
-pub use budget::{spend, yield_spent};
 pub use descriptor::{close_fd, wait_fd};
 pub use drain::Drain;
 pub use io::{Builtin, WaitFunction};
@@ -35,4 +35,5 @@ pub use join::join;
 pub use object::{Scheduler, current, running_task};
 pub use park::own_task;
 pub use run::{Ended, run};
+pub use spend::{spend, yield_spent};
 pub use tasks::Tasks;

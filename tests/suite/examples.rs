@@ -30,11 +30,12 @@ use crate::toolchain::{find, runner};
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 7] = [
+    let scenarios: [(&str, fn()); 8] = [
         ("wait_hybrid", hybrid),
         ("wait_message_queue", message_queue),
         ("wait_mock", mock),
         ("pipeline", pipeline),
+        ("graceful_stop", graceful_stop),
         ("http_metrics_agree_between_two_scrapes", metrics_agree),
         ("http_metrics_drops_slow_clients", slow_clients),
         ("http_metrics_idle_uses_no_cpu", idle_costs_nothing),
@@ -124,6 +125,12 @@ fn pipeline() {
     assert!(least > 0 && queued <= 8, "{lines:?}");
     let [stopped] = numbers(&lines[2]);
     assert!((100..120).contains(&stopped), "{lines:?}");
+}
+
+fn graceful_stop() {
+    let lines = Program::compile("graceful_stop", &[]).start(&[]).succeed();
+    assert_eq!(numbers(&lines[0]), [libc::SIGTERM as u64]);
+    assert_eq!(numbers(&lines[1]), [4, 4, 4]);
 }
 
 /// The day of `wait_mock.c`, computed without tasks: a digest of the events and their times, in

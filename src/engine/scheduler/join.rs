@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::ptr::{eq, from_ref};
 
 use super::block::{Limit, Running, wait};
-use super::budget::spend;
 use super::object::{Scheduler, running_task};
+use super::spend::spend;
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
 
