@@ -31,13 +31,13 @@ const MUTANTS: [Mutant; 17] = [
     mutant(
         "no_last_look_at_a_descriptor",
         "wait_fd",
-        words("result == Err(Error::TimedOut)", "false"),
+        words("scheduler.poll_late(task, fd, events)", "Err(Error::TimedOut)"),
     ),
     mutant("no_last_look_at_an_object", "Scheduler::expire", condition("expires_at_once", "true")),
     mutant(
         "child_closes_for_its_parent",
-        "descriptor::close_fd",
-        words("scheduler.reinit_after_fork().is_ok()", "true"),
+        "Scheduler::close_fd",
+        words("self.reinit_after_fork().is_ok()", "true"),
     ),
     mutant(
         "child_waits_at_its_parents_set",

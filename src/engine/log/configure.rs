@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_void};
 
 use super::level::{self, Level};
 use super::settings::{Callback, Receiver, Settings, SettingsLock, check_text, current};
-use super::{file, start, syslog};
+use super::{file, limit, start, syslog};
 use crate::engine::sys::{Error, Result};
 
 /// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
@@ -81,6 +81,7 @@ fn set(lock: &SettingsLock, settings: Settings, text: &CStr) {
     start::begin();
     let (before, is_other) = lock.set(settings, text);
     if is_other {
+        limit::reset();
         file::SINK.reset();
         syslog::SINK.reset();
     }

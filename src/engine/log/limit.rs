@@ -1,7 +1,7 @@
 //! The limit of the library's own lines: a program that fails or misuses a call in a loop must not
 //! fill the disk. Lines of one kind, of one place in the code, are written as they come until there
 //! have been [`BURST`]; further ones are counted, but for one every [`INTERVAL_S`], which says how
-//! many were left out. So does the end of a run.
+//! many were left out. So does the end of a run. A new receiver gets each kind anew.
 //!
 //! The places are in a fixed table of atomics, as a line may neither allocate nor wait. Threads that
 //! come to the same place at the same moment may write a line more or less.
@@ -46,6 +46,15 @@ pub fn take_left_out(place: &'static Location<'static>) -> u64 {
     }
     ANY_LEFT_OUT.store(false, Relaxed);
     KINDS.iter().map(Kind::take_left_out).sum()
+}
+
+/// For a new receiver, which has seen no line yet.
+pub fn reset() {
+    ANY_LEFT_OUT.store(false, Relaxed);
+    for kind in &KINDS {
+        kind.left.store(BURST, Relaxed);
+        kind.left_out.store(0, Relaxed);
+    }
 }
 
 fn now_s() -> u64 {

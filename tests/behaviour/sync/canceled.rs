@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Events, HOUR, Sync};
+use super::{Events, HOUR, Sync, api_that_pretends};
 
 behaviours!(what_needs_no_waiting_is_had, a_ready_descriptor_is_told_so_many_times);
 
@@ -15,7 +15,7 @@ type Call = Box<dyn Fn() -> Result<(), i32>>;
 /// neither how long, nor that somebody could end the wait.
 fn what_needs_no_waiting_is_had<D: Sync>() {
     const TOLD: Result<(), i32> = Err(libc::ECANCELED);
-    let (api, events) = (D::new(), Events::new());
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (free, locked, own) = (api.mutex(), api.mutex(), api.mutex());
     let (permits, group, done) = (api.semaphore(1), api.group(), api.group());
     let (room, full, closed) = (api.channel(9), api.channel(0), api.channel(1));
@@ -119,7 +119,7 @@ fn what_needs_no_waiting_is_had<D: Sync>() {
 }
 
 fn a_ready_descriptor_is_told_so_many_times<D: Sync>() {
-    let (api, events) = (D::new(), Events::new());
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(b"x").unwrap();
     let log = events.clone();

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Events, HOUR, MS, Sync};
+use super::{Events, HOUR, MS, Sync, api_that_pretends};
 
 behaviours!(
     a_mutex_is_handed_over_in_order,
@@ -17,7 +17,7 @@ behaviours!(
 );
 
 fn a_mutex_is_handed_over_in_order<D: Sync>() {
-    let (api, events) = (D::new(), Events::new());
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
     let mutex = api.mutex();
     for name in 0..4 {
         let events = events.clone();
@@ -35,7 +35,7 @@ fn a_mutex_is_handed_over_in_order<D: Sync>() {
 }
 
 fn a_lock_has_a_timeout_and_ignores_it_when_free<D: Sync>() {
-    let (api, events) = (D::new(), Events::new());
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
     let mutex = api.mutex();
     let has_waited = Rc::new(Cell::new(false));
     let enough = has_waited.clone();
@@ -63,7 +63,7 @@ fn a_lock_has_a_timeout_and_ignores_it_when_free<D: Sync>() {
 }
 
 fn nobody_locks_twice<D: Sync>() {
-    let (api, events) = (D::new(), Events::new());
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (mutex, log) = (api.mutex(), events.clone());
     api.spawn(move || {
         D::lock(mutex, None).unwrap();
@@ -78,7 +78,7 @@ fn nobody_locks_twice<D: Sync>() {
 /// The first waiter owns the mutex as soon as it is unlocked: no task takes it before that one
 /// runs.
 fn an_unlocked_mutex_is_handed_to_the_first_waiter<D: Sync>() {
-    let (api, events) = (D::new(), Events::new());
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (mutex, inner) = (api.mutex(), api.clone());
     api.spawn(move || {
         D::lock(mutex, None).unwrap();
@@ -103,7 +103,7 @@ fn an_unlocked_mutex_is_handed_to_the_first_waiter<D: Sync>() {
 }
 
 fn a_loop_of_locks_with_a_zero_timeout_lets_the_owner_run<D: Sync>() {
-    let api = D::new();
+    let api = api_that_pretends::<D>();
     let mutex = api.mutex();
     api.spawn(move || {
         D::lock(mutex, None).unwrap();
@@ -121,7 +121,7 @@ fn a_loop_of_locks_with_a_zero_timeout_lets_the_owner_run<D: Sync>() {
 }
 
 fn a_canceled_task_locks_what_is_free_and_does_not_wait<D: Sync>() {
-    let (api, events) = (D::new(), Events::new());
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
     let (free, locked, log) = (api.mutex(), api.mutex(), events.clone());
     let canceled = api.spawn(move || {
         log.push(D::park(None));
@@ -141,7 +141,7 @@ fn a_canceled_task_locks_what_is_free_and_does_not_wait<D: Sync>() {
 
 /// It stays locked for good.
 fn waiters_learn_that_the_owner_has_ended<D: Sync>() {
-    let (api, events) = (D::new(), Events::new());
+    let (api, events) = (api_that_pretends::<D>(), Events::new());
     let mutex = api.mutex();
     api.spawn(move || {
         D::lock(mutex, None).unwrap();

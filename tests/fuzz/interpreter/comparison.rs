@@ -2,7 +2,7 @@
 //! that has entered the queue.
 
 use super::majjen_h::*;
-use super::model::{CLOSED, ENDED, EVENT, For, Limit, Model, Reasons, TIME, Task, YIELDED, poll};
+use super::model::{CLOSED, ENDED, EVENT, For, Limit, Model, Reasons, TIME, YIELDED, poll};
 use super::objects::{Aim, CHANNELS, Object, SEMAPHORES};
 
 impl Model {

@@ -51,6 +51,8 @@ pub struct World {
     pub threshold: u32,
     /// Lines that the log callback received.
     pub lines: u64,
+    /// Calls that have to log a line.
+    pub misuses: u64,
     pub tell: bool,
 }
 
@@ -90,6 +92,7 @@ pub fn run(bytes: &[u8], tell: bool) {
         callbacks: Callbacks::default(),
         threshold: MJ_LOG_WARN,
         lines: 0,
+        misuses: 0,
         tell,
     };
     WORLD.set(Some(world));
