@@ -429,6 +429,43 @@ static void check_killed_by(int status, int number) {
   CHECK_INT(WTERMSIG(status), ==, number);
 }
 
+static void raises_and_exits(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(raise(SIGTERM), ==, 0);
+  mj_task_exit();
+}
+
+// No task is left to stop, so all have ended; that a signal came is not forgotten.
+static void a_signal_in_the_last_turn_is_told(void) {
+  begin(new_application());
+  add_task(scheduler_to_stop, raises_and_exits, NULL);
+  CHECK_INT(mj_run(scheduler_to_stop), ==, 0);
+  CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, SIGTERM);
+  CHECK_INT(mj_run(scheduler_to_stop), ==, 0);
+  CHECK_INT(mj_scheduler_signal(scheduler_to_stop), ==, 0);
+  end();
+}
+
+static void raises_when_the_run_is_over(mj_log_level level, const char* message, void* user_data) {
+  (void)level;
+  (void)user_data;
+  if (strncmp(message, "Scheduler stopped", 17) == 0) raise(SIGTERM);
+}
+
+static void runs_with_a_late_signal(void) {
+  begin(new_application());
+  add_task(scheduler_to_stop, ends_after_three_turns, NULL);
+  mj_log_set_level(MJ_LOG_INFO);
+  mj_log_set_callback(raises_when_the_run_is_over, NULL);
+  mj_run(scheduler_to_stop);
+}
+
+// It has the effect that it has outside a run, instead of none.
+static void a_signal_at_the_end_of_a_run_is_not_lost(void) {
+  check_killed_by(status_of_child(runs_with_a_late_signal), SIGTERM);
+}
+
 static void a_second_sigint_kills(void) {
   check_killed_by(status_of_child(runs_an_application_with_two_signals), SIGINT);
 }
@@ -546,6 +583,8 @@ int main(void) {
   RUN(sigint_and_sigterm_stop_an_application);
   RUN(a_signal_counts_for_more_than_a_stop);
   RUN(a_handler_of_the_program_is_left_alone);
+  RUN(a_signal_in_the_last_turn_is_told);
+  RUN(a_signal_at_the_end_of_a_run_is_not_lost);
   RUN(a_second_sigint_kills);
   RUN(sigint_kills_where_the_preset_does_not_run);
   RUN(an_application_outlives_a_closed_connection);

@@ -32,14 +32,15 @@
 //                a call waits at most, from now on; MJ_FOREVER is without limit.
 //   Suspending   Calls that may suspend the running task say so, and work in tasks, at any depth of
 //                calls. They leave errno as it is. Outside a task they do nothing but log a warning
-//                and, if they have a result, return -EPERM.
+//                and, if they have a result, return -EPERM, or -EINVAL for a wrong argument.
 //   Names        The short ones, like mj_yield(), return a result where the longer ones, like
 //                mj_task_yield(), return nothing. A try_ form never waits: it returns -EAGAIN.
 //   Threads      A scheduler, its tasks, and its mutexes, channels and the like are used by one
 //                thread at a time. While it runs, other threads call only mj_scheduler_stop(),
 //                mj_scheduler_remote() and what takes an mj_remote; signal handlers only
 //                mj_scheduler_stop() and mj_remote_stop(). All else is refused, and reported in the
-//                log. mj_version() and the mj_log functions are for all threads.
+//                log; only what looks at a task or an object, such as mj_task_get_name(), cannot
+//                tell. mj_version() and the mj_log functions are for all threads.
 //   Pointers     An object is NULL or alive: made, and not yet released. A function is NULL or stays
 //                callable while it is set. Buffers, elements and strings are NULL or as large as the
 //                call needs, stay the caller's, and are not kept unless a comment says so.
@@ -156,10 +157,11 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 //   and, in a child of fork(), as eventfd(2) and epoll_create1(2)
 int mj_run(struct mj_scheduler *scheduler);
 
-// Tells which signal ended the last run. Does not suspend.
+// Tells which signal came in the last run: also if the run ended otherwise meanwhile, as when the
+// last task ended, and returned something else. Does not suspend.
 //
-// Returns SIGINT or SIGTERM, the first one if several came, or 0 when the last run ended
-// otherwise, while one is under way, and before the first. Errors:
+// Returns SIGINT or SIGTERM, the first one if several came, or 0 when none came, while a run is
+// under way, and before the first. Errors:
 //   -EINVAL  `scheduler` is NULL
 //   -EPERM   the scheduler is running on another thread
 int mj_scheduler_signal(struct mj_scheduler *scheduler);
@@ -555,6 +557,8 @@ typedef enum mj_select_op {
 // One of the things that mj_select() waits for: so far a send to a channel or a receive from one.
 // Set the channel, the operation and the element, and leave the rest zero:
 //   {.chan = chan, .op = MJ_SELECT_RECV, .element = &value}
+// or, in C++, `mj_select_case c{}; c.chan = chan;` and so on. Each call has cases of its own: a
+// static array is shared by all tasks, and filling it in while one waits breaks that wait.
 typedef struct mj_select_case {
   // The channel; NULL for a case that is never ready.
   struct mj_chan *chan;
@@ -592,7 +596,7 @@ typedef struct mj_select_case {
 //   -ETIMEDOUT  none could be done in time
 //   -EBUSY      another task waits with the same cases: each needs its own
 //   -EINVAL     as mj_chan_send(), and: an operation that is none or not there yet, a reserved
-//               word that is not 0, `cases` is NULL, more than INT_MAX cases
+//               word that is not 0, `cases` is NULL with a count, more than INT_MAX cases
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
 int mj_select(struct mj_select_case *cases, size_t count, uint64_t timeout_ns);
 
@@ -1255,10 +1259,13 @@ typedef struct mj_scheduler {
 }  // extern "C"
 #endif
 
+#endif  // MAJJEN_H
+
 // ---- The guide's unprefixed names ---------------------------------------------------------------
 
-// For code that was written with the guide: define MAJJEN_GUIDE_NAMES before the include to have them.
-#ifdef MAJJEN_GUIDE_NAMES
+// For code that was written with the guide: define MAJJEN_GUIDE_NAMES before an include to have them.
+#if defined(MAJJEN_GUIDE_NAMES) && !defined(MAJJEN_GUIDE_NAMES_DEFINED)
+#define MAJJEN_GUIDE_NAMES_DEFINED
 
 // How many descriptors the guide's mj_epoll_data has room for. The library itself has no such limit.
 #ifndef MAX_FDS
@@ -1279,5 +1286,3 @@ static inline mj_task *dequeue_runnable(mj_scheduler *scheduler) {
 }
 
 #endif  // MAJJEN_GUIDE_NAMES
-
-#endif  // MAJJEN_H

@@ -105,8 +105,7 @@ unsafe fn create_object<C: Opaque>(
     make: impl FnOnce(Home) -> Result<C::Object>,
 ) -> *mut C {
     // SAFETY: as this function's contract says.
-    let created = unsafe { scheduler_ref(scheduler, function) }
-        .ok_or(Error::InvalidArgument)
+    let created = unsafe { own_scheduler_ref(scheduler, function) }
         .and_then(Home::of)
         .and_then(make)
         .and_then(Object::into_heap);

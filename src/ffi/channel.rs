@@ -172,7 +172,7 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 ///   -ETIMEDOUT  none could be done in time
 ///   -EBUSY      another task waits with the same cases: each needs its own
 ///   -EINVAL     as mj_chan_send(), and: an operation that is none or not there yet, a reserved
-///               word that is not 0, `cases` is NULL, more than INT_MAX cases
+///               word that is not 0, `cases` is NULL with a count, more than INT_MAX cases
 ///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_select(

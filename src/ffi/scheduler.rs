@@ -144,10 +144,11 @@ pub unsafe extern "C-unwind" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
     }
 }
 
-/// Tells which signal ended the last run. Does not suspend.
+/// Tells which signal came in the last run: also if the run ended otherwise meanwhile, as when the
+/// last task ended, and returned something else. Does not suspend.
 ///
-/// Returns SIGINT or SIGTERM, the first one if several came, or 0 when the last run ended
-/// otherwise, while one is under way, and before the first. Errors:
+/// Returns SIGINT or SIGTERM, the first one if several came, or 0 when none came, while a run is
+/// under way, and before the first. Errors:
 ///   -EINVAL  `scheduler` is NULL
 ///   -EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]

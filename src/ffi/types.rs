@@ -222,6 +222,8 @@ pub type SelectOpInt = u32;
 /// One of the things that mj_select() waits for: so far a send to a channel or a receive from one.
 /// Set the channel, the operation and the element, and leave the rest zero:
 ///   {.chan = chan, .op = MJ_SELECT_RECV, .element = &value}
+/// or, in C++, `mj_select_case c{}; c.chan = chan;` and so on. Each call has cases of its own: a
+/// static array is shared by all tasks, and filling it in while one waits breaks that wait.
 #[repr(C)]
 pub struct mj_select_case {
     /// The channel; NULL for a case that is never ready.

@@ -81,6 +81,7 @@ impl From<JoinError> for std::io::Error {
     fn from(error: JoinError) -> std::io::Error {
         match error {
             JoinError::Failed(error) => error.into(),
+            JoinError::Canceled => Error::Canceled.into(),
             error => std::io::Error::other(error),
         }
     }

@@ -101,8 +101,7 @@ impl Scheduler {
 
     /// Runs tasks until none is left, or [`StopHandle::stop`] is called, and says which. Tasks that are left stay
     /// as they are, and the next run goes on with them: each run that leaves suspended tasks takes
-    /// some 50 bytes until the thread ends. Blocks the thread, and sets its timer slack to 1 ns
-    /// meanwhile.
+    /// some 50 bytes until the thread ends. Blocks the thread.
     ///
     /// ```
     /// use majjen::{Ended, Error, Scheduler, task};
@@ -132,6 +131,20 @@ impl Scheduler {
             thread_end::watch(&self.shared);
         }
         result
+    }
+
+    /// The signal that came in the last run, if its scheduler
+    /// [handles signals](crate::Builder::handle_signals): also if the run ended otherwise meanwhile,
+    /// as when the last task ended. The first one, if several came.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// scheduler.run()?;
+    /// assert_eq!(scheduler.signal(), None);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn signal(&self) -> Option<i32> {
+        Some(self.core().signal()).filter(|signal| *signal != 0)
     }
 
     /// A handle that makes the run return, for other threads.

@@ -198,5 +198,7 @@ pub(super) fn to_ns(span: Duration) -> u64 {
 
 /// The limit of a call of the safe API, which goes on through wake-ups that are not for it.
 pub(super) fn limit(timeout: Option<Duration>) -> Limit {
-    Limit::uninterrupted(timeout.map_or(Deadline::Never, |timeout| Deadline::In(to_ns(timeout))))
+    Limit::uninterrupted(
+        timeout.map_or(Deadline::Never, |timeout| Deadline::after_ns(to_ns(timeout))),
+    )
 }

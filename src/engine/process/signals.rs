@@ -175,6 +175,7 @@ pub struct Guard {
     place: &'static Place,
     /// The handle in the place.
     _remote: Remote,
+    has_left: bool,
 }
 
 impl Guard {
@@ -195,18 +196,17 @@ impl Guard {
             }
         }
         drop(installed);
-        Ok(Guard { place, _remote: remote })
+        Ok(Guard { place, _remote: remote, has_left: false })
     }
 
-    /// The first signal that has stopped the scheduler; 0 for none. Whoever has seen the stop of a
-    /// signal is told of it.
-    pub fn caught(&self) -> c_int {
+    /// Ends it. Returns the first signal that came while it lived; 0 for none.
+    pub fn end(mut self) -> c_int {
+        self.leave();
         self.place.caught.load(SeqCst)
     }
-}
 
-impl Drop for Guard {
-    fn drop(&mut self) {
+    fn leave(&mut self) {
+        self.has_left = true;
         let mut installed = INSTALLED.lock();
         installed.guards -= 1;
         if installed.guards == 0 {
@@ -225,6 +225,14 @@ impl Drop for Guard {
             std::hint::spin_loop();
         }
         self.place.thread.store(null_mut(), SeqCst);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.has_left {
+            self.leave();
+        }
         self.place.taken.store(false, SeqCst);
     }
 }

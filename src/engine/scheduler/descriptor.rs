@@ -35,7 +35,11 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     let (scheduler, task) = running()?;
     log::debug(format_args!("Task {task:p} waiting for fd {fd} to become {}", EventNames(events)));
     if limit.deadline == Deadline::In(0) && !scheduler.is_internal(fd) {
-        return yield_and_poll(fd, events);
+        let result = yield_and_poll(fd, events);
+        if let Err(error @ Error::Os(_)) = result {
+            report_failure(task, fd, error);
+        }
+        return result;
     }
     let refused = Cell::new(false);
     let list = |(scheduler, task): Running<'_>| {
@@ -59,7 +63,7 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
             || late && error != Error::TimedOut
             || task.outcome.get() == Outcome::Failed(error))
     {
-        log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
+        report_failure(task, fd, error);
     }
     // Yield, so that a loop around the call does not starve other tasks; but not if the program's
     // log callback has just marked this task as ended.
@@ -69,6 +73,12 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
         scheduler.yield_task(task);
     }
     result.map(|happened| happened & (events | FAILURE))
+}
+
+#[track_caller]
+#[cold]
+fn report_failure(task: &Task, fd: c_int, error: Error) {
+    log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
 }
 
 /// Yields, so that a loop around the call can be stopped, and polls a descriptor once.

@@ -124,29 +124,28 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     }
 
     let result = scheduler.run_loop();
-    let signal = signals.as_ref().map_or(0, signals::Guard::caught);
 
     scheduler.arm_all();
     scheduler.publish_metrics();
+    // One that comes later has the effect that it has outside a run, and is not lost.
+    let signal = signals.map_or(0, signals::Guard::end);
+    options.signal.set(signal);
     log::report_left_out();
-    let ended = match scheduler.tasks.alive() {
-        0 => {
-            log::info(format_args!("Scheduler stopped: all tasks completed"));
-            Ended::Completed
-        }
+    match scheduler.tasks.alive() {
+        0 => log::info(format_args!("Scheduler stopped: all tasks completed")),
         left => {
             log::info(format_args!("Scheduler stopped: {} left", Counted(left, "task", "tasks")));
-            if signal == 0 { Ended::Stopped } else { Ended::Signal(signal) }
         }
-    };
-    let result = result.map(|()| ended);
-    if let Ok(Ended::Signal(signal)) = result {
-        options.signal.set(signal);
     }
+    // Asked again: a log callback may have made a task.
+    let ended = match (scheduler.tasks.alive(), signal) {
+        (0, _) => Ended::Completed,
+        (_, 0) => Ended::Stopped,
+        (_, signal) => Ended::Signal(signal),
+    };
     drop(overflow);
-    drop(signals);
     drop(entered);
-    result
+    result.map(|()| ended)
 }
 
 impl Scheduler {
@@ -205,7 +204,9 @@ impl Scheduler {
     fn expire_timers(&self, now: Instant) {
         let Some(next_ns) = self.timers.next_deadline_ns() else { return };
         let clock = &self.time.clock;
-        let mut now_ns = if clock.has_custom() { clock.now_ns() } else { now.ns };
+        // The end of the clock is when nothing expires.
+        let read_ns = || clock.now_ns().min(u64::MAX - 1);
+        let mut now_ns = if clock.has_custom() { read_ns() } else { now.ns };
         if next_ns > now_ns {
             return;
         }
@@ -215,7 +216,7 @@ impl Scheduler {
         if self.has_custom_wait_function() && self.io.is_stale(self.dispatch.turn_times.count()) {
             self.wait(0);
             if clock.has_custom() {
-                now_ns = now_ns.max(clock.now_ns());
+                now_ns = now_ns.max(read_ns());
             }
         }
         self.timers.expire(now_ns, |task| {

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::ptr::eq;
 
+use crate::engine::log;
 use crate::engine::scheduler::{Running, Scheduler, current, running_task};
 use crate::engine::sys::{Error, Result};
 use crate::engine::threads::WeakRemote;
@@ -80,7 +81,13 @@ impl Home {
     /// anywhere on the scheduler's thread.
     pub fn for_drop(&self) -> Result<Option<&Scheduler>> {
         match self.scheduler() {
-            Some(home) if home.remote.runs_elsewhere() => Err(Error::WrongThread),
+            Some(home) if home.remote.runs_elsewhere() => {
+                log::error(format_args!(
+                    "a mutex, channel or the like is used on another thread than the one that runs \
+                     its scheduler: the call is refused"
+                ));
+                Err(Error::WrongThread)
+            }
             home => Ok(home),
         }
     }

@@ -204,12 +204,7 @@ impl Case {
 /// The channels are null or alive; elements as in [`Channel::send`] and [`Channel::receive`].
 pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
     let running = scheduler::running_task().ok_or(Error::NotInTask)?;
-    for case in cases {
-        case.check()?;
-        if let Some((channel, _)) = case.parts() {
-            channel.home().current_task()?;
-        }
-    }
+    check_all(cases, |home| home.current_task().map(drop))?;
     if running.0.spend(running.1) {
         let waiting = SelectWait { task: running.1, cases };
         channels(cases).for_each(|channel| channel.home().add_user());
@@ -230,7 +225,7 @@ pub unsafe fn wait_for(cases: &[Case], limit: Limit) -> Result<usize> {
     let look = |_: Running<'_>| Ok(unsafe { attempt(cases) }.map(|index| index as u32));
     let list = |_: Running<'_>| {
         if cases.iter().any(Case::is_in_list) {
-            return Err(Error::Busy);
+            return Err(Error::Busy); // Since the call has yielded.
         }
         for case in cases {
             if let Some((channel, operation)) = case.parts() {
@@ -240,8 +235,10 @@ pub unsafe fn wait_for(cases: &[Case], limit: Limit) -> Result<usize> {
         }
         Ok(Wait::on(&CHANNELS, &waiting))
     };
-    let index = wait(limit, look, list)?;
-    Ok(index as usize)
+    let index = wait(limit, look, list);
+    // They are in no list, which the next call need not find out by a search.
+    cases.iter().for_each(|case| case.waiting.set(null()));
+    index.map(|index| index as usize)
 }
 
 /// Completes one of the cases, if one can complete without waiting.
@@ -249,14 +246,24 @@ pub unsafe fn wait_for(cases: &[Case], limit: Limit) -> Result<usize> {
 /// # Safety
 /// As [`select`].
 pub unsafe fn try_select(cases: &[Case]) -> Result<usize> {
+    check_all(cases, |home| home.for_caller().map(drop))?;
+    // SAFETY: as this function's contract says.
+    unsafe { attempt(cases) }.ok_or(Error::WouldBlock)
+}
+
+/// An error for a case that is filled in wrongly, whose channel the caller may not use, or with which
+/// another task waits.
+fn check_all(cases: &[Case], check_home: impl Fn(&super::home::Home) -> Result<()>) -> Result<()> {
     for case in cases {
         case.check()?;
         if let Some((channel, _)) = case.parts() {
-            channel.home().for_caller()?;
+            check_home(channel.home())?;
+        }
+        if case.is_in_list() {
+            return Err(Error::Busy);
         }
     }
-    // SAFETY: as this function's contract says.
-    unsafe { attempt(cases) }.ok_or(Error::WouldBlock)
+    Ok(())
 }
 
 /// # Safety

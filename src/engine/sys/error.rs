@@ -183,6 +183,16 @@ impl From<std::io::Error> for Error {
             ErrorKind::Deadlock => Error::Deadlock,
             ErrorKind::BrokenPipe => Error::Disconnected,
             ErrorKind::WouldBlock => Error::WouldBlock,
+            ErrorKind::NotFound => Error::Os(libc::ENOENT),
+            ErrorKind::PermissionDenied => Error::Os(libc::EACCES),
+            ErrorKind::AlreadyExists => Error::Os(libc::EEXIST),
+            ErrorKind::ConnectionRefused => Error::Os(libc::ECONNREFUSED),
+            ErrorKind::ConnectionReset => Error::Os(libc::ECONNRESET),
+            ErrorKind::ConnectionAborted => Error::Os(libc::ECONNABORTED),
+            ErrorKind::NotConnected => Error::Os(libc::ENOTCONN),
+            ErrorKind::AddrInUse => Error::Os(libc::EADDRINUSE),
+            ErrorKind::AddrNotAvailable => Error::Os(libc::EADDRNOTAVAIL),
+            ErrorKind::Unsupported => Error::Os(libc::ENOSYS),
             _ => Error::Os(libc::EIO),
         }
     }
