@@ -116,6 +116,7 @@ static void suspends_in_each_way(mj_scheduler* scheduler, void* user_state) {
 static void each_suspension_ends_a_turn(void) {
   open_channel();
   mj_scheduler* scheduler = new_scheduler();
+  count_calls_only(scheduler);
   add_task(scheduler, suspends_in_each_way, NULL);
   mj_scheduler_run(scheduler);
   CHECK_UINT(turns_of(scheduler), ==, 8 + 2 * 2 + 1 + 1);

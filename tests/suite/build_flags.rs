@@ -145,7 +145,7 @@ fn deb_without_its_tools() -> Result<(), Failed> {
         std::os::unix::fs::symlink(path, temp_dir.path().join(tool))?;
     }
     let mut make = install::make("deb");
-    make.env("PATH", temp_dir.path());
+    make.env("PATH", temp_dir.path()).arg("--no-print-directory");
     let finished = process::run(&mut make, Duration::from_secs(60), temp_dir.path())?;
     assert!(!finished.succeeded());
     let lines: Vec<&str> = finished.output.lines().collect();

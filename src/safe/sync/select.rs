@@ -98,7 +98,7 @@ impl<'a, R> Select<'a, R> {
         Select { arms: Vec::new() }
     }
 
-    /// Or receives an element. The function is told [`Error::Disconnected`] when the channel is
+    /// Or receives an element. The function is told [`Error::Disconnected`](crate::Error::Disconnected) when the channel is
     /// closed and empty.
     ///
     /// ```
@@ -179,7 +179,7 @@ impl<'a, R> Select<'a, R> {
     /// ```
     ///
     /// # Errors
-    /// Nothing is done then. [`Error::TimedOut`], and [those of the module](super#errors).
+    /// Nothing is done then. [`Error::TimedOut`](crate::Error::TimedOut), and [those of the module](super#errors).
     pub fn wait_timeout(self, timeout: Duration) -> Result<R> {
         self.wait_within(Some(timeout))
     }
@@ -204,7 +204,7 @@ impl<'a, R> Select<'a, R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::WouldBlock`], and [`Error::WrongScheduler`] in a task of another scheduler.
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock), and [`Error::WrongScheduler`](crate::Error::WrongScheduler) in a task of another scheduler.
     pub fn attempt(self) -> Result<R> {
         // SAFETY: the channels are borrowed, and the arms have slots for the elements.
         self.done(|cases| unsafe { try_select(cases) })
