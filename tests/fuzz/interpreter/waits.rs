@@ -202,7 +202,10 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
     {
         // After a yield, in which there may have been other events.
         let wanted = c_int::from(events | ALWAYS);
-        return suspended && result & !wanted == 0 && model::poll(fd, events & !ALWAYS) != Some(0);
+        let is_ready = was_closed || model::poll(fd, events & !ALWAYS) != Some(0);
+        if suspended && result & !wanted == 0 && is_ready {
+            return true;
+        }
     }
     if was_queued && matches!(kind, Kind::Park) && it.state() != MJ_TASK_EXITED {
         return result == 0 && suspended;
