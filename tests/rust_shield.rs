@@ -1,6 +1,5 @@
 //! What `task::shield` and the budget are in Rust only: unwinding, and calls that do not reach the core.
 
-#[allow(dead_code)]
 mod support;
 
 use std::cell::Cell;
@@ -73,17 +72,20 @@ fn a_canceled_task_that_never_waits_is_unwound() {
     assert_eq!(count.get(), 32);
 }
 
+/// Makes calls until another task has had its turn, and counts them.
+type Calls = Box<dyn FnOnce(&Cell<bool>) -> usize>;
+
 /// Those that have ended already, and wake-ups that are there already, are found without the core.
 #[test]
 fn joins_and_parks_that_need_not_wait_yield() {
     let scheduler = scheduler();
     let ended: Vec<_> = (0..200).map(|number| scheduler.spawn(move || number)).collect();
     scheduler.run().unwrap();
-    let joins: Box<dyn FnOnce(&Cell<bool>) -> usize> = Box::new(move |others| {
+    let joins: Calls = Box::new(move |others| {
         let results = ended.into_iter().take_while(|_| !others.get()).map(|task| task.join());
         results.filter(Result::is_ok).count()
     });
-    let parks: Box<dyn FnOnce(&Cell<bool>) -> usize> = Box::new(|others| {
+    let parks: Calls = Box::new(|others| {
         let wakes_itself = |_: &usize| {
             task::current().unwrap().wake();
             !others.get() && task::park(None).is_ok()

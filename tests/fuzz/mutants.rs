@@ -13,7 +13,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// A function that is renamed in `src/` has to be renamed here, too.
-const MUTANTS: [Mutant; 12] = [
+const MUTANTS: [Mutant; 14] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -29,6 +29,16 @@ const MUTANTS: [Mutant; 12] = [
     mutant("descriptor_left_open", "Reactor::drop", delete("close")),
     mutant("permits_kept_from_those_behind", "semaphore::leave", delete("serve")),
     mutant("close_wakes_no_receiver", "Channel::disconnect", words(", &self.receivers", "")),
+    mutant(
+        "owners_of_mutexes_yield",
+        "Scheduler::must_yield",
+        words("task.locks.get() == 0 && ", ""),
+    ),
+    mutant(
+        "cancelation_not_told_when_the_budget_is_spent",
+        "spend::yield_spent",
+        condition("is_canceled", "false"),
+    ),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];
 
