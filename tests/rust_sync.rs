@@ -300,7 +300,6 @@ fn tasks_that_lock_again_are_dropped_with_their_scheduler() {
 
 #[test]
 fn elements_are_dropped_once_wherever_they_are() {
-    // By the system's clock a send with room could yield, if the machine is busy.
     let scheduler = Scheduler::builder().clock(|| Duration::ZERO).build().unwrap();
     let drops = Drops::default();
     let (sender, receiver) = channel(2);
