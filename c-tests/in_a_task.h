@@ -17,6 +17,7 @@ static inline void runs_the_test(mj_scheduler* running, void* user_state) {
 // Runs the test in a task of a new scheduler. All other tasks must have ended when it returns.
 static inline void run_test_in_a_task(void) {
   scheduler = new_scheduler();
+  count_calls_only(scheduler);
   add_task(scheduler, runs_the_test, NULL);
   mj_scheduler_run(scheduler);
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);

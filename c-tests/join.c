@@ -230,6 +230,7 @@ static void refuses_to_be_joined(mj_scheduler* scheduler, void* user_state) {
 static void joining_nobody_or_oneself_is_an_error(void) {
   joined = 0;
   mj_scheduler* scheduler = new_scheduler();
+  // By the system's clock a join that need not wait could yield, if the machine is busy.
   count_calls_only(scheduler);
   add_task(scheduler, refuses_to_be_joined, NULL);
   mj_scheduler_run(scheduler);

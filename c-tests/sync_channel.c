@@ -187,6 +187,7 @@ static void receives_from_the_wait_function(mj_scheduler* running, void* user_st
 static void sending_works_outside_tasks(void) {
   log_lines_begin();
   scheduler = new_scheduler();
+  count_calls_only(scheduler);
   make(3);
   uint64_t next = 100;
   for (; next < 103; next++) CHECK_INT(mj_chan_try_send(chan, &next), ==, 0);

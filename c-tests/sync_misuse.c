@@ -75,6 +75,7 @@ static void null_is_refused(void) {
 static void outside_a_task_nothing_waits(void) {
   log_lines_begin();
   scheduler = new_scheduler();
+  count_calls_only(scheduler);
   make();
   mj_sem* semaphore = mj_sem_create(scheduler, 1);
   mj_waitgroup* group = mj_waitgroup_create(scheduler);

@@ -2,8 +2,9 @@
 //! and channels. The C ABI and the Rust API are built on these.
 //!
 //! There is one thread, so nothing here is atomic, and state cannot change until the task suspends.
-//! A call that need not wait does not suspend, and works in a canceled task too, so that it can
-//! clean up. A call that has to wait links the task into the object's wait queue and parks it;
+//! A call that need not wait works in a canceled task too, so that it can clean up. If it is one that
+//! may wait, it spends of the turn's budget, and yields first if that is spent
+//! ([`crate::engine::scheduler::spend`]). A call that has to wait links the task into the object's wait queue and parks it;
 //! timeouts, wake-ups and cancellation unlink it, as from any wait queue (see
 //! [`crate::engine::scheduler::park`]).
 //!
@@ -20,7 +21,8 @@
 //!
 //! A wait queue holds tasks of one scheduler, that of the object's [`Home`]. They are unlinked when
 //! the scheduler is destroyed; the objects stay. An object stays alive, and keeps its address,
-//! while a task waits for it: in C destroying it is `-EBUSY`, and the Rust API borrows it. A task
+//! while a task waits for it, or has yielded before its call: in C destroying it is `-EBUSY`, and the
+//! Rust API borrows it. A task
 //! that has been readied does not touch the object again.
 
 mod channel;

@@ -36,11 +36,13 @@ fn a_task_lives_within_the_bounds_of_its_stack<D: Api>() {
 }
 
 fn a_guard_has_the_size_that_was_set<D: Api>() {
-    /// Whether there is memory that can be read: a call fails otherwise with EFAULT.
+    /// Whether a byte can be read: as another process would read it, without a fault.
     fn is_readable(address: usize) -> bool {
-        // SAFETY: a path, which need not be one, nor readable.
-        let found = unsafe { libc::access(address as *const libc::c_char, libc::F_OK) };
-        found == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EFAULT)
+        let mut byte = 0u8;
+        let there = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: 1 };
+        let here = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+        // SAFETY: `here` is good to write. `there` may be any address.
+        unsafe { libc::process_vm_readv(libc::getpid(), &here, 1, &there, 1, 0) == 1 }
     }
     for bytes in [1, 4096, 1 << 20, 16 << 20] {
         let api = D::with_guards(bytes).unwrap();

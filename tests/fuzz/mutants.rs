@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 17] = [
+const MUTANTS: [Mutant; 19] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -45,6 +45,16 @@ const MUTANTS: [Mutant; 17] = [
         condition("is_of_this_process", "true"),
     ),
     mutant("event_of_an_earlier_file", "Entry::wake_armed_for", words("is_armed(task) && ", "")),
+    mutant(
+        "owners_of_mutexes_yield",
+        "Scheduler::must_yield",
+        words("task.locks.get() == 0 && ", ""),
+    ),
+    mutant(
+        "cancelation_not_told_when_the_budget_is_spent",
+        "spend::yield_spent",
+        condition("is_canceled", "false"),
+    ),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];
 

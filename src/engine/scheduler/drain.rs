@@ -34,8 +34,8 @@ impl<'s> Drain<'s> {
     /// reused.
     pub fn step(&self, task: &Task) {
         task.shielded.set(false);
-        task.unheeded.set(u8::MAX); // Whatever it waits for.
         self.scheduler.cancel(task);
+        task.unheeded.set(u8::MAX); // It is told whatever it waits for.
         if !task.wait.get().is_interruptible() {
             // Cancel does not interrupt this wait, and the mutex's owner does not run.
             self.scheduler.force(task, Outcome::OwnerDied);

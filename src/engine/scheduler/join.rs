@@ -5,7 +5,7 @@ use std::ptr::{eq, from_ref};
 
 use super::block::{Limit, Running, wait};
 use super::object::{Scheduler, running_task};
-use super::spend::spend;
+use super::spend::yield_spent;
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
 
@@ -21,12 +21,17 @@ unsafe fn unlink(_: SchedulerRef, target: usize, task: &Task) {
 
 /// Suspends the running task until another one has ended.
 pub fn join(id: u64, limit: Limit) -> Result<()> {
-    spend()?;
+    let running = running_task().ok_or(Error::NotInTask)?;
     let has_waited = Cell::new(false);
+    if running.0.spend(running.1) {
+        // If it ends in the yield, it ends during the call.
+        has_waited.set(running.0.tasks.find_id(id).is_some());
+        yield_spent(running, Wait::NONE)?;
+    }
     let look = |(scheduler, task): Running<'_>| match scheduler.tasks.find_id(id) {
         Some(target) if eq(target, task) => Err(Error::Deadlock),
         Some(_) => Ok(None),
-        // The target ended between an unrelated wake-up and this attempt.
+        // The target ended in a yield, or between an unrelated wake-up and this attempt.
         None if has_waited.get() => Ok(Some(0)),
         None => Err(Error::NoSuchTask),
     };

@@ -181,9 +181,7 @@ impl Scheduler {
         task.stack_bytes.set(0);
         task.canceled.set(false);
         task.shielded.set(false);
-        task.unheeded.set(0);
         task.returns.set(0);
-        task.returned_at.set(0);
         task.words.set(Some(words));
         task.turns.set(0);
         task.name.set(Name::default());

@@ -147,6 +147,9 @@ impl Scheduler {
 
     /// Cancels a task, whose wait ends unless it is shielded.
     pub fn cancel(&self, task: &Task) {
+        if !task.canceled.get() {
+            task.unheeded.set(0);
+        }
         task.canceled.set(true);
         if !task.shielded.get() && is_waiting(task) {
             self.end_wait(task, Outcome::Canceled);

@@ -3,7 +3,7 @@
 use super::home::Home;
 use crate::engine::scheduler::{Running, yield_spent};
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::task::{Left, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::task::{Left, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
 
 /// An object that C has a pointer to.
 pub trait Object: Sized {
@@ -13,8 +13,11 @@ pub trait Object: Sized {
     fn is_in_use(&self) -> bool;
 
     /// The task yields before it uses the object, since its budget is spent. It is in no wait queue.
-    const YIELDED: &'static WaitKind =
-        &WaitKind { leave: Some(stay_yielded::<Self>), ..WaitKind::new(c"turn", unlink::<Self>) };
+    const YIELDED: &'static WaitKind = &WaitKind {
+        object: ObjectKind::Hidden,
+        leave: Some(stay_yielded::<Self>),
+        ..WaitKind::new(c"its turn", unlink::<Self>)
+    };
 
     /// The running task, for a call that may wait. It yields first if its budget is spent.
     #[inline(always)]

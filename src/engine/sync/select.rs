@@ -70,7 +70,7 @@ static YIELDED: WaitKind = WaitKind {
     object: ObjectKind::Hidden,
     leave: Some(stay_yielded),
     concerns,
-    ..WaitKind::new(c"turn", unlink_yielded)
+    ..WaitKind::new(c"its turn", unlink_yielded)
 };
 
 /// # Safety

@@ -93,16 +93,17 @@ pub struct Task {
     pub stack: Cell<Stack>,
     /// Its size; before the first turn the size asked for, 0 for the scheduler's.
     pub stack_bytes: Cell<usize>,
-    /// How many mutexes it owns, and the hook that runs when it ends.
-    pub locks: Cell<u32>,
+    /// The hook that runs when it ends, and how many mutexes it owns.
     pub at_end: Cell<Option<AtEnd>>,
+    pub locks: Cell<u32>,
     /// Whether it has been woken while it was ready, since it last began to sleep or park.
     pub woken: Cell<bool>,
     /// Whether it is not to be told that it is canceled.
     pub shielded: Cell<bool>,
-    /// How many results of waits it was given, though it is canceled, since it was told last.
+    /// How many results of waits it was given since it was canceled, or told so last.
     pub unheeded: Cell<u8>,
-    /// How often its body has returned in turns that follow each other, and the number of turns then.
+    /// How often its body has returned in turns that follow each other; and the number of turns at the last
+    /// time, if there was one.
     pub returns: Cell<u16>,
     pub returned_at: Cell<u32>,
     /// What the calls are named that a log line tells to use, in C or in Rust.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::channel::{Receiver, SendError, Sender, into_received, into_sent};
 use super::slot::Slot;
 use crate::engine::sync::{Case, Operation, select, try_select};
+#[cfg(doc)] // for links
+use crate::engine::sys::Error;
 use crate::engine::sys::Result;
 use crate::safe::time::limit;
 use crate::safe::unwind::suspending_or;

@@ -85,7 +85,7 @@ impl Model {
         if let For::Object(aim) = self.tasks[task].wait.what
             && self.tasks[task].wait.given.is_none()
         {
-            let given = self.at_once(task, aim, self.tasks[task].had_it, chosen);
+            let given = self.at_once(task, aim, chosen);
             self.tasks[task].wait.given = Some(given);
         }
     }

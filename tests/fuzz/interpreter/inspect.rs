@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 use libc::{EBUSY, EINVAL};
 
 use super::actions::{find, logs, name, task_stack_size, using};
+use super::budget::Yield;
 use super::callbacks::{self, with_stream};
 use super::calls::{Call, Which};
 use super::majjen_h::*;
@@ -198,6 +199,9 @@ fn check_dump(model: &Model, home: usize, text: &str) {
             "ready".to_owned()
         } else {
             match task.wait.what {
+                For::Object(_) if task.taken_out && task.wait.yields == Yield::Ready => {
+                    "waiting for its turn".to_owned()
+                }
                 _ if task.taken_out => "parked".to_owned(),
                 For::Fd { fd, .. } => format!("waiting for fd {fd}"),
                 For::End(other) => format!("waiting for task {:#x}", model.tasks[other].id),

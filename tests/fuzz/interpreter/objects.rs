@@ -156,9 +156,10 @@ impl Model {
         }
     }
 
-    /// The outcome of a call that has not waited. `chosen` is the case that was done, if one was.
-    pub fn at_once(&mut self, task: usize, aim: Aim, before: bool, chosen: usize) -> Given {
-        let has_ended = !before && self.tasks[task].state() == MJ_TASK_EXITED;
+    /// A task's call returns without having waited: what it returns, and what it has taken. `chosen`
+    /// is the case that was done, if one was.
+    pub fn at_once(&mut self, task: usize, aim: Aim, chosen: usize) -> Given {
+        let has_ended = self.tasks[task].state() == MJ_TASK_EXITED && !self.is_available(task, aim);
         let owner = match aim {
             Aim::Lock(mutex) => self.objects[mutex].owner,
             _ => None,

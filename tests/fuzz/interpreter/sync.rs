@@ -276,7 +276,7 @@ pub fn wait_for_cases(
             model.tasks[task].returned = Some(chosen);
             None
         } else if it.turns == it.call_turns && executions == 0 && it.wait.given.is_none() {
-            Some(model.at_once(task, aim, it.had_it, chosen))
+            Some(model.at_once(task, aim, chosen))
         } else {
             assert!(!it.had_it || it.wait.given.is_some(), "it has waited for what it could have");
             None

@@ -48,8 +48,8 @@ pub fn suspend(call: Call) {
         let closed = world.model.closed.len();
         let queued = world.model.is_queued(task);
         let it = &mut world.model.tasks[task];
-        it.why = if queued { model::TOLD } else { 0 };
-        let outer = std::mem::replace(&mut it.wait, wait);
+        let why = std::mem::replace(&mut it.why, if queued { model::TOLD } else { 0 });
+        let outer = (std::mem::replace(&mut it.wait, wait), why);
         (kind, outer, it.is_canceled(), it.turns, closed, queued)
     });
     let result = make(call);
@@ -61,8 +61,11 @@ pub fn suspend(call: Call) {
         let why = if suspended { it.why } else { 0 };
         let closed = &world.model.closed[closed..];
         let was_closed = matches!(kind, Kind::Fd { fd, .. } if closed.contains(&fd));
-        it.wait = outer;
-        it.why = 0;
+        // A call in a callback of another one that has not suspended leaves that as it was.
+        it.wait = outer.0;
+        it.why = if suspended { 0 } else { outer.1 };
+        // Its callbacks may have held the cancelation meanwhile.
+        let canceled_before = canceled_before && it.is_canceled();
         let outcome = Outcome { why, suspended, canceled_before, was_closed, was_queued };
         if let Some(result) = result {
             assert!(
@@ -200,7 +203,10 @@ fn may_return(world: &World, task: usize, kind: Kind, outcome: Outcome, result: 
     {
         // After a yield, in which there may have been other events.
         let wanted = c_int::from(events | ALWAYS);
-        return suspended && result & !wanted == 0 && model::poll(fd, events & !ALWAYS) != Some(0);
+        let is_ready = was_closed || model::poll(fd, events & !ALWAYS) != Some(0);
+        if suspended && result & !wanted == 0 && is_ready {
+            return true;
+        }
     }
     if was_queued && matches!(kind, Kind::Park) && it.state() != MJ_TASK_EXITED {
         return result == 0 && suspended;
