@@ -7,9 +7,9 @@
 //
 //   Version and constants
 //   Schedulers
-//   Stopping a run, also from other threads
 //   Tasks
 //   Yielding, sleeping, waiting for a task
+//   Stopping a run, also from other threads
 //   File descriptors
 //   Channels
 //   Select
@@ -29,12 +29,17 @@
 //   Results      An int is 0 or a positive number, or a negative errno value. A pointer is NULL when
 //                the call has failed, and errno then says why. Each comment lists the errors.
 //   Times        are nanoseconds, and sizes bytes; names end in the unit. A `timeout_ns` is how long
-//                a call waits at most, from now on; MJ_FOREVER is without limit.
+//                a call waits at most, from now on: MJ_FOREVER without limit, 0 until the other ready
+//                tasks have had their turn. A limit past the end of the clock never comes.
 //   Suspending   Calls that may suspend the running task say so, and work in tasks, at any depth of
 //                calls. They leave errno as it is. Outside a task they do nothing but log a warning
 //                and, if they have a result, return -EPERM, or -EINVAL for a wrong argument.
-//   Names        The short ones, like mj_yield(), return a result where the longer ones, like
-//                mj_task_yield(), return nothing. A try_ form never waits: it returns -EAGAIN.
+//   Names        Where a call exists twice, the short name returns a result and the long one does
+//                not: mj_yield() and mj_task_yield(). A try_ form never waits: it returns -EAGAIN.
+//   Words        A turn: a task is given the thread once. Parked: waiting. Ready: it runs when its
+//                turn comes. Enqueued: made ready by mj_scheduler_enqueue(). -EINTR: by that or by
+//                mj_task_wake(), never by a signal. An ERROR line: one in the log, of that level. The
+//                guide: docs/guide.md, the text whose interface this library implements.
 //   Threads      A scheduler, its tasks, and its mutexes, channels and the like are used by one
 //                thread at a time. While it runs, other threads call only mj_scheduler_stop(),
 //                mj_scheduler_remote() and what takes an mj_remote; signal handlers only
@@ -99,11 +104,12 @@ struct mj_scheduler;
 //   ENOSYS and the like     the process may not use eventfd(2), epoll(7) or CLOCK_MONOTONIC
 struct mj_scheduler *mj_scheduler_create(void);
 
-// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
-// set, stack overflows reported, and signals handled. While it runs, SIGINT and SIGTERM make the
-// run return (a second one kills as usual), and writing to a closed connection gives EPIPE without
-// effect of SIGPIPE on this thread. Each only where the signal's disposition is the default one;
-// all is put back when the run returns. Does not suspend.
+// Makes a scheduler for an application: as mj_scheduler_create(), with stack overflows reported
+// and signals handled. (Its name is that of docs/guide.md, hence without mj_.) While it runs,
+// SIGINT and SIGTERM make the run return (the same signal again, before the run has returned,
+// kills as usual), and writing to a closed connection gives EPIPE without effect of SIGPIPE on
+// this thread. Each only where the signal's disposition is the default one; all is put back when
+// the run returns. Does not suspend.
 //
 // No signal is blocked, and programs that a task starts have the default dispositions. SIGPIPE on
 // other threads has its default effect, and so have all three in a child of fork(), until it runs
@@ -146,19 +152,23 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 
 // mj_scheduler_run() with a result: how the run ended. Blocks the thread and does not suspend.
 //
-// Returns 0 when no task is left, MJ_RUN_STOPPED, or MJ_RUN_SIGNAL. Errors (also reported in the
-// log):
+// Returns 0 when no task is left, also if the run was stopped or a signal came as well;
+// MJ_RUN_STOPPED when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are left;
+// MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
+// tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
+// mj_scheduler_cancel() them by their ids, and run again. Errors (also reported in the log):
 //   -EDEADLK  nothing can wake the tasks that are left
-//   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one run
-//             more
+//   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one
+//             run more
 //   -EBUSY    a scheduler is already running on this thread; nothing has run
 //   -EPERM    this one is running on another thread; nothing has run
 //   -EINVAL   `scheduler` is NULL
 //   and, in a child of fork(), as eventfd(2) and epoll_create1(2)
 int mj_run(struct mj_scheduler *scheduler);
 
-// Tells which signal came in the last run: also if the run ended otherwise meanwhile, as when the
-// last task ended, and returned something else. Does not suspend.
+// Tells which signal of signal(7), SIGINT or SIGTERM, came in the last run: also if the run ended
+// otherwise meanwhile, as when the last task ended, and mj_run() returned something else. Does not
+// suspend.
 //
 // Returns SIGINT or SIGTERM, the first one if several came, or 0 when none came, while a run is
 // under way, and before the first. Errors:
@@ -168,45 +178,6 @@ int mj_scheduler_signal(struct mj_scheduler *scheduler);
 
 // Returns the scheduler that is running on the calling thread, or NULL. Does not suspend.
 struct mj_scheduler *mj_scheduler_current(void);
-
-// ---- Stopping a run, also from other threads ----------------------------------------------------
-
-// Makes the current run, or if none is under way the next one, return as soon as the running task
-// suspends or ends; from another thread, within 50 microseconds of that. Callable from any thread
-// and from a signal handler, as long as the scheduler is not destroyed meanwhile;
-// mj_scheduler_remote() makes a handle without that condition. Does not suspend.
-//
-// Returns 0. Errors:
-//   -EINVAL  `scheduler` is NULL
-int mj_scheduler_stop(struct mj_scheduler *scheduler);
-
-// A handle to a scheduler that outlives it, for other threads. See mj_scheduler_remote().
-typedef struct mj_remote mj_remote;
-
-// Makes a handle to a scheduler, for other threads and for signal handlers. Unlike the scheduler's
-// address it stays valid after mj_scheduler_destroy(), and tells then that the scheduler is gone.
-// It keeps a descriptor open. Callable from any thread. Does not suspend.
-//
-// Returns the handle, to be released with mj_remote_release(), or NULL. Errors, in errno:
-//   EINVAL  `scheduler` is NULL
-struct mj_remote *mj_scheduler_remote(struct mj_scheduler *scheduler);
-
-// mj_scheduler_stop() by a handle. Callable from any thread and from a signal handler. Does not
-// suspend.
-//
-// Returns 0. Errors:
-//   -EPIPE   the scheduler has been destroyed
-//   -EINVAL  `remote` is NULL
-int mj_remote_stop(struct mj_remote *remote);
-
-// Adds a reference to a handle. Callable from any thread. Does not suspend.
-//
-// Returns the same handle, to be released once more, or NULL for NULL.
-struct mj_remote *mj_remote_retain(struct mj_remote *remote);
-
-// Drops a reference to a handle; NULL is ignored. Callable from any thread, not from a signal
-// handler. Does not suspend.
-void mj_remote_release(struct mj_remote *remote);
 
 // ---- Tasks --------------------------------------------------------------------------------------
 
@@ -224,7 +195,8 @@ typedef enum mj_task_state {
   MJ_TASK_RUNNABLE,
   // Parked until its timer expires.
   MJ_TASK_SLEEPING,
-  // Parked until a file descriptor is ready.
+  // Parked until a descriptor, a channel, a mutex or another object is ready, or a task ends;
+  // perhaps also with a time limit.
   MJ_TASK_WAITING_IO,
   // Marked by mj_task_exit(), or ended.
   MJ_TASK_EXITED,
@@ -257,8 +229,9 @@ typedef struct mj_task {
 // Adds a task at the end of the run queue. It first runs when its turn comes, never inside this
 // call, and takes its stack then. The task owns `user_state` from now on and releases it with
 // free() when it ends, so it must come from malloc() or be NULL: a variable, on a stack or static,
-// ends the process then. A function that returns without mj_task_exit() is called again for as
-// long as it does; one that has returned a thousand times without waiting is a WARN line. Does not
+// ends the process then. The task ends only when its body has called mj_task_exit() and then
+// returns; a body that returns without it is called again, with the same `user_state`, for as long
+// as it does; one that has returned a thousand times without waiting is a WARN line. Does not
 // suspend.
 //
 // Returns the task, valid until it ends, or NULL; then `user_state` still belongs to the caller.
@@ -270,9 +243,9 @@ struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
                                mj_task_fn *task_function,
                                void *user_state);
 
-// Marks the running task as ended, and returns: the task ends when its body returns. Until then,
-// calls that would suspend it return at once. Outside a task it is reported in the log. Does not
-// suspend.
+// Marks the running task as ended. Unlike pthread_exit() it returns: call it last, and let the
+// body return, which ends the task. Until then, calls that would suspend it return at once.
+// Outside a task it is reported in the log. Does not suspend.
 void mj_task_exit(void);
 
 // Returns the running task of this thread, or NULL outside a task. Does not suspend.
@@ -301,13 +274,14 @@ int mj_task_set_name(struct mj_task *task, const char *name);
 // or is renamed. Does not suspend.
 const char *mj_task_get_name(const struct mj_task *task);
 
-// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. Does
-// not suspend. `task` may be any address.
+// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. A
+// wake of a task that is not waiting is not remembered. Does not suspend. `task` may be any
+// address.
 //
 // Returns 1, or 0 when the task was not waiting, which changes nothing. Errors:
 //   -EINVAL  `task` is not a living task of the scheduler that runs on this thread (also a WARN
 //            line)
-//   -EPERM   no scheduler is running on this thread
+//   -EPERM   no scheduler is running on this thread (also a WARN line)
 int mj_task_wake(struct mj_task *task);
 
 // Asks a task to end: its wait, and from then on each call of it that would have to wait, returns
@@ -372,7 +346,7 @@ void mj_task_sleep_s(uint64_t seconds);
 // mj_task_sleep_ns() with a result. May suspend.
 //
 // Returns 0 after the full time. Errors:
-//   -EINTR      the task was woken or enqueued before that
+//   -EINTR      mj_task_wake() or mj_scheduler_enqueue() ended the sleep
 //   -ECANCELED  the task is canceled, or marked as ended
 //   -ENOMEM     no memory for the timer
 //   -EPERM      outside a task
@@ -387,7 +361,8 @@ int mj_task_sleep_until_ns(uint64_t deadline_ns);
 
 // Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), for at
 // most `timeout_ns`: for tasks that other tasks or a wait function hand something to. An
-// mj_scheduler_enqueue() since the task's last wait counts, also in a canceled task.
+// mj_scheduler_enqueue() since the task's last wait counts, also in a canceled task; an
+// mj_task_wake() while it was not waiting does not.
 //
 // Returns 0 when woken. Errors:
 //   -ETIMEDOUT                   nothing woke it in time
@@ -398,12 +373,55 @@ int mj_task_park(uint64_t timeout_ns);
 // `timeout_ns`. Any number of tasks may wait for one.
 //
 // Returns 0 when the task has ended during the call. Errors:
-//   -ESRCH      no living task has this id, as when the task ended before; a canceled task is told
-//               this too
+//   -ESRCH      no living task has this id: it has ended already, if it ever lived; a canceled
+//               task is told this too
 //   -ETIMEDOUT  the task has not ended in time
 //   -EDEADLK    the id is the caller's own
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 int mj_task_join(mj_task_id id, uint64_t timeout_ns);
+
+// ---- Stopping a run, also from other threads ----------------------------------------------------
+
+// Ends the current run when the running task next suspends or ends; called from another thread,
+// other tasks may still run for about 50 microseconds. If no run is under way, the next one ends
+// before any task runs. Callable from any thread and from a signal handler, as long as the
+// scheduler is not destroyed meanwhile; mj_scheduler_remote() makes a handle without that
+// condition. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  `scheduler` is NULL
+int mj_scheduler_stop(struct mj_scheduler *scheduler);
+
+// A handle to a scheduler that outlives it, for other threads. It can only stop the run. To hand
+// work to a scheduler from another thread, put it into a structure of your own with a lock, write
+// to an eventfd(2) or a pipe, and have a task wait for that with mj_task_wait_fd(). See
+// mj_scheduler_remote().
+typedef struct mj_remote mj_remote;
+
+// Makes a handle to a scheduler, for other threads and for signal handlers. Unlike the scheduler's
+// address it stays valid after mj_scheduler_destroy(), and tells then that the scheduler is gone.
+// It keeps a descriptor open. Callable from any thread. Does not suspend.
+//
+// Returns the handle, to be released with mj_remote_release(), or NULL. Errors, in errno:
+//   EINVAL  `scheduler` is NULL
+struct mj_remote *mj_scheduler_remote(struct mj_scheduler *scheduler);
+
+// mj_scheduler_stop() by a handle. Callable from any thread and from a signal handler. Does not
+// suspend.
+//
+// Returns 0. Errors:
+//   -EPIPE   the scheduler has been destroyed
+//   -EINVAL  `remote` is NULL
+int mj_remote_stop(struct mj_remote *remote);
+
+// Adds a reference to a handle. Callable from any thread. Does not suspend.
+//
+// Returns the same handle, to be released once more, or NULL for NULL.
+struct mj_remote *mj_remote_retain(struct mj_remote *remote);
+
+// Drops a reference to a handle; NULL is ignored. Callable from any thread, not from a signal
+// handler. Does not suspend.
+void mj_remote_release(struct mj_remote *remote);
 
 // ---- File descriptors ---------------------------------------------------------------------------
 
@@ -411,15 +429,21 @@ int mj_task_join(mj_task_id id, uint64_t timeout_ns);
 // file, or an error for the next read() to report. A regular file is always readable. Several
 // tasks may wait for one descriptor; all are woken, so each but the first may find nothing left.
 //
+// Give the descriptor O_NONBLOCK unless it is a regular file: a read(), write() or accept() that
+// blocks would block the thread, and with it all tasks; on EAGAIN, wait again.
+//
 // Ends early when the task is woken, canceled or enqueued. A descriptor that cannot be waited for
 // is an ERROR line, and the call then yields and returns: the next read() fails. Returns at once
-// when the task is marked as ended. mj_task_wait_fd() tells these apart.
+// when the task is marked as ended. In a canceled task it only yields. mj_task_wait_fd() tells
+// these apart.
 void mj_task_wait_readable(int fd);
 
 // Suspends the running task until one of the `events` of a descriptor happens, for at most
 // `timeout_ns`; with 0 only until the other tasks have had their turn. Events are bits of poll(2):
-// POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Any number of tasks may wait for one
-// descriptor. A regular file is always readable and writable, and has no other events.
+// POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like, from <poll.h>. Any number of tasks may wait
+// for one descriptor. A regular file is always readable and writable, and has no other events.
+// Give descriptors O_NONBLOCK unless they are regular files: a read(), write() or accept() that
+// blocks would block the thread, and with it all tasks; on EAGAIN, wait again.
 //
 // Returns the events that happened, with POLLERR and POLLHUP even if not asked for. Errors:
 //   -ETIMEDOUT  none of the events happened in time
@@ -435,9 +459,9 @@ int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 
 // Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
 // scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
-// tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it concerns
-// the child alone. Does not suspend, but blocks the thread where close(2) does, as for a socket
-// with SO_LINGER and a time.
+// other tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it
+// concerns the child alone. Does not suspend, but blocks the thread where close(2) does, as for a
+// socket with SO_LINGER and a time.
 //
 // Returns 0. Errors:
 //   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
@@ -480,7 +504,8 @@ struct mj_chan *mj_chan_create(struct mj_scheduler *scheduler,
 // Returns 0. Errors (it stays as it is then):
 //   -EBUSY   a task waits for it: close it, and let that task go on
 //   -EINVAL  `chan` is NULL
-//   -EPERM   its scheduler is running on another thread, or another one on this thread
+//   -EPERM   its scheduler is running on another thread, or this thread is running a different
+//            scheduler
 int mj_chan_destroy(struct mj_chan *chan);
 
 // Copies an element into a channel, waiting for at most `timeout_ns` for room or, if it is
@@ -496,7 +521,8 @@ int mj_chan_destroy(struct mj_chan *chan);
 //   -ECANCELED  the task is canceled and would have to wait
 //   -EINVAL     `chan` is NULL, or `element` is and elements have a size
 //   -EPERM      outside a task, or the channel is another scheduler's
-//   -EINTR, -ENOMEM  as mj_sleep_ns()
+//   -EINTR      mj_task_wake() or mj_scheduler_enqueue() ended the wait
+//   -ENOMEM     no memory for the timer
 int mj_chan_send(struct mj_chan *chan, const void *element, uint64_t timeout_ns);
 
 // Copies the oldest element out of a channel, waiting for at most `timeout_ns` for one. May
@@ -546,11 +572,11 @@ typedef enum mj_select_op {
   MJ_SELECT_SEND = 0,
   // mj_chan_recv().
   MJ_SELECT_RECV = 1,
-  // mj_task_wait_fd(): reserved, -EINVAL so far.
+  // Not usable yet, -EINVAL so far: mj_task_wait_fd().
   MJ_SELECT_FD = 2,
-  // mj_task_join(): reserved, -EINVAL so far.
+  // Not usable yet: mj_task_join().
   MJ_SELECT_TASK = 3,
-  // mj_task_sleep_until_ns(): reserved, -EINVAL so far.
+  // Not usable yet: mj_task_sleep_until_ns().
   MJ_SELECT_DEADLINE = 4,
 } mj_select_op;
 
@@ -587,9 +613,9 @@ typedef struct mj_select_case {
 
 // Waits until one of several sends and receives can be done, for at most `timeout_ns`, and does
 // that one only. When several can be done, the choice is random, each with the same chance. A
-// channel may be in several cases. Takes no memory, and time in proportion to `count`. `cases`
-// stay as they are during the call, and their elements are as for mj_chan_send() and
-// mj_chan_recv(). May suspend, as mj_chan_send().
+// channel may be in several cases. Takes no memory for the cases, and time in proportion to
+// `count`. Do not change `cases` before the call has returned; only the `result` of the chosen one
+// is set. Elements are as for mj_chan_send() and mj_chan_recv(). May suspend, as mj_chan_send().
 //
 // Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
 // is closed. Errors (none is done then):
@@ -630,14 +656,15 @@ struct mj_mutex *mj_mutex_create(struct mj_scheduler *scheduler);
 int mj_mutex_destroy(struct mj_mutex *mutex);
 
 // Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend,
-// also if it is free, as mj_chan_send(); but not if it is free and the task has locked another one.
+// also if it is free, as mj_chan_send(); but not if it is free and the task has locked another
+// one.
 //
 // Returns 0 when it is locked. Errors (it is not locked then, so check the result):
 //   -ETIMEDOUT   it was not free in time
 //   -EDEADLK     the task itself has locked it
 //   -EOWNERDEAD  its owner has ended, or ends meanwhile, without unlocking it: it stays locked for
 //                good and can only be destroyed
-//   -EINTR       the task was woken or enqueued before
+//   -EINTR       mj_task_wake() or mj_scheduler_enqueue() ended the wait
 //   -ECANCELED   the task is canceled and would have to wait
 //   -ENOMEM      no memory for the timer
 //   -EINVAL      `mutex` is NULL
@@ -679,10 +706,10 @@ struct mj_cond *mj_cond_create(struct mj_scheduler *scheduler);
 //   -EINVAL, -EPERM  as mj_chan_destroy()
 int mj_cond_destroy(struct mj_cond *cond);
 
-// Unlocks a mutex that the running task has locked, suspends until a signal comes, for at most
-// `timeout_ns`, and locks the mutex again; neither the limit nor mj_task_cancel() interrupts that.
-// There are no spurious wake-ups, but other tasks may have run after the signal: check the
-// condition again.
+// Unlocks a mutex that the running task has locked, waits for a signal for at most `timeout_ns`,
+// and locks the mutex again. The limit, a wake and a cancelation end the wait for the signal, not
+// the wait for the mutex. There are no spurious wake-ups, but other tasks may have run after the
+// signal: check the condition again.
 //
 // Returns 0 when signaled, with the mutex locked. Errors, with the mutex locked again, after a
 // yield at least:
@@ -930,8 +957,8 @@ void mj_vlog(mj_log_level level, const char *format, va_list arguments) MJ_PRINT
 
 // Sets the level from which lines are written, for the whole process. Until it is set it is
 // MJ_LOG_INFO, or MJ_LOG_WARN if the Rust API was the first to make a scheduler or to set up the
-// logger. A number that is no level is a WARN line and changes nothing. Callable from any thread.
-// Does not suspend.
+// logger. At INFO the library writes two lines to stdout for each run. A number that is no level
+// is a WARN line and changes nothing. Callable from any thread. Does not suspend.
 void mj_log_set_level(mj_log_level level);
 
 // Returns whether mj_log() writes lines of this level now, to leave out work that only prepares
@@ -1221,7 +1248,8 @@ typedef uint64_t (*mj_clock_fn)(void *user_data);
 //   -EBUSY   the scheduler is running, or has tasks with a timer
 int mj_scheduler_set_clock(struct mj_scheduler *scheduler, mj_clock_fn clock, void *user_data);
 
-// Returns the time by the scheduler's clock; 0 for NULL, and with an ERROR line when the scheduler
+// Returns the time by the scheduler's clock: for a limit of several waits, take the time and add
+// to it once, and pass what is left to each; 0 for NULL, and with an ERROR line when the scheduler
 // is running on another thread. Does not suspend.
 uint64_t mj_scheduler_now_ns(struct mj_scheduler *scheduler);
 

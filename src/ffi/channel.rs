@@ -43,7 +43,8 @@ pub unsafe extern "C" fn mj_chan_create(
 /// Returns 0. Errors (it stays as it is then):
 ///   -EBUSY   a task waits for it: close it, and let that task go on
 ///   -EINVAL  `chan` is NULL
-///   -EPERM   its scheduler is running on another thread, or another one on this thread
+///   -EPERM   its scheduler is running on another thread, or this thread is running a different
+///            scheduler
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_destroy(chan: *mut mj_chan) -> c_int {
     // SAFETY: as this function's contract says.
@@ -63,7 +64,8 @@ pub unsafe extern "C" fn mj_chan_destroy(chan: *mut mj_chan) -> c_int {
 ///   -ECANCELED  the task is canceled and would have to wait
 ///   -EINVAL     `chan` is NULL, or `element` is and elements have a size
 ///   -EPERM      outside a task, or the channel is another scheduler's
-///   -EINTR, -ENOMEM  as mj_sleep_ns()
+///   -EINTR      mj_task_wake() or mj_scheduler_enqueue() ended the wait
+///   -ENOMEM     no memory for the timer
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_chan_send(
     chan: *mut mj_chan,
@@ -163,9 +165,9 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 
 /// Waits until one of several sends and receives can be done, for at most `timeout_ns`, and does
 /// that one only. When several can be done, the choice is random, each with the same chance. A
-/// channel may be in several cases. Takes no memory, and time in proportion to `count`. `cases`
-/// stay as they are during the call, and their elements are as for mj_chan_send() and
-/// mj_chan_recv(). May suspend, as mj_chan_send().
+/// channel may be in several cases. Takes no memory for the cases, and time in proportion to
+/// `count`. Do not change `cases` before the call has returned; only the `result` of the chosen one
+/// is set. Elements are as for mj_chan_send() and mj_chan_recv(). May suspend, as mj_chan_send().
 ///
 /// Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
 /// is closed. Errors (none is done then):

@@ -10,8 +10,8 @@ use crate::engine::sys::{Error, Result};
 
 /// Sets the level from which lines are written, for the whole process. Until it is set it is
 /// MJ_LOG_INFO, or MJ_LOG_WARN if the Rust API was the first to make a scheduler or to set up the
-/// logger. A number that is no level is a WARN line and changes nothing. Callable from any thread.
-/// Does not suspend.
+/// logger. At INFO the library writes two lines to stdout for each run. A number that is no level
+/// is a WARN line and changes nothing. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_set_level(level: LogLevelInt) {
     match Level::from_int(level) {

@@ -22,11 +22,12 @@ pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
     into_pointer(Scheduler::create(false))
 }
 
-/// Makes a scheduler for an application: as mj_scheduler_create(), with the epoll wait function
-/// set, stack overflows reported, and signals handled. While it runs, SIGINT and SIGTERM make the
-/// run return (a second one kills as usual), and writing to a closed connection gives EPIPE without
-/// effect of SIGPIPE on this thread. Each only where the signal's disposition is the default one;
-/// all is put back when the run returns. Does not suspend.
+/// Makes a scheduler for an application: as mj_scheduler_create(), with stack overflows reported
+/// and signals handled. (Its name is that of docs/guide.md, hence without mj_.) While it runs,
+/// SIGINT and SIGTERM make the run return (the same signal again, before the run has returned,
+/// kills as usual), and writing to a closed connection gives EPIPE without effect of SIGPIPE on
+/// this thread. Each only where the signal's disposition is the default one; all is put back when
+/// the run returns. Does not suspend.
 ///
 /// No signal is blocked, and programs that a task starts have the default dispositions. SIGPIPE on
 /// other threads has its default effect, and so have all three in a child of fork(), until it runs
@@ -124,11 +125,14 @@ pub const MJ_RUN_SIGNAL: c_int = 2;
 
 /// mj_scheduler_run() with a result: how the run ended. Blocks the thread and does not suspend.
 ///
-/// Returns 0 when no task is left, MJ_RUN_STOPPED, or MJ_RUN_SIGNAL. Errors (also reported in the
-/// log):
+/// Returns 0 when no task is left, also if the run was stopped or a signal came as well;
+/// MJ_RUN_STOPPED when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are left;
+/// MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
+/// tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
+/// mj_scheduler_cancel() them by their ids, and run again. Errors (also reported in the log):
 ///   -EDEADLK  nothing can wake the tasks that are left
-///   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one run
-///             more
+///   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one
+///             run more
 ///   -EBUSY    a scheduler is already running on this thread; nothing has run
 ///   -EPERM    this one is running on another thread; nothing has run
 ///   -EINVAL   `scheduler` is NULL
@@ -144,8 +148,9 @@ pub unsafe extern "C-unwind" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
     }
 }
 
-/// Tells which signal came in the last run: also if the run ended otherwise meanwhile, as when the
-/// last task ended, and returned something else. Does not suspend.
+/// Tells which signal of signal(7), SIGINT or SIGTERM, came in the last run: also if the run ended
+/// otherwise meanwhile, as when the last task ended, and mj_run() returned something else. Does not
+/// suspend.
 ///
 /// Returns SIGINT or SIGTERM, the first one if several came, or 0 when none came, while a run is
 /// under way, and before the first. Errors:
@@ -182,10 +187,11 @@ unsafe fn run(call: &str, scheduler: *mut mj_scheduler) -> Result<Ended> {
     result
 }
 
-/// Makes the current run, or if none is under way the next one, return as soon as the running task
-/// suspends or ends; from another thread, within 50 microseconds of that. Callable from any thread
-/// and from a signal handler, as long as the scheduler is not destroyed meanwhile;
-/// mj_scheduler_remote() makes a handle without that condition. Does not suspend.
+/// Ends the current run when the running task next suspends or ends; called from another thread,
+/// other tasks may still run for about 50 microseconds. If no run is under way, the next one ends
+/// before any task runs. Callable from any thread and from a signal handler, as long as the
+/// scheduler is not destroyed meanwhile; mj_scheduler_remote() makes a handle without that
+/// condition. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `scheduler` is NULL

@@ -44,9 +44,13 @@ pub extern "C" fn mj_task_sleep_s(seconds: u64) {
 /// file, or an error for the next read() to report. A regular file is always readable. Several
 /// tasks may wait for one descriptor; all are woken, so each but the first may find nothing left.
 ///
+/// Give the descriptor O_NONBLOCK unless it is a regular file: a read(), write() or accept() that
+/// blocks would block the thread, and with it all tasks; on EAGAIN, wait again.
+///
 /// Ends early when the task is woken, canceled or enqueued. A descriptor that cannot be waited for
 /// is an ERROR line, and the call then yields and returns: the next read() fails. Returns at once
-/// when the task is marked as ended. mj_task_wait_fd() tells these apart.
+/// when the task is marked as ended. In a canceled task it only yields. mj_task_wait_fd() tells
+/// these apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_readable(fd: c_int) {
     let _ = wait_fd("mj_task_wait_readable", fd, READABLE, u64::MAX);
@@ -67,7 +71,7 @@ pub extern "C" fn mj_yield() -> c_int {
 /// mj_task_sleep_ns() with a result. May suspend.
 ///
 /// Returns 0 after the full time. Errors:
-///   -EINTR      the task was woken or enqueued before that
+///   -EINTR      mj_task_wake() or mj_scheduler_enqueue() ended the sleep
 ///   -ECANCELED  the task is canceled, or marked as ended
 ///   -ENOMEM     no memory for the timer
 ///   -EPERM      outside a task
@@ -89,7 +93,8 @@ pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
 
 /// Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), for at
 /// most `timeout_ns`: for tasks that other tasks or a wait function hand something to. An
-/// mj_scheduler_enqueue() since the task's last wait counts, also in a canceled task.
+/// mj_scheduler_enqueue() since the task's last wait counts, also in a canceled task; an
+/// mj_task_wake() while it was not waiting does not.
 ///
 /// Returns 0 when woken. Errors:
 ///   -ETIMEDOUT                   nothing woke it in time
@@ -101,8 +106,10 @@ pub extern "C" fn mj_task_park(timeout_ns: u64) -> c_int {
 
 /// Suspends the running task until one of the `events` of a descriptor happens, for at most
 /// `timeout_ns`; with 0 only until the other tasks have had their turn. Events are bits of poll(2):
-/// POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like. Any number of tasks may wait for one
-/// descriptor. A regular file is always readable and writable, and has no other events.
+/// POLLIN, POLLOUT, POLLPRI, POLLRDHUP and the like, from <poll.h>. Any number of tasks may wait
+/// for one descriptor. A regular file is always readable and writable, and has no other events.
+/// Give descriptors O_NONBLOCK unless they are regular files: a read(), write() or accept() that
+/// blocks would block the thread, and with it all tasks; on EAGAIN, wait again.
 ///
 /// Returns the events that happened, with POLLERR and POLLHUP even if not asked for. Errors:
 ///   -ETIMEDOUT  none of the events happened in time
@@ -127,8 +134,8 @@ pub extern "C" fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -
 /// `timeout_ns`. Any number of tasks may wait for one.
 ///
 /// Returns 0 when the task has ended during the call. Errors:
-///   -ESRCH      no living task has this id, as when the task ended before; a canceled task is told
-///               this too
+///   -ESRCH      no living task has this id: it has ended already, if it ever lived; a canceled
+///               task is told this too
 ///   -ETIMEDOUT  the task has not ended in time
 ///   -EDEADLK    the id is the caller's own
 ///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
@@ -139,9 +146,9 @@ pub extern "C" fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int {
 
 /// Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
 /// scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
-/// tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it concerns
-/// the child alone. Does not suspend, but blocks the thread where close(2) does, as for a socket
-/// with SO_LINGER and a time.
+/// other tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it
+/// concerns the child alone. Does not suspend, but blocks the thread where close(2) does, as for a
+/// socket with SO_LINGER and a time.
 ///
 /// Returns 0. Errors:
 ///   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)

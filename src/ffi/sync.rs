@@ -48,14 +48,15 @@ pub unsafe extern "C" fn mj_mutex_destroy(mutex: *mut mj_mutex) -> c_int {
 }
 
 /// Locks a mutex for the running task, waiting in FIFO order for at most `timeout_ns`. May suspend,
-/// also if it is free, as mj_chan_send(); but not if it is free and the task has locked another one.
+/// also if it is free, as mj_chan_send(); but not if it is free and the task has locked another
+/// one.
 ///
 /// Returns 0 when it is locked. Errors (it is not locked then, so check the result):
 ///   -ETIMEDOUT   it was not free in time
 ///   -EDEADLK     the task itself has locked it
 ///   -EOWNERDEAD  its owner has ended, or ends meanwhile, without unlocking it: it stays locked for
 ///                good and can only be destroyed
-///   -EINTR       the task was woken or enqueued before
+///   -EINTR       mj_task_wake() or mj_scheduler_enqueue() ended the wait
 ///   -ECANCELED   the task is canceled and would have to wait
 ///   -ENOMEM      no memory for the timer
 ///   -EINVAL      `mutex` is NULL
@@ -115,10 +116,10 @@ pub unsafe extern "C" fn mj_cond_destroy(cond: *mut mj_cond) -> c_int {
     unsafe { destroy_object(cond) }
 }
 
-/// Unlocks a mutex that the running task has locked, suspends until a signal comes, for at most
-/// `timeout_ns`, and locks the mutex again; neither the limit nor mj_task_cancel() interrupts that.
-/// There are no spurious wake-ups, but other tasks may have run after the signal: check the
-/// condition again.
+/// Unlocks a mutex that the running task has locked, waits for a signal for at most `timeout_ns`,
+/// and locks the mutex again. The limit, a wake and a cancelation end the wait for the signal, not
+/// the wait for the mutex. There are no spurious wake-ups, but other tasks may have run after the
+/// signal: check the condition again.
 ///
 /// Returns 0 when signaled, with the mutex locked. Errors, with the mutex locked again, after a
 /// yield at least:

@@ -20,8 +20,9 @@ static WORDS: Words = Words {
 /// Adds a task at the end of the run queue. It first runs when its turn comes, never inside this
 /// call, and takes its stack then. The task owns `user_state` from now on and releases it with
 /// free() when it ends, so it must come from malloc() or be NULL: a variable, on a stack or static,
-/// ends the process then. A function that returns without mj_task_exit() is called again for as
-/// long as it does; one that has returned a thousand times without waiting is a WARN line. Does not
+/// ends the process then. The task ends only when its body has called mj_task_exit() and then
+/// returns; a body that returns without it is called again, with the same `user_state`, for as long
+/// as it does; one that has returned a thousand times without waiting is a WARN line. Does not
 /// suspend.
 ///
 /// Returns the task, valid until it ends, or NULL; then `user_state` still belongs to the caller.
@@ -82,9 +83,9 @@ pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
         .map_or(0, |task| stack::high_water_bytes(task.stack.get(), task.stack_bytes.get()))
 }
 
-/// Marks the running task as ended, and returns: the task ends when its body returns. Until then,
-/// calls that would suspend it return at once. Outside a task it is reported in the log. Does not
-/// suspend.
+/// Marks the running task as ended. Unlike pthread_exit() it returns: call it last, and let the
+/// body return, which ends the task. Until then, calls that would suspend it return at once.
+/// Outside a task it is reported in the log. Does not suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_exit() {
     let _ = reported("mj_task_exit", scheduler::exit());
@@ -130,13 +131,14 @@ pub unsafe extern "C" fn mj_task_find(
     }
 }
 
-/// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. Does
-/// not suspend. `task` may be any address.
+/// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. A
+/// wake of a task that is not waiting is not remembered. Does not suspend. `task` may be any
+/// address.
 ///
 /// Returns 1, or 0 when the task was not waiting, which changes nothing. Errors:
 ///   -EINVAL  `task` is not a living task of the scheduler that runs on this thread (also a WARN
 ///            line)
-///   -EPERM   no scheduler is running on this thread
+///   -EPERM   no scheduler is running on this thread (also a WARN line)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_task_wake(task: *mut mj_task) -> c_int {
     match own_task(task, "mj_task_wake") {

@@ -39,7 +39,8 @@ pub enum mj_task_state {
     MJ_TASK_RUNNABLE,
     /// Parked until its timer expires.
     MJ_TASK_SLEEPING,
-    /// Parked until a file descriptor is ready.
+    /// Parked until a descriptor, a channel, a mutex or another object is ready, or a task ends;
+    /// perhaps also with a time limit.
     MJ_TASK_WAITING_IO,
     /// Marked by mj_task_exit(), or ended.
     MJ_TASK_EXITED,
@@ -171,7 +172,10 @@ pub struct mj_scheduler {
     pub metrics: mj_metrics,
 }
 
-/// A handle to a scheduler that outlives it, for other threads. See mj_scheduler_remote().
+/// A handle to a scheduler that outlives it, for other threads. It can only stop the run. To hand
+/// work to a scheduler from another thread, put it into a structure of your own with a lock, write
+/// to an eventfd(2) or a pipe, and have a task wait for that with mj_task_wait_fd(). See
+/// mj_scheduler_remote().
 pub struct mj_remote {
     _private: [u8; 0],
 }
@@ -208,11 +212,11 @@ pub enum mj_select_op {
     MJ_SELECT_SEND = 0,
     /// mj_chan_recv().
     MJ_SELECT_RECV = 1,
-    /// mj_task_wait_fd(): reserved, -EINVAL so far.
+    /// Not usable yet, -EINVAL so far: mj_task_wait_fd().
     MJ_SELECT_FD = 2,
-    /// mj_task_join(): reserved, -EINVAL so far.
+    /// Not usable yet: mj_task_join().
     MJ_SELECT_TASK = 3,
-    /// mj_task_sleep_until_ns(): reserved, -EINVAL so far.
+    /// Not usable yet: mj_task_sleep_until_ns().
     MJ_SELECT_DEADLINE = 4,
 }
 

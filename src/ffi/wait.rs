@@ -108,7 +108,8 @@ pub unsafe extern "C" fn mj_scheduler_set_clock(
     }
 }
 
-/// Returns the time by the scheduler's clock; 0 for NULL, and with an ERROR line when the scheduler
+/// Returns the time by the scheduler's clock: for a limit of several waits, take the time and add
+/// to it once, and pass what is left to each; 0 for NULL, and with an ERROR line when the scheduler
 /// is running on another thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_now_ns(scheduler: *mut mj_scheduler) -> u64 {

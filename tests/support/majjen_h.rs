@@ -17,11 +17,6 @@ pub const MJ_FOREVER: u64 = u64::MAX;
 pub const MJ_RUN_STOPPED: c_int = 1;
 pub const MJ_RUN_SIGNAL: c_int = 2;
 
-#[repr(C)]
-pub struct mj_remote {
-    _opaque: [u8; 0],
-}
-
 pub type mj_task_fn = unsafe extern "C" fn(scheduler: *mut mj_scheduler, user_state: *mut c_void);
 
 pub type mj_task_state = c_uint;
@@ -48,6 +43,11 @@ impl Default for mj_task {
         // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
         unsafe { std::mem::zeroed() }
     }
+}
+
+#[repr(C)]
+pub struct mj_remote {
+    _opaque: [u8; 0],
 }
 
 #[repr(C)]
@@ -209,11 +209,6 @@ unsafe extern "C" {
     pub safe fn mj_run(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_signal(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_current() -> *mut mj_scheduler;
-    pub safe fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_int;
-    pub safe fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *mut mj_remote;
-    pub safe fn mj_remote_stop(remote: *mut mj_remote) -> c_int;
-    pub safe fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_remote;
-    pub safe fn mj_remote_release(remote: *mut mj_remote);
     pub safe fn mj_create_task(
         scheduler: *mut mj_scheduler,
         task_function: Option<mj_task_fn>,
@@ -239,6 +234,11 @@ unsafe extern "C" {
     pub safe fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int;
     pub safe fn mj_task_park(timeout_ns: u64) -> c_int;
     pub safe fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int;
+    pub safe fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_int;
+    pub safe fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *mut mj_remote;
+    pub safe fn mj_remote_stop(remote: *mut mj_remote) -> c_int;
+    pub safe fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_remote;
+    pub safe fn mj_remote_release(remote: *mut mj_remote);
     pub safe fn mj_task_wait_readable(fd: c_int);
     pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_fd_close(fd: c_int) -> c_int;
