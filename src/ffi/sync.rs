@@ -119,7 +119,7 @@ pub unsafe extern "C" fn mj_cond_destroy(cond: *mut mj_cond) -> c_int {
 /// Unlocks a mutex that the running task has locked, waits for a signal for at most `timeout_ns`,
 /// and locks the mutex again. The limit, a wake and a cancelation end the wait for the signal, not
 /// the wait for the mutex. There are no spurious wake-ups, but other tasks may have run after the
-/// signal: check the condition again.
+/// signal: check the condition again. Suspends.
 ///
 /// Returns 0 when signaled, with the mutex locked. Errors, with the mutex locked again, after a
 /// yield at least:
