@@ -54,6 +54,8 @@ struct Directory {
     chunks: Table<Chunk>,
     /// Their first tasks and their places, in the order of their addresses.
     by_address: Table<(*const Task, usize)>,
+    /// The place of the chunk that an address was found in last: most are in few.
+    found_in: Cell<usize>,
     /// Number of slots in all chunks.
     slots: usize,
     /// Bytes of the chunks that are in use.
@@ -203,11 +205,18 @@ impl Slab {
     /// The living task at an address, which may be any.
     pub fn find<'t>(&self, address: *const Task) -> Option<&'t Task> {
         let table = self.table.borrow();
-        let after = table.by_address.partition_point(|(memory, _)| *memory <= address);
-        let (memory, place) = *table.by_address.get(after.checked_sub(1)?)?;
-        let offset = address as usize - memory as usize;
-        let index = offset / size_of::<Task>();
-        if !offset.is_multiple_of(size_of::<Task>()) || index >= table.chunks[place].count {
+        let offset_in = |chunk: &Chunk| (address as usize).wrapping_sub(chunk.memory as usize);
+        let holds = |chunk: &&Chunk| offset_in(chunk) < chunk.count * size_of::<Task>();
+        let chunk = match table.chunks.get(table.found_in.get()).filter(holds) {
+            Some(chunk) => chunk,
+            None => {
+                let after = table.by_address.partition_point(|(memory, _)| *memory <= address);
+                let (_, place) = *table.by_address.get(after.checked_sub(1)?)?;
+                table.found_in.set(place);
+                table.chunks.get(place).filter(holds)?
+            }
+        };
+        if !offset_in(chunk).is_multiple_of(size_of::<Task>()) {
             return None;
         }
         // SAFETY: the address of a slot, which is initialized and lives as long as the slab.
@@ -253,7 +262,13 @@ impl Slab {
 
 impl Directory {
     const fn new() -> Directory {
-        Directory { chunks: Table::new(), by_address: Table::new(), slots: 0, chunk_bytes: 0 }
+        Directory {
+            chunks: Table::new(),
+            by_address: Table::new(),
+            found_in: Cell::new(0),
+            slots: 0,
+            chunk_bytes: 0,
+        }
     }
 
     fn bytes(&self) -> usize {

@@ -68,14 +68,17 @@ impl Clock {
 
     /// Reads the clock of deadlines. A custom clock may call the library, so the caller must hold
     /// no `RefCell` borrow.
+    #[inline(always)]
     pub fn now_ns(&self) -> u64 {
-        match self.custom.get() {
-            // SAFETY: the program's function, which its setter promised to keep callable.
-            Some((function, data)) => unsafe {
-                callback::call(function as *const c_void, [data as usize, 0, 0], c"a clock")
-            },
-            None => sys::monotonic_ns(),
-        }
+        if self.custom.get().is_some() { self.custom_now_ns() } else { sys::monotonic_ns() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn custom_now_ns(&self) -> u64 {
+        let Some((function, data)) = self.custom.get() else { return sys::monotonic_ns() };
+        // SAFETY: the program's function, which its setter promised to keep callable.
+        unsafe { callback::call(function as *const c_void, [data as usize, 0, 0], c"a clock") }
     }
 
     /// Converts a duration to ticks. Exact to one part in a thousand or better, so only for short
