@@ -175,14 +175,11 @@ unsafe fn run(call: &str, scheduler: *mut mj_scheduler) -> Result<Ended> {
     let scheduler = unsafe { scheduler_ref(scheduler, call) }.ok_or(Error::InvalidArgument)?;
     let result = scheduler::run(scheduler);
     match result {
-        Ok(_) | Err(Error::Deadlock | Error::OutOfMemory) => {}
         Err(Error::Busy) => {
             log::error(format_args!("{call}: a scheduler is running on this thread already"));
         }
         Err(error @ Error::WrongThread) => log::error(format_args!("{call}: {error}")),
-        Err(error) => {
-            log::error(format_args!("{call}: cannot replace the epoll set after fork(): {error}"))
-        }
+        _ => {}
     }
     result
 }

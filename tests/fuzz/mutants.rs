@@ -31,7 +31,7 @@ const MUTANTS: [Mutant; 19] = [
     mutant(
         "no_last_look_at_a_descriptor",
         "wait_fd",
-        words("scheduler.poll_late(task, fd, events)", "Err(Error::TimedOut)"),
+        words("(scheduler.poll_late(task, fd, events), true)", "(Err(Error::TimedOut), true)"),
     ),
     mutant("no_last_look_at_an_object", "Scheduler::expire", condition("expires_at_once", "true")),
     mutant(

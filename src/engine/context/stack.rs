@@ -40,7 +40,7 @@ pub(super) const SIZES: usize = size_number(LARGEST_BYTES) + 1;
 pub(super) const fn size_number(bytes: usize) -> usize {
     let doublings = (bytes - 1).ilog2();
     let quarter = (bytes - 1) >> (doublings - 2) & 3;
-    4 * (doublings - SMALLEST_BYTES.ilog2() + 1) as usize + quarter
+    4 * (doublings + 1 - SMALLEST_BYTES.ilog2()) as usize + quarter
 }
 
 /// Checks the size of a guard, and rounds it up to whole pages.

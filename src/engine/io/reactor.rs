@@ -150,7 +150,13 @@ impl Reactor {
     /// number now, as far as can be told.
     pub fn was_left_behind(&mut self, task: &Task, fd: c_int) -> bool {
         let entry = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index));
-        is_armed(task) && entry.is_some_and(|entry| entry.is_replaced(self.epoll_fd, fd))
+        is_armed(task)
+            && entry.is_some_and(|entry| {
+                let is_replaced = entry.is_replaced(self.epoll_fd, fd);
+                // So that the other waiters are found as well.
+                entry.registered |= is_replaced;
+                is_replaced
+            })
     }
 
     /// Deregisters a descriptor that is about to be closed, and wakes its waiters. An epoll set

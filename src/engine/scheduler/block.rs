@@ -241,7 +241,9 @@ fn park_until(mut limit: Limit) -> Result<()> {
     let running = running()?;
     if let Deadline::At(moment_ns) = limit.deadline {
         let clock = &running.0.time.clock;
-        running.0.expect_timer(moment_ns.saturating_sub(clock.now_ns()));
+        if !clock.has_custom() {
+            running.0.expect_timer(moment_ns.saturating_sub(clock.now_ns()));
+        }
     }
     let deadline_ns = running.0.resolve_deadline(&mut limit.deadline);
     loop {

@@ -52,7 +52,10 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     // happened too: poll once more.
     let (result, late) = match result {
         Err(Error::TimedOut) => (scheduler.poll_late(task, fd, events), true),
-        Err(Error::Canceled) => (poll_canceled((scheduler, task), fd, events), false),
+        Err(Error::Canceled) => {
+            let poll = || scheduler.poll_late(task, fd, events);
+            (poll_canceled((scheduler, task), fd, poll), false)
+        }
         result => (result, false),
     };
     if late {
@@ -89,16 +92,21 @@ fn yield_and_poll(fd: c_int, events: u32) -> Result<u32> {
         Err(Error::Canceled) => {} // It has yielded.
         Err(error) => return Err(error),
     }
-    if task.is_canceled() { poll_canceled((scheduler, task), fd, events) } else { poll(fd, events) }
+    let poll = || poll(fd, events);
+    if task.is_canceled() { poll_canceled((scheduler, task), fd, poll) } else { poll() }
 }
 
 /// Polls a descriptor for a canceled task: an event if there is one, but not for ever.
-fn poll_canceled((scheduler, task): Running<'_>, fd: c_int, events: u32) -> Result<u32> {
+fn poll_canceled(
+    (scheduler, task): Running<'_>,
+    fd: c_int,
+    poll: impl FnOnce() -> Result<u32>,
+) -> Result<u32> {
     if task.is(State::Exited) || scheduler.io.reactor.borrow().is_internal(fd) || is_told_now(task)
     {
         return Err(Error::Canceled);
     }
-    poll(fd, events).map_err(|_| Error::Canceled)
+    poll().map_err(|_| Error::Canceled)
 }
 
 /// Polls a descriptor once, without waiting.

@@ -97,6 +97,9 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     scheduler.remote.enter()?;
     if let Err(error) = scheduler.reinit_after_fork() {
         scheduler.remote.undo_enter();
+        log::error(format_args!(
+            "the run does not begin: a child of fork() needs descriptors of its own: {error}"
+        ));
         return Err(error);
     }
     let options = &scheduler.options;

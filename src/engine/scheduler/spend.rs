@@ -62,9 +62,13 @@ impl Scheduler {
 /// afterwards, or when the scheduler is destroyed. An error if the task is canceled.
 #[cold]
 pub fn yield_spent((scheduler, task): Running<'_>, using: Wait) -> Result<()> {
+    let was_enqueued = task.queued.get();
     task.wait.set(using);
     scheduler.yield_task(task);
     scheduler.unlink(task);
+    if was_enqueued && !task.queued.get() {
+        scheduler.run_queue.push(task); // It is the wait that this is to end, not the yield.
+    }
     scheduler.budget.begin(scheduler.dispatch.turn_times.count());
     if task.is_canceled() { Err(Error::Canceled) } else { Ok(()) }
 }

@@ -44,8 +44,9 @@ impl Tasks {
 
     #[cold]
     fn refill(&self) -> Result<&Task> {
-        self.slab.refill()?;
-        self.chunks.set(self.slab.chunks());
+        let refilled = self.slab.refill();
+        self.chunks.set(self.slab.chunks()); // The table may have moved in any case.
+        refilled?;
         self.slab.allocate().ok_or(Error::OutOfMemory)
     }
 

@@ -51,7 +51,7 @@ fn move_above_stdio(fd: c_int) -> Result<c_int> {
 
 /// Puts a new descriptor in the place of one of the same kind that a child of fork() shares with its
 /// parent, and returns its number: that of the old one, unless the child has closed that and opened
-/// another file under its number. Closes `fd` on an error.
+/// a file of another kind under its number. Closes `fd` on an error.
 pub fn take_over(fd: c_int, old: c_int) -> Result<c_int> {
     let inode = |fd| {
         // SAFETY: a stat is integers, for which zero is a value.
@@ -59,7 +59,8 @@ pub fn take_over(fd: c_int, old: c_int) -> Result<c_int> {
         // SAFETY: the address is good for a stat.
         check(unsafe { libc::fstat(fd, &mut status) }).map(|_| (status.st_dev, status.st_ino))
     };
-    // All descriptors of this kind have the same inode. A number that is not open has none.
+    // All eventfds, epoll sets and the like have the same inode, so one that the child has opened is
+    // mistaken for the library's. A number that is not open has none.
     if fd == old || inode(old).is_ok_and(|other| inode(fd) != Ok(other)) {
         return Ok(fd);
     }

@@ -56,9 +56,10 @@ impl<T> Table<T> {
     /// everything stays as it is.
     pub fn shrink(&mut self, capacity: usize) {
         debug_assert!(self.len <= capacity);
+        let capacity = capacity.max(1);
         let bytes = (capacity * size_of::<T>()).next_multiple_of(page_bytes());
         if bytes < self.bytes {
-            let _ = self.resize(capacity.max(1));
+            let _ = self.resize(capacity);
         }
     }
 
