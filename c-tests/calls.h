@@ -40,11 +40,16 @@ static inline void makes_its_call(mj_scheduler* running, void* user_state) {
   mj_task_exit();
 }
 
-// Spawns a task that makes the call, and lets it run until it blocks.
-static inline void begin_call(call* one) {
+// Spawns a task that makes the call.
+static inline void spawn_call(call* one) {
   call** state = allocate(sizeof *state);
   *state = one;
   one->task = add_task(scheduler, makes_its_call, state);
+}
+
+// Spawns a task that makes the call, and lets it run until it blocks.
+static inline void begin_call(call* one) {
+  spawn_call(one);
   mj_task_yield();
 }
 

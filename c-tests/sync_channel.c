@@ -131,6 +131,39 @@ static void two_waits_cannot_share_their_cases(void) {
   unmake();
 }
 
+static int cancels_itself_and_selects(call* self) {
+  mj_task_cancel(mj_task_current());
+  return selects(self);
+}
+
+static int spends_its_budget_and_selects(call* self) {
+  for (int i = 0; i < 64; i++) CHECK_INT(mj_task_join(0, 0), ==, -ESRCH);
+  return selects(self);
+}
+
+// The first task yields in its select; the second one waits with the same cases meanwhile. What the
+// first is told then leaves that wait alone.
+static void a_select_that_has_yielded_leaves_the_wait_of_another_alone(void) {
+  int (*firsts[])(call*) = {cancels_itself_and_selects, spends_its_budget_and_selects};
+  int expected[] = {-ECANCELED, -EBUSY};
+  for (int i = 0; i < 2; i++) {
+    make(0);
+    choice one;
+    call first = {.make = firsts[i], .object = &one, .timeout_ns = MJ_FOREVER};
+    uint64_t five = 5;
+    set_case(&one, 0, chan, MJ_SELECT_RECV, 0);
+    set_case(&one, 1, NULL, MJ_SELECT_SEND, 0);
+    spawn_call(&first);
+    begin(&one.call, selects, &one, 0, MJ_FOREVER);
+    CHECK_INT(result_of(&first), ==, expected[i]);
+    check_waiting(&one.call);
+    CHECK_INT(mj_chan_try_send(chan, &five), ==, 0);
+    CHECK_INT(result_of(&one.call), ==, 0);
+    CHECK_UINT(one.values[0], ==, 5);
+    unmake();
+  }
+}
+
 static void a_select_without_channels_only_times_out(void) {
   choice one;
   for (size_t i = 0; i < 2; i++) set_case(&one, i, NULL, MJ_SELECT_RECV, 0);
@@ -249,6 +282,7 @@ int main(void) {
   RUN_IN_TASK(elements_are_copied_whole);
   RUN_IN_TASK(an_element_may_move_within_memory);
   RUN_IN_TASK(two_waits_cannot_share_their_cases);
+  RUN_IN_TASK(a_select_that_has_yielded_leaves_the_wait_of_another_alone);
   RUN_IN_TASK(a_select_without_channels_only_times_out);
   RUN_IN_TASK(the_result_of_a_case_says_that_it_is_closed);
   RUN(sending_works_outside_tasks);

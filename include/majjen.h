@@ -1033,7 +1033,8 @@ int mj_log_to_stderr(void);
 // ERROR line on stderr, and nothing more until a line has been written again. No signal is raised.
 //
 // The file stays open until the receiver is changed, and is not inherited across exec. Its
-// descriptor is the library's: a program that closes all descriptors sets the file afterwards.
+// descriptor is the library's: a program that closes all descriptors sets the file afterwards,
+// before it opens others.
 //
 // Returns 0. Errors (nothing has changed then):
 //   -EINVAL  `path` is NULL
@@ -1234,7 +1235,7 @@ int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
 // A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
-// before. It is called often, in the middle of other calls, so it must not suspend, nor release
+// before, and less than UINT64_MAX. It is called often, in the middle of other calls, so it must not suspend, nor release
 // what these use. A C++ exception that would leave it calls std::terminate(), after a line on
 // stderr. See mj_scheduler_set_clock().
 typedef uint64_t (*mj_clock_fn)(void *user_data);

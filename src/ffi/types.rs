@@ -124,7 +124,7 @@ pub type mj_wait_fn = Option<
 >;
 
 /// A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
-/// before. It is called often, in the middle of other calls, so it must not suspend, nor release
+/// before, and less than UINT64_MAX. It is called often, in the middle of other calls, so it must not suspend, nor release
 /// what these use. A C++ exception that would leave it calls std::terminate(), after a line on
 /// stderr. See mj_scheduler_set_clock().
 pub type mj_clock_fn = Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>;

@@ -236,9 +236,9 @@ pub unsafe fn wait_for(cases: &[Case], limit: Limit) -> Result<usize> {
         Ok(Wait::on(&CHANNELS, &waiting))
     };
     let index = wait(limit, look, list);
-    // Those that are in no list, which the next call need not find out by a search. Another task may
-    // wait with the same ones, if it began while this one had yielded.
-    for case in cases.iter().filter(|case| !case.is_in_list()) {
+    // They are in no list, which the next call need not find out by a search. Another task may wait
+    // with the same ones, if it began while this one had yielded: those are its.
+    for case in cases.iter().filter(|case| eq(case.waiting.get(), &waiting)) {
         case.waiting.set(null());
     }
     index.map(|index| index as usize)
