@@ -106,7 +106,7 @@ unsafe fn create_object<C: Opaque>(
 ) -> *mut C {
     // SAFETY: as this function's contract says.
     let created = unsafe { own_scheduler_ref(scheduler, function) }
-        .and_then(Home::of)
+        .map(Home::of)
         .and_then(make)
         .and_then(Object::into_heap);
     match created {

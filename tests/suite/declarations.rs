@@ -32,6 +32,17 @@ pub fn prototypes() -> Result<Vec<(String, String)>, Failed> {
     Ok(prototypes)
 }
 
+/// The comment above the declaration of a function, in the text of the header.
+pub fn comment_of(header: &str, name: &str) -> Result<String, Failed> {
+    let is_comment = |line: &&str| line.starts_with("//");
+    let declares = |block: &&str| {
+        let code = block.lines().find(|line| !is_comment(line)).unwrap_or_default();
+        code.contains(&format!(" {name}(")) || code.contains(&format!("*{name}("))
+    };
+    let block = header.split("\n\n").find(declares).ok_or(format!("no declaration of {name}"))?;
+    Ok(block.lines().take_while(is_comment).collect::<Vec<_>>().join("\n"))
+}
+
 /// The header's type definitions, in order.
 pub fn typedefs() -> Result<Vec<Statement>, Failed> {
     let mut statements = statements()?;

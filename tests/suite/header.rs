@@ -132,18 +132,12 @@ fn everything_is_documented() -> Result<(), Failed> {
 /// In its comment, the lines above its declaration.
 fn says_whether_it_suspends() -> Result<(), Failed> {
     let header = fs::read_to_string(library::root().join("include/majjen.h"))?;
-    let mut silent = declarations::functions()?;
-    let mut says = false;
-    for line in header.lines() {
-        if line.starts_with("//") {
-            says |= line.to_lowercase().contains("suspend");
-            continue;
+    let mut silent = Vec::new();
+    for name in declarations::functions()? {
+        let comment = declarations::comment_of(&header, &name)?;
+        if !comment.to_lowercase().contains("suspend") {
+            silent.push(name);
         }
-        let name = line.split('(').next().unwrap_or_default().rsplit([' ', '*']).next();
-        if says && line.contains('(') {
-            silent.remove(name.unwrap_or_default());
-        }
-        says = false;
     }
     assert!(silent.is_empty(), "nothing is said of {silent:?}");
     Ok(())

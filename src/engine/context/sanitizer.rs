@@ -205,7 +205,8 @@ fn synchronize(hook: &Hook, address: *const c_void) {
 
 /// Clears AddressSanitizer's shadow memory of stacks that are about to be unmapped.
 pub fn unpoison(memory: *const u8, bytes: usize) {
-    if let Some(unpoison) = sys::symbol(c"__asan_unpoison_memory_region") {
+    static UNPOISON: Hook = Hook::named(c"__asan_unpoison_memory_region");
+    if let Some(unpoison) = UNPOISON.find() {
         // SAFETY: the symbol has this type; it takes any range.
         unsafe { transmute::<*mut c_void, Unpoison>(unpoison)(memory, bytes) };
     }

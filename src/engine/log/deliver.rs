@@ -60,7 +60,7 @@ fn deliver_as_it_is(line: &mut Line, call: Call) {
         };
         // Another thread has changed the receiver, and closed the one that this write went to: try
         // again.
-        if written.is_err() && settings::has_changed(version) {
+        if written.is_err() && !settings::is_in_force(version) {
             continue;
         }
         if let Some(error) = sink.note(written) {

@@ -149,8 +149,9 @@ fn slot(version: u32) -> &'static Slot {
     &SLOTS[version as usize % SLOTS.len()]
 }
 
-/// Whether what was read of the version's slot belongs together.
-fn is_in_force(version: u32) -> bool {
+/// Whether the version's settings are still in force, so that what was read of its slot belongs
+/// together.
+pub fn is_in_force(version: u32) -> bool {
     // Pairs with the fence of a writer that has written to the slot what was read: then the version
     // is another one by now.
     fence(Acquire);
@@ -172,11 +173,6 @@ pub fn read() -> (u32, Settings) {
 /// The settings in force.
 pub fn current() -> Settings {
     read().1
-}
-
-/// Whether the settings have changed since that version.
-pub fn has_changed(version: u32) -> bool {
-    VERSION.load(Acquire) != version
 }
 
 /// The text of the version's settings, without its NUL, or its beginning, as much as fits in the

@@ -150,9 +150,17 @@ fn wait_listed(
 
 impl Scheduler {
     /// Makes tasks switch to the loop in time for a timer that is about to be started.
-    fn expect_timer(&self, in_ns: u64) {
-        if in_ns < MIN_POLL_INTERVAL_NS && !self.time.clock.has_custom() {
-            let clock = &self.time.clock;
+    fn expect_timer(&self, deadline: Deadline) {
+        let clock = &self.time.clock;
+        if clock.has_custom() {
+            return;
+        }
+        let in_ns = match deadline {
+            Deadline::In(ns) => ns,
+            Deadline::At(moment_ns) => moment_ns.saturating_sub(clock.now_ns()),
+            Deadline::Never => return,
+        };
+        if in_ns < MIN_POLL_INTERVAL_NS {
             let due = clock.ticks().wrapping_add(clock.ns_to_ticks(in_ns));
             self.dispatch.yield_by(due, &self.remote);
         }
@@ -161,9 +169,7 @@ impl Scheduler {
     /// Converts a deadline to a moment of the clock; `None` if there is no deadline. May call the
     /// program's clock.
     pub fn resolve_deadline(&self, deadline: &mut Deadline) -> Option<u64> {
-        if let Deadline::In(ns) = *deadline {
-            self.expect_timer(ns);
-        }
+        self.expect_timer(*deadline);
         deadline.resolve(&self.time.clock)
     }
 }
@@ -239,12 +245,6 @@ pub fn park_until_woken(deadline: Deadline) -> Result<()> {
 fn park_until(mut limit: Limit) -> Result<()> {
     let _errno = ErrnoGuard::save();
     let running = running()?;
-    if let Deadline::At(moment_ns) = limit.deadline {
-        let clock = &running.0.time.clock;
-        if !clock.has_custom() {
-            running.0.expect_timer(moment_ns.saturating_sub(clock.now_ns()));
-        }
-    }
     let deadline_ns = running.0.resolve_deadline(&mut limit.deadline);
     loop {
         running.1.woken.set(false);

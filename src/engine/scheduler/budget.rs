@@ -30,15 +30,15 @@ const CALLS: i32 = 64;
 pub struct Budget {
     /// The turn that it was begun in, by the number of turns that had ended before.
     pub turn: Cell<u64>,
-    /// The calls that are left, and the one that was made last.
+    /// The calls that are left, counting the one that was made last.
     pub left: Cell<i32>,
-    /// The time is looked at where these bits of `left` are 0.
-    pub unless: Cell<i32>,
+    /// The time is looked at when `left` has none of these bits.
+    pub time_mask: Cell<i32>,
 }
 
 impl Budget {
     pub fn new() -> Budget {
-        Budget { turn: Cell::new(u64::MAX), left: Cell::new(0), unless: Cell::new(-1) }
+        Budget { turn: Cell::new(u64::MAX), left: Cell::new(0), time_mask: Cell::new(-1) }
     }
 
     /// Begins the budget of a turn, for its first call.

@@ -102,8 +102,7 @@ fn poll_canceled(
     fd: c_int,
     poll: impl FnOnce() -> Result<u32>,
 ) -> Result<u32> {
-    if task.is(State::Exited) || scheduler.io.reactor.borrow().is_internal(fd) || is_told_now(task)
-    {
+    if task.is(State::Exited) || scheduler.is_internal(fd) || is_told_now(task) {
         return Err(Error::Canceled);
     }
     poll().map_err(|_| Error::Canceled)

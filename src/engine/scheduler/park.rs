@@ -61,12 +61,15 @@ impl Scheduler {
     /// the kind of the wait has.
     #[inline]
     pub fn leave(&self, task: &Task) -> Left {
-        let wait = task.wait.replace(Wait::NONE);
+        let wait = task.wait.get();
         match wait.kind() {
-            // SAFETY: an object that a task has waited for until now is alive, and the task is in
-            // its list.
-            Some(kind) => unsafe { kind.leave(self.as_ref(), wait.object(), task) },
-            None => Left::Now,
+            Some(kind) if !kind.is_yield => {
+                task.wait.set(Wait::NONE);
+                // SAFETY: an object that a task has waited for until now is alive, and the task is
+                // in its list.
+                unsafe { kind.leave(self.as_ref(), wait.object(), task) }
+            }
+            _ => Left::Now,
         }
     }
 

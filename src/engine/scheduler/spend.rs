@@ -13,7 +13,7 @@ impl Scheduler {
     /// A run begins: sets how often the time is looked at. `may_look`: whether it is at all.
     pub(super) fn prepare_budget(&self, may_look: bool) {
         let clock = &self.time.clock;
-        self.budget.unless.set(match clock.has_counter() {
+        self.budget.time_mask.set(match clock.has_counter() {
             _ if clock.has_custom() || !may_look => -1,
             true => 0,
             false => 7,
@@ -24,7 +24,7 @@ impl Scheduler {
     /// [`yield_spent`].
     #[inline(always)]
     pub fn spend(&self, task: &Task) -> bool {
-        let Budget { turn, left, unless } = &self.budget;
+        let Budget { turn, left, time_mask } = &self.budget;
         let now = self.dispatch.turn_times.count();
         if turn.get() != now {
             self.budget.begin(now);
@@ -32,7 +32,7 @@ impl Scheduler {
         }
         let calls = left.get() - 1;
         left.set(calls);
-        let is_spent = calls <= 0 || calls & unless.get() == 0 && self.is_loop_due();
+        let is_spent = calls <= 0 || calls & time_mask.get() == 0 && self.is_loop_due();
         is_spent && self.must_yield(task)
     }
 

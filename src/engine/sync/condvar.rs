@@ -26,7 +26,7 @@ static CONDITION: WaitKind = WaitKind {
 /// The task yields in the middle of a wait, and will relock the mutex, which is the object. It is
 /// in no wait queue.
 static PENDING_RELOCK: WaitKind =
-    WaitKind { leave: Some(stay_pending), ..WaitKind::new(c"mutex", unlink_pending) };
+    WaitKind { is_yield: true, ..WaitKind::new(c"mutex", unlink_pending) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].
@@ -59,15 +59,6 @@ unsafe fn concerns(condvar: usize, object: *const c_void) -> bool {
 unsafe fn unlink_pending(_: SchedulerRef, mutex: usize, _: &Task) {
     // SAFETY: as in `leave`.
     unsafe { (*(mutex as *const Mutex)).remove_pending_relock() };
-}
-
-/// The task is in no wait queue; it relocks the mutex itself when it runs.
-///
-/// # Safety
-/// As [`WaitKind::leave`].
-unsafe fn stay_pending(_: SchedulerRef, mutex: usize, task: &Task) -> Left {
-    task.wait.set(Wait::on(&PENDING_RELOCK, mutex as *const Mutex));
-    Left::Now
 }
 
 /// A condition variable.

@@ -26,11 +26,8 @@ impl Home {
     }
 
     /// For an object of this scheduler.
-    pub fn of(scheduler: &Scheduler) -> Result<Home> {
-        if scheduler.remote.runs_elsewhere() {
-            return Err(Error::WrongThread);
-        }
-        Ok(Home { remote: Cell::new(Some(scheduler.remote.downgrade())), users: Cell::new(0) })
+    pub fn of(scheduler: &Scheduler) -> Home {
+        Home { remote: Cell::new(Some(scheduler.remote.downgrade())), users: Cell::new(0) }
     }
 
     /// The scheduler, if there is one.

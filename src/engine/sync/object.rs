@@ -3,7 +3,7 @@
 use super::home::Home;
 use crate::engine::scheduler::{Running, yield_spent};
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::task::{Left, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::task::{ObjectKind, SchedulerRef, Task, Wait, WaitKind};
 
 /// An object that C has a pointer to.
 pub trait Object: Sized {
@@ -15,7 +15,7 @@ pub trait Object: Sized {
     /// The task yields before it uses the object, since its budget is spent. It is in no wait queue.
     const YIELDED: &'static WaitKind = &WaitKind {
         object: ObjectKind::Hidden,
-        leave: Some(stay_yielded::<Self>),
+        is_yield: true,
         ..WaitKind::new(c"its turn", unlink::<Self>)
     };
 
@@ -79,13 +79,4 @@ pub trait Object: Sized {
 unsafe fn unlink<O: Object>(_: SchedulerRef, object: usize, _: &Task) {
     // SAFETY: an object that has a user is alive.
     unsafe { (*(object as *const O)).home().remove_user() };
-}
-
-/// The task goes on with its call when it runs.
-///
-/// # Safety
-/// As [`WaitKind::leave`].
-unsafe fn stay_yielded<O: Object>(_: SchedulerRef, object: usize, task: &Task) -> Left {
-    task.wait.set(Wait::on(O::YIELDED, object as *const O));
-    Left::Now
 }

@@ -15,9 +15,7 @@ use super::channel::Channel;
 use super::object::Object;
 use crate::engine::scheduler::{self, Limit, Running, Scheduler, wait, yield_spent};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{
-    Left, Links, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter,
-};
+use crate::engine::task::{Links, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
 
 /// The operation of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +66,7 @@ static CHANNELS: WaitKind = WaitKind {
 /// The task yields before its select, since its budget is spent. It is in no wait queue.
 static YIELDED: WaitKind = WaitKind {
     object: ObjectKind::Hidden,
-    leave: Some(stay_yielded),
+    is_yield: true,
     concerns,
     ..WaitKind::new(c"its turn", unlink_yielded)
 };
@@ -78,15 +76,6 @@ static YIELDED: WaitKind = WaitKind {
 unsafe fn unlink_yielded(_: SchedulerRef, waiting: usize, _: &Task) {
     // SAFETY: on the stack of the task that has yielded; channels that have a user are alive.
     channels(unsafe { cases(waiting) }).for_each(|channel| channel.home().remove_user());
-}
-
-/// The task goes on with its select when it runs.
-///
-/// # Safety
-/// As [`WaitKind::leave`].
-unsafe fn stay_yielded(_: SchedulerRef, waiting: usize, task: &Task) -> Left {
-    task.wait.set(Wait::on(&YIELDED, waiting as *const SelectWait));
-    Left::Now
 }
 
 /// The channels of cases.

@@ -1,7 +1,8 @@
 //! What a task waits for, and how it leaves.
 //!
-//! A waiting task is in the wait queue of an object: a mutex, a descriptor, another task.
-//! [`Task::wait`] names it, as an object and a [`WaitKind`]. The scheduler knows only the kind, so
+//! A waiting task is in the wait queue of an object: a mutex, a descriptor, another task; or it has
+//! yielded in the middle of a call that uses the object. [`Task::wait`] names it, as an object and a
+//! [`WaitKind`]. The scheduler knows only the kind, so
 //! a new kind of waitable object is one new file.
 //!
 //! A wait ends in one of these ways:
@@ -95,6 +96,9 @@ pub struct WaitKind {
     /// Whether the task leaves when its deadline passes, and not only when it runs: for an object
     /// without state that could still serve it.
     pub expires_at_once: bool,
+    /// Whether the task is in no wait queue, but has yielded in the middle of a call, which it goes
+    /// on with when it runs: whatever interrupts the wait makes it ready, and `Task::wait` stays.
+    pub is_yield: bool,
     /// Unlinks a task, without effects on other waiters. Its `Task::wait` is [`Wait::NONE`]
     /// already.
     pub unlink: Unlink,
@@ -154,6 +158,7 @@ impl WaitKind {
             object: ObjectKind::Address,
             interruptible: true,
             expires_at_once: false,
+            is_yield: false,
             unlink,
             leave: None,
             concerns: is_at,

@@ -66,7 +66,7 @@ fn every_function_has_one() -> Result<(), Failed> {
             let is_result = section == "DESCRIPTION" && rest.starts_with(".SH RETURN VALUE");
             assert!(!empty || is_result, "{name}(3) has nothing in {section}");
         }
-        let lists_errors = comment_of(&header, &name)?.contains("Errors");
+        let lists_errors = declarations::comment_of(&header, &name)?.contains("Errors");
         let has_errors = page.split_once("\n.SH ERRORS\n").is_some_and(|(_, rest)| {
             with_errors += 1;
             !rest.starts_with(".SH")
@@ -77,15 +77,6 @@ fn every_function_has_one() -> Result<(), Failed> {
     }
     assert!(with_errors > 50, "only {with_errors} pages have errors");
     Ok(())
-}
-
-/// The comment above the declaration of a function.
-fn comment_of<'h>(header: &'h str, name: &str) -> Result<&'h str, Failed> {
-    let declares = |block: &&str| {
-        let code = block.lines().find(|line| !line.starts_with("//")).unwrap_or_default();
-        code.contains(&format!(" {name}(")) || code.contains(&format!("*{name}("))
-    };
-    Ok(header.split("\n\n").find(declares).ok_or(format!("no declaration of {name}"))?)
 }
 
 fn are_clean() -> Result<(), Failed> {
