@@ -9,6 +9,7 @@ use super::cancelation::uncancelable;
 use super::descriptor::poll_one;
 use super::errno::{errno, last_error};
 use super::error::{Error, Result};
+use super::signal::set_of;
 use super::time::{monotonic_ns, sleep_ns, timespec};
 
 /// The signals of writes: to a pipe or a socket that nobody reads, and past RLIMIT_FSIZE.
@@ -30,13 +31,8 @@ impl QuietWrites {
         // SAFETY: a signal set is integers, for which zero is a value; the addresses are good for
         // the calls, which cannot fail with these arguments.
         unsafe {
-            let (mut signals, mut mask_before): (libc::sigset_t, libc::sigset_t) =
-                (zeroed(), zeroed());
-            libc::sigemptyset(&mut signals);
-            for signal in SIGNALS {
-                libc::sigaddset(&mut signals, signal);
-            }
-            libc::pthread_sigmask(libc::SIG_BLOCK, &signals, &mut mask_before);
+            let mut mask_before: libc::sigset_t = zeroed();
+            libc::pthread_sigmask(libc::SIG_BLOCK, &set_of(&SIGNALS), &mut mask_before);
             let mut pending_before = [false; 2];
             if SIGNALS.iter().any(|signal| libc::sigismember(&mask_before, *signal) == 1) {
                 let mut pending = MaybeUninit::zeroed();
@@ -54,13 +50,9 @@ impl QuietWrites {
             if was_pending {
                 continue;
             }
+            let only = set_of(&[signal]);
             // SAFETY: as in `begin`. It returns at once, at the latest when none is pending.
-            unsafe {
-                let mut only: libc::sigset_t = zeroed();
-                libc::sigemptyset(&mut only);
-                libc::sigaddset(&mut only, signal);
-                while uncancelable(|| libc::sigtimedwait(&only, null_mut(), &now)) > 0 {}
-            }
+            while uncancelable(|| unsafe { libc::sigtimedwait(&only, null_mut(), &now) }) > 0 {}
         }
     }
 

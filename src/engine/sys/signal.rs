@@ -219,7 +219,7 @@ fn default_effect(signal: c_int, was_sent: bool) {
         // SAFETY: a valid signal, and a set that is good for the call.
         unsafe {
             libc::raise(signal);
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, &only(signal), null_mut());
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &set_of(&[signal]), null_mut());
         }
     }
 }
@@ -277,12 +277,15 @@ pub fn write_to_stderr(text: &[u8]) {
     uncancelable(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
-fn only(signal: c_int) -> libc::sigset_t {
+/// The set of some signals.
+pub(super) fn set_of(signals: &[c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset fills in the whole set; the signal is a valid one.
+    // SAFETY: sigemptyset fills in the whole set; the signals are valid ones.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), signal);
+        for &signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
         set.assume_init()
     }
 }
