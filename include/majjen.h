@@ -11,6 +11,8 @@
 //   Yielding, sleeping, waiting for a task
 //   Stopping a run, also from other threads
 //   File descriptors
+//   Reading and writing
+//   Connections, and descriptors that the library owns
 //   Channels
 //   Select
 //   Mutexes
@@ -58,6 +60,7 @@
 #define MAJJEN_H
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -65,6 +68,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #ifdef __cplusplus
@@ -477,6 +483,217 @@ int mj_fd_close(int fd);
 //   -EPERM   the scheduler is running on another thread
 //   and as close(2)
 int mj_scheduler_close_fd(struct mj_scheduler *scheduler, int fd);
+
+// ---- Reading and writing ------------------------------------------------------------------------
+
+// Reads what is there, at most `bytes`, from any descriptor, whether it blocks or not; waits for at
+// most `timeout_ns` while there is nothing. The descriptor's flags stay as they are. May suspend.
+//
+// Regular files are read as read(2) does, in the time that the disk takes. A file of another kind
+// that cannot be read without blocking, such as a terminal, is asked by poll(2) first.
+//
+// Returns how many bytes, or 0 at the end. Errors, with which nothing was read:
+//   -ETIMEDOUT  there was nothing in time
+//   -ECANCELED  the task is canceled, and there is nothing to read, or it was given something 64
+//               times since; or it is marked as ended, and would have to wait
+//   -EBADF      not open, or closed with mj_fd_close() meanwhile
+//   -EBUSY      another scheduler has the descriptor, which the library owns, see mj_fd_adopt()
+//   -EINVAL     `buffer` is NULL with a size, or `bytes` is more than SSIZE_MAX
+//   -ENOMEM, -EPERM  as mj_sleep_ns()
+//   and as read(2)
+//
+// `buffer` has room for `bytes`, and stays there during the call.
+ssize_t mj_read(int fd, void *buffer, size_t bytes, uint64_t timeout_ns);
+
+// Reads `bytes`, fewer only at the end, for at most `timeout_ns` in all. May suspend.
+//
+// Returns how many bytes. Errors, as mj_read(), with which `*done` is how many came before. `done`
+// may be NULL, and is always set.
+ssize_t mj_read_exact(int fd, void *buffer, size_t bytes, uint64_t timeout_ns, size_t *done);
+
+// Writes all `bytes`, to any descriptor, whether it blocks or not, for at most `timeout_ns` in all. The
+// descriptor's flags stay as they are, and no SIGPIPE is raised. May suspend.
+//
+// Returns `bytes`. Errors, with which a part may have been written: mj_write_all() tells how much.
+//   -ETIMEDOUT  there was no room for all of it in time
+//   -EPIPE      nobody reads any more
+//   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
+//   and as write(2)
+//
+// `buffer` holds `bytes`, and stays there during the call.
+ssize_t mj_write(int fd,
+                 const void *buffer,
+                 size_t bytes,
+                 uint64_t timeout_ns);
+
+// mj_write() that tells how much it has written. May suspend.
+//
+// Returns 0. Errors, as mj_write(), with which `*done` is how much was written before. `done` may be
+// NULL, and is always set.
+int mj_write_all(int fd,
+                 const void *buffer,
+                 size_t bytes,
+                 uint64_t timeout_ns,
+                 size_t *done);
+
+// mj_read() into several buffers, as readv(2). May suspend.
+//
+// Returns how many bytes, or 0 at the end. Errors:
+//   -EINVAL  as mj_read() for each buffer and for all together, or more than 1024 buffers
+//   and as mj_read()
+ssize_t mj_readv(int fd, const struct iovec *buffers, int buffer_count, uint64_t timeout_ns);
+
+// mj_write() of several buffers, as writev(2). May suspend.
+//
+// Returns how many bytes they hold. Errors:
+//   -EINVAL  as mj_readv()
+//   and as mj_write()
+ssize_t mj_writev(int fd, const struct iovec *buffers, int buffer_count, uint64_t timeout_ns);
+
+// recvfrom(2), waiting for at most `timeout_ns`. `flags` are MSG_PEEK and the like; MSG_DONTWAIT has no
+// effect. May suspend.
+//
+// Returns how many bytes. Errors as mj_read(), and as recvfrom(2).
+ssize_t mj_recvfrom(int fd,
+                    void *buffer,
+                    size_t bytes,
+                    int flags,
+                    struct sockaddr *address,
+                    socklen_t *length,
+                    uint64_t timeout_ns);
+
+// sendto(2), waiting for room for at most `timeout_ns`, without SIGPIPE. Of a stream a part may be sent.
+// May suspend.
+//
+// Returns how many bytes. Errors as mj_write(), and as sendto(2).
+ssize_t mj_sendto(int fd,
+                  const void *buffer,
+                  size_t bytes,
+                  int flags,
+                  const struct sockaddr *address,
+                  socklen_t length,
+                  uint64_t timeout_ns);
+
+// recvmsg(2), waiting for at most `timeout_ns`. May suspend.
+//
+// Returns how many bytes. Errors:
+//   -EINVAL  `message` is NULL
+//   and as mj_read(), and as recvmsg(2)
+ssize_t mj_recvmsg(int fd, struct msghdr *message, int flags, uint64_t timeout_ns);
+
+// sendmsg(2), waiting for room for at most `timeout_ns`, without SIGPIPE. Of a stream a part may be
+// sent. May suspend.
+//
+// Returns how many bytes. Errors:
+//   -EINVAL  `message` is NULL
+//   and as mj_write(), and as sendmsg(2)
+ssize_t mj_sendmsg(int fd, const struct msghdr *message, int flags, uint64_t timeout_ns);
+
+// sendfile(2) of all `bytes`, fewer only at the end of the file, for at most `timeout_ns` in all. To a
+// descriptor that blocks it is copied. May suspend.
+//
+// Returns how many bytes; those that were sent before an error, if there were any, which the next call
+// tells. Errors, with which nothing was sent: as mj_write(), and as sendfile(2).
+//
+// `offset` is NULL, or where to begin in the file, and is then where the call has ended.
+ssize_t mj_sendfile(int fd,
+                    int file,
+                    off_t *offset,
+                    size_t bytes,
+                    uint64_t timeout_ns);
+
+// poll(2), but that it suspends the task, for at most `timeout_ns`. Entries with a negative descriptor are
+// passed over. Takes memory for more than 8 entries, and time in proportion to `fd_count`. May suspend.
+//
+// Returns how many entries are ready, more than 0: those whose `revents` are not 0. Errors, with which
+// all are 0:
+//   -ETIMEDOUT  none was ready in time
+//   -EINVAL     `fds` is NULL with a count, or there are more than the process may open
+//   -EBUSY      one is the scheduler's own
+//   -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
+int mj_poll(struct pollfd *fds,
+            nfds_t fd_count,
+            uint64_t timeout_ns);
+
+// ---- Connections, and descriptors that the library owns -----------------------------------------
+
+// For mj_listen(): several sockets may listen at the address, and the kernel shares the connections among
+// them.
+#define MJ_LISTEN_REUSEPORT 1
+
+// For mj_listen() at an IPv6 address: connections from IPv4 are not accepted.
+#define MJ_LISTEN_V6ONLY 2
+
+// Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is
+// numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
+// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. Connections from IPv4 are accepted at
+// "::" too. A `backlog` of 0 is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. Does not
+// suspend.
+//
+// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
+// mj_fd_close(). Errors:
+//   -EINVAL      `address` or `service` is not numeric or not there, an unknown flag, or one that the
+//                address cannot have
+//   -EADDRINUSE  somebody listens there, or the path exists
+//   and as socket(2), bind(2), listen(2)
+int mj_listen(const char *address,
+              const char *service,
+              int backlog,
+              unsigned int flags);
+
+// Accepts a connection, waiting for at most `timeout_ns`. Where the process has no descriptor or no
+// memory for one, it writes an ERROR line and tries again every 100 ms. May suspend.
+//
+// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
+// mj_fd_close(). Errors:
+//   -ETIMEDOUT  none came in time
+//   -ECANCELED, -EBADF, -EBUSY, -ENOMEM, -EPERM  as mj_read()
+//   and as accept(2), but for those of a single connection
+//
+// `address` and `length` are as for accept(2), and may be NULL. If another process accepts from
+// the same listener, give it O_NONBLOCK: else this call may block the thread.
+int mj_accept(int listener,
+              struct sockaddr *address,
+              socklen_t *length,
+              uint64_t timeout_ns);
+
+// Connects a socket, waiting for at most `timeout_ns`. One that blocks is set not to for the length of a
+// system call. May suspend.
+//
+// Returns 0; the library owns the descriptor then: close it by mj_fd_close(). Errors, with which it is
+// still the caller's:
+//   -ETIMEDOUT  not in time: the attempt goes on, and another call waits for its end
+//   -EINVAL     `address` is NULL
+//   -ECANCELED, -EBADF, -EBUSY, -ENOMEM, -EPERM  as mj_read()
+//   and as connect(2)
+int mj_connect(int fd,
+               const struct sockaddr *address,
+               socklen_t length,
+               uint64_t timeout_ns);
+
+// Hands a descriptor over to the library, which then watches it with one registration, and not anew for
+// each wait. It must be closed by mj_fd_close(). Those that mj_accept(), mj_connect() and mj_listen() return are
+// the library's already. Does not suspend. By any thread.
+//
+// The scheduler whose task waits for it first has it, and other schedulers' calls are refused; until
+// then it may be handed to any thread.
+//
+// An owned descriptor that is closed by close(2) all the same costs a delay: a wait for the file that gets
+// its number next may end up to 10 ms late, and if it waits long among many others, later.
+//
+// Returns 0. Errors:
+//   -EBADF   it is not open
+//   -EBUSY   another scheduler has it
+//   -ENOMEM  no memory; it stays the program's
+int mj_fd_adopt(int fd);
+
+// Takes a descriptor back from the library: it stays open, and is closed by close(2). Waits for it go on.
+// Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  the library does not own it
+//   -EBUSY   another scheduler has it
+int mj_fd_release(int fd);
 
 // ---- Channels -----------------------------------------------------------------------------------
 

@@ -9,8 +9,10 @@
 
 mod cancel;
 mod channel;
+mod fd;
 mod log;
 mod metrics;
+mod net;
 mod remote;
 mod scheduler;
 mod stack;

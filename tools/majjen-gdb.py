@@ -18,12 +18,12 @@ import struct
 import gdb
 import gdb.unwinder
 
-VERSION = 2
+VERSION = 3
 FIELDS = (
     "scheduler_current_task scheduler_chunks_first scheduler_chunks_count"
     " chunk_bytes chunk_memory chunk_slots"
     " task_bytes task_state task_wake_time_ns task_heap_index task_context task_queued task_alive"
-    " task_turns task_wait task_id task_name name_bytes"
+    " task_turns task_wait task_id task_name name_bytes node_fd"
 ).split()
 
 SLEEPING = 1
@@ -156,7 +156,7 @@ class Task:
         if object_is == OBJECT_IS_ADDRESS:
             return "%s 0x%x" % (name, self.object)
         if object_is == OBJECT_IS_DESCRIPTOR:
-            return "%s %d" % (name, self.object)
+            return "%s %d" % (name, read_one(self.object + self.layout.node_fd, "=i"))
         if object_is == OBJECT_IS_TASK:
             return "%s 0x%x" % (name, read_one(self.object + self.layout.task_id, "=Q"))
         return name

@@ -21,6 +21,7 @@ mod signal;
 mod socket;
 mod table;
 mod time;
+mod transfer;
 mod truncating;
 
 pub use cancelation::Uncancelable;
@@ -37,4 +38,5 @@ pub use signal::*;
 pub use socket::*;
 pub use table::Table;
 pub use time::*;
+pub use transfer::*;
 pub use truncating::TruncatingWriter;

@@ -7,6 +7,7 @@ mod run_queue;
 mod slab;
 mod timer_heap;
 mod wait;
+mod wait_node;
 mod wait_queue;
 
 pub use chunk::{Chunk, Chunks};
@@ -15,4 +16,5 @@ pub use run_queue::RunQueue;
 pub use slab::Slab;
 pub use timer_heap::TimerHeap;
 pub use wait::{Left, ObjectKind, Outcome, SchedulerRef, Wait, WaitKind};
+pub use wait_node::{Place, WaitNode};
 pub use wait_queue::{Links, WaitQueue, Waiter};

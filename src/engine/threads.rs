@@ -5,8 +5,10 @@ mod fork_safe_mutex;
 mod identity;
 mod inbox;
 mod mailbox;
+mod ownership;
 mod remote;
 
 pub use fork_safe_mutex::{ForkSafeMutex, ForkSafeMutexGuard};
 pub use identity::this_process;
+pub use ownership::Ownership;
 pub use remote::{Remote, WeakRemote};

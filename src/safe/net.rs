@@ -26,14 +26,17 @@ pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixListener, UnixStream};
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::task::wait_fd;
 use super::time::{limit, to_ns};
-use crate::engine::scheduler::{self, READABLE, WRITABLE};
+use super::unwind::suspending_or;
+use crate::engine::fd::{self, Call};
+use crate::engine::scheduler::{READABLE, WRITABLE};
+use crate::engine::sys::{self, Error};
 
 /// The connections of a listener, one after the other, without end: its
 /// [`incoming`](TcpListener::incoming) returns it.
@@ -57,6 +60,8 @@ pub struct Incoming<'l, L> {
 
 /// A socket of the standard library that does not block, and how long its calls may wait.
 struct Socket<S> {
+    /// Dropped before the socket is closed.
+    _owned: Owned,
     inner: S,
     read_timeout: Timeout,
     write_timeout: Timeout,
@@ -90,47 +95,87 @@ impl Clone for Timeout {
     }
 }
 
+/// The library owns the descriptor of a socket while this lives.
+struct Owned(RawFd);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        fd::forget(self.0);
+    }
+}
+
 impl<S: AsFd> Socket<S> {
-    /// `inner` does not block.
-    fn new(inner: S) -> Socket<S> {
-        Socket { inner, read_timeout: Timeout::default(), write_timeout: Timeout::default() }
+    /// `inner` does not block. `is_tcp`: it is a TCP socket that nobody has had before.
+    fn new(inner: S, is_tcp: bool) -> Socket<S> {
+        let number = inner.as_fd().as_raw_fd();
+        fd::opened(number, is_tcp);
+        let (read_timeout, write_timeout) = Default::default();
+        Socket { _owned: Owned(number), inner, read_timeout, write_timeout }
+    }
+
+    /// `inner` is a socket of somebody else, which does not block.
+    fn of(inner: S) -> Socket<S> {
+        let is_tcp = sys::is_plain_tcp(inner.as_fd().as_raw_fd());
+        Socket::new(inner, is_tcp)
     }
 
     /// Another one with the same timeouts.
-    fn with<T>(&self, inner: T) -> Socket<T> {
+    fn with<T: AsFd>(&self, inner: T) -> Socket<T> {
         let (read_timeout, write_timeout) = (self.read_timeout.clone(), self.write_timeout.clone());
-        Socket { inner, read_timeout, write_timeout }
+        Socket { read_timeout, write_timeout, ..Socket::of(inner) }
     }
 
     /// Tries until it need not wait for input.
     fn reading<T>(&self, attempt: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
-        until_done(&self.inner, READABLE, self.read_timeout.get(), attempt)
+        until_done(&self.inner, READABLE, self.read_timeout.get(), attempt, |_, _| {})
+    }
+
+    /// [`reading`](Self::reading) of at most so many bytes of a stream.
+    fn reading_bytes(
+        &self,
+        most: usize,
+        attempt: impl FnMut(&S) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        until_done(&self.inner, READABLE, self.read_timeout.get(), attempt, |call, &count| {
+            if count > 0 && count < most {
+                call.has_read_less();
+            }
+        })
     }
 
     /// Tries until it need not wait for room.
     fn writing<T>(&self, attempt: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
-        until_done(&self.inner, WRITABLE, self.write_timeout.get(), attempt)
+        until_done(&self.inner, WRITABLE, self.write_timeout.get(), attempt, |_, _| {})
     }
 }
 
-/// Tries, and waits for events while it would block.
+/// Tries, and waits for events while it would block. `done` is told what it has got.
 fn until_done<S: AsFd, T>(
     socket: &S,
     events: u32,
     timeout: Option<Duration>,
-    mut attempt: impl FnMut(&S) -> io::Result<T>,
+    attempt: impl FnMut(&S) -> io::Result<T>,
+    done: impl Fn(&Call, &T),
 ) -> io::Result<T> {
-    let mut limit = limit(timeout);
-    loop {
-        match attempt(socket) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            result => return result,
-        }
-        if let Some(scheduler) = scheduler::current() {
-            scheduler.resolve_deadline(&mut limit.deadline); // For all waits of the call.
-        }
-        wait_fd(socket.as_fd().as_raw_fd(), events, limit)?;
-    }
+    let attempt = RefCell::new(attempt);
+    let attempt = || match (attempt.borrow_mut())(socket) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::WouldBlock),
+        result => Ok(result),
+    };
+    let complete = || {
+        let mut call = Call::begin_shared(socket.as_fd().as_raw_fd(), events, limit(timeout))?;
+        call.complete(|call| match attempt() {
+            Err(_) => Err(Error::Os(libc::EAGAIN)),
+            Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => Err(Error::Os(libc::EINTR)),
+            Ok(result) => {
+                if let Ok(got) = &result {
+                    done(call, got);
+                }
+                Ok(result)
+            }
+        })
+    };
+    suspending_or(attempt, complete)?
 }
 
 /// What all sockets have: the timeouts, and conversions from and to descriptors and sockets of the
@@ -151,7 +196,7 @@ macro_rules! socket {
             /// Those of the system call.
             pub fn from_std(socket: $std) -> std::io::Result<$name> {
                 socket.set_nonblocking(true)?;
-                Ok($name(super::Socket::new(socket)))
+                Ok($name(super::Socket::of(socket)))
             }
 
             /// The socket of the standard library, which still does not block.
@@ -355,14 +400,17 @@ macro_rules! stream_io {
     ($name:ty) => {
         impl std::io::Read for $name {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-                self.0.reading(|mut socket| std::io::Read::read(&mut socket, buffer))
+                let most = buffer.len();
+                self.0.reading_bytes(most, |mut socket| std::io::Read::read(&mut socket, buffer))
             }
 
             fn read_vectored(
                 &mut self,
                 buffers: &mut [std::io::IoSliceMut<'_>],
             ) -> std::io::Result<usize> {
-                self.0.reading(|mut socket| std::io::Read::read_vectored(&mut socket, buffers))
+                let most = buffers.iter().map(|buffer| buffer.len()).sum();
+                let read = |mut socket: &_| std::io::Read::read_vectored(&mut socket, buffers);
+                self.0.reading_bytes(most, read)
             }
         }
 

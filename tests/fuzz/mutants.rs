@@ -31,7 +31,7 @@ const MUTANTS: [Mutant; 19] = [
     mutant(
         "no_last_look_at_a_descriptor",
         "wait_fd",
-        words("(scheduler.poll_late(task, fd, events), true)", "(Err(Error::TimedOut), true)"),
+        words("(scheduler.poll_late(&node, events), true)", "(Err(Error::TimedOut), true)"),
     ),
     mutant("no_last_look_at_an_object", "Scheduler::expire", condition("expires_at_once", "true")),
     mutant(
@@ -44,7 +44,11 @@ const MUTANTS: [Mutant; 19] = [
         "Scheduler::reinit_after_fork",
         condition("is_of_this_process", "true"),
     ),
-    mutant("event_of_an_earlier_file", "Entry::wake_armed_for", words("is_armed(task) && ", "")),
+    mutant(
+        "event_of_an_earlier_file",
+        "Entry::fire_armed_for",
+        words("may_be_woken(node) && ", ""),
+    ),
     mutant(
         "owners_of_mutexes_yield",
         "Scheduler::must_yield",

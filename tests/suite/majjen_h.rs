@@ -201,7 +201,10 @@ impl Types {
             "size_t" => "usize".to_owned(),
             "uint32_t" => "u32".to_owned(),
             "uint64_t" => "u64".to_owned(),
-            "FILE" => "libc::FILE".to_owned(),
+            "ssize_t" => "isize".to_owned(),
+            "unsigned int" | "unsigned" => "c_uint".to_owned(),
+            of_libc @ ("FILE" | "iovec" | "msghdr" | "nfds_t" | "off_t" | "pollfd" | "sockaddr"
+            | "socklen_t") => format!("libc::{of_libc}"),
             "va_list" => "va_list".to_owned(),
             function if self.functions.contains(function) && stars > 0 => {
                 stars -= 1;

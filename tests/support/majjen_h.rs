@@ -16,6 +16,8 @@ pub const MJ_VERSION_PATCH: c_int = 0;
 pub const MJ_FOREVER: u64 = u64::MAX;
 pub const MJ_RUN_STOPPED: c_int = 1;
 pub const MJ_RUN_SIGNAL: c_int = 2;
+pub const MJ_LISTEN_REUSEPORT: c_int = 1;
+pub const MJ_LISTEN_V6ONLY: c_int = 2;
 
 pub type mj_task_fn = unsafe extern "C" fn(scheduler: *mut mj_scheduler, user_state: *mut c_void);
 
@@ -243,6 +245,92 @@ unsafe extern "C" {
     pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_fd_close(fd: c_int) -> c_int;
     pub safe fn mj_scheduler_close_fd(scheduler: *mut mj_scheduler, fd: c_int) -> c_int;
+    pub safe fn mj_read(fd: c_int, buffer: *mut c_void, bytes: usize, timeout_ns: u64) -> isize;
+    pub safe fn mj_read_exact(
+        fd: c_int,
+        buffer: *mut c_void,
+        bytes: usize,
+        timeout_ns: u64,
+        done: *mut usize,
+    ) -> isize;
+    pub safe fn mj_write(fd: c_int, buffer: *const c_void, bytes: usize, timeout_ns: u64) -> isize;
+    pub safe fn mj_write_all(
+        fd: c_int,
+        buffer: *const c_void,
+        bytes: usize,
+        timeout_ns: u64,
+        done: *mut usize,
+    ) -> c_int;
+    pub safe fn mj_readv(
+        fd: c_int,
+        buffers: *const libc::iovec,
+        buffer_count: c_int,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_writev(
+        fd: c_int,
+        buffers: *const libc::iovec,
+        buffer_count: c_int,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_recvfrom(
+        fd: c_int,
+        buffer: *mut c_void,
+        bytes: usize,
+        flags: c_int,
+        address: *mut libc::sockaddr,
+        length: *mut libc::socklen_t,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_sendto(
+        fd: c_int,
+        buffer: *const c_void,
+        bytes: usize,
+        flags: c_int,
+        address: *const libc::sockaddr,
+        length: libc::socklen_t,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_recvmsg(
+        fd: c_int,
+        message: *mut libc::msghdr,
+        flags: c_int,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_sendmsg(
+        fd: c_int,
+        message: *const libc::msghdr,
+        flags: c_int,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_sendfile(
+        fd: c_int,
+        file: c_int,
+        offset: *mut libc::off_t,
+        bytes: usize,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_poll(fds: *mut libc::pollfd, fd_count: libc::nfds_t, timeout_ns: u64) -> c_int;
+    pub safe fn mj_listen(
+        address: *const c_char,
+        service: *const c_char,
+        backlog: c_int,
+        flags: c_uint,
+    ) -> c_int;
+    pub safe fn mj_accept(
+        listener: c_int,
+        address: *mut libc::sockaddr,
+        length: *mut libc::socklen_t,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_connect(
+        fd: c_int,
+        address: *const libc::sockaddr,
+        length: libc::socklen_t,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_fd_adopt(fd: c_int) -> c_int;
+    pub safe fn mj_fd_release(fd: c_int) -> c_int;
     pub safe fn mj_chan_create(
         scheduler: *mut mj_scheduler,
         element_bytes: usize,

@@ -7,7 +7,7 @@
 use std::mem::offset_of;
 
 use crate::engine::scheduler::{Scheduler, Tasks};
-use crate::engine::task::{Chunk, Chunks, Task, Wait, WaitKind};
+use crate::engine::task::{Chunk, Chunks, Task, Wait, WaitKind, WaitNode};
 
 /// Offsets and sizes, in bytes. Fields are added at the end; the version changes when one changes
 /// its meaning or goes away.
@@ -33,11 +33,13 @@ pub struct Table {
     task_turns: u32,
     /// `Task::wait`: the address of the `WaitKind`, 0 for none, then the object in 8 bytes. The
     /// kind begins with the address of its name, then 4 bytes that say what the object is: 0 an
-    /// address, 1 a descriptor, 2 a task's address, 3 internal.
+    /// address, 1 the address of a node with the descriptor, 2 a task's address, 3 internal.
     task_wait: u32,
     task_id: u32,
     task_name: u32,
     name_bytes: u32,
+    /// In a node of a wait for a descriptor: its number.
+    node_fd: u32,
 }
 
 const HEAD_BYTES: usize = offset_of!(Table, scheduler_current_task);
@@ -49,7 +51,7 @@ const CHUNKS: usize = offset_of!(Scheduler, tasks) + offset_of!(Tasks, chunks);
 #[unsafe(no_mangle)]
 static majjen_debug_table: Table = Table {
     magic: *b"majjen\0\0",
-    version: 2,
+    version: 3,
     count: ((size_of::<Table>() - HEAD_BYTES) / size_of::<u32>()) as u32,
     scheduler_current_task: offset_of!(Scheduler, current_task) as u32,
     scheduler_chunks_first: (CHUNKS + offset_of!(Chunks, first)) as u32,
@@ -69,6 +71,7 @@ static majjen_debug_table: Table = Table {
     task_id: offset_of!(Task, id) as u32,
     task_name: offset_of!(Task, name) as u32,
     name_bytes: size_of::<crate::engine::task::Name>() as u32,
+    node_fd: WaitNode::FD_OFFSET as u32,
 };
 std::arch::global_asm!(".hidden majjen_debug_table");
 

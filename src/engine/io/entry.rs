@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
 
 use crate::engine::sys::{self, Error, Result, Table};
-use crate::engine::task::{Outcome, Task, Wait, WaitQueue};
+use crate::engine::task::{WaitNode, WaitQueue};
 
 /// Data can be read, a connection accepted, or the end was reached.
 pub const READABLE: u32 = libc::EPOLLIN as u32;
@@ -25,22 +25,37 @@ const ALWAYS: u32 = READABLE | WRITABLE;
 /// Wakes every waiter, whatever events it waits for.
 pub const FAILURE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
-/// In a task's interest: its wait is in the epoll set. No event has this bit.
-const ARMED: u32 = libc::EPOLLET as u32;
+const EDGES: u32 = libc::EPOLLET as u32;
 
-/// Readies a task that has been taken out of its wait queue. A `dyn`, since the generic callers
-/// would be large copies.
-pub type Wake<'w> = &'w dyn Fn(&Task, Outcome);
+/// [`WaitNode::mark`]: its wait is in the epoll set, for the file that the number had then.
+const ARMED: u8 = 1;
+/// [`WaitNode::mark`]: the waiter tries again when it is woken, so it may be woken for nothing.
+const RETRIES: u8 = 2;
+
+/// [`WaitNode::result`]: the descriptor was closed.
+pub const CLOSED: c_int = c_int::MIN;
+
+/// The nodes of waits that have ended.
+pub type Fired = WaitQueue<WaitNode>;
 
 /// The state of one descriptor.
 #[derive(Default)]
 pub struct Entry {
-    pub waiters: WaitQueue<Task>,
+    pub waiters: WaitQueue<WaitNode>,
+    /// The ownership that it is registered for, edge-triggered, until it is closed; 0 if it is armed
+    /// for one event at a time.
+    pub ownership: u64,
     /// The generation of the latest arming.
     pub generation: u32,
     /// Whether the descriptor is probably in the epoll set.
     pub registered: bool,
     pub stage: Stage,
+    /// How it was read or written last.
+    pub form: sys::Form,
+    /// How often the library has closed the number.
+    pub closes: u32,
+    /// With an ownership, see [`owned`](super::owned).
+    pub owned: super::owned::State,
 }
 
 /// The stage of a descriptor's latest wait.
@@ -55,13 +70,26 @@ pub enum Stage {
     Polled,
 }
 
-/// Whether the task's wait is in the epoll set.
-pub fn is_armed(task: &Task) -> bool {
-    task.interest.get() & ARMED != 0
+/// Whether the wait is known to be in the epoll set.
+pub fn is_armed(node: &WaitNode) -> bool {
+    node.mark.get() & ARMED != 0
 }
 
-fn wants(task: &Task, happened: u32) -> bool {
-    happened & (task.interest.get() | FAILURE) != 0
+pub fn mark_as_armed(node: &WaitNode) {
+    node.mark.set(node.mark.get() | ARMED);
+}
+
+/// Says that the waiter may be woken for nothing.
+pub fn mark_as_retrying(node: &WaitNode) {
+    node.mark.set(node.mark.get() | RETRIES);
+}
+
+fn may_be_woken(node: &WaitNode) -> bool {
+    node.mark.get() != 0
+}
+
+fn wants(node: &WaitNode, happened: u32) -> bool {
+    happened & (node.events() | FAILURE) != 0
 }
 
 impl Entry {
@@ -73,52 +101,59 @@ impl Entry {
         self.stage = Stage::Pending;
     }
 
-    /// Applies poll(2)'s result: wakes tasks, and arms the descriptor for the others, if `arm_now`
-    /// or at the second poll. Returns the number of tasks woken.
+    /// Applies poll(2)'s result: fires waits, and arms the descriptor for the others, if `arm_now`
+    /// or at the second poll. Returns the number of waits that have ended.
     pub fn apply_poll(
         &mut self,
         epoll_fd: c_int,
         poll: &sys::pollfd,
         arm_now: bool,
-        wake: Wake<'_>,
+        fired: &Fired,
     ) -> usize {
         let happened = u32::from(poll.revents as u16);
-        let mut woken = 0;
+        let mut ended = 0;
         if happened & sys::NOT_OPEN != 0 {
-            woken = self.wake_all(Outcome::Failed(Error::Os(libc::EBADF)), wake);
+            ended = self.fail_all(Error::Os(libc::EBADF), fired);
         } else if happened != 0 {
-            if self.waiters.iter().any(|task| is_armed(task) && wants(task, happened))
+            if self.waiters.iter().any(|node| is_armed(node) && wants(node, happened))
                 && self.is_replaced(epoll_fd, poll.fd)
             {
-                woken = self.wake_left_behind(wake);
+                ended = self.fail_left_behind(fired);
             }
-            woken += self.wake_for(happened, wake);
+            ended += self.fire_for(happened, fired);
         } else if self.stage == Stage::Pending && !arm_now {
             self.stage = Stage::Polled;
             return 0;
         }
-        woken + self.arm(epoll_fd, poll.fd, wake)
+        ended + self.arm(epoll_fd, poll.fd, fired)
     }
 
-    /// Arms the descriptor in the epoll set for one event, if there are waiters. On failure wakes
-    /// all waiters with the error. Returns the number woken.
-    pub fn arm(&mut self, epoll_fd: c_int, fd: c_int, wake: Wake<'_>) -> usize {
+    /// Arms the descriptor in the epoll set, if there are waiters. On failure all waits end with the
+    /// error. Returns the number that have ended.
+    pub fn arm(&mut self, epoll_fd: c_int, fd: c_int, fired: &Fired) -> usize {
         self.stage = Stage::Idle;
         if self.waiters.is_empty() {
             return 0;
         }
+        let (ended, result) = self.register(epoll_fd, fd, fired);
+        match result {
+            Ok(()) => ended,
+            Err(error) => ended + self.arm_failed(fd, error, fired),
+        }
+    }
+
+    /// Registers the descriptor, or renews its registration: for one event, or, if it is owned, for
+    /// all that come. Waits for another file that had the number end. Returns how many did, and
+    /// whether the others are in the epoll set.
+    pub fn register(&mut self, epoll_fd: c_int, fd: c_int, fired: &Fired) -> (usize, Result<()>) {
         // Skips u32::MAX, which would make WAKE_UP possible. Also if the call fails: what was armed
         // before is of an earlier wait.
         self.generation = (self.generation + 1) % u32::MAX;
-        let mut woken = 0;
+        let mut ended = 0;
         let result = if self.registered {
             match self.control(epoll_fd, EPOLL_CTL_MOD, fd) {
                 Err(Error::Os(libc::ENOENT)) => {
-                    woken = self.wake_left_behind(wake);
-                    if self.waiters.is_empty() {
-                        self.registered = false;
-                        return woken;
-                    }
+                    ended = self.fail_left_behind(fired);
                     self.control(epoll_fd, EPOLL_CTL_ADD, fd)
                 }
                 result => result,
@@ -130,20 +165,19 @@ impl Entry {
             }
         };
         self.registered = result.is_ok();
-        match result {
-            Ok(()) => {
-                for task in self.waiters.iter() {
-                    task.interest.set(task.interest.get() | ARMED);
-                }
-                woken
-            }
-            Err(error) => woken + self.arm_failed(fd, error, wake),
+        if result.is_ok() {
+            self.waiters.iter().for_each(mark_as_armed);
         }
+        (ended, result)
     }
 
     fn control(&self, epoll_fd: c_int, operation: c_int, fd: c_int) -> Result<()> {
         let data = u64::from(self.generation) << 32 | fd as u64;
-        sys::epoll_ctl(epoll_fd, operation, fd, self.wanted() | ONE_SHOT, data)
+        let events = match self.ownership {
+            0 => self.wanted() | ONE_SHOT,
+            _ => EVENTS | EDGES,
+        };
+        sys::epoll_ctl(epoll_fd, operation, fd, events, data)
     }
 
     /// Whether the number is another file's than the one that was armed last, since it was closed
@@ -157,15 +191,15 @@ impl Entry {
         replaced
     }
 
-    /// Wakes the tasks whose waits were armed for a file that no longer has the number.
+    /// Ends the waits that were armed for a file that no longer has the number.
     #[cold]
-    fn wake_left_behind(&self, wake: Wake<'_>) -> usize {
-        self.wake_those(|task| is_armed(task), Outcome::Failed(Error::Os(libc::EBADF)), wake)
+    fn fail_left_behind(&self, fired: &Fired) -> usize {
+        self.fire_those(is_armed, -libc::EBADF, fired)
     }
 
     /// epoll_ctl(2) has failed.
     #[cold]
-    fn arm_failed(&self, fd: c_int, error: Error, wake: Wake<'_>) -> usize {
+    fn arm_failed(&self, fd: c_int, error: Error, fired: &Fired) -> usize {
         // EPERM is right for a file that epoll does not support: poll(2) says that it is always
         // readable and writable, and waiters for other events keep waiting. For any other file
         // EPERM is an error.
@@ -173,45 +207,50 @@ impl Entry {
             && let Ok(happened) = sys::poll_now(fd, self.wanted() | ALWAYS)
             && happened & ALWAYS == ALWAYS
         {
-            return self.wake_for(happened, wake);
+            return self.fire_for(happened, fired);
         }
-        self.wake_all(Outcome::Failed(error), wake)
+        self.fail_all(error, fired)
     }
 
-    /// Wakes the waiters whose events are among those that `happened`. Returns how many.
-    fn wake_for(&self, happened: u32, wake: Wake<'_>) -> usize {
-        self.wake_those(|task| wants(task, happened), Outcome::Ready(happened), wake)
+    /// Ends the waits for events that are among those that `happened`. Returns how many.
+    fn fire_for(&self, happened: u32, fired: &Fired) -> usize {
+        self.fire_those(|node| wants(node, happened), happened as c_int, fired)
     }
 
     /// The same by an event of the epoll set: only the waits that were armed are for its file.
-    pub fn wake_armed_for(&self, happened: u32, wake: Wake<'_>) -> usize {
-        let which = |task: &&Task| is_armed(task) && wants(task, happened);
-        self.wake_those(which, Outcome::Ready(happened), wake)
+    pub fn fire_armed_for(&self, happened: u32, fired: &Fired) -> usize {
+        let which = |node: &WaitNode| may_be_woken(node) && wants(node, happened);
+        self.fire_those(which, happened as c_int, fired)
     }
 
+    /// Ends all waits with an error.
     #[cold]
-    fn wake_all(&self, outcome: Outcome, wake: Wake<'_>) -> usize {
-        self.wake_those(|_| true, outcome, wake)
+    fn fail_all(&self, error: Error, fired: &Fired) -> usize {
+        self.fire_those(|_| true, error.status(), fired)
     }
 
-    fn wake_those(
-        &self,
-        which: impl Fn(&&Task) -> bool,
-        outcome: Outcome,
-        wake: Wake<'_>,
-    ) -> usize {
-        let mut woken = 0;
-        for task in self.waiters.iter().filter(which) {
-            self.waiters.remove(task);
-            task.wait.set(Wait::NONE);
-            wake(task, outcome);
-            woken += 1;
+    /// Ends all waits, since the descriptor is closed.
+    #[cold]
+    pub fn close(&self, fired: &Fired) -> usize {
+        self.fire_those(|_| true, CLOSED, fired)
+    }
+
+    fn fire_those(&self, which: impl Fn(&WaitNode) -> bool, result: c_int, fired: &Fired) -> usize {
+        let mut count = 0;
+        for node in self.waiters.iter().filter(|node| which(node)) {
+            node.fire(&self.waiters, fired, result);
+            count += 1;
         }
-        woken
+        count
     }
 
     /// The union of the waiters' events.
     pub fn wanted(&self) -> u32 {
-        self.waiters.iter().fold(0, |events, task| events | task.interest.get()) & !ARMED
+        self.waiters.iter().fold(0, |events, node| events | node.events())
+    }
+
+    /// Whether a wait is not known to be in the epoll set.
+    pub fn has_unarmed(&self) -> bool {
+        self.waiters.iter().any(|node| !is_armed(node))
     }
 }

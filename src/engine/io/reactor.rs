@@ -28,17 +28,22 @@
 //!
 //! # Waiters
 //!
-//! Each descriptor has a FIFO queue of waiting tasks, each with its events. An event wakes all
-//! tasks that wait for it; errors and hang-ups wake all. If waiters remain, the descriptor is
-//! pending again. A task is in one wait queue at most: `Task::wait` names it.
+//! Each descriptor has a FIFO queue of waits, each with its events. An event fires all that are for
+//! it; errors and hang-ups fire all. If waits remain, the descriptor is pending again. What has fired
+//! is in a queue from which the scheduler wakes the tasks, once it has no borrow of the reactor
+//! ([`take_fired`](Reactor::take_fired)): a task may wait for several descriptors, and leaves the
+//! others then.
+//!
+//! All this is for *raw* descriptors, which the program may close by itself. Those that the library
+//! owns are registered once, see [`owned`](super::owned).
 
 use std::ffi::c_int;
 
-use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL};
+use libc::EPOLL_CTL_ADD;
 
-use super::entry::{Entry, READABLE, Stage, Wake, is_armed};
+use super::entry::{Entry, Fired, READABLE, Stage};
+use super::owned::Checks;
 use crate::engine::sys::{self, Error, Result, Table};
-use crate::engine::task::{Outcome, Task, Wait};
 
 /// Events per call of epoll_wait(2) or poll(2).
 const BATCH: usize = 128;
@@ -48,7 +53,7 @@ const WAKE_UP: u64 = u64::MAX;
 
 /// A scheduler's reactor.
 pub struct Reactor {
-    epoll_fd: c_int,
+    pub(super) epoll_fd: c_int,
     /// An eventfd in the epoll set that other threads raise.
     wake_up_fd: c_int,
     /// Indexed by descriptor.
@@ -56,6 +61,10 @@ pub struct Reactor {
     /// The descriptors whose entries are not [`Stage::Idle`]. Has room for all of the table.
     pub(super) pending: Table<c_int>,
     pub(super) waiters: usize,
+    /// The waits that have ended, whose tasks have not been woken yet.
+    pub(super) fired: Fired,
+    /// The waits for owned descriptors that are not known to be in the epoll set.
+    pub(super) checks: Checks,
     /// How many there were when the table could shrink last.
     pub(super) waiters_at_shrink: usize,
     /// The generation of new entries: that of entries that are gone.
@@ -75,6 +84,8 @@ impl Reactor {
             table: Table::new(),
             pending: Table::new(),
             waiters: 0,
+            fired: Fired::new(),
+            checks: Checks::new(),
             waiters_at_shrink: 0,
             first_generation: 0,
             woken_up: false,
@@ -91,6 +102,7 @@ impl Reactor {
         sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
         for (fd, entry) in self.table.iter_mut().enumerate() {
             entry.registered = false;
+            entry.ownership = 0; // Until the next wait registers it here.
             if !entry.waiters.is_empty() {
                 entry.mark_pending(fd as c_int, &mut self.pending);
             }
@@ -119,9 +131,8 @@ impl Reactor {
         self.waiters > 0
     }
 
-    /// Adds a task to a descriptor's waiters. If arming fails later, the task is woken with the
-    /// error. On an error here it is not added.
-    pub fn wait(&mut self, task: &Task, fd: c_int, events: u32) -> Result<()> {
+    /// The place of a descriptor in the table, which grows if need be.
+    pub(super) fn index_of(&mut self, fd: c_int) -> Result<usize> {
         if self.is_internal(fd) {
             return Err(Error::InvalidArgument);
         }
@@ -129,53 +140,12 @@ impl Reactor {
         if index >= self.table.len() {
             self.grow(fd, index)?;
         }
-        let entry = &mut self.table[index];
-        entry.mark_pending(fd, &mut self.pending);
-        entry.waiters.push(task);
-        task.interest.set(events);
-        self.waiters += 1;
-        Ok(())
+        Ok(index)
     }
 
-    /// Removes a task from a descriptor's waiters. An armed descriptor stays armed; its event finds
-    /// no waiter.
-    pub fn remove_waiter(&mut self, task: &Task, fd: c_int) {
-        if let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get(index)) {
-            entry.waiters.remove(task);
-            self.waiters -= 1;
-        }
-    }
-
-    /// Whether a task that no longer waits has waited for another file than the one that has the
-    /// number now, as far as can be told.
-    pub fn was_left_behind(&mut self, task: &Task, fd: c_int) -> bool {
-        let entry = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index));
-        is_armed(task)
-            && entry.is_some_and(|entry| {
-                let is_replaced = entry.is_replaced(self.epoll_fd, fd);
-                // So that the other waiters are found as well.
-                entry.registered |= is_replaced;
-                is_replaced
-            })
-    }
-
-    /// Deregisters a descriptor that is about to be closed, and wakes its waiters. An epoll set
-    /// that a child of fork() shares with its parent is left alone.
-    pub fn close(&mut self, fd: c_int, owns_epoll_set: bool, wake: Wake<'_>) {
-        let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
-        else {
-            return;
-        };
-        if std::mem::take(&mut entry.registered) && owns_epoll_set {
-            // A duplicate of the descriptor would keep the registration. An error means that the
-            // number was closed before, and with it the registration.
-            let _ = sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
-        }
-        while let Some(task) = entry.waiters.pop() {
-            task.wait.set(Wait::NONE);
-            self.waiters -= 1;
-            wake(task, Outcome::Closed);
-        }
+    /// The entry of a descriptor, if it has one.
+    pub(super) fn entry(&mut self, fd: c_int) -> Option<&mut Entry> {
+        usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
     }
 
     /// Whether any descriptor is pending.
@@ -183,11 +153,10 @@ impl Reactor {
         !self.pending.is_empty()
     }
 
-    /// Polls the pending descriptors, and calls `wake` with each task that waits for a ready one,
-    /// after unlinking it. Returns the number of ready descriptors. Arms the others: with `arm_now`
-    /// at once, without it those that are polled for the second time.
+    /// Polls the pending descriptors, and fires the waits for ready ones. Returns the number of these.
+    /// Arms the others: with `arm_now` at once, without it those that are polled for the second time.
     #[inline(never)]
-    pub fn poll_pending(&mut self, arm_now: bool, wake: Wake<'_>) -> usize {
+    pub fn poll_pending(&mut self, arm_now: bool) -> usize {
         let mut useful = 0;
         let mut kept = 0;
         let mut polls = [sys::pollfd { fd: -1, events: 0, revents: 0 }; BATCH];
@@ -206,9 +175,9 @@ impl Reactor {
             }
             for poll in &*polls {
                 let entry = &mut self.table[poll.fd as usize];
-                let woken = entry.apply_poll(self.epoll_fd, poll, arm_now, wake);
-                useful += usize::from(woken > 0);
-                self.waiters -= woken;
+                let ended = entry.apply_poll(self.epoll_fd, poll, arm_now, &self.fired);
+                useful += usize::from(ended > 0);
+                self.waiters -= ended;
                 if entry.stage != Stage::Idle {
                     self.pending[kept] = poll.fd;
                     kept += 1;
@@ -220,17 +189,16 @@ impl Reactor {
     }
 
     /// Arms all pending descriptors, so that the epoll set watches every descriptor with waiters.
-    pub fn arm_all(&mut self, wake: Wake<'_>) {
+    pub fn arm_all(&mut self) {
         for &fd in self.pending.iter() {
-            self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, wake);
+            self.waiters -= self.table[fd as usize].arm(self.epoll_fd, fd, &self.fired);
         }
         self.pending.truncate(0);
     }
 
-    /// Waits at most `timeout_ns` for events of armed descriptors, and calls `wake` with each task
-    /// that waits for one, after unlinking it. Returns the number of events that woke a task. An
-    /// interruption counts as none.
-    pub fn poll(&mut self, timeout_ns: u64, wake: Wake<'_>) -> Result<usize> {
+    /// Waits at most `timeout_ns` for events of the epoll set, and fires the waits for them. Returns
+    /// the number of events that fired any. An interruption counts as none.
+    pub fn poll(&mut self, timeout_ns: u64) -> Result<usize> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
         let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
             Ok(count) => count,
@@ -242,15 +210,15 @@ impl Reactor {
             let (happened, data) = (event.events, event.u64);
             if data == WAKE_UP {
                 self.woken_up = true;
-            } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened, wake) {
+            } else if self.dispatch(data as u32 as c_int, (data >> 32) as u32, happened) {
                 useful += 1;
             }
         }
         Ok(useful)
     }
 
-    /// Wakes the waiters of one event. Returns whether there were any.
-    fn dispatch(&mut self, fd: c_int, generation: u32, happened: u32, wake: Wake<'_>) -> bool {
+    /// Fires the waits of one event. Returns whether there were any.
+    fn dispatch(&mut self, fd: c_int, generation: u32, happened: u32) -> bool {
         let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
         else {
             return false;
@@ -258,12 +226,14 @@ impl Reactor {
         if entry.generation != generation {
             return false; // Of an earlier file with this number, or armed again since.
         }
-        let woken = entry.wake_armed_for(happened, wake);
-        if !entry.waiters.is_empty() {
+        let ended = entry.fire_armed_for(happened, &self.fired);
+        if entry.ownership != 0 {
+            entry.owned.happened(happened);
+        } else if !entry.waiters.is_empty() {
             entry.mark_pending(fd, &mut self.pending);
         }
-        self.waiters -= woken;
-        woken > 0
+        self.waiters -= ended;
+        ended > 0
     }
 
     /// Grows the table for an open descriptor: an invalid number must not cost memory.
@@ -273,6 +243,7 @@ impl Reactor {
         let more = index + 1 - self.table.len();
         self.table.reserve(more)?;
         self.pending.reserve(index + 1 - self.pending.len())?;
+        self.checks.reserve(index + 1)?;
         let generation = self.first_generation;
         (0..more).for_each(|_| self.table.push(Entry { generation, ..Entry::default() }));
         Ok(())
@@ -280,7 +251,7 @@ impl Reactor {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.table.bytes() + self.pending.bytes()
+        self.table.bytes() + self.pending.bytes() + self.checks.bytes()
     }
 }
 
@@ -292,7 +263,6 @@ impl Drop for Reactor {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
     use std::io::Write;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
@@ -300,36 +270,39 @@ mod tests {
 
     use super::super::entry::{READABLE, WRITABLE};
     use super::Reactor;
-    use crate::engine::sys::{self, Error};
-    use crate::engine::task::{Outcome, Task};
+    use crate::engine::sys;
+    use crate::engine::task::{Task, WaitNode};
 
-    type Woken = Vec<(*const Task, Outcome)>;
+    /// The waits that have ended, and with what.
+    type Woken = Vec<(*const WaitNode, i32)>;
 
-    /// Calls a function that wakes tasks, and returns the tasks that were woken.
-    fn woken(by: impl FnOnce(&dyn Fn(&Task, Outcome))) -> Woken {
-        let woken = RefCell::new(Vec::new());
-        by(&|task, outcome| woken.borrow_mut().push((from_ref(task), outcome)));
-        woken.into_inner()
+    fn woken(reactor: &Reactor) -> Woken {
+        let fired = std::iter::from_fn(|| reactor.take_fired());
+        fired.map(|node| (from_ref(node), node.result())).collect()
     }
 
     fn poll(reactor: &mut Reactor) -> Woken {
-        woken(|wake| {
-            let _ = reactor.poll(0, wake).unwrap();
-        })
+        reactor.poll(0).unwrap();
+        woken(reactor)
     }
 
     fn poll_pending(reactor: &mut Reactor, arm_now: bool) -> Woken {
-        woken(|wake| {
-            let _ = reactor.poll_pending(arm_now, wake);
-        })
+        reactor.poll_pending(arm_now);
+        woken(reactor)
     }
 
     fn arm_all(reactor: &mut Reactor) {
-        assert_eq!(woken(|wake| reactor.arm_all(wake)), []);
+        reactor.arm_all();
+        assert_eq!(woken(reactor), []);
     }
 
-    fn readable(task: &Task) -> (*const Task, Outcome) {
-        (from_ref(task), Outcome::Ready(READABLE))
+    fn readable(node: &WaitNode) -> (*const WaitNode, i32) {
+        (from_ref(node), READABLE as i32)
+    }
+
+    /// A task that waits.
+    fn task() -> &'static Task {
+        Box::leak(Box::default())
     }
 
     /// A reactor, and what must outlive it.
@@ -351,11 +324,11 @@ mod tests {
         let (mut reactor, _wake_up) = new_reactor();
         let (reader, mut writer) = UnixStream::pair().unwrap();
         let fd = reader.as_raw_fd();
-        let task = Task::default();
-        reactor.wait(&task, fd, READABLE).unwrap();
+        let node = WaitNode::default();
+        reactor.wait(task(), &node, fd, READABLE).unwrap();
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), []);
-        assert_eq!(poll_pending(&mut reactor, true), [readable(&task)]);
+        assert_eq!(poll_pending(&mut reactor, true), [readable(&node)]);
         assert!(!reactor.table[fd as usize].registered);
         assert!(!reactor.has_pending() && !reactor.has_waiters());
     }
@@ -365,15 +338,15 @@ mod tests {
         for arm_now in [false, true] {
             let (mut reactor, _wake_up) = new_reactor();
             let (reader, mut writer) = UnixStream::pair().unwrap();
-            let task = Task::default();
-            reactor.wait(&task, reader.as_raw_fd(), READABLE).unwrap();
+            let node = WaitNode::default();
+            reactor.wait(task(), &node, reader.as_raw_fd(), READABLE).unwrap();
             assert_eq!(poll_pending(&mut reactor, arm_now), []);
             assert_eq!(reactor.has_pending(), !arm_now);
             assert_eq!(poll_pending(&mut reactor, false), []);
             assert!(!reactor.has_pending());
             writer.write_all(b"x").unwrap();
             assert_eq!(poll_pending(&mut reactor, true), []);
-            assert_eq!(poll(&mut reactor), [readable(&task)]);
+            assert_eq!(poll(&mut reactor), [readable(&node)]);
         }
     }
 
@@ -381,14 +354,14 @@ mod tests {
     fn many_fresh_descriptors_are_looked_at_in_batches() {
         let (mut reactor, _wake_up) = new_reactor();
         let pairs: Vec<_> = (0..300).map(|_| UnixStream::pair().unwrap()).collect();
-        let tasks: Vec<Task> = pairs.iter().map(|_| Task::default()).collect();
-        for (task, (reader, _)) in tasks.iter().zip(&pairs) {
-            reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
+        let nodes: Vec<WaitNode> = pairs.iter().map(|_| WaitNode::default()).collect();
+        for (node, (reader, _)) in nodes.iter().zip(&pairs) {
+            reactor.wait(task(), node, reader.as_raw_fd(), READABLE).unwrap();
         }
         let (early, late): (Vec<_>, Vec<_>) = (0..300).partition(|index| index % 3 == 0);
         let write = |index: &usize| (&pairs[*index].1).write_all(b"x").unwrap();
         early.iter().for_each(write);
-        let expected: Woken = early.iter().map(|index| readable(&tasks[*index])).collect();
+        let expected: Woken = early.iter().map(|index| readable(&nodes[*index])).collect();
         assert_eq!(poll_pending(&mut reactor, false), expected);
         assert_eq!(reactor.pending.len(), late.len());
         assert_eq!(poll_pending(&mut reactor, true), []);
@@ -397,7 +370,7 @@ mod tests {
         while woken.len() < late.len() {
             woken.extend(poll(&mut reactor));
         }
-        assert!(late.iter().all(|index| woken.contains(&readable(&tasks[*index]))));
+        assert!(late.iter().all(|index| woken.contains(&readable(&nodes[*index]))));
     }
 
     #[test]
@@ -405,14 +378,14 @@ mod tests {
         let (mut reactor, _wake_up) = new_reactor();
         let (reader, mut writer) = UnixStream::pair().unwrap();
         let fd = reader.as_raw_fd();
-        let (early, late) = (Task::default(), Task::default());
-        reactor.wait(&early, fd, READABLE).unwrap();
+        let (early, late) = (WaitNode::default(), WaitNode::default());
+        reactor.wait(task(), &early, fd, READABLE).unwrap();
         arm_all(&mut reactor);
         let earlier = reactor.table[fd as usize].generation;
-        reactor.remove_waiter(&early, fd);
-        reactor.wait(&late, fd, READABLE).unwrap();
+        reactor.remove_waiter(&early);
+        reactor.wait(task(), &late, fd, READABLE).unwrap();
         arm_all(&mut reactor);
-        assert!(!reactor.dispatch(fd, earlier, READABLE, &|_, _| panic!("woken by a stale event")));
+        assert!(!reactor.dispatch(fd, earlier, READABLE));
         assert_eq!(poll(&mut reactor), []);
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&mut reactor), [readable(&late)]);
@@ -422,14 +395,14 @@ mod tests {
     #[test]
     fn a_number_used_again_is_registered_again() {
         let (mut reactor, _wake_up) = new_reactor();
-        let task = Task::default();
+        let node = WaitNode::default();
         for _ in 0..3 {
             // Most likely the same number each time; the table must not care.
             let (reader, mut writer) = UnixStream::pair().unwrap();
-            reactor.wait(&task, reader.as_raw_fd(), READABLE).unwrap();
+            reactor.wait(task(), &node, reader.as_raw_fd(), READABLE).unwrap();
             arm_all(&mut reactor);
             writer.write_all(b"x").unwrap();
-            assert_eq!(poll(&mut reactor), [readable(&task)]);
+            assert_eq!(poll(&mut reactor), [readable(&node)]);
         }
     }
 
@@ -437,14 +410,14 @@ mod tests {
     fn all_waiters_are_woken_in_order() {
         let (mut reactor, _wake_up) = new_reactor();
         let (reader, mut writer) = UnixStream::pair().unwrap();
-        let tasks: [Task; 3] = Default::default();
-        for task in &tasks {
-            reactor.wait(task, reader.as_raw_fd(), READABLE).unwrap();
+        let nodes: [WaitNode; 3] = Default::default();
+        for node in &nodes {
+            reactor.wait(task(), node, reader.as_raw_fd(), READABLE).unwrap();
         }
-        reactor.remove_waiter(&tasks[1], reader.as_raw_fd());
+        reactor.remove_waiter(&nodes[1]);
         arm_all(&mut reactor);
         writer.write_all(b"x").unwrap();
-        assert_eq!(poll(&mut reactor), [readable(&tasks[0]), readable(&tasks[2])]);
+        assert_eq!(poll(&mut reactor), [readable(&nodes[0]), readable(&nodes[2])]);
         assert_eq!(poll(&mut reactor), []);
         assert!(!reactor.has_waiters());
     }
@@ -453,12 +426,12 @@ mod tests {
     fn one_direction_does_not_end_the_wait_for_the_other() {
         let (mut reactor, _wake_up) = new_reactor();
         let (left, mut right) = UnixStream::pair().unwrap();
-        let (reading, writing) = (Task::default(), Task::default());
-        let writable = (from_ref(&writing), Outcome::Ready(WRITABLE));
-        reactor.wait(&reading, left.as_raw_fd(), READABLE).unwrap();
-        reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
+        let (reading, writing) = (WaitNode::default(), WaitNode::default());
+        let writable = (from_ref(&writing), WRITABLE as i32);
+        reactor.wait(task(), &reading, left.as_raw_fd(), READABLE).unwrap();
+        reactor.wait(task(), &writing, left.as_raw_fd(), WRITABLE).unwrap();
         assert_eq!(poll_pending(&mut reactor, true), [writable]);
-        reactor.wait(&writing, left.as_raw_fd(), WRITABLE).unwrap();
+        reactor.wait(task(), &writing, left.as_raw_fd(), WRITABLE).unwrap();
         arm_all(&mut reactor);
         assert_eq!(poll(&mut reactor), [writable]);
         right.write_all(b"x").unwrap();
@@ -470,30 +443,32 @@ mod tests {
     #[test]
     fn what_cannot_be_waited_for_is_told() {
         let (mut reactor, _wake_up) = new_reactor();
-        let task = Task::default();
-        assert!(reactor.wait(&task, -1, READABLE).is_err());
-        assert!(reactor.wait(&task, 1_000_000, READABLE).is_err());
+        let node = WaitNode::default();
+        assert!(reactor.wait(task(), &node, -1, READABLE).is_err());
+        assert!(reactor.wait(task(), &node, 1_000_000, READABLE).is_err());
         let directory = env!("CARGO_MANIFEST_DIR").to_owned();
         let file = std::fs::File::open(directory + "/Cargo.toml").unwrap();
         let fd = file.as_raw_fd();
         // epoll does not support a regular file, so its answers come from poll(2).
-        reactor.wait(&task, fd, READABLE).unwrap();
-        assert_eq!(poll_pending(&mut reactor, true), [readable(&task)]);
-        let both = (from_ref(&task), Outcome::Ready(READABLE | WRITABLE));
-        reactor.wait(&task, fd, READABLE).unwrap();
-        assert_eq!(woken(|wake| reactor.arm_all(wake)), [both]);
+        reactor.wait(task(), &node, fd, READABLE).unwrap();
+        assert_eq!(poll_pending(&mut reactor, true), [readable(&node)]);
+        let both = (from_ref(&node), (READABLE | WRITABLE) as i32);
+        reactor.wait(task(), &node, fd, READABLE).unwrap();
+        reactor.arm_all();
+        assert_eq!(woken(&reactor), [both]);
         // A wait for an event that it never has only ends by a timeout.
-        let other = Task::default();
-        reactor.wait(&task, fd, libc::EPOLLPRI as u32).unwrap();
-        reactor.wait(&other, fd, READABLE).unwrap();
-        let ready = (from_ref(&other), Outcome::Ready(READABLE | WRITABLE));
-        assert_eq!(woken(|wake| reactor.arm_all(wake)), [ready]);
+        let other = WaitNode::default();
+        reactor.wait(task(), &node, fd, libc::EPOLLPRI as u32).unwrap();
+        reactor.wait(task(), &other, fd, READABLE).unwrap();
+        let ready = (from_ref(&other), (READABLE | WRITABLE) as i32);
+        reactor.arm_all();
+        assert_eq!(woken(&reactor), [ready]);
         assert!(!reactor.has_pending() && reactor.has_waiters());
-        reactor.remove_waiter(&task, fd);
+        reactor.remove_waiter(&node);
         // Closed behind the reactor's back.
-        reactor.wait(&task, fd, READABLE).unwrap();
+        reactor.wait(task(), &node, fd, READABLE).unwrap();
         drop(file);
-        let failed = (from_ref(&task), Outcome::Failed(Error::Os(libc::EBADF)));
+        let failed = (from_ref(&node), -libc::EBADF);
         assert_eq!(poll_pending(&mut reactor, true), [failed]);
         assert!(!reactor.has_waiters());
     }

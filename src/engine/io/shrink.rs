@@ -13,7 +13,9 @@ impl Reactor {
         if !self.has_few_waiters() {
             return;
         }
-        let in_use = |entry: &Entry| !entry.waiters.is_empty() || entry.stage != Stage::Idle;
+        let in_use = |entry: &Entry| {
+            !entry.waiters.is_empty() || entry.stage != Stage::Idle || entry.owned.is_listed()
+        };
         let used = self.table.iter().rposition(in_use).map_or(0, |last| last + 1);
         let kept = (2 * used).max(KEPT);
         if used > self.table.len() / 4 || kept >= self.table.len() {
@@ -25,6 +27,7 @@ impl Reactor {
         self.table.truncate(kept);
         self.table.shrink(kept);
         self.pending.shrink(kept);
+        self.checks.shrink(kept);
     }
 
     /// Whether [`shrink`](Self::shrink) may have something to do that it had not the last time.
@@ -40,7 +43,6 @@ impl Reactor {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::io::Write;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
@@ -48,25 +50,25 @@ mod tests {
     use super::KEPT;
     use crate::engine::io::{READABLE, Reactor};
     use crate::engine::sys;
-    use crate::engine::task::Task;
+    use crate::engine::task::{Task, WaitNode};
 
     #[test]
     fn large_descriptors_that_are_gone_leave_no_room() {
         let wake_up_fd = sys::eventfd().unwrap();
         let mut reactor = Reactor::create(wake_up_fd).unwrap();
         let (reader, mut writer) = UnixStream::pair().unwrap();
-        let (low, high) = (Task::default(), Task::default());
-        reactor.wait(&low, reader.as_raw_fd(), READABLE).unwrap();
+        let task: &'static Task = Box::leak(Box::default());
+        let (low, high) = (WaitNode::default(), WaitNode::default());
+        reactor.wait(task, &low, reader.as_raw_fd(), READABLE).unwrap();
         let large = (5 * KEPT) as i32;
         sys::dup_onto(sys::eventfd().unwrap(), large).unwrap();
-        let nobody = |_: &Task, _| panic!("woken");
         for _ in 0..2 {
-            reactor.wait(&high, large, READABLE).unwrap();
-            reactor.arm_all(&nobody);
+            reactor.wait(task, &high, large, READABLE).unwrap();
+            reactor.arm_all();
             let bytes = reactor.bytes();
             reactor.shrink();
             assert_eq!(reactor.bytes(), bytes, "in use");
-            reactor.remove_waiter(&high, large);
+            reactor.remove_waiter(&high);
             assert!(reactor.may_shrink());
             reactor.shrink();
             assert!(!reactor.may_shrink());
@@ -74,18 +76,17 @@ mod tests {
             assert!(reactor.bytes() < bytes / 2, "{} of {bytes}", reactor.bytes());
             // The event of what is armed still wakes nobody.
             sys::eventfd_raise(large);
-            assert_eq!(reactor.poll(0, &nobody), Ok(0));
+            assert_eq!(reactor.poll(0), Ok(0));
             sys::eventfd_clear(large);
             let generation = reactor.first_generation;
             assert!(generation > 0);
-            reactor.wait(&high, large, READABLE).unwrap();
+            reactor.wait(task, &high, large, READABLE).unwrap();
             assert_eq!(reactor.table[large as usize].generation, generation);
-            reactor.remove_waiter(&high, large);
+            reactor.remove_waiter(&high);
         }
         writer.write_all(b"x").unwrap();
-        let woken = Cell::new(0);
-        assert_eq!(reactor.poll(0, &|_, _| woken.set(woken.get() + 1)), Ok(1));
-        assert_eq!(woken.get(), 1);
+        assert_eq!(reactor.poll(0), Ok(1));
+        assert!(reactor.take_fired().is_some_and(|fired| std::ptr::eq(fired, &low)));
         sys::close(large);
         drop(reactor);
         sys::close(wake_up_fd);

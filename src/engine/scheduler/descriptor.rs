@@ -6,22 +6,35 @@ use std::fmt;
 
 use super::block::{Limit, Running, check_can_block, is_told_now, running, wait};
 use super::object::{Scheduler, current};
-use crate::engine::io::{EVENTS, FAILURE, READABLE, WRITABLE};
+use crate::engine::io::{CLOSED, EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
-use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, State, Task, Wait, WaitKind};
+use crate::engine::task::{
+    ObjectKind, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitNode,
+};
+use crate::engine::threads::Ownership;
 use crate::engine::time::Deadline;
 use crate::engine::{log, measure};
 
-/// The task is in the reactor's list for the descriptor.
+/// The task has a node in the reactor's list for the descriptor. The object is the [`WaitNode`].
 static DESCRIPTOR: WaitKind =
     WaitKind { object: ObjectKind::Descriptor, ..WaitKind::new(c"fd", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].
-unsafe fn unlink(scheduler: SchedulerRef, fd: usize, task: &Task) {
+unsafe fn unlink(scheduler: SchedulerRef, node: usize, _: &Task) {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
-    scheduler.io.reactor.borrow_mut().remove_waiter(task, fd as c_int);
+    // SAFETY: on the stack of the task that waits.
+    scheduler.io.reactor.borrow_mut().remove_waiter(unsafe { &*(node as *const WaitNode) });
+}
+
+/// What a wait has ended with that has fired.
+fn outcome(node: &WaitNode) -> Result<u32> {
+    match node.result() {
+        CLOSED => Err(Error::Os(libc::EBADF)),
+        happened @ 0.. => Ok(happened as u32),
+        failed => Err(Error::Os(-failed)),
+    }
 }
 
 /// Suspends the running task until one of the `events` of a descriptor happens, and returns those
@@ -41,19 +54,20 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
         }
         return result;
     }
-    let refused = Cell::new(false);
+    let (node, refused) = (WaitNode::default(), Cell::new(false));
+    node.fd.set(fd); // For what is asked of it though the wait has not begun.
     let list = |(scheduler, task): Running<'_>| {
-        let begun = scheduler.begin_wait(task, fd, events);
+        let begun = scheduler.begin_wait(task, &node, fd, events);
         refused.set(begun.is_err());
-        begun.map(|()| Wait::on_number(&DESCRIPTOR, fd as usize))
+        begun.map(|()| Wait::on(&DESCRIPTOR, &node))
     };
-    let result = wait(limit, |_| Ok(None), list);
+    let result = wait(limit, |_| Ok(None), list).and_then(|_| outcome(&node));
     // The loop may not have polled since the deadline passed, and a canceled task is told what has
     // happened too: poll once more.
     let (result, late) = match result {
-        Err(Error::TimedOut) => (scheduler.poll_late(task, fd, events), true),
+        Err(Error::TimedOut) => (scheduler.poll_late(&node, events), true),
         Err(Error::Canceled) => {
-            let poll = || scheduler.poll_late(task, fd, events);
+            let poll = || scheduler.poll_late(&node, events);
             (poll_canceled((scheduler, task), fd, poll), false)
         }
         result => (result, false),
@@ -64,7 +78,8 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     if let Err(error) = result
         && (refused.get()
             || late && error != Error::TimedOut
-            || task.outcome.get() == Outcome::Failed(error))
+            || task.outcome.get() == Outcome::Failed(error)
+            || node.result() < 0 && node.result() != CLOSED)
     {
         report_failure(task, fd, error);
     }
@@ -128,8 +143,8 @@ impl Scheduler {
             })
     }
 
-    fn begin_wait(&self, task: &Task, fd: c_int, events: u32) -> Result<()> {
-        let begin = || self.io.reactor.borrow_mut().wait(task, fd, events);
+    fn begin_wait(&self, task: &Task, node: &WaitNode, fd: c_int, events: u32) -> Result<()> {
+        let begin = || self.io.reactor.borrow_mut().wait(task, node, fd, events);
         match begin() {
             Err(Error::InvalidArgument) if !self.is_internal(fd) => begin(),
             result => result,
@@ -138,11 +153,9 @@ impl Scheduler {
 
     /// Polls a descriptor after the time limit of a wait for it. Another file may have the number.
     #[cold]
-    fn poll_late(&self, task: &Task, fd: c_int, events: u32) -> Result<u32> {
-        let happened = poll(fd, events)?;
-        if self.remote.is_of_this_process()
-            && self.io.reactor.borrow_mut().was_left_behind(task, fd)
-        {
+    fn poll_late(&self, node: &WaitNode, events: u32) -> Result<u32> {
+        let happened = poll(node.fd.get(), events)?;
+        if self.remote.is_of_this_process() && self.io.reactor.borrow_mut().was_left_behind(node) {
             return Err(Error::Os(libc::EBADF));
         }
         Ok(happened)
@@ -163,11 +176,140 @@ impl fmt::Display for EventNames {
     }
 }
 
+// ---- owned descriptors
+
+/// Suspends the running task until a call in this direction may find something, or `limit` ends. It may
+/// find nothing all the same.
+pub fn wait_to_retry(fd: c_int, direction: u32, ownership: Ownership, limit: Limit) -> Result<()> {
+    let node = WaitNode::default();
+    let list = |(scheduler, task): Running<'_>| {
+        scheduler.begin_retry(task, &node, fd, direction, ownership)?;
+        Ok(Wait::on(&DESCRIPTOR, &node))
+    };
+    wait(limit, |_| Ok(None), list)?;
+    outcome(&node).map(drop)
+}
+
+impl Scheduler {
+    fn begin_retry(
+        &self,
+        task: &Task,
+        node: &WaitNode,
+        fd: c_int,
+        direction: u32,
+        ownership: Ownership,
+    ) -> Result<()> {
+        self.reinit_after_fork()?;
+        let Some(ownership) = ownership.register(fd, self.io.number()) else {
+            return self.begin_wait(task, node, fd, direction);
+        };
+        // In simulated time nothing may depend on when waits are checked.
+        let verify = self.time.clock.has_custom();
+        let begun =
+            self.io.reactor.borrow_mut().wait_owned(task, node, fd, direction, ownership, verify);
+        self.wake_fired();
+        begun
+    }
+
+    /// A descriptor is the program's again.
+    pub fn deregister(&self, fd: c_int) {
+        let owns_epoll_set = self.reinit_after_fork().is_ok();
+        self.io.reactor.borrow_mut().deregister(fd, owns_epoll_set);
+    }
+
+    /// Wakes the tasks whose waits for descriptors have fired. Returns whether there were any.
+    pub(super) fn wake_fired(&self) -> bool {
+        let mut any = false;
+        loop {
+            // The borrow ends here: a task that waits for several leaves the others.
+            let fired = self.io.reactor.borrow().take_fired();
+            let Some(node) = fired else { return any };
+            self.end_wait(node.task(), Outcome::Ready(0));
+            any = true;
+        }
+    }
+}
+
+// ---- several descriptors
+
+/// The task has a node for each of several descriptors. The object is the [`AnyOf`].
+static DESCRIPTORS: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    describe: Some(describe_any),
+    ..WaitKind::new(c"fds", unlink_any)
+};
+
+/// The nodes of a wait for several descriptors.
+struct AnyOf(*const [WaitNode]);
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink_any(scheduler: SchedulerRef, any_of: usize, _: &Task) {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { Scheduler::of(scheduler) };
+    let mut reactor = scheduler.io.reactor.borrow_mut();
+    // SAFETY: on the stack of the task that waits, or on the heap while it does.
+    for node in unsafe { &*(*(any_of as *const AnyOf)).0 } {
+        reactor.remove_waiter(node);
+    }
+}
+
+/// # Safety
+/// The task waits.
+unsafe fn describe_any(any_of: usize, out: &mut dyn fmt::Write) -> fmt::Result {
+    // SAFETY: as above.
+    write!(out, "one of {} fds", unsafe { (*(any_of as *const AnyOf)).0 }.len())
+}
+
+/// Suspends the running task until one of several descriptors may be ready. A negative one never is.
+pub fn wait_for_any(polls: &[sys::pollfd], limit: Limit) -> Result<()> {
+    /// For so many the nodes are on the stack.
+    const FEW: usize = 8;
+    if polls.len() <= FEW {
+        let nodes: [WaitNode; FEW] = Default::default();
+        return wait_with(&nodes[..polls.len()], polls, limit);
+    }
+    let nodes = sys::allocate::<WaitNode>(polls.len());
+    if nodes.is_null() {
+        return Err(Error::OutOfMemory);
+    }
+    for index in 0..polls.len() {
+        // SAFETY: fresh memory for as many.
+        unsafe { nodes.add(index).write(WaitNode::default()) };
+    }
+    // SAFETY: initialized, and freed below.
+    let waited = wait_with(unsafe { std::slice::from_raw_parts(nodes, polls.len()) }, polls, limit);
+    // SAFETY: from `allocate`, and the task does not wait any more.
+    unsafe { sys::free(nodes.cast()) };
+    waited
+}
+
+fn wait_with(nodes: &[WaitNode], polls: &[sys::pollfd], limit: Limit) -> Result<()> {
+    let any_of = AnyOf(nodes);
+    let list = |(scheduler, task): Running<'_>| {
+        for (node, poll) in nodes.iter().zip(polls).filter(|(_, poll)| poll.fd >= 0) {
+            let events = u32::from(poll.events as u16) & EVENTS;
+            if let Err(error) = scheduler.begin_wait(task, node, poll.fd, events) {
+                // SAFETY: the nodes that are listed are this task's.
+                unsafe { unlink_any(scheduler.as_ref(), (&raw const any_of) as usize, task) };
+                return Err(error);
+            }
+        }
+        Ok(Wait::on(&DESCRIPTORS, &any_of))
+    };
+    wait(limit, |_| Ok(None), list).map(drop)
+}
+
+// ---- closing
+
 /// [`Scheduler::close_fd`] of the scheduler that runs on this thread, if one does.
 pub fn close_fd(fd: c_int) -> Result<()> {
     match current() {
         Some(scheduler) => scheduler.close_fd(fd),
-        None => sys::close_checked(fd),
+        None => {
+            Ownership::give_up(fd);
+            sys::close_checked(fd)
+        }
     }
 }
 
@@ -179,8 +321,9 @@ impl Scheduler {
         if self.is_internal(fd) {
             return Err(Error::Busy);
         }
-        let ready = |task: &Task, outcome| self.ready(task, outcome);
-        self.io.reactor.borrow_mut().close(fd, owns_epoll_set, &ready);
+        self.io.reactor.borrow_mut().close(fd, owns_epoll_set);
+        self.wake_fired();
+        Ownership::give_up(fd);
         sys::close_checked(fd)
     }
 }

@@ -6,6 +6,7 @@ use std::ffi::{c_int, c_void};
 use super::latency::WakeupLatency;
 use crate::engine::io::Reactor;
 use crate::engine::sys::Result;
+use crate::engine::threads::Ownership;
 
 /// While tasks are ready, I/O is polled once every task that was ready at the last poll has run,
 /// since newly ready tasks queue behind those anyway: no more often than this...
@@ -52,6 +53,8 @@ pub struct Io {
     poll_epoch_end: Cell<u64>,
     /// In turns: when the wait function was last called.
     polled_at_turn: Cell<u64>,
+    /// The scheduler's number in the table of owned descriptors.
+    number: u64,
 }
 
 impl Io {
@@ -64,6 +67,7 @@ impl Io {
             polled_at_ns: Cell::new(0),
             poll_epoch_end: Cell::new(0),
             polled_at_turn: Cell::new(u64::MAX),
+            number: Ownership::next_scheduler(),
         })
     }
 
@@ -89,9 +93,20 @@ impl Io {
         self.polled_at_turn.get() != turns
     }
 
+    #[inline(always)]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The count of turns has been reset.
     pub fn reset(&self) {
         self.poll_epoch_end.set(0);
         self.polled_at_turn.set(u64::MAX);
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.reactor.get_mut().owned().for_each(|(fd, word)| Ownership::let_go(fd, word));
     }
 }

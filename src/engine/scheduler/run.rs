@@ -293,6 +293,8 @@ impl Scheduler {
     /// How long a wait may last, `timeout_ns` at most, though no event or timer is due: until stacks
     /// are to be tried again, or memory is to be given back.
     fn until_maintenance(&self, now: Instant, timeout_ns: u64) -> u64 {
+        let checks_ns = self.io.reactor.borrow().next_check_ns(now.ns);
+        let timeout_ns = checks_ns.map_or(timeout_ns, |at_ns| timeout_ns.min(at_ns - now.ns));
         if !self.tasks.starved.is_empty() {
             timeout_ns.min(RETRY_NS)
         } else if self.time.clock.has_custom() {
@@ -403,6 +405,7 @@ impl Scheduler {
             sys::sleep_ns(timeout_ns.min(1_000_000));
         }
         let now = self.time.clock.now();
+        self.check_waits(now.ns);
         let waited_ns = now.ns.saturating_sub(began_ns);
         if for_timer && timeout_ns > 0 && result == 0 && waited_ns >= timeout_ns {
             self.io.latency.observe(waited_ns - timeout_ns);
@@ -418,8 +421,8 @@ impl Scheduler {
         if !self.io.reactor.borrow().has_pending() || self.reinit_after_fork().is_err() {
             return 0;
         }
-        let mut reactor = self.io.reactor.borrow_mut();
-        let events = reactor.poll_pending(arm_now, &|task, outcome| self.ready(task, outcome));
+        let events = self.io.reactor.borrow_mut().poll_pending(arm_now);
+        self.wake_fired();
         measure::add(&self.metrics.io_events, events as u64);
         events
     }
@@ -427,18 +430,24 @@ impl Scheduler {
     /// Waits for the reactor's descriptors, and readies the tasks that wait for ready ones.
     pub fn poll_reactor(&self, timeout_ns: u64) -> Result<usize> {
         self.reinit_after_fork()?;
-        let ready = |task: &_, outcome| self.ready(task, outcome);
-        let events = self.io.reactor.borrow_mut().poll(timeout_ns, &ready)?;
+        let events = self.io.reactor.borrow_mut().poll(timeout_ns)?;
+        self.wake_fired();
         measure::add(&self.metrics.io_events, events as u64);
         Ok(events)
+    }
+
+    /// Checks waits for owned descriptors, at intervals.
+    fn check_waits(&self, now_ns: u64) {
+        self.io.reactor.borrow_mut().check_if_due(now_ns);
+        self.wake_fired();
     }
 
     /// Arms everything: a program may wait for the backend descriptor between runs. If a child of
     /// fork() cannot have descriptors of its own, that is left for its next call.
     fn arm_all(&self) {
         if self.reinit_after_fork().is_ok() {
-            let ready = |task: &_, outcome| self.ready(task, outcome);
-            self.io.reactor.borrow_mut().arm_all(&ready);
+            self.io.reactor.borrow_mut().arm_all();
+            self.wake_fired();
         }
     }
 

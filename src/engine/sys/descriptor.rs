@@ -104,6 +104,18 @@ pub fn poll_all(polls: &mut [pollfd]) {
     uncancelable(|| unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) });
 }
 
+/// poll(2) with a timeout of 0: the number of entries that are ready.
+pub fn poll_ready(polls: &mut [pollfd]) -> Result<usize> {
+    let (address, count) = (polls.as_mut_ptr(), polls.len() as libc::nfds_t);
+    loop {
+        // SAFETY: the slice is good for as many entries.
+        match check(uncancelable(|| unsafe { libc::poll(address, count, 0) })) {
+            Err(Error::Os(libc::EINTR)) => {}
+            result => return result.map(|ready| ready as usize),
+        }
+    }
+}
+
 /// ppoll(2) for one descriptor, for at most `timeout_ns` (u64::MAX: no timeout). EINTR counts as no
 /// event. Where it is refused, by select(2).
 pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {

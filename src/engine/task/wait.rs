@@ -20,6 +20,7 @@ use std::mem::offset_of;
 use std::ptr::null;
 
 use super::object::Task;
+use super::wait_node::WaitNode;
 use crate::engine::sys::Error;
 
 /// An opaque reference to a `Scheduler`, for modules below `engine::scheduler`, which converts it.
@@ -41,11 +42,6 @@ impl Wait {
     /// A wait for an object at an address.
     pub fn on<O>(kind: &'static WaitKind, object: *const O) -> Wait {
         Wait { kind, object: object as usize }
-    }
-
-    /// A wait for an object with a number, such as a descriptor.
-    pub fn on_number(kind: &'static WaitKind, object: usize) -> Wait {
-        Wait { kind, object }
     }
 
     /// The kind, if there is a wait.
@@ -129,6 +125,7 @@ unsafe impl Sync for WaitKind {}
 #[repr(u32)] // For debuggers.
 pub enum ObjectKind {
     Address = 0,
+    /// The address of a [`WaitNode`] with a descriptor.
     Descriptor = 1,
     Task = 2,
     /// An internal address, which is not shown.
@@ -205,7 +202,11 @@ impl WaitKind {
         match (self.describe, self.object) {
             // SAFETY: as this function's contract says.
             (Some(describe), _) => unsafe { describe(object, out) },
-            (None, ObjectKind::Descriptor) => write!(out, "{name} {object}"),
+            (None, ObjectKind::Descriptor) => {
+                // SAFETY: the address of a node of the task that waits.
+                let fd = unsafe { (*(object as *const WaitNode)).fd.get() };
+                write!(out, "{name} {fd}")
+            }
             (None, ObjectKind::Task) => {
                 // SAFETY: the address of a task, which is alive.
                 let id = unsafe { (*(object as *const Task)).id.get() };
@@ -225,7 +226,7 @@ fn is_at(object: usize, address: *const c_void) -> bool {
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The object ended the wait: with the events of a descriptor, or 0.
+    /// The object ended the wait, with a number that says what the call has got, or 0.
     Ready(u32),
     /// The deadline has passed.
     TimedOut,
@@ -233,9 +234,7 @@ pub enum Outcome {
     Interrupted,
     /// The task was canceled.
     Canceled,
-    /// The descriptor was closed.
-    Closed,
-    /// The descriptor cannot be watched, or there is no memory for the timer.
+    /// There is no memory for the timer.
     Failed(Error),
     /// The mutex was left locked by a task that has ended.
     OwnerDied,
@@ -249,7 +248,6 @@ impl Outcome {
             Outcome::TimedOut => Err(Error::TimedOut),
             Outcome::Interrupted => Err(Error::Interrupted),
             Outcome::Canceled => Err(Error::Canceled),
-            Outcome::Closed => Err(Error::Os(libc::EBADF)),
             Outcome::Failed(error) => Err(error),
             Outcome::OwnerDied => Err(Error::OwnerDied),
         }

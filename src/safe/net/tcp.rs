@@ -80,7 +80,7 @@ impl TcpStream {
                 break;
             }
         }
-        result.map(|stream| TcpStream(Socket::new(stream)))
+        result.map(|stream| TcpStream(Socket::new(stream, true)))
     }
 
     /// Connects to an address, or fails with [`ErrorKind::TimedOut`].
@@ -102,7 +102,7 @@ impl TcpStream {
     /// # Errors
     /// Those of the connection.
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-        connect::tcp(address, Some(timeout)).map(|stream| TcpStream(Socket::new(stream)))
+        connect::tcp(address, Some(timeout)).map(|stream| TcpStream(Socket::new(stream, true)))
     }
 
     /// The other end.
@@ -265,7 +265,8 @@ impl TcpListener {
     /// them, and rests a little when it is out of descriptors.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, address) = self.0.reading(std::net::TcpListener::accept)?;
-        Ok((TcpStream::from_std(stream)?, address))
+        stream.set_nonblocking(true)?;
+        Ok((TcpStream(Socket::new(stream, true)), address))
     }
 
     /// The connections, one after the other, without end.

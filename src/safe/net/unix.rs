@@ -53,7 +53,7 @@ impl UnixStream {
     /// Those of the connection.
     pub fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         let socket = connect::unix(path.as_ref(), None)?;
-        Ok(UnixStream(Socket::new(socket.into())))
+        Ok(UnixStream(Socket::new(socket.into(), false)))
     }
 
     /// As [`connect`](Self::connect), or fails with
@@ -71,7 +71,7 @@ impl UnixStream {
     /// Those of the connection.
     pub fn connect_timeout(path: impl AsRef<Path>, timeout: Duration) -> io::Result<UnixStream> {
         let socket = connect::unix(path.as_ref(), Some(timeout))?;
-        Ok(UnixStream(Socket::new(socket.into())))
+        Ok(UnixStream(Socket::new(socket.into(), false)))
     }
 
     /// Two ends of one connection.

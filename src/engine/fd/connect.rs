@@ -1,0 +1,71 @@
+//! Connecting.
+
+use std::ffi::c_int;
+
+use super::call::Call;
+use super::own;
+use crate::engine::io::WRITABLE;
+use crate::engine::scheduler::Limit;
+use crate::engine::sys::{self, Error, Result, sockaddr, socklen_t};
+
+/// There is no event for room in the queue of a listener in the file system.
+const PAUSE_NS: u64 = 1_000_000;
+
+/// Connects a socket, which the library owns then. When the time is over the attempt goes on, and so does a
+/// second call.
+///
+/// # Safety
+/// As connect(2) demands.
+pub unsafe fn connect(
+    fd: c_int,
+    address: *const sockaddr,
+    length: socklen_t,
+    limit: Limit,
+) -> Result<()> {
+    let mut call = Call::begin(fd, WRITABLE, limit)?;
+    loop {
+        // SAFETY: as this function's contract says.
+        match unsafe { connect_now(fd, address, length) } {
+            Ok(()) | Err(Error::Os(libc::EISCONN)) => break,
+            // Where all sockets of the file system are so, EAGAIN says that the queue is full.
+            Err(Error::Os(libc::EAGAIN)) => call.pause(PAUSE_NS)?,
+            Err(Error::Os(libc::EINPROGRESS | libc::EALREADY | libc::EINTR)) => {
+                call.wait_until_connected()?;
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if !call.is_owned() {
+        own::opened(fd, sys::is_plain_tcp(fd));
+    }
+    Ok(())
+}
+
+/// connect(2) without waiting.
+///
+/// # Safety
+/// As [`connect`].
+unsafe fn connect_now(fd: c_int, address: *const sockaddr, length: socklen_t) -> Result<()> {
+    let blocks = !sys::is_nonblocking(fd)?;
+    if blocks {
+        sys::set_nonblocking(fd, true)?;
+    }
+    // SAFETY: as this function's contract says.
+    let connected = unsafe { sys::connect_socket(fd, address, length) };
+    if blocks {
+        sys::set_nonblocking(fd, false)?;
+    }
+    connected
+}
+
+impl Call {
+    fn wait_until_connected(&mut self) -> Result<()> {
+        self.complete(|call| {
+            if sys::poll_now(call.fd, WRITABLE)? == 0 {
+                return Err(Error::Os(libc::EAGAIN));
+            }
+            sys::take_socket_error(call.fd)
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! Listening sockets.
+
+use std::ffi::c_int;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::own;
+use crate::engine::sys::{self, Error, Result};
+
+/// What the kernel makes of it is its own limit (net.core.somaxconn), 4096 by default.
+const BACKLOG: c_int = 4096;
+
+/// What a listening socket is set to.
+#[derive(Clone, Copy, Default)]
+pub struct ListenFlags {
+    pub reuse_port: bool,
+    pub v6_only: bool,
+}
+
+/// A listening socket, which the library owns, and which does not block. `address` is numeric, or
+/// `unix:/path`; an empty one stands for all addresses. A backlog of 0 or less is 4096.
+pub fn listen(address: &[u8], service: &[u8], backlog: c_int, flags: ListenFlags) -> Result<c_int> {
+    let backlog = if backlog > 0 { backlog } else { BACKLOG };
+    if let Some(path) = address.strip_prefix(b"unix:") {
+        if !service.is_empty() || flags.reuse_port || flags.v6_only {
+            return Err(Error::InvalidArgument);
+        }
+        let fd = sys::listen_unix(path, backlog)?;
+        own::opened(fd, false);
+        return Ok(fd);
+    }
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::InvalidArgument);
+    let port: u16 = text(service)?.parse().map_err(|_| Error::InvalidArgument)?;
+    let bind = |address: IpAddr| {
+        sys::listen_tcp(&SocketAddr::new(address, port), backlog, flags.reuse_port, flags.v6_only)
+    };
+    let listener = match text(address)? {
+        "" => match bind(Ipv6Addr::UNSPECIFIED.into()) {
+            // The system has no IPv6.
+            Err(Error::Os(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+                bind(Ipv4Addr::UNSPECIFIED.into())
+            }
+            result => result,
+        },
+        address => bind(address.parse().map_err(|_| Error::InvalidArgument)?),
+    };
+    let fd = listener?;
+    own::opened(fd, true);
+    Ok(fd)
+}

@@ -1,0 +1,65 @@
+//! Reading.
+
+use std::ffi::c_int;
+
+use super::call::Call;
+use crate::engine::io::READABLE;
+use crate::engine::scheduler::Limit;
+use crate::engine::sys::{self, Error, Result, iovec};
+
+/// Reads what is there, at most what the buffers hold; 0 at the end.
+///
+/// # Safety
+/// The buffers are good to be written during the call.
+#[inline]
+pub unsafe fn read(fd: c_int, buffers: &[iovec], limit: Limit) -> Result<usize> {
+    let mut call = Call::begin(fd, READABLE, limit)?;
+    // SAFETY: as this function's contract says.
+    unsafe { read_part(&mut call, buffers) }
+}
+
+/// Reads until the buffer is full, or the end is reached. `done` counts what has been read, also when the
+/// call fails.
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn read_exact(fd: c_int, buffer: iovec, limit: Limit, done: &mut usize) -> Result<()> {
+    *done = 0;
+    let mut call = Call::begin(fd, READABLE, limit)?;
+    loop {
+        // SAFETY: as this function's contract says.
+        let count = unsafe { read_part(&mut call, &[sys::rest_of(buffer, *done)])? };
+        *done += count;
+        if count == 0 || *done == buffer.iov_len {
+            return Ok(());
+        }
+        call.go_on()?;
+    }
+}
+
+#[inline(always)]
+unsafe fn read_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
+    call.complete(|call| {
+        let form = call.form();
+        let mut right = form;
+        // SAFETY: as the contracts of the callers say.
+        let result = unsafe { sys::read_some(call.fd, buffers, &mut right) };
+        if right != form {
+            call.set_form(right);
+        }
+        match result {
+            Ok(count) => {
+                if count < buffers.iter().map(|buffer| buffer.iov_len).sum() && count > 0 {
+                    call.has_read_less();
+                }
+                Ok(count)
+            }
+            // On a disk, and not in memory.
+            Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
+                // SAFETY: as above.
+                unsafe { sys::read_blocking(call.fd, buffers) }
+            }
+            Err(error) => Err(error),
+        }
+    })
+}

@@ -1,0 +1,213 @@
+//! Which descriptors the library owns: those that it has opened, or that the program has handed over,
+//! and that are closed through it.
+//!
+//! One table for the process, since a descriptor may be accepted on one thread and served on another.
+//! A number has a word in it, which is 0 for a raw descriptor:
+//!
+//! | bits | content |
+//! |---|---|
+//! | 0 to 19 | the scheduler that has registered it; 0 for none |
+//! | 20 | whether a short read has taken all there was: a TCP socket |
+//! | 21 to 63 | the number of the ownership, never the same twice |
+//!
+//! A scheduler's own entry for the descriptor repeats the word, and is valid only if both are equal. So
+//! whoever gives up a descriptor need not reach the entries that other threads have for it. The
+//! transitions, by any thread:
+//!
+//! - take: any word -> a new ownership without a scheduler. The number is fresh from the kernel, or no
+//!   scheduler has registered it.
+//! - register: an ownership without a scheduler -> the same with one, by that scheduler, with a
+//!   compare-and-exchange: of two schedulers one gets it, and the other is told that it is busy.
+//! - let go: the same with a scheduler -> without, by that scheduler.
+//! - give up: any word -> 0.
+//!
+//! The word says nothing of other memory, so no order is needed but its own.
+
+use std::ffi::c_int;
+use std::ptr::null_mut;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+use super::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::engine::sys::{self, Error, Result};
+
+const SCHEDULER: u64 = (1 << 20) - 1;
+const KEEPS_NO_REST: u64 = 1 << 20;
+const FIRST: u64 = 1 << 21;
+
+/// The word of a number: see the module.
+pub struct Word(AtomicU64);
+
+impl Word {
+    #[cfg(loom)]
+    pub fn new() -> Word {
+        Word(AtomicU64::new(0))
+    }
+
+    pub fn load(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// A new ownership, even if there was one.
+    pub fn take(&self, ownership: u64) {
+        self.0.store(ownership, Relaxed);
+    }
+
+    /// A new ownership, unless another scheduler than this one has registered it.
+    pub fn adopt(&self, ownership: u64, scheduler: u64) -> Result<()> {
+        let mut known = self.load();
+        loop {
+            if ![0, scheduler].contains(&(known & SCHEDULER)) {
+                return Err(Error::Busy);
+            }
+            match self.0.compare_exchange(known, ownership, Relaxed, Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(other) => known = other,
+            }
+        }
+    }
+
+    /// Registers an ownership for a scheduler. Returns the word that its entry repeats.
+    pub fn register(&self, ownership: u64, scheduler: u64) -> Result<u64> {
+        match ownership & SCHEDULER {
+            0 => {}
+            this if this == scheduler => return Ok(ownership),
+            _ => return Err(Error::Busy),
+        }
+        let registered = ownership | scheduler;
+        match self.0.compare_exchange(ownership, registered, Relaxed, Relaxed) {
+            Ok(_) => Ok(registered),
+            Err(_) => Err(Error::Busy),
+        }
+    }
+
+    /// The scheduler does not have it registered any more, if the ownership is still the same.
+    pub fn let_go(&self, registered: u64) {
+        let _ = self.0.compare_exchange(registered, registered & !SCHEDULER, Relaxed, Relaxed);
+    }
+
+    pub fn give_up(&self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
+/// Words for so many numbers are allocated together.
+const CHUNK: usize = 1024;
+/// So that there are words for four million numbers. Larger ones are never owned.
+const CHUNKS: usize = 4096;
+
+static TABLE: [AtomicPtr<Word>; CHUNKS] = [const { AtomicPtr::new(null_mut()) }; CHUNKS];
+static LATEST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// The word of a number, if its chunk is allocated.
+#[inline(always)]
+fn word(fd: c_int) -> Option<&'static Word> {
+    let number = fd as u32 as usize;
+    let chunk = TABLE.get(number / CHUNK)?.load(Acquire);
+    // SAFETY: null, or a chunk of words that is never freed.
+    (!chunk.is_null()).then(|| unsafe { &*chunk.add(number % CHUNK) })
+}
+
+/// [`word`], which is allocated if need be.
+fn word_or_new(fd: c_int) -> Result<&'static Word> {
+    if let Some(word) = word(fd) {
+        return Ok(word);
+    }
+    let number = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
+    let place = TABLE.get(number / CHUNK).ok_or(Error::OutOfMemory)?;
+    let chunk = sys::allocate::<Word>(CHUNK);
+    if chunk.is_null() {
+        return Err(Error::OutOfMemory);
+    }
+    // SAFETY: fresh memory for as many words, for which zero is a value.
+    unsafe { chunk.write_bytes(0, CHUNK) };
+    if place.compare_exchange(null_mut(), chunk, AcqRel, Acquire).is_err() {
+        // SAFETY: from `allocate`, and nobody has seen it.
+        unsafe { sys::free(chunk.cast()) };
+    }
+    word(fd).ok_or(Error::OutOfMemory)
+}
+
+/// The ownership of a descriptor, as it was when it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Ownership(u64);
+
+impl Ownership {
+    #[inline(always)]
+    pub fn of(fd: c_int) -> Ownership {
+        Ownership(word(fd).map_or(0, Word::load))
+    }
+
+    /// The number of a new scheduler. They repeat after a million, which would let two schedulers take
+    /// themselves for one.
+    pub fn next_scheduler() -> u64 {
+        static LATEST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        LATEST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % SCHEDULER + 1
+    }
+
+    fn new(keeps_no_rest: bool) -> u64 {
+        let number = LATEST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        number.wrapping_mul(FIRST) | if keeps_no_rest { KEEPS_NO_REST } else { 0 }
+    }
+
+    /// Takes a descriptor that the kernel has just opened. Without memory it is raw.
+    pub fn take(fd: c_int, keeps_no_rest: bool) {
+        match word_or_new(fd) {
+            Ok(word) => word.take(Ownership::new(keeps_no_rest)),
+            Err(_) => Ownership::give_up(fd),
+        }
+    }
+
+    /// Takes over a descriptor of the program. [`Error::Busy`] if another scheduler than the numbered
+    /// one, which may be 0, has registered it.
+    pub fn adopt(fd: c_int, keeps_no_rest: bool, scheduler: u64) -> Result<()> {
+        word_or_new(fd)?.adopt(Ownership::new(keeps_no_rest), scheduler)
+    }
+
+    /// The number is closed, or the program's again.
+    pub fn give_up(fd: c_int) {
+        if let Some(word) = word(fd) {
+            word.give_up();
+        }
+    }
+
+    /// Registers it for a scheduler. Returns the word that its entry repeats; `None` for a raw one, and
+    /// one that another scheduler has, which is like that here.
+    pub fn register(self, fd: c_int, scheduler: u64) -> Option<u64> {
+        word(fd).filter(|_| self.is_owned())?.register(self.0, scheduler).ok()
+    }
+
+    /// A scheduler that is being destroyed has had it registered with this word.
+    pub fn let_go(fd: c_int, registered: u64) {
+        if let Some(word) = word(fd) {
+            word.let_go(registered);
+        }
+    }
+
+    pub fn is_owned(self) -> bool {
+        self.0 != 0
+    }
+
+    /// Whether a scheduler other than the numbered one has registered it.
+    #[inline(always)]
+    pub fn is_of_another(self, scheduler: u64) -> bool {
+        ![0, scheduler].contains(&(self.0 & SCHEDULER))
+    }
+
+    /// Whether a short read has taken all there was.
+    #[inline(always)]
+    pub fn keeps_no_rest(self) -> bool {
+        self.0 & KEEPS_NO_REST != 0
+    }
+
+    /// What stays the same until the descriptor is given up.
+    pub fn identity(self) -> Ownership {
+        Ownership(self.0 & !SCHEDULER)
+    }
+
+    /// The word that a scheduler's entry repeats.
+    #[inline(always)]
+    pub fn word(self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,104 @@
+//! Connections.
+
+use std::ffi::{c_char, c_int, c_uint};
+
+use libc::{sockaddr, socklen_t};
+
+use super::{reported, status, text_ref};
+use crate::engine::fd::{self, ListenFlags};
+use crate::engine::scheduler::Limit;
+use crate::engine::sys::{Error, Result};
+use crate::engine::time::Deadline;
+
+/// For mj_listen(): several sockets may listen at the address, and the kernel shares the connections among
+/// them.
+pub const MJ_LISTEN_REUSEPORT: c_uint = 1;
+/// For mj_listen() at an IPv6 address: connections from IPv4 are not accepted.
+pub const MJ_LISTEN_V6ONLY: c_uint = 2;
+
+#[track_caller]
+fn descriptor(call: &str, result: Result<c_int>) -> c_int {
+    reported(call, result).unwrap_or_else(Error::status)
+}
+
+/// Accepts a connection, waiting for at most `timeout_ns`. Where the process has no descriptor or no
+/// memory for one, it writes an ERROR line and tries again every 100 ms. May suspend.
+///
+/// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
+/// mj_fd_close(). Errors:
+///   -ETIMEDOUT  none came in time
+///   -ECANCELED, -EBADF, -EBUSY, -ENOMEM, -EPERM  as mj_read()
+///   and as accept(2), but for those of a single connection
+///
+/// `address` and `length` are as for accept(2), and may be NULL. If another process accepts from
+/// the same listener, give it O_NONBLOCK: else this call may block the thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_accept(
+    listener: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+    timeout_ns: u64,
+) -> c_int {
+    if !address.is_null() && length.is_null() {
+        return Error::InvalidArgument.status();
+    }
+    let limit = Limit::uninterrupted(Deadline::after_ns(timeout_ns));
+    // SAFETY: as this function's contract says.
+    descriptor("mj_accept", unsafe { fd::accept(listener, address, length, limit) })
+}
+
+/// Connects a socket, waiting for at most `timeout_ns`. One that blocks is set not to for the length of a
+/// system call. May suspend.
+///
+/// Returns 0; the library owns the descriptor then: close it by mj_fd_close(). Errors, with which it is
+/// still the caller's:
+///   -ETIMEDOUT  not in time: the attempt goes on, and another call waits for its end
+///   -EINVAL     `address` is NULL
+///   -ECANCELED, -EBADF, -EBUSY, -ENOMEM, -EPERM  as mj_read()
+///   and as connect(2)
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_connect(
+    fd: c_int,
+    address: *const sockaddr,
+    length: socklen_t,
+    timeout_ns: u64,
+) -> c_int {
+    if address.is_null() {
+        return Error::InvalidArgument.status();
+    }
+    let limit = Limit::uninterrupted(Deadline::after_ns(timeout_ns));
+    // SAFETY: as this function's contract says.
+    status(reported("mj_connect", unsafe { fd::connect(fd, address, length, limit) }))
+}
+
+/// Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is
+/// numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
+/// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. Connections from IPv4 are accepted at
+/// "::" too. A `backlog` of 0 is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. Does not
+/// suspend.
+///
+/// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
+/// mj_fd_close(). Errors:
+///   -EINVAL      `address` or `service` is not numeric or not there, an unknown flag, or one that the
+///                address cannot have
+///   -EADDRINUSE  somebody listens there, or the path exists
+///   and as socket(2), bind(2), listen(2)
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_listen(
+    address: *const c_char,
+    service: *const c_char,
+    backlog: c_int,
+    flags: c_uint,
+) -> c_int {
+    if flags & !(MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY) != 0 {
+        return Error::InvalidArgument.status();
+    }
+    let flags = ListenFlags {
+        reuse_port: flags & MJ_LISTEN_REUSEPORT != 0,
+        v6_only: flags & MJ_LISTEN_V6ONLY != 0,
+    };
+    // SAFETY: as this function's contract says.
+    let [address, service] = [address, service]
+        .map(|text| unsafe { text_ref(text) }.map_or(&b""[..], std::ffi::CStr::to_bytes));
+    fd::listen(address, service, backlog, flags).unwrap_or_else(Error::status)
+}
