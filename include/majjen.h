@@ -789,66 +789,74 @@ typedef enum mj_select_op {
   MJ_SELECT_SEND = 0,
   // mj_chan_recv().
   MJ_SELECT_RECV = 1,
-  // Not usable yet, -EINVAL so far: mj_task_wait_fd().
+  // mj_task_wait_fd().
   MJ_SELECT_FD = 2,
-  // Not usable yet: mj_task_join().
+  // mj_task_join(), but that a task which has ended before is no error.
   MJ_SELECT_TASK = 3,
-  // Not usable yet: mj_task_sleep_until_ns().
+  // mj_task_sleep_until_ns().
   MJ_SELECT_DEADLINE = 4,
 } mj_select_op;
 
-// One of the things that mj_select() waits for: so far a send to a channel or a receive from one.
-// Set the channel, the operation and the element, and leave the rest zero:
-//   {.chan = chan, .op = MJ_SELECT_RECV, .element = &value}
+// One of the things that mj_select() waits for. Set the operation and what it needs, and leave the
+// rest zero:
+//   {.op = MJ_SELECT_RECV, .chan = chan, .element = &value}
+//   {.op = MJ_SELECT_FD, .fd = fd, .events = POLLIN}
+//   {.op = MJ_SELECT_TASK, .task = id}
+//   {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_scheduler_now_ns(scheduler) + 1000000}
 // or, in C++, `mj_select_case c{}; c.chan = chan;` and so on. Each call has cases of its own: a
 // static array is shared by all tasks, and filling it in while one waits breaks that wait.
 typedef struct mj_select_case {
-  // The channel; NULL for a case that is never ready.
+  // To send to or to receive from; NULL for a case that is never ready.
   struct mj_chan *chan;
   // What to do with it.
   mj_select_op op;
   // Of the case that was chosen: 0, or -EPIPE when the channel is closed, and nothing was sent
-  // or received.
+  // or received; for a descriptor -EBADF when it is not open.
   int result;
   // The element to send, or the place to receive one in.
   void *element;
-  // For MJ_SELECT_FD, which is not there yet.
+  // For MJ_SELECT_FD: the descriptor; a negative one is never ready.
   int fd;
   // For MJ_SELECT_FD: the events to wait for, bits of poll(2).
   short events;
   // For MJ_SELECT_FD: the events that happened.
   short happened;
-  // For MJ_SELECT_TASK, which is not there yet: the task whose end to wait for.
+  // For MJ_SELECT_TASK: the task whose end to wait for, if it lives.
   mj_task_id task;
-  // For MJ_SELECT_DEADLINE, which is not there yet: a time by mj_scheduler_now_ns().
+  // For MJ_SELECT_DEADLINE: a time by mj_scheduler_now_ns(). MJ_FOREVER never comes.
   uint64_t deadline_ns;
   // Zero.
-  uint64_t reserved[4];
+  uint64_t reserved[2];
   // The library's own.
-  void *internal[3];
+  void *internal[6];
 } mj_select_case;
 
-// Waits until one of several sends and receives can be done, for at most `timeout_ns`, and does
-// that one only. When several can be done, the choice is random, each with the same chance. A
-// channel may be in several cases. Takes no memory for the cases, and time in proportion to
-// `count`. Do not change `cases` before the call has returned; only the `result` of the chosen one
-// is set. Elements are as for mj_chan_send() and mj_chan_recv(). May suspend, as mj_chan_send().
+// Waits for the first of several things, for at most `timeout_ns`, and does that one only: a send, a
+// receive, an event of a descriptor, the end of a task, a time. When several can be done, the choice
+// is random, each with the same chance. A channel, a descriptor or a task may be in several cases.
+// Takes no memory for the cases, and time in proportion to `count`. Do not change `cases` before
+// the call has returned; only `result` and `happened` of the chosen one are set. Elements are as for
+// mj_chan_send() and mj_chan_recv(), events as for mj_task_wait_fd(). May suspend, as
+// mj_chan_send().
 //
-// Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
-// is closed. Errors (none is done then):
+// Returns the index of the case that is done, whose `result` is then 0, or an error of it alone.
+// Errors (none is done then):
 //   -ETIMEDOUT  none could be done in time
 //   -EBUSY      another task waits with the same cases: each needs its own
-//   -EINVAL     as mj_chan_send(), and: an operation that is none or not there yet, a reserved
+//   -EDEADLK    a task waits for its own end
+//   -EINVAL     as mj_chan_send(), and: an operation that is none, events that are none, a reserved
 //               word that is not 0, `cases` is NULL with a count, more than INT_MAX cases
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
-int mj_select(struct mj_select_case *cases, size_t count, uint64_t timeout_ns);
+int mj_select(struct mj_select_case *cases,
+              size_t count,
+              uint64_t timeout_ns);
 
 // mj_select() without waiting. Works outside a task too. Does not suspend.
 //
 // Returns the index of the case that is done, as mj_select(). Errors:
 //   -EAGAIN          none can be done
 //   -EBUSY, -EINVAL  as mj_select()
-//   -EPERM           as mj_chan_destroy()
+//   -EPERM           as mj_chan_destroy(), and for a task or a time without a scheduler that runs
 int mj_try_select(struct mj_select_case *cases, size_t count);
 
 // ---- Mutexes ------------------------------------------------------------------------------------

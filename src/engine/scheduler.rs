@@ -28,7 +28,7 @@ pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
     Limit, Running, exit, park_until_woken, set_cancelable, sleep, suspend_parked, wait, yield_now,
 };
-pub use descriptor::{close_fd, wait_fd, wait_for_any, wait_to_retry};
+pub use descriptor::{close_fd, node_outcome, wait_fd, wait_for_any, wait_to_retry};
 pub use drain::Drain;
 pub use io::{Builtin, WaitFunction};
 pub use join::join;

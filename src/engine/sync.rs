@@ -25,6 +25,7 @@
 //! Rust API borrows it. A task
 //! that has been readied does not touch the object again.
 
+mod case;
 mod channel;
 mod condvar;
 mod home;
@@ -34,11 +35,12 @@ mod select;
 mod semaphore;
 mod wait_group;
 
+pub use case::{Case, DEADLINE, DESCRIPTOR, Operation, TASK};
 pub use channel::Channel;
 pub use condvar::Condvar;
 pub use home::Home;
 pub use mutex::Mutex;
 pub use object::Object;
-pub use select::{Case, Operation, select, try_select};
+pub use select::{select, try_select};
 pub use semaphore::Semaphore;
 pub use wait_group::WaitGroup;

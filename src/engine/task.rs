@@ -16,5 +16,5 @@ pub use run_queue::RunQueue;
 pub use slab::Slab;
 pub use timer_heap::TimerHeap;
 pub use wait::{Left, ObjectKind, Outcome, SchedulerRef, Wait, WaitKind};
-pub use wait_node::{Place, WaitNode};
+pub use wait_node::{FIRED, Place, WaitNode};
 pub use wait_queue::{Links, WaitQueue, Waiter};

@@ -163,17 +163,20 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
     unsafe { object_ref(chan) }.map_or(0, Channel::len)
 }
 
-/// Waits until one of several sends and receives can be done, for at most `timeout_ns`, and does
-/// that one only. When several can be done, the choice is random, each with the same chance. A
-/// channel may be in several cases. Takes no memory for the cases, and time in proportion to
-/// `count`. Do not change `cases` before the call has returned; only the `result` of the chosen one
-/// is set. Elements are as for mj_chan_send() and mj_chan_recv(). May suspend, as mj_chan_send().
+/// Waits for the first of several things, for at most `timeout_ns`, and does that one only: a send, a
+/// receive, an event of a descriptor, the end of a task, a time. When several can be done, the choice
+/// is random, each with the same chance. A channel, a descriptor or a task may be in several cases.
+/// Takes no memory for the cases, and time in proportion to `count`. Do not change `cases` before
+/// the call has returned; only `result` and `happened` of the chosen one are set. Elements are as for
+/// mj_chan_send() and mj_chan_recv(), events as for mj_task_wait_fd(). May suspend, as
+/// mj_chan_send().
 ///
-/// Returns the index of the case that is done, whose `result` is then 0, or -EPIPE when its channel
-/// is closed. Errors (none is done then):
+/// Returns the index of the case that is done, whose `result` is then 0, or an error of it alone.
+/// Errors (none is done then):
 ///   -ETIMEDOUT  none could be done in time
 ///   -EBUSY      another task waits with the same cases: each needs its own
-///   -EINVAL     as mj_chan_send(), and: an operation that is none or not there yet, a reserved
+///   -EDEADLK    a task waits for its own end
+///   -EINVAL     as mj_chan_send(), and: an operation that is none, events that are none, a reserved
 ///               word that is not 0, `cases` is NULL with a count, more than INT_MAX cases
 ///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
 #[unsafe(no_mangle)]
@@ -194,7 +197,7 @@ pub unsafe extern "C" fn mj_select(
 /// Returns the index of the case that is done, as mj_select(). Errors:
 ///   -EAGAIN          none can be done
 ///   -EBUSY, -EINVAL  as mj_select()
-///   -EPERM           as mj_chan_destroy()
+///   -EPERM           as mj_chan_destroy(), and for a task or a time without a scheduler that runs
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_try_select(cases: *mut mj_select_case, count: usize) -> c_int {
     // SAFETY: as this function's contract says.
@@ -214,7 +217,7 @@ unsafe fn cases_ref<'c>(cases: *mut mj_select_case, count: usize) -> Result<&'c 
     }
     // SAFETY: as this function's contract says.
     let these = unsafe { std::slice::from_raw_parts(cases, count) };
-    if these.iter().any(|case| case.reserved != [0; 4]) {
+    if these.iter().any(|case| case.reserved != [0; 2]) {
         return Err(Error::InvalidArgument);
     }
     // SAFETY: as above; an mj_select_case is a Case.

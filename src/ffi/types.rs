@@ -11,7 +11,7 @@ use std::mem::{align_of, offset_of, size_of};
 use crate::engine::log::Level;
 use crate::engine::measure::Metrics;
 use crate::engine::scheduler::Scheduler;
-use crate::engine::sync::{Case, Operation};
+use crate::engine::sync::{Case, DEADLINE, DESCRIPTOR, Operation, TASK};
 use crate::engine::task::{State, Task};
 
 /// A function type, which Rust has no name for: only pointers to it are used.
@@ -212,47 +212,50 @@ pub enum mj_select_op {
     MJ_SELECT_SEND = 0,
     /// mj_chan_recv().
     MJ_SELECT_RECV = 1,
-    /// Not usable yet, -EINVAL so far: mj_task_wait_fd().
+    /// mj_task_wait_fd().
     MJ_SELECT_FD = 2,
-    /// Not usable yet: mj_task_join().
+    /// mj_task_join(), but that a task which has ended before is no error.
     MJ_SELECT_TASK = 3,
-    /// Not usable yet: mj_task_sleep_until_ns().
+    /// mj_task_sleep_until_ns().
     MJ_SELECT_DEADLINE = 4,
 }
 
 /// `mj_select_op` in C.
 pub type SelectOpInt = u32;
 
-/// One of the things that mj_select() waits for: so far a send to a channel or a receive from one.
-/// Set the channel, the operation and the element, and leave the rest zero:
-///   {.chan = chan, .op = MJ_SELECT_RECV, .element = &value}
+/// One of the things that mj_select() waits for. Set the operation and what it needs, and leave the
+/// rest zero:
+///   {.op = MJ_SELECT_RECV, .chan = chan, .element = &value}
+///   {.op = MJ_SELECT_FD, .fd = fd, .events = POLLIN}
+///   {.op = MJ_SELECT_TASK, .task = id}
+///   {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_scheduler_now_ns(scheduler) + 1000000}
 /// or, in C++, `mj_select_case c{}; c.chan = chan;` and so on. Each call has cases of its own: a
 /// static array is shared by all tasks, and filling it in while one waits breaks that wait.
 #[repr(C)]
 pub struct mj_select_case {
-    /// The channel; NULL for a case that is never ready.
+    /// To send to or to receive from; NULL for a case that is never ready.
     pub chan: *mut mj_chan,
     /// What to do with it.
     pub op: SelectOpInt,
     /// Of the case that was chosen: 0, or -EPIPE when the channel is closed, and nothing was sent
-    /// or received.
+    /// or received; for a descriptor -EBADF when it is not open.
     pub result: c_int,
     /// The element to send, or the place to receive one in.
     pub element: *mut c_void,
-    /// For MJ_SELECT_FD, which is not there yet.
+    /// For MJ_SELECT_FD: the descriptor; a negative one is never ready.
     pub fd: c_int,
     /// For MJ_SELECT_FD: the events to wait for, bits of poll(2).
     pub events: c_short,
     /// For MJ_SELECT_FD: the events that happened.
     pub happened: c_short,
-    /// For MJ_SELECT_TASK, which is not there yet: the task whose end to wait for.
+    /// For MJ_SELECT_TASK: the task whose end to wait for, if it lives.
     pub task: mj_task_id,
-    /// For MJ_SELECT_DEADLINE, which is not there yet: a time by mj_scheduler_now_ns().
+    /// For MJ_SELECT_DEADLINE: a time by mj_scheduler_now_ns(). MJ_FOREVER never comes.
     pub deadline_ns: u64,
     /// Zero.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 2],
     /// The library's own.
-    pub internal: [*mut c_void; 3],
+    pub internal: [*mut c_void; 6],
 }
 
 /// The level of a log line.
@@ -355,7 +358,12 @@ same_layout!(mj_select_case, Case:
     op = operation,
     result = result,
     element = element,
-    fd = later,
+    fd = fd,
+    events = events,
+    happened = happened,
+    task = task,
+    deadline_ns = deadline_ns,
+    reserved = reserved,
     internal = waiting,
 );
 
@@ -364,6 +372,9 @@ const _: () = {
     assert!(align_of::<mj_select_case>() == align_of::<Case>());
     assert!(mj_select_op::MJ_SELECT_SEND as u32 == Operation::Send as u32);
     assert!(mj_select_op::MJ_SELECT_RECV as u32 == Operation::Receive as u32);
+    assert!(mj_select_op::MJ_SELECT_FD as u32 == DESCRIPTOR);
+    assert!(mj_select_op::MJ_SELECT_TASK as u32 == TASK);
+    assert!(mj_select_op::MJ_SELECT_DEADLINE as u32 == DEADLINE);
     assert!(size_of::<mj_metrics>() == size_of::<Metrics>());
     assert!(size_of::<mj_task>() <= size_of::<Task>());
     assert!(size_of::<mj_scheduler>() <= size_of::<Scheduler>());

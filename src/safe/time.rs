@@ -122,7 +122,7 @@ impl Instant {
         Some(Instant { ns })
     }
 
-    pub(super) fn as_ns(self) -> u64 {
+    pub(in crate::safe) fn as_ns(self) -> u64 {
         self.ns
     }
 }

@@ -36,7 +36,7 @@ unsafe impl Send for Stop {}
 #[derive(Clone)]
 pub struct Task {
     scheduler: *mut mj_scheduler,
-    id: mj_task_id,
+    pub id: mj_task_id,
 }
 
 /// Calls the closure in `user_state`.

@@ -9,10 +9,12 @@ mod late;
 mod mutex;
 mod rust_api;
 mod select;
+mod select_any;
 mod semaphore;
 mod wait_group;
 
 use std::cell::Cell;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,20 @@ trait Sync: Api {
         cases: &[(Self::Channel, Option<u64>)],
         timeout: Option<Duration>,
     ) -> Result<(usize, Option<u64>), i32>;
+    /// Waits for the first of several things, and returns its index, and its own error.
+    fn select_any(
+        things: &[Thing<'_, Self>],
+        timeout: Option<Duration>,
+    ) -> Result<(usize, Result<(), i32>), i32>;
+}
+
+/// What a select waits for.
+enum Thing<'t, D: Sync> {
+    Receive(D::Channel),
+    Readable(BorrowedFd<'t>),
+    Writable(BorrowedFd<'t>),
+    Ended(&'t D::Task),
+    After(Duration),
 }
 
 behaviours!(

@@ -76,8 +76,8 @@ pub struct mj_select_case {
     pub happened: c_short,
     pub task: mj_task_id,
     pub deadline_ns: u64,
-    pub reserved: [u64; 4],
-    pub internal: [*mut c_void; 3],
+    pub reserved: [u64; 2],
+    pub internal: [*mut c_void; 6],
 }
 
 impl Default for mj_select_case {

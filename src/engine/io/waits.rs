@@ -54,6 +54,13 @@ impl Reactor {
         }
     }
 
+    /// Whether a node is among the waits for a descriptor, or those that have fired.
+    pub fn has_node(&self, fd: c_int, node: &WaitNode) -> bool {
+        let is_it = |other: &WaitNode| std::ptr::eq(other, node);
+        self.table.get(fd as usize).is_some_and(|entry| entry.waiters.iter().any(is_it))
+            || self.fired.iter().any(is_it)
+    }
+
     /// Takes the next wait that has fired, whose task is to be woken.
     pub fn take_fired<'w>(&self) -> Option<&'w WaitNode> {
         self.fired.take_first()

@@ -9,7 +9,7 @@ use super::object::{Scheduler, current};
 use crate::engine::io::{CLOSED, EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 use crate::engine::task::{
-    ObjectKind, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitNode,
+    FIRED, ObjectKind, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitNode,
 };
 use crate::engine::threads::Ownership;
 use crate::engine::time::Deadline;
@@ -29,7 +29,7 @@ unsafe fn unlink(scheduler: SchedulerRef, node: usize, _: &Task) {
 }
 
 /// What a wait has ended with that has fired.
-fn outcome(node: &WaitNode) -> Result<u32> {
+pub fn node_outcome(node: &WaitNode) -> Result<u32> {
     match node.result() {
         CLOSED => Err(Error::Os(libc::EBADF)),
         happened @ 0.. => Ok(happened as u32),
@@ -61,7 +61,7 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
         refused.set(begun.is_err());
         begun.map(|()| Wait::on(&DESCRIPTOR, &node))
     };
-    let result = wait(limit, |_| Ok(None), list).and_then(|_| outcome(&node));
+    let result = wait(limit, |_| Ok(None), list).and_then(|_| node_outcome(&node));
     // The loop may not have polled since the deadline passed, and a canceled task is told what has
     // happened too: poll once more.
     let (result, late) = match result {
@@ -143,7 +143,8 @@ impl Scheduler {
             })
     }
 
-    fn begin_wait(&self, task: &Task, node: &WaitNode, fd: c_int, events: u32) -> Result<()> {
+    /// Adds a task's wait for the events of a descriptor.
+    pub fn begin_wait(&self, task: &Task, node: &WaitNode, fd: c_int, events: u32) -> Result<()> {
         let begin = || self.io.reactor.borrow_mut().wait(task, node, fd, events);
         match begin() {
             Err(Error::InvalidArgument) if !self.is_internal(fd) => begin(),
@@ -187,7 +188,7 @@ pub fn wait_to_retry(fd: c_int, direction: u32, ownership: Ownership, limit: Lim
         Ok(Wait::on(&DESCRIPTOR, &node))
     };
     wait(limit, |_| Ok(None), list)?;
-    outcome(&node).map(drop)
+    node_outcome(&node).map(drop)
 }
 
 impl Scheduler {
@@ -224,7 +225,7 @@ impl Scheduler {
             // The borrow ends here: a task that waits for several leaves the others.
             let fired = self.io.reactor.borrow().take_fired();
             let Some(node) = fired else { return any };
-            self.end_wait(node.task(), Outcome::Ready(0));
+            self.end_wait(node.task(), Outcome::Ready(FIRED));
             any = true;
         }
     }

@@ -7,16 +7,21 @@ use super::block::{Limit, Running, wait};
 use super::object::{Scheduler, running_task};
 use super::spend::yield_spent;
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::task::{
+    FIRED, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitNode,
+};
 
-/// The task is in the other task's list `joiners`.
+/// The task has a node in the other task's list `joiners`.
 static JOIN: WaitKind = WaitKind { object: ObjectKind::Task, ..WaitKind::new(c"task", unlink) };
 
 /// # Safety
 /// As [`WaitKind::unlink`].
 unsafe fn unlink(_: SchedulerRef, target: usize, task: &Task) {
     // SAFETY: a task that others wait for is alive: ending wakes them.
-    unsafe { (*(target as *const Task)).joiners.remove(task) };
+    let joiners = unsafe { &(*(target as *const Task)).joiners };
+    if let Some(node) = joiners.iter().find(|node| eq(node.task(), task)) {
+        node.leave(joiners);
+    }
 }
 
 /// Suspends the running task until another one has ended.
@@ -35,10 +40,11 @@ pub fn join(id: u64, limit: Limit) -> Result<()> {
         None if has_waited.get() => Ok(Some(0)),
         None => Err(Error::NoSuchTask),
     };
+    let node = WaitNode::default();
     let waited = wait(limit, look, |(scheduler, task)| {
         let target = scheduler.tasks.find_id(id).ok_or(Error::NoSuchTask)?;
         has_waited.set(true);
-        target.joiners.push(task);
+        node.begin(task, &target.joiners, 0);
         Ok(Wait::on(&JOIN, from_ref(target)))
     });
     match (waited, running_task()) {
@@ -56,7 +62,10 @@ impl Scheduler {
     /// Wakes the joiners of a task that has ended, and runs its end hook, which wakes the waiters
     /// of mutexes that it left locked.
     pub fn ready_joiners(&self, task: &Task) {
-        while self.wake_first(&task.joiners, Outcome::Ready(0)) {}
+        while let Some(node) = task.joiners.first() {
+            node.finish(&task.joiners, 1);
+            self.end_wait(node.task(), Outcome::Ready(FIRED));
+        }
         if let Some(at_end) = task.at_end.take() {
             // SAFETY: a task of this scheduler.
             unsafe { at_end(self.as_ref(), task) };

@@ -9,9 +9,10 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{copy, null_mut};
 
+use super::case::{Case, Operation};
 use super::home::Home;
 use super::object::Object;
-use super::select::{Case, Operation, wait_for};
+use super::select::wait_for;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::WaitQueue;

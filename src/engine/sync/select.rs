@@ -1,53 +1,23 @@
-//! Select: waits for the first of several channel operations. A channel's own calls are selects of
-//! one case.
+//! Select: waits for the first of several things: channel operations, events of descriptors, the end of
+//! a task, a time. A channel's own calls are selects of one case.
 //!
-//! Each case is in the wait queue of its channel, and all point to the same [`SelectWait`] on the
+//! Each case is in the wait queue of what it waits for, and all point to the same [`SelectWait`] on the
 //! task's stack. Completing one case ends the wait, which unlinks all. Among several ready cases
 //! one is chosen at random, uniformly; the seed is fixed, so that simulations are reproducible.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::fmt::{self, Write};
-use std::mem::MaybeUninit;
-use std::ptr::{eq, from_ref, null};
+use std::ptr::{eq, null};
 
+use super::case::{Case, Source};
 use super::channel::Channel;
+use super::home::Home;
 use super::object::Object;
 use crate::engine::scheduler::{self, Limit, Running, Scheduler, wait, yield_spent};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Links, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Waiter};
-
-/// The operation of a case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Operation {
-    Send = 0,
-    Receive = 1,
-}
-
-/// One case of a select. C has the same struct, in this order.
-#[repr(C)]
-pub struct Case {
-    /// Null: never ready.
-    pub channel: *const Channel,
-    /// An [`Operation`]; C may have written another number.
-    pub operation: u32,
-    /// The result, once the case was chosen.
-    pub result: Cell<c_int>,
-    pub element: *mut c_void,
-    /// What C has for other operations, of which there are none yet. Not initialized in the cases of this
-    /// library, where each send and receive that waits has one.
-    pub later: MaybeUninit<[u64; 7]>,
-    /// The wait that it belongs to.
-    pub waiting: Cell<*const SelectWait>,
-    links: Links<Case>,
-}
-
-impl Waiter for Case {
-    fn links(&self) -> &Links<Case> {
-        &self.links
-    }
-}
+use crate::engine::task::{self, FIRED, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::time::Deadline;
 
 /// A waiting select: the task and its cases.
 pub struct SelectWait {
@@ -55,8 +25,20 @@ pub struct SelectWait {
     cases: *const [Case],
 }
 
-/// The task's cases are in the wait queues of their channels. The object is the [`SelectWait`].
-static CHANNELS: WaitKind = WaitKind {
+impl SelectWait {
+    pub fn task(&self) -> *const Task {
+        self.task
+    }
+
+    /// The index of one of its cases.
+    pub fn index_of(&self, case: &Case) -> u32 {
+        let offset = std::ptr::from_ref(case) as usize - self.cases.cast::<Case>() as usize;
+        (offset / size_of::<Case>()) as u32
+    }
+}
+
+/// The task's cases are in the wait queues of what they wait for. The object is the [`SelectWait`].
+static SELECT: WaitKind = WaitKind {
     object: ObjectKind::Hidden,
     concerns,
     describe: Some(describe),
@@ -80,19 +62,16 @@ unsafe fn unlink_yielded(_: SchedulerRef, waiting: usize, _: &Task) {
 
 /// The channels of cases.
 fn channels(cases: &[Case]) -> impl Iterator<Item = &Channel> {
-    cases.iter().filter_map(|case| Some(case.parts()?.0))
+    cases.iter().filter_map(|case| Some(case.channel()?.0))
 }
 
 /// # Safety
 /// As [`WaitKind::unlink`].
-unsafe fn unlink(_: SchedulerRef, waiting: usize, _: &Task) {
+unsafe fn unlink(scheduler: SchedulerRef, waiting: usize, _: &Task) {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { Scheduler::of(scheduler) };
     // SAFETY: on the stack of the task that waits, or its caller's to keep; and so are the cases.
-    for case in unsafe { cases(waiting) } {
-        if let Some((channel, operation)) = case.parts() {
-            channel.waiters(operation).remove(case);
-            case.waiting.set(null());
-        }
-    }
+    unsafe { cases(waiting) }.iter().for_each(|case| case.unlink(scheduler));
 }
 
 /// # Safety
@@ -106,9 +85,18 @@ unsafe fn concerns(waiting: usize, channel: *const c_void) -> bool {
 /// The task waits.
 unsafe fn describe(waiting: usize, out: &mut dyn Write) -> fmt::Result {
     // SAFETY: as above.
-    match unsafe { cases(waiting) } {
-        [only] => write!(out, "channel {:p}", only.channel),
-        cases => write!(out, "one of {} channels", cases.len()),
+    let cases = unsafe { cases(waiting) };
+    match cases {
+        [only] => match only.source() {
+            Source::Descriptor(fd, _) => write!(out, "fd {fd}"),
+            Source::Task(id) => write!(out, "task {id:#x}"),
+            Source::Deadline(at_ns) => write!(out, "the time {at_ns}"),
+            Source::Channel(..) | Source::Nothing => write!(out, "channel {:p}", only.channel),
+        },
+        _ if cases.iter().all(|case| case.channel().is_some()) => {
+            write!(out, "one of {} channels", cases.len())
+        }
+        _ => write!(out, "one of {} things", cases.len()),
     }
 }
 
@@ -117,74 +105,6 @@ unsafe fn describe(waiting: usize, out: &mut dyn Write) -> fmt::Result {
 unsafe fn cases<'w>(waiting: usize) -> &'w [Case] {
     // SAFETY: as this function's contract says; the cases are alive while their task waits.
     unsafe { &*(*(waiting as *const SelectWait)).cases }
-}
-
-impl Case {
-    pub fn new(channel: &Channel, operation: Operation, element: *mut c_void) -> Case {
-        Case {
-            channel,
-            operation: operation as u32,
-            result: Cell::new(0),
-            element,
-            later: MaybeUninit::uninit(),
-            waiting: Cell::new(null()),
-            links: Links::default(),
-        }
-    }
-
-    /// The channel and the operation; `None` for a case without a channel.
-    fn parts(&self) -> Option<(&Channel, Operation)> {
-        let operation = if self.operation == Operation::Send as u32 {
-            Operation::Send
-        } else {
-            Operation::Receive
-        };
-        // SAFETY: null, or alive, as the contract of `select` says.
-        Some((unsafe { self.channel.as_ref() }?, operation))
-    }
-
-    /// An error for a case that C has filled in wrongly.
-    fn check(&self) -> Result<()> {
-        let is_known = [Operation::Send, Operation::Receive]
-            .into_iter()
-            .any(|operation| self.operation == operation as u32);
-        if !is_known {
-            return Err(Error::InvalidArgument);
-        }
-        self.parts().map_or(Ok(()), |(channel, _)| channel.check(self.element))
-    }
-
-    /// Whether the case is in a wait queue already: two tasks that share their cases, in a static
-    /// array for example, would link them twice. C may have left garbage in `waiting`, so search
-    /// the queue.
-    fn is_in_list(&self) -> bool {
-        !self.waiting.get().is_null()
-            && self.parts().is_some_and(|(channel, operation)| {
-                channel.waiters(operation).iter().any(|case| eq(case, self))
-            })
-    }
-
-    /// The address of its element.
-    pub fn element(&self) -> *mut u8 {
-        self.element.cast()
-    }
-
-    /// The result of a chosen case.
-    pub fn result(&self) -> Result<()> {
-        if self.result.get() == 0 { Ok(()) } else { Err(Error::Disconnected) }
-    }
-
-    /// Ends the wait with this case as the chosen one.
-    pub fn finish(&self, scheduler: &Scheduler, result: c_int) {
-        self.result.set(result);
-        // SAFETY: a case in a list is a part of a wait, and both are alive.
-        let (waiting, task) = unsafe {
-            let waiting = &*self.waiting.get();
-            (waiting, &*waiting.task)
-        };
-        let offset = from_ref(self) as usize - waiting.cases.cast::<Case>() as usize;
-        scheduler.end_wait(task, Outcome::Ready((offset / size_of::<Case>()) as u32));
-    }
 }
 
 /// Waits until one of the cases can complete, completes it, and returns its index.
@@ -207,30 +127,67 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
 ///
 /// # Safety
 /// As [`select`], and the channels are of the running task's scheduler.
-pub unsafe fn wait_for(cases: &[Case], limit: Limit) -> Result<usize> {
-    let (_, task) = scheduler::running_task().ok_or(Error::NotInTask)?;
+pub unsafe fn wait_for(cases: &[Case], mut limit: Limit) -> Result<usize> {
+    let (scheduler, task) = scheduler::running_task().ok_or(Error::NotInTask)?;
     let waiting = SelectWait { task, cases };
-    // SAFETY: as this function's contract says.
-    let look = |_: Running<'_>| Ok(unsafe { attempt(cases) }.map(|index| index as u32));
-    let list = |_: Running<'_>| {
+    // Descriptors are polled once: after that the loop does it.
+    let poll = Cell::new(true);
+    let look = |_: Running<'_>| {
+        // SAFETY: as this function's contract says.
+        let found = unsafe { attempt(cases, poll.replace(false)) };
+        Ok(found.map(|index| index as u32))
+    };
+    let list = |running: Running<'_>| {
         if cases.iter().any(Case::is_in_list) {
             return Err(Error::Busy); // Since the call has yielded.
         }
-        for case in cases {
-            if let Some((channel, operation)) = case.parts() {
-                case.waiting.set(&waiting);
-                channel.waiters(operation).push(case);
-            }
-        }
-        Ok(Wait::on(&CHANNELS, &waiting))
+        link_all(cases, running, &waiting)?;
+        Ok(Wait::on(&SELECT, &waiting))
     };
-    let index = wait(limit, look, list);
+    limit_to_deadlines(cases, scheduler, &mut limit);
+    let mut index = wait(limit, look, list);
+    if let Err(Error::TimedOut | Error::Canceled) = index
+        && cases.iter().any(|case| case.channel().is_none())
+        // SAFETY: as this function's contract says.
+        && let Some(late) = unsafe { attempt(cases, true) }
+    {
+        index = Ok(late as u32); // A time that has come, or an event that the loop has not seen.
+    }
     // They are in no list, which the next call need not find out by a search. Another task may wait
     // with the same ones, if it began while this one had yielded: those are its.
     for case in cases.iter().filter(|case| eq(case.waiting.get(), &waiting)) {
         case.waiting.set(null());
     }
-    index.map(|index| index as usize)
+    match index? {
+        FIRED => {
+            let fired = cases.iter().position(Case::has_fired).ok_or(Error::Interrupted)?;
+            cases[fired].take_fired();
+            Ok(fired)
+        }
+        index => Ok(index as usize),
+    }
+}
+
+/// Puts all cases into the queues of what they wait for, or none.
+fn link_all(cases: &[Case], running: Running<'_>, waiting: &SelectWait) -> Result<()> {
+    cases.iter().for_each(|case| case.waiting.set(null()));
+    let linked = cases.iter().try_for_each(|case| case.link(running, waiting));
+    if linked.is_err() {
+        cases.iter().for_each(|case| case.unlink(running.0));
+    }
+    linked
+}
+
+/// The earliest deadline among the cases ends the wait too.
+fn limit_to_deadlines(cases: &[Case], scheduler: &Scheduler, limit: &mut Limit) {
+    let deadlines = cases.iter().filter_map(|case| match case.source() {
+        Source::Deadline(at_ns) if at_ns != u64::MAX => Some(at_ns),
+        _ => None,
+    });
+    if let Some(at_ns) = deadlines.min() {
+        let limit_ns = scheduler.resolve_deadline(&mut limit.deadline).unwrap_or(u64::MAX);
+        limit.deadline = Deadline::At(limit_ns.min(at_ns));
+    }
 }
 
 /// Completes one of the cases, if one can complete without waiting.
@@ -239,17 +196,26 @@ pub unsafe fn wait_for(cases: &[Case], limit: Limit) -> Result<usize> {
 /// As [`select`].
 pub unsafe fn try_select(cases: &[Case]) -> Result<usize> {
     check_all(cases, |home| home.for_caller().map(drop))?;
+    let is_of_a_scheduler =
+        |case: &Case| matches!(case.source(), Source::Task(_) | Source::Deadline(_));
+    if scheduler::current().is_none() && cases.iter().any(is_of_a_scheduler) {
+        return Err(Error::NotInTask);
+    }
     // SAFETY: as this function's contract says.
-    unsafe { attempt(cases) }.ok_or(Error::WouldBlock)
+    unsafe { attempt(cases, true) }.ok_or(Error::WouldBlock)
 }
 
 /// An error for a case that is filled in wrongly, whose channel the caller may not use, or with which
 /// another task waits.
-fn check_all(cases: &[Case], check_home: impl Fn(&super::home::Home) -> Result<()>) -> Result<()> {
+fn check_all(cases: &[Case], check_home: impl Fn(&Home) -> Result<()>) -> Result<()> {
     for case in cases {
         case.check()?;
-        if let Some((channel, _)) = case.parts() {
-            check_home(channel.home())?;
+        match case.source() {
+            Source::Channel(channel, _) => check_home(channel.home())?,
+            Source::Task(id) if task::running().is_some_and(|task| task.id.get() == id) => {
+                return Err(Error::Deadlock);
+            }
+            _ => {}
         }
         if case.is_in_list() {
             return Err(Error::Busy);
@@ -258,25 +224,27 @@ fn check_all(cases: &[Case], check_home: impl Fn(&super::home::Home) -> Result<(
     Ok(())
 }
 
+/// Completes one of the ready cases, if there are any. With `poll` descriptors are asked, too.
+///
 /// # Safety
 /// As [`select`].
-unsafe fn attempt(cases: &[Case]) -> Option<usize> {
+unsafe fn attempt(cases: &[Case], poll: bool) -> Option<usize> {
+    let current = scheduler::current();
     let mut ready = cases.iter().enumerate().filter_map(|(index, case)| {
-        let (channel, operation) = case.parts()?;
-        channel.is_ready(operation).then_some((index, case, channel, operation))
+        let happened = if poll { case.poll() } else { 0 };
+        case.is_ready(current, happened).then_some((index, case, happened))
     });
     let mut chosen = ready.next()?;
     // A channel that no task has used yet has no home.
-    let scheduler = chosen.2.home().scheduler().or_else(scheduler::current);
+    let home = chosen.1.channel().and_then(|(channel, _)| channel.home().scheduler());
+    let scheduler = home.or(current);
     for (others, candidate) in ready.enumerate() {
         // Reservoir sampling: each earlier one is the chosen one with the same probability.
         if scheduler.is_some_and(|scheduler| scheduler.random.below(others as u64 + 2) == 0) {
             chosen = candidate;
         }
     }
-    let (index, case, channel, operation) = chosen;
+    let (index, case, happened) = chosen;
     // SAFETY: as this function's contract says.
-    let result = unsafe { channel.attempt(operation, case.element) }?;
-    case.result.set(result.map_or_else(Error::status, |()| 0));
-    Some(index)
+    unsafe { case.complete(happened) }.then_some(index)
 }

@@ -54,12 +54,13 @@ fn count(result: isize) -> Result<usize> {
 /// The buffers are good to be written.
 pub unsafe fn read_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize> {
     loop {
-        // SAFETY: as this function's contract says.
-        let result = match *form {
-            Form::Unknown | Form::Socket => unsafe { receive(fd, buffers) },
-            Form::Nowait => unsafe { read_nowait(fd, buffers) },
-            Form::Polled => return unsafe { read_polled(fd, buffers) },
+        let read = match *form {
+            Form::Unknown | Form::Socket => receive,
+            Form::Nowait => read_nowait,
+            Form::Polled => read_polled,
         };
+        // SAFETY: as this function's contract says.
+        let result = unsafe { read(fd, buffers) };
         if !has_other_form(result, form) {
             return result;
         }
@@ -72,12 +73,13 @@ pub unsafe fn read_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result
 /// The buffers are good to be read.
 pub unsafe fn write_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize> {
     loop {
-        // SAFETY: as this function's contract says.
-        let result = match *form {
-            Form::Unknown | Form::Socket => unsafe { send_some(fd, buffers) },
-            Form::Nowait => unsafe { write_nowait(fd, buffers) },
-            Form::Polled => return unsafe { write_polled(fd, buffers) },
+        let write = match *form {
+            Form::Unknown | Form::Socket => send_some,
+            Form::Nowait => write_nowait,
+            Form::Polled => write_polled,
         };
+        // SAFETY: as this function's contract says.
+        let result = unsafe { write(fd, buffers) };
         if !has_other_form(result, form) {
             return result;
         }

@@ -30,6 +30,7 @@ use std::mem::offset_of;
 use std::ptr::{null, null_mut};
 
 use super::wait::{Outcome, SchedulerRef, Wait};
+use super::wait_node::WaitNode;
 use super::wait_queue::{Links, WaitQueue, Waiter};
 use crate::engine::context::{Stack, stack, switch};
 use crate::engine::sys::{Error, Result};
@@ -113,7 +114,7 @@ pub struct Task {
     /// ThreadSanitizer's fiber; null without it.
     pub fiber: Cell<*mut c_void>,
     /// The tasks that join this one.
-    pub joiners: WaitQueue<Task>,
+    pub joiners: WaitQueue<WaitNode>,
     /// The slot's index and use count (generation): unique within a scheduler.
     pub id: Cell<u64>,
     /// The name, NUL-terminated.

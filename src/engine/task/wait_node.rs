@@ -30,6 +30,9 @@ pub struct WaitNode {
     result: Cell<c_int>,
 }
 
+/// The number in the outcome of a wait that a node has ended: which one, the nodes say.
+pub const FIRED: u32 = u32::MAX;
+
 /// Where a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -81,6 +84,12 @@ impl WaitNode {
         self.result.set(result);
         self.place.set(Place::Fired);
         fired.push(self);
+    }
+
+    /// Takes it out of the object's queue, since what it waits for has happened.
+    pub fn finish(&self, queue: &WaitQueue<WaitNode>, result: c_int) {
+        self.leave(queue);
+        self.result.set(result);
     }
 
     /// Takes it out of the queue that its `place` says.

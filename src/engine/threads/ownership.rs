@@ -145,7 +145,7 @@ impl Ownership {
         LATEST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % SCHEDULER + 1
     }
 
-    fn new(keeps_no_rest: bool) -> u64 {
+    fn next(keeps_no_rest: bool) -> u64 {
         let number = LATEST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         number.wrapping_mul(FIRST) | if keeps_no_rest { KEEPS_NO_REST } else { 0 }
     }
@@ -153,7 +153,7 @@ impl Ownership {
     /// Takes a descriptor that the kernel has just opened. Without memory it is raw.
     pub fn take(fd: c_int, keeps_no_rest: bool) {
         match word_or_new(fd) {
-            Ok(word) => word.take(Ownership::new(keeps_no_rest)),
+            Ok(word) => word.take(Ownership::next(keeps_no_rest)),
             Err(_) => Ownership::give_up(fd),
         }
     }
@@ -161,7 +161,7 @@ impl Ownership {
     /// Takes over a descriptor of the program. [`Error::Busy`] if another scheduler than the numbered
     /// one, which may be 0, has registered it.
     pub fn adopt(fd: c_int, keeps_no_rest: bool, scheduler: u64) -> Result<()> {
-        word_or_new(fd)?.adopt(Ownership::new(keeps_no_rest), scheduler)
+        word_or_new(fd)?.adopt(Ownership::next(keeps_no_rest), scheduler)
     }
 
     /// The number is closed, or the program's again.

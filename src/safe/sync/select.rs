@@ -1,19 +1,24 @@
-//! Waiting for the first of several channels.
+//! Waiting for the first of several things: channels, descriptors, tasks, a time.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use super::channel::{Receiver, SendError, Sender, into_received, into_sent};
 use super::slot::Slot;
+use crate::engine::scheduler::{READABLE, WRITABLE};
 use crate::engine::sync::{Case, Operation, select, try_select};
 #[cfg(doc)] // for links
 use crate::engine::sys::Error;
 use crate::engine::sys::Result;
-use crate::safe::time::limit;
+use crate::safe::task::Task;
+use crate::safe::time::{Instant, limit};
 use crate::safe::unwind::suspending_or;
 
-/// Several things to do with channels, of which the first that is possible is done; if several are
-/// at once, one by chance. Each comes with a function that makes something of its result.
+/// Several things to do, of which the first that is possible is done; if several are at once, one by
+/// chance: sends, receives, events of descriptors, the end of a task, a time. Each comes with a function
+/// that makes something of its result.
 ///
 /// ```
 /// use majjen::sync::{Select, channel};
@@ -88,6 +93,26 @@ impl<T, R, F: FnOnce(std::result::Result<(), SendError<T>>) -> R> Arm<R> for Sen
     }
 }
 
+/// Something other than a channel.
+struct Happens<'a, F> {
+    case: fn(u64, u32) -> Case,
+    /// The descriptor, the id, or the time.
+    of: u64,
+    events: u32,
+    then: F,
+    borrows: PhantomData<&'a ()>,
+}
+
+impl<R, F: FnOnce(Result<()>) -> R> Arm<R> for Happens<'_, F> {
+    fn case(&self) -> Case {
+        (self.case)(self.of, self.events)
+    }
+
+    fn finish(self: Box<Self>, result: Result<()>) -> R {
+        (self.then)(result)
+    }
+}
+
 impl<'a, R> Select<'a, R> {
     /// Nothing to do yet.
     ///
@@ -139,6 +164,120 @@ impl<'a, R> Select<'a, R> {
         then: impl FnOnce(std::result::Result<(), SendError<T>>) -> R + 'a,
     ) -> Select<'a, R> {
         self.arms.push(Box::new(Send { sender, slot: Slot::holding(value), then }));
+        self
+    }
+
+    /// Or waits until a descriptor is readable, as [`wait_readable`](crate::task::wait_readable) does. The
+    /// function is told an error when the descriptor is not open.
+    ///
+    /// ```
+    /// use majjen::sync::Select;
+    ///
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let read = || Select::new().readable(&reader, |ready| ready.is_ok());
+    /// assert!(read().attempt().is_err());
+    /// drop(writer);
+    /// assert!(read().attempt().is_ok()); // The end.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn readable(
+        self,
+        fd: &'a impl AsFd,
+        then: impl FnOnce(Result<()>) -> R + 'a,
+    ) -> Select<'a, R> {
+        self.descriptor(fd, READABLE, then)
+    }
+
+    /// Or waits until a descriptor is writable, as [`wait_writable`](crate::task::wait_writable) does.
+    ///
+    /// ```
+    /// use majjen::sync::Select;
+    ///
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// assert_eq!(Select::new().writable(&writer, |ready| ready.is_ok()).attempt(), Ok(true));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn writable(
+        self,
+        fd: &'a impl AsFd,
+        then: impl FnOnce(Result<()>) -> R + 'a,
+    ) -> Select<'a, R> {
+        self.descriptor(fd, WRITABLE, then)
+    }
+
+    fn descriptor(
+        self,
+        fd: &'a impl AsFd,
+        events: u32,
+        then: impl FnOnce(Result<()>) -> R + 'a,
+    ) -> Select<'a, R> {
+        let case = |fd, events| Case::descriptor(fd as i32, events);
+        self.happens(case, fd.as_fd().as_raw_fd() as u64, events, then)
+    }
+
+    /// Or waits until a task has ended, which it may have already. Its result is the [`JoinHandle`]'s.
+    ///
+    /// [`JoinHandle`]: crate::JoinHandle
+    ///
+    /// ```
+    /// use majjen::{Scheduler, sync::Select, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let first = scheduler.spawn(|| {
+    ///     let work = task::spawn(|| 6 * 7);
+    ///     Select::new()
+    ///         .ended(work.task(), || "done")
+    ///         .after(Duration::from_secs(10), || "late")
+    ///         .wait()
+    /// });
+    /// scheduler.run()?;
+    /// assert_eq!(first.join()?, Ok("done"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ended(self, task: &Task, then: impl FnOnce() -> R + 'a) -> Select<'a, R> {
+        self.happens(|id, _| Case::task(id), task.id(), 0, |_| then())
+    }
+
+    /// Or waits until so much time has passed, from now on.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, sync::Select};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let waited = scheduler.spawn(|| Select::new().after(Duration::from_millis(1), || true).wait());
+    /// scheduler.run()?;
+    /// assert_eq!(waited.join()?, Ok(true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn after(self, duration: Duration, then: impl FnOnce() -> R + 'a) -> Select<'a, R> {
+        self.at(Instant::now() + duration, then)
+    }
+
+    /// Or waits until a moment has come, one of [`std::time::Instant`] too.
+    ///
+    /// ```
+    /// use majjen::{Instant, Scheduler, sync::Select};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let waited = scheduler.spawn(|| Select::new().at(Instant::now(), || true).wait());
+    /// scheduler.run()?;
+    /// assert_eq!(waited.join()?, Ok(true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn at(self, moment: impl Into<Instant>, then: impl FnOnce() -> R + 'a) -> Select<'a, R> {
+        self.happens(|at_ns, _| Case::deadline(at_ns), moment.into().as_ns(), 0, |_| then())
+    }
+
+    fn happens(
+        mut self,
+        case: fn(u64, u32) -> Case,
+        of: u64,
+        events: u32,
+        then: impl FnOnce(Result<()>) -> R + 'a,
+    ) -> Select<'a, R> {
+        self.arms.push(Box::new(Happens { case, of, events, then, borrows: PhantomData }));
         self
     }
 

@@ -1,8 +1,9 @@
 //! The objects of the C ABI.
 
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::Sync;
+use super::{Sync, Thing};
 use crate::c_abi::{CAbi, ns, result};
 use crate::majjen_h::*;
 
@@ -130,5 +131,39 @@ impl Sync for CAbi {
         let index = index as usize;
         result(real[index].result)?;
         Ok((index, cases[index].1.is_none().then_some(elements[index])))
+    }
+
+    fn select_any(
+        things: &[Thing<'_, CAbi>],
+        timeout: Option<Duration>,
+    ) -> Result<(usize, Result<(), i32>), i32> {
+        let mut number = 0u64;
+        let now_ns = mj_scheduler_now_ns(mj_scheduler_current());
+        let nothing = mj_select_case::default();
+        let of_fd = |fd: i32, events| mj_select_case { op: MJ_SELECT_FD, fd, events, ..nothing };
+        let mut cases: Vec<mj_select_case> = things
+            .iter()
+            .map(|thing| match thing {
+                Thing::Receive(chan) => mj_select_case {
+                    chan: *chan,
+                    op: MJ_SELECT_RECV,
+                    element: (&raw mut number).cast(),
+                    ..nothing
+                },
+                Thing::Readable(fd) => of_fd(fd.as_raw_fd(), libc::POLLIN),
+                Thing::Writable(fd) => of_fd(fd.as_raw_fd(), libc::POLLOUT),
+                Thing::Ended(task) => {
+                    mj_select_case { op: MJ_SELECT_TASK, task: task.id, ..nothing }
+                }
+                Thing::After(duration) => mj_select_case {
+                    op: MJ_SELECT_DEADLINE,
+                    deadline_ns: now_ns + ns(Some(*duration)),
+                    ..nothing
+                },
+            })
+            .collect();
+        let index = mj_select(cases.as_mut_ptr(), cases.len(), ns(timeout));
+        result(index)?;
+        Ok((index as usize, result(cases[index as usize].result)))
     }
 }

@@ -10,7 +10,7 @@ use majjen::sync::{
 };
 use majjen::task::no_unwind;
 
-use super::Sync;
+use super::{Sync, Thing};
 use crate::rust_api::RustApi;
 
 pub struct Lock {
@@ -183,6 +183,29 @@ impl Sync for RustApi {
         told(|| match timeout {
             Some(timeout) => select.wait_timeout(timeout)?,
             None => select.wait()?,
+        })
+    }
+
+    fn select_any(
+        things: &[Thing<'_, RustApi>],
+        timeout: Option<Duration>,
+    ) -> Result<(usize, Result<(), i32>), i32> {
+        let mut select = Select::new();
+        for (index, thing) in things.iter().enumerate() {
+            let told = move |result: Result<(), Error>| (index, result.map_err(Error::errno));
+            select = match thing {
+                Thing::Receive((_, receiver)) => {
+                    select.receive(receiver, move |got| told(got.map(drop)))
+                }
+                Thing::Readable(fd) => select.readable(fd, told),
+                Thing::Writable(fd) => select.writable(fd, told),
+                Thing::Ended(task) => select.ended(task.task(), move || told(Ok(()))),
+                Thing::After(duration) => select.after(*duration, move || told(Ok(()))),
+            };
+        }
+        told(|| match timeout {
+            Some(timeout) => select.wait_timeout(timeout),
+            None => select.wait(),
         })
     }
 }
