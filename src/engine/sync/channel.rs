@@ -12,7 +12,7 @@ use std::ptr::{copy, null_mut};
 use super::case::{Case, Operation};
 use super::home::Home;
 use super::object::Object;
-use super::select::wait_for;
+use super::select::wait_for_channel;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::WaitQueue;
@@ -109,10 +109,8 @@ impl Channel {
         element: *mut c_void,
         limit: Limit,
     ) -> Result<()> {
-        let case = Case::new(self, operation, element);
         // SAFETY: as the contracts of the callers say.
-        let taken = unsafe { wait_for(std::slice::from_ref(&case), limit) };
-        taken.and_then(|_| case.result())
+        unsafe { wait_for_channel(self, operation, element, limit) }
     }
 
     /// Sends or receives if that is possible now, without waiting.

@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use std::fmt::{self, Write};
 use std::ptr::{eq, null};
 
-use super::case::{Case, Source};
+use super::case::{Case, Operation, Source};
 use super::channel::Channel;
 use super::home::Home;
 use super::object::Object;
@@ -44,6 +44,25 @@ static SELECT: WaitKind = WaitKind {
     describe: Some(describe),
     ..WaitKind::new(c"a channel", unlink)
 };
+
+/// The same for [`wait_for_channel`], with one case.
+static CHANNEL: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    concerns,
+    describe: Some(describe),
+    ..WaitKind::new(c"a channel", unlink_channel)
+};
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink_channel(_: SchedulerRef, waiting: usize, _: &Task) {
+    // SAFETY: on the stack of the task that waits.
+    if let [case] = unsafe { cases(waiting) }
+        && let Some((channel, operation)) = case.channel()
+    {
+        channel.waiters(operation).remove(case);
+    }
+}
 
 /// The task yields before its select, since its budget is spent. It is in no wait queue.
 static YIELDED: WaitKind = WaitKind {
@@ -123,11 +142,38 @@ pub unsafe fn select(cases: &[Case], limit: Limit) -> Result<usize> {
     unsafe { wait_for(cases, limit) }
 }
 
+/// A send or a receive that cannot be done at once: a select of one case, without what more need.
+///
+/// # Safety
+/// As [`Channel::send`] and [`Channel::receive`].
+pub unsafe fn wait_for_channel(
+    channel: &Channel,
+    operation: Operation,
+    element: *mut c_void,
+    limit: Limit,
+) -> Result<()> {
+    let (_, task) = scheduler::running_task().ok_or(Error::NotInTask)?;
+    let case = Case::new(channel, operation, element);
+    let waiting = SelectWait { task, cases: std::slice::from_ref(&case) };
+    let look = |_: Running<'_>| {
+        // SAFETY: as this function's contract says.
+        unsafe { channel.attempt(operation, element) }
+            .map_or(Ok(None), |done| done.map(|()| Some(0)))
+    };
+    let list = |_: Running<'_>| {
+        case.waiting.set(&waiting);
+        channel.waiters(operation).push(&case);
+        Ok(Wait::on(&CHANNEL, &waiting))
+    };
+    wait(limit, look, list)?;
+    case.result()
+}
+
 /// [`select`] without checks.
 ///
 /// # Safety
 /// As [`select`], and the channels are of the running task's scheduler.
-pub unsafe fn wait_for(cases: &[Case], mut limit: Limit) -> Result<usize> {
+unsafe fn wait_for(cases: &[Case], mut limit: Limit) -> Result<usize> {
     let (scheduler, task) = scheduler::running_task().ok_or(Error::NotInTask)?;
     let waiting = SelectWait { task, cases };
     // Descriptors are polled once: after that the loop does it.

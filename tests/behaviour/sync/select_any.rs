@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::{Events, HOUR, LIMIT, MS, Sync, Thing, settle};
 
@@ -66,10 +67,13 @@ fn what_is_there_is_told_at_once<D: Sync>() {
     api.spawn(move || {
         log.push(D::select_any(&[Thing::Writable(writer.as_fd())], None));
         log.push(D::select_any(&[Thing::Receive(channel), Thing::Ended(&ended)], None));
-        log.push(D::select_any(&[Thing::Receive(channel), Thing::After(0 * MS)], Some(HOUR)));
-        log.push(D::select_any(&[Thing::Readable(reader.as_fd())], Some(0 * MS)));
+        log.push(D::select_any(
+            &[Thing::Receive(channel), Thing::After(Duration::ZERO)],
+            Some(HOUR),
+        ));
+        log.push(D::select_any(&[Thing::Readable(reader.as_fd())], Some(Duration::ZERO)));
         drop(writer);
-        log.push(D::select_any(&[Thing::Readable(reader.as_fd())], Some(0 * MS))); // Its end.
+        log.push(D::select_any(&[Thing::Readable(reader.as_fd())], Some(Duration::ZERO))); // Its end.
     });
     api.run();
     let told = [
