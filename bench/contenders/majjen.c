@@ -64,10 +64,42 @@ static void accept_connections(mj_scheduler *scheduler, void *state) {
   }
 }
 
+// The same by the library's own calls.
+static void serve_by_calls(mj_scheduler *scheduler, void *state) {
+  struct connection *connection = state;
+  (void)scheduler;
+  for (;;) {
+    ssize_t bytes = mj_read(connection->fd, connection->buffer + connection->bytes_read,
+                            sizeof connection->buffer - connection->bytes_read - 1, MJ_FOREVER);
+    if (bytes <= 0) break;
+    size_t length;
+    const char *text = answer(connection, (size_t)bytes, &length);
+    if (length == 0) continue;
+    if (mj_write(connection->fd, text, length, MJ_FOREVER) < 0 || server.kind == SERVE_ONCE) break;
+  }
+  mj_fd_close(connection->fd);
+  mj_task_exit();
+}
+
+static void accept_by_calls(mj_scheduler *scheduler, void *state) {
+  (void)state;
+  if (mj_fd_adopt(server.listen_fd) != 0) fail("mj_fd_adopt");
+  for (;;) {
+    struct sockaddr_in address;
+    socklen_t length = sizeof address;
+    int fd = mj_accept(server.listen_fd, (struct sockaddr *)&address, &length, MJ_FOREVER);
+    if (fd == -ECANCELED) break;
+    if (fd < 0) fail("mj_accept");
+    mj_create_task(scheduler, serve_by_calls, new_connection(fd));
+  }
+  mj_task_exit();
+}
+
+// `calls=0`: waits and reads, as the guide's server does. `calls=1`: the library's own calls.
 static void test_serve(void) {
   start_server();
   mj_scheduler *scheduler = setup_scheduler_with_epoll();
-  mj_create_task(scheduler, accept_connections, NULL);
+  mj_create_task(scheduler, argument("calls") ? accept_by_calls : accept_connections, NULL);
   mj_scheduler_run(scheduler);
 }
 
