@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::own_scheduler_ref;
 use super::task::WORDS;
-use super::types::{mj_scheduler, mj_task_id};
+use super::types::{mj_go_fn, mj_scheduler, mj_task_id};
 use crate::engine::log;
 use crate::engine::scheduler::{self, Scheduler};
 use crate::engine::sys::{self, Error, Result};
@@ -21,8 +21,7 @@ struct Going {
 /// Runs a function as a task of its own: the task ends when the function returns. It first runs when its
 /// turn comes, never inside this call. `argument` is passed to it and stays the caller's, so it may be
 /// anything that lives long enough; NULL too. `id`, unless NULL, is set to the task's id, by which
-/// mj_task_join() and mj_scheduler_cancel() find it. A C++ exception that would leave the function calls
-/// std::terminate(), as for every task. Does not suspend.
+/// mj_task_join() and mj_scheduler_cancel() find it. Does not suspend.
 ///
 /// Returns 0. Errors, with which `id` is left alone:
 ///   -EINVAL  `scheduler` or `function` is NULL (also a WARN line)
@@ -31,7 +30,7 @@ struct Going {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_go(
     scheduler: *mut mj_scheduler,
-    function: Option<unsafe extern "C-unwind" fn(argument: *mut c_void)>,
+    function: mj_go_fn,
     argument: *mut c_void,
     id: *mut mj_task_id,
 ) -> c_int {
