@@ -6,7 +6,6 @@
 //! which `Task::wait` names, into the timer heap, or both. [`park`] suspends it. When the call
 //! returns the task is in neither, and `Task::outcome` says how the wait ended.
 
-use super::deadline::is_cut_short;
 use super::object::{Scheduler, running_task};
 use crate::engine::log;
 use crate::engine::sys::{ErrnoGuard, Error, Result};
@@ -182,9 +181,8 @@ pub fn yield_now() -> Result<()> {
 }
 
 /// Suspends the running task until a moment; [`Error::TimedOut`] if its deadline is earlier.
-pub fn sleep(mut limit: Limit) -> Result<()> {
-    match park_until(&mut limit) {
-        Err(Error::TimedOut) if !is_cut_short(limit.deadline) => Ok(()),
+pub fn sleep(limit: Limit) -> Result<()> {
+    match park_until(limit, Ok(())) {
         Err(Error::OutOfMemory) => {
             if let Some((_, task)) = running_task() {
                 let error = Error::OutOfMemory;
@@ -208,7 +206,7 @@ pub fn park_until_woken(deadline: Deadline) -> Result<()> {
         scheduler.suspend(task);
         return Ok(());
     }
-    match park_until(&mut Limit::until(deadline)) {
+    match park_until(Limit::until(deadline), Err(Error::TimedOut)) {
         Err(Error::Interrupted) => Ok(()),
         // Woken after the deadline, but before the task ran again.
         Err(Error::TimedOut) if running_task().is_some_and(|(_, task)| task.woken.get()) => Ok(()),
@@ -216,8 +214,9 @@ pub fn park_until_woken(deadline: Deadline) -> Result<()> {
     }
 }
 
-/// Suspends the running task without a wait queue, and leaves the moment in the limit.
-fn park_until(limit: &mut Limit) -> Result<()> {
+/// Suspends the running task without a wait queue. Returns `at_limit` when the limit has passed, and
+/// [`Error::TimedOut`] when the task's deadline has, which is earlier.
+fn park_until(mut limit: Limit, at_limit: Result<()>) -> Result<()> {
     let _errno = ErrnoGuard::save();
     let running = running()?;
     let deadline_ns = running.0.resolve_deadline(running.1, &mut limit.deadline);
@@ -225,6 +224,7 @@ fn park_until(limit: &mut Limit) -> Result<()> {
         running.1.woken.set(false);
         match check_can_block(running).and_then(|()| park(running, State::Sleeping, deadline_ns)) {
             Err(Error::Interrupted) if limit.on_wake == OnWake::Retry => {}
+            Err(Error::TimedOut) if deadline_ns == limit.deadline.moment_ns() => return at_limit,
             result => return result.map(drop),
         }
     }

@@ -7,8 +7,6 @@
 //!
 //! What does not count it: a yield, and the wait of a condition for its mutex, which has no timer.
 
-use std::cmp::min;
-
 use super::block::Running;
 use super::io::MIN_POLL_INTERVAL_NS;
 use super::object::{Scheduler, current, running_task};
@@ -21,6 +19,7 @@ const NEVER: u64 = u64::MAX;
 
 impl Scheduler {
     /// Makes tasks switch to the loop in time for a timer that is about to be started.
+    #[inline(always)]
     fn expect_timer(&self, deadline: Deadline) {
         let clock = &self.time.clock;
         if clock.has_custom() {
@@ -39,28 +38,30 @@ impl Scheduler {
 
     /// Converts the deadline of a call to a moment of the clock. Returns when the task's wait ends at the
     /// latest, by that or by the task's own deadline; `None` for never. May call the program's clock.
+    #[inline(always)]
     pub fn resolve_deadline(&self, task: &Task, deadline: &mut Deadline) -> Option<u64> {
+        let own_ns = task.deadline_ns.get();
+        if own_ns == NEVER && *deadline == Deadline::Never {
+            return None;
+        }
+        Some(self.resolve_earlier(own_ns, deadline))
+    }
+
+    #[inline]
+    fn resolve_earlier(&self, own_ns: u64, deadline: &mut Deadline) -> u64 {
         self.expect_timer(*deadline);
-        let moment_ns = deadline.resolve(&self.time.clock);
-        match task.deadline_ns.get() {
-            NEVER => moment_ns,
-            deadline_ns => Some(self.bring_forward(moment_ns, deadline_ns)),
+        match deadline.resolve(&self.time.clock) {
+            Some(moment_ns) if moment_ns <= own_ns => moment_ns,
+            _ => self.bring_forward(own_ns),
         }
     }
 
-    /// The earlier one of two moments.
     #[cold]
     #[inline(never)]
-    fn bring_forward(&self, moment_ns: Option<u64>, deadline_ns: u64) -> u64 {
-        self.expect_timer(Deadline::At(deadline_ns));
-        min(moment_ns.unwrap_or(NEVER), deadline_ns)
+    fn bring_forward(&self, own_ns: u64) -> u64 {
+        self.expect_timer(Deadline::At(own_ns));
+        own_ns
     }
-}
-
-/// Whether the running task's deadline is before a deadline that has been resolved.
-pub(super) fn is_cut_short(deadline: Deadline) -> bool {
-    let Deadline::At(moment_ns) = deadline else { return false };
-    running_task().is_some_and(|(_, task)| task.deadline_ns.get() < moment_ns)
 }
 
 /// Sets the running task's deadline, `u64::MAX` for none, and returns what it was.
