@@ -210,6 +210,7 @@ fn a_destructor_cannot_wait_while_a_limit_unwinds() {
 #[test]
 fn where_nothing_is_unwound_the_wait_returns_an_error() {
     in_a_task(|| {
+        let mut is_told = false;
         let result = timeout(5 * MS, || {
             no_unwind(|| {
                 assert_eq!(sleep(HOUR), Err(Error::TimedOut));
@@ -218,10 +219,11 @@ fn where_nothing_is_unwound_the_wait_returns_an_error() {
                 assert_eq!(timeout(HOUR, || sleep(HOUR)), Ok(Err(Error::TimedOut)));
                 assert!(timeout(Duration::ZERO, || sleep(HOUR)).is_err());
             });
+            is_told = true;
             let _ = sleep(HOUR);
             unreachable!("outside it is unwound");
         });
-        assert!(result.is_err());
+        assert!(result.is_err() && is_told);
         let inside = no_unwind(|| timeout(5 * MS, || sleep(HOUR)));
         assert!(inside.is_err());
     });
@@ -230,6 +232,7 @@ fn where_nothing_is_unwound_the_wait_returns_an_error() {
 #[test]
 fn a_shield_holds_the_limits_around_it() {
     in_a_task(|| {
+        let mut is_held = false;
         let result = timeout(5 * MS, || {
             shield(|| {
                 assert_eq!(sleep(HOUR), Ok(()));
@@ -237,10 +240,11 @@ fn a_shield_holds_the_limits_around_it() {
                 assert!(timeout(MS, || sleep(HOUR)).is_err()); // One of its own.
                 assert_eq!(sleep(HOUR), Ok(()));
             });
+            is_held = true;
             let _ = sleep(MS);
             unreachable!("it is past");
         });
-        assert!(result.is_err());
+        assert!(result.is_err() && is_held);
         let past = Instant::now();
         set_deadline(past).unwrap();
         assert_eq!(shield(|| sleep(HOUR)), Ok(()));
@@ -258,16 +262,20 @@ fn a_deadline_that_the_task_sets_is_an_error() {
         assert_eq!(timeout(HOUR, || sleep(HOUR)), Ok(Err(Error::TimedOut)));
         set_deadline(None).unwrap();
         // And inside, where it is in place of the limit:
-        let earlier = timeout(5 * MS, || {
+        let mut is_told = false;
+        let result = timeout(5 * MS, || {
             set_deadline(Instant::now() + MS).unwrap();
             assert_eq!(sleep(HOUR), Err(Error::TimedOut));
             set_deadline(None).unwrap();
             assert_eq!(sleep(HOUR), Ok(()));
-            set_deadline(Instant::now() + MS).unwrap();
-            let _ = sleep(HOUR);
+            assert_eq!(task::park(MS), Err(Error::TimedOut)); // By its own limit.
+            set_deadline(Instant::now() + HOUR).unwrap();
+            assert_eq!(task::park(MS), Err(Error::TimedOut));
+            is_told = true;
+            let _ = sleep(2 * HOUR);
             unreachable!("both are past");
         });
-        assert!(earlier.is_err());
+        assert!(result.is_err() && is_told);
         assert_eq!(set_deadline(None), Ok(None));
     });
 }
