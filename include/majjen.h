@@ -33,7 +33,8 @@
 //                the call has failed, and errno then says why. Each comment lists the errors.
 //   Times        are nanoseconds, and sizes bytes; names end in the unit. A `timeout_ns` is how long
 //                a call waits at most, from now on: MJ_FOREVER without limit, 0 until the other ready
-//                tasks have had their turn. A limit past the end of the clock never comes.
+//                tasks have had their turn. A limit past the end of the clock never comes. A deadline
+//                is a moment of the scheduler's clock: mj_deadline_after().
 //   Suspending   Calls that may suspend the running task say so, and work in tasks, at any depth of
 //                calls. They leave errno as it is. Outside a task they do nothing but log a warning
 //                and, if they have a result, return -EPERM, or -EINVAL for a wrong argument.
