@@ -46,7 +46,7 @@ fn a_value_is_returned_however_late() {
         (in_time, late, timeout(Duration::MAX, || sleep(HOUR)))
     });
     assert_eq!(results, (Ok(Ok(1)), Ok(2), Ok(Ok(()))));
-    assert_eq!(timeout(Duration::ZERO, || task::yield_now()), Ok(Err(Error::NotInTask)));
+    assert_eq!(timeout(Duration::ZERO, task::yield_now), Ok(Err(Error::NotInTask)));
 }
 
 #[test]
