@@ -185,6 +185,39 @@ static void descriptors_that_are_ready_are_had(void) {
   close(fds[1]);
 }
 
+// The I/O calls and select: what is there is had, and else it is the task's deadline that counts.
+static void reads_and_selects(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  char byte = 0;
+  size_t done = 7;
+  struct pollfd one = {.fd = fds[0], .events = POLLIN};
+  mj_select_case time = {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_deadline_after(500)};
+  CHECK_INT(mj_task_set_deadline(mj_deadline_after(1000), NULL), ==, 0);
+  CHECK_INT(mj_select(&time, 1, MJ_FOREVER), ==, 0);
+  CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, 1000500);
+  time.deadline_ns = mj_deadline_after(5000);
+  CHECK_INT(mj_select(&time, 1, MJ_FOREVER), ==, -ETIMEDOUT);
+  CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, 1001000);
+  for (int i = 0; i < 3; i++) {
+    CHECK_INT(mj_read(fds[0], &byte, 1, MJ_FOREVER), ==, -ETIMEDOUT);
+    CHECK_INT(mj_poll(&one, 1, MJ_FOREVER), ==, -ETIMEDOUT);
+    CHECK_INT(mj_select(&time, 1, 5000), ==, -ETIMEDOUT);
+    CHECK_INT(mj_write(fds[1], "x", 1, MJ_FOREVER), ==, 1);
+    CHECK_INT(mj_poll(&one, 1, MJ_FOREVER), ==, 1);
+    CHECK_INT(mj_read_exact(fds[0], (char[2]){0}, 2, MJ_FOREVER, &done), ==, -ETIMEDOUT);
+    CHECK_UINT(done, ==, 1);  // Nothing that was transferred is lost.
+  }
+  CHECK_UINT(mj_scheduler_now_ns(scheduler), ==, 1001000);
+  mj_task_exit();
+}
+
+static void calls_for_descriptors_and_select_are_limited(void) {
+  CHECK_INT(pipe(fds), ==, 0);
+  in_simulated_time(reads_and_selects);
+  close(fds[0]);
+  close(fds[1]);
+}
+
 // A loop that does nothing but wait past its deadline keeps nobody from running, nor the run from
 // ending.
 static void goes_round(mj_scheduler* scheduler, void* user_state) {
@@ -237,6 +270,7 @@ int main(void) {
   RUN(a_deadline_is_kept_to_the_nanosecond);
   RUN(sleeps_that_return_nothing_end);
   RUN(descriptors_that_are_ready_are_had);
+  RUN(calls_for_descriptors_and_select_are_limited);
   RUN(a_loop_past_the_deadline_lets_others_run);
   RUN(outside_a_task_there_is_none);
   return 0;
