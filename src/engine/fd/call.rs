@@ -84,7 +84,7 @@ impl Call {
     #[inline(never)]
     fn complete_later<T>(&mut self, attempt: &mut dyn FnMut(&Call) -> Result<T>) -> Result<T> {
         let _errno = ErrnoGuard::save();
-        self.scheduler.resolve_deadline(&mut self.limit.deadline);
+        self.limit.deadline.resolve(&self.scheduler.time.clock); // For all waits of the call.
         let mut may_wait = true;
         loop {
             let waited = if may_wait { self.wait() } else { Ok(()) };
