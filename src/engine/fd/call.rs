@@ -22,7 +22,7 @@ pub struct Call {
 impl Call {
     /// Begins a call, which spends of the budget and so may suspend. [`Error::Busy`] if another
     /// scheduler has registered the descriptor.
-    #[inline]
+    #[inline(always)]
     pub fn begin(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
         let call = Call::begin_shared(fd, events, limit)?;
         if call.ownership.is_of_another(call.scheduler.io.number()) {
@@ -33,7 +33,7 @@ impl Call {
 
     /// [`begin`](Self::begin) also for a descriptor that another scheduler has registered: it is like a raw
     /// one here.
-    #[inline]
+    #[inline(always)]
     pub fn begin_shared(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
         let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
         let ownership = Ownership::of(fd);
@@ -54,6 +54,7 @@ impl Call {
 
     /// The budget is spent.
     #[cold]
+    #[inline(never)]
     fn yield_unless_it_waits(&mut self, task: &Task) -> Result<()> {
         if self.is_drained() && !task.is_canceled() {
             return Ok(());
@@ -70,7 +71,7 @@ impl Call {
     }
 
     /// Tries until it need not wait. `attempt` neither waits nor suspends.
-    #[inline]
+    #[inline(always)]
     pub fn complete<T>(&mut self, mut attempt: impl FnMut(&Call) -> Result<T>) -> Result<T> {
         if !self.is_drained() {
             match attempt(self) {
@@ -109,29 +110,34 @@ impl Call {
     /// Waits until another try may find something.
     fn wait(&mut self) -> Result<()> {
         let before = self.identity();
-        self.scheduler.io.reactor.borrow_mut().set_drained(
-            self.fd,
-            self.ownership.word(),
-            self.events,
-        );
-        wait_to_retry(self.fd, self.events, self.ownership, self.limit)?;
+        let (word, events) = (self.ownership.word(), self.events);
+        if word != 0 {
+            self.scheduler.io.reactor.borrow_mut().set_drained(self.fd, word, events);
+        }
+        wait_to_retry(self.fd, events, self.ownership, self.limit)?;
         self.check_identity(before)
     }
 
     /// What changes when the library closes the descriptor.
-    pub(super) fn identity(&self) -> (Ownership, u32) {
-        let closes = self.scheduler.io.reactor.borrow().closes(self.fd);
-        (Ownership::of(self.fd).identity(), closes)
+    pub(super) fn identity(&self) -> u64 {
+        if self.ownership.is_owned() {
+            self.ownership.identity()
+        } else {
+            self.scheduler.io.reactor.borrow().closes(self.fd).into()
+        }
     }
 
     /// After a suspension: an error if the descriptor was closed meanwhile, since its number may be
     /// another file's.
-    pub(super) fn check_identity(&mut self, before: (Ownership, u32)) -> Result<()> {
-        if self.identity() != before {
-            return Err(Error::Os(libc::EBADF));
-        }
-        self.ownership = Ownership::of(self.fd);
-        Ok(())
+    pub(super) fn check_identity(&mut self, before: u64) -> Result<()> {
+        let now = Ownership::of(self.fd);
+        let is_same = if self.ownership.is_owned() {
+            now.identity() == before
+        } else {
+            self.identity() == before
+        };
+        self.ownership = now;
+        if is_same { Ok(()) } else { Err(Error::Os(libc::EBADF)) }
     }
 
     /// Whether it has been woken for nothing more than once: perhaps it never will be for something.

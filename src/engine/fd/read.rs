@@ -11,7 +11,7 @@ use crate::engine::sys::{self, Error, Result, iovec};
 ///
 /// # Safety
 /// The buffers are good to be written during the call.
-#[inline]
+#[inline(always)]
 pub unsafe fn read(fd: c_int, buffers: &[iovec], limit: Limit) -> Result<usize> {
     let mut call = Call::begin(fd, READABLE, limit)?;
     // SAFETY: as this function's contract says.
@@ -49,7 +49,7 @@ unsafe fn read_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
         }
         match result {
             Ok(count) => {
-                if count < buffers.iter().map(|buffer| buffer.iov_len).sum() && count > 0 {
+                if call.keeps_no_rest() && count > 0 && count < sys::bytes_of(buffers) {
                     call.has_read_less();
                 }
                 Ok(count)

@@ -43,6 +43,16 @@ pub fn rest_of(buffer: iovec, done: usize) -> iovec {
     iovec { iov_base: buffer.iov_base.wrapping_byte_add(done), iov_len: buffer.iov_len - done }
 }
 
+/// What the buffers hold together.
+#[inline(always)]
+pub fn bytes_of(buffers: &[iovec]) -> usize {
+    match buffers {
+        [one] => one.iov_len,
+        _ => buffers.iter().map(|buffer| buffer.iov_len).sum(),
+    }
+}
+
+#[inline(always)]
 fn count(result: isize) -> Result<usize> {
     usize::try_from(result).map_err(|_| last_error())
 }
@@ -52,14 +62,28 @@ fn count(result: isize) -> Result<usize> {
 ///
 /// # Safety
 /// The buffers are good to be written.
+#[inline(always)]
 pub unsafe fn read_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize> {
+    if *form == Form::Socket {
+        // SAFETY: as this function's contract says.
+        let result = unsafe { receive(fd, buffers) };
+        if result != Err(Error::Os(libc::ENOTSOCK)) {
+            return result;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { read_in_any_form(fd, buffers, form) }
+}
+
+#[inline(never)]
+unsafe fn read_in_any_form(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize> {
     loop {
         let read = match *form {
             Form::Unknown | Form::Socket => receive,
             Form::Nowait => read_nowait,
             Form::Polled => read_polled,
         };
-        // SAFETY: as this function's contract says.
+        // SAFETY: as the contract of `read_some` says.
         let result = unsafe { read(fd, buffers) };
         if !has_other_form(result, form) {
             return result;
@@ -71,14 +95,28 @@ pub unsafe fn read_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result
 ///
 /// # Safety
 /// The buffers are good to be read.
+#[inline(always)]
 pub unsafe fn write_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize> {
+    if *form == Form::Socket {
+        // SAFETY: as this function's contract says.
+        let result = unsafe { send_some(fd, buffers) };
+        if result != Err(Error::Os(libc::ENOTSOCK)) {
+            return result;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { write_in_any_form(fd, buffers, form) }
+}
+
+#[inline(never)]
+unsafe fn write_in_any_form(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize> {
     loop {
         let write = match *form {
             Form::Unknown | Form::Socket => send_some,
             Form::Nowait => write_nowait,
             Form::Polled => write_polled,
         };
-        // SAFETY: as this function's contract says.
+        // SAFETY: as the contract of `write_some` says.
         let result = unsafe { write(fd, buffers) };
         if !has_other_form(result, form) {
             return result;
@@ -108,6 +146,7 @@ fn has_other_form(result: Result<usize>, form: &mut Form) -> bool {
     true
 }
 
+#[inline(always)]
 unsafe fn receive(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     match buffers {
         // SAFETY: as the contract of `read_some` says.
@@ -119,6 +158,7 @@ unsafe fn receive(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     }
 }
 
+#[inline(always)]
 unsafe fn send_some(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     match buffers {
         // SAFETY: as the contract of `write_some` says.

@@ -201,8 +201,8 @@ impl Ownership {
     }
 
     /// What stays the same until the descriptor is given up.
-    pub fn identity(self) -> Ownership {
-        Ownership(self.0 & !SCHEDULER)
+    pub fn identity(self) -> u64 {
+        self.0 & !SCHEDULER
     }
 
     /// The word that a scheduler's entry repeats.
