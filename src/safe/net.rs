@@ -163,7 +163,8 @@ fn until_done<S: AsFd, T>(
         result => Ok(result),
     };
     let complete = || {
-        let mut call = Call::begin_shared(socket.as_fd().as_raw_fd(), events, limit(timeout))?;
+        let mut call = Call::new(socket.as_fd().as_raw_fd(), events, limit(timeout))?;
+        call.begin_shared()?;
         call.complete(|call| match attempt() {
             Err(_) => Err(Error::Os(libc::EAGAIN)),
             Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => Err(Error::Os(libc::EINTR)),

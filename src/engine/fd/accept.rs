@@ -24,7 +24,8 @@ pub unsafe fn accept(
     length: *mut socklen_t,
     limit: Limit,
 ) -> Result<c_int> {
-    let mut call = Call::begin(listener, READABLE, limit)?;
+    let mut call = Call::new(listener, READABLE, limit)?;
+    call.begin()?;
     let is_nonblocking = call.is_owned() && sys::is_nonblocking(listener)?;
     let mut is_told = false;
     // SAFETY: as this function's contract says.

@@ -20,28 +20,30 @@ pub struct Call {
 }
 
 impl Call {
-    /// Begins a call, which spends of the budget and so may suspend. [`Error::Busy`] if another
-    /// scheduler has registered the descriptor.
+    /// A call of the running task that has not begun.
     #[inline(always)]
-    pub fn begin(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
-        let call = Call::begin_shared(fd, events, limit)?;
-        if call.ownership.is_of_another(call.scheduler.io.number()) {
+    pub fn new(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
+        let (scheduler, _) = running_task().ok_or(Error::NotInTask)?;
+        Ok(Call { scheduler, fd, events, limit, ownership: Ownership::of(fd), futile: 0 })
+    }
+
+    /// Begins it, which spends of the budget and so may suspend. [`Error::Busy`] if another scheduler
+    /// has registered the descriptor.
+    #[inline(always)]
+    pub fn begin(&mut self) -> Result<()> {
+        self.begin_shared()?;
+        if self.ownership.is_of_another(self.scheduler.io.number()) {
             return Err(Error::Busy);
         }
-        Ok(call)
+        Ok(())
     }
 
     /// [`begin`](Self::begin) also for a descriptor that another scheduler has registered: it is like a raw
     /// one here.
     #[inline(always)]
-    pub fn begin_shared(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
-        let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
-        let ownership = Ownership::of(fd);
-        let mut call = Call { scheduler, fd, events, limit, ownership, futile: 0 };
-        if scheduler.spend(task) {
-            call.yield_unless_it_waits(task)?;
-        }
-        Ok(call)
+    pub fn begin_shared(&mut self) -> Result<()> {
+        let (_, task) = running_task().ok_or(Error::NotInTask)?;
+        if self.scheduler.spend(task) { self.yield_unless_it_waits(task) } else { Ok(()) }
     }
 
     /// Spends for another part of the call.

@@ -22,7 +22,8 @@ pub unsafe fn connect(
     length: socklen_t,
     limit: Limit,
 ) -> Result<()> {
-    let mut call = Call::begin(fd, WRITABLE, limit)?;
+    let mut call = Call::new(fd, WRITABLE, limit)?;
+    call.begin()?;
     loop {
         // SAFETY: as this function's contract says.
         match unsafe { connect_now(fd, address, length) } {

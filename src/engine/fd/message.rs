@@ -34,7 +34,8 @@ pub unsafe fn receive_from(
     length: *mut socklen_t,
     limit: Limit,
 ) -> Result<usize> {
-    let mut call = Call::begin(fd, events(flags), limit)?;
+    let mut call = Call::new(fd, events(flags), limit)?;
+    call.begin()?;
     // SAFETY: as this function's contract says.
     call.complete(|call| unsafe { sys::receive_from(call.fd, buffer, flags, address, length) })
 }
@@ -51,7 +52,8 @@ pub unsafe fn send_to(
     length: socklen_t,
     limit: Limit,
 ) -> Result<usize> {
-    let mut call = Call::begin(fd, WRITABLE, limit)?;
+    let mut call = Call::new(fd, WRITABLE, limit)?;
+    call.begin()?;
     // SAFETY: as this function's contract says.
     call.complete(|call| unsafe { sys::send_to(call.fd, buffer, flags, address, length) })
 }
@@ -66,7 +68,8 @@ pub unsafe fn receive_message(
     flags: c_int,
     limit: Limit,
 ) -> Result<usize> {
-    let mut call = Call::begin(fd, events(flags), limit)?;
+    let mut call = Call::new(fd, events(flags), limit)?;
+    call.begin()?;
     // SAFETY: as this function's contract says.
     call.complete(|call| unsafe { sys::receive_message(call.fd, message, flags) })
 }
@@ -81,7 +84,8 @@ pub unsafe fn send_message(
     flags: c_int,
     limit: Limit,
 ) -> Result<usize> {
-    let mut call = Call::begin(fd, WRITABLE, limit)?;
+    let mut call = Call::new(fd, WRITABLE, limit)?;
+    call.begin()?;
     // SAFETY: as this function's contract says.
     call.complete(|call| unsafe { sys::send_message(call.fd, message, flags) })
 }

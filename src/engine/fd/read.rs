@@ -13,7 +13,8 @@ use crate::engine::sys::{self, Error, Result, iovec};
 /// The buffers are good to be written during the call.
 #[inline(always)]
 pub unsafe fn read(fd: c_int, buffers: &[iovec], limit: Limit) -> Result<usize> {
-    let mut call = Call::begin(fd, READABLE, limit)?;
+    let mut call = Call::new(fd, READABLE, limit)?;
+    call.begin()?;
     // SAFETY: as this function's contract says.
     unsafe { read_part(&mut call, buffers) }
 }
@@ -25,7 +26,8 @@ pub unsafe fn read(fd: c_int, buffers: &[iovec], limit: Limit) -> Result<usize> 
 /// As [`read`].
 pub unsafe fn read_exact(fd: c_int, buffer: iovec, limit: Limit, done: &mut usize) -> Result<()> {
     *done = 0;
-    let mut call = Call::begin(fd, READABLE, limit)?;
+    let mut call = Call::new(fd, READABLE, limit)?;
+    call.begin()?;
     loop {
         // SAFETY: as this function's contract says.
         let count = unsafe { read_part(&mut call, &[sys::rest_of(buffer, *done)])? };

@@ -24,7 +24,8 @@ pub unsafe fn send_file(
     done: &mut usize,
 ) -> Result<()> {
     *done = 0;
-    let mut call = Call::begin(fd, WRITABLE, limit)?;
+    let mut call = Call::new(fd, WRITABLE, limit)?;
+    call.begin()?;
     let mut copy = if sys::is_nonblocking(fd)? { None } else { Some(Copy::new()?) };
     while *done < bytes {
         let left = bytes - *done;

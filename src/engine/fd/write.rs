@@ -23,7 +23,8 @@ pub unsafe fn write_all(
     done: &mut usize,
 ) -> Result<()> {
     *done = 0;
-    let mut call = Call::begin(fd, WRITABLE, limit)?;
+    let mut call = Call::new(fd, WRITABLE, limit)?;
+    call.begin()?;
     if let [one] = buffers {
         loop {
             // SAFETY: as this function's contract says.
