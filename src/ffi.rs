@@ -10,6 +10,7 @@
 mod cancel;
 mod channel;
 mod fd;
+mod group;
 mod log;
 mod metrics;
 mod net;

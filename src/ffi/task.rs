@@ -12,7 +12,7 @@ use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Task, Words};
 
 /// What C's calls are named.
-static WORDS: Words = Words {
+pub(super) static WORDS: Words = Words {
     set_stack_size: "mj_task_set_stack_size() or mj_scheduler_set_stack_size()",
     exit: "mj_task_exit()",
 };
