@@ -64,6 +64,7 @@
 //!   again.
 
 mod builder;
+mod group;
 mod hooks;
 mod join;
 pub mod logger;

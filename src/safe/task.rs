@@ -56,6 +56,8 @@
 
 mod builder;
 pub(super) mod handle;
+mod join_set;
+mod scope;
 pub(super) mod spawn;
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -71,8 +73,11 @@ use crate::engine::sys::Error;
 use crate::engine::sys::Result;
 use crate::engine::time::Deadline;
 
+pub use super::unwind::{Canceled, resume_if_canceled};
 pub use builder::Builder;
 pub use handle::Task;
+pub use join_set::JoinSet;
+pub use scope::{Scope, ScopedJoinHandle, scope};
 
 /// Suspends the running task for at least that long.
 ///
@@ -395,6 +400,28 @@ impl Drop for Flag<'_> {
 /// ```
 pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
     Builder::new().spawn(body).unwrap_or_else(JoinHandle::failed)
+}
+
+/// Whether the running task has been told to end, also while that is [held](shield). `false` outside
+/// a task.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// let stops_early = scheduler.spawn(|| {
+///     task::shield(|| {
+///         while !task::is_canceled() {
+///             task::yield_now().unwrap();
+///         }
+///     });
+/// });
+/// scheduler.spawn(move || stops_early.cancel());
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub fn is_canceled() -> bool {
+    running_task().is_some_and(|(_, task)| task.canceled.get())
 }
 
 /// The running task. `None` outside a task, and in one that C code has created.

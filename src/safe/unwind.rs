@@ -1,5 +1,6 @@
 //! How the calls of the safe API suspend, and how a task that is canceled is unwound.
 
+use std::any::Any;
 use std::panic::resume_unwind;
 use std::thread;
 
@@ -8,8 +9,53 @@ use crate::engine::log;
 use crate::engine::scheduler::{self, running_task};
 use crate::engine::sys::{Error, Result};
 
-/// What a cancelation carries up a task's stack. Private, so that only [`raise`] makes one.
-pub struct Cancelation(());
+/// What unwinds the stack of a task that is canceled: the payload that
+/// [`catch_unwind`](std::panic::catch_unwind) returns then. Who catches panics lets it go on once it
+/// has cleaned up, by [`resume_if_canceled`]; else the task is unwound again when it suspends next.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+/// use std::panic::catch_unwind;
+///
+/// let scheduler = Scheduler::new()?;
+/// let waits = scheduler.spawn(|| match catch_unwind(|| task::park(None)) {
+///     Err(payload) => payload.is::<task::Canceled>(),
+///     Ok(_) => false,
+/// });
+/// let task = waits.task().clone();
+/// scheduler.spawn(move || task.cancel());
+/// scheduler.run()?;
+/// assert!(waits.join()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Canceled(()); // Only `raise` makes one.
+
+/// Lets a cancelation go on that [`catch_unwind`](std::panic::catch_unwind) has caught, and returns
+/// what is none: for code that reports panics and goes on.
+///
+/// ```
+/// use majjen::{JoinError, Scheduler, task};
+/// use std::panic::catch_unwind;
+///
+/// let scheduler = Scheduler::new()?;
+/// let serves = scheduler.spawn(|| {
+///     loop {
+///         let request = || task::park(None).unwrap();
+///         let panic = catch_unwind(request).map_err(task::resume_if_canceled);
+///         assert!(panic.is_ok(), "a request has failed");
+///     }
+/// });
+/// scheduler.spawn(move || {
+///     serves.cancel();
+///     assert!(matches!(serves.join(), Err(JoinError::Canceled)));
+/// });
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub fn resume_if_canceled(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
+    if payload.is::<Canceled>() { resume_unwind(payload) } else { payload }
+}
 
 /// After so many refusals, a task whose scheduler is being dropped gets no further.
 const REFUSALS: u32 = 1000;
@@ -55,7 +101,7 @@ pub const CAN_UNWIND: bool = cfg!(panic = "unwind");
 
 /// Begins to unwind the running task. It calls no panic hook, as nothing is wrong.
 fn raise() -> ! {
-    resume_unwind(Box::new(Cancelation(())))
+    resume_unwind(Box::new(Canceled(())))
 }
 
 #[cold]

@@ -282,6 +282,7 @@ impl Group {
 
     /// Closes it, cancels the members that have not ended within the grace, and waits until all
     /// have, whatever happens to the running task meanwhile. Afterwards there are no members.
+    /// [`Error::Canceled`] only where the scheduler ends its tasks.
     pub fn end(&self, grace: Deadline) -> Result<()> {
         let Some((scheduler, task)) = running_task() else {
             self.home.for_caller()?;
@@ -290,16 +291,19 @@ impl Group {
         if self.is_of(task) {
             return Err(Error::Deadlock);
         }
-        let undisturbed = Undisturbed::begin(task);
-        self.begin()?;
+        self.count();
+        self.home.current_task()?;
+        let undisturbed = Undisturbed::begin(task); // Before the budget, which tells a canceled task.
+        self.begin_call()?;
         self.close(scheduler);
-        if grace == Deadline::In(0) || self.wait_until_empty(Limit::uninterrupted(grace)).is_err() {
-            self.cancel_members(scheduler);
+        if grace != Deadline::In(0) {
+            // For the grace, or until it turns out that there is no memory for the timer.
+            let _ = self.wait_until_empty(Limit::uninterrupted(grace));
         }
-        // It fails only where the scheduler ends its tasks, or the program uses mj_scheduler_dequeue:
-        // each time the task has yielded.
-        while self.wait_until_empty(Limit::uninterrupted(Deadline::Never)).is_err() {
-            undisturbed.renew();
+        self.cancel_members(scheduler);
+        while self.count() > 0 {
+            undisturbed.check()?;
+            let _ = self.wait_until_empty(Limit::uninterrupted(Deadline::Never));
         }
         Ok(())
     }
@@ -330,8 +334,9 @@ impl Undisturbed<'_> {
         Undisturbed { task, was_cancelable: !task.shielded.replace(true), has_exited }
     }
 
-    fn renew(&self) {
-        self.task.shielded.set(true);
+    /// An error if the scheduler is ending the task: [`Drain`](crate::engine::scheduler::Drain).
+    fn check(&self) -> Result<()> {
+        if self.task.shielded.get() { Ok(()) } else { Err(Error::Canceled) }
     }
 }
 
