@@ -121,7 +121,7 @@ fn children_that_are_left_are_canceled_when_the_closure_returns() {
         });
         log.borrow_mut().push("after");
     });
-    check(log, &["begun", "closure", "after", "owner"]);
+    check(log, &["closure", "begun", "after", "owner"]);
 }
 
 #[test]
@@ -400,12 +400,12 @@ fn an_owner_whose_child_is_given_up_is_given_up_too() {
     on_a_thread_that_stays(|| {
         let scheduler = scheduler();
         let other = scheduler.spawn(|| {
-            let _other = OnDrop(|| drop(LEFT.fetch_add(100, SeqCst)));
+            let _other = OnDrop(|| _ = LEFT.fetch_add(100, SeqCst));
             task::sleep(HOUR)
         });
         scheduler.spawn(|| {
             let borrowed = Cell::new(1);
-            let _left = OnDrop(|| drop(LEFT.fetch_add(1, SeqCst)));
+            let _left = OnDrop(|| _ = LEFT.fetch_add(1, SeqCst));
             task::scope(|scope| {
                 scope.spawn(|| {
                     // Somebody may have it for good: another thread, for example.
