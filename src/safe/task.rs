@@ -7,6 +7,8 @@
 //! As in the standard library, a call that waits does so without limit, and that with a limit has the
 //! same name with `_timeout` behind it.
 //!
+//! Tasks that belong together are those of a [`scope`](scope()), which may borrow, or of a [`JoinSet`].
+//!
 //! # Cancelation
 //!
 //! A task that is told to end, by [`JoinHandle::cancel`] or because its scheduler is dropped, is
@@ -16,7 +18,7 @@
 //!
 //! What can be had without waiting is had in a canceled task too: an element that is there, the result of a
 //! task that has ended. But every 64th call unwinds it all the same. Work that has to be finished waits
-//! in [`shield`].
+//! in [`shield`]. Code that catches panics lets a cancelation pass: [`Canceled`].
 //!
 //! Unwinding cannot pass functions that C has called. The process ends if one is left so, as
 //! by any panic. Rust code that C calls in the middle of a task, and that suspends, uses
