@@ -163,8 +163,13 @@ fn a_panic_of_the_closure_goes_on_when_the_children_have_ended() {
                 });
                 task::yield_now().unwrap();
                 let _spawns = OnDrop(|| {
-                    let refused = scope.spawn(|| ()).join();
-                    assert!(matches!(refused, Err(JoinError::Failed(Error::Unwinding))));
+                    let late = task::Builder::new().spawn_scoped(scope, || ());
+                    assert_eq!(late.map(drop), Err(Error::Unwinding));
+                    // A scope that begins here could not wait for its children.
+                    task::scope(|within| {
+                        let late = task::Builder::new().spawn_scoped(within, || ());
+                        assert_eq!(late.map(drop), Err(Error::Unwinding));
+                    });
                 });
                 resume_unwind(Box::new(7));
             })
