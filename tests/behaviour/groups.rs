@@ -169,20 +169,26 @@ fn a_group_is_canceled<D: Groups>() {
     });
 }
 
+/// At once, and not only when a member ends.
 fn a_closed_group_takes_nobody<D: Groups>() {
     in_a_task(|api: D| {
-        let (group, log, members) = (api.group(1), Events::new(), Events::new());
-        D::go(&group, parks::<D>(&members), None).unwrap();
+        let (group, log) = (api.group(1), Events::new());
+        let told = log.clone();
+        let member = move || {
+            told.push(D::park(None));
+            D::shield(|| D::sleep(5 * MS)).unwrap();
+            told.push(Ok(()));
+        };
+        D::go(&group, member, None).unwrap();
         let (inner, told) = (group.clone(), log.clone());
-        let waits = api.spawn(move || told.push(D::go(&inner, || unreachable!(), None)));
+        let adds = api.spawn(move || told.push(D::go(&inner, || unreachable!(), None)));
         D::yield_now().unwrap();
         D::cancel_all(&group);
-        log.push(D::go(&group, || unreachable!(), None));
-        D::join(&waits, None).unwrap();
+        assert_eq!(D::go(&group, || unreachable!(), None), CLOSED);
+        D::join(&adds, None).unwrap();
         D::wait(&group, None).unwrap();
-        log.push(D::go(&group, || unreachable!(), Some(HOUR)));
-        log.are(&[CLOSED; 3]);
-        members.are(&[TOLD]);
+        assert_eq!(D::go(&group, || unreachable!(), Some(HOUR)), CLOSED);
+        log.are(&[CLOSED, TOLD, Ok(())]);
     });
 }
 

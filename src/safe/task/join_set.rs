@@ -23,8 +23,7 @@ use crate::safe::unwind::{suspending, suspending_or};
 /// Tasks that belong together, as many as are spawned: their results come in the order in which they
 /// end, a limit says how many there are at a time, and all are canceled together: by
 /// [`cancel_all`](Self::cancel_all), by [`end`](Self::end), which waits for them, and when the set is
-/// dropped. It is what `mj_group` is in C. Tasks that borrow are those of a
-/// [`scope`](super::scope()).
+/// dropped. It is what a group is in C. Tasks that borrow are those of a [`scope`](super::scope()).
 ///
 /// ```
 /// use majjen::{Scheduler, task::JoinSet};
@@ -85,7 +84,19 @@ impl<T> JoinSet<T> {
 
     /// A set of so many tasks at a time; 0 for any number.
     ///
-    /// See [`JoinSet`] for an example.
+    /// ```
+    /// use majjen::{Scheduler, task::JoinSet};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     let set = JoinSet::with_limit(1);
+    ///     let first = set.spawn(|| ());
+    ///     set.spawn(|| ());
+    ///     assert!(first.is_finished()); // Before the other one was added.
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn with_limit(limit: usize) -> JoinSet<T> {
         JoinSet {
             inner: Rc::new(Inner {
@@ -163,7 +174,21 @@ impl<T> JoinSet<T> {
     /// Waits until a task has ended, and returns its result. `None` if there is no task, nor a result
     /// that was not taken. Outside a task it does not wait.
     ///
-    /// See [`JoinSet`] for an example.
+    /// ```
+    /// use majjen::{JoinError, Scheduler, task::JoinSet};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     let mut set = JoinSet::new();
+    ///     set.spawn(|| if true { panic!("on purpose") });
+    ///     set.spawn(|| ());
+    ///     assert!(matches!(set.join_next(), Some(Err(JoinError::Panicked(_)))));
+    ///     assert!(matches!(set.join_next(), Some(Ok(()))));
+    ///     assert!(set.join_next().is_none());
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`JoinHandle::join`](crate::JoinHandle::join).

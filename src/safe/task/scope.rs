@@ -111,6 +111,26 @@ where
 }
 
 /// What [`scope`] gives its closure, to spawn tasks with.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+///
+/// fn spawn_both<'scope>(scope: &'scope task::Scope<'scope, '_>, text: &'scope str) {
+///     scope.spawn(move || println!("{text}"));
+///     scope.spawn(move || println!("{}", text.len()));
+/// }
+///
+/// let scheduler = Scheduler::new()?;
+/// scheduler.spawn(|| {
+///     let text = String::from("text");
+///     task::scope(|scope| {
+///         spawn_both(scope, &text);
+///         scope.wait()
+///     })
+/// });
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
 pub struct Scope<'scope, 'env: 'scope> {
     group: SharedGroup,
     /// The children's.
@@ -194,7 +214,20 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Waits until all children have ended, those that are spawned meanwhile too.
     ///
-    /// See [`scope`] for an example.
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     task::scope(|scope| {
+    ///         let child = scope.spawn(task::yield_now);
+    ///         scope.wait().unwrap();
+    ///         assert!(child.is_finished());
+    ///     });
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [Those of the module `sync`](crate::sync#errors), and [`Error::Deadlock`] in a child.
@@ -308,6 +341,19 @@ pub struct ScopedJoinHandle<'scope, T> {
 impl<T> ScopedJoinHandle<'_, T> {
     /// As [`JoinHandle::join`].
     ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     task::scope(|scope| {
+    ///         assert_eq!(scope.spawn(|| 1).join().unwrap(), 1);
+    ///     });
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As there; [`JoinError::Canceled`] also when the scope took no children any more.
     pub fn join(self) -> std::result::Result<T, JoinError> {
@@ -315,6 +361,21 @@ impl<T> ScopedJoinHandle<'_, T> {
     }
 
     /// As [`JoinHandle::wait`].
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     task::scope(|scope| {
+    ///         let child = scope.spawn(|| 1);
+    ///         child.wait().unwrap();
+    ///         assert!(child.is_finished());
+    ///     });
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -324,6 +385,21 @@ impl<T> ScopedJoinHandle<'_, T> {
 
     /// As [`JoinHandle::wait_timeout`].
     ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     task::scope(|scope| {
+    ///         let child = scope.spawn(|| task::park(None));
+    ///         assert!(child.wait_timeout(Duration::from_millis(1)).is_err());
+    ///     });
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
@@ -331,16 +407,59 @@ impl<T> ScopedJoinHandle<'_, T> {
     }
 
     /// As [`JoinHandle::is_finished`].
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     task::scope(|scope| {
+    ///         assert!(!scope.spawn(|| ()).is_finished());
+    ///     });
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }
 
     /// As [`JoinHandle::cancel`].
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     task::scope(|scope| {
+    ///         let child = scope.spawn(|| task::park(None));
+    ///         child.cancel();
+    ///         assert!(child.join().is_err());
+    ///     });
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn cancel(&self) {
         self.handle.cancel();
     }
 
     /// The task itself.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     task::scope(|scope| {
+    ///         let child = scope.spawn(|| task::current().unwrap().id());
+    ///         let id = child.task().id();
+    ///         assert_eq!(child.join().unwrap(), id);
+    ///     });
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     pub fn task(&self) -> &Task {
         self.handle.task()
     }
