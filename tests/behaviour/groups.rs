@@ -279,19 +279,21 @@ fn a_canceled_task_sleeps_until_its_group_has_ended<D: Groups>() {
 /// Neither a cancelation nor wake-ups, in the grace and after it.
 fn nothing_cuts_the_end_short<D: Groups>() {
     in_a_task(|api: D| {
-        let (inner, log) = (api.clone(), Events::new());
-        let told = log.clone();
+        let (inner, log, may_end) = (api.clone(), Events::new(), Rc::new(Cell::new(false)));
+        let (told, let_go) = (log.clone(), may_end.clone());
         let owner = api.spawn(move || {
             let group = inner.group(0);
             let member = told.clone();
             let member = move || {
                 D::shield(|| {
-                    D::sleep(10 * MS).unwrap(); // Over the grace.
+                    while !let_go.get() {
+                        D::sleep(MS).unwrap();
+                    }
                     member.push("member");
                 });
             };
             D::go(&group, member, None).unwrap();
-            D::end(&group, 5 * MS).unwrap();
+            D::end(&group, 3 * MS).unwrap();
             told.push("ended");
         });
         for _ in 0..6 {
@@ -300,6 +302,7 @@ fn nothing_cuts_the_end_short<D: Groups>() {
             D::cancel(&owner);
         }
         log.are(&[]);
+        may_end.set(true);
         D::join(&owner, None).unwrap();
         log.are(&["member", "ended"]);
     });
