@@ -201,7 +201,9 @@ fn a_canceled_owner_is_unwound_after_its_children() {
         })
     });
     scheduler.spawn(move || {
-        task::sleep(MS).unwrap();
+        for _ in 0..5 {
+            task::yield_now().unwrap(); // Until all have begun.
+        }
         owner.cancel();
         assert!(matches!(owner.join(), Err(JoinError::Canceled)));
     });
@@ -318,7 +320,9 @@ fn suspended_owner(log: Log, place: u32) -> Scheduler {
                     inner.wait()
                 })
             });
-            task::sleep(MS).unwrap();
+            while borrowed.users.get() < 2 {
+                task::yield_now().unwrap(); // Until the grandchild has begun.
+            }
             stop.stop().unwrap();
             let waits = borrowed.used("closure");
             scope.spawn(move || {
