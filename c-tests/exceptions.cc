@@ -275,10 +275,12 @@ struct notes_its_end {
   ~notes_its_end() { destructor_ran = true; }
 };
 
-static void throws_out_of_its_body(mj_scheduler*, void*) {
+static void throws_out_of_its_function(void*) {
   notes_its_end on_the_stack;
   throw std::runtime_error("nobody catches this");
 }
+
+static void throws_out_of_its_body(mj_scheduler*, void*) { throws_out_of_its_function(nullptr); }
 
 // In the terminate handler the exception can still be examined, and the stack is that of the throw.
 static void terminates() {
@@ -287,13 +289,13 @@ static void terminates() {
   _exit(as_promised ? 42 : 43);
 }
 
-static void an_exception_that_leaves_the_body_terminates() {
+static void an_exception_that_leaves_a_task_terminates(void (*add)(mj_scheduler*)) {
   pid_t child = fork();
   CHECK_INT(child, >=, 0);
   if (child == 0) {
     std::set_terminate(terminates);
     mj_scheduler* scheduler = new_scheduler();
-    add_task(scheduler, throws_out_of_its_body, nullptr);
+    add(scheduler);
     try {
       mj_scheduler_run(scheduler);
     } catch (...) {
@@ -306,6 +308,19 @@ static void an_exception_that_leaves_the_body_terminates() {
   CHECK_INT(waitpid(child, &status, 0), ==, child);
   CHECK(WIFEXITED(status));
   CHECK_INT(WEXITSTATUS(status), ==, 42);
+}
+
+static void adds_a_body(mj_scheduler* scheduler) {
+  add_task(scheduler, throws_out_of_its_body, nullptr);
+}
+
+static void goes(mj_scheduler* scheduler) {
+  CHECK_INT(mj_go(scheduler, throws_out_of_its_function, nullptr, nullptr), ==, 0);
+}
+
+static void an_exception_that_leaves_the_body_terminates() {
+  an_exception_that_leaves_a_task_terminates(adds_a_body);
+  an_exception_that_leaves_a_task_terminates(goes);
 }
 
 int main() {

@@ -9,6 +9,7 @@
 //   Schedulers
 //   Tasks
 //   Yielding, sleeping, waiting for a task
+//   Deadlines
 //   Stopping a run, also from other threads
 //   File descriptors
 //   Reading and writing
@@ -33,7 +34,8 @@
 //                the call has failed, and errno then says why. Each comment lists the errors.
 //   Times        are nanoseconds, and sizes bytes; names end in the unit. A `timeout_ns` is how long
 //                a call waits at most, from now on: MJ_FOREVER without limit, 0 until the other ready
-//                tasks have had their turn. A limit past the end of the clock never comes.
+//                tasks have had their turn. A limit past the end of the clock never comes. A deadline
+//                is a moment of the scheduler's clock: mj_deadline_after().
 //   Suspending   Calls that may suspend the running task say so, and work in tasks, at any depth of
 //                calls. They leave errno as it is. Outside a task they do nothing but log a warning
 //                and, if they have a result, return -EPERM, or -EINVAL for a wrong argument.
@@ -250,6 +252,24 @@ struct mj_task *mj_create_task(struct mj_scheduler *scheduler,
                                mj_task_fn *task_function,
                                void *user_state);
 
+// What mj_go() runs as a task. A C++ exception that would leave it calls std::terminate(), as if it
+// were noexcept, after a line on stderr.
+typedef void (*mj_go_fn)(void *argument);
+
+// Runs a function as a task of its own: the task ends when the function returns. It first runs when its
+// turn comes, never inside this call. `argument` is passed to it and stays the caller's, so it may be
+// anything that lives long enough; NULL too. `id`, unless NULL, is set to the task's id, by which
+// mj_task_join() and mj_scheduler_cancel() find it. Does not suspend.
+//
+// Returns 0. Errors, with which `id` is left alone:
+//   -EINVAL  `scheduler` or `function` is NULL (also a WARN line)
+//   -ENOMEM  out of memory
+//   -EPERM   the scheduler is running on another thread
+int mj_go(struct mj_scheduler *scheduler,
+          mj_go_fn function,
+          void *argument,
+          mj_task_id *id);
+
 // Marks the running task as ended. Unlike pthread_exit() it returns: call it last, and let the
 // body return, which ends the task. Until then, calls that would suspend it return at once.
 // Outside a task it is reported in the log. Does not suspend.
@@ -339,9 +359,10 @@ void mj_task_yield(void);
 int mj_yield(void);
 
 // Suspends the running task for at least `nanoseconds`, never less. A time past the end of the
-// clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at once when
-// the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR line,
-// when memory for the timer is missing. mj_sleep_ns() is the same with a result.
+// clock never comes. Ends early when the task is woken, canceled or enqueued, or its deadline
+// passes. Returns at once when the task is marked as ended, and after a mere yield when it is
+// canceled or, with an ERROR line, when memory for the timer is missing. mj_sleep_ns() is the same
+// with a result.
 void mj_task_sleep_ns(uint64_t nanoseconds);
 
 // mj_task_sleep_ns() in milliseconds. May suspend.
@@ -353,6 +374,7 @@ void mj_task_sleep_s(uint64_t seconds);
 // mj_task_sleep_ns() with a result. May suspend.
 //
 // Returns 0 after the full time. Errors:
+//   -ETIMEDOUT  the task's deadline is earlier, mj_task_set_deadline()
 //   -EINTR      mj_task_wake() or mj_scheduler_enqueue() ended the sleep
 //   -ECANCELED  the task is canceled, or marked as ended
 //   -ENOMEM     no memory for the timer
@@ -363,7 +385,7 @@ int mj_sleep_ns(uint64_t nanoseconds);
 // `deadline_ns` or past it: for periods that do not drift. MJ_FOREVER never comes.
 //
 // Returns 0. Errors:
-//   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
+//   -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 int mj_task_sleep_until_ns(uint64_t deadline_ns);
 
 // Suspends the running task until it is woken, by mj_task_wake() or mj_scheduler_enqueue(), for at
@@ -386,6 +408,32 @@ int mj_task_park(uint64_t timeout_ns);
 //   -EDEADLK    the id is the caller's own
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 int mj_task_join(mj_task_id id, uint64_t timeout_ns);
+
+// ---- Deadlines ----------------------------------------------------------------------------------
+
+// Returns the moment `timeout_ns` from now, by the clock of the scheduler that runs on this thread, or
+// else by CLOCK_MONOTONIC: a deadline that several calls share, each by mj_deadline_left().
+// MJ_FOREVER, and what is past the end of the clock, is MJ_FOREVER. Does not suspend.
+uint64_t mj_deadline_after(uint64_t timeout_ns);
+
+// Returns how long it is until a deadline, by the clock of mj_deadline_after(), as the `timeout_ns` of a
+// call: 0 when it is past, MJ_FOREVER for MJ_FOREVER. Does not suspend.
+uint64_t mj_deadline_left(uint64_t deadline_ns);
+
+// Limits all waits of the running task, from now on: "this request has 10 s", by
+// mj_deadline_after(10 * 1000000000ull). At `deadline_ns` a wait of the task ends, and past it each call
+// that would have to wait returns -ETIMEDOUT once the other ready tasks have had their turn, whatever
+// limit of its own it has; sleeps end too, also those that return nothing. What can be had without
+// waiting is had as before. MJ_FOREVER, as at first, is no deadline: set that before cleaning up, which
+// may have to wait. Tasks that the task creates have none.
+//
+// A yield is no wait. mj_cond_wait() waits for a signal until then, but for the mutex as long as that
+// takes. `old`, unless NULL, is set to what was set before, to put it back. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EPERM  outside a task
+int mj_task_set_deadline(uint64_t deadline_ns,
+                         uint64_t *old);
 
 // ---- Stopping a run, also from other threads ----------------------------------------------------
 
@@ -439,10 +487,10 @@ void mj_remote_release(struct mj_remote *remote);
 // Give the descriptor O_NONBLOCK unless it is a regular file: a read(), write() or accept() that
 // blocks would block the thread, and with it all tasks; on EAGAIN, wait again.
 //
-// Ends early when the task is woken, canceled or enqueued. A descriptor that cannot be waited for
-// is an ERROR line, and the call then yields and returns: the next read() fails. Returns at once
-// when the task is marked as ended. In a canceled task it only yields. mj_task_wait_fd() tells
-// these apart.
+// Ends early when the task is woken, canceled or enqueued, or its deadline passes. A descriptor
+// that cannot be waited for is an ERROR line, and the call then yields and returns: the next read()
+// fails. Returns at once when the task is marked as ended. In a canceled task it only yields.
+// mj_task_wait_fd() tells these apart.
 void mj_task_wait_readable(int fd);
 
 // Suspends the running task until one of the `events` of a descriptor happens, for at most

@@ -9,7 +9,9 @@
 
 mod cancel;
 mod channel;
+mod deadline;
 mod fd;
+mod go;
 mod group;
 mod log;
 mod metrics;

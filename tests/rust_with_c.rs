@@ -107,6 +107,42 @@ fn the_rust_api_works_in_tasks_of_c_and_does_not_unwind_them() {
     assert_eq!(RESULTS.with(Cell::get), expected);
 }
 
+thread_local!(static LIMITED: Cell<Option<(Option<Error>, bool)>> = const { Cell::new(None) });
+
+/// What mj_go() runs, in Rust.
+extern "C" fn function(_argument: *mut c_void) {
+    let result = task::timeout(std::time::Duration::from_millis(1), || task::sleep(HOUR).err());
+    let is_lifted = task::set_deadline(None) == Ok(None);
+    LIMITED.set(result.ok().map(|error| (error, is_lifted)));
+}
+
+#[test]
+fn a_time_limit_is_an_error_in_tasks_of_c() {
+    let scheduler = scheduler();
+    scheduler.spawn(|| {
+        let (function, nothing) = (Some(function as _), std::ptr::null_mut());
+        assert_eq!(mj_go(mj_scheduler_current(), function, nothing, std::ptr::null_mut()), 0);
+    });
+    scheduler.run().unwrap();
+    assert_eq!(LIMITED.get(), Some((Some(Error::TimedOut), true)));
+}
+
+/// C's calls in a Rust task take the limit as they are: nothing unwinds their frames.
+#[test]
+fn the_c_abi_returns_when_a_limit_has_passed() {
+    let scheduler = scheduler();
+    let results = scheduler.spawn(|| {
+        let mut result = 0;
+        let limited = task::timeout(std::time::Duration::from_millis(1), || {
+            result = sleep_in_c();
+            task::sleep(HOUR)
+        });
+        (result, limited.is_err())
+    });
+    scheduler.run().unwrap();
+    assert_eq!(results.join().unwrap(), (-libc::ETIMEDOUT, true));
+}
+
 /// A wait of the Rust API that a call of the C ABI ends early.
 type Wait = fn() -> bool;
 

@@ -125,12 +125,22 @@ static void yields(mj_scheduler* scheduler, void* user_state) {
   end();
 }
 
+static void goes(void* argument) {
+  mj_task_yield();
+  ++*(size_t*)argument;
+}
+
 static void spawn_100(mj_scheduler** scheduler) {
   // The run allocates an alternate signal stack, or works without.
   CHECK_INT(mj_scheduler_set_overflow_report(*scheduler, true), ==, 0);
   for (size_t i = 0; i < 100; i++) {
     mj_task* task = spawn(*scheduler, yields, i);
     if (task != NULL && i % 5 == 0) CHECK_INT(mj_task_set_stack_size(task, 32 * 1024), ==, 0);
+    if (i % 5 == 1) {
+      int result = mj_go(*scheduler, goes, &ended, NULL);
+      CHECK_ALLOWED(result);
+      if (result == 0) created++;
+    }
   }
   run(*scheduler);
 }
@@ -161,6 +171,8 @@ static void sleeps(mj_scheduler* scheduler, void* user_state) {
   CHECK_ALLOWED(result);
   if (result == 0) CHECK_UINT(now_ns() - began, >=, ns);
   mj_task_sleep_ns(1000);
+  CHECK_INT(mj_task_set_deadline(mj_deadline_after(ns), NULL), ==, 0);
+  CHECK_ALLOWED_OR_LATE(mj_task_park(MJ_FOREVER));
   end();
 }
 

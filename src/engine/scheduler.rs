@@ -5,6 +5,7 @@
 
 mod block;
 mod budget;
+mod deadline;
 mod descriptor;
 mod dispatch;
 mod drain;
@@ -28,6 +29,7 @@ pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
     Limit, Running, exit, park_until_woken, set_cancelable, sleep, suspend_parked, wait, yield_now,
 };
+pub use deadline::{is_past_deadline, now_ns, set_deadline};
 pub use descriptor::{close_fd, node_outcome, wait_fd, wait_for_any, wait_to_retry};
 pub use drain::Drain;
 pub use io::{Builtin, WaitFunction};

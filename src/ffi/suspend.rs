@@ -20,9 +20,10 @@ pub extern "C" fn mj_task_yield() {
 }
 
 /// Suspends the running task for at least `nanoseconds`, never less. A time past the end of the
-/// clock never comes. Ends early when the task is woken, canceled or enqueued. Returns at once when
-/// the task is marked as ended, and after a mere yield when it is canceled or, with an ERROR line,
-/// when memory for the timer is missing. mj_sleep_ns() is the same with a result.
+/// clock never comes. Ends early when the task is woken, canceled or enqueued, or its deadline
+/// passes. Returns at once when the task is marked as ended, and after a mere yield when it is
+/// canceled or, with an ERROR line, when memory for the timer is missing. mj_sleep_ns() is the same
+/// with a result.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ns(nanoseconds: u64) {
     sleep("mj_task_sleep_ns", nanoseconds);
@@ -47,10 +48,10 @@ pub extern "C" fn mj_task_sleep_s(seconds: u64) {
 /// Give the descriptor O_NONBLOCK unless it is a regular file: a read(), write() or accept() that
 /// blocks would block the thread, and with it all tasks; on EAGAIN, wait again.
 ///
-/// Ends early when the task is woken, canceled or enqueued. A descriptor that cannot be waited for
-/// is an ERROR line, and the call then yields and returns: the next read() fails. Returns at once
-/// when the task is marked as ended. In a canceled task it only yields. mj_task_wait_fd() tells
-/// these apart.
+/// Ends early when the task is woken, canceled or enqueued, or its deadline passes. A descriptor
+/// that cannot be waited for is an ERROR line, and the call then yields and returns: the next read()
+/// fails. Returns at once when the task is marked as ended. In a canceled task it only yields.
+/// mj_task_wait_fd() tells these apart.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_wait_readable(fd: c_int) {
     let _ = wait_fd("mj_task_wait_readable", fd, READABLE, u64::MAX);
@@ -71,6 +72,7 @@ pub extern "C" fn mj_yield() -> c_int {
 /// mj_task_sleep_ns() with a result. May suspend.
 ///
 /// Returns 0 after the full time. Errors:
+///   -ETIMEDOUT  the task's deadline is earlier, mj_task_set_deadline()
 ///   -EINTR      mj_task_wake() or mj_scheduler_enqueue() ended the sleep
 ///   -ECANCELED  the task is canceled, or marked as ended
 ///   -ENOMEM     no memory for the timer
@@ -84,7 +86,7 @@ pub extern "C" fn mj_sleep_ns(nanoseconds: u64) -> c_int {
 /// `deadline_ns` or past it: for periods that do not drift. MJ_FOREVER never comes.
 ///
 /// Returns 0. Errors:
-///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
+///   -ETIMEDOUT, -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int {
     let limit = Limit::until(Deadline::At(deadline_ns));

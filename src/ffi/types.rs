@@ -123,6 +123,10 @@ pub type mj_wait_fn = Option<
     ) -> c_int,
 >;
 
+/// What mj_go() runs as a task. A C++ exception that would leave it calls std::terminate(), as if it
+/// were noexcept, after a line on stderr.
+pub type mj_go_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void)>;
+
 /// A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
 /// before, and less than UINT64_MAX. It is called often, in the middle of other calls, so it must not suspend, nor release
 /// what these use. A C++ exception that would leave it calls std::terminate(), after a line on

@@ -83,7 +83,7 @@ unsafe fn call_wait(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     match unsafe { own_scheduler_ref(scheduler, call) } {
-        Ok(scheduler) => scheduler.wait_by(function, timeout_ns),
+        Ok(scheduler) => scheduler.wait_by(function, timeout_ns, true),
         Err(_) => -1,
     }
 }

@@ -22,6 +22,9 @@ pub struct Record {
     pub shared: Rc<Shared>,
     /// How many calls of `task::no_unwind` it is in.
     pub frames: Cell<u32>,
+    /// The moment from which on a wait that times out unwinds the task to a call of `task::timeout`; `u64::MAX`
+    /// for never.
+    pub unwinds_at_ns: Cell<u64>,
     /// How many suspensions were refused because it was unwinding.
     pub refusals: Cell<u32>,
     /// Whether it is in `task::park`, and whether it has been woken for that.
@@ -47,6 +50,7 @@ impl Record {
             job: Cell::new(Some(job)),
             shared,
             frames: Cell::new(0),
+            unwinds_at_ns: Cell::new(u64::MAX),
             refusals: Cell::new(0),
             parked: Cell::new(false),
             woken: Cell::new(false),

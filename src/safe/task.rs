@@ -20,6 +20,9 @@
 //! task that has ended. But every 64th call unwinds it all the same. Work that has to be finished waits
 //! in [`shield`]. Code that catches panics lets a cancelation pass: [`Canceled`].
 //!
+//! A [`timeout`] unwinds in the same way, but to its own call only, and a destructor cannot suspend then
+//! either.
+//!
 //! Unwinding cannot pass functions that C has called. The process ends if one is left so, as
 //! by any panic. Rust code that C calls in the middle of a task, and that suspends, uses
 //! [`no_unwind`] or [`shield`].
@@ -57,10 +60,12 @@
 //! before the thread ends, by [`JoinHandle::cancel`] and another run.
 
 mod builder;
+mod deadline;
 pub(super) mod handle;
 mod join_set;
 mod scope;
 pub(super) mod spawn;
+pub(super) mod timeout;
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
@@ -77,9 +82,11 @@ use crate::engine::time::Deadline;
 
 pub use super::unwind::{Canceled, resume_if_canceled};
 pub use builder::Builder;
+pub use deadline::set_deadline;
 pub use handle::Task;
 pub use join_set::JoinSet;
 pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use timeout::{Elapsed, timeout, timeout_at};
 
 /// Suspends the running task for at least that long.
 ///
@@ -292,6 +299,9 @@ pub(super) fn wait_fd(fd: RawFd, events: u32, limit: Limit) -> Result<()> {
 /// happened. The next call that suspends after it unwinds the task. For cleaning up, and for work that
 /// is to be finished first; also for Rust code that C calls, which must not be unwound.
 ///
+/// Time limits are held too: that of a [`timeout`] around it, and [`set_deadline`]. What is in there may have
+/// a limit of its own, by a [`timeout`] inside.
+///
 /// When the scheduler is dropped while the task waits in there, its calls return [`Error::Canceled`].
 ///
 /// ```
@@ -313,25 +323,28 @@ pub fn shield<T>(body: impl FnOnce() -> T) -> T {
     no_unwind(body)
 }
 
-/// Holds the cancelation of a task until it is dropped.
-struct Shield(Option<bool>);
+/// Holds the cancelation and the deadline of a task until it is dropped: what was set before.
+struct Shield(Option<(bool, u64)>);
 
 impl Shield {
     fn raise() -> Shield {
-        Shield(scheduler::set_cancelable(false).ok())
+        let cancelable = scheduler::set_cancelable(false).ok();
+        Shield(cancelable.zip(scheduler::set_deadline(u64::MAX).ok()))
     }
 }
 
 impl Drop for Shield {
     fn drop(&mut self) {
-        if let Some(before) = self.0 {
-            let _ = scheduler::set_cancelable(before); // In the task, as before.
+        if let Some((cancelable, deadline_ns)) = self.0 {
+            let _ = scheduler::set_cancelable(cancelable); // In the task, as before.
+            let _ = scheduler::set_deadline(deadline_ns);
         }
     }
 }
 
 /// Runs a function in which the running task is not unwound: if the task is canceled, calls that
-/// suspend return [`Error::Canceled`]. For Rust code that C calls, and for what handles errors itself.
+/// suspend return [`Error::Canceled`], and when the time of a [`timeout`] around it is over,
+/// [`Error::TimedOut`]. For Rust code that C calls, and for what handles errors itself.
 ///
 /// ```
 /// use majjen::{Error, Scheduler, task};
@@ -353,16 +366,20 @@ pub fn no_unwind<T>(body: impl FnOnce() -> T) -> T {
         return body(); // Such a task is never unwound.
     };
     record.frames.set(record.frames.get() + 1);
-    let _frame = Frame(record);
+    let _frame = Frame { record, unwinds_at_ns: record.unwinds_at_ns.replace(u64::MAX) };
     body()
 }
 
 /// Lets the task be unwound again when it is dropped.
-struct Frame<'r>(&'r Record);
+struct Frame<'r> {
+    record: &'r Record,
+    unwinds_at_ns: u64,
+}
 
 impl Drop for Frame<'_> {
     fn drop(&mut self) {
-        self.0.frames.set(self.0.frames.get() - 1);
+        self.record.frames.set(self.record.frames.get() - 1);
+        self.record.unwinds_at_ns.set(self.unwinds_at_ns);
     }
 }
 

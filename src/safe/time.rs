@@ -4,7 +4,6 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::time::{self, Duration};
 
 use crate::engine::scheduler::{self, Limit};
-use crate::engine::sys;
 use crate::engine::time::Deadline;
 
 /// A moment by the clock of the scheduler that runs on this thread: the system's monotonic clock,
@@ -40,11 +39,7 @@ impl Instant {
     /// assert!(majjen::Instant::now() >= before);
     /// ```
     pub fn now() -> Instant {
-        let ns = match scheduler::current() {
-            Some(scheduler) => scheduler.time.clock.now_ns(),
-            None => sys::monotonic_ns(),
-        };
-        Instant { ns }
+        Instant { ns: scheduler::now_ns() }
     }
 
     /// How long ago the moment is; nothing if it is still to come.
@@ -124,6 +119,11 @@ impl Instant {
 
     pub(in crate::safe) fn as_ns(self) -> u64 {
         self.ns
+    }
+
+    /// The moment of a deadline of the core, where `u64::MAX` is none.
+    pub(super) fn from_deadline(ns: u64) -> Option<Instant> {
+        (ns != u64::MAX).then_some(Instant { ns })
     }
 }
 

@@ -1,10 +1,12 @@
-//! How the calls of the safe API suspend, and how a task that is canceled is unwound.
+//! How the calls of the safe API suspend, and how a task that is canceled, or whose time is over, is
+//! unwound.
 
 use std::any::Any;
 use std::panic::resume_unwind;
 use std::thread;
 
 use super::record::Record;
+use super::task::timeout::{Elapsed, is_over};
 use crate::engine::log;
 use crate::engine::scheduler::{self, running_task};
 use crate::engine::sys::{Error, Result};
@@ -31,8 +33,9 @@ use crate::engine::sys::{Error, Result};
 #[derive(Debug)]
 pub struct Canceled(()); // Only `raise` makes one.
 
-/// Lets a cancelation go on that [`catch_unwind`](std::panic::catch_unwind) has caught, and returns
-/// what is none: for code that reports panics and goes on.
+/// Lets a cancelation go on that [`catch_unwind`](std::panic::catch_unwind) has caught, or the end of
+/// a [`timeout`](super::task::timeout()), and returns what is neither: for code that reports panics
+/// and goes on.
 ///
 /// ```
 /// use majjen::{JoinError, Scheduler, task};
@@ -54,19 +57,24 @@ pub struct Canceled(()); // Only `raise` makes one.
 /// # Ok::<(), majjen::Error>(())
 /// ```
 pub fn resume_if_canceled(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
-    if payload.is::<Canceled>() { resume_unwind(payload) } else { payload }
+    if payload.is::<Canceled>() || payload.is::<Elapsed>() {
+        resume_unwind(payload)
+    } else {
+        payload
+    }
 }
 
 /// After so many refusals, a task whose scheduler is being dropped gets no further.
 const REFUSALS: u32 = 1000;
 
 /// Every call of the safe API that may suspend goes through here. `call` calls the core. When it
-/// says that the task is canceled, and the task is a Rust task, this does not return: it unwinds.
+/// says that the task is canceled, and the task is a Rust task, this does not return: it unwinds; nor when
+/// it says that its time is over, and so is that of a `task::timeout` around it.
 pub fn suspending<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    let Some((_, task)) = running_task() else {
+    let Some(running) = running_task() else {
         return Err(Error::NotInTask);
     };
-    let record = Record::of(task);
+    let record = Record::of(running.1);
     // The standard library counts panics by the thread. When a scheduler is dropped by a panic, that
     // of the thread hides whether the task is unwinding too. It may be, by a panic of its own; to
     // raise a cancelation in a destructor then would end the process.
@@ -75,7 +83,12 @@ pub fn suspending<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
         return Err(Error::Unwinding);
     }
     match (call(), record) {
-        (Err(Error::Canceled), Some(record)) if CAN_UNWIND && record.frames.get() == 0 => raise(),
+        (Err(Error::Canceled), Some(record)) if CAN_UNWIND && record.frames.get() == 0 => {
+            raise(Canceled(()))
+        }
+        (Err(Error::TimedOut), Some(record)) if CAN_UNWIND && is_over(record, running) => {
+            raise(Elapsed::new())
+        }
         (result, _) => result,
     }
 }
@@ -100,8 +113,8 @@ pub fn suspending_or<T>(
 pub const CAN_UNWIND: bool = cfg!(panic = "unwind");
 
 /// Begins to unwind the running task. It calls no panic hook, as nothing is wrong.
-fn raise() -> ! {
-    resume_unwind(Box::new(Canceled(())))
+fn raise(why: impl Any + Send) -> ! {
+    resume_unwind(Box::new(why))
 }
 
 #[cold]

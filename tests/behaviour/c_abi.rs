@@ -187,6 +187,14 @@ impl Api for CAbi {
         result(mj_scheduler_wake(self.scheduler(), task.id))
     }
 
+    fn set_deadline(after: Option<Duration>) -> Result<Option<Duration>, i32> {
+        let mut old = 0;
+        let deadline_ns = mj_deadline_after(ns(after));
+        result(mj_task_set_deadline(deadline_ns, &raw mut old))?;
+        let left_ns = mj_deadline_left(old);
+        Ok((left_ns != u64::MAX).then_some(Duration::from_nanos(left_ns)))
+    }
+
     fn shield<R>(body: impl FnOnce() -> R) -> R {
         let mut old = false;
         assert_eq!(mj_task_set_cancelable(false, &raw mut old), 0);

@@ -45,6 +45,8 @@ behaviours!(
     a_group_is_of_one_scheduler,
     adding_members_is_counted_in_the_budget,
     a_group_outlives_its_scheduler,
+    members_inherit_the_deadline,
+    the_end_does_not_count_the_deadline,
 );
 
 const TOLD: Result<(), i32> = Err(libc::ECANCELED);
@@ -435,4 +437,36 @@ fn a_group_outlives_its_scheduler<D: Groups>() {
     });
     assert_eq!(next.run(), End::Completed);
     log.are(&[Ok(()); 3]);
+}
+
+fn members_inherit_the_deadline<D: Groups>() {
+    in_a_task(|api: D| {
+        let (group, log) = (api.group(0), Events::new());
+        D::set_deadline(Some(2 * MS)).unwrap();
+        let (inner, told) = (group.clone(), log.clone());
+        let member = move || {
+            let grandchild = told.clone();
+            D::go(&inner, move || grandchild.push(D::park(None)), None).unwrap();
+            told.push(D::park(Some(HOUR)));
+        };
+        D::go(&group, member, None).unwrap();
+        D::set_deadline(None).unwrap();
+        D::wait(&group, None).unwrap();
+        log.are(&[Err(libc::ETIMEDOUT); 2]);
+    });
+}
+
+/// Neither before the grace is over nor afterwards, and it is there again when the group has ended.
+fn the_end_does_not_count_the_deadline<D: Groups>() {
+    in_a_task(|api: D| {
+        let (group, log) = (api.group(0), Events::new());
+        for takes in [4 * MS, HOUR] {
+            let log = log.clone();
+            D::go(&group, move || log.push(D::sleep(takes)), None).unwrap();
+        }
+        D::set_deadline(Some(MS)).unwrap();
+        D::end(&group, 20 * MS).unwrap();
+        log.push(D::park(None));
+        log.are(&[Ok(()), TOLD, Err(libc::ETIMEDOUT)]);
+    });
 }

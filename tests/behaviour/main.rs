@@ -77,6 +77,9 @@ trait Api: Clone + 'static {
     /// The same by the scheduler, which need not run.
     fn cancel_in(&self, task: &Self::Task) -> Result<(), i32>;
     fn wake_in(&self, task: &Self::Task) -> Result<(), i32>;
+    /// Sets the deadline of the running task: so long from now, or none. Returns how long it was until the
+    /// one before, if there was one.
+    fn set_deadline(after: Option<Duration>) -> Result<Option<Duration>, i32>;
     /// Calls a function, in which a cancelation of the running task is held.
     fn shield<R>(body: impl FnOnce() -> R) -> R;
 }

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use majjen::{Ended, Error, JoinHandle, Scheduler, StopHandle, task};
+use majjen::{Ended, Error, Instant, JoinHandle, Scheduler, StopHandle, task};
 
 use super::{Api, End};
 
@@ -138,6 +138,12 @@ impl Api for RustApi {
 
     fn wake_in(&self, task: &Rc<JoinHandle<()>>) -> Result<(), i32> {
         self.scheduler.wake(task.task().id()).map_err(Error::errno)
+    }
+
+    fn set_deadline(after: Option<Duration>) -> Result<Option<Duration>, i32> {
+        let deadline = after.map(|after| Instant::now() + after);
+        let old = task::set_deadline(deadline).map_err(Error::errno)?;
+        Ok(old.map(|old| old - Instant::now()))
     }
 
     fn shield<R>(body: impl FnOnce() -> R) -> R {

@@ -5,6 +5,7 @@ mod c_abi;
 mod canceled;
 mod channel;
 mod condvar;
+mod deadline;
 mod late;
 mod mutex;
 mod rust_api;

@@ -47,6 +47,8 @@ impl Default for mj_task {
     }
 }
 
+pub type mj_go_fn = unsafe extern "C" fn(argument: *mut c_void);
+
 #[repr(C)]
 pub struct mj_remote {
     _opaque: [u8; 0],
@@ -223,6 +225,12 @@ unsafe extern "C" {
         task_function: Option<mj_task_fn>,
         user_state: *mut c_void,
     ) -> *mut mj_task;
+    pub safe fn mj_go(
+        scheduler: *mut mj_scheduler,
+        function: Option<mj_go_fn>,
+        argument: *mut c_void,
+        id: *mut mj_task_id,
+    ) -> c_int;
     pub safe fn mj_task_exit();
     pub safe fn mj_task_current() -> *mut mj_task;
     pub safe fn mj_task_get_id(task: *const mj_task) -> mj_task_id;
@@ -243,6 +251,9 @@ unsafe extern "C" {
     pub safe fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int;
     pub safe fn mj_task_park(timeout_ns: u64) -> c_int;
     pub safe fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int;
+    pub safe fn mj_deadline_after(timeout_ns: u64) -> u64;
+    pub safe fn mj_deadline_left(deadline_ns: u64) -> u64;
+    pub safe fn mj_task_set_deadline(deadline_ns: u64, old: *mut u64) -> c_int;
     pub safe fn mj_scheduler_stop(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *mut mj_remote;
     pub safe fn mj_remote_stop(remote: *mut mj_remote) -> c_int;

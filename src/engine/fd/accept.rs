@@ -85,8 +85,8 @@ impl Call {
 
     /// How much of the limit is left.
     fn left_ns(&mut self) -> u64 {
-        self.scheduler
-            .resolve_deadline(&mut self.limit.deadline)
-            .map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.scheduler.time.clock.now_ns()))
+        let clock = &self.scheduler.time.clock;
+        let deadline_ns = self.limit.deadline.resolve(clock);
+        deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(clock.now_ns()))
     }
 }

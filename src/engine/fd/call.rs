@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use crate::engine::scheduler::{Limit, Scheduler, running_task, wait_to_retry, yield_spent};
 use crate::engine::sys::{ErrnoGuard, Error, Form, Result};
-use crate::engine::task::Wait;
+use crate::engine::task::{Task, Wait};
 use crate::engine::threads::Ownership;
 
 /// A call that may suspend: of the running task, for one direction of a descriptor.
@@ -36,33 +36,43 @@ impl Call {
     #[inline]
     pub fn begin_shared(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
         let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
-        if scheduler.spend(task) {
-            yield_spent((scheduler, task), Wait::NONE)?;
-        }
         let ownership = Ownership::of(fd);
-        Ok(Call { scheduler, fd, events, limit, ownership, futile: 0 })
+        let mut call = Call { scheduler, fd, events, limit, ownership, futile: 0 };
+        if scheduler.spend(task) {
+            call.yield_unless_it_waits(task)?;
+        }
+        Ok(call)
     }
 
     /// Spends for another part of the call.
     pub fn go_on(&mut self) -> Result<()> {
-        let before = self.identity();
         match running_task() {
-            Some((scheduler, task)) if scheduler.spend(task) => {
-                yield_spent((scheduler, task), Wait::NONE)?;
-                self.check_identity(before)
-            }
+            Some((scheduler, task)) if scheduler.spend(task) => self.yield_unless_it_waits(task),
             _ => Ok(()),
         }
+    }
+
+    /// The budget is spent.
+    #[cold]
+    fn yield_unless_it_waits(&mut self, task: &Task) -> Result<()> {
+        if self.is_drained() && !task.is_canceled() {
+            return Ok(());
+        }
+        let before = self.identity();
+        yield_spent((self.scheduler, task), Wait::NONE)?;
+        self.check_identity(before)
+    }
+
+    /// Whether it is to wait before it tries.
+    #[inline(always)]
+    fn is_drained(&self) -> bool {
+        self.scheduler.io.reactor.borrow().is_drained(self.fd, self.ownership.word(), self.events)
     }
 
     /// Tries until it need not wait. `attempt` neither waits nor suspends.
     #[inline]
     pub fn complete<T>(&mut self, mut attempt: impl FnMut(&Call) -> Result<T>) -> Result<T> {
-        if !self.scheduler.io.reactor.borrow().is_drained(
-            self.fd,
-            self.ownership.word(),
-            self.events,
-        ) {
+        if !self.is_drained() {
             match attempt(self) {
                 Err(Error::Os(libc::EAGAIN | libc::EINTR)) => {}
                 result => return result,
@@ -74,7 +84,7 @@ impl Call {
     #[inline(never)]
     fn complete_later<T>(&mut self, attempt: &mut dyn FnMut(&Call) -> Result<T>) -> Result<T> {
         let _errno = ErrnoGuard::save();
-        self.scheduler.resolve_deadline(&mut self.limit.deadline);
+        self.limit.deadline.resolve(&self.scheduler.time.clock); // For all waits of the call.
         let mut may_wait = true;
         loop {
             let waited = if may_wait { self.wait() } else { Ok(()) };

@@ -12,7 +12,7 @@ pub fn poll(polls: &mut [pollfd], mut limit: Limit) -> Result<usize> {
         if ready > 0 {
             return Ok(ready);
         }
-        scheduler.resolve_deadline(&mut limit.deadline);
+        limit.deadline.resolve(&scheduler.time.clock); // For all waits of the call.
         let waited = wait_for_any(polls, limit);
         if let Err(error) = waited {
             // What is ready now is told, though the time is over, or the task is canceled.

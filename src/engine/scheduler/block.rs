@@ -1,11 +1,11 @@
 //! The calls that suspend: what they share, and yield, sleep and park.
 //!
-//! All work alike. First the deadline is computed, which may call the program's clock. Then
+//! All work alike. First the deadline is computed, which may call the program's clock: that of the call
+//! or that of the task (`deadline.rs`), whichever is earlier. Then
 //! [`check_can_block`] checks that the task may block. The call links the task into a wait queue,
 //! which `Task::wait` names, into the timer heap, or both. [`park`] suspends it. When the call
 //! returns the task is in neither, and `Task::outcome` says how the wait ended.
 
-use super::io::MIN_POLL_INTERVAL_NS;
 use super::object::{Scheduler, running_task};
 use crate::engine::log;
 use crate::engine::sys::{ErrnoGuard, Error, Result};
@@ -130,7 +130,7 @@ fn wait_listed(
         return Err(Error::Canceled);
     }
     let _errno = ErrnoGuard::save();
-    let deadline_ns = scheduler.resolve_deadline(&mut limit.deadline);
+    let deadline_ns = scheduler.resolve_deadline(task, &mut limit.deadline);
     let once = || {
         // Again, since the program's clock may have changed it, or another task meanwhile.
         if let Some(result) = look((scheduler, task))? {
@@ -145,32 +145,6 @@ fn wait_listed(
             Err(Error::Interrupted) if limit.on_wake == OnWake::Retry => {}
             result => return result,
         }
-    }
-}
-
-impl Scheduler {
-    /// Makes tasks switch to the loop in time for a timer that is about to be started.
-    fn expect_timer(&self, deadline: Deadline) {
-        let clock = &self.time.clock;
-        if clock.has_custom() {
-            return;
-        }
-        let in_ns = match deadline {
-            Deadline::In(ns) => ns,
-            Deadline::At(moment_ns) => moment_ns.saturating_sub(clock.now_ns()),
-            Deadline::Never => return,
-        };
-        if in_ns < MIN_POLL_INTERVAL_NS {
-            let due = clock.ticks().wrapping_add(clock.ns_to_ticks(in_ns));
-            self.dispatch.yield_by(due, &self.remote);
-        }
-    }
-
-    /// Converts a deadline to a moment of the clock; `None` if there is no deadline. May call the
-    /// program's clock.
-    pub fn resolve_deadline(&self, deadline: &mut Deadline) -> Option<u64> {
-        self.expect_timer(*deadline);
-        deadline.resolve(&self.time.clock)
     }
 }
 
@@ -206,10 +180,9 @@ pub fn yield_now() -> Result<()> {
     if task.is_canceled() { Err(Error::Canceled) } else { Ok(()) }
 }
 
-/// Suspends the running task until a moment.
+/// Suspends the running task until a moment; [`Error::TimedOut`] if its deadline is earlier.
 pub fn sleep(limit: Limit) -> Result<()> {
-    match park_until(limit) {
-        Err(Error::TimedOut) => Ok(()),
+    match park_until(limit, Ok(())) {
         Err(Error::OutOfMemory) => {
             if let Some((_, task)) = running_task() {
                 let error = Error::OutOfMemory;
@@ -233,7 +206,7 @@ pub fn park_until_woken(deadline: Deadline) -> Result<()> {
         scheduler.suspend(task);
         return Ok(());
     }
-    match park_until(Limit::until(deadline)) {
+    match park_until(Limit::until(deadline), Err(Error::TimedOut)) {
         Err(Error::Interrupted) => Ok(()),
         // Woken after the deadline, but before the task ran again.
         Err(Error::TimedOut) if running_task().is_some_and(|(_, task)| task.woken.get()) => Ok(()),
@@ -241,15 +214,17 @@ pub fn park_until_woken(deadline: Deadline) -> Result<()> {
     }
 }
 
-/// Suspends the running task without a wait queue.
-fn park_until(mut limit: Limit) -> Result<()> {
+/// Suspends the running task without a wait queue. Returns `at_limit` when the limit has passed, and
+/// [`Error::TimedOut`] when the task's deadline has, which is earlier.
+fn park_until(mut limit: Limit, at_limit: Result<()>) -> Result<()> {
     let _errno = ErrnoGuard::save();
     let running = running()?;
-    let deadline_ns = running.0.resolve_deadline(&mut limit.deadline);
+    let deadline_ns = running.0.resolve_deadline(running.1, &mut limit.deadline);
     loop {
         running.1.woken.set(false);
         match check_can_block(running).and_then(|()| park(running, State::Sleeping, deadline_ns)) {
             Err(Error::Interrupted) if limit.on_wake == OnWake::Retry => {}
+            Err(Error::TimedOut) if deadline_ns == limit.deadline.moment_ns() => return at_limit,
             result => return result.map(drop),
         }
     }

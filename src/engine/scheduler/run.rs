@@ -182,7 +182,7 @@ impl Scheduler {
             self.tasks.starved.retry_if_due(&self.run_queue, now.ns);
             self.trim.step(&self.trimmed(), now.ns);
             if !self.run_queue.is_empty() && self.poll_is_due(now) {
-                self.wait(0);
+                self.wait(0, true);
             }
 
             // 2. Run ready tasks until none is left, or it is time for phase 1 again.
@@ -194,7 +194,10 @@ impl Scheduler {
                 match self.idle_timeout_ns() {
                     _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
-                    Some(timeout_ns) => self.wait(self.until_maintenance(now, timeout_ns)),
+                    Some(timeout_ns) => {
+                        let maintenance_ns = self.until_maintenance(now);
+                        self.wait(timeout_ns.min(maintenance_ns), timeout_ns <= maintenance_ns);
+                    }
                     None => return Err(self.report_deadlock()),
                 }
             }
@@ -217,7 +220,7 @@ impl Scheduler {
         // call it before any wait times out. A built-in one need not be called, since `wait_fd`
         // polls its descriptor again after a timeout.
         if self.has_custom_wait_function() && self.io.is_stale(self.dispatch.turn_times.count()) {
-            self.wait(0);
+            self.wait(0, true);
             if clock.has_custom() {
                 now_ns = now_ns.max(read_ns());
             }
@@ -290,18 +293,19 @@ impl Scheduler {
         self.may_be_woken() && self.poll_pending(true) > 0
     }
 
-    /// How long a wait may last, `timeout_ns` at most, though no event or timer is due: until stacks
-    /// are to be tried again, or memory is to be given back.
-    fn until_maintenance(&self, now: Instant, timeout_ns: u64) -> u64 {
-        let checks_ns = self.io.reactor.borrow().next_check_ns(now.ns);
-        let timeout_ns = checks_ns.map_or(timeout_ns, |at_ns| timeout_ns.min(at_ns - now.ns));
-        if !self.tasks.starved.is_empty() {
-            timeout_ns.min(RETRY_NS)
+    /// How long a wait may last though no event or timer is due: until waits are to be checked, stacks
+    /// are to be tried again, or memory is to be given back. Whole milliseconds, which cost less.
+    fn until_maintenance(&self, now: Instant) -> u64 {
+        let ns = if !self.tasks.starved.is_empty() {
+            RETRY_NS
         } else if self.time.clock.has_custom() {
-            timeout_ns // What happens in simulated time does not depend on real time.
+            return u64::MAX; // What happens in simulated time does not depend on real time.
         } else {
-            self.trim.limit(&self.trimmed(), now.ns, timeout_ns)
-        }
+            let checks_ns = self.io.reactor.borrow().next_check_ns(now.ns);
+            let left_ns = checks_ns.map_or(u64::MAX, |at_ns| at_ns - now.ns);
+            self.trim.limit(&self.trimmed(), now.ns, left_ns)
+        };
+        ns.checked_next_multiple_of(1_000_000).unwrap_or(u64::MAX)
     }
 
     fn trimmed(&self) -> trim::Parts<'_> {
@@ -345,8 +349,9 @@ impl Scheduler {
         self.builtin_wait().is_none()
     }
 
-    /// Calls the wait function, unless a pending descriptor turns out to be ready.
-    fn wait(&self, timeout_ns: u64) {
+    /// Calls the wait function, unless a pending descriptor turns out to be ready. `exact`: a timer is due
+    /// then, and not only something that can be a little late.
+    fn wait(&self, timeout_ns: u64, exact: bool) {
         if let Err(error) = self.reinit_after_fork() {
             return self.wait_without_descriptors(timeout_ns, error);
         }
@@ -368,7 +373,7 @@ impl Scheduler {
         let watches = builtin.is_some_and(Builtin::watches_descriptors);
         // A program's function is given the full timeout, and a custom clock has no wake-up
         // latency.
-        let for_timer = watches && !self.time.clock.has_custom();
+        let for_timer = watches && exact && !self.time.clock.has_custom();
         let timeout_ns =
             if for_timer { self.io.latency.compensate(timeout_ns) } else { timeout_ns };
         let result = match (builtin, self.wait_function.get()) {
@@ -381,7 +386,7 @@ impl Scheduler {
                 };
                 events as c_int
             }
-            (builtin, _) => self.wait_by(builtin.unwrap_or(Builtin::Epoll), timeout_ns),
+            (builtin, _) => self.wait_by(builtin.unwrap_or(Builtin::Epoll), timeout_ns, exact),
         };
         if !watches {
             // The function does not poll the reactor, or only its backend descriptor, and an event

@@ -10,8 +10,8 @@ use crate::engine::sys::{self, Result};
 
 impl Scheduler {
     /// Calls a built-in wait function. Returns the number of events, or -1 after an ERROR line.
-    pub fn wait_by(&self, builtin: Builtin, timeout_ns: u64) -> c_int {
-        let exact = sys::ExactTimers::for_wait(timeout_ns);
+    pub fn wait_by(&self, builtin: Builtin, timeout_ns: u64, exact: bool) -> c_int {
+        let exact = exact.then(|| sys::ExactTimers::for_wait(timeout_ns));
         let (result, call) = match builtin {
             Builtin::Epoll => (self.poll_reactor(timeout_ns), "epoll_wait"),
             Builtin::Poll => (self.wait_by_poll(timeout_ns), "poll"),

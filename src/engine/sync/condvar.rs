@@ -90,7 +90,7 @@ impl Condvar {
         let _errno = ErrnoGuard::save();
         let (scheduler, task) = self.home.current_task()?;
         mutex.home().current_task()?;
-        let deadline_ns = scheduler.resolve_deadline(&mut limit.deadline);
+        let deadline_ns = scheduler.resolve_deadline(task, &mut limit.deadline);
         if !mutex.is_owned_by(task) {
             return Err(Error::NotOwner);
         }

@@ -167,8 +167,11 @@ impl Group {
     }
 
     /// Makes a task a member, which has been added for a place that was taken. It has not run yet.
-    /// This is where a member inherits what it is to have of the running task.
+    /// It inherits the running task's deadline.
     pub fn enter(&self, member: &Member, task: &Task) {
+        if let Some((_, parent)) = running_task() {
+            task.deadline_ns.set(parent.deadline_ns.get());
+        }
         member.task.set(task);
         task.group.set(from_ref(self).cast());
         self.members.push(member);
@@ -318,11 +321,12 @@ impl Group {
 }
 
 /// While it lives, the running task's waits are as long as they have to be: it is not told that it is
-/// canceled, nor refused to wait because it is marked as ended.
+/// canceled, nor refused to wait because it is marked as ended, nor limited by its deadline.
 struct Undisturbed<'t> {
     task: &'t Task,
     was_cancelable: bool,
     has_exited: bool,
+    deadline_ns: u64,
 }
 
 impl Undisturbed<'_> {
@@ -331,7 +335,12 @@ impl Undisturbed<'_> {
         if has_exited {
             task.set_state(State::Runnable);
         }
-        Undisturbed { task, was_cancelable: !task.shielded.replace(true), has_exited }
+        Undisturbed {
+            task,
+            was_cancelable: !task.shielded.replace(true),
+            has_exited,
+            deadline_ns: task.deadline_ns.replace(u64::MAX),
+        }
     }
 
     /// An error if the scheduler is ending the task: [`Drain`](crate::engine::scheduler::Drain).
@@ -343,6 +352,7 @@ impl Undisturbed<'_> {
 impl Drop for Undisturbed<'_> {
     fn drop(&mut self) {
         let _ = set_cancelable(self.was_cancelable);
+        self.task.deadline_ns.set(self.deadline_ns);
         if self.has_exited {
             self.task.set_state(State::Exited);
         }

@@ -231,7 +231,7 @@ fn limit_to_deadlines(cases: &[Case], scheduler: &Scheduler, limit: &mut Limit) 
         _ => None,
     });
     if let Some(at_ns) = deadlines.min() {
-        let limit_ns = scheduler.resolve_deadline(&mut limit.deadline).unwrap_or(u64::MAX);
+        let limit_ns = limit.deadline.resolve(&scheduler.time.clock).unwrap_or(u64::MAX);
         limit.deadline = Deadline::At(limit_ns.min(at_ns));
     }
 }

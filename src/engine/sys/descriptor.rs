@@ -193,8 +193,9 @@ fn epoll_pwait2(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) ->
 
 /// epoll_wait(2) for at most `timeout_ns` (u64::MAX: no timeout). Returns the number of events.
 pub fn epoll_wait(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -> Result<usize> {
-    // Plain epoll_wait is exact for the two common timeouts, and cheaper.
-    if timeout_ns == 0 || timeout_ns == u64::MAX || IMPRECISE.load(Relaxed) {
+    // Plain epoll_wait is exact for the common timeouts, and cheaper.
+    let is_whole = timeout_ns == u64::MAX || timeout_ns.is_multiple_of(1_000_000);
+    if is_whole || IMPRECISE.load(Relaxed) {
         return epoll_wait_ms(epoll_fd, events, timeout_ns);
     }
     match epoll_pwait2(epoll_fd, events, timeout_ns) {

@@ -80,8 +80,8 @@ pub struct Task {
     /// The number of turns, saturating. 32 bits, to fit in the first cache line, which is all that
     /// a yield touches of a task.
     pub turns: Cell<u32>,
-    /// What it waits for. From here to `links` is the second cache line: the fields that a wait
-    /// needs.
+    /// What it waits for. From here to `deadline_ns` is the second cache line: the fields that a
+    /// wait needs.
     pub wait: Cell<Wait>,
     /// How the latest wait ended.
     pub outcome: Cell<Outcome>,
@@ -89,6 +89,9 @@ pub struct Task {
     pub interest: Cell<u32>,
     /// Links of the wait queue.
     pub links: Links<Task>,
+    /// The moment of the scheduler's clock from which on each wait of the task times out; `u64::MAX` for
+    /// none. Only the task itself sets it, and who makes the task, before its first turn.
+    pub deadline_ns: Cell<u64>,
 
     /// The stack, from the first turn to the end.
     pub stack: Cell<Stack>,
@@ -177,6 +180,7 @@ impl Default for Task {
             outcome: Cell::new(Outcome::Interrupted),
             links: Links::default(),
             group: Cell::new(null()),
+            deadline_ns: Cell::new(u64::MAX),
             joiners: WaitQueue::default(),
             id: Cell::new(0),
             turns: Cell::new(0),

@@ -26,7 +26,12 @@ impl Deadline {
             // Past the end of the clock is never.
             *self = Deadline::At(clock.now_ns().saturating_add(ns));
         }
-        match *self {
+        self.moment_ns()
+    }
+
+    /// The moment, if it is known or has been resolved.
+    pub fn moment_ns(self) -> Option<u64> {
+        match self {
             Deadline::At(ns) => Some(ns),
             _ => None,
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{MutexGuard, Owned};
-use crate::engine::scheduler::Limit;
+use crate::engine::scheduler::{self, Limit, running_task};
 use crate::engine::sync::{self, Home};
 use crate::engine::sys::{Error, Result};
 use crate::engine::time::Deadline;
@@ -80,7 +80,8 @@ impl Condvar {
     /// ```
     ///
     /// # Errors
-    /// The guard is dropped then. [`Error::NotOwner`] when it is not this task that has locked the
+    /// The guard is dropped then. [`Error::TimedOut`] past a deadline of the task, also in
+    /// [`wait_timeout`](Self::wait_timeout), [`Error::NotOwner`] when it is not this task that has locked the
     /// mutex, [`Error::InvalidArgument`] when tasks wait with another mutex, [`Error::OwnerDied`]
     /// as [`Mutex::lock`](super::Mutex::lock), and [those of the module](super#errors).
     pub fn wait<'m, T: ?Sized>(&self, guard: MutexGuard<'m, T>) -> Result<MutexGuard<'m, T>> {
@@ -164,7 +165,12 @@ impl Condvar {
             (Ok(()) | Err(Error::Interrupted), Some(guard)) => {
                 Ok((guard, WaitTimeoutResult(false)))
             }
-            (Err(Error::TimedOut), Some(guard)) => Ok((guard, WaitTimeoutResult(true))),
+            // Past the task's deadline it is an error, so that a loop around the wait ends.
+            (Err(Error::TimedOut), Some(guard))
+                if !running_task().is_some_and(scheduler::is_past_deadline) =>
+            {
+                Ok((guard, WaitTimeoutResult(true)))
+            }
             (waited, _) => Err(waited.err().unwrap_or(Error::OwnerDied)),
         }
     }
