@@ -1134,7 +1134,7 @@ int mj_group_set_fail_fast(struct mj_group *group, bool fail_fast);
 // Adds a task to a group, which calls `function` with `argument`, and ends when that returns. If
 // the group has `limit` members, waits in FIFO order for at most `timeout_ns` until one ends.
 // `argument` stays the caller's. What `function` returns is 0, or a failure: the first one is kept
-// for mj_group_error(). Members may add members; but if all of a full group wait for room, none
+// for mj_group_error(). The member inherits the caller's deadline. Members may add members; but if all of a full group wait for room, none
 // gets it. May suspend, also if there is room, as mj_chan_send().
 //
 // Returns 0. Errors (`function` is not called then):
@@ -1143,7 +1143,10 @@ int mj_group_set_fail_fast(struct mj_group *group, bool fail_fast);
 //   -ENOMEM     out of memory
 //   -EINVAL     `group` or `function` is NULL
 //   -EINTR, -ECANCELED, -EPERM  as mj_mutex_lock()
-int mj_group_go(struct mj_group *group, mj_group_fn function, void *argument, uint64_t timeout_ns);
+int mj_group_go(struct mj_group *group,
+                mj_group_fn function,
+                void *argument,
+                uint64_t timeout_ns);
 
 // mj_group_go() without waiting. Works outside a task too, as before the run. Does not suspend.
 //
@@ -1175,7 +1178,7 @@ int mj_group_cancel(struct mj_group *group);
 
 // Ends a group: refuses further members, as mj_group_cancel() does, waits for at most `grace_ns`
 // until the members have ended, then cancels those that are left, and waits for them as long as it
-// takes. Nothing cuts this short: no cancelation of the caller, no wake-up, no missing memory, also
+// takes. Nothing cuts this short: no cancelation or deadline of the caller, no wake-up, no missing memory, also
 // if it is canceled already or has called mj_task_exit(). Without members it works outside a task
 // too. May suspend.
 //
@@ -1183,7 +1186,8 @@ int mj_group_cancel(struct mj_group *group);
 //   -EDEADLK  the caller is a member
 //   -EINVAL   `group` is NULL
 //   -EPERM    outside a task while there are members, or the group is another scheduler's
-int mj_group_end(struct mj_group *group, uint64_t grace_ns);
+int mj_group_end(struct mj_group *group,
+                 uint64_t grace_ns);
 
 // Returns the first result of a member that was not 0; 0 if there is none yet, or for NULL. Does
 // not suspend.
