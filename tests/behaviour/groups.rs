@@ -222,9 +222,10 @@ fn a_group_ends_by_itself_within_the_grace<D: Groups>() {
     in_a_task(|api: D| {
         let (group, log) = (api.group(0), Events::new());
         for number in [2, 1] {
-            let log = log.clone();
+            let (own, log) = (group.clone(), log.clone());
             let member = move || {
                 D::sleep(number * MS).unwrap();
+                assert_eq!(D::go(&own, || unreachable!(), None), CLOSED); // In the grace already.
                 log.push(number);
             };
             D::go(&group, member, None).unwrap();
