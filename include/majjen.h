@@ -20,6 +20,7 @@
 //   Condition variables
 //   Semaphores
 //   Wait groups
+//   Groups of tasks
 //   Stacks
 //   Log
 //   Metrics, and a list of the tasks
@@ -1098,6 +1099,103 @@ int mj_waitgroup_done(struct mj_waitgroup *group);
 //   -EINVAL     `group` is NULL
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_mutex_lock()
 int mj_waitgroup_wait(struct mj_waitgroup *group, uint64_t timeout_ns);
+
+// ---- Groups of tasks ----------------------------------------------------------------------------
+
+// A group: tasks that belong together. See mj_group_create().
+typedef struct mj_group mj_group;
+
+// The function of a member of a group. What it returns is 0, or a failure, as it likes.
+typedef int (*mj_group_fn)(void *argument);
+
+// Makes a group for the tasks of one scheduler: tasks that belong together, its members, of which
+// at most `limit` live at a time, or any number for 0. It may outlive the scheduler. Does not
+// suspend.
+//
+// Returns the group, to be released with mj_group_destroy(), or NULL with errno as
+// mj_chan_create().
+struct mj_group *mj_group_create(struct mj_scheduler *scheduler, size_t limit);
+
+// Releases a group that has no members: mj_group_wait() or mj_group_end() comes before. When its
+// scheduler has been destroyed, its members have been too. Does not suspend.
+//
+// Returns 0. Errors (it stays as it is then):
+//   -EBUSY           it has members, or a task waits for it
+//   -EINVAL, -EPERM  as mj_chan_destroy()
+int mj_group_destroy(struct mj_group *group);
+
+// Sets whether the first failure of a member cancels the group, as mj_group_cancel() does; at first
+// it does not. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  `group` is NULL
+int mj_group_set_fail_fast(struct mj_group *group, bool fail_fast);
+
+// Adds a task to a group, which calls `function` with `argument`, and ends when that returns. If
+// the group has `limit` members, waits in FIFO order for at most `timeout_ns` until one ends.
+// `argument` stays the caller's. What `function` returns is 0, or a failure: the first one is kept
+// for mj_group_error(). The member inherits the caller's deadline. Members may add members; but if all of a full group wait for room, none
+// gets it. May suspend, also if there is room, as mj_chan_send().
+//
+// Returns 0. Errors (`function` is not called then):
+//   -ETIMEDOUT  there was no room in time
+//   -EPIPE      the group has been canceled or ended, or is meanwhile
+//   -ENOMEM     out of memory
+//   -EINVAL     `group` or `function` is NULL
+//   -EINTR, -ECANCELED, -EPERM  as mj_mutex_lock()
+int mj_group_go(struct mj_group *group,
+                mj_group_fn function,
+                void *argument,
+                uint64_t timeout_ns);
+
+// mj_group_go() without waiting. Works outside a task too, as before the run. Does not suspend.
+//
+// Returns 0. Errors (`function` is not called then):
+//   -EAGAIN  there is no room, or other tasks wait for some
+//   -EPIPE, -ENOMEM  as mj_group_go()
+//   -EINVAL  `group` or `function` is NULL, or the group's scheduler has been destroyed
+//   -EPERM   as mj_chan_destroy()
+int mj_group_try_go(struct mj_group *group, mj_group_fn function, void *argument);
+
+// Waits until a group has no members, for at most `timeout_ns`. Any number of tasks may wait, and
+// after it more members may be added. May suspend, as mj_chan_send().
+//
+// Returns 0 when all have ended: mj_group_error() says whether one has failed. Errors:
+//   -ETIMEDOUT  they have not ended in time, and go on
+//   -EDEADLK    the caller is a member
+//   -EINVAL     `group` is NULL
+//   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_mutex_lock()
+int mj_group_wait(struct mj_group *group, uint64_t timeout_ns);
+
+// Cancels all members, as mj_task_cancel() does, the caller too if it is one, and refuses others
+// for good: mj_group_go() returns -EPIPE, also where it waits for room. Members that have not begun
+// are called all the same, so that they can release what they were given. Works outside a task too.
+// Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL, -EPERM  as mj_chan_destroy()
+int mj_group_cancel(struct mj_group *group);
+
+// Ends a group: refuses further members, as mj_group_cancel() does, waits for at most `grace_ns`
+// until the members have ended, then cancels those that are left, and waits for them as long as it
+// takes. Nothing cuts this short: no cancelation or deadline of the caller, no wake-up, no missing memory, also
+// if it is canceled already or has called mj_task_exit(). Without members it works outside a task
+// too. May suspend.
+//
+// Returns 0: no task of the group exists any more. Errors:
+//   -EDEADLK  the caller is a member
+//   -EINVAL   `group` is NULL
+//   -EPERM    outside a task while there are members, or the group is another scheduler's
+int mj_group_end(struct mj_group *group,
+                 uint64_t grace_ns);
+
+// Returns the first result of a member that was not 0; 0 if there is none yet, or for NULL. Does
+// not suspend.
+int mj_group_error(const struct mj_group *group);
+
+// Returns how many members a group has, and tasks that are about to add one; 0 for NULL. Does not
+// suspend.
+size_t mj_group_count(const struct mj_group *group);
 
 // ---- Stacks -------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ mod channel;
 mod deadline;
 mod fd;
 mod go;
+mod group;
 mod log;
 mod metrics;
 mod net;

@@ -21,6 +21,7 @@
 //! | `user_state`: the record, or null | `spawn`; `record::run` when the task ends; `Scheduler::drop` | `Record::of` |
 //! | `Record::job`, taken once | `spawn`; `record::run`, `Scheduler::drop` | |
 //! | `canceled` (the core's) | `JoinHandle::cancel`, `Scheduler::drop` | the core, on every call that suspends |
+//! | `Record::depth`, `membership` | `spawn` | teardown: who borrows ends first; the record's drop |
 //! | `Packet`: the result | the job, before the task ends | `JoinHandle` |
 //! | `Shared::core`: the scheduler, or null | `Scheduler::drop`, once | handles, which may live longer |
 //! | `Shared::closing` | `Scheduler::drop` and the thread's end, before all else | `spawn` |
@@ -35,7 +36,8 @@
 //!   stays mapped where it is. What refers to the scheduler refers to the core's, on the heap, so
 //!   that [`Scheduler`] may be moved. Tasks, handles and the scheduler are not `Send`: they stay on
 //!   the thread that made them, since closures and results need not be `Send` either.
-//! - *A task borrows nothing that it can outlive.* Closures and results are `'static`.
+//! - *A task borrows nothing that it can outlive.* Closures and results are `'static`, or those of a
+//!   [`scope`](task::scope()), which has its own argument (`task/scope.rs`).
 //! - *What borrows from a task's stack is not outlived by it.* Frames are left by returning and by
 //!   unwinding, and in no other way: a stack whose frames were not left is never used again nor
 //!   unmapped. So a destructor may be relied on, as `std::thread::scope` does. What a task has
@@ -64,6 +66,7 @@
 //!   again.
 
 mod builder;
+mod group;
 mod hooks;
 mod join;
 pub mod logger;

@@ -578,6 +578,49 @@ static void destroy_objects(void) {
   if (channel != NULL) CHECK_INT(mj_chan_destroy(channel), ==, 0);
 }
 
+// ---- groups ----
+
+static mj_group* members;
+static size_t member_starts, member_ends;
+
+static int is_member(void* argument) {
+  size_t number = (size_t)argument;
+  int result = mj_task_park(number % 2 == 0 ? 50000000 : 100000);
+  if (result != -ECANCELED && result != -ETIMEDOUT) CHECK_ALLOWED(result);
+  member_ends++;
+  return result;
+}
+
+// Whatever fails, each member that was added ends, and nobody waits for good.
+static void has_a_group(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  members = mj_group_create(scheduler, 5);
+  if (members == NULL) CHECK_ALLOWED(-errno);
+  for (size_t i = 0; i < 20 && members != NULL; i++) {
+    int result = mj_group_go(members, is_member, (void*)i, 1000000);
+    if (result == 0) member_starts++;
+    CHECK_ALLOWED_OR_LATE(result);
+  }
+  if (members != NULL) {
+    CHECK_ALLOWED_OR_LATE(mj_group_wait(members, 200000));
+    CHECK_INT(mj_group_end(members, 200000), ==, 0);
+    CHECK_UINT(mj_group_count(members), ==, 0);
+    CHECK_UINT(member_ends, ==, member_starts);
+  }
+  end();
+}
+
+static void destroy_group(void) {
+  if (members != NULL) CHECK_INT(mj_group_destroy(members), ==, 0);
+  members = NULL;
+}
+
+static void group_members(mj_scheduler** scheduler) {
+  member_starts = member_ends = 0;
+  spawn(*scheduler, has_a_group, 0);
+  run(*scheduler);
+}
+
 // ---- stop, from another thread ----
 
 static void* stops(void* scheduler) {
@@ -784,6 +827,7 @@ static const scenario scenarios[] = {
     {"metrics", run_some, metrics, NULL, false},
     {"wake, cancel, join", NULL, wake_cancel_join, NULL, false},
     {"synchronise", NULL, synchronise, destroy_objects, false},
+    {"groups", NULL, group_members, destroy_group, false},
     {"stop from a thread", NULL, stop, NULL, true},
     {"destroy", fill, destroy, close_pairs, true},
     {"child of fork", inherit, run_in_child, close_pairs, false},

@@ -1,5 +1,5 @@
-//! Synchronization of one scheduler's tasks: mutexes, condition variables, semaphores, wait groups
-//! and channels. The C ABI and the Rust API are built on these.
+//! Synchronization of one scheduler's tasks: mutexes, condition variables, semaphores, wait groups,
+//! channels, and groups of tasks. The C ABI and the Rust API are built on these.
 //!
 //! There is one thread, so nothing here is atomic, and state cannot change until the task suspends.
 //! A call that need not wait works in a canceled task too, so that it can clean up. If it is one that
@@ -28,6 +28,8 @@
 mod case;
 mod channel;
 mod condvar;
+mod group;
+mod group_call;
 mod home;
 mod mutex;
 mod object;
@@ -38,6 +40,8 @@ mod wait_group;
 pub use case::{Case, DEADLINE, DESCRIPTOR, Operation, TASK};
 pub use channel::Channel;
 pub use condvar::Condvar;
+pub use group::{Group, Member};
+pub use group_call::Function;
 pub use home::Home;
 pub use mutex::Mutex;
 pub use object::Object;

@@ -204,6 +204,14 @@ pub struct mj_waitgroup {
     _private: [u8; 0],
 }
 
+/// A group: tasks that belong together. See mj_group_create().
+pub struct mj_group {
+    _private: [u8; 0],
+}
+
+/// The function of a member of a group. What it returns is 0, or a failure, as it likes.
+pub type mj_group_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void) -> c_int>;
+
 /// A channel: a queue of elements of one size. See mj_chan_create().
 pub struct mj_chan {
     _private: [u8; 0],

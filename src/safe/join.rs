@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::panics::{Panic, drop_quietly};
 use super::record::Job;
 use super::task::handle::Task;
 use super::time::limit;
-use super::unwind::{Cancelation, suspending, suspending_or};
+use super::unwind::{Canceled, suspending, suspending_or};
 use crate::engine::sys::{Error, Result};
 use crate::engine::{log, scheduler};
 
@@ -64,6 +65,16 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
+impl JoinError {
+    /// Why a group has not taken a task. One that is closed would have canceled it.
+    pub(super) fn of_refusal(error: Error) -> JoinError {
+        match error {
+            Error::Disconnected => JoinError::Canceled,
+            error => JoinError::Failed(error),
+        }
+    }
+}
+
 /// Without what the panic said.
 impl From<JoinError> for Error {
     fn from(error: JoinError) -> Error {
@@ -87,9 +98,14 @@ impl From<JoinError> for std::io::Error {
     }
 }
 
-type Outcome<T> = std::result::Result<T, JoinError>;
+pub type Outcome<T> = std::result::Result<T, JoinError>;
 
-/// Where a task leaves its result. Shared by the job and the handle.
+/// Where a task leaves its result, which is shared with who takes it.
+pub trait Sink<T> {
+    fn put(&self, outcome: Outcome<T>);
+}
+
+/// The place for the result of one task. Shared by the job and the handle.
 struct Packet<T> {
     /// Until the handle takes it.
     outcome: Cell<Option<Outcome<T>>>,
@@ -101,8 +117,10 @@ impl<T> Packet<T> {
     fn new() -> Rc<Packet<T>> {
         Rc::new(Packet { outcome: Cell::new(None), filled: Cell::new(false) })
     }
+}
 
-    fn fill(&self, outcome: Outcome<T>) {
+impl<T> Sink<T> for Packet<T> {
+    fn put(&self, outcome: Outcome<T>) {
         self.outcome.set(Some(outcome));
         self.filled.set(true);
     }
@@ -140,8 +158,11 @@ pub struct Pair<T> {
     packet: Rc<Packet<T>>,
 }
 
-impl<T: 'static> Pair<T> {
-    pub fn new(body: impl FnOnce() -> T + 'static) -> (Pair<T>, Job) {
+impl<T> Pair<T> {
+    pub fn new<'a>(body: impl FnOnce() -> T + 'a) -> (Pair<T>, Job<'a>)
+    where
+        T: 'a,
+    {
         let packet = Packet::new();
         let job = job(packet.clone(), body);
         (Pair { packet }, job)
@@ -152,7 +173,8 @@ impl<T: 'static> Pair<T> {
     }
 }
 
-fn job<T: 'static>(packet: Rc<Packet<T>>, body: impl FnOnce() -> T + 'static) -> Job {
+/// The job that runs a closure, and puts what becomes of it into a sink.
+pub fn job<'a, T, S: Sink<T> + 'a>(sink: Rc<S>, body: impl FnOnce() -> T + 'a) -> Job<'a> {
     Box::new(move |canceled| {
         // What the closure owns may be left in any state by a panic; it is dropped here, and seen
         // by others only through what is theirs as well, as with threads.
@@ -161,10 +183,10 @@ fn job<T: 'static>(packet: Rc<Packet<T>>, body: impl FnOnce() -> T + 'static) ->
         }));
         let outcome = match result {
             Ok(outcome) => outcome,
-            Err(payload) if payload.is::<Cancelation>() => Err(JoinError::Canceled),
+            Err(payload) if payload.is::<Canceled>() => Err(JoinError::Canceled),
             Err(payload) => Err(JoinError::Panicked(Panic::new(payload))),
         };
-        if Rc::strong_count(&packet) == 1
+        if Rc::strong_count(&sink) == 1
             && let Err(JoinError::Panicked(panic)) = &outcome
         {
             log::error(format_args!(
@@ -172,16 +194,20 @@ fn job<T: 'static>(packet: Rc<Packet<T>>, body: impl FnOnce() -> T + 'static) ->
                 panic.message()
             ));
         }
-        packet.fill(outcome);
-        drop_quietly(packet); // With the outcome, if there is no handle.
+        sink.put(outcome);
+        drop_quietly(sink); // With the outcome, if nobody is left to take it.
     })
 }
 
 impl<T> JoinHandle<T> {
     /// A handle to a task that could not be started.
     pub(super) fn failed(error: Error) -> JoinHandle<T> {
+        JoinHandle::refused(JoinError::Failed(error))
+    }
+
+    pub(super) fn refused(error: JoinError) -> JoinHandle<T> {
         let packet = Packet::new();
-        packet.fill(Err(JoinError::Failed(error)));
+        packet.put(Err(error));
         JoinHandle { task: Task::none(), packet }
     }
 
@@ -205,6 +231,10 @@ impl<T> JoinHandle<T> {
     /// is the caller itself, [`Error::WrongScheduler`] when it is one of another scheduler,
     /// [`Error::NoSuchTask`] when it was given up; and what starting the task has failed with.
     pub fn join(self) -> std::result::Result<T, JoinError> {
+        self.join_by_ref()
+    }
+
+    pub(super) fn join_by_ref(&self) -> std::result::Result<T, JoinError> {
         self.wait().map_err(JoinError::Failed)?;
         // There is none if the task was given up, since it would not unwind.
         self.packet.outcome.take().unwrap_or(Err(JoinError::Failed(Error::NoSuchTask)))
@@ -294,6 +324,26 @@ impl<T> JoinHandle<T> {
         self.task.cancel();
     }
 
+    /// A handle that cancels the task when it is dropped, as when the task that has it is unwound.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let child = scheduler.spawn(|| {
+    ///     let ticks = task::spawn(|| task::sleep(Duration::from_secs(3600))).cancel_on_drop();
+    ///     assert!(!ticks.is_finished());
+    ///     ticks.task().clone()
+    /// });
+    /// scheduler.run()?; // Does not take an hour.
+    /// assert!(child.join()?.is_finished());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_on_drop(self) -> CancelOnDrop<T> {
+        CancelOnDrop { handle: self }
+    }
+
     /// The task itself.
     ///
     /// ```
@@ -317,5 +367,51 @@ impl<T> fmt::Debug for JoinHandle<T> {
             .field("task", &self.task)
             .field("is_finished", &self.is_finished())
             .finish()
+    }
+}
+
+/// A [`JoinHandle`] that cancels its task when it is dropped: see
+/// [`JoinHandle::cancel_on_drop`].
+#[must_use = "the task is canceled when it is dropped"]
+pub struct CancelOnDrop<T> {
+    handle: JoinHandle<T>,
+}
+
+impl<T> CancelOnDrop<T> {
+    /// As [`JoinHandle::join`]. A caller that is unwound meanwhile cancels the task.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let one = scheduler.spawn(|| 1).cancel_on_drop();
+    /// let two = scheduler.spawn(move || one.join().map(|one| one + 1));
+    /// scheduler.run()?;
+    /// assert_eq!(two.join()??, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`JoinHandle::join`].
+    pub fn join(self) -> std::result::Result<T, JoinError> {
+        self.handle.join_by_ref()
+    }
+}
+
+impl<T> Deref for CancelOnDrop<T> {
+    type Target = JoinHandle<T>;
+
+    fn deref(&self) -> &JoinHandle<T> {
+        &self.handle
+    }
+}
+
+impl<T> Drop for CancelOnDrop<T> {
+    fn drop(&mut self) {
+        self.handle.cancel();
+    }
+}
+
+impl<T> fmt::Debug for CancelOnDrop<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("CancelOnDrop").field(&self.handle).finish()
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::ptr::{fn_addr_eq, null_mut};
 use std::rc::Rc;
 
+use super::group::Membership;
 use super::panics::drop_quietly;
 use super::shared::Shared;
 use crate::engine::scheduler::running_task;
@@ -12,12 +13,12 @@ use crate::engine::task::{Body, State, Task};
 
 /// Runs the task's closure and leaves the result where its handle finds it, or, when told that the
 /// task is canceled, only drops the closure. Does not unwind.
-pub type Job = Box<dyn FnOnce(bool)>;
+pub type Job<'a> = Box<dyn FnOnce(bool) + 'a>;
 
 /// What belongs to one Rust task. The task's `user_state` owns it.
 pub struct Record {
     /// Until the first turn.
-    job: Cell<Option<Job>>,
+    job: Cell<Option<Job<'static>>>,
     pub shared: Rc<Shared>,
     /// How many calls of `task::no_unwind` it is in.
     pub frames: Cell<u32>,
@@ -29,10 +30,22 @@ pub struct Record {
     /// Whether it is in `task::park`, and whether it has been woken for that.
     pub parked: Cell<bool>,
     pub woken: Cell<bool>,
+    /// How many scopes it is in: it borrows from a task that is in one less. 0 if it borrows nothing.
+    pub depth: u32,
+    /// The last field: the task leaves its group when all else is dropped.
+    membership: Option<Membership>,
+}
+
+/// Where a task belongs.
+#[derive(Default)]
+pub struct Place {
+    /// As [`Record::depth`].
+    pub depth: u32,
+    pub membership: Option<Membership>,
 }
 
 impl Record {
-    pub fn new(shared: Rc<Shared>, job: Job) -> Record {
+    pub fn new(shared: Rc<Shared>, job: Job<'static>, place: Place) -> Record {
         Record {
             job: Cell::new(Some(job)),
             shared,
@@ -41,12 +54,21 @@ impl Record {
             refusals: Cell::new(0),
             parked: Cell::new(false),
             woken: Cell::new(false),
+            depth: place.depth,
+            membership: place.membership,
         }
     }
 
     /// What the core is to be given as a task's `user_state`.
     pub fn into_user_state(self) -> *mut c_void {
         Box::into_raw(Box::new(self)).cast()
+    }
+
+    /// The task has been handed to the core.
+    pub fn enter_group(&self, task: &Task) {
+        if let Some(membership) = &self.membership {
+            membership.enter(task);
+        }
     }
 
     /// The record of a task, if it is a Rust task that has not ended. The reference is good until

@@ -65,7 +65,7 @@ use std::ptr::from_ref;
 use crate::engine::sync::Object;
 
 /// An object of the core's that belongs to safe code.
-struct Owned<O: Object>(O);
+pub(super) struct Owned<O: Object>(pub(super) O);
 
 impl<O: Object> Deref for Owned<O> {
     type Target = O;

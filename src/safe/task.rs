@@ -7,6 +7,8 @@
 //! As in the standard library, a call that waits does so without limit, and that with a limit has the
 //! same name with `_timeout` behind it.
 //!
+//! Tasks that belong together are those of a [`scope`](scope()), which may borrow, or of a [`JoinSet`].
+//!
 //! # Cancelation
 //!
 //! A task that is told to end, by [`JoinHandle::cancel`] or because its scheduler is dropped, is
@@ -16,7 +18,7 @@
 //!
 //! What can be had without waiting is had in a canceled task too: an element that is there, the result of a
 //! task that has ended. But every 64th call unwinds it all the same. Work that has to be finished waits
-//! in [`shield`].
+//! in [`shield`]. Code that catches panics lets a cancelation pass: [`Canceled`].
 //!
 //! A [`timeout`] unwinds in the same way, but to its own call only, and a destructor cannot suspend then
 //! either.
@@ -60,6 +62,8 @@
 mod builder;
 mod deadline;
 pub(super) mod handle;
+mod join_set;
+mod scope;
 pub(super) mod spawn;
 pub(super) mod timeout;
 
@@ -76,9 +80,12 @@ use crate::engine::sys::Error;
 use crate::engine::sys::Result;
 use crate::engine::time::Deadline;
 
+pub use super::unwind::{Canceled, resume_if_canceled};
 pub use builder::Builder;
 pub use deadline::set_deadline;
 pub use handle::Task;
+pub use join_set::JoinSet;
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use timeout::{Elapsed, timeout, timeout_at};
 
 /// Suspends the running task for at least that long.
@@ -412,6 +419,28 @@ impl Drop for Flag<'_> {
 /// ```
 pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
     Builder::new().spawn(body).unwrap_or_else(JoinHandle::failed)
+}
+
+/// Whether the running task has been told to end, also while that is [held](shield). `false` outside
+/// a task.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// let stops_early = scheduler.spawn(|| {
+///     task::shield(|| {
+///         while !task::is_canceled() {
+///             task::yield_now().unwrap();
+///         }
+///     });
+/// });
+/// scheduler.spawn(move || stops_early.cancel());
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub fn is_canceled() -> bool {
+    running_task().is_some_and(|(_, task)| task.canceled.get())
 }
 
 /// The running task. `None` outside a task, and in one that C code has created.

@@ -17,34 +17,41 @@ const TURNS: u32 = 100;
 /// Ends the Rust tasks: those that have begun by unwinding them. What C code has added is the
 /// core's to destroy. Does not unwind.
 pub fn end_tasks(core: &Scheduler, shared: &Shared) {
-    end(core, shared, |task| {
-        if let Some(record) = Record::take(task) {
-            record.discard_job();
-            drop_quietly(record);
-        }
-    });
+    end(core, shared, |_| true);
 }
 
-/// Ends the Rust tasks that have begun, and no others. Does not unwind.
+/// Ends the Rust tasks that have begun, and what borrows from them. Does not unwind.
 pub fn unwind_tasks(core: &Scheduler, shared: &Shared) {
     if has_begun_tasks(core) {
-        end(core, shared, |_| ());
+        end(core, shared, |record| record.depth > 0);
     }
 }
 
+/// Ends the tasks that have begun, and those others that are to be discarded. Who borrows comes before
+/// whom it borrows from.
+///
 /// The core may be gone when this returns: a log callback can drop the scheduler.
-fn end(core: &Scheduler, shared: &Shared, end_new: impl Fn(&Task)) {
-    shared.closing.set(true);
+fn end(core: &Scheduler, shared: &Shared, is_discarded: impl Fn(&Record) -> bool) {
+    shared.closing.set(true); // No task is added from now on, so no depth either.
     let turns = if CAN_UNWIND { TURNS } else { 0 };
     let drain = Drain::begin(core);
     let mut given_up = 0;
-    for task in core.tasks.iter() {
-        if !has_begun(task) {
-            end_new(task);
-        } else if Record::of(task).is_some() && !unwind(&drain, task, turns) {
-            give_up(core, task);
-            given_up += 1;
+    let mut next = deepest(core, u32::MAX);
+    while let Some(depth) = next {
+        for task in core.tasks.iter() {
+            let Some(record) = Record::of(task).filter(|record| record.depth == depth) else {
+                continue;
+            };
+            if !has_begun(task) {
+                if is_discarded(record) {
+                    discard(task);
+                }
+            } else if !unwind(&drain, task, turns) {
+                give_up(core, task);
+                given_up += 1;
+            }
         }
+        next = deepest(core, depth);
     }
     drop(drain);
     if given_up > 0 {
@@ -54,6 +61,20 @@ fn end(core: &Scheduler, shared: &Shared, end_new: impl Fn(&Task)) {
              ends and there are others, the process is aborted",
             Counted(given_up, "task", "tasks")
         ));
+    }
+}
+
+/// The largest depth below a limit that a Rust task has.
+fn deepest(core: &Scheduler, limit: u32) -> Option<u32> {
+    let depths = core.tasks.iter().filter_map(|task| Some(Record::of(task)?.depth));
+    depths.filter(|depth| *depth < limit).max()
+}
+
+/// Drops the closure of a task that has not begun.
+fn discard(task: &Task) {
+    if let Some(record) = Record::take(task) {
+        record.discard_job();
+        drop_quietly(record);
     }
 }
 

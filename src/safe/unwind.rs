@@ -11,8 +11,58 @@ use crate::engine::log;
 use crate::engine::scheduler::{self, running_task};
 use crate::engine::sys::{Error, Result};
 
-/// What a cancelation carries up a task's stack. Private, so that only [`raise`] makes one.
-pub struct Cancelation(());
+/// What unwinds the stack of a task that is canceled: the payload that
+/// [`catch_unwind`](std::panic::catch_unwind) returns then. Who catches panics lets it go on once it
+/// has cleaned up, by [`resume_if_canceled`]; else the task is unwound again when it suspends next.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+/// use std::panic::catch_unwind;
+///
+/// let scheduler = Scheduler::new()?;
+/// let waits = scheduler.spawn(|| match catch_unwind(|| task::park(None)) {
+///     Err(payload) => payload.is::<task::Canceled>(),
+///     Ok(_) => false,
+/// });
+/// let task = waits.task().clone();
+/// scheduler.spawn(move || task.cancel());
+/// scheduler.run()?;
+/// assert!(waits.join()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Canceled(()); // Only `raise` makes one.
+
+/// Lets a cancelation go on that [`catch_unwind`](std::panic::catch_unwind) has caught, or the end of
+/// a [`timeout`](super::task::timeout()), and returns what is neither: for code that reports panics
+/// and goes on.
+///
+/// ```
+/// use majjen::{JoinError, Scheduler, task};
+/// use std::panic::catch_unwind;
+///
+/// let scheduler = Scheduler::new()?;
+/// let serves = scheduler.spawn(|| {
+///     loop {
+///         let request = || task::park(None).unwrap();
+///         let panic = catch_unwind(request).map_err(task::resume_if_canceled);
+///         assert!(panic.is_ok(), "a request has failed");
+///     }
+/// });
+/// scheduler.spawn(move || {
+///     serves.cancel();
+///     assert!(matches!(serves.join(), Err(JoinError::Canceled)));
+/// });
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub fn resume_if_canceled(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
+    if payload.is::<Canceled>() || payload.is::<Elapsed>() {
+        resume_unwind(payload)
+    } else {
+        payload
+    }
+}
 
 /// After so many refusals, a task whose scheduler is being dropped gets no further.
 const REFUSALS: u32 = 1000;
@@ -34,7 +84,7 @@ pub fn suspending<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     }
     match (call(), record) {
         (Err(Error::Canceled), Some(record)) if CAN_UNWIND && record.frames.get() == 0 => {
-            raise(Cancelation(()))
+            raise(Canceled(()))
         }
         (Err(Error::TimedOut), Some(record)) if CAN_UNWIND && is_over(record, running) => {
             raise(Elapsed::new())

@@ -178,7 +178,7 @@ fn documents_run() -> Result<(), Failed> {
             count += 1;
         }
     }
-    assert_eq!(count, 7, "the documents' programs");
+    assert_eq!(count, 9, "the documents' programs");
     Ok(())
 }
 
@@ -366,7 +366,15 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
     let report = under_valgrind(&temp_dir.path().join("main"), &temp_dir)?;
     assert!(report.contains("Invalid read of size 8"), "valgrind has missed a mistake:\n{report}");
 
-    for test in ["rust_tasks", "rust_lifetimes", "rust_thread_end", "rust_sync", "behaviour"] {
+    for test in [
+        "rust_tasks",
+        "rust_lifetimes",
+        "rust_thread_end",
+        "rust_scopes",
+        "rust_join_set",
+        "rust_sync",
+        "behaviour",
+    ] {
         let Some(program) = newest(&format!("{test}-"), "")? else {
             return Ok(Completion::ignored_with(format!("{test} is not built: run all tests")));
         };

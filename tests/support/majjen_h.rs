@@ -109,6 +109,13 @@ pub struct mj_waitgroup {
     _opaque: [u8; 0],
 }
 
+#[repr(C)]
+pub struct mj_group {
+    _opaque: [u8; 0],
+}
+
+pub type mj_group_fn = unsafe extern "C" fn(argument: *mut c_void) -> c_int;
+
 pub type mj_log_level = c_uint;
 pub const MJ_LOG_TRACE: mj_log_level = 0;
 pub const MJ_LOG_DEBUG: mj_log_level = 1;
@@ -377,6 +384,25 @@ unsafe extern "C" {
     pub safe fn mj_waitgroup_add(group: *mut mj_waitgroup, count: usize) -> c_int;
     pub safe fn mj_waitgroup_done(group: *mut mj_waitgroup) -> c_int;
     pub safe fn mj_waitgroup_wait(group: *mut mj_waitgroup, timeout_ns: u64) -> c_int;
+    pub safe fn mj_group_create(scheduler: *mut mj_scheduler, limit: usize) -> *mut mj_group;
+    pub safe fn mj_group_destroy(group: *mut mj_group) -> c_int;
+    pub safe fn mj_group_set_fail_fast(group: *mut mj_group, fail_fast: bool) -> c_int;
+    pub safe fn mj_group_go(
+        group: *mut mj_group,
+        function: Option<mj_group_fn>,
+        argument: *mut c_void,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_group_try_go(
+        group: *mut mj_group,
+        function: Option<mj_group_fn>,
+        argument: *mut c_void,
+    ) -> c_int;
+    pub safe fn mj_group_wait(group: *mut mj_group, timeout_ns: u64) -> c_int;
+    pub safe fn mj_group_cancel(group: *mut mj_group) -> c_int;
+    pub safe fn mj_group_end(group: *mut mj_group, grace_ns: u64) -> c_int;
+    pub safe fn mj_group_error(group: *const mj_group) -> c_int;
+    pub safe fn mj_group_count(group: *const mj_group) -> usize;
     pub safe fn mj_scheduler_set_stack_size(
         scheduler: *mut mj_scheduler,
         stack_bytes: usize,

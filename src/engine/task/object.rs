@@ -116,6 +116,8 @@ pub struct Task {
     pub(super) chunk: Cell<*const c_void>,
     /// ThreadSanitizer's fiber; null without it.
     pub fiber: Cell<*mut c_void>,
+    /// The group that it is a member of, by its address; null for none.
+    pub group: Cell<*const c_void>,
     /// The tasks that join this one.
     pub joiners: WaitQueue<WaitNode>,
     /// The slot's index and use count (generation): unique within a scheduler.
@@ -177,6 +179,7 @@ impl Default for Task {
             fiber: Cell::new(null_mut()),
             outcome: Cell::new(Outcome::Interrupted),
             links: Links::default(),
+            group: Cell::new(null()),
             deadline_ns: Cell::new(u64::MAX),
             joiners: WaitQueue::default(),
             id: Cell::new(0),

@@ -45,6 +45,12 @@ impl<W> WaitQueue<W> {
         self.first.get().is_null()
     }
 
+    /// Empties it of waiters that are not there any more.
+    pub fn forget_all(&self) {
+        self.first.set(null());
+        self.last.set(null());
+    }
+
     /// The first waiter.
     pub fn first<'w>(&self) -> Option<&'w W> {
         // SAFETY: a waiter is alive.

@@ -125,7 +125,7 @@ impl Builder {
         self.options().spawn(scheduler.shared(), body)
     }
 
-    fn options(&self) -> Options<'_> {
+    pub(super) fn options(&self) -> Options<'_> {
         Options { name: self.name.as_deref(), stack_size: self.stack_size }
     }
 }

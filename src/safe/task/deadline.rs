@@ -12,7 +12,8 @@ use crate::safe::time::Instant;
 /// wait. `None`, as at first, is no deadline. Returns what was set before, to put it back.
 ///
 /// It is for tasks that handle errors. [`timeout`](super::timeout()) limits one part of a task, and needs none
-/// to be propagated. Tasks that the task spawns have no deadline.
+/// to be propagated. Tasks that the task spawns have no deadline,
+/// but those of a [`scope`](super::scope()) or a [`JoinSet`](super::JoinSet) have the one of the task.
 ///
 /// ```
 /// use majjen::{Error, Instant, Scheduler, task};

@@ -7,7 +7,7 @@ use crate::engine::context::stack;
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::Words;
 use crate::safe::join::{JoinHandle, Pair};
-use crate::safe::record::{Job, Record, run};
+use crate::safe::record::{Job, Place, Record, run};
 use crate::safe::shared::Shared;
 
 /// What Rust's calls are named. A task ends when its closure returns.
@@ -28,38 +28,35 @@ impl Options<'_> {
         shared: &Rc<Shared>,
         body: impl FnOnce() -> T + 'static,
     ) -> Result<JoinHandle<T>> {
+        let (pair, job) = Pair::new(body);
+        Ok(pair.into_handle(self.start(shared, job, Place::default())?))
+    }
+
+    /// Hands a job to the core.
+    pub fn start(self, shared: &Rc<Shared>, job: Job<'static>, place: Place) -> Result<Task> {
         let stack_size = self.stack_size.map(stack::valid_size).transpose()?;
         if shared.closing.get() {
             return Err(Error::Canceled);
         }
-        let (pair, job) = Pair::new(body);
-        let task = start(shared, job, self.name, stack_size)?;
-        Ok(pair.into_handle(task))
-    }
-}
-
-/// Hands a job to the core.
-fn start(
-    shared: &Rc<Shared>,
-    job: Job,
-    name: Option<&str>,
-    stack_size: Option<usize>,
-) -> Result<Task> {
-    let core = shared.core().ok_or(Error::Canceled)?;
-    let state = Record::new(shared.clone(), job).into_user_state();
-    let task = match core.spawn(run, state, &WORDS) {
-        Ok(task) => task,
-        Err(error) => {
-            // SAFETY: made above, and not taken by the core.
-            drop(unsafe { Box::from_raw(state.cast::<Record>()) });
-            return Err(error);
+        let core = shared.core().ok_or(Error::Canceled)?;
+        let state = Record::new(shared.clone(), job, place).into_user_state();
+        let task = match core.spawn(run, state, &WORDS) {
+            Ok(task) => task,
+            Err(error) => {
+                // SAFETY: made above, and not taken by the core.
+                drop(unsafe { Box::from_raw(state.cast::<Record>()) });
+                return Err(error);
+            }
+        };
+        if let Some(name) = self.name {
+            task.set_name(name.as_bytes());
         }
-    };
-    if let Some(name) = name {
-        task.set_name(name.as_bytes());
+        if let Some(bytes) = stack_size {
+            task.stack_bytes.set(bytes);
+        }
+        if let Some(record) = Record::of(task) {
+            record.enter_group(task);
+        }
+        Ok(Task { shared: Some(shared.clone()), id: task.id.get() })
     }
-    if let Some(bytes) = stack_size {
-        task.stack_bytes.set(bytes);
-    }
-    Ok(Task { shared: Some(shared.clone()), id: task.id.get() })
 }
