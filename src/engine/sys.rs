@@ -6,13 +6,14 @@
 //! [`Uncancelable`]. What newer systems have and older ones lack has a fallback, named in
 //! [`fallbacks`](mod@fallbacks).
 
-mod cancelation;
+mod cancellation;
 mod datagram;
 mod descriptor;
 mod errno;
 mod error;
 mod fallbacks;
 mod file;
+mod mark;
 mod memory;
 mod output;
 mod process;
@@ -24,15 +25,16 @@ mod time;
 mod transfer;
 mod truncating;
 
-pub use cancelation::Uncancelable;
+pub use cancellation::Uncancelable;
 pub use datagram::*;
 pub use descriptor::*;
 pub use errno::{ErrnoGuard, errno, errno_address, is_refusal, set_errno};
 pub use error::{Error, Result};
 pub use fallbacks::fallbacks;
 pub use file::*;
+pub use mark::{Mark, is_marked};
 pub use memory::*;
-pub use output::{QuietWrites, wait_for_room};
+pub use output::{QuietWrites, wait_for_room, write_to_stderr};
 pub use process::*;
 pub use signal::*;
 pub use socket::*;

@@ -6,9 +6,10 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::cancelation::uncancelable;
 use super::memory::{map, unmap};
 
+#[cfg(test)]
+pub use libc::SIGUSR1;
 pub use libc::{SIGINT, SIGPIPE, SIGTERM};
 
 /// What a signal did before [`handle_signal`].
@@ -72,6 +73,13 @@ pub fn block_all_signals() -> SignalMask {
 pub fn restore_signal_mask(mask: &SignalMask) {
     // SAFETY: from [`block_all_signals`].
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, null_mut()) };
+}
+
+/// Sends a signal to this thread.
+#[cfg(test)]
+pub fn raise(signal: c_int) {
+    // SAFETY: a valid signal, which the test handles.
+    unsafe { libc::raise(signal) };
 }
 
 /// siginfo_t of a fault.
@@ -269,12 +277,6 @@ impl Drop for AlternateStack {
             unmap(self.memory, AlternateStack::BYTES);
         }
     }
-}
-
-/// write(2) to stderr, without buffers. Async-signal-safe.
-pub fn write_to_stderr(text: &[u8]) {
-    // SAFETY: the text is as long as said. If it fails there is no other place to write to.
-    uncancelable(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
 /// The set of some signals.
