@@ -2,10 +2,13 @@
 
 use std::ffi::c_int;
 
-use crate::engine::scheduler::{Limit, Scheduler, running_task, wait_to_retry, yield_spent};
+use crate::engine::scheduler::{
+    Limit, Running, Scheduler, running_task, wait_to_retry, yield_spent,
+};
 use crate::engine::sys::{ErrnoGuard, Error, Form, Result};
 use crate::engine::task::Wait;
 use crate::engine::threads::Ownership;
+use crate::engine::time::Deadline;
 
 /// A call that may suspend: of the running task, for one direction of a descriptor.
 pub struct Call {
@@ -17,6 +20,7 @@ pub struct Call {
     ownership: Ownership,
     /// How often it has been woken, and found nothing.
     futile: u32,
+    _errno: ErrnoGuard,
 }
 
 impl Call {
@@ -35,24 +39,46 @@ impl Call {
     /// one here.
     #[inline]
     pub fn begin_shared(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
-        let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
-        if scheduler.spend(task) {
-            yield_spent((scheduler, task), Wait::NONE)?;
-        }
+        let running @ (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
+        let _errno = ErrnoGuard::save();
         let ownership = Ownership::of(fd);
-        Ok(Call { scheduler, fd, events, limit, ownership, futile: 0 })
+        let mut call = Call { scheduler, fd, events, limit, ownership, futile: 0, _errno };
+        if scheduler.spend(task) {
+            call.yield_first(running)?;
+        }
+        Ok(call)
     }
 
-    /// Spends for another part of the call.
+    /// Spends for another part of the call. An error when the time is over: that of the peer that is
+    /// always faster is limited too.
     pub fn go_on(&mut self) -> Result<()> {
-        let before = self.identity();
+        if let Deadline::In(_) = self.limit.deadline {
+            self.scheduler.resolve_deadline(&mut self.limit.deadline);
+        }
         match running_task() {
-            Some((scheduler, task)) if scheduler.spend(task) => {
-                yield_spent((scheduler, task), Wait::NONE)?;
-                self.check_identity(before)
+            Some(running) if running.0.spend(running.1) => {
+                self.yield_first(running)?;
+                if self.left_ns() == 0 { Err(Error::TimedOut) } else { Ok(()) }
             }
             _ => Ok(()),
         }
+    }
+
+    /// Yields, since the budget is spent. The descriptor may be closed meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn yield_first(&mut self, running: Running<'_>) -> Result<()> {
+        let before = self.identity();
+        let yielded = yield_spent(running, Wait::NONE);
+        self.check_identity(before)?;
+        yielded
+    }
+
+    /// How much of the limit is left.
+    pub(super) fn left_ns(&mut self) -> u64 {
+        self.scheduler
+            .resolve_deadline(&mut self.limit.deadline)
+            .map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.scheduler.time.clock.now_ns()))
     }
 
     /// Tries until it need not wait. `attempt` neither waits nor suspends.
@@ -73,7 +99,6 @@ impl Call {
 
     #[inline(never)]
     fn complete_later<T>(&mut self, attempt: &mut dyn FnMut(&Call) -> Result<T>) -> Result<T> {
-        let _errno = ErrnoGuard::save();
         self.scheduler.resolve_deadline(&mut self.limit.deadline);
         let mut may_wait = true;
         loop {
@@ -104,19 +129,19 @@ impl Call {
             self.ownership.word(),
             self.events,
         );
-        wait_to_retry(self.fd, self.events, self.ownership, self.limit)?;
-        self.check_identity(before)
+        let waited = wait_to_retry(self.fd, self.events, self.ownership, self.limit);
+        self.check_identity(before)?;
+        waited
     }
 
     /// What changes when the library closes the descriptor.
-    pub(super) fn identity(&self) -> (Ownership, u32) {
-        let closes = self.scheduler.io.reactor.borrow().closes(self.fd);
-        (Ownership::of(self.fd).identity(), closes)
+    pub(super) fn identity(&self) -> u32 {
+        Ownership::closes(self.fd)
     }
 
-    /// After a suspension: an error if the descriptor was closed meanwhile, since its number may be
-    /// another file's.
-    pub(super) fn check_identity(&mut self, before: (Ownership, u32)) -> Result<()> {
+    /// After a suspension, however it has ended: an error if the descriptor was closed meanwhile, since
+    /// its number may be another file's.
+    pub(super) fn check_identity(&mut self, before: u32) -> Result<()> {
         if self.identity() != before {
             return Err(Error::Os(libc::EBADF));
         }

@@ -14,6 +14,9 @@ use crate::engine::sys::{self, Error, Result, iovec};
 #[inline]
 pub unsafe fn read(fd: c_int, buffers: &[iovec], limit: Limit) -> Result<usize> {
     let mut call = Call::begin(fd, READABLE, limit)?;
+    if sys::is_empty(buffers) {
+        return read_nothing(&call);
+    }
     // SAFETY: as this function's contract says.
     unsafe { read_part(&mut call, buffers) }
 }
@@ -26,6 +29,9 @@ pub unsafe fn read(fd: c_int, buffers: &[iovec], limit: Limit) -> Result<usize> 
 pub unsafe fn read_exact(fd: c_int, buffer: iovec, limit: Limit, done: &mut usize) -> Result<()> {
     *done = 0;
     let mut call = Call::begin(fd, READABLE, limit)?;
+    if buffer.iov_len == 0 {
+        return read_nothing(&call).map(drop);
+    }
     loop {
         // SAFETY: as this function's contract says.
         let count = unsafe { read_part(&mut call, &[sys::rest_of(buffer, *done)])? };
@@ -35,6 +41,13 @@ pub unsafe fn read_exact(fd: c_int, buffer: iovec, limit: Limit, done: &mut usiz
         }
         call.go_on()?;
     }
+}
+
+/// As read(2) has it: 0 at once, of what can be read, and no datagram is taken.
+#[cold]
+fn read_nothing(call: &Call) -> Result<usize> {
+    // SAFETY: no buffers.
+    unsafe { sys::read_blocking(call.fd, &[]) }
 }
 
 #[inline(always)]

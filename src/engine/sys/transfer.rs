@@ -43,6 +43,12 @@ pub fn rest_of(buffer: iovec, done: usize) -> iovec {
     iovec { iov_base: buffer.iov_base.wrapping_byte_add(done), iov_len: buffer.iov_len - done }
 }
 
+/// Whether the buffers hold nothing.
+#[inline(always)]
+pub fn is_empty(buffers: &[iovec]) -> bool {
+    buffers.iter().all(|buffer| buffer.iov_len == 0)
+}
+
 fn count(result: isize) -> Result<usize> {
     usize::try_from(result).map_err(|_| last_error())
 }
@@ -259,6 +265,9 @@ unsafe fn write_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
         return Err(Error::Os(libc::EAGAIN));
     }
     let most = match kind(fd)? {
+        // The number was another file's when the form was found out.
+        // SAFETY: as the contract of `write_some` says.
+        libc::S_IFSOCK => return unsafe { send_some(fd, buffers) },
         libc::S_IFCHR => TERMINAL_PIECE,
         libc::S_IFIFO => libc::PIPE_BUF,
         // A file that is always ready, or one whose elements are written whole.
