@@ -399,6 +399,27 @@ static void regular_files(void) {
   close(full);
 }
 
+// What is written may take more room than it has bytes. If that blocked the thread, nobody could read.
+static void a_terminal_makes_two_bytes_of_one(void) {
+  int fds[2];
+  open_terminal(fds);
+  memset(target, '\n', large);
+  size_t done = 0, count = 0;
+  alarm(60);
+  CHECK_CALL(mj_write_all(fds[1], target, large, 2000000, &done), ==, -ETIMEDOUT);
+  alarm(0);
+  CHECK_UINT(done, >, 0);
+  for (;;) {
+    ssize_t result = mj_read(fds[0], target, large, times(2000000, 200000000));
+    if (result == -ETIMEDOUT) break;
+    CHECK_INT(result, >, 0);
+    count += (size_t)result;
+  }
+  CHECK_UINT(count, ==, 2 * done);
+  close(fds[0]);
+  close(fds[1]);
+}
+
 static void timers_and_counters(void) {
   for (int owned = 0; owned < 2; owned++) {
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
@@ -441,6 +462,7 @@ int main(void) {
   RUN(outside_a_task);
   RUN_IN_TASK(several_buffers);
   RUN_IN_TASK(regular_files);
+  RUN_IN_TASK(a_terminal_makes_two_bytes_of_one);
   RUN_IN_TASK(timers_and_counters);
   return 0;
 }

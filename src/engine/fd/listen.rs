@@ -36,12 +36,15 @@ pub fn listen(address: &[u8], service: &[u8], backlog: c_int, flags: ListenFlags
     }
     let port: u16 = service.parse().map_err(|_| Error::InvalidArgument)?;
     let bind = |address: IpAddr| {
+        if flags.v6_only && address.is_ipv4() {
+            return Err(Error::InvalidArgument);
+        }
         sys::listen_tcp(&SocketAddr::new(address, port), backlog, flags.reuse_port, flags.v6_only)
     };
     let listener = match text(address)? {
         "" => match bind(Ipv6Addr::UNSPECIFIED.into()) {
             // The system has no IPv6.
-            Err(Error::Os(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+            Err(Error::Os(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) if !flags.v6_only => {
                 bind(Ipv4Addr::UNSPECIFIED.into())
             }
             result => result,

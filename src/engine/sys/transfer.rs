@@ -7,6 +7,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem::zeroed;
+use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::cancelation::uncancelable;
@@ -35,7 +36,7 @@ const SIGNALS_NOTHING: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// RWF_NOSIGNAL, Linux 6.18: as MSG_NOSIGNAL.
 const RWF_NOSIGNAL: c_int = 0x100;
 /// What a terminal takes at once if it takes anything.
-const TERMINAL_PIECE: usize = 256;
+const TERMINAL_ROOM: usize = 256;
 
 /// What comes after the first `done` bytes of a buffer.
 #[inline(always)]
@@ -268,7 +269,7 @@ unsafe fn write_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
         // The number was another file's when the form was found out.
         // SAFETY: as the contract of `write_some` says.
         libc::S_IFSOCK => return unsafe { send_some(fd, buffers) },
-        libc::S_IFCHR => TERMINAL_PIECE,
+        libc::S_IFCHR => TERMINAL_ROOM,
         libc::S_IFIFO => libc::PIPE_BUF,
         // A file that is always ready, or one whose elements are written whole.
         _ => usize::MAX,
@@ -276,13 +277,32 @@ unsafe fn write_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     let is_piece = |buffer: &&iovec| buffer.iov_len > 0;
     match buffers.iter().find(is_piece) {
         Some(first) if most < usize::MAX => {
-            let piece = iovec { iov_base: first.iov_base, iov_len: first.iov_len.min(most) };
             // SAFETY: as the contract of `write_some` says.
+            let bytes = unsafe { slice::from_raw_parts(first.iov_base.cast::<u8>(), first.iov_len) };
+            let iov_len = if most == TERMINAL_ROOM { fitting(bytes) } else { most };
+            let piece = iovec { iov_base: first.iov_base, iov_len: first.iov_len.min(iov_len) };
+            // SAFETY: as above.
             unsafe { write_blocking(fd, &[piece]) }
         }
         // SAFETY: as above.
         _ => unsafe { write_blocking(fd, buffers) },
     }
+}
+
+/// How many of the bytes a terminal takes at once, as far as it may make several of one.
+fn fitting(bytes: &[u8]) -> usize {
+    let mut room = TERMINAL_ROOM;
+    let fits = |byte: &&u8| {
+        let width = match byte {
+            b'\t' => 8, // XTABS
+            b'\n' => 2, // ONLCR
+            _ => 1,
+        };
+        let fits = width <= room;
+        room = room.saturating_sub(width);
+        fits
+    };
+    bytes.iter().take_while(fits).count()
 }
 
 /// The type bits of the file's mode.
