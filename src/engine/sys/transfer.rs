@@ -289,20 +289,12 @@ unsafe fn write_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     }
 }
 
-/// How many of the bytes a terminal takes at once, as far as it may make several of one.
+/// How many of the bytes a terminal takes at once if it takes anything. Those of which it may make other
+/// ones it takes one at a time, and asks for room anew.
 fn fitting(bytes: &[u8]) -> usize {
-    let mut room = TERMINAL_ROOM;
-    let fits = |byte: &&u8| {
-        let width = match byte {
-            b'\t' => 8, // XTABS
-            b'\n' => 2, // ONLCR
-            _ => 1,
-        };
-        let fits = width <= room;
-        room = room.saturating_sub(width);
-        fits
-    };
-    bytes.iter().take_while(fits).count()
+    let is_converted = |byte: &u8| matches!(byte, b'\n' | b'\r' | b'\t');
+    let plain = bytes.iter().take(TERMINAL_ROOM).position(is_converted).unwrap_or(TERMINAL_ROOM);
+    plain.max(1)
 }
 
 /// The type bits of the file's mode.
