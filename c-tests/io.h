@@ -4,6 +4,7 @@
 #define IO_H
 
 #include "calls.h"
+#include "pipes.h"
 
 #include <fcntl.h>
 #include <poll.h>

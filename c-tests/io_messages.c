@@ -316,6 +316,42 @@ static void a_connection_is_reset(void) {
   }
 }
 
+// ---- The limit of a call whose peer is always faster ----
+
+static uint64_t jumps;
+
+static uint64_t jumping_clock(void* user_data) {
+  (void)user_data;
+  return ++jumps * 1000000000;
+}
+
+static void reads_many_records(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  enum { records = 100 };
+  int fds[2];
+  char bytes[records];
+  size_t done = 0;
+  open_records(fds);
+  for (int i = 0; i < records; i++) CHECK_INT(write(fds[1], "x", 1), ==, 1);
+  // It never has to wait.
+  CHECK_CALL(mj_read_exact(fds[0], bytes, records, 1000000, &done), ==, -ETIMEDOUT);
+  CHECK_UINT(done, >, 0);
+  CHECK_UINT(done, <, records);
+  CHECK_CALL(mj_read_exact(fds[0], bytes, records - done, MJ_FOREVER, &done), >, 0);
+  close(fds[0]);
+  close(fds[1]);
+  mj_task_exit();
+}
+
+static void a_call_that_never_waits_is_limited(void) {
+  mj_scheduler* of_its_own = new_scheduler();
+  CHECK_INT(mj_scheduler_set_clock(of_its_own, jumping_clock, NULL), ==, 0);
+  add_task(of_its_own, reads_many_records, NULL);
+  mj_scheduler_run(of_its_own);
+  mj_scheduler_destroy(of_its_own);
+}
+
 // ---- Two readers, and a reader beside a writer ----
 
 static void several_tasks_share_a_descriptor(void) {
@@ -368,6 +404,7 @@ int main(void) {
   RUN_BY_BOTH_CLOCKS(what_was_peeked_at_is_still_there);
   RUN_BY_BOTH_CLOCKS(half_of_a_connection_is_shut);
   RUN_BY_BOTH_CLOCKS(a_connection_is_reset);
+  RUN(a_call_that_never_waits_is_limited);
   RUN_BY_BOTH_CLOCKS(several_tasks_share_a_descriptor);
   RUN_BY_BOTH_CLOCKS(a_wake_up_loses_nothing);
   return 0;

@@ -27,6 +27,9 @@ pub fn poll(polls: &mut [pollfd], mut limit: Limit) -> Result<usize> {
         if closed > 0 {
             return Ok(closed);
         }
+        if waited == Err(Error::InvalidArgument) {
+            return Err(Error::Busy); // One is the scheduler's own.
+        }
         if let Err(error) = waited {
             // What is ready now is told, though the time is over, or the task is canceled.
             return match sys::poll_ready(polls)? {
