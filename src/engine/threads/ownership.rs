@@ -21,7 +21,8 @@
 //! - let go: the same with a scheduler -> without, by that scheduler.
 //! - give up: any word -> 0.
 //!
-//! The word says nothing of other memory, so no order is needed but its own.
+//! The word says nothing of other memory, so no order is needed but its own. Each write of it also reads what it
+//! replaces, so that loom knows that order: `tests/models/ownership.rs`.
 //!
 //! Beside the word is how often the library has closed the number: a call that has suspended looks whether
 //! it was closed meanwhile, by a task of the same thread, whatever has become of the number since.
@@ -53,7 +54,7 @@ impl Word {
 
     /// A new ownership, even if there was one.
     pub fn take(&self, ownership: u64) {
-        self.0.store(ownership, Relaxed);
+        self.0.swap(ownership, AcqRel);
     }
 
     /// A new ownership, unless another scheduler than this one has registered it.
@@ -63,7 +64,7 @@ impl Word {
             if ![0, scheduler].contains(&(known & SCHEDULER)) {
                 return Err(Error::Busy);
             }
-            match self.0.compare_exchange(known, ownership, Relaxed, Relaxed) {
+            match self.0.compare_exchange(known, ownership, AcqRel, Acquire) {
                 Ok(_) => return Ok(()),
                 Err(other) => known = other,
             }
@@ -78,7 +79,7 @@ impl Word {
             _ => return Err(Error::Busy),
         }
         let registered = ownership | scheduler;
-        match self.0.compare_exchange(ownership, registered, Relaxed, Relaxed) {
+        match self.0.compare_exchange(ownership, registered, AcqRel, Acquire) {
             Ok(_) => Ok(registered),
             Err(_) => Err(Error::Busy),
         }
@@ -86,11 +87,11 @@ impl Word {
 
     /// The scheduler does not have it registered any more, if the ownership is still the same.
     pub fn let_go(&self, registered: u64) {
-        let _ = self.0.compare_exchange(registered, registered & !SCHEDULER, Relaxed, Relaxed);
+        let _ = self.0.compare_exchange(registered, registered & !SCHEDULER, AcqRel, Acquire);
     }
 
     pub fn give_up(&self) {
-        self.0.store(0, Relaxed);
+        self.0.swap(0, AcqRel);
     }
 }
 
@@ -229,3 +230,7 @@ impl Ownership {
         self.0
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "../../../tests/models/ownership.rs"]
+mod models;
