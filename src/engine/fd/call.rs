@@ -26,7 +26,7 @@ pub struct Call {
 impl Call {
     /// Begins a call, which spends of the budget and so may suspend. [`Error::Busy`] if another
     /// scheduler has registered the descriptor.
-    #[inline]
+    #[inline(always)]
     pub fn begin(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
         let call = Call::begin_shared(fd, events, limit)?;
         if call.ownership.is_of_another(call.scheduler.io.number()) {
@@ -37,7 +37,7 @@ impl Call {
 
     /// [`begin`](Self::begin) also for a descriptor that another scheduler has registered: it is like a raw
     /// one here.
-    #[inline]
+    #[inline(always)]
     pub fn begin_shared(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
         let running @ (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
         let _errno = ErrnoGuard::save();
@@ -82,7 +82,7 @@ impl Call {
     }
 
     /// Tries until it need not wait. `attempt` neither waits nor suspends.
-    #[inline]
+    #[inline(always)]
     pub fn complete<T>(&mut self, mut attempt: impl FnMut(&Call) -> Result<T>) -> Result<T> {
         if !self.scheduler.io.reactor.borrow().is_drained(
             self.fd,

@@ -11,7 +11,7 @@ use crate::engine::sys::{self, Error, Result, iovec};
 ///
 /// # Safety
 /// The buffers are good to be written during the call.
-#[inline]
+#[inline(always)]
 pub unsafe fn read(fd: c_int, buffers: &[iovec], limit: Limit) -> Result<usize> {
     let mut call = Call::begin(fd, READABLE, limit)?;
     if sys::is_empty(buffers) {

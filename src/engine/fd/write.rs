@@ -15,7 +15,7 @@ const MOST_BUFFERS: usize = 16;
 ///
 /// # Safety
 /// The buffers are good to be read during the call.
-#[inline]
+#[inline(always)]
 pub unsafe fn write_all(
     fd: c_int,
     buffers: &[iovec],

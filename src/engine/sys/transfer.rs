@@ -4,9 +4,12 @@
 //! The kernel has two forms for that: flags of the socket calls, and RWF_NOWAIT for other files
 //! (Linux 4.14; for pipes 5.7, for eventfds 5.8). A file that has neither, such as a terminal, is
 //! asked by poll(2) first, and then written to in pieces that fit for certain.
+//!
+//! The calls that servers live on are made by number: syscall(2) is no cancellation point.
 
 use std::ffi::{c_int, c_void};
 use std::mem::zeroed;
+use std::ptr::{null, null_mut};
 use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -116,9 +119,11 @@ fn has_other_form(result: Result<usize>, form: &mut Form) -> bool {
 unsafe fn receive(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     match buffers {
         // SAFETY: as the contract of `read_some` says.
-        [one] => count(uncancelable(|| unsafe {
-            libc::recv(fd, one.iov_base, one.iov_len, libc::MSG_DONTWAIT)
-        })),
+        [one] => count(unsafe {
+            let (address, length) = (null_mut::<sockaddr>(), null_mut::<socklen_t>());
+            let flags = libc::MSG_DONTWAIT;
+            libc::syscall(libc::SYS_recvfrom, fd, one.iov_base, one.iov_len, flags, address, length)
+        } as isize),
         // SAFETY: as above.
         _ => unsafe { receive_message(fd, &mut message(buffers), 0) },
     }
@@ -127,9 +132,10 @@ unsafe fn receive(fd: c_int, buffers: &[iovec]) -> Result<usize> {
 unsafe fn send_some(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     match buffers {
         // SAFETY: as the contract of `write_some` says.
-        [one] => count(uncancelable(|| unsafe {
-            libc::send(fd, one.iov_base, one.iov_len, SIGNALS_NOTHING)
-        })),
+        [one] => count(unsafe {
+            let (flags, address) = (SIGNALS_NOTHING, null::<sockaddr>());
+            libc::syscall(libc::SYS_sendto, fd, one.iov_base, one.iov_len, flags, address, 0)
+        } as isize),
         // SAFETY: as above.
         _ => unsafe { send_message(fd, &message(buffers), 0) },
     }
