@@ -136,16 +136,28 @@ static void wrong_polls(void) {
   struct pollfd none = {.fd = -1, .revents = 77};
   CHECK_CALL(mj_poll(&none, 1, 1000000), ==, -ETIMEDOUT);
   CHECK_INT(none.revents, ==, 0);
-  // More than the process may open.
+  // More than poll(2) takes here.
   struct rlimit before, few;
   CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), ==, 0);
   few = before;
-  few.rlim_cur = 16;
+  int fds[2];
+  open_unix(fds);
+  few.rlim_cur = 0;
   CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), ==, 0);
   struct pollfd many[17];
   for (int i = 0; i < 17; i++) many[i] = (struct pollfd){.fd = -1, .revents = 77};
-  CHECK_CALL(mj_poll(many, 17, MJ_FOREVER), ==, -EINVAL);
+  many[3] = (struct pollfd){.fd = fds[0], .events = POLLIN};
+  CHECK_CALL(mj_poll(many, 17, 1000000), ==, -ETIMEDOUT);
   for (int i = 0; i < 17; i++) CHECK_INT(many[i].revents, ==, 0);
+  polling one;
+  begin_polling(&one, many, 17, MJ_FOREVER);
+  put_byte(fds[1]);
+  CHECK_INT(result_of(&one.call), ==, 1);
+  CHECK_INT(many[3].revents, ==, POLLIN);
+  many[5].fd = 999;
+  CHECK_CALL(mj_poll(many, 17, MJ_FOREVER), ==, 2);
+  CHECK_INT(many[5].revents, ==, POLLNVAL);
+  close_both(fds);
   CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), ==, 0);
 }
 

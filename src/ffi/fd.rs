@@ -318,7 +318,7 @@ pub unsafe extern "C" fn mj_sendfile(
 /// Returns how many entries are ready, more than 0: those whose `revents` are not 0. Errors, with which
 /// all are 0:
 ///   -ETIMEDOUT  none was ready in time
-///   -EINVAL     `fds` is NULL with a count, or there are more than the process may open
+///   -EINVAL     `fds` is NULL with a count, or that is more than INT_MAX
 ///   -EBUSY      one is the scheduler's own
 ///   -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 #[unsafe(no_mangle)]

@@ -107,7 +107,12 @@ fn has_other_form(result: Result<usize>, form: &mut Form) -> bool {
         (
             Form::Nowait,
             Err(Error::Os(
-                libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM | libc::ESPIPE,
+                libc::EOPNOTSUPP
+                | libc::ENOSYS
+                | libc::EINVAL
+                | libc::EPERM
+                | libc::EACCES
+                | libc::ESPIPE,
             )),
         ) => Form::Polled,
         _ => return false,
