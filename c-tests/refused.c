@@ -38,6 +38,7 @@ static const refusal refusals[] = {
 #endif
     {"open", {SYS_openat, -1}},
     {"prctl", {SYS_prctl, -1}},
+    {"preadv2", {SYS_preadv2, SYS_pwritev2, -1}},
     {"all", {-1}},
 };
 

@@ -234,6 +234,21 @@ unsafe fn write_nowait(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     result
 }
 
+/// Whether files that are no sockets can be read and written without waiting, and without a signal. Tried
+/// with a counter; without a descriptor for one they count as there.
+pub(super) fn moves() -> [bool; 2] {
+    let Ok(fd) = super::descriptor::eventfd() else { return [true; 2] };
+    let mut zero = 0u64;
+    let buffer = iovec { iov_base: (&raw mut zero).cast(), iov_len: size_of::<u64>() };
+    // SAFETY: the buffer is good for the call, which adds nothing to the counter.
+    let answer = unsafe { libc::pwritev2(fd, &buffer, 1, -1, RWF_NOSIGNAL) };
+    // SAFETY: the buffer is good for the call. There is nothing to read.
+    let nowait = uncancelable(|| unsafe { libc::preadv2(fd, &buffer, 1, -1, libc::RWF_NOWAIT) }) >= 0
+        || super::errno::errno() == libc::EAGAIN;
+    super::descriptor::close(fd);
+    [nowait, answer >= 0]
+}
+
 /// Makes a call that writes, without its signals.
 fn quietly(write: impl FnOnce() -> Result<usize>) -> Result<usize> {
     let mut writes = QuietWrites::begin();
@@ -244,7 +259,9 @@ fn quietly(write: impl FnOnce() -> Result<usize>) -> Result<usize> {
 
 unsafe fn read_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     if poll_now(fd, libc::POLLIN as u32)? == 0 {
-        return Err(Error::Os(libc::EAGAIN));
+        // No bytes: an error at once where the descriptor cannot be read at all.
+        // SAFETY: no buffers.
+        return Err(unsafe { read_blocking(fd, &[]) }.err().unwrap_or(Error::Os(libc::EAGAIN)));
     }
     // SAFETY: as the contract of `read_some` says.
     unsafe { read_blocking(fd, buffers) }
@@ -274,7 +291,9 @@ pub unsafe fn write_blocking(fd: c_int, buffers: &[iovec]) -> Result<usize> {
 
 unsafe fn write_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     if poll_now(fd, libc::POLLOUT as u32)? == 0 {
-        return Err(Error::Os(libc::EAGAIN));
+        // As in `read_polled`.
+        // SAFETY: no buffers.
+        return Err(unsafe { write_blocking(fd, &[]) }.err().unwrap_or(Error::Os(libc::EAGAIN)));
     }
     let most = match kind(fd)? {
         // The number was another file's when the form was found out.
