@@ -111,7 +111,7 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@$(MAKE) --no-print-directory coverage
 
 on_fallbacks = export LD_PRELOAD="$(CARGO_TARGET_DIR)/fallbacks.so" \
-	MAJJEN_FALLBACKS=guards$(comma)batches$(comma)pwait2$(comma)wipe$(comma)counter
+	MAJJEN_FALLBACKS=guards$(comma)batches$(comma)pwait2$(comma)nowait$(comma)nosignal$(comma)wipe$(comma)counter
 
 # The models are unit tests that need the library built for them: with loom's atomics in place of the
 # processor's.

@@ -40,6 +40,7 @@ static const refusal refusals[] = {
     {"open", {SYS_openat, -1}, 0},
     {"prctl", {SYS_prctl, -1}, 0},
     {"marks", {SYS_fcntl, -1}, F_SETSIG},
+    {"preadv2", {SYS_preadv2, SYS_pwritev2, -1}, 0},
     {"all", {-1}, 0},
 };
 

@@ -41,6 +41,9 @@ static void does_a_bit_of_everything(mj_scheduler* scheduler, void* user_state) 
   mj_task_yield();
   mj_task_sleep_ns(1000);
   mj_task_wait_readable(channel[0]);
+  char byte = 'x';
+  CHECK_INT(mj_write(channel[1], &byte, 1, MJ_FOREVER), ==, 1);
+  CHECK_INT(mj_read(channel[0], &byte, 1, MJ_FOREVER), ==, 1);
   mj_task_yield();
   finished++;
   mj_task_exit();

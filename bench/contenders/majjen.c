@@ -1,5 +1,6 @@
 // Majjen, through its header and its shared library.
 #include <fcntl.h>
+#include <sys/socket.h>
 
 #include "majjen.h"
 
@@ -183,6 +184,44 @@ static void test_channel(void) {
   report("ns", (double)took / (double)channel.received);
 }
 
+// ---- reading and writing what is there and has room: a byte at a time, by the library's calls, or by the system's
+// with `bare=1`. A round writes as many as it reads then.
+
+static struct {
+  int fds[2];
+  uint64_t rounds, moved;
+} transfers;
+
+enum { ROUND = 32 };
+
+static void transfer_all(mj_scheduler *scheduler, void *state) {
+  (void)scheduler, (void)state;
+  int bare = argument("bare") != 0, read_end = transfers.fds[0], write_end = transfers.fds[1];
+  char bytes[ROUND];
+  for (uint64_t round = 0; round < transfers.rounds; round++) {
+    for (int i = 0; i < ROUND; i++) {
+      if ((bare ? send(write_end, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) : mj_write(write_end, "x", 1, MJ_FOREVER)) != 1)
+        fail("write");
+    }
+    for (int i = 0; i < ROUND; i++) {
+      if ((bare ? recv(read_end, bytes, 1, MSG_DONTWAIT) : mj_read(read_end, bytes, 1, MJ_FOREVER)) != 1) fail("read");
+    }
+    transfers.moved += 2 * ROUND;
+    if (bare) mj_yield();  // The library's calls yield as often.
+  }
+  mj_task_exit();
+}
+
+static void test_transfer(void) {
+  transfers.rounds = argument("count") / (2 * ROUND);
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, transfers.fds) != 0) fail("socketpair");
+  for (int i = 0; i < 2 && argument("owned") != 0; i++) {
+    if (mj_fd_adopt(transfers.fds[i]) != 0) fail("mj_fd_adopt");
+  }
+  run_tasks(transfer_all);
+  report("work", (double)transfers.moved);
+}
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -208,6 +247,7 @@ int main(int argc, char **argv) {
       {"log_line", test_log_line},
       {"lifecycle", test_lifecycle},
       {"channel", test_channel},
+      {"transfer", test_transfer},
       {"version", test_version},
       {NULL, NULL},
   };

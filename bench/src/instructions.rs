@@ -51,6 +51,14 @@ const TESTS: &[Test] = &[
         operations: 10_000,
     },
     Test { name: "hand over", arguments: "channel count={n} capacity=0", operations: 10_000 },
+    // What the library's calls take beyond the system's is the difference to the first of these.
+    Test {
+        name: "recv and send",
+        arguments: "transfer count={n} bare=1 owned=0",
+        operations: 12_800,
+    },
+    Test { name: "read and write", arguments: "transfer count={n} bare=0 owned=0", operations: 12_800 },
+    Test { name: "the same, owned", arguments: "transfer count={n} bare=0 owned=1", operations: 12_800 },
 ];
 
 /// Compares with the baseline, or with `bless` updates it.

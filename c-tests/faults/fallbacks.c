@@ -4,6 +4,8 @@
 //   guards   no lightweight guard pages: madvise(102) is EINVAL, as before Linux 6.13
 //   batches  no process_madvise of the process itself: EBADF, as before Linux 6.15
 //   pwait2   no epoll_pwait2: ENOSYS, as before Linux 5.11
+//   nowait   no RWF_NOWAIT of preadv2 and pwritev2: EOPNOTSUPP, as before Linux 4.14
+//   nosignal no RWF_NOSIGNAL of pwritev2: EOPNOTSUPP, as before Linux 6.18
 //   wipe     no pages that fork() clears: madvise(MADV_WIPEONFORK) is EINVAL, as before Linux 4.14
 //   counter  the kernel's clock source cannot be read, so the cycle counter is not trusted
 //
@@ -19,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static bool lacks(const char* what, bool* met) {
@@ -80,6 +83,19 @@ long syscall(long number, ...) {
   for (int i = 0; i < 6; i++) of[i] = va_arg(arguments, long);
   va_end(arguments);
   return system_call(number, of);
+}
+
+ssize_t preadv2(int fd, const struct iovec* parts, int count, off_t offset, int flags) {
+  static bool met;
+  if ((flags & 8) != 0 && lacks("nowait", &met)) return errno = EOPNOTSUPP, -1;
+  return syscall(SYS_preadv2, fd, parts, count, offset, 0, flags);
+}
+
+ssize_t pwritev2(int fd, const struct iovec* parts, int count, off_t offset, int flags) {
+  static bool met, signal_met;
+  if ((flags & 8) != 0 && lacks("nowait", &met)) return errno = EOPNOTSUPP, -1;
+  if ((flags & 0x100) != 0 && lacks("nosignal", &signal_met)) return errno = EOPNOTSUPP, -1;
+  return syscall(SYS_pwritev2, fd, parts, count, offset, 0, flags);
 }
 
 int open(const char* path, int flags, ...) {

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 
 // The functions that can fail. MEMORY is malloc() and its family.
@@ -44,6 +45,13 @@ typedef enum call {
   SOCKET,
   CONNECT,
   SEND,
+  RECVFROM,
+  SENDTO,
+  PREADV2,
+  PWRITEV2,
+  ACCEPT4,
+  CONNECT_TCP,
+  GETSOCKOPT,
   CLOCK_GETTIME,
 } call;
 
@@ -197,13 +205,15 @@ int epoll_wait(int epoll_fd, struct epoll_event* events, int count, int timeout_
   return real(epoll_fd, events, count, timeout_ms);
 }
 
-// The library calls epoll_pwait2() by its number.
+// The library makes these by their numbers.
 long syscall(long number, ...) {
   REAL(syscall);
   if (number == SYS_epoll_pwait2) {
     FAIL_IF_HIT(EPOLL_PWAIT2);
     if (no_pwait2) return errno = ENOSYS, -1;
   }
+  if (number == SYS_recvfrom) FAIL_IF_HIT(RECVFROM);
+  if (number == SYS_sendto) FAIL_IF_HIT(SENDTO);
   va_list arguments;
   va_start(arguments, number);
   long of[6];
@@ -280,6 +290,10 @@ int socket(int domain, int type, int protocol) {
 
 int connect(int fd, const struct sockaddr* address, socklen_t length) {
   REAL(connect);
+  if (address->sa_family != AF_UNIX) {
+    FAIL_IF_HIT(CONNECT_TCP);
+    return real(fd, address, length);
+  }
   FAIL_IF_HIT(CONNECT);
   if (!is_in_program(__builtin_return_address(0))) {
     CHECK_STR(((const struct sockaddr_un*)address)->sun_path, "/dev/log");
@@ -293,6 +307,30 @@ ssize_t send(int fd, const void* bytes, size_t count, int flags) {
   REAL(send);
   FAIL_IF_HIT(SEND);
   return real(fd, bytes, count, flags);
+}
+
+ssize_t preadv2(int fd, const struct iovec* parts, int count, off_t offset, int flags) {
+  REAL(preadv2);
+  FAIL_IF_HIT(PREADV2);
+  return real(fd, parts, count, offset, flags);
+}
+
+ssize_t pwritev2(int fd, const struct iovec* parts, int count, off_t offset, int flags) {
+  REAL(pwritev2);
+  FAIL_IF_HIT(PWRITEV2);
+  return real(fd, parts, count, offset, flags);
+}
+
+int accept4(int fd, struct sockaddr* address, socklen_t* length, int flags) {
+  REAL(accept4);
+  FAIL_IF_HIT(ACCEPT4);
+  return real(fd, address, length, flags);
+}
+
+int getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
+  REAL(getsockopt);
+  FAIL_IF_HIT(GETSOCKOPT);
+  return real(fd, level, option, value, length);
 }
 
 pid_t getpid(void) {

@@ -807,6 +807,10 @@ static void close_server(void) {
   }
 }
 
+// ---- reading, writing, accepting, connecting ----
+
+#include "transfers.h"
+
 // ---- All of them ----
 
 typedef struct scenario {
@@ -836,6 +840,7 @@ static const scenario scenarios[] = {
     {"destroy", fill, destroy, close_pairs, true},
     {"child of fork", inherit, run_in_child, close_pairs, false},
     {"set_callback", NULL, set_callback, NULL, false},
+    {"transfers", open_transfers, transfer_all, close_transfers, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

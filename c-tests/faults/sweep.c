@@ -71,6 +71,20 @@ static const target system_calls[] = {
     {CONNECT, "connect", EVER, HARMFUL, {ECONNREFUSED, ENOENT, EACCES}},
     {SEND, "send", EVER, HARMFUL, {ENOBUFS, EAGAIN, ECONNREFUSED, ENOTCONN}},
     {SEND, "send", STORM, HARMLESS, {EINTR}},
+    {RECVFROM, "recvfrom", EVER, HARMFUL, {ENOMEM, EIO, EAGAIN, ECONNRESET}},
+    {RECVFROM, "recvfrom", STORM, HARMLESS, {EINTR}},
+    {SENDTO, "sendto", EVER, HARMFUL, {ENOMEM, ENOBUFS, EAGAIN, EPIPE}},
+    {SENDTO, "sendto", STORM, HARMLESS, {EINTR}},
+    {PREADV2, "preadv2", EVER, HARMLESS, {EOPNOTSUPP, ENOSYS, EPERM, EACCES, EINVAL}},
+    {PREADV2, "preadv2", EVER, HARMFUL, {EIO, EAGAIN}},
+    {PREADV2, "preadv2", STORM, HARMLESS, {EINTR}},
+    {PWRITEV2, "pwritev2", EVER, HARMLESS, {EOPNOTSUPP, ENOSYS, EPERM, EACCES, EINVAL}},
+    {PWRITEV2, "pwritev2", EVER, HARMFUL, {EIO, EAGAIN}},
+    {PWRITEV2, "pwritev2", STORM, HARMLESS, {EINTR}},
+    {ACCEPT4, "accept4", EVER, HARMFUL, {EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN, EINVAL}},
+    {ACCEPT4, "accept4", STORM, HARMLESS, {EINTR, ECONNABORTED, EPROTO}},
+    {CONNECT_TCP, "connect by TCP", EVER, HARMFUL, {ECONNREFUSED, ENETUNREACH, EADDRNOTAVAIL}},
+    {GETSOCKOPT, "getsockopt", EVER, HARMFUL, {ENOPROTOOPT, EINVAL}},
     {CLOCK_GETTIME, "clock_gettime", STORM, HARMLESS, {EINVAL, EPERM, ENOSYS}},
     {0, NULL, EVER, HARMFUL, {0}},
 };
@@ -251,7 +265,9 @@ int main(int argc, char** argv) {
   use_logs_once();
   mj_log_set_callback(on_line, NULL);
   signal(SIGALRM, on_alarm);
-  // Makes the C library allocate what it keeps for ever.
+  // Makes the libraries allocate what they keep for ever.
+  CHECK_INT(mj_fd_adopt(fileno(nowhere)), ==, 0);
+  CHECK_INT(mj_fd_release(fileno(nowhere)), ==, 0);
   pthread_t thread;
   CHECK_INT(pthread_create(&thread, NULL, does_nothing, NULL), ==, 0);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);

@@ -303,6 +303,9 @@ pub unsafe extern "C" fn mj_sendfile(
     bytes: size_t,
     timeout_ns: u64,
 ) -> ssize_t {
+    if bytes > ssize_t::MAX as size_t {
+        return Error::InvalidArgument.status() as ssize_t;
+    }
     let mut done = 0;
     // SAFETY: as this function's contract says.
     let sent = unsafe { fd::send_file(fd, file, offset, bytes, limit(timeout_ns), &mut done) };
@@ -310,12 +313,12 @@ pub unsafe extern "C" fn mj_sendfile(
 }
 
 /// poll(2), but that it suspends the task, for at most `timeout_ns`. Entries with a negative descriptor are
-/// passed over. Takes memory for more than 8 entries, and time in proportion to `fd_count`. May suspend.
+/// passed over; one that mj_fd_close() closes meanwhile is ready, with POLLNVAL. Takes memory for more than 8 entries, and time in proportion to `fd_count`. May suspend.
 ///
 /// Returns how many entries are ready, more than 0: those whose `revents` are not 0. Errors, with which
 /// all are 0:
 ///   -ETIMEDOUT  none was ready in time
-///   -EINVAL     `fds` is NULL with a count, or there are more than the process may open
+///   -EINVAL     `fds` is NULL with a count, or that is more than INT_MAX
 ///   -EBUSY      one is the scheduler's own
 ///   -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 #[unsafe(no_mangle)]

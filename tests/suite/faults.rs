@@ -182,9 +182,10 @@ fn sweep_by_strace(temp_dir: &TempDir) -> Result<(), Failed> {
 
 /// The names in `fallbacks.c`. Only x86-64 has a counter that may be unreliable.
 #[cfg(target_arch = "x86_64")]
-pub const FALLBACKS: [&str; 5] = ["guards", "batches", "pwait2", "wipe", "counter"];
+pub const FALLBACKS: [&str; 7] =
+    ["guards", "batches", "pwait2", "nowait", "nosignal", "wipe", "counter"];
 #[cfg(not(target_arch = "x86_64"))]
-pub const FALLBACKS: [&str; 4] = ["guards", "batches", "pwait2", "wipe"];
+pub const FALLBACKS: [&str; 6] = ["guards", "batches", "pwait2", "nowait", "nosignal", "wipe"];
 
 /// When `fallbacks.c` is preloaded into everything that runs: checks that it works, in this process
 /// and in a program, whose library notices. `make torture` runs this by name, before all others.
@@ -208,6 +209,12 @@ fn check_fallbacks() -> Result<(), Failed> {
         libc::syscall(libc::SYS_epoll_pwait2, -1, null::<u8>(), 0, null::<u8>(), null::<u8>(), 0)
     };
     refuses("epoll_pwait2", events as c_int, libc::ENOSYS)?;
+    // SAFETY: no descriptor, and no buffers.
+    let read = unsafe { libc::preadv2(-1, null(), 0, -1, libc::RWF_NOWAIT) };
+    refuses("RWF_NOWAIT", read as c_int, libc::EOPNOTSUPP)?;
+    // SAFETY: as above. The flag is RWF_NOSIGNAL.
+    let written = unsafe { libc::pwritev2(-1, null(), 0, -1, 0x100) };
+    refuses("RWF_NOSIGNAL", written as c_int, libc::EOPNOTSUPP)?;
     // SAFETY: a C string.
     let clock = unsafe { libc::open(CLOCK_SOURCE.as_ptr(), libc::O_RDONLY) };
     refuses("the clock source", clock, libc::ENOENT)?;

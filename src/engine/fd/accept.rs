@@ -32,7 +32,11 @@ pub unsafe fn accept(
     let room = if length.is_null() { 0 } else { unsafe { *length } };
     loop {
         let accepted = call.complete(|call| {
-            if !is_nonblocking && sys::poll_now(call.fd, READABLE)? == 0 {
+            // What does not listen has an error for accept(2), and perhaps never an event.
+            if !is_nonblocking
+                && sys::poll_now(call.fd, READABLE)? == 0
+                && sys::is_listening(call.fd)
+            {
                 return Err(Error::Os(libc::EAGAIN));
             }
             // SAFETY: as this function's contract says.
@@ -80,14 +84,8 @@ impl Call {
             return Err(Error::TimedOut);
         }
         let before = self.identity();
-        sleep(Limit::uninterrupted(Deadline::In(ns.min(left_ns))))?;
-        self.check_identity(before)
-    }
-
-    /// How much of the limit is left.
-    fn left_ns(&mut self) -> u64 {
-        let clock = &self.scheduler.time.clock;
-        let deadline_ns = self.limit.deadline.resolve(clock);
-        deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(clock.now_ns()))
+        let slept = sleep(Limit::uninterrupted(Deadline::In(ns.min(left_ns))));
+        self.check_identity(before)?;
+        slept
     }
 }

@@ -2,10 +2,13 @@
 
 use std::ffi::c_int;
 
-use crate::engine::scheduler::{Limit, Scheduler, running_task, wait_to_retry, yield_spent};
+use crate::engine::scheduler::{
+    Limit, Running, Scheduler, running_task, wait_to_retry, yield_spent,
+};
 use crate::engine::sys::{ErrnoGuard, Error, Form, Result};
-use crate::engine::task::{Task, Wait};
+use crate::engine::task::Wait;
 use crate::engine::threads::Ownership;
+use crate::engine::time::Deadline;
 
 /// A call that may suspend: of the running task, for one direction of a descriptor.
 pub struct Call {
@@ -17,6 +20,7 @@ pub struct Call {
     ownership: Ownership,
     /// How often it has been woken, and found nothing.
     futile: u32,
+    _errno: ErrnoGuard,
 }
 
 impl Call {
@@ -24,7 +28,15 @@ impl Call {
     #[inline(always)]
     pub fn new(fd: c_int, events: u32, limit: Limit) -> Result<Call> {
         let (scheduler, _) = running_task().ok_or(Error::NotInTask)?;
-        Ok(Call { scheduler, fd, events, limit, ownership: Ownership::of(fd), futile: 0 })
+        Ok(Call {
+            scheduler,
+            fd,
+            events,
+            limit,
+            ownership: Ownership::of(fd),
+            futile: 0,
+            _errno: ErrnoGuard::save(),
+        })
     }
 
     /// Begins it, which spends of the budget and so may suspend. [`Error::Busy`] if another scheduler
@@ -42,34 +54,49 @@ impl Call {
     /// one here.
     #[inline(always)]
     pub fn begin_shared(&mut self) -> Result<()> {
-        let (_, task) = running_task().ok_or(Error::NotInTask)?;
-        if self.scheduler.spend(task) { self.yield_unless_it_waits(task) } else { Ok(()) }
+        let running = running_task().ok_or(Error::NotInTask)?;
+        if self.scheduler.spend(running.1) { self.yield_unless_it_waits(running) } else { Ok(()) }
     }
 
-    /// Spends for another part of the call.
+    /// Spends for another part of the call. An error when the time is over: that of the peer that is
+    /// always faster is limited too.
     pub fn go_on(&mut self) -> Result<()> {
+        if let Deadline::In(_) = self.limit.deadline {
+            self.limit.deadline.resolve(&self.scheduler.time.clock);
+        }
         match running_task() {
-            Some((scheduler, task)) if scheduler.spend(task) => self.yield_unless_it_waits(task),
+            Some(running) if running.0.spend(running.1) => {
+                self.yield_unless_it_waits(running)?;
+                if self.left_ns() == 0 { Err(Error::TimedOut) } else { Ok(()) }
+            }
             _ => Ok(()),
         }
     }
 
-    /// The budget is spent.
+    /// Yields, since the budget is spent, unless it waits anyway. The descriptor may be closed meanwhile.
     #[cold]
     #[inline(never)]
-    fn yield_unless_it_waits(&mut self, task: &Task) -> Result<()> {
-        if self.is_drained() && !task.is_canceled() {
+    fn yield_unless_it_waits(&mut self, running: Running<'_>) -> Result<()> {
+        if self.is_drained() && !running.1.is_canceled() {
             return Ok(());
         }
         let before = self.identity();
-        yield_spent((self.scheduler, task), Wait::NONE)?;
-        self.check_identity(before)
+        let yielded = yield_spent(running, Wait::NONE);
+        self.check_identity(before)?;
+        yielded
     }
 
     /// Whether it is to wait before it tries.
     #[inline(always)]
     fn is_drained(&self) -> bool {
         self.scheduler.io.reactor.borrow().is_drained(self.fd, self.ownership.word(), self.events)
+    }
+
+    /// How much of the limit is left.
+    pub(super) fn left_ns(&mut self) -> u64 {
+        let clock = &self.scheduler.time.clock;
+        let deadline_ns = self.limit.deadline.resolve(clock);
+        deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(clock.now_ns()))
     }
 
     /// Tries until it need not wait. `attempt` neither waits nor suspends.
@@ -86,7 +113,6 @@ impl Call {
 
     #[inline(never)]
     fn complete_later<T>(&mut self, attempt: &mut dyn FnMut(&Call) -> Result<T>) -> Result<T> {
-        let _errno = ErrnoGuard::save();
         self.limit.deadline.resolve(&self.scheduler.time.clock); // For all waits of the call.
         let mut may_wait = true;
         loop {
@@ -116,30 +142,24 @@ impl Call {
         if word != 0 {
             self.scheduler.io.reactor.borrow_mut().set_drained(self.fd, word, events);
         }
-        wait_to_retry(self.fd, events, self.ownership, self.limit)?;
-        self.check_identity(before)
+        let waited = wait_to_retry(self.fd, events, self.ownership, self.limit);
+        self.check_identity(before)?;
+        waited
     }
 
     /// What changes when the library closes the descriptor.
-    pub(super) fn identity(&self) -> u64 {
-        if self.ownership.is_owned() {
-            self.ownership.identity()
-        } else {
-            self.scheduler.io.reactor.borrow().closes(self.fd).into()
-        }
+    pub(super) fn identity(&self) -> u32 {
+        Ownership::closes(self.fd)
     }
 
-    /// After a suspension: an error if the descriptor was closed meanwhile, since its number may be
-    /// another file's.
-    pub(super) fn check_identity(&mut self, before: u64) -> Result<()> {
-        let now = Ownership::of(self.fd);
-        let is_same = if self.ownership.is_owned() {
-            now.identity() == before
-        } else {
-            self.identity() == before
-        };
-        self.ownership = now;
-        if is_same { Ok(()) } else { Err(Error::Os(libc::EBADF)) }
+    /// After a suspension, however it has ended: an error if the descriptor was closed meanwhile, since
+    /// its number may be another file's.
+    pub(super) fn check_identity(&mut self, before: u32) -> Result<()> {
+        if self.identity() != before {
+            return Err(Error::Os(libc::EBADF));
+        }
+        self.ownership = Ownership::of(self.fd);
+        Ok(())
     }
 
     /// Whether it has been woken for nothing more than once: perhaps it never will be for something.

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::own;
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 
 /// What the kernel makes of it is its own limit (net.core.somaxconn), 4096 by default.
 const BACKLOG: c_int = 4096;
@@ -19,6 +19,7 @@ pub struct ListenFlags {
 /// A listening socket, which the library owns, and which does not block. `address` is numeric, or
 /// `unix:/path`; an empty one stands for all addresses. A backlog of 0 or less is 4096.
 pub fn listen(address: &[u8], service: &[u8], backlog: c_int, flags: ListenFlags) -> Result<c_int> {
+    let _errno = ErrnoGuard::save();
     let backlog = if backlog > 0 { backlog } else { BACKLOG };
     if let Some(path) = address.strip_prefix(b"unix:") {
         if !service.is_empty() || flags.reuse_port || flags.v6_only {
@@ -29,14 +30,21 @@ pub fn listen(address: &[u8], service: &[u8], backlog: c_int, flags: ListenFlags
         return Ok(fd);
     }
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::InvalidArgument);
-    let port: u16 = text(service)?.parse().map_err(|_| Error::InvalidArgument)?;
+    let service = text(service)?;
+    if !service.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Error::InvalidArgument); // A sign would be taken.
+    }
+    let port: u16 = service.parse().map_err(|_| Error::InvalidArgument)?;
     let bind = |address: IpAddr| {
+        if flags.v6_only && address.is_ipv4() {
+            return Err(Error::InvalidArgument);
+        }
         sys::listen_tcp(&SocketAddr::new(address, port), backlog, flags.reuse_port, flags.v6_only)
     };
     let listener = match text(address)? {
         "" => match bind(Ipv6Addr::UNSPECIFIED.into()) {
             // The system has no IPv6.
-            Err(Error::Os(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+            Err(Error::Os(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) if !flags.v6_only => {
                 bind(Ipv4Addr::UNSPECIFIED.into())
             }
             result => result,

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use crate::engine::scheduler::current;
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 use crate::engine::threads::Ownership;
 
 /// A descriptor that the kernel has just opened for the library.
@@ -21,6 +21,7 @@ pub fn forget(fd: c_int) {
 
 /// Takes over a descriptor of the program.
 pub fn adopt(fd: c_int) -> Result<()> {
+    let _errno = ErrnoGuard::save();
     sys::check_open(fd)?;
     let number = current().map_or(0, |scheduler| scheduler.io.number());
     Ownership::adopt(fd, sys::is_plain_tcp(fd), number)
@@ -28,6 +29,7 @@ pub fn adopt(fd: c_int) -> Result<()> {
 
 /// Gives a descriptor back to the program, which may be waited for as a raw one.
 pub fn release(fd: c_int) -> Result<()> {
+    let _errno = ErrnoGuard::save();
     let ownership = Ownership::of(fd);
     if !ownership.is_owned() {
         return Err(Error::InvalidArgument);

@@ -1,19 +1,35 @@
 //! Waiting for any of many descriptors.
 
-use crate::engine::scheduler::{Limit, running_task, spend, wait_for_any};
-use crate::engine::sys::{self, Error, Result, pollfd};
+use crate::engine::scheduler::{Limit, running_task, wait_for_any, yield_spent};
+use crate::engine::sys::{self, ErrnoGuard, Error, Result, pollfd};
+use crate::engine::task::Wait;
+use crate::engine::threads::Ownership;
 
-/// poll(2), but that it suspends the task: the number of entries that are ready, more than 0.
+/// poll(2), but that it suspends the task: the number of entries that are ready, more than 0. One that
+/// the library has closed meanwhile is, with POLLNVAL.
 pub fn poll(polls: &mut [pollfd], mut limit: Limit) -> Result<usize> {
-    let (scheduler, _) = running_task().ok_or(Error::NotInTask)?;
-    spend()?;
+    let running @ (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
+    let _errno = ErrnoGuard::save();
+    if scheduler.spend(task) {
+        let (yielded, closed) = suspend(polls, |_| yield_spent(running, Wait::NONE));
+        yielded?;
+        if closed > 0 {
+            return Ok(closed);
+        }
+    }
     loop {
         let ready = sys::poll_ready(polls)?;
         if ready > 0 {
             return Ok(ready);
         }
         limit.deadline.resolve(&scheduler.time.clock); // For all waits of the call.
-        let waited = wait_for_any(polls, limit);
+        let (waited, closed) = suspend(polls, |polls| wait_for_any(polls, limit));
+        if closed > 0 {
+            return Ok(closed);
+        }
+        if waited == Err(Error::InvalidArgument) {
+            return Err(Error::Busy); // One is the scheduler's own.
+        }
         if let Err(error) = waited {
             // What is ready now is told, though the time is over, or the task is canceled.
             return match sys::poll_ready(polls)? {
@@ -22,4 +38,25 @@ pub fn poll(polls: &mut [pollfd], mut limit: Limit) -> Result<usize> {
             };
         }
     }
+}
+
+/// Suspends, and marks the entries that the library has closed meanwhile: their numbers may be other
+/// files' by now. Returns how many.
+fn suspend(
+    polls: &mut [pollfd],
+    suspend: impl FnOnce(&[pollfd]) -> Result<()>,
+) -> (Result<()>, usize) {
+    // The low bits are enough: they are the same after so many closes of one number only.
+    let closes = |poll: &pollfd| Ownership::closes(poll.fd) as i16;
+    for poll in &mut *polls {
+        poll.revents = closes(poll);
+    }
+    let result = suspend(polls);
+    let mut closed = 0;
+    for poll in polls {
+        let is_closed = poll.revents != closes(poll);
+        poll.revents = if is_closed { sys::NOT_OPEN as i16 } else { 0 };
+        closed += usize::from(is_closed);
+    }
+    (result, closed)
 }

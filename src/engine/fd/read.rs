@@ -15,6 +15,9 @@ use crate::engine::sys::{self, Error, Result, iovec};
 pub unsafe fn read(fd: c_int, buffers: &[iovec], limit: Limit) -> Result<usize> {
     let mut call = Call::new(fd, READABLE, limit)?;
     call.begin()?;
+    if sys::is_empty(buffers) {
+        return read_nothing(&call);
+    }
     // SAFETY: as this function's contract says.
     unsafe { read_part(&mut call, buffers) }
 }
@@ -28,6 +31,9 @@ pub unsafe fn read_exact(fd: c_int, buffer: iovec, limit: Limit, done: &mut usiz
     *done = 0;
     let mut call = Call::new(fd, READABLE, limit)?;
     call.begin()?;
+    if buffer.iov_len == 0 {
+        return read_nothing(&call).map(drop);
+    }
     loop {
         // SAFETY: as this function's contract says.
         let count = unsafe { read_part(&mut call, &[sys::rest_of(buffer, *done)])? };
@@ -37,6 +43,13 @@ pub unsafe fn read_exact(fd: c_int, buffer: iovec, limit: Limit, done: &mut usiz
         }
         call.go_on()?;
     }
+}
+
+/// As read(2) has it: 0 at once, of what can be read, and no datagram is taken.
+#[cold]
+fn read_nothing(call: &Call) -> Result<usize> {
+    // SAFETY: no buffers.
+    unsafe { sys::read_blocking(call.fd, &[]) }
 }
 
 #[inline(always)]

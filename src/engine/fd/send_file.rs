@@ -10,6 +10,9 @@ use crate::engine::sys::{self, Error, Result, iovec};
 /// What is copied at a time where the kernel would block.
 const PIECE: usize = 64 * 1024;
 
+/// More than the kernel sends at a time, and far from where an offset would overflow.
+const MOST: usize = 1 << 31;
+
 /// Sends `bytes` of a file, from `offset` or, if that is NULL, from where the file is at, or fewer at the
 /// file's end. `done` counts them, also when the call fails.
 ///
@@ -28,7 +31,7 @@ pub unsafe fn send_file(
     call.begin()?;
     let mut copy = if sys::is_nonblocking(fd)? { None } else { Some(Copy::new()?) };
     while *done < bytes {
-        let left = bytes - *done;
+        let left = (bytes - *done).min(MOST);
         let sent = call.complete(|call| match &mut copy {
             // SAFETY: as this function's contract says.
             None => unsafe { sys::send_file(call.fd, from, offset, left) },

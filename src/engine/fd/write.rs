@@ -8,7 +8,7 @@ use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result, iovec};
 
-/// So many buffers are written by one system call.
+/// So many buffers are written by one system call once a part of them was.
 const MOST_BUFFERS: usize = 16;
 
 /// Writes all of the buffers. `done` counts what has been written, also when the call fails.
@@ -44,13 +44,19 @@ unsafe fn write_gathered(call: &mut Call, mut left: &[iovec], done: &mut usize) 
     let mut skipped = 0;
     loop {
         let mut window = [iovec { iov_base: null_mut::<c_void>(), iov_len: 0 }; MOST_BUFFERS];
-        let count = left.len().min(MOST_BUFFERS);
-        window[..count].copy_from_slice(&left[..count]);
-        if let Some(first) = window[..count].first_mut() {
-            *first = sys::rest_of(*first, skipped);
-        }
+        let parts = match left {
+            // A part of the first was written. So it is a stream, and the rest may be written in pieces.
+            [first, others @ ..] if skipped > 0 => {
+                window[0] = sys::rest_of(*first, skipped);
+                let count = others.len().min(MOST_BUFFERS - 1);
+                window[1..=count].copy_from_slice(&others[..count]);
+                &window[..=count]
+            }
+            // All by one call: the record of a socket, or what a pipe takes whole or not at all.
+            all => all,
+        };
         // SAFETY: as the contract of `write_all` says.
-        let written = unsafe { write_part(call, &window[..count])? };
+        let written = unsafe { write_part(call, parts)? };
         *done += written;
         skipped += written;
         while let [first, others @ ..] = left
@@ -83,7 +89,7 @@ unsafe fn write_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
                 unsafe { sys::write_blocking(call.fd, buffers) }
             }
             // Of a file that takes nothing, for ever.
-            Ok(0) if buffers.iter().any(|buffer| buffer.iov_len > 0) => Err(Error::Os(libc::EIO)),
+            Ok(0) if !sys::is_empty(buffers) => Err(Error::Os(libc::EIO)),
             result => result,
         }
     })

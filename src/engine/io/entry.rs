@@ -52,8 +52,6 @@ pub struct Entry {
     pub stage: Stage,
     /// How it was read or written last.
     pub form: sys::Form,
-    /// How often the library has closed the number.
-    pub closes: u32,
     /// With an ownership, see [`owned`](super::owned).
     pub owned: super::owned::State,
 }

@@ -126,10 +126,20 @@ impl Reactor {
     /// Whether a call in this direction would find nothing, so that it is to wait before it tries.
     #[inline]
     pub fn is_drained(&self, fd: c_int, ownership: u64, direction: u32) -> bool {
+        ownership != 0
+            && direction & (READABLE | WRITABLE) != 0
+            && self.is_known(fd, ownership, |ready| ready & direction == 0)
+    }
+
+    /// Whether an event has told since that a call in this direction may find something.
+    pub fn is_ready(&self, fd: c_int, ownership: u64, direction: u32) -> bool {
+        ownership != 0 && self.is_known(fd, ownership, |ready| ready & direction != 0)
+    }
+
+    #[inline(always)]
+    fn is_known(&self, fd: c_int, ownership: u64, is_so: impl Fn(u32) -> bool) -> bool {
         self.table.get(fd as usize).is_some_and(|entry| {
-            entry.ownership == ownership
-                && entry.registered
-                && u32::from(entry.owned.ready) & direction == 0
+            entry.ownership == ownership && entry.registered && is_so(entry.owned.ready.into())
         })
     }
 
@@ -138,6 +148,7 @@ impl Reactor {
     pub fn set_drained(&mut self, fd: c_int, ownership: u64, direction: u32) {
         if let Some(entry) = self.entry(fd)
             && entry.ownership == ownership
+            && ownership != 0
         {
             entry.owned.ready &= !(direction as u8);
         }

@@ -22,11 +22,6 @@ impl Reactor {
         Ok(())
     }
 
-    /// How often the library has closed a number.
-    pub fn closes(&self, fd: c_int) -> u32 {
-        self.table.get(fd as usize).map_or(0, |entry| entry.closes)
-    }
-
     /// How a descriptor was read or written last.
     #[inline(always)]
     pub fn form(&self, fd: c_int) -> sys::Form {
@@ -87,7 +82,7 @@ impl Reactor {
         else {
             return;
         };
-        entry.closes = entry.closes.wrapping_add(1);
+        entry.form = sys::Form::default();
         self.waiters -= entry.close(&self.fired);
     }
 

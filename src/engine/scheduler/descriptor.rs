@@ -187,7 +187,12 @@ pub fn wait_to_retry(fd: c_int, direction: u32, ownership: Ownership, limit: Lim
         scheduler.begin_retry(task, &node, fd, direction, ownership)?;
         Ok(Wait::on(&DESCRIPTOR, &node))
     };
-    wait(limit, |_| Ok(None), list)?;
+    // An event may come between a wake-up that is to end nothing and the turn after it.
+    let look = |(scheduler, _): Running<'_>| {
+        let reactor = scheduler.io.reactor.borrow();
+        Ok(reactor.is_ready(fd, ownership.word(), direction).then_some(0))
+    };
+    wait(limit, look, list)?;
     node_outcome(&node).map(drop)
 }
 
@@ -209,7 +214,11 @@ impl Scheduler {
         let begun =
             self.io.reactor.borrow_mut().wait_owned(task, node, fd, direction, ownership, verify);
         self.wake_fired();
-        begun
+        match begun {
+            // A file that epoll does not support: poll(2) says that it is always ready.
+            Err(Error::Os(libc::EPERM)) => self.begin_wait(task, node, fd, direction),
+            begun => begun,
+        }
     }
 
     /// A descriptor is the program's again.
@@ -308,7 +317,7 @@ pub fn close_fd(fd: c_int) -> Result<()> {
     match current() {
         Some(scheduler) => scheduler.close_fd(fd),
         None => {
-            Ownership::give_up(fd);
+            Ownership::close(fd);
             sys::close_checked(fd)
         }
     }
@@ -324,7 +333,7 @@ impl Scheduler {
         }
         self.io.reactor.borrow_mut().close(fd, owns_epoll_set);
         self.wake_fired();
-        Ownership::give_up(fd);
+        Ownership::close(fd);
         sys::close_checked(fd)
     }
 }

@@ -96,16 +96,35 @@ pub fn poll_all(polls: &mut [pollfd]) {
     uncancelable(|| unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) });
 }
 
-/// poll(2) with a timeout of 0: the number of entries that are ready.
+/// poll(2) with a timeout of 0: the number of entries that are ready. Where it is refused, one at a
+/// time.
 pub fn poll_ready(polls: &mut [pollfd]) -> Result<usize> {
     let (address, count) = (polls.as_mut_ptr(), polls.len() as libc::nfds_t);
     loop {
         // SAFETY: the slice is good for as many entries.
         match check(uncancelable(|| unsafe { libc::poll(address, count, 0) })) {
+            Ok(ready) => return Ok(ready as usize),
             Err(Error::Os(libc::EINTR)) => {}
-            result => return result.map(|ready| ready as usize),
+            Err(_) => return poll_each(polls),
         }
     }
+}
+
+#[cold]
+fn poll_each(polls: &mut [pollfd]) -> Result<usize> {
+    let mut ready = 0;
+    for poll in polls {
+        let happened = match poll.fd {
+            ..0 => 0,
+            fd => match poll_one(fd, u32::from(poll.events as u16), 0) {
+                Err(Error::Os(libc::EBADF)) => NOT_OPEN,
+                happened => happened?,
+            },
+        };
+        poll.revents = happened as i16;
+        ready += usize::from(happened != 0);
+    }
+    Ok(ready)
 }
 
 /// ppoll(2) for one descriptor, for at most `timeout_ns` (u64::MAX: no timeout). EINTR counts as no

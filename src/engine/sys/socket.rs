@@ -147,6 +147,23 @@ pub fn listen_unix(path: &[u8], backlog: c_int) -> Result<c_int> {
     listen_at(stream_socket(address.family())?, &address, backlog)
 }
 
+/// Whether a descriptor is a socket that listens.
+pub fn is_listening(fd: c_int) -> bool {
+    let mut listens: c_int = 0;
+    let mut length = size_of::<c_int>() as socklen_t;
+    // SAFETY: the addresses are good for an integer and its length.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut listens).cast::<c_void>(),
+            &mut length,
+        )
+    };
+    result == 0 && listens != 0
+}
+
 fn set_option(socket: &OwnedFd, level: c_int, option: c_int, on: bool) -> Result<()> {
     let value = c_int::from(on);
     // SAFETY: the address is that of an integer.

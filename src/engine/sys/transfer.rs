@@ -4,13 +4,17 @@
 //! The kernel has two forms for that: flags of the socket calls, and RWF_NOWAIT for other files
 //! (Linux 4.14; for pipes 5.7, for eventfds 5.8). A file that has neither, such as a terminal, is
 //! asked by poll(2) first, and then written to in pieces that fit for certain.
+//!
+//! The calls that servers live on are made by number: syscall(2) is no cancellation point.
 
 use std::ffi::{c_int, c_void};
 use std::mem::zeroed;
+use std::ptr::{null, null_mut};
+use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::cancellation::uncancelable;
-use super::descriptor::poll_now;
+use super::descriptor::{opened, poll_now};
 use super::errno::{check, last_error};
 use super::error::{Error, Result};
 use super::output::QuietWrites;
@@ -35,7 +39,7 @@ const SIGNALS_NOTHING: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// RWF_NOSIGNAL, Linux 6.18: as MSG_NOSIGNAL.
 const RWF_NOSIGNAL: c_int = 0x100;
 /// What a terminal takes at once if it takes anything.
-const TERMINAL_PIECE: usize = 256;
+const TERMINAL_ROOM: usize = 256;
 
 /// What comes after the first `done` bytes of a buffer.
 #[inline(always)]
@@ -50,6 +54,12 @@ pub fn bytes_of(buffers: &[iovec]) -> usize {
         [one] => one.iov_len,
         _ => buffers.iter().map(|buffer| buffer.iov_len).sum(),
     }
+}
+
+/// Whether the buffers hold nothing.
+#[inline(always)]
+pub fn is_empty(buffers: &[iovec]) -> bool {
+    buffers.iter().all(|buffer| buffer.iov_len == 0)
 }
 
 #[inline(always)]
@@ -137,7 +147,12 @@ fn has_other_form(result: Result<usize>, form: &mut Form) -> bool {
         (
             Form::Nowait,
             Err(Error::Os(
-                libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM | libc::ESPIPE,
+                libc::EOPNOTSUPP
+                | libc::ENOSYS
+                | libc::EINVAL
+                | libc::EPERM
+                | libc::EACCES
+                | libc::ESPIPE,
             )),
         ) => Form::Polled,
         _ => return false,
@@ -150,9 +165,11 @@ fn has_other_form(result: Result<usize>, form: &mut Form) -> bool {
 unsafe fn receive(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     match buffers {
         // SAFETY: as the contract of `read_some` says.
-        [one] => count(uncancelable(|| unsafe {
-            libc::recv(fd, one.iov_base, one.iov_len, libc::MSG_DONTWAIT)
-        })),
+        [one] => count(unsafe {
+            let (address, length) = (null_mut::<sockaddr>(), null_mut::<socklen_t>());
+            let flags = libc::MSG_DONTWAIT;
+            libc::syscall(libc::SYS_recvfrom, fd, one.iov_base, one.iov_len, flags, address, length)
+        } as isize),
         // SAFETY: as above.
         _ => unsafe { receive_message(fd, &mut message(buffers), 0) },
     }
@@ -162,9 +179,10 @@ unsafe fn receive(fd: c_int, buffers: &[iovec]) -> Result<usize> {
 unsafe fn send_some(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     match buffers {
         // SAFETY: as the contract of `write_some` says.
-        [one] => count(uncancelable(|| unsafe {
-            libc::send(fd, one.iov_base, one.iov_len, SIGNALS_NOTHING)
-        })),
+        [one] => count(unsafe {
+            let (flags, address) = (SIGNALS_NOTHING, null::<sockaddr>());
+            libc::syscall(libc::SYS_sendto, fd, one.iov_base, one.iov_len, flags, address, 0)
+        } as isize),
         // SAFETY: as above.
         _ => unsafe { send_message(fd, &message(buffers), 0) },
     }
@@ -258,6 +276,24 @@ unsafe fn write_nowait(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     result
 }
 
+/// Whether files that are no sockets can be read and written without waiting, and without a signal. Tried
+/// with a counter; without a descriptor for one they count as there.
+pub(super) fn moves() -> [bool; 2] {
+    // SAFETY: no preconditions.
+    let counter = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    let Ok(fd) = opened(counter) else { return [true; 2] };
+    let mut zero = 0u64;
+    let buffer = iovec { iov_base: (&raw mut zero).cast(), iov_len: size_of::<u64>() };
+    // SAFETY: the buffer is good for the call, which adds nothing to the counter.
+    let answer = unsafe { libc::pwritev2(fd, &buffer, 1, -1, RWF_NOSIGNAL) };
+    // SAFETY: the buffer is good for the call. There is nothing to read.
+    let nowait = uncancelable(|| unsafe { libc::preadv2(fd, &buffer, 1, -1, libc::RWF_NOWAIT) })
+        >= 0
+        || super::errno::errno() == libc::EAGAIN;
+    super::descriptor::close(fd);
+    [nowait, answer >= 0]
+}
+
 /// Makes a call that writes, without its signals.
 fn quietly(write: impl FnOnce() -> Result<usize>) -> Result<usize> {
     let mut writes = QuietWrites::begin();
@@ -268,7 +304,9 @@ fn quietly(write: impl FnOnce() -> Result<usize>) -> Result<usize> {
 
 unsafe fn read_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     if poll_now(fd, libc::POLLIN as u32)? == 0 {
-        return Err(Error::Os(libc::EAGAIN));
+        // No bytes: an error at once where the descriptor cannot be read at all.
+        // SAFETY: no buffers.
+        return Err(unsafe { read_blocking(fd, &[]) }.err().unwrap_or(Error::Os(libc::EAGAIN)));
     }
     // SAFETY: as the contract of `read_some` says.
     unsafe { read_blocking(fd, buffers) }
@@ -298,10 +336,15 @@ pub unsafe fn write_blocking(fd: c_int, buffers: &[iovec]) -> Result<usize> {
 
 unsafe fn write_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     if poll_now(fd, libc::POLLOUT as u32)? == 0 {
-        return Err(Error::Os(libc::EAGAIN));
+        // As in `read_polled`.
+        // SAFETY: no buffers.
+        return Err(unsafe { write_blocking(fd, &[]) }.err().unwrap_or(Error::Os(libc::EAGAIN)));
     }
     let most = match kind(fd)? {
-        libc::S_IFCHR => TERMINAL_PIECE,
+        // The number was another file's when the form was found out.
+        // SAFETY: as the contract of `write_some` says.
+        libc::S_IFSOCK => return unsafe { send_some(fd, buffers) },
+        libc::S_IFCHR => TERMINAL_ROOM,
         libc::S_IFIFO => libc::PIPE_BUF,
         // A file that is always ready, or one whose elements are written whole.
         _ => usize::MAX,
@@ -309,13 +352,25 @@ unsafe fn write_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     let is_piece = |buffer: &&iovec| buffer.iov_len > 0;
     match buffers.iter().find(is_piece) {
         Some(first) if most < usize::MAX => {
-            let piece = iovec { iov_base: first.iov_base, iov_len: first.iov_len.min(most) };
             // SAFETY: as the contract of `write_some` says.
+            let bytes =
+                unsafe { slice::from_raw_parts(first.iov_base.cast::<u8>(), first.iov_len) };
+            let iov_len = if most == TERMINAL_ROOM { fitting(bytes) } else { most };
+            let piece = iovec { iov_base: first.iov_base, iov_len: first.iov_len.min(iov_len) };
+            // SAFETY: as above.
             unsafe { write_blocking(fd, &[piece]) }
         }
         // SAFETY: as above.
         _ => unsafe { write_blocking(fd, buffers) },
     }
+}
+
+/// How many of the bytes a terminal takes at once if it takes anything. Those of which it may make other
+/// ones it takes one at a time, and asks for room anew.
+fn fitting(bytes: &[u8]) -> usize {
+    let is_converted = |byte: &u8| matches!(byte, b'\n' | b'\r' | b'\t');
+    let plain = bytes.iter().take(TERMINAL_ROOM).position(is_converted).unwrap_or(TERMINAL_ROOM);
+    plain.max(1)
 }
 
 /// The type bits of the file's mode.

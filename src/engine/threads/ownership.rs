@@ -21,12 +21,16 @@
 //! - let go: the same with a scheduler -> without, by that scheduler.
 //! - give up: any word -> 0.
 //!
-//! The word says nothing of other memory, so no order is needed but its own.
+//! The word says nothing of other memory, so no order is needed but its own. Each write of it also reads what it
+//! replaces, so that loom knows that order: `tests/models/ownership.rs`.
+//!
+//! Beside the word is how often the library has closed the number: a call that has suspended looks whether
+//! it was closed meanwhile, by a task of the same thread, whatever has become of the number since.
 
 use std::ffi::c_int;
 use std::ptr::null_mut;
-use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 use super::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::engine::sys::{self, Error, Result};
@@ -50,7 +54,7 @@ impl Word {
 
     /// A new ownership, even if there was one.
     pub fn take(&self, ownership: u64) {
-        self.0.store(ownership, Relaxed);
+        self.0.swap(ownership, AcqRel);
     }
 
     /// A new ownership, unless another scheduler than this one has registered it.
@@ -60,7 +64,7 @@ impl Word {
             if ![0, scheduler].contains(&(known & SCHEDULER)) {
                 return Err(Error::Busy);
             }
-            match self.0.compare_exchange(known, ownership, Relaxed, Relaxed) {
+            match self.0.compare_exchange(known, ownership, AcqRel, Acquire) {
                 Ok(_) => return Ok(()),
                 Err(other) => known = other,
             }
@@ -75,7 +79,7 @@ impl Word {
             _ => return Err(Error::Busy),
         }
         let registered = ownership | scheduler;
-        match self.0.compare_exchange(ownership, registered, Relaxed, Relaxed) {
+        match self.0.compare_exchange(ownership, registered, AcqRel, Acquire) {
             Ok(_) => Ok(registered),
             Err(_) => Err(Error::Busy),
         }
@@ -83,49 +87,55 @@ impl Word {
 
     /// The scheduler does not have it registered any more, if the ownership is still the same.
     pub fn let_go(&self, registered: u64) {
-        let _ = self.0.compare_exchange(registered, registered & !SCHEDULER, Relaxed, Relaxed);
+        let _ = self.0.compare_exchange(registered, registered & !SCHEDULER, AcqRel, Acquire);
     }
 
     pub fn give_up(&self) {
-        self.0.store(0, Relaxed);
+        self.0.swap(0, AcqRel);
     }
 }
 
-/// Words for so many numbers are allocated together.
+/// What is known of a number.
+struct Number {
+    word: Word,
+    closes: AtomicU32,
+}
+
+/// So many numbers are allocated together.
 const CHUNK: usize = 1024;
-/// So that there are words for four million numbers. Larger ones are never owned.
+/// So that there is room for four million numbers. Larger ones are never owned.
 const CHUNKS: usize = 4096;
 
-static TABLE: [AtomicPtr<Word>; CHUNKS] = [const { AtomicPtr::new(null_mut()) }; CHUNKS];
+static TABLE: [AtomicPtr<Number>; CHUNKS] = [const { AtomicPtr::new(null_mut()) }; CHUNKS];
 static LATEST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// The word of a number, if its chunk is allocated.
+/// What is known of a number, if its chunk is allocated.
 #[inline(always)]
-fn word(fd: c_int) -> Option<&'static Word> {
+fn known(fd: c_int) -> Option<&'static Number> {
     let number = fd as u32 as usize;
     let chunk = TABLE.get(number / CHUNK)?.load(Acquire);
-    // SAFETY: null, or a chunk of words that is never freed.
+    // SAFETY: null, or a chunk of numbers that is never freed.
     (!chunk.is_null()).then(|| unsafe { &*chunk.add(number % CHUNK) })
 }
 
-/// [`word`], which is allocated if need be.
-fn word_or_new(fd: c_int) -> Result<&'static Word> {
-    if let Some(word) = word(fd) {
-        return Ok(word);
+/// [`known`], which is allocated if need be.
+fn known_or_new(fd: c_int) -> Result<&'static Number> {
+    if let Some(known) = known(fd) {
+        return Ok(known);
     }
     let number = usize::try_from(fd).map_err(|_| Error::Os(libc::EBADF))?;
     let place = TABLE.get(number / CHUNK).ok_or(Error::OutOfMemory)?;
-    let chunk = sys::allocate::<Word>(CHUNK);
+    let chunk = sys::allocate::<Number>(CHUNK);
     if chunk.is_null() {
         return Err(Error::OutOfMemory);
     }
-    // SAFETY: fresh memory for as many words, for which zero is a value.
+    // SAFETY: fresh memory for as many numbers, for which zero is a value.
     unsafe { chunk.write_bytes(0, CHUNK) };
     if place.compare_exchange(null_mut(), chunk, AcqRel, Acquire).is_err() {
         // SAFETY: from `allocate`, and nobody has seen it.
         unsafe { sys::free(chunk.cast()) };
     }
-    word(fd).ok_or(Error::OutOfMemory)
+    known(fd).ok_or(Error::OutOfMemory)
 }
 
 /// The ownership of a descriptor, as it was when it was asked for.
@@ -135,7 +145,7 @@ pub struct Ownership(u64);
 impl Ownership {
     #[inline(always)]
     pub fn of(fd: c_int) -> Ownership {
-        Ownership(word(fd).map_or(0, Word::load))
+        Ownership(known(fd).map_or(0, |known| known.word.load()))
     }
 
     /// The number of a new scheduler. They repeat after a million, which would let two schedulers take
@@ -152,8 +162,8 @@ impl Ownership {
 
     /// Takes a descriptor that the kernel has just opened. Without memory it is raw.
     pub fn take(fd: c_int, keeps_no_rest: bool) {
-        match word_or_new(fd) {
-            Ok(word) => word.take(Ownership::next(keeps_no_rest)),
+        match known_or_new(fd) {
+            Ok(known) => known.word.take(Ownership::next(keeps_no_rest)),
             Err(_) => Ownership::give_up(fd),
         }
     }
@@ -161,26 +171,40 @@ impl Ownership {
     /// Takes over a descriptor of the program. [`Error::Busy`] if another scheduler than the numbered
     /// one, which may be 0, has registered it.
     pub fn adopt(fd: c_int, keeps_no_rest: bool, scheduler: u64) -> Result<()> {
-        word_or_new(fd)?.adopt(Ownership::next(keeps_no_rest), scheduler)
+        known_or_new(fd)?.word.adopt(Ownership::next(keeps_no_rest), scheduler)
     }
 
-    /// The number is closed, or the program's again.
+    /// The number is the program's again.
     pub fn give_up(fd: c_int) {
-        if let Some(word) = word(fd) {
-            word.give_up();
+        if let Some(known) = known(fd) {
+            known.word.give_up();
         }
+    }
+
+    /// The library closes the number.
+    pub fn close(fd: c_int) {
+        if let Some(known) = known(fd) {
+            known.closes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            known.word.give_up();
+        }
+    }
+
+    /// How often the library has closed a number since it was asked for the first time. Without memory
+    /// for that it is always the same.
+    pub fn closes(fd: c_int) -> u32 {
+        known_or_new(fd).map_or(0, |known| known.closes.load(std::sync::atomic::Ordering::Relaxed))
     }
 
     /// Registers it for a scheduler. Returns the word that its entry repeats; `None` for a raw one, and
     /// one that another scheduler has, which is like that here.
     pub fn register(self, fd: c_int, scheduler: u64) -> Option<u64> {
-        word(fd).filter(|_| self.is_owned())?.register(self.0, scheduler).ok()
+        known(fd).filter(|_| self.is_owned())?.word.register(self.0, scheduler).ok()
     }
 
     /// A scheduler that is being destroyed has had it registered with this word.
     pub fn let_go(fd: c_int, registered: u64) {
-        if let Some(word) = word(fd) {
-            word.let_go(registered);
+        if let Some(known) = known(fd) {
+            known.word.let_go(registered);
         }
     }
 
@@ -200,14 +224,13 @@ impl Ownership {
         self.0 & KEEPS_NO_REST != 0
     }
 
-    /// What stays the same until the descriptor is given up.
-    pub fn identity(self) -> u64 {
-        self.0 & !SCHEDULER
-    }
-
     /// The word that a scheduler's entry repeats.
     #[inline(always)]
     pub fn word(self) -> u64 {
         self.0
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "../../../tests/models/ownership.rs"]
+mod models;
