@@ -9,6 +9,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sched.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -165,31 +167,88 @@ static void is_told_of_no_descriptor(void) {
   CHECK_INT(mj_fd_close(channel[0]), ==, 0);
 }
 
-// As a daemon does: it closes all that it has inherited, and opens other files. Those are not the
-// library's, whatever their numbers.
-static void closes_all_and_opens_others(void) {
+static int open_other(size_t kind) {
+  switch (kind) {
+    case 0: return open("/dev/null", O_RDONLY | O_CLOEXEC);
+    case 1: return eventfd(7, EFD_CLOEXEC);
+    default: return epoll_create1(EPOLL_CLOEXEC);
+  }
+}
+
+// What tells a file of one of these kinds from any other that the library could put in its place.
+static void check_other(size_t kind, int fd, int watched) {
+  struct stat status;
+  uint64_t count = 0;
+  struct epoll_event event = {.events = EPOLLIN};
+  switch (kind) {
+    case 0:
+      CHECK_INT(fstat(fd, &status), ==, 0);
+      CHECK(S_ISCHR(status.st_mode));
+      break;
+    case 1:
+      CHECK_INT(read(fd, &count, sizeof count), ==, sizeof count);
+      CHECK_UINT(count, ==, 7);
+      break;
+    default:
+      CHECK_INT(epoll_ctl(fd, EPOLL_CTL_ADD, watched, &event), ==, -1);
+      CHECK_INT(errno, ==, EEXIST);
+  }
+}
+
+static void closes_all_and_opens(size_t kind) {
   int others[20];
+  struct epoll_event event = {.events = EPOLLIN};
   for (int fd = 3; fd < 64; fd++) close(fd);
   for (int i = 0; i < 20; i++) {
-    others[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    others[i] = open_other(kind);
     CHECK_INT(others[i], >=, 0);
+  }
+  int watched = eventfd(0, EFD_CLOEXEC);
+  for (int i = 0; i < 20 && kind == 2; i++) {
+    CHECK_INT(epoll_ctl(others[i], EPOLL_CTL_ADD, watched, &event), ==, 0);
   }
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   runs_until_stopped_with(2);
   mj_scheduler_destroy(scheduler);
   for (int i = 0; i < 20; i++) {
-    struct stat status;
-    CHECK_INT(fstat(others[i], &status), ==, 0);
-    CHECK(S_ISCHR(status.st_mode));
+    check_other(kind, others[i], watched);
     CHECK_INT(mj_fd_close(others[i]), ==, 0);
   }
+}
+
+// As a daemon does: it closes all that it has inherited, and opens other files. Those are not the
+// library's, whatever their numbers.
+static void closes_all_and_opens_others(void) {
+  for (size_t kind = 0; kind < 3; kind++) {
+    pid_t one = fork();
+    CHECK_INT(one, >=, 0);
+    if (one == 0) {
+      closes_all_and_opens(kind);
+      _exit(0);
+    }
+    check_ended_well(status_of(one));
+  }
+}
+
+// A scheduler of the child gets the numbers that the one of its parent has had.
+static void closes_all_and_makes_a_scheduler(void) {
+  for (int fd = 3; fd < 64; fd++) close(fd);
+  mj_scheduler* own = new_scheduler();
+  CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
+  runs_until_stopped_with(2);
+  mj_scheduler_destroy(scheduler);
+  int backend = mj_scheduler_backend_fd(own);
+  CHECK(!is_readable(backend));
+  CHECK_INT(mj_scheduler_stop(own), ==, 0);
+  CHECK(is_readable(backend));
+  mj_scheduler_destroy(own);
 }
 
 static void a_child_of_a_stopped_scheduler_disturbs_nobody(void) {
   static void (*const children[])(void) = {
       destroys,    exits,       runs_to_the_end,          closes_and_runs,            looks,
       stops_first, sleeps_once, is_told_of_no_descriptor, closes_all_and_opens_others,
-      looks_at_the_backend};
+      looks_at_the_backend, closes_all_and_makes_a_scheduler};
   for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
     make_live_scheduler();
     check_ended_well(status_of_child(children[i]));

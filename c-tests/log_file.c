@@ -517,6 +517,54 @@ static void a_daemon_that_closes_all_sets_the_file_afterwards(void) {
   CHECK_INT(status_of_child(closes_all_and_logs), ==, 0);
 }
 
+enum { OTHERS = 8 };
+
+// Files of the program, the log file itself among them.
+static int open_another(int i) {
+  char path[16];
+  snprintf(path, sizeof path, "other.%d", i);
+  return open(i % 2 == 0 ? "taken.log" : path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
+static int closes_all_and_opens_others(void) {
+  int others[OTHERS];
+  struct stat before[OTHERS], after;
+  to_file("taken.log");
+  for (int fd = 3; fd < 1024; fd++) close(fd);
+  for (int i = 0; i < OTHERS; i++) {
+    others[i] = open_another(i);
+    CHECK_INT(others[i], >=, 3);
+    CHECK_INT(fstat(others[i], &before[i]), ==, 0);
+  }
+  uint64_t dropped = mj_log_dropped();
+  MJ_INFO("lost");
+  CHECK_UINT(mj_log_dropped(), ==, dropped + 1);
+  CHECK_INT(mj_log_reopen(), ==, 0);
+  MJ_INFO("line");
+  to_file("later.log");
+  MJ_INFO("later");
+  to_streams();
+  for (int i = 0; i < OTHERS; i++) {
+    CHECK_INT(fstat(others[i], &after), ==, 0);
+    CHECK_UINT(after.st_ino, ==, before[i].st_ino);
+    CHECK_INT(fcntl(others[i], F_GETFL) & O_ACCMODE, ==, O_RDWR);
+    if (i % 2 != 0) CHECK_INT(after.st_size, ==, 0);
+  }
+  CHECK_FILE("taken.log", "[INFO] line");
+  CHECK_FILE("later.log", "[INFO] later");
+  // Nor is one that is opened when the file is closed.
+  to_file("taken.log");
+  for (int fd = 3 + OTHERS; fd < 1024; fd++) close(fd);
+  int last = open_another(0);
+  to_streams();
+  CHECK_INT(fcntl(last, F_GETFL) & O_ACCMODE, ==, O_RDWR);
+  return 0;
+}
+
+static void files_that_get_the_number_are_the_programs(void) {
+  CHECK_INT(status_of_child(closes_all_and_opens_others), ==, 0);
+}
+
 int main(void) {
   // Far from Greenwich, so that UTC would show.
   setenv("TZ", "XYZ-05:30", 1);
@@ -544,6 +592,7 @@ int main(void) {
   RUN(a_new_file_begins_without_an_empty_line);
   RUN(a_pipe_without_a_reader_ends_nothing);
   RUN(a_daemon_that_closes_all_sets_the_file_afterwards);
+  RUN(files_that_get_the_number_are_the_programs);
   test_directory_end();
   return 0;
 }

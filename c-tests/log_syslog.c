@@ -375,6 +375,37 @@ static void a_child_logs_as_itself(void) {
   stop_daemon();
 }
 
+// A daemon that closes all, and then has a socket of its own under the number.
+static void loses_its_socket(void) {
+  int own[2];
+  char byte;
+  to_syslog("server");
+  for (int fd = 3; fd < 64; fd++) close(fd);
+  CHECK_INT(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, own), ==, 0);
+  for (int fd = own[1]; fd < 64;) fd = dup(own[0]);
+  uint64_t dropped = mj_log_dropped();
+  MJ_INFO("lost");
+  CHECK_UINT(mj_log_dropped(), ==, dropped + 1);
+  to_streams();
+  CHECK_INT(recv(own[1], &byte, 1, 0), ==, -1);
+  CHECK_INT(errno, ==, EAGAIN);
+}
+
+static void a_socket_that_gets_the_number_is_the_programs(void) {
+  start_daemon();
+  pid_t child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child == 0) {
+    loses_its_socket();
+    _exit(0);
+  }
+  int status;
+  CHECK_INT(waitpid(child, &status, 0), ==, child);
+  CHECK_INT(status, ==, 0);
+  check_no_datagram();
+  stop_daemon();
+}
+
 int main(void) {
   take_own_dev();
   sockets_at_start = open_sockets();
@@ -397,5 +428,6 @@ int main(void) {
   RUN(a_daemon_that_does_not_read_stops_nobody);
   RUN(lines_of_threads_are_whole);
   RUN(a_child_logs_as_itself);
+  RUN(a_socket_that_gets_the_number_is_the_programs);
   return 0;
 }

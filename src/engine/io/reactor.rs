@@ -43,7 +43,7 @@ use libc::EPOLL_CTL_ADD;
 
 use super::entry::{Entry, Fired, READABLE, Stage};
 use super::owned::Checks;
-use crate::engine::sys::{self, Error, Result, Table};
+use crate::engine::sys::{self, Error, Mark, Result, Table};
 
 /// Events per call of epoll_wait(2) or poll(2).
 const BATCH: usize = 128;
@@ -77,7 +77,7 @@ pub struct Reactor {
 impl Reactor {
     /// Creates an epoll set with `wake_up_fd` in it, which the caller keeps owning.
     pub fn create(wake_up_fd: c_int) -> Result<Reactor> {
-        let epoll_fd = sys::epoll_create()?;
+        let epoll_fd = sys::epoll_create(Mark::of(wake_up_fd))?;
         let reactor = Reactor {
             epoll_fd,
             wake_up_fd,
@@ -98,7 +98,7 @@ impl Reactor {
     /// descriptor. All descriptors with waiters become pending.
     pub fn reinit_after_fork(&mut self, wake_up_fd: c_int) -> Result<()> {
         self.wake_up_fd = wake_up_fd;
-        self.epoll_fd = sys::take_over(sys::epoll_create()?, self.epoll_fd)?;
+        self.epoll_fd = sys::take_over(sys::epoll_create(Mark::of(wake_up_fd))?, self.epoll_fd)?;
         sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
         for (fd, entry) in self.table.iter_mut().enumerate() {
             entry.registered = false;
@@ -257,7 +257,7 @@ impl Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        sys::close(self.epoll_fd);
+        sys::close_marked(self.epoll_fd);
     }
 }
 
@@ -307,7 +307,7 @@ mod tests {
 
     /// A reactor, and what must outlive it.
     fn new_reactor() -> (Reactor, EventFd) {
-        let wake_up_fd = sys::eventfd().unwrap();
+        let wake_up_fd = sys::eventfd(sys::Mark::of_process(1)).unwrap();
         (Reactor::create(wake_up_fd).unwrap(), EventFd(wake_up_fd))
     }
 

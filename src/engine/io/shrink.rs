@@ -54,14 +54,14 @@ mod tests {
 
     #[test]
     fn large_descriptors_that_are_gone_leave_no_room() {
-        let wake_up_fd = sys::eventfd().unwrap();
+        let wake_up_fd = sys::eventfd(sys::Mark::of_process(1)).unwrap();
         let mut reactor = Reactor::create(wake_up_fd).unwrap();
         let (reader, mut writer) = UnixStream::pair().unwrap();
         let task: &'static Task = Box::leak(Box::default());
         let (low, high) = (WaitNode::default(), WaitNode::default());
         reactor.wait(task, &low, reader.as_raw_fd(), READABLE).unwrap();
         let large = (5 * KEPT) as i32;
-        sys::dup_onto(sys::eventfd().unwrap(), large).unwrap();
+        sys::dup_onto(sys::eventfd(sys::Mark::of_process(1)).unwrap(), large).unwrap();
         for _ in 0..2 {
             reactor.wait(task, &high, large, READABLE).unwrap();
             reactor.arm_all();

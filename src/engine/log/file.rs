@@ -9,15 +9,15 @@ use super::line::Line;
 use super::settings::Settings;
 use super::sink::Sink;
 use super::swappable_fd::SwappableFd;
-use crate::engine::sys::{self, QuietWrites, Result};
+use crate::engine::sys::{self, Mark, QuietWrites, Result};
 
 pub static SINK: Sink = Sink::new();
 
-static FILE: SwappableFd = SwappableFd::none();
+static FILE: SwappableFd = SwappableFd::none(Mark::LOG_FILE);
 
 /// Opens the file, and replaces the previous one, which is kept on an error.
 pub fn open(path: &CStr) -> Result<()> {
-    let file = sys::open_appending(path)?;
+    let file = sys::open_appending(path, Mark::LOG_FILE)?;
     FILE.replace(file.fd)?;
     if file.is_empty {
         SINK.forget_partial_line();
@@ -30,5 +30,5 @@ pub fn close() {
 }
 
 pub fn write(line: &mut Line, settings: &Settings) -> Result<()> {
-    SINK.write(FILE.number(), &mut QuietWrites::begin(), line, settings)
+    SINK.write(FILE.number()?, &mut QuietWrites::begin(), line, settings)
 }

@@ -11,7 +11,7 @@ use super::line::{Line, Prefix};
 use super::sink::Sink;
 use super::swappable_fd::SwappableFd;
 use super::time::LocalTime;
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, Error, Mark, Result};
 
 /// Where log daemons listen, by a convention as old as syslog.
 pub const PATH: &CStr = c"/dev/log";
@@ -22,11 +22,11 @@ pub const IDENT_BYTES: usize = 48;
 /// Its datagrams are sent with the sink's patience, and raise no signal: `sys::send`.
 pub static SINK: Sink = Sink::new();
 
-static SOCKET: SwappableFd = SwappableFd::none();
+static SOCKET: SwappableFd = SwappableFd::none(Mark::SYSTEM_LOG);
 
 /// Connects to the log daemon that runs now.
 pub fn open() -> Result<()> {
-    SOCKET.replace(sys::datagram_socket(PATH)?)
+    SOCKET.replace(sys::datagram_socket(PATH, Mark::SYSTEM_LOG)?)
 }
 
 pub fn close() {
@@ -45,11 +45,12 @@ pub fn send(line: &mut Line, ident: &[u8]) -> Result<()> {
 
     // Wait for a daemon that does not read once, and not at each line.
     let may_wait = !SINK.is_dropping();
-    match sys::send(SOCKET.number(), datagram, may_wait) {
+    let socket = SOCKET.number()?;
+    match sys::send(socket, datagram, may_wait) {
         // The daemon has ended; there may be a new one.
         Err(Error::Os(libc::ECONNREFUSED | libc::ENOTCONN)) => {
-            sys::connect(SOCKET.number(), PATH)?;
-            sys::send(SOCKET.number(), datagram, may_wait)
+            sys::connect(socket, PATH)?;
+            sys::send(socket, datagram, may_wait)
         }
         result => result,
     }

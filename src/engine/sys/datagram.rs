@@ -7,9 +7,10 @@ use super::cancelation::uncancelable;
 use super::descriptor::{close, opened};
 use super::errno::{check, errno, last_error};
 use super::error::{Error, Result};
+use super::mark::Mark;
 
 /// A socket that sends datagrams to the one at a path. A send waits 100 ms at most.
-pub fn datagram_socket(path: &CStr) -> Result<c_int> {
+pub fn datagram_socket(path: &CStr, mark: Mark) -> Result<c_int> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: no preconditions.
     let fd = opened(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
@@ -25,7 +26,10 @@ pub fn datagram_socket(path: &CStr) -> Result<c_int> {
         )
     });
     match limited.and_then(|_| connect(fd, path)) {
-        Ok(()) => Ok(fd),
+        Ok(()) => {
+            mark.set(fd);
+            Ok(fd)
+        }
         Err(error) => {
             close(fd);
             Err(error)

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::cancelation::uncancelable;
 use super::errno::{check, errno, is_refusal};
 use super::error::{Error, Result};
+use super::mark::{Mark, is_inherited};
 use super::select::select_one;
 use super::time::timespec;
 
@@ -49,22 +50,11 @@ fn move_above_stdio(fd: c_int) -> Result<c_int> {
     }
 }
 
-/// Puts a new descriptor in the place of one of the same kind that a child of fork() shares with its
-/// parent, and returns its number: that of the old one, unless the child has closed that and opened
-/// a file of another kind under its number. Closes `fd` on an error.
+/// Puts a new descriptor in the place of one that a child of fork() shares with its parent, and
+/// returns its number: that of the old one, if it still is that file's as far as can be told, which
+/// is left open else. Closes `fd` on an error.
 pub fn take_over(fd: c_int, old: c_int) -> Result<c_int> {
-    let inode = |fd| {
-        // SAFETY: a stat is integers, for which zero is a value.
-        let mut status: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: the address is good for a stat.
-        check(unsafe { libc::fstat(fd, &mut status) }).map(|_| (status.st_dev, status.st_ino))
-    };
-    // All eventfds, epoll sets and the like have the same inode, so one that the child has opened is
-    // mistaken for the library's. A number that is not open has none.
-    if fd == old || inode(old).is_ok_and(|other| inode(fd) != Ok(other)) {
-        return Ok(fd);
-    }
-    dup_onto(fd, old).map(|()| old)
+    if is_inherited(old, fd) { dup_onto(fd, old).map(|()| old) } else { Ok(fd) }
 }
 
 /// An error unless the descriptor is open.
@@ -132,9 +122,11 @@ pub fn poll_one(fd: c_int, events: u32, timeout_ns: u64) -> Result<u32> {
     if polled == Err(Error::Os(libc::EINTR)) { Ok(0) } else { polled }
 }
 
-pub fn epoll_create() -> Result<c_int> {
+pub fn epoll_create(mark: Mark) -> Result<c_int> {
     // SAFETY: no preconditions.
-    opened(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+    let fd = opened(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    mark.set(fd);
+    Ok(fd)
 }
 
 /// `operation` is one of libc's EPOLL_CTL constants.
@@ -227,9 +219,11 @@ fn epoll_wait_ms(epoll_fd: c_int, events: &mut [epoll_event], timeout_ns: u64) -
 }
 
 /// A descriptor that is readable from [`eventfd_raise`] to [`eventfd_clear`].
-pub fn eventfd() -> Result<c_int> {
+pub fn eventfd(mark: Mark) -> Result<c_int> {
     // SAFETY: no preconditions.
-    opened(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+    let fd = opened(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    mark.set(fd);
+    Ok(fd)
 }
 
 /// Safe in a signal handler, but for errno, which the handler keeps.

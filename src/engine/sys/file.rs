@@ -7,6 +7,7 @@ use super::cancelation::uncancelable;
 use super::descriptor::{close, opened};
 use super::errno::last_error;
 use super::error::Result;
+use super::mark::Mark;
 
 /// Whether the file's first line is `word`. False when it cannot be read.
 #[cfg(target_arch = "x86_64")] // Only there is it a question whether the counter is steady.
@@ -33,7 +34,7 @@ pub struct Appending {
 
 /// Opens a file for writing at its end; creates it, writable for its owner, if it is missing. A
 /// FIFO without a reader fails with ENXIO instead of blocking.
-pub fn open_appending(path: &CStr) -> Result<Appending> {
+pub fn open_appending(path: &CStr, mark: Mark) -> Result<Appending> {
     let flags = libc::O_WRONLY
         | libc::O_APPEND
         | libc::O_CREAT
@@ -55,5 +56,6 @@ pub fn open_appending(path: &CStr) -> Result<Appending> {
         close(fd);
         return Err(error);
     }
+    mark.set(fd);
     Ok(Appending { fd, is_empty: status.st_size == 0 })
 }

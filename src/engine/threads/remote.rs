@@ -28,7 +28,7 @@ use super::identity::this_process;
 use super::inbox::Batch;
 use super::mailbox::Mailbox;
 use crate::engine::context::{sanitizer, switch};
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, Error, Mark, Result};
 
 /// The shared block.
 struct Block {
@@ -66,7 +66,7 @@ fn this_thread() -> usize {
 impl Remote {
     /// The handle of a new scheduler.
     pub fn new() -> Result<Remote> {
-        let wake_up_fd = sys::eventfd()?;
+        let wake_up_fd = sys::eventfd(Mark::of_process(this_process()))?;
         let memory = sys::allocate::<Block>(1);
         let Some(block) = ptr::NonNull::new(memory) else {
             sys::close(wake_up_fd);
@@ -214,7 +214,8 @@ impl Remote {
 
     /// In a child of fork(): replaces the wake-up descriptor by a new one.
     pub fn renew_wake_up_fd(&self) -> Result<()> {
-        let fd = sys::take_over(sys::eventfd()?, self.wake_up_fd())?;
+        let own = sys::eventfd(Mark::of_process(this_process()))?;
+        let fd = sys::take_over(own, self.wake_up_fd())?;
         self.block().wake_up_fd.store(fd, Relaxed);
         Ok(())
     }
@@ -284,7 +285,7 @@ impl Drop for Remote {
         sanitizer::release(handles);
         if handles.fetch_sub(1, AcqRel) == 1 {
             sanitizer::acquire(handles);
-            sys::close(self.wake_up_fd());
+            sys::close_marked(self.wake_up_fd());
             drop(WeakRemote(self.0)); // The one of all handles together.
         }
     }

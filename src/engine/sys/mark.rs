@@ -1,0 +1,99 @@
+//! Marks: how the library knows its descriptors again.
+//!
+//! A program may close descriptors that it does not know, all from 3 on for example, and open others,
+//! which get their numbers. So what the library keeps open is marked, and before it replaces, closes
+//! or logs to the file that has the number, it looks whether that is its own.
+//!
+//! The mark is the signal that the open file would send if it had O_ASYNC, which it has not: a
+//! property of the open file that nothing else uses (F_SETSIG of fcntl(2)), that duplicates and
+//! children share, and that a file which somebody else has opened lacks. Where the system refuses
+//! it nothing is marked, and each function here says what follows.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::descriptor::close;
+use super::errno::check;
+
+/// A signal's number, one of the first 31, since emulators number the others anew; 0 for no mark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark(c_int);
+
+const F_SETSIG: c_int = 10;
+const F_GETSIG: c_int = 11;
+
+/// Whether a mark was refused.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+impl Mark {
+    pub const LOG_FILE: Mark = Mark(1);
+    pub const SYSTEM_LOG: Mark = Mark(2);
+    const FIRST_OF_A_PROCESS: c_int = 3;
+
+    /// That of the descriptors of schedulers, another one in a child than in its parent.
+    pub fn of_process(number: u32) -> Mark {
+        Mark(Mark::FIRST_OF_A_PROCESS + (number % 29) as c_int)
+    }
+
+    /// The mark of a number's file.
+    pub fn of(fd: c_int) -> Mark {
+        // SAFETY: the request reads a number.
+        Mark(check(unsafe { libc::fcntl(fd, F_GETSIG) }).unwrap_or(0))
+    }
+
+    fn is_of_a_process(self) -> bool {
+        self.0 >= Mark::FIRST_OF_A_PROCESS
+    }
+
+    /// Marks a file that the library has opened.
+    pub(super) fn set(self, fd: c_int) {
+        // SAFETY: the request changes a number that nothing reads while O_ASYNC is not set.
+        if self.0 != 0 && check(unsafe { libc::fcntl(fd, F_SETSIG, self.0) }).is_err() {
+            REFUSED.store(true, Relaxed);
+        }
+    }
+}
+
+/// Whether the file of a number is the one with this mark. True where there are no marks.
+pub fn is_marked(fd: c_int, mark: Mark) -> bool {
+    Mark::of(fd) == mark || REFUSED.load(Relaxed)
+}
+
+/// Whether the file of a number is a scheduler's, of another process than the one that has opened
+/// `own`. False where there are no marks.
+pub(super) fn is_inherited(fd: c_int, own: c_int) -> bool {
+    let mark = Mark::of(fd);
+    mark.is_of_a_process() && mark != Mark::of(own)
+}
+
+/// Closes a scheduler's descriptor, unless the number is another file's by now. That is not looked
+/// at where there are no marks.
+pub fn close_marked(fd: c_int) {
+    if Mark::of(fd).is_of_a_process() || REFUSED.load(Relaxed) {
+        close(fd);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mark, is_inherited, is_marked};
+    use crate::engine::sys::{close, epoll_create, eventfd};
+
+    #[test]
+    fn a_mark_tells_a_file_from_others() {
+        let [parent, child] = [28, 29].map(Mark::of_process);
+        assert_ne!(parent, child);
+        let [inherited, own, other] =
+            [parent, child, Mark::of(-1)].map(|mark| eventfd(mark).unwrap());
+        let log = epoll_create(Mark::LOG_FILE).unwrap();
+        assert!(is_inherited(inherited, own));
+        for fd in [own, other, log, -1] {
+            assert!(!is_inherited(fd, own));
+        }
+        assert!(is_marked(log, Mark::LOG_FILE));
+        for fd in [own, other, -1] {
+            assert!(!is_marked(fd, Mark::LOG_FILE));
+        }
+        [inherited, own, other, log].map(close);
+    }
+}
