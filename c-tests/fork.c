@@ -230,25 +230,40 @@ static void closes_all_and_opens_others(void) {
   }
 }
 
-// A scheduler of the child gets the numbers that the one of its parent has had.
-static void closes_all_and_makes_a_scheduler(void) {
+// Schedulers of the child get the numbers that the one of its parent has had.
+static void closes_all_and_makes_schedulers(void) {
+  mj_scheduler* own[8];
   for (int fd = 3; fd < 64; fd++) close(fd);
-  mj_scheduler* own = new_scheduler();
+  for (int i = 0; i < 8; i++) own[i] = new_scheduler();
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
   runs_until_stopped_with(2);
   mj_scheduler_destroy(scheduler);
-  int backend = mj_scheduler_backend_fd(own);
-  CHECK(!is_readable(backend));
-  CHECK_INT(mj_scheduler_stop(own), ==, 0);
-  CHECK(is_readable(backend));
-  mj_scheduler_destroy(own);
+  for (int i = 0; i < 8; i++) {
+    int backend = mj_scheduler_backend_fd(own[i]);
+    CHECK(!is_readable(backend));
+    CHECK_INT(mj_scheduler_stop(own[i]), ==, 0);
+    CHECK(is_readable(backend));
+    mj_scheduler_destroy(own[i]);
+  }
+}
+
+// Nor are they closed where the library gets none of its own.
+static void closes_all_and_can_open_no_more(void) {
+  if (under_valgrind() || emulated()) return;
+  int others[20];
+  for (int fd = 3; fd < 64; fd++) close(fd);
+  for (int i = 0; i < 20; i++) others[i] = open_other(0);
+  struct rlimit none = {0, 0};
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  for (int i = 0; i < 20; i++) CHECK_INT(fcntl(others[i], F_GETFD), >=, 0);
 }
 
 static void a_child_of_a_stopped_scheduler_disturbs_nobody(void) {
   static void (*const children[])(void) = {
       destroys,    exits,       runs_to_the_end,          closes_and_runs,            looks,
       stops_first, sleeps_once, is_told_of_no_descriptor, closes_all_and_opens_others,
-      looks_at_the_backend, closes_all_and_makes_a_scheduler};
+      looks_at_the_backend, closes_all_and_makes_schedulers, closes_all_and_can_open_no_more};
   for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
     make_live_scheduler();
     check_ended_well(status_of_child(children[i]));

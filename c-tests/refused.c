@@ -25,29 +25,46 @@ static const int errors[] = {ENOSYS, EPERM, EACCES, EINVAL};
 typedef struct refusal {
   const char* name;
   long calls[4];  // ended by -1
+  int request;    // of a call that is refused with this second argument only; 0: with any
 } refusal;
 
 static const refusal refusals[] = {
-    {"epoll_pwait2", {SYS_epoll_pwait2, -1}},
-    {"madvise", {SYS_madvise, -1}},
-    {"process_madvise", {SYS_process_madvise, -1}},
+    {"epoll_pwait2", {SYS_epoll_pwait2, -1}, 0},
+    {"madvise", {SYS_madvise, -1}, 0},
+    {"process_madvise", {SYS_process_madvise, -1}, 0},
 #ifdef SYS_poll
-    {"poll", {SYS_poll, SYS_ppoll, -1}},
+    {"poll", {SYS_poll, SYS_ppoll, -1}, 0},
 #else
-    {"poll", {SYS_ppoll, -1}},
+    {"poll", {SYS_ppoll, -1}, 0},
 #endif
-    {"open", {SYS_openat, -1}},
-    {"prctl", {SYS_prctl, -1}},
-    {"all", {-1}},
+    {"open", {SYS_openat, -1}, 0},
+    {"prctl", {SYS_prctl, -1}, 0},
+    {"marks", {SYS_fcntl, -1}, F_SETSIG},
+    {"all", {-1}, 0},
 };
 
 enum { REFUSALS = sizeof refusals / sizeof *refusals, ALL = REFUSALS - 1 };
 
+// The low half of a word of the call's description.
+static struct sock_filter load(size_t offset) {
+  return (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (__u32)offset);
+}
+
+static struct sock_filter load_number(void) { return load(offsetof(struct seccomp_data, nr)); }
+
 static size_t add_to(struct sock_filter* filter, size_t length, const refusal* refused, int error) {
   for (const long* call = refused->calls; *call >= 0; call++) {
-    filter[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (__u32)*call, 0, 1);
+    __u8 others = refused->request == 0 ? 1 : 4;
+    filter[length++] =
+        (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (__u32)*call, 0, others);
+    if (refused->request != 0) {
+      filter[length++] = load(offsetof(struct seccomp_data, args[1]));
+      filter[length++] =
+          (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (__u32)refused->request, 0, 1);
+    }
     filter[length++] =
         (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (__u32)error);
+    if (refused->request != 0) filter[length++] = load_number();
   }
   return length;
 }
@@ -55,8 +72,7 @@ static size_t add_to(struct sock_filter* filter, size_t length, const refusal* r
 static bool refuse(size_t which, int error) {
   struct sock_filter filter[64];
   size_t length = 0;
-  filter[length++] =
-      (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+  filter[length++] = load_number();
   for (size_t i = 0; i < ALL; i++) {
     if (which == i || which == ALL) length = add_to(filter, length, &refusals[i], error);
   }
@@ -160,6 +176,26 @@ static void run_all(mj_scheduler* scheduler) {
   }
 }
 
+// What is not marked counts as the library's, but in a child as the parent's.
+static void keeps_its_descriptors(mj_scheduler* scheduler, bool was_marked) {
+  CHECK_INT(mj_log_to_file("/dev/null"), ==, 0);
+  MJ_INFO("line");
+  CHECK_INT(mj_log_reopen(), ==, 0);
+  MJ_INFO("line");
+  mj_log_set_callback(takes_lines, NULL);
+  CHECK_UINT(mj_log_dropped(), ==, 0);
+  int backend = mj_scheduler_backend_fd(scheduler);
+  pid_t child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child == 0) {
+    CHECK((mj_scheduler_backend_fd(scheduler) == backend) == was_marked);
+    run_all(scheduler);
+    mj_scheduler_destroy(scheduler);
+    _exit(0);
+  }
+  CHECK_INT(status_of(child), ==, 0);
+}
+
 // What the child is to do.
 static struct {
   size_t refused;
@@ -186,6 +222,9 @@ static void lives_with_it(void) {
   if (tells && had_pwait2) CHECK(strstr(fallbacks, "pwait2") != NULL);
   if (!plan.later && strcmp(refusals[plan.refused].name, "poll") == 0) {
     CHECK(strstr(fallbacks, "poll") != NULL);
+  }
+  if (strcmp(refusals[plan.refused].name, "marks") == 0) {
+    keeps_its_descriptors(scheduler, plan.later);
   }
   mj_scheduler_destroy(scheduler);
 }

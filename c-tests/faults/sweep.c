@@ -58,7 +58,7 @@ static const target system_calls[] = {
     {WRITE, "write", STORM, HARMLESS, {EINTR}},
     {WRITE_TO_FILE, "write to a file", EVER, HARMFUL, {ENOSPC, EIO, EDQUOT, EFBIG, EAGAIN}},
     {READ, "read", STORM, HARMLESS, {EINTR, EAGAIN}},
-    {FCNTL, "fcntl", EVER, HARMFUL, {EBADF, EINTR}},
+    {FCNTL, "fcntl", EVER, HARMFUL, {EINVAL, EPERM, EACCES, ENOSYS, ENOMEM, EINTR}},
     {POLL, "poll", EVER, HARMLESS, {EINVAL, ENOSYS, EPERM, EACCES, ENOMEM, EINTR}},
     {PPOLL, "ppoll", EVER, HARMLESS, {EINVAL, ENOSYS, EPERM, EACCES}},
     {PPOLL, "ppoll", EVER, HARMFUL, {ENOMEM}},

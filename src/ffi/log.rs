@@ -108,8 +108,8 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
 /// ERROR line on stderr, and nothing more until a line has been written again. No signal is raised.
 ///
 /// The file stays open until the receiver is changed, and is not inherited across exec. Its
-/// descriptor is the library's: a program that closes all descriptors sets the file afterwards,
-/// before it opens others.
+/// descriptor is the library's: a program that closes all descriptors calls this or mj_log_reopen()
+/// afterwards. Lines until then are lost; none goes to a file that has got the number.
 ///
 /// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL  `path` is NULL

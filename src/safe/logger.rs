@@ -198,8 +198,8 @@ pub fn to_file(path: impl AsRef<Path>) -> io::Result<()> {
     Ok(log::set_file(&path)?)
 }
 
-/// Opens the file of [`to_file`] by its path again: for after it was renamed. Without such a file
-/// does nothing.
+/// Opens the file of [`to_file`] by its path again: for after it was renamed, or a program has closed
+/// all descriptors. Without such a file does nothing.
 ///
 /// ```
 /// majjen::logger::reopen_file()?; // Where SIGHUP from logrotate is handled, for example.

@@ -14,15 +14,19 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::descriptor::close;
 use super::errno::check;
+use super::error::{Error, Result};
 
-/// A signal's number, one of the first 31, since emulators number the others anew; 0 for no mark.
+/// A signal's number, one of the first 31, since emulators number the others anew.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark(c_int);
+
+/// Of a file that is not marked, and of no file.
+const NONE: Mark = Mark(0);
 
 const F_SETSIG: c_int = 10;
 const F_GETSIG: c_int = 11;
 
-/// Whether a mark was refused.
+/// Whether a file of the library could not be marked, or marks not be read.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
 impl Mark {
@@ -37,8 +41,16 @@ impl Mark {
 
     /// The mark of a number's file.
     pub fn of(fd: c_int) -> Mark {
+        Mark::read(fd).unwrap_or(NONE)
+    }
+
+    fn read(fd: c_int) -> Result<Mark> {
         // SAFETY: the request reads a number.
-        Mark(check(unsafe { libc::fcntl(fd, F_GETSIG) }).unwrap_or(0))
+        let mark = check(unsafe { libc::fcntl(fd, F_GETSIG) }).map(Mark);
+        if mark.is_err_and(|error| error != Error::Os(libc::EBADF)) {
+            REFUSED.store(true, Relaxed);
+        }
+        mark
     }
 
     fn is_of_a_process(self) -> bool {
@@ -48,7 +60,7 @@ impl Mark {
     /// Marks a file that the library has opened.
     pub(super) fn set(self, fd: c_int) {
         // SAFETY: the request changes a number that nothing reads while O_ASYNC is not set.
-        if self.0 != 0 && check(unsafe { libc::fcntl(fd, F_SETSIG, self.0) }).is_err() {
+        if self == NONE || check(unsafe { libc::fcntl(fd, F_SETSIG, self.0) }).is_err() {
             REFUSED.store(true, Relaxed);
         }
     }
@@ -69,13 +81,16 @@ pub(super) fn is_inherited(fd: c_int, own: c_int) -> bool {
 /// Closes a scheduler's descriptor, unless the number is another file's by now. That is not looked
 /// at where there are no marks.
 pub fn close_marked(fd: c_int) {
-    if Mark::of(fd).is_of_a_process() || REFUSED.load(Relaxed) {
-        close(fd);
+    match Mark::read(fd) {
+        Ok(mark) if !mark.is_of_a_process() && !REFUSED.load(Relaxed) => {}
+        _ => close(fd),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::{Mark, is_inherited, is_marked};
     use crate::engine::sys::{close, epoll_create, eventfd};
 
@@ -83,8 +98,9 @@ mod tests {
     fn a_mark_tells_a_file_from_others() {
         let [parent, child] = [28, 29].map(Mark::of_process);
         assert_ne!(parent, child);
-        let [inherited, own, other] =
-            [parent, child, Mark::of(-1)].map(|mark| eventfd(mark).unwrap());
+        let [inherited, own] = [parent, child].map(|mark| eventfd(mark).unwrap());
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let other = reader.as_raw_fd();
         let log = epoll_create(Mark::LOG_FILE).unwrap();
         assert!(is_inherited(inherited, own));
         for fd in [own, other, log, -1] {
@@ -94,6 +110,6 @@ mod tests {
         for fd in [own, other, -1] {
             assert!(!is_marked(fd, Mark::LOG_FILE));
         }
-        [inherited, own, other, log].map(close);
+        [inherited, own, log].map(close);
     }
 }
