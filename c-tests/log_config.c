@@ -219,6 +219,14 @@ static void logs_to_each_in_turn(void) {
   mj_log_set_callback(NULL, NULL);
   MJ_ERROR("to stderr");
 
+  // Of the streams, stderr alone stays when a callback ends by the settings.
+  CHECK_INT(mj_log_to_stderr(), ==, 0);
+  mj_log_set_callback(counts, &received);
+  mj_logger no_callback = {MJ_LOG_INFO, NULL, NULL, true, true};
+  CHECK_INT(mj_log_set_config(&no_callback), ==, 0);
+  MJ_INFO("to stderr alone");
+  mj_log_set_callback(NULL, NULL);
+
   // Settings that were read can be changed and set again, and the file stays.
   CHECK_INT(mj_log_to_file("log"), ==, 0);
   mj_logger logger = config();
@@ -242,7 +250,7 @@ static void logs_to_each_in_turn(void) {
 static void the_receiver_set_last_wins(void) {
   output output = output_of(logs_to_each_in_turn);
   CHECK_LINES(output.out, "[INFO] to stdout", "[WARN] to stdout again");
-  CHECK_LINES(output.err, "[ERROR] to stderr");
+  CHECK_LINES(output.err, "[ERROR] to stderr", "[INFO] to stderr alone");
   CHECK_FILE("log", "[INFO] to the file", "[WARN] to the file again");
   CHECK_INT(received, ==, 2);
   release(&output);

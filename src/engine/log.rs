@@ -33,7 +33,7 @@ use level::THRESHOLD;
 use line::{HEADROOM, Line};
 use own_line::OwnLine;
 
-pub use configure::{configure, reopen_file, set_callback, set_file, set_stderr, set_syslog};
+pub use configure::{configure, reopen_file, set_callback, set_file, set_streams, set_syslog};
 pub use counted::Counted;
 pub use escape::set_escape;
 pub use level::{Level, enabled, level};

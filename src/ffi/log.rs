@@ -50,9 +50,10 @@ pub unsafe extern "C" fn mj_log_set_callback(callback: mj_log_callback, user_dat
 
 /// Sets everything in `logger`, which is copied, for the whole process. At first that is
 /// {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by
-/// mj_log_set_callback(). NULL in its place ends a callback, and leaves stderr, a file or the system
-/// log as it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
-/// thread. Does not suspend.
+/// mj_log_set_callback(). NULL in its place ends a callback, after which lines go to the streams, or
+/// all to stderr if they did so before, and leaves any other receiver as it is: so what
+/// mj_log_get_config() has filled in can be changed and set again. Callable from any thread. Does not
+/// suspend.
 ///
 /// Returns 0. Errors (nothing has changed then):
 ///   -EINVAL  `logger` is NULL, or its level is no level
@@ -86,7 +87,7 @@ pub unsafe extern "C" fn mj_log_get_config(logger: *mut mj_logger) {
     if logger.is_null() {
         return log::warn(format_args!("mj_log_get_config: the logger is NULL"));
     }
-    let log::Settings { receiver, include_time, include_level } = log::current();
+    let log::Settings { receiver, include_time, include_level, .. } = log::current();
     let (callback, user_data) = match receiver {
         Receiver::Callback { function, user_data } => (Some(function as _), user_data),
         _ => (None, std::ptr::null_mut()),
@@ -162,7 +163,7 @@ pub unsafe extern "C" fn mj_log_to_syslog(ident: *const c_char) -> c_int {
 /// Returns 0, as its siblings do when they succeed.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_log_to_stderr() -> c_int {
-    log::set_stderr();
+    log::set_streams(true);
     0
 }
 

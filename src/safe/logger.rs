@@ -22,7 +22,6 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::ptr::null_mut;
 use std::{fmt, io};
 
 use super::panics::forget_payload;
@@ -140,7 +139,7 @@ unsafe extern "C-unwind" fn call(level: u32, message: *const c_char, callback: *
 /// None: it is a result as that of its siblings.
 pub fn to_streams() -> Result<()> {
     log::begin_for_rust();
-    log::set_callback(None, null_mut());
+    log::set_streams(false);
     Ok(())
 }
 
@@ -155,7 +154,7 @@ pub fn to_streams() -> Result<()> {
 /// None: it is a result as that of its siblings.
 pub fn to_stderr() -> Result<()> {
     log::begin_for_rust();
-    log::set_stderr();
+    log::set_streams(true);
     Ok(())
 }
 

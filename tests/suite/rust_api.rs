@@ -299,12 +299,44 @@ const LOGS: &str = "use majjen::logger::{self, Level};
 
 unsafe extern \"C\" {
     safe fn mj_scheduler_create() -> *mut std::ffi::c_void;
+    safe fn mj_log_get_config(logger: &mut Config);
+    safe fn mj_log_set_config(logger: &Config) -> i32;
+}
+
+/// An `mj_logger`.
+#[repr(C)]
+#[derive(Default)]
+struct Config {
+    min_level: u32,
+    pointers: [usize; 2],
+    prefix: [bool; 2],
+}
+
+/// What a part of the program that is in C does: it changes a setting, and none of the others.
+fn set_unchanged() {
+    let mut config = Config::default();
+    mj_log_get_config(&mut config);
+    assert_eq!(mj_log_set_config(&config), 0);
 }
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some(\"level\") => logger::set_level(Level::Info),
         Some(\"streams\") => logger::to_streams().unwrap(),
+        Some(\"config\") => {
+            logger::set_level(Level::Warn);
+            set_unchanged();
+        }
+        Some(\"callback\") => {
+            logger::set_callback(|level, text| logger::log(level, format_args!(\"{text} by it\"))).unwrap();
+        }
+        Some(\"ended\") => {
+            logger::set_callback(|_, _| ()).unwrap();
+            let mut config = Config::default();
+            mj_log_get_config(&mut config);
+            config.pointers = [0; 2];
+            assert_eq!(mj_log_set_config(&config), 0);
+        }
         Some(\"c\") => assert!(!mj_scheduler_create().is_null()),
         _ => {}
     }
@@ -334,6 +366,12 @@ fn prints_nothing_unasked() -> Result<(), Failed> {
     let told = "[WARN] told";
     let [out, err] = lines("")?;
     assert!(out.is_empty() && err == [told], "{out:?} {err:?}");
+    for unchanged in ["config", "ended"] {
+        let [out, err] = lines(unchanged)?;
+        assert!(out.is_empty() && err == [told], "{unchanged}: {out:?} {err:?}");
+    }
+    let [out, err] = lines("callback")?;
+    assert!(out.is_empty() && err == ["[WARN] told by it"], "{out:?} {err:?}");
     let [out, err] = lines("level")?;
     assert!(out.is_empty() && err == [start, told, end], "{out:?} {err:?}");
     let [out, err] = lines("streams")?;

@@ -7,27 +7,22 @@ use super::settings::{Callback, Receiver, Settings, SettingsLock, check_text, cu
 use super::{file, limit, start, syslog};
 use crate::engine::sys::{Error, Result};
 
-/// Sets the callback, or with `None` the streams. The callback must stay callable while it is set.
+/// Sets the callback, or with `None` both streams. The callback must stay callable while it is set.
 pub fn set_callback(callback: Option<Callback>, user_data: *mut c_void) {
+    let Some(function) = callback else { return set_streams(false) };
     let lock = SettingsLock::lock();
-    let receiver = match callback {
-        Some(function) => Receiver::Callback { function, user_data },
-        None => Receiver::Streams,
-    };
+    let receiver = Receiver::Callback { function, user_data };
     set(&lock, Settings { receiver, ..current() }, c"");
-    if callback.is_none() {
-        start::use_both_streams();
-    }
 }
 
-/// Sends all lines to stderr.
-pub fn set_stderr() {
+/// Sends lines to the streams: by their levels, or all to stderr.
+pub fn set_streams(stderr_only: bool) {
     let lock = SettingsLock::lock();
-    set(&lock, Settings { receiver: Receiver::Stderr, ..current() }, c"");
+    set(&lock, Settings { receiver: Receiver::Streams, stderr_only, ..current() }, c"");
 }
 
 /// Sets everything that an `mj_logger` has. That has no other receiver than a callback: without
-/// one, it removes one that is set, and keeps any other receiver.
+/// one, it removes one that is set, which leaves the streams, and keeps any other receiver.
 pub fn configure(
     from: Level,
     callback: Option<Callback>,
@@ -42,8 +37,7 @@ pub fn configure(
         (None, receiver) => receiver,
     };
     let text = if callback.is_some() { c"" } else { lock.text() };
-    set(&lock, Settings { receiver, include_time, include_level }, text);
-    start::use_both_streams();
+    set(&lock, Settings { receiver, include_time, include_level, ..current() }, text);
     level::set_level(from);
 }
 

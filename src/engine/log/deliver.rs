@@ -9,8 +9,8 @@ use super::level::Level;
 use super::line::Line;
 use super::own_line::OwnLine;
 use super::settings::{self, Callback, Receiver, Settings};
-use super::stream::{self, Stream};
-use super::{file, limit, start, syslog};
+use super::stream;
+use super::{file, limit, syslog};
 use crate::engine::context::{callback, switch};
 use crate::engine::sys::{Error, Uncancelable};
 use crate::engine::task;
@@ -43,13 +43,12 @@ fn deliver_as_it_is(line: &mut Line, call: Call) {
         let (version, settings) = settings::read();
         let settings = &settings;
         let (written, sink) = match settings.receiver {
-            Receiver::Streams => return to_stream(for_level(line.level), line, settings),
-            Receiver::Stderr => return to_stream(&stream::STDERR, line, settings),
+            Receiver::Streams => return to_stream(line, settings),
             Receiver::Callback { function, user_data } => {
                 // A callback that logs would recurse without end: its own lines go to the streams.
                 return match InCallback::enter() {
                     Some(_busy) => call(function, line, user_data),
-                    None => to_stream(for_level(line.level), line, settings),
+                    None => to_stream(line, settings),
                 };
             }
             Receiver::File => (file::write(line, settings), &file::SINK),
@@ -98,11 +97,8 @@ impl Drop for InCallback<'_> {
     }
 }
 
-fn for_level(level: Level) -> &'static Stream {
-    if start::is_stderr_only() { &stream::STDERR } else { stream::for_level(level) }
-}
-
-fn to_stream(stream: &'static Stream, line: &mut Line, settings: &Settings) {
+fn to_stream(line: &mut Line, settings: &Settings) {
+    let stream = if settings.stderr_only { &stream::STDERR } else { stream::for_level(line.level) };
     // What stderr does not take cannot be reported there.
     if let Some(error) = stream.sink.note(stream.write(line, settings))
         && stream.name != stream::STDERR.name

@@ -29,12 +29,7 @@ pub type Callback = unsafe extern "C-unwind" fn(u32, *const c_char, *mut c_void)
 #[derive(Clone, Copy)]
 pub enum Receiver {
     Streams,
-    /// All lines to stderr.
-    Stderr,
-    Callback {
-        function: Callback,
-        user_data: *mut c_void,
-    },
+    Callback { function: Callback, user_data: *mut c_void },
     File,
     Syslog,
 }
@@ -47,7 +42,6 @@ impl PartialEq for Receiver {
                 Receiver::Callback { function: other, user_data: other_data },
             ) => fn_addr_eq(function, other) && user_data == other_data,
             (Receiver::Streams, Receiver::Streams)
-            | (Receiver::Stderr, Receiver::Stderr)
             | (Receiver::File, Receiver::File)
             | (Receiver::Syslog, Receiver::Syslog) => true,
             _ => false,
@@ -58,6 +52,8 @@ impl PartialEq for Receiver {
 #[derive(Clone, Copy, PartialEq)]
 pub struct Settings {
     pub receiver: Receiver,
+    /// Whether lines for the streams, among them those that a callback logs itself, all go to stderr.
+    pub stderr_only: bool,
     pub include_time: bool,
     pub include_level: bool,
 }
@@ -67,7 +63,8 @@ const TEXT_BYTES: usize = libc::PATH_MAX as usize;
 const WORD: usize = size_of::<u64>();
 
 struct Slot {
-    /// The kind of the receiver, and a bit for each part of the prefix that is left out.
+    /// The kind of the receiver, a bit for stderr only, and one for each part of the prefix that is
+    /// left out.
     kind: AtomicU32,
     function: AtomicPtr<c_void>,
     user_data: AtomicPtr<c_void>,
@@ -79,8 +76,8 @@ const STREAMS: u32 = 0;
 const CALLBACK: u32 = 1;
 const FILE: u32 = 2;
 const SYSLOG: u32 = 3;
-const STDERR: u32 = 4;
-const KIND: u32 = 7;
+const KIND: u32 = 3;
+const STDERR_ONLY: u32 = 4;
 const WITHOUT_TIME: u32 = 8;
 const WITHOUT_LEVEL: u32 = 16;
 
@@ -97,16 +94,16 @@ impl Slot {
     fn store(&self, settings: Settings, text: &CStr) {
         let (kind, function, user_data) = match settings.receiver {
             Receiver::Streams => (STREAMS, null_mut(), null_mut()),
-            Receiver::Stderr => (STDERR, null_mut(), null_mut()),
             Receiver::Callback { function, user_data } => {
                 (CALLBACK, function as *mut c_void, user_data)
             }
             Receiver::File => (FILE, null_mut(), null_mut()),
             Receiver::Syslog => (SYSLOG, null_mut(), null_mut()),
         };
+        let stderr_only = if settings.stderr_only { STDERR_ONLY } else { 0 };
         let time = if settings.include_time { 0 } else { WITHOUT_TIME };
         let level = if settings.include_level { 0 } else { WITHOUT_LEVEL };
-        self.kind.store(kind | time | level, Relaxed);
+        self.kind.store(kind | stderr_only | time | level, Relaxed);
         self.function.store(function, Relaxed);
         self.user_data.store(user_data, Relaxed);
         for (word, bytes) in self.text.iter().zip(text.to_bytes_with_nul().chunks(WORD)) {
@@ -132,11 +129,14 @@ impl Slot {
             }
             FILE => Receiver::File,
             SYSLOG => Receiver::Syslog,
-            STDERR => Receiver::Stderr,
             _ => Receiver::Streams,
         };
-        let (include_time, include_level) = (kind & WITHOUT_TIME == 0, kind & WITHOUT_LEVEL == 0);
-        Some(Settings { receiver, include_time, include_level })
+        Some(Settings {
+            receiver,
+            stderr_only: kind & STDERR_ONLY != 0,
+            include_time: kind & WITHOUT_TIME == 0,
+            include_level: kind & WITHOUT_LEVEL == 0,
+        })
     }
 }
 
@@ -206,17 +206,19 @@ impl SettingsLock {
     }
 
     /// Puts settings in force, with a text that is not longer than a path. Returns the previous
-    /// receiver, and whether the new one is another one.
+    /// receiver, and whether lines go elsewhere from now on.
     pub fn set(&self, settings: Settings, text: &CStr) -> (Receiver, bool) {
         let version = VERSION.load(Relaxed);
-        let before = current().receiver;
-        let is_other = settings.receiver != before || text != self.text();
+        let before = current();
+        let is_other = settings.receiver != before.receiver
+            || settings.stderr_only != before.stderr_only
+            || text != self.text();
         // A line that reads one of the stores below sees in `is_in_force` the version of now.
         fence(Release);
         slot(version.wrapping_add(1)).store(settings, text);
         sanitizer::release(&VERSION);
         VERSION.store(version.wrapping_add(1), Release);
-        (before, is_other)
+        (before.receiver, is_other)
     }
 }
 
@@ -242,6 +244,7 @@ mod tests {
         // The callback's data says which text is set with it, and the prefix too.
         let settings = |which: usize| Settings {
             receiver: Receiver::Callback { function: ignore, user_data: which as *mut c_void },
+            stderr_only: which == 0,
             include_time: which == 1,
             include_level: which == 2,
         };
@@ -257,6 +260,7 @@ mod tests {
                             panic!("another receiver")
                         };
                         let which = user_data as usize;
+                        assert_eq!(found.stderr_only, which == 0);
                         assert_eq!(found.include_time, which == 1);
                         assert_eq!(found.include_level, which == 2);
                         let mut buffer = [0; 64];

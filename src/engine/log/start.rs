@@ -11,12 +11,9 @@ use std::sync::atomic::{
 };
 
 use super::level::{self, Level};
-use super::settings::SettingsLock;
+use super::settings::{Settings, SettingsLock, current};
 
 static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
-
-/// Whether lines for the streams all go to stderr.
-static STDERR_ONLY: AtomicBool = AtomicBool::new(false);
 
 /// The logger is used: from here on it does not begin any more.
 pub fn begin() {
@@ -32,20 +29,10 @@ pub fn begin_for_rust() {
         return;
     }
     // For another thread that comes to the same place: it goes on when this is done.
-    let _lock = SettingsLock::lock();
+    let lock = SettingsLock::lock();
     if !HAS_BEGUN.load(Relaxed) {
         level::set_level(Level::Warn);
-        STDERR_ONLY.store(true, Relaxed);
+        lock.set(Settings { stderr_only: true, ..current() }, c"");
         begin();
     }
-}
-
-/// The program wants both streams, by levels.
-pub fn use_both_streams() {
-    begin();
-    STDERR_ONLY.store(false, Relaxed);
-}
-
-pub fn is_stderr_only() -> bool {
-    STDERR_ONLY.load(Relaxed)
 }

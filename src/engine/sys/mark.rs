@@ -110,6 +110,8 @@ mod tests {
         for fd in [own, other, -1] {
             assert!(!is_marked(fd, Mark::LOG_FILE));
         }
-        [inherited, own, log].map(close);
+        for fd in [inherited, own, log] {
+            close(fd);
+        }
     }
 }
