@@ -4,6 +4,7 @@
 #include "check.h"
 #include "child.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -397,6 +398,44 @@ static void a_plain_scheduler_says_so_when_asked(void) {
   check_line(text);
 }
 
+static void says_it_to_a_pipe_without_a_reader(void) {
+  int ends[2];
+  CHECK_INT(pipe(ends), ==, 0);
+  CHECK_INT(dup2(ends[1], STDERR_FILENO), ==, STDERR_FILENO);
+  close(ends[0]);
+  close(ends[1]);
+  where_it_was_asked_for();
+}
+
+static void says_it_to_a_file_that_is_full(void) {
+  FILE* file = tmpfile();
+  CHECK(file != NULL);
+  CHECK_INT(dup2(fileno(file), STDERR_FILENO), ==, STDERR_FILENO);
+  struct rlimit nothing = {0, 0};
+  CHECK_INT(setrlimit(RLIMIT_FSIZE, &nothing), ==, 0);
+  where_it_was_asked_for();
+}
+
+static void says_it_to_a_full_pipe(void) {
+  static const char bytes[4096];
+  int ends[2];
+  CHECK_INT(pipe2(ends, O_NONBLOCK), ==, 0);
+  CHECK_INT(dup2(ends[1], STDERR_FILENO), ==, STDERR_FILENO);
+  while (write(ends[1], bytes, sizeof bytes) > 0) {
+  }
+  where_it_was_asked_for();
+}
+
+// The line is no reason to end by another signal, or not at all.
+static void what_cannot_be_said_changes_nothing(void) {
+  void (*const ways[])(void) = {says_it_to_a_pipe_without_a_reader, says_it_to_a_file_that_is_full,
+                                says_it_to_a_full_pipe};
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    check_ended_by(run_child(ways[i], text, sizeof text), SIGSEGV);
+    CHECK_STR(text, "");
+  }
+}
+
 static void a_handler_of_the_program_is_called_after_the_line(void) {
   void (*const handlers[])(void) = {with_a_handler_of_its_own, with_a_plain_handler};
   for (size_t i = 0; i < 2; i++) {
@@ -534,6 +573,7 @@ int main(void) {
   recurse = recurse_by_small_frames;
   RUN(another_thread_says_so_too);
   RUN(a_plain_scheduler_says_so_when_asked);
+  RUN(what_cannot_be_said_changes_nothing);
   RUN(a_handler_of_the_program_is_called_after_the_line);
   RUN(a_one_shot_handler_is_called_once);
   RUN(a_handler_has_the_mask_that_it_asked_for);

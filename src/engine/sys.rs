@@ -34,7 +34,7 @@ pub use fallbacks::fallbacks;
 pub use file::*;
 pub use mark::{Mark, close_marked, is_marked};
 pub use memory::*;
-pub use output::{QuietWrites, wait_for_room};
+pub use output::{QuietWrites, wait_for_room, write_to_stderr};
 pub use process::*;
 pub use signal::*;
 pub use socket::*;

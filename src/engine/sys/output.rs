@@ -108,6 +108,17 @@ impl Drop for QuietWrites {
     }
 }
 
+/// write(2) to stderr, without buffers: for a process that is about to end, whose last words are no
+/// reason to end in another way. Async-signal-safe, as all that [`QuietWrites`] calls is on Linux:
+/// there is no lock and no memory in it.
+pub fn write_to_stderr(text: &[u8]) {
+    // If it fails there is no other place to write to.
+    let _ = QuietWrites::begin().write_all(libc::STDERR_FILENO, text, LAST_WORDS_NS);
+}
+
+/// How long the last words wait for room.
+const LAST_WORDS_NS: u64 = 100_000_000;
+
 /// After a write that had no room where poll(2) says that there is some.
 const RETRY_NS: u64 = 1_000_000;
 

@@ -6,7 +6,6 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::cancelation::uncancelable;
 use super::memory::{map, unmap};
 
 pub use libc::{SIGINT, SIGPIPE, SIGTERM};
@@ -269,12 +268,6 @@ impl Drop for AlternateStack {
             unmap(self.memory, AlternateStack::BYTES);
         }
     }
-}
-
-/// write(2) to stderr, without buffers. Async-signal-safe.
-pub fn write_to_stderr(text: &[u8]) {
-    // SAFETY: the text is as long as said. If it fails there is no other place to write to.
-    uncancelable(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
 /// The set of some signals.
