@@ -8,7 +8,9 @@
 //!
 //! A handler gets nothing but the signal's number, so each run has a [`Place`] in a table of atomics
 //! that only grows. A run that leaves its place waits until no handler on another thread reads it:
-//! `HANDLERS` counts them.
+//! `HANDLERS` counts them. Without that the handle could be freed under a handler. A handler reads
+//! with all signals blocked, so that the wait is not for a handler of the program, which may take any
+//! time, or never return, by siglongjmp(3).
 //!
 //! | word | who may change it |
 //! |---|---|
@@ -219,10 +221,11 @@ impl Guard {
         // After that: a signal finds this scheduler, or the action that was there before.
         self.place.remote.store(null_mut(), SeqCst);
         drop(installed);
-        // A handler that has read the place ends within a few instructions. One that interrupts
-        // this thread ends before the next line.
+        // A handler that has read the place is done with it within a few instructions of its thread,
+        // which may have less priority than this one. One that interrupts this thread is done
+        // before the next line.
         while HANDLERS.running() != 0 {
-            std::hint::spin_loop();
+            sys::sleep_ns(50_000);
         }
         self.place.thread.store(null_mut(), SeqCst);
     }
@@ -239,10 +242,12 @@ impl Drop for Guard {
 
 /// Whether one of the runs of this process has a use for a signal.
 fn offer(use_it: impl Fn(&Place, &Remote) -> bool) -> bool {
+    let mask = sys::block_all_signals();
     HANDLERS.enter();
     // All of them, also those behind one that has.
     let used = places().filter(|place| place.with_own(|remote| use_it(place, remote))).count() > 0;
     HANDLERS.leave();
+    sys::restore_signal_mask(&mask);
     used
 }
 
@@ -279,7 +284,29 @@ extern "C" fn on_closed_pipe(signal: c_int) {
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-    use super::Handlers;
+    use super::{Guard, HANDLERS, Handlers, offer};
+    use crate::engine::sys;
+    use crate::engine::threads::Remote;
+
+    static INTERRUPTIONS: AtomicU64 = AtomicU64::new(0);
+
+    extern "C" fn interrupts(_: i32) {
+        INTERRUPTIONS.fetch_add(1 + u64::from(HANDLERS.running()), SeqCst);
+    }
+
+    #[test]
+    fn no_handler_of_the_program_is_waited_for() {
+        let guard = Guard::new(&Remote::new().unwrap()).unwrap();
+        let saved = sys::handle_signal(sys::SIGUSR1, interrupts).unwrap();
+        let used = offer(|_, _| {
+            sys::raise(sys::SIGUSR1);
+            INTERRUPTIONS.load(SeqCst) == 0
+        });
+        assert!(used, "interrupted");
+        assert_eq!(INTERRUPTIONS.load(SeqCst), 1, "once, when no handler was at work");
+        sys::restore_signal(&saved, interrupts);
+        assert_eq!(guard.end(), 0);
+    }
 
     #[test]
     fn handlers_of_a_parent_do_not_count() {

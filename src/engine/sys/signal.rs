@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::memory::{map, unmap};
 
+#[cfg(test)]
+pub use libc::SIGUSR1;
 pub use libc::{SIGINT, SIGPIPE, SIGTERM};
 
 /// What a signal did before [`handle_signal`].
@@ -71,6 +73,13 @@ pub fn block_all_signals() -> SignalMask {
 pub fn restore_signal_mask(mask: &SignalMask) {
     // SAFETY: from [`block_all_signals`].
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, null_mut()) };
+}
+
+/// Sends a signal to this thread.
+#[cfg(test)]
+pub fn raise(signal: c_int) {
+    // SAFETY: a valid signal, which the test handles.
+    unsafe { libc::raise(signal) };
 }
 
 /// siginfo_t of a fault.
