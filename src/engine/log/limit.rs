@@ -3,8 +3,9 @@
 //! have been [`BURST`]; further ones are counted, but for one every [`INTERVAL_S`], which says how
 //! many were left out. So does the end of a run. A new receiver gets each kind anew.
 //!
-//! The places are in a fixed table of atomics, as a line may neither allocate nor wait. Threads that
-//! come to the same place at the same moment may write a line more or less.
+//! The places are in a fixed table of atomics, as a line may neither allocate nor wait. A place is a
+//! line of a file: generic code has a `Location` for each of its instances. Threads that come to the
+//! same place at the same moment may write a line more or less.
 
 use std::panic::Location;
 use std::ptr::{from_ref, null_mut};
@@ -76,11 +77,14 @@ impl Kind {
 
     fn of(place: &'static Location<'static>) -> Option<&'static Kind> {
         let address = from_ref(place).cast_mut();
-        let start = (address as usize / size_of::<Location>()) % PLACES;
+        let start = place.line() as usize % PLACES;
         let mut order = (start..PLACES).chain(0..start).map(|index| &KINDS[index]);
         order.find(|kind| {
-            let claimed = kind.place.compare_exchange(null_mut(), address, Relaxed, Relaxed);
-            claimed.map_or_else(|other| other == address, |_| true)
+            match kind.place.compare_exchange(null_mut(), address, Relaxed, Relaxed) {
+                Ok(_) => true,
+                // SAFETY: all that is stored here are constants of the program.
+                Err(other) => is_same(unsafe { &*other }, place),
+            }
         })
     }
 
@@ -110,6 +114,10 @@ impl Kind {
     }
 }
 
+fn is_same(one: &Location<'_>, other: &Location<'_>) -> bool {
+    one.line() == other.line() && one.file() == other.file()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,8 +145,12 @@ mod tests {
 
     #[test]
     fn each_place_has_its_own() {
-        let (first, second) = (Location::caller(), Location::caller());
+        let first = Location::caller();
+        let second = Location::caller();
         assert!(std::ptr::eq(Kind::of(first).unwrap(), Kind::of(first).unwrap()));
         assert!(!std::ptr::eq(Kind::of(first).unwrap(), Kind::of(second).unwrap()));
+        // As that of another instance of generic code.
+        let instance = Box::leak(Box::new(*first));
+        assert!(std::ptr::eq(Kind::of(first).unwrap(), Kind::of(instance).unwrap()));
     }
 }
