@@ -628,6 +628,36 @@ static void a_wait_with_a_timeout_reads_the_clock_once(void) {
   }
 }
 
+static uint64_t at_the_end(void* user_data) {
+  (void)user_data;
+  return UINT64_MAX;
+}
+
+static void waits_at_the_end(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  int ends[2];
+  CHECK_INT(pipe(ends), ==, 0);
+  mj_sem* none = mj_sem_create(scheduler, 0);
+  CHECK_INT(mj_sem_acquire(none, 1, 0), ==, -ETIMEDOUT);
+  CHECK_INT(mj_task_wait_fd(ends[0], POLLIN, 0), ==, -ETIMEDOUT);
+  CHECK_INT(mj_task_park(0), ==, -ETIMEDOUT);
+  CHECK_INT(mj_sleep_ns(0), ==, 0);
+  CHECK_INT(mj_task_sleep_until_ns(UINT64_MAX - 1), ==, 0);
+  CHECK_INT(mj_sem_destroy(none), ==, 0);
+  close(ends[0]);
+  close(ends[1]);
+  mj_task_exit();
+}
+
+// A limit of 0 has passed, also where the clock stands at the moment that stands for never.
+static void a_limit_of_zero_passes_at_the_end_of_the_clock(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  CHECK_INT(mj_scheduler_set_clock(scheduler, at_the_end, NULL), ==, 0);
+  CHECK(mj_create_task(scheduler, waits_at_the_end, NULL) != NULL);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(a_day_passes_in_a_moment);
@@ -642,5 +672,6 @@ int main(void) {
   RUN(descriptors_are_served_in_simulated_time);
   RUN(simulated_zero_length_sleeps_are_deterministic);
   RUN(a_wait_with_a_timeout_reads_the_clock_once);
+  RUN(a_limit_of_zero_passes_at_the_end_of_the_clock);
   return 0;
 }

@@ -128,9 +128,9 @@ pub type mj_wait_fn = Option<
 pub type mj_go_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void)>;
 
 /// A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
-/// before, and less than UINT64_MAX. It is called often, in the middle of other calls, so it must not suspend, nor release
-/// what these use. A C++ exception that would leave it calls std::terminate(), after a line on
-/// stderr. See mj_scheduler_set_clock().
+/// before. UINT64_MAX, which stands for never, counts as one less. It is called often, in the middle
+/// of other calls, so it must not suspend, nor release what these use. A C++ exception that would
+/// leave it calls std::terminate(), after a line on stderr. See mj_scheduler_set_clock().
 pub type mj_clock_fn = Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>;
 
 /// How mj_scheduler_write_metrics() writes.

@@ -210,9 +210,7 @@ impl Scheduler {
     fn expire_timers(&self, now: Instant) {
         let Some(next_ns) = self.timers.next_deadline_ns() else { return };
         let clock = &self.time.clock;
-        // The end of the clock is when nothing expires.
-        let read_ns = || clock.now_ns().min(u64::MAX - 1);
-        let mut now_ns = if clock.has_custom() { read_ns() } else { now.ns };
+        let mut now_ns = if clock.has_custom() { clock.now_ns() } else { now.ns };
         if next_ns > now_ns {
             return;
         }
@@ -222,7 +220,7 @@ impl Scheduler {
         if self.has_custom_wait_function() && self.io.is_stale(self.dispatch.turn_times.count()) {
             self.wait(0, true);
             if clock.has_custom() {
-                now_ns = now_ns.max(read_ns());
+                now_ns = now_ns.max(clock.now_ns());
             }
         }
         self.timers.expire(now_ns, |task| {

@@ -23,6 +23,9 @@ use crate::engine::sys;
 /// A program's clock: nanoseconds since any fixed moment, never decreasing.
 pub type ClockFunction = unsafe extern "C" fn(*mut c_void) -> u64;
 
+/// The last moment that comes: a deadline at the one behind it is never.
+const LAST_NS: u64 = u64::MAX - 1;
+
 /// A scheduler's clock.
 pub struct Clock {
     /// The program's clock for deadlines, and its argument.
@@ -77,8 +80,10 @@ impl Clock {
     #[inline(never)]
     fn custom_now_ns(&self) -> u64 {
         let Some((function, data)) = self.custom.get() else { return sys::monotonic_ns() };
+        let arguments = [data as usize, 0, 0];
         // SAFETY: the program's function, which its setter promised to keep callable.
-        unsafe { callback::call(function as *const c_void, [data as usize, 0, 0], c"a clock") }
+        let now_ns = unsafe { callback::call(function as *const c_void, arguments, c"a clock") };
+        now_ns.min(LAST_NS)
     }
 
     /// Converts a duration to ticks. Exact to one part in a thousand or better, so only for short
