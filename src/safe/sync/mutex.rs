@@ -188,6 +188,11 @@ impl<T: Default> Default for Mutex<T> {
 /// A locked mutex: gives access to the value, and unlocks it when dropped, wherever that is. Whoever
 /// waits has it then, and goes on when its turn comes.
 ///
+/// One that is leaked, by [`forget`] for example, leaves the mutex locked until its task ends: who waits
+/// for it then gets [`Error::OwnerDied`]. Until then the task counts as in a critical section, so its
+/// calls that need not wait never suspend, however many it makes. One that goes on for long calls
+/// [`yield_now`](crate::task::yield_now), which does.
+///
 /// ```
 /// use majjen::{Scheduler, sync::Mutex};
 ///
