@@ -1,6 +1,7 @@
 // Simulation: tasks that act at random, in simulated time, under a wait function that returns
 // early, fails, writes to pipes, and makes arbitrary tasks ready. The order of the ready tasks is
-// random, too. Each call's result is compared with what may have happened, the scheduler's
+// random, too. Descriptors are duplicated onto each other, and children of fork() go on with the run
+// or leave it. Each call's result is compared with what may have happened, the scheduler's
 // structures are checked after each step, and the same seed gives the same run. A failure prints
 // the seed; the program runs only that seed when it is given as the argument.
 #define _GNU_SOURCE
@@ -8,6 +9,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/wait.h>
 
 enum { most_tasks = 24, most_steps = 24, pipe_count = 3, longest_ns = 5000000 };
 
@@ -24,6 +26,7 @@ typedef struct actor {
 
 typedef struct byte_pipe {
   int ends[2];
+  int copies[2];  // duplicates, which tasks wait for, too
   uint64_t written, taken;  // bytes
 } byte_pipe;
 
@@ -31,6 +34,7 @@ static uint64_t seed;
 static uint64_t random_state;
 static uint64_t simulated_ns;
 static uint64_t trace;
+static bool is_child;  // of fork(), which goes on with a copy of the run
 static mj_scheduler* scheduler;
 static actor actors[most_tasks];
 static int actor_count;
@@ -162,6 +166,60 @@ static void check_structures(void) {
   EXPECT(scheduler->metrics.current_tasks == alive);
 }
 
+// Gives a child pipes of its own, under the same numbers and with as many bytes in them: what it
+// does from now on is no concern of its parent.
+static void replace_pipes(void) {
+  for (int i = 0; i < pipe_count; i++) {
+    int own[2];
+    CHECK_INT(pipe2(own, O_NONBLOCK | O_CLOEXEC), ==, 0);
+    for (uint64_t left = pipes[i].written - pipes[i].taken; left > 0; left--) {
+      EXPECT(write(own[1], "x", 1) == 1);
+    }
+    for (int end = 0; end < 2; end++) {
+      EXPECT(dup3(own[end], pipes[i].ends[end], O_CLOEXEC) == pipes[i].ends[end]);
+      EXPECT(dup3(own[end], pipes[i].copies[end], O_CLOEXEC) == pipes[i].copies[end]);
+      close(own[end]);
+    }
+  }
+}
+
+// The run of a child goes on to its own end, is stopped, or is left; the parent's as if there had
+// been none.
+static void forks(void) {
+  uint64_t what = random_below(4);
+  if (is_child) return;
+  fflush(NULL);
+  pid_t child = fork();
+  EXPECT(child >= 0);
+  if (child > 0) {
+    int status = 0;
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    return;
+  }
+  is_child = true;
+  switch (what) {
+    case 0:
+      _exit(0);
+    case 1:
+      EXPECT(mj_fd_close(random_pipe()->ends[random_below(2)]) == 0);
+      _exit(0);
+    case 2:
+      // No other task has a turn any more.
+      EXPECT(mj_scheduler_stop(scheduler) == 0);
+      mj_yield();
+      EXPECT(!"a task runs on in a run that is stopped");
+  }
+  replace_pipes();
+}
+
+// Another duplicate takes the place of a descriptor that tasks may be waiting for.
+static void duplicates(byte_pipe* pipe) {
+  uint64_t end = random_below(2);
+  int *from = pipe->ends, *to = pipe->copies;
+  if (random_below(2) == 0) from = pipe->copies, to = pipe->ends;
+  EXPECT(dup3(from[end], to[end], O_CLOEXEC) == to[end]);
+}
+
 static void acts(mj_scheduler* unused, void* user_state);
 
 static void spawn(void) {
@@ -189,7 +247,7 @@ static void step(actor* self) {
   byte_pipe* pipe = random_pipe();
   uint64_t limit = random_below(8) == 0 ? 0 : random_below(longest_ns);
   uint64_t deadline = simulated_ns + limit;
-  uint64_t what = random_below(12);
+  uint64_t what = random_below(14);
   bool was_canceled = self->canceled;
   int result = 0;
   switch (what) {
@@ -243,7 +301,8 @@ static void step(actor* self) {
       short events = reads ? POLLIN : POLLOUT;
       bool was_ready = !reads || pipe->written > pipe->taken;
       uint64_t taken = pipe->taken;
-      result = mj_task_wait_fd(pipe->ends[!reads], events, for_ever ? MJ_FOREVER : limit);
+      const int* fds = random_below(2) == 0 ? pipe->ends : pipe->copies;
+      result = mj_task_wait_fd(fds[!reads], events, for_ever ? MJ_FOREVER : limit);
       // Data that was there from start to end must be seen, and data that never was there must not.
       bool was_taken = pipe->taken > taken;
       bool may_be_ready = !reads || was_taken || pipe->written > pipe->taken;
@@ -266,6 +325,12 @@ static void step(actor* self) {
       if (!other->alive) break;
       other->woken = true;
       mj_scheduler_enqueue(scheduler, other->task);
+      break;
+    case 12:
+      if (random_below(100) == 0) forks();
+      break;
+    case 13:
+      duplicates(pipe);
       break;
   }
   // Once canceled, every call that would wait says so, and gives what it has without waiting.
@@ -304,13 +369,22 @@ static uint64_t run_seed(void) {
   for (int i = 0; i < pipe_count; i++) {
     pipes[i].written = pipes[i].taken = 0;
     CHECK_INT(pipe2(pipes[i].ends, O_NONBLOCK | O_CLOEXEC), ==, 0);
+    for (int end = 0; end < 2; end++) {
+      pipes[i].copies[end] = fcntl(pipes[i].ends[end], F_DUPFD_CLOEXEC, 3);
+      CHECK_INT(pipes[i].copies[end], >=, 0);
+    }
   }
   scheduler = mj_scheduler_create();
   CHECK(scheduler != NULL);
   CHECK_INT(mj_scheduler_set_clock(scheduler, clock_ns, NULL), ==, 0);
   mj_scheduler_set_wait_func(scheduler, wait_for_anything, NULL);
   for (int i = 0; i < 4; i++) spawn();
-  mj_scheduler_run(scheduler);
+  int ended = mj_run(scheduler);
+  if (ended == MJ_RUN_STOPPED && is_child) {
+    mj_scheduler_destroy(scheduler);
+    _exit(0);
+  }
+  EXPECT(ended == 0);
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   EXPECT(metrics->current_tasks == 0);
   EXPECT(metrics->tasks_created == (uint64_t)actor_count);
@@ -319,9 +393,12 @@ static uint64_t run_seed(void) {
   note(metrics->task_executions);
   note(metrics->timer_expirations);
   mj_scheduler_destroy(scheduler);
+  if (is_child) _exit(0);
   for (int i = 0; i < pipe_count; i++) {
-    close(pipes[i].ends[0]);
-    close(pipes[i].ends[1]);
+    for (int end = 0; end < 2; end++) {
+      close(pipes[i].ends[end]);
+      close(pipes[i].copies[end]);
+    }
   }
   return trace;
 }

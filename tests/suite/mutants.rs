@@ -39,7 +39,7 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
 #[rustfmt::skip] // A row: which test fails, and with what text; below that, the place.
-const CASES: [Case; 18] = [
+const CASES: [Case; 19] = [
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", delete("table.reserve"))),
     case(ALLOCATIONS, "killed by signal 6", mutant("tasks' table grows or aborts",
@@ -49,7 +49,7 @@ const CASES: [Case; 18] = [
     case(ALLOCATIONS, "live_blocks", mutant("timer heap not freed",
         "TimerHeap::drop", delete("release"))),
     case(ALLOCATIONS, "open_descriptors", mutant("epoll set not closed",
-        "Reactor::drop", delete("close"))),
+        "Reactor::drop", delete("close_marked"))),
     case(ALLOCATIONS, "killed by signal 11", mutant("malloc of a long log line not checked",
         "majjen_shim_vlog", words("if (heap != NULL)", "if (1)"))),
     case(ALLOCATIONS, A_RUN, mutant("waiter left in its wait queue when its timer has no memory",
@@ -76,6 +76,8 @@ const CASES: [Case; 18] = [
         "Scheduler::cancel", delete("canceled.set"))),
     case(SIMULATION, SEED, mutant("outcome of a wait lost when its task is dequeued",
         "Scheduler::enqueue", call("outcome.get", "Outcome::Interrupted"))),
+    case(SIMULATION, SEED, mutant("a child waits at its parent's set",
+        "Scheduler::reinit_after_fork", condition("is_of_this_process", "true"))),
 ];
 
 /// The trials of this module; the long one is for `make torture`.
