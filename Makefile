@@ -66,11 +66,13 @@ examples: build
 	"$(examples_dir)/graceful_stop"
 
 # The tests of the feature `log` are built in target/debug, so that the library in target/release stays
-# without.
+# without. There, too, the unit tests are run once more: with checks of overflowing arithmetic, and the
+# library's own assertions.
 log_tests = --locked --manifest-path tests/log/Cargo.toml
 
 test: build
-	@$(call summarised,cargo test --release --no-fail-fast && cargo test $(log_tests))
+	@$(call summarised,cargo test --release --no-fail-fast && cargo test --lib && \
+		cargo test $(log_tests))
 
 # LINK chooses another way to run it: static, standalone, or valgrind.
 LINK ?= shared

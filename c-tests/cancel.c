@@ -1,4 +1,4 @@
-// Cancelations that are held, calls that reach tasks by the scheduler and an id, what a call that has
+// Cancellations that are held, calls that reach tasks by the scheduler and an id, what a call that has
 // yielded keeps alive, and the line about a function that returns for ever. What both APIs have is in
 // tests/behaviour.
 #define _GNU_SOURCE
@@ -11,7 +11,7 @@
 
 static int results[4];
 
-// ---- Cancelations that are held ----
+// ---- Cancellations that are held ----
 
 static void sets_it(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
@@ -47,7 +47,7 @@ static void ends_shielded(mj_scheduler* scheduler, void* user_state) {
   mj_task_exit();
 }
 
-static void a_cancelation_is_held_and_put_back(void) {
+static void a_cancellation_is_held_and_put_back(void) {
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, sets_it, NULL);
   add_task(scheduler, ends_shielded, NULL);
@@ -321,7 +321,7 @@ static void a_function_that_only_returns_is_reported_once(void) {
 
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
-  RUN(a_cancelation_is_held_and_put_back);
+  RUN(a_cancellation_is_held_and_put_back);
   RUN(a_canceled_task_has_what_needs_no_waiting);
   RUN(a_descriptor_is_closed_between_runs);
   RUN(errors_of_arguments);

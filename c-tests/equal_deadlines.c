@@ -148,11 +148,11 @@ static void groups_of_equal_deadlines_keep_their_order(void) {
 }
 
 // A sleep that begins later but has the same deadline as others ends after them, and one that is
-// cancelled and begun again goes to the back.
+// canceled and begun again goes to the back.
 static void sleeps_again(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   sleeper* self = user_state;
-  mj_task_sleep_ns(hour_ns);  // cancelled
+  mj_task_sleep_ns(hour_ns);  // canceled
   mj_task_sleep_ns(hour_ns);
   woken[woken_count++] = self->number;
   mj_task_exit();

@@ -231,6 +231,41 @@ static void a_child_that_runs_a_scheduler_is_stopped(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+static bool goes_on_as_child;
+
+static void forks_and_goes_on(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  pid_t child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child > 0) {
+    CHECK_INT(status_of(child), ==, 0);
+    CHECK_INT(mj_sleep_ns(1000000), ==, 0);
+    mj_task_exit();
+    return;
+  }
+  alarm(50);
+  goes_on_as_child = true;
+  CHECK_INT(mj_sleep_ns(1000000), ==, 0);
+  raise(SIGTERM);
+  mj_task_sleep_s(1000000);
+}
+
+// A child that has gone on with the run is stopped as a run of its own is, and nobody else is.
+static void a_child_that_goes_on_with_the_run_is_stopped(void) {
+  mj_scheduler* scheduler = setup_scheduler_with_epoll();
+  add_task(scheduler, forks_and_goes_on, NULL);
+  int ended = mj_run(scheduler);
+  if (goes_on_as_child) {
+    CHECK_INT(ended, ==, MJ_RUN_SIGNAL);
+    CHECK_INT(mj_scheduler_signal(scheduler), ==, SIGTERM);
+    mj_scheduler_destroy(scheduler);
+    _exit(0);
+  }
+  CHECK_INT(ended, ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
 // ---- Other threads ----
 
 static void* meets_it(void* unused) {
@@ -354,6 +389,7 @@ int main(int count, char** arguments) {
   if (under_valgrind() || sanitized()) return 0;
   RUN(a_worker_of_a_task_dies_of_its_first_signal);
   RUN(a_child_that_runs_a_scheduler_is_stopped);
+  RUN(a_child_that_goes_on_with_the_run_is_stopped);
   RUN(another_thread_dies_of_sigpipe_as_ever);
   RUN(a_signal_stops_a_run_that_began_after_the_one_before);
   return 0;

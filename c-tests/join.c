@@ -200,7 +200,7 @@ static void all_joiners_learn_of_the_end_of_a_task(void) {
   }
   const mj_metrics* metrics = mj_scheduler_get_metrics(scheduler);
   CHECK_UINT(metrics->tasks_exited, ==, 9);
-  // The timer of the joiner with the long timeout was cancelled.
+  // The timer of the joiner with the long timeout was canceled.
   CHECK_UINT(metrics->timer_cancellations, ==, 1);
   CHECK_UINT(metrics->io_events, ==, 0);
   mj_scheduler_destroy(scheduler);

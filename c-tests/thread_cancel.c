@@ -254,7 +254,7 @@ static void a_run_is_over_before_its_thread_is_canceled(void) {
   }
 }
 
-static void a_thread_that_holds_off_cancelation_goes_on_doing_so(void) {
+static void a_thread_that_holds_off_cancellation_goes_on_doing_so(void) {
   runner = runs_with_state_disabled;
   in_a_child(call_in_a_run);
   runner = runs;
@@ -298,7 +298,7 @@ int main(void) {
   if (!under_valgrind()) {  // Children end with what others have allocated.
     RUN(no_call_is_a_cancellation_point);
     RUN(a_run_is_over_before_its_thread_is_canceled);
-    RUN(a_thread_that_holds_off_cancelation_goes_on_doing_so);
+    RUN(a_thread_that_holds_off_cancellation_goes_on_doing_so);
     RUN(threads_that_log_can_be_canceled_at_any_moment);
   }
   mj_scheduler_destroy(other);

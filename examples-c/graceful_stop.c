@@ -1,5 +1,5 @@
 // An orderly end at SIGTERM or SIGINT. The signal ends the run, and mj_run() says so. Then the program tells
-// its tasks to end, and runs them once more: each finishes what it is at, with its cancelation held, and
+// its tasks to end, and runs them once more: each finishes what it is at, with its cancellation held, and
 // ends. A second signal ends that run too, and then the program does not wait any longer.
 //
 // Links with -lmajjen. `make examples` builds and runs it. It sends the signal to itself; with the
@@ -32,7 +32,7 @@ static void session(mj_scheduler* scheduler, void* user_state) {
   while (mj_sleep_ns(10 * MS) == 0) {
   }
   told++;
-  // Now it cleans up. While the cancelation is held, calls wait as ever: the task sleeps until its child
+  // Now it cleans up. While the cancellation is held, calls wait as ever: the task sleeps until its child
   // has ended, where it could only ask again and again.
   bool old;
   mj_task_set_cancelable(false, &old);

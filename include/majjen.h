@@ -314,7 +314,7 @@ int mj_task_wake(struct mj_task *task);
 // Asks a task to end: its wait, and from then on each call of it that would have to wait, returns
 // -ECANCELED after yielding. What can be had without waiting is had as before, but every 64th such
 // call returns -ECANCELED as well. It is up to the task to clean up, for which it may hold the
-// cancelation with mj_task_set_cancelable(), and to end. A task may cancel itself.
+// cancellation with mj_task_set_cancelable(), and to end. A task may cancel itself.
 // mj_scheduler_cancel() works between runs too. Does not suspend. `task` may be any address.
 //
 // Returns 0. Errors:
@@ -322,7 +322,7 @@ int mj_task_wake(struct mj_task *task);
 int mj_task_cancel(struct mj_task *task);
 
 // Sets whether the running task is told when it is canceled: at first it is. While it is not, its
-// calls wait as if nothing had happened, and a cancelation is held; when it is again, the next call
+// calls wait as if nothing had happened, and a cancellation is held; when it is again, the next call
 // that would wait returns -ECANCELED. For cleaning up: sending a goodbye, joining the tasks that
 // were made. `old`, unless NULL, is set to what was set before, to put it back. Does not suspend.
 //
@@ -981,7 +981,7 @@ struct mj_cond *mj_cond_create(struct mj_scheduler *scheduler);
 int mj_cond_destroy(struct mj_cond *cond);
 
 // Unlocks a mutex that the running task has locked, waits for a signal for at most `timeout_ns`,
-// and locks the mutex again. The limit, a wake and a cancelation end the wait for the signal, not
+// and locks the mutex again. The limit, a wake and a cancellation end the wait for the signal, not
 // the wait for the mutex. There are no spurious wake-ups, but other tasks may have run after the
 // signal: check the condition again. Suspends.
 //

@@ -112,7 +112,7 @@ fn a_scheduler_in_a_task_of_another_one_is_dropped_with_its_tasks() {
     assert_eq!(drops.count(), 6);
 }
 
-/// Dropped by a destructor that runs while the outer task is unwound by a cancelation.
+/// Dropped by a destructor that runs while the outer task is unwound by a cancellation.
 #[test]
 fn a_scheduler_is_dropped_by_the_unwinding_of_a_task_of_another_one() {
     let outer = scheduler();

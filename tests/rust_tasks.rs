@@ -1,4 +1,4 @@
-//! The life of Rust tasks: panics, cancelation, and what a dropped scheduler leaves behind.
+//! The life of Rust tasks: panics, cancellation, and what a dropped scheduler leaves behind.
 
 mod support;
 
@@ -88,7 +88,7 @@ fn a_task_canceled_before_its_first_turn_does_not_run() {
 }
 
 #[test]
-fn a_cancelation_calls_no_panic_hook() {
+fn a_cancellation_calls_no_panic_hook() {
     let hooked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (seen, thread) = (hooked.clone(), std::thread::current().id());
     let before = std::sync::Arc::new(std::panic::take_hook());
@@ -281,7 +281,7 @@ fn a_task_that_catches_everything_is_leaked_also_when_a_panic_drops_its_schedule
     });
 }
 
-/// Raising a cancelation would panic in a destructor that a panic runs, which aborts the process.
+/// Raising a cancellation would panic in a destructor that a panic runs, which aborts the process.
 #[test]
 fn a_task_that_panics_while_a_panic_drops_its_scheduler_cannot_suspend_in_destructors() {
     let refused = Rc::new(RefCell::new(Vec::new()));

@@ -6,7 +6,7 @@
 //! [`Uncancelable`]. What newer systems have and older ones lack has a fallback, named in
 //! [`fallbacks`](mod@fallbacks).
 
-mod cancelation;
+mod cancellation;
 mod datagram;
 mod descriptor;
 mod errno;
@@ -25,7 +25,7 @@ mod time;
 mod transfer;
 mod truncating;
 
-pub use cancelation::Uncancelable;
+pub use cancellation::Uncancelable;
 pub use datagram::*;
 pub use descriptor::*;
 pub use errno::{ErrnoGuard, errno, errno_address, is_refusal, set_errno};

@@ -1,4 +1,4 @@
-//! Ending the waits of tasks by the scheduler and an id, also between runs, and holding a cancelation.
+//! Ending the waits of tasks by the scheduler and an id, also between runs, and holding a cancellation.
 
 use std::ffi::c_int;
 
@@ -10,7 +10,7 @@ use crate::engine::sys::{Error, Result};
 use crate::engine::task::{State, Task};
 
 /// Sets whether the running task is told when it is canceled: at first it is. While it is not, its
-/// calls wait as if nothing had happened, and a cancelation is held; when it is again, the next call
+/// calls wait as if nothing had happened, and a cancellation is held; when it is again, the next call
 /// that would wait returns -ECANCELED. For cleaning up: sending a goodbye, joining the tasks that
 /// were made. `old`, unless NULL, is set to what was set before, to put it back. Does not suspend.
 ///

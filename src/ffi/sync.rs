@@ -117,20 +117,20 @@ pub unsafe extern "C" fn mj_cond_destroy(cond: *mut mj_cond) -> c_int {
 }
 
 /// Unlocks a mutex that the running task has locked, waits for a signal for at most `timeout_ns`,
-/// and locks the mutex again. The limit, a wake and a cancelation end the wait for the signal, not
+/// and locks the mutex again. The limit, a wake and a cancellation end the wait for the signal, not
 /// the wait for the mutex. There are no spurious wake-ups, but other tasks may have run after the
 /// signal: check the condition again. Suspends.
 ///
 /// Returns 0 when signaled, with the mutex locked. Errors, with the mutex locked again, after a
-/// yield at least:
-///   -ETIMEDOUT                   no signal came in time
-///   -EINTR, -ECANCELED, -ENOMEM  as mj_mutex_lock()
-/// Errors, without the mutex:
-///   -EOWNERDEAD  a later owner has ended without unlocking it
-///   -EPERM       the task had not locked it, outside a task, or an object is another scheduler's
-/// Errors, with the mutex as it was:
-///   -EINVAL      an argument is NULL, or other tasks wait with another mutex
-///   -ECANCELED   after mj_task_exit()
+/// yield at least, unless it says otherwise:
+///   -ETIMEDOUT       no signal came in time
+///   -EINTR, -ENOMEM  as mj_mutex_lock()
+///   -ECANCELED       as mj_mutex_lock(); after mj_task_exit() at once, and the mutex is as it was
+///   -EOWNERDEAD      a later owner has ended without unlocking it; the mutex is not locked
+///   -EPERM           the task had not locked it, outside a task, or an object is another
+///                    scheduler's; the mutex is as it was
+///   -EINVAL          an argument is NULL, or other tasks wait with another mutex; the mutex is as
+///                    it was
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cond_wait(
     cond: *mut mj_cond,

@@ -15,7 +15,7 @@
 //! A call that need not wait also works in a destructor and, but for those of the mutex, outside a
 //! task. In a task it may suspend all the same, so that a task that never has to wait does not keep the thread: after
 //! 64 calls, or about 50 us, unless the task has locked a mutex. The calls that begin with `try_` never do, nor does
-//! [`Select::attempt`]. One that has to wait is unwound when the task is [canceled](super::task#cancelation), and
+//! [`Select::attempt`]. One that has to wait is unwound when the task is [canceled](super::task#cancellation), and
 //! has taken nothing then. It returns these errors, where it does not say otherwise:
 //! [`Error::NotInTask`], [`Error::Unwinding`], [`Error::WrongScheduler`] when tasks of another
 //! scheduler of the thread use the object, [`Error::OutOfMemory`] for a timer, and

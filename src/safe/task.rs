@@ -295,7 +295,7 @@ pub(super) fn wait_fd(fd: RawFd, events: u32, limit: Limit) -> Result<()> {
     suspending(|| scheduler::wait_fd(fd, events, limit)).map(drop)
 }
 
-/// Runs a function in which a cancelation of the running task is held: its calls wait as if nothing had
+/// Runs a function in which a cancellation of the running task is held: its calls wait as if nothing had
 /// happened. The next call that suspends after it unwinds the task. For cleaning up, and for work that
 /// is to be finished first; also for Rust code that C calls, which must not be unwound.
 ///

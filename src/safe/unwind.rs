@@ -77,7 +77,7 @@ pub fn suspending<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     let record = Record::of(running.1);
     // The standard library counts panics by the thread. When a scheduler is dropped by a panic, that
     // of the thread hides whether the task is unwinding too. It may be, by a panic of its own; to
-    // raise a cancelation in a destructor then would end the process.
+    // raise a cancellation in a destructor then would end the process.
     if thread::panicking() {
         refuse(record);
         return Err(Error::Unwinding);
@@ -122,7 +122,7 @@ fn refuse(record: Option<&Record>) {
     let before = record.map_or(0, |record| record.refusals.replace(record.refusals.get() + 1));
     if before == 0 {
         log::warn(format_args!(
-            "a destructor cannot suspend while a panic or a cancelation unwinds the stack: its \
+            "a destructor cannot suspend while a panic or a cancellation unwinds the stack: its \
              call has returned an error"
         ));
     }

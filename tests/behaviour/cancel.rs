@@ -1,4 +1,4 @@
-//! Cancelations that are held, and tasks that are reached between runs.
+//! Cancellations that are held, and tasks that are reached between runs.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use super::{Api, End, Events, HOUR, MS};
 
 behaviours!(
     a_shielded_task_waits_as_ever_and_is_told_afterwards,
-    a_cancelation_does_not_end_the_wait_of_a_shielded_task,
+    a_cancellation_does_not_end_the_wait_of_a_shielded_task,
     shields_are_nested,
     a_canceled_parent_sleeps_until_its_child_has_ended,
     tasks_are_canceled_between_runs,
@@ -35,7 +35,7 @@ fn a_shielded_task_waits_as_ever_and_is_told_afterwards<D: Api>() {
     events.are(&[told, Ok(()), Ok(()), Err(libc::ETIMEDOUT), told, told]);
 }
 
-fn a_cancelation_does_not_end_the_wait_of_a_shielded_task<D: Api>() {
+fn a_cancellation_does_not_end_the_wait_of_a_shielded_task<D: Api>() {
     let (api, events) = (D::new(), Events::new());
     let log = events.clone();
     let waiting = api.spawn(move || {

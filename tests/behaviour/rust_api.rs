@@ -25,7 +25,7 @@ impl Drop for Watch {
     }
 }
 
-/// Runs a call that returns a cancelation as an error, instead of unwinding.
+/// Runs a call that returns a cancellation as an error, instead of unwinding.
 fn told(call: impl FnOnce() -> Result<(), Error>) -> Result<(), i32> {
     task::no_unwind(call).map_err(Error::errno)
 }

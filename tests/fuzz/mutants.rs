@@ -55,7 +55,7 @@ const MUTANTS: [Mutant; 19] = [
         words("task.locks.get() == 0 && ", ""),
     ),
     mutant(
-        "cancelation_not_told_when_the_budget_is_spent",
+        "cancellation_not_told_when_the_budget_is_spent",
         "spend::yield_spent",
         condition("is_canceled", "false"),
     ),

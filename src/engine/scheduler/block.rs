@@ -164,12 +164,12 @@ pub fn set_cancelable(cancelable: bool) -> Result<bool> {
 
 /// Whether a canceled task is to be told now, and not given what its wait is for: at the latest every so
 /// many times. For waits that suspend in any case, so that no budget counts them.
-pub(super) fn is_told_now(task: &Task) -> bool {
+pub(super) fn is_cancellation_due(task: &Task) -> bool {
     /// As many as a budget has calls.
-    const GIVEN: u8 = 64;
-    let given = task.unheeded.get();
-    task.unheeded.set(if given < GIVEN { given + 1 } else { 0 });
-    given >= GIVEN
+    const MOST_CALLS: u8 = 64;
+    let calls = task.calls_while_canceled.get();
+    task.calls_while_canceled.set(if calls < MOST_CALLS { calls + 1 } else { 0 });
+    calls >= MOST_CALLS
 }
 
 /// Lets the other ready tasks run.
@@ -185,9 +185,9 @@ pub fn sleep(limit: Limit) -> Result<()> {
     match park_until(limit, Ok(())) {
         Err(Error::OutOfMemory) => {
             if let Some((_, task)) = running_task() {
-                let error = Error::OutOfMemory;
+                let (id, error) = (task.id.get(), Error::OutOfMemory);
                 log::error(format_args!(
-                    "task {task:p} cannot sleep: {error}; it continues at once"
+                    "task {id:#x} cannot sleep: {error}; it continues at once"
                 ));
             }
             Err(Error::OutOfMemory)

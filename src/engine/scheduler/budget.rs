@@ -13,7 +13,7 @@
 //!   takes anything: `Scheduler::spend`, in `spend.rs`. Not the `try_` forms, nor calls that suspend in any case.
 //! - *What follows*: when it is spent the call yields (`yield_spent`), and with that begins another
 //!   turn, of which it is the first call. A canceled task is told then: its call has done nothing. So it
-//!   learns of the cancelation, however much it can have without waiting.
+//!   learns of the cancellation, however much it can have without waiting.
 //! - *Who does not yield*: a task that owns a mutex, since the others would see that it is locked, where
 //!   no call in between waits; and one that has called `exit`. The first call after that does.
 //!

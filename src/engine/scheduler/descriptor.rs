@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt;
 
-use super::block::{Limit, Running, check_can_block, is_told_now, running, wait};
+use super::block::{Limit, Running, check_can_block, is_cancellation_due, running, wait};
 use super::object::{Scheduler, current};
 use crate::engine::io::{CLOSED, EVENTS, FAILURE, READABLE, WRITABLE};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
@@ -96,7 +96,7 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
 #[track_caller]
 #[cold]
 fn report_failure(task: &Task, fd: c_int, error: Error) {
-    log::error(format_args!("task {task:p} cannot wait for fd {fd}: {error}"));
+    log::error(format_args!("task {:#x} cannot wait for fd {fd}: {error}", task.id.get()));
 }
 
 /// Yields, so that a loop around the call can be stopped, and polls a descriptor once.
@@ -117,7 +117,7 @@ fn poll_canceled(
     fd: c_int,
     poll: impl FnOnce() -> Result<u32>,
 ) -> Result<u32> {
-    if task.is(State::Exited) || scheduler.is_internal(fd) || is_told_now(task) {
+    if task.is(State::Exited) || scheduler.is_internal(fd) || is_cancellation_due(task) {
         return Err(Error::Canceled);
     }
     poll().map_err(|_| Error::Canceled)

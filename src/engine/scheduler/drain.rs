@@ -35,7 +35,7 @@ impl<'s> Drain<'s> {
     pub fn step(&self, task: &Task) {
         task.shielded.set(false);
         self.scheduler.cancel(task);
-        task.unheeded.set(u8::MAX); // It is told whatever it waits for.
+        task.calls_while_canceled.set(u8::MAX); // It is told whatever it waits for.
         if !task.wait.get().is_interruptible() {
             // Cancel does not interrupt this wait, and the mutex's owner does not run.
             self.scheduler.force(task, Outcome::OwnerDied);

@@ -151,7 +151,7 @@ impl Scheduler {
     /// Cancels a task, whose wait ends unless it is shielded.
     pub fn cancel(&self, task: &Task) {
         if !task.canceled.get() {
-            task.unheeded.set(0);
+            task.calls_while_canceled.set(0);
         }
         task.canceled.set(true);
         if !task.shielded.get() && is_waiting(task) {

@@ -48,7 +48,7 @@ pub(super) struct Entered<'s> {
     scheduler: &'s Scheduler,
     /// What was running on this thread before.
     before: Before,
-    /// A task shares its thread with others, which a cancelation of the thread would not ask.
+    /// A task shares its thread with others, which a cancellation of the thread would not ask.
     /// Last, when the thread has left the scheduler: a request that came meanwhile may unwind.
     _uncancelable: Uncancelable,
 }

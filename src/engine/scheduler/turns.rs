@@ -359,8 +359,9 @@ impl Scheduler {
         task.returns.set(if returns < MANY_RETURNS { returns } else { u16::MAX });
         if returns == MANY_RETURNS {
             log::warn(format_args!(
-                "the function of task {task:p} has returned {returns} times without waiting, and is \
+                "the function of task {:#x} has returned {returns} times without waiting, and is \
                  called again each time: if the task is to end, the function calls {} before it returns",
+                task.id.get(),
                 task.words().exit
             ));
         }

@@ -192,7 +192,8 @@ unsafe fn wake_with_owner_died(scheduler: SchedulerRef, owner: &Task) {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
     log::error(format_args!(
-        "task {owner:p} has ended and left {} locked for good: unlock before a task ends",
+        "task {:#x} has ended and left {} locked for good: unlock before a task ends",
+        owner.id.get(),
         Counted(count as usize, "mutex", "mutexes")
     ));
     // Only after the line: the log callback may lock more mutexes, and the slot will be reused.

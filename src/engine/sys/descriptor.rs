@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::ptr::null;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::cancelation::uncancelable;
+use super::cancellation::uncancelable;
 use super::errno::{check, errno, is_refusal};
 use super::error::{Error, Result};
 use super::mark::{Mark, is_inherited};

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_int};
 use std::mem::zeroed;
 
-use super::cancelation::uncancelable;
+use super::cancellation::uncancelable;
 use super::descriptor::{close, opened};
 use super::errno::last_error;
 use super::error::Result;

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
 
-use super::cancelation::uncancelable;
+use super::cancellation::uncancelable;
 use super::descriptor::poll_one;
 use super::errno::{errno, last_error};
 use super::error::{Error, Result};

@@ -4,7 +4,7 @@
 use std::ffi::c_int;
 use std::ptr::{null, null_mut};
 
-use super::cancelation::uncancelable;
+use super::cancellation::uncancelable;
 use super::errno::check;
 use super::error::{Error, Result};
 use super::memory::{allocate, free};

@@ -3,7 +3,7 @@
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
 
-use super::cancelation::uncancelable;
+use super::cancellation::uncancelable;
 use super::errno::check;
 use super::error::Result;
 

@@ -105,7 +105,7 @@ pub struct Task {
     /// Whether it is not to be told that it is canceled.
     pub shielded: Cell<bool>,
     /// How many results of waits it was given since it was canceled, or told so last.
-    pub unheeded: Cell<u8>,
+    pub calls_while_canceled: Cell<u8>,
     /// How often its body has returned in turns that follow each other; and the number of turns at the last
     /// time, if there was one.
     pub returns: Cell<u16>,
@@ -171,7 +171,7 @@ impl Default for Task {
             at_end: Cell::new(None),
             woken: Cell::new(false),
             shielded: Cell::new(false),
-            unheeded: Cell::new(0),
+            calls_while_canceled: Cell::new(0),
             returns: Cell::new(0),
             returned_at: Cell::new(0),
             words: Cell::new(None),

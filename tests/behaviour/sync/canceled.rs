@@ -1,4 +1,4 @@
-//! What a canceled task gets: what can be had without waiting, and else the cancelation.
+//! What a canceled task gets: what can be had without waiting, and else the cancellation.
 
 use std::io::Write;
 use std::os::fd::AsFd;

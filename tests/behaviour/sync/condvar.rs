@@ -123,7 +123,7 @@ fn an_ended_wait_takes_no_notification<D: Sync>() {
         api.spawn(move || {
             D::lock(mutex, None).unwrap();
             log.push(D::wait(condvar, mutex, timeout));
-            let _ = D::unlock(mutex); // A guard of the Rust API does not survive a cancelation.
+            let _ = D::unlock(mutex); // A guard of the Rust API does not survive a cancellation.
         })
     };
     let canceled = waits(None);

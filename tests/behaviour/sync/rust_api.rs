@@ -29,7 +29,7 @@ fn leak<T>(object: T) -> &'static T {
     Box::leak(Box::new(object))
 }
 
-/// Runs a call that returns a cancelation as an error, instead of unwinding.
+/// Runs a call that returns a cancellation as an error, instead of unwinding.
 fn told<T, E: Into<Error>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, i32> {
     no_unwind(call).map_err(|error| error.into().errno())
 }

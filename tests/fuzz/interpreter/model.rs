@@ -20,7 +20,7 @@ pub const TIME: Reasons = 8;
 pub const EVENT: Reasons = 16;
 pub const ENDED: Reasons = 32;
 pub const CLOSED: Reasons = 64;
-pub const GIVEN: Reasons = 128;
+pub const HANDED_OFF: Reasons = 128;
 /// It was enqueued when it was ready already.
 pub const ENQUEUED: Reasons = 256;
 

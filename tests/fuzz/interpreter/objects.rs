@@ -14,7 +14,7 @@ use libc::{ECANCELED, EDEADLK, EINTR, EINVAL, EOWNERDEAD, EPERM, EPIPE, ETIMEDOU
 
 use super::budget::Yield;
 use super::majjen_h::MJ_TASK_EXITED;
-use super::model::{CANCELED, For, GIVEN, Limit, Model, Reasons, TIME, TOLD, YIELDED};
+use super::model::{CANCELED, For, HANDED_OFF, Limit, Model, Reasons, TIME, TOLD, YIELDED};
 
 /// A program's objects, by kind. Each is created when it is first used.
 pub const MUTEXES: Range<usize> = 0..2;
@@ -239,10 +239,10 @@ impl Model {
         self.tasks[task].wait.given = Some(given);
         if self.is_queued(task) {
             // Its deadline has passed, and it stays in the queue until it runs.
-            self.leave_lists(task, GIVEN);
-            self.tasks[task].why = GIVEN;
+            self.leave_lists(task, HANDED_OFF);
+            self.tasks[task].why = HANDED_OFF;
         } else {
-            self.ready(task, GIVEN);
+            self.ready(task, HANDED_OFF);
         }
     }
 
@@ -388,7 +388,7 @@ impl Model {
         for mutex in self.objects.iter_mut().filter(|mutex| mutex.owner == Some(owner)) {
             for (task, _) in mutex.waiters.drain(..) {
                 let it = &mut self.tasks[task];
-                (it.wait.listed, it.wait.limit, it.why) = (false, None, GIVEN);
+                (it.wait.listed, it.wait.limit, it.why) = (false, None, HANDED_OFF);
                 it.wait.given = Some(Given::status(-EOWNERDEAD));
             }
         }

@@ -1,5 +1,5 @@
 //! The calls that reach a scheduler's tasks by their ids, whether or not it runs, and the one that holds a
-//! cancelation.
+//! cancellation.
 
 use std::ffi::c_int;
 use std::ptr::null_mut;

@@ -64,7 +64,7 @@ pub fn suspend(call: Call) {
         // A call in a callback of another one that has not suspended leaves that as it was.
         it.wait = outer.0;
         it.why = if suspended { 0 } else { outer.1 };
-        // Its callbacks may have held the cancelation meanwhile.
+        // Its callbacks may have held the cancellation meanwhile.
         let canceled_before = canceled_before && it.is_canceled();
         let outcome = Outcome { why, suspended, canceled_before, was_closed, was_queued };
         if let Some(result) = result {

@@ -1,4 +1,4 @@
-//! Cancelation of threads, pthread_cancel(3).
+//! Cancellation of threads, pthread_cancel(3).
 //!
 //! It unwinds a thread out of the call that it is in, if that is a cancellation point: through
 //! frames that do not expect it, with locks held and descriptors open. So none of this library's
