@@ -328,7 +328,8 @@ int mj_task_cancel(struct mj_task *task);
 //
 // Returns 0. Errors:
 //   -EPERM  outside a task
-int mj_task_set_cancelable(bool cancelable, bool *old);
+int mj_task_set_cancelable(bool cancelable,
+                           bool *old);
 
 // mj_task_wake() for the task with an id, whether or not the scheduler runs. Does not suspend.
 //
@@ -986,15 +987,15 @@ int mj_cond_destroy(struct mj_cond *cond);
 // signal: check the condition again. Suspends.
 //
 // Returns 0 when signaled, with the mutex locked. Errors, with the mutex locked again, after a
-// yield at least:
-//   -ETIMEDOUT                   no signal came in time
-//   -EINTR, -ECANCELED, -ENOMEM  as mj_mutex_lock()
-// Errors, without the mutex:
-//   -EOWNERDEAD  a later owner has ended without unlocking it
-//   -EPERM       the task had not locked it, outside a task, or an object is another scheduler's
-// Errors, with the mutex as it was:
-//   -EINVAL      an argument is NULL, or other tasks wait with another mutex
-//   -ECANCELED   after mj_task_exit()
+// yield at least, unless it says otherwise:
+//   -ETIMEDOUT       no signal came in time
+//   -EINTR, -ENOMEM  as mj_mutex_lock()
+//   -ECANCELED       as mj_mutex_lock(); after mj_task_exit() at once, and the mutex is as it was
+//   -EOWNERDEAD      a later owner has ended without unlocking it; the mutex is not locked
+//   -EPERM           the task had not locked it, outside a task, or an object is another
+//                    scheduler's; the mutex is as it was
+//   -EINVAL          an argument is NULL, or other tasks wait with another mutex; the mutex is as
+//                    it was
 int mj_cond_wait(struct mj_cond *cond, struct mj_mutex *mutex, uint64_t timeout_ns);
 
 // Wakes the task that has waited longest, if one waits; its call returns once it has locked the
@@ -1376,9 +1377,10 @@ typedef struct mj_logger {
 
 // Sets everything in `logger`, which is copied, for the whole process. At first that is
 // {MJ_LOG_INFO, NULL, NULL, true, true}. A callback becomes the receiver, as by
-// mj_log_set_callback(). NULL in its place ends a callback, and leaves stderr, a file or the system
-// log as it is: so what mj_log_get_config() has filled in can be changed and set again. Callable from any
-// thread. Does not suspend.
+// mj_log_set_callback(). NULL in its place ends a callback, after which lines go to the streams, or
+// all to stderr if they did so before, and leaves any other receiver as it is: so what
+// mj_log_get_config() has filled in can be changed and set again. Callable from any thread. Does not
+// suspend.
 //
 // Returns 0. Errors (nothing has changed then):
 //   -EINVAL  `logger` is NULL, or its level is no level
@@ -1404,8 +1406,8 @@ int mj_log_to_stderr(void);
 // ERROR line on stderr, and nothing more until a line has been written again. No signal is raised.
 //
 // The file stays open until the receiver is changed, and is not inherited across exec. Its
-// descriptor is the library's: a program that closes all descriptors sets the file afterwards,
-// before it opens others.
+// descriptor is the library's: a program that closes all descriptors calls this or mj_log_reopen()
+// afterwards. Lines until then are lost; none goes to a file that has got the number.
 //
 // Returns 0. Errors (nothing has changed then):
 //   -EINVAL  `path` is NULL
@@ -1606,9 +1608,9 @@ int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);
 struct mj_task *mj_scheduler_dequeue(struct mj_scheduler *scheduler);
 
 // A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
-// before, and less than UINT64_MAX. It is called often, in the middle of other calls, so it must not suspend, nor release
-// what these use. A C++ exception that would leave it calls std::terminate(), after a line on
-// stderr. See mj_scheduler_set_clock().
+// before. UINT64_MAX, which stands for never, counts as one less. It is called often, in the middle
+// of other calls, so it must not suspend, nor release what these use. A C++ exception that would
+// leave it calls std::terminate(), after a line on stderr. See mj_scheduler_set_clock().
 typedef uint64_t (*mj_clock_fn)(void *user_data);
 
 // Sets the clock that sleeps and time limits follow, NULL for CLOCK_MONOTONIC. `user_data` is
