@@ -170,7 +170,7 @@ static void waits_for_a_descriptor(mj_scheduler* scheduler, void* user_state) {
   CHECK_INT(mj_task_cancel(mj_task_current()), ==, 0);
   CHECK_INT(mj_sleep_ns(1), ==, -ECANCELED);
   CHECK_INT(mj_task_set_cancelable(false, NULL), ==, 0);
-  CHECK_INT(mj_sleep_ns(1), ==, -ETIMEDOUT);  // A held cancelation holds no deadline.
+  CHECK_INT(mj_sleep_ns(1), ==, -ETIMEDOUT);  // A held cancellation holds no deadline.
   mj_task_exit();
   CHECK_INT(mj_sleep_ns(1), ==, -ECANCELED);
 }

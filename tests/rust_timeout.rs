@@ -150,7 +150,7 @@ fn a_panic_passes_through() {
 }
 
 #[test]
-fn a_cancelation_passes_through() {
+fn a_cancellation_passes_through() {
     for is_past in [false, true] {
         let scheduler = scheduler();
         let drops = Drops::default();

@@ -323,7 +323,7 @@ pub fn shield<T>(body: impl FnOnce() -> T) -> T {
     no_unwind(body)
 }
 
-/// Holds the cancelation and the deadline of a task until it is dropped: what was set before.
+/// Holds the cancellation and the deadline of a task until it is dropped: what was set before.
 struct Shield(Option<(bool, u64)>);
 
 impl Shield {

@@ -80,7 +80,7 @@ trait Api: Clone + 'static {
     /// Sets the deadline of the running task: so long from now, or none. Returns how long it was until the
     /// one before, if there was one.
     fn set_deadline(after: Option<Duration>) -> Result<Option<Duration>, i32>;
-    /// Calls a function, in which a cancelation of the running task is held.
+    /// Calls a function, in which a cancellation of the running task is held.
     fn shield<R>(body: impl FnOnce() -> R) -> R;
 }
 

@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::zeroed;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::cancelation::uncancelable;
+use super::cancellation::uncancelable;
 use super::descriptor::poll_now;
 use super::errno::{check, last_error};
 use super::error::{Error, Result};

@@ -21,7 +21,7 @@ use crate::safe::time::Instant;
 /// and a value that the function returns is returned, however late that is.
 ///
 /// Calls of it may be nested. When the limit of an outer one passes, it is that which returns. A panic and a
-/// [cancelation](super#cancelation) of the task pass through it.
+/// [cancellation](super#cancellation) of the task pass through it.
 ///
 /// ```
 /// use majjen::{Scheduler, sync::channel, task};
