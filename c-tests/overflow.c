@@ -216,7 +216,7 @@ static void another_fault_with_a_handler(void) {
 
 // ---- SIGSEGV that is sent by a process ----
 
-static void (*send)(void);
+static void (*send_it)(void);
 
 static void by_raise(void) { CHECK_INT(raise(SIGSEGV), ==, 0); }
 
@@ -257,10 +257,10 @@ static void sends_twice(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   struct sigaction found;
   CHECK_INT(sigaction(SIGSEGV, NULL, &found), ==, 0);
-  send();
+  send_it();
   mj_task_yield();
   if (puts_back) CHECK_INT(sigaction(SIGSEGV, &found, NULL), ==, 0);
-  send();
+  send_it();
   mj_task_yield();
   mj_task_exit();
 }
@@ -486,7 +486,7 @@ static void a_sent_sigsegv_keeps_its_effect(void) {
   void (*const ways[])(void) = {by_raise, by_kill, by_kill_in_sigsuspend,
                                 with_an_address_in_the_guard};
   for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
-    send = ways[i];
+    send_it = ways[i];
     check_ended_by(run_child(send_in_an_application, text, sizeof text), SIGSEGV);
     CHECK_STR(text, "");
     // A handler is called for both, a one-shot handler only for the first.
@@ -498,7 +498,7 @@ static void a_sent_sigsegv_keeps_its_effect(void) {
       CHECK_STR(text, "handled\n");
     }
     // With the signal ignored, sigsuspend() would not return.
-    if (send == by_kill_in_sigsuspend) continue;
+    if (send_it == by_kill_in_sigsuspend) continue;
     check_exited(run_child(sent_and_ignored, text, sizeof text), 0);
     CHECK_STR(text, "");
   }

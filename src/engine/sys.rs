@@ -32,7 +32,7 @@ pub use errno::{ErrnoGuard, errno, errno_address, is_refusal, set_errno};
 pub use error::{Error, Result};
 pub use fallbacks::fallbacks;
 pub use file::*;
-pub use mark::{Mark, close_marked, is_marked};
+pub use mark::{Mark, is_marked};
 pub use memory::*;
 pub use output::{QuietWrites, wait_for_room, write_to_stderr};
 pub use process::*;

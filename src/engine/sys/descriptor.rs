@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::cancellation::uncancelable;
 use super::errno::{check, errno, is_refusal};
 use super::error::{Error, Result};
-use super::mark::{Mark, is_inherited};
+use super::mark::{Mark, is_anothers, is_inherited};
 use super::select::select_one;
 use super::time::timespec;
 
@@ -15,6 +15,13 @@ pub fn close(fd: c_int) {
     // SAFETY: only called with descriptors that this library opened. The kernel closes even on
     // EINTR.
     uncancelable(|| unsafe { libc::close(fd) });
+}
+
+/// Closes a scheduler's descriptor, unless the number is another file's by now.
+pub fn close_marked(fd: c_int) {
+    if !is_anothers(fd) {
+        close(fd);
+    }
 }
 
 /// dup3(fd, number) and close(fd), also on an error.

@@ -12,7 +12,6 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::descriptor::close;
 use super::errno::check;
 use super::error::{Error, Result};
 
@@ -78,13 +77,9 @@ pub(super) fn is_inherited(fd: c_int, own: c_int) -> bool {
     mark.is_of_a_process() && mark != Mark::of(own)
 }
 
-/// Closes a scheduler's descriptor, unless the number is another file's by now. That is not looked
-/// at where there are no marks.
-pub fn close_marked(fd: c_int) {
-    match Mark::read(fd) {
-        Ok(mark) if !mark.is_of_a_process() && !REFUSED.load(Relaxed) => {}
-        _ => close(fd),
-    }
+/// Whether the file of a number is not a scheduler's. False where there are no marks.
+pub(super) fn is_anothers(fd: c_int) -> bool {
+    Mark::read(fd).is_ok_and(|mark| !mark.is_of_a_process()) && !REFUSED.load(Relaxed)
 }
 
 #[cfg(test)]
