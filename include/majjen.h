@@ -1179,7 +1179,7 @@ int mj_group_cancel(struct mj_group *group);
 
 // Ends a group: refuses further members, as mj_group_cancel() does, waits for at most `grace_ns`
 // until the members have ended, then cancels those that are left, and waits for them as long as it
-// takes. Nothing cuts this short: no cancelation or deadline of the caller, no wake-up, no missing memory, also
+// takes. Nothing cuts this short: no cancellation or deadline of the caller, no wake-up, no missing memory, also
 // if it is canceled already or has called mj_task_exit(). Without members it works outside a task
 // too. May suspend.
 //

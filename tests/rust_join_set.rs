@@ -1,4 +1,4 @@
-//! Sets of tasks, handles that cancel, and what a cancelation is to code that catches panics.
+//! Sets of tasks, handles that cancel, and what a cancellation is to code that catches panics.
 
 mod support;
 
@@ -234,7 +234,7 @@ fn a_join_that_is_unwound_cancels_too() {
 }
 
 #[test]
-fn who_catches_panics_can_tell_a_cancelation() {
+fn who_catches_panics_can_tell_a_cancellation() {
     let scheduler = scheduler();
     let caught = Rc::new(Cell::new(0));
     let seen = caught.clone();
@@ -266,7 +266,7 @@ fn who_catches_panics_can_tell_a_cancelation() {
 }
 
 #[test]
-fn a_cancelation_is_a_payload_of_its_own() {
+fn a_cancellation_is_a_payload_of_its_own() {
     let scheduler = scheduler();
     let told = scheduler.spawn(|| {
         task::current().unwrap().cancel();

@@ -9,7 +9,7 @@
 //!
 //! Tasks that belong together are those of a [`scope`](scope()), which may borrow, or of a [`JoinSet`].
 //!
-//! # Cancelation
+//! # Cancellation
 //!
 //! A task that is told to end, by [`JoinHandle::cancel`] or because its scheduler is dropped, is
 //! unwound from the call that suspends it: the call does not return, and destructors run, as if it
@@ -18,7 +18,7 @@
 //!
 //! What can be had without waiting is had in a canceled task too: an element that is there, the result of a
 //! task that has ended. But every 64th call unwinds it all the same. Work that has to be finished waits
-//! in [`shield`]. Code that catches panics lets a cancelation pass: [`Canceled`].
+//! in [`shield`]. Code that catches panics lets a cancellation pass: [`Canceled`].
 //!
 //! A [`timeout`] unwinds in the same way, but to its own call only, and a destructor cannot suspend then
 //! either.

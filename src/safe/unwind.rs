@@ -33,7 +33,7 @@ use crate::engine::sys::{Error, Result};
 #[derive(Debug)]
 pub struct Canceled(()); // Only `raise` makes one.
 
-/// Lets a cancelation go on that [`catch_unwind`](std::panic::catch_unwind) has caught, or the end of
+/// Lets a cancellation go on that [`catch_unwind`](std::panic::catch_unwind) has caught, or the end of
 /// a [`timeout`](super::task::timeout()), and returns what is neither: for code that reports panics
 /// and goes on.
 ///

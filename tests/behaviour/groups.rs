@@ -279,7 +279,7 @@ fn a_canceled_task_sleeps_until_its_group_has_ended<D: Groups>() {
     });
 }
 
-/// Neither a cancelation nor wake-ups, in the grace and after it.
+/// Neither a cancellation nor wake-ups, in the grace and after it.
 fn nothing_cuts_the_end_short<D: Groups>() {
     in_a_task(|api: D| {
         let (inner, log, may_end) = (api.clone(), Events::new(), Rc::new(Cell::new(false)));

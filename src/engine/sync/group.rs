@@ -7,7 +7,7 @@
 //! has ended.
 //!
 //! A group that is *closed* takes no members any more, for good: nobody can come in between the
-//! cancelation of the members and the end of the last one.
+//! cancellation of the members and the end of the last one.
 //!
 //! When its scheduler is destroyed, so are the members, which run nothing any more: without a
 //! scheduler a group is empty.

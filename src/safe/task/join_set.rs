@@ -328,7 +328,7 @@ impl<T> JoinSet<T> {
     }
 
     /// Lets no other task start, waits at most that long until all have ended, cancels those that are
-    /// left, and waits for them as long as it takes. A cancelation of the running task does not cut it
+    /// left, and waits for them as long as it takes. A cancellation of the running task does not cut it
     /// short: it is unwound when it suspends next. Afterwards none of the tasks exists.
     ///
     /// ```
