@@ -25,7 +25,7 @@ const MUTANTS: [Mutant; 19] = [
     mutant("heap_order", "TimerHeap::expire", words("(0..count).rev()", "0..count")),
     mutant("cancel_ends_no_wait", "Scheduler::cancel", delete("end_wait")),
     mutant("slot_freed_in_the_queue", "Scheduler::end", condition("task.queued", "false")),
-    mutant("descriptor_left_open", "Reactor::drop", delete("close")),
+    mutant("descriptor_left_open", "Reactor::drop", delete("close_marked")),
     mutant("permits_kept_from_those_behind", "semaphore::leave", delete("serve")),
     mutant("close_wakes_no_receiver", "Channel::disconnect", words(", &self.receivers", "")),
     mutant(
