@@ -14,6 +14,7 @@
 //   File descriptors
 //   Reading and writing
 //   Connections, and descriptors that the library owns
+//   Streams
 //   Channels
 //   Select
 //   Mutexes
@@ -557,14 +558,17 @@ ssize_t mj_read(int fd, void *buffer, size_t bytes, uint64_t timeout_ns);
 
 // Reads `bytes`, fewer only at the end, for at most `timeout_ns` in all. May suspend.
 //
-// Returns how many bytes. Errors, as mj_read(), with which `*done` is how many came before. `done`
-// may be NULL, and is always set.
+// Returns how many bytes. Errors, with which `*done` is how many came before:
+//   -ETIMEDOUT  they did not all come in time
+//   and as mj_read()
+//
+// `done` may be NULL, and is always set.
 ssize_t mj_read_exact(int fd, void *buffer, size_t bytes, uint64_t timeout_ns, size_t *done);
 
 // Writes all `bytes`, to any descriptor, whether it blocks or not, for at most `timeout_ns` in all. The
 // descriptor's flags stay as they are, and no SIGPIPE is raised. May suspend.
 //
-// Returns `bytes`. Errors, with which a part may have been written: mj_write_all() tells how much.
+// Returns `bytes`. Errors, with which a part may have been written, see mj_write_all():
 //   -ETIMEDOUT  there was no room for all of it in time
 //   -EPIPE      nobody reads any more
 //   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
@@ -578,13 +582,12 @@ ssize_t mj_write(int fd,
 
 // mj_write() that tells how much it has written. May suspend.
 //
-// Returns 0. Errors, as mj_write(), with which `*done` is how much was written before. `done` may be
-// NULL, and is always set.
-int mj_write_all(int fd,
-                 const void *buffer,
-                 size_t bytes,
-                 uint64_t timeout_ns,
-                 size_t *done);
+// Returns 0. Errors, with which `*done` is how much was written before:
+//   -ETIMEDOUT  there was no room for all of it in time
+//   and as mj_write()
+//
+// `done` may be NULL, and is always set.
+int mj_write_all(int fd, const void *buffer, size_t bytes, uint64_t timeout_ns, size_t *done);
 
 // mj_read() into several buffers, as readv(2). May suspend.
 //
@@ -603,7 +606,9 @@ ssize_t mj_writev(int fd, const struct iovec *buffers, int buffer_count, uint64_
 // recvfrom(2), waiting for at most `timeout_ns`. `flags` are MSG_PEEK and the like; MSG_DONTWAIT has no
 // effect. May suspend.
 //
-// Returns how many bytes. Errors as mj_read(), and as recvfrom(2).
+// Returns how many bytes. Errors:
+//   -ETIMEDOUT  nothing came in time
+//   and as mj_read(), and as recvfrom(2)
 ssize_t mj_recvfrom(int fd,
                     void *buffer,
                     size_t bytes,
@@ -615,7 +620,9 @@ ssize_t mj_recvfrom(int fd,
 // sendto(2), waiting for room for at most `timeout_ns`, without SIGPIPE. Of a stream a part may be sent.
 // May suspend.
 //
-// Returns how many bytes. Errors as mj_write(), and as sendto(2).
+// Returns how many bytes. Errors:
+//   -ETIMEDOUT  there was no room in time
+//   and as mj_write(), and as sendto(2)
 ssize_t mj_sendto(int fd,
                   const void *buffer,
                   size_t bytes,
@@ -643,7 +650,9 @@ ssize_t mj_sendmsg(int fd, const struct msghdr *message, int flags, uint64_t tim
 // descriptor that blocks it is copied. May suspend.
 //
 // Returns how many bytes; those that were sent before an error, if there were any, which the next call
-// tells. Errors, with which nothing was sent: as mj_write(), and as sendfile(2).
+// tells. Errors, with which nothing was sent:
+//   -ETIMEDOUT  there was no room in time
+//   and as mj_write(), and as sendfile(2)
 //
 // `offset` is NULL, or where to begin in the file, and is then where the call has ended.
 ssize_t mj_sendfile(int fd,
@@ -744,6 +753,178 @@ int mj_fd_adopt(int fd);
 //   -EINVAL  the library does not own it
 //   -EBUSY   another scheduler has it
 int mj_fd_release(int fd);
+
+// ---- Streams ------------------------------------------------------------------------------------
+
+// A stream: a descriptor that it owns, with a buffer for what has been read and one for what is to be
+// written. See mj_stream_create().
+typedef struct mj_stream mj_stream;
+
+// Makes a stream of a descriptor, which it owns from then on: a socket, a pipe, a terminal, whether it
+// blocks or not. `read_bytes` is how much it reads ahead, and so how long a line may be; `write_bytes` is
+// how much it collects before it writes. 0 stands for 8192. Does not suspend. By any thread.
+//
+// One task may read while another one writes. The stream is the scheduler's whose task uses it first; until
+// then it may be handed to any thread. Calls that need only its buffers work outside a task too; where it
+// would have to read or write the descriptor, they return -EPERM there.
+//
+// Returns the stream, to be released with mj_stream_close() or mj_stream_destroy(), or NULL. Errors, in
+// errno, with which the descriptor stays the caller's:
+//   EBADF   it is not open
+//   EBUSY   another scheduler has it, see mj_fd_adopt()
+//   EINVAL  a size is more than SSIZE_MAX
+//   ENOMEM  no memory. What the stream needs it takes now, and nothing later
+struct mj_stream *mj_stream_create(int fd,
+                                   size_t read_bytes,
+                                   size_t write_bytes);
+
+// Reads what is there, at most `bytes`, and waits for at most `timeout_ns` while there is nothing. What
+// the stream has read ahead comes first. May suspend.
+//
+// Returns how many bytes, or 0 at the end. Errors, with which nothing is lost:
+//   -EBUSY   another task reads from the stream, or as mj_read()
+//   -EBADF   the descriptor has been closed or released by others
+//   -EINVAL  `stream` is NULL, `buffer` is NULL with a size, or `bytes` is more than SSIZE_MAX
+//   -EPERM   outside a task, and nothing has been read ahead; another scheduler's stream, or its
+//            scheduler runs on another thread
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM  as mj_read(), and as read(2)
+//
+// `buffer` has room for `bytes`, and stays there during the call.
+ssize_t mj_stream_read(struct mj_stream *stream,
+                       void *buffer,
+                       size_t bytes,
+                       uint64_t timeout_ns);
+
+// Reads `bytes`, fewer only at the end, for at most `timeout_ns` in all. May suspend.
+//
+// Returns how many bytes. Errors, with which `*done` is how many came before:
+//   -ETIMEDOUT  they did not all come in time
+//   and as mj_stream_read()
+//
+// `done` may be NULL, and is always set.
+ssize_t mj_stream_read_exact(struct mj_stream *stream,
+                             void *buffer,
+                             size_t bytes,
+                             uint64_t timeout_ns,
+                             size_t *done);
+
+// Reads a line, for at most `timeout_ns` in all. `*line` is where it is in the stream's buffer, with its
+// end of line and a NUL behind it, until the next call that reads from the stream or releases it; it may be
+// written to. The last line may have no end. May suspend.
+//
+// Returns its length with the end of line, or 0 at the end of the stream. Errors, with which `*line` is
+// NULL, and what has come stays for the next call:
+//   -EMSGSIZE  it is longer than the stream's `read_bytes`, which are there to be read in other ways
+//   -EINVAL    `stream` or `line` is NULL
+//   and as mj_stream_read()
+ssize_t mj_stream_read_line(struct mj_stream *stream,
+                            char **line,
+                            uint64_t timeout_ns);
+
+// mj_stream_read_line() up to another byte than the end of a line, such as '\0' or ';'. May suspend.
+//
+// Returns the length with `delimiter`, or 0 at the end of the stream. Errors:
+//   -EINVAL  `delimiter` is no byte
+//   and as mj_stream_read_line()
+ssize_t mj_stream_read_until(struct mj_stream *stream,
+                             int delimiter,
+                             char **text,
+                             uint64_t timeout_ns);
+
+// Shows what has been read ahead, and reads until that is at least `at_least` bytes, for at most
+// `timeout_ns` in all. `*data` is where it is in the stream's buffer, as for mj_stream_read_line(), but
+// without a NUL. It stays to be read. May suspend.
+//
+// Returns how many bytes there are, fewer than `at_least` only at the end of the stream. Errors, with which
+// `*data` is NULL, and what has come stays:
+//   -EMSGSIZE  `at_least` is more than the stream's `read_bytes`
+//   -EINVAL    `stream` or `data` is NULL
+//   and as mj_stream_read()
+ssize_t mj_stream_peek(struct mj_stream *stream,
+                       size_t at_least,
+                       char **data,
+                       uint64_t timeout_ns);
+
+// Skips bytes that have been read ahead, as after mj_stream_peek(). Does not suspend.
+//
+// Returns 0. Errors, with which none is skipped:
+//   -EINVAL  there are not so many, or `stream` is NULL
+//   -EBUSY   another task reads from the stream
+//   -EPERM   as mj_chan_destroy()
+int mj_stream_skip(struct mj_stream *stream, size_t bytes);
+
+// Writes `bytes`: collects them if there is room, and else writes them with what has been collected before,
+// by one system call if the descriptor takes it all, for at most `timeout_ns`. No SIGPIPE is raised. May
+// suspend.
+//
+// Returns 0. Errors, with which `*done` of the bytes are written or collected, and the others are not:
+//   -ETIMEDOUT  there was no room for all of it in time
+//   -EPIPE      nobody reads any more
+//   -EBUSY      another task writes to the stream, or as mj_read()
+//   -EPERM      outside a task, and there is no room to collect it; or as mj_stream_read()
+//   -ECANCELED, -EBADF, -EINVAL, -ENOMEM  as mj_stream_read(), and as write(2)
+//
+// What had been collected before and is not written stays for the next call that writes. `done` may be
+// NULL, and is always set.
+int mj_stream_write(struct mj_stream *stream,
+                    const void *data,
+                    size_t bytes,
+                    uint64_t timeout_ns,
+                    size_t *done);
+
+// Writes what has been collected, for at most `timeout_ns` in all. May suspend.
+//
+// Returns 0. Errors, with which what is not written stays:
+//   -ETIMEDOUT  there was no room for all of it in time
+//   and as mj_stream_write()
+int mj_stream_flush(struct mj_stream *stream, uint64_t timeout_ns);
+
+// shutdown(2) of a socket: `how` is SHUT_RD, SHUT_WR or SHUT_RDWR. For the latter two what has been
+// collected is written first, for at most `timeout_ns`. A task that waits to read gets the end. What has
+// been read ahead stays. May suspend.
+//
+// Returns 0. Errors, with which nothing is shut down:
+//   -EINVAL    `stream` is NULL, or another `how`
+//   -ENOTSOCK  it is no socket
+//   and as mj_stream_flush(), and as shutdown(2)
+int mj_stream_shutdown(struct mj_stream *stream,
+                       int how,
+                       uint64_t timeout_ns);
+
+// mj_stream_flush() and mj_stream_destroy(): as fclose(3), the stream is gone even if what has been
+// collected cannot be written in time. To keep it then, call the two by themselves. May suspend.
+//
+// Returns 0. Errors, with which the stream stays:
+//   -EBUSY   another task uses it, or another scheduler has the descriptor
+//   -EINVAL  `stream` is NULL
+//   -EPERM   outside a task, and something has been collected; or as mj_stream_read()
+//
+// Other errors, with which it is gone, and what was not written is lost: as mj_stream_flush(), and as
+// close(2).
+int mj_stream_close(struct mj_stream *stream,
+                    uint64_t timeout_ns);
+
+// Closes the descriptor by mj_fd_close(), and releases the stream, with what it has read ahead or collected.
+// Does not suspend.
+//
+// To keep the descriptor, release it first: `mj_fd_release(mj_stream_fd(stream))`. Neither that one, nor one
+// that others have closed, is closed here.
+//
+// Returns 0. Errors (it stays as it is then):
+//   -EBUSY   another task uses it
+//   -EINVAL  `stream` is NULL
+//   -EPERM   as mj_chan_destroy()
+//
+// Other errors, with which it is gone: as close(2).
+int mj_stream_destroy(struct mj_stream *stream);
+
+// The descriptor of a stream, which stays the stream's: to set its options, or to wait for it. Does not
+// suspend. By any thread.
+//
+// Returns the descriptor. Errors:
+//   -EBADF   others have closed or released it
+//   -EINVAL  `stream` is NULL
+int mj_stream_fd(const struct mj_stream *stream);
 
 // ---- Channels -----------------------------------------------------------------------------------
 

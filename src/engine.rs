@@ -12,6 +12,7 @@ pub mod log;
 pub mod measure;
 pub mod process;
 pub mod scheduler;
+pub mod stream;
 pub mod sync;
 pub mod sys;
 pub mod task;

@@ -19,6 +19,7 @@ mod net;
 mod remote;
 mod scheduler;
 mod stack;
+mod stream;
 mod suspend;
 mod sync;
 mod task;

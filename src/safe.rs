@@ -68,6 +68,7 @@
 mod builder;
 mod group;
 mod hooks;
+pub mod io;
 mod join;
 pub mod logger;
 mod metrics;
@@ -82,6 +83,7 @@ pub mod task;
 mod teardown;
 mod thread_end;
 mod time;
+mod timeout;
 mod unwind;
 
 pub use crate::engine::scheduler::Ended;

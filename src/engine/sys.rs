@@ -6,6 +6,7 @@
 //! [`Uncancelable`]. What newer systems have and older ones lack has a fallback, named in
 //! [`fallbacks`](mod@fallbacks).
 
+mod address;
 mod cancellation;
 mod datagram;
 mod descriptor;
@@ -20,6 +21,7 @@ mod process;
 mod select;
 mod signal;
 mod socket;
+mod socket_option;
 mod table;
 mod time;
 mod transfer;
@@ -38,6 +40,7 @@ pub use output::{QuietWrites, wait_for_room, write_to_stderr};
 pub use process::*;
 pub use signal::*;
 pub use socket::*;
+pub use socket_option::*;
 pub use table::Table;
 pub use time::*;
 pub use transfer::*;

@@ -12,12 +12,12 @@ use crate::engine::sys::{Error, Result};
 use crate::engine::time::Deadline;
 
 /// What the caller says how long to wait: a wake-up does not end a call.
-fn limit(timeout_ns: u64) -> Limit {
+pub(super) fn limit(timeout_ns: u64) -> Limit {
     Limit::uninterrupted(Deadline::after_ns(timeout_ns))
 }
 
 /// A buffer of C, checked.
-fn buffer(address: *const c_void, bytes: size_t) -> Result<iovec> {
+pub(super) fn buffer(address: *const c_void, bytes: size_t) -> Result<iovec> {
     if address.is_null() && bytes > 0 || bytes > ssize_t::MAX as size_t {
         return Err(Error::InvalidArgument);
     }
@@ -46,7 +46,7 @@ unsafe fn buffers<'b>(address: *const iovec, count: c_int) -> Result<&'b [iovec]
 }
 
 #[track_caller]
-fn count(call: &str, result: Result<usize>) -> ssize_t {
+pub(super) fn count(call: &str, result: Result<usize>) -> ssize_t {
     match reported(call, result) {
         Ok(count) => count as ssize_t,
         Err(error) => error.status() as ssize_t,
@@ -57,7 +57,7 @@ fn count(call: &str, result: Result<usize>) -> ssize_t {
 ///
 /// # Safety
 /// NULL, or good for a number.
-unsafe fn tell(place: *mut size_t, done: usize) {
+pub(super) unsafe fn tell(place: *mut size_t, done: usize) {
     // SAFETY: as this function's contract says.
     if let Some(place) = unsafe { place.as_mut() } {
         *place = done;
@@ -97,8 +97,11 @@ pub unsafe extern "C" fn mj_read(
 
 /// Reads `bytes`, fewer only at the end, for at most `timeout_ns` in all. May suspend.
 ///
-/// Returns how many bytes. Errors, as mj_read(), with which `*done` is how many came before. `done`
-/// may be NULL, and is always set.
+/// Returns how many bytes. Errors, with which `*done` is how many came before:
+///   -ETIMEDOUT  they did not all come in time
+///   and as mj_read()
+///
+/// `done` may be NULL, and is always set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_read_exact(
     fd: c_int,
@@ -120,7 +123,7 @@ pub unsafe extern "C" fn mj_read_exact(
 /// Writes all `bytes`, to any descriptor, whether it blocks or not, for at most `timeout_ns` in all. The
 /// descriptor's flags stay as they are, and no SIGPIPE is raised. May suspend.
 ///
-/// Returns `bytes`. Errors, with which a part may have been written: mj_write_all() tells how much.
+/// Returns `bytes`. Errors, with which a part may have been written, see mj_write_all():
 ///   -ETIMEDOUT  there was no room for all of it in time
 ///   -EPIPE      nobody reads any more
 ///   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
@@ -144,8 +147,11 @@ pub unsafe extern "C" fn mj_write(
 
 /// mj_write() that tells how much it has written. May suspend.
 ///
-/// Returns 0. Errors, as mj_write(), with which `*done` is how much was written before. `done` may be
-/// NULL, and is always set.
+/// Returns 0. Errors, with which `*done` is how much was written before:
+///   -ETIMEDOUT  there was no room for all of it in time
+///   and as mj_write()
+///
+/// `done` may be NULL, and is always set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_write_all(
     fd: c_int,
@@ -208,7 +214,9 @@ pub unsafe extern "C" fn mj_writev(
 /// recvfrom(2), waiting for at most `timeout_ns`. `flags` are MSG_PEEK and the like; MSG_DONTWAIT has no
 /// effect. May suspend.
 ///
-/// Returns how many bytes. Errors as mj_read(), and as recvfrom(2).
+/// Returns how many bytes. Errors:
+///   -ETIMEDOUT  nothing came in time
+///   and as mj_read(), and as recvfrom(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_recvfrom(
     fd: c_int,
@@ -229,7 +237,9 @@ pub unsafe extern "C" fn mj_recvfrom(
 /// sendto(2), waiting for room for at most `timeout_ns`, without SIGPIPE. Of a stream a part may be sent.
 /// May suspend.
 ///
-/// Returns how many bytes. Errors as mj_write(), and as sendto(2).
+/// Returns how many bytes. Errors:
+///   -ETIMEDOUT  there was no room in time
+///   and as mj_write(), and as sendto(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_sendto(
     fd: c_int,
@@ -292,7 +302,9 @@ pub unsafe extern "C" fn mj_sendmsg(
 /// descriptor that blocks it is copied. May suspend.
 ///
 /// Returns how many bytes; those that were sent before an error, if there were any, which the next call
-/// tells. Errors, with which nothing was sent: as mj_write(), and as sendfile(2).
+/// tells. Errors, with which nothing was sent:
+///   -ETIMEDOUT  there was no room in time
+///   and as mj_write(), and as sendfile(2)
 ///
 /// `offset` is NULL, or where to begin in the file, and is then where the call has ended.
 #[unsafe(no_mangle)]

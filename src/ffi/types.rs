@@ -217,6 +217,12 @@ pub struct mj_chan {
     _private: [u8; 0],
 }
 
+/// A stream: a descriptor that it owns, with a buffer for what has been read and one for what is to be
+/// written. See mj_stream_create().
+pub struct mj_stream {
+    _private: [u8; 0],
+}
+
 /// What a case of mj_select() does.
 #[repr(C)]
 pub enum mj_select_op {

@@ -17,22 +17,28 @@
 //! An [`into_std`](TcpStream::into_std) socket does not block either, since that is a setting of
 //! the socket, and clones share it.
 
+mod builder;
 mod connect;
+mod options;
 mod tcp;
 mod udp;
 mod unix;
+mod unix_datagram;
 
+pub use builder::Builder;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixListener, UnixStream};
+pub use unix_datagram::UnixDatagram;
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::time::{limit, to_ns};
+use super::time::limit;
+use super::timeout::Timeout;
 use super::unwind::suspending_or;
 use crate::engine::fd::{self, Call};
 use crate::engine::scheduler::{READABLE, WRITABLE};
@@ -65,34 +71,6 @@ struct Socket<S> {
     inner: S,
     read_timeout: Timeout,
     write_timeout: Timeout,
-}
-
-/// How long a call may wait, in nanoseconds; 0 for ever. Any thread may read and set it.
-#[derive(Default)]
-struct Timeout(AtomicU64);
-
-impl Timeout {
-    fn get(&self) -> Option<Duration> {
-        match self.0.load(Relaxed) {
-            0 => None,
-            ns => Some(Duration::from_nanos(ns)),
-        }
-    }
-
-    /// As the standard library has it, a timeout of nothing is a mistake.
-    fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
-        if timeout == Some(Duration::ZERO) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "a timeout of zero"));
-        }
-        self.0.store(timeout.map_or(0, to_ns), Relaxed);
-        Ok(())
-    }
-}
-
-impl Clone for Timeout {
-    fn clone(&self) -> Timeout {
-        Timeout(AtomicU64::new(self.0.load(Relaxed)))
-    }
 }
 
 /// The library owns the descriptor of a socket while this lives.
@@ -177,6 +155,21 @@ fn until_done<S: AsFd, T>(
         })
     };
     suspending_or(attempt, complete)?
+}
+
+/// Tries the addresses one after the other, until one works.
+fn first_that_works<T>(
+    addresses: impl ToSocketAddrs,
+    attempt: impl Fn(&SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut result = Err(io::Error::new(ErrorKind::InvalidInput, "there is no address"));
+    for address in addresses.to_socket_addrs()? {
+        result = attempt(&address);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 /// What all sockets have: the timeouts, and conversions from and to descriptors and sockets of the

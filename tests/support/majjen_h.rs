@@ -55,6 +55,11 @@ pub struct mj_remote {
 }
 
 #[repr(C)]
+pub struct mj_stream {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
 pub struct mj_chan {
     _opaque: [u8; 0],
 }
@@ -349,6 +354,54 @@ unsafe extern "C" {
     ) -> c_int;
     pub safe fn mj_fd_adopt(fd: c_int) -> c_int;
     pub safe fn mj_fd_release(fd: c_int) -> c_int;
+    pub safe fn mj_stream_create(
+        fd: c_int,
+        read_bytes: usize,
+        write_bytes: usize,
+    ) -> *mut mj_stream;
+    pub safe fn mj_stream_read(
+        stream: *mut mj_stream,
+        buffer: *mut c_void,
+        bytes: usize,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_stream_read_exact(
+        stream: *mut mj_stream,
+        buffer: *mut c_void,
+        bytes: usize,
+        timeout_ns: u64,
+        done: *mut usize,
+    ) -> isize;
+    pub safe fn mj_stream_read_line(
+        stream: *mut mj_stream,
+        line: *mut *mut c_char,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_stream_read_until(
+        stream: *mut mj_stream,
+        delimiter: c_int,
+        text: *mut *mut c_char,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_stream_peek(
+        stream: *mut mj_stream,
+        at_least: usize,
+        data: *mut *mut c_char,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_stream_skip(stream: *mut mj_stream, bytes: usize) -> c_int;
+    pub safe fn mj_stream_write(
+        stream: *mut mj_stream,
+        data: *const c_void,
+        bytes: usize,
+        timeout_ns: u64,
+        done: *mut usize,
+    ) -> c_int;
+    pub safe fn mj_stream_flush(stream: *mut mj_stream, timeout_ns: u64) -> c_int;
+    pub safe fn mj_stream_shutdown(stream: *mut mj_stream, how: c_int, timeout_ns: u64) -> c_int;
+    pub safe fn mj_stream_close(stream: *mut mj_stream, timeout_ns: u64) -> c_int;
+    pub safe fn mj_stream_destroy(stream: *mut mj_stream) -> c_int;
+    pub safe fn mj_stream_fd(stream: *const mj_stream) -> c_int;
     pub safe fn mj_chan_create(
         scheduler: *mut mj_scheduler,
         element_bytes: usize,

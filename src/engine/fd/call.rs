@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 
+use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::{
     Limit, Running, Scheduler, running_task, wait_to_retry, yield_spent,
 };
@@ -9,6 +10,9 @@ use crate::engine::sys::{ErrnoGuard, Error, Form, Result};
 use crate::engine::task::Wait;
 use crate::engine::threads::Ownership;
 use crate::engine::time::Deadline;
+
+/// How long it waits for what there is no event for.
+pub const PAUSE_NS: u64 = 1_000_000;
 
 /// A call that may suspend: of the running task, for one direction of a descriptor.
 pub struct Call {
@@ -130,13 +134,22 @@ impl Call {
                     self.futile += 1;
                     may_wait = true;
                 }
-                result => return result,
+                result => {
+                    self.futile = 0;
+                    return result;
+                }
             }
         }
     }
 
     /// Waits until another try may find something.
     fn wait(&mut self) -> Result<()> {
+        /// After so many wake-ups for no room there is none to wait for: the queue of a datagram socket on this
+        /// machine is full, and this one, which is not connected to it, has room all the time.
+        const FEW: u32 = 8;
+        if self.events == WRITABLE && self.futile >= FEW {
+            return self.pause(PAUSE_NS);
+        }
         let before = self.identity();
         let (word, events) = (self.ownership.word(), self.events);
         if word != 0 {

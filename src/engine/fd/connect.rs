@@ -2,14 +2,11 @@
 
 use std::ffi::c_int;
 
-use super::call::Call;
+use super::call::{Call, PAUSE_NS};
 use super::own;
 use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result, sockaddr, socklen_t};
-
-/// There is no event for room in the queue of a listener in the file system.
-const PAUSE_NS: u64 = 1_000_000;
 
 /// Connects a socket, which the library owns then. When the time is over the attempt goes on, and so does a
 /// second call.
@@ -28,7 +25,8 @@ pub unsafe fn connect(
         // SAFETY: as this function's contract says.
         match unsafe { connect_now(fd, address, length) } {
             Ok(()) | Err(Error::Os(libc::EISCONN)) => break,
-            // Where all sockets of the file system are so, EAGAIN says that the queue is full.
+            // Where all sockets of the file system are so, EAGAIN says that the queue is full, and there is no
+            // event for room in it.
             Err(Error::Os(libc::EAGAIN)) => call.pause(PAUSE_NS)?,
             Err(Error::Os(libc::EINPROGRESS | libc::EALREADY | libc::EINTR)) => {
                 call.wait_until_connected()?;

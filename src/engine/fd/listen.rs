@@ -2,12 +2,13 @@
 
 use std::ffi::c_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::IntoRawFd;
 
 use super::own;
-use crate::engine::sys::{self, ErrnoGuard, Error, Result};
+use crate::engine::sys::{self, ErrnoGuard, Error, Result, SocketOption};
 
 /// What the kernel makes of it is its own limit (net.core.somaxconn), 4096 by default.
-const BACKLOG: c_int = 4096;
+pub const BACKLOG: c_int = 4096;
 
 /// What a listening socket is set to.
 #[derive(Clone, Copy, Default)]
@@ -25,7 +26,7 @@ pub fn listen(address: &[u8], service: &[u8], backlog: c_int, flags: ListenFlags
         if !service.is_empty() || flags.reuse_port || flags.v6_only {
             return Err(Error::InvalidArgument);
         }
-        let fd = sys::listen_unix(path, backlog)?;
+        let fd = sys::listen_unix(path, backlog)?.into_raw_fd();
         own::opened(fd, false);
         return Ok(fd);
     }
@@ -35,11 +36,17 @@ pub fn listen(address: &[u8], service: &[u8], backlog: c_int, flags: ListenFlags
         return Err(Error::InvalidArgument); // A sign would be taken.
     }
     let port: u16 = service.parse().map_err(|_| Error::InvalidArgument)?;
+    let options = [
+        SocketOption::ReuseAddress(true), // Also where one has just listened before.
+        SocketOption::OnlyV6(flags.v6_only),
+        SocketOption::ReusePort(true),
+    ];
+    let options = if flags.reuse_port { &options[..] } else { &options[..2] };
     let bind = |address: IpAddr| {
         if flags.v6_only && address.is_ipv4() {
             return Err(Error::InvalidArgument);
         }
-        sys::listen_tcp(&SocketAddr::new(address, port), backlog, flags.reuse_port, flags.v6_only)
+        sys::listen_tcp(&SocketAddr::new(address, port), backlog, options)
     };
     let listener = match text(address)? {
         "" => match bind(Ipv6Addr::UNSPECIFIED.into()) {
@@ -51,7 +58,7 @@ pub fn listen(address: &[u8], service: &[u8], backlog: c_int, flags: ListenFlags
         },
         address => bind(address.parse().map_err(|_| Error::InvalidArgument)?),
     };
-    let fd = listener?;
+    let fd = listener?.into_raw_fd();
     own::opened(fd, true);
     Ok(fd)
 }

@@ -27,6 +27,18 @@ pub fn adopt(fd: c_int) -> Result<()> {
     Ownership::adopt(fd, sys::is_plain_tcp(fd), number)
 }
 
+/// [`adopt`], unless the library owns the descriptor already. Returns the identity of the ownership.
+pub fn adopt_once(fd: c_int) -> Result<u64> {
+    let ownership = Ownership::of(fd);
+    if ownership.is_of_another(current().map_or(0, |scheduler| scheduler.io.number())) {
+        return Err(Error::Busy);
+    }
+    if !ownership.is_owned() {
+        adopt(fd)?;
+    }
+    Ok(Ownership::of(fd).identity())
+}
+
 /// Gives a descriptor back to the program, which may be waited for as a raw one.
 pub fn release(fd: c_int) -> Result<()> {
     let _errno = ErrnoGuard::save();

@@ -52,8 +52,12 @@ fn read_nothing(call: &Call) -> Result<usize> {
     unsafe { sys::read_blocking(call.fd, &[]) }
 }
 
+/// Reads what is there, as a part of a call; 0 at the end.
+///
+/// # Safety
+/// As [`read`].
 #[inline(always)]
-unsafe fn read_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
+pub unsafe fn read_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
     call.complete(|call| {
         let form = call.form();
         let mut right = form;
@@ -77,4 +81,19 @@ unsafe fn read_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
             Err(error) => Err(error),
         }
     })
+}
+
+/// Reads what is there without a task: EAGAIN if there is nothing.
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn try_read(fd: c_int, buffers: &[iovec]) -> Result<usize> {
+    // SAFETY: as this function's contract says.
+    match unsafe { sys::read_some(fd, buffers, &mut sys::Form::Unknown) } {
+        Err(Error::Os(libc::EAGAIN)) if sys::is_always_ready(fd) => {
+            // SAFETY: as above.
+            unsafe { sys::read_blocking(fd, buffers) }
+        }
+        result => result,
+    }
 }

@@ -39,8 +39,12 @@ pub unsafe fn write_all(
     unsafe { write_gathered(&mut call, buffers, done) }
 }
 
+/// Writes all of the buffers, as a part of a call. Adds what has been written to `done`, also when it fails.
+///
+/// # Safety
+/// As [`write_all`].
 #[inline(never)]
-unsafe fn write_gathered(call: &mut Call, mut left: &[iovec], done: &mut usize) -> Result<()> {
+pub unsafe fn write_gathered(call: &mut Call, mut left: &[iovec], done: &mut usize) -> Result<()> {
     let mut skipped = 0;
     loop {
         let mut window = [iovec { iov_base: null_mut::<c_void>(), iov_len: 0 }; MOST_BUFFERS];
@@ -93,4 +97,19 @@ unsafe fn write_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
             result => result,
         }
     })
+}
+
+/// Writes what there is room for without a task: EAGAIN if there is none.
+///
+/// # Safety
+/// As [`write_all`].
+pub unsafe fn try_write(fd: c_int, buffers: &[iovec]) -> Result<usize> {
+    // SAFETY: as this function's contract says.
+    match unsafe { sys::write_some(fd, buffers, &mut sys::Form::Unknown) } {
+        Err(Error::Os(libc::EAGAIN)) if sys::is_always_ready(fd) => {
+            // SAFETY: as above.
+            unsafe { sys::write_blocking(fd, buffers) }
+        }
+        result => result,
+    }
 }

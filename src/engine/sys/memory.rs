@@ -46,6 +46,13 @@ pub unsafe fn free(memory: *mut c_void) {
     unsafe { libc::free(memory) }
 }
 
+/// Where a byte is first.
+pub fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
+    // SAFETY: the bytes are as many as said.
+    let found = unsafe { libc::memchr(bytes.as_ptr().cast(), byte.into(), bytes.len()) };
+    (!found.is_null()).then(|| found as usize - bytes.as_ptr() as usize)
+}
+
 /// Reserves zeroed memory, without committing any.
 pub fn map(bytes: usize) -> Result<*mut u8> {
     map_with(libc::MAP_NORESERVE | libc::MAP_STACK, bytes)

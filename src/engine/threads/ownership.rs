@@ -224,6 +224,11 @@ impl Ownership {
         self.0 & KEEPS_NO_REST != 0
     }
 
+    /// What stays the same until the descriptor is given up.
+    pub fn identity(self) -> u64 {
+        self.0 & !SCHEDULER
+    }
+
     /// The word that a scheduler's entry repeats.
     #[inline(always)]
     pub fn word(self) -> u64 {

@@ -7,21 +7,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::engine::scheduler::WRITABLE;
-use crate::engine::sys::{self, Connected, Error};
+use crate::engine::sys::{self, Connected, Error, SocketOption};
 use crate::safe::task::{self, wait_fd};
 use crate::safe::time::{Instant, limit};
 
 /// A stream that is connected, or says what went wrong.
-pub fn tcp(address: &SocketAddr, timeout: Option<Duration>) -> io::Result<std::net::TcpStream> {
-    let (socket, connected) = sys::connect_tcp(address)?;
+pub fn tcp(
+    address: &SocketAddr,
+    local: Option<&SocketAddr>,
+    options: &[SocketOption],
+    timeout: Option<Duration>,
+) -> io::Result<OwnedFd> {
+    let (socket, connected) = sys::connect_tcp(address, local, options)?;
     if connected == Connected::Later {
         wait_fd(socket.as_raw_fd(), WRITABLE, limit(timeout))?;
     }
-    let stream = std::net::TcpStream::from(socket);
-    match stream.take_error()? {
-        Some(error) => Err(error),
-        None => Ok(stream),
-    }
+    sys::take_socket_error(socket.as_raw_fd())?;
+    Ok(socket)
 }
 
 /// As [`tcp`], for a path.

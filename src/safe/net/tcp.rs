@@ -1,10 +1,13 @@
 //! TCP.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use super::{Incoming, Socket, connect, sender, socket, stream, stream_io};
+use super::builder::Builder;
+use super::{Incoming, Socket, sender, socket, stream, stream_io};
+use crate::engine::sys;
 
 /// A connection.
 ///
@@ -41,7 +44,7 @@ use super::{Incoming, Socket, connect, sender, socket, stream, stream_io};
 /// share(std::sync::Arc::new(stream));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct TcpStream(Socket<std::net::TcpStream>);
+pub struct TcpStream(pub(super) Socket<std::net::TcpStream>);
 
 macro_rules! made_stream {
     () => {
@@ -55,6 +58,11 @@ socket!(TcpStream, std::net::TcpStream, made_stream!());
 stream!(TcpStream, made_stream!());
 
 impl TcpStream {
+    /// Of a socket that does not block, and that nobody has had before.
+    pub(super) fn new(socket: OwnedFd) -> TcpStream {
+        TcpStream(Socket::new(socket.into(), true))
+    }
+
     /// Connects to the first of the addresses that can be connected to. Looking up a name blocks
     /// the thread.
     ///
@@ -73,17 +81,10 @@ impl TcpStream {
     /// # Errors
     /// That of the last address.
     pub fn connect(addresses: impl ToSocketAddrs) -> io::Result<TcpStream> {
-        let mut result = Err(io::Error::new(ErrorKind::InvalidInput, "no address to connect to"));
-        for address in addresses.to_socket_addrs()? {
-            result = connect::tcp(&address, None);
-            if result.is_ok() {
-                break;
-            }
-        }
-        result.map(|stream| TcpStream(Socket::new(stream, true)))
+        Builder::new().connect(addresses)
     }
 
-    /// Connects to an address, or fails with [`ErrorKind::TimedOut`].
+    /// Connects to an address, or fails with [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut).
     ///
     /// ```
     /// use majjen::{Scheduler, net::{TcpListener, TcpStream}};
@@ -102,7 +103,7 @@ impl TcpStream {
     /// # Errors
     /// Those of the connection.
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-        connect::tcp(address, Some(timeout)).map(|stream| TcpStream(Socket::new(stream, true)))
+        Builder::new().connect_timeout(address, timeout)
     }
 
     /// The other end.
@@ -221,7 +222,7 @@ impl TcpStream {
 /// scheduler.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct TcpListener(Socket<std::net::TcpListener>);
+pub struct TcpListener(pub(super) Socket<std::net::TcpListener>);
 
 socket!(
     TcpListener,
@@ -230,8 +231,16 @@ socket!(
 );
 
 impl TcpListener {
+    /// Of a socket that listens, does not block, and that nobody has had before.
+    pub(super) fn new(socket: OwnedFd) -> TcpListener {
+        TcpListener(Socket::new(socket.into(), true))
+    }
+
     /// Listens at an address; at port 0 for one that the system chooses. Looking up a name blocks
     /// the thread.
+    ///
+    /// 4096 connections may wait to be accepted, or as many as the system allows (`net.core.somaxconn`): more
+    /// than the 128 of the standard library. [`Builder::backlog`] sets another number.
     ///
     /// ```
     /// let listener = majjen::net::TcpListener::bind("127.0.0.1:0")?;
@@ -242,7 +251,7 @@ impl TcpListener {
     /// # Errors
     /// That of the last address.
     pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
-        TcpListener::from_std(std::net::TcpListener::bind(addresses)?)
+        Builder::new().listen(addresses)
     }
 
     /// Waits for a connection, and returns it with the address of its other end.
@@ -264,9 +273,8 @@ impl TcpListener {
     /// Those of the system call. Many concern only the connection, or pass: a server goes on after
     /// them, and rests a little when it is out of descriptors.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, address) = self.0.reading(std::net::TcpListener::accept)?;
-        stream.set_nonblocking(true)?;
-        Ok((TcpStream(Socket::new(stream, true)), address))
+        let accept = |socket: &std::net::TcpListener| Ok(sys::accept_tcp(socket.as_raw_fd())?);
+        self.0.reading(accept).map(|(socket, address)| (TcpStream::new(socket), address))
     }
 
     /// The connections, one after the other, without end.

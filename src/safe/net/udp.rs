@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 
+use super::builder::Builder;
 use super::{Socket, sender, socket};
 
 /// Sends and receives datagrams.
@@ -22,7 +24,7 @@ use super::{Socket, sender, socket};
 /// assert_eq!(received.join()??, b"hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct UdpSocket(Socket<std::net::UdpSocket>);
+pub struct UdpSocket(pub(super) Socket<std::net::UdpSocket>);
 
 macro_rules! made {
     () => {
@@ -34,6 +36,11 @@ socket!(UdpSocket, std::net::UdpSocket, made!());
 sender!(UdpSocket, made!());
 
 impl UdpSocket {
+    /// Of a socket that does not block.
+    pub(super) fn new(socket: OwnedFd) -> UdpSocket {
+        UdpSocket(Socket::new(socket.into(), false))
+    }
+
     /// Receives at an address; at port 0 for one that the system chooses. Looking up a name blocks
     /// the thread.
     ///
@@ -46,7 +53,7 @@ impl UdpSocket {
     /// # Errors
     /// That of the last address.
     pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<UdpSocket> {
-        UdpSocket::from_std(std::net::UdpSocket::bind(addresses)?)
+        Builder::new().bind_udp(addresses)
     }
 
     /// Sends to an address, and receives from it only, from now on. Does not suspend.

@@ -1,11 +1,14 @@
 //! Unix domain sockets.
 
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{self as std_unix, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use super::{Incoming, Socket, connect, sender, socket, stream, stream_io};
+use crate::engine::{fd, sys};
 
 /// A connection on this machine.
 ///
@@ -160,7 +163,8 @@ let socket = majjen::net::UnixListener::bind(&path)?;
 );
 
 impl UnixListener {
-    /// Listens at a path, where nothing may be yet.
+    /// Listens at a path, where nothing may be yet. As at a [`TcpListener`](super::TcpListener::bind), 4096
+    /// connections may wait to be accepted.
     ///
     /// ```
     /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
@@ -173,7 +177,12 @@ impl UnixListener {
     /// # Errors
     /// Those of the system calls.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
-        UnixListener::from_std(std_unix::UnixListener::bind(path)?)
+        let path = path.as_ref().as_os_str().as_bytes();
+        if path.contains(&0) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let socket = sys::listen_unix(path, fd::BACKLOG)?;
+        Ok(UnixListener(Socket::new(socket.into(), false)))
     }
 
     /// Waits for a connection, and returns it with the address of its other end.
@@ -196,8 +205,11 @@ impl UnixListener {
     /// # Errors
     /// As for [`TcpListener::accept`](super::TcpListener::accept).
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        let (stream, address) = self.0.reading(std_unix::UnixListener::accept)?;
-        Ok((UnixStream::from_std(stream)?, address))
+        let accept = |socket: &std_unix::UnixListener| Ok(sys::accept_unix(socket.as_raw_fd())?);
+        let (socket, address) = self.0.reading(accept)?;
+        let stream = UnixStream(Socket::new(socket.into(), false));
+        let address = address.map_or_else(|| stream.peer_addr(), Ok)?;
+        Ok((stream, address))
     }
 
     /// The connections, one after the other, without end.

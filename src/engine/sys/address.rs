@@ -1,0 +1,127 @@
+//! Addresses of sockets.
+
+use std::ffi::{OsStr, c_int};
+use std::mem::{offset_of, zeroed};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net as std_unix;
+
+use super::error::{Error, Result};
+use super::transfer::{sockaddr, socklen_t};
+
+/// An address in the kernel's form.
+pub struct Address {
+    storage: libc::sockaddr_storage,
+    length: socklen_t,
+}
+
+impl Address {
+    /// Calls the kernel for one, by a function that is given the places for the address and its length.
+    pub fn told_by<T>(
+        call: impl FnOnce(*mut sockaddr, *mut socklen_t) -> Result<T>,
+    ) -> Result<(T, Address)> {
+        // SAFETY: an address is integers, for which zero is a value.
+        let storage: libc::sockaddr_storage = unsafe { zeroed() };
+        let mut address = Address { storage, length: size_of_val(&storage) as socklen_t };
+        let result = call((&raw mut address.storage).cast(), &mut address.length)?;
+        Ok((result, address))
+    }
+
+    fn new<A>(raw: &A) -> Address {
+        // SAFETY: an address is integers, for which zero is a value.
+        let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+        // SAFETY: the storage has room for an address of any family.
+        unsafe { (&raw mut storage).cast::<A>().write_unaligned(std::ptr::read(raw)) };
+        Address { storage, length: size_of::<A>() as socklen_t }
+    }
+
+    pub fn inet(address: &SocketAddr) -> Address {
+        match address {
+            SocketAddr::V4(v4) => {
+                // SAFETY: an address is integers, for which zero is a value.
+                let mut raw: libc::sockaddr_in = unsafe { zeroed() };
+                raw.sin_family = libc::AF_INET as libc::sa_family_t;
+                raw.sin_port = v4.port().to_be();
+                raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+                Address::new(&raw)
+            }
+            SocketAddr::V6(v6) => {
+                // SAFETY: as above.
+                let mut raw: libc::sockaddr_in6 = unsafe { zeroed() };
+                raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                raw.sin6_port = v6.port().to_be();
+                raw.sin6_addr.s6_addr = v6.ip().octets();
+                raw.sin6_flowinfo = v6.flowinfo();
+                raw.sin6_scope_id = v6.scope_id();
+                Address::new(&raw)
+            }
+        }
+    }
+
+    /// Of a path, or with a NUL byte in front of a name in the abstract namespace.
+    pub fn unix(path: &[u8]) -> Result<Address> {
+        // SAFETY: an address is integers, for which zero is a value.
+        let mut raw: libc::sockaddr_un = unsafe { zeroed() };
+        raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        let is_abstract = path.first() == Some(&0);
+        // The last byte of a path stays zero.
+        if path.is_empty() || path.len() >= raw.sun_path.len() || !is_abstract && path.contains(&0)
+        {
+            return Err(Error::InvalidArgument);
+        }
+        for (target, byte) in raw.sun_path.iter_mut().zip(path) {
+            *target = *byte as std::ffi::c_char;
+        }
+        let mut address = Address::new(&raw);
+        if is_abstract {
+            address.length = (offset_of!(libc::sockaddr_un, sun_path) + path.len()) as socklen_t;
+        }
+        Ok(address)
+    }
+
+    pub fn family(&self) -> c_int {
+        c_int::from(self.storage.ss_family)
+    }
+
+    pub fn as_ptr(&self) -> *const sockaddr {
+        (&raw const self.storage).cast()
+    }
+
+    pub fn length(&self) -> socklen_t {
+        self.length
+    }
+
+    /// Of the internet; an error if it is of another family.
+    pub fn to_inet(&self) -> Result<SocketAddr> {
+        match self.family() {
+            libc::AF_INET => {
+                // SAFETY: that is what the family's addresses are; the storage has room for them.
+                let raw: libc::sockaddr_in = unsafe { std::ptr::read(self.as_ptr().cast()) };
+                let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
+                Ok(SocketAddr::new(ip.into(), u16::from_be(raw.sin_port)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let raw: libc::sockaddr_in6 = unsafe { std::ptr::read(self.as_ptr().cast()) };
+                let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+                let port = u16::from_be(raw.sin6_port);
+                Ok(SocketAddrV6::new(ip, port, raw.sin6_flowinfo, raw.sin6_scope_id).into())
+            }
+            _ => Err(Error::InvalidArgument),
+        }
+    }
+
+    /// Of this machine; `None` if the standard library cannot make it.
+    pub fn to_unix(&self) -> Option<std_unix::SocketAddr> {
+        let length = (self.length as usize).min(size_of::<libc::sockaddr_un>());
+        let offset = offset_of!(libc::sockaddr_un, sun_path);
+        // SAFETY: the storage has room for so many bytes, all of which are initialized.
+        let bytes = unsafe { std::slice::from_raw_parts(self.as_ptr().cast::<u8>(), length) };
+        let name = match bytes.get(offset..).unwrap_or_default() {
+            [0, name @ ..] => return std_unix::SocketAddr::from_abstract_name(name).ok(),
+            path => path.split(|&byte| byte == 0).next().unwrap_or_default(),
+        };
+        std_unix::SocketAddr::from_pathname(OsStr::from_bytes(name)).ok()
+    }
+}
