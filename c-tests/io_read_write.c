@@ -393,7 +393,7 @@ static void regular_files(void) {
   int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
   CHECK_CALL(mj_read(zero, &byte, 1, 0), ==, 1);
   CHECK_CALL(mj_read(null, &byte, 1, 0), ==, 0);
-  CHECK_CALL(mj_write(null, source, large, 0), ==, large);
+  CHECK_CALL(mj_write(null, source, large, MJ_FOREVER), ==, large);
   int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
   CHECK_CALL(mj_write(full, &byte, 1, MJ_FOREVER), ==, -ENOSPC);
   close(zero);
