@@ -273,7 +273,7 @@ static void each_stream_is_written(void) {
 static void wrong_arguments(void) {
   int fds[2];
   open_unix(fds);
-  char bytes[8];
+  char bytes[8] = "";
   size_t done = 77, most = SSIZE_MAX;
   struct iovec none = {NULL, 8}, halves[2] = {{bytes, most}, {bytes, most}};
   CHECK_CALL(mj_read(fds[0], NULL, 1, MJ_FOREVER), ==, -EINVAL);
@@ -322,7 +322,7 @@ static void wrong_arguments(void) {
 static void outside_a_task(void) {
   int fds[2];
   open_unix(fds);
-  char bytes[8];
+  char bytes[8] = "";
   size_t done = 77;
   struct pollfd poll = {.fd = fds[0], .events = POLLIN, .revents = 77};
   CHECK_INT(write(fds[1], "x", 1), ==, 1);
@@ -387,13 +387,13 @@ static void regular_files(void) {
     CHECK_INT(mj_fd_close(fd), ==, 0);
   }
   int directory = open("/tmp", O_RDONLY | O_CLOEXEC);
-  char byte;
+  char byte = 0;
   CHECK_CALL(mj_read(directory, &byte, 1, MJ_FOREVER), ==, -EISDIR);
   close(directory);
   int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
   CHECK_CALL(mj_read(zero, &byte, 1, 0), ==, 1);
   CHECK_CALL(mj_read(null, &byte, 1, 0), ==, 0);
-  CHECK_CALL(mj_write(null, source, large, 0), ==, large);
+  CHECK_CALL(mj_write(null, source, large, MJ_FOREVER), ==, large);
   int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
   CHECK_CALL(mj_write(full, &byte, 1, MJ_FOREVER), ==, -ENOSPC);
   close(zero);
