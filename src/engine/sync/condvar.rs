@@ -13,7 +13,9 @@ use super::mutex::Mutex;
 use super::object::Object;
 use crate::engine::scheduler::{Limit, Scheduler, suspend_parked};
 use crate::engine::sys::{ErrnoGuard, Error, Result};
-use crate::engine::task::{Left, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitQueue};
+use crate::engine::task::{
+    Left, ObjectKind, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitQueue,
+};
 
 /// The task is in the condition variable's wait queue, and relocks the mutex afterwards.
 static CONDITION: WaitKind = WaitKind {
@@ -25,8 +27,11 @@ static CONDITION: WaitKind = WaitKind {
 
 /// The task yields in the middle of a wait, and will relock the mutex, which is the object. It is
 /// in no wait queue.
-static PENDING_RELOCK: WaitKind =
-    WaitKind { is_yield: true, ..WaitKind::new(c"mutex", unlink_pending) };
+static PENDING_RELOCK: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    is_yield: true,
+    ..WaitKind::new(c"its turn", unlink_pending)
+};
 
 /// # Safety
 /// As [`WaitKind::unlink`].

@@ -199,6 +199,7 @@ fn check_dump(model: &Model, home: usize, text: &str) {
             "ready".to_owned()
         } else {
             match task.wait.what {
+                For::Object(Aim::Turn(..)) => "waiting for its turn".to_owned(),
                 For::Object(_) if task.taken_out && task.wait.yields == Yield::Ready => {
                     "waiting for its turn".to_owned()
                 }
@@ -211,7 +212,7 @@ fn check_dump(model: &Model, home: usize, text: &str) {
                         Aim::Signal(condition, _) => ("condition", condition),
                         Aim::Permits(semaphore, _) => ("semaphore", semaphore),
                         Aim::Zero(group) => ("wait group", group),
-                        Aim::Transfer | Aim::Turn(..) => ("", 0),
+                        Aim::Transfer | Aim::Turn(..) => ("", 0), // Described otherwise.
                     };
                     match task.cases.as_slice() {
                         _ if aim != Aim::Transfer => {
