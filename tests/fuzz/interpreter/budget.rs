@@ -5,9 +5,12 @@
 //! `Ready` from the end of the turn on, when the task is in the queue. If nobody has looked since when
 //! the call has come back, what it has done is only known from its result, so the result is left in
 //! `Task::returned` for the look that finds that the task has had its turn.
+//!
+//! An enqueue of the running task ends its next wait, and the yield is not that: a task that was enqueued
+//! before the yield is so again when it goes on.
 
 use super::majjen_h::MJ_TASK_EXITED;
-use super::model::{For, Model, YIELDED};
+use super::model::{For, Model, TOLD, YIELDED};
 use super::objects::Given;
 
 /// How many calls a turn may make.
@@ -51,10 +54,23 @@ impl Model {
         }
         it.wait.yields = Yield::Ready;
         it.why = YIELDED;
-        if !self.is_queued(task) {
+        let is_queued = self.is_queued(task);
+        self.tasks[task].wait.again = is_queued;
+        if !is_queued {
             self.schedulers[self.tasks[task].home].queue.push(task);
         }
         true
+    }
+
+    /// A task has its turn. Whether its call enqueues it as it goes on.
+    pub fn is_enqueued_again(&self, task: usize) -> bool {
+        let wait = &self.tasks[task].wait;
+        wait.yields == Yield::Ready && wait.again
+    }
+
+    /// Whether a task was enqueued again since the last comparison.
+    pub fn is_to_be_queued(&self, task: usize) -> bool {
+        self.schedulers[self.tasks[task].home].again.contains(&task)
     }
 
     /// A task has its turn, and goes on with a call that has yielded. Whether it has.
@@ -64,7 +80,7 @@ impl Model {
             return false;
         }
         it.wait.yields = Yield::No;
-        it.why = 0;
+        it.why = if std::mem::take(&mut it.wait.again) { TOLD } else { 0 };
         it.call_turns = it.turns;
         let is_canceled = it.is_canceled();
         let scheduler = &mut self.schedulers[it.home];

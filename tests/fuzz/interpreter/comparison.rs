@@ -48,9 +48,13 @@ impl Model {
             self.time_out(task); // It may leave permits to others, which also ends their timers.
         }
         self.expire(home, true);
-        let foreseen = self.schedulers[home].queue.split_off(known.len());
+        let mut again = std::mem::take(&mut self.schedulers[home].again);
+        again.extend(current.filter(|task| started && self.is_enqueued_again(*task)));
+        let mut foreseen = self.schedulers[home].queue.split_off(known.len());
+        foreseen.extend(&again);
         let mut come = seen[known.len()..].to_vec();
-        self.explain(&come);
+        self.explain(come.iter().copied().filter(|task| !again.contains(task)));
+        self.see_late_events(home);
         come.retain(|task| foreseen.contains(task));
         assert_eq!(
             come, foreseen,
@@ -127,6 +131,9 @@ impl Model {
         assert!(!queue.is_empty(), "somebody had a turn, and nobody was ready");
         let task = queue.remove(0);
         self.begin_turn(home, task);
+        if self.is_enqueued_again(task) {
+            self.schedulers[home].again.push(task);
+        }
         let goes_on = self.go_on(task);
         assert!(goes_on || !self.take_turn(task), "task {task} had a turn, and did nothing");
         self.serial += 1;
@@ -158,17 +165,17 @@ impl Model {
 
     /// Each task that has entered the queue by itself must have a reason, and tasks with the same
     /// reason must be in that reason's order.
-    fn explain(&mut self, come: &[usize]) {
+    fn explain(&mut self, come: impl Iterator<Item = usize>) {
         let mut orders: Vec<(Reasons, (i64, u64, u64))> = Vec::new();
         for task in come {
-            let why = self.reasons(*task);
+            let why = self.reasons(task);
             assert!(
                 why != 0,
                 "task {task} is ready, and nothing has happened: {:?}",
-                self.tasks[*task].wait
+                self.tasks[task].wait
             );
-            assert!(!self.tasks[*task].taken_out, "task {task} was taken out of the queue");
-            let wait = &self.tasks[*task].wait;
+            assert!(!self.tasks[task].taken_out, "task {task} was taken out of the queue");
+            let wait = &self.tasks[task].wait;
             let key = match (why, wait.what) {
                 (TIME, _) => Some((0, wait.deadline_ns.unwrap_or(0), wait.serial)),
                 (EVENT, For::Fd { fd, .. }) => Some((i64::from(fd), 0, wait.serial)),
@@ -182,7 +189,21 @@ impl Model {
                 }
                 orders.push((why, key));
             }
-            self.tasks[*task].why = why;
+            self.tasks[task].why = why;
+        }
+    }
+
+    /// A task whose deadline has passed waits until it runs: its event may come before that, and may be
+    /// over by then.
+    fn see_late_events(&mut self, home: usize) {
+        for task in self.schedulers[home].queue.clone() {
+            let it = &mut self.tasks[task];
+            if it.why & TIME != 0
+                && let For::Fd { fd, events, watched: true } = it.wait.what
+                && poll(fd, events).is_some_and(|happened| happened != 0)
+            {
+                it.why |= EVENT;
+            }
         }
     }
 

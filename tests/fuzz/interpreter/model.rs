@@ -64,6 +64,8 @@ pub struct Wait {
     pub given: Option<Given>,
     /// Whether the call yields first.
     pub yields: Yield,
+    /// The task was enqueued before that yield: it is so again when it goes on.
+    pub again: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +89,7 @@ impl Wait {
             listed: false,
             given: None,
             yields: Yield::No,
+            again: false,
         }
     }
 }
@@ -179,6 +182,8 @@ pub struct Scheduler {
     pub due: Vec<usize>,
     pub stop: Option<Stop>,
     pub budget: Budget,
+    /// Tasks that were enqueued again in turns that nobody has seen.
+    pub again: Vec<usize>,
     // Since the counters were reset:
     pub created: u64,
     pub ended: u64,

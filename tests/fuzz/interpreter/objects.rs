@@ -14,7 +14,9 @@ use libc::{ECANCELED, EDEADLK, EINTR, EINVAL, EOWNERDEAD, EPERM, EPIPE, ETIMEDOU
 
 use super::budget::Yield;
 use super::majjen_h::MJ_TASK_EXITED;
-use super::model::{CANCELED, For, HANDED_OFF, Limit, Model, Reasons, TIME, TOLD, YIELDED};
+use super::model::{
+    CANCELED, For, HANDED_OFF, Limit, Model, Reasons, TIME, TOLD, Wait, YIELDED,
+};
 
 /// A program's objects, by kind. Each is created when it is first used.
 pub const MUTEXES: Range<usize> = 0..2;
@@ -104,9 +106,10 @@ impl Model {
         self.objects.iter().filter(|object| object.owner == Some(task)).count()
     }
 
-    /// Whether only a mutex ends a task's wait.
+    /// Whether only a mutex ends a task's wait, and has not yet.
     pub fn is_relocking(&self, task: usize) -> bool {
-        matches!(self.tasks[task].wait.what, For::Object(Aim::Relock(..)))
+        let Wait { what, listed, .. } = self.tasks[task].wait;
+        listed && matches!(what, For::Object(Aim::Relock(..)))
     }
 
     fn owner_lives(&self, mutex: usize) -> bool {
@@ -307,7 +310,7 @@ impl Model {
     /// A task's turn has ended in a call: it is in the wait queues, unless it only yields.
     pub fn begin_to_wait(&mut self, task: usize) {
         let For::Object(aim) = self.tasks[task].wait.what else { return };
-        let is_queued = self.is_queued(task);
+        let is_queued = self.is_queued(task) || self.is_to_be_queued(task);
         let it = &mut self.tasks[task];
         let refused = if it.is_canceled() {
             Some(-ECANCELED)

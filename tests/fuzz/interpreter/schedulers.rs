@@ -84,8 +84,12 @@ pub fn create(which: Which, for_application: bool) {
     if with(|world| world.home(which).is_some() || world.context().depth > 0) {
         return;
     }
+    // The calling task's scheduler must stay alive: what the call returns would be lost with the task.
+    let (caller, own) = with(|world| (world.model.current(), world.model.running));
+    with(|world| world.context_of(caller).uses.extend(own));
     let at = if for_application { setup_scheduler_with_epoll() } else { mj_scheduler_create() };
     assert!(!at.is_null());
+    with(|world| own.and_then(|_| world.context_of(caller).uses.pop()));
     if with(|world| world.home(which)).is_some() {
         return mj_scheduler_destroy(at); // A log callback has let others run, and created one.
     }
