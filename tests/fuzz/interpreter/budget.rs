@@ -6,8 +6,8 @@
 //! the call has come back, what it has done is only known from its result, so the result is left in
 //! `Task::returned` for the look that finds that the task has had its turn.
 //!
-//! An enqueue of the running task ends its next wait, and the yield is not that: a task that was enqueued
-//! before the yield is so again when it goes on.
+//! An enqueue of the running task ends its next wait, and the yield is not that: a task that was
+//! enqueued before the yield is so again when it goes on.
 
 use super::majjen_h::MJ_TASK_EXITED;
 use super::model::{For, Model, TOLD, YIELDED};

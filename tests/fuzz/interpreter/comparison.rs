@@ -193,8 +193,8 @@ impl Model {
         }
     }
 
-    /// A task whose deadline has passed waits until it runs: its event may come before that, and may be
-    /// over by then.
+    /// A task whose deadline has passed waits until it runs: its event may come before that, and may
+    /// be over by then.
     fn see_late_events(&mut self, home: usize) {
         for task in self.schedulers[home].queue.clone() {
             let it = &mut self.tasks[task];

@@ -84,7 +84,7 @@ pub fn create(which: Which, for_application: bool) {
     if with(|world| world.home(which).is_some() || world.context().depth > 0) {
         return;
     }
-    // The calling task's scheduler must stay alive: what the call returns would be lost with the task.
+    // The calling task's scheduler must stay alive: what the call returns would be lost with it.
     let (caller, own) = with(|world| (world.model.current(), world.model.running));
     with(|world| world.context_of(caller).uses.extend(own));
     let at = if for_application { setup_scheduler_with_epoll() } else { mj_scheduler_create() };
