@@ -319,6 +319,43 @@ static void the_dump_names_the_object_of_each_wait(void) {
   CHECK_INT(mj_chan_destroy(chan), ==, 0);
 }
 
+static void relocks_when_it_is_canceled(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_cond_wait(cond, mutex, MJ_FOREVER), ==, -ECANCELED);
+  CHECK_INT(mj_mutex_unlock(mutex), ==, 0);
+  mj_task_exit();
+}
+
+// The yield after which the mutex is relocked.
+static void dumps_one_that_yields_in_a_call(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  mj_task* task = add_task(scheduler, relocks_when_it_is_canceled, NULL);
+  CHECK_INT(mj_task_cancel(task), ==, 0);
+  mj_task_yield();
+  take_dump(scheduler);
+  check_says(task, "ready");
+  CHECK_PTR(mj_scheduler_dequeue(scheduler), ==, task);
+  take_dump(scheduler);
+  check_says(task, "waiting for its turn");
+  CHECK_INT(mj_mutex_destroy(mutex), ==, -EBUSY);
+  CHECK_INT(mj_scheduler_enqueue(scheduler, task), ==, 0);
+  mj_task_exit();
+}
+
+static void who_yields_in_the_middle_of_a_call_waits_for_its_turn(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  mutex = mj_mutex_create(scheduler);
+  cond = mj_cond_create(scheduler);
+  CHECK(mutex != NULL && cond != NULL);
+  add_task(scheduler, dumps_one_that_yields_in_a_call, NULL);
+  mj_scheduler_run(scheduler);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  CHECK_INT(mj_cond_destroy(cond), ==, 0);
+}
+
 // ---- Runs and stacks ----
 
 static mj_task* deep;
@@ -536,6 +573,7 @@ int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(each_task_is_listed_with_what_it_does);
   RUN(the_dump_names_the_object_of_each_wait);
+  RUN(who_yields_in_the_middle_of_a_call_waits_for_its_turn);
   RUN(turns_and_stacks_are_those_of_the_task);
   RUN(names_are_cut_after_23_bytes);
   RUN(a_new_task_has_no_name);

@@ -503,6 +503,37 @@ static void a_child_that_keeps_a_descriptor_wakes_nobody(void) {
   close_both(second);
 }
 
+// ---- Without descriptors ----
+
+// A running scheduler whose child can have none for itself goes on without, and tries again.
+static void a_child_without_descriptors_goes_on_when_it_has_some(void) {
+  // These keep descriptors of their own.
+  if (under_valgrind() || emulated()) return;
+  int fds[2];
+  open_pipe(fds);
+  fflush(NULL);
+  pid_t child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child == 0) {
+    alarm(50);
+    struct rlimit usual, none;
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &usual), ==, 0);
+    none = (struct rlimit){0, usual.rlim_max};
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+    log_lines_begin();
+    CHECK_INT(mj_sleep_ns(3000000), ==, 0);
+    CHECK_UINT(log_lines_from(MJ_LOG_ERROR), ==, 1);
+    log_lines_end();
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &usual), ==, 0);
+    CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, 1000000), ==, -ETIMEDOUT);
+    put_byte(fds[1]);
+    CHECK_INT(mj_task_wait_fd(fds[0], POLLIN, LONG_NS), ==, POLLIN);
+    _exit(0);
+  }
+  check_ended_well(status_of(child));
+  close_both(fds);
+}
+
 // ---- While another thread runs the scheduler ----
 
 static void* forks_and_stops(void* unused) {
@@ -570,6 +601,7 @@ int main(void) {
   RUN(a_child_with_its_parents_number_disturbs_nobody);
   RUN(a_child_by_a_system_call_disturbs_nobody);
   RUN_IN_TASK(a_child_that_keeps_a_descriptor_wakes_nobody);
+  RUN_IN_TASK(a_child_without_descriptors_goes_on_when_it_has_some);
   RUN(a_child_of_another_thread_disturbs_nobody);
   RUN(guards_are_inherited);
   return 0;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use majjen::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use majjen::sync::{Condvar, Mutex, channel};
 use majjen::{Builder, Error, Instant, JoinError, Scheduler, StopHandle, logger, task};
-use support::{HOUR, scheduler};
+use support::{HOUR, run_for_a_moment, scheduler};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -44,6 +44,48 @@ fn a_signal_ends_the_run_of_an_application() {
     });
     scheduler.run().unwrap();
     assert!(!waiting.is_finished());
+    assert_eq!(scheduler.signal(), Some(libc::SIGTERM));
+}
+
+#[test]
+fn a_wait_for_room_has_a_time_limit() {
+    let (mut one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+    one.set_nonblocking(true).unwrap();
+    let scheduler = scheduler();
+    let waiting = scheduler.spawn(move || {
+        let room = task::wait_writable_timeout(&one, HOUR);
+        while one.write(&[0; 4096]).is_ok() {}
+        (room, task::wait_writable_timeout(&one, MS))
+    });
+    scheduler.run().unwrap();
+    assert_eq!(waiting.join().unwrap(), (Ok(()), Err(Error::TimedOut)));
+    drop(other);
+}
+
+#[test]
+fn a_scheduler_closes_what_its_tasks_wait_for() {
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let fd = OwnedFd::from(reader);
+    let number = fd.as_raw_fd();
+    let scheduler = scheduler();
+    let waiting = scheduler.spawn(move || {
+        // SAFETY: open when the wait begins, which is told when it is closed.
+        task::wait_readable(unsafe { std::os::fd::BorrowedFd::borrow_raw(number) })
+    });
+    run_for_a_moment(&scheduler);
+    scheduler.close_fd(fd).unwrap();
+    scheduler.run().unwrap();
+    assert_eq!(waiting.join().unwrap(), Err(Error::Os(libc::EBADF)));
+}
+
+#[test]
+fn moments_of_the_clock_are_computed_without_overflow() {
+    let now = Instant::now();
+    let later = now.checked_add(MS).unwrap();
+    assert!(later > now);
+    assert_eq!(later.checked_sub(MS), Some(now));
+    assert_eq!(now.checked_add(Duration::MAX), None);
+    assert_eq!(now.checked_sub(Duration::MAX), None);
 }
 
 #[test]

@@ -90,19 +90,44 @@ fn errors_of_io_are_taken_by_functions_of_ours() {
             1 => Err(io::Error::from(Error::Deadlock))?,
             2 => Err(not_sent())?,
             3 => Err(panicked())?,
-            _ => Err(JoinError::Canceled)?,
+            4 => Err(JoinError::Canceled)?,
+            _ => Err(JoinError::Failed(Error::TimedOut))?,
         }
         Ok(())
     }
-    let errors = [0, 1, 2, 3, 4].map(|which| all(which).unwrap_err());
+    let errors = [0, 1, 2, 3, 4, 5].map(|which| all(which).unwrap_err());
     let expected = [
         Error::Os(libc::ENOENT),
         Error::Deadlock,
         Error::Disconnected,
         Error::Panicked,
         Error::Canceled,
+        Error::TimedOut,
     ];
     assert_eq!(errors, expected);
+}
+
+/// What has no number and is not ours is what has its kind.
+#[test]
+fn errors_that_others_have_made_keep_their_kind() {
+    for (kind, errno) in [
+        (ErrorKind::NotFound, libc::ENOENT),
+        (ErrorKind::PermissionDenied, libc::EACCES),
+        (ErrorKind::AlreadyExists, libc::EEXIST),
+        (ErrorKind::ConnectionRefused, libc::ECONNREFUSED),
+        (ErrorKind::ConnectionReset, libc::ECONNRESET),
+        (ErrorKind::ConnectionAborted, libc::ECONNABORTED),
+        (ErrorKind::NotConnected, libc::ENOTCONN),
+        (ErrorKind::AddrInUse, libc::EADDRINUSE),
+        (ErrorKind::AddrNotAvailable, libc::EADDRNOTAVAIL),
+        (ErrorKind::Unsupported, libc::ENOSYS),
+        (ErrorKind::InvalidData, libc::EIO),
+    ] {
+        assert_eq!(Error::from(io::Error::new(kind, "of another crate")), Error::Os(errno));
+        assert!(
+            kind == ErrorKind::InvalidData || io::Error::from_raw_os_error(errno).kind() == kind
+        );
+    }
 }
 
 #[test]

@@ -494,6 +494,18 @@ fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
             }
             run_for_a_moment(scheduler);
             assert_eq!(scheduler.metrics().current_tasks, 6);
+            // Its tasks are not unwound, as the other threads are not there that they may wait for.
+            // SAFETY: the child uses nothing of other threads.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: no preconditions. It ends a child that waits.
+                unsafe { libc::alarm(50) };
+                std::process::exit(0);
+            }
+            let mut status = 0;
+            // SAFETY: a child of this thread's own, and a place for the status.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0);
         });
     });
     thread.join().unwrap();
