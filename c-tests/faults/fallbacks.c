@@ -68,9 +68,8 @@ static long system_call(long number, const long of[6]) {
   return result < 0 && result >= -4095 ? (errno = (int)-result, -1) : result;
 }
 
-// The C library has process_madvise() since 2.36, and epoll_pwait2() since 2.35; the library calls both
-// by number. A system call has
-// at most six arguments, and ignores the rest.
+// The C library has process_madvise() since 2.36, and epoll_pwait2() since 2.35; the library calls
+// both by number. A system call has at most six arguments, and ignores the rest.
 long syscall(long number, ...) {
   static bool met, pwait2_met;
   if (number == SYS_process_madvise && lacks("batches", &met)) return errno = EBADF, -1;

@@ -203,9 +203,11 @@ fn check_fallbacks() -> Result<(), Failed> {
     // SAFETY: an empty list of ranges. The number is the process itself.
     let many = unsafe { libc::syscall(libc::SYS_process_madvise, -10_000, null::<u8>(), 0, 0, 0) };
     refuses("process_madvise", many as c_int, libc::EBADF)?;
-    // SAFETY: no descriptor, and room for no event.
-    let events = unsafe { libc::epoll_pwait2(-1, null_mut(), 0, null(), null()) };
-    refuses("epoll_pwait2", events, libc::ENOSYS)?;
+    // SAFETY: no descriptor, and room for no event. By its number, as the library calls it.
+    let events = unsafe {
+        libc::syscall(libc::SYS_epoll_pwait2, -1, null::<u8>(), 0, null::<u8>(), null::<u8>(), 0)
+    };
+    refuses("epoll_pwait2", events as c_int, libc::ENOSYS)?;
     // SAFETY: a C string.
     let clock = unsafe { libc::open(CLOCK_SOURCE.as_ptr(), libc::O_RDONLY) };
     refuses("the clock source", clock, libc::ENOENT)?;

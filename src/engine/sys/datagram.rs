@@ -5,7 +5,7 @@ use std::mem::zeroed;
 
 use super::cancellation::uncancelable;
 use super::descriptor::{close, opened};
-use super::errno::{check, errno, last_error};
+use super::errno::{check, last_error, retry_interrupted};
 use super::error::{Error, Result};
 use super::mark::Mark;
 
@@ -58,14 +58,8 @@ pub fn connect(fd: c_int, path: &CStr) -> Result<()> {
 /// Sends one datagram, without SIGPIPE.
 pub fn send(fd: c_int, bytes: &[u8], may_wait: bool) -> Result<()> {
     let flags = libc::MSG_NOSIGNAL | if may_wait { 0 } else { libc::MSG_DONTWAIT };
-    loop {
-        // SAFETY: the bytes are good for the call.
-        let sent =
-            uncancelable(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) });
-        match sent {
-            0.. => return Ok(()),
-            _ if errno() == libc::EINTR => {}
-            _ => return Err(last_error()),
-        }
-    }
+    // SAFETY: the bytes are good for the call.
+    let send = || unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    let sent = uncancelable(|| retry_interrupted(send));
+    if sent >= 0 { Ok(()) } else { Err(last_error()) }
 }

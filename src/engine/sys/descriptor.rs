@@ -5,7 +5,7 @@ use std::ptr::null;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::cancellation::uncancelable;
-use super::errno::{check, errno, is_refusal};
+use super::errno::{check, is_refusal, retry_interrupted};
 use super::error::{Error, Result};
 use super::mark::{Mark, is_anothers, is_inherited};
 use super::select::select_one;
@@ -26,15 +26,10 @@ pub fn close_marked(fd: c_int) {
 
 /// dup3(fd, number) and close(fd), also on an error.
 pub fn dup_onto(fd: c_int, number: c_int) -> Result<()> {
-    let moved = loop {
-        // SAFETY: only called with numbers that this library got from the system.
-        match check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }) {
-            Err(Error::Os(libc::EINTR)) => {}
-            result => break result.map(drop),
-        }
-    };
+    // SAFETY: only called with numbers that this library got from the system.
+    let moved = check(retry_interrupted(|| unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }));
     close(fd);
-    moved
+    moved.map(drop)
 }
 
 /// What a call has returned that opens a descriptor for the library, above 2: in a program that has
@@ -236,15 +231,10 @@ pub fn eventfd(mark: Mark) -> Result<c_int> {
 /// Safe in a signal handler, but for errno, which the handler keeps.
 pub fn eventfd_raise(fd: c_int) {
     let one = 1u64.to_ne_bytes();
-    // EINTR can only come from a tracer or a sandbox; a signal handler must not retry for ever.
-    for _ in 0..100 {
-        // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
-        // descriptor is readable, as wanted.
-        let written = uncancelable(|| unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) });
-        if written >= 0 || errno() != libc::EINTR {
-            return;
-        }
-    }
+    // SAFETY: the bytes are good for the call. It fails only when the counter is full: then the
+    // descriptor is readable, as wanted.
+    let write = || unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+    uncancelable(|| retry_interrupted(write));
 }
 
 pub fn eventfd_clear(fd: c_int) {

@@ -48,6 +48,19 @@ pub fn check(result: c_int) -> Result<c_int> {
     if result < 0 { Err(last_error()) } else { Ok(result) }
 }
 
+/// Makes a call again while it is interrupted by a signal. Not for ever: a tracer or a sandbox may say
+/// so each time. Safe in a signal handler, but for errno, which the handler keeps.
+pub fn retry_interrupted<T: PartialOrd + From<i8>>(call: impl Fn() -> T) -> T {
+    const MOST: u32 = 100;
+    for _ in 0..MOST {
+        let result = call();
+        if result >= T::from(0) || errno() != libc::EINTR {
+            return result;
+        }
+    }
+    call()
+}
+
 /// Whether an error says that there is no such call here, or not for this process: an old kernel, and
 /// the ways in which sandboxes refuse. If a call has a fallback it is used then.
 pub fn is_refusal(error: Error) -> bool {

@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 
 use super::cancellation::uncancelable;
 use super::descriptor::poll_one;
-use super::errno::{errno, last_error};
+use super::errno::{last_error, retry_interrupted};
 use super::error::{Error, Result};
 use super::signal::set_of;
 use super::time::{monotonic_ns, sleep_ns, timespec};
@@ -69,8 +69,8 @@ impl QuietWrites {
         while written < bytes.len() {
             let rest = &bytes[written..];
             // SAFETY: the bytes are good for the call.
-            let count =
-                uncancelable(|| unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) });
+            let write = || unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) };
+            let count = uncancelable(|| retry_interrupted(write));
             let error = match count {
                 1.. => {
                     written += count as usize;
@@ -79,7 +79,6 @@ impl QuietWrites {
                 }
                 // Unexpected; an error, so as not to retry for ever.
                 0 => Error::Os(libc::EIO),
-                _ if errno() == libc::EINTR => continue,
                 _ => last_error(),
             };
             let until_ns = *until_ns.get_or_insert_with(|| monotonic_ns() + patience_ns);
