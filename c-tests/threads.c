@@ -348,6 +348,34 @@ static void another_thread_that_looks_on_does_no_harm(void) {
   mj_log_set_level(MJ_LOG_INFO);
 }
 
+// ---- A thread that ends in the middle of a run ----
+
+static mj_scheduler* left_running;
+
+static void ends_its_thread(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  pthread_exit(&left_running);
+}
+
+static void* runs_it(void* unused) {
+  (void)unused;
+  mj_scheduler_run(left_running);
+  return NULL;
+}
+
+static void a_scheduler_whose_thread_has_ended_counts_as_running(void) {
+  left_running = new_scheduler();
+  add_task(left_running, ends_its_thread, NULL);
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, runs_it, NULL), ==, 0);
+  void* result = NULL;
+  CHECK_INT(pthread_join(thread, &result), ==, 0);
+  CHECK_PTR(result, ==, &left_running);
+  CHECK_WARNS(mj_scheduler_run(left_running));
+  CHECK_WARNS(mj_scheduler_destroy(left_running));
+}
+
 int main(void) {
   RUN(each_thread_runs_a_scheduler_of_its_own);
   RUN(a_scheduler_moves_between_runs);
@@ -356,5 +384,6 @@ int main(void) {
   RUN(another_thread_cannot_intrude_on_a_run);
   RUN(calls_of_another_thread_are_refused);
   RUN(another_thread_that_looks_on_does_no_harm);
+  RUN(a_scheduler_whose_thread_has_ended_counts_as_running);
   return 0;
 }
