@@ -1,7 +1,7 @@
 // Several threads, each with its own scheduler; and what a thread must not do to another thread's
 // scheduler.
 #define _GNU_SOURCE
-#include "check.h"
+#include "child.h"
 #include "log_lines.h"
 
 #include <fcntl.h>
@@ -364,7 +364,7 @@ static void* runs_it(void* unused) {
   return NULL;
 }
 
-static void a_scheduler_whose_thread_has_ended_counts_as_running(void) {
+static void leaves_a_run_by_the_end_of_its_thread(void) {
   left_running = new_scheduler();
   add_task(left_running, ends_its_thread, NULL);
   pthread_t thread;
@@ -372,8 +372,15 @@ static void a_scheduler_whose_thread_has_ended_counts_as_running(void) {
   void* result = NULL;
   CHECK_INT(pthread_join(thread, &result), ==, 0);
   CHECK_PTR(result, ==, &left_running);
+  log_lines_begin();
   CHECK_WARNS(mj_scheduler_run(left_running));
   CHECK_WARNS(mj_scheduler_destroy(left_running));
+  log_lines_end();
+}
+
+// In a child, since it keeps its descriptors.
+static void a_scheduler_whose_thread_has_ended_counts_as_running(void) {
+  CHECK_INT(status_of_child(leaves_a_run_by_the_end_of_its_thread), ==, 0);
 }
 
 int main(void) {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::rc::Rc;
 use std::time::Duration;
@@ -413,6 +413,7 @@ fn changes_between_runs_apply_to_the_next_run() {
 thread_local! {
     static KEPT: RefCell<Option<Scheduler>> = const { RefCell::new(None) };
     static OBJECTS: Box<Objects> = Box::new(Objects::new());
+    static IN_CHILD: Cell<bool> = const { Cell::new(false) };
 }
 
 #[test]
@@ -480,6 +481,12 @@ fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
             let scheduler = kept.as_ref().unwrap();
             let waits: [fn(&Objects); 6] = [
                 |objects| {
+                    // SAFETY: ends the child, whose status is looked at.
+                    let _end = OnDrop(|| {
+                        if IN_CHILD.get() {
+                            unsafe { libc::_exit(7) }
+                        }
+                    });
                     let _guard = objects.mutex.lock();
                     let _ = task::sleep(HOUR);
                 },
@@ -494,12 +501,14 @@ fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
             }
             run_for_a_moment(scheduler);
             assert_eq!(scheduler.metrics().current_tasks, 6);
-            // Its tasks are not unwound, as the other threads are not there that they may wait for.
+            // In a child they are not unwound: not before the objects are dropped, since a task may
+            // wait for a thread that is not there, and not afterwards.
             // SAFETY: the child uses nothing of other threads.
             let child = unsafe { libc::fork() };
             if child == 0 {
                 // SAFETY: no preconditions. It ends a child that waits.
                 unsafe { libc::alarm(50) };
+                IN_CHILD.set(true);
                 std::process::exit(0);
             }
             let mut status = 0;

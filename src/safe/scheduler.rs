@@ -329,6 +329,11 @@ impl Drop for Scheduler {
             // own tasks owns it, and is unwound because the thread ends.
             return forget(self.shared.clone());
         }
+        if self.shared.thread_ends.get() && teardown::has_begun_tasks(self.core()) {
+            // In a thread-local of a child of fork(), which has left the parent's tasks alone. What
+            // they have borrowed may be gone by now, so they do not run any more.
+            return forget(self.shared.clone());
+        }
         teardown::end_tasks(self.core(), &self.shared);
         if self.shared.given_up.get() {
             thread_end::watch(&self.shared); // They may have used thread-locals in their last turns.

@@ -78,7 +78,9 @@ impl Builds {
             compiler.arg("-I").arg(library::root().join("include")).arg("-o").arg(&program);
             compiler.arg("-L").arg(&built).arg(link).args(["-pthread", "-lm", "-ldl"]);
             self.run(&mut compiler)?;
-            self.run(Command::new(&program).env("LD_LIBRARY_PATH", &built))?;
+            let mut command = Command::new(&program);
+            toolchain::allow_preloaded(&mut command);
+            self.run(command.env("LD_LIBRARY_PATH", &built))?;
         }
         Ok(())
     }

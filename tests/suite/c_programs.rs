@@ -162,6 +162,9 @@ fn run(source: &Path, variant: Variant) -> Result<Completion, Failed> {
         }
     };
     let mut command = program::command(&program);
+    if let Variant::Standalone = variant {
+        command.env_remove("MAJJEN_FALLBACKS"); // Nothing can be preloaded into it.
+    }
     program::verdict(&process::run(&mut command, variant.time_limit(), temp_dir.path())?)
 }
 

@@ -63,6 +63,14 @@ pub fn on_fallbacks() -> bool {
     env::var_os("MAJJEN_FALLBACKS").is_some()
 }
 
+/// For a program with AddressSanitizer, which checks that its runtime is the first library. That only
+/// matters if the one before it replaced the same functions.
+pub fn allow_preloaded(command: &mut Command) {
+    if on_fallbacks() {
+        command.env("ASAN_OPTIONS", "verify_asan_link_order=0");
+    }
+}
+
 /// The C compiler, with the arguments in `CC`.
 pub fn c_compiler() -> Command {
     let (program, arguments) = words("CC").unwrap_or(("cc".to_owned(), Vec::new()));
