@@ -481,9 +481,9 @@ fn objects_in_a_thread_local_are_dropped_before_the_tasks_that_wait() {
             let scheduler = kept.as_ref().unwrap();
             let waits: [fn(&Objects); 6] = [
                 |objects| {
-                    // SAFETY: ends the child, whose status is looked at.
                     let _end = OnDrop(|| {
                         if IN_CHILD.get() {
+                            // SAFETY: ends the child, whose status is looked at.
                             unsafe { libc::_exit(7) }
                         }
                     });
