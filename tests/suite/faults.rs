@@ -41,6 +41,10 @@ pub fn trials() -> Vec<Trial> {
             }
             sweep_by_strace(&temp_dir).map(|()| Completion::Completed)
         }),
+        Trial::ignorable_test("system_calls::of_requests", || match toolchain::find("strace") {
+            None => Ok(Completion::ignored_with("strace is not installed")),
+            Some(_) => count_calls_of_requests(),
+        }),
     ];
     if toolchain::on_fallbacks() {
         trials.push(Trial::test("fallbacks::are_in_effect", check_fallbacks));
@@ -176,6 +180,31 @@ fn sweep_by_strace(temp_dir: &TempDir) -> Result<(), Failed> {
     }
     println!("strace: 1 program x {points} injection points, {runs} runs");
     Ok(())
+}
+
+/// What a request on a connection that stays takes: one read and one write on each side, and no change of
+/// what is watched.
+fn count_calls_of_requests() -> Result<Completion, Failed> {
+    const REQUESTS: usize = 1000;
+    let temp_dir = TempDir::new()?;
+    let source = library::root().join("c-tests/server/keep_alive.c");
+    let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
+    let trace = temp_dir.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.arg("-f").arg("-o").arg(&trace).arg(&program);
+    if !process::run(&mut strace, LIMIT, temp_dir.path())?.succeeded() {
+        return Ok(Completion::ignored_with("strace may not trace here"));
+    }
+    let traced = fs::read_to_string(&trace)?;
+    let count =
+        |name: &str| traced.lines().filter(|line| line.contains(&format!(" {name}("))).count();
+    for (name, most) in [("recvfrom", 2 * REQUESTS + 20), ("sendto", 2 * REQUESTS)] {
+        assert!((2 * REQUESTS..=most).contains(&count(name)), "{} times {name}", count(name));
+    }
+    for name in ["epoll_ctl", "poll", "ppoll", "preadv2", "readv"] {
+        assert!(count(name) < 20, "{} times {name}", count(name));
+    }
+    Ok(Completion::Completed)
 }
 
 // ---- Fallbacks
