@@ -103,6 +103,38 @@ fn get<T: Default>(fd: c_int, level: c_int, option: c_int) -> Result<T> {
     Ok(value)
 }
 
+/// Whether a descriptor is a TCP socket that delivers bytes, not records: no kTLS.
+pub fn is_plain_tcp(fd: c_int) -> bool {
+    let mut protocol: c_int = 0;
+    let mut length = size_of::<c_int>() as socklen_t;
+    // SAFETY: the addresses are good for an integer and its length.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_PROTOCOL,
+            (&raw mut protocol).cast::<c_void>(),
+            &mut length,
+        )
+    };
+    if result < 0 || protocol != libc::IPPROTO_TCP {
+        return false;
+    }
+    let mut name = [0u8; 16];
+    let mut length = name.len() as socklen_t;
+    // SAFETY: the addresses are good for the name and its length.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_ULP,
+            name.as_mut_ptr().cast::<c_void>(),
+            &mut length,
+        )
+    };
+    result < 0 || length == 0 || name[0] == 0
+}
+
 /// Whether a descriptor is a socket that listens.
 pub fn is_listening(fd: c_int) -> bool {
     get::<c_int>(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).is_ok_and(|listens| listens != 0)

@@ -387,38 +387,6 @@ pub fn is_always_ready(fd: c_int) -> bool {
     kind(fd).is_ok_and(|kind| matches!(kind, libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR))
 }
 
-/// Whether a descriptor is a TCP socket that delivers bytes, not records: no kTLS.
-pub fn is_plain_tcp(fd: c_int) -> bool {
-    let mut protocol: c_int = 0;
-    let mut length = size_of::<c_int>() as socklen_t;
-    // SAFETY: the addresses are good for an integer and its length.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_PROTOCOL,
-            (&raw mut protocol).cast::<c_void>(),
-            &mut length,
-        )
-    };
-    if result < 0 || protocol != libc::IPPROTO_TCP {
-        return false;
-    }
-    let mut name = [0u8; 16];
-    let mut length = name.len() as socklen_t;
-    // SAFETY: the addresses are good for the name and its length.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            libc::TCP_ULP,
-            name.as_mut_ptr().cast::<c_void>(),
-            &mut length,
-        )
-    };
-    result < 0 || length == 0 || name[0] == 0
-}
-
 /// Whether O_NONBLOCK is set.
 pub fn is_nonblocking(fd: c_int) -> Result<bool> {
     // SAFETY: the request reads flags.
