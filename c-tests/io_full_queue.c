@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "calls.h"
 
+#include <sys/socket.h>
+
 #include <sys/un.h>
 
 static struct sockaddr_un address;

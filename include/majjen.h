@@ -64,7 +64,6 @@
 #define MAJJEN_H
 
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -72,9 +71,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/types.h>
-#include <sys/uio.h>
 #include <time.h>
 
 #ifdef __cplusplus
@@ -537,6 +534,13 @@ int mj_scheduler_close_fd(struct mj_scheduler *scheduler, int fd);
 
 // ---- Reading and writing ------------------------------------------------------------------------
 
+// Of <sys/uio.h>, <sys/socket.h> and <poll.h>, which this header leaves to those who use them, as they
+// declare names such as send(). An `unsigned int` is their socklen_t, an `unsigned long` their nfds_t.
+struct iovec;
+struct msghdr;
+struct pollfd;
+struct sockaddr;
+
 // Reads what is there, at most `bytes`, from any descriptor, whether it blocks or not; waits for at
 // most `timeout_ns` while there is nothing. The descriptor's flags stay as they are. May suspend.
 //
@@ -614,7 +618,7 @@ ssize_t mj_recvfrom(int fd,
                     size_t bytes,
                     int flags,
                     struct sockaddr *address,
-                    socklen_t *length,
+                    unsigned int *length,
                     uint64_t timeout_ns);
 
 // sendto(2), waiting for room for at most `timeout_ns`, without SIGPIPE. Of a stream a part may be sent.
@@ -628,7 +632,7 @@ ssize_t mj_sendto(int fd,
                   size_t bytes,
                   int flags,
                   const struct sockaddr *address,
-                  socklen_t length,
+                  unsigned int length,
                   uint64_t timeout_ns);
 
 // recvmsg(2), waiting for at most `timeout_ns`. May suspend.
@@ -671,7 +675,7 @@ ssize_t mj_sendfile(int fd,
 //   -EBUSY      one is the scheduler's own
 //   -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 int mj_poll(struct pollfd *fds,
-            nfds_t fd_count,
+            unsigned long fd_count,
             uint64_t timeout_ns);
 
 // ---- Connections, and descriptors that the library owns -----------------------------------------
@@ -713,7 +717,7 @@ int mj_listen(const char *address,
 // the same listener, give it O_NONBLOCK: else this call may block the thread.
 int mj_accept(int listener,
               struct sockaddr *address,
-              socklen_t *length,
+              unsigned int *length,
               uint64_t timeout_ns);
 
 // Connects a socket, waiting for at most `timeout_ns`. One that blocks is set not to for the length of a
@@ -727,7 +731,7 @@ int mj_accept(int listener,
 //   and as connect(2)
 int mj_connect(int fd,
                const struct sockaddr *address,
-               socklen_t length,
+               unsigned int length,
                uint64_t timeout_ns);
 
 // Hands a descriptor over to the library, which then watches it with one registration, and not anew for

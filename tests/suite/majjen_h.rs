@@ -16,7 +16,7 @@ const HEAD: &str = r#"//! The C ABI as `include/majjen.h` declares it, for tests
 #![allow(dead_code)] // No test uses all of it.
 #![allow(non_camel_case_types)] // C's names.
 
-use std::ffi::{c_char, c_int, c_short, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_short, c_uint, c_ulong, c_void};
 
 /// As a parameter, the address of one: an array is that in C, and so is a struct of this size in the
 /// calling convention of AArch64.
@@ -203,6 +203,7 @@ impl Types {
             "uint64_t" => "u64".to_owned(),
             "ssize_t" => "isize".to_owned(),
             "unsigned int" | "unsigned" => "c_uint".to_owned(),
+            "unsigned long" => "c_ulong".to_owned(),
             of_libc @ ("FILE" | "iovec" | "msghdr" | "nfds_t" | "off_t" | "pollfd" | "sockaddr"
             | "socklen_t") => format!("libc::{of_libc}"),
             "va_list" => "va_list".to_owned(),

@@ -4,7 +4,7 @@
 #![allow(dead_code)] // No test uses all of it.
 #![allow(non_camel_case_types)] // C's names.
 
-use std::ffi::{c_char, c_int, c_short, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_short, c_uint, c_ulong, c_void};
 
 /// As a parameter, the address of one: an array is that in C, and so is a struct of this size in the
 /// calling convention of AArch64.
@@ -302,7 +302,7 @@ unsafe extern "C" {
         bytes: usize,
         flags: c_int,
         address: *mut libc::sockaddr,
-        length: *mut libc::socklen_t,
+        length: *mut c_uint,
         timeout_ns: u64,
     ) -> isize;
     pub safe fn mj_sendto(
@@ -311,7 +311,7 @@ unsafe extern "C" {
         bytes: usize,
         flags: c_int,
         address: *const libc::sockaddr,
-        length: libc::socklen_t,
+        length: c_uint,
         timeout_ns: u64,
     ) -> isize;
     pub safe fn mj_recvmsg(
@@ -333,7 +333,7 @@ unsafe extern "C" {
         bytes: usize,
         timeout_ns: u64,
     ) -> isize;
-    pub safe fn mj_poll(fds: *mut libc::pollfd, fd_count: libc::nfds_t, timeout_ns: u64) -> c_int;
+    pub safe fn mj_poll(fds: *mut libc::pollfd, fd_count: c_ulong, timeout_ns: u64) -> c_int;
     pub safe fn mj_listen(
         address: *const c_char,
         service: *const c_char,
@@ -343,13 +343,13 @@ unsafe extern "C" {
     pub safe fn mj_accept(
         listener: c_int,
         address: *mut libc::sockaddr,
-        length: *mut libc::socklen_t,
+        length: *mut c_uint,
         timeout_ns: u64,
     ) -> c_int;
     pub safe fn mj_connect(
         fd: c_int,
         address: *const libc::sockaddr,
-        length: libc::socklen_t,
+        length: c_uint,
         timeout_ns: u64,
     ) -> c_int;
     pub safe fn mj_fd_adopt(fd: c_int) -> c_int;

@@ -14,7 +14,7 @@ use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::cancellation::uncancelable;
-use super::descriptor::{opened, poll_now};
+use super::descriptor::poll_now;
 use super::errno::{check, last_error};
 use super::error::{Error, Result};
 use super::output::QuietWrites;
@@ -277,21 +277,22 @@ unsafe fn write_nowait(fd: c_int, buffers: &[iovec]) -> Result<usize> {
 }
 
 /// Whether files that are no sockets can be read and written without waiting, and without a signal. Tried
-/// with a counter; without a descriptor for one they count as there.
+/// with a pipe; without descriptors for one they count as there.
 pub(super) fn moves() -> [bool; 2] {
-    // SAFETY: no preconditions.
-    let counter = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    let Ok(fd) = opened(counter) else { return [true; 2] };
-    let mut zero = 0u64;
-    let buffer = iovec { iov_base: (&raw mut zero).cast(), iov_len: size_of::<u64>() };
-    // SAFETY: the buffer is good for the call, which adds nothing to the counter.
-    let answer = unsafe { libc::pwritev2(fd, &buffer, 1, -1, RWF_NOSIGNAL) };
-    // SAFETY: the buffer is good for the call. There is nothing to read.
-    let nowait = uncancelable(|| unsafe { libc::preadv2(fd, &buffer, 1, -1, libc::RWF_NOWAIT) })
-        >= 0
-        || super::errno::errno() == libc::EAGAIN;
-    super::descriptor::close(fd);
-    [nowait, answer >= 0]
+    let mut ends = [-1; 2];
+    // SAFETY: the address is good for two numbers.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } < 0 {
+        return [true; 2];
+    }
+    let mut byte = 0u8;
+    let buffer = iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: the buffer is good for the call. The pipe has room.
+    let written = uncancelable(|| unsafe { libc::pwritev2(ends[1], &buffer, 1, -1, RWF_NOSIGNAL) });
+    // SAFETY: the buffer is good for the call.
+    let read = uncancelable(|| unsafe { libc::preadv2(ends[0], &buffer, 1, -1, libc::RWF_NOWAIT) });
+    let nowait = read >= 0 || super::errno::errno() == libc::EAGAIN;
+    ends.into_iter().for_each(super::descriptor::close);
+    [nowait, written >= 0]
 }
 
 /// Makes a call that writes, without its signals.
