@@ -92,7 +92,7 @@ impl Call {
 
     /// Whether it is to wait before it tries.
     #[inline(always)]
-    fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.scheduler.io.reactor.borrow().is_drained(self.fd, self.ownership.word(), self.events)
     }
 
@@ -104,7 +104,6 @@ impl Call {
     }
 
     /// Tries until it need not wait. `attempt` neither waits nor suspends.
-    #[inline(always)]
     pub fn complete<T>(&mut self, mut attempt: impl FnMut(&Call) -> Result<T>) -> Result<T> {
         if !self.is_drained() {
             match attempt(self) {
@@ -115,8 +114,12 @@ impl Call {
         self.complete_later(&mut attempt)
     }
 
+    /// [`complete`](Self::complete) after a first try, unless the call is to wait before it.
     #[inline(never)]
-    fn complete_later<T>(&mut self, attempt: &mut dyn FnMut(&Call) -> Result<T>) -> Result<T> {
+    pub(super) fn complete_later<T>(
+        &mut self,
+        attempt: &mut dyn FnMut(&Call) -> Result<T>,
+    ) -> Result<T> {
         self.limit.deadline.resolve(&self.scheduler.time.clock); // For all waits of the call.
         let mut may_wait = true;
         loop {

@@ -58,29 +58,43 @@ fn read_nothing(call: &Call) -> Result<usize> {
 /// As [`read`].
 #[inline(always)]
 pub unsafe fn read_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
-    call.complete(|call| {
-        let form = call.form();
-        let mut right = form;
-        // SAFETY: as the contracts of the callers say.
-        let result = unsafe { sys::read_some(call.fd, buffers, &mut right) };
-        if right != form {
-            call.set_form(right);
+    if !call.is_drained() {
+        // Not by `complete`: this one is inlined.
+        // SAFETY: as this function's contract says.
+        match unsafe { attempt(call, buffers) } {
+            Err(Error::Os(libc::EAGAIN | libc::EINTR)) => {}
+            result => return result,
         }
-        match result {
-            Ok(count) => {
-                if call.keeps_no_rest() && count > 0 && count < sys::bytes_of(buffers) {
-                    call.has_read_less();
-                }
-                Ok(count)
+    }
+    // SAFETY: as above.
+    call.complete_later(&mut |call| unsafe { attempt(call, buffers) })
+}
+
+/// # Safety
+/// As [`read`].
+#[inline(always)]
+unsafe fn attempt(call: &Call, buffers: &[iovec]) -> Result<usize> {
+    let form = call.form();
+    let mut right = form;
+    // SAFETY: as this function's contract says.
+    let result = unsafe { sys::read_some(call.fd, buffers, &mut right) };
+    if right != form {
+        call.set_form(right);
+    }
+    match result {
+        Ok(count) => {
+            if call.keeps_no_rest() && count > 0 && count < sys::bytes_of(buffers) {
+                call.has_read_less();
             }
-            // On a disk, and not in memory.
-            Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
-                // SAFETY: as above.
-                unsafe { sys::read_blocking(call.fd, buffers) }
-            }
-            Err(error) => Err(error),
+            Ok(count)
         }
-    })
+        // On a disk, and not in memory.
+        Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
+            // SAFETY: as above.
+            unsafe { sys::read_blocking(call.fd, buffers) }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads what is there without a task: EAGAIN if there is nothing.

@@ -77,26 +77,43 @@ pub unsafe fn write_gathered(call: &mut Call, mut left: &[iovec], done: &mut usi
 }
 
 /// Writes what there is room for.
+///
+/// # Safety
+/// As [`write_all`].
 #[inline(always)]
 unsafe fn write_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
-    call.complete(|call| {
-        let form = call.form();
-        let mut right = form;
-        // SAFETY: as the contracts of the callers say.
-        let result = unsafe { sys::write_some(call.fd, buffers, &mut right) };
-        if right != form {
-            call.set_form(right);
+    if !call.is_drained() {
+        // Not by `complete`: this one is inlined.
+        // SAFETY: as this function's contract says.
+        match unsafe { attempt(call, buffers) } {
+            Err(Error::Os(libc::EAGAIN | libc::EINTR)) => {}
+            result => return result,
         }
-        match result {
-            Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
-                // SAFETY: as above.
-                unsafe { sys::write_blocking(call.fd, buffers) }
-            }
-            // Of a file that takes nothing, for ever.
-            Ok(0) if !sys::is_empty(buffers) => Err(Error::Os(libc::EIO)),
-            result => result,
+    }
+    // SAFETY: as above.
+    call.complete_later(&mut |call| unsafe { attempt(call, buffers) })
+}
+
+/// # Safety
+/// As [`write_all`].
+#[inline(always)]
+unsafe fn attempt(call: &Call, buffers: &[iovec]) -> Result<usize> {
+    let form = call.form();
+    let mut right = form;
+    // SAFETY: as this function's contract says.
+    let result = unsafe { sys::write_some(call.fd, buffers, &mut right) };
+    if right != form {
+        call.set_form(right);
+    }
+    match result {
+        Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
+            // SAFETY: as above.
+            unsafe { sys::write_blocking(call.fd, buffers) }
         }
-    })
+        // Of a file that takes nothing, for ever.
+        Ok(0) if !sys::is_empty(buffers) => Err(Error::Os(libc::EIO)),
+        result => result,
+    }
 }
 
 /// Writes what there is room for without a task: EAGAIN if there is none.
