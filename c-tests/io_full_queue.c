@@ -4,7 +4,6 @@
 #include "calls.h"
 
 #include <sys/socket.h>
-
 #include <sys/un.h>
 
 static struct sockaddr_un address;

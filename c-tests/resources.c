@@ -383,7 +383,15 @@ static void an_overflow_ends_the_process(void) {
   }
 }
 
+// A line at DEBUG names what the system lacks, so each feature is tried for it.
+static void what_is_lacking_is_tried(void) {
+  mj_log_set_level(MJ_LOG_DEBUG);
+  mj_scheduler_destroy(mj_scheduler_create());
+  mj_log_set_level(MJ_LOG_INFO);
+}
+
 int main(void) {
+  RUN(what_is_lacking_is_tried);
   RUN(destroy_gives_everything_back);
   RUN(schedulers_without_a_run_give_everything_back);
   RUN(a_scheduler_needs_descriptors);
