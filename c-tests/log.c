@@ -441,7 +441,8 @@ static void takes_a_debug_line(mj_log_level level, const char* message, void* us
 // system may lack others as well.
 static void a_debug_line_names_the_fallbacks_in_use(void) {
   static const char start[] = "Fallbacks in use: ";
-  static const char* const known[] = {"guards", "batches", "pwait2", "wipe", "counter", "poll"};
+  static const char* const known[] = {"guards", "batches", "pwait2",  "wipe",
+                                      "counter", "poll",    "nowait", "nosignal"};
   const char* taken_away = getenv("MAJJEN_FALLBACKS");
   mj_log_set_callback(takes_a_debug_line, NULL);
   mj_log_set_level(MJ_LOG_DEBUG);
