@@ -164,6 +164,25 @@ static void a_select_that_has_yielded_leaves_the_wait_of_another_alone(void) {
   }
 }
 
+// Whatever other cases there are, what comes after the cancellation is left to others.
+static void a_canceled_select_takes_nothing(void) {
+  const mj_select_case others[] = {
+      {.chan = NULL}, {.op = MJ_SELECT_DEADLINE, .deadline_ns = MJ_FOREVER}, {.op = MJ_SELECT_FD, .fd = -1}};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    make(1);
+    choice one;
+    uint64_t five = 5;
+    set_case(&one, 0, chan, MJ_SELECT_RECV, 0);
+    one.cases[1] = others[i];
+    begin(&one.call, selects, &one, 0, MJ_FOREVER);
+    CHECK_INT(mj_task_cancel(one.call.task), ==, 0);
+    CHECK_INT(mj_chan_try_send(chan, &five), ==, 0);
+    CHECK_INT(result_of(&one.call), ==, -ECANCELED);
+    CHECK_UINT(mj_chan_length(chan), ==, 1);
+    unmake();
+  }
+}
+
 static void a_select_without_channels_only_times_out(void) {
   choice one;
   for (size_t i = 0; i < 2; i++) set_case(&one, i, NULL, MJ_SELECT_RECV, 0);
@@ -283,6 +302,7 @@ int main(void) {
   RUN_IN_TASK(an_element_may_move_within_memory);
   RUN_IN_TASK(two_waits_cannot_share_their_cases);
   RUN_IN_TASK(a_select_that_has_yielded_leaves_the_wait_of_another_alone);
+  RUN_IN_TASK(a_canceled_select_takes_nothing);
   RUN_IN_TASK(a_select_without_channels_only_times_out);
   RUN_IN_TASK(the_result_of_a_case_says_that_it_is_closed);
   RUN(sending_works_outside_tasks);

@@ -112,6 +112,8 @@ static void outside_a_task_nothing_waits(void) {
     mj_select_case other = others[i];
     CHECK_INT(mj_try_select(&other, 1), ==, refused[i]);
   }
+  mj_select_case events = {.op = MJ_SELECT_FD, .fd = 0, .events = (short)0x8000};
+  CHECK_INT(mj_try_select(&events, 1), ==, -EINVAL);
   for (size_t i = 0; i < sizeof one.reserved / sizeof one.reserved[0]; i++) {
     mj_select_case other = one;
     other.reserved[i] = 1;

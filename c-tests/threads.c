@@ -380,6 +380,7 @@ static void leaves_a_run_by_the_end_of_its_thread(void) {
 
 // In a child, since it keeps its descriptors.
 static void a_scheduler_whose_thread_has_ended_counts_as_running(void) {
+  if (sanitized()) return;  // They do not bear the end of a thread on another stack than its own.
   CHECK_INT(status_of_child(leaves_a_run_by_the_end_of_its_thread), ==, 0);
 }
 

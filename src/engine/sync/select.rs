@@ -180,7 +180,7 @@ unsafe fn wait_for(cases: &[Case], mut limit: Limit) -> Result<usize> {
     let poll = Cell::new(true);
     let look = |_: Running<'_>| {
         // SAFETY: as this function's contract says.
-        let found = unsafe { attempt(cases, poll.replace(false)) };
+        let found = unsafe { attempt(cases, |_| true, poll.replace(false)) };
         Ok(found.map(|index| index as u32))
     };
     let list = |running: Running<'_>| {
@@ -193,11 +193,11 @@ unsafe fn wait_for(cases: &[Case], mut limit: Limit) -> Result<usize> {
     limit_to_deadlines(cases, scheduler, &mut limit);
     let mut index = wait(limit, look, list);
     if let Err(Error::TimedOut | Error::Canceled) = index
-        && cases.iter().any(|case| case.channel().is_none())
         // SAFETY: as this function's contract says.
-        && let Some(late) = unsafe { attempt(cases, true) }
+        && let Some(late) = unsafe { attempt(cases, |case| case.channel().is_none(), true) }
     {
-        index = Ok(late as u32); // A time that has come, or an event that the loop has not seen.
+        // A time that has come, or an event that the loop has not seen. Channels have told theirs.
+        index = Ok(late as u32);
     }
     // They are in no list, which the next call need not find out by a search. Another task may wait
     // with the same ones, if it began while this one had yielded: those are its.
@@ -248,7 +248,7 @@ pub unsafe fn try_select(cases: &[Case]) -> Result<usize> {
         return Err(Error::NotInTask);
     }
     // SAFETY: as this function's contract says.
-    unsafe { attempt(cases, true) }.ok_or(Error::WouldBlock)
+    unsafe { attempt(cases, |_| true, true) }.ok_or(Error::WouldBlock)
 }
 
 /// An error for a case that is filled in wrongly, whose channel the caller may not use, or with which
@@ -270,13 +270,14 @@ fn check_all(cases: &[Case], check_home: impl Fn(&Home) -> Result<()>) -> Result
     Ok(())
 }
 
-/// Completes one of the ready cases, if there are any. With `poll` descriptors are asked, too.
+/// Completes one of those cases that are ready, if there are any. With `poll` descriptors are asked, too.
 ///
 /// # Safety
 /// As [`select`].
-unsafe fn attempt(cases: &[Case], poll: bool) -> Option<usize> {
+unsafe fn attempt(cases: &[Case], those: fn(&Case) -> bool, poll: bool) -> Option<usize> {
     let current = scheduler::current();
-    let mut ready = cases.iter().enumerate().filter_map(|(index, case)| {
+    let those = cases.iter().enumerate().filter(|(_, case)| those(case));
+    let mut ready = those.filter_map(|(index, case)| {
         let happened = if poll { case.poll() } else { 0 };
         case.is_ready(current, happened).then_some((index, case, happened))
     });

@@ -222,7 +222,11 @@ fn check_dump(model: &Model, home: usize, text: &str) {
                             let at = object.map_or(null_mut(), |object| model.objects[object].at);
                             format!("waiting for channel {at:p}")
                         }
-                        cases => format!("waiting for one of {} channels", cases.len()),
+                        cases => {
+                            let all = cases.iter().all(|case| case.object.is_some());
+                            let what = if all { "channels" } else { "things" };
+                            format!("waiting for one of {} {what}", cases.len())
+                        }
                     }
                 }
                 _ if task.wait.limit.is_some() => "sleeping until".to_owned(),
