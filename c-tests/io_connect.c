@@ -193,6 +193,37 @@ static void accepting(void) {
   close(fds[1]);
 }
 
+// Connections that come all at once do not keep those from their turns that were accepted before.
+enum { MANY_CONNECTIONS = 200 };
+static int taken, served, most_unserved;
+
+static void serves_one(void* argument) {
+  served++;
+  CHECK_INT(mj_fd_close((int)(intptr_t)argument), ==, 0);
+}
+
+static void accepts_give_way(void) {
+  int listener = mj_listen("127.0.0.1", "0", MANY_CONNECTIONS, 0), clients[MANY_CONNECTIONS];
+  CHECK_INT(listener, >=, 0);
+  struct sockaddr_in to = address_of(listener);
+  for (int i = 0; i < MANY_CONNECTIONS; i++) {
+    clients[i] = new_socket(false);
+    CHECK_INT(connect(clients[i], (struct sockaddr*)&to, sizeof to), ==, 0);
+  }
+  taken = served = most_unserved = 0;
+  while (taken < MANY_CONNECTIONS) {
+    int fd = mj_accept(listener, NULL, NULL, MJ_FOREVER);
+    CHECK_INT(fd, >=, 0);
+    taken++;
+    CHECK_INT(mj_go(scheduler, serves_one, (void*)(intptr_t)fd, NULL), ==, 0);
+    if (taken - served > most_unserved) most_unserved = taken - served;
+  }
+  CHECK_INT(most_unserved, <=, 65);
+  while (served < taken) CHECK_INT(mj_yield(), ==, 0);
+  for (int i = 0; i < MANY_CONNECTIONS; i++) close(clients[i]);
+  CHECK_INT(mj_fd_close(listener), ==, 0);
+}
+
 static void no_descriptor_is_left(void) {
   int listener = mj_listen("127.0.0.1", "0", 0, 0);
   struct sockaddr_in to = address_of(listener);
@@ -384,6 +415,7 @@ static void sockets_with_paths(void) {
 int main(void) {
   RUN_IN_TASK(listeners);
   RUN_BY_BOTH_CLOCKS(accepting);
+  RUN_IN_TASK(accepts_give_way);
   // Valgrind has a limit of descriptors of its own.
   if (!under_valgrind()) RUN_IN_TASK(no_descriptor_is_left);
   RUN_BY_BOTH_CLOCKS(connecting);
