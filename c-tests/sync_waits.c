@@ -46,7 +46,7 @@ static void release(void) { CHECK_INT(mj_sem_release(semaphore, 1), ==, 0); }
 static void add(void) { CHECK_INT(mj_waitgroup_add(group, 1), ==, 0); }
 static void finish(void) { CHECK_INT(mj_waitgroup_done(group), ==, 0); }
 
-static void send(void) {
+static void send_one(void) {
   uint64_t value = 7;
   CHECK_INT(mj_chan_try_send(empty, &value), ==, 0);
 }
@@ -76,9 +76,9 @@ static const struct kind {
     {waits_for_a_signal, take_nothing, signal_one, destroy_cond, 0},
     {acquires, take_nothing, release, destroy_semaphore, 0},
     {waits_for_a_group, add, finish, destroy_group, 0},
-    {receives, take_nothing, send, destroy_empty, 0},
+    {receives, take_nothing, send_one, destroy_empty, 0},
     {sends, take_nothing, receive, destroy_full, 0},
-    {selects, take_nothing, send, destroy_empty, 0},
+    {selects, take_nothing, send_one, destroy_empty, 0},
 };
 
 static void make_all(void) {

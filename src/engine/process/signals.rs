@@ -27,7 +27,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::SeqCst,
 };
 
-use crate::engine::context::switch;
+use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Result, SIGINT, SIGPIPE, SIGTERM, SavedAction};
 use crate::engine::threads::{ForkSafeMutex, Remote, this_process};
 
@@ -142,6 +142,7 @@ impl Handlers {
     }
 
     fn leave(&self) {
+        sanitizer::release(self); // For who waits for it.
         // 0 in the child, if fork() was called in a handler.
         self.change(|running| running.saturating_sub(1));
     }
@@ -227,6 +228,7 @@ impl Guard {
         while HANDLERS.running() != 0 {
             sys::sleep_ns(50_000);
         }
+        sanitizer::acquire(&HANDLERS);
         self.place.thread.store(null_mut(), SeqCst);
     }
 }
