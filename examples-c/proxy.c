@@ -477,7 +477,11 @@ static bool handle_request(mj_stream* client) {
     if (x.request.body == EMPTY) mj_stream_skip(client, head.bytes);
     goes_on = pass_on_answer(&x, is_head);
   } else {
-    refuse(client, x.sent == -ETIMEDOUT ? 408 : result == -ETIMEDOUT ? 504 : 502);
+    // Whoever is to blame: the client, if its body was at fault.
+    refuse(client, x.sent == -ETIMEDOUT ? 408
+                   : x.sent == -EPROTO  ? 400
+                   : result == -ETIMEDOUT ? 504
+                                          : 502);
   }
   // Nobody reads the rest of a body that has been answered.
   if (x.sender != NULL) mj_group_end(x.sender, 0);
@@ -570,7 +574,8 @@ int main(int argc, char** argv) {
   if (result == MJ_RUN_SIGNAL) {
     stopping = true;
     mj_scheduler_cancel(scheduler, acceptor);
-    result = mj_run(scheduler); the limit or another signal cuts them off.
+    // Until all have ended, or the limit or another signal cuts them off.
+    result = mj_run(scheduler);
   }
   if (result != 0) fprintf(stderr, "proxy: %zu clients are cut off\n", mj_group_count(clients));
   while (kept_count > 0) mj_stream_destroy(kept[--kept_count].stream);
