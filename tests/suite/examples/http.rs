@@ -282,6 +282,10 @@ fn answer(
             thread::sleep(Duration::from_millis(number as u64));
             write!(stream, "HTTP/1.1 103 Early Hints\r\n\r\n{ok}Content-Length: 5\r\n\r\nlate\n")
         }
+        "last" => {
+            write!(stream, "{ok}Content-Length: 5\r\n\r\nlast\n")?;
+            Err(ErrorKind::Other.into()) // As if it had been idle for too long.
+        }
         "nothing" => write!(stream, "HTTP/1.1 204 No Content\r\n\r\n"),
         "fields" => {
             let body = format!("{:?}", request.fields);

@@ -1,14 +1,17 @@
 //! `examples-c/port_scan.c`, on ports of the tests' own.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
 use super::process::Program;
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 2] = [
+    let scenarios: [(&str, fn()); 3] = [
+        ("port_scan_gives_up_in_time", gives_up_in_time),
         ("port_scan_finds_who_listens", finds_who_listens),
         ("port_scan_ends_at_a_bad_address", ends_at_a_bad_address),
     ];
@@ -40,6 +43,26 @@ fn finds_who_listens() {
     drop(listeners);
     let port = first.to_string();
     assert_eq!(program.start(&["127.0.0.1", &port, &port]).succeed(), [""; 0]);
+}
+
+fn gives_up_in_time() {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let program = Program::compile("port_scan", &[]);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    // SAFETY: listen() takes no pointers. A second call changes the backlog.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let address = listener.local_addr().expect("its address");
+    let mut waiting = Vec::new();
+    // Until the queue is full, and who comes then is not answered.
+    while let Ok(stream) = TcpStream::connect_timeout(&address, LIMIT) {
+        waiting.push(stream);
+        assert!(waiting.len() < 100, "they are all taken in");
+    }
+    let port = address.port().to_string();
+    let began = Instant::now();
+    let limit = LIMIT.as_millis().to_string();
+    assert_eq!(program.start(&["127.0.0.1", &port, &port, "10", &limit]).succeed(), [""; 0]);
+    assert!(began.elapsed() >= LIMIT);
 }
 
 fn ends_at_a_bad_address() {
