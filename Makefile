@@ -47,7 +47,8 @@ libpq = $(if $(wildcard $(libpq_include)/libpq-fe.h), \
 example = $(CC) -std=c99 -O2 -o "$(examples_dir)/$(1)" examples-c/$(1).c \
 	-Iinclude -L"$(release)" -lmajjen $(2) -Wl,-rpath,'$$ORIGIN/../release'
 
-# The servers and wait_postgresql are for running by hand: the others end by themselves.
+# The servers and wait_postgresql are for running by hand: the others end by themselves. The scan is of the
+# ports of this machine that need no privilege to listen at.
 examples: build
 	@mkdir -p "$(examples_dir)"
 	$(call example,http_server)
@@ -57,6 +58,9 @@ examples: build
 	$(call example,wait_mock)
 	$(call example,pipeline)
 	$(call example,graceful_stop)
+	$(call example,port_scan)
+	$(call example,chat)
+	$(call example,proxy)
 	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo \
 		"wait_postgresql is left out: libpq is not installed (Debian: apt install libpq-dev)")
 	"$(examples_dir)/wait_hybrid"
@@ -64,6 +68,7 @@ examples: build
 	"$(examples_dir)/wait_mock"
 	"$(examples_dir)/pipeline"
 	"$(examples_dir)/graceful_stop"
+	"$(examples_dir)/port_scan" 127.0.0.1 1024 65535
 
 # The tests of the feature `log` are built in target/debug, so that the library in target/release stays
 # without. There, too, the unit tests are run once more: with checks of overflowing arithmetic, and the

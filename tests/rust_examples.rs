@@ -3,6 +3,9 @@
 mod support;
 
 #[allow(dead_code)]
+#[path = "../examples/chat.rs"]
+mod chat;
+#[allow(dead_code)]
 #[path = "../examples/crawler.rs"]
 mod crawler;
 #[allow(dead_code)]
@@ -11,6 +14,9 @@ mod echo;
 #[allow(dead_code)]
 #[path = "../examples/http_server.rs"]
 mod http_server;
+#[allow(dead_code)]
+#[path = "../examples/port_scan.rs"]
+mod port_scan;
 #[allow(dead_code)]
 #[path = "../examples/tls_echo.rs"]
 mod tls_echo;
@@ -94,6 +100,57 @@ fn http_server_answers_and_keeps_connections() {
     });
     scheduler.run().unwrap();
     assert_eq!(client.join().unwrap(), 0);
+}
+
+#[test]
+fn chat_tells_all_and_lets_go_who_is_slow() {
+    const LINES: usize = 20_000;
+    let scheduler = scheduler();
+    let (listener, address) = listen();
+    let server = scheduler.spawn(move || chat::serve(&listener, &chat::Room::default()));
+    let enter = move |number: u32| {
+        let client = BufReader::new(TcpStream::connect(address).unwrap());
+        let mut lines = client.get_ref().try_clone().map(BufReader::new).unwrap().lines();
+        assert_eq!(lines.next().unwrap().unwrap(), format!("{number} has come"));
+        (client, lines)
+    };
+    scheduler.spawn(move || {
+        let (slow, mut unread) = enter(1);
+        let (talker, mut heard) = enter(2);
+        let talks = task::spawn(move || {
+            let line = format!("{}\n", "x".repeat(400));
+            for _ in 0..LINES {
+                (&mut talker.get_ref()).write_all(line.as_bytes()).unwrap();
+            }
+            talker
+        });
+        // It hears all that it says, and that the other one has been let go in the meantime.
+        let (mut count, mut has_gone) = (0, false);
+        while count < LINES || !has_gone {
+            let line = heard.next().unwrap().unwrap();
+            count += usize::from(line.starts_with("2 x"));
+            has_gone |= line == "1 has gone";
+        }
+        assert!(unread.by_ref().map_while(Result::ok).count() < LINES);
+        drop((slow, talks.join().unwrap()));
+        server.cancel();
+    });
+    scheduler.run().unwrap();
+}
+
+#[test]
+fn port_scan_finds_who_listens() {
+    let scheduler = scheduler();
+    let listeners: Vec<_> = (0..4).map(|_| listen()).collect();
+    let mut ports: Vec<u16> = listeners.iter().map(|(_, address)| address.port()).collect();
+    ports.sort_unstable();
+    let range = ports[0]..=ports[3];
+    let scan = scheduler.spawn(move || {
+        port_scan::scan([127, 0, 0, 1].into(), range, 3, Duration::from_secs(10)).unwrap()
+    });
+    scheduler.run().unwrap();
+    let open = scan.join().unwrap(); // Others may listen in between.
+    assert!(ports.iter().all(|port| open.contains(port)), "{ports:?} in {open:?}");
 }
 
 #[test]

@@ -5,8 +5,12 @@
 //! compared with what the test knows: what it sent, how long they ran, and what must have happened
 //! in virtual time.
 
+mod chat;
 mod cluster;
+mod http;
+mod port_scan;
 mod process;
+mod proxy;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -51,6 +55,9 @@ pub fn trials() -> Vec<Trial> {
         .collect();
     trials.push(Trial::ignorable_test("examples::wait_postgresql", || Ok(postgresql())));
     trials.push(Trial::ignorable_test("examples::http_metrics_please_promtool", || Ok(promtool())));
+    trials.extend(chat::trials());
+    trials.extend(port_scan::trials());
+    trials.extend(proxy::trials());
     trials
 }
 

@@ -3,19 +3,24 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 
 use crate::c_programs;
 use crate::library::{self, TempDir};
 use crate::program::{self, Link, STRICT};
+use crate::running::{PATIENCE, Running};
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("readme::the_example_prints_what_it_says", example),
+        Trial::test("readme::the_example_serves_clients_at_once", example),
         Trial::test("readme::the_rust_example_is_tested", rust_example),
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
@@ -27,18 +32,52 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
+/// As the page shows, beside clients that are silent. It has port 7000 unless told otherwise.
 fn example() -> Result<(), Failed> {
     let readme = fs::read_to_string(library::root().join("README.md"))?;
-    let (code, expected) = (block(&readme, "c")?, block(&readme, "text")?);
-    let temp_dir = TempDir::new()?;
+    let (code, session) = (block(&readme, "c")?, block(&readme, "text")?);
+    let temp_dir = Arc::new(TempDir::new()?);
     let source = temp_dir.path().join("example.c");
     fs::write(&source, code)?;
     let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
-    let printed = program::run(&program, Duration::from_secs(60), &temp_dir)?;
-    if printed == expected {
-        return Ok(());
+    let (server, address) = serves(&program, &temp_dir)?;
+
+    let silent: Vec<TcpStream> =
+        (0..20).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
+    let lines: Vec<&str> = session.lines().skip(1).collect();
+    let [sent, answered] = lines[..] else { panic!("a line and its echo: {session}") };
+    assert!(session.starts_with("$ nc 127.0.0.1 7000\n") && code.contains("\"7000\""));
+    let mut client = TcpStream::connect(address)?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    for _ in 0..100 {
+        writeln!(client, "{sent}")?;
+        let mut line = String::new();
+        BufReader::new(&client).read_line(&mut line)?;
+        assert_eq!(line.trim_end(), answered);
     }
-    Err(format!("the README says\n{expected}\nand the program\n{printed}").into())
+    drop(silent);
+    server.signal(libc::SIGINT);
+    server.succeed();
+    Ok(())
+}
+
+/// Starts a program with a port that is free; another one, if somebody else takes it meanwhile.
+fn serves(program: &Path, temp_dir: &Arc<TempDir>) -> io::Result<(Running, SocketAddr)> {
+    for _ in 0..20 {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut command = program::command(program);
+        command.arg(address.port().to_string());
+        let mut server = Running::start(command, libc::SIGKILL, Arc::clone(temp_dir));
+        let began = Instant::now();
+        while !server.ends_within(Duration::ZERO) {
+            if TcpStream::connect(address).is_ok() {
+                return Ok((server, address));
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not serve: {}", server.output());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    panic!("it never serves")
 }
 
 /// It is the example in the documentation of `Scheduler`, which `cargo test` runs.

@@ -312,7 +312,7 @@ fn assert_still_open(stream: &TcpStream) {
 }
 
 /// Closes the connection with a reset, by a linger time of 0.
-fn reset(stream: TcpStream) {
+pub fn reset(stream: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the descriptor is open as long as `stream` lives, and pointer and length describe one
     // `linger`.
