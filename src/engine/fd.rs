@@ -12,6 +12,7 @@ mod own;
 mod poll;
 mod read;
 mod send_file;
+mod transfer;
 mod write;
 
 pub use accept::accept;

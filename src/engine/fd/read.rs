@@ -3,9 +3,10 @@
 use std::ffi::c_int;
 
 use super::call::Call;
+use super::transfer::{Transfer, move_at_once, move_part};
 use crate::engine::io::READABLE;
 use crate::engine::scheduler::Limit;
-use crate::engine::sys::{self, Error, Result, iovec};
+use crate::engine::sys::{self, Form, Result, iovec};
 
 /// Reads what is there, at most what the buffers hold; 0 at the end.
 ///
@@ -52,49 +53,37 @@ fn read_nothing(call: &Call) -> Result<usize> {
     unsafe { sys::read_blocking(call.fd, &[]) }
 }
 
+struct Reading;
+
+impl Transfer for Reading {
+    #[inline(always)]
+    unsafe fn move_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize> {
+        // SAFETY: as the trait says.
+        unsafe { sys::read_some(fd, buffers, form) }
+    }
+
+    unsafe fn move_blocking(fd: c_int, buffers: &[iovec]) -> Result<usize> {
+        // SAFETY: as the trait says.
+        unsafe { sys::read_blocking(fd, buffers) }
+    }
+
+    #[inline(always)]
+    fn moved(call: &Call, buffers: &[iovec], count: usize) -> Result<usize> {
+        if call.keeps_no_rest() && count > 0 && count < sys::bytes_of(buffers) {
+            call.has_read_less();
+        }
+        Ok(count)
+    }
+}
+
 /// Reads what is there, as a part of a call; 0 at the end.
 ///
 /// # Safety
 /// As [`read`].
 #[inline(always)]
 pub unsafe fn read_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
-    if !call.is_drained() {
-        // Not by `complete`: this one is inlined.
-        // SAFETY: as this function's contract says.
-        match unsafe { attempt(call, buffers) } {
-            Err(Error::Os(libc::EAGAIN | libc::EINTR)) => {}
-            result => return result,
-        }
-    }
-    // SAFETY: as above.
-    call.complete_later(&mut |call| unsafe { attempt(call, buffers) })
-}
-
-/// # Safety
-/// As [`read`].
-#[inline(always)]
-unsafe fn attempt(call: &Call, buffers: &[iovec]) -> Result<usize> {
-    let form = call.form();
-    let mut right = form;
     // SAFETY: as this function's contract says.
-    let result = unsafe { sys::read_some(call.fd, buffers, &mut right) };
-    if right != form {
-        call.set_form(right);
-    }
-    match result {
-        Ok(count) => {
-            if call.keeps_no_rest() && count > 0 && count < sys::bytes_of(buffers) {
-                call.has_read_less();
-            }
-            Ok(count)
-        }
-        // On a disk, and not in memory.
-        Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
-            // SAFETY: as above.
-            unsafe { sys::read_blocking(call.fd, buffers) }
-        }
-        Err(error) => Err(error),
-    }
+    unsafe { move_part::<Reading>(call, buffers) }
 }
 
 /// Reads what is there without a task: EAGAIN if there is nothing.
@@ -103,11 +92,5 @@ unsafe fn attempt(call: &Call, buffers: &[iovec]) -> Result<usize> {
 /// As [`read`].
 pub unsafe fn try_read(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     // SAFETY: as this function's contract says.
-    match unsafe { sys::read_some(fd, buffers, &mut sys::Form::Unknown) } {
-        Err(Error::Os(libc::EAGAIN)) if sys::is_always_ready(fd) => {
-            // SAFETY: as above.
-            unsafe { sys::read_blocking(fd, buffers) }
-        }
-        result => result,
-    }
+    unsafe { move_at_once::<Reading>(fd, buffers) }
 }

@@ -4,9 +4,10 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use super::call::Call;
+use super::transfer::{Transfer, move_at_once, move_part};
 use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::Limit;
-use crate::engine::sys::{self, Error, Result, iovec};
+use crate::engine::sys::{self, Error, Form, Result, iovec};
 
 /// So many buffers are written by one system call once a part of them was.
 const MOST_BUFFERS: usize = 16;
@@ -76,44 +77,37 @@ pub unsafe fn write_gathered(call: &mut Call, mut left: &[iovec], done: &mut usi
     }
 }
 
+struct Writing;
+
+impl Transfer for Writing {
+    #[inline(always)]
+    unsafe fn move_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize> {
+        // SAFETY: as the trait says.
+        unsafe { sys::write_some(fd, buffers, form) }
+    }
+
+    unsafe fn move_blocking(fd: c_int, buffers: &[iovec]) -> Result<usize> {
+        // SAFETY: as the trait says.
+        unsafe { sys::write_blocking(fd, buffers) }
+    }
+
+    #[inline(always)]
+    fn moved(_: &Call, buffers: &[iovec], count: usize) -> Result<usize> {
+        if count == 0 && !sys::is_empty(buffers) {
+            return Err(Error::Os(libc::EIO)); // A file that takes nothing, for ever.
+        }
+        Ok(count)
+    }
+}
+
 /// Writes what there is room for.
 ///
 /// # Safety
 /// As [`write_all`].
 #[inline(always)]
 unsafe fn write_part(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
-    if !call.is_drained() {
-        // Not by `complete`: this one is inlined.
-        // SAFETY: as this function's contract says.
-        match unsafe { attempt(call, buffers) } {
-            Err(Error::Os(libc::EAGAIN | libc::EINTR)) => {}
-            result => return result,
-        }
-    }
-    // SAFETY: as above.
-    call.complete_later(&mut |call| unsafe { attempt(call, buffers) })
-}
-
-/// # Safety
-/// As [`write_all`].
-#[inline(always)]
-unsafe fn attempt(call: &Call, buffers: &[iovec]) -> Result<usize> {
-    let form = call.form();
-    let mut right = form;
     // SAFETY: as this function's contract says.
-    let result = unsafe { sys::write_some(call.fd, buffers, &mut right) };
-    if right != form {
-        call.set_form(right);
-    }
-    match result {
-        Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
-            // SAFETY: as above.
-            unsafe { sys::write_blocking(call.fd, buffers) }
-        }
-        // Of a file that takes nothing, for ever.
-        Ok(0) if !sys::is_empty(buffers) => Err(Error::Os(libc::EIO)),
-        result => result,
-    }
+    unsafe { move_part::<Writing>(call, buffers) }
 }
 
 /// Writes what there is room for without a task: EAGAIN if there is none.
@@ -122,11 +116,5 @@ unsafe fn attempt(call: &Call, buffers: &[iovec]) -> Result<usize> {
 /// As [`write_all`].
 pub unsafe fn try_write(fd: c_int, buffers: &[iovec]) -> Result<usize> {
     // SAFETY: as this function's contract says.
-    match unsafe { sys::write_some(fd, buffers, &mut sys::Form::Unknown) } {
-        Err(Error::Os(libc::EAGAIN)) if sys::is_always_ready(fd) => {
-            // SAFETY: as above.
-            unsafe { sys::write_blocking(fd, buffers) }
-        }
-        result => result,
-    }
+    unsafe { move_at_once::<Writing>(fd, buffers) }
 }

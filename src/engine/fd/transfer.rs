@@ -1,0 +1,79 @@
+//! What reading and writing have in common.
+
+use std::ffi::c_int;
+
+use super::call::Call;
+use crate::engine::sys::{self, Error, Form, Result, iovec};
+
+/// One direction.
+pub(super) trait Transfer {
+    /// Moves what can be moved without waiting.
+    ///
+    /// # Safety
+    /// The buffers are good to be written, or to be read.
+    unsafe fn move_some(fd: c_int, buffers: &[iovec], form: &mut Form) -> Result<usize>;
+
+    /// The same by a call that may block.
+    ///
+    /// # Safety
+    /// As `move_some`.
+    unsafe fn move_blocking(fd: c_int, buffers: &[iovec]) -> Result<usize>;
+
+    /// So much has been moved.
+    fn moved(call: &Call, buffers: &[iovec], count: usize) -> Result<usize>;
+}
+
+/// Moves what can be moved, once anything can, as a part of a call.
+///
+/// # Safety
+/// As [`Transfer::move_some`].
+#[inline(always)]
+pub(super) unsafe fn move_part<T: Transfer>(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
+    if !call.is_drained() {
+        // Not by `complete`: this one is inlined.
+        // SAFETY: as this function's contract says.
+        match unsafe { attempt::<T>(call, buffers) } {
+            Err(Error::Os(libc::EAGAIN | libc::EINTR)) => {}
+            result => return result,
+        }
+    }
+    // SAFETY: as above.
+    call.complete_later(&mut |call| unsafe { attempt::<T>(call, buffers) })
+}
+
+/// # Safety
+/// As [`Transfer::move_some`].
+#[inline(always)]
+unsafe fn attempt<T: Transfer>(call: &Call, buffers: &[iovec]) -> Result<usize> {
+    let form = call.form();
+    let mut right = form;
+    // SAFETY: as this function's contract says.
+    let result = unsafe { T::move_some(call.fd, buffers, &mut right) };
+    if right != form {
+        call.set_form(right);
+    }
+    match result {
+        Ok(count) => T::moved(call, buffers, count),
+        // On a disk, and not in memory.
+        Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
+            // SAFETY: as above.
+            unsafe { T::move_blocking(call.fd, buffers) }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves what can be moved, without a task: EAGAIN if nothing can.
+///
+/// # Safety
+/// As [`Transfer::move_some`].
+pub(super) unsafe fn move_at_once<T: Transfer>(fd: c_int, buffers: &[iovec]) -> Result<usize> {
+    // SAFETY: as this function's contract says.
+    match unsafe { T::move_some(fd, buffers, &mut Form::Unknown) } {
+        Err(Error::Os(libc::EAGAIN)) if sys::is_always_ready(fd) => {
+            // SAFETY: as above.
+            unsafe { T::move_blocking(fd, buffers) }
+        }
+        result => result,
+    }
+}
