@@ -534,12 +534,15 @@ int mj_scheduler_close_fd(struct mj_scheduler *scheduler, int fd);
 
 // ---- Reading and writing ------------------------------------------------------------------------
 
-// Of <sys/uio.h>, <sys/socket.h> and <poll.h>, which this header leaves to those who use them, as they
-// declare names such as send(). An `unsigned int` is their socklen_t, an `unsigned long` their nfds_t.
+// Of <sys/uio.h>. This header leaves that, <sys/socket.h> and <poll.h> to those who use them, as they
+// declare names such as send(). An `unsigned int` below is a socklen_t, an `unsigned long` an nfds_t.
 struct iovec;
+// Of <sys/socket.h>.
 struct msghdr;
-struct pollfd;
+// Of <sys/socket.h>.
 struct sockaddr;
+// Of <poll.h>.
+struct pollfd;
 
 // Reads what is there, at most `bytes`, from any descriptor, whether it blocks or not; waits for at
 // most `timeout_ns` while there is nothing. The descriptor's flags stay as they are. May suspend.
