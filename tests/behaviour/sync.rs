@@ -102,7 +102,7 @@ const LIMIT: Duration = Duration::from_millis(20);
 /// A scheduler whose clock also counts the time that a task of this thread only pretends to
 /// compute: so no deadline passes early because the machine is busy. Nor does a turn end early: with
 /// a program's clock the budget of a turn is a number of calls, and no time.
-fn api_that_pretends<A: Api>() -> A {
+pub(super) fn api_that_pretends<A: Api>() -> A {
     A::with_clock(|| {
         let (began, pretended) = TIME.get();
         began.elapsed() + pretended
