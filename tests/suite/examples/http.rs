@@ -155,6 +155,13 @@ impl Client {
         read_head(&mut self.reader).expect("an answer").expect("an answer")
     }
 
+    /// A line of a body that comes in chunks.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
+    }
+
     /// Whether nothing has come, nor the end.
     pub fn has_nothing(&self) -> bool {
         self.stream.set_nonblocking(true).expect("make the stream non-blocking");
