@@ -424,7 +424,8 @@ uint64_t mj_deadline_left(uint64_t deadline_ns);
 // that would have to wait returns -ETIMEDOUT once the other ready tasks have had their turn, whatever
 // limit of its own it has; sleeps end too, also those that return nothing. What can be had without
 // waiting is had as before. MJ_FOREVER, as at first, is no deadline: set that before cleaning up, which
-// may have to wait. Tasks that the task creates have none.
+// may have to wait. Tasks that the task creates have none, but members of a
+// group inherit it.
 //
 // A yield is no wait. mj_cond_wait() waits for a signal until then, but for the mutex as long as that
 // takes. `old`, unless NULL, is set to what was set before, to put it back. Does not suspend.
@@ -668,14 +669,17 @@ ssize_t mj_sendfile(int fd,
                     size_t bytes,
                     uint64_t timeout_ns);
 
-// poll(2), but that it suspends the task, for at most `timeout_ns`. Entries with a negative descriptor are
-// passed over; one that mj_fd_close() closes meanwhile is ready, with POLLNVAL. Takes memory for more than 8 entries, and time in proportion to `fd_count`. May suspend.
+// poll(2), but that it suspends the task, for at most `timeout_ns`. Entries with a negative
+// descriptor are passed over; one that mj_fd_close() closes meanwhile is ready, with POLLNVAL. Takes
+// memory for more than 8 entries, which is lost if the scheduler is destroyed meanwhile, and time in
+// proportion to `fd_count`. May suspend.
 //
 // Returns how many entries are ready, more than 0: those whose `revents` are not 0. Errors, with which
 // all are 0:
 //   -ETIMEDOUT  none was ready in time
 //   -EINVAL     `fds` is NULL with a count, or that is more than INT_MAX
 //   -EBUSY      one is the scheduler's own
+//   -ENOSPC     the user's epoll sets are full, as for mj_task_wait_fd()
 //   -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 int mj_poll(struct pollfd *fds,
             unsigned long fd_count,
@@ -693,13 +697,13 @@ int mj_poll(struct pollfd *fds,
 // Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is
 // numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
 // that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. Connections from IPv4 are accepted at
-// "::" too. A `backlog` of 0 is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. Does not
+// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. Does not
 // suspend.
 //
 // Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
 // mj_fd_close(). Errors:
 //   -EINVAL      `address` or `service` is not numeric or not there, an unknown flag, or one that the
-//                address cannot have
+//                address cannot have; a path that is empty or too long
 //   -EADDRINUSE  somebody listens there, or the path exists
 //   and as socket(2), bind(2), listen(2)
 int mj_listen(const char *address,
@@ -737,19 +741,23 @@ int mj_connect(int fd,
                unsigned int length,
                uint64_t timeout_ns);
 
-// Hands a descriptor over to the library, which then watches it with one registration, and not anew for
-// each wait. It must be closed by mj_fd_close(). Those that mj_accept(), mj_connect() and mj_listen() return are
-// the library's already. Does not suspend. By any thread.
+// Hands a descriptor over to the library, which then watches it with one registration, and not anew
+// for each wait. It must be closed by mj_fd_close(). Those that mj_accept(), mj_connect() and
+// mj_listen() return are the library's already, and so is a stream's: then nothing changes. Does not
+// suspend. By any thread.
 //
-// The scheduler whose task waits for it first has it, and other schedulers' calls are refused; until
-// then it may be handed to any thread.
+// The scheduler whose task waits for it first has it until it is closed, released or the scheduler
+// destroyed, and calls by others, and outside that scheduler's run, are refused. Before that it may
+// be handed to any thread.
 //
-// An owned descriptor that is closed by close(2) all the same costs a delay: a wait for the file that gets
-// its number next may end up to 10 ms late, and if it waits long among many others, later.
+// An owned descriptor that is closed by close(2) all the same costs a delay: a wait for the file that
+// gets its number next may end up to 10 ms late, and if it waits long among many others, later. To
+// another scheduler that number is busy until it is closed by mj_fd_close().
 //
 // Returns 0. Errors:
 //   -EBADF   it is not open
-//   -EBUSY   another scheduler has it
+//   -EBUSY   another scheduler has it, or one that does not run on this thread
+//   -EINVAL  it is one of the scheduler's own two
 //   -ENOMEM  no memory; it stays the program's
 int mj_fd_adopt(int fd);
 
@@ -758,7 +766,7 @@ int mj_fd_adopt(int fd);
 //
 // Returns 0. Errors:
 //   -EINVAL  the library does not own it
-//   -EBUSY   another scheduler has it
+//   -EBUSY   another scheduler has it, or one that does not run on this thread
 int mj_fd_release(int fd);
 
 // ---- Streams ------------------------------------------------------------------------------------
@@ -1083,8 +1091,10 @@ typedef struct mj_select_case {
 //   -EBUSY      another task waits with the same cases: each needs its own
 //   -EDEADLK    a task waits for its own end
 //   -EINVAL     as mj_chan_send(), and: an operation that is none, events that are none, a reserved
-//               word that is not 0, `cases` is NULL with a count, more than INT_MAX cases
+//               word that is not 0, `cases` is NULL with a count, more than INT_MAX cases, a
+//               descriptor that is the scheduler's own
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
+// A descriptor that is not open (-EBADF) or cannot be waited for (-ENOSPC) is the `result` of its case.
 int mj_select(struct mj_select_case *cases,
               size_t count,
               uint64_t timeout_ns);

@@ -20,7 +20,7 @@ pub use call::Call;
 pub use connect::connect;
 pub use listen::{BACKLOG, ListenFlags, listen};
 pub use message::{receive_from, receive_message, send_message, send_to};
-pub use own::{adopt, adopt_once, forget, opened, release};
+pub use own::{adopt, forget, opened, release};
 pub use poll::poll;
 pub use read::{read, read_exact, read_part, try_read};
 pub use send_file::send_file;

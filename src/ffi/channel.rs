@@ -177,8 +177,10 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 ///   -EBUSY      another task waits with the same cases: each needs its own
 ///   -EDEADLK    a task waits for its own end
 ///   -EINVAL     as mj_chan_send(), and: an operation that is none, events that are none, a reserved
-///               word that is not 0, `cases` is NULL with a count, more than INT_MAX cases
+///               word that is not 0, `cases` is NULL with a count, more than INT_MAX cases, a
+///               descriptor that is the scheduler's own
 ///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
+/// A descriptor that is not open (-EBADF) or cannot be waited for (-ENOSPC) is the `result` of its case.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_select(
     cases: *mut mj_select_case,

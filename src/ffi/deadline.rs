@@ -28,7 +28,8 @@ pub extern "C" fn mj_deadline_left(deadline_ns: u64) -> u64 {
 /// that would have to wait returns -ETIMEDOUT once the other ready tasks have had their turn, whatever
 /// limit of its own it has; sleeps end too, also those that return nothing. What can be had without
 /// waiting is had as before. MJ_FOREVER, as at first, is no deadline: set that before cleaning up, which
-/// may have to wait. Tasks that the task creates have none.
+/// may have to wait. Tasks that the task creates have none, but members of a
+/// group inherit it.
 ///
 /// A yield is no wait. mj_cond_wait() waits for a signal until then, but for the mutex as long as that
 /// takes. `old`, unless NULL, is set to what was set before, to put it back. Does not suspend.

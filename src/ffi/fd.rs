@@ -324,14 +324,17 @@ pub unsafe extern "C" fn mj_sendfile(
     count("mj_sendfile", if done > 0 { Ok(done) } else { sent.map(|()| 0) })
 }
 
-/// poll(2), but that it suspends the task, for at most `timeout_ns`. Entries with a negative descriptor are
-/// passed over; one that mj_fd_close() closes meanwhile is ready, with POLLNVAL. Takes memory for more than 8 entries, and time in proportion to `fd_count`. May suspend.
+/// poll(2), but that it suspends the task, for at most `timeout_ns`. Entries with a negative
+/// descriptor are passed over; one that mj_fd_close() closes meanwhile is ready, with POLLNVAL. Takes
+/// memory for more than 8 entries, which is lost if the scheduler is destroyed meanwhile, and time in
+/// proportion to `fd_count`. May suspend.
 ///
 /// Returns how many entries are ready, more than 0: those whose `revents` are not 0. Errors, with which
 /// all are 0:
 ///   -ETIMEDOUT  none was ready in time
 ///   -EINVAL     `fds` is NULL with a count, or that is more than INT_MAX
 ///   -EBUSY      one is the scheduler's own
+///   -ENOSPC     the user's epoll sets are full, as for mj_task_wait_fd()
 ///   -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_poll(fds: *mut pollfd, fd_count: nfds_t, timeout_ns: u64) -> c_int {
@@ -352,23 +355,27 @@ pub unsafe extern "C" fn mj_poll(fds: *mut pollfd, fd_count: nfds_t, timeout_ns:
     }
 }
 
-/// Hands a descriptor over to the library, which then watches it with one registration, and not anew for
-/// each wait. It must be closed by mj_fd_close(). Those that mj_accept(), mj_connect() and mj_listen() return are
-/// the library's already. Does not suspend. By any thread.
+/// Hands a descriptor over to the library, which then watches it with one registration, and not anew
+/// for each wait. It must be closed by mj_fd_close(). Those that mj_accept(), mj_connect() and
+/// mj_listen() return are the library's already, and so is a stream's: then nothing changes. Does not
+/// suspend. By any thread.
 ///
-/// The scheduler whose task waits for it first has it, and other schedulers' calls are refused; until
-/// then it may be handed to any thread.
+/// The scheduler whose task waits for it first has it until it is closed, released or the scheduler
+/// destroyed, and calls by others, and outside that scheduler's run, are refused. Before that it may
+/// be handed to any thread.
 ///
-/// An owned descriptor that is closed by close(2) all the same costs a delay: a wait for the file that gets
-/// its number next may end up to 10 ms late, and if it waits long among many others, later.
+/// An owned descriptor that is closed by close(2) all the same costs a delay: a wait for the file that
+/// gets its number next may end up to 10 ms late, and if it waits long among many others, later. To
+/// another scheduler that number is busy until it is closed by mj_fd_close().
 ///
 /// Returns 0. Errors:
 ///   -EBADF   it is not open
-///   -EBUSY   another scheduler has it
+///   -EBUSY   another scheduler has it, or one that does not run on this thread
+///   -EINVAL  it is one of the scheduler's own two
 ///   -ENOMEM  no memory; it stays the program's
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_adopt(fd: c_int) -> c_int {
-    status(fd::adopt(fd))
+    status(fd::adopt(fd).map(drop))
 }
 
 /// Takes a descriptor back from the library: it stays open, and is closed by close(2). Waits for it go on.
@@ -376,7 +383,7 @@ pub extern "C" fn mj_fd_adopt(fd: c_int) -> c_int {
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  the library does not own it
-///   -EBUSY   another scheduler has it
+///   -EBUSY   another scheduler has it, or one that does not run on this thread
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fd_release(fd: c_int) -> c_int {
     status(fd::release(fd))

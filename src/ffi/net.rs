@@ -74,13 +74,13 @@ pub unsafe extern "C" fn mj_connect(
 /// Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is
 /// numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
 /// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. Connections from IPv4 are accepted at
-/// "::" too. A `backlog` of 0 is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. Does not
+/// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. Does not
 /// suspend.
 ///
 /// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
 /// mj_fd_close(). Errors:
 ///   -EINVAL      `address` or `service` is not numeric or not there, an unknown flag, or one that the
-///                address cannot have
+///                address cannot have; a path that is empty or too long
 ///   -EADDRINUSE  somebody listens there, or the path exists
 ///   and as socket(2), bind(2), listen(2)
 #[unsafe(no_mangle)]

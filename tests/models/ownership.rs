@@ -83,7 +83,7 @@ fn letting_go_leaves_a_new_ownership_alone() {
     loom::model(|| {
         let word = word(registered(OLD, 1));
         let others = word.clone();
-        let other = thread::spawn(move || others.let_go(registered(OLD, 1)));
+        let other = thread::spawn(move || others.let_go(1));
         word.take(NEW);
         other.join().unwrap();
         assert_eq!(word.load(), NEW);
@@ -95,7 +95,7 @@ fn what_is_adopted_while_a_scheduler_lets_go_is_free_or_busy() {
     loom::model(|| {
         let word = word(registered(OLD, 1));
         let others = word.clone();
-        let other = thread::spawn(move || others.let_go(registered(OLD, 1)));
+        let other = thread::spawn(move || others.let_go(1));
         let adopted = word.adopt(NEW, 2);
         other.join().unwrap();
         match adopted {

@@ -2,9 +2,8 @@
 
 use std::ffi::c_int;
 
-use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::{
-    Limit, Running, Scheduler, running_task, wait_to_retry, yield_spent,
+    Limit, Running, Scheduler, is_past_deadline, running_task, wait_to_retry, yield_spent,
 };
 use crate::engine::sys::{ErrnoGuard, Error, Form, Result};
 use crate::engine::task::Wait;
@@ -71,7 +70,7 @@ impl Call {
         match running_task() {
             Some(running) if running.0.spend(running.1) => {
                 self.yield_unless_it_waits(running)?;
-                if self.left_ns() == 0 { Err(Error::TimedOut) } else { Ok(()) }
+                if self.is_over() { Err(Error::TimedOut) } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -94,6 +93,11 @@ impl Call {
     #[inline(always)]
     pub(super) fn is_drained(&self) -> bool {
         self.scheduler.io.reactor.borrow().is_drained(self.fd, self.ownership.word(), self.events)
+    }
+
+    /// Whether its limit, or that of the task, is over.
+    fn is_over(&mut self) -> bool {
+        self.left_ns() == 0 || running_task().is_some_and(is_past_deadline)
     }
 
     /// How much of the limit is left.
@@ -135,6 +139,10 @@ impl Call {
                 Err(Error::Os(libc::EAGAIN)) => {
                     waited?;
                     self.futile += 1;
+                    // What wakes it for nothing may do so before each look at the timers.
+                    if self.is_over() {
+                        return Err(Error::TimedOut);
+                    }
                     may_wait = true;
                 }
                 result => {
@@ -147,10 +155,11 @@ impl Call {
 
     /// Waits until another try may find something.
     fn wait(&mut self) -> Result<()> {
-        /// After so many wake-ups for no room there is none to wait for: the queue of a datagram socket on this
-        /// machine is full, and this one, which is not connected to it, has room all the time.
+        /// After so many wake-ups for nothing there is no event to wait for: the queue of a datagram socket on
+        /// this machine is full, and the sender, which is not connected to it, has room all the time; or
+        /// an error stays that no read takes away.
         const FEW: u32 = 8;
-        if self.events == WRITABLE && self.futile >= FEW {
+        if self.futile >= FEW {
             return self.pause(PAUSE_NS);
         }
         let before = self.identity();
@@ -178,7 +187,7 @@ impl Call {
         Ok(())
     }
 
-    /// Whether it has been woken for nothing more than once: perhaps it never will be for something.
+    /// Whether it has been woken for nothing: perhaps it never will be for something.
     pub fn is_futile(&self) -> bool {
         self.futile > 0
     }

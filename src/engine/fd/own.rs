@@ -19,22 +19,22 @@ pub fn forget(fd: c_int) {
     }
 }
 
-/// Takes over a descriptor of the program.
-pub fn adopt(fd: c_int) -> Result<()> {
+/// Takes over a descriptor of the program, unless the library owns it already. Returns the identity of the
+/// ownership.
+pub fn adopt(fd: c_int) -> Result<u64> {
     let _errno = ErrnoGuard::save();
     sys::check_open(fd)?;
-    let number = current().map_or(0, |scheduler| scheduler.io.number());
-    Ownership::adopt(fd, sys::is_plain_tcp(fd), number)
-}
-
-/// [`adopt`], unless the library owns the descriptor already. Returns the identity of the ownership.
-pub fn adopt_once(fd: c_int) -> Result<u64> {
+    let scheduler = current();
+    if scheduler.is_some_and(|scheduler| scheduler.is_internal(fd)) {
+        return Err(Error::InvalidArgument);
+    }
+    let number = scheduler.map_or(0, |scheduler| scheduler.io.number());
     let ownership = Ownership::of(fd);
-    if ownership.is_of_another(current().map_or(0, |scheduler| scheduler.io.number())) {
+    if ownership.is_of_another(number) {
         return Err(Error::Busy);
     }
     if !ownership.is_owned() {
-        adopt(fd)?;
+        Ownership::adopt(fd, sys::is_plain_tcp(fd), number)?;
     }
     Ok(Ownership::of(fd).identity())
 }

@@ -83,7 +83,13 @@ impl Copy {
         let mut form = sys::Form::Unknown;
         let piece = iovec { iov_len: count, ..piece };
         // SAFETY: so much has been read.
-        let sent = unsafe { sys::write_some(fd, &[piece], &mut form)? };
+        let sent = match unsafe { sys::write_some(fd, &[piece], &mut form) } {
+            Err(Error::Os(libc::EAGAIN)) if sys::is_always_ready(fd) => {
+                // SAFETY: as above.
+                unsafe { sys::write_blocking(fd, &[piece])? }
+            }
+            sent => sent?,
+        };
         // SAFETY: as this function's contract says.
         match unsafe { offset.as_mut() } {
             Some(place) => *place += sent as i64,

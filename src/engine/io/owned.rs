@@ -206,12 +206,6 @@ impl Reactor {
         Ok(())
     }
 
-    /// The descriptors that are registered as owned ones, with the words of their ownerships.
-    pub fn owned(&self) -> impl Iterator<Item = (c_int, u64)> {
-        let all = self.table.iter().enumerate().map(|(fd, entry)| (fd as c_int, entry.ownership));
-        all.filter(|(_, ownership)| *ownership != 0)
-    }
-
     /// When waits are to be checked next, if there are any to check.
     #[inline]
     pub fn next_check_ns(&self, now_ns: u64) -> Option<u64> {

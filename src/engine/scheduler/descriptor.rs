@@ -134,7 +134,7 @@ fn poll(fd: c_int, events: u32) -> Result<u32> {
 impl Scheduler {
     /// Whether a descriptor is one of the scheduler's own two. A child of fork() may have closed
     /// those and opened others under their numbers.
-    fn is_internal(&self, fd: c_int) -> bool {
+    pub fn is_internal(&self, fd: c_int) -> bool {
         let is_internal = || self.io.reactor.borrow().is_internal(fd);
         is_internal()
             && (self.remote.is_of_this_process() || {
@@ -187,8 +187,12 @@ pub fn wait_to_retry(fd: c_int, direction: u32, ownership: Ownership, limit: Lim
         scheduler.begin_retry(task, &node, fd, direction, ownership)?;
         Ok(Wait::on(&DESCRIPTOR, &node))
     };
-    // An event may come between a wake-up that is to end nothing and the turn after it.
+    let closes = Ownership::closes(fd);
+    // An event may come between a wake-up that is to end nothing and the turn after it, or a close.
     let look = |(scheduler, _): Running<'_>| {
+        if Ownership::closes(fd) != closes {
+            return Err(Error::Os(libc::EBADF));
+        }
         let reactor = scheduler.io.reactor.borrow();
         Ok(reactor.is_ready(fd, ownership.word(), direction).then_some(0))
     };
@@ -307,7 +311,13 @@ fn wait_with(nodes: &[WaitNode], polls: &[sys::pollfd], limit: Limit) -> Result<
         }
         Ok(Wait::on(&DESCRIPTORS, &any_of))
     };
-    wait(limit, |_| Ok(None), list).map(drop)
+    // Of all numbers together: the sum changes when one is closed.
+    let closes = || polls.iter().fold(0u64, |sum, poll| sum + u64::from(Ownership::closes(poll.fd)));
+    let before = closes();
+    let look = |_: Running<'_>| Ok((closes() != before).then_some(0));
+    wait(limit, look, list)?;
+    let failed = nodes.iter().find(|node| node.result() < 0 && node.result() != CLOSED);
+    failed.map_or(Ok(()), |node| node_outcome(node).map(drop))
 }
 
 // ---- closing

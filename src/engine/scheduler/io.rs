@@ -107,6 +107,6 @@ impl Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
-        self.reactor.get_mut().owned().for_each(|(fd, word)| Ownership::let_go(fd, word));
+        Ownership::let_go_all(self.number);
     }
 }

@@ -54,7 +54,7 @@ impl Stream {
             replaced: Cell::new(None),
         };
         let stream = stream.into_heap()?;
-        match fd::adopt_once(fd) {
+        match fd::adopt(fd) {
             // SAFETY: made just now.
             Ok(ownership) => unsafe { (*stream).ownership.set(Some(ownership)) },
             Err(error) => {
@@ -139,6 +139,9 @@ impl Stream {
                 (Ok(fd), None) => scheduler::close_fd(fd),
             }
         };
+        if closed == Err(Error::Busy) {
+            return closed; // The scheduler's own.
+        }
         // SAFETY: as above.
         unsafe { Object::destroy(stream)? };
         closed

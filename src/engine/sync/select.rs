@@ -42,7 +42,7 @@ static SELECT: WaitKind = WaitKind {
     object: ObjectKind::Hidden,
     concerns,
     describe: Some(describe),
-    ..WaitKind::new(c"a channel", unlink)
+    ..WaitKind::new(c"select", unlink)
 };
 
 /// The same for [`wait_for_channel`], with one case.

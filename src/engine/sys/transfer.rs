@@ -309,7 +309,12 @@ unsafe fn read_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
         // SAFETY: no buffers.
         return Err(unsafe { read_blocking(fd, &[]) }.err().unwrap_or(Error::Os(libc::EAGAIN)));
     }
-    // SAFETY: as the contract of `read_some` says.
+    // The number was another file's when the form was found out, as in `write_polled`.
+    if kind(fd)? == libc::S_IFSOCK {
+        // SAFETY: as the contract of `read_some` says.
+        return unsafe { receive(fd, buffers) };
+    }
+    // SAFETY: as above.
     unsafe { read_blocking(fd, buffers) }
 }
 

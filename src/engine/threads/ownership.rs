@@ -17,7 +17,7 @@
 //! - take: any word -> a new ownership without a scheduler. The number is fresh from the kernel, or no
 //!   scheduler has registered it.
 //! - register: an ownership without a scheduler -> the same with one, by that scheduler, with a
-//!   compare-and-exchange: of two schedulers one gets it, and the other is told that it is busy.
+//!   compare-and-exchange: of two schedulers one gets it, and to the other it is like a raw one.
 //! - let go: the same with a scheduler -> without, by that scheduler.
 //! - give up: any word -> 0.
 //!
@@ -29,6 +29,7 @@
 
 use std::ffi::c_int;
 use std::ptr::null_mut;
+use std::slice;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 
@@ -75,7 +76,7 @@ impl Word {
     pub fn register(&self, ownership: u64, scheduler: u64) -> Result<u64> {
         match ownership & SCHEDULER {
             0 => {}
-            this if this == scheduler => return Ok(ownership),
+            this if this == scheduler && self.load() == ownership => return Ok(ownership),
             _ => return Err(Error::Busy),
         }
         let registered = ownership | scheduler;
@@ -85,9 +86,13 @@ impl Word {
         }
     }
 
-    /// The scheduler does not have it registered any more, if the ownership is still the same.
-    pub fn let_go(&self, registered: u64) {
-        let _ = self.0.compare_exchange(registered, registered & !SCHEDULER, AcqRel, Acquire);
+    /// A scheduler does not have it registered any more.
+    pub fn let_go(&self, scheduler: u64) {
+        let known = self.load();
+        if known & SCHEDULER == scheduler {
+            // If it fails somebody else has taken the number, or given it up.
+            let _ = self.0.compare_exchange(known, known & !SCHEDULER, AcqRel, Acquire);
+        }
     }
 
     pub fn give_up(&self) {
@@ -201,10 +206,16 @@ impl Ownership {
         known(fd).filter(|_| self.is_owned())?.word.register(self.0, scheduler).ok()
     }
 
-    /// A scheduler that is being destroyed has had it registered with this word.
-    pub fn let_go(fd: c_int, registered: u64) {
-        if let Some(known) = known(fd) {
-            known.word.let_go(registered);
+    /// The scheduler with this number is destroyed.
+    pub fn let_go_all(scheduler: u64) {
+        for chunk in &TABLE {
+            let chunk = chunk.load(Acquire);
+            if chunk.is_null() {
+                continue;
+            }
+            // SAFETY: a chunk of numbers that is never freed.
+            let numbers = unsafe { slice::from_raw_parts(chunk, CHUNK) };
+            numbers.iter().for_each(|number| number.word.let_go(scheduler));
         }
     }
 
