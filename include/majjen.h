@@ -582,6 +582,9 @@ ssize_t mj_read_exact(int fd, void *buffer, size_t bytes, uint64_t timeout_ns, s
 //   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
 //   and as write(2)
 //
+// An eventfd takes numbers, and has room as soon as it has room for 1: give one that may be nearly full
+// O_NONBLOCK, since a larger number would block the thread.
+//
 // `buffer` holds `bytes`, and stays there during the call.
 ssize_t mj_write(int fd,
                  const void *buffer,
@@ -654,8 +657,9 @@ ssize_t mj_recvmsg(int fd, struct msghdr *message, int flags, uint64_t timeout_n
 //   and as mj_write(), and as sendmsg(2)
 ssize_t mj_sendmsg(int fd, const struct msghdr *message, int flags, uint64_t timeout_ns);
 
-// sendfile(2) of all `bytes`, fewer only at the end of the file, for at most `timeout_ns` in all. To a
-// descriptor that blocks it is copied. May suspend.
+// sendfile(2) of all `bytes`, fewer only at the end of the file, for at most `timeout_ns` in all. To
+// a descriptor that blocks it is copied, by way of memory that is lost if the scheduler is destroyed
+// meanwhile. May suspend.
 //
 // Returns how many bytes; those that were sent before an error, if there were any, which the next call
 // tells. Errors, with which nothing was sent:

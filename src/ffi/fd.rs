@@ -129,6 +129,9 @@ pub unsafe extern "C" fn mj_read_exact(
 ///   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
 ///   and as write(2)
 ///
+/// An eventfd takes numbers, and has room as soon as it has room for 1: give one that may be nearly full
+/// O_NONBLOCK, since a larger number would block the thread.
+///
 /// `buffer` holds `bytes`, and stays there during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_write(
@@ -298,8 +301,9 @@ pub unsafe extern "C" fn mj_sendmsg(
     count("mj_sendmsg", sent)
 }
 
-/// sendfile(2) of all `bytes`, fewer only at the end of the file, for at most `timeout_ns` in all. To a
-/// descriptor that blocks it is copied. May suspend.
+/// sendfile(2) of all `bytes`, fewer only at the end of the file, for at most `timeout_ns` in all. To
+/// a descriptor that blocks it is copied, by way of memory that is lost if the scheduler is destroyed
+/// meanwhile. May suspend.
 ///
 /// Returns how many bytes; those that were sent before an error, if there were any, which the next call
 /// tells. Errors, with which nothing was sent:

@@ -64,7 +64,9 @@ impl Call {
             if sys::poll_now(call.fd, WRITABLE)? == 0 {
                 return Err(Error::Os(libc::EAGAIN));
             }
-            sys::take_socket_error(call.fd)
+            // Another task may have been told why it has failed.
+            sys::take_socket_error(call.fd)?;
+            sys::check_connected(call.fd)
         })
     }
 }

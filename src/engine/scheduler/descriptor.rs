@@ -312,7 +312,8 @@ fn wait_with(nodes: &[WaitNode], polls: &[sys::pollfd], limit: Limit) -> Result<
         Ok(Wait::on(&DESCRIPTORS, &any_of))
     };
     // Of all numbers together: the sum changes when one is closed.
-    let closes = || polls.iter().fold(0u64, |sum, poll| sum + u64::from(Ownership::closes(poll.fd)));
+    let closes =
+        || polls.iter().fold(0u64, |sum, poll| sum + u64::from(Ownership::closes(poll.fd)));
     let before = closes();
     let look = |_: Running<'_>| Ok((closes() != before).then_some(0));
     wait(limit, look, list)?;

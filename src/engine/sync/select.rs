@@ -206,9 +206,16 @@ unsafe fn wait_for(cases: &[Case], mut limit: Limit) -> Result<usize> {
     }
     match index? {
         FIRED => {
-            let fired = cases.iter().position(Case::has_fired).ok_or(Error::Interrupted)?;
-            cases[fired].take_fired();
-            Ok(fired)
+            let mut fired = cases.iter().enumerate().filter(|(_, case)| case.has_fired());
+            let mut chosen = fired.next().ok_or(Error::Interrupted)?;
+            for (others, candidate) in fired.enumerate() {
+                // As in `attempt`.
+                if scheduler.random.below(others as u64 + 2) == 0 {
+                    chosen = candidate;
+                }
+            }
+            chosen.1.take_fired();
+            Ok(chosen.0)
         }
         index => Ok(index as usize),
     }

@@ -441,6 +441,15 @@ pub unsafe fn connect_socket(fd: c_int, address: *const sockaddr, length: sockle
     check(uncancelable(|| unsafe { libc::connect(fd, address, length) })).map(drop)
 }
 
+/// An error unless a socket is connected.
+pub fn check_connected(fd: c_int) -> Result<()> {
+    // SAFETY: addresses are integers, for which zero is a value.
+    let mut address: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = size_of_val(&address) as socklen_t;
+    // SAFETY: the addresses are good for an address and its length.
+    check(unsafe { libc::getpeername(fd, (&raw mut address).cast(), &mut length) }).map(drop)
+}
+
 /// The error that is pending at a socket, which is cleared.
 pub fn take_socket_error(fd: c_int) -> Result<()> {
     let mut error: c_int = 0;
