@@ -49,6 +49,7 @@ pub unsafe fn read_exact(fd: c_int, buffer: iovec, limit: Limit, done: &mut usiz
 /// As read(2) has it: 0 at once, of what can be read, and no datagram is taken.
 #[cold]
 fn read_nothing(call: &Call) -> Result<usize> {
+    sys::check_open(call.fd)?; // An emulator does not look.
     // SAFETY: no buffers.
     unsafe { sys::read_blocking(call.fd, &[]) }
 }
