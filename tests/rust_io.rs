@@ -14,21 +14,9 @@ use std::time::{Duration, Instant};
 
 use majjen::io::Suspending;
 use majjen::{Error, JoinError, task};
-use support::{HOUR, run_for_a_moment, scheduler};
+use support::{HOUR, in_a_task, run_for_a_moment, scheduler};
 
 const MS: Duration = Duration::from_millis(1);
-
-/// Runs a test's body in a task, and propagates its panic to the test.
-fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
-    let scheduler = scheduler();
-    let task = scheduler.spawn(body);
-    scheduler.run().unwrap();
-    match task.join() {
-        Ok(result) => result,
-        Err(JoinError::Panicked(panic)) => panic.resume(),
-        Err(error) => panic!("{error}"),
-    }
-}
 
 /// A pipe, whose ends block.
 fn pipe() -> (Suspending<PipeReader>, Suspending<PipeWriter>) {

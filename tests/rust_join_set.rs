@@ -9,20 +9,9 @@ use std::time::Duration;
 
 use majjen::task::{self, JoinSet};
 use majjen::{Error, JoinError, Scheduler};
-use support::{Drops, HOUR, OnDrop, run_for_a_moment, scheduler};
+use support::{Drops, HOUR, OnDrop, in_a_task, run_for_a_moment, scheduler};
 
 const MS: Duration = Duration::from_millis(1);
-
-/// Runs a test as the body of a task.
-fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
-    let scheduler = scheduler();
-    let test = scheduler.spawn(body);
-    scheduler.run().unwrap();
-    match test.join() {
-        Err(JoinError::Panicked(panic)) => panic.resume(),
-        result => result.unwrap(),
-    }
-}
 
 #[test]
 fn results_come_as_the_tasks_end() {

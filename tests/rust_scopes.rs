@@ -10,20 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use majjen::{Error, JoinError, Scheduler, task};
-use support::{Drops, HOUR, OnDrop, on_a_thread_that_stays, run_for_a_moment, scheduler};
+use support::{
+    Drops, HOUR, OnDrop, in_a_task, on_a_thread_that_stays, run_for_a_moment, scheduler,
+};
 
 const MS: Duration = Duration::from_millis(1);
-
-/// Runs a test as the body of a task.
-fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
-    let scheduler = scheduler();
-    let test = scheduler.spawn(body);
-    scheduler.run().unwrap();
-    match test.join() {
-        Err(JoinError::Panicked(panic)) => panic.resume(),
-        result => result.unwrap(),
-    }
-}
 
 /// What is borrowed. It says when its frame is left, and whether somebody uses it then.
 struct Borrowed<'l> {

@@ -15,23 +15,11 @@ use std::time::{Duration, Instant};
 use majjen::net::{
     Builder, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
 };
-use majjen::{JoinError, task};
-use support::scheduler;
+use majjen::task;
+use support::{in_a_task, scheduler};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Runs a test's body in a task, and propagates its panic to the test.
-fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
-    let scheduler = scheduler();
-    let task = scheduler.spawn(body);
-    scheduler.run().unwrap();
-    match task.join() {
-        Ok(result) => result,
-        Err(JoinError::Panicked(panic)) => panic.resume(),
-        Err(error) => panic!("{error}"),
-    }
-}
 
 fn temporary_path(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("majjen-{name}-{}", std::process::id()))

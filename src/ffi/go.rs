@@ -6,8 +6,8 @@ use super::own_scheduler_ref;
 use super::task::WORDS;
 use super::types::{mj_go_fn, mj_scheduler, mj_task_id};
 use crate::engine::log;
-use crate::engine::scheduler::{self, Scheduler};
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::scheduler;
+use crate::engine::sys::Error;
 
 /// A function that mj_go() is given.
 type Function = unsafe extern "C-unwind" fn(*mut c_void);
@@ -37,17 +37,17 @@ pub unsafe extern "C" fn mj_go(
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { own_scheduler_ref(scheduler, "mj_go") };
     let gone = scheduler.and_then(|scheduler| match function {
-        Some(function) => go(scheduler, Going { function, argument }),
+        Some(function) => scheduler.spawn_with(run, Going { function, argument }, &WORDS),
         None => {
             log::warn(format_args!("mj_go: the function is NULL"));
             Err(Error::InvalidArgument)
         }
     });
     match gone {
-        Ok(task) => {
+        Ok((task, _)) => {
             if !id.is_null() {
                 // SAFETY: as this function's contract says.
-                unsafe { id.write(task) };
+                unsafe { id.write(task.id.get()) };
             }
             0
         }
@@ -55,25 +55,10 @@ pub unsafe extern "C" fn mj_go(
     }
 }
 
-fn go(scheduler: &Scheduler, going: Going) -> Result<mj_task_id> {
-    let state = sys::allocate::<Going>(1);
-    if state.is_null() {
-        return Err(Error::OutOfMemory);
-    }
-    // SAFETY: fresh memory for one.
-    unsafe { state.write(going) };
-    let spawned = scheduler.spawn(run, state.cast(), &WORDS);
-    if spawned.is_err() {
-        // SAFETY: from above, and not taken by the core.
-        unsafe { sys::free(state.cast()) };
-    }
-    spawned.map(|task| task.id.get())
-}
-
 /// The body of such a task. An exception of the function passes it, on its way to the body's caller.
 ///
 /// # Safety
-/// Called by the core, with the state that `go` has made.
+/// Called by the core, with a `Going`.
 unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
     // SAFETY: as this function's contract says. It is not read again, so that the task may end in it.
     let Going { function, argument } = unsafe { state.cast::<Going>().read() };

@@ -4,11 +4,10 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use libc::{sockaddr, socklen_t};
 
+use super::fd::limit;
 use super::{reported, status, text_ref};
 use crate::engine::fd::{self, ListenFlags};
-use crate::engine::scheduler::Limit;
 use crate::engine::sys::{Error, Result};
-use crate::engine::time::Deadline;
 
 /// For mj_listen(): several sockets may listen at the address, and the kernel shares the connections among
 /// them.
@@ -42,9 +41,8 @@ pub unsafe extern "C" fn mj_accept(
     if !address.is_null() && length.is_null() {
         return Error::InvalidArgument.status();
     }
-    let limit = Limit::uninterrupted(Deadline::after_ns(timeout_ns));
     // SAFETY: as this function's contract says.
-    descriptor("mj_accept", unsafe { fd::accept(listener, address, length, limit) })
+    descriptor("mj_accept", unsafe { fd::accept(listener, address, length, limit(timeout_ns)) })
 }
 
 /// Connects a socket, waiting for at most `timeout_ns`. One that blocks is set not to for the length of a
@@ -66,9 +64,8 @@ pub unsafe extern "C" fn mj_connect(
     if address.is_null() {
         return Error::InvalidArgument.status();
     }
-    let limit = Limit::uninterrupted(Deadline::after_ns(timeout_ns));
     // SAFETY: as this function's contract says.
-    status(reported("mj_connect", unsafe { fd::connect(fd, address, length, limit) }))
+    status(reported("mj_connect", unsafe { fd::connect(fd, address, length, limit(timeout_ns)) }))
 }
 
 /// Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is

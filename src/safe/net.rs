@@ -115,9 +115,7 @@ impl<S: AsFd> Socket<S> {
         attempt: impl FnMut(&S) -> io::Result<usize>,
     ) -> io::Result<usize> {
         until_done(&self.inner, READABLE, self.read_timeout.get(), attempt, |call, &count| {
-            if count > 0 && count < most {
-                call.has_read_less();
-            }
+            call.has_read(count, most);
         })
     }
 

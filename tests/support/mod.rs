@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use majjen::logger::{self, Level};
-use majjen::{JoinHandle, Scheduler, task};
+use majjen::{JoinError, JoinHandle, Scheduler, task};
 
 /// Counts drops.
 #[derive(Clone, Default)]
@@ -92,4 +92,16 @@ pub fn on_a_thread_that_stays(test: impl FnOnce() + Send + 'static) {
         }
     });
     result.recv().unwrap().unwrap_or_else(|payload| resume_unwind(payload));
+}
+
+/// Runs a test's body in a task, and propagates its panic to the test.
+pub fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
+    let scheduler = scheduler();
+    let task = scheduler.spawn(body);
+    scheduler.run().unwrap();
+    match task.join() {
+        Ok(result) => result,
+        Err(JoinError::Panicked(panic)) => panic.resume(),
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -12,7 +12,7 @@ use crate::engine::time::Deadline;
 
 /// How long it waits when there is no descriptor or no memory for a connection. Connections stay in the
 /// listener's queue meanwhile, so there is no event to wait for.
-const PAUSE_NS: u64 = 100_000_000;
+const RETRY_NS: u64 = 100_000_000;
 
 /// Accepts a connection, which the library owns, and which does not block.
 ///
@@ -54,7 +54,7 @@ pub unsafe fn accept(
                         "fd {listener} cannot accept connections: {why}; tried again every 100 ms"
                     ));
                 }
-                call.pause(PAUSE_NS)?;
+                call.pause(RETRY_NS)?;
             }
             // Of a connection that has ended in the queue, see accept(2).
             Err(Error::Os(

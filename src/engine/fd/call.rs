@@ -192,10 +192,10 @@ impl Call {
         self.futile > 0
     }
 
-    /// A read has got less than it asked for.
+    /// A read of a stream that asked for at most so many bytes has got some, or has come to the end.
     #[inline(always)]
-    pub fn has_read_less(&self) {
-        if self.ownership.keeps_no_rest() {
+    pub fn has_read(&self, count: usize, most: usize) {
+        if self.ownership.keeps_no_rest() && count > 0 && count < most {
             let word = self.ownership.word();
             self.scheduler.io.reactor.borrow_mut().has_read_less(self.fd, word);
         }

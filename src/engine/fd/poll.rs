@@ -23,7 +23,8 @@ pub fn poll(polls: &mut [pollfd], mut limit: Limit) -> Result<usize> {
             return Ok(ready);
         }
         limit.deadline.resolve(&scheduler.time.clock); // For all waits of the call.
-        let (waited, closed) = suspend(polls, |polls| wait_for_any(polls, limit));
+        let (waited, closed) =
+            suspend(polls, |polls| wait_for_any(polls, limit, || polls.iter().any(is_closed)));
         if closed > 0 {
             return Ok(closed);
         }
@@ -46,17 +47,26 @@ fn suspend(
     polls: &mut [pollfd],
     suspend: impl FnOnce(&[pollfd]) -> Result<()>,
 ) -> (Result<()>, usize) {
-    // The low bits are enough: they are the same after so many closes of one number only.
-    let closes = |poll: &pollfd| Ownership::closes(poll.fd) as i16;
     for poll in &mut *polls {
         poll.revents = closes(poll);
     }
     let result = suspend(polls);
     let mut closed = 0;
     for poll in polls {
-        let is_closed = poll.revents != closes(poll);
+        let is_closed = is_closed(poll);
         poll.revents = if is_closed { sys::NOT_OPEN as i16 } else { 0 };
         closed += usize::from(is_closed);
     }
     (result, closed)
+}
+
+/// How often the number of an entry was closed. The low bits are enough: they are the same after so many
+/// closes of one number only.
+fn closes(poll: &pollfd) -> i16 {
+    Ownership::closes(poll.fd) as i16
+}
+
+/// Whether it was closed since `revents` was set to its [`closes`].
+fn is_closed(poll: &pollfd) -> bool {
+    poll.revents != closes(poll)
 }

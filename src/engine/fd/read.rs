@@ -70,9 +70,7 @@ impl Transfer for Reading {
 
     #[inline(always)]
     fn moved(call: &Call, buffers: &[iovec], count: usize) -> Result<usize> {
-        if call.keeps_no_rest() && count > 0 && count < sys::bytes_of(buffers) {
-            call.has_read_less();
-        }
+        call.has_read(count, sys::bytes_of(buffers));
         Ok(count)
     }
 }

@@ -27,15 +27,12 @@
 use std::ffi::c_int;
 
 use super::entry::{FAILURE, READABLE, Stage, WRITABLE, mark_as_armed, mark_as_retrying};
-use super::reactor::Reactor;
+use super::reactor::{BATCH, Reactor};
 use crate::engine::sys::{self, Result, Table};
 use crate::engine::task::{Task, WaitNode};
 
 /// How often waits are checked.
 const PERIOD_NS: u64 = 5_000_000;
-
-/// poll(2) is called for so many descriptors at a time.
-const BATCH: usize = 128;
 
 const ENDED: u32 = FAILURE | libc::EPOLLRDHUP as u32;
 const URGENT: u32 = libc::EPOLLPRI as u32;
@@ -182,7 +179,7 @@ impl Reactor {
         if is_new {
             entry.ownership = ownership;
             let check = entry.owned.check;
-            entry.owned = super::owned::State { check, ..Default::default() };
+            entry.owned = State { check, ..Default::default() };
         }
         if is_new || verify {
             let (ended, result) = entry.register(self.epoll_fd, fd, &self.fired);

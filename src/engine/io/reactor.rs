@@ -46,7 +46,7 @@ use super::owned::Checks;
 use crate::engine::sys::{self, Error, Mark, Result, Table};
 
 /// Events per call of epoll_wait(2) or poll(2).
-const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 
 /// The event data of the wake-up descriptor; generations of others stay below `u32::MAX`.
 const WAKE_UP: u64 = u64::MAX;
@@ -145,7 +145,7 @@ impl Reactor {
 
     /// The entry of a descriptor, if it has one.
     pub(super) fn entry(&mut self, fd: c_int) -> Option<&mut Entry> {
-        usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
+        entry_of(&mut self.table, fd)
     }
 
     /// Whether any descriptor is pending.
@@ -219,10 +219,7 @@ impl Reactor {
 
     /// Fires the waits of one event. Returns whether there were any.
     fn dispatch(&mut self, fd: c_int, generation: u32, happened: u32) -> bool {
-        let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
-        else {
-            return false;
-        };
+        let Some(entry) = entry_of(&mut self.table, fd) else { return false };
         if entry.generation != generation {
             return false; // Of an earlier file with this number, or armed again since.
         }
@@ -253,6 +250,11 @@ impl Reactor {
     pub fn bytes(&self) -> usize {
         self.table.bytes() + self.pending.bytes() + self.checks.bytes()
     }
+}
+
+/// The entry of a descriptor, for those that need other fields of the reactor, too.
+pub(super) fn entry_of(table: &mut Table<Entry>, fd: c_int) -> Option<&mut Entry> {
+    usize::try_from(fd).ok().and_then(|index| table.get_mut(index))
 }
 
 impl Drop for Reactor {

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use libc::EPOLL_CTL_DEL;
 
 use super::entry::is_armed;
-use super::reactor::Reactor;
+use super::reactor::{Reactor, entry_of};
 use crate::engine::sys::{self, Result};
 use crate::engine::task::{Place, Task, WaitNode};
 
@@ -78,10 +78,7 @@ impl Reactor {
     /// that a child of fork() shares with its parent is left alone.
     pub fn close(&mut self, fd: c_int, owns_epoll_set: bool) {
         self.deregister(fd, owns_epoll_set);
-        let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
-        else {
-            return;
-        };
+        let Some(entry) = entry_of(&mut self.table, fd) else { return };
         entry.form = sys::Form::default();
         self.waiters -= entry.close(&self.fired);
     }
@@ -89,10 +86,7 @@ impl Reactor {
     /// Takes a descriptor out of the epoll set. Its waits become pending.
     pub fn deregister(&mut self, fd: c_int, owns_epoll_set: bool) {
         let epoll_fd = self.epoll_fd;
-        let Some(entry) = usize::try_from(fd).ok().and_then(|index| self.table.get_mut(index))
-        else {
-            return;
-        };
+        let Some(entry) = entry_of(&mut self.table, fd) else { return };
         entry.ownership = 0;
         if std::mem::take(&mut entry.registered) && owns_epoll_set {
             // A duplicate of the descriptor would keep the registration. An error means that the

@@ -275,13 +275,18 @@ unsafe fn describe_any(any_of: usize, out: &mut dyn fmt::Write) -> fmt::Result {
     write!(out, "one of {} fds", unsafe { (*(any_of as *const AnyOf)).0 }.len())
 }
 
-/// Suspends the running task until one of several descriptors may be ready. A negative one never is.
-pub fn wait_for_any(polls: &[sys::pollfd], limit: Limit) -> Result<()> {
+/// Suspends the running task until one of several descriptors may be ready, or `is_closed` says that one
+/// was closed while the task was woken for something else. A negative one never is ready.
+pub fn wait_for_any(
+    polls: &[sys::pollfd],
+    limit: Limit,
+    is_closed: impl Fn() -> bool,
+) -> Result<()> {
     /// For so many the nodes are on the stack.
     const FEW: usize = 8;
     if polls.len() <= FEW {
         let nodes: [WaitNode; FEW] = Default::default();
-        return wait_with(&nodes[..polls.len()], polls, limit);
+        return wait_with(&nodes[..polls.len()], polls, limit, is_closed);
     }
     let nodes = sys::allocate::<WaitNode>(polls.len());
     if nodes.is_null() {
@@ -292,13 +297,19 @@ pub fn wait_for_any(polls: &[sys::pollfd], limit: Limit) -> Result<()> {
         unsafe { nodes.add(index).write(WaitNode::default()) };
     }
     // SAFETY: initialized, and freed below.
-    let waited = wait_with(unsafe { std::slice::from_raw_parts(nodes, polls.len()) }, polls, limit);
+    let listed = unsafe { std::slice::from_raw_parts(nodes, polls.len()) };
+    let waited = wait_with(listed, polls, limit, is_closed);
     // SAFETY: from `allocate`, and the task does not wait any more.
     unsafe { sys::free(nodes.cast()) };
     waited
 }
 
-fn wait_with(nodes: &[WaitNode], polls: &[sys::pollfd], limit: Limit) -> Result<()> {
+fn wait_with(
+    nodes: &[WaitNode],
+    polls: &[sys::pollfd],
+    limit: Limit,
+    is_closed: impl Fn() -> bool,
+) -> Result<()> {
     let any_of = AnyOf(nodes);
     let list = |(scheduler, task): Running<'_>| {
         for (node, poll) in nodes.iter().zip(polls).filter(|(_, poll)| poll.fd >= 0) {
@@ -311,11 +322,7 @@ fn wait_with(nodes: &[WaitNode], polls: &[sys::pollfd], limit: Limit) -> Result<
         }
         Ok(Wait::on(&DESCRIPTORS, &any_of))
     };
-    // Of all numbers together: the sum changes when one is closed.
-    let closes =
-        || polls.iter().fold(0u64, |sum, poll| sum + u64::from(Ownership::closes(poll.fd)));
-    let before = closes();
-    let look = |_: Running<'_>| Ok((closes() != before).then_some(0));
+    let look = |_: Running<'_>| Ok(is_closed().then_some(0));
     wait(limit, look, list)?;
     let failed = nodes.iter().find(|node| node.result() < 0 && node.result() != CLOSED);
     failed.map_or(Ok(()), |node| node_outcome(node).map(drop))

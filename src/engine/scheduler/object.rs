@@ -195,6 +195,31 @@ impl Scheduler {
     }
 }
 
+impl Scheduler {
+    /// [`spawn`](Self::spawn) with a state of the library's own, which is moved to C's heap. It stays at the
+    /// address that is returned until the task has ended, and is not dropped.
+    pub fn spawn_with<T>(
+        &self,
+        body: Body,
+        state: T,
+        words: &'static Words,
+    ) -> Result<(&Task, *const T)> {
+        const { assert!(!std::mem::needs_drop::<T>()) };
+        let memory = sys::allocate::<T>(1);
+        if memory.is_null() {
+            return Err(Error::OutOfMemory);
+        }
+        // SAFETY: fresh memory for one.
+        unsafe { memory.write(state) };
+        let spawned = self.spawn(body, memory.cast(), words);
+        if spawned.is_err() {
+            // SAFETY: from above, and no task has it.
+            unsafe { sys::free(memory.cast()) };
+        }
+        spawned.map(|task| (task, memory.cast_const()))
+    }
+}
+
 // ---- settings
 
 impl Scheduler {

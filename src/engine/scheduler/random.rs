@@ -13,8 +13,19 @@ impl Random {
         Random { state: Cell::new(1) }
     }
 
+    /// One of the candidates, each with the same probability, by reservoir sampling.
+    pub fn choose<T>(&self, candidates: impl Iterator<Item = T>) -> Option<T> {
+        let mut chosen = None;
+        for (earlier, candidate) in candidates.enumerate() {
+            if earlier == 0 || self.below(earlier as u64 + 1) == 0 {
+                chosen = Some(candidate);
+            }
+        }
+        chosen
+    }
+
     /// A number below `limit`. The sequence is the same for each scheduler.
-    pub fn below(&self, limit: u64) -> u64 {
+    fn below(&self, limit: u64) -> u64 {
         // Marsaglia, Xorshift RNGs (2003), with the multiplier of Vigna's xorshift64*.
         let mut state = self.state.get();
         state ^= state >> 12;

@@ -6,7 +6,7 @@ use std::ffi::{c_int, c_void};
 use super::group::{Group, Member};
 use super::object::Object;
 use crate::engine::scheduler::{Limit, Scheduler, exit, running_task};
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{Error, Result};
 use crate::engine::task::Words;
 
 /// The function of a member.
@@ -51,22 +51,14 @@ impl Group {
         (function, argument): (Function, *mut c_void),
         words: &'static Words,
     ) -> Result<()> {
-        let call = sys::allocate::<Call>(1);
-        if call.is_null() {
-            self.give_place_back(scheduler);
-            return Err(Error::OutOfMemory);
-        }
-        // SAFETY: fresh memory for one.
-        unsafe { call.write(Call { member: Member::default(), group: self, function, argument }) };
-        match scheduler.spawn(run, call.cast(), words) {
-            Ok(task) => {
-                // SAFETY: written above, and the task's until it ends.
+        let call = Call { member: Member::default(), group: self, function, argument };
+        match scheduler.spawn_with(run, call, words) {
+            Ok((task, call)) => {
+                // SAFETY: the task's, which has not run yet.
                 self.enter(unsafe { &(*call).member }, task);
                 Ok(())
             }
             Err(error) => {
-                // SAFETY: as above, but the task does not exist.
-                unsafe { sys::free(call.cast()) };
                 self.give_place_back(scheduler);
                 Err(error)
             }

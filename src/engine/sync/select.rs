@@ -206,16 +206,10 @@ unsafe fn wait_for(cases: &[Case], mut limit: Limit) -> Result<usize> {
     }
     match index? {
         FIRED => {
-            let mut fired = cases.iter().enumerate().filter(|(_, case)| case.has_fired());
-            let mut chosen = fired.next().ok_or(Error::Interrupted)?;
-            for (others, candidate) in fired.enumerate() {
-                // As in `attempt`.
-                if scheduler.random.below(others as u64 + 2) == 0 {
-                    chosen = candidate;
-                }
-            }
-            chosen.1.take_fired();
-            Ok(chosen.0)
+            let fired = cases.iter().enumerate().filter(|(_, case)| case.has_fired());
+            let (index, case) = scheduler.random.choose(fired).ok_or(Error::Interrupted)?;
+            case.take_fired();
+            Ok(index)
         }
         index => Ok(index as usize),
     }
@@ -288,17 +282,12 @@ unsafe fn attempt(cases: &[Case], those: fn(&Case) -> bool, poll: bool) -> Optio
         let happened = if poll { case.poll() } else { 0 };
         case.is_ready(current, happened).then_some((index, case, happened))
     });
-    let mut chosen = ready.next()?;
     // A channel that no task has used yet has no home.
-    let home = chosen.1.channel().and_then(|(channel, _)| channel.home().scheduler());
-    let scheduler = home.or(current);
-    for (others, candidate) in ready.enumerate() {
-        // Reservoir sampling: each earlier one is the chosen one with the same probability.
-        if scheduler.is_some_and(|scheduler| scheduler.random.below(others as u64 + 2) == 0) {
-            chosen = candidate;
-        }
-    }
-    let (index, case, happened) = chosen;
+    let home = channels(cases).find_map(|channel| channel.home().scheduler());
+    let (index, case, happened) = match home.or(current) {
+        Some(scheduler) => scheduler.random.choose(ready)?,
+        None => ready.next()?,
+    };
     // SAFETY: as this function's contract says.
     unsafe { case.complete(happened) }.then_some(index)
 }

@@ -8,11 +8,12 @@ use std::os::unix::net as std_unix;
 use std::path::Path;
 
 use super::address::Address;
+use super::cancellation::uncancelable;
 use super::descriptor::opened;
 use super::errno::check;
 use super::error::{Error, Result};
 use super::socket_option::SocketOption;
-use super::transfer::{accept, connect_socket};
+use super::transfer::{sockaddr, socklen_t};
 
 /// The result of a connection attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,4 +133,32 @@ fn bind(socket: &OwnedFd, address: &Address) -> Result<()> {
 pub fn shutdown(fd: c_int, how: c_int) -> Result<()> {
     // SAFETY: no preconditions.
     check(unsafe { libc::shutdown(fd, how) }).map(drop)
+}
+
+/// accept4(2), of a descriptor that does not block and is closed on exec.
+///
+/// # Safety
+/// As accept4(2) demands.
+pub unsafe fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> Result<c_int> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: as this function's contract says.
+    check(uncancelable(|| unsafe { libc::accept4(fd, address, length, flags) }))
+}
+
+/// connect(2).
+///
+/// # Safety
+/// As connect(2) demands.
+pub unsafe fn connect_socket(fd: c_int, address: *const sockaddr, length: socklen_t) -> Result<()> {
+    // SAFETY: as this function's contract says.
+    check(uncancelable(|| unsafe { libc::connect(fd, address, length) })).map(drop)
+}
+
+/// An error unless a socket is connected.
+pub fn check_connected(fd: c_int) -> Result<()> {
+    // SAFETY: addresses are integers, for which zero is a value.
+    let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = size_of_val(&address) as socklen_t;
+    // SAFETY: the addresses are good for an address and its length.
+    check(unsafe { libc::getpeername(fd, (&raw mut address).cast(), &mut length) }).map(drop)
 }

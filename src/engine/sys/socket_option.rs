@@ -105,34 +105,19 @@ fn get<T: Default>(fd: c_int, level: c_int, option: c_int) -> Result<T> {
 
 /// Whether a descriptor is a TCP socket that delivers bytes, not records: no kTLS.
 pub fn is_plain_tcp(fd: c_int) -> bool {
-    let mut protocol: c_int = 0;
-    let mut length = size_of::<c_int>() as socklen_t;
-    // SAFETY: the addresses are good for an integer and its length.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_PROTOCOL,
-            (&raw mut protocol).cast::<c_void>(),
-            &mut length,
-        )
-    };
-    if result < 0 || protocol != libc::IPPROTO_TCP {
-        return false;
+    /// A name of an upper layer is shorter, and empty if there is none.
+    const NAME: usize = 16;
+    let upper_layer = || get::<[u8; NAME]>(fd, libc::IPPROTO_TCP, libc::TCP_ULP);
+    get(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP)
+        && upper_layer().map_or(true, |name| name[0] == 0)
+}
+
+/// The error that is pending at a socket, which is cleared.
+pub fn take_socket_error(fd: c_int) -> Result<()> {
+    match get(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
+        0 => Ok(()),
+        error => Err(Error::Os(error)),
     }
-    let mut name = [0u8; 16];
-    let mut length = name.len() as socklen_t;
-    // SAFETY: the addresses are good for the name and its length.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            libc::TCP_ULP,
-            name.as_mut_ptr().cast::<c_void>(),
-            &mut length,
-        )
-    };
-    result < 0 || length == 0 || name[0] == 0
 }
 
 /// Whether a descriptor is a socket that listens.

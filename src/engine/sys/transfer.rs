@@ -7,7 +7,7 @@
 //!
 //! The calls that servers live on are made by number: syscall(2) is no cancellation point.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
 use std::slice;
@@ -420,51 +420,6 @@ pub unsafe fn send_file(
 ) -> Result<usize> {
     // SAFETY: as this function's contract says.
     quietly(|| count(uncancelable(|| unsafe { libc::sendfile(fd, from, offset, bytes) })))
-}
-
-/// accept4(2), of a descriptor that does not block and is closed on exec.
-///
-/// # Safety
-/// As accept4(2) demands.
-pub unsafe fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> Result<c_int> {
-    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: as this function's contract says.
-    check(uncancelable(|| unsafe { libc::accept4(fd, address, length, flags) }))
-}
-
-/// connect(2).
-///
-/// # Safety
-/// As connect(2) demands.
-pub unsafe fn connect_socket(fd: c_int, address: *const sockaddr, length: socklen_t) -> Result<()> {
-    // SAFETY: as this function's contract says.
-    check(uncancelable(|| unsafe { libc::connect(fd, address, length) })).map(drop)
-}
-
-/// An error unless a socket is connected.
-pub fn check_connected(fd: c_int) -> Result<()> {
-    // SAFETY: addresses are integers, for which zero is a value.
-    let mut address: libc::sockaddr_storage = unsafe { zeroed() };
-    let mut length = size_of_val(&address) as socklen_t;
-    // SAFETY: the addresses are good for an address and its length.
-    check(unsafe { libc::getpeername(fd, (&raw mut address).cast(), &mut length) }).map(drop)
-}
-
-/// The error that is pending at a socket, which is cleared.
-pub fn take_socket_error(fd: c_int) -> Result<()> {
-    let mut error: c_int = 0;
-    let mut length = size_of::<c_int>() as socklen_t;
-    // SAFETY: the addresses are good for an integer and its length.
-    check(unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut error).cast::<c_void>(),
-            &mut length,
-        )
-    })?;
-    if error == 0 { Ok(()) } else { Err(Error::Os(error)) }
 }
 
 /// pread(2).
