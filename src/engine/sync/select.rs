@@ -278,12 +278,16 @@ fn check_all(cases: &[Case], check_home: impl Fn(&Home) -> Result<()>) -> Result
 unsafe fn attempt(cases: &[Case], those: fn(&Case) -> bool, poll: bool) -> Option<usize> {
     let current = scheduler::current();
     let those = cases.iter().enumerate().filter(|(_, case)| those(case));
-    let mut ready = those.filter_map(|(index, case)| {
-        let happened = if poll { case.poll() } else { 0 };
-        case.is_ready(current, happened).then_some((index, case, happened))
-    });
-    // A channel that no task has used yet has no home.
-    let home = channels(cases).find_map(|channel| channel.home().scheduler());
+    let mut ready = those
+        .filter_map(|(index, case)| {
+            let happened = if poll { case.poll() } else { 0 };
+            case.is_ready(current, happened).then_some((index, case, happened))
+        })
+        .peekable();
+    // Of those that are asked for only: after a wait the others' channels may be gone. One that no task has
+    // used yet has no home.
+    let (_, first, _) = ready.peek()?;
+    let home = first.channel().and_then(|(channel, _)| channel.home().scheduler());
     let (index, case, happened) = match home.or(current) {
         Some(scheduler) => scheduler.random.choose(ready)?,
         None => ready.next()?,
