@@ -141,13 +141,17 @@ fn chat_tells_all_and_lets_go_who_is_slow() {
 #[test]
 fn port_scan_finds_who_listens() {
     let scheduler = scheduler();
-    let listeners: Vec<_> = (0..4).map(|_| listen()).collect();
-    let mut ports: Vec<u16> = listeners.iter().map(|(_, address)| address.port()).collect();
+    // No other test's server listens there, which the scan would disturb.
+    let address = [127, 0, 0, 2];
+    let listeners: Vec<_> = (0..4)
+        .map(|_| std::net::TcpListener::bind((std::net::Ipv4Addr::from(address), 0)).unwrap())
+        .collect();
+    let mut ports: Vec<u16> =
+        listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
     ports.sort_unstable();
     let range = ports[0]..=ports[3];
-    let scan = scheduler.spawn(move || {
-        port_scan::scan([127, 0, 0, 1].into(), range, 3, Duration::from_secs(10)).unwrap()
-    });
+    let scan = scheduler
+        .spawn(move || port_scan::scan(address.into(), range, 3, Duration::from_secs(10)).unwrap());
     scheduler.run().unwrap();
     let open = scan.join().unwrap(); // Others may listen in between.
     assert!(ports.iter().all(|port| open.contains(port)), "{ports:?} in {open:?}");

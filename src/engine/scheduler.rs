@@ -9,6 +9,7 @@ mod deadline;
 mod descriptor;
 mod dispatch;
 mod drain;
+mod idle;
 mod io;
 mod join;
 mod latency;

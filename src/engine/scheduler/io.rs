@@ -46,6 +46,8 @@ pub struct Io {
     /// Whether the last call of the wait function failed: only the first failure in a row is
     /// logged.
     pub wait_failed: Cell<bool>,
+    /// Whether it has been said in this run that only other threads can wake a task.
+    pub has_told_of_others: Cell<bool>,
     pub latency: WakeupLatency,
     /// In nanoseconds: when I/O was last polled.
     polled_at_ns: Cell<u64>,
@@ -63,6 +65,7 @@ impl Io {
             reactor: RefCell::new(Reactor::create(wake_up_fd)?),
             builtin: Cell::new(None),
             wait_failed: Cell::new(false),
+            has_told_of_others: Cell::new(false),
             latency: WakeupLatency::default(),
             polled_at_ns: Cell::new(0),
             poll_epoch_end: Cell::new(0),

@@ -117,6 +117,7 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     let entered = Entered::enter(scheduler);
     scheduler.tasks.starved.retry_all(&scheduler.run_queue);
     scheduler.time.begin_loop();
+    scheduler.io.has_told_of_others.set(false);
     log::info(format_args!(
         "Scheduler starting with {} runnable tasks, {} sleeping",
         scheduler.run_queue.count.get(),
@@ -260,32 +261,6 @@ impl Scheduler {
 
     // ---- phase 3
 
-    /// Whether there is nothing to do but wait.
-    fn is_idle(&self) -> bool {
-        self.run_queue.is_empty() && self.remote.is_idle() && self.tasks.alive() > 0
-    }
-
-    /// The timeout of phase 3; `None` if nothing could end the wait.
-    fn idle_timeout_ns(&self) -> Option<u64> {
-        match self.timers.next_deadline_ns() {
-            // A deadline past the end of the clock is never.
-            Some(u64::MAX) => Some(u64::MAX),
-            Some(deadline) => Some(deadline.saturating_sub(self.time.clock.now_ns())),
-            None => self.may_be_woken().then_some(u64::MAX),
-        }
-    }
-
-    /// Whether anything but a timer could make a task ready.
-    fn may_be_woken(&self) -> bool {
-        match self.builtin_wait() {
-            Some(builtin) => {
-                builtin.watches_descriptors() && self.io.reactor.borrow().has_waiters()
-            }
-            // A program's function may know of events to come.
-            None => true,
-        }
-    }
-
     /// Polls pending descriptors: with an event there, the clock need not be read for a timeout.
     fn has_pending_events(&self) -> bool {
         self.may_be_woken() && self.poll_pending(true) > 0
@@ -310,31 +285,10 @@ impl Scheduler {
         trim::Parts { tasks: &self.tasks, timers: &self.timers, reactor: &self.io.reactor }
     }
 
-    #[cold]
-    fn report_deadlock(&self) -> Error {
-        let left = self.tasks.alive();
-        if self.tasks.starved.is_empty() {
-            log::error(format_args!(
-                "deadlock: {}, and no timer, descriptor or wait function can wake {}; the run ends \
-                 (a task dump shows what each task waits for)",
-                Counted(left, "task is parked", "tasks are parked"),
-                if left == 1 { "it" } else { "any of them" }
-            ));
-            Error::Deadlock
-        } else {
-            log::error(format_args!(
-                "no memory for the stacks of {}, and no other task is left to release one; the \
-                 run ends (the next run tries again)",
-                Counted(self.tasks.starved.count(), "new task", "new tasks")
-            ));
-            Error::OutOfMemory
-        }
-    }
-
     // ---- waiting
 
     /// The built-in wait function that is set, if it is one.
-    fn builtin_wait(&self) -> Option<Builtin> {
+    pub(super) fn builtin_wait(&self) -> Option<Builtin> {
         let Some(function) = self.wait_function.get() else {
             return Some(Builtin::Epoll);
         };

@@ -13,6 +13,7 @@ use std::ptr::null;
 
 use super::object::Task;
 use super::wait_queue::{Links, WaitQueue, Waiter};
+use crate::engine::context::switch;
 
 /// See the module. C has it as five words of its select cases.
 #[repr(C)]
@@ -76,6 +77,16 @@ impl WaitNode {
         self.result.set(0);
         self.place.set(Place::Waiting);
         queue.push(self);
+    }
+
+    /// Prefetches it.
+    pub fn prefetch(&self) {
+        switch::prefetch(self);
+    }
+
+    /// Prefetches what waking its task needs of the task.
+    pub fn prefetch_task(&self) {
+        switch::prefetch(self.task.get());
     }
 
     /// Moves it from the object's queue to that of the fired ones.

@@ -25,7 +25,6 @@ pub struct Message {
 }
 
 impl Message {
-    #[cfg_attr(not(loom), expect(dead_code, reason = "see `Mailbox::post`"))]
     pub fn new(run: unsafe fn(NonNull<Message>), abandon: unsafe fn(NonNull<Message>)) -> Message {
         Message { next: AtomicPtr::new(null_mut()), run, abandon }
     }

@@ -50,10 +50,6 @@ impl Mailbox {
     // ---- for all threads, and for signal handlers
 
     /// Posts a message; `notify` writes to the wake-up descriptor.
-    #[cfg_attr(
-        not(loom),
-        expect(dead_code, reason = "the seam for work from other threads: nothing posts yet")
-    )]
     pub fn post(&self, message: NonNull<Message>, notify: impl FnOnce()) -> Result<(), Closed> {
         self.inbox.push(message)?;
         self.wake(notify);

@@ -25,7 +25,7 @@ use std::sync::atomic::{
 };
 
 use super::identity::this_process;
-use super::inbox::Batch;
+use super::inbox::{Batch, Message};
 use super::mailbox::Mailbox;
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Mark, Result};
@@ -45,6 +45,9 @@ struct Block {
     /// An eventfd. Whoever has found that `process` is this one may use it.
     wake_up_fd: AtomicI32,
     mailbox: Mailbox,
+    /// How many there are that may wake a task of the scheduler: handles of the program, jobs, ends of
+    /// channels between threads. While there is one, a run does not end by deadlock.
+    wakers: AtomicUsize,
 }
 
 /// A strong reference, which can wake the scheduler.
@@ -82,6 +85,7 @@ impl Remote {
                 process: AtomicU32::new(this_process()),
                 wake_up_fd: AtomicI32::new(wake_up_fd),
                 mailbox: Mailbox::new(),
+                wakers: AtomicUsize::new(0),
             });
         }
         Ok(Remote(block))
@@ -112,6 +116,35 @@ impl Remote {
         // to the loop when it suspends next.
         switch::yield_to_loop();
         Ok(())
+    }
+
+    /// Leaves a message, which the loop runs or `close` abandons, on the scheduler's thread. An error, and
+    /// nothing is left, if the scheduler has been destroyed.
+    ///
+    /// # Safety
+    /// The message keeps its address, and nobody touches it, until one of its functions is called. Both
+    /// may be called on any thread that runs or destroys the scheduler.
+    pub unsafe fn post(&self, message: ptr::NonNull<Message>) -> Result<()> {
+        sanitizer::release(self.block());
+        self.block().mailbox.post(message, || self.notify()).map_err(|_| Error::Disconnected)
+    }
+
+    /// From now on somebody may wake a task of the scheduler, and a run does not end by deadlock.
+    pub fn add_waker(&self) {
+        self.block().wakers.fetch_add(1, Relaxed);
+    }
+
+    /// Undoes [`add_waker`](Self::add_waker). The loop looks again whether anybody is left.
+    pub fn remove_waker(&self) {
+        let is_last = self.block().wakers.fetch_sub(1, AcqRel) == 1;
+        if is_last && self.runs_elsewhere() {
+            self.notify();
+        }
+    }
+
+    /// Whether anybody may wake a task, who is not a timer or a descriptor.
+    pub fn has_wakers(&self) -> bool {
+        self.block().wakers.load(Acquire) > 0
     }
 
     /// Makes the wake-up descriptor readable. In a child of fork() that has none of its own yet
@@ -200,6 +233,10 @@ impl Remote {
 
     /// Runs the messages of other threads.
     pub fn run_messages(&self) {
+        if self.block().mailbox.is_idle() {
+            return;
+        }
+        sanitizer::acquire(self.block());
         for message in self.block().mailbox.take() {
             // SAFETY: as the poster has said.
             unsafe { (message.as_ref().run)(message) };

@@ -184,6 +184,7 @@ impl Client {
 /// What the server tells of itself.
 #[derive(Default)]
 pub struct Counts {
+    /// Connections with a request. Another test may scan ports, or take this one for a closed one.
     pub connections: AtomicUsize,
     /// Requests whose body was cut off.
     pub cut_off: AtomicUsize,
@@ -206,7 +207,6 @@ impl Upstream {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let counts = Arc::clone(&shared);
-                counts.connections.fetch_add(1, Relaxed);
                 thread::spawn(move || serve(&stream, &counts));
             }
         });
@@ -217,7 +217,10 @@ impl Upstream {
 fn serve(stream: &TcpStream, counts: &Counts) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
+    let mut is_first = true;
     while let Some(request) = read_head(&mut reader)? {
+        counts.connections.fetch_add(usize::from(is_first), Relaxed);
+        is_first = false;
         answer(stream, &mut reader, &request, counts).inspect_err(|_| {
             let _ = stream.shutdown(Shutdown::Both);
         })?;
