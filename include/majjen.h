@@ -11,6 +11,7 @@
 //   Yielding, sleeping, waiting for a task
 //   Deadlines
 //   Stopping a run, also from other threads
+//   From other threads
 //   File descriptors
 //   Reading and writing
 //   Connections, and descriptors that the library owns
@@ -447,15 +448,15 @@ int mj_task_set_deadline(uint64_t deadline_ns,
 //   -EINVAL  `scheduler` is NULL
 int mj_scheduler_stop(struct mj_scheduler *scheduler);
 
-// A handle to a scheduler that outlives it, for other threads. It can only stop the run. To hand
-// work to a scheduler from another thread, put it into a structure of your own with a lock, write
-// to an eventfd(2) or a pipe, and have a task wait for that with mj_task_wait_fd(). See
-// mj_scheduler_remote().
+// A handle to a scheduler that outlives it, for other threads: they hand it work by mj_post(), wake
+// and cancel its tasks, read its counters, and stop it. See mj_scheduler_remote().
 typedef struct mj_remote mj_remote;
 
 // Makes a handle to a scheduler, for other threads and for signal handlers. Unlike the scheduler's
 // address it stays valid after mj_scheduler_destroy(), and tells then that the scheduler is gone.
-// It keeps a descriptor open. Callable from any thread. Does not suspend.
+// It keeps a descriptor open. While the program has one, a run whose tasks are all parked waits for
+// other threads to wake one, after a WARN line, instead of ending with -EDEADLK. Callable from any
+// thread. Does not suspend.
 //
 // Returns the handle, to be released with mj_remote_release(), or NULL. Errors, in errno:
 //   EINVAL  `scheduler` is NULL
@@ -477,6 +478,82 @@ struct mj_remote *mj_remote_retain(struct mj_remote *remote);
 // Drops a reference to a handle; NULL is ignored. Callable from any thread, not from a signal
 // handler. Does not suspend.
 void mj_remote_release(struct mj_remote *remote);
+
+// ---- From other threads -------------------------------------------------------------------------
+
+// What is called with the argument of a function that will not be called, so that it can be released.
+// It must not suspend. A C++ exception that would leave it calls std::terminate(), after a line on
+// stderr.
+typedef void (*mj_abandon_fn)(void *argument);
+
+// Lets a task of a scheduler run a function: from any thread, whether or not the scheduler runs. Each
+// has a task of its own, so one that suspends does not hold up the next; they begin in the order in
+// which a thread has posted them. The task ends when the function returns. `argument` is passed to it.
+//
+// If the scheduler is destroyed before the function has begun, `abandon` is called with the argument
+// instead, once, by the thread that destroys it, unless it is NULL; it must not use that scheduler. A
+// post that was accepted is not lost for want of memory: it waits until there is some.
+//
+// Callable from any thread, also outside tasks, not from a signal handler: mj_post_with_node() is. Does not
+// suspend.
+//
+// Returns 0. Errors, with which nothing is called:
+//   -EAGAIN  as many posts wait as may, see mj_remote_set_post_limit()
+//   -EPIPE   the scheduler has been destroyed
+//   -ENOMEM  out of memory
+//   -EINVAL  `remote` or `function` is NULL
+int mj_post(struct mj_remote *remote,
+            mj_go_fn function,
+            void *argument,
+            mj_abandon_fn abandon);
+
+// A post in memory of the caller's, for mj_post_with_node(), which sets its fields. It must keep its
+// address, and nobody may touch it, from an accepted post until `function` or `abandon` is called with
+// the argument: then it is the caller's again, and may be posted once more, or freed.
+typedef struct mj_post_node {
+  // The library's.
+  void *internal[7];
+} mj_post_node;
+
+// mj_post() without an allocation: the post is in `node`, which the caller brings. Its fields are set
+// here. Does not suspend. Callable from any thread and from a signal handler.
+//
+// Returns 0: the node is the library's until the function or `abandon` is called, or, with `abandon`
+// NULL, the scheduler is destroyed. Errors, with which it stays the caller's:
+//   -EAGAIN, -EPIPE  as mj_post()
+//   -EINVAL          `remote`, `node` or `function` is NULL
+int mj_post_with_node(struct mj_remote *remote,
+                      struct mj_post_node *node,
+                      mj_go_fn function,
+                      void *argument,
+                      mj_abandon_fn abandon);
+
+// Sets how many posts may wait to begin, 65,536 at first: with so many, mj_post() and mj_post_with_node()
+// return -EAGAIN. Those that wait already are left alone. Callable from any thread. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  `remote` is NULL, or `posts` is 0
+int mj_remote_set_post_limit(struct mj_remote *remote,
+                             size_t posts);
+
+// mj_scheduler_wake() from any thread. On another thread than the scheduler's it takes effect there
+// soon, after what this thread has posted before, and nothing tells whether the task was waiting then.
+// Not callable from a signal handler. Does not suspend.
+//
+// Returns 0. Errors:
+//   -ESRCH   none of the scheduler's tasks has this id any more; told only on the scheduler's own
+//            thread
+//   -EAGAIN, -EPIPE, -ENOMEM  as mj_post()
+//   -EINVAL  `remote` is NULL, or `id` is 0
+int mj_remote_wake(struct mj_remote *remote,
+                   mj_task_id id);
+
+// mj_scheduler_cancel() from any thread, as mj_remote_wake() is mj_scheduler_wake(). Does not suspend.
+//
+// Returns 0. Errors:
+//   -ESRCH, -EAGAIN, -EPIPE, -ENOMEM, -EINVAL  as mj_remote_wake()
+int mj_remote_cancel(struct mj_remote *remote,
+                     mj_task_id id);
 
 // ---- File descriptors ---------------------------------------------------------------------------
 
@@ -1701,6 +1778,17 @@ typedef struct mj_metrics {
 // destroyed; or NULL, with a line in the log, for NULL and when the scheduler is running on
 // another thread.
 const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
+
+// Reads a scheduler's counters, from any thread and from a signal handler. Each is true, does not go
+// back but by a reset, and is at most one iteration of the loop old; they are not all of one instant.
+// `bytes` is sizeof(mj_metrics): what the library does not know is 0. Does not suspend.
+//
+// Returns 0. Errors, with which `metrics` is left alone:
+//   -EPIPE   the scheduler has been destroyed
+//   -EINVAL  `remote` or `metrics` is NULL
+int mj_remote_metrics(struct mj_remote *remote,
+                      struct mj_metrics *metrics,
+                      size_t bytes);
 
 // Resets the counters to 0, but not the gauges: `current_tasks` and `memory_allocated_bytes` stay,
 // and `peak_tasks` becomes `current_tasks`. A scheduler that is NULL or running on another thread

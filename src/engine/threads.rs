@@ -10,6 +10,6 @@ mod remote;
 
 pub use fork_safe_mutex::{ForkSafeMutex, ForkSafeMutexGuard};
 pub use identity::this_process;
-pub use inbox::Message;
+pub use inbox::{Message, Queue};
 pub use ownership::Ownership;
 pub use remote::{Remote, WeakRemote};

@@ -10,7 +10,9 @@ use crate::engine::threads::Remote;
 
 /// Makes a handle to a scheduler, for other threads and for signal handlers. Unlike the scheduler's
 /// address it stays valid after mj_scheduler_destroy(), and tells then that the scheduler is gone.
-/// It keeps a descriptor open. Callable from any thread. Does not suspend.
+/// It keeps a descriptor open. While the program has one, a run whose tasks are all parked waits for
+/// other threads to wake one, after a WARN line, instead of ending with -EDEADLK. Callable from any
+/// thread. Does not suspend.
 ///
 /// Returns the handle, to be released with mj_remote_release(), or NULL. Errors, in errno:
 ///   EINVAL  `scheduler` is NULL
@@ -18,7 +20,7 @@ use crate::engine::threads::Remote;
 pub unsafe extern "C" fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *mut mj_remote {
     // SAFETY: as this function's contract says.
     match unsafe { scheduler_ref(scheduler, "mj_scheduler_remote") } {
-        Some(scheduler) => scheduler.remote.clone().into_raw().cast(),
+        Some(scheduler) => hand_out(&scheduler.remote),
         None => {
             sys::set_errno(Error::InvalidArgument.errno());
             null_mut()
@@ -32,8 +34,13 @@ pub unsafe extern "C" fn mj_scheduler_remote(scheduler: *mut mj_scheduler) -> *m
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_remote {
     // SAFETY: as this function's contract says.
-    let handle = unsafe { Remote::borrow_raw(remote.cast(), Remote::clone) };
-    handle.map_or(null_mut(), |handle| handle.into_raw().cast())
+    unsafe { Remote::borrow_raw(remote.cast(), hand_out) }.unwrap_or(null_mut())
+}
+
+/// A handle of the program's, which may wake tasks by it.
+fn hand_out(remote: &Remote) -> *mut mj_remote {
+    remote.add_waker();
+    remote.clone().into_raw().cast()
 }
 
 /// Drops a reference to a handle; NULL is ignored. Callable from any thread, not from a signal
@@ -41,7 +48,9 @@ pub unsafe extern "C" fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_rem
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_remote_release(remote: *mut mj_remote) {
     // SAFETY: as this function's contract says.
-    drop(unsafe { Remote::from_raw(remote.cast()) });
+    if let Some(remote) = unsafe { Remote::from_raw(remote.cast()) } {
+        remote.remove_waker();
+    }
 }
 
 /// mj_scheduler_stop() by a handle. Callable from any thread and from a signal handler. Does not

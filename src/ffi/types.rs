@@ -127,6 +127,11 @@ pub type mj_wait_fn = Option<
 /// were noexcept, after a line on stderr.
 pub type mj_go_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void)>;
 
+/// What is called with the argument of a function that will not be called, so that it can be released.
+/// It must not suspend. A C++ exception that would leave it calls std::terminate(), after a line on
+/// stderr.
+pub type mj_abandon_fn = Option<unsafe extern "C" fn(argument: *mut c_void)>;
+
 /// A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
 /// before. UINT64_MAX, which stands for never, counts as one less. It is called often, in the middle
 /// of other calls, so it must not suspend, nor release what these use. A C++ exception that would
@@ -176,12 +181,19 @@ pub struct mj_scheduler {
     pub metrics: mj_metrics,
 }
 
-/// A handle to a scheduler that outlives it, for other threads. It can only stop the run. To hand
-/// work to a scheduler from another thread, put it into a structure of your own with a lock, write
-/// to an eventfd(2) or a pipe, and have a task wait for that with mj_task_wait_fd(). See
-/// mj_scheduler_remote().
+/// A handle to a scheduler that outlives it, for other threads: they hand it work by mj_post(), wake
+/// and cancel its tasks, read its counters, and stop it. See mj_scheduler_remote().
 pub struct mj_remote {
     _private: [u8; 0],
+}
+
+/// A post in memory of the caller's, for mj_post_with_node(), which sets its fields. It must keep its
+/// address, and nobody may touch it, from an accepted post until `function` or `abandon` is called with
+/// the argument: then it is the caller's again, and may be posted once more, or freed.
+#[repr(C)]
+pub struct mj_post_node {
+    /// The library's.
+    pub internal: [*mut c_void; 7],
 }
 
 /// A mutex. See mj_mutex_create().

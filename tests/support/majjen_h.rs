@@ -54,6 +54,21 @@ pub struct mj_remote {
     _opaque: [u8; 0],
 }
 
+pub type mj_abandon_fn = unsafe extern "C" fn(argument: *mut c_void);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_post_node {
+    pub internal: [*mut c_void; 7],
+}
+
+impl Default for mj_post_node {
+    fn default() -> mj_post_node {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 #[repr(C)]
 pub struct mj_stream {
     _opaque: [u8; 0],
@@ -264,6 +279,22 @@ unsafe extern "C" {
     pub safe fn mj_remote_stop(remote: *mut mj_remote) -> c_int;
     pub safe fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_remote;
     pub safe fn mj_remote_release(remote: *mut mj_remote);
+    pub safe fn mj_post(
+        remote: *mut mj_remote,
+        function: Option<mj_go_fn>,
+        argument: *mut c_void,
+        abandon: Option<mj_abandon_fn>,
+    ) -> c_int;
+    pub safe fn mj_post_with_node(
+        remote: *mut mj_remote,
+        node: *mut mj_post_node,
+        function: Option<mj_go_fn>,
+        argument: *mut c_void,
+        abandon: Option<mj_abandon_fn>,
+    ) -> c_int;
+    pub safe fn mj_remote_set_post_limit(remote: *mut mj_remote, posts: usize) -> c_int;
+    pub safe fn mj_remote_wake(remote: *mut mj_remote, id: mj_task_id) -> c_int;
+    pub safe fn mj_remote_cancel(remote: *mut mj_remote, id: mj_task_id) -> c_int;
     pub safe fn mj_task_wait_readable(fd: c_int);
     pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_fd_close(fd: c_int) -> c_int;
@@ -489,6 +520,11 @@ unsafe extern "C" {
     pub safe fn mj_log_dropped() -> u64;
     pub safe fn mj_log_set_escape(escape: bool);
     pub safe fn mj_scheduler_get_metrics(scheduler: *mut mj_scheduler) -> *const mj_metrics;
+    pub safe fn mj_remote_metrics(
+        remote: *mut mj_remote,
+        metrics: *mut mj_metrics,
+        bytes: usize,
+    ) -> c_int;
     pub safe fn mj_scheduler_reset_metrics(scheduler: *mut mj_scheduler);
     pub safe fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
     pub safe fn mj_scheduler_write_metrics(

@@ -35,6 +35,18 @@ macro_rules! metrics {
         }
 
         impl Metrics {
+            /// The values alone.
+            #[inline(always)]
+            pub fn values(&self) -> [u64; [$($help),*].len()] {
+                [$(self.$name.get() as u64),*]
+            }
+
+            /// The counters with these values.
+            pub fn of(values: &[u64]) -> Metrics {
+                let mut values = values.iter().copied();
+                Metrics { $($name: Cell::new(values.next().unwrap_or_default() as $type)),* }
+            }
+
             /// The table, with the values.
             #[inline(never)] // Once, for all formats.
             pub fn table(&self) -> [(Metric, u64); [$($help),*].len()] {

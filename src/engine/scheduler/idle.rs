@@ -5,9 +5,16 @@ use crate::engine::log::{self, Counted};
 use crate::engine::sys::Error;
 
 impl Scheduler {
+    /// Whether there are tasks, or messages of other threads, which may make some.
+    pub(super) fn has_work(&self) -> bool {
+        self.tasks.alive() > 0 || !self.posts.is_empty() || self.remote.has_messages()
+    }
+
     /// Whether there is nothing to do but wait.
     pub(super) fn is_idle(&self) -> bool {
-        self.run_queue.is_empty() && self.remote.is_idle() && self.tasks.alive() > 0
+        let waits =
+            if self.posts.is_empty() { self.tasks.alive() > 0 } else { self.posts.is_starved() };
+        waits && self.run_queue.is_empty() && self.remote.is_idle()
     }
 
     /// The timeout of phase 3; `None` if nothing could end the wait.
@@ -16,7 +23,7 @@ impl Scheduler {
             // A deadline past the end of the clock is never.
             Some(u64::MAX) => Some(u64::MAX),
             Some(deadline) => Some(deadline.saturating_sub(self.time.clock.now_ns())),
-            None if self.may_be_woken() => Some(u64::MAX),
+            None if self.may_be_woken() || self.posts.may_come() => Some(u64::MAX),
             None => self.waits_for_others().then_some(u64::MAX),
         }
     }

@@ -24,6 +24,7 @@ use crate::engine::time::{Clock, ClockFunction};
 use super::budget::Budget;
 use super::dispatch::Dispatch;
 use super::io::{Builtin, Io, WaitFunction};
+use super::posts::Posts;
 use super::random::Random;
 use super::tasks::Tasks;
 use super::time::Time;
@@ -61,6 +62,8 @@ pub struct Scheduler {
     pub(super) trim: Trim,
     /// The handle for other threads, and for objects that may outlive the scheduler.
     pub remote: Remote,
+    /// What other threads have left to be run.
+    pub(super) posts: Posts,
     pub(super) options: Options,
 }
 
@@ -112,6 +115,7 @@ impl Scheduler {
             budget: Budget::new(),
             random: Random::new(),
             trim: Trim::new(),
+            posts: Posts::new(),
             remote,
             options: Options {
                 handle_signals,
@@ -151,6 +155,7 @@ impl Scheduler {
         scheduler.tasks.iter().for_each(|task| scheduler.unlink(task));
         // A child of fork() may have closed the descriptors, and opened others under their numbers.
         let _ = scheduler.reinit_after_fork();
+        scheduler.abandon_posts();
         scheduler.remote.close();
         for task in scheduler.tasks.iter() {
             // SAFETY: the state belongs to the task, which does not run again.
@@ -285,6 +290,7 @@ impl Scheduler {
         let tables = self.tasks.bytes() + self.io.reactor.borrow().bytes() + self.timers.bytes();
         let own = size_of::<Scheduler>() + Remote::BYTES;
         metrics.memory_allocated_bytes.set(own + tables);
+        self.remote.share_counters(metrics.values());
     }
 
     /// Resets the counters.

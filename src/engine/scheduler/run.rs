@@ -167,7 +167,7 @@ impl Scheduler {
     }
 
     fn run_loop(&self) -> Result<()> {
-        while !self.remote.is_stopped() && self.tasks.alive() > 0 {
+        while !self.remote.is_stopped() && self.has_work() {
             measure::add(&self.metrics.scheduler_loops, 1);
             log::trace(format_args!(
                 "Loop iteration: runnable={}, sleeping={}",
@@ -179,6 +179,7 @@ impl Scheduler {
             // tasks that wait for a stack. Idle memory is given back.
             let now = self.time.clock.now();
             self.remote.run_messages();
+            self.begin_posts();
             self.expire_timers(now);
             self.tasks.starved.retry_if_due(&self.run_queue, now.ns);
             self.trim.step(&self.trimmed(), now.ns);
@@ -188,6 +189,7 @@ impl Scheduler {
 
             // 2. Run ready tasks until none is left, or it is time for phase 1 again.
             self.run_tasks(now);
+            self.publish_metrics();
 
             // 3. Wait, if there is nothing else to do.
             self.tasks.starved.report();
@@ -269,7 +271,7 @@ impl Scheduler {
     /// How long a wait may last though no event or timer is due: until waits are to be checked, stacks
     /// are to be tried again, or memory is to be given back. Whole milliseconds, which cost less.
     fn until_maintenance(&self, now: Instant) -> u64 {
-        let ns = if !self.tasks.starved.is_empty() {
+        let ns = if !self.tasks.starved.is_empty() || self.posts.is_starved() {
             RETRY_NS
         } else if self.time.clock.has_custom() {
             return u64::MAX; // What happens in simulated time does not depend on real time.
@@ -319,7 +321,6 @@ impl Scheduler {
         if may_sleep && !asleep {
             return; // Another thread has left something.
         }
-        self.publish_metrics();
         measure::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
         let watches = builtin.is_some_and(Builtin::watches_descriptors);

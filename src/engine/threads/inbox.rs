@@ -5,6 +5,7 @@
 //! interrupted, or stops for ever, leaves a consistent queue. The receiver takes all messages at
 //! once and reverses them, so the messages of one poster keep their order.
 
+use std::cell::Cell;
 use std::ptr::{NonNull, null_mut};
 
 use super::atomic::{
@@ -90,6 +91,55 @@ impl Inbox {
             CLOSED => Batch { first: null_mut() },
             latest => Batch::of(latest),
         }
+    }
+}
+
+/// A FIFO queue of messages that were taken, for one thread.
+pub struct Queue {
+    first: Cell<*mut Message>,
+    last: Cell<*mut Message>,
+}
+
+impl Queue {
+    pub const fn new() -> Queue {
+        Queue { first: Cell::new(null_mut()), last: Cell::new(null_mut()) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first.get().is_null()
+    }
+
+    /// Appends a message, which keeps its address while it is in the queue.
+    pub fn push(&self, message: NonNull<Message>) {
+        // SAFETY: a message that was taken, so it is the receiver's.
+        unsafe { message.as_ref() }.next.store(null_mut(), Relaxed);
+        // SAFETY: a message of the queue.
+        match unsafe { self.last.replace(message.as_ptr()).as_ref() } {
+            Some(last) => last.next.store(message.as_ptr(), Relaxed),
+            None => self.first.set(message.as_ptr()),
+        }
+    }
+
+    /// Puts the message that was taken out last back.
+    pub fn push_front(&self, message: NonNull<Message>) {
+        let first = self.first.replace(message.as_ptr());
+        // SAFETY: a message that was taken, so it is the receiver's.
+        unsafe { message.as_ref() }.next.store(first, Relaxed);
+        if first.is_null() {
+            self.last.set(message.as_ptr());
+        }
+    }
+
+    /// Takes the first message out.
+    pub fn pop(&self) -> Option<NonNull<Message>> {
+        let first = NonNull::new(self.first.get())?;
+        // SAFETY: a message of the queue.
+        let next = unsafe { first.as_ref() }.next.load(Relaxed);
+        self.first.set(next);
+        if next.is_null() {
+            self.last.set(null_mut());
+        }
+        Some(first)
     }
 }
 

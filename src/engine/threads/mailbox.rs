@@ -56,6 +56,11 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Whether the scheduler is gone.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
     /// Requests a stop of the run.
     pub fn stop(&self, notify: impl FnOnce()) -> Result<(), Closed> {
         if self.inbox.is_closed() {
@@ -94,6 +99,11 @@ impl Mailbox {
             self.set_awake();
         }
         may_wait
+    }
+
+    /// Whether there is no message.
+    pub fn is_empty(&self) -> bool {
+        self.inbox.is_empty()
     }
 
     /// Whether there is no message and no stop request.

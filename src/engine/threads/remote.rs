@@ -9,6 +9,10 @@
 //! | `handles`, `references` | anybody who has one |
 //! | `scheduler` | set once by whoever makes it; null from its destruction on. Only the owner follows it |
 //! | `owner` | 0 to a thread's token: that thread, to run the scheduler; back to 0: the same |
+//! | `wakers` | anybody who has a reference, by one up and one down |
+//! | `posts` | up: who leaves a post; down: the owner, who begins it |
+//! | `most_posts` | anybody who has one |
+//! | `counters` | the owner; anybody reads them, each for itself |
 //! | `wake_up_fd`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
 //! | `mailbox` | see there |
 //!
@@ -19,7 +23,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{
-    AtomicI32, AtomicPtr, AtomicU32, AtomicUsize,
+    AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     fence,
 };
@@ -48,7 +52,18 @@ struct Block {
     /// How many there are that may wake a task of the scheduler: handles of the program, jobs, ends of
     /// channels between threads. While there is one, a run does not end by deadlock.
     wakers: AtomicUsize,
+    /// How many posts have not begun, and how many there may be.
+    posts: AtomicUsize,
+    most_posts: AtomicUsize,
+    /// The scheduler's counters, as they were in the latest iteration of its loop.
+    counters: [AtomicU64; COUNTERS],
 }
+
+/// How many counters a scheduler has at most.
+pub const COUNTERS: usize = 20;
+
+/// How many posts may wait at first: 4 MiB of them.
+const MOST_POSTS: usize = 65_536;
 
 /// A strong reference, which can wake the scheduler.
 pub struct Remote(ptr::NonNull<Block>);
@@ -86,6 +101,9 @@ impl Remote {
                 wake_up_fd: AtomicI32::new(wake_up_fd),
                 mailbox: Mailbox::new(),
                 wakers: AtomicUsize::new(0),
+                posts: AtomicUsize::new(0),
+                most_posts: AtomicUsize::new(MOST_POSTS),
+                counters: [const { AtomicU64::new(0) }; COUNTERS],
             });
         }
         Ok(Remote(block))
@@ -129,6 +147,35 @@ impl Remote {
         self.block().mailbox.post(message, || self.notify()).map_err(|_| Error::Disconnected)
     }
 
+    /// [`post`](Self::post) for what waits until the scheduler has room for it. [`Error::WouldBlock`]
+    /// if as many wait as may.
+    ///
+    /// # Safety
+    /// As [`post`](Self::post); and the receiver calls [`uncount_post`](Self::uncount_post).
+    pub unsafe fn post_counted(&self, message: ptr::NonNull<Message>) -> Result<()> {
+        let block = self.block();
+        let posted = match block.posts.fetch_add(1, Relaxed) < block.most_posts.load(Relaxed) {
+            // SAFETY: as this function's contract says.
+            true => unsafe { self.post(message) },
+            false if block.mailbox.is_closed() => Err(Error::Disconnected),
+            false => Err(Error::WouldBlock),
+        };
+        if posted.is_err() {
+            self.uncount_post();
+        }
+        posted
+    }
+
+    /// A counted message does not wait any more.
+    pub fn uncount_post(&self) {
+        self.block().posts.fetch_sub(1, Relaxed);
+    }
+
+    /// Sets how many counted messages may wait.
+    pub fn set_most_posts(&self, most: usize) {
+        self.block().most_posts.store(most, Relaxed);
+    }
+
     /// From now on somebody may wake a task of the scheduler, and a run does not end by deadlock.
     pub fn add_waker(&self) {
         self.block().wakers.fetch_add(1, Relaxed);
@@ -157,10 +204,24 @@ impl Remote {
         }
     }
 
+    /// The counters that were [`shared`](Self::share_counters) last. An error if the scheduler has been
+    /// destroyed.
+    pub fn counters(&self) -> Result<[u64; COUNTERS]> {
+        if self.block().mailbox.is_closed() {
+            return Err(Error::Disconnected);
+        }
+        Ok(std::array::from_fn(|which| self.block().counters[which].load(Relaxed)))
+    }
+
     /// Whether a stop was requested.
     #[inline(always)]
     pub fn is_stopped(&self) -> bool {
         self.block().mailbox.is_stopped()
+    }
+
+    /// Whether both are of one scheduler.
+    pub fn is(&self, other: &Remote) -> bool {
+        self.0 == other.0
     }
 
     /// Whether the scheduler runs, on any thread.
@@ -207,6 +268,12 @@ impl Remote {
         self.block().mailbox.is_idle()
     }
 
+    /// Whether other threads have left a message.
+    #[inline(always)]
+    pub fn has_messages(&self) -> bool {
+        !self.block().mailbox.is_empty()
+    }
+
     /// Ends a run, and the ownership. Clears a stop request.
     pub fn leave(&self) {
         self.block().mailbox.end_run(|| self.clear_wake_up_fd(), || self.notify());
@@ -233,7 +300,7 @@ impl Remote {
 
     /// Runs the messages of other threads.
     pub fn run_messages(&self) {
-        if self.block().mailbox.is_idle() {
+        if !self.has_messages() {
             return;
         }
         sanitizer::acquire(self.block());
@@ -241,6 +308,12 @@ impl Remote {
             // SAFETY: as the poster has said.
             unsafe { (message.as_ref().run)(message) };
         }
+    }
+
+    /// Lets other threads read the counters.
+    pub fn share_counters(&self, counters: impl IntoIterator<Item = u64>) {
+        let places = self.block().counters.iter();
+        places.zip(counters).for_each(|(place, count)| place.store(count, Relaxed));
     }
 
     /// Whether the descriptors are this process's own, and not shared with the parent.
