@@ -1,5 +1,6 @@
 // Majjen, through its header and its shared library.
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "majjen.h"
@@ -222,6 +223,70 @@ static void test_transfer(void) {
   report("work", (double)transfers.moved);
 }
 
+// ---- row 4: how late a sleep of 10 ms ends beside something that never lets up
+
+enum { BESIDE_NOTHING, BESIDE_PEER, BESIDE_CHANNEL, BESIDE_DESCRIPTOR };
+
+static struct {
+  uint64_t what, moved;
+  int fds[2];
+  mj_chan *chan;
+} beside;
+
+static void sleep_10_ms(mj_scheduler *scheduler, void *state) {
+  (void)scheduler, (void)state;
+  for (uint64_t i = 0; i < late.count; i++) {
+    uint64_t began_ns = wall_ns();
+    mj_task_sleep_ms(10);
+    late.lateness_ns[i] = (int64_t)(wall_ns() - began_ns) - 10000000;
+  }
+  late.done = 1;
+  if (beside.chan != NULL) mj_chan_close(beside.chan);
+  for (int i = 0; i < 2; i++) {
+    if (beside.fds[i] >= 0) mj_fd_close(beside.fds[i]);
+  }
+  mj_task_exit();
+}
+
+// One side of what goes on all the time: there is always something to take, and room for more.
+static void never_lets_up(mj_scheduler *scheduler, void *state) {
+  (void)scheduler, (void)state;
+  char bytes[4096] = {0};
+  uint64_t element = 0;
+  while (!late.done) {
+    if (beside.what == BESIDE_PEER) {
+      if (mj_write(beside.fds[0], bytes, sizeof bytes, MJ_FOREVER) < 0) break;
+      if (mj_read_exact(beside.fds[1], bytes, sizeof bytes, MJ_FOREVER, NULL) < 0) break;
+    } else if (beside.what == BESIDE_CHANNEL) {
+      if (mj_chan_send(beside.chan, &element, MJ_FOREVER) != 0) break;
+      if (mj_chan_recv(beside.chan, &element, MJ_FOREVER) != 0) break;
+    } else {
+      if (mj_task_wait_fd(beside.fds[0], POLLOUT, MJ_FOREVER) < 0) break;
+    }
+    beside.moved++;
+  }
+  mj_task_exit();
+}
+
+static void start_beside(mj_scheduler *scheduler, void *state) {
+  (void)state;
+  mj_create_task(scheduler, sleep_10_ms, NULL);
+  if (beside.what == BESIDE_CHANNEL) beside.chan = mj_chan_create(scheduler, sizeof(uint64_t), 16);
+  if (beside.what != BESIDE_NOTHING) mj_create_task(scheduler, never_lets_up, NULL);
+  mj_task_exit();
+}
+
+static void test_beside(void) {
+  late.count = argument("count");
+  late.lateness_ns = (int64_t *)malloc(late.count * sizeof *late.lateness_ns);
+  beside.what = argument("what");
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, beside.fds) != 0) fail("socketpair");
+  run_tasks(start_beside);
+  if (beside.chan != NULL) mj_chan_destroy(beside.chan);
+  if (beside.what != BESIDE_NOTHING && beside.moved < late.count) fail("it let up");
+  report_lateness(late.lateness_ns, late.count);
+}
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -248,6 +313,7 @@ int main(int argc, char **argv) {
       {"lifecycle", test_lifecycle},
       {"channel", test_channel},
       {"transfer", test_transfer},
+      {"beside", test_beside},
       {"version", test_version},
       {NULL, NULL},
   };

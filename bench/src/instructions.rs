@@ -57,8 +57,16 @@ const TESTS: &[Test] = &[
         arguments: "transfer count={n} bare=1 owned=0",
         operations: 12_800,
     },
-    Test { name: "read and write", arguments: "transfer count={n} bare=0 owned=0", operations: 12_800 },
-    Test { name: "the same, owned", arguments: "transfer count={n} bare=0 owned=1", operations: 12_800 },
+    Test {
+        name: "read and write",
+        arguments: "transfer count={n} bare=0 owned=0",
+        operations: 12_800,
+    },
+    Test {
+        name: "the same, owned",
+        arguments: "transfer count={n} bare=0 owned=1",
+        operations: 12_800,
+    },
 ];
 
 /// Compares with the baseline, or with `bless` updates it.

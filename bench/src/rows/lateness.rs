@@ -19,7 +19,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         title: "How late sleeps end",
         work: "One task sleeps for 50 us to 20 ms, as many short as long ones on a logarithmic scale, and compares the \
                clock before and after: microseconds past the end of the sleep. First alone, then beside a task that \
-               does nothing but yield (libev, libuv: an idle callback).",
+               does nothing but yield (libev, libuv: an idle callback). Last, sleeps of 10 ms beside tasks that could go on for ever without waiting.",
         leaves_out: "Nothing: the kernel's own lateness in waking a process is part of it, 50 us of it by default (timer \
                      slack, `PR_SET_TIMERSLACK`). Other programs on the machine add to it.",
         tables: Vec::new(),
@@ -63,5 +63,39 @@ pub fn measure(bench: &Bench) -> Result<Row> {
             row.add_ratio(&what, "us", scaled(MAJJEN), peers.collect::<Vec<_>>());
         }
     }
+    beside(bench, &mut row);
     Ok(row)
+}
+
+/// A sleep of 10 ms beside something that never lets up.
+fn beside(bench: &Bench, row: &mut Row) {
+    const BESIDE: [&str; 4] = [
+        "nothing",
+        "two ends of a socket, always with room and data",
+        "a channel, always with room and elements",
+        "a descriptor that is always ready",
+    ];
+    let count = bench.plan.size(200, 50);
+    let repeats = bench.plan.size(5, 1);
+    let mut table = Table::new(
+        &format!("us late, Majjen, a sleep of 10 ms: median (least..most) of {repeats} runs"),
+        ["beside", "p50", "p99", "most"],
+    );
+    let mut alone_us = None;
+    for (what, name) in BESIDE.into_iter().enumerate() {
+        let results =
+            bench.compare(&[MAJJEN], &format!("beside what={what} count={count}"), count, repeats);
+        let mut line = vec![name.to_owned()];
+        line.extend(["p50_ns", "p99_ns", "max_ns"].map(|value| results.cell(MAJJEN, value, 1e-3)));
+        table.lines.push(line);
+        let p99_us = results.median(MAJJEN, "p99_ns").map(|ns| ns * 1e-3);
+        if what == 0 {
+            alone_us = p99_us;
+        } else {
+            let limit_us = alone_us.unwrap_or(0.0) + 1000.0;
+            let text = format!("p99 of 10 ms beside {name}, at most 1 ms more than alone");
+            row.targets.push(Target::at_most(&text, p99_us, limit_us, "us"));
+        }
+    }
+    row.tables.push(table);
 }
