@@ -228,9 +228,11 @@ static volatile sig_atomic_t signals;
 
 static void handle(int signal) {
   (void)signal;
+  const int before = errno;
   errno = 12345;
   CHECK_INT(mj_post_with_node(signaled_remote, &signaled_nodes[signals], counts, &order_count, NULL), ==, 0);
   CHECK_INT(errno, ==, 12345);
+  errno = before;
   signals++;
 }
 
