@@ -224,23 +224,20 @@ static void a_node_may_be_posted_again_by_its_function(void) {
 
 static mj_remote* signaled_remote;
 static mj_post_node signaled_nodes[1000];
-static volatile sig_atomic_t signals;
+static int signals;
 
 static void handle(int signal) {
   (void)signal;
-  const int before = errno;
-  errno = 12345;
-  CHECK_INT(mj_post_with_node(signaled_remote, &signaled_nodes[signals], counts, &order_count, NULL), ==, 0);
-  CHECK_INT(errno, ==, 12345);
-  errno = before;
-  signals++;
+  const int before = errno, which = __atomic_load_n(&signals, __ATOMIC_ACQUIRE);
+  CHECK_INT(mj_post_with_node(signaled_remote, &signaled_nodes[which], counts, &order_count, NULL), ==, 0);
+  CHECK_INT(errno, ==, before);
+  __atomic_store_n(&signals, which + 1, __ATOMIC_RELEASE);
 }
 
 static void* raises(void* thread) {
   for (int i = 0; i < 1000; i++) {
-    const int before = signals;
     CHECK_INT(pthread_kill(*(pthread_t*)thread, SIGUSR1), ==, 0);
-    while (signals == before) sched_yield();
+    while (__atomic_load_n(&signals, __ATOMIC_ACQUIRE) == i) sched_yield();
   }
   return NULL;
 }
@@ -252,6 +249,7 @@ static void waits_until_all_are_counted(void* argument) {
 
 // On the thread of the scheduler itself, whatever it is doing.
 static void a_signal_handler_posts_nodes(void) {
+  signals = 0;
   mj_scheduler* scheduler = new_scheduler();
   signaled_remote = mj_scheduler_remote(scheduler);
   order_count = 0;
