@@ -528,7 +528,7 @@ int mj_post_with_node(struct mj_remote *remote,
                       void *argument,
                       mj_abandon_fn abandon);
 
-// Sets how many posts may wait to begin, 65,536 at first: with so many, mj_post() and mj_post_with_node()
+// Sets how many posts may wait to begin, 16,384 at first: with so many, mj_post() and mj_post_with_node()
 // return -EAGAIN. Those that wait already are left alone. Callable from any thread. Does not suspend.
 //
 // Returns 0. Errors:

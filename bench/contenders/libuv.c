@@ -21,6 +21,7 @@ static inline void timer_stop(struct timer *timer) { uv_timer_stop(&timer->handl
 static void run_timers(void) { uv_run(loop, UV_RUN_DEFAULT); }
 
 #include "server.h"
+#include "threads.h"
 #include "timers.h"
 
 static void timer_expired(uv_timer_t *handle) {
@@ -135,6 +136,94 @@ static void test_serve(void) {
   uv_run(loop, UV_RUN_DEFAULT);
 }
 
+// ---- row 11: what libuv's users write: a queue with a lock, and uv_async_send
+
+struct posted {
+  struct posted *next;
+  void (*function)(void *);
+  void *argument;
+};
+
+static struct {
+  uv_mutex_t mutex;
+  struct posted *first, **last;
+  uv_async_t async;
+  uv_idle_t busy;
+} queue;
+
+static int thread_post(void (*function)(void *), void *argument) {
+  struct posted *posted = malloc(sizeof *posted);
+  *posted = (struct posted){NULL, function, argument};
+  uv_mutex_lock(&queue.mutex);
+  *queue.last = posted;
+  queue.last = &posted->next;
+  uv_mutex_unlock(&queue.mutex);
+  uv_async_send(&queue.async);
+  return 1;
+}
+
+static void run_posted(uv_async_t *async) {
+  (void)async;
+  uv_mutex_lock(&queue.mutex);
+  struct posted *posted = queue.first;
+  queue.first = NULL;
+  queue.last = &queue.first;
+  uv_mutex_unlock(&queue.mutex);
+  while (posted != NULL) {
+    struct posted *next = posted->next;
+    posted->function(posted->argument);
+    free(posted);
+    posted = next;
+  }
+}
+
+static void do_nothing(uv_idle_t *idle) { (void)idle; }
+
+static void __attribute__((constructor)) make_queue(void) {
+  loop = uv_default_loop();
+  uv_mutex_init(&queue.mutex);
+  queue.last = &queue.first;
+  uv_async_init(loop, &queue.async, run_posted);
+  uv_unref((uv_handle_t *)&queue.async);
+}
+
+static void loop_run(int busy) {
+  uv_ref((uv_handle_t *)&queue.async);
+  uv_idle_init(loop, &queue.busy);
+  if (busy) uv_idle_start(&queue.busy, do_nothing);
+  uv_run(loop, UV_RUN_DEFAULT);
+}
+
+static void loop_stop(void) { uv_stop(loop); }
+
+struct offload {
+  uv_work_t work;
+  uint64_t began_ns;
+};
+
+static void work(uv_work_t *request) { (void)request; }
+
+static void worked(uv_work_t *request, int status) {
+  struct offload *offload = (struct offload *)request;
+  (void)status;
+  count_offload(offload->began_ns);
+  if (offloads.index == offloads.count) return;
+  offloads.index++;
+  offload->began_ns = wall_ns();
+  uv_queue_work(loop, &offload->work, work, worked);
+}
+
+static void test_offload(void) {
+  begin_offloads();
+  struct offload *each = calloc(offloads.tasks, sizeof *each);
+  for (uint64_t i = 0; i < offloads.tasks; i++, offloads.index++) {
+    each[i].began_ns = wall_ns();
+    uv_queue_work(loop, &each[i].work, work, worked);
+  }
+  uv_run(loop, UV_RUN_DEFAULT);
+  report_offloads();
+}
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -154,7 +243,7 @@ static void test_version(void) { printf("version=%s\n", uv_version_string()); }
 int main(int argc, char **argv) {
   static const struct test tests[] = {
       {"timers", test_timers},   {"lateness", test_lateness}, {"serve", test_serve},
-      {"lifecycle", test_lifecycle}, {"version", test_version},   {NULL, NULL},
+      {"lifecycle", test_lifecycle}, {"version", test_version},   THREAD_TESTS,  {NULL, NULL},
   };
   return run_test(argc, argv, tests);
 }

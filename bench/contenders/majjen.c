@@ -25,6 +25,7 @@ static void run_tasks(task_body *first);
 
 #include "server.h"
 #include "tasks.h"
+#include "threads.h"
 
 // With `stack=bytes` tasks have stacks of that size instead of the default one.
 static void run_tasks(task_body *first) {
@@ -287,6 +288,40 @@ static void test_beside(void) {
   report_lateness(late.lateness_ns, late.count);
 }
 
+// ---- row 11
+
+static struct {
+  mj_scheduler *scheduler;
+  mj_remote *remote;
+  mj_task_id keeper;
+  int busy;
+} threads_row;
+
+static int thread_post(void (*function)(void *), void *argument) {
+  return mj_post(threads_row.remote, function, argument, NULL) == 0;
+}
+
+// A run ends with its last task.
+static void keep_running(void *argument) {
+  (void)argument;
+  while (threads_row.busy ? mj_yield() == 0 : mj_sleep_ns(MJ_FOREVER) == 0) {
+  }
+}
+
+static void __attribute__((constructor)) make_remote(void) {
+  mj_log_set_level(MJ_LOG_ERROR);
+  threads_row.scheduler = mj_scheduler_create();
+  threads_row.remote = mj_scheduler_remote(threads_row.scheduler);
+}
+
+static void loop_run(int busy) {
+  threads_row.busy = busy;
+  mj_go(threads_row.scheduler, keep_running, NULL, &threads_row.keeper);
+  mj_run(threads_row.scheduler);
+}
+
+static void loop_stop(void) { mj_scheduler_cancel(threads_row.scheduler, threads_row.keeper); }
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -314,6 +349,8 @@ int main(int argc, char **argv) {
       {"channel", test_channel},
       {"transfer", test_transfer},
       {"beside", test_beside},
+      {"posts", test_posts},
+      {"post_once", test_post_once},
       {"version", test_version},
       {NULL, NULL},
   };

@@ -112,7 +112,7 @@ pub unsafe extern "C" fn mj_post_with_node(
     status(unsafe { with(remote, |remote| remote.post_counted(node.cast())) })
 }
 
-/// Sets how many posts may wait to begin, 65,536 at first: with so many, mj_post() and mj_post_with_node()
+/// Sets how many posts may wait to begin, 16,384 at first: with so many, mj_post() and mj_post_with_node()
 /// return -EAGAIN. Those that wait already are left alone. Callable from any thread. Does not suspend.
 ///
 /// Returns 0. Errors:
@@ -250,7 +250,7 @@ unsafe fn run_action(message: NonNull<Message>) {
     // SAFETY: as above.
     unsafe { free_message(message) };
     if let Some(scheduler) = current() {
-        scheduler.remote.uncount_post();
+        scheduler.remote.uncount_posts(1);
         if let Some(task) = scheduler.tasks.find_id(id) {
             action(scheduler, task);
         }

@@ -99,7 +99,8 @@ impl Scheduler {
 
     /// Makes tasks of posts.
     pub(super) fn begin_posts(&self) {
-        for _ in 0..BATCH {
+        let mut begun = 0;
+        while begun < BATCH {
             let Some(message) = self.posts.queue.pop() else { break };
             let post = message.cast::<Post>();
             // SAFETY: only posts are in the queue, each of which is the first field of its struct.
@@ -109,14 +110,17 @@ impl Scheduler {
                 self.posts.queue.push_front(message);
                 break;
             }
-            self.remote.uncount_post();
+            begun += 1;
+        }
+        if begun > 0 {
+            self.remote.uncount_posts(begun); // At once: posters on other processors count, too.
         }
     }
 
     /// Abandons those that have not begun.
     pub(super) fn abandon_posts(&self) {
         while let Some(message) = self.posts.queue.pop() {
-            self.remote.uncount_post();
+            self.remote.uncount_posts(1);
             // SAFETY: as the poster has said.
             unsafe { (message.as_ref().abandon)(message) };
         }

@@ -5,20 +5,23 @@
 //!
 //! | state | is | set by |
 //! |---|---|---|
-//! | awake | `asleep` is false: the loop looks at the mailbox in each iteration | the owner, after a wait |
-//! | asleep | `asleep` is true: nobody looks before the descriptor is readable | the owner, before a wait, and between runs |
+//! | awake | `sleep` says so: the loop looks at the mailbox in each iteration | the owner, after a wait |
+//! | asleep | nobody looks before the descriptor is readable | the owner, before a wait, and between runs |
+//! | rung | asleep, and the descriptor was written to since | a poster, after its write |
 //! | stopped | `stop` is true: the loop ends at its next look | any thread and signal handler; taken back by the owner, at the end of the run |
 //! | closed | the inbox is closed: the scheduler is gone | the owner, for good |
 //!
 //! The owner is the thread that runs the scheduler, or the one that destroys it.
 //!
-//! *No lost wake-up.* A poster first pushes its message and then reads `asleep`; the owner first
-//! sets `asleep` and then checks the inbox. Each has a SeqCst fence between the two steps, so at
+//! *No lost wake-up.* A poster first pushes its message and then reads `sleep`; the owner first
+//! sets it to asleep and then checks the inbox. Each has a SeqCst fence between the two steps, so at
 //! least one sees the other's store: the owner does not go to sleep, or is woken.
 //!
 //! *Posters are independent.* Every poster that finds the owner asleep writes to the descriptor,
-//! even if another one is about to. A poster that stops for ever between its steps delays only the
-//! wake-up for its own message.
+//! even if another one is about to: only one that has written says so, and spares others the system
+//! call. A poster that stops for ever between its steps delays only the wake-up for its own message.
+//! Each sleep has a number, so that a late poster does not say it of a later sleep, before which the
+//! owner has cleared the descriptor.
 //!
 //! A request to stop is rare, and makes the descriptor readable in any case.
 //!
@@ -28,7 +31,7 @@
 use std::ptr::NonNull;
 
 use super::atomic::{
-    AtomicBool,
+    AtomicBool, AtomicU64,
     Ordering::{AcqRel, Relaxed, SeqCst},
     fence, step,
 };
@@ -38,19 +41,29 @@ use super::inbox::{Batch, Closed, Inbox, Message};
 pub struct Mailbox {
     inbox: Inbox,
     stop: AtomicBool,
-    asleep: AtomicBool,
+    /// The number of the latest sleep, and in the low bits 0 for awake, [`ASLEEP`] or [`RUNG`].
+    sleep: AtomicU64,
 }
+
+const ASLEEP: u64 = 1;
+const RUNG: u64 = 2;
+const STATE: u64 = 3;
+const NEXT_SLEEP: u64 = 4;
 
 impl Mailbox {
     /// The mailbox of a scheduler that does not run yet.
     pub fn new() -> Mailbox {
-        Mailbox { inbox: Inbox::new(), stop: AtomicBool::new(false), asleep: AtomicBool::new(true) }
+        Mailbox { inbox: Inbox::new(), stop: AtomicBool::new(false), sleep: AtomicU64::new(ASLEEP) }
     }
 
     // ---- for all threads, and for signal handlers
 
-    /// Posts a message; `notify` writes to the wake-up descriptor.
-    pub fn post(&self, message: NonNull<Message>, notify: impl FnOnce()) -> Result<(), Closed> {
+    /// Posts a message; `notify` writes to the wake-up descriptor, and returns whether it has.
+    pub fn post(
+        &self,
+        message: NonNull<Message>,
+        notify: impl FnOnce() -> bool,
+    ) -> Result<(), Closed> {
         self.inbox.push(message)?;
         self.wake(notify);
         Ok(())
@@ -72,12 +85,18 @@ impl Mailbox {
         Ok(())
     }
 
-    fn wake(&self, notify: impl FnOnce()) {
+    fn wake(&self, notify: impl FnOnce() -> bool) {
         step();
         fence(SeqCst);
-        if self.asleep.load(Relaxed) {
+        let sleep = self.sleep.load(Relaxed);
+        if sleep & STATE == ASLEEP {
             step();
-            notify();
+            if !notify() {
+                return;
+            }
+            step();
+            // Fails if the owner has woken up, or another poster was faster.
+            let _ = self.sleep.compare_exchange(sleep, sleep - ASLEEP + RUNG, AcqRel, Relaxed);
         }
     }
 
@@ -92,8 +111,7 @@ impl Mailbox {
     /// The owner is about to wait. Returns false, and stays awake, if there is a message or a stop
     /// request.
     pub fn prepare_to_sleep(&self) -> bool {
-        self.asleep.store(true, Relaxed);
-        fence(SeqCst);
+        self.begin_sleep();
         let may_wait = self.is_idle();
         if !may_wait {
             self.set_awake();
@@ -113,21 +131,25 @@ impl Mailbox {
 
     /// Undoes `set_awake` at the start of a run that failed to start.
     pub fn undo_enter(&self) {
-        self.asleep.store(true, Relaxed);
+        self.begin_sleep();
+    }
+
+    /// The owner, which is awake, falls asleep: it sees what was posted before, or the poster sees this.
+    fn begin_sleep(&self) {
+        self.sleep.fetch_add(NEXT_SLEEP + ASLEEP, AcqRel);
         fence(SeqCst);
     }
 
     /// The owner checks the mailbox again from now on.
     pub fn set_awake(&self) {
-        self.asleep.store(false, Relaxed);
+        self.sleep.fetch_and(!STATE, AcqRel);
     }
 
     /// Ends a run: clears the stop request, and marks the owner as asleep. `clear_wake_up_fd`
     /// clears the descriptor; messages are left for the next run, and make it readable again.
     /// Acquires the writes of the thread that requested the stop.
     pub fn end_run(&self, clear_wake_up_fd: impl FnOnce(), notify: impl FnOnce()) {
-        self.asleep.store(true, Relaxed);
-        fence(SeqCst);
+        self.begin_sleep();
         clear_wake_up_fd();
         self.stop.swap(false, AcqRel);
         if !self.inbox.is_empty() {

@@ -62,8 +62,8 @@ struct Block {
 /// How many counters a scheduler has at most.
 pub const COUNTERS: usize = 20;
 
-/// How many posts may wait at first: 4 MiB of them.
-const MOST_POSTS: usize = 65_536;
+/// How many posts may wait at first: 1 MiB of them, which the caches hold.
+const MOST_POSTS: usize = 16_384;
 
 /// A strong reference, which can wake the scheduler.
 pub struct Remote(ptr::NonNull<Block>);
@@ -129,7 +129,7 @@ impl Remote {
     /// Stops the current run, or else the next one. An error if the scheduler has been destroyed.
     pub fn stop(&self) -> Result<()> {
         sanitizer::release(self.block());
-        self.block().mailbox.stop(|| self.notify()).map_err(|_| Error::Disconnected)?;
+        self.block().mailbox.stop(|| _ = self.notify()).map_err(|_| Error::Disconnected)?;
         // If the scheduler runs on this thread, which may be in a signal handler, its task switches
         // to the loop when it suspends next.
         switch::yield_to_loop();
@@ -151,7 +151,7 @@ impl Remote {
     /// if as many wait as may.
     ///
     /// # Safety
-    /// As [`post`](Self::post); and the receiver calls [`uncount_post`](Self::uncount_post).
+    /// As [`post`](Self::post); and the receiver calls [`uncount_posts`](Self::uncount_posts).
     pub unsafe fn post_counted(&self, message: ptr::NonNull<Message>) -> Result<()> {
         let block = self.block();
         let posted = match block.posts.fetch_add(1, Relaxed) < block.most_posts.load(Relaxed) {
@@ -161,14 +161,14 @@ impl Remote {
             false => Err(Error::WouldBlock),
         };
         if posted.is_err() {
-            self.uncount_post();
+            self.uncount_posts(1);
         }
         posted
     }
 
-    /// A counted message does not wait any more.
-    pub fn uncount_post(&self) {
-        self.block().posts.fetch_sub(1, Relaxed);
+    /// So many counted messages do not wait any more.
+    pub fn uncount_posts(&self, count: usize) {
+        self.block().posts.fetch_sub(count, Relaxed);
     }
 
     /// Sets how many counted messages may wait.
@@ -196,12 +196,14 @@ impl Remote {
 
     /// Makes the wake-up descriptor readable. In a child of fork() that has none of its own yet
     /// [`adopt`](Self::adopt) does it: either this call sees that it has, or `adopt` sees what the
-    /// caller has left in the mailbox.
-    fn notify(&self) {
+    /// caller has left in the mailbox. Returns whether it has.
+    fn notify(&self) -> bool {
         fence(SeqCst);
-        if self.is_of_this_process() {
+        let is_here = self.is_of_this_process();
+        if is_here {
             sys::eventfd_raise(self.wake_up_fd());
         }
+        is_here
     }
 
     /// The counters that were [`shared`](Self::share_counters) last. An error if the scheduler has been
@@ -276,7 +278,7 @@ impl Remote {
 
     /// Ends a run, and the ownership. Clears a stop request.
     pub fn leave(&self) {
-        self.block().mailbox.end_run(|| self.clear_wake_up_fd(), || self.notify());
+        self.block().mailbox.end_run(|| self.clear_wake_up_fd(), || _ = self.notify());
         sanitizer::acquire(self.block());
         self.block().owner.store(0, Release);
     }
