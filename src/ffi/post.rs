@@ -10,7 +10,7 @@ use super::task::WORDS;
 use super::types::{mj_abandon_fn, mj_go_fn, mj_metrics, mj_post_node, mj_remote, mj_task_id};
 use crate::engine::context::callback;
 use crate::engine::measure::Metrics;
-use crate::engine::scheduler::{self, Post, Scheduler, current};
+use crate::engine::scheduler::{self, Post, Scheduler, current, running_task};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::Task;
 use crate::engine::threads::{Message, Remote};
@@ -123,8 +123,12 @@ pub unsafe extern "C" fn mj_remote_set_post_limit(remote: *mut mj_remote, posts:
         return Error::InvalidArgument.status();
     }
     // SAFETY: as this function's contract says.
-    let set = unsafe { with(remote, |remote| Ok(remote.set_most_posts(posts))) };
-    status(set)
+    status(unsafe {
+        with(remote, |remote| {
+            remote.set_most_posts(posts);
+            Ok(())
+        })
+    })
 }
 
 /// mj_scheduler_wake() from any thread. On another thread than the scheduler's it takes effect there
@@ -250,7 +254,7 @@ unsafe fn run_action(message: NonNull<Message>) {
     // SAFETY: as above.
     unsafe { free_message(message) };
     if let Some(scheduler) = current() {
-        scheduler.remote.uncount_posts(1);
+        scheduler.remote.count_begun();
         if let Some(task) = scheduler.tasks.find_id(id) {
             action(scheduler, task);
         }
@@ -288,10 +292,20 @@ unsafe fn start_node(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
 /// # Safety
 /// Called by the core, with a [`Posted`].
 unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
-    // SAFETY: as this function's contract says. It is not read again, so that the task may end in it.
-    let Posted { function, argument, .. } = unsafe { state.cast::<Posted>().read() };
-    // SAFETY: the program's function and the argument that it was given with.
-    unsafe { function(argument) };
+    let mut posted = state.cast::<Posted>();
+    loop {
+        // SAFETY: as this function's contract says. It is not read again, so that the task may end in it.
+        let Posted { function, argument, .. } = unsafe { posted.read() };
+        // SAFETY: the program's function and the argument that it was given with.
+        unsafe { function(argument) };
+        let Some((scheduler, task)) = running_task() else { return }; // It is a task.
+        // SAFETY: as above; the next one is in memory of its own, too.
+        let Some(next) = scheduler.next_post(task, start_allocated) else { break };
+        posted = next.as_ptr().cast();
+        let before = task.user_state.replace(posted.cast());
+        // SAFETY: the task's.
+        unsafe { sys::free(before) };
+    }
     let _ = scheduler::exit(); // In the task, and it may have been called already.
 }
 

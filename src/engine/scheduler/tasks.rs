@@ -56,6 +56,12 @@ impl Tasks {
         self.slab.free(task);
     }
 
+    /// Gives a task the id that a new one in its slot would have.
+    #[inline]
+    pub fn renew(&self, task: &Task) {
+        self.slab.renew(task);
+    }
+
     /// How many are alive.
     #[inline]
     pub fn alive(&self) -> usize {

@@ -245,7 +245,7 @@ impl Scheduler {
 
     /// Whether a task may switch to the next one without visiting the loop.
     #[inline(always)]
-    fn can_switch_directly(&self, now: u64) -> bool {
+    pub(super) fn can_switch_directly(&self, now: u64) -> bool {
         now < self.dispatch.yield_at_ticks.load(Relaxed)
     }
 

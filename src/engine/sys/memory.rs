@@ -30,6 +30,11 @@ pub fn allocate<T>(count: usize) -> *mut T {
     let Some(bytes) = count.checked_mul(size_of::<T>()) else {
         return null_mut();
     };
+    // What malloc() aligns all memory to, if it is large enough. It takes half of the instructions.
+    if align_of::<T>() <= align_of::<libc::max_align_t>() && align_of::<T>() <= bytes {
+        // SAFETY: no preconditions.
+        return unsafe { libc::malloc(bytes) }.cast();
+    }
     let mut memory = null_mut();
     let alignment = align_of::<T>().max(size_of::<*mut c_void>());
     // SAFETY: the alignment is a power of two and a multiple of a pointer's size.

@@ -216,6 +216,20 @@ impl Task {
         self.canceled.get() && !self.shielded.get()
     }
 
+    /// Whether the running task is as a new one would be, but for its id and its turns: nobody has
+    /// canceled, named, joined or ended it, and it owns nothing.
+    pub fn is_as_new(&self) -> bool {
+        let flags = [&self.queued, &self.canceled, &self.woken, &self.shielded];
+        self.is(State::Runnable)
+            && !flags.into_iter().any(Cell::get)
+            && self.deadline_ns.get() == u64::MAX
+            && self.locks.get() == 0
+            && self.at_end.get().is_none()
+            && self.group.get().is_null()
+            && self.joiners.is_empty()
+            && self.name.get()[0] == 0
+    }
+
     /// Whether the task is parked, as opposed to ready, running or ended.
     pub fn is_parked(&self) -> bool {
         self.is(State::Sleeping) || self.is(State::WaitingIo)

@@ -106,7 +106,7 @@ impl Slab {
     pub fn free(&self, task: &Task) {
         debug_assert!(!task.queued.get() && task.heap_index.get() == NOT_IN_HEAP);
         task.alive.set(false);
-        task.id.set(task.id.get().wrapping_add(ONE_USE));
+        self.renew(task);
         // SAFETY: the slot is in use, so its chunk is.
         let chunk = unsafe { &*task.chunk.get().cast::<Head>() };
         let next = chunk.free.replace(task);
@@ -116,6 +116,12 @@ impl Slab {
         if next.is_null() || chunk.used.get() == 0 {
             self.first_or_last_free(chunk, next.is_null());
         }
+    }
+
+    /// The next use of a slot begins: the id of the one before is nobody's.
+    #[inline]
+    pub fn renew(&self, task: &Task) {
+        task.id.set(task.id.get().wrapping_add(ONE_USE));
     }
 
     /// A chunk was full and has a free slot now, or has no task any more, or both.

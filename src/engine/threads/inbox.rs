@@ -120,6 +120,11 @@ impl Queue {
         }
     }
 
+    /// The first message, which stays in the queue.
+    pub fn first(&self) -> Option<NonNull<Message>> {
+        NonNull::new(self.first.get())
+    }
+
     /// Puts the message that was taken out last back.
     pub fn push_front(&self, message: NonNull<Message>) {
         let first = self.first.replace(message.as_ptr());
@@ -132,7 +137,7 @@ impl Queue {
 
     /// Takes the first message out.
     pub fn pop(&self) -> Option<NonNull<Message>> {
-        let first = NonNull::new(self.first.get())?;
+        let first = self.first()?;
         // SAFETY: a message of the queue.
         let next = unsafe { first.as_ref() }.next.load(Relaxed);
         self.first.set(next);

@@ -10,7 +10,8 @@
 //! | `scheduler` | set once by whoever makes it; null from its destruction on. Only the owner follows it |
 //! | `owner` | 0 to a thread's token: that thread, to run the scheduler; back to 0: the same |
 //! | `wakers` | anybody who has a reference, by one up and one down |
-//! | `posts` | up: who leaves a post; down: the owner, who begins it |
+//! | `posts` | who leaves a post |
+//! | `begun` | the owner, who begins it |
 //! | `most_posts` | anybody who has one |
 //! | `counters` | the owner; anybody reads them, each for itself |
 //! | `wake_up_fd`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
@@ -52,8 +53,10 @@ struct Block {
     /// How many there are that may wake a task of the scheduler: handles of the program, jobs, ends of
     /// channels between threads. While there is one, a run does not end by deadlock.
     wakers: AtomicUsize,
-    /// How many posts have not begun, and how many there may be.
+    /// How many posts have been left and have begun, and how many may wait. Only the owner writes to
+    /// the second one, and needs no locked instruction for that.
     posts: AtomicUsize,
+    begun: AtomicUsize,
     most_posts: AtomicUsize,
     /// The scheduler's counters, as they were in the latest iteration of its loop.
     counters: [AtomicU64; COUNTERS],
@@ -102,6 +105,7 @@ impl Remote {
                 mailbox: Mailbox::new(),
                 wakers: AtomicUsize::new(0),
                 posts: AtomicUsize::new(0),
+                begun: AtomicUsize::new(0),
                 most_posts: AtomicUsize::new(MOST_POSTS),
                 counters: [const { AtomicU64::new(0) }; COUNTERS],
             });
@@ -151,24 +155,26 @@ impl Remote {
     /// if as many wait as may.
     ///
     /// # Safety
-    /// As [`post`](Self::post); and the receiver calls [`uncount_posts`](Self::uncount_posts).
+    /// As [`post`](Self::post); and the receiver calls [`count_begun`](Self::count_begun).
     pub unsafe fn post_counted(&self, message: ptr::NonNull<Message>) -> Result<()> {
         let block = self.block();
-        let posted = match block.posts.fetch_add(1, Relaxed) < block.most_posts.load(Relaxed) {
+        let waiting = block.posts.fetch_add(1, Relaxed).wrapping_sub(block.begun.load(Relaxed));
+        let posted = match waiting < block.most_posts.load(Relaxed) {
             // SAFETY: as this function's contract says.
             true => unsafe { self.post(message) },
             false if block.mailbox.is_closed() => Err(Error::Disconnected),
             false => Err(Error::WouldBlock),
         };
         if posted.is_err() {
-            self.uncount_posts(1);
+            block.posts.fetch_sub(1, Relaxed);
         }
         posted
     }
 
-    /// So many counted messages do not wait any more.
-    pub fn uncount_posts(&self, count: usize) {
-        self.block().posts.fetch_sub(count, Relaxed);
+    /// A counted message does not wait any more. Only for the owner.
+    pub fn count_begun(&self) {
+        let begun = &self.block().begun;
+        begun.store(begun.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     /// Sets how many counted messages may wait.
