@@ -104,6 +104,11 @@ const ALL: &[Contender] = &[
         what: "coroutines with stacks; no runtime",
         build: Build::Crate("corosensei"),
     },
+    Contender {
+        name: "crossbeam",
+        what: "channels between threads; no runtime",
+        build: Build::Crate("crossbeam"),
+    },
 ];
 
 /// A contender whose program was built.

@@ -25,7 +25,7 @@ impl Processors {
     }
 
     pub fn pin_driver(&self) {
-        pin(self.driver);
+        pin(Some(self.driver));
     }
 
     pub fn are_two(&self) -> bool {
@@ -33,13 +33,16 @@ impl Processors {
     }
 }
 
-/// Pins the calling thread, and the processes that it starts, to one processor. May be called between fork
-/// and exec.
-pub fn pin(processor: usize) {
+/// Pins the calling thread, and the processes that it starts, to one processor, or lets them use all. May be
+/// called between fork and exec.
+pub fn pin(processor: Option<usize>) {
     // SAFETY: an all-zero set is an empty one; the addresses and sizes match.
     unsafe {
         let mut set: libc::cpu_set_t = zeroed();
-        libc::CPU_SET(processor, &mut set);
+        match processor {
+            Some(processor) => libc::CPU_SET(processor, &mut set),
+            None => (0..libc::CPU_SETSIZE as usize).for_each(|cpu| libc::CPU_SET(cpu, &mut set)),
+        }
         libc::sched_setaffinity(0, size_of_val(&set), &set);
     }
 }

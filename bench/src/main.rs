@@ -103,8 +103,9 @@ fn bench() -> Result<()> {
         } else if let Some(list) = argument.strip_prefix("rows=") {
             let rows: std::result::Result<Vec<usize>, _> =
                 list.split(',').map(str::parse).collect();
-            let rows = rows.ok().filter(|rows| rows.iter().all(|row| (1..=10).contains(row)));
-            plan.rows = Some(rows.ok_or("rows are numbers from 1 to 10, with commas between")?);
+            let rows =
+                rows.ok().filter(|rows| rows.iter().all(|row| (1..=rows::ALL.len()).contains(row)));
+            plan.rows = Some(rows.ok_or("rows are numbers from 1 to 11, with commas between")?);
         } else {
             return Err(USAGE.to_owned());
         }

@@ -29,13 +29,13 @@ pub struct Case {
 }
 
 /// Measures each case `repeats` times, in alternation: A B C A B C. A case that fails is not run again, and
-/// has the error as its result.
-pub fn by_turns(cases: &[Case], repeats: usize, processors: Processors) -> Vec<Result<Samples>> {
+/// has the error as its result. They run on `processor`, or on all of them.
+pub fn by_turns(cases: &[Case], repeats: usize, processor: Option<usize>) -> Vec<Result<Samples>> {
     let mut results: Vec<Result<Samples>> = cases.iter().map(|_| Ok(Samples::default())).collect();
     for _ in 0..repeats {
         for (case, result) in cases.iter().zip(&mut results) {
             let Ok(samples) = result else { continue };
-            match measure(case, processors) {
+            match measure(case, processor) {
                 Ok(reported) => samples.add(reported),
                 Err(error) => *result = Err(error),
             }
@@ -44,7 +44,7 @@ pub fn by_turns(cases: &[Case], repeats: usize, processors: Processors) -> Vec<R
     results
 }
 
-fn measure(case: &Case, processors: Processors) -> Result<BTreeMap<String, f64>> {
+fn measure(case: &Case, processor: Option<usize>) -> Result<BTreeMap<String, f64>> {
     let mut command = Command::new(&case.program);
     command
         .args(&case.arguments)
@@ -54,7 +54,7 @@ fn measure(case: &Case, processors: Processors) -> Result<BTreeMap<String, f64>>
     if let Some(path) = &case.output {
         command.stdout(File::create(path).map_err(|error| format!("{}: {error}", path.display()))?);
     }
-    let mut running = Running::start(command, processors)?;
+    let mut running = Running::start(command, processor)?;
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
         if let Some(status) = running.0.try_wait().map_err(|error| error.to_string())? {
@@ -98,12 +98,12 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 pub struct Running(Child);
 
 impl Running {
-    pub fn start(mut command: Command, processors: Processors) -> Result<Running> {
+    pub fn start(mut command: Command, processor: Option<usize>) -> Result<Running> {
         let program = command.get_program().to_string_lossy().into_owned();
         // SAFETY: pinning is one system call, and allowed between fork and exec.
         unsafe {
             command.pre_exec(move || {
-                pin(processors.contender);
+                pin(processor);
                 Ok(())
             });
         }
@@ -138,7 +138,7 @@ pub fn start_server(
     }
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut running = Running::start(command, processors)?;
+    let mut running = Running::start(command, Some(processors.contender))?;
     loop {
         match TcpStream::connect(("127.0.0.1", crate::load::PORT)) {
             Ok(_) => return Ok(running),

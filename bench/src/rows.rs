@@ -9,6 +9,7 @@ mod sleepers;
 mod spawning;
 mod startup;
 mod switching;
+mod threads;
 
 use crate::contenders::{Built, Field};
 use crate::machine::Processors;
@@ -25,8 +26,8 @@ pub struct Bench<'b> {
     pub processors: Processors,
 }
 
-/// Rows 1 to 10.
-pub const ALL: [fn(&Bench) -> Result<Row>; 10] = [
+/// Rows 1 to 11.
+pub const ALL: [fn(&Bench) -> Result<Row>; 11] = [
     switching::measure,
     spawning::measure,
     sleepers::measure,
@@ -37,6 +38,7 @@ pub const ALL: [fn(&Bench) -> Result<Row>; 10] = [
     idle::measure,
     log::measure,
     startup::measure,
+    threads::measure,
 ];
 
 /// The measurements of one test: one entry for each contender that took part, in the order of the field.
@@ -47,9 +49,31 @@ pub struct Results {
 impl Bench<'_> {
     /// Runs a test with each of the named contenders that were built.
     pub fn compare(&self, names: &[&str], arguments: &str, work: u64, repeats: usize) -> Results {
+        self.compare_on(Some(self.processors.contender), names, arguments, work, repeats)
+    }
+
+    /// The same on all processors.
+    pub fn compare_unpinned(
+        &self,
+        names: &[&str],
+        arguments: &str,
+        work: u64,
+        repeats: usize,
+    ) -> Results {
+        self.compare_on(None, names, arguments, work, repeats)
+    }
+
+    fn compare_on(
+        &self,
+        processor: Option<usize>,
+        names: &[&str],
+        arguments: &str,
+        work: u64,
+        repeats: usize,
+    ) -> Results {
         let built: Vec<&Built> = names.iter().filter_map(|name| self.field.get(name)).collect();
         let cases: Vec<Case> = built.iter().map(|built| case(built, arguments, work)).collect();
-        let samples = process::by_turns(&cases, repeats, self.processors);
+        let samples = process::by_turns(&cases, repeats, processor);
         Results { entries: built.iter().map(|built| built.name).zip(samples).collect() }
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "../contender.rs"]
 mod contender;
+#[path = "../threads.rs"]
+mod threads;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,6 +23,10 @@ fn main() {
         "parked" => run(test_parked()),
         "serve" => run(test_serve()),
         "lifecycle" => test_lifecycle(),
+        "posts" => run(test_posts()),
+        "post_once" => run(test_post_once()),
+        "elements" => run(test_elements()),
+        "offload" => run(test_offload()),
         test => panic!("no test {test:?}"),
     }
 }
@@ -339,4 +345,104 @@ fn test_lifecycle() {
     let took = cpu_ns() - began;
     report("work", count as f64);
     report("ns", took as f64 / count as f64);
+}
+
+// ---- row 11
+
+async fn test_posts() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let count = argument("count");
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<threads::Posted>(16_384);
+    let shared = threads::Shared::default();
+    let began = (wall_ns(), cpu_ns());
+    let posters = threads::post_many(count, move |posted| sender.try_send(posted).is_ok());
+    while shared.begun.load(Relaxed) < count {
+        let (function, argument) = receiver.recv().await.unwrap();
+        function(&shared, argument);
+    }
+    threads::report_posts(&shared, count, began);
+    posters.into_iter().for_each(|poster| poster.join().unwrap());
+}
+
+async fn test_post_once() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let (count, idle) = (argument("count"), argument("idle") != 0);
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<threads::Posted>(16_384);
+    let shared = std::sync::Arc::new(threads::Shared::default());
+    let poster = threads::post_one_by_one(&shared, count, idle, move |posted| {
+        sender.try_send(posted).is_ok()
+    });
+    while shared.begun.load(Relaxed) < count {
+        let (function, argument) = if idle {
+            receiver.recv().await.unwrap()
+        } else {
+            loop {
+                match receiver.try_recv() {
+                    Ok(posted) => break posted,
+                    Err(_) => yield_now().await,
+                }
+            }
+        };
+        function(&shared, argument);
+    }
+    poster.join().unwrap();
+    threads::report_post_once(&shared);
+}
+
+async fn test_elements() {
+    let count = argument("count");
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<u64>(16_384);
+    let began = (wall_ns(), cpu_ns());
+    let thread =
+        threads::send_elements(count, move |element| sender.blocking_send(element).unwrap());
+    let mut sum = 0;
+    while let Some(element) = receiver.recv().await {
+        sum += element;
+        if element == count {
+            break;
+        }
+    }
+    threads::report_elements(count, sum, began);
+    thread.join().unwrap();
+}
+
+#[derive(Default)]
+struct Offloads {
+    begun: Cell<u64>,
+    began: Cell<(u64, u64)>,
+    took_ns: RefCell<Vec<i64>>,
+}
+
+async fn test_offload() {
+    let (count, tasks) = (argument("count"), argument("tasks"));
+    let offloads = Rc::new(Offloads::default());
+    let local = LocalSet::new();
+    local
+        .run_until(async {
+            let each = |_| {
+                let offloads = offloads.clone();
+                spawn_local(async move {
+                    while offloads.begun.get() < count {
+                        offloads.begun.set(offloads.begun.get() + 1);
+                        let began = wall_ns();
+                        tokio::task::spawn_blocking(|| ()).await.unwrap();
+                        let mut took_ns = offloads.took_ns.borrow_mut();
+                        if took_ns.len() as u64 == count / 10 {
+                            offloads.began.set((wall_ns(), cpu_ns()));
+                        }
+                        took_ns.push((wall_ns() - began) as i64);
+                    }
+                })
+            };
+            let tasks: Vec<_> = (0..tasks).map(each).collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        })
+        .await;
+    let (wall, cpu) = offloads.began.get();
+    let measured = (count - count / 10) as f64;
+    report("ns", (wall_ns() - wall) as f64 / measured);
+    report("cpu_ns", (cpu_ns() - cpu) as f64 / measured);
+    report_lateness(offloads.took_ns.take());
 }

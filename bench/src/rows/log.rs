@@ -19,7 +19,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     let mut cases =
         [case(majjen, &format!("log_disabled count={disabled}"), disabled), line, reference];
     cases[0].name = MAJJEN.to_owned();
-    let results = process::by_turns(&cases, repeats, bench.processors);
+    let results = process::by_turns(&cases, repeats, Some(bench.processors.contender));
     let _ = std::fs::remove_file(&file);
     let [disabled, line, reference] =
         [0, 1, 2].map(|index| results[index].as_ref().map_err(Clone::clone));

@@ -60,7 +60,8 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                 continue;
             }
             let case = parked_case(built, count, argument);
-            let result = process::by_turns(&[case], repeats, bench.processors).remove(0);
+            let result =
+                process::by_turns(&[case], repeats, Some(bench.processors.contender)).remove(0);
             let samples = match result {
                 Ok(samples) => samples,
                 Err(reason) => {

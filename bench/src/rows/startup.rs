@@ -54,7 +54,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
             output: None,
         })
         .collect();
-    let loaded = process::by_turns(&cases, repeats, bench.processors);
+    let loaded = process::by_turns(&cases, repeats, Some(bench.processors.contender));
 
     let mut table = Table::new(
         "median (least..most)",
