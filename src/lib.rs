@@ -20,6 +20,6 @@ mod latch;
 
 pub use engine::sys::{Error, Result};
 pub use safe::{
-    Builder, Distribution, Ended, Instant, JoinError, JoinHandle, Metrics, Panic, Scheduler,
-    StopHandle, io, logger, net, sync, task,
+    Builder, Distribution, Ended, Instant, JoinError, JoinHandle, Metrics, Panic, Remote,
+    Scheduler, StopHandle, io, logger, net, sync, task,
 };

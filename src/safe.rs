@@ -28,7 +28,7 @@
 //! | `Shared::thread_ends` | the thread's end | `Scheduler::run`, which refuses |
 //! | `Shared::given_up` | `Scheduler::drop` and the thread's end, when a task could not be unwound | the thread's end |
 //!
-//! All of it belongs to one thread; only [`StopHandle`] is for others.
+//! All of it belongs to one thread; only [`StopHandle`], [`Remote`] and a task's waker are for others.
 //!
 //! # Why it is sound
 //!
@@ -75,6 +75,7 @@ mod metrics;
 pub mod net;
 mod panics;
 mod record;
+mod remote;
 mod scheduler;
 mod shared;
 mod stop;
@@ -91,6 +92,7 @@ pub use builder::Builder;
 pub use join::{JoinError, JoinHandle};
 pub use metrics::{Distribution, Metrics};
 pub use panics::Panic;
+pub use remote::Remote;
 pub use scheduler::Scheduler;
 pub use stop::StopHandle;
 pub use time::Instant;

@@ -13,6 +13,7 @@ mod idle;
 mod io;
 mod join;
 mod latency;
+mod messages;
 mod object;
 mod park;
 mod posts;
@@ -36,6 +37,7 @@ pub use descriptor::{close_fd, node_outcome, wait_fd, wait_for_any, wait_to_retr
 pub use drain::Drain;
 pub use io::{Builtin, WaitFunction};
 pub use join::join;
+pub use messages::{Action, act_on, free_message, post_allocated};
 pub use object::{Scheduler, current, running_task};
 pub use park::own_task;
 pub use posts::Post;

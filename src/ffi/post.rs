@@ -10,9 +10,10 @@ use super::task::WORDS;
 use super::types::{mj_abandon_fn, mj_go_fn, mj_metrics, mj_post_node, mj_remote, mj_task_id};
 use crate::engine::context::callback;
 use crate::engine::measure::Metrics;
-use crate::engine::scheduler::{self, Post, Scheduler, current, running_task};
+use crate::engine::scheduler::{
+    self, Action, Post, Scheduler, act_on, free_message, post_allocated, running_task,
+};
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::task::Task;
 use crate::engine::threads::{Message, Remote};
 
 /// A post of C.
@@ -62,23 +63,22 @@ pub unsafe extern "C" fn mj_post(
     abandon: mj_abandon_fn,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    let posted = unsafe { post_allocated(remote, function, argument, abandon) };
-    status(posted)
+    status(unsafe { post(remote, function, argument, abandon) })
 }
 
 /// # Safety
 /// As [`mj_post`].
-unsafe fn post_allocated(
+unsafe fn post(
     remote: *mut mj_remote,
     function: mj_go_fn,
     argument: *mut c_void,
     abandon: mj_abandon_fn,
 ) -> Result<()> {
     let function = function.ok_or(Error::InvalidArgument)?;
-    // SAFETY: as this function's contract says.
-    let post = |message| unsafe { with(remote, |remote| remote.post_counted(message)) };
-    let post_of = Post::new(start_allocated, abandon_allocated);
-    allocate(Posted { post: post_of, function, argument, abandon }, post)
+    let post = Post::new(start_allocated, abandon_allocated);
+    let posted = Posted { post, function, argument, abandon };
+    // SAFETY: as this function's contract says; a post comes first.
+    unsafe { with(remote, |remote| post_allocated(remote, posted)) }
 }
 
 /// mj_post() without an allocation: the post is in `node`, which the caller brings. Its fields are set
@@ -146,7 +146,7 @@ pub unsafe extern "C" fn mj_remote_wake(remote: *mut mj_remote, id: mj_task_id) 
         scheduler.wake(task);
     };
     // SAFETY: as this function's contract says.
-    status(unsafe { act_on(remote, id, wake) })
+    status(unsafe { with(remote, |remote| act_on(remote, id, wake)) })
 }
 
 /// mj_scheduler_cancel() from any thread, as mj_remote_wake() is mj_scheduler_wake(). Does not suspend.
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn mj_remote_wake(remote: *mut mj_remote, id: mj_task_id) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_remote_cancel(remote: *mut mj_remote, id: mj_task_id) -> c_int {
     // SAFETY: as this function's contract says.
-    status(unsafe { act_on(remote, id, Scheduler::cancel) })
+    status(unsafe { with(remote, |remote| act_on(remote, id, Scheduler::cancel)) })
 }
 
 /// Reads a scheduler's counters, from any thread and from a signal handler. Each is true, does not go
@@ -198,74 +198,6 @@ pub unsafe extern "C" fn mj_remote_metrics(
 unsafe fn with<T>(remote: *mut mj_remote, act: impl FnOnce(&Remote) -> Result<T>) -> Result<T> {
     // SAFETY: as this function's contract says.
     unsafe { Remote::borrow_raw(remote.cast(), act) }.unwrap_or(Err(Error::InvalidArgument))
-}
-
-/// Puts a message's struct into memory of its own, and posts it; frees it if that fails.
-fn allocate<T>(message: T, post: impl FnOnce(NonNull<Message>) -> Result<()>) -> Result<()> {
-    const { assert!(!std::mem::needs_drop::<T>()) };
-    let memory = NonNull::new(sys::allocate::<T>(1)).ok_or(Error::OutOfMemory)?;
-    // SAFETY: fresh memory for one.
-    unsafe { memory.write(message) };
-    // SAFETY: from above, and not posted.
-    post(memory.cast()).inspect_err(|_| unsafe { sys::free(memory.as_ptr().cast()) })
-}
-
-/// What is to be done to a task.
-type Action = fn(&Scheduler, &Task);
-
-/// A message that does something to a task.
-#[repr(C)]
-struct ToTask {
-    message: Message,
-    id: u64,
-    action: Action,
-}
-
-/// Does something to a task: at once on the scheduler's own thread, else by a message.
-///
-/// # Safety
-/// As [`with`].
-unsafe fn act_on(remote: *mut mj_remote, id: mj_task_id, action: Action) -> Result<()> {
-    if id == 0 {
-        return Err(Error::InvalidArgument);
-    }
-    let act = |remote: &Remote| match current().filter(|here| here.remote.is(remote)) {
-        Some(scheduler) => {
-            let task = scheduler.tasks.find_id(id).ok_or(Error::NoSuchTask)?;
-            action(scheduler, task);
-            Ok(())
-        }
-        None => {
-            let message = Message::new(run_action, free_message);
-            // SAFETY: in memory of its own, until one of its functions frees it.
-            let post = |message| unsafe { remote.post_counted(message) };
-            allocate(ToTask { message, id, action }, post)
-        }
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { with(remote, act) }
-}
-
-/// # Safety
-/// The message of a [`ToTask`] in memory of its own.
-unsafe fn run_action(message: NonNull<Message>) {
-    // SAFETY: as this function's contract says.
-    let ToTask { id, action, .. } = unsafe { message.cast().read() };
-    // SAFETY: as above.
-    unsafe { free_message(message) };
-    if let Some(scheduler) = current() {
-        scheduler.remote.count_begun();
-        if let Some(task) = scheduler.tasks.find_id(id) {
-            action(scheduler, task);
-        }
-    }
-}
-
-/// # Safety
-/// A message in memory of its own, which nobody uses any more.
-unsafe fn free_message(message: NonNull<Message>) {
-    // SAFETY: as this function's contract says.
-    unsafe { sys::free(message.as_ptr().cast()) };
 }
 
 /// Makes the task of a post that is in memory of its own, which is the task's state from now on.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::measure::Summary;
+use crate::engine::measure::{Metrics as Counters, Summary};
 use crate::engine::scheduler::Scheduler;
 
 /// What a scheduler has counted, at the moment of
@@ -92,18 +92,29 @@ impl From<Summary> for Distribution {
 impl Metrics {
     pub(super) fn of(scheduler: &Scheduler) -> Metrics {
         scheduler.publish_metrics();
-        let counters = &scheduler.metrics;
+        Metrics {
+            task_run_time: scheduler.dispatch.turn_times.summary().into(),
+            timer_lateness: scheduler.time.lateness.summary().into(),
+            ..Metrics::of_counters(&scheduler.metrics)
+        }
+    }
+
+    pub(super) fn of_values(values: &[u64]) -> Metrics {
+        Metrics::of_counters(&Counters::of(values))
+    }
+
+    fn of_counters(counters: &Counters) -> Metrics {
         Metrics {
             task_executions: counters.task_executions.get(),
             total_execution_time: Duration::from_nanos(counters.total_execution_time_ns.get()),
             min_execution_time: Duration::from_nanos(counters.min_execution_time_ns.get()),
             max_execution_time: Duration::from_nanos(counters.max_execution_time_ns.get()),
-            task_run_time: scheduler.dispatch.turn_times.summary().into(),
+            task_run_time: Distribution::default(),
             scheduler_loops: counters.scheduler_loops.get(),
             total_loop_time: Duration::from_nanos(counters.total_loop_time_ns.get()),
             timer_expirations: counters.timer_expirations.get(),
             timer_cancellations: counters.timer_cancellations.get(),
-            timer_lateness: scheduler.time.lateness.summary().into(),
+            timer_lateness: Distribution::default(),
             wait_calls: counters.wait_calls.get(),
             total_wait_time: Duration::from_nanos(counters.total_wait_time_ns.get()),
             io_events: counters.io_events.get(),

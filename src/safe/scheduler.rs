@@ -9,6 +9,7 @@ use std::thread;
 
 use super::join::JoinHandle;
 use super::metrics::Metrics;
+use super::remote::Remote;
 use super::shared::Shared;
 use super::stop::StopHandle;
 use super::task::handle::Task;
@@ -145,6 +146,19 @@ impl Scheduler {
     /// ```
     pub fn signal(&self) -> Option<i32> {
         Some(self.core().signal()).filter(|signal| *signal != 0)
+    }
+
+    /// A handle by which other threads hand closures to the scheduler, and wake and cancel its tasks.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let remote = scheduler.remote();
+    /// std::thread::spawn(move || remote.spawn(|| println!("in a task")).unwrap()).join().unwrap();
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn remote(&self) -> Remote {
+        Remote::new(self.core(), &self.shared)
     }
 
     /// A handle that makes the run return, for other threads.

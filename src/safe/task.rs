@@ -66,12 +66,14 @@ mod join_set;
 mod scope;
 pub(super) mod spawn;
 pub(super) mod timeout;
+mod waker;
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use super::join::JoinHandle;
 use super::record::Record;
+use super::remote::Remote;
 use super::time::{Instant, limit, to_ns};
 use super::unwind::{suspending, suspending_or};
 use crate::engine::scheduler::{self, Limit, READABLE, WRITABLE, running_task};
@@ -87,6 +89,7 @@ pub use handle::Task;
 pub use join_set::JoinSet;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use timeout::{Elapsed, timeout, timeout_at};
+pub use waker::block_on;
 
 /// Suspends the running task for at least that long.
 ///
@@ -441,6 +444,25 @@ pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
 /// ```
 pub fn is_canceled() -> bool {
     running_task().is_some_and(|(_, task)| task.canceled.get())
+}
+
+/// A handle to the running task's scheduler, for other threads. `None` outside a task, and in one that C code
+/// has created.
+///
+/// ```
+/// use majjen::{Scheduler, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// scheduler.spawn(|| {
+///     let remote = task::remote().unwrap();
+///     std::thread::spawn(move || remote.spawn(|| println!("back again")).unwrap()).join().unwrap();
+/// });
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub fn remote() -> Option<Remote> {
+    let (core, task) = running_task()?;
+    Some(Remote::new(core, &Record::of(task)?.shared))
 }
 
 /// The running task. `None` outside a task, and in one that C code has created.

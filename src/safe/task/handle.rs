@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::ptr::null;
 use std::rc::Rc;
 
+use super::waker;
 use crate::engine::context::stack;
 use crate::engine::scheduler;
 use crate::engine::sys::{Error, Result};
+use crate::engine::task;
 use crate::safe::record::Record;
 use crate::safe::shared::Shared;
 
@@ -86,19 +88,35 @@ impl Task {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn wake(&self) {
-        let Some((core, task)) = self.shared.as_ref().and_then(|shared| shared.task(self.id))
-        else {
-            return;
-        };
-        let Some(record) = Record::of(task) else {
-            return;
-        };
-        record.woken.set(true);
-        if record.parked.get() {
-            // It may not have suspended yet: its clock, which it asks before, can come here. Fails
-            // for a task that has ended, which has no record.
-            let _ = core.enqueue(task);
+        if let Some((core, task)) = self.shared.as_ref().and_then(|shared| shared.task(self.id)) {
+            wake_task(core, task);
         }
+    }
+
+    /// A waker that does what [`wake`](Self::wake) does, from any thread: for futures, and for whatever else
+    /// tells by one that something is ready. It keeps a descriptor open. When the task or its scheduler is
+    /// gone, it does nothing.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let remote = scheduler.remote(); // Else nothing could wake the task, to the scheduler's knowledge.
+    /// let parked = scheduler.spawn(|| task::park(None));
+    /// let waker = parked.task().waker();
+    /// std::thread::spawn(move || {
+    ///     std::thread::sleep(Duration::from_millis(1));
+    ///     waker.wake();
+    /// });
+    /// scheduler.run()?;
+    /// assert_eq!(parked.join()?, Ok(()));
+    /// # drop(remote);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn waker(&self) -> std::task::Waker {
+        let core = self.shared.as_ref().and_then(|shared| shared.core());
+        core.map_or_else(|| std::task::Waker::noop().clone(), |core| waker::of(core, self.id))
     }
 
     /// As [`JoinHandle::cancel`](crate::JoinHandle::cancel).
@@ -187,6 +205,17 @@ impl Task {
             _ if self.is_finished() => Err(Error::NoSuchTask),
             _ => Err(Error::WrongScheduler),
         }
+    }
+}
+
+/// [`Task::wake`] for a task that is alive. Does nothing to one of C.
+pub(in crate::safe) fn wake_task(core: &scheduler::Scheduler, task: &task::Task) {
+    let Some(record) = Record::of(task) else { return };
+    record.woken.set(true);
+    if record.parked.get() {
+        // It may not have suspended yet: its clock, which it asks before, can come here. Fails
+        // for a task that has ended, which has no record.
+        let _ = core.enqueue(task);
     }
 }
 

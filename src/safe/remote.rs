@@ -1,0 +1,268 @@
+//! What other threads have of a scheduler.
+
+use std::cell::Cell;
+use std::fmt;
+use std::mem::offset_of;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use super::metrics::Metrics;
+use super::panics::drop_quietly;
+use super::shared::Shared;
+use super::sync::SendError;
+use super::task::handle::wake_task;
+use super::task::spawn::Options;
+use crate::engine::scheduler::{self, Post, act_on};
+use crate::engine::sys::{Error, Result};
+use crate::engine::threads::{self, Message};
+
+/// A handle to a scheduler for other threads: they hand it closures, wake and cancel its tasks, read its
+/// counters, and stop it. It may outlive the scheduler, and says then that it is gone. While there is one, a
+/// descriptor stays open, and a run whose tasks are all parked waits for other threads to wake one, after a
+/// line in the log, where it would else end by [`Error::Deadlock`].
+///
+/// ```
+/// use majjen::{Scheduler, sync, task};
+///
+/// let scheduler = Scheduler::new()?;
+/// let remote = scheduler.remote();
+/// let waits = scheduler.spawn(|| task::park(None));
+/// let id = waits.task().id();
+/// let other = std::thread::spawn(move || {
+///     remote.spawn(|| println!("in a task")).unwrap();
+///     remote.wake(id)
+/// });
+/// scheduler.run()?;
+/// assert_eq!(other.join().unwrap(), Ok(()));
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub struct Remote {
+    remote: threads::Remote,
+    /// Only a task's start follows it, see there.
+    shared: *const Shared,
+}
+
+// SAFETY: `shared` is followed on the scheduler's thread alone, and the rest may be sent and shared.
+unsafe impl Send for Remote {}
+// SAFETY: as above.
+unsafe impl Sync for Remote {}
+
+impl Remote {
+    pub(super) fn new(core: &scheduler::Scheduler, shared: &Rc<Shared>) -> Remote {
+        core.remote.add_waker();
+        Remote { remote: core.remote.clone(), shared: Rc::as_ptr(shared) }
+    }
+
+    /// Runs a closure in a task of its own there. The closures of one thread begin in the order in which it
+    /// has handed them over; one that suspends does not hold up the next. If the scheduler is dropped before,
+    /// it drops the closure. One that was accepted is not lost for want of memory: it waits until there is
+    /// some.
+    ///
+    /// ```
+    /// use majjen::{Error, Scheduler};
+    /// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    ///
+    /// static DONE: AtomicBool = AtomicBool::new(false);
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let remote = scheduler.remote();
+    /// std::thread::spawn(move || remote.spawn(|| DONE.store(true, Relaxed)).unwrap()).join().unwrap();
+    /// scheduler.run()?;
+    /// assert!(DONE.load(Relaxed));
+    ///
+    /// let remote = scheduler.remote();
+    /// drop(scheduler);
+    /// assert_eq!(remote.spawn(|| ()).unwrap_err().error, Error::Disconnected);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if as many wait as may, and [`Error::Disconnected`] when the scheduler is gone;
+    /// with the closure.
+    pub fn spawn<F>(&self, closure: F) -> std::result::Result<(), SendError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let node = Box::new(Node {
+            post: Post::new(start::<F>, abandon::<F>),
+            shared: self.shared,
+            is_tasks: Cell::new(false),
+            closure: Cell::new(Some(closure)),
+        });
+        let node = NonNull::from(Box::leak(node));
+        // SAFETY: a message comes first; from a box, until one of its functions takes it back.
+        unsafe { self.remote.post_counted(node.cast()) }.map_err(|error| {
+            // SAFETY: from above, and not posted.
+            let node = unsafe { Box::from_raw(node.as_ptr()) };
+            match node.closure.take() {
+                Some(value) => SendError { value, error },
+                None => unreachable!("it has not run"),
+            }
+        })
+    }
+
+    /// Sets how many closures may wait to begin, 16,384 at first. Those that wait already are left alone.
+    ///
+    /// ```
+    /// use majjen::{Error, Scheduler};
+    ///
+    /// let remote = Scheduler::new()?.remote();
+    /// assert_eq!(remote.set_limit(0), Err(Error::InvalidArgument));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for 0.
+    pub fn set_limit(&self, closures: usize) -> Result<()> {
+        if closures == 0 {
+            return Err(Error::InvalidArgument);
+        }
+        self.remote.set_most_posts(closures);
+        Ok(())
+    }
+
+    /// [`Task::wake`](crate::task::Task::wake) for the task with this number. On another thread than the
+    /// scheduler's it takes effect there soon, after what this thread has handed over before.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTask`] if there is no such task, which is told only on the scheduler's own thread;
+    /// [`Error::OutOfMemory`], and those of [`spawn`](Self::spawn).
+    pub fn wake(&self, id: u64) -> Result<()> {
+        act_on(&self.remote, id, wake_task)
+    }
+
+    /// [`Task::cancel`](crate::task::Task::cancel), as [`wake`](Self::wake) is `Task::wake`.
+    ///
+    /// ```
+    /// use majjen::{JoinError, Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let remote = scheduler.remote();
+    /// let waits = scheduler.spawn(|| task::park(None));
+    /// let id = waits.task().id();
+    /// let other = std::thread::spawn(move || remote.cancel(id));
+    /// scheduler.run()?;
+    /// assert!(matches!(waits.join(), Err(JoinError::Canceled)));
+    /// # other.join().unwrap()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`wake`](Self::wake).
+    pub fn cancel(&self, id: u64) -> Result<()> {
+        act_on(&self.remote, id, scheduler::Scheduler::cancel)
+    }
+
+    /// [`StopHandle::stop`](crate::StopHandle::stop).
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] when the scheduler is gone.
+    pub fn stop(&self) -> Result<()> {
+        self.remote.stop()
+    }
+
+    /// The scheduler's counters, without the distributions. Each is true, does not go back, and is at most
+    /// one iteration of the loop old; they are not all of one instant.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let remote = scheduler.remote();
+    /// scheduler.spawn(|| ());
+    /// scheduler.run()?;
+    /// let counted = std::thread::spawn(move || remote.metrics().unwrap().tasks_exited);
+    /// assert_eq!(counted.join().unwrap(), 1);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] when the scheduler is gone.
+    pub fn metrics(&self) -> Result<Metrics> {
+        self.remote.counters().map(|values| Metrics::of_values(&values))
+    }
+}
+
+impl Clone for Remote {
+    fn clone(&self) -> Remote {
+        self.remote.add_waker();
+        Remote { remote: self.remote.clone(), shared: self.shared }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.remote.remove_waker();
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Remote").finish_non_exhaustive()
+    }
+}
+
+/// A closure on its way, in a box.
+#[repr(C)]
+struct Node<F> {
+    post: Post,
+    shared: *const Shared,
+    /// Whether the box is the task's, or else the post's.
+    is_tasks: Cell<bool>,
+    closure: Cell<Option<F>>,
+}
+
+const _: () = assert!(offset_of!(Node<fn()>, post) == 0);
+
+/// The box of a closure that a task has.
+struct Taken<F>(NonNull<Node<F>>);
+
+impl<F: FnOnce()> Taken<F> {
+    fn run(self) {
+        // SAFETY: the box, which lives as long as this.
+        if let Some(closure) = unsafe { self.0.as_ref() }.closure.take() {
+            drop(self);
+            closure();
+        }
+    }
+}
+
+impl<F> Drop for Taken<F> {
+    fn drop(&mut self) {
+        // SAFETY: the box, which is the post's still if the task could not be made.
+        if unsafe { self.0.as_ref() }.is_tasks.get() {
+            // SAFETY: the task's, so nobody else refers to it.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
+}
+
+/// Makes the task.
+///
+/// # Safety
+/// Called by the core, in a run of the scheduler, with the post of a [`Node`] of this type.
+unsafe fn start<F: FnOnce() + 'static>(
+    _: &scheduler::Scheduler,
+    post: NonNull<Post>,
+) -> Result<()> {
+    let place = post.cast::<Node<F>>();
+    // SAFETY: as this function's contract says.
+    let node = unsafe { place.as_ref() };
+    // SAFETY: of an `Rc` that the `Scheduler` has, which is borrowed during its run; and this is its thread.
+    let shared = unsafe {
+        Rc::increment_strong_count(node.shared);
+        Rc::from_raw(node.shared)
+    };
+    let taken = Taken(place);
+    let handle = Options::default().spawn(&shared, move || taken.run())?;
+    node.is_tasks.set(true);
+    drop(handle); // The task goes on.
+    Ok(())
+}
+
+/// The scheduler is dropped.
+///
+/// # Safety
+/// Called by the core, with the message of a [`Node`] of this type.
+unsafe fn abandon<F>(message: NonNull<Message>) {
+    // SAFETY: from a box, and the post's.
+    drop_quietly(unsafe { Box::from_raw(message.cast::<Node<F>>().as_ptr()) });
+}
