@@ -50,8 +50,8 @@
 //   Threads      A scheduler, its tasks, and its mutexes, channels and the like are used by one
 //                thread at a time. While it runs, other threads call only mj_scheduler_stop(),
 //                mj_scheduler_remote() and what takes an mj_remote; signal handlers only
-//                mj_scheduler_stop() and mj_remote_stop(). All else is refused, and reported in the
-//                log; only what looks at a task or an object, such as mj_task_get_name(), cannot
+//                mj_scheduler_stop(), mj_remote_stop(), mj_remote_metrics() and
+//                mj_post_with_node(). All else is refused, and reported in the log; only what looks at a task or an object, such as mj_task_get_name(), cannot
 //                tell. mj_version() and the mj_log functions are for all threads.
 //   Pointers     An object is NULL or alive: made, and not yet released. A function is NULL or stays
 //                callable while it is set. Buffers, elements and strings are NULL or as large as the

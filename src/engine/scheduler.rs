@@ -16,6 +16,7 @@ mod latency;
 mod messages;
 mod object;
 mod park;
+mod post_queue;
 mod posts;
 mod random;
 mod round;

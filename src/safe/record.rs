@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::group::Membership;
 use super::panics::drop_quietly;
 use super::shared::Shared;
-use crate::engine::scheduler::running_task;
+use crate::engine::scheduler::{Scheduler, running_task};
 use crate::engine::task::{Body, State, Task};
 
 /// Runs the task's closure and leaves the result where its handle finds it, or, when told that the
@@ -98,6 +98,17 @@ impl Record {
         if let Some(job) = self.job.take() {
             job(true);
         }
+    }
+}
+
+/// Ends a task's call of `task::park`, or makes its next one return at once. Does nothing to a task of C.
+pub fn wake(core: &Scheduler, task: &Task) {
+    let Some(record) = Record::of(task) else { return };
+    record.woken.set(true);
+    if record.parked.get() {
+        // It may not have suspended yet: its clock, which it asks before, can come here. Fails
+        // for a task that has ended, which has no record.
+        let _ = core.enqueue(task);
     }
 }
 

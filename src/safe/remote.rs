@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use super::metrics::Metrics;
 use super::panics::drop_quietly;
+use super::record::wake;
 use super::shared::Shared;
 use super::sync::SendError;
-use super::task::handle::wake_task;
 use super::task::spawn::Options;
 use crate::engine::scheduler::{self, Post, act_on};
 use crate::engine::sys::{Error, Result};
@@ -128,7 +128,7 @@ impl Remote {
     /// [`Error::NoSuchTask`] if there is no such task, which is told only on the scheduler's own thread;
     /// [`Error::OutOfMemory`], and those of [`spawn`](Self::spawn).
     pub fn wake(&self, id: u64) -> Result<()> {
-        act_on(&self.remote, id, wake_task)
+        act_on(&self.remote, id, wake)
     }
 
     /// [`Task::cancel`](crate::task::Task::cancel), as [`wake`](Self::wake) is `Task::wake`.

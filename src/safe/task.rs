@@ -59,10 +59,12 @@
 //! threads. This concerns programs with `panic = "abort"`, where no task can be: end them there
 //! before the thread ends, by [`JoinHandle::cancel`] and another run.
 
+mod block_on;
 mod builder;
 mod deadline;
 pub(super) mod handle;
 mod join_set;
+mod park;
 mod scope;
 pub(super) mod spawn;
 pub(super) mod timeout;
@@ -75,7 +77,7 @@ use super::join::JoinHandle;
 use super::record::Record;
 use super::remote::Remote;
 use super::time::{Instant, limit, to_ns};
-use super::unwind::{suspending, suspending_or};
+use super::unwind::suspending;
 use crate::engine::scheduler::{self, Limit, READABLE, WRITABLE, running_task};
 #[cfg(doc)] // for links
 use crate::engine::sys::Error;
@@ -83,13 +85,14 @@ use crate::engine::sys::Result;
 use crate::engine::time::Deadline;
 
 pub use super::unwind::{Canceled, resume_if_canceled};
+pub use block_on::block_on;
 pub use builder::Builder;
 pub use deadline::set_deadline;
-pub use handle::Task;
+pub use handle::{Task, current};
 pub use join_set::JoinSet;
+pub use park::park;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use timeout::{Elapsed, timeout, timeout_at};
-pub use waker::block_on;
 
 /// Suspends the running task for at least that long.
 ///
@@ -159,50 +162,6 @@ fn sleep_for(deadline: Deadline) -> Result<()> {
 /// [`Error::NotInTask`] and [`Error::Unwinding`].
 pub fn yield_now() -> Result<()> {
     suspending(scheduler::yield_now)
-}
-
-/// Suspends the running task until somebody calls [`Task::wake`] for it, no longer than the limit, which
-/// may be `None`. Returns at once if that has happened since the last time. May also return for no
-/// reason, so what is waited for is looked at again:
-///
-/// ```
-/// use majjen::{Scheduler, task};
-/// use std::time::Duration;
-/// use std::{cell::Cell, rc::Rc};
-///
-/// let scheduler = Scheduler::new()?;
-/// let ready = Rc::new(Cell::new(false));
-/// let seen = ready.clone();
-/// let waiting = scheduler.spawn(move || {
-///     while !seen.get() {
-///         task::park(Duration::from_secs(10)).unwrap();
-///     }
-/// });
-/// scheduler.spawn(move || {
-///     ready.set(true);
-///     waiting.task().wake();
-/// });
-/// scheduler.run()?;
-/// # Ok::<(), majjen::Error>(())
-/// ```
-///
-/// # Errors
-/// [`Error::TimedOut`], and those of [`sleep`].
-pub fn park(timeout: impl Into<Option<Duration>>) -> Result<()> {
-    let timeout = timeout.into();
-    let park = || scheduler::park_until_woken(limit(timeout).deadline);
-    let record = running_task().and_then(|(_, task)| Record::of(task));
-    let Some(record) = record else {
-        return suspending(park);
-    };
-    // Before the wake-up is taken, which a task that is unwound now would lose.
-    suspending_or(|| Ok(()), scheduler::spend)?;
-    if record.woken.take() {
-        return Ok(());
-    }
-    let _parked = Flag::set(&record.parked);
-    let result = suspending(park);
-    if record.woken.take() { Ok(()) } else { result }
 }
 
 /// Suspends the running task until a descriptor can be read, a connection accepted from it, or its
@@ -386,22 +345,6 @@ impl Drop for Frame<'_> {
     }
 }
 
-/// A cell that is true while this lives.
-struct Flag<'c>(&'c std::cell::Cell<bool>);
-
-impl<'c> Flag<'c> {
-    fn set(cell: &'c std::cell::Cell<bool>) -> Flag<'c> {
-        cell.set(true);
-        Flag(cell)
-    }
-}
-
-impl Drop for Flag<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
-}
-
 /// Adds a task to the scheduler of the running one. It begins when its turn comes, not inside this
 /// call.
 ///
@@ -463,15 +406,4 @@ pub fn is_canceled() -> bool {
 pub fn remote() -> Option<Remote> {
     let (core, task) = running_task()?;
     Some(Remote::new(core, &Record::of(task)?.shared))
-}
-
-/// The running task. `None` outside a task, and in one that C code has created.
-///
-/// ```
-/// assert!(majjen::task::current().is_none());
-/// ```
-pub fn current() -> Option<Task> {
-    let (_, task) = running_task()?;
-    let shared = Record::of(task)?.shared.clone();
-    Some(Task { shared: Some(shared), id: task.id.get() })
 }

@@ -49,7 +49,7 @@ use crate::engine::task::WaitNode;
 /// Events per call of epoll_wait(2) or poll(2).
 pub(super) const BATCH: usize = 128;
 
-/// From this many events at a time on, there are so many tasks that theirs have left the caches.
+/// From this many events at a time on, tasks are so many that what waking them needs has left the caches.
 const MANY_EVENTS: usize = 16;
 
 /// The event data of the wake-up descriptor; generations of others stay below `u32::MAX`.
@@ -203,15 +203,15 @@ impl Reactor {
     /// Waits at most `timeout_ns` for events of the epoll set, and fires the waits for them. Returns
     /// the number of events that fired any. An interruption counts as none.
     pub fn poll(&mut self, timeout_ns: u64) -> Result<usize> {
-        self.poll_batch(timeout_ns).map(|(_, useful)| useful)
+        Ok(self.poll_batch(timeout_ns)?.1)
     }
 
-    /// The same for what has happened already, all of it.
+    /// The same for all that has happened already.
     pub(super) fn take_all(&mut self) {
         while self.poll_batch(0).is_ok_and(|(count, _)| count == BATCH) {}
     }
 
-    /// Returns the number of events, and that of those that fired any.
+    /// Returns how many events there were, too.
     fn poll_batch(&mut self, timeout_ns: u64) -> Result<(usize, usize)> {
         let mut events = [sys::epoll_event { events: 0, u64: 0 }; BATCH];
         let count = match sys::epoll_wait(self.epoll_fd, &mut events, timeout_ns) {
@@ -219,7 +219,6 @@ impl Reactor {
             Err(Error::Os(libc::EINTR)) => 0,
             Err(error) => return Err(error),
         };
-        // Many waits began long ago: what they need has left the caches, and is fetched side by side.
         if count >= MANY_EVENTS {
             self.first_nodes(&events[..count]).for_each(WaitNode::prefetch);
             self.first_nodes(&events[..count]).for_each(WaitNode::prefetch_task);
@@ -236,10 +235,9 @@ impl Reactor {
         Ok((count, useful))
     }
 
-    /// The first wait of each event's descriptor.
     fn first_nodes<'w>(&self, events: &[sys::epoll_event]) -> impl Iterator<Item = &'w WaitNode> {
-        let entries = events.iter().filter_map(|event| self.table.get(event.u64 as u32 as usize));
-        entries.filter_map(|entry| entry.waiters.first())
+        let fds = events.iter().map(|event| event.u64 as u32 as usize);
+        fds.filter_map(|fd| self.table.get(fd)?.waiters.first())
     }
 
     /// Fires the waits of one event. Returns whether there were any.

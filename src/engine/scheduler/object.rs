@@ -24,7 +24,7 @@ use crate::engine::time::{Clock, ClockFunction};
 use super::budget::Budget;
 use super::dispatch::Dispatch;
 use super::io::{Builtin, Io, WaitFunction};
-use super::posts::Posts;
+use super::post_queue::Posts;
 use super::random::Random;
 use super::tasks::Tasks;
 use super::time::Time;

@@ -3,7 +3,7 @@
 //! | a post is | whose it is |
 //! |---|---|
 //! | in the inbox | the mailbox's; any thread and signal handler may have left it |
-//! | taken | the scheduler's, in [`Posts`], in the order of the inbox |
+//! | taken | the scheduler's, in its `posts`, in the order of the inbox |
 //! | begun | a task's, which is ready behind those of the posts before it |
 //! | abandoned | of who destroys the scheduler |
 //!
@@ -15,7 +15,6 @@
 //! memory for its task, and stays the first one until then: no later post overtakes it, and none is
 //! dropped.
 
-use std::cell::Cell;
 use std::mem::offset_of;
 use std::ptr::{NonNull, fn_addr_eq};
 
@@ -23,7 +22,7 @@ use super::object::{Scheduler, current};
 use crate::engine::measure;
 use crate::engine::sys::Result;
 use crate::engine::task::Task;
-use crate::engine::threads::{Message, Queue};
+use crate::engine::threads::Message;
 
 /// How many are begun in an iteration of the loop: their tasks run before more are made, so that they
 /// do not take more memory than there is in the caches.
@@ -49,42 +48,6 @@ impl Post {
     /// `abandon` is called instead of `start` when the scheduler is destroyed first.
     pub fn new(start: Start, abandon: unsafe fn(NonNull<Message>)) -> Post {
         Post { message: Message::new(take, abandon), start }
-    }
-}
-
-/// The posts that were taken from the inbox.
-pub struct Posts {
-    queue: Queue,
-    /// Whether there was no memory for the task of the first one.
-    starved: Cell<bool>,
-    /// Whether the task of the latest post that was begun alone has not come back for the next one.
-    is_out: Cell<bool>,
-    /// How many messages of other threads are sure to come.
-    expected: Cell<usize>,
-}
-
-impl Posts {
-    pub const fn new() -> Posts {
-        Posts {
-            queue: Queue::new(),
-            starved: Cell::new(false),
-            is_out: Cell::new(false),
-            expected: Cell::new(0),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Whether one waits for memory.
-    pub fn is_starved(&self) -> bool {
-        self.starved.get()
-    }
-
-    /// Whether a message is sure to come, or a post to be begun once there is memory.
-    pub fn may_come(&self) -> bool {
-        self.expected.get() > 0 || self.is_starved()
     }
 }
 

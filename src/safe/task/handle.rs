@@ -8,10 +8,9 @@ use std::rc::Rc;
 
 use super::waker;
 use crate::engine::context::stack;
-use crate::engine::scheduler;
+use crate::engine::scheduler::{self, running_task};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task;
-use crate::safe::record::Record;
+use crate::safe::record::{Record, wake};
 use crate::safe::shared::Shared;
 
 /// A handle to a task, which may have ended. It keeps nothing alive. Handles to one task are equal, so it
@@ -89,7 +88,7 @@ impl Task {
     /// ```
     pub fn wake(&self) {
         if let Some((core, task)) = self.shared.as_ref().and_then(|shared| shared.task(self.id)) {
-            wake_task(core, task);
+            wake(core, task);
         }
     }
 
@@ -208,17 +207,6 @@ impl Task {
     }
 }
 
-/// [`Task::wake`] for a task that is alive. Does nothing to one of C.
-pub(in crate::safe) fn wake_task(core: &scheduler::Scheduler, task: &task::Task) {
-    let Some(record) = Record::of(task) else { return };
-    record.woken.set(true);
-    if record.parked.get() {
-        // It may not have suspended yet: its clock, which it asks before, can come here. Fails
-        // for a task that has ended, which has no record.
-        let _ = core.enqueue(task);
-    }
-}
-
 impl Task {
     /// What tells tasks apart: the scheduler, by its address, and the number.
     fn identity(&self) -> (*const Shared, u64) {
@@ -246,4 +234,15 @@ impl fmt::Debug for Task {
         let name = self.name();
         out.debug_struct("Task").field("id", &self.id).field("name", &name).finish()
     }
+}
+
+/// The running task. `None` outside a task, and in one that C code has created.
+///
+/// ```
+/// assert!(majjen::task::current().is_none());
+/// ```
+pub fn current() -> Option<Task> {
+    let (_, task) = running_task()?;
+    let shared = Record::of(task)?.shared.clone();
+    Some(Task { shared: Some(shared), id: task.id.get() })
 }

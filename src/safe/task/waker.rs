@@ -1,4 +1,4 @@
-//! Waking a task from any thread, as futures do, and running a future in a task.
+//! Waking a task from any thread, as futures do.
 //!
 //! | `in_flight` | the message |
 //! |---|---|
@@ -10,17 +10,14 @@
 //! by the task.
 
 use std::mem::offset_of;
-use std::pin::pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Wake, Waker};
 
-use super::handle::wake_task;
-use super::{current, park};
 use crate::engine::scheduler;
-use crate::engine::sys::{Error, Result};
 use crate::engine::threads::{Message, Remote};
+use crate::safe::record::wake;
 
 /// What is behind a task's waker.
 #[repr(C)]
@@ -52,7 +49,7 @@ pub fn of(core: &scheduler::Scheduler, id: u64) -> Waker {
 impl TaskWaker {
     fn wake_in(&self, scheduler: &scheduler::Scheduler) {
         if let Some(task) = scheduler.tasks.find_id(self.id) {
-            wake_task(scheduler, task);
+            wake(scheduler, task);
         }
     }
 }
@@ -101,56 +98,4 @@ unsafe fn give_up(message: NonNull<Message>) {
     // SAFETY: as this function's contract says.
     let waker = unsafe { Arc::from_raw(message.as_ptr().cast::<TaskWaker>()) };
     waker.in_flight.swap(false, AcqRel);
-}
-
-/// Runs a future to its end, and suspends the running task while the future is not ready. For futures that
-/// need no runtime of their own: channels between threads, what combines such futures. This library is no
-/// executor: a future of tokio, say, finds no tokio here.
-///
-/// The future is dropped when the task is canceled, or its time is over, and unwound from here.
-///
-/// While it waits, the run does not end by [`Error::Deadlock`], since another thread may wake it.
-///
-/// ```
-/// use majjen::{Scheduler, task};
-///
-/// let scheduler = Scheduler::new()?;
-/// let waits = scheduler.spawn(|| task::block_on(async { std::future::ready(1).await + 1 }));
-/// scheduler.run()?;
-/// assert_eq!(waits.join()?, Ok(2));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Errors
-/// [`Error::NotInTask`] outside a task, and in one that C code has created; and those of
-/// [`sleep`](super::sleep).
-pub fn block_on<F: Future>(future: F) -> Result<F::Output> {
-    let task = current().ok_or(Error::NotInTask)?;
-    let waker = task.waker();
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return Ok(output);
-        }
-        let _expected = Expected::begin();
-        // It may return for no reason, and the future is asked again then.
-        park(None)?;
-    }
-}
-
-/// While it lives, other threads may wake a task of the running scheduler.
-struct Expected(Option<Remote>);
-
-impl Expected {
-    fn begin() -> Expected {
-        let remote = scheduler::current().map(|here| here.remote.clone());
-        remote.iter().for_each(Remote::add_waker);
-        Expected(remote)
-    }
-}
-
-impl Drop for Expected {
-    fn drop(&mut self) {
-        self.0.iter().for_each(Remote::remove_waker);
-    }
 }
