@@ -76,6 +76,11 @@ impl Mailbox {
         }
     }
 
+    /// Whether the owner waits, or there is none.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.load(Relaxed)
+    }
+
     /// Whether a stop was requested.
     #[inline(always)]
     pub fn is_stopped(&self) -> bool {

@@ -27,6 +27,7 @@ use std::sync::atomic::{
 use super::identity::this_process;
 use super::inbox::{Batch, Message};
 use super::mailbox::Mailbox;
+use super::parties::Rank;
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Mark, Result};
 
@@ -48,6 +49,17 @@ struct Block {
     /// How many there are that may wake a task of the scheduler: handles of the program, jobs, ends of
     /// channels between threads. While there is one, a run does not end by deadlock.
     wakers: AtomicUsize,
+}
+
+impl Block {
+    fn rank(&self) -> Rank {
+        match self.owner.load(Acquire) {
+            0 => Rank::Away,
+            _ if self.process.load(Acquire) != this_process() => Rank::Away,
+            _ if self.mailbox.is_asleep() => Rank::Asleep,
+            _ => Rank::Busy,
+        }
+    }
 }
 
 /// A strong reference, which can wake the scheduler.
@@ -145,6 +157,11 @@ impl Remote {
     /// Whether anybody may wake a task, who is not a timer or a descriptor.
     pub fn has_wakers(&self) -> bool {
         self.block().wakers.load(Acquire) > 0
+    }
+
+    /// How soon the scheduler would run a message.
+    pub fn rank(&self) -> Rank {
+        self.block().rank()
     }
 
     /// Makes the wake-up descriptor readable. In a child of fork() that has none of its own yet
@@ -338,6 +355,23 @@ impl WeakRemote {
     #[inline]
     pub fn scheduler(&self) -> *const c_void {
         self.block().scheduler.load(Acquire)
+    }
+
+    /// Whether it is of the same scheduler.
+    pub fn is_of(&self, remote: &Remote) -> bool {
+        self.0 == remote.0
+    }
+
+    /// How soon the scheduler would run a message.
+    pub fn rank(&self) -> Rank {
+        self.block().rank()
+    }
+
+    /// A strong reference, while there is one.
+    pub fn upgrade(&self) -> Option<Remote> {
+        let handles = &self.block().handles;
+        let more = |count| if count == 0 { None } else { Some(count + 1) };
+        handles.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Remote(self.0))
     }
 }
 
