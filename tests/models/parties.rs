@@ -211,7 +211,9 @@ fn a_scheduler_is_told_and_its_tasks_get_what_there_is() {
         let mut given = Port::new(2).run(&channel);
         given.sort_unstable_by_key(|received| received.unwrap());
         assert_eq!(given, [Ok(1), Ok(2)]);
-        senders.map(|sender| assert_eq!(sender.join().unwrap(), Ok(())));
+        for sender in senders {
+            assert_eq!(sender.join().unwrap(), Ok(()));
+        }
     });
 }
 
