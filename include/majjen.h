@@ -17,6 +17,7 @@
 //   Connections, and descriptors that the library owns
 //   Streams
 //   Channels
+//   Channels between threads
 //   Select
 //   Mutexes
 //   Condition variables
@@ -1108,6 +1109,96 @@ int mj_chan_close(struct mj_chan *chan);
 // Returns how many elements are in a channel's buffer, or 0 for NULL. Does not suspend.
 size_t mj_chan_length(const struct mj_chan *chan);
 
+// ---- Channels between threads -------------------------------------------------------------------
+
+// A channel between threads. See mj_xchan_create().
+typedef struct mj_xchan mj_xchan;
+
+// Makes a channel between threads: a queue with room for `capacity` elements of `element_bytes` each,
+// which are copied in and out and need no alignment. Any thread may send and receive, in tasks of any
+// scheduler or where no scheduler runs; those who wait suspend the task there, and block the thread
+// here. No element is lost or doubled, and those of one sender arrive in their order. A task that
+// waits there keeps its run going, even if nothing else could wake it. Callable from any thread. Does
+// not suspend.
+//
+// In a child of fork() nothing hangs that does not wait; but what other threads were doing in the channel
+// stays undone, so make a new one there.
+//
+// Returns the channel with one reference, to be dropped with mj_xchan_release(), or NULL. Errors, in
+// errno:
+//   EINVAL  `element_bytes` or `capacity` is 0
+//   ENOMEM  out of memory
+struct mj_xchan *mj_xchan_create(size_t element_bytes,
+                                 size_t capacity);
+
+// Adds a reference to a channel, for another thread. Callable from any thread. Does not suspend.
+//
+// Returns the same channel, to be released once more, or NULL for NULL.
+struct mj_xchan *mj_xchan_retain(struct mj_xchan *xchan);
+
+// Drops a reference to a channel; NULL is ignored. Each call needs one until it has returned; the last
+// one to be dropped releases the channel, and elements that are left. It does not close it. Callable
+// from any thread. Does not suspend.
+void mj_xchan_release(struct mj_xchan *xchan);
+
+// Copies an element into a channel, waiting for at most `timeout_ns` for room. In a task it may suspend,
+// as mj_chan_send(); on a thread that runs no scheduler it may block. Callable from any thread, not
+// from a signal handler.
+//
+// Returns 0 when the element is sent. Errors (it is not sent then):
+//   -EPIPE      the channel is closed, or was closed meanwhile
+//   -ETIMEDOUT  there was no room in time
+//   -ECANCELED  the task is canceled and would have to wait
+//   -EINVAL     `xchan` or `element` is NULL
+//   -EPERM      outside a task on a thread that runs a scheduler, as in a wait function
+//   -EINTR      mj_task_wake() or mj_scheduler_enqueue() ended the wait
+//   -ENOMEM     no memory for the timer, or for the first wait of a scheduler there
+int mj_xchan_send(struct mj_xchan *xchan,
+                  const void *element,
+                  uint64_t timeout_ns);
+
+// Copies the oldest element out of a channel, waiting for at most `timeout_ns` for one. May suspend or
+// block, as mj_xchan_send(). Callable from any thread, not from a signal handler.
+//
+// Returns 0 when an element is received. Errors:
+//   -EPIPE      the channel is closed and empty, or became so meanwhile
+//   -ETIMEDOUT  no element came in time
+//   -EINTR, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_xchan_send()
+int mj_xchan_recv(struct mj_xchan *xchan,
+                  void *element,
+                  uint64_t timeout_ns);
+
+// mj_xchan_send() without waiting. Callable from any thread, not from a signal handler. Does not
+// suspend.
+//
+// Returns 0 when the element is sent. Errors:
+//   -EAGAIN  there is no room, or a thread is in the middle of making some
+//   -EPIPE   the channel is closed
+//   -EINVAL  as mj_xchan_send()
+int mj_xchan_try_send(struct mj_xchan *xchan, const void *element);
+
+// mj_xchan_recv() without waiting. Callable from any thread, not from a signal handler. Does not
+// suspend.
+//
+// Returns 0 when an element is received. Errors:
+//   -EAGAIN  there is no element, or a thread is in the middle of sending the oldest
+//   -EPIPE   the channel is closed and empty
+//   -EINVAL  as mj_xchan_send()
+int mj_xchan_try_recv(struct mj_xchan *xchan, void *element);
+
+// Closes a channel: from now on nothing can be sent, and once it is empty nothing received. These calls
+// give -EPIPE then, also those that wait already. An element whose send has succeeded is still
+// received. Callable from any thread, not from a signal handler. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EPIPE   it is closed already
+//   -EINVAL  `xchan` is NULL
+int mj_xchan_close(struct mj_xchan *xchan);
+
+// Returns how many elements are in a channel, or were a moment ago; 0 for NULL. Callable from any thread.
+// Does not suspend.
+size_t mj_xchan_length(const struct mj_xchan *xchan);
+
 // ---- Select -------------------------------------------------------------------------------------
 
 // What a case of mj_select() does.
@@ -1122,6 +1213,10 @@ typedef enum mj_select_op {
   MJ_SELECT_TASK = 3,
   // mj_task_sleep_until_ns().
   MJ_SELECT_DEADLINE = 4,
+  // mj_xchan_send().
+  MJ_SELECT_XSEND = 5,
+  // mj_xchan_recv().
+  MJ_SELECT_XRECV = 6,
 } mj_select_op;
 
 // One of the things that mj_select() waits for. Set the operation and what it needs, and leave the
@@ -1130,6 +1225,7 @@ typedef enum mj_select_op {
 //   {.op = MJ_SELECT_FD, .fd = fd, .events = POLLIN}
 //   {.op = MJ_SELECT_TASK, .task = id}
 //   {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_scheduler_now_ns(scheduler) + 1000000}
+//   {.op = MJ_SELECT_XRECV, .xchan = xchan, .element = &value}
 // or, in C++, `mj_select_case c{}; c.chan = chan;` and so on. Each call has cases of its own: a
 // static array is shared by all tasks, and filling it in while one waits breaks that wait.
 typedef struct mj_select_case {
@@ -1152,8 +1248,11 @@ typedef struct mj_select_case {
   mj_task_id task;
   // For MJ_SELECT_DEADLINE: a time by mj_scheduler_now_ns(). MJ_FOREVER never comes.
   uint64_t deadline_ns;
+  // For MJ_SELECT_XSEND and MJ_SELECT_XRECV: to send to or to receive from; NULL for a case that is
+  // never ready.
+  struct mj_xchan *xchan;
   // Zero.
-  uint64_t reserved[2];
+  uint64_t reserved[1];
   // The library's own.
   void *internal[6];
 } mj_select_case;
@@ -1163,7 +1262,8 @@ typedef struct mj_select_case {
 // is random, each with the same chance. A channel, a descriptor or a task may be in several cases.
 // Takes no memory for the cases, and time in proportion to `count`. Do not change `cases` before
 // the call has returned; only `result` and `happened` of the chosen one are set. Elements are as for
-// mj_chan_send() and mj_chan_recv(), events as for mj_task_wait_fd(). May suspend, as
+// mj_chan_send(), mj_chan_recv(), mj_xchan_send() and mj_xchan_recv(), events as for
+// mj_task_wait_fd(). Only in a task, also for channels between threads. May suspend, as
 // mj_chan_send().
 //
 // Returns the index of the case that is done, whose `result` is then 0, or an error of it alone.

@@ -27,6 +27,7 @@ mod task;
 mod types;
 mod version;
 mod wait;
+mod xchan;
 
 use std::ffi::{CStr, c_char};
 use std::mem::transmute;

@@ -33,11 +33,14 @@ mod group_call;
 mod home;
 mod mutex;
 mod object;
+mod remote_channel;
 mod select;
 mod semaphore;
 mod wait_group;
 
-pub use case::{Case, DEADLINE, DESCRIPTOR, Operation, TASK};
+pub use case::{
+    Case, DEADLINE, DESCRIPTOR, Operation, REMOTE_RECEIVE, REMOTE_SEND, TASK,
+};
 pub use channel::Channel;
 pub use condvar::Condvar;
 pub use group::{Group, Member};
@@ -45,6 +48,7 @@ pub use group_call::Function;
 pub use home::Home;
 pub use mutex::Mutex;
 pub use object::Object;
+pub use remote_channel::{Handle, RemoteChannel};
 pub use select::{select, try_select};
 pub use semaphore::Semaphore;
 pub use wait_group::WaitGroup;

@@ -6,10 +6,15 @@ mod identity;
 mod inbox;
 mod mailbox;
 mod ownership;
+mod parker;
+mod parties;
 mod remote;
+mod ring;
 
 pub use fork_safe_mutex::{ForkSafeMutex, ForkSafeMutexGuard};
 pub use identity::this_process;
 pub use inbox::{Message, Queue};
 pub use ownership::Ownership;
+pub use parties::{Parties, Party, PartyKind, Rank};
 pub use remote::{Remote, WeakRemote};
+pub use ring::{End, Ring};

@@ -168,7 +168,8 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 /// is random, each with the same chance. A channel, a descriptor or a task may be in several cases.
 /// Takes no memory for the cases, and time in proportion to `count`. Do not change `cases` before
 /// the call has returned; only `result` and `happened` of the chosen one are set. Elements are as for
-/// mj_chan_send() and mj_chan_recv(), events as for mj_task_wait_fd(). May suspend, as
+/// mj_chan_send(), mj_chan_recv(), mj_xchan_send() and mj_xchan_recv(), events as for
+/// mj_task_wait_fd(). Only in a task, also for channels between threads. May suspend, as
 /// mj_chan_send().
 ///
 /// Returns the index of the case that is done, whose `result` is then 0, or an error of it alone.
@@ -219,7 +220,7 @@ unsafe fn cases_ref<'c>(cases: *mut mj_select_case, count: usize) -> Result<&'c 
     }
     // SAFETY: as this function's contract says.
     let these = unsafe { std::slice::from_raw_parts(cases, count) };
-    if these.iter().any(|case| case.reserved != [0; 2]) {
+    if these.iter().any(|case| case.reserved != [0; 1]) {
         return Err(Error::InvalidArgument);
     }
     // SAFETY: as above; an mj_select_case is a Case.

@@ -11,7 +11,9 @@ use std::mem::{align_of, offset_of, size_of};
 use crate::engine::log::Level;
 use crate::engine::measure::Metrics;
 use crate::engine::scheduler::Scheduler;
-use crate::engine::sync::{Case, DEADLINE, DESCRIPTOR, Operation, TASK};
+use crate::engine::sync::{
+    Case, DEADLINE, DESCRIPTOR, Operation, REMOTE_RECEIVE, REMOTE_SEND, TASK,
+};
 use crate::engine::task::{State, Task};
 
 /// A function type, which Rust has no name for: only pointers to it are used.
@@ -229,6 +231,11 @@ pub struct mj_chan {
     _private: [u8; 0],
 }
 
+/// A channel between threads. See mj_xchan_create().
+pub struct mj_xchan {
+    _private: [u8; 0],
+}
+
 /// A stream: a descriptor that it owns, with a buffer for what has been read and one for what is to be
 /// written. See mj_stream_create().
 pub struct mj_stream {
@@ -248,6 +255,10 @@ pub enum mj_select_op {
     MJ_SELECT_TASK = 3,
     /// mj_task_sleep_until_ns().
     MJ_SELECT_DEADLINE = 4,
+    /// mj_xchan_send().
+    MJ_SELECT_XSEND = 5,
+    /// mj_xchan_recv().
+    MJ_SELECT_XRECV = 6,
 }
 
 /// `mj_select_op` in C.
@@ -259,6 +270,7 @@ pub type SelectOpInt = u32;
 ///   {.op = MJ_SELECT_FD, .fd = fd, .events = POLLIN}
 ///   {.op = MJ_SELECT_TASK, .task = id}
 ///   {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_scheduler_now_ns(scheduler) + 1000000}
+///   {.op = MJ_SELECT_XRECV, .xchan = xchan, .element = &value}
 /// or, in C++, `mj_select_case c{}; c.chan = chan;` and so on. Each call has cases of its own: a
 /// static array is shared by all tasks, and filling it in while one waits breaks that wait.
 #[repr(C)]
@@ -282,8 +294,11 @@ pub struct mj_select_case {
     pub task: mj_task_id,
     /// For MJ_SELECT_DEADLINE: a time by mj_scheduler_now_ns(). MJ_FOREVER never comes.
     pub deadline_ns: u64,
+    /// For MJ_SELECT_XSEND and MJ_SELECT_XRECV: to send to or to receive from; NULL for a case that is
+    /// never ready.
+    pub xchan: *mut mj_xchan,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: [u64; 1],
     /// The library's own.
     pub internal: [*mut c_void; 6],
 }
@@ -393,6 +408,7 @@ same_layout!(mj_select_case, Case:
     happened = happened,
     task = task,
     deadline_ns = deadline_ns,
+    xchan = remote,
     reserved = reserved,
     internal = waiting,
 );
@@ -405,6 +421,8 @@ const _: () = {
     assert!(mj_select_op::MJ_SELECT_FD as u32 == DESCRIPTOR);
     assert!(mj_select_op::MJ_SELECT_TASK as u32 == TASK);
     assert!(mj_select_op::MJ_SELECT_DEADLINE as u32 == DEADLINE);
+    assert!(mj_select_op::MJ_SELECT_XSEND as u32 == REMOTE_SEND);
+    assert!(mj_select_op::MJ_SELECT_XRECV as u32 == REMOTE_RECEIVE);
     assert!(size_of::<mj_metrics>() == size_of::<Metrics>());
     assert!(size_of::<mj_task>() <= size_of::<Task>());
     assert!(size_of::<mj_scheduler>() <= size_of::<Scheduler>());

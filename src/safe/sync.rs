@@ -1,8 +1,8 @@
 //! What tasks synchronise by: [`Mutex`], [`Condvar`], [`Semaphore`], [`WaitGroup`], and the
-//! [`channel`], with [`Select`] to wait for several.
+//! [`channel`], with [`Select`] to wait for several. Between threads: [`remote`].
 //!
-//! A call that has to wait suspends the task, not the thread. All is for the tasks of one thread,
-//! and of one scheduler: that of the task that waits first, until it is dropped. So there are no
+//! A call that has to wait suspends the task, not the thread. All but what is in `remote` is for the tasks of one
+//! thread, and of one scheduler: that of the task that waits first, until it is dropped. So there are no
 //! atomics, nothing is `Send`, and tasks share an object by [`Rc`](std::rc::Rc). Where no task
 //! suspends between two steps, nobody comes in between, and a [`Cell`](std::cell::Cell) or a
 //! [`RefCell`](std::cell::RefCell) is enough.
@@ -46,6 +46,7 @@ mod channel;
 mod condvar;
 mod iter;
 mod mutex;
+pub mod remote;
 mod select;
 mod semaphore;
 mod slot;
@@ -55,7 +56,7 @@ pub use channel::{Receiver, SendError, Sender, channel};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use iter::{IntoIter, Iter};
 pub use mutex::{Mutex, MutexGuard};
-pub use select::Select;
+pub use select::{ReceiveEnd, Select, SendEnd};
 pub use semaphore::{Permits, Semaphore};
 pub use wait_group::{Member, WaitGroup};
 

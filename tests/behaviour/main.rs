@@ -18,6 +18,7 @@ mod descriptors;
 mod groups;
 #[path = "../support/majjen_h.rs"]
 mod majjen_h;
+mod remote_channel;
 mod runs;
 mod rust_api;
 mod stacks;

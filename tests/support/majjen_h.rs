@@ -79,12 +79,19 @@ pub struct mj_chan {
     _opaque: [u8; 0],
 }
 
+#[repr(C)]
+pub struct mj_xchan {
+    _opaque: [u8; 0],
+}
+
 pub type mj_select_op = c_uint;
 pub const MJ_SELECT_SEND: mj_select_op = 0;
 pub const MJ_SELECT_RECV: mj_select_op = 1;
 pub const MJ_SELECT_FD: mj_select_op = 2;
 pub const MJ_SELECT_TASK: mj_select_op = 3;
 pub const MJ_SELECT_DEADLINE: mj_select_op = 4;
+pub const MJ_SELECT_XSEND: mj_select_op = 5;
+pub const MJ_SELECT_XRECV: mj_select_op = 6;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -98,7 +105,8 @@ pub struct mj_select_case {
     pub happened: c_short,
     pub task: mj_task_id,
     pub deadline_ns: u64,
-    pub reserved: [u64; 2],
+    pub xchan: *mut mj_xchan,
+    pub reserved: [u64; 1],
     pub internal: [*mut c_void; 6],
 }
 
@@ -445,6 +453,19 @@ unsafe extern "C" {
     pub safe fn mj_chan_try_recv(chan: *mut mj_chan, element: *mut c_void) -> c_int;
     pub safe fn mj_chan_close(chan: *mut mj_chan) -> c_int;
     pub safe fn mj_chan_length(chan: *const mj_chan) -> usize;
+    pub safe fn mj_xchan_create(element_bytes: usize, capacity: usize) -> *mut mj_xchan;
+    pub safe fn mj_xchan_retain(xchan: *mut mj_xchan) -> *mut mj_xchan;
+    pub safe fn mj_xchan_release(xchan: *mut mj_xchan);
+    pub safe fn mj_xchan_send(
+        xchan: *mut mj_xchan,
+        element: *const c_void,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_xchan_recv(xchan: *mut mj_xchan, element: *mut c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_xchan_try_send(xchan: *mut mj_xchan, element: *const c_void) -> c_int;
+    pub safe fn mj_xchan_try_recv(xchan: *mut mj_xchan, element: *mut c_void) -> c_int;
+    pub safe fn mj_xchan_close(xchan: *mut mj_xchan) -> c_int;
+    pub safe fn mj_xchan_length(xchan: *const mj_xchan) -> usize;
     pub safe fn mj_select(cases: *mut mj_select_case, count: usize, timeout_ns: u64) -> c_int;
     pub safe fn mj_try_select(cases: *mut mj_select_case, count: usize) -> c_int;
     pub safe fn mj_mutex_create(scheduler: *mut mj_scheduler) -> *mut mj_mutex;

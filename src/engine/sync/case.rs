@@ -6,11 +6,13 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{eq, from_ref, null};
 
 use super::channel::Channel;
+use super::remote_channel::{Port, RemoteChannel};
 use super::select::SelectWait;
 use crate::engine::io::{EVENTS, FAILURE};
 use crate::engine::scheduler::{Running, Scheduler, current, node_outcome};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Links, Outcome, Place, Task, WaitNode, Waiter};
+use crate::engine::threads::End;
 
 /// The operation of a case with a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +28,17 @@ pub const DESCRIPTOR: u32 = 2;
 pub const TASK: u32 = 3;
 /// For a time of the scheduler's clock.
 pub const DEADLINE: u32 = 4;
+/// Of a case with a channel between threads.
+pub const REMOTE_SEND: u32 = 5;
+/// As above.
+pub const REMOTE_RECEIVE: u32 = 6;
 
 /// One case of a select. C has the same struct, in this order.
 #[repr(C)]
 pub struct Case {
     /// Null: never ready.
     pub channel: *const Channel,
-    /// An [`Operation`], [`DESCRIPTOR`], [`TASK`] or [`DEADLINE`]; C may have written another number.
+    /// An [`Operation`], [`DESCRIPTOR`] or another of these; C may have written another number.
     pub operation: u32,
     /// The result, once the case was chosen.
     pub result: Cell<c_int>,
@@ -44,18 +50,28 @@ pub struct Case {
     pub happened: Cell<MaybeUninit<c_short>>,
     pub task: MaybeUninit<u64>,
     pub deadline_ns: MaybeUninit<u64>,
-    pub reserved: MaybeUninit<[u64; 2]>,
+    /// Null: never ready.
+    pub remote: MaybeUninit<*const RemoteChannel>,
+    pub reserved: MaybeUninit<[u64; 1]>,
     /// The wait that it belongs to.
     pub waiting: Cell<*const SelectWait>,
     place: InQueue,
 }
 
-/// Its place in a wait queue: in that of a channel as a case, in others as a node. Both begin with links,
-/// and both have no drop.
+/// Its place in a wait queue: in that of a channel as a case, in others as a node. All begin with links,
+/// and have no drop.
 #[repr(C)]
 union InQueue {
     links: ManuallyDrop<Links<Case>>,
+    remote: ManuallyDrop<InPort>,
     node: ManuallyDrop<WaitNode>,
+}
+
+/// In the queue of a port of a channel between threads.
+#[repr(C)]
+struct InPort {
+    links: Links<Case>,
+    port: Cell<*const Port>,
 }
 
 impl Waiter for Case {
@@ -68,6 +84,7 @@ impl Waiter for Case {
 /// What a case waits for.
 pub enum Source<'c> {
     Channel(&'c Channel, Operation),
+    Remote(&'c RemoteChannel, End),
     Descriptor(c_int, u32),
     Task(u64),
     Deadline(u64),
@@ -78,6 +95,15 @@ pub enum Source<'c> {
 impl Case {
     pub fn new(channel: &Channel, operation: Operation, element: *mut c_void) -> Case {
         Case { channel, element, ..Case::of(operation as u32) }
+    }
+
+    /// With a channel between threads.
+    pub fn remote(channel: &RemoteChannel, end: End, element: *mut c_void) -> Case {
+        let operation = match end {
+            End::Send => REMOTE_SEND,
+            End::Receive => REMOTE_RECEIVE,
+        };
+        Case { remote: MaybeUninit::new(channel), element, ..Case::of(operation) }
     }
 
     /// For the events of a descriptor.
@@ -110,6 +136,7 @@ impl Case {
             happened: Cell::new(MaybeUninit::uninit()),
             task: MaybeUninit::uninit(),
             deadline_ns: MaybeUninit::uninit(),
+            remote: MaybeUninit::uninit(),
             reserved: MaybeUninit::uninit(),
             waiting: Cell::new(null()),
             place: InQueue { node: ManuallyDrop::new(WaitNode::default()) },
@@ -128,6 +155,13 @@ impl Case {
                 ),
                 TASK => Source::Task(self.task.assume_init()),
                 DEADLINE => Source::Deadline(self.deadline_ns.assume_init()),
+                REMOTE_SEND | REMOTE_RECEIVE => match self.remote.assume_init().as_ref() {
+                    Some(channel) if self.operation == REMOTE_SEND => {
+                        Source::Remote(channel, End::Send)
+                    }
+                    Some(channel) => Source::Remote(channel, End::Receive),
+                    None => Source::Nothing,
+                },
                 operation => match self.channel.as_ref() {
                     Some(channel) if operation == Operation::Send as u32 => {
                         Source::Channel(channel, Operation::Send)
@@ -149,11 +183,12 @@ impl Case {
 
     /// An error for a case that C has filled in wrongly.
     pub fn check(&self) -> Result<()> {
-        if self.operation > DEADLINE {
+        if self.operation > REMOTE_RECEIVE {
             return Err(Error::InvalidArgument);
         }
         match self.source() {
             Source::Channel(channel, _) => channel.check(self.element),
+            Source::Remote(channel, _) => channel.check(self.element),
             Source::Descriptor(_, events) if events & !EVENTS != 0 => Err(Error::InvalidArgument),
             _ => Ok(()),
         }
@@ -182,6 +217,9 @@ impl Case {
             Source::Channel(channel, operation) => {
                 channel.waiters(operation).iter().any(|case| eq(case, self))
             }
+            Source::Remote(channel, end) => {
+                current().is_some_and(|scheduler| channel.has_waiter(end, self, scheduler))
+            }
             Source::Descriptor(fd, _) => current()
                 .is_some_and(|scheduler| scheduler.io.reactor.borrow().has_node(fd, self.node())),
             Source::Task(id) => current()
@@ -195,6 +233,7 @@ impl Case {
     pub fn link(&self, (scheduler, task): Running<'_>, waiting: &SelectWait) -> Result<()> {
         match self.source() {
             Source::Channel(channel, operation) => channel.waiters(operation).push(self),
+            Source::Remote(channel, end) => channel.begin_wait(end, self, scheduler)?,
             Source::Descriptor(fd, _) if fd < 0 => return Ok(()), // As poll(2) has it.
             Source::Descriptor(fd, events) => {
                 self.renew();
@@ -218,6 +257,7 @@ impl Case {
         }
         match self.source() {
             Source::Channel(channel, operation) => channel.waiters(operation).remove(self),
+            Source::Remote(channel, _) => channel.end_wait(self, scheduler),
             Source::Descriptor(..) => scheduler.io.reactor.borrow_mut().remove_waiter(self.node()),
             Source::Task(id) if self.node().place() == Place::Waiting => {
                 if let Some(target) = scheduler.tasks.find_id(id) {
@@ -270,6 +310,7 @@ impl Case {
     pub fn is_ready(&self, scheduler: Option<&Scheduler>, happened: u32) -> bool {
         match self.source() {
             Source::Channel(channel, operation) => channel.is_ready(operation),
+            Source::Remote(channel, end) => channel.is_ready(end),
             Source::Descriptor(..) => happened != 0,
             Source::Task(id) => {
                 scheduler.is_none_or(|scheduler| scheduler.tasks.find_id(id).is_none())
@@ -281,26 +322,50 @@ impl Case {
         }
     }
 
-    /// Completes a case that is ready. For a descriptor `happened` is what poll(2) has said.
+    /// Completes a case that is ready; returns whether it still was, as another thread may have been faster. For
+    /// a descriptor `happened` is what poll(2) has said.
     ///
     /// # Safety
     /// An element as in [`Channel::send`] and [`Channel::receive`].
     pub unsafe fn complete(&self, happened: u32) -> bool {
-        match self.source() {
-            Source::Channel(channel, operation) => {
-                // SAFETY: as this function's contract says.
-                let Some(result) = (unsafe { channel.attempt(operation, self.element) }) else {
-                    return false;
-                };
-                self.result.set(result.map_or_else(Error::status, |()| 0));
+        // SAFETY: as this function's contract says.
+        let transferred = match self.source() {
+            Source::Channel(channel, operation) => unsafe {
+                channel.attempt(operation, self.element)
+            },
+            // SAFETY: as above.
+            Source::Remote(channel, end) => unsafe { channel.attempt(end, self.element) },
+            _ => {
+                self.take(happened);
+                return true;
             }
+        };
+        if let Some(result) = transferred {
+            self.result.set(result.map_or_else(Error::status, |()| 0));
+        }
+        transferred.is_some()
+    }
+
+    /// Sets the result of a case without a channel that is ready.
+    fn take(&self, happened: u32) {
+        match self.source() {
             Source::Descriptor(..) if happened & sys::NOT_OPEN != 0 => {
                 self.result.set(-libc::EBADF);
             }
             Source::Descriptor(..) => self.set_happened(happened),
             _ => self.result.set(0),
         }
-        true
+    }
+
+    /// Where it is, if it is in the queue of a port.
+    pub fn port(&self) -> &Cell<*const Port> {
+        // SAFETY: an address, which is set while it is in such a queue.
+        unsafe { &self.place.remote.port }
+    }
+
+    /// Whether it is of a channel, local or not.
+    pub fn has_channel(&self) -> bool {
+        matches!(self.source(), Source::Channel(..) | Source::Remote(..))
     }
 
     /// The address of its element.

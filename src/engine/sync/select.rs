@@ -14,9 +14,13 @@ use super::case::{Case, Operation, Source};
 use super::channel::Channel;
 use super::home::Home;
 use super::object::Object;
+use super::remote_channel::RemoteChannel;
 use crate::engine::scheduler::{self, Limit, Running, Scheduler, wait, yield_spent};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{self, FIRED, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::task::{
+    self, FIRED, Left, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind,
+};
+use crate::engine::threads::End;
 use crate::engine::time::Deadline;
 
 /// A waiting select: the task and its cases.
@@ -42,6 +46,7 @@ static SELECT: WaitKind = WaitKind {
     object: ObjectKind::Hidden,
     concerns,
     describe: Some(describe),
+    leave: Some(leave),
     ..WaitKind::new(c"select", unlink)
 };
 
@@ -93,6 +98,27 @@ unsafe fn unlink(scheduler: SchedulerRef, waiting: usize, _: &Task) {
     unsafe { cases(waiting) }.iter().for_each(|case| case.unlink(scheduler));
 }
 
+/// A task that gives up looks once more at channels between threads, before it lets go of them: what is there
+/// has perhaps not been told.
+///
+/// # Safety
+/// As [`WaitKind::leave`].
+unsafe fn leave(scheduler: SchedulerRef, waiting: usize, task: &Task) -> Left {
+    if let Outcome::TimedOut | Outcome::Canceled = task.outcome.get()
+        // SAFETY: as in `unlink`; the elements are those of the task that waits.
+        && let Some(index) = unsafe { attempt(cases(waiting), is_remote, false) }
+    {
+        task.outcome.set(Outcome::Ready(index as u32));
+    }
+    // SAFETY: as this function's contract says.
+    unsafe { unlink(scheduler, waiting, task) };
+    Left::Now
+}
+
+fn is_remote(case: &Case) -> bool {
+    matches!(case.source(), Source::Remote(..))
+}
+
 /// # Safety
 /// The task waits.
 unsafe fn concerns(waiting: usize, channel: *const c_void) -> bool {
@@ -110,9 +136,10 @@ unsafe fn describe(waiting: usize, out: &mut dyn Write) -> fmt::Result {
             Source::Descriptor(fd, _) => write!(out, "fd {fd}"),
             Source::Task(id) => write!(out, "task {id:#x}"),
             Source::Deadline(at_ns) => write!(out, "the time {at_ns}"),
+            Source::Remote(channel, _) => write!(out, "channel between threads {channel:p}"),
             Source::Channel(..) | Source::Nothing => write!(out, "channel {:p}", only.channel),
         },
-        _ if cases.iter().all(|case| case.channel().is_some()) => {
+        _ if cases.iter().all(Case::has_channel) => {
             write!(out, "one of {} channels", cases.len())
         }
         _ => write!(out, "one of {} things", cases.len()),
@@ -169,6 +196,31 @@ pub unsafe fn wait_for_channel(
     case.result()
 }
 
+/// The same for a channel between threads.
+///
+/// # Safety
+/// As [`RemoteChannel::transfer`].
+pub unsafe fn wait_for_remote(
+    channel: &RemoteChannel,
+    end: End,
+    element: *mut c_void,
+    limit: Limit,
+) -> Result<()> {
+    let (_, task) = scheduler::running_task().ok_or(Error::NotInTask)?;
+    let case = Case::remote(channel, end, element);
+    let waiting = SelectWait { task, cases: std::slice::from_ref(&case) };
+    let look = |_: Running<'_>| {
+        // SAFETY: as this function's contract says.
+        unsafe { channel.attempt(end, element) }.map_or(Ok(None), |done| done.map(|()| Some(0)))
+    };
+    let list = |running: Running<'_>| {
+        case.link(running, &waiting)?;
+        Ok(Wait::on(&SELECT, &waiting))
+    };
+    wait(limit, look, list)?;
+    case.result()
+}
+
 /// [`select`] without checks.
 ///
 /// # Safety
@@ -194,7 +246,7 @@ unsafe fn wait_for(cases: &[Case], mut limit: Limit) -> Result<usize> {
     let mut index = wait(limit, look, list);
     if let Err(Error::TimedOut | Error::Canceled) = index
         // SAFETY: as this function's contract says.
-        && let Some(late) = unsafe { attempt(cases, |case| case.channel().is_none(), true) }
+        && let Some(late) = unsafe { attempt(cases, |case| !case.has_channel(), true) }
     {
         // A time that has come, or an event that the loop has not seen. Channels have told theirs.
         index = Ok(late as u32);
@@ -276,6 +328,20 @@ fn check_all(cases: &[Case], check_home: impl Fn(&Home) -> Result<()>) -> Result
 /// # Safety
 /// As [`select`].
 unsafe fn attempt(cases: &[Case], those: fn(&Case) -> bool, poll: bool) -> Option<usize> {
+    loop {
+        // SAFETY: as this function's contract says.
+        let (case, index) = unsafe { attempt_one(cases, those, poll) }?;
+        if case {
+            return Some(index);
+        }
+    }
+}
+
+unsafe fn attempt_one(
+    cases: &[Case],
+    those: fn(&Case) -> bool,
+    poll: bool,
+) -> Option<(bool, usize)> {
     let current = scheduler::current();
     let those = cases.iter().enumerate().filter(|(_, case)| those(case));
     let mut ready = those
@@ -293,5 +359,5 @@ unsafe fn attempt(cases: &[Case], those: fn(&Case) -> bool, poll: bool) -> Optio
         None => ready.next()?,
     };
     // SAFETY: as this function's contract says.
-    unsafe { case.complete(happened) }.then_some(index)
+    Some((unsafe { case.complete(happened) }, index))
 }

@@ -42,13 +42,21 @@ fn acquire(holder: &AtomicU32) {
     // The first lock may be taken before there is a scheduler.
     sanitizer::look_up_tsan_hooks();
     let this_process = this_process();
+    /// Looks before the thread sleeps: more than the holders that do little need.
+    const LOOKS: u32 = 200;
+    let mut looks = 0;
     while let Err(other) = holder.compare_exchange(0, this_process, Acquire, Relaxed) {
         if other != this_process
             && holder.compare_exchange(other, this_process, Acquire, Relaxed).is_ok()
         {
             break;
         }
-        sys::sleep_ns(50_000);
+        looks += 1;
+        if looks < LOOKS {
+            std::hint::spin_loop();
+        } else {
+            sys::sleep_ns(50_000);
+        }
     }
     sanitizer::acquire(holder);
 }

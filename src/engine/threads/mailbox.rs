@@ -100,6 +100,11 @@ impl Mailbox {
         }
     }
 
+    /// Whether the owner waits, or there is none.
+    pub fn is_asleep(&self) -> bool {
+        self.sleep.load(Relaxed) & STATE != 0
+    }
+
     /// Whether a stop was requested.
     #[inline(always)]
     pub fn is_stopped(&self) -> bool {

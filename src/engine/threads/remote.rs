@@ -32,6 +32,7 @@ use std::sync::atomic::{
 use super::identity::this_process;
 use super::inbox::{Batch, Message};
 use super::mailbox::Mailbox;
+use super::parties::Rank;
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Mark, Result};
 
@@ -67,6 +68,17 @@ pub const COUNTERS: usize = 20;
 
 /// How many posts may wait at first: 1 MiB of them, which the caches hold.
 const MOST_POSTS: usize = 16_384;
+
+impl Block {
+    fn rank(&self) -> Rank {
+        match self.owner.load(Acquire) {
+            0 => Rank::Away,
+            _ if self.process.load(Acquire) != this_process() => Rank::Away,
+            _ if self.mailbox.is_asleep() => Rank::Asleep,
+            _ => Rank::Busy,
+        }
+    }
+}
 
 /// A strong reference, which can wake the scheduler.
 pub struct Remote(ptr::NonNull<Block>);
@@ -198,6 +210,11 @@ impl Remote {
     /// Whether anybody may wake a task, who is not a timer or a descriptor.
     pub fn has_wakers(&self) -> bool {
         self.block().wakers.load(Acquire) > 0
+    }
+
+    /// How soon the scheduler would run a message.
+    pub fn rank(&self) -> Rank {
+        self.block().rank()
     }
 
     /// Makes the wake-up descriptor readable. In a child of fork() that has none of its own yet
@@ -419,6 +436,23 @@ impl WeakRemote {
     #[inline]
     pub fn scheduler(&self) -> *const c_void {
         self.block().scheduler.load(Acquire)
+    }
+
+    /// Whether it is of the same scheduler.
+    pub fn is_of(&self, remote: &Remote) -> bool {
+        self.0 == remote.0
+    }
+
+    /// How soon the scheduler would run a message.
+    pub fn rank(&self) -> Rank {
+        self.block().rank()
+    }
+
+    /// A strong reference, while there is one.
+    pub fn upgrade(&self) -> Option<Remote> {
+        let handles = &self.block().handles;
+        let more = |count| if count == 0 { None } else { Some(count + 1) };
+        handles.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Remote(self.0))
     }
 }
 

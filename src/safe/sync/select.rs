@@ -1,24 +1,27 @@
 //! Waiting for the first of several things: channels, descriptors, tasks, a time.
 
+use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use super::channel::{Receiver, SendError, Sender, into_received, into_sent};
+use super::remote;
 use super::slot::Slot;
 use crate::engine::scheduler::{READABLE, WRITABLE};
 use crate::engine::sync::{Case, Operation, select, try_select};
 #[cfg(doc)] // for links
 use crate::engine::sys::Error;
 use crate::engine::sys::Result;
+use crate::engine::threads::End;
 use crate::safe::task::Task;
 use crate::safe::time::{Instant, limit};
 use crate::safe::unwind::suspending_or;
 
 /// Several things to do, of which the first that is possible is done; if several are at once, one by
-/// chance: sends, receives, events of descriptors, the end of a task, a time. Each comes with a function
-/// that makes something of its result.
+/// chance: sends, receives, also [between threads](remote), events of descriptors, the end of a task, a time. Each
+/// comes with a function that makes something of its result.
 ///
 /// ```
 /// use majjen::sync::{Select, channel};
@@ -51,15 +54,103 @@ trait Arm<R> {
     fn finish(self: Box<Self>, result: Result<()>) -> R;
 }
 
-struct Receive<'a, T, F> {
-    receiver: &'a Receiver<T>,
+/// An end of a channel that a [`Select`] receives by: a [`Receiver`] or a [`remote::Receiver`].
+///
+/// ```
+/// use majjen::sync::{ReceiveEnd, Select, channel, remote};
+///
+/// fn attempt<E: ReceiveEnd>(end: &E) -> Option<E::Element> {
+///     Select::new().receive(end, |element| element.ok()).attempt().ok()?
+/// }
+/// let (sender, receiver) = remote::channel(1);
+/// sender.send(3)?;
+/// assert_eq!((attempt(&receiver), attempt(&channel::<i32>(1).1)), (Some(3), None));
+/// # Ok::<(), majjen::Error>(())
+/// ```
+pub trait ReceiveEnd: sealed::End {
+    /// What is received.
+    type Element;
+}
+
+/// An end of a channel that a [`Select`] sends by: a [`Sender`] or a [`remote::Sender`].
+///
+/// ```
+/// use majjen::sync::{Select, SendEnd, remote};
+///
+/// fn attempt<E: SendEnd>(end: &E, element: E::Element) -> bool {
+///     Select::new().send(end, element, |sent| sent.is_ok()).attempt() == Ok(true)
+/// }
+/// let (sender, receiver) = remote::channel(1);
+/// assert!(attempt(&sender, 3));
+/// assert!(!attempt(&sender, 4));
+/// assert_eq!(receiver.recv(), Ok(3));
+/// ```
+pub trait SendEnd: sealed::End {
+    /// What is sent.
+    type Element;
+}
+
+mod sealed {
+    use std::ffi::c_void;
+
+    use super::Case;
+
+    /// An end of a channel.
+    pub trait End {
+        /// The case of it that has its element at an address.
+        fn case(&self, element: *mut c_void) -> Case;
+    }
+}
+
+impl<T> sealed::End for Receiver<T> {
+    fn case(&self, element: *mut c_void) -> Case {
+        Case::new(self.core(), Operation::Receive, element)
+    }
+}
+
+impl<T> sealed::End for Sender<T> {
+    fn case(&self, element: *mut c_void) -> Case {
+        Case::new(self.core(), Operation::Send, element)
+    }
+}
+
+impl<T> sealed::End for remote::Receiver<T> {
+    fn case(&self, element: *mut c_void) -> Case {
+        Case::remote(self.core(), End::Receive, element)
+    }
+}
+
+impl<T> sealed::End for remote::Sender<T> {
+    fn case(&self, element: *mut c_void) -> Case {
+        Case::remote(self.core(), End::Send, element)
+    }
+}
+
+impl<T> ReceiveEnd for Receiver<T> {
+    type Element = T;
+}
+
+impl<T> SendEnd for Sender<T> {
+    type Element = T;
+}
+
+impl<T> ReceiveEnd for remote::Receiver<T> {
+    type Element = T;
+}
+
+impl<T> SendEnd for remote::Sender<T> {
+    type Element = T;
+}
+
+struct Receive<'a, E, T, F> {
+    receiver: &'a E,
     slot: Slot<T>,
     then: F,
 }
 
-impl<T, R, F: FnOnce(Result<T>) -> R> Arm<R> for Receive<'_, T, F> {
+impl<E: sealed::End, T, R, F: FnOnce(Result<T>) -> R> Arm<R> for Receive<'_, E, T, F> {
     fn case(&self) -> Case {
-        Case::new(self.receiver.core(), Operation::Receive, self.slot.address())
+        self.receiver.case(self.slot.address())
     }
 
     fn finish(self: Box<Self>, result: Result<()>) -> R {
@@ -72,15 +163,18 @@ impl<T, R, F: FnOnce(Result<T>) -> R> Arm<R> for Receive<'_, T, F> {
     }
 }
 
-struct Send<'a, T, F> {
-    sender: &'a Sender<T>,
+struct Send<'a, E, T, F> {
+    sender: &'a E,
     slot: Slot<T>,
     then: F,
 }
 
-impl<T, R, F: FnOnce(std::result::Result<(), SendError<T>>) -> R> Arm<R> for Send<'_, T, F> {
+impl<E: sealed::End, T, R, F> Arm<R> for Send<'_, E, T, F>
+where
+    F: FnOnce(std::result::Result<(), SendError<T>>) -> R,
+{
     fn case(&self) -> Case {
-        Case::new(self.sender.core(), Operation::Send, self.slot.address())
+        self.sender.case(self.slot.address())
     }
 
     fn finish(self: Box<Self>, result: Result<()>) -> R {
@@ -137,10 +231,10 @@ impl<'a, R> Select<'a, R> {
     /// assert_eq!(tripled.attempt()??, 9);
     /// # Ok::<(), majjen::Error>(())
     /// ```
-    pub fn receive<T: 'a>(
+    pub fn receive<E: ReceiveEnd<Element: 'a>>(
         mut self,
-        receiver: &'a Receiver<T>,
-        then: impl FnOnce(Result<T>) -> R + 'a,
+        receiver: &'a E,
+        then: impl FnOnce(Result<E::Element>) -> R + 'a,
     ) -> Select<'a, R> {
         self.arms.push(Box::new(Receive { receiver, slot: Slot::empty(), then }));
         self
@@ -157,11 +251,11 @@ impl<'a, R> Select<'a, R> {
     /// assert!(sent && receiver.len() == 1);
     /// # Ok::<(), majjen::Error>(())
     /// ```
-    pub fn send<T: 'a>(
+    pub fn send<E: SendEnd<Element: 'a>>(
         mut self,
-        sender: &'a Sender<T>,
-        value: T,
-        then: impl FnOnce(std::result::Result<(), SendError<T>>) -> R + 'a,
+        sender: &'a E,
+        value: E::Element,
+        then: impl FnOnce(std::result::Result<(), SendError<E::Element>>) -> R + 'a,
     ) -> Select<'a, R> {
         self.arms.push(Box::new(Send { sender, slot: Slot::holding(value), then }));
         self
