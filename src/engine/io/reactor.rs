@@ -102,8 +102,13 @@ impl Reactor {
     /// descriptor. All descriptors with waiters become pending.
     pub fn reinit_after_fork(&mut self, wake_up_fd: c_int) -> Result<()> {
         self.wake_up_fd = wake_up_fd;
-        self.epoll_fd = sys::take_over(sys::epoll_create(Mark::of(wake_up_fd))?, self.epoll_fd)?;
-        sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
+        let own = sys::epoll_create(Mark::of(wake_up_fd))?;
+        // Nothing fails after the old one's place is taken: the next attempt would not know its own.
+        if let Err(error) = sys::epoll_ctl(own, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP) {
+            sys::close(own);
+            return Err(error);
+        }
+        self.epoll_fd = sys::take_over(own, self.epoll_fd)?;
         for (fd, entry) in self.table.iter_mut().enumerate() {
             entry.registered = false;
             entry.ownership = 0; // Until the next wait registers it here.
