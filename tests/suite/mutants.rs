@@ -60,7 +60,7 @@ const CASES: [Case; 21] = [
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
         "epoll_wait", words("is_refusal(refused)", "false"))),
     case(SYSTEM_CALLS, A_RUN, mutant("EINTR treated as an error",
-        "Reactor::poll", delete_arm("EINTR"))),
+        "Reactor::poll_batch", delete_arm("EINTR"))),
     case(SYSTEM_CALLS, A_RUN, mutant("transient failure of the clock not retried",
         "monotonic_ns", call("read_clock_again", "0"))),
     case(SYSTEM_CALLS, A_RUN, mutant("task without a stack not tried again",
