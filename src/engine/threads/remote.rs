@@ -14,7 +14,7 @@
 //! | `begun` | the owner, who begins it |
 //! | `most_posts` | anybody who has one |
 //! | `counters` | the owner; anybody reads them, each for itself |
-//! | `wake_up_fd`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
+//! | `wake_up_fd`, `opened_by`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
 //! | `mailbox` | see there |
 //!
 //! There are two kinds of references, like `Arc` and `Weak`: a [`Remote`] can wake the scheduler,
