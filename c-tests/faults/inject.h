@@ -73,7 +73,7 @@ static bool no_guards, no_pwait2;
 static struct sockaddr_un log_daemon_address = {.sun_family = AF_UNIX};
 
 // Threads that only keep something busy are left alone.
-static _Thread_local bool is_spared;
+static __thread bool is_spared;
 
 // How many epoll sets were made, and how often a write of the library's found no room.
 static unsigned long sets_made, writes_without_room;
