@@ -73,7 +73,8 @@ const CASES: [Case; 21] = [
         "TimerHeap::collect_due", words("<= now_ns", "$.saturating_add(1000)"))),
     case(SIMULATION, "parent->wake_time_ns", mutant("heap does not sift up after a removal",
         "TimerHeap::remove", condition("parent", "false"))),
-    case(SIMULATION, SEED, mutant("waiter left in its wait queue after a timeout",
+    // Its node is on the stack that it has left.
+    case(SIMULATION, "killed by signal 11", mutant("waiter left in its wait queue after a timeout",
         "block::suspend_parked", call("leave", "Left::Now"))),
     case(SIMULATION, SEED, mutant("timer left in the heap by a cancel",
         "Scheduler::cancel_timer", condition("NOT_IN_HEAP", "($) && !task.canceled.get()"))),
