@@ -245,10 +245,55 @@ static void files_are_sent(void) {
   close(file);
 }
 
+// ---- The budget of a turn ----
+
+enum { POLLS_OF_A_TURN = 64 };
+
+static int polled[2];
+static bool other_had_its_turn, closes_it;
+
+static void polls_until_it_yields(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  struct pollfd writable = {.fd = polled[1], .events = POLLOUT};
+  for (int i = 0; i < POLLS_OF_A_TURN; i++) CHECK_INT(mj_poll(&writable, 1, MJ_FOREVER), ==, 1);
+  CHECK(!other_had_its_turn);
+  CHECK_INT(mj_poll(&writable, 1, MJ_FOREVER), ==, 1);
+  CHECK(other_had_its_turn);
+  CHECK_INT(writable.revents, ==, closes_it ? POLLNVAL : POLLOUT);
+  mj_task_exit();
+}
+
+static void has_its_turn(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  other_had_its_turn = true;
+  if (closes_it) CHECK_INT(mj_fd_close(polled[1]), ==, 0);
+  mj_task_exit();
+}
+
+// One that is ready each time lets others run, and sees what they close meanwhile.
+static void a_poll_that_need_not_wait_yields_in_time(void) {
+  for (int closes = 0; closes < 2; closes++) {
+    CHECK_INT(pipe(polled), ==, 0);
+    other_had_its_turn = false;
+    closes_it = closes == 1;
+    mj_scheduler* scheduler = new_scheduler();
+    count_calls_only(scheduler);
+    add_task(scheduler, polls_until_it_yields, NULL);
+    add_task(scheduler, has_its_turn, NULL);
+    CHECK_INT(mj_run(scheduler), ==, 0);
+    mj_scheduler_destroy(scheduler);
+    close(polled[0]);
+    if (!closes_it) close(polled[1]);
+  }
+}
+
 int main(void) {
   RUN_BY_BOTH_CLOCKS(few_and_many);
   RUN_BY_BOTH_CLOCKS(events_of_each_kind);
   RUN_IN_TASK(wrong_polls);
   RUN_BY_BOTH_CLOCKS(files_are_sent);
+  RUN(a_poll_that_need_not_wait_yields_in_time);
   return 0;
 }

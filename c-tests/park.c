@@ -48,6 +48,49 @@ static void a_parked_task_is_woken_or_times_out(void) {
   CHECK_INT(mj_task_park(0), ==, -EPERM);
 }
 
+// ---- enqueued before a call whose budget is spent ----
+
+enum { A_BUDGET = 64 };
+
+static mj_chan* room;
+static mj_sem* none_left;
+static bool has_yielded;
+
+static void spends_all_and_waits(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  char element = 0;
+  for (int i = 0; i < A_BUDGET; i++) CHECK_INT(mj_chan_send(room, &element, MJ_FOREVER), ==, 0);
+  CHECK(!has_yielded);
+  mj_scheduler_enqueue(scheduler, mj_task_current());
+  CHECK_INT(mj_chan_send(room, &element, MJ_FOREVER), ==, 0);
+  CHECK(has_yielded);
+  CHECK_INT(mj_sem_acquire(none_left, 1, 1000000), ==, -EINTR);
+  CHECK_INT(mj_sem_acquire(none_left, 1, 1000000), ==, -ETIMEDOUT);
+  mj_task_exit();
+}
+
+static void notes_its_turn(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  has_yielded = true;
+  mj_task_exit();
+}
+
+// What it is enqueued for is its next wait, and no yield in the middle of a call that need not wait.
+static void a_yield_within_a_call_takes_no_wake_up(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  count_calls_only(scheduler);
+  room = mj_chan_create(scheduler, 1, 2 * A_BUDGET);
+  none_left = mj_sem_create(scheduler, 0);
+  CHECK(room != NULL && none_left != NULL);
+  add_task(scheduler, spends_all_and_waits, NULL);
+  add_task(scheduler, notes_its_turn, NULL);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  CHECK_INT(mj_chan_destroy(room), ==, 0);
+  CHECK_INT(mj_sem_destroy(none_left), ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
 static bool timed_out;
 
 static void parks_briefly(mj_scheduler* scheduler, void* user_state) {
@@ -185,6 +228,7 @@ static void simulated_time_does_not_depend_on_real_time(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(a_parked_task_is_woken_or_times_out);
+  RUN(a_yield_within_a_call_takes_no_wake_up);
   RUN(a_requeued_task_has_timed_out_and_an_enqueued_one_is_woken);
   RUN(an_event_that_nobody_waits_for_is_taken);
   RUN(simulated_time_does_not_depend_on_real_time);

@@ -6,10 +6,10 @@
 #include <pthread.h>
 #include <signal.h>
 
-static void sleeps_for_ever(mj_scheduler* scheduler, void* user_state) {
+static void sleeps_for_long(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
-  mj_task_sleep_ns(MJ_FOREVER);
+  mj_task_sleep_s(1000000);
 }
 
 static void yields_for_ever(mj_scheduler* scheduler, void* user_state) {
@@ -25,7 +25,7 @@ static void* stops(void* remote) {
 }
 
 static void a_thread_stops_a_run(void) {
-  mj_task_fn* bodies[] = {sleeps_for_ever, yields_for_ever};
+  mj_task_fn* bodies[] = {sleeps_for_long, yields_for_ever};
   for (int i = 0; i < 2; i++) {
     mj_scheduler* scheduler = new_scheduler();
     add_task(scheduler, bodies[i], NULL);
@@ -77,7 +77,7 @@ static void after_the_end_it_is_an_error(void) {
 static void a_stop_before_the_run_counts_once(void) {
   mj_scheduler* scheduler = new_scheduler();
   mj_remote* remote = mj_scheduler_remote(scheduler);
-  add_task(scheduler, sleeps_for_ever, NULL);
+  add_task(scheduler, sleeps_for_long, NULL);
   for (int i = 0; i < 3; i++) {
     CHECK_INT(mj_remote_stop(remote), ==, 0);
     mj_scheduler_run(scheduler);
@@ -139,7 +139,7 @@ static void stops_race_with_the_end(void) {
       void* remote = mj_scheduler_remote(scheduler);
       CHECK_INT(pthread_create(&threads[i], NULL, stops_until_it_is_gone, remote), ==, 0);
     }
-    add_task(scheduler, sleeps_for_ever, NULL);
+    add_task(scheduler, sleeps_for_long, NULL);
     mj_scheduler_run(scheduler);
     mj_scheduler_destroy(scheduler);
     for (int i = 0; i < 2; i++) CHECK_INT(pthread_join(threads[i], NULL), ==, 0);

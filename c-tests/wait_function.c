@@ -162,6 +162,35 @@ static void it_wakes_parked_tasks_as_the_guides_does(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+static int for_ever_calls;
+
+static void sleeps_for_ever(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(mj_sleep_ns(MJ_FOREVER), ==, -EINTR);
+  CHECK_INT(mj_sleep_ns(MJ_FOREVER - 1), ==, -EINTR);
+  mj_task_exit();
+}
+
+static int wakes_a_sleeper(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
+  if (timeout_ns == 0) return 0;
+  CHECK_UINT(timeout_ns, ==, MJ_FOREVER);
+  if (++for_ever_calls % 3 == 0) mj_scheduler_enqueue(scheduler, *(mj_task**)user_data);
+  return 0;
+}
+
+// It may know who wakes one that sleeps for ever, so the run goes on. Without it nobody is known.
+static void it_is_asked_for_those_that_sleep_for_ever(void) {
+  for_ever_calls = 0;
+  mj_scheduler* scheduler = new_scheduler();
+  mj_task* task = add_task(scheduler, sleeps_for_ever, NULL);
+  CHECK_INT(mj_run(scheduler), ==, -EDEADLK);
+  mj_scheduler_set_wait_func(scheduler, wakes_a_sleeper, &task);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  CHECK_INT(for_ever_calls, ==, 6);
+  mj_scheduler_destroy(scheduler);
+}
+
 static void notes_one_turn(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -554,6 +583,7 @@ int main(void) {
   RUN(the_timeout_is_the_time_to_the_next_timer);
   RUN(the_fields_hold_what_was_set);
   RUN(it_wakes_parked_tasks_as_the_guides_does);
+  RUN(it_is_asked_for_those_that_sleep_for_ever);
   RUN(a_wait_function_may_create_tasks_and_end_sleeps);
   RUN(a_failure_is_logged_and_ends_nothing);
   RUN(returning_early_wakes_nobody_early);

@@ -166,7 +166,7 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 // MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
 // tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
 // mj_scheduler_cancel() them by their ids, and run again. Errors (also reported in the log):
-//   -EDEADLK  nothing can wake the tasks that are left
+//   -EDEADLK  nothing can wake the tasks that are left, be they parked or asleep for ever
 //   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one
 //             run more
 //   -EBUSY    a scheduler is already running on this thread; nothing has run
@@ -360,10 +360,10 @@ void mj_task_yield(void);
 int mj_yield(void);
 
 // Suspends the running task for at least `nanoseconds`, never less. A time past the end of the
-// clock never comes. Ends early when the task is woken, canceled or enqueued, or its deadline
-// passes. Returns at once when the task is marked as ended, and after a mere yield when it is
-// canceled or, with an ERROR line, when memory for the timer is missing. mj_sleep_ns() is the same
-// with a result.
+// clock never comes, and MJ_FOREVER is such a time: no run goes on for its sake. Ends early when
+// the task is woken, canceled or enqueued, or its deadline passes. Returns at once when the task is
+// marked as ended, and after a mere yield when it is canceled or, with an ERROR line, when memory
+// for the timer is missing. mj_sleep_ns() is the same with a result.
 void mj_task_sleep_ns(uint64_t nanoseconds);
 
 // mj_task_sleep_ns() in milliseconds. May suspend.

@@ -72,10 +72,14 @@ static bool no_guards, no_pwait2;
 // The log daemon's address, in place of /dev/log.
 static struct sockaddr_un log_daemon_address = {.sun_family = AF_UNIX};
 
-// Simulates a child of fork(): getpid() returns another number.
-static bool other_process;
+// Threads that only keep something busy are left alone.
+static __thread bool is_spared;
 
-// Live blocks of malloc() in the whole process, and live mappings of the library.
+// How many epoll sets were made, and how often a write of the library's found no room.
+static unsigned long sets_made, writes_without_room;
+
+// Live blocks of malloc() in the whole process, and live mappings of the library. Threads of a scenario may
+// change them, so by atomic operations.
 static long live_blocks, live_mappings;
 
 extern const char __executable_start, etext;
@@ -85,7 +89,7 @@ static bool is_in_program(const void* caller) {
 }
 
 static bool hits(call call, const void* caller) {
-  if (!fault.armed || call != fault.call || is_in_program(caller)) return false;
+  if (!fault.armed || call != fault.call || is_spared || is_in_program(caller)) return false;
   fault.calls++;
   if (fault.calls < fault.first || fault.calls - fault.first >= fault.length) return false;
   fault.failed++;
@@ -103,7 +107,7 @@ void* __libc_memalign(size_t alignment, size_t bytes);
 void __libc_free(void* block);
 
 static void* counted(void* block) {
-  if (block != NULL) live_blocks++;
+  if (block != NULL) __atomic_fetch_add(&live_blocks, 1, __ATOMIC_RELAXED);
   return block;
 }
 
@@ -138,7 +142,7 @@ int posix_memalign(void** block, size_t alignment, size_t bytes) {
 }
 
 void free(void* block) {
-  if (block != NULL) live_blocks--;
+  if (block != NULL) __atomic_fetch_sub(&live_blocks, 1, __ATOMIC_RELAXED);
   __libc_free(block);
 }
 
@@ -156,7 +160,7 @@ void* mmap(void* at, size_t bytes, int protection, int flags, int fd, off_t offs
   REAL(mmap);
   if (HITS(MMAP)) return errno = fault.error, MAP_FAILED;
   void* memory = real(at, bytes, protection, flags, fd, offset);
-  if (memory != MAP_FAILED) live_mappings++;
+  if (memory != MAP_FAILED) __atomic_fetch_add(&live_mappings, 1, __ATOMIC_RELAXED);
   return memory;
 }
 
@@ -164,7 +168,7 @@ int munmap(void* memory, size_t bytes) {
   REAL(munmap);
   FAIL_IF_HIT(MUNMAP);
   int result = real(memory, bytes);
-  if (result == 0) live_mappings--;
+  if (result == 0) __atomic_fetch_sub(&live_mappings, 1, __ATOMIC_RELAXED);
   return result;
 }
 
@@ -184,6 +188,7 @@ int mprotect(void* memory, size_t bytes, int protection) {
 int epoll_create1(int flags) {
   REAL(epoll_create1);
   FAIL_IF_HIT(EPOLL_CREATE1);
+  sets_made++;
   return real(flags);
 }
 
@@ -229,7 +234,10 @@ ssize_t write(int fd, const void* bytes, size_t count) {
   if (fault.call == WRITE_TO_FILE && fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
     FAIL_IF_HIT(WRITE_TO_FILE);
   }
-  return real(fd, bytes, count);
+  ssize_t written = real(fd, bytes, count);
+  bool has_room = written >= 0 || (errno != EAGAIN && errno != EFBIG);
+  if (!has_room && !is_in_program(__builtin_return_address(0))) writes_without_room++;
+  return written;
 }
 
 ssize_t read(int fd, void* bytes, size_t count) {
@@ -331,11 +339,6 @@ int getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
   REAL(getsockopt);
   FAIL_IF_HIT(GETSOCKOPT);
   return real(fd, level, option, value, length);
-}
-
-pid_t getpid(void) {
-  REAL(getpid);
-  return real() + other_process;
 }
 
 int clock_gettime(clockid_t clock, struct timespec* now) {

@@ -8,7 +8,9 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 // ---- What happened ----
 
@@ -679,20 +681,30 @@ static void destroy(mj_scheduler** scheduler) {
 
 // ---- child of fork ----
 
-// A scheduler with waiting tasks, whose descriptors seem to belong to another process.
+// A scheduler with waiting tasks, in a child: its descriptors are the parent's, which only waits for the
+// child and ends as it does.
 static void inherit(mj_scheduler* scheduler) {
   make_pairs(scheduler);
   for (size_t i = 0; i < 6; i++) spawn(scheduler, waits, i);
   spawn(scheduler, waits_with_limit, 0);
   spawn(scheduler, stops_soon, 0);
   mj_scheduler_run(scheduler);
-  other_process = true;
+  pid_t child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child == 0) return;
+  int status = 0;
+  CHECK_INT(waitpid(child, &status, 0), ==, child);
+  if (WIFSIGNALED(status)) raise(WTERMSIG(status));
+  _exit(WEXITSTATUS(status));
 }
 
 static void run_in_child(mj_scheduler** scheduler) {
+  unsigned long sets_before = sets_made;
   CHECK_INT(write(near_pair[1], "x", 1), ==, 1);
   CHECK_INT(write(far_pair[1], "x", 1), ==, 1);
   run(*scheduler);
+  // It does not use its parent's.
+  if (fault.failed == 0 || fault.harmless) CHECK_UINT(sets_made, ==, sets_before + 1);
 }
 
 // ---- set_callback ----
@@ -811,6 +823,11 @@ static void close_server(void) {
 
 #include "transfers.h"
 
+// ---- logs with little room, runs that handle signals ----
+
+#include "log_room.h"
+#include "signal_table.h"
+
 // ---- All of them ----
 
 typedef struct scenario {
@@ -832,6 +849,8 @@ static const scenario scenarios[] = {
     {"log long lines", NULL, log_lines, NULL, false},
     {"log to a file", open_log, log_to_file, remove_log, false},
     {"log to the system log", start_log_daemon, log_to_system_log, end_log_daemon, false},
+    {"log past the limit", open_log, log_past_the_limit, remove_log, false},
+    {"log without blocking", open_streams, log_without_blocking, NULL, false},
     {"metrics", run_some, metrics, NULL, false},
     {"wake, cancel, join", NULL, wake_cancel_join, NULL, false},
     {"synchronise", NULL, synchronise, destroy_objects, false},
@@ -840,6 +859,7 @@ static const scenario scenarios[] = {
     {"destroy", fill, destroy, close_pairs, true},
     {"child of fork", inherit, run_in_child, close_pairs, false},
     {"set_callback", NULL, set_callback, NULL, false},
+    {"one run more", fill_table, run_one_more, empty_table, false},
     {"transfers", open_transfers, transfer_all, close_transfers, false},
     {"the guide's server", listens, serve, close_server, true},
 };

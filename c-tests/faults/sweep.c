@@ -13,8 +13,6 @@
 #define _GNU_SOURCE
 #include "scenarios.h"
 
-#include <sys/wait.h>
-
 // How long a fault lasts, besides "once".
 typedef enum lasting {
   EVER,
@@ -144,7 +142,10 @@ static int run_scenario(const scenario* scenario) {
   check_usable(scheduler, scenario->leaves_tasks);
   mj_scheduler_destroy(scheduler);
   if (scenario->tidy != NULL) scenario->tidy();
-  CHECK_INT(open_descriptors(), ==, descriptors);
+  // A child that cannot tell whether a number is still what its parent has opened leaves it open.
+  bool cannot_tell = scenario->act == run_in_child && fault.call == FCNTL && fault.failed > 0;
+  CHECK_INT(open_descriptors(), >=, descriptors);
+  CHECK_INT(open_descriptors(), <=, descriptors + (cannot_tell ? 2 : 0));
   CHECK_INT(live_blocks, ==, 0);
   CHECK_INT(live_mappings, ==, fault.call == MUNMAP ? (long)fault.failed : 0);
   return fault.failed > 0 ? 0 : CLEAN;
@@ -254,7 +255,22 @@ static void sweep(const char* what, const target* targets, bool all_errors) {
   }
 }
 
-static void* does_nothing(void* argument) { return argument; }
+static void* waits_for_all(void* barrier) {
+  pthread_barrier_wait(barrier);
+  return NULL;
+}
+
+// As many threads at a time as a scenario has: the C library keeps some of their memory.
+static void use_threads_once(void) {
+  pthread_t threads[RUNS_OF_A_TABLE];
+  pthread_barrier_t barrier;
+  CHECK_INT(pthread_barrier_init(&barrier, NULL, RUNS_OF_A_TABLE), ==, 0);
+  for (int i = 0; i < RUNS_OF_A_TABLE; i++) {
+    CHECK_INT(pthread_create(&threads[i], NULL, waits_for_all, &barrier), ==, 0);
+  }
+  for (int i = 0; i < RUNS_OF_A_TABLE; i++) CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
+  CHECK_INT(pthread_barrier_destroy(&barrier), ==, 0);
+}
 
 int main(int argc, char** argv) {
   // Log lines on the streams are discarded; the sweep's own output goes to stderr.
@@ -270,9 +286,7 @@ int main(int argc, char** argv) {
   // Makes the libraries allocate what they keep for ever.
   CHECK_INT(mj_fd_adopt(fileno(nowhere)), ==, 0);
   CHECK_INT(mj_fd_release(fileno(nowhere)), ==, 0);
-  pthread_t thread;
-  CHECK_INT(pthread_create(&thread, NULL, does_nothing, NULL), ==, 0);
-  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  use_threads_once();
   time_t now = time(NULL);
   struct tm parts;
   localtime_r(&now, &parts);

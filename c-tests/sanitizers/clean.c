@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { tasks = 50, rounds = 20 };
@@ -77,6 +78,27 @@ static void* run_scheduler(void* unused) {
   return NULL;
 }
 
+// Where a destroyed task had its variables is the memory of others: what AddressSanitizer has noted there
+// must be gone.
+static void memory_of_stacks_has_other_uses(void) {
+  mj_scheduler* scheduler = mj_scheduler_create();
+  mj_task* parked = mj_create_task(scheduler, parks, NULL);
+  CHECK(parked != NULL);
+  CHECK(mj_create_task(scheduler, stops, NULL) != NULL);
+  mj_scheduler_run(scheduler);
+  void* lowest;
+  size_t bytes;
+  CHECK_INT(mj_task_stack_bounds(parked, &lowest, &bytes), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  char* memory = mmap(lowest, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK_PTR(memory, !=, MAP_FAILED);
+  const char* sanitizer = getenv("MAJJEN_SANITIZER");
+  if (sanitizer != NULL && strcmp(sanitizer, "address") == 0) CHECK_PTR(memory, ==, lowest);
+  memset(memory, 'x', bytes);
+  for (size_t i = 0; i < bytes; i++) CHECK_INT(memory[i], ==, 'x');
+  munmap(memory, bytes);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   pthread_t threads[2];
@@ -85,5 +107,6 @@ int main(void) {
   run_scheduler(NULL);
   for (int i = 0; i < 2; i++) CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
   CHECK_INT(shared, >=, 3 * 3 * tasks * rounds);
+  memory_of_stacks_has_other_uses();
   return 0;
 }

@@ -3,7 +3,7 @@
 mod entry;
 mod owned;
 mod reactor;
-mod shrink;
+mod resize;
 mod waits;
 
 pub use entry::{CLOSED, EVENTS, FAILURE, READABLE, WRITABLE};

@@ -130,7 +130,7 @@ pub const MJ_RUN_SIGNAL: c_int = 2;
 /// MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
 /// tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
 /// mj_scheduler_cancel() them by their ids, and run again. Errors (also reported in the log):
-///   -EDEADLK  nothing can wake the tasks that are left
+///   -EDEADLK  nothing can wake the tasks that are left, be they parked or asleep for ever
 ///   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one
 ///             run more
 ///   -EBUSY    a scheduler is already running on this thread; nothing has run

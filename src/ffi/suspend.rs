@@ -20,10 +20,10 @@ pub extern "C" fn mj_task_yield() {
 }
 
 /// Suspends the running task for at least `nanoseconds`, never less. A time past the end of the
-/// clock never comes. Ends early when the task is woken, canceled or enqueued, or its deadline
-/// passes. Returns at once when the task is marked as ended, and after a mere yield when it is
-/// canceled or, with an ERROR line, when memory for the timer is missing. mj_sleep_ns() is the same
-/// with a result.
+/// clock never comes, and MJ_FOREVER is such a time: no run goes on for its sake. Ends early when
+/// the task is woken, canceled or enqueued, or its deadline passes. Returns at once when the task is
+/// marked as ended, and after a mere yield when it is canceled or, with an ERROR line, when memory
+/// for the timer is missing. mj_sleep_ns() is the same with a result.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_sleep_ns(nanoseconds: u64) {
     sleep("mj_task_sleep_ns", nanoseconds);

@@ -115,8 +115,8 @@ impl Scheduler {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Deadlock`] when tasks are left and nothing could wake any of them, which an ERROR
-    /// line tells of as well; [`Error::OutOfMemory`] when those left cannot get a stack;
+    /// [`Error::Deadlock`] when tasks are left and nothing could wake any of them, be they parked or
+    /// asleep for ever, which an ERROR line tells of as well; [`Error::OutOfMemory`] when those left cannot get a stack;
     /// [`Error::Busy`] when a scheduler runs on this thread already, as in a task, and in a
     /// destructor of a thread-local when tasks may have borrowed others; [`Error::Unwinding`] in a
     /// destructor that a panic runs.

@@ -109,6 +109,9 @@ pub use timeout::{Elapsed, timeout, timeout_at};
 /// # Ok::<(), majjen::Error>(())
 /// ```
 ///
+/// One that would end past the end of the clock, as [`Duration::MAX`] does, ends only by a cancellation,
+/// and keeps no run going: see [`Scheduler::run`](crate::Scheduler::run).
+///
 /// # Errors
 /// [`Error::NotInTask`], [`Error::Unwinding`], and [`Error::OutOfMemory`] for the timer: the call
 /// then returns at once.

@@ -53,7 +53,7 @@ pub fn result(status: c_int) -> Result<(), i32> {
 
 /// The timeout in the C ABI's form.
 pub fn ns(timeout: Option<Duration>) -> u64 {
-    timeout.map_or(u64::MAX, |timeout| timeout.as_nanos() as u64)
+    timeout.map_or(u64::MAX, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn wait(fd: BorrowedFd<'_>, events: c_short, timeout: Option<Duration>) -> Result<(), i32> {

@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 19] = [
+const MUTANTS: [Mutant; 20] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -58,6 +58,11 @@ const MUTANTS: [Mutant; 19] = [
         "cancellation_not_told_when_the_budget_is_spent",
         "spend::yield_spent",
         condition("is_canceled", "false"),
+    ),
+    mutant(
+        "enqueue_lost_by_a_yield_within_a_call",
+        "spend::yield_spent",
+        condition("was_enqueued", "false"),
     ),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];

@@ -1,4 +1,4 @@
-//! The sweeps of faults and the simulation find bugs: with each of these mutants of the library, a
+//! The sweeps of faults, the simulation and a test find bugs: with each of these mutants of the library, a
 //! test that otherwise passes must fail, and say why. Part of `make torture`, since each mutant
 //! takes a build.
 
@@ -21,6 +21,7 @@ use crate::toolchain::torture;
 const ALLOCATIONS: &str = "faults::allocations";
 const SYSTEM_CALLS: &str = "faults::system_calls";
 const SIMULATION: &str = "c_programs::simulation::shared";
+const PARK: &str = "c_programs::park::shared";
 
 /// What a sweep and the simulation print for any failure.
 const A_RUN: &str = "for a debugger: sweep one";
@@ -39,7 +40,7 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
 #[rustfmt::skip] // A row: which test fails, and with what text; below that, the place.
-const CASES: [Case; 19] = [
+const CASES: [Case; 21] = [
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", delete("table.reserve"))),
     case(ALLOCATIONS, "killed by signal 6", mutant("tasks' table grows or aborts",
@@ -59,16 +60,21 @@ const CASES: [Case; 19] = [
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
         "epoll_wait", words("is_refusal(refused)", "false"))),
     case(SYSTEM_CALLS, A_RUN, mutant("EINTR treated as an error",
-        "Reactor::poll", delete_arm("EINTR"))),
+        "Reactor::poll_batch", delete_arm("EINTR"))),
     case(SYSTEM_CALLS, A_RUN, mutant("transient failure of the clock not retried",
         "monotonic_ns", call("read_clock_again", "0"))),
     case(SYSTEM_CALLS, A_RUN, mutant("task without a stack not tried again",
         "Starved::retry_if_due", condition("is_empty", "false"))),
+    case(SYSTEM_CALLS, "open_descriptors", mutant("a child forgets what an attempt has opened",
+        "Remote::renew_wake_up_fd", condition("opened_by", "true"))),
+    case(PARK, "EINTR", mutant("enqueue lost when a task yields in the middle of a call",
+        "spend::yield_spent", condition("was_enqueued", "false"))),
     case(SIMULATION, "simulated_ns >= deadline", mutant("timers 1 us early",
         "TimerHeap::collect_due", words("<= now_ns", "$.saturating_add(1000)"))),
     case(SIMULATION, "parent->wake_time_ns", mutant("heap does not sift up after a removal",
         "TimerHeap::remove", condition("parent", "false"))),
-    case(SIMULATION, SEED, mutant("waiter left in its wait queue after a timeout",
+    // Its node is on the stack that it has left.
+    case(SIMULATION, "killed by signal 11", mutant("waiter left in its wait queue after a timeout",
         "block::suspend_parked", call("leave", "Left::Now"))),
     case(SIMULATION, SEED, mutant("timer left in the heap by a cancel",
         "Scheduler::cancel_timer", condition("NOT_IN_HEAP", "($) && !task.canceled.get()"))),
@@ -100,7 +106,7 @@ fn find_places() -> Result<(), Failed> {
 
 fn find_all() -> Result<(), Failed> {
     let copy = Copy { sources: Sources::copy_to(&target().join("mutants-sources-suite"))? };
-    for test in [ALLOCATIONS, SYSTEM_CALLS, SIMULATION] {
+    for test in [ALLOCATIONS, SYSTEM_CALLS, PARK, SIMULATION] {
         let finished = copy.run(test)?;
         if !finished.succeeded() {
             return Err(format!("the library as it is: {test} {}", finished.describe()).into());

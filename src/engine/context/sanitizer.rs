@@ -17,6 +17,7 @@ use crate::engine::sys::{self, SignalMask};
 
 type StartSwitch = unsafe extern "C" fn(*mut *mut c_void, *const u8, usize);
 type FinishSwitch = unsafe extern "C" fn(*mut c_void, *mut *const u8, *mut usize);
+type IsPoisoned = unsafe extern "C" fn(*const u8, usize) -> *const u8;
 type Unpoison = unsafe extern "C" fn(*const u8, usize);
 type CreateFiber = unsafe extern "C" fn(c_uint) -> *mut c_void;
 type CurrentFiber = unsafe extern "C" fn() -> *mut c_void;
@@ -203,12 +204,30 @@ fn synchronize(hook: &Hook, address: *const c_void) {
     }
 }
 
-/// Clears AddressSanitizer's shadow memory of stacks that are about to be unmapped.
+/// Clears AddressSanitizer's shadow memory of stacks that are about to be unmapped: only where it has been
+/// written to, since to write there takes memory, an eighth of the address space of the stacks, which
+/// nobody gives back.
 pub fn unpoison(memory: *const u8, bytes: usize) {
+    /// So much has a page of shadow memory, and a search for the poison in it is short.
+    const PART_BYTES: usize = 32 << 10;
+    static IS_POISONED: Hook = Hook::named(c"__asan_region_is_poisoned");
     static UNPOISON: Hook = Hook::named(c"__asan_unpoison_memory_region");
-    if let Some(unpoison) = UNPOISON.find() {
-        // SAFETY: the symbol has this type; it takes any range.
-        unsafe { transmute::<*mut c_void, Unpoison>(unpoison)(memory, bytes) };
+    let Some((is_poisoned, unpoison)) = IS_POISONED.find().zip(UNPOISON.find()) else { return };
+    // SAFETY: the symbols have these types, by the header `sanitizer/asan_interface.h`.
+    let (is_poisoned, unpoison) = unsafe {
+        (
+            transmute::<*mut c_void, IsPoisoned>(is_poisoned),
+            transmute::<*mut c_void, Unpoison>(unpoison),
+        )
+    };
+    for first in (0..bytes).step_by(PART_BYTES) {
+        let (part, bytes) = (memory.wrapping_add(first), PART_BYTES.min(bytes - first));
+        // SAFETY: they take any range, and touch nothing but the sanitizer's own memory.
+        unsafe {
+            if !is_poisoned(part, bytes).is_null() {
+                unpoison(part, bytes);
+            }
+        }
     }
 }
 

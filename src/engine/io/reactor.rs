@@ -81,9 +81,8 @@ pub struct Reactor {
 impl Reactor {
     /// Creates an epoll set with `wake_up_fd` in it, which the caller keeps owning.
     pub fn create(wake_up_fd: c_int) -> Result<Reactor> {
-        let epoll_fd = sys::epoll_create(Mark::of(wake_up_fd))?;
-        let reactor = Reactor {
-            epoll_fd,
+        Ok(Reactor {
+            epoll_fd: new_set(wake_up_fd)?,
             wake_up_fd,
             table: Table::new(),
             pending: Table::new(),
@@ -93,17 +92,15 @@ impl Reactor {
             waiters_at_shrink: 0,
             first_generation: 0,
             woken_up: false,
-        };
-        sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
-        Ok(reactor)
+        })
     }
 
     /// Replaces the epoll set that a child of fork() shares with its parent, and the wake-up
     /// descriptor. All descriptors with waiters become pending.
     pub fn reinit_after_fork(&mut self, wake_up_fd: c_int) -> Result<()> {
         self.wake_up_fd = wake_up_fd;
-        self.epoll_fd = sys::take_over(sys::epoll_create(Mark::of(wake_up_fd))?, self.epoll_fd)?;
-        sys::epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)?;
+        // Nothing fails once it has the old one's place: another attempt would take it for another's.
+        self.epoll_fd = sys::take_over(new_set(wake_up_fd)?, self.epoll_fd)?;
         for (fd, entry) in self.table.iter_mut().enumerate() {
             entry.registered = false;
             entry.ownership = 0; // Until the next wait registers it here.
@@ -256,23 +253,18 @@ impl Reactor {
         ended > 0
     }
 
-    /// Grows the table for an open descriptor: an invalid number must not cost memory.
-    #[cold]
-    fn grow(&mut self, fd: c_int, index: usize) -> Result<()> {
-        sys::check_open(fd)?;
-        let more = index + 1 - self.table.len();
-        self.table.reserve(more)?;
-        self.pending.reserve(index + 1 - self.pending.len())?;
-        self.checks.reserve(index + 1)?;
-        let generation = self.first_generation;
-        (0..more).for_each(|_| self.table.push(Entry { generation, ..Entry::default() }));
-        Ok(())
-    }
-
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.table.bytes() + self.pending.bytes() + self.checks.bytes()
     }
+}
+
+/// An epoll set with the wake-up descriptor in it.
+fn new_set(wake_up_fd: c_int) -> Result<c_int> {
+    let set = sys::epoll_create(Mark::of(wake_up_fd))?;
+    sys::epoll_ctl(set, EPOLL_CTL_ADD, wake_up_fd, READABLE, WAKE_UP)
+        .map(|()| set)
+        .inspect_err(|_| sys::close(set))
 }
 
 /// The entry of a descriptor, for those that need other fields of the reactor, too.

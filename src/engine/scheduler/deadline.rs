@@ -14,8 +14,8 @@ use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::Task;
 use crate::engine::time::Deadline;
 
-/// No deadline.
-const NEVER: u64 = u64::MAX;
+/// No deadline, or one past the end of the clock: the clock never shows this.
+pub(super) const NEVER: u64 = u64::MAX;
 
 impl Scheduler {
     /// Makes tasks switch to the loop in time for a timer that is about to be started.

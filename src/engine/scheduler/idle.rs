@@ -1,5 +1,6 @@
 //! When no task is ready: how long the loop may wait, and whether anything can still end the wait.
 
+use super::deadline::NEVER;
 use super::object::Scheduler;
 use crate::engine::log::{self, Counted};
 use crate::engine::sys::Error;
@@ -20,11 +21,12 @@ impl Scheduler {
     /// The timeout of phase 3; `None` if nothing could end the wait.
     pub(super) fn idle_timeout_ns(&self) -> Option<u64> {
         match self.timers.next_deadline_ns() {
-            // A deadline past the end of the clock is never.
-            Some(u64::MAX) => Some(u64::MAX),
-            Some(deadline) => Some(deadline.saturating_sub(self.time.clock.now_ns())),
-            None if self.may_be_woken() || self.posts.may_come() => Some(u64::MAX),
-            None => self.waits_for_others().then_some(u64::MAX),
+            Some(deadline_ns) if deadline_ns != NEVER => {
+                Some(deadline_ns.saturating_sub(self.time.clock.now_ns()))
+            }
+            // One past the end of the clock wakes nobody.
+            _ if self.may_be_woken() || self.posts.may_come() => Some(u64::MAX),
+            _ => self.waits_for_others().then_some(u64::MAX),
         }
     }
 

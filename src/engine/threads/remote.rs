@@ -14,7 +14,7 @@
 //! | `begun` | the owner, who begins it |
 //! | `most_posts` | anybody who has one |
 //! | `counters` | the owner; anybody reads them, each for itself |
-//! | `wake_up_fd`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
+//! | `wake_up_fd`, `opened_by`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
 //! | `mailbox` | see there |
 //!
 //! There are two kinds of references, like `Arc` and `Weak`: a [`Remote`] can wake the scheduler,
@@ -50,6 +50,8 @@ struct Block {
     process: AtomicU32,
     /// An eventfd. Whoever has found that `process` is this one may use it.
     wake_up_fd: AtomicI32,
+    /// The process that has opened it: before the others are opened, which may fail.
+    opened_by: AtomicU32,
     mailbox: Mailbox,
     /// How many there are that may wake a task of the scheduler: handles of the program, jobs, ends of
     /// channels between threads. While there is one, a run does not end by deadlock.
@@ -114,6 +116,7 @@ impl Remote {
                 owner: AtomicUsize::new(0),
                 process: AtomicU32::new(this_process()),
                 wake_up_fd: AtomicI32::new(wake_up_fd),
+                opened_by: AtomicU32::new(this_process()),
                 mailbox: Mailbox::new(),
                 wakers: AtomicUsize::new(0),
                 posts: AtomicUsize::new(0),
@@ -347,11 +350,16 @@ impl Remote {
         self.block().process.load(Acquire) == this_process()
     }
 
-    /// In a child of fork(): replaces the wake-up descriptor by a new one.
+    /// In a child of fork(): replaces the wake-up descriptor by a new one, unless an earlier attempt has,
+    /// after which something else failed.
     pub fn renew_wake_up_fd(&self) -> Result<()> {
-        let own = sys::eventfd(Mark::of_process(this_process()))?;
-        let fd = sys::take_over(own, self.wake_up_fd())?;
-        self.block().wake_up_fd.store(fd, Relaxed);
+        let (process, block) = (this_process(), self.block());
+        let mark = Mark::of_process(process);
+        if block.opened_by.load(Relaxed) != process || !sys::is_marked(self.wake_up_fd(), mark) {
+            let fd = sys::take_over(sys::eventfd(mark)?, self.wake_up_fd())?;
+            block.wake_up_fd.store(fd, Relaxed);
+            block.opened_by.store(process, Relaxed);
+        }
         Ok(())
     }
 

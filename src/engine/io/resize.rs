@@ -1,12 +1,29 @@
-//! The reactor's table shrinks when the largest descriptors are not waited for any more.
+//! The reactor's table grows with the largest descriptor that is waited for, and shrinks when the largest
+//! ones are not waited for any more.
+
+use std::ffi::c_int;
 
 use super::entry::{Entry, Stage};
 use super::reactor::Reactor;
+use crate::engine::sys::{self, Result};
 
 /// Up to here the table does not shrink.
 const KEPT: usize = 1024;
 
 impl Reactor {
+    /// Grows the table for an open descriptor: an invalid number must not cost memory.
+    #[cold]
+    pub(super) fn grow(&mut self, fd: c_int, index: usize) -> Result<()> {
+        sys::check_open(fd)?;
+        let more = index + 1 - self.table.len();
+        self.table.reserve(more)?;
+        self.pending.reserve(index + 1 - self.pending.len())?;
+        self.checks.reserve(index + 1)?;
+        let generation = self.first_generation;
+        (0..more).for_each(|_| self.table.push(Entry { generation, ..Entry::default() }));
+        Ok(())
+    }
+
     /// Shrinks the table to twice of what is in use, if that is a quarter of it at most.
     pub fn shrink(&mut self) {
         self.waiters_at_shrink = self.waiters;
