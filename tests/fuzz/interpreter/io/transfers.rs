@@ -47,7 +47,11 @@ fn is_shared(world: &World, number: c_int, uses: Use) -> bool {
         && world.file(number).and_then(|file| world.files[file].input).is_some_and(|flow| {
             world.flows[flow].is_lost
         });
-    has_stream || is_unconnected || is_lost || world.is_used(number, others)
+    // It may be open once the call has yielded.
+    let is_to_come = uses != Use::Reads
+        && world.file(number).is_none()
+        && world.current().is_some_and(|task| !world.has_budget(task));
+    has_stream || is_unconnected || is_lost || is_to_come || world.is_used(number, others)
 }
 
 pub fn read(slot: usize, how: Reading, bytes: usize, span: u64) {

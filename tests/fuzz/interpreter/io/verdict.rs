@@ -123,6 +123,7 @@ impl World {
         let was_ready = || {
             op.what != For::Nothing
                 && !op.is_closed
+                && !op.is_gone
                 && self.has_budget(task)
                 && op.descriptors().any(|it| self.is_ready(it))
         };
