@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::mem::size_of;
 use std::ptr::null_mut;
 
-use libc::{EBADF, ECONNREFUSED, ECONNRESET, EINVAL, POLLIN, POLLOUT};
+use libc::{EBADF, ECONNABORTED, ECONNREFUSED, ECONNRESET, EINVAL, POLLIN, POLLOUT};
 
 use super::super::is_open;
 use super::super::majjen_h::*;
@@ -305,7 +305,9 @@ pub fn connect(slot: usize, span: u64) {
                 world.owned.retain(|owned| *owned != number);
                 world.owned.push(number);
             }
-            ECONNREFUSED | ECONNRESET => assert!(!is_listened_to, "it was refused: {op:?}"),
+            ECONNREFUSED | ECONNRESET | ECONNABORTED => {
+                assert!(!is_listened_to, "it was refused: {op:?}")
+            }
             error => assert_eq!(world.may_fail(task, &op, -error), Ok(()), "connecting: {result}"),
         }
     });
@@ -326,7 +328,8 @@ pub fn accept(slot: usize, span: u64) {
     if result < 0 {
         return with(|world| {
             let verdict = world.may_fail(task, &op, result);
-            let listens = world.file(number).is_some_and(|file| world.files[file].kind == Kind::Listener);
+            let listens =
+                world.file(number).is_some_and(|file| world.files[file].kind == Kind::Listener);
             if !listens && [-EINVAL, -libc::ENOTSOCK].contains(&result) {
                 return; // Another file has the number.
             }

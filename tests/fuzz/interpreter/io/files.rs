@@ -95,7 +95,15 @@ impl World {
     ) -> usize {
         assert!(!self.numbers.contains_key(&number), "descriptor {number} is open already");
         let is_open = true;
-        self.files.push(File { kind, number, is_open, input, output, is_new: false, is_shut: false });
+        self.files.push(File {
+            kind,
+            number,
+            is_open,
+            input,
+            output,
+            is_new: false,
+            is_shut: false,
+        });
         self.numbers.insert(number, self.files.len() - 1);
         self.files.len() - 1
     }
@@ -148,7 +156,9 @@ impl World {
         let File { input, is_shut, .. } = self.files[file];
         input.is_none_or(|flow| {
             let flow = &self.flows[flow];
-            is_shut || (flow.is_ended || flow.may_be_reset) && (flow.may_lose || flow.read >= flow.written)
+            is_shut
+                || (flow.is_ended || flow.may_be_reset)
+                    && (flow.may_lose || flow.read >= flow.written)
         })
     }
 
@@ -157,7 +167,8 @@ impl World {
         for file in self.files.iter().filter(|file| file.is_open && !file.is_new) {
             let (Some(input), Kind::Pipe | Kind::Unix) = (file.input, file.kind) else { continue };
             let flow = &self.flows[input];
-            let is_stream = self.streams.iter().flatten().any(|stream| stream.number == file.number);
+            let is_stream =
+                self.streams.iter().flatten().any(|stream| stream.number == file.number);
             if flow.has_reader || flow.is_lost || is_stream || file.is_shut {
                 continue;
             }

@@ -63,7 +63,12 @@ fn unstick(at: *mut mj_scheduler) {
         world.idle.stuck += 1;
         assert!(world.idle.stuck < 4, "tasks are canceled, and wait: {:?}", world.waiting());
         let living = world.tasks.iter_mut().filter(|task| task.alive && task.id != 0);
-        living.map(|task| { task.canceled = true; task.id }).collect()
+        living
+            .map(|task| {
+                task.canceled = true;
+                task.id
+            })
+            .collect()
     });
     for id in living {
         assert_eq!(mj_scheduler_cancel(at, id), 0);

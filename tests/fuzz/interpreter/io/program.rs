@@ -71,23 +71,66 @@ pub enum GroupCall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Opens a link at a slot and the next one.
-    Open { kind: Kind, slot: usize, blocks: bool, owned: bool },
-    Close { slot: usize, how: Closing },
-    Shutdown { slot: usize, how: c_int },
+    Open {
+        kind: Kind,
+        slot: usize,
+        blocks: bool,
+        owned: bool,
+    },
+    Close {
+        slot: usize,
+        how: Closing,
+    },
+    Shutdown {
+        slot: usize,
+        how: c_int,
+    },
     Adopt(usize),
     Release(usize),
     Listen,
-    Connect { slot: usize, span: u64 },
-    Accept { slot: usize, span: u64 },
-    Read { slot: usize, how: Reading, bytes: usize, span: u64 },
-    Write { slot: usize, how: Writing, bytes: usize, span: u64 },
-    WaitFd { slot: usize, events: i16, span: u64 },
-    Poll { slots: [usize; 2], events: i16, span: u64 },
+    Connect {
+        slot: usize,
+        span: u64,
+    },
+    Accept {
+        slot: usize,
+        span: u64,
+    },
+    Read {
+        slot: usize,
+        how: Reading,
+        bytes: usize,
+        span: u64,
+    },
+    Write {
+        slot: usize,
+        how: Writing,
+        bytes: usize,
+        span: u64,
+    },
+    WaitFd {
+        slot: usize,
+        events: i16,
+        span: u64,
+    },
+    Poll {
+        slots: [usize; 2],
+        events: i16,
+        span: u64,
+    },
     /// For a descriptor, the end of a task, and a time.
-    Select { slot: usize, task: usize, span: u64, at_ns: u64 },
+    Select {
+        slot: usize,
+        task: usize,
+        span: u64,
+        at_ns: u64,
+    },
     Sleep(u64),
     Yield,
-    Join { task: usize, span: u64 },
+    Join {
+        task: usize,
+        span: u64,
+    },
     Cancel(usize),
     Wake(usize),
     Deadline(u64),
@@ -97,9 +140,21 @@ pub enum Act {
     Pass(u64),
     Stop,
     /// Reads of no bytes, so many, which spend the budget.
-    Spend { slot: usize, times: usize },
-    Stream { which: usize, slot: usize, call: StreamCall, span: u64 },
-    Group { which: usize, call: GroupCall, span: u64 },
+    Spend {
+        slot: usize,
+        times: usize,
+    },
+    Stream {
+        which: usize,
+        slot: usize,
+        call: StreamCall,
+        span: u64,
+    },
+    Group {
+        which: usize,
+        call: GroupCall,
+        span: u64,
+    },
 }
 
 fn span(byte: u8) -> u64 {
@@ -134,12 +189,9 @@ pub fn act([code, a, b, c]: [u8; 4]) -> Act {
     let slot = usize::from(a) % super::SLOTS;
     let (span, bytes) = (span(c), size(b));
     match code % 112 {
-        0..=9 => Open {
-            kind: kind(b),
-            slot: slot & !1,
-            blocks: b / 8 % 4 == 0,
-            owned: b / 32 % 2 == 0,
-        },
+        0..=9 => {
+            Open { kind: kind(b), slot: slot & !1, blocks: b / 8 % 4 == 0, owned: b / 32 % 2 == 0 }
+        }
         10..=13 => Close { slot, how: Closing::Library },
         14 | 15 => Close { slot, how: Closing::Raw },
         16 | 17 => Close { slot, how: Closing::Reset },
@@ -175,9 +227,12 @@ pub fn act([code, a, b, c]: [u8; 4]) -> Act {
         89 => Pass(span.min(3_000_000)),
         90 if a < 16 => Stop,
         90 => Spend { slot, times: usize::from(b) % 80 },
-        91..=99 => {
-            Stream { which: usize::from(a) % 2, slot, call: stream_call(b, usize::from(a / 2)), span }
-        }
+        91..=99 => Stream {
+            which: usize::from(a) % 2,
+            slot,
+            call: stream_call(b, usize::from(a / 2)),
+            span,
+        },
         _ => Group { which: usize::from(a) % 2, call: group_call(b, usize::from(a / 2)), span },
     }
 }
@@ -205,7 +260,7 @@ fn stream_call(byte: u8, number: usize) -> StreamCall {
 fn group_call(byte: u8, number: usize) -> GroupCall {
     use GroupCall::*;
     match byte % 32 {
-        0..=4 => Create(number % 4, number / 4 % 4 == 0),
+        0..=4 => Create(number % 4, (number / 4).is_multiple_of(4)),
         5..=14 => Go,
         15..=18 => TryGo,
         19..=22 => Wait,

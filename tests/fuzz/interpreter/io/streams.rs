@@ -3,9 +3,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use libc::{
-    EBADF, EBUSY, ECONNRESET, EMSGSIZE, ENOTCONN, ENOTSOCK, EPERM, EPIPE, POLLIN, POLLOUT,
-};
+use libc::{EBADF, EBUSY, ECONNRESET, EMSGSIZE, ENOTCONN, ENOTSOCK, EPERM, EPIPE, POLLIN, POLLOUT};
 
 use super::super::majjen_h::*;
 use super::calls::make;
@@ -79,7 +77,8 @@ fn create(which: usize, slot: usize, bytes: usize) {
             world.owned.push(number);
         }
         let capacity = if bytes == 0 { 8192 } else { bytes };
-        let stream = Stream { at, number, file, capacity, is_lost: false, reads: false, writes: false };
+        let stream =
+            Stream { at, number, file, capacity, is_lost: false, reads: false, writes: false };
         world.streams[which] = Some(stream);
     });
 }
@@ -148,9 +147,8 @@ impl World {
             ECONNRESET | ENOTCONN => self.flows[input].may_be_reset,
             ENOTSOCK => file.kind == Kind::Pipe,
             // It may have read ahead, or collected.
-            _ => Op { what: For::Nothing, ..op.clone() }.pass(|op| {
-                self.may_fail(task, op, error as c_int).is_ok()
-            }),
+            _ => Op { what: For::Nothing, ..op.clone() }
+                .pass(|op| self.may_fail(task, op, error as c_int).is_ok()),
         }
     }
 }
@@ -277,8 +275,7 @@ fn note_flushed(world: &mut World, which: usize) {
 }
 
 fn flush(which: usize, span: u64) {
-    let made =
-        use_side(which, Side::Output, span, |at| mj_stream_flush(at, span) as isize);
+    let made = use_side(which, Side::Output, span, |at| mj_stream_flush(at, span) as isize);
     let Some((task, result, op)) = made else { return };
     with(|world| {
         let is_fine = result == 0 || world.may_fail_stream(which, task, &op, result);
@@ -378,7 +375,9 @@ pub fn release_idle() {
 /// After the scheduler was destroyed: nobody uses them any more.
 pub fn destroy_all() {
     for which in 0..2 {
-        let Some(at) = with(|world| world.streams[which].as_ref().map(|it| it.at)) else { continue };
+        let Some(at) = with(|world| world.streams[which].as_ref().map(|it| it.at)) else {
+            continue;
+        };
         assert_eq!(mj_stream_destroy(at), 0);
         forget(which);
     }

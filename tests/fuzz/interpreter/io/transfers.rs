@@ -35,18 +35,19 @@ fn read_bytes(world: &mut World, task: usize, flow: usize, count: usize, peeks: 
 /// Whether the model leaves a call out: another one would take a part of what it reads.
 fn is_shared(world: &World, number: c_int, uses: Use) -> bool {
     let has_stream = world.streams.iter().flatten().any(|stream| stream.number == number);
-    let is_unconnected = world.file(number).is_some_and(|file| {
-        world.files[file].is_new || world.files[file].kind == Kind::Listener
-    });
+    let is_unconnected = world
+        .file(number)
+        .is_some_and(|file| world.files[file].is_new || world.files[file].kind == Kind::Listener);
     let others: &[Use] = match uses {
         Use::Reads => &[Use::ReadsOn],
         Use::ReadsOn => &[Use::Reads, Use::ReadsOn],
         _ => &[Use::Writes],
     };
     let is_lost = uses != Use::Writes
-        && world.file(number).and_then(|file| world.files[file].input).is_some_and(|flow| {
-            world.flows[flow].is_lost
-        });
+        && world
+            .file(number)
+            .and_then(|file| world.files[file].input)
+            .is_some_and(|flow| world.flows[flow].is_lost);
     // It may be open once the call has yielded.
     let is_to_come = uses != Use::Reads
         && world.file(number).is_none()

@@ -127,8 +127,9 @@ impl World {
                 && self.has_budget(task)
                 && op.descriptors().any(|it| self.is_ready(it))
         };
-        let is_closed =
-            || op.is_closed || op.is_gone || op.descriptors().any(|(fd, _)| self.file(fd).is_none());
+        let is_closed = || {
+            op.is_closed || op.is_gone || op.descriptors().any(|(fd, _)| self.file(fd).is_none())
+        };
         let it = &self.tasks[task];
         match -error {
             ETIMEDOUT if !self.is_over(task, op) => Err("it is not over".to_owned()),

@@ -14,9 +14,8 @@ use super::with;
 
 pub fn wait_fd(slot: usize, events: i16, span: u64) {
     let number = number_of(slot);
-    let (task, result, op) = make(For::Fd(number, events), Use::Waits, span, || {
-        mj_task_wait_fd(number, events, span)
-    });
+    let (task, result, op) =
+        make(For::Fd(number, events), Use::Waits, span, || mj_task_wait_fd(number, events, span));
     with(|world| {
         let wanted = c_int::from(events | POLLERR | POLLHUP);
         let is_fine = match result {
@@ -24,7 +23,11 @@ pub fn wait_fd(slot: usize, events: i16, span: u64) {
             _ if result == -EBADF && op.is_gone => true,
             _ => world.may_fail(task, &op, result).is_ok(),
         };
-        assert!(is_fine, "waiting returned {result}: {:?}, {op:?}", world.may_fail(task, &op, result));
+        assert!(
+            is_fine,
+            "waiting returned {result}: {:?}, {op:?}",
+            world.may_fail(task, &op, result)
+        );
     });
 }
 
@@ -32,8 +35,7 @@ pub fn poll_any(slots: [usize; 2], events: i16, span: u64) {
     let numbers = slots.map(number_of);
     let mut polls = numbers.map(|fd| libc::pollfd { fd, events, revents: 0x55 });
     let what = For::AnyFd(numbers.map(|number| (number, events)));
-    let (task, result, op) =
-        make(what, Use::Waits, span, || mj_poll(polls.as_mut_ptr(), 2, span));
+    let (task, result, op) = make(what, Use::Waits, span, || mj_poll(polls.as_mut_ptr(), 2, span));
     with(|world| {
         let ready = polls.iter().filter(|poll| poll.revents != 0).count();
         if result < 0 {
