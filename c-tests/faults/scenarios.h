@@ -809,7 +809,7 @@ static void close_server(void) {
 
 // ---- reading, writing, accepting, connecting ----
 
-#include "transfers.h"
+#include "streams.h"
 
 // ---- All of them ----
 
@@ -841,6 +841,7 @@ static const scenario scenarios[] = {
     {"child of fork", inherit, run_in_child, close_pairs, false},
     {"set_callback", NULL, set_callback, NULL, false},
     {"transfers", open_transfers, transfer_all, close_transfers, false},
+    {"streams", open_streams, use_streams, close_streams, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };
