@@ -19,16 +19,9 @@ trait Io: Api {
 
     fn pair() -> (Self::Socket, Self::Socket);
     fn read(socket: &Self::Socket, to: &mut [u8], limit: Option<Duration>) -> Result<usize, i32>;
-    fn read_exact(
-        socket: &Self::Socket,
-        to: &mut [u8],
-        limit: Option<Duration>,
-    ) -> Result<(), i32>;
-    fn write_all(
-        socket: &Self::Socket,
-        bytes: &[u8],
-        limit: Option<Duration>,
-    ) -> Result<(), i32>;
+    fn read_exact(socket: &Self::Socket, to: &mut [u8], limit: Option<Duration>)
+    -> Result<(), i32>;
+    fn write_all(socket: &Self::Socket, bytes: &[u8], limit: Option<Duration>) -> Result<(), i32>;
     fn end_writing(socket: &Self::Socket);
     /// Listens at a port of this machine.
     fn listen() -> (Self::Listener, SocketAddr);

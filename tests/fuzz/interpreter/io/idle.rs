@@ -6,7 +6,9 @@ use std::ptr::null_mut;
 
 use super::super::majjen_h::*;
 use super::calls::{needs_no_task, perform};
-use super::verdict::{For, poll};
+use super::files::File;
+use super::program::Kind;
+use super::verdict::{For, Op, Use, poll};
 use super::{World, next_if, program, tell, with};
 
 /// Who waited for what was there, when the wait function returned.
@@ -103,6 +105,9 @@ impl World {
                 assert!(limit_ns > now_ns, "the time of task {index} is over: {op:?}");
                 assert!(timeout_ns <= limit_ns - now_ns, "task {index} waits too long: {op:?}");
             }
+            if timeout_ns == u64::MAX || self.is_simulated {
+                assert!(!self.is_misdirected(op), "task {index} waits for nothing: {op:?}");
+            }
             match what {
                 For::End(other) | For::Either(_, other) => {
                     assert!(self.tasks[other].alive, "task {index} waits for {other}: {op:?}");
@@ -123,6 +128,20 @@ impl World {
             }
         }
         self.check_conserved();
+    }
+
+    /// Whether a call is for the other direction, so that there is nothing to wait for.
+    fn is_misdirected(&self, op: &Op) -> bool {
+        op.descriptors().any(|(fd, _)| {
+            let Some(file) = self.file(fd).filter(|_| !op.is_gone) else { return false };
+            let File { kind, input, output, .. } = &self.files[file];
+            *kind == Kind::Pipe
+                && match op.uses {
+                    Use::Reads | Use::ReadsOn => input.is_none(),
+                    Use::Writes => output.is_none(),
+                    Use::Waits => false,
+                }
+        })
     }
 
     /// Notes whose descriptors are ready.
