@@ -1,6 +1,9 @@
 //! Model-based fuzzing of the interface: programs of calls are run against the library, and what
 //! happens is compared with a model of what the header promises.
 //!
+//! There are two kinds of programs, each with its own model: of I/O calls, streams and groups, which begin with
+//! `I/O` (`interpreter/io/`), and of everything else.
+//!
 //! In `make test`, proptest generates programs, and shrinks one that fails. Each runs in a process
 //! of its own, so that a crash or a hang is found and shrunk like any other failure.
 //!
