@@ -1,11 +1,13 @@
 // Paths that do not allocate: yielding and, once the tables have grown, sleeping and waiting for
-// descriptors, tasks and synchronization objects.
+// descriptors, tasks and synchronization objects, and reading and writing.
 #define _GNU_SOURCE
 #include "check.h"
 #include "allocations.h"
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 
 static int channel[2], other_channel[2];
 static int regular_file;
@@ -103,6 +105,71 @@ static void wakes_its_partner(mj_scheduler* scheduler) {
 
 static void reads_the_metrics(mj_scheduler* scheduler) {
   CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, >, 0);
+}
+
+// ---- Reading and writing ----
+
+// A pipe that is the program's, and sockets that are the library's.
+static int letters[2], sockets[2];
+
+static void open_files(void) {
+  CHECK_INT(pipe(letters), ==, 0);
+  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), ==, 0);
+  for (int i = 0; i < 2; i++) CHECK_INT(mj_fd_adopt(sockets[i]), ==, 0);
+}
+
+static void close_files(void) {
+  for (int i = 0; i < 2; i++) {
+    CHECK_INT(mj_fd_close(letters[i]), ==, 0);
+    CHECK_INT(mj_fd_close(sockets[i]), ==, 0);
+  }
+}
+
+static void reads_what_is_there(mj_scheduler* scheduler) {
+  char text[8];
+  (void)scheduler;
+  CHECK_INT(mj_write(letters[1], "letters", 7, LONG_NS), ==, 7);
+  CHECK_INT(mj_read(letters[0], text, sizeof text, LONG_NS), ==, 7);
+  CHECK_INT(mj_write_all(sockets[1], "letters", 7, MJ_FOREVER, NULL), ==, 0);
+  CHECK_INT(mj_read_exact(sockets[0], text, 7, LONG_NS, NULL), ==, 7);
+}
+
+static void reads_and_writes_parts(mj_scheduler* scheduler) {
+  char text[8];
+  struct iovec parts[] = {{text, 3}, {text + 3, 4}};
+  (void)scheduler;
+  for (int i = 0; i < 2; i++) {
+    const int* ends = i == 0 ? letters : sockets;
+    CHECK_INT(mj_writev(ends[1], parts, 2, LONG_NS), ==, 7);
+    CHECK_INT(mj_readv(ends[0], parts, 2, LONG_NS), ==, 7);
+  }
+  CHECK_INT(mj_sendto(sockets[1], text, 7, 0, NULL, 0, LONG_NS), ==, 7);
+  CHECK_INT(mj_recvfrom(sockets[0], text, 7, MSG_PEEK, NULL, NULL, LONG_NS), ==, 7);
+  CHECK_INT(mj_recvfrom(sockets[0], text, 7, 0, NULL, NULL, LONG_NS), ==, 7);
+}
+
+static void reads_in_vain(mj_scheduler* scheduler) {
+  char text[8];
+  struct pollfd polls[] = {{.fd = letters[0], .events = POLLIN}, {.fd = -1}};
+  (void)scheduler;
+  CHECK_INT(mj_read(letters[0], text, sizeof text, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_read(sockets[0], text, sizeof text, 1000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_read_exact(sockets[0], text, sizeof text, 0, NULL), ==, -ETIMEDOUT);
+  CHECK_INT(mj_poll(polls, 2, 1000), ==, -ETIMEDOUT);
+}
+
+static void polls_what_is_ready(mj_scheduler* scheduler) {
+  struct pollfd polls[] = {{.fd = letters[1], .events = POLLOUT}, {.fd = sockets[0]}};
+  (void)scheduler;
+  CHECK_INT(mj_poll(polls, 2, MJ_FOREVER), ==, 1);
+  CHECK_INT(polls[0].revents, ==, POLLOUT);
+}
+
+static void has_a_deadline(mj_scheduler* scheduler) {
+  char text[8];
+  CHECK_INT(mj_task_set_deadline(mj_scheduler_now_ns(scheduler), NULL), ==, 0);
+  CHECK_INT(mj_read(sockets[0], text, sizeof text, MJ_FOREVER), ==, -ETIMEDOUT);
+  CHECK_INT(mj_task_set_deadline(MJ_FOREVER, NULL), ==, 0);
 }
 
 // ---- Synchronization ----
@@ -217,6 +284,11 @@ static const struct {
     {"enqueues_itself", enqueues_itself},
     {"wakes_its_partner", wakes_its_partner},
     {"reads_the_metrics", reads_the_metrics},
+    {"reads_what_is_there", reads_what_is_there},
+    {"reads_and_writes_parts", reads_and_writes_parts},
+    {"reads_in_vain", reads_in_vain},
+    {"polls_what_is_ready", polls_what_is_ready},
+    {"has_a_deadline", has_a_deadline},
     {"asks", asks},
     {"asks_by_select", asks_by_select},
     {"asks_in_vain", asks_in_vain},
@@ -275,12 +347,14 @@ static void nothing_is_allocated_on_any_path(void) {
     partner = add_task(scheduler, keeps_company, NULL);
     add_task(scheduler, takes_the_path, NULL);
     make_objects(scheduler);
+    open_files();
     add_task(scheduler, answers_questions, NULL);
     mj_scheduler_run(scheduler);
     CHECK(partner_may_end);
     CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
     mj_scheduler_destroy(scheduler);
     destroy_objects();
+    close_files();
   }
   fclose(file);
   for (int i = 0; i < 2; i++) {

@@ -59,6 +59,24 @@ fn a_wait_for_a_result_has_a_limit() {
 }
 
 #[test]
+fn results_can_be_taken_without_waiting() {
+    in_a_task(|| {
+        let mut set = JoinSet::new();
+        assert!(set.try_join_next().is_none());
+        let waits = set.spawn(|| task::park(None).map(|()| 1));
+        set.spawn(|| Ok(2));
+        assert!(set.try_join_next().is_none()); // None has run.
+        task::yield_now().unwrap();
+        assert!(matches!(set.try_join_next(), Some(Ok(Ok(2)))));
+        assert!(set.try_join_next().is_none() && !set.is_empty());
+        waits.wake();
+        set.wait().unwrap();
+        assert!(matches!(set.try_join_next(), Some(Ok(Ok(1)))));
+        assert!(set.try_join_next().is_none() && set.is_empty());
+    });
+}
+
+#[test]
 fn results_are_taken_when_the_run_is_over() {
     let scheduler = scheduler();
     let fills = scheduler.spawn(|| {

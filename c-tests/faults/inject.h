@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -52,6 +53,13 @@ typedef enum call {
   ACCEPT4,
   CONNECT_TCP,
   GETSOCKOPT,
+  RECVMSG,
+  SENDMSG,
+  SENDFILE,
+  SHUTDOWN,
+  SETSOCKOPT,
+  BIND,
+  LISTEN,
   CLOCK_GETTIME,
 } call;
 
@@ -339,6 +347,48 @@ int getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
   REAL(getsockopt);
   FAIL_IF_HIT(GETSOCKOPT);
   return real(fd, level, option, value, length);
+}
+
+ssize_t recvmsg(int fd, struct msghdr* message, int flags) {
+  REAL(recvmsg);
+  FAIL_IF_HIT(RECVMSG);
+  return real(fd, message, flags);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr* message, int flags) {
+  REAL(sendmsg);
+  FAIL_IF_HIT(SENDMSG);
+  return real(fd, message, flags);
+}
+
+ssize_t sendfile(int fd, int file, off_t* offset, size_t count) {
+  REAL(sendfile);
+  FAIL_IF_HIT(SENDFILE);
+  return real(fd, file, offset, count);
+}
+
+int shutdown(int fd, int how) {
+  REAL(shutdown);
+  FAIL_IF_HIT(SHUTDOWN);
+  return real(fd, how);
+}
+
+int setsockopt(int fd, int level, int option, const void* value, socklen_t length) {
+  REAL(setsockopt);
+  FAIL_IF_HIT(SETSOCKOPT);
+  return real(fd, level, option, value, length);
+}
+
+int bind(int fd, const struct sockaddr* address, socklen_t length) {
+  REAL(bind);
+  FAIL_IF_HIT(BIND);
+  return real(fd, address, length);
+}
+
+int listen(int fd, int backlog) {
+  REAL(listen);
+  FAIL_IF_HIT(LISTEN);
+  return real(fd, backlog);
 }
 
 int clock_gettime(clockid_t clock, struct timespec* now) {

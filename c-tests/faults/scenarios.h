@@ -821,7 +821,7 @@ static void close_server(void) {
 
 // ---- reading, writing, accepting, connecting ----
 
-#include "transfers.h"
+#include "streams.h"
 
 // ---- logs with little room, runs that handle signals ----
 
@@ -861,6 +861,7 @@ static const scenario scenarios[] = {
     {"set_callback", NULL, set_callback, NULL, false},
     {"one run more", fill_table, run_one_more, empty_table, false},
     {"transfers", open_transfers, transfer_all, close_transfers, false},
+    {"streams", open_streams, use_streams, close_streams, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

@@ -114,6 +114,9 @@ impl<S: AsFd> Socket<S> {
         most: usize,
         attempt: impl FnMut(&S) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        if most == 0 {
+            return Ok(0); // The system call would wait for something to be there.
+        }
         until_done(&self.inner, READABLE, self.read_timeout.get(), attempt, |call, &count| {
             call.has_read(count, most);
         })

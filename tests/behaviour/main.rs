@@ -16,6 +16,7 @@ mod c_abi;
 mod cancel;
 mod descriptors;
 mod groups;
+mod io;
 #[path = "../support/majjen_h.rs"]
 mod majjen_h;
 mod remote_channel;

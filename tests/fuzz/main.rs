@@ -1,6 +1,9 @@
 //! Model-based fuzzing of the interface: programs of calls are run against the library, and what
 //! happens is compared with a model of what the header promises.
 //!
+//! There are two kinds of programs, each with its own model: of I/O calls, streams and groups, which begin with
+//! `I/O` (`interpreter/io/`), and of everything else.
+//!
 //! In `make test`, proptest generates programs, and shrinks one that fails. Each runs in a process
 //! of its own, so that a crash or a hang is found and shrunk like any other failure.
 //!
@@ -46,7 +49,8 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("fuzz::regressions", || run_files("regressions")),
         Trial::test("fuzz::corpus", || run_files("corpus")),
-        Trial::test("fuzz::random_programs", random_programs),
+        Trial::test("fuzz::random_programs", || random_programs(&[])),
+        Trial::test("fuzz::random_programs_of_io", || random_programs(&interpreter::IO)),
     ];
     trials.extend(mutants::trials());
     let mut arguments = Arguments::from_args();
@@ -154,8 +158,8 @@ fn run_files(directory: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs programs that proptest generates: the same ones each time, others with `MAJJEN_FUZZ_SEED`.
-fn random_programs() -> Result<(), Failed> {
+/// Runs programs that begin so and that proptest generates: the same ones each time, others with `MAJJEN_FUZZ_SEED`.
+fn random_programs(first: &[u8]) -> Result<(), Failed> {
     let number = |name| env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     let cases = number("MAJJEN_FUZZ_CASES");
     let mut seed = [0; 32];
@@ -173,7 +177,8 @@ fn random_programs() -> Result<(), Failed> {
         if !failed.get() {
             made.set(made.get() + 1); // Later programs are shrunk forms of this one.
         }
-        let result = run_apart(program.as_flattened(), false);
+        let program = [first, program.as_flattened()].concat();
+        let result = run_apart(&program, false);
         failed.set(failed.get() || result.is_err());
         result.map_err(TestCaseError::fail)
     });
@@ -182,11 +187,12 @@ fn random_programs() -> Result<(), Failed> {
             println!("fuzz: {} random programs", config.cases);
             Ok(())
         }
-        Err(TestError::Fail(_, program)) => {
+        Err(TestError::Fail(why, program)) => {
             let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fuzz-failure");
-            fs::write(&file, program.as_flattened())?;
-            let told = run_apart(program.as_flattened(), true).err();
-            let told = told.unwrap_or("it passes when told".to_owned());
+            let program = [first, program.as_flattened()].concat();
+            fs::write(&file, &program)?;
+            let told = run_apart(&program, true).err();
+            let told = told.unwrap_or_else(|| format!("it passes when told, and had said: {why}"));
             let file = file.display();
             println!("{FOUND}{} of {}", made.get(), config.cases);
             Err(format!("{told}\nthe program is in {file}; `-- replay {file}` runs it").into())

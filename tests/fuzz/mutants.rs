@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 20] = [
+const MUTANTS: [Mutant; 24] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -60,9 +60,29 @@ const MUTANTS: [Mutant; 20] = [
         condition("is_canceled", "false"),
     ),
     mutant(
-        "enqueue_lost_by_a_yield_within_a_call",
-        "spend::yield_spent",
-        condition("was_enqueued", "false"),
+        "closed_meanwhile_is_not_seen",
+        "Call::check_identity",
+        condition("self.identity() != before", "false"),
+    ),
+    mutant(
+        "places_are_not_handed_on",
+        "Group::give_place_back",
+        condition("wake_first(&self.adding, Outcome::Ready(GIVEN))", "false"),
+    ),
+    mutant(
+        "what_was_collected_is_written_twice",
+        "Session::write_out",
+        delete("buffer.skip(collected)"),
+    ),
+    mutant(
+        "a_tasks_deadline_is_no_limit",
+        "Scheduler::resolve_earlier",
+        words("moment_ns <= own_ns", "moment_ns < u64::MAX"),
+    ),
+    mutant(
+        "events_that_others_wait_for",
+        "Case::take_fired",
+        words("happened & (events | FAILURE)", "happened"),
     ),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];

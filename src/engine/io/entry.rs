@@ -151,7 +151,7 @@ impl Entry {
         let result = if self.registered {
             match self.control(epoll_fd, EPOLL_CTL_MOD, fd) {
                 Err(Error::Os(libc::ENOENT)) => {
-                    ended = self.fail_left_behind(fired);
+                    ended = self.fail_left_behind(fired) + self.try_another_file(fired);
                     self.control(epoll_fd, EPOLL_CTL_ADD, fd)
                 }
                 result => result,
@@ -193,6 +193,15 @@ impl Entry {
     #[cold]
     fn fail_left_behind(&self, fired: &Fired) -> usize {
         self.fire_those(is_armed, -libc::EBADF, fired)
+    }
+
+    /// What is known is of an earlier file. Calls that wait since it was drained have not tried with this
+    /// one, and there need not be an event for what they would find.
+    #[cold]
+    fn try_another_file(&mut self, fired: &Fired) -> usize {
+        self.owned.is_another_file();
+        let has_not_tried = |node: &WaitNode| !is_armed(node) && may_be_woken(node);
+        self.fire_those(has_not_tried, (READABLE | WRITABLE) as c_int, fired)
     }
 
     /// epoll_ctl(2) has failed.

@@ -28,7 +28,7 @@ use std::ffi::c_int;
 
 use super::entry::{FAILURE, READABLE, Stage, WRITABLE, mark_as_armed, mark_as_retrying};
 use super::reactor::{BATCH, Reactor};
-use crate::engine::sys::{self, Result, Table};
+use crate::engine::sys::{self, Error, Result, Table};
 use crate::engine::task::{Task, WaitNode};
 
 /// How often waits are checked.
@@ -84,6 +84,12 @@ impl State {
         }
         self.ready |= ready as u8;
         self.may_keep_rest |= happened & (ENDED | URGENT) != 0;
+    }
+
+    /// The number is another file's.
+    pub fn is_another_file(&mut self) {
+        self.ready = (READABLE | WRITABLE) as u8;
+        self.may_keep_rest = true;
     }
 
     /// Whether it is in the list of those to be checked.
@@ -164,6 +170,7 @@ impl Reactor {
 
     /// Adds the wait of a call that tries again when it is woken, for an owned descriptor. With
     /// `verify` it is registered at once. On an error it is not added; waits of others may have fired.
+    /// [`Error::WouldBlock`] when it is another file, with which the call is to try.
     pub fn wait_owned(
         &mut self,
         task: &Task,
@@ -185,6 +192,9 @@ impl Reactor {
             let (ended, result) = entry.register(self.epoll_fd, fd, &self.fired);
             self.waiters -= ended;
             result?;
+            if !is_new && u32::from(entry.owned.ready) & events != 0 {
+                return Err(Error::WouldBlock);
+            }
         } else if entry.owned.check == Check::None {
             entry.owned.check = Check::Listed;
             entry.owned.began = self.checks.period;

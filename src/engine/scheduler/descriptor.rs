@@ -196,8 +196,10 @@ pub fn wait_to_retry(fd: c_int, direction: u32, ownership: Ownership, limit: Lim
         let reactor = scheduler.io.reactor.borrow();
         Ok(reactor.is_ready(fd, ownership.word(), direction).then_some(0))
     };
-    wait(limit, look, list)?;
-    node_outcome(&node).map(drop)
+    match wait(limit, look, list) {
+        Err(Error::WouldBlock) => Ok(()), // Now it is another file.
+        waited => waited.and_then(|_| node_outcome(&node)).map(drop),
+    }
 }
 
 impl Scheduler {

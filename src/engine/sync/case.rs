@@ -280,8 +280,9 @@ impl Case {
     /// Sets the result of a case that has fired.
     pub fn take_fired(&self) {
         match self.source() {
-            Source::Descriptor(..) => match node_outcome(self.node()) {
-                Ok(happened) => self.set_happened(happened),
+            Source::Descriptor(_, events) => match node_outcome(self.node()) {
+                // The node is told of all, also what others wait for.
+                Ok(happened) => self.set_happened(happened & (events | FAILURE)),
                 Err(error) => self.result.set(error.status()),
             },
             _ => self.result.set(0),

@@ -100,13 +100,10 @@ pub fn poll_all(polls: &mut [pollfd]) {
 /// time.
 pub fn poll_ready(polls: &mut [pollfd]) -> Result<usize> {
     let (address, count) = (polls.as_mut_ptr(), polls.len() as libc::nfds_t);
-    loop {
-        // SAFETY: the slice is good for as many entries.
-        match check(uncancelable(|| unsafe { libc::poll(address, count, 0) })) {
-            Ok(ready) => return Ok(ready as usize),
-            Err(Error::Os(libc::EINTR)) => {}
-            Err(_) => return poll_each(polls),
-        }
+    // SAFETY: the slice is good for as many entries.
+    match check(uncancelable(|| unsafe { libc::poll(address, count, 0) })) {
+        Ok(ready) => Ok(ready as usize),
+        Err(_) => poll_each(polls), // Also where it is interrupted, which may be so each time.
     }
 }
 

@@ -223,6 +223,33 @@ impl<T> JoinSet<T> {
         self.next_within(Some(timeout))
     }
 
+    /// The result of a task that has ended, if there is one that was not taken. Does not wait.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| {
+    ///     let mut set = task::JoinSet::new();
+    ///     set.spawn(|| 42);
+    ///     assert!(set.try_join_next().is_none()); // It has not run yet.
+    ///     set.wait().unwrap();
+    ///     assert!(matches!(set.try_join_next(), Some(Ok(42))));
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`join_next`](Self::join_next).
+    pub fn try_join_next(&mut self) -> Option<std::result::Result<T, JoinError>> {
+        match self.inner.available.try_acquire(1) {
+            Ok(()) => self.inner.results.borrow_mut().pop_front(),
+            Err(Error::WouldBlock) => None,
+            Err(error) => Some(Err(JoinError::Failed(error))),
+        }
+    }
+
     fn next_within(&mut self, timeout: Option<Duration>) -> Option<Outcome<T>> {
         if self.is_empty() {
             return None;

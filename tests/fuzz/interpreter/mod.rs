@@ -12,6 +12,7 @@ mod calls;
 mod channels;
 mod comparison;
 mod inspect;
+mod io;
 #[path = "../../support/majjen_h.rs"]
 mod majjen_h;
 mod model;
@@ -26,6 +27,8 @@ mod waits;
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::ptr::null_mut;
+
+pub use io::MAGIC as IO;
 
 use calls::{Call, End, Program, Which, Who};
 use majjen_h::*;
@@ -77,8 +80,12 @@ pub fn with<R>(look: impl FnOnce(&mut World) -> R) -> R {
 pub fn run(bytes: &[u8], tell: bool) {
     let open_before = open_descriptors();
     let mut program = Program::new(bytes);
+    let program: Vec<[u8; 4]> = std::iter::from_fn(|| program.next()).collect();
+    if let [io::MAGIC, rest @ ..] = program.as_slice() {
+        return io::run(rest, tell);
+    }
     let world = World {
-        program: std::iter::from_fn(|| program.next()).collect(),
+        program,
         taken: 0,
         model: Model { now_ns: 1_000_000_000, ..Model::default() },
         context: Context::default(),
