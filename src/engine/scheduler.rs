@@ -13,6 +13,7 @@ mod idle;
 mod io;
 mod join;
 mod latency;
+mod long_turns;
 mod object;
 mod park;
 mod posts;
