@@ -106,6 +106,10 @@ static int take_base(struct dl_phdr_info* info, size_t size, void* base) {
   return 1;
 }
 
+static bool under_tsan(void) {
+  return sanitized() && strcmp(getenv("MAJJEN_SANITIZER"), "thread") == 0;
+}
+
 // One turn, until so many reports were written.
 __attribute__((noinline)) static void keeps_the_thread(size_t until) {
   while (atomic_load(&reports) < until) now_ns();
@@ -160,18 +164,18 @@ static uint64_t long_turns(mj_scheduler* scheduler) {
 
 // ---- tests
 
+static uint64_t began_ns;
+
 static void is_reported_once(void* argument) {
   (void)argument;
   char id[32];
   snprintf(id, sizeof id, "0x%llx", (unsigned long long)mj_task_get_id(mj_task_current()));
   errno = 1234;
-  uint64_t began = now_ns();
   keeps_the_thread(1);
-  CHECK_UINT(now_ns() - began, >=, 10 * MS);
+  CHECK_UINT(now_ns() - began_ns, >=, 10 * MS);
   CHECK_INT(errno, ==, 1234);
   spin_ns(100 * MS);
   CHECK_INT(atomic_load(&reports), ==, 1);
-  CHECK_INT(lines_with("\"slow one\" has kept its thread for 1"), <=, 1);  // 10 to 19 ms, or more.
   CHECK_INT(lines_with("\"slow one\" has kept its thread for "), ==, 1);
   CHECK_INT(lines_with("the limit of 10 ms"), ==, 1);
   CHECK_INT(lines_with(id), ==, lines_with(""));
@@ -181,6 +185,7 @@ static void a_long_turn_is_reported_while_it_lasts(void) {
   begin_lines();
   mj_scheduler* scheduler = watched(10 * MS);
   mj_task_set_name(spawn(scheduler, is_reported_once, NULL), "slow one");
+  began_ns = now_ns();
   mj_scheduler_run(scheduler);
   CHECK_UINT(long_turns(scheduler), ==, 1);
   CHECK(!pthread_equal(lines.last_writer, pthread_self()));
@@ -196,19 +201,13 @@ static void yields_for_a_while(void* argument) {
 
 static void short_turns_are_not(void) {
   begin_lines();
-  mj_scheduler* scheduler = watched(5000 * MS);
-  uint64_t ns = 300 * MS;
-  for (int i = 0; i < 10; i++) spawn(scheduler, yields_for_a_while, &ns);
+  // All turns together are longer than the limit.
+  mj_scheduler* scheduler = watched(1000 * MS);
+  uint64_t ns = 2500 * MS;
+  spawn(scheduler, yields_for_a_while, &ns);
   mj_scheduler_run(scheduler);
   CHECK_UINT(long_turns(scheduler), ==, 0);
   CHECK_INT(lines_with("without suspending"), ==, 0);
-  mj_scheduler_destroy(scheduler);
-  // All turns together are longer than the limit, and they are many. A machine that is busy may make
-  // some long.
-  scheduler = watched(20 * MS);
-  spawn(scheduler, yields_for_a_while, &ns);
-  mj_scheduler_run(scheduler);
-  CHECK_UINT(long_turns(scheduler), <, 12);
   mj_scheduler_destroy(scheduler);
 }
 
@@ -236,8 +235,12 @@ static void a_call_that_blocks_is_reported(void) {
   mj_task_set_name(spawn(scheduler, blocks_in_read, NULL), "reader");
   run_and_destroy(scheduler);
   pthread_join(writer, NULL);
-  CHECK_INT(lines_with("\"reader\" has kept"), ==, 1);
-  await(has_stack);
+  CHECK_INT(lines_with("has kept its thread"), ==, 1);
+  // ThreadSanitizer calls the handler when the call has ended.
+  if (!under_tsan()) {
+    CHECK_INT(lines_with("\"reader\" has kept"), ==, 1);
+    await(has_stack);
+  }
   close(pipe_ends[0]);
   close(pipe_ends[1]);
 }
@@ -319,15 +322,19 @@ static void an_idle_process_is_not_woken(void) {
   close(pipe_ends[1]);
 }
 
+// How many turns of the scheduler were counted before this one.
+static atomic_uint_fast64_t counted;
+
 // Lasts until it has been counted.
 static void is_counted(void* argument) {
   mj_scheduler* scheduler = argument;
-  for (uint64_t before = long_turns(scheduler); long_turns(scheduler) == before;) {
-  }
+  while (long_turns(scheduler) == atomic_load(&counted)) now_ns();
+  atomic_store(&counted, long_turns(scheduler));
 }
 
 static void reports_are_limited(void) {
   begin_lines();
+  atomic_store(&counted, 0);
   mj_scheduler* scheduler = watched(1 * MS);
   for (int i = 0; i < 60; i++) spawn(scheduler, is_counted, scheduler);
   mj_scheduler_run(scheduler);
@@ -372,6 +379,7 @@ static void* runs_it(void* argument) {
 
 static void a_scheduler_may_move(void) {
   begin_lines();
+  atomic_store(&counted, 0);
   mj_scheduler* scheduler = watched(2 * MS);
   for (int i = 0; i < 3; i++) {
     pthread_t other;
@@ -429,6 +437,7 @@ static void runs_one_of_its_own(void) {
   CHECK_INT(watchdog_thread(), ==, 0);
   pthread_mutex_init(&lines.lock, NULL);
   begin_lines();
+  atomic_store(&counted, 0);
   runs_it(watched(2 * MS));
   CHECK_INT(watchdog_thread(), !=, 0);
 }
@@ -500,6 +509,7 @@ static void the_dispositions_are_the_programs(void) {
   CHECK_INT(sigaction(chosen, &action, NULL), ==, 0);
   // With the default disposition it is used.
   begin_lines();
+  atomic_store(&counted, 0);
   scheduler = watched(5 * MS);
   spawn(scheduler, is_counted, scheduler);
   run_and_destroy(scheduler);
@@ -610,7 +620,9 @@ int main(void) {
   RUN(a_scheduler_may_move);
   RUN(it_can_be_destroyed_at_once);
   RUN(threads_come_and_go);
-  RUN(a_child_has_one_of_its_own);
+  // Valgrind has the C library's memory of the parent's thread for lost in the child, and ThreadSanitizer
+  // lets a child of a process with threads make none.
+  if (!under_valgrind() && !under_tsan()) RUN(a_child_has_one_of_its_own);
   RUN(the_dispositions_are_the_programs);
   RUN(a_handler_that_is_set_in_the_run_stays);
   RUN(a_signal_that_is_held_off_does_no_harm);

@@ -106,12 +106,18 @@ pub fn disarm_this_thread() {
     }
 }
 
-/// Calls a function with the copy, once there is one; waits for so long. For the watchdog.
-pub fn take<R>(patience_ns: u64, function: impl FnOnce(&Capture) -> R) -> Option<R> {
+/// Calls a function with the copy, once there is one. Waits for so long, and while `may_come` says, which
+/// it asks every so often. For the watchdog.
+pub fn take<R>(
+    patience_ns: u64,
+    may_come: impl Fn() -> bool,
+    function: impl FnOnce(&Capture) -> R,
+) -> Option<R> {
+    const ASK_EVERY_NS: u64 = 10_000_000;
     let until_ns = sys::monotonic_ns().saturating_add(patience_ns);
     loop {
         let state = STATE.load(Acquire);
-        let left_ns = until_ns.saturating_sub(sys::monotonic_ns());
+        let is_over = sys::monotonic_ns() >= until_ns || !may_come();
         match state % STATES {
             IDLE => return None,
             READY => {
@@ -120,12 +126,12 @@ pub fn take<R>(patience_ns: u64, function: impl FnOnce(&Capture) -> R) -> Option
                 STATE.store(state - READY + IDLE, Release);
                 return Some(result);
             }
-            ARMED if left_ns == 0 => {
+            ARMED if is_over => {
                 // The thread holds the signal off, or is in a system call that nothing interrupts.
                 let _ = STATE.compare_exchange(state, state - ARMED + IDLE, AcqRel, Relaxed);
             }
-            // The handler is a few microseconds of its thread from the end.
-            _ => sys::futex_wait(&STATE, state, Some(left_ns.max(1_000_000))),
+            // A handler that has begun is a few microseconds of its thread from the end.
+            _ => sys::futex_wait(&STATE, state, Some(ASK_EVERY_NS)),
         }
     }
 }
@@ -173,5 +179,7 @@ unsafe fn fill(capture: &mut Capture, context: *const c_void) {
         // SAFETY: within the stack of the running task, whose memory can be read.
         *word = unsafe { first.add(index).read_volatile() };
     }
+    // What is not in use any more is copied, too.
+    switch::valgrind_allow_reading(capture.words.as_ptr().cast(), count * size_of::<usize>());
     capture.count = count;
 }

@@ -121,6 +121,9 @@ pub struct LongTurn {
     pub task_id: u64,
     pub since_ns: u64,
     pub limit_ns: u64,
+    /// Where it is, and what it is told from others by.
+    thread: usize,
+    turn: u64,
     /// Whether its stack will be there soon: see [`capture::take`].
     pub is_captured: bool,
     pub permit: log::Permit,
@@ -217,6 +220,16 @@ impl Registry {
             sys::signal_thread(subject.thread_id, self.signal)
         };
         let (since_ns, limit_ns) = (seen.since_ns, subject.limit_ns);
-        Some(LongTurn { task_id, since_ns, limit_ns, is_captured, permit })
+        let thread = subject.thread;
+        Some(LongTurn { task_id, since_ns, limit_ns, thread, turn, is_captured, permit })
+    }
+
+    /// Whether a turn still lasts.
+    pub fn lasts(&self, long: &LongTurn) -> bool {
+        let of_thread = |entry: &&Entry| entry.subject.get().thread == long.thread;
+        self.entries().find(of_thread).is_some_and(|entry| {
+            // SAFETY: a word of a scheduler that is in the registry.
+            unsafe { (*entry.subject.get().turn).load(Relaxed) == long.turn }
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::bell::Bell;
 use super::registry::{LongTurn, Registry, registry};
@@ -13,14 +14,22 @@ static BELL: Bell = Bell::new();
 /// How long a thread stays that has nobody to look at: a program may run its schedulers again and again.
 const LINGER_NS: u64 = 1_000_000_000;
 
-/// How long to wait for the handler: while a thread is in a system call that no signal interrupts, such as
-/// reading a file from a slow disk, it does not run.
-const PATIENCE_NS: u64 = 50_000_000;
+/// How long to wait for the handler while the turn lasts: if the thread is in a system call that no signal
+/// interrupts, such as reading a file from a slow disk, it does not run.
+const PATIENCE_NS: u64 = 1_000_000_000;
 
-/// Makes the thread, unless there is one.
+/// Before the registry is locked: asks the loader, which may be running code that waits for it.
+pub fn prepare() {
+    static IS_KEPT: AtomicBool = AtomicBool::new(false);
+    if !IS_KEPT.load(Relaxed) {
+        sys::keep_loaded();
+        IS_KEPT.store(true, Relaxed);
+    }
+}
+
+/// Makes the thread, unless there is one. After [`prepare`].
 pub fn ensure(registry: &mut Registry) -> Result<()> {
     if !registry.has_thread {
-        sys::keep_loaded();
         sys::start_thread(main, null_mut())?;
         registry.has_thread = true;
     }
@@ -83,11 +92,9 @@ fn wait(timeout_ns: Option<u64>) {
 }
 
 fn report(long: &LongTurn) {
-    let captured = long
-        .is_captured
-        .then(|| capture::take(PATIENCE_NS, |capture| report::write(long, Some(capture))))
-        .flatten();
-    if captured.is_none() {
+    let lasts = || registry().lasts(long);
+    let with_stack = |capture: &_| report::write(long, Some(capture));
+    if !long.is_captured || capture::take(PATIENCE_NS, lasts, with_stack).is_none() {
         report::write(long, None);
     }
 }

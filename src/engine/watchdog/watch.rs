@@ -74,6 +74,7 @@ impl Watch {
 
     fn enter(&self, subject: Subject) {
         self.process.set(this_process());
+        thread::prepare();
         let mut registry = registry();
         registry.enter(&self.entry, subject);
         let has_signal = install(&mut registry);
