@@ -38,6 +38,7 @@ static const struct {
     FIELD(peak_tasks, "peak_tasks", "gauge", no_unit),
     FIELD(heap_operations, "heap_operations_total", "counter", no_unit),
     FIELD(memory_allocated_bytes, "memory_allocated_bytes", "gauge", no_unit),
+    FIELD(long_turns, "long_turns_total", "counter", no_unit),
 #undef FIELD
 };
 enum { field_count = sizeof fields / sizeof fields[0] };

@@ -25,6 +25,7 @@
 //   Wait groups
 //   Groups of tasks
 //   Stacks
+//   Turns that are too long
 //   Log
 //   Metrics, and a list of the tasks
 //   Wait functions, the run queue, clocks
@@ -52,8 +53,9 @@
 //                thread at a time. While it runs, other threads call only mj_scheduler_stop(),
 //                mj_scheduler_remote() and what takes an mj_remote; signal handlers only
 //                mj_scheduler_stop(), mj_remote_stop(), mj_remote_metrics() and
-//                mj_post_with_node(). All else is refused, and reported in the log; only what looks at a task or an object, such as mj_task_get_name(), cannot
-//                tell. mj_version() and the mj_log functions are for all threads.
+//                mj_post_with_node(). All else is refused, and reported in the log; only what looks
+//                at a task or an object, such as mj_task_get_name(), cannot tell. mj_version(), the
+//                mj_log functions and mj_set_long_turn_signal() are for all threads.
 //   Pointers     An object is NULL or alive: made, and not yet released. A function is NULL or stays
 //                callable while it is set. Buffers, elements and strings are NULL or as large as the
 //                call needs, stay the caller's, and are not kept unless a comment says so.
@@ -1647,6 +1649,44 @@ int mj_task_stack_bounds(const struct mj_task *task,
 int mj_scheduler_set_overflow_report(struct mj_scheduler *scheduler,
                                      bool report);
 
+// ---- Turns that are too long --------------------------------------------------------------------
+
+// Has each turn reported that lasts longer than `ns` nanoseconds, while it lasts, and once: by WARN
+// lines with the task's id and name, how long it has lasted so far, and the thread's stack at that
+// moment; 0, as at first, for none. Such turns are counted in `long_turns` of mj_metrics, also
+// those whose report the limit of the log's lines leaves out. While the scheduler runs it can be
+// called by its tasks. Does not suspend.
+//
+// A thread of the library's own, "mj-watchdog", looks at the scheduler every `ns` / 2, but at most
+// once a millisecond, so that a turn is reported when it has lasted one to one and a half times `ns`.
+// It is there while a scheduler that asks for reports runs, and for a second after, and sleeps while
+// they all wait. It writes the lines, so a log callback is called on it.
+//
+// The stack is copied by the handler of a real-time signal, which is sent to the scheduler's thread.
+// It is one whose disposition is the default one, and which is put back when the run returns; see
+// mj_set_long_turn_signal(). If the thread has no alternate stack for signals, it has one during the
+// run. System calls that the task is blocked in go on behind the handler (SA_RESTART), but for those
+// that signal(7) names, such as poll(2), nanosleep(2), and reading from a socket with a timeout:
+// these return with EINTR. A thread that blocks the signal, or is in a system call that no signal
+// interrupts, is reported without its task's name and its stack.
+//
+// Returns 0. Errors:
+//   -EINVAL  `scheduler` is NULL
+//   -EPERM   the scheduler is running on another thread
+int mj_scheduler_report_long_turns(struct mj_scheduler *scheduler,
+                                   uint64_t ns);
+
+// Chooses the real-time signal by which mj_scheduler_report_long_turns() sees the stack of a turn,
+// for the whole process: one of SIGRTMIN to SIGRTMAX; 0, as at first, for any whose disposition is
+// the default one. If the signal that is chosen has a handler of the program, or is ignored, that
+// stays, and reports are without names and stacks, which a WARN line says when a run begins.
+// Callable from any thread. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  there is no such real-time signal
+//   -EBUSY   a scheduler that asks for reports is running
+int mj_set_long_turn_signal(int signal);
+
 // ---- Log ----------------------------------------------------------------------------------------
 
 // The level of a log line.
@@ -1870,6 +1910,9 @@ typedef struct mj_metrics {
   // Bytes of heap memory the scheduler holds: tasks, queues and tables, not stacks. A reset
   // leaves it as it is.
   size_t memory_allocated_bytes;
+  // Turns that have been found to take longer than the limit of
+  // mj_scheduler_report_long_turns().
+  uint64_t long_turns;
 } mj_metrics;
 
 // Brings the counters up to date. Does not suspend.

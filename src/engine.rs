@@ -18,3 +18,4 @@ pub mod sys;
 pub mod task;
 pub mod threads;
 pub mod time;
+pub mod watchdog;

@@ -14,6 +14,7 @@ mod fd;
 mod go;
 mod group;
 mod log;
+mod long_turns;
 mod metrics;
 mod net;
 mod post;

@@ -516,6 +516,7 @@ fn a_metric_has_one_name_in_all_interfaces() {
         ("peak_tasks", u128::from(metrics.peak_tasks)),
         ("heap_operations", u128::from(metrics.heap_operations)),
         ("memory_allocated_bytes", metrics.memory_allocated_bytes as u128),
+        ("long_turns", u128::from(metrics.long_turns)),
     ] {
         assert!(
             json.contains(&format!("\"{name}\":{value},")),

@@ -69,6 +69,10 @@ typedef struct mj_scheduler mj_scheduler;
 #define SAME_SIZE(type) \
   _Static_assert(sizeof(type) == sizeof(guide_##type), "size of " #type); \
   _Static_assert(_Alignof(type) == _Alignof(guide_##type), "alignment of " #type)
+// It may have got fields at its end.
+#define AT_LEAST_SIZE(type) \
+  _Static_assert(sizeof(type) >= sizeof(guide_##type), "size of " #type); \
+  _Static_assert(_Alignof(type) == _Alignof(guide_##type), "alignment of " #type)
 #define SAME_FIELD(type, field) \
   _Static_assert(offsetof(type, field) == offsetof(guide_##type, field), \
                  "offset of " #type "." #field); \
@@ -98,7 +102,7 @@ SAME_FIELD(mj_task, wake_time_ns);
 SAME_FIELD(mj_task, heap_index);
 SAME_FIELD(mj_task, next);
 
-SAME_SIZE(mj_scheduler);
+AT_LEAST_SIZE(mj_scheduler);
 SAME_FIELD(mj_scheduler, runnable_head);
 SAME_FIELD(mj_scheduler, runnable_tail);
 SAME_FIELD(mj_scheduler, runnable_count);
@@ -110,7 +114,7 @@ SAME_FIELD(mj_scheduler, wait_func);
 SAME_FIELD(mj_scheduler, wait_data);
 SAME_FIELD(mj_scheduler, metrics);
 
-SAME_SIZE(mj_metrics);
+AT_LEAST_SIZE(mj_metrics);
 SAME_FIELD(mj_metrics, task_executions);
 SAME_FIELD(mj_metrics, total_execution_time_ns);
 SAME_FIELD(mj_metrics, min_execution_time_ns);

@@ -22,6 +22,7 @@ mod swappable_fd;
 mod syslog;
 mod time;
 
+use std::cell::Cell;
 use std::ffi::c_char;
 use std::fmt;
 use std::panic::Location;
@@ -84,6 +85,31 @@ fn log_limited(level: Level, message: fmt::Arguments<'_>, place: &'static Locati
         Some(0) => log_enabled(level, message),
         Some(count) => {
             log_enabled(level, format_args!("{message} ({count} lines like it were left out)"));
+        }
+    }
+}
+
+/// Leave to write warnings of several lines: as one of [`warn`] to the limit.
+pub struct Permit {
+    left_out: Cell<u64>,
+}
+
+/// Asks for it. Nothing if no line is to be written.
+#[track_caller]
+pub fn permit_warning() -> Option<Permit> {
+    let place = Location::caller();
+    let left_out = enabled(Level::Warn).then(|| limit::admit(place)).flatten()?;
+    Some(Permit { left_out: Cell::new(left_out) })
+}
+
+impl Permit {
+    /// Logs a line of the warning. The first one says how many warnings like it were left out.
+    pub fn warn(&self, message: fmt::Arguments<'_>) {
+        match self.left_out.take() {
+            0 => log(Level::Warn, message),
+            count => {
+                log(Level::Warn, format_args!("{message} ({count} lines like it were left out)"))
+            }
         }
     }
 }

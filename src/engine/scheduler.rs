@@ -13,6 +13,7 @@ mod idle;
 mod io;
 mod join;
 mod latency;
+mod long_turns;
 mod messages;
 mod object;
 mod park;

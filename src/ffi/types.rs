@@ -107,6 +107,9 @@ pub struct mj_metrics {
     /// Bytes of heap memory the scheduler holds: tasks, queues and tables, not stacks. A reset
     /// leaves it as it is.
     pub memory_allocated_bytes: usize,
+    /// Turns that have been found to take longer than the limit of
+    /// mj_scheduler_report_long_turns().
+    pub long_turns: u64,
 }
 
 /// Waits until something may have happened. The loop of a run calls it on the thread's own stack,
@@ -396,6 +399,7 @@ same_layout!(mj_metrics, Metrics:
     peak_tasks = peak_tasks,
     heap_operations = heap_operations,
     memory_allocated_bytes = memory_allocated_bytes,
+    long_turns = long_turns,
 );
 
 same_layout!(mj_select_case, Case:

@@ -27,6 +27,7 @@ pub struct Builder {
     guard_size: Option<usize>,
     handle_signals: bool,
     report_overflow: Option<bool>,
+    report_long_turns: Option<Duration>,
     hooks: Hooks,
 }
 
@@ -178,6 +179,31 @@ impl Builder {
         self
     }
 
+    /// Has each turn reported that lasts longer, while it lasts, and once: by WARN lines with the
+    /// task's number and name, how long it has lasted so far, and the thread's stack at that moment. They
+    /// are counted in [`Metrics::long_turns`](crate::Metrics::long_turns).
+    ///
+    /// A thread of its own looks at the scheduler twice in that time, but at most once a millisecond, while
+    /// it does not wait; on it a logger is called. The stack is seen by a real-time signal whose
+    /// disposition is the default one; see [`set_long_turn_signal`](crate::set_long_turn_signal). Few system
+    /// calls return early because of it, with EINTR: signal(7) has a list, and the standard library repeats
+    /// most of them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let scheduler =
+    ///     majjen::Builder::new().report_long_turns(Duration::from_millis(10)).build()?;
+    /// scheduler.spawn(|| std::thread::sleep(Duration::from_millis(50))); // A WARN line.
+    /// scheduler.run()?;
+    /// assert!(scheduler.metrics().long_turns <= 1);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn report_long_turns(mut self, longer_than: Duration) -> Builder {
+        self.report_long_turns = Some(longer_than);
+        self
+    }
+
     /// Makes the scheduler.
     ///
     /// ```
@@ -211,6 +237,7 @@ impl Builder {
             core.tasks.set_guard_size(bytes)?;
         }
         core.report_overflow(self.report_overflow.unwrap_or(true))?;
+        scheduler.report_long_turns(self.report_long_turns);
         if has_wait {
             core.set_wait_function(Some(call_wait), hooks, None);
         }

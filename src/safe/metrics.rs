@@ -61,6 +61,8 @@ pub struct Metrics {
     pub heap_operations: u64,
     /// Bytes of heap memory that the scheduler holds: tables, not stacks.
     pub memory_allocated_bytes: usize,
+    /// Turns that took longer than [`Builder::report_long_turns`](crate::Builder::report_long_turns) says.
+    pub long_turns: u64,
 }
 
 /// What half and what 99 in 100 of many times do not exceed, to within an eighth, and the longest,
@@ -124,6 +126,7 @@ impl Metrics {
             peak_tasks: counters.peak_tasks.get(),
             heap_operations: counters.heap_operations.get(),
             memory_allocated_bytes: counters.memory_allocated_bytes.get(),
+            long_turns: counters.long_turns.get(),
         }
     }
 }

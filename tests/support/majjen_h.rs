@@ -193,6 +193,7 @@ pub struct mj_metrics {
     pub peak_tasks: u64,
     pub heap_operations: u64,
     pub memory_allocated_bytes: usize,
+    pub long_turns: u64,
 }
 
 impl Default for mj_metrics {
@@ -527,6 +528,8 @@ unsafe extern "C" {
         scheduler: *mut mj_scheduler,
         report: bool,
     ) -> c_int;
+    pub safe fn mj_scheduler_report_long_turns(scheduler: *mut mj_scheduler, ns: u64) -> c_int;
+    pub safe fn mj_set_long_turn_signal(signal: c_int) -> c_int;
     pub safe fn mj_log(level: mj_log_level, format: *const c_char, ...);
     pub safe fn mj_vlog(level: mj_log_level, format: *const c_char, arguments: va_list);
     pub safe fn mj_log_set_level(level: mj_log_level);

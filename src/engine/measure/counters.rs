@@ -77,6 +77,7 @@ metrics! {
     peak_tasks: u64, Gauge, "Most tasks alive at one time.";
     heap_operations: u64, Counter, "Changes of the timer heap.";
     memory_allocated_bytes: usize, Gauge, "Heap memory held.";
+    long_turns: u64, Counter, "Turns over the limit.";
 }
 
 /// The rows of the distributions: how long turns take, and how late timers are served. They are gauges,
@@ -115,6 +116,7 @@ impl Metrics {
             &self.tasks_created,
             &self.tasks_exited,
             &self.heap_operations,
+            &self.long_turns,
         ];
         zero.into_iter().for_each(|counter| counter.set(0));
         self.peak_tasks.set(self.current_tasks.get());

@@ -1,9 +1,11 @@
 //! The durations of turns, in ticks.
 
 use std::cell::Cell;
+use std::sync::atomic::AtomicU64;
 
 use super::counters::{Metrics, add};
 use super::histogram::{Histogram, Summary};
+use crate::engine::sys::VisibleU64;
 use crate::engine::time::{Clock, Ratio};
 
 /// The durations of turns. One reading of the counter ends a turn and begins the next.
@@ -12,8 +14,9 @@ pub struct TurnTimes {
     /// count of turns when it is: one subtraction for each turn counts it, and finds that out.
     left: Cell<u64>,
     asked_at: Cell<u64>,
-    /// When the current turn began; outside a series, when the last turn ended.
-    began: Cell<u64>,
+    /// When the current turn began; outside a series, when the last turn ended. So it also tells one
+    /// turn from another, and the watchdog looks at it.
+    began: VisibleU64,
     /// When the current series of turns began. Turns of a series follow each other without a gap,
     /// so its total is `began - series_began`, and no turn needs an addition.
     series_began: Cell<u64>,
@@ -36,7 +39,7 @@ impl TurnTimes {
         TurnTimes {
             left: Cell::new(0),
             asked_at: Cell::new(0),
-            began: Cell::new(0),
+            began: VisibleU64::new(0),
             series_began: Cell::new(0),
             total_before: Cell::new(0),
             histogram: Histogram::new(),
@@ -97,6 +100,11 @@ impl TurnTimes {
         let jump = now_ticks.wrapping_sub(self.began.replace(now_ticks)).wrapping_sub(turn_ticks);
         self.series_began.set(self.series_began.get().wrapping_add(jump));
         self.histogram.record(turn_ticks);
+    }
+
+    /// What differs from turn to turn, for other threads.
+    pub fn turn(&self) -> &AtomicU64 {
+        self.began.word()
     }
 
     /// How many turns have ended.

@@ -16,10 +16,11 @@ use std::ptr::{drop_in_place, from_ref, null, null_mut};
 use crate::engine::context::switch;
 use crate::engine::log;
 use crate::engine::measure::{self, Metrics};
-use crate::engine::sys::{self, Error, Result};
+use crate::engine::sys::{self, Error, Result, VisiblePointer};
 use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap, Words};
 use crate::engine::threads::Remote;
 use crate::engine::time::{Clock, ClockFunction};
+use crate::engine::watchdog::Watch;
 
 use super::budget::Budget;
 use super::dispatch::Dispatch;
@@ -38,7 +39,7 @@ pub struct Scheduler {
     /// The tasks that have a timer.
     pub timers: TimerHeap,
     /// The running task; null in the loop.
-    pub current_task: Cell<*const Task>,
+    pub current_task: VisiblePointer<Task>,
     /// The program's wait function.
     pub wait_function: Cell<Option<WaitFunction>>,
     /// Its last argument.
@@ -64,6 +65,8 @@ pub struct Scheduler {
     pub remote: Remote,
     /// What other threads have left to be run.
     pub(super) posts: Posts,
+    /// How it is watched for turns that are too long.
+    pub(super) watch: Watch,
     pub(super) options: Options,
 }
 
@@ -73,6 +76,8 @@ pub(super) struct Options {
     pub report_overflow: Cell<bool>,
     /// The signal that ended the last run; 0 for none.
     pub signal: Cell<c_int>,
+    /// Whether it is in a run, and not being drained.
+    pub in_run: Cell<bool>,
 }
 
 /// What this system lacks, in words; it is asked when the words are wanted.
@@ -104,7 +109,7 @@ impl Scheduler {
         let scheduler = Scheduler {
             run_queue: RunQueue::new(),
             timers: TimerHeap::new(),
-            current_task: Cell::new(null()),
+            current_task: VisiblePointer::new(null()),
             wait_function: Cell::new(None),
             wait_data: Cell::new(null_mut()),
             metrics: Metrics::default(),
@@ -117,10 +122,12 @@ impl Scheduler {
             trim: Trim::new(),
             posts: Posts::new(),
             remote,
+            watch: Watch::new(),
             options: Options {
                 handle_signals,
                 report_overflow: Cell::new(handle_signals),
                 signal: Cell::new(0),
+                in_run: Cell::new(false),
             },
         };
         // SAFETY: the layout is not empty.
@@ -290,6 +297,7 @@ impl Scheduler {
         let tables = self.tasks.bytes() + self.io.reactor.borrow().bytes() + self.timers.bytes();
         let own = size_of::<Scheduler>() + Remote::BYTES;
         metrics.memory_allocated_bytes.set(own + tables);
+        metrics.long_turns.set(self.watch.long_turns());
         self.remote.share_counters(metrics.values());
     }
 
@@ -299,6 +307,7 @@ impl Scheduler {
         self.dispatch.turn_times.reset();
         self.io.reset(); // It counts turns, too.
         self.time.lateness.reset();
+        self.watch.reset();
         self.metrics.reset();
     }
 

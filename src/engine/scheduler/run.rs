@@ -126,9 +126,11 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     if has_moved {
         scheduler.warn_of_move();
     }
+    scheduler.begin_watch();
 
     let result = scheduler.run_loop();
 
+    scheduler.end_watch();
     scheduler.arm_all();
     scheduler.publish_metrics();
     // One that comes later has the effect that it has outside a run, and is not lost.
@@ -329,6 +331,9 @@ impl Scheduler {
         let for_timer = watches && exact && !self.time.clock.has_custom();
         let timeout_ns =
             if for_timer { self.io.latency.compensate(timeout_ns) } else { timeout_ns };
+        if asleep {
+            self.watch.sleeps();
+        }
         let result = match (builtin, self.wait_function.get()) {
             (None, Some(function)) => {
                 let data = self.wait_data.get() as usize;
@@ -351,6 +356,7 @@ impl Scheduler {
             self.remote.clear_wake_up_fd();
         }
         self.remote.set_awake();
+        self.watch.wakes();
         if result >= 0 {
             self.io.wait_failed.set(false);
         } else {
@@ -421,6 +427,7 @@ impl Scheduler {
         self.remote.renew_wake_up_fd()?;
         self.io.reactor.borrow_mut().reinit_after_fork(self.remote.wake_up_fd())?;
         self.remote.adopt();
+        self.watch_in_child();
         if !self.remote.is_running() {
             self.arm_all();
         }

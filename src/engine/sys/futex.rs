@@ -3,6 +3,7 @@
 use std::ptr::null;
 use std::sync::atomic::AtomicU32;
 
+use super::cancellation::uncancelable;
 use super::errno::errno;
 use super::time::{sleep_ns, timespec};
 
@@ -12,7 +13,7 @@ pub fn futex_wait(word: &AtomicU32, value: u32, until_ns: Option<u64>) {
     let until = until_ns.map(timespec);
     let until = until.as_ref().map_or(null(), |until| until as *const libc::timespec);
     // SAFETY: the addresses are good for the call, which only reads there.
-    let result = unsafe {
+    let result = uncancelable(|| unsafe {
         libc::syscall(
             libc::SYS_futex,
             word.as_ptr(),
@@ -22,7 +23,7 @@ pub fn futex_wait(word: &AtomicU32, value: u32, until_ns: Option<u64>) {
             null::<u32>(),
             libc::FUTEX_BITSET_MATCH_ANY,
         )
-    };
+    });
     if result != 0 && !matches!(errno(), libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT) {
         sleep_ns(1_000_000); // Refused by a filter.
     }

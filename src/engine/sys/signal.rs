@@ -20,17 +20,22 @@ pub struct SavedAction {
 
 /// Whether the signal's action is SIG_DFL.
 pub fn has_default_action(signal: c_int) -> bool {
+    action_now(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_DFL)
+}
+
+/// The signal's action; nothing if there is no such signal.
+pub(super) fn action_now(signal: c_int) -> Option<libc::sigaction> {
     // SAFETY: a sigaction is integers and an optional pointer, for which zero is a value.
     let mut action: libc::sigaction = unsafe { zeroed() };
     // SAFETY: NULL changes nothing; the address is good for the answer.
     let known = unsafe { libc::sigaction(signal, null(), &mut action) } == 0;
-    known && action.sa_sigaction == libc::SIG_DFL
+    known.then_some(action)
 }
 
 /// Installs a handler, which runs on the thread's alternate stack if it has one, since a task's may
 /// be small. The handler must be async-signal-safe.
 pub fn handle_signal(signal: c_int, handler: extern "C" fn(c_int)) -> Option<SavedAction> {
-    // SAFETY: see has_default_action.
+    // SAFETY: see action_now.
     let (mut action, mut saved): (libc::sigaction, libc::sigaction) =
         unsafe { (zeroed(), zeroed()) };
     action.sa_sigaction = handler as *const () as usize;
@@ -42,13 +47,11 @@ pub fn handle_signal(signal: c_int, handler: extern "C" fn(c_int)) -> Option<Sav
 
 /// Restores the saved action, unless the program has set another one since.
 pub fn restore_signal(saved: &SavedAction, handler: extern "C" fn(c_int)) {
-    // SAFETY: see has_default_action.
-    let mut now: libc::sigaction = unsafe { zeroed() };
-    // SAFETY: NULL changes nothing; the address is good for the answer.
-    let known = unsafe { libc::sigaction(saved.signal, null(), &mut now) } == 0;
-    if known
-        && (now.sa_sigaction == handler as *const () as usize || now.sa_sigaction == libc::SIG_DFL)
-    {
+    let handler = handler as *const () as usize;
+    let is_ours = |now: libc::sigaction| {
+        matches!(now.sa_sigaction, libc::SIG_DFL) || now.sa_sigaction == handler
+    };
+    if action_now(saved.signal).is_some_and(is_ours) {
         // SAFETY: the action came from sigaction.
         unsafe { libc::sigaction(saved.signal, &saved.action, null_mut()) };
     }
@@ -126,7 +129,7 @@ impl FaultAction {
     /// Not in front of one that was set in front of it during an earlier use, and has stayed: the two
     /// would hand a fault to each other without end. That one is left to call ours, if it does.
     pub fn install(&self, handler: FaultHandler) {
-        // SAFETY: see has_default_action.
+        // SAFETY: see action_now.
         let now = unsafe {
             let mut now: libc::sigaction = zeroed();
             libc::sigaction(libc::SIGSEGV, null(), &mut now);
@@ -138,7 +141,7 @@ impl FaultAction {
             return;
         }
         self.used_up.store(false, Relaxed);
-        // SAFETY: see has_default_action. The handler's type is the one for these flags. What was
+        // SAFETY: see action_now. The handler's type is the one for these flags. What was
         // there is stored before the new action is in place, so no handler reads it half written:
         // neither this one is installed, nor one in front of it.
         unsafe {
@@ -163,7 +166,7 @@ impl FaultAction {
 
     /// Restores the previous action, unless the program has set another one since.
     pub fn restore(&self, handler: FaultHandler) {
-        // SAFETY: see has_default_action. The stored action came from sigaction.
+        // SAFETY: see action_now. The stored action came from sigaction.
         unsafe {
             let mut now: libc::sigaction = zeroed();
             libc::sigaction(libc::SIGSEGV, null(), &mut now);
@@ -209,8 +212,8 @@ impl FaultAction {
     }
 }
 
-fn set_default_action(signal: c_int) {
-    // SAFETY: see has_default_action; zero is the default action.
+pub(super) fn set_default_action(signal: c_int) {
+    // SAFETY: see action_now; zero is the default action.
     unsafe {
         let default: libc::sigaction = zeroed();
         libc::sigaction(signal, &default, null_mut());

@@ -33,7 +33,7 @@ use super::wait::{Outcome, SchedulerRef, Wait};
 use super::wait_node::WaitNode;
 use super::wait_queue::{Links, WaitQueue, Waiter};
 use crate::engine::context::{Stack, stack, switch};
-use crate::engine::sys::{Error, Result};
+use crate::engine::sys::{Error, Result, VisibleU64};
 
 /// `Task::heap_index` of a task that has no timer.
 pub const NOT_IN_HEAP: usize = usize::MAX;
@@ -121,7 +121,7 @@ pub struct Task {
     /// The tasks that join this one.
     pub joiners: WaitQueue<WaitNode>,
     /// The slot's index and use count (generation): unique within a scheduler.
-    pub id: Cell<u64>,
+    pub id: VisibleU64,
     /// The name, NUL-terminated.
     pub name: Cell<Name>,
 }
@@ -182,7 +182,7 @@ impl Default for Task {
             group: Cell::new(null()),
             deadline_ns: Cell::new(u64::MAX),
             joiners: WaitQueue::default(),
-            id: Cell::new(0),
+            id: VisibleU64::new(0),
             turns: Cell::new(0),
             name: Cell::new(Name::default()),
         }
