@@ -261,7 +261,8 @@ pub fn listen() {
 /// Makes a connection at a slot, or goes on with one that was begun.
 pub fn connect(slot: usize, span: u64) {
     let Some(address) = with(|world| world.listener.as_ref().map(|it| it.address)) else { return };
-    if slot >= LISTENER {
+    // In real time the model does not know yet which attempts have reached the listener.
+    if slot >= LISTENER || !with(|world| world.is_simulated) {
         return;
     }
     if is_free(slot) {

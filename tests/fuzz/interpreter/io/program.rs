@@ -228,7 +228,7 @@ pub fn act([code, a, b, c]: [u8; 4]) -> Act {
         90 if a < 16 => Stop,
         90 => Spend { slot, times: usize::from(b) % 80 },
         91..=99 => Stream {
-            which: usize::from(a) % 2,
+            which: usize::from(a % 8 == 7),
             slot,
             call: stream_call(b, usize::from(a / 2)),
             span,
@@ -244,15 +244,15 @@ fn events(byte: u8) -> i16 {
 fn stream_call(byte: u8, number: usize) -> StreamCall {
     use StreamCall::*;
     match byte % 32 {
-        0..=5 => Create([16, 64, 0][number % 3]),
-        6..=10 => Read(number % 40),
-        11..=13 => ReadExact(number),
-        14..=16 => ReadLine,
-        17 => Peek(number % 24),
-        18..=24 => Write(if number > 100 { number * 60 } else { number % 50 }),
-        25..=27 => Flush,
-        28 => Shutdown,
-        29 => Close,
+        0..=4 => Create([16, 64, 0][number % 3]),
+        5..=9 => Read(number % 40),
+        10..=12 => ReadExact(number),
+        13..=15 => ReadLine,
+        16 => Peek(number % 24),
+        17..=24 => Write(if number > 100 { number * 60 } else { number % 50 }),
+        25..=28 => Flush,
+        29 => Shutdown,
+        30 => Close,
         _ => Destroy,
     }
 }
