@@ -16,6 +16,7 @@ mod group;
 mod log;
 mod metrics;
 mod net;
+mod offload;
 mod post;
 mod remote;
 mod scheduler;

@@ -14,6 +14,7 @@ use crate::engine::log::{self, Counted};
 use crate::engine::measure;
 use crate::engine::process::{overflow, signals};
 use crate::engine::sys::{self, Error, Result, Uncancelable};
+use crate::engine::task::Outcome;
 use crate::engine::time::Instant;
 
 /// How a run has ended.
@@ -421,6 +422,9 @@ impl Scheduler {
         self.remote.renew_wake_up_fd()?;
         self.io.reactor.borrow_mut().reinit_after_fork(self.remote.wake_up_fd())?;
         self.remote.adopt();
+        for task in self.tasks.iter().filter(|task| task.wait.get().is_lost_in_child()) {
+            self.end_wait(task, Outcome::OwnerDied);
+        }
         if !self.remote.is_running() {
             self.arm_all();
         }

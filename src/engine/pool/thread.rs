@@ -1,0 +1,65 @@
+//! A thread of the pool.
+
+use std::ffi::c_void;
+use std::ptr::{NonNull, null_mut};
+use std::sync::Once;
+
+use super::Class;
+use super::job::Job;
+use super::workers::Sleeper;
+use crate::engine::context::{sanitizer, switch};
+use crate::engine::sys::{self, Result};
+use crate::engine::threads::this_process;
+
+/// Makes a thread, which is coming.
+pub fn start(class: Class) -> Result<()> {
+    static KEPT: Once = Once::new();
+    KEPT.call_once(sys::keep_loaded);
+    sanitizer::look_up_tsan_hooks();
+    sys::start_thread(main, class as usize as *mut c_void)
+}
+
+/// Nothing here needs to be dropped: a function may end its thread, by pthread_exit(3).
+unsafe extern "C-unwind" fn main(class: *mut c_void) -> *mut c_void {
+    let Ok(class) = Class::of(class as usize as u32) else { return null_mut() };
+    sys::name_thread(class.thread_name());
+    // Without memory for that no function may end its thread.
+    let _ = sys::at_thread_end(end, null_mut());
+    let (process, workers) = (this_process(), class.workers());
+    let me = Sleeper::new();
+    let mut is_coming = true;
+    while let Some(job) = workers.next(&me, is_coming) {
+        is_coming = false;
+        // SAFETY: this thread's, since it has taken it.
+        unsafe { job.as_ref() }.run();
+        if this_process() != process {
+            break; // A child that the function has made: nothing is its own.
+        }
+        // SAFETY: its function was run, and it is not used afterwards.
+        unsafe {
+            if Job::end(job) {
+                Job::post(job);
+            }
+        }
+    }
+    null_mut()
+}
+
+/// The thread ends: perhaps in a function.
+unsafe extern "C" fn end(_: *mut c_void) {
+    // SAFETY: the thread's own variable, which lives as long as the thread.
+    let job = unsafe { &*switch::thread() }.job.get().cast::<Job>().cast_mut();
+    let Some(job) = NonNull::new(job) else { return };
+    // SAFETY: this thread's, since its function runs on it.
+    let (class, is_own) = unsafe { (job.as_ref().class, job.as_ref().is_of_this_process()) };
+    if !is_own {
+        return;
+    }
+    // SAFETY: its function has ended so, and it is not used afterwards.
+    unsafe {
+        if Job::end(job) {
+            Job::post(job);
+        }
+    }
+    class.workers().has_ended(class);
+}

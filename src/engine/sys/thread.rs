@@ -1,0 +1,105 @@
+//! Threads of the library's own: making them, and what they wait on.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::mem::{MaybeUninit, transmute, zeroed};
+use std::ptr::null_mut;
+use std::sync::atomic::AtomicU32;
+
+use super::cancellation::uncancelable;
+use super::error::{Error, Result};
+use super::time::timespec;
+
+/// The function of a thread.
+pub type ThreadMain = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
+/// Starts a detached thread, in which all signals are blocked but those of faults, which the kernel
+/// sends to the thread that has caused them, and a program may report.
+pub fn start_thread(main: ThreadMain, argument: *mut c_void) -> Result<()> {
+    const FAULTS: [c_int; 6] =
+        [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
+    // SAFETY: the attributes are filled in by the first call and released by the last; signal sets are
+    // integers, for which zero is a value; all addresses are good. The function is of this type.
+    let failed = unsafe {
+        let failed = libc::pthread_attr_init(attributes.as_mut_ptr());
+        if failed != 0 {
+            return Err(error_of(failed));
+        }
+        let attributes = attributes.as_mut_ptr();
+        libc::pthread_attr_setdetachstate(attributes, libc::PTHREAD_CREATE_DETACHED);
+        let (mut blocked, mut before): (libc::sigset_t, libc::sigset_t) = (zeroed(), zeroed());
+        libc::sigfillset(&mut blocked);
+        for signal in FAULTS {
+            libc::sigdelset(&mut blocked, signal);
+        }
+        // The thread begins with the mask of the one that makes it.
+        libc::pthread_sigmask(libc::SIG_SETMASK, &blocked, &mut before);
+        let main = transmute::<ThreadMain, extern "C" fn(*mut c_void) -> *mut c_void>(main);
+        let failed = libc::pthread_create(thread.as_mut_ptr(), attributes, main, argument);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, null_mut());
+        libc::pthread_attr_destroy(attributes);
+        failed
+    };
+    if failed == 0 { Ok(()) } else { Err(error_of(failed)) }
+}
+
+fn error_of(errno: c_int) -> Error {
+    if errno == libc::ENOMEM { Error::OutOfMemory } else { Error::Os(errno) }
+}
+
+/// Names the calling thread, by at most 15 bytes.
+pub fn name_thread(name: &CStr) {
+    // SAFETY: a C string, and this thread.
+    unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
+}
+
+/// How many processors this thread may run on; 1 where that is unknown.
+pub fn processors() -> usize {
+    // SAFETY: a set of processors is integers, for which zero is a value.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    // SAFETY: the address is good for the size.
+    let known = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) } == 0;
+    // SAFETY: the set was filled in.
+    let count = if known { unsafe { libc::CPU_COUNT(&set) } } else { 1 };
+    usize::try_from(count).map_or(1, |count| count.max(1))
+}
+
+/// Blocks while a word has a value, for at most so long. May return early.
+pub fn futex_wait(word: &AtomicU32, value: u32, timeout_ns: Option<u64>) {
+    let timeout = timeout_ns.map(timespec);
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the addresses are good for the call.
+    uncancelable(|| unsafe {
+        let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, timeout)
+    });
+}
+
+/// Wakes a thread that waits for a word. The word need not be there any more.
+pub fn futex_wake(word: *const AtomicU32) {
+    // SAFETY: the kernel uses the address of a private futex as a number.
+    unsafe {
+        let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+        libc::syscall(libc::SYS_futex, word, operation, 1)
+    };
+}
+
+/// Keeps what this library is linked into from being unmapped, by dlclose(3): a thread of the library
+/// runs its code.
+pub fn keep_loaded() {
+    let mut info = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: the address is good for the answer; the name that is found is of a loaded object.
+    unsafe {
+        if libc::dladdr(keep_loaded as *const c_void, info.as_mut_ptr()) == 0 {
+            return;
+        }
+        let name = info.assume_init().dli_fname;
+        let flags = libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+        if libc::dlopen(name, flags).is_null() {
+            // The program itself, which stays. As in `symbol`.
+            libc::dlerror();
+            libc::dlerror();
+        }
+    }
+}
