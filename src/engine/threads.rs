@@ -12,4 +12,4 @@ pub use fork_safe_mutex::{ForkSafeMutex, ForkSafeMutexGuard};
 pub use identity::this_process;
 pub use inbox::{Message, Queue};
 pub use ownership::Ownership;
-pub use remote::{Remote, WeakRemote};
+pub use remote::{Poster, Remote, WeakRemote};

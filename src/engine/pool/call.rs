@@ -53,6 +53,8 @@ const OF_THE_POOL: u32 = 1;
 /// function has ended: if there is an `abandon`, until that has been called or this returns otherwise.
 pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
     let running = running_task().ok_or(Error::NotInTask)?;
+    // Who posts it wakes this process.
+    running.0.reinit_after_fork()?;
     let Work { function, argument, abandon } = work;
     let job = Job::allocate(running, class, function, argument, abandon)?;
     let has_begun = Cell::new(false);
@@ -96,6 +98,7 @@ unsafe fn try_to_leave(scheduler: &Scheduler, job: NonNull<Job>) -> Way {
     if !this.is_of_this_process() {
         // A copy, of which nobody else here knows, unless it is in the mailbox; so it is not freed.
         this.leave(scheduler);
+        this.forget_poster();
         return Way::Left;
     }
     match this.class.workers().withdraw(this) {
@@ -116,6 +119,7 @@ unsafe fn try_to_leave(scheduler: &Scheduler, job: NonNull<Job>) -> Way {
             }
             // The job may be gone by now.
             scheduler.message_has_come();
+            scheduler.remote.uncount_poster();
             Way::Left
         }
     }

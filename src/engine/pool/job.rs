@@ -14,7 +14,7 @@ use crate::engine::context::{callback, sanitizer, switch};
 use crate::engine::scheduler::{Scheduler, current};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
-use crate::engine::threads::{Message, Remote, this_process};
+use crate::engine::threads::{Message, Poster, this_process};
 
 /// What a job runs. Nothing may unwind out of it.
 pub type Function = unsafe extern "C" fn(*mut c_void);
@@ -37,8 +37,8 @@ pub struct Job {
     pub abandon: Option<Function>,
     /// The task that waits; null once it has left. Only for its scheduler's thread.
     pub task: Cell<*const Task>,
-    /// Its scheduler, until the message has been posted. Of who posts it.
-    remote: Cell<Option<Remote>>,
+    /// By which it is posted to its scheduler: of who runs the function.
+    poster: Cell<Option<Poster>>,
     /// The process that it is of.
     process: u32,
     pub state: AtomicU32,
@@ -68,7 +68,7 @@ impl Job {
                 argument,
                 abandon,
                 task: Cell::new(task),
-                remote: Cell::new(Some(scheduler.remote.clone())),
+                poster: Cell::new(Some(scheduler.remote.poster())),
                 process: this_process(),
                 state: AtomicU32::new(QUEUED),
                 class,
@@ -108,8 +108,7 @@ impl Job {
             return true;
         }
         sanitizer::acquire(&this.state);
-        // First, so that whoever sees `abandon` called finds the descriptor closed.
-        drop(this.remote.take());
+        this.poster.take().map(Poster::forget);
         call_abandon(this.abandon, this.argument);
         // SAFETY: the task has left, so nobody else has it.
         unsafe { Job::free(job) };
@@ -122,13 +121,15 @@ impl Job {
     /// Its state is `DONE` or `INLINE`, and the caller does not use it afterwards.
     pub unsafe fn post(job: NonNull<Job>) {
         // SAFETY: the caller's.
-        let remote = unsafe { job.as_ref() }.remote.take();
-        // SAFETY: the message of a job, in memory of its own.
-        let posted = remote.map(|remote| unsafe { remote.post(job.cast()) });
-        if posted != Some(Ok(())) {
-            // SAFETY: the scheduler is gone, so its task has left.
-            unsafe { Job::free(job) };
+        if let Some(poster) = unsafe { job.as_ref() }.poster.take() {
+            // SAFETY: the message of a job, in memory of its own.
+            unsafe { poster.post(job.cast()) };
         }
+    }
+
+    /// Nobody posts it, in this process.
+    pub fn forget_poster(&self) {
+        drop(self.poster.take());
     }
 
     pub fn is_done(&self) -> bool {

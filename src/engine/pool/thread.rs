@@ -28,7 +28,7 @@ unsafe extern "C-unwind" fn main(class: *mut c_void) -> *mut c_void {
     let (process, workers) = (this_process(), class.workers());
     let me = Sleeper::new();
     let mut is_coming = true;
-    while let Some(job) = workers.next(&me, is_coming) {
+    while let Some(job) = workers.next(class, &me, is_coming) {
         is_coming = false;
         // SAFETY: this thread's, since it has taken it.
         unsafe { job.as_ref() }.run();

@@ -324,12 +324,16 @@ impl Workers {
     // ---- for the threads of the class
 
     /// The next job for a thread, which was busy or is coming; it waits for one. `None` if it is to end.
-    pub fn next(&self, me: &Sleeper, mut is_coming: bool) -> Option<NonNull<Job>> {
+    pub fn next(&self, class: Class, me: &Sleeper, mut is_coming: bool) -> Option<NonNull<Job>> {
         loop {
             let mut state = self.state.lock();
             state.coming -= usize::from(is_coming);
             if state.threads > state.limit {
+                // What it came for is another one's.
                 state.threads -= 1;
+                let call = state.call();
+                drop(state);
+                self.answer(class, call);
                 return None;
             }
             if let Some(job) = state.pop() {

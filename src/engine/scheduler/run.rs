@@ -425,6 +425,7 @@ impl Scheduler {
         for task in self.tasks.iter().filter(|task| task.wait.get().is_lost_in_child()) {
             self.end_wait(task, Outcome::OwnerDied);
         }
+        self.remote.forget_posters();
         if !self.remote.is_running() {
             self.arm_all();
         }
