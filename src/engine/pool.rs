@@ -126,6 +126,7 @@ fn begin() {
     if POOL.process.load(Acquire) == this_process() {
         return;
     }
+    thread::prepare();
     for class in Class::ALL {
         // SAFETY: no thread of this process has used it, as its number says.
         unsafe { POOL.classes[class as usize].begin(class.first_limit()) };

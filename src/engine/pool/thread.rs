@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
-use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::Class;
 use super::job::Job;
@@ -11,10 +11,20 @@ use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Result};
 use crate::engine::threads::this_process;
 
+/// The key of [`end`], plus one. 0 if there is none: then no function may end its thread.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+/// Before the first thread of a process is made: the library stays, and hears of the end of threads.
+/// For one thread at a time.
+pub fn prepare() {
+    if KEY.load(Relaxed) == 0 {
+        sys::keep_loaded();
+        KEY.store(sys::thread_end_key(end).map_or(0, |key| key + 1), Relaxed);
+    }
+}
+
 /// Makes a thread, which is coming.
 pub fn start(class: Class) -> Result<()> {
-    static KEPT: Once = Once::new();
-    KEPT.call_once(sys::keep_loaded);
     sanitizer::look_up_tsan_hooks();
     sys::start_thread(main, class as usize as *mut c_void)
 }
@@ -23,8 +33,9 @@ pub fn start(class: Class) -> Result<()> {
 unsafe extern "C-unwind" fn main(class: *mut c_void) -> *mut c_void {
     let Ok(class) = Class::of(class as usize as u32) else { return null_mut() };
     sys::name_thread(class.thread_name());
-    // Without memory for that no function may end its thread.
-    let _ = sys::at_thread_end(end, null_mut());
+    if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
+        sys::call_at_end(key);
+    }
     let (process, workers) = (this_process(), class.workers());
     let me = Sleeper::new();
     let mut is_coming = true;

@@ -48,6 +48,22 @@ fn error_of(errno: c_int) -> Error {
     if errno == libc::ENOMEM { Error::OutOfMemory } else { Error::Os(errno) }
 }
 
+/// Names a function that is called when a thread ends that has [asked](call_at_end) for it, and, unlike that
+/// of [`at_thread_end`](super::at_thread_end), not when the thread calls exit(3). `None` if the process has
+/// no key left. For ever.
+pub fn thread_end_key(function: unsafe extern "C" fn(*mut c_void)) -> Option<u32> {
+    let mut key = 0;
+    // SAFETY: the address is good, and the function stays callable.
+    let failed = unsafe { libc::pthread_key_create(&mut key, Some(function)) };
+    (failed == 0).then_some(key)
+}
+
+/// Asks for the function of a key, for the calling thread.
+pub fn call_at_end(key: u32) {
+    // SAFETY: a key that was made; any address but null.
+    unsafe { libc::pthread_setspecific(key, std::ptr::dangling::<c_void>()) };
+}
+
 /// Names the calling thread, by at most 15 bytes.
 pub fn name_thread(name: &CStr) {
     // SAFETY: a C string, and this thread.
