@@ -127,7 +127,11 @@ static void outside_of_a_task_it_is_refused(void) {
 
 static void a_time_out_leaves_the_function_alone(void) {
   job* it = new_job();
-  CHECK_INT(mj_offload(blocks, it, abandons, 1000000), ==, -ETIMEDOUT);
+  // On a busy machine it may not have begun so soon.
+  while (mj_offload(blocks, it, abandons, 1000000) == -ETIMEDOUT && it->begun == 0) {
+    CHECK_INT(it->abandoned, ==, 1);
+    it->abandoned = 0;
+  }
   CHECK_INT(it->begun, ==, 1);
   CHECK_INT(it->abandoned, ==, 0);
   atomic_store(&it->may_end, true);
@@ -222,7 +226,10 @@ static void ends_later(void* argument) {
 
 static void without_abandon_a_begun_function_is_waited_for(void) {
   job* it = new_job();
-  CHECK_INT(mj_offload(ends_later, it, NULL, 1000000), ==, 0);
+  int result;
+  do result = mj_offload(ends_later, it, NULL, 1000000);
+  while (result == -ETIMEDOUT && it->begun == 0);
+  CHECK_INT(result, ==, 0);
   CHECK_INT(it->ended, ==, 1);
   CHECK(it->saw_cancel);
   free(it);

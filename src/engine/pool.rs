@@ -96,8 +96,13 @@ impl Class {
     }
 
     fn workers(self) -> &'static Workers {
-        let pool = pool();
-        &pool.classes[self as usize]
+        &pool().classes[self as usize]
+    }
+
+    /// [`workers`](Self::workers), if this process has used them.
+    fn workers_if_begun(self) -> Option<&'static Workers> {
+        let has_begun = POOL.process.load(Acquire) == this_process();
+        has_begun.then(|| &POOL.classes[self as usize])
     }
 }
 

@@ -96,9 +96,12 @@ unsafe fn try_to_leave(scheduler: &Scheduler, job: NonNull<Job>) -> Way {
     // SAFETY: as this function's contract says.
     let this = unsafe { job.as_ref() };
     if !this.is_of_this_process() {
-        // A copy, of which nobody else here knows, unless it is in the mailbox; so it is not freed.
+        // A copy, of which nobody else here knows, unless it is in the mailbox.
         this.leave(scheduler);
-        this.forget_poster();
+        if this.forget_poster() {
+            // SAFETY: it is not there, and has no thread.
+            unsafe { Job::keep(job, scheduler) };
+        }
         return Way::Left;
     }
     match this.class.workers().withdraw(this) {

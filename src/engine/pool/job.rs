@@ -127,9 +127,9 @@ impl Job {
         }
     }
 
-    /// Nobody posts it, in this process.
-    pub fn forget_poster(&self) {
-        drop(self.poster.take());
+    /// Nobody posts it, in this process. Returns whether nobody has before either.
+    pub fn forget_poster(&self) -> bool {
+        self.poster.take().is_some()
     }
 
     pub fn is_done(&self) -> bool {

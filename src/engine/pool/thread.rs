@@ -20,6 +20,7 @@ pub fn prepare() {
     if KEY.load(Relaxed) == 0 {
         sys::keep_loaded();
         KEY.store(sys::thread_end_key(end).map_or(0, |key| key + 1), Relaxed);
+        sys::at_exit(dismiss_all);
     }
 }
 
@@ -54,6 +55,28 @@ unsafe extern "C-unwind" fn main(class: *mut c_void) -> *mut c_void {
         }
     }
     null_mut()
+}
+
+/// The process ends by exit(3): threads that have nothing to do end before, so that what looks for memory
+/// that was lost does not find theirs. The others are not waited for.
+extern "C" fn dismiss_all() {
+    const LIMIT_NS: u64 = 100_000_000;
+    let until_ns = sys::monotonic_ns() + LIMIT_NS;
+    let is_late = || sys::monotonic_ns() > until_ns;
+    for class in Class::ALL {
+        let Some(workers) = class.workers_if_begun() else { return };
+        loop {
+            match workers.dismiss() {
+                Ok(thread) => {
+                    while !sys::has_thread_ended(thread) && !is_late() {
+                        sys::sleep_ns(20_000);
+                    }
+                }
+                Err(true) if !is_late() => sys::sleep_ns(20_000),
+                Err(_) => break,
+            }
+        }
+    }
 }
 
 /// The thread ends: perhaps in a function.

@@ -12,6 +12,7 @@
 //! counts; one that falls asleep has seen an empty queue, under the same lock.
 
 use std::cell::Cell;
+use std::ffi::c_int;
 use std::ptr::{NonNull, from_ref, null};
 use std::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
@@ -59,14 +60,20 @@ unsafe impl Send for State {}
 
 /// A thread that may sleep, in its own frame.
 pub struct Sleeper {
-    /// Whether it sleeps: 1 until it is taken out of the list.
+    /// [`ASLEEP`] until it is taken out of the list, and told why.
     word: AtomicU32,
+    thread: c_int,
     below: Cell<*const Sleeper>,
 }
 
+const CALLED: u32 = 0;
+const ASLEEP: u32 = 1;
+const DISMISSED: u32 = 2;
+
 impl Sleeper {
+    /// For the calling thread.
     pub fn new() -> Sleeper {
-        Sleeper { word: AtomicU32::new(0), below: Cell::new(null()) }
+        Sleeper { word: AtomicU32::new(CALLED), thread: sys::thread_id(), below: Cell::new(null()) }
     }
 }
 
@@ -125,7 +132,7 @@ impl State {
             self.sleepers = sleeper.below.get();
             self.asleep -= 1;
             self.coming += 1;
-            sleeper.word.store(0, Release);
+            sleeper.word.store(CALLED, Release);
             return Call::Wake(&sleeper.word);
         }
         if self.threads >= self.limit
@@ -140,7 +147,7 @@ impl State {
 
     /// A thread goes to sleep.
     fn lie_down(&mut self, sleeper: &Sleeper) {
-        sleeper.word.store(1, Relaxed);
+        sleeper.word.store(ASLEEP, Relaxed);
         sleeper.below.set(self.sleepers);
         self.sleepers = sleeper;
         self.coming -= 1;
@@ -357,21 +364,44 @@ impl Workers {
         loop {
             let left_ns = until_ns.saturating_sub(sys::monotonic_ns());
             if left_ns > 0 {
-                sys::futex_wait(&me.word, 1, Some(left_ns));
+                sys::futex_wait(&me.word, ASLEEP, Some(left_ns));
             }
-            if me.word.load(Acquire) == 0 {
-                return true;
+            match me.word.load(Acquire) {
+                ASLEEP if left_ns > 0 => continue,
+                ASLEEP => {}
+                told => return told == CALLED,
             }
-            if left_ns == 0 {
+            {
                 let mut state = self.state.lock();
-                if me.word.load(Relaxed) == 0 {
-                    return true;
+                match me.word.load(Relaxed) {
+                    ASLEEP => {}
+                    told => return told == CALLED,
                 }
                 state.get_up(me);
                 state.threads -= 1;
                 return false;
             }
         }
+    }
+
+    /// Ends a thread that has nothing to do, and returns which; `None` if there is none, and then whether
+    /// one may be soon.
+    pub fn dismiss(&self) -> std::result::Result<c_int, bool> {
+        let mut state = self.state.lock();
+        // SAFETY: a thread that sleeps, in the list.
+        let Some(sleeper) = (unsafe { state.sleepers.as_ref() }) else {
+            return Err(state.coming > state.queued);
+        };
+        let thread = sleeper.thread;
+        state.sleepers = sleeper.below.get();
+        state.asleep -= 1;
+        state.threads -= 1;
+        sleeper.word.store(DISMISSED, Release);
+        // It may be gone once the lock is open.
+        let word: *const AtomicU32 = &sleeper.word;
+        drop(state);
+        sys::futex_wake(word);
+        Ok(thread)
     }
 
     /// A busy thread has ended in its function.

@@ -70,6 +70,24 @@ pub fn name_thread(name: &CStr) {
     unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
 }
 
+/// The calling thread's number in the system.
+pub fn thread_id() -> c_int {
+    // SAFETY: no preconditions.
+    unsafe { libc::syscall(libc::SYS_gettid) as c_int }
+}
+
+/// Whether a thread of this process has ended, so that nothing of it is left.
+pub fn has_thread_ended(id: c_int) -> bool {
+    // SAFETY: signal 0 is not sent.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, 0) != 0 }
+}
+
+/// atexit(3): calls a function when the process ends by exit(3). Fails silently without memory.
+pub fn at_exit(function: extern "C" fn()) {
+    // SAFETY: a function that stays callable.
+    unsafe { libc::atexit(function) };
+}
+
 /// How many processors this thread may run on; 1 where that is unknown.
 pub fn processors() -> usize {
     // SAFETY: a set of processors is integers, for which zero is a value.

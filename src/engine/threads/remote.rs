@@ -379,7 +379,7 @@ impl Remote {
         while self.block().posters.load(Acquire) > 0 && self.is_of_this_process() {
             sys::sleep_ns(50_000);
         }
-        sanitizer::acquire(self.block());
+        sanitizer::acquire(&self.block().posters);
     }
 
     /// Turns the handle into a pointer for C, which owns it.
@@ -441,6 +441,7 @@ impl Drop for Poster {
     fn drop(&mut self) {
         // SAFETY: alive while the poster is out.
         let posters = unsafe { &self.0.as_ref().posters };
+        sanitizer::release(posters);
         // The block may be gone right after that.
         posters.fetch_sub(1, Release);
     }
