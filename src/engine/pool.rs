@@ -56,8 +56,9 @@ use crate::engine::sys::{self, Error, Result};
 use crate::engine::threads::{ForkSafeMutex, this_process};
 use workers::Workers;
 
-/// What kind of work a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What kind of work a function does: each has threads of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum Class {
     /// It computes.
@@ -69,10 +70,10 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 3] = [Class::Cpu, Class::File, Class::Dns];
+    const ALL: [Class; 3] = [Class::Cpu, Class::File, Class::Dns];
 
     /// The class of a number.
-    pub fn of(number: u32) -> Result<Class> {
+    pub(crate) fn of(number: u32) -> Result<Class> {
         let found = Class::ALL.into_iter().find(|class| *class as u32 == number);
         found.ok_or(Error::InvalidArgument)
     }
@@ -150,16 +151,18 @@ pub fn set_limit(class: Class, threads: usize) -> Result<()> {
 
 /// What a class does at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Threads, and those of them that have nothing to do.
     pub threads: usize,
     pub idle: usize,
-    /// Jobs that wait for a thread.
+    /// Functions that wait for a thread.
     pub queued: usize,
-    /// Jobs that run.
+    /// Functions that run on threads of the class.
     pub running: usize,
-    /// Jobs that have run inline since the process began, for want of any thread.
-    pub inline: u64,
+    /// Functions that were given to the loops of their schedulers since the process began, because there was
+    /// no thread to be had.
+    pub ran_in_loop: u64,
 }
 
 /// What a class does at the moment.

@@ -122,7 +122,7 @@ pub unsafe extern "C" fn mj_offload_get_counts(
             idle: now.idle as u64,
             queued: now.queued as u64,
             running: now.running as u64,
-            ran_in_loop: now.inline,
+            ran_in_loop: now.ran_in_loop,
         };
         let of_known = bytes.min(size_of_val(&known));
         // SAFETY: the caller's memory, of `bytes`.

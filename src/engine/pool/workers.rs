@@ -269,7 +269,7 @@ impl Workers {
             idle: state.asleep + state.coming.saturating_sub(state.queued),
             queued: state.queued,
             running: state.threads - state.asleep - state.coming,
-            inline: self.inline.load(Relaxed),
+            ran_in_loop: self.inline.load(Relaxed),
         }
     }
 
