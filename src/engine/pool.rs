@@ -40,6 +40,7 @@
 mod call;
 mod job;
 mod lock;
+mod pace;
 mod thread;
 mod workers;
 
@@ -153,8 +154,9 @@ pub fn set_limit(class: Class, threads: usize) -> Result<()> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Threads, and those of them that have nothing to do.
+    /// Threads.
     pub threads: usize,
+    /// Those of them that have nothing to do.
     pub idle: usize,
     /// Functions that wait for a thread.
     pub queued: usize,

@@ -39,9 +39,10 @@ unsafe extern "C-unwind" fn main(class: *mut c_void) -> *mut c_void {
     }
     let (process, workers) = (this_process(), class.workers());
     let me = Sleeper::new();
-    let mut is_coming = true;
-    while let Some(job) = workers.next(class, &me, is_coming) {
-        is_coming = false;
+    let mut was_called = true;
+    while let Some(job) = workers.next(class, &me, was_called) {
+        was_called = false;
+        me.pace.begin();
         // SAFETY: this thread's, since it has taken it.
         unsafe { job.as_ref() }.run();
         if this_process() != process {
@@ -53,6 +54,7 @@ unsafe extern "C-unwind" fn main(class: *mut c_void) -> *mut c_void {
                 Job::post(job);
             }
         }
+        me.pace.end();
     }
     null_mut()
 }

@@ -2,14 +2,19 @@
 //!
 //! | a thread is | counted in | becomes |
 //! |---|---|---|
-//! | coming: about to look at the queue, because it was just made, woken, or has nothing to do and has not gone to sleep yet | `coming` | busy, with the first job; asleep, if there is none; it ends, if there are more than may be |
+//! | coming: about to look at the queue, because it was just made or woken (then it is also *called*), or lingers | `coming` | busy, with the first job; asleep, if there is none; it ends, if there are more than may be |
 //! | busy | nothing but `threads` | busy with the next job; coming, if there is none |
 //! | asleep, in the list of sleepers | `asleep` | coming, taken out by who adds a job; it ends, when it has slept for long |
 //!
-//! Who adds a job makes one more thread come, unless as many are coming as jobs are queued: wakes the one
-//! that fell asleep last, else makes one, if there may be more. So a job waits only while all threads
-//! that may be are busy, whatever those that run wait for. A thread that takes a job takes one off both
-//! counts; one that falls asleep has seen an empty queue, under the same lock.
+//! Who adds a job calls one more thread, unless as many are coming as jobs are queued: wakes the one that
+//! fell asleep last, else makes one, if there may be more. One is called at a time: it calls the next when
+//! it is there, if there are still more jobs than are coming. For by then those that were awake may have
+//! done them. So a job waits only while all threads that may be are busy, or being called, whatever those
+//! that run wait for. A thread that falls asleep has seen an empty queue, under the same lock.
+//!
+//! A thread *lingers* before it falls asleep: it looks at the queue for some microseconds, so that nobody
+//! has to wake it. It does so only while jobs follow each other closely, one thread of a class at a time,
+//! and never on a single processor.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -22,6 +27,7 @@ use std::sync::atomic::{
 use super::Class;
 use super::job::{INLINE, Job, QUEUED, RUNNING};
 use super::lock::Lock;
+use super::pace::{Pace, may_linger};
 use super::thread;
 use crate::engine::log;
 use crate::engine::sys;
@@ -45,6 +51,9 @@ struct State {
     queued: usize,
     threads: usize,
     coming: usize,
+    /// Of those that are coming, the ones that were called: one at the most.
+    called: usize,
+    is_lingering: bool,
     asleep: usize,
     /// The one that fell asleep last.
     sleepers: *const Sleeper,
@@ -63,6 +72,7 @@ pub struct Sleeper {
     /// [`ASLEEP`] until it is taken out of the list, and told why.
     word: AtomicU32,
     thread: c_int,
+    pub pace: Pace,
     below: Cell<*const Sleeper>,
 }
 
@@ -73,7 +83,7 @@ const DISMISSED: u32 = 2;
 impl Sleeper {
     /// For the calling thread.
     pub fn new() -> Sleeper {
-        Sleeper { word: AtomicU32::new(CALLED), thread: sys::thread_id(), below: Cell::new(null()) }
+        Sleeper { word: AtomicU32::new(CALLED), thread: sys::thread_id(), pace: Pace::new(), below: Cell::new(null()) }
     }
 }
 
@@ -124,7 +134,7 @@ impl State {
 
     /// Makes one more thread come, if there are more jobs than are coming.
     fn call(&mut self) -> Call {
-        if self.queued <= self.coming {
+        if self.queued <= self.coming || self.called > 0 {
             return Call::Nobody;
         }
         // SAFETY: a thread that sleeps, in the list.
@@ -132,6 +142,7 @@ impl State {
             self.sleepers = sleeper.below.get();
             self.asleep -= 1;
             self.coming += 1;
+            self.called += 1;
             sleeper.word.store(CALLED, Release);
             return Call::Wake(&sleeper.word);
         }
@@ -142,15 +153,15 @@ impl State {
         }
         self.threads += 1;
         self.coming += 1;
+        self.called += 1;
         Call::Make
     }
 
-    /// A thread goes to sleep.
+    /// A thread that was not coming goes to sleep.
     fn lie_down(&mut self, sleeper: &Sleeper) {
         sleeper.word.store(ASLEEP, Relaxed);
         sleeper.below.set(self.sleepers);
         self.sleepers = sleeper;
-        self.coming -= 1;
         self.asleep += 1;
     }
 
@@ -181,6 +192,8 @@ impl Workers {
                 queued: 0,
                 threads: 0,
                 coming: 0,
+                called: 0,
+                is_lingering: false,
                 asleep: 0,
                 sleepers: null(),
                 limit: 0,
@@ -205,6 +218,8 @@ impl Workers {
                 queued: 0,
                 threads: 0,
                 coming: 0,
+                called: 0,
+                is_lingering: false,
                 asleep: 0,
                 sleepers: null(),
                 limit,
@@ -291,6 +306,7 @@ impl Workers {
         let mut state = self.state.lock();
         state.threads -= 1;
         state.coming -= 1;
+        state.called -= 1;
         state.retry_at_ns = sys::monotonic_ns() + RETRY_NS;
         if state.threads > 0 {
             return;
@@ -330,11 +346,12 @@ impl Workers {
 
     // ---- for the threads of the class
 
-    /// The next job for a thread, which was busy or is coming; it waits for one. `None` if it is to end.
-    pub fn next(&self, class: Class, me: &Sleeper, mut is_coming: bool) -> Option<NonNull<Job>> {
+    /// The next job for a thread, which was busy or was called; it waits for one. `None` if it is to end.
+    pub fn next(&self, class: Class, me: &Sleeper, mut was_called: bool) -> Option<NonNull<Job>> {
         loop {
             let mut state = self.state.lock();
-            state.coming -= usize::from(is_coming);
+            state.coming -= usize::from(was_called);
+            state.called -= usize::from(was_called);
             if state.threads > state.limit {
                 // What it came for is another one's.
                 state.threads -= 1;
@@ -343,17 +360,30 @@ impl Workers {
                 self.answer(class, call);
                 return None;
             }
-            if let Some(job) = state.pop() {
-                self.queued.store(state.queued, Relaxed);
-                return Some(job);
+            let mut job = state.pop();
+            if job.is_none() && me.pace.is_fast() && !state.is_lingering && may_linger() {
+                state.is_lingering = true;
+                state.coming += 1;
+                drop(state);
+                me.pace.linger(|| self.queued.load(Relaxed) > 0);
+                state = self.state.lock();
+                state.is_lingering = false;
+                state.coming -= 1;
+                job = state.pop();
             }
-            state.coming += 1;
-            is_coming = true;
+            if job.is_some() {
+                self.queued.store(state.queued, Relaxed);
+                let call = state.call();
+                drop(state);
+                self.answer(class, call);
+                return job;
+            }
             state.lie_down(me);
             drop(state);
             if !self.sleep(me) {
                 return None;
             }
+            was_called = true;
         }
     }
 

@@ -16,7 +16,7 @@ use std::mem::offset_of;
 use std::ptr::NonNull;
 
 use super::object::{Scheduler, current};
-use crate::engine::sys::Result;
+use crate::engine::sys::{self, Result};
 use crate::engine::threads::{Message, Queue};
 
 /// How many are begun in an iteration of the loop: their tasks run before more are made, so that they
@@ -53,11 +53,21 @@ pub struct Posts {
     starved: Cell<bool>,
     /// How many messages of other threads are sure to come.
     expected: Cell<usize>,
+    /// How many times the loop is not to look for one before it sleeps, and how often after it has looked
+    /// in vain once more.
+    looks_left_out: Cell<u32>,
+    doubts: Cell<u32>,
 }
 
 impl Posts {
     pub const fn new() -> Posts {
-        Posts { queue: Queue::new(), starved: Cell::new(false), expected: Cell::new(0) }
+        Posts {
+            queue: Queue::new(),
+            starved: Cell::new(false),
+            expected: Cell::new(0),
+            looks_left_out: Cell::new(0),
+            doubts: Cell::new(1),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -95,6 +105,32 @@ impl Scheduler {
     /// The message has come.
     pub fn message_has_come(&self) {
         self.posts.expected.update(|count| count - 1);
+    }
+
+    /// The loop is about to sleep: whether a message that is sure to come is there after a look or two, for
+    /// which other threads are let run. What a task waits for may take less than to sleep and be woken. The
+    /// more looks were in vain, the fewer there are.
+    pub(super) fn look_for_message(&self) -> bool {
+        const LOOKS: u32 = 2;
+        const MOST_DOUBTS: u32 = 64;
+        let Posts { expected, looks_left_out, doubts, .. } = &self.posts;
+        if expected.get() != 1 || self.time.clock.has_custom() {
+            return false;
+        }
+        if looks_left_out.get() > 0 {
+            looks_left_out.update(|left| left - 1);
+            return false;
+        }
+        for _ in 0..LOOKS {
+            sys::yield_thread();
+            if self.remote.has_messages() {
+                doubts.set(1);
+                return true;
+            }
+        }
+        looks_left_out.set(doubts.get());
+        doubts.set((2 * doubts.get()).min(MOST_DOUBTS));
+        false
     }
 
     /// Makes tasks of posts.

@@ -198,6 +198,7 @@ impl Scheduler {
                 match self.idle_timeout_ns() {
                     _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
+                    Some(_) if self.look_for_message() => {}
                     Some(timeout_ns) => {
                         let maintenance_ns = self.until_maintenance(now);
                         self.wait(timeout_ns.min(maintenance_ns), timeout_ns <= maintenance_ns);

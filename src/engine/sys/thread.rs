@@ -70,6 +70,12 @@ pub fn name_thread(name: &CStr) {
     unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
 }
 
+/// Lets another thread run that is ready on this processor.
+pub fn yield_thread() {
+    // SAFETY: no preconditions.
+    unsafe { libc::sched_yield() };
+}
+
 /// The calling thread's number in the system.
 pub fn thread_id() -> c_int {
     // SAFETY: no preconditions.
