@@ -12,6 +12,7 @@
 //   Deadlines
 //   Stopping a run, also from other threads
 //   From other threads
+//   Functions that block
 //   File descriptors
 //   Reading and writing
 //   Connections, and descriptors that the library owns
@@ -484,7 +485,8 @@ void mj_remote_release(struct mj_remote *remote);
 
 // ---- From other threads -------------------------------------------------------------------------
 
-// What is called with the argument of a function that will not be called, so that it can be released.
+// What is called with the argument of a function that will not be called, or for whose end nobody waits any
+// more, so that it can be released.
 // It must not suspend. A C++ exception that would leave it calls std::terminate(), after a line on
 // stderr.
 typedef void (*mj_abandon_fn)(void *argument);
@@ -557,6 +559,99 @@ int mj_remote_wake(struct mj_remote *remote,
 //   -ESRCH, -EAGAIN, -EPIPE, -ENOMEM, -EINVAL  as mj_remote_wake()
 int mj_remote_cancel(struct mj_remote *remote,
                      mj_task_id id);
+
+// ---- Functions that block -----------------------------------------------------------------------
+
+// What mj_offload() runs, on a thread of the library. A C++ exception that would leave it calls
+// std::terminate(), after a line on stderr.
+typedef void (*mj_offload_fn)(void *argument);
+
+// What kind of function mj_offload_in() is given.
+typedef enum mj_offload_class {
+  // It computes.
+  MJ_OFFLOAD_CPU = 0,
+  // It waits for files, or for anything else: it blocks.
+  MJ_OFFLOAD_FILE = 1,
+  // It waits for names to be resolved.
+  MJ_OFFLOAD_DNS = 2,
+} mj_offload_class;
+
+// mj_offload_in() with the class MJ_OFFLOAD_CPU. May suspend.
+//
+// Returns 0: the function has run. Errors:
+//   -ETIMEDOUT, -ECANCELED, -EOWNERDEAD, -ENOMEM, -EINVAL, -EPERM  as mj_offload_in()
+int mj_offload(mj_offload_fn function, void *argument, mj_abandon_fn abandon, uint64_t timeout_ns);
+
+// Runs `function` with `argument` on a thread of the library, so that it may block or compute for long;
+// other tasks run meanwhile. Each class of functions has threads of its own, at most as many as
+// mj_offload_set_limit() says. They are made when they are needed, and end after 10 s without work.
+// All signals are blocked in them, except those of faults. If the system does not let the process have
+// any, the function is run by the scheduler's loop, which it blocks; a WARN line says so.
+//
+// With -ETIMEDOUT and -ECANCELED the argument is the library's, and `abandon` is called with it,
+// once: before this call returns if the function has not begun, which it will not then; else by the
+// thread that runs the function, after it. With every other result it is not called. If `abandon` is
+// NULL the call waits until the function has ended, and returns these two only if it had not begun.
+// mj_task_wake() has no effect on it. When the scheduler is destroyed meanwhile, `abandon` is called in
+// the same way, or, if it is NULL, mj_scheduler_destroy() waits until the function has ended.
+//
+// The function is in no task: it cannot suspend, but it may run a scheduler of its own, and mj_post() to
+// others. No exception may leave it. May suspend.
+//
+// Returns 0: the function has run. Errors, with which it does not run except where the two above say so:
+//   -ETIMEDOUT  it has not ended within `timeout_ns`
+//   -ECANCELED  the task is canceled, or has called mj_task_exit()
+//   -EOWNERDEAD this is a child of fork(), and the function runs in the parent
+//   -ENOMEM     out of memory
+//   -EINVAL     `function` is NULL, or there is no such class
+//   -EPERM      not called from a task; this is also logged
+int mj_offload_in(mj_offload_class class_,
+                  mj_offload_fn function,
+                  void *argument,
+                  mj_abandon_fn abandon,
+                  uint64_t timeout_ns);
+
+// Whether the call of mj_offload() that has this function run does not wait for what it does any more: its
+// task was canceled, its time is over, or its scheduler destroyed. To be asked by the function, so that it can
+// end early. Does not suspend. Callable from any thread.
+//
+// Returns false elsewhere.
+bool mj_offload_canceled(void);
+
+// Sets how many threads a class of functions may have, for the whole process. At first these are as many as
+// there are processors for MJ_OFFLOAD_CPU (but two at the least), 64 for MJ_OFFLOAD_FILE, 32 for
+// MJ_OFFLOAD_DNS. Those that are too many end once they have nothing to run. Callable from any thread. Does not
+// suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  `threads` is 0, or there is no such class
+int mj_offload_set_limit(mj_offload_class class_,
+                         size_t threads);
+
+// What a class of functions does at the moment. See mj_offload_get_counts().
+typedef struct mj_offload_counts {
+  // Threads.
+  uint64_t threads;
+  // Those of them that have nothing to do.
+  uint64_t idle;
+  // Functions that wait for a thread.
+  uint64_t queued;
+  // Functions that run on threads of the class.
+  uint64_t running;
+  // Functions that were given to the loops of their schedulers since the process began, because there was
+  // no thread to be had.
+  uint64_t ran_in_loop;
+} mj_offload_counts;
+
+// Reads what a class of functions does at the moment, in the whole process. `bytes` is
+// sizeof(mj_offload_counts): what the library does not know is 0. Callable from any thread. Does not
+// suspend.
+//
+// Returns 0. Errors, with which `counts` is left alone:
+//   -EINVAL  `counts` is NULL, or there is no such class
+int mj_offload_get_counts(mj_offload_class class_,
+                          struct mj_offload_counts *counts,
+                          size_t bytes);
 
 // ---- File descriptors ---------------------------------------------------------------------------
 

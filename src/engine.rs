@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod io;
 pub mod log;
 pub mod measure;
+pub mod pool;
 pub mod process;
 pub mod scheduler;
 pub mod stream;

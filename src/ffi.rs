@@ -17,6 +17,7 @@ mod log;
 mod long_turns;
 mod metrics;
 mod net;
+mod offload;
 mod post;
 mod remote;
 mod scheduler;

@@ -65,6 +65,7 @@
 //! - *Forgetting a scheduler* leaks it with its tasks. Until the thread ends nothing of them runs
 //!   again.
 
+pub mod blocking;
 mod builder;
 mod group;
 mod hooks;

@@ -22,6 +22,7 @@ mod posts;
 mod random;
 mod round;
 mod run;
+mod spare;
 mod spend;
 mod starved;
 mod tasks;
@@ -32,7 +33,8 @@ mod wait_function;
 
 pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
-    Limit, Running, exit, park_until_woken, set_cancelable, sleep, suspend_parked, wait, yield_now,
+    Limit, Running, exit, park_until_woken, set_cancelable, sleep, suspend_parked, wait,
+    wait_for_begun, yield_now,
 };
 pub use deadline::{is_past_deadline, now_ns, set_deadline};
 pub use descriptor::{close_fd, node_outcome, wait_fd, wait_for_any, wait_to_retry};

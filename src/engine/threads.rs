@@ -16,5 +16,5 @@ pub use identity::this_process;
 pub use inbox::{Message, Queue};
 pub use ownership::Ownership;
 pub use parties::{Parties, Party, PartyKind, Rank};
-pub use remote::{Remote, WeakRemote};
+pub use remote::{Poster, Remote, WeakRemote};
 pub use ring::{End, Ring};

@@ -132,10 +132,45 @@ pub type mj_wait_fn = Option<
 /// were noexcept, after a line on stderr.
 pub type mj_go_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void)>;
 
-/// What is called with the argument of a function that will not be called, so that it can be released.
+/// What is called with the argument of a function that will not be called, or for whose end nobody waits any
+/// more, so that it can be released.
 /// It must not suspend. A C++ exception that would leave it calls std::terminate(), after a line on
 /// stderr.
 pub type mj_abandon_fn = Option<unsafe extern "C" fn(argument: *mut c_void)>;
+
+/// What mj_offload() runs, on a thread of the library. A C++ exception that would leave it calls
+/// std::terminate(), after a line on stderr.
+pub type mj_offload_fn = Option<unsafe extern "C" fn(argument: *mut c_void)>;
+
+/// What kind of function mj_offload_in() is given.
+#[repr(C)]
+pub enum mj_offload_class {
+    /// It computes.
+    MJ_OFFLOAD_CPU = 0,
+    /// It waits for files, or for anything else: it blocks.
+    MJ_OFFLOAD_FILE = 1,
+    /// It waits for names to be resolved.
+    MJ_OFFLOAD_DNS = 2,
+}
+
+/// `mj_offload_class` in C.
+pub type OffloadClassInt = u32;
+
+/// What a class of functions does at the moment. See mj_offload_get_counts().
+#[repr(C)]
+pub struct mj_offload_counts {
+    /// Threads.
+    pub threads: u64,
+    /// Those of them that have nothing to do.
+    pub idle: u64,
+    /// Functions that wait for a thread.
+    pub queued: u64,
+    /// Functions that run on threads of the class.
+    pub running: u64,
+    /// Functions that were given to the loops of their schedulers since the process began, because there was
+    /// no thread to be had.
+    pub ran_in_loop: u64,
+}
 
 /// A clock for sleeps and time limits: returns nanoseconds since any fixed moment, never less than
 /// before. UINT64_MAX, which stands for never, counts as one less. It is called often, in the middle

@@ -69,6 +69,30 @@ impl Default for mj_post_node {
     }
 }
 
+pub type mj_offload_fn = unsafe extern "C" fn(argument: *mut c_void);
+
+pub type mj_offload_class = c_uint;
+pub const MJ_OFFLOAD_CPU: mj_offload_class = 0;
+pub const MJ_OFFLOAD_FILE: mj_offload_class = 1;
+pub const MJ_OFFLOAD_DNS: mj_offload_class = 2;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_offload_counts {
+    pub threads: u64,
+    pub idle: u64,
+    pub queued: u64,
+    pub running: u64,
+    pub ran_in_loop: u64,
+}
+
+impl Default for mj_offload_counts {
+    fn default() -> mj_offload_counts {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 #[repr(C)]
 pub struct mj_stream {
     _opaque: [u8; 0],
@@ -304,6 +328,26 @@ unsafe extern "C" {
     pub safe fn mj_remote_set_post_limit(remote: *mut mj_remote, posts: usize) -> c_int;
     pub safe fn mj_remote_wake(remote: *mut mj_remote, id: mj_task_id) -> c_int;
     pub safe fn mj_remote_cancel(remote: *mut mj_remote, id: mj_task_id) -> c_int;
+    pub safe fn mj_offload(
+        function: Option<mj_offload_fn>,
+        argument: *mut c_void,
+        abandon: Option<mj_abandon_fn>,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_offload_in(
+        class_: mj_offload_class,
+        function: Option<mj_offload_fn>,
+        argument: *mut c_void,
+        abandon: Option<mj_abandon_fn>,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_offload_canceled() -> bool;
+    pub safe fn mj_offload_set_limit(class_: mj_offload_class, threads: usize) -> c_int;
+    pub safe fn mj_offload_get_counts(
+        class_: mj_offload_class,
+        counts: *mut mj_offload_counts,
+        bytes: usize,
+    ) -> c_int;
     pub safe fn mj_task_wait_readable(fd: c_int);
     pub safe fn mj_task_wait_fd(fd: c_int, events: c_short, timeout_ns: u64) -> c_int;
     pub safe fn mj_fd_close(fd: c_int) -> c_int;

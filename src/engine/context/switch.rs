@@ -47,14 +47,17 @@ pub struct Thread {
     pub yield_at: Cell<*const AtomicU64>,
     /// Whether a log callback is running on this thread, outside any task.
     pub in_log_callback: Cell<bool>,
+    /// The job whose function runs on this thread, outside any task; null for none. `engine::pool` knows
+    /// its type.
+    pub job: Cell<*const c_void>,
 }
 
 unsafe extern "C" {
     /// A [`Thread`], which is no type of C; only its address is taken, by `arch::thread`.
     #[link_name = "majjen_thread"]
-    pub static THREAD: [usize; 4];
+    pub static THREAD: [usize; 5];
 }
-const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 4]>());
+const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 5]>());
 
 /// Makes the running task of this thread, if there is one, switch to the loop when it suspends next.
 /// Safe in a signal handler, which may have interrupted anything.

@@ -148,6 +148,28 @@ fn wait_listed(
     }
 }
 
+/// Waits for what `begin` begins, which it does once nothing else can fail: it says what the task waits
+/// for. A wake-up has no effect.
+pub fn wait_for_begun(
+    mut deadline: Deadline,
+    begin: impl FnOnce(Running<'_>) -> Wait,
+) -> Result<u32> {
+    let (scheduler, task) = running()?;
+    let _errno = ErrnoGuard::save();
+    let deadline_ns = scheduler.resolve_deadline(task, &mut deadline);
+    loop {
+        match check_can_block((scheduler, task)) {
+            Err(Error::Interrupted) => {}
+            checked => break checked?,
+        }
+    }
+    if let Some(deadline_ns) = deadline_ns {
+        scheduler.start_timer(task, deadline_ns).inspect_err(|_| scheduler.yield_task(task))?;
+    }
+    task.wait.set(begin((scheduler, task)));
+    suspend_parked((scheduler, task), State::WaitingIo)
+}
+
 /// Marks the running task as ended.
 pub fn exit() -> Result<()> {
     let (_, task) = running_task().ok_or(Error::NotInTask)?;

@@ -2,8 +2,9 @@
 
 use super::deadline::NEVER;
 use super::object::Scheduler;
+use super::post_queue::Posts;
 use crate::engine::log::{self, Counted};
-use crate::engine::sys::Error;
+use crate::engine::sys::{self, Error};
 
 impl Scheduler {
     /// Whether there are tasks, or messages of other threads, which may make some.
@@ -53,6 +54,32 @@ impl Scheduler {
             ));
         }
         may_be
+    }
+
+    /// The loop is about to sleep: whether a message that is sure to come is there after a look or two, for
+    /// which other threads are let run. What a task waits for may take less than to sleep and be woken. The
+    /// more looks were in vain, the fewer there are.
+    pub(super) fn look_for_message(&self) -> bool {
+        const LOOKS: u32 = 2;
+        const MOST_DOUBTS: u32 = 64;
+        let Posts { expected, looks_left_out, doubts, .. } = &self.posts;
+        if expected.get() != 1 || self.time.clock.has_custom() {
+            return false;
+        }
+        if looks_left_out.get() > 0 {
+            looks_left_out.update(|left| left - 1);
+            return false;
+        }
+        for _ in 0..LOOKS {
+            sys::yield_thread();
+            if self.remote.has_messages() {
+                doubts.set(1);
+                return true;
+            }
+        }
+        looks_left_out.set(doubts.get());
+        doubts.set((2 * doubts.get()).min(MOST_DOUBTS));
+        false
     }
 
     #[cold]

@@ -27,6 +27,7 @@ use super::dispatch::Dispatch;
 use super::io::{Builtin, Io, WaitFunction};
 use super::post_queue::Posts;
 use super::random::Random;
+use super::spare::Spare;
 use super::tasks::Tasks;
 use super::time::Time;
 use super::trim::Trim;
@@ -57,6 +58,8 @@ pub struct Scheduler {
     pub io: Io,
     /// What a turn may do in calls that complete without waiting.
     pub(super) budget: Budget,
+    /// Memory for what outlives the call that has it.
+    pub spare: Spare,
     /// Chooses among the ready cases of a select.
     pub random: Random,
     /// When memory is given back.
@@ -118,6 +121,7 @@ impl Scheduler {
             tasks: Tasks::new(),
             io: Io::new(remote.wake_up_fd())?,
             budget: Budget::new(),
+            spare: Spare::new(),
             random: Random::new(),
             trim: Trim::new(),
             posts: Posts::new(),

@@ -132,7 +132,7 @@ impl Scheduler {
         if task.queued.get() {
             task.woken.set(true); // For one whose deadline has passed.
         }
-        if !self.wake(task) && !task.queued.get() && task.wait.get().is_interruptible() {
+        if !self.wake(task) && !task.queued.get() && task.wait.get().is_ended_by_wake() {
             // It runs, or was dequeued: keep the outcome.
             self.end_wait(task, task.outcome.get());
         }
@@ -141,7 +141,7 @@ impl Scheduler {
 
     /// Interrupts a task's wait. Returns whether it was waiting.
     pub fn wake(&self, task: &Task) -> bool {
-        let waiting = is_waiting(task);
+        let waiting = is_waiting(task) && task.wait.get().is_ended_by_wake();
         if waiting {
             self.end_wait(task, Outcome::Interrupted);
         }

@@ -13,6 +13,10 @@ pub struct Posts {
     pub is_out: Cell<bool>,
     /// How many messages of other threads are sure to come.
     pub expected: Cell<usize>,
+    /// How many times the loop is not to look for one before it sleeps, and how often after it has looked
+    /// in vain once more.
+    pub looks_left_out: Cell<u32>,
+    pub doubts: Cell<u32>,
 }
 
 impl Posts {
@@ -22,6 +26,8 @@ impl Posts {
             starved: Cell::new(false),
             is_out: Cell::new(false),
             expected: Cell::new(0),
+            looks_left_out: Cell::new(0),
+            doubts: Cell::new(1),
         }
     }
 

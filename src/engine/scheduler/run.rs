@@ -14,6 +14,7 @@ use crate::engine::log::{self, Counted};
 use crate::engine::measure;
 use crate::engine::process::{overflow, signals};
 use crate::engine::sys::{self, Error, Result, Uncancelable};
+use crate::engine::task::Outcome;
 use crate::engine::time::Instant;
 
 /// How a run has ended.
@@ -199,6 +200,7 @@ impl Scheduler {
                 match self.idle_timeout_ns() {
                     _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
                     Some(0) => {}
+                    Some(_) if self.look_for_message() => {}
                     Some(timeout_ns) => {
                         let maintenance_ns = self.until_maintenance(now);
                         self.wait(timeout_ns.min(maintenance_ns), timeout_ns <= maintenance_ns);
@@ -428,6 +430,10 @@ impl Scheduler {
         self.io.reactor.borrow_mut().reinit_after_fork(self.remote.wake_up_fd())?;
         self.remote.adopt();
         self.watch_in_child();
+        for task in self.tasks.iter().filter(|task| task.wait.get().is_lost_in_child()) {
+            self.end_wait(task, Outcome::OwnerDied);
+        }
+        self.remote.forget_posters();
         if !self.remote.is_running() {
             self.arm_all();
         }

@@ -45,10 +45,55 @@ fn error_of(errno: c_int) -> Error {
     if errno == libc::ENOMEM { Error::OutOfMemory } else { Error::Os(errno) }
 }
 
+/// Names a function that is called when a thread ends that has [asked](call_at_end) for it, and, unlike that
+/// of [`at_thread_end`](super::at_thread_end), not when the thread calls exit(3). `None` if the process has
+/// no key left. For ever.
+pub fn thread_end_key(function: unsafe extern "C" fn(*mut c_void)) -> Option<u32> {
+    let mut key = 0;
+    // SAFETY: the address is good, and the function stays callable.
+    let failed = unsafe { libc::pthread_key_create(&mut key, Some(function)) };
+    (failed == 0).then_some(key)
+}
+
+/// Asks for the function of a key, for the calling thread.
+pub fn call_at_end(key: u32) {
+    // SAFETY: a key that was made; any address but null.
+    unsafe { libc::pthread_setspecific(key, std::ptr::dangling::<c_void>()) };
+}
+
 /// Names the calling thread, by at most 15 bytes.
 pub fn name_thread(name: &CStr) {
     // SAFETY: a C string, and this thread.
     unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
+}
+
+/// Lets another thread run that is ready on this processor.
+pub fn yield_thread() {
+    // SAFETY: no preconditions.
+    unsafe { libc::sched_yield() };
+}
+
+/// Whether a thread of this process has ended, so that nothing of it is left.
+pub fn has_thread_ended(id: c_int) -> bool {
+    // SAFETY: signal 0 is not sent.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, 0) != 0 }
+}
+
+/// atexit(3): calls a function when the process ends by exit(3). Fails silently without memory.
+pub fn at_exit(function: extern "C" fn()) {
+    // SAFETY: a function that stays callable.
+    unsafe { libc::atexit(function) };
+}
+
+/// How many processors this thread may run on; 1 where that is unknown.
+pub fn processors() -> usize {
+    // SAFETY: a set of processors is integers, for which zero is a value.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    // SAFETY: the address is good for the size.
+    let known = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) } == 0;
+    // SAFETY: the set was filled in.
+    let count = if known { unsafe { libc::CPU_COUNT(&set) } } else { 1 };
+    usize::try_from(count).map_or(1, |count| count.max(1))
 }
 
 /// Keeps what this library is linked into from being unmapped, by dlclose(3): a thread of the library

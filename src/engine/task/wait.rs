@@ -64,6 +64,16 @@ impl Wait {
         self.kind().is_none_or(|kind| kind.interruptible)
     }
 
+    /// Whether a wake-up may end the wait.
+    pub fn is_ended_by_wake(self) -> bool {
+        self.is_interruptible() && !self.kind().is_some_and(|kind| kind.only_by_cancel)
+    }
+
+    /// Whether what is waited for does not come in a child of fork().
+    pub fn is_lost_in_child(self) -> bool {
+        self.kind().is_some_and(|kind| kind.lost_in_child)
+    }
+
     /// Whether the task leaves the wait queue as soon as its deadline has passed.
     pub fn expires_at_once(self) -> bool {
         self.kind().is_some_and(|kind| kind.expires_at_once)
@@ -89,6 +99,10 @@ pub struct WaitKind {
     pub object: ObjectKind,
     /// Whether a wake-up or a cancel may end the wait. If not, the task must have no timer.
     pub interruptible: bool,
+    /// Whether of these only a cancel may.
+    pub only_by_cancel: bool,
+    /// Whether what is waited for does not come in a child of fork(), where the wait ends therefore.
+    pub lost_in_child: bool,
     /// Whether the task leaves when its deadline passes, and not only when it runs: for an object
     /// without state that could still serve it.
     pub expires_at_once: bool,
@@ -154,6 +168,8 @@ impl WaitKind {
             name: name.as_ptr(),
             object: ObjectKind::Address,
             interruptible: true,
+            only_by_cancel: false,
+            lost_in_child: false,
             expires_at_once: false,
             is_yield: false,
             unlink,

@@ -10,6 +10,7 @@
 //! | `scheduler` | set once by whoever makes it; null from its destruction on. Only the owner follows it |
 //! | `owner` | 0 to a thread's token: that thread, to run the scheduler; back to 0: the same |
 //! | `wakers` | anybody who has a reference, by one up and one down |
+//! | `posters` | up: the owner, for each [`Poster`] that it hands out; down: who has it, as its last use of the block, or the owner for it |
 //! | `posts` | who leaves a post |
 //! | `begun` | the owner, who begins it |
 //! | `most_posts` | anybody who has one |
@@ -56,6 +57,8 @@ struct Block {
     /// How many there are that may wake a task of the scheduler: handles of the program, jobs, ends of
     /// channels between threads. While there is one, a run does not end by deadlock.
     wakers: AtomicUsize,
+    /// How many [`Poster`]s are out.
+    posters: AtomicUsize,
     /// How many posts have been left and have begun, and how many may wait. Only the owner writes to
     /// the second one, and needs no locked instruction for that.
     posts: AtomicUsize,
@@ -119,6 +122,7 @@ impl Remote {
                 opened_by: AtomicU32::new(this_process()),
                 mailbox: Mailbox::new(),
                 wakers: AtomicUsize::new(0),
+                posters: AtomicUsize::new(0),
                 posts: AtomicUsize::new(0),
                 begun: AtomicUsize::new(0),
                 most_posts: AtomicUsize::new(MOST_POSTS),
@@ -218,6 +222,18 @@ impl Remote {
     /// How soon the scheduler would run a message.
     pub fn rank(&self) -> Rank {
         self.block().rank()
+    }
+
+    /// Lets another thread post one message, without a reference: the scheduler is not destroyed before that
+    /// or [`uncount_poster`](Self::uncount_poster). For the owner.
+    pub fn poster(&self) -> Poster {
+        self.block().posters.fetch_add(1, Relaxed);
+        Poster(self.0)
+    }
+
+    /// A poster will not be used, wherever it is. For the owner.
+    pub fn uncount_poster(&self) {
+        self.block().posters.fetch_sub(1, Relaxed);
     }
 
     /// Makes the wake-up descriptor readable. In a child of fork() that has none of its own yet
@@ -373,14 +389,30 @@ impl Remote {
         }
     }
 
+    /// In a child of fork(), when it has no posters of its own yet: those of the parent's threads, which may
+    /// have been about to post, are not there.
+    pub fn forget_posters(&self) {
+        self.block().posters.store(0, Relaxed);
+    }
+
     /// The scheduler is destroyed. Abandons the remaining messages.
     pub fn close(&self) {
         self.block().scheduler.store(null_mut(), Release);
+        self.await_posters();
         let left: Batch = self.block().mailbox.close();
         for message in left {
             // SAFETY: as the poster has said.
             unsafe { (message.as_ref().abandon)(message) };
         }
+    }
+
+    /// Waits for threads that are about to post, which takes them some instructions. A child of fork() that
+    /// could not adopt the scheduler has none.
+    fn await_posters(&self) {
+        while self.block().posters.load(Acquire) > 0 && self.is_of_this_process() {
+            sys::sleep_ns(50_000);
+        }
+        sanitizer::acquire(&self.block().posters);
     }
 
     /// Turns the handle into a pointer for C, which owns it.
@@ -411,6 +443,40 @@ impl Remote {
     ) -> Option<R> {
         let block = ptr::NonNull::new(address.cast::<Block>())?;
         Some(with(&std::mem::ManuallyDrop::new(Remote(block))))
+    }
+}
+
+/// What lets a thread post one message: see [`Remote::poster`].
+pub struct Poster(ptr::NonNull<Block>);
+
+// SAFETY: as a `Remote`.
+unsafe impl Send for Poster {}
+
+impl Poster {
+    /// [`Remote::post`].
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn post(self, message: ptr::NonNull<Message>) {
+        // SAFETY: alive while the poster is out. Borrowed, and not counted.
+        let remote = std::mem::ManuallyDrop::new(Remote(self.0));
+        // SAFETY: as this function's contract says. It is not closed while the poster is out.
+        let _ = unsafe { remote.post(message) };
+    }
+
+    /// The owner has [uncounted](Remote::uncount_poster) it, and the block may be gone.
+    pub fn forget(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Poster {
+    fn drop(&mut self) {
+        // SAFETY: alive while the poster is out.
+        let posters = unsafe { &self.0.as_ref().posters };
+        sanitizer::release(posters);
+        // The block may be gone right after that.
+        posters.fetch_sub(1, Release);
     }
 }
 

@@ -1,0 +1,175 @@
+//! The call: a task has a function run, and waits for it.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+use super::Class;
+use super::job::{ABANDONED, Function, GIVEN_UP, Job, RUNNING, call_abandon};
+use super::workers::NotBegun;
+use crate::engine::context::sanitizer;
+use crate::engine::scheduler::{Running, Scheduler, running_task, wait_for_begun};
+use crate::engine::sys::{self, Error, ErrnoGuard, Result};
+use crate::engine::task::{Left, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::time::Deadline;
+
+/// What is to be run.
+#[derive(Clone, Copy)]
+pub struct Work {
+    pub function: Function,
+    pub argument: *mut c_void,
+    /// What releases the argument if the call does not wait for the function. `None`: it does.
+    pub abandon: Option<Function>,
+}
+
+/// The task waits for a job.
+static JOB: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    leave: Some(leave),
+    only_by_cancel: true,
+    lost_in_child: true,
+    ..WaitKind::new(c"job", unlink)
+};
+
+/// The task waits for the function to end, whatever happens to it.
+static BEGUN_JOB: WaitKind = WaitKind { interruptible: false, ..JOB };
+
+/// What has become of a function that the call does not wait for any more: in `Task::interest`.
+const NOT_BEGUN: u32 = 0;
+const OF_THE_POOL: u32 = 1;
+
+/// Runs a function on a thread of the pool; the running task waits meanwhile. A wake-up does not end the
+/// wait.
+///
+/// [`Error::Canceled`] and [`Error::TimedOut`]: the argument is the pool's, and `abandon` is called with
+/// it once: it was, on this thread, if the function has not begun, and will not; else a thread of the pool
+/// calls it after the function. Without `abandon` these are only returned if the function has not begun.
+/// With every other error the function does not run, and `abandon` is not called: but with
+/// [`Error::OwnerDied`], in a child of fork(), where the function runs in the parent only.
+///
+/// # Safety
+/// The functions may be called with the argument, on any thread. What it points to stays valid until the
+/// function has ended: if there is an `abandon`, until that has been called or this returns otherwise.
+pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
+    let running = running_task().ok_or(Error::NotInTask)?;
+    // Who posts it wakes this process.
+    running.0.reinit_after_fork()?;
+    let Work { function, argument, abandon } = work;
+    let job = Job::allocate(running, class, function, argument, abandon)?;
+    let has_begun = Cell::new(false);
+    let begin = |(scheduler, task): Running<'_>| {
+        has_begun.set(true);
+        task.interest.set(OF_THE_POOL);
+        scheduler.expect_message();
+        // SAFETY: made above.
+        unsafe { class.workers().add(job) };
+        Wait::on(&JOB, job.as_ptr())
+    };
+    let result = wait_for_begun(deadline, begin);
+    let is_in_pool = has_begun.get() && running.1.interest.get() == OF_THE_POOL;
+    if !has_begun.get() {
+        // SAFETY: made above, and not given to anybody.
+        unsafe { Job::keep(job, running.0) };
+    }
+    if !is_in_pool && matches!(result, Err(Error::Canceled | Error::TimedOut)) {
+        call_abandon(abandon, argument);
+    }
+    result.map(drop)
+}
+
+/// How the task's side leaves a job.
+enum Way {
+    /// It has left: the function has not begun, and will not.
+    NotBegun,
+    /// It has left: the rest is the pool's.
+    Left,
+    /// Not before the function has ended, and the message has come.
+    Stays,
+}
+
+/// The task wants to leave.
+///
+/// # Safety
+/// The job is alive, since its task waits for it, or did until now.
+unsafe fn try_to_leave(scheduler: &Scheduler, job: NonNull<Job>) -> Way {
+    // SAFETY: as this function's contract says.
+    let this = unsafe { job.as_ref() };
+    if !this.is_of_this_process() {
+        // A copy, of which nobody else here knows, unless it is in the mailbox.
+        this.leave(scheduler);
+        if this.forget_poster() {
+            // SAFETY: it is not there, and has no thread.
+            unsafe { Job::keep(job, scheduler) };
+        }
+        return Way::Left;
+    }
+    match this.class.workers().withdraw(this) {
+        Some(place) => {
+            this.leave(scheduler);
+            if let NotBegun::Free = place {
+                // SAFETY: it was taken out of the queue.
+                unsafe { Job::keep(job, scheduler) };
+            }
+            Way::NotBegun
+        }
+        None => {
+            sanitizer::release(&this.state);
+            let next = if this.abandon.is_some() { ABANDONED } else { GIVEN_UP };
+            let was = this.state.compare_exchange(RUNNING, next, AcqRel, Acquire);
+            if was.is_err() || this.abandon.is_none() {
+                return Way::Stays;
+            }
+            // The job may be gone by now.
+            scheduler.message_has_come();
+            scheduler.remote.uncount_poster();
+            Way::Left
+        }
+    }
+}
+
+/// The task is canceled, or its time is over.
+///
+/// # Safety
+/// As [`WaitKind::leave`].
+unsafe fn leave(scheduler: SchedulerRef, job: usize, task: &Task) -> Left {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { Scheduler::of(scheduler) };
+    let Some(job) = NonNull::new(job as *mut Job) else { return Left::Now };
+    // SAFETY: the task waits for it.
+    match unsafe { try_to_leave(scheduler, job) } {
+        Way::NotBegun => task.interest.set(NOT_BEGUN),
+        Way::Left => {}
+        Way::Stays => {
+            task.wait.set(Wait::on(&BEGUN_JOB, job.as_ptr()));
+            return Left::Later;
+        }
+    }
+    Left::Now
+}
+
+/// The task is not there any more: its scheduler is being destroyed.
+///
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(scheduler: SchedulerRef, job: usize, _: &Task) {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { Scheduler::of(scheduler) };
+    let Some(job) = NonNull::new(job as *mut Job) else { return };
+    // SAFETY: the task waits for it.
+    let (abandon, argument) = unsafe { (job.as_ref().abandon, job.as_ref().argument) };
+    let _errno = ErrnoGuard::save();
+    // SAFETY: as above.
+    match unsafe { try_to_leave(scheduler, job) } {
+        Way::NotBegun => call_abandon(abandon, argument),
+        Way::Left => {}
+        Way::Stays => {
+            // SAFETY: only the message frees it, on this thread.
+            let this = unsafe { job.as_ref() };
+            while !this.is_done() {
+                sys::sleep_ns(100_000);
+            }
+            this.leave(scheduler);
+        }
+    }
+}

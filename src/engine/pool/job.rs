@@ -1,0 +1,223 @@
+//! A job: its states, which the pool's head has, and how its function is run.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::mem::offset_of;
+use std::ptr::{NonNull, from_ref, null};
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+
+use super::Class;
+use crate::engine::context::{callback, sanitizer, switch};
+use crate::engine::scheduler::{Scheduler, current};
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::{Outcome, Task, Wait};
+use crate::engine::threads::{Message, Poster, this_process};
+
+/// What a job runs. Nothing may unwind out of it.
+pub type Function = unsafe extern "C" fn(*mut c_void);
+
+pub const QUEUED: u32 = 0;
+pub const INLINE: u32 = 1;
+pub const RUNNING: u32 = 2;
+pub const GIVEN_UP: u32 = 3;
+pub const ABANDONED: u32 = 4;
+pub const DONE: u32 = 5;
+
+#[repr(C)]
+pub struct Job {
+    message: Message,
+    /// Who has what it is of: the queue, under the class's lock.
+    pub next: Cell<*const Job>,
+    pub previous: Cell<*const Job>,
+    pub function: Function,
+    pub argument: *mut c_void,
+    pub abandon: Option<Function>,
+    /// The task that waits; null once it has left. Only for its scheduler's thread.
+    pub task: Cell<*const Task>,
+    /// By which it is posted to its scheduler: of who runs the function.
+    poster: Cell<Option<Poster>>,
+    /// The process that it is of.
+    process: u32,
+    pub state: AtomicU32,
+    pub class: Class,
+}
+
+const _: () = assert!(offset_of!(Job, message) == 0);
+const _: () = assert!(size_of::<Job>() <= Scheduler::SPARE_BYTES);
+
+impl Job {
+    /// A job in memory of its own.
+    pub fn allocate(
+        (scheduler, task): (&Scheduler, &Task),
+        class: Class,
+        function: Function,
+        argument: *mut c_void,
+        abandon: Option<Function>,
+    ) -> Result<NonNull<Job>> {
+        let memory = scheduler.spare.take().ok_or(Error::OutOfMemory)?.cast::<Job>();
+        // SAFETY: memory of enough bytes that nobody uses.
+        unsafe {
+            memory.write(Job {
+                message: Message::new(arrive, forget),
+                next: Cell::new(null()),
+                previous: Cell::new(null()),
+                function,
+                argument,
+                abandon,
+                task: Cell::new(task),
+                poster: Cell::new(Some(scheduler.remote.poster())),
+                process: this_process(),
+                state: AtomicU32::new(QUEUED),
+                class,
+            });
+        }
+        Ok(memory)
+    }
+
+    /// Whether it is of this process, and not of one that this is a child of.
+    pub fn is_of_this_process(&self) -> bool {
+        self.process == this_process()
+    }
+
+    /// Runs the function on this thread.
+    pub fn run(&self) {
+        // SAFETY: the thread's own variable, which lives as long as the thread.
+        let running = unsafe { &(*switch::thread()).job };
+        let before = running.replace(from_ref(self).cast());
+        let arguments = [self.argument as usize, 0, 0];
+        // SAFETY: the function and its argument, from `call::run`.
+        unsafe {
+            let what = c"a function that was given to the pool";
+            callback::call(self.function as *const c_void, arguments, what);
+        }
+        running.set(before);
+    }
+
+    /// The function has ended. Returns whether the task is to be told, by
+    /// [`arrive`](Self::arrive); if it has left, the job is gone.
+    ///
+    /// # Safety
+    /// The caller has run the function, and does not use the job if it is gone.
+    pub unsafe fn end(job: NonNull<Job>) -> bool {
+        // SAFETY: the caller's, while its function runs.
+        let this = unsafe { job.as_ref() };
+        if this.state.swap(DONE, AcqRel) != ABANDONED {
+            return true;
+        }
+        sanitizer::acquire(&this.state);
+        this.poster.take().map(Poster::forget);
+        call_abandon(this.abandon, this.argument);
+        // SAFETY: the task has left, so nobody else has it.
+        unsafe { Job::free(job) };
+        false
+    }
+
+    /// Posts the job to its scheduler, from any thread.
+    ///
+    /// # Safety
+    /// Its state is `DONE` or `INLINE`, and the caller does not use it afterwards.
+    pub unsafe fn post(job: NonNull<Job>) {
+        // SAFETY: the caller's.
+        if let Some(poster) = unsafe { job.as_ref() }.poster.take() {
+            // SAFETY: the message of a job, in memory of its own.
+            unsafe { poster.post(job.cast()) };
+        }
+    }
+
+    /// Nobody posts it, in this process. Returns whether nobody has before either.
+    pub fn forget_poster(&self) -> bool {
+        self.poster.take().is_some()
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.state.load(Acquire) == DONE
+    }
+
+    /// The task does not wait any more.
+    pub fn leave(&self, scheduler: &Scheduler) {
+        self.task.set(null());
+        scheduler.message_has_come();
+    }
+
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    /// From `allocate`, and nobody uses it.
+    pub unsafe fn free(job: NonNull<Job>) {
+        // SAFETY: as this function's contract says.
+        unsafe {
+            job.drop_in_place();
+            sys::free(job.as_ptr().cast());
+        }
+    }
+
+    /// [`free`](Self::free) on the scheduler's thread, for the next job.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn keep(job: NonNull<Job>, scheduler: &Scheduler) {
+        // SAFETY: as this function's contract says.
+        unsafe {
+            job.drop_in_place();
+            scheduler.spare.keep(job.cast());
+        }
+    }
+}
+
+/// Calls `abandon`, if there is one.
+pub fn call_abandon(abandon: Option<Function>, argument: *mut c_void) {
+    if let Some(abandon) = abandon {
+        let arguments = [argument as usize, 0, 0];
+        // SAFETY: the function and its argument, from `call::run`.
+        unsafe { callback::call(abandon as *const c_void, arguments, c"an abandon function") };
+    }
+}
+
+/// The loop has found a job in the mailbox: it is done, or to be run inline.
+///
+/// # Safety
+/// The message of a job.
+unsafe fn arrive(message: NonNull<Message>) {
+    let job = message.cast::<Job>();
+    // SAFETY: as this function's contract says.
+    let this = unsafe { job.as_ref() };
+    let Some(scheduler) = current() else { return };
+    if this.state.load(Relaxed) == INLINE && !this.task.get().is_null() {
+        this.state.store(RUNNING, Relaxed);
+        this.run();
+        // SAFETY: it was run here.
+        if !unsafe { Job::end(job) } {
+            return;
+        }
+    }
+    // SAFETY: a task that waits is alive.
+    if let Some(task) = unsafe { this.task.get().as_ref() } {
+        this.leave(scheduler);
+        task.wait.set(Wait::NONE);
+        scheduler.ready(task, Outcome::Ready(0));
+    }
+    // SAFETY: it is out of the mailbox, and no thread of the pool has it.
+    unsafe { Job::keep(job, scheduler) };
+}
+
+/// The scheduler was destroyed first, whose tasks have left before.
+///
+/// # Safety
+/// The message of a job.
+unsafe fn forget(message: NonNull<Message>) {
+    // SAFETY: as this function's contract says.
+    unsafe { Job::free(message.cast()) };
+}
+
+/// Whether the task that waits for the function that calls this is canceled, or has timed out.
+pub fn is_canceled() -> bool {
+    // SAFETY: the thread's own variable, which lives as long as the thread.
+    let running = unsafe { &*switch::thread() }.job.get().cast::<Job>();
+    // SAFETY: null, or a job whose function runs on this thread.
+    unsafe { running.as_ref() }.is_some_and(|job| {
+        matches!(job.state.load(Acquire), GIVEN_UP | ABANDONED)
+    })
+}
