@@ -49,8 +49,8 @@
 //                guide: docs/guide.md, the text whose interface this library implements.
 //   Threads      A scheduler, its tasks, and its mutexes, channels and the like are used by one
 //                thread at a time. While it runs, other threads call only mj_scheduler_stop(),
-//                mj_scheduler_remote() and what takes an mj_remote; signal handlers only
-//                mj_scheduler_stop() and mj_remote_stop(). All else is refused, and reported in the
+//                mj_scheduler_remote() and what takes an mj_remote or an mj_xchan; signal handlers
+//                only mj_scheduler_stop() and mj_remote_stop(). All else is refused, and reported in the
 //                log; only what looks at a task or an object, such as mj_task_get_name(), cannot
 //                tell. mj_version() and the mj_log functions are for all threads.
 //   Pointers     An object is NULL or alive: made, and not yet released. A function is NULL or stays
@@ -449,9 +449,7 @@ int mj_task_set_deadline(uint64_t deadline_ns,
 int mj_scheduler_stop(struct mj_scheduler *scheduler);
 
 // A handle to a scheduler that outlives it, for other threads. It can only stop the run. To hand
-// work to a scheduler from another thread, put it into a structure of your own with a lock, write
-// to an eventfd(2) or a pipe, and have a task wait for that with mj_task_wait_fd(). See
-// mj_scheduler_remote().
+// work to a scheduler from another thread, send it through an mj_xchan. See mj_scheduler_remote().
 typedef struct mj_remote mj_remote;
 
 // Makes a handle to a scheduler, for other threads and for signal handlers. Unlike the scheduler's

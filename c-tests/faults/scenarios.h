@@ -811,6 +811,10 @@ static void close_server(void) {
 
 #include "transfers.h"
 
+// ---- channels between threads ----
+
+#include "xchans.h"
+
 // ---- All of them ----
 
 typedef struct scenario {
@@ -841,6 +845,7 @@ static const scenario scenarios[] = {
     {"child of fork", inherit, run_in_child, close_pairs, false},
     {"set_callback", NULL, set_callback, NULL, false},
     {"transfers", open_transfers, transfer_all, close_transfers, false},
+    {"channels between threads", NULL, cross, release_channels, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

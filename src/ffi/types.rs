@@ -179,9 +179,7 @@ pub struct mj_scheduler {
 }
 
 /// A handle to a scheduler that outlives it, for other threads. It can only stop the run. To hand
-/// work to a scheduler from another thread, put it into a structure of your own with a lock, write
-/// to an eventfd(2) or a pipe, and have a task wait for that with mj_task_wait_fd(). See
-/// mj_scheduler_remote().
+/// work to a scheduler from another thread, send it through an mj_xchan. See mj_scheduler_remote().
 pub struct mj_remote {
     _private: [u8; 0],
 }
