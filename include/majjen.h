@@ -52,8 +52,8 @@
 //                guide: docs/guide.md, the text whose interface this library implements.
 //   Threads      A scheduler, its tasks, and its mutexes, channels and the like are used by one
 //                thread at a time. While it runs, other threads call only mj_scheduler_stop(),
-//                mj_scheduler_remote() and what takes an mj_remote; signal handlers only
-//                mj_scheduler_stop(), mj_remote_stop(), mj_remote_metrics() and
+//                mj_scheduler_remote() and what takes an mj_remote or an mj_xchan; signal handlers
+//                only mj_scheduler_stop(), mj_remote_stop(), mj_remote_metrics() and
 //                mj_post_with_node(). All else is refused, and reported in the log; only what looks
 //                at a task or an object, such as mj_task_get_name(), cannot tell. mj_version(), the
 //                mj_log functions and mj_set_long_turn_signal() are for all threads.

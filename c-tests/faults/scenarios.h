@@ -828,6 +828,10 @@ static void close_server(void) {
 #include "log_room.h"
 #include "signal_table.h"
 
+// ---- channels between threads ----
+
+#include "xchans.h"
+
 // ---- All of them ----
 
 typedef struct scenario {
@@ -862,6 +866,7 @@ static const scenario scenarios[] = {
     {"one run more", fill_table, run_one_more, empty_table, false},
     {"transfers", open_transfers, transfer_all, close_transfers, false},
     {"streams", open_streams, use_streams, close_streams, false},
+    {"channels between threads", NULL, cross, release_channels, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

@@ -38,9 +38,7 @@ mod select;
 mod semaphore;
 mod wait_group;
 
-pub use case::{
-    Case, DEADLINE, DESCRIPTOR, Operation, REMOTE_RECEIVE, REMOTE_SEND, TASK,
-};
+pub use case::{Case, DEADLINE, DESCRIPTOR, Operation, REMOTE_RECEIVE, REMOTE_SEND, TASK};
 pub use channel::Channel;
 pub use condvar::Condvar;
 pub use group::{Group, Member};

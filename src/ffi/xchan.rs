@@ -107,10 +107,7 @@ pub unsafe extern "C" fn mj_xchan_recv(
 ///   -EPIPE   the channel is closed
 ///   -EINVAL  as mj_xchan_send()
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mj_xchan_try_send(
-    xchan: *mut mj_xchan,
-    element: *const c_void,
-) -> c_int {
+pub unsafe extern "C" fn mj_xchan_try_send(xchan: *mut mj_xchan, element: *const c_void) -> c_int {
     // SAFETY: as this function's contract says.
     unsafe { try_transfer(xchan, End::Send, element.cast_mut()) }
 }

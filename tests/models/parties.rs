@@ -206,8 +206,8 @@ fn one_that_gives_up_does_not_keep_the_note() {
 fn a_scheduler_is_told_and_its_tasks_get_what_there_is() {
     model(|| {
         let channel = Channel::new(2);
-        let senders = [1, 2]
-            .map(|number| with(&channel, move |channel| channel.send(number, None).unwrap()));
+        let senders =
+            [1, 2].map(|number| with(&channel, move |channel| channel.send(number, None).unwrap()));
         let mut given = Port::new(2).run(&channel);
         given.sort_unstable_by_key(|received| received.unwrap());
         assert_eq!(given, [Ok(1), Ok(2)]);

@@ -60,7 +60,8 @@ fn what_is_sent_is_received_once_and_in_order() {
             let senders = [10, 20].map(|first| {
                 let ring = ring.clone();
                 thread::spawn(move || {
-                    let sent = (first..first + 2).take_while(|number| send(&ring, *number).is_some());
+                    let sent =
+                        (first..first + 2).take_while(|number| send(&ring, *number).is_some());
                     sent.collect::<Vec<_>>()
                 })
             });

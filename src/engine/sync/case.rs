@@ -329,8 +329,8 @@ impl Case {
     /// # Safety
     /// An element as in [`Channel::send`] and [`Channel::receive`].
     pub unsafe fn complete(&self, happened: u32) -> bool {
-        // SAFETY: as this function's contract says.
         let transferred = match self.source() {
+            // SAFETY: as this function's contract says.
             Source::Channel(channel, operation) => unsafe {
                 channel.attempt(operation, self.element)
             },

@@ -182,13 +182,42 @@ impl RemoteChannel {
     ///
     /// # Safety
     /// The address is that of an element, or of a place for one, which stays there during the call.
+    #[inline(always)]
     pub unsafe fn transfer(&self, end: End, element: *mut c_void, limit: Limit) -> Result<()> {
+        // SAFETY: as this function's contract says.
+        match unsafe { self.transfer_at_once(end, element) } {
+            Some(result) => result,
+            // SAFETY: as above.
+            None => unsafe { self.transfer_later(end, element, limit) },
+        }
+    }
+
+    /// [`transfer`](Self::transfer), if it neither has to wait nor to let other tasks have their turn.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn transfer_at_once(&self, end: End, element: *mut c_void) -> Option<Result<()>> {
         match running_task() {
-            Some(running) if running.0.spend(running.1) => yield_spent(running, Wait::NONE)?,
-            None if current().is_some() => return Err(Error::NotInTask),
+            Some(running) if running.0.spend_briefly(running.1) => return None,
+            None if current().is_some() => return None,
             _ => {}
         }
         // SAFETY: as this function's contract says.
+        unsafe { self.attempt(end, element) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn transfer_later(&self, end: End, element: *mut c_void, limit: Limit) -> Result<()> {
+        match running_task() {
+            Some(running) if running.0.spend_briefly(running.1) => {
+                yield_spent(running, Wait::NONE)?;
+            }
+            None if current().is_some() => return Err(Error::NotInTask),
+            _ => {}
+        }
+        // SAFETY: as the contract of `transfer` says.
         match unsafe { self.attempt(end, element) } {
             Some(result) => result,
             // SAFETY: as above.
@@ -198,7 +227,6 @@ impl RemoteChannel {
 
     /// # Safety
     /// As [`transfer`](Self::transfer).
-    #[inline(never)]
     unsafe fn wait(&self, end: End, element: *mut c_void, limit: Limit) -> Result<()> {
         if running_task().is_some() {
             // SAFETY: as this function's contract says.
@@ -220,10 +248,10 @@ impl RemoteChannel {
     ///
     /// # Safety
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn attempt(&self, end: End, element: *mut c_void) -> Option<Result<()>> {
-        // SAFETY: as this function's contract says.
         let (done, others) = match end {
+            // SAFETY: as this function's contract says.
             End::Send => (unsafe { self.ring.send(element.cast()) }, &self.receivers),
             // SAFETY: as above.
             End::Receive => (unsafe { self.ring.receive(element.cast()) }, &self.senders),
@@ -323,7 +351,9 @@ impl RemoteChannel {
     /// Whether a case is in the queue of a scheduler's port.
     pub fn has_waiter(&self, end: End, case: &Case, scheduler: &Scheduler) -> bool {
         let ports = self.side(end).ports.lock();
-        ports.find(&scheduler.remote).is_some_and(|port| port.waiters.iter().any(|other| eq(other, case)))
+        ports
+            .find(&scheduler.remote)
+            .is_some_and(|port| port.waiters.iter().any(|other| eq(other, case)))
     }
 }
 

@@ -1,9 +1,9 @@
 //! A thread that waits until another one tells it to go on, once.
 
-#[cfg(loom)]
-pub use models::Parker;
 #[cfg(not(loom))]
 pub use futex::Parker;
+#[cfg(loom)]
+pub use models::Parker;
 
 #[cfg(not(loom))]
 mod futex {

@@ -48,6 +48,8 @@ use super::atomic::{
 };
 use super::identity::this_process;
 use super::parker::Parker;
+#[cfg(not(loom))]
+use crate::engine::sys;
 
 #[cfg(not(loom))]
 use super::fork_safe_mutex::ForkSafeMutex as Lock;
@@ -186,6 +188,11 @@ impl Parties {
         attempt: impl Fn() -> Option<R>,
         is_ready: impl Fn() -> bool,
     ) -> Option<R> {
+        if until_ns.is_none_or(|ns| ns > 0)
+            && let Some(result) = spin(&attempt)
+        {
+            return Some(result);
+        }
         let thread = Thread { party: Party::new(&THREAD), parker: Parker::new() };
         loop {
             // SAFETY: this returns only when the party is outside.
@@ -347,6 +354,25 @@ impl List {
             Some(party)
         })
     }
+}
+
+/// Tries for about as long as it takes to wake a thread: while the other side is at work, it costs less on
+/// both. The pauses grow, so that there is more than one element or place then.
+#[cfg(not(loom))]
+fn spin<R>(attempt: impl Fn() -> Option<R>) -> Option<R> {
+    const PAUSES: [u32; 4] = [8, 16, 32, 64];
+    if !sys::has_processors() {
+        return None;
+    }
+    PAUSES.into_iter().find_map(|pauses| {
+        (0..pauses).for_each(|_| std::hint::spin_loop());
+        attempt()
+    })
+}
+
+#[cfg(loom)]
+fn spin<R>(_: impl Fn() -> Option<R>) -> Option<R> {
+    None
 }
 
 /// A thread that waits.

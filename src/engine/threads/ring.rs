@@ -100,7 +100,7 @@ impl Ring {
     ///
     /// # Safety
     /// An element.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn send(&self, element: *const u8) -> Option<Result<()>> {
         let mut tail = self.tail.0.load(Relaxed);
         loop {
@@ -133,7 +133,7 @@ impl Ring {
     ///
     /// # Safety
     /// A place for an element.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn receive(&self, place: *mut u8) -> Option<Result<()>> {
         let mut head = self.head.0.load(Relaxed);
         loop {
@@ -238,7 +238,9 @@ mod slots {
             }
             for index in 0..capacity {
                 // SAFETY: within the memory just allocated.
-                unsafe { memory.add(index * words).write(AtomicU64::new(super::STEP * index as u64)) };
+                unsafe {
+                    memory.add(index * words).write(AtomicU64::new(super::STEP * index as u64))
+                };
             }
             Ok(Slots { memory, words, element_bytes })
         }
@@ -280,7 +282,9 @@ mod slots {
             match self.element_bytes {
                 0 => {}
                 // SAFETY: as this function's contract says; a pointer or a number saves the call.
-                8 => unsafe { to.cast::<u64>().write_unaligned(from.cast::<u64>().read_unaligned()) },
+                8 => unsafe {
+                    to.cast::<u64>().write_unaligned(from.cast::<u64>().read_unaligned())
+                },
                 // SAFETY: as above.
                 bytes => unsafe { copy_nonoverlapping(from, to, bytes) },
             }

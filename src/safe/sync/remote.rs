@@ -98,6 +98,7 @@ unsafe impl<T: Send> Sync for Inner<T> {}
 
 impl<T> Inner<T> {
     /// Sends or receives, by way of a slot. `timeout` is for the wait, if there is one at all.
+    #[inline]
     fn transfer(
         &self,
         end: End,
@@ -105,20 +106,33 @@ impl<T> Inner<T> {
         may_wait: bool,
         timeout: Option<Duration>,
     ) -> Result<()> {
-        // SAFETY: the slot has an element to send, or is a place for one, and nobody else uses it.
-        let attempt = || unsafe { self.core.try_transfer(end, slot.address()) };
-        // SAFETY: as above; the slot stays where it is until the wait is over.
-        let wait = || unsafe { self.core.transfer(end, slot.address(), limit(timeout)) };
-        let moved = match may_wait {
-            false => attempt(),
-            true if running_task().is_some() => suspending_or(attempt, wait),
-            true => wait(),
+        let moved = if may_wait {
+            // SAFETY: the slot has an element to send, or is a place for one, and nobody else uses it.
+            match unsafe { self.core.transfer_at_once(end, slot.address()) } {
+                Some(result) => result,
+                None => self.wait(end, slot, timeout),
+            }
+        } else {
+            // SAFETY: as above.
+            unsafe { self.core.try_transfer(end, slot.address()) }
         };
         if moved.is_ok() {
             // SAFETY: the core has moved an element from there, or to it.
             unsafe { slot.set_full(end == End::Receive) };
         }
         moved
+    }
+
+    #[cold]
+    fn wait(&self, end: End, slot: &Slot<T>, timeout: Option<Duration>) -> Result<()> {
+        // SAFETY: as in `transfer`; the slot stays where it is until the wait is over.
+        let wait = || unsafe { self.core.transfer(end, slot.address(), limit(timeout)) };
+        if running_task().is_none() {
+            return wait();
+        }
+        // SAFETY: as above.
+        let attempt = || unsafe { self.core.try_transfer(end, slot.address()) };
+        suspending_or(attempt, wait)
     }
 
     fn disconnect(&self) {

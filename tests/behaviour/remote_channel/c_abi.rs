@@ -45,10 +45,7 @@ impl Remotes for CAbi {
         mj_xchan_length(channel.0)
     }
 
-    fn select(
-        cases: &[(Xchan, Option<u64>)],
-        time: Duration,
-    ) -> Result<(usize, Option<u64>), i32> {
+    fn select(cases: &[(Xchan, Option<u64>)], time: Duration) -> Result<(usize, Option<u64>), i32> {
         let mut numbers: Vec<u64> =
             cases.iter().map(|(_, number)| number.unwrap_or_default()).collect();
         let elements = numbers.as_mut_ptr();
