@@ -112,7 +112,8 @@ SAME_FIELD(mj_scheduler, timer_capacity);
 SAME_FIELD(mj_scheduler, current_task);
 SAME_FIELD(mj_scheduler, wait_func);
 SAME_FIELD(mj_scheduler, wait_data);
-SAME_FIELD(mj_scheduler, metrics);
+// The last one, which may have got fields of its own.
+_Static_assert(offsetof(mj_scheduler, metrics) == offsetof(guide_mj_scheduler, metrics), "metrics");
 
 AT_LEAST_SIZE(mj_metrics);
 SAME_FIELD(mj_metrics, task_executions);

@@ -2,14 +2,28 @@
 
 use loom::model;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering::*, fence};
 use loom::thread;
 
-use super::*;
+use super::{Bell, WATCHING, Word};
+
+impl Word for AtomicU32 {
+    fn load(&self) -> u32 {
+        AtomicU32::load(self, Relaxed)
+    }
+
+    fn store(&self, value: u32) {
+        AtomicU32::store(self, value, Relaxed);
+    }
+
+    fn fence() {
+        fence(SeqCst);
+    }
+}
 
 /// The bell, a futex, and a scheduler's word.
 struct World {
-    bell: Bell,
+    bell: Bell<AtomicU32>,
     asleep: AtomicBool,
     /// Whether the watchdog has been woken.
     woken: AtomicBool,
@@ -18,7 +32,7 @@ struct World {
 impl World {
     fn new() -> Arc<World> {
         Arc::new(World {
-            bell: Bell::new(),
+            bell: Bell(AtomicU32::new(WATCHING)),
             asleep: AtomicBool::new(true),
             woken: AtomicBool::new(false),
         })
@@ -31,7 +45,7 @@ impl World {
     /// The kernel compares the word again, and then waits to be woken. Whether it would wait for ever.
     fn would_wait(&self, word: &AtomicU32, value: u32) -> bool {
         // As the futex: who wakes has changed the word before.
-        word.load(SeqCst) == value && !self.woken.load(Acquire)
+        AtomicU32::load(word, Relaxed) == value && !self.woken.load(Acquire)
     }
 }
 
