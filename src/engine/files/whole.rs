@@ -41,10 +41,13 @@ fn open_and_read(path: &CStr, most: usize) -> Result<Opened> {
         Err(Error::Os(libc::EAGAIN)) => sys::open_file(path, FLAGS, 0)?, // Somebody has a lease.
         opened => opened?,
     };
-    if !sys::is_always_ready(file.as_raw_fd()) {
-        return Ok(Opened::Stream(file));
-    }
-    let size = usize::try_from(sys::stat_file(&file)?.st_size).unwrap_or(0);
+    let status = sys::stat_file(&file)?;
+    let size = match status.st_mode & libc::S_IFMT {
+        libc::S_IFREG => usize::try_from(status.st_size).unwrap_or(0),
+        libc::S_IFBLK => 0, // Not told.
+        libc::S_IFDIR => return Err(Error::Os(libc::EISDIR)),
+        _ => return Ok(Opened::Stream(file)),
+    };
     if size > most {
         return Err(Error::Os(libc::EFBIG));
     }
