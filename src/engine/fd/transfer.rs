@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::call::Call;
-use crate::engine::blocking::{Class, run_within};
+use crate::engine::pool::{Class, run_within};
 use crate::engine::sys::{self, Error, Form, Result, iovec};
 use crate::engine::threads::Ownership;
 

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_int};
 use std::os::fd::OwnedFd;
 
-use crate::engine::blocking::{Class, run_apart};
+use crate::engine::pool::{Class, run_apart};
 use crate::engine::scheduler::{Limit, spend};
 use crate::engine::sys::{self, ErrnoGuard, Result, Text, mode_t};
 

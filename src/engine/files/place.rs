@@ -6,7 +6,7 @@
 
 use std::ffi::c_int;
 
-use crate::engine::blocking::{Class, run_within};
+use crate::engine::pool::{Class, run_within};
 use crate::engine::scheduler::{Limit, running_task, spend};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result, iovec};
 

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int};
 
-use crate::engine::blocking::{Class, run_apart};
+use crate::engine::pool::{Class, run_apart};
 use crate::engine::scheduler::{Limit, spend};
 use crate::engine::sys::{self, Address, AddressList, ErrnoGuard, Hints, NameError, Text};
 

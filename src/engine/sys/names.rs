@@ -186,3 +186,15 @@ pub fn check_address_length(length: usize) -> Result<()> {
     let most = size_of::<libc::sockaddr_storage>();
     if (family..=most).contains(&length) { Ok(()) } else { Err(Error::InvalidArgument) }
 }
+
+/// What the resolver says of an error.
+pub fn describe_name_error(error: NameError) -> String {
+    match error {
+        NameError::Call(error) => error.to_string(),
+        NameError::Resolver(code) => {
+            // SAFETY: no preconditions; a C string that is never freed.
+            let text = unsafe { CStr::from_ptr(libc::gai_strerror(-code)) };
+            text.to_string_lossy().into_owned()
+        }
+    }
+}

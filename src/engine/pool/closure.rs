@@ -1,10 +1,11 @@
-//! Closures on workers of the pool, in memory of their own or in that of the task.
+//! Closures on threads of the pool, in memory of their own or in that of the task.
 
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::stub::{self as pool, Class, Work};
+use super::Class;
+use super::call::{self, Work};
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result};
 
@@ -38,7 +39,7 @@ where
     let work = Work { function, argument, abandon: Some(drop_apart::<J, T>) };
     // SAFETY: the functions are for this type. The argument is the pool's until one of them, or this call,
     // has it, and then that one's.
-    match unsafe { pool::run(class, work, limit.deadline) } {
+    match unsafe { call::run(class, work, limit.deadline) } {
         Ok(()) => {
             // SAFETY: the job has run, so this is the output, which is moved out of its memory once.
             let output = unsafe { ManuallyDrop::take(&mut (*memory.as_ptr()).slot.output) };
@@ -100,7 +101,7 @@ where
     let work = Work { function: run_within_on_worker::<J, T>, argument, abandon: None };
     // SAFETY: the function is for this type; `within` stays until the call has returned, and without
     // a function that abandons it nobody uses it then.
-    unsafe { pool::run(class, work, limit.deadline)? };
+    unsafe { call::run(class, work, limit.deadline)? };
     within.output.ok_or(Error::Canceled) // It has run.
 }
 
