@@ -721,8 +721,9 @@ struct pollfd;
 // Reads what is there, at most `bytes`, from any descriptor, whether it blocks or not; waits for at
 // most `timeout_ns` while there is nothing. The descriptor's flags stay as they are. May suspend.
 //
-// Regular files are read as read(2) does, in the time that the disk takes. A file of another kind
-// that cannot be read without blocking, such as a terminal, is asked by poll(2) first.
+// What is on a disk, and not in memory, is read by a thread of the library, while other tasks run; once it
+// has begun, the call ends when it has ended. A file of another kind that cannot be read without
+// blocking, such as a terminal, is asked by poll(2) first.
 //
 // Returns how many bytes, or 0 at the end. Errors, with which nothing was read:
 //   -ETIMEDOUT  there was nothing in time
@@ -734,8 +735,12 @@ struct pollfd;
 //   -ENOMEM, -EPERM  as mj_sleep_ns()
 //   and as read(2)
 //
-// `buffer` has room for `bytes`, and stays there during the call.
-ssize_t mj_read(int fd, void *buffer, size_t bytes, uint64_t timeout_ns);
+// `buffer` has room for `bytes`, and stays there during the call. Close a file on a disk by mj_fd_close(), and
+// not while another task reads or writes it: its number may be another file's when the thread begins.
+ssize_t mj_read(int fd,
+                void *buffer,
+                size_t bytes,
+                uint64_t timeout_ns);
 
 // Reads `bytes`, fewer only at the end, for at most `timeout_ns` in all. May suspend.
 //
@@ -754,6 +759,9 @@ ssize_t mj_read_exact(int fd, void *buffer, size_t bytes, uint64_t timeout_ns, s
 //   -EPIPE      nobody reads any more
 //   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
 //   and as write(2)
+//
+// What would wait for a disk is written by a thread of the library. What that has begun when the task is
+// canceled, or its time is over, is written before the call returns, and counted.
 //
 // An eventfd takes numbers, and has room as soon as it has room for 1: give one that may be nearly full
 // O_NONBLOCK, since a larger number would block the thread.
@@ -884,7 +892,8 @@ int mj_poll(struct pollfd *fds,
 //                unknown flag, or one that the address cannot have; a path that is empty or too long
 //   -EADDRINUSE  somebody listens there, or the path exists
 //   -ENOENT, -EAGAIN, -EREMOTEIO  as mj_dial(), of a name
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM  as mj_getaddrinfo(), of a name: there is no limit but the task's deadline
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EOWNERDEAD  as mj_getaddrinfo(), of a name: there is no limit but
+//                the task's deadline
 //   and as socket(2), bind(2), listen(2)
 int mj_listen(const char *address,
               const char *service,
@@ -971,7 +980,7 @@ struct stat;
 //   -ETIMEDOUT   not in time
 //   -EINVAL      `host` or `service` is NULL or empty, or there is a service for a path; a path that is empty
 //                or too long
-//   -ECANCELED, -ENOMEM, -EPERM  as mj_getaddrinfo()
+//   -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
 //   and as socket(2) and connect(2): of several addresses the error of the first that says most, one of
 //   another machine more than that there is no way to it
 int mj_dial(const char *host,
@@ -989,6 +998,7 @@ int mj_dial(const char *host,
 //   -ENOMEM     out of memory, or EAI_MEMORY
 //   -EINVAL     `list` is NULL
 //   -EPERM      not in a task
+//   -EOWNERDEAD  this is a child of fork(), and the look-up is the parent's
 //   and what errno is with EAI_SYSTEM
 //
 // A look-up cannot be stopped: after -ETIMEDOUT and -ECANCELED it keeps its worker until it ends, but
@@ -1004,7 +1014,7 @@ int mj_getaddrinfo(const char *host,
 //
 // Returns 0, or a positive number as mj_getaddrinfo(). Errors:
 //   -EINVAL  `address` is NULL, or no address is so long; a buffer is NULL with a size
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_getaddrinfo()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
 //   and what errno is with EAI_SYSTEM
 int mj_getnameinfo(const struct sockaddr *address,
                    unsigned int length,
@@ -1024,6 +1034,7 @@ int mj_getnameinfo(const struct sockaddr *address,
 //   -ENOMEM     out of memory
 //   -EINVAL     a path is NULL
 //   -EPERM      not in a task, or as open(2)
+//   -EOWNERDEAD  this is a child of fork(), and the worker is the parent's
 //   and as open(2)
 //
 // After -ETIMEDOUT and -ECANCELED the worker may still go on, or even begin: a file may be created or emptied
@@ -1041,7 +1052,7 @@ int mj_open(const char *path,
 //   -ETIMEDOUT, -ECANCELED  as mj_open(), but only before a worker has begun: a call whose worker has begun
 //                           ends when that has ended
 //   -EINVAL     `buffer` is NULL with a size, `offset` is negative, or they reach beyond what there is
-//   -ENOMEM, -EPERM  as mj_open()
+//   -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as pread(2)
 //
 // Do not close the descriptor meanwhile: its number may be another file's when a worker begins.
@@ -1054,7 +1065,7 @@ ssize_t mj_pread(int fd,
 // Writes all `bytes` to a place of a file, and leaves the file's own place alone; as mj_pread(). May suspend.
 //
 // Returns `bytes`. Errors, with which a part may have been written:
-//   -ETIMEDOUT, -ECANCELED, -EINVAL, -ENOMEM, -EPERM  as mj_pread()
+//   -ETIMEDOUT, -ECANCELED, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_pread()
 //   and as pwrite(2)
 ssize_t mj_pwrite(int fd,
                   const void *buffer,
@@ -1065,7 +1076,7 @@ ssize_t mj_pwrite(int fd,
 // fsync(2) by a worker of the pool. May suspend.
 //
 // Returns 0: what was written before is on the disk. Errors:
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_open()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as fsync(2)
 int mj_fsync(int fd, uint64_t timeout_ns);
 
@@ -1073,7 +1084,7 @@ int mj_fsync(int fd, uint64_t timeout_ns);
 //
 // Returns 0. Errors, with which `file_status` is left alone:
 //   -EINVAL  `path` or `file_status` is NULL
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_open()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as stat(2)
 int mj_stat(const char *path, struct stat *file_status, uint64_t timeout_ns);
 
@@ -1081,7 +1092,7 @@ int mj_stat(const char *path, struct stat *file_status, uint64_t timeout_ns);
 //
 // Returns 0. Errors, as for all calls that change a directory: after -ETIMEDOUT and -ECANCELED it may still
 // be done:
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_open()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as unlink(2)
 int mj_unlink(const char *path,
               uint64_t timeout_ns);
@@ -1089,21 +1100,21 @@ int mj_unlink(const char *path,
 // rename(2) by a worker of the pool. May suspend.
 //
 // Returns 0. Errors:
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_unlink()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
 //   and as rename(2)
 int mj_rename(const char *from, const char *to, uint64_t timeout_ns);
 
 // mkdir(2) by a worker of the pool. May suspend.
 //
 // Returns 0. Errors:
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_unlink()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
 //   and as mkdir(2)
 int mj_mkdir(const char *path, mode_t mode, uint64_t timeout_ns);
 
 // rmdir(2) by a worker of the pool. May suspend.
 //
 // Returns 0. Errors:
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_unlink()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
 //   and as rmdir(2)
 int mj_rmdir(const char *path, uint64_t timeout_ns);
 
@@ -1114,7 +1125,7 @@ int mj_rmdir(const char *path, uint64_t timeout_ns);
 // the strings. Errors, with which `*names` and `*name_count` are left alone:
 //   -EFBIG   there are more names
 //   -EINVAL  `path` or `names` is NULL
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_open()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as opendir(3)
 //
 // `name_count` may be NULL.
@@ -1132,7 +1143,7 @@ int mj_list_directory(const char *path,
 //   -EFBIG   it has more bytes
 //   -EISDIR  it is a directory
 //   -EINVAL  `path` or `data` is NULL
-//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_open()
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as open(2) and read(2)
 //
 // `bytes` may be NULL.

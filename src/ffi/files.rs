@@ -28,6 +28,7 @@ unsafe fn path_ref<'p>(path: *const c_char) -> Result<&'p CStr> {
 ///   -ENOMEM     out of memory
 ///   -EINVAL     a path is NULL
 ///   -EPERM      not in a task, or as open(2)
+///   -EOWNERDEAD  this is a child of fork(), and the worker is the parent's
 ///   and as open(2)
 ///
 /// After -ETIMEDOUT and -ECANCELED the worker may still go on, or even begin: a file may be created or emptied
@@ -53,7 +54,7 @@ pub unsafe extern "C" fn mj_open(
 ///   -ETIMEDOUT, -ECANCELED  as mj_open(), but only before a worker has begun: a call whose worker has begun
 ///                           ends when that has ended
 ///   -EINVAL     `buffer` is NULL with a size, `offset` is negative, or they reach beyond what there is
-///   -ENOMEM, -EPERM  as mj_open()
+///   -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as pread(2)
 ///
 /// Do not close the descriptor meanwhile: its number may be another file's when a worker begins.
@@ -76,7 +77,7 @@ pub unsafe extern "C" fn mj_pread(
 /// Writes all `bytes` to a place of a file, and leaves the file's own place alone; as mj_pread(). May suspend.
 ///
 /// Returns `bytes`. Errors, with which a part may have been written:
-///   -ETIMEDOUT, -ECANCELED, -EINVAL, -ENOMEM, -EPERM  as mj_pread()
+///   -ETIMEDOUT, -ECANCELED, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_pread()
 ///   and as pwrite(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_pwrite(
@@ -97,7 +98,7 @@ pub unsafe extern "C" fn mj_pwrite(
 /// fsync(2) by a worker of the pool. May suspend.
 ///
 /// Returns 0: what was written before is on the disk. Errors:
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_open()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as fsync(2)
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_fsync(fd: c_int, timeout_ns: u64) -> c_int {
@@ -108,7 +109,7 @@ pub extern "C" fn mj_fsync(fd: c_int, timeout_ns: u64) -> c_int {
 ///
 /// Returns 0. Errors, with which `file_status` is left alone:
 ///   -EINVAL  `path` or `file_status` is NULL
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_open()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as stat(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_stat(
@@ -129,7 +130,7 @@ pub unsafe extern "C" fn mj_stat(
 ///
 /// Returns 0. Errors, as for all calls that change a directory: after -ETIMEDOUT and -ECANCELED it may still
 /// be done:
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_open()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as unlink(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_unlink(path: *const c_char, timeout_ns: u64) -> c_int {
@@ -141,7 +142,7 @@ pub unsafe extern "C" fn mj_unlink(path: *const c_char, timeout_ns: u64) -> c_in
 /// rename(2) by a worker of the pool. May suspend.
 ///
 /// Returns 0. Errors:
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_unlink()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
 ///   and as rename(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_rename(
@@ -161,7 +162,7 @@ pub unsafe extern "C" fn mj_rename(
 /// mkdir(2) by a worker of the pool. May suspend.
 ///
 /// Returns 0. Errors:
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_unlink()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
 ///   and as mkdir(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_mkdir(path: *const c_char, mode: mode_t, timeout_ns: u64) -> c_int {
@@ -174,7 +175,7 @@ pub unsafe extern "C" fn mj_mkdir(path: *const c_char, mode: mode_t, timeout_ns:
 /// rmdir(2) by a worker of the pool. May suspend.
 ///
 /// Returns 0. Errors:
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM  as mj_unlink()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
 ///   and as rmdir(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_rmdir(path: *const c_char, timeout_ns: u64) -> c_int {
@@ -191,7 +192,7 @@ pub unsafe extern "C" fn mj_rmdir(path: *const c_char, timeout_ns: u64) -> c_int
 /// the strings. Errors, with which `*names` and `*name_count` are left alone:
 ///   -EFBIG   there are more names
 ///   -EINVAL  `path` or `names` is NULL
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_open()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as opendir(3)
 ///
 /// `name_count` may be NULL.
@@ -226,7 +227,7 @@ pub unsafe extern "C" fn mj_list_directory(
 ///   -EFBIG   it has more bytes
 ///   -EISDIR  it is a directory
 ///   -EINVAL  `path` or `data` is NULL
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_open()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as open(2) and read(2)
 ///
 /// `bytes` may be NULL.

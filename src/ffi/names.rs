@@ -26,7 +26,7 @@ use crate::engine::sys::{Address, Error, Hints, NameError, Result, check_address
 ///   -ETIMEDOUT   not in time
 ///   -EINVAL      `host` or `service` is NULL or empty, or there is a service for a path; a path that is empty
 ///                or too long
-///   -ECANCELED, -ENOMEM, -EPERM  as mj_getaddrinfo()
+///   -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
 ///   and as socket(2) and connect(2): of several addresses the error of the first that says most, one of
 ///   another machine more than that there is no way to it
 #[unsafe(no_mangle)]
@@ -54,6 +54,7 @@ pub unsafe extern "C" fn mj_dial(
 ///   -ENOMEM     out of memory, or EAI_MEMORY
 ///   -EINVAL     `list` is NULL
 ///   -EPERM      not in a task
+///   -EOWNERDEAD  this is a child of fork(), and the look-up is the parent's
 ///   and what errno is with EAI_SYSTEM
 ///
 /// A look-up cannot be stopped: after -ETIMEDOUT and -ECANCELED it keeps its worker until it ends, but
@@ -85,7 +86,7 @@ pub unsafe extern "C" fn mj_getaddrinfo(
 ///
 /// Returns 0, or a positive number as mj_getaddrinfo(). Errors:
 ///   -EINVAL  `address` is NULL, or no address is so long; a buffer is NULL with a size
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM  as mj_getaddrinfo()
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
 ///   and what errno is with EAI_SYSTEM
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_getnameinfo(

@@ -82,7 +82,8 @@ pub unsafe extern "C" fn mj_connect(
 ///                unknown flag, or one that the address cannot have; a path that is empty or too long
 ///   -EADDRINUSE  somebody listens there, or the path exists
 ///   -ENOENT, -EAGAIN, -EREMOTEIO  as mj_dial(), of a name
-///   -ETIMEDOUT, -ECANCELED, -ENOMEM  as mj_getaddrinfo(), of a name: there is no limit but the task's deadline
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EOWNERDEAD  as mj_getaddrinfo(), of a name: there is no limit but
+///                the task's deadline
 ///   and as socket(2), bind(2), listen(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_listen(
