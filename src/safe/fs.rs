@@ -32,15 +32,17 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::blocking::{self, Class};
 use super::time::limit;
 use super::unwind::suspending;
 use crate::engine::files;
-use crate::engine::pool::{Class, run_apart};
 use crate::engine::sys::{Bytes, Result};
 
 /// Has a thread of the pool do something, and suspends the task meanwhile.
-fn on_worker<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    suspending(|| run_apart(Class::File, limit(None), act))?
+fn on_worker<T: Send + 'static>(
+    act: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    blocking::run_in(Class::File, act)?
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {
