@@ -175,6 +175,8 @@ static void names_are_listened_at(void) {
   CHECK_INT(mj_listen("localhost", "http", 0, 0), ==, -EINVAL);
   CHECK_INT(mj_listen("localhost", NULL, 0, 0), ==, -EINVAL);
   CHECK_INT(mj_listen("127.0.0.1", "0", 0, MJ_LISTEN_V6ONLY), ==, -EINVAL);
+  CHECK_INT(mj_listen("1.2.3", "0", 0, 0), ==, -EADDRNOTAVAIL);  // 1.2.0.3, as it always was.
+  CHECK_INT(mj_listen("no such name", "0", 0, 0), ==, -ENOENT);
 }
 
 static void paths_are_dialed(void) {

@@ -721,9 +721,9 @@ struct pollfd;
 // Reads what is there, at most `bytes`, from any descriptor, whether it blocks or not; waits for at
 // most `timeout_ns` while there is nothing. The descriptor's flags stay as they are. May suspend.
 //
-// What is on a disk, and not in memory, is read by a thread of the library, while other tasks run; once it
-// has begun, the call ends when it has ended. A file of another kind that cannot be read without
-// blocking, such as a terminal, is asked by poll(2) first.
+// What is on a disk, and not in memory, is read by a thread of the library, while other tasks run. It has a
+// second to begin, though the limit is shorter; once it has begun, the call ends when it has ended. A file of
+// another kind that cannot be read without blocking, such as a terminal, is asked by poll(2) first.
 //
 // Returns how many bytes, or 0 at the end. Errors, with which nothing was read:
 //   -ETIMEDOUT  there was nothing in time
@@ -1055,7 +1055,8 @@ int mj_open(const char *path,
 //   -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as pread(2)
 //
-// Do not close the descriptor meanwhile: its number may be another file's when a worker begins.
+// With a limit of 0 it reads what is in memory, and is -ETIMEDOUT if that is not all. Do not close the
+// descriptor meanwhile: its number may be another file's when a worker begins.
 ssize_t mj_pread(int fd,
                  void *buffer,
                  size_t bytes,

@@ -67,9 +67,9 @@ pub(super) unsafe fn tell(place: *mut size_t, done: usize) {
 /// Reads what is there, at most `bytes`, from any descriptor, whether it blocks or not; waits for at
 /// most `timeout_ns` while there is nothing. The descriptor's flags stay as they are. May suspend.
 ///
-/// What is on a disk, and not in memory, is read by a thread of the library, while other tasks run; once it
-/// has begun, the call ends when it has ended. A file of another kind that cannot be read without
-/// blocking, such as a terminal, is asked by poll(2) first.
+/// What is on a disk, and not in memory, is read by a thread of the library, while other tasks run. It has a
+/// second to begin, though the limit is shorter; once it has begun, the call ends when it has ended. A file of
+/// another kind that cannot be read without blocking, such as a terminal, is asked by poll(2) first.
 ///
 /// Returns how many bytes, or 0 at the end. Errors, with which nothing was read:
 ///   -ETIMEDOUT  there was nothing in time

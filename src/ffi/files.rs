@@ -57,7 +57,8 @@ pub unsafe extern "C" fn mj_open(
 ///   -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as pread(2)
 ///
-/// Do not close the descriptor meanwhile: its number may be another file's when a worker begins.
+/// With a limit of 0 it reads what is in memory, and is -ETIMEDOUT if that is not all. Do not close the
+/// descriptor meanwhile: its number may be another file's when a worker begins.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_pread(
     fd: c_int,

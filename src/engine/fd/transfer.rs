@@ -4,8 +4,10 @@ use std::ffi::c_int;
 
 use super::call::Call;
 use crate::engine::pool::{Class, run_within};
+use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Form, Result, iovec};
 use crate::engine::threads::Ownership;
+use crate::engine::time::Deadline;
 
 /// One direction.
 pub(super) trait Transfer {
@@ -58,8 +60,12 @@ const ON_A_DISK: Error = Error::WouldBlock;
 /// As [`Transfer::move_some`].
 #[cold]
 unsafe fn move_on_worker<T: Transfer>(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
+    /// How long a worker has to begin at the least: however often a call is made that has no time, one of them
+    /// moves something.
+    const LEAST_NS: u64 = 1_000_000_000;
     let (fd, before) = (call.fd, call.identity());
-    let moved = run_within(Class::File, call.limit, || {
+    let deadline = Deadline::after_ns(call.left_ns().max(LEAST_NS));
+    let moved = run_within(Class::File, Limit::uninterrupted(deadline), || {
         // The number may be another file's when a worker begins.
         if Ownership::closes(fd) != before {
             return Err(Error::Os(libc::EBADF));
