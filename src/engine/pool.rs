@@ -38,6 +38,7 @@
 //! returns.
 
 mod call;
+mod closure;
 mod job;
 mod lock;
 mod pace;
@@ -51,6 +52,7 @@ use std::sync::atomic::{
 };
 
 pub use call::{Work, run};
+pub use closure::{run_apart, run_within};
 pub use job::is_canceled;
 
 use crate::engine::sys::{self, Error, Result};

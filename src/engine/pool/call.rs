@@ -10,7 +10,7 @@ use super::job::{ABANDONED, Function, GIVEN_UP, Job, RUNNING, call_abandon};
 use super::workers::NotBegun;
 use crate::engine::context::sanitizer;
 use crate::engine::scheduler::{Running, Scheduler, running_task, wait_for_begun};
-use crate::engine::sys::{self, Error, ErrnoGuard, Result};
+use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
 use crate::engine::time::Deadline;
 

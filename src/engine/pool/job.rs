@@ -217,7 +217,6 @@ pub fn is_canceled() -> bool {
     // SAFETY: the thread's own variable, which lives as long as the thread.
     let running = unsafe { &*switch::thread() }.job.get().cast::<Job>();
     // SAFETY: null, or a job whose function runs on this thread.
-    unsafe { running.as_ref() }.is_some_and(|job| {
-        matches!(job.state.load(Acquire), GIVEN_UP | ABANDONED)
-    })
+    unsafe { running.as_ref() }
+        .is_some_and(|job| matches!(job.state.load(Acquire), GIVEN_UP | ABANDONED))
 }

@@ -52,8 +52,7 @@ fn wait(word: &AtomicU32) {
     // Who holds it holds it for a few instructions.
     for _ in 0..100 {
         std::hint::spin_loop();
-        if word.load(Relaxed) == OPEN
-            && word.compare_exchange(OPEN, HELD, Acquire, Relaxed).is_ok()
+        if word.load(Relaxed) == OPEN && word.compare_exchange(OPEN, HELD, Acquire, Relaxed).is_ok()
         {
             return;
         }
