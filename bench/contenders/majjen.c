@@ -322,6 +322,56 @@ static void loop_run(int busy) {
 
 static void loop_stop(void) { mj_scheduler_cancel(threads_row.scheduler, threads_row.keeper); }
 
+static void nothing(void *argument) { (void)argument; }
+
+static void offload_nothing(void *argument) {
+  (void)argument;
+  while (offloads.index < offloads.count) {
+    offloads.index++;
+    uint64_t began_ns = wall_ns();
+    if (mj_offload(nothing, NULL, NULL, MJ_FOREVER) != 0) fail("mj_offload");
+    count_offload(began_ns);
+  }
+}
+
+static void test_offload(void) {
+  begin_offloads();
+  for (uint64_t i = 0; i < offloads.tasks; i++) mj_go(threads_row.scheduler, offload_nothing, NULL, NULL);
+  mj_run(threads_row.scheduler);
+  report_offloads();
+}
+
+static mj_xchan *elements;
+
+static void *send_elements(void *count) {
+  for (uint64_t i = 1; i <= *(uint64_t *)count; i++) {
+    if (mj_xchan_send(elements, &i, MJ_FOREVER) != 0) fail("mj_xchan_send");
+  }
+  return NULL;
+}
+
+static void receive_elements(void *argument) {
+  uint64_t *count = argument, sum = 0, element = 0;
+  for (uint64_t i = 0; i < *count; i++) {
+    if (mj_xchan_recv(elements, &element, MJ_FOREVER) != 0) fail("mj_xchan_recv");
+    sum += element;
+  }
+  if (sum != *count * (*count + 1) / 2) fail("the sum is wrong");
+}
+
+static void test_elements(void) {
+  pthread_t thread;
+  uint64_t count = argument("count"), began = wall_ns(), cpu_began = cpu_ns();
+  elements = mj_xchan_create(sizeof count, 16384);
+  pthread_create(&thread, NULL, send_elements, &count);
+  mj_go(threads_row.scheduler, receive_elements, &count, NULL);
+  mj_run(threads_row.scheduler);
+  report("ns", (double)(wall_ns() - began) / (double)count);
+  report("cpu_ns", (double)(cpu_ns() - cpu_began) / (double)count);
+  pthread_join(thread, NULL);
+  report("work", (double)count);
+}
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -349,8 +399,8 @@ int main(int argc, char **argv) {
       {"channel", test_channel},
       {"transfer", test_transfer},
       {"beside", test_beside},
-      {"posts", test_posts},
-      {"post_once", test_post_once},
+      THREAD_TESTS,
+      {"elements", test_elements},
       {"version", test_version},
       {NULL, NULL},
   };
