@@ -103,7 +103,7 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_INT(mj_try_select(&one, 1), ==, -EAGAIN);
   // Operations that are none are refused, and those that need a scheduler that runs.
   const mj_select_case others[] = {
-      {.op = (mj_select_op)5, .chan = chan},       {.op = (mj_select_op)5},
+      {.op = (mj_select_op)7, .chan = chan},       {.op = (mj_select_op)7},
       {.op = MJ_SELECT_FD, .fd = 0, .events = -1}, {.op = MJ_SELECT_FD, .fd = -1},
       {.op = MJ_SELECT_TASK, .task = 1},           {.op = MJ_SELECT_DEADLINE, .deadline_ns = 1},
   };
