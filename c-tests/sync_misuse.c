@@ -222,7 +222,7 @@ static void cases_must_be_whole(void) {
   mj_select_case cases[2] = {{.chan = chan, .op = MJ_SELECT_RECV, .element = &value},
                            {.chan = other, .op = MJ_SELECT_SEND, .element = &value}};
   CHECK_INT(mj_select(cases, SIZE_MAX, 0), ==, -EINVAL);
-  int unknown = 5;
+  int unknown = 7;
   memcpy(&cases[0].op, &unknown, sizeof unknown);
   CHECK_INT(mj_select(cases, 2, 0), ==, -EINVAL);
   CHECK_INT(mj_try_select(cases, 2), ==, -EINVAL);
