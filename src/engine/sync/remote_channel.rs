@@ -322,11 +322,7 @@ impl RemoteChannel {
         port.waiters.push(case);
         case.port().set(port);
         // SAFETY: the port is the channel's, to which the case has a reference.
-        unsafe { side.parties.enlist(&port.party) };
-        if self.is_ready(end) {
-            // As if it had become so now: the loop gets a message, unless another party does.
-            side.parties.notify();
-        }
+        unsafe { side.parties.begin(&port.party, || self.is_ready(end)) };
         Ok(())
     }
 
