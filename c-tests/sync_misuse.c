@@ -103,7 +103,7 @@ static void outside_a_task_nothing_waits(void) {
   CHECK_INT(mj_try_select(&one, 1), ==, -EAGAIN);
   // Operations that are none are refused, and those that need a scheduler that runs.
   const mj_select_case others[] = {
-      {.op = (mj_select_op)5, .chan = chan},       {.op = (mj_select_op)5},
+      {.op = (mj_select_op)7, .chan = chan},       {.op = (mj_select_op)7},
       {.op = MJ_SELECT_FD, .fd = 0, .events = -1}, {.op = MJ_SELECT_FD, .fd = -1},
       {.op = MJ_SELECT_TASK, .task = 1},           {.op = MJ_SELECT_DEADLINE, .deadline_ns = 1},
   };
@@ -222,7 +222,7 @@ static void cases_must_be_whole(void) {
   mj_select_case cases[2] = {{.chan = chan, .op = MJ_SELECT_RECV, .element = &value},
                            {.chan = other, .op = MJ_SELECT_SEND, .element = &value}};
   CHECK_INT(mj_select(cases, SIZE_MAX, 0), ==, -EINVAL);
-  int unknown = 5;
+  int unknown = 7;
   memcpy(&cases[0].op, &unknown, sizeof unknown);
   CHECK_INT(mj_select(cases, 2, 0), ==, -EINVAL);
   CHECK_INT(mj_try_select(cases, 2), ==, -EINVAL);

@@ -106,10 +106,7 @@ impl Port {
     /// Begins to wait, and runs the loop until all tasks have something.
     fn run(&self, channel: &Channel) -> Vec<Result<u64>> {
         // SAFETY: it stays here, and this ends when it is outside.
-        unsafe { channel.receivers.enlist(&self.party) };
-        if channel.ring.is_ready(End::Receive) {
-            channel.receivers.notify();
-        }
+        unsafe { channel.receivers.begin(&self.party, || channel.ring.is_ready(End::Receive)) };
         while self.waiters.get() > 0 {
             self.read_note(channel);
         }
@@ -181,6 +178,24 @@ fn two_threads_that_wait_get_an_element_each() {
         let mut received = others.map(|other| other.join().unwrap().unwrap());
         received.sort_unstable();
         assert_eq!(received, [1, 2]);
+    });
+}
+
+/// An element may be published before one that was claimed earlier: then the one who is told of it finds nothing, and
+/// who is told of the other one hands on.
+#[test]
+fn elements_that_come_out_of_order_reach_two_that_wait() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.check(|| {
+        let channel = Channel::new(2);
+        let senders =
+            [1, 2].map(|number| with(&channel, move |channel| channel.send(number, None).unwrap()));
+        let other = with(&channel, |channel| channel.receive(None).unwrap().unwrap());
+        assert_eq!(channel.receive(None).unwrap().unwrap() + other.join().unwrap(), 3);
+        for sender in senders {
+            assert_eq!(sender.join().unwrap(), Ok(()));
+        }
     });
 }
 

@@ -159,6 +159,14 @@ impl Types {
         }
         let result = result.map_or(String::new(), |result| format!(" -> {result}"));
         let line = format!("{head}({}){result};", list.join(", "));
+        if line.len() == WIDTH
+            && let Some((call, result)) = line.split_once(" -> ")
+            && !call.contains(" = ")
+        {
+            // rustfmt takes the semicolon for too much here.
+            let indent = " ".repeat(head.len() - head.trim_start().len());
+            return Ok(writeln!(text, "{call}\n{indent}-> {result}")?);
+        }
         if line.len() <= WIDTH {
             return Ok(writeln!(text, "{line}")?);
         }

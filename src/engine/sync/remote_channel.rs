@@ -13,16 +13,14 @@
 //! them. So a task that is woken has its result, as with a local channel, and timeouts, cancellation and select
 //! are the same. A task that comes meanwhile, and finds an element, takes it before those that wait.
 //!
-//! A task that gives up looks once more, in the moment in which it leaves the queue
-//! ([`Outcome::TimedOut`](crate::engine::task::Outcome) becomes a success): an element may be there whose message the
-//! loop has not read.
+//! A task that gives up looks once more, in the moment in which it leaves the queue: an element may be there whose
+//! message the loop has not read.
 //!
 //! # Who keeps what alive
 //!
 //! The channel is reference-counted. References are the program's handles, one for each case in a port's queue,
-//! and one for a port's message on its way. Ports belong to the channel. One whose scheduler has been destroyed,
-//! and whose message has come back, is used for the next scheduler, so there are no more than
-//! schedulers at one time.
+//! and one for a port's message on its way. Ports belong to the channel. One whose scheduler is gone is used for
+//! the next, so there are no more than schedulers at one time.
 //!
 //! While a task waits here, another thread may wake it: its scheduler's run does not end by deadlock.
 //!
@@ -86,7 +84,7 @@ unsafe impl Send for RemoteChannel {}
 unsafe impl Sync for RemoteChannel {}
 
 /// The tasks of one scheduler that wait at one end. Its thread has it for itself, but for the party and the
-/// message, which belong to the protocol of the parties: other threads have them while the party is told.
+/// message: other threads have them while the party is told.
 #[repr(C)]
 pub struct Port {
     message: Message,
@@ -127,8 +125,8 @@ unsafe fn deliver(party: NonNull<Party>) -> bool {
         port.party.take_note();
         return false;
     };
-    // SAFETY: alive, see above.
-    let reference = unsafe { Handle::another(port.channel) };
+    // SAFETY: as above.
+    let reference = unsafe { port.channel.as_ref() }.another();
     // SAFETY: the message is in no inbox, since the party was listed; and stays where it is, since it has a
     // reference to the channel.
     if unsafe { remote.post(NonNull::from(&port.message)) }.is_err() {
@@ -199,7 +197,7 @@ impl RemoteChannel {
     #[inline(always)]
     pub unsafe fn transfer_at_once(&self, end: End, element: *mut c_void) -> Option<Result<()>> {
         match running_task() {
-            Some(running) if running.0.spend_briefly(running.1) => return None,
+            Some((scheduler, task)) if scheduler.spend_briefly(task) => return None,
             None if current().is_some() => return None,
             _ => {}
         }
@@ -210,26 +208,19 @@ impl RemoteChannel {
     #[cold]
     #[inline(never)]
     unsafe fn transfer_later(&self, end: End, element: *mut c_void, limit: Limit) -> Result<()> {
-        match running_task() {
-            Some(running) if running.0.spend_briefly(running.1) => {
-                yield_spent(running, Wait::NONE)?;
-            }
+        let running = running_task();
+        match running {
+            Some((it, task)) if it.spend_briefly(task) => yield_spent((it, task), Wait::NONE)?,
             None if current().is_some() => return Err(Error::NotInTask),
             _ => {}
         }
         // SAFETY: as the contract of `transfer` says.
-        match unsafe { self.attempt(end, element) } {
-            Some(result) => result,
-            // SAFETY: as above.
-            None => unsafe { self.wait(end, element, limit) },
+        let attempt = || unsafe { self.attempt(end, element) };
+        if let Some(result) = attempt() {
+            return result;
         }
-    }
-
-    /// # Safety
-    /// As [`transfer`](Self::transfer).
-    unsafe fn wait(&self, end: End, element: *mut c_void, limit: Limit) -> Result<()> {
-        if running_task().is_some() {
-            // SAFETY: as this function's contract says.
+        if running.is_some() {
+            // SAFETY: as above.
             return unsafe { wait_for_remote(self, end, element, limit) };
         }
         let until_ns = match limit.deadline {
@@ -238,8 +229,6 @@ impl RemoteChannel {
             Deadline::In(ns) => sys::monotonic_ns().checked_add(ns),
             Deadline::At(ns) => Some(ns),
         };
-        // SAFETY: as above.
-        let attempt = || unsafe { self.attempt(end, element) };
         let done = self.side(end).parties.wait(until_ns, attempt, || self.is_ready(end));
         done.unwrap_or(Err(Error::TimedOut))
     }
@@ -302,7 +291,12 @@ impl RemoteChannel {
 
     /// Adds a reference, which is to be dropped as a [`Handle`].
     pub fn retain(&self) {
-        std::mem::forget(Handle::another_of(self));
+        self.references.fetch_add(1, Relaxed);
+    }
+
+    fn another(&self) -> Handle {
+        self.retain();
+        Handle(NonNull::from(self))
     }
 
     fn side(&self, end: End) -> &Side {
@@ -328,11 +322,7 @@ impl RemoteChannel {
         port.waiters.push(case);
         case.port().set(port);
         // SAFETY: the port is the channel's, to which the case has a reference.
-        unsafe { side.parties.enlist(&port.party) };
-        if self.is_ready(end) {
-            // As if it had become so now: the loop gets a message, unless another party does.
-            side.parties.notify();
-        }
+        unsafe { side.parties.begin(&port.party, || self.is_ready(end)) };
         Ok(())
     }
 
@@ -448,18 +438,6 @@ impl Handle {
         Ok(Handle(memory))
     }
 
-    /// # Safety
-    /// A channel that is alive.
-    unsafe fn another(channel: NonNull<RemoteChannel>) -> Handle {
-        // SAFETY: as this function's contract says.
-        Handle::another_of(unsafe { channel.as_ref() })
-    }
-
-    fn another_of(channel: &RemoteChannel) -> Handle {
-        channel.references.fetch_add(1, Relaxed);
-        Handle(NonNull::from(channel))
-    }
-
     /// Turns it into a pointer for C, which owns it.
     pub fn into_raw(self) -> *mut RemoteChannel {
         std::mem::ManuallyDrop::new(self).0.as_ptr()
@@ -485,7 +463,7 @@ impl Deref for Handle {
 
 impl Clone for Handle {
     fn clone(&self) -> Handle {
-        Handle::another_of(self)
+        self.another()
     }
 }
 

@@ -215,6 +215,19 @@ impl Parties {
         }
     }
 
+    /// A party that is no thread begins to wait: enters the list, and looks. If there is something, it is as if it
+    /// had come now: one of those who are listed is told.
+    ///
+    /// # Safety
+    /// As [`enlist`](Self::enlist).
+    pub unsafe fn begin(&self, party: &Party, is_ready: impl Fn() -> bool) {
+        // SAFETY: as this function's contract says.
+        unsafe { self.enlist(party) };
+        if is_ready() {
+            self.notify();
+        }
+    }
+
     /// What a party does that has been told, if it is no thread but serves waiters of its own. `serve` gives
     /// them what there is, and returns whether any are left. `is_ready` tells whether there is more.
     ///
