@@ -38,6 +38,7 @@
 //! returns.
 
 mod call;
+mod futex;
 mod job;
 mod lock;
 mod pace;
@@ -114,8 +115,18 @@ struct Pool {
     classes: [Workers; Class::ALL.len()],
 }
 
-static POOL: Pool =
-    Pool { process: AtomicU32::new(0), classes: [const { Workers::new() }; Class::ALL.len()] };
+#[cfg(not(loom))]
+static POOL: Pool = Pool {
+    process: AtomicU32::new(0),
+    classes: [const { Workers::new(thread::start) }; Class::ALL.len()],
+};
+
+// Not used: models make workers of their own.
+#[cfg(loom)]
+static POOL: std::sync::LazyLock<Pool> = std::sync::LazyLock::new(|| Pool {
+    process: AtomicU32::new(0),
+    classes: std::array::from_fn(|_| Workers::new(Box::new(thread::start))),
+});
 
 /// This process's pool.
 fn pool() -> &'static Pool {

@@ -3,14 +3,12 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use super::Class;
-use super::job::{ABANDONED, Function, GIVEN_UP, Job, RUNNING, call_abandon};
+use super::job::{Function, Job, call_abandon};
 use super::workers::NotBegun;
-use crate::engine::context::sanitizer;
 use crate::engine::scheduler::{Running, Scheduler, running_task, wait_for_begun};
-use crate::engine::sys::{self, Error, ErrnoGuard, Result};
+use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
 use crate::engine::time::Deadline;
 
@@ -114,10 +112,7 @@ unsafe fn try_to_leave(scheduler: &Scheduler, job: NonNull<Job>) -> Way {
             Way::NotBegun
         }
         None => {
-            sanitizer::release(&this.state);
-            let next = if this.abandon.is_some() { ABANDONED } else { GIVEN_UP };
-            let was = this.state.compare_exchange(RUNNING, next, AcqRel, Acquire);
-            if was.is_err() || this.abandon.is_none() {
+            if !this.try_abandon() {
                 return Way::Stays;
             }
             // The job may be gone by now.

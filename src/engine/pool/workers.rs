@@ -19,21 +19,25 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr::{NonNull, from_ref, null};
-use std::sync::atomic::{
-    AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use std::sync::atomic::AtomicU64;
 
 use super::Class;
+use super::futex::Futex;
 use super::job::{INLINE, Job, QUEUED, RUNNING};
 use super::lock::Lock;
 use super::pace::{Pace, may_linger};
-use super::thread;
 use crate::engine::log;
-use crate::engine::sys;
+use crate::engine::sys::{self, Result};
+use crate::engine::threads::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// How long a thread sleeps before it ends.
-pub static IDLE_NS: AtomicU64 = AtomicU64::new(10_000_000_000);
+const IDLE_NS: u64 = 10_000_000_000;
+
+/// Makes a thread, which is coming.
+#[cfg(not(loom))]
+type Make = fn(Class) -> Result<()>;
+#[cfg(loom)]
+type Make = Box<dyn Fn(Class) -> Result<()> + Send + Sync>;
 
 /// How long nobody tries to make a thread after it has failed.
 const RETRY_NS: u64 = 10_000_000;
@@ -43,6 +47,8 @@ pub struct Workers {
     /// A copy of `State::queued`, for threads that look without the lock.
     queued: AtomicUsize,
     inline: AtomicU64,
+    idle_ns: AtomicU64,
+    make: Make,
 }
 
 struct State {
@@ -70,7 +76,7 @@ unsafe impl Send for State {}
 /// A thread that may sleep, in its own frame.
 pub struct Sleeper {
     /// [`ASLEEP`] until it is taken out of the list, and told why.
-    word: AtomicU32,
+    word: Futex,
     thread: c_int,
     pub pace: Pace,
     below: Cell<*const Sleeper>,
@@ -83,18 +89,38 @@ const DISMISSED: u32 = 2;
 impl Sleeper {
     /// For the calling thread.
     pub fn new() -> Sleeper {
-        Sleeper { word: AtomicU32::new(CALLED), thread: sys::thread_id(), pace: Pace::new(), below: Cell::new(null()) }
+        Sleeper {
+            word: Futex::new(CALLED),
+            thread: sys::thread_id(),
+            pace: Pace::new(),
+            below: Cell::new(null()),
+        }
     }
 }
 
 /// What is to be done for a job, without the lock.
 enum Call {
     Nobody,
-    Wake(*const AtomicU32),
+    Wake(*const Futex),
     Make,
 }
 
 impl State {
+    const NEW: State = State {
+        first: null(),
+        last: null(),
+        queued: 0,
+        threads: 0,
+        coming: 0,
+        called: 0,
+        is_lingering: false,
+        asleep: 0,
+        sleepers: null(),
+        limit: 0,
+        retry_at_ns: 0,
+        reported: false,
+    };
+
     fn push(&mut self, job: &Job) {
         job.previous.set(self.last);
         job.next.set(null());
@@ -143,7 +169,7 @@ impl State {
             self.asleep -= 1;
             self.coming += 1;
             self.called += 1;
-            sleeper.word.store(CALLED, Release);
+            sleeper.word.store(CALLED);
             return Call::Wake(&sleeper.word);
         }
         if self.threads >= self.limit
@@ -159,7 +185,7 @@ impl State {
 
     /// A thread that was not coming goes to sleep.
     fn lie_down(&mut self, sleeper: &Sleeper) {
-        sleeper.word.store(ASLEEP, Relaxed);
+        sleeper.word.store(ASLEEP);
         sleeper.below.set(self.sleepers);
         self.sleepers = sleeper;
         self.asleep += 1;
@@ -184,24 +210,25 @@ impl State {
 }
 
 impl Workers {
-    pub const fn new() -> Workers {
+    #[cfg(not(loom))]
+    pub const fn new(make: Make) -> Workers {
         Workers {
-            state: Lock::new(State {
-                first: null(),
-                last: null(),
-                queued: 0,
-                threads: 0,
-                coming: 0,
-                called: 0,
-                is_lingering: false,
-                asleep: 0,
-                sleepers: null(),
-                limit: 0,
-                retry_at_ns: 0,
-                reported: false,
-            }),
+            state: Lock::new(State::NEW),
             queued: AtomicUsize::new(0),
             inline: AtomicU64::new(0),
+            idle_ns: AtomicU64::new(IDLE_NS),
+            make,
+        }
+    }
+
+    #[cfg(loom)]
+    pub fn new(make: Make) -> Workers {
+        Workers {
+            state: Lock::new(State::NEW),
+            queued: AtomicUsize::new(0),
+            inline: AtomicU64::new(0),
+            idle_ns: AtomicU64::new(IDLE_NS),
+            make,
         }
     }
 
@@ -212,20 +239,7 @@ impl Workers {
     pub unsafe fn begin(&self, limit: usize) {
         let anew = |state: &mut State| {
             let limit = if state.limit == 0 { limit } else { state.limit };
-            *state = State {
-                first: null(),
-                last: null(),
-                queued: 0,
-                threads: 0,
-                coming: 0,
-                called: 0,
-                is_lingering: false,
-                asleep: 0,
-                sleepers: null(),
-                limit,
-                retry_at_ns: 0,
-                reported: false,
-            };
+            *state = State { limit, ..State::NEW };
         };
         // SAFETY: as this function's contract says.
         unsafe { self.state.renew(anew) };
@@ -291,9 +305,9 @@ impl Workers {
     fn answer(&self, class: Class, call: Call) {
         match call {
             Call::Nobody => {}
-            Call::Wake(word) => sys::futex_wake(word),
+            Call::Wake(word) => Futex::wake(word),
             Call::Make => {
-                if let Err(error) = thread::start(class) {
+                if let Err(error) = (self.make)(class) {
                     self.do_without(class, error);
                 }
             }
@@ -390,20 +404,20 @@ impl Workers {
     /// A thread sleeps until it is taken out of the list. Returns false if nobody has, for long: then
     /// it is to end.
     fn sleep(&self, me: &Sleeper) -> bool {
-        let until_ns = sys::monotonic_ns() + IDLE_NS.load(Relaxed);
+        let until_ns = sys::monotonic_ns().saturating_add(self.idle_ns.load(Relaxed));
         loop {
             let left_ns = until_ns.saturating_sub(sys::monotonic_ns());
             if left_ns > 0 {
-                sys::futex_wait(&me.word, ASLEEP, Some(left_ns));
+                me.word.wait(ASLEEP, left_ns);
             }
-            match me.word.load(Acquire) {
+            match me.word.load() {
                 ASLEEP if left_ns > 0 => continue,
                 ASLEEP => {}
                 told => return told == CALLED,
             }
             {
                 let mut state = self.state.lock();
-                match me.word.load(Relaxed) {
+                match me.word.load() {
                     ASLEEP => {}
                     told => return told == CALLED,
                 }
@@ -426,11 +440,11 @@ impl Workers {
         state.sleepers = sleeper.below.get();
         state.asleep -= 1;
         state.threads -= 1;
-        sleeper.word.store(DISMISSED, Release);
+        sleeper.word.store(DISMISSED);
         // It may be gone once the lock is open.
-        let word: *const AtomicU32 = &sleeper.word;
+        let word: *const Futex = &sleeper.word;
         drop(state);
-        sys::futex_wake(word);
+        Futex::wake(word);
         Ok(thread)
     }
 
@@ -451,3 +465,7 @@ pub enum NotBegun {
     /// In its scheduler's mailbox.
     Posted,
 }
+
+#[cfg(all(test, loom))]
+#[path = "../../../tests/models/pool.rs"]
+mod models;

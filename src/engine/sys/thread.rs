@@ -106,6 +106,7 @@ pub fn processors() -> usize {
 }
 
 /// Blocks while a word has a value, for at most so long. May return early.
+#[cfg_attr(loom, allow(dead_code))] // Models have something else.
 pub fn futex_wait(word: &AtomicU32, value: u32, timeout_ns: Option<u64>) {
     let timeout = timeout_ns.map(timespec);
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
@@ -117,6 +118,7 @@ pub fn futex_wait(word: &AtomicU32, value: u32, timeout_ns: Option<u64>) {
 }
 
 /// Wakes a thread that waits for a word. The word need not be there any more.
+#[cfg_attr(loom, allow(dead_code))]
 pub fn futex_wake(word: *const AtomicU32) {
     // SAFETY: the kernel uses the address of a private futex as a number.
     unsafe {
