@@ -36,7 +36,7 @@ impl World {
         let refuses = Arc::new(StdBool::new(false));
         let (its, counter, handles, no) =
             (place.clone(), ran.clone(), threads.clone(), refuses.clone());
-        let make = move |class| {
+        let make = move |_: &'static Workers| {
             if no.load(ForStd) {
                 return Err(Error::OutOfMemory);
             }
@@ -44,7 +44,7 @@ impl World {
             let works = move || {
                 let me = Sleeper::new();
                 let mut was_called = true;
-                while let Some(job) = workers.next(class, &me, was_called) {
+                while let Some(job) = workers.next(&me, was_called) {
                     was_called = false;
                     assert_eq!(unsafe { job.as_ref() }.state.load(Relaxed), RUNNING);
                     counter.fetch_add(1, ForStd);
@@ -53,7 +53,8 @@ impl World {
             handles.lock().unwrap().push(thread::spawn(works));
             Ok(())
         };
-        let workers: &'static Workers = Box::leak(Box::new(Workers::new(Box::new(make))));
+        let workers: &'static Workers =
+            Box::leak(Box::new(Workers::new(Class::Cpu, Box::new(make))));
         workers.idle_ns.store(idle_ns, ForStd);
         workers.state.lock().limit = limit;
         let _ = place.set(workers);
@@ -86,7 +87,7 @@ impl World {
     }
 }
 
-fn add_to(workers: &Workers) -> &'static Job {
+fn add_to(workers: &'static Workers) -> &'static Job {
     let job = Box::leak(Box::new(Job::new(Class::Cpu, nothing, std::ptr::null_mut(), None)));
     unsafe { workers.add(NonNull::from(&*job)) };
     job
@@ -163,7 +164,7 @@ fn the_limit_is_lowered_with_work_queued() {
         let world = World::new(2, NEVER);
         world.add();
         let workers = world.workers;
-        let other = thread::spawn(move || workers.set_limit(Class::Cpu, 1));
+        let other = thread::spawn(move || workers.set_limit(1));
         world.add();
         other.join().unwrap();
         world.end();

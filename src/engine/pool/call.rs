@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use super::Class;
+use super::class::Class;
 use super::job::{Function, Job, call_abandon};
+use super::process::workers_of;
 use super::workers::NotBegun;
 use crate::engine::scheduler::{Running, Scheduler, running_task, wait_for_begun};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
@@ -61,7 +62,7 @@ pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
         task.interest.set(OF_THE_POOL);
         scheduler.expect_message();
         // SAFETY: made above.
-        unsafe { class.workers().add(job) };
+        unsafe { workers_of(class).add(job) };
         Wait::on(&JOB, job.as_ptr())
     };
     let result = wait_for_begun(deadline, begin);
@@ -102,7 +103,7 @@ unsafe fn try_to_leave(scheduler: &Scheduler, job: NonNull<Job>) -> Way {
         }
         return Way::Left;
     }
-    match this.class.workers().withdraw(this) {
+    match workers_of(this.class).withdraw(this) {
         Some(place) => {
             this.leave(scheduler);
             if let NotBegun::Free = place {

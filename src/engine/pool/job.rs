@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 use std::ptr::{NonNull, from_ref, null};
 
-use super::Class;
+use super::class::Class;
 use crate::engine::context::{callback, sanitizer, switch};
 use crate::engine::scheduler::{Scheduler, current};
 use crate::engine::sys::{self, Error, Result};
@@ -120,7 +120,9 @@ impl Job {
             return true;
         }
         sanitizer::acquire(&this.state);
-        this.poster.take().map(Poster::forget);
+        if let Some(poster) = this.poster.take() {
+            poster.forget();
+        }
         call_abandon(this.abandon, this.argument);
         // SAFETY: the task has left, so nobody else has it.
         unsafe { Job::free(job) };

@@ -17,11 +17,11 @@
 //! and never on a single processor.
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr::{NonNull, from_ref, null};
 use std::sync::atomic::AtomicU64;
 
-use super::Class;
+use super::class::Class;
 use super::futex::Futex;
 use super::job::{INLINE, Job, QUEUED, RUNNING};
 use super::lock::Lock;
@@ -33,16 +33,35 @@ use crate::engine::threads::atomic::{AtomicUsize, Ordering::Relaxed};
 /// How long a thread sleeps before it ends.
 const IDLE_NS: u64 = 10_000_000_000;
 
-/// Makes a thread, which is coming.
+/// Makes a thread of a class, which was called.
 #[cfg(not(loom))]
-type Make = fn(Class) -> Result<()>;
+type Make = fn(&'static Workers) -> Result<()>;
 #[cfg(loom)]
-type Make = Box<dyn Fn(Class) -> Result<()> + Send + Sync>;
+type Make = Box<dyn Fn(&'static Workers) -> Result<()> + Send + Sync>;
 
 /// How long nobody tries to make a thread after it has failed.
 const RETRY_NS: u64 = 10_000_000;
 
+/// What a class does at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Threads.
+    pub threads: usize,
+    /// Those of them that have nothing to do.
+    pub idle: usize,
+    /// Functions that wait for a thread.
+    pub queued: usize,
+    /// Functions that run on threads of the class.
+    pub running: usize,
+    /// Functions that were given to the loops of their schedulers since the process began, because there was
+    /// no thread to be had.
+    pub ran_in_loop: u64,
+}
+
+/// The threads of a class, and its queue.
 pub struct Workers {
+    class: Class,
     state: Lock<State>,
     /// A copy of `State::queued`, for threads that look without the lock.
     queued: AtomicUsize,
@@ -211,8 +230,9 @@ impl State {
 
 impl Workers {
     #[cfg(not(loom))]
-    pub const fn new(make: Make) -> Workers {
+    pub const fn new(class: Class, make: Make) -> Workers {
         Workers {
+            class,
             state: Lock::new(State::NEW),
             queued: AtomicUsize::new(0),
             inline: AtomicU64::new(0),
@@ -222,8 +242,9 @@ impl Workers {
     }
 
     #[cfg(loom)]
-    pub fn new(make: Make) -> Workers {
+    pub fn new(class: Class, make: Make) -> Workers {
         Workers {
+            class,
             state: Lock::new(State::NEW),
             queued: AtomicUsize::new(0),
             inline: AtomicU64::new(0),
@@ -236,9 +257,9 @@ impl Workers {
     ///
     /// # Safety
     /// No thread of this process uses it.
-    pub unsafe fn begin(&self, limit: usize) {
+    pub unsafe fn begin(&self) {
         let anew = |state: &mut State| {
-            let limit = if state.limit == 0 { limit } else { state.limit };
+            let limit = if state.limit == 0 { self.class.first_limit() } else { state.limit };
             *state = State { limit, ..State::NEW };
         };
         // SAFETY: as this function's contract says.
@@ -253,16 +274,15 @@ impl Workers {
     ///
     /// # Safety
     /// A new job, which is the pool's from now on.
-    pub unsafe fn add(&self, job: NonNull<Job>) {
+    pub unsafe fn add(&'static self, job: NonNull<Job>) {
         // SAFETY: as this function's contract says.
         let job = unsafe { job.as_ref() };
-        let class = job.class;
         let mut state = self.state.lock();
         state.push(job);
         let call = state.call();
         self.queued.store(state.queued, Relaxed);
         drop(state);
-        self.answer(class, call);
+        self.answer(call);
     }
 
     /// Takes a job out of the queue for its task, which leaves. Returns whether its function has not
@@ -280,20 +300,20 @@ impl Workers {
         }
     }
 
-    pub fn set_limit(&self, class: Class, limit: usize) {
+    pub fn set_limit(&'static self, limit: usize) {
         self.state.lock().limit = limit;
         loop {
             let call = self.state.lock().call();
             if let Call::Nobody = call {
                 return;
             }
-            self.answer(class, call);
+            self.answer(call);
         }
     }
 
-    pub fn counts(&self) -> super::Counts {
+    pub fn counts(&self) -> Counts {
         let state = self.state.lock();
-        super::Counts {
+        Counts {
             threads: state.threads,
             idle: state.asleep + state.coming.saturating_sub(state.queued),
             queued: state.queued,
@@ -302,13 +322,13 @@ impl Workers {
         }
     }
 
-    fn answer(&self, class: Class, call: Call) {
+    fn answer(&'static self, call: Call) {
         match call {
             Call::Nobody => {}
             Call::Wake(word) => Futex::wake(word),
             Call::Make => {
-                if let Err(error) = (self.make)(class) {
-                    self.do_without(class, error);
+                if let Err(error) = (self.make)(self) {
+                    self.do_without(error);
                 }
             }
         }
@@ -316,7 +336,7 @@ impl Workers {
 
     /// A thread could not be made. If there is none at all, the jobs are run by their schedulers.
     #[cold]
-    fn do_without(&self, class: Class, error: sys::Error) {
+    fn do_without(&self, error: sys::Error) {
         let mut state = self.state.lock();
         state.threads -= 1;
         state.coming -= 1;
@@ -353,15 +373,19 @@ impl Workers {
             log::warn(format_args!(
                 "the pool can have no thread {}: {error}; functions that block are run by the loop, \
                  and block it",
-                class.thread_name().to_string_lossy()
+                self.class.thread_name().to_string_lossy()
             ));
         }
     }
 
     // ---- for the threads of the class
 
+    pub fn thread_name(&self) -> &'static CStr {
+        self.class.thread_name()
+    }
+
     /// The next job for a thread, which was busy or was called; it waits for one. `None` if it is to end.
-    pub fn next(&self, class: Class, me: &Sleeper, mut was_called: bool) -> Option<NonNull<Job>> {
+    pub fn next(&'static self, me: &Sleeper, mut was_called: bool) -> Option<NonNull<Job>> {
         loop {
             let mut state = self.state.lock();
             state.coming -= usize::from(was_called);
@@ -371,7 +395,7 @@ impl Workers {
                 state.threads -= 1;
                 let call = state.call();
                 drop(state);
-                self.answer(class, call);
+                self.answer(call);
                 return None;
             }
             let mut job = state.pop();
@@ -389,7 +413,7 @@ impl Workers {
                 self.queued.store(state.queued, Relaxed);
                 let call = state.call();
                 drop(state);
-                self.answer(class, call);
+                self.answer(call);
                 return job;
             }
             state.lie_down(me);
@@ -449,12 +473,12 @@ impl Workers {
     }
 
     /// A busy thread has ended in its function.
-    pub fn has_ended(&self, class: Class) {
+    pub fn has_ended(&'static self) {
         let mut state = self.state.lock();
         state.threads -= 1;
         let call = state.call();
         drop(state);
-        self.answer(class, call);
+        self.answer(call);
     }
 }
 
@@ -464,6 +488,46 @@ pub enum NotBegun {
     Free,
     /// In its scheduler's mailbox.
     Posted,
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::ffi::c_void;
+    use std::ptr::NonNull;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::{Class, Job, Workers};
+    use crate::engine::pool::thread;
+    use crate::engine::sys;
+
+    unsafe extern "C" fn counts(counter: *mut c_void) {
+        // SAFETY: the test's counter.
+        unsafe { &*counter.cast::<AtomicUsize>() }.fetch_add(1, SeqCst);
+    }
+
+    #[test]
+    fn threads_that_are_idle_end() {
+        static WORKERS: Workers = Workers::new(Class::Dns, thread::start);
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
+        // SAFETY: nobody uses it yet.
+        unsafe { WORKERS.begin() };
+        WORKERS.idle_ns.store(1_000_000, SeqCst);
+        for round in 1..=20 {
+            for _ in 0..4 {
+                let counter = (&raw const COUNTER).cast_mut().cast();
+                let memory = NonNull::new(sys::allocate::<Job>(1)).unwrap();
+                // SAFETY: fresh memory for one. It is not freed.
+                unsafe {
+                    memory.write(Job::new(Class::Dns, counts, counter, None));
+                    WORKERS.add(memory);
+                }
+            }
+            while WORKERS.counts().threads > 0 {
+                sys::sleep_ns(100_000);
+            }
+            assert_eq!(COUNTER.load(SeqCst), 4 * round);
+        }
+    }
 }
 
 #[cfg(all(test, loom))]
