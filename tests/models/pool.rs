@@ -43,11 +43,11 @@ impl World {
             let (workers, counter) = (*its.get().unwrap(), counter.clone());
             let works = move || {
                 let me = Sleeper::new();
-                let mut was_called = true;
-                while let Some(job) = workers.next(&me, was_called) {
-                    was_called = false;
+                let mut next = workers.next(&me, true);
+                while let Some(job) = next {
                     assert_eq!(unsafe { job.as_ref() }.state.load(Relaxed), RUNNING);
                     counter.fetch_add(1, ForStd);
+                    next = workers.take().or_else(|| workers.next(&me, false));
                 }
             };
             handles.lock().unwrap().push(thread::spawn(works));

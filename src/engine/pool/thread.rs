@@ -39,22 +39,24 @@ unsafe extern "C-unwind" fn main(workers: *mut c_void) -> *mut c_void {
     }
     let process = this_process();
     let me = Sleeper::new();
-    let mut was_called = true;
-    while let Some(job) = workers.next(&me, was_called) {
-        was_called = false;
+    let mut next = workers.next(&me, true);
+    while let Some(job) = next {
         me.pace.begin();
         // SAFETY: this thread's, since it has taken it.
         unsafe { job.as_ref() }.run();
         if this_process() != process {
             break; // A child that the function has made: nothing is its own.
         }
-        // SAFETY: its function was run, and it is not used afterwards.
-        unsafe {
-            if Job::end(job) {
-                Job::post(job);
-            }
+        // SAFETY: its function was run, and it is not used if it is gone.
+        let is_to_be_told = unsafe { Job::end(job) };
+        // First, so that who is told finds a thread that is coming, and needs no other one.
+        next = workers.take();
+        if is_to_be_told {
+            // SAFETY: it has ended, and is not used afterwards.
+            unsafe { Job::post(job) };
         }
         me.pace.end();
+        next = next.or_else(|| workers.next(&me, false));
     }
     null_mut()
 }

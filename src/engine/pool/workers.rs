@@ -384,11 +384,21 @@ impl Workers {
         self.class.thread_name()
     }
 
-    /// The next job for a thread, which was busy or was called; it waits for one. `None` if it is to end.
+    /// The next job for a thread that was busy. `None`: it is coming from now on.
+    pub fn take(&self) -> Option<NonNull<Job>> {
+        let mut state = self.state.lock();
+        let job = if state.threads > state.limit { None } else { state.pop() };
+        state.coming += usize::from(job.is_none());
+        self.queued.store(state.queued, Relaxed);
+        job
+    }
+
+    /// The next job for a thread that is coming, because it was called or was busy; it waits for one. `None`
+    /// if it is to end.
     pub fn next(&'static self, me: &Sleeper, mut was_called: bool) -> Option<NonNull<Job>> {
         loop {
             let mut state = self.state.lock();
-            state.coming -= usize::from(was_called);
+            state.coming -= 1;
             state.called -= usize::from(was_called);
             if state.threads > state.limit {
                 // What it came for is another one's.
