@@ -41,7 +41,6 @@ unsafe extern "C-unwind" fn main(workers: *mut c_void) -> *mut c_void {
     let me = Sleeper::new();
     let mut next = workers.next(&me, true);
     while let Some(job) = next {
-        me.pace.begin();
         // SAFETY: this thread's, since it has taken it.
         unsafe { job.as_ref() }.run();
         if this_process() != process {
@@ -55,8 +54,10 @@ unsafe extern "C-unwind" fn main(workers: *mut c_void) -> *mut c_void {
             // SAFETY: it has ended, and is not used afterwards.
             unsafe { Job::post(job) };
         }
-        me.pace.end();
-        next = next.or_else(|| workers.next(&me, false));
+        if next.is_none() {
+            me.pace.end();
+            next = workers.next(&me, false);
+        }
     }
     null_mut()
 }

@@ -424,6 +424,7 @@ impl Workers {
                 let call = state.call();
                 drop(state);
                 self.answer(call);
+                me.pace.begin();
                 return job;
             }
             state.lie_down(me);
