@@ -29,6 +29,14 @@ static void yields_now(mj_scheduler* scheduler) {
   CHECK_INT(mj_yield(), ==, 0);
 }
 
+static void does_nothing(void* argument) { (void)argument; }
+
+static void offloads(mj_scheduler* scheduler) {
+  (void)scheduler;
+  CHECK_INT(mj_offload(does_nothing, NULL, NULL, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_offload_in(MJ_OFFLOAD_FILE, does_nothing, NULL, does_nothing, LONG_NS), ==, 0);
+}
+
 static void sleeps_for_no_time(mj_scheduler* scheduler) {
   (void)scheduler;
   CHECK_INT(mj_sleep_ns(0), ==, 0);
@@ -270,6 +278,7 @@ static const struct {
 } paths[] = {
     {"yields", yields},
     {"yields_now", yields_now},
+    {"offloads", offloads},
     {"sleeps_for_no_time", sleeps_for_no_time},
     {"sleeps_for_1_ns", sleeps_for_1_ns},
     {"sleeps_for_3_us", sleeps_for_3_us},

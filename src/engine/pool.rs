@@ -38,138 +38,19 @@
 //! returns.
 
 mod call;
+mod class;
 mod closure;
+mod futex;
 mod job;
 mod lock;
 mod pace;
+mod process;
 mod thread;
 mod workers;
 
-use std::ffi::CStr;
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{Acquire, Release},
-};
-
 pub use call::{Work, run};
+pub use class::Class;
 pub use closure::{run_apart, run_within};
 pub use job::is_canceled;
-
-use crate::engine::sys::{self, Error, Result};
-use crate::engine::threads::{ForkSafeMutex, this_process};
-use workers::Workers;
-
-/// What kind of work a function does: each has threads of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[repr(u32)]
-pub enum Class {
-    /// It computes.
-    Cpu = 0,
-    /// It waits for files, or for anything else that blocks.
-    File = 1,
-    /// It waits for names to be resolved.
-    Dns = 2,
-}
-
-impl Class {
-    const ALL: [Class; 3] = [Class::Cpu, Class::File, Class::Dns];
-
-    /// The class of a number.
-    pub(crate) fn of(number: u32) -> Result<Class> {
-        let found = Class::ALL.into_iter().find(|class| *class as u32 == number);
-        found.ok_or(Error::InvalidArgument)
-    }
-
-    /// The name of its threads.
-    fn thread_name(self) -> &'static CStr {
-        match self {
-            Class::Cpu => c"mj-cpu",
-            Class::File => c"mj-file",
-            Class::Dns => c"mj-dns",
-        }
-    }
-
-    /// How many threads it may have at first.
-    fn first_limit(self) -> usize {
-        match self {
-            Class::Cpu => sys::processors().max(2),
-            Class::File => 64,
-            Class::Dns => 32,
-        }
-    }
-
-    fn workers(self) -> &'static Workers {
-        &pool().classes[self as usize]
-    }
-
-    /// [`workers`](Self::workers), if this process has used them.
-    fn workers_if_begun(self) -> Option<&'static Workers> {
-        let has_begun = POOL.process.load(Acquire) == this_process();
-        has_begun.then(|| &POOL.classes[self as usize])
-    }
-}
-
-struct Pool {
-    /// The process that the classes are of: 0 before the first use.
-    process: AtomicU32,
-    classes: [Workers; Class::ALL.len()],
-}
-
-static POOL: Pool =
-    Pool { process: AtomicU32::new(0), classes: [const { Workers::new() }; Class::ALL.len()] };
-
-/// This process's pool.
-fn pool() -> &'static Pool {
-    if POOL.process.load(Acquire) != this_process() {
-        begin();
-    }
-    &POOL
-}
-
-/// Empties the pool at its first use in a process.
-#[cold]
-fn begin() {
-    static BEGINNING: ForkSafeMutex<()> = ForkSafeMutex::new(());
-    let _beginning = BEGINNING.lock();
-    if POOL.process.load(Acquire) == this_process() {
-        return;
-    }
-    thread::prepare();
-    for class in Class::ALL {
-        // SAFETY: no thread of this process has used it, as its number says.
-        unsafe { POOL.classes[class as usize].begin(class.first_limit()) };
-    }
-    POOL.process.store(this_process(), Release);
-}
-
-/// Sets how many threads a class may have.
-pub fn set_limit(class: Class, threads: usize) -> Result<()> {
-    if threads == 0 {
-        return Err(Error::InvalidArgument);
-    }
-    class.workers().set_limit(class, threads);
-    Ok(())
-}
-
-/// What a class does at the moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Threads.
-    pub threads: usize,
-    /// Those of them that have nothing to do.
-    pub idle: usize,
-    /// Functions that wait for a thread.
-    pub queued: usize,
-    /// Functions that run on threads of the class.
-    pub running: usize,
-    /// Functions that were given to the loops of their schedulers since the process began, because there was
-    /// no thread to be had.
-    pub ran_in_loop: u64,
-}
-
-/// What a class does at the moment.
-pub fn counts(class: Class) -> Counts {
-    class.workers().counts()
-}
+pub use process::{counts, set_limit};
+pub use workers::Counts;

@@ -1,6 +1,6 @@
 //! State that is shared with other threads, signal handlers and children of fork().
 
-mod atomic;
+pub mod atomic;
 mod fork_safe_mutex;
 mod identity;
 mod inbox;

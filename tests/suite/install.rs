@@ -33,7 +33,8 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("install::consumer_by_meson", || {
             with_tools(&["meson", "ninja", "pkg-config"], by_meson)
         }),
-        Trial::test("install::consumer_by_dlopen_a_hundred_times", by_dlopen),
+        Trial::test("install::consumer_by_dlopen_a_hundred_times", || by_dlopen("dlopen.c")),
+        Trial::test("install::closed_while_a_function_runs", || by_dlopen("dlopen_pool.c")),
         Trial::test("install::server_by_the_guides_command_line", by_the_guides_command_line),
         Trial::ignorable_test("install::links_beside_another_rust_library", || {
             with_tool("rustc", beside_another_rust_library)
@@ -330,13 +331,13 @@ fn by_meson() -> Result<(), Failed> {
     Ok(())
 }
 
-fn by_dlopen() -> Result<(), Failed> {
+fn by_dlopen(program: &str) -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     let mut include = OsString::from("-I");
     include.push(prefix.path("include"));
     let mut compiler = toolchain::c_compiler();
     compiler.args(["-std=gnu99", "-Wall", "-Wextra", "-Werror"]);
-    prefix.compile(compiler, "dlopen.c", &[include, "-ldl".into()])?;
+    prefix.compile(compiler, program, &[include, "-ldl".into()])?;
     prefix.run_program(&[&prefix.path("lib/libmajjen.so")]).map(drop)
 }
 

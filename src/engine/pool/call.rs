@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
-use super::Class;
-use super::job::{ABANDONED, Function, GIVEN_UP, Job, RUNNING, call_abandon};
+use super::class::Class;
+use super::job::{Function, Job, call_abandon};
+use super::process::workers_of;
 use super::workers::NotBegun;
-use crate::engine::context::sanitizer;
 use crate::engine::scheduler::{Running, Scheduler, running_task, wait_for_begun};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
@@ -63,7 +62,7 @@ pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
         task.interest.set(OF_THE_POOL);
         scheduler.expect_message();
         // SAFETY: made above.
-        unsafe { class.workers().add(job) };
+        unsafe { workers_of(class).add(job) };
         Wait::on(&JOB, job.as_ptr())
     };
     let result = wait_for_begun(deadline, begin);
@@ -104,7 +103,7 @@ unsafe fn try_to_leave(scheduler: &Scheduler, job: NonNull<Job>) -> Way {
         }
         return Way::Left;
     }
-    match this.class.workers().withdraw(this) {
+    match workers_of(this.class).withdraw(this) {
         Some(place) => {
             this.leave(scheduler);
             if let NotBegun::Free = place {
@@ -114,10 +113,7 @@ unsafe fn try_to_leave(scheduler: &Scheduler, job: NonNull<Job>) -> Way {
             Way::NotBegun
         }
         None => {
-            sanitizer::release(&this.state);
-            let next = if this.abandon.is_some() { ABANDONED } else { GIVEN_UP };
-            let was = this.state.compare_exchange(RUNNING, next, AcqRel, Acquire);
-            if was.is_err() || this.abandon.is_none() {
+            if !this.try_abandon() {
                 return Way::Stays;
             }
             // The job may be gone by now.

@@ -4,16 +4,16 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::offset_of;
 use std::ptr::{NonNull, from_ref, null};
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{AcqRel, Acquire, Relaxed},
-};
 
-use super::Class;
+use super::class::Class;
 use crate::engine::context::{callback, sanitizer, switch};
 use crate::engine::scheduler::{Scheduler, current};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
+use crate::engine::threads::atomic::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 use crate::engine::threads::{Message, Poster, this_process};
 
 /// What a job runs. Nothing may unwind out of it.
@@ -46,6 +46,7 @@ pub struct Job {
 }
 
 const _: () = assert!(offset_of!(Job, message) == 0);
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Job>() <= Scheduler::SPARE_BYTES);
 
 impl Job {
@@ -58,23 +59,34 @@ impl Job {
         abandon: Option<Function>,
     ) -> Result<NonNull<Job>> {
         let memory = scheduler.spare.take().ok_or(Error::OutOfMemory)?.cast::<Job>();
+        let job = Job::new(class, function, argument, abandon);
+        job.task.set(task);
+        job.poster.set(Some(scheduler.remote.poster()));
         // SAFETY: memory of enough bytes that nobody uses.
-        unsafe {
-            memory.write(Job {
-                message: Message::new(arrive, forget),
-                next: Cell::new(null()),
-                previous: Cell::new(null()),
-                function,
-                argument,
-                abandon,
-                task: Cell::new(task),
-                poster: Cell::new(Some(scheduler.remote.poster())),
-                process: this_process(),
-                state: AtomicU32::new(QUEUED),
-                class,
-            });
-        }
+        unsafe { memory.write(job) };
         Ok(memory)
+    }
+
+    /// A job that no task waits for.
+    pub fn new(
+        class: Class,
+        function: Function,
+        argument: *mut c_void,
+        abandon: Option<Function>,
+    ) -> Job {
+        Job {
+            message: Message::new(arrive, forget),
+            next: Cell::new(null()),
+            previous: Cell::new(null()),
+            function,
+            argument,
+            abandon,
+            task: Cell::new(null()),
+            poster: Cell::new(None),
+            process: this_process(),
+            state: AtomicU32::new(QUEUED),
+            class,
+        }
     }
 
     /// Whether it is of this process, and not of one that this is a child of.
@@ -108,7 +120,9 @@ impl Job {
             return true;
         }
         sanitizer::acquire(&this.state);
-        this.poster.take().map(Poster::forget);
+        if let Some(poster) = this.poster.take() {
+            poster.forget();
+        }
         call_abandon(this.abandon, this.argument);
         // SAFETY: the task has left, so nobody else has it.
         unsafe { Job::free(job) };
@@ -130,6 +144,15 @@ impl Job {
     /// Nobody posts it, in this process. Returns whether nobody has before either.
     pub fn forget_poster(&self) -> bool {
         self.poster.take().is_some()
+    }
+
+    /// The task wants to leave while the function runs. Returns whether it has, and the job is of who runs it;
+    /// without `abandon` it is only said to the function.
+    pub fn try_abandon(&self) -> bool {
+        sanitizer::release(&self.state);
+        let next = if self.abandon.is_some() { ABANDONED } else { GIVEN_UP };
+        let may_leave = next == ABANDONED;
+        self.state.compare_exchange(RUNNING, next, AcqRel, Acquire).is_ok() && may_leave
     }
 
     pub fn is_done(&self) -> bool {

@@ -1,12 +1,11 @@
 //! A thread of the pool.
 
 use std::ffi::c_void;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, from_ref, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::Class;
 use super::job::Job;
-use super::workers::Sleeper;
+use super::workers::{Sleeper, Workers};
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Result};
 use crate::engine::threads::this_process;
@@ -16,79 +15,62 @@ static KEY: AtomicU32 = AtomicU32::new(0);
 
 /// Before the first thread of a process is made: the library stays, and hears of the end of threads.
 /// For one thread at a time.
-pub fn prepare() {
+pub fn prepare(at_exit: extern "C" fn()) {
     if KEY.load(Relaxed) == 0 {
         sys::keep_loaded();
         KEY.store(sys::thread_end_key(end).map_or(0, |key| key + 1), Relaxed);
-        sys::at_exit(dismiss_all);
+        sys::at_exit(at_exit);
     }
 }
 
-/// Makes a thread, which is coming.
-pub fn start(class: Class) -> Result<()> {
+/// Makes a thread of a class, which was called.
+pub fn start(workers: &'static Workers) -> Result<()> {
     sanitizer::look_up_tsan_hooks();
-    sys::start_thread(main, class as usize as *mut c_void)
+    sys::start_thread(main, from_ref(workers).cast_mut().cast())
 }
 
 /// Nothing here needs to be dropped: a function may end its thread, by pthread_exit(3).
-unsafe extern "C-unwind" fn main(class: *mut c_void) -> *mut c_void {
-    let Ok(class) = Class::of(class as usize as u32) else { return null_mut() };
-    sys::name_thread(class.thread_name());
+unsafe extern "C-unwind" fn main(workers: *mut c_void) -> *mut c_void {
+    // SAFETY: from `start`, and for ever.
+    let workers = unsafe { &*workers.cast::<Workers>() };
+    sys::name_thread(workers.thread_name());
     if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
-        sys::call_at_end(key);
+        sys::call_at_end(key, from_ref(workers).cast());
     }
-    let (process, workers) = (this_process(), class.workers());
+    let process = this_process();
     let me = Sleeper::new();
-    let mut was_called = true;
-    while let Some(job) = workers.next(class, &me, was_called) {
-        was_called = false;
-        me.pace.begin();
+    let mut next = workers.next(&me, true);
+    while let Some(job) = next {
         // SAFETY: this thread's, since it has taken it.
         unsafe { job.as_ref() }.run();
         if this_process() != process {
             break; // A child that the function has made: nothing is its own.
         }
-        // SAFETY: its function was run, and it is not used afterwards.
-        unsafe {
-            if Job::end(job) {
-                Job::post(job);
-            }
+        // SAFETY: its function was run, and it is not used if it is gone.
+        let is_to_be_told = unsafe { Job::end(job) };
+        // First, so that who is told finds a thread that is coming, and needs no other one.
+        next = workers.take();
+        if is_to_be_told {
+            // SAFETY: it has ended, and is not used afterwards.
+            unsafe { Job::post(job) };
         }
-        me.pace.end();
+        if next.is_none() {
+            me.pace.end();
+            next = workers.next(&me, false);
+        }
     }
     null_mut()
 }
 
-/// The process ends by exit(3): threads that have nothing to do end before, so that what looks for memory
-/// that was lost does not find theirs. The others are not waited for.
-extern "C" fn dismiss_all() {
-    const LIMIT_NS: u64 = 100_000_000;
-    let until_ns = sys::monotonic_ns() + LIMIT_NS;
-    let is_late = || sys::monotonic_ns() > until_ns;
-    for class in Class::ALL {
-        let Some(workers) = class.workers_if_begun() else { return };
-        loop {
-            match workers.dismiss() {
-                Ok(thread) => {
-                    while !sys::has_thread_ended(thread) && !is_late() {
-                        sys::sleep_ns(20_000);
-                    }
-                }
-                Err(true) if !is_late() => sys::sleep_ns(20_000),
-                Err(_) => break,
-            }
-        }
-    }
-}
-
 /// The thread ends: perhaps in a function.
-unsafe extern "C" fn end(_: *mut c_void) {
+unsafe extern "C" fn end(workers: *mut c_void) {
+    // SAFETY: from `main`, and for ever.
+    let workers = unsafe { &*workers.cast::<Workers>() };
     // SAFETY: the thread's own variable, which lives as long as the thread.
     let job = unsafe { &*switch::thread() }.job.get().cast::<Job>().cast_mut();
     let Some(job) = NonNull::new(job) else { return };
     // SAFETY: this thread's, since its function runs on it.
-    let (class, is_own) = unsafe { (job.as_ref().class, job.as_ref().is_of_this_process()) };
-    if !is_own {
+    if !unsafe { job.as_ref() }.is_of_this_process() {
         return;
     }
     // SAFETY: its function has ended so, and it is not used afterwards.
@@ -97,5 +79,5 @@ unsafe extern "C" fn end(_: *mut c_void) {
             Job::post(job);
         }
     }
-    class.workers().has_ended(class);
+    workers.has_ended();
 }

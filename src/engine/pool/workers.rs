@@ -17,32 +17,57 @@
 //! and never on a single processor.
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr::{NonNull, from_ref, null};
-use std::sync::atomic::{
-    AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use std::sync::atomic::AtomicU64;
 
-use super::Class;
+use super::class::Class;
+use super::futex::Futex;
 use super::job::{INLINE, Job, QUEUED, RUNNING};
 use super::lock::Lock;
 use super::pace::{Pace, may_linger};
-use super::thread;
 use crate::engine::log;
-use crate::engine::sys;
+use crate::engine::sys::{self, Result};
+use crate::engine::threads::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// How long a thread sleeps before it ends.
-pub static IDLE_NS: AtomicU64 = AtomicU64::new(10_000_000_000);
+const IDLE_NS: u64 = 10_000_000_000;
+
+/// Makes a thread of a class, which was called.
+#[cfg(not(loom))]
+type Make = fn(&'static Workers) -> Result<()>;
+#[cfg(loom)]
+type Make = Box<dyn Fn(&'static Workers) -> Result<()> + Send + Sync>;
 
 /// How long nobody tries to make a thread after it has failed.
 const RETRY_NS: u64 = 10_000_000;
 
+/// What a class does at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Threads.
+    pub threads: usize,
+    /// Those of them that have nothing to do.
+    pub idle: usize,
+    /// Functions that wait for a thread.
+    pub queued: usize,
+    /// Functions that run on threads of the class.
+    pub running: usize,
+    /// Functions that were given to the loops of their schedulers since the process began, because there was
+    /// no thread to be had.
+    pub ran_in_loop: u64,
+}
+
+/// The threads of a class, and its queue.
 pub struct Workers {
+    class: Class,
     state: Lock<State>,
     /// A copy of `State::queued`, for threads that look without the lock.
     queued: AtomicUsize,
     inline: AtomicU64,
+    idle_ns: AtomicU64,
+    make: Make,
 }
 
 struct State {
@@ -70,7 +95,7 @@ unsafe impl Send for State {}
 /// A thread that may sleep, in its own frame.
 pub struct Sleeper {
     /// [`ASLEEP`] until it is taken out of the list, and told why.
-    word: AtomicU32,
+    word: Futex,
     thread: c_int,
     pub pace: Pace,
     below: Cell<*const Sleeper>,
@@ -83,18 +108,38 @@ const DISMISSED: u32 = 2;
 impl Sleeper {
     /// For the calling thread.
     pub fn new() -> Sleeper {
-        Sleeper { word: AtomicU32::new(CALLED), thread: sys::thread_id(), pace: Pace::new(), below: Cell::new(null()) }
+        Sleeper {
+            word: Futex::new(CALLED),
+            thread: sys::thread_id(),
+            pace: Pace::new(),
+            below: Cell::new(null()),
+        }
     }
 }
 
 /// What is to be done for a job, without the lock.
 enum Call {
     Nobody,
-    Wake(*const AtomicU32),
+    Wake(*const Futex),
     Make,
 }
 
 impl State {
+    const NEW: State = State {
+        first: null(),
+        last: null(),
+        queued: 0,
+        threads: 0,
+        coming: 0,
+        called: 0,
+        is_lingering: false,
+        asleep: 0,
+        sleepers: null(),
+        limit: 0,
+        retry_at_ns: 0,
+        reported: false,
+    };
+
     fn push(&mut self, job: &Job) {
         job.previous.set(self.last);
         job.next.set(null());
@@ -143,7 +188,7 @@ impl State {
             self.asleep -= 1;
             self.coming += 1;
             self.called += 1;
-            sleeper.word.store(CALLED, Release);
+            sleeper.word.store(CALLED);
             return Call::Wake(&sleeper.word);
         }
         if self.threads >= self.limit
@@ -159,7 +204,7 @@ impl State {
 
     /// A thread that was not coming goes to sleep.
     fn lie_down(&mut self, sleeper: &Sleeper) {
-        sleeper.word.store(ASLEEP, Relaxed);
+        sleeper.word.store(ASLEEP);
         sleeper.below.set(self.sleepers);
         self.sleepers = sleeper;
         self.asleep += 1;
@@ -184,24 +229,27 @@ impl State {
 }
 
 impl Workers {
-    pub const fn new() -> Workers {
+    #[cfg(not(loom))]
+    pub const fn new(class: Class, make: Make) -> Workers {
         Workers {
-            state: Lock::new(State {
-                first: null(),
-                last: null(),
-                queued: 0,
-                threads: 0,
-                coming: 0,
-                called: 0,
-                is_lingering: false,
-                asleep: 0,
-                sleepers: null(),
-                limit: 0,
-                retry_at_ns: 0,
-                reported: false,
-            }),
+            class,
+            state: Lock::new(State::NEW),
             queued: AtomicUsize::new(0),
             inline: AtomicU64::new(0),
+            idle_ns: AtomicU64::new(IDLE_NS),
+            make,
+        }
+    }
+
+    #[cfg(loom)]
+    pub fn new(class: Class, make: Make) -> Workers {
+        Workers {
+            class,
+            state: Lock::new(State::NEW),
+            queued: AtomicUsize::new(0),
+            inline: AtomicU64::new(0),
+            idle_ns: AtomicU64::new(IDLE_NS),
+            make,
         }
     }
 
@@ -209,23 +257,10 @@ impl Workers {
     ///
     /// # Safety
     /// No thread of this process uses it.
-    pub unsafe fn begin(&self, limit: usize) {
+    pub unsafe fn begin(&self) {
         let anew = |state: &mut State| {
-            let limit = if state.limit == 0 { limit } else { state.limit };
-            *state = State {
-                first: null(),
-                last: null(),
-                queued: 0,
-                threads: 0,
-                coming: 0,
-                called: 0,
-                is_lingering: false,
-                asleep: 0,
-                sleepers: null(),
-                limit,
-                retry_at_ns: 0,
-                reported: false,
-            };
+            let limit = if state.limit == 0 { self.class.first_limit() } else { state.limit };
+            *state = State { limit, ..State::NEW };
         };
         // SAFETY: as this function's contract says.
         unsafe { self.state.renew(anew) };
@@ -239,16 +274,15 @@ impl Workers {
     ///
     /// # Safety
     /// A new job, which is the pool's from now on.
-    pub unsafe fn add(&self, job: NonNull<Job>) {
+    pub unsafe fn add(&'static self, job: NonNull<Job>) {
         // SAFETY: as this function's contract says.
         let job = unsafe { job.as_ref() };
-        let class = job.class;
         let mut state = self.state.lock();
         state.push(job);
         let call = state.call();
         self.queued.store(state.queued, Relaxed);
         drop(state);
-        self.answer(class, call);
+        self.answer(call);
     }
 
     /// Takes a job out of the queue for its task, which leaves. Returns whether its function has not
@@ -266,20 +300,20 @@ impl Workers {
         }
     }
 
-    pub fn set_limit(&self, class: Class, limit: usize) {
+    pub fn set_limit(&'static self, limit: usize) {
         self.state.lock().limit = limit;
         loop {
             let call = self.state.lock().call();
             if let Call::Nobody = call {
                 return;
             }
-            self.answer(class, call);
+            self.answer(call);
         }
     }
 
-    pub fn counts(&self) -> super::Counts {
+    pub fn counts(&self) -> Counts {
         let state = self.state.lock();
-        super::Counts {
+        Counts {
             threads: state.threads,
             idle: state.asleep + state.coming.saturating_sub(state.queued),
             queued: state.queued,
@@ -288,13 +322,13 @@ impl Workers {
         }
     }
 
-    fn answer(&self, class: Class, call: Call) {
+    fn answer(&'static self, call: Call) {
         match call {
             Call::Nobody => {}
-            Call::Wake(word) => sys::futex_wake(word),
+            Call::Wake(word) => Futex::wake(word),
             Call::Make => {
-                if let Err(error) = thread::start(class) {
-                    self.do_without(class, error);
+                if let Err(error) = (self.make)(self) {
+                    self.do_without(error);
                 }
             }
         }
@@ -302,7 +336,7 @@ impl Workers {
 
     /// A thread could not be made. If there is none at all, the jobs are run by their schedulers.
     #[cold]
-    fn do_without(&self, class: Class, error: sys::Error) {
+    fn do_without(&self, error: sys::Error) {
         let mut state = self.state.lock();
         state.threads -= 1;
         state.coming -= 1;
@@ -339,25 +373,39 @@ impl Workers {
             log::warn(format_args!(
                 "the pool can have no thread {}: {error}; functions that block are run by the loop, \
                  and block it",
-                class.thread_name().to_string_lossy()
+                self.class.thread_name().to_string_lossy()
             ));
         }
     }
 
     // ---- for the threads of the class
 
-    /// The next job for a thread, which was busy or was called; it waits for one. `None` if it is to end.
-    pub fn next(&self, class: Class, me: &Sleeper, mut was_called: bool) -> Option<NonNull<Job>> {
+    pub fn thread_name(&self) -> &'static CStr {
+        self.class.thread_name()
+    }
+
+    /// The next job for a thread that was busy. `None`: it is coming from now on.
+    pub fn take(&self) -> Option<NonNull<Job>> {
+        let mut state = self.state.lock();
+        let job = if state.threads > state.limit { None } else { state.pop() };
+        state.coming += usize::from(job.is_none());
+        self.queued.store(state.queued, Relaxed);
+        job
+    }
+
+    /// The next job for a thread that is coming, because it was called or was busy; it waits for one. `None`
+    /// if it is to end.
+    pub fn next(&'static self, me: &Sleeper, mut was_called: bool) -> Option<NonNull<Job>> {
         loop {
             let mut state = self.state.lock();
-            state.coming -= usize::from(was_called);
+            state.coming -= 1;
             state.called -= usize::from(was_called);
             if state.threads > state.limit {
                 // What it came for is another one's.
                 state.threads -= 1;
                 let call = state.call();
                 drop(state);
-                self.answer(class, call);
+                self.answer(call);
                 return None;
             }
             let mut job = state.pop();
@@ -375,7 +423,8 @@ impl Workers {
                 self.queued.store(state.queued, Relaxed);
                 let call = state.call();
                 drop(state);
-                self.answer(class, call);
+                self.answer(call);
+                me.pace.begin();
                 return job;
             }
             state.lie_down(me);
@@ -390,20 +439,20 @@ impl Workers {
     /// A thread sleeps until it is taken out of the list. Returns false if nobody has, for long: then
     /// it is to end.
     fn sleep(&self, me: &Sleeper) -> bool {
-        let until_ns = sys::monotonic_ns() + IDLE_NS.load(Relaxed);
+        let until_ns = sys::monotonic_ns().saturating_add(self.idle_ns.load(Relaxed));
         loop {
             let left_ns = until_ns.saturating_sub(sys::monotonic_ns());
             if left_ns > 0 {
-                sys::futex_wait(&me.word, ASLEEP, Some(until_ns));
+                me.word.wait(ASLEEP, left_ns);
             }
-            match me.word.load(Acquire) {
+            match me.word.load() {
                 ASLEEP if left_ns > 0 => continue,
                 ASLEEP => {}
                 told => return told == CALLED,
             }
             {
                 let mut state = self.state.lock();
-                match me.word.load(Relaxed) {
+                match me.word.load() {
                     ASLEEP => {}
                     told => return told == CALLED,
                 }
@@ -426,21 +475,21 @@ impl Workers {
         state.sleepers = sleeper.below.get();
         state.asleep -= 1;
         state.threads -= 1;
-        sleeper.word.store(DISMISSED, Release);
+        sleeper.word.store(DISMISSED);
         // It may be gone once the lock is open.
-        let word: *const AtomicU32 = &sleeper.word;
+        let word: *const Futex = &sleeper.word;
         drop(state);
-        sys::futex_wake(word);
+        Futex::wake(word);
         Ok(thread)
     }
 
     /// A busy thread has ended in its function.
-    pub fn has_ended(&self, class: Class) {
+    pub fn has_ended(&'static self) {
         let mut state = self.state.lock();
         state.threads -= 1;
         let call = state.call();
         drop(state);
-        self.answer(class, call);
+        self.answer(call);
     }
 }
 
@@ -451,3 +500,47 @@ pub enum NotBegun {
     /// In its scheduler's mailbox.
     Posted,
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::ffi::c_void;
+    use std::ptr::NonNull;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::{Class, Job, Workers};
+    use crate::engine::pool::thread;
+    use crate::engine::sys;
+
+    unsafe extern "C" fn counts(counter: *mut c_void) {
+        // SAFETY: the test's counter.
+        unsafe { &*counter.cast::<AtomicUsize>() }.fetch_add(1, SeqCst);
+    }
+
+    #[test]
+    fn threads_that_are_idle_end() {
+        static WORKERS: Workers = Workers::new(Class::Dns, thread::start);
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
+        // SAFETY: nobody uses it yet.
+        unsafe { WORKERS.begin() };
+        WORKERS.idle_ns.store(1_000_000, SeqCst);
+        for round in 1..=20 {
+            for _ in 0..4 {
+                let counter = (&raw const COUNTER).cast_mut().cast();
+                let memory = NonNull::new(sys::allocate::<Job>(1)).unwrap();
+                // SAFETY: fresh memory for one. It is not freed.
+                unsafe {
+                    memory.write(Job::new(Class::Dns, counts, counter, None));
+                    WORKERS.add(memory);
+                }
+            }
+            while WORKERS.counts().threads > 0 {
+                sys::sleep_ns(100_000);
+            }
+            assert_eq!(COUNTER.load(SeqCst), 4 * round);
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+#[path = "../../../tests/models/pool.rs"]
+mod models;

@@ -65,9 +65,10 @@ impl Spare {
 impl Drop for Spare {
     fn drop(&mut self) {
         while self.count.get() > 0 {
-            let block = self.take();
-            // SAFETY: nobody uses it.
-            block.map(|block| unsafe { sys::free(block.as_ptr().cast()) });
+            if let Some(block) = self.take() {
+                // SAFETY: nobody uses it.
+                unsafe { sys::free(block.as_ptr().cast()) };
+            }
         }
     }
 }

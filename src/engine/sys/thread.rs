@@ -55,10 +55,10 @@ pub fn thread_end_key(function: unsafe extern "C" fn(*mut c_void)) -> Option<u32
     (failed == 0).then_some(key)
 }
 
-/// Asks for the function of a key, for the calling thread.
-pub fn call_at_end(key: u32) {
-    // SAFETY: a key that was made; any address but null.
-    unsafe { libc::pthread_setspecific(key, std::ptr::dangling::<c_void>()) };
+/// Asks for the function of a key, for the calling thread, with an argument that is not null.
+pub fn call_at_end(key: u32, argument: *const c_void) {
+    // SAFETY: a key that was made.
+    unsafe { libc::pthread_setspecific(key, argument) };
 }
 
 /// Names the calling thread, by at most 15 bytes.

@@ -1,0 +1,97 @@
+//! The pool of this process.
+
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Release},
+};
+
+use super::class::Class;
+use super::thread;
+use super::workers::{Counts, Workers};
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::threads::{ForkSafeMutex, this_process};
+
+struct Pool {
+    /// The process that the classes are of: 0 before the first use.
+    process: AtomicU32,
+    classes: [Workers; Class::ALL.len()],
+}
+
+#[cfg(not(loom))]
+static POOL: Pool = Pool {
+    process: AtomicU32::new(0),
+    classes: [
+        Workers::new(Class::Cpu, thread::start),
+        Workers::new(Class::File, thread::start),
+        Workers::new(Class::Dns, thread::start),
+    ],
+};
+
+// Not used: models make workers of their own.
+#[cfg(loom)]
+static POOL: std::sync::LazyLock<Pool> = std::sync::LazyLock::new(|| Pool {
+    process: AtomicU32::new(0),
+    classes: Class::ALL.map(|class| Workers::new(class, Box::new(thread::start))),
+});
+
+/// The threads of a class.
+pub fn workers_of(class: Class) -> &'static Workers {
+    if POOL.process.load(Acquire) != this_process() {
+        begin();
+    }
+    &POOL.classes[class as usize]
+}
+
+/// Empties the pool at its first use in a process.
+#[cold]
+fn begin() {
+    static BEGINNING: ForkSafeMutex<()> = ForkSafeMutex::new(());
+    let _beginning = BEGINNING.lock();
+    if POOL.process.load(Acquire) == this_process() {
+        return;
+    }
+    thread::prepare(dismiss_all);
+    for class in Class::ALL {
+        // SAFETY: no thread of this process has used it, as its number says.
+        unsafe { POOL.classes[class as usize].begin() };
+    }
+    POOL.process.store(this_process(), Release);
+}
+
+/// The process ends by exit(3): threads that have nothing to do end before, so that what looks for memory
+/// that was lost does not find theirs. The others are not waited for.
+extern "C" fn dismiss_all() {
+    const LIMIT_NS: u64 = 100_000_000;
+    if POOL.process.load(Acquire) != this_process() {
+        return;
+    }
+    let until_ns = sys::monotonic_ns() + LIMIT_NS;
+    let is_late = || sys::monotonic_ns() > until_ns;
+    for workers in &POOL.classes {
+        loop {
+            match workers.dismiss() {
+                Ok(thread) => {
+                    while !sys::has_thread_ended(thread) && !is_late() {
+                        sys::sleep_ns(20_000);
+                    }
+                }
+                Err(true) if !is_late() => sys::sleep_ns(20_000),
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+/// Sets how many threads a class may have.
+pub fn set_limit(class: Class, threads: usize) -> Result<()> {
+    if threads == 0 {
+        return Err(Error::InvalidArgument);
+    }
+    workers_of(class).set_limit(threads);
+    Ok(())
+}
+
+/// What a class does at the moment.
+pub fn counts(class: Class) -> Counts {
+    workers_of(class).counts()
+}
