@@ -5,9 +5,11 @@ mod fork_safe_mutex;
 mod identity;
 mod inbox;
 mod mailbox;
+mod owner;
 mod ownership;
 mod parker;
 mod parties;
+mod quota;
 mod remote;
 mod ring;
 

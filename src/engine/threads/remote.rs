@@ -8,15 +8,10 @@
 //! |---|---|
 //! | `handles`, `references` | anybody who has one |
 //! | `scheduler` | set once by whoever makes it; null from its destruction on. Only the owner follows it |
-//! | `owner` | 0 to a thread's token: that thread, to run the scheduler; back to 0: the same |
-//! | `wakers` | anybody who has a reference, by one up and one down |
+//! | `owner`, `quota`, `mailbox` | see there |
 //! | `posters` | up: the owner, for each [`Poster`] that it hands out; down: who has it, as its last use of the block, or the owner for it |
-//! | `posts` | who leaves a post |
-//! | `begun` | the owner, who begins it |
-//! | `most_posts` | anybody who has one |
 //! | `counters` | the owner; anybody reads them, each for itself |
 //! | `wake_up_fd`, `opened_by`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
-//! | `mailbox` | see there |
 //!
 //! There are two kinds of references, like `Arc` and `Weak`: a [`Remote`] can wake the scheduler,
 //! and keeps the wake-up descriptor open; a [`WeakRemote`] only tells whether the scheduler still
@@ -33,7 +28,9 @@ use std::sync::atomic::{
 use super::identity::this_process;
 use super::inbox::{Batch, Message};
 use super::mailbox::Mailbox;
+use super::owner::Owner;
 use super::parties::Rank;
+use super::quota::Quota;
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Mark, Result};
 
@@ -44,8 +41,8 @@ struct Block {
     /// How many [`WeakRemote`]s there are, plus one for all `Remote`s together.
     references: AtomicUsize,
     scheduler: AtomicPtr<c_void>,
-    /// The thread that runs the scheduler, as the address of its thread-local variable; 0 for none.
-    owner: AtomicUsize,
+    /// By the address of the thread's thread-local variable.
+    owner: Owner,
     /// The process that owns the descriptor: a child of fork() shares it with its parent at first,
     /// and must neither write nor read it.
     process: AtomicU32,
@@ -54,16 +51,9 @@ struct Block {
     /// The process that has opened it: before the others are opened, which may fail.
     opened_by: AtomicU32,
     mailbox: Mailbox,
-    /// How many there are that may wake a task of the scheduler: handles of the program, jobs, ends of
-    /// channels between threads. While there is one, a run does not end by deadlock.
-    wakers: AtomicUsize,
     /// How many [`Poster`]s are out.
     posters: AtomicUsize,
-    /// How many posts have been left and have begun, and how many may wait. Only the owner writes to
-    /// the second one, and needs no locked instruction for that.
-    posts: AtomicUsize,
-    begun: AtomicUsize,
-    most_posts: AtomicUsize,
+    quota: Quota,
     /// The scheduler's counters, as they were in the latest iteration of its loop.
     counters: [AtomicU64; COUNTERS],
 }
@@ -76,8 +66,8 @@ const MOST_POSTS: usize = 16_384;
 
 impl Block {
     fn rank(&self) -> Rank {
-        match self.owner.load(Acquire) {
-            0 => Rank::Away,
+        match self.owner.is_there() {
+            false => Rank::Away,
             _ if self.process.load(Acquire) != this_process() => Rank::Away,
             _ if self.mailbox.is_asleep() => Rank::Asleep,
             _ => Rank::Busy,
@@ -116,16 +106,13 @@ impl Remote {
                 handles: AtomicUsize::new(1),
                 references: AtomicUsize::new(1),
                 scheduler: AtomicPtr::new(null_mut()),
-                owner: AtomicUsize::new(0),
+                owner: Owner::new(),
                 process: AtomicU32::new(this_process()),
                 wake_up_fd: AtomicI32::new(wake_up_fd),
                 opened_by: AtomicU32::new(this_process()),
                 mailbox: Mailbox::new(),
-                wakers: AtomicUsize::new(0),
                 posters: AtomicUsize::new(0),
-                posts: AtomicUsize::new(0),
-                begun: AtomicUsize::new(0),
-                most_posts: AtomicUsize::new(MOST_POSTS),
+                quota: Quota::new(MOST_POSTS),
                 counters: [const { AtomicU64::new(0) }; COUNTERS],
             });
         }
@@ -177,46 +164,39 @@ impl Remote {
     /// As [`post`](Self::post); and the receiver calls [`count_begun`](Self::count_begun).
     pub unsafe fn post_counted(&self, message: ptr::NonNull<Message>) -> Result<()> {
         let block = self.block();
-        let waiting = block.posts.fetch_add(1, Relaxed).wrapping_sub(block.begun.load(Relaxed));
-        let posted = match waiting < block.most_posts.load(Relaxed) {
-            // SAFETY: as this function's contract says.
-            true => unsafe { self.post(message) },
-            false if block.mailbox.is_closed() => Err(Error::Disconnected),
-            false => Err(Error::WouldBlock),
-        };
-        if posted.is_err() {
-            block.posts.fetch_sub(1, Relaxed);
+        if !block.quota.take() {
+            let is_closed = block.mailbox.is_closed();
+            return Err(if is_closed { Error::Disconnected } else { Error::WouldBlock });
         }
-        posted
+        // SAFETY: as this function's contract says.
+        unsafe { self.post(message) }.inspect_err(|_| block.quota.give_back())
     }
 
     /// A counted message does not wait any more. Only for the owner.
     pub fn count_begun(&self) {
-        let begun = &self.block().begun;
-        begun.store(begun.load(Relaxed).wrapping_add(1), Relaxed);
+        self.block().quota.count_begun();
     }
 
     /// Sets how many counted messages may wait.
     pub fn set_most_posts(&self, most: usize) {
-        self.block().most_posts.store(most, Relaxed);
+        self.block().quota.set_most(most);
     }
 
     /// From now on somebody may wake a task of the scheduler, and a run does not end by deadlock.
     pub fn add_waker(&self) {
-        self.block().wakers.fetch_add(1, Relaxed);
+        self.block().owner.add_waker();
     }
 
     /// Undoes [`add_waker`](Self::add_waker). The loop looks again whether anybody is left.
     pub fn remove_waker(&self) {
-        let is_last = self.block().wakers.fetch_sub(1, AcqRel) == 1;
-        if is_last && self.runs_elsewhere() {
+        if self.block().owner.remove_waker(this_thread()) {
             self.notify();
         }
     }
 
     /// Whether anybody may wake a task, who is not a timer or a descriptor.
     pub fn has_wakers(&self) -> bool {
-        self.block().wakers.load(Acquire) > 0
+        self.block().owner.has_wakers()
     }
 
     /// How soon the scheduler would run a message.
@@ -270,13 +250,12 @@ impl Remote {
 
     /// Whether the scheduler runs, on any thread.
     pub fn is_running(&self) -> bool {
-        self.block().owner.load(Acquire) != 0
+        self.block().owner.is_there()
     }
 
     /// Whether the scheduler runs on another thread.
     pub fn runs_elsewhere(&self) -> bool {
-        let owner = self.block().owner.load(Acquire);
-        owner != 0 && owner != this_thread()
+        self.block().owner.is_elsewhere(this_thread())
     }
 
     /// The descriptor that wakes the loop.
@@ -293,10 +272,9 @@ impl Remote {
 
     /// Makes this thread the owner, which runs the scheduler; an error if there is another owner.
     pub fn enter(&self) -> Result<()> {
-        let owner = &self.block().owner;
-        owner
-            .compare_exchange(0, this_thread(), AcqRel, Relaxed)
-            .map_err(|_| Error::WrongThread)?;
+        if !self.block().owner.enter(this_thread()) {
+            return Err(Error::WrongThread);
+        }
         self.block().mailbox.set_awake();
         Ok(())
     }
@@ -304,7 +282,7 @@ impl Remote {
     /// Undoes [`enter`](Self::enter): requests are left for the next run.
     pub fn undo_enter(&self) {
         self.block().mailbox.undo_enter();
-        self.block().owner.store(0, Release);
+        self.block().owner.leave();
     }
 
     /// Whether other threads have left no message and no stop request.
@@ -322,7 +300,7 @@ impl Remote {
     pub fn leave(&self) {
         self.block().mailbox.end_run(|| self.clear_wake_up_fd(), || _ = self.notify());
         sanitizer::acquire(self.block());
-        self.block().owner.store(0, Release);
+        self.block().owner.leave();
     }
 
     /// Clears the wake-up descriptor. The caller must check the mailbox afterwards.
