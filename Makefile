@@ -60,6 +60,7 @@ examples: build
 	$(call example,graceful_stop)
 	$(call example,port_scan)
 	$(call example,chat)
+	$(call example,checksum)
 	$(call example,proxy)
 	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo \
 		"wait_postgresql is left out: libpq is not installed (Debian: apt install libpq-dev)")
@@ -68,7 +69,8 @@ examples: build
 	"$(examples_dir)/wait_mock"
 	"$(examples_dir)/pipeline"
 	"$(examples_dir)/graceful_stop"
-	"$(examples_dir)/port_scan" 127.0.0.1 1024 65535
+	"$(examples_dir)/port_scan" localhost 1024 65535
+	"$(examples_dir)/checksum" docs
 
 # The tests of the feature `log` are built in target/debug, so that the library in target/release stays
 # without. There, too, the unit tests are run once more: with checks of overflowing arithmetic, and the

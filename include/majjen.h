@@ -16,6 +16,7 @@
 //   File descriptors
 //   Reading and writing
 //   Connections, and descriptors that the library owns
+//   Names and files
 //   Streams
 //   Channels
 //   Select
@@ -720,8 +721,9 @@ struct pollfd;
 // Reads what is there, at most `bytes`, from any descriptor, whether it blocks or not; waits for at
 // most `timeout_ns` while there is nothing. The descriptor's flags stay as they are. May suspend.
 //
-// Regular files are read as read(2) does, in the time that the disk takes. A file of another kind
-// that cannot be read without blocking, such as a terminal, is asked by poll(2) first.
+// What is on a disk, and not in memory, is read by a thread of the library, while other tasks run. It has a
+// second to begin, though the limit is shorter; once it has begun, the call ends when it has ended. A file of
+// another kind that cannot be read without blocking, such as a terminal, is asked by poll(2) first.
 //
 // Returns how many bytes, or 0 at the end. Errors, with which nothing was read:
 //   -ETIMEDOUT  there was nothing in time
@@ -733,8 +735,12 @@ struct pollfd;
 //   -ENOMEM, -EPERM  as mj_sleep_ns()
 //   and as read(2)
 //
-// `buffer` has room for `bytes`, and stays there during the call.
-ssize_t mj_read(int fd, void *buffer, size_t bytes, uint64_t timeout_ns);
+// `buffer` has room for `bytes`, and stays there during the call. Close a file on a disk by mj_fd_close(), and
+// not while another task reads or writes it: its number may be another file's when the thread begins.
+ssize_t mj_read(int fd,
+                void *buffer,
+                size_t bytes,
+                uint64_t timeout_ns);
 
 // Reads `bytes`, fewer only at the end, for at most `timeout_ns` in all. May suspend.
 //
@@ -753,6 +759,9 @@ ssize_t mj_read_exact(int fd, void *buffer, size_t bytes, uint64_t timeout_ns, s
 //   -EPIPE      nobody reads any more
 //   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
 //   and as write(2)
+//
+// What would wait for a disk is written by a thread of the library. What that has begun when the task is
+// canceled, or its time is over, is written before the call returns, and counted.
 //
 // An eventfd takes numbers, and has room as soon as it has room for 1: give one that may be nearly full
 // O_NONBLOCK, since a larger number would block the thread.
@@ -872,15 +881,19 @@ int mj_poll(struct pollfd *fds,
 
 // Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is
 // numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
-// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. Connections from IPv4 are accepted at
-// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. Does not
-// suspend.
+// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. In a task `address` may also be
+// a name: it listens at the first of its addresses that works. Connections from IPv4 are accepted at
+// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. May
+// suspend in a task while a name is looked up; does not suspend else.
 //
 // Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
 // mj_fd_close(). Errors:
-//   -EINVAL      `address` or `service` is not numeric or not there, an unknown flag, or one that the
-//                address cannot have; a path that is empty or too long
+//   -EINVAL      `service` is not numeric or not there, or `address` is not numeric outside a task; an
+//                unknown flag, or one that the address cannot have; a path that is empty or too long
 //   -EADDRINUSE  somebody listens there, or the path exists
+//   -ENOENT, -EAGAIN, -EREMOTEIO  as mj_dial(), of a name
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EOWNERDEAD  as mj_getaddrinfo(), of a name: there is no limit but
+//                the task's deadline
 //   and as socket(2), bind(2), listen(2)
 int mj_listen(const char *address,
               const char *service,
@@ -944,6 +957,202 @@ int mj_fd_adopt(int fd);
 //   -EINVAL  the library does not own it
 //   -EBUSY   another scheduler has it, or one that does not run on this thread
 int mj_fd_release(int fd);
+
+// ---- Names and files ----------------------------------------------------------------------------
+
+// Of <netdb.h>.
+struct addrinfo;
+// Of <sys/stat.h>.
+struct stat;
+
+// Connects to a service of a host, within `timeout_ns` in all. `host` is a name or a numeric address, and
+// `service` a port's number or the name of a service; or `host` is "unix:/path", and `service` NULL.
+// A name is looked up as by mj_getaddrinfo(). Up to 32 of its addresses are tried, IPv6 and IPv4 in turn,
+// the next one when one has failed, or has not answered for 250 ms (RFC 8305): the first to answer wins, and
+// the other attempts are closed. May suspend.
+//
+// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
+// mj_fd_close(). Errors, with which nothing is left open; those of the look-up are none of connect(2)'s:
+//   -ENOENT      no such host, or it has no address; or no such path
+//   -EAGAIN      the name servers do not answer now
+//   -EREMOTEIO   the name servers have failed for good
+//   -EPROTONOSUPPORT  no such service
+//   -ETIMEDOUT   not in time
+//   -EINVAL      `host` or `service` is NULL or empty, or there is a service for a path; a path that is empty
+//                or too long
+//   -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
+//   and as socket(2) and connect(2): of several addresses the error of the first that says most, one of
+//   another machine more than that there is no way to it
+int mj_dial(const char *host,
+            const char *service,
+            uint64_t timeout_ns);
+
+// getaddrinfo(3) that suspends the task: a worker of the pool looks the name up, as the system is set to
+// (/etc/nsswitch.conf). What is numeric needs no worker. `hints` may be NULL. May suspend.
+//
+// Returns 0, with the addresses in `*list`, which freeaddrinfo(3) releases; or a positive number, with which
+// gai_strerror(3) of its negative says why the name was not found: `-EAI_NONAME` is returned for EAI_NONAME.
+// Errors, with which `*list` is left alone too:
+//   -ETIMEDOUT  not in time
+//   -ECANCELED  the task is canceled, or marked as ended
+//   -ENOMEM     out of memory, or EAI_MEMORY
+//   -EINVAL     `list` is NULL
+//   -EPERM      not in a task
+//   -EOWNERDEAD  this is a child of fork(), and the look-up is the parent's
+//   and what errno is with EAI_SYSTEM
+//
+// A look-up cannot be stopped: after -ETIMEDOUT and -ECANCELED it keeps its worker until it ends, but
+// nothing of the caller's.
+int mj_getaddrinfo(const char *host,
+                   const char *service,
+                   const struct addrinfo *hints,
+                   struct addrinfo **list,
+                   uint64_t timeout_ns);
+
+// getnameinfo(3) that suspends the task, as mj_getaddrinfo(). With NI_NUMERICHOST and NI_NUMERICSERV in
+// `flags` it needs no worker. A buffer may be NULL if its size is 0. May suspend.
+//
+// Returns 0, or a positive number as mj_getaddrinfo(). Errors:
+//   -EINVAL  `address` is NULL, or no address is so long; a buffer is NULL with a size
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
+//   and what errno is with EAI_SYSTEM
+int mj_getnameinfo(const struct sockaddr *address,
+                   unsigned int length,
+                   char *host,
+                   unsigned int host_bytes,
+                   char *service,
+                   unsigned int service_bytes,
+                   int flags,
+                   uint64_t timeout_ns);
+
+// open(2) by a worker of the pool, as all calls on paths: the disk may be slow, and the name be another
+// machine's. The descriptor is closed on exec. `mode` counts with O_CREAT. May suspend.
+//
+// Returns a descriptor, which is the program's: close it by mj_fd_close(). Errors:
+//   -ETIMEDOUT  not in time
+//   -ECANCELED  the task is canceled, or marked as ended
+//   -ENOMEM     out of memory
+//   -EINVAL     a path is NULL
+//   -EPERM      not in a task, or as open(2)
+//   -EOWNERDEAD  this is a child of fork(), and the worker is the parent's
+//   and as open(2)
+//
+// After -ETIMEDOUT and -ECANCELED the worker may still go on, or even begin: a file may be created or emptied
+// later, and is closed then. A FIFO keeps its worker until somebody opens its other end; with O_NONBLOCK it
+// does not.
+int mj_open(const char *path,
+            int flags,
+            mode_t mode,
+            uint64_t timeout_ns);
+
+// Reads `bytes` from a place of a file, fewer only at its end, and leaves the file's own place alone. What is
+// in memory is read at once, and the rest by a worker of the pool. May suspend.
+//
+// Returns how many bytes. Errors, with which any part of `buffer` may have been written to:
+//   -ETIMEDOUT, -ECANCELED  as mj_open(), but only before a worker has begun: a call whose worker has begun
+//                           ends when that has ended
+//   -EINVAL     `buffer` is NULL with a size, `offset` is negative, or they reach beyond what there is
+//   -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
+//   and as pread(2)
+//
+// With a limit of 0 it reads what is in memory, and is -ETIMEDOUT if that is not all. Do not close the
+// descriptor meanwhile: its number may be another file's when a worker begins.
+ssize_t mj_pread(int fd,
+                 void *buffer,
+                 size_t bytes,
+                 off_t offset,
+                 uint64_t timeout_ns);
+
+// Writes all `bytes` to a place of a file, and leaves the file's own place alone; as mj_pread(). May suspend.
+//
+// Returns `bytes`. Errors, with which a part may have been written:
+//   -ETIMEDOUT, -ECANCELED, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_pread()
+//   and as pwrite(2)
+ssize_t mj_pwrite(int fd,
+                  const void *buffer,
+                  size_t bytes,
+                  off_t offset,
+                  uint64_t timeout_ns);
+
+// fsync(2) by a worker of the pool. May suspend.
+//
+// Returns 0: what was written before is on the disk. Errors:
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
+//   and as fsync(2)
+int mj_fsync(int fd, uint64_t timeout_ns);
+
+// stat(2) by a worker of the pool. May suspend.
+//
+// Returns 0. Errors, with which `file_status` is left alone:
+//   -EINVAL  `path` or `file_status` is NULL
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
+//   and as stat(2)
+int mj_stat(const char *path, struct stat *file_status, uint64_t timeout_ns);
+
+// unlink(2) by a worker of the pool. May suspend.
+//
+// Returns 0. Errors, as for all calls that change a directory: after -ETIMEDOUT and -ECANCELED it may still
+// be done:
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_open()
+//   and as unlink(2)
+int mj_unlink(const char *path,
+              uint64_t timeout_ns);
+
+// rename(2) by a worker of the pool. May suspend.
+//
+// Returns 0. Errors:
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
+//   and as rename(2)
+int mj_rename(const char *from, const char *to, uint64_t timeout_ns);
+
+// mkdir(2) by a worker of the pool. May suspend.
+//
+// Returns 0. Errors:
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
+//   and as mkdir(2)
+int mj_mkdir(const char *path, mode_t mode, uint64_t timeout_ns);
+
+// rmdir(2) by a worker of the pool. May suspend.
+//
+// Returns 0. Errors:
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
+//   and as rmdir(2)
+int mj_rmdir(const char *path, uint64_t timeout_ns);
+
+// Lists the names in a directory, at most `most_names`, without "." and "..", in no order, by a worker of the
+// pool. May suspend.
+//
+// Returns 0, with an array of strings in `*names`, NULL behind the last one, which one free(3) releases with
+// the strings. Errors, with which `*names` and `*name_count` are left alone:
+//   -EFBIG   there are more names
+//   -EINVAL  `path` or `names` is NULL
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
+//   and as opendir(3)
+//
+// `name_count` may be NULL.
+int mj_list_directory(const char *path,
+                      size_t most_names,
+                      char ***names,
+                      size_t *name_count,
+                      uint64_t timeout_ns);
+
+// Reads a whole file, of at most `most_bytes`, by a worker of the pool. What is not on a disk, such as a FIFO
+// or a terminal, is read by the task, to its end, with no worker waiting. May suspend.
+//
+// Returns 0, with what it holds in `*data`, which free(3) releases, and a NUL behind it that does not count.
+// Errors, with which `*data` and `*bytes` are left alone:
+//   -EFBIG   it has more bytes
+//   -EISDIR  it is a directory
+//   -EINVAL  `path` or `data` is NULL
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
+//   and as open(2) and read(2)
+//
+// `bytes` may be NULL.
+int mj_file_read_all(const char *path,
+                     size_t most_bytes,
+                     char **data,
+                     size_t *bytes,
+                     uint64_t timeout_ns);
 
 // ---- Streams ------------------------------------------------------------------------------------
 

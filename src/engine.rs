@@ -6,10 +6,12 @@
 
 pub mod context;
 pub mod fd;
+pub mod files;
 pub mod inspect;
 pub mod io;
 pub mod log;
 pub mod measure;
+pub mod names;
 pub mod pool;
 pub mod process;
 pub mod scheduler;

@@ -21,5 +21,5 @@ mod latch;
 pub use engine::sys::{Error, Result};
 pub use safe::{
     Builder, Distribution, Ended, Instant, JoinError, JoinHandle, Metrics, Panic, Scheduler,
-    StopHandle, blocking, io, logger, net, sync, task,
+    StopHandle, blocking, fs, io, logger, net, sync, task,
 };

@@ -67,6 +67,7 @@
 
 pub mod blocking;
 mod builder;
+pub mod fs;
 mod group;
 mod hooks;
 pub mod io;

@@ -6,6 +6,9 @@ mod support;
 #[path = "../examples/chat.rs"]
 mod chat;
 #[allow(dead_code)]
+#[path = "../examples/checksum.rs"]
+mod checksum;
+#[allow(dead_code)]
 #[path = "../examples/crawler.rs"]
 mod crawler;
 #[allow(dead_code)]
@@ -151,10 +154,35 @@ fn port_scan_finds_who_listens() {
     ports.sort_unstable();
     let range = ports[0]..=ports[3];
     let scan = scheduler
-        .spawn(move || port_scan::scan(address.into(), range, 3, Duration::from_secs(10)).unwrap());
+        .spawn(move || port_scan::scan("127.0.0.2", range, 3, Duration::from_secs(10)).unwrap());
     scheduler.run().unwrap();
     let open = scan.join().unwrap(); // Others may listen in between.
     assert!(ports.iter().all(|port| open.contains(port)), "{ports:?} in {open:?}");
+}
+
+#[test]
+fn checksum_hashes_all_files_of_a_tree() {
+    let tree = std::env::temp_dir().join(format!("majjen-checksum-{}", std::process::id()));
+    let mut expected = Vec::new();
+    for number in 0..100_u64 {
+        let directory = tree.join(format!("{}/{}", number % 7, number % 3));
+        std::fs::create_dir_all(&directory).unwrap();
+        let data: Vec<u8> = (0..number * 1000).map(|place| (place * number) as u8).collect();
+        let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        let path = directory.join(number.to_string());
+        std::fs::write(&path, &data).unwrap();
+        expected.push((path, data.iter().fold(0xcbf2_9ce4_8422_2325, mix)));
+    }
+    expected.sort();
+    let scheduler = scheduler();
+    let progress = Rc::new(checksum::Progress::default());
+    let (of_task, directory) = (progress.clone(), tree.clone());
+    let hashed = scheduler.spawn(move || checksum::hash_tree(&directory, &of_task).unwrap());
+    scheduler.run().unwrap();
+    let hashed = hashed.join().unwrap().into_iter().map(|(path, hash)| (path, hash.unwrap()));
+    assert_eq!(hashed.collect::<Vec<_>>(), expected);
+    assert_eq!((progress.files.get(), progress.bytes.get()), (100, (0..100).sum::<u64>() * 1000));
+    std::fs::remove_dir_all(&tree).unwrap();
 }
 
 #[test]

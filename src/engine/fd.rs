@@ -18,7 +18,7 @@ mod write;
 pub use accept::accept;
 pub use call::Call;
 pub use connect::connect;
-pub use listen::{BACKLOG, ListenFlags, listen};
+pub use listen::{BACKLOG, ListenFlags, listen, listen_at, port};
 pub use message::{receive_from, receive_message, send_message, send_to};
 pub use own::{adopt, forget, opened, release};
 pub use poll::poll;

@@ -40,6 +40,7 @@
 mod call;
 mod class;
 mod futex;
+mod closure;
 mod job;
 mod lock;
 mod pace;
@@ -49,6 +50,7 @@ mod workers;
 
 pub use call::{Work, run};
 pub use class::Class;
+pub use closure::{run_apart, run_within};
 pub use job::is_canceled;
 pub use process::{counts, set_limit};
 pub use workers::Counts;

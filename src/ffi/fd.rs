@@ -67,8 +67,9 @@ pub(super) unsafe fn tell(place: *mut size_t, done: usize) {
 /// Reads what is there, at most `bytes`, from any descriptor, whether it blocks or not; waits for at
 /// most `timeout_ns` while there is nothing. The descriptor's flags stay as they are. May suspend.
 ///
-/// Regular files are read as read(2) does, in the time that the disk takes. A file of another kind
-/// that cannot be read without blocking, such as a terminal, is asked by poll(2) first.
+/// What is on a disk, and not in memory, is read by a thread of the library, while other tasks run. It has a
+/// second to begin, though the limit is shorter; once it has begun, the call ends when it has ended. A file of
+/// another kind that cannot be read without blocking, such as a terminal, is asked by poll(2) first.
 ///
 /// Returns how many bytes, or 0 at the end. Errors, with which nothing was read:
 ///   -ETIMEDOUT  there was nothing in time
@@ -80,7 +81,8 @@ pub(super) unsafe fn tell(place: *mut size_t, done: usize) {
 ///   -ENOMEM, -EPERM  as mj_sleep_ns()
 ///   and as read(2)
 ///
-/// `buffer` has room for `bytes`, and stays there during the call.
+/// `buffer` has room for `bytes`, and stays there during the call. Close a file on a disk by mj_fd_close(), and
+/// not while another task reads or writes it: its number may be another file's when the thread begins.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_read(
     fd: c_int,
@@ -128,6 +130,9 @@ pub unsafe extern "C" fn mj_read_exact(
 ///   -EPIPE      nobody reads any more
 ///   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
 ///   and as write(2)
+///
+/// What would wait for a disk is written by a thread of the library. What that has begun when the task is
+/// canceled, or its time is over, is written before the call returns, and counted.
 ///
 /// An eventfd takes numbers, and has room as soon as it has room for 1: give one that may be nearly full
 /// O_NONBLOCK, since a larger number would block the thread.

@@ -7,6 +7,7 @@ use libc::{sockaddr, socklen_t};
 use super::fd::limit;
 use super::{reported, status, text_ref};
 use crate::engine::fd::{self, ListenFlags};
+use crate::engine::names;
 use crate::engine::sys::{Error, Result};
 
 /// For mj_listen(): several sockets may listen at the address, and the kernel shares the connections among
@@ -70,15 +71,19 @@ pub unsafe extern "C" fn mj_connect(
 
 /// Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is
 /// numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
-/// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. Connections from IPv4 are accepted at
-/// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. Does not
-/// suspend.
+/// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. In a task `address` may also be
+/// a name: it listens at the first of its addresses that works. Connections from IPv4 are accepted at
+/// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. May
+/// suspend in a task while a name is looked up; does not suspend else.
 ///
 /// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
 /// mj_fd_close(). Errors:
-///   -EINVAL      `address` or `service` is not numeric or not there, an unknown flag, or one that the
-///                address cannot have; a path that is empty or too long
+///   -EINVAL      `service` is not numeric or not there, or `address` is not numeric outside a task; an
+///                unknown flag, or one that the address cannot have; a path that is empty or too long
 ///   -EADDRINUSE  somebody listens there, or the path exists
+///   -ENOENT, -EAGAIN, -EREMOTEIO  as mj_dial(), of a name
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EOWNERDEAD  as mj_getaddrinfo(), of a name: there is no limit but
+///                the task's deadline
 ///   and as socket(2), bind(2), listen(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_listen(
@@ -95,7 +100,7 @@ pub unsafe extern "C" fn mj_listen(
         v6_only: flags & MJ_LISTEN_V6ONLY != 0,
     };
     // SAFETY: as this function's contract says.
-    let [address, service] = [address, service]
-        .map(|text| unsafe { text_ref(text) }.map_or(&b""[..], std::ffi::CStr::to_bytes));
-    fd::listen(address, service, backlog, flags).unwrap_or_else(Error::status)
+    let [address, service] =
+        [address, service].map(|text| unsafe { text_ref(text) }.unwrap_or_default());
+    names::listen(address, service.to_bytes(), backlog, flags).unwrap_or_else(Error::status)
 }

@@ -19,6 +19,7 @@
 
 mod builder;
 mod connect;
+mod names;
 mod options;
 mod tcp;
 mod udp;
@@ -26,6 +27,7 @@ mod unix;
 mod unix_datagram;
 
 pub use builder::Builder;
+pub use names::{ToSocketAddrs, lookup_host};
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixListener, UnixStream};
@@ -33,7 +35,7 @@ pub use unix_datagram::UnixDatagram;
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -160,9 +162,10 @@ fn first_that_works<T>(
     addresses: impl ToSocketAddrs,
     attempt: impl Fn(&SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
-    let mut result = Err(io::Error::new(ErrorKind::InvalidInput, "there is no address"));
-    for address in addresses.to_socket_addrs()? {
-        result = attempt(&address);
+    let addresses = names::resolve(&addresses)?;
+    let mut result = Err(ErrorKind::InvalidInput.into()); // There is one.
+    for address in addresses.iter() {
+        result = attempt(address);
         if result.is_ok() {
             break;
         }

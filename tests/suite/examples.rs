@@ -6,6 +6,7 @@
 //! in virtual time.
 
 mod chat;
+mod checksum;
 mod cluster;
 mod http;
 mod port_scan;
@@ -56,6 +57,7 @@ pub fn trials() -> Vec<Trial> {
     trials.push(Trial::ignorable_test("examples::wait_postgresql", || Ok(postgresql())));
     trials.push(Trial::ignorable_test("examples::http_metrics_please_promtool", || Ok(promtool())));
     trials.extend(chat::trials());
+    trials.extend(checksum::trials());
     trials.extend(port_scan::trials());
     trials.extend(proxy::trials());
     trials

@@ -429,6 +429,68 @@ unsafe extern "C" {
     ) -> c_int;
     pub safe fn mj_fd_adopt(fd: c_int) -> c_int;
     pub safe fn mj_fd_release(fd: c_int) -> c_int;
+    pub safe fn mj_dial(host: *const c_char, service: *const c_char, timeout_ns: u64) -> c_int;
+    pub safe fn mj_getaddrinfo(
+        host: *const c_char,
+        service: *const c_char,
+        hints: *const libc::addrinfo,
+        list: *mut *mut libc::addrinfo,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_getnameinfo(
+        address: *const libc::sockaddr,
+        length: c_uint,
+        host: *mut c_char,
+        host_bytes: c_uint,
+        service: *mut c_char,
+        service_bytes: c_uint,
+        flags: c_int,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_open(
+        path: *const c_char,
+        flags: c_int,
+        mode: libc::mode_t,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_pread(
+        fd: c_int,
+        buffer: *mut c_void,
+        bytes: usize,
+        offset: libc::off_t,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_pwrite(
+        fd: c_int,
+        buffer: *const c_void,
+        bytes: usize,
+        offset: libc::off_t,
+        timeout_ns: u64,
+    ) -> isize;
+    pub safe fn mj_fsync(fd: c_int, timeout_ns: u64) -> c_int;
+    pub safe fn mj_stat(
+        path: *const c_char,
+        file_status: *mut libc::stat,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_unlink(path: *const c_char, timeout_ns: u64) -> c_int;
+    pub safe fn mj_rename(from: *const c_char, to: *const c_char, timeout_ns: u64) -> c_int;
+    pub safe fn mj_mkdir(path: *const c_char, mode: libc::mode_t, timeout_ns: u64) -> c_int;
+    pub safe fn mj_rmdir(path: *const c_char, timeout_ns: u64) -> c_int;
+    pub safe fn mj_list_directory(
+        path: *const c_char,
+        most_names: usize,
+        names: *mut *mut *mut c_char,
+        name_count: *mut usize,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_file_read_all(
+        path: *const c_char,
+        most_bytes: usize,
+        data: *mut *mut c_char,
+        bytes: *mut usize,
+        timeout_ns: u64,
+    ) -> c_int;
     pub safe fn mj_stream_create(
         fd: c_int,
         read_bytes: usize,

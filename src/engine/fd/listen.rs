@@ -30,35 +30,44 @@ pub fn listen(address: &[u8], service: &[u8], backlog: c_int, flags: ListenFlags
         own::opened(fd, false);
         return Ok(fd);
     }
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::InvalidArgument);
-    let service = text(service)?;
-    if !service.bytes().all(|byte| byte.is_ascii_digit()) {
+    let port = port(service)?;
+    if !address.is_empty() {
+        let text = std::str::from_utf8(address).map_err(|_| Error::InvalidArgument)?;
+        let address: IpAddr = text.parse().map_err(|_| Error::InvalidArgument)?;
+        return listen_at(&SocketAddr::new(address, port), backlog, flags);
+    }
+    match listen_at(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), backlog, flags) {
+        // The system has no IPv6.
+        Err(Error::Os(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) if !flags.v6_only => {
+            listen_at(&SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), backlog, flags)
+        }
+        result => result,
+    }
+}
+
+/// The number of a port.
+pub fn port(service: &[u8]) -> Result<u16> {
+    let text = std::str::from_utf8(service).map_err(|_| Error::InvalidArgument)?;
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::InvalidArgument); // A sign would be taken.
     }
-    let port: u16 = service.parse().map_err(|_| Error::InvalidArgument)?;
+    text.parse().map_err(|_| Error::InvalidArgument)
+}
+
+/// [`listen`] at an address of the internet.
+pub fn listen_at(address: &SocketAddr, backlog: c_int, flags: ListenFlags) -> Result<c_int> {
+    let _errno = ErrnoGuard::save();
+    if flags.v6_only && address.is_ipv4() {
+        return Err(Error::InvalidArgument);
+    }
     let options = [
         SocketOption::ReuseAddress(true), // Also where one has just listened before.
         SocketOption::OnlyV6(flags.v6_only),
         SocketOption::ReusePort(true),
     ];
     let options = if flags.reuse_port { &options[..] } else { &options[..2] };
-    let bind = |address: IpAddr| {
-        if flags.v6_only && address.is_ipv4() {
-            return Err(Error::InvalidArgument);
-        }
-        sys::listen_tcp(&SocketAddr::new(address, port), backlog, options)
-    };
-    let listener = match text(address)? {
-        "" => match bind(Ipv6Addr::UNSPECIFIED.into()) {
-            // The system has no IPv6.
-            Err(Error::Os(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) if !flags.v6_only => {
-                bind(Ipv4Addr::UNSPECIFIED.into())
-            }
-            result => result,
-        },
-        address => bind(address.parse().map_err(|_| Error::InvalidArgument)?),
-    };
-    let fd = listener?.into_raw_fd();
+    let backlog = if backlog > 0 { backlog } else { BACKLOG };
+    let fd = sys::listen_tcp(address, backlog, options)?.into_raw_fd();
     own::opened(fd, true);
     Ok(fd)
 }

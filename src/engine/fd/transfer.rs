@@ -3,7 +3,11 @@
 use std::ffi::c_int;
 
 use super::call::Call;
+use crate::engine::pool::{Class, run_within};
+use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Form, Result, iovec};
+use crate::engine::threads::Ownership;
+use crate::engine::time::Deadline;
 
 /// One direction.
 pub(super) trait Transfer {
@@ -29,16 +33,52 @@ pub(super) trait Transfer {
 /// As [`Transfer::move_some`].
 #[inline(always)]
 pub(super) unsafe fn move_part<T: Transfer>(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
+    let mut moved = Err(Error::Os(libc::EAGAIN));
     if !call.is_drained() {
         // Not by `complete`: this one is inlined.
         // SAFETY: as this function's contract says.
-        match unsafe { attempt::<T>(call, buffers) } {
-            Err(Error::Os(libc::EAGAIN | libc::EINTR)) => {}
-            result => return result,
-        }
+        moved = unsafe { attempt::<T>(call, buffers) };
     }
-    // SAFETY: as above.
-    call.complete_later(&mut |call| unsafe { attempt::<T>(call, buffers) })
+    if let Err(Error::Os(libc::EAGAIN | libc::EINTR)) = moved {
+        // SAFETY: as above.
+        moved = call.complete_later(&mut |call| unsafe { attempt::<T>(call, buffers) });
+    }
+    match moved {
+        // SAFETY: as above.
+        Err(ON_A_DISK) => unsafe { move_on_worker::<T>(call, buffers) },
+        moved => moved,
+    }
+}
+
+/// What an attempt says of a file that is on a disk, and not in memory. No system call does.
+const ON_A_DISK: Error = Error::WouldBlock;
+
+/// Moves what can be moved, on a worker of the pool. It uses the task's buffers, and moves the file's own
+/// place, so the call ends when the worker has ended, and knows how much was moved.
+///
+/// # Safety
+/// As [`Transfer::move_some`].
+#[cold]
+unsafe fn move_on_worker<T: Transfer>(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
+    /// How long a worker has to begin at the least: however often a call is made that has no time, one of them
+    /// moves something.
+    const LEAST_NS: u64 = 1_000_000_000;
+    let (fd, before) = (call.fd, call.identity());
+    let deadline = Deadline::after_ns(call.left_ns().max(LEAST_NS));
+    let moved = run_within(Class::File, Limit::uninterrupted(deadline), || {
+        // The number may be another file's when a worker begins.
+        if Ownership::closes(fd) != before {
+            return Err(Error::Os(libc::EBADF));
+        }
+        loop {
+            // SAFETY: as this function's contract says; the call waits for this.
+            match unsafe { T::move_blocking(fd, buffers) } {
+                Err(Error::Os(libc::EINTR)) => {}
+                result => return result,
+            }
+        }
+    })?;
+    moved.and_then(|count| T::moved(call, buffers, count))
 }
 
 /// # Safety
@@ -55,9 +95,10 @@ unsafe fn attempt<T: Transfer>(call: &Call, buffers: &[iovec]) -> Result<usize> 
     match result {
         Ok(count) => T::moved(call, buffers, count),
         // On a disk, and not in memory.
-        Err(Error::Os(libc::EAGAIN)) if call.is_futile() && sys::is_always_ready(call.fd) => {
-            // SAFETY: as above.
-            unsafe { T::move_blocking(call.fd, buffers) }
+        Err(Error::Os(libc::EAGAIN))
+            if (right == Form::Polled || call.is_futile()) && sys::is_always_ready(call.fd) =>
+        {
+            Err(ON_A_DISK)
         }
         Err(error) => Err(error),
     }

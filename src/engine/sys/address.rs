@@ -36,6 +36,20 @@ impl Address {
         Address { storage, length: size_of::<A>() as socklen_t }
     }
 
+    /// A copy of one, as far as the storage has room for it.
+    ///
+    /// # Safety
+    /// It is as long as said.
+    pub unsafe fn copy(address: *const sockaddr, length: socklen_t) -> Address {
+        // SAFETY: an address is integers, for which zero is a value.
+        let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+        let length = (length as usize).min(size_of_val(&storage));
+        let target = (&raw mut storage).cast::<u8>();
+        // SAFETY: as this function's contract says; the storage has room for so many bytes.
+        unsafe { std::ptr::copy_nonoverlapping(address.cast::<u8>(), target, length) };
+        Address { storage, length: length as socklen_t }
+    }
+
     pub fn inet(address: &SocketAddr) -> Address {
         match address {
             SocketAddr::V4(v4) => {

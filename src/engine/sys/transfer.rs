@@ -309,10 +309,13 @@ unsafe fn read_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
         // SAFETY: no buffers.
         return Err(unsafe { read_blocking(fd, &[]) }.err().unwrap_or(Error::Os(libc::EAGAIN)));
     }
-    // The number was another file's when the form was found out, as in `write_polled`.
-    if kind(fd)? == libc::S_IFSOCK {
+    match kind(fd)? {
+        // The number was another file's when the form was found out, as in `write_polled`.
         // SAFETY: as the contract of `read_some` says.
-        return unsafe { receive(fd, buffers) };
+        libc::S_IFSOCK => return unsafe { receive(fd, buffers) },
+        // It may take the time of a disk.
+        kind if is_of_a_disk(kind) => return Err(Error::Os(libc::EAGAIN)),
+        _ => {}
     }
     // SAFETY: as above.
     unsafe { read_blocking(fd, buffers) }
@@ -350,9 +353,11 @@ unsafe fn write_polled(fd: c_int, buffers: &[iovec]) -> Result<usize> {
         // The number was another file's when the form was found out.
         // SAFETY: as the contract of `write_some` says.
         libc::S_IFSOCK => return unsafe { send_some(fd, buffers) },
+        // It may take the time of a disk.
+        kind if is_of_a_disk(kind) => return Err(Error::Os(libc::EAGAIN)),
         libc::S_IFCHR => TERMINAL_ROOM,
         libc::S_IFIFO => libc::PIPE_BUF,
-        // A file that is always ready, or one whose elements are written whole.
+        // One whose elements are written whole.
         _ => usize::MAX,
     };
     let is_piece = |buffer: &&iovec| buffer.iov_len > 0;
@@ -390,7 +395,11 @@ fn kind(fd: c_int) -> Result<libc::mode_t> {
 
 /// Whether reads and writes may take the time of a disk, but never wait for another program.
 pub fn is_always_ready(fd: c_int) -> bool {
-    kind(fd).is_ok_and(|kind| matches!(kind, libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR))
+    kind(fd).is_ok_and(is_of_a_disk)
+}
+
+fn is_of_a_disk(kind: libc::mode_t) -> bool {
+    matches!(kind, libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR)
 }
 
 /// Whether O_NONBLOCK is set.
@@ -420,15 +429,6 @@ pub unsafe fn send_file(
 ) -> Result<usize> {
     // SAFETY: as this function's contract says.
     quietly(|| count(uncancelable(|| unsafe { libc::sendfile(fd, from, offset, bytes) })))
-}
-
-/// pread(2).
-///
-/// # Safety
-/// The buffer is good to be written.
-pub unsafe fn read_at(fd: c_int, buffer: iovec, place: i64) -> Result<usize> {
-    // SAFETY: as this function's contract says.
-    count(uncancelable(|| unsafe { libc::pread(fd, buffer.iov_base, buffer.iov_len, place) }))
 }
 
 /// Where a file is at.

@@ -1,11 +1,11 @@
 //! Sockets with other settings than the usual ones.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
+use std::slice;
 use std::time::Duration;
 
-use super::{TcpListener, TcpStream, UdpSocket, connect, first_that_works};
+use super::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket, connect, first_that_works, names};
 use crate::engine::fd;
 use crate::engine::sys::{self, SocketOption};
 
@@ -259,7 +259,7 @@ impl Builder {
     }
 
     /// A listener at the first of the addresses that can be had; at port 0 for one that the system chooses.
-    /// Looking up a name blocks the thread.
+    /// A task is suspended while a name is looked up.
     ///
     /// ```
     /// let listener = majjen::net::Builder::new().listen("127.0.0.1:0")?;
@@ -278,8 +278,7 @@ impl Builder {
         })
     }
 
-    /// A connection to the first of the addresses that can be connected to. Looking up a name blocks the
-    /// thread.
+    /// A connection to the first of the addresses that answers: [`TcpStream::connect`].
     ///
     /// ```
     /// use majjen::{Scheduler, net::{Builder, TcpListener}};
@@ -294,9 +293,9 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// That of the last address.
+    /// As for [`TcpStream::connect`].
     pub fn connect(&self, addresses: impl ToSocketAddrs) -> io::Result<TcpStream> {
-        first_that_works(addresses, |address| self.connected(address, None)).map(TcpStream::new)
+        self.connected(&names::resolve(&addresses)?, None)
     }
 
     /// A connection to an address, or [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut).
@@ -322,15 +321,20 @@ impl Builder {
         address: &SocketAddr,
         timeout: Duration,
     ) -> io::Result<TcpStream> {
-        self.connected(address, Some(timeout)).map(TcpStream::new)
+        self.connected(slice::from_ref(address), Some(timeout))
     }
 
-    fn connected(&self, address: &SocketAddr, timeout: Option<Duration>) -> io::Result<OwnedFd> {
-        connect::tcp(address, self.local.as_ref(), &self.options, timeout)
+    fn connected(
+        &self,
+        addresses: &[SocketAddr],
+        timeout: Option<Duration>,
+    ) -> io::Result<TcpStream> {
+        let local = self.local.as_ref();
+        connect::first(addresses, local, &self.options, timeout).map(TcpStream::new)
     }
 
     /// A UDP socket at the first of the addresses that can be had; at port 0 for one that the system chooses.
-    /// Looking up a name blocks the thread.
+    /// A task is suspended while a name is looked up.
     ///
     /// ```
     /// let socket = majjen::net::Builder::new().bind_udp("127.0.0.1:0")?;

@@ -1,12 +1,12 @@
 //! TCP.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::builder::Builder;
-use super::{Incoming, Socket, sender, socket, stream, stream_io};
+use super::{Incoming, Socket, ToSocketAddrs, sender, socket, stream, stream_io};
 use crate::engine::sys;
 
 /// A connection.
@@ -63,8 +63,9 @@ impl TcpStream {
         TcpStream(Socket::new(socket.into(), true))
     }
 
-    /// Connects to the first of the addresses that can be connected to. Looking up a name blocks
-    /// the thread.
+    /// Connects to the first of the addresses that answers. A task is suspended while a name is looked up
+    /// ([`lookup_host`](super::lookup_host)); IPv6 and IPv4 take turns, and the next address is tried when one has
+    /// failed, or has not answered for 250 ms (RFC 8305). Outside a task the thread waits for the look-up.
     ///
     /// ```
     /// use majjen::{Scheduler, net::{TcpListener, TcpStream}};
@@ -79,7 +80,8 @@ impl TcpStream {
     /// ```
     ///
     /// # Errors
-    /// That of the last address.
+    /// Those of a look-up; of several addresses the error of the first that says most: one of another machine more
+    /// than that there is no way to it.
     pub fn connect(addresses: impl ToSocketAddrs) -> io::Result<TcpStream> {
         Builder::new().connect(addresses)
     }
@@ -236,8 +238,8 @@ impl TcpListener {
         TcpListener(Socket::new(socket.into(), true))
     }
 
-    /// Listens at an address; at port 0 for one that the system chooses. Looking up a name blocks
-    /// the thread.
+    /// Listens at an address; at port 0 for one that the system chooses. A task is suspended while a name is
+    /// looked up.
     ///
     /// 4096 connections may wait to be accepted, or as many as the system allows (`net.core.somaxconn`): more
     /// than the 128 of the standard library. [`Builder::backlog`] sets another number.

@@ -1,11 +1,11 @@
 //! UDP.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use super::builder::Builder;
-use super::{Socket, sender, socket};
+use super::{Socket, ToSocketAddrs, names, sender, socket};
 
 /// Sends and receives datagrams.
 ///
@@ -41,8 +41,8 @@ impl UdpSocket {
         UdpSocket(Socket::new(socket.into(), false))
     }
 
-    /// Receives at an address; at port 0 for one that the system chooses. Looking up a name blocks
-    /// the thread.
+    /// Receives at an address; at port 0 for one that the system chooses. A task is
+    /// suspended while a name is looked up.
     ///
     /// ```
     /// let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;
@@ -68,7 +68,7 @@ impl UdpSocket {
     /// # Errors
     /// That of the last address.
     pub fn connect(&self, addresses: impl ToSocketAddrs) -> io::Result<()> {
-        self.0.inner.connect(addresses)
+        self.0.inner.connect(&*names::resolve(&addresses)?)
     }
 
     /// Sends a datagram to the address that it is connected to.
@@ -86,7 +86,7 @@ impl UdpSocket {
         self.0.writing(|socket| socket.send(data))
     }
 
-    /// Sends a datagram to an address. Looking up a name blocks the thread.
+    /// Sends a datagram to an address. A task is suspended while a name is looked up.
     ///
     /// ```
     /// let socket = majjen::net::UdpSocket::bind("127.0.0.1:0")?;
@@ -97,7 +97,7 @@ impl UdpSocket {
     /// # Errors
     /// Those of the system call.
     pub fn send_to(&self, data: &[u8], addresses: impl ToSocketAddrs) -> io::Result<usize> {
-        let address = addresses.to_socket_addrs()?.next().ok_or(io::ErrorKind::InvalidInput)?;
+        let address = names::resolve(&addresses)?[0];
         self.0.writing(|socket| socket.send_to(data, address))
     }
 
