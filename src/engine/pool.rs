@@ -45,6 +45,7 @@ mod job;
 mod lock;
 mod pace;
 mod process;
+mod queue;
 mod thread;
 mod workers;
 

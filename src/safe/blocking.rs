@@ -155,6 +155,12 @@ pub fn set_limit(class: Class, threads: usize) -> Result<()> {
 }
 
 /// What a class does at the moment, in the whole process.
+///
+/// ```
+/// use majjen::blocking::{self, Class};
+///
+/// assert_eq!(blocking::counts(Class::File).ran_in_loop, 0);
+/// ```
 pub fn counts(class: Class) -> Counts {
     pool::counts(class)
 }

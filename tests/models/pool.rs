@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use loom::thread::{self, JoinHandle};
 
-use super::super::job::{ABANDONED, DONE};
+use super::super::job::{ABANDONED, DONE, RUNNING};
 use super::*;
 use crate::engine::sys::Error;
 

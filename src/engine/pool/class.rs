@@ -5,6 +5,15 @@ use std::ffi::CStr;
 use crate::engine::sys::{self, Error, Result};
 
 /// What kind of work a function does: each has threads of its own.
+///
+/// ```
+/// use majjen::{Scheduler, blocking, blocking::Class};
+///
+/// let scheduler = Scheduler::new()?;
+/// scheduler.spawn(|| blocking::run_in(Class::File, || std::fs::remove_file("/nowhere")));
+/// scheduler.run()?;
+/// # Ok::<(), majjen::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u32)]

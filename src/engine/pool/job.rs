@@ -7,7 +7,7 @@ use std::ptr::{NonNull, from_ref, null};
 
 use super::class::Class;
 use crate::engine::context::{callback, sanitizer, switch};
-use crate::engine::scheduler::{Scheduler, current};
+use crate::engine::scheduler::{SPARE_BYTES, Scheduler, current};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
 use crate::engine::threads::atomic::{
@@ -46,8 +46,8 @@ pub struct Job {
 }
 
 const _: () = assert!(offset_of!(Job, message) == 0);
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Job>() <= Scheduler::SPARE_BYTES);
+#[cfg(not(loom))] // Whose atomics are larger.
+const _: () = assert!(size_of::<Job>() <= SPARE_BYTES);
 
 impl Job {
     /// A job in memory of its own.

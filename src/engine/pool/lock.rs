@@ -79,8 +79,13 @@ mod in_threads {
     #[cold]
     fn wait(word: &AtomicU32) {
         // Who holds it holds it for a few instructions.
-        for _ in 0..100 {
-            std::hint::spin_loop();
+        for round in 0..200 {
+            // It may be ready on this processor.
+            if round % 50 == 49 {
+                sys::yield_thread()
+            } else {
+                std::hint::spin_loop()
+            }
             if word.load(Relaxed) == OPEN
                 && word.compare_exchange(OPEN, HELD, Acquire, Relaxed).is_ok()
             {

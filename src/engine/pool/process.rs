@@ -95,3 +95,43 @@ pub fn set_limit(class: Class, threads: usize) -> Result<()> {
 pub fn counts(class: Class) -> Counts {
     workers_of(class).counts()
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::ffi::c_void;
+    use std::ptr::NonNull;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::super::job::Job;
+    use super::{Class, Workers, thread};
+    use crate::engine::sys;
+
+    unsafe extern "C" fn counts(counter: *mut c_void) {
+        // SAFETY: the test's counter.
+        unsafe { &*counter.cast::<AtomicUsize>() }.fetch_add(1, SeqCst);
+    }
+
+    #[test]
+    fn threads_that_are_idle_end() {
+        static WORKERS: Workers = Workers::new(Class::Dns, thread::start);
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
+        // SAFETY: nobody uses it yet.
+        unsafe { WORKERS.begin() };
+        WORKERS.idle_ns.store(1_000_000, SeqCst);
+        for round in 1..=20 {
+            for _ in 0..4 {
+                let counter = (&raw const COUNTER).cast_mut().cast();
+                let memory = NonNull::new(sys::allocate::<Job>(1)).unwrap();
+                // SAFETY: fresh memory for one. It is not freed.
+                unsafe {
+                    memory.write(Job::new(Class::Dns, counts, counter, None));
+                    WORKERS.add(memory);
+                }
+            }
+            while WORKERS.counts().threads > 0 {
+                sys::sleep_ns(100_000);
+            }
+            assert_eq!(COUNTER.load(SeqCst), 4 * round);
+        }
+    }
+}

@@ -5,7 +5,8 @@ use std::ptr::{NonNull, from_ref, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::job::Job;
-use super::workers::{Sleeper, Workers};
+use super::queue::Sleeper;
+use super::workers::Workers;
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Result};
 use crate::engine::threads::this_process;

@@ -16,16 +16,16 @@
 //! has to wake it. It does so only while jobs follow each other closely, one thread of a class at a time,
 //! and never on a single processor.
 
-use std::cell::Cell;
 use std::ffi::{CStr, c_int};
-use std::ptr::{NonNull, from_ref, null};
+use std::ptr::{NonNull, null};
 use std::sync::atomic::AtomicU64;
 
 use super::class::Class;
 use super::futex::Futex;
-use super::job::{INLINE, Job, QUEUED, RUNNING};
+use super::job::{INLINE, Job, QUEUED};
 use super::lock::Lock;
-use super::pace::{Pace, may_linger};
+use super::pace::may_linger;
+use super::queue::{ASLEEP, CALLED, Call, DISMISSED, Sleeper, State};
 use crate::engine::log;
 use crate::engine::sys::{self, Result};
 use crate::engine::threads::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -42,7 +42,14 @@ type Make = Box<dyn Fn(&'static Workers) -> Result<()> + Send + Sync>;
 /// How long nobody tries to make a thread after it has failed.
 const RETRY_NS: u64 = 10_000_000;
 
-/// What a class does at the moment.
+/// What a class does at the moment: [`counts`](crate::blocking::counts).
+///
+/// ```
+/// use majjen::blocking::{self, Class, Counts};
+///
+/// let Counts { queued, running, .. } = blocking::counts(Class::Dns);
+/// assert_eq!(queued + running, 0);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -66,166 +73,8 @@ pub struct Workers {
     /// A copy of `State::queued`, for threads that look without the lock.
     queued: AtomicUsize,
     inline: AtomicU64,
-    idle_ns: AtomicU64,
+    pub idle_ns: AtomicU64,
     make: Make,
-}
-
-struct State {
-    first: *const Job,
-    last: *const Job,
-    queued: usize,
-    threads: usize,
-    coming: usize,
-    /// Of those that are coming, the ones that were called: one at the most.
-    called: usize,
-    is_lingering: bool,
-    asleep: usize,
-    /// The one that fell asleep last.
-    sleepers: *const Sleeper,
-    limit: usize,
-    /// No thread is made before.
-    retry_at_ns: u64,
-    /// Whether it was said that there is none.
-    reported: bool,
-}
-
-// SAFETY: who has the lock has the jobs and the sleepers in the lists.
-unsafe impl Send for State {}
-
-/// A thread that may sleep, in its own frame.
-pub struct Sleeper {
-    /// [`ASLEEP`] until it is taken out of the list, and told why.
-    word: Futex,
-    thread: c_int,
-    pub pace: Pace,
-    below: Cell<*const Sleeper>,
-}
-
-const CALLED: u32 = 0;
-const ASLEEP: u32 = 1;
-const DISMISSED: u32 = 2;
-
-impl Sleeper {
-    /// For the calling thread.
-    pub fn new() -> Sleeper {
-        Sleeper {
-            word: Futex::new(CALLED),
-            thread: sys::thread_id(),
-            pace: Pace::new(),
-            below: Cell::new(null()),
-        }
-    }
-}
-
-/// What is to be done for a job, without the lock.
-enum Call {
-    Nobody,
-    Wake(*const Futex),
-    Make,
-}
-
-impl State {
-    const NEW: State = State {
-        first: null(),
-        last: null(),
-        queued: 0,
-        threads: 0,
-        coming: 0,
-        called: 0,
-        is_lingering: false,
-        asleep: 0,
-        sleepers: null(),
-        limit: 0,
-        retry_at_ns: 0,
-        reported: false,
-    };
-
-    fn push(&mut self, job: &Job) {
-        job.previous.set(self.last);
-        job.next.set(null());
-        // SAFETY: a job of the queue.
-        match unsafe { self.last.as_ref() } {
-            Some(last) => last.next.set(job),
-            None => self.first = job,
-        }
-        self.last = job;
-        self.queued += 1;
-    }
-
-    fn remove(&mut self, job: &Job) {
-        let (previous, next) = (job.previous.get(), job.next.get());
-        // SAFETY: null, or jobs of the queue.
-        unsafe {
-            match previous.as_ref() {
-                Some(previous) => previous.next.set(next),
-                None => self.first = next,
-            }
-            match next.as_ref() {
-                Some(next) => next.previous.set(previous),
-                None => self.last = previous,
-            }
-        }
-        self.queued -= 1;
-    }
-
-    fn pop(&mut self) -> Option<NonNull<Job>> {
-        let job = NonNull::new(self.first.cast_mut())?;
-        // SAFETY: a job of the queue.
-        let first = unsafe { job.as_ref() };
-        self.remove(first);
-        first.state.store(RUNNING, Relaxed);
-        Some(job)
-    }
-
-    /// Makes one more thread come, if there are more jobs than are coming.
-    fn call(&mut self) -> Call {
-        if self.queued <= self.coming || self.called > 0 {
-            return Call::Nobody;
-        }
-        // SAFETY: a thread that sleeps, in the list.
-        if let Some(sleeper) = unsafe { self.sleepers.as_ref() } {
-            self.sleepers = sleeper.below.get();
-            self.asleep -= 1;
-            self.coming += 1;
-            self.called += 1;
-            sleeper.word.store(CALLED);
-            return Call::Wake(&sleeper.word);
-        }
-        if self.threads >= self.limit
-            || (self.retry_at_ns > 0 && sys::monotonic_ns() < self.retry_at_ns && self.threads > 0)
-        {
-            return Call::Nobody;
-        }
-        self.threads += 1;
-        self.coming += 1;
-        self.called += 1;
-        Call::Make
-    }
-
-    /// A thread that was not coming goes to sleep.
-    fn lie_down(&mut self, sleeper: &Sleeper) {
-        sleeper.word.store(ASLEEP);
-        sleeper.below.set(self.sleepers);
-        self.sleepers = sleeper;
-        self.asleep += 1;
-    }
-
-    /// A thread that is in the list of sleepers takes itself out.
-    fn get_up(&mut self, sleeper: &Sleeper) {
-        let mut place = self.sleepers;
-        self.asleep -= 1;
-        if self.sleepers == from_ref(sleeper) {
-            self.sleepers = sleeper.below.get();
-            return;
-        }
-        // SAFETY: threads that sleep.
-        while let Some(above) = unsafe { place.as_ref() } {
-            if above.below.get() == from_ref(sleeper) {
-                return above.below.set(sleeper.below.get());
-            }
-            place = above.below.get();
-        }
-    }
 }
 
 impl Workers {
@@ -499,46 +348,6 @@ pub enum NotBegun {
     Free,
     /// In its scheduler's mailbox.
     Posted,
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use std::ffi::c_void;
-    use std::ptr::NonNull;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-
-    use super::{Class, Job, Workers};
-    use crate::engine::pool::thread;
-    use crate::engine::sys;
-
-    unsafe extern "C" fn counts(counter: *mut c_void) {
-        // SAFETY: the test's counter.
-        unsafe { &*counter.cast::<AtomicUsize>() }.fetch_add(1, SeqCst);
-    }
-
-    #[test]
-    fn threads_that_are_idle_end() {
-        static WORKERS: Workers = Workers::new(Class::Dns, thread::start);
-        static COUNTER: AtomicUsize = AtomicUsize::new(0);
-        // SAFETY: nobody uses it yet.
-        unsafe { WORKERS.begin() };
-        WORKERS.idle_ns.store(1_000_000, SeqCst);
-        for round in 1..=20 {
-            for _ in 0..4 {
-                let counter = (&raw const COUNTER).cast_mut().cast();
-                let memory = NonNull::new(sys::allocate::<Job>(1)).unwrap();
-                // SAFETY: fresh memory for one. It is not freed.
-                unsafe {
-                    memory.write(Job::new(Class::Dns, counts, counter, None));
-                    WORKERS.add(memory);
-                }
-            }
-            while WORKERS.counts().threads > 0 {
-                sys::sleep_ns(100_000);
-            }
-            assert_eq!(COUNTER.load(SeqCst), 4 * round);
-        }
-    }
 }
 
 #[cfg(all(test, loom))]

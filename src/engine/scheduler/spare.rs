@@ -4,11 +4,10 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-use super::object::Scheduler;
 use crate::engine::sys;
 
 /// The size of a block, which may be released by free(3).
-const BYTES: usize = 128;
+pub const SPARE_BYTES: usize = 128;
 
 /// How many blocks are kept at the most.
 const MOST: usize = 256;
@@ -17,17 +16,13 @@ const MOST: usize = 256;
 #[repr(C, align(16))]
 pub struct Block {
     next: *mut Block,
-    rest: [usize; BYTES / size_of::<usize>() - 1],
+    rest: [usize; SPARE_BYTES / size_of::<usize>() - 1],
 }
 
 /// The blocks.
 pub struct Spare {
     first: Cell<*mut Block>,
     count: Cell<usize>,
-}
-
-impl Scheduler {
-    pub const SPARE_BYTES: usize = BYTES;
 }
 
 impl Spare {
