@@ -568,7 +568,8 @@ unsafe extern "C" {
         element: *const c_void,
         timeout_ns: u64,
     ) -> c_int;
-    pub safe fn mj_xchan_recv(xchan: *mut mj_xchan, element: *mut c_void, timeout_ns: u64) -> c_int;
+    pub safe fn mj_xchan_recv(xchan: *mut mj_xchan, element: *mut c_void, timeout_ns: u64)
+    -> c_int;
     pub safe fn mj_xchan_try_send(xchan: *mut mj_xchan, element: *const c_void) -> c_int;
     pub safe fn mj_xchan_try_recv(xchan: *mut mj_xchan, element: *mut c_void) -> c_int;
     pub safe fn mj_xchan_close(xchan: *mut mj_xchan) -> c_int;

@@ -83,7 +83,12 @@ const DISMISSED: u32 = 2;
 impl Sleeper {
     /// For the calling thread.
     pub fn new() -> Sleeper {
-        Sleeper { word: AtomicU32::new(CALLED), thread: sys::thread_id(), pace: Pace::new(), below: Cell::new(null()) }
+        Sleeper {
+            word: AtomicU32::new(CALLED),
+            thread: sys::thread_id(),
+            pace: Pace::new(),
+            below: Cell::new(null()),
+        }
     }
 }
 

@@ -36,6 +36,7 @@ impl Owner {
     /// Makes a thread the owner; false if there is one.
     pub fn enter(&self, thread: usize) -> bool {
         let entered = self.thread.compare_exchange(0, thread, AcqRel, Relaxed).is_ok();
+        fence(SeqCst);
         entered
     }
 
@@ -64,6 +65,7 @@ impl Owner {
         if self.wakers.fetch_sub(1, AcqRel) > 1 {
             return false;
         }
+        fence(SeqCst);
         self.is_elsewhere(this_thread)
     }
 
