@@ -87,7 +87,7 @@ fn what_a_waker_has_left_is_seen_at_the_end() {
             })
         });
         assert!(world.run());
-        others.map(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| other.join().unwrap());
     });
 }
 

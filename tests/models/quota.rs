@@ -3,35 +3,33 @@
 
 use std::sync::Arc;
 
-use loom::sync::Mutex;
 use loom::thread;
 
-use super::super::atomic::interrupt_at;
+use super::super::atomic::{AtomicUsize, Ordering::AcqRel, interrupt_at};
 use super::Quota;
-
-/// The inbox: how many are in there.
-#[derive(Default)]
-struct Waiting(Mutex<usize>);
 
 struct World {
     quota: Quota,
-    waiting: Waiting,
+    /// The inbox: how many are in there.
+    inbox: AtomicUsize,
 }
 
 impl World {
     fn new(most: usize) -> Arc<World> {
-        Arc::new(World { quota: Quota::new(most), waiting: Waiting::default() })
+        Arc::new(World { quota: Quota::new(most), inbox: AtomicUsize::new(0) })
     }
 
     fn post(&self) -> bool {
         let may_wait = self.quota.take();
-        *self.waiting.0.lock().unwrap() += usize::from(may_wait);
+        if may_wait {
+            self.inbox.fetch_add(1, AcqRel);
+        }
         may_wait
     }
 
     /// The owner begins what waits. Returns how many.
     fn begin(&self) -> usize {
-        let count = std::mem::take(&mut *self.waiting.0.lock().unwrap());
+        let count = self.inbox.swap(0, AcqRel);
         (0..count).for_each(|_| self.quota.count_begun());
         count
     }
@@ -93,5 +91,25 @@ fn a_signal_handler_may_post_within_a_post() {
         let begun = world.begin();
         poster.join().unwrap();
         assert_eq!(begun + world.begin(), 2);
+    });
+}
+
+/// loom switches threads only where it sees that they touch the same thing next, and does not see that here.
+#[test]
+fn others_may_post_and_be_begun_within_a_post() {
+    model(|| {
+        let world = World::new(2);
+        let others = world.clone();
+        interrupt_at(0, move || {
+            for _ in 0..3 {
+                assert!(others.post());
+                assert_eq!(others.begin(), 1);
+            }
+        });
+        assert!(world.post());
+        assert!(world.post() && !world.post());
+        assert_eq!(world.begin(), 2);
+        world.quota.set_most(usize::MAX);
+        assert!(world.post());
     });
 }

@@ -32,7 +32,8 @@ impl Quota {
         let number = self.posted.fetch_add(1, Relaxed);
         step();
         let waiting = number.wrapping_sub(self.begun.load(Relaxed));
-        let may_wait = waiting < self.most.load(Relaxed);
+        let has_been_passed = waiting.cast_signed() < 0;
+        let may_wait = has_been_passed || waiting < self.most.load(Relaxed);
         if !may_wait {
             self.give_back();
         }
