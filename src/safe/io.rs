@@ -20,7 +20,8 @@ use crate::engine::sys::{Error, Result, iovec};
 /// It may be what holds a descriptor, such as a [`ChildStdout`](std::process::ChildStdout), a
 /// [`PipeReader`](std::io::PipeReader), a terminal's [`File`](std::fs::File), or [`stdin`](std::io::stdin), or
 /// a reference to that. Whether the descriptor blocks or not, no call blocks the thread; its flags stay as they
-/// are, as other processes may use the same file. On a disk, calls take the time that the disk takes.
+/// are, as other processes may use the same file. What is on a disk, and not in memory, a thread of the pool reads
+/// or writes for a task; outside a task a call takes the time that the disk takes.
 ///
 /// ```
 /// use majjen::{Scheduler, io::Suspending};

@@ -15,6 +15,7 @@ macro_rules! behaviours {
 mod c_abi;
 mod cancel;
 mod descriptors;
+mod files;
 mod groups;
 mod io;
 #[path = "../support/majjen_h.rs"]

@@ -64,9 +64,7 @@ fn open_and_read(path: &CStr, most: usize) -> Result<Opened> {
 fn read_stream(fd: c_int, most: usize, limit: Limit) -> Result<Bytes> {
     let _errno = ErrnoGuard::save();
     // What nobody has written to yet is at its end.
-    if let Err(error) = wait_fd(fd, READABLE, limit) {
-        return Err(error);
-    }
+    wait_fd(fd, READABLE, limit)?;
     let mut bytes = Bytes::new();
     // SAFETY: the buffer is the rest of the bytes.
     fill(&mut bytes, most, |buffer| unsafe { fd::read(fd, &[buffer], limit) })?;
