@@ -11,6 +11,7 @@ mod parker;
 mod parties;
 mod quota;
 mod remote;
+mod remote_block;
 mod ring;
 
 pub use fork_safe_mutex::{ForkSafeMutex, ForkSafeMutexGuard};

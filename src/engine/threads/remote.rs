@@ -4,14 +4,7 @@
 //! scheduler refers to it by this block: stop handles of other threads, the table of the signal
 //! handlers, mutexes and channels, handles to Rust tasks.
 //!
-//! | field | who may change it |
-//! |---|---|
-//! | `handles`, `references` | anybody who has one |
-//! | `scheduler` | set once by whoever makes it; null from its destruction on. Only the owner follows it |
-//! | `owner`, `quota`, `mailbox` | see there |
-//! | `posters` | up: the owner, for each [`Poster`] that it hands out; down: who has it, as its last use of the block, or the owner for it |
-//! | `counters` | the owner; anybody reads them, each for itself |
-//! | `wake_up_fd`, `opened_by`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
+//! [`Block`](super::remote_block::Block) has the fields, and who may change them.
 //!
 //! There are two kinds of references, like `Arc` and `Weak`: a [`Remote`] can wake the scheduler,
 //! and keeps the wake-up descriptor open; a [`WeakRemote`] only tells whether the scheduler still
@@ -20,60 +13,16 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{
-    AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     fence,
 };
 
 use super::identity::this_process;
 use super::inbox::{Batch, Message};
-use super::mailbox::Mailbox;
-use super::owner::Owner;
 use super::parties::Rank;
-use super::quota::Quota;
+use super::remote_block::{Block, COUNTERS};
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Mark, Result};
-
-/// The shared block.
-struct Block {
-    /// How many [`Remote`]s there are.
-    handles: AtomicUsize,
-    /// How many [`WeakRemote`]s there are, plus one for all `Remote`s together.
-    references: AtomicUsize,
-    scheduler: AtomicPtr<c_void>,
-    /// By the address of the thread's thread-local variable.
-    owner: Owner,
-    /// The process that owns the descriptor: a child of fork() shares it with its parent at first,
-    /// and must neither write nor read it.
-    process: AtomicU32,
-    /// An eventfd. Whoever has found that `process` is this one may use it.
-    wake_up_fd: AtomicI32,
-    /// The process that has opened it: before the others are opened, which may fail.
-    opened_by: AtomicU32,
-    mailbox: Mailbox,
-    /// How many [`Poster`]s are out.
-    posters: AtomicUsize,
-    quota: Quota,
-    /// The scheduler's counters, as they were in the latest iteration of its loop.
-    counters: [AtomicU64; COUNTERS],
-}
-
-/// How many counters a scheduler has at most.
-pub const COUNTERS: usize = 20;
-
-/// How many posts may wait at first: 1 MiB of them, which the caches hold.
-const MOST_POSTS: usize = 16_384;
-
-impl Block {
-    fn rank(&self) -> Rank {
-        match self.owner.is_there() {
-            false => Rank::Away,
-            _ if self.process.load(Acquire) != this_process() => Rank::Away,
-            _ if self.mailbox.is_asleep() => Rank::Asleep,
-            _ => Rank::Busy,
-        }
-    }
-}
 
 /// A strong reference, which can wake the scheduler.
 pub struct Remote(ptr::NonNull<Block>);
@@ -101,21 +50,7 @@ impl Remote {
             return Err(Error::OutOfMemory);
         };
         // SAFETY: fresh memory for one.
-        unsafe {
-            block.write(Block {
-                handles: AtomicUsize::new(1),
-                references: AtomicUsize::new(1),
-                scheduler: AtomicPtr::new(null_mut()),
-                owner: Owner::new(),
-                process: AtomicU32::new(this_process()),
-                wake_up_fd: AtomicI32::new(wake_up_fd),
-                opened_by: AtomicU32::new(this_process()),
-                mailbox: Mailbox::new(),
-                posters: AtomicUsize::new(0),
-                quota: Quota::new(MOST_POSTS),
-                counters: [const { AtomicU64::new(0) }; COUNTERS],
-            });
-        }
+        unsafe { block.write(Block::new(wake_up_fd)) };
         Ok(Remote(block))
     }
 
