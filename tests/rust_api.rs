@@ -455,7 +455,7 @@ fn a_metric_has_one_name_in_all_interfaces() {
     }
     scheduler.run().unwrap();
     let in_c = header_fields("mj_metrics");
-    assert_eq!(in_c.len(), 17, "{in_c:?}");
+    assert_eq!(in_c.len(), 18, "{in_c:?}");
     let distributions = ["task_run_time_ns", "timer_lateness_ns"];
 
     // JSON: `"name":number` and `"name":{...}`.
