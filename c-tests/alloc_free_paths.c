@@ -134,7 +134,7 @@ static void close_files(void) {
 }
 
 static void reads_what_is_there(mj_scheduler* scheduler) {
-  char text[8];
+  char text[8] = "";
   (void)scheduler;
   CHECK_INT(mj_write(letters[1], "letters", 7, LONG_NS), ==, 7);
   CHECK_INT(mj_read(letters[0], text, sizeof text, LONG_NS), ==, 7);
@@ -143,7 +143,7 @@ static void reads_what_is_there(mj_scheduler* scheduler) {
 }
 
 static void reads_and_writes_parts(mj_scheduler* scheduler) {
-  char text[8];
+  char text[8] = "";
   struct iovec parts[] = {{text, 3}, {text + 3, 4}};
   (void)scheduler;
   for (int i = 0; i < 2; i++) {
@@ -157,7 +157,7 @@ static void reads_and_writes_parts(mj_scheduler* scheduler) {
 }
 
 static void reads_in_vain(mj_scheduler* scheduler) {
-  char text[8];
+  char text[8] = "";
   struct pollfd polls[] = {{.fd = letters[0], .events = POLLIN}, {.fd = -1}};
   (void)scheduler;
   CHECK_INT(mj_read(letters[0], text, sizeof text, 1000), ==, -ETIMEDOUT);
@@ -174,7 +174,7 @@ static void polls_what_is_ready(mj_scheduler* scheduler) {
 }
 
 static void has_a_deadline(mj_scheduler* scheduler) {
-  char text[8];
+  char text[8] = "";
   CHECK_INT(mj_task_set_deadline(mj_scheduler_now_ns(scheduler), NULL), ==, 0);
   CHECK_INT(mj_read(sockets[0], text, sizeof text, MJ_FOREVER), ==, -ETIMEDOUT);
   CHECK_INT(mj_task_set_deadline(MJ_FOREVER, NULL), ==, 0);
