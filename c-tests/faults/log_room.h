@@ -90,7 +90,7 @@ static void* read_streams(void* unused) {
   return unused;
 }
 
-static void open_streams(mj_scheduler* scheduler) {
+static void open_full_streams(mj_scheduler* scheduler) {
   (void)scheduler;
   for (int i = 0; i < 2; i++) {
     CHECK_INT(pipe2(stream_ends[i], O_NONBLOCK | O_CLOEXEC), ==, 0);

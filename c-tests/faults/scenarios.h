@@ -854,7 +854,7 @@ static const scenario scenarios[] = {
     {"log to a file", open_log, log_to_file, remove_log, false},
     {"log to the system log", start_log_daemon, log_to_system_log, end_log_daemon, false},
     {"log past the limit", open_log, log_past_the_limit, remove_log, false},
-    {"log without blocking", open_streams, log_without_blocking, NULL, false},
+    {"log without blocking", open_full_streams, log_without_blocking, NULL, false},
     {"metrics", run_some, metrics, NULL, false},
     {"wake, cancel, join", NULL, wake_cancel_join, NULL, false},
     {"synchronise", NULL, synchronise, destroy_objects, false},

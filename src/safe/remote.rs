@@ -124,6 +124,19 @@ impl Remote {
     /// [`Task::wake`](crate::task::Task::wake) for the task with this number. On another thread than the
     /// scheduler's it takes effect there soon, after what this thread has handed over before.
     ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let remote = scheduler.remote();
+    /// let parked = scheduler.spawn(|| task::park(None));
+    /// let id = parked.task().id();
+    /// let other = std::thread::spawn(move || remote.wake(id));
+    /// scheduler.run()?;
+    /// assert!(parked.is_finished() && other.join().unwrap().is_ok());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoSuchTask`] if there is no such task, which is told only on the scheduler's own thread;
     /// [`Error::OutOfMemory`], and those of [`spawn`](Self::spawn).
@@ -154,6 +167,18 @@ impl Remote {
     }
 
     /// [`StopHandle::stop`](crate::StopHandle::stop).
+    ///
+    /// ```
+    /// use majjen::{Ended, Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let remote = scheduler.remote();
+    /// scheduler.spawn(|| task::park(None));
+    /// let other = std::thread::spawn(move || remote.stop());
+    /// assert_eq!(scheduler.run()?, Ended::Stopped);
+    /// # other.join().unwrap()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Disconnected`] when the scheduler is gone.
