@@ -194,9 +194,32 @@ static void without_threads(void) {
   log_lines_end();
 }
 
+static mj_remote* own_remote;
+static int abandoned;
+
+static void is_abandoned(void* argument) {
+  (void)argument;
+  abandoned++;
+}
+
+// The loop is in the middle of it, so the task cannot leave.
+static void cancels_who_waits_for_it(void* id) {
+  CHECK_INT(mj_remote_cancel(own_remote, *(mj_task_id*)id), ==, 0);
+}
+
+static void a_function_in_the_loop_cancels_its_task(void) {
+  mj_task_id id = mj_task_get_id(mj_task_current());
+  own_remote = mj_scheduler_remote(mj_scheduler_current());
+  CHECK_INT(mj_offload(cancels_who_waits_for_it, &id, is_abandoned, MJ_FOREVER), ==, 0);
+  CHECK_INT(abandoned, ==, 0);
+  CHECK_INT(mj_yield(), ==, -ECANCELED);
+  mj_remote_release(own_remote);
+}
+
 static void cannot_have_threads(void) {
   atomic_store(&no_threads, true);
   in_a_task(without_threads);
+  in_a_task(a_function_in_the_loop_cancels_its_task);
   CHECK_INT(threads_refused, >, 0);
   atomic_store(&no_threads, false);
   usleep(20000);
@@ -291,6 +314,52 @@ static void a_child_has_a_pool_of_its_own(void) {
   mj_scheduler_destroy(shared);
 }
 
+static void is_canceled_and_offloads(mj_scheduler* running, void* user_state) {
+  (void)user_state;
+  atomic_int counter = 0;
+  CHECK_INT(mj_task_cancel(mj_task_current()), ==, 0);
+  CHECK_INT(mj_scheduler_stop(running), ==, 0);
+  // It yields before it says so, and the run ends there.
+  mj_offload(counts_up, &counter, NULL, MJ_FOREVER);
+  CHECK(false);
+}
+
+static void a_canceled_task_holds_up_no_destruction(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, is_canceled_and_offloads, NULL);
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  mj_scheduler_destroy(scheduler);
+}
+
+static pid_t made_in_a_task = -1;
+
+static void forks_when_it_has_begun(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  while (begun == 0) mj_task_sleep_ms(1);
+  made_in_a_task = fork();
+  CHECK_INT(made_in_a_task, >=, 0);
+  if (made_in_a_task != 0) atomic_store(&may_end, 1);
+  mj_task_exit();
+}
+
+// In the child nothing else is left that could wake the loop.
+static void a_task_that_waits_is_told_in_a_child(void) {
+  atomic_store(&begun, 0);
+  atomic_store(&may_end, 0);
+  blocked_result = 1;
+  shared = new_scheduler();
+  add_task(shared, is_blocked, NULL);
+  add_task(shared, forks_when_it_has_begun, NULL);
+  CHECK_INT(mj_run(shared), ==, 0);
+  mj_scheduler_destroy(shared);
+  if (made_in_a_task == 0) _exit(blocked_result == -EOWNERDEAD ? 0 : 1);
+  CHECK_INT(blocked_result, ==, 0);
+  int status;
+  CHECK_INT(waitpid(made_in_a_task, &status, 0), ==, made_in_a_task);
+  CHECK_INT(status, ==, 0);
+}
+
 static pid_t made_on_a_thread;
 
 static void forks(void* argument) {
@@ -361,9 +430,11 @@ int main(void) {
   RUN_IN_TASK(a_function_runs_a_scheduler);
   if (may_fork()) {
     RUN(a_child_has_a_pool_of_its_own);
+    RUN(a_task_that_waits_is_told_in_a_child);
     RUN_IN_TASK(a_function_forks);
   }
   RUN_IN_TASK(a_function_may_end_its_thread);
+  RUN(a_canceled_task_holds_up_no_destruction);
   if (may_fork()) RUN(the_process_ends);
   return 0;
 }

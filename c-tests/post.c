@@ -178,6 +178,40 @@ static void what_has_not_begun_is_abandoned_once(void) {
   mj_remote_release(remote);
 }
 
+static int called;
+
+static void is_called(void* which) {
+  (void)which;
+  called++;
+}
+
+static void stops_beside_others(void* remote) {
+  mj_yield();  // So that what comes later has tasks already.
+  mj_remote_stop(remote);
+  mj_yield();
+  CHECK(false);
+}
+
+// Of those that have tasks, too, whose turn has not come.
+static void what_had_no_turn_is_abandoned_once(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_remote* remote = mj_scheduler_remote(scheduler);
+  static mj_post_node nodes[20];
+  called = 0;
+  memset(abandoned, 0, sizeof abandoned);
+  CHECK_INT(mj_go(scheduler, stops_beside_others, remote, NULL), ==, 0);
+  CHECK_INT(mj_post(remote, stops_then_waits, remote, is_abandoned), ==, 0);
+  for (int i = 0; i < 20; i++) {
+    CHECK_INT(mj_post(remote, is_called, &abandoned[0], is_abandoned), ==, 0);
+    CHECK_INT(mj_post_with_node(remote, &nodes[i], is_called, &abandoned[0], is_abandoned), ==, 0);
+  }
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(called + abandoned[0], ==, 40);
+  CHECK_INT(abandoned[0], >, 0);
+  mj_remote_release(remote);
+}
+
 static void bad_arguments_are_refused(void) {
   mj_scheduler* scheduler = new_scheduler();
   mj_remote* remote = mj_scheduler_remote(scheduler);
@@ -417,6 +451,7 @@ int main(void) {
   RUN(a_task_posts_to_its_own_scheduler);
   RUN(more_than_the_limit_are_refused);
   RUN(what_has_not_begun_is_abandoned_once);
+  RUN(what_had_no_turn_is_abandoned_once);
   RUN(bad_arguments_are_refused);
   RUN(a_node_may_be_posted_again_by_its_function);
   RUN(a_signal_handler_posts_nodes);

@@ -910,6 +910,53 @@ static void no_call_hangs_in_a_child(void) {
   unmake();
 }
 
+// ---- A stop before a send
+
+static mj_xchan* of_two;
+static int received_by_thread;
+
+static void waits_in_a_task(void* argument) {
+  (void)argument;
+  int element;
+  CHECK_INT(mj_xchan_recv(of_two, &element, MJ_FOREVER), ==, 0);
+  CHECK(false);  // The run has been stopped.
+}
+
+static void* runs_until_it_is_stopped(void* scheduler) {
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  return NULL;
+}
+
+static void* receives_one(void* argument) {
+  (void)argument;
+  int element;
+  CHECK_INT(mj_xchan_recv(of_two, &element, MJ_FOREVER), ==, 0);
+  received_by_thread = element;  // Read when this thread has been joined.
+  return NULL;
+}
+
+// What is sent after a stop is not for the tasks that have been stopped.
+static void a_stop_before_a_send_holds_up_no_other(void) {
+  for (int i = 1; i <= 50; i++) {
+    of_two = mj_xchan_create(sizeof(int), 4);
+    mj_scheduler* scheduler = new_scheduler();
+    mj_remote* remote = mj_scheduler_remote(scheduler);
+    CHECK_INT(mj_go(scheduler, waits_in_a_task, NULL, NULL), ==, 0);
+    pthread_t runs = start(runs_until_it_is_stopped, scheduler);
+    usleep(500);
+    pthread_t receives = start(receives_one, NULL);
+    usleep(500);
+    CHECK_INT(mj_remote_stop(remote), ==, 0);
+    CHECK_INT(mj_xchan_send(of_two, &i, MJ_FOREVER), ==, 0);
+    join(receives);
+    CHECK_INT(received_by_thread, ==, i);
+    join(runs);
+    mj_remote_release(remote);
+    mj_scheduler_destroy(scheduler);
+    mj_xchan_release(of_two);
+  }
+}
+
 int main(void) {
   RUN(elements_are_copied_whole);
   RUN(misuse_is_an_error);
@@ -926,6 +973,7 @@ int main(void) {
   RUN(selects_of_several_schedulers_lose_nothing);
   RUN(a_stalled_scheduler_holds_up_no_other);
   RUN(a_scheduler_may_stop_or_go_with_waiters);
+  RUN(a_stop_before_a_send_holds_up_no_other);
   RUN(a_message_that_is_abandoned_is_handed_on);
   RUN(a_channel_outlives_its_references_while_a_task_waits);
   RUN(a_channel_outlives_schedulers);

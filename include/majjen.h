@@ -596,8 +596,8 @@ int mj_offload(mj_offload_fn function, void *argument, mj_abandon_fn abandon, ui
 // mj_task_wake() has no effect on it. When the scheduler is destroyed meanwhile, `abandon` is called in
 // the same way, or, if it is NULL, mj_scheduler_destroy() waits until the function has ended.
 //
-// The function is in no task: it cannot suspend, but it may run a scheduler of its own, and mj_post() to
-// others. No exception may leave it. May suspend.
+// The function is in no task: it cannot suspend, but it may mj_post() to schedulers, and run one of its own,
+// unless it is run by the loop since no thread can be had. No exception may leave it. May suspend.
 //
 // Returns 0: the function has run. Errors, with which it does not run except where the two above say so:
 //   -ETIMEDOUT  it has not ended within `timeout_ns`

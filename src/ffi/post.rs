@@ -14,6 +14,7 @@ use crate::engine::scheduler::{
     self, Action, Post, Scheduler, act_on, free_message, post_allocated, running_task,
 };
 use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::Words;
 use crate::engine::threads::{Message, Remote};
 
 /// A post of C.
@@ -200,12 +201,24 @@ unsafe fn with<T>(remote: *mut mj_remote, act: impl FnOnce(&Remote) -> Result<T>
     unsafe { Remote::borrow_raw(remote.cast(), act) }.unwrap_or(Err(Error::InvalidArgument))
 }
 
+/// A task that is destroyed before its first turn has not begun, either.
+static POST_WORDS: Words = Words { unbegun: Some(abandon_task), ..WORDS };
+
+/// # Safety
+/// Called by the core, with the [`Posted`] that such a task has, in memory of its own.
+unsafe fn abandon_task(state: *mut c_void) {
+    if let Some(posted) = NonNull::new(state) {
+        // SAFETY: as this function's contract says.
+        unsafe { abandon_allocated(posted.cast()) };
+    }
+}
+
 /// Makes the task of a post that is in memory of its own, which is the task's state from now on.
 ///
 /// # Safety
 /// Called by the core, with the post of such a [`Posted`].
 unsafe fn start_allocated(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
-    scheduler.spawn(run, post.as_ptr().cast(), &WORDS).map(|_| ())
+    scheduler.spawn(run, post.as_ptr().cast(), &POST_WORDS).map(|_| ())
 }
 
 /// Makes the task of a post that is the caller's, whose state is a copy.
@@ -216,7 +229,7 @@ unsafe fn start_node(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
     // SAFETY: as this function's contract says.
     let Posted { function, argument, abandon, .. } = unsafe { post.cast().read() };
     let post = Post::new(start_node, abandon_node);
-    scheduler.spawn_with(run, Posted { post, function, argument, abandon }, &WORDS).map(|_| ())
+    scheduler.spawn_with(run, Posted { post, function, argument, abandon }, &POST_WORDS).map(|_| ())
 }
 
 /// The body of such a task. An exception of the function passes it, on its way to the body's caller.

@@ -82,8 +82,8 @@ where
     // SAFETY: the functions are for this type. Closure and result may be sent to other threads, borrow
     // nothing, and are dropped by one of: `discard`, and this function when that is not called.
     let ran = suspending(|| unsafe { pool::run(class, work, Deadline::Never) });
-    if let Err(error @ (Error::Canceled | Error::TimedOut)) = ran {
-        return Err(error); // And the call is the pool's.
+    if let Err(error @ (Error::Canceled | Error::TimedOut | Error::OwnerDied)) = ran {
+        return Err(error); // And the call is the pool's; or of the parent's, which may be in the middle of it.
     }
     // SAFETY: from above, and no other thread has it.
     let Call { result, .. } = *unsafe { Box::from_raw(call) };

@@ -60,9 +60,11 @@ pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
     let begin = |(scheduler, task): Running<'_>| {
         has_begun.set(true);
         task.interest.set(OF_THE_POOL);
-        scheduler.expect_message();
         // SAFETY: made above.
-        unsafe { workers_of(class).add(job) };
+        unsafe {
+            job.as_ref().begin(scheduler);
+            workers_of(class).add(job);
+        }
         Wait::on(&JOB, job.as_ptr())
     };
     let result = wait_for_begun(deadline, begin);

@@ -40,6 +40,13 @@ where
     // SAFETY: the functions are for this type. The argument is the pool's until one of them, or this call,
     // has it, and then that one's.
     match unsafe { call::run(class, work, limit.deadline) } {
+        // SAFETY: this call's again.
+        Ok(()) if unsafe { !(*memory.as_ptr()).has_run } => {
+            // The thread has ended within the job, which is not there to be dropped any more.
+            // SAFETY: from `allocate`, and nobody else's.
+            unsafe { sys::free(argument) };
+            Err(Error::Canceled)
+        }
         Ok(()) => {
             // SAFETY: the job has run, so this is the output, which is moved out of its memory once.
             let output = unsafe { ManuallyDrop::take(&mut (*memory.as_ptr()).slot.output) };

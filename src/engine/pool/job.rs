@@ -7,6 +7,7 @@ use std::ptr::{NonNull, from_ref, null};
 
 use super::class::Class;
 use crate::engine::context::{callback, sanitizer, switch};
+use crate::engine::log;
 use crate::engine::scheduler::{SPARE_BYTES, Scheduler, current};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
@@ -22,6 +23,8 @@ pub type Function = unsafe extern "C" fn(*mut c_void);
 pub const QUEUED: u32 = 0;
 pub const INLINE: u32 = 1;
 pub const RUNNING: u32 = 2;
+/// By the loop, which has it from the mailbox: its task cannot leave.
+pub const IN_LOOP: u32 = 6;
 pub const GIVEN_UP: u32 = 3;
 pub const ABANDONED: u32 = 4;
 pub const DONE: u32 = 5;
@@ -43,6 +46,8 @@ pub struct Job {
     process: u32,
     pub state: AtomicU32,
     pub class: Class,
+    /// Of a job that the loop is to run: why, as an errno value, if that is to be told.
+    pub refusal: Cell<i32>,
 }
 
 const _: () = assert!(offset_of!(Job, message) == 0);
@@ -61,10 +66,15 @@ impl Job {
         let memory = scheduler.spare.take().ok_or(Error::OutOfMemory)?.cast::<Job>();
         let job = Job::new(class, function, argument, abandon);
         job.task.set(task);
-        job.poster.set(Some(scheduler.remote.poster()));
         // SAFETY: memory of enough bytes that nobody uses.
         unsafe { memory.write(job) };
         Ok(memory)
+    }
+
+    /// The task begins to wait, and who has the job may post it.
+    pub fn begin(&self, scheduler: &Scheduler) {
+        self.poster.set(Some(scheduler.remote.poster()));
+        scheduler.expect_message();
     }
 
     /// A job that no task waits for.
@@ -86,6 +96,7 @@ impl Job {
             process: this_process(),
             state: AtomicU32::new(QUEUED),
             class,
+            refusal: Cell::new(0),
         }
     }
 
@@ -209,7 +220,7 @@ unsafe fn arrive(message: NonNull<Message>) {
     let this = unsafe { job.as_ref() };
     let Some(scheduler) = current() else { return };
     if this.state.load(Relaxed) == INLINE && !this.task.get().is_null() {
-        this.state.store(RUNNING, Relaxed);
+        this.state.store(IN_LOOP, Relaxed);
         this.run();
         // SAFETY: it was run here.
         if !unsafe { Job::end(job) } {
@@ -222,8 +233,18 @@ unsafe fn arrive(message: NonNull<Message>) {
         task.wait.set(Wait::NONE);
         scheduler.ready(task, Outcome::Ready(0));
     }
+    let (class, refusal) = (this.class, this.refusal.get());
     // SAFETY: it is out of the mailbox, and no thread of the pool has it.
     unsafe { Job::keep(job, scheduler) };
+    // Here, and not where the thread could not be made: a log callback may do anything, and the task was in
+    // the middle of its call.
+    if refusal != 0 {
+        log::warn(format_args!(
+            "the pool can have no thread {}: {}; functions that block are run by the loop, and block it",
+            class.thread_name().to_string_lossy(),
+            Error::Os(refusal)
+        ));
+    }
 }
 
 /// The scheduler was destroyed first, whose tasks have left before.

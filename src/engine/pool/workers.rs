@@ -26,7 +26,6 @@ use super::job::{INLINE, Job, QUEUED};
 use super::lock::Lock;
 use super::pace::may_linger;
 use super::queue::{ASLEEP, CALLED, Call, DISMISSED, Sleeper, State};
-use crate::engine::log;
 use crate::engine::sys::{self, Result};
 use crate::engine::threads::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -204,7 +203,7 @@ impl Workers {
             self.inline.fetch_add(1, Relaxed);
         }
         self.queued.store(0, Relaxed);
-        let report = !std::mem::replace(&mut state.reported, true);
+        let report = !left.is_null() && !std::mem::replace(&mut state.reported, true);
         drop(state);
         let mut in_order = null();
         // SAFETY: as above: jobs that were in the queue, linked just now.
@@ -213,17 +212,13 @@ impl Workers {
                 left = job.next.replace(in_order);
                 in_order = job;
             }
+            if let Some(first) = in_order.as_ref().filter(|_| report) {
+                first.refusal.set(error.errno());
+            }
             while let Some(job) = NonNull::new(in_order.cast_mut()) {
                 in_order = job.as_ref().next.get();
                 Job::post(job);
             }
-        }
-        if report {
-            log::warn(format_args!(
-                "the pool can have no thread {}: {error}; functions that block are run by the loop, \
-                 and block it",
-                self.class.thread_name().to_string_lossy()
-            ));
         }
     }
 

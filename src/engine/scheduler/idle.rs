@@ -48,7 +48,7 @@ impl Scheduler {
         if may_be && !self.io.has_told_of_others.replace(true) {
             log::warn(format_args!(
                 "{}, and nothing on this thread can wake {}: the run waits for other threads, which \
-                 have a handle to the scheduler, an end of a channel between threads, or a job",
+                 have a handle to the scheduler or an end of a channel between threads",
                 Counted(self.tasks.alive(), "task is parked", "tasks are parked"),
                 if self.tasks.alive() == 1 { "it" } else { "any of them" }
             ));

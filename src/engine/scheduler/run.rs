@@ -314,6 +314,9 @@ impl Scheduler {
             return self.wait_without_descriptors(timeout_ns, error);
         }
         let may_sleep = timeout_ns > 0;
+        if may_sleep && !self.run_queue.is_empty() {
+            return; // In a child of fork() that has ended waits for what is its parent's.
+        }
         let builtin = self.builtin_wait();
         // A program's function may wait for the backend descriptor, so everything must be armed.
         let arm_now = may_sleep || builtin.is_none();

@@ -224,6 +224,7 @@ impl RemoteChannel {
             return unsafe { wait_for_remote(self, end, element, limit) };
         }
         let until_ns = match limit.deadline {
+            Deadline::In(0) => return Err(Error::TimedOut),
             Deadline::Never => None,
             // Past the end of the clock is never.
             Deadline::In(ns) => sys::monotonic_ns().checked_add(ns),

@@ -50,7 +50,8 @@ pub enum Error {
     WrongScheduler,
     /// The mutex is not locked by this task.
     NotOwner,
-    /// The mutex was left locked by a task that has ended.
+    /// The mutex was left locked by a task that has ended; or, in a child of fork(), what is waited for is
+    /// the parent's.
     OwnerDied,
     /// The channel is closed.
     Disconnected,
@@ -117,7 +118,9 @@ impl fmt::Display for Error {
             Error::NoSuchTask => out.write_str("no living task has this id"),
             Error::WrongScheduler => out.write_str("the object belongs to another scheduler"),
             Error::NotOwner => out.write_str("the mutex is not locked by this task"),
-            Error::OwnerDied => out.write_str("the mutex was left locked by a task that has ended"),
+            Error::OwnerDied => out.write_str(
+                "its owner has gone: a task that had locked the mutex, or the parent of this process",
+            ),
             Error::Disconnected => out.write_str("the channel is closed"),
             Error::WouldBlock => out.write_str("the operation would block"),
             Error::Overflow => out.write_str("the counter would overflow"),

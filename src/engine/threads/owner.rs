@@ -23,8 +23,8 @@ use super::atomic::{
 pub struct Owner {
     /// The thread that runs the scheduler, by a token that is not 0; 0 for none.
     thread: AtomicUsize,
-    /// How many there are that may wake a task: handles of the program, jobs, ends of channels between
-    /// threads.
+    /// How many there are that may wake a task: handles of the program, ends of channels between threads,
+    /// futures. A job is sure to end, so its scheduler counts it by itself.
     wakers: AtomicUsize,
 }
 

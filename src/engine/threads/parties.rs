@@ -188,9 +188,7 @@ impl Parties {
         attempt: impl Fn() -> Option<R>,
         is_ready: impl Fn() -> bool,
     ) -> Option<R> {
-        if until_ns.is_none_or(|ns| ns > 0)
-            && let Some(result) = spin(&attempt)
-        {
+        if let Some(result) = spin(&attempt) {
             return Some(result);
         }
         let thread = Thread { party: Party::new(&THREAD), parker: Parker::new() };

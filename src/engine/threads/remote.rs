@@ -260,8 +260,9 @@ impl Remote {
         if !self.has_messages() {
             return;
         }
+        let messages = self.block().mailbox.take();
         sanitizer::acquire(self.block());
-        for message in self.block().mailbox.take() {
+        for message in messages {
             // SAFETY: as the poster has said.
             unsafe { (message.as_ref().run)(message) };
         }
@@ -313,6 +314,7 @@ impl Remote {
         self.block().scheduler.store(null_mut(), Release);
         self.await_posters();
         let left: Batch = self.block().mailbox.close();
+        sanitizer::acquire(self.block());
         for message in left {
             // SAFETY: as the poster has said.
             unsafe { (message.as_ref().abandon)(message) };

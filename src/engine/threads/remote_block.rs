@@ -73,6 +73,7 @@ impl Block {
         match self.owner.is_there() {
             false => Rank::Away,
             _ if self.process.load(Acquire) != this_process() => Rank::Away,
+            _ if self.mailbox.is_stopped() => Rank::Away, // It will not read any more.
             _ if self.mailbox.is_asleep() => Rank::Asleep,
             _ => Rank::Busy,
         }
