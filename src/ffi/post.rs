@@ -14,6 +14,7 @@ use crate::engine::scheduler::{
     self, Action, Post, Scheduler, act_on, free_message, post_allocated, running_task,
 };
 use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::Words;
 use crate::engine::threads::{Message, Remote};
 
 /// A post of C.
@@ -27,6 +28,10 @@ struct Posted {
 
 const _: () = assert!(offset_of!(Posted, post) == 0);
 const _: () = assert!(size_of::<Posted>() == size_of::<mj_post_node>());
+
+/// A post whose task has had no turn is abandoned.
+static POST_WORDS: Words =
+    Words { set_stack_size: WORDS.set_stack_size, exit: WORDS.exit, abandon: Some(abandon_task) };
 
 impl Posted {
     /// The program's function will not run.
@@ -205,7 +210,7 @@ unsafe fn with<T>(remote: *mut mj_remote, act: impl FnOnce(&Remote) -> Result<T>
 /// # Safety
 /// Called by the core, with the post of such a [`Posted`].
 unsafe fn start_allocated(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
-    scheduler.spawn(run, post.as_ptr().cast(), &WORDS).map(|_| ())
+    scheduler.spawn(run, post.as_ptr().cast(), &POST_WORDS).map(|_| ())
 }
 
 /// Makes the task of a post that is the caller's, whose state is a copy.
@@ -216,7 +221,7 @@ unsafe fn start_node(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
     // SAFETY: as this function's contract says.
     let Posted { function, argument, abandon, .. } = unsafe { post.cast().read() };
     let post = Post::new(start_node, abandon_node);
-    scheduler.spawn_with(run, Posted { post, function, argument, abandon }, &WORDS).map(|_| ())
+    scheduler.spawn_with(run, Posted { post, function, argument, abandon }, &POST_WORDS).map(|_| ())
 }
 
 /// The body of such a task. An exception of the function passes it, on its way to the body's caller.
@@ -239,6 +244,13 @@ unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
         unsafe { sys::free(before) };
     }
     let _ = scheduler::exit(); // In the task, and it may have been called already.
+}
+
+/// # Safety
+/// The state of a task of [`run`], which will not run.
+unsafe fn abandon_task(state: *mut c_void) {
+    // SAFETY: as this function's contract says. A copy of the program's node, or in memory of its own.
+    unsafe { state.cast::<Posted>().as_ref() }.inspect(|posted| posted.abandon());
 }
 
 /// # Safety

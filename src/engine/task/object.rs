@@ -135,6 +135,9 @@ pub struct Words {
     pub set_stack_size: &'static str,
     /// That by which a task ends.
     pub exit: &'static str,
+    /// What is called with the task's state when the scheduler is destroyed before its first turn. The state is
+    /// freed afterwards.
+    pub abandon: Option<unsafe fn(*mut c_void)>,
 }
 
 /// The hook that runs when a task has ended, after its joiners are woken.
@@ -191,7 +194,7 @@ impl Default for Task {
 
 impl Task {
     pub fn words(&self) -> &'static Words {
-        self.words.get().unwrap_or(&Words { set_stack_size: "", exit: "" })
+        self.words.get().unwrap_or(&Words { set_stack_size: "", exit: "", abandon: None })
     }
 
     pub fn is(&self, state: State) -> bool {

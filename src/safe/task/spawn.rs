@@ -11,8 +11,11 @@ use crate::safe::record::{Job, Place, Record, run};
 use crate::safe::shared::Shared;
 
 /// What Rust's calls are named. A task ends when its closure returns.
-static WORDS: Words =
-    Words { set_stack_size: "task::Builder::stack_size() or Builder::stack_size()", exit: "" };
+static WORDS: Words = Words {
+    set_stack_size: "task::Builder::stack_size() or Builder::stack_size()",
+    exit: "",
+    abandon: None,
+};
 
 /// What a new task is to have.
 #[derive(Clone, Copy, Default)]
