@@ -13,6 +13,9 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::{Either, join, select};
+use futures_util::stream::FuturesUnordered;
 use majjen::{Ended, Error, JoinError, Scheduler, task};
 use support::scheduler;
 
@@ -286,6 +289,116 @@ fn a_canceled_task_drops_its_future() {
         assert!(dropped.get());
         assert_eq!(matches!(waits.join(), Err(JoinError::Canceled)), !by_time);
     }
+}
+
+#[test]
+fn a_channel_of_futures_connects_a_thread_and_a_task() {
+    let scheduler = scheduler();
+    let (questions, asked) = async_channel::bounded(1);
+    let (answers, answered) = async_channel::bounded(1);
+    let other = thread::spawn(move || {
+        while let Ok(number) = asked.recv_blocking() {
+            answers.send_blocking(number + 1).unwrap();
+        }
+    });
+    let asks = scheduler.spawn(move || {
+        let conversation = async move {
+            let mut number = 0;
+            for _ in 0..1000 {
+                questions.send(number).await.unwrap();
+                number = answered.recv().await.unwrap();
+            }
+            number
+        };
+        task::block_on(conversation)
+    });
+    assert_eq!(scheduler.run(), Ok(Ended::Completed));
+    other.join().unwrap();
+    assert_eq!(asks.join().unwrap(), Ok(1000));
+}
+
+#[test]
+fn combined_futures_run_in_a_task() {
+    let scheduler = scheduler();
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..8).map(|_| async_channel::bounded::<usize>(1)).unzip();
+    let (silent, never) = async_channel::bounded::<usize>(1);
+    let threads: Vec<_> = senders
+        .into_iter()
+        .enumerate()
+        .map(|(which, sender)| {
+            thread::spawn(move || {
+                for round in 0..100 {
+                    sender.send_blocking(100 * which + round).unwrap();
+                }
+            })
+        })
+        .collect();
+    let combines = scheduler.spawn(move || {
+        let mut sum = 0;
+        for round in 0..100 {
+            // Each future has a waker of its own, which wakes that of the task.
+            let all: FuturesUnordered<_> = receivers[1..].iter().map(|it| it.recv()).collect();
+            let both = join(receivers[0].recv(), all.map(Result::unwrap).collect::<Vec<_>>());
+            let (first, others) = task::block_on(both).unwrap();
+            assert_eq!((first.unwrap(), others.len()), (round, 7));
+            sum += others.into_iter().sum::<usize>();
+        }
+        // The other one is dropped.
+        let ready = pin!(async { 5 });
+        match task::block_on(select(pin!(never.recv()), ready)).unwrap() {
+            Either::Right((5, _)) => sum,
+            _ => unreachable!("the first one is never ready"),
+        }
+    });
+    assert_eq!(scheduler.run(), Ok(Ended::Completed));
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    drop(silent);
+    let expected = (1..8).map(|which| (0..100).map(|round| 100 * which + round).sum::<usize>());
+    assert_eq!(combines.join().unwrap(), expected.sum());
+}
+
+#[test]
+fn a_receive_whose_time_is_over_takes_nothing() {
+    let scheduler = scheduler();
+    let (sender, receiver) = async_channel::bounded(1);
+    let (over, is_over) = mpsc::channel();
+    let other = thread::spawn(move || {
+        is_over.recv().unwrap();
+        sender.send_blocking(7).unwrap();
+    });
+    let waits = scheduler.spawn(move || {
+        let receives = || task::block_on(receiver.recv()).unwrap().unwrap();
+        assert!(task::timeout(Duration::from_millis(1), receives).is_err());
+        over.send(()).unwrap();
+        receives()
+    });
+    assert_eq!(scheduler.run(), Ok(Ended::Completed));
+    other.join().unwrap();
+    assert_eq!(waits.join().unwrap(), 7);
+}
+
+#[test]
+fn a_closure_that_is_dropped_may_use_the_handle_and_panic() {
+    struct Uses(majjen::Remote, mpsc::Sender<(Error, Error)>);
+    impl Drop for Uses {
+        fn drop(&mut self) {
+            let refused = self.0.spawn(|| ()).unwrap_err().error;
+            self.1.send((refused, task::yield_now().unwrap_err())).unwrap();
+            panic!("on purpose");
+        }
+    }
+    let scheduler = scheduler();
+    let remote = scheduler.remote();
+    let (told, tells) = mpsc::channel();
+    for _ in 0..2 {
+        let uses = Uses(remote.clone(), told.clone());
+        remote.spawn(move || drop(uses)).unwrap();
+    }
+    drop(scheduler);
+    drop(told);
+    let expected = (Error::Disconnected, Error::NotInTask);
+    assert_eq!(tells.iter().collect::<Vec<_>>(), [expected; 2]);
 }
 
 #[test]

@@ -29,6 +29,10 @@ struct Posted {
 const _: () = assert!(offset_of!(Posted, post) == 0);
 const _: () = assert!(size_of::<Posted>() == size_of::<mj_post_node>());
 
+/// A post whose task has had no turn is abandoned.
+static POST_WORDS: Words =
+    Words { set_stack_size: WORDS.set_stack_size, exit: WORDS.exit, abandon: Some(abandon_task) };
+
 impl Posted {
     /// The program's function will not run.
     fn abandon(&self) {
@@ -201,18 +205,6 @@ unsafe fn with<T>(remote: *mut mj_remote, act: impl FnOnce(&Remote) -> Result<T>
     unsafe { Remote::borrow_raw(remote.cast(), act) }.unwrap_or(Err(Error::InvalidArgument))
 }
 
-/// A task that is destroyed before its first turn has not begun, either.
-static POST_WORDS: Words = Words { unbegun: Some(abandon_task), ..WORDS };
-
-/// # Safety
-/// Called by the core, with the [`Posted`] that such a task has, in memory of its own.
-unsafe fn abandon_task(state: *mut c_void) {
-    if let Some(posted) = NonNull::new(state) {
-        // SAFETY: as this function's contract says.
-        unsafe { abandon_allocated(posted.cast()) };
-    }
-}
-
 /// Makes the task of a post that is in memory of its own, which is the task's state from now on.
 ///
 /// # Safety
@@ -252,6 +244,13 @@ unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
         unsafe { sys::free(before) };
     }
     let _ = scheduler::exit(); // In the task, and it may have been called already.
+}
+
+/// # Safety
+/// The state of a task of [`run`], which will not run.
+unsafe fn abandon_task(state: *mut c_void) {
+    // SAFETY: as this function's contract says. A copy of the program's node, or in memory of its own.
+    unsafe { state.cast::<Posted>().as_ref() }.inspect(|posted| posted.abandon());
 }
 
 /// # Safety

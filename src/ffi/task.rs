@@ -15,7 +15,7 @@ use crate::engine::task::{Task, Words};
 pub(super) static WORDS: Words = Words {
     set_stack_size: "mj_task_set_stack_size() or mj_scheduler_set_stack_size()",
     exit: "mj_task_exit()",
-    unbegun: None,
+    abandon: None,
 };
 
 /// Adds a task at the end of the run queue. It first runs when its turn comes, never inside this

@@ -76,6 +76,15 @@ impl Remote {
     /// # Ok::<(), majjen::Error>(())
     /// ```
     ///
+    /// What it captures is sent to the scheduler's thread, so it has to be `Send`:
+    ///
+    /// ```compile_fail,E0277
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let shared = std::rc::Rc::new(1);
+    /// let _ = scheduler.remote().spawn(move || println!("{shared}"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::WouldBlock`] if as many wait as may, and [`Error::Disconnected`] when the scheduler is gone;
     /// with the closure.

@@ -16,6 +16,12 @@ pub struct RustApi {
     has_failed: Rc<Cell<bool>>,
 }
 
+impl RustApi {
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+}
+
 /// Records that a check in a task has failed, since no task need join it and get its panic.
 struct Watch(Rc<Cell<bool>>);
 

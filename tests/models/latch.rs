@@ -25,7 +25,7 @@ struct Latch {
     left: Cell<u32>,
 }
 
-static WORDS: Words = Words { set_stack_size: "", exit: "", unbegun: None };
+static WORDS: Words = Words { set_stack_size: "", exit: "", abandon: None };
 
 static LATCH: WaitKind = WaitKind { leave: Some(leave), ..WaitKind::new(c"latch", unlink) };
 

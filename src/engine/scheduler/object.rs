@@ -169,13 +169,8 @@ impl Scheduler {
         scheduler.abandon_posts();
         scheduler.remote.close();
         for task in scheduler.tasks.iter() {
-            let has_begun = task.turns.get() > 0 || !task.context.get().is_null();
-            match task.words().unbegun.filter(|_| !has_begun) {
-                // SAFETY: the state is what such a task was made with, and it does not run again.
-                Some(unbegun) => unsafe { unbegun(task.user_state.replace(null_mut())) },
-                // SAFETY: the state belongs to the task, which does not run again.
-                None => unsafe { sys::free(task.user_state.get()) },
-            }
+            // SAFETY: the state belongs to the task, which does not run again.
+            unsafe { sys::free(task.user_state.get()) };
             scheduler.dispatch.forget_stack(task);
         }
         // SAFETY: from `create`, and no task is left that could refer to it.

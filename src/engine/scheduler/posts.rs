@@ -5,7 +5,7 @@
 //! | in the inbox | the mailbox's; any thread and signal handler may have left it |
 //! | taken | the scheduler's, in its `posts`, in the order of the inbox |
 //! | begun | a task's, which is ready behind those of the posts before it |
-//! | abandoned | of who destroys the scheduler |
+//! | abandoned | of who destroys the scheduler: also one whose task has had no turn |
 //!
 //! Where no other task is ready, the task of a post goes on with the next one when its function has
 //! returned, as a new task that takes over its stack would: with another id, and only if the function has
@@ -19,6 +19,7 @@ use std::mem::offset_of;
 use std::ptr::{NonNull, fn_addr_eq};
 
 use super::object::{Scheduler, current};
+use crate::engine::context::stack::Stack;
 use crate::engine::measure;
 use crate::engine::sys::Result;
 use crate::engine::task::Task;
@@ -114,8 +115,14 @@ impl Scheduler {
         Some(post)
     }
 
-    /// Abandons those that have not begun.
+    /// Abandons those that have not begun, and before them those whose tasks have had no turn.
     pub(super) fn abandon_posts(&self) {
+        for task in self.tasks.iter().filter(|task| task.stack.get() == Stack::NONE) {
+            if let Some(abandon) = task.words().abandon {
+                // SAFETY: the state is the task's, which will not run.
+                unsafe { abandon(task.user_state.get()) };
+            }
+        }
         while let Some(message) = self.posts.queue.pop() {
             self.remote.count_begun();
             // SAFETY: as the poster has said.

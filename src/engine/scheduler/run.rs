@@ -198,7 +198,9 @@ impl Scheduler {
             self.tasks.starved.report();
             if self.is_idle() && !self.has_pending_events() {
                 match self.idle_timeout_ns() {
-                    _ if !self.is_idle() => {} // The program's clock has readied a task, or stopped.
+                    // The program's clock has readied a task, or stopped. Or the last of who may wake one has left a
+                    // message, and gone: the count was read first.
+                    _ if !self.is_idle() => {}
                     Some(0) => {}
                     Some(_) if self.look_for_message() => {}
                     Some(timeout_ns) => {

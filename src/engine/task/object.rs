@@ -135,9 +135,9 @@ pub struct Words {
     pub set_stack_size: &'static str,
     /// That by which a task ends.
     pub exit: &'static str,
-    /// What has the `user_state` of a task that is destroyed before its first turn; `None` if that is only
-    /// memory to be freed.
-    pub unbegun: Option<unsafe fn(*mut c_void)>,
+    /// What is called with the task's state when the scheduler is destroyed before its first turn. The state is
+    /// freed afterwards.
+    pub abandon: Option<unsafe fn(*mut c_void)>,
 }
 
 /// The hook that runs when a task has ended, after its joiners are woken.
@@ -194,7 +194,7 @@ impl Default for Task {
 
 impl Task {
     pub fn words(&self) -> &'static Words {
-        self.words.get().unwrap_or(&Words { set_stack_size: "", exit: "", unbegun: None })
+        self.words.get().unwrap_or(&Words { set_stack_size: "", exit: "", abandon: None })
     }
 
     pub fn is(&self, state: State) -> bool {

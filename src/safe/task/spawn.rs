@@ -14,7 +14,7 @@ use crate::safe::shared::Shared;
 static WORDS: Words = Words {
     set_stack_size: "task::Builder::stack_size() or Builder::stack_size()",
     exit: "",
-    unbegun: None,
+    abandon: None,
 };
 
 /// What a new task is to have.
