@@ -981,11 +981,11 @@ struct stat;
 //   -EREMOTEIO   the name servers have failed for good
 //   -EPROTONOSUPPORT  no such service
 //   -ETIMEDOUT   not in time
-//   -EINVAL      `host` or `service` is NULL or empty, or there is a service for a path; a path that is empty
-//                or too long
+//   -EINVAL      `host` or `service` is NULL or empty, a port is over 65535, or there is a service for a
+//                path; a path that is empty or too long
 //   -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
-//   and as socket(2) and connect(2): of several addresses the error of the first that says most, one of
-//   another machine more than that there is no way to it
+//   and as socket(2) and connect(2): of several addresses, the error that says most. An answer of another
+//   machine says more than a missing way to it.
 int mj_dial(const char *host,
             const char *service,
             uint64_t timeout_ns);
@@ -2333,9 +2333,10 @@ int mj_scheduler_backend_fd(struct mj_scheduler *scheduler);
 //
 // Returns 0. Errors:
 //   -EINVAL  `scheduler` is NULL, or `task` is not a living task of it (also a WARN line)
-//   -EPERM   the scheduler is running on another thread, which only mj_scheduler_stop() and
-//            mj_remote_stop() reach (also an ERROR line)
-int mj_scheduler_enqueue(struct mj_scheduler *scheduler, struct mj_task *task);
+//   -EPERM   the scheduler is running on another thread, from which mj_remote_wake() and mj_post() reach
+//            it (also an ERROR line)
+int mj_scheduler_enqueue(struct mj_scheduler *scheduler,
+                         struct mj_task *task);
 
 // Takes the first task out of the run queue. It does not run until it is enqueued again. Does not
 // suspend.

@@ -24,11 +24,11 @@ use crate::engine::sys::{Address, Error, Hints, NameError, Result, check_address
 ///   -EREMOTEIO   the name servers have failed for good
 ///   -EPROTONOSUPPORT  no such service
 ///   -ETIMEDOUT   not in time
-///   -EINVAL      `host` or `service` is NULL or empty, or there is a service for a path; a path that is empty
-///                or too long
+///   -EINVAL      `host` or `service` is NULL or empty, a port is over 65535, or there is a service for a
+///                path; a path that is empty or too long
 ///   -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_getaddrinfo()
-///   and as socket(2) and connect(2): of several addresses the error of the first that says most, one of
-///   another machine more than that there is no way to it
+///   and as socket(2) and connect(2): of several addresses, the error that says most. An answer of another
+///   machine says more than a missing way to it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_dial(
     host: *const c_char,

@@ -174,8 +174,8 @@ pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `scheduler` is NULL, or `task` is not a living task of it (also a WARN line)
-///   -EPERM   the scheduler is running on another thread, which only mj_scheduler_stop() and
-///            mj_remote_stop() reach (also an ERROR line)
+///   -EPERM   the scheduler is running on another thread, from which mj_remote_wake() and mj_post() reach
+///            it (also an ERROR line)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_enqueue(
     scheduler: *mut mj_scheduler,

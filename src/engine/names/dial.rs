@@ -27,6 +27,9 @@ pub fn dial(host: &CStr, service: Option<&CStr>, mut limit: Limit) -> Result<c_i
     if host.is_empty() {
         return Err(Error::InvalidArgument);
     }
+    if service.to_bytes().iter().all(u8::is_ascii_digit) {
+        fd::port(service.to_bytes())?; // getaddrinfo(3) takes the rest of a number that is too large.
+    }
     let list = find_addresses(Some(host), Some(service), Hints::of_streams(0), limit);
     let list = list.map_err(NameError::as_error)?;
     let addresses = Addresses::of_list(&list);
