@@ -162,6 +162,8 @@ static void addresses_and_names_are_dialed(void) {
     check_dialed(dial(places[i], service, LONG_NS), listener);
     CHECK_INT(mj_fd_close(listener), ==, 0);
     CHECK_INT(dial(places[i], service, LONG_NS), ==, -ECONNREFUSED);
+    // Nothing is left off a number that is no port.
+    CHECK_INT(dial(places[i], "65616", LONG_NS), ==, -EINVAL);
   }
 }
 

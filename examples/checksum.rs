@@ -17,7 +17,9 @@ use majjen::{Scheduler, blocking, fs, task};
 /// How far it is.
 #[derive(Default)]
 pub struct Progress {
+    /// How many files there are.
     pub files: Cell<usize>,
+    /// Their sizes, together.
     pub bytes: Cell<u64>,
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use std::ffi::CString;
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -116,7 +116,7 @@ fn a_file_is_read_and_written() {
         let mut back = Vec::new();
         file.read_to_end(&mut back).unwrap();
         assert!(back == data);
-        assert_eq!((&file).seek(SeekFrom::Current(0)).unwrap(), LARGE as u64);
+        assert_eq!((&file).stream_position().unwrap(), LARGE as u64);
         back.fill(0);
         back.push(0);
         assert_eq!(file.read_at(&mut back, 0).unwrap(), LARGE);
