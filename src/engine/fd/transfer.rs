@@ -33,20 +33,21 @@ pub(super) trait Transfer {
 /// As [`Transfer::move_some`].
 #[inline(always)]
 pub(super) unsafe fn move_part<T: Transfer>(call: &mut Call, buffers: &[iovec]) -> Result<usize> {
-    let mut moved = Err(Error::Os(libc::EAGAIN));
     if !call.is_drained() {
         // Not by `complete`: this one is inlined.
         // SAFETY: as this function's contract says.
-        moved = unsafe { attempt::<T>(call, buffers) };
+        match unsafe { attempt::<T>(call, buffers) } {
+            Err(Error::Os(libc::EAGAIN | libc::EINTR)) => {}
+            // SAFETY: as above.
+            Err(ON_A_DISK) => return unsafe { move_on_worker::<T>(call, buffers) },
+            result => return result,
+        }
     }
-    if let Err(Error::Os(libc::EAGAIN | libc::EINTR)) = moved {
-        // SAFETY: as above.
-        moved = call.complete_later(&mut |call| unsafe { attempt::<T>(call, buffers) });
-    }
-    match moved {
+    // SAFETY: as above.
+    match call.complete_later(&mut |call| unsafe { attempt::<T>(call, buffers) }) {
         // SAFETY: as above.
         Err(ON_A_DISK) => unsafe { move_on_worker::<T>(call, buffers) },
-        moved => moved,
+        result => result,
     }
 }
 
