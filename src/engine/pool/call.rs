@@ -55,9 +55,10 @@ pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
     // Who posts it wakes this process.
     running.0.reinit_after_fork()?;
     let Work { function, argument, abandon } = work;
-    let job = Job::allocate(running, class, function, argument, abandon)?;
     let has_begun = Cell::new(false);
     let begin = |(scheduler, task): Running<'_>| {
+        // Not before: a task that is destroyed before it waits leaves nothing behind.
+        let job = Job::allocate((scheduler, task), class, function, argument, abandon)?;
         has_begun.set(true);
         task.interest.set(OF_THE_POOL);
         // SAFETY: made above.
@@ -65,14 +66,10 @@ pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
             job.as_ref().begin(scheduler);
             workers_of(class).add(job);
         }
-        Wait::on(&JOB, job.as_ptr())
+        Ok(Wait::on(&JOB, job.as_ptr()))
     };
     let result = wait_for_begun(deadline, begin);
     let is_in_pool = has_begun.get() && running.1.interest.get() == OF_THE_POOL;
-    if !has_begun.get() {
-        // SAFETY: made above, and not given to anybody.
-        unsafe { Job::keep(job, running.0) };
-    }
     if !is_in_pool && matches!(result, Err(Error::Canceled | Error::TimedOut)) {
         call_abandon(abandon, argument);
     }

@@ -152,7 +152,7 @@ fn wait_listed(
 /// for. A wake-up has no effect.
 pub fn wait_for_begun(
     mut deadline: Deadline,
-    begin: impl FnOnce(Running<'_>) -> Wait,
+    begin: impl FnOnce(Running<'_>) -> Result<Wait>,
 ) -> Result<u32> {
     let (scheduler, task) = running()?;
     let _errno = ErrnoGuard::save();
@@ -166,7 +166,8 @@ pub fn wait_for_begun(
     if let Some(deadline_ns) = deadline_ns {
         scheduler.start_timer(task, deadline_ns).inspect_err(|_| scheduler.yield_task(task))?;
     }
-    task.wait.set(begin((scheduler, task)));
+    let wait = begin((scheduler, task)).inspect_err(|_| scheduler.cancel_timer(task))?;
+    task.wait.set(wait);
     suspend_parked((scheduler, task), State::WaitingIo)
 }
 

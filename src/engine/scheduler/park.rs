@@ -92,7 +92,7 @@ impl Scheduler {
     }
 
     /// Cancels a task's timer, if it has one.
-    fn cancel_timer(&self, task: &Task) {
+    pub(super) fn cancel_timer(&self, task: &Task) {
         if task.heap_index.get() != NOT_IN_HEAP {
             self.timers.remove(task);
             measure::add(&self.metrics.timer_cancellations, 1);
