@@ -79,10 +79,9 @@ impl Remote {
     /// What it captures is sent to the scheduler's thread, so it has to be `Send`:
     ///
     /// ```compile_fail,E0277
-    /// let scheduler = majjen::Scheduler::new()?;
+    /// let scheduler = majjen::Scheduler::new().unwrap();
     /// let shared = std::rc::Rc::new(1);
     /// let _ = scheduler.remote().spawn(move || println!("{shared}"));
-    /// # Ok::<(), majjen::Error>(())
     /// ```
     ///
     /// # Errors
