@@ -978,7 +978,9 @@ int main(void) {
   RUN(a_channel_outlives_its_references_while_a_task_waits);
   RUN(a_channel_outlives_schedulers);
   RUN(a_run_waits_for_other_threads);
-  RUN(a_child_of_fork_can_use_it);
-  RUN(no_call_hangs_in_a_child);
+  if (!emulated()) {  // The emulator fails when a child of a program with threads makes one.
+    RUN(a_child_of_fork_can_use_it);
+    RUN(no_call_hangs_in_a_child);
+  }
   return 0;
 }
