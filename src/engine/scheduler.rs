@@ -46,6 +46,7 @@ pub use object::{Scheduler, current, running_task};
 pub use park::own_task;
 pub use posts::Post;
 pub use run::{Ended, run};
+#[cfg(not(loom))] // Whose jobs are larger.
 pub use spare::SPARE_BYTES;
 pub use spend::{spend, yield_spent};
 pub use tasks::Tasks;

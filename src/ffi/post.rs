@@ -36,11 +36,8 @@ static POST_WORDS: Words =
 impl Posted {
     /// The program's function will not run.
     fn abandon(&self) {
-        if let Some(abandon) = self.abandon {
-            let arguments = [self.argument as usize, 0, 0];
-            // SAFETY: the program's function and its argument.
-            unsafe { callback::call(abandon as *const c_void, arguments, c"an abandon function") };
-        }
+        // SAFETY: the program's function and its argument.
+        unsafe { callback::abandon(self.abandon, self.argument) };
     }
 }
 

@@ -28,6 +28,18 @@ pub unsafe fn call(function: *const c_void, arguments: [usize; 3], what: &'stati
     unsafe { switch::call_barrier(first, second, third, function, what.as_ptr()) }
 }
 
+/// Calls what releases an argument whose function will not be called, if there is anything to do.
+///
+/// # Safety
+/// The function may be called with the argument.
+pub unsafe fn abandon(function: Option<unsafe extern "C" fn(*mut c_void)>, argument: *mut c_void) {
+    if let Some(function) = function {
+        let arguments = [argument as usize, 0, 0];
+        // SAFETY: as this function's contract says.
+        unsafe { call(function as *const c_void, arguments, c"an abandon function") };
+    }
+}
+
 unsafe extern "C" {
     /// Of the unwinder that the standard library is linked with: the stack pointer of the frame at
     /// its call.

@@ -5,9 +5,10 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use super::class::Class;
-use super::job::{Function, Job, call_abandon};
+use super::job::{Function, Job};
 use super::process::workers_of;
 use super::workers::NotBegun;
+use crate::engine::context::callback;
 use crate::engine::scheduler::{Running, Scheduler, running_task, wait_for_begun};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
@@ -71,7 +72,8 @@ pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
     let result = wait_for_begun(deadline, begin);
     let is_in_pool = has_begun.get() && running.1.interest.get() == OF_THE_POOL;
     if !is_in_pool && matches!(result, Err(Error::Canceled | Error::TimedOut)) {
-        call_abandon(abandon, argument);
+        // SAFETY: as this function's contract says.
+        unsafe { callback::abandon(abandon, argument) };
     }
     result.map(drop)
 }
@@ -156,7 +158,8 @@ unsafe fn unlink(scheduler: SchedulerRef, job: usize, _: &Task) {
     let _errno = ErrnoGuard::save();
     // SAFETY: as above.
     match unsafe { try_to_leave(scheduler, job) } {
-        Way::NotBegun => call_abandon(abandon, argument),
+        // SAFETY: as the contract of `run` says.
+        Way::NotBegun => unsafe { callback::abandon(abandon, argument) },
         Way::Left => {}
         Way::Stays => {
             // SAFETY: only the message frees it, on this thread.

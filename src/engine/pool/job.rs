@@ -8,7 +8,7 @@ use std::ptr::{NonNull, from_ref, null};
 use super::class::Class;
 use crate::engine::context::{callback, sanitizer, switch};
 use crate::engine::log;
-use crate::engine::scheduler::{SPARE_BYTES, Scheduler, current};
+use crate::engine::scheduler::{Scheduler, current};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Outcome, Task, Wait};
 use crate::engine::threads::atomic::{
@@ -52,7 +52,7 @@ pub struct Job {
 
 const _: () = assert!(offset_of!(Job, message) == 0);
 #[cfg(not(loom))] // Whose atomics are larger.
-const _: () = assert!(size_of::<Job>() <= SPARE_BYTES);
+const _: () = assert!(size_of::<Job>() <= crate::engine::scheduler::SPARE_BYTES);
 
 impl Job {
     /// A job in memory of its own.
@@ -134,7 +134,8 @@ impl Job {
         if let Some(poster) = this.poster.take() {
             poster.forget();
         }
-        call_abandon(this.abandon, this.argument);
+        // SAFETY: the function and its argument, from `call::run`.
+        unsafe { callback::abandon(this.abandon, this.argument) };
         // SAFETY: the task has left, so nobody else has it.
         unsafe { Job::free(job) };
         false
@@ -198,15 +199,6 @@ impl Job {
             job.drop_in_place();
             scheduler.spare.keep(job.cast());
         }
-    }
-}
-
-/// Calls `abandon`, if there is one.
-pub fn call_abandon(abandon: Option<Function>, argument: *mut c_void) {
-    if let Some(abandon) = abandon {
-        let arguments = [argument as usize, 0, 0];
-        // SAFETY: the function and its argument, from `call::run`.
-        unsafe { callback::call(abandon as *const c_void, arguments, c"an abandon function") };
     }
 }
 

@@ -1,5 +1,4 @@
 //! A mutex of a futex: for data of a process, which a child of fork() sets anew instead of unlocking it.
-
 //! For models it is loom's.
 
 #[cfg(loom)]
@@ -80,7 +79,7 @@ mod in_threads {
     fn wait(word: &AtomicU32) {
         // Who holds it holds it for a few instructions.
         for round in 0..200 {
-            // It may be ready on this processor.
+            // The holder may have lost this processor in the middle of them: at intervals it is let run.
             if round % 50 == 49 {
                 sys::yield_thread()
             } else {

@@ -22,16 +22,6 @@ pub fn map_wiped_by_fork() -> Option<*mut u8> {
     wiped.then_some(page)
 }
 
-/// Whether this thread may run on several processors, so that another one may run meanwhile.
-pub fn has_processors() -> bool {
-    let mut those = MaybeUninit::<libc::cpu_set_t>::zeroed();
-    // SAFETY: the address is good for a set.
-    let result =
-        unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), those.as_mut_ptr()) };
-    // SAFETY: a set is integers, for which zero is a value. With more than it has room for, it fails.
-    result != 0 || unsafe { libc::CPU_COUNT(those.assume_init_ref()) } > 1
-}
-
 /// pthread_atfork(3) for the child. Fails silently without memory.
 pub fn at_fork_in_child(function: extern "C" fn()) {
     // SAFETY: a function that stays callable as long as the library is loaded, which the C library

@@ -372,7 +372,7 @@ impl List {
 #[cfg(not(loom))]
 fn spin<R>(attempt: impl Fn() -> Option<R>) -> Option<R> {
     const PAUSES: [u32; 4] = [8, 16, 32, 64];
-    if !sys::has_processors() {
+    if sys::processors() == 1 {
         return None;
     }
     PAUSES.into_iter().find_map(|pauses| {

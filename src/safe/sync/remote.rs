@@ -39,6 +39,7 @@ use std::sync::atomic::{
 use std::time::Duration;
 
 use super::channel::{Sent, into_received, into_sent};
+use super::iter::receive_one_after_the_other;
 use super::slot::Slot;
 use crate::engine::scheduler::running_task;
 use crate::engine::sync::{Handle, RemoteChannel};
@@ -337,70 +338,31 @@ impl<T> Receiver<T> {
     }
 }
 
-/// What a channel has and gets, until it is closed and empty, or receiving fails: [`Receiver::iter`]
-/// returns it.
-///
-/// ```
-/// let (sender, receiver) = majjen::sync::remote::channel(2);
-/// sender.send("one")?;
-/// drop(sender);
-/// for word in &receiver {
-///     assert_eq!(word, "one");
-/// }
-/// # Ok::<(), majjen::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Iter<'r, T> {
-    receiver: &'r Receiver<T>,
-}
-
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<'r, T> IntoIterator for &'r Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'r, T>;
-
-    fn into_iter(self) -> Iter<'r, T> {
-        self.iter()
-    }
-}
-
-/// [`Iter`], which has the receiver: what a loop over that makes.
-///
-/// ```
-/// let (sender, receiver) = majjen::sync::remote::channel(1);
-/// let sum = std::thread::spawn(move || receiver.into_iter().sum::<i32>());
-/// (1..=10).try_for_each(|number| sender.send(number))?;
-/// drop(sender);
-/// assert_eq!(sum.join().unwrap(), 55);
-/// # Ok::<(), majjen::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct IntoIter<T> {
-    receiver: Receiver<T>,
-}
-
-impl<T> Iterator for IntoIter<T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<T> IntoIterator for Receiver<T> {
-    type Item = T;
-    type IntoIter = IntoIter<T>;
-
-    fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
-    }
+receive_one_after_the_other! {
+    /// What a channel has and gets, until it is closed and empty, or receiving fails: [`Receiver::iter`]
+    /// returns it.
+    ///
+    /// ```
+    /// let (sender, receiver) = majjen::sync::remote::channel(2);
+    /// sender.send("one")?;
+    /// drop(sender);
+    /// for word in &receiver {
+    ///     assert_eq!(word, "one");
+    /// }
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    Iter,
+    /// [`Iter`], which has the receiver: what a loop over that makes.
+    ///
+    /// ```
+    /// let (sender, receiver) = majjen::sync::remote::channel(1);
+    /// let sum = std::thread::spawn(move || receiver.into_iter().sum::<i32>());
+    /// (1..=10).try_for_each(|number| sender.send(number))?;
+    /// drop(sender);
+    /// assert_eq!(sum.join().unwrap(), 55);
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    IntoIter
 }
 
 /// What both ends have.
