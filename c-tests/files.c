@@ -329,9 +329,15 @@ static void a_fifo_is_waited_for(void) {
   mj_sleep_ns(short_ns());
   mj_task_cancel(opening.task);
   CHECK_INT(result_of(&opening), ==, -ECANCELED);
-  while ((writer = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC)) < 0) mj_sleep_ns(1000000);
-  close(writer);
-  for (int i = 0; i < 10000 && open_descriptors() > before; i++) mj_sleep_ns(1000000);
+  // Until the workers of both have ended: one may begin to open it, and get the descriptor, late.
+  mj_offload_counts counts = {.running = 1};
+  for (int i = 0; i < 10000 && counts.running > 0; i++) {
+    writer = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (writer >= 0) close(writer);
+    mj_sleep_ns(1000000);
+    CHECK_INT(mj_offload_get_counts(MJ_OFFLOAD_FILE, &counts, sizeof counts), ==, 0);
+  }
+  CHECK_UINT(counts.running, ==, 0);
   CHECK_INT(open_descriptors(), ==, before);
   leave();
 }
