@@ -1,11 +1,16 @@
 //! What a run leaves to threads and programs that its tasks make: the signal mask and the timer slack
-//! of those that the thread makes itself.
+//! of those that the thread makes itself. And a child's streams.
 
-use std::process::Command;
+mod support;
+
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use majjen::io::Suspending;
 use majjen::{Builder, task};
+use support::in_a_task;
 
 /// The mask of blocked signals, and the timer slack, of the calling thread.
 fn inherited() -> (String, i32) {
@@ -40,4 +45,30 @@ fn what_a_task_makes_is_as_what_its_thread_makes() {
         scheduler.run().unwrap();
         looks.join().unwrap();
     }
+}
+
+#[test]
+fn a_child_answers_by_its_streams() {
+    in_a_task(|| {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut to = BufWriter::new(Suspending::new(child.stdin.take().unwrap()));
+        let mut from = BufReader::new(Suspending::new(child.stdout.take().unwrap()));
+        let mut errors = Suspending::new(child.stderr.take().unwrap());
+        for number in 0..3 {
+            writeln!(to, "{number}").unwrap();
+            to.flush().unwrap();
+            let mut line = String::new();
+            from.read_line(&mut line).unwrap();
+            assert_eq!(line, format!("{number}\n"));
+        }
+        drop(to);
+        assert_eq!(from.read_line(&mut String::new()).unwrap(), 0);
+        assert_eq!(errors.read(&mut [0; 8]).unwrap(), 0);
+        assert!(child.wait().unwrap().success());
+    });
 }

@@ -166,10 +166,11 @@ impl Reused {
                 if child == 0 {
                     drop(end_of_control);
                     let mut byte = 0_u8;
-                    // SAFETY: one byte. It ends when the parent closes its end.
+                    // SAFETY: one byte. The parent writes it: its closed end would not do, since a child
+                    // that another test makes meanwhile has a copy of that.
                     let count =
                         unsafe { libc::read(control.as_raw_fd(), (&raw mut byte).cast(), 1) };
-                    leave(count == 0);
+                    leave(count == 1);
                 }
                 reused.child = Some((child, end_of_control));
             }
@@ -193,8 +194,8 @@ impl Drop for Reused {
             // SAFETY: a descriptor of this test.
             unsafe { libc::close(fd) };
         }
-        if let Some((child, control)) = self.child.take() {
-            drop(control);
+        if let Some((child, mut control)) = self.child.take() {
+            control.write_all(b"x").unwrap();
             assert!(ended_well(child));
         }
     }
