@@ -262,7 +262,8 @@ fn a_name_is_dialed<D: Files>() {
         assert!(D::look_up("localhost").unwrap() > 0);
         assert_eq!(D::look_up("127.0.0.1").unwrap(), 1);
         assert_eq!(D::dial("no such name", port), Err(libc::ENOENT)); // No server is asked.
-        drop(listener);
+        let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let port = client.local_addr().unwrap().port(); // It is taken, and nobody listens there.
         assert_eq!(D::dial("localhost", port), Err(libc::ECONNREFUSED));
     });
 }

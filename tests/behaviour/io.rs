@@ -361,12 +361,10 @@ fn an_accept_meets_a_connect<D: Io>() {
 
 fn a_refused_connection_is_an_error<D: Io>() {
     in_a_task::<D>(|_| {
-        // It is nobody's, but not free either.
-        let taken = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let (listener, address) = D::listen();
-        drop(listener);
+        let (_listener, address) = D::listen();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let address = client.local_addr().unwrap(); // It is taken, and nobody listens there.
         assert_eq!(D::connect(address, Some(HOUR)).map(drop), Err(libc::ECONNREFUSED));
-        drop(taken);
         let nowhere = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::BROADCAST, 1));
         assert!(D::connect(nowhere, Some(HOUR)).is_err());
     });
