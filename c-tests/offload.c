@@ -391,6 +391,7 @@ static void a_scheduler_is_destroyed_and_waits(void) {
   free(it.job);
 }
 
+// The message that it is done, which the loop has not seen.
 static void a_scheduler_is_destroyed_when_it_is_done(void) {
   for (int with_abandon = 0; with_abandon < 2; with_abandon++) {
     call it = {.job = new_job(), .function = runs, .abandon = with_abandon ? abandons : NULL};
@@ -401,9 +402,74 @@ static void a_scheduler_is_destroyed_when_it_is_done(void) {
     until(&it.job->ended, 1);
     usleep(2000);
     mj_scheduler_destroy(made);
-    CHECK_INT(it.job->abandoned, ==, 0);
+    CHECK_INT(it.job->abandoned, ==, with_abandon);
     free(it.job);
   }
+}
+
+// A call of a task that is ready to go on with it when its scheduler is destroyed.
+static void check_last_turn(mj_scheduler* made, call* it) {
+  CHECK(!it->returned);
+  mj_scheduler_destroy(made);
+  until(&it->job->abandoned, 1);
+  usleep(2000);
+  CHECK(!it->returned);
+  CHECK_INT(it->job->abandoned, ==, 1);
+  free(it->job);
+}
+
+static void stops_when_it_is_ready(mj_scheduler* running, void* user_state) {
+  const mj_task* waits = *(mj_task**)user_state;
+  while (waits->state != MJ_TASK_RUNNABLE) mj_task_yield();
+  mj_scheduler_stop(running);
+  mj_task_exit();
+}
+
+static void a_scheduler_is_destroyed_before_the_turn_of_what_is_done(void) {
+  call it = {.job = new_job(), .function = runs, .abandon = abandons};
+  mj_scheduler* made = new_scheduler();
+  mj_task* waits = add_call(made, &it);
+  for (int i = 0; i < 2; i++) {  // Wherever the loop is then, one of them is before the task.
+    mj_task** argument = malloc(sizeof *argument);
+    *argument = waits;
+    add_task(made, stops_when_it_is_ready, argument);
+  }
+  CHECK_INT(mj_run(made), ==, MJ_RUN_STOPPED);
+  check_last_turn(made, &it);
+}
+
+static void a_scheduler_is_destroyed_before_the_turn_of_a_canceled_task(void) {
+  for (int begins = 0; begins < 2; begins++) {
+    call it = {.job = new_job(), .function = runs, .abandon = abandons};
+    mj_scheduler* made = new_scheduler();
+    mj_task_id id = mj_task_get_id(add_call(made, &it));
+    if (begins == 0) CHECK_INT(mj_scheduler_cancel(made, id), ==, 0);  // Its call lets others go first.
+    job** argument = calloc(1, sizeof *argument);
+    add_task(made, stops_when_it_runs, argument);
+    CHECK_INT(mj_run(made), ==, MJ_RUN_STOPPED);
+    if (begins == 1) CHECK_INT(mj_scheduler_cancel(made, id), ==, 0);
+    check_last_turn(made, &it);
+  }
+}
+
+// As above, with the only thread at work for another call, so that the function has not begun.
+static void a_scheduler_is_destroyed_before_the_turn_of_what_was_queued(void) {
+  CHECK_INT(mj_offload_set_limit(MJ_OFFLOAD_CPU, 1), ==, 0);
+  call before = {.job = new_job(), .function = blocks, .abandon = abandons};
+  call it = {.job = new_job(), .function = runs, .abandon = abandons};
+  mj_scheduler* made = new_scheduler();
+  add_call(made, &before);
+  mj_task_id id = mj_task_get_id(add_call(made, &it));
+  job** argument = malloc(sizeof *argument);
+  *argument = before.job;
+  add_task(made, stops_when_it_runs, argument);
+  CHECK_INT(mj_run(made), ==, MJ_RUN_STOPPED);
+  CHECK_INT(mj_scheduler_cancel(made, id), ==, 0);
+  CHECK_INT(it.job->abandoned, ==, 0);  // That is the task's, or the destroyer's.
+  check_last_turn(made, &it);
+  atomic_store(&before.job->may_end, true);
+  until(&before.job->abandoned, 1);
+  free(before.job);
 }
 
 int main(void) {
@@ -423,5 +489,8 @@ int main(void) {
   RUN(a_scheduler_is_destroyed_while_it_runs);
   RUN(a_scheduler_is_destroyed_and_waits);
   RUN(a_scheduler_is_destroyed_when_it_is_done);
+  RUN(a_scheduler_is_destroyed_before_the_turn_of_what_is_done);
+  RUN(a_scheduler_is_destroyed_before_the_turn_of_a_canceled_task);
+  RUN(a_scheduler_is_destroyed_before_the_turn_of_what_was_queued);
   return 0;
 }

@@ -593,8 +593,9 @@ int mj_offload(mj_offload_fn function, void *argument, mj_abandon_fn abandon, ui
 // once: before this call returns if the function has not begun, which it will not then; else by the
 // thread that runs the function, after it. With every other result it is not called. If `abandon` is
 // NULL the call waits until the function has ended, and returns these two only if it had not begun.
-// mj_task_wake() has no effect on it. When the scheduler is destroyed while the task waits, `abandon` is called in
-// the same way, or, if it is NULL, mj_scheduler_destroy() waits until the function has ended.
+// mj_task_wake() has no effect on it. When the scheduler is destroyed before this call has returned, `abandon` is
+// called in the same way, also if the function has ended, then by mj_scheduler_destroy(); if it is NULL,
+// mj_scheduler_destroy() waits until the function has ended.
 //
 // The function is in no task: it cannot suspend, but it may mj_post() to schedulers, and run one of its own,
 // unless it is run by the loop since no thread can be had. No exception may leave it. May suspend.

@@ -49,9 +49,9 @@ mod queue;
 mod thread;
 mod workers;
 
-pub use call::{Work, run};
+pub use call::run;
 pub use class::Class;
 pub use closure::{run_apart, run_within};
-pub use job::is_canceled;
+pub use job::{Work, is_canceled};
 pub use process::{counts, set_limit};
 pub use workers::Counts;

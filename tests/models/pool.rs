@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use loom::thread::{self, JoinHandle};
 
-use super::super::job::{ABANDONED, DONE, RUNNING};
+use super::super::job::{ABANDONED, DONE, RUNNING, Work};
 use super::*;
 use crate::engine::sys::Error;
 
@@ -88,7 +88,10 @@ impl World {
 }
 
 fn add_to(workers: &'static Workers) -> &'static Job {
-    let job = Box::leak(Box::new(Job::new(Class::Cpu, nothing, std::ptr::null_mut(), None)));
+    let job = Box::leak(Box::new(Job::new(
+        Class::Cpu,
+        Work { function: nothing, argument: std::ptr::null_mut(), abandon: None },
+    )));
     unsafe { workers.add(NonNull::from(&*job)) };
     job
 }
@@ -207,7 +210,12 @@ fn a_job_is_abandoned_or_done() {
         let counter = Box::leak(Box::new(StdUsize::new(0)));
         let memory = NonNull::new(sys::allocate::<Job>(1)).unwrap();
         let argument = std::ptr::from_mut(counter).cast();
-        unsafe { memory.write(Job::new(Class::Cpu, nothing, argument, Some(counts))) };
+        unsafe {
+            memory.write(Job::new(
+                Class::Cpu,
+                Work { function: nothing, argument, abandon: Some(counts) },
+            ))
+        };
         unsafe { memory.as_ref() }.state.store(RUNNING, Relaxed);
         let address = memory.as_ptr() as usize;
         let ends = move || unsafe { Job::end(NonNull::new(address as *mut Job).unwrap()) };

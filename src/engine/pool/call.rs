@@ -1,27 +1,16 @@
 //! The call: a task has a function run, and waits for it.
 
 use std::cell::Cell;
-use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use super::class::Class;
-use super::job::{Function, Job};
+use super::job::{CALL, Job, Work};
 use super::process::workers_of;
 use super::workers::NotBegun;
-use crate::engine::context::callback;
 use crate::engine::scheduler::{Running, Scheduler, running_task, wait_for_begun};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 use crate::engine::task::{Left, ObjectKind, SchedulerRef, Task, Wait, WaitKind};
 use crate::engine::time::Deadline;
-
-/// What is to be run.
-#[derive(Clone, Copy)]
-pub struct Work {
-    pub function: Function,
-    pub argument: *mut c_void,
-    /// What releases the argument if the call does not wait for the function. `None`: it does.
-    pub abandon: Option<Function>,
-}
 
 /// The task waits for a job.
 static JOB: WaitKind = WaitKind {
@@ -55,11 +44,12 @@ pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
     let running = running_task().ok_or(Error::NotInTask)?;
     // Who posts it wakes this process.
     running.0.reinit_after_fork()?;
-    let Work { function, argument, abandon } = work;
+    let going_on = Wait::on(&CALL, &raw const work);
+    running.1.wait.set(going_on);
     let has_begun = Cell::new(false);
     let begin = |(scheduler, task): Running<'_>| {
         // Not before: a task that is destroyed before it waits leaves nothing behind.
-        let job = Job::allocate((scheduler, task), class, function, argument, abandon)?;
+        let job = Job::allocate((scheduler, task), class, &work)?;
         has_begun.set(true);
         task.interest.set(OF_THE_POOL);
         // SAFETY: made above.
@@ -70,10 +60,11 @@ pub unsafe fn run(class: Class, work: Work, deadline: Deadline) -> Result<()> {
         Ok(Wait::on(&JOB, job.as_ptr()))
     };
     let result = wait_for_begun(deadline, begin);
+    running.1.wait.set(Wait::NONE);
     let is_in_pool = has_begun.get() && running.1.interest.get() == OF_THE_POOL;
     if !is_in_pool && matches!(result, Err(Error::Canceled | Error::TimedOut)) {
-        // SAFETY: as this function's contract says.
-        unsafe { callback::abandon(abandon, argument) };
+        // SAFETY: as this function's contract says; nobody runs the function.
+        unsafe { work.abandon() };
     }
     result.map(drop)
 }
@@ -134,8 +125,13 @@ unsafe fn leave(scheduler: SchedulerRef, job: usize, task: &Task) -> Left {
     let scheduler = unsafe { Scheduler::of(scheduler) };
     let Some(job) = NonNull::new(job as *mut Job) else { return Left::Now };
     // SAFETY: the task waits for it.
+    let goes_on = unsafe { job.as_ref() }.goes_on();
+    // SAFETY: as above.
     match unsafe { try_to_leave(scheduler, job) } {
-        Way::NotBegun => task.interest.set(NOT_BEGUN),
+        Way::NotBegun => {
+            task.interest.set(NOT_BEGUN);
+            task.wait.set(goes_on);
+        }
         Way::Left => {}
         Way::Stays => {
             task.wait.set(Wait::on(&BEGUN_JOB, job.as_ptr()));
@@ -154,13 +150,12 @@ unsafe fn unlink(scheduler: SchedulerRef, job: usize, _: &Task) {
     let scheduler = unsafe { Scheduler::of(scheduler) };
     let Some(job) = NonNull::new(job as *mut Job) else { return };
     // SAFETY: the task waits for it.
-    let (abandon, argument) = unsafe { (job.as_ref().abandon, job.as_ref().argument) };
+    let work = unsafe { job.as_ref() }.work;
     let _errno = ErrnoGuard::save();
     // SAFETY: as above.
     match unsafe { try_to_leave(scheduler, job) } {
-        // SAFETY: as the contract of `run` says.
-        Way::NotBegun => unsafe { callback::abandon(abandon, argument) },
-        Way::Left => {}
+        Way::NotBegun => {}
+        Way::Left => return,
         Way::Stays => {
             // SAFETY: only the message frees it, on this thread.
             let this = unsafe { job.as_ref() };
@@ -170,4 +165,6 @@ unsafe fn unlink(scheduler: SchedulerRef, job: usize, _: &Task) {
             this.leave(scheduler);
         }
     }
+    // SAFETY: the function does not run.
+    unsafe { work.abandon() };
 }

@@ -5,7 +5,8 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use super::Class;
-use super::call::{self, Work};
+use super::call;
+use super::job::Work;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result};
 

@@ -10,7 +10,7 @@ use crate::engine::context::{callback, sanitizer, switch};
 use crate::engine::log;
 use crate::engine::scheduler::{Scheduler, current};
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::task::{Outcome, Task, Wait};
+use crate::engine::task::{ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
 use crate::engine::threads::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed},
@@ -19,6 +19,41 @@ use crate::engine::threads::{Message, Poster, this_process};
 
 /// What a job runs. Nothing may unwind out of it.
 pub type Function = unsafe extern "C" fn(*mut c_void);
+
+/// What is to be run.
+#[derive(Clone, Copy)]
+pub struct Work {
+    pub function: Function,
+    pub argument: *mut c_void,
+    /// What releases the argument if the call does not wait for the function. `None`: it does.
+    pub abandon: Option<Function>,
+}
+
+impl Work {
+    /// The call does not return, or not for the function.
+    ///
+    /// # Safety
+    /// Work that was given to [`call::run`](super::call::run), and nobody else uses its argument.
+    pub unsafe fn abandon(&self) {
+        // SAFETY: as this function's contract says.
+        unsafe { callback::abandon(self.abandon, self.argument) };
+    }
+}
+
+/// The task goes on with its call when it has its turn: what it was to wait for is over, or has not begun. If
+/// it never has one, since its scheduler is destroyed, the argument is abandoned.
+pub static CALL: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    is_yield: true,
+    ..WaitKind::new(c"its turn", unlink_call)
+};
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink_call(_: SchedulerRef, work: usize, _: &Task) {
+    // SAFETY: on the stack of the task, which is in `call::run`, and does not go on.
+    unsafe { (*(work as *const Work)).abandon() };
+}
 
 pub const QUEUED: u32 = 0;
 pub const INLINE: u32 = 1;
@@ -35,11 +70,11 @@ pub struct Job {
     /// Who has what it is of: the queue, under the class's lock.
     pub next: Cell<*const Job>,
     pub previous: Cell<*const Job>,
-    pub function: Function,
-    pub argument: *mut c_void,
-    pub abandon: Option<Function>,
+    pub work: Work,
     /// The task that waits; null once it has left. Only for its scheduler's thread.
     pub task: Cell<*const Task>,
+    /// What the task has of the work, while it waits.
+    of_call: *const Work,
     /// By which it is posted to its scheduler: of who runs the function.
     poster: Cell<Option<Poster>>,
     /// The process that it is of.
@@ -59,12 +94,10 @@ impl Job {
     pub fn allocate(
         (scheduler, task): (&Scheduler, &Task),
         class: Class,
-        function: Function,
-        argument: *mut c_void,
-        abandon: Option<Function>,
+        work: &Work,
     ) -> Result<NonNull<Job>> {
         let memory = scheduler.spare.take().ok_or(Error::OutOfMemory)?.cast::<Job>();
-        let job = Job::new(class, function, argument, abandon);
+        let job = Job { of_call: work, ..Job::new(class, *work) };
         job.task.set(task);
         // SAFETY: memory of enough bytes that nobody uses.
         unsafe { memory.write(job) };
@@ -78,20 +111,14 @@ impl Job {
     }
 
     /// A job that no task waits for.
-    pub fn new(
-        class: Class,
-        function: Function,
-        argument: *mut c_void,
-        abandon: Option<Function>,
-    ) -> Job {
+    pub fn new(class: Class, work: Work) -> Job {
         Job {
             message: Message::new(arrive, forget),
             next: Cell::new(null()),
             previous: Cell::new(null()),
-            function,
-            argument,
-            abandon,
+            work,
             task: Cell::new(null()),
+            of_call: null(),
             poster: Cell::new(None),
             process: this_process(),
             state: AtomicU32::new(QUEUED),
@@ -110,11 +137,11 @@ impl Job {
         // SAFETY: the thread's own variable, which lives as long as the thread.
         let running = unsafe { &(*switch::thread()).job };
         let before = running.replace(from_ref(self).cast());
-        let arguments = [self.argument as usize, 0, 0];
+        let arguments = [self.work.argument as usize, 0, 0];
         // SAFETY: the function and its argument, from `call::run`.
         unsafe {
             let what = c"a function that was given to the pool";
-            callback::call(self.function as *const c_void, arguments, what);
+            callback::call(self.work.function as *const c_void, arguments, what);
         }
         running.set(before);
     }
@@ -134,8 +161,8 @@ impl Job {
         if let Some(poster) = this.poster.take() {
             poster.forget();
         }
-        // SAFETY: the function and its argument, from `call::run`.
-        unsafe { callback::abandon(this.abandon, this.argument) };
+        // SAFETY: the function has run, and the task has left.
+        unsafe { this.work.abandon() };
         // SAFETY: the task has left, so nobody else has it.
         unsafe { Job::free(job) };
         false
@@ -162,13 +189,18 @@ impl Job {
     /// without `abandon` it is only said to the function.
     pub fn try_abandon(&self) -> bool {
         sanitizer::release(&self.state);
-        let next = if self.abandon.is_some() { ABANDONED } else { GIVEN_UP };
+        let next = if self.work.abandon.is_some() { ABANDONED } else { GIVEN_UP };
         let may_leave = next == ABANDONED;
         self.state.compare_exchange(RUNNING, next, AcqRel, Acquire).is_ok() && may_leave
     }
 
     pub fn is_done(&self) -> bool {
         self.state.load(Acquire) == DONE
+    }
+
+    /// What the task waits for once it only has to have its turn.
+    pub fn goes_on(&self) -> Wait {
+        Wait::on(&CALL, self.of_call)
     }
 
     /// The task does not wait any more.
@@ -222,7 +254,7 @@ unsafe fn arrive(message: NonNull<Message>) {
     // SAFETY: a task that waits is alive.
     if let Some(task) = unsafe { this.task.get().as_ref() } {
         this.leave(scheduler);
-        task.wait.set(Wait::NONE);
+        task.wait.set(this.goes_on());
         scheduler.ready(task, Outcome::Ready(0));
     }
     let (class, refusal) = (this.class, this.refusal.get());

@@ -102,7 +102,7 @@ mod tests {
     use std::ptr::NonNull;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-    use super::super::job::Job;
+    use super::super::job::{Job, Work};
     use super::{Class, Workers, thread};
     use crate::engine::sys;
 
@@ -124,7 +124,10 @@ mod tests {
                 let memory = NonNull::new(sys::allocate::<Job>(1)).unwrap();
                 // SAFETY: fresh memory for one. It is not freed.
                 unsafe {
-                    memory.write(Job::new(Class::Dns, counts, counter, None));
+                    memory.write(Job::new(
+                        Class::Dns,
+                        Work { function: counts, argument: counter, abandon: None },
+                    ));
                     WORKERS.add(memory);
                 }
             }
