@@ -23,6 +23,7 @@ static inline void task_sleep(uint64_t ns) { mj_task_sleep_ns(ns); }
 static inline void task_wake(task_handle task) { mj_task_wake(task); }
 static void run_tasks(task_body *first);
 
+#include "calls.h"
 #include "server.h"
 #include "tasks.h"
 #include "threads.h"
@@ -372,6 +373,42 @@ static void test_elements(void) {
   report("work", (double)count);
 }
 
+// ---- row 12
+
+static void call_in_task(void *function) { (*(void (**)(void))function)(); }
+
+static void calls_run(void (*function)(void)) {
+  mj_log_set_level(MJ_LOG_WARN);
+  the_scheduler = mj_scheduler_create();
+  if (the_scheduler == NULL || mj_go(the_scheduler, call_in_task, &function, NULL) != 0) fail("mj_go");
+  mj_run(the_scheduler);
+  mj_scheduler_destroy(the_scheduler);
+}
+
+static ssize_t calls_read_all(int fd, void *buffer, size_t bytes) {
+  size_t done;
+  return mj_read_exact(fd, buffer, bytes, MJ_FOREVER, &done);
+}
+
+static ssize_t calls_write_all(int fd, const void *buffer, size_t bytes) {
+  return mj_write(fd, buffer, bytes, MJ_FOREVER);
+}
+
+static int calls_poll(struct pollfd *fds, nfds_t count) { return mj_poll(fds, count, MJ_FOREVER); }
+
+static int later_fd;
+
+static void write_to_later(void *unused) {
+  uint64_t number = 1;
+  (void)unused;
+  if (write(later_fd, &number, sizeof number) != sizeof number) fail("write");
+}
+
+static void calls_write_later(int fd) {
+  later_fd = fd;
+  if (mj_go(the_scheduler, write_to_later, NULL, NULL) != 0) fail("mj_go");
+}
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -400,6 +437,7 @@ int main(int argc, char **argv) {
       {"transfer", test_transfer},
       {"beside", test_beside},
       THREAD_TESTS,
+      CALL_TESTS,
       {"elements", test_elements},
       {"version", test_version},
       {NULL, NULL},

@@ -34,6 +34,8 @@ struct C {
 }
 
 pub const MAJJEN: &str = "Majjen";
+/// Of row 12 only.
+pub const SYSTEM_CALLS: &str = "system calls";
 
 const ALL: &[Contender] = &[
     Contender {
@@ -94,6 +96,16 @@ const ALL: &[Contender] = &[
             header: "boost/fiber/all.hpp",
             link: &["-lboost_fiber", "-lboost_context"],
             package: "libboost-fiber-dev",
+        }),
+    },
+    Contender {
+        name: SYSTEM_CALLS,
+        what: "calls that block; no runtime",
+        build: Build::C(C {
+            source: "system_calls.c",
+            header: "poll.h",
+            link: &["-pthread"],
+            package: "libc6-dev",
         }),
     },
     Contender { name: "Go", what: "tasks with growing stacks", build: Build::Go("go") },

@@ -1,5 +1,6 @@
 //! The rows of the table, one file each.
 
+mod calls;
 mod idle;
 mod lateness;
 mod log;
@@ -26,8 +27,8 @@ pub struct Bench<'b> {
     pub processors: Processors,
 }
 
-/// Rows 1 to 11.
-pub const ALL: [fn(&Bench) -> Result<Row>; 11] = [
+/// Rows 1 to 12.
+pub const ALL: [fn(&Bench) -> Result<Row>; 12] = [
     switching::measure,
     spawning::measure,
     sleepers::measure,
@@ -39,6 +40,7 @@ pub const ALL: [fn(&Bench) -> Result<Row>; 11] = [
     log::measure,
     startup::measure,
     threads::measure,
+    calls::measure,
 ];
 
 /// The measurements of one test: one entry for each contender that took part, in the order of the field.
