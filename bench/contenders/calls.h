@@ -20,6 +20,9 @@
 
 // Runs a function where the calls may be made.
 static void calls_run(void (*function)(void));
+// A connection that the calls are for.
+static void calls_begin(int fd);
+static void calls_end(int fd);
 // All of the bytes. Returns how many, or less than 0.
 static ssize_t calls_read_all(int fd, void *buffer, size_t bytes);
 static ssize_t calls_write_all(int fd, const void *buffer, size_t bytes);
@@ -52,18 +55,22 @@ static void connect_by_tcp(int fds[2]) {
 }
 
 static void receive_stream(void) {
+  calls_begin(stream.fds[1]);
   for (uint64_t i = 0; i < stream.count; i++) {
     if (calls_read_all(stream.fds[1], stream.buffer, stream.bytes) != (ssize_t)stream.bytes) fail("read");
   }
   if (calls_write_all(stream.fds[1], "x", 1) != 1) fail("write");
+  calls_end(stream.fds[1]);
 }
 
 static void send_stream(void) {
   char byte;
+  calls_begin(stream.fds[0]);
   for (uint64_t i = 0; i < stream.count; i++) {
     if (calls_write_all(stream.fds[0], stream.buffer, stream.bytes) != (ssize_t)stream.bytes) fail("write");
   }
   if (calls_read_all(stream.fds[0], &byte, 1) != 1) fail("read");
+  calls_end(stream.fds[0]);
 }
 
 static double seconds_of(struct timeval time) { return (double)time.tv_sec + (double)time.tv_usec / 1e6; }

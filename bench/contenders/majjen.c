@@ -385,6 +385,12 @@ static void calls_run(void (*function)(void)) {
   mj_scheduler_destroy(the_scheduler);
 }
 
+static void calls_begin(int fd) {
+  if (mj_fd_adopt(fd) != 0) fail("mj_fd_adopt");
+}
+
+static void calls_end(int fd) { mj_fd_close(fd); }
+
 static ssize_t calls_read_all(int fd, void *buffer, size_t bytes) {
   size_t done;
   return mj_read_exact(fd, buffer, bytes, MJ_FOREVER, &done);

@@ -201,6 +201,17 @@ impl Call {
         }
     }
 
+    /// A write has written less than it was given. Of a socket, which is a stream then, that is all there was room
+    /// for.
+    #[cold]
+    #[inline(never)]
+    pub fn has_written_a_part(&self) {
+        let word = self.ownership.word();
+        if self.form() == Form::Socket {
+            self.scheduler.io.reactor.borrow_mut().set_drained(self.fd, word, self.events);
+        }
+    }
+
     /// The way in which the descriptor was read or written last.
     #[inline(always)]
     pub fn form(&self) -> Form {
