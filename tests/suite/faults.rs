@@ -26,25 +26,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("faults::system_calls", || {
             sweep(if torture() { &["system-calls", "long"] } else { &["system-calls"] })
         }),
-        Trial::ignorable_test("faults::system_calls_by_strace", || {
-            let temp_dir = TempDir::new()?;
-            if toolchain::find("strace").is_none() {
-                return Ok(Completion::ignored_with("strace is not installed"));
-            }
-            let permitted = process::run(
-                Command::new("strace").args(["-o", "/dev/null", "true"]),
-                LIMIT,
-                temp_dir.path(),
-            )?;
-            if !permitted.succeeded() {
-                return Ok(Completion::ignored_with("strace may not trace here"));
-            }
-            sweep_by_strace(&temp_dir).map(|()| Completion::Completed)
-        }),
-        Trial::ignorable_test("system_calls::of_requests", || match toolchain::find("strace") {
-            None => Ok(Completion::ignored_with("strace is not installed")),
-            Some(_) => count_calls_of_requests(),
-        }),
+        Trial::ignorable_test("faults::system_calls_by_strace", || by_strace(sweep_by_strace)),
+        Trial::ignorable_test("system_calls::of_requests", || by_strace(count_calls_of_requests)),
+        Trial::ignorable_test("system_calls::of_streams", || by_strace(count_calls_of_streams)),
     ];
     if toolchain::on_fallbacks() {
         trials.push(Trial::test("fallbacks::are_in_effect", check_fallbacks));
@@ -97,6 +81,20 @@ fn compile_ordinary(temp_dir: &TempDir) -> Result<PathBuf, Failed> {
 }
 
 // ---- By strace
+
+/// Runs a test that needs strace, where that is installed and may trace.
+fn by_strace(test: fn(&TempDir) -> Result<(), Failed>) -> Result<Completion, Failed> {
+    if toolchain::find("strace").is_none() {
+        return Ok(Completion::ignored_with("strace is not installed"));
+    }
+    let temp_dir = TempDir::new()?;
+    let mut nothing = Command::new("strace");
+    nothing.args(["-o", "/dev/null", "true"]);
+    if !process::run(&mut nothing, LIMIT, temp_dir.path())?.succeeded() {
+        return Ok(Completion::ignored_with("strace may not trace here"));
+    }
+    test(&temp_dir).map(|()| Completion::Completed)
+}
 
 /// A system call, and the errno values to inject; the short form uses the first only.
 const INJECTED: [(&str, &[&str]); 14] = [
@@ -184,27 +182,57 @@ fn sweep_by_strace(temp_dir: &TempDir) -> Result<(), Failed> {
 
 /// What a request on a connection that stays takes: one read and one write on each side, and no change of
 /// what is watched.
-fn count_calls_of_requests() -> Result<Completion, Failed> {
+fn count_calls_of_requests(temp_dir: &TempDir) -> Result<(), Failed> {
     const REQUESTS: usize = 1000;
-    let temp_dir = TempDir::new()?;
-    let source = library::root().join("c-tests/server/keep_alive.c");
-    let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
+    let traced = trace_of("c-tests/server/keep_alive.c", temp_dir)?;
+    for (name, most) in [("recvfrom", 2 * REQUESTS + 20), ("sendto", 2 * REQUESTS)] {
+        let count = traced.of(name).count();
+        assert!((2 * REQUESTS..=most).contains(&count), "{count} times {name}");
+    }
+    for name in ["epoll_ctl", "poll", "ppoll", "preadv2", "readv"] {
+        assert!(traced.of(name).count() < 20, "{} times {name}", traced.of(name).count());
+    }
+    Ok(())
+}
+
+/// Of a large message each part is written when there is room for it, and not tried before.
+fn count_calls_of_streams(temp_dir: &TempDir) -> Result<(), Failed> {
+    const MESSAGES: usize = 2 * 50;
+    let traced = trace_of("c-tests/server/large_messages.c", temp_dir)?;
+    assert!(traced.of("sendto").count() > MESSAGES);
+    let in_vain = traced.of("sendto").filter(|line| line.contains("EAGAIN")).count();
+    assert!(in_vain < MESSAGES / 10, "{in_vain} times sendto has found no room");
+    assert!(
+        traced.of("epoll_ctl").count() < 20,
+        "{} times epoll_ctl",
+        traced.of("epoll_ctl").count()
+    );
+    Ok(())
+}
+
+/// The lines of strace.
+struct Trace(String);
+
+impl Trace {
+    /// Those of a system call.
+    fn of(&self, name: &str) -> impl Iterator<Item = &str> {
+        let begin = format!(" {name}(");
+        self.0.lines().filter(move |line| line.contains(&begin))
+    }
+}
+
+/// What a program calls.
+fn trace_of(source: &str, temp_dir: &TempDir) -> Result<Trace, Failed> {
+    let source = library::root().join(source);
+    let program = program::compile(&source, &STRICT, Link::Shared, &[], temp_dir)?;
     let trace = temp_dir.path().join("trace");
     let mut strace = Command::new("strace");
     strace.arg("-f").arg("-o").arg(&trace).arg(&program);
-    if !process::run(&mut strace, LIMIT, temp_dir.path())?.succeeded() {
-        return Ok(Completion::ignored_with("strace may not trace here"));
+    let finished = process::run(&mut strace, LIMIT, temp_dir.path())?;
+    if !finished.succeeded() {
+        return Err(finished.describe().into());
     }
-    let traced = fs::read_to_string(&trace)?;
-    let count =
-        |name: &str| traced.lines().filter(|line| line.contains(&format!(" {name}("))).count();
-    for (name, most) in [("recvfrom", 2 * REQUESTS + 20), ("sendto", 2 * REQUESTS)] {
-        assert!((2 * REQUESTS..=most).contains(&count(name)), "{} times {name}", count(name));
-    }
-    for name in ["epoll_ctl", "poll", "ppoll", "preadv2", "readv"] {
-        assert!(count(name) < 20, "{} times {name}", count(name));
-    }
-    Ok(Completion::Completed)
+    Ok(Trace(fs::read_to_string(&trace)?))
 }
 
 // ---- Fallbacks
