@@ -12,7 +12,7 @@ static inline void log_lines_take(mj_log_level level, const char* message, void*
   (void)user_data;
   CHECK_INT(level, >=, MJ_LOG_TRACE);
   CHECK_INT(level, <, MJ_LOG_SILENT);
-  log_line_counts[level]++;
+  __atomic_fetch_add(&log_line_counts[level], 1, __ATOMIC_RELAXED);
   snprintf(log_line_last, sizeof log_line_last, "%s", message);
   if (level >= MJ_LOG_WARN) {
     snprintf(log_line_warning, sizeof log_line_warning, "%s", message);
@@ -29,10 +29,12 @@ static inline void log_lines_begin(void) {
 // Sends lines to the streams again.
 static inline void log_lines_end(void) { mj_log_set_callback(NULL, NULL); }
 
-// The number of lines of this level or above since log_lines_begin().
+// The number of lines of this level or above since log_lines_begin(). On any thread.
 static inline size_t log_lines_from(mj_log_level level) {
   size_t count = 0;
-  for (int i = (int)level; i < MJ_LOG_SILENT; i++) count += log_line_counts[i];
+  for (int i = (int)level; i < MJ_LOG_SILENT; i++) {
+    count += __atomic_load_n(&log_line_counts[i], __ATOMIC_RELAXED);
+  }
   return count;
 }
 

@@ -49,7 +49,7 @@ behaviours!(
 );
 
 fn threads_send_to_a_task_in_order<D: Remotes>() {
-    const EACH: u64 = 20_000;
+    const EACH: u64 = 4_000;
     for capacity in [1, 5, 1000] {
         let (api, channel) = (D::new(), D::channel(capacity));
         let senders = [1, 2].map(|sender| {

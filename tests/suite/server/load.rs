@@ -386,7 +386,9 @@ fn once_settled(server: &Server, deadline: Instant) -> Footprint {
     loop {
         thread::sleep(Duration::from_millis(2500));
         let now = server.footprint();
-        if now.resident_kib == before.resident_kib || Instant::now() >= deadline {
+        let is_same =
+            (now.resident_kib, now.mappings) == (before.resident_kib, before.mappings);
+        if is_same || Instant::now() >= deadline {
             return now;
         }
         before = now;
