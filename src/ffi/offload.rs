@@ -31,8 +31,8 @@ use crate::engine::time::Deadline;
 /// unless it is run by the loop since no thread can be had. It may ask mj_offload_canceled(). No exception
 /// may leave it. May suspend.
 ///
-/// Returns 0: the function has run, and the argument is the caller's. Errors, with which it does not run except
-/// where the two above say so:
+/// Returns 0: the function has run, and the argument is the caller's. Errors (it has not run, but for the first
+/// three, with which it may run or have run):
 ///   -ETIMEDOUT  it has not ended within `timeout_ns`
 ///   -ECANCELED  the task is canceled, or has called mj_task_exit()
 ///   -EOWNERDEAD  this is a child of fork(), and the function runs in the parent
