@@ -49,15 +49,16 @@
 //                not: mj_yield() and mj_task_yield(). A try_ form never waits: it returns -EAGAIN.
 //   Words        A turn: a task is given the thread once. Parked: waiting. Ready: it runs when its
 //                turn comes. Enqueued: made ready by mj_scheduler_enqueue(). -EINTR: by that or by
-//                mj_task_wake(), never by a signal. An ERROR line: one in the log, of that level. The
-//                guide: docs/guide.md, the text whose interface this library implements.
+//                mj_task_wake(), never by a signal. An ERROR line: one in the log, of that level. A
+//                worker: a thread of the library's pool, which mj_offload() uses, too. The guide:
+//                docs/guide.md, the text whose interface this library implements.
 //   Threads      A scheduler, its tasks, and its mutexes, channels and the like are used by one
-//                thread at a time. While it runs, other threads call only mj_scheduler_stop(),
-//                mj_scheduler_remote() and what takes an mj_remote or an mj_xchan; signal handlers
-//                only mj_scheduler_stop(), mj_remote_stop(), mj_remote_metrics() and
-//                mj_post_with_node(). All else is refused, and reported in the log; only what looks
-//                at a task or an object, such as mj_task_get_name(), cannot tell. mj_version(), the
-//                mj_log functions and mj_set_long_turn_signal() are for all threads.
+//                thread at a time. While it runs, other threads make only those calls whose
+//                comment says "Callable from any thread", such as mj_scheduler_stop(),
+//                mj_scheduler_remote(), and what takes an mj_remote or an mj_xchan. All else is
+//                refused, and reported in the log; only what looks at a task or an object, such as
+//                mj_task_get_name(), cannot tell. Signal handlers make only the four calls whose
+//                comments say "and from a signal handler". docs/c-api.md has lists.
 //   Pointers     An object is NULL or alive: made, and not yet released. A function is NULL or stays
 //                callable while it is set. Buffers, elements and strings are NULL or as large as the
 //                call needs, stay the caller's, and are not kept unless a comment says so.
@@ -109,7 +110,7 @@ const char *mj_version(void);
 struct mj_scheduler;
 
 // Makes an empty scheduler with the built-in wait function. Nothing outside it changes: no signal
-// handler, no resource limit, no thread. Does not suspend.
+// handler, no resource limit, no thread. Callable from any thread. Does not suspend.
 //
 // Returns the scheduler, to be released with mj_scheduler_destroy(), or NULL. Errors, in errno:
 //   ENOMEM                  out of memory
@@ -122,7 +123,7 @@ struct mj_scheduler *mj_scheduler_create(void);
 // SIGINT and SIGTERM make the run return (the same signal again, before the run has returned,
 // kills as usual), and writing to a closed connection gives EPIPE without effect of SIGPIPE on
 // this thread. Each only where the signal's disposition is the default one; all is put back when
-// the run returns. Does not suspend.
+// the run returns. Callable from any thread. Does not suspend.
 //
 // No signal is blocked, and programs that a task starts have the default dispositions. SIGPIPE on
 // other threads has its default effect, and so have all three in a child of fork(), until it runs
@@ -189,7 +190,8 @@ int mj_run(struct mj_scheduler *scheduler);
 //   -EPERM   the scheduler is running on another thread
 int mj_scheduler_signal(struct mj_scheduler *scheduler);
 
-// Returns the scheduler that is running on the calling thread, or NULL. Does not suspend.
+// Returns the scheduler that is running on the calling thread, or NULL. Callable from any thread. Does not
+// suspend.
 struct mj_scheduler *mj_scheduler_current(void);
 
 // ---- Tasks --------------------------------------------------------------------------------------
@@ -279,7 +281,8 @@ int mj_go(struct mj_scheduler *scheduler,
 // Outside a task it is reported in the log. Does not suspend.
 void mj_task_exit(void);
 
-// Returns the running task of this thread, or NULL outside a task. Does not suspend.
+// Returns the running task of this thread, or NULL outside a task. Callable from any thread. Does not
+// suspend.
 struct mj_task *mj_task_current(void);
 
 // Returns a task's id, or 0 for NULL. The id stays its own after it has ended: the way to refer to
@@ -418,11 +421,12 @@ int mj_task_join(mj_task_id id, uint64_t timeout_ns);
 
 // Returns the moment `timeout_ns` from now, by the clock of the scheduler that runs on this thread, or
 // else by CLOCK_MONOTONIC: a deadline that several calls share, each by mj_deadline_left().
-// MJ_FOREVER, and what is past the end of the clock, is MJ_FOREVER. Does not suspend.
+// MJ_FOREVER, and what is past the end of the clock, is MJ_FOREVER. Callable from any thread. Does not
+// suspend.
 uint64_t mj_deadline_after(uint64_t timeout_ns);
 
 // Returns how long it is until a deadline, by the clock of mj_deadline_after(), as the `timeout_ns` of a
-// call: 0 when it is past, MJ_FOREVER for MJ_FOREVER. Does not suspend.
+// call: 0 when it is past, MJ_FOREVER for MJ_FOREVER. Callable from any thread. Does not suspend.
 uint64_t mj_deadline_left(uint64_t deadline_ns);
 
 // Limits all waits of the running task, from now on: "this request has 10 s", by
@@ -430,8 +434,7 @@ uint64_t mj_deadline_left(uint64_t deadline_ns);
 // that would have to wait returns -ETIMEDOUT once the other ready tasks have had their turn, whatever
 // limit of its own it has; sleeps end too, also those that return nothing. What can be had without
 // waiting is had as before. MJ_FOREVER, as at first, is no deadline: set that before cleaning up, which
-// may have to wait. Tasks that the task creates have none, but members of a
-// group inherit it.
+// may have to wait. Tasks that the task creates have none, but members of a group inherit it.
 //
 // A yield is no wait. mj_cond_wait() waits for a signal until then, but for the mutex as long as that
 // takes. `old`, unless NULL, is set to what was set before, to put it back. Does not suspend.
@@ -486,13 +489,12 @@ void mj_remote_release(struct mj_remote *remote);
 
 // ---- From other threads -------------------------------------------------------------------------
 
-// What is called with the argument of a function that will not be called, or for whose end nobody waits any
-// more, so that it can be released.
-// It must not suspend. A C++ exception that would leave it calls std::terminate(), after a line on
-// stderr.
+// What mj_post() and mj_offload() call with the argument of a function that will not be called, or for whose
+// end nobody waits any more, so that it can be released. It must not suspend. A C++ exception that would
+// leave it calls std::terminate(), after a line on stderr.
 typedef void (*mj_abandon_fn)(void *argument);
 
-// Lets a task of a scheduler run a function: from any thread, whether or not the scheduler runs. Each
+// Lets a task of a scheduler run a function, whether or not the scheduler runs. Each function
 // has a task of its own, so one that suspends does not hold up the next; they begin in the order in
 // which a thread has posted them. The task ends when the function returns. `argument` is passed to it.
 //
@@ -500,8 +502,8 @@ typedef void (*mj_abandon_fn)(void *argument);
 // instead, once, by the thread that destroys it, unless it is NULL; it must not use that scheduler. A
 // post that was accepted is not lost for want of memory: it waits until there is some.
 //
-// Callable from any thread, also outside tasks, not from a signal handler: mj_post_with_node() is. Does not
-// suspend.
+// Callable from any thread, inside or outside a task, not from a signal handler: mj_post_with_node() is.
+// Does not suspend.
 //
 // Returns 0. Errors, with which nothing is called:
 //   -EAGAIN  as many posts wait as may, see mj_remote_set_post_limit()
@@ -522,7 +524,7 @@ typedef struct mj_post_node {
 } mj_post_node;
 
 // mj_post() without an allocation: the post is in `node`, which the caller brings. Its fields are set
-// here. Does not suspend. Callable from any thread and from a signal handler.
+// here. Callable from any thread and from a signal handler. Does not suspend.
 //
 // Returns 0: the node is the library's until the function or `abandon` is called, or, with `abandon`
 // NULL, the scheduler is destroyed. Errors, with which it stays the caller's:
@@ -542,9 +544,9 @@ int mj_post_with_node(struct mj_remote *remote,
 int mj_remote_set_post_limit(struct mj_remote *remote,
                              size_t posts);
 
-// mj_scheduler_wake() from any thread. On another thread than the scheduler's it takes effect there
+// mj_scheduler_wake() by a handle. On another thread than the scheduler's it takes effect there
 // soon, after what this thread has posted before, and nothing tells whether the task was waiting then.
-// Not callable from a signal handler. Does not suspend.
+// Callable from any thread, not from a signal handler. Does not suspend.
 //
 // Returns 0. Errors:
 //   -ESRCH   none of the scheduler's tasks has this id any more; told only on the scheduler's own
@@ -554,7 +556,8 @@ int mj_remote_set_post_limit(struct mj_remote *remote,
 int mj_remote_wake(struct mj_remote *remote,
                    mj_task_id id);
 
-// mj_scheduler_cancel() from any thread, as mj_remote_wake() is mj_scheduler_wake(). Does not suspend.
+// mj_scheduler_cancel() by a handle, as mj_remote_wake() is mj_scheduler_wake(). Callable from any thread,
+// not from a signal handler. Does not suspend.
 //
 // Returns 0. Errors:
 //   -ESRCH, -EAGAIN, -EPIPE, -ENOMEM, -EINVAL  as mj_remote_wake()
@@ -577,36 +580,48 @@ typedef enum mj_offload_class {
   MJ_OFFLOAD_DNS = 2,
 } mj_offload_class;
 
-// mj_offload_in() with the class MJ_OFFLOAD_CPU. May suspend.
-//
-// Returns 0: the function has run. Errors:
-//   -ETIMEDOUT, -ECANCELED, -EOWNERDEAD, -ENOMEM, -EINVAL, -EPERM  as mj_offload_in()
-int mj_offload(mj_offload_fn function, void *argument, mj_abandon_fn abandon, uint64_t timeout_ns);
-
 // Runs `function` with `argument` on a thread of the library, so that it may block or compute for long;
-// other tasks run meanwhile. Each class of functions has threads of its own, at most as many as
-// mj_offload_set_limit() says. They are made when they are needed, and end after 10 s without work.
-// All signals are blocked in them, except those of faults. If the system does not let the process have
-// any, the function is run by the scheduler's loop, which it blocks; a WARN line says so.
+// other tasks run meanwhile. It is of the class MJ_OFFLOAD_CPU, for functions that compute: see
+// mj_offload_in() for those that wait. As many of a class run at a time as mj_offload_set_limit() says; the
+// next ones wait for a thread, which counts for `timeout_ns`. Threads are made when they are needed, and end
+// after 10 s without work. All signals are blocked in them, except those of faults. If the system does not
+// let the process have any, the function is run by the scheduler's loop, which it blocks; a WARN line says
+// so.
 //
 // With -ETIMEDOUT and -ECANCELED the argument is the library's, and `abandon` is called with it,
 // once: before this call returns if the function has not begun, which it will not then; else by the
 // thread that runs the function, after it. With every other result it is not called. If `abandon` is
-// NULL the call waits until the function has ended, and returns these two only if it had not begun.
-// mj_task_wake() has no effect on it. When the scheduler is destroyed before this call has returned, `abandon` is
-// called in the same way, also if the function has ended, then by mj_scheduler_destroy(); if it is NULL,
-// mj_scheduler_destroy() waits until the function has ended.
+// NULL the call waits until the function has ended, and returns these two only if it had not begun: the
+// argument is the caller's then, and may be on the task's stack. mj_task_wake() has no effect on it.
+// When the scheduler is destroyed before this call has returned, `abandon` is called in the same way,
+// also if the function has ended, then by mj_scheduler_destroy(); if it is NULL, mj_scheduler_destroy()
+// waits until the function has ended.
 //
 // The function is in no task: it cannot suspend, but it may mj_post() to schedulers, and run one of its own,
-// unless it is run by the loop since no thread can be had. No exception may leave it. May suspend.
+// unless it is run by the loop since no thread can be had. It may ask mj_offload_canceled(). No exception
+// may leave it. May suspend.
 //
-// Returns 0: the function has run. Errors, with which it does not run except where the two above say so:
+// Returns 0: the function has run, and the argument is the caller's. Errors (it has not run, but for the first
+// three, with which it may run or have run):
 //   -ETIMEDOUT  it has not ended within `timeout_ns`
 //   -ECANCELED  the task is canceled, or has called mj_task_exit()
-//   -EOWNERDEAD this is a child of fork(), and the function runs in the parent
+//   -EOWNERDEAD  this is a child of fork(), and the function runs in the parent
 //   -ENOMEM     out of memory
-//   -EINVAL     `function` is NULL, or there is no such class
+//   -EINVAL     `function` is NULL
 //   -EPERM      not called from a task; this is also logged
+int mj_offload(mj_offload_fn function,
+               void *argument,
+               mj_abandon_fn abandon,
+               uint64_t timeout_ns);
+
+// mj_offload() for a class of functions. Each class has threads of its own, at most as many as
+// mj_offload_set_limit() says, so that functions of one class do not hold up those of another: give those that
+// wait for a disk or a server MJ_OFFLOAD_FILE. A function that waits for another one of its class needs a
+// limit that has room for both. May suspend.
+//
+// Returns 0: the function has run, and the argument is the caller's. Errors:
+//   -EINVAL  `function` is NULL, or there is no such class
+//   -ETIMEDOUT, -ECANCELED, -EOWNERDEAD, -ENOMEM, -EPERM  as mj_offload(), and the argument goes the same way
 int mj_offload_in(mj_offload_class class_,
                   mj_offload_fn function,
                   void *argument,
@@ -615,15 +630,15 @@ int mj_offload_in(mj_offload_class class_,
 
 // Whether the call of mj_offload() that has this function run does not wait for what it does any more: its
 // task was canceled, its time is over, or its scheduler destroyed. To be asked by the function, so that it can
-// end early. Does not suspend. Callable from any thread.
+// end early. Callable from any thread. Does not suspend.
 //
-// Returns false elsewhere.
+// Returns true then; false while it is waited for, and outside such a function.
 bool mj_offload_canceled(void);
 
 // Sets how many threads a class of functions may have, for the whole process. At first these are as many as
 // there are processors for MJ_OFFLOAD_CPU (but two at the least), 64 for MJ_OFFLOAD_FILE, 32 for
-// MJ_OFFLOAD_DNS. Those that are too many end once they have nothing to run. Callable from any thread. Does not
-// suspend.
+// MJ_OFFLOAD_DNS. Those that are too many end once they have nothing to run. Callable from any thread. Does
+// not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `threads` is 0, or there is no such class
@@ -692,8 +707,8 @@ int mj_task_wait_fd(int fd, short events, uint64_t timeout_ns);
 // Closes a descriptor as close(2) does, and ends the waits for it with -EBADF: the waits of the
 // scheduler that runs on this thread, so outside a run it is close(2) alone. For descriptors that
 // other tasks may be waiting for: a plain close() leaves those waiting. In a child of fork() it
-// concerns the child alone. Does not suspend, but blocks the thread where close(2) does, as for a
-// socket with SO_LINGER and a time.
+// concerns the child alone. Callable from any thread. Does not suspend, but blocks the thread where
+// close(2) does, as for a socket with SO_LINGER and a time.
 //
 // Returns 0. Errors:
 //   -EBUSY  it is one of the scheduler's own two descriptors, and stays open (also an ERROR line)
@@ -736,6 +751,7 @@ struct pollfd;
 //   -EBADF      not open, or closed with mj_fd_close() meanwhile
 //   -EBUSY      another scheduler has the descriptor, which the library owns, see mj_fd_adopt()
 //   -EINVAL     `buffer` is NULL with a size, or `bytes` is more than SSIZE_MAX
+//   -EOWNERDEAD  this is a child of fork(), and the thread that reads from the disk is the parent's
 //   -ENOMEM, -EPERM  as mj_sleep_ns()
 //   and as read(2)
 //
@@ -761,7 +777,7 @@ ssize_t mj_read_exact(int fd, void *buffer, size_t bytes, uint64_t timeout_ns, s
 // Returns `bytes`. Errors, with which a part may have been written, see mj_write_all():
 //   -ETIMEDOUT  there was no room for all of it in time
 //   -EPIPE      nobody reads any more
-//   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
+//   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_read()
 //   and as write(2)
 //
 // What would wait for a disk is written by a thread of the library. What that has begun when the task is
@@ -936,8 +952,8 @@ int mj_connect(int fd,
 
 // Hands a descriptor over to the library, which then watches it with one registration, and not anew
 // for each wait. It must be closed by mj_fd_close(). Those that mj_accept(), mj_connect() and
-// mj_listen() return are the library's already, and so is a stream's: then nothing changes. Does not
-// suspend. By any thread.
+// mj_listen() return are the library's already, and so is a stream's: then nothing changes. Callable from
+// any thread. Does not suspend.
 //
 // The scheduler whose task waits for it first has it until it is closed, released or the scheduler
 // destroyed, and calls by others, and outside that scheduler's run, are refused. Before that it may
@@ -955,7 +971,7 @@ int mj_connect(int fd,
 int mj_fd_adopt(int fd);
 
 // Takes a descriptor back from the library: it stays open, and is closed by close(2). Waits for it go on.
-// Does not suspend.
+// Callable from any thread. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  the library does not own it
@@ -991,8 +1007,9 @@ int mj_dial(const char *host,
             const char *service,
             uint64_t timeout_ns);
 
-// getaddrinfo(3) that suspends the task: a worker of the pool looks the name up, as the system is set to
-// (/etc/nsswitch.conf). What is numeric needs no worker. `hints` may be NULL. May suspend.
+// getaddrinfo(3) that suspends the task, for at most `timeout_ns`: a worker of the pool looks the name up, as
+// the system is set to (/etc/nsswitch.conf). What is numeric needs no worker. `hints` may be NULL. May
+// suspend.
 //
 // Returns 0, with the addresses in `*list`, which freeaddrinfo(3) releases; or a positive number, with which
 // gai_strerror(3) of its negative says why the name was not found: `-EAI_NONAME` is returned for EAI_NONAME.
@@ -1013,8 +1030,8 @@ int mj_getaddrinfo(const char *host,
                    struct addrinfo **list,
                    uint64_t timeout_ns);
 
-// getnameinfo(3) that suspends the task, as mj_getaddrinfo(). With NI_NUMERICHOST and NI_NUMERICSERV in
-// `flags` it needs no worker. A buffer may be NULL if its size is 0. May suspend.
+// getnameinfo(3) that suspends the task, for at most `timeout_ns`, as mj_getaddrinfo(). With NI_NUMERICHOST
+// and NI_NUMERICSERV in `flags` it needs no worker. A buffer may be NULL if its size is 0. May suspend.
 //
 // Returns 0, or a positive number as mj_getaddrinfo(). Errors:
 //   -EINVAL  `address` is NULL, or no address is so long; a buffer is NULL with a size
@@ -1029,8 +1046,8 @@ int mj_getnameinfo(const struct sockaddr *address,
                    int flags,
                    uint64_t timeout_ns);
 
-// open(2) by a worker of the pool, as all calls on paths: the disk may be slow, and the name be another
-// machine's. The descriptor is closed on exec. `mode` counts with O_CREAT. May suspend.
+// open(2) by a worker of the pool, for at most `timeout_ns`, as all calls on paths: the disk may be slow, and
+// the name be another machine's. The descriptor is closed on exec. `mode` counts with O_CREAT. May suspend.
 //
 // Returns a descriptor, which is the program's: close it by mj_fd_close(). Errors:
 //   -ETIMEDOUT  not in time
@@ -1085,7 +1102,7 @@ ssize_t mj_pwrite(int fd,
 //   and as fsync(2)
 int mj_fsync(int fd, uint64_t timeout_ns);
 
-// stat(2) by a worker of the pool. May suspend.
+// stat(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 //
 // Returns 0. Errors, with which `file_status` is left alone:
 //   -EINVAL  `path` or `file_status` is NULL
@@ -1093,7 +1110,7 @@ int mj_fsync(int fd, uint64_t timeout_ns);
 //   and as stat(2)
 int mj_stat(const char *path, struct stat *file_status, uint64_t timeout_ns);
 
-// unlink(2) by a worker of the pool. May suspend.
+// unlink(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 //
 // Returns 0. Errors, as for all calls that change a directory: after -ETIMEDOUT and -ECANCELED it may still
 // be done:
@@ -1102,21 +1119,21 @@ int mj_stat(const char *path, struct stat *file_status, uint64_t timeout_ns);
 int mj_unlink(const char *path,
               uint64_t timeout_ns);
 
-// rename(2) by a worker of the pool. May suspend.
+// rename(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 //
 // Returns 0. Errors:
 //   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
 //   and as rename(2)
 int mj_rename(const char *from, const char *to, uint64_t timeout_ns);
 
-// mkdir(2) by a worker of the pool. May suspend.
+// mkdir(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 //
 // Returns 0. Errors:
 //   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
 //   and as mkdir(2)
 int mj_mkdir(const char *path, mode_t mode, uint64_t timeout_ns);
 
-// rmdir(2) by a worker of the pool. May suspend.
+// rmdir(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 //
 // Returns 0. Errors:
 //   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
@@ -1140,8 +1157,9 @@ int mj_list_directory(const char *path,
                       size_t *name_count,
                       uint64_t timeout_ns);
 
-// Reads a whole file, of at most `most_bytes`, by a worker of the pool. What is not on a disk, such as a FIFO
-// or a terminal, is read by the task, to its end, with no worker waiting. May suspend.
+// Reads a whole file, of at most `most_bytes`, by a worker of the pool, for at most `timeout_ns` in all. What is
+// not on a disk, such as a FIFO or a terminal, is read by the task, to its end, with no worker waiting. May
+// suspend.
 //
 // Returns 0, with what it holds in `*data`, which free(3) releases, and a NUL behind it that does not count.
 // Errors, with which `*data` and `*bytes` are left alone:
@@ -1165,8 +1183,9 @@ int mj_file_read_all(const char *path,
 typedef struct mj_stream mj_stream;
 
 // Makes a stream of a descriptor, which it owns from then on: a socket, a pipe, a terminal, whether it
-// blocks or not. `read_bytes` is how much it reads ahead, and so how long a line may be; `write_bytes` is
-// how much it collects before it writes. 0 stands for 8192. Does not suspend. By any thread.
+// blocks or not. `read_bytes` is how much it reads ahead, and so how long a line may be, see
+// mj_stream_read_line(); `write_bytes` is how much it collects before it writes. 0 stands for 8192. Callable
+// from any thread. Does not suspend.
 //
 // One task may read while another one writes. The stream is the scheduler's whose task uses it first; until
 // then it may be handed to any thread. Calls that need only its buffers work outside a task too; where it
@@ -1212,22 +1231,23 @@ ssize_t mj_stream_read_exact(struct mj_stream *stream,
                              uint64_t timeout_ns,
                              size_t *done);
 
-// Reads a line, for at most `timeout_ns` in all. `*line` is where it is in the stream's buffer, with its
-// end of line and a NUL behind it, until the next call that reads from the stream or releases it; it may be
-// written to. The last line may have no end. May suspend.
+// Reads a line, for at most `timeout_ns` in all: what there is up to a newline, and that. `*line` is where it
+// is in the stream's buffer, with a NUL behind it, until the next call that reads from the stream or releases
+// it; it may be written to. A line has at most `read_bytes` bytes, of which the newline is one. The last line
+// of a stream may be without one, and is then shorter than that. May suspend.
 //
-// Returns its length with the end of line, or 0 at the end of the stream. Errors, with which `*line` is
-// NULL, and what has come stays for the next call:
-//   -EMSGSIZE  it is longer than the stream's `read_bytes`, which are there to be read in other ways
+// Returns how many bytes the line has, its newline included, or 0 at the end of the stream. Errors, with which
+// `*line` is NULL, and what has come stays for the next call:
+//   -EMSGSIZE  there is no newline among the next `read_bytes` bytes, which are there to be read in other ways
 //   -EINVAL    `stream` or `line` is NULL
 //   and as mj_stream_read()
 ssize_t mj_stream_read_line(struct mj_stream *stream,
                             char **line,
                             uint64_t timeout_ns);
 
-// mj_stream_read_line() up to another byte than the end of a line, such as '\0' or ';'. May suspend.
+// mj_stream_read_line() up to another byte than a newline, such as '\0' or ';'. May suspend.
 //
-// Returns the length with `delimiter`, or 0 at the end of the stream. Errors:
+// Returns how many bytes the text has, `delimiter` included, or 0 at the end of the stream. Errors:
 //   -EINVAL  `delimiter` is no byte
 //   and as mj_stream_read_line()
 ssize_t mj_stream_read_until(struct mj_stream *stream,
@@ -1237,7 +1257,8 @@ ssize_t mj_stream_read_until(struct mj_stream *stream,
 
 // Shows what has been read ahead, and reads until that is at least `at_least` bytes, for at most
 // `timeout_ns` in all. `*data` is where it is in the stream's buffer, as for mj_stream_read_line(), but
-// without a NUL. It stays to be read. May suspend.
+// without a NUL. It stays to be read. With an `at_least` of 0 it reads nothing from the descriptor, and says
+// how much has been read ahead: what mj_select(), mj_poll() and mj_task_wait_fd() do not see. May suspend.
 //
 // Returns how many bytes there are, fewer than `at_least` only at the end of the stream. Errors, with which
 // `*data` is NULL, and what has come stays:
@@ -1322,8 +1343,12 @@ int mj_stream_close(struct mj_stream *stream,
 // Other errors, with which it is gone: as close(2).
 int mj_stream_destroy(struct mj_stream *stream);
 
-// The descriptor of a stream, which stays the stream's: to set its options, or to wait for it. Does not
-// suspend. By any thread.
+// The descriptor of a stream, which stays the stream's: to set its options, or to wait for it, as in
+// mj_select(). Callable from any thread. Does not suspend.
+//
+// The descriptor is not readable for the sake of what the stream has read ahead. So before each wait for it
+// take what is there: `mj_stream_peek(stream, 0, &data, 0)` says how much that is. Or let a task of its own
+// read the stream, and send what it gets to a channel, which a select can wait for.
 //
 // Returns the descriptor. Errors:
 //   -EBADF   others have closed or released it
@@ -1545,7 +1570,8 @@ typedef struct mj_select_case {
   int result;
   // The element to send, or the place to receive one in.
   void *element;
-  // For MJ_SELECT_FD: the descriptor; a negative one is never ready.
+  // For MJ_SELECT_FD: the descriptor; a negative one is never ready. For that of a stream see
+  // mj_stream_fd().
   int fd;
   // For MJ_SELECT_FD: the events to wait for, bits of poll(2).
   short events;
@@ -1583,6 +1609,9 @@ typedef struct mj_select_case {
 //               descriptor that is the scheduler's own
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
 // A descriptor that is not open (-EBADF) or cannot be waited for (-ENOSPC) is the `result` of its case.
+//
+// What a stream has read ahead does not make its descriptor readable: see mj_stream_fd() for what to do before
+// a select that waits for it.
 int mj_select(struct mj_select_case *cases,
               size_t count,
               uint64_t timeout_ns);
@@ -1821,8 +1850,8 @@ int mj_group_set_fail_fast(struct mj_group *group, bool fail_fast);
 // Adds a task to a group, which calls `function` with `argument`, and ends when that returns. If
 // the group has `limit` members, waits in FIFO order for at most `timeout_ns` until one ends.
 // `argument` stays the caller's. What `function` returns is 0, or a failure: the first one is kept
-// for mj_group_error(). The member inherits the caller's deadline. Members may add members; but if all of a full group wait for room, none
-// gets it. May suspend, also if there is room, as mj_chan_send().
+// for mj_group_error(). The member inherits the caller's deadline. Members may add members; but if all
+// of a full group wait for room, none gets it. May suspend, also if there is room, as mj_chan_send().
 //
 // Returns 0. Errors (`function` is not called then):
 //   -ETIMEDOUT  there was no room in time
@@ -1865,16 +1894,15 @@ int mj_group_cancel(struct mj_group *group);
 
 // Ends a group: refuses further members, as mj_group_cancel() does, waits for at most `grace_ns`
 // until the members have ended, then cancels those that are left, and waits for them as long as it
-// takes. Nothing cuts this short: no cancellation or deadline of the caller, no wake-up, no missing memory, also
-// if it is canceled already or has called mj_task_exit(). Without members it works outside a task
-// too. May suspend.
+// takes. Nothing cuts this short: no cancellation or deadline of the caller, no wake-up, no missing
+// memory, also if it is canceled already or has called mj_task_exit(). Without members it works
+// outside a task too. May suspend.
 //
 // Returns 0: no task of the group exists any more. Errors:
 //   -EDEADLK  the caller is a member
 //   -EINVAL   `group` is NULL
 //   -EPERM    outside a task while there are members, or the group is another scheduler's
-int mj_group_end(struct mj_group *group,
-                 uint64_t grace_ns);
+int mj_group_end(struct mj_group *group, uint64_t grace_ns);
 
 // Returns the first result of a member that was not 0; 0 if there is none yet, or for NULL. Does
 // not suspend.
@@ -2038,8 +2066,8 @@ typedef enum mj_log_level {
 // suspend.
 void mj_log(mj_log_level level, const char *format, ...) MJ_PRINTF_FORMAT(2, 3) MJ_NO_PLT;
 
-// mj_log() with its arguments in a va_list, which is left as vprintf(3) leaves it. Does not
-// suspend.
+// mj_log() with its arguments in a va_list, which is left as vprintf(3) leaves it. Callable from any
+// thread, inside or outside a task, not from a signal handler. Does not suspend.
 void mj_vlog(mj_log_level level, const char *format, va_list arguments) MJ_PRINTF_FORMAT(2, 0);
 
 // One macro a level. The arguments are evaluated whether or not the line is written;
@@ -2227,16 +2255,15 @@ typedef struct mj_metrics {
 // another thread.
 const struct mj_metrics *mj_scheduler_get_metrics(struct mj_scheduler *scheduler);
 
-// Reads a scheduler's counters, from any thread and from a signal handler. Each is true, does not go
-// back but by a reset, and is at most one iteration of the loop old; they are not all of one instant.
-// `bytes` is sizeof(mj_metrics): what the library does not know is 0. Does not suspend.
+// Reads a scheduler's counters. Each is true, does not go back but by a reset, and is at most one
+// iteration of the loop old; they are not all of one instant. `bytes` is sizeof(mj_metrics):
+// what the library does not know is 0. Callable from any thread and from a signal handler. Does not
+// suspend.
 //
 // Returns 0. Errors, with which `metrics` is left alone:
 //   -EPIPE   the scheduler has been destroyed
 //   -EINVAL  `remote` or `metrics` is NULL
-int mj_remote_metrics(struct mj_remote *remote,
-                      struct mj_metrics *metrics,
-                      size_t bytes);
+int mj_remote_metrics(struct mj_remote *remote, struct mj_metrics *metrics, size_t bytes);
 
 // Resets the counters to 0, but not the gauges: `current_tasks` and `memory_allocated_bytes` stay,
 // and `peak_tasks` becomes `current_tasks`. A scheduler that is NULL or running on another thread

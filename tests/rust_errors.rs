@@ -48,7 +48,7 @@ fn errors_are_taken_by_anyhow() {
     }
     assert!(joined(panicked()).unwrap_err().to_string().contains("on purpose"));
     assert!(boxed(panicked()).unwrap_err().to_string().contains("on purpose"));
-    assert_eq!(sent().unwrap_err().to_string(), "the channel is closed");
+    assert_eq!(sent().unwrap_err().to_string(), Error::Disconnected.to_string());
     assert_eq!(slept().unwrap_err().downcast_ref(), Some(&Error::NotInTask));
     // Another thread may read it.
     let error = joined(panicked()).unwrap_err();

@@ -182,6 +182,9 @@ pub unsafe extern "C" fn mj_chan_length(chan: *const mj_chan) -> usize {
 ///               descriptor that is the scheduler's own
 ///   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_chan_send()
 /// A descriptor that is not open (-EBADF) or cannot be waited for (-ENOSPC) is the `result` of its case.
+///
+/// What a stream has read ahead does not make its descriptor readable: see mj_stream_fd() for what to do before
+/// a select that waits for it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_select(
     cases: *mut mj_select_case,

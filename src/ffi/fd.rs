@@ -78,6 +78,7 @@ pub(super) unsafe fn tell(place: *mut size_t, done: usize) {
 ///   -EBADF      not open, or closed with mj_fd_close() meanwhile
 ///   -EBUSY      another scheduler has the descriptor, which the library owns, see mj_fd_adopt()
 ///   -EINVAL     `buffer` is NULL with a size, or `bytes` is more than SSIZE_MAX
+///   -EOWNERDEAD  this is a child of fork(), and the thread that reads from the disk is the parent's
 ///   -ENOMEM, -EPERM  as mj_sleep_ns()
 ///   and as read(2)
 ///
@@ -128,7 +129,7 @@ pub unsafe extern "C" fn mj_read_exact(
 /// Returns `bytes`. Errors, with which a part may have been written, see mj_write_all():
 ///   -ETIMEDOUT  there was no room for all of it in time
 ///   -EPIPE      nobody reads any more
-///   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM  as mj_read()
+///   -ECANCELED, -EBADF, -EBUSY, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_read()
 ///   and as write(2)
 ///
 /// What would wait for a disk is written by a thread of the library. What that has begun when the task is
@@ -366,8 +367,8 @@ pub unsafe extern "C" fn mj_poll(fds: *mut pollfd, fd_count: nfds_t, timeout_ns:
 
 /// Hands a descriptor over to the library, which then watches it with one registration, and not anew
 /// for each wait. It must be closed by mj_fd_close(). Those that mj_accept(), mj_connect() and
-/// mj_listen() return are the library's already, and so is a stream's: then nothing changes. Does not
-/// suspend. By any thread.
+/// mj_listen() return are the library's already, and so is a stream's: then nothing changes. Callable from
+/// any thread. Does not suspend.
 ///
 /// The scheduler whose task waits for it first has it until it is closed, released or the scheduler
 /// destroyed, and calls by others, and outside that scheduler's run, are refused. Before that it may
@@ -388,7 +389,7 @@ pub extern "C" fn mj_fd_adopt(fd: c_int) -> c_int {
 }
 
 /// Takes a descriptor back from the library: it stays open, and is closed by close(2). Waits for it go on.
-/// Does not suspend.
+/// Callable from any thread. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  the library does not own it

@@ -19,8 +19,8 @@ unsafe fn path_ref<'p>(path: *const c_char) -> Result<&'p CStr> {
     unsafe { text_ref(path) }.ok_or(Error::InvalidArgument)
 }
 
-/// open(2) by a worker of the pool, as all calls on paths: the disk may be slow, and the name be another
-/// machine's. The descriptor is closed on exec. `mode` counts with O_CREAT. May suspend.
+/// open(2) by a worker of the pool, for at most `timeout_ns`, as all calls on paths: the disk may be slow, and
+/// the name be another machine's. The descriptor is closed on exec. `mode` counts with O_CREAT. May suspend.
 ///
 /// Returns a descriptor, which is the program's: close it by mj_fd_close(). Errors:
 ///   -ETIMEDOUT  not in time
@@ -106,7 +106,7 @@ pub extern "C" fn mj_fsync(fd: c_int, timeout_ns: u64) -> c_int {
     status(reported("mj_fsync", files::sync(fd, limit(timeout_ns))))
 }
 
-/// stat(2) by a worker of the pool. May suspend.
+/// stat(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 ///
 /// Returns 0. Errors, with which `file_status` is left alone:
 ///   -EINVAL  `path` or `file_status` is NULL
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn mj_stat(
     status(reported("mj_stat", found).map(|found| *file_status = found))
 }
 
-/// unlink(2) by a worker of the pool. May suspend.
+/// unlink(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 ///
 /// Returns 0. Errors, as for all calls that change a directory: after -ETIMEDOUT and -ECANCELED it may still
 /// be done:
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn mj_unlink(path: *const c_char, timeout_ns: u64) -> c_in
     status(reported("mj_unlink", done))
 }
 
-/// rename(2) by a worker of the pool. May suspend.
+/// rename(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 ///
 /// Returns 0. Errors:
 ///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn mj_rename(
     status(reported("mj_rename", done))
 }
 
-/// mkdir(2) by a worker of the pool. May suspend.
+/// mkdir(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 ///
 /// Returns 0. Errors:
 ///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn mj_mkdir(path: *const c_char, mode: mode_t, timeout_ns:
     status(reported("mj_mkdir", done))
 }
 
-/// rmdir(2) by a worker of the pool. May suspend.
+/// rmdir(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 ///
 /// Returns 0. Errors:
 ///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_unlink()
@@ -220,8 +220,9 @@ pub unsafe extern "C" fn mj_list_directory(
     }))
 }
 
-/// Reads a whole file, of at most `most_bytes`, by a worker of the pool. What is not on a disk, such as a FIFO
-/// or a terminal, is read by the task, to its end, with no worker waiting. May suspend.
+/// Reads a whole file, of at most `most_bytes`, by a worker of the pool, for at most `timeout_ns` in all. What is
+/// not on a disk, such as a FIFO or a terminal, is read by the task, to its end, with no worker waiting. May
+/// suspend.
 ///
 /// Returns 0, with what it holds in `*data`, which free(3) releases, and a NUL behind it that does not count.
 /// Errors, with which `*data` and `*bytes` are left alone:

@@ -56,8 +56,8 @@ pub unsafe extern "C" fn mj_group_set_fail_fast(group: *mut mj_group, fail_fast:
 /// Adds a task to a group, which calls `function` with `argument`, and ends when that returns. If
 /// the group has `limit` members, waits in FIFO order for at most `timeout_ns` until one ends.
 /// `argument` stays the caller's. What `function` returns is 0, or a failure: the first one is kept
-/// for mj_group_error(). The member inherits the caller's deadline. Members may add members; but if all of a full group wait for room, none
-/// gets it. May suspend, also if there is room, as mj_chan_send().
+/// for mj_group_error(). The member inherits the caller's deadline. Members may add members; but if all
+/// of a full group wait for room, none gets it. May suspend, also if there is room, as mj_chan_send().
 ///
 /// Returns 0. Errors (`function` is not called then):
 ///   -ETIMEDOUT  there was no room in time
@@ -133,9 +133,9 @@ pub unsafe extern "C" fn mj_group_cancel(group: *mut mj_group) -> c_int {
 
 /// Ends a group: refuses further members, as mj_group_cancel() does, waits for at most `grace_ns`
 /// until the members have ended, then cancels those that are left, and waits for them as long as it
-/// takes. Nothing cuts this short: no cancellation or deadline of the caller, no wake-up, no missing memory, also
-/// if it is canceled already or has called mj_task_exit(). Without members it works outside a task
-/// too. May suspend.
+/// takes. Nothing cuts this short: no cancellation or deadline of the caller, no wake-up, no missing
+/// memory, also if it is canceled already or has called mj_task_exit(). Without members it works
+/// outside a task too. May suspend.
 ///
 /// Returns 0: no task of the group exists any more. Errors:
 ///   -EDEADLK  the caller is a member

@@ -43,8 +43,9 @@ pub unsafe extern "C" fn mj_dial(
     reported("mj_dial", dialed).unwrap_or_else(Error::status)
 }
 
-/// getaddrinfo(3) that suspends the task: a worker of the pool looks the name up, as the system is set to
-/// (/etc/nsswitch.conf). What is numeric needs no worker. `hints` may be NULL. May suspend.
+/// getaddrinfo(3) that suspends the task, for at most `timeout_ns`: a worker of the pool looks the name up, as
+/// the system is set to (/etc/nsswitch.conf). What is numeric needs no worker. `hints` may be NULL. May
+/// suspend.
 ///
 /// Returns 0, with the addresses in `*list`, which freeaddrinfo(3) releases; or a positive number, with which
 /// gai_strerror(3) of its negative says why the name was not found: `-EAI_NONAME` is returned for EAI_NONAME.
@@ -81,8 +82,8 @@ pub unsafe extern "C" fn mj_getaddrinfo(
     result_of(found.map(|found| *list = found.into_raw()))
 }
 
-/// getnameinfo(3) that suspends the task, as mj_getaddrinfo(). With NI_NUMERICHOST and NI_NUMERICSERV in
-/// `flags` it needs no worker. A buffer may be NULL if its size is 0. May suspend.
+/// getnameinfo(3) that suspends the task, for at most `timeout_ns`, as mj_getaddrinfo(). With NI_NUMERICHOST
+/// and NI_NUMERICSERV in `flags` it needs no worker. A buffer may be NULL if its size is 0. May suspend.
 ///
 /// Returns 0, or a positive number as mj_getaddrinfo(). Errors:
 ///   -EINVAL  `address` is NULL, or no address is so long; a buffer is NULL with a size

@@ -41,7 +41,7 @@ impl Posted {
     }
 }
 
-/// Lets a task of a scheduler run a function: from any thread, whether or not the scheduler runs. Each
+/// Lets a task of a scheduler run a function, whether or not the scheduler runs. Each function
 /// has a task of its own, so one that suspends does not hold up the next; they begin in the order in
 /// which a thread has posted them. The task ends when the function returns. `argument` is passed to it.
 ///
@@ -49,8 +49,8 @@ impl Posted {
 /// instead, once, by the thread that destroys it, unless it is NULL; it must not use that scheduler. A
 /// post that was accepted is not lost for want of memory: it waits until there is some.
 ///
-/// Callable from any thread, also outside tasks, not from a signal handler: mj_post_with_node() is. Does not
-/// suspend.
+/// Callable from any thread, inside or outside a task, not from a signal handler: mj_post_with_node() is.
+/// Does not suspend.
 ///
 /// Returns 0. Errors, with which nothing is called:
 ///   -EAGAIN  as many posts wait as may, see mj_remote_set_post_limit()
@@ -84,7 +84,7 @@ unsafe fn post(
 }
 
 /// mj_post() without an allocation: the post is in `node`, which the caller brings. Its fields are set
-/// here. Does not suspend. Callable from any thread and from a signal handler.
+/// here. Callable from any thread and from a signal handler. Does not suspend.
 ///
 /// Returns 0: the node is the library's until the function or `abandon` is called, or, with `abandon`
 /// NULL, the scheduler is destroyed. Errors, with which it stays the caller's:
@@ -133,9 +133,9 @@ pub unsafe extern "C" fn mj_remote_set_post_limit(remote: *mut mj_remote, posts:
     })
 }
 
-/// mj_scheduler_wake() from any thread. On another thread than the scheduler's it takes effect there
+/// mj_scheduler_wake() by a handle. On another thread than the scheduler's it takes effect there
 /// soon, after what this thread has posted before, and nothing tells whether the task was waiting then.
-/// Not callable from a signal handler. Does not suspend.
+/// Callable from any thread, not from a signal handler. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -ESRCH   none of the scheduler's tasks has this id any more; told only on the scheduler's own
@@ -151,7 +151,8 @@ pub unsafe extern "C" fn mj_remote_wake(remote: *mut mj_remote, id: mj_task_id) 
     status(unsafe { with(remote, |remote| act_on(remote, id, wake)) })
 }
 
-/// mj_scheduler_cancel() from any thread, as mj_remote_wake() is mj_scheduler_wake(). Does not suspend.
+/// mj_scheduler_cancel() by a handle, as mj_remote_wake() is mj_scheduler_wake(). Callable from any thread,
+/// not from a signal handler. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -ESRCH, -EAGAIN, -EPIPE, -ENOMEM, -EINVAL  as mj_remote_wake()
@@ -161,9 +162,10 @@ pub unsafe extern "C" fn mj_remote_cancel(remote: *mut mj_remote, id: mj_task_id
     status(unsafe { with(remote, |remote| act_on(remote, id, Scheduler::cancel)) })
 }
 
-/// Reads a scheduler's counters, from any thread and from a signal handler. Each is true, does not go
-/// back but by a reset, and is at most one iteration of the loop old; they are not all of one instant.
-/// `bytes` is sizeof(mj_metrics): what the library does not know is 0. Does not suspend.
+/// Reads a scheduler's counters. Each is true, does not go back but by a reset, and is at most one
+/// iteration of the loop old; they are not all of one instant. `bytes` is sizeof(mj_metrics):
+/// what the library does not know is 0. Callable from any thread and from a signal handler. Does not
+/// suspend.
 ///
 /// Returns 0. Errors, with which `metrics` is left alone:
 ///   -EPIPE   the scheduler has been destroyed

@@ -11,7 +11,7 @@ use crate::engine::scheduler::{self, Ended, Scheduler};
 use crate::engine::sys::{Error, Result};
 
 /// Makes an empty scheduler with the built-in wait function. Nothing outside it changes: no signal
-/// handler, no resource limit, no thread. Does not suspend.
+/// handler, no resource limit, no thread. Callable from any thread. Does not suspend.
 ///
 /// Returns the scheduler, to be released with mj_scheduler_destroy(), or NULL. Errors, in errno:
 ///   ENOMEM                  out of memory
@@ -27,7 +27,7 @@ pub extern "C" fn mj_scheduler_create() -> *mut mj_scheduler {
 /// SIGINT and SIGTERM make the run return (the same signal again, before the run has returned,
 /// kills as usual), and writing to a closed connection gives EPIPE without effect of SIGPIPE on
 /// this thread. Each only where the signal's disposition is the default one; all is put back when
-/// the run returns. Does not suspend.
+/// the run returns. Callable from any thread. Does not suspend.
 ///
 /// No signal is blocked, and programs that a task starts have the default dispositions. SIGPIPE on
 /// other threads has its default effect, and so have all three in a child of fork(), until it runs

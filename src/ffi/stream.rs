@@ -16,8 +16,9 @@ impl Opaque for mj_stream {
 }
 
 /// Makes a stream of a descriptor, which it owns from then on: a socket, a pipe, a terminal, whether it
-/// blocks or not. `read_bytes` is how much it reads ahead, and so how long a line may be; `write_bytes` is
-/// how much it collects before it writes. 0 stands for 8192. Does not suspend. By any thread.
+/// blocks or not. `read_bytes` is how much it reads ahead, and so how long a line may be, see
+/// mj_stream_read_line(); `write_bytes` is how much it collects before it writes. 0 stands for 8192. Callable
+/// from any thread. Does not suspend.
 ///
 /// One task may read while another one writes. The stream is the scheduler's whose task uses it first; until
 /// then it may be handed to any thread. Calls that need only its buffers work outside a task too; where it
@@ -98,13 +99,14 @@ pub unsafe extern "C" fn mj_stream_read_exact(
     count("mj_stream_read_exact", result.map(|()| before))
 }
 
-/// Reads a line, for at most `timeout_ns` in all. `*line` is where it is in the stream's buffer, with its
-/// end of line and a NUL behind it, until the next call that reads from the stream or releases it; it may be
-/// written to. The last line may have no end. May suspend.
+/// Reads a line, for at most `timeout_ns` in all: what there is up to a newline, and that. `*line` is where it
+/// is in the stream's buffer, with a NUL behind it, until the next call that reads from the stream or releases
+/// it; it may be written to. A line has at most `read_bytes` bytes, of which the newline is one. The last line
+/// of a stream may be without one, and is then shorter than that. May suspend.
 ///
-/// Returns its length with the end of line, or 0 at the end of the stream. Errors, with which `*line` is
-/// NULL, and what has come stays for the next call:
-///   -EMSGSIZE  it is longer than the stream's `read_bytes`, which are there to be read in other ways
+/// Returns how many bytes the line has, its newline included, or 0 at the end of the stream. Errors, with which
+/// `*line` is NULL, and what has come stays for the next call:
+///   -EMSGSIZE  there is no newline among the next `read_bytes` bytes, which are there to be read in other ways
 ///   -EINVAL    `stream` or `line` is NULL
 ///   and as mj_stream_read()
 #[unsafe(no_mangle)]
@@ -121,9 +123,9 @@ pub unsafe extern "C" fn mj_stream_read_line(
     }
 }
 
-/// mj_stream_read_line() up to another byte than the end of a line, such as '\0' or ';'. May suspend.
+/// mj_stream_read_line() up to another byte than a newline, such as '\0' or ';'. May suspend.
 ///
-/// Returns the length with `delimiter`, or 0 at the end of the stream. Errors:
+/// Returns how many bytes the text has, `delimiter` included, or 0 at the end of the stream. Errors:
 ///   -EINVAL  `delimiter` is no byte
 ///   and as mj_stream_read_line()
 #[unsafe(no_mangle)]
@@ -144,7 +146,8 @@ pub unsafe extern "C" fn mj_stream_read_until(
 
 /// Shows what has been read ahead, and reads until that is at least `at_least` bytes, for at most
 /// `timeout_ns` in all. `*data` is where it is in the stream's buffer, as for mj_stream_read_line(), but
-/// without a NUL. It stays to be read. May suspend.
+/// without a NUL. It stays to be read. With an `at_least` of 0 it reads nothing from the descriptor, and says
+/// how much has been read ahead: what mj_select(), mj_poll() and mj_task_wait_fd() do not see. May suspend.
 ///
 /// Returns how many bytes there are, fewer than `at_least` only at the end of the stream. Errors, with which
 /// `*data` is NULL, and what has come stays:
@@ -282,8 +285,12 @@ pub unsafe extern "C" fn mj_stream_destroy(stream: *mut mj_stream) -> c_int {
     status(unsafe { Stream::destroy(stream.cast()) })
 }
 
-/// The descriptor of a stream, which stays the stream's: to set its options, or to wait for it. Does not
-/// suspend. By any thread.
+/// The descriptor of a stream, which stays the stream's: to set its options, or to wait for it, as in
+/// mj_select(). Callable from any thread. Does not suspend.
+///
+/// The descriptor is not readable for the sake of what the stream has read ahead. So before each wait for it
+/// take what is there: `mj_stream_peek(stream, 0, &data, 0)` says how much that is. Or let a task of its own
+/// read the stream, and send what it gets to a channel, which a select can wait for.
 ///
 /// Returns the descriptor. Errors:
 ///   -EBADF   others have closed or released it

@@ -92,7 +92,8 @@ pub extern "C" fn mj_task_exit() {
     let _ = reported("mj_task_exit", scheduler::exit());
 }
 
-/// Returns the running task of this thread, or NULL outside a task. Does not suspend.
+/// Returns the running task of this thread, or NULL outside a task. Callable from any thread. Does not
+/// suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_task_current() -> *mut mj_task {
     match scheduler::running_task() {

@@ -132,10 +132,9 @@ pub type mj_wait_fn = Option<
 /// were noexcept, after a line on stderr.
 pub type mj_go_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void)>;
 
-/// What is called with the argument of a function that will not be called, or for whose end nobody waits any
-/// more, so that it can be released.
-/// It must not suspend. A C++ exception that would leave it calls std::terminate(), after a line on
-/// stderr.
+/// What mj_post() and mj_offload() call with the argument of a function that will not be called, or for whose
+/// end nobody waits any more, so that it can be released. It must not suspend. A C++ exception that would
+/// leave it calls std::terminate(), after a line on stderr.
 pub type mj_abandon_fn = Option<unsafe extern "C" fn(argument: *mut c_void)>;
 
 /// What mj_offload() runs, on a thread of the library. A C++ exception that would leave it calls
@@ -322,7 +321,8 @@ pub struct mj_select_case {
     pub result: c_int,
     /// The element to send, or the place to receive one in.
     pub element: *mut c_void,
-    /// For MJ_SELECT_FD: the descriptor; a negative one is never ready.
+    /// For MJ_SELECT_FD: the descriptor; a negative one is never ready. For that of a stream see
+    /// mj_stream_fd().
     pub fd: c_int,
     /// For MJ_SELECT_FD: the events to wait for, bits of poll(2).
     pub events: c_short,

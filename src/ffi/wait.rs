@@ -157,7 +157,8 @@ pub unsafe extern "C" fn mj_scheduler_set_stack_size(
     }
 }
 
-/// Returns the scheduler that is running on the calling thread, or NULL. Does not suspend.
+/// Returns the scheduler that is running on the calling thread, or NULL. Callable from any thread. Does not
+/// suspend.
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
     match scheduler::current() {

@@ -1,6 +1,7 @@
 //! The header: up to date, valid in every dialect, in agreement with the guide, and equal to the
 //! shared library's exports.
 
+mod promises;
 mod text;
 
 use std::fmt::Write;
@@ -58,6 +59,7 @@ pub fn trials() -> Vec<Trial> {
             with_tool("readelf", the_library_has_a_soname)
         }),
     ];
+    trials.extend(promises::trials());
     for dialect in ["c99", "c11", "c17", "c2x"] {
         let name = format!("header::compiles_as_{dialect}");
         trials.push(Trial::test(name, move || compiles_as_c(dialect)));

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 
 use crate::c_programs;
+use crate::header;
 use crate::library::{self, TempDir};
 use crate::program::{self, Link, STRICT};
 use crate::running::{PATIENCE, Running};
+use crate::toolchain;
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
@@ -23,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::the_example_serves_clients_at_once", example),
         Trial::test("readme::the_rust_example_is_tested", rust_example),
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
+        Trial::test("readme::the_blocks_on_c_compile", blocks_on_c_compile),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
         Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
@@ -30,6 +33,12 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::names_the_oldest_rust", names_the_oldest_rust),
         Trial::test("readme::prose_is_wrapped", prose_is_wrapped),
     ]
+}
+
+/// The program in C that the page begins with.
+pub fn example_in_c() -> Result<String, Failed> {
+    let readme = fs::read_to_string(library::root().join("README.md"))?;
+    block(&readme, "c").map(str::to_owned)
 }
 
 /// As the page shows, beside clients that are silent. It has port 7000 unless told otherwise.
@@ -119,13 +128,15 @@ fn documents() -> Result<Vec<(PathBuf, String)>, Failed> {
     Ok(documents)
 }
 
+/// All blocks of C on a page.
+fn blocks_of_c(page: &str) -> Vec<&str> {
+    let rests = page.split("\n```c\n").skip(1);
+    rests.map(|rest| rest.split("```\n").next().unwrap_or_default()).collect()
+}
+
 fn wait_functions_compile() -> Result<(), Failed> {
     let page = fs::read_to_string(library::root().join("docs/wait-functions.md"))?;
-    let blocks: Vec<&str> = page
-        .split("\n```c\n")
-        .skip(1)
-        .map(|rest| rest.split("```\n").next().unwrap_or_default())
-        .collect();
+    let blocks = blocks_of_c(&page);
     assert_eq!(blocks.len(), 2, "the page's programs");
     for block in blocks {
         let temp_dir = TempDir::new()?;
@@ -134,6 +145,31 @@ fn wait_functions_compile() -> Result<(), Failed> {
         fs::write(&source, format!("{block}\nint main(void) {{ return 0; }}\n"))?;
         let flags = [&STRICT[..], &["-Wno-unused-function"]].concat();
         program::compile(&source, &flags, Link::Shared, &[], &temp_dir)?;
+    }
+    Ok(())
+}
+
+/// Those of docs/c-api.md are parts of programs: functions, or what is in one. What they leave to the reader
+/// is in `c-tests/documents.h`.
+fn blocks_on_c_compile() -> Result<(), Failed> {
+    let page = fs::read_to_string(library::root().join("docs/c-api.md"))?;
+    let blocks = blocks_of_c(&page);
+    assert!(blocks.len() > 10, "only {} were found", blocks.len());
+    for block in blocks {
+        let mut complaints = Vec::new();
+        for [before, after] in [["", ""], ["void block(void) {\n", "}\n"]] {
+            let mut compiler = toolchain::c_compiler();
+            compiler.args(STRICT).args(["-Wno-unused", "-fsyntax-only", "-x", "c", "-I"]);
+            compiler.arg(library::root().join("c-tests"));
+            let text = format!("#include \"documents.h\"\n{before}{block}{after}");
+            let finished = header::compiler_output(&mut compiler, &text)?;
+            if finished.succeeded() {
+                complaints.clear();
+                break;
+            }
+            complaints.push(finished.describe());
+        }
+        assert!(complaints.is_empty(), "{block}\n{}", complaints.join("\nor, in a function:\n"));
     }
     Ok(())
 }
@@ -250,11 +286,16 @@ fn prose_is_wrapped() -> Result<(), Failed> {
 
 /// As `majjen.pc` does.
 fn names_private_libraries() -> Result<(), Failed> {
-    let readme = fs::read_to_string(library::root().join("README.md"))?;
     let makefile = fs::read_to_string(library::root().join("packaging/install.mk"))?;
     let needed = makefile.lines().find_map(|line| line.strip_prefix("private_libs = "));
-    let sentence = format!("the static library needs `{}`", needed.ok_or("no private_libs")?);
-    assert!(readme.contains(&sentence), "README.md does not say: {sentence}");
+    let needed = needed.ok_or("no private_libs")?;
+    for (file, sentence) in [
+        ("README.md", format!("the static library needs `{needed}`")),
+        ("docs/c-api.md", format!("libmajjen.a {needed} ")),
+    ] {
+        let text = fs::read_to_string(library::root().join(file))?;
+        assert!(text.contains(&sentence), "{file} does not say: {sentence}");
+    }
     Ok(())
 }
 

@@ -53,7 +53,7 @@ pub enum Error {
     /// The mutex was left locked by a task that has ended; or, in a child of fork(), what is waited for is
     /// the parent's.
     OwnerDied,
-    /// The channel is closed.
+    /// The channel is closed, the tasks of a set or a scope have been canceled, or the scheduler is gone.
     Disconnected,
     /// The operation would have to wait.
     WouldBlock,
@@ -121,7 +121,9 @@ impl fmt::Display for Error {
             Error::OwnerDied => out.write_str(
                 "its owner has gone: a task that had locked the mutex, or the parent of this process",
             ),
-            Error::Disconnected => out.write_str("the channel is closed"),
+            Error::Disconnected => {
+                out.write_str("the channel or set of tasks is closed, or the scheduler is gone")
+            }
             Error::WouldBlock => out.write_str("the operation would block"),
             Error::Overflow => out.write_str("the counter would overflow"),
             Error::Deadlock => out.write_str("deadlock: the wait would never end"),

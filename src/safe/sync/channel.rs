@@ -380,7 +380,7 @@ end!(Receiver, receivers, Inner::clear);
 /// let (sender, receiver) = majjen::sync::channel(1);
 /// drop(receiver);
 /// let failed = sender.send(String::from("back")).unwrap_err();
-/// assert_eq!(failed.to_string(), "the channel is closed");
+/// assert_eq!(failed.error, majjen::Error::Disconnected);
 /// assert_eq!(failed.value, "back");
 /// ```
 ///
