@@ -40,9 +40,7 @@
 mod call;
 mod class;
 mod closure;
-mod futex;
 mod job;
-mod lock;
 mod pace;
 mod process;
 mod queue;

@@ -17,6 +17,7 @@ mod errno;
 mod error;
 mod fallbacks;
 mod file;
+#[cfg(not(loom))] // Models have one of their own.
 mod futex;
 mod interrupted;
 mod mark;
@@ -49,6 +50,7 @@ pub use errno::{ErrnoGuard, errno, errno_address, is_refusal, set_errno};
 pub use error::{Error, Result};
 pub use fallbacks::fallbacks;
 pub use file::*;
+#[cfg(not(loom))]
 pub use futex::*;
 pub use interrupted::*;
 pub use mark::{Mark, is_marked};

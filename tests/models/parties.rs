@@ -12,19 +12,6 @@ use super::super::ring::{End, Ring};
 use super::{Parties, Party, PartyKind, Rank};
 use crate::engine::sys::{Error, Result};
 
-/// The lock of the models.
-pub struct Lock<T>(Mutex<T>);
-
-impl<T> Lock<T> {
-    pub fn new(value: T) -> Lock<T> {
-        Lock(Mutex::new(value))
-    }
-
-    pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-        self.0.lock().unwrap()
-    }
-}
-
 /// A channel, as it is made of these parts.
 struct Channel {
     ring: Ring,

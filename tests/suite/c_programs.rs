@@ -33,6 +33,7 @@ const NOT_STANDALONE: &[(&str, &str)] = &[
     ("cxx_opened", "it opens a shared library"),
     ("log_memory", "it has a malloc of its own"),
     ("metrics_truth", "it stands in front of the shared C library's malloc"),
+    ("offload_loader", "it stands in front of the shared C library's dlopen"),
     ("tasks", "it has a free of its own"),
 ];
 

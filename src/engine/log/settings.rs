@@ -20,7 +20,7 @@ use std::sync::atomic::{
 
 use crate::engine::context::sanitizer;
 use crate::engine::sys::{Error, Result};
-use crate::engine::threads::{ForkSafeMutex, ForkSafeMutexGuard};
+use crate::engine::threads::{Lock, LockGuard};
 
 /// The program's callback: level, text, user data.
 pub type Callback = unsafe extern "C-unwind" fn(u32, *const c_char, *mut c_void);
@@ -190,11 +190,11 @@ pub fn text(version: u32, buffer: &mut [u8]) -> Option<&[u8]> {
 }
 
 /// The lock of the settings' writers. The holder must not call the program, nor log.
-pub struct SettingsLock(#[expect(dead_code, reason = "held")] ForkSafeMutexGuard<'static, ()>);
+pub struct SettingsLock(#[expect(dead_code, reason = "held")] LockGuard<'static, ()>);
 
 impl SettingsLock {
     pub fn lock() -> SettingsLock {
-        static LOCK: ForkSafeMutex<()> = ForkSafeMutex::new(());
+        static LOCK: Lock<()> = Lock::in_static(());
         SettingsLock(LOCK.lock())
     }
 

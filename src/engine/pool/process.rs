@@ -9,7 +9,7 @@ use super::class::Class;
 use super::thread;
 use super::workers::{Counts, Workers};
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::threads::{ForkSafeMutex, this_process};
+use crate::engine::threads::{Lock, this_process};
 
 struct Pool {
     /// The process that the classes are of: 0 before the first use.
@@ -45,15 +45,17 @@ pub fn workers_of(class: Class) -> &'static Workers {
 /// Empties the pool at its first use in a process.
 #[cold]
 fn begin() {
-    static BEGINNING: ForkSafeMutex<()> = ForkSafeMutex::new(());
+    static BEGINNING: Lock<()> = Lock::in_static(());
+    // Before the lock: another thread may have the loader's, in a constructor of a library that it opens, say,
+    // which offloads something itself, and so waits for this one.
+    sys::keep_loaded();
     let _beginning = BEGINNING.lock();
     if POOL.process.load(Acquire) == this_process() {
         return;
     }
     thread::prepare(dismiss_all);
     for class in Class::ALL {
-        // SAFETY: no thread of this process has used it, as its number says.
-        unsafe { POOL.classes[class as usize].begin() };
+        POOL.classes[class as usize].begin();
     }
     POOL.process.store(this_process(), Release);
 }
@@ -115,8 +117,7 @@ mod tests {
     fn threads_that_are_idle_end() {
         static WORKERS: Workers = Workers::new(Class::Dns, thread::start);
         static COUNTER: AtomicUsize = AtomicUsize::new(0);
-        // SAFETY: nobody uses it yet.
-        unsafe { WORKERS.begin() };
+        WORKERS.begin();
         WORKERS.idle_ns.store(1_000_000, SeqCst);
         for round in 1..=20 {
             for _ in 0..4 {

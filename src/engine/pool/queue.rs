@@ -5,11 +5,11 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr::{NonNull, from_ref, null};
 
-use super::futex::Futex;
 use super::job::{Job, RUNNING};
 use super::pace::Pace;
 use crate::engine::sys;
-use crate::engine::threads::atomic::Ordering::Relaxed;
+use crate::engine::threads::Futex;
+use crate::engine::threads::atomic::Ordering::{Relaxed, Release};
 
 pub struct State {
     pub first: *const Job,
@@ -129,7 +129,7 @@ impl State {
             self.asleep -= 1;
             self.coming += 1;
             self.called += 1;
-            sleeper.word.store(CALLED);
+            sleeper.word.store(CALLED, Release);
             return Call::Wake(&sleeper.word);
         }
         if self.threads >= self.limit
@@ -145,7 +145,7 @@ impl State {
 
     /// A thread that was not coming goes to sleep.
     pub fn lie_down(&mut self, sleeper: &Sleeper) {
-        sleeper.word.store(ASLEEP);
+        sleeper.word.store(ASLEEP, Relaxed);
         sleeper.below.set(self.sleepers);
         self.sleepers = sleeper;
         self.asleep += 1;

@@ -7,18 +7,17 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::job::Job;
 use super::queue::Sleeper;
 use super::workers::Workers;
-use crate::engine::context::{sanitizer, switch};
+use crate::engine::context::switch;
 use crate::engine::sys::{self, Result};
 use crate::engine::threads::this_process;
 
 /// The key of [`end`], plus one. 0 if there is none: then no function may end its thread.
 static KEY: AtomicU32 = AtomicU32::new(0);
 
-/// Before the first thread of a process is made: the library stays, and hears of the end of threads.
-/// For one thread at a time.
+/// Before the first thread of a process is made: the library hears of the end of threads, and of the process.
+/// For one thread at a time, after [`sys::keep_loaded`].
 pub fn prepare(at_exit: extern "C" fn()) {
     if KEY.load(Relaxed) == 0 {
-        sys::keep_loaded();
         KEY.store(sys::thread_end_key(end).map_or(0, |key| key + 1), Relaxed);
         sys::at_exit(at_exit);
     }
@@ -26,7 +25,6 @@ pub fn prepare(at_exit: extern "C" fn()) {
 
 /// Makes a thread of a class, which was called.
 pub fn start(workers: &'static Workers) -> Result<()> {
-    sanitizer::look_up_tsan_hooks();
     sys::start_thread(main, from_ref(workers).cast_mut().cast())
 }
 

@@ -21,13 +21,15 @@ use std::ptr::{NonNull, null};
 use std::sync::atomic::AtomicU64;
 
 use super::class::Class;
-use super::futex::Futex;
 use super::job::{INLINE, Job, QUEUED};
-use super::lock::Lock;
 use super::pace::may_linger;
 use super::queue::{ASLEEP, CALLED, Call, DISMISSED, Sleeper, State};
 use crate::engine::sys::{self, Result};
-use crate::engine::threads::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::engine::threads::atomic::{
+    AtomicUsize,
+    Ordering::{Relaxed, Release},
+};
+use crate::engine::threads::{Futex, Lock};
 
 /// How long a thread sleeps before it ends.
 const IDLE_NS: u64 = 10_000_000_000;
@@ -81,7 +83,7 @@ impl Workers {
     pub const fn new(class: Class, make: Make) -> Workers {
         Workers {
             class,
-            state: Lock::new(State::NEW),
+            state: Lock::in_static(State::NEW),
             queued: AtomicUsize::new(0),
             inline: AtomicU64::new(0),
             idle_ns: AtomicU64::new(IDLE_NS),
@@ -101,17 +103,13 @@ impl Workers {
         }
     }
 
-    /// Begins with no thread and no job, in a new process.
-    ///
-    /// # Safety
-    /// No thread of this process uses it.
-    pub unsafe fn begin(&self) {
-        let anew = |state: &mut State| {
-            let limit = if state.limit == 0 { self.class.first_limit() } else { state.limit };
-            *state = State { limit, ..State::NEW };
-        };
-        // SAFETY: as this function's contract says.
-        unsafe { self.state.renew(anew) };
+    /// Begins with no thread and no job, in a new process: before anything else of it uses this.
+    pub fn begin(&self) {
+        // A thread of the parent may have held it, in the middle of a change: only the limit is looked at,
+        // which is a number at any time.
+        let mut state = self.state.lock();
+        let limit = if state.limit == 0 { self.class.first_limit() } else { state.limit };
+        *state = State { limit, ..State::NEW };
         self.queued.store(0, Relaxed);
         self.inline.store(0, Relaxed);
     }
@@ -284,27 +282,16 @@ impl Workers {
     /// it is to end.
     fn sleep(&self, me: &Sleeper) -> bool {
         let until_ns = sys::monotonic_ns().saturating_add(self.idle_ns.load(Relaxed));
-        loop {
-            let left_ns = until_ns.saturating_sub(sys::monotonic_ns());
-            if left_ns > 0 {
-                me.word.wait(ASLEEP, left_ns);
-            }
-            match me.word.load() {
-                ASLEEP if left_ns > 0 => continue,
-                ASLEEP => {}
-                told => return told == CALLED,
-            }
-            {
-                let mut state = self.state.lock();
-                match me.word.load() {
-                    ASLEEP => {}
-                    told => return told == CALLED,
-                }
+        if !me.word.wait_while(ASLEEP, Some(until_ns)) {
+            // Who takes it out has the lock: perhaps somebody just before this.
+            let mut state = self.state.lock();
+            if me.word.load(Relaxed) == ASLEEP {
                 state.get_up(me);
                 state.threads -= 1;
                 return false;
             }
         }
+        me.word.load(Relaxed) == CALLED
     }
 
     /// Ends a thread that has nothing to do, and returns which; `None` if there is none, and then whether
@@ -319,7 +306,7 @@ impl Workers {
         state.sleepers = sleeper.below.get();
         state.asleep -= 1;
         state.threads -= 1;
-        sleeper.word.store(DISMISSED);
+        sleeper.word.store(DISMISSED, Release);
         // It may be gone once the lock is open.
         let word: *const Futex = &sleeper.word;
         drop(state);

@@ -11,10 +11,10 @@ use std::fmt::Write;
 use crate::engine::context::stack;
 use crate::engine::sys::{self, FaultAction, TruncatingWriter};
 use crate::engine::task;
-use crate::engine::threads::ForkSafeMutex;
+use crate::engine::threads::Lock;
 
 /// The number of guards; the handler is installed while it is above 0.
-static USERS: ForkSafeMutex<usize> = ForkSafeMutex::new(0);
+static USERS: Lock<usize> = Lock::in_static(0);
 
 /// The previous action. Set before the handler is installed, and read by it.
 static PREVIOUS: FaultAction = FaultAction::new();

@@ -29,7 +29,7 @@ use std::sync::atomic::{
 
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Result, SIGINT, SIGPIPE, SIGTERM, SavedAction};
-use crate::engine::threads::{ForkSafeMutex, Remote, this_process};
+use crate::engine::threads::{Lock, Remote, this_process};
 
 /// Where the handlers find a run.
 struct Place {
@@ -159,8 +159,8 @@ impl Handlers {
 }
 
 /// The installed handlers, shared by all guards: the last one restores the previous actions.
-static INSTALLED: ForkSafeMutex<Installed> =
-    ForkSafeMutex::new(Installed { guards: 0, saved: [None, None, None] });
+static INSTALLED: Lock<Installed> =
+    Lock::in_static(Installed { guards: 0, saved: [None, None, None] });
 
 struct Installed {
     guards: usize,

@@ -52,8 +52,7 @@ use crate::engine::scheduler::{Limit, Scheduler, current, running_task, yield_sp
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::{Wait, WaitQueue};
 use crate::engine::threads::{
-    End, ForkSafeMutex, Message, Parties, Party, PartyKind, Rank, Remote, Ring, WeakRemote,
-    this_process,
+    End, Lock, Message, Parties, Party, PartyKind, Rank, Remote, Ring, WeakRemote, this_process,
 };
 use crate::engine::time::Deadline;
 
@@ -71,7 +70,7 @@ pub struct RemoteChannel {
 struct Side {
     parties: Parties,
     /// A list of all, which grows at its head. A port that is in it stays.
-    ports: ForkSafeMutex<Ports>,
+    ports: Lock<Ports>,
 }
 
 struct Ports(*mut Port);
@@ -350,7 +349,7 @@ impl RemoteChannel {
 
 impl Side {
     fn new() -> Side {
-        Side { parties: Parties::new(), ports: ForkSafeMutex::new(Ports(null_mut())) }
+        Side { parties: Parties::new(), ports: Lock::new(Ports(null_mut())) }
     }
 
     /// The port of a scheduler, which is the calling thread's.

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::{MaybeUninit, transmute, zeroed};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::error::{Error, Result};
 
@@ -100,8 +101,16 @@ pub fn processors() -> usize {
 }
 
 /// Keeps what this library is linked into from being unmapped, by dlclose(3): a thread of the library
-/// runs its code.
+/// runs its code. For ever, and in children of fork().
+///
+/// Not while the caller holds a lock: it waits for the loader's own, and who holds that may be in the middle of
+/// dlopen(3) or dlclose(3), in a constructor or destructor of the program that uses this library, and waits for
+/// the caller's.
 pub fn keep_loaded() {
+    static IS_KEPT: AtomicBool = AtomicBool::new(false);
+    if IS_KEPT.load(Relaxed) {
+        return;
+    }
     let mut info = MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: the address is good for the answer; the name that is found is of a loaded object.
     unsafe {
@@ -116,6 +125,8 @@ pub fn keep_loaded() {
             libc::dlerror();
         }
     }
+    // Twice does no harm.
+    IS_KEPT.store(true, Relaxed);
 }
 
 /// The calling thread's number in the kernel.

@@ -41,20 +41,16 @@
 use std::cell::Cell;
 use std::ptr::{NonNull, null};
 
+use super::Lock;
 use super::atomic::{
     AtomicU8, AtomicU64,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
+use super::futex::Futex;
 use super::identity::this_process;
-use super::parker::Parker;
 #[cfg(not(loom))]
 use crate::engine::sys;
-
-#[cfg(not(loom))]
-use super::fork_safe_mutex::ForkSafeMutex as Lock;
-#[cfg(loom)]
-use models::Lock;
 
 /// The list of those that wait for one thing.
 pub struct Parties {
@@ -191,7 +187,7 @@ impl Parties {
         if let Some(result) = spin(&attempt) {
             return Some(result);
         }
-        let thread = Thread { party: Party::new(&THREAD), parker: Parker::new() };
+        let thread = Thread { party: Party::new(&THREAD), word: Futex::new(WAITS) };
         loop {
             // SAFETY: this returns only when the party is outside.
             unsafe { self.enlist(&thread.party) };
@@ -201,11 +197,11 @@ impl Parties {
                 }
                 return Some(result);
             }
-            if !thread.parker.wait(until_ns) && self.delist(&thread.party) {
+            if !thread.word.wait_while(WAITS, until_ns) && self.delist(&thread.party) {
                 return attempt(); // The time is over.
             }
             thread.party.take_note();
-            thread.parker.reset();
+            thread.word.store(WAITS, Relaxed);
             if let Some(result) = attempt() {
                 self.hand_on(is_ready);
                 return Some(result);
@@ -386,12 +382,17 @@ fn spin<R>(_: impl Fn() -> Option<R>) -> Option<R> {
     None
 }
 
-/// A thread that waits.
+/// A thread that waits, in its own frame.
 #[repr(C)]
 struct Thread {
     party: Party,
-    parker: Parker,
+    word: Futex,
 }
+
+/// The word of a thread that has not been told. It sleeps while that is so.
+const WAITS: u32 = 0;
+/// It has been told, by who took it out of the list. It changes the word back itself before it waits again.
+const GOES_ON: u32 = 1;
 
 static THREAD: PartyKind =
     PartyKind { rank: |_| Rank::Asleep, claim: claim_thread, deliver: wake_thread };
@@ -401,14 +402,14 @@ static THREAD: PartyKind =
 unsafe fn claim_thread(party: &Party) {
     let thread = std::ptr::from_ref(party).cast::<Thread>();
     // SAFETY: listed until now, so it is there.
-    unsafe { &(*thread).parker }.tell();
+    unsafe { &(*thread).word }.store(GOES_ON, Release);
 }
 
 /// # Safety
 /// The address of a [`Thread`], which may be gone.
 unsafe fn wake_thread(party: NonNull<Party>) -> bool {
     // SAFETY: only an address is computed.
-    Parker::wake(unsafe { &raw const (*party.as_ptr().cast::<Thread>()).parker });
+    Futex::wake(unsafe { &raw const (*party.as_ptr().cast::<Thread>()).word });
     true
 }
 

@@ -1,81 +1,59 @@
 //! What the watchdog waits on; the protocol is in the head of [`watchdog`](super).
 
-use std::sync::atomic::{AtomicU32, Ordering::*, fence};
+use crate::engine::threads::Futex;
+use crate::engine::threads::atomic::{
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 
 const WATCHING: u32 = 0;
 const PARKED: u32 = 1;
 const RUNG: u32 = 2;
 
-/// What it is made of: the models have another one.
-pub trait Word {
-    fn load(&self) -> u32;
-    fn store(&self, value: u32);
-    /// A SeqCst fence.
-    fn fence();
-}
-
-impl Word for AtomicU32 {
-    #[inline(always)]
-    fn load(&self) -> u32 {
-        AtomicU32::load(self, Relaxed)
-    }
-
-    fn store(&self, value: u32) {
-        AtomicU32::store(self, value, Relaxed);
-    }
-
-    #[inline(always)]
-    fn fence() {
-        fence(SeqCst);
-    }
-}
-
 /// The bell.
-pub struct Bell<W = AtomicU32>(W);
+pub struct Bell(Futex);
 
 impl Bell {
-    pub const fn new() -> Bell {
-        Bell(AtomicU32::new(WATCHING))
+    pub const fn in_static() -> Bell {
+        Bell(Futex::in_static(WATCHING))
     }
-}
 
-impl<W: Word> Bell<W> {
     // ---- for the watchdog
 
     /// It is about to look, and looks again soon.
     pub fn watch(&self) {
-        self.0.store(WATCHING);
+        self.0.store(WATCHING, Relaxed);
     }
 
     /// It is about to look for the last time.
     pub fn park(&self) {
-        self.0.store(PARKED);
-        W::fence();
+        self.0.store(PARKED, Relaxed);
+        fence(SeqCst);
     }
 
-    /// Waits by `wait`, which returns once the word has not that value any more, or earlier.
-    pub fn wait(&self, wait: impl FnOnce(&W, u32)) {
-        let state = self.0.load();
+    /// Waits until it is rung, but not beyond a moment of the monotonic clock.
+    pub fn wait(&self, until_ns: Option<u64>) {
+        let state = self.0.load(Relaxed);
         if state != RUNG {
-            wait(&self.0, state);
+            self.0.wait_while(state, until_ns);
         }
     }
 
     // ---- for the schedulers
 
-    /// The caller has cleared its `asleep`. `wake` ends the wait of the watchdog.
+    /// The caller has cleared its `asleep`.
     #[inline]
-    pub fn ring_if_parked(&self, wake: impl FnOnce(&W)) {
-        W::fence();
-        if self.0.load() == PARKED {
-            self.ring(wake);
+    pub fn ring_if_parked(&self) {
+        fence(SeqCst);
+        if self.0.load(Relaxed) == PARKED {
+            self.ring();
         }
     }
 
     /// The caller has entered the registry, or left it.
-    pub fn ring(&self, wake: impl FnOnce(&W)) {
-        self.0.store(RUNG);
-        wake(&self.0);
+    pub fn ring(&self) {
+        self.0.store(RUNG, Relaxed);
+        Futex::wake(&self.0);
     }
 }
 

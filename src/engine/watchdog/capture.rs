@@ -19,13 +19,14 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+    AtomicPtr, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 use crate::engine::context::switch;
 use crate::engine::sys::{self, FaultInfo, Registers};
 use crate::engine::task::{self, Name, Task};
+use crate::engine::threads::Futex;
 
 /// How much of a stack is copied: 32 KiB.
 pub const WORDS: usize = 32 * 1024 / size_of::<usize>();
@@ -65,7 +66,7 @@ static CAPTURE: Shared = Shared(UnsafeCell::new(Capture {
 }));
 
 /// The number of the request, and in the lowest bits one of the states.
-static STATE: AtomicU32 = AtomicU32::new(IDLE);
+static STATE: Futex = Futex::in_static(IDLE);
 const IDLE: u32 = 0;
 const ARMED: u32 = 1;
 const FILLING: u32 = 2;
@@ -131,7 +132,7 @@ pub fn take<R>(
                 let _ = STATE.compare_exchange(state, state - ARMED + IDLE, AcqRel, Relaxed);
             }
             // A handler that has begun is a few microseconds of its thread from the end.
-            _ => sys::futex_wait(&STATE, state, Some(sys::monotonic_ns() + ASK_EVERY_NS)),
+            _ => _ = STATE.wait_while(state, Some(sys::monotonic_ns() + ASK_EVERY_NS)),
         }
     }
 }
@@ -147,7 +148,7 @@ pub extern "C" fn on_signal(_: c_int, _: *mut FaultInfo, context: *mut c_void) {
         // SAFETY: the state says that it is this handler's. The context is what the kernel gave.
         unsafe { fill(&mut *CAPTURE.0.get(), context) };
         STATE.store(state - ARMED + READY, Release);
-        sys::futex_wake(&STATE);
+        Futex::wake(&STATE);
     }
     sys::set_errno(errno);
 }

@@ -12,7 +12,7 @@ use super::capture::{self, Turn};
 use crate::engine::log;
 use crate::engine::sys;
 use crate::engine::task::Task;
-use crate::engine::threads::{ForkSafeMutex, ForkSafeMutexGuard, this_process};
+use crate::engine::threads::{Lock, LockGuard, this_process};
 
 /// What the registry has of a scheduler, which is a part of it.
 pub struct Entry {
@@ -85,7 +85,7 @@ pub struct Registry {
 // SAFETY: the entries are of schedulers that run, which leave before they end.
 unsafe impl Send for Registry {}
 
-static REGISTRY: ForkSafeMutex<Registry> = ForkSafeMutex::new(Registry {
+static REGISTRY: Lock<Registry> = Lock::in_static(Registry {
     process: 0,
     first: null(),
     has_thread: false,
@@ -94,7 +94,7 @@ static REGISTRY: ForkSafeMutex<Registry> = ForkSafeMutex::new(Registry {
 });
 
 /// Locks the registry: this process's own.
-pub fn registry() -> ForkSafeMutexGuard<'static, Registry> {
+pub fn registry() -> LockGuard<'static, Registry> {
     let mut registry = REGISTRY.lock();
     if registry.process != this_process() {
         // The threads of the parent are not here, nor do their schedulers run.

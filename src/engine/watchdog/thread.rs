@@ -2,14 +2,13 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::bell::Bell;
 use super::registry::{LongTurn, Registry, registry};
 use super::{capture, report};
 use crate::engine::sys::{self, Result};
 
-static BELL: Bell = Bell::new();
+static BELL: Bell = Bell::in_static();
 
 /// How long a thread stays that has nobody to look at: a program may run its schedulers again and again.
 const LINGER_NS: u64 = 1_000_000_000;
@@ -18,16 +17,8 @@ const LINGER_NS: u64 = 1_000_000_000;
 /// interrupts, such as reading a file from a slow disk, it does not run.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
-/// Before the registry is locked: asks the loader, which may be running code that waits for it.
-pub fn prepare() {
-    static IS_KEPT: AtomicBool = AtomicBool::new(false);
-    if !IS_KEPT.load(Relaxed) {
-        sys::keep_loaded();
-        IS_KEPT.store(true, Relaxed);
-    }
-}
-
-/// Makes the thread, unless there is one. After [`prepare`].
+/// Makes the thread, unless there is one. After [`sys::keep_loaded`], which may not be called while the
+/// registry is locked.
 pub fn ensure(registry: &mut Registry) -> Result<()> {
     if !registry.has_thread {
         sys::start_thread(main, null_mut())?;
@@ -38,13 +29,13 @@ pub fn ensure(registry: &mut Registry) -> Result<()> {
 
 /// A scheduler has entered the registry, or left it.
 pub fn ring() {
-    BELL.ring(|word| sys::futex_wake(word));
+    BELL.ring();
 }
 
 /// A scheduler is awake, and its entry says so.
 #[inline]
 pub fn ring_if_parked() {
-    BELL.ring_if_parked(|word| sys::futex_wake(word));
+    BELL.ring_if_parked();
 }
 
 extern "C-unwind" fn main(_: *mut c_void) -> *mut c_void {
@@ -88,8 +79,7 @@ fn park() -> bool {
 }
 
 fn wait(timeout_ns: Option<u64>) {
-    let until_ns = timeout_ns.map(|ns| sys::monotonic_ns().saturating_add(ns));
-    BELL.wait(|word, value| sys::futex_wait(word, value, until_ns));
+    BELL.wait(timeout_ns.map(|ns| sys::monotonic_ns().saturating_add(ns)));
 }
 
 fn report(long: &LongTurn) {

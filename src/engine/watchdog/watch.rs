@@ -74,7 +74,7 @@ impl Watch {
 
     fn enter(&self, subject: Subject) {
         self.process.set(this_process());
-        thread::prepare();
+        sys::keep_loaded();
         let mut registry = registry();
         registry.enter(&self.entry, subject);
         let has_signal = install(&mut registry);
