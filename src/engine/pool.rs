@@ -14,11 +14,13 @@
 //! | `QUEUED` | in the class's queue | `RUNNING` | a thread of the class, under the lock of the class |
 //! | | | none: it is the scheduler's again | the task, which leaves before the function has begun, under the lock |
 //! | | | `INLINE` | who finds that the class can have no thread at all, under the lock |
-//! | `INLINE` | a message for its scheduler, whose loop runs the function | `RUNNING` | the loop; if the task has left it frees the job instead |
-//! | `RUNNING` | the function runs | `DONE` | who runs it, after it |
-//! | | | `GIVEN_UP`, `ABANDONED` | the task, canceled or timed out |
-//! | `GIVEN_UP` | as `RUNNING`, and the function may know; the task waits on, since the argument is its own | `DONE` | who runs it |
-//! | `ABANDONED` | the task has left | none: freed, after `abandon` | who runs it |
+//! | `INLINE` | a message for its scheduler, whose loop is to run the function | `IN_LOOP` | the loop |
+//! | | | none: freed by the loop when the message comes | the task, which leaves before that |
+//! | `IN_LOOP` | the loop runs the function, so its task cannot leave meanwhile | `DONE` | the loop, after it |
+//! | `RUNNING` | the function runs on a thread of the class | `DONE` | that thread, after it |
+//! | | | `ABANDONED`, or without `abandon` `GIVEN_UP` | the task, canceled or timed out, or its scheduler's destruction |
+//! | `GIVEN_UP` | as `RUNNING`, and the function may know; the task waits on, since the argument is its own | `DONE` | that thread |
+//! | `ABANDONED` | the task has left | none: freed, after `abandon` | that thread |
 //! | `DONE` | the function has ended | none | the scheduler's thread, by the message: it readies the task, if that has not left, and frees the job |
 //!
 //! The task's side is always its scheduler's thread: the task itself, the loop on its behalf, or who
@@ -32,8 +34,8 @@
 //! # fork()
 //!
 //! A child has the memory of its parent's pool, but none of its threads. What is of the parent is
-//! known by the number of the process: the pool is emptied at its first use in the child, and locks
-//! that were held are open again. A job of the parent does not end in the child: whose task waits for
+//! known by the number of the process: the pool is emptied at its first use in the child, and a lock that
+//! a thread of the parent held is free there. A job of the parent does not end in the child: whose task waits for
 //! it there is told so. A child that is made on one of the pool's threads ends when the function
 //! returns.
 

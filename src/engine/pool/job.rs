@@ -57,12 +57,11 @@ unsafe fn unlink_call(_: SchedulerRef, work: usize, _: &Task) {
 
 pub const QUEUED: u32 = 0;
 pub const INLINE: u32 = 1;
-pub const RUNNING: u32 = 2;
-/// By the loop, which has it from the mailbox: its task cannot leave.
-pub const IN_LOOP: u32 = 6;
-pub const GIVEN_UP: u32 = 3;
-pub const ABANDONED: u32 = 4;
-pub const DONE: u32 = 5;
+pub const IN_LOOP: u32 = 2;
+pub const RUNNING: u32 = 3;
+pub const GIVEN_UP: u32 = 4;
+pub const ABANDONED: u32 = 5;
+pub const DONE: u32 = 6;
 
 #[repr(C)]
 pub struct Job {

@@ -1,5 +1,15 @@
 //! What the lock of a class guards: its queue, its sleepers, and how many threads do what. The table is in
 //! `workers.rs`.
+//!
+//! Each thread of a class has a word to sleep on, which is changed under the lock, but read without:
+//!
+//! | [`Sleeper::word`] | is | goes to | by whom |
+//! |---|---|---|---|
+//! | [`CALLED`] | it is coming or busy, and not in the list | [`ASLEEP`] | the thread: it has found no job, and enters the list |
+//! | [`ASLEEP`] | it is in the list | [`CALLED`] | who has a job for one more thread, and takes it out |
+//! | | | [`DISMISSED`] | who takes it out since the process ends |
+//! | | | none | the thread, which takes itself out, for it has slept for long: it ends |
+//! | [`DISMISSED`] | not in the list, and to end | none | |
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -35,7 +45,7 @@ unsafe impl Send for State {}
 
 /// A thread that may sleep, in its own frame.
 pub struct Sleeper {
-    /// [`ASLEEP`] until it is taken out of the list, and told why.
+    /// See the module.
     pub word: Futex,
     pub thread: c_int,
     pub pace: Pace,

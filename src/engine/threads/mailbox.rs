@@ -3,13 +3,17 @@
 //!
 //! # The protocol
 //!
-//! | state | is | set by |
+//! | `sleep` | is | goes to | by whom |
+//! |---|---|---|---|
+//! | awake | the loop looks at the mailbox in each iteration | asleep, with the next number | the owner, before a wait, and at the end of a run |
+//! | asleep | nobody looks before the descriptor is readable | rung | a poster, after its write to the descriptor, if the number is still the same |
+//! | | | awake | the owner, after a wait, and when a run begins |
+//! | rung | asleep, and the descriptor was written to since | awake | the owner, as above |
+//!
+//! | other words | are | set by |
 //! |---|---|---|
-//! | awake | `sleep` says so: the loop looks at the mailbox in each iteration | the owner, after a wait |
-//! | asleep | nobody looks before the descriptor is readable | the owner, before a wait, and between runs |
-//! | rung | asleep, and the descriptor was written to since | a poster, after its write |
-//! | stopped | `stop` is true: the loop ends at its next look | any thread and signal handler; taken back by the owner, at the end of the run |
-//! | closed | the inbox is closed: the scheduler is gone | the owner, for good |
+//! | `stop` | true: the loop ends at its next look | any thread and signal handler; taken back by the owner, at the end of the run |
+//! | the inbox | closed: the scheduler is gone | the owner, for good |
 //!
 //! The owner is the thread that runs the scheduler, or the one that destroys it.
 //!

@@ -6,14 +6,22 @@
 //!
 //! # The states of a party
 //!
-//! | state | is | changed by |
-//! |---|---|---|
-//! | outside | in no list: it does not wait, or is about to look | its owner: [`Parties::enlist`] |
-//! | listed | it waits, and will be told | its owner: [`Parties::delist`]; who tells it: [`Parties::notify`] |
-//! | told | it has been taken out of the list, and a note is on its way. It will look | its owner, when the note has come: [`Party::take_note`] |
+//! | state | is | goes to | by whom |
+//! |---|---|---|---|
+//! | outside | in no list: it does not wait, or is about to look | listed | its owner: [`Parties::enlist`] |
+//! | listed | it waits, and will be told | outside | its owner, which waits no longer: [`Parties::delist`] |
+//! | | | told | who tells it, and takes it out of the list: [`Parties::notify`] |
+//! | told | a note is on its way to it. It will look | outside | its owner, when the note has come, or who could not deliver it: [`Party::take_note`] |
 //!
 //! The list, and each change from and to *listed*, is guarded by the lock. It is taken only when somebody
-//! waits; `count` says so without.
+//! waits; `count` says so without, so that a channel at which nobody waits costs no lock.
+//!
+//! The note of a scheduler is a message. That of a thread is its word, on which it sleeps:
+//!
+//! | word | is | goes to | by whom |
+//! |---|---|---|---|
+//! | `WAITS` | it sleeps, or is about to | `GOES_ON` | who takes its party out of the list, under the lock |
+//! | `GOES_ON` | the note has come | `WAITS` | the thread, which is outside then, before it enters the list again |
 //!
 //! # The protocol
 //!
@@ -389,9 +397,7 @@ struct Thread {
     word: Futex,
 }
 
-/// The word of a thread that has not been told. It sleeps while that is so.
 const WAITS: u32 = 0;
-/// It has been told, by who took it out of the list. It changes the word back itself before it waits again.
 const GOES_ON: u32 = 1;
 
 static THREAD: PartyKind =

@@ -5,11 +5,16 @@
 //! Vyukov's queue (2010): positions count up for ever, each belongs to one slot, and the slot's *stamp* says
 //! what can be done there.
 //!
-//! | stamp of the slot of position `p` | is |
-//! |---|---|
-//! | `p` | free: a sender that moves `tail` from `p` on has claimed it, and writes the element |
-//! | `p + FILLED` | filled: a receiver that moves `head` from `p` on has claimed it, and reads the element |
-//! | the same slot's next position | free again, a lap later |
+//! | stamp of the slot of position `p` | is | goes to | by whom |
+//! |---|---|---|---|
+//! | `p` | free | `p + FILLED` | the sender that has moved `tail` from `p` on: that has claimed the slot for it, and now the element is written |
+//! | `p + FILLED` | filled | the same slot's next position: free again, a lap later | the receiver that has moved `head` from `p` on: that has claimed it, and now the element is read |
+//!
+//! | word | goes to | by whom |
+//! |---|---|---|
+//! | `tail` | the next position | a sender, by a compare-and-swap, if the slot is free |
+//! | | the same with [`CLOSED`], for good | who closes the channel |
+//! | `head` | the next position | a receiver, by a compare-and-swap, if the slot is filled |
 //!
 //! A position is a lap and an index, so that any capacity goes without a division. It is even; the lowest bit
 //! of a stamp is [`FILLED`], that of `tail` is [`CLOSED`].
