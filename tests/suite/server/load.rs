@@ -385,8 +385,7 @@ fn once_settled(server: &Server, deadline: Instant) -> Footprint {
     loop {
         thread::sleep(Duration::from_millis(2500));
         let now = server.footprint();
-        let is_same =
-            (now.resident_kib, now.mappings) == (before.resident_kib, before.mappings);
+        let is_same = (now.resident_kib, now.mappings) == (before.resident_kib, before.mappings);
         if is_same || Instant::now() >= deadline {
             return now;
         }
