@@ -2299,6 +2299,17 @@ int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
                                size_t buffer_bytes,
                                mj_metrics_format format);
 
+// mj_scheduler_write_metrics() of the counters alone, from any thread: what mj_remote_metrics() reads,
+// as text. The distributions are the scheduler's own thread's. Does not suspend.
+//
+// Returns the length of the whole text without the NUL, as there. Errors:
+//   -EPIPE   the scheduler has been destroyed
+//   -EINVAL  `remote` is NULL, `buffer` is NULL with a size, or `format` is unknown
+int mj_remote_write_metrics(struct mj_remote *remote,
+                            char *buffer,
+                            size_t buffer_bytes,
+                            mj_metrics_format format);
+
 // Prints one line for each living task to a stream, which stays the caller's: its id, its name,
 // what it is doing (running, ready, or for which descriptor, task or time it waits), the number of
 // its turns, and how much of its stack it has used. NULL for either, and a scheduler that is
