@@ -229,6 +229,10 @@ static void bad_arguments_are_refused(void) {
   mj_metrics metrics;
   CHECK_INT(mj_remote_metrics(NULL, &metrics, sizeof metrics), ==, -EINVAL);
   CHECK_INT(mj_remote_metrics(remote, NULL, sizeof metrics), ==, -EINVAL);
+  char text[10];
+  CHECK_INT(mj_remote_write_metrics(NULL, text, sizeof text, MJ_METRICS_JSON), ==, -EINVAL);
+  CHECK_INT(mj_remote_write_metrics(remote, NULL, sizeof text, MJ_METRICS_JSON), ==, -EINVAL);
+  CHECK_INT(mj_remote_write_metrics(remote, text, sizeof text, (mj_metrics_format)77), ==, -EINVAL);
   mj_remote_release(remote);
   mj_scheduler_destroy(scheduler);
 }
@@ -432,6 +436,30 @@ static void* reads_counters(void* remote) {
   return NULL;
 }
 
+// As the scheduler's own thread writes them, but for what only that knows.
+static void the_counters_are_written_as_text(void) {
+  static char own[10000], text[10000];
+  mj_scheduler* scheduler = new_scheduler();
+  mj_remote* remote = mj_scheduler_remote(scheduler);
+  for (int i = 0; i < 3; i++) CHECK_INT(mj_go(scheduler, does_nothing, NULL, NULL), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  for (int format = MJ_METRICS_TEXT; format <= MJ_METRICS_JSON; format++) {
+    mj_metrics_format as = (mj_metrics_format)format;
+    CHECK_INT(mj_scheduler_write_metrics(scheduler, own, sizeof own, as), >, 0);
+    int length = mj_remote_write_metrics(remote, NULL, 0, as);
+    CHECK_INT(mj_remote_write_metrics(remote, text, sizeof text, as), ==, length);
+    CHECK_INT(strlen(text), ==, length);
+    // JSON ends with a brace, before which the distributions are.
+    size_t common = (size_t)length - (format == MJ_METRICS_JSON ? 2 : 0);
+    CHECK_INT(memcmp(text, own, common), ==, 0);
+    CHECK(strlen(own) > strlen(text) && (format != MJ_METRICS_JSON || text[common] == '}'));
+    CHECK_INT(mj_remote_write_metrics(remote, text, 10, as), ==, length);
+    CHECK_INT(strlen(text), ==, 9);
+  }
+  mj_remote_release(remote);
+  mj_scheduler_destroy(scheduler);
+}
+
 static void yields_for_ever(void* argument) {
   (void)argument;
   for (;;) mj_yield();
@@ -462,5 +490,6 @@ int main(void) {
   RUN(on_its_own_thread_it_acts_at_once);
   RUN(a_run_waits_while_there_is_a_handle);
   RUN(a_thread_reads_the_counters_of_a_busy_scheduler);
+  RUN(the_counters_are_written_as_text);
   return 0;
 }

@@ -500,7 +500,8 @@ typedef void (*mj_abandon_fn)(void *argument);
 //
 // If the scheduler is destroyed before the function has begun, `abandon` is called with the argument
 // instead, once, by the thread that destroys it, unless it is NULL; it must not use that scheduler. A
-// post that was accepted is not lost for want of memory: it waits until there is some.
+// post that was accepted is not lost for want of memory: it waits until there is some, and one ERROR line
+// says so.
 //
 // Callable from any thread, inside or outside a task, not from a signal handler: mj_post_with_node() is.
 // Does not suspend.
@@ -2297,6 +2298,17 @@ int mj_scheduler_write_metrics(struct mj_scheduler *scheduler,
                                char *buffer,
                                size_t buffer_bytes,
                                mj_metrics_format format);
+
+// mj_scheduler_write_metrics() of the counters alone, from any thread: what mj_remote_metrics() reads,
+// as text. The distributions are the scheduler's own thread's. Does not suspend.
+//
+// Returns the length of the whole text without the NUL, as there. Errors:
+//   -EPIPE   the scheduler has been destroyed
+//   -EINVAL  `remote` is NULL, `buffer` is NULL with a size, or `format` is unknown
+int mj_remote_write_metrics(struct mj_remote *remote,
+                            char *buffer,
+                            size_t buffer_bytes,
+                            mj_metrics_format format);
 
 // Prints one line for each living task to a stream, which stays the caller's: its id, its name,
 // what it is doing (running, ready, or for which descriptor, task or time it waits), the number of

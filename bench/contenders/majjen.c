@@ -24,6 +24,7 @@ static inline void task_wake(task_handle task) { mj_task_wake(task); }
 static void run_tasks(task_body *first);
 
 #include "calls.h"
+#include "dead_names.h"
 #include "server.h"
 #include "tasks.h"
 #include "threads.h"
@@ -445,6 +446,7 @@ int main(int argc, char **argv) {
       THREAD_TESTS,
       CALL_TESTS,
       {"elements", test_elements},
+      {"dead_names", test_dead_names},
       {"version", test_version},
       {NULL, NULL},
   };

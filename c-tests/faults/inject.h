@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -60,9 +61,11 @@ typedef enum call {
   SETSOCKOPT,
   BIND,
   LISTEN,
+  PTHREAD_CREATE,
   CLOCK_GETTIME,
 } call;
 
+// Threads of a scenario count together.
 static struct {
   bool armed;
   call call;
@@ -98,9 +101,9 @@ static bool is_in_program(const void* caller) {
 
 static bool hits(call call, const void* caller) {
   if (!fault.armed || call != fault.call || is_spared || is_in_program(caller)) return false;
-  fault.calls++;
-  if (fault.calls < fault.first || fault.calls - fault.first >= fault.length) return false;
-  fault.failed++;
+  unsigned long number = __atomic_add_fetch(&fault.calls, 1, __ATOMIC_RELAXED);
+  if (number < fault.first || number - fault.first >= fault.length) return false;
+  __atomic_add_fetch(&fault.failed, 1, __ATOMIC_RELAXED);
   return true;
 }
 
@@ -389,6 +392,14 @@ int listen(int fd, int backlog) {
   REAL(listen);
   FAIL_IF_HIT(LISTEN);
   return real(fd, backlog);
+}
+
+// It returns its error.
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*),
+                   void* argument) {
+  REAL(pthread_create);
+  if (HITS(PTHREAD_CREATE)) return fault.error;
+  return real(thread, attributes, body, argument);
 }
 
 int clock_gettime(clockid_t clock, struct timespec* now) {

@@ -5,6 +5,7 @@
 
 #include "inject.h"
 
+#include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -828,9 +829,14 @@ static void close_server(void) {
 #include "log_room.h"
 #include "signal_table.h"
 
-// ---- channels between threads ----
+// ---- between threads ----
 
+#include "posts.h"
 #include "xchans.h"
+
+// ---- on the pool ----
+
+#include "pool.h"
 
 // ---- All of them ----
 
@@ -866,7 +872,11 @@ static const scenario scenarios[] = {
     {"one run more", fill_table, run_one_more, empty_table, false},
     {"transfers", open_transfers, transfer_all, close_transfers, false},
     {"streams", open_streams, use_streams, close_streams, false},
+    {"posts", prepare_posts, post_and_run, all_have_run, false},
+    {"posts, and destroy", prepare_posts, post_and_destroy, all_have_run_or_were_abandoned, true},
     {"channels between threads", NULL, cross, release_channels, false},
+    {"a channel to a thread", NULL, cross_to_thread, release_channels, false},
+    {"the pool", write_whole_file, use_pool, remove_whole_file, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

@@ -93,6 +93,7 @@ static const target system_calls[] = {
     {SETSOCKOPT, "setsockopt", EVER, HARMFUL, {ENOMEM, ENOPROTOOPT}},
     {BIND, "bind", EVER, HARMFUL, {EADDRINUSE, EACCES}},
     {LISTEN, "listen", EVER, HARMFUL, {EADDRINUSE}},
+    {PTHREAD_CREATE, "pthread_create", EVER, HARMLESS, {EAGAIN, ENOMEM, EPERM}},
     {CLOCK_GETTIME, "clock_gettime", STORM, HARMLESS, {EINVAL, EPERM, ENOSYS}},
     {0, NULL, EVER, HARMFUL, {0}},
 };
@@ -297,6 +298,7 @@ int main(int argc, char** argv) {
   CHECK_INT(mj_fd_adopt(fileno(nowhere)), ==, 0);
   CHECK_INT(mj_fd_release(fileno(nowhere)), ==, 0);
   use_threads_once();
+  prepare_pool();
   time_t now = time(NULL);
   struct tm parts;
   localtime_r(&now, &parts);

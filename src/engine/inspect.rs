@@ -5,4 +5,4 @@ mod dump;
 mod report;
 
 pub use dump::dump;
-pub use report::{Format, print_metrics, write_metrics};
+pub use report::{Format, print_metrics, write_counters, write_metrics};

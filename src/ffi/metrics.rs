@@ -5,10 +5,12 @@ use std::fmt;
 use std::ptr::{from_ref, null};
 
 use super::own_scheduler_ref;
-use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_scheduler};
+use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_remote, mj_scheduler};
 use crate::engine::inspect::{self, Format};
 use crate::engine::log;
-use crate::engine::sys::{Error, TruncatingWriter, Uncancelable};
+use crate::engine::measure::Metrics;
+use crate::engine::sys::{Error, Result, TruncatingWriter, Uncancelable};
+use crate::engine::threads::Remote;
 
 unsafe extern "C" {
     /// In `shim/stream.c`: writes to a live stream.
@@ -104,16 +106,56 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { own_scheduler_ref(scheduler, "mj_scheduler_write_metrics") };
-    let format = [Format::Text, Format::Prometheus, Format::Json].get(format as usize).copied();
-    let (scheduler, format) = match (scheduler, format) {
-        (Ok(scheduler), Some(format)) => (scheduler, format),
-        (Err(error), _) => return error.status(),
-        (_, None) => return Error::InvalidArgument.status(),
-    };
+    let written = scheduler.and_then(|scheduler| {
+        let write =
+            |format, out: &mut dyn fmt::Write| inspect::write_metrics(scheduler, format, out);
+        // SAFETY: the caller's buffer of this size, which nobody else uses during the call.
+        unsafe { write_to_buffer(buffer, buffer_bytes, format, write) }
+    });
+    written.unwrap_or_else(Error::status)
+}
+
+/// mj_scheduler_write_metrics() of the counters alone, from any thread: what mj_remote_metrics() reads,
+/// as text. The distributions are the scheduler's own thread's. Does not suspend.
+///
+/// Returns the length of the whole text without the NUL, as there. Errors:
+///   -EPIPE   the scheduler has been destroyed
+///   -EINVAL  `remote` is NULL, `buffer` is NULL with a size, or `format` is unknown
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_remote_write_metrics(
+    remote: *mut mj_remote,
+    buffer: *mut c_char,
+    buffer_bytes: usize,
+    format: MetricsFormatInt,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    let counters = unsafe { Remote::borrow_raw(remote.cast(), Remote::counters) };
+    let written = counters.unwrap_or(Err(Error::InvalidArgument)).and_then(|values| {
+        let counters = Metrics::of(&values);
+        let write =
+            |format, out: &mut dyn fmt::Write| inspect::write_counters(&counters, format, out);
+        // SAFETY: the caller's buffer of this size, which nobody else uses during the call.
+        unsafe { write_to_buffer(buffer, buffer_bytes, format, write) }
+    });
+    written.unwrap_or_else(Error::status)
+}
+
+/// Writes to a buffer, as much as fits, with a NUL behind it. Returns the length of the whole.
+///
+/// # Safety
+/// The buffer has this size, and nobody else uses it during the call.
+unsafe fn write_to_buffer(
+    buffer: *mut c_char,
+    buffer_bytes: usize,
+    format: MetricsFormatInt,
+    write: impl FnOnce(Format, &mut dyn fmt::Write) -> fmt::Result,
+) -> Result<c_int> {
+    let formats = [Format::Text, Format::Prometheus, Format::Json];
+    let format = formats.get(format as usize).copied().ok_or(Error::InvalidArgument)?;
     let text: &mut [u8] = match buffer_bytes {
         0 => &mut [],
-        _ if buffer.is_null() => return Error::InvalidArgument.status(),
-        // SAFETY: the buffer has this size by contract, and nobody else uses it during the call.
+        _ if buffer.is_null() => return Err(Error::InvalidArgument),
+        // SAFETY: as this function's contract says.
         bytes => unsafe { std::slice::from_raw_parts_mut(buffer.cast(), bytes) },
     };
     let (text, nul) = match text.split_last_mut() {
@@ -125,8 +167,8 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
     }
     text.fill(0);
     let mut out = TruncatingWriter::new(text);
-    let _ = inspect::write_metrics(scheduler, format, &mut out); // TruncatingWriter does not fail.
-    c_int::try_from(out.length).unwrap_or(c_int::MAX)
+    let _ = write(format, &mut out); // TruncatingWriter does not fail.
+    Ok(c_int::try_from(out.length).unwrap_or(c_int::MAX))
 }
 
 /// Prints one line for each living task to a stream, which stays the caller's: its id, its name,

@@ -47,7 +47,8 @@ impl Posted {
 ///
 /// If the scheduler is destroyed before the function has begun, `abandon` is called with the argument
 /// instead, once, by the thread that destroys it, unless it is NULL; it must not use that scheduler. A
-/// post that was accepted is not lost for want of memory: it waits until there is some.
+/// post that was accepted is not lost for want of memory: it waits until there is some, and one ERROR line
+/// says so.
 ///
 /// Callable from any thread, inside or outside a task, not from a signal handler: mj_post_with_node() is.
 /// Does not suspend.

@@ -12,6 +12,8 @@ use super::record::wake;
 use super::shared::Shared;
 use super::sync::SendError;
 use super::task::spawn::Options;
+use crate::engine::inspect::{self, Format};
+use crate::engine::measure::Metrics as Counters;
 use crate::engine::scheduler::{self, Post, act_on};
 use crate::engine::sys::{Error, Result};
 use crate::engine::threads::{self, Message};
@@ -211,6 +213,58 @@ impl Remote {
     /// [`Error::Disconnected`] when the scheduler is gone.
     pub fn metrics(&self) -> Result<Metrics> {
         self.remote.counters().map(|values| Metrics::of_values(&values))
+    }
+
+    /// The counters as [`Scheduler::metrics_text`](crate::Scheduler::metrics_text) has them, from any
+    /// thread. The distributions are not among them: they are the scheduler's own thread's.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// assert!(scheduler.remote().metrics_text()?.contains("Created:"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub fn metrics_text(&self) -> Result<String> {
+        self.report(Format::Text)
+    }
+
+    /// [`metrics_text`](Self::metrics_text) in Prometheus' text format.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// let remote = scheduler.remote();
+    /// let scraped = std::thread::spawn(move || remote.metrics_prometheus().unwrap());
+    /// assert!(scraped.join().unwrap().contains("majjen_tasks_created_total 0"));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub fn metrics_prometheus(&self) -> Result<String> {
+        self.report(Format::Prometheus)
+    }
+
+    /// [`metrics_text`](Self::metrics_text) as one JSON object.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// assert!(scheduler.remote().metrics_json()?.starts_with('{'));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub fn metrics_json(&self) -> Result<String> {
+        self.report(Format::Json)
+    }
+
+    fn report(&self, format: Format) -> Result<String> {
+        let counters = Counters::of(&self.remote.counters()?);
+        let mut text = String::new();
+        let _ = inspect::write_counters(&counters, format, &mut text); // A String takes all.
+        Ok(text)
     }
 }
 

@@ -23,6 +23,8 @@ trait Handles: Api {
     fn stop_by(remote: &Self::Remote) -> Result<(), i32>;
     /// How many tasks were added, and how many have ended.
     fn tasks_by(remote: &Self::Remote) -> Result<(u64, u64), i32>;
+    /// The counters as Prometheus reads them.
+    fn text_by(remote: &Self::Remote) -> Result<String, i32>;
     fn id(task: &Self::Task) -> u64;
 }
 
@@ -209,6 +211,7 @@ fn after_the_end_every_call_says_so<D: Handles>() {
         assert_eq!(D::cancel_by(&other, 1), Err(libc::EPIPE));
         assert_eq!(D::stop_by(&other), Err(libc::EPIPE));
         assert_eq!(D::tasks_by(&other), Err(libc::EPIPE));
+        assert_eq!(D::text_by(&other), Err(libc::EPIPE));
     };
     thread::spawn(asks).join().unwrap();
     // In a task of another scheduler.
@@ -397,6 +400,8 @@ fn another_thread_reads_counters<D: Handles>() {
             before = now;
             thread::yield_now();
         }
+        let text = D::text_by(&remote).unwrap();
+        assert!(text.contains("\nmajjen_tasks_created_total 102\n"), "{text}");
         D::stop_by(&remote).unwrap();
         before
     });

@@ -40,7 +40,7 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
 #[rustfmt::skip] // A row: which test fails, and with what text; below that, the place.
-const CASES: [Case; 21] = [
+const CASES: [Case; 23] = [
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", delete("table.reserve"))),
     case(ALLOCATIONS, "killed by signal 6", mutant("tasks' table grows or aborts",
@@ -55,6 +55,8 @@ const CASES: [Case; 21] = [
         "majjen_shim_vlog", words("if (heap != NULL)", "if (1)"))),
     case(ALLOCATIONS, A_RUN, mutant("waiter left in its wait queue when its timer has no memory",
         "block::park", replace("end_wait", "scheduler.run_queue.push(task);"))),
+    case(ALLOCATIONS, "ended == created", mutant("post without memory for its task dropped",
+        "Scheduler::begin_posts", delete("push_front"))),
     case(SYSTEM_CALLS, "written", mutant("failure of a guard ignored",
         "Arena::allocate", replace("guard(first, self.shape.guard_bytes)?", "let _ = guard(first, self.shape.guard_bytes);"))),
     case(SYSTEM_CALLS, A_RUN, mutant("no fallback from epoll_pwait2",
@@ -65,6 +67,8 @@ const CASES: [Case; 21] = [
         "monotonic_ns", call("read_clock_again", "0"))),
     case(SYSTEM_CALLS, A_RUN, mutant("task without a stack not tried again",
         "Starved::retry_if_due", condition("is_empty", "false"))),
+    case(SYSTEM_CALLS, A_RUN, mutant("no function runs where the pool can have no thread",
+        "Workers::do_without", delete("Job::post"))),
     case(SYSTEM_CALLS, "open_descriptors", mutant("a child forgets what an attempt has opened",
         "Remote::renew_wake_up_fd", condition("opened_by", "true"))),
     case(PARK, "EINTR", mutant("enqueue lost when a task yields in the middle of a call",

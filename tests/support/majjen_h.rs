@@ -664,6 +664,12 @@ unsafe extern "C" {
         buffer_bytes: usize,
         format: mj_metrics_format,
     ) -> c_int;
+    pub safe fn mj_remote_write_metrics(
+        remote: *mut mj_remote,
+        buffer: *mut c_char,
+        buffer_bytes: usize,
+        format: mj_metrics_format,
+    ) -> c_int;
     pub safe fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
     pub safe fn mj_scheduler_set_wait_func(
         scheduler: *mut mj_scheduler,

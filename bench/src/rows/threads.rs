@@ -78,7 +78,8 @@ pub fn measure(bench: &Bench) -> Result<Row> {
         number: 11,
         title: "Threads",
         work: "Functions that two threads leave for a loop, each of which adds to a counter; 64-bit numbers that a thread \
-               sends to a task; and empty functions that tasks have run by a pool of threads. libuv: a queue with a lock \
+               sends to a task; empty functions that tasks have run by a pool of threads; and reads of 4 KiB that are in memory, \
+               alone and while the resolver waits for a server that does not answer. libuv: a queue with a lock \
                and `uv_async_send`, and `uv_queue_work`. tokio: a bounded `mpsc` channel that one task empties, and \
                `spawn_blocking`. crossbeam: a bounded channel, and an eventfd that wakes the loop; no runtime.",
         leaves_out: "The first tenth of the functions on the pool, for which threads are made. Contenders of this row use \
@@ -143,5 +144,39 @@ pub fn measure(bench: &Bench) -> Result<Row> {
             _ => {}
         }
     }
+    add_reads_beside_names(bench, &mut row);
     Ok(row)
+}
+
+/// Reads beside look-ups whose server is dead, each compared with the same reads alone, in one process.
+fn add_reads_beside_names(bench: &Bench, row: &mut Row) {
+    const LIMIT: f64 = 1.1;
+    const VALUES: [(&str, &str); 5] = [
+        ("alone_p50_ns", "alone, p50"),
+        ("beside_p50_ns", "beside, p50"),
+        ("alone_p99_ns", "alone, p99"),
+        ("beside_p99_ns", "beside, p99"),
+        ("ratio", "ratio of the p99"),
+    ];
+    const READS: [(&str, u32); 2] = [("by the task", 0), ("of a whole file, by the pool", 1)];
+    let (count, repeats) = (bench.plan.size(10_000, 500), bench.plan.size(11, 1));
+    let caption =
+        "ns for a read, alone and beside 100 look-ups whose server is dead: median (least..most)";
+    let mut table = Table::new(caption, ["a read"]);
+    table.head.extend(VALUES.map(|(_, head)| head.to_owned()));
+    for (what, whole) in READS {
+        let arguments = format!("dead_names whole={whole} count={count}");
+        let results = bench.compare_unpinned(&[MAJJEN], &arguments, count, repeats);
+        let mut line = vec![what.to_owned()];
+        if results.median(MAJJEN, "is_own") == Some(0.0) {
+            line.push("not measured: the system refuses namespaces".to_owned());
+            line.extend(VALUES[1..].iter().map(|_| "-".to_owned()));
+        } else {
+            line.extend(VALUES.map(|(value, _)| results.cell(MAJJEN, value, 1.0)));
+            let text = format!("a read {what}, p99 beside 100 dead look-ups, of that alone");
+            row.targets.push(Target::at_most(&text, results.median(MAJJEN, "ratio"), LIMIT, ""));
+        }
+        table.lines.push(line);
+    }
+    row.tables.push(table);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::engine::measure::{self, Kind, Metric, Summary};
+use crate::engine::measure::{self, Kind, Metric, Metrics, Summary};
 use crate::engine::scheduler::Scheduler;
 
 /// The format of metrics.
@@ -16,26 +16,47 @@ pub enum Format {
     Json,
 }
 
+/// The distributions that are known.
+type Distributions<'d> = &'d [(Metric, Summary)];
+
 /// Writes all metrics of a scheduler.
 pub fn write_metrics(scheduler: &Scheduler, format: Format, out: &mut dyn Write) -> fmt::Result {
-    match format {
-        Format::Text => {
-            print_metrics(scheduler, out)?;
-            for (title, (_, summary)) in TITLES.into_iter().zip(distributions(scheduler)) {
-                let Summary { p50, p99, max } = summary;
-                writeln!(out, "{title}: p50 {p50} ns, p99 {p99} ns, max {max} ns")?;
-            }
-            Ok(())
-        }
-        Format::Prometheus => write_prometheus(scheduler, out),
-        Format::Json => write_json(scheduler, out),
-    }
+    scheduler.publish_metrics();
+    write_in(format, &scheduler.metrics, &distributions(scheduler), out)
+}
+
+/// Writes counters alone, which another thread has copied.
+pub fn write_counters(counters: &Metrics, format: Format, out: &mut dyn Write) -> fmt::Result {
+    write_in(format, counters, &[], out)
 }
 
 /// Writes the guide's block, byte for byte: programs parse it.
 pub fn print_metrics(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
     scheduler.publish_metrics();
-    let m = &scheduler.metrics;
+    print_counters(&scheduler.metrics, out)
+}
+
+fn write_in(
+    format: Format,
+    counters: &Metrics,
+    distributions: Distributions<'_>,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    match format {
+        Format::Text => {
+            print_counters(counters, out)?;
+            for (title, (_, summary)) in TITLES.into_iter().zip(distributions) {
+                let Summary { p50, p99, max } = summary;
+                writeln!(out, "{title}: p50 {p50} ns, p99 {p99} ns, max {max} ns")?;
+            }
+            Ok(())
+        }
+        Format::Prometheus => write_prometheus(counters, distributions, out),
+        Format::Json => write_json(counters, distributions, out),
+    }
+}
+
+fn print_counters(m: &Metrics, out: &mut dyn Write) -> fmt::Result {
     write!(
         out,
         "\n=== Majjen Scheduler Metrics ===\n\
@@ -89,15 +110,18 @@ fn distributions(scheduler: &Scheduler) -> [(Metric, Summary); 2] {
     )
 }
 
-fn write_prometheus(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
-    scheduler.publish_metrics();
-    for (metric, value) in scheduler.metrics.table() {
+fn write_prometheus(
+    counters: &Metrics,
+    distributions: Distributions<'_>,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    for (metric, value) in counters.table() {
         write_sample(&metric, "", "", value, out)?;
     }
-    for (metric, Summary { p50, p99, max }) in distributions(scheduler) {
-        write_sample(&metric, "_p50", ": median.", p50, out)?;
-        write_sample(&metric, "_p99", ": 99th percentile.", p99, out)?;
-        write_sample(&metric, "_max", ": longest.", max, out)?;
+    for &(ref metric, Summary { p50, p99, max }) in distributions {
+        write_sample(metric, "_p50", ": median.", p50, out)?;
+        write_sample(metric, "_p99", ": 99th percentile.", p99, out)?;
+        write_sample(metric, "_max", ": longest.", max, out)?;
     }
     Ok(())
 }
@@ -134,14 +158,17 @@ impl Display for Seconds {
     }
 }
 
-fn write_json(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
-    scheduler.publish_metrics();
+fn write_json(
+    counters: &Metrics,
+    distributions: Distributions<'_>,
+    out: &mut dyn Write,
+) -> fmt::Result {
     let mut separator = '{';
-    for (Metric { name, .. }, value) in scheduler.metrics.table() {
+    for (Metric { name, .. }, value) in counters.table() {
         write!(out, "{separator}\"{name}\":{value}")?;
         separator = ',';
     }
-    for (Metric { name, .. }, Summary { p50, p99, max }) in distributions(scheduler) {
+    for (Metric { name, .. }, Summary { p50, p99, max }) in distributions {
         write!(out, ",\"{name}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}")?;
     }
     out.write_str("}\n")

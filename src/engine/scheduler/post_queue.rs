@@ -2,13 +2,17 @@
 
 use std::cell::Cell;
 
+use crate::engine::log;
+use crate::engine::sys::Error;
 use crate::engine::threads::Queue;
 
 /// The posts that were taken from the inbox.
 pub struct Posts {
     pub queue: Queue,
-    /// Whether there was no memory for the task of the first one.
-    pub starved: Cell<bool>,
+    /// Why there is no task for the first one: there was no memory.
+    pub starved: Cell<Option<Error>>,
+    /// Whether that has been logged: once, until it has a task.
+    reported: Cell<bool>,
     /// Whether the task of the latest post that was begun alone has not come back for the next one.
     pub is_out: Cell<bool>,
     /// How many messages of other threads are sure to come.
@@ -23,7 +27,8 @@ impl Posts {
     pub const fn new() -> Posts {
         Posts {
             queue: Queue::new(),
-            starved: Cell::new(false),
+            starved: Cell::new(None),
+            reported: Cell::new(false),
             is_out: Cell::new(false),
             expected: Cell::new(0),
             looks_left_out: Cell::new(0),
@@ -37,7 +42,18 @@ impl Posts {
 
     /// Whether one waits for memory.
     pub fn is_starved(&self) -> bool {
-        self.starved.get()
+        self.starved.get().is_some()
+    }
+
+    /// Logs once why posts wait.
+    pub fn report(&self) {
+        match self.starved.get() {
+            None => self.reported.set(false),
+            Some(reason) if !self.reported.replace(true) => log::error(format_args!(
+                "cannot make a task for a post: {reason}; it and later ones wait until there is memory"
+            )),
+            Some(_) => {}
+        }
     }
 
     /// Whether a message is sure to come, or a post to be begun once there is memory.

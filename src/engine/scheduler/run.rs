@@ -196,6 +196,7 @@ impl Scheduler {
 
             // 3. Wait, if there is nothing else to do.
             self.tasks.starved.report();
+            self.posts.report();
             if self.is_idle() && !self.has_pending_events() {
                 match self.idle_timeout_ns() {
                     // The program's clock has readied a task, or stopped. Or the last of who may wake one has left a

@@ -77,6 +77,15 @@ impl Handles for CAbi {
         Ok((metrics.tasks_created, metrics.tasks_exited))
     }
 
+    fn text_by(remote: &Remote) -> Result<String, i32> {
+        let mut text = vec![0u8; 10_000];
+        let (at, format) = (text.as_mut_ptr().cast(), MJ_METRICS_PROMETHEUS);
+        let length = mj_remote_write_metrics(remote.0, at, text.len(), format);
+        result(length.min(0))?;
+        text.truncate(length as usize);
+        Ok(String::from_utf8(text).expect("text"))
+    }
+
     fn id(task: &Task) -> u64 {
         task.id
     }

@@ -39,6 +39,10 @@ impl Handles for RustApi {
         Ok((metrics.tasks_created, metrics.tasks_exited))
     }
 
+    fn text_by(remote: &Remote) -> Result<String, i32> {
+        remote.metrics_prometheus().map_err(Error::errno)
+    }
+
     fn id(task: &Rc<JoinHandle<()>>) -> u64 {
         task.task().id()
     }
