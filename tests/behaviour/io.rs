@@ -1,6 +1,7 @@
 //! Reading, writing, accepting and connecting, tested through both APIs.
 
 mod c_abi;
+mod poll;
 mod rust_api;
 
 use std::cell::Cell;

@@ -3,10 +3,12 @@
 use std::ffi::c_int;
 use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::null_mut;
 use std::time::Duration;
 
 use super::Io;
+use super::poll::{Poll, To, Told};
 use crate::c_abi::{CAbi, ns, result};
 use crate::majjen_h::*;
 
@@ -95,5 +97,58 @@ impl Io for CAbi {
         let socket = Fd(fd);
         let place = (&raw const address).cast();
         result(mj_connect(fd, place, ADDRESS_BYTES, ns(limit))).map(|()| socket)
+    }
+}
+
+impl Poll for CAbi {
+    fn poll(entries: &[(BorrowedFd<'_>, To)], limit: Option<Duration>) -> Result<Told, i32> {
+        let poll = |(fd, to): &(BorrowedFd<'_>, To)| libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: match to {
+                To::Read => libc::POLLIN,
+                To::Write => libc::POLLOUT,
+            },
+            revents: 0x55, // It is always set.
+        };
+        let mut polls: Vec<_> = entries.iter().map(poll).collect();
+        let told = mj_poll(polls.as_mut_ptr(), polls.len() as u64, ns(limit));
+        let ready = polls.iter().enumerate().filter(|(_, poll)| poll.revents != 0);
+        let ready: Told = ready
+            .map(|(at, poll)| match poll.revents {
+                libc::POLLNVAL => (at, Err(libc::EBADF)),
+                _ => (at, Ok(())),
+            })
+            .collect();
+        assert_eq!(ready.len(), usize::try_from(told).unwrap_or(0));
+        result(told).map(|()| ready)
+    }
+
+    fn select(fd: BorrowedFd<'_>) -> Result<(), i32> {
+        let mut case = mj_select_case {
+            op: MJ_SELECT_FD,
+            fd: fd.as_raw_fd(),
+            events: libc::POLLIN,
+            ..Default::default()
+        };
+        result(mj_select(&raw mut case, 1, MJ_FOREVER))?;
+        result(case.result)
+    }
+
+    fn read_fd(fd: BorrowedFd<'_>) -> Result<usize, i32> {
+        let mut buffer = [0_u8; 8];
+        count(mj_read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), MJ_FOREVER))
+    }
+
+    fn write_fd(fd: BorrowedFd<'_>) -> Result<usize, i32> {
+        let buffer = [0_u8; 8];
+        count(mj_write(fd.as_raw_fd(), buffer.as_ptr().cast(), buffer.len(), MJ_FOREVER))
+    }
+
+    fn adopt(fd: BorrowedFd<'_>) {
+        assert_eq!(mj_fd_adopt(fd.as_raw_fd()), 0);
+    }
+
+    fn close(&self, fd: OwnedFd) {
+        assert_eq!(mj_fd_close(fd.into_raw_fd()), 0);
     }
 }

@@ -2,12 +2,16 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use majjen::io::Suspending;
 use majjen::net::{TcpListener, TcpStream, UnixStream};
-use majjen::task;
+use majjen::sync::Select;
+use majjen::{Error, task};
 
 use super::Io;
+use super::poll::{Poll, To, Told};
 use crate::Api;
 use crate::rust_api::RustApi;
 
@@ -87,5 +91,54 @@ impl Io for RustApi {
 
     fn connect(address: SocketAddr, limit: Option<Duration>) -> Result<Socket, i32> {
         within(limit, || Ok(Socket::Tcp(TcpStream::connect(address)?)))
+    }
+}
+
+/// A select of these, which tells the place of the one that is chosen.
+fn select_of<'a>(
+    entries: impl Iterator<Item = (usize, &'a (BorrowedFd<'a>, To))>,
+) -> Select<'a, (usize, Result<(), i32>)> {
+    entries.fold(Select::new(), |select, (at, (fd, to))| {
+        let told = move |result: Result<(), Error>| (at, result.map_err(Error::errno));
+        match to {
+            To::Read => select.readable(fd, told),
+            To::Write => select.writable(fd, told),
+        }
+    })
+}
+
+/// What polls in the Rust API: a select tells of one that is ready, and the others are asked.
+impl Poll for RustApi {
+    fn poll(entries: &[(BorrowedFd<'_>, To)], limit: Option<Duration>) -> Result<Told, i32> {
+        let select = select_of(entries.iter().enumerate());
+        let (chosen, result) = task::no_unwind(|| match limit {
+            Some(limit) => select.wait_timeout(limit),
+            None => select.wait(),
+        })
+        .map_err(Error::errno)?;
+        let others = entries.iter().enumerate().filter(|(at, _)| *at != chosen);
+        let asked = others.filter_map(|one| select_of([one].into_iter()).attempt().ok());
+        let mut told: Told = asked.chain([(chosen, result)]).collect();
+        told.sort_unstable_by_key(|(at, _)| *at);
+        Ok(told)
+    }
+
+    fn select(fd: BorrowedFd<'_>) -> Result<(), i32> {
+        let select = Select::new().readable(&fd, |ready| ready);
+        task::no_unwind(|| select.wait()?).map_err(Error::errno)
+    }
+
+    fn read_fd(fd: BorrowedFd<'_>) -> Result<usize, i32> {
+        within(None, || Suspending::new(fd).read(&mut [0; 8]))
+    }
+
+    fn write_fd(fd: BorrowedFd<'_>) -> Result<usize, i32> {
+        within(None, || Suspending::new(fd).write(&[0; 8]))
+    }
+
+    fn adopt(_: BorrowedFd<'_>) {}
+
+    fn close(&self, fd: OwnedFd) {
+        self.scheduler().close_fd(fd).unwrap();
     }
 }
