@@ -21,6 +21,7 @@ pub unsafe fn connect(
 ) -> Result<()> {
     let mut call = Call::new(fd, WRITABLE, limit)?;
     call.begin()?;
+    let mut is_anew = false;
     loop {
         // SAFETY: as this function's contract says.
         match unsafe { connect_now(fd, address, length) } {
@@ -28,6 +29,9 @@ pub unsafe fn connect(
             // Where all sockets of the file system are so, EAGAIN says that the queue is full, and there is no
             // event for room in it.
             Err(Error::Os(libc::EAGAIN)) => call.pause(PAUSE_NS)?,
+            // An earlier attempt has failed, and its error was told already: nothing was tried now. As with a
+            // socket that blocks, the next call begins anew.
+            Err(Error::Os(libc::ECONNABORTED)) if !is_anew => is_anew = true,
             Err(Error::Os(libc::EINPROGRESS | libc::EALREADY | libc::EINTR)) => {
                 call.wait_until_connected()?;
                 break;
