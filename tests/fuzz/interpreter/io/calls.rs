@@ -4,9 +4,9 @@ use std::ffi::c_int;
 
 use super::super::majjen_h::*;
 use super::super::waits::{get_errno, set_errno};
-use super::program::{Act, GroupCall};
+use super::program::{Act, From, GroupCall};
 use super::verdict::{For, Op, Use};
-use super::{descriptors, groups, spawn, streams, tell, transfers, waits, with};
+use super::{descriptors, groups, posts, spawn, streams, tell, transfers, waits, with};
 
 /// Makes the calls of an instruction. Outside a task, those that may suspend are left out.
 pub fn perform(act: Act) {
@@ -17,9 +17,11 @@ pub fn perform(act: Act) {
         Act::Adopt(slot) => descriptors::adopt(slot),
         Act::Release(slot) => descriptors::release(slot),
         Act::Listen => descriptors::listen(),
-        Act::Cancel(task) => cancel(task),
+        Act::Cancel(task) => cancel(task, None),
+        Act::RemoteCancel(task, from) => cancel(task, Some(from)),
         Act::Wake(task) => wake(task),
         Act::Spawn => spawn(),
+        Act::Post { from, has_node, count } => posts::post(from, has_node, count),
         Act::Pass(span) => with(|world| world.clock_ns += span),
         Act::Stop => stop(),
         Act::Stream { which, slot, call, span } => streams::act(which, slot, call, span),
@@ -47,6 +49,7 @@ pub fn needs_no_task(act: Act) -> bool {
     match act {
         Act::Open { .. } | Act::Close { .. } | Act::Shutdown { .. } | Act::Listen => true,
         Act::Adopt(_) | Act::Release(_) | Act::Spawn | Act::Cancel(_) | Act::Wake(_) => true,
+        Act::Post { .. } | Act::RemoteCancel(..) => true,
         Act::Group { call, .. } => {
             !matches!(call, GroupCall::Go | GroupCall::Wait | GroupCall::End)
         }
@@ -90,14 +93,18 @@ pub fn make<R: std::fmt::Debug>(
     (task, result, op)
 }
 
-fn cancel(task: usize) {
+fn cancel(task: usize, remotely: Option<From>) {
     let found = with(|world| {
         let count = world.tasks.len();
         let task = task % count.max(1);
         world.tasks.get(task).map(|it| (task, world.at, it.id, it.alive && it.id != 0))
     });
     let Some((task, at, id, true)) = found else { return };
-    assert_eq!(mj_scheduler_cancel(at, id), 0);
+    let result = match remotely {
+        Some(from) => posts::cancel(at, id, from),
+        None => mj_scheduler_cancel(at, id),
+    };
+    assert_eq!(result, 0);
     with(|world| world.tasks[task].canceled = true);
 }
 

@@ -1,10 +1,10 @@
 //! Opening, closing, connecting, and who owns descriptors.
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::mem::size_of;
 use std::ptr::null_mut;
 
-use libc::{EBADF, ECONNABORTED, ECONNREFUSED, ECONNRESET, EINVAL, POLLIN, POLLOUT};
+use libc::{EBADF, ECONNREFUSED, ECONNRESET, EINVAL, EPIPE, POLLIN, POLLOUT};
 
 use super::super::is_open;
 use super::super::majjen_h::*;
@@ -76,7 +76,7 @@ pub fn open(kind: Kind, slot: usize, blocks: bool, owned: bool) {
 
 /// Replaces a pair of sockets by a TCP connection with the same numbers.
 fn connect_ends(ends: &mut [c_int; 2], flags: c_int) {
-    let address = here(0);
+    let address = here();
     // SAFETY: descriptors of this function, and addresses as long as said.
     unsafe {
         let listener = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
@@ -97,17 +97,23 @@ fn connect_ends(ends: &mut [c_int; 2], flags: c_int) {
 
 const ADDRESS_BYTES: u32 = size_of::<libc::sockaddr_in>() as u32;
 
-fn here(port: u16) -> libc::sockaddr_in {
+/// An address of this machine that no other process uses: one that tries all ports of 127.0.0.1 would connect
+/// to a program's listener.
+fn own_host() -> [u8; 4] {
+    let [.., high, middle, low] = std::process::id().to_be_bytes();
+    [127, 64 + high % 64, middle, low]
+}
+
+fn here() -> libc::sockaddr_in {
     // SAFETY: zero is one.
     let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
     address.sin_family = libc::AF_INET as u16;
-    address.sin_addr.s_addr = u32::from_be_bytes([127, 0, 0, 1]).to_be();
-    address.sin_port = port.to_be();
+    address.sin_addr.s_addr = u32::from_be_bytes(own_host()).to_be();
     address
 }
 
 fn own_address(fd: c_int) -> libc::sockaddr_in {
-    let (mut address, mut length) = (here(0), ADDRESS_BYTES);
+    let (mut address, mut length) = (here(), ADDRESS_BYTES);
     // SAFETY: room for an address.
     let result = unsafe { libc::getsockname(fd, (&raw mut address).cast(), &raw mut length) };
     assert_eq!(result, 0);
@@ -150,13 +156,21 @@ fn close_number(number: c_int, how: Closing) {
 }
 
 impl World {
-    /// Learns the ports of those that have connected.
+    /// Learns the ports of those that have connected. A new attempt after one that has failed has another port.
     fn note_ports(&mut self) {
         let World { listener, files, .. } = self;
         let pending = listener.iter_mut().flat_map(|it| &mut it.pending);
-        for (file, port) in pending.filter(|(file, port)| *port == 0 && files[*file].is_open) {
+        for (file, port) in pending.filter(|(file, _)| files[*file].is_open) {
             *port = own_address(files[*file].number).sin_port;
         }
+    }
+
+    /// Whether an attempt to connect a file may find nobody, or be reset: a listener was closed before
+    /// anybody accepted the connection, or whoever did has closed it already.
+    fn may_fail_to_connect(&self, file: usize) -> bool {
+        let File { sought, input, .. } = &self.files[file];
+        sought.iter().any(|listener| !self.files[*listener].is_open)
+            || input.is_some_and(|input| self.flows[input].may_be_reset)
     }
 
     /// The library does not own a number any more, nor does a stream.
@@ -193,9 +207,9 @@ impl World {
 pub fn shutdown(slot: usize, how: c_int) {
     let number = number_of(slot);
     let Some(file) = with(|world| world.file(number)) else { return };
-    let File { kind, input, output, is_new, .. } = with(|world| {
-        let File { kind, number, is_open, input, output, is_new, is_shut } = world.files[file];
-        File { kind, number, is_open, input, output, is_new, is_shut }
+    let (kind, input, output, is_new) = with(|world| {
+        let File { kind, input, output, is_new, .. } = world.files[file];
+        (kind, input, output, is_new)
     });
     if is_new || matches!(kind, Kind::Pipe | Kind::Listener) {
         return;
@@ -246,25 +260,23 @@ pub fn listen() {
     if with(|world| world.listener.is_some()) || !is_free(LISTENER) {
         return;
     }
-    let number = mj_listen(c"127.0.0.1".as_ptr(), c"0".as_ptr(), 0, 0);
+    let host = CString::new(own_host().map(|byte| byte.to_string()).join(".")).expect("digits");
+    let number = mj_listen(host.as_ptr(), c"0".as_ptr(), 0, 0);
     assert!(number >= 0, "mj_listen returned {number}");
     with(|world| {
-        world.new_file(Kind::Listener, number, None, None);
+        let file = world.new_file(Kind::Listener, number, None, None);
         world.slots[LISTENER].number = number;
         world.owned.retain(|owned| *owned != number);
         world.owned.push(number);
         let address = own_address(number);
-        world.listener = Some(Listener { number, address, pending: Vec::new() });
+        world.listener = Some(Listener { number, file, address, pending: Vec::new() });
     });
 }
 
 /// Makes a connection at a slot, or goes on with one that was begun.
 pub fn connect(slot: usize, span: u64) {
-    let Some(address) = with(|world| world.listener.as_ref().map(|it| it.address)) else { return };
-    // In real time the model does not know yet which attempts have reached the listener.
-    if slot >= LISTENER || !with(|world| world.is_simulated) {
-        return;
-    }
+    let found = with(|world| world.listener.as_ref().map(|it| (it.address, it.file)));
+    let Some((address, listener)) = found.filter(|_| slot < LISTENER) else { return };
     if is_free(slot) {
         let flags = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
         // SAFETY: no pointers.
@@ -290,24 +302,24 @@ pub fn connect(slot: usize, span: u64) {
         if !pending.iter().any(|(other, _)| *other == file) {
             pending.push((file, 0));
         }
+        world.files[file].sought.push(listener);
     });
     let (task, result, op) = make(For::Fd(number, POLLOUT), Use::Writes, span, || {
         mj_connect(number, (&raw const address).cast(), ADDRESS_BYTES, span)
     });
     with(|world| {
-        let is_listened_to =
-            world.listener.as_ref().is_some_and(|it| it.address.sin_port == address.sin_port);
         if op.is_closed {
             return assert_eq!(result, -EBADF);
         }
+        world.note_ports();
         match -result {
             0 => {
                 world.files[file].is_new = false;
                 world.owned.retain(|owned| *owned != number);
                 world.owned.push(number);
             }
-            ECONNREFUSED | ECONNRESET | ECONNABORTED => {
-                assert!(!is_listened_to, "it was refused: {op:?}")
+            error @ (ECONNREFUSED | ECONNRESET | EPIPE) => {
+                assert!(world.may_fail_to_connect(file), "connecting: {error}, {op:?}");
             }
             error => assert_eq!(world.may_fail(task, &op, -error), Ok(()), "connecting: {result}"),
         }
@@ -319,7 +331,7 @@ pub fn accept(slot: usize, span: u64) {
     if slot >= LISTENER || !is_free(slot) {
         return;
     }
-    let (mut peer, mut length) = (here(0), ADDRESS_BYTES);
+    let (mut peer, mut length) = (here(), ADDRESS_BYTES);
     let (task, result, op) = make(For::Fd(number, POLLIN), Use::Waits, span, || {
         mj_accept(number, (&raw mut peer).cast(), &raw mut length, span)
     });

@@ -43,13 +43,16 @@ pub struct File {
     pub is_new: bool,
     /// shutdown(2) was called for reading: also what is there may be kept from it.
     pub is_shut: bool,
+    /// The listeners that mj_connect() was to connect it to.
+    pub sought: Vec<usize>,
 }
 
 pub struct Listener {
     pub number: c_int,
+    pub file: usize,
     pub address: libc::sockaddr_in,
-    /// Files that have connected, of which nobody has accepted the other end, and their ports, 0 as long
-    /// as they are not known.
+    /// Files that have perhaps connected, of which nobody has accepted the other end, and their ports, 0 as
+    /// long as they are not known.
     pub pending: Vec<(usize, u16)>,
 }
 
@@ -103,6 +106,7 @@ impl World {
             output,
             is_new: false,
             is_shut: false,
+            sought: Vec::new(),
         });
         self.numbers.insert(number, self.files.len() - 1);
         self.files.len() - 1

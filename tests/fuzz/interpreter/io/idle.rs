@@ -128,6 +128,7 @@ impl World {
             }
         }
         self.check_conserved();
+        self.check_posts();
     }
 
     /// Whether a call is for the other direction, so that there is nothing to wait for.

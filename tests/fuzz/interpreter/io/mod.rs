@@ -17,6 +17,7 @@ mod descriptors;
 mod files;
 mod groups;
 mod idle;
+mod posts;
 mod program;
 mod streams;
 mod transfers;
@@ -32,8 +33,10 @@ use super::majjen_h::*;
 use super::{open_descriptors, write_out};
 use files::{File, Flow};
 use groups::Group;
+use posts::Post;
 use program::Act;
 use streams::Stream;
+use transfers::Source;
 use verdict::Op;
 
 /// The first instruction of such a program.
@@ -48,7 +51,7 @@ const ROOM: usize = 1 << 15;
 /// So many descriptors a program has at a time; the last one is of a listener.
 const SLOTS: usize = 7;
 
-/// A task: of mj_go(), or a member of a group.
+/// A task: of mj_go() or of a post, or a member of a group.
 pub struct Task {
     pub id: mj_task_id,
     pub alive: bool,
@@ -79,6 +82,7 @@ pub struct World {
     /// In simulated time.
     pub clock_ns: u64,
     pub tasks: Vec<Task>,
+    pub posts: Vec<Post>,
     pub running: bool,
     pub stopped: bool,
     pub slots: [Slot; SLOTS],
@@ -91,6 +95,8 @@ pub struct World {
     pub listener: Option<files::Listener>,
     pub streams: [Option<Stream>; 2],
     pub groups: [Group; 2],
+    /// What is sent from a file, one behind the other: the kernel may keep its pages.
+    pub source: Source,
     /// Calls that have begun.
     pub serial: u64,
     idle: idle::Idle,
@@ -120,6 +126,7 @@ pub fn run(program: &[[u8; 4]], tell: bool) {
         is_simulated,
         clock_ns: 1_000_000_000,
         tasks: Vec::new(),
+        posts: Vec::new(),
         running: false,
         stopped: false,
         slots: [Slot { number: -1 }; SLOTS],
@@ -130,6 +137,7 @@ pub fn run(program: &[[u8; 4]], tell: bool) {
         listener: None,
         streams: [None, None],
         groups: [Group::default(), Group::default()],
+        source: Source::new(),
         serial: 0,
         idle: idle::Idle::default(),
     }));
@@ -160,7 +168,7 @@ pub fn run(program: &[[u8; 4]], tell: bool) {
 fn finish() {
     let at = with(|world| std::mem::replace(&mut world.at, null_mut()));
     streams::release_idle();
-    mj_scheduler_destroy(at);
+    posts::destroy(at);
     with(|world| world.tasks.iter_mut().for_each(|task| (task.alive, task.op) = (false, None)));
     groups::destroy_all();
     streams::destroy_all();

@@ -18,8 +18,23 @@ pub enum Reading {
     Plain,
     Exact,
     Gathered,
-    /// Without taking it.
+    /// mj_recvfrom(), without taking it.
     Peek,
+    /// mj_recvmsg(), and the same without taking it.
+    Message,
+    PeekMessage,
+}
+
+impl Reading {
+    /// Whether it leaves there what it reads.
+    pub fn peeks(self) -> bool {
+        matches!(self, Reading::Peek | Reading::PeekMessage)
+    }
+
+    /// Whether it is for sockets only.
+    pub fn is_of_sockets(self) -> bool {
+        self.peeks() || self == Reading::Message
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +42,18 @@ pub enum Writing {
     Plain,
     All,
     Gathered,
-    /// A part may do.
+    /// mj_sendto() and mj_sendmsg(): a part may do.
     Part,
+    Message,
+    /// mj_sendfile().
+    File,
+}
+
+impl Writing {
+    /// Whether it is for sockets only.
+    pub fn is_of_sockets(self) -> bool {
+        matches!(self, Writing::Part | Writing::Message)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +72,9 @@ pub enum StreamCall {
     Read(usize),
     ReadExact(usize),
     ReadLine,
+    ReadUntil(u8),
     Peek(usize),
+    Skip(usize),
     Write(usize),
     Flush,
     Shutdown,
@@ -65,6 +92,13 @@ pub enum GroupCall {
     End,
     Destroy,
     Look,
+}
+
+/// The thread that makes a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    Here,
+    Elsewhere,
 }
 
 /// What a call is made with. Slots and others are taken modulo their number.
@@ -132,9 +166,16 @@ pub enum Act {
         span: u64,
     },
     Cancel(usize),
+    /// mj_remote_cancel().
+    RemoteCancel(usize, From),
     Wake(usize),
     Deadline(u64),
     Spawn,
+    Post {
+        from: From,
+        has_node: bool,
+        count: usize,
+    },
     Return(c_int),
     /// The simulated clock advances.
     Pass(u64),
@@ -155,6 +196,10 @@ pub enum Act {
         call: GroupCall,
         span: u64,
     },
+}
+
+fn from(byte: u8) -> From {
+    if byte < 128 { From::Here } else { From::Elsewhere }
 }
 
 fn span(byte: u8) -> u64 {
@@ -187,6 +232,7 @@ fn kind(byte: u8) -> Kind {
 pub fn act([code, a, b, c]: [u8; 4]) -> Act {
     use Act::*;
     let slot = usize::from(a) % super::SLOTS;
+    let way = usize::from(a) / super::SLOTS;
     let (span, bytes) = (span(c), size(b));
     match code % 112 {
         0..=9 => {
@@ -203,12 +249,12 @@ pub fn act([code, a, b, c]: [u8; 4]) -> Act {
         27..=29 => Accept { slot, span },
         30..=36 => Read { slot, how: Reading::Plain, bytes, span },
         37..=40 => Read { slot, how: Reading::Exact, bytes, span },
-        41 => Read { slot, how: Reading::Gathered, bytes, span },
-        42 => Read { slot, how: Reading::Peek, bytes, span },
+        41 => Read { slot, how: [Reading::Gathered, Reading::Message][way % 2], bytes, span },
+        42 => Read { slot, how: [Reading::Peek, Reading::PeekMessage][way % 2], bytes, span },
         43..=46 => Write { slot, how: Writing::Plain, bytes, span },
         47..=51 => Write { slot, how: Writing::All, bytes, span },
-        52 => Write { slot, how: Writing::Gathered, bytes, span },
-        53 => Write { slot, how: Writing::Part, bytes, span },
+        52 => Write { slot, how: [Writing::Gathered, Writing::File][way % 2], bytes, span },
+        53 => Write { slot, how: [Writing::Part, Writing::Message][way % 2], bytes, span },
         54..=56 => WaitFd { slot, events: events(b), span },
         57 | 58 => {
             Poll { slots: [slot, usize::from(b / 4) % super::SLOTS], events: events(b), span }
@@ -219,10 +265,12 @@ pub fn act([code, a, b, c]: [u8; 4]) -> Act {
         62 => Sleep(span.min(3_000_000)),
         63..=65 => Yield,
         66 => Join { task: usize::from(a), span },
+        67 if b % 4 < 2 => RemoteCancel(usize::from(a), from(b)),
         67..=70 => Cancel(usize::from(a)),
         71 | 72 => Wake(usize::from(a)),
         73..=75 => Deadline(span),
-        76..=85 => Spawn,
+        76 | 77 => Post { from: from(b), has_node: b % 2 == 0, count: way % 4 + 1 },
+        78..=85 => Spawn,
         86..=88 => Return(c_int::from(b % 3)),
         89 => Pass(span.min(3_000_000)),
         90 if a < 16 => Stop,
@@ -247,7 +295,9 @@ fn stream_call(byte: u8, number: usize) -> StreamCall {
         0..=4 => Create([16, 64, 0][number % 3]),
         5..=9 => Read(number % 40),
         10..=12 => ReadExact(number),
-        13..=15 => ReadLine,
+        13 | 14 => ReadLine,
+        15 => ReadUntil([b'\n', number as u8 * 2][number % 2]),
+        16 if number % 3 == 0 => Skip(number / 3 % 12),
         16 => Peek(number % 24),
         17..=24 => Write(if number > 100 { number * 60 } else { number % 50 }),
         25..=28 => Flush,

@@ -3,7 +3,8 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use libc::{EBADF, EBUSY, ECONNRESET, EMSGSIZE, ENOTCONN, ENOTSOCK, EPERM, EPIPE, POLLIN, POLLOUT};
+use libc::{EBADF, EBUSY, ECONNRESET, EINVAL, EMSGSIZE, ENOTCONN, ENOTSOCK, EPERM, EPIPE};
+use libc::{POLLIN, POLLOUT};
 
 use super::super::majjen_h::*;
 use super::calls::make;
@@ -11,7 +12,7 @@ use super::files::fill;
 use super::program::{Kind, StreamCall};
 use super::transfers::{number_of, room};
 use super::verdict::{For, Op, Use};
-use super::{World, with};
+use super::{World, tell, with};
 
 pub struct Stream {
     pub at: *mut mj_stream,
@@ -21,6 +22,8 @@ pub struct Stream {
     capacity: usize,
     /// Others have closed or released its descriptor.
     pub is_lost: bool,
+    /// How much it has read ahead, when a call has told.
+    held: Option<usize>,
     /// Calls use it.
     reads: bool,
     writes: bool,
@@ -45,8 +48,10 @@ pub fn act(which: usize, slot: usize, call: StreamCall, span: u64) {
         StreamCall::Create(_) => {}
         StreamCall::Read(bytes) => read(which, bytes, false, span),
         StreamCall::ReadExact(bytes) => read(which, bytes, true, span),
-        StreamCall::ReadLine => read_held(which, None, span),
-        StreamCall::Peek(bytes) => read_held(which, Some(bytes), span),
+        StreamCall::ReadLine => read_held(which, Held::Line, span),
+        StreamCall::ReadUntil(delimiter) => read_held(which, Held::Until(delimiter), span),
+        StreamCall::Peek(bytes) => read_held(which, Held::AtLeast(bytes), span),
+        StreamCall::Skip(bytes) => skip(which, bytes),
         StreamCall::Write(bytes) => write(which, bytes, span),
         StreamCall::Flush => flush(which, span),
         StreamCall::Shutdown => shutdown(which, span),
@@ -77,8 +82,8 @@ fn create(which: usize, slot: usize, bytes: usize) {
             world.owned.push(number);
         }
         let capacity = if bytes == 0 { 8192 } else { bytes };
-        let stream =
-            Stream { at, number, file, capacity, is_lost: false, reads: false, writes: false };
+        let (is_lost, held, reads, writes) = (false, Some(0), false, false);
+        let stream = Stream { at, number, file, capacity, is_lost, held, reads, writes };
         world.streams[which] = Some(stream);
     });
 }
@@ -96,7 +101,7 @@ impl World {
     fn set_used(&mut self, which: usize, side: Side, used: bool) {
         let Some(stream) = &mut self.streams[which] else { return };
         if side != Side::Output {
-            stream.reads = used;
+            (stream.reads, stream.held) = (used, None);
         }
         if side != Side::Input {
             stream.writes = used;
@@ -186,12 +191,22 @@ fn read(which: usize, bytes: usize, exact: bool, span: u64) {
     });
 }
 
-/// Reads a line, or looks at what is there.
-fn read_held(which: usize, peeks: Option<usize>, span: u64) {
+/// What is to be shown in the buffer of a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Line,
+    Until(u8),
+    /// So much, without taking it.
+    AtLeast(usize),
+}
+
+/// Reads a line or the like, or looks at what is there.
+fn read_held(which: usize, wanted: Held, span: u64) {
     let mut held: *mut c_char = std::ptr::dangling_mut();
-    let made = use_side(which, Side::Input, span, |at| match peeks {
-        Some(bytes) => mj_stream_peek(at, bytes, &raw mut held, span),
-        None => mj_stream_read_line(at, &raw mut held, span),
+    let made = use_side(which, Side::Input, span, |at| match wanted {
+        Held::Line => mj_stream_read_line(at, &raw mut held, span),
+        Held::Until(byte) => mj_stream_read_until(at, byte.into(), &raw mut held, span),
+        Held::AtLeast(bytes) => mj_stream_peek(at, bytes, &raw mut held, span),
     });
     let Some((task, result, op)) = made else { return };
     with(|world| {
@@ -199,7 +214,8 @@ fn read_held(which: usize, peeks: Option<usize>, span: u64) {
         let flow = world.files[file].input.expect("a stream of a socket");
         if result < 0 {
             assert!(held.is_null());
-            let is_long = result == -EMSGSIZE as isize && peeks.is_none_or(|it| it > capacity);
+            let may_be_long = !matches!(wanted, Held::AtLeast(bytes) if bytes <= capacity);
+            let is_long = result == -EMSGSIZE as isize && may_be_long;
             let is_fine = is_long || world.may_fail_stream(which, task, &op, result);
             return assert!(is_fine, "a line: {result}, {op:?}");
         }
@@ -207,17 +223,48 @@ fn read_held(which: usize, peeks: Option<usize>, span: u64) {
         assert!(count <= capacity);
         // SAFETY: in the stream's buffer, as the call has said, which nobody has used since.
         let bytes = unsafe { std::slice::from_raw_parts(held.cast::<u8>(), count) };
-        world.receive(flow, bytes, peeks.is_some());
-        match peeks {
-            Some(at_least) => assert!(count >= at_least || world.may_be_at_end_of(flow, count)),
-            None => {
-                let first = bytes.iter().position(|byte| *byte == b'\n');
+        world.receive(flow, bytes, matches!(wanted, Held::AtLeast(_)));
+        match wanted {
+            Held::AtLeast(least) => {
+                assert!(count >= least || world.may_be_at_end_of(flow, count));
+                world.stream(which).held = Some(count);
+            }
+            Held::Line | Held::Until(_) => {
+                let last = if let Held::Until(byte) = wanted { byte } else { b'\n' };
+                let first = bytes.iter().position(|byte| *byte == last);
                 let is_line = first.is_some_and(|place| place + 1 == count);
                 assert!(is_line || first.is_none() && world.may_be_at_end(file), "{bytes:?}");
                 // SAFETY: there is a NUL behind a line.
                 assert_eq!(unsafe { *held.add(count) }, 0);
             }
         }
+    });
+}
+
+/// Skips what was read ahead.
+fn skip(which: usize, bytes: usize) {
+    let (at, is_busy, held) = with(|world| {
+        let stream = world.stream(which);
+        (stream.at, stream.reads, stream.held)
+    });
+    let result = mj_stream_skip(at, bytes);
+    tell(|_| format!("    it returned {result}, {held:?} were read ahead"));
+    if is_busy {
+        return assert_eq!(result, -EBUSY);
+    }
+    let may_be_there = held.is_none_or(|held| bytes <= held);
+    let may_be_more = held.is_none_or(|held| bytes > held);
+    assert!(result == 0 && may_be_there || result == -EINVAL && may_be_more, "skipping: {result}");
+    if result < 0 {
+        return;
+    }
+    with(|world| {
+        world.stream(which).held = held.map(|held| held - bytes);
+        let file = world.stream(which).file;
+        let flow = world.files[file].input.expect("a stream of a socket");
+        let flow = &mut world.flows[flow];
+        flow.read += bytes as u64;
+        assert!(flow.read <= flow.most, "{} were skipped, of {}", flow.read, flow.most);
     });
 }
 

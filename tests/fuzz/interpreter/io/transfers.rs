@@ -1,6 +1,10 @@
 //! Reading and writing.
 
 use std::ffi::{c_int, c_void};
+use std::fs;
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
 use std::ptr::null_mut;
 
 use libc::{EBADF, ECONNRESET, ENOTCONN, ENOTSOCK, EPIPE, POLLIN, POLLOUT};
@@ -11,6 +15,39 @@ use super::files::{File, fill};
 use super::program::{Kind, Reading, Writing};
 use super::verdict::{For, Op, Use};
 use super::{ROOM, World, with};
+
+/// A file that is sent from.
+pub struct Source {
+    file: fs::File,
+    /// How much of it was used.
+    used: u64,
+}
+
+impl Source {
+    pub fn new() -> Source {
+        // SAFETY: a string.
+        let fd = unsafe { libc::memfd_create(c"source".as_ptr(), libc::MFD_CLOEXEC) };
+        assert!(fd >= 0);
+        // SAFETY: opened just now, and owned by nothing else.
+        Source { file: unsafe { fs::File::from_raw_fd(fd) }, used: 0 }
+    }
+
+    /// Adds these bytes. Returns where they are, and the descriptor.
+    fn add(&mut self, bytes: &[u8]) -> (i64, c_int) {
+        let at = self.used;
+        self.file.write_all_at(bytes, at).expect("there is room");
+        self.used += bytes.len() as u64;
+        (at as i64, self.file.as_raw_fd())
+    }
+}
+
+/// A message of these parts.
+fn message_of(parts: &mut [libc::iovec]) -> libc::msghdr {
+    // SAFETY: zero is a message without anything.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (parts.as_mut_ptr(), parts.len());
+    message
+}
 
 /// The number of a slot.
 pub fn number_of(slot: usize) -> c_int {
@@ -61,7 +98,7 @@ pub fn read(slot: usize, how: Reading, bytes: usize, span: u64) {
     if with(|world| is_shared(world, number, uses)) {
         return;
     }
-    let bytes = if how == Reading::Peek { bytes.max(1) } else { bytes };
+    let bytes = if how.is_of_sockets() { bytes.max(1) } else { bytes };
     assert!(bytes <= ROOM);
     let flow = with(|world| {
         let flow = world.file(number).and_then(|file| world.files[file].input);
@@ -74,13 +111,20 @@ pub fn read(slot: usize, how: Reading, bytes: usize, span: u64) {
     let (task, result, op) = make(For::Fd(number, POLLIN), uses, span, || match how {
         Reading::Plain => mj_read(number, memory, bytes, span),
         Reading::Exact => mj_read_exact(number, memory, bytes, span, &raw mut done),
-        Reading::Gathered => {
+        Reading::Gathered | Reading::Message | Reading::PeekMessage => {
             let half = bytes / 2;
-            let parts = [
+            let mut parts = [
                 libc::iovec { iov_base: memory, iov_len: half },
                 libc::iovec { iov_base: memory.wrapping_byte_add(half), iov_len: bytes - half },
             ];
-            mj_readv(number, parts.as_ptr(), 2, span)
+            if how == Reading::Gathered {
+                return mj_readv(number, parts.as_ptr(), 2, span);
+            }
+            let mut message = message_of(&mut parts);
+            let flags = if how.peeks() { libc::MSG_PEEK } else { 0 };
+            let result = mj_recvmsg(number, &raw mut message, flags, span);
+            assert_eq!((message.msg_flags, message.msg_controllen), (0, 0));
+            result
         }
         Reading::Peek => {
             let (address, length) = (null_mut(), null_mut());
@@ -126,7 +170,7 @@ impl World {
         if (is_new || kind == Kind::Listener) && is_like_it {
             return Ok(()); // It has the number since the call began.
         }
-        if how == Reading::Peek && kind == Kind::Pipe {
+        if how.is_of_sockets() && kind == Kind::Pipe {
             let is_canceled = self.may_be_canceled(task) && !self.has_budget(task);
             let is_right = result == -ENOTSOCK as isize || is_canceled;
             return if is_right { Ok(()) } else { Err("a pipe".to_owned()) };
@@ -142,7 +186,7 @@ impl World {
                 false => Err("it is not the end".to_owned()),
             },
             1.. if result as usize <= bytes => {
-                read_bytes(self, task, flow, result as usize, how == Reading::Peek);
+                read_bytes(self, task, flow, result as usize, how.peeks());
                 Ok(())
             }
             _ if result == -ECONNRESET as isize && self.flows[flow].may_be_reset => {
@@ -160,7 +204,8 @@ pub fn write(slot: usize, how: Writing, bytes: usize, span: u64) {
     if with(|world| is_shared(world, number, Use::Writes)) {
         return;
     }
-    let bytes = if how == Writing::Part { bytes.max(1) } else { bytes };
+    let may_be_part = how.is_of_sockets() || how == Writing::File;
+    let bytes = if may_be_part { bytes.max(1) } else { bytes };
     assert!(bytes <= ROOM);
     let file = with(|world| world.file(number));
     let flow = with(|world| world.files[file?].output);
@@ -176,26 +221,39 @@ pub fn write(slot: usize, how: Writing, bytes: usize, span: u64) {
         Some(base)
     });
     let (memory, mut done) = (room().cast::<c_void>(), usize::MAX);
+    let (begin, source) = match how {
+        Writing::File => with(|world| {
+            let task = world.current().expect("a task is running");
+            world.source.add(&world.tasks[task].room[..bytes])
+        }),
+        _ => (0, -1),
+    };
+    let mut place = begin;
     let (task, result, op) = make(For::Fd(number, POLLOUT), Use::Writes, span, || match how {
         Writing::Plain => mj_write(number, memory, bytes, span),
         Writing::All => mj_write_all(number, memory, bytes, span, &raw mut done) as isize,
-        Writing::Gathered => {
+        Writing::Gathered | Writing::Message => {
             let part = |from, to| libc::iovec {
                 iov_base: memory.wrapping_byte_add(from),
                 iov_len: to - from,
             };
             let (first, second) = (bytes / 3, bytes / 2);
-            let parts = [part(0, first), part(first, second), part(second, bytes)];
-            mj_writev(number, parts.as_ptr(), 3, span)
+            let mut parts = [part(0, first), part(first, second), part(second, bytes)];
+            if how == Writing::Gathered {
+                return mj_writev(number, parts.as_ptr(), 3, span);
+            }
+            mj_sendmsg(number, &message_of(&mut parts), 0, span)
         }
         Writing::Part => mj_sendto(number, memory, bytes, 0, null_mut(), 0, span),
+        Writing::File => mj_sendfile(number, source, &raw mut place, bytes, span),
     });
+    assert_eq!(place - begin, if how == Writing::File { result.max(0) as i64 } else { 0 });
     let known = match how {
         Writing::All => {
             assert!(done <= bytes && (result < 0) | (result == 0 && done == bytes), "done: {done}");
             Some(done)
         }
-        Writing::Part => Some(result.max(0) as usize),
+        _ if may_be_part => Some(result.max(0) as usize),
         _ if result >= 0 => {
             assert_eq!(result as usize, bytes);
             Some(bytes)
@@ -207,7 +265,11 @@ pub fn write(slot: usize, how: Writing, bytes: usize, span: u64) {
         if let (Some(flow), Some(base)) = (flow, base) {
             world.note_written(flow, base, known);
         }
-        let verdict = world.may_write(task, &op, file, how, result);
+        let has_sent = how == Writing::File && result > 0;
+        let verdict = match has_sent && (op.is_closed || (result as usize) < bytes) {
+            true => world.may_stop(task, &op, file),
+            false => world.may_write(task, &op, file, how, result),
+        };
         assert!(verdict.is_ok(), "writing {bytes} returned {result}: {verdict:?}, {op:?}");
     });
 }
@@ -256,7 +318,7 @@ impl World {
         }
         let Some(file) = file else { return self.may_fail(task, op, result as c_int) };
         let File { kind, input, output, .. } = self.files[file];
-        if how == Writing::Part && kind == Kind::Pipe {
+        if how.is_of_sockets() && kind == Kind::Pipe {
             let is_canceled = self.may_be_canceled(task) && !self.has_budget(task);
             let is_right = result == -ENOTSOCK as isize || is_canceled;
             return if is_right { Ok(()) } else { Err("a pipe".to_owned()) };
@@ -272,6 +334,19 @@ impl World {
             },
             error => self.may_fail(task, op, -error),
         }
+    }
+
+    /// A call that has sent a part of a file, and not the rest.
+    fn may_stop(&self, task: usize, op: &Op, file: Option<usize>) -> Result<(), String> {
+        let is_refused = file.is_some_and(|file| {
+            let File { input, output, .. } = self.files[file];
+            output.is_some_and(|output| self.may_be_refused(input, output))
+        });
+        if op.is_closed || op.is_gone || file.is_none() || is_refused {
+            return Ok(());
+        }
+        let is_late = self.may_fail(task, op, -libc::ETIMEDOUT);
+        is_late.or_else(|_| self.may_fail(task, op, -libc::ECANCELED))
     }
 
     /// A call in the wrong direction: it fails, unless the task is canceled and has made many calls.
