@@ -47,7 +47,7 @@ pub unsafe extern "C" fn mj_accept(
 }
 
 /// Connects a socket, waiting for at most `timeout_ns`. One that blocks is set not to for the length of a
-/// system call. May suspend.
+/// system call. After an attempt that has failed, another call begins anew. May suspend.
 ///
 /// Returns 0; the library owns the descriptor then: close it by mj_fd_close(). Errors, with which it is
 /// still the caller's:
