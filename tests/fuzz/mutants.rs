@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 24] = [
+const MUTANTS: [Mutant; 25] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -83,6 +83,11 @@ const MUTANTS: [Mutant; 24] = [
         "events_that_others_wait_for",
         "Case::take_fired",
         words("happened & (events | FAILURE)", "happened"),
+    ),
+    mutant(
+        "a_post_overtakes",
+        "posts::take",
+        words("scheduler.posts.queue.push(message)", "scheduler.posts.queue.push_front(message)"),
     ),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::{Io, in_a_task, takes_at_least};
@@ -33,6 +34,7 @@ behaviours!(
     all_that_are_ready_are_told,
     a_poll_waits_for_the_first,
     a_poll_has_a_limit,
+    a_poll_for_nothing_waits_for_its_limit,
     a_descriptor_is_polled_twice,
     a_closed_descriptor_is_ready,
     a_canceled_poll_tells_what_is_ready,
@@ -101,6 +103,22 @@ fn a_poll_has_a_limit<D: Poll>() {
         for limit in [Duration::ZERO, 3 * MS] {
             takes_at_least(limit, || D::poll(&entries, Some(limit)).map(drop));
         }
+    });
+}
+
+fn a_poll_for_nothing_waits_for_its_limit<D: Poll>() {
+    in_a_task::<D>(|api| {
+        for limit in [Duration::ZERO, 2 * MS] {
+            takes_at_least(limit, || D::poll(&[], Some(limit)).map(drop));
+        }
+        let events = Events::new();
+        let log = events.clone();
+        let polls = api.spawn(move || log.push(D::poll(&[], None)));
+        D::sleep(MS).unwrap();
+        events.are(&[]);
+        D::cancel(&polls);
+        D::join(&polls, None).unwrap();
+        events.are(&[Err(libc::ECANCELED)]);
     });
 }
 
@@ -222,7 +240,7 @@ fn first(told: &Told, place: usize) -> Result<(), i32> {
 fn closed_during_all_waits<D: Poll>(api: &D, owned: bool, is_used_again: bool) {
     let (full, other) = full_pair();
     let (unrelated, _there) = std::io::pipe().unwrap();
-    let number = full.into_raw_fd();
+    let number = under_own_number(full.into()).into_raw_fd();
     if owned {
         D::adopt(borrow(number));
     }
@@ -261,18 +279,26 @@ fn closed_during_all_waits<D: Poll>(api: &D, owned: bool, is_used_again: bool) {
     drop((other, next));
 }
 
+/// Gives a file a number that no other test takes, also not when it is closed.
+fn under_own_number(file: OwnedFd) -> OwnedFd {
+    static NEXT: AtomicI32 = AtomicI32::new(700);
+    copy_to(&file, NEXT.fetch_add(1, Relaxed))
+}
+
+/// Copies a file to a number that is free.
+fn copy_to(file: &OwnedFd, number: RawFd) -> OwnedFd {
+    // SAFETY: no pointers.
+    let copied = unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) };
+    assert_eq!(copied, number);
+    // SAFETY: made just now, and owned by nothing else.
+    unsafe { OwnedFd::from_raw_fd(copied) }
+}
+
 /// A file that is readable and writable, under a number that was closed just now.
 fn used_again(number: RawFd) -> (OwnedFd, UnixStream) {
     let (ready, mut other) = UnixStream::pair().unwrap();
     other.write_all(b"x").unwrap();
-    if ready.as_raw_fd() == number {
-        return (ready.into(), other);
-    }
-    // SAFETY: no pointers; the number is free.
-    let copied = unsafe { libc::dup3(ready.as_raw_fd(), number, libc::O_CLOEXEC) };
-    assert_eq!(copied, number);
-    // SAFETY: made just now, and owned by nothing else.
-    (unsafe { OwnedFd::from_raw_fd(copied) }, other)
+    (copy_to(&ready.into(), number), other)
 }
 
 fn a_close_ends_all_waits<D: Poll>() {

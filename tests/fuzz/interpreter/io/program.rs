@@ -297,7 +297,7 @@ fn stream_call(byte: u8, number: usize) -> StreamCall {
         10..=12 => ReadExact(number),
         13 | 14 => ReadLine,
         15 => ReadUntil([b'\n', number as u8 * 2][number % 2]),
-        16 if number % 3 == 0 => Skip(number / 3 % 12),
+        16 if number.is_multiple_of(3) => Skip(number / 3 % 12),
         16 => Peek(number % 24),
         17..=24 => Write(if number > 100 { number * 60 } else { number % 50 }),
         25..=28 => Flush,
