@@ -1,45 +1,12 @@
 // Files: by their paths, at places, as a whole, and by the calls for all descriptors.
 #define _GNU_SOURCE
 #include "check.h"
+#include "files.h"
 #include "io.h"
 #include "log_lines.h"
 
 #include <pthread.h>
 #include <sys/uio.h>
-
-static char directory[64];
-
-// A path in the test's directory, until as many others were asked for.
-static const char* path_of(const char* name) {
-  static char paths[8][512];
-  static int next;
-  char* path = paths[next++ % 8];
-  snprintf(path, sizeof paths[0], "%s/%s", directory, name);
-  return path;
-}
-
-static void enter(void) {
-  snprintf(directory, sizeof directory, "/tmp/majjen-files-XXXXXX");
-  CHECK(mkdtemp(directory) != NULL);
-}
-
-static void leave(void) {
-  char** names;
-  CHECK_INT(mj_list_directory(directory, SIZE_MAX, &names, NULL, LONG_NS), ==, 0);
-  for (char** name = names; *name != NULL; name++) {
-    CHECK_INT(mj_unlink(path_of(*name), LONG_NS), ==, 0);
-  }
-  free(names);
-  CHECK_INT(mj_rmdir(directory, LONG_NS), ==, 0);
-}
-
-static int make_file(const char* name, const void* bytes, size_t count) {
-  int fd = open(path_of(name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  CHECK_INT(fd, >=, 0);
-  CHECK_INT(write(fd, bytes, count), ==, count);
-  CHECK_INT(lseek(fd, 0, SEEK_SET), ==, 0);
-  return fd;
-}
 
 // ---- Paths ----
 
@@ -342,46 +309,6 @@ static void a_fifo_is_waited_for(void) {
   leave();
 }
 
-// ---- Directories ----
-
-static void a_directory_of_many_names(void) {
-  enter();
-  size_t many = times(10000, 200);
-  char* seen = allocate(many);
-  for (size_t i = 0; i < many; i++) {
-    char name[32];
-    snprintf(name, sizeof name, "file-%zu", i);
-    close(open(path_of(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-  }
-  char** names = NULL;
-  size_t count = 4321;
-  CHECK_CALL(mj_list_directory(directory, many - 1, &names, &count, LONG_NS), ==, -EFBIG);
-  CHECK(names == NULL && count == 4321);
-  CHECK_CALL(mj_list_directory(directory, many, &names, &count, LONG_NS), ==, 0);
-  CHECK_UINT(count, ==, many);
-  for (size_t i = 0; i < many; i++) {
-    size_t number;
-    CHECK_INT(sscanf(names[i], "file-%zu", &number), ==, 1);
-    CHECK(number < many && !seen[number]);
-    seen[number] = 1;
-  }
-  CHECK(names[many] == NULL);
-  free(names);
-  for (size_t i = 0; i < many; i++) {
-    char name[32];
-    snprintf(name, sizeof name, "file-%zu", i);
-    CHECK_INT(unlink(path_of(name)), ==, 0);
-  }
-  CHECK_CALL(mj_list_directory(directory, 0, &names, &count, LONG_NS), ==, 0);
-  CHECK(count == 0 && names[0] == NULL);
-  free(names);
-  CHECK_CALL(mj_list_directory(path_of("none"), 1, &names, &count, LONG_NS), ==, -ENOENT);
-  close(make_file("a", "", 0));
-  CHECK_CALL(mj_list_directory(path_of("a"), 1, &names, &count, LONG_NS), ==, -ENOTDIR);
-  free(seen);
-  leave();
-}
-
 // ---- Misuse ----
 
 static void wrong_arguments(void) {
@@ -390,13 +317,15 @@ static void wrong_arguments(void) {
   CHECK_CALL(mj_open(NULL, O_RDONLY, 0, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_stat(NULL, &status, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_stat("/", NULL, LONG_NS), ==, -EINVAL);
+  CHECK_CALL(mj_lstat(NULL, &status, LONG_NS), ==, -EINVAL);
+  CHECK_CALL(mj_lstat("/", NULL, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_unlink(NULL, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_rename(NULL, "/", LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_rename("/", NULL, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_mkdir(NULL, 0, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_rmdir(NULL, LONG_NS), ==, -EINVAL);
-  CHECK_CALL(mj_list_directory(NULL, 1, &names, NULL, LONG_NS), ==, -EINVAL);
-  CHECK_CALL(mj_list_directory("/", 1, NULL, NULL, LONG_NS), ==, -EINVAL);
+  CHECK_CALL(mj_list_directory(NULL, 1, &names, NULL, NULL, LONG_NS), ==, -EINVAL);
+  CHECK_CALL(mj_list_directory("/", 1, NULL, NULL, NULL, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_file_read_all(NULL, 1, &data, NULL, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_file_read_all("/", 1, NULL, NULL, LONG_NS), ==, -EINVAL);
   CHECK_CALL(mj_open("", O_RDONLY, 0, LONG_NS), ==, -ENOENT);
@@ -411,11 +340,12 @@ static void only_in_tasks(void) {
   CHECK_WARNS(CHECK_INT(mj_pwrite(0, &byte, 1, 0, LONG_NS), ==, -EPERM));
   CHECK_WARNS(CHECK_INT(mj_fsync(0, LONG_NS), ==, -EPERM));
   CHECK_WARNS(CHECK_INT(mj_stat("/", &status, LONG_NS), ==, -EPERM));
+  CHECK_WARNS(CHECK_INT(mj_lstat("/", &status, LONG_NS), ==, -EPERM));
   CHECK_WARNS(CHECK_INT(mj_unlink("/none", LONG_NS), ==, -EPERM));
   CHECK_WARNS(CHECK_INT(mj_rename("/none", "/none", LONG_NS), ==, -EPERM));
   CHECK_WARNS(CHECK_INT(mj_mkdir("/tmp", 0700, LONG_NS), ==, -EPERM));
   CHECK_WARNS(CHECK_INT(mj_rmdir("/none", LONG_NS), ==, -EPERM));
-  CHECK_WARNS(CHECK_INT(mj_list_directory("/", 1, &names, NULL, LONG_NS), ==, -EPERM));
+  CHECK_WARNS(CHECK_INT(mj_list_directory("/", 1, &names, NULL, NULL, LONG_NS), ==, -EPERM));
   CHECK_WARNS(CHECK_INT(mj_file_read_all("/", 1, &data, NULL, LONG_NS), ==, -EPERM));
   log_lines_end();
 }
@@ -439,7 +369,6 @@ int main(void) {
   RUN_IN_TASK(whole_files);
   RUN_BY_SYSTEM_CLOCK(a_file_that_grows_is_read_to_some_end);
   RUN_BY_BOTH_CLOCKS(a_fifo_is_waited_for);
-  RUN_IN_TASK(a_directory_of_many_names);
   RUN_IN_TASK(wrong_arguments);
   RUN(only_in_tasks);
   RUN_IN_TASK(a_canceled_task_is_told);

@@ -227,7 +227,22 @@ static void only_in_tasks(void) {
   CHECK_WARNS(
       CHECK_INT(mj_getnameinfo(&address, sizeof address, NULL, 0, NULL, 0, 0, LONG_NS), ==, -EPERM));
   CHECK_WARNS(CHECK_INT(mj_dial("127.0.0.1", "80", LONG_NS), ==, -EPERM));
-  CHECK_INT(mj_listen("localhost", "0", 0, 0), ==, -EINVAL);
+  const char* names[] = {"localhost", "127.0.0.1 ", "1.2.3", "\377", "no such name"};
+  for (int i = 0; i < 5; i++) {
+    CHECK_WARNS(CHECK_CALL(mj_listen(names[i], "0", 0, 0), ==, -EPERM));
+  }
+  // What is wrong in any case, or needs no look-up.
+  size_t lines = log_lines_from(MJ_LOG_WARN);
+  CHECK_INT(mj_listen("localhost", "http", 0, 0), ==, -EINVAL);
+  CHECK_INT(mj_listen("localhost", NULL, 0, 0), ==, -EINVAL);
+  CHECK_INT(mj_listen("unix:", NULL, 0, 0), ==, -EINVAL);
+  const char* places[] = {"127.0.0.1", NULL, ""};
+  for (int i = 0; i < 3; i++) {
+    int listener = mj_listen(places[i], "0", 0, 0);
+    CHECK_INT(listener, >=, 0);
+    CHECK_INT(mj_fd_close(listener), ==, 0);
+  }
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, lines);
   log_lines_end();
 }
 

@@ -756,8 +756,7 @@ struct pollfd;
 //   -ENOMEM, -EPERM  as mj_sleep_ns()
 //   and as read(2)
 //
-// `buffer` has room for `bytes`, and stays there during the call. Close a file on a disk by mj_fd_close(), and
-// not while another task reads or writes it: its number may be another file's when the thread begins.
+// `buffer` has room for `bytes`, and stays there during the call. A file on a disk is closed as mj_pread() says.
 ssize_t mj_read(int fd,
                 void *buffer,
                 size_t bytes,
@@ -909,8 +908,10 @@ int mj_poll(struct pollfd *fds,
 //
 // Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
 // mj_fd_close(). Errors:
-//   -EINVAL      `service` is not numeric or not there, or `address` is not numeric outside a task; an
-//                unknown flag, or one that the address cannot have; a path that is empty or too long
+//   -EINVAL      `service` is not numeric or not there; an unknown flag, or one that the address cannot
+//                have; a path that is empty or too long
+//   -EPERM       a name, outside a task, which is also logged: resolve it before, by getaddrinfo(3), or call
+//                this in a task
 //   -EADDRINUSE  somebody listens there, or the path exists
 //   -ENOENT, -EAGAIN, -EREMOTEIO  as mj_dial(), of a name
 //   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EOWNERDEAD  as mj_getaddrinfo(), of a name: there is no limit but
@@ -1073,12 +1074,15 @@ int mj_open(const char *path,
 // Returns how many bytes. Errors, with which any part of `buffer` may have been written to:
 //   -ETIMEDOUT, -ECANCELED  as mj_open(), but only before a worker has begun: a call whose worker has begun
 //                           ends when that has ended
+//   -EBADF      not open, or closed with mj_fd_close() before a worker has begun
 //   -EINVAL     `buffer` is NULL with a size, `offset` is negative, or they reach beyond what there is
 //   -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as pread(2)
 //
-// With a limit of 0 it reads what is in memory, and is -ETIMEDOUT if that is not all. Do not close the
-// descriptor meanwhile: its number may be another file's when a worker begins.
+// With a limit of 0 it reads what is in memory, and is -ETIMEDOUT if that is not all. Close the descriptor after
+// the call; if another task has to do so earlier, then by mj_fd_close(). A worker that begins later leaves the
+// number alone then, which may be another file's. It looks just before it reads: a close between the two is too
+// late for it to see.
 ssize_t mj_pread(int fd,
                  void *buffer,
                  size_t bytes,
@@ -1088,7 +1092,7 @@ ssize_t mj_pread(int fd,
 // Writes all `bytes` to a place of a file, and leaves the file's own place alone; as mj_pread(). May suspend.
 //
 // Returns `bytes`. Errors, with which a part may have been written:
-//   -ETIMEDOUT, -ECANCELED, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_pread()
+//   -ETIMEDOUT, -ECANCELED, -EBADF, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_pread()
 //   and as pwrite(2)
 ssize_t mj_pwrite(int fd,
                   const void *buffer,
@@ -1099,6 +1103,7 @@ ssize_t mj_pwrite(int fd,
 // fsync(2) by a worker of the pool. May suspend.
 //
 // Returns 0: what was written before is on the disk. Errors:
+//   -EBADF  as mj_pread(), which says how to close the descriptor
 //   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as fsync(2)
 int mj_fsync(int fd, uint64_t timeout_ns);
@@ -1110,6 +1115,15 @@ int mj_fsync(int fd, uint64_t timeout_ns);
 //   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as stat(2)
 int mj_stat(const char *path, struct stat *file_status, uint64_t timeout_ns);
+
+// lstat(2) by a worker of the pool, for at most `timeout_ns`: mj_stat() of a link itself. May suspend.
+//
+// Returns 0. Errors, with which `file_status` is left alone:
+//   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_stat()
+//   and as lstat(2)
+int mj_lstat(const char *path,
+             struct stat *file_status,
+             uint64_t timeout_ns);
 
 // unlink(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
 //
@@ -1141,20 +1155,24 @@ int mj_mkdir(const char *path, mode_t mode, uint64_t timeout_ns);
 //   and as rmdir(2)
 int mj_rmdir(const char *path, uint64_t timeout_ns);
 
-// Lists the names in a directory, at most `most_names`, without "." and "..", in no order, by a worker of the
-// pool. May suspend.
+// Lists the names in a directory, at most `most_names`, without "." and "..", in no order, and what each of
+// them is, by a worker of the pool, for at most `timeout_ns`. May suspend.
 //
-// Returns 0, with an array of strings in `*names`, NULL behind the last one, which one free(3) releases with
-// the strings. Errors, with which `*names` and `*name_count` are left alone:
+// Returns 0, with an array of strings in `*names`, NULL behind the last one, and in `*types` an array of
+// DT_REG, DT_DIR, DT_LNK and the like, of <dirent.h>. One free(3) of `*names` releases both arrays, and the
+// strings. Errors, with which `*names`, `*types` and `*name_count` are left alone:
 //   -EFBIG   there are more names
 //   -EINVAL  `path` or `names` is NULL
 //   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 //   and as opendir(3)
 //
-// `name_count` may be NULL.
+// `types` and `name_count` may be NULL. A type is that of what has the name itself, as by mj_lstat(), which is
+// asked where the file system does not tell the type. DT_UNKNOWN is what that cannot tell either, since it was
+// removed meanwhile, for example.
 int mj_list_directory(const char *path,
                       size_t most_names,
                       char ***names,
+                      unsigned char **types,
                       size_t *name_count,
                       uint64_t timeout_ns);
 

@@ -1,5 +1,5 @@
-//! Closures on threads of the library: results, panics, limits, cancellation, and where what is left is
-//! dropped.
+//! Closures on threads of the library, where Rust differs: panics, unwinding, and where what is left is dropped.
+//! What C has as well is in tests/behaviour/offload.rs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -7,8 +7,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use majjen::blocking::{self, Class};
-use majjen::{Error, JoinError, Scheduler, task};
+use majjen::blocking;
+use majjen::{JoinError, Scheduler, task};
 
 /// Runs a closure in a task of a new scheduler.
 fn in_a_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> Result<T, JoinError> {
@@ -25,28 +25,6 @@ impl Drop for Told {
     fn drop(&mut self) {
         let _ = self.0.send(thread::current().id());
     }
-}
-
-#[test]
-fn a_result_comes_back() {
-    let here = thread::current().id();
-    for class in [Class::Cpu, Class::File, Class::Dns] {
-        let there = in_a_task(move || blocking::run_in(class, || thread::current().id()));
-        assert_ne!(there.unwrap().unwrap(), here);
-    }
-    let text = String::from("text");
-    let length = in_a_task(|| blocking::run(move || (text.len(), text))).unwrap().unwrap();
-    assert_eq!(length, (4, "text".into()));
-}
-
-#[test]
-fn outside_of_a_task_nothing_runs() {
-    let (dropped, told) = mpsc::channel();
-    let held = Told(dropped);
-    assert_eq!(blocking::run(move || drop(held)), Err(Error::NotInTask));
-    assert_eq!(told.try_recv(), Ok(thread::current().id()));
-    assert_eq!(blocking::set_limit(Class::Cpu, 0), Err(Error::InvalidArgument));
-    assert!(!blocking::is_canceled());
 }
 
 #[test]
@@ -99,34 +77,6 @@ fn a_time_limit_ends_the_call() {
     });
     assert!(timed_out.unwrap());
     told.recv().unwrap();
-}
-
-#[test]
-fn a_task_whose_deadline_has_passed_is_told() {
-    let result = in_a_task(|| {
-        task::set_deadline(Some(majjen::Instant::now())).unwrap();
-        blocking::run_in(Class::Dns, || while !blocking::is_canceled() {})
-    });
-    assert!(matches!(result, Ok(Err(Error::TimedOut))), "{result:?}");
-}
-
-#[test]
-fn a_scheduler_is_dropped_while_a_closure_runs() {
-    let (dropped, told) = mpsc::channel();
-    let began = Arc::new(AtomicBool::new(false));
-    let scheduler = Scheduler::new().unwrap();
-    let closure = waits(&began, Told(dropped));
-    scheduler.spawn(move || blocking::run(closure).map(drop));
-    let stop = scheduler.stop_handle();
-    scheduler.spawn(move || {
-        while !began.load(SeqCst) {
-            task::sleep(Duration::from_millis(1)).unwrap();
-        }
-        stop.stop().unwrap();
-    });
-    scheduler.run().unwrap();
-    drop(scheduler);
-    assert_ne!(told.recv().unwrap(), thread::current().id());
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod path;
 mod place;
 mod whole;
 
-pub use directory::list_directory;
-pub use path::{make_directory, open, remove_directory, rename, stat, sync, unlink};
+pub use directory::{Entries, list_directory};
+pub use path::{make_directory, open, remove_directory, rename, stat, stat_link, sync, unlink};
 pub use place::{read_at, write_at};
 pub use whole::{read_all, write_all};

@@ -17,7 +17,7 @@ mod ring;
 pub use futex::Futex;
 pub use identity::this_process;
 pub use inbox::{Message, Queue};
-pub use ownership::Ownership;
+pub use ownership::{Generation, Ownership};
 pub use parties::{Parties, Party, PartyKind, Rank};
 pub use remote::{Poster, Remote, WeakRemote};
 pub use ring::{End, Ring};

@@ -82,8 +82,7 @@ pub(super) unsafe fn tell(place: *mut size_t, done: usize) {
 ///   -ENOMEM, -EPERM  as mj_sleep_ns()
 ///   and as read(2)
 ///
-/// `buffer` has room for `bytes`, and stays there during the call. Close a file on a disk by mj_fd_close(), and
-/// not while another task reads or writes it: its number may be another file's when the thread begins.
+/// `buffer` has room for `bytes`, and stays there during the call. A file on a disk is closed as mj_pread() says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_read(
     fd: c_int,

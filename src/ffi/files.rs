@@ -1,13 +1,14 @@
 //! Files.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
 use std::os::fd::IntoRawFd;
 
 use libc::{mode_t, off_t, size_t, ssize_t, stat};
 
 use super::fd::{buffer, count, limit};
 use super::{reported, status, text_ref};
-use crate::engine::files;
+use crate::engine::files::{self, Entries};
+use crate::engine::scheduler::Limit;
 use crate::engine::sys::{Error, Result};
 
 /// The path at an address.
@@ -53,12 +54,15 @@ pub unsafe extern "C" fn mj_open(
 /// Returns how many bytes. Errors, with which any part of `buffer` may have been written to:
 ///   -ETIMEDOUT, -ECANCELED  as mj_open(), but only before a worker has begun: a call whose worker has begun
 ///                           ends when that has ended
+///   -EBADF      not open, or closed with mj_fd_close() before a worker has begun
 ///   -EINVAL     `buffer` is NULL with a size, `offset` is negative, or they reach beyond what there is
 ///   -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as pread(2)
 ///
-/// With a limit of 0 it reads what is in memory, and is -ETIMEDOUT if that is not all. Do not close the
-/// descriptor meanwhile: its number may be another file's when a worker begins.
+/// With a limit of 0 it reads what is in memory, and is -ETIMEDOUT if that is not all. Close the descriptor after
+/// the call; if another task has to do so earlier, then by mj_fd_close(). A worker that begins later leaves the
+/// number alone then, which may be another file's. It looks just before it reads: a close between the two is too
+/// late for it to see.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_pread(
     fd: c_int,
@@ -78,7 +82,7 @@ pub unsafe extern "C" fn mj_pread(
 /// Writes all `bytes` to a place of a file, and leaves the file's own place alone; as mj_pread(). May suspend.
 ///
 /// Returns `bytes`. Errors, with which a part may have been written:
-///   -ETIMEDOUT, -ECANCELED, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_pread()
+///   -ETIMEDOUT, -ECANCELED, -EBADF, -EINVAL, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_pread()
 ///   and as pwrite(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_pwrite(
@@ -99,6 +103,7 @@ pub unsafe extern "C" fn mj_pwrite(
 /// fsync(2) by a worker of the pool. May suspend.
 ///
 /// Returns 0: what was written before is on the disk. Errors:
+///   -EBADF  as mj_pread(), which says how to close the descriptor
 ///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as fsync(2)
 #[unsafe(no_mangle)]
@@ -119,12 +124,41 @@ pub unsafe extern "C" fn mj_stat(
     timeout_ns: u64,
 ) -> c_int {
     // SAFETY: as this function's contract says.
+    unsafe { tell_status("mj_stat", files::stat, path, file_status, timeout_ns) }
+}
+
+/// lstat(2) by a worker of the pool, for at most `timeout_ns`: mj_stat() of a link itself. May suspend.
+///
+/// Returns 0. Errors, with which `file_status` is left alone:
+///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINVAL, -EPERM, -EOWNERDEAD  as mj_stat()
+///   and as lstat(2)
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_lstat(
+    path: *const c_char,
+    file_status: *mut stat,
+    timeout_ns: u64,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { tell_status("mj_lstat", files::stat_link, path, file_status, timeout_ns) }
+}
+
+/// # Safety
+/// As [`mj_stat`].
+#[track_caller]
+unsafe fn tell_status(
+    call: &str,
+    look: fn(&CStr, Limit) -> Result<stat>,
+    path: *const c_char,
+    file_status: *mut stat,
+    timeout_ns: u64,
+) -> c_int {
+    // SAFETY: as this function's contract says.
     let Some(file_status) = (unsafe { file_status.as_mut() }) else {
         return Error::InvalidArgument.status();
     };
     // SAFETY: as above.
-    let found = unsafe { path_ref(path) }.and_then(|path| files::stat(path, limit(timeout_ns)));
-    status(reported("mj_stat", found).map(|found| *file_status = found))
+    let found = unsafe { path_ref(path) }.and_then(|path| look(path, limit(timeout_ns)));
+    status(reported(call, found).map(|found| *file_status = found))
 }
 
 /// unlink(2) by a worker of the pool, for at most `timeout_ns`. May suspend.
@@ -186,22 +220,26 @@ pub unsafe extern "C" fn mj_rmdir(path: *const c_char, timeout_ns: u64) -> c_int
     status(reported("mj_rmdir", done))
 }
 
-/// Lists the names in a directory, at most `most_names`, without "." and "..", in no order, by a worker of the
-/// pool. May suspend.
+/// Lists the names in a directory, at most `most_names`, without "." and "..", in no order, and what each of
+/// them is, by a worker of the pool, for at most `timeout_ns`. May suspend.
 ///
-/// Returns 0, with an array of strings in `*names`, NULL behind the last one, which one free(3) releases with
-/// the strings. Errors, with which `*names` and `*name_count` are left alone:
+/// Returns 0, with an array of strings in `*names`, NULL behind the last one, and in `*types` an array of
+/// DT_REG, DT_DIR, DT_LNK and the like, of <dirent.h>. One free(3) of `*names` releases both arrays, and the
+/// strings. Errors, with which `*names`, `*types` and `*name_count` are left alone:
 ///   -EFBIG   there are more names
 ///   -EINVAL  `path` or `names` is NULL
 ///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EPERM, -EOWNERDEAD  as mj_open()
 ///   and as opendir(3)
 ///
-/// `name_count` may be NULL.
+/// `types` and `name_count` may be NULL. A type is that of what has the name itself, as by mj_lstat(), which is
+/// asked where the file system does not tell the type. DT_UNKNOWN is what that cannot tell either, since it was
+/// removed meanwhile, for example.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_list_directory(
     path: *const c_char,
     most_names: size_t,
     names: *mut *mut *mut c_char,
+    types: *mut *mut c_uchar,
     name_count: *mut size_t,
     timeout_ns: u64,
 ) -> c_int {
@@ -210,13 +248,20 @@ pub unsafe extern "C" fn mj_list_directory(
         return Error::InvalidArgument.status();
     };
     // SAFETY: as above.
+    let types = unsafe { types.as_mut() };
+    // SAFETY: as above.
     let listed = unsafe { path_ref(path) }
-        .and_then(|path| files::list_directory(path, most_names, limit(timeout_ns)))
-        .and_then(|listed| Ok((listed.count(), listed.into_array()?)));
-    status(reported("mj_list_directory", listed).map(|(count, array)| {
-        *names = array;
+        .and_then(|path| {
+            files::list_directory(path, most_names, types.is_some(), limit(timeout_ns))
+        })
+        .and_then(Entries::into_arrays);
+    status(reported("mj_list_directory", listed).map(|listed| {
+        *names = listed.names;
+        if let Some(types) = types {
+            *types = listed.kinds;
+        }
         // SAFETY: as above.
-        unsafe { super::fd::tell(name_count, count) };
+        unsafe { super::fd::tell(name_count, listed.count) };
     }))
 }
 

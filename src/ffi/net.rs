@@ -7,6 +7,7 @@ use libc::{sockaddr, socklen_t};
 use super::fd::limit;
 use super::{reported, status, text_ref};
 use crate::engine::fd::{self, ListenFlags};
+use crate::engine::log::warn;
 use crate::engine::names;
 use crate::engine::sys::{Error, Result};
 
@@ -78,8 +79,10 @@ pub unsafe extern "C" fn mj_connect(
 ///
 /// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
 /// mj_fd_close(). Errors:
-///   -EINVAL      `service` is not numeric or not there, or `address` is not numeric outside a task; an
-///                unknown flag, or one that the address cannot have; a path that is empty or too long
+///   -EINVAL      `service` is not numeric or not there; an unknown flag, or one that the address cannot
+///                have; a path that is empty or too long
+///   -EPERM       a name, outside a task, which is also logged: resolve it before, by getaddrinfo(3), or call
+///                this in a task
 ///   -EADDRINUSE  somebody listens there, or the path exists
 ///   -ENOENT, -EAGAIN, -EREMOTEIO  as mj_dial(), of a name
 ///   -ETIMEDOUT, -ECANCELED, -ENOMEM, -EOWNERDEAD  as mj_getaddrinfo(), of a name: there is no limit but
@@ -102,5 +105,11 @@ pub unsafe extern "C" fn mj_listen(
     // SAFETY: as this function's contract says.
     let [address, service] =
         [address, service].map(|text| unsafe { text_ref(text) }.unwrap_or_default());
-    names::listen(address, service.to_bytes(), backlog, flags).unwrap_or_else(Error::status)
+    let listening = names::listen(address, service.to_bytes(), backlog, flags);
+    if let Err(error @ Error::NotInTask) = listening {
+        warn(format_args!(
+            "mj_listen: {error}, which looking up a name needs: {address:?} is no numeric address"
+        ));
+    }
+    listening.unwrap_or_else(Error::status)
 }

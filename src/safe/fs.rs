@@ -3,8 +3,8 @@
 //!
 //! The functions are those of [`std::fs`], and behave like them. Outside a task they fail with an error that holds
 //! [`Error::NotInTask`](crate::Error::NotInTask). When a task is canceled, or its time is over, what a thread
-//! has begun goes on by itself: a file may still be written, renamed or removed. Only a call that uses a buffer
-//! of the task, [`File::read_at`] for example, waits until the thread is done with it.
+//! has begun goes on by itself: a file may still be written, renamed or removed. Only a call of an open [`File`],
+//! which it borrows, waits until the thread is done with it.
 //!
 //! ```
 //! use majjen::{Scheduler, fs};
@@ -156,6 +156,25 @@ pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     on_worker(move || std::fs::metadata(path))
 }
 
+/// [`metadata`] of a link itself.
+///
+/// ```
+/// use majjen::{Scheduler, fs};
+///
+/// let scheduler = Scheduler::new()?;
+/// let metadata = scheduler.spawn(|| fs::symlink_metadata("/proc/self"));
+/// scheduler.run()?;
+/// assert!(metadata.join()??.is_symlink());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Those of the system call.
+pub fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
+    let path = path.as_ref().to_owned();
+    on_worker(move || std::fs::symlink_metadata(path))
+}
+
 /// Removes a file.
 ///
 /// ```
@@ -234,6 +253,9 @@ pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
 }
 
 /// What is in a directory, in no order: all at once, unlike in the standard library.
+///
+/// An entry's `file_type` takes no time where the file system has told it to `read_dir`, as most do. Else it blocks
+/// the thread, as the entry's `metadata` always does: [`symlink_metadata`] of its path suspends the task instead.
 ///
 /// ```
 /// use majjen::{Scheduler, fs};

@@ -27,11 +27,42 @@ behaviours!(
     a_canceled_task_looks_up_no_name,
 );
 
+/// What a path may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    File,
+    Directory,
+    Link,
+}
+
+impl Kind {
+    fn of(kind: std::fs::FileType) -> Kind {
+        match kind {
+            file if file.is_file() => Kind::File,
+            directory if directory.is_dir() => Kind::Directory,
+            link if link.is_symlink() => Kind::Link,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// That of a DT_ constant.
+    fn of_type(kind: u8) -> Kind {
+        match kind {
+            libc::DT_REG => Kind::File,
+            libc::DT_DIR => Kind::Directory,
+            libc::DT_LNK => Kind::Link,
+            other => panic!("{other}"),
+        }
+    }
+}
+
 /// What both APIs can do with files and names. Errors are errno values.
 trait Files: Api {
     fn read(path: &Path, most: usize, timeout: Option<Duration>) -> Result<Vec<u8>, i32>;
-    /// The names in a directory, in order.
-    fn list(path: &Path) -> Result<Vec<String>, i32>;
+    /// The names in a directory, in order, and what each is.
+    fn list(path: &Path) -> Result<Vec<(String, Kind)>, i32>;
+    /// What a path leads to, or what it is itself.
+    fn kind(path: &Path, follows: bool) -> Result<Kind, i32>;
     /// Connects, and closes the connection.
     fn dial(host: &str, port: u16) -> Result<(), i32>;
     /// How many addresses a host has.
@@ -53,12 +84,21 @@ impl Files for RustApi {
         told(timeout, || majjen::fs::read_at_most(path, most))
     }
 
-    fn list(path: &Path) -> Result<Vec<String>, i32> {
+    fn list(path: &Path) -> Result<Vec<(String, Kind)>, i32> {
         let entries = told(None, || majjen::fs::read_dir(path))?;
-        let mut names: Vec<String> =
-            entries.iter().map(|entry| entry.file_name().into_string().unwrap()).collect();
-        names.sort();
-        Ok(names)
+        let told = |entry: &std::fs::DirEntry| {
+            let kind = Kind::of(entry.file_type().unwrap());
+            (entry.file_name().into_string().unwrap(), kind)
+        };
+        let mut found: Vec<_> = entries.iter().map(told).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    fn kind(path: &Path, follows: bool) -> Result<Kind, i32> {
+        use majjen::fs::{metadata, symlink_metadata};
+        let look = || if follows { metadata(path) } else { symlink_metadata(path) };
+        told(None, look).map(|found| Kind::of(found.file_type()))
     }
 
     fn dial(host: &str, port: u16) -> Result<(), i32> {
@@ -89,19 +129,31 @@ impl Files for CAbi {
         Ok(copy)
     }
 
-    fn list(path: &Path) -> Result<Vec<String>, i32> {
-        let (mut names, mut count): (*mut *mut c_char, usize) = (null_mut(), 0);
-        let path = text(path);
-        result(mj_list_directory(path.as_ptr(), usize::MAX, &mut names, &mut count, u64::MAX))?;
-        let name = |index: usize| {
+    fn list(path: &Path) -> Result<Vec<(String, Kind)>, i32> {
+        let (mut names, mut types): (*mut *mut c_char, *mut u8) = (null_mut(), null_mut());
+        let (path, mut count, most) = (text(path), 0, usize::MAX);
+        let path = path.as_ptr();
+        result(mj_list_directory(path, most, &mut names, &mut types, &mut count, u64::MAX))?;
+        let told = |index: usize| {
             // SAFETY: an array of so many strings.
-            unsafe { CStr::from_ptr(*names.add(index)) }.to_str().unwrap().to_owned()
+            let name = unsafe { CStr::from_ptr(*names.add(index)) };
+            // SAFETY: an array of so many types.
+            let kind = unsafe { *types.add(index) };
+            (name.to_str().unwrap().to_owned(), Kind::of_type(kind))
         };
-        let mut copy: Vec<String> = (0..count).map(name).collect();
+        let mut copy: Vec<_> = (0..count).map(told).collect();
         copy.sort();
         // SAFETY: from malloc.
         unsafe { libc::free(names.cast()) };
         Ok(copy)
+    }
+
+    fn kind(path: &Path, follows: bool) -> Result<Kind, i32> {
+        // SAFETY: integers, for which zero is a value.
+        let mut found: libc::stat = unsafe { std::mem::zeroed() };
+        let (path, look) = (text(path), if follows { mj_stat } else { mj_lstat });
+        result(look(path.as_ptr(), &mut found, u64::MAX))?;
+        Ok(Kind::of_type(((found.st_mode & libc::S_IFMT) >> 12) as u8))
     }
 
     fn dial(host: &str, port: u16) -> Result<(), i32> {
@@ -197,11 +249,26 @@ fn a_directory_is_listed<D: Files>() {
     let directory = Directory::new::<D>("list");
     let path = directory.0.clone();
     in_task::<D>(move || {
-        assert_eq!(D::list(&path).unwrap(), [""; 0]);
-        for name in ["a", "b c", "\u{e4}"] {
-            std::fs::write(path.join(name), "").unwrap();
+        assert_eq!(D::list(&path).unwrap(), []);
+        std::fs::write(path.join("a"), "").unwrap();
+        std::fs::create_dir(path.join("b c")).unwrap();
+        std::os::unix::fs::symlink("a", path.join("\u{e4}")).unwrap();
+        std::os::unix::fs::symlink("none", path.join("dangling")).unwrap();
+        let expected = [
+            ("a", Kind::File),
+            ("b c", Kind::Directory),
+            ("dangling", Kind::Link),
+            ("\u{e4}", Kind::Link),
+        ];
+        assert_eq!(D::list(&path).unwrap(), expected.map(|(name, kind)| (name.to_owned(), kind)));
+        for (name, kind) in expected {
+            assert_eq!(D::kind(&path.join(name), false), Ok(kind));
         }
-        assert_eq!(D::list(&path).unwrap(), ["a", "b c", "\u{e4}"]);
+        assert_eq!(D::kind(&path.join("a"), true), Ok(Kind::File));
+        assert_eq!(D::kind(&path.join("\u{e4}"), true), Ok(Kind::File));
+        assert_eq!(D::kind(&path.join("b c"), true), Ok(Kind::Directory));
+        assert_eq!(D::kind(&path.join("dangling"), true), Err(libc::ENOENT));
+        assert_eq!(D::kind(&path.join("none"), false), Err(libc::ENOENT));
         assert_eq!(D::list(&path.join("a")), Err(libc::ENOTDIR));
         assert_eq!(D::list(&path.join("none")), Err(libc::ENOENT));
     });

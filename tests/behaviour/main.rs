@@ -20,6 +20,7 @@ mod groups;
 mod io;
 #[path = "../support/majjen_h.rs"]
 mod majjen_h;
+mod offload;
 mod remote;
 mod remote_channel;
 mod runs;

@@ -61,8 +61,8 @@ const MUTANTS: [Mutant; 25] = [
     ),
     mutant(
         "closed_meanwhile_is_not_seen",
-        "Call::check_identity",
-        condition("self.identity() != before", "false"),
+        "Generation::check",
+        condition("Ownership::closes(self.fd) != self.closes", "false"),
     ),
     mutant(
         "places_are_not_handed_on",

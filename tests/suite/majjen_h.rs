@@ -210,6 +210,7 @@ impl Types {
             "uint32_t" => "u32".to_owned(),
             "uint64_t" => "u64".to_owned(),
             "ssize_t" => "isize".to_owned(),
+            "unsigned char" => "u8".to_owned(),
             "unsigned int" | "unsigned" => "c_uint".to_owned(),
             "unsigned long" => "c_ulong".to_owned(),
             of_libc @ ("FILE" | "addrinfo" | "iovec" | "mode_t" | "msghdr" | "nfds_t" | "off_t"

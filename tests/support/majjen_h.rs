@@ -482,6 +482,11 @@ unsafe extern "C" {
         file_status: *mut libc::stat,
         timeout_ns: u64,
     ) -> c_int;
+    pub safe fn mj_lstat(
+        path: *const c_char,
+        file_status: *mut libc::stat,
+        timeout_ns: u64,
+    ) -> c_int;
     pub safe fn mj_unlink(path: *const c_char, timeout_ns: u64) -> c_int;
     pub safe fn mj_rename(from: *const c_char, to: *const c_char, timeout_ns: u64) -> c_int;
     pub safe fn mj_mkdir(path: *const c_char, mode: libc::mode_t, timeout_ns: u64) -> c_int;
@@ -490,6 +495,7 @@ unsafe extern "C" {
         path: *const c_char,
         most_names: usize,
         names: *mut *mut *mut c_char,
+        types: *mut *mut u8,
         name_count: *mut usize,
         timeout_ns: u64,
     ) -> c_int;

@@ -8,6 +8,7 @@ use crate::engine::io::READABLE;
 use crate::engine::log;
 use crate::engine::scheduler::{Limit, sleep};
 use crate::engine::sys::{self, Error, Result, sockaddr, socklen_t};
+use crate::engine::threads::Generation;
 use crate::engine::time::Deadline;
 
 /// How long it waits when there is no descriptor or no memory for a connection. Connections stay in the
@@ -83,9 +84,9 @@ impl Call {
         if left_ns == 0 {
             return Err(Error::TimedOut);
         }
-        let before = self.identity();
+        let before = Generation::of(self.fd);
         let slept = sleep(Limit::uninterrupted(Deadline::In(ns.min(left_ns))));
-        self.check_identity(before)?;
+        self.check_generation(before)?;
         slept
     }
 }

@@ -7,7 +7,7 @@ use crate::engine::scheduler::{
 };
 use crate::engine::sys::{ErrnoGuard, Error, Form, Result};
 use crate::engine::task::Wait;
-use crate::engine::threads::Ownership;
+use crate::engine::threads::{Generation, Ownership};
 use crate::engine::time::Deadline;
 
 /// How long it waits for what there is no event for.
@@ -83,9 +83,9 @@ impl Call {
         if self.is_drained() && !running.1.is_canceled() {
             return Ok(());
         }
-        let before = self.identity();
+        let before = Generation::of(self.fd);
         let yielded = yield_spent(running, Wait::NONE);
-        self.check_identity(before)?;
+        self.check_generation(before)?;
         yielded
     }
 
@@ -162,27 +162,19 @@ impl Call {
         if self.futile >= FEW {
             return self.pause(PAUSE_NS);
         }
-        let before = self.identity();
+        let before = Generation::of(self.fd);
         let (word, events) = (self.ownership.word(), self.events);
         if word != 0 {
             self.scheduler.io.reactor.borrow_mut().set_drained(self.fd, word, events);
         }
         let waited = wait_to_retry(self.fd, events, self.ownership, self.limit);
-        self.check_identity(before)?;
+        self.check_generation(before)?;
         waited
     }
 
-    /// What changes when the library closes the descriptor.
-    pub(super) fn identity(&self) -> u32 {
-        Ownership::closes(self.fd)
-    }
-
-    /// After a suspension, however it has ended: an error if the descriptor was closed meanwhile, since
-    /// its number may be another file's.
-    pub(super) fn check_identity(&mut self, before: u32) -> Result<()> {
-        if self.identity() != before {
-            return Err(Error::Os(libc::EBADF));
-        }
+    /// After a suspension, however it has ended: an error if the descriptor was closed meanwhile.
+    pub(super) fn check_generation(&mut self, before: Generation) -> Result<()> {
+        before.check()?;
         self.ownership = Ownership::of(self.fd);
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::call::Call;
 use crate::engine::io::WRITABLE;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result, iovec};
+use crate::engine::threads::Generation;
 
 /// What is copied at a time where the kernel would block.
 const PIECE: usize = 64 * 1024;
@@ -28,15 +29,20 @@ pub unsafe fn send_file(
 ) -> Result<()> {
     *done = 0;
     let mut call = Call::new(fd, WRITABLE, limit)?;
+    let file = Generation::of(from);
     call.begin()?;
+    file.check()?;
     let mut copy = if sys::is_nonblocking(fd)? { None } else { Some(Copy::new()?) };
     while *done < bytes {
         let left = (bytes - *done).min(MOST);
-        let sent = call.complete(|call| match &mut copy {
-            // SAFETY: as this function's contract says.
-            None => unsafe { sys::send_file(call.fd, from, offset, left) },
-            // SAFETY: as above.
-            Some(copy) => unsafe { copy.send(call.fd, from, offset, left) },
+        let sent = call.complete(|call| {
+            file.check()?; // It may have waited for room.
+            match &mut copy {
+                // SAFETY: as this function's contract says.
+                None => unsafe { sys::send_file(call.fd, from, offset, left) },
+                // SAFETY: as above.
+                Some(copy) => unsafe { copy.send(call.fd, from, offset, left) },
+            }
         })?;
         if sent == 0 {
             break;

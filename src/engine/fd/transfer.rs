@@ -6,7 +6,7 @@ use super::call::Call;
 use crate::engine::pool::{Class, run_within};
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Form, Result, iovec};
-use crate::engine::threads::Ownership;
+use crate::engine::threads::Generation;
 use crate::engine::time::Deadline;
 
 /// One direction.
@@ -64,13 +64,10 @@ unsafe fn move_on_worker<T: Transfer>(call: &mut Call, buffers: &[iovec]) -> Res
     /// How long a worker has to begin at the least: however often a call is made that has no time, one of them
     /// moves something.
     const LEAST_NS: u64 = 1_000_000_000;
-    let (fd, before) = (call.fd, call.identity());
+    let (fd, generation) = (call.fd, Generation::of(call.fd));
     let deadline = Deadline::after_ns(call.left_ns().max(LEAST_NS));
     let moved = run_within(Class::File, Limit::uninterrupted(deadline), || {
-        // The number may be another file's when a worker begins.
-        if Ownership::closes(fd) != before {
-            return Err(Error::Os(libc::EBADF));
-        }
+        generation.check()?; // The number may be another file's when a worker begins.
         loop {
             // SAFETY: as this function's contract says; the call waits for this.
             match unsafe { T::move_blocking(fd, buffers) } {

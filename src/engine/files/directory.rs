@@ -6,58 +6,71 @@ use super::path::on_path;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{Bytes, Directory, Error, Result};
 
-/// Names, as C strings one behind the other.
-pub struct Names {
-    text: Bytes,
-    count: usize,
+/// What was found.
+pub struct Entries {
+    /// Their names, as C strings one behind the other.
+    names: Bytes,
+    /// What each is: DT_REG and the like.
+    kinds: Bytes,
 }
 
-/// The names in a directory, without "." and "..", in the order of the file system. EFBIG if there are more than
-/// `most`.
-pub fn list_directory(path: &CStr, most: usize, limit: Limit) -> Result<Names> {
+/// The same in one block of memory, of which free(3) of `names` is the end.
+pub struct Arrays {
+    /// As many addresses as there are entries, NULL behind the last one, and the names behind that.
+    pub names: *mut *mut c_char,
+    pub kinds: *mut u8,
+    pub count: usize,
+}
+
+/// What is in a directory, without "." and "..", in the order of the file system. EFBIG if that is more than
+/// `most`. Without `with_kinds` these are what the file system tells anyway.
+pub fn list_directory(path: &CStr, most: usize, with_kinds: bool, limit: Limit) -> Result<Entries> {
     on_path(path, limit, move |path| {
         let mut directory = Directory::open(path)?;
-        let mut names = Names { text: Bytes::new(), count: 0 };
-        while let Some(name) = directory.next_name()? {
-            if names.count == most {
+        let mut found = Entries { names: Bytes::new(), kinds: Bytes::new() };
+        while let Some(entry) = directory.next_entry(with_kinds)? {
+            if found.count() == most {
                 return Err(Error::Os(libc::EFBIG));
             }
-            names.text.push(name.to_bytes_with_nul())?;
-            names.count += 1;
+            found.names.push(entry.name.to_bytes_with_nul())?;
+            found.kinds.push(&[entry.kind])?;
         }
-        Ok(names)
+        Ok(found)
     })
 }
 
-impl Names {
-    pub fn count(&self) -> usize {
-        self.count
+impl Entries {
+    fn count(&self) -> usize {
+        self.kinds.as_slice().len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.text.as_slice().split(|&byte| byte == 0).take(self.count)
+    fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.names.as_slice().split(|&byte| byte == 0).take(self.count())
     }
 
-    /// One block of memory: an array of addresses, NULL behind the last one, and the names behind that.
-    /// free(3) is its end.
-    pub fn into_array(self) -> Result<*mut *mut c_char> {
-        let slots = (self.count + 1).checked_mul(size_of::<*mut c_char>());
+    pub fn into_arrays(self) -> Result<Arrays> {
+        let count = self.count();
+        let slots = (count + 1).checked_mul(size_of::<*mut c_char>());
         let slots = slots.ok_or(Error::OutOfMemory)?;
+        let texts = self.names.as_slice().len().checked_add(count).ok_or(Error::OutOfMemory)?;
         let mut block = Bytes::new();
-        block.reserve(slots.checked_add(self.text.as_slice().len()).ok_or(Error::OutOfMemory)?)?;
-        let array = block.into_raw().cast::<*mut c_char>();
-        let mut place = array.wrapping_byte_add(slots).cast::<u8>();
-        for (index, name) in self.iter().enumerate() {
-            // SAFETY: the block has room for all addresses and all names with their NULs.
+        block.reserve(slots.checked_add(texts).ok_or(Error::OutOfMemory)?)?;
+        let names = block.into_raw().cast::<*mut c_char>();
+        let mut place = names.wrapping_byte_add(slots).cast::<u8>();
+        for (index, name) in self.names().enumerate() {
+            // SAFETY: the block has room for all addresses, all names with their NULs, and the kinds.
             unsafe {
-                array.add(index).write(place.cast());
+                names.add(index).write(place.cast());
                 place.copy_from_nonoverlapping(name.as_ptr(), name.len());
                 place.add(name.len()).write(0);
             }
             place = place.wrapping_add(name.len() + 1);
         }
         // SAFETY: as above.
-        unsafe { array.add(self.count).write(std::ptr::null_mut()) };
-        Ok(array)
+        unsafe {
+            names.add(count).write(std::ptr::null_mut());
+            place.copy_from_nonoverlapping(self.kinds.as_slice().as_ptr(), count);
+        }
+        Ok(Arrays { names, kinds: place, count })
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use crate::engine::pool::{Class, run_apart};
 use crate::engine::scheduler::{Limit, spend};
 use crate::engine::sys::{self, ErrnoGuard, Result, Text, mode_t};
+use crate::engine::threads::Generation;
 
 /// Does something on a worker, with a copy of a path.
 pub(super) fn on_path<T: Send>(
@@ -27,6 +28,11 @@ pub fn open(path: &CStr, flags: c_int, mode: mode_t, limit: Limit) -> Result<Own
 /// stat(2).
 pub fn stat(path: &CStr, limit: Limit) -> Result<sys::stat> {
     on_path(path, limit, sys::stat_path)
+}
+
+/// lstat(2).
+pub fn stat_link(path: &CStr, limit: Limit) -> Result<sys::stat> {
+    on_path(path, limit, sys::stat_link)
 }
 
 /// unlink(2).
@@ -53,7 +59,13 @@ pub fn remove_directory(path: &CStr, limit: Limit) -> Result<()> {
 /// fsync(2).
 pub fn sync(fd: c_int, limit: Limit) -> Result<()> {
     let _errno = ErrnoGuard::save();
-    spend()?;
-    sys::check_open(fd)?; // Before the number can be another file's.
-    run_apart(Class::File, limit, move || sys::sync_file(fd))?
+    let generation = Generation::of(fd);
+    let spent = spend();
+    generation.check()?;
+    spent?;
+    sys::check_open(fd)?; // At once, though all workers are busy.
+    run_apart(Class::File, limit, move || {
+        generation.check()?;
+        sys::sync_file(fd)
+    })?
 }

@@ -9,6 +9,7 @@ use std::ffi::c_int;
 use crate::engine::pool::{Class, run_within};
 use crate::engine::scheduler::{Limit, running_task, spend};
 use crate::engine::sys::{self, ErrnoGuard, Error, Result, iovec};
+use crate::engine::threads::Generation;
 
 /// What a task moves between two looks at the time.
 const PIECE: usize = 128 * 1024;
@@ -66,8 +67,11 @@ unsafe fn move_at(
     if place < 0 || end.is_none() {
         return Err(Error::InvalidArgument);
     }
+    let generation = Generation::of(fd);
     loop {
-        spend()?;
+        let spent = spend();
+        generation.check()?;
+        spent?;
         let rest = sys::rest_of(buffer, *done);
         let piece = iovec { iov_len: rest.iov_len.min(PIECE), ..rest };
         // SAFETY: as this function's contract says.
@@ -82,6 +86,7 @@ unsafe fn move_at(
     }
     run_within(Class::File, limit, || {
         loop {
+            generation.check()?; // Each time: the task may have waited for a worker, and a worker for a disk.
             let rest = sys::rest_of(buffer, *done);
             // SAFETY: as above; the call waits for this.
             match unsafe { waiting(fd, rest, place + *done as i64) } {

@@ -10,12 +10,13 @@ use crate::engine::sys::{Error, Hints, NameError, Result};
 use crate::engine::time::Deadline;
 
 /// [`fd::listen`], where a task may give a name too: it listens at the first of the name's addresses that
-/// works.
+/// works. [`Error::NotInTask`] for a name elsewhere.
 pub fn listen(address: &CStr, service: &[u8], backlog: c_int, flags: ListenFlags) -> Result<c_int> {
-    if running_task().is_none() || !is_name(address) {
+    if !is_name(address) {
         return fd::listen(address.to_bytes(), service, backlog, flags);
     }
     let port = fd::port(service)?;
+    running_task().ok_or(Error::NotInTask)?;
     let family = if flags.v6_only { libc::AF_INET6 } else { libc::AF_UNSPEC };
     let hints = Hints { family, ..Hints::of_streams(libc::AI_PASSIVE) };
     let limit = Limit::uninterrupted(Deadline::Never); // The task may have a deadline.

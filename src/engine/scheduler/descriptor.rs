@@ -11,7 +11,7 @@ use crate::engine::sys::{self, ErrnoGuard, Error, Result};
 use crate::engine::task::{
     FIRED, ObjectKind, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitNode,
 };
-use crate::engine::threads::Ownership;
+use crate::engine::threads::{Generation, Ownership};
 use crate::engine::time::Deadline;
 use crate::engine::{log, measure};
 
@@ -187,12 +187,10 @@ pub fn wait_to_retry(fd: c_int, direction: u32, ownership: Ownership, limit: Lim
         scheduler.begin_retry(task, &node, fd, direction, ownership)?;
         Ok(Wait::on(&DESCRIPTOR, &node))
     };
-    let closes = Ownership::closes(fd);
+    let generation = Generation::of(fd);
     // An event may come between a wake-up that is to end nothing and the turn after it, or a close.
     let look = |(scheduler, _): Running<'_>| {
-        if Ownership::closes(fd) != closes {
-            return Err(Error::Os(libc::EBADF));
-        }
+        generation.check()?;
         let reactor = scheduler.io.reactor.borrow();
         Ok(reactor.is_ready(fd, ownership.word(), direction).then_some(0))
     };

@@ -30,6 +30,15 @@ pub fn stat_path(path: &CStr) -> Result<stat> {
     Ok(status)
 }
 
+/// lstat(2): of a link itself.
+pub fn stat_link(path: &CStr) -> Result<stat> {
+    // SAFETY: a stat is integers, for which zero is a value.
+    let mut status: stat = unsafe { zeroed() };
+    // SAFETY: a C string, and an address that is good for a stat.
+    check(unsafe { libc::lstat(path.as_ptr(), &mut status) })?;
+    Ok(status)
+}
+
 /// fstat(2).
 pub fn stat_file(file: &OwnedFd) -> Result<stat> {
     // SAFETY: a stat is integers, for which zero is a value.

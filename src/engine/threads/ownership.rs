@@ -247,6 +247,28 @@ impl Ownership {
     }
 }
 
+/// A descriptor, as it was when a call began.
+#[derive(Clone, Copy)]
+pub struct Generation {
+    fd: c_int,
+    closes: u32,
+}
+
+impl Generation {
+    pub fn of(fd: c_int) -> Generation {
+        Generation { fd, closes: Ownership::closes(fd) }
+    }
+
+    /// EBADF if the library has closed it since: its number may be another file's. To be asked, by any thread,
+    /// before the number is used after the task has suspended.
+    pub fn check(self) -> Result<()> {
+        if Ownership::closes(self.fd) != self.closes {
+            return Err(Error::Os(libc::EBADF));
+        }
+        Ok(())
+    }
+}
+
 #[cfg(all(test, loom))]
 #[path = "../../../tests/models/ownership.rs"]
 mod models;

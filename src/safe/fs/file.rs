@@ -15,7 +15,7 @@ use crate::safe::time::limit;
 use crate::safe::unwind::suspending;
 
 /// An open file, whose calls suspend the task. It reads and writes at its own place, also by shared reference,
-/// and at any other. A call that has begun to read or write ends when that has ended, though the task is canceled
+/// and at any other. What a thread has begun for a call ends before the call does, though the task is canceled
 /// meanwhile.
 ///
 /// ```
@@ -169,7 +169,7 @@ impl File {
     /// # Errors
     /// Those of the system call.
     pub fn sync_all(&self) -> io::Result<()> {
-        Ok(suspending(|| files::sync(self.as_raw_fd(), limit(None)))?)
+        self.on_worker(std::fs::File::sync_all)
     }
 
     /// What the system knows of the file.
@@ -209,7 +209,7 @@ impl File {
     }
 
     /// Has a thread of the pool do something to the file. It is borrowed, so the call ends when that has
-    /// ended.
+    /// ended, and nobody can have closed it, or have got its number for another file.
     fn on_worker<T: Send>(&self, act: impl Fn(&std::fs::File) -> io::Result<T>) -> io::Result<T> {
         suspending(|| run_within(Class::File, limit(None), || act(self.0.get_ref())))?
     }
