@@ -115,8 +115,8 @@ pub unsafe extern "C" fn mj_scheduler_write_metrics(
     written.unwrap_or_else(Error::status)
 }
 
-/// mj_scheduler_write_metrics() of the counters alone, from any thread: what mj_remote_metrics() reads,
-/// as text. The distributions are the scheduler's own thread's. Does not suspend.
+/// mj_scheduler_write_metrics() of the counters alone: what mj_remote_metrics() reads, as text. The
+/// distributions are the scheduler's own thread's. Callable from any thread. Does not suspend.
 ///
 /// Returns the length of the whole text without the NUL, as there. Errors:
 ///   -EPIPE   the scheduler has been destroyed

@@ -31,7 +31,9 @@ mod arch;
 compile_error!("Majjen runs on x86-64 and aarch64");
 
 pub(crate) use arch::log_trampoline;
-pub use arch::{FloatModes, call_barrier, prefetch, switch, thread, ticks, ticks_are_invariant};
+pub use arch::{
+    FloatModes, call_barrier, prefetch, read_word, switch, thread, ticks, ticks_are_invariant,
+};
 
 /// This thread's part of the library; `src/shim/thread.c` declares it.
 #[repr(C)]

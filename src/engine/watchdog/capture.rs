@@ -176,9 +176,8 @@ unsafe fn fill(capture: &mut Capture, context: *const c_void) {
     let first = start as *const usize;
     let count = ((end - start) / size_of::<usize>()).min(WORDS);
     for (index, word) in capture.words[..count].iter_mut().enumerate() {
-        // Not by memcpy(3), which AddressSanitizer stands in front of, to look at it.
         // SAFETY: within the stack of the running task, whose memory can be read.
-        *word = unsafe { first.add(index).read_volatile() };
+        *word = unsafe { switch::read_word(first.add(index)) };
     }
     // What is not in use any more is copied, too.
     switch::valgrind_allow_reading(capture.words.as_ptr().cast(), count * size_of::<usize>());
