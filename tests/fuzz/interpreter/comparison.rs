@@ -47,11 +47,20 @@ impl Model {
         if let Some(task) = current.filter(|_| started) {
             self.time_out(task); // It may leave permits to others, which also ends their timers.
         }
-        self.expire(home, true);
+        // A call that has yielded may have gone on and come back meanwhile, and ended others' waits.
+        let goes_on = |task: &usize| started && self.tasks[*task].returned.is_some();
+        let gone_on = current.filter(goes_on);
+        self.expire(home, gone_on.is_none());
         let mut again = std::mem::take(&mut self.schedulers[home].again);
         again.extend(current.filter(|task| started && self.is_enqueued_again(*task)));
         let mut foreseen = self.schedulers[home].queue.split_off(known.len());
         foreseen.extend(&again);
+        if let Some(task) = gone_on {
+            assert!(self.go_on(task), "task {task} has not yielded");
+            self.come_back(task);
+            self.expire(home, true);
+            foreseen.extend(self.schedulers[home].queue.split_off(known.len()));
+        }
         let mut come = seen[known.len()..].to_vec();
         self.explain(come.iter().copied().filter(|task| !again.contains(task)));
         self.see_late_events(home);
@@ -69,10 +78,9 @@ impl Model {
         scheduler.current = current;
         if let Some(task) = current.filter(|_| started) {
             assert!(
-                self.go_on(task) || self.take_turn(task),
+                gone_on.is_some() || self.go_on(task) || self.take_turn(task),
                 "task {task} goes on without the mutex"
             );
-            self.come_back(task);
         }
         self.check(home);
         if started {
