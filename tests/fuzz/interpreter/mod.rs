@@ -28,6 +28,7 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
+#[allow(unused_imports, reason = "libFuzzer finds it by itself")]
 pub use io::MAGIC as IO;
 
 use calls::{Call, End, Program, Which, Who};
