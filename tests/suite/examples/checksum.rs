@@ -37,11 +37,13 @@ fn hashes_all_files() {
     expected.sort();
     let lines: Vec<String> =
         expected.iter().map(|(path, hash)| format!("{hash:016x}  {path}")).collect();
-    assert_eq!(program.start(&[root]).succeed(), lines);
-    // What cannot be read is told, and all else is hashed.
+    // Links are passed over, wherever they lead.
     symlink("nowhere", tree.path().join("dangling")).expect("make a link");
-    let mut running = program.start(&[root]);
+    symlink("..", tree.path().join("0/up")).expect("make a link");
+    assert_eq!(program.start(&[root]).succeed(), lines);
+    // What cannot be read is told.
+    let missing = format!("{root}/missing");
+    let mut running = program.start(&[&missing]);
     assert_eq!(running.wait().code(), Some(1), "{}", running.output());
-    let told = format!("checksum: {root}/dangling: No such file or directory");
-    assert_eq!(running.stderr(), [told]);
+    assert_eq!(running.stderr(), [format!("checksum: {missing}: No such file or directory")]);
 }
