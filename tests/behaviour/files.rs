@@ -16,7 +16,7 @@ use majjen::{Error, task};
 use super::c_abi::{CAbi, ns, result};
 use super::majjen_h::*;
 use super::rust_api::RustApi;
-use super::{Api, End, HOUR, MS};
+use super::{Api, End, HOUR, MS, in_task};
 
 behaviours!(
     a_file_is_read_up_to_a_limit,
@@ -211,19 +211,6 @@ impl Drop for Directory {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).unwrap();
     }
-}
-
-/// Runs a test in a task.
-fn in_task<D: Api>(body: impl FnOnce() + 'static) {
-    let api = D::new();
-    let has_ended = Rc::new(Cell::new(false));
-    let ended = has_ended.clone();
-    api.spawn(move || {
-        body();
-        ended.set(true);
-    });
-    assert_eq!(api.run(), End::Completed);
-    assert!(has_ended.get());
 }
 
 fn a_file_is_read_up_to_a_limit<D: Files>() {

@@ -28,7 +28,7 @@ mod rust_api;
 mod stacks;
 mod sync;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::io::Write;
 use std::ops::Range;
@@ -87,6 +87,19 @@ trait Api: Clone + 'static {
     fn set_deadline(after: Option<Duration>) -> Result<Option<Duration>, i32>;
     /// Calls a function, in which a cancellation of the running task is held.
     fn shield<R>(body: impl FnOnce() -> R) -> R;
+}
+
+/// Runs a test in a task.
+fn in_task<D: Api>(body: impl FnOnce() + 'static) {
+    let api = D::new();
+    let has_ended = Rc::new(Cell::new(false));
+    let ended = has_ended.clone();
+    api.spawn(move || {
+        body();
+        ended.set(true);
+    });
+    assert_eq!(api.run(), End::Completed);
+    assert!(has_ended.get());
 }
 
 behaviours!(

@@ -15,7 +15,7 @@ use majjen::{Error, task};
 use super::c_abi::{CAbi, ns, result};
 use super::majjen_h::*;
 use super::rust_api::RustApi;
-use super::{Api, End, HOUR, MS};
+use super::{Api, End, HOUR, MS, in_task};
 
 behaviours!(
     a_result_comes_back_from_another_thread,
@@ -247,19 +247,6 @@ fn until<D: Api>(done: impl Fn() -> bool) {
     while !done() {
         D::sleep(MS / 10).unwrap();
     }
-}
-
-/// Runs a test in a task.
-fn in_task<D: Api>(body: impl FnOnce() + 'static) {
-    let api = D::new();
-    let has_ended = Rc::new(Cell::new(false));
-    let ended = has_ended.clone();
-    api.spawn(move || {
-        body();
-        ended.set(true);
-    });
-    assert_eq!(api.run(), End::Completed);
-    assert!(has_ended.get());
 }
 
 fn a_result_comes_back_from_another_thread<D: Offload>() {
