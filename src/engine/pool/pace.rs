@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::engine::sys;
 
-/// For how long a thread lingers.
-const LINGER_NS: u64 = 8_000;
+/// For how long a thread lingers: about as long as it takes to wake the loop's thread, on an idle processor of a
+/// virtual machine, which adds the next job.
+const LINGER_NS: u64 = 30_000;
 
 /// Within what time of the end of the last job the next one is to begin, a wake-up included.
-const CLOSE_NS: u64 = 20_000;
+const CLOSE_NS: u64 = 50_000;
 
 /// How many jobs at most must have come in time after a wrong guess.
 const MOST_DOUBTS: u32 = 64;
