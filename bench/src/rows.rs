@@ -15,7 +15,7 @@ mod threads;
 use crate::contenders::{Built, Field};
 use crate::machine::Processors;
 use crate::process::{self, Case};
-use crate::report::Row;
+use crate::report::{Row, Table};
 use crate::sample::{Samples, Spread};
 use crate::{Places, Plan, Result};
 
@@ -122,6 +122,25 @@ impl Results {
             Some((_, Err(reason))) => reason.clone(),
             None => "-".to_owned(),
         }
+    }
+
+    /// A table with a line for each contender, and in it each of the values, times `factor`. A value has
+    /// the name that the programs report and the one at the table's head.
+    pub fn table(
+        &self,
+        caption: &str,
+        contenders: &[&str],
+        values: &[(&str, &str)],
+        factor: f64,
+    ) -> Table {
+        let mut table = Table::new(caption, ["contender"]);
+        table.head.extend(values.iter().map(|(_, head)| (*head).to_owned()));
+        for contender in contenders {
+            let mut line = vec![(*contender).to_owned()];
+            line.extend(values.iter().map(|(value, _)| self.cell(contender, value, factor)));
+            table.lines.push(line);
+        }
+        table
     }
 }
 

@@ -22,6 +22,7 @@ mod posts;
 mod random;
 mod round;
 mod run;
+mod shortage;
 mod spare;
 mod spend;
 mod starved;

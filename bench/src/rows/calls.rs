@@ -3,7 +3,7 @@
 use super::Bench;
 use crate::Result;
 use crate::contenders::{MAJJEN, SYSTEM_CALLS};
-use crate::report::{Row, Table, Target};
+use crate::report::{Row, Target};
 
 const NAMES: &[&str] = &[MAJJEN, SYSTEM_CALLS];
 
@@ -76,14 +76,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
             &[("ns", "processor time")]
         };
         let caption = format!("us for {}: median (least..most)", part.caption);
-        let mut table = Table::new(&caption, ["contender"]);
-        table.head.extend(values.iter().map(|(_, head)| (*head).to_owned()));
-        for name in NAMES {
-            let mut line = vec![(*name).to_owned()];
-            line.extend(values.iter().map(|(value, _)| results.cell(name, value, 1e-3)));
-            table.lines.push(line);
-        }
-        row.tables.push(table);
+        row.tables.push(results.table(&caption, NAMES, values, 1e-3));
         let of_system = results.median(SYSTEM_CALLS, part.value);
         if let (Some(most), Some(of_system)) = (part.most, of_system) {
             let text = format!("{}, at most {most:.2} of the system's", part.caption);

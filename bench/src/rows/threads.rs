@@ -101,14 +101,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
             _ => &[("ns", "on the wall"), ("cpu_ns", "processor time")],
         };
         let caption = format!("ns for {}: median (least..most)", part.caption);
-        let mut table = Table::new(&caption, ["contender"]);
-        table.head.extend(values.iter().map(|(_, head)| (*head).to_owned()));
-        for name in part.names {
-            let mut line = vec![(*name).to_owned()];
-            line.extend(values.iter().map(|(value, _)| results.cell(name, value, 1.0)));
-            table.lines.push(line);
-        }
-        row.tables.push(table);
+        row.tables.push(results.table(&caption, part.names, values, 1.0));
         let majjen = results.get(MAJJEN, part.value);
         let medians = part.names.iter().filter(|name| **name != MAJJEN);
         let best = medians.filter_map(|name| results.median(name, part.value));

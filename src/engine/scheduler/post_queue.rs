@@ -2,17 +2,14 @@
 
 use std::cell::Cell;
 
-use crate::engine::log;
-use crate::engine::sys::Error;
+use super::shortage::Shortage;
 use crate::engine::threads::Queue;
 
 /// The posts that were taken from the inbox.
 pub struct Posts {
     pub queue: Queue,
     /// Why there is no task for the first one: there was no memory.
-    pub starved: Cell<Option<Error>>,
-    /// Whether that has been logged: once, until it has a task.
-    reported: Cell<bool>,
+    pub shortage: Shortage,
     /// Whether the task of the latest post that was begun alone has not come back for the next one.
     pub is_out: Cell<bool>,
     /// How many messages of other threads are sure to come.
@@ -27,8 +24,7 @@ impl Posts {
     pub const fn new() -> Posts {
         Posts {
             queue: Queue::new(),
-            starved: Cell::new(None),
-            reported: Cell::new(false),
+            shortage: Shortage::new(),
             is_out: Cell::new(false),
             expected: Cell::new(0),
             looks_left_out: Cell::new(0),
@@ -42,18 +38,13 @@ impl Posts {
 
     /// Whether one waits for memory.
     pub fn is_starved(&self) -> bool {
-        self.starved.get().is_some()
+        self.shortage.is_on()
     }
 
     /// Logs once why posts wait.
     pub fn report(&self) {
-        match self.starved.get() {
-            None => self.reported.set(false),
-            Some(reason) if !self.reported.replace(true) => log::error(format_args!(
-                "cannot make a task for a post: {reason}; it and later ones wait until there is memory"
-            )),
-            Some(_) => {}
-        }
+        self.shortage
+            .report("make a task for a post", "it and later ones wait until there is memory");
     }
 
     /// Whether a message is sure to come, or a post to be begun once there is memory.

@@ -85,7 +85,7 @@ impl Scheduler {
             let post = message.cast::<Post>();
             // SAFETY: only posts are in the queue, each of which is the first field of its struct.
             let started = unsafe { (post.as_ref().start)(self, post) };
-            self.posts.starved.set(started.err());
+            self.posts.shortage.set(started.err());
             if started.is_err() {
                 self.posts.queue.push_front(message);
                 break;

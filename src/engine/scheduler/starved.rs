@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use crate::engine::log;
+use super::shortage::Shortage;
 use crate::engine::sys::Error;
 use crate::engine::task::{RunQueue, Task};
 
@@ -13,28 +13,19 @@ pub const RETRY_NS: u64 = 10_000_000;
 /// The tasks that wait for a stack, and the error of the allocation.
 pub struct Starved {
     queue: RunQueue,
-    reason: Cell<Option<Error>>,
-    /// Whether the error has been logged: once, until no task waits.
-    reported: Cell<bool>,
+    shortage: Shortage,
     /// In nanoseconds: when the first task is queued again though no other has ended.
     retry_at_ns: Cell<u64>,
 }
 
 impl Starved {
     pub const fn new() -> Starved {
-        Starved {
-            queue: RunQueue::new(),
-            reason: Cell::new(None),
-            reported: Cell::new(false),
-            retry_at_ns: Cell::new(0),
-        }
+        Starved { queue: RunQueue::new(), shortage: Shortage::new(), retry_at_ns: Cell::new(0) }
     }
 
     /// Adds a task whose stack allocation failed.
     pub fn push(&self, task: &Task, reason: Error) {
-        if self.queue.is_empty() {
-            self.reason.set(Some(reason));
-        }
+        self.shortage.set(Some(reason));
         self.queue.push(task);
     }
 
@@ -70,13 +61,8 @@ impl Starved {
     /// Logs once why tasks wait.
     pub fn report(&self) {
         if self.is_empty() {
-            self.reported.set(false);
-        } else if let Some(reason) = self.reason.take()
-            && !self.reported.replace(true)
-        {
-            log::error(format_args!(
-                "cannot allocate a stack for a new task: {reason}; new tasks wait until others end"
-            ));
+            self.shortage.set(None);
         }
+        self.shortage.report("allocate a stack for a new task", "new tasks wait until others end");
     }
 }
