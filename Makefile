@@ -15,6 +15,7 @@ release = $(CARGO_TARGET_DIR)/release
 all: build
 
 include packaging/install.mk
+include hook/hook.mk
 
 # The libraries for C, in one go. The SONAME is given here, and not by build.rs, from where cargo would
 # hand it on to the shared libraries of crates that depend on this one. Its number, that of the ABI, is
@@ -30,6 +31,7 @@ build: need-rust need-c-compiler man
 	$(call build_libraries)
 	@ln -sf libmajjen.so "$(release)/libmajjen.so.$(soversion)"
 	@packaging/archive.sh "$(release)"
+	@$(MAKE) --no-print-directory hook
 
 # The server takes the place of the shell, so that Ctrl+C reaches it and nothing stands in between. Make
 # is interrupted by the same Ctrl+C: it waits for the server's last lines, and then ends without a word.

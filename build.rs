@@ -15,8 +15,8 @@ fn main() {
     if std::env::var_os("DOCS_RS").is_some() {
         return; // Nothing is linked there, and perhaps no compiler for C knows the target.
     }
-    let shim =
-        ["cxx", "format", "log", "stream", "thread"].map(|name| format!("src/shim/{name}.c"));
+    let shim = ["cxx", "format", "hook", "log", "stream", "thread"]
+        .map(|name| format!("src/shim/{name}.c"));
     for file in shim.iter().map(String::as_str).chain(["src/shim/shim.h"]) {
         println!("cargo:rerun-if-changed={file}");
     }

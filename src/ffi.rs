@@ -14,6 +14,7 @@ mod fd;
 mod files;
 mod go;
 mod group;
+mod hook_calls;
 mod log;
 mod long_turns;
 mod metrics;
@@ -32,6 +33,8 @@ mod types;
 mod version;
 mod wait;
 mod xchan;
+
+pub use hook_calls::HOOK_CALLS;
 
 use std::ffi::{CStr, c_char};
 use std::mem::transmute;

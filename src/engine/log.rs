@@ -23,7 +23,7 @@ mod syslog;
 mod time;
 
 use std::cell::Cell;
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::fmt;
 use std::panic::Location;
 
@@ -174,6 +174,9 @@ unsafe extern "C" {
 extern "C" fn mj_log() {
     switch::log_trampoline!(THRESHOLD, majjen_shim_log)
 }
+
+/// The address of [`mj_log`].
+pub const MJ_LOG: *const c_void = mj_log as *const c_void;
 
 /// As [`mj_log`], with a `va_list`.
 #[unsafe(naked)]

@@ -9,6 +9,7 @@ mod deadline;
 mod descriptor;
 mod dispatch;
 mod drain;
+mod hook_library;
 mod idle;
 mod io;
 mod join;
@@ -40,6 +41,7 @@ pub use block::{
 pub use deadline::{is_past_deadline, now_ns, set_deadline};
 pub use descriptor::{close_fd, node_outcome, wait_fd, wait_for_any, wait_to_retry};
 pub use drain::Drain;
+pub use hook_library::HookCalls;
 pub use io::{Builtin, WaitFunction};
 pub use join::join;
 pub use messages::{Action, act_on, free_message, post_allocated};

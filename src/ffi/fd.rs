@@ -28,7 +28,7 @@ pub(super) fn buffer(address: *const c_void, bytes: size_t) -> Result<iovec> {
 ///
 /// # Safety
 /// NULL, or so many.
-unsafe fn buffers<'b>(address: *const iovec, count: c_int) -> Result<&'b [iovec]> {
+pub(super) unsafe fn buffers<'b>(address: *const iovec, count: c_int) -> Result<&'b [iovec]> {
     let count = usize::try_from(count).map_err(|_| Error::InvalidArgument)?;
     if address.is_null() && count > 0 || count > libc::UIO_MAXIOV as usize {
         return Err(Error::InvalidArgument);

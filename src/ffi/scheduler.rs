@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 use std::ptr::null_mut;
 
+use super::hook_calls::HOOK_CALLS;
 use super::types::mj_scheduler;
 use super::wait::{mj_wait_epoll, set_wait_function};
 use super::{own_scheduler_ref, scheduler_ref, status};
@@ -173,7 +174,7 @@ pub unsafe extern "C" fn mj_scheduler_signal(scheduler: *mut mj_scheduler) -> c_
 unsafe fn run(call: &str, scheduler: *mut mj_scheduler) -> Result<Ended> {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { scheduler_ref(scheduler, call) }.ok_or(Error::InvalidArgument)?;
-    let result = scheduler::run(scheduler);
+    let result = scheduler::run(scheduler, HOOK_CALLS);
     match result {
         Err(Error::Busy) => {
             log::error(format_args!("{call}: a scheduler is running on this thread already"));

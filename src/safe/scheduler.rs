@@ -18,6 +18,7 @@ use super::{teardown, thread_end};
 use crate::engine::scheduler::Ended;
 use crate::engine::sys::{Error, Result};
 use crate::engine::{inspect, scheduler};
+use crate::ffi::HOOK_CALLS;
 
 /// Runs tasks on the thread that made it.
 ///
@@ -127,7 +128,7 @@ impl Scheduler {
         if thread::panicking() {
             return Err(Error::Unwinding);
         }
-        let result = scheduler::run(self.core());
+        let result = scheduler::run(self.core(), HOOK_CALLS);
         if teardown::has_begun_tasks(self.core()) {
             thread_end::watch(&self.shared);
         }

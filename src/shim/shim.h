@@ -25,6 +25,12 @@ FILE *majjen_shim_lock_stream(int to_stderr, int *fd, size_t *buffered);
 int majjen_shim_flush_stream(FILE *out, const char *text, size_t length);
 void majjen_shim_unlock_stream(FILE *out);
 
+// In thread.c: this thread's count of calls that libmajjen-hook is to leave alone.
+size_t *majjen_shim_own_calls(void);
+
+// In hook.c: libmajjen-hook, if it is linked into the program or loaded with it; NULL else.
+const void *(*majjen_shim_hook_attach(void))(const void *run);
+
 // In cxx.c: NULL in a program that has no C++ runtime when it starts.
 void *(*majjen_shim_cxa_get_globals(void))(void);
 

@@ -52,14 +52,17 @@ pub struct Thread {
     /// The job whose function runs on this thread, outside any task; null for none. `engine::pool` knows
     /// its type.
     pub job: Cell<*const c_void>,
+    /// How many calls of the C library that may block this library is in: `OwnCall` in
+    /// `engine/sys/cancellation.rs`.
+    pub own_calls: Cell<usize>,
 }
 
 unsafe extern "C" {
     /// A [`Thread`], which is no type of C; only its address is taken, by `arch::thread`.
     #[link_name = "majjen_thread"]
-    pub static THREAD: [usize; 5];
+    pub static THREAD: [usize; 6];
 }
-const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 5]>());
+const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 6]>());
 
 /// Makes the running task of this thread, if there is one, switch to the loop when it suspends next.
 /// Safe in a signal handler, which may have interrupted anything.

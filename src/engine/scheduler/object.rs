@@ -24,6 +24,7 @@ use crate::engine::watchdog::Watch;
 
 use super::budget::Budget;
 use super::dispatch::Dispatch;
+use super::hook_library::HookLibrary;
 use super::io::{Builtin, Io, WaitFunction};
 use super::post_queue::Posts;
 use super::random::Random;
@@ -70,6 +71,8 @@ pub struct Scheduler {
     pub(super) posts: Posts,
     /// How it is watched for turns that are too long.
     pub(super) watch: Watch,
+    /// What libmajjen-hook is told of it.
+    pub(super) hook_library: HookLibrary,
     pub(super) options: Options,
 }
 
@@ -127,6 +130,7 @@ impl Scheduler {
             posts: Posts::new(),
             remote,
             watch: Watch::new(),
+            hook_library: HookLibrary::new(),
             options: Options {
                 handle_signals,
                 report_overflow: Cell::new(handle_signals),
@@ -167,6 +171,7 @@ impl Scheduler {
         // A child of fork() may have closed the descriptors, and opened others under their numbers.
         let _ = scheduler.reinit_after_fork();
         scheduler.abandon_posts();
+        scheduler.hook_library.forget(address.cast());
         scheduler.remote.close();
         for task in scheduler.tasks.iter() {
             // SAFETY: the state belongs to the task, which does not run again.
@@ -198,6 +203,7 @@ impl Scheduler {
         task.stack_bytes.set(0);
         task.canceled.set(false);
         task.shielded.set(false);
+        task.unhooked.set(false);
         task.returns.set(0);
         task.words.set(Some(words));
         task.turns.set(0);

@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{fn_addr_eq, from_ref};
 use std::sync::atomic::AtomicU64;
 
+use super::hook_library::{HookCalls, HookLibrary};
 use super::io::Builtin;
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
@@ -91,7 +92,7 @@ impl Drop for Entered<'_> {
 
 /// Runs a scheduler on this thread until all tasks have ended, or it is stopped, and returns which. An error
 /// if it could not run, or all remaining tasks are parked and nothing can wake them.
-pub fn run(scheduler: &Scheduler) -> Result<Ended> {
+pub fn run(scheduler: &Scheduler, calls: HookCalls) -> Result<Ended> {
     if current().is_some() {
         return Err(Error::Busy);
     }
@@ -116,6 +117,7 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
     let overflow = options.report_overflow.get().then(overflow::Guard::new);
     let has_moved = scheduler.dispatch.thread_state.is_of_another_thread();
     let entered = Entered::enter(scheduler);
+    let attached = HookLibrary::attach(scheduler, calls);
     scheduler.tasks.starved.retry_all(&scheduler.run_queue);
     scheduler.time.begin_loop();
     scheduler.io.has_told_of_others.set(false);
@@ -151,6 +153,7 @@ pub fn run(scheduler: &Scheduler) -> Result<Ended> {
         (_, signal) => Ended::Signal(signal),
     };
     drop(overflow);
+    drop(attached);
     drop(entered);
     result.map(|()| ended)
 }

@@ -45,9 +45,36 @@ impl Drop for Uncancelable {
     }
 }
 
-/// Makes a call of the C library that is a cancellation point, as if it were none.
+/// Makes a call of the C library that is a cancellation point, as if it were none. What may block is one,
+/// and libmajjen-hook stands in for it: this is the mark by which it knows the library's own calls.
 #[inline(always)]
 pub fn uncancelable<T>(call: impl FnOnce() -> T) -> T {
+    let _own = OwnCall::begin();
     let _uncancelable = Uncancelable::begin();
     call()
+}
+
+/// The calls on this thread are the library's own while this lives. It must stay on this thread.
+struct OwnCall(*mut usize);
+
+unsafe extern "C" {
+    safe fn majjen_shim_own_calls() -> *mut usize;
+}
+
+impl OwnCall {
+    #[inline(always)]
+    fn begin() -> OwnCall {
+        let count = majjen_shim_own_calls();
+        // SAFETY: the thread's own variable.
+        unsafe { *count += 1 };
+        OwnCall(count)
+    }
+}
+
+impl Drop for OwnCall {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: as in `begin`, on the same thread.
+        unsafe { *self.0 -= 1 };
+    }
 }

@@ -104,6 +104,8 @@ pub struct Task {
     pub woken: Cell<bool>,
     /// Whether it is not to be told that it is canceled.
     pub shielded: Cell<bool>,
+    /// Whether libmajjen-hook is to leave its calls alone, which sets it.
+    pub unhooked: Cell<bool>,
     /// How many results of waits it was given since it was canceled, or told so last.
     pub calls_while_canceled: Cell<u8>,
     /// How often its body has returned in turns that follow each other; and the number of turns at the last
@@ -174,6 +176,7 @@ impl Default for Task {
             at_end: Cell::new(None),
             woken: Cell::new(false),
             shielded: Cell::new(false),
+            unhooked: Cell::new(false),
             calls_while_canceled: Cell::new(0),
             returns: Cell::new(0),
             returned_at: Cell::new(0),

@@ -1,0 +1,94 @@
+// For tests of libmajjen-hook: each is written as plain blocking code, and runs in tasks of one thread, or,
+// with MAJJEN_HOOK_THREADS set, in threads without that library. So what is expected is known to be right.
+//
+// A program here is run by tests/suite/hook.rs in these ways: threads, linked, preloaded, wrapped (linked
+// with nothing shared), fortified, valgrind.
+#ifndef HOOKED_H
+#define HOOKED_H
+
+#include "../check.h"
+#include "majjen-hook.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+static inline bool in_threads(void) { return getenv("MAJJEN_HOOK_THREADS") != NULL; }
+
+// Without the library, as in threads, there is none of these.
+int mj_hook_set(struct mj_scheduler*, unsigned) __attribute__((weak));
+int mj_hook_set_enabled(bool) __attribute__((weak));
+int mj_hook_get_counts(mj_hook_counts*, size_t) __attribute__((weak));
+
+typedef void hooked_body(void* argument);
+
+typedef struct {
+  hooked_body* body;
+  void* argument;
+} hooked_start;
+
+enum { HOOKED_MOST = 2000 };
+static pthread_t hooked_threads[HOOKED_MOST];
+static size_t hooked_count;
+static mj_scheduler* hooked_scheduler;
+static void (*hooked_test)(void);
+
+static inline void hooked_task(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  hooked_start* start = user_state;
+  start->body(start->argument);
+  mj_task_exit();
+}
+
+static inline void* hooked_thread(void* user_state) {
+  hooked_start start = *(hooked_start*)user_state;
+  free(user_state);
+  start.body(start.argument);
+  return NULL;
+}
+
+// Starts a task, or a thread. Only from the test itself. Returns its id; 0 for a thread.
+static inline mj_task_id start(hooked_body* body, void* argument) {
+  hooked_start* state = allocate(sizeof *state);
+  *state = (hooked_start){body, argument};
+  if (!in_threads()) return mj_task_get_id(add_task(hooked_scheduler, hooked_task, state));
+  CHECK(hooked_count < HOOKED_MOST);
+  CHECK_INT(pthread_create(&hooked_threads[hooked_count], NULL, hooked_thread, state), ==, 0);
+  hooked_count++;
+  return 0;
+}
+
+static inline void hooked_first(void* argument) {
+  (void)argument;
+  hooked_test();
+}
+
+static inline void hooked_run(void) {
+  hooked_count = 0;
+  if (!in_threads()) {
+    hooked_scheduler = new_scheduler();
+    if (mj_hook_set != NULL) CHECK_INT(mj_hook_set(hooked_scheduler, MJ_HOOK_ALL), ==, 0);
+  }
+  start(hooked_first, NULL);
+  if (in_threads()) {
+    for (size_t i = 0; i < hooked_count; i++) pthread_join(hooked_threads[i], NULL);
+    return;
+  }
+  CHECK_INT(mj_run(hooked_scheduler), ==, 0);
+  mj_scheduler_destroy(hooked_scheduler);
+}
+
+// Runs one test as the body of the first task, or thread, and waits for those that it starts.
+#define RUN_HOOKED(test) \
+  do { \
+    hooked_test = test; \
+    check_run(#test, hooked_run); \
+  } while (0)
+
+// How many calls have blocked the thread.
+static inline uint64_t pinned(void) {
+  mj_hook_counts counts = {0, 0, 0};
+  if (!in_threads()) CHECK_INT(mj_hook_get_counts(&counts, sizeof counts), ==, 0);
+  return counts.pinned;
+}
+
+#endif  // HOOKED_H

@@ -1,0 +1,40 @@
+# libmajjen-hook: the shared library; the archive for programs that are linked with nothing shared, and the
+# linker's options for these. In C: what it stands in for are functions of C, with their variable arguments,
+# aliases and thread-local variables.
+
+hook_objects = $(CARGO_TARGET_DIR)/hook
+hook_sources = $(wildcard hook/src/*.c)
+hook_headers = hook/majjen-hook.h $(wildcard hook/src/*.h)
+hook_shared = $(release)/libmajjen-hook.so
+hook_archive = $(release)/libmajjen-hook.a
+hook_options = $(release)/majjen-hook.wrap
+
+# Names are the loader's business here: no name of a call may be taken for one that the compiler knows, and
+# none is checked by the C library's headers.
+hook_flags = -std=gnu11 -O2 -g -Wall -Wextra -D_GNU_SOURCE -U_FORTIFY_SOURCE -fvisibility=hidden -fno-builtin \
+	-fno-lto -fexceptions
+hook_compile = $(1) $(CPPFLAGS) $(CFLAGS) $(hook_flags)
+
+.PHONY: hook
+hook: $(hook_shared) $(hook_archive) $(hook_options)
+
+# $(call hook_build,DIRECTORY,FLAGS) compiles all files.
+hook_build = mkdir -p "$(1)" && for source in $(hook_sources); do \
+	$(call hook_compile,$(CC)) $(2) -c "$$source" -o "$(1)/$$(basename "$$source" .c).o" || exit 1; done
+
+$(hook_shared): $(hook_sources) $(hook_headers)
+	@$(call hook_build,$(hook_objects)/shared,-fPIC)
+	@$(CC) -shared -o "$@" "$(hook_objects)"/shared/*.o -Wl$(comma)-soname$(comma)libmajjen-hook.so.$(soversion) \
+		$(link_flags)
+	@ln -sf libmajjen-hook.so "$@.$(soversion)"
+
+# One object, so that a program that uses any of it has all: the library calls the others.
+$(hook_archive): $(hook_sources) $(hook_headers)
+	@$(call hook_build,$(hook_objects)/wrapped,-fPIE -DMAJJEN_HOOK_WRAP)
+	@rm -f "$@"
+	@$(CC) -r -nostdlib -o "$(hook_objects)/majjen-hook.o" "$(hook_objects)"/wrapped/*.o
+	@$(AR) rcs "$@" "$(hook_objects)/majjen-hook.o"
+
+# One option for each function that the archive has.
+$(hook_options): $(hook_archive)
+	@nm --defined-only "$(hook_archive)" | sed -n 's/^.* [TW] __wrap_/--wrap=/p' | sort -u >"$@"

@@ -1,0 +1,107 @@
+// Whether a signal handler is running on a task's stack.
+//
+// A handler returns to a few instructions that end the signal. Their address, which the kernel was told by
+// the C library with each handler (sa_restorer), is on the stack then; on aarch64 they are the kernel's own,
+// in the vDSO. So each word of the stack is compared with it. It may also be left over from a handler that
+// has returned, in a variable that was never written to: what is found is checked by unwinding.
+#include <link.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unwind.h>
+
+#include "handler.h"
+#include "hook.h"
+
+static pid_t process;
+
+pid_t process_id(void) { return process; }
+
+void set_process_id(void) { process = getpid(); }
+
+// Where a handler returns to: addresses from the first one on. None of them before it is known.
+static uintptr_t return_from, return_bytes;
+
+#if defined __x86_64__
+
+// What rt_sigaction(2) takes and tells.
+struct kernel_action {
+  void (*handler)(int);
+  unsigned long flags;
+  void (*restorer)(void);
+  uint64_t mask;
+};
+
+// A signal that nobody uses is ignored for a moment, for the C library to tell the kernel.
+void find_handlers(void) {
+  if (__atomic_load_n(&return_from, __ATOMIC_ACQUIRE) != 0) return;
+  for (int number = SIGRTMAX; number >= SIGRTMIN; number--) {
+    struct kernel_action action;
+    if (syscall(SYS_rt_sigaction, number, NULL, &action, sizeof action.mask) != 0) return;
+    if (action.restorer == NULL) {
+      if (action.handler != SIG_DFL) continue;
+      struct sigaction ignored = {.sa_handler = SIG_IGN}, before;
+      if (sigaction(number, &ignored, &before) != 0) return;
+      syscall(SYS_rt_sigaction, number, NULL, &action, sizeof action.mask);
+      sigaction(number, &before, NULL);
+    }
+    if (action.restorer == NULL) continue;
+    __atomic_store_n(&return_bytes, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&return_from, (uintptr_t)action.restorer, __ATOMIC_RELEASE);
+    return;
+  }
+}
+
+#else
+
+void find_handlers(void) {
+  const ElfW(Ehdr) *vdso = (const ElfW(Ehdr) *)getauxval(AT_SYSINFO_EHDR);
+  if (vdso == NULL || return_from != 0) return;
+  const ElfW(Phdr) *part = (const ElfW(Phdr) *)((const char *)vdso + vdso->e_phoff);
+  for (int i = 0; i < vdso->e_phnum; i++) {
+    if (part[i].p_type != PT_LOAD || (part[i].p_flags & PF_X) == 0) continue;
+    __atomic_store_n(&return_bytes, part[i].p_memsz, __ATOMIC_RELAXED);
+    __atomic_store_n(&return_from, (uintptr_t)vdso + part[i].p_vaddr, __ATOMIC_RELEASE);
+    return;
+  }
+}
+
+#endif
+
+// How far the unwinder gets, and what it sees.
+struct unwound {
+  bool has_signal;
+  uintptr_t highest;
+};
+
+static _Unwind_Reason_Code look(struct _Unwind_Context *context, void *argument) {
+  struct unwound *unwound = argument;
+  int is_before = 0;
+  _Unwind_GetIPInfo(context, &is_before);
+  unwound->has_signal |= is_before != 0;
+  uintptr_t frame = _Unwind_GetCFA(context);
+  if (frame > unwound->highest) unwound->highest = frame;
+  return unwound->has_signal ? _URC_END_OF_STACK : _URC_NO_REASON;
+}
+
+// Where the unwinder does not get to the first frame of the task, it may be a handler's.
+__attribute__((cold)) static bool has_signal_frame(uintptr_t found) {
+  struct unwound unwound = {false, 0};
+  _Unwind_Backtrace(look, &unwound);
+  return unwound.has_signal || unwound.highest <= found;
+}
+
+// The stack is read as it is, live variables and what is between them.
+__attribute__((no_sanitize("address"), no_sanitize("thread"), noinline)) bool is_in_handler(
+    const struct mj_task *task) {
+  void *lowest;
+  size_t bytes;
+  if (calls()->task_stack_bounds(task, &lowest, &bytes) != 0) return true;
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  uintptr_t top = (uintptr_t)lowest + bytes;
+  if (here < (uintptr_t)lowest || here >= top) return true;
+  uintptr_t from = return_from, width = return_bytes;
+  for (const volatile uintptr_t *word = (const uintptr_t *)here; word < (const uintptr_t *)top; word++)
+    if (*word - from < width && has_signal_frame((uintptr_t)word)) return true;
+  return false;
+}

@@ -1,0 +1,124 @@
+// What the files of this library share.
+//
+// A function here has the name of the one that it stands in for, and is found before it. Outside tasks it
+// goes on to that one at once: a load and a jump. In a task it tries without waiting; where it would have to
+// wait it asks the kernel how the descriptor is set (nothing is kept of descriptors), and then suspends the
+// task. Where it must not suspend it is *pinned*: it blocks the thread, as without this library, and is
+// counted.
+#ifndef MAJJEN_HOOK_HOOK_H
+#define MAJJEN_HOOK_HOOK_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../majjen-hook.h"
+#include "core.h"
+#include "real.h"
+
+enum { NS_PER_US = 1000, NS_PER_MS = 1000 * 1000, NS_PER_S = 1000 * 1000 * 1000 };
+#define FOREVER UINT64_MAX
+
+// ---- thread.c: which task runs
+
+// This thread's. A task that has suspended may go on on another thread: what has taken its address asks
+// again by here().
+struct thread {
+  const struct mj_hook_run *run;  // NULL where no scheduler runs.
+  unsigned completed;  // How many calls have not suspended since one did.
+  struct locks *locks;  // locks.c
+};
+extern __thread struct thread this_thread
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+struct thread *here(void);
+
+// The running task, if its calls of this kind are to be hooked. Else NULL.
+static inline struct mj_task *hooked(unsigned kind) {
+  const struct mj_hook_run *run = this_thread.run;
+  if (__builtin_expect(run == NULL, 1)) return NULL;
+  struct mj_task *task = *run->current_task;
+  if (task == NULL || (run->kinds & kind) == 0 || *run->own_calls != 0) return NULL;
+  return ((const bool *)task)[run->unhooked_offset] ? NULL : task;
+}
+
+static inline const struct mj_hook_calls *calls(void) { return here()->run->calls; }
+
+extern mj_hook_counts counts;
+void count(uint64_t *which);
+
+// ---- suspend.c: whether and how a task waits
+
+// Whether the running task may suspend here: not in a signal handler, not in a child of vfork(). If it may
+// not, the call is counted as pinned.
+bool may_suspend(void);
+
+// Ends a call that has not waited. One in 64 lets the other tasks have a turn.
+void completed(void);
+
+uint64_t now_ns(void);
+// The moment after so many ns; FOREVER stays that.
+uint64_t after_ns(uint64_t ns);
+uint64_t left_ns(uint64_t deadline_ns);
+
+// A time of a caller. NULL is no limit.
+static inline bool is_valid_time(const struct timespec *time) {
+  return time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < NS_PER_S;
+}
+
+static inline uint64_t ns_of_time(const struct timespec *time) {
+  uint64_t ns;
+  if (time == NULL || __builtin_mul_overflow((uint64_t)time->tv_sec, (uint64_t)NS_PER_S, &ns) ||
+      __builtin_add_overflow(ns, (uint64_t)time->tv_nsec, &ns))
+    return FOREVER;
+  return ns;
+}
+
+// As the functions of the core, with what the task has in the thread's state kept for it.
+int suspend_for_fd(int fd, short events, uint64_t timeout_ns);
+int suspend_for_poll(struct pollfd *fds, unsigned long count, uint64_t timeout_ns);
+int suspend_for_ns(uint64_t ns);
+int suspend_until_woken(uint64_t timeout_ns);
+// Without `abandon` it waits until the function has ended.
+int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
+                         void (*abandon)(void *));
+
+// ---- retry.c: calls that are tried until they need not wait
+
+struct attempt {
+  int fd;
+  short events;
+  bool has_begun;
+  unsigned futile;  // How often it was woken for nothing.
+  uint64_t deadline_ns;
+};
+
+// Not an error: the call is to be made as it is, and may block.
+enum { PINNED = 1 };
+
+// After a try that has found nothing: 0 to try again, PINNED, or a negative errno.
+int wait_to_retry(struct attempt *attempt);
+
+static inline ssize_t failed(int error) {
+  errno = error;
+  return -1;
+}
+
+// Tries `once`, which neither waits nor suspends, until it need not wait; or makes the call `real`.
+#define UNTIL_DONE(attempt, once, real)                                \
+  ({                                                                   \
+    __typeof__(once) result_;                                          \
+    for (;;) {                                                         \
+      result_ = (once);                                                \
+      if (result_ >= 0 || errno != EAGAIN) {                           \
+        completed();                                                   \
+        break;                                                         \
+      }                                                                \
+      int waited_ = wait_to_retry(attempt);                            \
+      if (waited_ == 0) continue;                                      \
+      result_ = waited_ == PINNED ? (real) : failed(-waited_);         \
+      break;                                                           \
+    }                                                                  \
+    result_;                                                           \
+  })
+
+#endif

@@ -1,0 +1,54 @@
+// Waiting until a call that has found nothing may find something.
+#include "hook.h"
+
+enum { A_FEW = 8 };
+
+// The limit that a socket has for calls of this direction; none for what is no socket.
+static uint64_t limit_ns(int fd, short events) {
+  struct timeval limit;
+  socklen_t bytes = sizeof limit;
+  int option = events & POLLOUT ? SO_SNDTIMEO : SO_RCVTIMEO;
+  if (getsockopt(fd, SOL_SOCKET, option, &limit, &bytes) != 0) return FOREVER;
+  if (limit.tv_sec == 0 && limit.tv_usec == 0) return FOREVER;
+  return (uint64_t)limit.tv_sec * NS_PER_S + (uint64_t)limit.tv_usec * NS_PER_US;
+}
+
+static int begin(struct attempt *attempt) {
+  int flags = REAL(fcntl)(attempt->fd, F_GETFL);
+  if (flags < 0) return -errno;
+  if (flags & O_NONBLOCK) return -EAGAIN;
+  if (!may_suspend()) return PINNED;
+  uint64_t limit = limit_ns(attempt->fd, attempt->events);
+  attempt->deadline_ns = limit == FOREVER ? FOREVER : after_ns(limit);
+  attempt->has_begun = true;
+  return 0;
+}
+
+int wait_to_retry(struct attempt *attempt) {
+  if (!attempt->has_begun) {
+    int begun = begin(attempt);
+    if (begun != 0) return begun;
+  }
+  uint64_t timeout_ns = left_ns(attempt->deadline_ns);
+  int waited;
+  if (attempt->futile < A_FEW) {
+    waited = suspend_for_fd(attempt->fd, attempt->events, timeout_ns);
+  } else {
+    // There is no event for what it waits for, as for room in the queue of a local datagram socket.
+    waited = suspend_for_ns(timeout_ns < NS_PER_MS ? timeout_ns : NS_PER_MS);
+    if (waited == 0 && timeout_ns == 0) waited = -ETIMEDOUT;
+  }
+  attempt->futile++;
+  switch (waited) {
+    case -ETIMEDOUT:
+      return -EAGAIN;
+    case -ENOMEM:
+    case -ENOSPC:
+    case -EBUSY:
+    case -EPERM:
+      count(&counts.pinned);
+      return PINNED;
+    default:
+      return waited < 0 ? waited : 0;
+  }
+}

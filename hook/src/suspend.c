@@ -1,0 +1,94 @@
+// Suspending the running task.
+#include <locale.h>
+#include <netdb.h>
+#include <sched.h>
+#include <sys/syscall.h>
+
+#include "handler.h"
+#include "hook.h"
+
+uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+uint64_t after_ns(uint64_t ns) {
+  uint64_t now = now_ns();
+  return ns > FOREVER - now ? FOREVER : now + ns;
+}
+
+uint64_t left_ns(uint64_t deadline_ns) {
+  if (deadline_ns == FOREVER) return FOREVER;
+  uint64_t now = now_ns();
+  return deadline_ns > now ? deadline_ns - now : 0;
+}
+
+// ---- whether it may
+
+// A child of vfork() has its parent's memory: what it did to the scheduler, the parent would find.
+static bool is_other_process(void) {
+  const struct mj_hook_run *run = this_thread.run;
+  return run == NULL || getpid() != process_id();
+}
+
+bool may_suspend(void) {
+  if (!is_in_handler(*here()->run->current_task) && !is_other_process()) return true;
+  count(&counts.pinned);
+  return false;
+}
+
+void completed(void) {
+  enum { A_TURN = 64 };
+  struct thread *thread = here();
+  if (++thread->completed < A_TURN) return;
+  thread->completed = 0;
+  int error = errno;
+  if (!is_in_handler(*thread->run->current_task) && !is_other_process()) calls()->yield();
+  errno = error;
+}
+
+// ---- what is kept for a task
+
+// The C library keeps these for a thread, and the code between two calls of a task relies on them. While a
+// task waits the others have what the thread had when it was created.
+struct kept {
+  locale_t locale;
+  int h_errno_;
+};
+
+static struct kept keep(void) {
+  struct kept kept = {uselocale((locale_t)0), h_errno};
+  if (kept.locale != LC_GLOBAL_LOCALE) uselocale(LC_GLOBAL_LOCALE);
+  here()->completed = 0;
+  count(&counts.suspended);
+  return kept;
+}
+
+static void give_back(const struct kept *kept) {
+  if (uselocale((locale_t)0) != kept->locale) uselocale(kept->locale);
+  h_errno = kept->h_errno_;
+}
+
+#define SUSPENDED(call)        \
+  struct kept kept = keep();   \
+  int result = calls()->call;  \
+  give_back(&kept);            \
+  return result
+
+int suspend_for_fd(int fd, short events, uint64_t timeout_ns) {
+  SUSPENDED(task_wait_fd(fd, events, timeout_ns));
+}
+
+int suspend_for_poll(struct pollfd *fds, unsigned long fd_count, uint64_t timeout_ns) {
+  SUSPENDED(poll(fds, fd_count, timeout_ns));
+}
+
+int suspend_for_ns(uint64_t ns) { SUSPENDED(sleep_ns(ns)); }
+
+int suspend_until_woken(uint64_t timeout_ns) { SUSPENDED(task_park(timeout_ns)); }
+
+int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
+                         void (*abandon)(void *)) {
+  SUSPENDED(offload_in(class_, function, argument, abandon, FOREVER));
+}

@@ -1,0 +1,123 @@
+// Which scheduler runs on this thread, and what is hooked in it.
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handler.h"
+#include "hook.h"
+
+__thread struct thread this_thread;
+
+// Not inlined: compilers keep the address of a thread-local variable, and a task may move.
+__attribute__((noinline)) struct thread *here(void) {
+  struct thread *thread = &this_thread;
+  __asm__("" : "+r"(thread));
+  return thread;
+}
+
+// ---- what schedulers were told
+
+// One that mj_hook_set() was called for, until the core says that it is no more.
+struct setting {
+  struct setting *next;
+  const void *scheduler;
+  unsigned kinds;
+};
+
+// Held for a few instructions, and around no call that is hooked. A spin lock, which a child of fork() resets.
+static struct setting *settings;
+static char settings_locked;
+
+static void lock_settings(void) {
+  while (__atomic_test_and_set(&settings_locked, __ATOMIC_ACQUIRE)) sched_yield();
+}
+
+static void unlock_settings(void) { __atomic_clear(&settings_locked, __ATOMIC_RELEASE); }
+
+static struct setting **find_setting(const void *scheduler) {
+  struct setting **at = &settings;
+  while (*at != NULL && (*at)->scheduler != scheduler) at = &(*at)->next;
+  return at;
+}
+
+EXPORT int mj_hook_set(struct mj_scheduler *scheduler, unsigned kinds) {
+  if (scheduler == NULL || (kinds & ~(unsigned)MJ_HOOK_ALL) != 0) return -EINVAL;
+  struct setting *new = malloc(sizeof *new);
+  if (new == NULL) return -ENOMEM;
+  *new = (struct setting){NULL, scheduler, kinds};
+  lock_settings();
+  struct setting **at = find_setting(scheduler);
+  if (*at == NULL) {
+    *at = new;
+    new = NULL;
+  } else {
+    (*at)->kinds = kinds;
+  }
+  unlock_settings();
+  free(new);
+  struct mj_hook_run *run = (struct mj_hook_run *)this_thread.run;
+  if (run != NULL && run->scheduler == scheduler) run->kinds = kinds;
+  return 0;
+}
+
+EXPORT void mj_hook_forget(const void *scheduler) {
+  lock_settings();
+  struct setting **at = find_setting(scheduler);
+  struct setting *old = *at;
+  if (old != NULL) *at = old->next;
+  unlock_settings();
+  free(old);
+}
+
+// ---- runs
+
+EXPORT const void *mj_hook_attach(const void *told) {
+  struct mj_hook_run *run = (struct mj_hook_run *)told;
+  if (run != NULL) {
+    if (run->bytes < sizeof *run || run->calls->bytes < sizeof *run->calls) return (void *)-1;
+    lock_settings();
+    const struct setting *found = *find_setting(run->scheduler);
+    run->kinds = found == NULL ? MJ_HOOK_DEFAULT : found->kinds;
+    unlock_settings();
+    find_handlers();
+    set_process_id();
+  }
+  const void *before = this_thread.run;
+  this_thread.run = run;
+  return before;
+}
+
+EXPORT int mj_hook_set_enabled(bool enabled) {
+  const struct mj_hook_run *run = this_thread.run;
+  if (run == NULL || *run->current_task == NULL) return -EPERM;
+  ((bool *)*run->current_task)[run->unhooked_offset] = !enabled;
+  return 0;
+}
+
+// A child of fork() has the one thread, and no scheduler until it runs one.
+static void begin_in_child(void) {
+  unlock_settings();
+  this_thread.run = NULL;
+  set_process_id();
+}
+
+__attribute__((constructor)) static void watch_forks(void) {
+  pthread_atfork(NULL, NULL, begin_in_child);
+}
+
+// ---- counts
+
+mj_hook_counts counts;
+
+void count(uint64_t *which) { __atomic_fetch_add(which, 1, __ATOMIC_RELAXED); }
+
+EXPORT int mj_hook_get_counts(mj_hook_counts *result, size_t bytes) {
+  if (result == NULL) return -EINVAL;
+  mj_hook_counts now = {
+      .suspended = __atomic_load_n(&counts.suspended, __ATOMIC_RELAXED),
+      .pinned = __atomic_load_n(&counts.pinned, __ATOMIC_RELAXED),
+      .lock_waits = __atomic_load_n(&counts.lock_waits, __ATOMIC_RELAXED),
+  };
+  memcpy(result, &now, bytes < sizeof now ? bytes : sizeof now);
+  return 0;
+}

@@ -1,0 +1,323 @@
+// Reading and writing.
+#include <string.h>
+#include <sys/stat.h>
+
+#include "hook.h"
+
+#define READS(descriptor) (struct attempt){.fd = (descriptor), .events = POLLIN}
+#define WRITES(descriptor) (struct attempt){.fd = (descriptor), .events = POLLOUT}
+
+// What a descriptor of a disk is told to do, by a thread of the pool.
+struct file_call {
+  int fd;
+  const struct iovec *buffers;
+  int count;
+  ssize_t result;
+  int error;
+  bool writes;
+};
+
+static void make_file_call(void *argument) {
+  struct file_call *call = argument;
+  call->result = call->writes ? REAL(writev)(call->fd, call->buffers, call->count)
+                              : REAL(readv)(call->fd, call->buffers, call->count);
+  call->error = errno;
+}
+
+enum { OFFLOAD_FILE = 1 };
+
+static bool is_of_a_disk(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return false;
+  return S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode);
+}
+
+// A call that takes the time of a disk.
+static ssize_t transfer_file(int fd, const struct iovec *buffers, int buffer_count, bool writes) {
+  struct file_call call = {fd, buffers, buffer_count, -1, 0, writes};
+  int done = hooked(MJ_HOOK_FILES) && may_suspend()
+                 ? suspend_for_function(OFFLOAD_FILE, make_file_call, &call, NULL)
+                 : -EAGAIN;
+  if (done == -ECANCELED) return failed(ECANCELED);
+  if (done != 0) make_file_call(&call);
+  return call.result < 0 ? failed(call.error) : call.result;
+}
+
+// ---- read(2), write(2)
+
+static ssize_t read_now(int fd, const struct iovec *buffers, int buffer_count) {
+  ssize_t count_ = calls()->try_readv(fd, buffers, buffer_count);
+  return count_ < 0 ? failed((int)-count_) : count_;
+}
+
+static ssize_t read_buffers(int fd, const struct iovec *buffers, int buffer_count) {
+  struct attempt attempt = READS(fd);
+  for (;;) {
+    ssize_t result = read_now(fd, buffers, buffer_count);
+    if (result >= 0 || (errno != EAGAIN && errno != EINVAL)) {
+      completed();
+      return result;
+    }
+    // Of what is wrong the system tells more exactly.
+    if (errno == EINVAL) return REAL(readv)(fd, buffers, buffer_count);
+    if (!attempt.has_begun && is_of_a_disk(fd)) {
+      return transfer_file(fd, buffers, buffer_count, false);
+    }
+    int waited = wait_to_retry(&attempt);
+    if (waited == PINNED) return REAL(readv)(fd, buffers, buffer_count);
+    if (waited < 0) return failed(-waited);
+  }
+}
+
+// A list of buffers without the first bytes: of those that are left the first few.
+enum { WINDOW = 16 };
+
+static int skip(const struct iovec *buffers, int buffer_count, size_t done, struct iovec *window) {
+  int used = 0;
+  for (int i = 0; i < buffer_count && used < WINDOW; i++) {
+    if (done >= buffers[i].iov_len) {
+      done -= buffers[i].iov_len;
+      continue;
+    }
+    window[used++] = (struct iovec){(char *)buffers[i].iov_base + done, buffers[i].iov_len - done};
+    done = 0;
+  }
+  return used;
+}
+
+static ssize_t write_now(int fd, const struct iovec *buffers, int buffer_count) {
+  ssize_t count_ = calls()->try_writev(fd, buffers, buffer_count);
+  if (count_ >= 0) return count_;
+  if (count_ == -EPIPE) pthread_kill(pthread_self(), SIGPIPE); // As write(2) does.
+  return failed((int)-count_);
+}
+
+// Writes all, as write(2) does to a descriptor that blocks.
+static ssize_t write_buffers(int fd, const struct iovec *buffers, int buffer_count) {
+  struct attempt attempt = WRITES(fd);
+  struct iovec window[WINDOW];
+  const struct iovec *rest = buffers;
+  int rest_count = buffer_count;
+  size_t done = 0, all = 0;
+  for (int i = 0; i < buffer_count; i++) all += buffers[i].iov_len;
+  for (;;) {
+    ssize_t result = write_now(fd, rest, rest_count);
+    if (result >= 0) {
+      done += (size_t)result;
+      if (done >= all || (result == 0 && rest_count > 0)) break;
+      attempt.futile = 0;
+      rest_count = skip(buffers, buffer_count, done, window);
+      rest = window;
+      continue;
+    }
+    int waited = -errno;
+    if (waited == -EINVAL && done == 0) return REAL(writev)(fd, buffers, buffer_count);
+    if (waited == -EAGAIN) {
+      if (!attempt.has_begun && is_of_a_disk(fd)) waited = PINNED;
+      else waited = wait_to_retry(&attempt);
+      if (waited == 0) continue;
+    }
+    if (waited == PINNED) {
+      ssize_t last = transfer_file(fd, rest, rest_count, true);
+      if (last < 0 && done == 0) return -1;
+      return (ssize_t)done + (last < 0 ? 0 : last);
+    }
+    if (done > 0) break; // The next call tells.
+    return failed(-waited);
+  }
+  completed();
+  return (ssize_t)done;
+}
+
+EXPORT ssize_t HOOK(read)(int fd, void *buffer, size_t bytes) {
+  if (hooked(MJ_HOOK_SOCKETS | MJ_HOOK_FILES) == NULL || bytes == 0) return REAL(read)(fd, buffer, bytes);
+  struct iovec one = {buffer, bytes};
+  return read_buffers(fd, &one, 1);
+}
+ALSO(__read, read);
+
+EXPORT ssize_t HOOK(readv)(int fd, const struct iovec *buffers, int buffer_count) {
+  if (hooked(MJ_HOOK_SOCKETS | MJ_HOOK_FILES) == NULL || buffer_count <= 0)
+    return REAL(readv)(fd, buffers, buffer_count);
+  return read_buffers(fd, buffers, buffer_count);
+}
+
+EXPORT ssize_t HOOK(write)(int fd, const void *buffer, size_t bytes) {
+  if (hooked(MJ_HOOK_SOCKETS | MJ_HOOK_FILES) == NULL || bytes == 0) return REAL(write)(fd, buffer, bytes);
+  struct iovec one = {(void *)buffer, bytes};
+  return write_buffers(fd, &one, 1);
+}
+ALSO(__write, write);
+
+EXPORT ssize_t HOOK(writev)(int fd, const struct iovec *buffers, int buffer_count) {
+  if (hooked(MJ_HOOK_SOCKETS | MJ_HOOK_FILES) == NULL || buffer_count <= 0)
+    return REAL(writev)(fd, buffers, buffer_count);
+  return write_buffers(fd, buffers, buffer_count);
+}
+
+// What -D_FORTIFY_SOURCE makes of calls: the size of the buffer is checked.
+__attribute__((noreturn)) void __chk_fail(void);
+
+EXPORT ssize_t HOOK(__read_chk)(int fd, void *buffer, size_t bytes, size_t room) {
+  if (bytes > room) __chk_fail();
+  return HOOK(read)(fd, buffer, bytes);
+}
+
+// ---- messages
+
+// Flags with which a call does not wait, or means something of its own.
+enum { NEVER_WAITS = MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB | MSG_FASTOPEN };
+
+static bool is_stream(int fd) {
+  int type = 0;
+  socklen_t bytes = sizeof type;
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_STREAM;
+}
+
+// recvmsg(2); with MSG_WAITALL until all has come, or the end.
+static ssize_t receive(int fd, struct msghdr *message, int flags) {
+  struct attempt attempt = READS(fd);
+  const struct msghdr before = *message;
+#define ONCE(to) (*(to) = before, REAL(recvmsg)(fd, to, flags | MSG_DONTWAIT))
+  if ((flags & MSG_WAITALL) == 0 || !is_stream(fd))
+    return UNTIL_DONE(&attempt, ONCE(message), (*message = before, REAL(recvmsg)(fd, message, flags)));
+#undef ONCE
+  size_t all = 0, done = 0;
+  for (size_t i = 0; i < before.msg_iovlen; i++) all += before.msg_iov[i].iov_len;
+  bool peeks = flags & MSG_PEEK;
+  for (;;) {
+    struct iovec window[WINDOW];
+    struct msghdr part = before;
+    if (done > 0 && !peeks) {
+      part.msg_iov = window;
+      part.msg_iovlen = (size_t)skip(before.msg_iov, (int)before.msg_iovlen, done, window);
+      part.msg_control = NULL; // Those of the first part are kept.
+      part.msg_controllen = 0;
+    }
+    ssize_t result = REAL(recvmsg)(fd, &part, flags | MSG_DONTWAIT);
+    if (result >= 0) {
+      if (done == 0 || peeks) *message = part;
+      message->msg_flags = part.msg_flags;
+      message->msg_iov = before.msg_iov;
+      message->msg_iovlen = before.msg_iovlen;
+      done = peeks ? (size_t)result : done + (size_t)result;
+      if (result == 0 || done >= all) break;
+      if (!peeks) {
+        attempt.futile = 0;
+        continue;
+      }
+      // What has been seen stays, and is an event at once: so it looks again after a while.
+      attempt.futile = UINT16_MAX;
+    } else if (errno != EAGAIN) {
+      if (done > 0) break;
+      return -1;
+    }
+    int waited = wait_to_retry(&attempt);
+    if (waited == 0) continue;
+    if (done > 0 && waited != PINNED) break;
+    if (waited != PINNED) return failed(-waited);
+    if (done > 0 && !peeks) {
+      ssize_t last = REAL(recvmsg)(fd, &part, flags);
+      return (ssize_t)done + (last < 0 ? 0 : last);
+    }
+    *message = before;
+    return REAL(recvmsg)(fd, message, flags);
+  }
+  completed();
+  return (ssize_t)done;
+}
+
+EXPORT ssize_t HOOK(recvmsg)(int fd, struct msghdr *message, int flags) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0 || message == NULL)
+    return REAL(recvmsg)(fd, message, flags);
+  return receive(fd, message, flags);
+}
+
+EXPORT ssize_t HOOK(recvfrom)(int fd, void *buffer, size_t bytes, int flags, __SOCKADDR_ARG address,
+                              socklen_t *length) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
+    return REAL(recvfrom)(fd, buffer, bytes, flags, address, length);
+  if (flags & MSG_WAITALL && bytes > 0) {
+    struct iovec one = {buffer, bytes};
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
+    if (is_stream(fd)) return receive(fd, &message, flags);
+  }
+  struct attempt attempt = READS(fd);
+  return UNTIL_DONE(&attempt, REAL(recvfrom)(fd, buffer, bytes, flags | MSG_DONTWAIT, address, length),
+                    REAL(recvfrom)(fd, buffer, bytes, flags, address, length));
+}
+
+EXPORT ssize_t HOOK(recv)(int fd, void *buffer, size_t bytes, int flags) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(recv)(fd, buffer, bytes, flags);
+  return HOOK(recvfrom)(fd, buffer, bytes, flags, (__SOCKADDR_ARG){NULL}, NULL);
+}
+ALSO(__recv, recv);
+
+EXPORT ssize_t HOOK(__recv_chk)(int fd, void *buffer, size_t bytes, size_t room, int flags) {
+  if (bytes > room) __chk_fail();
+  return HOOK(recv)(fd, buffer, bytes, flags);
+}
+
+EXPORT ssize_t HOOK(__recvfrom_chk)(int fd, void *buffer, size_t bytes, size_t room, int flags,
+                                    __SOCKADDR_ARG address, socklen_t *length) {
+  if (bytes > room) __chk_fail();
+  return HOOK(recvfrom)(fd, buffer, bytes, flags, address, length);
+}
+
+// sendmsg(2): of a stream all that there is.
+static ssize_t send_message(int fd, const struct msghdr *message, int flags) {
+  struct attempt attempt = WRITES(fd);
+  size_t all = 0, done = 0;
+  for (size_t i = 0; i < message->msg_iovlen; i++) all += message->msg_iov[i].iov_len;
+  struct msghdr part = *message;
+  struct iovec window[WINDOW];
+  for (;;) {
+    ssize_t result = REAL(sendmsg)(fd, &part, flags | MSG_DONTWAIT);
+    if (result >= 0) {
+      done += (size_t)result;
+      if (done >= all || !is_stream(fd)) break;
+      attempt.futile = 0;
+      part.msg_iov = window;
+      part.msg_iovlen = (size_t)skip(message->msg_iov, (int)message->msg_iovlen, done, window);
+      part.msg_control = NULL; // They went with the first byte.
+      part.msg_controllen = 0;
+      continue;
+    }
+    int waited = -errno;
+    if (waited == -EAGAIN) {
+      waited = wait_to_retry(&attempt);
+      if (waited == 0) continue;
+    }
+    if (waited == PINNED) {
+      result = REAL(sendmsg)(fd, &part, flags);
+      if (result < 0 && done == 0) return -1;
+      return (ssize_t)done + (result < 0 ? 0 : result);
+    }
+    if (done > 0) break; // The next call tells.
+    return failed(-waited);
+  }
+  completed();
+  return (ssize_t)done;
+}
+
+EXPORT ssize_t HOOK(sendmsg)(int fd, const struct msghdr *message, int flags) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0 || message == NULL)
+    return REAL(sendmsg)(fd, message, flags);
+  return send_message(fd, message, flags);
+}
+
+EXPORT ssize_t HOOK(sendto)(int fd, const void *buffer, size_t bytes, int flags,
+                            __CONST_SOCKADDR_ARG address, socklen_t length) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
+    return REAL(sendto)(fd, buffer, bytes, flags, address, length);
+  struct iovec one = {(void *)buffer, bytes};
+  struct msghdr message = {
+      .msg_name = (void *)address.__sockaddr__, .msg_namelen = length, .msg_iov = &one, .msg_iovlen = 1};
+  return send_message(fd, &message, flags);
+}
+
+EXPORT ssize_t HOOK(send)(int fd, const void *buffer, size_t bytes, int flags) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(send)(fd, buffer, bytes, flags);
+  return HOOK(sendto)(fd, buffer, bytes, flags, (__CONST_SOCKADDR_ARG){NULL}, 0);
+}
+ALSO(__send, send);

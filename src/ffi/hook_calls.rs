@@ -1,0 +1,85 @@
+//! What libmajjen-hook calls: a table, since it may belong to any copy of this library, whose names need not
+//! be known outside.
+//!
+//! The order is that of `struct mj_hook_calls` in `hook/src/core.h`; new functions are added at the end, and
+//! `bytes` says how many there are. They are those of the C ABI but for two.
+
+use std::ffi::{c_int, c_void};
+
+use libc::{iovec, ssize_t};
+
+use super::cancel::mj_scheduler_wake;
+use super::fd::{buffers, mj_poll, mj_readv, mj_writev};
+
+use super::offload::mj_offload_in;
+use super::stack::mj_task_stack_bounds;
+use super::suspend::{mj_fd_close, mj_sleep_ns, mj_task_park, mj_task_wait_fd, mj_yield};
+use super::task::{mj_task_find, mj_task_get_id, mj_task_get_name};
+use crate::engine::log;
+use crate::engine::scheduler::HookCalls;
+use crate::engine::sys::{self, Form, Result};
+
+#[repr(C)]
+struct Calls {
+    bytes: usize,
+    functions: [*const c_void; 17],
+}
+
+// SAFETY: addresses of functions.
+unsafe impl Sync for Calls {}
+
+static CALLS: Calls = Calls {
+    bytes: size_of::<Calls>(),
+    functions: [
+        log::MJ_LOG,
+        mj_yield as *const c_void,
+        mj_sleep_ns as *const c_void,
+        mj_task_park as *const c_void,
+        mj_scheduler_wake as *const c_void,
+        mj_task_find as *const c_void,
+        mj_task_get_id as *const c_void,
+        mj_task_get_name as *const c_void,
+        mj_task_stack_bounds as *const c_void,
+        mj_task_wait_fd as *const c_void,
+        mj_poll as *const c_void,
+        mj_fd_close as *const c_void,
+        mj_offload_in as *const c_void,
+        mj_readv as *const c_void,
+        mj_writev as *const c_void,
+        try_readv as *const c_void,
+        try_writev as *const c_void,
+    ],
+};
+
+/// For [`run`](crate::engine::scheduler::run).
+pub const HOOK_CALLS: HookCalls = HookCalls((&raw const CALLS).cast());
+
+/// Reads what is there, without waiting whatever the descriptor's flags are. In a task or not.
+///
+/// Returns how many bytes. Errors:
+///   -EAGAIN  it would have to wait, also for the time of a disk
+///   and as readv(2)
+unsafe extern "C" fn try_readv(fd: c_int, list: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: the library has them from a caller of readv(2), which they are good for.
+    done(unsafe { buffers(list, count) }.and_then(|buffers| {
+        // SAFETY: as above.
+        unsafe { sys::read_some(fd, buffers, &mut Form::default()) }
+    }))
+}
+
+/// Writes what there is room for, without waiting and without a signal.
+///
+/// Returns how many bytes. Errors:
+///   -EAGAIN  it would have to wait, also for the time of a disk
+///   and as writev(2)
+unsafe extern "C" fn try_writev(fd: c_int, list: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: as in `try_readv`.
+    done(unsafe { buffers(list, count) }.and_then(|buffers| {
+        // SAFETY: as above.
+        unsafe { sys::write_some(fd, buffers, &mut Form::default()) }
+    }))
+}
+
+fn done(result: Result<usize>) -> ssize_t {
+    result.map_or_else(|error| error.status() as ssize_t, |count| count as ssize_t)
+}
