@@ -23,7 +23,6 @@ struct mj_hook_calls {
   struct mj_task *(*task_find)(struct mj_scheduler *scheduler, uint64_t id);
   uint64_t (*task_get_id)(const struct mj_task *task);
   const char *(*task_get_name)(const struct mj_task *task);
-  int (*task_stack_bounds)(const struct mj_task *task, void **lowest, size_t *bytes);
   int (*task_wait_fd)(int fd, short events, uint64_t timeout_ns);
   int (*poll)(struct pollfd *fds, unsigned long count, uint64_t timeout_ns);
   int (*fd_close)(int fd);
@@ -34,6 +33,9 @@ struct mj_hook_calls {
   // These neither wait nor suspend, whatever the descriptor's flags are, and raise no signal.
   ssize_t (*try_readv)(int fd, const struct iovec *buffers, int count);
   ssize_t (*try_writev)(int fd, const struct iovec *buffers, int count);
+  // Looks in the running task's stack, from an address in it on, for a word from `first` up to `width - 1`
+  // more. NULL if there is none; the address itself if it is not in that stack.
+  const uintptr_t *(*find_on_stack)(const uintptr_t *from, uintptr_t first, uintptr_t width);
 };
 
 // A scheduler that runs on this thread.

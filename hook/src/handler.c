@@ -91,17 +91,8 @@ __attribute__((cold)) static bool has_signal_frame(uintptr_t found) {
   return unwound.has_signal || unwound.highest <= found;
 }
 
-// The stack is read as it is, live variables and what is between them.
-__attribute__((no_sanitize("address"), no_sanitize("thread"), noinline)) bool is_in_handler(
-    const struct mj_task *task) {
-  void *lowest;
-  size_t bytes;
-  if (calls()->task_stack_bounds(task, &lowest, &bytes) != 0) return true;
-  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-  uintptr_t top = (uintptr_t)lowest + bytes;
-  if (here < (uintptr_t)lowest || here >= top) return true;
-  uintptr_t from = return_from, width = return_bytes;
-  for (const volatile uintptr_t *word = (const uintptr_t *)here; word < (const uintptr_t *)top; word++)
-    if (*word - from < width && has_signal_frame((uintptr_t)word)) return true;
-  return false;
+bool is_in_handler(void) {
+  const uintptr_t *here = __builtin_frame_address(0);
+  const uintptr_t *found = calls()->find_on_stack(here, return_from, return_bytes);
+  return found != NULL && (found == here || has_signal_frame((uintptr_t)found));
 }

@@ -5,11 +5,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-struct mj_task;
-
 // Whether what runs is a signal handler, or is on another stack than the task's. It must not suspend: it may
 // have interrupted anything.
-bool is_in_handler(const struct mj_task *task);
+bool is_in_handler(void);
 
 // Finds out how handlers return on this system, which is how one is recognised. Cheap from the second time on.
 void find_handlers(void);

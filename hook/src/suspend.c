@@ -33,7 +33,7 @@ static bool is_other_process(void) {
 }
 
 bool may_suspend(void) {
-  if (!is_in_handler(*here()->run->current_task) && !is_other_process()) return true;
+  if (!is_in_handler() && !is_other_process()) return true;
   count(&counts.pinned);
   return false;
 }
@@ -44,7 +44,7 @@ void completed(void) {
   if (++thread->completed < A_TURN) return;
   thread->completed = 0;
   int error = errno;
-  if (!is_in_handler(*thread->run->current_task) && !is_other_process()) calls()->yield();
+  if (!is_in_handler() && !is_other_process()) calls()->yield();
   errno = error;
 }
 

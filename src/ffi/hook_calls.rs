@@ -2,9 +2,10 @@
 //! be known outside.
 //!
 //! The order is that of `struct mj_hook_calls` in `hook/src/core.h`; new functions are added at the end, and
-//! `bytes` says how many there are. They are those of the C ABI but for two.
+//! `bytes` says how many there are. They are those of the C ABI but for the last three.
 
 use std::ffi::{c_int, c_void};
+use std::ptr::null;
 
 use libc::{iovec, ssize_t};
 
@@ -12,12 +13,13 @@ use super::cancel::mj_scheduler_wake;
 use super::fd::{buffers, mj_poll, mj_readv, mj_writev};
 
 use super::offload::mj_offload_in;
-use super::stack::mj_task_stack_bounds;
 use super::suspend::{mj_fd_close, mj_sleep_ns, mj_task_park, mj_task_wait_fd, mj_yield};
 use super::task::{mj_task_find, mj_task_get_id, mj_task_get_name};
+use crate::engine::context::switch;
 use crate::engine::log;
 use crate::engine::scheduler::HookCalls;
 use crate::engine::sys::{self, Form, Result};
+use crate::engine::task::{self, Task};
 
 #[repr(C)]
 struct Calls {
@@ -39,7 +41,6 @@ static CALLS: Calls = Calls {
         mj_task_find as *const c_void,
         mj_task_get_id as *const c_void,
         mj_task_get_name as *const c_void,
-        mj_task_stack_bounds as *const c_void,
         mj_task_wait_fd as *const c_void,
         mj_poll as *const c_void,
         mj_fd_close as *const c_void,
@@ -48,6 +49,7 @@ static CALLS: Calls = Calls {
         mj_writev as *const c_void,
         try_readv as *const c_void,
         try_writev as *const c_void,
+        find_on_stack as *const c_void,
     ],
 };
 
@@ -78,6 +80,35 @@ unsafe extern "C" fn try_writev(fd: c_int, list: *const iovec, count: c_int) -> 
         // SAFETY: as above.
         unsafe { sys::write_some(fd, buffers, &mut Form::default()) }
     }))
+}
+
+/// Looks for a word from `first` up to `width - 1` more in the running task's stack, from an address in it
+/// on. Neither a sanitizer nor Valgrind minds what the words are.
+///
+/// Returns where it is, or NULL if there is none; the address itself if it is not in the task's stack.
+unsafe extern "C" fn find_on_stack(from: *const usize, first: usize, width: usize) -> *const usize {
+    let Some((lowest, bytes)) = task::running().and_then(Task::stack_bounds) else {
+        return from;
+    };
+    let Some(below) = (from as usize).checked_sub(lowest as usize).filter(|below| *below < bytes)
+    else {
+        return from;
+    };
+    let count = (bytes - below) / size_of::<usize>();
+    let mut words = [0; 64];
+    for start in (0..count).step_by(words.len()) {
+        let part = words.len().min(count - start);
+        for (index, word) in words[..part].iter_mut().enumerate() {
+            // SAFETY: between the address and the top of the stack, which is mapped.
+            *word = unsafe { switch::read_word(from.add(start + index)) };
+        }
+        switch::valgrind_allow_reading(words.as_ptr().cast(), size_of_val(&words));
+        if let Some(index) = words[..part].iter().position(|word| word.wrapping_sub(first) < width)
+        {
+            return from.wrapping_add(start + index);
+        }
+    }
+    null()
 }
 
 fn done(result: Result<usize>) -> ssize_t {
