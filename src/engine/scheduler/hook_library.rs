@@ -14,10 +14,8 @@ use std::ptr::{from_ref, null};
 
 use crate::engine::context::switch;
 use crate::engine::log;
-use crate::engine::sys;
+use crate::engine::sys::{self, VisiblePointer};
 use crate::engine::task::Task;
-
-use super::object::Scheduler;
 
 /// The functions that the library is to call, as `hook/src/core.h` lists them; the engine does not know
 /// them.
@@ -31,7 +29,7 @@ pub(super) struct HookLibrary {
     bytes: usize,
     calls: Cell<*const c_void>,
     scheduler: Cell<*const c_void>,
-    /// The address of [`Scheduler::current_task`].
+    /// Where the address of the running task is.
     current_task: Cell<*const c_void>,
     /// The address of the thread's count of calls that are not to be hooked.
     own_calls: Cell<*const c_void>,
@@ -86,19 +84,24 @@ impl HookLibrary {
     }
 
     /// Tells the library, if there is one, that a run begins on this thread.
-    pub fn attach(scheduler: &Scheduler, calls: HookCalls) -> Option<Attached> {
-        let told = &scheduler.hook_library;
+    /// The scheduler is only an address to it; its running task is where `current_task` says.
+    pub fn attach(
+        &self,
+        calls: HookCalls,
+        scheduler: *const c_void,
+        current_task: &VisiblePointer<Task>,
+    ) -> Option<Attached> {
         let attach = find_attach();
-        told.found.set(Some(attach.is_some()));
+        self.found.set(Some(attach.is_some()));
         let attach = attach?;
-        told.calls.set(calls.0);
-        told.scheduler.set(from_ref(scheduler).cast());
-        told.current_task.set(from_ref(&scheduler.current_task).cast());
+        self.calls.set(calls.0);
+        self.scheduler.set(scheduler);
+        self.current_task.set(from_ref(current_task).cast());
         // SAFETY: the thread's own variable, which lives as long as the thread.
-        told.own_calls.set(from_ref(unsafe { &(*switch::thread()).own_calls }).cast());
+        self.own_calls.set(from_ref(unsafe { &(*switch::thread()).own_calls }).cast());
         // SAFETY: the library uses it until it is told of another, which `Attached` does before the run
-        // ends; and the scheduler stays where it is.
-        let before = unsafe { attach(told) };
+        // ends; and the scheduler, which this is a part of, stays where it is.
+        let before = unsafe { attach(self) };
         if before == REFUSED {
             log::warn(format_args!(
                 "libmajjen-hook is newer than this library, and does not hook anything in this run"

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{fn_addr_eq, from_ref};
 use std::sync::atomic::AtomicU64;
 
-use super::hook_library::{HookCalls, HookLibrary};
+use super::hook_library::HookCalls;
 use super::io::Builtin;
 use super::object::{Scheduler, current};
 use super::starved::RETRY_NS;
@@ -117,7 +117,8 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls) -> Result<Ended> {
     let overflow = options.report_overflow.get().then(overflow::Guard::new);
     let has_moved = scheduler.dispatch.thread_state.is_of_another_thread();
     let entered = Entered::enter(scheduler);
-    let attached = HookLibrary::attach(scheduler, calls);
+    let address = from_ref(scheduler).cast();
+    let attached = scheduler.hook_library.attach(calls, address, &scheduler.current_task);
     scheduler.tasks.starved.retry_all(&scheduler.run_queue);
     scheduler.time.begin_loop();
     scheduler.io.has_told_of_others.set(false);
