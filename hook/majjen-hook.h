@@ -4,7 +4,7 @@
 // LD_PRELOAD=libmajjen-hook.so.0. Code that knows nothing of Majjen, such as a database's driver, then waits
 // as a task does. docs/hook.md says which calls these are, and what else there is to know.
 //
-// Functions return 0, or a negative number of errno. None suspends.
+// Functions return 0, or a negative number of errno; none suspends, and none logs.
 #ifndef MAJJEN_HOOK_H
 #define MAJJEN_HOOK_H
 
@@ -18,7 +18,9 @@ extern "C" {
 
 struct mj_scheduler;
 
-// Kinds of calls, to be added up.
+// ---- Hooks --------------------------------------------------------------------------------------
+
+// Kinds of calls that are hooked, to be added up.
 typedef enum mj_hook_kind {
   // poll(2), select(2), epoll_wait(2) and their kin.
   MJ_HOOK_POLL = 1,
@@ -34,27 +36,27 @@ typedef enum mj_hook_kind {
   MJ_HOOK_FILES = 32,
   // waitpid(2) and its kin, system(3), pclose(3).
   MJ_HOOK_CHILDREN = 64,
+  // Those that are hooked unless mj_hook_set() says otherwise: all but files and children.
+  MJ_HOOK_DEFAULT = 31,
+  MJ_HOOK_ALL = 127,
 } mj_hook_kind;
 
-// Those that are hooked unless a scheduler has been told otherwise: all but files and children.
-enum { MJ_HOOK_DEFAULT = 31, MJ_HOOK_ALL = 127 };
-
-// Sets which kinds of calls are hooked in the tasks of a scheduler: a sum of kinds, or 0. Callable from any
-// thread while the scheduler does not run, and from its tasks.
+// Sets which kinds of calls are hooked in the tasks of a scheduler: a sum of kinds of mj_hook_kind, or 0.
+// Callable from any thread while the scheduler does not run, and from its tasks. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `scheduler` is NULL, or `kinds` has others than these
 //   -ENOMEM  out of memory
 int mj_hook_set(struct mj_scheduler *scheduler, unsigned kinds);
 
-// Sets whether calls of the running task are hooked: at first they are. Without hooks its calls block the
-// thread.
+// Sets whether calls of the running task are hooked, which they are at first. Those that are not block the
+// thread, as without this library. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EPERM  not called from a task of a scheduler that runs
 int mj_hook_set_enabled(bool enabled);
 
-// What has been hooked in this process.
+// What has been hooked in this process; mj_hook_get_counts() tells.
 typedef struct mj_hook_counts {
   // Calls that have suspended their task.
   uint64_t suspended;
@@ -64,7 +66,8 @@ typedef struct mj_hook_counts {
   uint64_t lock_waits;
 } mj_hook_counts;
 
-// Copies the first `bytes` of the counts. Callable from any thread.
+// Tells what has been hooked so far, of which `bytes` are wanted: sizeof(mj_hook_counts). Callable from any
+// thread. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `counts` is NULL

@@ -18,6 +18,7 @@ pages = $(CARGO_TARGET_DIR)/man
 page_date = $(shell date -u -d "@$${SOURCE_DATE_EPOCH:-$$(date +%s)}" +%Y-%m-%d)
 
 shared = libmajjen.so.$(version)
+shared_hook = libmajjen-hook.so.$(version)
 cmake_dir = $(LIBDIR)/cmake/majjen
 doc_dir = $(DATADIR)/doc/majjen
 # Where gdb looks for the script of the library at this path.
@@ -27,20 +28,27 @@ gdb_script = $(gdb_dir)/$(shared)-gdb.py
 # All paths stand between quotes, since a directory may have a space in its name, which make's own
 # functions would take for the end of it.
 installed_files = $(foreach name,$(shared) libmajjen.so.$(soversion) libmajjen.so libmajjen.a \
-		pkgconfig/majjen.pc,"$(DESTDIR)$(LIBDIR)/$(name)") \
+		$(shared_hook) libmajjen-hook.so.$(soversion) libmajjen-hook.so libmajjen-hook.a \
+		majjen-hook.wrap pkgconfig/majjen.pc pkgconfig/majjen-hook.pc,"$(DESTDIR)$(LIBDIR)/$(name)") \
 	$(foreach name,majjen-config.cmake majjen-config-version.cmake,"$(DESTDIR)$(cmake_dir)/$(name)") \
 	$(foreach name,LICENSE-MIT LICENSE-APACHE,"$(DESTDIR)$(doc_dir)/$(name)") \
-	"$(DESTDIR)$(INCLUDEDIR)/majjen.h" "$(DESTDIR)$(gdb_script)"
+	"$(DESTDIR)$(INCLUDEDIR)/majjen.h" "$(DESTDIR)$(INCLUDEDIR)/majjen-hook.h" \
+	"$(DESTDIR)$(gdb_script)"
 
 .PHONY: man install uninstall deb need-deb-tools
 
 # One page for each function and type of the header, and the overview, which is written last.
 man: $(pages)/man7/majjen.7
-$(pages)/man7/majjen.7: include/majjen.h packaging/man.awk packaging/majjen.7.in Cargo.toml
+$(pages)/man7/majjen.7: include/majjen.h hook/majjen-hook.h packaging/man.awk packaging/majjen.7.in \
+		packaging/majjen-hook.7.in Cargo.toml
 	@rm -rf "$(pages)"
 	@mkdir -p "$(pages)/man3" "$(pages)/man7"
-	@awk -v version="$(version)" -v date="$(page_date)" -v pages="$(pages)" \
-		-v overview=packaging/majjen.7.in -f packaging/man.awk include/majjen.h
+	@$(call pages_of,majjen-hook,hook/majjen-hook.h)
+	@$(call pages_of,majjen,include/majjen.h)
+
+# $(call pages_of,PACKAGE,HEADER)
+pages_of = awk -v package="$(1)" -v version="$(version)" -v date="$(page_date)" -v pages="$(pages)" \
+	-v overview=packaging/$(1).7.in -f packaging/man.awk $(2)
 
 # What is built is installed as it is: root may have no Rust toolchain.
 $(release)/libmajjen.so:
@@ -54,16 +62,24 @@ from_template = sed -e 's|@VERSION@|$(version)|g' -e 's|@SOVERSION@|$(soversion)
 	packaging/$(1).in >"$(DESTDIR)$(2)/$(notdir $(1))" \
 	&& chmod 644 "$(DESTDIR)$(2)/$(notdir $(1))"
 
+# $(call install_library,NAME): the shared one with its two names, and the static one.
+define install_library
+	install -m 644 "$(release)/$(1).so" "$(DESTDIR)$(LIBDIR)/$(1).so.$(version)"
+	ln -sf $(1).so.$(version) "$(DESTDIR)$(LIBDIR)/$(1).so.$(soversion)"
+	ln -sf $(1).so.$(soversion) "$(DESTDIR)$(LIBDIR)/$(1).so"
+	install -m 644 "$(release)/$(1).a" "$(DESTDIR)$(LIBDIR)"
+endef
+
 install: $(release)/libmajjen.so
 	install -d "$(DESTDIR)$(LIBDIR)/pkgconfig" "$(DESTDIR)$(cmake_dir)" "$(DESTDIR)$(INCLUDEDIR)" \
 		"$(DESTDIR)$(MANDIR)/man3" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(doc_dir)" \
 		"$(DESTDIR)$(gdb_dir)"
-	install -m 644 "$(release)/libmajjen.so" "$(DESTDIR)$(LIBDIR)/$(shared)"
-	ln -sf $(shared) "$(DESTDIR)$(LIBDIR)/libmajjen.so.$(soversion)"
-	ln -sf libmajjen.so.$(soversion) "$(DESTDIR)$(LIBDIR)/libmajjen.so"
-	install -m 644 "$(release)/libmajjen.a" "$(DESTDIR)$(LIBDIR)"
-	install -m 644 include/majjen.h "$(DESTDIR)$(INCLUDEDIR)"
+	$(call install_library,libmajjen)
+	$(call install_library,libmajjen-hook)
+	install -m 644 "$(hook_options)" "$(DESTDIR)$(LIBDIR)"
+	install -m 644 include/majjen.h hook/majjen-hook.h "$(DESTDIR)$(INCLUDEDIR)"
 	$(call from_template,majjen.pc,$(LIBDIR)/pkgconfig)
+	$(call from_template,majjen-hook.pc,$(LIBDIR)/pkgconfig)
 	$(call from_template,cmake/majjen-config.cmake,$(cmake_dir))
 	$(call from_template,cmake/majjen-config-version.cmake,$(cmake_dir))
 	install -m 644 "$(pages)"/man3/* "$(DESTDIR)$(MANDIR)/man3"
@@ -94,7 +110,7 @@ need-deb-tools:
 deb: need-deb-tools $(release)/libmajjen.so
 	@rm -rf "$(deb_dir)"
 	@mkdir -p "$(deb_tree)"
-	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE include tools packaging c-tests \
+	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE include tools packaging c-tests hook \
 		packaging/debian "$(deb_tree)"
 	@sed -e "s|@VERSION@|$(version)|" -e "s|@DATE@|$(deb_date)|" packaging/debian/changelog.in \
 		>"$(deb_tree)/debian/changelog"

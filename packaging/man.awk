@@ -1,7 +1,7 @@
 # Makes the manual pages from the header: section 3, a page for each function and each type, and the
 # overview in section 7 from its template.
 #
-#   awk -v version=... -v date=... -v pages=DIRECTORY -v overview=TEMPLATE -f man.awk majjen.h
+#   awk -v package=majjen -v version=... -v date=... -v pages=DIRECTORY -v overview=TEMPLATE -f man.awk majjen.h
 #
 # A page has the declaration and the comment above it. What the comment says about the result becomes
 # a section of its own, and so does its list of errors. The heading under which the header has it
@@ -73,8 +73,8 @@ function page(name, comment, declaration, is_block,    file, has_result, lines, 
     has_result = declaration !~ /^(typedef|void) /
     header(file, name, 3)
     print ".SH NAME\n" name " \\- Majjen, " plain(subject) ": " plain(summary) > file
-    print ".SH LIBRARY\nMajjen (libmajjen, \\-lmajjen)" > file
-    print ".SH SYNOPSIS\n.nf\n.B #include <majjen.h>\n.PP" > file
+    print ".SH LIBRARY\nMajjen (lib" plain(package) ", \\-l" plain(package) ")" > file
+    print ".SH SYNOPSIS\n.nf\n.B #include <" plain(package) ".h>\n.PP" > file
     sub(/ MJ_PRINTF_FORMAT\([^)]*\)/, "", declaration)
     sub(/ MJ_NO_PLT/, "", declaration)
     printf "%s", is_block ? verbatim(declaration) : prototype(declaration) > file
@@ -95,7 +95,7 @@ function page(name, comment, declaration, is_block,    file, has_result, lines, 
     if (section["text"]) printf "%s", ".SH DESCRIPTION\n" section["text"] > file
     if (section["result"]) printf "%s", ".SH RETURN VALUE\n" section["result"] > file
     if (section["errors"]) printf "%s", ".SH ERRORS\n" section["errors"] > file
-    printf "%s", ".SH SEE ALSO\n" see_also(name, comment) ".BR majjen (7)\n" > file
+    printf "%s", ".SH SEE ALSO\n" see_also(name, comment) ".BR " plain(package) " (7)\n" > file
     close(file)
 }
 
@@ -147,7 +147,7 @@ function paragraph(where) { return section[where] ? ".PP\n" : "" }
 function capitalized(text) { return toupper(substr(text, 1, 1)) substr(text, 2) }
 
 function header(file, name, section) {
-    printf ".\\\" Made from majjen.h.\n.TH \"%s\" %d \"%s\" \"Majjen %s\" \"Majjen\"\n", \
+    printf ".\\\" Made from " package ".h.\n.TH \"%s\" %d \"%s\" \"Majjen %s\" \"Majjen\"\n", \
         name, section, date, version > file
 }
 
@@ -248,8 +248,8 @@ function prototype(text,    result, name) {
 
 # The template, with the lists of functions and types in place of two of its lines.
 function overview_page(    file, text) {
-    file = pages "/man7/majjen.7"
-    header(file, "majjen", 7)
+    file = pages "/man7/" package ".7"
+    header(file, package, 7)
     while ((getline text < overview) > 0) {
         if (text == "@FUNCTIONS@") list(file, 1)
         else if (text == "@TYPES@") list(file, 0)

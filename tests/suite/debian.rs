@@ -32,7 +32,13 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
     lintian.arg("--fail-on=error,warning,info,pedantic");
     // The name contains the ABI's number.
     let shared = concat!("libmajjen", env!("CARGO_PKG_VERSION_MAJOR"), "_");
-    let files = [package(shared, &built)?, package("libmajjen-dev_", &built)?];
+    let hooks = concat!("libmajjen-hook", env!("CARGO_PKG_VERSION_MAJOR"), "_");
+    let files = [
+        package(shared, &built)?,
+        package("libmajjen-dev_", &built)?,
+        package(hooks, &built)?,
+        package("libmajjen-hook-dev_", &built)?,
+    ];
     let complaints = run(lintian.args(&files))?;
     assert_eq!(complaints, "", "lintian");
 
@@ -51,7 +57,12 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
     dpkg("--install", &files)?;
     use_what_is_installed(&tree, &temp_dir)?;
 
-    let names = [PathBuf::from(shared.trim_end_matches('_')), "libmajjen-dev".into()];
+    let names = [
+        PathBuf::from(shared.trim_end_matches('_')),
+        "libmajjen-dev".into(),
+        hooks.trim_end_matches('_').into(),
+        "libmajjen-hook-dev".into(),
+    ];
     dpkg("--purge", &names)?;
     let mut left = install::files(&tree)?;
     left.retain(|file| !file.starts_with("var/lib/dpkg/"));
@@ -76,7 +87,12 @@ fn use_what_is_installed(tree: &Path, temp_dir: &TempDir) -> Result<(), Failed> 
     compiler.arg(library::root().join("c-tests/install/consumer.c")).arg("-o").arg(&program);
     run(compiler.args(flags.split_whitespace()), temp_dir)?;
     run(Command::new(&program).env("LD_LIBRARY_PATH", &libraries), temp_dir)?;
-    for page in ["man3/mj_create_task.3.gz", "man3/MJ_INFO.3.gz", "man7/majjen.7.gz"] {
+    for page in [
+        "man3/mj_create_task.3.gz",
+        "man3/MJ_INFO.3.gz",
+        "man7/majjen.7.gz",
+        "man7/majjen-hook.7.gz",
+    ] {
         assert!(tree.join("usr/share/man").join(page).exists(), "{page}");
     }
     Ok(())

@@ -27,6 +27,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("install::consumer_by_pkg_config", || {
             with_tool("pkg-config", by_pkg_config)
         }),
+        Trial::ignorable_test("install::hooked_consumer_by_pkg_config", || {
+            with_tool("pkg-config", hooked_by_pkg_config)
+        }),
         Trial::ignorable_test("install::consumer_by_cmake", || {
             with_tools(&["cmake", "c++"], by_cmake)
         }),
@@ -179,13 +182,20 @@ fn puts_files_in_their_places() -> Result<(), Failed> {
     prefix.make("install", &variables)?;
     let (version, major) = (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_VERSION_MAJOR"));
     let expected = [
+        "usr/include/majjen-hook.h".to_owned(),
         "usr/include/majjen.h".to_owned(),
         "usr/lib/x/cmake/majjen/majjen-config-version.cmake".to_owned(),
         "usr/lib/x/cmake/majjen/majjen-config.cmake".to_owned(),
+        "usr/lib/x/libmajjen-hook.a".to_owned(),
+        format!("usr/lib/x/libmajjen-hook.so -> libmajjen-hook.so.{major}"),
+        format!("usr/lib/x/libmajjen-hook.so.{major} -> libmajjen-hook.so.{version}"),
+        format!("usr/lib/x/libmajjen-hook.so.{version}"),
         "usr/lib/x/libmajjen.a".to_owned(),
         format!("usr/lib/x/libmajjen.so -> libmajjen.so.{major}"),
         format!("usr/lib/x/libmajjen.so.{major} -> libmajjen.so.{version}"),
         format!("usr/lib/x/libmajjen.so.{version}"),
+        "usr/lib/x/majjen-hook.wrap".to_owned(),
+        "usr/lib/x/pkgconfig/majjen-hook.pc".to_owned(),
         "usr/lib/x/pkgconfig/majjen.pc".to_owned(),
         "usr/share/doc/majjen/LICENSE-APACHE".to_owned(),
         "usr/share/doc/majjen/LICENSE-MIT".to_owned(),
@@ -283,6 +293,27 @@ fn by_pkg_config() -> Result<(), Failed> {
     is_the_consumers(&prefix.run_program(&[])?)
 }
 
+/// A program that blocks, with the hooks shared, preloaded, and linked with nothing shared.
+fn hooked_by_pkg_config() -> Result<(), Failed> {
+    const EXPECTED: &str = "10 tasks have slept, 0 pinned\n";
+    let prefix = Prefix::new()?;
+    let flags = |options: &[&str]| {
+        let output = prefix.run(Command::new("pkg-config").args(options).arg("majjen-hook"))?;
+        Ok::<_, Failed>(words(&output))
+    };
+    // The hooks stand in front, also with a linker that leaves out what the program itself does not call.
+    let mut shared = vec!["-Wl,--as-needed".into()];
+    shared.extend(flags(&["--cflags", "--libs"])?);
+    prefix.compile(strict_c_compiler(), "hooked.c", &shared)?;
+    assert_eq!(prefix.run_program(&[])?, EXPECTED);
+
+    let mut all_static = flags(&["--cflags", "--libs", "--static"])?;
+    all_static.push("-static".into());
+    prefix.compile(strict_c_compiler(), "hooked.c", &all_static)?;
+    assert_eq!(prefix.run_program(&[])?, EXPECTED);
+    Ok(())
+}
+
 fn by_cmake() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     // Moved together, the files still find each other.
@@ -301,6 +332,10 @@ fn by_cmake() -> Result<(), Failed> {
     prefix.run(prefix.command("cmake").args(["--build", "build", "--parallel", "2"]))?;
     for program in ["shared", "static", "shared_cxx", "static_cxx"] {
         is_the_consumers(&prefix.run(&mut prefix.command(format!("build/{program}")))?)?;
+    }
+    for program in ["hooked", "hooked_static"] {
+        let output = prefix.run(&mut prefix.command(format!("build/{program}")))?;
+        assert_eq!(output, "10 tasks have slept, 0 pinned\n", "{program}");
     }
     // A version newer than this one, and another ABI.
     for wanted in ["0.999", "999.0"] {
