@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("platforms::each_fallback_is_forced", fallbacks_are_forced),
         Trial::test("platforms::only_what_is_older_has_no_fallback", others_are_older),
         Trial::test("platforms::each_call_is_named", calls_are_named),
+        Trial::test("platforms::each_hooked_call_is_marked", hooked_calls_are_marked),
     ]
 }
 
@@ -169,5 +170,34 @@ fn calls_are_named() -> Result<(), Failed> {
         }
     }
     assert!(count > 50, "only {count} were found");
+    Ok(())
+}
+
+/// The library's own calls of what libmajjen-hook stands in for are known by `uncancelable`; or they do not
+/// wait, as those that ask for flags.
+fn hooked_calls_are_marked() -> Result<(), Failed> {
+    const NEVER_WAIT: [&str; 1] = ["fcntl"];
+    let root = library::root();
+    let list = fs::read_to_string(root.join("hook/src/functions.h"))?;
+    let hooked: Vec<&str> =
+        list.split("X(").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)).collect();
+    assert!(hooked.len() > 50, "{hooked:?}");
+    let (mut calls, mut unmarked) = (0, Vec::new());
+    for file in fs::read_dir(root.join("src/engine/sys"))? {
+        let path = file?.path();
+        let text = fs::read_to_string(&path)?;
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for function in text.split("\nfn ").flat_map(|part| part.split("\npub ")) {
+            let made = hooked.iter().filter(|name| function.contains(&format!("libc::{name}(")));
+            for name in made.filter(|name| !NEVER_WAIT.contains(*name)) {
+                calls += 1;
+                if !function.contains("uncancelable(") {
+                    unmarked.push(format!("{name} in {}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(calls > 20, "only {calls} calls were found");
+    assert!(unmarked.is_empty(), "not by uncancelable(): {unmarked:?}");
     Ok(())
 }
