@@ -36,6 +36,7 @@ struct mj_hook_calls {
   // Looks in the running task's stack, from an address in it on, for a word from `first` up to `width - 1`
   // more. NULL if there is none; the address itself if it is not in that stack.
   const uintptr_t *(*find_on_stack)(const uintptr_t *from, uintptr_t first, uintptr_t width);
+  uint64_t (*scheduler_now_ns)(struct mj_scheduler *scheduler);
 };
 
 // A scheduler that runs on this thread.

@@ -55,6 +55,7 @@ bool may_suspend(void);
 // Ends a call that has not waited. One in 64 lets the other tasks have a turn.
 void completed(void);
 
+// By the scheduler's clock.
 uint64_t now_ns(void);
 // The moment after so many ns; FOREVER stays that.
 uint64_t after_ns(uint64_t ns);
@@ -72,6 +73,10 @@ static inline uint64_t ns_of_time(const struct timespec *time) {
     return FOREVER;
   return ns;
 }
+
+// What a wait comes to that the core has ended with -ETIMEDOUT: `result` if the call's own time is over, else
+// it was the deadline of the task (mj_task_set_deadline()), and no call may take that for its own.
+int timed_out(uint64_t deadline_ns, int result);
 
 // As the functions of the core, with what the task has in the thread's state kept for it.
 int suspend_for_fd(int fd, short events, uint64_t timeout_ns);

@@ -29,6 +29,7 @@ enum { PINNED_POLL = -2 };
 
 static int poll_in_task(struct pollfd *fds, nfds_t fd_count, uint64_t timeout_ns) {
   if (!may_suspend()) return PINNED_POLL;
+  uint64_t deadline_ns = timeout_ns == FOREVER ? FOREVER : after_ns(timeout_ns);
   int result;
   if (fd_count == 1 && fds->fd >= 0 && fds->events != 0) {
     fds->revents = 0;
@@ -42,9 +43,11 @@ static int poll_in_task(struct pollfd *fds, nfds_t fd_count, uint64_t timeout_ns
     result = suspend_for_poll(fds, fd_count, timeout_ns);
     if (result >= 0) return result;
   }
+  if (result == -ETIMEDOUT) result = timed_out(deadline_ns, 0);
   switch (result) {
-    case -ETIMEDOUT:
+    case 0:
       return 0;
+    case -ETIMEDOUT:
     case -EINTR:
     case -ECANCELED:
       return (int)failed(-result);
@@ -213,8 +216,9 @@ static int wait_for_epoll(int epoll_fd, struct epoll_event *events, int room, ui
     }
     int waited = suspend_for_fd(epoll_fd, POLLIN, left_ns(deadline_ns));
     if (waited > 0) continue;
-    if (waited == -ETIMEDOUT) return 0;
-    if (waited == -EINTR || waited == -ECANCELED || waited == -EBADF) return (int)failed(-waited);
+    if (waited == -ETIMEDOUT) waited = timed_out(deadline_ns, 0);
+    if (waited == 0) return 0;
+    if (waited == -ETIMEDOUT || waited == -EINTR || waited == -ECANCELED || waited == -EBADF) return (int)failed(-waited);
     count(&counts.pinned);
     return PINNED_POLL;
   }

@@ -41,7 +41,7 @@ int wait_to_retry(struct attempt *attempt) {
   attempt->futile++;
   switch (waited) {
     case -ETIMEDOUT:
-      return -EAGAIN;
+      return timed_out(attempt->deadline_ns, -EAGAIN);
     case -ENOMEM:
     case -ENOSPC:
     case -EBUSY:

@@ -7,11 +7,7 @@
 #include "handler.h"
 #include "hook.h"
 
-uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
+uint64_t now_ns(void) { return calls()->scheduler_now_ns(here()->run->scheduler); }
 
 uint64_t after_ns(uint64_t ns) {
   uint64_t now = now_ns();
@@ -68,6 +64,10 @@ static struct kept keep(void) {
 static void give_back(const struct kept *kept) {
   if (uselocale((locale_t)0) != kept->locale) uselocale(kept->locale);
   h_errno = kept->h_errno_;
+}
+
+int timed_out(uint64_t deadline_ns, int result) {
+  return left_ns(deadline_ns) == 0 ? result : -ETIMEDOUT;
 }
 
 #define SUSPENDED(call)        \

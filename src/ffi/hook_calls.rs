@@ -2,7 +2,7 @@
 //! be known outside.
 //!
 //! The order is that of `struct mj_hook_calls` in `hook/src/core.h`; new functions are added at the end, and
-//! `bytes` says how many there are. They are those of the C ABI but for the last three.
+//! `bytes` says how many there are. They are those of the C ABI but for three.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null;
@@ -15,6 +15,7 @@ use super::fd::{buffers, mj_poll, mj_readv, mj_writev};
 use super::offload::mj_offload_in;
 use super::suspend::{mj_fd_close, mj_sleep_ns, mj_task_park, mj_task_wait_fd, mj_yield};
 use super::task::{mj_task_find, mj_task_get_id, mj_task_get_name};
+use super::wait::mj_scheduler_now_ns;
 use crate::engine::context::switch;
 use crate::engine::log;
 use crate::engine::scheduler::HookCalls;
@@ -24,7 +25,7 @@ use crate::engine::task::{self, Task};
 #[repr(C)]
 struct Calls {
     bytes: usize,
-    functions: [*const c_void; 17],
+    functions: [*const c_void; 18],
 }
 
 // SAFETY: addresses of functions.
@@ -50,6 +51,7 @@ static CALLS: Calls = Calls {
         try_readv as *const c_void,
         try_writev as *const c_void,
         find_on_stack as *const c_void,
+        mj_scheduler_now_ns as *const c_void,
     ],
 };
 
