@@ -137,6 +137,15 @@ pub fn first_line_of(program: &str, arguments: &[&str]) -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
+/// When something is measured, and of which commit.
+pub fn day_and_commit() -> String {
+    let day = first_line_of("date", &["-u", "+%F"]).unwrap_or_default();
+    match first_line_of("git", &["describe", "--always", "--dirty"]) {
+        Some(commit) => format!("on {day}, at commit {commit}"),
+        None => format!("on {day}"),
+    }
+}
+
 /// What a reader needs to know about the machine to judge the numbers.
 pub fn describe(processors: &Processors) -> Vec<(&'static str, String)> {
     let model = file("/proc/cpuinfo")

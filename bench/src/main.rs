@@ -3,10 +3,12 @@
 //! The driver builds one program for each contender (`contenders`) and runs them one at a time, pinned to one
 //! processor, in alternation, so that a slow moment of the machine affects all alike (`process`). Each row of
 //! the table is a file in `rows`: it has the tests to run, what they exclude, and the targets. The result is
-//! printed and, after a full run, written to `docs/performance.md` (`report`, `plot`).
+//! printed, kept in `bench/results` (`kept`), and written to `docs/performance.md` (`report`, `plot`), unless the
+//! run is a quick one.
 
 mod contenders;
 mod instructions;
+mod kept;
 mod load;
 mod machine;
 mod plot;
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use kept::Kept;
 use report::Report;
 
 pub type Result<T> = std::result::Result<T, String>;
@@ -118,6 +121,8 @@ fn bench() -> Result<()> {
     let processors = machine::Processors::choose();
     processors.pin_driver();
 
+    let kept = Kept::below(&places)?;
+    let measured = machine::day_and_commit();
     let mut report = Report::new(machine::describe(&processors), &field, plan.quick);
     for (index, measure) in rows::ALL.iter().enumerate() {
         let number = index + 1;
@@ -127,17 +132,28 @@ fn bench() -> Result<()> {
                 measure(&rows::Bench { plan: &plan, places: &places, field: &field, processors })
                     .map_err(|error| format!("row {number}: {error}"))?;
             print!("{}", row.in_words());
+            let row = row.finish(measured.clone());
+            if !plan.quick {
+                kept.save(&row)?;
+            }
             report.add(row);
         }
     }
     report.took_s = began.elapsed().as_secs();
     println!("{}", report.summary());
-    if plan.rows.is_none() && !plan.quick {
-        write_page(&places, &report)?;
-    } else {
-        println!("docs/performance.md is left as it is: only a full run renews it.");
+    if plan.quick {
+        println!("docs/performance.md is left as it is: a quick run does not renew it.");
+        return Ok(());
     }
-    Ok(())
+    match kept.complete(&mut report)? {
+        missing if missing.is_empty() => write_page(&places, &report),
+        missing => {
+            println!(
+                "docs/performance.md is left as it is: rows {missing:?} have not been measured"
+            );
+            Ok(())
+        }
+    }
 }
 
 fn write_page(places: &Places, report: &Report) -> Result<()> {

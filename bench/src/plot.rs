@@ -1,16 +1,22 @@
 //! The plot: an SVG with one panel for each plot of the rows, drawn without further tools.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
 
 use crate::contenders::MAJJEN;
 use crate::sample::short;
 
+#[derive(Serialize, Deserialize)]
 pub enum Plot {
     /// One bar for each name, from 0; less is better.
-    Bars { title: String, unit: &'static str, values: Vec<(String, f64)> },
+    Bars { title: String, unit: Words, values: Vec<(String, f64)> },
     /// One line for each name, both axes logarithmic.
-    Lines { title: String, unit: &'static str, across: &'static str, lines: Vec<Line> },
+    Lines { title: String, unit: Words, across: Words, lines: Vec<Line> },
 }
+
+type Words = Cow<'static, str>;
 
 /// A name, and points from left to right.
 pub type Line = (String, Vec<(f64, f64)>);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Result;
 use crate::contenders::{Field, MAJJEN};
 use crate::plot::Plot;
@@ -29,6 +31,7 @@ pub struct Table {
 }
 
 /// A target for Majjen.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Target {
     pub text: String,
     pub measured: String,
@@ -142,6 +145,54 @@ impl Row {
     }
 }
 
+/// A row as the page has it: what is kept of it for later runs.
+#[derive(Serialize, Deserialize)]
+pub struct Finished {
+    pub number: usize,
+    /// When it was measured, and what.
+    pub measured: String,
+    title: String,
+    text: String,
+    targets: Vec<Target>,
+    /// Lines of the table of ratios.
+    ratios: Vec<Vec<String>>,
+    plots: Vec<Plot>,
+}
+
+impl Row {
+    /// `measured`: when, and what.
+    pub fn finish(self, measured: String) -> Finished {
+        Finished {
+            number: self.number,
+            measured,
+            title: self.title.to_owned(),
+            text: self.markdown(),
+            ratios: self.ratios.iter().map(|ratio| ratio.cells(self.number)).collect(),
+            targets: self.targets,
+            plots: self.plots,
+        }
+    }
+}
+
+impl Finished {
+    fn in_page(&self) -> String {
+        format!("{}\nMeasured {}.\n", self.text, self.measured)
+    }
+}
+
+impl Ratio {
+    fn cells(&self, row: usize) -> Vec<String> {
+        vec![
+            row.to_string(),
+            self.what.clone(),
+            format!("{} {}", short(self.majjen), self.unit),
+            self.peer.to_owned(),
+            format!("{} {}", short(self.of_peer), self.unit),
+            format!("{:.2}", self.majjen / self.of_peer),
+        ]
+    }
+}
+
 fn aligned(table: &Table) -> String {
     let columns = table.head.len();
     let width = |column: usize| {
@@ -166,7 +217,7 @@ pub struct Report {
     versions: Vec<[String; 3]>,
     missing: Vec<String>,
     quick: bool,
-    rows: Vec<Row>,
+    rows: Vec<Finished>,
     pub took_s: u64,
 }
 
@@ -187,8 +238,13 @@ impl Report {
         }
     }
 
-    pub fn add(&mut self, row: Row) {
+    pub fn add(&mut self, row: Finished) {
         self.rows.push(row);
+        self.rows.sort_by_key(|row| row.number);
+    }
+
+    pub fn rows(&self) -> &[Finished] {
+        &self.rows
     }
 
     pub fn plots(&self) -> Vec<&Plot> {
@@ -198,18 +254,7 @@ impl Report {
     /// The table of ratios.
     fn ratios(&self) -> Table {
         let mut table = Table::new("", ["row", "work", MAJJEN, "best peer", "", "ratio"]);
-        for row in &self.rows {
-            for ratio in &row.ratios {
-                table.lines.push(vec![
-                    row.number.to_string(),
-                    ratio.what.clone(),
-                    format!("{} {}", short(ratio.majjen), ratio.unit),
-                    ratio.peer.to_owned(),
-                    format!("{} {}", short(ratio.of_peer), ratio.unit),
-                    format!("{:.2}", ratio.majjen / ratio.of_peer),
-                ]);
-            }
-        }
+        table.lines = self.rows.iter().flat_map(|row| row.ratios.clone()).collect();
         table
     }
 
@@ -245,8 +290,8 @@ impl Report {
         page = page.replace("{{ratios}}\n", &self.ratios().markdown());
         page = page.replace("{{targets}}", &self.target_lines());
         for row in &self.rows {
-            page = page.replace(&format!("{{{{title {}}}}}", row.number), row.title);
-            page = page.replace(&format!("{{{{row {}}}}}\n", row.number), &row.markdown());
+            page = page.replace(&format!("{{{{title {}}}}}", row.number), &row.title);
+            page = page.replace(&format!("{{{{row {}}}}}\n", row.number), &row.in_page());
             let unwritten = if row.targets.iter().all(|target| target.met) {
                 ""
             } else {

@@ -160,7 +160,7 @@ pub fn measure_once(bench: &Bench) -> Result<Row> {
             let values = servers[..with_log].iter().zip(&results);
             row.plots.push(Plot::Bars {
                 title: "6. One request a connection, 64 clients".to_owned(),
-                unit: "us of processor time",
+                unit: "us of processor time".into(),
                 values: values
                     .filter_map(|(server, result)| {
                         Some((server.name.to_owned(), result.as_ref().ok()?.median))
@@ -248,7 +248,7 @@ pub fn measure_kept(bench: &Bench) -> Result<Row> {
                 let values = servers.iter().zip(&results);
                 row.plots.push(Plot::Bars {
                     title: format!("7. {what}"),
-                    unit: "us of processor time",
+                    unit: "us of processor time".into(),
                     values: values
                         .filter_map(|(server, result)| {
                             Some((server.name.to_owned(), result.as_ref().ok()?.median))

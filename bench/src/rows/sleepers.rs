@@ -81,8 +81,8 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     for (of, title) in lines.into_iter().zip(["3. Sleepers: insert", "3. Sleepers: expire"]) {
         row.plots.push(Plot::Lines {
             title: title.to_owned(),
-            unit: "ns each",
-            across: "sleepers",
+            unit: "ns each".into(),
+            across: "sleepers".into(),
             lines: of.into_iter().filter(|(_, points)| !points.is_empty()).collect(),
         });
     }

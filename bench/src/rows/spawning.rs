@@ -38,7 +38,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
     row.add_ratio("create, run, end", "ns", majjen, bare);
     row.plots.push(Plot::Bars {
         title: "2. Create, run and end a task".to_owned(),
-        unit: "ns",
+        unit: "ns".into(),
         values: CONTENDERS
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), results.median(name, "ns")?)))

@@ -69,7 +69,7 @@ pub fn measure(bench: &Bench) -> Result<Row> {
                     .filter_map(|name| Some(((*name).to_owned(), results.median(name, "ns")?)));
                 row.plots.push(Plot::Bars {
                     title: format!("1. Yield, {what}"),
-                    unit: "ns",
+                    unit: "ns".into(),
                     values: values.collect(),
                 });
             }
