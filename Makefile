@@ -78,10 +78,11 @@ examples: build
 # without. There, too, the unit tests are run once more: with checks of overflowing arithmetic, and the
 # library's own assertions.
 log_tests = --locked --manifest-path tests/log/Cargo.toml
+hook_tests = --locked --manifest-path hook/rust/Cargo.toml
 
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast && cargo test --lib && \
-		cargo test $(log_tests))
+		cargo test $(log_tests) && cargo test $(hook_tests))
 
 # LINK chooses another way to run it: static, standalone, or valgrind.
 LINK ?= shared
@@ -192,9 +193,11 @@ bench-instructions: build
 lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check
 	cargo fmt --check --manifest-path tests/log/Cargo.toml
+	cargo fmt --check --manifest-path hook/rust/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --all-features -- -D warnings
 	cargo clippy --all-targets $(log_tests) -- -D warnings
+	cargo clippy --all-targets $(hook_tests) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 header: need-rust need-c-compiler
