@@ -84,17 +84,20 @@ test: build
 	@$(call summarised,cargo test --release --no-fail-fast && cargo test --lib && \
 		cargo test $(log_tests) && cargo test $(hook_tests))
 
-# LINK chooses another way to run it: static, standalone, or valgrind.
-LINK ?= shared
-c_program = $(firstword $(subst /, ,$(TEST)))
-c_program_test = $(word 2,$(subst /, ,$(TEST)))
-c_program_source = $(wildcard c-tests/$(c_program).c c-tests/$(c_program).cc)
+# LINK chooses another way to run it: static, standalone, or valgrind. For TEST=hook/..., of libmajjen-hook,
+# it is one of the ways in tests/suite/hook.rs.
+c_program_folder = $(filter hook/,$(firstword $(subst /,/ ,$(TEST))))
+c_program_words = $(subst /, ,$(TEST:$(c_program_folder)%=%))
+c_program = $(firstword $(c_program_words))
+c_program_test = $(word 2,$(c_program_words))
+c_program_source = $(wildcard $(addprefix c-tests/$(c_program_folder)$(c_program),.c .cc))
+LINK ?= $(if $(c_program_folder),linked,shared)
 
 c-test: need-c-test build
 	@echo "compiling the tests: minutes the first time, seconds later" >&2
 	@export MAJJEN_TEST="$(c_program_test)"; \
 	$(call summarised,cargo test --quiet --release --test suite -- \
-		--exact c_programs::$(c_program)::$(LINK))
+		--exact $(if $(c_program_folder),hook,c_programs)::$(c_program)::$(LINK))
 
 # The faults one at a time: what they find should not depend on what else runs. Then all tests, on a
 # system that has none of what the library can do without; first of all the one that proves that it
@@ -281,9 +284,9 @@ has_c_test = $(shell grep -E 'RUN[A-Z_]*\($(c_program_test)\);' $(c_program_sour
 need-c-test:
 	$(if $(TEST),,$(error TEST names a program of c-tests/, or a test of one: \
 		TEST=wait_fd/the_bits_are_those_of_poll))
-	$(if $(c_program_source),,$(error c-tests/ has no program $(c_program)))
+	$(if $(c_program_source),,$(error c-tests/$(c_program_folder) has no program $(c_program)))
 	$(if $(c_program_test),$(if $(has_c_test),,$(error $(c_program_source) has no test $(c_program_test))))
-	$(if $(filter shared static valgrind,$(LINK)),,$(error LINK is shared, static or valgrind, not $(LINK)))
+	$(if $(c_program_folder)$(filter shared static standalone valgrind,$(LINK)),,$(error LINK is shared, static, standalone or valgrind, not $(LINK)))
 
 need-rust:
 	$(call need_rust,cargo)

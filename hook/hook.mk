@@ -35,6 +35,7 @@ $(hook_archive): $(hook_sources) $(hook_headers)
 	@$(CC) -r -nostdlib -o "$(hook_objects)/majjen-hook.o" "$(hook_objects)"/wrapped/*.o
 	@$(AR) rcs "$@" "$(hook_objects)/majjen-hook.o"
 
-# One option for each function that the archive has.
+# One option for each function that the archive has, by the names that programs use. By those with two
+# underscores the C library calls itself, inside its streams for example, whose locks are a thread's.
 $(hook_options): $(hook_archive)
-	@nm --defined-only "$(hook_archive)" | sed -n 's/^.* [TW] __wrap_/--wrap=/p' | sort -u >"$@"
+	@nm --defined-only "$(hook_archive)" | sed -n 's/^.* [TW] __wrap_\([a-z].*\|__.*_chk\)$$/--wrap=\1/p' | sort -u >"$@"

@@ -1,8 +1,8 @@
 // For tests of libmajjen-hook: each is written as plain blocking code, and runs in tasks of one thread, or,
 // with MAJJEN_HOOK_THREADS set, in threads without that library. So what is expected is known to be right.
+// Not all of it holds in both: in_threads() tells.
 //
-// A program here is run by tests/suite/hook.rs in these ways: threads, linked, preloaded, wrapped (linked
-// with nothing shared), fortified, valgrind.
+// tests/suite/hook.rs says in which ways a program here is run.
 #ifndef HOOKED_H
 #define HOOKED_H
 
@@ -15,9 +15,9 @@
 static inline bool in_threads(void) { return getenv("MAJJEN_HOOK_THREADS") != NULL; }
 
 // Without the library, as in threads, there is none of these.
-int mj_hook_set(struct mj_scheduler*, unsigned) __attribute__((weak));
-int mj_hook_set_enabled(bool) __attribute__((weak));
-int mj_hook_get_counts(mj_hook_counts*, size_t) __attribute__((weak));
+#pragma weak mj_hook_set
+#pragma weak mj_hook_set_enabled
+#pragma weak mj_hook_get_counts
 
 typedef void hooked_body(void* argument);
 
@@ -34,7 +34,7 @@ static void (*hooked_test)(void);
 
 static inline void hooked_task(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
-  hooked_start* start = user_state;
+  hooked_start* start = (hooked_start*)user_state;
   start->body(start->argument);
   mj_task_exit();
 }
@@ -48,8 +48,9 @@ static inline void* hooked_thread(void* user_state) {
 
 // Starts a task, or a thread. Only from the test itself. Returns its id; 0 for a thread.
 static inline mj_task_id start(hooked_body* body, void* argument) {
-  hooked_start* state = allocate(sizeof *state);
-  *state = (hooked_start){body, argument};
+  hooked_start* state = (hooked_start*)allocate(sizeof *state);
+  state->body = body;
+  state->argument = argument;
   if (!in_threads()) return mj_task_get_id(add_task(hooked_scheduler, hooked_task, state));
   CHECK(hooked_count < HOOKED_MOST);
   CHECK_INT(pthread_create(&hooked_threads[hooked_count], NULL, hooked_thread, state), ==, 0);
@@ -57,8 +58,23 @@ static inline mj_task_id start(hooked_body* body, void* argument) {
   return 0;
 }
 
+// How many calls have suspended their task, and how many have blocked the thread.
+static inline mj_hook_counts hook_counts(void) {
+  mj_hook_counts counts = {0, 0, 0};
+  if (!in_threads()) CHECK_INT(mj_hook_get_counts(&counts, sizeof counts), ==, 0);
+  return counts;
+}
+
+static inline uint64_t pinned(void) { return hook_counts().pinned; }
+
 static inline void hooked_first(void* argument) {
   (void)argument;
+  if (!in_threads()) {
+    // The library is there.
+    uint64_t before = hook_counts().suspended;
+    CHECK_INT(usleep(1), ==, 0);
+    CHECK_UINT(hook_counts().suspended, ==, before + 1);
+  }
   hooked_test();
 }
 
@@ -83,12 +99,5 @@ static inline void hooked_run(void) {
     hooked_test = test; \
     check_run(#test, hooked_run); \
   } while (0)
-
-// How many calls have blocked the thread.
-static inline uint64_t pinned(void) {
-  mj_hook_counts counts = {0, 0, 0};
-  if (!in_threads()) CHECK_INT(mj_hook_get_counts(&counts, sizeof counts), ==, 0);
-  return counts.pinned;
-}
 
 #endif  // HOOKED_H

@@ -112,7 +112,10 @@ fn make_names_what_is_missing() -> Result<(), Failed> {
         (&["TEST=nothing"][..], "c-tests/ has no program nothing."),
         (&["TEST=nothing/at_all"], "c-tests/ has no program nothing."),
         (&["TEST=version/nothing"], "c-tests/version.c has no test nothing."),
-        (&["TEST=version", "LINK=nothing"], "LINK is shared, static or valgrind, not nothing."),
+        (
+            &["TEST=version", "LINK=nothing"],
+            "LINK is shared, static, standalone or valgrind, not nothing.",
+        ),
         (&[], "TEST names a program of c-tests/, or a test of one"),
     ] {
         let mut make = install::make("c-test");
@@ -158,7 +161,10 @@ fn run(source: &Path, variant: Variant) -> Result<Completion, Failed> {
         Variant::Valgrind => {
             return match toolchain::missing("valgrind") {
                 Some(ignored) => Ok(ignored),
-                None => run_under_valgrind(source, &temp_dir),
+                None => {
+                    let program = program::shared_by_trials(source, Link::Shared)?;
+                    run_under_valgrind(&program, variant.time_limit(), &temp_dir)
+                }
             };
         }
     };
@@ -169,8 +175,12 @@ fn run(source: &Path, variant: Variant) -> Result<Completion, Failed> {
     program::verdict(&process::run(&mut command, variant.time_limit(), temp_dir.path())?)
 }
 
-fn run_under_valgrind(source: &Path, temp_dir: &TempDir) -> Result<Completion, Failed> {
-    let program = program::shared_by_trials(source, Link::Shared)?;
+/// Runs a program under valgrind, which must find neither an error nor a leak.
+pub fn run_under_valgrind(
+    program: &Path,
+    limit: Duration,
+    temp_dir: &TempDir,
+) -> Result<Completion, Failed> {
     let logs = temp_dir.path().join("valgrind");
     fs::create_dir(&logs)?;
     let mut valgrind = Command::new("valgrind");
@@ -188,9 +198,9 @@ fn run_under_valgrind(source: &Path, temp_dir: &TempDir) -> Result<Completion, F
         ])
         // A log file for each process: a program may fork.
         .arg(format!("--log-file={}/%p", logs.display()))
-        .arg(&program)
+        .arg(program)
         .env("MAJJEN_VALGRIND", "1");
-    let finished = process::run(&mut valgrind, Variant::Valgrind.time_limit(), temp_dir.path())?;
+    let finished = process::run(&mut valgrind, limit, temp_dir.path())?;
     let mut report = String::new();
     for entry in fs::read_dir(&logs)? {
         report += &String::from_utf8_lossy(&fs::read(entry?.path())?);

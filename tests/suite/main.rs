@@ -26,6 +26,7 @@ mod examples;
 mod faults;
 mod guide;
 mod header;
+mod hook;
 mod install;
 mod library;
 mod log_names;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         trials.extend(debian::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
+        trials.extend(hook::trials());
         trials.extend(install::trials());
         trials.extend(log_names::trials());
         trials.extend(mutants::trials());

@@ -75,6 +75,8 @@ enum Product {
     Object,
     Program(Link),
     Preload,
+    /// Of another module, by its name there.
+    Other(&'static str),
 }
 
 type Slot = Arc<Mutex<Option<(TempDir, PathBuf)>>>;
@@ -90,8 +92,8 @@ pub fn clean_up() {
 /// A program of the tests' own, with [`strict`] flags. It is compiled once for all trials, and
 /// linked once with each library: that takes longer than most programs run.
 pub fn shared_by_trials(source: &Path, link: Link) -> Result<PathBuf, Failed> {
-    made_once(source, Product::Program(link), |temp_dir| {
-        let object = made_once(source, Product::Object, |temp_dir| {
+    make_once(source, Product::Program(link), |temp_dir| {
+        let object = make_once(source, Product::Object, |temp_dir| {
             let object = temp_dir.path().join("object.o");
             let mut compiler = Compilers::Usual.of(source);
             compiler.args(strict(source)).arg("-I").arg(library::root().join("include"));
@@ -102,7 +104,16 @@ pub fn shared_by_trials(source: &Path, link: Link) -> Result<PathBuf, Failed> {
     })
 }
 
-fn made_once(
+/// What is made of a source by this name, once for all trials, in a directory of its own.
+pub fn made_once(
+    source: &Path,
+    name: &'static str,
+    make: impl FnOnce(&TempDir) -> Result<PathBuf, Failed>,
+) -> Result<PathBuf, Failed> {
+    make_once(source, Product::Other(name), make)
+}
+
+fn make_once(
     source: &Path,
     product: Product,
     make: impl FnOnce(&TempDir) -> Result<PathBuf, Failed>,
@@ -124,7 +135,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Compiles a library for `LD_PRELOAD`; once for all trials.
 pub fn compile_preload(source: &Path) -> Result<PathBuf, Failed> {
-    made_once(source, Product::Preload, |temp_dir| {
+    make_once(source, Product::Preload, |temp_dir| {
         let library = temp_dir.path().join("preload.so");
         let mut compiler = toolchain::c_compiler();
         compiler.args(STRICT).args(["-shared", "-fPIC"]).arg(source).arg("-o").arg(&library);
@@ -133,7 +144,8 @@ pub fn compile_preload(source: &Path) -> Result<PathBuf, Failed> {
     })
 }
 
-fn run_compiler(compiler: &mut Command, temp_dir: &TempDir) -> Result<(), Failed> {
+/// Runs a compiler, which must find nothing wrong.
+pub fn run_compiler(compiler: &mut Command, temp_dir: &TempDir) -> Result<(), Failed> {
     let finished = process::run(compiler, Duration::from_secs(120), temp_dir.path())
         .map_err(|error| format!("the C compiler cannot be run: {error}"))?;
     if !finished.succeeded() {

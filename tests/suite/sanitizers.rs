@@ -20,7 +20,7 @@ use crate::{library as built, process};
 
 /// One of the compilers' sanitizers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sanitizer {
+pub enum Sanitizer {
     Address,
     Thread,
     Undefined,
@@ -38,7 +38,7 @@ impl Sanitizer {
     }
 
     /// The flags that enable it.
-    fn flags(self) -> &'static [&'static str] {
+    pub fn flags(self) -> &'static [&'static str] {
         match self {
             Sanitizer::Address => &["-fsanitize=address"],
             Sanitizer::Thread => &["-fsanitize=thread"],
@@ -49,7 +49,7 @@ impl Sanitizer {
 
     /// The outcome of a test if the compiler does not have its runtime: a program with nothing else
     /// shows that.
-    fn missing(
+    pub fn missing(
         self,
         compilers: &Compilers,
         temp_dir: &TempDir,
@@ -67,7 +67,7 @@ impl Sanitizer {
     /// Makes a program's reports include stacks, and leaves to the program what its tests are
     /// about: SIGSEGV, and allocations that fail. UndefinedBehaviorSanitizer's reports go to files
     /// in `reports`.
-    fn configure(self, command: &mut Command, reports: &Path) {
+    pub fn configure(self, command: &mut Command, reports: &Path) {
         command.env("MAJJEN_SANITIZER", self.name());
         let options = "handle_segv=0:use_sigaltstack=0:allocator_may_return_null=1";
         command.env("ASAN_OPTIONS", options);
