@@ -22,6 +22,12 @@ use crate::engine::task::Task;
 #[derive(Clone, Copy)]
 pub struct HookCalls(pub *const c_void);
 
+#[cfg(test)]
+impl HookCalls {
+    /// For tests, which have no such library.
+    pub const NONE: HookCalls = HookCalls(null());
+}
+
 /// What it is told of a scheduler that runs.
 #[repr(C)]
 pub(super) struct HookLibrary {
