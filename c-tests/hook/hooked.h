@@ -10,6 +10,7 @@
 #include "majjen-hook.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 
 static inline bool in_threads(void) { return getenv("MAJJEN_HOOK_THREADS") != NULL; }
@@ -53,8 +54,8 @@ static inline mj_task_id start(hooked_body* body, void* argument) {
   state->argument = argument;
   if (!in_threads()) return mj_task_get_id(add_task(hooked_scheduler, hooked_task, state));
   CHECK(hooked_count < HOOKED_MOST);
-  CHECK_INT(pthread_create(&hooked_threads[hooked_count], NULL, hooked_thread, state), ==, 0);
-  hooked_count++;
+  pthread_t* thread = &hooked_threads[hooked_count++];  // The first one starts others at once.
+  CHECK_INT(pthread_create(thread, NULL, hooked_thread, state), ==, 0);
   return 0;
 }
 
@@ -99,5 +100,49 @@ static inline void hooked_run(void) {
     hooked_test = test; \
     check_run(#test, hooked_run); \
   } while (0)
+
+// ---- what tests are made of
+
+// Until a number of another task or thread is at least this.
+static inline void wait_until(const unsigned* number, unsigned value) {
+  while (__atomic_load_n(number, __ATOMIC_ACQUIRE) < value) usleep(500);
+}
+
+static inline void add_one(unsigned* number) { __atomic_fetch_add(number, 1, __ATOMIC_ACQ_REL); }
+
+// A call that has to fail with this error.
+#define CHECK_FAILS(call, error) \
+  do { \
+    CHECK_INT(call, ==, -1); \
+    CHECK_INT(errno, ==, error); \
+  } while (0)
+
+// Ticks once in about a millisecond while others wait, so that a thread that is blocked is noticed.
+static unsigned ticks, ticker_runs, ticker_ended;
+
+static inline void ticker(void* argument) {
+  (void)argument;
+  while (__atomic_load_n(&ticker_runs, __ATOMIC_ACQUIRE)) {
+    add_one(&ticks);
+    usleep(1000);
+  }
+  add_one(&ticker_ended);
+}
+
+static inline void start_ticker(void) {
+  ticks = ticker_ended = 0;
+  ticker_runs = 1;
+  start(ticker, NULL);
+}
+
+// Ends it, after it has ticked at least this often.
+static inline void stop_ticker(unsigned least) {
+  CHECK_UINT(__atomic_load_n(&ticks, __ATOMIC_ACQUIRE), >=, least);
+  __atomic_store_n(&ticker_runs, 0, __ATOMIC_RELEASE);
+  wait_until(&ticker_ended, 1);
+}
+
+// For others to begin to wait. Too short a time makes a test see less, and never fail.
+static inline void let_others_wait(void) { usleep(20000); }
 
 #endif  // HOOKED_H

@@ -69,6 +69,20 @@ static ssize_t read_buffers(int fd, const struct iovec *buffers, int buffer_coun
   }
 }
 
+// More are refused by the system, which does not look at them.
+enum { MOST_BUFFERS = 1024 };
+
+static size_t bytes_of(const struct iovec *buffers, size_t buffer_count) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < buffer_count; i++) bytes += buffers[i].iov_len;
+  return bytes;
+}
+
+// Of nothing, a socket is not even asked. Of what is wrong the system tells.
+static bool are_no_bytes(const struct iovec *buffers, int buffer_count) {
+  return buffer_count <= 0 || buffer_count > MOST_BUFFERS || bytes_of(buffers, (size_t)buffer_count) == 0;
+}
+
 // A list of buffers without the first bytes: of those that are left the first few.
 enum { WINDOW = 16 };
 
@@ -98,8 +112,7 @@ static ssize_t write_buffers(int fd, const struct iovec *buffers, int buffer_cou
   struct iovec window[WINDOW];
   const struct iovec *rest = buffers;
   int rest_count = buffer_count;
-  size_t done = 0, all = 0;
-  for (int i = 0; i < buffer_count; i++) all += buffers[i].iov_len;
+  size_t done = 0, all = bytes_of(buffers, (size_t)buffer_count);
   for (;;) {
     ssize_t result = write_now(fd, rest, rest_count);
     if (result >= 0) {
@@ -137,7 +150,7 @@ EXPORT ssize_t HOOK(read)(int fd, void *buffer, size_t bytes) {
 ALSO(__read, read);
 
 EXPORT ssize_t HOOK(readv)(int fd, const struct iovec *buffers, int buffer_count) {
-  if (hooked(MJ_HOOK_SOCKETS | MJ_HOOK_FILES) == NULL || buffer_count <= 0)
+  if (hooked(MJ_HOOK_SOCKETS | MJ_HOOK_FILES) == NULL || are_no_bytes(buffers, buffer_count))
     return REAL(readv)(fd, buffers, buffer_count);
   return read_buffers(fd, buffers, buffer_count);
 }
@@ -150,7 +163,7 @@ EXPORT ssize_t HOOK(write)(int fd, const void *buffer, size_t bytes) {
 ALSO(__write, write);
 
 EXPORT ssize_t HOOK(writev)(int fd, const struct iovec *buffers, int buffer_count) {
-  if (hooked(MJ_HOOK_SOCKETS | MJ_HOOK_FILES) == NULL || buffer_count <= 0)
+  if (hooked(MJ_HOOK_SOCKETS | MJ_HOOK_FILES) == NULL || are_no_bytes(buffers, buffer_count))
     return REAL(writev)(fd, buffers, buffer_count);
   return write_buffers(fd, buffers, buffer_count);
 }
@@ -168,44 +181,69 @@ EXPORT ssize_t HOOK(__read_chk)(int fd, void *buffer, size_t bytes, size_t room)
 // Flags with which a call does not wait, or means something of its own.
 enum { NEVER_WAITS = MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB | MSG_FASTOPEN };
 
-static bool is_stream(int fd) {
-  int type = 0;
-  socklen_t bytes = sizeof type;
-  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_STREAM;
+static int option(int fd, int which) {
+  int value = 0;
+  socklen_t bytes = sizeof value;
+  return getsockopt(fd, SOL_SOCKET, which, &value, &bytes) == 0 ? value : -1;
 }
 
-// recvmsg(2); with MSG_WAITALL until all has come, or the end.
-static ssize_t receive(int fd, struct msghdr *message, int flags) {
+static bool is_stream(int fd) { return option(fd, SO_TYPE) == SOCK_STREAM; }
+
+static bool is_local(int fd) { return option(fd, SO_DOMAIN) == AF_UNIX; }
+
+// Whether MSG_WAITALL means anything: local sockets show what has come first, whatever is asked for.
+static bool waits_for_all(int fd, int flags) {
+  return (flags & MSG_WAITALL) != 0 && is_stream(fd) && ((flags & MSG_PEEK) == 0 || !is_local(fd));
+}
+
+// A local socket does not go on after descriptors have come.
+static bool has_descriptors(const struct msghdr *message) {
+  if (message->msg_flags & MSG_CTRUNC) return true;
+  for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL;
+       part = CMSG_NXTHDR((struct msghdr *)message, part))
+    if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS) return true;
+  return false;
+}
+
+// Whether the other side has ended: no more will come than there is.
+static bool has_ended(int fd) {
+  struct pollfd poll_ = {fd, POLLRDHUP, 0};
+  return REAL(poll)(&poll_, 1, 0) != 0;
+}
+
+// With MSG_WAITALL: until all has come, or the end.
+static ssize_t receive_all(int fd, struct msghdr *message, int flags) {
   struct attempt attempt = READS(fd);
   const struct msghdr before = *message;
-#define ONCE(to) (*(to) = before, REAL(recvmsg)(fd, to, flags | MSG_DONTWAIT))
-  if ((flags & MSG_WAITALL) == 0 || !is_stream(fd))
-    return UNTIL_DONE(&attempt, ONCE(message), (*message = before, REAL(recvmsg)(fd, message, flags)));
-#undef ONCE
-  size_t all = 0, done = 0;
-  for (size_t i = 0; i < before.msg_iovlen; i++) all += before.msg_iov[i].iov_len;
-  bool peeks = flags & MSG_PEEK;
+  const bool peeks = flags & MSG_PEEK;
+  size_t done = 0, all = bytes_of(before.msg_iov, before.msg_iovlen);
+  bool is_last = false, has_control = false;
   for (;;) {
     struct iovec window[WINDOW];
     struct msghdr part = before;
     if (done > 0 && !peeks) {
       part.msg_iov = window;
       part.msg_iovlen = (size_t)skip(before.msg_iov, (int)before.msg_iovlen, done, window);
-      part.msg_control = NULL; // Those of the first part are kept.
+    }
+    if (has_control) {
+      part.msg_control = NULL; // Those of an earlier part are kept.
       part.msg_controllen = 0;
     }
     ssize_t result = REAL(recvmsg)(fd, &part, flags | MSG_DONTWAIT);
     if (result >= 0) {
-      if (done == 0 || peeks) *message = part;
+      bool is_end = has_descriptors(&part);
+      if (done == 0 || peeks) message->msg_namelen = part.msg_namelen;
+      if (!has_control) message->msg_controllen = part.msg_controllen;
       message->msg_flags = part.msg_flags;
-      message->msg_iov = before.msg_iov;
-      message->msg_iovlen = before.msg_iovlen;
+      has_control |= !peeks && part.msg_controllen > 0;
       done = peeks ? (size_t)result : done + (size_t)result;
-      if (result == 0 || done >= all) break;
+      if (result == 0 || done >= all || is_end || is_last) break;
       if (!peeks) {
         attempt.futile = 0;
         continue;
       }
+      is_last = has_ended(fd);
+      if (is_last) continue;
       // What has been seen stays, and is an event at once: so it looks again after a while.
       attempt.futile = UINT16_MAX;
     } else if (errno != EAGAIN) {
@@ -227,8 +265,19 @@ static ssize_t receive(int fd, struct msghdr *message, int flags) {
   return (ssize_t)done;
 }
 
+// recvmsg(2).
+static ssize_t receive(int fd, struct msghdr *message, int flags) {
+  if (waits_for_all(fd, flags)) return receive_all(fd, message, flags);
+  struct attempt attempt = READS(fd);
+  const struct msghdr before = *message;
+#define AGAIN(flags_) (*message = before, REAL(recvmsg)(fd, message, flags_))
+  return UNTIL_DONE(&attempt, AGAIN(flags | MSG_DONTWAIT), AGAIN(flags));
+#undef AGAIN
+}
+
 EXPORT ssize_t HOOK(recvmsg)(int fd, struct msghdr *message, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0 || message == NULL)
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0 || message == NULL ||
+      message->msg_iovlen > MOST_BUFFERS)
     return REAL(recvmsg)(fd, message, flags);
   return receive(fd, message, flags);
 }
@@ -240,7 +289,7 @@ EXPORT ssize_t HOOK(recvfrom)(int fd, void *buffer, size_t bytes, int flags, __S
   if (flags & MSG_WAITALL && bytes > 0) {
     struct iovec one = {buffer, bytes};
     struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
-    if (is_stream(fd)) return receive(fd, &message, flags);
+    if (waits_for_all(fd, flags)) return receive(fd, &message, flags);
   }
   struct attempt attempt = READS(fd);
   return UNTIL_DONE(&attempt, REAL(recvfrom)(fd, buffer, bytes, flags | MSG_DONTWAIT, address, length),
@@ -267,8 +316,7 @@ EXPORT ssize_t HOOK(__recvfrom_chk)(int fd, void *buffer, size_t bytes, size_t r
 // sendmsg(2): of a stream all that there is.
 static ssize_t send_message(int fd, const struct msghdr *message, int flags) {
   struct attempt attempt = WRITES(fd);
-  size_t all = 0, done = 0;
-  for (size_t i = 0; i < message->msg_iovlen; i++) all += message->msg_iov[i].iov_len;
+  size_t done = 0, all = bytes_of(message->msg_iov, message->msg_iovlen);
   struct msghdr part = *message;
   struct iovec window[WINDOW];
   for (;;) {
@@ -301,7 +349,8 @@ static ssize_t send_message(int fd, const struct msghdr *message, int flags) {
 }
 
 EXPORT ssize_t HOOK(sendmsg)(int fd, const struct msghdr *message, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0 || message == NULL)
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0 || message == NULL ||
+      message->msg_iovlen > MOST_BUFFERS)
     return REAL(sendmsg)(fd, message, flags);
   return send_message(fd, message, flags);
 }
