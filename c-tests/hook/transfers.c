@@ -159,7 +159,7 @@ static void lists_are_split_at_any_byte(void) {
       int small = 1;
       CHECK_INT(setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), ==, 0);
       CHECK_INT(setsockopt(ends[0], SOL_SOCKET, SO_RCVBUF, &small, sizeof small), ==, 0);
-      write_and_read(ways[i], 60000, 397);
+      write_and_read(ways[i], 20000, 397);
     }
   }
   make_pipe();
@@ -259,7 +259,7 @@ static void who_need_not_wait_does_not(void) {
 
 // A message with descriptors is where a receive of all stops.
 static void descriptors_arrive_with_their_byte(void) {
-  char data[8] = "", space[CMSG_SPACE(sizeof(int))];
+  char data[8] = "", space[CMSG_SPACE(sizeof(int))] = "";
   make_sockets(SOCK_STREAM);
   struct iovec one = {data, 1};
   struct msghdr message = {
@@ -296,7 +296,7 @@ static void nothing_is_read_and_written_at_once(void) {
     CHECK_INT(writev(ends[1], none, 2), ==, 0);
     CHECK_INT(readv(ends[0], none, 0), ==, 0);
     CHECK_FAILS(readv(ends[0], none, too_few), EINVAL);
-    CHECK_FAILS(writev(ends[1], none, too_many), EINVAL);
+    if (!under_valgrind()) CHECK_FAILS(writev(ends[1], none, too_many), EINVAL);
     close_ends();
   }
   CHECK_FAILS(read(-1, data, 1), EBADF);

@@ -27,18 +27,19 @@ static int connect_now(int fd, __CONST_SOCKADDR_ARG address, socklen_t length) {
 
 static int connect_socket(int fd, __CONST_SOCKADDR_ARG address, socklen_t length) {
   struct attempt attempt = {.fd = fd, .events = POLLOUT};
-  int flags = REAL(fcntl)(fd, F_GETFL);
+  int flags = REAL(fcntl)(fd, F_GETFL), first_error = 0;
   if (flags < 0 || flags & O_NONBLOCK || !may_suspend()) return REAL(connect)(fd, address, length);
   for (;;) {
     int result = connect_now(fd, address, length);
     if (result == 0) return 0;
     int error = errno;
+    if (first_error == 0) first_error = error;
     // A local server's queue is full: there is no event for that.
     if (error == EAGAIN) attempt.futile = UINT16_MAX;
     else if (error != EINPROGRESS && error != EALREADY) return failed(error);
     int waited = wait_to_retry(&attempt);
     if (waited == PINNED) return REAL(connect)(fd, address, length);
-    if (waited == -EAGAIN) return (int)failed(error == EAGAIN ? EAGAIN : EINPROGRESS);
+    if (waited == -EAGAIN) return (int)failed(first_error);
     if (waited < 0) return (int)failed(-waited);
     if (error == EAGAIN) continue;
     socklen_t bytes = sizeof error;

@@ -94,6 +94,7 @@ struct attempt {
   short events;
   bool has_begun;
   unsigned futile;  // How often it was woken for nothing.
+  uint64_t limit_ns;  // The socket's own.
   uint64_t deadline_ns;
 };
 
@@ -102,6 +103,9 @@ enum { PINNED = 1 };
 
 // After a try that has found nothing: 0 to try again, PINNED, or a negative errno.
 int wait_to_retry(struct attempt *attempt);
+
+// There is more to be written: local sockets have their limit for each piece.
+void has_written_some(struct attempt *attempt);
 
 static inline ssize_t failed(int error) {
   errno = error;

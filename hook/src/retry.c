@@ -18,10 +18,19 @@ static int begin(struct attempt *attempt) {
   if (flags < 0) return -errno;
   if (flags & O_NONBLOCK) return -EAGAIN;
   if (!may_suspend()) return PINNED;
-  uint64_t limit = limit_ns(attempt->fd, attempt->events);
-  attempt->deadline_ns = limit == FOREVER ? FOREVER : after_ns(limit);
+  attempt->limit_ns = limit_ns(attempt->fd, attempt->events);
+  attempt->deadline_ns = attempt->limit_ns == FOREVER ? FOREVER : after_ns(attempt->limit_ns);
   attempt->has_begun = true;
   return 0;
+}
+
+void has_written_some(struct attempt *attempt) {
+  attempt->futile = 0;
+  if (!attempt->has_begun || attempt->limit_ns == FOREVER) return;
+  int domain;
+  socklen_t bytes = sizeof domain;
+  if (getsockopt(attempt->fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) == 0 && domain == AF_UNIX)
+    attempt->deadline_ns = after_ns(attempt->limit_ns);
 }
 
 int wait_to_retry(struct attempt *attempt) {

@@ -118,7 +118,7 @@ static ssize_t write_buffers(int fd, const struct iovec *buffers, int buffer_cou
     if (result >= 0) {
       done += (size_t)result;
       if (done >= all || (result == 0 && rest_count > 0)) break;
-      attempt.futile = 0;
+      has_written_some(&attempt);
       rest_count = skip(buffers, buffer_count, done, window);
       rest = window;
       continue;
@@ -324,7 +324,7 @@ static ssize_t send_message(int fd, const struct msghdr *message, int flags) {
     if (result >= 0) {
       done += (size_t)result;
       if (done >= all || !is_stream(fd)) break;
-      attempt.futile = 0;
+      has_written_some(&attempt);
       part.msg_iov = window;
       part.msg_iovlen = (size_t)skip(message->msg_iov, (int)message->msg_iovlen, done, window);
       part.msg_control = NULL; // They went with the first byte.
