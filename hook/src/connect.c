@@ -33,6 +33,8 @@ static int connect_socket(int fd, __CONST_SOCKADDR_ARG address, socklen_t length
     int result = connect_now(fd, address, length);
     if (result == 0) return 0;
     int error = errno;
+    // The next try tells how it has ended, and leaves the socket as a call that has blocked does.
+    if (first_error != 0 && error == EISCONN) return 0;
     if (first_error == 0) first_error = error;
     // A local server's queue is full: there is no event for that.
     if (error == EAGAIN) attempt.futile = UINT16_MAX;
@@ -41,12 +43,6 @@ static int connect_socket(int fd, __CONST_SOCKADDR_ARG address, socklen_t length
     if (waited == PINNED) return REAL(connect)(fd, address, length);
     if (waited == -EAGAIN) return (int)failed(first_error);
     if (waited < 0) return (int)failed(-waited);
-    if (error == EAGAIN) continue;
-    socklen_t bytes = sizeof error;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0) return -1;
-    if (error != 0) return (int)failed(error);
-    struct pollfd poll_ = {fd, POLLOUT, 0};
-    if (REAL(poll)(&poll_, 1, 0) == 1 && (poll_.revents & POLLHUP) == 0) return 0;
   }
 }
 
