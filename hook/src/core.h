@@ -30,13 +30,14 @@ struct mj_hook_calls {
                     uint64_t timeout_ns);
   ssize_t (*readv)(int fd, const struct iovec *buffers, int count, uint64_t timeout_ns);
   ssize_t (*writev)(int fd, const struct iovec *buffers, int count, uint64_t timeout_ns);
+  ssize_t (*sendfile)(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns);
+  uint64_t (*scheduler_now_ns)(struct mj_scheduler *scheduler);
   // These neither wait nor suspend, whatever the descriptor's flags are, and raise no signal.
   ssize_t (*try_readv)(int fd, const struct iovec *buffers, int count);
   ssize_t (*try_writev)(int fd, const struct iovec *buffers, int count);
   // Looks in the running task's stack, from an address in it on, for a word from `first` up to `width - 1`
   // more. NULL if there is none; the address itself if it is not in that stack.
   const uintptr_t *(*find_on_stack)(const uintptr_t *from, uintptr_t first, uintptr_t width);
-  uint64_t (*scheduler_now_ns)(struct mj_scheduler *scheduler);
 };
 
 // A scheduler that runs on this thread.

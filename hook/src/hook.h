@@ -52,6 +52,15 @@ void count(uint64_t *which);
 // not, the call is counted as pinned.
 bool may_suspend(void);
 
+// The same for what does not suspend, and so is not counted.
+bool is_in_its_task(void);
+
+// Pauses between two looks for what there is no event for, up to 20 ms.
+enum { FIRST_PAUSE_NS = 50 * 1000, LONGEST_PAUSE_NS = 20 * 1000 * 1000 };
+static inline uint64_t longer_pause_ns(uint64_t ns) {
+  return ns * 2 < LONGEST_PAUSE_NS ? ns * 2 : LONGEST_PAUSE_NS;
+}
+
 // Ends a call that has not waited. One in 64 lets the other tasks have a turn.
 void completed(void);
 
@@ -83,6 +92,7 @@ int suspend_for_fd(int fd, short events, uint64_t timeout_ns);
 int suspend_for_poll(struct pollfd *fds, unsigned long count, uint64_t timeout_ns);
 int suspend_for_ns(uint64_t ns);
 int suspend_until_woken(uint64_t timeout_ns);
+ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns);
 // Without `abandon` it waits until the function has ended.
 int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
                          void (*abandon)(void *));
@@ -100,6 +110,9 @@ struct attempt {
 
 // Not an error: the call is to be made as it is, and may block.
 enum { PINNED = 1 };
+
+// The limit that a socket has for calls of this direction; none for what is no socket.
+uint64_t limit_ns(int fd, short events);
 
 // After a try that has found nothing: 0 to try again, PINNED, or a negative errno.
 int wait_to_retry(struct attempt *attempt);

@@ -3,8 +3,7 @@
 
 enum { A_FEW = 8 };
 
-// The limit that a socket has for calls of this direction; none for what is no socket.
-static uint64_t limit_ns(int fd, short events) {
+uint64_t limit_ns(int fd, short events) {
   struct timeval limit;
   socklen_t bytes = sizeof limit;
   int option = events & POLLOUT ? SO_SNDTIMEO : SO_RCVTIMEO;

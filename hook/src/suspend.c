@@ -28,8 +28,10 @@ static bool is_other_process(void) {
   return run == NULL || getpid() != process_id();
 }
 
+bool is_in_its_task(void) { return !is_in_handler() && !is_other_process(); }
+
 bool may_suspend(void) {
-  if (!is_in_handler() && !is_other_process()) return true;
+  if (is_in_its_task()) return true;
   count(&counts.pinned);
   return false;
 }
@@ -40,7 +42,7 @@ void completed(void) {
   if (++thread->completed < A_TURN) return;
   thread->completed = 0;
   int error = errno;
-  if (!is_in_handler() && !is_other_process()) calls()->yield();
+  if (is_in_its_task()) calls()->yield();
   errno = error;
 }
 
@@ -87,6 +89,13 @@ int suspend_for_poll(struct pollfd *fds, unsigned long fd_count, uint64_t timeou
 int suspend_for_ns(uint64_t ns) { SUSPENDED(sleep_ns(ns)); }
 
 int suspend_until_woken(uint64_t timeout_ns) { SUSPENDED(task_park(timeout_ns)); }
+
+ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns) {
+  struct kept kept = keep();
+  ssize_t result = calls()->sendfile(fd, file, offset, bytes, timeout_ns);
+  give_back(&kept);
+  return result;
+}
 
 int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
                          void (*abandon)(void *)) {

@@ -3,42 +3,32 @@
 #include <sys/stat.h>
 
 #include "hook.h"
+#include "transfer.h"
 
 #define READS(descriptor) (struct attempt){.fd = (descriptor), .events = POLLIN}
 #define WRITES(descriptor) (struct attempt){.fd = (descriptor), .events = POLLOUT}
 
-// What a descriptor of a disk is told to do, by a thread of the pool.
-struct file_call {
-  int fd;
-  const struct iovec *buffers;
-  int count;
-  ssize_t result;
-  int error;
-  bool writes;
-};
-
 static void make_file_call(void *argument) {
   struct file_call *call = argument;
-  call->result = call->writes ? REAL(writev)(call->fd, call->buffers, call->count)
-                              : REAL(readv)(call->fd, call->buffers, call->count);
+  call->result = call->writes
+                     ? REAL(pwritev2)(call->fd, call->buffers, call->count, call->offset, call->flags)
+                     : REAL(preadv2)(call->fd, call->buffers, call->count, call->offset, call->flags);
   call->error = errno;
 }
 
 enum { OFFLOAD_FILE = 1 };
 
-static bool is_of_a_disk(int fd) {
+bool is_of_a_disk(int fd) {
   struct stat status;
   if (fstat(fd, &status) != 0) return false;
   return S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode);
 }
 
-// A call that takes the time of a disk.
-static ssize_t transfer_file(int fd, const struct iovec *buffers, int buffer_count, bool writes) {
-  struct file_call call = {fd, buffers, buffer_count, -1, 0, writes};
+ssize_t transfer_file(struct file_call call) {
   int done = hooked(MJ_HOOK_FILES) && may_suspend()
                  ? suspend_for_function(OFFLOAD_FILE, make_file_call, &call, NULL)
                  : -EAGAIN;
-  if (done == -ECANCELED) return failed(ECANCELED);
+  if (done == -ECANCELED || done == -ETIMEDOUT) return failed(-done);
   if (done != 0) make_file_call(&call);
   return call.result < 0 ? failed(call.error) : call.result;
 }
@@ -61,9 +51,10 @@ static ssize_t read_buffers(int fd, const struct iovec *buffers, int buffer_coun
     // Of what is wrong the system tells more exactly.
     if (errno == EINVAL) return REAL(readv)(fd, buffers, buffer_count);
     if (!attempt.has_begun && is_of_a_disk(fd)) {
-      return transfer_file(fd, buffers, buffer_count, false);
+      return transfer_file((struct file_call){
+          .fd = fd, .buffers = buffers, .count = buffer_count, .offset = -1});
     }
-    int waited = wait_to_retry(&attempt);
+    int waited = hooked(MJ_HOOK_SOCKETS) ? wait_to_retry(&attempt) : PINNED;
     if (waited == PINNED) return REAL(readv)(fd, buffers, buffer_count);
     if (waited < 0) return failed(-waited);
   }
@@ -126,12 +117,13 @@ static ssize_t write_buffers(int fd, const struct iovec *buffers, int buffer_cou
     int waited = -errno;
     if (waited == -EINVAL && done == 0) return REAL(writev)(fd, buffers, buffer_count);
     if (waited == -EAGAIN) {
-      if (!attempt.has_begun && is_of_a_disk(fd)) waited = PINNED;
-      else waited = wait_to_retry(&attempt);
+      bool waits = hooked(MJ_HOOK_SOCKETS) && (attempt.has_begun || !is_of_a_disk(fd));
+      waited = waits ? wait_to_retry(&attempt) : PINNED;
       if (waited == 0) continue;
     }
     if (waited == PINNED) {
-      ssize_t last = transfer_file(fd, rest, rest_count, true);
+      ssize_t last = transfer_file((struct file_call){
+          .fd = fd, .buffers = rest, .count = rest_count, .offset = -1, .writes = true});
       if (last < 0 && done == 0) return -1;
       return (ssize_t)done + (last < 0 ? 0 : last);
     }
@@ -313,8 +305,7 @@ EXPORT ssize_t HOOK(__recvfrom_chk)(int fd, void *buffer, size_t bytes, size_t r
   return HOOK(recvfrom)(fd, buffer, bytes, flags, address, length);
 }
 
-// sendmsg(2): of a stream all that there is.
-static ssize_t send_message(int fd, const struct msghdr *message, int flags) {
+ssize_t send_message(int fd, const struct msghdr *message, int flags) {
   struct attempt attempt = WRITES(fd);
   size_t done = 0, all = bytes_of(message->msg_iov, message->msg_iovlen);
   struct msghdr part = *message;

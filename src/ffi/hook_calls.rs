@@ -2,7 +2,7 @@
 //! be known outside.
 //!
 //! The order is that of `struct mj_hook_calls` in `hook/src/core.h`; new functions are added at the end, and
-//! `bytes` says how many there are. They are those of the C ABI but for three.
+//! `bytes` says how many there are. They are those of the C ABI but for the last three.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null;
@@ -10,7 +10,7 @@ use std::ptr::null;
 use libc::{iovec, ssize_t};
 
 use super::cancel::mj_scheduler_wake;
-use super::fd::{buffers, mj_poll, mj_readv, mj_writev};
+use super::fd::{buffers, mj_poll, mj_readv, mj_sendfile, mj_writev};
 
 use super::offload::mj_offload_in;
 use super::suspend::{mj_fd_close, mj_sleep_ns, mj_task_park, mj_task_wait_fd, mj_yield};
@@ -25,7 +25,7 @@ use crate::engine::task::{self, Task};
 #[repr(C)]
 struct Calls {
     bytes: usize,
-    functions: [*const c_void; 18],
+    functions: [*const c_void; 19],
 }
 
 // SAFETY: addresses of functions.
@@ -48,10 +48,11 @@ static CALLS: Calls = Calls {
         mj_offload_in as *const c_void,
         mj_readv as *const c_void,
         mj_writev as *const c_void,
+        mj_sendfile as *const c_void,
+        mj_scheduler_now_ns as *const c_void,
         try_readv as *const c_void,
         try_writev as *const c_void,
         find_on_stack as *const c_void,
-        mj_scheduler_now_ns as *const c_void,
     ],
 };
 

@@ -1,0 +1,78 @@
+// Several messages in one call, and files to sockets.
+#include <limits.h>
+
+#include "hook.h"
+#include "transfer.h"
+
+static bool is_over(const struct timespec *timeout, uint64_t deadline_ns) {
+  return timeout != NULL && left_ns(deadline_ns) == 0;
+}
+
+// As the kernel: waits until all have come, or with MSG_WAITFORONE the first; the time limit is looked at
+// after each message only.
+EXPORT int HOOK(recvmmsg)(int fd, struct mmsghdr *messages, unsigned message_count, int flags,
+                          struct timespec *timeout) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB)) != 0 ||
+      message_count == 0 || (timeout != NULL && !is_valid_time(timeout)))
+    return REAL(recvmmsg)(fd, messages, message_count, flags, timeout);
+  struct attempt attempt = {.fd = fd, .events = POLLIN};
+  int once = (flags & ~MSG_WAITFORONE) | MSG_DONTWAIT;
+  uint64_t deadline_ns = timeout == NULL ? FOREVER : after_ns(ns_of_time(timeout));
+  unsigned done = 0;
+  while (done < message_count) {
+    int result = REAL(recvmmsg)(fd, messages + done, message_count - done, once, NULL);
+    if (result > 0) {
+      done += (unsigned)result;
+      attempt.futile = 0;
+      if (flags & MSG_WAITFORONE || is_over(timeout, deadline_ns)) break;
+      continue;
+    }
+    int waited = result == 0 ? -EAGAIN : -errno;
+    if (waited == -EAGAIN) waited = wait_to_retry(&attempt);
+    if (waited == 0) continue;
+    if (waited == PINNED && done == 0) return REAL(recvmmsg)(fd, messages, message_count, flags, timeout);
+    if (done == 0) return (int)failed(-waited);
+    break;
+  }
+  completed();
+  return (int)done;
+}
+
+EXPORT int HOOK(sendmmsg)(int fd, struct mmsghdr *messages, unsigned message_count, int flags) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & MSG_DONTWAIT) != 0)
+    return REAL(sendmmsg)(fd, messages, message_count, flags);
+  if (message_count > IOV_MAX) message_count = IOV_MAX; // As the kernel.
+  unsigned done = 0;
+  for (; done < message_count; done++) {
+    ssize_t sent = send_message(fd, &messages[done].msg_hdr, flags);
+    if (sent < 0) break;
+    messages[done].msg_len = (unsigned)sent;
+  }
+  return done == 0 && message_count > 0 ? -1 : (int)done;
+}
+
+// There is no flag by which it does not wait for room: the core copies, then.
+EXPORT ssize_t HOOK(sendfile)(int fd, int file, off_t *offset, size_t bytes) {
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || bytes == 0) return REAL(sendfile)(fd, file, offset, bytes);
+  int flags = REAL(fcntl)(fd, F_GETFL);
+  if (flags < 0 || flags & O_NONBLOCK || is_of_a_disk(fd) || !may_suspend())
+    return REAL(sendfile)(fd, file, offset, bytes);
+  ssize_t sent = suspend_for_sendfile(fd, file, offset, bytes, limit_ns(fd, POLLOUT));
+  if (sent >= 0) return sent;
+  switch (sent) {
+    case -EPIPE:
+      pthread_kill(pthread_self(), SIGPIPE); // As sendfile(2) does.
+      return failed(EPIPE);
+    case -ETIMEDOUT:
+      return failed(EAGAIN);
+    case -EBUSY:
+    case -ENOMEM:
+    case -ENOSPC:
+    case -EPERM:
+      count(&counts.pinned);
+      return REAL(sendfile)(fd, file, offset, bytes);
+    default:
+      return failed((int)-sent);
+  }
+}
+ALSO(sendfile64, sendfile);
