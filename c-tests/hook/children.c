@@ -1,0 +1,187 @@
+// Child processes: waiting for one, for any, for a group; commands.
+#define _GNU_SOURCE
+#include "hooked.h"
+
+#include <signal.h>
+#include <spawn.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static unsigned ended;
+
+// A child that ends after a while.
+static pid_t child_that_ends(unsigned after_us, int status) {
+  pid_t pid = fork();
+  CHECK_INT(pid, >=, 0);
+  if (pid == 0) {
+    usleep(after_us);
+    _exit(status);
+  }
+  return pid;
+}
+
+static void one_is_waited_for(void) {
+  start_ticker();
+  int status;
+  pid_t pid = child_that_ends(30000, 7);
+  CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+  CHECK_FAILS(waitpid(pid, &status, 0), ECHILD);
+
+  pid = child_that_ends(10000, 0);
+  CHECK_INT(waitpid(pid, &status, WNOHANG), ==, 0);
+  struct rusage usage;
+  CHECK_INT(wait4(pid, &status, 0, &usage), ==, pid);
+  CHECK_INT(status, ==, 0);
+
+  siginfo_t info;
+  pid = child_that_ends(10000, 3);
+  CHECK_INT(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), ==, 0);
+  CHECK_INT(info.si_pid, ==, pid);
+  CHECK_INT(info.si_status, ==, 3);
+  CHECK_INT(waitid(P_PID, (id_t)pid, NULL, WEXITED), ==, 0);
+  stop_ticker(5);
+}
+
+static void any_is_waited_for(void) {
+  pid_t one = child_that_ends(20000, 1), other = child_that_ends(1000, 2);
+  int status;
+  pid_t first = wait(&status);
+  CHECK(first == one || first == other);
+  CHECK_INT(WEXITSTATUS(status), ==, first == one ? 1 : 2);
+  pid_t second = waitpid(-1, &status, 0);
+  CHECK_INT(second, ==, first == one ? other : one);
+  CHECK_INT(WEXITSTATUS(status), ==, second == one ? 1 : 2);
+  CHECK_FAILS(wait3(&status, 0, NULL), ECHILD);
+  siginfo_t info;
+  CHECK_FAILS(waitid(P_ALL, 0, &info, WEXITED), ECHILD);
+}
+
+static void a_group_is_waited_for(void) {
+  pid_t pid = fork();
+  if (pid == 0) {
+    setpgid(0, 0);
+    usleep(20000);
+    _exit(5);
+  }
+  setpgid(pid, pid);
+  int status;
+  CHECK_INT(waitpid(-pid, &status, 0), ==, pid);
+  CHECK_INT(WEXITSTATUS(status), ==, 5);
+}
+
+static void a_stop_is_told(void) {
+  int status;
+  pid_t pid = child_that_ends(100000000, 0);
+  kill(pid, SIGSTOP);
+  CHECK_INT(waitpid(pid, &status, WUNTRACED), ==, pid);
+  CHECK(WIFSTOPPED(status));
+  kill(pid, SIGKILL);
+  CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+  CHECK(WIFSIGNALED(status));
+}
+
+static void has_a_child(void* argument) {
+  (void)argument;
+  int status;
+  pid_t pid = child_that_ends(20000, 9);
+  CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+  CHECK_INT(WEXITSTATUS(status), ==, 9);
+  add_one(&ended);
+}
+
+static void each_task_has_one(void) {
+  ended = 0;
+  for (int i = 0; i < 50; i++) start(has_a_child, NULL);
+  wait_until(&ended, 50);
+}
+
+static void nobody_comes_where_they_are_ignored(void) {
+  signal(SIGCHLD, SIG_IGN);
+  pid_t pid = child_that_ends(10000, 0);
+  CHECK_FAILS(waitpid(pid, NULL, 0), ECHILD);
+  signal(SIGCHLD, SIG_DFL);
+}
+
+// ---- commands
+
+static void commands_run(void) {
+  struct sigaction before, after;
+  sigaction(SIGINT, NULL, &before);
+  start_ticker();
+  CHECK_INT(WEXITSTATUS(system("sleep 0.05; exit 4")), ==, 4);
+  CHECK_INT(system("true"), ==, 0);
+  CHECK_INT(WEXITSTATUS(system("/no/such/program 2>/dev/null")), ==, 127);
+  CHECK_INT(system(NULL), !=, 0);
+  stop_ticker(5);
+  int status = system("kill -TERM $$");
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+  sigaction(SIGINT, NULL, &after);
+  CHECK(before.sa_handler == after.sa_handler);
+}
+
+static void runs_a_command(void* argument) {
+  (void)argument;
+  // SIGINT is not ignored in the command.
+  int status = system("sleep 0.02; kill -INT $$; exit 3");
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+  add_one(&ended);
+}
+
+static void commands_run_at_once(void) {
+  ended = 0;
+  struct sigaction before, after;
+  sigaction(SIGINT, NULL, &before);
+  for (int i = 0; i < 20; i++) start(runs_a_command, NULL);
+  wait_until(&ended, 20);
+  sigaction(SIGINT, NULL, &after);
+  CHECK(before.sa_handler == after.sa_handler);
+}
+
+static void a_pipe_is_closed_when_its_command_has_ended(void) {
+  start_ticker();
+  FILE* stream = popen("sleep 0.05; exit 6", "r");
+  CHECK(stream != NULL);
+  int status = pclose(stream);
+  CHECK_INT(WEXITSTATUS(status), ==, 6);
+  stop_ticker(5);
+  stream = popen("cat >/dev/null", "w");
+  CHECK_INT(fputs("some text", stream), >, 0);
+  CHECK_INT(pclose(stream), ==, 0);
+}
+
+static pid_t canceled_child;
+static void is_canceled(void* argument) {
+  (void)argument;
+  CHECK_FAILS(waitpid(canceled_child, NULL, 0), ECANCELED);
+  CHECK_FAILS(waitpid(canceled_child, NULL, 0), ECANCELED);
+  CHECK_INT(WEXITSTATUS(system("sleep 0.02; exit 2")), ==, 2);  // It is nobody else's to wait for.
+  add_one(&ended);
+}
+
+static void a_canceled_task_leaves_its_child(void) {
+  if (in_threads()) return;
+  ended = 0;
+  canceled_child = child_that_ends(100000000, 0);
+  mj_task_id id = start(is_canceled, NULL);
+  usleep(10000);
+  mj_scheduler_cancel(hooked_scheduler, id);
+  wait_until(&ended, 1);
+  kill(canceled_child, SIGKILL);
+  CHECK_INT(waitpid(canceled_child, NULL, 0), ==, canceled_child);
+}
+
+int main(void) {
+  mj_log_set_level(MJ_LOG_WARN);
+  RUN_HOOKED(one_is_waited_for);
+  RUN_HOOKED(any_is_waited_for);
+  RUN_HOOKED(a_group_is_waited_for);
+  RUN_HOOKED(a_stop_is_told);
+  RUN_HOOKED(each_task_has_one);
+  RUN_HOOKED(nobody_comes_where_they_are_ignored);
+  RUN_HOOKED(commands_run);
+  RUN_HOOKED(commands_run_at_once);
+  RUN_HOOKED(a_pipe_is_closed_when_its_command_has_ended);
+  RUN_HOOKED(a_canceled_task_leaves_its_child);
+  return 0;
+}
