@@ -8,7 +8,7 @@
   X(sleep) X(usleep) X(nanosleep) X(clock_nanosleep) \
   X(getaddrinfo) X(getnameinfo) X(gethostbyname) X(gethostbyname2) X(gethostbyaddr) \
   X(gethostbyname_r) X(gethostbyname2_r) X(gethostbyaddr_r) \
-  X(fcntl) X(flock) X(lockf) \
+  X(fcntl) X(flock) X(lockf) X(pthread_sigmask) X(sigprocmask) \
   X(wait) X(waitpid) X(wait3) X(wait4) X(waitid) X(system) X(pclose) \
   X(pthread_mutex_lock) X(pthread_mutex_trylock) X(pthread_mutex_timedlock) X(pthread_mutex_clocklock) \
   X(pthread_mutex_unlock) \

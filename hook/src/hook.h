@@ -9,6 +9,7 @@
 #define MAJJEN_HOOK_HOOK_H
 
 #include <errno.h>
+#include <locale.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,6 +28,9 @@ struct thread {
   const struct mj_hook_run *run;  // NULL where no scheduler runs.
   unsigned completed;  // How many calls have not suspended since one did.
   struct locks *locks;  // locks.c
+  locale_t locale;  // kept.c: what tasks have that have not set one.
+  bool has_mask;  // kept.c: whether the task has changed the thread's mask of signals, and what it was.
+  sigset_t mask_before;
 };
 extern __thread struct thread this_thread
     __attribute__((tls_model("initial-exec"), visibility("hidden")));

@@ -1,11 +1,7 @@
 // Suspending the running task.
-#include <locale.h>
-#include <netdb.h>
-#include <sched.h>
-#include <sys/syscall.h>
-
 #include "handler.h"
 #include "hook.h"
+#include "kept.h"
 
 uint64_t now_ns(void) { return calls()->scheduler_now_ns(here()->run->scheduler); }
 
@@ -42,40 +38,33 @@ void completed(void) {
   if (++thread->completed < A_TURN) return;
   thread->completed = 0;
   int error = errno;
-  if (is_in_its_task()) calls()->yield();
+  if (is_in_its_task()) {
+    struct kept kept;
+    keep(&kept);
+    calls()->yield();
+    give_back(&kept);
+  }
   errno = error;
 }
 
-// ---- what is kept for a task
-
-// The C library keeps these for a thread, and the code between two calls of a task relies on them. While a
-// task waits the others have what the thread had when it was created.
-struct kept {
-  locale_t locale;
-  int h_errno_;
-};
-
-static struct kept keep(void) {
-  struct kept kept = {uselocale((locale_t)0), h_errno};
-  if (kept.locale != LC_GLOBAL_LOCALE) uselocale(LC_GLOBAL_LOCALE);
-  here()->completed = 0;
-  count(&counts.suspended);
-  return kept;
-}
-
-static void give_back(const struct kept *kept) {
-  if (uselocale((locale_t)0) != kept->locale) uselocale(kept->locale);
-  h_errno = kept->h_errno_;
-}
+// ---- waiting
 
 int timed_out(uint64_t deadline_ns, int result) {
   return left_ns(deadline_ns) == 0 ? result : -ETIMEDOUT;
 }
 
-#define SUSPENDED(call)        \
-  struct kept kept = keep();   \
-  int result = calls()->call;  \
-  give_back(&kept);            \
+static void begin_suspension(struct kept *kept) {
+  keep(kept);
+  here()->completed = 0;
+  count(&counts.suspended);
+}
+
+// The call of the core, with what is the task's put aside meanwhile.
+#define SUSPENDED(call)                             \
+  struct kept kept;                                 \
+  begin_suspension(&kept);                          \
+  __typeof__(calls()->call) result = calls()->call; \
+  give_back(&kept);                                 \
   return result
 
 int suspend_for_fd(int fd, short events, uint64_t timeout_ns) {
@@ -91,10 +80,7 @@ int suspend_for_ns(uint64_t ns) { SUSPENDED(sleep_ns(ns)); }
 int suspend_until_woken(uint64_t timeout_ns) { SUSPENDED(task_park(timeout_ns)); }
 
 ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns) {
-  struct kept kept = keep();
-  ssize_t result = calls()->sendfile(fd, file, offset, bytes, timeout_ns);
-  give_back(&kept);
-  return result;
+  SUSPENDED(sendfile(fd, file, offset, bytes, timeout_ns));
 }
 
 int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,

@@ -5,6 +5,7 @@
 
 #include "handler.h"
 #include "hook.h"
+#include "kept.h"
 
 __thread struct thread this_thread;
 
@@ -80,9 +81,11 @@ EXPORT const void *mj_hook_attach(const void *told) {
     run->kinds = found == NULL ? MJ_HOOK_DEFAULT : found->kinds;
     unlock_settings();
     find_handlers();
+    find_libraries();
     set_process_id();
   }
   const void *before = this_thread.run;
+  if (before == NULL) this_thread.locale = uselocale((locale_t)0);
   this_thread.run = run;
   return before;
 }

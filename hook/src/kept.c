@@ -1,0 +1,151 @@
+// What a task has in the thread's state, and keeps while it waits.
+//
+// The C library and others keep things for a thread, and code relies on them from one call to the next. While
+// a task waits the others have what the thread had before. errno is kept by the core.
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+
+#include "hook.h"
+#include "kept.h"
+
+// ---- OpenSSL's queue of errors
+//
+// A function that fails adds to it, and its caller looks into it: SSL_get_error() takes whatever is there for
+// an error of the call before. By version 3 of libcrypto, found by its names.
+
+#ifdef MAJJEN_HOOK_WRAP
+#define FROM_LIBRARY(type, name, parameters) extern type name parameters __attribute__((weak));
+#define FIND(name)
+#else
+#define FROM_LIBRARY(type, name, parameters) static type(*name) parameters;
+#define FIND(name) name = (__typeof__(name))dlsym(RTLD_DEFAULT, #name);
+#endif
+
+FROM_LIBRARY(unsigned long, ERR_peek_error, (void))
+FROM_LIBRARY(unsigned long, ERR_get_error_all,
+             (const char **file, int *line, const char **function, const char **data, int *flags))
+FROM_LIBRARY(void, ERR_clear_error, (void))
+FROM_LIBRARY(void, ERR_new, (void))
+FROM_LIBRARY(void, ERR_set_debug, (const char *file, int line, const char *function))
+FROM_LIBRARY(void, ERR_set_error, (int library, int reason, const char *format, ...))
+
+static bool has_openssl;
+
+void find_libraries(void) {
+  if (has_openssl) return;
+  FIND(ERR_peek_error)
+  FIND(ERR_get_error_all)
+  FIND(ERR_clear_error)
+  FIND(ERR_new)
+  FIND(ERR_set_debug)
+  FIND(ERR_set_error)
+  has_openssl = ERR_peek_error != NULL && ERR_get_error_all != NULL && ERR_clear_error != NULL &&
+                ERR_new != NULL && ERR_set_debug != NULL && ERR_set_error != NULL;
+}
+
+enum { MOST_ERRORS = 16 };  // As many as the queue has.
+
+struct tls_errors {
+  int count;
+  struct {
+    unsigned long code;
+    char *file, *function, *data;
+    int line, flags;
+  } all[MOST_ERRORS];
+};
+
+static struct tls_errors *take_errors(void) {
+  struct tls_errors *errors = calloc(1, sizeof *errors);
+  if (errors == NULL) return NULL;
+  while (errors->count < MOST_ERRORS) {
+    const char *file = NULL, *function = NULL, *data = NULL;
+    __typeof__(&errors->all[0]) one = &errors->all[errors->count];
+    one->code = ERR_get_error_all(&file, &one->line, &function, &data, &one->flags);
+    if (one->code == 0) break;
+    one->file = file == NULL ? NULL : strdup(file);
+    one->function = function == NULL ? NULL : strdup(function);
+    one->data = data == NULL || *data == '\0' ? NULL : strdup(data);
+    errors->count++;
+  }
+  return errors;
+}
+
+static void put_errors_back(struct tls_errors *errors) {
+  enum { SYSTEM_LIBRARY = 2 };
+  for (int i = 0; i < errors->count; i++) {
+    __typeof__(&errors->all[0]) one = &errors->all[i];
+    // A number of errno has a flag of its own in place of the library's number.
+    bool is_systems = one->code & 0x80000000;
+    int library = is_systems ? SYSTEM_LIBRARY : (int)(one->code >> 23 & 0xFF);
+    int reason = is_systems ? (int)(one->code & 0x7FFFFFFF) : (int)(one->code & 0x7FFFFF);
+    ERR_new();
+    ERR_set_debug(one->file, one->line, one->function);
+    if (one->data == NULL) ERR_set_error(library, reason, NULL);
+    else ERR_set_error(library, reason, "%s", one->data);
+    free(one->file);
+    free(one->function);
+    free(one->data);
+  }
+  free(errors);
+}
+
+// ---- the signal mask
+//
+// A library blocks a signal for the length of a call, such as SIGPIPE, and then puts back what it has found.
+// Only tasks that have changed the mask pay for it.
+
+static void note_change(const sigset_t *before) {
+  struct thread *thread = here();
+  if (thread->has_mask) return;
+  thread->has_mask = true;
+  thread->mask_before = *before;
+}
+
+EXPORT int HOOK(pthread_sigmask)(int how, const sigset_t *mask, sigset_t *before) {
+  if (mask == NULL || hooked(MJ_HOOK_ALL) == NULL) return REAL(pthread_sigmask)(how, mask, before);
+  sigset_t found;
+  int error = REAL(pthread_sigmask)(how, mask, &found);
+  if (error != 0) return error;
+  note_change(&found);
+  if (before != NULL) *before = found;
+  return 0;
+}
+
+EXPORT int HOOK(sigprocmask)(int how, const sigset_t *mask, sigset_t *before) {
+  if (mask == NULL || hooked(MJ_HOOK_ALL) == NULL) return REAL(sigprocmask)(how, mask, before);
+  sigset_t found;
+  int result = REAL(sigprocmask)(how, mask, &found);
+  if (result != 0) return result;
+  note_change(&found);
+  if (before != NULL) *before = found;
+  return 0;
+}
+
+// ---- all of it
+
+void keep(struct kept *kept) {
+  struct thread *thread = here();
+  kept->locale = uselocale((locale_t)0);
+  if (kept->locale != thread->locale) uselocale(thread->locale);
+  kept->h_errno_ = h_errno;
+  kept->errors = has_openssl && ERR_peek_error() != 0 ? take_errors() : NULL;
+  kept->has_mask = thread->has_mask;
+  if (kept->has_mask) {
+    REAL(pthread_sigmask)(SIG_SETMASK, &thread->mask_before, &kept->mask);
+    thread->has_mask = false;
+  }
+}
+
+void give_back(struct kept *kept) {
+  struct thread *thread = here();
+  if (uselocale((locale_t)0) != kept->locale) uselocale(kept->locale);
+  h_errno = kept->h_errno_;
+  // What is there is another task's that has ended, or waits without hooks.
+  if (has_openssl && ERR_peek_error() != 0) ERR_clear_error();
+  if (kept->errors != NULL) put_errors_back(kept->errors);
+  if (kept->has_mask) {
+    REAL(pthread_sigmask)(SIG_SETMASK, &kept->mask, &thread->mask_before);
+    thread->has_mask = memcmp(&kept->mask, &thread->mask_before, sizeof(uint64_t)) != 0;
+  }
+}
