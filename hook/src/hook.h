@@ -103,11 +103,17 @@ int suspend_for_function(unsigned class_, void (*function)(void *), void *argume
 
 // ---- retry.c: calls that are tried until they need not wait
 
+struct file_id {
+  dev_t device;
+  ino_t number;
+};
+
 struct attempt {
   int fd;
   short events;
   bool has_begun;
   unsigned futile;  // How often it was woken for nothing.
+  struct file_id file;  // Which it was when it began.
   uint64_t limit_ns;  // The socket's own.
   uint64_t deadline_ns;
 };

@@ -1,7 +1,13 @@
 // Waiting until a call that has found nothing may find something.
+#include <sys/stat.h>
+
 #include "hook.h"
 
 enum { A_FEW = 8 };
+
+// How long it waits at most before it tries again: the file may have been closed, or another put in its
+// place, where this library does not see it, as by another thread.
+#define A_LOOK_NS ((uint64_t)3 * NS_PER_S)
 
 uint64_t limit_ns(int fd, short events) {
   struct timeval limit;
@@ -12,6 +18,13 @@ uint64_t limit_ns(int fd, short events) {
   return (uint64_t)limit.tv_sec * NS_PER_S + (uint64_t)limit.tv_usec * NS_PER_US;
 }
 
+// Which file a number is now. It is of none: the call tells.
+static struct file_id file_of(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return (struct file_id){0, 0};
+  return (struct file_id){status.st_dev, status.st_ino};
+}
+
 static int begin(struct attempt *attempt) {
   int flags = REAL(fcntl)(attempt->fd, F_GETFL);
   if (flags < 0) return -errno;
@@ -19,6 +32,7 @@ static int begin(struct attempt *attempt) {
   if (!may_suspend()) return PINNED;
   attempt->limit_ns = limit_ns(attempt->fd, attempt->events);
   attempt->deadline_ns = attempt->limit_ns == FOREVER ? FOREVER : after_ns(attempt->limit_ns);
+  attempt->file = file_of(attempt->fd);
   attempt->has_begun = true;
   return 0;
 }
@@ -37,16 +51,21 @@ int wait_to_retry(struct attempt *attempt) {
     int begun = begin(attempt);
     if (begun != 0) return begun;
   }
-  uint64_t timeout_ns = left_ns(attempt->deadline_ns);
+  uint64_t timeout_ns = left_ns(attempt->deadline_ns), look_ns = 0;
   int waited;
   if (attempt->futile < A_FEW) {
+    if (timeout_ns > A_LOOK_NS) {
+      timeout_ns = A_LOOK_NS;
+      look_ns = after_ns(A_LOOK_NS);
+    }
     waited = suspend_for_fd(attempt->fd, attempt->events, timeout_ns);
+    if (waited == -ETIMEDOUT && look_ns != 0 && left_ns(look_ns) == 0) waited = 0;
+    else attempt->futile++;
   } else {
     // There is no event for what it waits for, as for room in the queue of a local datagram socket.
     waited = suspend_for_ns(timeout_ns < NS_PER_MS ? timeout_ns : NS_PER_MS);
     if (waited == 0 && timeout_ns == 0) waited = -ETIMEDOUT;
   }
-  attempt->futile++;
   switch (waited) {
     case -ETIMEDOUT:
       return timed_out(attempt->deadline_ns, -EAGAIN);
@@ -57,6 +76,9 @@ int wait_to_retry(struct attempt *attempt) {
       count(&counts.pinned);
       return PINNED;
     default:
-      return waited < 0 ? waited : 0;
+      if (waited < 0) return waited;
   }
+  // What another file has is not for who waited for this one.
+  struct file_id now = file_of(attempt->fd);
+  return now.device == attempt->file.device && now.number == attempt->file.number ? 0 : -EBADF;
 }
