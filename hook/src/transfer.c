@@ -92,9 +92,16 @@ static int skip(const struct iovec *buffers, int buffer_count, size_t done, stru
 
 static ssize_t write_now(int fd, const struct iovec *buffers, int buffer_count) {
   ssize_t count_ = calls()->try_writev(fd, buffers, buffer_count);
-  if (count_ >= 0) return count_;
-  if (count_ == -EPIPE) pthread_kill(pthread_self(), SIGPIPE); // As write(2) does.
-  return failed((int)-count_);
+  return count_ < 0 ? failed((int)-count_) : count_;
+}
+
+// The other side is gone: a pipe raises the signal also where the call tells how much it has written.
+static void raise_broken_pipe(int fd, size_t done) {
+  int error = errno, type;
+  socklen_t bytes = sizeof type;
+  if (done == 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) != 0)
+    pthread_kill(pthread_self(), SIGPIPE);
+  errno = error;
 }
 
 // Writes all, as write(2) does to a descriptor that blocks.
@@ -116,16 +123,18 @@ static ssize_t write_buffers(int fd, const struct iovec *buffers, int buffer_cou
     }
     int waited = -errno;
     if (waited == -EINVAL && done == 0) return REAL(writev)(fd, buffers, buffer_count);
+    if (waited == -EPIPE) raise_broken_pipe(fd, done);
     if (waited == -EAGAIN) {
-      bool waits = hooked(MJ_HOOK_SOCKETS) && (attempt.has_begun || !is_of_a_disk(fd));
-      waited = waits ? wait_to_retry(&attempt) : PINNED;
+      bool is_file = !attempt.has_begun && is_of_a_disk(fd);
+      waited = !is_file && hooked(MJ_HOOK_SOCKETS) ? wait_to_retry(&attempt) : PINNED;
       if (waited == 0) continue;
-    }
-    if (waited == PINNED) {
-      ssize_t last = transfer_file((struct file_call){
-          .fd = fd, .buffers = rest, .count = rest_count, .offset = -1, .writes = true});
-      if (last < 0 && done == 0) return -1;
-      return (ssize_t)done + (last < 0 ? 0 : last);
+      if (waited == PINNED) {
+        ssize_t last = is_file ? transfer_file((struct file_call){.fd = fd, .buffers = rest,
+                                     .count = rest_count, .offset = -1, .writes = true})
+                               : REAL(writev)(fd, rest, rest_count);
+        if (last < 0 && done == 0) return -1;
+        return (ssize_t)done + (last < 0 ? 0 : last);
+      }
     }
     if (done > 0) break; // The next call tells.
     return failed(-waited);
@@ -311,7 +320,9 @@ ssize_t send_message(int fd, const struct msghdr *message, int flags) {
   struct msghdr part = *message;
   struct iovec window[WINDOW];
   for (;;) {
-    ssize_t result = REAL(sendmsg)(fd, &part, flags | MSG_DONTWAIT);
+    // What has been sent is told, and no signal raised.
+    int quiet = done > 0 ? MSG_NOSIGNAL : 0;
+    ssize_t result = REAL(sendmsg)(fd, &part, flags | quiet | MSG_DONTWAIT);
     if (result >= 0) {
       done += (size_t)result;
       if (done >= all || !is_stream(fd)) break;
@@ -328,7 +339,7 @@ ssize_t send_message(int fd, const struct msghdr *message, int flags) {
       if (waited == 0) continue;
     }
     if (waited == PINNED) {
-      result = REAL(sendmsg)(fd, &part, flags);
+      result = REAL(sendmsg)(fd, &part, flags | quiet);
       if (result < 0 && done == 0) return -1;
       return (ssize_t)done + (result < 0 ? 0 : result);
     }
