@@ -24,7 +24,8 @@ struct mj_hook_calls {
   uint64_t (*task_get_id)(const struct mj_task *task);
   const char *(*task_get_name)(const struct mj_task *task);
   int (*task_wait_fd)(int fd, short events, uint64_t timeout_ns);
-  int (*poll)(struct pollfd *fds, unsigned long count, uint64_t timeout_ns);
+  // As mj_poll(), but that a wake-up ends it: -EINTR.
+  int (*poll_until_woken)(struct pollfd *fds, unsigned long count, uint64_t timeout_ns);
   int (*fd_close)(int fd);
   int (*offload_in)(unsigned class_, void (*function)(void *), void *argument, void (*abandon)(void *),
                     uint64_t timeout_ns);

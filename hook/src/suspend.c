@@ -72,7 +72,7 @@ int suspend_for_fd(int fd, short events, uint64_t timeout_ns) {
 }
 
 int suspend_for_poll(struct pollfd *fds, unsigned long fd_count, uint64_t timeout_ns) {
-  SUSPENDED(poll(fds, fd_count, timeout_ns));
+  SUSPENDED(poll_until_woken(fds, fd_count, timeout_ns));
 }
 
 int suspend_for_ns(uint64_t ns) { SUSPENDED(sleep_ns(ns)); }

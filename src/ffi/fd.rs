@@ -347,6 +347,15 @@ pub unsafe extern "C" fn mj_sendfile(
 ///   -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_poll(fds: *mut pollfd, fd_count: nfds_t, timeout_ns: u64) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { poll(fds, fd_count, limit(timeout_ns)) }
+}
+
+/// [`mj_poll`] with another limit.
+///
+/// # Safety
+/// As `mj_poll`.
+pub(super) unsafe fn poll(fds: *mut pollfd, fd_count: nfds_t, limit: Limit) -> c_int {
     let polls = match usize::try_from(fd_count) {
         Ok(0) => &mut [][..],
         Ok(count) if !fds.is_null() && count <= c_int::MAX as usize => {
@@ -355,7 +364,7 @@ pub unsafe extern "C" fn mj_poll(fds: *mut pollfd, fd_count: nfds_t, timeout_ns:
         }
         _ => return Error::InvalidArgument.status(),
     };
-    match reported("mj_poll", fd::poll(polls, limit(timeout_ns))) {
+    match reported("mj_poll", fd::poll(polls, limit)) {
         Ok(ready) => ready as c_int,
         Err(error) => {
             polls.iter_mut().for_each(|poll| poll.revents = 0);

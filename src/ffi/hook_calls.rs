@@ -7,10 +7,10 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::null;
 
-use libc::{iovec, ssize_t};
+use libc::{iovec, nfds_t, pollfd, ssize_t};
 
 use super::cancel::mj_scheduler_wake;
-use super::fd::{buffers, mj_poll, mj_readv, mj_sendfile, mj_writev};
+use super::fd::{buffers, mj_readv, mj_sendfile, mj_writev, poll};
 
 use super::offload::mj_offload_in;
 use super::suspend::{mj_fd_close, mj_sleep_ns, mj_task_park, mj_task_wait_fd, mj_yield};
@@ -18,7 +18,7 @@ use super::task::{mj_task_find, mj_task_get_id, mj_task_get_name};
 use super::wait::mj_scheduler_now_ns;
 use crate::engine::context::switch;
 use crate::engine::log;
-use crate::engine::scheduler::HookCalls;
+use crate::engine::scheduler::{HookCalls, Limit};
 use crate::engine::sys::{self, Form, Result};
 use crate::engine::task::{self, Task};
 
@@ -43,7 +43,7 @@ static CALLS: Calls = Calls {
         mj_task_get_id as *const c_void,
         mj_task_get_name as *const c_void,
         mj_task_wait_fd as *const c_void,
-        mj_poll as *const c_void,
+        poll_until_woken as *const c_void,
         mj_fd_close as *const c_void,
         mj_offload_in as *const c_void,
         mj_readv as *const c_void,
@@ -83,6 +83,16 @@ unsafe extern "C" fn try_writev(fd: c_int, list: *const iovec, count: c_int) -> 
         // SAFETY: as above.
         unsafe { sys::write_some(fd, buffers, &mut Form::default()) }
     }))
+}
+
+/// `mj_poll`, but that a wake-up ends it, as a signal ends poll(2): -EINTR.
+unsafe extern "C" fn poll_until_woken(
+    fds: *mut pollfd,
+    fd_count: nfds_t,
+    timeout_ns: u64,
+) -> c_int {
+    // SAFETY: the library has them from a caller of poll(2), which they are good for.
+    unsafe { poll(fds, fd_count, Limit::after_ns(timeout_ns)) }
 }
 
 /// Looks for a word from `first` up to `width - 1` more in the running task's stack, from an address in it

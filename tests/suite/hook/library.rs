@@ -59,9 +59,6 @@ fn calls_in_c() -> Result<Vec<String>, Failed> {
         .collect())
 }
 
-/// How many of the functions, at the end, are for the library alone.
-const NOT_PUBLIC: usize = 3;
-
 /// The two declare the same table: its order, and the types, which are those of the header.
 fn calls() -> Result<(), Failed> {
     let in_c = calls_in_c()?;
@@ -72,11 +69,11 @@ fn calls() -> Result<(), Failed> {
         .filter_map(|entry| entry.split_whitespace().next())
         .map(|entry| entry.rsplit("::").next().unwrap_or(entry).to_lowercase())
         .collect();
-    let public = in_c.len().saturating_sub(NOT_PUBLIC);
-    let expected: Vec<String> = in_c
-        .iter()
-        .enumerate()
-        .map(|(at, name)| if at < public { format!("mj_{name}") } else { name.clone() })
+    // Those of the C ABI have its prefix in Rust; the others are for the library alone.
+    let is_public = |at: usize| in_rust.get(at).is_some_and(|name| name.starts_with("mj_"));
+    let expected: Vec<String> = (0..)
+        .zip(&in_c)
+        .map(|(at, name)| if is_public(at) { format!("mj_{name}") } else { name.clone() })
         .collect();
     assert_eq!(expected, in_rust, "hook/src/core.h and src/ffi/hook_calls.rs");
 
@@ -86,7 +83,7 @@ fn calls() -> Result<(), Failed> {
                     #define SAME(a, b) __builtin_types_compatible_p(__typeof__(a), __typeof__(b))\n\
                     static const struct mj_hook_calls* calls;\n"
         .to_owned();
-    for name in &in_c[..public] {
+    for (_, name) in in_c.iter().enumerate().filter(|(at, _)| is_public(*at)) {
         code += &format!("_Static_assert(SAME(calls->{name}, &mj_{name}), \"{name}\");\n");
     }
     code += "int main(void) { return calls == NULL && \
