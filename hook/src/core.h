@@ -39,6 +39,9 @@ struct mj_hook_calls {
   // Looks in the running task's stack, from an address in it on, for a word from `first` up to `width - 1`
   // more. NULL if there is none; the address itself if it is not in that stack.
   const uintptr_t *(*find_on_stack)(const uintptr_t *from, uintptr_t first, uintptr_t width);
+  // As task_park(), for a call that cannot fail: neither a cancellation nor the task's deadline ends it, and a
+  // task that is marked as ended waits, too. -ECANCELED only if the scheduler is being destroyed.
+  int (*wait_regardless)(uint64_t timeout_ns);
 };
 
 // A scheduler that runs on this thread.

@@ -27,7 +27,7 @@ enum { NS_PER_US = 1000, NS_PER_MS = 1000 * 1000, NS_PER_S = 1000 * 1000 * 1000 
 struct thread {
   const struct mj_hook_run *run;  // NULL where no scheduler runs.
   unsigned completed;  // How many calls have not suspended since one did.
-  struct locks *locks;  // locks.c
+  struct locks *locks;  // Of the scheduler that runs, if its tasks have locked anything: locks.h.
   locale_t locale;  // kept.c: what tasks have that have not set one.
   bool has_mask;  // kept.c: whether the task has changed the thread's mask of signals, and what it was.
   sigset_t mask_before;
@@ -97,6 +97,9 @@ int suspend_for_poll(struct pollfd *fds, unsigned long count, uint64_t timeout_n
 int suspend_for_ns(uint64_t ns);
 int suspend_until_woken(uint64_t timeout_ns);
 ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns);
+// For a call that cannot fail, also where no run is known any more; counted by the caller. Not as task_park(),
+// but as wait_regardless().
+int suspend_for_lock(const struct mj_hook_calls *of, uint64_t timeout_ns);
 // Without `abandon` it waits until the function has ended.
 int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
                          void (*abandon)(void *));

@@ -38,7 +38,7 @@ void find_real(void) __attribute__((cold, visibility("hidden")));
 
 // Other names of a function that is hooked.
 #define ALSO(other, name) \
-  extern __typeof__(HOOK(name)) HOOK(other) __attribute__((alias(HOOK_TEXT(name)), visibility("default")))
+  extern __typeof__(HOOK(name)) HOOK(other) __attribute__((alias(HOOK_TEXT(name)), visibility("default"), nothrow, leaf))
 #ifdef MAJJEN_HOOK_WRAP
 #define HOOK_TEXT(name) "__wrap_" #name
 #else

@@ -83,6 +83,15 @@ ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint
   SUSPENDED(sendfile(fd, file, offset, bytes, timeout_ns));
 }
 
+int suspend_for_lock(const struct mj_hook_calls *of, uint64_t timeout_ns) {
+  struct kept kept;
+  keep(&kept);
+  here()->completed = 0;
+  int result = of->wait_regardless(timeout_ns);
+  give_back(&kept);
+  return result;
+}
+
 int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
                          void (*abandon)(void *)) {
   SUSPENDED(offload_in(class_, function, argument, abandon, FOREVER));

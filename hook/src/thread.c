@@ -6,6 +6,7 @@
 #include "handler.h"
 #include "hook.h"
 #include "kept.h"
+#include "locks.h"
 
 __thread struct thread this_thread;
 
@@ -68,6 +69,7 @@ EXPORT void mj_hook_forget(const void *scheduler) {
   if (old != NULL) *at = old->next;
   unlock_settings();
   free(old);
+  forget_locks(scheduler);
 }
 
 // ---- runs
@@ -87,6 +89,7 @@ EXPORT const void *mj_hook_attach(const void *told) {
   const void *before = this_thread.run;
   if (before == NULL) this_thread.locale = uselocale((locale_t)0);
   this_thread.run = run;
+  this_thread.locks = run == NULL ? NULL : find_locks(run->scheduler);
   return before;
 }
 
@@ -100,7 +103,9 @@ EXPORT int mj_hook_set_enabled(bool enabled) {
 // A child of fork() has the one thread, and no scheduler until it runs one.
 static void begin_in_child(void) {
   unlock_settings();
+  unlock_tables_in_child();
   this_thread.run = NULL;
+  this_thread.locks = NULL;
   set_process_id();
 }
 

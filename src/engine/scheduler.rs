@@ -32,6 +32,7 @@ mod time;
 mod trim;
 mod turns;
 mod wait_function;
+mod wait_regardless;
 
 pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
@@ -53,3 +54,4 @@ pub use run::{Ended, run};
 pub use spare::SPARE_BYTES;
 pub use spend::{spend, yield_spent};
 pub use tasks::Tasks;
+pub use wait_regardless::wait_regardless;

@@ -2,7 +2,7 @@
 //! be known outside.
 //!
 //! The order is that of `struct mj_hook_calls` in `hook/src/core.h`; new functions are added at the end, and
-//! `bytes` says how many there are. They are those of the C ABI but for the last three.
+//! `bytes` says how many there are. They are those of the C ABI but for the last ones.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null;
@@ -13,19 +13,20 @@ use super::cancel::mj_scheduler_wake;
 use super::fd::{buffers, mj_readv, mj_sendfile, mj_writev, poll};
 
 use super::offload::mj_offload_in;
+use super::status;
 use super::suspend::{mj_fd_close, mj_sleep_ns, mj_task_park, mj_task_wait_fd, mj_yield};
 use super::task::{mj_task_find, mj_task_get_id, mj_task_get_name};
 use super::wait::mj_scheduler_now_ns;
 use crate::engine::context::switch;
 use crate::engine::log;
-use crate::engine::scheduler::{HookCalls, Limit};
+use crate::engine::scheduler::{self, HookCalls, Limit};
 use crate::engine::sys::{self, Form, Result};
 use crate::engine::task::{self, Task};
 
 #[repr(C)]
 struct Calls {
     bytes: usize,
-    functions: [*const c_void; 19],
+    functions: [*const c_void; 20],
 }
 
 // SAFETY: addresses of functions.
@@ -53,6 +54,7 @@ static CALLS: Calls = Calls {
         try_readv as *const c_void,
         try_writev as *const c_void,
         find_on_stack as *const c_void,
+        wait_regardless as *const c_void,
     ],
 };
 
@@ -122,6 +124,18 @@ unsafe extern "C" fn find_on_stack(from: *const usize, first: usize, width: usiz
         }
     }
     null()
+}
+
+/// Suspends the running task until it is woken, for at most `timeout_ns`; for a call that cannot fail. Neither
+/// a cancellation nor the task's deadline ends it, and a task that is marked as ended waits, too. May suspend.
+///
+/// Returns 0 when woken. Errors:
+///   -ETIMEDOUT  nothing woke it in time
+///   -ECANCELED  the scheduler is being destroyed
+///   -ENOMEM     no memory for the timer; the others have had a turn
+///   -EPERM      outside a task
+extern "C" fn wait_regardless(timeout_ns: u64) -> c_int {
+    status(scheduler::wait_regardless(timeout_ns))
 }
 
 fn done(result: Result<usize>) -> ssize_t {

@@ -30,6 +30,7 @@ size_t *majjen_shim_own_calls(void);
 
 // In hook.c: libmajjen-hook, if it is linked into the program or loaded with it; NULL else.
 const void *(*majjen_shim_hook_attach(void))(const void *run);
+void (*majjen_shim_hook_forget(void))(const void *scheduler);
 
 // In cxx.c: NULL in a program that has no C++ runtime when it starts.
 void *(*majjen_shim_cxa_get_globals(void))(void);

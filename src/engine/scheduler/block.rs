@@ -239,7 +239,7 @@ pub fn park_until_woken(deadline: Deadline) -> Result<()> {
 
 /// Suspends the running task without a wait queue. Returns `at_limit` when the limit has passed, and
 /// [`Error::TimedOut`] when the task's deadline has, which is earlier.
-fn park_until(mut limit: Limit, at_limit: Result<()>) -> Result<()> {
+pub(super) fn park_until(mut limit: Limit, at_limit: Result<()>) -> Result<()> {
     let _errno = ErrnoGuard::save();
     let running = running()?;
     let deadline_ns = running.0.resolve_deadline(running.1, &mut limit.deadline);

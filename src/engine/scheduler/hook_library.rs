@@ -52,6 +52,7 @@ type Forget = unsafe extern "C" fn(*const c_void);
 
 unsafe extern "C" {
     safe fn majjen_shim_hook_attach() -> Option<Attach>;
+    safe fn majjen_shim_hook_forget() -> Option<Forget>;
 }
 
 /// What `mj_hook_attach` returns when it cannot do with what it was told.
@@ -66,6 +67,13 @@ fn find_attach() -> Option<Attach> {
     majjen_shim_hook_attach().or_else(|| {
         // SAFETY: what has this name is a function of this type: a name of this project.
         Some(unsafe { transmute::<*mut c_void, Attach>(find(c"mj_hook_attach")?) })
+    })
+}
+
+fn find_forget() -> Option<Forget> {
+    majjen_shim_hook_forget().or_else(|| {
+        // SAFETY: as in `find_attach`.
+        Some(unsafe { transmute::<*mut c_void, Forget>(find(c"mj_hook_forget")?) })
     })
 }
 
@@ -122,9 +130,9 @@ impl HookLibrary {
         if self.found.get() == Some(false) {
             return;
         }
-        if let Some(forget) = find(c"mj_hook_forget") {
-            // SAFETY: as in `find_attach`. The address is only compared.
-            unsafe { transmute::<*mut c_void, Forget>(forget)(scheduler) };
+        if let Some(forget) = find_forget() {
+            // SAFETY: the address is only compared.
+            unsafe { forget(scheduler) };
         }
     }
 }
