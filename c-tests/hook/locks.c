@@ -4,6 +4,13 @@
 
 #include <threads.h>
 
+// ThreadSanitizer reports what is a mistake, though a call that fails or works all the same.
+#ifdef __SANITIZE_THREAD__
+enum { MISTAKES = 0 };
+#else
+enum { MISTAKES = 1 };
+#endif
+
 static pthread_mutex_t mutex;
 static int state, order[100];
 static unsigned ended, arrived;
@@ -130,7 +137,7 @@ static void wants_it_too(void* argument) {
   (void)argument;
   while (get(&arrived) == 0) usleep(500);
   CHECK_INT(pthread_mutex_trylock(&mutex), ==, EBUSY);
-  CHECK_INT(pthread_mutex_unlock(&mutex), ==, EPERM);
+  if (MISTAKES) CHECK_INT(pthread_mutex_unlock(&mutex), ==, EPERM);
   struct timespec time = after(CLOCK_REALTIME, 5);
   CHECK_INT(pthread_mutex_timedlock(&mutex, &time), ==, ETIMEDOUT);
   add(&arrived);
@@ -159,7 +166,7 @@ static void a_recursive_one_lets_no_other_in(void) {
   CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
   CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
   wait_for(&ended, 1);
-  CHECK_INT(pthread_mutex_unlock(&mutex), ==, EPERM);
+  if (MISTAKES) CHECK_INT(pthread_mutex_unlock(&mutex), ==, EPERM);
 }
 
 static void one_that_checks_tells_its_owner_only(void) {
@@ -169,13 +176,13 @@ static void one_that_checks_tells_its_owner_only(void) {
   add(&arrived);
   wait_for(&arrived, 2);
   struct timespec time = after(CLOCK_REALTIME, 5);
-  CHECK_INT(pthread_mutex_lock(&mutex), ==, EDEADLK);
+  if (MISTAKES) CHECK_INT(pthread_mutex_lock(&mutex), ==, EDEADLK);
   CHECK_INT(pthread_mutex_timedlock(&mutex, &time), ==, EDEADLK);
   CHECK_INT(pthread_mutex_trylock(&mutex), ==, EBUSY);
   state = 2;
   CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
   wait_for(&ended, 1);
-  CHECK_INT(pthread_mutex_unlock(&mutex), ==, EPERM);
+  if (MISTAKES) CHECK_INT(pthread_mutex_unlock(&mutex), ==, EPERM);
 }
 
 // ---- limits
@@ -372,7 +379,7 @@ int main(void) {
   RUN_HOOKED(limits_are_kept);
   RUN_HOOKED(who_gives_up_leaves_the_list);
   RUN_HOOKED(those_of_c11_are_the_same);
-  RUN_HOOKED(another_may_unlock_a_normal_one);
+  if (MISTAKES) RUN_HOOKED(another_may_unlock_a_normal_one);
   RUN_HOOKED(one_of_another_thread_blocks_the_thread);
   RUN_HOOKED(conditions_are_as_ever);
   return 0;

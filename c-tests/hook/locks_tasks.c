@@ -1,4 +1,4 @@
-// Locks in what only tasks have: cancellations, deadlines, ends, runs; and what is to blame on nobody but must
+// Locks in what only tasks have: cancellations, deadlines, ends, runs. And what may happen to them, and must
 // not break anything: signal handlers, children, locks that are left behind.
 #define _GNU_SOURCE
 #include "hooked.h"
@@ -335,14 +335,15 @@ static void stops(mj_scheduler* scheduler, void* user_state) {
 }
 
 // To the C library an rwlock is the thread's that has locked it for writing: another one cannot unlock it.
-static bool will_move;
+static bool will_move, goes_on;
 
 static void locks_both(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   CHECK_INT(pthread_mutex_lock(&mutex), ==, 0);
   if (!will_move) CHECK_INT(pthread_rwlock_wrlock(&rwlock), ==, 0);
-  usleep(10000);
+  do usleep(1000);
+  while (!goes_on);
   if (!will_move) CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
   CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
   mj_task_exit();
@@ -378,6 +379,7 @@ static void tries_both(mj_scheduler* scheduler, void* user_state) {
 
 static mj_scheduler* stopped_with_waiting_tasks(void) {
   init();
+  goes_on = false;
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, locks_both, NULL);
   for (int i = 0; i < 3; i++) {
@@ -395,11 +397,14 @@ static void run_and_destroy(mj_scheduler* scheduler) {
 }
 
 static void waiting_tasks_go_on_in_the_next_run(void) {
-  run_and_destroy(stopped_with_waiting_tasks());
+  mj_scheduler* scheduler = stopped_with_waiting_tasks();
+  goes_on = true;
+  run_and_destroy(scheduler);
   CHECK_INT(state, ==, 6);
 }
 
 static void* runs_and_destroys(void* scheduler) {
+  goes_on = true;
   run_and_destroy(scheduler);
   return NULL;
 }
@@ -421,6 +426,7 @@ static void two_schedulers_on_a_thread(void) {
   add_task(second, tries_both, NULL);
   run_and_destroy(second);
   CHECK_UINT(ended, ==, 1);
+  goes_on = true;
   run_and_destroy(first);
   CHECK_INT(state, ==, 6);
   second = new_scheduler();
@@ -438,6 +444,7 @@ static void a_scheduler_goes_with_those_that_wait(void) {
     CHECK_UINT(ended, ==, 1);
     CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
     CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
+    goes_on = true;
     next = new_scheduler();
     add_task(next, locks_both, NULL);
     add_task(next, wants_one, NULL);
@@ -472,14 +479,18 @@ static void the_threads_own_is_waited_for(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   if (in_threads()) return 0;
+#ifdef __SANITIZE_THREAD__
+  fprintf(stderr, "ThreadSanitizer reports locks that are left behind, and knows 64 at a time\n");
+  return check_skipped;
+#endif
   RUN_HOOKED(a_canceled_task_gets_the_lock_or_waits);
   RUN_HOOKED(neither_a_deadline_nor_an_end_is_in_the_way);
   RUN_HOOKED(a_lock_by_calls_that_are_not_hooked_is_waited_for);
   RUN_HOOKED(a_task_may_end_with_a_lock);
   RUN_HOOKED(memory_of_a_lock_is_used_again);
   RUN_HOOKED(many_are_known);
-  RUN_HOOKED(handlers_do_not_wait);
   RUN_HOOKED(handlers_at_any_moment);
+  RUN_HOOKED(handlers_do_not_wait);
   RUN_HOOKED(a_child_goes_on_with_its_locks);
   RUN(waiting_tasks_go_on_in_the_next_run);
   RUN(the_next_run_may_be_on_another_thread);

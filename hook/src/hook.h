@@ -97,8 +97,7 @@ int suspend_for_poll(struct pollfd *fds, unsigned long count, uint64_t timeout_n
 int suspend_for_ns(uint64_t ns);
 int suspend_until_woken(uint64_t timeout_ns);
 ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns);
-// For a call that cannot fail, also where no run is known any more; counted by the caller. Not as task_park(),
-// but as wait_regardless().
+// As wait_regardless(), also where no run is known any more. Counted by the caller.
 int suspend_for_lock(const struct mj_hook_calls *of, uint64_t timeout_ns);
 // Without `abandon` it waits until the function has ended.
 int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,

@@ -17,7 +17,8 @@ static bool is_new(const void *place, unsigned which) {
   uintptr_t key = ((uintptr_t)place << 1) | which;
   for (size_t tries = 0, at = key * 0x9E3779B1u; tries < ROOM; tries++, at++) {
     uintptr_t before = 0;
-    if (__atomic_compare_exchange_n(&seen[at % ROOM], &before, key, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    uintptr_t *slot = &seen[at % ROOM];
+    if (__atomic_compare_exchange_n(slot, &before, key, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
       return true;
     if (before == key) return false;
   }
@@ -55,7 +56,8 @@ static uint64_t find_holder(const struct request *request, bool *has_it) {
   if (entry->owner != 0) return entry->owner;
   for (size_t at = 0; at < (size_t)1 << locks->bits; at++) {
     const struct entry *reader = &locks->entries[at];
-    if (reader->lock == request->lock && reader->task != 0 && reader->task != request->task) return reader->task;
+    bool is_reader = reader->lock == request->lock && reader->task != 0;
+    if (is_reader && reader->task != request->task) return reader->task;
   }
   return 0;
 }
@@ -69,35 +71,36 @@ void report_wait(const struct request *request, enum found found) {
   name_of(request, request->task, own);
   where(request->place, place);
   const char *kind = request->kind->name;
+  const void *lock = request->lock;
   bool has_it;
   uint64_t holder = find_holder(request, &has_it);
   if (found == FOUND_THIS_THREAD || holder == 0) {
     request->calls->log(WARN,
-                        WAITED "which this thread has locked outside the tasks of this scheduler, or by a call "
-                        "that is not hooked: unlock it before the tasks run" AT,
-                        own, kind, request->lock, place);
+                        WAITED "which this thread has locked outside the tasks of this scheduler, or by a "
+                               "call that is not hooked: unlock it before the tasks run" AT,
+                        own, kind, lock, place);
     return;
   }
   name_of(request, holder, other);
   if (!has_it) {
-    request->calls->log(WARN, WAITED "and %s is before it" AT, own, kind, request->lock, other, place);
+    request->calls->log(WARN, WAITED "and %s is before it" AT, own, kind, lock, other, place);
   } else if (request->calls->task_find(request->scheduler, holder) == NULL) {
-    request->calls->log(WARN, WAITED "which %s had locked when it ended: unlock before a task ends" AT, own, kind,
-                        request->lock, other, place);
+    request->calls->log(WARN, WAITED "which %s had locked when it ended: unlock before a task ends" AT, own,
+                        kind, lock, other, place);
   } else {
     request->calls->log(WARN,
-                        WAITED "which %s has locked: unlock it before a call that waits, or let that call block "
-                        "the thread by mj_hook_set_enabled(false)" AT,
-                        own, kind, request->lock, other, place);
+                        WAITED "which %s has locked: unlock it before a call that waits, or let that call "
+                               "block the thread by mj_hook_set_enabled(false)" AT,
+                        own, kind, lock, other, place);
   }
 }
 
 void report_own(const struct request *request) {
   if (!is_new(request->place, 1)) return;
   char own[TEXT], place[TEXT];
+  name_of(request, request->task, own);
   request->calls->log(ERROR,
-                      "%s has locked the %s %p and wants it again: it waits for itself, until another unlocks it; "
-                      "unlock it before" AT,
-                      name_of(request, request->task, own), request->kind->name, request->lock,
-                      where(request->place, place));
+                      "%s has locked the %s %p and wants it again: it waits for itself, until another "
+                      "unlocks it; unlock it before" AT,
+                      own, request->kind->name, request->lock, where(request->place, place));
 }

@@ -1,37 +1,37 @@
 // Locks of threads, in tasks: mutexes and rwlocks.
 //
 // To the C library all tasks of a thread are one. What a task has locked, the next one finds locked by its
-// own thread: a mutex would wait for itself, a recursive one would let it in. So each scheduler has a table of
-// what its tasks have locked. The locks themselves are as ever, and threads without a scheduler know nothing.
+// own thread: a mutex would wait for itself, a recursive one would let it in. So each scheduler has a table
+// of what its tasks have locked. The locks are as ever, and so is what other threads see of them.
 //
-// # The states of a lock, to a task that wants it
+// # What a lock is to a task that wants it
 //
-// | the lock is | known by | what the task does |
-// |---|---|---|
-// | free | the real function for trying gets it | goes on |
-// | its own | the table | what the real function does at once: a recursive mutex is locked once more, EDEADLK from those that tell; else waits, after an ERROR line |
-// | another task's | the table; for a mutex, as long as the lock itself says that the thread has it | waits |
-// | free, but others wait | waiting tasks in the table | waits behind them; a reader does not that joins readers |
-// | the thread's, by nobody in the table | the owner's number in the lock | a recursive mutex is locked once more; else waits |
-// | another thread's | none of these | blocks the thread, counted as pinned |
+// - *Free*: the real function for trying gets it, and the table is told.
+// - *The task's own*, by the table: it gets what the real function gives at once, which is one more level of a
+//   recursive mutex, or EDEADLK from those that check. Else it waits, after an ERROR line.
+// - *Another task's*, by the table: it waits. A mutex says itself which thread has it, and the table is
+//   believed as long as they agree; then a recursive one is not tried, which would succeed.
+// - *Free, but others wait*: it waits behind them. Readers do not where readers have the lock.
+// - *The thread's, but nobody's in the table*: code outside tasks has locked it, or a call that is not hooked.
+//   A recursive mutex has one more level; for all others it waits, and looks again soon.
+// - *Another thread's*: none of these. It blocks the thread, which is counted as pinned.
 //
-// The third is that of code outside tasks or of calls that are not hooked. `look` functions find out which it
-// is, and every task that wakes looks anew. An entry of the table may be out of date, as nobody is told of what
-// is unlocked after the run, by another thread, or with these calls not hooked; or of a lock whose memory is
-// another lock's by now. So it never decides against the lock: what trying gets is got, and puts it right.
+// The `look` functions find out which it is, and every task that wakes looks anew. An entry of the table may be
+// out of date, as nobody is told of what is unlocked after the run, by another thread, or with these calls not
+// hooked; and the memory of a lock may be another lock's by now. What a try gets is got, and puts it right.
 //
 // # How a task waits
 //
 // In a list of the lock's entry, first come, first served: whoever unlocks wakes the first, and who comes
-// meanwhile waits behind it, as it would never get its turn otherwise. It wakes by itself, too, at times, since
-// an unlock may have been seen by nobody. Neither a cancellation nor the task's deadline ends the wait, since
-// callers do not expect that a lock fails: `wait_regardless` of the core.
+// meanwhile waits behind it, as the first would never get its turn otherwise. It wakes by itself, too, at times,
+// since an unlock may have been seen by nobody. Neither a cancellation nor the task's deadline ends the wait,
+// since callers do not expect that a lock fails: `wait_regardless` of the core.
 //
 // # Whose the memory is
 //
 // The table is its scheduler's: it is there from the first lock of a task until the scheduler is destroyed,
 // whichever threads have run it. The nodes of waiting tasks are on their stacks; they end with the scheduler,
-// and so with the table. It is made of mapped pages: malloc() may itself be what has called. Entries move;
+// and so with the table. It is made of mapped pages: malloc() may itself be what has called. Entries move, so
 // nobody keeps their addresses over a suspension. Without memory a lock is not known, as without this library.
 //
 // A signal handler may come at any moment: it finds `changing` set in the middle of a change, and then leaves
@@ -70,8 +70,7 @@ struct locks {
 
 // ---- lock_table.c
 
-// The scheduler's that runs on this thread, made if there is none. NULL without memory, and in the middle of a
-// change.
+// The scheduler's that runs on this thread, made if there is none. NULL without memory, and in a change.
 struct locks *usable_locks(void);
 // NULL if there is none.
 struct locks *find_locks(const void *scheduler);
@@ -143,8 +142,8 @@ int block_for_lock(const struct request *request);
 // Whether others wait, and this task is not the one whose turn it is.
 bool is_behind(const struct request *request, const struct entry *entry);
 
-// After an entry's lock has been left, in a change: the entry is removed if nobody has or wants the lock. Returns
-// the task whose turn it is, to be woken after the change; 0 if there is none.
+// After an entry's lock has been left, in a change: the entry is removed if nobody has or wants the lock.
+// Returns the task whose turn it is, to be woken after the change; 0 if there is none.
 uint64_t whose_turn(struct locks *locks, struct entry *entry);
 void wake_for_lock(uint64_t task);
 

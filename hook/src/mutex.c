@@ -3,9 +3,11 @@
 
 #include "locks.h"
 
-static int type_of(const pthread_mutex_t *mutex) {
-  return __atomic_load_n(&mutex->__data.__kind, __ATOMIC_RELAXED) & 3;
+static int kind_of(const pthread_mutex_t *mutex) {
+  return __atomic_load_n(&mutex->__data.__kind, __ATOMIC_RELAXED);
 }
+
+static int type_of(const pthread_mutex_t *mutex) { return kind_of(mutex) & 3; }
 
 // The thread that has it, as it says itself; 0 if none has.
 static int thread_of(const pthread_mutex_t *mutex) {
@@ -64,8 +66,8 @@ static const struct lock_kind KIND = {"mutex", look, block, note};
 
 // ---- in tasks
 
-__attribute__((noinline)) static int lock_in_task(pthread_mutex_t *mutex, clockid_t clock, const struct timespec *until,
-                        const void *place) {
+__attribute__((noinline)) static int lock_in_task(pthread_mutex_t *mutex, clockid_t clock,
+                                                  const struct timespec *until, const void *place) {
   struct request request = {.lock = mutex, .kind = &KIND, .until = until, .clock = clock, .place = place};
   return begin_request(&request) ? get_lock(&request) : block(&request);
 }
@@ -80,11 +82,15 @@ __attribute__((noinline)) static int try_in_task(pthread_mutex_t *mutex) {
   return answer;
 }
 
-// Mutexes that only their owner may unlock are to the C library the thread's.
+// Those that only their owner can unlock: recursive ones, those that check, robust ones and those that
+// inherit priorities. To the C library the owner is the thread.
 static bool is_of_another_task(const pthread_mutex_t *mutex, const struct locks *locks) {
+  enum { ROBUST = 16, INHERITS = 32 };
   const struct mj_task *task = hooked(MJ_HOOK_LOCKS);
-  if (task == NULL || (type_of(mutex) != PTHREAD_MUTEX_RECURSIVE && type_of(mutex) != PTHREAD_MUTEX_ERRORCHECK))
-    return false;
+  int type = type_of(mutex);
+  bool checks = type == PTHREAD_MUTEX_RECURSIVE || type == PTHREAD_MUTEX_ERRORCHECK ||
+                (kind_of(mutex) & (ROBUST | INHERITS)) != 0;
+  if (task == NULL || !checks) return false;
   uint64_t owner = owner_of(mutex, find_entry(locks, mutex, 0));
   return owner != 0 && owner != calls()->task_get_id(task);
 }

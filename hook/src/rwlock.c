@@ -1,5 +1,5 @@
-// Rwlocks of pthreads: locks.h. How often one is locked for reading is in its entry, and how often by a task in
-// one of the two.
+// Rwlocks of pthreads: locks.h. How often one is locked for reading is in its entry; how often by a task is
+// in one of the task's own.
 #include "locks.h"
 
 // ---- the table
@@ -102,7 +102,8 @@ static enum found look(const struct request *request, int *answer) {
     return FOUND_ANSWER;
   }
   if (owner != 0) return FOUND_OTHER_TASK;
-  if (readers > 0) return readers == own_depth && !request->for_reading ? FOUND_OWN : FOUND_OTHER_TASK;
+  if (readers > 0)
+    return readers == own_depth && !request->for_reading ? FOUND_OWN : FOUND_OTHER_TASK;
   return lock->__data.__cur_writer == thread_number() ? FOUND_THIS_THREAD : FOUND_OTHER_THREAD;
 }
 
@@ -110,8 +111,8 @@ static const struct lock_kind KIND = {"rwlock", look, block, note};
 
 // ---- in tasks
 
-__attribute__((noinline)) static int lock_in_task(pthread_rwlock_t *lock, bool for_reading, clockid_t clock, const struct timespec *until,
-                        const void *place) {
+__attribute__((noinline)) static int lock_in_task(pthread_rwlock_t *lock, bool for_reading, clockid_t clock,
+                                                  const struct timespec *until, const void *place) {
   struct request request = {.lock = lock,
                             .kind = &KIND,
                             .for_reading = for_reading,
@@ -147,9 +148,11 @@ __attribute__((noinline)) static int unlock_known(pthread_rwlock_t *lock) {
 // ---- the functions
 
 #define PLACE __builtin_return_address(0)
+
 // A time or a clock that is none is refused by the system, whatever the lock is.
 static bool is_refused(clockid_t clock, const struct timespec *until) {
-  return (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) || until->tv_nsec < 0 || until->tv_nsec >= NS_PER_S;
+  return (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) || until->tv_nsec < 0 ||
+         until->tv_nsec >= NS_PER_S;
 }
 
 EXPORT int HOOK(pthread_rwlock_rdlock)(pthread_rwlock_t *lock) {

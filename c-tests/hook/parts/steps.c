@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "../../check.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -20,11 +21,28 @@ static void reads(void) {
   CHECK_INT(got, ==, 1);
 }
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+// Both calls that a lock needs, at once.
+static void locks(void) {
+  pthread_mutex_lock(&mutex);
+  pthread_mutex_unlock(&mutex);
+  raise(SIGSTOP);
+  pthread_mutex_lock(&mutex);
+  pthread_mutex_unlock(&mutex);
+  raise(SIGSTOP);
+}
+
+static void calls(void) {
+  reads();
+  locks();
+}
+
 // In the loop: outside tasks, while a scheduler runs.
 static int waits(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
   (void)timeout_ns;
   (void)user_data;
-  reads();
+  calls();
   mj_scheduler_stop(scheduler);
   return 0;
 }
@@ -38,13 +56,13 @@ static void sleeps(mj_scheduler* scheduler, void* user_state) {
 
 static void child(void) {
   ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-  reads();
+  calls();
   mj_scheduler* scheduler = new_scheduler();
   add_task(scheduler, sleeps, NULL);
   mj_scheduler_set_wait_func(scheduler, waits, NULL);
   mj_run(scheduler);
   mj_scheduler_destroy(scheduler);
-  reads();
+  calls();
   _exit(0);
 }
 
