@@ -101,10 +101,13 @@ static void who_comes_first_is_served_first(void) {
   CHECK_INT(pthread_mutex_lock(&mutex), ==, 0);
   for (intptr_t i = 0; i < 50; i++) start(notes_its_turn, (void*)i);
   usleep(1000);
+  uint64_t timers = mj_scheduler_get_metrics(hooked_scheduler)->timer_expirations;
   // Who unlocks does not get it again before those that wait.
   CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
   CHECK_INT(pthread_mutex_lock(&mutex), ==, 0);
   CHECK_INT(state, ==, 50);
+  // Each was woken by the one before, and not by its own looks.
+  CHECK_UINT(mj_scheduler_get_metrics(hooked_scheduler)->timer_expirations, <, timers + 10);
   CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
   for (int i = 0; i < 50; i++) CHECK_INT(order[i], ==, i);
 }

@@ -1,9 +1,10 @@
-// Locks in what only tasks have: cancellations, deadlines, ends, runs. And what may happen to them, and must
+// Locks in what only tasks have: cancellations, deadlines, ends. And what may happen to them, and must
 // not break anything: signal handlers, children, locks that are left behind.
 #define _GNU_SOURCE
 #include "hooked.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
@@ -232,6 +233,58 @@ static void many_are_known(void) {
   for (int i = 0; i < MUTEXES; i++) CHECK_INT(pthread_mutex_unlock(&many[i]), ==, 0);
 }
 
+static size_t mapped_pages(void) {
+  size_t pages = 0;
+  FILE* file = fopen("/proc/self/statm", "r");
+  CHECK(file != NULL);
+  CHECK_INT(fscanf(file, "%zu", &pages), ==, 1);
+  fclose(file);
+  return pages;
+}
+
+static pthread_mutex_t once[100000];
+
+static void what_is_unlocked_is_forgotten(void) {
+  init();
+  pthread_mutex_lock(&once[0]);
+  pthread_mutex_unlock(&once[0]);
+  size_t before = mapped_pages();
+  for (size_t i = 0; i < 100000; i++) {
+    CHECK_INT(pthread_mutex_lock(&once[i]), ==, 0);
+    CHECK_INT(pthread_mutex_unlock(&once[i]), ==, 0);
+  }
+  if (!sanitized()) CHECK_UINT(mapped_pages(), <, before + 256);
+}
+
+// A lock is one of the thread then, as without the library.
+static void take_without_memory(bool has_table) {
+  if (under_valgrind() || sanitized()) return;
+  init();
+  if (has_table) {
+    CHECK_INT(pthread_mutex_lock(&once[200]), ==, 0);
+    CHECK_INT(pthread_mutex_unlock(&once[200]), ==, 0);
+  }
+  struct rlimit none = {1 << 20, RLIM_INFINITY}, before;
+  CHECK_INT(getrlimit(RLIMIT_AS, &before), ==, 0);
+  none.rlim_max = before.rlim_max;
+  CHECK_INT(setrlimit(RLIMIT_AS, &none), ==, 0);
+  for (int i = 0; i < 200; i++) {
+    CHECK_INT(pthread_mutex_lock(&once[i]), ==, 0);
+    CHECK_INT(pthread_rwlock_rdlock(&rwlock), ==, 0);
+  }
+  CHECK_INT(pthread_mutex_trylock(&once[199]), ==, EBUSY);
+  CHECK_INT(setrlimit(RLIMIT_AS, &before), ==, 0);
+  for (int i = 0; i < 200; i++) {
+    CHECK_INT(pthread_mutex_unlock(&once[i]), ==, 0);
+    CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
+  }
+  CHECK_INT(pthread_rwlock_trywrlock(&rwlock), ==, 0);
+  CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
+}
+
+static void without_memory_locks_are_not_known(void) { take_without_memory(false); }
+static void nor_are_those_that_the_table_has_no_room_for(void) { take_without_memory(true); }
+
 // ---- signal handlers
 
 static volatile sig_atomic_t handled;
@@ -325,157 +378,6 @@ static void a_child_goes_on_with_its_locks(void) {
   wait_for(&ended, 1);
 }
 
-// ---- runs
-
-static void stops(mj_scheduler* scheduler, void* user_state) {
-  (void)user_state;
-  CHECK_INT(usleep(3000), ==, 0);
-  mj_scheduler_stop(scheduler);
-  mj_task_exit();
-}
-
-// To the C library an rwlock is the thread's that has locked it for writing: another one cannot unlock it.
-static bool will_move, goes_on;
-
-static void locks_both(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  CHECK_INT(pthread_mutex_lock(&mutex), ==, 0);
-  if (!will_move) CHECK_INT(pthread_rwlock_wrlock(&rwlock), ==, 0);
-  do usleep(1000);
-  while (!goes_on);
-  if (!will_move) CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
-  CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
-  mj_task_exit();
-}
-
-static void wants_one(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  CHECK_INT(pthread_mutex_lock(&mutex), ==, 0);
-  state++;
-  CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
-  mj_task_exit();
-}
-
-static void reads_one(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  CHECK_INT(pthread_rwlock_rdlock(&rwlock), ==, 0);
-  state++;
-  CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
-  mj_task_exit();
-}
-
-static void tries_both(mj_scheduler* scheduler, void* user_state) {
-  (void)scheduler;
-  (void)user_state;
-  CHECK_INT(lock_within(&mutex, 5), ==, ETIMEDOUT);
-  struct timespec time = in_ms(5);
-  CHECK_INT(pthread_rwlock_clockwrlock(&rwlock, CLOCK_MONOTONIC, &time), ==, ETIMEDOUT);
-  ended++;
-  mj_task_exit();
-}
-
-static mj_scheduler* stopped_with_waiting_tasks(void) {
-  init();
-  goes_on = false;
-  mj_scheduler* scheduler = new_scheduler();
-  add_task(scheduler, locks_both, NULL);
-  for (int i = 0; i < 3; i++) {
-    add_task(scheduler, wants_one, NULL);
-    add_task(scheduler, reads_one, NULL);
-  }
-  add_task(scheduler, stops, NULL);
-  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
-  return scheduler;
-}
-
-static void run_and_destroy(mj_scheduler* scheduler) {
-  CHECK_INT(mj_run(scheduler), ==, 0);
-  mj_scheduler_destroy(scheduler);
-}
-
-static void waiting_tasks_go_on_in_the_next_run(void) {
-  mj_scheduler* scheduler = stopped_with_waiting_tasks();
-  goes_on = true;
-  run_and_destroy(scheduler);
-  CHECK_INT(state, ==, 6);
-}
-
-static void* runs_and_destroys(void* scheduler) {
-  goes_on = true;
-  run_and_destroy(scheduler);
-  return NULL;
-}
-
-static void the_next_run_may_be_on_another_thread(void) {
-  mj_log_set_level(MJ_LOG_ERROR);
-  will_move = true;
-  pthread_t thread;
-  CHECK_INT(pthread_create(&thread, NULL, runs_and_destroys, stopped_with_waiting_tasks()), ==, 0);
-  pthread_join(thread, NULL);
-  CHECK_INT(state, ==, 6);
-  will_move = false;
-  mj_log_set_level(MJ_LOG_WARN);
-}
-
-static void two_schedulers_on_a_thread(void) {
-  mj_scheduler* first = stopped_with_waiting_tasks();
-  mj_scheduler* second = new_scheduler();
-  add_task(second, tries_both, NULL);
-  run_and_destroy(second);
-  CHECK_UINT(ended, ==, 1);
-  goes_on = true;
-  run_and_destroy(first);
-  CHECK_INT(state, ==, 6);
-  second = new_scheduler();
-  add_task(second, wants_one, NULL);
-  run_and_destroy(second);
-  CHECK_INT(state, ==, 7);
-}
-
-static void a_scheduler_goes_with_those_that_wait(void) {
-  for (int i = 0; i < 3; i++) {
-    mj_scheduler_destroy(stopped_with_waiting_tasks());
-    mj_scheduler* next = new_scheduler();  // Probably where that one was.
-    add_task(next, tries_both, NULL);
-    run_and_destroy(next);
-    CHECK_UINT(ended, ==, 1);
-    CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
-    CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
-    goes_on = true;
-    next = new_scheduler();
-    add_task(next, locks_both, NULL);
-    add_task(next, wants_one, NULL);
-    run_and_destroy(next);
-    CHECK_INT(state, ==, 1);
-  }
-}
-
-// Where the lock is locked before the run, and unlocked by code outside tasks in it.
-static int unlocks_it(mj_scheduler* scheduler, uint64_t timeout_ns, void* user_data) {
-  (void)user_data;
-  if (state == 0) {
-    CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
-    state = 1;
-  }
-  struct timespec time = {0, timeout_ns > 1000000 ? 1000000 : (long)timeout_ns};
-  nanosleep(&time, NULL);
-  (void)scheduler;
-  return 0;
-}
-
-static void the_threads_own_is_waited_for(void) {
-  init();
-  mj_scheduler* scheduler = new_scheduler();
-  CHECK_INT(pthread_mutex_lock(&mutex), ==, 0);
-  mj_scheduler_set_wait_func(scheduler, unlocks_it, NULL);
-  add_task(scheduler, wants_one, NULL);
-  run_and_destroy(scheduler);
-  CHECK_INT(state, ==, 2);
-}
-
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   if (in_threads()) return 0;
@@ -490,12 +392,10 @@ int main(void) {
   RUN_HOOKED(memory_of_a_lock_is_used_again);
   RUN_HOOKED(many_are_known);
   RUN_HOOKED(handlers_at_any_moment);
+  RUN_HOOKED(what_is_unlocked_is_forgotten);
+  RUN_HOOKED(without_memory_locks_are_not_known);
+  RUN_HOOKED(nor_are_those_that_the_table_has_no_room_for);
   RUN_HOOKED(handlers_do_not_wait);
   RUN_HOOKED(a_child_goes_on_with_its_locks);
-  RUN(waiting_tasks_go_on_in_the_next_run);
-  RUN(the_next_run_may_be_on_another_thread);
-  RUN(two_schedulers_on_a_thread);
-  RUN(a_scheduler_goes_with_those_that_wait);
-  RUN(the_threads_own_is_waited_for);
   return 0;
 }

@@ -7,32 +7,32 @@
 // # What a lock is to a task that wants it
 //
 // - *Free*: the real function for trying gets it, and the table is told.
-// - *The task's own*, by the table: it gets what the real function gives at once, which is one more level of a
-//   recursive mutex, or EDEADLK from those that check. Else it waits, after an ERROR line.
+// - *The task's own*, by the table: it gets what the real function gives at once, which is one more level of
+//   a recursive mutex, or EDEADLK from those that check. Else it waits, after an ERROR line.
 // - *Another task's*, by the table: it waits. A mutex says itself which thread has it, and the table is
 //   believed as long as they agree; then a recursive one is not tried, which would succeed.
 // - *Free, but others wait*: it waits behind them. Readers do not where readers have the lock.
-// - *The thread's, but nobody's in the table*: code outside tasks has locked it, or a call that is not hooked.
-//   A recursive mutex has one more level; for all others it waits, and looks again soon.
+// - *The thread's, but nobody's in the table*: code outside tasks has locked it, or a call that is not
+//   hooked. A recursive mutex has one more level; for all others it waits, and looks again soon.
 // - *Another thread's*: none of these. It blocks the thread, which is counted as pinned.
 //
-// The `look` functions find out which it is, and every task that wakes looks anew. An entry of the table may be
-// out of date, as nobody is told of what is unlocked after the run, by another thread, or with these calls not
-// hooked; and the memory of a lock may be another lock's by now. What a try gets is got, and puts it right.
+// The `look` functions find out which it is, and every task that wakes looks anew. An entry of the table may
+// be out of date, as nobody is told of what is unlocked after the run, by another thread, or with these calls
+// not hooked; and the memory of a lock may be another's by now. What a try gets is got, and puts it right.
 //
 // # How a task waits
 //
 // In a list of the lock's entry, first come, first served: whoever unlocks wakes the first, and who comes
-// meanwhile waits behind it, as the first would never get its turn otherwise. It wakes by itself, too, at times,
-// since an unlock may have been seen by nobody. Neither a cancellation nor the task's deadline ends the wait,
-// since callers do not expect that a lock fails: `wait_regardless` of the core.
+// meanwhile waits behind it, as the first would never get its turn otherwise. It wakes by itself, too, at
+// times, since an unlock may have been seen by nobody. Neither a cancellation nor a deadline of the task ends
+// the wait, since callers do not expect that a lock fails: `wait_regardless` of the core.
 //
 // # Whose the memory is
 //
 // The table is its scheduler's: it is there from the first lock of a task until the scheduler is destroyed,
 // whichever threads have run it. The nodes of waiting tasks are on their stacks; they end with the scheduler,
 // and so with the table. It is made of mapped pages: malloc() may itself be what has called. Entries move, so
-// nobody keeps their addresses over a suspension. Without memory a lock is not known, as without this library.
+// nobody keeps their addresses over a suspension. Without memory a lock is not known.
 //
 // A signal handler may come at any moment: it finds `changing` set in the middle of a change, and then leaves
 // the table alone. A child of fork() has no scheduler, so its calls are the real ones.
