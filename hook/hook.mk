@@ -33,6 +33,7 @@ $(hook_archive): $(hook_sources) $(hook_headers)
 	@$(call hook_build,$(hook_objects)/wrapped,-fPIE -DMAJJEN_HOOK_WRAP)
 	@rm -f "$@"
 	@$(CC) -r -nostdlib -o "$(hook_objects)/majjen-hook.o" "$(hook_objects)"/wrapped/*.o
+	@objcopy --localize-hidden "$(hook_objects)/majjen-hook.o"
 	@$(AR) rcs "$@" "$(hook_objects)/majjen-hook.o"
 
 # One option for each function that the archive has, by the names that programs use. By those with two
