@@ -64,7 +64,8 @@ static void both_tasks_are_named_once_for_each_place(void) {
   has(warning, "\"the holder\" has locked");
   has(warning, "mj_hook_set_enabled(false)");
   has(warning, "the mutex");
-  has(warning, program_invocation_short_name);
+  // Linked with nothing shared there is only an address.
+  if (strstr(warning, "wanted at 0x") == NULL) has(warning, program_invocation_short_name);
   has_address(warning, &mutex);
   usleep(1100000);
   CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);

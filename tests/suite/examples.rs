@@ -7,7 +7,7 @@
 
 mod chat;
 mod checksum;
-mod cluster;
+pub mod cluster;
 mod http;
 mod port_scan;
 mod process;
@@ -243,7 +243,7 @@ fn postgresql() -> Completion {
 }
 
 /// The flags to compile and link with libpq, if its development files are installed.
-fn libpq_flags() -> Option<[String; 3]> {
+pub fn libpq_flags() -> Option<[String; 3]> {
     let directory = |option: &str| {
         let Output { stdout, .. } = Command::new("pg_config").arg(option).output().ok()?;
         Some(String::from_utf8(stdout).expect("a path").trim().to_owned())

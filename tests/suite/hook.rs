@@ -9,6 +9,7 @@
 
 mod copies;
 mod library;
+mod servers;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -115,6 +116,7 @@ pub fn trials() -> Vec<Trial> {
     }
     trials.extend(library::trials());
     trials.extend(copies::trials());
+    trials.extend(servers::trials());
     trials
 }
 

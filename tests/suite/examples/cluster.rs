@@ -18,8 +18,12 @@ use crate::running::{PATIENCE, Running};
 pub struct Cluster {
     server: Running,
     programs: PathBuf,
+    /// Also of the Unix socket, whose name has it.
+    port: u16,
     temp_dir: Arc<TempDir>,
 }
+
+const PORT: u16 = 5432;
 
 /// The account that runs the server, when the test runs as root: PostgreSQL refuses root.
 #[derive(Clone, Copy)]
@@ -31,6 +35,15 @@ struct Account {
 impl Cluster {
     /// Creates and starts a cluster; `None` if PostgreSQL is not installed.
     pub fn start() -> Option<Cluster> {
+        Cluster::start_with(&["listen_addresses=", "max_connections=20"], PORT, None)
+    }
+
+    /// The same with these settings, this port, and a certificate and its key, as text.
+    pub fn start_with(
+        settings: &[&str],
+        port: u16,
+        certificate: Option<[String; 2]>,
+    ) -> Option<Cluster> {
         let programs = newest_programs()?;
         let account = unprivileged_account();
         // In the directory for temporary files, which any user can reach.
@@ -56,16 +69,24 @@ impl Cluster {
             .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale"])
             .args(["--no-sync", "--pgdata=data"]);
         succeed(&mut initdb, temp_dir.path());
+        for (name, text) in ["server.crt", "server.key"].iter().zip(certificate.iter().flatten()) {
+            let path = temp_dir.path().join("data").join(name);
+            fs::write(&path, text).expect("write a file for TLS");
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("keep it secret");
+            if let Some(Account { uid, gid }) = account {
+                chown(&path, Some(uid), Some(gid)).expect("give it to the server's user");
+            }
+        }
         let mut postgres = command("postgres");
         postgres.args(["-D", "data", "-k"]).arg(temp_dir.path());
-        for setting in
-            ["listen_addresses=", "fsync=off", "max_connections=20", "shared_buffers=16MB"]
-        {
+        let port_setting = format!("port={port}");
+        let all = ["fsync=off", "shared_buffers=16MB", &port_setting];
+        for setting in all.iter().chain(settings) {
             postgres.args(["-c", setting]);
         }
         // SIGQUIT ends the server and its processes at once.
         let server = Running::start(postgres, libc::SIGQUIT, Arc::clone(&temp_dir));
-        let cluster = Cluster { server, programs, temp_dir };
+        let cluster = Cluster { server, programs, port, temp_dir };
         cluster.wait_until_ready();
         Some(cluster)
     }
@@ -84,7 +105,8 @@ impl Cluster {
 
     /// The connection string of the server, for libpq.
     pub fn connection_string(&self) -> String {
-        format!("host={} user=postgres dbname=postgres", self.temp_dir.path().display())
+        let directory = self.temp_dir.path().display();
+        format!("host={directory} port={} user=postgres dbname=postgres", self.port)
     }
 
     fn client(&self, name: &str) -> Command {

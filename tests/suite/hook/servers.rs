@@ -1,0 +1,192 @@
+//! Libraries that know nothing of Majjen, as they are packaged, on real servers: the programs in
+//! `c-tests/hook/servers/`. Each runs in threads without the hooks first, and then in tasks with them. What
+//! is not installed is skipped.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use super::link_hook;
+use crate::examples::cluster::Cluster;
+use crate::examples::libpq_flags;
+use crate::library::{self, TempDir};
+use crate::running::{PATIENCE, Running};
+use crate::toolchain::{self, missing};
+use crate::{process, program};
+
+/// The trials of this module.
+pub fn trials() -> Vec<Trial> {
+    let all: [(&str, fn(bool) -> Result<Completion, Failed>); 6] = [
+        ("libpq", postgresql),
+        ("hiredis", redis),
+        ("memcached", memcached),
+        ("mariadb", mariadb),
+        ("curl", curl),
+        ("openssl", openssl),
+    ];
+    let ways = [("threads", false), ("hooked", true)];
+    let trials = all.into_iter().flat_map(|(name, run)| {
+        ways.map(|(way, hooked)| {
+            Trial::ignorable_test(format!("hook::servers::{name}::{way}"), move || run(hooked))
+        })
+    });
+    trials.collect()
+}
+
+/// Longer than the programs take, which have limits of their own.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Compiles a program with the flags for its library, in tasks with the hooks or in threads without.
+fn compile(
+    name: &str,
+    flags: &[String],
+    hooked: bool,
+    temp_dir: &TempDir,
+) -> Result<PathBuf, Failed> {
+    let program = temp_dir.path().join(name);
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-O1", "-g", "-pthread", "-Wall", "-Wextra", "-Werror", "-I"]);
+    compiler.arg(library::root().join("include")).arg("-I").arg(library::root().join("hook"));
+    compiler.arg(library::root().join(format!("c-tests/hook/servers/{name}.c")));
+    compiler.arg("-o").arg(&program).arg("-Wl,--no-as-needed");
+    if hooked {
+        link_hook(&mut compiler, temp_dir)?;
+    }
+    temp_dir.link_shared(&mut compiler)?;
+    program::run_compiler(compiler.args(flags), temp_dir)?;
+    Ok(program)
+}
+
+/// Runs a program until it ends, and shows the figures that it prints.
+fn run(
+    name: &str,
+    flags: &[String],
+    hooked: bool,
+    arguments: &[String],
+) -> Result<Completion, Failed> {
+    let temp_dir = TempDir::new()?;
+    let program = compile(name, flags, hooked, &temp_dir)?;
+    let mut command = program::command(&program);
+    command.args(arguments);
+    if !hooked {
+        command.env("MAJJEN_HOOK_THREADS", "1");
+    }
+    let finished = process::run(&mut command, LIMIT, temp_dir.path())?;
+    for line in finished.output.lines().filter(|line| line.contains(" took ")) {
+        eprintln!("{name}: {line}");
+    }
+    program::verdict(&finished)
+}
+
+fn not_installed(what: &str) -> Result<Completion, Failed> {
+    Ok(Completion::ignored_with(format!("{what} is not installed")))
+}
+
+/// What pkg-config says of a library; nothing if it does not know it.
+fn pkg_config(library: &str) -> Option<Vec<String>> {
+    let output = Command::new("pkg-config").args(["--cflags", "--libs", library]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// A port that nobody listens at.
+fn free_port() -> Result<u16, Failed> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Starts a server that is ready once its socket is there.
+fn start(mut command: Command, socket: &str, temp_dir: &Arc<TempDir>) -> Result<Running, Failed> {
+    command.current_dir(temp_dir.path());
+    let mut server = Running::start(command, libc::SIGKILL, Arc::clone(temp_dir));
+    let deadline = Instant::now() + PATIENCE;
+    while std::os::unix::net::UnixStream::connect(temp_dir.path().join(socket)).is_err() {
+        if Instant::now() > deadline || server.ends_within(Duration::ZERO) {
+            return Err(format!("the server is not ready: {}", server.output()).into());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(server)
+}
+
+fn socket_of(name: &str, temp_dir: &TempDir) -> String {
+    temp_dir.path().join(name).display().to_string()
+}
+
+fn postgresql(hooked: bool) -> Result<Completion, Failed> {
+    let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let certificate = [key.cert.pem(), key.signing_key.serialize_pem()];
+    let port = free_port()?;
+    let settings = ["listen_addresses=127.0.0.1", "max_connections=220", "ssl=on"];
+    let Some(cluster) = Cluster::start_with(&settings, port, Some(certificate)) else {
+        return not_installed("postgresql");
+    };
+    let socket = cluster.connection_string();
+    let tcp = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres");
+    let ways = [socket, format!("{tcp} sslmode=disable"), format!("{tcp} sslmode=require")];
+    let result = run("libpq", &flags, hooked, &ways);
+    cluster.stop();
+    result
+}
+
+fn redis(hooked: bool) -> Result<Completion, Failed> {
+    let (Some(flags), None) = (pkg_config("hiredis"), missing("redis-server")) else {
+        return not_installed("redis-server or libhiredis-dev");
+    };
+    let temp_dir = Arc::new(TempDir::new()?);
+    let mut server = Command::new("redis-server");
+    server.args(["--port", "0", "--unixsocket", "socket", "--save", ""]);
+    let _server = start(server, "socket", &temp_dir)?;
+    run("hiredis", &flags, hooked, &[socket_of("socket", &temp_dir)])
+}
+
+fn memcached(hooked: bool) -> Result<Completion, Failed> {
+    let (Some(flags), None) = (pkg_config("libmemcached"), missing("memcached")) else {
+        return not_installed("memcached or libmemcached-dev");
+    };
+    let temp_dir = Arc::new(TempDir::new()?);
+    let mut server = Command::new("memcached");
+    server.args(["-u", "root", "-s", "socket"]);
+    let server = start(server, "socket", &temp_dir)?;
+    let arguments = [socket_of("socket", &temp_dir), server.id().to_string()];
+    run("memcached", &flags, hooked, &arguments)
+}
+
+fn mariadb(hooked: bool) -> Result<Completion, Failed> {
+    let (Some(flags), None, None) =
+        (pkg_config("libmariadb"), missing("mariadbd"), missing("mariadb-install-db"))
+    else {
+        return not_installed("mariadb-server or libmariadb-dev");
+    };
+    let temp_dir = Arc::new(TempDir::new()?);
+    let data = format!("--datadir={}", temp_dir.path().join("data").display());
+    let user = "--user=root";
+    let mut install = Command::new("mariadb-install-db");
+    install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    install.args([&data, user]);
+    let finished = process::run(&mut install, LIMIT, temp_dir.path())?;
+    if !finished.succeeded() {
+        return Err(format!("mariadb-install-db {}", finished.describe()).into());
+    }
+    let mut server = Command::new("mariadbd");
+    server.args(["--no-defaults", "--skip-networking", "--max-connections=220", user, &data]);
+    server.args(["--innodb-buffer-pool-size=8M"]);
+    server.arg(format!("--socket={}", socket_of("socket", &temp_dir)));
+    let _server = start(server, "socket", &temp_dir)?;
+    run("mariadb", &flags, hooked, &[socket_of("socket", &temp_dir)])
+}
+
+fn curl(hooked: bool) -> Result<Completion, Failed> {
+    let Some(flags) = pkg_config("libcurl") else { return not_installed("libcurl4-openssl-dev") };
+    run("curl", &flags, hooked, &[])
+}
+
+fn openssl(hooked: bool) -> Result<Completion, Failed> {
+    let Some(flags) = pkg_config("openssl") else { return not_installed("libssl-dev") };
+    run("openssl", &flags, hooked, &[])
+}
