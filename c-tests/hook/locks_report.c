@@ -144,6 +144,37 @@ static void locks_twice(void* argument) {
   ended++;
 }
 
+static void has_a_limit(void* argument) {
+  (void)argument;
+  CHECK_INT(pthread_mutex_lock(&mutex), ==, 0);
+  struct timespec time;
+  clock_gettime(CLOCK_REALTIME, &time);
+  time.tv_nsec += 10000000;
+  if (time.tv_nsec >= 1000000000) time.tv_nsec -= 1000000000, time.tv_sec++;
+  CHECK_INT(pthread_mutex_timedlock(&mutex, &time), ==, ETIMEDOUT);
+  CHECK_INT(pthread_mutex_unlock(&mutex), ==, 0);
+  ended++;
+}
+
+static void reads_and_writes(void* argument) {
+  (void)argument;
+  CHECK_INT(pthread_rwlock_rdlock(&rwlock), ==, 0);
+  CHECK_INT(pthread_rwlock_wrlock(&rwlock), ==, 0);
+  ended++;
+}
+
+static void a_limit_is_no_knot_but_a_reader_that_writes_is(void) {
+  init();
+  start(has_a_limit, NULL);
+  while (ended == 0) usleep(1000);
+  CHECK_UINT(errors, ==, 0);
+  start(reads_and_writes, NULL);
+  while (errors == 0) usleep(1000);
+  has(error, "has locked the rwlock");
+  CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
+  while (ended == 1) usleep(1000);
+}
+
 static void who_waits_for_itself_is_told_at_once(void) {
   init();
   start(locks_twice, NULL);
@@ -166,6 +197,7 @@ int main(void) {
   RUN_HOOKED(a_reader_is_named);
   RUN_HOOKED(one_that_has_ended_is_told);
   RUN_HOOKED(the_threads_own_is_told);
+  RUN_HOOKED(a_limit_is_no_knot_but_a_reader_that_writes_is);
   RUN_HOOKED(who_waits_for_itself_is_told_at_once);
   return 0;
 }

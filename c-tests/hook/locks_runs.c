@@ -121,6 +121,43 @@ static void the_next_run_may_be_on_another_thread(void) {
   mj_log_set_level(MJ_LOG_WARN);
 }
 
+static pthread_mutex_t recursive = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+static void holds_recursive(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  CHECK_INT(pthread_mutex_lock(&recursive), ==, 0);
+  mj_scheduler_stop(scheduler);
+  do usleep(1000);
+  while (ended == 0);
+  CHECK_INT(pthread_mutex_unlock(&recursive), ==, 0);
+  mj_task_exit();
+}
+
+static void tries_recursive(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(pthread_mutex_trylock(&recursive), ==, EBUSY);
+  ended++;
+  CHECK_INT(pthread_mutex_lock(&recursive), ==, 0);
+  CHECK_INT(pthread_mutex_unlock(&recursive), ==, 0);
+  mj_task_exit();
+}
+
+static void owners_are_known_in_the_next_run(void) {
+  init();
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, holds_recursive, NULL);
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  // Between two runs the calls are those of the thread.
+  CHECK_INT(pthread_mutex_trylock(&recursive), ==, 0);
+  CHECK_INT(pthread_mutex_unlock(&recursive), ==, 0);
+  CHECK_INT(pthread_rwlock_rdlock(&rwlock), ==, 0);
+  CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
+  add_task(scheduler, tries_recursive, NULL);
+  run_and_destroy(scheduler);
+  CHECK_UINT(ended, ==, 1);
+}
+
 static void two_schedulers_on_a_thread(void) {
   mj_scheduler* first = stopped_with_waiting_tasks();
   mj_scheduler* second = new_scheduler();
@@ -186,6 +223,7 @@ int main(void) {
 #endif
   RUN(waiting_tasks_go_on_in_the_next_run);
   RUN(the_next_run_may_be_on_another_thread);
+  RUN(owners_are_known_in_the_next_run);
   RUN(two_schedulers_on_a_thread);
   RUN(a_scheduler_goes_with_those_that_wait);
   RUN(the_threads_own_is_waited_for);

@@ -196,6 +196,31 @@ static void where_writers_are_preferred_readers_wait(void) {
   wait_for(&ended, 3);
 }
 
+static void reads_without_a_timer(void* argument) {
+  (void)argument;
+  CHECK_INT(pthread_rwlock_rdlock(&lock), ==, 0);
+  unsigned now = add(&readers);
+  if (now > most_readers) most_readers = now;
+  for (int i = 0; i < 20; i++) mj_yield();
+  take(&readers);
+  CHECK_INT(pthread_rwlock_unlock(&lock), ==, 0);
+  add(&ended);
+}
+
+// Each lets the next one in.
+static void readers_follow_each_other_at_once(void) {
+  if (in_threads()) return;
+  init(PTHREAD_RWLOCK_PREFER_READER_NP);
+  CHECK_INT(pthread_rwlock_wrlock(&lock), ==, 0);
+  for (int i = 0; i < 10; i++) start(reads_without_a_timer, NULL);
+  usleep(1000);
+  uint64_t timers = mj_scheduler_get_metrics(hooked_scheduler)->timer_expirations;
+  CHECK_INT(pthread_rwlock_unlock(&lock), ==, 0);
+  while (get(&ended) < 10) mj_yield();
+  CHECK_UINT(most_readers, ==, 10);
+  CHECK_UINT(mj_scheduler_get_metrics(hooked_scheduler)->timer_expirations, <, timers + 5);
+}
+
 static void* writes_in_a_thread(void* argument) {
   CHECK_INT(pthread_rwlock_wrlock(&lock), ==, 0);
   add(&writers);
@@ -233,6 +258,7 @@ int main(void) {
   RUN_HOOKED(a_reader_is_not_stopped_by_who_waits_for_it);
   RUN_HOOKED(a_reader_in_a_loop_does_not_keep_writers_out);
   RUN_HOOKED(where_writers_are_preferred_readers_wait);
+  RUN_HOOKED(readers_follow_each_other_at_once);
   RUN_HOOKED(one_of_another_thread_blocks_the_thread);
   return 0;
 }

@@ -246,13 +246,25 @@ static pthread_mutex_t once[100000];
 
 static void what_is_unlocked_is_forgotten(void) {
   init();
-  pthread_mutex_lock(&once[0]);
-  pthread_mutex_unlock(&once[0]);
+  pthread_mutex_lock(&mutex);
+  pthread_mutex_unlock(&mutex);
+  for (size_t i = 0; i < 100000; i++) once[i] = recursive;
   size_t before = mapped_pages();
   for (size_t i = 0; i < 100000; i++) {
     CHECK_INT(pthread_mutex_lock(&once[i]), ==, 0);
+    CHECK_INT(pthread_mutex_lock(&once[i]), ==, 0);
+    CHECK_INT(pthread_mutex_unlock(&once[i]), ==, 0);
     CHECK_INT(pthread_mutex_unlock(&once[i]), ==, 0);
   }
+  memset(once, 0, sizeof once);
+  pthread_rwlock_t* rwlocks = (pthread_rwlock_t*)once;
+  for (size_t i = 0; i < 70000; i++) {
+    CHECK_INT(pthread_rwlock_rdlock(&rwlocks[i]), ==, 0);
+    CHECK_INT(pthread_rwlock_rdlock(&rwlocks[i]), ==, 0);
+    CHECK_INT(pthread_rwlock_unlock(&rwlocks[i]), ==, 0);
+    CHECK_INT(pthread_rwlock_unlock(&rwlocks[i]), ==, 0);
+  }
+  memset(once, 0, sizeof once);
   if (!sanitized()) CHECK_UINT(mapped_pages(), <, before + 256);
 }
 

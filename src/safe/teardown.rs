@@ -38,19 +38,13 @@ fn end(core: &Scheduler, shared: &Shared, is_discarded: impl Fn(&Record) -> bool
     let mut given_up = 0;
     let mut next = deepest(core, u32::MAX);
     while let Some(depth) = next {
-        for task in core.tasks.iter() {
-            let Some(record) = Record::of(task).filter(|record| record.depth == depth) else {
-                continue;
-            };
-            if !has_begun(task) {
-                if is_discarded(record) {
-                    discard(task);
-                }
-            } else if !unwind(&drain, task, turns) {
-                give_up(core, task);
-                given_up += 1;
+        // One turn for each at a time: one may wait for what another has, such as a lock of C.
+        for _ in 0..turns {
+            if !step_each(core, &drain, depth, &is_discarded) {
+                break;
             }
         }
+        given_up += give_up_rest(core, depth, &is_discarded);
         next = deepest(core, depth);
     }
     drop(drain);
@@ -87,14 +81,45 @@ fn has_begun(task: &Task) -> bool {
     task.stack.get() != Stack::NONE
 }
 
-/// Gives a task turns until it has ended. Returns whether it has.
-fn unwind(drain: &Drain<'_>, task: &Task, turns: u32) -> bool {
-    let id = task.id.get();
-    let has_ended = || !task.alive.get() || task.id.get() != id;
-    (0..turns).any(|_| {
-        drain.step(task);
-        has_ended()
-    })
+/// Gives each task of a depth that has begun a turn, and discards the others. Returns whether any has not
+/// ended.
+fn step_each(
+    core: &Scheduler,
+    drain: &Drain<'_>,
+    depth: u32,
+    is_discarded: &impl Fn(&Record) -> bool,
+) -> bool {
+    let mut are_left = false;
+    for task in core.tasks.iter() {
+        let Some(record) = Record::of(task).filter(|record| record.depth == depth) else {
+            continue;
+        };
+        if has_begun(task) {
+            let id = task.id.get();
+            drain.step(task);
+            are_left |= task.alive.get() && task.id.get() == id;
+        } else if is_discarded(record) {
+            discard(task);
+        }
+    }
+    are_left
+}
+
+/// Gives up the tasks of a depth that have begun, and discards the others. Returns how many have begun.
+fn give_up_rest(core: &Scheduler, depth: u32, is_discarded: &impl Fn(&Record) -> bool) -> usize {
+    let mut given_up = 0;
+    for task in core.tasks.iter() {
+        let Some(record) = Record::of(task).filter(|record| record.depth == depth) else {
+            continue;
+        };
+        if has_begun(task) {
+            give_up(core, task);
+            given_up += 1;
+        } else if is_discarded(record) {
+            discard(task);
+        }
+    }
+    given_up
 }
 
 /// Leaves a task that cannot be unwound as it is, for ever. Somebody may have borrowed from its
