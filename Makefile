@@ -64,8 +64,9 @@ examples: build
 	$(call example,chat)
 	$(call example,checksum)
 	$(call example,proxy)
-	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo \
-		"wait_postgresql is left out: libpq is not installed (Debian: apt install libpq-dev)")
+	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo "wait_postgresql and postgres_pool are" \
+		"left out: libpq is not installed (Debian: apt install libpq-dev)")
+	$(if $(libpq),$(call example,postgres_pool,-Wl$(comma)--no-as-needed -lmajjen-hook $(libpq)))
 	"$(examples_dir)/wait_hybrid"
 	"$(examples_dir)/wait_message_queue"
 	"$(examples_dir)/wait_mock"

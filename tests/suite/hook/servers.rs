@@ -2,7 +2,8 @@
 //! `c-tests/hook/servers/`. Each runs in threads without the hooks first, and then in tasks with them. What
 //! is not installed is skipped.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -35,7 +36,9 @@ pub fn trials() -> Vec<Trial> {
             Trial::ignorable_test(format!("hook::servers::{name}::{way}"), move || run(hooked))
         })
     });
-    trials.collect()
+    trials
+        .chain([Trial::ignorable_test("hook::servers::postgres_pool", || postgres_pool())])
+        .collect()
 }
 
 /// Longer than the programs take, which have limits of their own.
@@ -189,4 +192,51 @@ fn curl(hooked: bool) -> Result<Completion, Failed> {
 fn openssl(hooked: bool) -> Result<Completion, Failed> {
     let Some(flags) = pkg_config("openssl") else { return not_installed("libssl-dev") };
     run("openssl", &flags, hooked, &[])
+}
+
+/// The example: a web server before a database, with more clients than connections to the database.
+fn postgres_pool() -> Result<Completion, Failed> {
+    const CLIENTS: usize = 400;
+    let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
+    let Some(cluster) = Cluster::start() else { return not_installed("postgresql") };
+    let temp_dir = Arc::new(TempDir::new()?);
+    let program = temp_dir.path().join("postgres_pool");
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
+    compiler.arg(library::root().join("include"));
+    compiler.arg(library::root().join("examples-c/postgres_pool.c")).arg("-o").arg(&program);
+    link_hook(compiler.arg("-Wl,--no-as-needed"), &temp_dir)?;
+    temp_dir.link_shared(&mut compiler)?;
+    program::run_compiler(compiler.args(&flags), &temp_dir)?;
+    let mut command = program::command(&program);
+    command.args([&cluster.connection_string(), "0", "5"]);
+    let mut server = Running::start(command, libc::SIGKILL, Arc::clone(&temp_dir));
+    let address = server.wait_for_line("http://")["http://".len()..].to_owned();
+
+    let clients: Result<Vec<TcpStream>, _> =
+        (0..CLIENTS).map(|_| TcpStream::connect(&address)).collect();
+    let mut clients = clients?;
+    for _ in 0..3 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            write!(client, "GET /?name={number} HTTP/1.1\r\nHost: here\r\n\r\n")?;
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.set_read_timeout(Some(PATIENCE))?;
+            let mut answer = String::new();
+            while !answer.ends_with('\n') || !answer.contains("process") {
+                let mut part = [0; 1000];
+                match client.read(&mut part)? {
+                    0 => return Err(format!("client {number} is cut off: {answer}").into()),
+                    count => answer.push_str(&String::from_utf8_lossy(&part[..count])),
+                }
+            }
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert!(answer.contains(&format!("hello, {number}, from")), "{answer}");
+        }
+    }
+    drop(clients);
+    server.signal(libc::SIGTERM);
+    assert!(server.ends_within(PATIENCE), "{}", server.output());
+    cluster.stop();
+    Ok(Completion::Completed)
 }
