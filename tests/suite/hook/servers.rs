@@ -20,9 +20,12 @@ use crate::running::{PATIENCE, Running};
 use crate::toolchain::{self, missing};
 use crate::{process, program};
 
+/// Runs a library's program, in tasks with the hooks or in threads without.
+type Run = fn(bool) -> Result<Completion, Failed>;
+
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    let all: [(&str, fn(bool) -> Result<Completion, Failed>); 6] = [
+    let all: [(&str, Run); 6] = [
         ("libpq", postgresql),
         ("hiredis", redis),
         ("memcached", memcached),
@@ -36,9 +39,7 @@ pub fn trials() -> Vec<Trial> {
             Trial::ignorable_test(format!("hook::servers::{name}::{way}"), move || run(hooked))
         })
     });
-    trials
-        .chain([Trial::ignorable_test("hook::servers::postgres_pool", || postgres_pool())])
-        .collect()
+    trials.chain([Trial::ignorable_test("hook::servers::postgres_pool", postgres_pool)]).collect()
 }
 
 /// Longer than the programs take, which have limits of their own.
