@@ -133,7 +133,7 @@ fn newest(beginning: &str, end: &str) -> Result<Option<PathBuf>, Failed> {
 }
 
 /// rustc for a program that uses this crate.
-fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
+pub fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
     let file = temp_dir.path().join("main.rs");
     fs::write(&file, source)?;
     let crate_file = newest("libmajjen-", ".rlib")?

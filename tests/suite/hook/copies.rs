@@ -1,5 +1,6 @@
 //! Which copy of Majjen the library belongs to: that which runs the task.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use libtest_mimic::{Failed, Trial};
 use super::{link_hook, preload};
 use crate::library::{self as built, TempDir};
 use crate::program;
+use crate::rust_api;
+use crate::toolchain::with_tool;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -18,11 +21,39 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("hook::copies::two_in_one_process", two_copies),
         Trial::test("hook::copies::none_at_all", no_copy),
         Trial::test("hook::copies::a_plugin_blocks", plugin),
+        Trial::ignorable_test("hook::copies::in_a_rust_program", || {
+            with_tool("rustc", rust_program)
+        }),
     ]
 }
 
 fn part(name: &str) -> PathBuf {
     built::root().join(format!("c-tests/hook/parts/{name}.c"))
+}
+
+/// A program in Rust has the crate in it; the library is preloaded, or linked by an attribute.
+fn rust_program() -> Result<(), Failed> {
+    let source = fs::read_to_string(built::root().join("c-tests/hook/parts/std.rs"))?;
+    for linked in [false, true] {
+        let temp_dir = TempDir::new()?;
+        let mut rustc = rust_api::rustc(&temp_dir, &source)?;
+        rustc.args(["-O", "--check-cfg", "cfg(linked)"]);
+        if linked {
+            // Its arguments for the linker come last, behind the C library: so only the attribute
+            // puts the library before that.
+            link_hook(&mut Command::new("cc"), &temp_dir)?;
+            let directory = temp_dir.path().display();
+            rustc.args(["--cfg", "linked", "-L", &format!("native={directory}")]);
+            rustc.arg(format!("-Clink-arg=-Wl,-rpath,{directory}"));
+        }
+        program::run_compiler(&mut rustc, &temp_dir)?;
+        let mut command = Command::new(temp_dir.path().join("main"));
+        if !linked {
+            preload(&mut command, &built::path("libmajjen-hook.so")?);
+        }
+        program::run_command(&mut command, LIMIT, &temp_dir)?;
+    }
+    Ok(())
 }
 
 /// A compiler for one of the parts.
