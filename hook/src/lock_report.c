@@ -28,7 +28,7 @@ static bool is_new(const void *place, unsigned which) {
 // "libpq.so.5+0x1234", as tools that find the line want it.
 static const char *where(const void *place, char text[TEXT]) {
   Dl_info info;
-  if (dladdr(place, &info) == 0 || info.dli_fname == NULL) {
+  if (dladdr(place, &info) == 0 || info.dli_fname == NULL || *info.dli_fname == '\0') {
     snprintf(text, TEXT, "%p", place);
     return text;
   }
