@@ -4,7 +4,7 @@
 
 hook_objects = $(CARGO_TARGET_DIR)/hook
 hook_sources = $(wildcard hook/src/*.c)
-hook_headers = hook/majjen-hook.h $(wildcard hook/src/*.h)
+hook_headers = hook/majjen-hook.h $(wildcard hook/src/*.h) hook/hook.mk
 hook_shared = $(release)/libmajjen-hook.so
 hook_archive = $(release)/libmajjen-hook.a
 hook_options = $(release)/majjen-hook.wrap
