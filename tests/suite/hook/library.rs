@@ -262,13 +262,16 @@ fn looked_for() -> Result<(), Failed> {
     Ok(())
 }
 
+/// How many instructions, or why they cannot be counted.
+type Counted = Result<Vec<u64>, Completion>;
+
 /// A call outside tasks has a few instructions more than without the library, and in a program whose
 /// scheduler runs, too: counted one by one.
 fn instructions() -> Result<Completion, Failed> {
     const MOST: [u64; 2] = [15, 2 * 15]; // A read; locking and unlocking.
     let temp_dir = TempDir::new()?;
     let program = program::compile(&part("steps"), &program::STRICT, Link::Shared, &[], &temp_dir)?;
-    let count = |with: bool| -> Result<Result<Vec<u64>, Completion>, Failed> {
+    let count = |with: bool| -> Result<Counted, Failed> {
         let mut command = program::command(&program);
         if with {
             preload(&mut command, &built::path("libmajjen-hook.so")?);
