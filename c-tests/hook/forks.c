@@ -194,6 +194,68 @@ static void a_lock_does_not_stay_in_a_child(void) {
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
 }
 
+// ---- tasks that wait in a hooked call when another one forks
+
+static unsigned went_on;
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+
+static void reads_one(void* argument) {
+  (void)argument;
+  char bytes[2];
+  CHECK_INT(recv(ends[1], bytes, 2, MSG_WAITALL), ==, 2);
+  add_one(&went_on);
+}
+
+static void polls(void* argument) {
+  (void)argument;
+  struct pollfd one = {ends[1], POLLIN, 0};
+  CHECK_INT(poll(&one, 1, -1), ==, 1);
+  add_one(&went_on);
+}
+
+static void wants_the_lock(void* argument) {
+  (void)argument;
+  CHECK_INT(pthread_mutex_lock(&held), ==, 0);
+  CHECK_INT(pthread_mutex_unlock(&held), ==, 0);
+  add_one(&went_on);
+}
+
+static void sleeps_a_while(void* argument) {
+  (void)argument;
+  CHECK_INT(usleep(30000), ==, 0);
+  add_one(&went_on);
+}
+
+// They go on in the child, too, as tasks do.
+static void those_in_a_call_go_on_in_a_child(void) {
+  if (in_threads()) return;
+  went_on = 0;
+  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ==, 0);
+  CHECK_INT(pthread_mutex_lock(&held), ==, 0);
+  start(reads_one, NULL);
+  start(polls, NULL);
+  start(wants_the_lock, NULL);
+  start(sleeps_a_while, NULL);
+  let_others_wait();
+  pid_t pid = fork();
+  if (pid == 0) {
+    pthread_mutex_unlock(&held);
+    for (int i = 0; i < 2; i++) {
+      mj_sleep_ns(1000000);
+      CHECK_INT(write(ends[0], "x", 1), ==, 1);
+    }
+    for (int i = 0; i < 20000 && went_on < 4; i++) mj_sleep_ns(1000000);
+    _exit(went_on == 4 ? 7 : (int)went_on);
+  }
+  CHECK_INT(mj_hook_set_enabled(false), ==, 0);  // What comes is the child's.
+  check_child(pid, 7);
+  CHECK_INT(mj_hook_set_enabled(true), ==, 0);
+  CHECK_INT(pthread_mutex_unlock(&held), ==, 0);
+  CHECK_INT(write(ends[0], "xy", 2), ==, 2);
+  wait_until(&went_on, 4);
+  close_ends();
+}
+
 static void fork_between_runs(void) {
   pid_t pid = fork();
   if (pid == 0) {
@@ -208,6 +270,7 @@ int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_HOOKED(a_child_is_not_hooked);
   if (!under_thread_sanitizer()) RUN_HOOKED(a_child_may_run_a_scheduler);
+  if (!under_thread_sanitizer()) RUN_HOOKED(those_in_a_call_go_on_in_a_child);
   RUN_HOOKED(programs_are_started);
   // Valgrind makes a fork() of vfork(), and misses what other threads have in a child, where they are not.
   if (!under_valgrind()) {

@@ -25,7 +25,9 @@ enum { NS_PER_US = 1000, NS_PER_MS = 1000 * 1000, NS_PER_S = 1000 * 1000 * 1000 
 // This thread's. A task that has suspended may go on on another thread: what has taken its address asks
 // again by here().
 struct thread {
-  const struct mj_hook_run *run;  // NULL where no scheduler runs.
+  const struct mj_hook_run *run;  // NULL where no scheduler runs, and where nothing is hooked.
+  // The same, but also in a child of fork(), where tasks go on that were in the middle of a hooked call.
+  const struct mj_hook_run *known;
   unsigned completed;  // How many calls have not suspended since one did.
   struct locks *locks;  // Of the scheduler that runs, if its tasks have locked anything: locks.h.
   locale_t locale;  // kept.c: what tasks have that have not set one.
@@ -45,7 +47,7 @@ static inline struct mj_task *hooked(unsigned kind) {
   return ((const bool *)task)[run->unhooked_offset] ? NULL : task;
 }
 
-static inline const struct mj_hook_calls *calls(void) { return here()->run->calls; }
+static inline const struct mj_hook_calls *calls(void) { return here()->known->calls; }
 
 extern mj_hook_counts counts;
 void count(uint64_t *which);

@@ -66,7 +66,7 @@ __attribute__((cold)) static struct locks *make_locks(struct thread *thread) {
   struct first *first = map(sizeof *first);
   if (first == NULL) return NULL;
   first->locks = (struct locks){
-      .scheduler = thread->run->scheduler, .entries = first->entries, .bits = FIRST_BITS};
+      .scheduler = thread->known->scheduler, .entries = first->entries, .bits = FIRST_BITS};
   lock_all();
   first->locks.next = all;
   all = &first->locks;

@@ -5,7 +5,7 @@
 bool begin_request(struct request *request) {
   request->locks = usable_locks();
   if (request->locks == NULL) return false;
-  const struct mj_hook_run *run = here()->run;
+  const struct mj_hook_run *run = here()->known;
   request->calls = run->calls;
   request->scheduler = run->scheduler;
   request->task = run->calls->task_get_id(*run->current_task);

@@ -135,7 +135,7 @@ __attribute__((noinline)) static int unlock_known(pthread_rwlock_t *lock) {
   struct locks *locks = here()->locks;
   int answer = REAL(pthread_rwlock_unlock)(lock);
   if (answer != 0 || locks->changing) return answer;
-  const struct mj_hook_run *run = here()->run;
+  const struct mj_hook_run *run = here()->known;
   const struct mj_task *task = *run->current_task;
   uint64_t id = task == NULL ? 0 : run->calls->task_get_id(task);
   begin_change(locks);

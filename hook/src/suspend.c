@@ -3,7 +3,7 @@
 #include "hook.h"
 #include "kept.h"
 
-uint64_t now_ns(void) { return calls()->scheduler_now_ns(here()->run->scheduler); }
+uint64_t now_ns(void) { return calls()->scheduler_now_ns(here()->known->scheduler); }
 
 uint64_t after_ns(uint64_t ns) {
   uint64_t now = now_ns();
@@ -20,8 +20,7 @@ uint64_t left_ns(uint64_t deadline_ns) {
 
 // A child of vfork() has its parent's memory: what it did to the scheduler, the parent would find.
 static bool is_other_process(void) {
-  const struct mj_hook_run *run = this_thread.run;
-  return run == NULL || getpid() != process_id();
+  return getpid() != process_id();
 }
 
 bool is_in_its_task(void) { return !is_in_handler() && !is_other_process(); }

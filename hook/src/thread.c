@@ -88,7 +88,7 @@ EXPORT const void *mj_hook_attach(const void *told) {
   }
   const void *before = this_thread.run;
   if (before == NULL) this_thread.locale = uselocale((locale_t)0);
-  this_thread.run = run;
+  this_thread.run = this_thread.known = run;
   this_thread.locks = run == NULL ? NULL : find_locks(run->scheduler);
   return before;
 }
