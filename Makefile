@@ -45,6 +45,8 @@ libpq_include = $(shell pg_config --includedir 2>/dev/null)
 libpq = $(if $(wildcard $(libpq_include)/libpq-fe.h), \
 	-I"$(libpq_include)" -L"$(shell pg_config --libdir)" -lpq)
 
+openssl = $(shell pkg-config --cflags --libs openssl 2>/dev/null)
+
 # $(call example,NAME,LIBRARIES) compiles one.
 example = $(CC) -std=c99 -O2 -o "$(examples_dir)/$(1)" examples-c/$(1).c \
 	-Iinclude -L"$(release)" -lmajjen $(2) -Wl,-rpath,'$$ORIGIN/../release'
@@ -67,6 +69,7 @@ examples: build
 	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo "wait_postgresql and postgres_pool are" \
 		"left out: libpq is not installed (Debian: apt install libpq-dev)")
 	$(if $(libpq),$(call example,postgres_pool,-Wl$(comma)--no-as-needed -lmajjen-hook $(libpq)))
+	$(if $(openssl),$(call example,tls_echo,-Wl$(comma)--no-as-needed -lmajjen-hook $(openssl)))
 	"$(examples_dir)/wait_hybrid"
 	"$(examples_dir)/wait_message_queue"
 	"$(examples_dir)/wait_mock"

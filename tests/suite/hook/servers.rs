@@ -7,8 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -39,7 +39,11 @@ pub fn trials() -> Vec<Trial> {
             Trial::ignorable_test(format!("hook::servers::{name}::{way}"), move || run(hooked))
         })
     });
-    trials.chain([Trial::ignorable_test("hook::servers::postgres_pool", postgres_pool)]).collect()
+    let examples = [
+        Trial::ignorable_test("hook::servers::postgres_pool", postgres_pool),
+        Trial::ignorable_test("hook::servers::tls_echo", tls_echo),
+    ];
+    trials.chain(examples).collect()
 }
 
 /// Longer than the programs take, which have limits of their own.
@@ -195,20 +199,71 @@ fn openssl(hooked: bool) -> Result<Completion, Failed> {
     run("openssl", &flags, hooked, &[])
 }
 
+/// Compiles an example with the hooks.
+fn compile_example(
+    name: &str,
+    flags: &[String],
+    temp_dir: &Arc<TempDir>,
+) -> Result<PathBuf, Failed> {
+    let program = temp_dir.path().join(name);
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
+    compiler.arg(library::root().join("include"));
+    compiler.arg(library::root().join(format!("examples-c/{name}.c"))).arg("-o").arg(&program);
+    link_hook(compiler.arg("-Wl,--no-as-needed"), temp_dir)?;
+    temp_dir.link_shared(&mut compiler)?;
+    program::run_compiler(compiler.args(flags), temp_dir)?;
+    Ok(program)
+}
+
+/// The example: TLS by OpenSSL's blocking calls, beside clients that say nothing.
+fn tls_echo() -> Result<Completion, Failed> {
+    let Some(flags) = pkg_config("openssl") else { return not_installed("libssl-dev") };
+    let temp_dir = Arc::new(TempDir::new()?);
+    let program = compile_example("tls_echo", &flags, &temp_dir)?;
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    fs::write(temp_dir.path().join("cert.pem"), key.cert.pem())?;
+    fs::write(temp_dir.path().join("key.pem"), key.signing_key.serialize_pem())?;
+    let mut command = program::command(&program);
+    command.args(["cert.pem", "key.pem"]).current_dir(temp_dir.path());
+    let mut server = Running::start(command, libc::SIGKILL, Arc::clone(&temp_dir));
+    let address = server.wait_for_line("127.0.0.1:");
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(key.cert.der().clone())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = Arc::new(config);
+    let silent: Result<Vec<TcpStream>, _> = (0..20).map(|_| TcpStream::connect(&address)).collect();
+    let silent = silent?;
+    for number in 0..20 {
+        let name = "localhost".try_into()?;
+        let connection = rustls::ClientConnection::new(Arc::clone(&config), name)?;
+        let stream = TcpStream::connect(&address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut client = rustls::StreamOwned::new(connection, stream);
+        let said = format!("said by {number}");
+        client.write_all(said.as_bytes())?;
+        let mut heard = vec![0; said.len()];
+        client.read_exact(&mut heard)?;
+        assert_eq!(String::from_utf8_lossy(&heard), said);
+    }
+    drop(silent);
+    server.signal(libc::SIGINT);
+    assert!(server.ends_within(PATIENCE), "{}", server.output());
+    Ok(Completion::Completed)
+}
+
 /// The example: a web server before a database, with more clients than connections to the database.
 fn postgres_pool() -> Result<Completion, Failed> {
     const CLIENTS: usize = 400;
     let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
     let Some(cluster) = Cluster::start() else { return not_installed("postgresql") };
     let temp_dir = Arc::new(TempDir::new()?);
-    let program = temp_dir.path().join("postgres_pool");
-    let mut compiler = toolchain::c_compiler();
-    compiler.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
-    compiler.arg(library::root().join("include"));
-    compiler.arg(library::root().join("examples-c/postgres_pool.c")).arg("-o").arg(&program);
-    link_hook(compiler.arg("-Wl,--no-as-needed"), &temp_dir)?;
-    temp_dir.link_shared(&mut compiler)?;
-    program::run_compiler(compiler.args(&flags), &temp_dir)?;
+    let program = compile_example("postgres_pool", &flags, &temp_dir)?;
     let mut command = program::command(&program);
     command.args([&cluster.connection_string(), "0", "5"]);
     let mut server = Running::start(command, libc::SIGKILL, Arc::clone(&temp_dir));
