@@ -361,10 +361,19 @@ EXPORT ssize_t HOOK(sendto)(int fd, const void *buffer, size_t bytes, int flags,
                             __CONST_SOCKADDR_ARG address, socklen_t length) {
   if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
     return REAL(sendto)(fd, buffer, bytes, flags, address, length);
-  struct iovec one = {(void *)buffer, bytes};
+  // Mostly there is room for all.
+  ssize_t sent = REAL(sendto)(fd, buffer, bytes, flags | MSG_DONTWAIT, address, length);
+  if (sent == (ssize_t)bytes || (sent < 0 && errno != EAGAIN)) {
+    completed();
+    return sent;
+  }
+  if (sent < 0) sent = 0;
+  struct iovec rest = {(char *)buffer + sent, bytes - (size_t)sent};
   struct msghdr message = {
-      .msg_name = (void *)address.__sockaddr__, .msg_namelen = length, .msg_iov = &one, .msg_iovlen = 1};
-  return send_message(fd, &message, flags);
+      .msg_name = (void *)address.__sockaddr__, .msg_namelen = length, .msg_iov = &rest, .msg_iovlen = 1};
+  ssize_t others = send_message(fd, &message, flags);
+  if (others < 0) return sent > 0 ? sent : -1; // The next call tells.
+  return sent + others;
 }
 
 EXPORT ssize_t HOOK(send)(int fd, const void *buffer, size_t bytes, int flags) {
