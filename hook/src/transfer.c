@@ -371,7 +371,8 @@ EXPORT ssize_t HOOK(sendto)(int fd, const void *buffer, size_t bytes, int flags,
   struct iovec rest = {(char *)buffer + sent, bytes - (size_t)sent};
   struct msghdr message = {
       .msg_name = (void *)address.__sockaddr__, .msg_namelen = length, .msg_iov = &rest, .msg_iovlen = 1};
-  ssize_t others = send_message(fd, &message, flags);
+  // Once a part is sent the end of the reader is no signal, but for the next call.
+  ssize_t others = send_message(fd, &message, sent > 0 ? flags | MSG_NOSIGNAL : flags);
   if (others < 0) return sent > 0 ? sent : -1; // The next call tells.
   return sent + others;
 }
