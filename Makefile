@@ -169,7 +169,7 @@ fuzz: need-rust need-c-compiler need-libfuzzer
 coverage_dir = $(CARGO_TARGET_DIR)/coverage
 coverage_flags = -mllvm -runtime-counter-relocation
 llvm_version = $(shell rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-not_for_coverage = abi:: debian:: header:: hook:: install:: load:: package:: readme:: rust_api::is_clean
+not_for_coverage = ::valgrind abi:: debian:: header:: hook:: install:: load:: package:: readme:: rust_api::is_clean
 
 coverage: need-rust need-c-compiler need-coverage-tools
 	@rm -rf "$(coverage_dir)/profiles"
