@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static unsigned ended;
@@ -40,7 +41,7 @@ static void one_is_waited_for(void) {
   CHECK_INT(info.si_pid, ==, pid);
   CHECK_INT(info.si_status, ==, 3);
   CHECK_INT(waitid(P_PID, (id_t)pid, NULL, WEXITED), ==, 0);
-  stop_ticker(under_valgrind() ? 0 : 5);
+  stop_ticker(under_valgrind() ? 0 : 2);
 }
 
 static void any_is_waited_for(void) {
@@ -109,11 +110,11 @@ static void commands_run(void) {
   struct sigaction before, after;
   sigaction(SIGINT, NULL, &before);
   start_ticker();
-  CHECK_INT(WEXITSTATUS(system("sleep 0.05; exit 4")), ==, 4);
+  CHECK_INT(WEXITSTATUS(system("sleep 0.3; exit 4")), ==, 4);
   CHECK_INT(system("true"), ==, 0);
   CHECK_INT(WEXITSTATUS(system("/no/such/program 2>/dev/null")), ==, 127);
   CHECK_INT(system(NULL), !=, 0);
-  stop_ticker(under_valgrind() ? 0 : 5);
+  stop_ticker(under_valgrind() ? 0 : 2);
   int status = system("kill -TERM $$");
   CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
   sigaction(SIGINT, NULL, &after);
@@ -140,35 +141,155 @@ static void commands_run_at_once(void) {
 
 static void a_pipe_is_closed_when_its_command_has_ended(void) {
   start_ticker();
-  FILE* stream = popen("sleep 0.05; exit 6", "r");
+  FILE* stream = popen("sleep 0.3; exit 6", "r");
   CHECK(stream != NULL);
   int status = pclose(stream);
   CHECK_INT(WEXITSTATUS(status), ==, 6);
-  stop_ticker(under_valgrind() ? 0 : 5);
+  stop_ticker(under_valgrind() ? 0 : 2);
   stream = popen("cat >/dev/null", "w");
   CHECK_INT(fputs("some text", stream), >, 0);
   CHECK_INT(pclose(stream), ==, 0);
 }
 
-static pid_t canceled_child;
+static void ends_by_and_by(void* argument) {
+  (void)argument;
+  for (int i = 0; i < 10; i++) {
+    int status;
+    pid_t pid = waitpid(-1, &status, 0);
+    CHECK_INT(pid, >, 0);
+    CHECK_INT(WEXITSTATUS(status), ==, 40);
+  }
+  add_one(&ended);
+}
+
+static void several_wait_for_any(void) {
+  ended = 0;
+  for (unsigned i = 0; i < 40; i++) child_that_ends(i * 1000, 40);
+  start_ticker();
+  for (int i = 0; i < 4; i++) start(ends_by_and_by, NULL);
+  wait_until(&ended, 4);
+  stop_ticker(1);
+  CHECK_FAILS(waitpid(-1, NULL, 0), ECHILD);
+}
+
+static void one_is_waited_for_by_its_descriptor(void) {
+  pid_t pid = child_that_ends(20000, 8);
+  int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (fd < 0) {
+    CHECK_INT(waitpid(pid, NULL, 0), ==, pid);
+    return;
+  }
+  siginfo_t info;
+  CHECK_INT(waitid(P_PIDFD, (id_t)fd, &info, WEXITED), ==, 0);
+  CHECK_INT(info.si_pid, ==, pid);
+  CHECK_INT(info.si_status, ==, 8);
+  CHECK_INT(fcntl(fd, F_GETFD), >=, 0);  // It is the caller's.
+  CHECK_INT(close(fd), ==, 0);
+  CHECK_FAILS(waitid(P_PID, (id_t)pid, &info, WEXITED), ECHILD);
+}
+
+static void others_are_spawned(void) {
+  char* arguments[] = {"sh", "-c", "sleep 0.02; exit 5", NULL};
+  pid_t pid;
+  int status;
+  start_ticker();
+  CHECK_INT(posix_spawn(&pid, "/bin/sh", NULL, NULL, arguments, environ), ==, 0);
+  CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+  CHECK_INT(WEXITSTATUS(status), ==, 5);
+  stop_ticker(2);
+}
+
+// A child that is made while a command of another task runs has its parent's signals.
+static void runs_a_long_command(void* argument) {
+  (void)argument;
+  CHECK_INT(WEXITSTATUS(system("sleep 0.1; exit 1")), ==, 1);
+  add_one(&ended);
+}
+
+static void children_know_of_no_command(void) {
+  ended = 0;
+  start(runs_a_long_command, NULL);
+  let_others_wait();
+  pid_t pid = fork();
+  CHECK_INT(pid, >=, 0);
+  if (pid == 0) {
+    struct sigaction interrupt;
+    sigaction(SIGINT, NULL, &interrupt);
+    bool is_as_before = interrupt.sa_handler == SIG_DFL;
+    _exit(in_threads() || is_as_before ? WEXITSTATUS(system("exit 11")) : 1);
+  }
+  int status;
+  CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+  CHECK_INT(WEXITSTATUS(status), ==, 11);
+  wait_until(&ended, 1);
+}
+
+// ---- ends of waits
+
+static pid_t waited_child;
 static void is_canceled(void* argument) {
   (void)argument;
-  CHECK_FAILS(waitpid(canceled_child, NULL, 0), ECANCELED);
-  CHECK_FAILS(waitpid(canceled_child, NULL, 0), ECANCELED);
-  CHECK_INT(WEXITSTATUS(system("sleep 0.02; exit 2")), ==, 2);  // It is nobody else's to wait for.
+  CHECK_FAILS(waitpid(waited_child, NULL, 0), ECANCELED);
+  CHECK_FAILS(waitpid(waited_child, NULL, 0), ECANCELED);
+  CHECK_FAILS(waitpid(-1, NULL, 0), ECANCELED);
+  CHECK_FAILS(system("sleep 100"), ECANCELED);
   add_one(&ended);
 }
 
 static void a_canceled_task_leaves_its_child(void) {
   if (in_threads()) return;
   ended = 0;
-  canceled_child = child_that_ends(100000000, 0);
+  waited_child = child_that_ends(100000000, 0);
   mj_task_id id = start(is_canceled, NULL);
   usleep(10000);
   mj_scheduler_cancel(hooked_scheduler, id);
   wait_until(&ended, 1);
-  kill(canceled_child, SIGKILL);
-  CHECK_INT(waitpid(canceled_child, NULL, 0), ==, canceled_child);
+  kill(waited_child, SIGKILL);
+  CHECK_INT(waitpid(-1, NULL, 0), ==, waited_child);
+  CHECK_FAILS(waitpid(-1, NULL, 0), ECHILD);  // No shell is left.
+}
+
+static void runs_a_command_in_vain(void* argument) {
+  (void)argument;
+  struct sigaction before, after;
+  sigaction(SIGINT, NULL, &before);
+  CHECK_FAILS(system("exec sleep 100"), ECANCELED);
+  sigaction(SIGINT, NULL, &after);
+  CHECK(before.sa_handler == after.sa_handler);
+  add_one(&ended);
+}
+
+static void a_command_ends_with_its_task(void) {
+  if (in_threads()) return;
+  ended = 0;
+  mj_task_id id = start(runs_a_command_in_vain, NULL);
+  usleep(20000);
+  mj_scheduler_cancel(hooked_scheduler, id);
+  wait_until(&ended, 1);
+  CHECK_FAILS(waitpid(-1, NULL, 0), ECHILD);
+}
+
+static void is_woken(void* argument) {
+  (void)argument;
+  CHECK_FAILS(waitpid(waited_child, NULL, 0), EINTR);
+  add_one(&ended);
+  CHECK_INT(WEXITSTATUS(system("sleep 0.05; exit 3")), ==, 3);  // It goes on, as with a signal.
+  add_one(&ended);
+}
+
+static void a_woken_task_looks_again(void) {
+  if (in_threads()) return;
+  ended = 0;
+  waited_child = child_that_ends(100000000, 0);
+  mj_task_id id = start(is_woken, NULL);
+  usleep(10000);
+  CHECK_INT(mj_scheduler_wake(hooked_scheduler, id), ==, 0);
+  wait_until(&ended, 1);
+  usleep(10000);
+  CHECK_INT(mj_scheduler_wake(hooked_scheduler, id), ==, 0);
+  wait_until(&ended, 2);
+  kill(waited_child, SIGKILL);
+  CHECK_INT(waitpid(waited_child, NULL, 0), ==, waited_child);
 }
 
 int main(void) {
@@ -182,6 +303,12 @@ int main(void) {
   RUN_HOOKED(commands_run);
   RUN_HOOKED(commands_run_at_once);
   RUN_HOOKED(a_pipe_is_closed_when_its_command_has_ended);
+  RUN_HOOKED(several_wait_for_any);
+  RUN_HOOKED(one_is_waited_for_by_its_descriptor);
+  RUN_HOOKED(others_are_spawned);
+  RUN_HOOKED(children_know_of_no_command);
   RUN_HOOKED(a_canceled_task_leaves_its_child);
+  RUN_HOOKED(a_command_ends_with_its_task);
+  RUN_HOOKED(a_woken_task_looks_again);
   return 0;
 }

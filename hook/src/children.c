@@ -30,7 +30,15 @@ static int look_by_waitid(struct looked_for *it, int flags) {
   return result < 0 ? -1 : info->si_pid;
 }
 
-static int open_child(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+// A descriptor of the one child; -1 without. Linux 5.3 has them, and Valgrind has not.
+static int open_child(const struct looked_for *it) {
+  static bool are_there_none;
+  if (it->kind == P_PIDFD) return REAL(fcntl)((int)it->id, F_DUPFD_CLOEXEC, 0);
+  if (it->kind != P_PID || __atomic_load_n(&are_there_none, __ATOMIC_RELAXED)) return -1;
+  int fd = (int)syscall(SYS_pidfd_open, (pid_t)it->id, 0);
+  if (fd < 0 && errno == ENOSYS) __atomic_store_n(&are_there_none, true, __ATOMIC_RELAXED);
+  return fd;
+}
 
 // Waits until a look finds something. A child that is known by its number is waited for by a descriptor of it,
 // which tells only of its end; for others there is no event, so it looks again after pauses.
@@ -39,14 +47,19 @@ static int wait_for_child(struct looked_for *it) {
   if (found != 0 || it->flags & WNOHANG) return found;
   if (!may_suspend()) return it->look(it, 0);
   bool ends_only = (it->flags & (WSTOPPED | WCONTINUED)) == 0;
-  int fd = it->kind == P_PID && ends_only ? open_child((pid_t)it->id) : -1;
+  int fd = ends_only ? open_child(it) : -1;
   for (uint64_t pause_ns = FIRST_PAUSE_NS; found == 0; pause_ns = longer_pause_ns(pause_ns)) {
     int waited = fd >= 0 ? suspend_for_fd(fd, POLLIN, FOREVER) : suspend_for_ns(pause_ns);
     if (waited == -ECANCELED || waited == -EINTR || waited == -ETIMEDOUT) {
       found = (int)failed(-waited);
       break;
     }
-    if (waited < 0 && fd >= 0) { // It cannot be waited for by this.
+    if (waited < 0 && fd < 0) {
+      count(&counts.pinned);
+      found = it->look(it, 0);
+      break;
+    }
+    if (waited < 0) { // It cannot be waited for by this.
       REAL(close)(fd);
       fd = -1;
     }
@@ -62,16 +75,6 @@ static int wait_for_child(struct looked_for *it) {
     REAL(close)(fd);
     errno = error;
   }
-  return found;
-}
-
-// For a child that nobody else waits for.
-static int wait_regardless(struct looked_for *it) {
-  int found = wait_for_child(it);
-  if (found >= 0 || (errno != ECANCELED && errno != EINTR && errno != ETIMEDOUT)) return found;
-  count(&counts.pinned);
-  do found = it->look(it, 0);
-  while (found < 0 && errno == EINTR);
   return found;
 }
 
@@ -146,25 +149,49 @@ static void reset_in_child(posix_spawnattr_t *attributes) {
   posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGDEF);
 }
 
+// A child of fork() has no task that waits for a command.
+static void forget_commands(void) {
+  __atomic_clear(&ignored.locked, __ATOMIC_RELEASE);
+  if (ignored.commands == 0) return;
+  ignored.commands = 1;
+  change_ignored(-1);
+}
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_commands); }
+
+// Waits for a command. If the task is canceled meanwhile, or its deadline passes, the shell is killed, as the
+// C library does for a thread that is canceled: nobody else waits for it.
+static int wait_for_command(pid_t pid) {
+  int status;
+  struct looked_for it = {.look = look_by_wait4, .kind = P_PID, .id = (id_t)pid, .status = &status};
+  int found;
+  do found = wait_for_child(&it);
+  while (found < 0 && errno == EINTR);
+  if (found == pid) return status;
+  int error = errno;
+  if (error == ECANCELED || error == ETIMEDOUT) {
+    kill(pid, SIGKILL);
+    while (it.look(&it, 0) < 0 && errno == EINTR) {}
+  }
+  return (int)failed(error);
+}
+
 EXPORT int HOOK(system)(const char *command) {
   enum { NOT_RUN = 127 << 8 };
   if (hooked(MJ_HOOK_CHILDREN) == NULL || command == NULL || !may_suspend()) return REAL(system)(command);
   const char *const arguments[] = {"sh", "-c", command, NULL};
   posix_spawnattr_t attributes;
-  if (posix_spawnattr_init(&attributes) != 0) return NOT_RUN;
+  int error = posix_spawnattr_init(&attributes);
+  if (error != 0) return (int)failed(error);
   change_ignored(1);
   reset_in_child(&attributes);
   pid_t pid;
-  int error = posix_spawn(&pid, "/bin/sh", NULL, &attributes, (char *const *)arguments, environ);
+  error = posix_spawn(&pid, "/bin/sh", NULL, &attributes, (char *const *)arguments, environ);
   posix_spawnattr_destroy(&attributes);
-  int status = NOT_RUN;
-  if (error == 0) {
-    // The child is this call's: nobody else waits for it, so it is waited for whatever happens.
-    struct looked_for it = {.look = look_by_wait4, .kind = P_PID, .id = (id_t)pid, .status = &status};
-    if (wait_regardless(&it) != pid) status = -1;
-  }
+  int status = error == 0 ? wait_for_command(pid) : NOT_RUN;
+  if (error == 0) error = errno;
   change_ignored(-1);
-  if (error != 0) errno = error;
+  errno = error;
   return status;
 }
 

@@ -5,6 +5,7 @@
 #define MAJJEN_HOOK_CORE_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -34,7 +35,8 @@ struct mj_hook_calls {
   ssize_t (*sendfile)(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns);
   uint64_t (*scheduler_now_ns)(struct mj_scheduler *scheduler);
   // These neither wait nor suspend, whatever the descriptor's flags are, and raise no signal.
-  ssize_t (*try_readv)(int fd, const struct iovec *buffers, int count);
+  // Of what is no socket, more may come than one that need not wait has read.
+  ssize_t (*try_readv)(int fd, const struct iovec *buffers, int count, bool *is_socket);
   ssize_t (*try_writev)(int fd, const struct iovec *buffers, int count);
   // Looks in the running task's stack, from an address in it on, for a word from `first` up to `width - 1`
   // more. NULL if there is none; the address itself if it is not in that stack.

@@ -10,13 +10,11 @@
 static ssize_t read_at(int fd, const struct iovec *buffers, int buffer_count, off_t offset, int flags) {
   if (hooked(MJ_HOOK_FILES) == NULL || offset < 0 || flags & RWF_NOWAIT)
     return REAL(preadv2)(fd, buffers, buffer_count, offset, flags);
+  struct file_call call = {.fd = fd, .buffers = buffers, .count = buffer_count, .offset = offset, .flags = flags};
   ssize_t result = REAL(preadv2)(fd, buffers, buffer_count, offset, flags | RWF_NOWAIT);
-  if (result >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP && errno != ENOSYS)) {
-    completed();
-    return result;
-  }
-  return transfer_file((struct file_call){.fd = fd, .buffers = buffers, .count = buffer_count,
-                                          .offset = offset, .flags = flags});
+  if (result < 0 && (errno == EAGAIN || errno == EOPNOTSUPP || errno == ENOSYS)) return transfer_file(call);
+  completed();
+  return result > 0 ? read_rest(call, result) : result;
 }
 
 static ssize_t write_at(int fd, const struct iovec *buffers, int buffer_count, off_t offset, int flags) {

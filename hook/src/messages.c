@@ -4,8 +4,12 @@
 #include "hook.h"
 #include "transfer.h"
 
-static bool is_over(const struct timespec *timeout, uint64_t deadline_ns) {
-  return timeout != NULL && left_ns(deadline_ns) == 0;
+// Tells how much time is left.
+static bool is_over(struct timespec *timeout, uint64_t deadline_ns) {
+  if (timeout == NULL) return false;
+  uint64_t left = left_ns(deadline_ns);
+  if (deadline_ns != FOREVER) *timeout = (struct timespec){(time_t)(left / NS_PER_S), (long)(left % NS_PER_S)};
+  return left == 0;
 }
 
 // As the kernel: waits until all have come, or with MSG_WAITFORONE the first; the time limit is looked at
@@ -24,7 +28,8 @@ EXPORT int HOOK(recvmmsg)(int fd, struct mmsghdr *messages, unsigned message_cou
     if (result > 0) {
       done += (unsigned)result;
       attempt.futile = 0;
-      if (flags & MSG_WAITFORONE || is_over(timeout, deadline_ns)) break;
+      bool over = is_over(timeout, deadline_ns);
+      if (over || flags & MSG_WAITFORONE) break;
       continue;
     }
     int waited = result == 0 ? -EAGAIN : -errno;
@@ -39,12 +44,13 @@ EXPORT int HOOK(recvmmsg)(int fd, struct mmsghdr *messages, unsigned message_cou
 }
 
 EXPORT int HOOK(sendmmsg)(int fd, struct mmsghdr *messages, unsigned message_count, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & MSG_DONTWAIT) != 0)
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & (MSG_DONTWAIT | MSG_OOB | MSG_FASTOPEN)) != 0)
     return REAL(sendmmsg)(fd, messages, message_count, flags);
   if (message_count > IOV_MAX) message_count = IOV_MAX; // As the kernel.
   unsigned done = 0;
   for (; done < message_count; done++) {
-    ssize_t sent = send_message(fd, &messages[done].msg_hdr, flags);
+    const struct msghdr *message = &messages[done].msg_hdr;
+    ssize_t sent = message->msg_iovlen > MOST_BUFFERS ? failed(EMSGSIZE) : send_message(fd, message, flags);
     if (sent < 0) break;
     messages[done].msg_len = (unsigned)sent;
   }
@@ -57,14 +63,15 @@ EXPORT ssize_t HOOK(sendfile)(int fd, int file, off_t *offset, size_t bytes) {
   int flags = REAL(fcntl)(fd, F_GETFL);
   if (flags < 0 || flags & O_NONBLOCK || is_of_a_disk(fd) || !may_suspend())
     return REAL(sendfile)(fd, file, offset, bytes);
-  ssize_t sent = suspend_for_sendfile(fd, file, offset, bytes, limit_ns(fd, POLLOUT));
+  uint64_t limit = limit_ns(fd, POLLOUT), deadline_ns = limit == FOREVER ? FOREVER : after_ns(limit);
+  ssize_t sent = suspend_for_sendfile(fd, file, offset, bytes, limit);
   if (sent >= 0) return sent;
   switch (sent) {
     case -EPIPE:
       pthread_kill(pthread_self(), SIGPIPE); // As sendfile(2) does.
       return failed(EPIPE);
     case -ETIMEDOUT:
-      return failed(EAGAIN);
+      return failed(-timed_out(deadline_ns, -EAGAIN));
     case -EBUSY:
     case -ENOMEM:
     case -ENOSPC:

@@ -183,21 +183,21 @@ static struct host_job *new_host_job(const void *key, socklen_t bytes, int famil
   return job;
 }
 
-static char *moved(char *pointer, const char *from, char *to) {
-  return pointer == NULL ? NULL : to + (pointer - from);
+// A pointer into the job's buffer, as one into the caller's; a module of the system's may point elsewhere.
+static char *moved(char *pointer, const struct host_job *job, char *buffer) {
+  size_t at = (uintptr_t)pointer - (uintptr_t)job->buffer;
+  return at < job->room ? buffer + at : pointer;
 }
 
-// Copies what was found, whose pointers are all to the job's buffer, to the caller's, which is as large.
+// Copies what was found to the caller's buffer, which is as large as the job's.
 static void take_host(const struct host_job *job, struct hostent *host, char *buffer) {
   memcpy(buffer, job->buffer, job->room);
   *host = job->host;
-  host->h_name = moved(host->h_name, job->buffer, buffer);
-  host->h_aliases = (char **)moved((char *)host->h_aliases, job->buffer, buffer);
-  host->h_addr_list = (char **)moved((char *)host->h_addr_list, job->buffer, buffer);
-  for (char **one = host->h_aliases; one != NULL && *one != NULL; one++)
-    *one = moved(*one, job->buffer, buffer);
-  for (char **one = host->h_addr_list; one != NULL && *one != NULL; one++)
-    *one = moved(*one, job->buffer, buffer);
+  host->h_name = moved(host->h_name, job, buffer);
+  host->h_aliases = (char **)moved((char *)host->h_aliases, job, buffer);
+  host->h_addr_list = (char **)moved((char *)host->h_addr_list, job, buffer);
+  for (char **one = host->h_aliases; one != NULL && *one != NULL; one++) *one = moved(*one, job, buffer);
+  for (char **one = host->h_addr_list; one != NULL && *one != NULL; one++) *one = moved(*one, job, buffer);
 }
 
 // The buffers have to be aligned alike, for what is in them is.

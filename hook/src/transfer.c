@@ -8,6 +8,32 @@
 #define READS(descriptor) (struct attempt){.fd = (descriptor), .events = POLLIN}
 #define WRITES(descriptor) (struct attempt){.fd = (descriptor), .events = POLLOUT}
 
+// ---- lists of buffers
+
+static size_t bytes_of(const struct iovec *buffers, size_t buffer_count) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < buffer_count; i++) bytes += buffers[i].iov_len;
+  return bytes;
+}
+
+// A list of buffers without the first bytes: of those that are left the first few.
+enum { WINDOW = 16 };
+
+static int skip(const struct iovec *buffers, int buffer_count, size_t done, struct iovec *window) {
+  int used = 0;
+  for (int i = 0; i < buffer_count && used < WINDOW; i++) {
+    if (done >= buffers[i].iov_len) {
+      done -= buffers[i].iov_len;
+      continue;
+    }
+    window[used++] = (struct iovec){(char *)buffers[i].iov_base + done, buffers[i].iov_len - done};
+    done = 0;
+  }
+  return used;
+}
+
+// ---- files
+
 static void make_file_call(void *argument) {
   struct file_call *call = argument;
   call->result = call->writes
@@ -25,19 +51,52 @@ bool is_of_a_disk(int fd) {
 }
 
 ssize_t transfer_file(struct file_call call) {
-  int done = hooked(MJ_HOOK_FILES) && may_suspend()
-                 ? suspend_for_function(OFFLOAD_FILE, make_file_call, &call, NULL)
-                 : -EAGAIN;
-  if (done == -ECANCELED || done == -ETIMEDOUT) return failed(-done);
-  if (done != 0) make_file_call(&call);
+  if (hooked(MJ_HOOK_FILES) && may_suspend()) {
+    int done = suspend_for_function(OFFLOAD_FILE, make_file_call, &call, NULL);
+    if (done == -ECANCELED || done == -ETIMEDOUT) return failed(-done);
+    if (done == 0) return call.result < 0 ? failed(call.error) : call.result;
+    count(&counts.pinned);
+  }
+  make_file_call(&call);
   return call.result < 0 ? failed(call.error) : call.result;
+}
+
+// Where a file ends; 0 for what has no end, such as a pipe.
+static off_t end_of(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) != 0 || !(S_ISREG(status.st_mode) || S_ISBLK(status.st_mode))) return 0;
+  return S_ISBLK(status.st_mode) ? INT64_MAX : status.st_size;
+}
+
+ssize_t read_rest(struct file_call call, ssize_t done) {
+  const size_t all = bytes_of(call.buffers, (size_t)call.count);
+  const off_t end = done > 0 && (size_t)done < all ? end_of(call.fd) : 0;
+  const off_t from = call.offset;
+  if (end == 0 || (from >= 0 ? from + done : lseek(call.fd, 0, SEEK_CUR)) >= end) return done;
+  struct file_call rest = call;
+  struct iovec window[WINDOW];
+  rest.buffers = window;
+  int error = errno;
+  while ((size_t)done < all) {
+    rest.count = skip(call.buffers, call.count, (size_t)done, window);
+    if (from >= 0) rest.offset = from + done;
+    ssize_t more = transfer_file(rest);
+    if (more <= 0) break; // The next call tells.
+    done += more;
+  }
+  errno = error;
+  return done;
 }
 
 // ---- read(2), write(2)
 
+// Of a file, only a part of what was asked for may be in memory. That is all the same no short read.
 static ssize_t read_now(int fd, const struct iovec *buffers, int buffer_count) {
-  ssize_t count_ = calls()->try_readv(fd, buffers, buffer_count);
-  return count_ < 0 ? failed((int)-count_) : count_;
+  bool is_socket;
+  ssize_t count_ = calls()->try_readv(fd, buffers, buffer_count, &is_socket);
+  if (count_ < 0) return failed((int)-count_);
+  if (is_socket) return count_;
+  return read_rest((struct file_call){.fd = fd, .buffers = buffers, .count = buffer_count, .offset = -1}, count_);
 }
 
 static ssize_t read_buffers(int fd, const struct iovec *buffers, int buffer_count) {
@@ -60,34 +119,9 @@ static ssize_t read_buffers(int fd, const struct iovec *buffers, int buffer_coun
   }
 }
 
-// More are refused by the system, which does not look at them.
-enum { MOST_BUFFERS = 1024 };
-
-static size_t bytes_of(const struct iovec *buffers, size_t buffer_count) {
-  size_t bytes = 0;
-  for (size_t i = 0; i < buffer_count; i++) bytes += buffers[i].iov_len;
-  return bytes;
-}
-
 // Of nothing, a socket is not even asked. Of what is wrong the system tells.
 static bool are_no_bytes(const struct iovec *buffers, int buffer_count) {
   return buffer_count <= 0 || buffer_count > MOST_BUFFERS || bytes_of(buffers, (size_t)buffer_count) == 0;
-}
-
-// A list of buffers without the first bytes: of those that are left the first few.
-enum { WINDOW = 16 };
-
-static int skip(const struct iovec *buffers, int buffer_count, size_t done, struct iovec *window) {
-  int used = 0;
-  for (int i = 0; i < buffer_count && used < WINDOW; i++) {
-    if (done >= buffers[i].iov_len) {
-      done -= buffers[i].iov_len;
-      continue;
-    }
-    window[used++] = (struct iovec){(char *)buffers[i].iov_base + done, buffers[i].iov_len - done};
-    done = 0;
-  }
-  return used;
 }
 
 static ssize_t write_now(int fd, const struct iovec *buffers, int buffer_count) {

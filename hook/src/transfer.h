@@ -21,7 +21,14 @@ struct file_call {
 // A call that takes the time of a disk.
 ssize_t transfer_file(struct file_call call);
 
+// After a read of what is in memory: reads what is missing before the end of the file. Returns how many bytes
+// that are together.
+ssize_t read_rest(struct file_call call, ssize_t done);
+
 bool is_of_a_disk(int fd);
+
+// More buffers are refused by the system, which does not look at them.
+enum { MOST_BUFFERS = 1024 };
 
 // sendmsg(2): of a stream all that there is.
 ssize_t send_message(int fd, const struct msghdr *message, int flags);

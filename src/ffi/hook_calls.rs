@@ -61,17 +61,27 @@ static CALLS: Calls = Calls {
 /// For [`run`](crate::engine::scheduler::run).
 pub const HOOK_CALLS: HookCalls = HookCalls((&raw const CALLS).cast());
 
-/// Reads what is there, without waiting whatever the descriptor's flags are. In a task or not.
+/// Reads what is there, without waiting whatever the descriptor's flags are. In a task or not. `is_socket` is
+/// told whether it is one.
 ///
 /// Returns how many bytes. Errors:
 ///   -EAGAIN  it would have to wait, also for the time of a disk
 ///   and as readv(2)
-unsafe extern "C" fn try_readv(fd: c_int, list: *const iovec, count: c_int) -> ssize_t {
+unsafe extern "C" fn try_readv(
+    fd: c_int,
+    list: *const iovec,
+    count: c_int,
+    is_socket: *mut bool,
+) -> ssize_t {
+    let mut form = Form::default();
     // SAFETY: the library has them from a caller of readv(2), which they are good for.
-    done(unsafe { buffers(list, count) }.and_then(|buffers| {
+    let read = unsafe { buffers(list, count) }.and_then(|buffers| {
         // SAFETY: as above.
-        unsafe { sys::read_some(fd, buffers, &mut Form::default()) }
-    }))
+        unsafe { sys::read_some(fd, buffers, &mut form) }
+    });
+    // SAFETY: a variable of the library.
+    unsafe { is_socket.write(form == Form::Socket) };
+    done(read)
 }
 
 /// Writes what there is room for, without waiting and without a signal.
