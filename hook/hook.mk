@@ -25,6 +25,7 @@ hook_build = mkdir -p "$(1)" && for source in $(hook_sources); do \
 $(hook_shared): $(hook_sources) $(hook_headers)
 	@$(call hook_build,$(hook_objects)/shared,-fPIC)
 	@$(CC) -shared -o "$@" "$(hook_objects)"/shared/*.o -Wl$(comma)-soname$(comma)libmajjen-hook.so.$(soversion) \
+		-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now \
 		$(link_flags)
 	@ln -sf libmajjen-hook.so "$@.$(soversion)"
 

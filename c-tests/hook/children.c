@@ -283,10 +283,10 @@ static void a_woken_task_looks_again(void) {
   waited_child = child_that_ends(100000000, 0);
   mj_task_id id = start(is_woken, NULL);
   usleep(10000);
-  CHECK_INT(mj_scheduler_wake(hooked_scheduler, id), ==, 0);
+  CHECK_INT(mj_scheduler_wake(hooked_scheduler, id), >=, 0);
   wait_until(&ended, 1);
   usleep(10000);
-  CHECK_INT(mj_scheduler_wake(hooked_scheduler, id), ==, 0);
+  CHECK_INT(mj_scheduler_wake(hooked_scheduler, id), >=, 0);
   wait_until(&ended, 2);
   kill(waited_child, SIGKILL);
   CHECK_INT(waitpid(waited_child, NULL, 0), ==, waited_child);

@@ -1,7 +1,10 @@
-// Connecting and accepting.
+// Connecting and accepting, which have no flag by which they do not wait.
 //
-// There is no flag for these by which they do not wait, so O_NONBLOCK is set for the length of the system
-// call. Other processes that have the socket, too, may see it meanwhile.
+// For connect(2) O_NONBLOCK is set for the length of the system call: a socket that connects is mostly one
+// task's. Other processes that have it, too, may see it meanwhile. A listener is often shared.
+#include <stdlib.h>
+#include <string.h>
+
 #include "hook.h"
 
 // Whether it blocks, and does not now.
@@ -52,19 +55,71 @@ EXPORT int HOOK(connect)(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
 }
 ALSO(__connect, connect);
 
-static int accept_now(int fd, __SOCKADDR_ARG address, socklen_t *length, int with) {
-  int flags;
-  if (!begin_nonblocking(fd, &flags)) return REAL(accept4)(fd, address, length, with);
-  int result = REAL(accept4)(fd, address, length, with);
-  end_nonblocking(fd, flags);
-  return result;
+// An accept(2) that a thread makes once a connection is there. Another process or thread may have taken that one
+// by then: so it is not made here, where it would block all tasks; nor with O_NONBLOCK, which the others would
+// see.
+struct acceptance {
+  int fd, with, result, error;
+  struct sockaddr_storage address;
+  socklen_t length;
+};
+
+static void accept_there(void *argument) {
+  struct acceptance *it = argument;
+  it->length = sizeof it->address;
+  it->result = REAL(accept4)(it->fd, (struct sockaddr *)&it->address, &it->length, it->with);
+  it->error = errno;
+}
+
+static void close_accepted(void *argument) {
+  struct acceptance *it = argument;
+  if (it->result >= 0) REAL(close)(it->result);
+  free(it);
+}
+
+// Whether it has been made; else it is to be made as it is.
+static bool accept_by_thread(int fd, __SOCKADDR_ARG address, socklen_t *length, int with, int *result) {
+  enum { OFFLOAD_FILE = 1 };
+  struct acceptance *it = calloc(1, sizeof *it);
+  if (it == NULL) return false;
+  *it = (struct acceptance){.fd = fd, .with = with, .result = -1};
+  int done = suspend_for_function(OFFLOAD_FILE, accept_there, it, close_accepted);
+  if (done == -ECANCELED || done == -ETIMEDOUT) {
+    *result = (int)failed(-done);
+    return true;
+  }
+  if (done != 0) {
+    free(it);
+    count(&counts.pinned);
+    return false;
+  }
+  struct sockaddr *to = address.__sockaddr__;
+  if (it->result >= 0 && to != NULL && length != NULL) {
+    memcpy(to, &it->address, *length < it->length ? *length : it->length);
+    *length = it->length;
+  }
+  *result = it->result >= 0 ? it->result : (int)failed(it->error);
+  free(it);
+  return true;
 }
 
 EXPORT int HOOK(accept4)(int fd, __SOCKADDR_ARG address, socklen_t *length, int with) {
   if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(accept4)(fd, address, length, with);
   struct attempt attempt = {.fd = fd, .events = POLLIN};
-  return (int)UNTIL_DONE(&attempt, accept_now(fd, address, length, with),
-                         REAL(accept4)(fd, address, length, with));
+  int flags = REAL(fcntl)(fd, F_GETFL), result, listens = 0;
+  socklen_t bytes = sizeof listens;
+  if (flags < 0 || flags & O_NONBLOCK || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) != 0 || !listens)
+    return REAL(accept4)(fd, address, length, with);
+  for (;;) {
+    struct pollfd one = {fd, POLLIN, 0};
+    if (REAL(poll)(&one, 1, 0) != 0) {
+      if (one.revents == POLLIN && may_suspend() && accept_by_thread(fd, address, length, with, &result)) return result;
+      return REAL(accept4)(fd, address, length, with);
+    }
+    int waited = wait_to_retry(&attempt);
+    if (waited == PINNED) return REAL(accept4)(fd, address, length, with);
+    if (waited < 0) return (int)failed(-waited);
+  }
 }
 
 EXPORT int HOOK(accept)(int fd, __SOCKADDR_ARG address, socklen_t *length) {

@@ -38,6 +38,11 @@ extern __thread struct thread this_thread
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 struct thread *here(void);
 
+// Nor is the address of errno kept, which compilers take for the same in all of a function.
+int *errno_here(void);
+#undef errno
+#define errno (*errno_here())
+
 // The running task, if its calls of this kind are to be hooked. Else NULL.
 static inline struct mj_task *hooked(unsigned kind) {
   const struct mj_hook_run *run = this_thread.run;

@@ -44,7 +44,8 @@ EXPORT int HOOK(recvmmsg)(int fd, struct mmsghdr *messages, unsigned message_cou
 }
 
 EXPORT int HOOK(sendmmsg)(int fd, struct mmsghdr *messages, unsigned message_count, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & (MSG_DONTWAIT | MSG_OOB | MSG_FASTOPEN)) != 0)
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & (MSG_DONTWAIT | MSG_OOB | MSG_FASTOPEN)) != 0 ||
+      !is_readable(messages))
     return REAL(sendmmsg)(fd, messages, message_count, flags);
   if (message_count > IOV_MAX) message_count = IOV_MAX; // As the kernel.
   unsigned done = 0;

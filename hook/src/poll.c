@@ -4,6 +4,7 @@
 #include <sys/param.h>
 
 #include "hook.h"
+#include "transfer.h"
 
 // ppoll(2) and the like with a mask that changes anything go to the system: which signals are let in is the
 // thread's matter.
@@ -25,7 +26,7 @@ static bool pinned_by(const sigset_t *mask) {
 static uint64_t ns_of_ms(int ms) { return ms < 0 ? FOREVER : (uint64_t)ms * NS_PER_MS; }
 
 // poll(2): how many are ready, PINNED_POLL, or -1 with errno.
-enum { PINNED_POLL = -2 };
+enum { PINNED_POLL = -2, MANY = 256 };
 
 static int poll_in_task(struct pollfd *fds, nfds_t fd_count, uint64_t timeout_ns) {
   if (!may_suspend()) return PINNED_POLL;
@@ -59,6 +60,11 @@ static int poll_in_task(struct pollfd *fds, nfds_t fd_count, uint64_t timeout_ns
 
 EXPORT int HOOK(poll)(struct pollfd *fds, nfds_t fd_count, int timeout_ms) {
   if (hooked(MJ_HOOK_POLL) == NULL || timeout_ms == 0) return REAL(poll)(fds, fd_count, timeout_ms);
+  // The kernel looks at what may be wrong, or too many.
+  if (fds == NULL || fd_count > MANY) {
+    int ready = REAL(poll)(fds, fd_count, 0);
+    if (ready != 0) return ready;
+  }
   int ready = poll_in_task(fds, fd_count, ns_of_ms(timeout_ms));
   return ready == PINNED_POLL ? REAL(poll)(fds, fd_count, timeout_ms) : ready;
 }
@@ -139,7 +145,25 @@ static int show(const struct sets *sets, int end, const struct pollfd *fds, size
   return bits;
 }
 
+// How many descriptors the process has room for: the kernel looks at no more, whatever it is told.
+static int most_descriptors(void) {
+  char text[4096];
+  int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return FD_SETSIZE;
+  ssize_t bytes = REAL(read)(fd, text, sizeof text - 1);
+  REAL(close)(fd);
+  text[bytes < 0 ? 0 : bytes] = '\0';
+  const char *found = strstr(text, "FDSize:");
+  return found == NULL ? FD_SETSIZE : atoi(found + strlen("FDSize:"));
+}
+
 static int select_in_task(int end, const struct sets *sets, uint64_t timeout_ns) {
+  if (end > FD_SETSIZE) {
+    int most = most_descriptors();
+    if (end > most) end = most;
+  }
+  for (int i = 0; i < 3; i++)
+    if (end > 0 && sets->set[i] != NULL && !is_readable(sets->set[i])) return (int)failed(EFAULT);
   struct pollfd few[A_FEW], *fds = few;
   size_t used = list(sets, end, few, A_FEW);
   if (used > A_FEW) {

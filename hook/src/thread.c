@@ -17,6 +17,17 @@ __attribute__((noinline)) struct thread *here(void) {
   return thread;
 }
 
+#pragma push_macro("errno")
+#undef errno
+extern int *__errno_location(void);
+
+__attribute__((noinline)) int *errno_here(void) {
+  int *address = __errno_location();
+  __asm__ volatile("" : "+r"(address) : : "memory");
+  return address;
+}
+#pragma pop_macro("errno")
+
 // ---- what schedulers were told
 
 // One that mj_hook_set() was called for, until the core says that it is no more.

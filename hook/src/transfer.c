@@ -1,6 +1,7 @@
 // Reading and writing.
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "hook.h"
 #include "transfer.h"
@@ -9,6 +10,16 @@
 #define WRITES(descriptor) (struct attempt){.fd = (descriptor), .events = POLLOUT}
 
 // ---- lists of buffers
+
+bool is_readable(const void *address) {
+  // It copies the set before it sees that there is no such operation.
+  enum { NO_OPERATION = -1, SET_BYTES = 8 };
+  int error = errno;
+  syscall(SYS_rt_sigprocmask, NO_OPERATION, address, NULL, SET_BYTES);
+  bool readable = errno != EFAULT;
+  errno = error;
+  return address != NULL && readable;
+}
 
 static size_t bytes_of(const struct iovec *buffers, size_t buffer_count) {
   size_t bytes = 0;
@@ -121,7 +132,7 @@ static ssize_t read_buffers(int fd, const struct iovec *buffers, int buffer_coun
 
 // Of nothing, a socket is not even asked. Of what is wrong the system tells.
 static bool are_no_bytes(const struct iovec *buffers, int buffer_count) {
-  return buffer_count <= 0 || buffer_count > MOST_BUFFERS || bytes_of(buffers, (size_t)buffer_count) == 0;
+  return buffers == NULL || buffer_count <= 0 || buffer_count > MOST_BUFFERS || bytes_of(buffers, (size_t)buffer_count) == 0;
 }
 
 static ssize_t write_now(int fd, const struct iovec *buffers, int buffer_count) {
@@ -249,6 +260,7 @@ static bool has_ended(int fd) {
 // With MSG_WAITALL: until all has come, or the end.
 static ssize_t receive_all(int fd, struct msghdr *message, int flags) {
   struct attempt attempt = READS(fd);
+  int error = errno;
   const struct msghdr before = *message;
   const bool peeks = flags & MSG_PEEK;
   size_t done = 0, all = bytes_of(before.msg_iov, before.msg_iovlen);
@@ -297,13 +309,24 @@ static ssize_t receive_all(int fd, struct msghdr *message, int flags) {
     return REAL(recvmsg)(fd, message, flags);
   }
   completed();
+  errno = error;
   return (ssize_t)done;
 }
 
 // recvmsg(2).
 static ssize_t receive(int fd, struct msghdr *message, int flags) {
-  if (waits_for_all(fd, flags)) return receive_all(fd, message, flags);
+  if (waits_for_all(fd, flags)) {
+    bool is_sound = is_readable(message) && message->msg_iovlen <= MOST_BUFFERS &&
+                    (message->msg_iovlen == 0 || is_readable(message->msg_iov));
+    return is_sound ? receive_all(fd, message, flags) : REAL(recvmsg)(fd, message, flags);
+  }
   struct attempt attempt = READS(fd);
+  // The kernel looks at it first, which says so where it cannot be read.
+  ssize_t result = REAL(recvmsg)(fd, message, flags | MSG_DONTWAIT);
+  if (result >= 0 || errno != EAGAIN) {
+    completed();
+    return result;
+  }
   const struct msghdr before = *message;
 #define AGAIN(flags_) (*message = before, REAL(recvmsg)(fd, message, flags_))
   return UNTIL_DONE(&attempt, AGAIN(flags | MSG_DONTWAIT), AGAIN(flags));
@@ -311,8 +334,7 @@ static ssize_t receive(int fd, struct msghdr *message, int flags) {
 }
 
 EXPORT ssize_t HOOK(recvmsg)(int fd, struct msghdr *message, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0 || message == NULL ||
-      message->msg_iovlen > MOST_BUFFERS)
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
     return REAL(recvmsg)(fd, message, flags);
   return receive(fd, message, flags);
 }
@@ -350,13 +372,17 @@ EXPORT ssize_t HOOK(__recvfrom_chk)(int fd, void *buffer, size_t bytes, size_t r
 
 ssize_t send_message(int fd, const struct msghdr *message, int flags) {
   struct attempt attempt = WRITES(fd);
+  int error = errno;
+  // The kernel looks at it first, which says so where it cannot be read.
+  ssize_t result = REAL(sendmsg)(fd, message, flags | MSG_DONTWAIT);
+  if (result < 0 && errno != EAGAIN) return -1;
   size_t done = 0, all = bytes_of(message->msg_iov, message->msg_iovlen);
   struct msghdr part = *message;
   struct iovec window[WINDOW];
-  for (;;) {
+  for (bool is_first = true;; is_first = false) {
     // What has been sent is told, and no signal raised.
     int quiet = done > 0 ? MSG_NOSIGNAL : 0;
-    ssize_t result = REAL(sendmsg)(fd, &part, flags | quiet | MSG_DONTWAIT);
+    if (!is_first) result = REAL(sendmsg)(fd, &part, flags | quiet | MSG_DONTWAIT);
     if (result >= 0) {
       done += (size_t)result;
       if (done >= all || !is_stream(fd)) break;
@@ -381,12 +407,12 @@ ssize_t send_message(int fd, const struct msghdr *message, int flags) {
     return failed(-waited);
   }
   completed();
+  errno = error;
   return (ssize_t)done;
 }
 
 EXPORT ssize_t HOOK(sendmsg)(int fd, const struct msghdr *message, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0 || message == NULL ||
-      message->msg_iovlen > MOST_BUFFERS)
+  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
     return REAL(sendmsg)(fd, message, flags);
   return send_message(fd, message, flags);
 }

@@ -27,6 +27,9 @@ ssize_t read_rest(struct file_call call, ssize_t done);
 
 bool is_of_a_disk(int fd);
 
+// Whether the first bytes at an address can be read. A task does not crash by what the kernel would refuse.
+bool is_readable(const void *address);
+
 // More buffers are refused by the system, which does not look at them.
 enum { MOST_BUFFERS = 1024 };
 

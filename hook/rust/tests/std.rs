@@ -115,3 +115,45 @@ fn threads_go_on_as_ever() {
     other.read_exact(&mut [0]).unwrap();
     thread.join().unwrap();
 }
+
+#[test]
+fn a_dropped_scheduler_ends_those_that_sleep() {
+    let scheduler = majjen::Scheduler::new().unwrap();
+    let stop = scheduler.stop_handle();
+    scheduler.spawn(|| {
+        let (mut one, _other) = UnixStream::pair().unwrap();
+        let _ = one.read(&mut [0]);
+    });
+    scheduler.spawn(|| {
+        let mut one = libc_poll::entry();
+        libc_poll::wait(&mut one, 100_000);
+    });
+    scheduler.spawn(move || {
+        thread::sleep(Duration::from_millis(2));
+        let _ = stop.stop();
+    });
+    scheduler.run().unwrap();
+    drop(scheduler);
+}
+
+/// poll(2), by its name.
+mod libc_poll {
+    #[repr(C)]
+    pub struct Entry {
+        fd: i32,
+        events: i16,
+        happened: i16,
+    }
+
+    pub fn entry() -> Entry {
+        Entry { fd: -1, events: 1, happened: 0 }
+    }
+
+    pub fn wait(entry: &mut Entry, timeout_ms: i32) -> i32 {
+        unsafe extern "C" {
+            fn poll(entries: *mut Entry, count: u64, timeout_ms: i32) -> i32;
+        }
+        // SAFETY: one entry.
+        unsafe { poll(entry, 1, timeout_ms) }
+    }
+}

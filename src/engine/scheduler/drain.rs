@@ -6,7 +6,9 @@
 //! meanwhile.
 
 use std::ffi::c_int;
+use std::ptr;
 
+use super::hook_library::Attached;
 use super::object::Scheduler;
 use super::run::Entered;
 use crate::engine::sys;
@@ -16,6 +18,8 @@ use crate::engine::task::{Outcome, Task};
 pub struct Drain<'s> {
     scheduler: &'s Scheduler,
     errno: c_int,
+    // Before what it is told of.
+    _attached: Option<Attached>,
     _entered: Entered<'s>,
 }
 
@@ -25,9 +29,11 @@ impl<'s> Drain<'s> {
         let errno = sys::errno();
         let _ = scheduler.remote.enter(); // It succeeds, since no thread runs it.
         let _entered = Entered::enter(scheduler);
+        let address = ptr::from_ref(scheduler).cast();
+        let _attached = scheduler.hook_library.attach_again(address, &scheduler.current_task);
         scheduler.begin_round(scheduler.time.clock.now(), 0); // Each turn ends here.
         scheduler.prepare_budget(false);
-        Drain { scheduler, errno, _entered }
+        Drain { scheduler, errno, _attached, _entered }
     }
 
     /// Cancels a living task, shielded or not, and runs it for one turn. The task may end, and its slot may be

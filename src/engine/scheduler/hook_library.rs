@@ -125,6 +125,16 @@ impl HookLibrary {
         Some(Attached { attach, before })
     }
 
+    /// The same for what is no run, but has tasks go on that may be in the middle of a hooked call.
+    pub fn attach_again(
+        &self,
+        scheduler: *const c_void,
+        current_task: &VisiblePointer<Task>,
+    ) -> Option<Attached> {
+        let calls = self.calls.get();
+        if calls.is_null() { None } else { self.attach(HookCalls(calls), scheduler, current_task) }
+    }
+
     /// Tells the library, if there is one, that a scheduler is no more.
     pub fn forget(&self, scheduler: *const c_void) {
         if self.found.get() == Some(false) {
