@@ -63,6 +63,42 @@ static void much_is_written_and_read(void) {
   close(fd);
 }
 
+// Of what was asked for, only the first part is in memory, if the system drops the rest: a read is not cut
+// short by that.
+static void a_part_that_is_in_memory_is_not_all(void) {
+  enum { PART = 1 << 20, PARTS = 4, FEW = 1 << 16 };
+  int fd = open_file();
+  char* data = (char*)allocate(PART * PARTS);
+  for (size_t i = 0; i < PART * PARTS; i++) data[i] = (char)(i * 11 + i / PART);
+  CHECK_INT(write(fd, data, PART * PARTS), ==, PART * PARTS);
+  char* back = (char*)allocate(PART * PARTS);
+  struct iovec list[40];  // More than are passed on at once.
+  for (int i = 0; i < 40; i++) list[i] = (struct iovec){back + i * FEW, FEW};
+  for (int way = 0; way < 4; way++) {
+    CHECK_INT(fdatasync(fd), ==, 0);
+    CHECK_INT(posix_fadvise(fd, PART, 0, POSIX_FADV_DONTNEED), ==, 0);
+    CHECK_INT(posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM), ==, 0);
+    CHECK_INT(lseek(fd, 0, SEEK_SET), ==, 0);
+    memset(back, 0, PART * PARTS);
+    ssize_t all = way < 2 ? PART * PARTS : 40 * FEW;
+    CHECK_INT(way == 0   ? read(fd, back, PART * PARTS)
+              : way == 1 ? pread(fd, back, PART * PARTS, 0)
+              : way == 2 ? readv(fd, list, 40)
+                         : preadv(fd, list, 40, 0),
+              ==, all);
+    CHECK_INT(memcmp(data, back, (size_t)all), ==, 0);
+    CHECK_INT(lseek(fd, 0, SEEK_CUR), ==, way % 2 == 0 ? all : 0);
+  }
+  CHECK_INT(pread(fd, back, PART, PART * PARTS - 10), ==, 10);  // The end cuts it.
+  free(data);
+  free(back);
+  close(fd);
+  fd = open("/proc/self/status", O_RDONLY);  // This has a length of 0.
+  CHECK_INT(fd, >=, 0);
+  CHECK_INT(read(fd, (char[100000]){0}, 100000), >, 0);
+  close(fd);
+}
+
 // ---- locks
 
 static int in_another_process;  // A byte to it, and it unlocks.
@@ -161,6 +197,7 @@ int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_HOOKED(places_are_read_and_written);
   RUN_HOOKED(much_is_written_and_read);
+  RUN_HOOKED(a_part_that_is_in_memory_is_not_all);
   RUN_HOOKED(locks_of_others_are_waited_for);
   RUN_HOOKED(other_commands_are_left_alone);
   return 0;
