@@ -166,10 +166,11 @@ fn memcached(hooked: bool) -> Result<Completion, Failed> {
 }
 
 fn mariadb(hooked: bool) -> Result<Completion, Failed> {
-    let (Some(flags), None, None) =
-        (pkg_config("libmariadb"), missing("mariadbd"), missing("mariadb-install-db"))
+    // The last one is in the client's package, and mariadb-install-db runs it.
+    let tools = ["mariadbd", "mariadb-install-db", "my_print_defaults"];
+    let (Some(flags), None) = (pkg_config("libmariadb"), tools.into_iter().find_map(missing))
     else {
-        return not_installed("mariadb-server or libmariadb-dev");
+        return not_installed("mariadb-server, mariadb-client or libmariadb-dev");
     };
     let temp_dir = Arc::new(TempDir::new()?);
     let data = format!("--datadir={}", temp_dir.path().join("data").display());
@@ -185,8 +186,9 @@ fn mariadb(hooked: bool) -> Result<Completion, Failed> {
     server.args(["--no-defaults", "--skip-networking", "--max-connections=220", user, &data]);
     server.args(["--innodb-buffer-pool-size=8M"]);
     server.arg(format!("--socket={}", socket_of("socket", &temp_dir)));
-    let _server = start(server, "socket", &temp_dir)?;
-    run("mariadb", &flags, hooked, &[socket_of("socket", &temp_dir)])
+    let server = start(server, "socket", &temp_dir)?;
+    let arguments = [socket_of("socket", &temp_dir), server.id().to_string()];
+    run("mariadb", &flags, hooked, &arguments)
 }
 
 fn curl(hooked: bool) -> Result<Completion, Failed> {
