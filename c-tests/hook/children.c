@@ -272,6 +272,58 @@ static void a_command_ends_with_its_task(void) {
   CHECK_FAILS(waitpid(-1, NULL, 0), ECHILD);
 }
 
+// The scheduler is destroyed while its task waits for the command. SIGINT is the program's again.
+static void runs_one_for_long(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  mj_scheduler_stop(scheduler);
+  system("sleep 0.05");
+  mj_task_exit();
+}
+
+static void a_command_outlives_its_scheduler(void) {
+  if (in_threads()) return;
+  struct sigaction before, after;
+  sigaction(SIGINT, NULL, &before);
+  for (int i = 0; i < 2; i++) {
+    mj_scheduler* scheduler = new_scheduler();
+    CHECK_INT(mj_hook_set(scheduler, MJ_HOOK_ALL), ==, 0);
+    add_task(scheduler, runs_one_for_long, NULL);
+    add_task(scheduler, runs_one_for_long, NULL);
+    CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+    mj_scheduler_destroy(scheduler);
+    sigaction(SIGINT, NULL, &after);
+    CHECK(before.sa_handler == after.sa_handler);
+  }
+  int found = 0;
+  while (waitpid(-1, NULL, 0) > 0) found++;
+  CHECK_INT(found, >, 0);
+}
+
+// It ends at once; the stream is closed all the same.
+static void closes_in_vain(void* argument) {
+  FILE* stream = (FILE*)argument;
+  add_one(&ended);
+  CHECK_FAILS(usleep(100000000), ECANCELED);
+  CHECK_FAILS(pclose(stream), ECANCELED);
+  add_one(&ended);
+}
+
+static void a_canceled_task_waits_for_no_command(void) {
+  if (in_threads()) return;
+  ended = 0;
+  FILE* stream = popen("cat >/dev/null; sleep 0.05", "w");
+  CHECK(stream != NULL);
+  mj_task_id id = start(closes_in_vain, stream);
+  wait_until(&ended, 1);
+  uint64_t before = pinned();
+  mj_scheduler_cancel(hooked_scheduler, id);
+  wait_until(&ended, 2);
+  CHECK_UINT(pinned(), ==, before);
+  // The thread that closes it has waited for the child by then, or will.
+  while (waitid(P_ALL, 0, NULL, WEXITED | WNOWAIT) == 0) usleep(1000);
+  CHECK_INT(errno, ==, ECHILD);
+}
+
 static void is_woken(void* argument) {
   (void)argument;
   CHECK_FAILS(waitpid(waited_child, NULL, 0), EINTR);
@@ -319,6 +371,8 @@ int main(void) {
   RUN_HOOKED(children_know_of_no_command);
   RUN_HOOKED(a_canceled_task_leaves_its_child);
   RUN_HOOKED(a_command_ends_with_its_task);
+  RUN(a_command_outlives_its_scheduler);
+  RUN_HOOKED(a_canceled_task_waits_for_no_command);
   RUN_HOOKED(a_woken_task_looks_again);
   return 0;
 }

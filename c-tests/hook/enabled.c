@@ -1,10 +1,15 @@
 // Which calls are hooked: by scheduler, by task, by kind.
 #define _GNU_SOURCE
 #include "hooked.h"
+#include "../../hook/src/core.h"
+
+#include <dlfcn.h>
 
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+
+#pragma weak mj_hook_attach
 
 static int ends[2];
 static unsigned ended;
@@ -180,6 +185,29 @@ static void other_threads_are_apart(void) {
   CHECK_UINT(hook_counts().suspended, ==, before);
 }
 
+// A core that tells too little, as an older one, runs its scheduler in a task of one that does not.
+static unsigned warnings;
+static void is_warned(unsigned level, const char* format, ...) {
+  CHECK_UINT(level, ==, MJ_LOG_WARN);
+  CHECK(strstr(format, "newer") != NULL);
+  warnings++;
+}
+
+static void an_older_core_hooks_nothing(void) {
+  struct mj_hook_calls calls = {.bytes = offsetof(struct mj_hook_calls, yield), .log = is_warned};
+  struct mj_hook_run older = {.bytes = offsetof(struct mj_hook_run, current_task), .calls = &calls};
+  const void* (*attach)(const void*) = (const void* (*)(const void*))dlsym(RTLD_DEFAULT, "mj_hook_attach");
+  if (attach == NULL) attach = mj_hook_attach; // Nothing is shared.
+  uint64_t before = hook_counts().suspended;
+  const void* own = attach(&older);
+  CHECK_UINT(warnings, ==, 1);
+  CHECK_INT(usleep(100), ==, 0);
+  CHECK_UINT(hook_counts().suspended, ==, before);
+  attach(own);
+  CHECK_INT(usleep(100), ==, 0);
+  CHECK_UINT(hook_counts().suspended, ==, before + 1);
+}
+
 int main(void) {
   if (in_threads()) return 0;  // There is nothing to be set.
   mj_log_set_level(MJ_LOG_WARN);
@@ -188,6 +216,7 @@ int main(void) {
   RUN_HOOKED(the_next_task_is_hooked_again);
   RUN_HOOKED(mistakes_are_told);
   RUN_HOOKED(other_threads_are_apart);
+  RUN_HOOKED(an_older_core_hooks_nothing);
   RUN(outside_tasks_nothing_is_hooked);
   RUN(a_scheduler_is_forgotten);
   return 0;

@@ -53,6 +53,74 @@ static void masks_are_each_tasks(void) {
   CHECK_FAILS(sigprocmask(99, &set, NULL), EINVAL);
 }
 
+// The kernel puts back what a handler changes.
+static void blocks_another(int number) {
+  (void)number;
+  sigset_t set = only(SIGUSR2);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void is_interrupted(void* argument) {
+  (void)argument;
+  CHECK_INT(pthread_kill(pthread_self(), SIGUSR1), ==, 0);
+  CHECK(!is_blocked(SIGUSR1) && !is_blocked(SIGUSR2));
+  usleep(1000);
+  CHECK(!is_blocked(SIGUSR1) && !is_blocked(SIGUSR2));
+  add_one(&ended);
+}
+
+static void sees_no_mask(void* argument) {
+  (void)argument;
+  for (int i = 0; i < 5; i++) {
+    usleep(500);
+    CHECK(!is_blocked(SIGUSR1) && !is_blocked(SIGUSR2));
+  }
+  add_one(&ended);
+}
+
+static void handlers_change_no_mask(void) {
+  struct sigaction action = {.sa_handler = blocks_another}, before;
+  CHECK_INT(sigaction(SIGUSR1, &action, &before), ==, 0);
+  ended = 0;
+  start(is_interrupted, NULL);
+  start(sees_no_mask, NULL);
+  wait_until(&ended, 2);
+  CHECK_INT(sigaction(SIGUSR1, &before, NULL), ==, 0);
+}
+
+static void leaves_a_mask(void* argument) {
+  (void)argument;
+  sigset_t set = only(SIGUSR1);
+  CHECK_INT(pthread_sigmask(SIG_BLOCK, &set, NULL), ==, 0);
+  add_one(&ended);
+}
+
+static void holds_another_off(void* argument) {
+  (void)argument;
+  wait_until(&ended, 1);
+  sigset_t set = only(SIGUSR2), before;
+  CHECK_INT(pthread_sigmask(SIG_BLOCK, &set, &before), ==, 0);
+  CHECK(!sigismember(&before, SIGUSR1) && !is_blocked(SIGUSR1));
+  usleep(1000);
+  CHECK(is_blocked(SIGUSR2) && !is_blocked(SIGUSR1));
+  CHECK_INT(pthread_sigmask(SIG_SETMASK, &before, NULL), ==, 0);
+  add_one(&ended);
+}
+
+static void a_mask_ends_with_its_task(void) {
+  ended = 0;
+  start(leaves_a_mask, NULL);
+  wait_until(&ended, 1);
+  start(holds_another_off, NULL);
+  start(sees_no_mask, NULL);
+  wait_until(&ended, 3);
+  CHECK(!is_blocked(SIGUSR1) && !is_blocked(SIGUSR2));
+  start(leaves_a_mask, NULL); // The run's end is the end of it.
+  wait_until(&ended, 4);
+}
+
+static void a_mask_ends_with_the_run(void) { CHECK(!is_blocked(SIGUSR1)); }
+
 static void has_a_locale(void* argument) {
   locale_t own = newlocale(LC_ALL_MASK, argument == NULL ? "C" : "POSIX", (locale_t)0);
   CHECK(own != (locale_t)0);
@@ -73,6 +141,42 @@ static void locales_are_each_tasks(void) {
   ended = 0;
   for (int i = 0; i < 20; i++) start(has_a_locale, i % 2 ? &ended : NULL);
   wait_until(&ended, 20);
+}
+
+// A thread may have a locale of its own, which its tasks have, too; after it others may run them.
+static locale_t threads_locale;
+
+static void has_the_threads(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  CHECK(uselocale((locale_t)0) == threads_locale);
+  mj_scheduler_stop(scheduler);
+  usleep(1000);
+  CHECK(uselocale((locale_t)0) == threads_locale);
+  mj_task_exit();
+}
+
+static void* runs(void* scheduler) {
+  CHECK_INT(mj_run((mj_scheduler*)scheduler), ==, 0);
+  CHECK(uselocale((locale_t)0) == LC_GLOBAL_LOCALE);
+  return NULL;
+}
+
+static void a_locale_is_its_threads_unless_the_tasks(void) {
+  if (in_threads()) return;
+  locale_t own = newlocale(LC_ALL_MASK, "C.UTF-8", (locale_t)0);
+  if (own == (locale_t)0) own = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+  mj_scheduler* scheduler = new_scheduler();
+  threads_locale = own;
+  add_task(scheduler, has_the_threads, NULL);
+  uselocale(own);
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  uselocale(LC_GLOBAL_LOCALE);
+  freelocale(own);
+  threads_locale = LC_GLOBAL_LOCALE;
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, runs, scheduler), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  mj_scheduler_destroy(scheduler);
 }
 
 static void has_a_reason(void* argument) {
@@ -96,7 +200,11 @@ static void reasons_are_each_tasks(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_HOOKED(masks_are_each_tasks);
+  RUN_HOOKED(handlers_change_no_mask);
+  RUN_HOOKED(a_mask_ends_with_its_task);
+  RUN(a_mask_ends_with_the_run);
   RUN_HOOKED(locales_are_each_tasks);
+  RUN(a_locale_is_its_threads_unless_the_tasks);
   RUN_HOOKED(reasons_are_each_tasks);
   return 0;
 }

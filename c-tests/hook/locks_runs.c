@@ -122,6 +122,38 @@ static void the_next_run_may_be_on_another_thread(void) {
 }
 
 static pthread_mutex_t recursive = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_mutex_t checking = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
+
+// To the C library another thread has them now. The task does not get them, but holds up nobody.
+static void wants_its_own_again(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  CHECK_INT(pthread_mutex_lock(&recursive), ==, 0);
+  CHECK_INT(pthread_mutex_lock(&checking), ==, 0);
+  CHECK_INT(pthread_rwlock_wrlock(&rwlock), ==, 0);
+  mj_scheduler_stop(scheduler);
+  usleep(1000);
+  CHECK_INT(pthread_mutex_lock(&checking), ==, EDEADLK);
+  CHECK_INT(pthread_rwlock_rdlock(&rwlock), ==, EDEADLK);
+  CHECK_INT(pthread_rwlock_wrlock(&rwlock), ==, EDEADLK);
+  CHECK_INT(lock_within(&recursive, 5), ==, ETIMEDOUT);
+  ended++;
+  mj_task_exit();
+}
+
+static void what_is_locked_does_not_move(void) {
+  init();
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, wants_its_own_again, NULL);
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, runs_and_destroys, scheduler), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  CHECK_UINT(ended, ==, 1);
+  // Now they are this thread's, which has locked them.
+  CHECK_INT(pthread_mutex_unlock(&recursive), ==, 0);
+  CHECK_INT(pthread_mutex_unlock(&checking), ==, 0);
+  CHECK_INT(pthread_rwlock_unlock(&rwlock), ==, 0);
+}
 
 static void holds_recursive(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
@@ -223,6 +255,7 @@ int main(void) {
 #endif
   RUN(waiting_tasks_go_on_in_the_next_run);
   RUN(the_next_run_may_be_on_another_thread);
+  RUN(what_is_locked_does_not_move);
   RUN(owners_are_known_in_the_next_run);
   RUN(two_schedulers_on_a_thread);
   RUN(a_scheduler_goes_with_those_that_wait);

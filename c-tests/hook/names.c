@@ -111,7 +111,11 @@ static void the_results_are_where_the_caller_says(void) {
   is_the_loopback(found);
   CHECK_INT(gethostbyname_r("localhost", &host, buffer, 8, &found, &code), ==, ERANGE);
   CHECK(found == NULL);
-  CHECK_INT(gethostbyname_r("localhost", &host, buffer, 1, &found, &code), ==, ERANGE);
+  found = &host;
+  code = HOST_NOT_FOUND;
+  CHECK_INT(gethostbyname_r("localhost", &host, buffer + 1, 1, &found, &code), ==, ERANGE);
+  CHECK(found == NULL);
+  CHECK_INT(code, ==, NETDB_INTERNAL);
   struct in_addr address = {htonl(INADDR_LOOPBACK)};
   int failed = gethostbyaddr_r(&address, sizeof address, AF_INET, &host, buffer, sizeof buffer, &found, &code);
   CHECK(failed != 0 || found == NULL || found == &host);

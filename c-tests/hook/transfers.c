@@ -207,7 +207,10 @@ static void all_is_waited_for(void) {
 
     // Its end is one for this, too.
     start(sends_in_parts_and_ends, "xyz!");
-    CHECK_INT(recvfrom(ends[0], data, 10, MSG_WAITALL, NULL, NULL), ==, 4);
+    struct sockaddr_storage from;
+    socklen_t length = sizeof from;
+    CHECK_INT(recvfrom(ends[0], data, 10, MSG_WAITALL, (struct sockaddr*)&from, &length), ==, 4);
+    CHECK_UINT(length, ==, 0);
     CHECK(memcmp(data, "xyz!", 4) == 0);
     CHECK_INT(recv(ends[0], data, 10, MSG_WAITALL), ==, 0);
     wait_until(&ended, 3);
@@ -223,7 +226,7 @@ static void peeking_takes_nothing(void) {
     else make_sockets(SOCK_STREAM);
     ended = 0;
     start(sends_in_parts, "0123456789");
-    CHECK_INT(recv(ends[0], data, 10, MSG_PEEK), ==, 3);
+    CHECK_INT(recv(ends[0], data, 10, MSG_PEEK), >=, 3);
     CHECK_INT(recv(ends[0], data, 10, MSG_PEEK | MSG_WAITALL), >=, is_tcp ? 10 : 3);
     wait_until(&ended, 1);
     memset(data, 0, sizeof data);

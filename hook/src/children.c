@@ -30,14 +30,100 @@ static int look_by_waitid(struct looked_for *it, int flags) {
   return result < 0 ? -1 : info->si_pid;
 }
 
-// A descriptor of the one child; -1 without. Linux 5.3 has them, and Valgrind has not.
-static int open_child(const struct looked_for *it) {
+// ---- what a wait holds on to
+//
+// The task may go with its scheduler, and never come back.
+
+// A descriptor of a child; or, without, that a command runs.
+struct held {
+  struct held *next;
+  const void *scheduler;
+  int fd;
+};
+
+// While any command runs, SIGINT and SIGQUIT are the command's: what system(3) does, but that SIGCHLD is not
+// blocked, since the mask is the thread's, and other tasks run.
+static struct {
+  char locked;
+  struct held *first;
+  unsigned commands;
+  struct sigaction interrupt, quit;
+} all;
+
+static void lock_all(void) {
+  while (__atomic_test_and_set(&all.locked, __ATOMIC_ACQUIRE)) sched_yield();
+}
+
+static void unlock_all(void) { __atomic_clear(&all.locked, __ATOMIC_RELEASE); }
+
+static struct held *hold(int fd) {
+  struct held *held = malloc(sizeof *held);
+  if (held == NULL) return NULL;
+  held->scheduler = here()->known->scheduler;
+  held->fd = fd;
+  lock_all();
+  if (fd < 0 && all.commands++ == 0) {
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGINT, &ignore, &all.interrupt);
+    sigaction(SIGQUIT, &ignore, &all.quit);
+  }
+  held->next = all.first;
+  all.first = held;
+  unlock_all();
+  return held;
+}
+
+static void take_signals_back(void) {
+  sigaction(SIGINT, &all.interrupt, NULL);
+  sigaction(SIGQUIT, &all.quit, NULL);
+}
+
+// Lets go of one, or, with NULL, of all of a scheduler. One that is not there, as in a child of fork(), is let be.
+static void let_go(const struct held *one, const void *scheduler) {
+  int error = errno;
+  lock_all();
+  for (struct held **at = &all.first; *at != NULL;) {
+    struct held *held = *at;
+    if (one != NULL ? held != one : held->scheduler != scheduler) {
+      at = &held->next;
+      continue;
+    }
+    *at = held->next;
+    if (held->fd >= 0) REAL(close)(held->fd);
+    else if (--all.commands == 0) take_signals_back();
+    free(held);
+  }
+  unlock_all();
+  errno = error;
+}
+
+void forget_children_of(const void *scheduler) { let_go(NULL, scheduler); }
+
+// A child of fork() has no task that waits for a command. It may not call free().
+static void forget_all(void) {
+  if (all.commands > 0) take_signals_back();
+  all.commands = 0;
+  all.first = NULL;
+  unlock_all();
+}
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_all); }
+
+// ---- waiting
+
+// A descriptor of the one child; NULL without. Linux 5.3 has them, and Valgrind has not.
+static struct held *open_child(const struct looked_for *it) {
   static bool are_there_none;
-  if (it->kind == P_PIDFD) return REAL(fcntl)((int)it->id, F_DUPFD_CLOEXEC, 0);
-  if (it->kind != P_PID || __atomic_load_n(&are_there_none, __ATOMIC_RELAXED)) return -1;
-  int fd = (int)syscall(SYS_pidfd_open, (pid_t)it->id, 0);
-  if (fd < 0 && errno == ENOSYS) __atomic_store_n(&are_there_none, true, __ATOMIC_RELAXED);
-  return fd;
+  int fd = -1;
+  if (it->kind == P_PIDFD) {
+    fd = REAL(fcntl)((int)it->id, F_DUPFD_CLOEXEC, 0);
+  } else if (it->kind == P_PID && !__atomic_load_n(&are_there_none, __ATOMIC_RELAXED)) {
+    fd = (int)syscall(SYS_pidfd_open, (pid_t)it->id, 0);
+    if (fd < 0 && errno == ENOSYS) __atomic_store_n(&are_there_none, true, __ATOMIC_RELAXED);
+  }
+  struct held *held = fd < 0 ? NULL : hold(fd);
+  if (fd >= 0 && held == NULL) REAL(close)(fd);
+  return held;
 }
 
 // Waits until a look finds something. A child that is known by its number is waited for by a descriptor of it,
@@ -47,38 +133,26 @@ static int wait_for_child(struct looked_for *it) {
   if (found != 0 || it->flags & WNOHANG) return found;
   if (!may_suspend()) return it->look(it, 0);
   bool ends_only = (it->flags & (WSTOPPED | WCONTINUED)) == 0;
-  int fd = ends_only ? open_child(it) : -1;
+  struct held *child = ends_only ? open_child(it) : NULL;
   for (uint64_t pause_ns = FIRST_PAUSE_NS; found == 0; pause_ns = longer_pause_ns(pause_ns)) {
-    int waited = fd >= 0 ? suspend_for_fd(fd, POLLIN, FOREVER) : suspend_for_ns(pause_ns);
-    if (waited == -ECANCELED || waited == -EINTR || waited == -ETIMEDOUT) {
+    int waited = child != NULL ? suspend_for_fd(child->fd, POLLIN, FOREVER) : suspend_for_ns(pause_ns);
+    if (ends_call(waited)) {
       found = (int)failed(-waited);
-      break;
-    }
-    if (waited < 0 && fd < 0) {
+    } else if (waited < 0 && child == NULL) {
       count(&counts.pinned);
       found = it->look(it, 0);
-      break;
+    } else {
+      found = it->look(it, WNOHANG);
     }
-    if (waited < 0) { // It cannot be waited for by this.
-      REAL(close)(fd);
-      fd = -1;
-    }
-    found = it->look(it, WNOHANG);
-    // It has ended, but is not this thread's to wait for yet, as one that is traced.
-    if (found == 0 && fd >= 0) {
-      REAL(close)(fd);
-      fd = -1;
-    }
-  }
-  if (fd >= 0) {
-    int error = errno;
-    REAL(close)(fd);
-    errno = error;
+    // It cannot be waited for by this; or it has ended, but is not this thread's to wait for yet, as one
+    // that is traced.
+    if (child != NULL) let_go(child, NULL);
+    child = NULL;
   }
   return found;
 }
 
-static bool is_hooked(int flags) { return hooked(MJ_HOOK_CHILDREN) != NULL && (flags & WNOHANG) == 0; }
+static bool waits_in_task(int flags) { return hooked(MJ_HOOK_CHILDREN) != NULL && (flags & WNOHANG) == 0; }
 
 static pid_t wait_for_pid(pid_t pid, int *status, int flags, struct rusage *usage) {
   struct looked_for it = {.look = look_by_wait4, .kind = P_PID, .id = (id_t)pid, .flags = flags,
@@ -89,75 +163,44 @@ static pid_t wait_for_pid(pid_t pid, int *status, int flags, struct rusage *usag
 }
 
 EXPORT pid_t HOOK(wait4)(pid_t pid, int *status, int flags, struct rusage *usage) {
-  if (!is_hooked(flags)) return REAL(wait4)(pid, status, flags, usage);
+  if (!waits_in_task(flags)) return REAL(wait4)(pid, status, flags, usage);
   return wait_for_pid(pid, status, flags, usage);
 }
 
 EXPORT pid_t HOOK(wait3)(int *status, int flags, struct rusage *usage) {
-  if (!is_hooked(flags)) return REAL(wait3)(status, flags, usage);
+  if (!waits_in_task(flags)) return REAL(wait3)(status, flags, usage);
   return wait_for_pid(-1, status, flags, usage);
 }
 
 EXPORT pid_t HOOK(waitpid)(pid_t pid, int *status, int flags) {
-  if (!is_hooked(flags)) return REAL(waitpid)(pid, status, flags);
+  if (!waits_in_task(flags)) return REAL(waitpid)(pid, status, flags);
   return wait_for_pid(pid, status, flags, NULL);
 }
 ALSO(__waitpid, waitpid);
 
 EXPORT pid_t HOOK(wait)(int *status) {
-  if (!is_hooked(0)) return REAL(wait)(status);
+  if (!waits_in_task(0)) return REAL(wait)(status);
   return wait_for_pid(-1, status, 0, NULL);
 }
 ALSO(__wait, wait);
 
 EXPORT int HOOK(waitid)(idtype_t kind, id_t id, siginfo_t *info, int flags) {
-  if (!is_hooked(flags)) return REAL(waitid)(kind, id, info, flags);
+  if (!waits_in_task(flags)) return REAL(waitid)(kind, id, info, flags);
   struct looked_for it = {.look = look_by_waitid, .kind = kind, .id = id, .flags = flags, .info = info};
   return wait_for_child(&it) < 0 ? -1 : 0;
 }
 
 // ---- system(3), pclose(3)
 
-// While any command runs, SIGINT and SIGQUIT are the command's: what system(3) does, but that SIGCHLD is not
-// blocked, since the mask is the thread's, and other tasks run.
-static struct {
-  char locked;
-  unsigned commands;
-  struct sigaction interrupt, quit;
-} ignored;
-
-static void change_ignored(int by) {
-  while (__atomic_test_and_set(&ignored.locked, __ATOMIC_ACQUIRE)) sched_yield();
-  struct sigaction ignore = {.sa_handler = SIG_IGN};
-  if (by > 0 && ignored.commands++ == 0) {
-    sigaction(SIGINT, &ignore, &ignored.interrupt);
-    sigaction(SIGQUIT, &ignore, &ignored.quit);
-  } else if (by < 0 && --ignored.commands == 0) {
-    sigaction(SIGINT, &ignored.interrupt, NULL);
-    sigaction(SIGQUIT, &ignored.quit, NULL);
-  }
-  __atomic_clear(&ignored.locked, __ATOMIC_RELEASE);
-}
-
 // As it was before the first command.
 static void reset_in_child(posix_spawnattr_t *attributes) {
   sigset_t defaults;
   sigemptyset(&defaults);
-  if (ignored.interrupt.sa_handler != SIG_IGN) sigaddset(&defaults, SIGINT);
-  if (ignored.quit.sa_handler != SIG_IGN) sigaddset(&defaults, SIGQUIT);
+  if (all.interrupt.sa_handler != SIG_IGN) sigaddset(&defaults, SIGINT);
+  if (all.quit.sa_handler != SIG_IGN) sigaddset(&defaults, SIGQUIT);
   posix_spawnattr_setsigdefault(attributes, &defaults);
   posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGDEF);
 }
-
-// A child of fork() has no task that waits for a command.
-static void forget_commands(void) {
-  __atomic_clear(&ignored.locked, __ATOMIC_RELEASE);
-  if (ignored.commands == 0) return;
-  ignored.commands = 1;
-  change_ignored(-1);
-}
-
-__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_commands); }
 
 // Waits for a command. If the task is canceled meanwhile, or its deadline passes, the shell is killed, as the
 // C library does for a thread that is canceled: nobody else waits for it.
@@ -183,38 +226,66 @@ EXPORT int HOOK(system)(const char *command) {
   posix_spawnattr_t attributes;
   int error = posix_spawnattr_init(&attributes);
   if (error != 0) return (int)failed(error);
-  change_ignored(1);
+  struct held *running = hold(-1);
+  if (running == NULL) {
+    posix_spawnattr_destroy(&attributes);
+    return (int)failed(ENOMEM);
+  }
   reset_in_child(&attributes);
   pid_t pid;
   error = posix_spawn(&pid, "/bin/sh", NULL, &attributes, (char *const *)arguments, environ);
   posix_spawnattr_destroy(&attributes);
   int status = error == 0 ? wait_for_command(pid) : NOT_RUN;
   if (error == 0) error = errno;
-  change_ignored(-1);
+  let_go(running, NULL);
   errno = error;
   return status;
 }
 
-// What the stream holds is known to the C library only.
+// What the stream holds is known to the C library only: a thread closes it. If the task is canceled it
+// leaves, and the stream is closed all the same.
 struct closing {
   FILE *stream;
+  bool has_begun;
   int result, error;
 };
 
 static void close_stream(void *argument) {
   struct closing *closing = argument;
+  closing->has_begun = true;
   closing->result = REAL(pclose)(closing->stream);
   closing->error = errno;
+}
+
+static void *close_unseen(void *argument) {
+  close_stream(argument);
+  free(argument);
+  return NULL;
+}
+
+// Nobody wants the result.
+static void abandon_closing(void *argument) {
+  const struct closing *closing = argument;
+  pthread_t thread;
+  if (closing->has_begun) free(argument);
+  else if (pthread_create(&thread, NULL, close_unseen, argument) == 0) pthread_detach(thread);
+  else close_unseen(argument);
 }
 
 EXPORT int HOOK(pclose)(FILE *stream) {
   enum { OFFLOAD_FILE = 1 };
   if (hooked(MJ_HOOK_CHILDREN) == NULL || !may_suspend()) return REAL(pclose)(stream);
-  struct closing closing = {stream, -1, 0};
-  if (suspend_for_function(OFFLOAD_FILE, close_stream, &closing, NULL) != 0) {
+  struct closing *closing = calloc(1, sizeof *closing);
+  if (closing == NULL) return REAL(pclose)(stream);
+  closing->stream = stream;
+  int done = suspend_for_function(OFFLOAD_FILE, close_stream, closing, abandon_closing);
+  if (ends_call(done)) return (int)failed(-done);
+  if (done != 0) {
     count(&counts.pinned);
-    close_stream(&closing);
+    close_stream(closing);
   }
-  errno = closing.error;
-  return closing.result;
+  int result = closing->result, error = closing->error;
+  free(closing);
+  if (result < 0) errno = error;
+  return result;
 }

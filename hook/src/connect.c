@@ -84,7 +84,7 @@ static bool accept_by_thread(int fd, __SOCKADDR_ARG address, socklen_t *length, 
   if (it == NULL) return false;
   *it = (struct acceptance){.fd = fd, .with = with, .result = -1};
   int done = suspend_for_function(OFFLOAD_FILE, accept_there, it, close_accepted);
-  if (done == -ECANCELED || done == -ETIMEDOUT) {
+  if (ends_call(done)) {
     *result = (int)failed(-done);
     return true;
   }

@@ -16,10 +16,10 @@ struct mj_task;
 // Functions of the copy of Majjen that runs the task; majjen.h says what they do.
 struct mj_hook_calls {
   size_t bytes;
+  // Of a newer or older core, too.
   void (*log)(unsigned level, const char *format, ...) __attribute__((format(printf, 2, 3)));
   int (*yield)(void);
   int (*sleep_ns)(uint64_t ns);
-  int (*task_park)(uint64_t timeout_ns);
   int (*scheduler_wake)(struct mj_scheduler *scheduler, uint64_t id);
   struct mj_task *(*task_find)(struct mj_scheduler *scheduler, uint64_t id);
   uint64_t (*task_get_id)(const struct mj_task *task);
@@ -30,8 +30,6 @@ struct mj_hook_calls {
   int (*fd_close)(int fd);
   int (*offload_in)(unsigned class_, void (*function)(void *), void *argument, void (*abandon)(void *),
                     uint64_t timeout_ns);
-  ssize_t (*readv)(int fd, const struct iovec *buffers, int count, uint64_t timeout_ns);
-  ssize_t (*writev)(int fd, const struct iovec *buffers, int count, uint64_t timeout_ns);
   ssize_t (*sendfile)(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns);
   uint64_t (*scheduler_now_ns)(struct mj_scheduler *scheduler);
   // These neither wait nor suspend, whatever the descriptor's flags are, and raise no signal.
@@ -41,7 +39,7 @@ struct mj_hook_calls {
   // Looks in the running task's stack, from an address in it on, for a word from `first` up to `width - 1`
   // more. NULL if there is none; the address itself if it is not in that stack.
   const uintptr_t *(*find_on_stack)(const uintptr_t *from, uintptr_t first, uintptr_t width);
-  // As task_park(), for a call that cannot fail: neither a cancellation nor the task's deadline ends it, and a
+  // Suspends until the task is woken, for a call that cannot fail: neither a cancellation nor the task's deadline ends it, and a
   // task that is marked as ended waits, too. -ECANCELED only if the scheduler is being destroyed.
   int (*wait_regardless)(uint64_t timeout_ns);
 };
@@ -58,7 +56,7 @@ struct mj_hook_run {
 };
 
 // Called by the core at the start of each run on the thread that runs, and at the run's end with what it
-// has returned at the start. Returns what the thread was told before, or (void *)-1: it is not enough.
+// has returned at the start. Returns what the thread was told before.
 const void *mj_hook_attach(const void *run);
 
 // Called by the core: a scheduler is no more.

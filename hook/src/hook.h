@@ -15,6 +15,7 @@
 
 #include "../majjen-hook.h"
 #include "core.h"
+#include "kept.h"
 #include "real.h"
 
 enum { NS_PER_US = 1000, NS_PER_MS = 1000 * 1000, NS_PER_S = 1000 * 1000 * 1000 };
@@ -31,8 +32,7 @@ struct thread {
   unsigned completed;  // How many calls have not suspended since one did.
   struct locks *locks;  // Of the scheduler that runs, if its tasks have locked anything: locks.h.
   locale_t locale;  // kept.c: what tasks have that have not set one.
-  bool has_mask;  // kept.c: whether the task has changed the thread's mask of signals, and what it was.
-  sigset_t mask_before;
+  struct mask_change mask;
 };
 extern __thread struct thread this_thread
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -43,7 +43,8 @@ int *errno_here(void);
 #undef errno
 #define errno (*errno_here())
 
-// The running task, if its calls of this kind are to be hooked. Else NULL.
+// The running task, if its calls of this kind are to be hooked. Else NULL. Only before the first wait of a
+// function, see here(); after it is_hooked().
 static inline struct mj_task *hooked(unsigned kind) {
   const struct mj_hook_run *run = this_thread.run;
   if (__builtin_expect(run == NULL, 1)) return NULL;
@@ -52,7 +53,12 @@ static inline struct mj_task *hooked(unsigned kind) {
   return ((const bool *)task)[run->unhooked_offset] ? NULL : task;
 }
 
+bool is_hooked(unsigned kind);
+
 static inline const struct mj_hook_calls *calls(void) { return here()->known->calls; }
+
+// children.c: a scheduler is no more.
+void forget_children_of(const void *scheduler);
 
 extern mj_hook_counts counts;
 void count(uint64_t *which);
@@ -98,11 +104,18 @@ static inline uint64_t ns_of_time(const struct timespec *time) {
 // it was the deadline of the task (mj_task_set_deadline()), and no call may take that for its own.
 int timed_out(uint64_t deadline_ns, int result);
 
+// What ends a wait for the caller to see.
+static inline bool ends_call(int waited) {
+  return waited == -ECANCELED || waited == -EINTR || waited == -ETIMEDOUT;
+}
+
+// Whether the core could not wait: the call is made as it is, then, and counted as pinned.
+bool could_not_wait(int waited);
+
 // As the functions of the core, with what the task has in the thread's state kept for it.
 int suspend_for_fd(int fd, short events, uint64_t timeout_ns);
 int suspend_for_poll(struct pollfd *fds, unsigned long count, uint64_t timeout_ns);
 int suspend_for_ns(uint64_t ns);
-int suspend_until_woken(uint64_t timeout_ns);
 ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns);
 // As wait_regardless(), also where no run is known any more. Counted by the caller.
 int suspend_for_lock(const struct mj_hook_calls *of, uint64_t timeout_ns);

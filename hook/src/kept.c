@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "hook.h"
-#include "kept.h"
 
 // ---- OpenSSL's queue of errors
 //
@@ -95,31 +94,61 @@ static void put_errors_back(struct tls_errors *errors) {
 // A library blocks a signal for the length of a call, such as SIGPIPE, and then puts back what it has found.
 // Only tasks that have changed the mask pay for it.
 
-static void note_change(const sigset_t *before) {
+static uint64_t running_task(const struct thread *thread) {
+  return thread->known->calls->task_get_id(*thread->known->current_task);
+}
+
+static void undo_mask(struct thread *thread) {
+  REAL(pthread_sigmask)(SIG_SETMASK, &thread->mask.before, NULL);
+  thread->mask.task = 0;
+}
+
+// Whether the running task has changed the mask. What one has left that has ended is undone; one that is
+// there waits without hooks, and all have its mask.
+static bool is_mask_changed(struct thread *thread) {
+  const struct mask_change *mask = &thread->mask;
+  if (mask->task == 0) return false;
+  const struct mj_hook_run *run = thread->known;
+  if (mask->scheduler != run->scheduler) return false; // A run that this one is nested in.
+  if (mask->task == running_task(thread)) return true;
+  if (run->calls->task_find(run->scheduler, mask->task) == NULL) undo_mask(thread);
+  return false;
+}
+
+void leave_run(void) {
   struct thread *thread = here();
-  if (thread->has_mask) return;
-  thread->has_mask = true;
-  thread->mask_before = *before;
+  const struct mj_hook_run *run = thread->known;
+  bool is_over = *run->current_task == NULL; // Else a task begins another run.
+  if (is_over && thread->mask.task != 0 && thread->mask.scheduler == run->scheduler) undo_mask(thread);
+}
+
+// What a signal handler changes, the kernel puts back.
+static bool is_kept(const sigset_t *mask) {
+  return mask != NULL && hooked(MJ_HOOK_ALL) != NULL && is_in_its_task();
+}
+
+// By a function of the two that are the same but for how they tell of an error.
+static int change_mask(int (*change)(int, const sigset_t *, sigset_t *), int how, const sigset_t *mask,
+                       sigset_t *before) {
+  struct thread *thread = here();
+  sigset_t found;
+  bool is_changed = is_mask_changed(thread);
+  int result = change(how, mask, &found);
+  if (result != 0) return result;
+  if (!is_changed)
+    thread->mask = (struct mask_change){running_task(thread), thread->known->scheduler, found};
+  if (before != NULL) *before = found;
+  return 0;
 }
 
 EXPORT int HOOK(pthread_sigmask)(int how, const sigset_t *mask, sigset_t *before) {
-  if (mask == NULL || hooked(MJ_HOOK_ALL) == NULL) return REAL(pthread_sigmask)(how, mask, before);
-  sigset_t found;
-  int error = REAL(pthread_sigmask)(how, mask, &found);
-  if (error != 0) return error;
-  note_change(&found);
-  if (before != NULL) *before = found;
-  return 0;
+  if (!is_kept(mask)) return REAL(pthread_sigmask)(how, mask, before);
+  return change_mask(REAL(pthread_sigmask), how, mask, before);
 }
 
 EXPORT int HOOK(sigprocmask)(int how, const sigset_t *mask, sigset_t *before) {
-  if (mask == NULL || hooked(MJ_HOOK_ALL) == NULL) return REAL(sigprocmask)(how, mask, before);
-  sigset_t found;
-  int result = REAL(sigprocmask)(how, mask, &found);
-  if (result != 0) return result;
-  note_change(&found);
-  if (before != NULL) *before = found;
-  return 0;
+  if (!is_kept(mask)) return REAL(sigprocmask)(how, mask, before);
+  return change_mask(REAL(sigprocmask), how, mask, before);
 }
 
 // ---- all of it
@@ -127,25 +156,29 @@ EXPORT int HOOK(sigprocmask)(int how, const sigset_t *mask, sigset_t *before) {
 void keep(struct kept *kept) {
   struct thread *thread = here();
   kept->locale = uselocale((locale_t)0);
-  if (kept->locale != thread->locale) uselocale(thread->locale);
+  if (kept->locale == thread->locale) kept->locale = (locale_t)0;
+  else uselocale(thread->locale);
   kept->h_errno_ = h_errno;
   kept->errors = has_openssl && ERR_peek_error() != 0 ? take_errors() : NULL;
-  kept->has_mask = thread->has_mask;
+  kept->has_mask = is_mask_changed(thread);
   if (kept->has_mask) {
-    REAL(pthread_sigmask)(SIG_SETMASK, &thread->mask_before, &kept->mask);
-    thread->has_mask = false;
+    REAL(pthread_sigmask)(SIG_SETMASK, &thread->mask.before, &kept->mask);
+    thread->mask.task = 0;
   }
 }
 
 void give_back(struct kept *kept) {
   struct thread *thread = here();
-  if (uselocale((locale_t)0) != kept->locale) uselocale(kept->locale);
+  locale_t locale = kept->locale == (locale_t)0 ? thread->locale : kept->locale;
+  if (uselocale((locale_t)0) != locale) uselocale(locale);
   h_errno = kept->h_errno_;
   // What is there is another task's that has ended, or waits without hooks.
   if (has_openssl && ERR_peek_error() != 0) ERR_clear_error();
   if (kept->errors != NULL) put_errors_back(kept->errors);
-  if (kept->has_mask) {
-    REAL(pthread_sigmask)(SIG_SETMASK, &kept->mask, &thread->mask_before);
-    thread->has_mask = memcmp(&kept->mask, &thread->mask_before, sizeof(uint64_t)) != 0;
-  }
+  if (!kept->has_mask) return;
+  is_mask_changed(thread);
+  sigset_t before;
+  REAL(pthread_sigmask)(SIG_SETMASK, &kept->mask, &before);
+  if (memcmp(&kept->mask, &before, sizeof(uint64_t)) != 0)
+    thread->mask = (struct mask_change){running_task(thread), thread->known->scheduler, before};
 }

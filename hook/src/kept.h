@@ -5,9 +5,17 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
+
+// A change that a task has made to the thread's mask of signals.
+struct mask_change {
+  uint64_t task;  // 0: there is none.
+  const void *scheduler;
+  sigset_t before;
+};
 
 struct kept {
-  locale_t locale;
+  locale_t locale;  // 0 for the thread's.
   int h_errno_;
   bool has_mask;
   sigset_t mask;
@@ -17,6 +25,10 @@ struct kept {
 // Takes the running task's, and leaves the others what the thread had.
 void keep(struct kept *kept);
 void give_back(struct kept *kept);
+
+// Before another run, or none, takes the place of the one that the thread has. What the tasks of one that is
+// over have left is undone.
+void leave_run(void);
 
 // Looks for libraries that have such a state. At the start of each run.
 void find_libraries(void);

@@ -67,20 +67,9 @@ EXPORT ssize_t HOOK(sendfile)(int fd, int file, off_t *offset, size_t bytes) {
   uint64_t limit = limit_ns(fd, POLLOUT), deadline_ns = limit == FOREVER ? FOREVER : after_ns(limit);
   ssize_t sent = suspend_for_sendfile(fd, file, offset, bytes, limit);
   if (sent >= 0) return sent;
-  switch (sent) {
-    case -EPIPE:
-      pthread_kill(pthread_self(), SIGPIPE); // As sendfile(2) does.
-      return failed(EPIPE);
-    case -ETIMEDOUT:
-      return failed(-timed_out(deadline_ns, -EAGAIN));
-    case -EBUSY:
-    case -ENOMEM:
-    case -ENOSPC:
-    case -EPERM:
-      count(&counts.pinned);
-      return REAL(sendfile)(fd, file, offset, bytes);
-    default:
-      return failed((int)-sent);
-  }
+  if (could_not_wait((int)sent)) return REAL(sendfile)(fd, file, offset, bytes);
+  if (sent == -ETIMEDOUT) sent = timed_out(deadline_ns, -EAGAIN);
+  if (sent == -EPIPE) pthread_kill(pthread_self(), SIGPIPE); // As sendfile(2) does.
+  return failed((int)-sent);
 }
 ALSO(sendfile64, sendfile);

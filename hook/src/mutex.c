@@ -55,6 +55,10 @@ static enum found look(const struct request *request, int *answer) {
   *answer = REAL(pthread_mutex_trylock)(mutex);
   if (*answer == 0 || *answer == EOWNERDEAD) note_lock(request);
   if (*answer != EBUSY) return FOUND_ANSWER;
+  if (owner == request->task) { // The scheduler may have been run by another thread meanwhile.
+    *answer = EDEADLK;
+    return tells ? FOUND_ANSWER : FOUND_OWN;
+  }
   int thread = thread_of(mutex);
   if (thread == 0 || thread != thread_number()) return FOUND_OTHER_THREAD;
   if (!tells) return FOUND_THIS_THREAD;

@@ -15,7 +15,7 @@ enum { UNDONE = -2 };
 static int have_done(void (*function)(void *), void *job, void (*abandon)(void *)) {
   int done = suspend_for_function(OFFLOAD_NAMES, function, job, abandon);
   if (done == 0) return 0;
-  if (done == -ECANCELED || done == -ETIMEDOUT) return (int)failed(-done);
+  if (ends_call(done)) return (int)failed(-done);
   count(&counts.pinned);
   return UNDONE;
 }
@@ -207,18 +207,13 @@ enum { ALIGNED = 8 };
 static int find_host_r(const void *key, socklen_t bytes, int family, struct hostent *host, char *buffer,
                        size_t room, struct hostent **result, int *h_code) {
   size_t skipped = -(uintptr_t)buffer % ALIGNED;
+  *result = NULL;
+  *h_code = NETDB_INTERNAL; // The number of errno says more.
   if (room < skipped) return ERANGE;
   struct host_job *job = new_host_job(key, bytes, family, room - skipped);
-  *result = NULL;
-  if (job == NULL) {
-    *h_code = NETDB_INTERNAL;
-    return ENOMEM;
-  }
+  if (job == NULL) return ENOMEM;
   int done = have_done(find_host, job, free_host_job);
-  if (done == -1) {
-    *h_code = TRY_AGAIN;
-    return errno;
-  }
+  if (done == -1) return errno;
   if (done == UNDONE) {
     free_host_job(job);
     return UNDONE;
@@ -312,7 +307,7 @@ static bool find_host_kept(const void *key, socklen_t bytes, int family, struct 
     if (job == NULL) return false;
     int done = have_done(find_host, job, free_host_job);
     if (done == -1) {
-      h_errno = TRY_AGAIN;
+      h_errno = NETDB_INTERNAL;
       return true;
     }
     if (done == UNDONE) {

@@ -17,6 +17,11 @@ static bool changes_mask(const sigset_t *mask) {
   return false;
 }
 
+// Whether a call with this limit need not wait, or is one that the system refuses.
+static bool goes_on_at_once(const struct timespec *timeout) {
+  return timeout != NULL && (!is_valid_time(timeout) || ns_of_time(timeout) == 0);
+}
+
 static bool pinned_by(const sigset_t *mask) {
   if (!changes_mask(mask)) return false;
   count(&counts.pinned);
@@ -45,17 +50,10 @@ static int poll_in_task(struct pollfd *fds, nfds_t fd_count, uint64_t timeout_ns
     if (result >= 0) return result;
   }
   if (result == -ETIMEDOUT) result = timed_out(deadline_ns, 0);
-  switch (result) {
-    case 0:
-      return 0;
-    case -ETIMEDOUT:
-    case -EINTR:
-    case -ECANCELED:
-      return (int)failed(-result);
-    default: // It cannot be waited for here, or the system says what is wrong.
-      count(&counts.pinned);
-      return PINNED_POLL;
-  }
+  if (result == 0) return 0;
+  if (ends_call(result)) return (int)failed(-result);
+  count(&counts.pinned); // It cannot be waited for here, or the system says what is wrong.
+  return PINNED_POLL;
 }
 
 EXPORT int HOOK(poll)(struct pollfd *fds, nfds_t fd_count, int timeout_ms) {
@@ -72,7 +70,7 @@ ALSO(__poll, poll);
 
 EXPORT int HOOK(ppoll)(struct pollfd *fds, nfds_t fd_count, const struct timespec *timeout,
                        const sigset_t *mask) {
-  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || (timeout != NULL && (!is_valid_time(timeout) || ns_of_time(timeout) == 0));
+  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || goes_on_at_once(timeout);
   if (!goes_on && !pinned_by(mask)) {
     int ready = poll_in_task(fds, fd_count, ns_of_time(timeout));
     if (ready != PINNED_POLL) return ready;
@@ -129,7 +127,7 @@ static size_t list(const struct sets *sets, int end, struct pollfd *fds, size_t 
 }
 
 // Leaves in the sets what is ready; returns how many bits that are.
-static int show(const struct sets *sets, int end, const struct pollfd *fds, size_t used) {
+static int show(const struct sets *sets, const struct pollfd *fds, size_t used) {
   int bits = 0;
   struct sets asked = *sets;
   for (size_t i = 0; i < used; i++) {
@@ -141,7 +139,6 @@ static int show(const struct sets *sets, int end, const struct pollfd *fds, size
       else set[fds[i].fd / WORD_BITS] &= ~bit;
     }
   }
-  (void)end;
   return bits;
 }
 
@@ -175,7 +172,7 @@ static int select_in_task(int end, const struct sets *sets, uint64_t timeout_ns)
   if (ready >= 0) {
     bool is_open = true;
     for (size_t i = 0; i < used; i++) is_open &= (fds[i].revents & POLLNVAL) == 0;
-    ready = is_open ? show(sets, end, fds, used) : (int)failed(EBADF);
+    ready = is_open ? show(sets, fds, used) : (int)failed(EBADF);
   }
   int error = errno;
   if (fds != few) free(fds);
@@ -211,8 +208,7 @@ ALSO(__select, select);
 
 EXPORT int HOOK(pselect)(int end, fd_set *readable, fd_set *writable, fd_set *urgent,
                          const struct timespec *timeout, const sigset_t *mask) {
-  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || end < 0 ||
-                 (timeout != NULL && (!is_valid_time(timeout) || ns_of_time(timeout) == 0));
+  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || end < 0 || goes_on_at_once(timeout);
   if (!goes_on && !pinned_by(mask)) {
     struct sets sets = {{(word *)readable, (word *)writable, (word *)urgent}};
     int ready = select_in_task(end, &sets, ns_of_time(timeout));
@@ -242,7 +238,7 @@ static int wait_for_epoll(int epoll_fd, struct epoll_event *events, int room, ui
     if (waited > 0) continue;
     if (waited == -ETIMEDOUT) waited = timed_out(deadline_ns, 0);
     if (waited == 0) return 0;
-    if (waited == -ETIMEDOUT || waited == -EINTR || waited == -ECANCELED || waited == -EBADF) return (int)failed(-waited);
+    if (ends_call(waited) || waited == -EBADF) return (int)failed(-waited);
     count(&counts.pinned);
     return PINNED_POLL;
   }
@@ -266,7 +262,7 @@ EXPORT int HOOK(epoll_pwait)(int epoll_fd, struct epoll_event *events, int room,
 
 EXPORT int HOOK(epoll_pwait2)(int epoll_fd, struct epoll_event *events, int room,
                               const struct timespec *timeout, const sigset_t *mask) {
-  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || (timeout != NULL && (!is_valid_time(timeout) || ns_of_time(timeout) == 0));
+  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || goes_on_at_once(timeout);
   if (!goes_on && !pinned_by(mask)) {
     int ready = wait_for_epoll(epoll_fd, events, room, ns_of_time(timeout));
     if (ready != PINNED_POLL) return ready;

@@ -66,18 +66,9 @@ int wait_to_retry(struct attempt *attempt) {
     waited = suspend_for_ns(timeout_ns < NS_PER_MS ? timeout_ns : NS_PER_MS);
     if (waited == 0 && timeout_ns == 0) waited = -ETIMEDOUT;
   }
-  switch (waited) {
-    case -ETIMEDOUT:
-      return timed_out(attempt->deadline_ns, -EAGAIN);
-    case -ENOMEM:
-    case -ENOSPC:
-    case -EBUSY:
-    case -EPERM:
-      count(&counts.pinned);
-      return PINNED;
-    default:
-      if (waited < 0) return waited;
-  }
+  if (waited == -ETIMEDOUT) return timed_out(attempt->deadline_ns, -EAGAIN);
+  if (could_not_wait(waited)) return PINNED;
+  if (waited < 0) return waited;
   // What another file has is not for who waited for this one.
   struct file_id now = file_of(attempt->fd);
   return now.device == attempt->file.device && now.number == attempt->file.number ? 0 : -EBADF;

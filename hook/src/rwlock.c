@@ -98,7 +98,7 @@ static enum found look(const struct request *request, int *answer) {
   if (*answer == 0) note_lock(request);
   if (*answer != EBUSY) return FOUND_ANSWER;
   if (owner == request->task) {
-    *answer = block_for_lock(request); // EDEADLK, at once.
+    *answer = EDEADLK; // As the system, but that knows it by the thread, which may be another one now.
     return FOUND_ANSWER;
   }
   if (owner != 0) return FOUND_OTHER_TASK;

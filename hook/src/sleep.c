@@ -5,34 +5,46 @@ static struct timespec timespec_of(uint64_t ns) {
   return (struct timespec){(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
 }
 
-// Sleeps until a moment of CLOCK_MONOTONIC. Returns 0 or a number of errno.
+// The core could not wait.
+enum { PINNED_SLEEP = -1 };
+
+// Returns 0, a number of errno, or PINNED_SLEEP.
+static int slept_for(uint64_t ns) {
+  int slept = suspend_for_ns(ns);
+  return could_not_wait(slept) ? PINNED_SLEEP : -slept;
+}
+
+// The same, and how much is left of it.
 static int sleep_for(uint64_t ns, uint64_t *left) {
   uint64_t deadline_ns = after_ns(ns);
-  int slept = suspend_for_ns(ns);
-  *left = slept == 0 ? 0 : left_ns(deadline_ns);
-  return -slept;
+  int error = slept_for(ns);
+  *left = error == 0 ? 0 : left_ns(deadline_ns);
+  return error;
 }
 
 EXPORT unsigned HOOK(sleep)(unsigned seconds) {
   if (hooked(MJ_HOOK_SLEEP) == NULL || !may_suspend()) return REAL(sleep)(seconds);
   uint64_t left;
   int error = sleep_for((uint64_t)seconds * NS_PER_S, &left);
+  if (error == PINNED_SLEEP) return REAL(sleep)(seconds);
   if (error != 0) errno = error;
   return (unsigned)((left + NS_PER_S - 1) / NS_PER_S);
 }
 
 EXPORT int HOOK(usleep)(useconds_t us) {
   if (hooked(MJ_HOOK_SLEEP) == NULL || !may_suspend()) return REAL(usleep)(us);
-  uint64_t left;
-  int error = sleep_for((uint64_t)us * NS_PER_US, &left);
+  int error = slept_for((uint64_t)us * NS_PER_US);
+  if (error == PINNED_SLEEP) return REAL(usleep)(us);
   return error == 0 ? 0 : (int)failed(error);
 }
 
 EXPORT int HOOK(nanosleep)(const struct timespec *time, struct timespec *rest) {
-  if (hooked(MJ_HOOK_SLEEP) == NULL || (time == NULL || !is_valid_time(time)) || !may_suspend()) return REAL(nanosleep)(time, rest);
+  if (hooked(MJ_HOOK_SLEEP) == NULL || time == NULL || !is_valid_time(time) || !may_suspend())
+    return REAL(nanosleep)(time, rest);
   uint64_t left;
   int error = sleep_for(ns_of_time(time), &left);
   if (error == 0) return 0;
+  if (error == PINNED_SLEEP) return REAL(nanosleep)(time, rest);
   if (rest != NULL) *rest = timespec_of(left);
   return (int)failed(error);
 }
@@ -49,8 +61,8 @@ static int sleep_until(clockid_t clock, const struct timespec *at) {
     if (now_ns_ >= at_ns) return 0;
     uint64_t left = at_ns - now_ns_;
     if (clock != CLOCK_MONOTONIC && left > A_LOOK_NS) left = A_LOOK_NS;
-    int slept = suspend_for_ns(left);
-    if (slept != 0) return -slept;
+    int error = slept_for(left);
+    if (error != 0) return error;
   }
 }
 
@@ -58,13 +70,14 @@ EXPORT int HOOK(clock_nanosleep)(clockid_t clock, int flags, const struct timesp
                                  struct timespec *rest) {
   bool is_known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME ||
                   clock == CLOCK_TAI;
-  if (hooked(MJ_HOOK_SLEEP) == NULL || !is_known || (flags & ~TIMER_ABSTIME) != 0 || (time == NULL || !is_valid_time(time)) ||
-      !may_suspend())
+  if (hooked(MJ_HOOK_SLEEP) == NULL || !is_known || (flags & ~TIMER_ABSTIME) != 0 || time == NULL ||
+      !is_valid_time(time) || !may_suspend())
     return REAL(clock_nanosleep)(clock, flags, time, rest);
-  if (flags & TIMER_ABSTIME) return sleep_until(clock, time);
-  uint64_t left;
-  int error = sleep_for(ns_of_time(time), &left);
-  if (error != 0 && rest != NULL) *rest = timespec_of(left);
+  uint64_t left = 0;
+  bool is_moment = flags & TIMER_ABSTIME;
+  int error = is_moment ? sleep_until(clock, time) : sleep_for(ns_of_time(time), &left);
+  if (error == PINNED_SLEEP) return REAL(clock_nanosleep)(clock, flags, time, rest);
+  if (error != 0 && !is_moment && rest != NULL) *rest = timespec_of(left);
   return error;
 }
 ALSO(__clock_nanosleep, clock_nanosleep);

@@ -1,7 +1,6 @@
 // Suspending the running task.
 #include "handler.h"
 #include "hook.h"
-#include "kept.h"
 
 uint64_t now_ns(void) { return calls()->scheduler_now_ns(here()->known->scheduler); }
 
@@ -52,6 +51,12 @@ int timed_out(uint64_t deadline_ns, int result) {
   return left_ns(deadline_ns) == 0 ? result : -ETIMEDOUT;
 }
 
+bool could_not_wait(int waited) {
+  bool could_not = waited == -ENOMEM || waited == -ENOSPC || waited == -EBUSY || waited == -EPERM;
+  if (could_not) count(&counts.pinned);
+  return could_not;
+}
+
 static void begin_suspension(struct kept *kept) {
   keep(kept);
   here()->completed = 0;
@@ -75,8 +80,6 @@ int suspend_for_poll(struct pollfd *fds, unsigned long fd_count, uint64_t timeou
 }
 
 int suspend_for_ns(uint64_t ns) { SUSPENDED(sleep_ns(ns)); }
-
-int suspend_until_woken(uint64_t timeout_ns) { SUSPENDED(task_park(timeout_ns)); }
 
 ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns) {
   SUSPENDED(sendfile(fd, file, offset, bytes, timeout_ns));

@@ -5,7 +5,6 @@
 
 #include "handler.h"
 #include "hook.h"
-#include "kept.h"
 #include "locks.h"
 
 __thread struct thread this_thread;
@@ -15,6 +14,11 @@ __attribute__((noinline)) struct thread *here(void) {
   struct thread *thread = &this_thread;
   __asm__("" : "+r"(thread));
   return thread;
+}
+
+__attribute__((noinline)) bool is_hooked(unsigned kind) {
+  __asm__ volatile("" : : : "memory");
+  return hooked(kind) != NULL;
 }
 
 #pragma push_macro("errno")
@@ -81,14 +85,23 @@ EXPORT void mj_hook_forget(const void *scheduler) {
   unlock_settings();
   free(old);
   forget_locks(scheduler);
+  forget_children_of(scheduler);
 }
 
 // ---- runs
 
+// Of a core that is older, and does not tell all that is needed, nothing is hooked.
+static bool is_enough(const struct mj_hook_run *run) {
+  if (run->bytes >= sizeof *run && run->calls->bytes >= sizeof *run->calls) return true;
+  enum { WARN = 3 };
+  run->calls->log(WARN, "libmajjen-hook is newer than the library that runs, and hooks nothing in this run");
+  return false;
+}
+
 EXPORT const void *mj_hook_attach(const void *told) {
   struct mj_hook_run *run = (struct mj_hook_run *)told;
+  if (run != NULL && !is_enough(run)) run = NULL;
   if (run != NULL) {
-    if (run->bytes < sizeof *run || run->calls->bytes < sizeof *run->calls) return (void *)-1;
     lock_settings();
     const struct setting *found = *find_setting(run->scheduler);
     run->kinds = found == NULL ? MJ_HOOK_DEFAULT : found->kinds;
@@ -99,6 +112,7 @@ EXPORT const void *mj_hook_attach(const void *told) {
   }
   const void *before = this_thread.run;
   if (before == NULL) this_thread.locale = uselocale((locale_t)0);
+  else leave_run();
   this_thread.run = this_thread.known = run;
   this_thread.locks = run == NULL ? NULL : find_locks(run->scheduler);
   return before;

@@ -62,9 +62,9 @@ bool is_of_a_disk(int fd) {
 }
 
 ssize_t transfer_file(struct file_call call) {
-  if (hooked(MJ_HOOK_FILES) && may_suspend()) {
+  if (is_hooked(MJ_HOOK_FILES) && may_suspend()) {
     int done = suspend_for_function(OFFLOAD_FILE, make_file_call, &call, NULL);
-    if (done == -ECANCELED || done == -ETIMEDOUT) return failed(-done);
+    if (ends_call(done)) return failed(-done);
     if (done == 0) return call.result < 0 ? failed(call.error) : call.result;
     count(&counts.pinned);
   }
@@ -124,7 +124,7 @@ static ssize_t read_buffers(int fd, const struct iovec *buffers, int buffer_coun
       return transfer_file((struct file_call){
           .fd = fd, .buffers = buffers, .count = buffer_count, .offset = -1});
     }
-    int waited = hooked(MJ_HOOK_SOCKETS) ? wait_to_retry(&attempt) : PINNED;
+    int waited = is_hooked(MJ_HOOK_SOCKETS) ? wait_to_retry(&attempt) : PINNED;
     if (waited == PINNED) return REAL(readv)(fd, buffers, buffer_count);
     if (waited < 0) return failed(-waited);
   }
@@ -132,7 +132,8 @@ static ssize_t read_buffers(int fd, const struct iovec *buffers, int buffer_coun
 
 // Of nothing, a socket is not even asked. Of what is wrong the system tells.
 static bool are_no_bytes(const struct iovec *buffers, int buffer_count) {
-  return buffers == NULL || buffer_count <= 0 || buffer_count > MOST_BUFFERS || bytes_of(buffers, (size_t)buffer_count) == 0;
+  return buffers == NULL || buffer_count <= 0 || buffer_count > MOST_BUFFERS ||
+         bytes_of(buffers, (size_t)buffer_count) == 0;
 }
 
 static ssize_t write_now(int fd, const struct iovec *buffers, int buffer_count) {
@@ -171,7 +172,7 @@ static ssize_t write_buffers(int fd, const struct iovec *buffers, int buffer_cou
     if (waited == -EPIPE) raise_broken_pipe(fd, done);
     if (waited == -EAGAIN) {
       bool is_file = !attempt.has_begun && is_of_a_disk(fd);
-      waited = !is_file && hooked(MJ_HOOK_SOCKETS) ? wait_to_retry(&attempt) : PINNED;
+      waited = !is_file && is_hooked(MJ_HOOK_SOCKETS) ? wait_to_retry(&attempt) : PINNED;
       if (waited == 0) continue;
       if (waited == PINNED) {
         ssize_t last = is_file ? transfer_file((struct file_call){.fd = fd, .buffers = rest,
@@ -343,10 +344,14 @@ EXPORT ssize_t HOOK(recvfrom)(int fd, void *buffer, size_t bytes, int flags, __S
                               socklen_t *length) {
   if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
     return REAL(recvfrom)(fd, buffer, bytes, flags, address, length);
-  if (flags & MSG_WAITALL && bytes > 0) {
+  struct sockaddr *from = address.__sockaddr__;
+  if (bytes > 0 && (from == NULL || length != NULL) && waits_for_all(fd, flags)) {
     struct iovec one = {buffer, bytes};
-    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
-    if (waits_for_all(fd, flags)) return receive(fd, &message, flags);
+    struct msghdr message = {
+        .msg_iov = &one, .msg_iovlen = 1, .msg_name = from, .msg_namelen = from == NULL ? 0 : *length};
+    ssize_t result = receive(fd, &message, flags);
+    if (result >= 0 && from != NULL) *length = message.msg_namelen;
+    return result;
   }
   struct attempt attempt = READS(fd);
   return UNTIL_DONE(&attempt, REAL(recvfrom)(fd, buffer, bytes, flags | MSG_DONTWAIT, address, length),

@@ -2,7 +2,7 @@
 //! be known outside.
 //!
 //! The order is that of `struct mj_hook_calls` in `hook/src/core.h`; new functions are added at the end, and
-//! `bytes` says how many there are. They are those of the C ABI but for the last ones.
+//! `bytes` says how many there are. Those that are not of the C ABI are here.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null;
@@ -10,11 +10,10 @@ use std::ptr::null;
 use libc::{iovec, nfds_t, pollfd, ssize_t};
 
 use super::cancel::mj_scheduler_wake;
-use super::fd::{buffers, mj_readv, mj_sendfile, mj_writev, poll};
-
+use super::fd::{buffers, mj_sendfile, poll};
 use super::offload::mj_offload_in;
 use super::status;
-use super::suspend::{mj_fd_close, mj_sleep_ns, mj_task_park, mj_task_wait_fd, mj_yield};
+use super::suspend::{mj_fd_close, mj_sleep_ns, mj_task_wait_fd, mj_yield};
 use super::task::{mj_task_find, mj_task_get_id, mj_task_get_name};
 use super::wait::mj_scheduler_now_ns;
 use crate::engine::context::switch;
@@ -26,7 +25,7 @@ use crate::engine::task::{self, Task};
 #[repr(C)]
 struct Calls {
     bytes: usize,
-    functions: [*const c_void; 20],
+    functions: [*const c_void; 17],
 }
 
 // SAFETY: addresses of functions.
@@ -38,7 +37,6 @@ static CALLS: Calls = Calls {
         log::MJ_LOG,
         mj_yield as *const c_void,
         mj_sleep_ns as *const c_void,
-        mj_task_park as *const c_void,
         mj_scheduler_wake as *const c_void,
         mj_task_find as *const c_void,
         mj_task_get_id as *const c_void,
@@ -47,8 +45,6 @@ static CALLS: Calls = Calls {
         poll_until_woken as *const c_void,
         mj_fd_close as *const c_void,
         mj_offload_in as *const c_void,
-        mj_readv as *const c_void,
-        mj_writev as *const c_void,
         mj_sendfile as *const c_void,
         mj_scheduler_now_ns as *const c_void,
         try_readv as *const c_void,

@@ -13,7 +13,6 @@ use std::mem::{offset_of, transmute};
 use std::ptr::{from_ref, null};
 
 use crate::engine::context::switch;
-use crate::engine::log;
 use crate::engine::sys::{self, VisiblePointer};
 use crate::engine::task::Task;
 
@@ -54,9 +53,6 @@ unsafe extern "C" {
     safe fn majjen_shim_hook_attach() -> Option<Attach>;
     safe fn majjen_shim_hook_forget() -> Option<Forget>;
 }
-
-/// What `mj_hook_attach` returns when it cannot do with what it was told.
-const REFUSED: *const HookLibrary = usize::MAX as *const HookLibrary;
 
 /// The function of the library of this name.
 fn find(name: &CStr) -> Option<*mut c_void> {
@@ -116,12 +112,6 @@ impl HookLibrary {
         // SAFETY: the library uses it until it is told of another, which `Attached` does before the run
         // ends; and the scheduler, which this is a part of, stays where it is.
         let before = unsafe { attach(self) };
-        if before == REFUSED {
-            log::warn(format_args!(
-                "libmajjen-hook is newer than this library, and does not hook anything in this run"
-            ));
-            return None;
-        }
         Some(Attached { attach, before })
     }
 
