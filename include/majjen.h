@@ -18,6 +18,7 @@
 //   Connections, and descriptors that the library owns
 //   Names and files
 //   Streams
+//   Child processes
 //   Channels
 //   Channels between threads
 //   Select
@@ -1373,6 +1374,142 @@ int mj_stream_destroy(struct mj_stream *stream);
 //   -EBADF   others have closed or released it
 //   -EINVAL  `stream` is NULL
 int mj_stream_fd(const struct mj_stream *stream);
+
+// ---- Child processes ----------------------------------------------------------------------------
+
+// A child process. See mj_process_spawn().
+typedef struct mj_process mj_process;
+
+// What a child's descriptor 0, 1 or 2 is, if it is not a descriptor of this process.
+typedef enum mj_process_descriptor {
+  // The one of this process.
+  MJ_PROCESS_INHERIT = 0,
+  // /dev/null.
+  MJ_PROCESS_NULL = -2,
+  // The end of a pipe, whose other end mj_process_take_pipe() gives.
+  MJ_PROCESS_PIPE = -3,
+  // For `error`: what `output` is.
+  MJ_PROCESS_OUTPUT = -4,
+} mj_process_descriptor;
+
+// How a child is to begin. Set what you need, and leave the rest zero.
+typedef struct mj_process_options {
+  // Its environment, a list of "NAME=value" that ends with NULL; NULL for this process's.
+  const char *const *environment;
+  // The directory that it begins in; NULL for this process's. A program with a relative name is looked for
+  // from there.
+  const char *directory;
+  // What its descriptor 0 is: a descriptor of this process, which stays open here, or one of
+  // mj_process_descriptor.
+  int input;
+  // What its descriptor 1 is.
+  int output;
+  // What its descriptor 2 is.
+  int error;
+  // Whether it leads a group of processes of its own. It gets no signals of the terminal's keys then.
+  bool new_group;
+  // Zero.
+  uint64_t reserved[2];
+} mj_process_options;
+
+// Makes a child process, which runs a program. `arguments` ends with NULL; the first one is the program, which
+// is looked for in PATH if it has no slash in it. `options` may be NULL: the child has this process's environment,
+// directory and first three descriptors. It begins with default actions for all signals, none of them blocked,
+// and with no descriptor of this library. What else it inherits is as execve(2) says. Callable from any thread.
+// Does not suspend: the thread waits until the child has begun the program.
+//
+// The child is the scheduler's whose task waits for it first; until then its handle may be given to any thread.
+// It runs on if its scheduler is destroyed: the handle is still there, for mj_process_end() or
+// mj_process_let_go(). While handles are there, do not wait for any child by waitpid(-1) and the like, nor
+// ignore SIGCHLD: what waits for a child first is told how it has ended, and others are not.
+//
+// Returns the child's handle, to be released with mj_process_end() or mj_process_let_go(), or NULL. Errors, in
+// errno, with which there is no child:
+//   ENOENT, EACCES  and others of execve(2) and chdir(2): the program has not begun
+//   EAGAIN  as fork(2): as at the limit of processes
+//   EBADF   a descriptor that it is to have is not open
+//   EMFILE, ENFILE  too many descriptors
+//   EINVAL  `arguments` is NULL, or has no first one; an option is not one
+//   ENOMEM  out of memory
+//
+// The lists and texts are good for the call.
+struct mj_process *mj_process_spawn(const char *const *arguments,
+                                    const struct mj_process_options *options);
+
+// The child's number. It is the system's to give away again once the child has been waited for: to send signals
+// there is mj_process_kill(). Does not suspend.
+//
+// Returns the number. Errors:
+//   -EINVAL  `process` is NULL
+int mj_process_pid(const struct mj_process *process);
+
+// Takes this process's end of a pipe that the child has as its descriptor 0, 1 or 2, by MJ_PROCESS_PIPE: to be
+// written to for 0, to be read from for the others. It is the caller's then, for mj_read() and mj_write(), or for
+// mj_stream_create(). Those that are not taken are closed with the handle. A child whose pipe is full waits until
+// there is room. Does not suspend.
+//
+// Returns the descriptor. Errors:
+//   -EBADF   there is no such pipe, or it has been taken
+//   -EINVAL  `process` is NULL, or `descriptor` is none of the three
+int mj_process_take_pipe(struct mj_process *process,
+                         int descriptor);
+
+// Waits until the child has ended, for at most `timeout_ns`. Its pipes may still be open then: what it has
+// started may have them. Any number of tasks may wait, also after it has ended. May suspend.
+//
+// Returns 0, and with that `*status` is how it has ended, in the form of waitpid(2). Errors:
+//   -ETIMEDOUT  it has not ended in time
+//   -ECHILD     others have waited for it, or SIGCHLD is ignored: how it has ended is not known; or this is a
+//               child of fork(), and it is the parent's
+//   -ECANCELED  the task is canceled, or has called mj_task_exit()
+//   -EINTR      the task was woken by mj_task_wake()
+//   -ENOMEM     out of memory
+//   -EINVAL     `process` is NULL
+//   -EPERM      outside a task, and it has not ended; another scheduler's child
+//
+// `status` may be NULL.
+int mj_process_wait(struct mj_process *process,
+                    int *status,
+                    uint64_t timeout_ns);
+
+// Sends the child a signal, and with `new_group` all processes of its group. 0 sends none, and tells whether it
+// could be sent. No other process gets it, though the system may give the child's number away again. Does not
+// suspend.
+//
+// Returns 0. Errors:
+//   -ESRCH   it has ended, and has been waited for
+//   -EPERM   as kill(2); another scheduler's child
+//   -EINVAL  `process` is NULL, or there is no such signal
+int mj_process_kill(struct mj_process *process,
+                    int signal);
+
+// Ends the child, and releases its handle: closes its pipes that have not been taken, sends SIGTERM, waits for at
+// most `grace_ns`, sends SIGKILL if it has not ended by then, and waits until it has. With `new_group` all
+// processes of its group get the signals, and those that are left when the child has ended get SIGKILL. Neither a
+// cancellation, nor the task's deadline, nor mj_task_wake() cuts the grace short, so it may be called by a
+// canceled task; the end of the scheduler does. Tasks that wait for the child are told of its end. Outside a task
+// it blocks the thread. May suspend.
+//
+// Returns 0, and with that `*status` is how it has ended, in the form of waitpid(2). Errors, of which all but the
+// last three release the handle:
+//   -ECHILD  as mj_process_wait()
+//   -EBUSY   another task is ending it
+//   -EINVAL  `process` is NULL
+//   -EPERM   another scheduler's child
+//
+// `status` may be NULL.
+int mj_process_end(struct mj_process *process,
+                   uint64_t grace_ns,
+                   int *status);
+
+// Releases the handle, and lets the child run on. Its pipes that have not been taken are closed. Once it has
+// ended, the library waits for it, when it next makes a child or lets one go, so that none stays a zombie for
+// long. NULL is ignored. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EBUSY  another task is ending it
+//   -EPERM  another scheduler's child
+int mj_process_let_go(struct mj_process *process);
 
 // ---- Channels -----------------------------------------------------------------------------------
 

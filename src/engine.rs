@@ -4,6 +4,7 @@
 //! The folders stand in the order of their arrows: each may use those before it, and none after it.
 //! ARCHITECTURE.md has the table, and a test compares it with the imports.
 
+pub mod children;
 pub mod context;
 pub mod fd;
 pub mod files;

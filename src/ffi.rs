@@ -22,6 +22,7 @@ mod names;
 mod net;
 mod offload;
 mod post;
+mod process;
 mod remote;
 mod scheduler;
 mod stack;

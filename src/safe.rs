@@ -77,6 +77,7 @@ mod long_turns;
 mod metrics;
 pub mod net;
 mod panics;
+pub mod process;
 mod record;
 mod remote;
 mod scheduler;

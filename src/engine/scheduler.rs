@@ -54,4 +54,4 @@ pub use run::{Ended, run};
 pub use spare::SPARE_BYTES;
 pub use spend::{spend, yield_spent};
 pub use tasks::Tasks;
-pub use wait_regardless::wait_regardless;
+pub use wait_regardless::{regardless, wait_regardless};

@@ -9,6 +9,7 @@
 mod address;
 mod bytes;
 mod cancellation;
+mod child;
 mod code;
 mod datagram;
 mod descriptor;
@@ -42,6 +43,7 @@ mod visible;
 pub use address::Address;
 pub use bytes::Bytes;
 pub use cancellation::Uncancelable;
+pub use child::*;
 pub use code::{Segment, for_each_segment, name_of_code};
 pub use datagram::*;
 pub use descriptor::*;

@@ -99,6 +99,36 @@ pub struct mj_stream {
 }
 
 #[repr(C)]
+pub struct mj_process {
+    _opaque: [u8; 0],
+}
+
+pub type mj_process_descriptor = c_uint;
+pub const MJ_PROCESS_INHERIT: mj_process_descriptor = 0;
+pub const MJ_PROCESS_NULL: mj_process_descriptor = -2;
+pub const MJ_PROCESS_PIPE: mj_process_descriptor = -3;
+pub const MJ_PROCESS_OUTPUT: mj_process_descriptor = -4;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_process_options {
+    pub environment: *mut *const c_char,
+    pub directory: *const c_char,
+    pub input: c_int,
+    pub output: c_int,
+    pub error: c_int,
+    pub new_group: bool,
+    pub reserved: [u64; 2],
+}
+
+impl Default for mj_process_options {
+    fn default() -> mj_process_options {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
+#[repr(C)]
 pub struct mj_chan {
     _opaque: [u8; 0],
 }
@@ -554,6 +584,24 @@ unsafe extern "C" {
     pub safe fn mj_stream_close(stream: *mut mj_stream, timeout_ns: u64) -> c_int;
     pub safe fn mj_stream_destroy(stream: *mut mj_stream) -> c_int;
     pub safe fn mj_stream_fd(stream: *const mj_stream) -> c_int;
+    pub safe fn mj_process_spawn(
+        arguments: *mut *const c_char,
+        options: *const mj_process_options,
+    ) -> *mut mj_process;
+    pub safe fn mj_process_pid(process: *const mj_process) -> c_int;
+    pub safe fn mj_process_take_pipe(process: *mut mj_process, descriptor: c_int) -> c_int;
+    pub safe fn mj_process_wait(
+        process: *mut mj_process,
+        status: *mut c_int,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_process_kill(process: *mut mj_process, signal: c_int) -> c_int;
+    pub safe fn mj_process_end(
+        process: *mut mj_process,
+        grace_ns: u64,
+        status: *mut c_int,
+    ) -> c_int;
+    pub safe fn mj_process_let_go(process: *mut mj_process) -> c_int;
     pub safe fn mj_chan_create(
         scheduler: *mut mj_scheduler,
         element_bytes: usize,

@@ -1,6 +1,7 @@
 //! The wait of a call that cannot fail, such as pthread_mutex_lock(): its caller does not look whether it has
 //! the lock. So neither a cancellation nor the task's deadline ends it, and a task that is marked as ended
-//! waits as well: its last destructors may want a lock. libmajjen-hook makes it.
+//! waits as well: its last destructors may want a lock. libmajjen-hook makes it, and so does the end of a child
+//! process.
 
 use super::block::{Limit, park_until};
 use super::object::running_task;
@@ -44,11 +45,16 @@ impl Drop for Regardless<'_> {
 /// Suspends the running task until it is woken, for at most `timeout_ns`. [`Error::Canceled`] only if its
 /// scheduler is being destroyed.
 pub fn wait_regardless(timeout_ns: u64) -> Result<()> {
-    let (_, task) = running_task().ok_or(Error::NotInTask)?;
-    let _regardless = Regardless::begin(task);
     let limit = Limit::until(Deadline::after_ns(timeout_ns));
-    match park_until(limit, Err(Error::TimedOut)) {
+    match regardless(|| park_until(limit, Err(Error::TimedOut)))? {
         Err(Error::Interrupted) => Ok(()),
         result => result,
     }
+}
+
+/// Makes a call that waits, and that only its own limit, a wake-up and the scheduler's end cut short.
+pub fn regardless<T>(call: impl FnOnce() -> T) -> Result<T> {
+    let (_, task) = running_task().ok_or(Error::NotInTask)?;
+    let _regardless = Regardless::begin(task);
+    Ok(call())
 }

@@ -1,0 +1,499 @@
+// Child processes.
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LIST(...) ((const char* const[]){__VA_ARGS__, NULL})
+
+static mj_process* spawn(const char* const* arguments, const mj_process_options* options) {
+  mj_process* process = mj_process_spawn(arguments, options);
+  if (process == NULL) fprintf(stderr, "%s: %s\n", arguments[0], strerror(errno));
+  CHECK(process != NULL);
+  return process;
+}
+
+static mj_process* shell(const char* script, const mj_process_options* options) {
+  return spawn(LIST("sh", "-c", script), options);
+}
+
+static int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status); }
+
+static int code_of(mj_process* process) {
+  int status;
+  CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
+  CHECK_INT(mj_process_let_go(process), ==, 0);
+  return exit_code(status);
+}
+
+// All that a child writes to a pipe, until that is at its end.
+static const char* output_of(mj_process* process, int descriptor) {
+  static char text[4096];
+  size_t done = 0;
+  int fd = mj_process_take_pipe(process, descriptor);
+  CHECK_INT(fd, >, 2);
+  ssize_t count;
+  while ((count = mj_read(fd, text + done, sizeof text - 1 - done, MJ_FOREVER)) > 0) done += (size_t)count;
+  CHECK_INT(count, ==, 0);
+  CHECK_INT(close(fd), ==, 0);
+  text[done] = '\0';
+  return text;
+}
+
+static const char* shell_says(const char* script) {
+  const mj_process_options options = {.output = MJ_PROCESS_PIPE};
+  mj_process* process = shell(script, &options);
+  const char* text = output_of(process, 1);
+  CHECK_INT(code_of(process), ==, 0);
+  return text;
+}
+
+static void has_no_children(void) {
+  CHECK_INT(waitpid(-1, NULL, WNOHANG), ==, -1);
+  CHECK_INT(errno, ==, ECHILD);
+}
+
+// ---- in tasks
+
+static void (*body)(void);
+
+static void task(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  body();
+  mj_task_exit();
+}
+
+static mj_scheduler* scheduler;
+
+static void in_task(void (*function)(void)) {
+  body = function;
+  scheduler = new_scheduler();
+  add_task(scheduler, task, NULL);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  mj_scheduler_destroy(scheduler);
+  has_no_children();
+}
+
+#define RUN_IN_TASK(function) \
+  static void function##_in_task(void) { in_task(function); }
+
+static void ends_are_told(void) {
+  CHECK_INT(code_of(spawn(LIST("true"), NULL)), ==, 0);
+  CHECK_INT(code_of(shell("exit 7", NULL)), ==, 7);
+  CHECK_INT(code_of(shell("kill -USR1 $$", NULL)), ==, -SIGUSR1);
+  mj_process* process = shell("exec sleep 100", NULL);
+  CHECK_INT(mj_process_pid(process), >, 1);
+  CHECK_INT(mj_process_wait(process, NULL, 1000000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_process_wait(process, NULL, 0), ==, -ETIMEDOUT);
+  CHECK_INT(mj_process_kill(process, 0), ==, 0);
+  CHECK_INT(mj_process_kill(process, SIGKILL), ==, 0);
+  int status = 0;
+  for (int i = 0; i < 3; i++) {
+    CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
+    CHECK_INT(exit_code(status), ==, -SIGKILL);
+  }
+  CHECK_INT(mj_process_kill(process, 0), ==, -ESRCH);
+  CHECK_INT(mj_process_kill(process, SIGTERM), ==, -ESRCH);
+  CHECK_INT(mj_process_let_go(process), ==, 0);
+}
+RUN_IN_TASK(ends_are_told)
+
+static void streams_are_what_is_asked_for(void) {
+  mj_process_options options = {
+      .input = MJ_PROCESS_PIPE, .output = MJ_PROCESS_PIPE, .error = MJ_PROCESS_PIPE};
+  mj_process* process = shell("read line; echo \"got $line\"; echo oh >&2", &options);
+  int to = mj_process_take_pipe(process, 0);
+  CHECK_INT(to, >, 2);
+  CHECK_INT(mj_process_take_pipe(process, 0), ==, -EBADF);
+  CHECK_INT(mj_write(to, "this\n", 5, MJ_FOREVER), ==, 5);
+  CHECK_INT(close(to), ==, 0);
+  CHECK_STR(output_of(process, 1), "got this\n");
+  CHECK_STR(output_of(process, 2), "oh\n");
+  CHECK_INT(code_of(process), ==, 0);
+
+  options = (mj_process_options){.input = MJ_PROCESS_NULL, .output = MJ_PROCESS_PIPE, .error = MJ_PROCESS_OUTPUT};
+  process = shell("cat; echo one; echo two >&2", &options);
+  CHECK_STR(output_of(process, 1), "one\ntwo\n");
+  CHECK_INT(code_of(process), ==, 0);
+
+  // Those of this process, also where one's number is another's.
+  int ends[2];
+  CHECK_INT(pipe2(ends, O_CLOEXEC), ==, 0);
+  options = (mj_process_options){.output = ends[1], .error = MJ_PROCESS_OUTPUT};
+  process = shell("echo here; echo there >&2", &options);
+  CHECK_INT(code_of(process), ==, 0);
+  CHECK_INT(close(ends[1]), ==, 0);
+  char text[32] = "";
+  CHECK_INT(mj_read(ends[0], text, sizeof text - 1, MJ_FOREVER), ==, 11);
+  CHECK_STR(text, "here\nthere\n");
+  CHECK_INT(close(ends[0]), ==, 0);
+
+  options = (mj_process_options){.output = 2, .error = MJ_PROCESS_NULL};
+  CHECK_INT(code_of(shell("test /dev/stderr -ef /dev/null", &options)), ==, 0);
+  options = (mj_process_options){.output = MJ_PROCESS_NULL, .error = 1};
+  CHECK_INT(code_of(shell("test /dev/stdout -ef /dev/null && ! test /dev/stderr -ef /dev/null", &options)), ==,
+            0);
+}
+RUN_IN_TASK(streams_are_what_is_asked_for)
+
+static void begins_clean(void) {
+  // What this process ignores and blocks is not the child's.
+  sigset_t blocked, before;
+  sigfillset(&blocked);
+  CHECK_INT(pthread_sigmask(SIG_BLOCK, &blocked, &before), ==, 0);
+  void (*handler)(int) = signal(SIGPIPE, SIG_IGN);
+  // But for the two that are the C library's own, 32 and 33, which its posix_spawn() has ignored.
+  CHECK_STR(shell_says("cat /proc/self/status | grep -E 'Sig(Blk|Ign|Cgt)' | tr -d '0\\t\\n' | sed s/SigIgn:18/SigIgn:/"),
+            "SigBlk:SigIgn:SigCgt:");
+  signal(SIGPIPE, handler);
+  CHECK_INT(pthread_sigmask(SIG_SETMASK, &before, NULL), ==, 0);
+  // No descriptor but the first three, and the one that lists them.
+  const mj_process_options options = {.output = MJ_PROCESS_PIPE};
+  mj_process* process = spawn(LIST("ls", "/proc/self/fd"), &options);
+  CHECK_STR(output_of(process, 1), "0\n1\n2\n3\n");
+  CHECK_INT(code_of(process), ==, 0);
+  CHECK_STR(shell_says("cat /proc/self/timerslack_ns"), "50000\n");
+}
+RUN_IN_TASK(begins_clean)
+
+static void environment_and_directory(void) {
+  mj_process_options options = {
+      .environment = LIST("WHERE=/here", "PATH=/usr/bin:/bin"), .directory = "/", .output = MJ_PROCESS_PIPE};
+  mj_process* process = shell("echo $WHERE $PWD $HOME", &options);
+  CHECK_STR(output_of(process, 1), "/here /\n");
+  CHECK_INT(code_of(process), ==, 0);
+  CHECK_INT(setenv("MAJJEN_TEST_WORD", "inherited", 1), ==, 0);
+  CHECK_STR(shell_says("echo $MAJJEN_TEST_WORD"), "inherited\n");
+  options = (mj_process_options){.directory = "/usr/bin"};
+  CHECK_INT(code_of(spawn(LIST("./env", "true"), &options)), ==, 0);
+}
+RUN_IN_TASK(environment_and_directory)
+
+static void mistakes_make_no_child(void) {
+  mj_process_options options = {.directory = "/no/such/directory"};
+  CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), NULL), ==, NULL);
+  CHECK_INT(errno, ==, ENOENT);
+  CHECK_PTR(mj_process_spawn(LIST("no-such-program"), NULL), ==, NULL);
+  CHECK_INT(errno, ==, ENOENT);
+  CHECK_PTR(mj_process_spawn(LIST("/etc/passwd"), NULL), ==, NULL);
+  CHECK_INT(errno, ==, EACCES);
+  CHECK_PTR(mj_process_spawn(LIST("true"), &options), ==, NULL);
+  CHECK_INT(errno, ==, ENOENT);
+  CHECK_PTR(mj_process_spawn(NULL, NULL), ==, NULL);
+  CHECK_INT(errno, ==, EINVAL);
+  CHECK_PTR(mj_process_spawn((const char* const[]){NULL}, NULL), ==, NULL);
+  CHECK_INT(errno, ==, EINVAL);
+  const int wrong[] = {-1, 9999, -4, -5, INT_MIN};
+  const int errors[] = {EBADF, EBADF, EINVAL, EINVAL, EINVAL};
+  for (int i = 0; i < 5; i++) {
+    options = (mj_process_options){.output = wrong[i]};
+    CHECK_PTR(mj_process_spawn(LIST("true"), &options), ==, NULL);
+    CHECK_INT(errno, ==, errors[i]);
+  }
+  options = (mj_process_options){.reserved = {0, 1}};
+  CHECK_PTR(mj_process_spawn(LIST("true"), &options), ==, NULL);
+  CHECK_INT(errno, ==, EINVAL);
+  // What has been opened for it is closed again.
+  options = (mj_process_options){.input = MJ_PROCESS_PIPE, .output = MJ_PROCESS_PIPE, .error = MJ_PROCESS_NULL};
+  CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), &options), ==, NULL);
+
+  CHECK_INT(mj_process_pid(NULL), ==, -EINVAL);
+  CHECK_INT(mj_process_wait(NULL, NULL, 0), ==, -EINVAL);
+  CHECK_INT(mj_process_kill(NULL, 0), ==, -EINVAL);
+  CHECK_INT(mj_process_end(NULL, 0, NULL), ==, -EINVAL);
+  CHECK_INT(mj_process_let_go(NULL), ==, 0);
+  CHECK_INT(mj_process_take_pipe(NULL, 0), ==, -EINVAL);
+  mj_process* process = spawn(LIST("true"), NULL);
+  CHECK_INT(mj_process_take_pipe(process, 0), ==, -EBADF);
+  CHECK_INT(mj_process_take_pipe(process, 3), ==, -EINVAL);
+  CHECK_INT(mj_process_take_pipe(process, -1), ==, -EINVAL);
+  CHECK_INT(mj_process_kill(process, 9999), ==, -EINVAL);
+  CHECK_INT(code_of(process), ==, 0);
+}
+RUN_IN_TASK(mistakes_make_no_child)
+
+// ---- ending
+
+static void one_is_ended(void) {
+  int status;
+  CHECK_INT(mj_process_end(shell("exec sleep 100", NULL), MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  CHECK_INT(mj_process_end(spawn(LIST("true"), NULL), MJ_FOREVER, NULL), ==, 0);
+  // It does not listen.
+  mj_process_options options = {.output = MJ_PROCESS_PIPE};
+  mj_process* process = shell("trap '' TERM; echo; while :; do sleep 0.5; done", &options);
+  int fd = mj_process_take_pipe(process, 1);
+  char byte;
+  CHECK_INT(mj_read(fd, &byte, 1, MJ_FOREVER), ==, 1);
+  options = (mj_process_options){0};
+  CHECK_INT(mj_process_end(process, 1000000, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGKILL);
+  // Its own child has the pipe still.
+  CHECK_INT(mj_read(fd, &byte, 1, 1000000), ==, -ETIMEDOUT);
+  CHECK_INT(close(fd), ==, 0);
+  // It cleans up.
+  options.output = MJ_PROCESS_PIPE;
+  process = shell("trap 'exit 5' TERM; echo; while :; do sleep 0.01; done", &options);
+  fd = mj_process_take_pipe(process, 1);
+  CHECK_INT(mj_read(fd, &byte, 1, MJ_FOREVER), ==, 1);
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, 5);
+  CHECK_INT(close(fd), ==, 0);
+}
+RUN_IN_TASK(one_is_ended)
+
+// With a group, what it has started goes with it, and the pipe ends.
+static void a_group_is_ended(void) {
+  const mj_process_options options = {.output = MJ_PROCESS_PIPE, .new_group = true};
+  const char* scripts[] = {"sleep 100 & echo; wait", "trap 'exit 0' TERM; (trap '' TERM; sleep 100) & echo; wait"};
+  for (int i = 0; i < 2; i++) {
+    mj_process* process = shell(scripts[i], &options);
+    int fd = mj_process_take_pipe(process, 1);
+    char byte;
+    CHECK_INT(mj_read(fd, &byte, 1, MJ_FOREVER), ==, 1);
+    CHECK_INT(getpgid(mj_process_pid(process)), ==, mj_process_pid(process));
+    CHECK_INT(mj_process_end(process, MJ_FOREVER, NULL), ==, 0);
+    CHECK_INT(mj_read(fd, &byte, 1, MJ_FOREVER), ==, 0);
+    CHECK_INT(close(fd), ==, 0);
+  }
+}
+RUN_IN_TASK(a_group_is_ended)
+
+static mj_process* shared;
+static int told;
+
+static void waits_too(mj_scheduler* of, void* user_state) {
+  (void)of;
+  (void)user_state;
+  int status;
+  CHECK_INT(mj_process_wait(shared, &status, MJ_FOREVER), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  told++;
+  mj_task_exit();
+}
+
+static void ends_once(mj_scheduler* of, void* user_state) {
+  (void)of;
+  (void)user_state;
+  CHECK_INT(mj_process_end(shared, 0, NULL), ==, -EBUSY);
+  CHECK_INT(mj_process_let_go(shared), ==, -EBUSY);
+  told++;
+  mj_task_exit();
+}
+
+static void all_who_wait_are_told(void) {
+  told = 0;
+  shared = shell("exec sleep 100", NULL);
+  for (int i = 0; i < 3; i++) add_task(scheduler, waits_too, NULL);
+  CHECK_INT(mj_yield(), ==, 0);
+  add_task(scheduler, ends_once, NULL);
+  int status;
+  CHECK_INT(mj_process_end(shared, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  while (told < 4) mj_yield();
+}
+RUN_IN_TASK(all_who_wait_are_told)
+
+static void is_canceled(mj_scheduler* of, void* user_state) {
+  (void)user_state;
+  mj_process* process = shell("trap 'sleep 0.02; exit 3' TERM; kill -USR1 $PPID; while :; do sleep 0.01; done", NULL);
+  CHECK_INT(mj_process_wait(process, NULL, MJ_FOREVER), ==, -ECANCELED);
+  int status;
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, 3);
+  process = shell("exec sleep 100", NULL);
+  CHECK_INT(mj_task_set_deadline(mj_scheduler_now_ns(of), NULL), ==, 0);
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  told++;
+  mj_task_exit();
+}
+
+static volatile sig_atomic_t is_ready;
+static void note_ready(int number) { (void)number; is_ready = 1; }
+
+static void a_canceled_task_ends_its_child(void) {
+  told = 0;
+  void (*before)(int) = signal(SIGUSR1, note_ready);
+  mj_task_id id = mj_task_get_id(add_task(scheduler, is_canceled, NULL));
+  while (!is_ready) CHECK_INT(mj_sleep_ns(1000000), ==, 0);
+  CHECK_INT(mj_scheduler_cancel(scheduler, id), ==, 1);
+  while (told == 0) mj_yield();
+  signal(SIGUSR1, before);
+}
+RUN_IN_TASK(a_canceled_task_ends_its_child)
+
+// ---- letting go, and schedulers that go
+
+static void waits_for_zombies(void) {
+  for (int i = 0; i < 5000; i++) {
+    CHECK_INT(mj_process_let_go(spawn(LIST("true"), NULL)), ==, 0);
+    if (waitpid(-1, NULL, WNOHANG | WNOWAIT | __WALL) < 0) return;
+    usleep(1000);
+    siginfo_t info = {0};
+    CHECK_INT(mj_process_let_go(spawn(LIST("true"), NULL)), ==, 0);
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0) return;
+    if (i > 20) break;
+  }
+  // The last ones are waited for by the next call.
+  for (int i = 0; i < 1000; i++) {
+    siginfo_t info = {0};
+    usleep(10000);
+    CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), NULL), ==, NULL);
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD) return;
+  }
+  CHECK(!"they are waited for");
+}
+RUN_IN_TASK(waits_for_zombies)
+
+static void waits_for_shared(mj_scheduler* of, void* user_state) {
+  (void)user_state;
+  mj_scheduler_stop(of);
+  mj_process_wait(shared, NULL, MJ_FOREVER);
+  mj_task_exit();
+}
+
+static void a_child_outlives_its_scheduler(void) {
+  shared = shell("exec sleep 100", NULL);
+  mj_scheduler* first = new_scheduler();
+  add_task(first, waits_for_shared, NULL);
+  CHECK_INT(mj_run(first), ==, MJ_RUN_STOPPED);
+  mj_scheduler_destroy(first);
+  CHECK_INT(mj_process_kill(shared, 0), ==, 0);
+  // Outside tasks: nothing waits, but the end of it.
+  CHECK_INT(mj_process_wait(shared, NULL, MJ_FOREVER), ==, -EPERM);
+  int status;
+  CHECK_INT(mj_process_end(shared, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  shared = shell("trap '' TERM; while :; do sleep 0.01; done", NULL);
+  CHECK_INT(mj_process_end(shared, 1000000, &status), ==, 0);
+  CHECK(WIFSIGNALED(status));
+  has_no_children();
+}
+
+static void another_scheduler_may_not(void) {
+  CHECK_INT(mj_process_wait(shared, NULL, 0), ==, -EPERM);
+  CHECK_INT(mj_process_kill(shared, 0), ==, -EPERM);
+  CHECK_INT(mj_process_end(shared, 0, NULL), ==, -EPERM);
+  CHECK_INT(mj_process_let_go(shared), ==, -EPERM);
+}
+
+static void a_child_is_one_schedulers(void) {
+  mj_scheduler* other = new_scheduler();
+  shared = shell("exec sleep 100", NULL);
+  add_task(other, waits_for_shared, NULL);
+  CHECK_INT(mj_run(other), ==, MJ_RUN_STOPPED);
+  body = another_scheduler_may_not;
+  mj_scheduler* second = new_scheduler();
+  add_task(second, task, NULL);
+  CHECK_INT(mj_run(second), ==, 0);
+  mj_scheduler_destroy(second);
+  mj_scheduler_destroy(other);
+  CHECK_INT(mj_process_end(shared, MJ_FOREVER, NULL), ==, 0);
+}
+
+// Others have waited for it: nobody knows how it has ended, and nobody else is signaled.
+static void others_have_waited_for_it(void) {
+  mj_process* process = shell("exit 3", NULL);
+  CHECK_INT(waitpid(mj_process_pid(process), NULL, 0), ==, mj_process_pid(process));
+  CHECK_INT(mj_process_kill(process, SIGKILL), ==, -ESRCH);
+  CHECK_INT(mj_process_wait(process, NULL, MJ_FOREVER), ==, -ECHILD);
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, NULL), ==, -ECHILD);
+  void (*before)(int) = signal(SIGCHLD, SIG_IGN);
+  process = spawn(LIST("true"), NULL);
+  CHECK_INT(mj_process_wait(process, NULL, MJ_FOREVER), ==, -ECHILD);
+  CHECK_INT(mj_process_let_go(process), ==, 0);
+  signal(SIGCHLD, before);
+}
+RUN_IN_TASK(others_have_waited_for_it)
+
+// A child of fork() has its parent's handles, but not its children.
+static void a_fork_has_no_children(void) {
+  mj_process* process = shell("exec sleep 100", NULL);
+  pid_t pid = fork();
+  CHECK_INT(pid, >=, 0);
+  if (pid == 0) {
+    bool is_right = mj_process_kill(process, SIGKILL) == -ESRCH && mj_process_end(process, 0, NULL) == -ECHILD;
+    _exit(is_right ? 0 : 1);
+  }
+  int status;
+  CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+  CHECK_INT(exit_code(status), ==, 0);
+  CHECK_INT(mj_process_kill(process, 0), ==, 0);
+  CHECK_INT(mj_process_wait(process, NULL, 1000000), ==, -ETIMEDOUT);
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, NULL), ==, 0);
+}
+RUN_IN_TASK(a_fork_has_no_children)
+
+// ---- many
+
+static void runs_one(mj_scheduler* of, void* user_state) {
+  (void)of;
+  (void)user_state;
+  mj_process* process = shell("sleep 0.05; exit 9", NULL);
+  CHECK_INT(code_of(process), ==, 9);
+  told++;
+  mj_task_exit();
+}
+
+static void many_at_once(void) {
+  enum { MANY = 200 };
+  told = 0;
+  for (int i = 0; i < MANY; i++) add_task(scheduler, runs_one, NULL);
+  while (told < MANY) CHECK_INT(mj_sleep_ns(1000000), ==, 0);
+}
+RUN_IN_TASK(many_at_once)
+
+static void limits_are_told(void) {
+  struct rlimit before, none;
+  CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), ==, 0);
+  int next = dup(0);
+  CHECK_INT(next, >, 2);
+  CHECK_INT(close(next), ==, 0);
+  none = before;
+  none.rlim_cur = (rlim_t)next;
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+  mj_process_options options = {.output = MJ_PROCESS_PIPE};
+  CHECK_PTR(mj_process_spawn(LIST("true"), &options), ==, NULL);
+  CHECK_INT(errno, ==, EMFILE);
+  options.output = MJ_PROCESS_NULL;
+  CHECK_PTR(mj_process_spawn(LIST("true"), &options), ==, NULL);
+  CHECK_INT(errno, ==, EMFILE);
+  // It needs none, and is looked for again and again.
+  mj_process* process = shell("sleep 0.05; exit 4", NULL);
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), ==, 0);
+  CHECK_INT(mj_process_wait(process, NULL, 1000000), ==, -ETIMEDOUT);
+  CHECK_INT(code_of(process), ==, 4);
+}
+RUN_IN_TASK(limits_are_told)
+
+int main(void) {
+  for (int fd = 3; fd < 1024; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC); // What this test was started with.
+  mj_log_set_level(MJ_LOG_ERROR);
+  RUN(ends_are_told_in_task);
+  RUN(streams_are_what_is_asked_for_in_task);
+  RUN(begins_clean_in_task);
+  RUN(environment_and_directory_in_task);
+  RUN(mistakes_make_no_child_in_task);
+  RUN(one_is_ended_in_task);
+  RUN(a_group_is_ended_in_task);
+  RUN(all_who_wait_are_told_in_task);
+  RUN(a_canceled_task_ends_its_child_in_task);
+  RUN(waits_for_zombies_in_task);
+  RUN(a_child_outlives_its_scheduler);
+  RUN(a_child_is_one_schedulers);
+  RUN(others_have_waited_for_it_in_task);
+  RUN(a_fork_has_no_children_in_task);
+  RUN(many_at_once_in_task);
+  RUN(limits_are_told_in_task);
+  return 0;
+}

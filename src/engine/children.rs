@@ -1,0 +1,8 @@
+//! Child processes: making them, waiting for them, ending them.
+
+mod child;
+mod orphans;
+mod spawn;
+
+pub use child::Child;
+pub use spawn::{Descriptor, Spawn, spawn};

@@ -1,0 +1,378 @@
+//! A child process, until it has been waited for.
+//!
+//! # States
+//!
+//! | state | goes to | by whom |
+//! |---|---|---|
+//! | runs | ended, with a status | a look of this library, which takes it out of the system's list of processes |
+//! | | lost | a look that does not find it: others have waited for it, or this is a child of fork() |
+//!
+//! Signals are sent only while it runs. So none reaches another process, although the system gives the number
+//! away again: as long as nobody has looked, the number is the child's. Where the program itself waits for
+//! children that are this library's, the descriptor of the child is what keeps signals from others.
+//!
+//! It is one scheduler's, as mutexes are. Tasks that wait for it use it; it stays until the last one has left it,
+//! and is then what the program has said meanwhile: kept, released, or let go.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::ops::Deref;
+use std::ptr::null_mut;
+
+use super::orphans;
+use super::spawn::Pipes;
+use crate::engine::scheduler::{
+    Limit, READABLE, close_fd, regardless, running_task, sleep, wait_fd,
+};
+use crate::engine::sync::{Home, Object};
+use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
+use crate::engine::time::Deadline;
+
+impl Object for Child {
+    fn home(&self) -> &Home {
+        &self.home
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.users.get() > 0
+    }
+}
+
+/// Pauses between two looks where there is nothing to wait for.
+const FIRST_PAUSE_NS: u64 = 50_000;
+const LONGEST_PAUSE_NS: u64 = 20_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Runs,
+    Ended(c_int),
+    Lost,
+}
+
+/// What becomes of it when nobody uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Kept,
+    Released,
+    LetGo,
+}
+
+pub struct Child {
+    home: Home,
+    pid: Pid,
+    /// Can be read once it has ended. Nothing where the system has none.
+    fd: Option<c_int>,
+    leads_group: bool,
+    state: Cell<State>,
+    /// How many calls use it that may suspend.
+    users: Cell<usize>,
+    after: Cell<After>,
+    pub(super) pipes: Pipes,
+    /// In the list of orphans.
+    pub(super) next: Cell<*mut Child>,
+}
+
+impl Child {
+    /// Memory for one, before there is a process that could be lost for want of it.
+    pub(super) fn allocate() -> Result<*mut Child> {
+        let memory = sys::allocate::<Child>(1);
+        if memory.is_null() { Err(Error::OutOfMemory) } else { Ok(memory) }
+    }
+
+    /// A child that runs, for [`Child::end`] or [`Child::let_go`].
+    ///
+    /// # Safety
+    /// The memory is from [`allocate`](Self::allocate), and becomes the child's.
+    pub(super) unsafe fn new(
+        memory: *mut Child,
+        pid: Pid,
+        fd: Option<c_int>,
+        leads_group: bool,
+        pipes: Pipes,
+    ) {
+        let child = Child {
+            home: Home::none(),
+            pid,
+            fd,
+            leads_group,
+            state: Cell::new(State::Runs),
+            users: Cell::new(0),
+            after: Cell::new(After::Kept),
+            pipes,
+            next: Cell::new(null_mut()),
+        };
+        // SAFETY: as this function's contract says.
+        unsafe { memory.write(child) };
+    }
+
+    /// Takes over a child that others have made.
+    pub fn adopt(pid: Pid) -> Result<*mut Child> {
+        let memory = Child::allocate()?;
+        match sys::open_child(pid) {
+            Ok(fd) => {
+                // SAFETY: fresh memory.
+                unsafe { Child::new(memory, pid, fd, false, Pipes::none()) };
+                Ok(memory)
+            }
+            Err(error) => {
+                // SAFETY: as above.
+                unsafe { sys::free(memory.cast()) };
+                Err(error)
+            }
+        }
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The library's end of a pipe, which is the caller's from now on.
+    pub fn take_pipe(&self, number: usize) -> Result<c_int> {
+        self.pipes.take(number)
+    }
+
+    /// Looks whether it has ended.
+    fn look(&self) -> State {
+        if self.state.get() == State::Runs {
+            self.state.set(match sys::look_at_child(self.pid, true) {
+                Look::Runs => State::Runs,
+                Look::Ended(status) => State::Ended(status),
+                Look::Unknown => State::Lost,
+            });
+        }
+        self.state.get()
+    }
+
+    /// How it has ended, if it has.
+    fn status(&self) -> Option<Result<c_int>> {
+        match self.look() {
+            State::Runs => None,
+            State::Ended(status) => Some(Ok(status)),
+            State::Lost => Some(Err(Error::Os(libc::ECHILD))),
+        }
+    }
+
+    /// Waits until it has ended. Returns its status, in the form of waitpid(2).
+    ///
+    /// # Safety
+    /// From [`allocate`](Self::allocate), and neither ended nor let go before.
+    pub unsafe fn wait(child: *mut Child, mut limit: Limit) -> Result<c_int> {
+        let _errno = ErrnoGuard::save();
+        // SAFETY: as this function's contract says.
+        let this = unsafe { User::begin(child)? };
+        if let Some(status) = this.status() {
+            return status;
+        }
+        let (scheduler, _) = this.home.current_task()?;
+        limit.deadline.resolve(&scheduler.time.clock);
+        let mut pauses = Pauses::new();
+        loop {
+            let waited = this.wait_once(limit, &mut pauses);
+            // What has happened by now counts, though the time is over, or the task is canceled.
+            if let Some(status) = this.status() {
+                return status;
+            }
+            waited?;
+        }
+    }
+
+    /// Waits until it may have ended.
+    fn wait_once(&self, limit: Limit, pauses: &mut Pauses) -> Result<()> {
+        match self.fd.filter(|_| !pauses.have_begun()) {
+            // One that is traced has ended for its tracer first.
+            Some(fd) => wait_fd(fd, READABLE, limit).map(|_| pauses.begin()),
+            None => pauses.wait(limit),
+        }
+    }
+
+    /// Sends a signal, to the group if it leads one. [`Error::NoSuchTask`] once it has been waited for.
+    pub fn signal(&self, signal: c_int) -> Result<()> {
+        self.home.for_caller()?;
+        // In a child of fork() it is the parent's, and none of this process's.
+        if self.state.get() == State::Runs && sys::look_at_child(self.pid, false) == Look::Unknown {
+            self.state.set(State::Lost);
+        }
+        match self.state.get() {
+            State::Runs => sys::signal_child(self.pid, self.fd, self.leads_group, signal),
+            _ => Err(Error::NoSuchTask),
+        }
+    }
+
+    /// Ends it: SIGTERM, and after the grace SIGKILL. Then it has been waited for, and is released. Only the end
+    /// of the caller's scheduler, and nothing else, cuts the grace short. Outside a task it blocks the thread.
+    /// With [`Error::Busy`], another task is about it.
+    ///
+    /// # Safety
+    /// As [`wait`](Self::wait).
+    pub unsafe fn end(child: *mut Child, grace_ns: u64) -> Result<c_int> {
+        let _errno = ErrnoGuard::save();
+        // SAFETY: as this function's contract says.
+        let this = unsafe { User::begin(child)? };
+        if this.after.get() != After::Kept {
+            return Err(Error::Busy);
+        }
+        this.after.set(After::Released);
+        this.pipes.close();
+        let _ = this.signal(libc::SIGTERM); // It may have ended.
+        if !this.has_ended_within(grace_ns) {
+            let _ = this.signal(libc::SIGKILL);
+            this.has_ended_within(u64::MAX);
+        } else if this.leads_group {
+            let _ = this.signal(libc::SIGKILL); // For the others: the number is still the group's.
+        }
+        this.status().unwrap_or(Err(Error::Os(libc::ECHILD)))
+    }
+
+    /// Waits until it has ended, and is still in the system's list of processes.
+    fn has_ended_within(&self, ns: u64) -> bool {
+        let mut deadline = Deadline::after_ns(ns);
+        let mut pauses = Pauses::new();
+        while self.state.get() == State::Runs && sys::look_at_child(self.pid, false) == Look::Runs {
+            let Ok((scheduler, _)) = self.home.current_task() else {
+                return self.blocks_until_ended(ns);
+            };
+            deadline.resolve(&scheduler.time.clock);
+            let limit = Limit::until(deadline);
+            match regardless(|| self.wait_once(limit, &mut pauses)).flatten() {
+                Ok(()) | Err(Error::Interrupted) => {}
+                Err(Error::TimedOut) => return false,
+                // The scheduler is being destroyed, or there is no memory.
+                Err(_) => return self.blocks_until_ended(0),
+            }
+        }
+        true
+    }
+
+    /// The same, outside a task.
+    fn blocks_until_ended(&self, ns: u64) -> bool {
+        let mut left_ns = ns;
+        let mut pause_ns = FIRST_PAUSE_NS;
+        while sys::look_at_child(self.pid, false) == Look::Runs {
+            if left_ns == 0 {
+                return false;
+            }
+            let now_ns = sys::monotonic_ns();
+            match self.fd {
+                Some(fd) => drop(sys::poll_one(fd, READABLE, left_ns)),
+                None => sys::sleep_ns(pause_ns.min(left_ns)),
+            }
+            pause_ns = longer(pause_ns);
+            if left_ns != u64::MAX {
+                left_ns = left_ns.saturating_sub(sys::monotonic_ns().saturating_sub(now_ns));
+            }
+        }
+        true
+    }
+
+    /// Lets it go: it runs on, and is waited for by later calls of this library, once it has ended.
+    ///
+    /// # Safety
+    /// As [`wait`](Self::wait).
+    pub unsafe fn let_go(child: *mut Child) -> Result<()> {
+        let _errno = ErrnoGuard::save();
+        // SAFETY: as this function's contract says.
+        let this = unsafe { User::begin(child)? };
+        if this.after.get() != After::Kept {
+            return Err(Error::Busy);
+        }
+        this.pipes.close();
+        this.after.set(After::LetGo);
+        Ok(())
+    }
+
+    /// Whether it has ended, or is nobody's: for what nobody waits for.
+    pub(super) fn is_over(&self) -> bool {
+        self.look() != State::Runs
+    }
+
+    /// # Safety
+    /// Nobody uses it any more.
+    pub(super) unsafe fn release(child: *mut Child) {
+        // SAFETY: as this function's contract says; the memory is from `allocate`.
+        unsafe {
+            (*child).pipes.close();
+            if let Some(fd) = (*child).fd {
+                let _ = close_fd(fd);
+            }
+            child.drop_in_place();
+            sys::free(child.cast());
+        }
+    }
+}
+
+fn longer(pause_ns: u64) -> u64 {
+    (pause_ns * 2).min(LONGEST_PAUSE_NS)
+}
+
+/// Pauses of a task between two looks, which grow.
+struct Pauses {
+    /// 0 before the first one.
+    next_ns: u64,
+}
+
+impl Pauses {
+    fn new() -> Pauses {
+        Pauses { next_ns: 0 }
+    }
+
+    fn have_begun(&self) -> bool {
+        self.next_ns > 0
+    }
+
+    fn begin(&mut self) {
+        self.next_ns = FIRST_PAUSE_NS;
+    }
+
+    fn wait(&mut self, limit: Limit) -> Result<()> {
+        let (scheduler, _) = running_task().ok_or(Error::NotInTask)?;
+        let pause_ns = self.next_ns.max(FIRST_PAUSE_NS);
+        self.next_ns = longer(pause_ns);
+        let until_ns = scheduler.time.clock.now_ns().saturating_add(pause_ns);
+        if limit.deadline.moment_ns().is_some_and(|at_ns| at_ns <= until_ns) {
+            return sleep(limit).and(Err(Error::TimedOut));
+        }
+        sleep(Limit { deadline: Deadline::At(until_ns), ..limit })
+    }
+}
+
+/// A call that uses a child, and may suspend. The last one does what is to be done then.
+struct User(*mut Child);
+
+impl User {
+    /// # Safety
+    /// As [`Child::wait`].
+    unsafe fn begin(child: *mut Child) -> Result<User> {
+        // SAFETY: as this function's contract says.
+        let this = unsafe { &*child };
+        if this.home.for_caller()?.is_none() {
+            this.users.set(0); // Tasks that were in a call are gone with their scheduler.
+        }
+        this.users.set(this.users.get() + 1);
+        Ok(User(child))
+    }
+}
+
+impl Deref for User {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        // SAFETY: it is released by the last user only.
+        unsafe { &*self.0 }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let users = self.users.get() - 1;
+        self.users.set(users);
+        if users > 0 {
+            return;
+        }
+        match self.after.get() {
+            After::Kept => {}
+            // SAFETY: this was the last user, and the program may not begin another call.
+            After::Released => unsafe { Child::release(self.0) },
+            After::LetGo => orphans::add(self.0),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Child processes: posix_spawn(3), pidfds, and how they end.
+
+use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::mem::{MaybeUninit, zeroed};
+use std::ptr::null_mut;
+
+use super::cancellation::uncancelable;
+use super::errno::{check, last_error};
+use super::error::{Error, Result};
+
+/// A number of a process.
+pub type Pid = libc::pid_t;
+
+/// How a child is to begin. What it inherits else is as execve(2) says.
+pub struct Beginning<'a> {
+    /// The program, which is looked for in PATH if its name has no slash, and what it is told.
+    pub arguments: *const *const c_char,
+    /// NULL for this process's.
+    pub environment: *const *const c_char,
+    pub directory: Option<&'a CStr>,
+    /// What becomes its first three descriptors; nothing for this process's. None is less than 3.
+    pub descriptors: [Option<c_int>; 3],
+    pub leads_group: bool,
+}
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+/// Numbers of errno, as functions of the family of posix_spawn() return them.
+fn check_number(number: c_int) -> Result<()> {
+    match number {
+        0 => Ok(()),
+        libc::ENOMEM => Err(Error::OutOfMemory),
+        other => Err(Error::Os(other)),
+    }
+}
+
+struct Actions(libc::posix_spawn_file_actions_t);
+
+impl Actions {
+    fn new() -> Result<Actions> {
+        let mut actions = MaybeUninit::uninit();
+        // SAFETY: the address is good, and what is there is initialized if this succeeds.
+        check_number(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
+        // SAFETY: as above.
+        Ok(Actions(unsafe { actions.assume_init() }))
+    }
+}
+
+impl Drop for Actions {
+    fn drop(&mut self) {
+        // SAFETY: initialized, and not used again.
+        unsafe { libc::posix_spawn_file_actions_destroy(&mut self.0) };
+    }
+}
+
+struct Attributes(libc::posix_spawnattr_t);
+
+impl Attributes {
+    /// No signal is ignored or blocked.
+    fn new(leads_group: bool) -> Result<Attributes> {
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: as in `Actions::new`.
+        check_number(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
+        // SAFETY: as above.
+        let mut attributes = Attributes(unsafe { attributes.assume_init() });
+        let group = if leads_group { libc::POSIX_SPAWN_SETPGROUP } else { 0 };
+        let flags = libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK | group;
+        // SAFETY: the attributes are initialized; sets of signals are integers, for which zero is a value.
+        unsafe {
+            let (mut all, mut none): (libc::sigset_t, libc::sigset_t) = (zeroed(), zeroed());
+            libc::sigfillset(&mut all);
+            libc::sigemptyset(&mut none);
+            check_number(libc::posix_spawnattr_setsigdefault(&mut attributes.0, &all))?;
+            check_number(libc::posix_spawnattr_setsigmask(&mut attributes.0, &none))?;
+            check_number(libc::posix_spawnattr_setpgroup(&mut attributes.0, 0))?;
+            check_number(libc::posix_spawnattr_setflags(&mut attributes.0, flags as _))?;
+        }
+        Ok(attributes)
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialized, and not used again.
+        unsafe { libc::posix_spawnattr_destroy(&mut self.0) };
+    }
+}
+
+/// Makes a child. Blocks until it has begun its program, or has failed to.
+///
+/// # Safety
+/// The lists are those of execve(2): they end with NULL, as do the texts, and there is a first argument.
+pub unsafe fn spawn(beginning: &Beginning<'_>) -> Result<Pid> {
+    let attributes = Attributes::new(beginning.leads_group)?;
+    let mut actions = Actions::new()?;
+    for (number, fd) in (0..).zip(beginning.descriptors) {
+        let Some(fd) = fd else { continue };
+        // SAFETY: initialized.
+        check_number(unsafe {
+            libc::posix_spawn_file_actions_adddup2(&mut actions.0, fd, number)
+        })?;
+    }
+    if let Some(directory) = beginning.directory {
+        // SAFETY: as above, and a C string.
+        check_number(unsafe {
+            libc::posix_spawn_file_actions_addchdir_np(&mut actions.0, directory.as_ptr())
+        })?;
+    }
+    let mut pid = 0;
+    // SAFETY: as this function's contract says. Neither list is written to. `environ` is the program's, and who
+    // changes it while others read it has made that mistake without this call, too.
+    let spawned = unsafe {
+        let environment = match beginning.environment.is_null() {
+            true => environ,
+            false => beginning.environment,
+        };
+        uncancelable(|| {
+            libc::posix_spawnp(
+                &mut pid,
+                *beginning.arguments,
+                &actions.0,
+                &attributes.0,
+                beginning.arguments.cast(),
+                environment.cast(),
+            )
+        })
+    };
+    check_number(spawned)?;
+    Ok(pid)
+}
+
+/// A descriptor of a child, which can be read once it has ended. Nothing if the system has none of it, as before
+/// Linux 5.3 and on Valgrind; `EMFILE` and the like are errors.
+pub fn open_child(pid: Pid) -> Result<Option<c_int>> {
+    // SAFETY: no preconditions. The descriptor is closed by exec.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0 as c_uint) } as c_int;
+    if fd >= 0 {
+        return from_three_on(fd).map(Some);
+    }
+    match last_error() {
+        error @ (Error::OutOfMemory | Error::Os(libc::EMFILE | libc::ENFILE)) => Err(error),
+        _ => Ok(None),
+    }
+}
+
+/// Sends a signal to a child that has not been waited for, or to the group that it leads. ESRCH if it is gone.
+pub fn signal_child(pid: Pid, fd: Option<c_int>, to_group: bool, signal: c_int) -> Result<()> {
+    if let Some(fd) = fd.filter(|_| !to_group) {
+        // SAFETY: NULL stands for what kill(2) would tell.
+        let sent = unsafe {
+            libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, null_mut::<u8>(), 0 as c_uint)
+        };
+        if sent == 0 {
+            return Ok(());
+        }
+        match last_error() {
+            Error::Os(libc::ENOSYS | libc::EPERM) => {} // A filter knows the older call.
+            error => return Err(error),
+        }
+    }
+    // SAFETY: no preconditions.
+    check(unsafe { libc::kill(if to_group { -pid } else { pid }, signal) }).map(drop)
+}
+
+/// What a look at a child finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It has not ended.
+    Runs,
+    /// It has ended with this status, in the form of waitpid(2).
+    Ended(c_int),
+    /// It is no child of this process, or others have waited for it.
+    Unknown,
+}
+
+/// Looks whether a child has ended, and if `reaps` says so, takes it out of the list of processes.
+pub fn look_at_child(pid: Pid, reaps: bool) -> Look {
+    if reaps {
+        let mut status = 0;
+        // SAFETY: the address is good for the answer.
+        return match uncancelable(|| unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) }) {
+            0 => Look::Runs,
+            found if found == pid => Look::Ended(status),
+            _ => Look::Unknown,
+        };
+    }
+    // SAFETY: integers, for which zero is a value: it stays if none has ended.
+    let mut info: libc::siginfo_t = unsafe { zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the address is good for the answer.
+    let done =
+        uncancelable(|| unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) });
+    // SAFETY: the fields are those of a child.
+    match (done, unsafe { info.si_pid() }) {
+        (0, 0) => Look::Runs,
+        (0, _) => Look::Ended(0),
+        _ => Look::Unknown,
+    }
+}
+
+/// A pipe, closed by exec: where to read, and where to write. Both have numbers from 3 on.
+pub fn pipe() -> Result<[c_int; 2]> {
+    let mut ends = [-1; 2];
+    // SAFETY: the address is good for two.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    let [reader, writer] = ends.map(from_three_on);
+    match (reader, writer) {
+        (Ok(reader), Ok(writer)) => Ok([reader, writer]),
+        (Err(error), other) | (other, Err(error)) => {
+            if let Ok(fd) = other {
+                super::close(fd);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The file under a number that no child's standard stream has. Closes the other one.
+fn from_three_on(fd: c_int) -> Result<c_int> {
+    if fd > 2 {
+        return Ok(fd);
+    }
+    let moved = copy_from_three_on(fd);
+    super::close(fd);
+    moved
+}
+
+/// Another number of the same file, from 3 on, closed by exec.
+pub fn copy_from_three_on(fd: c_int) -> Result<c_int> {
+    // SAFETY: no preconditions.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 { Err(last_error()) } else { Ok(copy) }
+}
+
+/// /dev/null, for reading and writing, under a number from 3 on.
+pub fn open_null() -> Result<c_int> {
+    // SAFETY: a C string.
+    let fd = uncancelable(|| unsafe {
+        libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC)
+    });
+    if fd < 0 { Err(last_error()) } else { from_three_on(fd) }
+}
