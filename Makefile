@@ -110,7 +110,7 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- faults:: --test-threads=1,-faults)
 	@export MAJJEN_TORTURE=1; \
-	$(call summarised,cargo test --release --test suite -- load:: --test-threads=1,-load)
+	$(call summarised,cargo test --release --test suite -- server::load:: --test-threads=1,-load)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- parked:: --test-threads=1,-parked)
 	@export MAJJEN_TORTURE=1; \
@@ -169,7 +169,8 @@ fuzz: need-rust need-c-compiler need-libfuzzer
 coverage_dir = $(CARGO_TARGET_DIR)/coverage
 coverage_flags = -mllvm -runtime-counter-relocation
 llvm_version = $(shell rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-not_for_coverage = ::valgrind abi:: debian:: header:: hook:: install:: load:: package:: readme:: rust_api::is_clean
+not_for_coverage = ::valgrind abi:: debian:: header:: hook:: install:: package:: readme:: rust_api::is_clean \
+	server::load::
 
 coverage: need-rust need-c-compiler need-coverage-tools
 	@rm -rf "$(coverage_dir)/profiles"

@@ -57,7 +57,7 @@ pub fn trials() -> Vec<Trial> {
         .into_iter()
         .chain(long.into_iter().filter(|_| torture()))
         .map(|(name, scenario)| {
-            Trial::ignorable_test(format!("load::{name}"), move || {
+            Trial::ignorable_test(format!("server::load::{name}"), move || {
                 let missing = ["wrk", "ab"].into_iter().find_map(toolchain::missing);
                 raise_descriptor_limit();
                 Ok(missing.unwrap_or_else(scenario))
