@@ -34,10 +34,8 @@ pub unsafe extern "C" fn mj_scheduler_report_long_turns(
     ns: u64,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { own_scheduler_ref(scheduler, "mj_scheduler_report_long_turns") } {
-        Ok(scheduler) => status(scheduler.report_long_turns(ns)),
-        Err(error) => error.status(),
-    }
+    let scheduler = unsafe { own_scheduler_ref(scheduler, "mj_scheduler_report_long_turns") };
+    status(scheduler.map(|scheduler| scheduler.report_long_turns(ns)))
 }
 
 /// Chooses the real-time signal by which mj_scheduler_report_long_turns() sees the stack of a turn,

@@ -39,9 +39,7 @@ impl Scheduler {
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn report_long_turns(&self, longer_than: Option<Duration>) {
-        let ns = longer_than.map_or(0, limit_ns);
-        // It fails on another thread than the scheduler's, where nobody has a reference to it.
-        let _ = self.core().report_long_turns(ns);
+        self.core().report_long_turns(longer_than.map_or(0, limit_ns));
     }
 }
 

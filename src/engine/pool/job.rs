@@ -245,10 +245,7 @@ unsafe fn arrive(message: NonNull<Message>) {
     if this.state.load(Relaxed) == INLINE && !this.task.get().is_null() {
         this.state.store(IN_LOOP, Relaxed);
         this.run();
-        // SAFETY: it was run here.
-        if !unsafe { Job::end(job) } {
-            return;
-        }
+        this.state.store(DONE, Relaxed); // Nobody abandons what the loop runs.
     }
     // SAFETY: a task that waits is alive.
     if let Some(task) = unsafe { this.task.get().as_ref() } {

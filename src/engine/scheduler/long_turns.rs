@@ -1,20 +1,15 @@
 //! Turns that are too long: when the watchdog looks at the scheduler.
 
 use super::object::Scheduler;
-use crate::engine::sys::{Error, Result};
 
 impl Scheduler {
-    /// Has turns reported, while they last, that take longer; 0 for none.
-    pub fn report_long_turns(&self, ns: u64) -> Result<()> {
-        if self.remote.runs_elsewhere() {
-            return Err(Error::WrongThread);
-        }
+    /// Has turns reported, while they last, that take longer; 0 for none. Not while another thread runs it.
+    pub fn report_long_turns(&self, ns: u64) {
         self.watch.set_limit(ns);
         if self.options.in_run.get() {
             self.watch.end();
             self.watch.begin(self.dispatch.turn_times.turn(), self.current_task.word());
         }
-        Ok(())
     }
 
     pub(super) fn begin_watch(&self) {

@@ -461,12 +461,6 @@ impl Deref for Handle {
     }
 }
 
-impl Clone for Handle {
-    fn clone(&self) -> Handle {
-        self.another()
-    }
-}
-
 impl Drop for Handle {
     fn drop(&mut self) {
         sanitizer::release(&self.references);

@@ -73,25 +73,19 @@ impl Address {
         }
     }
 
-    /// Of a path, or with a NUL byte in front of a name in the abstract namespace.
+    /// Of a path.
     pub fn unix(path: &[u8]) -> Result<Address> {
         // SAFETY: an address is integers, for which zero is a value.
         let mut raw: libc::sockaddr_un = unsafe { zeroed() };
         raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        let is_abstract = path.first() == Some(&0);
-        // The last byte of a path stays zero.
-        if path.is_empty() || path.len() >= raw.sun_path.len() || !is_abstract && path.contains(&0)
-        {
+        // The last byte stays zero.
+        if path.is_empty() || path.len() >= raw.sun_path.len() || path.contains(&0) {
             return Err(Error::InvalidArgument);
         }
         for (target, byte) in raw.sun_path.iter_mut().zip(path) {
             *target = *byte as std::ffi::c_char;
         }
-        let mut address = Address::new(&raw);
-        if is_abstract {
-            address.length = (offset_of!(libc::sockaddr_un, sun_path) + path.len()) as socklen_t;
-        }
-        Ok(address)
+        Ok(Address::new(&raw))
     }
 
     pub fn family(&self) -> c_int {

@@ -23,11 +23,8 @@ impl Bytes {
         Bytes { memory: null_mut(), length: 0, room: 0 }
     }
 
-    /// Makes room for so many bytes in all, if there is less.
+    /// Makes room for so many bytes in all, which is more than there is.
     pub fn reserve(&mut self, room: usize) -> Result<()> {
-        if room <= self.room {
-            return Ok(());
-        }
         // SAFETY: NULL, or memory of C's allocator, which is this one's.
         let memory = unsafe { libc::realloc(self.memory.cast(), room) };
         let memory = NonNull::new(memory).ok_or(Error::OutOfMemory)?;

@@ -29,26 +29,22 @@ pub unsafe fn write_at(fd: c_int, buffer: iovec, place: i64) -> Result<usize> {
     count(uncancelable(|| unsafe { libc::pwrite(fd, buffer.iov_base, buffer.iov_len, place) }))
 }
 
-/// [`read_at`] of what is in memory; `None` if that is nothing, or cannot be told.
+/// [`read_at`] of what is in memory; `None` if that is nothing, or cannot be told. The place is not negative:
+/// preadv2(2) would take -1 for the file's own.
 ///
 /// # Safety
 /// As [`read_at`].
 pub unsafe fn read_cached_at(fd: c_int, buffer: iovec, place: i64) -> Result<Option<usize>> {
-    if place < 0 {
-        return Err(Error::InvalidArgument); // preadv2(2) would take -1 for the file's own place.
-    }
     // SAFETY: as this function's contract says.
     told(count(uncancelable(|| unsafe { libc::preadv2(fd, &buffer, 1, place, libc::RWF_NOWAIT) })))
 }
 
-/// [`write_at`] of what needs no disk; `None` if that is nothing, or cannot be told.
+/// [`write_at`] of what needs no disk; `None` if that is nothing, or cannot be told. The place as in
+/// [`read_cached_at`].
 ///
 /// # Safety
 /// As [`write_at`].
 pub unsafe fn write_cached_at(fd: c_int, buffer: iovec, place: i64) -> Result<Option<usize>> {
-    if place < 0 {
-        return Err(Error::InvalidArgument);
-    }
     // SAFETY: as this function's contract says.
     told(count(uncancelable(|| unsafe { libc::pwritev2(fd, &buffer, 1, place, libc::RWF_NOWAIT) })))
 }

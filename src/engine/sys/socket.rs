@@ -40,11 +40,7 @@ pub fn connect_tcp(
 /// A nonblocking socket connected to the one at a path. EAGAIN means that its backlog is full, for
 /// which there is no event to wait.
 pub fn connect_unix(path: &Path) -> Result<OwnedFd> {
-    let path = path.as_os_str().as_bytes();
-    if path.contains(&0) {
-        return Err(Error::InvalidArgument);
-    }
-    let address = Address::unix(path)?;
+    let address = Address::unix(path.as_os_str().as_bytes())?;
     let socket = socket(address.family(), libc::SOCK_STREAM, &[])?;
     connect_to(socket, &address).map(|(socket, _)| socket)
 }
@@ -91,7 +87,7 @@ pub fn bind_udp(address: &SocketAddr, options: &[SocketOption]) -> Result<OwnedF
     Ok(socket)
 }
 
-/// A nonblocking socket that listens at a path, or at an abstract name behind a NUL byte.
+/// A nonblocking socket that listens at a path.
 pub fn listen_unix(path: &[u8], backlog: c_int) -> Result<OwnedFd> {
     let address = Address::unix(path)?;
     listen_at(socket(address.family(), libc::SOCK_STREAM, &[])?, &address, backlog)

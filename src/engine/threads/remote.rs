@@ -445,13 +445,6 @@ impl WeakRemote {
     }
 }
 
-impl Clone for WeakRemote {
-    fn clone(&self) -> WeakRemote {
-        self.block().references.fetch_add(1, Relaxed);
-        WeakRemote(self.0)
-    }
-}
-
 impl Drop for WeakRemote {
     fn drop(&mut self) {
         if self.block().references.fetch_sub(1, AcqRel) == 1 {

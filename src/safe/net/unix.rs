@@ -177,11 +177,7 @@ impl UnixListener {
     /// # Errors
     /// Those of the system calls.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
-        let path = path.as_ref().as_os_str().as_bytes();
-        if path.contains(&0) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let socket = sys::listen_unix(path, fd::BACKLOG)?;
+        let socket = sys::listen_unix(path.as_ref().as_os_str().as_bytes(), fd::BACKLOG)?;
         Ok(UnixListener(Socket::new(socket.into(), false)))
     }
 
