@@ -319,6 +319,67 @@ static void the_dump_names_the_object_of_each_wait(void) {
   CHECK_INT(mj_chan_destroy(chan), ==, 0);
 }
 
+// What a select or a poll of things that are no channels waits for.
+static mj_xchan* xchan;
+static mj_task_id awaited;
+
+static void waits_for_a_thing(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  char element;
+  const mj_select_case cases[] = {
+      {.op = MJ_SELECT_FD, .fd = channel[0], .events = POLLIN},
+      {.op = MJ_SELECT_TASK, .task = awaited},
+      {.op = MJ_SELECT_DEADLINE, .deadline_ns = UINT64_MAX - 1},
+      {.op = MJ_SELECT_XRECV, .xchan = xchan, .element = &element},
+  };
+  int which = *(int*)user_state;
+  if (which < 4) {
+    mj_select_case one = cases[which];
+    CHECK_INT(mj_select(&one, 1, MJ_FOREVER), ==, -ECANCELED);
+  } else {
+    struct pollfd polls[] = {{.fd = channel[0], .events = POLLIN}, {.fd = channel[0], .events = POLLIN}};
+    CHECK_INT(mj_poll(polls, 2, MJ_FOREVER), ==, -ECANCELED);
+  }
+  mj_task_exit();
+}
+
+static void dumps_the_waits_for_things(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  char words[5][64];
+  awaited = mj_task_get_id(mj_task_current());
+  snprintf(words[0], sizeof words[0], "waiting for fd %d", channel[0]);
+  snprintf(words[1], sizeof words[1], "waiting for task %#llx", (unsigned long long)awaited);
+  snprintf(words[2], sizeof words[2], "waiting for the time %llu", (unsigned long long)UINT64_MAX - 1);
+  snprintf(words[3], sizeof words[3], "waiting for channel between threads %p", (void*)xchan);
+  snprintf(words[4], sizeof words[4], "waiting for one of 2 fds");
+  mj_task* waiting[5];
+  for (int i = 0; i < 5; i++) {
+    int* which = allocate(sizeof *which);
+    *which = i;
+    waiting[i] = add_task(scheduler, waits_for_a_thing, which);
+  }
+  mj_task_yield();
+  take_dump(scheduler);
+  for (int i = 0; i < 5; i++) check_says(waiting[i], words[i]);
+  for (int i = 0; i < 5; i++) CHECK_INT(mj_task_cancel(waiting[i]), ==, 0);
+  mj_task_yield();  // They leave before the task that one of them waits for ends.
+  mj_task_exit();
+}
+
+static void the_dump_names_what_a_select_or_a_poll_waits_for(void) {
+  CHECK_INT(pipe2(channel, O_CLOEXEC | O_NONBLOCK), ==, 0);
+  xchan = mj_xchan_create(1, 1);
+  CHECK(xchan != NULL);
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, dumps_the_waits_for_things, NULL);
+  mj_scheduler_run(scheduler);
+  CHECK_UINT(mj_scheduler_get_metrics(scheduler)->current_tasks, ==, 0);
+  mj_scheduler_destroy(scheduler);
+  mj_xchan_release(xchan);
+  close(channel[0]);
+  close(channel[1]);
+}
+
 static void relocks_when_it_is_canceled(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
@@ -573,6 +634,7 @@ int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(each_task_is_listed_with_what_it_does);
   RUN(the_dump_names_the_object_of_each_wait);
+  RUN(the_dump_names_what_a_select_or_a_poll_waits_for);
   RUN(who_yields_in_the_middle_of_a_call_waits_for_its_turn);
   RUN(turns_and_stacks_are_those_of_the_task);
   RUN(names_are_cut_after_23_bytes);

@@ -356,6 +356,20 @@ static void closes_and_leaves(void) {
   _exit(0);
 }
 
+static int backend;
+
+// What has the number of the parent's epoll set is another file here.
+static void adopts_what_has_the_number(void) {
+  int own[2];
+  open_pipe(own);
+  CHECK_INT(dup2(own[0], backend), ==, backend);
+  CHECK_INT(mj_fd_adopt(backend), ==, 0);
+  put_byte(own[1]);
+  CHECK_INT(mj_task_wait_fd(backend, POLLIN, LONG_NS), ==, POLLIN);
+  CHECK_INT(mj_fd_close(backend), ==, 0);
+  _exit(0);
+}
+
 // As the destructors of global objects do, after an exec that has failed.
 static void close_at_exit(void) { CHECK_INT(mj_fd_close(channel[0]), ==, 0); }
 
@@ -390,10 +404,11 @@ static void stops_and_waits(void) {
 
 static void a_child_of_a_task_disturbs_nobody(void) {
   static void (*const children[])(void) = {
-      leaves,          exits,           fails_to_destroy, closes_and_leaves, fails_to_exec, goes_on,
-                                           stops_the_child, stops_and_waits};
+      leaves,  exits,           fails_to_destroy, closes_and_leaves,         fails_to_exec,
+      goes_on, stops_the_child, stops_and_waits,  adopts_what_has_the_number};
   for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
     make_live_scheduler();
+    backend = mj_scheduler_backend_fd(scheduler);
     in_the_child = children[i];
     add_task(scheduler, forks, NULL);
     mj_scheduler_run(scheduler);

@@ -264,18 +264,23 @@ static void one_is_left_behind(void) {
   }
 }
 
-// The way in which the old file was written would block with the new one.
+// The way in which the old file was read and written would block with the new one.
 static void the_new_file_is_of_another_kind(void) {
   static unsigned char bytes[1 << 20];
   for (int i = 0; i < 2; i++) {
     int terminal[2], fds[2];
     size_t done = 0;
+    char byte = 0;
     open_terminal(terminal);
+    CHECK_CALL(mj_read(terminal[1], &byte, 1, 1000000), ==, -ETIMEDOUT);
     CHECK_CALL(mj_write_all(terminal[1], bytes, sizeof bytes, 1000000, &done), ==, -ETIMEDOUT);
     CHECK_INT(i ? close(terminal[1]) : mj_fd_close(terminal[1]), ==, 0);
     open_unix(fds);  // One of the two has the number.
     CHECK(fds[0] == terminal[1] || fds[1] == terminal[1]);
     alarm(60);
+    CHECK_INT(write(fds[0] == terminal[1] ? fds[1] : fds[0], "x", 1), ==, 1);
+    CHECK_CALL(mj_read(terminal[1], &byte, 1, LONG_NS), ==, 1);
+    CHECK_INT(byte, ==, 'x');
     CHECK_CALL(mj_write_all(terminal[1], bytes, sizeof bytes, 1000000, &done), ==, -ETIMEDOUT);
     CHECK_UINT(done, >, 0);
     alarm(0);

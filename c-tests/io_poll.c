@@ -168,11 +168,16 @@ static void wrong_polls(void) {
 enum { file_bytes = 300000 };
 static unsigned char content[file_bytes], received[file_bytes + 1];
 
-static int new_file(void) {
+static int empty_file(void) {
   char path[] = "/tmp/majjen-io-XXXXXX";
   int file = mkostemp(path, O_CLOEXEC);
   CHECK_INT(file, >=, 0);
   unlink(path);
+  return file;
+}
+
+static int new_file(void) {
+  int file = empty_file();
   fill_with_pattern(content, file_bytes);
   CHECK_INT(write(file, content, file_bytes), ==, file_bytes);
   CHECK_INT(lseek(file, 0, SEEK_SET), ==, 0);
@@ -245,6 +250,16 @@ static void files_are_sent(void) {
   close(file);
 }
 
+// There is no event to wait for where a file would have to wait for a disk.
+static void a_file_is_sent_to_a_file(void) {
+  int from = new_file(), to = empty_file();
+  CHECK_CALL(mj_sendfile(to, from, NULL, SSIZE_MAX, MJ_FOREVER), ==, file_bytes);
+  CHECK_INT(pread(to, received, file_bytes + 1, 0), ==, file_bytes);
+  check_pattern(received, 0, file_bytes);
+  close(from);
+  close(to);
+}
+
 // ---- The budget of a turn ----
 
 enum { POLLS_OF_A_TURN = 64 };
@@ -294,6 +309,7 @@ int main(void) {
   RUN_BY_BOTH_CLOCKS(events_of_each_kind);
   RUN_IN_TASK(wrong_polls);
   RUN_BY_BOTH_CLOCKS(files_are_sent);
+  RUN_IN_TASK(a_file_is_sent_to_a_file);
   RUN(a_poll_that_need_not_wait_yields_in_time);
   return 0;
 }

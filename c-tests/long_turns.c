@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "check.h"
 #include "child.h"
+#include "no_threads.h"
 
 #include <link.h>
 #include <pthread.h>
@@ -585,6 +586,27 @@ static void a_handler_of_the_program_is_reported_too(void) {
   CHECK_INT(sigaction(SIGUSR1, &action, NULL), ==, 0);
 }
 
+// ---- no thread for it
+
+static void spins_for_long(void* unused) {
+  (void)unused;
+  spin_ns(5 * MS);
+}
+
+static void can_have_no_watchdog(void) {
+  pthread_mutex_init(&lines.lock, NULL);
+  begin_lines();
+  atomic_store(&no_threads, true);
+  mj_scheduler* scheduler = watched(1 * MS);
+  spawn(scheduler, spins_for_long, NULL);
+  run_and_destroy(scheduler);
+  CHECK_INT(threads_refused, ==, 1);
+  CHECK_INT(lines_with("long turns are not reported"), ==, 1);
+  CHECK_INT(lines_with("without suspending"), ==, 0);
+}
+
+static void without_a_thread_it_says_so(void) { CHECK_INT(status_of_child(can_have_no_watchdog), ==, 0); }
+
 // ---- misuse
 
 static void* calls_from_elsewhere(void* argument) {
@@ -625,7 +647,10 @@ int main(void) {
   // Valgrind has the C library's memory of the parent's thread for lost in the child, and
   // ThreadSanitizer lets a child of a process with threads make none.
   // The emulator fails when a child of a program with threads makes one.
-  if (!under_valgrind() && !under_tsan() && !emulated()) RUN(a_child_has_one_of_its_own);
+  if (!under_valgrind() && !under_tsan() && !emulated()) {
+    RUN(a_child_has_one_of_its_own);
+    if (!IS_TAKEN) RUN(without_a_thread_it_says_so);
+  }
   RUN(the_dispositions_are_the_programs);
   RUN(a_handler_that_is_set_in_the_run_stays);
   RUN(a_signal_that_is_held_off_does_no_harm);

@@ -265,6 +265,31 @@ static void a_task_that_has_ended_runs_nothing(void) {
   free(it);
 }
 
+// ---- Many
+
+// More than the memory of which is kept.
+static void many_functions_wait_for_one_thread(void) {
+  enum { CALLS = 300 };
+  static call many[CALLS];
+  occupy(1);
+  job* it = new_job();
+  for (int i = 0; i < CALLS; i++) {
+    many[i] = (call){.job = it, .function = runs};
+    add_call(scheduler, &many[i]);
+  }
+  mj_task_yield();
+  mj_offload_counts counts;
+  CHECK_INT(mj_offload_get_counts(MJ_OFFLOAD_CPU, &counts, sizeof counts), ==, 0);
+  CHECK_UINT(counts.queued, ==, CALLS);
+  let_go(1);
+  for (int i = 0; i < CALLS; i++) {
+    while (!many[i].returned) mj_task_sleep_ms(1);
+    CHECK_INT(many[i].result, ==, 0);
+  }
+  CHECK_INT(it->value, ==, CALLS);
+  free(it);
+}
+
 // ---- The end of the scheduler
 
 static void stops_when_it_runs(mj_scheduler* running, void* user_state) {
@@ -395,6 +420,7 @@ int main(void) {
   RUN_IN_TASK(cancel_while_it_runs_without_abandon);
   RUN_IN_TASK(cancel_when_it_is_done);
   RUN_IN_TASK(a_task_that_has_ended_runs_nothing);
+  RUN_IN_TASK(many_functions_wait_for_one_thread);
   RUN(a_scheduler_is_destroyed_while_it_runs);
   RUN(a_scheduler_is_destroyed_and_waits);
   RUN(a_scheduler_is_destroyed_when_it_is_done);

@@ -5,37 +5,14 @@
 #include "child.h"
 #include "in_a_task.h"
 #include "log_lines.h"
+#include "no_threads.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-
-// With clang a sanitizer's own pthread_create() is in the program, and has to stay there.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define IS_TAKEN 1
-#endif
-#endif
-#ifndef IS_TAKEN
-#define IS_TAKEN 0
-#endif
-
-static atomic_bool no_threads;
-static atomic_int threads_refused;
-#if !IS_TAKEN
-// Takes the place of the C library's, for the library too where that is shared.
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*), void* argument) {
-  int (*next)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
-  *(void**)&next = dlsym(RTLD_NEXT, "pthread_create");
-  if (!atomic_load(&no_threads)) return next(thread, attributes, function, argument);
-  atomic_fetch_add(&threads_refused, 1);
-  return EAGAIN;
-}
-#endif
 
 static mj_offload_counts counts_of(mj_offload_class class) {
   mj_offload_counts counts;
@@ -228,39 +205,38 @@ static void a_function_in_the_loop_cancels_its_task(void) {
   mj_remote_release(own_remote);
 }
 
+static void* cancels(void* id) {
+  CHECK_INT(mj_remote_cancel(own_remote, *(mj_task_id*)id), ==, 0);
+  return NULL;
+}
+
+// The loop is told of the cancel first, and then of the function.
+static void a_task_leaves_before_the_loop_runs_its_function(void) {
+  pthread_t canceler, runner;
+  mj_task_id id = mj_task_get_id(mj_task_current());
+  own_remote = mj_scheduler_remote(mj_scheduler_current());
+  atomic_store(&no_threads, false);
+  CHECK_INT(pthread_create(&canceler, NULL, cancels, &id), ==, 0);
+  CHECK_INT(pthread_join(canceler, NULL), ==, 0);
+  runner = canceler;
+  atomic_store(&no_threads, true);
+  CHECK_INT(mj_offload(runs_in_the_loop, &runner, is_abandoned, MJ_FOREVER), ==, -ECANCELED);
+  CHECK(pthread_equal(runner, canceler));
+  CHECK_INT(abandoned, ==, 1);
+  mj_remote_release(own_remote);
+}
+
 static void cannot_have_threads(void) {
   atomic_store(&no_threads, true);
   in_a_task(without_threads);
   in_a_task(a_function_in_the_loop_cancels_its_task);
+  in_a_task(a_task_leaves_before_the_loop_runs_its_function);
   CHECK_INT(threads_refused, >, 0);
   atomic_store(&no_threads, false);
   usleep(20000);
   // And then it can.
   in_a_task(threads_have_names_and_take_no_signals);
 }
-
-static void may_have_no_processes(void) {
-  struct rlimit none = {0, 0};
-  CHECK_INT(setrlimit(RLIMIT_NPROC, &none), ==, 0);
-  if (getuid() == 0) CHECK_INT(setuid(65534), ==, 0);
-  in_a_task(without_threads);
-}
-
-static void without_threads_functions_run_in_the_loop(void) {
-  if (IS_TAKEN) return;
-  int status = status_of_pool_child(cannot_have_threads);
-  CHECK_INT(status, ==, 0);
-  // As another user.
-  if (under_valgrind() || sanitized() || emulated()) return;
-  status = status_of_pool_child(may_have_no_processes);
-  CHECK_INT(status, ==, 0);
-}
-
-// ---- fork()
-
-// Valgrind and the sanitizers look for lost memory in children too, where all of the parent's threads is
-// lost, and ThreadSanitizer does not let them make threads.
-static bool may_fork(void) { return !under_valgrind() && !sanitized(); }
 
 static atomic_int begun, may_end;
 
@@ -278,6 +254,58 @@ static void is_blocked(mj_scheduler* running, void* user_state) {
   blocked_result = mj_offload(blocks, NULL, NULL, MJ_FOREVER);
   mj_task_exit();
 }
+
+static atomic_int counted;
+
+static void is_counted(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  CHECK_INT(mj_offload(counts_up, &counted, NULL, MJ_FOREVER), ==, 0);
+  mj_task_exit();
+}
+
+// What there is no other thread for waits for the one that there is.
+static void with_one_thread(void) {
+  add_task(mj_scheduler_current(), is_blocked, NULL);
+  while (begun == 0) mj_task_sleep_ms(1);
+  atomic_store(&no_threads, true);
+  add_task(mj_scheduler_current(), is_counted, NULL);
+  while (counts_of(MJ_OFFLOAD_CPU).queued == 0) mj_task_sleep_ms(1);
+  mj_task_sleep_ms(2);
+  CHECK_INT(threads_refused, ==, 1);
+  CHECK_INT(counted, ==, 0);
+  atomic_store(&may_end, 1);
+  while (counted == 0) mj_task_sleep_ms(1);
+  CHECK_UINT(counts_of(MJ_OFFLOAD_CPU).ran_in_loop, ==, 0);
+  CHECK_UINT(counts_of(MJ_OFFLOAD_CPU).threads, ==, 1);
+}
+
+static void cannot_have_a_second_thread(void) { in_a_task(with_one_thread); }
+
+static void may_have_no_processes(void) {
+  struct rlimit none = {0, 0};
+  CHECK_INT(setrlimit(RLIMIT_NPROC, &none), ==, 0);
+  if (getuid() == 0) CHECK_INT(setuid(65534), ==, 0);
+  in_a_task(without_threads);
+}
+
+static void without_threads_functions_run_in_the_loop(void) {
+  if (IS_TAKEN) return;
+  int status = status_of_pool_child(cannot_have_threads);
+  CHECK_INT(status, ==, 0);
+  status = status_of_pool_child(cannot_have_a_second_thread);
+  CHECK_INT(status, ==, 0);
+  // As another user.
+  if (under_valgrind() || sanitized() || emulated()) return;
+  status = status_of_pool_child(may_have_no_processes);
+  CHECK_INT(status, ==, 0);
+}
+
+// ---- fork()
+
+// Valgrind and the sanitizers look for lost memory in children too, where all of the parent's threads is
+// lost, and ThreadSanitizer does not let them make threads.
+static bool may_fork(void) { return !under_valgrind() && !sanitized(); }
 
 static void the_child_offloads(void) {
   atomic_int counter = 0;
@@ -380,11 +408,18 @@ static void forks(void* argument) {
   made_on_a_thread = fork();
 }
 
+static void forks_and_ends_the_thread_there(void* argument) {
+  forks(argument);
+  if (made_on_a_thread == 0) pthread_exit(NULL);
+}
+
 static void a_function_forks(void) {
   CHECK_INT(mj_offload(forks, NULL, NULL, MJ_FOREVER), ==, 0);
   CHECK_INT(made_on_a_thread, >, 0);
   CHECK(WIFEXITED(status_of(made_on_a_thread)));
   CHECK_INT(mj_offload(forks, NULL, NULL, MJ_FOREVER), ==, 0);
+  CHECK(WIFEXITED(status_of(made_on_a_thread)));
+  CHECK_INT(mj_offload(forks_and_ends_the_thread_there, NULL, NULL, MJ_FOREVER), ==, 0);
   CHECK(WIFEXITED(status_of(made_on_a_thread)));
 }
 

@@ -289,6 +289,23 @@ static void lives_without_new_descriptors(void) {
   }
 }
 
+// There are two left, so that it cannot be asked what needs a third.
+static void takes_the_last_two(void) {
+  mj_log_set_level(MJ_LOG_DEBUG);
+  int lowest = dup(null_device);
+  CHECK_INT(lowest, >=, 0);
+  close(lowest);
+  struct rlimit few = {(rlim_t)lowest + 2, (rlim_t)lowest + 2};
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), ==, 0);
+  mj_scheduler* scheduler = setup_scheduler_with_epoll();
+  CHECK(scheduler != NULL);
+  CHECK_UINT(strlen(fallbacks), >, 0);
+  CHECK(strstr(fallbacks, "nowait") == NULL && strstr(fallbacks, "nosignal") == NULL);
+  run_all(scheduler);
+  CHECK_UINT(complaints, ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
 static int pairs[20][2];
 static unsigned found;
 
@@ -324,6 +341,7 @@ static void descriptors_beyond_the_limit_are_waited_for(void) {
   open_all();
   plan.refused = ALL;
   check_ended_well(status_of_child(lives_without_new_descriptors));
+  if (!under_valgrind()) check_ended_well(status_of_child(takes_the_last_two));
   // Valgrind has a limit of its own.
   if (!under_valgrind()) check_ended_well(status_of_child(waits_for_many));
   close_all();

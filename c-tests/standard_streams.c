@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 static unsigned closed;  // a bit for each
 static int saved_errors;
@@ -138,8 +139,26 @@ static void a_child_takes_none_of_them(void) {
   mj_scheduler_destroy(inherited);
 }
 
+// One number is free, and it is one of them.
+static void may_have_no_others(void) {
+  const struct rlimit three = {3, 3};
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &three), ==, 0);
+  close(0);
+  errno = 0;
+  CHECK_PTR(setup_scheduler_with_epoll(), ==, NULL);
+  CHECK_INT(errno, ==, EMFILE);
+  CHECK(!is_open(0));
+}
+
+static void without_others_it_takes_none(void) {
+  int status = status_of_child(may_have_no_others);
+  CHECK(WIFEXITED(status));
+  CHECK_INT(WEXITSTATUS(status), ==, 0);
+}
+
 int main(void) {
   RUN(the_library_takes_none_of_them);
   RUN(a_child_takes_none_of_them);
+  RUN(without_others_it_takes_none);
   return 0;
 }

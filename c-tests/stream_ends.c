@@ -257,6 +257,25 @@ static void a_stream_of_no_scheduler_is_destroyed(void) {
   close_ends(shared);
 }
 
+static void is_refused_as_busy(mj_scheduler* running, void* user_state) {
+  (void)running;
+  (void)user_state;
+  CHECK_INT(mj_stream_destroy(shared.stream), ==, -EBUSY);
+  mj_task_exit();
+}
+
+// Behind its back its descriptor was closed, and a scheduler has the number, which stays that one's.
+static void a_stream_does_not_close_what_is_a_schedulers(void) {
+  shared = open_stream(0, 0);
+  close(mj_stream_fd(shared.stream));
+  mj_scheduler* own = new_scheduler();
+  add_task(own, is_refused_as_busy, NULL);
+  mj_scheduler_run(own);
+  mj_scheduler_destroy(own);
+  CHECK_INT(mj_stream_destroy(shared.stream), ==, -EBADF);
+  close(shared.other);
+}
+
 static void* runs_a_line(void* argument) {
   mj_scheduler* own = new_scheduler();
   add_task(own, reads_a_line, NULL);
@@ -295,6 +314,7 @@ int main(void) {
   RUN_IN_TASK(closing_writes_in_time_or_not_at_all);
   RUN(a_stream_outlives_its_scheduler);
   RUN(a_stream_of_no_scheduler_is_destroyed);
+  RUN(a_stream_does_not_close_what_is_a_schedulers);
   RUN(a_stream_is_handed_to_another_thread);
   return 0;
 }

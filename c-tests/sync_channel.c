@@ -3,6 +3,8 @@
 #include "calls.h"
 #include "log_lines.h"
 
+#include <poll.h>
+
 static mj_chan* chan;
 
 static void make(size_t capacity) {
@@ -129,6 +131,41 @@ static void two_waits_cannot_share_their_cases(void) {
   CHECK_INT(mj_chan_try_recv(other, &value), ==, -EAGAIN);
   CHECK_INT(mj_chan_destroy(other), ==, 0);
   unmake();
+}
+
+static int selects_one(call* self) { return mj_select((mj_select_case*)self->object, 1, self->timeout_ns); }
+
+static int parks(call* self) { return mj_task_park(self->timeout_ns); }
+
+static void two_waits_cannot_share_a_case_of_another_thing(void) {
+  int ends[2];
+  CHECK_INT(pipe(ends), ==, 0);
+  call parked;
+  begin(&parked, parks, NULL, 0, MJ_FOREVER);
+  mj_xchan* xchan = mj_xchan_create(sizeof(uint64_t), 1);
+  CHECK(xchan != NULL);
+  uint64_t value;
+  mj_select_case cases[] = {
+      {.op = MJ_SELECT_FD, .fd = ends[0], .events = POLLIN},
+      {.op = MJ_SELECT_TASK, .task = mj_task_get_id(parked.task)},
+      {.op = MJ_SELECT_XRECV, .xchan = xchan, .element = &value},
+  };
+  for (int i = 0; i < 3; i++) {
+    call first;
+    begin(&first, selects_one, &cases[i], 0, MJ_FOREVER);
+    check_waiting(&first);
+    CHECK_INT(mj_try_select(&cases[i], 1), ==, -EBUSY);
+    check_waiting(&first);
+    CHECK_INT(mj_task_cancel(first.task), ==, 0);
+    CHECK_INT(result_of(&first), ==, -ECANCELED);
+    // What is left in it does not count.
+    CHECK_INT(mj_try_select(&cases[i], 1), ==, -EAGAIN);
+  }
+  CHECK_INT(mj_task_cancel(parked.task), ==, 0);
+  CHECK_INT(result_of(&parked), ==, -ECANCELED);
+  mj_xchan_release(xchan);
+  close(ends[0]);
+  close(ends[1]);
 }
 
 static int cancels_itself_and_selects(call* self) {
@@ -301,6 +338,7 @@ int main(void) {
   RUN_IN_TASK(elements_are_copied_whole);
   RUN_IN_TASK(an_element_may_move_within_memory);
   RUN_IN_TASK(two_waits_cannot_share_their_cases);
+  RUN_IN_TASK(two_waits_cannot_share_a_case_of_another_thing);
   RUN_IN_TASK(a_select_that_has_yielded_leaves_the_wait_of_another_alone);
   RUN_IN_TASK(a_canceled_select_takes_nothing);
   RUN_IN_TASK(a_select_without_channels_only_times_out);

@@ -118,6 +118,15 @@ static void misuse_is_an_error(void) {
   unmake();
 }
 
+static void it_lives_as_long_as_a_reference(void) {
+  make(1);
+  CHECK_PTR(mj_xchan_retain(xchan), ==, xchan);
+  mj_xchan_release(xchan);
+  CHECK_INT(send_number(7), ==, 0);
+  CHECK_INT(receive(0), ==, 7);
+  unmake();
+}
+
 // ---- Order ----
 
 // An element is the number of its sender, and its number.
@@ -887,6 +896,34 @@ static void a_child_of_fork_can_use_it(void) {
   unmake();
 }
 
+static mj_task_id receiver;
+
+static void cancels_the_receiver_in_a_child(void* unused) {
+  (void)unused;
+  pid_t child = fork();
+  CHECK_INT(child, >=, 0);
+  if (child == 0) {
+    alarm(50);
+    CHECK_INT(mj_scheduler_cancel(mj_scheduler_current(), receiver), ==, 0);
+    mj_task_yield();
+    _exit(results[0] == -ECANCELED ? 0 : 1);
+  }
+  CHECK_INT(status_of(child), ==, 0);
+  CHECK_INT(send_number(4), ==, 0);
+}
+
+// Who waits is not in the list there.
+static void a_wait_is_left_in_a_child(void) {
+  make(1);
+  mj_scheduler* scheduler = new_scheduler();
+  CHECK_INT(mj_go(scheduler, receives_once, &results[0], &receiver), ==, 0);
+  add(scheduler, cancels_the_receiver_in_a_child, NULL);
+  run(scheduler);
+  CHECK_INT(results[0], ==, 4);
+  mj_scheduler_destroy(scheduler);
+  unmake();
+}
+
 static void looks_in_a_child(void) {
   uint64_t number = 1;
   for (int i = 0; i < 10; i++) {
@@ -965,6 +1002,7 @@ static void a_stop_before_a_send_holds_up_no_other(void) {
 int main(void) {
   RUN(elements_are_copied_whole);
   RUN(misuse_is_an_error);
+  RUN(it_lives_as_long_as_a_reference);
   RUN(what_threads_send_reaches_a_task_in_order);
   RUN(all_kinds_of_ends_work_together);
   RUN(one_scheduler_may_have_both_ends);
@@ -985,6 +1023,7 @@ int main(void) {
   RUN(a_run_waits_for_other_threads);
   if (!emulated()) {  // The emulator fails when a child of a program with threads makes one.
     RUN(a_child_of_fork_can_use_it);
+    RUN(a_wait_is_left_in_a_child);
     RUN(no_call_hangs_in_a_child);
   }
   return 0;
