@@ -63,6 +63,8 @@ typedef enum call {
   LISTEN,
   PTHREAD_CREATE,
   CLOCK_GETTIME,
+  READV,
+  PREAD,
 } call;
 
 // Threads of a scenario count together.
@@ -326,6 +328,18 @@ ssize_t send(int fd, const void* bytes, size_t count, int flags) {
   REAL(send);
   FAIL_IF_HIT(SEND);
   return real(fd, bytes, count, flags);
+}
+
+ssize_t readv(int fd, const struct iovec* parts, int count) {
+  REAL(readv);
+  FAIL_IF_HIT(READV);
+  return real(fd, parts, count);
+}
+
+ssize_t pread(int fd, void* bytes, size_t count, off_t offset) {
+  REAL(pread);
+  FAIL_IF_HIT(PREAD);
+  return real(fd, bytes, count, offset);
 }
 
 ssize_t preadv2(int fd, const struct iovec* parts, int count, off_t offset, int flags) {

@@ -97,12 +97,28 @@ static void reads_files(void) {
   }
 }
 
+// Which the system makes when it is read: a worker waits for it, as for a disk.
+static void reads_made_files(void) {
+  char bytes[8];
+  int fd = mj_open("/proc/version", O_RDONLY, 0, LONG_NS);
+  CHECK_ALLOWED(fd);
+  if (fd < 0) return;
+  ssize_t count = mj_pread(fd, bytes, sizeof bytes, 0, MJ_FOREVER);
+  CHECK_ALLOWED((int)count);
+  if (count >= 0) CHECK(count == sizeof bytes && memcmp(bytes, "Linux ve", sizeof bytes) == 0);
+  count = mj_read(fd, bytes, sizeof bytes, MJ_FOREVER);
+  CHECK_ALLOWED((int)count);
+  if (count >= 0) CHECK(count == sizeof bytes && memcmp(bytes, "Linux ve", sizeof bytes) == 0);
+  CHECK_INT(mj_fd_close(fd), ==, 0);
+}
+
 static void has_it_done(mj_scheduler* scheduler, void* user_state) {
   (void)scheduler;
   (void)user_state;
   offloads_functions();
   looks_up_numbers();
   reads_files();
+  reads_made_files();
   end();
 }
 

@@ -80,7 +80,7 @@ static const target system_calls[] = {
     {PWRITEV2, "pwritev2", EVER, HARMFUL, {EIO, EAGAIN}},
     {PWRITEV2, "pwritev2", STORM, HARMLESS, {EINTR}},
     {ACCEPT4, "accept4", EVER, HARMFUL, {EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN, EINVAL}},
-    {ACCEPT4, "accept4", STORM, HARMLESS, {EINTR, ECONNABORTED, EPROTO}},
+    {ACCEPT4, "accept4", STORM, HARMLESS, {ECONNABORTED, EPROTO, EINTR}},
     {CONNECT_TCP, "connect by TCP", EVER, HARMFUL, {ECONNREFUSED, ENETUNREACH, EADDRNOTAVAIL}},
     {GETSOCKOPT, "getsockopt", EVER, HARMFUL, {ENOPROTOOPT, EINVAL}},
     {RECVMSG, "recvmsg", EVER, HARMFUL, {ENOMEM, EIO, EAGAIN, ECONNRESET}},
@@ -95,6 +95,10 @@ static const target system_calls[] = {
     {LISTEN, "listen", EVER, HARMFUL, {EADDRINUSE}},
     {PTHREAD_CREATE, "pthread_create", EVER, HARMLESS, {EAGAIN, ENOMEM, EPERM}},
     {CLOCK_GETTIME, "clock_gettime", STORM, HARMLESS, {EINVAL, EPERM, ENOSYS}},
+    {READV, "readv", EVER, HARMFUL, {EIO, EISDIR, ENOMEM}},
+    {READV, "readv", STORM, HARMLESS, {EINTR}},
+    {PREAD, "pread", EVER, HARMFUL, {EIO, ENXIO, ENOMEM}},
+    {PREAD, "pread", STORM, HARMLESS, {EINTR}},
     {0, NULL, EVER, HARMFUL, {0}},
 };
 

@@ -90,6 +90,8 @@ static void reads_pipe_and_pair(mj_scheduler* scheduler, void* user_state) {
   struct pollfd polls[10];
   for (int i = 0; i < 10; i++) polls[i] = (struct pollfd){.fd = i == 9 ? fd : -1, .events = POLLIN};
   CHECK_ALLOWED_BESIDE(mj_poll(polls, 10, PART_NS));
+  mj_select_case readable = {.op = MJ_SELECT_FD, .fd = fd, .events = POLLIN};
+  CHECK_ALLOWED_BESIDE(mj_select(&readable, 1, PART_NS));
   CHECK_ALLOWED_BESIDE(mj_read(fd, letters, 1, PART_NS));
   end();
 }
