@@ -76,6 +76,16 @@ static void a_function_runs_on_another_thread(void) {
   free(it);
 }
 
+// It is ready while it runs, as if it had been woken.
+static void a_task_that_is_enqueued_has_its_function_run(void) {
+  job* it = new_job();
+  CHECK_INT(mj_scheduler_enqueue(scheduler, mj_task_current()), ==, 0);
+  CHECK_INT(mj_offload(runs, it, abandons, MJ_FOREVER), ==, 0);
+  CHECK_INT(it->value, ==, 1);
+  CHECK_INT(it->abandoned, ==, 0);
+  free(it);
+}
+
 static void bad_arguments_are_refused(void) {
   job* it = new_job();
   CHECK_INT(mj_offload(NULL, it, abandons, MJ_FOREVER), ==, -EINVAL);
@@ -411,6 +421,7 @@ static void a_scheduler_is_destroyed_before_the_turn_of_what_was_queued(void) {
 
 int main(void) {
   RUN_IN_TASK(a_function_runs_on_another_thread);
+  RUN_IN_TASK(a_task_that_is_enqueued_has_its_function_run);
   RUN_IN_TASK(bad_arguments_are_refused);
   RUN(outside_of_a_task_it_is_refused);
   RUN_IN_TASK(a_result_that_nobody_waits_for_is_written);

@@ -4,9 +4,9 @@ mod support;
 
 use std::ffi::CString;
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -180,6 +180,68 @@ fn a_task_that_waits_for_a_fifo_is_canceled() {
 }
 
 #[test]
+fn a_file_has_what_that_of_the_standard_library_has() {
+    in_task(|| {
+        let directory = Directory::new("traits");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true);
+        let mut file = File::open_with(&options, directory.path("file")).unwrap();
+        let pieces = [IoSlice::new(b"on"), IoSlice::new(b"etwo")];
+        assert_eq!(file.write_vectored(&pieces).unwrap(), 6);
+        assert_eq!((&file).write_vectored(&pieces).unwrap(), 6);
+        assert_eq!((&file).write(b"x").unwrap(), 1);
+        file.flush().unwrap();
+        file.rewind().unwrap();
+        let (mut one, mut two) = ([0; 3], [0; 3]);
+        for read in 0..2 {
+            let mut pieces = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
+            let count = match read {
+                0 => file.read_vectored(&mut pieces),
+                _ => (&file).read_vectored(&mut pieces),
+            };
+            assert_eq!((count.unwrap(), &one, &two), (6, b"one", b"two"));
+        }
+        assert!(format!("{file:?}").starts_with("File { fd: "));
+        let number = file.as_raw_fd();
+        assert_eq!(file.as_fd().as_raw_fd(), number);
+        let fd: OwnedFd = file.into();
+        assert_eq!(fd.as_raw_fd(), number);
+    });
+}
+
+/// Whoever opens a file of which somebody has a lease waits until that is given up.
+#[test]
+fn a_file_of_which_there_is_a_lease_is_waited_for() {
+    in_task(|| {
+        let directory = Directory::new("lease");
+        let path = directory.path("file");
+        std::fs::write(&path, "leased").unwrap();
+        let holder = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        // SAFETY: no pointers. The signal says that somebody wants the file.
+        let set = |lease: libc::c_int| unsafe {
+            libc::signal(libc::SIGIO, libc::SIG_IGN);
+            libc::fcntl(holder.as_raw_fd(), libc::F_SETLEASE, lease)
+        };
+        if set(libc::F_WRLCK) != 0 {
+            return eprintln!("this file system has no leases");
+        }
+        let reads = task::spawn(move || fs::read(path));
+        task::sleep(Duration::from_millis(20)).unwrap();
+        assert!(!reads.is_finished());
+        assert_eq!(set(libc::F_UNLCK), 0);
+        assert_eq!(reads.join().unwrap().unwrap(), b"leased");
+    });
+}
+
+#[test]
+fn a_device_that_is_full_is_an_error() {
+    in_task(|| {
+        let full = fs::write("/dev/full", "x").unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::StorageFull);
+    });
+}
+
+#[test]
 fn names_are_looked_up() {
     in_task(|| {
         let found = lookup_host("localhost:80").unwrap();
@@ -189,6 +251,10 @@ fn names_are_looked_up() {
         assert_eq!(lookup_host(("127.0.0.1", 80)).unwrap(), numeric);
         assert_eq!(lookup_host("127.0.0.1:80").unwrap(), numeric);
         assert_eq!(lookup_host(&numeric[..]).unwrap(), numeric);
+        assert_eq!(lookup_host(numeric.clone()).unwrap(), numeric);
+        assert_eq!(lookup_host("127.0.0.1:80".to_owned()).unwrap(), numeric);
+        assert_eq!(lookup_host(("127.0.0.1".to_owned(), 80)).unwrap(), numeric);
+        assert_eq!(lookup_host(("localhost".to_owned(), 80)).unwrap(), found);
         for wrong in ["localhost", "localhost:http", "localhost:65536", "a\0b:80"] {
             assert_eq!(
                 lookup_host(wrong).unwrap_err().kind(),

@@ -94,6 +94,7 @@ fn what_has_not_begun_is_dropped_once_with_the_scheduler() {
 fn more_than_the_limit_come_back() {
     let scheduler = scheduler();
     let remote = scheduler.remote();
+    assert_eq!(format!("{remote:?}"), "Remote { .. }");
     remote.set_limit(1).unwrap();
     remote.spawn(|| ()).unwrap();
     let refused = remote.spawn(|| ()).unwrap_err();
@@ -399,6 +400,21 @@ fn a_closure_that_is_dropped_may_use_the_handle_and_panic() {
     drop(told);
     let expected = (Error::Disconnected, Error::NotInTask);
     assert_eq!(tells.iter().collect::<Vec<_>>(), [expected; 2]);
+}
+
+#[test]
+fn a_task_has_the_handle_of_its_scheduler() {
+    let scheduler = scheduler();
+    let id = scheduler.spawn(|| {
+        let remote = task::remote().unwrap();
+        let (tell, told) = mpsc::channel();
+        remote.spawn(move || tell.send(task::current().unwrap().id()).unwrap()).unwrap();
+        task::yield_now().unwrap();
+        told.recv().unwrap()
+    });
+    scheduler.run().unwrap();
+    assert_ne!(id.join().unwrap(), 0);
+    assert_eq!(scheduler.metrics().tasks_exited, 2);
 }
 
 #[test]

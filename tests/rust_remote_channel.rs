@@ -202,6 +202,16 @@ fn destructors_may_use_a_channel() {
 }
 
 #[test]
+fn both_ends_tell_what_is_in_it() {
+    let (sender, receiver) = remote::channel(2);
+    assert!(sender.is_empty() && receiver.is_empty());
+    sender.send(7).unwrap();
+    assert!(!sender.is_empty() && !receiver.is_empty());
+    let said = (format!("{sender:?}"), format!("{receiver:?}"));
+    assert_eq!(said, ("Sender { len: 1 }".to_owned(), "Receiver { len: 1 }".to_owned()));
+}
+
+#[test]
 fn a_capacity_of_nothing_is_refused() {
     assert!(catch_unwind(|| remote::channel::<i32>(0)).is_err());
     assert!(catch_unwind(|| remote::channel::<i32>(usize::MAX)).is_err());

@@ -447,3 +447,24 @@ fn nothing_is_spawned_while_the_scheduler_is_dropped() {
     drop(scheduler);
     assert_eq!(drops.count(), 1);
 }
+
+#[test]
+fn a_handle_of_a_child_does_what_every_handle_does() {
+    in_a_task(|| {
+        task::scope(|scope| {
+            let child = scope.spawn(|| task::park(None));
+            assert_eq!(format!("{scope:?}"), "Scope { children: 1 }");
+            assert!(format!("{child:?}").starts_with("ScopedJoinHandle(JoinHandle"));
+            assert_eq!(child.wait_timeout(MS), Err(Error::TimedOut));
+            assert!(!child.is_finished());
+            child.task().wake();
+            child.wait().unwrap();
+            assert!(child.is_finished());
+            assert_eq!(child.join().unwrap(), Ok(()));
+            let canceled = scope.spawn(|| task::park(None));
+            task::yield_now().unwrap();
+            canceled.cancel();
+            assert!(matches!(canceled.join(), Err(JoinError::Canceled)));
+        });
+    });
+}

@@ -321,17 +321,20 @@ fn what_has_not_begun_in_time_does_not_run<D: Offload>() {
 
 fn a_task_is_canceled_before_its_function_begins<D: Offload>() {
     let _threads = Threads::at_most::<D>(1);
-    let (api, busy, job) = (D::new(), Job::default(), Job::default());
+    let (api, busy, jobs) = (D::new(), Job::default(), [(); 3].map(|()| Job::default()));
     busy.spawn(&api);
     let runs = api.clone();
     api.spawn(move || {
         until::<D>(|| busy.has_begun());
-        let (task, told) = job.spawn(&runs);
-        until::<D>(|| D::counts(Class::Cpu) == (1, 1));
-        D::cancel(&task);
-        until::<D>(|| told.get().is_some());
-        assert_eq!(told.get(), Some(Err(libc::ECANCELED)));
-        job.was_never_run();
+        let tasks = jobs.each_ref().map(|job| job.spawn(&runs));
+        until::<D>(|| D::counts(Class::Cpu) == (3, 1));
+        for place in [1, 2, 0] {
+            let (task, told) = &tasks[place];
+            D::cancel(task);
+            until::<D>(|| told.get().is_some());
+            assert_eq!(told.get(), Some(Err(libc::ECANCELED)));
+            jobs[place].was_never_run();
+        }
         busy.end();
     });
     assert_eq!(api.run(), End::Completed);

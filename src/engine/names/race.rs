@@ -153,3 +153,27 @@ impl Drop for Attempts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_that_says_most_is_kept() {
+        let rising = [
+            [libc::ENETUNREACH, libc::EADDRNOTAVAIL],
+            [libc::EHOSTUNREACH; 2],
+            [libc::ETIMEDOUT; 2],
+            [libc::ECONNREFUSED, libc::EACCES],
+        ];
+        for first in 0..rising.len() {
+            for then in 0..rising.len() {
+                let mut kept = None;
+                note(&mut kept, Error::Os(rising[first][0]));
+                note(&mut kept, Error::Os(rising[then][1]));
+                let expected = if then > first { rising[then][1] } else { rising[first][0] };
+                assert_eq!(kept, Some(Error::Os(expected)));
+            }
+        }
+    }
+}

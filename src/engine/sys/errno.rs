@@ -66,3 +66,29 @@ pub fn retry_interrupted<T: PartialOrd + From<i8>>(call: impl Fn() -> T) -> T {
 pub fn is_refusal(error: Error) -> bool {
     matches!(error, Error::Os(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EINVAL))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// The result of a call that is interrupted so often, and how often it was made.
+    fn interrupted(times: u32) -> (c_int, u32) {
+        let calls = Cell::new(0);
+        let result = retry_interrupted(|| {
+            calls.set(calls.get() + 1);
+            set_errno(libc::EINTR);
+            if calls.get() > times { 7 } else { -1 }
+        });
+        (result, calls.get())
+    }
+
+    #[test]
+    fn a_call_that_is_interrupted_is_made_again_but_not_for_ever() {
+        assert_eq!(interrupted(0), (7, 1));
+        assert_eq!(interrupted(100), (7, 101));
+        assert_eq!(interrupted(u32::MAX), (-1, 101));
+        assert_eq!(errno(), libc::EINTR);
+    }
+}
