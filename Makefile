@@ -164,7 +164,8 @@ fuzz: need-rust need-c-compiler need-libfuzzer
 
 # The library with counters, Rust and C alike, so with the compiler for C of rustc's own LLVM. They are in
 # memory that is mapped from a file (%c), which processes that end by a signal or _exit leave behind, too.
-# Left out are the tests of how the library is built and installed, and the long ones. Incremental, since
+# The examples of the documentation count, too. Left out are the tests of how the library is built and
+# installed, and the long ones; a name here leaves out each test that has it in its own. Incremental, since
 # the compiler copies small functions into other crates else, and llvm-cov then counts them as never run.
 coverage_dir = $(CARGO_TARGET_DIR)/coverage
 coverage_flags = -mllvm -runtime-counter-relocation
@@ -177,6 +178,7 @@ coverage: need-rust need-c-compiler need-coverage-tools
 	@export CARGO_TARGET_DIR="$(coverage_dir)" CARGO_INCREMENTAL=1; \
 	export LLVM_PROFILE_FILE="$(coverage_dir)/profiles/%m%c.profraw"; \
 	export RUSTFLAGS="-C instrument-coverage -C llvm-args=-runtime-counter-relocation"; \
+	export RUSTDOCFLAGS="$$RUSTFLAGS"; \
 	export HOST_CC=clang-$(llvm_version); \
 	export HOST_CFLAGS="-fprofile-instr-generate -fcoverage-mapping $(coverage_flags)"; \
 	$(call build_libraries) && packaging/archive.sh "$(coverage_dir)/release" || exit 1; \
