@@ -213,11 +213,24 @@ fn a_handle_that_is_dropped_cancels_if_it_is_to() {
         let task = {
             let handle = task::spawn(|| task::sleep(HOUR)).cancel_on_drop();
             assert_eq!(handle.wait_timeout(MS), Err(Error::TimedOut));
+            let said = format!("CancelOnDrop({:?})", *handle);
+            assert_eq!(format!("{handle:?}"), said);
             handle.task().clone()
         };
         task::yield_now().unwrap();
         assert!(task.is_finished());
         assert_eq!(task::spawn(|| 3).cancel_on_drop().join().unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_set_that_has_ended_takes_no_task() {
+    in_a_task(|| {
+        let mut set = JoinSet::default();
+        set.end(HOUR).unwrap();
+        set.spawn(|| ());
+        assert_eq!(format!("{set:?}"), "JoinSet { len: 1 }");
+        assert!(matches!(set.join_next(), Some(Err(JoinError::Canceled))));
     });
 }
 
@@ -290,8 +303,10 @@ fn a_cancellation_is_a_payload_of_its_own() {
 fn a_set_is_of_one_scheduler() {
     let (one, other) = (scheduler(), Scheduler::new().unwrap());
     let set = one.spawn(|| {
-        let set = JoinSet::new();
+        let mut set = JoinSet::new();
         set.spawn(|| task::park(None));
+        let waited = set.join_next_timeout(MS);
+        assert!(matches!(waited, Some(Err(JoinError::Failed(Error::TimedOut)))));
         set
     });
     one.run().unwrap_err();
@@ -299,6 +314,8 @@ fn a_set_is_of_one_scheduler() {
     let foreign = other.spawn(move || {
         set.spawn(|| Ok(()));
         let refused = set.join_next();
+        assert!(matches!(refused, Some(Err(JoinError::Failed(Error::WrongScheduler)))));
+        let refused = set.try_join_next();
         assert!(matches!(refused, Some(Err(JoinError::Failed(Error::WrongScheduler)))));
         assert_eq!(set.wait(), Err(Error::WrongScheduler));
     });

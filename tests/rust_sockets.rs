@@ -6,7 +6,7 @@ mod support;
 use std::ffi::c_int;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as std_unix};
 use std::path::PathBuf;
@@ -289,6 +289,18 @@ fn the_addresses_of_accepted_connections_are_told() {
         assert_eq!(accepted_from(Some(&address)).as_pathname().unwrap(), &*path);
         std::fs::remove_file(path).unwrap();
     }
+}
+
+#[test]
+fn a_listener_of_another_family_has_no_connection_of_the_internet() {
+    in_a_task(|| {
+        let path = temporary_path("family");
+        let listener = std_unix::UnixListener::bind(&path).unwrap();
+        let listener = TcpListener::try_from(OwnedFd::from(listener)).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::InvalidInput);
+        std::fs::remove_file(path).unwrap();
+    });
 }
 
 #[test]
