@@ -158,7 +158,9 @@ static void two_waits_cannot_share_a_case_of_another_thing(void) {
     check_waiting(&first);
     CHECK_INT(mj_task_cancel(first.task), ==, 0);
     CHECK_INT(result_of(&first), ==, -ECANCELED);
-    // What is left in it does not count.
+    // What is left in it does not count, nor does what was there before.
+    CHECK_INT(mj_try_select(&cases[i], 1), ==, -EAGAIN);
+    memset(cases[i].internal, 0xA5, sizeof cases[i].internal);
     CHECK_INT(mj_try_select(&cases[i], 1), ==, -EAGAIN);
   }
   CHECK_INT(mj_task_cancel(parked.task), ==, 0);
