@@ -10,6 +10,7 @@
 mod copies;
 mod library;
 mod servers;
+mod started;
 
 use std::ffi::OsStr;
 use std::fs;

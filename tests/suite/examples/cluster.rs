@@ -25,11 +25,11 @@ pub struct Cluster {
 
 const PORT: u16 = 5432;
 
-/// The account that runs the server, when the test runs as root: PostgreSQL refuses root.
+/// The account that runs a server, when the test runs as root: PostgreSQL refuses root.
 #[derive(Clone, Copy)]
-struct Account {
-    uid: u32,
-    gid: u32,
+pub struct Account {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 impl Cluster {
@@ -163,8 +163,8 @@ fn newest_programs() -> Option<PathBuf> {
     installed.max_by_key(version).map(|path| path.join("bin"))
 }
 
-/// An account for the server, if this process runs as root: that of Debian's package, or nobody's.
-fn unprivileged_account() -> Option<Account> {
+/// An account for a server, if this process runs as root: that of Debian's package, or nobody's.
+pub fn unprivileged_account() -> Option<Account> {
     // SAFETY: no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         return None;

@@ -2,22 +2,23 @@
 //! `c-tests/hook/servers/`. Each runs in threads without the hooks first, and then in tasks with them. What
 //! is not installed is skipped.
 
+use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
 use super::link_hook;
+use super::started::{self, free_port};
 use crate::examples::cluster::Cluster;
 use crate::examples::libpq_flags;
 use crate::library::{self, TempDir};
 use crate::running::{PATIENCE, Running};
-use crate::toolchain::{self, missing};
+use crate::toolchain;
 use crate::{process, program};
 
 /// Runs a library's program, in tasks with the hooks or in threads without.
@@ -25,13 +26,15 @@ type Run = fn(bool) -> Result<Completion, Failed>;
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    let all: [(&str, Run); 6] = [
+    let all: [(&str, Run); 8] = [
         ("libpq", postgresql),
         ("hiredis", redis),
         ("memcached", memcached),
         ("mariadb", mariadb),
         ("curl", curl),
         ("openssl", openssl),
+        ("rabbitmq", rabbitmq),
+        ("ssh2", ssh2),
     ];
     let ways = [("threads", false), ("hooked", true)];
     let trials = all.into_iter().flat_map(|(name, run)| {
@@ -47,7 +50,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Longer than the programs take, which have limits of their own.
-const LIMIT: Duration = Duration::from_secs(240);
+pub const LIMIT: Duration = Duration::from_secs(240);
 
 /// Compiles a program with the flags for its library, in tasks with the hooks or in threads without.
 fn compile(
@@ -102,29 +105,6 @@ fn pkg_config(library: &str) -> Option<Vec<String>> {
     output.status.success().then(|| text.split_whitespace().map(str::to_owned).collect())
 }
 
-/// A port that nobody listens at.
-fn free_port() -> Result<u16, Failed> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// Starts a server that is ready once its socket is there.
-fn start(mut command: Command, socket: &str, temp_dir: &Arc<TempDir>) -> Result<Running, Failed> {
-    command.current_dir(temp_dir.path());
-    let mut server = Running::start(command, libc::SIGKILL, Arc::clone(temp_dir));
-    let deadline = Instant::now() + PATIENCE;
-    while std::os::unix::net::UnixStream::connect(temp_dir.path().join(socket)).is_err() {
-        if Instant::now() > deadline || server.ends_within(Duration::ZERO) {
-            return Err(format!("the server is not ready: {}", server.output()).into());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(server)
-}
-
-fn socket_of(name: &str, temp_dir: &TempDir) -> String {
-    temp_dir.path().join(name).display().to_string()
-}
-
 fn postgresql(hooked: bool) -> Result<Completion, Failed> {
     let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
@@ -143,52 +123,37 @@ fn postgresql(hooked: bool) -> Result<Completion, Failed> {
 }
 
 fn redis(hooked: bool) -> Result<Completion, Failed> {
-    let (Some(flags), None) = (pkg_config("hiredis"), missing("redis-server")) else {
-        return not_installed("redis-server or libhiredis-dev");
-    };
-    let temp_dir = Arc::new(TempDir::new()?);
-    let mut server = Command::new("redis-server");
-    server.args(["--port", "0", "--unixsocket", "socket", "--save", ""]);
-    let _server = start(server, "socket", &temp_dir)?;
-    run("hiredis", &flags, hooked, &[socket_of("socket", &temp_dir)])
+    let Some(flags) = pkg_config("hiredis") else { return not_installed("libhiredis-dev") };
+    let Some(server) = started::redis()? else { return not_installed("redis-server") };
+    run("hiredis", &flags, hooked, &[server.socket()])
 }
 
 fn memcached(hooked: bool) -> Result<Completion, Failed> {
-    let (Some(flags), None) = (pkg_config("libmemcached"), missing("memcached")) else {
-        return not_installed("memcached or libmemcached-dev");
-    };
-    let temp_dir = Arc::new(TempDir::new()?);
-    let mut server = Command::new("memcached");
-    server.args(["-u", "root", "-s", "socket"]);
-    let server = start(server, "socket", &temp_dir)?;
-    let arguments = [socket_of("socket", &temp_dir), server.id().to_string()];
-    run("memcached", &flags, hooked, &arguments)
+    let Some(flags) = pkg_config("libmemcached") else { return not_installed("libmemcached-dev") };
+    let Some(server) = started::memcached()? else { return not_installed("memcached") };
+    run("memcached", &flags, hooked, &[server.socket(), server.id()])
 }
 
 fn mariadb(hooked: bool) -> Result<Completion, Failed> {
-    // The last one is in the client's package, and mariadb-install-db runs it.
-    let tools = ["mariadbd", "mariadb-install-db", "my_print_defaults"];
-    let (Some(flags), None) = (pkg_config("libmariadb"), tools.into_iter().find_map(missing))
-    else {
-        return not_installed("mariadb-server, mariadb-client or libmariadb-dev");
+    let Some(flags) = pkg_config("libmariadb") else { return not_installed("libmariadb-dev") };
+    let Some(server) = started::mariadb()? else {
+        return not_installed("mariadb-server or mariadb-client");
     };
-    let temp_dir = Arc::new(TempDir::new()?);
-    let data = format!("--datadir={}", temp_dir.path().join("data").display());
-    let user = "--user=root";
-    let mut install = Command::new("mariadb-install-db");
-    install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-    install.args([&data, user]);
-    let finished = process::run(&mut install, LIMIT, temp_dir.path())?;
-    if !finished.succeeded() {
-        return Err(format!("mariadb-install-db {}", finished.describe()).into());
-    }
-    let mut server = Command::new("mariadbd");
-    server.args(["--no-defaults", "--skip-networking", "--max-connections=220", user, &data]);
-    server.args(["--innodb-buffer-pool-size=8M"]);
-    server.arg(format!("--socket={}", socket_of("socket", &temp_dir)));
-    let server = start(server, "socket", &temp_dir)?;
-    let arguments = [socket_of("socket", &temp_dir), server.id().to_string()];
-    run("mariadb", &flags, hooked, &arguments)
+    run("mariadb", &flags, hooked, &[server.socket(), server.id()])
+}
+
+fn rabbitmq(hooked: bool) -> Result<Completion, Failed> {
+    let Some(flags) = pkg_config("librabbitmq") else { return not_installed("librabbitmq-dev") };
+    let port = free_port()?;
+    let Some(server) = started::rabbitmq(port)? else { return not_installed("rabbitmq-server") };
+    run("rabbitmq", &flags, hooked, &[port.to_string(), server.id()])
+}
+
+fn ssh2(hooked: bool) -> Result<Completion, Failed> {
+    let Some(flags) = pkg_config("libssh2") else { return not_installed("libssh2-1-dev") };
+    let port = free_port()?;
+    let Some(server) = started::ssh(port)? else { return not_installed("openssh-server") };
+    run("ssh2", &flags, hooked, &[port.to_string(), server.id(), server.directory()])
 }
 
 fn curl(hooked: bool) -> Result<Completion, Failed> {
