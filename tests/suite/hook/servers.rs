@@ -26,7 +26,7 @@ type Run = fn(bool) -> Result<Completion, Failed>;
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    let all: [(&str, Run); 8] = [
+    let all: [(&str, Run); 9] = [
         ("libpq", postgresql),
         ("hiredis", redis),
         ("memcached", memcached),
@@ -35,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
         ("openssl", openssl),
         ("rabbitmq", rabbitmq),
         ("ssh2", ssh2),
+        ("ticker", ticker),
     ];
     let ways = [("threads", false), ("hooked", true)];
     let trials = all.into_iter().flat_map(|(name, run)| {
@@ -164,6 +165,23 @@ fn curl(hooked: bool) -> Result<Completion, Failed> {
 fn openssl(hooked: bool) -> Result<Completion, Failed> {
     let Some(flags) = pkg_config("openssl") else { return not_installed("libssl-dev") };
     run("openssl", &flags, hooked, &[])
+}
+
+/// How late a task is beside others that wait: for PostgreSQL, for a reader, and for names.
+fn ticker(hooked: bool) -> Result<Completion, Failed> {
+    let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
+    let Some(cluster) = Cluster::start() else { return not_installed("postgresql") };
+    let temp_dir = TempDir::new()?;
+    let names = temp_dir.path().join("dead_names.so");
+    let mut compiler = toolchain::c_compiler();
+    compiler.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]);
+    compiler.arg(library::root().join("c-tests/hook/parts/dead_names.c")).arg("-o").arg(&names);
+    program::run_compiler(&mut compiler, &temp_dir)?;
+    let mut all = vec![names.display().to_string()];
+    all.extend(flags);
+    let result = run("ticker", &all, hooked, &[cluster.connection_string()]);
+    cluster.stop();
+    result
 }
 
 /// Compiles an example with the hooks.
