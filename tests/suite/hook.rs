@@ -89,7 +89,10 @@ struct LeftOut {
     ways: &'static [&'static str],
 }
 
-const LEFT_OUT: &[LeftOut] = &[];
+const LEFT_OUT: &[LeftOut] = &[
+    // It stands in for the allocator, as these do; and where all is linked into one, that has two.
+    LeftOut { program: "memory", ways: &[VALGRIND, "wrapped", "address", "thread", "undefined"] },
+];
 
 const LIMIT: Duration = Duration::from_secs(120);
 const LIMIT_OF_TOOLS: Duration = Duration::from_secs(300);

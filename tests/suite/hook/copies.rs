@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("hook::copies::two_in_one_process", two_copies),
         Trial::test("hook::copies::none_at_all", no_copy),
         Trial::test("hook::copies::a_plugin_blocks", plugin),
+        Trial::test("hook::copies::a_plugin_brings_it", plugin_with_hooks),
         Trial::ignorable_test("hook::copies::in_a_rust_program", || {
             with_tool("rustc", rust_program)
         }),
@@ -119,6 +120,29 @@ fn plugin() -> Result<(), Failed> {
             preload(&mut command, &built::path("libmajjen-hook.so")?);
         }
         command.arg(temp_dir.path().join("blocks.so"));
+        program::run_command(&mut command, LIMIT, &temp_dir)?;
+    }
+    Ok(())
+}
+
+/// A plugin is linked with the library, and the program that opens it knows nothing of it. The loader looks in
+/// what the program has first, so calls are only hooked if the plugin's own come first, or it is preloaded.
+fn plugin_with_hooks() -> Result<(), Failed> {
+    let temp_dir = TempDir::new()?;
+    let mut plugin = compiler("copy", "plugin.so", &temp_dir);
+    plugin.args(["-shared", "-fPIC", "-DPLUGIN", "-Wl,--no-as-needed"]);
+    link_hook(&mut plugin, &temp_dir)?;
+    temp_dir.link_shared(&mut plugin)?;
+    program::run_compiler(&mut plugin, &temp_dir)?;
+    program::run_compiler(&mut compiler("hosts", "program", &temp_dir), &temp_dir)?;
+    for (preloaded, flags, suspensions) in
+        [(false, "plain", "0"), (false, "deep", "10"), (true, "plain", "10")]
+    {
+        let mut command = Command::new(temp_dir.path().join("program"));
+        command.arg(temp_dir.path().join("plugin.so")).args([flags, suspensions]);
+        if preloaded {
+            preload(&mut command, &built::path("libmajjen-hook.so")?);
+        }
         program::run_command(&mut command, LIMIT, &temp_dir)?;
     }
     Ok(())
