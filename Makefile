@@ -84,6 +84,11 @@ examples: build
 log_tests = --locked --manifest-path tests/log/Cargo.toml
 hook_tests = --locked --manifest-path hook/rust/Cargo.toml
 
+# Programs of the tests hook::clients: those whose libraries are installed.
+clients = redis $(if $(libpq),postgres) $(shell pkg-config --exists libmariadb 2>/dev/null && echo mysql) \
+	$(shell pkg-config --exists libcurl 2>/dev/null && echo curl)
+client_programs = --locked --manifest-path hook/rust/clients/Cargo.toml --features "$(clients)"
+
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast && cargo test --lib && \
 		cargo test $(log_tests) && cargo test $(hook_tests))
@@ -204,10 +209,12 @@ lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check
 	cargo fmt --check --manifest-path tests/log/Cargo.toml
 	cargo fmt --check --manifest-path hook/rust/Cargo.toml
+	cargo fmt --check --manifest-path hook/rust/clients/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --all-features -- -D warnings
 	cargo clippy --all-targets $(log_tests) -- -D warnings
 	cargo clippy --all-targets $(hook_tests) -- -D warnings
+	cargo clippy --all-targets $(client_programs) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 header: need-rust need-c-compiler

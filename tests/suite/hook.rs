@@ -7,6 +7,7 @@
 //! Not under emulation: a library for another architecture is not built with the one of Majjen, and what is
 //! architecture's own there, how signal handlers return, an emulator does in a way of its own.
 
+mod clients;
 mod copies;
 mod library;
 mod servers;
@@ -121,6 +122,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(library::trials());
     trials.extend(copies::trials());
     trials.extend(servers::trials());
+    trials.extend(clients::trials());
     trials
 }
 

@@ -95,12 +95,12 @@ fn run(
     program::verdict(&finished)
 }
 
-fn not_installed(what: &str) -> Result<Completion, Failed> {
+pub fn not_installed(what: &str) -> Result<Completion, Failed> {
     Ok(Completion::ignored_with(format!("{what} is not installed")))
 }
 
 /// What pkg-config says of a library; nothing if it does not know it.
-fn pkg_config(library: &str) -> Option<Vec<String>> {
+pub fn pkg_config(library: &str) -> Option<Vec<String>> {
     let output = Command::new("pkg-config").args(["--cflags", "--libs", library]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.split_whitespace().map(str::to_owned).collect())
