@@ -11,8 +11,9 @@
 enum { PAIRS = 10, LENGTH = 1 << 20, PERIOD_US = 300 };
 
 static int ends[PAIRS][2], told[2];
-static unsigned ended;
-static volatile unsigned handled;
+static unsigned ended, handled;
+
+static unsigned handled_by_now(void) { return __atomic_load_n(&handled, __ATOMIC_ACQUIRE); }
 
 static void handles(int number) {
   (void)number;
@@ -20,8 +21,8 @@ static void handles(int number) {
   struct pollfd one = {told[1], POLLOUT, 0};
   CHECK_INT(poll(&one, 1, -1), ==, 1);
   CHECK_INT(write(told[1], "x", 1), ==, 1);
-  if (handled % 8 == 0) CHECK(usleep(50) == 0 || errno == EINTR);
-  handled = handled + 1;
+  if (handled_by_now() % 8 == 0) CHECK(usleep(50) == 0 || errno == EINTR);
+  add_one(&handled);
   errno = error;
 }
 
@@ -87,7 +88,7 @@ static void calls_are_interrupted(int flags) {
   CHECK_INT(pthread_create(&thread, NULL, hears, &heard), ==, 0);
   CHECK_INT(sigaction(SIGALRM, &action, &before), ==, 0);
   CHECK_INT(setitimer(ITIMER_REAL, &period, NULL), ==, 0);
-  while (handled < times(200, 20)) {
+  while (handled_by_now() < times(200, 20)) {
     ended = 0;
     for (int i = 0; i < PAIRS; i++) CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends[i]), ==, 0);
     for (int i = 0; i < PAIRS; i++) start(writes, (void*)(intptr_t)i);
@@ -101,7 +102,7 @@ static void calls_are_interrupted(int flags) {
   close(told[1]);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
   close(told[0]);
-  CHECK_UINT(heard, ==, handled);
+  CHECK_UINT(heard, ==, handled_by_now());
 }
 
 static void calls_go_on(void) { calls_are_interrupted(SA_RESTART); }

@@ -93,6 +93,8 @@ struct LeftOut {
 const LEFT_OUT: &[LeftOut] = &[
     // It stands in for the allocator, as these do; and where all is linked into one, that has two.
     LeftOut { program: "memory", ways: &[VALGRIND, "wrapped", "address", "thread", "undefined"] },
+    // This one calls handlers itself, later than the system would: nothing on the stack shows that one runs.
+    LeftOut { program: "handlers", ways: &["thread"] },
 ];
 
 const LIMIT: Duration = Duration::from_secs(120);

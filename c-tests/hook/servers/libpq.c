@@ -4,6 +4,7 @@
 
 #include <libpq-fe.h>
 #include <poll.h>
+#include <signal.h>
 
 enum { MANY = 100 };
 
@@ -118,6 +119,48 @@ static void each_is_told_when_the_server_ends_it(void) {
   PQfinish(connection);
 }
 
+// Sends until it is cut off.
+static void pours(void* argument) {
+  (void)argument;
+  char line[10001];
+  memset(line, 'x', sizeof line);
+  line[10000] = '\n';
+  PGconn* connection = new_connection();
+  runs(connection, "create temp table poured (line text)", PGRES_COMMAND_OK);
+  runs(connection, "copy poured from stdin", PGRES_COPY_IN);
+  add_one(&ready);
+  while (PQputCopyData(connection, line, sizeof line) == 1) continue;
+  PGresult* result = PQexec(connection, "select 1");
+  CHECK_INT(PQresultStatus(result), !=, PGRES_TUPLES_OK);
+  PQclear(result);
+  PQfinish(connection);
+  add_one(&ended);
+}
+
+// The library lets no SIGPIPE through, and takes away what it has kept out; others write meanwhile.
+static void no_signal_is_left(void) {
+  sigset_t mask, pending;
+  CHECK_INT(pthread_sigmask(SIG_BLOCK, NULL, &mask), ==, 0);
+  CHECK_INT(sigpending(&pending), ==, 0);
+  CHECK(!sigismember(&mask, SIGPIPE));
+  CHECK(!sigismember(&pending, SIGPIPE));
+}
+
+static void writers_are_told_when_the_server_ends_them(void) {
+  ready = ended = 0;
+  for (int i = 0; i < 50; i++) start(pours, NULL);
+  wait_until(&ready, 50);
+  PGconn* connection = new_connection();
+  while (__atomic_load_n(&ended, __ATOMIC_ACQUIRE) < 50) {
+    runs(connection, "select pg_terminate_backend(pid) from pg_stat_activity"
+                     " where query like 'copy poured%'", PGRES_TUPLES_OK);
+    no_signal_is_left();
+    usleep(10000);
+  }
+  PQfinish(connection);
+  no_signal_is_left();
+}
+
 // ---- much data, and news
 
 static void much_is_copied(void) {
@@ -196,6 +239,7 @@ int main(int count, char** ways) {
     RUN_HOOKED(a_query_is_canceled);
     RUN_HOOKED(a_task_is_canceled);
     RUN_HOOKED(each_is_told_when_the_server_ends_it);
+    RUN_HOOKED(writers_are_told_when_the_server_ends_them);
     RUN_HOOKED(much_is_copied);
     RUN_HOOKED(news_are_heard);
   }

@@ -136,10 +136,11 @@ static void a_slow_reader(void) { stays_on_time("a write of 10 MB", write_much);
 // ---- names that nobody tells the address of
 
 enum { NAMES = 200 };
-extern unsigned dead_names;
+extern unsigned dead_names, dead_names_answered;
 static int name_server;
 
-static void begin_names(void) {
+// Each takes so long.
+static void begin_names(const char* seconds) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;
   char port[16];
@@ -148,7 +149,8 @@ static void begin_names(void) {
   CHECK_INT(getsockname(name_server, (struct sockaddr*)&address, &length), ==, 0);
   snprintf(port, sizeof port, "%d", ntohs(address.sin_port));
   CHECK_INT(setenv("MAJJEN_DEAD_NAMES", port, 1), ==, 0);
-  dead_names = ended = 0;
+  CHECK_INT(setenv("MAJJEN_DEAD_SECONDS", seconds, 1), ==, 0);
+  dead_names = dead_names_answered = ended = 0;
 }
 
 static void end_names(void) {
@@ -166,7 +168,7 @@ static void looks_up(void* argument) {
 }
 
 static void look_up_many(void) {
-  begin_names();
+  begin_names("1");
   for (int i = 0; i < NAMES; i++) start(looks_up, (void*)(intptr_t)i);
   wait_until(&ended, NAMES);
   CHECK_UINT(dead_names, ==, NAMES);
@@ -175,6 +177,34 @@ static void look_up_many(void) {
 
 static void dead_names_by_the_hundred(void) { stays_on_time("200 dead names", look_up_many); }
 
+static unsigned canceled;
+
+static void is_canceled(void* argument) {
+  (void)argument;
+  struct addrinfo* found = NULL;
+  CHECK_INT(getaddrinfo("canceled.test.", "80", NULL, &found), ==, EAI_SYSTEM);
+  CHECK_INT(errno, ==, ECANCELED);
+  CHECK_UINT(__atomic_load_n(&ended, __ATOMIC_ACQUIRE), ==, 0);
+  add_one(&canceled);
+}
+
+// It does not wait for the answer, as those do that asked before it.
+static void canceled_tasks_leave_dead_names(void) {
+  enum { SOME = 20 };
+  mj_task_id ids[SOME];
+  if (in_threads()) return;
+  begin_names("3");
+  canceled = 0;
+  start(looks_up, NULL);
+  for (int i = 0; i < SOME; i++) ids[i] = start(is_canceled, NULL);
+  while (__atomic_load_n(&dead_names, __ATOMIC_ACQUIRE) < SOME) usleep(500);
+  for (int i = 0; i < SOME; i++) CHECK_INT(mj_scheduler_cancel(hooked_scheduler, ids[i]), >=, 0);
+  wait_until(&canceled, SOME);
+  wait_until(&dead_names_answered, SOME + 1);
+  wait_until(&ended, 1);
+  end_names();
+}
+
 int main(int count, char** arguments) {
   mj_log_set_level(MJ_LOG_WARN);
   CHECK_INT(count, ==, 2);
@@ -182,5 +212,6 @@ int main(int count, char** arguments) {
   RUN_HOOKED(a_copy_of_much);
   RUN_HOOKED(a_slow_reader);
   RUN_HOOKED(dead_names_by_the_hundred);
+  RUN_HOOKED(canceled_tasks_leave_dead_names);
   return 0;
 }
