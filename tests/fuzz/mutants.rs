@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 use sources::{Mutant, Sources, condition, delete, mutant, replace, words};
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
-const MUTANTS: [Mutant; 25] = [
+const MUTANTS: [Mutant; 29] = [
     mutant(
         "lost_wake_up",
         "Entry::mark_pending",
@@ -88,6 +88,22 @@ const MUTANTS: [Mutant; 25] = [
         "a_post_overtakes",
         "posts::take",
         words("scheduler.posts.queue.push(message)", "scheduler.posts.queue.push_front(message)"),
+    ),
+    mutant(
+        "a_receive_tells_no_sender",
+        "RemoteChannel::attempt",
+        words("&self.senders", "&self.receivers"),
+    ),
+    mutant("those_left_at_a_port_are_not_told", "Parties::serve", delete("self.enlist(party)")),
+    mutant(
+        "the_last_at_a_port_is_served_first",
+        "remote_channel::run",
+        words("port.waiters.first()", "port.waiters.iter().last()"),
+    ),
+    mutant(
+        "close_tells_no_sender",
+        "RemoteChannel::close",
+        delete("self.senders.parties.notify_all()"),
     ),
     mutant("mutex_of_two_owners", "Mutex::hand_off", replace("acquire", "self.owner.set(0);")),
 ];

@@ -92,6 +92,7 @@ pub unsafe extern "C" fn wait(at: *mut mj_scheduler, timeout_ns: u64, _: *mut c_
             // SAFETY: a living scheduler.
             let ready = unsafe { (*at).runnable_count };
             assert_eq!(ready, 0, "the wait function may wait {timeout_ns} ns, and tasks are ready");
+            model.check_served(home);
             let earliest = earliest.min().unwrap_or(u64::MAX);
             let longest = earliest.saturating_sub(model.loop_ns);
             assert!(timeout_ns <= longest || earliest == u64::MAX, "{timeout_ns} is too long");

@@ -3,7 +3,7 @@
 
 use super::majjen_h::*;
 use super::model::{CLOSED, ENDED, EVENT, For, Limit, Model, Reasons, TIME, YIELDED, poll};
-use super::objects::{Aim, CHANNELS, Object, SEMAPHORES};
+use super::objects::{Aim, CHANNELS, Object, REMOTE, SEMAPHORES};
 
 impl Model {
     /// Compares a scheduler with the model, and records what its loop has done.
@@ -13,7 +13,7 @@ impl Model {
             return;
         }
         // SAFETY: a living scheduler.
-        let (address, metrics) = unsafe { ((*at).current_task, *mj_scheduler_get_metrics(at)) };
+        let metrics = unsafe { *mj_scheduler_get_metrics(at) };
         let executions = metrics.task_executions;
         let before = self.schedulers[home].current;
         let turn_ended = executions != self.schedulers[home].turns;
@@ -21,23 +21,23 @@ impl Model {
             self.end_turn(task);
         }
         for _ in self.schedulers[home].turns..executions {
+            self.settle(home, &self.seen(home, before, turn_ended));
             self.unseen_turn(home);
         }
         if let Some(task) = before.filter(|_| metrics.tasks_exited != self.schedulers[home].ended) {
             self.count_out(task);
         }
         assert_eq!(executions, self.schedulers[home].turns, "task_executions");
-        let current = (!address.is_null())
-            .then(|| self.at(home, address).expect("the current task is not one that is alive"));
+        let current = self.real_current(home);
         let started = current.is_some() && (turn_ended || before.is_none());
         assert!(started || turn_ended || current == before, "{before:?} ran, and now {current:?}");
-        let mut seen = self.real_queue(home);
-        seen.splice(0..0, current.filter(|_| started));
+        let mut seen = self.seen(home, before, turn_ended);
         if let Some(task) = before.filter(|_| turn_ended) {
             let it = &self.tasks[task];
             let is_somewhere = !it.alive || it.wait.what != For::Nothing || seen.contains(&task);
             assert!(is_somewhere, "task {task} is in no queue");
         }
+        self.settle(home, &seen);
         let known = self.schedulers[home].queue.clone();
         assert!(
             seen.starts_with(&known),
@@ -86,6 +86,20 @@ impl Model {
         if started {
             self.check_nothing_was_missed(home);
         }
+    }
+
+    /// The running task as C sees it.
+    fn real_current(&self, home: usize) -> Option<usize> {
+        // SAFETY: a living scheduler.
+        let address = unsafe { (*self.schedulers[home].at).current_task };
+        let find = || self.at(home, address).expect("the current task is not one that is alive");
+        (!address.is_null()).then(find)
+    }
+
+    /// The run queue, with the running task first if its turn has begun since the last comparison.
+    fn seen(&self, home: usize, before: Option<usize>, turn_ended: bool) -> Vec<usize> {
+        let started = self.real_current(home).filter(|_| turn_ended || before.is_none());
+        started.into_iter().chain(self.real_queue(home)).collect()
     }
 
     /// The run queue as C sees it, without tasks in it that have ended.
@@ -309,6 +323,11 @@ impl Model {
         }
         for object in self.objects[CHANNELS].iter().filter(|object| !of_others(object)) {
             assert_eq!(mj_chan_length(object.at.cast()), object.elements.len(), "elements");
+        }
+        for object in
+            self.objects[REMOTE].iter().filter(|_| self.running.is_none_or(|it| it == home))
+        {
+            assert_eq!(mj_xchan_length(object.at.cast()), object.elements.len(), "elements");
         }
         let scheduler = &mut self.schedulers[home];
         scheduler.peak = scheduler.peak.max(alive);

@@ -11,7 +11,7 @@ use super::callbacks::{self, with_stream};
 use super::calls::{Call, Which};
 use super::majjen_h::*;
 use super::model::{For, Model};
-use super::objects::{Aim, Case};
+use super::objects::Aim;
 use super::{World, with};
 
 /// Makes one of the calls, and compares its result with the model.
@@ -218,9 +218,11 @@ fn check_dump(model: &Model, home: usize, text: &str) {
                         _ if aim != Aim::Transfer => {
                             format!("waiting for {kind} {:p}", model.objects[object].at)
                         }
-                        [Case { object, .. }] => {
-                            let at = object.map_or(null_mut(), |object| model.objects[object].at);
-                            format!("waiting for channel {at:p}")
+                        [case] => {
+                            let at =
+                                case.object.map_or(null_mut(), |object| model.objects[object].at);
+                            let kind = if case.is_remote() { " between threads" } else { "" };
+                            format!("waiting for channel{kind} {at:p}")
                         }
                         cases => {
                             let all = cases.iter().all(|case| case.object.is_some());

@@ -19,6 +19,7 @@ mod model;
 mod objects;
 mod processes;
 mod reach;
+mod remote_channels;
 mod schedulers;
 mod sync;
 mod sync_calls;

@@ -7,9 +7,11 @@
 //! without the task that is running, and each task that has entered it must have a reason. The
 //! reasons then decide what the task's call may return.
 
+use std::ffi::c_int;
+
 use super::budget::{Budget, Yield};
 use super::majjen_h::*;
-use super::objects::{Aim, CHANNELS, Case, Given, Object};
+use super::objects::{Aim, COUNT, Case, Given, Object};
 
 /// Why a task was made ready: a set, since several events may have happened.
 pub type Reasons = u16;
@@ -121,6 +123,8 @@ pub struct Task {
     pub had_it: bool,
     /// See `budget.rs`.
     pub returned: Option<usize>,
+    /// What a call that waits for an object has returned, until that is compared.
+    pub result: Option<c_int>,
     /// Dequeued by mj_scheduler_dequeue().
     pub taken_out: bool,
     /// Its body has returned after mj_task_exit().
@@ -148,6 +152,7 @@ impl Task {
             call_turns: 0,
             had_it: false,
             returned: None,
+            result: None,
             taken_out: false,
             leaving: false,
             counted: false,
@@ -212,7 +217,7 @@ pub struct Model {
     pub serial: u64,
     /// The descriptors that were closed, in order.
     pub closed: Vec<i32>,
-    pub objects: [Object; CHANNELS.end],
+    pub objects: [Object; COUNT],
     /// How many elements were sent: each is different.
     pub elements: u64,
 }

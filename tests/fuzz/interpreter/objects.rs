@@ -22,10 +22,20 @@ pub const CONDITIONS: Range<usize> = 2..4;
 pub const SEMAPHORES: Range<usize> = 4..6;
 pub const GROUPS: Range<usize> = 6..8;
 pub const CHANNELS: Range<usize> = 8..12;
+/// Channels between threads, of which all ends are in the tasks here (`remote_channels.rs`).
+pub const REMOTE: Range<usize> = 12..15;
+/// How many there are.
+pub const COUNT: usize = REMOTE.end;
 
-/// For each channel: the capacity of its buffer, and the size of its elements.
-pub const CAPACITIES: [usize; 4] = [0, 1, 2, 1];
-pub const ELEMENT_BYTES: [usize; 4] = [8, 8, 3, 0];
+/// For each channel of both kinds: the capacity of its buffer, and the size of its elements.
+const CAPACITIES: [usize; 7] = [0, 1, 2, 1, 1, 2, 3];
+const ELEMENT_BYTES: [usize; 7] = [8, 8, 3, 0, 8, 3, 8];
+
+/// The capacity of a channel, and the size of its elements.
+pub fn layout(channel: usize) -> (usize, usize) {
+    let index = channel - CHANNELS.start;
+    (CAPACITIES[index], ELEMENT_BYTES[index])
+}
 
 #[derive(Default)]
 pub struct Object {
@@ -68,6 +78,10 @@ pub struct Case {
     pub object: Option<usize>,
     pub sends: bool,
     pub element: u64,
+    /// Where it is, or is to be received.
+    pub memory: *const u64,
+    /// That of a select's case, or NULL.
+    pub result: *const c_int,
 }
 
 /// The outcome of a call.
@@ -90,6 +104,9 @@ impl Model {
     /// Whether the running task may use an object, which is then bound to its scheduler.
     pub fn may_use(&mut self, object: usize) -> bool {
         let home = &mut self.objects[object].home;
+        if REMOTE.contains(&object) {
+            return true;
+        }
         *home = home.or(self.running);
         *home == self.running
     }
@@ -134,13 +151,19 @@ impl Model {
         waiters.find(|(task, case)| self.tasks[*task].cases[*case].sends == sends).copied()
     }
 
+    /// The task that a send or a receive hands its element to, or takes it from.
+    fn partner(&self, channel: usize, sends: bool) -> Option<(usize, usize)> {
+        // In a channel between threads all elements take their way through the buffer.
+        if REMOTE.contains(&channel) { None } else { self.first(channel, !sends) }
+    }
+
     /// Whether a case can proceed.
     pub fn can_be_done(&self, case: Case) -> bool {
         let Some(channel) = case.object else { return false };
         let Object { elements, closed, .. } = &self.objects[channel];
-        let has_room = elements.len() < CAPACITIES[channel - CHANNELS.start];
+        let has_room = elements.len() < layout(channel).0;
         let is_there = if case.sends { has_room } else { !elements.is_empty() };
-        *closed || is_there || self.first(channel, !case.sends).is_some()
+        *closed || is_there || self.partner(channel, case.sends).is_some()
     }
 
     /// Whether a task can proceed without waiting.
@@ -205,7 +228,7 @@ impl Model {
             if self.objects[channel].closed {
                 return Given { status: -EPIPE, ..done };
             }
-            match self.first(channel, false) {
+            match self.partner(channel, true) {
                 Some((receiver, by)) => {
                     let given = Given { case: Some(by), element: Some(case.element), ..done };
                     self.give(receiver, given);
@@ -214,7 +237,7 @@ impl Model {
             }
             return done;
         }
-        let sender = self.first(channel, true);
+        let sender = self.partner(channel, false);
         if let Some((sender, by)) = sender {
             let element = self.tasks[sender].cases[by].element;
             self.objects[channel].elements.push_back(element);
@@ -228,6 +251,9 @@ impl Model {
 
     pub fn close(&mut self, channel: usize) {
         self.objects[channel].closed = true;
+        if REMOTE.contains(&channel) {
+            return; // The loop tells those who wait.
+        }
         for sends in [true, false] {
             while let Some((task, by)) = self.first(channel, sends) {
                 self.give(task, Given { status: -EPIPE, case: Some(by), element: None });
@@ -237,14 +263,20 @@ impl Model {
 
     /// Readies a task whose call has this outcome.
     fn give(&mut self, task: usize, given: Given) {
-        self.tasks[task].wait.given = Some(given);
         if self.is_queued(task) {
             // Its deadline has passed, and it stays in the queue until it runs.
-            self.leave_lists(task, HANDED_OFF);
-            self.tasks[task].why = HANDED_OFF;
+            self.end(task, given);
         } else {
+            self.tasks[task].wait.given = Some(given);
             self.ready(task, HANDED_OFF);
         }
+    }
+
+    /// A task's call has this outcome; where it is in the queue is known, or found out.
+    pub fn end(&mut self, task: usize, given: Given) {
+        self.tasks[task].wait.given = Some(given);
+        self.leave_lists(task, HANDED_OFF);
+        self.tasks[task].why = HANDED_OFF;
     }
 
     /// Serves the first waiters of a semaphore.
@@ -371,11 +403,13 @@ impl Model {
             TIME => -ETIMEDOUT,
             _ => 0,
         };
-        let given = *wait.given.get_or_insert(Given::status(status));
         let what = wait.what;
         for object in &mut self.objects {
             object.waiters.retain(|(other, _)| *other != task);
         }
+        let late = if was_given || status == -EINTR { None } else { self.last_look(task) };
+        let wait = &mut self.tasks[task].wait;
+        let given = *wait.given.get_or_insert(late.unwrap_or(Given::status(status)));
         match what {
             For::Object(Aim::Permits(semaphore, _)) if !was_given => self.serve(semaphore),
             For::Object(Aim::Signal(_, mutex)) => return self.relock(task, mutex, given.status),
@@ -451,6 +485,9 @@ impl Model {
         for object in self.objects.iter_mut().filter(|object| object.home == Some(home)) {
             object.home = None;
             object.waiters.clear();
+        }
+        for object in &mut self.objects[REMOTE] {
+            object.waiters.retain(|(task, _)| self.tasks[*task].home != home);
         }
     }
 }

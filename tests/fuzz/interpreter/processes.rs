@@ -3,7 +3,7 @@
 
 use super::actions::act;
 use super::calls::{Call, End, InChild, Which};
-use super::with;
+use super::{World, with};
 
 /// A program keeps no more duplicates than that.
 const MOST_KEPT: usize = 8;
@@ -15,7 +15,9 @@ const LIMIT_S: u32 = 20;
 /// instructions, then lets all tasks end and destroys everything, compared with its copy of the
 /// model. In the parent nothing has happened.
 pub fn fork(first: InChild, instructions: u8) {
-    if with(|world| world.is_child) {
+    // In a child, tasks that wait at a channel between threads are not told.
+    let waits = |world: &mut World| (0..2).any(|home| world.model.waits_at_remote(home));
+    if with(|world| world.is_child || waits(world)) {
         return;
     }
     // SAFETY: the program has one thread.

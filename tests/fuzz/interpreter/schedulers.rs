@@ -54,6 +54,7 @@ pub fn run_until_parked(which: Which) {
             && (queue.is_empty() && count == 0 && timers == 0 && stop.is_none())
             && world.model.living(home).count() > 0
             && !world.model.living(home).any(|(_, task)| waits(task))
+            && !world.model.waits_at_remote(home) // Another thread may wake it.
     });
     if !applies {
         return;

@@ -10,9 +10,9 @@ use super::budget::Yield;
 use super::calls::{Span, Which};
 use super::channels::{select, transfer};
 use super::majjen_h::*;
-use super::model::{self, For, Limit, Wait};
-use super::objects::{Aim, CAPACITIES, CHANNELS, CONDITIONS, Case, ELEMENT_BYTES, GROUPS};
-use super::objects::{Given, MUTEXES, Object, SEMAPHORES};
+use super::model::{self, Context, For, Limit, Wait};
+use super::objects::{Aim, CHANNELS, CONDITIONS, COUNT, Case, GROUPS};
+use super::objects::{Given, MUTEXES, Object, REMOTE, SEMAPHORES, layout};
 use super::sync_calls::{Element, It, SyncCall};
 use super::waits::{get_errno, set_errno};
 use super::{World, with};
@@ -128,7 +128,10 @@ pub fn act(call: SyncCall) {
             let it = made(it);
             visit(
                 it,
-                || mj_chan_close(at(it)),
+                || match it {
+                    Some(object) if REMOTE.contains(&object) => mj_xchan_close(at(it)),
+                    _ => mj_chan_close(at(it)),
+                },
                 |world, it| {
                     if world.model.objects[it].closed {
                         return -EPIPE;
@@ -167,13 +170,17 @@ pub fn made(it: It) -> It {
             _ if SEMAPHORES.contains(&it) => mj_sem_create(scheduler, count as u32).cast(),
             _ if GROUPS.contains(&it) => mj_waitgroup_create(scheduler).cast(),
             _ => {
-                let channel = it - CHANNELS.start;
-                mj_chan_create(scheduler, ELEMENT_BYTES[channel], CAPACITIES[channel]).cast()
+                let (capacity, bytes) = layout(it);
+                match REMOTE.contains(&it) {
+                    true => mj_xchan_create(bytes, capacity).cast(),
+                    false => mj_chan_create(scheduler, bytes, capacity).cast(),
+                }
             }
         };
         assert!(!object.is_null());
         let count = if SEMAPHORES.contains(&it) { count } else { 0 };
-        let made = Object { at: object, home: Some(home), count, ..Object::default() };
+        let home = (!REMOTE.contains(&it)).then_some(home);
+        let made = Object { at: object, home, count, ..Object::default() };
         with(|world| world.model.objects[it] = made);
     }
     Some(it)
@@ -269,6 +276,7 @@ pub fn wait_for_cases(
             let scheduler = &model.schedulers[model.tasks[task].home];
             (*mj_scheduler_get_metrics(scheduler.at)).task_executions - scheduler.turns
         };
+        model.tasks[task].result = Some(result);
         let it = &model.tasks[task];
         let chosen = if selects { result.max(0) as usize } else { 0 };
         let given = if it.wait.yields != Yield::No {
@@ -284,7 +292,7 @@ pub fn wait_for_cases(
         world.look();
         assert_eq!(world.model.current(), Some(task));
         let it = &mut world.model.tasks[task];
-        it.returned = None;
+        (it.returned, it.result) = (None, None);
         let has_waited = given.is_none();
         let given = given.or(it.wait.given).expect("nothing has ended the wait");
         (it.wait, it.why) = outer;
@@ -370,10 +378,20 @@ fn cond_wait(it: It, mutex: It, span: Span) {
 }
 
 fn destroy(it: It) {
-    // It must stay alive while a call with it may continue.
-    let is_used = |world: &mut World| it.is_some_and(|it| world.context().objects.contains(&it));
+    // It must stay alive while a call with it may continue. Of a channel between threads, each call needs a
+    // reference, and there is one.
+    let is_used = |world: &mut World| {
+        let uses = |context: &Context| it.is_some_and(|it| context.objects.contains(&it));
+        let remote = it.is_some_and(|it| REMOTE.contains(&it));
+        let mut others = world.model.tasks.iter().filter(|task| remote && task.alive);
+        others.any(|task| uses(&task.context)) || uses(world.context())
+    };
     if it.is_some() && (at::<c_void>(it).is_null() || with(is_used)) {
         return;
+    }
+    if let Some(object) = it.filter(|it| REMOTE.contains(it)) {
+        mj_xchan_release(at(it));
+        return with(|world| world.model.objects[object] = Object::default());
     }
     visit(
         it,
@@ -406,6 +424,21 @@ fn make_nothing() {
     is_refused(|| mj_sem_create(null_mut(), 1));
     is_refused(|| mj_waitgroup_create(null_mut()));
     is_refused(|| mj_chan_create(null_mut(), 8, 1));
+    for (bytes, capacity) in [(0, 1), (8, 0)] {
+        set_errno(0);
+        assert!(mj_xchan_create(bytes, capacity).is_null());
+        assert_eq!(get_errno(), EINVAL);
+    }
+    let mut element = 0_u64;
+    let place = (&raw mut element).cast::<c_void>();
+    assert_eq!(mj_xchan_send(null_mut(), place, 0), -EINVAL);
+    assert_eq!(mj_xchan_recv(null_mut(), place, 0), -EINVAL);
+    assert_eq!(mj_xchan_try_send(null_mut(), place), -EINVAL);
+    assert_eq!(mj_xchan_try_recv(null_mut(), place), -EINVAL);
+    assert_eq!(mj_xchan_close(null_mut()), -EINVAL);
+    assert_eq!(mj_xchan_length(null_mut()), 0);
+    assert!(mj_xchan_retain(null_mut()).is_null());
+    mj_xchan_release(null_mut());
     assert_eq!(mj_mutex_destroy(null_mut()), -EINVAL);
     assert_eq!(mj_cond_destroy(null_mut()), -EINVAL);
     assert_eq!(mj_sem_destroy(null_mut()), -EINVAL);
@@ -417,8 +450,8 @@ fn make_nothing() {
 /// Destroys the objects of a finished program. Elements in a channel's buffer can still be
 /// received.
 pub fn destroy_all(which: impl Fn(usize) -> bool) {
-    for it in (0..CHANNELS.end).filter(|it| which(*it)).map(Some) {
-        if !at::<c_void>(it).is_null() && CHANNELS.contains(&it.unwrap_or(0)) {
+    for it in (0..COUNT).filter(|it| which(*it)).map(Some) {
+        if !at::<c_void>(it).is_null() && it >= Some(CHANNELS.start) {
             act(SyncCall::TryRecv(it, Element::Here));
         }
         destroy(it);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::calls::{Span, span};
-use super::objects::{CHANNELS, CONDITIONS, GROUPS, MUTEXES, SEMAPHORES};
+use super::objects::{CHANNELS, CONDITIONS, GROUPS, MUTEXES, REMOTE, SEMAPHORES};
 
 /// One of the model's objects, or NULL.
 pub type It = Option<usize>;
@@ -41,12 +41,14 @@ pub enum Element {
     Null,
 }
 
-/// The number of cases; for each, a bit that says whether it sends, and two for its channel.
+/// The number of cases; for each, a bit that says whether it sends, and two for its channel; and which are
+/// with a channel between threads: none, the first, the last, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cases {
     pub count: usize,
     pub sends: u8,
     pub channels: u8,
+    pub remote: u8,
     /// What is invalid about the last case.
     pub flaw: Flaw,
 }
@@ -74,13 +76,14 @@ pub fn call(code: u8, a: u8, b: u8, c: u8) -> SyncCall {
         33 | 34 => Add(nth(GROUPS, a), if b == u8::MAX { usize::MAX } else { usize::from(b) % 4 }),
         35 | 36 => Done(nth(GROUPS, a)),
         37..=39 => WaitGroup(nth(GROUPS, a), span(b)),
-        40..=43 => Send(nth(CHANNELS, a), element(c), span(b)),
-        44 | 45 => TrySend(nth(CHANNELS, a), element(c)),
-        46..=49 => Recv(nth(CHANNELS, a), element(c), span(b)),
-        50 | 51 => TryRecv(nth(CHANNELS, a), element(c)),
-        52 => Close(nth(CHANNELS, a)),
+        40..=43 => Send(channel(a), element(c), span(b)),
+        44 | 45 => TrySend(channel(a), element(c)),
+        46..=49 => Recv(channel(a), element(c), span(b)),
+        50 | 51 => TryRecv(channel(a), element(c)),
+        52 => Close(channel(a)),
         53..=56 => Select(cases(a, c), span(b)),
         57 | 58 => TrySelect(cases(a, c)),
+        59..=62 if a / 64 == 3 => Destroy(nth(REMOTE, a)),
         59..=62 => Destroy(nth(0..CHANNELS.end, a)),
         63 if !b.is_multiple_of(8) => Spend(nth(GROUPS, a), 56 + c % 12),
         _ => MakeNothing,
@@ -89,6 +92,11 @@ pub fn call(code: u8, a: u8, b: u8, c: u8) -> SyncCall {
 
 fn nth(kind: Range<usize>, byte: u8) -> It {
     (byte < 248).then(|| kind.start + usize::from(byte) % kind.len())
+}
+
+/// A channel, local or between threads.
+fn channel(byte: u8) -> It {
+    nth(if byte < 128 { CHANNELS } else { REMOTE }, byte)
 }
 
 fn permits(byte: u8) -> u32 {
@@ -106,5 +114,11 @@ fn cases(count: u8, channels: u8) -> Cases {
         6 => Flaw::NoOperation,
         _ => Flaw::NoElement,
     };
-    Cases { count: usize::from(count % 4), sends: count / 4 % 8, channels, flaw }
+    Cases {
+        count: usize::from(count % 4),
+        sends: count / 4 % 8,
+        channels,
+        remote: channels / 64,
+        flaw,
+    }
 }

@@ -19,7 +19,8 @@ pub fn perform(act: Act) {
         Act::Listen => descriptors::listen(),
         Act::Cancel(task) => cancel(task, None),
         Act::RemoteCancel(task, from) => cancel(task, Some(from)),
-        Act::Wake(task) => wake(task),
+        Act::Wake(task) => wake(task, None),
+        Act::RemoteWake(task, from) => wake(task, Some(from)),
         Act::Spawn => spawn(),
         Act::Post { from, has_node, count } => posts::post(from, has_node, count),
         Act::Pass(span) => with(|world| world.clock_ns += span),
@@ -49,7 +50,7 @@ pub fn needs_no_task(act: Act) -> bool {
     match act {
         Act::Open { .. } | Act::Close { .. } | Act::Shutdown { .. } | Act::Listen => true,
         Act::Adopt(_) | Act::Release(_) | Act::Spawn | Act::Cancel(_) | Act::Wake(_) => true,
-        Act::Post { .. } | Act::RemoteCancel(..) => true,
+        Act::Post { .. } | Act::RemoteCancel(..) | Act::RemoteWake(..) => true,
         Act::Group { call, .. } => {
             !matches!(call, GroupCall::Go | GroupCall::Wait | GroupCall::End)
         }
@@ -88,7 +89,10 @@ pub fn make<R: std::fmt::Debug>(
     tell(|_| format!("    task {task}: it returned {result:?}"));
     let op = with(|world| {
         assert_eq!(world.current(), Some(task));
-        world.tasks[task].op.take().expect("it was in a call")
+        let it = &mut world.tasks[task];
+        let mut op = it.op.take().expect("it was in a call");
+        op.is_told |= it.will_be_told;
+        op
     });
     (task, result, op)
 }
@@ -101,22 +105,29 @@ fn cancel(task: usize, remotely: Option<From>) {
     });
     let Some((task, at, id, true)) = found else { return };
     let result = match remotely {
-        Some(from) => posts::cancel(at, id, from),
+        Some(from) => posts::call_for(at, from, move |remote| mj_remote_cancel(remote, id)),
         None => mj_scheduler_cancel(at, id),
     };
     assert_eq!(result, 0);
     with(|world| world.tasks[task].canceled = true);
 }
 
-fn wake(task: usize) {
+fn wake(task: usize, remotely: Option<From>) {
     let found = with(|world| {
         let count = world.tasks.len();
         let task = task % count.max(1);
         world.tasks.get(task).map(|it| (task, world.at, it.id, it.alive && it.id != 0))
     });
     let Some((task, at, id, true)) = found else { return };
-    assert!(mj_scheduler_wake(at, id) >= 0);
+    match remotely {
+        Some(from) => {
+            let result = posts::call_for(at, from, move |remote| mj_remote_wake(remote, id));
+            assert_eq!(result, 0);
+        }
+        None => assert!(mj_scheduler_wake(at, id) >= 0),
+    }
     with(|world| {
+        world.tasks[task].will_be_told |= remotely == Some(From::Elsewhere);
         if let Some(op) = &mut world.tasks[task].op {
             op.is_told = true;
         }

@@ -127,6 +127,7 @@ impl World {
                 assert!(op.is_none(), "task {task} has missed an event: {op:?}");
             }
         }
+        self.tasks.iter_mut().for_each(|task| task.will_be_told = false);
         self.check_conserved();
         self.check_posts();
     }

@@ -56,6 +56,8 @@ pub struct Task {
     pub id: mj_task_id,
     pub alive: bool,
     pub canceled: bool,
+    /// Another thread has woken it, of which the scheduler may not know yet.
+    pub will_be_told: bool,
     pub deadline_ns: u64,
     /// The group that it is a member of.
     pub group: Option<usize>,
@@ -232,6 +234,7 @@ impl World {
             id: 0,
             alive: true,
             canceled: false,
+            will_be_told: false,
             deadline_ns,
             group,
             op: None,

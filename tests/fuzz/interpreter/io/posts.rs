@@ -54,27 +54,24 @@ pub fn post(from: From, has_node: bool, count: usize) {
 }
 
 /// Calls a function here, or on a thread that has ended then.
-fn call(from: From, function: impl FnOnce() + Send + 'static) {
+fn call<R: Send + 'static>(from: From, function: impl FnOnce() -> R + Send + 'static) -> R {
     match from {
         From::Here => function(),
         From::Elsewhere => thread::spawn(function).join().expect("it ends"),
     }
 }
 
-/// mj_remote_cancel(). From another thread it takes effect before the scheduler is idle.
-pub fn cancel(at: *mut mj_scheduler, id: mj_task_id, from: From) -> c_int {
-    let remote = mj_scheduler_remote(at) as usize;
-    assert!(remote != 0);
-    let result = match from {
-        From::Here => mj_remote_cancel(remote as *mut mj_remote, id),
-        From::Elsewhere => {
-            call(from, move || {
-                assert_eq!(mj_remote_cancel(remote as *mut mj_remote, id), 0);
-            });
-            0
-        }
-    };
-    mj_remote_release(remote as *mut mj_remote);
+/// mj_remote_cancel() or mj_remote_wake(). From another thread they take effect before the scheduler is idle.
+pub fn call_for(
+    at: *mut mj_scheduler,
+    from: From,
+    make: impl FnOnce(*mut mj_remote) -> c_int + Send + 'static,
+) -> c_int {
+    let remote = mj_scheduler_remote(at);
+    assert!(!remote.is_null());
+    let address = remote as usize;
+    let result = call(from, move || make(address as *mut mj_remote));
+    mj_remote_release(remote);
     result
 }
 

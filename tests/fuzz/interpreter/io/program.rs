@@ -169,6 +169,8 @@ pub enum Act {
     /// mj_remote_cancel().
     RemoteCancel(usize, From),
     Wake(usize),
+    /// mj_remote_wake().
+    RemoteWake(usize, From),
     Deadline(u64),
     Spawn,
     Post {
@@ -267,6 +269,7 @@ pub fn act([code, a, b, c]: [u8; 4]) -> Act {
         66 => Join { task: usize::from(a), span },
         67 if b % 4 < 2 => RemoteCancel(usize::from(a), from(b)),
         67..=70 => Cancel(usize::from(a)),
+        71 if b % 4 < 2 => RemoteWake(usize::from(a), from(b)),
         71 | 72 => Wake(usize::from(a)),
         73..=75 => Deadline(span),
         76 | 77 => Post { from: from(b), has_node: b % 2 == 0, count: way % 4 + 1 },
