@@ -134,8 +134,9 @@ struct mj_scheduler *mj_scheduler_create(void);
 struct mj_scheduler *setup_scheduler_with_epoll(void);
 
 // Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
-// remaining tasks do not run again; descriptors that they hold stay open. NULL, or a scheduler
-// that is running, is reported in the log and left alone. Does not suspend.
+// remaining tasks do not run again; descriptors that they hold stay open. First what they have
+// deferred with mj_task_defer() is called, task by task, in no particular order of the tasks. NULL,
+// or a scheduler that is running, is reported in the log and left alone. Does not suspend.
 void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 
 // Runs tasks until none is left, or the run is stopped, or nothing can wake those that are left,
@@ -202,7 +203,8 @@ struct mj_scheduler *mj_scheduler_current(void);
 // it always does, which a WARN line reports once: end it with `mj_task_exit(); return;`.
 // `user_state` is the task's, which releases it with free() when it ends, so it is from malloc(). A
 // C++ exception that would leave the body calls std::terminate(), as if it were noexcept, after a
-// line on stderr. A task that is destroyed with its scheduler runs no destructors.
+// line on stderr. A task that is destroyed with its scheduler runs no destructors, but what it has
+// deferred with mj_task_defer() is called.
 typedef void mj_task_fn(struct mj_scheduler *scheduler, void *user_state);
 
 // What a task is doing.
@@ -353,6 +355,30 @@ int mj_scheduler_wake(struct mj_scheduler *scheduler, mj_task_id id);
 //   -EINVAL  `scheduler` is NULL
 //   -EPERM   the scheduler is running on another thread
 int mj_scheduler_cancel(struct mj_scheduler *scheduler, mj_task_id id);
+
+// What mj_task_defer() has called when the task ends. A C++ exception that would leave it calls
+// std::terminate(), as if it were noexcept, after a line on stderr.
+typedef void (*mj_defer_fn)(void *argument);
+
+// Has `function` called with `argument` when the running task ends: not when its body returns and is called
+// again, but once it has ended, by mj_task_exit() or a return, canceled or not. What was deferred last is
+// called first. It runs in the task, on its stack, before its `user_state` is freed and before those who
+// wait for its end go on, and may suspend, defer more, and unlock what the task has locked. Of a canceled
+// task it is as canceled as the rest: a call that would wait returns -ECANCELED, unless it holds the
+// cancellation with mj_task_set_cancelable(); so does the task's deadline limit it. If it calls
+// mj_task_exit(), that has no effect once it has returned. `argument` stays the caller's, and must be there
+// then: not a variable of a function that has returned, be it the body. Does not suspend.
+//
+// When a scheduler is destroyed, what its tasks have deferred is called in mj_scheduler_destroy(), on that
+// stack and outside any task: calls that would suspend return -EPERM there, and mj_task_current() is NULL.
+// What belongs to the scheduler can still be closed and released.
+//
+// Returns 0. Errors:
+//   -EINVAL  `function` is NULL
+//   -ENOMEM  out of memory, or 65,536 are deferred already
+//   -EPERM   outside a task
+int mj_task_defer(mj_defer_fn function,
+                  void *argument);
 
 // ---- Yielding, sleeping, waiting for a task -----------------------------------------------------
 

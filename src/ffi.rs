@@ -10,6 +10,7 @@
 mod cancel;
 mod channel;
 mod deadline;
+mod defer;
 mod fd;
 mod files;
 mod go;

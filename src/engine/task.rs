@@ -1,6 +1,7 @@
 //! The task object, the slab, and the queues of tasks: run queue, timer heap, wait queues. Pure
 //! data structures: no clock, no system call but for memory.
 
+mod belongings;
 mod chunk;
 mod object;
 mod run_queue;
@@ -10,6 +11,7 @@ mod wait;
 mod wait_node;
 mod wait_queue;
 
+pub use belongings::{Belongings, Deferrable, Deferred, Part};
 pub use chunk::{Chunk, Chunks};
 pub use object::{Body, NOT_IN_HEAP, Name, State, Task, Words, running};
 pub use run_queue::RunQueue;

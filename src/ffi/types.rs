@@ -132,6 +132,10 @@ pub type mj_wait_fn = Option<
 /// were noexcept, after a line on stderr.
 pub type mj_go_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void)>;
 
+/// What mj_task_defer() has called when the task ends. A C++ exception that would leave it calls
+/// std::terminate(), as if it were noexcept, after a line on stderr.
+pub type mj_defer_fn = Option<unsafe extern "C" fn(argument: *mut c_void)>;
+
 /// What mj_post() and mj_offload() call with the argument of a function that will not be called, or for whose
 /// end nobody waits any more, so that it can be released. It must not suspend. A C++ exception that would
 /// leave it calls std::terminate(), after a line on stderr.

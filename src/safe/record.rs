@@ -123,12 +123,13 @@ pub fn is_rust(task: &Task) -> bool {
 /// # Safety
 /// Called by the core, with the record of the running task.
 pub unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, _record: *mut c_void) {
-    let Some((_, task)) = running_task() else {
+    let Some((core, task)) = running_task() else {
         return; // Unreachable: the core calls bodies only in turns.
     };
     if let Some(job) = Record::of(task).and_then(|record| record.job.take()) {
         job(task.canceled.get());
     }
+    core.finish(task); // While the task has a record: that is unwound if it suspends, and is destroyed.
     drop_quietly(Record::take(task));
     task.set_state(State::Exited);
 }

@@ -1,6 +1,7 @@
 //! Ending the tasks of a scheduler that is being dropped, or whose thread ends.
 
 use std::mem::forget;
+use std::ptr::null;
 
 use super::panics::drop_quietly;
 use super::record::Record;
@@ -123,8 +124,9 @@ fn give_up_rest(core: &Scheduler, depth: u32, is_discarded: &impl Fn(&Record) ->
 }
 
 /// Leaves a task that cannot be unwound as it is, for ever. Somebody may have borrowed from its
-/// stack, and its frames may borrow from its record.
+/// stack, and its frames may borrow from its record and from what else belongs to it.
 fn give_up(core: &Scheduler, task: &Task) {
     core.tasks.leak_stack(task);
+    task.belongings.set(null());
     forget(Record::take(task));
 }

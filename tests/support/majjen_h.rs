@@ -49,6 +49,8 @@ impl Default for mj_task {
 
 pub type mj_go_fn = unsafe extern "C" fn(argument: *mut c_void);
 
+pub type mj_defer_fn = unsafe extern "C" fn(argument: *mut c_void);
+
 #[repr(C)]
 pub struct mj_remote {
     _opaque: [u8; 0],
@@ -325,6 +327,7 @@ unsafe extern "C" {
     pub safe fn mj_task_set_cancelable(cancelable: bool, old: *mut bool) -> c_int;
     pub safe fn mj_scheduler_wake(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int;
     pub safe fn mj_scheduler_cancel(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int;
+    pub safe fn mj_task_defer(function: Option<mj_defer_fn>, argument: *mut c_void) -> c_int;
     pub safe fn mj_task_yield();
     pub safe fn mj_yield() -> c_int;
     pub safe fn mj_task_sleep_ns(nanoseconds: u64);

@@ -59,16 +59,11 @@ pub fn join(id: u64, limit: Limit) -> Result<()> {
 }
 
 impl Scheduler {
-    /// Wakes the joiners of a task that has ended, and runs its end hook, which wakes the waiters
-    /// of mutexes that it left locked.
+    /// Wakes the joiners of a task that has ended.
     pub fn ready_joiners(&self, task: &Task) {
         while let Some(node) = task.joiners.first() {
             node.finish(&task.joiners, 1);
             self.end_wait(node.task(), Outcome::Ready(FIRED));
-        }
-        if let Some(at_end) = task.at_end.take() {
-            // SAFETY: a task of this scheduler.
-            unsafe { at_end(self.as_ref(), task) };
         }
     }
 }

@@ -170,6 +170,7 @@ impl Scheduler {
         scheduler.tasks.iter().for_each(|task| scheduler.unlink(task));
         // A child of fork() may have closed the descriptors, and opened others under their numbers.
         let _ = scheduler.reinit_after_fork();
+        scheduler.finish_all();
         scheduler.abandon_posts();
         scheduler.hook_library.forget(address.cast());
         scheduler.remote.close();

@@ -2,15 +2,15 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{fn_addr_eq, from_ref};
-use std::sync::atomic::AtomicU64;
 
 use super::hook_library::HookCalls;
 use super::io::Builtin;
 use super::object::{Scheduler, current};
+use super::on_thread::OnThread;
 use super::starved::RETRY_NS;
 use super::trim;
+use crate::engine::context::callback;
 use crate::engine::context::stack::Stack;
-use crate::engine::context::{callback, switch};
 use crate::engine::log::{self, Counted};
 use crate::engine::measure;
 use crate::engine::process::{overflow, signals};
@@ -49,17 +49,10 @@ pub enum Ended {
 pub(super) struct Entered<'s> {
     scheduler: &'s Scheduler,
     /// What was running on this thread before.
-    before: Before,
+    before: OnThread,
     /// A task shares its thread with others, which a cancellation of the thread would not ask.
     /// Last, when the thread has left the scheduler: a request that came meanwhile may unwind.
     _uncancelable: Uncancelable,
-}
-
-/// The fields of the thread-local variable that belong to the running scheduler.
-struct Before {
-    scheduler: *const c_void,
-    current_task: *const c_void,
-    yield_at: *const AtomicU64,
 }
 
 impl Entered<'_> {
@@ -68,24 +61,19 @@ impl Entered<'_> {
         let _uncancelable = Uncancelable::begin();
         scheduler.dispatch.bind();
         scheduler.prepare_budget(true);
-        // SAFETY: the thread's own variable, which lives as long as the thread.
-        let thread = unsafe { &*switch::thread() };
-        let before = Before {
-            scheduler: thread.scheduler.replace(from_ref(scheduler).cast()),
-            current_task: thread.current_task.replace(from_ref(&scheduler.current_task).cast()),
-            yield_at: thread.yield_at.replace(scheduler.dispatch.yield_at()),
+        let here = OnThread {
+            scheduler: from_ref(scheduler).cast(),
+            current_task: from_ref(&scheduler.current_task).cast(),
+            yield_at: scheduler.dispatch.yield_at(),
         };
+        let before = here.install();
         Entered { scheduler, before, _uncancelable }
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        // SAFETY: as in `enter`.
-        let thread = unsafe { &*switch::thread() };
-        thread.yield_at.set(self.before.yield_at);
-        thread.current_task.set(self.before.current_task);
-        thread.scheduler.set(self.before.scheduler);
+        self.before.install();
         self.scheduler.remote.leave();
     }
 }

@@ -383,6 +383,9 @@ impl Scheduler {
     /// is the current one; else leaves the stack for good.
     fn end(&self, task: &Task) {
         log::debug(format_args!("Task {task:p} exited"));
+        if task.at_end.get().is_some() {
+            self.end_belongings(task);
+        }
         let user_state = task.user_state.replace(null_mut());
         if !user_state.is_null() {
             // SAFETY: the state belongs to the task, and its body has returned.

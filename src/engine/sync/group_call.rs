@@ -81,6 +81,9 @@ unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, call: *mut c_void) {
     if result != 0 {
         group.fail(result);
     }
+    if let Some((scheduler, task)) = running_task() {
+        scheduler.finish(task); // Who waits for the members waits for what they have deferred.
+    }
     group.leave(&call.member);
     let _ = exit(); // In a task.
 }

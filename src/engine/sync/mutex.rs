@@ -198,7 +198,6 @@ unsafe fn wake_with_owner_died(scheduler: SchedulerRef, owner: &Task) {
     ));
     // Only after the line: the log callback may lock more mutexes, and the slot will be reused.
     owner.locks.set(0);
-    owner.at_end.set(None);
     for task in scheduler.tasks.iter() {
         let wait = task.wait.get();
         if wait.is(&LOCK) || wait.is(&RELOCK) {

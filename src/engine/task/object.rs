@@ -29,6 +29,7 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 use std::ptr::{null, null_mut};
 
+use super::belongings::Belongings;
 use super::wait::{Outcome, SchedulerRef, Wait};
 use super::wait_node::WaitNode;
 use super::wait_queue::{Links, WaitQueue, Waiter};
@@ -97,7 +98,8 @@ pub struct Task {
     pub stack: Cell<Stack>,
     /// Its size; before the first turn the size asked for, 0 for the scheduler's.
     pub stack_bytes: Cell<usize>,
-    /// The hook that runs when it ends, and how many mutexes it owns.
+    /// The hook that runs when it ends; set if there is more to do then than for most tasks. And how many
+    /// mutexes it owns.
     pub at_end: Cell<Option<AtEnd>>,
     pub locks: Cell<u32>,
     /// Whether it has been woken while it was ready, since it last began to sleep or park.
@@ -120,6 +122,8 @@ pub struct Task {
     pub fiber: Cell<*mut c_void>,
     /// The group that it is a member of, by its address; null for none.
     pub group: Cell<*const c_void>,
+    /// What belongs to it beyond this; null for nothing. The task owns it, and has an end hook then.
+    pub belongings: Cell<*const Belongings>,
     /// The tasks that join this one.
     pub joiners: WaitQueue<WaitNode>,
     /// The slot's index and use count (generation): unique within a scheduler.
@@ -142,7 +146,7 @@ pub struct Words {
     pub abandon: Option<unsafe fn(*mut c_void)>,
 }
 
-/// The hook that runs when a task has ended, after its joiners are woken.
+/// The hook that runs when a task ends, before its joiners are woken.
 ///
 /// # Safety
 /// The scheduler is that of the task.
@@ -186,6 +190,7 @@ impl Default for Task {
             outcome: Cell::new(Outcome::Interrupted),
             links: Links::default(),
             group: Cell::new(null()),
+            belongings: Cell::new(null()),
             deadline_ns: Cell::new(u64::MAX),
             joiners: WaitQueue::default(),
             id: VisibleU64::new(0),
