@@ -139,7 +139,7 @@ struct mj_scheduler *setup_scheduler_with_epoll(void);
 // or a scheduler that is running, is reported in the log and left alone. Does not suspend.
 void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 
-// Runs tasks until none is left, or the run is stopped, or nothing can wake those that are left,
+// Runs tasks until none is left but daemons (mj_task_set_daemon()), or the run is stopped, or nothing can wake those that are left,
 // which is an ERROR line. Tasks that are left stay as they are, and a later run goes on with them.
 // A nested run, on this scheduler or another one on the same thread, is reported and returns at
 // once. mj_run() is the same and says how the run ended.
@@ -168,7 +168,8 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 
 // mj_scheduler_run() with a result: how the run ended. Blocks the thread and does not suspend.
 //
-// Returns 0 when no task is left, also if the run was stopped or a signal came as well;
+// Returns 0 when no task is left, also if the run was stopped or a signal came as well, or when daemons
+// are that did not end in time;
 // MJ_RUN_STOPPED when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are left;
 // MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
 // tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
@@ -379,6 +380,26 @@ typedef void (*mj_defer_fn)(void *argument);
 //   -EPERM   outside a task
 int mj_task_defer(mj_defer_fn function,
                   void *argument);
+
+// Sets whether the running task is a daemon, which at first no task is: one that does not keep a run going,
+// as a heartbeat, a janitor, or a task that accepts. When all other tasks have ended, the daemons are
+// canceled, as by mj_task_cancel(), and the run waits for them to end: 1 s at most, unless
+// mj_scheduler_set_daemon_limit() says otherwise. Those that have not ended by then stay parked, and a WARN
+// line names them; for mj_run() they do not count as left. A task that one of them makes meanwhile, and that
+// is no daemon, keeps the run going as ever. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EPERM  outside a task
+int mj_task_set_daemon(bool daemon);
+
+// Sets how long a run waits for daemons to end, when all other tasks have: 1 s unless set, 0 for one turn of
+// each, MJ_FOREVER until they have ended. It is not waited for what nothing can wake. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  `scheduler` is NULL
+//   -EPERM   the scheduler is running on another thread
+int mj_scheduler_set_daemon_limit(struct mj_scheduler *scheduler,
+                                  uint64_t timeout_ns);
 
 // ---- Yielding, sleeping, waiting for a task -----------------------------------------------------
 

@@ -9,6 +9,7 @@
 
 mod cancel;
 mod channel;
+mod daemon;
 mod deadline;
 mod defer;
 mod fd;

@@ -179,29 +179,27 @@ fn a_wake_up_by_c_ends_no_wait_of_the_rust_api_before_its_time() {
 
 /// Adds to the number at the address.
 unsafe extern "C" fn add_one(number: *mut c_void) {
-    // SAFETY: as below.
+    // SAFETY: the number outlives the scheduler.
     unsafe { *number.cast::<i32>() += 1 };
 }
 
 /// Waits, and says so once it cannot.
 unsafe extern "C" fn cleans_up(number: *mut c_void) {
-    // SAFETY: as below.
+    // SAFETY: as above.
     unsafe { *number.cast::<i32>() += if sleep_in_c() == -libc::ECANCELED { 10 } else { 1000 } };
 }
 
 #[test]
 fn what_a_rust_task_defers_in_c_is_called_however_it_ends() {
     type Body = fn();
-    let ways: [Body; 3] = [|| (), || panic!("on purpose"), || drop(task::park(None))];
+    let ways: [Body; 3] = [|| (), || panic!("on purpose"), || task::park(None).unwrap()];
     for (expected, way) in [1, 1, 11].into_iter().zip(ways) {
         let (scheduler, mut count) = (scheduler(), 0);
         let address = (&raw mut count).cast::<c_void>();
         scheduler.spawn(move || {
-            // SAFETY: the count outlives the scheduler.
-            unsafe { assert_eq!(mj_task_defer(Some(add_one), address), 0) };
+            assert_eq!(mj_task_defer(Some(add_one), address), 0);
             if expected > 10 {
-                // SAFETY: as above.
-                unsafe { assert_eq!(mj_task_defer(Some(cleans_up), address), 0) };
+                assert_eq!(mj_task_defer(Some(cleans_up), address), 0);
             }
             way();
         });

@@ -5,6 +5,8 @@
 
 mod block;
 mod budget;
+mod daemon_end;
+mod daemons;
 mod deadline;
 mod descriptor;
 mod dispatch;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::hooks::{Hooks, call_clock, call_wait};
 use super::scheduler::Scheduler;
 use super::shared::Shared;
+use super::time::to_ns;
 use crate::engine::context::stack;
 use crate::engine::sys::{Error, Result};
 use crate::engine::{log, scheduler};
@@ -28,6 +29,7 @@ pub struct Builder {
     handle_signals: bool,
     report_overflow: Option<bool>,
     report_long_turns: Option<Duration>,
+    daemon_limit: Option<Duration>,
     hooks: Hooks,
 }
 
@@ -83,6 +85,27 @@ impl Builder {
     /// ```
     pub fn guard_size(mut self, bytes: usize) -> Builder {
         self.guard_size = Some(bytes);
+        self
+    }
+
+    /// How long a run waits for [daemons](crate::task::Builder::daemon) to end, when all other tasks have; a
+    /// second unless set. [`Duration::MAX`] is for ever.
+    ///
+    /// ```
+    /// use majjen::{Builder, Ended, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Builder::new().daemon_limit(Duration::from_millis(1)).build()?;
+    /// let long = Duration::from_secs(3600);
+    /// let daemon = task::Builder::new().daemon(true);
+    /// let stays = daemon.spawn_on(&scheduler, move || task::shield(|| task::sleep(long)))?;
+    /// scheduler.spawn(|| task::yield_now());
+    /// assert_eq!(scheduler.run()?, Ended::Completed);
+    /// assert!(!stays.is_finished()); // A line in the log says so.
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn daemon_limit(mut self, limit: Duration) -> Builder {
+        self.daemon_limit = Some(limit);
         self
     }
 
@@ -237,6 +260,9 @@ impl Builder {
             core.tasks.set_guard_size(bytes)?;
         }
         core.report_overflow(self.report_overflow.unwrap_or(true))?;
+        if let Some(limit) = self.daemon_limit {
+            core.set_daemon_limit(to_ns(limit));
+        }
         scheduler.report_long_turns(self.report_long_turns);
         if has_wait {
             core.set_wait_function(Some(call_wait), hooks, None);

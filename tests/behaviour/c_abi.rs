@@ -195,6 +195,16 @@ impl Api for CAbi {
         Ok((left_ns != u64::MAX).then_some(Duration::from_nanos(left_ns)))
     }
 
+    fn with_daemon_limit(limit: Duration) -> CAbi {
+        let api = CAbi::new();
+        assert_eq!(mj_scheduler_set_daemon_limit(api.scheduler(), ns(Some(limit))), 0);
+        api
+    }
+
+    fn set_daemon(daemon: bool) {
+        assert_eq!(mj_task_set_daemon(daemon), 0);
+    }
+
     fn shield<R>(body: impl FnOnce() -> R) -> R {
         let mut old = false;
         assert_eq!(mj_task_set_cancelable(false, &raw mut old), 0);

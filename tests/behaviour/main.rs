@@ -14,6 +14,7 @@ macro_rules! behaviours {
 
 mod c_abi;
 mod cancel;
+mod daemons;
 mod descriptors;
 mod files;
 mod groups;
@@ -85,6 +86,10 @@ trait Api: Clone + 'static {
     /// Sets the deadline of the running task: so long from now, or none. Returns how long it was until the
     /// one before, if there was one.
     fn set_deadline(after: Option<Duration>) -> Result<Option<Duration>, i32>;
+    /// A scheduler that waits so long for daemons to end.
+    fn with_daemon_limit(limit: Duration) -> Self;
+    /// Sets whether the running task is a daemon.
+    fn set_daemon(daemon: bool);
     /// Calls a function, in which a cancellation of the running task is held.
     fn shield<R>(body: impl FnOnce() -> R) -> R;
 }

@@ -152,6 +152,15 @@ impl Api for RustApi {
         Ok(old.map(|old| old - Instant::now()))
     }
 
+    fn with_daemon_limit(limit: Duration) -> RustApi {
+        let scheduler = Scheduler::builder().daemon_limit(limit).build().unwrap();
+        RustApi { scheduler: Rc::new(scheduler), has_failed: Rc::default() }
+    }
+
+    fn set_daemon(daemon: bool) {
+        task::current().unwrap().set_daemon(daemon);
+    }
+
     fn shield<R>(body: impl FnOnce() -> R) -> R {
         task::shield(body)
     }

@@ -328,6 +328,11 @@ unsafe extern "C" {
     pub safe fn mj_scheduler_wake(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int;
     pub safe fn mj_scheduler_cancel(scheduler: *mut mj_scheduler, id: mj_task_id) -> c_int;
     pub safe fn mj_task_defer(function: Option<mj_defer_fn>, argument: *mut c_void) -> c_int;
+    pub safe fn mj_task_set_daemon(daemon: bool) -> c_int;
+    pub safe fn mj_scheduler_set_daemon_limit(
+        scheduler: *mut mj_scheduler,
+        timeout_ns: u64,
+    ) -> c_int;
     pub safe fn mj_task_yield();
     pub safe fn mj_yield() -> c_int;
     pub safe fn mj_task_sleep_ns(nanoseconds: u64);

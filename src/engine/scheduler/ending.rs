@@ -17,7 +17,7 @@ use super::on_thread::OnThread;
 use super::spare::SPARE_BYTES;
 use crate::engine::context::callback;
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Belongings, Deferrable, Deferred, Part, SchedulerRef, State, Task};
+use crate::engine::task::{Belongings, Deferrable, Deferred, Part, State, Task};
 
 const _: () = assert!(size_of::<Belongings>() <= SPARE_BYTES && size_of::<Part>() <= SPARE_BYTES);
 
@@ -27,12 +27,6 @@ pub fn defer(function: Deferrable, argument: *mut c_void) -> Result<()> {
     let belongings = scheduler.belongings(task)?;
     belongings.push(Deferred { function, argument }, || Some(scheduler.spare.take()?.cast()))
 }
-
-/// The end hook of a task that has no other one.
-///
-/// # Safety
-/// None.
-unsafe fn nothing(_: SchedulerRef, _: &Task) {}
 
 impl Scheduler {
     /// What belongs to a task, made if there is none.
@@ -48,9 +42,7 @@ impl Scheduler {
             memory.as_ref()
         };
         task.belongings.set(belongings);
-        if task.at_end.get().is_none() {
-            task.at_end.set(Some(nothing));
-        }
+        task.expect_end();
         Ok(belongings)
     }
 
@@ -84,6 +76,7 @@ impl Scheduler {
             // SAFETY: a task of this scheduler.
             unsafe { at_end(self.as_ref(), task) };
         }
+        self.set_daemon(task, false);
         task.set_state(State::Exited);
     }
 

@@ -7,28 +7,28 @@ use crate::engine::log::{self, Counted};
 use crate::engine::sys::{self, Error};
 
 impl Scheduler {
-    /// Whether there are tasks, or messages of other threads, which may make some.
-    pub(super) fn has_work(&self) -> bool {
-        self.tasks.alive() > 0 || !self.posts.is_empty() || self.remote.has_messages()
-    }
-
     /// Whether there is nothing to do but wait.
     pub(super) fn is_idle(&self) -> bool {
-        let waits =
-            if self.posts.is_empty() { self.tasks.alive() > 0 } else { self.posts.is_starved() };
+        let waits = if self.posts.is_empty() {
+            self.others_than_daemons() > 0 || self.daemons.are_ending()
+        } else {
+            self.posts.is_starved()
+        };
         waits && self.run_queue.is_empty() && self.remote.is_idle()
     }
 
     /// The timeout of phase 3; `None` if nothing could end the wait.
     pub(super) fn idle_timeout_ns(&self) -> Option<u64> {
-        match self.timers.next_deadline_ns() {
+        let timeout_ns = match self.timers.next_deadline_ns() {
             Some(deadline_ns) if deadline_ns != NEVER => {
-                Some(deadline_ns.saturating_sub(self.time.clock.now_ns()))
+                deadline_ns.saturating_sub(self.time.clock.now_ns())
             }
             // One past the end of the clock wakes nobody.
-            _ if self.may_be_woken() || self.posts.may_come() => Some(u64::MAX),
-            _ => self.waits_for_others().then_some(u64::MAX),
-        }
+            _ if self.may_be_woken() || self.posts.may_come() => u64::MAX,
+            _ if self.waits_for_others() => u64::MAX,
+            _ => return None,
+        };
+        Some(self.daemons.limit(timeout_ns, &self.time.clock))
     }
 
     /// Whether anything but a timer could make a task ready.
@@ -45,12 +45,13 @@ impl Scheduler {
     /// Whether another thread may make a task ready. Says so once a run, since it may never do so.
     fn waits_for_others(&self) -> bool {
         let may_be = self.remote.has_wakers();
-        if may_be && !self.io.has_told_of_others.replace(true) {
+        if may_be && !self.daemons.are_ending() && !self.io.has_told_of_others.replace(true) {
+            let left = self.others_than_daemons();
             log::warn(format_args!(
                 "{}, and nothing on this thread can wake {}: the run waits for other threads, which \
                  have a handle to the scheduler or an end of a channel between threads",
-                Counted(self.tasks.alive(), "task is parked", "tasks are parked"),
-                if self.tasks.alive() == 1 { "it" } else { "any of them" }
+                Counted(left, "task is parked", "tasks are parked"),
+                if left == 1 { "it" } else { "any of them" }
             ));
         }
         may_be
@@ -84,7 +85,7 @@ impl Scheduler {
 
     #[cold]
     pub(super) fn report_deadlock(&self) -> Error {
-        let left = self.tasks.alive();
+        let left = self.others_than_daemons();
         if self.tasks.starved.is_empty() {
             log::error(format_args!(
                 "deadlock: {}, and no timer, descriptor or wait function can wake {}; the run ends \

@@ -23,6 +23,7 @@ use crate::engine::time::{Clock, ClockFunction};
 use crate::engine::watchdog::Watch;
 
 use super::budget::Budget;
+use super::daemons::Daemons;
 use super::dispatch::Dispatch;
 use super::hook_library::HookLibrary;
 use super::io::{Builtin, Io, WaitFunction};
@@ -59,6 +60,8 @@ pub struct Scheduler {
     pub io: Io,
     /// What a turn may do in calls that complete without waiting.
     pub(super) budget: Budget,
+    /// Which tasks do not keep a run going.
+    pub(super) daemons: Daemons,
     /// Memory for what outlives the call that has it.
     pub spare: Spare,
     /// Chooses among the ready cases of a select.
@@ -124,6 +127,7 @@ impl Scheduler {
             tasks: Tasks::new(),
             io: Io::new(remote.wake_up_fd())?,
             budget: Budget::new(),
+            daemons: Daemons::new(),
             spare: Spare::new(),
             random: Random::new(),
             trim: Trim::new(),

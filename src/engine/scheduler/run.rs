@@ -36,7 +36,7 @@ use crate::engine::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// All tasks have ended.
+    /// All tasks have ended, but for [daemons](crate::task::Builder::daemon) that did not in time.
     Completed,
     /// It was stopped, and tasks are left.
     Stopped,
@@ -109,6 +109,7 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls) -> Result<Ended> {
     let attached = scheduler.hook_library.attach(calls, address, &scheduler.current_task);
     scheduler.tasks.starved.retry_all(&scheduler.run_queue);
     scheduler.time.begin_loop();
+    scheduler.daemons.begin_run();
     scheduler.io.has_told_of_others.set(false);
     log::info(format_args!(
         "Scheduler starting with {} runnable tasks, {} sleeping",
@@ -136,7 +137,11 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls) -> Result<Ended> {
         }
     }
     // Asked again: a log callback may have made a task.
-    let ended = match (scheduler.tasks.alive(), signal) {
+    let left = match scheduler.remote.is_stopped() {
+        true => scheduler.tasks.alive(),
+        false => scheduler.others_than_daemons(),
+    };
+    let ended = match (left, signal) {
         (0, _) => Ended::Completed,
         (_, 0) => Ended::Stopped,
         (_, signal) => Ended::Signal(signal),
@@ -200,9 +205,13 @@ impl Scheduler {
                         let maintenance_ns = self.until_maintenance(now);
                         self.wait(timeout_ns.min(maintenance_ns), timeout_ns <= maintenance_ns);
                     }
+                    None if self.daemons.give_up() => {}
                     None => return Err(self.report_deadlock()),
                 }
             }
+        }
+        if !self.remote.is_stopped() {
+            self.end_daemons();
         }
         Ok(())
     }

@@ -110,6 +110,8 @@ pub struct Task {
     pub unhooked: Cell<bool>,
     /// How many results of waits it was given since it was canceled, or told so last.
     pub calls_while_canceled: Cell<u8>,
+    /// Whether it does not keep a run going. Only the scheduler sets it, which counts them.
+    pub daemon: Cell<bool>,
     /// How often its body has returned in turns that follow each other; and the number of turns at the last
     /// time, if there was one.
     pub returns: Cell<u16>,
@@ -182,6 +184,7 @@ impl Default for Task {
             shielded: Cell::new(false),
             unhooked: Cell::new(false),
             calls_while_canceled: Cell::new(0),
+            daemon: Cell::new(false),
             returns: Cell::new(0),
             returned_at: Cell::new(0),
             words: Cell::new(None),
@@ -239,6 +242,16 @@ impl Task {
             && self.group.get().is_null()
             && self.joiners.is_empty()
             && self.name.get()[0] == 0
+    }
+
+    /// There is more to do when it ends than for most tasks: it has an end hook from now on.
+    pub fn expect_end(&self) {
+        /// # Safety
+        /// None.
+        unsafe fn nothing(_: SchedulerRef, _: &Task) {}
+        if self.at_end.get().is_none() {
+            self.at_end.set(Some(nothing));
+        }
     }
 
     /// Whether the task is parked, as opposed to ready, running or ended.

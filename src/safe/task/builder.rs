@@ -23,6 +23,7 @@ use crate::safe::scheduler::Scheduler;
 pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
+    daemon: bool,
 }
 
 impl Builder {
@@ -71,6 +72,31 @@ impl Builder {
     /// ```
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Whether the task is a daemon, which does not keep a run going: a heartbeat, a janitor, a task that
+    /// accepts. When all other tasks have ended, the daemons are canceled, and the run waits for them to end:
+    /// as long as [`daemon_limit`](crate::Builder::daemon_limit) says. Those that have not by then stay as
+    /// they are, and a WARN line in the log names them.
+    ///
+    /// ```
+    /// use majjen::{Ended, Scheduler, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let heartbeat = task::Builder::new().daemon(true).spawn_on(&scheduler, || -> () {
+    ///     loop {
+    ///         task::sleep(Duration::from_secs(1)).unwrap(); // Unwinds it at the end.
+    ///     }
+    /// })?;
+    /// scheduler.spawn(|| task::sleep(Duration::from_millis(1)));
+    /// assert_eq!(scheduler.run()?, Ended::Completed);
+    /// assert!(heartbeat.is_finished());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn daemon(mut self, daemon: bool) -> Builder {
+        self.daemon = daemon;
         self
     }
 
@@ -126,6 +152,6 @@ impl Builder {
     }
 
     pub(super) fn options(&self) -> Options<'_> {
-        Options { name: self.name.as_deref(), stack_size: self.stack_size }
+        Options { name: self.name.as_deref(), stack_size: self.stack_size, daemon: self.daemon }
     }
 }

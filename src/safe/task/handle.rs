@@ -138,6 +138,25 @@ impl Task {
         }
     }
 
+    /// Sets whether the task is a daemon: [`Builder::daemon`](super::Builder::daemon). Does nothing to one that
+    /// has ended.
+    ///
+    /// ```
+    /// use majjen::{Scheduler, task};
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// let waits = scheduler.spawn(|| task::park(None));
+    /// waits.task().set_daemon(true);
+    /// scheduler.run()?; // Cancels it at once.
+    /// assert!(waits.join().is_err());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn set_daemon(&self, daemon: bool) {
+        if let Some((core, task)) = self.shared.as_ref().and_then(|shared| shared.task(self.id)) {
+            core.set_daemon(task, daemon);
+        }
+    }
+
     /// Whether the task has ended, or was given up with its scheduler.
     ///
     /// ```

@@ -22,6 +22,7 @@ static WORDS: Words = Words {
 pub struct Options<'o> {
     pub name: Option<&'o str>,
     pub stack_size: Option<usize>,
+    pub daemon: bool,
 }
 
 impl Options<'_> {
@@ -56,6 +57,9 @@ impl Options<'_> {
         }
         if let Some(bytes) = stack_size {
             task.stack_bytes.set(bytes);
+        }
+        if self.daemon {
+            core.set_daemon(task, true);
         }
         if let Some(record) = Record::of(task) {
             record.enter_group(task);
