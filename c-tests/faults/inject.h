@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -22,6 +23,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 // The functions that can fail. MEMORY is malloc() and its family.
 typedef enum call {
@@ -65,6 +67,9 @@ typedef enum call {
   CLOCK_GETTIME,
   READV,
   PREAD,
+  PIPE2,
+  PIDFD_OPEN,
+  POSIX_SPAWNP,
 } call;
 
 // Threads of a scenario count together.
@@ -230,6 +235,7 @@ long syscall(long number, ...) {
     FAIL_IF_HIT(EPOLL_PWAIT2);
     if (no_pwait2) return errno = ENOSYS, -1;
   }
+  if (number == SYS_pidfd_open) FAIL_IF_HIT(PIDFD_OPEN);
   if (number == SYS_recvfrom) FAIL_IF_HIT(RECVFROM);
   if (number == SYS_sendto) FAIL_IF_HIT(SENDTO);
   va_list arguments;
@@ -414,6 +420,19 @@ int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*
   REAL(pthread_create);
   if (HITS(PTHREAD_CREATE)) return fault.error;
   return real(thread, attributes, body, argument);
+}
+
+int pipe2(int ends[2], int flags) {
+  REAL(pipe2);
+  FAIL_IF_HIT(PIPE2);
+  return real(ends, flags);
+}
+
+int posix_spawnp(pid_t* pid, const char* program, const posix_spawn_file_actions_t* actions,
+                 const posix_spawnattr_t* attributes, char* const arguments[], char* const environment[]) {
+  REAL(posix_spawnp);
+  if (HITS(POSIX_SPAWNP)) return fault.error;
+  return real(pid, program, actions, attributes, arguments, environment);
 }
 
 int clock_gettime(clockid_t clock, struct timespec* now) {

@@ -838,6 +838,10 @@ static void close_server(void) {
 
 #include "pool.h"
 
+// ---- children ----
+
+#include "children.h"
+
 // ---- All of them ----
 
 typedef struct scenario {
@@ -877,6 +881,7 @@ static const scenario scenarios[] = {
     {"channels between threads", NULL, cross, release_channels, false},
     {"a channel to a thread", NULL, cross_to_thread, release_channels, false},
     {"the pool", write_whole_file, use_pool, remove_whole_file, false},
+    {"children", NULL, use_children, no_children_are_left, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

@@ -99,6 +99,9 @@ static const target system_calls[] = {
     {READV, "readv", STORM, HARMLESS, {EINTR}},
     {PREAD, "pread", EVER, HARMFUL, {EIO, ENXIO, ENOMEM}},
     {PREAD, "pread", STORM, HARMLESS, {EINTR}},
+    {PIPE2, "pipe2", EVER, HARMFUL, {EMFILE, ENFILE}},
+    {PIDFD_OPEN, "pidfd_open", EVER, HARMLESS, {ENOSYS, EPERM, EACCES, EINVAL, EMFILE, ENOMEM}},
+    {POSIX_SPAWNP, "posix_spawnp", EVER, HARMFUL, {EAGAIN, ENOMEM, ENOENT}},
     {0, NULL, EVER, HARMFUL, {0}},
 };
 

@@ -178,11 +178,16 @@ impl Child {
 
     /// Waits until it may have ended.
     fn wait_once(&self, limit: Limit, pauses: &mut Pauses) -> Result<()> {
-        match self.fd.filter(|_| !pauses.have_begun()) {
-            // One that is traced has ended for its tracer first.
-            Some(fd) => wait_fd(fd, READABLE, limit).map(|_| pauses.begin()),
-            None => pauses.wait(limit),
+        if let Some(fd) = self.fd.filter(|_| !pauses.have_begun()) {
+            // It has ended now, or cannot be waited for by this, as where there are too many such waits. One that
+            // is traced has ended for its tracer first.
+            match wait_fd(fd, READABLE, limit) {
+                Ok(_) | Err(Error::OutOfMemory | Error::Os(_)) => pauses.begin(),
+                Err(error) => return Err(error),
+            }
+            return Ok(());
         }
+        pauses.wait(limit)
     }
 
     /// Sends a signal, to the group if it leads one. [`Error::NoSuchTask`] once it has been waited for.
@@ -214,17 +219,18 @@ impl Child {
         this.after.set(After::Released);
         this.pipes.close();
         let _ = this.signal(libc::SIGTERM); // It may have ended.
-        if !this.has_ended_within(grace_ns) {
+        if !this.has_ended_within(grace_ns, 0) {
             let _ = this.signal(libc::SIGKILL);
-            this.has_ended_within(u64::MAX);
+            this.has_ended_within(u64::MAX, u64::MAX);
         } else if this.leads_group {
             let _ = this.signal(libc::SIGKILL); // For the others: the number is still the group's.
         }
         this.status().unwrap_or(Err(Error::Os(libc::ECHILD)))
     }
 
-    /// Waits until it has ended, and is still in the system's list of processes.
-    fn has_ended_within(&self, ns: u64) -> bool {
+    /// Waits until it has ended, and is still in the system's list of processes. Where the task cannot wait, since
+    /// its scheduler is being destroyed or there is no memory, it blocks the thread for `blocking_ns`.
+    fn has_ended_within(&self, ns: u64, blocking_ns: u64) -> bool {
         let mut deadline = Deadline::after_ns(ns);
         let mut pauses = Pauses::new();
         while self.state.get() == State::Runs && sys::look_at_child(self.pid, false) == Look::Runs {
@@ -236,8 +242,7 @@ impl Child {
             match regardless(|| self.wait_once(limit, &mut pauses)).flatten() {
                 Ok(()) | Err(Error::Interrupted) => {}
                 Err(Error::TimedOut) => return false,
-                // The scheduler is being destroyed, or there is no memory.
-                Err(_) => return self.blocks_until_ended(0),
+                Err(_) => return self.blocks_until_ended(blocking_ns),
             }
         }
         true

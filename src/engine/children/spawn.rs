@@ -7,7 +7,7 @@ use std::ptr::null;
 use super::child::Child;
 use super::orphans;
 use crate::engine::scheduler::close_fd;
-use crate::engine::sys::{self, Beginning, ErrnoGuard, Error, Result};
+use crate::engine::sys::{self, Beginning, ErrnoGuard, Error, Result, Source};
 
 /// What one of a child's first three descriptors is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,24 +68,28 @@ impl Pipes {
 }
 
 /// The child's ends, which this process has until it has begun.
-struct Ends([Option<c_int>; 3]);
+struct Ends([Source; 3]);
 
 impl Ends {
     /// Opens what it is to have.
     fn open(descriptors: [Descriptor; 3], pipes: &Pipes) -> Result<Ends> {
-        let mut ends = Ends([None; 3]);
+        let mut ends = Ends([Source::Same; 3]);
         for (number, descriptor) in descriptors.into_iter().enumerate() {
             ends.0[number] = match descriptor {
-                Descriptor::Inherited => None,
-                Descriptor::Output => Some(sys::copy_from_three_on(ends.0[1].unwrap_or(1))?),
-                Descriptor::Null => Some(sys::open_null()?),
+                Descriptor::Inherited => Source::Same,
+                Descriptor::Output => match ends.0[1] {
+                    Source::Null => Source::Null,
+                    Source::Same => Source::File(sys::copy_from_three_on(1)?),
+                    Source::File(fd) => Source::File(sys::copy_from_three_on(fd)?),
+                },
+                Descriptor::Null => Source::Null,
                 // Under a number that the others do not take.
-                Descriptor::File(fd) => Some(sys::copy_from_three_on(fd)?),
+                Descriptor::File(fd) => Source::File(sys::copy_from_three_on(fd)?),
                 Descriptor::Pipe => {
                     let [reader, writer] = sys::pipe()?;
                     let (its, ours) = if number == 0 { (reader, writer) } else { (writer, reader) };
                     pipes.0[number].set(Some(ours));
-                    Some(its)
+                    Source::File(its)
                 }
             };
         }
@@ -95,7 +99,11 @@ impl Ends {
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        self.0.into_iter().flatten().for_each(sys::close);
+        for source in self.0 {
+            if let Source::File(fd) = source {
+                sys::close(fd);
+            }
+        }
     }
 }
 

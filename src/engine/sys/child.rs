@@ -11,6 +11,17 @@ use super::error::{Error, Result};
 /// A number of a process.
 pub type Pid = libc::pid_t;
 
+/// What becomes one of a child's first three descriptors.
+#[derive(Clone, Copy)]
+pub enum Source {
+    /// This process's.
+    Same,
+    /// /dev/null.
+    Null,
+    /// The file of a descriptor from 3 on.
+    File(c_int),
+}
+
 /// How a child is to begin. What it inherits else is as execve(2) says.
 pub struct Beginning<'a> {
     /// The program, which is looked for in PATH if its name has no slash, and what it is told.
@@ -18,8 +29,7 @@ pub struct Beginning<'a> {
     /// NULL for this process's.
     pub environment: *const *const c_char,
     pub directory: Option<&'a CStr>,
-    /// What becomes its first three descriptors; nothing for this process's. None is less than 3.
-    pub descriptors: [Option<c_int>; 3],
+    pub descriptors: [Source; 3],
     pub leads_group: bool,
 }
 
@@ -95,11 +105,22 @@ impl Drop for Attributes {
 pub unsafe fn spawn(beginning: &Beginning<'_>) -> Result<Pid> {
     let attributes = Attributes::new(beginning.leads_group)?;
     let mut actions = Actions::new()?;
-    for (number, fd) in (0..).zip(beginning.descriptors) {
-        let Some(fd) = fd else { continue };
-        // SAFETY: initialized.
+    for (number, source) in (0..).zip(beginning.descriptors) {
+        // SAFETY: initialized, and a C string.
         check_number(unsafe {
-            libc::posix_spawn_file_actions_adddup2(&mut actions.0, fd, number)
+            match source {
+                Source::Same => 0,
+                Source::File(fd) => {
+                    libc::posix_spawn_file_actions_adddup2(&mut actions.0, fd, number)
+                }
+                Source::Null => libc::posix_spawn_file_actions_addopen(
+                    &mut actions.0,
+                    number,
+                    c"/dev/null".as_ptr(),
+                    libc::O_RDWR,
+                    0,
+                ),
+            }
         })?;
     }
     if let Some(directory) = beginning.directory {
@@ -232,13 +253,4 @@ pub fn copy_from_three_on(fd: c_int) -> Result<c_int> {
     // SAFETY: no preconditions.
     let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
     if copy < 0 { Err(last_error()) } else { Ok(copy) }
-}
-
-/// /dev/null, for reading and writing, under a number from 3 on.
-pub fn open_null() -> Result<c_int> {
-    // SAFETY: a C string.
-    let fd = uncancelable(|| unsafe {
-        libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC)
-    });
-    if fd < 0 { Err(last_error()) } else { from_three_on(fd) }
 }
