@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,5 +27,7 @@ int fetch(page *to, uint64_t timeout_ns);
 job *read_job(void);
 void do_job(job *todo);
 void use(job *done);
+void read_configuration(void);
+void stop_accepting(void);
 void take_line(client *of, char *line, size_t bytes);
 void send_message(client *to, const message *sent);

@@ -9,6 +9,7 @@
 //   Schedulers
 //   Tasks
 //   Yielding, sleeping, waiting for a task
+//   Waiting for signals
 //   Deadlines
 //   Stopping a run, also from other threads
 //   From other threads
@@ -464,6 +465,62 @@ int mj_task_park(uint64_t timeout_ns);
 //   -EDEADLK    the id is the caller's own
 //   -EINTR, -ECANCELED, -ENOMEM, -EPERM  as mj_sleep_ns()
 int mj_task_join(mj_task_id id, uint64_t timeout_ns);
+
+// ---- Waiting for signals ------------------------------------------------------------------------
+
+// A signal that has come: what siginfo_t of sigaction(2) says of it. See mj_signal_wait().
+typedef struct mj_signal_info {
+  // Its number.
+  int signal;
+  // Why it was sent, `si_code`: SI_USER by kill(2), SI_QUEUE by sigqueue(3), CLD_EXITED of a child.
+  int code;
+  // The process that has sent it, or the child; 0 if it was the kernel or a timer.
+  pid_t pid;
+  // The user of that process.
+  uid_t uid;
+  // The number that sigqueue(3) or a timer has sent along; for SIGCHLD the status of the child. Else 0.
+  int value;
+  // The same as a pointer, if it was sent as one.
+  void *pointer;
+  // The library's: 0.
+  void *reserved[4];
+} mj_signal_info;
+
+// Suspends the running task until one of `count` signals comes, for at most `timeout_ns`. If `info` is not NULL it
+// is told what is known of the signal. mj_task_wake() has no effect on it. Signals that are to stop the run of a
+// scheduler of setup_scheduler_with_epoll() stop none while a task of the process waits for them. May suspend.
+//
+// The task keeps the signals from its first wait on, also between its waits, until it waits for others, calls
+// mj_signal_release(), or ends. All that time a handler of the library takes them, on whichever thread they come,
+// so no thread needs to block or to unblock them, and system calls of other threads go on (SA_RESTART). One
+// that comes between two waits ends the next one at once, so a loop misses none. As the kernel does with
+// signals that are blocked, one is kept of each number, with what was known of the first; that holds for
+// real-time signals too: to get each of those, with its value, read a signalfd(2).
+//
+// Each task that has the signal is told, in each scheduler of the process. A handler of the program is not
+// called meanwhile. When no task has it any more, the disposition is again what it was, unless the program has
+// set another one, and a signal that has come and that no task has been told of is sent to the process again: so
+// a SIGTERM that nobody waits for any more still ends it. In a child of fork(), until it goes on with the run, a
+// signal has the effect that it has without the library.
+//
+// Returns the number of the signal; of several that have come the lowest. Errors, with which `info` is left alone:
+//   -EINVAL     `count` is 0, or one of them cannot be waited for: SIGKILL, SIGSTOP, those of faults (SIGSEGV,
+//               SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS), those of the C library (32, 33), or no signal at all
+//   -ETIMEDOUT  none has come in time
+//   -ECANCELED  the task is canceled and none has come, or it is marked as ended
+//   -ENOMEM     out of memory
+//   -EPERM      not called from a task; this is also logged
+int mj_signal_wait(const int *signals,
+                   size_t count,
+                   struct mj_signal_info *info,
+                   uint64_t timeout_ns);
+
+// Gives back the signals that the running task has waited for, as its end does: see mj_signal_wait(). For a task
+// that goes on and is not interested any more, as in a second SIGINT, which then kills as usual. Does not suspend.
+//
+// Returns 0, also if it has none. Errors:
+//   -EPERM  not called from a task; this is also logged
+int mj_signal_release(void);
 
 // ---- Deadlines ----------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ mod post;
 mod process;
 mod remote;
 mod scheduler;
+mod signal;
 mod stack;
 mod stream;
 mod suspend;

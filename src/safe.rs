@@ -82,6 +82,7 @@ mod record;
 mod remote;
 mod scheduler;
 mod shared;
+pub mod signal;
 mod stop;
 pub mod sync;
 pub mod task;

@@ -1,5 +1,6 @@
 //! State that is shared with other threads, signal handlers and children of fork().
 
+mod arrivals;
 pub mod atomic;
 mod futex;
 mod identity;
@@ -14,6 +15,7 @@ mod remote;
 mod remote_block;
 mod ring;
 
+pub use arrivals::Arrivals;
 pub use futex::Futex;
 pub use identity::this_process;
 pub use inbox::{Message, Queue};

@@ -145,6 +145,25 @@ pub type mj_abandon_fn = Option<unsafe extern "C" fn(argument: *mut c_void)>;
 /// std::terminate(), after a line on stderr.
 pub type mj_offload_fn = Option<unsafe extern "C" fn(argument: *mut c_void)>;
 
+/// A signal that has come: what siginfo_t of sigaction(2) says of it. See mj_signal_wait().
+#[repr(C)]
+pub struct mj_signal_info {
+    /// Its number.
+    pub signal: c_int,
+    /// Why it was sent, `si_code`: SI_USER by kill(2), SI_QUEUE by sigqueue(3), CLD_EXITED of a child.
+    pub code: c_int,
+    /// The process that has sent it, or the child; 0 if it was the kernel or a timer.
+    pub pid: libc::pid_t,
+    /// The user of that process.
+    pub uid: libc::uid_t,
+    /// The number that sigqueue(3) or a timer has sent along; for SIGCHLD the status of the child. Else 0.
+    pub value: c_int,
+    /// The same as a pointer, if it was sent as one.
+    pub pointer: *mut c_void,
+    /// The library's: 0.
+    pub reserved: [*mut c_void; 4],
+}
+
 /// What kind of function mj_offload_in() is given.
 #[repr(C)]
 pub enum mj_offload_class {

@@ -26,6 +26,7 @@ mod remote;
 mod remote_channel;
 mod runs;
 mod rust_api;
+mod signals;
 mod stacks;
 mod sync;
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Api, End, Events, MS};
@@ -91,10 +91,14 @@ fn a_sleep_for_ever_does_not_end_a_run_that_goes_on<D: Api>() {
     assert_eq!(api.run(), End::Completed);
 }
 
-fn a_signal_ends_a_run<D: Api>() {
-    // A signal stops all schedulers that handle it.
+/// Signals are the process's: one test at a time.
+pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn a_signal_ends_a_run<D: Api>() {
+    let _alone = alone();
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // Shells start background jobs with SIGINT ignored, and a run does not handle an ignored
         // signal.

@@ -214,7 +214,9 @@ impl Types {
             "unsigned int" | "unsigned" => "c_uint".to_owned(),
             "unsigned long" => "c_ulong".to_owned(),
             of_libc @ ("FILE" | "addrinfo" | "iovec" | "mode_t" | "msghdr" | "nfds_t" | "off_t"
-            | "pollfd" | "sockaddr" | "stat" | "socklen_t") => format!("libc::{of_libc}"),
+            | "pid_t" | "pollfd" | "sockaddr" | "stat" | "socklen_t" | "uid_t") => {
+                format!("libc::{of_libc}")
+            }
             "va_list" => "va_list".to_owned(),
             function if self.functions.contains(function) && stars > 0 => {
                 stars -= 1;

@@ -52,6 +52,25 @@ pub type mj_go_fn = unsafe extern "C" fn(argument: *mut c_void);
 pub type mj_defer_fn = unsafe extern "C" fn(argument: *mut c_void);
 
 #[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_signal_info {
+    pub signal: c_int,
+    pub code: c_int,
+    pub pid: libc::pid_t,
+    pub uid: libc::uid_t,
+    pub value: c_int,
+    pub pointer: *mut c_void,
+    pub reserved: [*mut c_void; 4],
+}
+
+impl Default for mj_signal_info {
+    fn default() -> mj_signal_info {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
+#[repr(C)]
 pub struct mj_remote {
     _opaque: [u8; 0],
 }
@@ -342,6 +361,13 @@ unsafe extern "C" {
     pub safe fn mj_task_sleep_until_ns(deadline_ns: u64) -> c_int;
     pub safe fn mj_task_park(timeout_ns: u64) -> c_int;
     pub safe fn mj_task_join(id: mj_task_id, timeout_ns: u64) -> c_int;
+    pub safe fn mj_signal_wait(
+        signals: *const c_int,
+        count: usize,
+        info: *mut mj_signal_info,
+        timeout_ns: u64,
+    ) -> c_int;
+    pub safe fn mj_signal_release() -> c_int;
     pub safe fn mj_deadline_after(timeout_ns: u64) -> u64;
     pub safe fn mj_deadline_left(deadline_ns: u64) -> u64;
     pub safe fn mj_task_set_deadline(deadline_ns: u64, old: *mut u64) -> c_int;

@@ -25,6 +25,7 @@ impl Scheduler {
             }
             // One past the end of the clock wakes nobody.
             _ if self.may_be_woken() || self.posts.may_come() => u64::MAX,
+            _ if self.signals.are_awaited() => u64::MAX,
             _ if self.waits_for_others() => u64::MAX,
             _ => return None,
         };

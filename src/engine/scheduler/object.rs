@@ -26,6 +26,7 @@ use super::budget::Budget;
 use super::daemons::Daemons;
 use super::dispatch::Dispatch;
 use super::hook_library::HookLibrary;
+use super::interests::Signals;
 use super::io::{Builtin, Io, WaitFunction};
 use super::post_queue::Posts;
 use super::random::Random;
@@ -76,6 +77,8 @@ pub struct Scheduler {
     pub(super) watch: Watch,
     /// What libmajjen-hook is told of it.
     pub(super) hook_library: HookLibrary,
+    /// The signals that its tasks wait for.
+    pub(super) signals: Signals,
     pub(super) options: Options,
 }
 
@@ -135,6 +138,7 @@ impl Scheduler {
             remote,
             watch: Watch::new(),
             hook_library: HookLibrary::new(),
+            signals: Signals::new(),
             options: Options {
                 handle_signals,
                 report_overflow: Cell::new(handle_signals),

@@ -8,15 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::memory::{map, unmap};
 
-#[cfg(test)]
-pub use libc::SIGUSR1;
-pub use libc::{SIGINT, SIGPIPE, SIGTERM};
-
-/// What a signal did before [`handle_signal`].
-pub struct SavedAction {
-    signal: c_int,
-    action: libc::sigaction,
-}
+pub use libc::{
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+    SIGWINCH,
+};
 
 /// Whether the signal's action is SIG_DFL.
 pub fn has_default_action(signal: c_int) -> bool {
@@ -32,28 +27,95 @@ pub(super) fn action_now(signal: c_int) -> Option<libc::sigaction> {
     known.then_some(action)
 }
 
-/// Installs a handler, which runs on the thread's alternate stack if it has one, since a task's may
-/// be small. The handler must be async-signal-safe.
-pub fn handle_signal(signal: c_int, handler: extern "C" fn(c_int)) -> Option<SavedAction> {
-    // SAFETY: see action_now.
-    let (mut action, mut saved): (libc::sigaction, libc::sigaction) =
-        unsafe { (zeroed(), zeroed()) };
-    action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = libc::SA_ONSTACK;
-    // SAFETY: both addresses are good; the handler is a function of the type for these flags.
-    let done = unsafe { libc::sigaction(signal, &action, &mut saved) } == 0;
-    done.then_some(SavedAction { signal, action: saved })
+/// A handler, of the type that goes with SA_SIGINFO.
+pub type SignalHandler = extern "C" fn(c_int, *mut FaultInfo, *mut c_void);
+
+/// What a signal does.
+#[derive(Clone, Copy)]
+pub struct Action(libc::sigaction);
+
+impl Action {
+    /// What it does now; nothing if there is no such signal, or it is the C library's.
+    pub fn now(signal: c_int) -> Option<Action> {
+        action_now(signal).map(Action)
+    }
+
+    /// Has a handler called, on the thread's alternate stack if it has one, since a task's may be small.
+    /// It must be async-signal-safe. `restart`: system calls that it interrupts go on. What becomes of
+    /// children stays as it is `before`.
+    pub fn catching(handler: SignalHandler, restart: bool, before: &Action) -> Action {
+        // SAFETY: see action_now.
+        let mut action: libc::sigaction = unsafe { zeroed() };
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_flags |= before.0.sa_flags & (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT);
+        if restart {
+            action.sa_flags |= libc::SA_RESTART;
+        }
+        Action(action)
+    }
+
+    pub fn is_default(&self) -> bool {
+        self.0.sa_sigaction == libc::SIG_DFL
+    }
+
+    pub fn is(&self, handler: SignalHandler) -> bool {
+        self.0.sa_sigaction == handler as *const () as usize
+    }
+
+    /// Makes it what the signal does. Returns whether that may be.
+    pub fn set(&self, signal: c_int) -> bool {
+        // SAFETY: the action came from sigaction, or is one of `catching`.
+        unsafe { libc::sigaction(signal, &self.0, null_mut()) == 0 }
+    }
+
+    /// The function, SIG_DFL or SIG_IGN, and the flags: all that [`act`] needs.
+    pub fn parts(&self) -> (usize, c_int) {
+        (self.0.sa_sigaction, self.0.sa_flags)
+    }
 }
 
-/// Restores the saved action, unless the program has set another one since.
-pub fn restore_signal(saved: &SavedAction, handler: extern "C" fn(c_int)) {
-    let handler = handler as *const () as usize;
-    let is_ours = |now: libc::sigaction| {
-        matches!(now.sa_sigaction, libc::SIG_DFL) || now.sa_sigaction == handler
-    };
-    if action_now(saved.signal).is_some_and(is_ours) {
-        // SAFETY: the action came from sigaction.
-        unsafe { libc::sigaction(saved.signal, &saved.action, null_mut()) };
+/// In a handler: does what the signal would have done by another action, whose [parts](Action::parts) are
+/// given.
+///
+/// # Safety
+/// The arguments of the handler; a function of the program can still be called.
+pub unsafe fn act(
+    (function, flags): (usize, c_int),
+    signal: c_int,
+    info: *mut FaultInfo,
+    context: *mut c_void,
+) {
+    match function {
+        libc::SIG_IGN => {}
+        libc::SIG_DFL => default_effect(signal, true),
+        function => {
+            if flags & libc::SA_RESETHAND != 0 {
+                set_default_action(signal);
+            }
+            // SAFETY: as this function's contract says.
+            unsafe { call(function, flags, signal, info, context) };
+        }
+    }
+}
+
+/// # Safety
+/// A handler that was set with these flags, and the arguments that the kernel gave to another one.
+unsafe fn call(
+    function: usize,
+    flags: c_int,
+    signal: c_int,
+    info: *mut FaultInfo,
+    context: *mut c_void,
+) {
+    if flags & libc::SA_SIGINFO != 0 {
+        // SAFETY: the flag says that the handler has this type.
+        let handler = unsafe { std::mem::transmute::<usize, SignalHandler>(function) };
+        handler(signal, info, context);
+    } else {
+        // SAFETY: without the flag a handler has this type.
+        let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(function) };
+        handler(signal);
     }
 }
 
@@ -99,8 +161,6 @@ pub unsafe fn fault_address(info: *const FaultInfo) -> Option<usize> {
     (info.si_code > 0).then(|| unsafe { info.si_addr() as usize })
 }
 
-type FaultHandler = extern "C" fn(c_int, *mut FaultInfo, *mut c_void);
-
 /// The previous action of SIGSEGV, while our handler is installed.
 pub struct FaultAction {
     action: UnsafeCell<MaybeUninit<libc::sigaction>>,
@@ -128,7 +188,7 @@ impl FaultAction {
     ///
     /// Not in front of one that was set in front of it during an earlier use, and has stayed: the two
     /// would hand a fault to each other without end. That one is left to call ours, if it does.
-    pub fn install(&self, handler: FaultHandler) {
+    pub fn install(&self, handler: SignalHandler) {
         // SAFETY: see action_now.
         let now = unsafe {
             let mut now: libc::sigaction = zeroed();
@@ -165,7 +225,7 @@ impl FaultAction {
     }
 
     /// Restores the previous action, unless the program has set another one since.
-    pub fn restore(&self, handler: FaultHandler) {
+    pub fn restore(&self, handler: SignalHandler) {
         // SAFETY: see action_now. The stored action came from sigaction.
         unsafe {
             let mut now: libc::sigaction = zeroed();
@@ -197,16 +257,8 @@ impl FaultAction {
                 if once {
                     set_default_action(signal);
                 }
-                if before.sa_flags & libc::SA_SIGINFO != 0 {
-                    // SAFETY: the flag says that the handler has this type.
-                    let handler = unsafe { std::mem::transmute::<usize, FaultHandler>(handler) };
-                    handler(signal, info, context);
-                } else {
-                    // SAFETY: without the flag a handler has this type.
-                    let handler =
-                        unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(handler) };
-                    handler(signal);
-                }
+                // SAFETY: as this function's contract says.
+                unsafe { call(handler, before.sa_flags, signal, info, context) };
             }
         }
     }
@@ -233,11 +285,6 @@ fn default_effect(signal: c_int, was_sent: bool) {
             libc::pthread_sigmask(libc::SIG_UNBLOCK, &set_of(&[signal]), null_mut());
         }
     }
-}
-
-/// In the handler of a signal that was sent: what would have come without a handler.
-pub fn default_effect_of_sent(signal: c_int) {
-    default_effect(signal, true);
 }
 
 /// A stack for this thread's signal handlers.

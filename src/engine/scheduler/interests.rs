@@ -1,0 +1,356 @@
+//! What tasks want of signals: the scheduler's part. `signals.rs` has the calls.
+//!
+//! A task that waits for signals has an *interest* in them from its first wait on, and keeps it between its waits:
+//! what comes meanwhile is kept for the next one, so a task that waits in a loop misses none. As long as anybody
+//! has an interest in a signal, it is handled (`process/catch.rs`), and what it did before it does not do.
+//!
+//! | an interest | when | by whom |
+//! |---|---|---|
+//! | is made | at the first wait of a task | the task |
+//! | has other signals | at a wait for others | the task: a new one takes its place |
+//! | gets a signal, unless it has one of that number | when the loop, or a task in a wait, takes what has arrived | the scheduler's thread |
+//! | gives a signal to its task | in a wait | the task |
+//! | ends | when the task gives it back, or ends; or with the scheduler | the scheduler's thread |
+//!
+//! All of this is of the scheduler's thread alone. What crosses threads is in `threads/arrivals.rs` and in
+//! `process/places.rs`.
+//!
+//! *No signal is lost with an interest.* One that has come for an interest that ends, and that no task has taken
+//! since, is sent to the process again: to others that wait for it, or to what it did before.
+//!
+//! *How an interest ends with its task.* It is in the task's list of joiners, by a node whose task is one that
+//! never runs: when its turn comes to be woken, the interest ends. So a task without interests knows nothing of
+//! them.
+
+use std::cell::Cell;
+use std::ptr::{NonNull, from_ref, null_mut};
+
+use crate::engine::process::catch::{Catcher, take_left};
+use crate::engine::sys::{self, Error, LAST_SIGNAL, Result, Signal, can_be_awaited};
+use crate::engine::task::{Links, Task, Wait, WaitKind, WaitNode, WaitQueue, Waiter};
+use crate::engine::threads::{Arrivals, Message, Remote, this_process};
+
+/// A set of signals.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SignalSet(u64);
+
+impl SignalSet {
+    /// An error for none, and for one that cannot be waited for.
+    pub fn of(signals: impl IntoIterator<Item = i32>) -> Result<SignalSet> {
+        let add = |set: u64, signal| {
+            can_be_awaited(signal).then(|| set | bit(signal)).ok_or(Error::InvalidArgument)
+        };
+        let set = signals.into_iter().try_fold(0, add)?;
+        if set == 0 { Err(Error::InvalidArgument) } else { Ok(SignalSet(set)) }
+    }
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// The numbers of the signals of a set, in order.
+fn numbers(set: u64) -> impl Iterator<Item = i32> {
+    (1..=LAST_SIGNAL).filter(move |number| set & bit(*number) != 0)
+}
+
+/// The scheduler's part for signals.
+pub struct Signals(Cell<*mut Caught>);
+
+/// What it has once a task has waited for a signal.
+#[repr(C)]
+pub struct Caught {
+    /// First, by which the message is found.
+    arrivals: Arrivals,
+    catcher: Catcher,
+    interests: WaitQueue<Interest>,
+    /// For each signal, how many have an interest in it.
+    counts: [Cell<usize>; LAST_SIGNAL as usize],
+    /// How many tasks wait.
+    waiting: Cell<usize>,
+    /// One that has ended, and is to be freed.
+    ended: Cell<*mut Interest>,
+}
+
+/// A task's interest in signals.
+pub struct Interest {
+    links: Links<Interest>,
+    set: u64,
+    /// The signals that have come and are not taken yet, in the process that they came to.
+    pending: Cell<u64>,
+    process: Cell<u32>,
+    signals: [Cell<Signal>; LAST_SIGNAL as usize],
+    task: *const Task,
+    caught: *const Caught,
+    is_waiting: Cell<bool>,
+    /// In the task's list of joiners; it is of the one below.
+    node: WaitNode,
+    /// It is no task of the scheduler, and never runs.
+    stand_in: Task,
+}
+
+/// Readies a task whose wait has ended.
+pub type Ready<'r> = &'r dyn Fn(&Task);
+
+impl Waiter for Interest {
+    fn links(&self) -> &Links<Interest> {
+        &self.links
+    }
+}
+
+impl Interest {
+    /// The interest of a task. `end_of_task` is what stand-ins wait for.
+    pub fn of<'i>(task: &'i Task, end_of_task: &'static WaitKind) -> Option<&'i Interest> {
+        let of_interest = |node: &&WaitNode| node.task().wait.get().is(end_of_task);
+        let node = task.joiners.iter().find(of_interest)?;
+        // SAFETY: what a wait of this kind is for, alive while its node is in the list.
+        Some(unsafe { &*(node.task().wait.get().object() as *const Interest) })
+    }
+
+    /// Gets a signal, if it is one of its. Returns whether.
+    fn add(&self, signal: &Signal) -> bool {
+        let bit = self.set & bit(signal.number);
+        if bit & !self.pending() != 0 {
+            self.signals[signal.number as usize - 1].set(*signal);
+            self.pending.set(self.pending() | bit);
+        }
+        bit != 0
+    }
+
+    fn pending(&self) -> u64 {
+        // A child of fork() has no pending signals at first.
+        if self.process.replace(this_process()) != this_process() {
+            self.pending.set(0);
+        }
+        self.pending.get()
+    }
+
+    pub fn has_signals(&self) -> bool {
+        self.pending() != 0
+    }
+
+    /// Gives up a signal.
+    pub fn take(&self) -> Option<Signal> {
+        let number = numbers(self.pending()).next()?;
+        self.pending.set(self.pending() & !bit(number));
+        Some(self.signals[number as usize - 1].get())
+    }
+
+    fn caught(&self) -> &Caught {
+        // SAFETY: it outlives its interests.
+        unsafe { &*self.caught }
+    }
+
+    pub fn begin_to_wait(&self) {
+        self.is_waiting.set(true);
+        let waiting = &self.caught().waiting;
+        waiting.set(waiting.get() + 1);
+    }
+
+    /// Returns whether its task has waited.
+    pub fn stop_waiting(&self) -> bool {
+        let has_waited = self.is_waiting.replace(false);
+        if has_waited {
+            let waiting = &self.caught().waiting;
+            waiting.set(waiting.get() - 1);
+        }
+        has_waited
+    }
+
+    /// Takes its node out of the list of the task, which does not end.
+    pub fn leave_task(&self, task: &Task) {
+        self.node.leave(&task.joiners);
+    }
+}
+
+impl Signals {
+    pub const fn new() -> Signals {
+        Signals(Cell::new(null_mut()))
+    }
+
+    pub fn caught(&self) -> Option<&Caught> {
+        // SAFETY: null, or made by `prepare`, and there until the scheduler is destroyed.
+        unsafe { self.0.get().as_ref() }
+    }
+
+    /// Whether a signal could make a task ready.
+    pub fn are_awaited(&self) -> bool {
+        self.caught().is_some_and(|caught| caught.waiting.get() > 0)
+    }
+
+    /// Makes what is needed, if it is not there. The `message` is for the scheduler of the handle, and calls
+    /// [`Caught::arrive`].
+    pub fn prepare(&self, remote: &Remote, message: Message) -> Result<&Caught> {
+        if let Some(caught) = self.caught() {
+            return Ok(caught);
+        }
+        let memory = sys::allocate::<Caught>(1);
+        if memory.is_null() {
+            return Err(Error::OutOfMemory);
+        }
+        // SAFETY: the arrivals will be there before any signal is to be caught, until `Drop` has dropped the
+        // catcher.
+        let catcher = unsafe { Catcher::new(remote, &raw mut (*memory).arrivals) };
+        // SAFETY: from above, and nobody uses it.
+        let catcher = catcher.inspect_err(|_| unsafe { sys::free(memory.cast()) })?;
+        let caught = Caught {
+            arrivals: Arrivals::new(message),
+            catcher,
+            interests: WaitQueue::new(),
+            counts: [const { Cell::new(0) }; LAST_SIGNAL as usize],
+            waiting: Cell::new(0),
+            ended: Cell::new(null_mut()),
+        };
+        // SAFETY: fresh memory for one.
+        unsafe { memory.write(caught) };
+        self.0.set(memory);
+        self.caught().ok_or(Error::OutOfMemory)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        let Some(caught) = self.caught() else { return };
+        // The tasks are gone, and so are their lists.
+        while let Some(interest) = caught.interests.first() {
+            caught.end(interest, &|_| ());
+        }
+        caught.free_ended();
+        let memory = self.0.replace(null_mut());
+        // SAFETY: from `prepare`; the mailbox is closed, and no handler finds the arrivals once the catcher is
+        // dropped.
+        unsafe {
+            memory.drop_in_place();
+            sys::free(memory.cast());
+        }
+    }
+}
+
+impl Caught {
+    /// The interest of a task in a set of signals, which takes the place of the one that it had.
+    pub fn interest_of<'i>(
+        &'i self,
+        task: &'i Task,
+        SignalSet(set): SignalSet,
+        end_of_task: &'static WaitKind,
+        ready: Ready<'_>,
+    ) -> Result<&'i Interest> {
+        let known = Interest::of(task, end_of_task);
+        if let Some(known) = known.filter(|interest| interest.set == set) {
+            return Ok(known);
+        }
+        self.free_ended();
+        let memory = sys::allocate::<Interest>(1);
+        let memory = NonNull::new(memory).ok_or(Error::OutOfMemory)?;
+        let interest = Interest {
+            links: Links::default(),
+            set,
+            pending: Cell::new(0),
+            process: Cell::new(this_process()),
+            signals: [const { Cell::new(Signal::NONE) }; LAST_SIGNAL as usize],
+            task,
+            caught: self,
+            is_waiting: Cell::new(false),
+            node: WaitNode::default(),
+            stand_in: Task::default(),
+        };
+        // SAFETY: fresh memory for one.
+        let interest = unsafe {
+            memory.write(interest);
+            memory.as_ref()
+        };
+        // SAFETY: nobody else knows it.
+        self.count(set).inspect_err(|_| unsafe { sys::free(memory.as_ptr().cast()) })?;
+        self.interests.push(interest);
+        interest.stand_in.wait.set(Wait::on(end_of_task, interest));
+        interest.node.begin(&interest.stand_in, &task.joiners, 0);
+        if let Some(known) = known {
+            self.deliver(ready);
+            for number in numbers(known.pending() & set) {
+                interest.add(&known.signals[number as usize - 1].get());
+            }
+            known.pending.set(known.pending() & !set);
+            known.leave_task(task);
+            self.end(known, ready);
+        }
+        Ok(interest)
+    }
+
+    /// Counts an interest in signals. An error, and nothing has changed, if one of them cannot be handled.
+    fn count(&self, set: u64) -> Result<()> {
+        for number in numbers(set) {
+            if let Err(error) = self.catcher.add(number) {
+                self.uncount(set & (bit(number) - 1), bit(number));
+                return Err(error);
+            }
+            let count = &self.counts[number as usize - 1];
+            count.set(count.get() + 1);
+        }
+        Ok(())
+    }
+
+    /// Undoes [`count`](Self::count). Others are gone, too, if nobody else has an interest in them.
+    fn uncount(&self, set: u64, others: u64) {
+        let count = |number: i32| &self.counts[number as usize - 1];
+        numbers(set).for_each(|number| count(number).set(count(number).get() - 1));
+        let is_gone = |number: &i32| count(*number).get() == 0;
+        let gone = numbers(set | others).filter(is_gone).map(bit).sum();
+        self.catcher.remove(set, gone);
+    }
+
+    /// The loop has the message out of the mailbox.
+    pub fn arrive(&self, ready: Ready<'_>) {
+        self.arrivals.begin_take();
+        self.deliver(ready);
+    }
+
+    /// Gives what has arrived to those that have an interest in it, and readies those that wait.
+    pub fn deliver(&self, ready: Ready<'_>) {
+        self.arrivals.take(|signal| {
+            if self.counts[signal.number as usize - 1].get() == 0 {
+                return send_if_left(&signal); // The interest ended while it was on its way.
+            }
+            for interest in self.interests.iter() {
+                if interest.add(&signal) && interest.stop_waiting() {
+                    // SAFETY: a task that waits is alive.
+                    let task = unsafe { &*interest.task };
+                    task.wait.set(Wait::NONE);
+                    ready(task);
+                }
+            }
+        });
+    }
+
+    /// Ends an interest, whose node is in no list.
+    pub fn end(&self, interest: &Interest, ready: Ready<'_>) {
+        self.deliver(ready); // To the others, which are to be told when it is.
+        self.interests.remove(interest);
+        self.uncount(interest.set, 0);
+        while let Some(signal) = interest.take() {
+            // Others that have it are yet to take it.
+            let has_it = |other: &Interest| other.pending() & bit(signal.number) != 0;
+            if !self.interests.iter().any(has_it) {
+                send_if_left(&signal);
+            }
+        }
+        self.deliver(ready);
+        self.free_ended();
+        self.ended.set(from_ref(interest).cast_mut());
+    }
+
+    /// Frees the interest that has ended: not at once, since its node was in use.
+    fn free_ended(&self) {
+        let ended = self.ended.replace(null_mut());
+        if !ended.is_null() {
+            // SAFETY: from `interest_of`, and in no list.
+            unsafe { sys::free(ended.cast()) };
+        }
+    }
+}
+
+/// Sends a signal that an interest has not taken to the process again, unless a task has.
+fn send_if_left(signal: &Signal) {
+    if take_left(signal.number) {
+        signal.send_again();
+    }
+}

@@ -1,0 +1,89 @@
+//! Waiting for signals.
+
+use std::ffi::c_int;
+use std::ptr::{null_mut, with_exposed_provenance_mut};
+use std::slice;
+
+use super::types::mj_signal_info;
+use super::{reported, status};
+use crate::engine::scheduler::{self, Limit, SignalSet};
+use crate::engine::sys::{Error, Result, Signal};
+use crate::engine::time::Deadline;
+
+/// Suspends the running task until one of `count` signals comes, for at most `timeout_ns`. If `info` is not NULL it
+/// is told what is known of the signal. mj_task_wake() has no effect on it. Signals that are to stop the run of a
+/// scheduler of setup_scheduler_with_epoll() stop none while a task of the process waits for them. May suspend.
+///
+/// The task keeps the signals from its first wait on, also between its waits, until it waits for others, calls
+/// mj_signal_release(), or ends. All that time a handler of the library takes them, on whichever thread they come,
+/// so no thread needs to block or to unblock them, and system calls of other threads go on (SA_RESTART). One
+/// that comes between two waits ends the next one at once, so a loop misses none. As the kernel does with
+/// signals that are blocked, one is kept of each number, with what was known of the first; that holds for
+/// real-time signals too: to get each of those, with its value, read a signalfd(2).
+///
+/// Each task that has the signal is told, in each scheduler of the process. A handler of the program is not
+/// called meanwhile. When no task has it any more, the disposition is again what it was, unless the program has
+/// set another one, and a signal that has come and that no task has been told of is sent to the process again: so
+/// a SIGTERM that nobody waits for any more still ends it. In a child of fork(), until it goes on with the run, a
+/// signal has the effect that it has without the library.
+///
+/// Returns the number of the signal; of several that have come the lowest. Errors, with which `info` is left alone:
+///   -EINVAL     `count` is 0, or one of them cannot be waited for: SIGKILL, SIGSTOP, those of faults (SIGSEGV,
+///               SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS), those of the C library (32, 33), or no signal at all
+///   -ETIMEDOUT  none has come in time
+///   -ECANCELED  the task is canceled and none has come, or it is marked as ended
+///   -ENOMEM     out of memory
+///   -EPERM      not called from a task; this is also logged
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_signal_wait(
+    signals: *const c_int,
+    count: usize,
+    info: *mut mj_signal_info,
+    timeout_ns: u64,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    match reported("mj_signal_wait", unsafe { wait(signals, count, timeout_ns) }) {
+        Ok(signal) => {
+            if !info.is_null() {
+                // SAFETY: the caller's.
+                unsafe { info.write(told(&signal)) };
+            }
+            signal.number
+        }
+        Err(error) => error.status(),
+    }
+}
+
+/// # Safety
+/// As [`mj_signal_wait`].
+unsafe fn wait(signals: *const c_int, count: usize, timeout_ns: u64) -> Result<Signal> {
+    if signals.is_null() || count == 0 || count > isize::MAX as usize / size_of::<c_int>() {
+        return Err(Error::InvalidArgument);
+    }
+    // SAFETY: as this function's contract says.
+    let signals = unsafe { slice::from_raw_parts(signals, count) };
+    let set = SignalSet::of(signals.iter().copied())?;
+    scheduler::wait_for_signal(set, Limit::uninterrupted(Deadline::after_ns(timeout_ns)))
+}
+
+fn told(signal: &Signal) -> mj_signal_info {
+    mj_signal_info {
+        signal: signal.number,
+        code: signal.code,
+        pid: signal.pid,
+        uid: signal.uid,
+        value: signal.value as c_int,
+        pointer: with_exposed_provenance_mut(signal.value as usize),
+        reserved: [null_mut(); 4],
+    }
+}
+
+/// Gives back the signals that the running task has waited for, as its end does: see mj_signal_wait(). For a task
+/// that goes on and is not interested any more, as in a second SIGINT, which then kills as usual. Does not suspend.
+///
+/// Returns 0, also if it has none. Errors:
+///   -EPERM  not called from a task; this is also logged
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_signal_release() -> c_int {
+    status(reported("mj_signal_release", scheduler::forgo_signals()))
+}
