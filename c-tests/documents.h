@@ -23,6 +23,7 @@ extern uint64_t limit_ns;
 extern size_t count;
 extern mj_task_id *ids, child;
 int handle_request(int of_connection);
+void *copy(void *text);
 int fetch(page *to, uint64_t timeout_ns);
 job *read_job(void);
 void do_job(job *todo);

@@ -136,8 +136,9 @@ struct mj_scheduler *setup_scheduler_with_epoll(void);
 
 // Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 // remaining tasks do not run again; descriptors that they hold stay open. First what they have
-// deferred with mj_task_defer() is called, task by task, in no particular order of the tasks. NULL,
-// or a scheduler that is running, is reported in the log and left alone. Does not suspend.
+// deferred with mj_task_defer() is called, and their task-local values are destroyed, task by task, in
+// no particular order of the tasks. NULL, or a scheduler that is running, is reported in the log and
+// left alone. Does not suspend.
 void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 
 // Runs tasks until none is left but daemons (mj_task_set_daemon()), or the run is stopped, or nothing can wake those that are left,
@@ -206,7 +207,7 @@ struct mj_scheduler *mj_scheduler_current(void);
 // `user_state` is the task's, which releases it with free() when it ends, so it is from malloc(). A
 // C++ exception that would leave the body calls std::terminate(), as if it were noexcept, after a
 // line on stderr. A task that is destroyed with its scheduler runs no destructors, but what it has
-// deferred with mj_task_defer() is called.
+// deferred with mj_task_defer() is called, and its task-local values are destroyed.
 typedef void mj_task_fn(struct mj_scheduler *scheduler, void *user_state);
 
 // What a task is doing.
@@ -401,6 +402,46 @@ int mj_task_set_daemon(bool daemon);
 //   -EPERM   the scheduler is running on another thread
 int mj_scheduler_set_daemon_limit(struct mj_scheduler *scheduler,
                                   uint64_t timeout_ns);
+
+// A key of task-local values, from mj_task_key_create(); 0 is none.
+typedef uint32_t mj_task_key;
+
+// What destroys a task's value, which is not NULL, at its end; as mj_defer_fn.
+typedef void (*mj_destroy_fn)(void *value);
+
+// What makes the value of a new task of that of the task which makes it, which is not NULL; NULL for none. A
+// C++ exception that would leave it calls std::terminate(), as if it were noexcept, after a line on stderr.
+typedef void *(*mj_inherit_fn)(void *value);
+
+// Makes a key, of which each task has a value of its own, at first NULL: for what belongs to a request
+// wherever its task is, such as the id in log lines. Keys are the process's, for tasks of all its
+// schedulers, and are not given back: make each once. `destroy`, unless NULL, is called with a task's value
+// when the task ends, or its scheduler is destroyed, behind what it has deferred with mj_task_defer() and as
+// that is. It may set values again, which are destroyed in turn, four times at most; then they are left, and
+// a WARN line says so. `inherit`, unless NULL, is called when a task makes another one of its scheduler, and
+// makes the value that that begins with: a copy, another reference, or just the same pointer. It must not
+// suspend. Callable from any thread, not from a signal handler. Does not suspend.
+//
+// Returns 0. Errors, with which `key` is left alone:
+//   -EINVAL  `key` is NULL
+//   -ENOMEM  there are 128 keys already
+int mj_task_key_create(mj_task_key *key,
+                       mj_destroy_fn destroy,
+                       mj_inherit_fn inherit);
+
+// Sets the running task's value of a key. What it was before is the caller's again: it is not destroyed. Does
+// not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  there is no such key
+//   -ENOMEM  out of memory
+//   -EPERM   outside a task
+int mj_task_set_value(mj_task_key key,
+                      void *value);
+
+// Returns the running task's value of a key; NULL if it has none, for what is no key, and outside a task, as in
+// a log callback there. Does not suspend.
+void *mj_task_get_value(mj_task_key key);
 
 // ---- Yielding, sleeping, waiting for a task -----------------------------------------------------
 

@@ -34,6 +34,7 @@ mod suspend;
 mod sync;
 mod task;
 mod types;
+mod values;
 mod version;
 mod wait;
 mod xchan;

@@ -37,6 +37,7 @@ mod tasks;
 mod time;
 mod trim;
 mod turns;
+mod values;
 mod wait_function;
 mod wait_regardless;
 
@@ -63,4 +64,5 @@ pub use signals::{forgo_signals, wait_for_signal};
 pub use spare::SPARE_BYTES;
 pub use spend::{spend, yield_spent};
 pub use tasks::Tasks;
+pub use values::{set_value, value};
 pub use wait_regardless::{regardless, wait_regardless};

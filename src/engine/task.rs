@@ -11,7 +11,7 @@ mod wait;
 mod wait_node;
 mod wait_queue;
 
-pub use belongings::{Belongings, Deferrable, Deferred, Part};
+pub use belongings::{Belongings, Deferrable, Deferred, MOST_VALUES, Part};
 pub use chunk::{Chunk, Chunks};
 pub use object::{Body, NOT_IN_HEAP, Name, State, Task, Words, running};
 pub use run_queue::RunQueue;

@@ -80,8 +80,9 @@ pub unsafe extern "C" fn mj_scheduler_set_overflow_report(
 
 /// Releases a scheduler, the stacks of its remaining tasks, and their `user_state` with free(). The
 /// remaining tasks do not run again; descriptors that they hold stay open. First what they have
-/// deferred with mj_task_defer() is called, task by task, in no particular order of the tasks. NULL,
-/// or a scheduler that is running, is reported in the log and left alone. Does not suspend.
+/// deferred with mj_task_defer() is called, and their task-local values are destroyed, task by task, in
+/// no particular order of the tasks. NULL, or a scheduler that is running, is reported in the log and
+/// left alone. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.

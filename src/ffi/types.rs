@@ -136,6 +136,16 @@ pub type mj_go_fn = Option<unsafe extern "C-unwind" fn(argument: *mut c_void)>;
 /// std::terminate(), as if it were noexcept, after a line on stderr.
 pub type mj_defer_fn = Option<unsafe extern "C" fn(argument: *mut c_void)>;
 
+/// A key of task-local values, from mj_task_key_create(); 0 is none.
+pub type mj_task_key = u32;
+
+/// What destroys a task's value, which is not NULL, at its end; as mj_defer_fn.
+pub type mj_destroy_fn = Option<unsafe extern "C" fn(value: *mut c_void)>;
+
+/// What makes the value of a new task of that of the task which makes it, which is not NULL; NULL for none. A
+/// C++ exception that would leave it calls std::terminate(), as if it were noexcept, after a line on stderr.
+pub type mj_inherit_fn = Option<unsafe extern "C" fn(value: *mut c_void) -> *mut c_void>;
+
 /// What mj_post() and mj_offload() call with the argument of a function that will not be called, or for whose
 /// end nobody waits any more, so that it can be released. It must not suspend. A C++ exception that would
 /// leave it calls std::terminate(), after a line on stderr.

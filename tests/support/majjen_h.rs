@@ -51,6 +51,12 @@ pub type mj_go_fn = unsafe extern "C" fn(argument: *mut c_void);
 
 pub type mj_defer_fn = unsafe extern "C" fn(argument: *mut c_void);
 
+pub type mj_task_key = u32;
+
+pub type mj_destroy_fn = unsafe extern "C" fn(value: *mut c_void);
+
+pub type mj_inherit_fn = unsafe extern "C" fn(value: *mut c_void) -> *mut c_void;
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mj_signal_info {
@@ -352,6 +358,13 @@ unsafe extern "C" {
         scheduler: *mut mj_scheduler,
         timeout_ns: u64,
     ) -> c_int;
+    pub safe fn mj_task_key_create(
+        key: *mut mj_task_key,
+        destroy: Option<mj_destroy_fn>,
+        inherit: Option<mj_inherit_fn>,
+    ) -> c_int;
+    pub safe fn mj_task_set_value(key: mj_task_key, value: *mut c_void) -> c_int;
+    pub safe fn mj_task_get_value(key: mj_task_key) -> *mut c_void;
     pub safe fn mj_task_yield();
     pub safe fn mj_yield() -> c_int;
     pub safe fn mj_task_sleep_ns(nanoseconds: u64);

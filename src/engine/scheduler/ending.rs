@@ -1,5 +1,5 @@
 //! The end of a task that has more to do then than most: what it has deferred is called, on its own stack,
-//! before anything of it is released.
+//! before anything of it is released, and then its task-local values are destroyed.
 //!
 //! Such a task has an end hook, by which [`Scheduler::end`](super::turns) knows: the others pay nothing. Who
 //! must not be told of the end before all that calls [`Scheduler::finish`] first: a group whose member the task
@@ -8,18 +8,23 @@
 //! A task that is destroyed with its scheduler does not run again. What it has deferred is called by who
 //! destroys the scheduler, on that stack and outside any task.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::mem::size_of;
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null};
 
 use super::object::{Scheduler, running_task};
 use super::on_thread::OnThread;
 use super::spare::SPARE_BYTES;
 use crate::engine::context::callback;
+use crate::engine::log;
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{Belongings, Deferrable, Deferred, Part, State, Task};
+use crate::engine::threads::destroy_of;
 
 const _: () = assert!(size_of::<Belongings>() <= SPARE_BYTES && size_of::<Part>() <= SPARE_BYTES);
+
+/// How often what destroys values may set values.
+const MOST_ROUNDS: usize = 4;
 
 /// Has a function called when the running task ends.
 pub fn defer(function: Deferrable, argument: *mut c_void) -> Result<()> {
@@ -28,41 +33,98 @@ pub fn defer(function: Deferrable, argument: *mut c_void) -> Result<()> {
     belongings.push(Deferred { function, argument }, || Some(scheduler.spare.take()?.cast()))
 }
 
+/// Calls a function at the end of a task, which is as any other meanwhile.
+///
+/// # Safety
+/// The function may be called with the argument.
+unsafe fn call(task: &Task, function: Deferrable, argument: *mut c_void, what: &'static CStr) {
+    task.set_state(State::Runnable);
+    // SAFETY: as this function's contract says.
+    unsafe { callback::call(function as *const c_void, [argument as usize, 0, 0], what) };
+}
+
+/// Destroys the values that a task has, in the order of their keys. Returns whether anything was called.
+fn destroy_values(task: &Task, belongings: &Belongings) -> bool {
+    let mut has_called = false;
+    for index in belongings.indices() {
+        let value = belongings.take_value(index);
+        if let Some(destroy) = destroy_of(index) {
+            // SAFETY: the program's function, for a value of this key.
+            unsafe { call(task, destroy, value, c"what destroys a task-local value") };
+            has_called = true;
+        }
+    }
+    has_called
+}
+
 impl Scheduler {
     /// What belongs to a task, made if there is none.
-    fn belongings<'t>(&self, task: &'t Task) -> Result<&'t Belongings> {
+    pub(super) fn belongings<'t>(&self, task: &'t Task) -> Result<&'t Belongings> {
         // SAFETY: null, or from below, and released when the task has ended.
         if let Some(belongings) = unsafe { task.belongings.get().as_ref() } {
             return Ok(belongings);
         }
-        let memory = self.spare.take().ok_or(Error::OutOfMemory)?.cast::<Belongings>();
-        // SAFETY: a block, which is large enough, and which nobody uses.
-        let belongings = unsafe {
-            memory.write(Belongings::new());
-            memory.as_ref()
-        };
+        let belongings = self.make_belongings()?;
         task.belongings.set(belongings);
         task.expect_end();
         Ok(belongings)
     }
 
-    /// Calls what a task has deferred, the newest first, until nothing is left: what is called may defer
-    /// more, suspend, and mark the task as ended, which has an effect until it returns.
+    /// Makes what is to belong to a task; to be released by `release_belongings`.
+    pub(super) fn make_belongings<'b>(&self) -> Result<&'b Belongings> {
+        let memory = self.spare.take().ok_or(Error::OutOfMemory)?.cast::<Belongings>();
+        // SAFETY: a block, which is large enough, and which nobody uses.
+        unsafe {
+            memory.write(Belongings::new());
+            Ok(memory.as_ref())
+        }
+    }
+
+    /// # Safety
+    /// From `make_belongings`, not used again, and nothing is deferred.
+    pub(super) unsafe fn release_belongings(&self, belongings: *const Belongings) {
+        let Some(memory) = NonNull::new(belongings.cast_mut()) else { return };
+        // SAFETY: as this function's contract says.
+        unsafe {
+            memory.as_ref().forget_values();
+            self.spare.keep(memory.cast());
+        }
+    }
+
+    /// Calls what a task has deferred, the newest first, until nothing is left, and destroys its values: what
+    /// is called may defer more, set values, suspend, and mark the task as ended, which has an effect until
+    /// it returns.
     #[cold]
     pub fn finish(&self, task: &Task) {
         // SAFETY: null, or from `belongings`, and released only below.
         let Some(belongings) = (unsafe { task.belongings.get().as_ref() }) else { return };
+        let mut rounds = 0;
+        loop {
+            self.call_deferred(task, belongings);
+            if rounds == MOST_ROUNDS || !destroy_values(task, belongings) {
+                break;
+            }
+            rounds += 1;
+        }
+        if rounds == MOST_ROUNDS && belongings.indices().next().is_some() {
+            log::warn(format_args!(
+                "task {:#x} has ended with task-local values that are not destroyed: what destroys \
+                 them has set them again {MOST_ROUNDS} times",
+                task.id.get()
+            ));
+        }
+        // Not if the task was given up meanwhile.
+        let belongings = task.belongings.replace(null());
+        // SAFETY: nothing is left in it but such values.
+        unsafe { self.release_belongings(belongings) };
+    }
+
+    fn call_deferred(&self, task: &Task, belongings: &Belongings) {
         // SAFETY: a block of `spare`, which is not used any more.
         let release = |part: NonNull<Part>| unsafe { self.spare.keep(part.cast()) };
         while let Some(Deferred { function, argument }) = belongings.pop(release) {
-            task.set_state(State::Runnable);
-            let arguments = [argument as usize, 0, 0];
             // SAFETY: the program's function with the argument that it was deferred with.
-            unsafe { callback::call(function as *const c_void, arguments, c"a deferred function") };
-        }
-        if let Some(memory) = NonNull::new(task.belongings.replace(std::ptr::null()).cast_mut()) {
-            // SAFETY: as above. Nothing is left in it.
-            unsafe { self.spare.keep(memory.cast()) };
+            unsafe { call(task, function, argument, c"a deferred function") };
         }
     }
 

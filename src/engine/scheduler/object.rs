@@ -61,6 +61,8 @@ pub struct Scheduler {
     pub io: Io,
     /// What a turn may do in calls that complete without waiting.
     pub(super) budget: Budget,
+    /// Whether a task has set a value that new tasks inherit.
+    pub(super) inherits: Cell<bool>,
     /// Which tasks do not keep a run going.
     pub(super) daemons: Daemons,
     /// Memory for what outlives the call that has it.
@@ -130,6 +132,7 @@ impl Scheduler {
             tasks: Tasks::new(),
             io: Io::new(remote.wake_up_fd())?,
             budget: Budget::new(),
+            inherits: Cell::new(false),
             daemons: Daemons::new(),
             spare: Spare::new(),
             random: Random::new(),
@@ -198,6 +201,20 @@ impl Scheduler {
     /// Adds a task to the end of the run queue. On success it owns `user_state`.
     #[inline]
     pub fn spawn(
+        &self,
+        body: Body,
+        user_state: *mut c_void,
+        words: &'static Words,
+    ) -> Result<&Task> {
+        if self.inherits.get() {
+            return self.spawn_with_values(body, user_state, words);
+        }
+        self.spawn_alone(body, user_state, words)
+    }
+
+    /// [`spawn`](Self::spawn) of a task that inherits nothing.
+    #[inline(always)]
+    pub(super) fn spawn_alone(
         &self,
         body: Body,
         user_state: *mut c_void,

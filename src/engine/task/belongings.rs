@@ -1,13 +1,15 @@
-//! What belongs to a task beyond the fields that each has: the functions that it has deferred to its end.
+//! What belongs to a task beyond the fields that each has: the functions that it has deferred to its end, and
+//! its values of task-local keys.
 //!
-//! They are in blocks of one size, a stack of them: the scheduler has such blocks, and is asked for them.
+//! The functions are in blocks of one size, a stack of them: the scheduler has such blocks, and is asked for
+//! them.
 
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
 
-use crate::engine::sys::{Error, Result};
+use crate::engine::sys::{self, Error, Result};
 
 /// A function that can be deferred.
 pub type Deferrable = unsafe extern "C" fn(*mut c_void);
@@ -26,7 +28,17 @@ pub struct Belongings {
     in_newest: Cell<usize>,
     /// How many are deferred altogether.
     count: Cell<usize>,
+    /// The values of the first keys, by index; null for none. And those of the others, once there is one.
+    first: [Cell<*mut c_void>; FIRST],
+    others: Cell<*mut Others>,
 }
+
+const FIRST: usize = 8;
+
+/// How many values there can be.
+pub const MOST_VALUES: usize = 128;
+
+type Others = [Cell<*mut c_void>; MOST_VALUES - FIRST];
 
 /// A part of the stack.
 pub struct Part {
@@ -45,7 +57,70 @@ impl Belongings {
             newest: Cell::new(null_mut()),
             in_newest: Cell::new(IN_PART),
             count: Cell::new(0),
+            first: [const { Cell::new(null_mut()) }; FIRST],
+            others: Cell::new(null_mut()),
         }
+    }
+
+    /// The value of the key with this index.
+    #[inline]
+    fn place(&self, index: usize) -> Option<&Cell<*mut c_void>> {
+        match self.first.get(index) {
+            // SAFETY: null, or made by `set_value`, and there as long as this.
+            None => unsafe { self.others.get().as_ref() }?.get(index - FIRST),
+            first => first,
+        }
+    }
+
+    /// The value of the key with this index, which may be any; null if there is none.
+    #[inline]
+    pub fn value(&self, index: usize) -> *mut c_void {
+        self.place(index).map_or(null_mut(), Cell::get)
+    }
+
+    /// The indices of the values that are not null, also of those that are set during the iteration, if it
+    /// has not come to them yet.
+    pub fn indices(&self) -> impl Iterator<Item = usize> {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let index = next;
+                next += 1;
+                if !self.place(index)?.get().is_null() {
+                    return Some(index);
+                }
+            }
+        })
+    }
+
+    /// Takes a value out.
+    pub fn take_value(&self, index: usize) -> *mut c_void {
+        self.place(index).map_or(null_mut(), |place| place.replace(null_mut()))
+    }
+
+    /// Sets the value of the key with this index.
+    pub fn set_value(&self, index: usize, value: *mut c_void) -> Result<()> {
+        if index >= FIRST && self.others.get().is_null() && !value.is_null() {
+            let others = sys::allocate::<Others>(1);
+            if others.is_null() {
+                return Err(Error::OutOfMemory);
+            }
+            // SAFETY: fresh memory. Zeros are cells of null pointers.
+            unsafe { others.write_bytes(0, 1) };
+            self.others.set(others);
+        }
+        match self.place(index) {
+            Some(place) => place.set(value),
+            None if value.is_null() => {}
+            None => return Err(Error::InvalidArgument),
+        }
+        Ok(())
+    }
+
+    /// Releases the memory of the values.
+    pub fn forget_values(&self) {
+        // SAFETY: null, or made by `set_value`, and nothing refers to it.
+        unsafe { sys::free(self.others.replace(null_mut()).cast()) };
     }
 
     /// Defers a function. `memory` gives room for a [`Part`].

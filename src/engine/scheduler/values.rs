@@ -1,0 +1,110 @@
+//! Task-local values: each task has its own of each key. The keys are the process's (`threads/task_keys.rs`);
+//! how values are destroyed is in `ending.rs`.
+//!
+//! Only a scheduler in which a value was set that new tasks inherit looks for such values when a task is made.
+
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+use super::object::{Scheduler, running_task};
+use crate::engine::context::callback;
+use crate::engine::sys::{Error, Result};
+use crate::engine::task::{Belongings, Body, MOST_VALUES, Task, Words};
+use crate::engine::threads::{MOST_KEYS, destroy_of, inherit_of, is_key};
+
+const _: () = assert!(MOST_KEYS == MOST_VALUES);
+
+/// The running task's value of a key, by its index, which may be any; null if there is none.
+#[inline]
+pub fn value(index: usize) -> *mut c_void {
+    let Some((_, task)) = running_task() else { return null_mut() };
+    // SAFETY: null, or what belongs to the task, which runs.
+    unsafe { task.belongings.get().as_ref() }.map_or(null_mut(), |own| own.value(index))
+}
+
+/// Sets the running task's value of a key. The one before is not destroyed.
+pub fn set_value(index: usize, value: *mut c_void) -> Result<()> {
+    if !is_key(index) {
+        return Err(Error::InvalidArgument);
+    }
+    let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
+    if value.is_null() && task.belongings.get().is_null() {
+        return Ok(());
+    }
+    if inherit_of(index).is_some() {
+        scheduler.inherits.set(true);
+    }
+    scheduler.belongings(task)?.set_value(index, value)
+}
+
+impl Scheduler {
+    /// [`spawn`](Self::spawn) of a task that may inherit values of the running one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn spawn_with_values(
+        &self,
+        body: Body,
+        user_state: *mut c_void,
+        words: &'static Words,
+    ) -> Result<&Task> {
+        let inherited = self.inherit()?;
+        let spawned = self.spawn_alone(body, user_state, words);
+        let Some(inherited) = inherited else { return spawned };
+        match &spawned {
+            Ok(task) => {
+                task.belongings.set(inherited);
+                task.expect_end();
+            }
+            Err(_) => self.discard(inherited),
+        }
+        spawned
+    }
+
+    /// Values for a new task, of those of the running one. What makes them may call anything, so there is no
+    /// task yet.
+    fn inherit<'b>(&self) -> Result<Option<&'b Belongings>> {
+        // SAFETY: the current task is alive.
+        let Some(task) = (unsafe { self.current_task.get().as_ref() }) else { return Ok(None) };
+        let mut inherited: Option<&Belongings> = None;
+        // SAFETY: null, or what belongs to the task, which does not end meanwhile.
+        let Some(own) = (unsafe { task.belongings.get().as_ref() }) else { return Ok(None) };
+        for index in own.indices() {
+            let value = own.value(index);
+            let Some(inherit) = inherit_of(index) else { continue };
+            let made = match inherited {
+                Some(made) => made,
+                None => self.make_belongings()?,
+            };
+            inherited = Some(made);
+            let arguments = [value as usize, 0, 0];
+            let what = c"what makes a task inherit a value";
+            // SAFETY: the program's function, for a value of this key.
+            let copy = unsafe { callback::call(inherit as *const c_void, arguments, what) };
+            let copy = copy as usize as *mut c_void;
+            if let Err(error) = made.set_value(index, copy) {
+                destroy(index, copy); // It is not null.
+                self.discard(made);
+                return Err(error);
+            }
+        }
+        Ok(inherited)
+    }
+
+    /// Destroys the values that were for a task that is not made.
+    fn discard(&self, inherited: &Belongings) {
+        for index in inherited.indices() {
+            destroy(index, inherited.take_value(index));
+        }
+        // SAFETY: made by `inherit`, for nobody else.
+        unsafe { self.release_belongings(inherited) };
+    }
+}
+
+/// Destroys a value that no task has.
+fn destroy(index: usize, value: *mut c_void) {
+    if let Some(destroy) = destroy_of(index) {
+        let what = c"what destroys a task-local value";
+        // SAFETY: the program's function, for a value of this key.
+        unsafe { callback::call(destroy as *const c_void, [value as usize, 0, 0], what) };
+    }
+}
