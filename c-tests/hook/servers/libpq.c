@@ -102,6 +102,8 @@ static void is_cut_off(void* argument) {
   add_one(&ready);
   runs(connection, "select pg_sleep(100)", PGRES_FATAL_ERROR);
   CHECK_INT(PQstatus(connection), ==, CONNECTION_BAD);
+  PQreset(connection);
+  runs(connection, "select 1", PGRES_TUPLES_OK);
   add_one(&ended);
   PQfinish(connection);
 }
