@@ -151,4 +151,18 @@ static inline void stop_ticker(unsigned least) {
 // For others to begin to wait. Too short a time makes a test see less, and never fail.
 static inline void let_others_wait(void) { usleep(20000); }
 
+// Starts tasks, and cancels them when each is ready and waits. They count when they are ready, and when they
+// end. Nothing in threads.
+enum { CANCELED = 20 };
+static inline void cancel_some(hooked_body* body, unsigned* ready, unsigned* ended) {
+  mj_task_id ids[CANCELED];
+  *ready = *ended = 0;
+  if (in_threads()) return;
+  for (int i = 0; i < CANCELED; i++) ids[i] = start(body, (void*)(intptr_t)i);
+  wait_until(ready, CANCELED);
+  let_others_wait();
+  for (int i = 0; i < CANCELED; i++) CHECK_INT(mj_scheduler_cancel(hooked_scheduler, ids[i]), >=, 0);
+  wait_until(ended, CANCELED);
+}
+
 #endif  // HOOKED_H

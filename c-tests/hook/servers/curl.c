@@ -9,7 +9,7 @@
 
 enum { MANY = 50, LENGTH = 5 << 20 };
 
-static unsigned ended;
+static unsigned ready, ended;
 static int listener, port;
 static const char* host = "127.0.0.1";
 static size_t uploaded;
@@ -191,6 +191,22 @@ static void each_is_told_of_the_servers_end(void) {
   close(listener);
 }
 
+static void is_canceled(void* argument) {
+  (void)argument;
+  char text[64];
+  CURL* request = new_request(text);
+  add_one(&ready);
+  CHECK_INT(curl_easy_perform(request), !=, CURLE_OK);
+  curl_easy_cleanup(request);
+  add_one(&ended);
+}
+
+static void canceled_tasks_are_told(void) {
+  new_listener(MANY);  // Nobody accepts.
+  cancel_some(is_canceled, &ready, &ended);
+  close(listener);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   CHECK_INT(curl_global_init(CURL_GLOBAL_DEFAULT), ==, 0);
@@ -199,6 +215,7 @@ int main(void) {
   RUN_HOOKED(much_is_uploaded);
   RUN_HOOKED(limits_are_kept);
   RUN_HOOKED(each_is_told_of_the_servers_end);
+  RUN_HOOKED(canceled_tasks_are_told);
   curl_global_cleanup();
   return 0;
 }

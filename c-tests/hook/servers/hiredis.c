@@ -84,6 +84,8 @@ static void is_cut_off(void* argument) {
   add_one(&ended);
 }
 
+static void canceled_tasks_are_told(void) { cancel_some(is_cut_off, &ready, &ended); }
+
 static void each_is_told_of_the_servers_end(void) {
   ready = ended = 0;
   for (int i = 0; i < MANY; i++) start(is_cut_off, NULL);
@@ -101,6 +103,7 @@ int main(int count, char** paths) {
   RUN_HOOKED(many_wait_at_once);
   RUN_HOOKED(each_has_its_own);
   RUN_HOOKED(the_librarys_limit_is_kept);
+  RUN_HOOKED(canceled_tasks_are_told);
   RUN_HOOKED(each_is_told_of_the_servers_end);
   return 0;
 }

@@ -72,6 +72,8 @@ static void is_cut_off(void* argument) {
   add_one(&ended);
 }
 
+static void canceled_tasks_are_told(void) { cancel_some(is_cut_off, &ready, &ended); }
+
 static void each_is_told_of_the_servers_end(void) {
   ready = ended = 0;
   for (int i = 0; i < 50; i++) start(is_cut_off, NULL);
@@ -89,6 +91,7 @@ int main(int count, char** arguments) {
   CHECK_INT(mysql_library_init(0, NULL, NULL), ==, 0);
   RUN_HOOKED(many_wait_at_once);
   RUN_HOOKED(the_librarys_limit_is_kept);
+  RUN_HOOKED(canceled_tasks_are_told);
   RUN_HOOKED(each_is_told_of_the_servers_end);
   mysql_library_end();
   return 0;

@@ -56,6 +56,8 @@ static void goes_on_until_the_end(void* argument) {
   add_one(&ended);
 }
 
+static void canceled_tasks_are_told(void) { cancel_some(goes_on_until_the_end, &ready, &ended); }
+
 static void each_is_told_of_the_servers_end(void) {
   ready = ended = 0;
   for (int i = 0; i < MANY; i++) start(goes_on_until_the_end, (void*)(intptr_t)i);
@@ -70,6 +72,7 @@ int main(int count, char** arguments) {
   path = arguments[1];
   server = (pid_t)atoi(arguments[2]);
   RUN_HOOKED(each_has_its_own);
+  RUN_HOOKED(canceled_tasks_are_told);
   RUN_HOOKED(each_is_told_of_the_servers_end);
   return 0;
 }

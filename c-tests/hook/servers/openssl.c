@@ -11,7 +11,7 @@ enum { PAIRS = 50, LENGTH = 1 << 20 };
 
 static SSL_CTX *for_servers, *for_clients;
 static int pairs[PAIRS][2];
-static unsigned ended;
+static unsigned ready, ended;
 
 static void make_contexts(void) {
   EVP_PKEY* key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
@@ -173,6 +173,23 @@ static void failures_are_not_others(void) {
   wait_until(&ended, 2 * PAIRS);
 }
 
+static void is_canceled(void* argument) {
+  int number = (int)(intptr_t)argument;
+  SSL* connection = SSL_new(for_clients);
+  SSL_set_fd(connection, pairs[number][1]);
+  add_one(&ready);
+  CHECK_INT(SSL_get_error(connection, SSL_connect(connection)), ==, SSL_ERROR_SYSCALL);
+  CHECK_INT(errno, ==, ECANCELED);
+  SSL_free(connection);
+  add_one(&ended);
+}
+
+static void canceled_tasks_are_told(void) {
+  new_pairs();
+  cancel_some(is_canceled, &ready, &ended);
+  for (int i = 0; i < PAIRS; i++) close(pairs[i][0]), close(pairs[i][1]);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   make_contexts();
@@ -180,6 +197,7 @@ int main(void) {
   RUN_HOOKED(much_is_sent);
   RUN_HOOKED(errors_are_each_tasks);
   RUN_HOOKED(failures_are_not_others);
+  RUN_HOOKED(canceled_tasks_are_told);
   SSL_CTX_free(for_servers);
   SSL_CTX_free(for_clients);
   return 0;

@@ -227,8 +227,10 @@ static void heartbeats_are_sent(void) {
 // ---- the server's end
 
 static void is_cut_off(void* argument) {
+  (void)argument;
+  static unsigned count;
   char name[32];
-  snprintf(name, sizeof name, "cut.%d", (int)(intptr_t)argument);
+  snprintf(name, sizeof name, "cut.%u", __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED));
   amqp_connection_state_t connection = new_connection(0);
   listen_to(connection, name);
   add_one(&ready);
@@ -240,6 +242,8 @@ static void is_cut_off(void* argument) {
   destroy(connection);
   add_one(&ended);
 }
+
+static void canceled_tasks_are_told(void) { cancel_some(is_cut_off, &ready, &ended); }
 
 static void each_is_told_of_the_servers_end(void) {
   ready = ended = 0;
@@ -259,6 +263,7 @@ int main(int count, char** arguments) {
   RUN_HOOKED(each_has_its_own);
   RUN_HOOKED(the_librarys_limits_are_kept);
   RUN_HOOKED(heartbeats_are_sent);
+  RUN_HOOKED(canceled_tasks_are_told);
   RUN_HOOKED(each_is_told_of_the_servers_end);
   return 0;
 }

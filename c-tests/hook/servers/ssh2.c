@@ -229,6 +229,16 @@ static void is_cut_off(void* argument) {
   add_one(&ended);
 }
 
+static void canceled_tasks_are_told(void) {
+  if (in_threads()) return;
+  closed = 0;
+  new_listener();
+  for (int i = 0; i < CANCELED; i++) start(echoes, NULL);
+  cancel_some(is_cut_off, &ready, &ended);
+  wait_until(&closed, CANCELED);
+  close(listener);
+}
+
 static void each_is_told_of_the_servers_end(void) {
   ready = ended = closed = 0;
   new_listener();
@@ -261,6 +271,7 @@ int main(int count, char** arguments) {
   RUN_HOOKED(many_wait_at_once);
   RUN_HOOKED(files_are_copied);
   RUN_HOOKED(the_librarys_limit_is_kept);
+  RUN_HOOKED(canceled_tasks_are_told);
   RUN_HOOKED(each_is_told_of_the_servers_end);
   libssh2_exit();
   return 0;
