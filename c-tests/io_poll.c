@@ -95,6 +95,23 @@ static void few_and_many(void) {
   }
 }
 
+// Its wait is ended by the cancel before the loop has told it of what has come.
+static void what_is_there_is_told_though_the_call_is_canceled(void) {
+  int fds[2];
+  CHECK_INT(pipe(fds), ==, 0);
+  struct pollfd readable = {.fd = fds[0], .events = POLLIN};
+  polling one;
+  begin_polling(&one, &readable, 1, LONG_NS);
+  settle();
+  check_waiting(&one.call);
+  CHECK_INT(write(fds[1], "x", 1), ==, 1);
+  mj_task_cancel(one.call.task);
+  CHECK_INT(result_of(&one.call), ==, 1);
+  CHECK_INT(readable.revents, ==, POLLIN);
+  close(fds[0]);
+  close(fds[1]);
+}
+
 static void events_of_each_kind(void) {
   int fds[2];
   open_tcp(fds);
@@ -306,6 +323,7 @@ static void a_poll_that_need_not_wait_yields_in_time(void) {
 
 int main(void) {
   RUN_BY_BOTH_CLOCKS(few_and_many);
+  RUN_IN_TASK(what_is_there_is_told_though_the_call_is_canceled);
   RUN_BY_BOTH_CLOCKS(events_of_each_kind);
   RUN_IN_TASK(wrong_polls);
   RUN_BY_BOTH_CLOCKS(files_are_sent);

@@ -68,6 +68,16 @@ static void what_is_numeric_is_as_by_getaddrinfo(void) {
   }
 }
 
+// Before any name was looked up.
+static void what_is_numeric_takes_no_thread(void) {
+  struct addrinfo* list;
+  CHECK_CALL(mj_getaddrinfo("127.0.0.1", "80", NULL, &list, LONG_NS), ==, 0);
+  freeaddrinfo(list);
+  mj_offload_counts counts;
+  CHECK_INT(mj_offload_get_counts(MJ_OFFLOAD_DNS, &counts, sizeof counts), ==, 0);
+  CHECK_UINT(counts.threads, ==, 0);
+}
+
 static void localhost_is_found(void) {
   struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *list;
   CHECK_INT(look_up("localhost", "80", &hints, &list), ==, 0);
@@ -292,6 +302,7 @@ static void an_attempt_that_nobody_answers_ends(void) {
 }
 
 int main(void) {
+  RUN_IN_TASK(what_is_numeric_takes_no_thread);
   RUN_BY_BOTH_CLOCKS(what_is_numeric_is_as_by_getaddrinfo);
   RUN_IN_TASK(localhost_is_found);
   RUN_IN_TASK(names_of_addresses);

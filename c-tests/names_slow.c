@@ -226,6 +226,22 @@ static void the_next_address_is_tried_at_once_when_one_fails(void) {
   CHECK_INT(mj_fd_close(listener), ==, 0);
 }
 
+// Whichever came first: what another place has answered says more than that there is no way to a third one.
+static void of_several_failures_the_one_that_says_most_is_told(void) {
+  struct sockaddr_in places[2];
+  int refusing = refusing_place(&places[0]);
+  places[1] = places[0];
+  places[1].sin_addr.s_addr = htonl(0xe0000001);  // 224.0.0.1 is of many: nothing connects there.
+  answer(1, &places[1]);
+  CHECK_CALL(mj_dial("one", "80", LONG_NS), ==, -ENETUNREACH);
+  answer(2, places);
+  CHECK_CALL(mj_dial("two", "80", LONG_NS), ==, -ECONNREFUSED);
+  struct sockaddr_in other_way[] = {places[1], places[0]};
+  answer(2, other_way);
+  CHECK_CALL(mj_dial("two", "80", LONG_NS), ==, -ECONNREFUSED);
+  close(refusing);
+}
+
 static void an_attempt_that_takes_long_gets_company(void) {
   struct sockaddr_in places[3];
   int fillers[3], silent = silent_place(&places[0], fillers);
@@ -290,6 +306,7 @@ int main(void) {
   RUN_IN_TASK(a_task_need_not_wait_for_the_resolver);
   RUN_IN_TASK(files_do_not_wait_for_names);
   RUN_BY_BOTH_CLOCKS(the_next_address_is_tried_at_once_when_one_fails);
+  RUN_BY_BOTH_CLOCKS(of_several_failures_the_one_that_says_most_is_told);
   RUN_IN_TASK(an_attempt_that_takes_long_gets_company);
   RUN_IN_TASK(all_of_many_addresses_are_tried);
   RUN_IN_TASK(a_name_is_listened_at_where_that_works);

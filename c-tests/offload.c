@@ -177,6 +177,21 @@ static void what_has_not_begun_in_time_without_abandon(void) {
   free(it);
 }
 
+static void what_has_not_begun_in_time_is_abandoned_before_the_call_returns(void) {
+  occupy(1);
+  job* it = new_job();
+  mj_offload_counts counts;
+  CHECK_INT(mj_offload(runs, it, abandons, 1000000), ==, -ETIMEDOUT);
+  CHECK_INT(it->abandoned, ==, 1);
+  let_go(1);
+  until_idle(MJ_OFFLOAD_CPU);
+  CHECK_INT(mj_offload_get_counts(MJ_OFFLOAD_CPU, &counts, sizeof counts), ==, 0);
+  CHECK_UINT(counts.threads, ==, counts.idle);
+  CHECK_INT(it->begun, ==, 0);
+  CHECK_INT(it->abandoned, ==, 1);
+  free(it);
+}
+
 // Ends when it is told to, but not at once.
 static void ends_later(void* argument) {
   job* it = argument;
@@ -225,6 +240,10 @@ static void cancel_while_queued_without_abandon(void) {
   call it = {.job = new_job(), .function = runs};
   mj_task* task = add_call(scheduler, &it);
   mj_task_yield();
+  mj_offload_counts counts;
+  CHECK_INT(mj_offload_get_counts(MJ_OFFLOAD_CPU, &counts, sizeof counts), ==, 0);
+  CHECK_UINT(counts.running, ==, 1);
+  CHECK_UINT(counts.queued, ==, 1);
   CHECK_INT(mj_task_cancel(task), ==, 0);
   mj_task_yield();
   CHECK(it.returned);
@@ -426,6 +445,7 @@ int main(void) {
   RUN(outside_of_a_task_it_is_refused);
   RUN_IN_TASK(a_result_that_nobody_waits_for_is_written);
   RUN_IN_TASK(what_has_not_begun_in_time_without_abandon);
+  RUN_IN_TASK(what_has_not_begun_in_time_is_abandoned_before_the_call_returns);
   RUN_IN_TASK(without_abandon_a_begun_function_is_waited_for);
   RUN_IN_TASK(cancel_while_queued_without_abandon);
   RUN_IN_TASK(cancel_while_it_runs_without_abandon);

@@ -117,6 +117,26 @@ static void a_task_posts_to_its_own_scheduler(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+// One task may run several, one behind the other: each under an id of its own.
+static mj_task_id ids[3];
+static int id_count;
+
+static void notes_its_id(void* argument) {
+  (void)argument;
+  ids[id_count++] = mj_task_get_id(mj_task_current());
+}
+
+static void each_post_is_a_task_of_its_own(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_remote* remote = mj_scheduler_remote(scheduler);
+  for (int i = 0; i < 3; i++) CHECK_INT(mj_post(remote, notes_its_id, NULL, NULL), ==, 0);
+  mj_remote_release(remote);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  CHECK_INT(id_count, ==, 3);
+  CHECK(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+  mj_scheduler_destroy(scheduler);
+}
+
 // ---- Limits and ends
 
 static void more_than_the_limit_are_refused(void) {
@@ -480,6 +500,7 @@ int main(void) {
   RUN(posts_of_a_thread_begin_in_order);
   RUN(one_that_suspends_does_not_hold_up_the_next);
   RUN(a_task_posts_to_its_own_scheduler);
+  RUN(each_post_is_a_task_of_its_own);
   RUN(more_than_the_limit_are_refused);
   RUN(what_has_not_begun_is_abandoned_once);
   RUN(what_had_no_turn_is_abandoned_once);

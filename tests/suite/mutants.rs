@@ -4,6 +4,7 @@
 
 mod edits;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +23,14 @@ const ALLOCATIONS: &str = "faults::allocations";
 const SYSTEM_CALLS: &str = "faults::system_calls";
 const SIMULATION: &str = "c_programs::simulation::shared";
 const PARK: &str = "c_programs::park::shared";
+const POST: &str = "c_programs::post::shared";
+const OFFLOAD: &str = "c_programs::offload::shared";
+const OFFLOAD_PROCESS: &str = "c_programs::offload_process::shared";
+const POLL: &str = "c_programs::io_poll::shared";
+const NAMES: &str = "c_programs::names::shared";
+const NAMES_SLOW: &str = "c_programs::names_slow::shared";
+const FILES: &str = "c_programs::files::shared";
+const DIRECTORIES: &str = "c_programs::directories::shared";
 
 /// What a sweep and the simulation print for any failure.
 const A_RUN: &str = "for a debugger: sweep one";
@@ -40,7 +49,7 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
 #[rustfmt::skip] // A row: which test fails, and with what text; below that, the place.
-const CASES: [Case; 23] = [
+const CASES: [Case; 47] = [
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", delete("table.reserve"))),
     case(ALLOCATIONS, "killed by signal 6", mutant("tasks' table grows or aborts",
@@ -88,6 +97,54 @@ const CASES: [Case; 23] = [
         "Scheduler::enqueue", call("outcome.get", "Outcome::Interrupted"))),
     case(SIMULATION, SEED, mutant("a child waits at its parent's set",
         "Scheduler::reinit_after_fork", condition("is_of_this_process", "true"))),
+    case(POST, "posts_of_a_thread_begin_in_order", mutant("a post overtakes",
+        "posts::take", words("queue.push", "queue.push_front"))),
+    case(POST, "each_post_is_a_task_of_its_own", mutant("a post has the id of the one before it",
+        "Scheduler::next_post", delete("tasks.renew"))),
+    case(POST, "more_than_the_limit_are_refused", mutant("any number of posts may wait",
+        "Quota::take", words("waiting < self.most.load(Relaxed)", "true"))),
+    case(POST, "more_than_the_limit_are_refused", mutant("a post that was refused counts",
+        "Quota::take", delete("give_back"))),
+    case(POST, "more_than_the_limit_are_refused", mutant("a post that has begun counts",
+        "Scheduler::next_post", delete("count_begun"))),
+    case(POST, "what_has_not_begun_is_abandoned_once", mutant("a post to a destroyed scheduler is to be tried again",
+        "Remote::post", words("Error::Disconnected", "Error::WouldBlock"))),
+    case(POST, "what_has_not_begun_is_abandoned_once", mutant("a post is abandoned twice",
+        "Posted::abandon", replace("callback::abandon", "$ $"))),
+    case(POST, "what_had_no_turn_is_abandoned_once", mutant("a post whose task had no turn is not abandoned",
+        "Scheduler::abandon_posts", words("task.words().abandon", "$.filter(|_| false)"))),
+    case(OFFLOAD, "a_result_that_nobody_waits_for_is_written", mutant("a call waits for a function that it may abandon",
+        "Job::try_abandon", words("self.work.abandon.is_some()", "false"))),
+    case(OFFLOAD, "without_abandon_a_begun_function_is_waited_for", mutant("a call leaves a function that it may not abandon",
+        "Job::try_abandon", words("&& may_leave", ""))),
+    case(OFFLOAD, "without_abandon_a_begun_function_is_waited_for", mutant("a function is not told that its call is canceled",
+        "job::is_canceled", words("GIVEN_UP | ABANDONED", "ABANDONED"))),
+    case(OFFLOAD, "killed by signal 6", mutant("an argument is abandoned by the call and by the thread",
+        "call::run", words("!is_in_pool &&", ""))),
+    case(OFFLOAD, "is_abandoned_before_the_call_returns", mutant("what has not begun is not abandoned",
+        "call::leave", delete("NOT_BEGUN"))),
+    case(OFFLOAD, "cancel_while_queued_without_abandon", mutant("functions that wait for a thread are not counted",
+        "Workers::counts", words("queued: state.queued", "queued: 0"))),
+    case(OFFLOAD_PROCESS, "without_threads_functions_run_in_the_loop", mutant("functions that the loop runs are not counted",
+        "Workers::do_without", delete("inline.fetch_add"))),
+    case(POLL, "few_and_many", mutant("a poll goes on when a descriptor of it was closed",
+        "fd::poll::suspend", delete("closed += "))),
+    case(POLL, "what_is_there_is_told_though_the_call_is_canceled", mutant("a poll that is canceled does not look again",
+        "fd::poll::poll", words("ready => Ok(ready)", "_ => Err(error)"))),
+    case(POLL, "a_poll_that_need_not_wait_yields_in_time", mutant("a poll costs nothing of the budget",
+        "fd::poll::poll", condition("scheduler.spend", "false"))),
+    case(NAMES, "what_is_numeric_takes_no_thread", mutant("what is numeric is looked up by a thread",
+        "find_addresses", words("sys::find_addresses(host, service, hints.numeric())", "Err(NameError::NO_NAME)"))),
+    case(NAMES, "an_attempt_that_nobody_answers_ends", mutant("sockets of attempts are left open",
+        "Attempts::drop", delete("close_fd"))),
+    case(NAMES_SLOW, "the_one_that_says_most", mutant("of several failures the one that says least is told",
+        "race::note", words("weight(known) < weight(error)", "weight(known) > weight(error)"))),
+    case(FILES, "whole_files", mutant("a file may have any number of bytes",
+        "whole::fill", condition("> most", "false"))),
+    case(FILES, "whole_files", mutant("no NUL behind a file",
+        "whole::fill", delete("address.write(0)"))),
+    case(DIRECTORIES, "a_directory_of_many_names", mutant("a directory may have any number of names",
+        "list_directory", condition("== most", "false"))),
 ];
 
 /// The trials of this module; the long one is for `make torture`.
@@ -110,7 +167,7 @@ fn find_places() -> Result<(), Failed> {
 
 fn find_all() -> Result<(), Failed> {
     let copy = Copy { sources: Sources::copy_to(&target().join("mutants-sources-suite"))? };
-    for test in [ALLOCATIONS, SYSTEM_CALLS, PARK, SIMULATION] {
+    for test in CASES.iter().map(|case| case.test).collect::<BTreeSet<_>>() {
         let finished = copy.run(test)?;
         if !finished.succeeded() {
             return Err(format!("the library as it is: {test} {}", finished.describe()).into());
