@@ -1,74 +1,140 @@
-//! What a run leaves to threads and programs that its tasks make: the signal mask and the timer slack
-//! of those that the thread makes itself. And a child's streams.
+//! Child processes of tasks: `majjen::process`.
 
-mod support;
-
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::thread;
+use std::rc::Rc;
 use std::time::Duration;
 
-use majjen::io::Suspending;
-use majjen::{Builder, task};
-use support::in_a_task;
+use majjen::{Error, JoinError, Scheduler, process, task};
 
-/// The mask of blocked signals, and the timer slack, of the calling thread.
-fn inherited() -> (String, i32) {
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-    // SAFETY: the request gives an integer.
-    (blocked(&status), unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) })
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+const LONG: Duration = Duration::from_secs(100);
+
+fn in_task<T: 'static>(body: impl FnOnce() -> T + 'static) -> T {
+    let scheduler = Scheduler::new().unwrap();
+    let handle = scheduler.spawn(body);
+    scheduler.run().unwrap();
+    handle.join().unwrap()
 }
 
-fn blocked(status: &str) -> String {
-    status.lines().find(|line| line.starts_with("SigBlk:")).unwrap().to_owned()
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
 }
 
-fn of_a_program() -> String {
-    let output = Command::new("cat").arg("/proc/self/status").output().unwrap();
-    blocked(&String::from_utf8(output.stdout).unwrap())
-}
-
-#[test]
-fn what_a_task_makes_is_as_what_its_thread_makes() {
-    let of_this_thread = thread::spawn(inherited).join().unwrap();
-    let of_its_program = of_a_program();
-    for handle_signals in [false, true] {
-        let scheduler = Builder::new().handle_signals(handle_signals).build().unwrap();
-        let expected = (of_this_thread.clone(), of_its_program.clone());
-        let looks = scheduler.spawn(move || {
-            for _ in 0..2 {
-                assert_eq!(thread::spawn(inherited).join().unwrap(), expected.0);
-                assert_eq!(of_a_program(), expected.1);
-                task::sleep(Duration::from_millis(1)).unwrap();
-            }
-        });
-        scheduler.run().unwrap();
-        looks.join().unwrap();
-    }
+fn sleeper() -> Command {
+    shell("exec sleep 100")
 }
 
 #[test]
-fn a_child_answers_by_its_streams() {
-    in_a_task(|| {
-        let mut child = Command::new("cat")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut to = BufWriter::new(Suspending::new(child.stdin.take().unwrap()));
-        let mut from = BufReader::new(Suspending::new(child.stdout.take().unwrap()));
-        let mut errors = Suspending::new(child.stderr.take().unwrap());
-        for number in 0..3 {
-            writeln!(to, "{number}").unwrap();
-            to.flush().unwrap();
-            let mut line = String::new();
-            from.read_line(&mut line).unwrap();
-            assert_eq!(line, format!("{number}\n"));
-        }
-        drop(to);
-        assert_eq!(from.read_line(&mut String::new()).unwrap(), 0);
-        assert_eq!(errors.read(&mut [0; 8]).unwrap(), 0);
+fn a_child_is_talked_to_while_others_run() {
+    in_task(|| {
+        let mut child =
+            process::spawn(shell("tr a-z A-Z").stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap();
+        let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let writer = task::spawn(move || to.write_all("word ".repeat(50_000).as_bytes()));
+        let mut text = String::new();
+        from.read_to_string(&mut text).unwrap();
+        writer.join().unwrap().unwrap();
+        assert_eq!(text, "WORD ".repeat(50_000));
         assert!(child.wait().unwrap().success());
+        assert!(child.wait().unwrap().success());
+        assert_eq!(child.signal(SIGTERM), Err(Error::NoSuchTask));
     });
+}
+
+#[test]
+fn a_program_that_is_not_there_is_an_error() {
+    in_task(|| {
+        let error = process::spawn(&mut Command::new("/no/such/program")).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn several_tasks_wait_for_one() {
+    in_task(|| {
+        let child = Rc::new(process::spawn(&mut sleeper()).unwrap());
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let child = Rc::clone(&child);
+                task::spawn(move || child.wait())
+            })
+            .collect();
+        task::yield_now().unwrap();
+        child.signal(SIGKILL).unwrap();
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap().unwrap().signal(), Some(SIGKILL));
+        }
+    });
+}
+
+#[test]
+fn a_canceled_task_lets_its_child_go() {
+    in_task(|| {
+        let (sender, receiver) = majjen::sync::channel::channel(1);
+        let waits = task::spawn(move || {
+            let child = process::spawn(&mut shell("echo; exec sleep 0.05")).unwrap();
+            sender.send(child.id()).unwrap();
+            child.wait().unwrap()
+        });
+        let id = receiver.recv().unwrap();
+        waits.cancel();
+        assert!(matches!(waits.join(), Err(JoinError::Canceled)));
+        // It runs on, and is no zombie for long.
+        while std::fs::exists(format!("/proc/{id}")).unwrap() {
+            task::sleep(Duration::from_millis(5)).unwrap();
+            drop(process::spawn(&mut shell("true")).unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_time_limit_ends_a_wait_and_no_child() {
+    in_task(|| {
+        let child = process::spawn(&mut sleeper()).unwrap();
+        assert!(task::timeout(Duration::from_millis(1), || child.wait()).is_err());
+        child.signal(0).unwrap();
+        // Nor does it cut short how a child is ended.
+        let ended = task::timeout(Duration::ZERO, || child.end(LONG));
+        assert!(ended.is_err() || ended.is_ok_and(|ended| ended.unwrap().signal() == Some(SIGTERM)));
+    });
+}
+
+#[test]
+fn a_stubborn_child_is_killed() {
+    in_task(|| {
+        let script = "trap '' TERM; echo ready; for i in $(seq 1000); do sleep 0.01; done";
+        let mut child = process::spawn(shell(script).stdout(Stdio::piped())).unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        assert_eq!(child.end(Duration::from_millis(1)).unwrap().signal(), Some(SIGKILL));
+    });
+}
+
+#[test]
+fn outside_tasks_a_child_is_only_ended() {
+    let child = process::spawn(&mut sleeper()).unwrap();
+    assert_eq!(child.wait(), Err(Error::NotInTask));
+    assert_eq!(child.end(LONG).unwrap().signal(), Some(SIGTERM));
+}
+
+#[test]
+fn a_child_is_of_the_scheduler_that_has_waited_for_it() {
+    let child = Rc::new(process::spawn(&mut sleeper()).unwrap());
+    let first = Scheduler::new().unwrap();
+    let its = Rc::clone(&child);
+    first.spawn(move || task::timeout(Duration::from_millis(1), || its.wait()).is_err());
+    first.run().unwrap();
+    let others = Rc::clone(&child);
+    in_task(move || {
+        assert_eq!(others.wait(), Err(Error::WrongScheduler));
+        assert_eq!(others.signal(0), Err(Error::WrongScheduler));
+    });
+    drop(first);
+    Rc::into_inner(child).unwrap().end(LONG).unwrap();
 }

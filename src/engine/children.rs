@@ -1,7 +1,7 @@
 //! Child processes: making them, waiting for them, ending them.
 
 mod child;
-mod orphans;
+mod pipes;
 mod spawn;
 
 pub use child::Child;

@@ -19,13 +19,13 @@ use std::ffi::c_int;
 use std::ops::Deref;
 use std::ptr::null_mut;
 
-use super::orphans;
-use super::spawn::Pipes;
+use super::pipes::Pipes;
 use crate::engine::scheduler::{
     Limit, READABLE, close_fd, regardless, running_task, sleep, wait_fd,
 };
 use crate::engine::sync::{Home, Object};
 use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
+use crate::engine::threads::Lock;
 use crate::engine::time::Deadline;
 
 impl Object for Child {
@@ -67,9 +67,9 @@ pub struct Child {
     /// How many calls use it that may suspend.
     users: Cell<usize>,
     after: Cell<After>,
-    pub(super) pipes: Pipes,
-    /// In the list of orphans.
-    pub(super) next: Cell<*mut Child>,
+    pipes: Pipes,
+    /// In the list of those that were let go.
+    next: Cell<*mut Child>,
 }
 
 impl Child {
@@ -286,16 +286,15 @@ impl Child {
     }
 
     /// Whether it has ended, or is nobody's: for what nobody waits for.
-    pub(super) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.look() != State::Runs
     }
 
     /// # Safety
     /// Nobody uses it any more.
-    pub(super) unsafe fn release(child: *mut Child) {
+    unsafe fn release(child: *mut Child) {
         // SAFETY: as this function's contract says; the memory is from `allocate`.
         unsafe {
-            (*child).pipes.close();
             if let Some(fd) = (*child).fd {
                 let _ = close_fd(fd);
             }
@@ -377,7 +376,56 @@ impl Drop for User {
             After::Kept => {}
             // SAFETY: this was the last user, and the program may not begin another call.
             After::Released => unsafe { Child::release(self.0) },
-            After::LetGo => orphans::add(self.0),
+            After::LetGo => let_go(self.0),
         }
+    }
+}
+
+// ---- those that were let go
+//
+// Somebody has to wait for them, or they stay in the system's list of processes: each later call that makes or lets
+// go a child looks at them.
+
+struct List(*mut Child);
+
+// SAFETY: nobody else refers to a child in the list, which is used under its lock only.
+unsafe impl Send for List {}
+
+static LET_GO: Lock<List> = Lock::in_static(List(null_mut()));
+
+/// Lets a child go that nobody uses any more.
+fn let_go(child: *mut Child) {
+    {
+        let mut list = LET_GO.lock();
+        // SAFETY: it is alive, and from now on the list's.
+        unsafe { (*child).next.set(list.0) };
+        list.0 = child;
+    }
+    wait_for_those_let_go();
+}
+
+/// Waits for those that were let go and have ended.
+pub fn wait_for_those_let_go() {
+    let mut over: *mut Child = null_mut();
+    {
+        let mut list = LET_GO.lock();
+        let mut rest = null_mut();
+        let mut next = list.0;
+        // SAFETY: those in the list are alive, and the list's.
+        while let Some(child) = unsafe { next.as_ref() } {
+            let this = next;
+            next = child.next.get();
+            let list = if child.is_over() { &mut over } else { &mut rest };
+            child.next.set(*list);
+            *list = this;
+        }
+        list.0 = rest;
+    }
+    // SAFETY: taken out of the list, and nobody else's.
+    while let Some(child) = unsafe { over.as_ref() } {
+        let this = over;
+        over = child.next.get();
+        // SAFETY: as above.
+        unsafe { Child::release(this) };
     }
 }

@@ -1,13 +1,11 @@
 //! Making a child, with its pipes.
 
-use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::null;
 
-use super::child::Child;
-use super::orphans;
-use crate::engine::scheduler::close_fd;
-use crate::engine::sys::{self, Beginning, ErrnoGuard, Error, Result, Source};
+use super::child::{Child, wait_for_those_let_go};
+use super::pipes::Pipes;
+use crate::engine::sys::{self, Beginning, ErrnoGuard, Result, Source};
 
 /// What one of a child's first three descriptors is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,28 +43,6 @@ impl Spawn<'_> {
     }
 }
 
-/// The library's ends of a child's pipes.
-pub struct Pipes([Cell<Option<c_int>>; 3]);
-
-impl Pipes {
-    pub const fn none() -> Pipes {
-        Pipes([const { Cell::new(None) }; 3])
-    }
-
-    pub fn take(&self, number: usize) -> Result<c_int> {
-        let place = self.0.get(number).ok_or(Error::InvalidArgument)?;
-        place.take().ok_or(Error::Os(libc::EBADF))
-    }
-
-    pub fn close(&self) {
-        for place in &self.0 {
-            if let Some(fd) = place.take() {
-                let _ = close_fd(fd);
-            }
-        }
-    }
-}
-
 /// The child's ends, which this process has until it has begun.
 struct Ends([Source; 3]);
 
@@ -88,7 +64,7 @@ impl Ends {
                 Descriptor::Pipe => {
                     let [reader, writer] = sys::pipe()?;
                     let (its, ours) = if number == 0 { (reader, writer) } else { (writer, reader) };
-                    pipes.0[number].set(Some(ours));
+                    pipes.put(number, ours);
                     Source::File(its)
                 }
             };
@@ -114,7 +90,7 @@ impl Drop for Ends {
 /// As `sys::spawn`.
 pub unsafe fn spawn(spawn: &Spawn<'_>) -> Result<*mut Child> {
     let _errno = ErrnoGuard::save();
-    orphans::look();
+    wait_for_those_let_go();
     let child = Child::allocate()?;
     // SAFETY: as this function's contract says, and the memory is fresh.
     let spawned = unsafe { spawn_into(child, spawn) };
@@ -128,8 +104,8 @@ pub unsafe fn spawn(spawn: &Spawn<'_>) -> Result<*mut Child> {
 /// # Safety
 /// As [`spawn`] and [`Child::new`].
 unsafe fn spawn_into(child: *mut Child, spawn: &Spawn<'_>) -> Result<()> {
-    let pipes = OnError(Pipes::none());
-    let ends = Ends::open(spawn.descriptors, &pipes.0)?;
+    let pipes = Pipes::none();
+    let ends = Ends::open(spawn.descriptors, &pipes)?;
     let beginning = Beginning {
         arguments: spawn.arguments,
         environment: spawn.environment,
@@ -142,25 +118,6 @@ unsafe fn spawn_into(child: *mut Child, spawn: &Spawn<'_>) -> Result<()> {
     // Without a descriptor of it, as where there are too many, it is looked for.
     let fd = sys::open_child(pid).unwrap_or(None);
     // SAFETY: as above.
-    unsafe { Child::new(child, pid, fd, spawn.leads_group, pipes.keep()) };
+    unsafe { Child::new(child, pid, fd, spawn.leads_group, pipes) };
     Ok(())
-}
-
-/// Pipes that are closed unless they are kept.
-struct OnError(Pipes);
-
-impl OnError {
-    fn keep(self) -> Pipes {
-        let pipes = Pipes::none();
-        for (to, from) in pipes.0.iter().zip(&self.0.0) {
-            to.set(from.take());
-        }
-        pipes
-    }
-}
-
-impl Drop for OnError {
-    fn drop(&mut self) {
-        self.0.close();
-    }
 }

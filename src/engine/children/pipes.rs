@@ -1,0 +1,39 @@
+//! The pipes of a child.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+
+use crate::engine::scheduler::close_fd;
+use crate::engine::sys::{Error, Result};
+
+/// The library's ends of a child's pipes.
+pub struct Pipes([Cell<Option<c_int>>; 3]);
+
+impl Pipes {
+    pub const fn none() -> Pipes {
+        Pipes([const { Cell::new(None) }; 3])
+    }
+
+    pub fn put(&self, number: usize, fd: c_int) {
+        self.0[number].set(Some(fd));
+    }
+
+    pub fn take(&self, number: usize) -> Result<c_int> {
+        let place = self.0.get(number).ok_or(Error::InvalidArgument)?;
+        place.take().ok_or(Error::Os(libc::EBADF))
+    }
+
+    pub fn close(&self) {
+        for place in &self.0 {
+            if let Some(fd) = place.take() {
+                let _ = close_fd(fd);
+            }
+        }
+    }
+}
+
+impl Drop for Pipes {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
