@@ -5,6 +5,7 @@
 // in the vDSO. So each word of the stack is compared with it. It may also be left over from a handler that
 // has returned, in a variable that was never written to: what is found is checked by unwinding.
 #include <link.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
@@ -84,15 +85,27 @@ static _Unwind_Reason_Code look(struct _Unwind_Context *context, void *argument)
   return unwound->has_signal ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
-// Where the unwinder does not get to the first frame of the task, it may be a handler's.
+// Where the unwinder does not get to the first frame of the task, it may be a handler's. Linked with nothing
+// shared it takes a lock, by a call that is hooked: so what is called in the middle of it must not look, be it
+// the unwinder itself, which does not wait, or a handler that has interrupted it.
 __attribute__((cold)) static bool has_signal_frame(uintptr_t found) {
   struct unwound unwound = {false, 0};
+  struct thread *thread = here();
+  if (thread->unwinds) return true;
+  thread->unwinds = true;
+  atomic_signal_fence(memory_order_seq_cst);
   _Unwind_Backtrace(look, &unwound);
+  atomic_signal_fence(memory_order_seq_cst);
+  thread->unwinds = false;
   return unwound.has_signal || unwound.highest <= found;
 }
 
 bool is_in_handler(void) {
   const uintptr_t *here = __builtin_frame_address(0);
   const uintptr_t *found = calls()->find_on_stack(here, return_from, return_bytes);
-  return found != NULL && (found == here || has_signal_frame((uintptr_t)found));
+  if (found == NULL) {
+    this_thread.unwinds = false;  // A handler may have left it by a jump.
+    return false;
+  }
+  return found == here || has_signal_frame((uintptr_t)found);
 }

@@ -33,6 +33,7 @@ struct thread {
   struct locks *locks;  // Of the scheduler that runs, if its tasks have locked anything: locks.h.
   locale_t locale;  // kept.c: what tasks have that have not set one.
   struct mask_change mask;
+  bool unwinds;  // handler.c: it is looking for a handler's frame.
 };
 extern __thread struct thread this_thread
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
