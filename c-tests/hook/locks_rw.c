@@ -221,11 +221,16 @@ static void readers_follow_each_other_at_once(void) {
   CHECK_UINT(mj_scheduler_get_metrics(hooked_scheduler)->timer_expirations, <, timers + 5);
 }
 
+static unsigned has_given_up;
+static uint64_t pinned_before;
+
+// Until the other one has given up once, and waits for good. In threads nothing tells the latter.
 static void* writes_in_a_thread(void* argument) {
   CHECK_INT(pthread_rwlock_wrlock(&lock), ==, 0);
   add(&writers);
-  struct timespec time = {0, 20000000};
-  nanosleep(&time, NULL);
+  wait_for(&has_given_up, 1);
+  while (!in_threads() && pinned() < pinned_before + 2) usleep(500);
+  usleep(10000);
   take(&writers);
   CHECK_INT(pthread_rwlock_unlock(&lock), ==, 0);
   return argument;
@@ -234,14 +239,16 @@ static void* writes_in_a_thread(void* argument) {
 static void one_of_another_thread_blocks_the_thread(void) {
   init(PTHREAD_RWLOCK_PREFER_READER_NP);
   pthread_t thread;
+  has_given_up = 0;
+  pinned_before = pinned();
   CHECK_INT(pthread_create(&thread, NULL, writes_in_a_thread, NULL), ==, 0);
   wait_for(&writers, 1);
-  uint64_t before = pinned();
   struct timespec time = after(CLOCK_MONOTONIC, 2);
   CHECK_INT(pthread_rwlock_clockrdlock(&lock, CLOCK_MONOTONIC, &time), ==, ETIMEDOUT);
+  add(&has_given_up);
   CHECK_INT(pthread_rwlock_rdlock(&lock), ==, 0);
   CHECK_UINT(get(&writers), ==, 0);
-  if (!in_threads()) CHECK_UINT(pinned(), ==, before + 2);
+  if (!in_threads()) CHECK_UINT(pinned(), ==, pinned_before + 2);
   start(writes, NULL);
   usleep(3000);
   CHECK_UINT(get(&writers), ==, 0);

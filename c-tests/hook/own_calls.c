@@ -20,21 +20,37 @@ static void fill(int fd) {
   CHECK_INT(fcntl(fd, F_SETFL, flags), ==, 0);
 }
 
-// A thread makes room a little later; joined it returns how much it has read.
+// A thread makes room a little later, and reads what comes until all is written.
 static char drained[1 << 18];
 static size_t drained_bytes;
+static unsigned all_is_written;
 
 static void* drains_later(void* fd) {
   usleep(30000);
   drained_bytes = 0;
   while (drained_bytes < sizeof drained) {
     struct pollfd one = {*(int*)fd, POLLIN, 0};
-    if (poll(&one, 1, 50) != 1) break;
+    bool is_all = __atomic_load_n(&all_is_written, __ATOMIC_ACQUIRE);
+    int ready = poll(&one, 1, 20);
+    if (ready != 1 && is_all) break;
+    if (ready != 1) continue;
     ssize_t got = read(*(int*)fd, drained + drained_bytes, sizeof drained - drained_bytes);
     CHECK_INT(got, >, 0);
     drained_bytes += (size_t)got;
   }
   return NULL;
+}
+
+static pthread_t start_thread(void* body(void*), int* fd) {
+  pthread_t thread;
+  all_is_written = 0;
+  CHECK_INT(pthread_create(&thread, NULL, body, fd), ==, 0);
+  return thread;
+}
+
+static void end_thread(pthread_t thread) {
+  __atomic_store_n(&all_is_written, 1, __ATOMIC_RELEASE);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
 }
 
 static bool has_come(const char* text) {
@@ -49,15 +65,14 @@ static void a_log_to_a_full_pipe_blocks(void) {
   CHECK(reader >= 0 && writer >= 0);
   CHECK_INT(mj_log_to_file(path), ==, 0);
   fill(writer);
-  pthread_t thread;
-  CHECK_INT(pthread_create(&thread, NULL, drains_later, &reader), ==, 0);
+  pthread_t thread = start_thread(drains_later, &reader);
   mj_hook_counts before = hook_counts();
   MJ_ERROR("a line for %s", "the pipe");
   mj_hook_counts after = hook_counts();
   mj_log_set_callback(NULL, NULL);
   CHECK_UINT(after.suspended, ==, before.suspended);
   CHECK_UINT(after.pinned, ==, before.pinned);
-  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  end_thread(thread);
   CHECK(has_come("a line for the pipe\n"));
   close(reader);
   close(writer);
@@ -77,6 +92,12 @@ static void logs_too(void* argument) {
   add_one(&ended);
 }
 
+// Once the ticker has shown that the tasks' thread goes on.
+static void* drains_after_ticks(void* fd) {
+  while (__atomic_load_n(&ticks, __ATOMIC_ACQUIRE) < 5) usleep(1000);
+  return drains_later(fd);
+}
+
 // The program's own function, in a task: it suspends, as it may.
 static void a_callback_suspends_its_task(void) {
   CHECK_INT(pipe(ends), ==, 0);
@@ -85,8 +106,7 @@ static void a_callback_suspends_its_task(void) {
   ended = 0;
   start_ticker();
   start(logs_too, NULL);
-  pthread_t thread;
-  CHECK_INT(pthread_create(&thread, NULL, drains_later, &ends[0]), ==, 0);
+  pthread_t thread = start_thread(drains_after_ticks, &ends[0]);
   mj_hook_counts before = hook_counts();
   MJ_ERROR("the first line");
   wait_until(&ended, 1);
@@ -94,7 +114,7 @@ static void a_callback_suspends_its_task(void) {
   mj_log_set_callback(NULL, NULL);
   CHECK_UINT(after.suspended, >=, before.suspended + 2);
   stop_ticker(5);
-  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  end_thread(thread);
   CHECK(has_come("the first line") && has_come("the second line"));
   close(ends[0]);
   close(ends[1]);
@@ -113,25 +133,24 @@ static void streams_of_a_program_block(void) {
   cookie_io_functions_t functions = {.write = cookie_writes};
   FILE *stream = fopencookie(&ends[1], "w", functions), *before_ = stderr;
   CHECK(stream != NULL);
-  pthread_t thread;
-  CHECK_INT(pthread_create(&thread, NULL, drains_later, &ends[0]), ==, 0);
+  pthread_t thread = start_thread(drains_later, &ends[0]);
   mj_hook_counts before = hook_counts();
   stderr = stream;
   MJ_ERROR("by a stream");
   stderr = before_;
   mj_hook_counts after = hook_counts();
   CHECK_UINT(after.suspended, ==, before.suspended);
-  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  end_thread(thread);
   CHECK(has_come("by a stream\n"));
   // So do its lists.
   fill(ends[1]);
   CHECK_INT(setvbuf(stream, NULL, _IONBF, 0), ==, 0);
-  CHECK_INT(pthread_create(&thread, NULL, drains_later, &ends[0]), ==, 0);
+  thread = start_thread(drains_later, &ends[0]);
   before = hook_counts();
   mj_scheduler_dump(hooked_scheduler, stream);
   after = hook_counts();
   CHECK_UINT(after.suspended, ==, before.suspended);
-  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  end_thread(thread);
   CHECK_INT(fclose(stream), ==, 0);
   close(ends[0]);
   close(ends[1]);
