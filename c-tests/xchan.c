@@ -985,7 +985,11 @@ static void a_stop_before_a_send_holds_up_no_other(void) {
     mj_remote* remote = mj_scheduler_remote(scheduler);
     CHECK_INT(mj_go(scheduler, waits_in_a_task, NULL, NULL), ==, 0);
     pthread_t runs = start(runs_until_it_is_stopped, scheduler);
-    usleep(500);
+    mj_metrics counters = {0};
+    while (counters.task_executions == 0) {  // Until the task waits.
+      usleep(100);
+      CHECK_INT(mj_remote_metrics(remote, &counters, sizeof counters), ==, 0);
+    }
     pthread_t receives = start(receives_one, NULL);
     usleep(500);
     CHECK_INT(mj_remote_stop(remote), ==, 0);
