@@ -83,7 +83,7 @@ impl Child {
     ///
     /// # Safety
     /// The memory is from [`allocate`](Self::allocate), and becomes the child's.
-    pub(super) unsafe fn new(
+    pub(super) unsafe fn place(
         memory: *mut Child,
         pid: Pid,
         fd: Option<c_int>,
@@ -111,7 +111,7 @@ impl Child {
         match sys::open_child(pid) {
             Ok(fd) => {
                 // SAFETY: fresh memory.
-                unsafe { Child::new(memory, pid, fd, false, Pipes::none()) };
+                unsafe { Child::place(memory, pid, fd, false, Pipes::none()) };
                 Ok(memory)
             }
             Err(error) => {

@@ -102,7 +102,7 @@ pub unsafe fn spawn(spawn: &Spawn<'_>) -> Result<*mut Child> {
 }
 
 /// # Safety
-/// As [`spawn`] and [`Child::new`].
+/// As [`spawn`] and [`Child::place`].
 unsafe fn spawn_into(child: *mut Child, spawn: &Spawn<'_>) -> Result<()> {
     let pipes = Pipes::none();
     let ends = Ends::open(spawn.descriptors, &pipes)?;
@@ -118,6 +118,6 @@ unsafe fn spawn_into(child: *mut Child, spawn: &Spawn<'_>) -> Result<()> {
     // Without a descriptor of it, as where there are too many, it is looked for.
     let fd = sys::open_child(pid).unwrap_or(None);
     // SAFETY: as above.
-    unsafe { Child::new(child, pid, fd, spawn.leads_group, pipes) };
+    unsafe { Child::place(child, pid, fd, spawn.leads_group, pipes) };
     Ok(())
 }
