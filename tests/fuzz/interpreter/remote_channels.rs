@@ -201,9 +201,14 @@ impl Model {
         }
     }
 
+    /// The tasks that wait at channels between threads, and what for.
+    pub fn remote_waiters(&self) -> Vec<(usize, Case)> {
+        let waiters = self.objects[REMOTE].iter().flat_map(|object| &object.waiters);
+        waiters.map(|(task, by)| (*task, self.tasks[*task].cases[*by])).collect()
+    }
+
     /// Whether a task of a scheduler waits at a channel between threads.
     pub fn waits_at_remote(&self, home: usize) -> bool {
-        let waiters = self.objects[REMOTE].iter().flat_map(|object| &object.waiters);
-        waiters.into_iter().any(|(task, _)| self.tasks[*task].home == home)
+        self.remote_waiters().iter().any(|(task, _)| self.tasks[*task].home == home)
     }
 }

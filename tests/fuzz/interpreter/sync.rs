@@ -7,7 +7,7 @@ use libc::{EAGAIN, EBUSY, EDEADLK, EINVAL, EOVERFLOW, EOWNERDEAD, EPERM, EPIPE};
 
 use super::actions::logs;
 use super::budget::Yield;
-use super::calls::{Span, Which};
+use super::calls::{Call, Span, Which, Who};
 use super::channels::{select, transfer};
 use super::majjen_h::*;
 use super::model::{self, Context, For, Limit, Wait};
@@ -145,6 +145,7 @@ pub fn act(call: SyncCall) {
         SyncCall::TrySelect(cases) => select(cases, None),
         SyncCall::Destroy(it) => destroy(it),
         SyncCall::Spend(it, times) => spend(made(it), times),
+        SyncCall::Meet { nth, cancels } => meet(nth, cancels),
         SyncCall::MakeNothing => make_nothing(),
     }
 }
@@ -320,6 +321,20 @@ fn spend(it: It, times: u8) {
             return;
         }
         act(SyncCall::WaitGroup(it, 0));
+    }
+}
+
+/// Gives a task what it waits for at a channel between threads; and before the loop sees that, cancels the task.
+fn meet(nth: usize, cancels: bool) {
+    let found = with(|world| {
+        let waiters = world.model.remote_waiters();
+        let (task, case) = *waiters.get(nth % waiters.len().max(1))?;
+        Some((task as u8, case)) // There are few tasks.
+    });
+    let Some((task, case)) = found else { return };
+    transfer(case.object, !case.sends, Element::Here, None);
+    if cancels {
+        super::actions::act(Call::Cancel(Who::Task(task)));
     }
 }
 
