@@ -87,7 +87,7 @@ pub fn call(code: u8, a: u8, b: u8, c: u8) -> SyncCall {
         50 | 51 => TryRecv(channel(a), element(c)),
         52 => Close(channel(a)),
         53..=56 => Select(cases(a, c), span(b)),
-        58 if b % 4 > 0 => Meet { nth: usize::from(a), cancels: b % 2 == 0 },
+        58 if !b.is_multiple_of(4) => Meet { nth: usize::from(a), cancels: b.is_multiple_of(2) },
         57 | 58 => TrySelect(cases(a, c)),
         59..=62 if a / 64 == 3 => Destroy(nth(REMOTE, a)),
         59..=62 => Destroy(nth(0..CHANNELS.end, a)),
