@@ -26,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::the_rust_example_is_tested", rust_example),
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
         Trial::test("readme::the_blocks_on_c_compile", blocks_on_c_compile),
+        Trial::test("readme::the_recipes_run", recipes_run),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
         Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
@@ -145,6 +146,21 @@ fn wait_functions_compile() -> Result<(), Failed> {
         fs::write(&source, format!("{block}\nint main(void) {{ return 0; }}\n"))?;
         let flags = [&STRICT[..], &["-Wno-unused-function"]].concat();
         program::compile(&source, &flags, Link::Shared, &[], &temp_dir)?;
+    }
+    Ok(())
+}
+
+/// Each is a program that checks what it does.
+fn recipes_run() -> Result<(), Failed> {
+    let page = fs::read_to_string(library::root().join("docs/recipes.md"))?;
+    let blocks = blocks_of_c(&page);
+    assert_eq!(blocks.len(), page.matches("\n## ").count(), "one for each heading");
+    for block in blocks {
+        let temp_dir = TempDir::new()?;
+        let source = temp_dir.path().join("recipe.c");
+        fs::write(&source, block)?;
+        let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
+        program::run(&program, PATIENCE, &temp_dir)?;
     }
     Ok(())
 }
