@@ -180,6 +180,63 @@ static void by_a_body() {
   runs(scheduler);
 }
 
+static void is_called(void*) { throws_something(); }
+static void* inherits(void*) { throws_something(); }
+
+static void defers(void*) { mj_task_defer(is_called, nullptr); }
+
+static void by_a_deferred_function() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, defers, nullptr, nullptr);
+  runs(scheduler);
+}
+
+static void parks_with_a_deferred_function(void*) {
+  defers(nullptr);
+  mj_task_park(MJ_FOREVER);
+}
+
+static void by_a_deferred_function_at_the_end() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, parks_with_a_deferred_function, nullptr, nullptr);
+  mj_log_set_level(MJ_LOG_SILENT);
+  mj_scheduler_run(scheduler);
+  try {
+    mj_scheduler_destroy(scheduler);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
+static mj_task_key key;
+
+static void sets_a_value(void*) {
+  mj_task_key_create(&key, is_called, nullptr);
+  mj_task_set_value(key, &key);
+}
+
+static void by_a_destroy_function() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, sets_a_value, nullptr, nullptr);
+  runs(scheduler);
+}
+
+static void sets_an_inherited_value(void*) {
+  mj_task_key_create(&key, nullptr, inherits);
+  mj_task_set_value(key, &key);
+  try {
+    mj_go(mj_scheduler_current(), defers, nullptr, nullptr);
+  } catch (...) {
+    _exit(44);
+  }
+}
+
+static void by_an_inherit_function() {
+  mj_scheduler* scheduler = new_scheduler();
+  mj_go(scheduler, sets_an_inherited_value, nullptr, nullptr);
+  runs(scheduler);
+}
+
 // What a child writes to stderr until it ends, and how it ends.
 static std::string said_by(void (*function)(), bool handled, int* status) {
   int channel[2];
@@ -216,6 +273,10 @@ static void where_none_can_pass_the_program_terminates_after_a_line() {
       {by_a_log_callback, "a log callback"},
       {by_a_log_callback_in_a_task, "a log callback"},
       {by_a_body, "the body of a task"},
+      {by_a_deferred_function, "a deferred function"},
+      {by_a_deferred_function_at_the_end, "a deferred function"},
+      {by_a_destroy_function, "a destroy function"},
+      {by_an_inherit_function, "an inherit function"},
   };
   for (const auto& way : ways) {
     int status = 0;

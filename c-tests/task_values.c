@@ -170,6 +170,23 @@ static void a_value_may_be_set_again_a_few_times(void) {
   }
 }
 
+static void line_defers(mj_log_level level, const char* message, void* user_data) {
+  (void)level, (void)message, (void)user_data;
+  CHECK_INT(mj_task_defer(notes, "l"), ==, 0);
+}
+
+// The line finds the task in its last moments.
+static void what_the_line_defers_is_called(void) {
+  static int place;
+  begin();
+  rounds = 0;
+  most_rounds = 5;
+  mj_log_set_callback(line_defers, NULL);
+  run_as_task(has_one_that_sets_again, &place);
+  mj_log_set_callback(NULL, NULL);
+  CHECK_STR(events, "1d2d1d2dl");
+}
+
 // ---- Inheriting ----
 
 static void expects(void* letter) {
@@ -361,6 +378,7 @@ int main(void) {
   RUN_IN_TASK(values_are_destroyed_behind_what_was_deferred);
   RUN_IN_TASK(what_destroys_may_suspend);
   RUN_IN_TASK(a_value_may_be_set_again_a_few_times);
+  RUN_IN_TASK(what_the_line_defers_is_called);
   RUN_IN_TASK(new_tasks_inherit_what_they_are_to);
   RUN_IN_TASK(what_makes_them_inherit_may_refuse);
   RUN(values_are_destroyed_with_the_scheduler);

@@ -842,6 +842,10 @@ static void close_server(void) {
 
 #include "children.h"
 
+// ---- what belongs to tasks ----
+
+#include "belongings.h"
+
 // ---- All of them ----
 
 typedef struct scenario {
@@ -880,6 +884,7 @@ static const scenario scenarios[] = {
     {"posts, and destroy", prepare_posts, post_and_destroy, all_have_run_or_were_abandoned, true},
     {"channels between threads", NULL, cross, release_channels, false},
     {"a channel to a thread", NULL, cross_to_thread, release_channels, false},
+    {"what belongs to tasks", NULL, have_belongings, NULL, true},
     {"the pool", write_whole_file, use_pool, remove_whole_file, false},
     {"children", NULL, use_children, no_children_are_left, false},
     {"the guide's server", listens, serve, close_server, true},

@@ -50,7 +50,7 @@ fn destroy_values(task: &Task, belongings: &Belongings) -> bool {
         let value = belongings.take_value(index);
         if let Some(destroy) = destroy_of(index) {
             // SAFETY: the program's function, for a value of this key.
-            unsafe { call(task, destroy, value, c"what destroys a task-local value") };
+            unsafe { call(task, destroy, value, c"a destroy function") };
             has_called = true;
         }
     }
@@ -98,12 +98,10 @@ impl Scheduler {
     pub fn finish(&self, task: &Task) {
         // SAFETY: null, or from `belongings`, and released only below.
         let Some(belongings) = (unsafe { task.belongings.get().as_ref() }) else { return };
+        self.call_deferred(task, belongings);
         let mut rounds = 0;
-        loop {
+        while rounds < MOST_ROUNDS && destroy_values(task, belongings) {
             self.call_deferred(task, belongings);
-            if rounds == MOST_ROUNDS || !destroy_values(task, belongings) {
-                break;
-            }
             rounds += 1;
         }
         if rounds == MOST_ROUNDS && belongings.indices().next().is_some() {
@@ -112,8 +110,8 @@ impl Scheduler {
                  them has set them again {MOST_ROUNDS} times",
                 task.id.get()
             ));
+            self.call_deferred(task, belongings); // By the log callback.
         }
-        // Not if the task was given up meanwhile.
         let belongings = task.belongings.replace(null());
         // SAFETY: nothing is left in it but such values.
         unsafe { self.release_belongings(belongings) };

@@ -77,7 +77,7 @@ impl Scheduler {
             };
             inherited = Some(made);
             let arguments = [value as usize, 0, 0];
-            let what = c"what makes a task inherit a value";
+            let what = c"an inherit function";
             // SAFETY: the program's function, for a value of this key.
             let copy = unsafe { callback::call(inherit as *const c_void, arguments, what) };
             let copy = copy as usize as *mut c_void;
@@ -103,7 +103,7 @@ impl Scheduler {
 /// Destroys a value that no task has.
 fn destroy(index: usize, value: *mut c_void) {
     if let Some(destroy) = destroy_of(index) {
-        let what = c"what destroys a task-local value";
+        let what = c"a destroy function";
         // SAFETY: the program's function, for a value of this key.
         unsafe { callback::call(destroy as *const c_void, [value as usize, 0, 0], what) };
     }
