@@ -199,21 +199,23 @@ impl Scheduler {
     }
 
     /// Adds a task to the end of the run queue. On success it owns `user_state`.
-    #[inline]
+    #[inline(always)]
     pub fn spawn(
         &self,
         body: Body,
         user_state: *mut c_void,
         words: &'static Words,
     ) -> Result<&Task> {
-        if self.inherits.get() {
-            return self.spawn_with_values(body, user_state, words);
+        if !self.inherits.get()
+            && let Some(task) = self.tasks.allocate_now()
+        {
+            self.begin_task(task, body, user_state, words);
+            return Ok(task);
         }
-        self.spawn_alone(body, user_state, words)
+        self.spawn_with_values(body, user_state, words)
     }
 
     /// [`spawn`](Self::spawn) of a task that inherits nothing.
-    #[inline(always)]
     pub(super) fn spawn_alone(
         &self,
         body: Body,
@@ -221,6 +223,12 @@ impl Scheduler {
         words: &'static Words,
     ) -> Result<&Task> {
         let task = self.tasks.allocate()?;
+        self.begin_task(task, body, user_state, words);
+        Ok(task)
+    }
+
+    #[inline(always)]
+    fn begin_task(&self, task: &Task, body: Body, user_state: *mut c_void, words: &'static Words) {
         task.body.set(Some(body));
         task.user_state.set(user_state);
         task.set_state(State::Runnable);
@@ -239,7 +247,6 @@ impl Scheduler {
         measure::add(&metrics.tasks_created, 1);
         measure::add(&metrics.current_tasks, 1);
         metrics.peak_tasks.set(metrics.peak_tasks.get().max(metrics.current_tasks.get()));
-        Ok(task)
     }
 }
 

@@ -33,8 +33,13 @@ impl Tasks {
         }
     }
 
-    /// A slot for a new task. Its fields are those of a task that has ended.
+    /// A slot for a new task, if there is one. Its fields are those of a task that has ended.
     #[inline]
+    pub fn allocate_now(&self) -> Option<&Task> {
+        self.slab.allocate()
+    }
+
+    /// [`allocate_now`](Self::allocate_now) that makes slots if there are none.
     pub fn allocate(&self) -> Result<&Task> {
         match self.slab.allocate() {
             Some(task) => Ok(task),

@@ -38,7 +38,8 @@ pub fn set_value(index: usize, value: *mut c_void) -> Result<()> {
 }
 
 impl Scheduler {
-    /// [`spawn`](Self::spawn) of a task that may inherit values of the running one.
+    /// [`spawn`](Self::spawn) of a task that may inherit values of the running one, or for which slots have to
+    /// be made.
     #[cold]
     #[inline(never)]
     pub(super) fn spawn_with_values(
@@ -47,7 +48,7 @@ impl Scheduler {
         user_state: *mut c_void,
         words: &'static Words,
     ) -> Result<&Task> {
-        let inherited = self.inherit()?;
+        let inherited = if self.inherits.get() { self.inherit()? } else { None };
         let spawned = self.spawn_alone(body, user_state, words);
         let Some(inherited) = inherited else { return spawned };
         match &spawned {

@@ -104,17 +104,17 @@ pub struct Task {
     pub locks: Cell<u32>,
     /// Whether it has been woken while it was ready, since it last began to sleep or park.
     pub woken: Cell<bool>,
+    /// How many results of waits it was given since it was canceled, or told so last.
+    pub calls_while_canceled: Cell<u8>,
     /// Whether it is not to be told that it is canceled.
     pub shielded: Cell<bool>,
     /// Whether libmajjen-hook is to leave its calls alone, which sets it.
     pub unhooked: Cell<bool>,
-    /// How many results of waits it was given since it was canceled, or told so last.
-    pub calls_while_canceled: Cell<u8>,
-    /// Whether it does not keep a run going. Only the scheduler sets it, which counts them.
-    pub daemon: Cell<bool>,
     /// How often its body has returned in turns that follow each other; and the number of turns at the last
     /// time, if there was one.
     pub returns: Cell<u16>,
+    /// Whether it does not keep a run going. Only the scheduler sets it, which counts them.
+    pub daemon: Cell<bool>,
     pub returned_at: Cell<u32>,
     /// What the calls are named that a log line tells to use, in C or in Rust.
     pub words: Cell<Option<&'static Words>>,
