@@ -175,7 +175,7 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 // MJ_RUN_STOPPED when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are left;
 // MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
 // tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
-// mj_scheduler_cancel() them by their ids, and run again. Errors (also reported in the log):
+// mj_scheduler_cancel() them by their ids, and run again; mj_run_until_signal() does it. Errors (also reported in the log):
 //   -EDEADLK  nothing can wake the tasks that are left, be they parked or asleep for ever
 //   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one
 //             run more
@@ -189,8 +189,8 @@ int mj_run(struct mj_scheduler *scheduler);
 // otherwise meanwhile, as when the last task ended, and mj_run() returned something else. Does not
 // suspend.
 //
-// Returns SIGINT or SIGTERM, the first one if several came, or 0 when none came, while a run is
-// under way, and before the first. Errors:
+// Returns SIGINT or SIGTERM, the first one if several came, or 0 when none came, before the first run, and
+// while one is under way that no signal is ending in order, mj_run_until_signal(). Errors:
 //   -EINVAL  `scheduler` is NULL
 //   -EPERM   the scheduler is running on another thread
 int mj_scheduler_signal(struct mj_scheduler *scheduler);
@@ -562,6 +562,21 @@ int mj_signal_wait(const int *signals,
 // Returns 0, also if it has none. Errors:
 //   -EPERM  not called from a task; this is also logged
 int mj_signal_release(void);
+
+// mj_run() that SIGINT and SIGTERM end in order, with any scheduler: at the first of them `function`, unless NULL, is
+// called with `argument` in a task of its own. It tells the others that they are to end: it closes the listener, so
+// that nobody else comes in. They have `grace_ns` from its return on (MJ_FOREVER: any time, 0: none); those that are
+// left then are canceled, and the run goes on until they have ended. The next signal stops the run with tasks left,
+// as the first one stops mj_run() of setup_scheduler_with_epoll(), and what is said there of signals holds here.
+//
+// Blocks the thread and does not suspend.
+//
+// Returns 0 when no task is left, also if that was after a signal: mj_scheduler_signal() tells, also in `function`.
+// MJ_RUN_STOPPED, MJ_RUN_SIGNAL and errors as mj_run().
+int mj_run_until_signal(struct mj_scheduler *scheduler,
+                        mj_go_fn function,
+                        void *argument,
+                        uint64_t grace_ns);
 
 // ---- Deadlines ----------------------------------------------------------------------------------
 

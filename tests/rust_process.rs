@@ -33,7 +33,8 @@ fn sleeper() -> Command {
 fn a_child_is_talked_to_while_others_run() {
     in_task(|| {
         let mut child =
-            process::spawn(shell("tr a-z A-Z").stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap();
+            process::spawn(shell("tr a-z A-Z").stdin(Stdio::piped()).stdout(Stdio::piped()))
+                .unwrap();
         let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let writer = task::spawn(move || to.write_all("word ".repeat(50_000).as_bytes()));
         let mut text = String::new();
@@ -104,7 +105,9 @@ fn a_time_limit_ends_a_wait_and_no_child() {
         child.signal(0).unwrap();
         // Nor does it cut short how a child is ended.
         let ended = task::timeout(Duration::ZERO, || child.end(LONG));
-        assert!(ended.is_err() || ended.is_ok_and(|ended| ended.unwrap().signal() == Some(SIGTERM)));
+        assert!(
+            ended.is_err() || ended.is_ok_and(|ended| ended.unwrap().signal() == Some(SIGTERM))
+        );
     });
 }
 

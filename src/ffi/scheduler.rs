@@ -8,7 +8,7 @@ use super::types::mj_scheduler;
 use super::wait::{mj_wait_epoll, set_wait_function};
 use super::{own_scheduler_ref, scheduler_ref, status};
 use crate::engine::log;
-use crate::engine::scheduler::{self, Ended, Scheduler};
+use crate::engine::scheduler::{self, AtSignal, Ended, Scheduler};
 use crate::engine::sys::{Error, Result};
 
 /// Makes an empty scheduler with the built-in wait function. Nothing outside it changes: no signal
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mj_scheduler_run(scheduler: *mut mj_scheduler) {
     // SAFETY: as this function's contract says.
-    let _ = unsafe { run("mj_scheduler_run", scheduler) };
+    let _ = unsafe { run("mj_scheduler_run", scheduler, None) };
 }
 
 /// What mj_run() returns when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are
@@ -133,7 +133,7 @@ pub const MJ_RUN_SIGNAL: c_int = 2;
 /// MJ_RUN_STOPPED when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are left;
 /// MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
 /// tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
-/// mj_scheduler_cancel() them by their ids, and run again. Errors (also reported in the log):
+/// mj_scheduler_cancel() them by their ids, and run again; mj_run_until_signal() does it. Errors (also reported in the log):
 ///   -EDEADLK  nothing can wake the tasks that are left, be they parked or asleep for ever
 ///   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one
 ///             run more
@@ -144,7 +144,12 @@ pub const MJ_RUN_SIGNAL: c_int = 2;
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
     // SAFETY: as this function's contract says.
-    match unsafe { run("mj_run", scheduler) } {
+    ended(unsafe { run("mj_run", scheduler, None) })
+}
+
+/// How a run has ended, in C.
+pub(super) fn ended(ended: Result<Ended>) -> c_int {
+    match ended {
         Ok(Ended::Completed) => 0,
         Ok(Ended::Stopped) => MJ_RUN_STOPPED,
         Ok(Ended::Signal(_)) => MJ_RUN_SIGNAL,
@@ -156,8 +161,8 @@ pub unsafe extern "C-unwind" fn mj_run(scheduler: *mut mj_scheduler) -> c_int {
 /// otherwise meanwhile, as when the last task ended, and mj_run() returned something else. Does not
 /// suspend.
 ///
-/// Returns SIGINT or SIGTERM, the first one if several came, or 0 when none came, while a run is
-/// under way, and before the first. Errors:
+/// Returns SIGINT or SIGTERM, the first one if several came, or 0 when none came, before the first run, and
+/// while one is under way that no signal is ending in order, mj_run_until_signal(). Errors:
 ///   -EINVAL  `scheduler` is NULL
 ///   -EPERM   the scheduler is running on another thread
 #[unsafe(no_mangle)]
@@ -174,10 +179,14 @@ pub unsafe extern "C" fn mj_scheduler_signal(scheduler: *mut mj_scheduler) -> c_
 ///
 /// # Safety
 /// As [`scheduler_ref`].
-unsafe fn run(call: &str, scheduler: *mut mj_scheduler) -> Result<Ended> {
+pub(super) unsafe fn run(
+    call: &str,
+    scheduler: *mut mj_scheduler,
+    at_signal: Option<AtSignal>,
+) -> Result<Ended> {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { scheduler_ref(scheduler, call) }.ok_or(Error::InvalidArgument)?;
-    let result = scheduler::run(scheduler, HOOK_CALLS);
+    let result = scheduler::run(scheduler, HOOK_CALLS, at_signal);
     match result {
         Err(Error::Busy) => {
             log::error(format_args!("{call}: a scheduler is running on this thread already"));

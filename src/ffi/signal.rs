@@ -1,13 +1,16 @@
 //! Waiting for signals.
 
-use std::ffi::c_int;
-use std::ptr::{null_mut, with_exposed_provenance_mut};
+use std::ffi::{c_int, c_void};
+use std::ptr::{from_ref, null_mut, with_exposed_provenance_mut};
 use std::slice;
 
-use super::types::mj_signal_info;
+use super::scheduler::{ended, run};
+use super::task::WORDS;
+use super::types::{mj_go_fn, mj_scheduler, mj_signal_info};
 use super::{reported, status};
-use crate::engine::scheduler::{self, Limit, SignalSet};
+use crate::engine::scheduler::{self, AtSignal, Limit, Scheduler, SignalSet};
 use crate::engine::sys::{Error, Result, Signal};
+use crate::engine::task::SchedulerRef;
 use crate::engine::time::Deadline;
 
 /// Suspends the running task until one of `count` signals comes, for at most `timeout_ns`. If `info` is not NULL it
@@ -86,4 +89,58 @@ fn told(signal: &Signal) -> mj_signal_info {
 #[unsafe(no_mangle)]
 pub extern "C" fn mj_signal_release() -> c_int {
     status(reported("mj_signal_release", scheduler::forgo_signals()))
+}
+
+/// mj_run() that SIGINT and SIGTERM end in order, with any scheduler: at the first of them `function`, unless NULL, is
+/// called with `argument` in a task of its own. It tells the others that they are to end: it closes the listener, so
+/// that nobody else comes in. They have `grace_ns` from its return on (MJ_FOREVER: any time, 0: none); those that are
+/// left then are canceled, and the run goes on until they have ended. The next signal stops the run with tasks left,
+/// as the first one stops mj_run() of setup_scheduler_with_epoll(), and what is said there of signals holds here.
+///
+/// Blocks the thread and does not suspend.
+///
+/// Returns 0 when no task is left, also if that was after a signal: mj_scheduler_signal() tells, also in `function`.
+/// MJ_RUN_STOPPED, MJ_RUN_SIGNAL and errors as mj_run().
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mj_run_until_signal(
+    scheduler: *mut mj_scheduler,
+    function: mj_go_fn,
+    argument: *mut c_void,
+    grace_ns: u64,
+) -> c_int {
+    let end = End { function, argument, grace: Deadline::after_ns(grace_ns) };
+    let at_signal = AtSignal { begin: begin_end, data: from_ref(&end).cast_mut().cast() };
+    // SAFETY: as this function's contract says; the data outlives the run.
+    ended(unsafe { run("mj_run_until_signal", scheduler, Some(at_signal)) })
+}
+
+/// What an orderly end is made of.
+#[derive(Clone, Copy)]
+struct End {
+    function: mj_go_fn,
+    argument: *mut c_void,
+    grace: Deadline,
+}
+
+/// # Safety
+/// Called by the core, with the scheduler that runs and an `End`.
+unsafe fn begin_end(scheduler: SchedulerRef, end: *mut c_void) -> Result<()> {
+    // SAFETY: as this function's contract says.
+    let (scheduler, end) = unsafe { (Scheduler::of(scheduler), *end.cast::<End>()) };
+    scheduler.spawn_with(end_in_order, end, &WORDS).map(drop)
+}
+
+/// The body of the task that ends the others.
+///
+/// # Safety
+/// Called by the core, with an `End`.
+unsafe extern "C-unwind" fn end_in_order(_scheduler: *mut c_void, state: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    let End { function, argument, grace } = unsafe { state.cast::<End>().read() };
+    if let Some(function) = function {
+        // SAFETY: the program's function and the argument that it was given with.
+        unsafe { function(argument) };
+    }
+    let _ = scheduler::end_others(grace); // An error: it is being destroyed.
+    let _ = scheduler::exit();
 }

@@ -1,11 +1,15 @@
 //! The scheduler, as its owner has it.
 
+use std::cell::Cell;
+use std::ffi::c_void;
 use std::fmt;
 use std::mem::forget;
 use std::os::fd::{IntoRawFd, OwnedFd};
-use std::ptr::NonNull;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::{NonNull, from_ref};
 use std::rc::Rc;
 use std::thread;
+use std::time::Duration;
 
 use super::join::JoinHandle;
 use super::metrics::Metrics;
@@ -14,9 +18,12 @@ use super::shared::Shared;
 use super::stop::StopHandle;
 use super::task::handle::Task;
 use super::task::spawn::Options;
+use super::time::to_ns;
 use super::{teardown, thread_end};
-use crate::engine::scheduler::Ended;
+use crate::engine::scheduler::{AtSignal, Ended};
 use crate::engine::sys::{Error, Result};
+use crate::engine::task::SchedulerRef;
+use crate::engine::time::Deadline;
 use crate::engine::{inspect, scheduler};
 use crate::ffi::HOOK_CALLS;
 
@@ -122,13 +129,47 @@ impl Scheduler {
     /// destructor of a thread-local when tasks may have borrowed others; [`Error::Unwinding`] in a
     /// destructor that a panic runs.
     pub fn run(&self) -> Result<Ended> {
+        self.run_to(None)
+    }
+
+    /// [`run`](Self::run) that SIGINT and SIGTERM end in order. At the first of them `stop` is called in a task of its
+    /// own: it tells the others that they are to end, as by closing the listener. They have `grace` from its return
+    /// on; those that are left then are canceled, and the run goes on until they have ended. The next signal stops the
+    /// run with tasks left, as the first one stops `run` where signals are
+    /// [handled](crate::Builder::handle_signals), and what is said there holds here.
+    ///
+    /// ```
+    /// use majjen::{Ended, Scheduler, signal, task};
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = Scheduler::new()?;
+    /// scheduler.spawn(|| task::park(None)); // It is canceled.
+    /// # scheduler.spawn(|| std::process::Command::new("kill").arg(std::process::id().to_string()).status().unwrap());
+    /// let ended = scheduler.run_until_signal(Duration::from_millis(1), || println!("the end"))?;
+    /// assert_eq!((ended, scheduler.signal()), (Ended::Completed, Some(signal::SIGTERM)));
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), and [`Error::OutOfMemory`].
+    pub fn run_until_signal(
+        &self,
+        grace: Duration,
+        stop: impl FnOnce() + 'static,
+    ) -> Result<Ended> {
+        let end = Cell::new(Some(End { scheduler: self, grace, stop }));
+        let data = from_ref(&end).cast_mut().cast();
+        self.run_to(Some(AtSignal { begin: begin_end(&end), data }))
+    }
+
+    fn run_to(&self, at_signal: Option<AtSignal>) -> Result<Ended> {
         if scheduler::current().is_some() || self.shared.thread_ends.get() {
             return Err(Error::Busy);
         }
         if thread::panicking() {
             return Err(Error::Unwinding);
         }
-        let result = scheduler::run(self.core(), HOOK_CALLS);
+        let result = scheduler::run(self.core(), HOOK_CALLS, at_signal);
         if teardown::has_begun_tasks(self.core()) {
             thread_end::watch(&self.shared);
         }
@@ -365,4 +406,32 @@ impl fmt::Debug for Scheduler {
         let tasks = self.core().tasks.alive();
         out.debug_struct("Scheduler").field("name", &self.name()).field("tasks", &tasks).finish()
     }
+}
+
+/// What an orderly end is made of.
+struct End<'s, F> {
+    scheduler: &'s Scheduler,
+    grace: Duration,
+    stop: F,
+}
+
+/// The function for such an end.
+fn begin_end<F: FnOnce() + 'static>(
+    _: &Cell<Option<End<'_, F>>>,
+) -> unsafe fn(SchedulerRef, *mut c_void) -> Result<()> {
+    /// # Safety
+    /// Called by the core, with the cell.
+    unsafe fn begin<F: FnOnce() + 'static>(_: SchedulerRef, end: *mut c_void) -> Result<()> {
+        // SAFETY: as this function's contract says.
+        let end = unsafe { &*end.cast::<Cell<Option<End<'_, F>>>>() };
+        if let Some(End { scheduler, grace, stop }) = end.take() {
+            scheduler.spawn(move || {
+                let stopped = catch_unwind(AssertUnwindSafe(stop));
+                let _ = scheduler::end_others(Deadline::after_ns(to_ns(grace)));
+                stopped.unwrap_or_else(|panic| resume_unwind(panic))
+            });
+        }
+        Ok(())
+    }
+    begin::<F>
 }

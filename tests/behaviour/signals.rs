@@ -1,6 +1,7 @@
 //! Waiting for signals: `mj_signal_wait` and `signal::wait`.
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
@@ -27,6 +28,8 @@ behaviours!(
     a_signal_that_is_waited_for_stops_no_run,
     a_signal_does_as_before_when_nobody_waits,
     a_scheduler_ends_while_a_task_waits_for_a_signal,
+    a_run_ends_in_order_at_a_signal,
+    a_run_that_no_signal_ends_is_as_any,
 );
 
 /// What a task is told: the number, the process that has sent it, and the value.
@@ -36,6 +39,8 @@ type Told = (i32, u32, i32);
 trait Signals: Api {
     fn wait(signals: &[i32], timeout: Option<Duration>) -> Result<Told, i32>;
     fn release() -> Result<(), i32>;
+    /// A run that a signal ends in order. Returns how many tasks are left, and the signal.
+    fn run_until_signal(&self, grace: Duration, stop: fn()) -> (u64, i32);
 }
 
 impl Signals for RustApi {
@@ -50,6 +55,12 @@ impl Signals for RustApi {
 
     fn release() -> Result<(), i32> {
         signal::release().map_err(Error::errno)
+    }
+
+    fn run_until_signal(&self, grace: Duration, stop: fn()) -> (u64, i32) {
+        self.scheduler().run_until_signal(grace, stop).unwrap();
+        let left = self.scheduler().metrics().current_tasks;
+        (left, self.scheduler().signal().unwrap_or(0))
     }
 }
 
@@ -67,6 +78,18 @@ impl Signals for CAbi {
 
     fn release() -> Result<(), i32> {
         result(mj_signal_release())
+    }
+
+    fn run_until_signal(&self, grace: Duration, stop: fn()) -> (u64, i32) {
+        unsafe extern "C" fn call(stop: *mut c_void) {
+            // SAFETY: from below, and alive as long as the run.
+            unsafe { (*stop.cast::<fn()>())() };
+        }
+        let argument = (&raw const stop).cast_mut().cast();
+        let ended = mj_run_until_signal(self.scheduler(), Some(call), argument, ns(Some(grace)));
+        assert!(ended >= 0);
+        let (added, gone) = self.tasks();
+        (added - gone, mj_scheduler_signal(self.scheduler()))
     }
 }
 
@@ -278,4 +301,50 @@ fn a_scheduler_ends_while_a_task_waits_for_a_signal<D: Signals>() {
     assert_ne!(action(libc::SIGUSR1), libc::SIG_DFL);
     drop(api);
     assert_eq!(action(libc::SIGUSR1), libc::SIG_DFL);
+}
+
+fn a_run_ends_in_order_at_a_signal<D: Signals>() {
+    let _alone = alone();
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let (api, log) = (D::new(), Events::new());
+        let events = log.clone();
+        api.spawn(move || {
+            events.push(("is not done", D::sleep(super::HOUR)));
+            events.push(("cleans up", D::shield(|| D::sleep(MS))));
+        });
+        let events = log.clone();
+        api.spawn(move || {
+            send(signal);
+            events.push(("is done in time", D::sleep(MS)));
+        });
+        let before = std::time::Instant::now();
+        let told = || {
+            D::sleep(MS).unwrap();
+        };
+        assert_eq!(api.run_until_signal(20 * MS, told), (0, signal));
+        assert!(before.elapsed() >= 20 * MS);
+        log.are(&[
+            ("is done in time", Ok(())),
+            ("is not done", Err(libc::ECANCELED)),
+            ("cleans up", Ok(())),
+        ]);
+        assert_eq!(action(signal), libc::SIG_DFL);
+    }
+}
+
+fn a_run_that_no_signal_ends_is_as_any<D: Signals>() {
+    let _alone = alone();
+    let api = D::new();
+    api.spawn(|| D::sleep(MS).unwrap());
+    assert_eq!(api.run_until_signal(MS, || unreachable!()), (0, 0));
+    // Stopped by the next signal, and by others.
+    api.spawn(|| {
+        send(libc::SIGTERM);
+        let _ = D::shield(|| D::sleep(super::HOUR));
+    });
+    api.spawn(|| {
+        D::sleep(5 * MS).unwrap();
+        send(libc::SIGTERM);
+    });
+    assert_eq!(api.run_until_signal(super::HOUR, || ()).1, libc::SIGTERM);
 }

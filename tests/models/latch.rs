@@ -119,7 +119,7 @@ fn run_with(world: &World, limit_ns: u64, act: Other) -> Result<()> {
     let it = unsafe { &*scheduler };
     it.spawn(waits, owned(from_ref(world)), &WORDS).unwrap();
     it.spawn(acts, owned((from_ref(world), act)), &WORDS).unwrap();
-    run(it, HookCalls::NONE).unwrap();
+    run(it, HookCalls::NONE, None).unwrap();
     // SAFETY: as above, and it does not run.
     unsafe { Scheduler::destroy(scheduler) }.unwrap();
     world.result.take().unwrap()
@@ -191,7 +191,7 @@ fn a_scheduler_that_is_destroyed_takes_its_tasks_out() {
     // SAFETY: made just now.
     let it = unsafe { &*scheduler };
     it.spawn(waits, owned(from_ref(&world)), &WORDS).unwrap();
-    assert_eq!(run(it, HookCalls::NONE), Err(Error::Deadlock));
+    assert_eq!(run(it, HookCalls::NONE, None), Err(Error::Deadlock));
     assert!(!world.latch.waiters.is_empty());
     // SAFETY: as above, and it does not run.
     unsafe { Scheduler::destroy(scheduler) }.unwrap();

@@ -34,6 +34,7 @@ const NOT_STANDALONE: &[(&str, &str)] = &[
     ("log_memory", "it has a malloc of its own"),
     ("metrics_truth", "it stands in front of the shared C library's malloc"),
     ("offload_loader", "it stands in front of the shared C library's dlopen"),
+    ("signals_copies", "it opens a shared library"),
     ("tasks", "it has a free of its own"),
 ];
 

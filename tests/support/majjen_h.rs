@@ -381,6 +381,12 @@ unsafe extern "C" {
         timeout_ns: u64,
     ) -> c_int;
     pub safe fn mj_signal_release() -> c_int;
+    pub safe fn mj_run_until_signal(
+        scheduler: *mut mj_scheduler,
+        function: Option<mj_go_fn>,
+        argument: *mut c_void,
+        grace_ns: u64,
+    ) -> c_int;
     pub safe fn mj_deadline_after(timeout_ns: u64) -> u64;
     pub safe fn mj_deadline_left(deadline_ns: u64) -> u64;
     pub safe fn mj_task_set_deadline(deadline_ns: u64, old: *mut u64) -> c_int;

@@ -43,6 +43,11 @@ impl Guard {
         Ok(Guard { place: Some(place), used, _remote: remote })
     }
 
+    /// The signals that stop the run, as bits: those with the numbers from 1 on.
+    pub fn stops(&self) -> u64 {
+        self.used & (bit(SIGINT) | bit(SIGTERM))
+    }
+
     /// Ends it. Returns the first signal that came while it lived; 0 for none.
     pub fn end(mut self) -> c_int {
         self.leave()

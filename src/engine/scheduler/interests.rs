@@ -23,11 +23,12 @@
 //! them.
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::ptr::{NonNull, from_ref, null_mut};
 
 use crate::engine::process::catch::{Catcher, take_left};
 use crate::engine::sys::{self, Error, LAST_SIGNAL, Result, Signal, can_be_awaited};
-use crate::engine::task::{Links, Task, Wait, WaitKind, WaitNode, WaitQueue, Waiter};
+use crate::engine::task::{Links, SchedulerRef, Task, Wait, WaitKind, WaitNode, WaitQueue, Waiter};
 use crate::engine::threads::{Arrivals, Message, Remote, this_process};
 
 /// A set of signals.
@@ -66,6 +67,8 @@ pub struct Caught {
     interests: WaitQueue<Interest>,
     /// For each signal, how many have an interest in it.
     counts: [Cell<usize>; LAST_SIGNAL as usize],
+    /// The signals of which one is to end the run.
+    of_run: Cell<u64>,
     /// How many tasks wait.
     waiting: Cell<usize>,
     /// One that has ended, and is to be freed.
@@ -89,8 +92,29 @@ pub struct Interest {
     stand_in: Task,
 }
 
-/// Readies a task whose wait has ended.
-pub type Ready<'r> = &'r dyn Fn(&Task);
+/// What is done when a signal is to end a run in order.
+#[derive(Clone, Copy)]
+pub struct AtSignal {
+    /// Makes a task that calls `end_others`, see `orderly.rs`. The scheduler is the one that runs.
+    pub begin: unsafe fn(SchedulerRef, *mut c_void) -> Result<()>,
+    /// For `begin`.
+    pub data: *mut c_void,
+}
+
+/// Who is told of signals: the scheduler, or what is left of it when it is destroyed.
+pub trait Told {
+    /// A task's wait has ended.
+    fn ready(&self, task: &Task);
+    /// The run is to end.
+    fn end_run(&self, signal: i32);
+}
+
+struct Nobody;
+
+impl Told for Nobody {
+    fn ready(&self, _: &Task) {}
+    fn end_run(&self, _: i32) {}
+}
 
 impl Waiter for Interest {
     fn links(&self) -> &Links<Interest> {
@@ -198,6 +222,7 @@ impl Signals {
             catcher,
             interests: WaitQueue::new(),
             counts: [const { Cell::new(0) }; LAST_SIGNAL as usize],
+            of_run: Cell::new(0),
             waiting: Cell::new(0),
             ended: Cell::new(null_mut()),
         };
@@ -213,7 +238,7 @@ impl Drop for Signals {
         let Some(caught) = self.caught() else { return };
         // The tasks are gone, and so are their lists.
         while let Some(interest) = caught.interests.first() {
-            caught.end(interest, &|_| ());
+            caught.end(interest, &Nobody);
         }
         caught.free_ended();
         let memory = self.0.replace(null_mut());
@@ -233,7 +258,7 @@ impl Caught {
         task: &'i Task,
         SignalSet(set): SignalSet,
         end_of_task: &'static WaitKind,
-        ready: Ready<'_>,
+        told: &dyn Told,
     ) -> Result<&'i Interest> {
         let known = Interest::of(task, end_of_task);
         if let Some(known) = known.filter(|interest| interest.set == set) {
@@ -265,13 +290,13 @@ impl Caught {
         interest.stand_in.wait.set(Wait::on(end_of_task, interest));
         interest.node.begin(&interest.stand_in, &task.joiners, 0);
         if let Some(known) = known {
-            self.deliver(ready);
+            self.deliver(told);
             for number in numbers(known.pending() & set) {
                 interest.add(&known.signals[number as usize - 1].get());
             }
             known.pending.set(known.pending() & !set);
             known.leave_task(task);
-            self.end(known, ready);
+            self.end(known, told);
         }
         Ok(interest)
     }
@@ -298,32 +323,54 @@ impl Caught {
         self.catcher.remove(set, gone);
     }
 
+    /// The next signal of a set is to end the run, which has just begun.
+    pub fn begin_run(&self, set: u64) -> Result<()> {
+        self.count(set)?;
+        self.of_run.set(set);
+        Ok(())
+    }
+
+    /// The run ends, or is being ended: what signals do to it is not our affair any more.
+    pub fn end_run(&self, told: &dyn Told) {
+        self.forgo_run();
+        self.deliver(told);
+    }
+
+    fn forgo_run(&self) {
+        self.uncount(self.of_run.replace(0), 0);
+    }
+
     /// The loop has the message out of the mailbox.
-    pub fn arrive(&self, ready: Ready<'_>) {
+    pub fn arrive(&self, told: &dyn Told) {
         self.arrivals.begin_take();
-        self.deliver(ready);
+        self.deliver(told);
     }
 
     /// Gives what has arrived to those that have an interest in it, and readies those that wait.
-    pub fn deliver(&self, ready: Ready<'_>) {
+    pub fn deliver(&self, told: &dyn Told) {
         self.arrivals.take(|signal| {
             if self.counts[signal.number as usize - 1].get() == 0 {
                 return send_if_left(&signal); // The interest ended while it was on its way.
+            }
+            if self.of_run.get() & bit(signal.number) != 0 {
+                self.forgo_run();
+                take_left(signal.number);
+                told.end_run(signal.number);
             }
             for interest in self.interests.iter() {
                 if interest.add(&signal) && interest.stop_waiting() {
                     // SAFETY: a task that waits is alive.
                     let task = unsafe { &*interest.task };
                     task.wait.set(Wait::NONE);
-                    ready(task);
+                    told.ready(task);
                 }
             }
         });
     }
 
     /// Ends an interest, whose node is in no list.
-    pub fn end(&self, interest: &Interest, ready: Ready<'_>) {
-        self.deliver(ready); // To the others, which are to be told when it is.
+    pub fn end(&self, interest: &Interest, told: &dyn Told) {
+        self.deliver(told); // To the others, which are to be told when it is.
         self.interests.remove(interest);
         self.uncount(interest.set, 0);
         while let Some(signal) = interest.take() {
@@ -333,7 +380,7 @@ impl Caught {
                 send_if_left(&signal);
             }
         }
-        self.deliver(ready);
+        self.deliver(told);
         self.free_ended();
         self.ended.set(from_ref(interest).cast_mut());
     }

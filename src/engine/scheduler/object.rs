@@ -26,7 +26,7 @@ use super::budget::Budget;
 use super::daemons::Daemons;
 use super::dispatch::Dispatch;
 use super::hook_library::HookLibrary;
-use super::interests::Signals;
+use super::interests::{AtSignal, Signals};
 use super::io::{Builtin, Io, WaitFunction};
 use super::post_queue::Posts;
 use super::random::Random;
@@ -90,6 +90,8 @@ pub(super) struct Options {
     pub report_overflow: Cell<bool>,
     /// The signal that ended the last run; 0 for none.
     pub signal: Cell<c_int>,
+    /// What a signal begins that is to end the run in order.
+    pub at_signal: Cell<Option<AtSignal>>,
     /// Whether it is in a run, and not being drained.
     pub in_run: Cell<bool>,
 }
@@ -146,6 +148,7 @@ impl Scheduler {
                 handle_signals,
                 report_overflow: Cell::new(handle_signals),
                 signal: Cell::new(0),
+                at_signal: Cell::new(None),
                 in_run: Cell::new(false),
             },
         };

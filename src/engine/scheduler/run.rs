@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{fn_addr_eq, from_ref};
 
 use super::hook_library::HookCalls;
+use super::interests::AtSignal;
 use super::io::Builtin;
 use super::object::{Scheduler, current};
 use super::on_thread::OnThread;
@@ -79,8 +80,9 @@ impl Drop for Entered<'_> {
 }
 
 /// Runs a scheduler on this thread until all tasks have ended, or it is stopped, and returns which. An error
-/// if it could not run, or all remaining tasks are parked and nothing can wake them.
-pub fn run(scheduler: &Scheduler, calls: HookCalls) -> Result<Ended> {
+/// if it could not run, or all remaining tasks are parked and nothing can wake them. `at_signal`: it handles
+/// signals, and the first one ends it in order.
+pub fn run(scheduler: &Scheduler, calls: HookCalls, at_signal: Option<AtSignal>) -> Result<Ended> {
     if current().is_some() {
         return Err(Error::Busy);
     }
@@ -94,7 +96,8 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls) -> Result<Ended> {
     }
     let options = &scheduler.options;
     options.signal.set(0);
-    let signals = match options.handle_signals.then(|| signals::Guard::new(&scheduler.remote)) {
+    let handles_signals = options.handle_signals || at_signal.is_some();
+    let signals = match handles_signals.then(|| signals::Guard::new(&scheduler.remote)) {
         Some(Err(error)) => {
             scheduler.remote.undo_enter();
             log::error(format_args!("the run does not begin: signals cannot be handled: {error}"));
@@ -102,6 +105,12 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls) -> Result<Ended> {
         }
         guard => guard.and_then(Result::ok),
     };
+    if let (Some(guard), Some(at_signal)) = (&signals, at_signal)
+        && let Err(error) = scheduler.end_run_at(guard.stops(), at_signal)
+    {
+        scheduler.remote.undo_enter();
+        return Err(error);
+    }
     let overflow = options.report_overflow.get().then(overflow::Guard::new);
     let has_moved = scheduler.dispatch.thread_state.is_of_another_thread();
     let entered = Entered::enter(scheduler);
@@ -127,8 +136,12 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls) -> Result<Ended> {
     scheduler.arm_all();
     scheduler.publish_metrics();
     // One that comes later has the effect that it has outside a run, and is not lost.
-    let signal = signals.map_or(0, signals::Guard::end);
-    options.signal.set(signal);
+    scheduler.forget_end_of_run();
+    let stopped_by = signals.map_or(0, signals::Guard::end);
+    if options.signal.get() == 0 {
+        options.signal.set(stopped_by);
+    }
+    let signal = options.signal.get();
     log::report_left_out();
     match scheduler.tasks.alive() {
         0 => log::info(format_args!("Scheduler stopped: all tasks completed")),

@@ -3,9 +3,10 @@
 use std::ptr::NonNull;
 
 use super::block::{Limit, Running, running, wait};
-use super::interests::{Caught, Interest, SignalSet};
+use super::interests::{AtSignal, Caught, Interest, SignalSet, Told};
 use super::object::{Scheduler, current, running_task};
 use super::spend::yield_spent;
+use crate::engine::log;
 use crate::engine::process::catch::take_left;
 use crate::engine::sys::{ErrnoGuard, Error, Result, Signal};
 use crate::engine::task::{Left, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
@@ -37,7 +38,7 @@ unsafe fn end_with_task(scheduler: SchedulerRef, interest: usize, _: &Task) -> L
     let scheduler = unsafe { Scheduler::of(scheduler) };
     if let Some(caught) = scheduler.signals.caught() {
         // SAFETY: alive while its node is in the list of the task.
-        caught.end(unsafe { &*(interest as *const Interest) }, &scheduler.ready_told());
+        caught.end(unsafe { &*(interest as *const Interest) }, scheduler);
     }
     Left::Later // The stand-in is not to run.
 }
@@ -50,7 +51,7 @@ unsafe fn arrive(message: NonNull<Message>) {
     // SAFETY: as this function's contract says; it is alive, since its scheduler is.
     let caught = unsafe { message.cast::<Caught>().as_ref() };
     if let Some(scheduler) = current() {
-        caught.arrive(&scheduler.ready_told());
+        caught.arrive(scheduler);
     }
 }
 
@@ -60,10 +61,39 @@ unsafe fn arrive(message: NonNull<Message>) {
 /// As [`arrive`].
 unsafe fn forget(_: NonNull<Message>) {}
 
+impl Told for Scheduler {
+    fn ready(&self, task: &Task) {
+        Scheduler::ready(self, task, Outcome::Ready(0));
+    }
+
+    fn end_run(&self, signal: i32) {
+        let Some(AtSignal { begin, data }) = self.options.at_signal.take() else { return };
+        self.options.signal.set(signal);
+        // SAFETY: the data is for the function until the run has ended.
+        if let Err(error) = unsafe { begin(self.as_ref(), data) } {
+            log::error(format_args!(
+                "the run is stopped, since it cannot be ended in order: {error}"
+            ));
+            let _ = self.remote.stop();
+        }
+    }
+}
+
 impl Scheduler {
-    /// Readies tasks that are told of a signal.
-    fn ready_told(&self) -> impl Fn(&Task) {
-        |task| self.ready(task, Outcome::Ready(0))
+    /// Has the next one of some signals end the run that begins.
+    pub(super) fn end_run_at(&self, signals: u64, at_signal: AtSignal) -> Result<()> {
+        let message = Message::new(arrive, forget);
+        self.signals.prepare(&self.remote, message)?.begin_run(signals)?;
+        self.options.at_signal.set(Some(at_signal));
+        Ok(())
+    }
+
+    /// The run has ended.
+    pub(super) fn forget_end_of_run(&self) {
+        self.options.at_signal.set(None);
+        if let Some(caught) = self.signals.caught() {
+            caught.end_run(self);
+        }
     }
 }
 
@@ -74,11 +104,10 @@ pub fn wait_for_signal(set: SignalSet, limit: Limit) -> Result<Signal> {
         yield_spent((scheduler, task), Wait::NONE)?;
     }
     let _errno = ErrnoGuard::save();
-    let ready = scheduler.ready_told();
     let caught = scheduler.signals.prepare(&scheduler.remote, Message::new(arrive, forget))?;
-    let interest = caught.interest_of(task, set, &END_OF_TASK, &ready)?;
+    let interest = caught.interest_of(task, set, &END_OF_TASK, scheduler)?;
     let look = |_: Running<'_>| {
-        caught.deliver(&ready);
+        caught.deliver(scheduler);
         Ok(interest.has_signals().then_some(0))
     };
     let list = |_: Running<'_>| {
@@ -87,7 +116,7 @@ pub fn wait_for_signal(set: SignalSet, limit: Limit) -> Result<Signal> {
     };
     let waited = wait(limit, look, list);
     // One that has come at the last moment is given, too.
-    caught.deliver(&ready);
+    caught.deliver(scheduler);
     let signal = interest.take().ok_or(waited.err().unwrap_or(Error::Interrupted))?;
     take_left(signal.number);
     Ok(signal)
@@ -101,7 +130,7 @@ pub fn forgo_signals() -> Result<()> {
     {
         let _errno = ErrnoGuard::save();
         interest.leave_task(task);
-        caught.end(interest, &scheduler.ready_told());
+        caught.end(interest, scheduler);
     }
     Ok(())
 }
