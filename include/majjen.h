@@ -1578,8 +1578,7 @@ typedef struct mj_process_options {
 // and with no descriptor of this library. What else it inherits is as execve(2) says. Callable from any thread.
 // Does not suspend: the thread waits until the child has begun the program.
 //
-// The child is the scheduler's whose task waits for it first; until then its handle may be given to any thread.
-// It runs on if its scheduler is destroyed: the handle is still there, for mj_process_end() or
+// The child is the scheduler's whose task waits for it first, and until then anybody's. It runs on if its scheduler is destroyed: the handle is still there, for mj_process_end() or
 // mj_process_let_go(). While handles are there, do not wait for any child by waitpid(-1) and the like, nor
 // ignore SIGCHLD: what waits for a child first is told how it has ended, and others are not.
 //
