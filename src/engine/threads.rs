@@ -14,6 +14,7 @@ mod quota;
 mod remote;
 mod remote_block;
 mod ring;
+mod spare_blocks;
 mod task_keys;
 
 pub use arrivals::Arrivals;
@@ -24,6 +25,7 @@ pub use ownership::{Generation, Ownership};
 pub use parties::{Parties, Party, PartyKind, Rank};
 pub use remote::{Poster, Remote, WeakRemote};
 pub use ring::{End, Ring};
+pub use spare_blocks::BLOCK_BYTES;
 pub use task_keys::{MOST_KEYS, destroy_of, inherit_of, is_key, make_key};
 
 // The models of what uses the lock have loom's, which has fewer orders to try. It has models of its own.

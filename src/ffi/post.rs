@@ -15,7 +15,7 @@ use crate::engine::scheduler::{
 };
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::Words;
-use crate::engine::threads::{Message, Remote};
+use crate::engine::threads::{BLOCK_BYTES, Message, Remote};
 
 /// A post of C.
 #[repr(C)]
@@ -28,6 +28,7 @@ struct Posted {
 
 const _: () = assert!(offset_of!(Posted, post) == 0);
 const _: () = assert!(size_of::<Posted>() == size_of::<mj_post_node>());
+const _: () = assert!(size_of::<Posted>() == BLOCK_BYTES);
 
 /// A post whose task has had no turn is abandoned.
 static POST_WORDS: Words =
@@ -229,7 +230,7 @@ unsafe fn start_node(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
 /// # Safety
 /// Called by the core, with a [`Posted`].
 unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
-    let mut posted = state.cast::<Posted>();
+    let Some(mut posted) = NonNull::new(state.cast::<Posted>()) else { return };
     loop {
         // SAFETY: as this function's contract says. It is not read again, so that the task may end in it.
         let Posted { function, argument, .. } = unsafe { posted.read() };
@@ -238,10 +239,16 @@ unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
         let Some((scheduler, task)) = running_task() else { return }; // It is a task.
         // SAFETY: as above; the next one is in memory of its own, too.
         let Some(next) = scheduler.next_post(task, start_allocated) else { break };
-        posted = next.as_ptr().cast();
-        let before = task.user_state.replace(posted.cast());
-        // SAFETY: the task's.
-        unsafe { sys::free(before) };
+        let before = task.user_state.replace(next.as_ptr().cast());
+        match NonNull::new(before) {
+            // SAFETY: it is as large, also if it was made for a node.
+            Some(block) if block == posted.cast() => unsafe {
+                scheduler.remote.release_block(block);
+            },
+            // SAFETY: the task's, which the program has set.
+            _ => unsafe { sys::free(before) },
+        }
+        posted = next.cast();
     }
     let _ = scheduler::exit(); // In the task, and it may have been called already.
 }

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use super::object::{Scheduler, current};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::Task;
-use crate::engine::threads::{Message, Remote};
+use crate::engine::threads::{BLOCK_BYTES, Message, Remote};
 
 /// What is to be done to a task.
 pub type Action = fn(&Scheduler, &Task);
@@ -36,10 +36,11 @@ pub fn act_on(remote: &Remote, id: u64, action: Action) -> Result<()> {
 /// Puts a message, with what belongs to it, into memory of its own, and posts it, counted.
 ///
 /// # Safety
-/// A `T` begins with its message, whose functions release the memory by [`free_message`], or by `free`.
+/// A `T` begins with its message, whose functions release the memory by [`Remote::release_block`],
+/// [`free_message`], or `free`.
 pub unsafe fn post_allocated<T>(remote: &Remote, message: T) -> Result<()> {
-    const { assert!(!std::mem::needs_drop::<T>()) };
-    let memory = NonNull::new(sys::allocate::<T>(1)).ok_or(Error::OutOfMemory)?;
+    const { assert!(!std::mem::needs_drop::<T>() && size_of::<T>() <= BLOCK_BYTES) };
+    let memory = NonNull::new(remote.allocate_block().cast::<T>()).ok_or(Error::OutOfMemory)?;
     // SAFETY: fresh memory for one.
     unsafe { memory.write(message) };
     // SAFETY: as this function's contract says.
@@ -60,9 +61,9 @@ pub unsafe fn free_message(message: NonNull<Message>) {
 unsafe fn run_action(message: NonNull<Message>) {
     // SAFETY: as this function's contract says.
     let ToTask { id, action, .. } = unsafe { message.cast().read() };
-    // SAFETY: as above.
-    unsafe { free_message(message) };
     if let Some(scheduler) = current() {
+        // SAFETY: as above, and it was read.
+        unsafe { scheduler.remote.release_block(message.cast()) };
         scheduler.remote.count_begun();
         if let Some(task) = scheduler.tasks.find_id(id) {
             action(scheduler, task);

@@ -40,6 +40,16 @@ impl Quota {
         may_wait
     }
 
+    /// About the number of the next post.
+    pub fn next_number(&self) -> usize {
+        self.posted.load(Relaxed)
+    }
+
+    /// How many have begun.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Relaxed)
+    }
+
     /// The post has not been left.
     pub fn give_back(&self) {
         self.posted.fetch_sub(1, Relaxed);

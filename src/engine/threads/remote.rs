@@ -21,6 +21,7 @@ use super::identity::this_process;
 use super::inbox::{Batch, Message};
 use super::parties::Rank;
 use super::remote_block::{Block, COUNTERS};
+use super::spare_blocks::BLOCK_BYTES;
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Mark, Result};
 
@@ -105,6 +106,29 @@ impl Remote {
         }
         // SAFETY: as this function's contract says.
         unsafe { self.post(message) }.inspect_err(|_| block.quota.give_back())
+    }
+
+    /// Memory for a counted message, of [`BLOCK_BYTES`]; NULL if there is none.
+    #[inline]
+    pub fn allocate_block(&self) -> *mut c_void {
+        let Block { spare, quota, .. } = self.block();
+        match spare.take(quota.next_number()) {
+            Some(block) => block.as_ptr(),
+            None => sys::allocate::<[u64; BLOCK_BYTES / 8]>(1).cast(),
+        }
+    }
+
+    /// Takes such memory back. Only for the owner.
+    ///
+    /// # Safety
+    /// From [`allocate_block`](Self::allocate_block), of any scheduler, and not used again.
+    #[inline]
+    pub unsafe fn release_block(&self, block: ptr::NonNull<c_void>) {
+        let Block { spare, quota, .. } = self.block();
+        if !spare.give(quota.begun(), block) {
+            // SAFETY: as this function's contract says.
+            unsafe { sys::free(block.as_ptr()) };
+        }
     }
 
     /// A counted message does not wait any more. Only for the owner.
@@ -448,7 +472,9 @@ impl WeakRemote {
 impl Drop for WeakRemote {
     fn drop(&mut self) {
         if self.block().references.fetch_sub(1, AcqRel) == 1 {
-            // SAFETY: from `Remote::new`, and nobody else refers to it. It needs no drop.
+            // SAFETY: left there by `release_block`, and nobody else refers to the block.
+            self.block().spare.drain().for_each(|spare| unsafe { sys::free(spare.as_ptr()) });
+            // SAFETY: from `Remote::new`, and as above. It needs no drop.
             unsafe { sys::free(self.0.as_ptr().cast()) };
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `handles`, `references` | anybody who has one |
 //! | `scheduler` | set once by whoever makes it; null from its destruction on. Only the owner follows it |
-//! | `owner`, `quota`, `mailbox` | see there |
+//! | `owner`, `quota`, `mailbox`, `spare` | see there |
 //! | `posters` | up: the owner, for each `Poster` that it hands out; down: who has it, as its last use of the block, or the owner for it |
 //! | `counters` | the owner; anybody reads them, each for itself |
 //! | `wake_up_fd`, `opened_by`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
@@ -20,6 +20,7 @@ use super::mailbox::Mailbox;
 use super::owner::Owner;
 use super::parties::Rank;
 use super::quota::Quota;
+use super::spare_blocks::SpareBlocks;
 
 /// The shared block.
 pub struct Block {
@@ -41,6 +42,8 @@ pub struct Block {
     /// How many `Poster`s are out.
     pub posters: AtomicUsize,
     pub quota: Quota,
+    /// Memory of counted messages.
+    pub spare: SpareBlocks,
     /// The scheduler's counters, as they were in the latest iteration of its loop.
     pub counters: [AtomicU64; COUNTERS],
 }
@@ -64,6 +67,7 @@ impl Block {
             mailbox: Mailbox::new(),
             posters: AtomicUsize::new(0),
             quota: Quota::new(MOST_POSTS),
+            spare: SpareBlocks::new(),
             counters: [const { AtomicU64::new(0) }; COUNTERS],
         }
     }
