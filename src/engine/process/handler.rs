@@ -29,8 +29,8 @@ use crate::engine::threads::Lock;
 const COUNT: usize = LAST_SIGNAL as usize + 1;
 
 static USES: Lock<[Use; COUNT]> = Lock::in_static([const { Use::NONE }; COUNT]);
-static FORMER: [Former; COUNT] = [const { Former::NONE }; COUNT];
-static BENEATH: [Former; COUNT] = [const { Former::NONE }; COUNT];
+static FORMER: [Former; COUNT] = [const { Former::none() }; COUNT];
+static BENEATH: [Former; COUNT] = [const { Former::none() }; COUNT];
 static PASSED: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
 
 /// Who uses the handler of a signal.
@@ -53,7 +53,9 @@ struct Former {
 }
 
 impl Former {
-    const NONE: Former = Former { function: AtomicUsize::new(0), flags: AtomicI32::new(0) };
+    const fn none() -> Former {
+        Former { function: AtomicUsize::new(0), flags: AtomicI32::new(0) }
+    }
 
     fn set(&self, (function, flags): (usize, c_int)) {
         self.flags.store(flags, Relaxed);
