@@ -25,6 +25,7 @@ mod net;
 mod offload;
 mod post;
 mod process;
+mod process_types;
 mod remote;
 mod scheduler;
 mod signal;

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::null_mut;
 
-use super::types::{mj_process, mj_process_options};
+use super::process_types::{mj_process, mj_process_options};
 use super::{Opaque, object_ref, reported, status};
 use crate::engine::children::{Child, Descriptor, Spawn, spawn};
 use crate::engine::scheduler::Limit;

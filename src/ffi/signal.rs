@@ -4,9 +4,10 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{from_ref, null_mut, with_exposed_provenance_mut};
 use std::slice;
 
+use super::process_types::mj_signal_info;
 use super::scheduler::{ended, run};
 use super::task::WORDS;
-use super::types::{mj_go_fn, mj_scheduler, mj_signal_info};
+use super::types::{mj_go_fn, mj_scheduler};
 use super::{reported, status};
 use crate::engine::scheduler::{self, AtSignal, Limit, Scheduler, SignalSet};
 use crate::engine::sys::{Error, Result, Signal};
