@@ -93,7 +93,9 @@ impl Types {
         match tokens[..] {
             ["enum", .., "{", "}", name] => {
                 self.plain.insert(name.to_owned());
-                writeln!(text, "pub type {name} = c_uint;")?;
+                // C's compilers choose a type that has all of the values.
+                let value = if statement.body.contains('-') { "c_int" } else { "c_uint" };
+                writeln!(text, "pub type {name} = {value};")?;
                 enumerators(name, &statement.body, text)?;
             }
             ["struct", _, "{", "}", name] => {

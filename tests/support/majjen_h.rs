@@ -130,7 +130,7 @@ pub struct mj_process {
     _opaque: [u8; 0],
 }
 
-pub type mj_process_descriptor = c_uint;
+pub type mj_process_descriptor = c_int;
 pub const MJ_PROCESS_INHERIT: mj_process_descriptor = 0;
 pub const MJ_PROCESS_NULL: mj_process_descriptor = -2;
 pub const MJ_PROCESS_PIPE: mj_process_descriptor = -3;
