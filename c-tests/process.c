@@ -61,6 +61,9 @@ static void has_no_children(void) {
   CHECK_INT(errno, ==, ECHILD);
 }
 
+static mj_process* shared;
+static int told;
+
 // ---- in tasks
 
 static void (*body)(void);
@@ -251,7 +254,7 @@ static void one_is_ended(void) {
 }
 RUN_IN_TASK(one_is_ended)
 
-// With a group, what it has started goes with it, and the pipe ends.
+// With a group, what it has started goes with it, and the pipe ends; also if it has been waited for before.
 static void a_group_is_ended(void) {
   const mj_process_options options = {.output = MJ_PROCESS_PIPE, .new_group = true};
   const char* scripts[] = {"sleep 100 & echo; wait", "trap 'exit 0' TERM; (trap '' TERM; sleep 100) & echo; wait"};
@@ -265,11 +268,23 @@ static void a_group_is_ended(void) {
     CHECK_INT(mj_read(fd, &byte, 1, MJ_FOREVER), ==, 0);
     CHECK_INT(close(fd), ==, 0);
   }
+  int status;
+  mj_process* process = shell("sleep 100 & exit 6", &options);
+  int fd = mj_process_take_pipe(process, 1);
+  CHECK_INT(mj_process_wait(process, &status, MJ_FOREVER), ==, 0);
+  CHECK_INT(exit_code(status), ==, 6);
+  CHECK_INT(mj_process_kill(process, 0), ==, 0);
+  status = 0;
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, 6);
+  char byte;
+  CHECK_INT(mj_read(fd, &byte, 1, MJ_FOREVER), ==, 0);
+  CHECK_INT(close(fd), ==, 0);
+  process = shell("kill -KILL $$", &options);
+  CHECK_INT(code_of(process), ==, -SIGKILL);
 }
 RUN_IN_TASK(a_group_is_ended)
 
-static mj_process* shared;
-static int told;
 
 static void waits_too(mj_scheduler* of, void* user_state) {
   (void)of;
@@ -372,11 +387,66 @@ static void a_child_outlives_its_scheduler(void) {
   has_no_children();
 }
 
+static void ends_shared(mj_scheduler* of, void* user_state) {
+  (void)user_state;
+  mj_scheduler_stop(of);
+  mj_process_end(shared, MJ_FOREVER, NULL);
+  mj_task_exit();
+}
+
+// What one was about that went with its scheduler is not done: the next one does it.
+static void an_end_may_go_with_its_scheduler(void) {
+  for (int by_end = 0; by_end < 2; by_end++) {
+    shared = shell("trap '' TERM; for i in $(seq 2000); do sleep 0.01; done", NULL);
+    mj_scheduler* first = new_scheduler();
+    add_task(first, ends_shared, NULL);
+    add_task(first, waits_for_shared, NULL);
+    CHECK_INT(mj_run(first), ==, MJ_RUN_STOPPED);
+    mj_scheduler_destroy(first);
+    CHECK_INT(mj_process_wait(shared, NULL, MJ_FOREVER), ==, -EPERM);
+    CHECK_INT(mj_process_kill(shared, 0), ==, 0);
+    CHECK_INT(mj_process_kill(shared, SIGKILL), ==, 0);
+    if (by_end) CHECK_INT(mj_process_end(shared, MJ_FOREVER, NULL), ==, 0);
+    else CHECK_INT(mj_process_let_go(shared), ==, 0);
+  }
+  siginfo_t info = {0};
+  for (int i = 0; waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0; i++) {
+    CHECK_INT(i, <, 10000);
+    usleep(1000);
+    CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), NULL), ==, NULL);
+  }
+}
+
+static void ends_it(void* process) {
+  int status;
+  CHECK_INT(mj_process_end((mj_process*)process, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  told++;
+}
+
+static void defers_its_end(mj_scheduler* of, void* user_state) {
+  (void)user_state;
+  CHECK_INT(mj_task_defer(ends_it, shared), ==, 0);
+  mj_scheduler_stop(of);
+  mj_process_wait(shared, NULL, MJ_FOREVER);
+  mj_task_exit();
+}
+
+static void a_deferred_end_is_made_with_its_scheduler(void) {
+  told = 0;
+  shared = shell("exec sleep 100", NULL);
+  mj_scheduler* first = new_scheduler();
+  add_task(first, defers_its_end, NULL);
+  CHECK_INT(mj_run(first), ==, MJ_RUN_STOPPED);
+  mj_scheduler_destroy(first);
+  CHECK_INT(told, ==, 1);
+  has_no_children();
+}
+
 static void another_scheduler_may_not(void) {
   CHECK_INT(mj_process_wait(shared, NULL, 0), ==, -EPERM);
   CHECK_INT(mj_process_kill(shared, 0), ==, -EPERM);
   CHECK_INT(mj_process_end(shared, 0, NULL), ==, -EPERM);
-  CHECK_INT(mj_process_let_go(shared), ==, -EPERM);
 }
 
 static void a_child_is_one_schedulers(void) {
@@ -485,6 +555,8 @@ int main(void) {
   RUN(a_canceled_task_ends_its_child_in_task);
   RUN(those_let_go_are_waited_for_in_task);
   RUN(a_child_outlives_its_scheduler);
+  RUN(an_end_may_go_with_its_scheduler);
+  RUN(a_deferred_end_is_made_with_its_scheduler);
   RUN(a_child_is_one_schedulers);
   RUN(others_have_waited_for_it_in_task);
   RUN(a_fork_has_no_children_in_task);

@@ -625,6 +625,23 @@ static void a_signal_that_nobody_waits_for_any_more_ends_the_process(void) {
   CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
 }
 
+// Of a thread that is not the main one the system believes less.
+static void* forgets_on_a_thread(void* unused) {
+  forgets_a_signal();
+  return unused;
+}
+
+static void forgets_a_signal_on_a_thread(void) {
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, forgets_on_a_thread, NULL), ==, 0);
+  pthread_join(thread, NULL);
+}
+
+static void also_where_the_scheduler_is_another_threads(void) {
+  int status = status_of_child(forgets_a_signal_on_a_thread);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
+}
+
 static void goes_on_with_the_run(void* argument) {
   (void)argument;
   CHECK_INT(wait_for(SIGUSR1, 0), ==, -ETIMEDOUT);
@@ -678,6 +695,7 @@ int main(void) {
   RUN(a_run_waits_for_signals);
   RUN_IN_TASK(a_child_has_what_the_program_had);
   RUN(a_signal_that_nobody_waits_for_any_more_ends_the_process);
+  RUN(also_where_the_scheduler_is_another_threads);
   // In a child ThreadSanitizer keeps a signal back until the thread calls something that it knows.
   if (!sanitized()) RUN(a_child_goes_on_with_the_run);
   // Last: it has an alternate stack, which valgrind writes to even after it is gone.

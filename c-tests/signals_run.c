@@ -65,6 +65,22 @@ static void tasks_end_within_their_time(void) {
   end(0);
 }
 
+static void is_a_daemon(void* argument) {
+  CHECK_INT(mj_task_set_daemon(true), ==, 0);
+  waits_to_be_canceled(argument);
+}
+
+// They end as at the end of any run: nobody waits for their time.
+static void daemons_are_not_waited_for(void) {
+  begin();
+  go(is_a_daemon, NULL);
+  go(terminates, NULL);
+  CHECK_INT(mj_run_until_signal(scheduler, is_told, &told, MJ_FOREVER), ==, 0);
+  CHECK_INT(told, ==, 1);
+  CHECK_INT(canceled, ==, 1);
+  end(0);
+}
+
 static void those_that_are_left_are_canceled(void) {
   static const uint64_t graces[] = {0, 20 * MS};
   for (size_t i = 0; i < 2; i++) {
@@ -178,6 +194,7 @@ static void what_is_ignored_stays_ignored(void) {
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(tasks_end_within_their_time);
+  RUN(daemons_are_not_waited_for);
   RUN(those_that_are_left_are_canceled);
   RUN(without_a_function_they_are_canceled_at_once);
   RUN(those_that_they_make_are_canceled_too);

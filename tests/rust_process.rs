@@ -1,5 +1,6 @@
 //! Child processes of tasks: `majjen::process`.
 
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -121,6 +122,52 @@ fn a_stubborn_child_is_killed() {
         assert_eq!(line, "ready\n");
         assert_eq!(child.end(Duration::from_millis(1)).unwrap().signal(), Some(SIGKILL));
     });
+}
+
+/// Waits when it is dropped.
+struct Waits(process::Child, Rc<Cell<Option<Error>>>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.1.set(self.0.wait().err());
+    }
+}
+
+#[test]
+fn nothing_waits_while_a_panic_unwinds() {
+    let seen = Rc::new(Cell::new(None));
+    let its = Rc::clone(&seen);
+    in_task(move || {
+        let panics = task::spawn(move || {
+            let _waits = Waits(process::spawn(&mut shell("exec sleep 0.05")).unwrap(), its);
+            std::panic::resume_unwind(Box::new("on purpose"));
+        });
+        assert!(matches!(panics.join(), Err(JoinError::Panicked(_))));
+    });
+    assert_eq!(seen.take(), Some(Error::Unwinding));
+}
+
+#[test]
+fn a_child_is_let_go_in_a_task_of_another_scheduler() {
+    let child = process::spawn(&mut sleeper()).unwrap();
+    let id = child.id();
+    let first = Scheduler::new().unwrap();
+    let waited = first.spawn(move || {
+        assert!(task::timeout(Duration::from_millis(1), || child.wait()).is_err());
+        child.signal(SIGKILL).unwrap();
+        child
+    });
+    first.run().unwrap();
+    let child = waited.join().unwrap();
+    in_task(move || drop(child));
+    for _ in 0..2000 {
+        if !std::fs::exists(format!("/proc/{id}")).unwrap() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        process::spawn(&mut shell("true")).unwrap().end(LONG).unwrap();
+    }
+    assert!(!std::fs::exists(format!("/proc/{id}")).unwrap());
 }
 
 #[test]

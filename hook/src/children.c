@@ -73,9 +73,15 @@ static struct held *hold(int fd) {
   return held;
 }
 
+// Unless the program has set another action meanwhile.
+static void take_back(int signal, const struct sigaction *before) {
+  struct sigaction now;
+  if (sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_IGN) sigaction(signal, before, NULL);
+}
+
 static void take_signals_back(void) {
-  sigaction(SIGINT, &all.interrupt, NULL);
-  sigaction(SIGQUIT, &all.quit, NULL);
+  take_back(SIGINT, &all.interrupt);
+  take_back(SIGQUIT, &all.quit);
 }
 
 // Lets go of one, or, with NULL, of all of a scheduler. One that is not there, as in a child of fork(), is let be.

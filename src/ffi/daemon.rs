@@ -27,8 +27,8 @@ pub extern "C" fn mj_task_set_daemon(daemon: bool) -> c_int {
     }
 }
 
-/// Sets how long a run waits for daemons to end, when all other tasks have: 1 s unless set, 0 for one turn of
-/// each, MJ_FOREVER until they have ended. It is not waited for what nothing can wake. Does not suspend.
+/// Sets how long a run waits for daemons to end, when all other tasks have: 1 s unless set, 0 for the
+/// round of the loop in which they are told, MJ_FOREVER until they have ended. It is not waited for what nothing can wake. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `scheduler` is NULL

@@ -158,7 +158,7 @@ pub unsafe extern "C" fn mj_process_wait(
 /// suspend.
 ///
 /// Returns 0. Errors:
-///   -ESRCH   it has ended, and has been waited for
+///   -ESRCH   it has ended, and has been waited for; with `new_group`, nobody of the group is left
 ///   -EPERM   as kill(2); another scheduler's child
 ///   -EINVAL  `process` is NULL, or there is no such signal
 #[unsafe(no_mangle)]
@@ -171,8 +171,8 @@ pub unsafe extern "C" fn mj_process_kill(process: *mut mj_process, signal: c_int
 /// most `grace_ns`, sends SIGKILL if it has not ended by then, and waits until it has. With `new_group` all
 /// processes of its group get the signals, and those that are left when the child has ended get SIGKILL. Neither a
 /// cancellation, nor the task's deadline, nor mj_task_wake() cuts the grace short, so it may be called by a
-/// canceled task; the end of the scheduler does. Tasks that wait for the child are told of its end. Outside a task
-/// it blocks the thread. May suspend.
+/// canceled task. Tasks that wait for the child are told of its end. Outside a task it blocks the thread, also
+/// in a function of mj_task_defer() that mj_scheduler_destroy() calls. May suspend.
 ///
 /// Returns 0, and with that `*status` is how it has ended, in the form of waitpid(2). Errors, of which all but the
 /// last three release the handle:
@@ -203,7 +203,7 @@ pub unsafe extern "C" fn mj_process_end(
 ///
 /// Returns 0. Errors:
 ///   -EBUSY  another task is ending it
-///   -EPERM  another scheduler's child
+///   -EPERM  its scheduler runs on another thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_process_let_go(process: *mut mj_process) -> c_int {
     if process.is_null() {

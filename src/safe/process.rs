@@ -56,7 +56,7 @@ use crate::engine::time::Deadline;
 ///
 /// # Errors
 /// Those of [`Command::spawn`], with which there is no child: a program that is not there, too many processes or
-/// descriptors; and no memory, with which the child has been begun and is killed.
+/// descriptors; and no memory for the handle, with which the child is killed.
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut child = command.spawn()?;
     let adopted = i32::try_from(child.id()).map_err(|_| Error::InvalidArgument);
@@ -141,11 +141,7 @@ impl Child {
         let limit = Limit::uninterrupted(Deadline::Never);
         // SAFETY: it is alive, and stays so until this call has ended or its task has gone.
         let wait = || unsafe { children::Child::wait(self.handle.as_ptr(), limit) };
-        let attempt = || match wait() {
-            Err(Error::NotInTask) => Err(Error::WouldBlock),
-            result => result,
-        };
-        suspending_or(attempt, wait).map(ExitStatus::from_raw)
+        suspending_or(|| self.core().try_wait(), wait).map(ExitStatus::from_raw)
     }
 
     /// Sends it a signal. No other process gets it, though the system may give the child's number away again.

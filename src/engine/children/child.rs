@@ -9,7 +9,8 @@
 //!
 //! Signals are sent only while it runs. So none reaches another process, although the system gives the number
 //! away again: as long as nobody has looked, the number is the child's. Where the program itself waits for
-//! children that are this library's, the descriptor of the child is what keeps signals from others.
+//! children that are this library's, the descriptor of the child is what keeps signals from others. One that leads
+//! a group stays in the system's list until it is released, so that the number is the group's until then.
 //!
 //! It is one scheduler's, as mutexes are. Tasks that wait for it use it; it stays until the last one has left it,
 //! and is then what the program has said meanwhile: kept, released, or let go.
@@ -25,7 +26,7 @@ use crate::engine::scheduler::{
 };
 use crate::engine::sync::{Home, Object};
 use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
-use crate::engine::threads::Lock;
+use crate::engine::threads::{Lock, this_process};
 use crate::engine::time::Deadline;
 
 impl Object for Child {
@@ -63,6 +64,8 @@ pub struct Child {
     /// Can be read once it has ended. Nothing where the system has none.
     fd: Option<c_int>,
     leads_group: bool,
+    /// Whose child it is.
+    parent: u32,
     state: Cell<State>,
     /// How many calls use it that may suspend.
     users: Cell<usize>,
@@ -95,6 +98,7 @@ impl Child {
             pid,
             fd,
             leads_group,
+            parent: this_process(),
             state: Cell::new(State::Runs),
             users: Cell::new(0),
             after: Cell::new(After::Kept),
@@ -107,19 +111,11 @@ impl Child {
 
     /// Takes over a child that others have made.
     pub fn adopt(pid: Pid) -> Result<*mut Child> {
+        wait_for_those_let_go();
         let memory = Child::allocate()?;
-        match sys::open_child(pid) {
-            Ok(fd) => {
-                // SAFETY: fresh memory.
-                unsafe { Child::place(memory, pid, fd, false, Pipes::none()) };
-                Ok(memory)
-            }
-            Err(error) => {
-                // SAFETY: as above.
-                unsafe { sys::free(memory.cast()) };
-                Err(error)
-            }
-        }
+        // SAFETY: fresh memory.
+        unsafe { Child::place(memory, pid, sys::open_child(pid), false, Pipes::none()) };
+        Ok(memory)
     }
 
     pub fn pid(&self) -> Pid {
@@ -133,8 +129,11 @@ impl Child {
 
     /// Looks whether it has ended.
     fn look(&self) -> State {
+        if self.parent != this_process() {
+            self.state.set(State::Lost);
+        }
         if self.state.get() == State::Runs {
-            self.state.set(match sys::look_at_child(self.pid, true) {
+            self.state.set(match sys::look_at_child(self.pid, !self.leads_group) {
                 Look::Runs => State::Runs,
                 Look::Ended(status) => State::Ended(status),
                 Look::Unknown => State::Lost,
@@ -190,21 +189,34 @@ impl Child {
         pauses.wait(limit)
     }
 
-    /// Sends a signal, to the group if it leads one. [`Error::NoSuchTask`] once it has been waited for.
-    pub fn signal(&self, signal: c_int) -> Result<()> {
+    /// [`wait`](Self::wait) where nothing can wait: [`Error::WouldBlock`] while it runs.
+    pub fn try_wait(&self) -> Result<c_int> {
+        let _errno = ErrnoGuard::save();
         self.home.for_caller()?;
-        // In a child of fork() it is the parent's, and none of this process's.
-        if self.state.get() == State::Runs && sys::look_at_child(self.pid, false) == Look::Unknown {
-            self.state.set(State::Lost);
-        }
-        match self.state.get() {
-            State::Runs => sys::signal_child(self.pid, self.fd, self.leads_group, signal),
-            _ => Err(Error::NoSuchTask),
-        }
+        self.status().unwrap_or(Err(Error::WouldBlock))
     }
 
-    /// Ends it: SIGTERM, and after the grace SIGKILL. Then it has been waited for, and is released. Only the end
-    /// of the caller's scheduler, and nothing else, cuts the grace short. Outside a task it blocks the thread.
+    /// Sends a signal, to the group if it leads one. [`Error::NoSuchTask`] once it has been waited for.
+    pub fn signal(&self, signal: c_int) -> Result<()> {
+        let _errno = ErrnoGuard::save();
+        self.home.for_caller()?;
+        let is_unknown =
+            self.parent != this_process() || sys::look_at_child(self.pid, false) == Look::Unknown;
+        match self.state.get() {
+            State::Runs if is_unknown => self.state.set(State::Lost),
+            State::Runs => {
+                return sys::signal_child(self.pid, self.fd, self.leads_group, signal);
+            }
+            State::Ended(_) if self.leads_group && !is_unknown => {
+                return sys::signal_child(self.pid, None, true, signal);
+            }
+            _ => {}
+        }
+        Err(Error::NoSuchTask)
+    }
+
+    /// Ends it: SIGTERM, and after the grace SIGKILL. Then it has been waited for, and is released. Of what may
+    /// happen to a task only the want of memory cuts the grace short. Outside a task it blocks the thread.
     /// With [`Error::Busy`], another task is about it.
     ///
     /// # Safety
@@ -219,12 +231,11 @@ impl Child {
         this.after.set(After::Released);
         this.pipes.close();
         let _ = this.signal(libc::SIGTERM); // It may have ended.
-        if !this.has_ended_within(grace_ns, 0) {
-            let _ = this.signal(libc::SIGKILL);
-            this.has_ended_within(u64::MAX, u64::MAX);
-        } else if this.leads_group {
-            let _ = this.signal(libc::SIGKILL); // For the others: the number is still the group's.
+        let is_over = this.has_ended_within(grace_ns, 0);
+        if !is_over || this.leads_group {
+            let _ = this.signal(libc::SIGKILL); // Also of the group's others.
         }
+        this.has_ended_within(u64::MAX, u64::MAX);
         this.status().unwrap_or(Err(Error::Os(libc::ECHILD)))
     }
 
@@ -233,7 +244,7 @@ impl Child {
     fn has_ended_within(&self, ns: u64, blocking_ns: u64) -> bool {
         let mut deadline = Deadline::after_ns(ns);
         let mut pauses = Pauses::new();
-        while self.state.get() == State::Runs && sys::look_at_child(self.pid, false) == Look::Runs {
+        while self.runs() {
             let Ok((scheduler, _)) = self.home.current_task() else {
                 return self.blocks_until_ended(ns);
             };
@@ -248,16 +259,25 @@ impl Child {
         true
     }
 
+    /// Whether it is still to end. It stays in the system's list of processes.
+    fn runs(&self) -> bool {
+        self.state.get() == State::Runs
+            && self.parent == this_process()
+            && sys::look_at_child(self.pid, false) == Look::Runs
+    }
+
     /// The same, outside a task.
     fn blocks_until_ended(&self, ns: u64) -> bool {
         let mut left_ns = ns;
         let mut pause_ns = FIRST_PAUSE_NS;
-        while sys::look_at_child(self.pid, false) == Look::Runs {
+        let mut fd = self.fd;
+        while self.runs() {
             if left_ns == 0 {
                 return false;
             }
             let now_ns = sys::monotonic_ns();
-            match self.fd {
+            match fd.take() {
+                // One that is traced has ended for its tracer first.
                 Some(fd) => drop(sys::poll_one(fd, READABLE, left_ns)),
                 None => sys::sleep_ns(pause_ns.min(left_ns)),
             }
@@ -269,14 +289,18 @@ impl Child {
         true
     }
 
-    /// Lets it go: it runs on, and is waited for by later calls of this library, once it has ended.
+    /// Lets it go: it runs on, and is waited for by later calls of this library, once it has ended. Anywhere on the
+    /// thread of its scheduler.
     ///
     /// # Safety
     /// As [`wait`](Self::wait).
     pub unsafe fn let_go(child: *mut Child) -> Result<()> {
         let _errno = ErrnoGuard::save();
         // SAFETY: as this function's contract says.
-        let this = unsafe { User::begin(child)? };
+        let this = unsafe {
+            (*child).home.for_drop()?;
+            User::add(child)
+        };
         if this.after.get() != After::Kept {
             return Err(Error::Busy);
         }
@@ -295,6 +319,9 @@ impl Child {
     unsafe fn release(child: *mut Child) {
         // SAFETY: as this function's contract says; the memory is from `allocate`.
         unsafe {
+            if (*child).leads_group && matches!((*child).state.get(), State::Ended(_)) {
+                sys::look_at_child((*child).pid, true);
+            }
             if let Some(fd) = (*child).fd {
                 let _ = close_fd(fd);
             }
@@ -347,12 +374,26 @@ impl User {
     /// As [`Child::wait`].
     unsafe fn begin(child: *mut Child) -> Result<User> {
         // SAFETY: as this function's contract says.
+        unsafe {
+            (*child).home.for_caller()?;
+            Ok(User::add(child))
+        }
+    }
+
+    /// [`begin`](Self::begin) of a caller who may use it.
+    ///
+    /// # Safety
+    /// As [`Child::wait`].
+    unsafe fn add(child: *mut Child) -> User {
+        // SAFETY: as this function's contract says.
         let this = unsafe { &*child };
-        if this.home.for_caller()?.is_none() {
-            this.users.set(0); // Tasks that were in a call are gone with their scheduler.
+        // Tasks that were in a call are gone with their scheduler, and what they were about is not done.
+        if this.home.scheduler().is_none_or(|home| home.is_over.get()) {
+            this.users.set(0);
+            this.after.set(After::Kept);
         }
         this.users.set(this.users.get() + 1);
-        Ok(User(child))
+        User(child)
     }
 }
 
@@ -367,7 +408,7 @@ impl Deref for User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        let users = self.users.get() - 1;
+        let users = self.users.get().saturating_sub(1);
         self.users.set(users);
         if users > 0 {
             return;

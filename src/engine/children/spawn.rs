@@ -115,8 +115,7 @@ unsafe fn spawn_into(child: *mut Child, spawn: &Spawn<'_>) -> Result<()> {
     };
     // SAFETY: as this function's contract says.
     let pid = unsafe { sys::spawn(&beginning)? };
-    // Without a descriptor of it, as where there are too many, it is looked for.
-    let fd = sys::open_child(pid).unwrap_or(None);
+    let fd = sys::open_child(pid);
     // SAFETY: as above.
     unsafe { Child::place(child, pid, fd, spawn.leads_group, pipes) };
     Ok(())

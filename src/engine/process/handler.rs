@@ -102,6 +102,9 @@ pub fn begin_use(signal: c_int, why: For) -> Result<bool> {
             return Err(Error::InvalidArgument);
         }
         this.before = Some(now);
+    } else if why == For::Tasks {
+        // That of a run does not have calls go on.
+        Action::catching(on_signal, true, &before).set(signal);
     }
     this.users += 1;
     Ok(true)

@@ -148,6 +148,7 @@ impl Scheduler {
         {
             return;
         }
+        self.is_over.set(true);
         let before = OnThread::NOTHING.install();
         self.tasks.iter().for_each(|task| self.finish(task));
         before.install();

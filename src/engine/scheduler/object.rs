@@ -57,6 +57,8 @@ pub struct Scheduler {
     pub time: Time,
     /// The task objects and their stacks.
     pub tasks: Tasks,
+    /// Whether none of the tasks runs again: it is being destroyed.
+    pub is_over: Cell<bool>,
     /// Descriptors and the wait function. Before `remote`, whose descriptor it watches.
     pub io: Io,
     /// What a turn may do in calls that complete without waiting.
@@ -132,6 +134,7 @@ impl Scheduler {
             dispatch: Dispatch::new(&time.clock),
             time,
             tasks: Tasks::new(),
+            is_over: Cell::new(false),
             io: Io::new(remote.wake_up_fd())?,
             budget: Budget::new(),
             inherits: Cell::new(false),

@@ -8,13 +8,13 @@ use super::join::join;
 use crate::engine::sys::{Error, Result};
 use crate::engine::time::Deadline;
 
-/// Waits until the other tasks have ended, for `grace` at most; then cancels those that are left, and those that
+/// Waits until the other tasks have ended, but for daemons, for `grace` at most; then cancels those that are left, and those that
 /// they have made when they have ended. A cancellation of the running task has no effect meanwhile.
 pub fn end_others(mut grace: Deadline) -> Result<()> {
     let (scheduler, task) = running()?;
     set_cancelable(false)?;
     grace.resolve(&scheduler.time.clock);
-    let others = || scheduler.tasks.iter().filter(|other| !eq(*other, task));
+    let others = || scheduler.tasks.iter().filter(|other| !eq(*other, task) && !other.daemon.get());
     let mut is_over = false;
     while others().next().is_some() {
         for other in others() {

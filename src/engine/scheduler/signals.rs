@@ -98,16 +98,19 @@ impl Scheduler {
 }
 
 /// Suspends the running task until one of the signals has come.
-pub fn wait_for_signal(set: SignalSet, limit: Limit) -> Result<Signal> {
+pub fn wait_for_signal(set: SignalSet, mut limit: Limit) -> Result<Signal> {
     let (scheduler, task) = running()?;
     if scheduler.spend(task) {
         yield_spent((scheduler, task), Wait::NONE)?;
     }
     let _errno = ErrnoGuard::save();
+    // The program's clock may itself call what ends an interest.
+    limit.deadline.resolve(&scheduler.time.clock);
     let caught = scheduler.signals.prepare(&scheduler.remote, Message::new(arrive, forget))?;
     let interest = caught.interest_of(task, set, &END_OF_TASK, scheduler)?;
-    let look = |_: Running<'_>| {
+    let look = |(_, task): Running<'_>| {
         caught.deliver(scheduler);
+        let interest = Interest::of(task, &END_OF_TASK).ok_or(Error::Interrupted)?;
         Ok(interest.has_signals().then_some(0))
     };
     let list = |_: Running<'_>| {
@@ -117,7 +120,9 @@ pub fn wait_for_signal(set: SignalSet, limit: Limit) -> Result<Signal> {
     let waited = wait(limit, look, list);
     // One that has come at the last moment is given, too.
     caught.deliver(scheduler);
-    let signal = interest.take().ok_or(waited.err().unwrap_or(Error::Interrupted))?;
+    let signal = Interest::of(task, &END_OF_TASK)
+        .and_then(Interest::take)
+        .ok_or(waited.err().unwrap_or(Error::Interrupted))?;
     take_left(signal.number);
     Ok(signal)
 }

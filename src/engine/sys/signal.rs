@@ -49,6 +49,9 @@ impl Action {
         action.sa_sigaction = handler as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         action.sa_flags |= before.0.sa_flags & (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT);
+        if before.0.sa_sigaction == libc::SIG_IGN {
+            action.sa_flags |= libc::SA_NOCLDWAIT; // Children of who ignores SIGCHLD are not waited for.
+        }
         if restart {
             action.sa_flags |= libc::SA_RESTART;
         }
@@ -277,6 +280,9 @@ pub(super) fn set_default_action(signal: c_int) {
 /// recur, so it is raised again; and unblocked here, since it may be blocked where the handler
 /// returns to.
 fn default_effect(signal: c_int, was_sent: bool) {
+    if matches!(signal, libc::SIGCHLD | libc::SIGCONT | libc::SIGURG | libc::SIGWINCH) {
+        return; // None, and what is installed stays.
+    }
     set_default_action(signal);
     if was_sent {
         // SAFETY: a valid signal, and a set that is good for the call.

@@ -79,7 +79,10 @@ impl Signal {
                 value,
             });
             let address: *const c_void = (&raw const info).cast();
-            libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), number, address);
+            // What a process has sent, only the main thread may say so of.
+            if libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), number, address) != 0 {
+                libc::kill(libc::getpid(), number);
+            }
         }
     }
 }
