@@ -32,7 +32,7 @@ installed_files = $(foreach name,$(shared) libmajjen.so.$(soversion) libmajjen.s
 		majjen-hook.wrap pkgconfig/majjen.pc pkgconfig/majjen-hook.pc,"$(DESTDIR)$(LIBDIR)/$(name)") \
 	$(foreach name,majjen-config.cmake majjen-config-version.cmake,"$(DESTDIR)$(cmake_dir)/$(name)") \
 	$(foreach name,LICENSE-MIT LICENSE-APACHE,"$(DESTDIR)$(doc_dir)/$(name)") \
-	"$(DESTDIR)$(INCLUDEDIR)/majjen.h" "$(DESTDIR)$(INCLUDEDIR)/majjen-hook.h" \
+	$(foreach name,majjen.h majjen.hpp majjen-hook.h,"$(DESTDIR)$(INCLUDEDIR)/$(name)") \
 	"$(DESTDIR)$(gdb_script)"
 
 .PHONY: man install uninstall deb need-deb-tools
@@ -77,7 +77,7 @@ install: $(release)/libmajjen.so
 	$(call install_library,libmajjen)
 	$(call install_library,libmajjen-hook)
 	install -m 644 "$(hook_options)" "$(DESTDIR)$(LIBDIR)"
-	install -m 644 include/majjen.h hook/majjen-hook.h "$(DESTDIR)$(INCLUDEDIR)"
+	install -m 644 include/majjen.h include/majjen.hpp hook/majjen-hook.h "$(DESTDIR)$(INCLUDEDIR)"
 	$(call from_template,majjen.pc,$(LIBDIR)/pkgconfig)
 	$(call from_template,majjen-hook.pc,$(LIBDIR)/pkgconfig)
 	$(call from_template,cmake/majjen-config.cmake,$(cmake_dir))

@@ -68,6 +68,10 @@ pub fn trials() -> Vec<Trial> {
         let name = format!("header::compiles_as_{dialect}");
         trials.push(Trial::ignorable_test(name, move || compiles_as_cxx(dialect)));
     }
+    for dialect in ["c++17", "c++20", "c++23"] {
+        let name = format!("header::hpp_compiles_as_{dialect}");
+        trials.push(Trial::ignorable_test(name, move || hpp_compiles_as(dialect)));
+    }
     trials
 }
 
@@ -212,6 +216,36 @@ fn compiles_as_cxx(dialect: &str) -> Result<Completion, Failed> {
             compiler.args(&arguments).arg(format!("-std={dialect}"));
             compiler.args(CHECKING_FLAGS).args(["-x", "c++"]);
             compile(&mut compiler, text)?;
+        }
+        Ok(())
+    })
+}
+
+/// `majjen.hpp`, twice, with each template used; by Clang too, where there is one.
+fn hpp_compiles_as(dialect: &str) -> Result<Completion, Failed> {
+    const TEXT: &str = r#"
+        #include "majjen.hpp"
+        #include "majjen.hpp"
+        #include <string>
+        template class majjen::channel<int>;
+        template class majjen::channel<std::string>;
+        int use(majjen::scheduler &scheduler, majjen::group &group, majjen::mutex &mutex) {
+            auto function = [&] { mutex.lock(); };
+            return scheduler.go(function) + group.go(function) + group.try_go([] { return 1; })
+                + majjen::defer(function) + majjen::stream(majjen::process(nullptr).pid()).close();
+        }
+    "#;
+    let (program, arguments) = toolchain::cxx_compiler();
+    with_tool(&program, || {
+        let mut compilers = vec![(program.clone(), arguments.clone())];
+        let clang = ["clang++", "clang++-22"].iter().find(|name| toolchain::find(name).is_some());
+        compilers.extend(clang.map(|name| (name.to_string(), Vec::new())));
+        for (program, arguments) in compilers {
+            for flags in [&[][..], &["-fno-exceptions", "-fno-rtti"]] {
+                let mut compiler = Command::new(&program);
+                compiler.args(&arguments).arg(format!("-std={dialect}")).args(flags);
+                compile(compiler.args(CHECKING_FLAGS).args(["-x", "c++"]), TEXT)?;
+            }
         }
         Ok(())
     })

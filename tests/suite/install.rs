@@ -184,6 +184,7 @@ fn puts_files_in_their_places() -> Result<(), Failed> {
     let expected = [
         "usr/include/majjen-hook.h".to_owned(),
         "usr/include/majjen.h".to_owned(),
+        "usr/include/majjen.hpp".to_owned(),
         "usr/lib/x/cmake/majjen/majjen-config-version.cmake".to_owned(),
         "usr/lib/x/cmake/majjen/majjen-config.cmake".to_owned(),
         "usr/lib/x/libmajjen-hook.a".to_owned(),
@@ -274,6 +275,10 @@ fn by_pkg_config() -> Result<(), Failed> {
     if toolchain::find(&toolchain::cxx_compiler().0).is_some() {
         prefix.compile(cxx("-std=c++11"), "consumer.c", &shared)?;
         is_the_consumers(&prefix.run_program(&[])?)?;
+        let hello = library::root().join("examples-c/hello.cc");
+        prefix.compile(cxx("-std=c++17"), hello, &shared)?;
+        let greetings = prefix.run_program(&[])?;
+        assert_eq!(greetings.matches("Hello, ").count(), 5, "{greetings}");
     }
 
     // With the C library in the program as well: the loader has nothing to load.

@@ -1,6 +1,7 @@
 //! C and C++ programs: compiled against one of the libraries, and run.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,10 @@ pub const STRICT: [&str; 6] = ["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-We
 /// The flags for C++.
 pub const STRICT_CXX: [&str; 6] = ["-std=c++11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"];
 
+/// The flags for C++ with `majjen.hpp`.
+const STRICT_CXX17: [&str; 7] =
+    ["-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+
 /// Whether a source is C++.
 pub fn is_cxx(source: &Path) -> bool {
     source.extension().is_some_and(|extension| extension == "cc")
@@ -34,7 +39,11 @@ pub fn is_cxx(source: &Path) -> bool {
 
 /// The flags for a program of the tests.
 pub fn strict(source: &Path) -> &'static [&'static str] {
-    if is_cxx(source) { &STRICT_CXX } else { &STRICT }
+    match source.file_name().and_then(OsStr::to_str) {
+        Some("hpp.cc") => &STRICT_CXX17,
+        _ if is_cxx(source) => &STRICT_CXX,
+        _ => &STRICT,
+    }
 }
 
 /// Compiles and links a program. `flags` come before the source, `libraries` after it.

@@ -6,18 +6,19 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::c_programs;
 use crate::header;
 use crate::library::{self, TempDir};
 use crate::program::{self, Link, STRICT};
 use crate::running::{PATIENCE, Running};
-use crate::toolchain;
+use crate::toolchain::{self, with_tool};
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
         Trial::test("readme::the_blocks_on_c_compile", blocks_on_c_compile),
         Trial::test("readme::the_recipes_run", recipes_run),
+        Trial::ignorable_test("readme::the_block_of_cxx_compiles", block_of_cxx_compiles),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
         Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
@@ -188,6 +190,25 @@ fn blocks_on_c_compile() -> Result<(), Failed> {
         assert!(complaints.is_empty(), "{block}\n{}", complaints.join("\nor, in a function:\n"));
     }
     Ok(())
+}
+
+/// That of C++ on the same page, which is what is in a function.
+fn block_of_cxx_compiles() -> Result<Completion, Failed> {
+    let page = fs::read_to_string(library::root().join("docs/c-api.md"))?;
+    let block = block(&page, "cpp")?;
+    let text = format!(
+        "#include \"majjen.hpp\"\n#include <iostream>\n#include <mutex>\n#include <string>\n\
+         void block() {{\n{block}}}\n"
+    );
+    let (program, arguments) = toolchain::cxx_compiler();
+    with_tool(&program, || {
+        let mut compiler = Command::new(&program);
+        compiler.args(&arguments).args(["-std=c++17", "-Wall", "-Wextra", "-Werror"]);
+        let finished =
+            header::compiler_output(compiler.args(["-fsyntax-only", "-x", "c++"]), &text)?;
+        assert!(finished.succeeded(), "{text}\n{}", finished.describe());
+        Ok(())
+    })
 }
 
 fn links_lead_to_files() -> Result<(), Failed> {
