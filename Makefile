@@ -66,6 +66,7 @@ examples: build
 	$(call example,chat)
 	$(call example,checksum)
 	$(call example,proxy)
+	$(call example,job_server)
 	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo "wait_postgresql and postgres_pool are" \
 		"left out: libpq is not installed (Debian: apt install libpq-dev)")
 	$(if $(libpq),$(call example,postgres_pool,-Wl$(comma)--no-as-needed -lmajjen-hook $(libpq)))

@@ -9,6 +9,7 @@ mod chat;
 mod checksum;
 pub mod cluster;
 mod http;
+mod job_server;
 mod port_scan;
 mod process;
 mod proxy;
@@ -58,6 +59,7 @@ pub fn trials() -> Vec<Trial> {
     trials.push(Trial::ignorable_test("examples::http_metrics_please_promtool", || Ok(promtool())));
     trials.extend(chat::trials());
     trials.extend(checksum::trials());
+    trials.extend(job_server::trials());
     trials.extend(port_scan::trials());
     trials.extend(proxy::trials());
     trials
