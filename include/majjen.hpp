@@ -15,7 +15,7 @@
 //                thrown, after a line on stderr, as with mj_go(): catch it there.
 //
 // Captures: go(), group::go() and defer() move their function to the heap. It is destroyed once: when the
-// task has ended, behind what it has deferred; on its scheduler's destruction if it has not, or has never
+// task has ended, behind what it has deferred; when its scheduler has been destroyed if it has not, or has never
 // begun; at once if the call fails. A canceled task begins all the same, and is told by its first wait. What
 // is on a task's stack is destroyed by a scope's end only, so not in a task that goes with its scheduler:
 // cancel it before, and run until it has ended.
@@ -100,9 +100,9 @@ class closure {
 
   // For mj_group_go(). The captures are what is deferred first, so what the function defers has them still.
   static int run(void *self) {
-    const bool deferred = mj_task_defer(destroy, self) == 0;
+    const bool deferred = mj_task_defer(end, self) == 0;
     const int result = static_cast<closure *>(self)->call();
-    if (!deferred) destroy(self);
+    if (!deferred) end(self);
     return result;
   }
 
@@ -118,6 +118,12 @@ class closure {
   static void destroy(void *self) { delete static_cast<closure *>(self); }
 
  private:
+  // Outside a task the scheduler is being destroyed: its object does this when it is gone, and with it the
+  // members of groups among the captures.
+  static void end(void *self) {
+    if (mj_task_current() != nullptr) destroy(self);
+  }
+
   void unlink() noexcept {
     if (back == nullptr) return;
     *back = next;
