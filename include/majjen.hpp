@@ -88,7 +88,7 @@ class closure {
   closure() = default;
   closure(const closure &) = delete;
   closure &operator=(const closure &) = delete;
-  virtual ~closure() { unlink(); }
+  virtual ~closure() = default;
   virtual int call() = 0;
 
   void link(closure *&first) noexcept {
@@ -115,19 +115,19 @@ class closure {
     destroy(self);
   }
 
-  static void destroy(void *self) { delete static_cast<closure *>(self); }
+  // Takes it off the list first: a destructor of a capture may suspend, and the scheduler be destroyed then.
+  static void destroy(void *self) {
+    closure *const gone = static_cast<closure *>(self);
+    if (gone->back != nullptr) *gone->back = gone->next;
+    if (gone->next != nullptr) gone->next->back = gone->back;
+    delete gone;
+  }
 
  private:
   // Outside a task the scheduler is being destroyed: its object does this when it is gone, and with it the
   // members of groups among the captures.
   static void end(void *self) {
     if (mj_task_current() != nullptr) destroy(self);
-  }
-
-  void unlink() noexcept {
-    if (back == nullptr) return;
-    *back = next;
-    if (next != nullptr) next->back = back;
   }
 
   closure *next = nullptr;
@@ -276,7 +276,7 @@ class scheduler {
     }
     // A destructor that adds a task is told that it is too late.
     all->scheduler = nullptr;
-    while (all->first != nullptr) delete all->first;
+    while (all->first != nullptr) detail::closure::destroy(all->first);
     all.reset();
   }
 
@@ -378,7 +378,7 @@ class group : public detail::object<mj_group, detail::end_group> {
     detail::closure *const member = made.release();
     member->link(tasks->first);
     const int result = mj_group_go(get(), detail::closure::run, member, timeout_ns);
-    if (result != 0) delete member;
+    if (result != 0) detail::closure::destroy(member);
     return result;
   }
 
@@ -498,6 +498,12 @@ class channel : public detail::object<mj_chan, detail::drain<T>> {
   // mj_chan_try_send(), with which `value` is as it was.
   int try_send(T &&value) {
     return put(value, [&](void *sent) { return mj_chan_try_send(this->get(), sent); });
+  }
+
+  // try_send() of a copy.
+  int try_send(const T &value) {
+    T copy(value);
+    return try_send(std::move(copy));
   }
 
   // Moves the oldest element to `value`, waiting for one for at most `timeout_ns`. May suspend. Returns 0, or
