@@ -18,6 +18,9 @@ mod echo;
 #[path = "../examples/http_server.rs"]
 mod http_server;
 #[allow(dead_code)]
+#[path = "../examples/job_server.rs"]
+mod job_server;
+#[allow(dead_code)]
 #[path = "../examples/port_scan.rs"]
 mod port_scan;
 #[allow(dead_code)]
@@ -29,7 +32,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use majjen::net::{TcpListener, TcpStream};
+use majjen::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use majjen::task;
 use support::scheduler;
 
@@ -183,6 +186,57 @@ fn checksum_hashes_all_files_of_a_tree() {
     assert_eq!(hashed.collect::<Vec<_>>(), expected);
     assert_eq!((progress.files.get(), progress.bytes.get()), (100, (0..100).sum::<u64>() * 1000));
     std::fs::remove_dir_all(&tree).unwrap();
+}
+
+#[test]
+fn job_server_does_jobs_and_lets_them_end() {
+    const LONG: Duration = Duration::from_secs(100);
+    let path = std::env::temp_dir().join(format!("majjen-jobs-{}", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    let scheduler = scheduler();
+    let server = job_server::Jobs::new(2, LONG, LONG);
+    let serves = scheduler.spawn(move || job_server::serve(listener, &Rc::new(server)));
+    let socket = path.clone();
+    scheduler.spawn(move || {
+        let send = |line: &str| {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+            BufReader::new(stream).lines().map(|line| line.unwrap())
+        };
+        let ask = |line: &str| send(line).collect::<Vec<_>>();
+        assert_eq!(
+            ask("RUN echo a; echo b >&2; exit 3"),
+            ["job 1", "> a", "> b", "exit status: 3"]
+        );
+        assert_eq!(ask("HASH /dev/null"), ["job 2", "hash cbf29ce484222325"]);
+        assert_eq!(ask("HASH /no/such/file")[1], "No such file or directory (os error 2)");
+        // What a job has started ends with it: else the pipe would stay open.
+        let mut one = send("RUN sleep 90 & echo begun; wait");
+        let mut other = send("RUN sleep 90 & echo begun; wait");
+        for job in [&mut one, &mut other] {
+            assert_eq!(job.nth(1).unwrap(), "> begun");
+        }
+        assert_eq!(ask("RUN true"), ["too many jobs"]);
+        assert!(ask("STATUS").contains(&"jobs 2 of 2".to_owned()));
+        assert_eq!(ask("CANCEL 4"), ["ok"]);
+        assert_eq!(one.collect::<Vec<_>>(), ["Operation canceled"]);
+        assert_eq!(ask("CANCEL 4"), ["no such job"]);
+        assert_eq!(ask("CANCEL 5"), ["ok"]);
+        assert_eq!(other.collect::<Vec<_>>(), ["Operation canceled"]);
+        // A job may end when the server is told to.
+        let mut last = send("RUN echo begun; sleep 0.3; echo end");
+        assert_eq!(last.nth(1).unwrap(), "> begun");
+        let told = std::process::Command::new("kill").arg(std::process::id().to_string()).status();
+        assert!(told.unwrap().success());
+        while UnixStream::connect(&socket).is_ok() {
+            task::sleep(Duration::from_millis(5)).unwrap();
+        }
+        assert_eq!(last.collect::<Vec<_>>(), ["> end", "exit status: 0"]);
+    });
+    let ends = scheduler.spawn(move || serves.join().unwrap());
+    scheduler.run().unwrap();
+    ends.join().unwrap().unwrap();
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]
