@@ -75,7 +75,8 @@ static void reads_all_lines(mj_scheduler* of, void* user_state) {
   (void)of;
   (void)user_state;
   const int number = next_number++;
-  mj_process* process = shell("read go; i=0; while [ $i -lt 100 ]; do echo child $1 line $i of 100; i=$((i+1)); done", number);
+  const char* script = "read go; i=0; while [ $i -lt 100 ]; do echo child $1 line $i of 100; i=$((i+1)); done";
+  mj_process* process = shell(script, number);
   // A small buffer: lines go over its end in every way.
   mj_stream* output = mj_stream_create(mj_process_take_pipe(process, 1), 64, 0);
   CHECK(output != NULL);
