@@ -25,6 +25,13 @@ static mj_process* shell(const char* script, const mj_process_options* options) 
   return spawn(LIST("sh", "-c", script), options);
 }
 
+// Fails, but waits for those that were let go.
+static void makes_no_child(void) {
+  const mj_process_options options = {.output = 9999};
+  CHECK_PTR(mj_process_spawn(LIST("true"), &options), ==, NULL);
+  CHECK_INT(errno, ==, EBADF);
+}
+
 static int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status); }
 
 static int code_of(mj_process* process) {
@@ -183,14 +190,16 @@ RUN_IN_TASK(environment_and_directory)
 
 static void mistakes_make_no_child(void) {
   mj_process_options options = {.directory = "/no/such/directory"};
-  CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), NULL), ==, NULL);
-  CHECK_INT(errno, ==, ENOENT);
-  CHECK_PTR(mj_process_spawn(LIST("no-such-program"), NULL), ==, NULL);
-  CHECK_INT(errno, ==, ENOENT);
-  CHECK_PTR(mj_process_spawn(LIST("/etc/passwd"), NULL), ==, NULL);
-  CHECK_INT(errno, ==, EACCES);
-  CHECK_PTR(mj_process_spawn(LIST("true"), &options), ==, NULL);
-  CHECK_INT(errno, ==, ENOENT);
+  if (!under_valgrind() && !emulated()) { // There a child tells nobody that its program has not begun.
+    CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), NULL), ==, NULL);
+    CHECK_INT(errno, ==, ENOENT);
+    CHECK_PTR(mj_process_spawn(LIST("no-such-program"), NULL), ==, NULL);
+    CHECK_INT(errno, ==, ENOENT);
+    CHECK_PTR(mj_process_spawn(LIST("/etc/passwd"), NULL), ==, NULL);
+    CHECK_INT(errno, ==, EACCES);
+    CHECK_PTR(mj_process_spawn(LIST("true"), &options), ==, NULL);
+    CHECK_INT(errno, ==, ENOENT);
+  }
   CHECK_PTR(mj_process_spawn(NULL, NULL), ==, NULL);
   CHECK_INT(errno, ==, EINVAL);
   CHECK_PTR(mj_process_spawn((const char* const[]){NULL}, NULL), ==, NULL);
@@ -207,7 +216,7 @@ static void mistakes_make_no_child(void) {
   CHECK_INT(errno, ==, EINVAL);
   // What has been opened for it is closed again.
   options = (mj_process_options){.input = MJ_PROCESS_PIPE, .output = MJ_PROCESS_PIPE, .error = MJ_PROCESS_NULL};
-  CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), &options), ==, NULL);
+  if (!under_valgrind() && !emulated()) CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), &options), ==, NULL);
 
   CHECK_INT(mj_process_pid(NULL), ==, -EINVAL);
   CHECK_INT(mj_process_wait(NULL, NULL, 0), ==, -EINVAL);
@@ -356,7 +365,7 @@ static void those_let_go_are_waited_for(void) {
   for (int i = 0; waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0; i++) {
     CHECK_INT(i, <, 1000);
     CHECK_INT(mj_sleep_ns(10000000), ==, 0);
-    CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), NULL), ==, NULL);
+    makes_no_child();
   }
   CHECK_INT(errno, ==, ECHILD);
 }
@@ -413,7 +422,7 @@ static void an_end_may_go_with_its_scheduler(void) {
   for (int i = 0; waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0; i++) {
     CHECK_INT(i, <, 10000);
     usleep(1000);
-    CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), NULL), ==, NULL);
+    makes_no_child();
   }
 }
 
