@@ -394,8 +394,8 @@ int mj_task_defer(mj_defer_fn function,
 //   -EPERM  outside a task
 int mj_task_set_daemon(bool daemon);
 
-// Sets how long a run waits for daemons to end, when all other tasks have: 1 s unless set, 0 for one turn of
-// each, MJ_FOREVER until they have ended. It is not waited for what nothing can wake. Does not suspend.
+// Sets how long a run waits for daemons to end, when all other tasks have: 1 s unless set, 0 for the
+// round of the loop in which they are told, MJ_FOREVER until they have ended. It is not waited for what nothing can wake. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `scheduler` is NULL
@@ -1636,7 +1636,7 @@ int mj_process_wait(struct mj_process *process,
 // suspend.
 //
 // Returns 0. Errors:
-//   -ESRCH   it has ended, and has been waited for
+//   -ESRCH   it has ended, and has been waited for; with `new_group`, nobody of the group is left
 //   -EPERM   as kill(2); another scheduler's child
 //   -EINVAL  `process` is NULL, or there is no such signal
 int mj_process_kill(struct mj_process *process,
@@ -1646,8 +1646,8 @@ int mj_process_kill(struct mj_process *process,
 // most `grace_ns`, sends SIGKILL if it has not ended by then, and waits until it has. With `new_group` all
 // processes of its group get the signals, and those that are left when the child has ended get SIGKILL. Neither a
 // cancellation, nor the task's deadline, nor mj_task_wake() cuts the grace short, so it may be called by a
-// canceled task; the end of the scheduler does. Tasks that wait for the child are told of its end. Outside a task
-// it blocks the thread. May suspend.
+// canceled task. Tasks that wait for the child are told of its end. Outside a task it blocks the thread, also
+// in a function of mj_task_defer() that mj_scheduler_destroy() calls. May suspend.
 //
 // Returns 0, and with that `*status` is how it has ended, in the form of waitpid(2). Errors, of which all but the
 // last three release the handle:
@@ -1667,7 +1667,7 @@ int mj_process_end(struct mj_process *process,
 //
 // Returns 0. Errors:
 //   -EBUSY  another task is ending it
-//   -EPERM  another scheduler's child
+//   -EPERM  its scheduler runs on another thread
 int mj_process_let_go(struct mj_process *process);
 
 // ---- Channels -----------------------------------------------------------------------------------
