@@ -650,7 +650,7 @@ static void goes_on_with_the_run(void* argument) {
   CHECK_INT(child, >=, 0);
   if (child == 0) {
     // Pending signals are the parent's.
-    CHECK_INT(wait_for(SIGUSR1, MS), ==, -ETIMEDOUT);
+    CHECK_INT(wait_for(SIGUSR1, 0), ==, -ETIMEDOUT);
     send(SIGUSR1);
     CHECK_INT(wait_for(SIGUSR1, LONG_NS), ==, SIGUSR1);
     fflush(NULL);

@@ -104,6 +104,7 @@ pub fn wait_for_signal(set: SignalSet, mut limit: Limit) -> Result<Signal> {
         yield_spent((scheduler, task), Wait::NONE)?;
     }
     let _errno = ErrnoGuard::save();
+    scheduler.reinit_after_fork()?; // From now on the handler tells a child of fork(), too.
     // The program's clock may itself call what ends an interest.
     limit.deadline.resolve(&scheduler.time.clock);
     let caught = scheduler.signals.prepare(&scheduler.remote, Message::new(arrive, forget))?;
