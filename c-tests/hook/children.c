@@ -276,7 +276,7 @@ static void a_command_ends_with_its_task(void) {
 static void runs_one_for_long(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   mj_scheduler_stop(scheduler);
-  system("sleep 0.05");
+  CHECK(system("sleep 0.05") >= 0);
   mj_task_exit();
 }
 
