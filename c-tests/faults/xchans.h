@@ -42,7 +42,7 @@ static void cross(mj_scheduler** scheduler) {
   spawn(*scheduler, answers_across, 0);
   run(*scheduler);
   CHECK_UINT(answered, <=, crossed);
-  if (fault.failed == 0) CHECK_UINT(answered, ==, 6);
+  if (fault.failed == 0 && !was_late) CHECK_UINT(answered, ==, 6);
 }
 
 // For a thread that shares a busy machine.
@@ -91,7 +91,7 @@ static void cross_to_thread(mj_scheduler** scheduler) {
   CHECK_INT(mj_xchan_close(back), ==, 0);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
   CHECK_UINT(answered, <=, crossed);
-  if (fault.failed == 0 || fault.harmless) CHECK_UINT(answered, ==, 3);
+  if ((fault.failed == 0 || fault.harmless) && !was_late) CHECK_UINT(answered, ==, 3);
 }
 
 static void release_channels(void) {
