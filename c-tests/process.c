@@ -169,7 +169,8 @@ static void begins_clean(void) {
   // No descriptor but the first three, and the one that lists them.
   const mj_process_options options = {.output = MJ_PROCESS_PIPE};
   mj_process* process = spawn(LIST("ls", "/proc/self/fd"), &options);
-  CHECK_STR(output_of(process, 1), "0\n1\n2\n3\n");
+  const char* descriptors = output_of(process, 1);
+  if (!under_valgrind()) CHECK_STR(descriptors, "0\n1\n2\n3\n"); // It has some of its own.
   CHECK_INT(code_of(process), ==, 0);
   CHECK_STR(shell_says("cat /proc/self/timerslack_ns"), "50000\n");
 }
@@ -406,7 +407,12 @@ static void ends_shared(mj_scheduler* of, void* user_state) {
 // What one was about that went with its scheduler is not done: the next one does it.
 static void an_end_may_go_with_its_scheduler(void) {
   for (int by_end = 0; by_end < 2; by_end++) {
-    shared = shell("trap '' TERM; for i in $(seq 2000); do sleep 0.01; done", NULL);
+    const mj_process_options options = {.output = MJ_PROCESS_PIPE};
+    shared = shell("trap '' TERM; echo; exec sleep 100 >/dev/null", &options);
+    int fd = mj_process_take_pipe(shared, 1);
+    char byte;
+    CHECK_INT(read(fd, &byte, 1), ==, 1);
+    CHECK_INT(close(fd), ==, 0);
     mj_scheduler* first = new_scheduler();
     add_task(first, ends_shared, NULL);
     add_task(first, waits_for_shared, NULL);

@@ -46,6 +46,25 @@ pub use crate::engine::sys::{
 };
 
 /// A signal that has come.
+///
+/// ```
+/// use majjen::{Scheduler, signal};
+/// use std::process::Command;
+///
+/// let scheduler = Scheduler::new()?;
+/// let told = scheduler.spawn(|| {
+///     let set = [signal::SIGWINCH];
+///     assert!(signal::wait_timeout(&set, std::time::Duration::ZERO).is_err()); // From here on it is kept.
+///     let itself = std::process::id().to_string();
+///     Command::new("kill").args(["-s", "WINCH", &itself]).status().unwrap();
+///     signal::wait(&set)
+/// });
+/// scheduler.run()?;
+/// let signal::Info { signal: number, sender, .. } = told.join()??;
+/// assert_eq!(number, signal::SIGWINCH);
+/// assert!(sender.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
