@@ -27,6 +27,9 @@ const NOT_UNDER_VALGRIND: &[(&str, &str)] = &[(
 
 /// How long `make` may take to find a mistake.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Programs that are not linked with the static library, and why.
+const NOT_STATIC: &[(&str, &str)] = &[("signals_copies", "it opens the library a second time")];
+
 /// Programs that are not linked without shared libraries, and why.
 const NOT_STANDALONE: &[(&str, &str)] = &[
     ("alloc_free_paths", "it stands in front of the shared C library's malloc"),
@@ -89,7 +92,8 @@ pub fn trials() -> Vec<Trial> {
                 Variant::Standalone => {
                     is_in(NOT_STANDALONE) || !torture() && !ALSO_STANDALONE.contains(&&*name)
                 }
-                _ => false,
+                Variant::Static => is_in(NOT_STATIC),
+                Variant::Shared => false,
             };
             if left_out || emulated && is_cxx(source) {
                 continue;
