@@ -162,8 +162,9 @@ static void begins_clean(void) {
   CHECK_INT(pthread_sigmask(SIG_BLOCK, &blocked, &before), ==, 0);
   void (*handler)(int) = signal(SIGPIPE, SIG_IGN);
   // But for the two that are the C library's own, 32 and 33, which its posix_spawn() has ignored.
-  CHECK_STR(shell_says("cat /proc/self/status | grep -E 'Sig(Blk|Ign|Cgt)' | tr -d '0\\t\\n' | sed s/SigIgn:18/SigIgn:/"),
-            "SigBlk:SigIgn:SigCgt:");
+  const char* signals = shell_says(
+      "cat /proc/self/status | grep -E 'Sig(Blk|Ign|Cgt)' | tr -d '0\\t\\n' | sed s/SigIgn:18/SigIgn:/");
+  CHECK_STR(signals, "SigBlk:SigIgn:SigCgt:");
   signal(SIGPIPE, handler);
   CHECK_INT(pthread_sigmask(SIG_SETMASK, &before, NULL), ==, 0);
   // No descriptor but the first three, and the one that lists them.
@@ -191,7 +192,7 @@ RUN_IN_TASK(environment_and_directory)
 
 static void mistakes_make_no_child(void) {
   mj_process_options options = {.directory = "/no/such/directory"};
-  if (!under_valgrind() && !emulated()) { // There a child tells nobody that its program has not begun.
+  if (!under_valgrind()) { // There a child tells nobody that its program has not begun.
     CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), NULL), ==, NULL);
     CHECK_INT(errno, ==, ENOENT);
     CHECK_PTR(mj_process_spawn(LIST("no-such-program"), NULL), ==, NULL);
@@ -217,7 +218,7 @@ static void mistakes_make_no_child(void) {
   CHECK_INT(errno, ==, EINVAL);
   // What has been opened for it is closed again.
   options = (mj_process_options){.input = MJ_PROCESS_PIPE, .output = MJ_PROCESS_PIPE, .error = MJ_PROCESS_NULL};
-  if (!under_valgrind() && !emulated()) CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), &options), ==, NULL);
+  if (!under_valgrind()) CHECK_PTR(mj_process_spawn(LIST("/no/such/program"), &options), ==, NULL);
 
   CHECK_INT(mj_process_pid(NULL), ==, -EINVAL);
   CHECK_INT(mj_process_wait(NULL, NULL, 0), ==, -EINVAL);
@@ -557,6 +558,10 @@ static void limits_are_told(void) {
 RUN_IN_TASK(limits_are_told)
 
 int main(void) {
+  if (emulated()) {
+    fprintf(stderr, "the emulator tells of the ends of children in a way of its own: some waits never end there\n");
+    return check_skipped;
+  }
   for (int fd = 3; fd < 1024; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC); // What this test was started with.
   mj_log_set_level(MJ_LOG_ERROR);
   RUN(ends_are_told_in_task);

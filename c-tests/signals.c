@@ -668,6 +668,10 @@ static void a_child_goes_on_with_the_run(void) {
 }
 
 int main(void) {
+  if (emulated()) {
+    fprintf(stderr, "the emulator has signals of its own, and does not tell of all: some waits never end there\n");
+    return check_skipped;
+  }
   mj_log_set_level(MJ_LOG_WARN);
   RUN_IN_TASK(a_task_is_told_of_a_signal);
   RUN_IN_TASK(a_task_is_told_the_value);
