@@ -1,5 +1,4 @@
 // Waiting for child processes.
-#include <sched.h>
 #include <spawn.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -50,18 +49,12 @@ static struct {
   struct sigaction interrupt, quit;
 } all;
 
-static void lock_all(void) {
-  while (__atomic_test_and_set(&all.locked, __ATOMIC_ACQUIRE)) sched_yield();
-}
-
-static void unlock_all(void) { __atomic_clear(&all.locked, __ATOMIC_RELEASE); }
-
 static struct held *hold(int fd) {
   struct held *held = malloc(sizeof *held);
   if (held == NULL) return NULL;
   held->scheduler = here()->known->scheduler;
   held->fd = fd;
-  lock_all();
+  spin_lock(&all.locked);
   if (fd < 0 && all.commands++ == 0) {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGINT, &ignore, &all.interrupt);
@@ -69,7 +62,7 @@ static struct held *hold(int fd) {
   }
   held->next = all.first;
   all.first = held;
-  unlock_all();
+  spin_unlock(&all.locked);
   return held;
 }
 
@@ -87,7 +80,7 @@ static void take_signals_back(void) {
 // Lets go of one, or, with NULL, of all of a scheduler. One that is not there, as in a child of fork(), is let be.
 static void let_go(const struct held *one, const void *scheduler) {
   int error = errno;
-  lock_all();
+  spin_lock(&all.locked);
   for (struct held **at = &all.first; *at != NULL;) {
     struct held *held = *at;
     if (one != NULL ? held != one : held->scheduler != scheduler) {
@@ -99,7 +92,7 @@ static void let_go(const struct held *one, const void *scheduler) {
     else if (--all.commands == 0) take_signals_back();
     free(held);
   }
-  unlock_all();
+  spin_unlock(&all.locked);
   errno = error;
 }
 
@@ -110,7 +103,7 @@ static void forget_all(void) {
   if (all.commands > 0) take_signals_back();
   all.commands = 0;
   all.first = NULL;
-  unlock_all();
+  spin_unlock(&all.locked);
 }
 
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_all); }
@@ -279,17 +272,13 @@ static void abandon_closing(void *argument) {
 }
 
 EXPORT int HOOK(pclose)(FILE *stream) {
-  enum { OFFLOAD_FILE = 1 };
   if (hooked(MJ_HOOK_CHILDREN) == NULL || !may_suspend()) return REAL(pclose)(stream);
   struct closing *closing = calloc(1, sizeof *closing);
   if (closing == NULL) return REAL(pclose)(stream);
   closing->stream = stream;
-  int done = suspend_for_function(OFFLOAD_FILE, close_stream, closing, abandon_closing);
-  if (ends_call(done)) return (int)failed(-done);
-  if (done != 0) {
-    count(&counts.pinned);
-    close_stream(closing);
-  }
+  int done = have_done(OFFLOAD_FILE, close_stream, closing, abandon_closing);
+  if (done == -1) return -1;
+  if (done == UNDONE) close_stream(closing);
   int result = closing->result, error = closing->error;
   free(closing);
   if (result < 0) errno = error;

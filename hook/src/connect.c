@@ -79,18 +79,14 @@ static void close_accepted(void *argument) {
 
 // Whether it has been made; else it is to be made as it is.
 static bool accept_by_thread(int fd, __SOCKADDR_ARG address, socklen_t *length, int with, int *result) {
-  enum { OFFLOAD_FILE = 1 };
   struct acceptance *it = calloc(1, sizeof *it);
   if (it == NULL) return false;
   *it = (struct acceptance){.fd = fd, .with = with, .result = -1};
-  int done = suspend_for_function(OFFLOAD_FILE, accept_there, it, close_accepted);
-  if (ends_call(done)) {
-    *result = (int)failed(-done);
-    return true;
-  }
-  if (done != 0) {
+  int done = have_done(OFFLOAD_FILE, accept_there, it, close_accepted);
+  *result = -1;
+  if (done == -1) return true;
+  if (done == UNDONE) {
     free(it);
-    count(&counts.pinned);
     return false;
   }
   struct sockaddr *to = address.__sockaddr__;

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <locale.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -60,6 +61,13 @@ static inline const struct mj_hook_calls *calls(void) { return here()->known->ca
 
 // children.c: a scheduler is no more.
 void forget_children_of(const void *scheduler);
+
+// Locks that are held for a few instructions, and around no call that is hooked. A child of fork() opens them.
+static inline void spin_lock(char *lock) {
+  while (__atomic_test_and_set(lock, __ATOMIC_ACQUIRE)) sched_yield();
+}
+
+static inline void spin_unlock(char *lock) { __atomic_clear(lock, __ATOMIC_RELEASE); }
 
 extern mj_hook_counts counts;
 void count(uint64_t *which);
@@ -120,9 +128,11 @@ int suspend_for_ns(uint64_t ns);
 ssize_t suspend_for_sendfile(int fd, int file, off_t *offset, size_t bytes, uint64_t timeout_ns);
 // As wait_regardless(), also where no run is known any more. Counted by the caller.
 int suspend_for_lock(const struct mj_hook_calls *of, uint64_t timeout_ns);
-// Without `abandon` it waits until the function has ended.
-int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
-                         void (*abandon)(void *));
+// Has a job done by a thread of a class. Without `abandon` it waits until the function has ended. 0 when the job
+// is done; -1 with errno: the task is canceled or has no time left, and the job is gone, or, without `abandon`, has
+// not begun; UNDONE, counted as pinned: no thread does it, and it is the caller's.
+enum { OFFLOAD_FILE = 1, OFFLOAD_NAMES = 2, UNDONE = -2 };
+int have_done(unsigned class_, void (*function)(void *), void *job, void (*abandon)(void *));
 
 // ---- retry.c: calls that are tried until they need not wait
 

@@ -1,5 +1,4 @@
 // What the tasks of a scheduler have locked: locks.h.
-#include <sched.h>
 #include <sys/mman.h>
 
 #include "locks.h"
@@ -14,17 +13,10 @@ struct first {
 
 // ---- the tables of all schedulers
 
-// Held for a few instructions, and around no call that is hooked.
 static struct locks *all;
 static char all_locked;
 
-static void lock_all(void) {
-  while (__atomic_test_and_set(&all_locked, __ATOMIC_ACQUIRE)) sched_yield();
-}
-
-static void unlock_all(void) { __atomic_clear(&all_locked, __ATOMIC_RELEASE); }
-
-void unlock_tables_in_child(void) { unlock_all(); }
+void unlock_tables_in_child(void) { spin_unlock(&all_locked); }
 
 static void *map(size_t bytes) {
   int error = errno;
@@ -40,9 +32,9 @@ static struct locks **find_link(const void *scheduler) {
 }
 
 struct locks *find_locks(const void *scheduler) {
-  lock_all();
+  spin_lock(&all_locked);
   struct locks *found = *find_link(scheduler);
-  unlock_all();
+  spin_unlock(&all_locked);
   return found;
 }
 
@@ -51,11 +43,11 @@ static void unmap_entries(struct locks *locks) {
 }
 
 void forget_locks(const void *scheduler) {
-  lock_all();
+  spin_lock(&all_locked);
   struct locks **at = find_link(scheduler);
   struct locks *old = *at;
   if (old != NULL) *at = old->next;
-  unlock_all();
+  spin_unlock(&all_locked);
   if (old == NULL) return;
   if (here()->locks == old) here()->locks = NULL;
   unmap_entries(old);
@@ -67,10 +59,10 @@ __attribute__((cold)) static struct locks *make_locks(struct thread *thread) {
   if (first == NULL) return NULL;
   first->locks = (struct locks){
       .scheduler = thread->known->scheduler, .entries = first->entries, .bits = FIRST_BITS};
-  lock_all();
+  spin_lock(&all_locked);
   first->locks.next = all;
   all = &first->locks;
-  unlock_all();
+  spin_unlock(&all_locked);
   return thread->locks = &first->locks;
 }
 

@@ -6,20 +6,6 @@
 
 #include "hook.h"
 
-enum { OFFLOAD_NAMES = 2 };
-
-// Has a job done by a thread. 0 when it is done; else errno has been set, and the job is gone: ECANCELED, or
-// what a call that waits for a task's deadline gets. UNDONE: nobody has begun it, and it is the caller's.
-enum { UNDONE = -2 };
-
-static int have_done(void (*function)(void *), void *job, void (*abandon)(void *)) {
-  int done = suspend_for_function(OFFLOAD_NAMES, function, job, abandon);
-  if (done == 0) return 0;
-  if (ends_call(done)) return (int)failed(-done);
-  count(&counts.pinned);
-  return UNDONE;
-}
-
 static char *copy_of(const char *text) { return text == NULL ? NULL : strdup(text); }
 
 // ---- getaddrinfo(3)
@@ -64,7 +50,7 @@ EXPORT int HOOK(getaddrinfo)(const char *node, const char *service, const struct
     lookup->hints = *hints;
     lookup->has_hints = true;
   }
-  int done = have_done(look_up, lookup, free_lookup);
+  int done = have_done(OFFLOAD_NAMES, look_up, lookup, free_lookup);
   if (done == -1) return EAI_SYSTEM;
   if (done == UNDONE) {
     free_lookup(lookup);
@@ -119,7 +105,7 @@ EXPORT int HOOK(getnameinfo)(const struct sockaddr *address, socklen_t length, c
   naming->flags = flags;
   naming->wants_host = true;
   naming->wants_service = service != NULL && service_room > 0;
-  int done = have_done(name, naming, free);
+  int done = have_done(OFFLOAD_NAMES, name, naming, free);
   if (done == -1) return EAI_SYSTEM;
   if (done == UNDONE) {
     free(naming);
@@ -212,7 +198,7 @@ static int find_host_r(const void *key, socklen_t bytes, int family, struct host
   if (room < skipped) return ERANGE;
   struct host_job *job = new_host_job(key, bytes, family, room - skipped);
   if (job == NULL) return ENOMEM;
-  int done = have_done(find_host, job, free_host_job);
+  int done = have_done(OFFLOAD_NAMES, find_host, job, free_host_job);
   if (done == -1) return errno;
   if (done == UNDONE) {
     free_host_job(job);
@@ -305,7 +291,7 @@ static bool find_host_kept(const void *key, socklen_t bytes, int family, struct 
   for (size_t room = 1024;; room *= 4) {
     struct host_job *job = new_host_job(key, bytes, family, room);
     if (job == NULL) return false;
-    int done = have_done(find_host, job, free_host_job);
+    int done = have_done(OFFLOAD_NAMES, find_host, job, free_host_job);
     if (done == -1) {
       h_errno = NETDB_INTERNAL;
       return true;

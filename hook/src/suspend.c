@@ -94,7 +94,15 @@ int suspend_for_lock(const struct mj_hook_calls *of, uint64_t timeout_ns) {
   return result;
 }
 
-int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
-                         void (*abandon)(void *)) {
+static int suspend_for_function(unsigned class_, void (*function)(void *), void *argument,
+                                void (*abandon)(void *)) {
   SUSPENDED(offload_in(class_, function, argument, abandon, FOREVER));
+}
+
+int have_done(unsigned class_, void (*function)(void *), void *job, void (*abandon)(void *)) {
+  int done = suspend_for_function(class_, function, job, abandon);
+  if (done == 0) return 0;
+  if (ends_call(done)) return (int)failed(-done);
+  count(&counts.pinned);
+  return UNDONE;
 }

@@ -41,15 +41,8 @@ struct setting {
   unsigned kinds;
 };
 
-// Held for a few instructions, and around no call that is hooked. A spin lock, which a child of fork() resets.
 static struct setting *settings;
 static char settings_locked;
-
-static void lock_settings(void) {
-  while (__atomic_test_and_set(&settings_locked, __ATOMIC_ACQUIRE)) sched_yield();
-}
-
-static void unlock_settings(void) { __atomic_clear(&settings_locked, __ATOMIC_RELEASE); }
 
 static struct setting **find_setting(const void *scheduler) {
   struct setting **at = &settings;
@@ -62,7 +55,7 @@ EXPORT int mj_hook_set(struct mj_scheduler *scheduler, unsigned kinds) {
   struct setting *new = malloc(sizeof *new);
   if (new == NULL) return -ENOMEM;
   *new = (struct setting){NULL, scheduler, kinds};
-  lock_settings();
+  spin_lock(&settings_locked);
   struct setting **at = find_setting(scheduler);
   if (*at == NULL) {
     *at = new;
@@ -70,7 +63,7 @@ EXPORT int mj_hook_set(struct mj_scheduler *scheduler, unsigned kinds) {
   } else {
     (*at)->kinds = kinds;
   }
-  unlock_settings();
+  spin_unlock(&settings_locked);
   free(new);
   struct mj_hook_run *run = (struct mj_hook_run *)this_thread.run;
   if (run != NULL && run->scheduler == scheduler) run->kinds = kinds;
@@ -78,11 +71,11 @@ EXPORT int mj_hook_set(struct mj_scheduler *scheduler, unsigned kinds) {
 }
 
 EXPORT void mj_hook_forget(const void *scheduler) {
-  lock_settings();
+  spin_lock(&settings_locked);
   struct setting **at = find_setting(scheduler);
   struct setting *old = *at;
   if (old != NULL) *at = old->next;
-  unlock_settings();
+  spin_unlock(&settings_locked);
   free(old);
   forget_locks(scheduler);
   forget_children_of(scheduler);
@@ -102,10 +95,10 @@ EXPORT const void *mj_hook_attach(const void *told) {
   struct mj_hook_run *run = (struct mj_hook_run *)told;
   if (run != NULL && !is_enough(run)) run = NULL;
   if (run != NULL) {
-    lock_settings();
+    spin_lock(&settings_locked);
     const struct setting *found = *find_setting(run->scheduler);
     run->kinds = found == NULL ? MJ_HOOK_DEFAULT : found->kinds;
-    unlock_settings();
+    spin_unlock(&settings_locked);
     find_handlers();
     find_libraries();
     set_process_id();
@@ -127,7 +120,7 @@ EXPORT int mj_hook_set_enabled(bool enabled) {
 
 // A child of fork() has the one thread, and no scheduler until it runs one.
 static void begin_in_child(void) {
-  unlock_settings();
+  spin_unlock(&settings_locked);
   unlock_tables_in_child();
   this_thread.run = NULL;
   this_thread.locks = NULL;

@@ -53,8 +53,6 @@ static void make_file_call(void *argument) {
   call->error = errno;
 }
 
-enum { OFFLOAD_FILE = 1 };
-
 bool is_of_a_disk(int fd) {
   struct stat status;
   if (fstat(fd, &status) != 0) return false;
@@ -63,10 +61,9 @@ bool is_of_a_disk(int fd) {
 
 ssize_t transfer_file(struct file_call call) {
   if (is_hooked(MJ_HOOK_FILES) && may_suspend()) {
-    int done = suspend_for_function(OFFLOAD_FILE, make_file_call, &call, NULL);
-    if (ends_call(done)) return failed(-done);
+    int done = have_done(OFFLOAD_FILE, make_file_call, &call, NULL);
+    if (done == -1) return -1;
     if (done == 0) return call.result < 0 ? failed(call.error) : call.result;
-    count(&counts.pinned);
   }
   make_file_call(&call);
   return call.result < 0 ? failed(call.error) : call.result;
