@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::null_mut;
 
-use super::process_types::{mj_process, mj_process_options};
+use super::process_types::{mj_process, mj_process_descriptor, mj_process_options};
 use super::{Opaque, object_ref, reported, status};
 use crate::engine::children::{Child, Descriptor, Spawn, spawn};
 use crate::engine::scheduler::Limit;
@@ -81,13 +81,20 @@ unsafe fn begin(
 }
 
 fn descriptor(value: c_int, is_error: bool) -> Result<Descriptor> {
+    use mj_process_descriptor::{
+        MJ_PROCESS_INHERIT, MJ_PROCESS_NULL, MJ_PROCESS_OUTPUT, MJ_PROCESS_PIPE,
+    };
+    const INHERIT: c_int = MJ_PROCESS_INHERIT as c_int;
+    const NULL: c_int = MJ_PROCESS_NULL as c_int;
+    const PIPE: c_int = MJ_PROCESS_PIPE as c_int;
+    const OUTPUT: c_int = MJ_PROCESS_OUTPUT as c_int;
     Ok(match value {
-        0 => Descriptor::Inherited,
-        -2 => Descriptor::Null,
-        -3 => Descriptor::Pipe,
-        -4 if is_error => Descriptor::Output,
+        INHERIT => Descriptor::Inherited,
+        NULL => Descriptor::Null,
+        PIPE => Descriptor::Pipe,
+        OUTPUT if is_error => Descriptor::Output,
         1.. => Descriptor::File(value),
-        -1 => return Err(Error::Os(libc::EBADF)),
+        -1 => return Err(Error::Os(libc::EBADF)), // As of a call that has failed.
         _ => return Err(Error::InvalidArgument),
     })
 }

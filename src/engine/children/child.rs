@@ -200,19 +200,23 @@ impl Child {
     pub fn signal(&self, signal: c_int) -> Result<()> {
         let _errno = ErrnoGuard::save();
         self.home.for_caller()?;
-        let is_unknown =
-            self.parent != this_process() || sys::look_at_child(self.pid, false) == Look::Unknown;
-        match self.state.get() {
-            State::Runs if is_unknown => self.state.set(State::Lost),
-            State::Runs => {
-                return sys::signal_child(self.pid, self.fd, self.leads_group, signal);
-            }
-            State::Ended(_) if self.leads_group && !is_unknown => {
-                return sys::signal_child(self.pid, None, true, signal);
-            }
-            _ => {}
+        let is_there = match self.state.get() {
+            State::Runs => true,
+            State::Ended(_) => self.leads_group,
+            State::Lost => false,
+        };
+        if is_there && self.is_known() {
+            return sys::signal_child(self.pid, self.fd, self.leads_group, signal);
+        }
+        if self.state.get() == State::Runs {
+            self.state.set(State::Lost);
         }
         Err(Error::NoSuchTask)
+    }
+
+    /// Whether it is in the system's list of processes, and this process's.
+    fn is_known(&self) -> bool {
+        self.parent == this_process() && sys::look_at_child(self.pid, false) != Look::Unknown
     }
 
     /// Ends it: SIGTERM, and after the grace SIGKILL. Then it has been waited for, and is released. Of what may

@@ -55,12 +55,12 @@ impl Ends {
                 Descriptor::Inherited => Source::Same,
                 Descriptor::Output => match ends.0[1] {
                     Source::Null => Source::Null,
-                    Source::Same => Source::File(sys::copy_from_three_on(1)?),
-                    Source::File(fd) => Source::File(sys::copy_from_three_on(fd)?),
+                    Source::Same => Source::File(sys::copy_above_stdio(1)?),
+                    Source::File(fd) => Source::File(sys::copy_above_stdio(fd)?),
                 },
                 Descriptor::Null => Source::Null,
                 // Under a number that the others do not take.
-                Descriptor::File(fd) => Source::File(sys::copy_from_three_on(fd)?),
+                Descriptor::File(fd) => Source::File(sys::copy_above_stdio(fd)?),
                 Descriptor::Pipe => {
                     let [reader, writer] = sys::pipe()?;
                     let (its, ours) = if number == 0 { (reader, writer) } else { (writer, reader) };

@@ -5,6 +5,7 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
 
 use super::cancellation::uncancelable;
+use super::descriptor::{close, opened};
 use super::errno::{check, last_error};
 use super::error::{Error, Result};
 
@@ -157,7 +158,7 @@ pub unsafe fn spawn(beginning: &Beginning<'_>) -> Result<Pid> {
 pub fn open_child(pid: Pid) -> Option<c_int> {
     // SAFETY: no preconditions. The descriptor is closed by exec.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0 as c_uint) } as c_int;
-    if fd < 0 { None } else { from_three_on(fd).ok() }
+    opened(fd).ok()
 }
 
 /// Sends a signal to a child that has not been waited for, or to the group that it leads. ESRCH if it is gone.
@@ -218,36 +219,18 @@ pub fn look_at_child(pid: Pid, reaps: bool) -> Look {
     }
 }
 
-/// A pipe, closed by exec: where to read, and where to write. Both have numbers from 3 on.
+/// A pipe, closed by exec: where to read, and where to write.
 pub fn pipe() -> Result<[c_int; 2]> {
     let mut ends = [-1; 2];
     // SAFETY: the address is good for two.
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    let [reader, writer] = ends.map(from_three_on);
-    match (reader, writer) {
-        (Ok(reader), Ok(writer)) => Ok([reader, writer]),
-        (Err(error), other) | (other, Err(error)) => {
+    match ends.map(opened) {
+        [Ok(reader), Ok(writer)] => Ok([reader, writer]),
+        [Err(error), other] | [other, Err(error)] => {
             if let Ok(fd) = other {
-                super::close(fd);
+                close(fd);
             }
             Err(error)
         }
     }
-}
-
-/// The file under a number that no child's standard stream has. Closes the other one.
-fn from_three_on(fd: c_int) -> Result<c_int> {
-    if fd > 2 {
-        return Ok(fd);
-    }
-    let moved = copy_from_three_on(fd);
-    super::close(fd);
-    moved
-}
-
-/// Another number of the same file, from 3 on, closed by exec.
-pub fn copy_from_three_on(fd: c_int) -> Result<c_int> {
-    // SAFETY: no preconditions.
-    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
-    if copy < 0 { Err(last_error()) } else { Ok(copy) }
 }

@@ -42,10 +42,15 @@ pub(super) fn opened(result: c_int) -> Result<c_int> {
 
 #[cold]
 fn move_above_stdio(fd: c_int) -> Result<c_int> {
-    // SAFETY: no preconditions.
-    let higher = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) });
+    let higher = copy_above_stdio(fd);
     close(fd);
-    match higher {
+    higher
+}
+
+/// Another number of the same file, above 2, closed by exec.
+pub fn copy_above_stdio(fd: c_int) -> Result<c_int> {
+    // SAFETY: no preconditions.
+    match check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }) {
         // The process may have no descriptor above 2.
         Err(Error::Os(libc::EINVAL)) => Err(Error::Os(libc::EMFILE)),
         higher => higher,
