@@ -1,17 +1,8 @@
 // mj_task_defer(): what a task has called when it ends.
 #define _GNU_SOURCE
+#include "events.h"
 #include "in_a_task.h"
 #include "log_lines.h"
-
-// What has happened, in order, as letters.
-static char events[64];
-
-static void note(char event) {
-  size_t length = strlen(events);
-  CHECK_UINT(length, <, sizeof events - 1);
-  events[length] = event;
-  events[length + 1] = '\0';
-}
 
 static void notes(void* letter) { note(*(const char*)letter); }
 

@@ -1,6 +1,7 @@
 // C++ exceptions in tasks: thrown and caught, also when a task suspends inside a catch block or in
 // a destructor that an exception runs, while other tasks do the same.
 #include "check.h"
+#include "child.h"
 
 #include <exception>
 #include <stdexcept>
@@ -289,23 +290,24 @@ static void terminates() {
   _exit(as_promised ? 42 : 43);
 }
 
-static void an_exception_that_leaves_a_task_terminates(void (*add)(mj_scheduler*)) {
-  pid_t child = fork();
-  CHECK_INT(child, >=, 0);
-  if (child == 0) {
-    std::set_terminate(terminates);
-    mj_scheduler* scheduler = new_scheduler();
-    add(scheduler);
-    try {
-      mj_scheduler_run(scheduler);
-    } catch (...) {
-      // Not caught by the caller of mj_scheduler_run() either: its frames are on another stack.
-      _exit(44);
-    }
-    _exit(45);
+static void (*adds_what_throws)(mj_scheduler*);
+
+static void runs_what_throws() {
+  std::set_terminate(terminates);
+  mj_scheduler* scheduler = new_scheduler();
+  adds_what_throws(scheduler);
+  try {
+    mj_scheduler_run(scheduler);
+  } catch (...) {
+    // Not caught by the caller of mj_scheduler_run() either: its frames are on another stack.
+    _exit(44);
   }
-  int status = 0;
-  CHECK_INT(waitpid(child, &status, 0), ==, child);
+  _exit(45);
+}
+
+static void an_exception_that_leaves_a_task_terminates(void (*add)(mj_scheduler*)) {
+  adds_what_throws = add;
+  int status = status_of_child(runs_what_throws);
   CHECK(WIFEXITED(status));
   CHECK_INT(WEXITSTATUS(status), ==, 42);
 }

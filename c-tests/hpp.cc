@@ -1,5 +1,6 @@
 // majjen.hpp: objects that release what they own, and the functions of tasks with their captures.
 #include "check.h"
+#include "child.h"
 
 #include "majjen.hpp"
 
@@ -262,30 +263,30 @@ static void throws_in_a_task() {
 // The stack is that of the throw: nothing has been unwound.
 static void terminates() { _exit(alive == 2 && mj_task_current() != nullptr ? 42 : 43); }
 
+static int way_to_throw;
+
+static void throws_out_of_a_function() {
+  std::set_terminate(terminates);
+  majjen::scheduler scheduler;
+  majjen::group group(scheduler);
+  auto throws = [own = std::make_shared<counted>()] {
+    counted local;
+    throw std::runtime_error("nobody catches this");
+  };
+  if (way_to_throw == 0) scheduler.go(throws);
+  if (way_to_throw == 1) group.try_go(throws);
+  if (way_to_throw == 2) scheduler.go([&] { majjen::defer(throws); });
+  try {
+    scheduler.run();
+  } catch (...) {
+    _exit(44);
+  }
+  _exit(45);
+}
+
 static void an_exception_that_leaves_a_function_terminates() {
-  for (int way = 0; way < 3; way++) {
-    pid_t child = fork();
-    CHECK_INT(child, >=, 0);
-    if (child == 0) {
-      std::set_terminate(terminates);
-      majjen::scheduler scheduler;
-      majjen::group group(scheduler);
-      auto throws = [own = std::make_shared<counted>()] {
-        counted local;
-        throw std::runtime_error("nobody catches this");
-      };
-      if (way == 0) scheduler.go(throws);
-      if (way == 1) group.try_go(throws);
-      if (way == 2) scheduler.go([&] { majjen::defer(throws); });
-      try {
-        scheduler.run();
-      } catch (...) {
-        _exit(44);
-      }
-      _exit(45);
-    }
-    int status = 0;
-    CHECK_INT(waitpid(child, &status, 0), ==, child);
+  for (way_to_throw = 0; way_to_throw < 3; way_to_throw++) {
+    int status = status_of_child(throws_out_of_a_function);
     CHECK(WIFEXITED(status));
     CHECK_INT(WEXITSTATUS(status), ==, 42);
   }

@@ -1,5 +1,6 @@
 // Task-local values: mj_task_key_create() and the calls that set and get.
 #define _GNU_SOURCE
+#include "events.h"
 #include "in_a_task.h"
 #include "log_lines.h"
 
@@ -12,15 +13,6 @@ typedef struct value {
 } value;
 
 static int values;
-static char events[64];
-
-static void note(char event) {
-  size_t length = strlen(events);
-  CHECK_UINT(length, <, sizeof events - 1);
-  events[length] = event;
-  events[length + 1] = '\0';
-}
-
 static value* new_value(char letter) {
   value* made = allocate(sizeof *made);
   made->references = 1;

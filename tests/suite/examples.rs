@@ -34,6 +34,17 @@ use crate::process::run;
 use crate::running::{PATIENCE, Running};
 use crate::toolchain::{find, runner};
 
+/// Trials of scenarios, which panic if they fail. The name of the program is in front of theirs.
+fn scenario_trials(program: &str, scenarios: &[(&str, fn())]) -> Vec<Trial> {
+    let trial = |&(name, scenario): &(&str, fn())| {
+        Trial::test(format!("examples::{program}{name}"), move || {
+            scenario();
+            Ok(())
+        })
+    };
+    scenarios.iter().map(trial).collect()
+}
+
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
     let scenarios: [(&str, fn()); 8] = [
@@ -46,15 +57,7 @@ pub fn trials() -> Vec<Trial> {
         ("http_metrics_drops_slow_clients", slow_clients),
         ("http_metrics_idle_uses_no_cpu", idle_costs_nothing),
     ];
-    let mut trials: Vec<Trial> = scenarios
-        .into_iter()
-        .map(|(name, scenario)| {
-            Trial::test(format!("examples::{name}"), move || {
-                scenario();
-                Ok(())
-            })
-        })
-        .collect();
+    let mut trials = scenario_trials("", &scenarios);
     trials.push(Trial::ignorable_test("examples::wait_postgresql", || Ok(postgresql())));
     trials.push(Trial::ignorable_test("examples::http_metrics_please_promtool", || Ok(promtool())));
     trials.extend(chat::trials());

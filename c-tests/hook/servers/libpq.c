@@ -1,6 +1,6 @@
 // PostgreSQL's own library, as it is: libpq CONNECTION... Each string is for one way to reach the server.
 #define _GNU_SOURCE
-#include "../hooked.h"
+#include "copy.h"
 
 #include <libpq-fe.h>
 #include <poll.h>
@@ -172,16 +172,7 @@ static void much_is_copied(void) {
   PGconn* connection = new_connection();
   start_ticker();
   runs(connection, query, PGRES_COPY_OUT);
-  size_t bytes = 0;
-  char* line;
-  int length;
-  while ((length = PQgetCopyData(connection, &line, 0)) > 0) {
-    bytes += (size_t)length;
-    PQfreemem(line);
-  }
-  CHECK_INT(length, ==, -1);
-  CHECK_UINT(bytes, ==, (size_t)atoi(rows) * 96);
-  PQclear(PQgetResult(connection));
+  CHECK_UINT(copied_bytes(connection), ==, (size_t)atoi(rows) * 96);
   stop_ticker(1);
 
   runs(connection, "create temp table taken (line text)", PGRES_COMMAND_OK);

@@ -2,7 +2,7 @@
 // and how late a thread is that does so at the same time: ticker CONNECTION. parts/dead_names.c is linked
 // to it.
 #define _GNU_SOURCE
-#include "../hooked.h"
+#include "copy.h"
 
 #include <arpa/inet.h>
 #include <libpq-fe.h>
@@ -85,16 +85,7 @@ static void copy(void) {
   PGresult* result = PQexec(connection, query);
   CHECK_INT(PQresultStatus(result), ==, PGRES_COPY_OUT);
   PQclear(result);
-  size_t bytes = 0;
-  char* line;
-  int length;
-  while ((length = PQgetCopyData(connection, &line, 0)) > 0) {
-    bytes += (size_t)length;
-    PQfreemem(line);
-  }
-  CHECK_INT(length, ==, -1);
-  CHECK_UINT(bytes, ==, (size_t)ROWS * 100);
-  PQclear(PQgetResult(connection));
+  CHECK_UINT(copied_bytes(connection), ==, (size_t)ROWS * 100);
   PQfinish(connection);
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 
 use super::process::Program;
+use super::scenario_trials;
 use crate::running::{PATIENCE, Running};
 use crate::server::reset;
 
@@ -19,13 +20,7 @@ pub fn trials() -> Vec<Trial> {
         ("serves_so_many_at_a_time", at_a_time),
         ("stop_delivers_what_was_said", graceful_stop),
     ];
-    let trial = |(name, scenario): (&str, fn())| {
-        Trial::test(format!("examples::chat_{name}"), move || {
-            scenario();
-            Ok(())
-        })
-    };
-    scenarios.into_iter().map(trial).collect()
+    scenario_trials("chat_", &scenarios)
 }
 
 struct Chat {

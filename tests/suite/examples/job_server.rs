@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 
 use super::process::Program;
+use super::scenario_trials;
 use crate::library::TempDir;
 use crate::running::{PATIENCE, Running};
 
@@ -25,13 +26,7 @@ pub fn trials() -> Vec<Trial> {
         ("stop_cancels_what_takes_too_long", impatient_stop),
         ("a_job_that_prints_without_end_delays_nothing", endless),
     ];
-    let trial = |(name, scenario): (&str, fn())| {
-        Trial::test(format!("examples::job_server_{name}"), move || {
-            scenario();
-            Ok(())
-        })
-    };
-    scenarios.into_iter().map(trial).collect()
+    scenario_trials("job_server_", &scenarios)
 }
 
 struct Server {

@@ -8,21 +8,16 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 
 use super::process::Program;
+use super::scenario_trials;
 
 pub fn trials() -> Vec<Trial> {
     let scenarios: [(&str, fn()); 4] = [
-        ("port_scan_gives_up_in_time", gives_up_in_time),
-        ("port_scan_finds_who_listens", finds_who_listens),
-        ("port_scan_ends_at_a_bad_name", ends_at_a_bad_name),
-        ("port_scan_takes_a_name", takes_a_name),
+        ("gives_up_in_time", gives_up_in_time),
+        ("finds_who_listens", finds_who_listens),
+        ("ends_at_a_bad_name", ends_at_a_bad_name),
+        ("takes_a_name", takes_a_name),
     ];
-    let trial = |(name, scenario): (&str, fn())| {
-        Trial::test(format!("examples::{name}"), move || {
-            scenario();
-            Ok(())
-        })
-    };
-    scenarios.into_iter().map(trial).collect()
+    scenario_trials("", &scenarios)
 }
 
 /// Where no other test's server listens, which a scan would disturb.

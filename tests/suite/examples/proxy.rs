@@ -12,6 +12,7 @@ use libtest_mimic::{Completion, Trial};
 
 use super::http::{Client, Upstream, pattern};
 use super::process::Program;
+use super::scenario_trials;
 use crate::library::TempDir;
 use crate::process::{Finished, run};
 use crate::running::{PATIENCE, Running};
@@ -34,15 +35,7 @@ pub fn trials() -> Vec<Trial> {
         ("stop_finishes_what_has_begun", graceful_stop),
         ("stop_has_a_limit", stop_limit),
     ];
-    let mut trials: Vec<Trial> = scenarios
-        .into_iter()
-        .map(|(name, scenario)| {
-            Trial::test(format!("examples::proxy_{name}"), move || {
-                scenario();
-                Ok(())
-            })
-        })
-        .collect();
+    let mut trials = scenario_trials("proxy_", &scenarios);
     trials.push(Trial::ignorable_test("examples::proxy_curl_is_content", || Ok(curl())));
     trials.push(Trial::ignorable_test("examples::proxy_wrk_is_content", || Ok(wrk())));
     trials

@@ -7,11 +7,11 @@ use std::sync::Mutex;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use super::servers::{LIMIT, not_installed, pkg_config};
+use super::servers::{LIMIT, not_installed, pkg_config, run_until_it_ends};
 use super::started;
 use crate::examples::cluster::Cluster;
 use crate::library::{self, TempDir};
-use crate::{process, program};
+use crate::process;
 
 /// Runs the program of a crate, in tasks or in threads.
 type Run = fn(bool) -> Result<Completion, Failed>;
@@ -51,16 +51,7 @@ fn build(name: &str) -> Result<PathBuf, Failed> {
 /// Builds a program and runs it until it ends, and shows the figures that it prints.
 fn run(name: &str, hooked: bool, arguments: &[String]) -> Result<Completion, Failed> {
     let temp_dir = TempDir::new()?;
-    let mut command = Command::new(build(name)?);
-    command.args(arguments);
-    if !hooked {
-        command.env("MAJJEN_HOOK_THREADS", "1");
-    }
-    let finished = process::run(&mut command, LIMIT, temp_dir.path())?;
-    for line in finished.output.lines().filter(|line| line.contains(" took ")) {
-        eprintln!("{name}: {line}");
-    }
-    program::verdict(&finished)
+    run_until_it_ends(name, Command::new(build(name)?).args(arguments), hooked, &temp_dir)
 }
 
 fn curl(hooked: bool) -> Result<Completion, Failed> {

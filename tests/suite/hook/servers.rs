@@ -83,12 +83,20 @@ fn run(
 ) -> Result<Completion, Failed> {
     let temp_dir = TempDir::new()?;
     let program = compile(name, flags, hooked, &temp_dir)?;
-    let mut command = program::command(&program);
-    command.args(arguments);
+    run_until_it_ends(name, program::command(&program).args(arguments), hooked, &temp_dir)
+}
+
+/// Runs a program that is built, as [`run`] does.
+pub fn run_until_it_ends(
+    name: &str,
+    command: &mut Command,
+    hooked: bool,
+    temp_dir: &TempDir,
+) -> Result<Completion, Failed> {
     if !hooked {
         command.env("MAJJEN_HOOK_THREADS", "1");
     }
-    let finished = process::run(&mut command, LIMIT, temp_dir.path())?;
+    let finished = process::run(command, LIMIT, temp_dir.path())?;
     for line in finished.output.lines().filter(|line| line.contains(" took ")) {
         eprintln!("{name}: {line}");
     }
