@@ -24,6 +24,7 @@ const SYSTEM_CALLS: &str = "faults::system_calls";
 const SIMULATION: &str = "c_programs::simulation::shared";
 const PARK: &str = "c_programs::park::shared";
 const POST: &str = "c_programs::post::shared";
+const XCHAN: &str = "c_programs::xchan::shared";
 const OFFLOAD: &str = "c_programs::offload::shared";
 const OFFLOAD_PROCESS: &str = "c_programs::offload_process::shared";
 const POLL: &str = "c_programs::io_poll::shared";
@@ -49,7 +50,7 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
 #[rustfmt::skip] // A row: which test fails, and with what text; below that, the place.
-const CASES: [Case; 47] = [
+const CASES: [Case; 48] = [
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", delete("table.reserve"))),
     case(ALLOCATIONS, "killed by signal 6", mutant("tasks' table grows or aborts",
@@ -113,6 +114,8 @@ const CASES: [Case; 47] = [
         "Posted::abandon", replace("callback::abandon", "$ $"))),
     case(POST, "what_had_no_turn_is_abandoned_once", mutant("a post whose task had no turn is not abandoned",
         "Scheduler::abandon_posts", words("task.words().abandon", "$.filter(|_| false)"))),
+    case(XCHAN, "an_element_waits_for_whichever_scheduler_runs_first", mutant("a note to a scheduler that does not run counts",
+        "remote_channel::deliver", words("remote.rank() != Rank::Away", "true"))),
     case(OFFLOAD, "a_result_that_nobody_waits_for_is_written", mutant("a call waits for a function that it may abandon",
         "Job::try_abandon", words("self.work.abandon.is_some()", "false"))),
     case(OFFLOAD, "without_abandon_a_begun_function_is_waited_for", mutant("a call leaves a function that it may not abandon",

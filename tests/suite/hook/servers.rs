@@ -44,6 +44,7 @@ pub fn trials() -> Vec<Trial> {
         })
     });
     let examples = [
+        Trial::ignorable_test("hook::servers::query_cost", query_cost),
         Trial::ignorable_test("hook::servers::postgres_pool", postgres_pool),
         Trial::ignorable_test("hook::servers::tls_echo", tls_echo),
     ];
@@ -188,6 +189,20 @@ fn ticker(hooked: bool) -> Result<Completion, Failed> {
     let mut all = vec![names.display().to_string()];
     all.extend(flags);
     let result = run("ticker", &all, hooked, &[cluster.connection_string()]);
+    cluster.stop();
+    result
+}
+
+/// What a query costs by blocking calls in tasks, beside the other ways.
+fn query_cost() -> Result<Completion, Failed> {
+    let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
+    let settings = ["listen_addresses=", "max_connections=80"];
+    let Some(cluster) = Cluster::start_with(&settings, free_port()?, None) else {
+        return not_installed("postgresql");
+    };
+    let rounds = if toolchain::torture() { 25 } else { 3 };
+    let arguments = [cluster.connection_string(), rounds.to_string()];
+    let result = run("query_cost", &flags, true, &arguments);
     cluster.stop();
     result
 }
