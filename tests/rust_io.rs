@@ -170,6 +170,7 @@ fn a_file_on_a_disk_is_read_and_written() {
     let file = in_a_task(move || {
         let mut file = Suspending::new(file);
         file.write_all(&[7; 100_000]).unwrap();
+        file.flush().unwrap();
         file.into_inner()
     });
     let mut again = Suspending::new(file);

@@ -232,22 +232,18 @@ unsafe fn start_node(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
 unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
     let Some(mut posted) = NonNull::new(state.cast::<Posted>()) else { return };
     loop {
-        // SAFETY: as this function's contract says. It is not read again, so that the task may end in it.
+        // SAFETY: as this function's contract says.
         let Posted { function, argument, .. } = unsafe { posted.read() };
+        let Some((scheduler, task)) = running_task() else { return }; // It is a task.
+        // What the function sets as the task's state is the program's.
+        task.user_state.set(ptr::null_mut());
+        // SAFETY: it has been read, and is nobody's state now; also what was made for a node is as large.
+        unsafe { scheduler.remote.release_block(posted.cast()) };
         // SAFETY: the program's function and the argument that it was given with.
         unsafe { function(argument) };
-        let Some((scheduler, task)) = running_task() else { return }; // It is a task.
-        // SAFETY: as above; the next one is in memory of its own, too.
         let Some(next) = scheduler.next_post(task, start_allocated) else { break };
-        let before = task.user_state.replace(next.as_ptr().cast());
-        match NonNull::new(before) {
-            // SAFETY: it is as large, also if it was made for a node.
-            Some(block) if block == posted.cast() => unsafe {
-                scheduler.remote.release_block(block);
-            },
-            // SAFETY: the task's, which the program has set.
-            _ => unsafe { sys::free(before) },
-        }
+        // SAFETY: the task's, which the program has set.
+        unsafe { sys::free(task.user_state.replace(next.as_ptr().cast())) };
         posted = next.cast();
     }
     let _ = scheduler::exit(); // In the task, and it may have been called already.

@@ -233,7 +233,7 @@ impl Task {
     /// Whether the running task is as a new one would be, but for its id and its turns: nobody has
     /// canceled, named, joined or ended it, and it owns nothing.
     pub fn is_as_new(&self) -> bool {
-        let flags = [&self.queued, &self.canceled, &self.woken, &self.shielded];
+        let flags = [&self.queued, &self.canceled, &self.woken, &self.shielded, &self.unhooked];
         self.is(State::Runnable)
             && !flags.into_iter().any(Cell::get)
             && self.deadline_ns.get() == u64::MAX
