@@ -17,7 +17,7 @@ mod ring;
 mod spare_blocks;
 mod task_keys;
 
-pub use arrivals::Arrivals;
+pub use arrivals::{Arrival, Arrivals};
 pub use futex::Futex;
 pub use identity::this_process;
 pub use inbox::{Message, Queue};

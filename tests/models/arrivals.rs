@@ -9,7 +9,7 @@ use loom::thread;
 
 use super::super::atomic::interrupt_at;
 use super::super::inbox::Message;
-use super::Arrivals;
+use super::{Arrival, Arrivals};
 use crate::engine::sys::Signal;
 
 /// The mailbox: how often the message is in there, which must not be more than once.
@@ -26,10 +26,10 @@ impl World {
         Arc::new(World { arrivals, posted: Mutex::new(0) })
     }
 
-    /// What a handler does.
+    /// What a handler does. The value is the ordinal, too.
     fn add(&self, number: i32, value: u64) {
         let signal = Signal { number, value, code: -1, pid: 7, uid: 8 };
-        self.arrivals.add(&signal, || {
+        self.arrivals.add(&Arrival { signal, ordinal: value }, || {
             let mut posted = self.posted.lock().unwrap();
             *posted += 1;
             assert_eq!(*posted, 1, "in the mailbox twice");
@@ -38,18 +38,27 @@ impl World {
 
     /// What an iteration of the loop does.
     fn run_message(&self) -> Vec<(i32, u64)> {
+        self.run_message_for(|arrival| (arrival.signal.number, arrival.signal.value))
+    }
+
+    fn run_message_for<T>(&self, each: impl Fn(Arrival) -> T) -> Vec<T> {
         let is_posted = std::mem::take(&mut *self.posted.lock().unwrap()) == 1;
         if is_posted {
             self.arrivals.begin_take();
         }
-        if is_posted { self.look() } else { Vec::new() }
+        if is_posted { self.look_for(each) } else { Vec::new() }
     }
 
     fn look(&self) -> Vec<(i32, u64)> {
+        self.look_for(|arrival| (arrival.signal.number, arrival.signal.value))
+    }
+
+    fn look_for<T>(&self, each: impl Fn(Arrival) -> T) -> Vec<T> {
         let mut taken = Vec::new();
-        self.arrivals.take(|signal| {
-            assert_eq!((signal.code, signal.pid, signal.uid), (-1, 7, 8));
-            taken.push((signal.number, signal.value));
+        self.arrivals.take(|arrival| {
+            let Signal { code, pid, uid, .. } = arrival.signal;
+            assert_eq!((code, pid, uid), (-1, 7, 8));
+            taken.push(each(arrival));
         });
         taken
     }
@@ -96,6 +105,24 @@ fn what_coalesces_is_taken_after_it_came() {
         // Nothing is left that would keep others away.
         world.add(10, 3);
         assert_eq!(world.run_message(), [(10, 3)]);
+    });
+}
+
+/// What is taken tells of the latest that came, also if it coalesces while the place is being filled or emptied: else one
+/// that nobody was told of would be taken for one that somebody was.
+#[test]
+fn what_coalesces_has_the_ordinal_of_the_latest() {
+    model(|| {
+        let world = World::new();
+        let other = world.clone();
+        let handler = thread::spawn(move || other.add(10, 2));
+        world.add(10, 1);
+        let mut taken = world.look_for(|arrival| arrival.ordinal);
+        taken.extend(world.run_message_for(|arrival| arrival.ordinal));
+        handler.join().unwrap();
+        taken.extend(world.run_message_for(|arrival| arrival.ordinal));
+        assert!((1..=2).contains(&taken.len()), "{taken:?}");
+        assert_eq!(taken.iter().max(), Some(&2));
     });
 }
 

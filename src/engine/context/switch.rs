@@ -12,7 +12,7 @@
 //! - `task_entry`, where a new context begins;
 //! - `call_barrier`, a call that no exception leaves: see [`callback`](super::callback);
 //! - `FloatModes`, the floating-point control registers, which belong to a context too;
-//! - `thread`, the address of this thread's [`Thread`];
+//! - `thread`, the address of this thread's [`Thread`], and `stack_pointer`;
 //! - `ticks` and `ticks_are_invariant`, the cycle counter;
 //! - `valgrind_request`, the instruction sequence of Valgrind's client requests;
 //! - `log_trampoline!`, the body of an exported variadic function.
@@ -32,7 +32,8 @@ compile_error!("Majjen runs on x86-64 and aarch64");
 
 pub(crate) use arch::log_trampoline;
 pub use arch::{
-    FloatModes, call_barrier, prefetch, read_word, switch, thread, ticks, ticks_are_invariant,
+    FloatModes, call_barrier, prefetch, read_word, stack_pointer, switch, thread, ticks,
+    ticks_are_invariant,
 };
 
 /// This thread's part of the library; `src/shim/thread.c` declares it.
@@ -55,14 +56,25 @@ pub struct Thread {
     /// How many calls of the C library that may block this library is in: `OwnCall` in
     /// `engine/sys/cancellation.rs`.
     pub own_calls: Cell<usize>,
+    /// The signal that its handler hands on now: see `engine/process/handler.rs`.
+    pub passed: Cell<Passed>,
+}
+
+/// A delivery of a signal that is handed on to another handler.
+#[derive(Clone, Copy)]
+pub struct Passed {
+    /// Which; 0 for none.
+    pub delivery: usize,
+    /// Where on the stack the call is that hands it on.
+    pub by: usize,
 }
 
 unsafe extern "C" {
     /// A [`Thread`], which is no type of C; only its address is taken, by `arch::thread`.
     #[link_name = "majjen_thread"]
-    pub static THREAD: [usize; 6];
+    pub static THREAD: [usize; 8];
 }
-const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 6]>());
+const _: () = assert!(size_of::<Thread>() == size_of::<[usize; 8]>());
 
 /// Makes the running task of this thread, if there is one, switch to the loop when it suspends next.
 /// Safe in a signal handler, which may have interrupted anything.

@@ -25,6 +25,14 @@ impl Catcher {
         Ok(Catcher { place, _remote: remote })
     }
 
+    /// In a child of fork() that has not gone on with the run: has the signals go elsewhere.
+    ///
+    /// # Safety
+    /// As [`new`](Self::new).
+    pub unsafe fn set_arrivals(&self, arrivals: *mut Arrivals) {
+        self.place.set_arrivals(arrivals);
+    }
+
     /// Has a signal handled for one task more, whatever it does now. An error if it cannot be.
     pub fn add(&self, signal: c_int) -> Result<()> {
         // Before there is the handler, which a signal may call at once.

@@ -16,12 +16,22 @@
 //! | word | who may change it |
 //! |---|---|
 //! | `USES`, `FORMER`, `BENEATH` | who begins or ends a use, under the lock; handlers read the latter two |
-//! | `PASSED` | a handler, to the address of what it was told, while it hands that on, plus 1 to what is beneath; and back |
+//! | `Thread::passed`, of each thread | a handler on it: what it hands on, while it does; and back |
+//!
+//! | a handler finds in `passed` | and hands on to | with `passed` set to |
+//! |---|---|---|
+//! | another signal, another delivery, or nothing | what was there before (`FORMER`) | this delivery |
+//! | this delivery, by a call farther out on the stack | what was beneath | this delivery, beneath |
+//! | this delivery, beneath, by a call farther out | nobody | |
+//!
+//! A delivery is known by its number and by where the kernel has put what it says of it. One that the program has left
+//! by siglongjmp(3) stays in `passed`: the next one may come to the same place, but it is no farther in than that was.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 use super::places;
+use crate::engine::context::switch::{self, Passed};
 use crate::engine::sys::{self, Action, Error, FaultInfo, LAST_SIGNAL, Result, Signal};
 use crate::engine::threads::Lock;
 
@@ -31,7 +41,6 @@ const COUNT: usize = LAST_SIGNAL as usize + 1;
 static USES: Lock<[Use; COUNT]> = Lock::in_static([const { Use::NONE }; COUNT]);
 static FORMER: [Former; COUNT] = [const { Former::none() }; COUNT];
 static BENEATH: [Former; COUNT] = [const { Former::none() }; COUNT];
-static PASSED: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
 
 /// Who uses the handler of a signal.
 struct Use {
@@ -140,17 +149,29 @@ extern "C" fn on_signal(number: c_int, info: *mut FaultInfo, context: *mut c_voi
     sys::set_errno(errno);
 }
 
+/// Of a delivery: the lowest bit says that it is handed on to what is beneath, and the next ones are the signal. An
+/// address leaves room for them.
+const BENEATH_BIT: usize = 1;
+const NUMBER_BITS: u32 = 8;
+const _: () = assert!((COUNT - 1) << 1 < 1 << NUMBER_BITS);
+
 /// Does what was there before.
+#[inline(never)]
 fn hand_on(index: usize, number: c_int, info: *mut FaultInfo, context: *mut c_void) {
-    let told = (info as usize).max(2);
-    let outer = PASSED[index].load(Relaxed);
-    let (former, passed) = match outer {
-        _ if outer == told + 1 => return,
-        _ if outer == told => (&BENEATH, told + 1),
-        _ => (&FORMER, told),
+    // SAFETY: the thread's own variable, which lives as long as the thread.
+    let place = unsafe { &(*switch::thread()).passed };
+    let outer = place.get();
+    let here = switch::stack_pointer();
+    // Without what the kernel says, from a handler that tells nothing, the number is what there is.
+    let delivery = (info as usize) << NUMBER_BITS | index << 1;
+    let is_in_it = outer.delivery & !BENEATH_BIT == delivery && here < outer.by;
+    let (former, delivery) = match is_in_it {
+        true if outer.delivery & BENEATH_BIT != 0 => return,
+        true => (&BENEATH, delivery | BENEATH_BIT),
+        false => (&FORMER, delivery),
     };
-    PASSED[index].store(passed, Relaxed);
+    place.set(Passed { delivery, by: here });
     // SAFETY: the arguments of this handler, and what was there before it.
     unsafe { sys::act(former[index].parts(), number, info, context) };
-    PASSED[index].store(outer, Relaxed);
+    place.set(outer);
 }

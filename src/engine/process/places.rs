@@ -13,19 +13,24 @@
 //! | `Place::wanted` | who has the place |
 //! | `Place::seen` | a handler, which adds its signal before it stops the scheduler. To 0: who has the place, before `remote` is set |
 //! | `Place::caught` | from 0 to a signal's number: as `seen` |
-//! | `LEFT` | a handler, to its process, when it tells tasks of the signal. To 0: a task that has taken it |
+//! | `LATEST` | each handler, to the next number, which is the ordinal of its signal |
+//! | `TAKEN` | upwards: who takes a signal for a task, or to send it again, to its ordinal |
 //! | `Chunk::next` | from null to a chunk, for good: who finds no free place |
 //! | `HANDLERS` | each handler, when it begins and when it ends |
+//!
+//! *Whether a signal is left*, one that no task has been told of, is known by its ordinal: it is greater than all that
+//! were taken. One that comes while a task takes an earlier one is greater, too. A child of fork() goes on with the
+//! numbers of its parent, and gets none of its signals.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::SeqCst,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::SeqCst,
 };
 
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, LAST_SIGNAL, Result, Signal};
-use crate::engine::threads::{Arrivals, Remote, this_process};
+use crate::engine::threads::{Arrival, Arrivals, Remote, this_process};
 
 /// Where the handlers find a run, or the tasks of a scheduler.
 pub struct Place {
@@ -61,9 +66,12 @@ const PLACES: usize = 64;
 static TABLE: Chunk = Chunk::new();
 static HANDLERS: Handlers = Handlers(AtomicU64::new(0));
 
-/// For each signal, from 1 on: the process in which tasks were told of it and none has taken it; 0 for none.
-static LEFT: [AtomicU32; LAST_SIGNAL as usize] =
-    [const { AtomicU32::new(0) }; LAST_SIGNAL as usize];
+/// The ordinal of the latest signal.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+/// For each signal, from 1 on, the greatest ordinal of those that were taken.
+static TAKEN: [AtomicU64; LAST_SIGNAL as usize] =
+    [const { AtomicU64::new(0) }; LAST_SIGNAL as usize];
 
 impl Chunk {
     const fn new() -> Chunk {
@@ -137,8 +145,14 @@ impl Place {
     /// Its holder is a scheduler whose tasks wait for signals. The handle stays alive, and so do the
     /// arrivals, until the place is left.
     pub fn begin_tasks(&self, remote: &Remote, arrivals: *mut Arrivals) {
-        self.arrivals.store(arrivals, SeqCst);
+        self.set_arrivals(arrivals);
         self.remote.store(remote.as_raw(), SeqCst);
+    }
+
+    /// Has the signals go elsewhere. While the handle is there, only in a child of fork() that has not gone on with the
+    /// run.
+    pub fn set_arrivals(&self, arrivals: *mut Arrivals) {
+        self.arrivals.store(arrivals, SeqCst);
     }
 
     /// Its holder has a use for more signals.
@@ -176,13 +190,10 @@ impl Place {
     }
 
     /// Tells the tasks that wait for a signal.
-    fn tell(&self, signal: &Signal, remote: &Remote) -> bool {
+    fn tell(&self, arrival: &Arrival, remote: &Remote) -> bool {
         // SAFETY: as `remote`.
         let Some(arrivals) = (unsafe { self.arrivals.load(SeqCst).as_ref() }) else { return false };
-        if let Some(word) = left(signal.number) {
-            word.store(this_process(), SeqCst);
-        }
-        arrivals.add(signal, || {
+        arrivals.add(arrival, || {
             // SAFETY: the message of the arrivals, which are there until the scheduler is gone, and in the
             // mailbox once at most. An error means that it is gone.
             let _ = unsafe { remote.post((&arrivals.message).into()) };
@@ -251,13 +262,12 @@ fn await_handlers() {
     sanitizer::acquire(&HANDLERS);
 }
 
-fn left(signal: c_int) -> Option<&'static AtomicU32> {
-    LEFT.get(usize::try_from(signal).ok()?.checked_sub(1)?)
-}
-
-/// Whether tasks were told of a signal, and none has taken it. From now on one has.
-pub fn take_left(signal: c_int) -> bool {
-    left(signal).is_some_and(|word| word.swap(0, SeqCst) == this_process())
+/// Whether a signal is left: neither it nor a later one was taken. From now on it has been.
+pub fn take_left(arrival: &Arrival) -> bool {
+    let index =
+        usize::try_from(arrival.signal.number).ok().and_then(|number| number.checked_sub(1));
+    let taken = index.and_then(|index| TAKEN.get(index));
+    taken.is_some_and(|taken| taken.fetch_max(arrival.ordinal, SeqCst) < arrival.ordinal)
 }
 
 /// How many handlers read the table.
@@ -277,7 +287,8 @@ pub fn offer_and(signal: &Signal, then: impl FnOnce()) -> bool {
     let number = signal.number;
     let mask = sys::block_all_signals();
     HANDLERS.enter();
-    let used = use_all(number, |place, remote| place.tell(signal, remote))
+    let arrival = Arrival { signal: *signal, ordinal: LATEST.fetch_add(1, SeqCst) + 1 };
+    let used = use_all(number, |place, remote| place.tell(&arrival, remote))
         || use_all(number, |place, remote| place.stop(number, remote));
     then();
     HANDLERS.leave();

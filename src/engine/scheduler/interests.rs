@@ -15,8 +15,9 @@
 //! All of this is of the scheduler's thread alone. What crosses threads is in `threads/arrivals.rs` and in
 //! `process/places.rs`.
 //!
-//! *No signal is lost with an interest.* One that has come for an interest that ends, and that no task has taken
-//! since, is sent to the process again: to others that wait for it, or to what it did before.
+//! *No signal is lost with an interest.* One that has come for an interest that ends, and after which no task has
+//! taken one of its number, is sent to the process again: to others that wait for it, or to what it did before.
+//! Of those that coalesce in an interest, what is known is that of the first, and the ordinal that of the last.
 //!
 //! *How an interest ends with its task.* It is in the task's list of joiners, by a node whose task is one that
 //! never runs: when its turn comes to be woken, the interest ends. So a task without interests knows nothing of
@@ -29,7 +30,7 @@ use std::ptr::{NonNull, from_ref, null_mut};
 use crate::engine::process::catch::{Catcher, take_left};
 use crate::engine::sys::{self, Error, LAST_SIGNAL, Result, Signal, can_be_awaited};
 use crate::engine::task::{Links, SchedulerRef, Task, Wait, WaitKind, WaitNode, WaitQueue, Waiter};
-use crate::engine::threads::{Arrivals, Message, Remote, this_process};
+use crate::engine::threads::{Arrival, Arrivals, Message, Remote, this_process};
 
 /// A set of signals.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ impl SignalSet {
     }
 }
 
+const NONE: Arrival = Arrival { signal: Signal::NONE, ordinal: 0 };
+
 fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
@@ -58,11 +61,49 @@ fn numbers(set: u64) -> impl Iterator<Item = i32> {
 /// The scheduler's part for signals.
 pub struct Signals(Cell<*mut Caught>);
 
-/// What it has once a task has waited for a signal.
+/// Where handlers leave signals for a scheduler.
 #[repr(C)]
-pub struct Caught {
+pub struct Inlet {
     /// First, by which the message is found.
     arrivals: Arrivals,
+    caught: *const Caught,
+    /// That of the process which this one is a child of, if its message may be in the mailbox.
+    former: *mut Inlet,
+}
+
+impl Inlet {
+    /// NULL without memory.
+    fn allocate(message: Message, caught: *const Caught, former: *mut Inlet) -> *mut Inlet {
+        let memory = sys::allocate::<Inlet>(1);
+        if !memory.is_null() {
+            // SAFETY: fresh memory for one.
+            unsafe { memory.write(Inlet { arrivals: Arrivals::new(message), caught, former }) };
+        }
+        memory
+    }
+
+    /// # Safety
+    /// From `allocate`, with all former ones, and not used again.
+    unsafe fn free(mut inlet: *mut Inlet) {
+        // SAFETY: as this function's contract says.
+        while let Some(Inlet { former, .. }) = unsafe { inlet.as_ref() } {
+            let gone = std::mem::replace(&mut inlet, *former);
+            // SAFETY: as above.
+            unsafe { sys::free(gone.cast()) };
+        }
+    }
+
+    /// The loop has the message out of the mailbox.
+    pub fn arrive(&self, told: &dyn Told) {
+        self.arrivals.begin_take();
+        // SAFETY: it outlives its inlets.
+        unsafe { &*self.caught }.deliver(told);
+    }
+}
+
+/// What it has once a task has waited for a signal.
+pub struct Caught {
+    inlet: Cell<*mut Inlet>,
     catcher: Catcher,
     interests: WaitQueue<Interest>,
     /// For each signal, how many have an interest in it.
@@ -82,7 +123,7 @@ pub struct Interest {
     /// The signals that have come and are not taken yet, in the process that they came to.
     pending: Cell<u64>,
     process: Cell<u32>,
-    signals: [Cell<Signal>; LAST_SIGNAL as usize],
+    arrivals: [Cell<Arrival>; LAST_SIGNAL as usize],
     task: *const Task,
     caught: *const Caught,
     is_waiting: Cell<bool>,
@@ -132,13 +173,21 @@ impl Interest {
     }
 
     /// Gets a signal, if it is one of its. Returns whether.
-    fn add(&self, signal: &Signal) -> bool {
+    fn add(&self, arrival: &Arrival) -> bool {
+        let Arrival { signal, ordinal } = *arrival;
         let bit = self.set & bit(signal.number);
-        if bit & !self.pending() != 0 {
-            self.signals[signal.number as usize - 1].set(*signal);
-            self.pending.set(self.pending() | bit);
+        if bit == 0 {
+            return false;
         }
-        bit != 0
+        let place = &self.arrivals[signal.number as usize - 1];
+        if self.pending() & bit == 0 {
+            self.pending.set(self.pending() | bit);
+            place.set(*arrival);
+        } else {
+            let there = place.get();
+            place.set(Arrival { ordinal: ordinal.max(there.ordinal), ..there });
+        }
+        true
     }
 
     fn pending(&self) -> u64 {
@@ -154,10 +203,10 @@ impl Interest {
     }
 
     /// Gives up a signal.
-    pub fn take(&self) -> Option<Signal> {
+    pub fn take(&self) -> Option<Arrival> {
         let number = numbers(self.pending()).next()?;
         self.pending.set(self.pending() & !bit(number));
-        Some(self.signals[number as usize - 1].get())
+        Some(self.arrivals[number as usize - 1].get())
     }
 
     fn caught(&self) -> &Caught {
@@ -203,22 +252,25 @@ impl Signals {
     }
 
     /// Makes what is needed, if it is not there. The `message` is for the scheduler of the handle, and calls
-    /// [`Caught::arrive`].
+    /// [`Inlet::arrive`].
     pub fn prepare(&self, remote: &Remote, message: Message) -> Result<&Caught> {
         if let Some(caught) = self.caught() {
             return Ok(caught);
         }
         let memory = sys::allocate::<Caught>(1);
-        if memory.is_null() {
-            return Err(Error::OutOfMemory);
-        }
-        // SAFETY: the arrivals will be there before any signal is to be caught, until `Drop` has dropped the
-        // catcher.
-        let catcher = unsafe { Catcher::new(remote, &raw mut (*memory).arrivals) };
-        // SAFETY: from above, and nobody uses it.
-        let catcher = catcher.inspect_err(|_| unsafe { sys::free(memory.cast()) })?;
+        let inlet = Inlet::allocate(message, memory, null_mut());
+        let catcher = match memory.is_null() || inlet.is_null() {
+            true => Err(Error::OutOfMemory),
+            // SAFETY: the arrivals are there until `Drop` has dropped the catcher.
+            false => unsafe { Catcher::new(remote, inlet.cast()) },
+        };
+        // SAFETY: from above, and nobody uses them.
+        let catcher = catcher.inspect_err(|_| unsafe {
+            Inlet::free(inlet);
+            sys::free(memory.cast());
+        })?;
         let caught = Caught {
-            arrivals: Arrivals::new(message),
+            inlet: Cell::new(inlet),
             catcher,
             interests: WaitQueue::new(),
             counts: [const { Cell::new(0) }; LAST_SIGNAL as usize],
@@ -241,17 +293,40 @@ impl Drop for Signals {
             caught.end(interest, &Nobody);
         }
         caught.free_ended();
+        let inlet = caught.inlet.get();
         let memory = self.0.replace(null_mut());
         // SAFETY: from `prepare`; the mailbox is closed, and no handler finds the arrivals once the catcher is
         // dropped.
         unsafe {
             memory.drop_in_place();
             sys::free(memory.cast());
+            Inlet::free(inlet);
         }
     }
 }
 
 impl Caught {
+    pub(super) fn arrivals(&self) -> &Arrivals {
+        // SAFETY: there from the beginning on, until this is dropped.
+        unsafe { &(*self.inlet.get()).arrivals }
+    }
+
+    /// In a child of fork() that goes on with the run, before the handler finds the scheduler: it has no signals yet.
+    /// `message` is as for [`prepare`](Signals::prepare).
+    pub fn begin_in_child(&self, message: Message) -> Result<()> {
+        if self.arrivals().begin_in_child() {
+            return Ok(());
+        }
+        let inlet = Inlet::allocate(message, self, self.inlet.get());
+        if inlet.is_null() {
+            return Err(Error::OutOfMemory);
+        }
+        self.inlet.set(inlet);
+        // SAFETY: as in `prepare`.
+        unsafe { self.catcher.set_arrivals(inlet.cast()) };
+        Ok(())
+    }
+
     /// The interest of a task in a set of signals, which takes the place of the one that it had.
     pub fn interest_of<'i>(
         &'i self,
@@ -272,7 +347,7 @@ impl Caught {
             set,
             pending: Cell::new(0),
             process: Cell::new(this_process()),
-            signals: [const { Cell::new(Signal::NONE) }; LAST_SIGNAL as usize],
+            arrivals: [const { Cell::new(NONE) }; LAST_SIGNAL as usize],
             task,
             caught: self,
             is_waiting: Cell::new(false),
@@ -292,7 +367,7 @@ impl Caught {
         if let Some(known) = known {
             self.deliver(told);
             for number in numbers(known.pending() & set) {
-                interest.add(&known.signals[number as usize - 1].get());
+                interest.add(&known.arrivals[number as usize - 1].get());
             }
             known.pending.set(known.pending() & !set);
             known.leave_task(task);
@@ -340,25 +415,20 @@ impl Caught {
         self.uncount(self.of_run.replace(0), 0);
     }
 
-    /// The loop has the message out of the mailbox.
-    pub fn arrive(&self, told: &dyn Told) {
-        self.arrivals.begin_take();
-        self.deliver(told);
-    }
-
     /// Gives what has arrived to those that have an interest in it, and readies those that wait.
     pub fn deliver(&self, told: &dyn Told) {
-        self.arrivals.take(|signal| {
-            if self.counts[signal.number as usize - 1].get() == 0 {
-                return send_if_left(&signal); // The interest ended while it was on its way.
+        self.arrivals().take(|arrival| {
+            let number = arrival.signal.number;
+            if self.counts[number as usize - 1].get() == 0 {
+                return send_if_left(&arrival); // The interest ended while it was on its way.
             }
-            if self.of_run.get() & bit(signal.number) != 0 {
+            if self.of_run.get() & bit(number) != 0 {
                 self.forgo_run();
-                take_left(signal.number);
-                told.end_run(signal.number);
+                take_left(&arrival);
+                told.end_run(number);
             }
             for interest in self.interests.iter() {
-                if interest.add(&signal) && interest.stop_waiting() {
+                if interest.add(&arrival) && interest.stop_waiting() {
                     // SAFETY: a task that waits is alive.
                     let task = unsafe { &*interest.task };
                     task.wait.set(Wait::NONE);
@@ -373,11 +443,11 @@ impl Caught {
         self.deliver(told); // To the others, which are to be told when it is.
         self.interests.remove(interest);
         self.uncount(interest.set, 0);
-        while let Some(signal) = interest.take() {
+        while let Some(arrival) = interest.take() {
             // Others that have it are yet to take it.
-            let has_it = |other: &Interest| other.pending() & bit(signal.number) != 0;
+            let has_it = |other: &Interest| other.pending() & bit(arrival.signal.number) != 0;
             if !self.interests.iter().any(has_it) {
-                send_if_left(&signal);
+                send_if_left(&arrival);
             }
         }
         self.deliver(told);
@@ -396,8 +466,8 @@ impl Caught {
 }
 
 /// Sends a signal that an interest has not taken to the process again, unless a task has.
-fn send_if_left(signal: &Signal) {
-    if take_left(signal.number) {
-        signal.send_again();
+fn send_if_left(arrival: &Arrival) {
+    if take_left(arrival) {
+        arrival.signal.send_again();
     }
 }

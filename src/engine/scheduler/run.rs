@@ -448,6 +448,7 @@ impl Scheduler {
     fn replace_descriptors(&self) -> Result<()> {
         self.remote.renew_wake_up_fd()?;
         self.io.reactor.borrow_mut().reinit_after_fork(self.remote.wake_up_fd())?;
+        self.forget_signals_of_parent()?;
         self.remote.adopt();
         self.watch_in_child();
         for task in self.tasks.iter().filter(|task| task.wait.get().is_lost_in_child()) {

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use super::block::{Limit, Running, running, wait};
-use super::interests::{AtSignal, Caught, Interest, SignalSet, Told};
+use super::interests::{AtSignal, Inlet, Interest, SignalSet, Told};
 use super::object::{Scheduler, current, running_task};
 use super::spend::yield_spent;
 use crate::engine::log;
@@ -46,12 +46,12 @@ unsafe fn end_with_task(scheduler: SchedulerRef, interest: usize, _: &Task) -> L
 /// The loop has found the message: signals have arrived.
 ///
 /// # Safety
-/// The message of the arrivals of a [`Caught`].
+/// The message of an [`Inlet`].
 unsafe fn arrive(message: NonNull<Message>) {
     // SAFETY: as this function's contract says; it is alive, since its scheduler is.
-    let caught = unsafe { message.cast::<Caught>().as_ref() };
+    let inlet = unsafe { message.cast::<Inlet>().as_ref() };
     if let Some(scheduler) = current() {
-        caught.arrive(scheduler);
+        inlet.arrive(scheduler);
     }
 }
 
@@ -79,11 +79,19 @@ impl Told for Scheduler {
     }
 }
 
+fn message() -> Message {
+    Message::new(arrive, forget)
+}
+
 impl Scheduler {
+    /// In a child of fork() that goes on with the run.
+    pub(super) fn forget_signals_of_parent(&self) -> Result<()> {
+        self.signals.caught().map_or(Ok(()), |caught| caught.begin_in_child(message()))
+    }
+
     /// Has the next one of some signals end the run that begins.
     pub(super) fn end_run_at(&self, signals: u64, at_signal: AtSignal) -> Result<()> {
-        let message = Message::new(arrive, forget);
-        self.signals.prepare(&self.remote, message)?.begin_run(signals)?;
+        self.signals.prepare(&self.remote, message())?.begin_run(signals)?;
         self.options.at_signal.set(Some(at_signal));
         Ok(())
     }
@@ -107,7 +115,7 @@ pub fn wait_for_signal(set: SignalSet, mut limit: Limit) -> Result<Signal> {
     scheduler.reinit_after_fork()?; // From now on the handler tells a child of fork(), too.
     // The program's clock may itself call what ends an interest.
     limit.deadline.resolve(&scheduler.time.clock);
-    let caught = scheduler.signals.prepare(&scheduler.remote, Message::new(arrive, forget))?;
+    let caught = scheduler.signals.prepare(&scheduler.remote, message())?;
     let interest = caught.interest_of(task, set, &END_OF_TASK, scheduler)?;
     let look = |(_, task): Running<'_>| {
         caught.deliver(scheduler);
@@ -121,11 +129,11 @@ pub fn wait_for_signal(set: SignalSet, mut limit: Limit) -> Result<Signal> {
     let waited = wait(limit, look, list);
     // One that has come at the last moment is given, too.
     caught.deliver(scheduler);
-    let signal = Interest::of(task, &END_OF_TASK)
+    let arrival = Interest::of(task, &END_OF_TASK)
         .and_then(Interest::take)
         .ok_or(waited.err().unwrap_or(Error::Interrupted))?;
-    take_left(signal.number);
-    Ok(signal)
+    take_left(&arrival);
+    Ok(arrival.signal)
 }
 
 /// Ends the running task's interest in signals.
@@ -139,4 +147,94 @@ pub fn forgo_signals() -> Result<()> {
         caught.end(interest, scheduler);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::c_void;
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    use super::super::interests::{Interest, SignalSet, Signals, Told};
+    use super::{END_OF_TASK, message};
+    use crate::engine::process::catch::take_left;
+    use crate::engine::sys::{self, Action, FaultInfo, SIGCONT, SIGWINCH, Signal};
+    use crate::engine::task::Task;
+    use crate::engine::threads::{Arrival, Remote};
+
+    struct Nobody;
+
+    impl Told for Nobody {
+        fn ready(&self, _: &Task) {}
+        fn end_run(&self, _: i32) {}
+    }
+
+    static COUNTED: AtomicU64 = AtomicU64::new(0);
+
+    extern "C" fn counts(_: i32, _: *mut FaultInfo, _: *mut c_void) {
+        COUNTED.fetch_add(1, SeqCst);
+    }
+
+    #[test]
+    fn a_signal_that_comes_while_an_earlier_one_is_taken_is_left() {
+        let before = Action::now(SIGWINCH).unwrap();
+        assert!(Action::catching(counts, true, &before).set(SIGWINCH));
+        let (remote, signals, task) = (Remote::new().unwrap(), Signals::new(), Task::default());
+        let caught = signals.prepare(&remote, message()).unwrap();
+        let set = SignalSet::of([SIGWINCH]).unwrap();
+        for round in 1..=3 {
+            let interest = caught.interest_of(&task, set, &END_OF_TASK, &Nobody).unwrap();
+            sys::raise(SIGWINCH);
+            caught.deliver(&Nobody);
+            sys::raise(SIGWINCH);
+            if round == 2 {
+                caught.deliver(&Nobody); // Now they coalesce.
+            }
+            let taken = interest.take().unwrap();
+            assert!(take_left(&taken));
+            interest.leave_task(&task);
+            caught.end(interest, &Nobody);
+            // Another thread may be the one that gets it.
+            let sent = [1, 1, 2][round - 1];
+            (0..5000)
+                .take_while(|_| COUNTED.load(SeqCst) < sent)
+                .for_each(|_| sys::sleep_ns(1_000_000));
+            assert_eq!(COUNTED.load(SeqCst), sent, "in round {round}");
+        }
+        remote.close();
+        drop(signals);
+        assert!(before.set(SIGWINCH));
+    }
+
+    /// A thread of the parent was between its two steps: nobody posts the message in the child.
+    #[test]
+    fn a_child_is_told_though_its_parent_was_about_to_be() {
+        let (remote, signals, task) = (Remote::new().unwrap(), Signals::new(), Task::default());
+        let caught = signals.prepare(&remote, message()).unwrap();
+        let set = SignalSet::of([SIGCONT]).unwrap();
+        let interest = caught.interest_of(&task, set, &END_OF_TASK, &Nobody).unwrap();
+        let signal = Signal { number: SIGCONT, ..Signal::NONE };
+        caught.arrivals().add(&Arrival { signal, ordinal: 1 }, || ());
+        // In a child, and in a child of that, which has a message in the mailbox.
+        let is_told = || {
+            caught.begin_in_child(message()).unwrap();
+            remote.renew_wake_up_fd().unwrap();
+            remote.adopt();
+            caught.deliver(&Nobody);
+            assert!(!interest.has_signals(), "it is the parent's");
+            sys::raise(SIGCONT);
+            caught.deliver(&Nobody);
+            remote.has_messages()
+                && interest.take().is_some_and(|taken| taken.signal.number == SIGCONT)
+        };
+        let code = sys::in_a_child(true, || {
+            let child = is_told();
+            let grandchild = sys::in_a_child(true, || i32::from(is_told()));
+            i32::from(child && grandchild == 1)
+        });
+        assert_eq!(code, 1);
+        interest.leave_task(&task);
+        caught.end(interest, &Nobody);
+        assert!(Interest::of(&task, &END_OF_TASK).is_none());
+        remote.close();
+    }
 }

@@ -261,6 +261,15 @@ pub fn thread() -> *const Thread {
     thread
 }
 
+/// Where the stack ends, whatever a sanitizer has made of the variables.
+#[inline(always)]
+pub fn stack_pointer() -> usize {
+    let here;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, sp", out(reg) here, options(nomem, nostack, preserves_flags)) }
+    here
+}
+
 /// Reads a word of a stack that others are at work on: no sanitizer looks at it.
 ///
 /// # Safety
