@@ -40,30 +40,45 @@ struct held {
   int fd;
 };
 
-// While any command runs, SIGINT and SIGQUIT are the command's: what system(3) does, but that SIGCHLD is not
-// blocked, since the mask is the thread's, and other tasks run.
 static struct {
   char locked;
   struct held *first;
-  unsigned commands;
-  struct sigaction interrupt, quit;
 } all;
 
-static struct held *hold(int fd) {
-  struct held *held = malloc(sizeof *held);
-  if (held == NULL) return NULL;
-  held->scheduler = here()->known->scheduler;
-  held->fd = fd;
-  spin_lock(&all.locked);
-  if (fd < 0 && all.commands++ == 0) {
+// While any command runs, SIGINT and SIGQUIT are the command's: what system(3) does, but that SIGCHLD is not
+// blocked, since the mask is the thread's, and other tasks run.
+//
+// The count and the actions change together: fork() waits for the lock, so a child of it finds what belongs together.
+// Who has the lock blocks all signals, since a handler may call fork().
+static struct {
+  char locked;
+  unsigned count;
+  struct sigaction interrupt, quit;
+  sigset_t mask_before;  // The lock's holder's.
+} commands;
+
+static void lock_commands(void) {
+  sigset_t every, before;
+  sigfillset(&every);
+  REAL(pthread_sigmask)(SIG_BLOCK, &every, &before);
+  spin_lock(&commands.locked);
+  commands.mask_before = before;
+}
+
+static void unlock_commands(void) {
+  sigset_t before = commands.mask_before;
+  spin_unlock(&commands.locked);
+  REAL(pthread_sigmask)(SIG_SETMASK, &before, NULL);
+}
+
+static void begin_command(void) {
+  lock_commands();
+  if (commands.count++ == 0) {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGINT, &ignore, &all.interrupt);
-    sigaction(SIGQUIT, &ignore, &all.quit);
+    sigaction(SIGINT, &ignore, &commands.interrupt);
+    sigaction(SIGQUIT, &ignore, &commands.quit);
   }
-  held->next = all.first;
-  all.first = held;
-  spin_unlock(&all.locked);
-  return held;
+  unlock_commands();
 }
 
 // Unless the program has set another action meanwhile.
@@ -73,13 +88,35 @@ static void take_back(int signal, const struct sigaction *before) {
 }
 
 static void take_signals_back(void) {
-  take_back(SIGINT, &all.interrupt);
-  take_back(SIGQUIT, &all.quit);
+  take_back(SIGINT, &commands.interrupt);
+  take_back(SIGQUIT, &commands.quit);
+}
+
+static void end_commands(unsigned count) {
+  if (count == 0) return;
+  lock_commands();
+  commands.count -= count;
+  if (commands.count == 0) take_signals_back();
+  unlock_commands();
+}
+
+static struct held *hold(int fd) {
+  struct held *held = malloc(sizeof *held);
+  if (held == NULL) return NULL;
+  held->scheduler = here()->known->scheduler;
+  held->fd = fd;
+  if (fd < 0) begin_command();
+  spin_lock(&all.locked);
+  held->next = all.first;
+  all.first = held;
+  spin_unlock(&all.locked);
+  return held;
 }
 
 // Lets go of one, or, with NULL, of all of a scheduler. One that is not there, as in a child of fork(), is let be.
 static void let_go(const struct held *one, const void *scheduler) {
   int error = errno;
+  unsigned ended = 0;
   spin_lock(&all.locked);
   for (struct held **at = &all.first; *at != NULL;) {
     struct held *held = *at;
@@ -89,10 +126,11 @@ static void let_go(const struct held *one, const void *scheduler) {
     }
     *at = held->next;
     if (held->fd >= 0) REAL(close)(held->fd);
-    else if (--all.commands == 0) take_signals_back();
+    else ended++;
     free(held);
   }
   spin_unlock(&all.locked);
+  end_commands(ended);
   errno = error;
 }
 
@@ -100,13 +138,16 @@ void forget_children_of(const void *scheduler) { let_go(NULL, scheduler); }
 
 // A child of fork() has no task that waits for a command. It may not call free().
 static void forget_all(void) {
-  if (all.commands > 0) take_signals_back();
-  all.commands = 0;
+  if (commands.count > 0) take_signals_back();
+  commands.count = 0;
   all.first = NULL;
   spin_unlock(&all.locked);
+  unlock_commands();
 }
 
-__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_all); }
+__attribute__((constructor)) static void watch_forks(void) {
+  pthread_atfork(lock_commands, unlock_commands, forget_all);
+}
 
 // ---- waiting
 
@@ -195,8 +236,8 @@ EXPORT int HOOK(waitid)(idtype_t kind, id_t id, siginfo_t *info, int flags) {
 static void reset_in_child(posix_spawnattr_t *attributes) {
   sigset_t defaults;
   sigemptyset(&defaults);
-  if (all.interrupt.sa_handler != SIG_IGN) sigaddset(&defaults, SIGINT);
-  if (all.quit.sa_handler != SIG_IGN) sigaddset(&defaults, SIGQUIT);
+  if (commands.interrupt.sa_handler != SIG_IGN) sigaddset(&defaults, SIGINT);
+  if (commands.quit.sa_handler != SIG_IGN) sigaddset(&defaults, SIGQUIT);
   posix_spawnattr_setsigdefault(attributes, &defaults);
   posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGDEF);
 }
