@@ -358,6 +358,28 @@ static void a_canceled_task_ends_its_child(void) {
 }
 RUN_IN_TASK(a_canceled_task_ends_its_child)
 
+// As a program does that closes all descriptors from 3 on.
+static void close_descriptors_of_children(void) {
+  for (int fd = 3; fd < 1000; fd++) {
+    char path[32], target[64] = "";
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (readlink(path, target, sizeof target - 1) > 0 && strstr(target, "pidfd") != NULL) CHECK_INT(close(fd), ==, 0);
+  }
+}
+
+static void one_is_ended_whose_descriptor_is_closed(void) {
+  mj_log_set_level(MJ_LOG_FATAL);
+  mj_process* process = shell("exec sleep 100", NULL);
+  close_descriptors_of_children();
+  CHECK_INT(mj_process_kill(process, 0), ==, 0);
+  CHECK_INT(mj_process_wait(process, NULL, 1000000), ==, -ETIMEDOUT);
+  int status;
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, &status), ==, 0);
+  CHECK_INT(exit_code(status), ==, -SIGTERM);
+  mj_log_set_level(MJ_LOG_ERROR);
+}
+RUN_IN_TASK(one_is_ended_whose_descriptor_is_closed)
+
 // ---- letting go, and schedulers that go
 
 // Each is waited for by a later call of the library, also one that fails.
@@ -573,6 +595,7 @@ int main(void) {
   RUN(a_group_is_ended_in_task);
   RUN(all_who_wait_are_told_in_task);
   RUN(a_canceled_task_ends_its_child_in_task);
+  RUN(one_is_ended_whose_descriptor_is_closed_in_task);
   RUN(those_let_go_are_waited_for_in_task);
   RUN(a_child_outlives_its_scheduler);
   RUN(an_end_may_go_with_its_scheduler);
