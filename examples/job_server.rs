@@ -14,7 +14,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -138,8 +137,8 @@ impl Jobs {
     fn run(&self, client: &Rc<UnixStream>, command: &str) -> io::Result<()> {
         let script = format!("exec 2>&1; {command}");
         let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-        let mut child = process::spawn(&mut shell)?;
+        shell.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = process::spawn_group(&mut shell)?;
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
         let child = Rc::new(child);
         let (of_job, to) = (child.clone(), client.clone());
@@ -148,13 +147,7 @@ impl Jobs {
             Ok(of_job.wait()?.to_string())
         });
         // The job's task has gone. Its command may be there still, and what that has started.
-        let child = Rc::into_inner(child).expect("nobody else has it");
-        if child.signal(0).is_ok() {
-            // Not waited for yet, so the number is still its group's.
-            let group = format!("-{}", child.id());
-            process::spawn(Command::new("kill").args(["-KILL", "--", &group]))?.wait()?;
-        }
-        child.end(GRACE)?;
+        Rc::into_inner(child).expect("nobody else has it").end(GRACE)?;
         said
     }
 

@@ -124,6 +124,70 @@ fn a_stubborn_child_is_killed() {
     });
 }
 
+/// A shell that starts another process, which has its output, too. Returns that one's number.
+fn group_of_two(script: &str) -> (process::Child, i32, impl Read + 'static) {
+    let script = format!("sleep 100 & echo $!; {script}");
+    let mut child = process::spawn_group(shell(&script).stdout(Stdio::piped())).unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    (child, line.trim_end().parse().unwrap(), output)
+}
+
+/// Whether a process is there, and has not ended.
+fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+/// Its descriptors are closed a little before.
+fn await_end(pid: i32) {
+    for looks in 0.. {
+        if !runs(pid) {
+            return;
+        }
+        assert!(looks < 2000, "it is still there");
+        task::sleep(Duration::from_millis(5)).unwrap();
+    }
+}
+
+#[test]
+fn what_a_child_has_started_ends_with_it() {
+    in_task(|| {
+        for script in ["wait", "exit 3"] {
+            let (child, other, mut output) = group_of_two(script);
+            if script != "wait" {
+                assert_eq!(child.wait().unwrap().code(), Some(3));
+                child.signal(0).unwrap(); // To the one that is left.
+            }
+            assert!(runs(other));
+            let ended = child.end(LONG).unwrap();
+            assert_eq!(ended.signal(), if script == "wait" { Some(SIGTERM) } else { None });
+            output.read_to_end(&mut Vec::new()).unwrap();
+            await_end(other);
+        }
+    });
+}
+
+#[test]
+fn a_signal_is_for_the_whole_group() {
+    in_task(|| {
+        let (child, other, mut output) = group_of_two("wait");
+        child.signal(SIGKILL).unwrap();
+        output.read_to_end(&mut Vec::new()).unwrap();
+        await_end(other);
+        assert_eq!(child.wait().unwrap().signal(), Some(SIGKILL));
+        // Without a group it is the child's alone.
+        let mut command = shell("sleep 0.2 & exec sleep 100");
+        let mut child = process::spawn(command.stdout(Stdio::piped())).unwrap();
+        let mut output = child.stdout.take().unwrap();
+        child.signal(SIGKILL).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(SIGKILL));
+        assert!(task::timeout(Duration::from_millis(1), || output.read(&mut [0])).is_err());
+        output.read_to_end(&mut Vec::new()).unwrap();
+    });
+}
+
 /// Waits when it is dropped.
 struct Waits(process::Child, Rc<Cell<Option<Error>>>);
 

@@ -26,7 +26,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -58,9 +58,43 @@ use crate::engine::time::Deadline;
 /// Those of [`Command::spawn`], with which there is no child: a program that is not there, too many processes or
 /// descriptors; and no memory for the handle, with which the child is killed.
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    begin(command, false)
+}
+
+/// [`spawn`] of a child that leads a group of processes of its own, in which what it starts is, too, and which gets no
+/// signals of the terminal's keys. [`Child::signal`] and [`Child::end`] are for the whole group then. The command keeps
+/// that it makes a group, by [`CommandExt::process_group`].
+///
+/// ```
+/// use majjen::{Scheduler, process};
+/// use std::io::Read;
+/// use std::process::{Command, Stdio};
+/// use std::time::Duration;
+///
+/// let scheduler = Scheduler::new()?;
+/// let ended = scheduler.spawn(|| {
+///     let script = "sleep 100 & echo it sleeps";
+///     let mut shell = process::spawn_group(Command::new("sh").args(["-c", script]).stdout(Stdio::piped()))?;
+///     let mut output = shell.stdout.take().expect("it is piped");
+///     assert!(shell.wait()?.success());
+///     shell.end(Duration::ZERO)?; // What it has started still runs, and has the pipe.
+///     output.read_to_end(&mut Vec::new())
+/// });
+/// scheduler.run()?;
+/// ended.join()??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Those of [`spawn`].
+pub fn spawn_group(command: &mut Command) -> io::Result<Child> {
+    begin(command.process_group(0), true)
+}
+
+fn begin(command: &mut Command, leads_group: bool) -> io::Result<Child> {
     let mut child = command.spawn()?;
-    let adopted = i32::try_from(child.id()).map_err(|_| Error::InvalidArgument);
-    let handle = match adopted.and_then(children::Child::adopt) {
+    let pid = i32::try_from(child.id()).map_err(|_| Error::InvalidArgument);
+    let handle = match pid.and_then(|pid| children::Child::adopt(pid, leads_group)) {
         Ok(handle) => handle,
         Err(error) => {
             child.kill()?;
@@ -144,7 +178,8 @@ impl Child {
         suspending_or(|| self.core().try_wait(), wait).map(ExitStatus::from_raw)
     }
 
-    /// Sends it a signal. No other process gets it, though the system may give the child's number away again.
+    /// Sends it a signal, and with [`spawn_group`] all processes of its group. No other process gets it, though the
+    /// system may give the child's number away again.
     ///
     /// ```
     /// use majjen::{Scheduler, process};
@@ -164,14 +199,16 @@ impl Child {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoSuchTask`] once it has been waited for. Those of kill(2).
+    /// [`Error::NoSuchTask`] once it has been waited for; with [`spawn_group`], when nobody of the group is left. Those
+    /// of kill(2).
     pub fn signal(&self, signal: i32) -> Result<()> {
         self.core().signal(signal)
     }
 
     /// Ends it: closes its streams, sends SIGTERM, waits for at most `grace`, sends SIGKILL if it has not ended by
-    /// then, and waits until it has. Neither a cancellation nor the task's deadline cuts that short. Outside a task it
-    /// blocks the thread.
+    /// then, and waits until it has. With [`spawn_group`] all processes of its group get the signals, and those that are
+    /// left when it has ended get SIGKILL. Neither a cancellation nor the task's deadline cuts that short. Outside a task
+    /// it blocks the thread.
     ///
     /// ```
     /// use majjen::{Scheduler, process};

@@ -109,12 +109,14 @@ impl Child {
         unsafe { memory.write(child) };
     }
 
-    /// Takes over a child that others have made.
-    pub fn adopt(pid: Pid) -> Result<*mut Child> {
+    /// Takes over a child that others have made. Without memory it is killed, with the group that it leads.
+    pub fn adopt(pid: Pid, leads_group: bool) -> Result<*mut Child> {
         wait_for_those_let_go();
-        let memory = Child::allocate()?;
+        let memory = Child::allocate().inspect_err(|_| {
+            let _ = sys::signal_child(pid, None, leads_group, libc::SIGKILL);
+        })?;
         // SAFETY: fresh memory.
-        unsafe { Child::place(memory, pid, sys::open_child(pid), false, Pipes::none()) };
+        unsafe { Child::place(memory, pid, sys::open_child(pid), leads_group, Pipes::none()) };
         Ok(memory)
     }
 
