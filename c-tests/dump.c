@@ -617,6 +617,42 @@ static void a_stream_may_use_the_scheduler(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+static mj_task *daemon_task, *reformed;
+
+static void is_a_daemon(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  CHECK_INT(mj_task_set_daemon(true), ==, 0);
+  if (user_state != NULL) CHECK_INT(mj_task_set_daemon(false), ==, 0);
+  mj_sleep_ns(LONG_NS);
+  mj_task_exit();
+}
+
+static void dumps_daemons(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  mj_task_yield();
+  take_dump(scheduler);
+  check_says(daemon_task, "sleeping");
+  check_says(daemon_task, ", daemon, 1 turns, ");
+  check_says_not(reformed, "daemon");
+  check_says_not(scheduler->current_task, "daemon");
+  CHECK_INT(mj_task_set_daemon(true), ==, 0);
+  take_dump(scheduler);
+  check_says(scheduler->current_task, " running, daemon, ");
+  mj_scheduler_stop(scheduler);
+  mj_task_exit();
+}
+
+static void daemons_are_marked(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  daemon_task = add_task(scheduler, is_a_daemon, NULL);
+  reformed = add_task(scheduler, is_a_daemon, allocate(1));
+  add_task(scheduler, dumps_daemons, NULL);
+  CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);
+  take_dump(scheduler);
+  check_says(daemon_task, ", daemon, 1 turns, ");
+  mj_scheduler_destroy(scheduler);
+}
+
 // The documentation promises exactly one line for each task.
 static void there_is_one_line_for_each_task(void) {
   mj_scheduler* scheduler = new_scheduler();
@@ -637,6 +673,7 @@ int main(void) {
   RUN(the_dump_names_what_a_select_or_a_poll_waits_for);
   RUN(who_yields_in_the_middle_of_a_call_waits_for_its_turn);
   RUN(turns_and_stacks_are_those_of_the_task);
+  RUN(daemons_are_marked);
   RUN(names_are_cut_after_23_bytes);
   RUN(a_new_task_has_no_name);
   RUN(a_name_stays_on_its_line);

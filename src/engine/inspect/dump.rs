@@ -41,7 +41,8 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
         let left_ns = task.wake_time_ns.get().saturating_sub(now_ns);
         write!(out, " until {} (in {left_ns} ns)", task.wake_time_ns.get())?;
     }
-    write!(out, ", {} turns, ", task.turns.get())?;
+    let daemon = if task.daemon.get() { ", daemon" } else { "" };
+    write!(out, "{daemon}, {} turns, ", task.turns.get())?;
     match task.stack.get() {
         Stack::NONE => out.write_str("no stack yet\n"),
         _ if running => out.write_str("stack in use\n"),
