@@ -7,6 +7,7 @@
 #include <alloca.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <time.h>
 
 static int channel[2];
 
@@ -468,6 +469,71 @@ static void turns_and_stacks_are_those_of_the_task(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+// ---- Since when ----
+
+static uint64_t real_ns(void) {
+  struct timespec now;
+  CHECK_INT(clock_gettime(CLOCK_MONOTONIC, &now), ==, 0);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+// For how long the task has waited, in nanoseconds.
+static uint64_t waited_ns(const mj_task* task) {
+  const char* since = strstr(line_of(task), ", for ");
+  CHECK(since != NULL);
+  unsigned long long s = 0, us = 0;
+  CHECK_INT(sscanf(since, ", for %llu.%6llu s, ", &s, &us), ==, 2);
+  return s * 1000000000u + us * 1000u;
+}
+
+// A duration of the dump is right to a part in a thousand, and to a microsecond.
+static void check_between(uint64_t ns, uint64_t least, uint64_t most) {
+  CHECK_UINT(ns + ns / 500 + 2000, >=, least);
+  CHECK_UINT(ns, <=, most + most / 500 + 2000);
+}
+
+static void looks_how_long_they_wait(mj_scheduler* scheduler, void* user_state) {
+  (void)user_state;
+  uint64_t began = real_ns();
+  mj_task* first = add_task(scheduler, sleeps, NULL);
+  mj_task* other = add_task(scheduler, parks_itself, allocate(sizeof(int)));
+  mj_task* ready = add_task(scheduler, yields_for_ever, NULL);
+  mj_task_yield();
+  uint64_t they_wait = real_ns();
+  CHECK_INT(mj_sleep_ns(30000000), ==, 0);
+  uint64_t second_begins = real_ns();
+  mj_task* second = add_task(scheduler, sleeps, NULL);
+  mj_task_yield();
+  uint64_t before = real_ns();
+  take_dump(scheduler);
+  uint64_t after = real_ns();
+  check_between(waited_ns(first), before - they_wait, after - began);
+  check_between(waited_ns(other), before - they_wait, after - began);
+  check_between(waited_ns(second), 0, after - second_begins);
+  CHECK_UINT(waited_ns(first), >=, waited_ns(second) + 29900000);
+  check_says_not(ready, ", for ");
+  check_says_not(scheduler->current_task, ", for ");
+  // A wait that begins anew, after a turn.
+  uint64_t woken = real_ns();
+  CHECK_INT(mj_task_wake(first), ==, 1);
+  take_dump(scheduler);
+  check_says_not(first, ", for ");
+  mj_task* again = add_task(scheduler, sleeps, NULL);
+  mj_task_yield();
+  take_dump(scheduler);
+  check_between(waited_ns(again), 0, real_ns() - woken);
+  mj_task* const ends[] = {other, ready, second, again};
+  for (size_t i = 0; i < 4; i++) CHECK_INT(mj_task_cancel(ends[i]), ==, 0);
+  mj_task_exit();
+}
+
+static void the_dump_says_for_how_long_they_have_waited(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  add_task(scheduler, looks_how_long_they_wait, NULL);
+  mj_scheduler_run(scheduler);
+  mj_scheduler_destroy(scheduler);
+}
+
 // ---- Names ----
 
 static void names_are_cut_after_23_bytes(void) {
@@ -674,6 +740,7 @@ int main(void) {
   RUN(who_yields_in_the_middle_of_a_call_waits_for_its_turn);
   RUN(turns_and_stacks_are_those_of_the_task);
   RUN(daemons_are_marked);
+  RUN(the_dump_says_for_how_long_they_have_waited);
   RUN(names_are_cut_after_23_bytes);
   RUN(a_new_task_has_no_name);
   RUN(a_name_stays_on_its_line);

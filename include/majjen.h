@@ -2625,8 +2625,9 @@ int mj_remote_write_metrics(struct mj_remote *remote,
                             mj_metrics_format format);
 
 // Prints one line for each living task to a stream, which stays the caller's: its id, its name,
-// what it is doing (running, ready, or for which descriptor, task or time it waits), "daemon" if it
-// is one, the number of its turns, and how much of its stack it has used. NULL for either, and a scheduler that is
+// what it is doing (running, ready, or for which descriptor, task or time it waits, and for how many
+// seconds it has waited, of real time also with a clock of the program's), "daemon" if it is one, the number
+// of its turns, and how much of its stack it has used. NULL for either, and a scheduler that is
 // running on another thread, is reported in the log. Does not suspend.
 void mj_scheduler_dump(struct mj_scheduler *scheduler,
                        FILE *out);

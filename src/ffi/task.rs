@@ -81,7 +81,7 @@ pub unsafe extern "C" fn mj_task_set_stack_size(task: *mut mj_task, stack_bytes:
 pub unsafe extern "C" fn mj_task_stack_used(task: *const mj_task) -> usize {
     // SAFETY: as this function's contract says.
     unsafe { task_ref(task) }
-        .map_or(0, |task| stack::high_water_bytes(task.stack.get(), task.stack_bytes.get()))
+        .map_or(0, |task| stack::high_water_bytes(task.stack.get(), task.stack_bytes()))
 }
 
 /// Marks the running task as ended. Unlike pthread_exit() it returns: call it last, and let the

@@ -15,7 +15,7 @@ use crate::engine::sys::{self, Error, Result};
 /// The usable size unless set otherwise.
 pub const DEFAULT_BYTES: usize = 256 * 1024;
 const SMALLEST_BYTES: usize = 16 * 1024;
-const LARGEST_BYTES: usize = 1 << 30;
+pub const LARGEST_BYTES: usize = 1 << 30;
 
 /// The size of a guard unless set otherwise. C code compiled without stack probes may touch only the
 /// far end of its frame, and steps over a guard that is smaller than the frame. A guard costs address

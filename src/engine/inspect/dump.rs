@@ -7,14 +7,25 @@ use crate::engine::context::Stack;
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sys::TruncatingWriter;
 use crate::engine::task::{NOT_IN_HEAP, State, Task};
+use crate::engine::time::Ratio;
 
 /// Writes one line for each task.
 pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
-    let now_ns = scheduler.time.clock.now_ns();
-    scheduler.tasks.iter().try_for_each(|task| dump_task(scheduler, task, now_ns, out))
+    let clock = &scheduler.time.clock;
+    let now = Now { ns: clock.now_ns(), ratio: clock.ratio(), ticks: clock.ticks() };
+    scheduler.tasks.iter().try_for_each(|task| dump_task(scheduler, task, &now, out))
 }
 
-fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Write) -> fmt::Result {
+/// The moment of a dump.
+struct Now {
+    /// By the clock of deadlines.
+    ns: u64,
+    /// By the counter, and what converts it.
+    ticks: u64,
+    ratio: Ratio,
+}
+
+fn dump_task(scheduler: &Scheduler, task: &Task, now: &Now, out: &mut dyn Write) -> fmt::Result {
     let name = task.name.get();
     let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
     write!(out, "task {:#x} \"{}\" ", task.id.get(), name.escape_ascii())?;
@@ -38,8 +49,12 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now_ns: u64, out: &mut dyn Writ
         }
     }
     if task.heap_index.get() != NOT_IN_HEAP && !running {
-        let left_ns = task.wake_time_ns.get().saturating_sub(now_ns);
+        let left_ns = task.wake_time_ns.get().saturating_sub(now.ns);
         write!(out, " until {} (in {left_ns} ns)", task.wake_time_ns.get())?;
+    }
+    if task.is_parked() && !task.queued.get() && !running && task.turns.get() > 0 {
+        let ns = now.ratio.ns_between(task.waits_since_ticks.get(), now.ticks);
+        write!(out, ", for {}.{:06} s", ns / 1_000_000_000, ns / 1000 % 1_000_000)?;
     }
     let daemon = if task.daemon.get() { ", daemon" } else { "" };
     write!(out, "{daemon}, {} turns, ", task.turns.get())?;

@@ -57,7 +57,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
     let address = unsafe { sys::fault_address(info) };
     if let Some(address) = address
         && let Some(task) = task::running()
-        && stack::guard_range(task.stack.get(), task.stack_bytes.get()).contains(&address)
+        && stack::guard_range(task.stack.get(), task.stack_bytes()).contains(&address)
     {
         let mut text = [0u8; 400];
         let mut line = TruncatingWriter::new(&mut text);
@@ -70,7 +70,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
              with {}",
             task.id.get(),
             name.escape_ascii(),
-            task.stack_bytes.get(),
+            task.stack_bytes(),
             task.words().set_stack_size,
         );
         let length = line.length.min(text.len());

@@ -66,7 +66,7 @@ impl Dispatch {
         if let Some(sanitizer) = &self.sanitizer {
             match task::running() {
                 Some(task) => {
-                    let bytes = task.stack_bytes.get();
+                    let bytes = task.stack_bytes();
                     sanitizer.enter_loop_on(stack::lowest(task.stack.get(), bytes), bytes);
                 }
                 None => sanitizer.enter_loop(),

@@ -240,7 +240,7 @@ impl Scheduler {
         task.set_state(State::Runnable);
         task.wake_time_ns.set(0);
         task.deadline_ns.set(u64::MAX);
-        task.stack_bytes.set(0);
+        task.set_stack_bytes(0);
         task.canceled.set(false);
         task.shielded.set(false);
         task.unhooked.set(false);

@@ -107,7 +107,7 @@ impl Tasks {
     /// How large the stack of a new task is to be.
     #[inline(always)]
     pub fn wanted_stack_bytes(&self, task: &Task) -> usize {
-        match task.stack_bytes.get() {
+        match task.stack_bytes() {
             0 => self.stack_bytes.get(),
             bytes => bytes,
         }

@@ -60,9 +60,10 @@ impl Scheduler {
     /// tasks a cache line is what a switch waits for.
     pub extern "C" fn suspend(&self, task: &Task) {
         if !self.dispatch.fast_path {
-            return self.suspend_slow(task);
+            return self.suspend_slow::<true>(task);
         }
         let now = switch::ticks();
+        task.waits_since_ticks.set(now);
         if !self.end_turn_fast(task, now) {
             return self.suspend_outlier(task, now);
         }
@@ -83,7 +84,7 @@ impl Scheduler {
         }
         if !self.dispatch.fast_path {
             self.run_queue.push(task);
-            return self.suspend_slow(task);
+            return self.suspend_slow::<false>(task);
         }
         let now = switch::ticks();
         if !self.end_turn_fast(task, now) {
@@ -103,10 +104,13 @@ impl Scheduler {
     }
 
     /// `suspend` without a cycle counter, where reading the clock dominates, or with a sanitizer,
-    /// which must be told of the switch.
+    /// which must be told of the switch. Not `WAITS`: the task has yielded.
     #[inline(never)]
-    extern "C" fn suspend_slow(&self, task: &Task) {
+    extern "C" fn suspend_slow<const WAITS: bool>(&self, task: &Task) {
         let now = self.time.clock.ticks();
+        if WAITS {
+            task.waits_since_ticks.set(now);
+        }
         self.end_turn(now);
         task.count_turn();
         self.switch_to_next(task, now);
@@ -235,8 +239,8 @@ impl Scheduler {
         // SAFETY: the current task is alive.
         match unsafe { self.current_task.get().as_ref() } {
             Some(task) => Target {
-                lowest: stack::lowest(task.stack.get(), task.stack_bytes.get()),
-                bytes: task.stack_bytes.get(),
+                lowest: stack::lowest(task.stack.get(), task.stack_bytes()),
+                bytes: task.stack_bytes(),
                 fiber: task.fiber.get(),
             },
             None => sanitizer.the_loop(),
@@ -277,7 +281,7 @@ impl Scheduler {
                 && own_bytes == bytes
             {
                 task.stack.set(stack);
-                task.stack_bytes.set(bytes);
+                task.set_stack_bytes(bytes);
                 return Next::OnThisStack;
             }
             match self.first_context(task, bytes) {
@@ -293,7 +297,7 @@ impl Scheduler {
     fn first_context(&self, task: &Task, bytes: usize) -> Result<*mut u8> {
         let stack = self.tasks.acquire_stack(bytes)?;
         task.stack.set(stack);
-        task.stack_bytes.set(bytes);
+        task.set_stack_bytes(bytes);
         if let Some(sanitizer) = &self.dispatch.sanitizer {
             task.fiber.set(sanitizer.begin_stack(stack::lowest(stack, bytes), bytes));
         }
@@ -397,7 +401,7 @@ impl Scheduler {
         task.context.set(null_mut());
         let fiber = task.fiber.replace(null_mut());
         let stack = task.stack.replace(Stack::NONE);
-        let stack_bytes = task.stack_bytes.get();
+        let stack_bytes = task.stack_bytes();
         if task.queued.get() {
             // It was enqueued while it ran, so `next_context` frees the slot.
             task.alive.set(false);

@@ -81,23 +81,29 @@ pub struct Task {
     /// The number of turns, saturating. 32 bits, to fit in the first cache line, which is all that
     /// a yield touches of a task.
     pub turns: Cell<u32>,
-    /// What it waits for. From here to `deadline_ns` is the second cache line: the fields that a
+    /// What it waits for. From here to `waits_since_ticks` is the second cache line: the fields that a
     /// wait needs.
     pub wait: Cell<Wait>,
     /// How the latest wait ended.
     pub outcome: Cell<Outcome>,
     /// The events of the descriptor, or the permits of the semaphore, that it waits for.
     pub interest: Cell<u32>,
+    /// The stack's size; before the first turn the size asked for, 0 for the scheduler's.
+    pub(super) stack_bytes: Cell<u32>,
     /// Links of the wait queue.
     pub links: Links<Task>,
     /// The moment of the scheduler's clock from which on each wait of the task times out; `u64::MAX` for
     /// none. Only the task itself sets it, and who makes the task, before its first turn.
     pub deadline_ns: Cell<u64>,
+    /// Of a task that waits, which is neither running nor in a run queue: since when it does, as the reading of
+    /// the scheduler's cycle counter that ended its latest turn. So a wait that turns into another without a
+    /// turn in between, as that of a condition into that of its mutex, is one; and one that goes on after a
+    /// wake-up begins anew. Of a task that is ready or running it says when an earlier wait began, and of one
+    /// that has not waited yet nothing.
+    pub waits_since_ticks: Cell<u64>,
 
     /// The stack, from the first turn to the end.
     pub stack: Cell<Stack>,
-    /// Its size; before the first turn the size asked for, 0 for the scheduler's.
-    pub stack_bytes: Cell<usize>,
     /// The hook that runs when it ends; set if there is more to do then than for most tasks. And how many
     /// mutexes it owns.
     pub at_end: Cell<Option<AtEnd>>,
@@ -135,7 +141,7 @@ pub struct Task {
 }
 
 const _: () = assert!(offset_of!(Task, turns) + size_of::<u32>() <= 64);
-const _: () = assert!(offset_of!(Task, wait) == 64 && offset_of!(Task, stack) <= 128);
+const _: () = assert!(offset_of!(Task, wait) == 64 && offset_of!(Task, stack) == 128);
 
 /// What calls are named in the API that a task was made by.
 pub struct Words {
@@ -172,6 +178,7 @@ impl Default for Task {
             context: Cell::new(null_mut()),
             stack: Cell::new(Stack::NONE),
             stack_bytes: Cell::new(0),
+            waits_since_ticks: Cell::new(0),
             queued: Cell::new(false),
             alive: Cell::new(false),
             in_log_callback: Cell::new(false),
@@ -270,6 +277,19 @@ impl Task {
         self.name.set(stored);
     }
 
+    /// The stack's size; before the first turn the size asked for, 0 for the scheduler's.
+    #[inline(always)]
+    pub fn stack_bytes(&self) -> usize {
+        self.stack_bytes.get() as usize
+    }
+
+    /// Sets what [`stack_bytes`](Self::stack_bytes) says, to a valid size or 0.
+    #[inline(always)]
+    pub fn set_stack_bytes(&self, bytes: usize) {
+        const { assert!(stack::LARGEST_BYTES <= u32::MAX as usize) };
+        self.stack_bytes.set(bytes as u32);
+    }
+
     /// Sets the stack's size, before the task has one.
     pub fn set_stack_size(&self, bytes: usize) -> Result<()> {
         let bytes = stack::valid_size(bytes)?;
@@ -279,13 +299,13 @@ impl Task {
         if !self.context.get().is_null() || self.stack.get() != Stack::NONE {
             return Err(Error::Busy);
         }
-        self.stack_bytes.set(bytes);
+        self.set_stack_bytes(bytes);
         Ok(())
     }
 
     /// The lowest address and the size of the stack's usable part; nothing before the first turn.
     pub fn stack_bounds(&self) -> Option<(*mut u8, usize)> {
-        let (stack, bytes) = (self.stack.get(), self.stack_bytes.get());
+        let (stack, bytes) = (self.stack.get(), self.stack_bytes());
         (stack != Stack::NONE).then(|| (stack::lowest(stack, bytes), bytes))
     }
 }

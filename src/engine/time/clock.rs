@@ -13,6 +13,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use super::instant::Instant;
@@ -35,6 +36,12 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Where a debugger finds what converts ticks: a reading of both clocks, of at most a round or a wait ago,
+    /// as two numbers of 8 bytes, ticks and nanoseconds of CLOCK_MONOTONIC; and how many ticks a nanosecond
+    /// has, as a double. Where there is no counter they are equal, and 1.
+    pub const LATEST_OFFSET: usize = offset_of!(Clock, rate) + Rate::LATEST_OFFSET;
+    pub const TICKS_PER_NS_OFFSET: usize = offset_of!(Clock, rate) + Rate::TICKS_PER_NS_OFFSET;
+
     pub fn start() -> Clock {
         let counter = counter_is_invariant();
         Clock { custom: Cell::new(None), counter, rate: Rate::new(read(counter)) }
@@ -106,6 +113,8 @@ impl Clock {
     }
 }
 
+const _: () = assert!(Clock::LATEST_OFFSET.is_multiple_of(8));
+
 /// Converts ticks to nanoseconds.
 #[derive(Clone, Copy)]
 pub struct Ratio {
@@ -118,6 +127,12 @@ impl Ratio {
 
     pub fn to_ns(self, ticks: u64) -> u64 {
         (ticks as f64 / self.ticks_per_ns) as u64
+    }
+
+    /// How many nanoseconds passed between two readings of the counter: to one part in a thousand or better,
+    /// unless it has jumped meanwhile. 0 if it has gone back.
+    pub fn ns_between(self, from: u64, to: u64) -> u64 {
+        self.to_ns(to.wrapping_sub(from).cast_signed().max(0).cast_unsigned())
     }
 }
 

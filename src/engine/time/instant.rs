@@ -2,6 +2,7 @@
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)] // For debuggers.
 pub struct Instant {
     pub ticks: u64,
     pub ns: u64,

@@ -7,6 +7,7 @@
 //! step is believed.
 
 use std::cell::Cell;
+use std::mem::offset_of;
 
 use super::instant::Instant;
 
@@ -40,6 +41,10 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// Where a debugger finds a reading of both clocks, an [`Instant`], and the rate.
+    pub const LATEST_OFFSET: usize = offset_of!(Rate, latest);
+    pub const TICKS_PER_NS_OFFSET: usize = offset_of!(Rate, ticks_per_ns);
+
     pub fn new(now: Instant) -> Rate {
         Rate {
             began: Cell::new(now),

@@ -187,9 +187,10 @@ impl Task {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stack_used(&self) -> usize {
-        self.shared.as_ref().and_then(|shared| shared.task(self.id)).map_or(0, |(_, task)| {
-            stack::high_water_bytes(task.stack.get(), task.stack_bytes.get())
-        })
+        self.shared
+            .as_ref()
+            .and_then(|shared| shared.task(self.id))
+            .map_or(0, |(_, task)| stack::high_water_bytes(task.stack.get(), task.stack_bytes()))
     }
 
     /// Where the task's stack is, as a range of addresses; it grows down. Nothing before the task's

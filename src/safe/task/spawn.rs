@@ -56,7 +56,7 @@ impl Options<'_> {
             task.set_name(name.as_bytes());
         }
         if let Some(bytes) = stack_size {
-            task.stack_bytes.set(bytes);
+            task.set_stack_bytes(bytes);
         }
         if self.daemon {
             core.set_daemon(task, true);
