@@ -178,9 +178,10 @@ fn a_signal_is_for_the_whole_group() {
         await_end(other);
         assert_eq!(child.wait().unwrap().signal(), Some(SIGKILL));
         // Without a group it is the child's alone.
-        let mut command = shell("sleep 0.2 & exec sleep 100");
+        let mut command = shell("sleep 1 & echo; exec sleep 100");
         let mut child = process::spawn(command.stdout(Stdio::piped())).unwrap();
         let mut output = child.stdout.take().unwrap();
+        output.read_exact(&mut [0]).unwrap(); // Both are there.
         child.signal(SIGKILL).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(SIGKILL));
         assert!(task::timeout(Duration::from_millis(1), || output.read(&mut [0])).is_err());
