@@ -840,8 +840,9 @@ static void close_server(void) {
 
 #include "pool.h"
 
-// ---- children ----
+// ---- signals, children ----
 
+#include "signals.h"
 #include "children.h"
 
 // ---- what belongs to tasks ----
@@ -888,6 +889,8 @@ static const scenario scenarios[] = {
     {"a channel to a thread", NULL, cross_to_thread, release_channels, false},
     {"what belongs to tasks", NULL, have_belongings, NULL, true},
     {"the pool", write_whole_file, use_pool, remove_whole_file, false},
+    {"wait for signals", handle_signals, wait_for_signals, none_was_lost, false},
+    {"a run until a signal", handle_signals, run_until_a_signal, none_was_lost, false},
     {"children", NULL, use_children, no_children_are_left, false},
     {"the guide's server", listens, serve, close_server, true},
 };
