@@ -24,6 +24,16 @@ static inline void task_wake(task_handle task) { mj_task_wake(task); }
 static void run_tasks(task_body *first);
 
 #include "calls.h"
+
+static void child_run(const char *const *arguments) {
+  int status = -1;
+  mj_process *process = mj_process_spawn(arguments, NULL);
+  if (process == NULL) fail("mj_process_spawn");
+  if (mj_process_wait(process, &status, MJ_FOREVER) != 0 || status != 0) fail("mj_process_wait");
+  mj_process_let_go(process);
+}
+
+#include "children.h"
 #include "dead_names.h"
 #include "server.h"
 #include "tasks.h"
@@ -226,6 +236,33 @@ static void test_transfer(void) {
   report("work", (double)transfers.moved);
 }
 
+// ---- what is deferred to the end of a task: added, and called
+
+static struct {
+  uint64_t count, called;
+} deferrals;
+
+static void count_call(void *unused) {
+  (void)unused;
+  deferrals.called++;
+}
+
+static void defer_all(mj_scheduler *scheduler, void *state) {
+  (void)scheduler, (void)state;
+  for (uint64_t i = 0; i < deferrals.count; i++) {
+    if (mj_task_defer(count_call, NULL) != 0) fail("mj_task_defer");
+  }
+  mj_task_exit();
+}
+
+static void test_defer(void) {
+  deferrals.count = argument("count");
+  uint64_t began = cpu_ns();
+  run_tasks(defer_all);
+  report("work", (double)deferrals.called);
+  report("ns", (double)(cpu_ns() - began) / (double)deferrals.count);
+}
+
 // ---- row 4: how late a sleep of 10 ms ends beside something that never lets up
 
 enum { BESIDE_NOTHING, BESIDE_PEER, BESIDE_CHANNEL, BESIDE_DESCRIPTOR };
@@ -416,6 +453,95 @@ static void calls_write_later(int fd) {
   if (mj_go(the_scheduler, write_to_later, NULL, NULL) != 0) fail("mj_go");
 }
 
+// ---- row 13: lines of many children
+
+static struct {
+  uint64_t children, each, running, lines;
+  int go;  // The children begin when it is closed.
+} talk;
+
+// A child: writes numbered lines, one in each period.
+static void test_write_lines(void) {
+  uint64_t each = argument("each"), period_ns = argument("period_ns");
+  char byte;
+  if (read(STDIN_FILENO, &byte, 1) != 0) fail("read");
+  struct timespec due;
+  clock_gettime(CLOCK_MONOTONIC, &due);
+  for (uint64_t i = 0; i < each; i++) {
+    char line[32];
+    int length = snprintf(line, sizeof line, "line %010llu\n", (unsigned long long)i);
+    if (write(STDOUT_FILENO, line, (size_t)length) != length) fail("write");
+    due.tv_nsec += (long)period_ns;
+    due.tv_sec += due.tv_nsec / 1000000000;
+    due.tv_nsec %= 1000000000;
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) != 0) {
+    }
+  }
+}
+
+static void read_lines(void *argument) {
+  mj_process *process = argument;
+  mj_stream *stream = mj_stream_create(mj_process_take_pipe(process, 1), 0, 0);
+  char *line;
+  uint64_t count = 0;
+  if (stream == NULL) fail("mj_stream_create");
+  for (; mj_stream_read_line(stream, &line, MJ_FOREVER) > 0; count++) {
+    if (strtoull(line + 5, NULL, 10) != count) fail("a line is missing");
+  }
+  mj_stream_destroy(stream);
+  if (mj_process_end(process, MJ_FOREVER, NULL) != 0) fail("mj_process_end");
+  talk.lines += count;
+  if (--talk.running == 0) late.done = 1;
+}
+
+static void sleep_10_ms_until_done(void *unused) {
+  (void)unused;
+  uint64_t index = 0;
+  while (!late.done && index < late.count) {
+    uint64_t began_ns = wall_ns();
+    mj_task_sleep_ms(10);
+    late.lateness_ns[index++] = (int64_t)(wall_ns() - began_ns) - 10000000;
+  }
+  late.count = index;
+}
+
+static void start_children(void *unused) {
+  (void)unused;
+  char each[32], period[40];
+  int go[2];
+  snprintf(each, sizeof each, "each=%llu", (unsigned long long)talk.each);
+  snprintf(period, sizeof period, "period_ns=%llu", (unsigned long long)argument("period_ns"));
+  const char *const arguments[] = {argument_values[0], "write_lines", each, period, NULL};
+  if (pipe2(go, O_CLOEXEC) != 0) fail("pipe2");
+  const mj_process_options options = {.input = go[0], .output = MJ_PROCESS_PIPE};
+  for (uint64_t i = 0; i < talk.children; i++) {
+    mj_process *process = mj_process_spawn(arguments, &options);
+    if (process == NULL || mj_go(the_scheduler, read_lines, process, NULL) != 0) fail("mj_process_spawn");
+    talk.running++;
+  }
+  close(go[0]);
+  mj_sleep_ns(100000000);
+  talk.go = go[1];
+  close(talk.go);
+  if (mj_go(the_scheduler, sleep_10_ms_until_done, NULL, NULL) != 0) fail("mj_go");
+}
+
+static void test_lines(void) {
+  talk.children = argument("children");
+  talk.each = argument("each");
+  late.count = talk.children == 0 ? talk.each : 4 * talk.each;
+  late.lateness_ns = (int64_t *)malloc(late.count * sizeof *late.lateness_ns);
+  the_scheduler = mj_scheduler_create();
+  if (the_scheduler == NULL || mj_go(the_scheduler, start_children, NULL, NULL) != 0) fail("mj_go");
+  uint64_t began = wall_ns();
+  mj_run(the_scheduler);
+  double seconds = (double)(wall_ns() - began - 100000000) / 1e9;
+  mj_scheduler_destroy(the_scheduler);
+  report_lateness(late.lateness_ns, late.count);
+  report("lines_per_s", (double)talk.lines / seconds);
+  report("work", (double)talk.lines);
+}
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -442,10 +568,14 @@ int main(int argc, char **argv) {
       {"lifecycle", test_lifecycle},
       {"channel", test_channel},
       {"transfer", test_transfer},
+      {"defer", test_defer},
       {"beside", test_beside},
       THREAD_TESTS,
       CALL_TESTS,
       {"elements", test_elements},
+      CHILD_TESTS,
+      {"lines", test_lines},
+      {"write_lines", test_write_lines},
       {"dead_names", test_dead_names},
       {"version", test_version},
       {NULL, NULL},

@@ -1,8 +1,21 @@
-// The system's own calls, which block, in one thread: what row 12 compares with.
+// The system's own calls, which block, in one thread: what rows 12 and 13 compare with.
 #include <pthread.h>
 #include <semaphore.h>
+#include <spawn.h>
+#include <sys/wait.h>
 
 #include "calls.h"
+
+extern char **environ;
+
+static void child_run(const char *const *arguments) {
+  pid_t pid;
+  int status = -1;
+  if (posix_spawn(&pid, arguments[0], NULL, NULL, (char *const *)arguments, environ) != 0) fail("posix_spawn");
+  if (waitpid(pid, &status, 0) != pid || status != 0) fail("waitpid");
+}
+
+#include "children.h"
 
 static void calls_run(void (*function)(void)) { function(); }
 
@@ -62,6 +75,6 @@ static void calls_write_later(int fd) {
 static void test_version(void) { printf("version=\n"); }
 
 int main(int argc, char **argv) {
-  static const struct test tests[] = {CALL_TESTS, {"version", test_version}, {NULL, NULL}};
+  static const struct test tests[] = {CALL_TESTS, CHILD_TESTS, {"version", test_version}, {NULL, NULL}};
   return run_test(argc, argv, tests);
 }

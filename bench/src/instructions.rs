@@ -50,6 +50,8 @@ const TESTS: &[Test] = &[
         arguments: "channel count={n} capacity=4",
         operations: 10_000,
     },
+    // With its call.
+    Test { name: "defer", arguments: "defer count={n}", operations: 10_000 },
     Test { name: "hand over", arguments: "channel count={n} capacity=0", operations: 10_000 },
     // What the library's calls take beyond the system's is the difference to the first of these.
     Test {

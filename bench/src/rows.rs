@@ -1,6 +1,7 @@
 //! The rows of the table, one file each.
 
 mod calls;
+mod children;
 mod idle;
 mod lateness;
 mod log;
@@ -27,8 +28,8 @@ pub struct Bench<'b> {
     pub processors: Processors,
 }
 
-/// Rows 1 to 12.
-pub const ALL: [fn(&Bench) -> Result<Row>; 12] = [
+/// Rows 1 to 13.
+pub const ALL: [fn(&Bench) -> Result<Row>; 13] = [
     switching::measure,
     spawning::measure,
     sleepers::measure,
@@ -41,6 +42,7 @@ pub const ALL: [fn(&Bench) -> Result<Row>; 12] = [
     startup::measure,
     threads::measure,
     calls::measure,
+    children::measure,
 ];
 
 /// The measurements of one test: one entry for each contender that took part, in the order of the field.

@@ -1,0 +1,67 @@
+//! Row 13: child processes.
+
+use super::Bench;
+use crate::Result;
+use crate::contenders::{MAJJEN, SYSTEM_CALLS};
+use crate::report::{Row, Table, Target};
+
+const NAMES: &[&str] = &[MAJJEN, SYSTEM_CALLS];
+const CHILDREN: u64 = 100;
+/// How often each of them writes a line.
+const PERIOD_NS: u64 = 10_000_000;
+
+pub fn measure(bench: &Bench) -> Result<Row> {
+    let mut row = Row {
+        number: 13,
+        title: "Child processes",
+        work: "A task starts /bin/true and waits for its end, again and again, beside posix_spawn(3) and waitpid(2) in a loop. \
+               Then 100 children write a line every 10 ms each, of 16 bytes and with its number, and a task for each reads \
+               them as lines and looks whether the numbers are all there, beside a task that sleeps for 10 ms at a time.",
+        leaves_out: "The start of the 100 children: they begin when all are there. They have the processors that are \
+                     left, and those that wake at once take turns with Majjen.",
+        tables: Vec::new(),
+        targets: Vec::new(),
+        ratios: Vec::new(),
+        plots: Vec::new(),
+    };
+    let count = bench.plan.size(2000, 200);
+    let repeats = bench.plan.size(11, 1);
+    let results = bench.compare(NAMES, &format!("children count={count}"), count, repeats);
+    let caption = "us for a child, start to end: median (least..most)";
+    let values = [("ns", "processor time of both"), ("wall_ns", "on the wall")];
+    row.tables.push(results.table(caption, NAMES, &values, 1e-3));
+    if let Some(by_hand) = results.median(SYSTEM_CALLS, "ns") {
+        let measured = results.median(MAJJEN, "ns").map(|ns| ns / 1e3);
+        let text = "start and wait, at most 1.05 of posix_spawn and waitpid";
+        row.targets.push(Target::at_most(text, measured, by_hand * 1.05 / 1e3, "us"));
+    }
+    row.add_ratio("a child, start to end", "ns", results.get(MAJJEN, "ns"), results.peers("ns"));
+    lines(bench, &mut row);
+    Ok(row)
+}
+
+fn lines(bench: &Bench, row: &mut Row) {
+    let each = bench.plan.size(500, 100);
+    let repeats = bench.plan.size(5, 1);
+    let mut table = Table::new(
+        &format!("us late, a sleep of 10 ms: median (least..most) of {repeats} runs"),
+        ["beside", "lines a second", "p50", "p99", "most"],
+    );
+    let mut alone_us = None;
+    for (count, name) in [(0, "nothing"), (CHILDREN, "100 children, 10,000 lines a second")] {
+        let arguments = format!("lines children={count} each={each} period_ns={PERIOD_NS}");
+        let results = bench.compare_unpinned(&[MAJJEN], &arguments, count * each, repeats);
+        let mut line = vec![name.to_owned(), results.cell(MAJJEN, "lines_per_s", 1.0)];
+        line.extend(["p50_ns", "p99_ns", "max_ns"].map(|value| results.cell(MAJJEN, value, 1e-3)));
+        table.lines.push(line);
+        let p99_us = results.median(MAJJEN, "p99_ns").map(|ns| ns * 1e-3);
+        if count == 0 {
+            alone_us = p99_us;
+        } else {
+            let limit_us = alone_us.unwrap_or(0.0) + 1000.0;
+            let text = format!("p99 of 10 ms beside {name}, at most 1 ms more than alone");
+            row.targets.push(Target::at_most(&text, p99_us, limit_us, "us"));
+        }
+    }
+    row.tables.push(table);
+}
