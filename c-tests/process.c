@@ -312,6 +312,7 @@ static void ends_once(mj_scheduler* of, void* user_state) {
   (void)user_state;
   CHECK_INT(mj_process_end(shared, 0, NULL), ==, -EBUSY);
   CHECK_INT(mj_process_let_go(shared), ==, -EBUSY);
+  CHECK_INT(mj_process_kill(shared, SIGCONT), ==, 0);
   told++;
   mj_task_exit();
 }
@@ -319,6 +320,7 @@ static void ends_once(mj_scheduler* of, void* user_state) {
 static void all_who_wait_are_told(void) {
   told = 0;
   shared = shell("exec sleep 100", NULL);
+  CHECK_INT(mj_process_kill(shared, SIGSTOP), ==, 0);  // So that it ends when all have begun.
   for (int i = 0; i < 3; i++) add_task(scheduler, waits_too, NULL);
   CHECK_INT(mj_yield(), ==, 0);
   add_task(scheduler, ends_once, NULL);
