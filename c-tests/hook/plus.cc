@@ -51,7 +51,8 @@ void sends(void*) {
 void receives(void*) {
   try {
     Connection connection(ends[0]);
-    CHECK_STR(connection.receive(10).c_str(), "0123456789");
+    const std::string received = connection.receive(10);
+    CHECK_STR(received.c_str(), "0123456789");
     connection.receive(1);
     CHECK(false);
   } catch (const std::out_of_range& error) {

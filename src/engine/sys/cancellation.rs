@@ -54,6 +54,13 @@ pub fn uncancelable<T>(call: impl FnOnce() -> T) -> T {
     call()
 }
 
+/// Makes a call that libmajjen-hook stands in for, and that is no cancellation point, with the same mark.
+#[inline(always)]
+pub fn own_call<T>(call: impl FnOnce() -> T) -> T {
+    let _own = OwnCall::begin();
+    call()
+}
+
 /// The calls on this thread are the library's own while this lives. It must stay on this thread.
 struct OwnCall(*mut usize);
 

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
 
-use super::cancellation::uncancelable;
+use super::cancellation::{own_call, uncancelable};
 use super::descriptor::poll_one;
 use super::errno::{last_error, retry_interrupted};
 use super::error::{Error, Result};
@@ -32,7 +32,9 @@ impl QuietWrites {
         // the calls, which cannot fail with these arguments.
         unsafe {
             let mut mask_before: libc::sigset_t = zeroed();
-            libc::pthread_sigmask(libc::SIG_BLOCK, &set_of(&SIGNALS), &mut mask_before);
+            own_call(|| {
+                libc::pthread_sigmask(libc::SIG_BLOCK, &set_of(&SIGNALS), &mut mask_before)
+            });
             let mut pending_before = [false; 2];
             if SIGNALS.iter().any(|signal| libc::sigismember(&mask_before, *signal) == 1) {
                 let mut pending = MaybeUninit::zeroed();
@@ -103,7 +105,9 @@ impl Drop for QuietWrites {
             self.discard_signals();
         }
         // SAFETY: the mask is from `begin`.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.mask_before, null_mut()) };
+        let restore =
+            || unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.mask_before, null_mut()) };
+        own_call(restore);
     }
 }
 

@@ -6,6 +6,7 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::cancellation::own_call;
 use super::memory::{map, unmap};
 
 pub use libc::{
@@ -132,7 +133,7 @@ pub fn block_all_signals() -> SignalMask {
     unsafe {
         let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (zeroed(), zeroed());
         libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
+        own_call(|| libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before));
         SignalMask(before)
     }
 }
@@ -140,7 +141,7 @@ pub fn block_all_signals() -> SignalMask {
 /// Restores a signal mask.
 pub fn restore_signal_mask(mask: &SignalMask) {
     // SAFETY: from [`block_all_signals`].
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, null_mut()) };
+    own_call(|| unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, null_mut()) });
 }
 
 /// Sends a signal to this thread.
@@ -288,7 +289,8 @@ fn default_effect(signal: c_int, was_sent: bool) {
         // SAFETY: a valid signal, and a set that is good for the call.
         unsafe {
             libc::raise(signal);
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, &set_of(&[signal]), null_mut());
+            let set = set_of(&[signal]);
+            own_call(|| libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, null_mut()));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::mem::{MaybeUninit, transmute, zeroed};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::cancellation::own_call;
 use super::error::{Error, Result};
 
 /// The function of a thread.
@@ -32,10 +33,10 @@ pub fn start_thread(main: ThreadMain, argument: *mut c_void) -> Result<()> {
             libc::sigdelset(&mut blocked, signal);
         }
         // The thread begins with the mask of the one that makes it.
-        libc::pthread_sigmask(libc::SIG_SETMASK, &blocked, &mut before);
+        own_call(|| libc::pthread_sigmask(libc::SIG_SETMASK, &blocked, &mut before));
         let main = transmute::<ThreadMain, extern "C" fn(*mut c_void) -> *mut c_void>(main);
         let failed = libc::pthread_create(thread.as_mut_ptr(), attributes, main, argument);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &before, null_mut());
+        own_call(|| libc::pthread_sigmask(libc::SIG_SETMASK, &before, null_mut()));
         libc::pthread_attr_destroy(attributes);
         failed
     };
