@@ -32,6 +32,12 @@ const NAMES: &str = "c_programs::names::shared";
 const NAMES_SLOW: &str = "c_programs::names_slow::shared";
 const FILES: &str = "c_programs::files::shared";
 const DIRECTORIES: &str = "c_programs::directories::shared";
+const SIGNALS: &str = "c_programs::signals::shared";
+const SIGNALS_PASSED: &str = "c_programs::signals_passed::shared";
+const PROCESS: &str = "c_programs::process::shared";
+const DEFER: &str = "c_programs::defer::shared";
+const DAEMONS: &str = "c_programs::daemons::shared";
+const TASK_VALUES: &str = "c_programs::task_values::shared";
 
 /// What a sweep and the simulation print for any failure.
 const A_RUN: &str = "for a debugger: sweep one";
@@ -50,7 +56,7 @@ const fn case(test: &'static str, said: &'static str, mutant: Mutant) -> Case {
 
 /// When a function in `src/` is renamed, its mutants have to be changed as well.
 #[rustfmt::skip] // A row: which test fails, and with what text; below that, the place.
-const CASES: [Case; 48] = [
+const CASES: &[Case] = &[
     case(ALLOCATIONS, "killed by signal 6", mutant("descriptors' table grows or aborts",
         "Reactor::grow", delete("table.reserve"))),
     case(ALLOCATIONS, "killed by signal 6", mutant("tasks' table grows or aborts",
@@ -148,6 +154,40 @@ const CASES: [Case; 48] = [
         "whole::fill", delete("address.write(0)"))),
     case(DIRECTORIES, "a_directory_of_many_names", mutant("a directory may have any number of names",
         "list_directory", condition("== most", "false"))),
+    case(SIGNALS, "what_cannot_be_waited_for_is_refused", mutant("what a signal did is not put back",
+        "end_use", words("before.set(signal)", "true"))),
+    case(SIGNALS, "what_the_program_has_set_meanwhile_stays", mutant("what the program has set meanwhile is undone",
+        "end_use", words("if now.is(on_signal)", ""))),
+    case(SIGNALS, "all_that_can_be_had_are", mutant("of several signals the highest is told first",
+        "Interest::take", call("next", "numbers(self.pending()).last()"))),
+    case(SIGNALS, "another_set_takes_the_place", mutant("what came for one set is lost when another takes its place",
+        "Caught::interest_of", delete("interest.add"))),
+    case(SIGNALS, "a_child_has_what_the_program_had", mutant("a child's signals go to its parent's tasks",
+        "Place::with_own", words("remote.is_of_this_process() &&", ""))),
+    case(SIGNALS_PASSED, "each_thread_hands_on_its_own_signal", mutant("a signal that comes back is handed on as it was",
+        "hand_on", words("(&BENEATH, delivery | BENEATH_BIT)", "(&FORMER, delivery | BENEATH_BIT)"))),
+    case(SIGNALS_PASSED, "a_handler_may_leave_by_a_jump", mutant("a signal that was left counts as one that comes back",
+        "hand_on", words("&& here < outer.by", ""))),
+    case(PROCESS, "begins_clean", mutant("a child has its parent's mask",
+        "Attributes::new", words("| libc::POSIX_SPAWN_SETSIGMASK", ""))),
+    case(PROCESS, "ends_are_told", mutant("descriptors of children are left open",
+        "Child::release", delete("close_fd"))),
+    case(PROCESS, "all_who_wait_are_told", mutant("two tasks end one child",
+        "Child::end", condition("After::Kept", "false"))),
+    case(PROCESS, "a_canceled_task_ends_its_child", mutant("a cancellation cuts the grace short",
+        "Child::has_ended_within", words("regardless(|| self.wait_once(limit, &mut pauses)).flatten()", "self.wait_once(limit, &mut pauses)"))),
+    case(PROCESS, "those_let_go_are_waited_for", mutant("nobody waits for those that were let go",
+        "children::spawn::spawn", delete("wait_for_those_let_go"))),
+    case(DEFER, "the_newest_is_called_first", mutant("what was deferred first is called again and again",
+        "Belongings::pop", words("part.entries[left]", "part.entries[0]"))),
+    case(DEFER, "there_is_a_limit", mutant("what has been called counts as deferred",
+        "Belongings::pop", delete("self.count.set"))),
+    case(DAEMONS, "a_run_ends_when_the_others_have", mutant("a task in the place of a daemon is one",
+        "Scheduler::end_belongings", delete("set_daemon"))),
+    case(DAEMONS, "there_is_time_to_clean_up", mutant("daemons have no time to end",
+        "Scheduler::awaits_daemons", words("now_ns.saturating_add(limit_ns.get())", "now_ns"))),
+    case(TASK_VALUES, "what_makes_them_inherit_may_refuse", mutant("a new task gets its maker's own value",
+        "Scheduler::inherit", words("made.set_value(index, copy)", "made.set_value(index, value)"))),
 ];
 
 /// The trials of this module; the long one is for `make torture`.
@@ -177,7 +217,7 @@ fn find_all() -> Result<(), Failed> {
         }
     }
     let mut missed = Vec::new();
-    for Case { test, said, mutant } in &CASES {
+    for Case { test, said, mutant } in CASES {
         let finished = copy.sources.with(mutant, || copy.run(test))??;
         // Only this test has run.
         let failed = finished.output.contains("0 passed; 1 failed");

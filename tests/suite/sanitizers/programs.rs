@@ -48,6 +48,10 @@ const LEFT_OUT: &[LeftOut] = &[
     LeftOut::with_all("tasks", BOTH),
     // It tests the masks of signal handlers and the depth of stacks, which the sanitizers change.
     LeftOut::with_all("overflow", BOTH),
+    // It opens a library that finds its own symbols first, which the sanitizers do not let it.
+    LeftOut::with_all("signals_copies", BOTH),
+    // In a child of fork() ThreadSanitizer keeps a signal back until the thread calls something that it knows.
+    LeftOut::with_all("signals_passed", THREAD),
     // In the child of a fork() ThreadSanitizer ignores accesses, but only in the task that has
     // forked.
     LeftOut::with_instrumented("fork", THREAD),
