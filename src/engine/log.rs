@@ -32,7 +32,7 @@ use crate::engine::sys;
 use deliver::{deliver, letting_exceptions_pass, stopping_exceptions};
 use level::THRESHOLD;
 use line::{HEADROOM, Line};
-use own_line::OwnLine;
+use own_line::{LongLine, OwnLine};
 
 pub use configure::{configure, reopen_file, set_callback, set_file, set_streams, set_syslog};
 pub use counted::Counted;
@@ -74,6 +74,19 @@ pub fn warn(message: fmt::Arguments<'_>) {
 #[track_caller]
 pub fn error(message: fmt::Arguments<'_>) {
     log_limited(Level::Error, message, Location::caller());
+}
+
+/// [`error`] of a line that may be long: truncated to 2,000 bytes, which are on the caller's stack. For the loop,
+/// which is on the thread's own.
+#[cold]
+#[inline(never)]
+#[track_caller]
+pub fn long_error(message: fmt::Arguments<'_>) {
+    if enabled(Level::Error) && limit::admit(Location::caller()).is_some() {
+        let errno = sys::errno();
+        deliver(&mut LongLine::new(Level::Error, message).line(), stopping_exceptions);
+        sys::set_errno(errno);
+    }
 }
 
 fn log_limited(level: Level, message: fmt::Arguments<'_>, place: &'static Location<'static>) {

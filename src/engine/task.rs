@@ -17,6 +17,6 @@ pub use object::{Body, NOT_IN_HEAP, Name, State, Task, Words, running};
 pub use run_queue::RunQueue;
 pub use slab::Slab;
 pub use timer_heap::TimerHeap;
-pub use wait::{Left, ObjectKind, Outcome, SchedulerRef, Wait, WaitKind};
+pub use wait::{Holders, Left, ObjectKind, Outcome, SchedulerRef, Wait, WaitKind};
 pub use wait_node::{FIRED, Place, WaitNode};
 pub use wait_queue::{Links, WaitQueue, Waiter};

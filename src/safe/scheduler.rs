@@ -361,7 +361,9 @@ impl Scheduler {
         text
     }
 
-    /// A list of the tasks, a line for each: what they are called, and what they do.
+    /// A list of the tasks, a line for each: what they are called, what they do or wait for, for how long (of real
+    /// time also with a [clock](crate::Builder::clock) of the program's), and who holds that where it is known.
+    /// Behind them there is a line for each circle of tasks that wait for each other without a limit.
     ///
     /// ```
     /// let scheduler = majjen::Scheduler::new()?;

@@ -11,7 +11,7 @@ use super::sync::api_that_pretends;
 use super::{Api, End, Events, HOUR, MS};
 
 /// One API of groups. Copies refer to the same group.
-trait Groups: Api {
+pub trait Groups: Api {
     type Group: Clone + 'static;
 
     /// A group of at most so many members at a time; 0 for any number.

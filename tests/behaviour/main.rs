@@ -14,6 +14,7 @@ macro_rules! behaviours {
 
 mod c_abi;
 mod cancel;
+mod circles;
 mod daemons;
 mod descriptors;
 mod files;

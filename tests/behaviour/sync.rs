@@ -23,7 +23,7 @@ use super::{Api, Events, HOUR, MS};
 
 /// One API of the synchronization objects. An object is bound to the scheduler that it was made
 /// for, or whose task uses it first. Copies refer to the same object, which is never destroyed.
-trait Sync: Api {
+pub trait Sync: Api {
     type Mutex: Copy + 'static;
     type Condvar: Copy + 'static;
     type Semaphore: Copy + 'static;
@@ -81,7 +81,7 @@ trait Sync: Api {
 }
 
 /// What a select waits for.
-enum Thing<'t, D: Sync> {
+pub enum Thing<'t, D: Sync> {
     Receive(D::Channel),
     Readable(BorrowedFd<'t>),
     Writable(BorrowedFd<'t>),

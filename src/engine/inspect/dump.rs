@@ -4,16 +4,26 @@ use std::fmt::{self, Write};
 use std::ptr;
 
 use crate::engine::context::Stack;
-use crate::engine::scheduler::Scheduler;
+use crate::engine::log::Counted;
+use crate::engine::scheduler::{Circles, Scheduler, Text};
 use crate::engine::sys::TruncatingWriter;
 use crate::engine::task::{NOT_IN_HEAP, State, Task};
 use crate::engine::time::Ratio;
 
-/// Writes one line for each task.
+/// Writes one line for each task, and one for each circle of tasks that wait for each other.
 pub fn dump(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
     let clock = &scheduler.time.clock;
     let now = Now { ns: clock.now_ns(), ratio: clock.ratio(), ticks: clock.ticks() };
-    scheduler.tasks.iter().try_for_each(|task| dump_task(scheduler, task, &now, out))
+    scheduler.tasks.iter().try_for_each(|task| dump_task(scheduler, task, &now, out))?;
+    dump_circles(scheduler, out)
+}
+
+fn dump_circles(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
+    /// Many tasks may wait for those in one circle, but few are in one.
+    const MOST: usize = 16;
+    let mut circles = Text::new();
+    scheduler.write_circles(Circles::OfARun, MOST, ("deadlock: ", "\n"), &mut circles);
+    if circles.get().is_empty() { Ok(()) } else { out.write_str(circles.get()) }
 }
 
 /// The moment of a dump.
@@ -30,20 +40,18 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now: &Now, out: &mut dyn Write)
     let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
     write!(out, "task {:#x} \"{}\" ", task.id.get(), name.escape_ascii())?;
     let running = ptr::eq(scheduler.current_task.get(), task);
-    let wait = task.wait.get();
-    match wait.kind() {
+    match task.wait.get().kind() {
         _ if running => out.write_str("running")?,
         _ if task.queued.get() => out.write_str("ready")?,
         None if task.is(State::Sleeping) && task.heap_index.get() != NOT_IN_HEAP => {
             out.write_str("sleeping")?;
         }
         None => out.write_str("parked")?,
-        Some(kind) => {
+        Some(_) => {
             // A copy: the task may run while a program's stream suspends.
-            let mut text = [0u8; 100];
+            let mut text = [0u8; 240];
             let mut copy = TruncatingWriter::new(&mut text);
-            // SAFETY: the task waits for it.
-            unsafe { kind.describe(wait.object(), &mut copy) }?;
+            scheduler.write_wait(task, &mut copy)?;
             let length = copy.length.min(text.len());
             write!(out, "waiting for {}", String::from_utf8_lossy(&text[..length]))?;
         }
@@ -55,6 +63,13 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now: &Now, out: &mut dyn Write)
     if task.is_parked() && !task.queued.get() && !running && task.turns.get() > 0 {
         let ns = now.ratio.ns_between(task.waits_since_ticks.get(), now.ticks);
         write!(out, ", for {}.{:06} s", ns / 1_000_000_000, ns / 1000 % 1_000_000)?;
+    }
+    match task.locks.get() {
+        0 => {}
+        count => write!(out, ", holds {}", Counted(count as usize, "mutex", "mutexes"))?,
+    }
+    if !task.group.get().is_null() {
+        write!(out, ", member of group {:p}", task.group.get())?;
     }
     let daemon = if task.daemon.get() { ", daemon" } else { "" };
     write!(out, "{daemon}, {} turns, ", task.turns.get())?;

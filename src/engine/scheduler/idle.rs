@@ -1,6 +1,7 @@
 //! When no task is ready: how long the loop may wait, and whether anything can still end the wait.
 
 use super::deadline::NEVER;
+use super::graph::{Circles, Text};
 use super::object::Scheduler;
 use super::post_queue::Posts;
 use crate::engine::log::{self, Counted};
@@ -88,11 +89,14 @@ impl Scheduler {
     pub(super) fn report_deadlock(&self) -> Error {
         let left = self.others_than_daemons();
         if self.tasks.starved.is_empty() {
-            log::error(format_args!(
-                "deadlock: {}, and no timer, descriptor or wait function can wake {}; the run ends \
+            let mut circle = Text::new();
+            self.write_circles(Circles::AtItsEnd, 1, (": ", ""), &mut circle);
+            log::long_error(format_args!(
+                "deadlock: {}, and no timer, descriptor or wait function can wake {}{}; the run ends \
                  (a task dump shows what each task waits for)",
                 Counted(left, "task is parked", "tasks are parked"),
-                if left == 1 { "it" } else { "any of them" }
+                if left == 1 { "it" } else { "any of them" },
+                circle.get()
             ));
             Error::Deadlock
         } else {

@@ -1,18 +1,29 @@
 //! Waiting for a task to end.
 
 use std::cell::Cell;
-use std::ptr::{eq, from_ref};
+use std::mem::replace;
+use std::ptr::{eq, from_ref, null};
 
 use super::block::{Limit, Running, wait};
 use super::object::{Scheduler, running_task};
 use super::spend::yield_spent;
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{
-    FIRED, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitNode,
+    FIRED, Holders, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitNode,
 };
 
 /// The task has a node in the other task's list `joiners`.
-static JOIN: WaitKind = WaitKind { object: ObjectKind::Task, ..WaitKind::new(c"task", unlink) };
+static JOIN: WaitKind = WaitKind {
+    object: ObjectKind::Task,
+    holders: Some(&Holders { words: "", one_suffices: false, next: next_target }),
+    ..WaitKind::new(c"task", unlink)
+};
+
+/// # Safety
+/// As [`Holders::next`].
+unsafe fn next_target(_: SchedulerRef, target: usize, targets: &mut usize) -> *const Task {
+    if replace(targets, 1) == 0 { target as *const Task } else { null() }
+}
 
 /// # Safety
 /// As [`WaitKind::unlink`].

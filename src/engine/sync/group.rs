@@ -21,15 +21,40 @@ use super::object::Object;
 use crate::engine::scheduler::{Limit, Running, Scheduler, running_task, set_cancelable, wait};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{
-    Links, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitQueue, Waiter,
+    Holders, Links, Outcome, SchedulerRef, State, Task, Wait, WaitKind, WaitQueue, Waiter,
 };
 use crate::engine::time::Deadline;
 
 /// The task waits for a place in the group.
-static PLACE: WaitKind = WaitKind::new(c"place in group", unlink_adding);
+static PLACE: WaitKind = WaitKind {
+    holders: Some(&Holders { words: "taken by", one_suffices: true, next: next_member }),
+    ..WaitKind::new(c"place in group", unlink_adding)
+};
 
 /// The task waits for the end of the group.
-static GROUP: WaitKind = WaitKind::new(c"group", unlink_waiting);
+static GROUP: WaitKind = WaitKind {
+    holders: Some(&Holders { words: "with member", one_suffices: false, next: next_member }),
+    ..WaitKind::new(c"group", unlink_waiting)
+};
+
+/// # Safety
+/// As [`Holders::next`].
+unsafe fn next_member(_: SchedulerRef, group: usize, latest: &mut usize) -> *const Task {
+    // SAFETY: a group that a task waits for is alive, and so is a member until anything runs.
+    let (group, latest_member) =
+        unsafe { (&*(group as *const Group), (*latest as *const Member).as_ref()) };
+    let next = match latest_member {
+        Some(member) => group.members.behind(member),
+        None => group.members.first(),
+    };
+    match next {
+        Some(member) => {
+            *latest = from_ref(member) as usize;
+            member.task.get()
+        }
+        None => null(),
+    }
+}
 
 /// # Safety
 /// As [`WaitKind::unlink`].

@@ -5,20 +5,35 @@
 //! [`Error::OwnerDied`].
 
 use std::cell::Cell;
+use std::ptr::{from_ref, null};
 
 use super::home::Home;
 use super::object::Object;
 use crate::engine::log::{self, Counted};
 use crate::engine::scheduler::{Limit, Running, Scheduler, wait};
 use crate::engine::sys::{Error, Result};
-use crate::engine::task::{Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
+use crate::engine::task::{Holders, Outcome, SchedulerRef, Task, Wait, WaitKind, WaitQueue};
 
 /// The task is in the mutex's wait queue.
-static LOCK: WaitKind = WaitKind::new(c"mutex", unlink);
+static LOCK: WaitKind = WaitKind { holders: Some(&OWNER), ..WaitKind::new(c"mutex", unlink) };
 
 /// The task relocks after a condition wait: only the mutex ends this wait. `Task::outcome` is the
 /// outcome of the condition wait.
-static RELOCK: WaitKind = WaitKind { interruptible: false, ..WaitKind::new(c"mutex", unlink) };
+static RELOCK: WaitKind =
+    WaitKind { interruptible: false, holders: Some(&OWNER), ..WaitKind::new(c"mutex", unlink) };
+
+static OWNER: Holders = Holders { words: "held by", one_suffices: false, next: next_owner };
+
+/// # Safety
+/// As [`Holders::next`].
+unsafe fn next_owner(scheduler: SchedulerRef, mutex: usize, owners: &mut usize) -> *const Task {
+    if std::mem::replace(owners, 1) != 0 {
+        return null();
+    }
+    // SAFETY: a mutex that a task waits for is alive; and as this function's contract says.
+    let (mutex, scheduler) = unsafe { (&*(mutex as *const Mutex), Scheduler::of(scheduler)) };
+    scheduler.tasks.find_id(mutex.owner.get()).map_or(null(), from_ref)
+}
 
 /// # Safety
 /// As [`WaitKind::unlink`].

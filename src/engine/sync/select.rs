@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt::{self, Write};
-use std::ptr::{eq, null};
+use std::ptr::{eq, from_ref, null};
 
 use super::case::{Case, Operation, Source};
 use super::channel::Channel;
@@ -18,7 +18,7 @@ use super::remote_channel::RemoteChannel;
 use crate::engine::scheduler::{self, Limit, Running, Scheduler, wait, yield_spent};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{
-    self, FIRED, Left, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind,
+    self, FIRED, Holders, Left, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind,
 };
 use crate::engine::threads::End;
 use crate::engine::time::Deadline;
@@ -47,6 +47,7 @@ static SELECT: WaitKind = WaitKind {
     concerns,
     describe: Some(describe),
     leave: Some(leave),
+    holders: Some(&Holders { words: "", one_suffices: false, next: next_task }),
     ..WaitKind::new(c"select", unlink)
 };
 
@@ -57,6 +58,24 @@ static CHANNEL: WaitKind = WaitKind {
     describe: Some(describe),
     ..WaitKind::new(c"a channel", unlink_channel)
 };
+
+/// The task whose end it waits for, and for nothing else.
+///
+/// # Safety
+/// As [`Holders::next`].
+unsafe fn next_task(scheduler: SchedulerRef, waiting: usize, tasks: &mut usize) -> *const Task {
+    if std::mem::replace(tasks, 1) != 0 {
+        return null();
+    }
+    // SAFETY: as this function's contract says; and on the stack of the task that waits.
+    let (scheduler, cases) = unsafe { (Scheduler::of(scheduler), cases(waiting)) };
+    if let [only] = cases
+        && let Source::Task(id) = only.source()
+    {
+        return scheduler.tasks.find_id(id).map_or(null(), from_ref);
+    }
+    null()
+}
 
 /// # Safety
 /// As [`WaitKind::unlink`].

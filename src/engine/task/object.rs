@@ -121,6 +121,8 @@ pub struct Task {
     pub returns: Cell<u16>,
     /// Whether it does not keep a run going. Only the scheduler sets it, which counts them.
     pub daemon: Cell<bool>,
+    /// Of a search among tasks, which sets it first.
+    pub mark: Cell<u8>,
     pub returned_at: Cell<u32>,
     /// What the calls are named that a log line tells to use, in C or in Rust.
     pub words: Cell<Option<&'static Words>>,
@@ -192,6 +194,7 @@ impl Default for Task {
             unhooked: Cell::new(false),
             calls_while_canceled: Cell::new(0),
             daemon: Cell::new(false),
+            mark: Cell::new(0),
             returns: Cell::new(0),
             returned_at: Cell::new(0),
             words: Cell::new(None),

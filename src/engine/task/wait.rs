@@ -119,7 +119,25 @@ pub struct WaitKind {
     pub concerns: unsafe fn(usize, *const c_void) -> bool,
     /// Formats the wait for people, if the name and the object are not enough.
     pub describe: Option<Describe>,
+    /// Which tasks can end the wait, where that is known.
+    pub holders: Option<&'static Holders>,
 }
+
+/// The tasks that can end a wait.
+pub struct Holders {
+    /// What they are to the object, in front of one of them: "held by". Empty if the description of the wait
+    /// is that of the task.
+    pub words: &'static str,
+    /// Whether it is enough that one of them does something; else each has to.
+    pub one_suffices: bool,
+    /// The next of them; null behind the last one. The number is 0 at first, and then what the function has
+    /// made of it, which holds until anything runs.
+    pub next: NextHolder,
+}
+
+/// # Safety
+/// As [`Unlink`], of an object that a task waits for.
+pub type NextHolder = unsafe fn(SchedulerRef, usize, &mut usize) -> *const Task;
 
 /// # Safety
 /// The scheduler is that of the task; the object is alive and the task in its list.
@@ -176,6 +194,7 @@ impl WaitKind {
             leave: None,
             concerns: is_at,
             describe: None,
+            holders: None,
         }
     }
 

@@ -87,6 +87,12 @@ impl<W: Waiter> WaitQueue<W> {
         }
     }
 
+    /// The waiter behind one that is in this queue.
+    pub fn behind<'w>(&self, waiter: &W) -> Option<&'w W> {
+        // SAFETY: a waiter is alive.
+        unsafe { waiter.links().next.get().as_ref() }
+    }
+
     /// Removes the first waiter.
     pub fn pop<'w>(&self) -> Option<&'w W> {
         let first = self.first()?;
