@@ -2635,6 +2635,26 @@ int mj_remote_write_metrics(struct mj_remote *remote,
 void mj_scheduler_dump(struct mj_scheduler *scheduler,
                        FILE *out);
 
+// Has the tasks of a scheduler listed in the log whenever `signal` comes to the process, as by
+// mj_scheduler_dump(): for a service that hangs, kill(1) asks it what it is doing. 0 ends that, and
+// another signal takes the place of the one before. The lines are of the level WARN, whatever level is
+// set, and are not limited; the first one says how many tasks there are.
+//
+// The loop writes them, and not the handler of the signal: at once while it waits, and behind the turn
+// of a task that keeps the thread, which the first line then says; of a scheduler that is not running,
+// at the beginning of its next run. Signals that come meanwhile are one. Several schedulers may have
+// one signal, and tasks wait for it too: each is told. From this call on it does not do what it did
+// before, also between runs, and does that again once nobody has a use for it, also if it has come and
+// nothing was listed yet; in a child of fork() it does until the child goes on with the run. Does not
+// suspend.
+//
+// Returns 0. Errors, with which what was set stays:
+//   -EINVAL  `scheduler` is NULL, or the signal cannot be waited for: see mj_signal_wait()
+//   -EPERM   the scheduler is running on another thread
+//   -ENOMEM  out of memory
+int mj_scheduler_dump_on_signal(struct mj_scheduler *scheduler,
+                                int signal);
+
 // ---- Wait functions, the run queue, clocks ------------------------------------------------------
 
 // Waits until something may have happened. The loop of a run calls it on the thread's own stack,

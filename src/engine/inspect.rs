@@ -1,8 +1,10 @@
-//! Inspection: metrics and tasks as text, and the debugger's table.
+//! Inspection: metrics and tasks as text, also at a signal, and the debugger's table.
 
 mod debugger;
 mod dump;
+mod dump_at_signal;
 mod report;
 
 pub use dump::dump;
+pub use dump_at_signal::dump_at_signal;
 pub use report::{Format, print_metrics, write_counters, write_metrics};

@@ -102,6 +102,16 @@ fn log_limited(level: Level, message: fmt::Arguments<'_>, place: &'static Locati
     }
 }
 
+/// Logs a line that the program has asked for just now: whatever level is set, of WARN, which the streams have on
+/// stderr. Truncated as by [`long_error`], for the same callers.
+#[cold]
+#[inline(never)]
+pub fn answer(message: fmt::Arguments<'_>) {
+    let errno = sys::errno();
+    deliver(&mut LongLine::new(Level::Warn, message).line(), stopping_exceptions);
+    sys::set_errno(errno);
+}
+
 /// Leave to write warnings of several lines: as one of [`warn`] to the limit.
 pub struct Permit {
     left_out: Cell<u64>,

@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_int};
 use std::fmt;
 use std::ptr::{from_ref, null};
 
-use super::own_scheduler_ref;
 use super::types::{FILE, MetricsFormatInt, mj_metrics, mj_remote, mj_scheduler};
+use super::{own_scheduler_ref, status};
 use crate::engine::inspect::{self, Format};
 use crate::engine::log;
 use crate::engine::measure::Metrics;
@@ -188,4 +188,31 @@ pub unsafe extern "C" fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *m
     if let (Ok(scheduler), Some(mut stream)) = (scheduler, stream) {
         let _ = inspect::dump(scheduler, &mut stream);
     }
+}
+
+/// Has the tasks of a scheduler listed in the log whenever `signal` comes to the process, as by
+/// mj_scheduler_dump(): for a service that hangs, kill(1) asks it what it is doing. 0 ends that, and
+/// another signal takes the place of the one before. The lines are of the level WARN, whatever level is
+/// set, and are not limited; the first one says how many tasks there are.
+///
+/// The loop writes them, and not the handler of the signal: at once while it waits, and behind the turn
+/// of a task that keeps the thread, which the first line then says; of a scheduler that is not running,
+/// at the beginning of its next run. Signals that come meanwhile are one. Several schedulers may have
+/// one signal, and tasks wait for it too: each is told. From this call on it does not do what it did
+/// before, also between runs, and does that again once nobody has a use for it, also if it has come and
+/// nothing was listed yet; in a child of fork() it does until the child goes on with the run. Does not
+/// suspend.
+///
+/// Returns 0. Errors, with which what was set stays:
+///   -EINVAL  `scheduler` is NULL, or the signal cannot be waited for: see mj_signal_wait()
+///   -EPERM   the scheduler is running on another thread
+///   -ENOMEM  out of memory
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_dump_on_signal(
+    scheduler: *mut mj_scheduler,
+    signal: c_int,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { own_scheduler_ref(scheduler, "mj_scheduler_dump_on_signal") };
+    status(scheduler.and_then(|scheduler| inspect::dump_at_signal(scheduler, signal)))
 }

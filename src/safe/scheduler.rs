@@ -376,6 +376,40 @@ impl Scheduler {
         let _ = inspect::dump(self.core(), &mut text); // As above.
         text
     }
+
+    /// Has the tasks listed in the log whenever a signal comes to the process, as by [`dump`](Self::dump): for a
+    /// service that hangs, kill(1) asks it what it is doing. `None` ends that, and another signal takes the place of
+    /// the one before. The lines are of the level WARN, whatever level is set, and are not limited.
+    ///
+    /// The loop writes them, and not the handler of the signal: at once while it waits, and behind the turn of a
+    /// task that keeps the thread, which the first line then says; of a scheduler that is not running, at the
+    /// beginning of its next run. Several schedulers may have one signal, and tasks
+    /// [wait](crate::signal::wait) for it too: each is told. From this call on it does not do what it did before,
+    /// also between runs, and does that again once nobody has a use for it.
+    ///
+    /// ```
+    /// # unsafe extern "C" { fn raise(signal: i32) -> i32; }
+    /// const SIGUSR1: i32 = 10;
+    ///
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// scheduler.dump_on_signal(Some(SIGUSR1))?;
+    /// scheduler.spawn(|| {
+    ///     unsafe { raise(SIGUSR1) };
+    ///     majjen::task::sleep(std::time::Duration::from_millis(1)) // The loop lists this task.
+    /// });
+    /// scheduler.run()?;
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a signal that cannot be
+    /// [waited](crate::signal::wait) for; [`Error::OutOfMemory`](crate::Error::OutOfMemory). What was set stays.
+    pub fn dump_on_signal(&self, signal: Option<i32>) -> Result<()> {
+        match signal {
+            Some(0) => Err(Error::InvalidArgument),
+            signal => inspect::dump_at_signal(self.core(), signal.unwrap_or(0)),
+        }
+    }
 }
 
 impl Drop for Scheduler {

@@ -778,6 +778,7 @@ unsafe extern "C" {
         format: mj_metrics_format,
     ) -> c_int;
     pub safe fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
+    pub safe fn mj_scheduler_dump_on_signal(scheduler: *mut mj_scheduler, signal: c_int) -> c_int;
     pub safe fn mj_scheduler_set_wait_func(
         scheduler: *mut mj_scheduler,
         function: Option<mj_wait_fn>,

@@ -107,6 +107,12 @@ impl TurnTimes {
         self.began.word()
     }
 
+    /// When the latest turns that followed each other began, and when they ended: of a scheduler that is in its
+    /// loop.
+    pub fn latest_series(&self) -> (u64, u64) {
+        (self.series_began.get(), self.began.get())
+    }
+
     /// How many turns have ended.
     pub fn count(&self) -> u64 {
         self.asked_at.get().wrapping_sub(self.left.get())

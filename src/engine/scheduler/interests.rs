@@ -27,36 +27,13 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{NonNull, from_ref, null_mut};
 
+use super::signal_set::{SignalSet, bit, numbers};
 use crate::engine::process::catch::{Catcher, take_left};
-use crate::engine::sys::{self, Error, LAST_SIGNAL, Result, Signal, can_be_awaited};
+use crate::engine::sys::{self, Error, LAST_SIGNAL, Result, Signal};
 use crate::engine::task::{Links, SchedulerRef, Task, Wait, WaitKind, WaitNode, WaitQueue, Waiter};
 use crate::engine::threads::{Arrival, Arrivals, Message, Remote, this_process};
 
-/// A set of signals.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SignalSet(u64);
-
-impl SignalSet {
-    /// An error for none, and for one that cannot be waited for.
-    pub fn of(signals: impl IntoIterator<Item = i32>) -> Result<SignalSet> {
-        let add = |set: u64, signal| {
-            can_be_awaited(signal).then(|| set | bit(signal)).ok_or(Error::InvalidArgument)
-        };
-        let set = signals.into_iter().try_fold(0, add)?;
-        if set == 0 { Err(Error::InvalidArgument) } else { Ok(SignalSet(set)) }
-    }
-}
-
 const NONE: Arrival = Arrival { signal: Signal::NONE, ordinal: 0 };
-
-fn bit(signal: i32) -> u64 {
-    1 << (signal - 1)
-}
-
-/// The numbers of the signals of a set, in order.
-fn numbers(set: u64) -> impl Iterator<Item = i32> {
-    (1..=LAST_SIGNAL).filter(move |number| set & bit(*number) != 0)
-}
 
 /// The scheduler's part for signals.
 pub struct Signals(Cell<*mut Caught>);
@@ -96,8 +73,12 @@ impl Inlet {
     /// The loop has the message out of the mailbox.
     pub fn arrive(&self, told: &dyn Told) {
         self.arrivals.begin_take();
+        self.caught().deliver(told);
+    }
+
+    pub fn caught(&self) -> &Caught {
         // SAFETY: it outlives its inlets.
-        unsafe { &*self.caught }.deliver(told);
+        unsafe { &*self.caught }
     }
 }
 
@@ -110,6 +91,9 @@ pub struct Caught {
     counts: [Cell<usize>; LAST_SIGNAL as usize],
     /// The signals of which one is to end the run.
     of_run: Cell<u64>,
+    /// The signal that something is to be done at, by the loop, as a set; and which has come, 0 for none.
+    of_loop: Cell<u64>,
+    for_loop: Cell<i32>,
     /// How many tasks wait.
     waiting: Cell<usize>,
     /// One that has ended, and is to be freed.
@@ -141,6 +125,12 @@ pub struct AtSignal {
     /// For `begin`.
     pub data: *mut c_void,
 }
+
+/// What the loop calls at a signal, with its number.
+///
+/// # Safety
+/// The scheduler is the one that runs on this thread.
+pub type AtCall = unsafe fn(SchedulerRef, i32);
 
 /// Who is told of signals: the scheduler, or what is left of it when it is destroyed.
 pub trait Told {
@@ -275,6 +265,8 @@ impl Signals {
             interests: WaitQueue::new(),
             counts: [const { Cell::new(0) }; LAST_SIGNAL as usize],
             of_run: Cell::new(0),
+            of_loop: Cell::new(0),
+            for_loop: Cell::new(0),
             waiting: Cell::new(0),
             ended: Cell::new(null_mut()),
         };
@@ -293,6 +285,7 @@ impl Drop for Signals {
             caught.end(interest, &Nobody);
         }
         caught.free_ended();
+        caught.uncount(caught.of_loop.take(), 0);
         let inlet = caught.inlet.get();
         let memory = self.0.replace(null_mut());
         // SAFETY: from `prepare`; the mailbox is closed, and no handler finds the arrivals once the catcher is
@@ -415,6 +408,20 @@ impl Caught {
         self.uncount(self.of_run.replace(0), 0);
     }
 
+    /// From now on the loop is told of these signals, and not of those that it was told of before. An error, and
+    /// nothing has changed, if one of them cannot be handled.
+    pub fn tell_loop(&self, signals: Option<SignalSet>) -> Result<()> {
+        let set = signals.map_or(0, |SignalSet(set)| set);
+        self.count(set)?;
+        self.uncount(self.of_loop.replace(set), 0);
+        Ok(())
+    }
+
+    /// The signal that has come for the loop, if one has.
+    pub fn take_for_loop(&self) -> Option<i32> {
+        Some(self.for_loop.take()).filter(|signal| *signal != 0)
+    }
+
     /// Gives what has arrived to those that have an interest in it, and readies those that wait.
     pub fn deliver(&self, told: &dyn Told) {
         self.arrivals().take(|arrival| {
@@ -426,6 +433,10 @@ impl Caught {
                 self.forgo_run();
                 take_left(&arrival);
                 told.end_run(number);
+            }
+            if self.of_loop.get() & bit(number) != 0 {
+                take_left(&arrival);
+                self.for_loop.set(number);
             }
             for interest in self.interests.iter() {
                 if interest.add(&arrival) && interest.stop_waiting() {

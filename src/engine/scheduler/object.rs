@@ -26,7 +26,7 @@ use super::budget::Budget;
 use super::daemons::Daemons;
 use super::dispatch::Dispatch;
 use super::hook_library::HookLibrary;
-use super::interests::{AtSignal, Signals};
+use super::interests::{AtCall, AtSignal, Signals};
 use super::io::{Builtin, Io, WaitFunction};
 use super::post_queue::Posts;
 use super::random::Random;
@@ -94,6 +94,8 @@ pub(super) struct Options {
     pub signal: Cell<c_int>,
     /// What a signal begins that is to end the run in order.
     pub at_signal: Cell<Option<AtSignal>>,
+    /// What the loop calls at a signal that it is told of.
+    pub at_call: Cell<Option<AtCall>>,
     /// Whether it is in a run, and not being drained.
     pub in_run: Cell<bool>,
 }
@@ -152,6 +154,7 @@ impl Scheduler {
                 report_overflow: Cell::new(handle_signals),
                 signal: Cell::new(0),
                 at_signal: Cell::new(None),
+                at_call: Cell::new(None),
                 in_run: Cell::new(false),
             },
         };

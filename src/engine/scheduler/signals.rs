@@ -3,8 +3,9 @@
 use std::ptr::NonNull;
 
 use super::block::{Limit, Running, running, wait};
-use super::interests::{AtSignal, Inlet, Interest, SignalSet, Told};
+use super::interests::{AtCall, AtSignal, Inlet, Interest, Told};
 use super::object::{Scheduler, current, running_task};
+use super::signal_set::SignalSet;
 use super::spend::yield_spent;
 use crate::engine::log;
 use crate::engine::process::catch::take_left;
@@ -52,6 +53,13 @@ unsafe fn arrive(message: NonNull<Message>) {
     let inlet = unsafe { message.cast::<Inlet>().as_ref() };
     if let Some(scheduler) = current() {
         inlet.arrive(scheduler);
+        // Here, where nothing is in the middle of anything: it may call the program.
+        if let (Some(signal), Some(function)) =
+            (inlet.caught().take_for_loop(), scheduler.options.at_call.get())
+        {
+            // SAFETY: the scheduler that runs here.
+            unsafe { function(scheduler.as_ref(), signal) };
+        }
     }
 }
 
@@ -105,6 +113,23 @@ impl Scheduler {
     }
 }
 
+impl Scheduler {
+    /// Has a function called by the loop, with the signal, whenever one of these has come; also the next time
+    /// that the scheduler runs. `None`: no more.
+    pub fn call_at_signal(&self, signals: Option<SignalSet>, function: AtCall) -> Result<()> {
+        let caught = match self.signals.caught() {
+            None if signals.is_none() => return Ok(()),
+            _ => {
+                self.reinit_after_fork()?; // As in a wait.
+                self.signals.prepare(&self.remote, Message::new(arrive, forget))?
+            }
+        };
+        caught.tell_loop(signals)?;
+        self.options.at_call.set(Some(function));
+        Ok(())
+    }
+}
+
 /// Suspends the running task until one of the signals has come.
 pub fn wait_for_signal(set: SignalSet, mut limit: Limit) -> Result<Signal> {
     let (scheduler, task) = running()?;
@@ -154,7 +179,8 @@ mod tests {
     use std::ffi::c_void;
     use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-    use super::super::interests::{Interest, SignalSet, Signals, Told};
+    use super::super::interests::{Interest, Signals, Told};
+    use super::super::signal_set::SignalSet;
     use super::{END_OF_TASK, message};
     use crate::engine::process::catch::take_left;
     use crate::engine::sys::{self, Action, FaultInfo, SIGCONT, SIGWINCH, Signal};
