@@ -304,8 +304,13 @@ static void parks(mj_scheduler* scheduler, void* user_state) {
 static void it_keeps_no_run_going(void) {
   mj_scheduler* scheduler = new_scheduler();
   CHECK_INT(mj_scheduler_dump_on_signal(scheduler, SIGUSR1), ==, 0);
+  CHECK_INT(mj_scheduler_set_name(scheduler, "front"), ==, 0);
   add_task(scheduler, parks, NULL);
+  send(SIGUSR1);
+  forget_lines();
   CHECK_INT(mj_run(scheduler), ==, -EDEADLK);
+  CHECK(says("dump at signal 10 of scheduler \"front\": 1 task"));
+  CHECK(says("deadlock of scheduler \"front\": 1 task is parked, and no timer"));
   mj_scheduler_destroy(scheduler);
 }
 

@@ -513,6 +513,104 @@ static void prometheus_takes_its_format(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+// ---- Names of schedulers ----
+
+// Takes the label out of each sample, of which there must be one in each.
+static char* without_label(const char* text, const char* label) {
+  char* plain = allocate(strlen(text) + 1);
+  plain[0] = '\0';
+  for (const char* next = text; *next != '\0';) {
+    char line[256];
+    next_line(&next, line);
+    char* found = strstr(line, label);
+    if (line[0] == '#') {
+      CHECK(found == NULL);
+    } else {
+      CHECK(found != NULL);
+      memmove(found, found + strlen(label), strlen(found + strlen(label)) + 1);
+      CHECK(strchr(line, '{') == NULL);
+    }
+    strcat(strcat(plain, line), "\n");
+  }
+  return plain;
+}
+
+static void check_label(mj_scheduler* scheduler, const char* label, const char* in_json) {
+  char* text = written(scheduler, MJ_METRICS_PROMETHEUS);
+  char* plain = without_label(text, label);
+  reading prometheus = read_prometheus(plain);
+  free(plain);
+  free(text);
+  text = written(scheduler, MJ_METRICS_JSON);
+  // The name comes first, and then what is there without it.
+  CHECK(strncmp(text, in_json, strlen(in_json)) == 0);
+  text[strlen(in_json) - 1] = '{';
+  reading json = read_json(text + strlen(in_json) - 1);
+  free(text);
+  CHECK_INT(memcmp(prometheus.fields, json.fields, sizeof json.fields), ==, 0);
+  // Also by a handle, where there are the counters alone.
+  mj_remote* remote = mj_scheduler_remote(scheduler);
+  char remote_text[16384];
+  CHECK_INT(mj_remote_write_metrics(remote, remote_text, sizeof remote_text, MJ_METRICS_PROMETHEUS), >, 0);
+  free(without_label(remote_text, label));
+  mj_remote_release(remote);
+}
+
+static void a_name_is_a_label(void) {
+  static const struct {
+    const char *name, *label, *json;
+  } names[] = {
+      {"front", "{scheduler=\"front\"}", "{\"scheduler\":\"front\","},
+      {"a \"b\" c\\d", "{scheduler=\"a \\\"b\\\" c\\\\d\"}",
+       "{\"scheduler\":\"a \\\"b\\\" c\\\\d\","},
+      {"two\nlines", "{scheduler=\"two\\nlines\"}", "{\"scheduler\":\"two\\nlines\","},
+      {"a\tb", "{scheduler=\"a\tb\"}", "{\"scheduler\":\"a\\u0009b\","},
+      {"0123456789012345678901\xc3\xa4", "{scheduler=\"0123456789012345678901\"}",
+       "{\"scheduler\":\"0123456789012345678901\","},
+      {"not \xff UTF-8", "{scheduler=\"not \xef\xbf\xbd UTF-8\"}",
+       "{\"scheduler\":\"not \xef\xbf\xbd UTF-8\","},
+  };
+  mj_scheduler* scheduler = busy_scheduler();
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    CHECK_INT(mj_scheduler_set_name(scheduler, names[i].name), ==, 0);
+    check_label(scheduler, names[i].label, names[i].json);
+  }
+  CHECK_INT(mj_scheduler_set_name(scheduler, NULL), ==, -EINVAL);
+  CHECK_INT(mj_scheduler_set_name(scheduler, ""), ==, 0);
+  check_all_formats(scheduler);
+  log_lines_begin();
+  CHECK_WARNS(CHECK_INT(mj_scheduler_set_name(NULL, "x"), ==, -EINVAL));
+  log_lines_end();
+  mj_scheduler_destroy(scheduler);
+}
+
+// Of the second one only the samples: what a metric is stands there once.
+static void two_schedulers_are_on_one_page(void) {
+  if (system("promtool --version >/dev/null 2>&1") != 0) {
+    printf("skipped: promtool, of Debian's prometheus, is not installed\n");
+    return;
+  }
+  fflush(NULL);
+  FILE* promtool = popen("promtool check metrics", "w");
+  CHECK(promtool != NULL);
+  static const char* const names[] = {"front", "the \"back\"\\\n"};
+  for (int i = 0; i < 2; i++) {
+    mj_scheduler* scheduler = busy_scheduler();
+    CHECK_INT(mj_scheduler_set_name(scheduler, names[i]), ==, 0);
+    char* text = written(scheduler, MJ_METRICS_PROMETHEUS);
+    for (const char* next = text; *next != '\0';) {
+      char line[256];
+      next_line(&next, line);
+      if (i == 0 || line[0] != '#') CHECK_INT(fprintf(promtool, "%s\n", line), >, 0);
+    }
+    free(text);
+    mj_scheduler_destroy(scheduler);
+  }
+  int status = pclose(promtool);
+  CHECK(WIFEXITED(status));
+  CHECK_INT(WEXITSTATUS(status), ==, 0);
+}
+
 // ---- Distributions ----
 
 enum { short_turns = 295, long_turns = 5 };
@@ -683,6 +781,8 @@ int main(void) {
   RUN(all_formats_say_the_same);
   RUN(a_task_may_write_them);
   RUN(prometheus_takes_its_format);
+  RUN(a_name_is_a_label);
+  RUN(two_schedulers_are_on_one_page);
   RUN(run_times_are_distributed_as_they_were);
   RUN(lateness_is_distributed_as_it_was);
   RUN(the_text_begins_with_the_printed_block);

@@ -199,6 +199,16 @@ int mj_scheduler_signal(struct mj_scheduler *scheduler);
 // suspend.
 struct mj_scheduler *mj_scheduler_current(void);
 
+// Names a scheduler, for people: in log lines about it, and as the label `scheduler` of its metrics,
+// also by handles to it: so those of several schedulers are told apart on one page. The name is
+// copied, and cut after 23 bytes or the last character that fits; "" takes it away. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  `scheduler` or `name` is NULL
+//   -EPERM   the scheduler is running on another thread
+int mj_scheduler_set_name(struct mj_scheduler *scheduler,
+                          const char *name);
+
 // ---- Tasks --------------------------------------------------------------------------------------
 
 // The body of a task: a function type, so a pointer to one is `mj_task_fn *`. It runs on the task's

@@ -21,6 +21,7 @@ mod join;
 mod latency;
 mod long_turns;
 mod messages;
+mod name;
 mod object;
 mod on_thread;
 mod orderly;

@@ -129,11 +129,14 @@ pub unsafe extern "C" fn mj_remote_write_metrics(
     format: MetricsFormatInt,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    let counters = unsafe { Remote::borrow_raw(remote.cast(), Remote::counters) };
-    let written = counters.unwrap_or(Err(Error::InvalidArgument)).and_then(|values| {
+    let counters = unsafe {
+        Remote::borrow_raw(remote.cast(), |remote| Ok((remote.counters()?, remote.name())))
+    };
+    let written = counters.unwrap_or(Err(Error::InvalidArgument)).and_then(|(values, name)| {
         let counters = Metrics::of(&values);
-        let write =
-            |format, out: &mut dyn fmt::Write| inspect::write_counters(&counters, format, out);
+        let write = |format, out: &mut dyn fmt::Write| {
+            inspect::write_counters(&counters, &name, format, out)
+        };
         // SAFETY: the caller's buffer of this size, which nobody else uses during the call.
         unsafe { write_to_buffer(buffer, buffer_bytes, format, write) }
     });

@@ -1,12 +1,12 @@
 //! Creating, running, stopping and looking into a scheduler.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::ptr::null_mut;
 
 use super::hook_calls::HOOK_CALLS;
 use super::types::mj_scheduler;
 use super::wait::{mj_wait_epoll, set_wait_function};
-use super::{own_scheduler_ref, scheduler_ref, status};
+use super::{own_scheduler_ref, scheduler_ref, status, text_ref};
 use crate::engine::log;
 use crate::engine::scheduler::{self, AtSignal, Ended, Scheduler};
 use crate::engine::sys::{Error, Result};
@@ -54,6 +54,27 @@ fn into_pointer(created: crate::engine::sys::Result<*mut Scheduler>) -> *mut mj_
             null_mut()
         }
     }
+}
+
+/// Names a scheduler, for people: in log lines about it, and as the label `scheduler` of its metrics,
+/// also by handles to it: so those of several schedulers are told apart on one page. The name is
+/// copied, and cut after 23 bytes or the last character that fits; "" takes it away. Does not suspend.
+///
+/// Returns 0. Errors:
+///   -EINVAL  `scheduler` or `name` is NULL
+///   -EPERM   the scheduler is running on another thread
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_scheduler_set_name(
+    scheduler: *mut mj_scheduler,
+    name: *const c_char,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    let (scheduler, name) =
+        unsafe { (own_scheduler_ref(scheduler, "mj_scheduler_set_name"), text_ref(name)) };
+    status(scheduler.and_then(|scheduler| {
+        scheduler.set_name(name.ok_or(Error::InvalidArgument)?.to_bytes());
+        Ok(())
+    }))
 }
 
 /// Sets whether a stack overflow of a task is reported before it ends the process: by one line on

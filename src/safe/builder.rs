@@ -46,11 +46,16 @@ impl Builder {
         Builder::default()
     }
 
-    /// Names the scheduler, for people.
+    /// Names the scheduler, for people: in log lines about it, and as the label `scheduler` of its metrics, also by
+    /// handles to it: so those of several schedulers are told apart on one page. These two have the first 23
+    /// bytes of it, or what fits of its characters.
     ///
     /// ```
     /// let scheduler = majjen::Builder::new().name("front").build()?;
     /// assert_eq!(scheduler.name(), Some("front"));
+    /// let labelled = "majjen_current_tasks{scheduler=\"front\"} 0";
+    /// assert!(scheduler.metrics_prometheus().contains(labelled));
+    /// assert!(scheduler.remote().metrics_prometheus()?.contains(labelled));
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn name(mut self, name: impl Into<String>) -> Builder {
@@ -245,6 +250,10 @@ impl Builder {
         let core = scheduler::Scheduler::create(self.handle_signals)?;
         let core = NonNull::new(core).ok_or(Error::OutOfMemory)?;
         let (has_wait, has_clock) = self.hooks.are_set();
+        if let Some(name) = &self.name {
+            // SAFETY: made just now.
+            unsafe { core.as_ref() }.set_name(name.as_bytes());
+        }
         let name = self.name.map(String::into_boxed_str);
         // SAFETY: made just now.
         let shared = Shared::new(unsafe { core.as_ref() }, name, self.hooks);

@@ -263,7 +263,7 @@ impl Remote {
     fn report(&self, format: Format) -> Result<String> {
         let counters = Counters::of(&self.remote.counters()?);
         let mut text = String::new();
-        let _ = inspect::write_counters(&counters, format, &mut text); // A String takes all.
+        let _ = inspect::write_counters(&counters, &self.remote.name(), format, &mut text); // A String takes all.
         Ok(text)
     }
 }

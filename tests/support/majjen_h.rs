@@ -330,6 +330,7 @@ unsafe extern "C" {
     pub safe fn mj_run(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_signal(scheduler: *mut mj_scheduler) -> c_int;
     pub safe fn mj_scheduler_current() -> *mut mj_scheduler;
+    pub safe fn mj_scheduler_set_name(scheduler: *mut mj_scheduler, name: *const c_char) -> c_int;
     pub safe fn mj_create_task(
         scheduler: *mut mj_scheduler,
         task_function: Option<mj_task_fn>,

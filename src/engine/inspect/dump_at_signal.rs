@@ -27,15 +27,16 @@ unsafe fn write_to_log(scheduler: SchedulerRef, signal: c_int) {
     let clock = &scheduler.time.clock;
     let (ratio, now) = (clock.ratio(), clock.ticks());
     let (began, ended) = scheduler.dispatch.turn_times.latest_series();
+    let title = scheduler.title(" of scheduler");
     let tasks = Counted(scheduler.tasks.alive(), "task", "tasks");
     match ratio.ns_between(began, ended) {
         ns if ns >= LONG_NS && ratio.ns_between(ended, now) < LONG_NS => {
             log::answer(format_args!(
-                "dump at signal {signal}: {tasks}; they have had the thread for the last {} ms",
+                "dump at signal {signal}{title}: {tasks}; they have had the thread for the last {} ms",
                 ns / 1_000_000
             ));
         }
-        _ => log::answer(format_args!("dump at signal {signal}: {tasks}")),
+        _ => log::answer(format_args!("dump at signal {signal}{title}: {tasks}")),
     }
     let _ = dump(scheduler, &mut Lines { bytes: [0; 1500], length: 0 }); // It takes all.
 }

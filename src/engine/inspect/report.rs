@@ -22,12 +22,54 @@ type Distributions<'d> = &'d [(Metric, Summary)];
 /// Writes all metrics of a scheduler.
 pub fn write_metrics(scheduler: &Scheduler, format: Format, out: &mut dyn Write) -> fmt::Result {
     scheduler.publish_metrics();
-    write_in(format, &scheduler.metrics, &distributions(scheduler), out)
+    let name = scheduler.name.get();
+    write_in(format, &scheduler.metrics, &distributions(scheduler), Label::of(&name), out)
 }
 
-/// Writes counters alone, which another thread has copied.
-pub fn write_counters(counters: &Metrics, format: Format, out: &mut dyn Write) -> fmt::Result {
-    write_in(format, counters, &[], out)
+/// Writes counters alone, and the name, which another thread has copied.
+pub fn write_counters(
+    counters: &Metrics,
+    name: &[u8],
+    format: Format,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    write_in(format, counters, &[], Label::of(name), out)
+}
+
+/// The label of a scheduler that has a name, which is not empty.
+#[derive(Clone, Copy)]
+struct Label<'n>(Option<&'n [u8]>);
+
+impl<'n> Label<'n> {
+    fn of(name: &'n [u8]) -> Label<'n> {
+        Label(name.split(|byte| *byte == 0).next().filter(|name| !name.is_empty()))
+    }
+
+    /// The name between quotes, as both formats have it: in UTF-8, with a backslash in front of some characters.
+    fn write_quoted(&self, in_json: bool, out: &mut dyn Write) -> fmt::Result {
+        let name = String::from_utf8_lossy(self.0.unwrap_or_default());
+        out.write_char('"')?;
+        for character in name.chars() {
+            match character {
+                '"' | '\\' => write!(out, "\\{character}")?,
+                '\n' => out.write_str("\\n")?,
+                control @ '\0'..' ' if in_json => write!(out, "\\u{:04x}", u32::from(control))?,
+                other => out.write_char(other)?,
+            }
+        }
+        out.write_char('"')
+    }
+}
+
+impl Display for Label<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        out.write_str("{scheduler=")?;
+        self.write_quoted(false, out)?;
+        out.write_char('}')
+    }
 }
 
 /// Writes the guide's block, byte for byte: programs parse it.
@@ -40,6 +82,7 @@ fn write_in(
     format: Format,
     counters: &Metrics,
     distributions: Distributions<'_>,
+    label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
     match format {
@@ -51,8 +94,8 @@ fn write_in(
             }
             Ok(())
         }
-        Format::Prometheus => write_prometheus(counters, distributions, out),
-        Format::Json => write_json(counters, distributions, out),
+        Format::Prometheus => write_prometheus(counters, distributions, label, out),
+        Format::Json => write_json(counters, distributions, label, out),
     }
 }
 
@@ -113,15 +156,16 @@ fn distributions(scheduler: &Scheduler) -> [(Metric, Summary); 2] {
 fn write_prometheus(
     counters: &Metrics,
     distributions: Distributions<'_>,
+    label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
     for (metric, value) in counters.table() {
-        write_sample(&metric, "", "", value, out)?;
+        write_sample(&metric, ("", ""), value, label, out)?;
     }
     for &(ref metric, Summary { p50, p99, max }) in distributions {
-        write_sample(metric, "_p50", ": median.", p50, out)?;
-        write_sample(metric, "_p99", ": 99th percentile.", p99, out)?;
-        write_sample(metric, "_max", ": longest.", max, out)?;
+        write_sample(metric, ("_p50", ": median."), p50, label, out)?;
+        write_sample(metric, ("_p99", ": 99th percentile."), p99, label, out)?;
+        write_sample(metric, ("_max", ": longest."), max, label, out)?;
     }
     Ok(())
 }
@@ -130,9 +174,9 @@ fn write_prometheus(
 #[inline(never)]
 fn write_sample(
     &Metric { name, kind, help }: &Metric,
-    quantile: &str,
-    of_what: &str,
+    (quantile, of_what): (&str, &str),
     value: u64,
+    label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
     let (stem, unit) = match name.strip_suffix("_ns") {
@@ -145,7 +189,7 @@ fn write_sample(
         Kind::Gauge => ("gauge", ""),
     };
     let name = format_args!("majjen_{stem}{quantile}{unit}{total}");
-    write!(out, "# HELP {name} {help}{of_what}\n# TYPE {name} {kind}\n{name} ")?;
+    write!(out, "# HELP {name} {help}{of_what}\n# TYPE {name} {kind}\n{name}{label} ")?;
     if unit.is_empty() { writeln!(out, "{value}") } else { writeln!(out, "{}", Seconds(value)) }
 }
 
@@ -161,9 +205,15 @@ impl Display for Seconds {
 fn write_json(
     counters: &Metrics,
     distributions: Distributions<'_>,
+    label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
     let mut separator = '{';
+    if label.0.is_some() {
+        out.write_str("{\"scheduler\":")?;
+        label.write_quoted(true, out)?;
+        separator = ',';
+    }
     for (Metric { name, .. }, value) in counters.table() {
         write!(out, "{separator}\"{name}\":{value}")?;
         separator = ',';

@@ -92,8 +92,9 @@ impl Scheduler {
             let mut circle = Text::new();
             self.write_circles(Circles::AtItsEnd, 1, (": ", ""), &mut circle);
             log::long_error(format_args!(
-                "deadlock: {}, and no timer, descriptor or wait function can wake {}{}; the run ends \
+                "deadlock{}: {}, and no timer, descriptor or wait function can wake {}{}; the run ends \
                  (a task dump shows what each task waits for)",
+                self.title(" of scheduler"),
                 Counted(left, "task is parked", "tasks are parked"),
                 if left == 1 { "it" } else { "any of them" },
                 circle.get()

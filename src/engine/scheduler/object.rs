@@ -51,6 +51,9 @@ pub struct Scheduler {
     /// The public counters.
     pub metrics: Metrics,
 
+    /// Its name, NUL-terminated; empty for none. The handle has a copy for other threads.
+    pub name: Cell<Name>,
+
     /// The switch between tasks.
     pub dispatch: Dispatch,
     /// The clock, timers' serial numbers, and lateness.
@@ -133,6 +136,7 @@ impl Scheduler {
             wait_function: Cell::new(None),
             wait_data: Cell::new(null_mut()),
             metrics: Metrics::default(),
+            name: Cell::new(Name::default()),
             dispatch: Dispatch::new(&time.clock),
             time,
             tasks: Tasks::new(),

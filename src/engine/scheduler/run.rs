@@ -121,7 +121,8 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls, at_signal: Option<AtSignal>)
     scheduler.daemons.begin_run();
     scheduler.io.has_told_of_others.set(false);
     log::info(format_args!(
-        "Scheduler starting with {} runnable tasks, {} sleeping",
+        "Scheduler{} starting with {} runnable tasks, {} sleeping",
+        scheduler.title(""),
         scheduler.run_queue.count.get(),
         scheduler.timers.count.get()
     ));
@@ -143,10 +144,12 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls, at_signal: Option<AtSignal>)
     }
     let signal = options.signal.get();
     log::report_left_out();
+    let title = scheduler.title("");
     match scheduler.tasks.alive() {
-        0 => log::info(format_args!("Scheduler stopped: all tasks completed")),
+        0 => log::info(format_args!("Scheduler{title} stopped: all tasks completed")),
         left => {
-            log::info(format_args!("Scheduler stopped: {} left", Counted(left, "task", "tasks")));
+            let left = Counted(left, "task", "tasks");
+            log::info(format_args!("Scheduler{title} stopped: {left} left"));
         }
     }
     // Asked again: a log callback may have made a task.
@@ -173,8 +176,9 @@ impl Scheduler {
         let started = self.tasks.iter().filter(|task| task.stack.get() != Stack::NONE).count();
         if started > 0 {
             log::warn(format_args!(
-                "Scheduler has moved to another thread with {started} tasks that have started: \
-                 what they do may still use errno and thread-local variables of the old one"
+                "Scheduler{} has moved to another thread with {started} tasks that have started: \
+                 what they do may still use errno and thread-local variables of the old one",
+                self.title("")
             ));
         }
     }

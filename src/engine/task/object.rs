@@ -55,6 +55,17 @@ pub enum State {
 /// A task's name, truncated, NUL-terminated.
 pub type Name = [u8; 24];
 
+/// As a name, truncated at a UTF-8 character boundary.
+pub fn to_name(text: &[u8]) -> Name {
+    let mut name = Name::default();
+    let mut length = text.len().min(name.len() - 1);
+    while length < text.len() && length > 0 && text[length] & 0xC0 == 0x80 {
+        length -= 1; // The next byte continues a character.
+    }
+    name[..length].copy_from_slice(&text[..length]);
+    name
+}
+
 /// One task. C reads the first six fields, in this order.
 #[repr(C, align(64))] // So that what every turn touches is in as few cache lines as can be.
 pub struct Task {
@@ -271,13 +282,7 @@ impl Task {
 
     /// Sets the name, truncated at a UTF-8 character boundary.
     pub fn set_name(&self, name: &[u8]) {
-        let mut stored = Name::default();
-        let mut length = name.len().min(stored.len() - 1);
-        while length < name.len() && length > 0 && name[length] & 0xC0 == 0x80 {
-            length -= 1; // The next byte continues a character.
-        }
-        stored[..length].copy_from_slice(&name[..length]);
-        self.name.set(stored);
+        self.name.set(to_name(name));
     }
 
     /// The stack's size; before the first turn the size asked for, 0 for the scheduler's.

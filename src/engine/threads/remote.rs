@@ -20,7 +20,7 @@ use std::sync::atomic::{
 use super::identity::this_process;
 use super::inbox::{Batch, Message};
 use super::parties::Rank;
-use super::remote_block::{Block, COUNTERS};
+use super::remote_block::{Block, COUNTERS, ShortName};
 use super::spare_blocks::BLOCK_BYTES;
 use crate::engine::context::{sanitizer, switch};
 use crate::engine::sys::{self, Error, Mark, Result};
@@ -196,6 +196,11 @@ impl Remote {
         Ok(std::array::from_fn(|which| self.block().counters[which].load(Relaxed)))
     }
 
+    /// The scheduler's name.
+    pub fn name(&self) -> ShortName {
+        *self.block().name.lock()
+    }
+
     /// Whether a stop was requested.
     #[inline(always)]
     pub fn is_stopped(&self) -> bool {
@@ -296,6 +301,11 @@ impl Remote {
     pub fn share_counters(&self, counters: impl IntoIterator<Item = u64>) {
         let places = self.block().counters.iter();
         places.zip(counters).for_each(|(place, count)| place.store(count, Relaxed));
+    }
+
+    /// Lets other threads read the name.
+    pub fn share_name(&self, name: ShortName) {
+        *self.block().name.lock() = name;
     }
 
     /// Whether the descriptors are this process's own, and not shared with the parent.

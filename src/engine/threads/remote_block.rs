@@ -7,6 +7,7 @@
 //! | `owner`, `quota`, `mailbox`, `spare` | see there |
 //! | `posters` | up: the owner, for each `Poster` that it hands out; down: who has it, as its last use of the block, or the owner for it |
 //! | `counters` | the owner; anybody reads them, each for itself |
+//! | `name` | the owner; anybody reads it, under its lock |
 //! | `wake_up_fd`, `opened_by`, then `process` | in a child of fork(): the owner, or who has the scheduler between runs, before the first use of the descriptor |
 
 use std::ffi::{c_int, c_void};
@@ -16,6 +17,7 @@ use std::sync::atomic::{
 };
 
 use super::identity::this_process;
+use super::lock::Lock;
 use super::mailbox::Mailbox;
 use super::owner::Owner;
 use super::parties::Rank;
@@ -46,7 +48,12 @@ pub struct Block {
     pub spare: SpareBlocks,
     /// The scheduler's counters, as they were in the latest iteration of its loop.
     pub counters: [AtomicU64; COUNTERS],
+    /// The scheduler's name.
+    pub name: Lock<ShortName>,
 }
+
+/// NUL-terminated.
+pub type ShortName = [u8; 24];
 
 /// How many counters a scheduler has at most.
 pub const COUNTERS: usize = 20;
@@ -69,6 +76,7 @@ impl Block {
             quota: Quota::new(MOST_POSTS),
             spare: SpareBlocks::new(),
             counters: [const { AtomicU64::new(0) }; COUNTERS],
+            name: Lock::new([0; 24]),
         }
     }
 
