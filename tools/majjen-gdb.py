@@ -9,7 +9,7 @@
 It calls nothing in the program and writes nothing to it, so it is safe at any stop and works in a
 core file. What it knows of the library's data is in a table there, `majjen_debug_table`, which
 src/engine/inspect/debugger.rs describes; so the library must have its symbol table (`strip
---strip-debug` keeps it, `strip` does not).
+--strip-debug` keeps it, `strip` does not). `majjen` needs none.
 """
 
 import re
@@ -18,12 +18,18 @@ import struct
 import gdb
 import gdb.unwinder
 
-VERSION = 3
+VERSION = 4
 FIELDS = (
-    "scheduler_current_task scheduler_chunks_first scheduler_chunks_count"
-    " chunk_bytes chunk_memory chunk_slots"
-    " task_bytes task_state task_wake_time_ns task_heap_index task_context task_queued task_alive"
-    " task_turns task_wait task_id task_name name_bytes node_fd"
+    "living_head living_next living_word living_thread living_has_own_clock scheduler_bytes"
+    " scheduler_living scheduler_current_task scheduler_chunks_first scheduler_chunks_count"
+    " scheduler_metrics metrics_bytes scheduler_turn_began scheduler_turn_times scheduler_lateness"
+    " histogram_buckets histogram_parts chunk_bytes chunk_memory chunk_slots task_bytes task_body"
+    " task_group task_state task_wake_time_ns task_heap_index task_context task_queued task_alive"
+    " task_canceled task_daemon task_turns task_wait task_interest task_stack_top task_locks"
+    " task_id id_number_bits task_name name_bytes context_caller context_fp context_pc node_bytes"
+    " node_fd node_events mutex_owner condition_mutex semaphore_available wait_group_left"
+    " group_taken select_cases case_bytes case_operation case_channel case_fd case_events"
+    " case_task case_deadline_ns case_remote channel_capacity channel_length"
 ).split()
 
 SLEEPING = 1

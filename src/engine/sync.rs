@@ -47,6 +47,6 @@ pub use home::Home;
 pub use mutex::Mutex;
 pub use object::Object;
 pub use remote_channel::{Handle, RemoteChannel};
-pub use select::{select, try_select};
+pub use select::{SelectWait, select, try_select};
 pub use semaphore::Semaphore;
 pub use wait_group::WaitGroup;

@@ -32,7 +32,7 @@ compile_error!("Majjen runs on x86-64 and aarch64");
 
 pub(crate) use arch::log_trampoline;
 pub use arch::{
-    FloatModes, call_barrier, prefetch, read_word, stack_pointer, switch, thread, ticks,
+    FloatModes, Frame, call_barrier, prefetch, read_word, stack_pointer, switch, thread, ticks,
     ticks_are_invariant,
 };
 

@@ -1,6 +1,7 @@
 //! Histograms.
 
 use std::cell::Cell;
+use std::mem::offset_of;
 
 use super::counters::add;
 
@@ -29,6 +30,11 @@ pub struct Summary {
 }
 
 impl Histogram {
+    /// For debuggers: where the counts are, how many there are, and for a power of two.
+    pub const COUNTS_OFFSET: usize = offset_of!(Histogram, counts);
+    pub const COUNTS: usize = BUCKETS;
+    pub const PARTS: usize = PARTS;
+
     pub const fn new() -> Histogram {
         Histogram {
             counts: [const { Cell::new(0) }; BUCKETS],

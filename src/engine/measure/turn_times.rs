@@ -1,6 +1,7 @@
 //! The durations of turns, in ticks.
 
 use std::cell::Cell;
+use std::mem::offset_of;
 use std::sync::atomic::AtomicU64;
 
 use super::counters::{Metrics, add};
@@ -35,6 +36,10 @@ pub struct TurnTimes {
 const NONE_LEFT: u64 = u64::MAX;
 
 impl TurnTimes {
+    /// For debuggers.
+    pub const BEGAN_OFFSET: usize = offset_of!(TurnTimes, began);
+    pub const HISTOGRAM_OFFSET: usize = offset_of!(TurnTimes, histogram) + Histogram::COUNTS_OFFSET;
+
     pub const fn new() -> TurnTimes {
         TurnTimes {
             left: Cell::new(0),

@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::ptr::{drop_in_place, from_ref, null, null_mut};
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::context::switch;
 use crate::engine::log;
@@ -28,6 +29,7 @@ use super::dispatch::Dispatch;
 use super::hook_library::HookLibrary;
 use super::interests::{AtCall, AtSignal, Signals};
 use super::io::{Builtin, Io, WaitFunction};
+use super::living::Living;
 use super::post_queue::Posts;
 use super::random::Random;
 use super::spare::Spare;
@@ -87,6 +89,8 @@ pub struct Scheduler {
     /// The signals that its tasks wait for.
     pub(super) signals: Signals,
     pub(super) options: Options,
+    /// What the list of all schedulers has of it.
+    pub living: Living,
 }
 
 /// What a run installs.
@@ -161,6 +165,7 @@ impl Scheduler {
                 at_call: Cell::new(None),
                 in_run: Cell::new(false),
             },
+            living: Living::new(),
         };
         // SAFETY: the layout is not empty.
         let memory = unsafe { alloc(Layout::new::<Scheduler>()) }.cast::<Scheduler>();
@@ -172,6 +177,7 @@ impl Scheduler {
         // SAFETY: written just now.
         let scheduler = unsafe { &*memory };
         scheduler.remote.open(memory.cast());
+        scheduler.living.enter();
         scheduler.log_fallbacks();
         if handle_signals {
             log::info(format_args!("Scheduler created with epoll integration"));
@@ -203,6 +209,7 @@ impl Scheduler {
             unsafe { sys::free(task.user_state.get()) };
             scheduler.dispatch.forget_stack(task);
         }
+        scheduler.living.leave();
         // SAFETY: from `create`, and no task is left that could refer to it.
         unsafe {
             drop_in_place(address);
@@ -324,6 +331,7 @@ impl Scheduler {
             return Err(Error::Busy);
         }
         self.time.clock.set_custom(function, data);
+        self.living.has_own_clock.store(function.is_some(), Relaxed);
         Ok(())
     }
 

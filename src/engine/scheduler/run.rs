@@ -68,6 +68,7 @@ impl Entered<'_> {
             yield_at: scheduler.dispatch.yield_at(),
         };
         let before = here.install();
+        scheduler.living.is_run_here();
         Entered { scheduler, before, _uncancelable }
     }
 }
@@ -75,6 +76,7 @@ impl Entered<'_> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.before.install();
+        self.scheduler.living.is_run_by_none();
         self.scheduler.remote.leave();
     }
 }
@@ -455,6 +457,7 @@ impl Scheduler {
         self.forget_signals_of_parent()?;
         self.remote.adopt();
         self.watch_in_child();
+        self.living.is_run_in_child();
         for task in self.tasks.iter().filter(|task| task.wait.get().is_lost_in_child()) {
             self.end_wait(task, Outcome::OwnerDied);
         }

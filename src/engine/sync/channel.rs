@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
 use std::ptr::{copy, null_mut};
 
 use super::case::{Case, Operation};
@@ -18,6 +19,7 @@ use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::WaitQueue;
 
 /// A channel.
+#[repr(C)]
 pub struct Channel {
     home: Home,
     element_bytes: usize,
@@ -44,6 +46,10 @@ impl Object for Channel {
 }
 
 impl Channel {
+    /// For debuggers.
+    pub const CAPACITY_OFFSET: usize = offset_of!(Channel, capacity);
+    pub const LENGTH_OFFSET: usize = offset_of!(Channel, length);
+
     /// A buffered channel of `capacity` elements; with 0 an unbuffered one, where a sender waits
     /// for a receiver.
     pub fn new(home: Home, element_bytes: usize, capacity: usize) -> Result<Channel> {

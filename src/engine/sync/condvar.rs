@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::mem::offset_of;
 use std::ptr::{eq, null};
 
 use super::home::Home;
@@ -67,6 +68,7 @@ unsafe fn unlink_pending(_: SchedulerRef, mutex: usize, _: &Task) {
 }
 
 /// A condition variable.
+#[repr(C)]
 pub struct Condvar {
     home: Home,
     waiters: WaitQueue<Task>,
@@ -85,6 +87,9 @@ impl Object for Condvar {
 }
 
 impl Condvar {
+    /// For debuggers.
+    pub const MUTEX_OFFSET: usize = offset_of!(Condvar, mutex);
+
     pub const fn new(home: Home) -> Condvar {
         Condvar { home, waiters: WaitQueue::new(), mutex: Cell::new(null()) }
     }

@@ -14,6 +14,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::mem::offset_of;
 use std::ptr::{eq, from_ref, null};
 
 use super::home::Home;
@@ -71,6 +72,7 @@ unsafe fn unlink_waiting(_: SchedulerRef, group: usize, task: &Task) {
 }
 
 /// A group.
+#[repr(C)]
 pub struct Group {
     home: Home,
     /// How many places there are, and how many are taken: by members, and by tasks that are about
@@ -123,6 +125,9 @@ const GIVEN: u32 = 1;
 // ---- members
 
 impl Group {
+    /// For debuggers.
+    pub const TAKEN_OFFSET: usize = offset_of!(Group, taken);
+
     /// A group of at most `limit` members at a time; 0 for any number.
     pub const fn new(home: Home, limit: usize) -> Group {
         Group {

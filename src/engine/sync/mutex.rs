@@ -5,6 +5,7 @@
 //! [`Error::OwnerDied`].
 
 use std::cell::Cell;
+use std::mem::offset_of;
 use std::ptr::{from_ref, null};
 
 use super::home::Home;
@@ -43,6 +44,7 @@ unsafe fn unlink(_: SchedulerRef, mutex: usize, task: &Task) {
 }
 
 /// A mutex.
+#[repr(C)]
 pub struct Mutex {
     home: Home,
     /// The id of the owner, 0 while it is unlocked.
@@ -67,6 +69,9 @@ impl Object for Mutex {
 }
 
 impl Mutex {
+    /// For debuggers.
+    pub const OWNER_OFFSET: usize = offset_of!(Mutex, owner);
+
     pub const fn new(home: Home) -> Mutex {
         Mutex {
             home,

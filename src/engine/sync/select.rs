@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt::{self, Write};
+use std::mem::offset_of;
 use std::ptr::{eq, from_ref, null};
 
 use super::case::{Case, Operation, Source};
@@ -24,12 +25,16 @@ use crate::engine::threads::End;
 use crate::engine::time::Deadline;
 
 /// A waiting select: the task and its cases.
+#[repr(C)]
 pub struct SelectWait {
     task: *const Task,
     cases: *const [Case],
 }
 
 impl SelectWait {
+    /// For debuggers.
+    pub const CASES_OFFSET: usize = offset_of!(SelectWait, cases);
+
     pub fn task(&self) -> *const Task {
         self.task
     }

@@ -2,6 +2,7 @@
 //! small requests would starve otherwise. A request gets all its permits at once.
 
 use std::cell::Cell;
+use std::mem::offset_of;
 
 use super::home::Home;
 use super::object::Object;
@@ -33,6 +34,7 @@ unsafe fn leave(scheduler: SchedulerRef, semaphore: usize, task: &Task) -> Left 
 }
 
 /// A semaphore.
+#[repr(C)]
 pub struct Semaphore {
     home: Home,
     available: Cell<u32>,
@@ -52,6 +54,9 @@ impl Object for Semaphore {
 }
 
 impl Semaphore {
+    /// For debuggers.
+    pub const AVAILABLE_OFFSET: usize = offset_of!(Semaphore, available);
+
     pub const fn new(home: Home, permits: u32) -> Semaphore {
         Semaphore { home, available: Cell::new(permits), waiters: WaitQueue::new() }
     }

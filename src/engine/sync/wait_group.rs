@@ -1,6 +1,7 @@
 //! The wait group: a counter, and tasks that wait until it is 0.
 
 use std::cell::Cell;
+use std::mem::offset_of;
 
 use super::home::Home;
 use super::object::Object;
@@ -19,6 +20,7 @@ unsafe fn unlink(_: SchedulerRef, group: usize, task: &Task) {
 }
 
 /// A wait group.
+#[repr(C)]
 pub struct WaitGroup {
     home: Home,
     /// The counter.
@@ -38,6 +40,9 @@ impl Object for WaitGroup {
 }
 
 impl WaitGroup {
+    /// For debuggers.
+    pub const LEFT_OFFSET: usize = offset_of!(WaitGroup, left);
+
     pub const fn new(home: Home) -> WaitGroup {
         WaitGroup { home, left: Cell::new(0), waiters: WaitQueue::new() }
     }

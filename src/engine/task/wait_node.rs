@@ -68,6 +68,8 @@ impl Default for WaitNode {
 impl WaitNode {
     /// Where a debugger finds the descriptor.
     pub const FD_OFFSET: usize = offset_of!(WaitNode, fd);
+    /// And the events.
+    pub const EVENTS_OFFSET: usize = offset_of!(WaitNode, events);
 
     /// Appends it to an object's queue, for a task that waits for `events` of the object.
     pub fn begin(&self, task: &Task, queue: &WaitQueue<WaitNode>, events: u32) {

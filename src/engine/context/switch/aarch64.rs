@@ -2,6 +2,7 @@
 
 use std::arch::{asm, naked_asm};
 use std::ffi::{c_char, c_int, c_void};
+use std::mem::offset_of;
 use std::ptr::null_mut;
 
 use super::{Entry, THREAD, Thread};
@@ -35,6 +36,11 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// For debuggers: where the caller's frame, its frame pointer and where it goes on are.
+    pub const CALLER_OFFSET: usize = size_of::<Frame>();
+    pub const FP_OFFSET: usize = offset_of!(Frame, x29);
+    pub const PC_OFFSET: usize = offset_of!(Frame, x30);
+
     /// A context that begins at `task_entry`.
     pub fn first(entry: Entry, argument: *const c_void, modes: FloatModes) -> Frame {
         Frame {

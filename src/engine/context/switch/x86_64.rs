@@ -4,6 +4,7 @@
 use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _mm_prefetch, _rdtsc};
 use std::arch::{asm, naked_asm};
 use std::ffi::{c_char, c_int, c_void};
+use std::mem::offset_of;
 use std::ptr::null_mut;
 
 use super::{Entry, THREAD, Thread};
@@ -37,6 +38,11 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// For debuggers: where the caller's frame, its frame pointer and where it goes on are.
+    pub const CALLER_OFFSET: usize = offset_of!(Frame, end);
+    pub const FP_OFFSET: usize = offset_of!(Frame, rbp);
+    pub const PC_OFFSET: usize = offset_of!(Frame, return_address);
+
     /// A context that begins at `task_entry`.
     pub fn first(entry: Entry, argument: *const c_void, modes: FloatModes) -> Frame {
         Frame {
