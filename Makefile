@@ -16,6 +16,7 @@ all: build
 
 include packaging/install.mk
 include hook/hook.mk
+include cli/cli.mk
 
 # The libraries for C, in one go. The SONAME is given here, and not by build.rs, from where cargo would
 # hand it on to the shared libraries of crates that depend on this one. Its number, that of the ABI, is
@@ -92,7 +93,7 @@ client_programs = --locked --manifest-path hook/rust/clients/Cargo.toml --featur
 
 test: build
 	@$(call summarised,cargo test --release --no-fail-fast && cargo test --lib && \
-		cargo test $(log_tests) && cargo test $(hook_tests))
+		cargo test $(log_tests) && cargo test $(hook_tests) && $(cli_cargo) test $(cli_package))
 
 # LINK chooses another way to run it: static, standalone, or valgrind. For TEST=hook/..., of libmajjen-hook,
 # it is one of the ways in tests/suite/hook.rs.
@@ -125,6 +126,7 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	$(call summarised,cargo test --release --test fuzz -- mutants:: --nocapture,-mutants-fuzz)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- sanitizers:: --test-threads=1,-sanitizers)
+	@export MAJJEN_TORTURE=1; $(call summarised,$(cli_cargo) test --release $(cli_package),-cli)
 	@$(MAKE) --no-print-directory fuzz
 	$(CC) -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/fallbacks.so" c-tests/faults/fallbacks.c -ldl
 	@$(on_fallbacks); $(call summarised,cargo test --release --test suite -- \
@@ -211,11 +213,13 @@ lint: need-rust need-c-compiler need-lint-tools
 	cargo fmt --check --manifest-path tests/log/Cargo.toml
 	cargo fmt --check --manifest-path hook/rust/Cargo.toml
 	cargo fmt --check --manifest-path hook/rust/clients/Cargo.toml
+	cargo fmt --check --manifest-path cli/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --all-features -- -D warnings
 	cargo clippy --all-targets $(log_tests) -- -D warnings
 	cargo clippy --all-targets $(hook_tests) -- -D warnings
 	cargo clippy --all-targets $(client_programs) -- -D warnings
+	$(cli_cargo) clippy --all-targets $(cli_package) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 header: need-rust need-c-compiler

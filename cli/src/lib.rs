@@ -1,0 +1,27 @@
+//! What the program `majjen` is made of: see docs/debugging.md for what it does.
+
+pub mod arguments;
+mod calls;
+pub mod core_file;
+pub mod descriptors;
+pub mod elf;
+pub mod graph;
+mod histogram;
+pub mod json;
+pub mod look;
+pub mod memory;
+pub mod problem;
+pub mod process;
+pub mod ps;
+pub mod sample;
+mod slots;
+pub mod snapshot;
+pub mod stacks;
+pub mod style;
+pub mod symbols;
+pub mod table;
+pub mod target;
+pub mod top;
+pub mod unwind;
+pub mod wait;
+pub mod words;

@@ -1,0 +1,147 @@
+//! The reader with memory that was made to harm it: torn, overwritten, cut off, or in circles.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use majjen_cli::descriptors::NoDescriptors;
+use majjen_cli::elf;
+use majjen_cli::graph::Graph;
+use majjen_cli::look::Look;
+use majjen_cli::memory::{Map, Memory};
+use majjen_cli::process::Process;
+use majjen_cli::snapshot::{Index, Reader, Snapshot};
+use majjen_cli::style::Style;
+use majjen_cli::table::Table;
+
+use crate::support::{Hanging, Link, build};
+
+/// Remembers what was read of a process.
+struct Recording<'p> {
+    process: &'p Process,
+    pages: RefCell<BTreeMap<u64, Vec<u8>>>,
+}
+
+const PAGE: u64 = 4096;
+
+impl Memory for Recording<'_> {
+    fn read(&self, address: u64, into: &mut [u8]) -> bool {
+        let pages = address / PAGE..=(address.saturating_add(into.len() as u64)) / PAGE;
+        for page in pages {
+            let mut bytes = vec![0; PAGE as usize];
+            if self.process.read(page * PAGE, &mut bytes) {
+                self.pages.borrow_mut().insert(page, bytes);
+            }
+        }
+        self.process.read(address, into)
+    }
+
+    fn maps(&self) -> &[Map] {
+        self.process.maps()
+    }
+}
+
+/// The same again, with faults.
+struct Replay<'r> {
+    pages: &'r BTreeMap<u64, Vec<u8>>,
+    maps: &'r [Map],
+    faults: RefCell<Faults>,
+}
+
+/// A sequence of numbers (xorshift), and how often something goes wrong.
+struct Faults {
+    state: u64,
+    one_of: u64,
+}
+
+impl Faults {
+    fn next(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+}
+
+impl Memory for Replay<'_> {
+    fn read(&self, address: u64, into: &mut [u8]) -> bool {
+        for (at, byte) in into.iter_mut().enumerate() {
+            let Some(place) = address.checked_add(at as u64) else { return false };
+            match self.pages.get(&(place / PAGE)) {
+                Some(page) => *byte = page[(place % PAGE) as usize],
+                None => return false,
+            }
+        }
+        let mut faults = self.faults.borrow_mut();
+        if into.is_empty() || !faults.next().is_multiple_of(faults.one_of) {
+            return true;
+        }
+        let at = faults.next() as usize % into.len();
+        match faults.next() % 6 {
+            0 => return false,
+            1 => into[at] ^= 1 << (faults.next() % 8),
+            2 => into[at..].fill(0),
+            3 => into[at..].fill(0xff),
+            4 => {
+                // Another place of the same memory: a pointer where it does not belong.
+                let pages: Vec<&u64> = self.pages.keys().collect();
+                let page = pages[faults.next() as usize % pages.len()];
+                let pointer = page * PAGE + faults.next() % PAGE;
+                let at = at / 8 * 8;
+                let end = (at + 8).min(into.len());
+                into[at..end].copy_from_slice(&pointer.to_le_bytes()[..end - at]);
+            }
+            _ => {
+                for byte in &mut into[at..] {
+                    *byte = faults.next() as u8;
+                }
+            }
+        }
+        true
+    }
+
+    fn maps(&self) -> &[Map] {
+        self.maps
+    }
+}
+
+/// Reads, and makes words of what was read.
+fn look(memory: &dyn Memory) -> usize {
+    let modules = elf::modules(memory);
+    let Ok(tables) = Table::find(memory, &modules, "the test") else { return 0 };
+    let snapshot = Reader::new(memory, &tables).read();
+    let tasks = snapshot.schedulers.iter().map(|scheduler| scheduler.tasks.len()).sum();
+    describe(snapshot);
+    tasks
+}
+
+fn describe(snapshot: Snapshot) {
+    let look = Look::of(snapshot, 1_000_000, Box::new(NoDescriptors));
+    let index = Index::new(&look.snapshot);
+    let words = look.words(&index);
+    for scheduler in &look.snapshot.schedulers {
+        for task in &scheduler.tasks {
+            look.doing(&words, scheduler, task);
+            look.age_ns(scheduler, task);
+        }
+    }
+    let style = Style { width: Some(80), colors: false };
+    Graph::new(&look, &words).write(&mut std::io::sink(), style).unwrap();
+}
+
+#[test]
+fn no_memory_does_harm() {
+    let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
+    let process = Process::open(process.pid().parse().unwrap()).unwrap();
+    let recording = Recording { process: &process, pages: RefCell::default() };
+    assert_eq!(look(&recording), 16);
+    let pages = recording.pages.into_inner();
+    let rounds = if std::env::var_os("MAJJEN_TORTURE").is_some() { 50_000 } else { 1500 };
+    let mut found = 0;
+    for round in 0..rounds {
+        let faults = Faults { state: 0x9e37_79b9_7f4a_7c15 ^ (round + 1), one_of: 2 + round % 200 };
+        let replay = Replay { pages: &pages, maps: process.maps(), faults: RefCell::new(faults) };
+        found += look(&replay);
+    }
+    // Many of the faults are in places that do not matter.
+    assert!(found > rounds as usize, "{found} tasks in {rounds} rounds");
+}

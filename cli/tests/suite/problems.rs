@@ -1,0 +1,95 @@
+//! What `majjen` says when it cannot do what is asked.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Hanging, Link, build, majjen, run};
+
+#[test]
+fn what_is_no_process_is_said_to_be_none() {
+    // More than the kernel gives.
+    let text = majjen(&["ps", "999999999"]).failed();
+    assert!(text.starts_with("majjen: there is no process 999999999"), "{text}");
+    for (whom, expected) in [
+        ("0", "0 is not the number of a process"),
+        ("-1", ""), // An option.
+        ("99999999999", "it is too large"),
+        ("/does/not/exist", "cannot be opened: No such file"),
+        ("Cargo.toml", "is not a core file, nor the number of a process"),
+        ("/proc/self/exe", "is not a core file"),
+        (".", "is not a core file"),
+    ] {
+        let output = majjen(&["ps", whom]);
+        assert!(output.code != 0 && output.stderr.contains(expected), "{output:#?}");
+    }
+}
+
+#[test]
+fn a_process_without_majjen_is_said_to_be_one() {
+    let mut sleep = Command::new("sleep").arg("1000").spawn().unwrap();
+    let text = majjen(&["ps", &sleep.id().to_string()]).failed();
+    sleep.kill().unwrap();
+    assert!(text.contains("(sleep) does not use Majjen"), "{text}");
+    // It has ended, and is not waited for yet.
+    let text = loop {
+        let text = majjen(&["ps", &sleep.id().to_string()]).failed();
+        if !text.contains("does not use Majjen") {
+            break text;
+        }
+    };
+    assert!(text.contains("has ended: it only waits for its parent"), "{text}");
+    sleep.wait().unwrap();
+}
+
+#[test]
+fn a_newer_library_is_said_to_be_one() {
+    let program = build("hang", Link::StaticStripped);
+    let mut bytes = fs::read(&program).unwrap();
+    let magic = b"majjen\0\0\x04\0\0\0";
+    let at = bytes.windows(magic.len()).position(|window| window == magic).unwrap();
+    bytes[at + 8] = 5;
+    let newer = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newer");
+    fs::write(&newer, &bytes).unwrap();
+    fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).unwrap();
+    let process = Hanging::start(&newer, &["deadlock"]);
+    let text = majjen(&["ps", &process.pid()]).failed();
+    assert!(
+        text.contains("its table has version 5") && text.contains("install the majjen of"),
+        "{text}"
+    );
+
+    // And with numbers that cannot be right.
+    bytes[at + 8] = 4;
+    bytes[at + 16 + 4 * 5..][..4].fill(0xff); // scheduler_bytes
+    fs::write(&newer, &bytes).unwrap_or_default(); // It may still be in use.
+    drop(process);
+    fs::write(&newer, &bytes).unwrap();
+    let process = Hanging::start(&newer, &["deadlock"]);
+    let text = majjen(&["ps", &process.pid()]).failed();
+    assert!(text.contains("cannot be right"), "{text}");
+}
+
+#[test]
+fn a_missing_permission_is_said_to_be_missing() {
+    // SAFETY: no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let process = Hanging::start(&build("hang", Link::Shared), &["deadlock"]);
+    // Where another user may read it.
+    let copy = std::env::temp_dir().join(format!("majjen-of-a-test-{}", std::process::id()));
+    fs::copy(env!("CARGO_BIN_EXE_majjen"), &copy).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy);
+    let output = run(command.args(["ps", &process.pid()]));
+    fs::remove_file(&copy).unwrap();
+    let text = output.failed();
+    assert!(
+        text.contains(&format!("no permission to look into process {}", process.pid())),
+        "{text}"
+    );
+    assert!(text.contains("it is of user 0, and this is user 65534: run majjen as root"), "{text}");
+}

@@ -1,0 +1,201 @@
+//! `majjen ps`.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Hanging, Link, build, libraries, line_of, majjen, run};
+
+fn ps(process: &Hanging) -> String {
+    majjen(&["ps", &process.pid()]).succeeded()
+}
+
+/// Checks that a task is in a state, and what it does.
+#[track_caller]
+fn check(text: &str, name: &str, state: &str, does: &str) {
+    let line = line_of(text, name);
+    assert_eq!(line.split_whitespace().nth(2), Some(state), "{line}");
+    assert!(line.contains(does), "{does:?} is not in\n{line}");
+}
+
+fn tells_what_tasks_wait_for(link: Link) {
+    let process = Hanging::start(&build("hang", link), &["waits"]);
+    let text = ps(&process);
+    let port = process.lines.iter().find_map(|line| line.strip_prefix("port ")).unwrap();
+    check(&text, "a", "waiting", "held by task 1 'b'");
+    check(&text, "b", "waiting", "held by task 2 'c'");
+    check(&text, "c", "waiting", "the end of task 0 'a'");
+    // A name with escape sequences and quotation marks.
+    assert!(text.contains(r#"late \u{1b}[31m\""#) && text.contains("at most 16m "));
+    check(&text, "semaphore", "waiting", "semaphore: wants 3 of 2 (0x");
+    assert!(text.contains(": 7 not done") && text.contains(": 1 member left"));
+    check(&text, "accept", "waiting", &format!("accept at 127.0.0.1:{port} (fd "));
+    check(&text, "socket", "waiting", &format!("read from 127.0.0.1:{port} (fd "));
+    check(&text, "local", "waiting", "read from local socket (fd ");
+    check(&text, "poll", "waiting", "read from pipe (fd ");
+    check(&text, "poll", "waiting", " or read from local socket (fd ");
+    check(&text, "select", "waiting", "receive from channel 0x");
+    check(&text, "select", "waiting", " or the end of task 0 'a'");
+    check(&text, "job", "waiting", "a job of the pool");
+    check(&text, "sleeps", "sleeping", "sleeps 16m ");
+    assert!(!text.contains("left out"), "{text}");
+    // Nothing that a terminal would obey, and no line that is longer for a pipe.
+    assert!(!text.contains('\x1b') && !text.contains('…'));
+    // It goes on as before.
+    let mut process = process;
+    assert!(!process.has_ended());
+}
+
+#[test]
+fn tells_what_tasks_wait_for_in_a_program_with_the_shared_library() {
+    tells_what_tasks_wait_for(Link::Shared);
+}
+
+#[test]
+fn tells_what_tasks_wait_for_in_a_stripped_program() {
+    tells_what_tasks_wait_for(Link::StaticStripped);
+}
+
+#[test]
+fn tells_what_tasks_wait_for_in_a_program_without_shared_libraries() {
+    tells_what_tasks_wait_for(Link::Standalone);
+}
+
+#[test]
+fn tells_who_keeps_the_thread() {
+    let process = Hanging::start(&build("hang", Link::Shared), &["loop"]);
+    let text = ps(&process);
+    check(&text, "loops", "running", "computes");
+    check(&text, "loops", "running", "100%");
+    assert!(text.contains("no task ran in 0% of the time"), "{text}");
+
+    let process = Hanging::start(&build("hang", Link::Shared), &["read"]);
+    let text = ps(&process);
+    check(&text, "reads", "running", "blocks its thread in read() of pipe (fd ");
+}
+
+#[test]
+fn tells_of_tasks_after_a_run() {
+    // It has ended by deadlock.
+    let process = Hanging::start(&build("hang", Link::Shared), &["message"]);
+    let text = ps(&process);
+    check(&text, "sender", "waiting", "send to channel 0x");
+    check(&text, "receiver", "waiting", "receive from channel 0x");
+    assert!(text.contains("scheduler 1, not running: 2 tasks"), "{text}");
+}
+
+#[test]
+fn lists_are_sorted_and_filtered() {
+    let process = Hanging::start(&build("hang", Link::Shared), &["leak"]);
+    let text = ps(&process);
+    assert!(text.contains(": 1 scheduler, 1001 tasks\n"), "{text}");
+    assert_eq!(text.matches(" read from pipe (fd ").count(), 1000);
+    let sorted = majjen(&["ps", &process.pid(), "--sort", "name", "--samples", "0"]).succeeded();
+    let names: Vec<&str> =
+        sorted.lines().skip(4).filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert!(names.len() == 1001 && names.is_sorted());
+    let filtered = majjen(&["ps", &process.pid(), "--filter", "listener"]).succeeded();
+    assert_eq!(filtered.lines().count(), 5, "{filtered}");
+    let ids = majjen(&["ps", &process.pid(), "--ids", "--filter", "listener"]).succeeded();
+    assert!(ids.contains(" 0x9e3779b97f000000 "), "{ids}");
+}
+
+#[test]
+fn json_has_all_of_it() {
+    let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
+    let text = majjen(&["ps", &process.pid(), "--json"]).succeeded();
+    let all: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(all["pid"].to_string(), process.pid());
+    assert_eq!((&all["left_out"], &all["is_core_file"]), (&Value::from(0), &Value::from(false)));
+    let tasks = all["schedulers"][0]["tasks"].as_array().unwrap();
+    let named = |name: &str| tasks.iter().find(|task| task["name"] == name).unwrap();
+    assert_eq!(named("a")["waits_for"]["owner"], named("b")["id"]);
+    assert_eq!(named("c")["waits_for"]["task"], named("a")["id"]);
+    assert_eq!(named("select")["waits_for"]["cases"].as_array().unwrap().len(), 3);
+    assert_eq!(named("sleeps")["state"], "sleeping");
+    assert!(named("sleeps")["left_ns"].as_u64().unwrap() > 900_000_000_000);
+    assert!(named("sleeps")["stack_bytes"].as_u64().unwrap() > 100);
+}
+
+#[test]
+fn all_copies_of_the_library_are_found() {
+    let shared = libraries().join("libmajjen.so.0");
+    let process =
+        Hanging::start(&build("hang", Link::StaticStripped), &["copies", shared.to_str().unwrap()]);
+    let text = ps(&process);
+    assert!(text.contains(": 2 schedulers, 5 tasks\n"), "{text}");
+    assert!(
+        text.contains("held by task 1:1 'b'") || text.contains("held by task 2:1 'b'"),
+        "{text}"
+    );
+    assert_eq!(text.matches("  sleeping  ").count(), 1, "{text}");
+}
+
+#[test]
+fn a_process_in_other_namespaces_is_seen() {
+    let program = build("hang", Link::Shared);
+    let mut unshare = Command::new("unshare");
+    unshare.args([
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount",
+        "--time",
+    ]);
+    unshare.args(["--monotonic", "100000", "--"]);
+    if !run(Command::new(unshare.get_program()).args(unshare.get_args()).arg("true"))
+        .stderr
+        .is_empty()
+    {
+        eprintln!("skipped: no namespaces can be made here");
+        return;
+    }
+    let process = Hanging::start_command(unshare.arg(&program).arg("waits"));
+    let children = format!("/proc/{0}/task/{0}/children", process.pid());
+    let child = std::fs::read_to_string(children).unwrap();
+    let text = majjen(&["ps", child.trim()]).succeeded();
+    check(&text, "a", "waiting", "held by task 1 'b'");
+    check(&text, "sleeps", "sleeping", "sleeps 16m ");
+}
+
+/// A core file of the program, which the kernel writes to the working directory if it is told so; or else gcore.
+fn core_file(directory: &Path) -> Option<std::path::PathBuf> {
+    let program = build("hang", Link::Shared);
+    let status = Command::new(&program).arg("core").current_dir(directory).output().unwrap().status;
+    assert!(!status.success());
+    let mut files = std::fs::read_dir(directory).unwrap().flatten();
+    files
+        .find(|file| file.file_name().to_string_lossy().starts_with("core"))
+        .map(|file| file.path())
+}
+
+#[test]
+fn core_files_are_read() {
+    let directory =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("core-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let Some(file) = core_file(&directory) else {
+        std::fs::remove_dir_all(&directory).unwrap();
+        eprintln!("skipped: this system writes no core files to the working directory");
+        return;
+    };
+    let text = majjen(&["ps", file.to_str().unwrap()]).succeeded();
+    assert!(text.starts_with("the core file of process "), "{text}");
+    check(&text, "a", "waiting", "held by task 1 'b'");
+    check(&text, "c", "waiting", "the end of task 0 'a'");
+    check(&text, "aborts", "running", "");
+    let output = majjen(&["graph", file.to_str().unwrap()]);
+    assert!(output.code == 2 && output.stdout.contains("deadlock: 3 tasks wait"), "{output:#?}");
+    // One that is cut off anywhere is no harm.
+    let bytes = std::fs::read(&file).unwrap();
+    let cut = directory.join("cut");
+    for length in [0, 10, 64, 1000, 5000, bytes.len() / 2] {
+        std::fs::write(&cut, &bytes[..length]).unwrap();
+        let output = majjen(&["ps", cut.to_str().unwrap()]);
+        assert!([0, 1].contains(&output.code), "{output:#?}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}

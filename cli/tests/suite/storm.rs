@@ -1,0 +1,39 @@
+//! Snapshots of tasks that come and go as fast as they can: nothing wrong is said of any.
+
+use serde_json::Value;
+
+use crate::support::{Hanging, Link, build, majjen};
+
+#[test]
+fn no_task_is_wrong_in_a_storm() {
+    let snapshots = if std::env::var_os("MAJJEN_TORTURE").is_some() { 1000 } else { 50 };
+    let mut process = Hanging::start(&build("hang", Link::Shared), &["storm"]);
+    let mut tasks_seen = 0;
+    for _ in 0..snapshots {
+        let text = majjen(&["ps", &process.pid(), "--json", "--samples", "0"]).succeeded();
+        let all: Value = serde_json::from_str(&text).unwrap();
+        for scheduler in all["schedulers"].as_array().unwrap() {
+            let mut numbers = std::collections::HashSet::new();
+            for task in scheduler["tasks"].as_array().unwrap() {
+                let (id, name) = (task["id"].as_str().unwrap(), task["name"].as_str().unwrap());
+                let is_right = name.is_empty()
+                    || name == "tells"
+                    || name.strip_prefix('t') == id.strip_prefix("0x");
+                assert!(is_right, "{task}");
+                assert!(numbers.insert(task["number"].as_u64().unwrap()), "twice: {task}");
+                let state = task["state"].as_str().unwrap();
+                assert!(
+                    ["running", "ready", "busy", "sleeping", "parked"].contains(&state),
+                    "{task}"
+                );
+                assert!(task["waits_for"].is_null(), "{task}");
+                tasks_seen += 1;
+            }
+        }
+        // Those that stay are there each time.
+        let first = all["schedulers"][0]["tasks"].as_array().unwrap();
+        let sleeping = first.iter().filter(|task| task["state"] == "sleeping").count();
+        assert_eq!(sleeping, 10, "{text}");
+    }
+    assert!(tasks_seen > snapshots * 13 && !process.has_ended());
+}
