@@ -16,7 +16,7 @@ all: build
 
 include packaging/install.mk
 include hook/hook.mk
-include cli/cli.mk
+include packaging/cli.mk
 
 # The libraries for C, in one go. The SONAME is given here, and not by build.rs, from where cargo would
 # hand it on to the shared libraries of crates that depend on this one. Its number, that of the ABI, is
@@ -91,9 +91,9 @@ clients = redis $(if $(libpq),postgres) $(shell pkg-config --exists libmariadb 2
 	$(shell pkg-config --exists libcurl 2>/dev/null && echo curl)
 client_programs = --locked --manifest-path hook/rust/clients/Cargo.toml --features "$(clients)"
 
-test: build
+test: build cli
 	@$(call summarised,cargo test --release --no-fail-fast && cargo test --lib && \
-		cargo test $(log_tests) && cargo test $(hook_tests) && $(cli_cargo) test $(cli_package))
+		cargo test $(log_tests) && cargo test $(hook_tests) && $(cli_cargo) test --release $(cli_package))
 
 # LINK chooses another way to run it: static, standalone, or valgrind. For TEST=hook/..., of libmajjen-hook,
 # it is one of the ways in tests/suite/hook.rs.

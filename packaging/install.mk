@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(DATADIR)/man
 DESTDIR ?=
@@ -56,7 +57,8 @@ $(release)/libmajjen.so:
 
 # $(call from_template,FILE,DIRECTORY). Readable by all, whatever the umask of who installs.
 from_template = sed -e 's|@VERSION@|$(version)|g' -e 's|@SOVERSION@|$(soversion)|g' \
-	-e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
+	-e 's|@DATE@|$(page_date)|g' -e 's|@PREFIX@|$(PREFIX)|g' \
+	-e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
 	-e 's|@PRIVATE_LIBS@|$(private_libs)|g' \
 	-e "s|@LIBDIR_TO_INCLUDEDIR@|$$(realpath -m --relative-to="$(LIBDIR)" "$(INCLUDEDIR)")|g" \
 	packaging/$(1).in >"$(DESTDIR)$(2)/$(notdir $(1))" \
@@ -107,7 +109,7 @@ need-deb-tools:
 	$(call need_for_deb,dpkg-buildpackage)
 	$(call need_for_deb,dh)
 
-deb: need-deb-tools $(release)/libmajjen.so
+deb: need-deb-tools $(release)/libmajjen.so $(cli_program)
 	@rm -rf "$(deb_dir)"
 	@mkdir -p "$(deb_tree)"
 	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE include tools packaging c-tests hook \

@@ -42,7 +42,7 @@ pub enum Command {
     },
     /// Show which tasks wait for which, and which wait in a circle: a deadlock
     ///
-    /// The exit status is 2 if there is a deadlock.
+    /// The exit status is 3 if there is a deadlock.
     Graph {
         /// The number of a process, or a core file
         #[arg(value_hint = ValueHint::AnyPath)]

@@ -13,7 +13,7 @@ use majjen_cli::style::Style;
 use majjen_cli::{json, ps, stacks, top};
 
 /// The exit status for a deadlock that was found.
-const DEADLOCK: u8 = 2;
+const DEADLOCK: u8 = 3;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -38,6 +38,7 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
         package("libmajjen-dev_", &built)?,
         package(hooks, &built)?,
         package("libmajjen-hook-dev_", &built)?,
+        package("majjen-tools_", &built)?,
     ];
     let complaints = run(lintian.args(&files))?;
     assert_eq!(complaints, "", "lintian");
@@ -62,6 +63,7 @@ fn packages_are_clean_and_work() -> Result<(), Failed> {
         "libmajjen-dev".into(),
         hooks.trim_end_matches('_').into(),
         "libmajjen-hook-dev".into(),
+        "majjen-tools".into(),
     ];
     dpkg("--purge", &names)?;
     let mut left = install::files(&tree)?;
@@ -87,11 +89,14 @@ fn use_what_is_installed(tree: &Path, temp_dir: &TempDir) -> Result<(), Failed> 
     compiler.arg(library::root().join("c-tests/install/consumer.c")).arg("-o").arg(&program);
     run(compiler.args(flags.split_whitespace()), temp_dir)?;
     run(Command::new(&program).env("LD_LIBRARY_PATH", &libraries), temp_dir)?;
+    let version = run(Command::new(tree.join("usr/bin/majjen")).arg("--version"), temp_dir)?;
+    assert_eq!(version, concat!("majjen ", env!("CARGO_PKG_VERSION"), "\n"));
     for page in [
         "man3/mj_create_task.3.gz",
         "man3/MJ_INFO.3.gz",
         "man7/majjen.7.gz",
         "man7/majjen-hook.7.gz",
+        "man1/majjen.1.gz",
     ] {
         assert!(tree.join("usr/share/man").join(page).exists(), "{page}");
     }

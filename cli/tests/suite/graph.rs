@@ -8,7 +8,7 @@ use crate::support::{Hanging, Link, build, majjen};
 fn a_deadlock_is_named() {
     let process = Hanging::start(&build("hang", Link::Shared), &["deadlock"]);
     let output = majjen(&["graph", &process.pid()]);
-    assert_eq!((output.code, output.stderr.as_str()), (2, ""));
+    assert_eq!((output.code, output.stderr.as_str()), (3, ""));
     let lines: Vec<&str> = output.stdout.lines().collect();
     let at =
         lines.iter().position(|line| *line == "deadlock: 3 tasks wait for each other").unwrap();
@@ -26,7 +26,7 @@ fn a_deadlock_is_named() {
     let output = majjen(&["graph", &process.pid(), "--json"]);
     let all: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(all["circles"][0]["tasks"].as_array().unwrap().len(), 3);
-    assert_eq!((output.code, all["waits"].as_array().unwrap().len()), (2, 4));
+    assert_eq!((output.code, all["waits"].as_array().unwrap().len()), (3, 4));
     let output = majjen(&["graph", &process.pid(), "--dot"]);
     assert!(output.stdout.starts_with("digraph majjen {\n"));
     assert!(output.stdout.contains("  \"task 2 'c'\" -> \"task 0 'a'\";\n"), "{}", output.stdout);

@@ -2,6 +2,7 @@
 
 mod graph;
 mod hostile;
+mod manual;
 mod problems;
 mod ps;
 mod stacks;
