@@ -1,6 +1,6 @@
 //! What the descriptors of a process are, as /proc has it.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -77,11 +77,13 @@ impl Descriptors for NoDescriptors {
 pub struct OfProcess {
     pid: i32,
     sockets: OnceCell<HashMap<u64, What>>,
+    /// Those that were asked for: many tasks may wait for one.
+    known: RefCell<HashMap<i32, What>>,
 }
 
 impl OfProcess {
     pub fn new(pid: i32) -> OfProcess {
-        OfProcess { pid, sockets: OnceCell::new() }
+        OfProcess { pid, sockets: OnceCell::new(), known: RefCell::default() }
     }
 
     fn read_sockets(&self) -> HashMap<u64, What> {
@@ -100,6 +102,17 @@ impl OfProcess {
 
 impl Descriptors for OfProcess {
     fn describe(&self, fd: i32) -> What {
+        if let Some(known) = self.known.borrow().get(&fd) {
+            return known.clone();
+        }
+        let what = self.look_at(fd);
+        self.known.borrow_mut().insert(fd, what.clone());
+        what
+    }
+}
+
+impl OfProcess {
+    fn look_at(&self, fd: i32) -> What {
         let Ok(target) = fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)) else {
             return What::Unknown;
         };

@@ -6,6 +6,7 @@ pub mod core_file;
 pub mod descriptors;
 pub mod elf;
 pub mod graph;
+pub mod guard;
 mod histogram;
 pub mod json;
 pub mod look;

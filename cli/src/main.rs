@@ -16,6 +16,7 @@ use majjen_cli::{json, ps, stacks, top};
 const DEADLOCK: u8 = 3;
 
 fn main() -> ExitCode {
+    majjen_cli::guard::install();
     let arguments = Arguments::parse();
     match run(arguments.command) {
         Ok(code) => code,

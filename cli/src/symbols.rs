@@ -1,11 +1,11 @@
 //! Names of functions, and files and lines, of addresses in code: from the files that are mapped.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use addr2line::Loader;
 
 use crate::elf::Module;
+use crate::guard::guarded;
 use crate::words::printable;
 
 /// What is known of an address.
@@ -63,9 +63,7 @@ impl<'m> Symbols<'m> {
         let pid = self.pid;
         let loader = self.loaders.entry(at).or_insert_with(|| load(module, pid));
         // Of a file whose tables are wrong no more is known.
-        let functions = loader
-            .as_ref()
-            .and_then(|loader| catch_unwind(AssertUnwindSafe(|| functions(loader, offset))).ok());
+        let functions = loader.as_ref().and_then(|loader| guarded(|| functions(loader, offset)));
         let name = module.path.rsplit('/').next().unwrap_or(&module.path);
         Symbol {
             functions: functions.unwrap_or_default(),
@@ -109,5 +107,5 @@ fn short(name: &str) -> String {
 
 fn load(module: &Module, pid: Option<i32>) -> Option<Loader> {
     let path = module.file(pid)?;
-    catch_unwind(AssertUnwindSafe(|| Loader::new(&path).ok())).ok().flatten()
+    guarded(|| Loader::new(&path).ok()).flatten()
 }

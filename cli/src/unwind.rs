@@ -6,6 +6,7 @@ use framehop::{
 };
 
 use crate::elf::{Module, section_of_file};
+use crate::guard::guarded;
 use crate::memory::{Memory, Read, map_of, u8_in, u32_in, u64_in};
 use crate::table::Table;
 
@@ -103,11 +104,9 @@ impl<'m> Unwinder<'m> {
                 Some(word) => Ok(word),
                 None => memory.u64_at(address).ok_or(()),
             };
-            let Ok(Some(next)) =
-                self.tables.unwind_frame(address, &mut state, &mut self.cache, &mut read)
-            else {
-                break;
-            };
+            let (tables, cache) = (&self.tables, &mut self.cache);
+            let next = guarded(|| tables.unwind_frame(address, &mut state, cache, &mut read));
+            let Some(Ok(Some(next))) = next else { break };
             let Some(caller) = FrameAddress::from_return_address(next) else { break };
             if !self.is_code(next) {
                 break;
@@ -130,7 +129,8 @@ impl<'m> Unwinder<'m> {
         if std::mem::replace(&mut self.known[at], true) {
             return;
         }
-        if let Some(tables) = tables(self.memory, &self.modules[at], self.pid) {
+        let module = &self.modules[at];
+        if let Some(tables) = guarded(|| tables(self.memory, module, self.pid)).flatten() {
             self.tables.add_module(tables);
         }
     }

@@ -7,11 +7,12 @@ use majjen_cli::descriptors::NoDescriptors;
 use majjen_cli::elf;
 use majjen_cli::graph::Graph;
 use majjen_cli::look::Look;
-use majjen_cli::memory::{Map, Memory};
+use majjen_cli::memory::{Map, Memory, Read};
 use majjen_cli::process::Process;
 use majjen_cli::snapshot::{Index, Reader, Snapshot};
 use majjen_cli::style::Style;
 use majjen_cli::table::Table;
+use majjen_cli::unwind::{Registers, Stack, Unwinder};
 
 use crate::support::{Hanging, Link, build};
 
@@ -110,6 +111,18 @@ fn look(memory: &dyn Memory) -> usize {
     let Ok(tables) = Table::find(memory, &modules, "the test") else { return 0 };
     let snapshot = Reader::new(memory, &tables).read();
     let tasks = snapshot.schedulers.iter().map(|scheduler| scheduler.tasks.len()).sum();
+    let mut unwinder = Unwinder::new(memory, &modules, None);
+    for scheduler in &snapshot.schedulers {
+        for task in scheduler.tasks.iter().filter(|task| task.context != 0) {
+            let bytes = task.stack_top.saturating_sub(task.context).min(1 << 16);
+            let Some(bytes) = memory.bytes_at(task.context, bytes as usize) else { continue };
+            let stack = Stack { start: task.context, bytes };
+            if let Some(registers) = Unwinder::of_context(&tables[scheduler.copy], &stack) {
+                unwinder.frames(registers, &stack);
+                unwinder.frames(Registers { fp: 0, is_return: false, ..registers }, &stack);
+            }
+        }
+    }
     describe(snapshot);
     tasks
 }
@@ -130,12 +143,14 @@ fn describe(snapshot: Snapshot) {
 
 #[test]
 fn no_memory_does_harm() {
+    majjen_cli::guard::install();
     let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
     let process = Process::open(process.pid().parse().unwrap()).unwrap();
     let recording = Recording { process: &process, pages: RefCell::default() };
     assert_eq!(look(&recording), 16);
+    assert!(recording.pages.borrow().len() > 20);
     let pages = recording.pages.into_inner();
-    let rounds = if std::env::var_os("MAJJEN_TORTURE").is_some() { 50_000 } else { 1500 };
+    let rounds = if std::env::var_os("MAJJEN_TORTURE").is_some() { 50_000 } else { 500 };
     let mut found = 0;
     for round in 0..rounds {
         let faults = Faults { state: 0x9e37_79b9_7f4a_7c15 ^ (round + 1), one_of: 2 + round % 200 };

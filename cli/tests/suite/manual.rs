@@ -12,7 +12,10 @@ fn the_page_has_all_commands_and_options() {
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         let name = command.get_name();
         assert!(page.contains(&format!("\n.B {name}\n")), "{name} is not in the synopsis");
-        let section = page.split(&format!("\n.SS {name}\n")).nth(1).unwrap_or_else(|| panic!("no section {name}"));
+        let section = page
+            .split(&format!("\n.SS {name}\n"))
+            .nth(1)
+            .unwrap_or_else(|| panic!("no section {name}"));
         let section = section.split("\n.S").next().unwrap();
         for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
             // stacks refers to bt.

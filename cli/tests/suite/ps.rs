@@ -189,6 +189,11 @@ fn core_files_are_read() {
     check(&text, "aborts", "running", "");
     let output = majjen(&["graph", file.to_str().unwrap()]);
     assert!(output.code == 3 && output.stdout.contains("deadlock: 3 tasks wait"), "{output:#?}");
+    let text = majjen(&["bt", file.to_str().unwrap(), "a"]).succeeded();
+    assert!(text.contains("#1 locks_what_b_has at ") && text.contains("#2 a at "), "{text}");
+    // The running one is where its thread was.
+    let text = majjen(&["bt", file.to_str().unwrap(), "aborts"]).succeeded();
+    assert!(text.contains(" aborts at ") && text.contains("abort"), "{text}");
     // One that is cut off anywhere is no harm.
     let bytes = std::fs::read(&file).unwrap();
     let cut = directory.join("cut");
