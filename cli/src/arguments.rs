@@ -40,19 +40,14 @@ pub enum Command {
         #[arg(long, default_value_t = crate::look::SAMPLES, value_name = "NUMBER")]
         samples: usize,
     },
-    /// Show which tasks wait for which, and which wait in a circle: a deadlock
-    ///
-    /// The exit status is 3 if there is a deadlock.
-    Graph {
-        /// The number of a process, or a core file
-        #[arg(value_hint = ValueHint::AnyPath)]
+    /// Show tasks and schedulers on a screen that is renewed
+    Top {
+        /// The number of a process
+        #[arg(value_hint = ValueHint::Other)]
         pid: String,
-        /// Write JSON
-        #[arg(long)]
-        json: bool,
-        /// Write a graph for Graphviz
-        #[arg(long, conflicts_with = "json")]
-        dot: bool,
+        /// Renew it so often, in seconds
+        #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+        interval: f64,
     },
     /// Show where a task is: its backtrace
     ///
@@ -82,14 +77,19 @@ pub enum Command {
         #[arg(long)]
         full: bool,
     },
-    /// Show tasks and schedulers on a screen that is renewed: by their share of the processor, at first
-    Top {
-        /// The number of a process
-        #[arg(value_hint = ValueHint::Other)]
+    /// Show which tasks wait for which, and which wait in a circle: a deadlock
+    ///
+    /// The exit status is 3 if there is a deadlock.
+    Graph {
+        /// The number of a process, or a core file
+        #[arg(value_hint = ValueHint::AnyPath)]
         pid: String,
-        /// Renew it so often, in seconds
-        #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
-        interval: f64,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+        /// Write a graph for Graphviz
+        #[arg(long, conflicts_with = "json")]
+        dot: bool,
     },
     /// Write completions for a shell
     #[command(hide = true)]

@@ -279,6 +279,9 @@ fn not_permitted(pid: i32) -> Problem {
         "1" => "this system lets a user look only into children (kernel.yama.ptrace_scope is 1): run \
                 majjen as root, or have the program call prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)"
             .to_owned(),
+        _ if us == 0 => "it is protected, or of another container: root there and here needs the capability \
+                         SYS_PTRACE"
+            .to_owned(),
         _ => "it has rights that this user has not, or is protected, or is in another container: run \
               majjen as root, in a container with the capability SYS_PTRACE"
             .to_owned(),

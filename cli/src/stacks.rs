@@ -1,12 +1,11 @@
 //! `majjen bt` and `majjen stacks`: where tasks are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
 use crate::core_file::CoreFile;
-use crate::elf::Module;
 use crate::look::{Look, Subject, age};
 use crate::memory::{Memory, Read, u32_in, u64_in};
 use crate::problem::{Problem, Result};
@@ -43,7 +42,17 @@ pub struct Finder<'s> {
     /// Whether frames of the library are left out that say nothing of the program.
     is_short: bool,
     unwinder: Unwinder<'s>,
-    pub symbols: Symbols<'s>,
+    symbols: Symbols<'s>,
+    parts: HashMap<u64, Part>,
+}
+
+/// Whose code it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Program,
+    Library,
+    /// Of Rust, between the two.
+    Standard,
 }
 
 impl<'s> Finder<'s> {
@@ -54,6 +63,7 @@ impl<'s> Finder<'s> {
             is_short,
             unwinder: Unwinder::new(subject.target.memory(), &subject.modules, pid),
             symbols: Symbols::new(&subject.modules, pid),
+            parts: HashMap::new(),
         }
     }
 
@@ -69,26 +79,51 @@ impl<'s> Finder<'s> {
         }
     }
 
-    /// Without the innermost frames of the library but for the call of the program, and without its outermost ones.
-    /// All, if the library is a part of the program itself.
-    fn shortened(&self, mut frames: Vec<Frame>) -> Vec<Frame> {
-        let is_of_library = |frame: &Frame| self.is_of_library(frame);
-        let end = frames.iter().rposition(|frame| !is_of_library(frame)).map_or(0, |at| at + 1);
-        let begin = frames.iter().position(|frame| !is_of_library(frame)).unwrap_or(0);
-        if end > 0 {
-            frames.truncate(end);
+    /// Without the innermost frames of the library but for the call of the program, and without those outside of the
+    /// program's outermost one.
+    fn shortened(&mut self, mut frames: Vec<Frame>) -> Vec<Frame> {
+        let begin = frames.iter().position(|frame| self.part(frame) == Part::Program);
+        let end = frames.iter().rposition(|frame| self.part(frame) == Part::Program);
+        if let (Some(begin), Some(end)) = (begin, end) {
+            frames.truncate(end + 1);
             frames.drain(..begin.saturating_sub(1));
         }
         frames
     }
 
-    fn is_of_library(&self, frame: &Frame) -> bool {
-        let holds = |module: &&Module| (module.start..module.end).contains(&frame.lookup());
-        let module = self.subject.modules.iter().find(holds);
-        module.is_some_and(|module| {
-            let name = module.path.rsplit('/').next().unwrap_or_default();
-            name.starts_with("libmajjen")
-        })
+    /// Whose code a frame is in.
+    fn part(&mut self, frame: &Frame) -> Part {
+        let address = frame.lookup();
+        if let Some(part) = self.parts.get(&address) {
+            return *part;
+        }
+        let symbol = self.symbols.find(address);
+        let part = match symbol.functions.last() {
+            _ if symbol.module.starts_with("libmajjen") => Part::Library,
+            Some(function) => {
+                let name = function.name.trim_start_matches('<');
+                let is_in = |folder: &str| {
+                    let file = function.place.as_ref().map_or("", |(file, _)| file.as_str());
+                    file.contains(folder) && file.ends_with(".rs")
+                };
+                if ["majjen::", "mj_"].iter().any(|start| name.starts_with(start))
+                    || is_in("src/engine/")
+                    || is_in("src/ffi/")
+                {
+                    Part::Library
+                } else if ["core::", "std::", "alloc::", "__rust"]
+                    .iter()
+                    .any(|start| name.starts_with(start))
+                {
+                    Part::Standard
+                } else {
+                    Part::Program
+                }
+            }
+            None => Part::Program,
+        };
+        self.parts.insert(address, part);
+        part
     }
 
     /// A task that does not run: its stack says it all. Read between two looks at how many turns it has had.
@@ -161,7 +196,7 @@ impl<'s> Finder<'s> {
     /// The names of a frame: of the library's only that which the program has called.
     fn symbol(&mut self, frame: &Frame) -> Symbol {
         let mut symbol = self.symbols.find(frame.lookup());
-        if self.is_short && self.is_of_library(frame) {
+        if self.is_short && self.part(frame) == Part::Library {
             symbol.functions.drain(..symbol.functions.len().saturating_sub(1));
             symbol.functions.iter_mut().for_each(|function| function.place = None);
         }

@@ -234,7 +234,7 @@ fn links_lead_to_files() -> Result<(), Failed> {
 
 fn commands_are_in_the_makefile() -> Result<(), Failed> {
     let mut goals = BTreeSet::new();
-    for file in ["Makefile", "packaging/install.mk"] {
+    for file in ["Makefile", "packaging/install.mk", "packaging/cli.mk"] {
         let text = fs::read_to_string(library::root().join(file))?;
         let phony = text.lines().filter_map(|line| line.strip_prefix(".PHONY: "));
         goals.extend(phony.flat_map(str::split_whitespace).map(str::to_owned));
