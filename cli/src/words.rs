@@ -99,11 +99,11 @@ impl Words<'_> {
                     format!("{} more", duration(left_ns))
                 }
                 Some(left_ns) => format!("at most {} more", duration(left_ns)),
-                None => "until now".to_owned(),
+                None => "overdue".to_owned(),
             };
             text = match (text.is_empty(), task.state) {
                 (true, _) => left,
-                (_, State::Sleeping) => format!("{text} {left}"),
+                (_, State::Sleeping) if left != "overdue" => format!("{text} {left}"),
                 _ => format!("{text}, {left}"),
             };
         }

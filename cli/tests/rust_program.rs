@@ -32,7 +32,10 @@ fn is_looked_into_as_any_other() {
     };
     let text = majjen(&["ps"]);
     assert!(text.contains(": 1 scheduler, 1 task\n"), "{text}");
-    assert!(text.contains("  sleeper  sleeping  ") && text.contains("sleeps 16m 39s more"), "{text}");
+    assert!(
+        text.contains("  sleeper  sleeping  ") && text.contains("sleeps 16m 39s more"),
+        "{text}"
+    );
     let text = majjen(&["bt", "sleeper"]);
     assert!(text.contains("  #0 majjen::safe::task::sleep"), "{text}");
     assert!(text.contains("waits_at_a_known_place at "), "{text}");

@@ -310,6 +310,20 @@ static void breeds(void* unused) {
   }
 }
 
+// Waits for one permit more than there are, which are always others, of a semaphore in memory that was just
+// another's: so a wait that is not read whole shows.
+static void churns(void* unused) {
+  static uint32_t permits;
+  (void)unused;
+  names_itself();
+  for (;;) {
+    uint32_t mine = ++permits % 1000000;
+    struct mj_sem* sem = mj_sem_create(scheduler, mine);
+    mj_sem_acquire(sem, mine + 1, 1000);
+    mj_sem_destroy(sem);
+  }
+}
+
 static void stays(void* unused) {
   (void)unused;
   names_itself();
@@ -319,6 +333,7 @@ static void stays(void* unused) {
 static void storm(void) {
   for (int i = 0; i < 3; i++) go(breeds, NULL);
   for (int i = 0; i < 10; i++) go(stays, NULL);
+  for (int i = 0; i < 500; i++) go(churns, NULL);
 }
 
 // Schedulers come and go, too, on another thread.
