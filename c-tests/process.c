@@ -483,6 +483,46 @@ static void a_deferred_end_is_made_with_its_scheduler(void) {
   has_no_children();
 }
 
+// What the program has given up goes with the tasks that wait for it.
+static void waits_in_vain(mj_scheduler* of, void* user_state) {
+  (void)of;
+  (void)user_state;
+  mj_process_wait(shared, NULL, MJ_FOREVER);
+  mj_task_exit();
+}
+
+static void gives_it_up(mj_scheduler* of, void* user_state) {
+  const bool ends = *(bool*)user_state;
+  if (!ends) CHECK_INT(mj_yield(), ==, 0);
+  CHECK_INT(ends ? mj_process_end(shared, MJ_FOREVER, NULL) : mj_process_let_go(shared), ==, 0);
+  mj_scheduler_stop(of);
+  mj_task_exit();
+}
+
+static void one_that_was_given_up_goes_with_its_scheduler(void) {
+  for (int ends = 0; ends < 2; ends++) {
+    shared = shell("exec sleep 100", NULL);
+    const pid_t pid = mj_process_pid(shared);
+    mj_scheduler* first = new_scheduler();
+    bool* how = allocate(sizeof *how);
+    *how = ends != 0;
+    // The first one to wait is the first one to be told.
+    add_task(first, gives_it_up, how);
+    for (int i = 0; i < 2; i++) add_task(first, waits_in_vain, NULL);
+    CHECK_INT(mj_run(first), ==, MJ_RUN_STOPPED);
+    mj_scheduler_destroy(first);
+    if (!ends) CHECK_INT(kill(pid, SIGKILL), ==, 0);
+    siginfo_t info = {0};
+    for (int i = 0; waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0; i++) {
+      CHECK_INT(i, <, 1000);
+      usleep(10000);
+      makes_no_child();
+    }
+    makes_no_child();
+  }
+  has_no_children();
+}
+
 static void another_scheduler_may_not(void) {
   CHECK_INT(mj_process_wait(shared, NULL, 0), ==, -EPERM);
   CHECK_INT(mj_process_kill(shared, 0), ==, -EPERM);
@@ -602,6 +642,7 @@ int main(void) {
   RUN(a_child_outlives_its_scheduler);
   RUN(an_end_may_go_with_its_scheduler);
   RUN(a_deferred_end_is_made_with_its_scheduler);
+  RUN(one_that_was_given_up_goes_with_its_scheduler);
   RUN(a_child_is_one_schedulers);
   RUN(others_have_waited_for_it_in_task);
   RUN(a_fork_has_no_children_in_task);

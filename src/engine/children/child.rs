@@ -14,16 +14,21 @@
 //!
 //! It is one scheduler's, as mutexes are. Tasks that wait for it use it; it stays until the last one has left it,
 //! and is then what the program has said meanwhile: kept, released, or let go.
+//!
+//! | the program has | it is in the list | until |
+//! |---|---|---|
+//! | the handle | of nobody | it is ended or let go, which is over when that call returns |
+//! | given it up, and tasks use it | `PARTING` | the last task has left it; or its scheduler has gone, and the tasks with it |
+//! | let it go, and nobody uses it | `LET_GO` | it has ended |
 
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::ops::Deref;
 use std::ptr::null_mut;
 
+use super::pauses::{FIRST_PAUSE_NS, Pauses, longer};
 use super::pipes::Pipes;
-use crate::engine::scheduler::{
-    Limit, READABLE, close_fd, regardless, running_task, sleep, wait_fd,
-};
+use crate::engine::scheduler::{Limit, READABLE, close_fd, regardless, wait_fd};
 use crate::engine::sync::{Home, Object};
 use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
 use crate::engine::threads::{Lock, this_process};
@@ -38,10 +43,6 @@ impl Object for Child {
         self.users.get() > 0
     }
 }
-
-/// Pauses between two looks where there is nothing to wait for.
-const FIRST_PAUSE_NS: u64 = 50_000;
-const LONGEST_PAUSE_NS: u64 = 20_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -71,7 +72,8 @@ pub struct Child {
     users: Cell<usize>,
     after: Cell<After>,
     pipes: Pipes,
-    /// In the list of those that were let go.
+    is_parting: Cell<bool>,
+    /// In one of the lists.
     next: Cell<*mut Child>,
 }
 
@@ -103,6 +105,7 @@ impl Child {
             users: Cell::new(0),
             after: Cell::new(After::Kept),
             pipes,
+            is_parting: Cell::new(false),
             next: Cell::new(null_mut()),
         };
         // SAFETY: as this function's contract says.
@@ -242,6 +245,7 @@ impl Child {
             let _ = this.signal(libc::SIGKILL); // Also of the group's others.
         }
         this.has_ended_within(u64::MAX, u64::MAX);
+        this.part();
         this.status().unwrap_or(Err(Error::Os(libc::ECHILD)))
     }
 
@@ -312,6 +316,7 @@ impl Child {
         }
         this.pipes.close();
         this.after.set(After::LetGo);
+        this.part();
         Ok(())
     }
 
@@ -334,41 +339,6 @@ impl Child {
             child.drop_in_place();
             sys::free(child.cast());
         }
-    }
-}
-
-fn longer(pause_ns: u64) -> u64 {
-    (pause_ns * 2).min(LONGEST_PAUSE_NS)
-}
-
-/// Pauses of a task between two looks, which grow.
-struct Pauses {
-    /// 0 before the first one.
-    next_ns: u64,
-}
-
-impl Pauses {
-    fn new() -> Pauses {
-        Pauses { next_ns: 0 }
-    }
-
-    fn have_begun(&self) -> bool {
-        self.next_ns > 0
-    }
-
-    fn begin(&mut self) {
-        self.next_ns = FIRST_PAUSE_NS;
-    }
-
-    fn wait(&mut self, limit: Limit) -> Result<()> {
-        let (scheduler, _) = running_task().ok_or(Error::NotInTask)?;
-        let pause_ns = self.next_ns.max(FIRST_PAUSE_NS);
-        self.next_ns = longer(pause_ns);
-        let until_ns = scheduler.time.clock.now_ns().saturating_add(pause_ns);
-        if limit.deadline.moment_ns().is_some_and(|at_ns| at_ns <= until_ns) {
-            return sleep(limit).and(Err(Error::TimedOut));
-        }
-        sleep(Limit { deadline: Deadline::At(until_ns), ..limit })
     }
 }
 
@@ -403,6 +373,16 @@ impl User {
     }
 }
 
+impl User {
+    /// The program has given the child up. Tasks may use it still.
+    fn part(&self) {
+        if self.users.get() > 1 {
+            self.is_parting.set(true);
+            PARTING.lock().add(self.0);
+        }
+    }
+}
+
 impl Deref for User {
     type Target = Child;
 
@@ -419,60 +399,81 @@ impl Drop for User {
         if users > 0 {
             return;
         }
+        if self.is_parting.replace(false) {
+            _ = PARTING.lock().take_out(|child| child == self.0);
+        }
         match self.after.get() {
             After::Kept => {}
             // SAFETY: this was the last user, and the program may not begin another call.
             After::Released => unsafe { Child::release(self.0) },
-            After::LetGo => let_go(self.0),
+            After::LetGo => {
+                LET_GO.lock().add(self.0);
+                wait_for_those_let_go();
+            }
         }
     }
 }
 
-// ---- those that were let go
+// ---- those that the program has given up
 //
 // Somebody has to wait for them, or they stay in the system's list of processes: each later call that makes or lets
 // go a child looks at them.
 
 struct List(*mut Child);
 
-// SAFETY: nobody else refers to a child in the list, which is used under its lock only.
+// SAFETY: who has a list has what is in it; of one that is parting its tasks have their part, until they have left it.
 unsafe impl Send for List {}
 
+static PARTING: Lock<List> = Lock::in_static(List(null_mut()));
 static LET_GO: Lock<List> = Lock::in_static(List(null_mut()));
 
-/// Lets a child go that nobody uses any more.
-fn let_go(child: *mut Child) {
-    {
-        let mut list = LET_GO.lock();
+impl List {
+    fn add(&mut self, child: *mut Child) {
         // SAFETY: it is alive, and from now on the list's.
-        unsafe { (*child).next.set(list.0) };
-        list.0 = child;
+        unsafe { (*child).next.set(self.0) };
+        self.0 = child;
     }
-    wait_for_those_let_go();
+
+    /// Takes some out.
+    fn take_out(&mut self, is_one: impl Fn(*mut Child) -> bool) -> List {
+        let (mut taken, mut rest) = (List(null_mut()), List(null_mut()));
+        for child in List(self.0) {
+            if is_one(child) { taken.add(child) } else { rest.add(child) }
+        }
+        self.0 = rest.0;
+        taken
+    }
+}
+
+impl Iterator for List {
+    type Item = *mut Child;
+
+    /// Takes the first one out.
+    fn next(&mut self) -> Option<*mut Child> {
+        let first = self.0;
+        // SAFETY: null, or alive, and the list's.
+        self.0 = unsafe { first.as_ref() }?.next.get();
+        Some(first)
+    }
 }
 
 /// Waits for those that were let go and have ended.
 pub fn wait_for_those_let_go() {
-    let mut over: *mut Child = null_mut();
-    {
-        let mut list = LET_GO.lock();
-        let mut rest = null_mut();
-        let mut next = list.0;
-        // SAFETY: those in the list are alive, and the list's.
-        while let Some(child) = unsafe { next.as_ref() } {
-            let this = next;
-            next = child.next.get();
-            let list = if child.is_over() { &mut over } else { &mut rest };
-            child.next.set(*list);
-            *list = this;
+    // SAFETY: alive, and its home stays what it is, since no call begins any more.
+    let is_left = |child: *mut Child| unsafe { (*child).home.scheduler() }.is_none();
+    let parted = PARTING.lock().take_out(is_left);
+    for child in parted {
+        // SAFETY: taken out of the list, and the tasks that have used it are gone.
+        match unsafe { (*child).after.get() } {
+            After::LetGo => LET_GO.lock().add(child),
+            // SAFETY: as above.
+            _ => unsafe { Child::release(child) },
         }
-        list.0 = rest;
     }
-    // SAFETY: taken out of the list, and nobody else's.
-    while let Some(child) = unsafe { over.as_ref() } {
-        let this = over;
-        over = child.next.get();
-        // SAFETY: as above.
-        unsafe { Child::release(this) };
+    // SAFETY: alive, and nobody else's.
+    let over = LET_GO.lock().take_out(|child| unsafe { (*child).is_over() });
+    for child in over {
+        // SAFETY: taken out of the list, and nobody else's.
+        unsafe { Child::release(child) };
     }
 }
