@@ -191,12 +191,36 @@ static void what_is_ignored_stays_ignored(void) {
   end(0);
 }
 
+static void exits(void* argument) {
+  (void)argument;
+  CHECK_INT(mj_task_set_deadline(mj_scheduler_now_ns(scheduler), NULL), ==, 0);
+  mj_task_exit();
+  told++;
+}
+
+// What it has called ends with it: the others have their time, and are canceled.
+static void the_function_may_end_its_task(void) {
+  begin();
+  uint64_t work_ns = 30 * MS;
+  go(works, &work_ns);
+  go(terminates, NULL);
+  CHECK_INT(mj_run_until_signal(scheduler, exits, NULL, LONG_NS), ==, 0);
+  CHECK_INT(told, ==, 1);
+  CHECK_INT(ended, ==, 1);
+  for (int i = 0; i < 3; i++) go(waits_to_be_canceled, NULL);
+  go(terminates, NULL);
+  CHECK_INT(mj_run_until_signal(scheduler, exits, NULL, MS), ==, 0);
+  CHECK_INT(canceled, ==, 3);
+  end(0);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN(tasks_end_within_their_time);
   RUN(daemons_are_not_waited_for);
   RUN(those_that_are_left_are_canceled);
   RUN(without_a_function_they_are_canceled_at_once);
+  RUN(the_function_may_end_its_task);
   RUN(those_that_they_make_are_canceled_too);
   RUN(the_next_signal_stops_the_run);
   RUN(a_task_that_waits_is_told_as_well);
