@@ -1672,8 +1672,8 @@ int mj_process_end(struct mj_process *process,
                    int *status);
 
 // Releases the handle, and lets the child run on. Its pipes that have not been taken are closed. Once it has
-// ended, the library waits for it, when it next makes a child or lets one go, so that none stays a zombie for
-// long. NULL is ignored. Does not suspend.
+// ended, the library waits for it, when it next makes a child or lets one go (of many, it looks at 64 in turn
+// then), so that none stays a zombie for long. NULL is ignored. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EBUSY  another task is ending it

@@ -1,6 +1,7 @@
 //! Child processes: making them, waiting for them, ending them.
 
 mod child;
+mod list;
 mod pauses;
 mod pipes;
 mod spawn;

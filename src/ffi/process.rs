@@ -205,8 +205,8 @@ pub unsafe extern "C" fn mj_process_end(
 }
 
 /// Releases the handle, and lets the child run on. Its pipes that have not been taken are closed. Once it has
-/// ended, the library waits for it, when it next makes a child or lets one go, so that none stays a zombie for
-/// long. NULL is ignored. Does not suspend.
+/// ended, the library waits for it, when it next makes a child or lets one go (of many, it looks at 64 in turn
+/// then), so that none stays a zombie for long. NULL is ignored. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EBUSY  another task is ending it

@@ -23,9 +23,11 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::mem::swap;
 use std::ops::Deref;
 use std::ptr::null_mut;
 
+use super::list::{Linked, List};
 use super::pauses::{FIRST_PAUSE_NS, Pauses, longer};
 use super::pipes::Pipes;
 use crate::engine::scheduler::{Limit, READABLE, close_fd, regardless, wait_fd};
@@ -41,6 +43,12 @@ impl Object for Child {
 
     fn is_in_use(&self) -> bool {
         self.users.get() > 0
+    }
+}
+
+impl Linked for Child {
+    fn next(&self) -> &Cell<*mut Child> {
+        &self.next
     }
 }
 
@@ -378,7 +386,8 @@ impl User {
     fn part(&self) {
         if self.users.get() > 1 {
             self.is_parting.set(true);
-            PARTING.lock().add(self.0);
+            // SAFETY: it is taken out before it is released.
+            unsafe { PARTING.lock().add(self.0) };
         }
     }
 }
@@ -407,7 +416,8 @@ impl Drop for User {
             // SAFETY: this was the last user, and the program may not begin another call.
             After::Released => unsafe { Child::release(self.0) },
             After::LetGo => {
-                LET_GO.lock().add(self.0);
+                // SAFETY: this was the last user.
+                unsafe { LET_GO.lock().next.add(self.0) };
                 wait_for_those_let_go();
             }
         }
@@ -417,43 +427,38 @@ impl Drop for User {
 // ---- those that the program has given up
 //
 // Somebody has to wait for them, or they stay in the system's list of processes: each later call that makes or lets
-// go a child looks at them.
-
-struct List(*mut Child);
+// go a child looks at them, at some of many in turn.
 
 // SAFETY: who has a list has what is in it; of one that is parting its tasks have their part, until they have left it.
-unsafe impl Send for List {}
+unsafe impl Send for List<Child> {}
 
-static PARTING: Lock<List> = Lock::in_static(List(null_mut()));
-static LET_GO: Lock<List> = Lock::in_static(List(null_mut()));
+static PARTING: Lock<List<Child>> = Lock::in_static(List::new());
+static LET_GO: Lock<LetGo> = Lock::in_static(LetGo { next: List::new(), seen: List::new() });
 
-impl List {
-    fn add(&mut self, child: *mut Child) {
-        // SAFETY: it is alive, and from now on the list's.
-        unsafe { (*child).next.set(self.0) };
-        self.0 = child;
-    }
+/// How many are looked at a time.
+const LOOKS: usize = 64;
 
-    /// Takes some out.
-    fn take_out(&mut self, is_one: impl Fn(*mut Child) -> bool) -> List {
-        let (mut taken, mut rest) = (List(null_mut()), List(null_mut()));
-        for child in List(self.0) {
-            if is_one(child) { taken.add(child) } else { rest.add(child) }
-        }
-        self.0 = rest.0;
-        taken
-    }
+struct LetGo {
+    next: List<Child>,
+    /// These again when all of the others have been looked at.
+    seen: List<Child>,
 }
 
-impl Iterator for List {
-    type Item = *mut Child;
-
-    /// Takes the first one out.
-    fn next(&mut self) -> Option<*mut Child> {
-        let first = self.0;
-        // SAFETY: null, or alive, and the list's.
-        self.0 = unsafe { first.as_ref() }?.next.get();
-        Some(first)
+impl LetGo {
+    /// Takes some out that have ended.
+    fn take_ended(&mut self) -> List<Child> {
+        let (mut ended, mut looked_at) = (List::new(), List::new());
+        for _ in 0..LOOKS {
+            if self.next.is_empty() {
+                swap(&mut self.next, &mut self.seen);
+            }
+            let Some(child) = self.next.next() else { break };
+            // SAFETY: alive, and nobody else's; from one list to another one.
+            unsafe { if (*child).is_over() { ended.add(child) } else { looked_at.add(child) } }
+        }
+        // SAFETY: as above.
+        looked_at.for_each(|child| unsafe { self.seen.add(child) });
+        ended
     }
 }
 
@@ -465,14 +470,14 @@ pub fn wait_for_those_let_go() {
     for child in parted {
         // SAFETY: taken out of the list, and the tasks that have used it are gone.
         match unsafe { (*child).after.get() } {
-            After::LetGo => LET_GO.lock().add(child),
+            // SAFETY: as above.
+            After::LetGo => unsafe { LET_GO.lock().next.add(child) },
             // SAFETY: as above.
             _ => unsafe { Child::release(child) },
         }
     }
-    // SAFETY: alive, and nobody else's.
-    let over = LET_GO.lock().take_out(|child| unsafe { (*child).is_over() });
-    for child in over {
+    let ended = LET_GO.lock().take_ended();
+    for child in ended {
         // SAFETY: taken out of the list, and nobody else's.
         unsafe { Child::release(child) };
     }
