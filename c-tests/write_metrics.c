@@ -50,14 +50,23 @@ static uint64_t field_of(const mj_metrics* metrics, size_t index) {
 }
 
 // The distributions. The order of the values is that of p50, p99 and max.
-static const char* const distributions[] = {"task_run_time_ns", "timer_lateness_ns"};
+static const char* const distributions[] = {"task_run_time_ns", "timer_lateness_ns", "loop_delay_ns",
+                                            "ready_delay_ns", "offload_delay_ns"};
 static const char* const quantiles[] = {"p50", "p99", "max"};
-enum { distribution_count = 2, quantile_count = 3 };
+// For Prometheus the first ones are gauges, and the others histograms.
+enum { gauge_count = 2, distribution_count = 5, quantile_count = 3 };
+
+typedef struct histogram {
+  uint64_t count, below_1_ms, sum_ns;
+  size_t buckets;
+} histogram;
+enum { histogram_count = distribution_count - gauge_count };
 
 // The values read from one of the three formats.
 typedef struct reading {
   uint64_t fields[field_count];
   uint64_t distributions[distribution_count][quantile_count];
+  histogram histograms[histogram_count];
 } reading;
 
 // ---- Writing ----
@@ -244,6 +253,45 @@ static uint64_t read_sample(const char** text, const char* name, const char* kin
   return unit == nanoseconds ? parse_seconds(value) : parse_number(value);
 }
 
+// Reads a histogram: its help, its type, its buckets, each of which has those before it, its sum and its count.
+static histogram read_histogram(const char** text, size_t index) {
+  static const char* const stems[] = {"loop_delay", "ready_delay", "offload_delay"};
+  char line[256], expected[256];
+  next_line(text, line);
+  snprintf(expected, sizeof expected, "# HELP majjen_%s_seconds ", stems[index]);
+  CHECK_INT(*behind(line, expected), !=, '\0');
+  next_line(text, line);
+  snprintf(expected, sizeof expected, "# TYPE majjen_%s_seconds histogram", stems[index]);
+  CHECK_STR(line, expected);
+  histogram result = {0};
+  uint64_t bound = 0;
+  for (bool is_last = false; !is_last;) {
+    next_line(text, line);
+    snprintf(expected, sizeof expected, "majjen_%s_seconds_bucket{le=\"", stems[index]);
+    char* le = (char*)behind(line, expected);
+    char* end = strchr(le, '"');
+    CHECK(end != NULL);
+    *end = '\0';
+    is_last = strcmp(le, "+Inf") == 0;
+    uint64_t next = is_last ? UINT64_MAX : parse_seconds(le);
+    CHECK_UINT(next, >, bound);
+    bound = next;
+    uint64_t count = parse_number(behind(end + 1, "} "));
+    CHECK_UINT(count, >=, result.count);
+    // Those that are longer than the bound of a bucket are not in it.
+    if (bound < 1000000) result.below_1_ms = count;
+    result.count = count;
+    CHECK_UINT(result.buckets++, <, 20);
+  }
+  next_line(text, line);
+  snprintf(expected, sizeof expected, "majjen_%s_seconds_sum ", stems[index]);
+  result.sum_ns = parse_seconds(behind(line, expected));
+  next_line(text, line);
+  snprintf(expected, sizeof expected, "majjen_%s_seconds_count ", stems[index]);
+  CHECK_UINT(parse_number(behind(line, expected)), ==, result.count);
+  return result;
+}
+
 static reading read_prometheus(const char* text) {
   reading result;
   for (size_t i = 0; i < field_count; i++) {
@@ -251,13 +299,14 @@ static reading read_prometheus(const char* text) {
         read_sample(&text, fields[i].prometheus, fields[i].kind, fields[i].unit);
   }
   static const char* const stems[] = {"task_run_time", "timer_lateness"};
-  for (size_t i = 0; i < distribution_count; i++) {
+  for (size_t i = 0; i < gauge_count; i++) {
     for (size_t j = 0; j < quantile_count; j++) {
       char name[64];
       snprintf(name, sizeof name, "majjen_%s_%s_seconds", stems[i], quantiles[j]);
       result.distributions[i][j] = read_sample(&text, name, "gauge", nanoseconds);
     }
   }
+  for (size_t i = 0; i < histogram_count; i++) result.histograms[i] = read_histogram(&text, i);
   CHECK_STR(text, "");
   return result;
 }
@@ -265,7 +314,8 @@ static reading read_prometheus(const char* text) {
 // ---- The text after the printed block ----
 
 static void read_distributions(const char* text, reading* result) {
-  static const char* const titles[] = {"Task run time", "Timer lateness"};
+  static const char* const titles[] = {"Task run time", "Timer lateness", "Loop delay", "Ready delay",
+                                       "Offload delay"};
   for (size_t i = 0; i < distribution_count; i++) {
     char line[256], expected[256];
     next_line(&text, line);
@@ -438,8 +488,10 @@ static void check_all_formats(mj_scheduler* scheduler) {
       // Execution times are converted anew for each text, and may differ a little.
       uint64_t tolerance = i == 0 ? json.distributions[i][j] / 1000 + 2 : 0;
       uint64_t expected = json.distributions[i][j];
-      CHECK_UINT(prometheus.distributions[i][j], <=, expected + tolerance);
-      CHECK_UINT(prometheus.distributions[i][j] + tolerance, >=, expected);
+      if (i < gauge_count) {
+        CHECK_UINT(prometheus.distributions[i][j], <=, expected + tolerance);
+        CHECK_UINT(prometheus.distributions[i][j] + tolerance, >=, expected);
+      }
       CHECK_UINT(last.distributions[i][j], <=, expected + tolerance);
       CHECK_UINT(last.distributions[i][j] + tolerance, >=, expected);
       if (j > 0) CHECK_UINT(json.distributions[i][j - 1], <=, json.distributions[i][j]);
@@ -523,7 +575,16 @@ static char* without_label(const char* text, const char* label) {
     char line[256];
     next_line(&next, line);
     char* found = strstr(line, label);
-    if (line[0] == '#') {
+    if (strstr(line, "_bucket{") != NULL) {
+      // There is one more, behind it.
+      char inner[128];
+      snprintf(inner, sizeof inner, "%s", label + 1);
+      inner[strlen(inner) - 1] = ',';
+      CHECK(found == NULL);
+      found = strstr(line, inner);
+      CHECK(found != NULL && found[-1] == '{');
+      memmove(found, found + strlen(inner), strlen(found + strlen(inner)) + 1);
+    } else if (line[0] == '#') {
       CHECK(found == NULL);
     } else {
       CHECK(found != NULL);
@@ -609,6 +670,109 @@ static void two_schedulers_are_on_one_page(void) {
   int status = pclose(promtool);
   CHECK(WIFEXITED(status));
   CHECK_INT(WEXITSTATUS(status), ==, 0);
+}
+
+// ---- Delays ----
+
+enum { of_loop, of_ready, of_jobs };
+
+static reading prometheus_of(mj_scheduler* scheduler) {
+  char* text = written(scheduler, MJ_METRICS_PROMETHEUS);
+  reading result = read_prometheus(text);
+  free(text);
+  return result;
+}
+
+static uint64_t longest(mj_scheduler* scheduler, size_t delay) {
+  char* text = written(scheduler, MJ_METRICS_JSON);
+  reading json = read_json(text);
+  free(text);
+  return json.distributions[gauge_count + delay][2];
+}
+
+static int computing;
+
+static void computes_5_ms_at_a_time(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  while (computing > 0) {
+    spin(5000000);
+    mj_task_yield();
+  }
+  mj_task_exit();
+}
+
+static void sleeps_ten_times(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 10; i++) CHECK_INT(mj_sleep_ns(100000), ==, 0);
+  computing = 0;
+  mj_task_exit();
+}
+
+// A task that is ready waits behind four that compute, and the loop meanwhile for each of their turns.
+static void who_computes_delays_the_loop_and_who_is_ready(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  computing = 4;
+  for (int i = 0; i < 4; i++) add_task(scheduler, computes_5_ms_at_a_time, NULL);
+  add_task(scheduler, sleeps_ten_times, NULL);
+  mj_scheduler_run(scheduler);
+  reading now = prometheus_of(scheduler);
+  const histogram* loop = &now.histograms[of_loop];
+  CHECK_UINT(loop->count - loop->below_1_ms, >=, 40);
+  CHECK_UINT(loop->sum_ns, >=, 40 * UINT64_C(5000000));
+  CHECK_UINT(longest(scheduler, of_loop), >=, 5000000);
+  // The first one perhaps before the rate of the counter is known.
+  const histogram* ready = &now.histograms[of_ready];
+  CHECK_UINT(ready->count, >=, 9);
+  CHECK_UINT(ready->count, <=, 10);
+  CHECK_UINT(ready->below_1_ms, ==, 0);
+  // Each time three at least, and less than what the run took: to a part in a thousand.
+  CHECK_UINT(ready->sum_ns, >=, ready->count * UINT64_C(14900000));
+  CHECK_UINT(ready->sum_ns, <=, now.fields[5] + now.fields[5] / 500);
+  CHECK_UINT(longest(scheduler, of_ready), >=, 14900000);
+  CHECK_UINT(now.histograms[of_jobs].count, ==, 0);
+  mj_scheduler_reset_metrics(scheduler);
+  now = prometheus_of(scheduler);
+  for (size_t i = 0; i < histogram_count; i++) CHECK_UINT(now.histograms[i].count + now.histograms[i].sum_ns, ==, 0);
+  mj_scheduler_destroy(scheduler);
+}
+
+static void waits_20_ms(void* argument) {
+  (void)argument;
+  usleep(20000);
+}
+
+static void offloads(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(mj_offload(waits_20_ms, NULL, NULL, MJ_FOREVER), ==, 0);
+  mj_task_exit();
+}
+
+// The second one waits for the thread that the first one has.
+static void a_job_waits_for_a_thread(void) {
+  CHECK_INT(mj_offload_set_limit(MJ_OFFLOAD_CPU, 1), ==, 0);
+  mj_scheduler* scheduler = new_scheduler();
+  for (int i = 0; i < 2; i++) add_task(scheduler, offloads, NULL);
+  mj_scheduler_run(scheduler);
+  const histogram jobs = prometheus_of(scheduler).histograms[of_jobs];
+  CHECK_UINT(jobs.count, ==, 2);
+  CHECK_UINT(jobs.sum_ns, >=, 19000000);
+  CHECK_UINT(longest(scheduler, of_jobs), >=, 19000000);
+  mj_scheduler_destroy(scheduler);
+}
+
+// A scheduler that sleeps is not late.
+static void sleep_is_no_delay_of_the_loop(void) {
+  mj_scheduler* scheduler = new_scheduler();
+  computing = 0;
+  add_task(scheduler, sleeps_ten_times, NULL);
+  mj_scheduler_run(scheduler);
+  const reading now = prometheus_of(scheduler);
+  CHECK_UINT(now.histograms[of_loop].count, >=, 10);
+  CHECK_UINT(now.histograms[of_loop].sum_ns, <=, now.fields[5] - now.fields[9]);
+  mj_scheduler_destroy(scheduler);
 }
 
 // ---- Distributions ----
@@ -783,6 +947,9 @@ int main(void) {
   RUN(prometheus_takes_its_format);
   RUN(a_name_is_a_label);
   RUN(two_schedulers_are_on_one_page);
+  RUN(who_computes_delays_the_loop_and_who_is_ready);
+  RUN(a_job_waits_for_a_thread);
+  RUN(sleep_is_no_delay_of_the_loop);
   RUN(run_times_are_distributed_as_they_were);
   RUN(lateness_is_distributed_as_it_was);
   RUN(the_text_begins_with_the_printed_block);

@@ -2610,8 +2610,9 @@ typedef enum mj_metrics_format {
   MJ_METRICS_JSON = 2,
 } mj_metrics_format;
 
-// Writes the counters, and the distributions of how long turns take and how late timers are
-// served, to a buffer: as much as fits, with a NUL behind it, as snprintf(3) does. Does not
+// Writes the counters, and the distributions of how long turns take, how late timers are served, how
+// long the loop does not look for events, and how long ready tasks wait for a turn and jobs for a
+// thread of the pool, to a buffer: as much as fits, with a NUL behind it, as snprintf(3) does. Does not
 // suspend.
 //
 // Returns the length of the whole text without the NUL: a result of `buffer_bytes` or more means

@@ -456,7 +456,11 @@ fn a_metric_has_one_name_in_all_interfaces() {
     scheduler.run().unwrap();
     let in_c = header_fields("mj_metrics");
     assert_eq!(in_c.len(), 18, "{in_c:?}");
-    let distributions = ["task_run_time_ns", "timer_lateness_ns"];
+    let (gauges, histograms) = (
+        ["task_run_time_ns", "timer_lateness_ns"],
+        ["loop_delay_ns", "ready_delay_ns", "offload_delay_ns"],
+    );
+    let distributions: Vec<&str> = gauges.into_iter().chain(histograms).collect();
 
     // JSON: `"name":number` and `"name":{...}`.
     let json = scheduler.metrics_json();
@@ -467,12 +471,15 @@ fn a_metric_has_one_name_in_all_interfaces() {
 
     // Prometheus.
     let text = scheduler.metrics_prometheus();
-    let samples = prometheus_samples(&text);
+    let (text, of_histograms) = text.split_at(text.find("# HELP majjen_loop_delay").unwrap());
+    let types = of_histograms.lines().filter_map(|line| line.strip_prefix("# TYPE majjen_"));
+    let expected = histograms.map(|name| name.replace("_ns", "_seconds histogram"));
+    assert_eq!(types.collect::<Vec<_>>(), expected);
+    let samples = prometheus_samples(text);
     let quantiles =
         |name: &str| ["_p50_ns", "_p99_ns", "_max_ns"].map(|end| name.replace("_ns", end));
     let names = in_c.iter().map(|name| (*name).to_owned());
-    let names: Vec<String> =
-        names.chain(distributions.iter().flat_map(|name| quantiles(name))).collect();
+    let names: Vec<String> = names.chain(gauges.iter().flat_map(|name| quantiles(name))).collect();
     assert_eq!(samples.len(), names.len());
     for (name, (sample, kind, value)) in names.iter().zip(&samples) {
         let stem = name.strip_prefix("total_").unwrap_or(name);

@@ -30,6 +30,7 @@ mod park;
 mod post_queue;
 mod posts;
 mod random;
+mod ready_delay;
 mod round;
 mod run;
 mod shortage;

@@ -89,8 +89,9 @@ pub unsafe extern "C" fn mj_scheduler_print_metrics(scheduler: *mut mj_scheduler
     }
 }
 
-/// Writes the counters, and the distributions of how long turns take and how late timers are
-/// served, to a buffer: as much as fits, with a NUL behind it, as snprintf(3) does. Does not
+/// Writes the counters, and the distributions of how long turns take, how late timers are served, how
+/// long the loop does not look for events, and how long ready tasks wait for a turn and jobs for a
+/// thread of the pool, to a buffer: as much as fits, with a NUL behind it, as snprintf(3) does. Does not
 /// suspend.
 ///
 /// Returns the length of the whole text without the NUL: a result of `buffer_bytes` or more means

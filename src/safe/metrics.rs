@@ -43,6 +43,13 @@ pub struct Metrics {
     pub timer_cancellations: u64,
     /// How late timers were served.
     pub timer_lateness: Distribution,
+    /// How long the loop ran tasks before it looked for events again, or slept.
+    pub loop_delay: Distribution,
+    /// How long tasks that the loop had found ready waited for their turn: measured of one at a time, the first in a
+    /// round of the loop.
+    pub ready_delay: Distribution,
+    /// How long what tasks had the [pool](crate::blocking) run waited for a thread of it.
+    pub offload_delay: Distribution,
     /// Calls of the wait function.
     pub wait_calls: u64,
     /// Time spent in it.
@@ -97,6 +104,9 @@ impl Metrics {
         Metrics {
             task_run_time: scheduler.dispatch.turn_times.summary().into(),
             timer_lateness: scheduler.time.lateness.summary().into(),
+            loop_delay: scheduler.delays.of_loop.summary().into(),
+            ready_delay: scheduler.delays.of_ready.summary().into(),
+            offload_delay: scheduler.delays.of_jobs.summary().into(),
             ..Metrics::of_counters(&scheduler.metrics)
         }
     }
@@ -117,6 +127,9 @@ impl Metrics {
             timer_expirations: counters.timer_expirations.get(),
             timer_cancellations: counters.timer_cancellations.get(),
             timer_lateness: Distribution::default(),
+            loop_delay: Distribution::default(),
+            ready_delay: Distribution::default(),
+            offload_delay: Distribution::default(),
             wait_calls: counters.wait_calls.get(),
             total_wait_time: Duration::from_nanos(counters.total_wait_time_ns.get()),
             io_events: counters.io_events.get(),

@@ -1,8 +1,9 @@
 //! Metrics as text, for Prometheus and as JSON.
 
 use std::fmt::{self, Display, Write};
+use std::ops::RangeInclusive;
 
-use crate::engine::measure::{self, Kind, Metric, Metrics, Summary};
+use crate::engine::measure::{self, Delay, Delays, Kind, Metric, Metrics, Summary};
 use crate::engine::scheduler::Scheduler;
 
 /// The format of metrics.
@@ -23,7 +24,8 @@ type Distributions<'d> = &'d [(Metric, Summary)];
 pub fn write_metrics(scheduler: &Scheduler, format: Format, out: &mut dyn Write) -> fmt::Result {
     scheduler.publish_metrics();
     let name = scheduler.name.get();
-    write_in(format, &scheduler.metrics, &distributions(scheduler), Label::of(&name), out)
+    let known = (&distributions(scheduler)[..], Some(&scheduler.delays));
+    write_in(format, &scheduler.metrics, known, Label::of(&name), out)
 }
 
 /// Writes counters alone, and the name, which another thread has copied.
@@ -33,7 +35,7 @@ pub fn write_counters(
     format: Format,
     out: &mut dyn Write,
 ) -> fmt::Result {
-    write_in(format, counters, &[], Label::of(name), out)
+    write_in(format, counters, (&[], None), Label::of(name), out)
 }
 
 /// The label of a scheduler that has a name, which is not empty.
@@ -81,21 +83,39 @@ pub fn print_metrics(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result 
 fn write_in(
     format: Format,
     counters: &Metrics,
-    distributions: Distributions<'_>,
+    (distributions, delays): (Distributions<'_>, Option<&Delays>),
     label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
+    let of_delays = delays.map(|delays| delays.table().map(|(_, delay)| delay.summary()));
     match format {
         Format::Text => {
             print_counters(counters, out)?;
-            for (title, (_, summary)) in TITLES.into_iter().zip(distributions) {
+            let summaries = distributions.iter().map(|(_, summary)| summary);
+            for (title, summary) in
+                TITLES.into_iter().zip(summaries.chain(of_delays.iter().flatten()))
+            {
                 let Summary { p50, p99, max } = summary;
                 writeln!(out, "{title}: p50 {p50} ns, p99 {p99} ns, max {max} ns")?;
             }
             Ok(())
         }
-        Format::Prometheus => write_prometheus(counters, distributions, label, out),
-        Format::Json => write_json(counters, distributions, label, out),
+        Format::Prometheus => {
+            write_prometheus(counters, distributions, label, out)?;
+            let delays = delays.map(Delays::table);
+            delays
+                .iter()
+                .flatten()
+                .try_for_each(|(metric, delay)| write_histogram(metric, delay, label, out))
+        }
+        Format::Json => {
+            write_json(counters, distributions, label, out)?;
+            let delays = delays.map(Delays::table);
+            delays.iter().flatten().try_for_each(|(metric, delay)| {
+                write_summary_as_json(metric, &delay.summary(), out)
+            })?;
+            out.write_str("}\n")
+        }
     }
 }
 
@@ -144,7 +164,8 @@ fn print_counters(m: &Metrics, out: &mut dyn Write) -> fmt::Result {
 }
 
 /// What [`Format::Text`] calls the distributions.
-const TITLES: [&str; 2] = ["Task run time", "Timer lateness"];
+const TITLES: [&str; 5] =
+    ["Task run time", "Timer lateness", "Loop delay", "Ready delay", "Offload delay"];
 
 fn distributions(scheduler: &Scheduler) -> [(Metric, Summary); 2] {
     measure::distributions(
@@ -193,6 +214,40 @@ fn write_sample(
     if unit.is_empty() { writeln!(out, "{value}") } else { writeln!(out, "{}", Seconds(value)) }
 }
 
+/// The powers of two, in nanoseconds, below which the buckets of a histogram count: a microsecond to 17 seconds.
+const EXPONENTS: RangeInclusive<u32> = 10..=34;
+const STEP: usize = 2;
+
+/// Writes a delay as Prometheus has histograms, whose sums over time and over schedulers are such, too. A bucket has
+/// all up to its number, which is a nanosecond less than a power of two.
+#[inline(never)]
+fn write_histogram(
+    &Metric { name, help, .. }: &Metric,
+    delay: &Delay,
+    label: Label<'_>,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    let stem = name.strip_suffix("_ns").unwrap_or(name);
+    let name = format_args!("majjen_{stem}_seconds");
+    write!(out, "# HELP {name} {help}.\n# TYPE {name} histogram\n")?;
+    let mut write_bucket = |bound: fmt::Arguments<'_>, count| {
+        write!(out, "{name}_bucket{{")?;
+        if label.0.is_some() {
+            out.write_str("scheduler=")?;
+            label.write_quoted(false, out)?;
+            out.write_char(',')?;
+        }
+        writeln!(out, "le=\"{bound}\"}} {count}")
+    };
+    for exponent in EXPONENTS.step_by(STEP) {
+        let bound = Seconds((1 << exponent) - 1);
+        write_bucket(format_args!("{bound}"), delay.count_below(exponent))?;
+    }
+    let count = delay.count();
+    write_bucket(format_args!("+Inf"), count)?;
+    writeln!(out, "{name}_sum{label} {}\n{name}_count{label} {count}", Seconds(delay.total_ns()))
+}
+
 /// Nanoseconds as a decimal number of seconds, exact.
 struct Seconds(u64);
 
@@ -218,8 +273,15 @@ fn write_json(
         write!(out, "{separator}\"{name}\":{value}")?;
         separator = ',';
     }
-    for (Metric { name, .. }, Summary { p50, p99, max }) in distributions {
-        write!(out, ",\"{name}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}")?;
-    }
-    out.write_str("}\n")
+    distributions
+        .iter()
+        .try_for_each(|(metric, summary)| write_summary_as_json(metric, summary, out))
+}
+
+fn write_summary_as_json(
+    Metric { name, .. }: &Metric,
+    Summary { p50, p99, max }: &Summary,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    write!(out, ",\"{name}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}")
 }

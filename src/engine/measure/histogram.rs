@@ -72,6 +72,12 @@ impl Histogram {
         }
     }
 
+    /// How many values are less than `1 << exponent`, or how many there are, if that is none.
+    pub fn count_below(&self, exponent: u32) -> u64 {
+        let buckets = if exponent < BITS { bucket(1 << exponent) } else { BUCKETS };
+        self.counts[..buckets].iter().map(Cell::get).sum()
+    }
+
     pub fn reset(&self) {
         self.counts.iter().for_each(|count| count.set(0));
         self.least.set(u64::MAX);
@@ -159,6 +165,10 @@ mod tests {
             let exact = |percent: usize| values[(values.len() * percent).div_ceil(100) - 1];
             let summary = histogram.summary();
             prop_assert_eq!(summary.max, values[values.len() - 1]);
+            for exponent in [0, 1, 10, 39, 40, 60, 64] {
+                let below = values.iter().filter(|value| exponent == 64 || **value < 1 << exponent);
+                prop_assert_eq!(histogram.count_below(exponent), below.count() as u64);
+            }
             for (found, exact) in [(summary.p50, exact(50)), (summary.p99, exact(99))] {
                 prop_assert!(found >= exact && found <= exact + exact / 8, "{} for {}", found, exact);
             }

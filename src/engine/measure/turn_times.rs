@@ -112,6 +112,11 @@ impl TurnTimes {
         self.began.word()
     }
 
+    /// When the current turn began.
+    pub fn began(&self) -> u64 {
+        self.began.get()
+    }
+
     /// When the latest turns that followed each other began, and when they ended: of a scheduler that is in its
     /// loop.
     pub fn latest_series(&self) -> (u64, u64) {

@@ -76,6 +76,8 @@ pub struct Job {
     of_call: *const Work,
     /// By which it is posted to its scheduler: of who runs the function.
     poster: Cell<Option<Poster>>,
+    /// In nanoseconds: when it was given to the pool; and from its function on, how long that was before.
+    delay_ns: Cell<u64>,
     /// The process that it is of.
     process: u32,
     pub state: AtomicU32,
@@ -106,6 +108,7 @@ impl Job {
     /// The task begins to wait, and who has the job may post it.
     pub fn begin(&self, scheduler: &Scheduler) {
         self.poster.set(Some(scheduler.remote.poster()));
+        self.delay_ns.set(sys::monotonic_ns());
         scheduler.expect_message();
     }
 
@@ -119,6 +122,7 @@ impl Job {
             task: Cell::new(null()),
             of_call: null(),
             poster: Cell::new(None),
+            delay_ns: Cell::new(0),
             process: this_process(),
             state: AtomicU32::new(QUEUED),
             class,
@@ -136,6 +140,7 @@ impl Job {
         // SAFETY: the thread's own variable, which lives as long as the thread.
         let running = unsafe { &(*switch::thread()).job };
         let before = running.replace(from_ref(self).cast());
+        self.delay_ns.set(sys::monotonic_ns().saturating_sub(self.delay_ns.get()));
         let arguments = [self.work.argument as usize, 0, 0];
         // SAFETY: the function and its argument, from `call::run`.
         unsafe {
@@ -249,6 +254,7 @@ unsafe fn arrive(message: NonNull<Message>) {
     }
     // SAFETY: a task that waits is alive.
     if let Some(task) = unsafe { this.task.get().as_ref() } {
+        scheduler.delays.of_jobs.record(this.delay_ns.get());
         this.leave(scheduler);
         task.wait.set(this.goes_on());
         scheduler.ready(task, Outcome::Ready(0));

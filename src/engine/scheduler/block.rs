@@ -6,6 +6,8 @@
 //! which `Task::wait` names, into the timer heap, or both. [`park`] suspends it. When the call
 //! returns the task is in neither, and `Task::outcome` says how the wait ended.
 
+use std::ptr::{self, from_ref};
+
 use super::object::{Scheduler, running_task};
 use crate::engine::log;
 use crate::engine::sys::{ErrnoGuard, Error, Result};
@@ -93,6 +95,9 @@ pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u3
     loop {
         task.set_state(state);
         scheduler.suspend(task);
+        if ptr::eq(scheduler.delays.sample(), from_ref(task).cast()) {
+            scheduler.end_ready_sample();
+        }
         // After a timeout the task is still in its wait queue, unless the object has served it
         // since. To leave may mean another wait first, for a mutex.
         if task.outcome.get() != Outcome::TimedOut || scheduler.leave(task) == Left::Now {

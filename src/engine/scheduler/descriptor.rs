@@ -239,6 +239,7 @@ impl Scheduler {
             let fired = self.io.reactor.borrow().take_fired();
             let Some(node) = fired else { return any };
             self.end_wait(node.task(), Outcome::Ready(FIRED));
+            self.measure_ready(node.task());
             any = true;
         }
     }

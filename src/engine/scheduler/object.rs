@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::context::switch;
 use crate::engine::log;
-use crate::engine::measure::{self, Metrics};
+use crate::engine::measure::{self, Delays, Metrics};
 use crate::engine::sys::{self, Error, Result, VisiblePointer};
 use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap, Words};
 use crate::engine::threads::Remote;
@@ -60,6 +60,8 @@ pub struct Scheduler {
     pub dispatch: Dispatch,
     /// The clock, timers' serial numbers, and lateness.
     pub time: Time,
+    /// What others wait for while it is busy.
+    pub delays: Delays,
     /// The task objects and their stacks.
     pub tasks: Tasks,
     /// Whether none of the tasks runs again: it is being destroyed.
@@ -143,6 +145,7 @@ impl Scheduler {
             name: Cell::new(Name::default()),
             dispatch: Dispatch::new(&time.clock),
             time,
+            delays: Delays::new(),
             tasks: Tasks::new(),
             is_over: Cell::new(false),
             io: Io::new(remote.wake_up_fd())?,
@@ -371,6 +374,7 @@ impl Scheduler {
         self.dispatch.turn_times.reset();
         self.io.reset(); // It counts turns, too.
         self.time.lateness.reset();
+        self.delays.reset();
         self.watch.reset();
         self.metrics.reset();
         self.remote.share_counters(self.metrics.values());

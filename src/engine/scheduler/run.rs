@@ -120,6 +120,7 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls, at_signal: Option<AtSignal>)
     let attached = scheduler.hook_library.attach(calls, address, &scheduler.current_task);
     scheduler.tasks.starved.retry_all(&scheduler.run_queue);
     scheduler.time.begin_loop();
+    scheduler.delays.begin_run();
     scheduler.daemons.begin_run();
     scheduler.io.has_told_of_others.set(false);
     log::info(format_args!(
@@ -197,6 +198,8 @@ impl Scheduler {
             // 1. Ready what is due: messages of other threads, timers, and at intervals I/O and
             // tasks that wait for a stack. Idle memory is given back.
             let now = self.time.clock.now();
+            self.delays.look(now.ns);
+            self.delays.read(now.ticks);
             self.remote.run_messages();
             self.begin_posts();
             self.expire_timers(now);
@@ -258,6 +261,8 @@ impl Scheduler {
             measure::add(&self.metrics.heap_operations, 1);
             self.time.lateness.record(now_ns.saturating_sub(task.wake_time_ns.get()));
             self.expire(task);
+            self.measure_ready(task);
+            self.delays.read(now.ticks);
         });
     }
 
@@ -353,6 +358,9 @@ impl Scheduler {
         }
         measure::add(&self.metrics.wait_calls, 1);
         let began_ns = sys::monotonic_ns();
+        if may_sleep {
+            self.delays.sleep(began_ns);
+        }
         let watches = builtin.is_some_and(Builtin::watches_descriptors);
         // A program's function is given the full timeout, and a custom clock has no wake-up
         // latency.
@@ -397,6 +405,7 @@ impl Scheduler {
             sys::sleep_ns(timeout_ns.min(1_000_000));
         }
         let now = self.time.clock.now();
+        self.delays.read(now.ticks);
         self.check_waits(now.ns);
         let waited_ns = now.ns.saturating_sub(began_ns);
         if for_timer && timeout_ns > 0 && result == 0 && waited_ns >= timeout_ns {

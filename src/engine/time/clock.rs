@@ -104,6 +104,11 @@ impl Clock {
         if self.counter { self.rate.most_ticks(ns) } else { ns }
     }
 
+    /// The rate without a reading, once it is known.
+    pub fn known_ratio(&self) -> Option<Ratio> {
+        self.rate.known().map(|ticks_per_ns| Ratio { ticks_per_ns })
+    }
+
     /// The rate at this moment, for conversions of ticks.
     pub fn ratio(&self) -> Ratio {
         if !self.counter {

@@ -87,6 +87,11 @@ impl Rate {
         self.ticks_per_ns.get()
     }
 
+    /// The same, once a step was measured.
+    pub fn known(&self) -> Option<f64> {
+        self.known.get().then_some(self.ticks_per_ns.get())
+    }
+
     /// The rate at this moment: before the first step is complete, as far as it can be told.
     pub fn at(&self, now: Instant) -> f64 {
         self.observe(now);
