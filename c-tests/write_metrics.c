@@ -738,6 +738,39 @@ static void who_computes_delays_the_loop_and_who_is_ready(void) {
   mj_scheduler_destroy(scheduler);
 }
 
+static void reads(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  CHECK_INT(mj_task_wait_fd(channel[0], POLLIN, MJ_FOREVER), ==, POLLIN);
+  computing = 0;
+  mj_task_exit();
+}
+
+static void writes(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  for (int i = 0; i < 3; i++) mj_task_yield();
+  CHECK_INT(write(channel[1], "x", 1), ==, 1);
+  mj_task_exit();
+}
+
+// One that an event has made ready, too.
+static void who_waits_for_a_descriptor_is_measured(void) {
+  CHECK_INT(pipe(channel), ==, 0);
+  mj_scheduler* scheduler = new_scheduler();
+  computing = 4;
+  add_task(scheduler, reads, NULL);
+  for (int i = 0; i < 4; i++) add_task(scheduler, computes_5_ms_at_a_time, NULL);
+  add_task(scheduler, writes, NULL);
+  mj_scheduler_run(scheduler);
+  const histogram ready = prometheus_of(scheduler).histograms[of_ready];
+  CHECK_UINT(ready.count, ==, 1);
+  CHECK_UINT(ready.sum_ns, >=, 9900000);
+  mj_scheduler_destroy(scheduler);
+  close(channel[0]);
+  close(channel[1]);
+}
+
 static void waits_20_ms(void* argument) {
   (void)argument;
   usleep(20000);
@@ -948,6 +981,7 @@ int main(void) {
   RUN(a_name_is_a_label);
   RUN(two_schedulers_are_on_one_page);
   RUN(who_computes_delays_the_loop_and_who_is_ready);
+  RUN(who_waits_for_a_descriptor_is_measured);
   RUN(a_job_waits_for_a_thread);
   RUN(sleep_is_no_delay_of_the_loop);
   RUN(run_times_are_distributed_as_they_were);
