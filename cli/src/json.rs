@@ -46,6 +46,7 @@ fn hex(number: u64) -> Value {
 fn object_of_scheduler(look: &Look, scheduler: &Scheduler) -> Value {
     json!({
         "number": scheduler.number,
+        "name": printable(&scheduler.name),
         "address": hex(scheduler.address),
         "library": scheduler.copy,
         "thread": (scheduler.thread != 0).then_some(scheduler.thread),

@@ -13,7 +13,7 @@ use crate::sample::Samples;
 use crate::snapshot::{Index, Reader, Scheduler, Snapshot, State, Task};
 use crate::table::Table;
 use crate::target::Target;
-use crate::words::{Words, duration};
+use crate::words::{Words, duration, printable};
 
 /// How often who runs is looked at, and how far apart.
 pub const SAMPLES: usize = 50;
@@ -167,6 +167,10 @@ impl Look {
         let tasks = crate::words::count(scheduler.tasks.len(), "task");
         let states =
             if states.is_empty() { String::new() } else { format!(": {}", states.join(", ")) };
+        let name = match &scheduler.name[..] {
+            [] => String::new(),
+            name => format!(" '{}'", printable(name)),
+        };
         let thread = match scheduler.thread {
             0 => "not running".to_owned(),
             thread => format!("thread {thread}"),
@@ -179,7 +183,7 @@ impl Look {
         } else {
             String::new()
         };
-        format!("scheduler {}, {thread}: {tasks}{states}{idle}", scheduler.number)
+        format!("scheduler {}{name}, {thread}: {tasks}{states}{idle}", scheduler.number)
     }
 
     /// What was not read, if anything.

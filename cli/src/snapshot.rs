@@ -40,6 +40,8 @@ pub struct Snapshot {
 pub struct Scheduler {
     /// From 1 on, in the order in which they were made.
     pub number: usize,
+    /// Empty for none.
+    pub name: Vec<u8>,
     pub address: u64,
     /// Which of the process's copies of the library it is of.
     pub copy: usize,
@@ -270,7 +272,12 @@ impl<'m> Reader<'m> {
             let counts = |at: u64| {
                 (0..table.histogram_buckets).map(|index| u64_in(&bytes, at + 8 * index)).collect()
             };
+            let name = match table.scheduler_name as usize {
+                0 => &[],
+                at => bytes.get(at..at + table.name_bytes as usize).unwrap_or(&[]),
+            };
             return Some(Scheduler {
+                name: name.split(|byte| *byte == 0).next().unwrap_or(&[]).to_vec(),
                 address,
                 thread: u32_in(&bytes, living(table.living_thread)).cast_signed(),
                 has_own_clock: u8_in(&bytes, living(table.living_has_own_clock)) != 0,

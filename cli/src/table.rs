@@ -9,6 +9,9 @@ pub const VERSION: u32 = 4;
 const NOTE_NAME: &[u8] = b"Majjen";
 const NOTE_KIND: u32 = 1;
 const HEAD_BYTES: usize = 16;
+/// How many fields the first library had that had a table of this version: those behind them are 0 if they are
+/// missing.
+const LEAST_FIELDS: usize = FIELDS.len() - 1;
 
 macro_rules! fields {
     ($($name:ident)*) => {
@@ -55,6 +58,7 @@ fields! {
     select_cases case_bytes case_operation case_channel case_fd case_events case_task case_deadline_ns case_remote
     channel_capacity channel_length
     scheduler_latest_instant scheduler_ticks_per_ns task_waits_since_ticks
+    scheduler_name
 }
 
 impl Table {
@@ -95,10 +99,11 @@ impl Table {
         if version != VERSION {
             return Err(Refused::Version(version));
         }
-        if count < FIELDS.len() || content.len() < HEAD_BYTES + FIELDS.len() * 4 {
+        if count < LEAST_FIELDS || content.len() < HEAD_BYTES + LEAST_FIELDS * 4 {
             return Err(Refused::Content);
         }
-        let table = Table::of(address, &content[HEAD_BYTES..]);
+        let fields = &content[HEAD_BYTES..];
+        let table = Table::of(address, &fields[..fields.len().min(count.saturating_mul(4))]);
         if table.is_sane() { Ok(table) } else { Err(Refused::Content) }
     }
 

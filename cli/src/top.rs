@@ -16,9 +16,9 @@ use crate::look::{Look, Subject, age};
 use crate::problem::{Problem, Result};
 use crate::ps::{Sort, shown_name, sorted};
 use crate::sample::Samples;
-use crate::snapshot::{Index, State};
+use crate::snapshot::{Index, Scheduler, State};
 use crate::stacks::{Finder, Place, find};
-use crate::words::{bytes, count, duration};
+use crate::words::{bytes, count, duration, printable};
 
 /// How far apart the looks at who runs are.
 const SAMPLE: Duration = Duration::from_millis(10);
@@ -169,7 +169,7 @@ impl<'s> Screen<'s> {
             let busy = 1.0 - look.samples.no_task(scheduler.address);
             self.rows.push(SchedulerRow {
                 cells: [
-                    scheduler.number.to_string(),
+                    scheduler_label(scheduler),
                     if scheduler.thread == 0 { "-".into() } else { scheduler.thread.to_string() },
                     scheduler.tasks.len().to_string(),
                     (ready(State::Ready) + ready(State::Running) + ready(State::Busy)).to_string(),
@@ -299,7 +299,8 @@ impl<'s> Screen<'s> {
 
     fn draw_schedulers(&self, frame: &mut Frame<'_>, area: Rect) {
         let head = ["SCHEDULER", "THREAD", "TASKS", "READY", "BUSY", "TURNS/S", "LATE p50", "p99"];
-        let widths = [9, 8, 8, 8, 5, 9, 9, 9];
+        let names = self.rows.iter().map(|row| row.cells[0].chars().count());
+        let widths = [names.max().unwrap_or(0).max(9), 8, 8, 8, 5, 9, 9, 9];
         let right = |cells: [String; 8]| {
             let cells = cells.into_iter().zip(widths);
             Row::new(cells.map(|(text, width)| format!("{text:>width$}")).collect::<Vec<String>>())
@@ -428,6 +429,11 @@ fn draw_popup(frame: &mut Frame<'_>, lines: &[String]) {
     let text: Vec<Line<'_>> = lines.iter().skip(1).map(|line| Line::raw(line.as_str())).collect();
     let block = Block::bordered().title(format!(" {title} ")).title_bottom(" any key ");
     frame.render_widget(Paragraph::new(text).block(block), place);
+}
+
+/// The number and the name.
+fn scheduler_label(scheduler: &Scheduler) -> String {
+    format!("{} {}", scheduler.number, printable(&scheduler.name)).trim_end().to_owned()
 }
 
 fn rate_text(rate: Option<f64>) -> String {

@@ -264,6 +264,7 @@ static void offloads(void* unused) {
 static void waits(void) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;
+  mj_scheduler_set_name(scheduler, "main\n");
   deadlock();
   condition = mj_cond_create(scheduler);
   mutexes[0] = mj_mutex_create(scheduler);

@@ -23,6 +23,7 @@ fn tells_what_tasks_wait_for(link: Link) {
     let process = Hanging::start(&build("hang", link), &["waits"]);
     let text = ps(&process);
     let port = process.lines.iter().find_map(|line| line.strip_prefix("port ")).unwrap();
+    assert!(text.contains("\nscheduler 1 'main\\n', thread "), "{text}");
     check(&text, "a", "waiting", "held by task 1 'b'");
     check(&text, "b", "waiting", "held by task 2 'c'");
     check(&text, "c", "waiting", "the end of task 0 'a'");

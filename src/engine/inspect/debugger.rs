@@ -169,6 +169,8 @@ note! {
     scheduler_ticks_per_ns = CLOCK + Clock::TICKS_PER_NS_OFFSET;
     // Of a task that waits: since when, by the counter.
     task_waits_since_ticks = offset_of!(Task, waits_since_ticks);
+    // In as many bytes as a task's.
+    scheduler_name = offset_of!(Scheduler, name);
 }
 
 const _: () = assert!(size_of::<Wait>() == 16 && align_of::<Wait>() == 8);
