@@ -74,6 +74,16 @@ impl Table {
                 }
             }
         }
+        if let (Some(why), false) = (&refused, tables.is_empty()) {
+            // Each copy of the library has its own.
+            let why = match why {
+                Refused::Version(version) => {
+                    format!("its table has version {version}, not {VERSION}")
+                }
+                Refused::Content => "its table cannot be right".to_owned(),
+            };
+            eprintln!("majjen: {whom} has another copy of Majjen, which is left out: {why}");
+        }
         match refused {
             _ if !tables.is_empty() => Ok(tables),
             Some(Refused::Version(version)) => Err(Problem::new(format!(

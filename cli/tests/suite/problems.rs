@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Hanging, Link, build, majjen, run};
+use crate::support::{Hanging, Link, build, libraries, majjen, run};
 
 #[test]
 fn what_is_no_process_is_said_to_be_none() {
@@ -92,4 +92,20 @@ fn a_missing_permission_is_said_to_be_missing() {
         "{text}"
     );
     assert!(text.contains("it is of user 0, and this is user 65534: run majjen as root"), "{text}");
+}
+
+#[test]
+fn a_newer_copy_beside_one_that_is_known_is_left_out() {
+    let mut bytes = fs::read(libraries().join("libmajjen.so")).unwrap();
+    let magic = b"majjen\0\0\x04\0\0\0";
+    let at = bytes.windows(magic.len()).position(|window| window == magic).unwrap();
+    bytes[at + 8] = 5;
+    let newer = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libnewer.so");
+    fs::write(&newer, &bytes).unwrap();
+    let program = build("hang", Link::StaticStripped);
+    let process = Hanging::start(&program, &["copies", newer.to_str().unwrap()]);
+    let output = majjen(&["ps", &process.pid()]);
+    assert!(output.code == 0 && output.stdout.contains(": 1 scheduler, 4 tasks\n"), "{output:#?}");
+    let expected = "has another copy of Majjen, which is left out: its table has version 5, not 4";
+    assert!(output.stderr.contains(expected), "{output:#?}");
 }
