@@ -507,10 +507,11 @@ static void one_that_was_given_up_goes_with_its_scheduler(void) {
     mj_scheduler* first = new_scheduler();
     bool* how = allocate(sizeof *how);
     *how = ends != 0;
-    // The first one to wait is the first one to be told.
+    // The first one to wait is the first one to be told; but by descriptors only, which Valgrind has not.
     add_task(first, gives_it_up, how);
     for (int i = 0; i < 2; i++) add_task(first, waits_in_vain, NULL);
-    CHECK_INT(mj_run(first), ==, MJ_RUN_STOPPED);
+    const int result = mj_run(first);
+    CHECK(result == MJ_RUN_STOPPED || (result == 0 && under_valgrind()));
     mj_scheduler_destroy(first);
     if (!ends) CHECK_INT(kill(pid, SIGKILL), ==, 0);
     siginfo_t info = {0};
