@@ -113,6 +113,30 @@ static void a_task_that_a_daemon_makes_keeps_the_run_going(void) {
   end();
 }
 
+static void is_one_at_once(void* argument) {
+  (void)argument;
+  CHECK_INT(mj_task_set_daemon(true), ==, 0);
+  CHECK_INT(mj_sleep_ns(MJ_FOREVER), ==, -ECANCELED);
+  canceled++;
+}
+
+static void makes_another(void* argument) {
+  (void)argument;
+  CHECK_INT(mj_task_set_daemon(true), ==, 0);
+  CHECK_INT(mj_sleep_ns(MJ_FOREVER), ==, -ECANCELED);
+  go(is_one_at_once, NULL);
+  canceled++;
+}
+
+// One that becomes a daemon while they end is to end, too.
+static void a_daemon_that_comes_late_is_canceled(void) {
+  begin();
+  go(makes_another, NULL);
+  CHECK_INT(mj_run(scheduler), ==, 0);
+  CHECK_INT(canceled, ==, 2);
+  end();
+}
+
 static void posted(void* argument) {
   (void)argument;
   CHECK_INT(canceled, ==, 0);
@@ -271,6 +295,7 @@ int main(void) {
   RUN(one_that_is_none_any_more_keeps_the_run_going);
   RUN(there_is_time_to_clean_up);
   RUN(a_task_that_a_daemon_makes_keeps_the_run_going);
+  RUN(a_daemon_that_comes_late_is_canceled);
   RUN(posts_come_before_the_end);
   RUN(a_run_that_is_stopped_leaves_them_alone);
   RUN(those_that_do_not_end_are_left_and_named);

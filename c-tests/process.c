@@ -147,6 +147,11 @@ static void streams_are_what_is_asked_for(void) {
   CHECK_STR(text, "here\nthere\n");
   CHECK_INT(close(ends[0]), ==, 0);
 
+  // Also where that is the standard one.
+  options = (mj_process_options){.error = MJ_PROCESS_OUTPUT};
+  process = shell("test -e /proc/self/fd/2 && test /proc/self/fd/1 -ef /proc/self/fd/2", &options);
+  CHECK_INT(code_of(process), ==, 0);
+
   options = (mj_process_options){.output = 2, .error = MJ_PROCESS_NULL};
   CHECK_INT(code_of(shell("test /dev/stderr -ef /dev/null", &options)), ==, 0);
   options = (mj_process_options){.output = MJ_PROCESS_NULL, .error = 1};
@@ -492,15 +497,35 @@ static void waits_in_vain(mj_scheduler* of, void* user_state) {
   mj_task_exit();
 }
 
+static bool stops;
+
 static void gives_it_up(mj_scheduler* of, void* user_state) {
   const bool ends = *(bool*)user_state;
   if (!ends) CHECK_INT(mj_yield(), ==, 0);
   CHECK_INT(ends ? mj_process_end(shared, MJ_FOREVER, NULL) : mj_process_let_go(shared), ==, 0);
-  mj_scheduler_stop(of);
+  if (stops) mj_scheduler_stop(of);
   mj_task_exit();
 }
 
+// It goes with the last one that waits, before the scheduler does.
+static void one_that_was_given_up_goes_with_the_last_to_wait(void) {
+  stops = false;
+  for (int ends = 0; ends < 2; ends++) {
+    shared = ends ? shell("exec sleep 100", NULL) : shell("sleep 0.02", NULL);
+    mj_scheduler* first = new_scheduler();
+    bool* how = allocate(sizeof *how);
+    *how = ends != 0;
+    add_task(first, gives_it_up, how);
+    for (int i = 0; i < 2; i++) add_task(first, waits_in_vain, NULL);
+    CHECK_INT(mj_run(first), ==, 0);
+    makes_no_child();  // It would look for those that are to go.
+    mj_scheduler_destroy(first);
+    has_no_children();
+  }
+}
+
 static void one_that_was_given_up_goes_with_its_scheduler(void) {
+  stops = true;
   for (int ends = 0; ends < 2; ends++) {
     shared = shell("exec sleep 100", NULL);
     const pid_t pid = mj_process_pid(shared);
@@ -645,6 +670,7 @@ int main(void) {
   RUN(an_end_may_go_with_its_scheduler);
   RUN(a_deferred_end_is_made_with_its_scheduler);
   RUN(one_that_was_given_up_goes_with_its_scheduler);
+  RUN(one_that_was_given_up_goes_with_the_last_to_wait);
   RUN(a_child_is_one_schedulers);
   RUN(others_have_waited_for_it_in_task);
   RUN(a_fork_has_no_children_in_task);

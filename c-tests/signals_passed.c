@@ -93,6 +93,43 @@ static void each_thread_hands_on_its_own_signal(void) {
   set_handler(SIG_DFL);
 }
 
+// ---- What was there ----
+
+static void nothing_happens(void) {
+  CHECK_INT(raise(SIGUSR1), ==, 0);
+  CHECK_INT(raise(SIGURG), ==, 0);
+}
+
+static void what_was_there_may_be_nothing(void) {
+  const int both[] = {SIGUSR1, SIGURG};
+  set_handler(SIG_IGN);
+  CHECK_INT(mj_signal_wait(both, 2, NULL, 0), ==, -ETIMEDOUT);
+  CHECK_INT(status_of_child(nothing_happens), ==, 0);
+  CHECK_INT(mj_signal_release(), ==, 0);
+  set_handler(SIG_DFL);
+}
+
+static void is_handled_once(void) {
+  atomic_store(&counted, 0);
+  CHECK_INT(raise(SIGUSR1), ==, 0);
+  CHECK_INT(atomic_load(&counted), ==, 1);
+  struct sigaction now;
+  CHECK_INT(sigaction(SIGUSR1, NULL, &now), ==, 0);
+  CHECK(now.sa_handler == SIG_DFL);
+}
+
+static void what_was_there_may_be_for_once(void) {
+  struct sigaction once;
+  memset(&once, 0, sizeof once);
+  once.sa_handler = counts;
+  once.sa_flags = (int)SA_RESETHAND;
+  CHECK_INT(sigaction(SIGUSR1, &once, NULL), ==, 0);
+  CHECK_INT(wait_for(SIGUSR1), ==, -ETIMEDOUT);
+  CHECK_INT(status_of_child(is_handled_once), ==, 0);
+  CHECK_INT(mj_signal_release(), ==, 0);
+  set_handler(SIG_DFL);
+}
+
 // ---- Handlers that do not return ----
 
 static sigjmp_buf place_to_go_on;
@@ -128,6 +165,8 @@ int main(void) {
   }
   mj_log_set_level(MJ_LOG_WARN);
   RUN_IN_TASK(each_thread_hands_on_its_own_signal);
+  RUN_IN_TASK(what_was_there_may_be_nothing);
+  RUN_IN_TASK(what_was_there_may_be_for_once);
   RUN_IN_TASK(a_handler_may_leave_by_a_jump);
   return 0;
 }

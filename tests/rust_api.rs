@@ -249,6 +249,14 @@ fn a_wait_function_that_panics_has_failed() {
 }
 
 #[test]
+fn a_dump_at_signal_0_is_refused() {
+    let scheduler = Scheduler::new().unwrap();
+    assert_eq!(scheduler.dump_on_signal(Some(0)), Err(Error::InvalidArgument));
+    assert_eq!(scheduler.dump_on_signal(Some(libc::SIGKILL)), Err(Error::InvalidArgument));
+    assert_eq!(scheduler.dump_on_signal(None), Ok(()));
+}
+
+#[test]
 fn the_logger_goes_where_it_is_told() {
     let path = std::env::temp_dir().join(format!("majjen-api-{}.log", std::process::id()));
     let level = logger::level();

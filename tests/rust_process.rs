@@ -216,6 +216,7 @@ fn nothing_waits_while_a_panic_unwinds() {
 fn a_child_is_let_go_in_a_task_of_another_scheduler() {
     let child = process::spawn(&mut sleeper()).unwrap();
     let id = child.id();
+    assert_eq!(format!("{child:?}"), format!("Child {{ id: {id}, .. }}"));
     let first = Scheduler::new().unwrap();
     let waited = first.spawn(move || {
         assert!(task::timeout(Duration::from_millis(1), || child.wait()).is_err());

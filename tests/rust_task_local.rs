@@ -20,6 +20,11 @@ task_local! {
 }
 
 #[test]
+fn a_key_can_be_shown() {
+    assert_eq!(format!("{NUMBER:?}"), "LocalKey { .. }");
+}
+
+#[test]
 fn a_value_is_dropped_however_the_task_ends() {
     type Body = fn();
     let ways: [Body; 4] = [

@@ -7,7 +7,7 @@ static void talks_to_a_child(mj_scheduler* scheduler, void* user_state) {
   (void)user_state;
   const char* const arguments[] = {"cat", NULL};
   const mj_process_options options = {
-      .input = MJ_PROCESS_PIPE, .output = MJ_PROCESS_PIPE, .error = MJ_PROCESS_NULL};
+      .input = MJ_PROCESS_PIPE, .output = MJ_PROCESS_PIPE, .error = MJ_PROCESS_NULL, .directory = "/"};
   mj_process* process = mj_process_spawn(arguments, &options);
   if (process == NULL) {
     CHECK_ALLOWED(-errno);
