@@ -398,14 +398,16 @@ int mj_task_defer(mj_defer_fn function,
 // canceled, as by mj_task_cancel(), and the run waits for them to end: 1 s at most, unless
 // mj_scheduler_set_daemon_limit() says otherwise. Those that have not ended by then stay parked, and a WARN
 // line names them; for mj_run() they do not count as left. A task that one of them makes meanwhile, and that
-// is no daemon, keeps the run going as ever. Does not suspend.
+// is no daemon, keeps the run going as ever. A daemon that sleeps may be about to wake others: while one
+// does, a run whose other tasks wait for each other does not end by deadlock. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EPERM  outside a task
 int mj_task_set_daemon(bool daemon);
 
 // Sets how long a run waits for daemons to end, when all other tasks have: 1 s unless set, 0 for the
-// round of the loop in which they are told, MJ_FOREVER until they have ended. It is not waited for what nothing can wake. Does not suspend.
+// round of the loop in which they are told, MJ_FOREVER until they have ended. It is not waited for what
+// nothing can wake. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `scheduler` is NULL
@@ -577,7 +579,8 @@ int mj_signal_release(void);
 // called with `argument` in a task of its own. It tells the others that they are to end: it closes the listener, so
 // that nobody else comes in. They have `grace_ns` from its return on (MJ_FOREVER: any time, 0: none); those that are
 // left then are canceled, and the run goes on until they have ended. The next signal stops the run with tasks left,
-// as the first one stops mj_run() of setup_scheduler_with_epoll(), and what is said there of signals holds here.
+// as the first one stops mj_run() of setup_scheduler_with_epoll(), and what is said there of signals holds here. A
+// task that waits for such a signal is told too; while one does, the next signal is for it, and stops no run.
 //
 // Blocks the thread and does not suspend.
 //
@@ -2655,9 +2658,9 @@ void mj_scheduler_dump(struct mj_scheduler *scheduler,
 // of a task that keeps the thread, which the first line then says; of a scheduler that is not running,
 // at the beginning of its next run. Signals that come meanwhile are one. Several schedulers may have
 // one signal, and tasks wait for it too: each is told. From this call on it does not do what it did
-// before, also between runs, and does that again once nobody has a use for it, also if it has come and
-// nothing was listed yet; in a child of fork() it does until the child goes on with the run. Does not
-// suspend.
+// before, also between runs, and does that again once nobody has a use for it; one that has come by then,
+// and has not been listed, is forgotten. In a child of fork() it does that until the child goes on with the
+// run. Does not suspend.
 //
 // Returns 0. Errors, with which what was set stays:
 //   -EINVAL  `scheduler` is NULL, or the signal cannot be waited for: see mj_signal_wait()

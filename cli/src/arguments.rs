@@ -11,7 +11,7 @@ use crate::ps::Sort;
 /// setting and no restart. Who looks needs the same right as for a debugger: the same user, or root. A core file
 /// can be given instead of the number of a process.
 #[derive(Parser, Debug)]
-#[command(name = "majjen", version, about, long_about, disable_help_subcommand = true)]
+#[command(name = "majjen", version, about, long_about)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,

@@ -59,7 +59,11 @@ const MACHINE: u16 = 183;
 impl CoreFile {
     pub fn open(path: &Path) -> Result<CoreFile> {
         let shown = path.display();
-        let not_open = |error| Problem::new(format!("{shown} cannot be opened: {error}"));
+        let not_open = |error| {
+            Problem::new(format!(
+                "{shown} is not the number of a process, and cannot be opened as a core file: {error}"
+            ))
+        };
         let file = File::open(path).map_err(not_open)?;
         let mut header = [0; 64];
         let is_elf =

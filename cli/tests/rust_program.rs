@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use majjen::{Scheduler, task};
 
+#[inline(never)]
 fn waits_at_a_known_place() {
     task::sleep(Duration::from_secs(1000)).unwrap();
 }
@@ -37,6 +38,7 @@ fn is_looked_into_as_any_other() {
         "{text}"
     );
     let text = majjen(&["bt", "sleeper"]);
-    assert!(text.contains("  #0 majjen::safe::task::sleep"), "{text}");
-    assert!(text.contains("waits_at_a_known_place at "), "{text}");
+    // Where it is optimized, what it calls is a part of it, or of something else.
+    assert!(text.contains("  #0 majjen::safe::"), "{text}");
+    assert!(text.contains("  #1 rust_program::waits_at_a_known_place "), "{text}");
 }

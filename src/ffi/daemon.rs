@@ -12,7 +12,8 @@ use crate::engine::sys::Error;
 /// canceled, as by mj_task_cancel(), and the run waits for them to end: 1 s at most, unless
 /// mj_scheduler_set_daemon_limit() says otherwise. Those that have not ended by then stay parked, and a WARN
 /// line names them; for mj_run() they do not count as left. A task that one of them makes meanwhile, and that
-/// is no daemon, keeps the run going as ever. Does not suspend.
+/// is no daemon, keeps the run going as ever. A daemon that sleeps may be about to wake others: while one
+/// does, a run whose other tasks wait for each other does not end by deadlock. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EPERM  outside a task
@@ -28,7 +29,8 @@ pub extern "C" fn mj_task_set_daemon(daemon: bool) -> c_int {
 }
 
 /// Sets how long a run waits for daemons to end, when all other tasks have: 1 s unless set, 0 for the
-/// round of the loop in which they are told, MJ_FOREVER until they have ended. It is not waited for what nothing can wake. Does not suspend.
+/// round of the loop in which they are told, MJ_FOREVER until they have ended. It is not waited for what
+/// nothing can wake. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `scheduler` is NULL

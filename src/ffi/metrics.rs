@@ -203,9 +203,9 @@ pub unsafe extern "C" fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *m
 /// of a task that keeps the thread, which the first line then says; of a scheduler that is not running,
 /// at the beginning of its next run. Signals that come meanwhile are one. Several schedulers may have
 /// one signal, and tasks wait for it too: each is told. From this call on it does not do what it did
-/// before, also between runs, and does that again once nobody has a use for it, also if it has come and
-/// nothing was listed yet; in a child of fork() it does until the child goes on with the run. Does not
-/// suspend.
+/// before, also between runs, and does that again once nobody has a use for it; one that has come by then,
+/// and has not been listed, is forgotten. In a child of fork() it does that until the child goes on with the
+/// run. Does not suspend.
 ///
 /// Returns 0. Errors, with which what was set stays:
 ///   -EINVAL  `scheduler` is NULL, or the signal cannot be waited for: see mj_signal_wait()

@@ -96,7 +96,8 @@ pub extern "C" fn mj_signal_release() -> c_int {
 /// called with `argument` in a task of its own. It tells the others that they are to end: it closes the listener, so
 /// that nobody else comes in. They have `grace_ns` from its return on (MJ_FOREVER: any time, 0: none); those that are
 /// left then are canceled, and the run goes on until they have ended. The next signal stops the run with tasks left,
-/// as the first one stops mj_run() of setup_scheduler_with_epoll(), and what is said there of signals holds here.
+/// as the first one stops mj_run() of setup_scheduler_with_epoll(), and what is said there of signals holds here. A
+/// task that waits for such a signal is told too; while one does, the next signal is for it, and stops no run.
 ///
 /// Blocks the thread and does not suspend.
 ///

@@ -16,7 +16,7 @@ fn what_is_no_process_is_said_to_be_none() {
         ("0", "0 is not the number of a process"),
         ("-1", ""), // An option.
         ("99999999999", "it is too large"),
-        ("/does/not/exist", "cannot be opened: No such file"),
+        ("/does/not/exist", "cannot be opened as a core file: No such file"),
         ("Cargo.toml", "is not a core file, nor the number of a process"),
         ("/proc/self/exe", "is not a core file"),
         (".", "is not a core file"),

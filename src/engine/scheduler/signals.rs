@@ -124,7 +124,10 @@ impl Scheduler {
                 self.signals.prepare(&self.remote, Message::new(arrive, forget))?
             }
         };
+        // Who has asked is not to meet what the signal did before, because this came in between.
+        caught.deliver(self);
         caught.tell_loop(signals)?;
+        caught.take_for_loop();
         self.options.at_call.set(Some(function));
         Ok(())
     }
