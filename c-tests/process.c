@@ -507,16 +507,23 @@ static void gives_it_up(mj_scheduler* of, void* user_state) {
   mj_task_exit();
 }
 
+// A scheduler in which a task gives up what two others wait for.
+static mj_scheduler* scheduler_of_those(const char* script, bool ends) {
+  shared = shell(script, NULL);
+  mj_scheduler* first = new_scheduler();
+  bool* how = allocate(sizeof *how);
+  *how = ends;
+  // The first one to wait is the first one to be told; but by descriptors only, which Valgrind has not.
+  add_task(first, gives_it_up, how);
+  for (int i = 0; i < 2; i++) add_task(first, waits_in_vain, NULL);
+  return first;
+}
+
 // It goes with the last one that waits, before the scheduler does.
 static void one_that_was_given_up_goes_with_the_last_to_wait(void) {
   stops = false;
   for (int ends = 0; ends < 2; ends++) {
-    shared = ends ? shell("exec sleep 100", NULL) : shell("sleep 0.02", NULL);
-    mj_scheduler* first = new_scheduler();
-    bool* how = allocate(sizeof *how);
-    *how = ends != 0;
-    add_task(first, gives_it_up, how);
-    for (int i = 0; i < 2; i++) add_task(first, waits_in_vain, NULL);
+    mj_scheduler* first = scheduler_of_those(ends ? "exec sleep 100" : "sleep 0.02", ends != 0);
     CHECK_INT(mj_run(first), ==, 0);
     makes_no_child();  // It would look for those that are to go.
     mj_scheduler_destroy(first);
@@ -527,14 +534,8 @@ static void one_that_was_given_up_goes_with_the_last_to_wait(void) {
 static void one_that_was_given_up_goes_with_its_scheduler(void) {
   stops = true;
   for (int ends = 0; ends < 2; ends++) {
-    shared = shell("exec sleep 100", NULL);
+    mj_scheduler* first = scheduler_of_those("exec sleep 100", ends != 0);
     const pid_t pid = mj_process_pid(shared);
-    mj_scheduler* first = new_scheduler();
-    bool* how = allocate(sizeof *how);
-    *how = ends != 0;
-    // The first one to wait is the first one to be told; but by descriptors only, which Valgrind has not.
-    add_task(first, gives_it_up, how);
-    for (int i = 0; i < 2; i++) add_task(first, waits_in_vain, NULL);
     const int result = mj_run(first);
     CHECK(result == MJ_RUN_STOPPED || (result == 0 && under_valgrind()));
     mj_scheduler_destroy(first);

@@ -2642,9 +2642,9 @@ int mj_remote_write_metrics(struct mj_remote *remote,
 // what it is doing (running, ready, or for which descriptor, task or time it waits, which tasks hold
 // that where it is known, and for how many seconds it has waited, of real time also with a clock of the
 // program's), how many mutexes it holds and of which group it is, "daemon" if it is one, the number of its
-// turns, and how much of its stack it has used. Behind them there is a line for each circle of tasks that wait for each
-// other without a limit, for mutexes, the ends of tasks or of groups: "deadlock: task 0x1 "a" waits
-// for mutex 0x2 held by task 0x3 "b", which waits for ...". NULL for either, and a scheduler that is
+// turns, and how much of its stack it has used. Behind them there is a line for each circle of tasks that
+// wait for each other without a limit, for mutexes, the ends of tasks or of groups: "deadlock: task 0x1 "a"
+// waits for mutex 0x2 held by task 0x3 "b", which waits for ...". NULL for either, and a scheduler that is
 // running on another thread, is reported in the log. Does not suspend.
 void mj_scheduler_dump(struct mj_scheduler *scheduler,
                        FILE *out);

@@ -65,7 +65,7 @@ pub fn info(message: fmt::Arguments<'_>) {
 #[inline(never)]
 #[track_caller]
 pub fn warn(message: fmt::Arguments<'_>) {
-    log_limited(Level::Warn, message, Location::caller());
+    log_limited(Level::Warn, message, Location::caller(), log_enabled);
 }
 
 /// Logs an error. As [`warn`].
@@ -73,7 +73,7 @@ pub fn warn(message: fmt::Arguments<'_>) {
 #[inline(never)]
 #[track_caller]
 pub fn error(message: fmt::Arguments<'_>) {
-    log_limited(Level::Error, message, Location::caller());
+    log_limited(Level::Error, message, Location::caller(), log_enabled);
 }
 
 /// [`error`] of a line that may be long: truncated to 2,000 bytes, which are on the caller's stack. For the loop,
@@ -82,22 +82,23 @@ pub fn error(message: fmt::Arguments<'_>) {
 #[inline(never)]
 #[track_caller]
 pub fn long_error(message: fmt::Arguments<'_>) {
-    if enabled(Level::Error) && limit::admit(Location::caller()).is_some() {
-        let errno = sys::errno();
-        deliver(&mut LongLine::new(Level::Error, message).line(), stopping_exceptions);
-        sys::set_errno(errno);
-    }
+    log_limited(Level::Error, message, Location::caller(), log_long);
 }
 
-fn log_limited(level: Level, message: fmt::Arguments<'_>, place: &'static Location<'static>) {
+fn log_limited(
+    level: Level,
+    message: fmt::Arguments<'_>,
+    place: &'static Location<'static>,
+    write: fn(Level, fmt::Arguments<'_>),
+) {
     if !enabled(level) {
         return;
     }
     match limit::admit(place) {
         None => {}
-        Some(0) => log_enabled(level, message),
+        Some(0) => write(level, message),
         Some(count) => {
-            log_enabled(level, format_args!("{message} ({count} lines like it were left out)"));
+            write(level, format_args!("{message} ({count} lines like it were left out)"));
         }
     }
 }
@@ -107,9 +108,7 @@ fn log_limited(level: Level, message: fmt::Arguments<'_>, place: &'static Locati
 #[cold]
 #[inline(never)]
 pub fn answer(message: fmt::Arguments<'_>) {
-    let errno = sys::errno();
-    deliver(&mut LongLine::new(Level::Warn, message).line(), stopping_exceptions);
-    sys::set_errno(errno);
+    log_long(Level::Warn, message);
 }
 
 /// Leave to write warnings of several lines: as one of [`warn`] to the limit.
@@ -163,6 +162,12 @@ fn log(level: Level, message: fmt::Arguments<'_>) {
 fn log_enabled(level: Level, message: fmt::Arguments<'_>) {
     let errno = sys::errno();
     deliver(&mut OwnLine::new(level, message).line(), stopping_exceptions);
+    sys::set_errno(errno);
+}
+
+fn log_long(level: Level, message: fmt::Arguments<'_>) {
+    let errno = sys::errno();
+    deliver(&mut LongLine::new(level, message).line(), stopping_exceptions);
     sys::set_errno(errno);
 }
 

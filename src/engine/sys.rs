@@ -72,5 +72,5 @@ pub use text::Text;
 pub use thread::*;
 pub use time::*;
 pub use transfer::*;
-pub use truncating::TruncatingWriter;
+pub use truncating::{TruncatingWriter, until_nul};
 pub use visible::{VisiblePointer, VisibleU64};

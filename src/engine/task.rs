@@ -3,6 +3,7 @@
 
 mod belongings;
 mod chunk;
+mod named;
 mod object;
 mod run_queue;
 mod slab;
@@ -13,6 +14,7 @@ mod wait_queue;
 
 pub use belongings::{Belongings, Deferrable, Deferred, MOST_VALUES, Part};
 pub use chunk::{Chunk, Chunks, INDEX_BITS};
+pub use named::Named;
 pub use object::{Body, NOT_IN_HEAP, Name, State, Task, Words, running, to_name};
 pub use run_queue::RunQueue;
 pub use slab::Slab;

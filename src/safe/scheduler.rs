@@ -385,7 +385,8 @@ impl Scheduler {
     /// task that keeps the thread, which the first line then says; of a scheduler that is not running, at the
     /// beginning of its next run. Several schedulers may have one signal, and tasks
     /// [wait](crate::signal::wait) for it too: each is told. From this call on it does not do what it did before,
-    /// also between runs, and does that again once nobody has a use for it.
+    /// also between runs, and does that again once nobody has a use for it; one that has come by then, and has not been
+    /// listed, is forgotten.
     ///
     /// ```
     /// # unsafe extern "C" { fn raise(signal: i32) -> i32; }
@@ -405,10 +406,7 @@ impl Scheduler {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a signal that cannot be
     /// [waited](crate::signal::wait) for; [`Error::OutOfMemory`](crate::Error::OutOfMemory). What was set stays.
     pub fn dump_on_signal(&self, signal: Option<i32>) -> Result<()> {
-        match signal {
-            Some(0) => Err(Error::InvalidArgument),
-            signal => inspect::dump_at_signal(self.core(), signal.unwrap_or(0)),
-        }
+        inspect::dump_at_signal(self.core(), signal)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Row 13: child processes.
 
 use super::Bench;
+use super::lateness::add_beside;
 use crate::Result;
 use crate::contenders::{MAJJEN, SYSTEM_CALLS};
 use crate::report::{Row, Table, Target};
@@ -51,17 +52,8 @@ fn lines(bench: &Bench, row: &mut Row) {
     for (count, name) in [(0, "nothing"), (CHILDREN, "100 children, 10,000 lines a second")] {
         let arguments = format!("lines children={count} each={each} period_ns={PERIOD_NS}");
         let results = bench.compare_unpinned(&[MAJJEN], &arguments, count * each, repeats);
-        let mut line = vec![name.to_owned(), results.cell(MAJJEN, "lines_per_s", 1.0)];
-        line.extend(["p50_ns", "p99_ns", "max_ns"].map(|value| results.cell(MAJJEN, value, 1e-3)));
-        table.lines.push(line);
-        let p99_us = results.median(MAJJEN, "p99_ns").map(|ns| ns * 1e-3);
-        if count == 0 {
-            alone_us = p99_us;
-        } else {
-            let limit_us = alone_us.unwrap_or(0.0) + 1000.0;
-            let text = format!("p99 of 10 ms beside {name}, at most 1 ms more than alone");
-            row.targets.push(Target::at_most(&text, p99_us, limit_us, "us"));
-        }
+        let line = vec![name.to_owned(), results.cell(MAJJEN, "lines_per_s", 1.0)];
+        add_beside(&results, line, &mut table, &mut alone_us, row);
     }
     row.tables.push(table);
 }

@@ -1,6 +1,6 @@
 //! Row 4: how late sleeps end.
 
-use super::Bench;
+use super::{Bench, Results};
 use crate::Result;
 use crate::contenders::MAJJEN;
 use crate::report::{Row, Table, Target};
@@ -85,17 +85,28 @@ fn beside(bench: &Bench, row: &mut Row) {
     for (what, name) in BESIDE.into_iter().enumerate() {
         let results =
             bench.compare(&[MAJJEN], &format!("beside what={what} count={count}"), count, repeats);
-        let mut line = vec![name.to_owned()];
-        line.extend(["p50_ns", "p99_ns", "max_ns"].map(|value| results.cell(MAJJEN, value, 1e-3)));
-        table.lines.push(line);
-        let p99_us = results.median(MAJJEN, "p99_ns").map(|ns| ns * 1e-3);
-        if what == 0 {
-            alone_us = p99_us;
-        } else {
-            let limit_us = alone_us.unwrap_or(0.0) + 1000.0;
-            let text = format!("p99 of 10 ms beside {name}, at most 1 ms more than alone");
-            row.targets.push(Target::at_most(&text, p99_us, limit_us, "us"));
-        }
+        add_beside(&results, vec![name.to_owned()], &mut table, &mut alone_us, row);
     }
     row.tables.push(table);
+}
+
+/// Adds how late Majjen's sleeps of 10 ms were beside something, which a line begins with: to a table, the first one
+/// beside nothing, and a target for each that follows.
+pub fn add_beside(
+    results: &Results,
+    mut line: Vec<String>,
+    table: &mut Table,
+    alone_us: &mut Option<f64>,
+    row: &mut Row,
+) {
+    let p99_us = results.median(MAJJEN, "p99_ns").map(|ns| ns * 1e-3);
+    if table.lines.is_empty() {
+        *alone_us = p99_us;
+    } else {
+        let limit_us = alone_us.unwrap_or(0.0) + 1000.0;
+        let text = format!("p99 of 10 ms beside {}, at most 1 ms more than alone", line[0]);
+        row.targets.push(Target::at_most(&text, p99_us, limit_us, "us"));
+    }
+    line.extend(["p50_ns", "p99_ns", "max_ns"].map(|value| results.cell(MAJJEN, value, 1e-3)));
+    table.lines.push(line);
 }

@@ -379,9 +379,7 @@ impl User {
         this.users.set(this.users.get() + 1);
         User(child)
     }
-}
 
-impl User {
     /// The program has given the child up. Tasks may use it still.
     fn part(&self) {
         if self.users.get() > 1 {

@@ -75,7 +75,6 @@ pub extern "C" fn no_exception_leaves(
         line,
         "majjen: an exception leaves {what}, which the library cannot let pass: catch it there"
     );
-    let length = line.length.min(text.len());
-    sys::write_to_stderr(&text[..length]);
+    sys::write_to_stderr(line.written());
     FATAL_PHASE1_ERROR
 }

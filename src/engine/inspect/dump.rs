@@ -6,7 +6,7 @@ use std::ptr;
 use crate::engine::context::Stack;
 use crate::engine::log::Counted;
 use crate::engine::scheduler::{Circles, Scheduler, Text};
-use crate::engine::sys::TruncatingWriter;
+use crate::engine::sys::{TruncatingWriter, until_nul};
 use crate::engine::task::{NOT_IN_HEAP, State, Task};
 use crate::engine::time::Ratio;
 
@@ -37,7 +37,7 @@ struct Now {
 
 fn dump_task(scheduler: &Scheduler, task: &Task, now: &Now, out: &mut dyn Write) -> fmt::Result {
     let name = task.name.get();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    let name = until_nul(&name);
     write!(out, "task {:#x} \"{}\" ", task.id.get(), name.escape_ascii())?;
     let running = ptr::eq(scheduler.current_task.get(), task);
     match task.wait.get().kind() {
@@ -52,8 +52,7 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now: &Now, out: &mut dyn Write)
             let mut text = [0u8; 240];
             let mut copy = TruncatingWriter::new(&mut text);
             scheduler.write_wait(task, &mut copy)?;
-            let length = copy.length.min(text.len());
-            write!(out, "waiting for {}", String::from_utf8_lossy(&text[..length]))?;
+            write!(out, "waiting for {}", String::from_utf8_lossy(copy.written()))?;
         }
     }
     if task.heap_index.get() != NOT_IN_HEAP && !running {

@@ -9,9 +9,9 @@ use crate::engine::scheduler::{Scheduler, SignalSet};
 use crate::engine::sys::Result;
 use crate::engine::task::SchedulerRef;
 
-/// Has the tasks of a scheduler written to the log whenever a signal comes; 0: no more.
-pub fn dump_at_signal(scheduler: &Scheduler, signal: c_int) -> Result<()> {
-    let signals = if signal == 0 { None } else { Some(SignalSet::of([signal])?) };
+/// Has the tasks of a scheduler written to the log whenever a signal comes; none: no more.
+pub fn dump_at_signal(scheduler: &Scheduler, signal: Option<c_int>) -> Result<()> {
+    let signals = signal.map(|signal| SignalSet::of([signal])).transpose()?;
     scheduler.call_at_signal(signals, write_to_log)
 }
 

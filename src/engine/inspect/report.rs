@@ -3,8 +3,9 @@
 use std::fmt::{self, Display, Write};
 use std::ops::RangeInclusive;
 
-use crate::engine::measure::{self, Delay, Delays, Kind, Metric, Metrics, Summary};
+use crate::engine::measure::{self, Delay, Kind, Metric, Metrics, Summary};
 use crate::engine::scheduler::Scheduler;
+use crate::engine::sys::until_nul;
 
 /// The format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +25,9 @@ type Distributions<'d> = &'d [(Metric, Summary)];
 pub fn write_metrics(scheduler: &Scheduler, format: Format, out: &mut dyn Write) -> fmt::Result {
     scheduler.publish_metrics();
     let name = scheduler.name.get();
-    let known = (&distributions(scheduler)[..], Some(&scheduler.delays));
-    write_in(format, &scheduler.metrics, known, Label::of(&name), out)
+    let measured =
+        Measured { distributions: &distributions(scheduler), delays: &scheduler.delays.table() };
+    write_in(format, &scheduler.metrics, &measured, Label::of(&name), out)
 }
 
 /// Writes counters alone, and the name, which another thread has copied.
@@ -35,7 +37,22 @@ pub fn write_counters(
     format: Format,
     out: &mut dyn Write,
 ) -> fmt::Result {
-    write_in(format, counters, (&[], None), Label::of(name), out)
+    let measured = Measured { distributions: &[], delays: &[] };
+    write_in(format, counters, &measured, Label::of(name), out)
+}
+
+/// What there is besides the counters.
+struct Measured<'m> {
+    distributions: Distributions<'m>,
+    /// These are histograms where the format has such.
+    delays: &'m [(Metric, &'m Delay)],
+}
+
+impl Measured<'_> {
+    fn summaries(&self) -> impl Iterator<Item = (&Metric, Summary)> {
+        let distributions = self.distributions.iter().map(|(metric, summary)| (metric, *summary));
+        distributions.chain(self.delays.iter().map(|(metric, delay)| (metric, delay.summary())))
+    }
 }
 
 /// The label of a scheduler that has a name, which is not empty.
@@ -44,7 +61,7 @@ struct Label<'n>(Option<&'n [u8]>);
 
 impl<'n> Label<'n> {
     fn of(name: &'n [u8]) -> Label<'n> {
-        Label(name.split(|byte| *byte == 0).next().filter(|name| !name.is_empty()))
+        Label(Some(until_nul(name)).filter(|name| !name.is_empty()))
     }
 
     /// The name between quotes, as both formats have it: in UTF-8, with a backslash in front of some characters.
@@ -61,16 +78,21 @@ impl<'n> Label<'n> {
         }
         out.write_char('"')
     }
+
+    /// As Prometheus has it, between what stands in front of it and behind it. Nothing without a name.
+    fn write_between(&self, before: char, after: char, out: &mut dyn Write) -> fmt::Result {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        write!(out, "{before}scheduler=")?;
+        self.write_quoted(false, out)?;
+        out.write_char(after)
+    }
 }
 
 impl Display for Label<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_none() {
-            return Ok(());
-        }
-        out.write_str("{scheduler=")?;
-        self.write_quoted(false, out)?;
-        out.write_char('}')
+        self.write_between('{', '}', out)
     }
 }
 
@@ -83,39 +105,22 @@ pub fn print_metrics(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result 
 fn write_in(
     format: Format,
     counters: &Metrics,
-    (distributions, delays): (Distributions<'_>, Option<&Delays>),
+    measured: &Measured<'_>,
     label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
-    let of_delays = delays.map(|delays| delays.table().map(|(_, delay)| delay.summary()));
     match format {
         Format::Text => {
             print_counters(counters, out)?;
-            let summaries = distributions.iter().map(|(_, summary)| summary);
-            for (title, summary) in
-                TITLES.into_iter().zip(summaries.chain(of_delays.iter().flatten()))
+            for (title, (_, Summary { p50, p99, max })) in
+                TITLES.into_iter().zip(measured.summaries())
             {
-                let Summary { p50, p99, max } = summary;
                 writeln!(out, "{title}: p50 {p50} ns, p99 {p99} ns, max {max} ns")?;
             }
             Ok(())
         }
-        Format::Prometheus => {
-            write_prometheus(counters, distributions, label, out)?;
-            let delays = delays.map(Delays::table);
-            delays
-                .iter()
-                .flatten()
-                .try_for_each(|(metric, delay)| write_histogram(metric, delay, label, out))
-        }
-        Format::Json => {
-            write_json(counters, distributions, label, out)?;
-            let delays = delays.map(Delays::table);
-            delays.iter().flatten().try_for_each(|(metric, delay)| {
-                write_summary_as_json(metric, &delay.summary(), out)
-            })?;
-            out.write_str("}\n")
-        }
+        Format::Prometheus => write_prometheus(counters, measured, label, out),
+        Format::Json => write_json(counters, measured, label, out),
     }
 }
 
@@ -176,19 +181,20 @@ fn distributions(scheduler: &Scheduler) -> [(Metric, Summary); 2] {
 
 fn write_prometheus(
     counters: &Metrics,
-    distributions: Distributions<'_>,
+    measured: &Measured<'_>,
     label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
     for (metric, value) in counters.table() {
         write_sample(&metric, ("", ""), value, label, out)?;
     }
-    for &(ref metric, Summary { p50, p99, max }) in distributions {
+    for &(ref metric, Summary { p50, p99, max }) in measured.distributions {
         write_sample(metric, ("_p50", ": median."), p50, label, out)?;
         write_sample(metric, ("_p99", ": 99th percentile."), p99, label, out)?;
         write_sample(metric, ("_max", ": longest."), max, label, out)?;
     }
-    Ok(())
+    let mut delays = measured.delays.iter();
+    delays.try_for_each(|(metric, delay)| write_histogram(metric, delay, label, out))
 }
 
 /// Writes one number, under the name that `engine::measure` has the rule of.
@@ -231,11 +237,10 @@ fn write_histogram(
     let name = format_args!("majjen_{stem}_seconds");
     write!(out, "# HELP {name} {help}.\n# TYPE {name} histogram\n")?;
     let mut write_bucket = |bound: fmt::Arguments<'_>, count| {
-        write!(out, "{name}_bucket{{")?;
-        if label.0.is_some() {
-            out.write_str("scheduler=")?;
-            label.write_quoted(false, out)?;
-            out.write_char(',')?;
+        write!(out, "{name}_bucket")?;
+        match label.0 {
+            Some(_) => label.write_between('{', ',', out)?,
+            None => out.write_char('{')?,
         }
         writeln!(out, "le=\"{bound}\"}} {count}")
     };
@@ -259,7 +264,7 @@ impl Display for Seconds {
 
 fn write_json(
     counters: &Metrics,
-    distributions: Distributions<'_>,
+    measured: &Measured<'_>,
     label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
@@ -273,15 +278,8 @@ fn write_json(
         write!(out, "{separator}\"{name}\":{value}")?;
         separator = ',';
     }
-    distributions
-        .iter()
-        .try_for_each(|(metric, summary)| write_summary_as_json(metric, summary, out))
-}
-
-fn write_summary_as_json(
-    Metric { name, .. }: &Metric,
-    Summary { p50, p99, max }: &Summary,
-    out: &mut dyn Write,
-) -> fmt::Result {
-    write!(out, ",\"{name}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}")
+    for (Metric { name, .. }, Summary { p50, p99, max }) in measured.summaries() {
+        write!(out, ",\"{name}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}")?;
+    }
+    out.write_str("}\n")
 }

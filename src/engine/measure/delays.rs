@@ -93,7 +93,7 @@ impl Delays {
         }
     }
 
-    /// A run begins or ends: there is no look to measure from.
+    /// A run begins: there is no look to measure from.
     pub fn begin_run(&self) {
         self.looked_at_ns.set(0);
         self.sample.set(null());

@@ -23,6 +23,7 @@ const BUCKETS: usize = (BITS - PARTS_BITS + 1) as usize * PARTS;
 
 /// The median and the 99th percentile, each rounded up to the end of its bucket, and the exact
 /// maximum. 0 if no value was recorded.
+#[derive(Clone, Copy)]
 pub struct Summary {
     pub p50: u64,
     pub p99: u64,

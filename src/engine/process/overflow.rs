@@ -62,7 +62,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
         let mut text = [0u8; 400];
         let mut line = TruncatingWriter::new(&mut text);
         let name = task.name.get();
-        let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        let name = sys::until_nul(&name);
         // TruncatingWriter does not fail. Nothing here allocates or takes a lock.
         let _ = writeln!(
             line,
@@ -73,8 +73,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut sys::FaultInfo, context: *mut c
             task.stack_bytes(),
             task.words().set_stack_size,
         );
-        let length = line.length.min(text.len());
-        sys::write_to_stderr(&text[..length]);
+        sys::write_to_stderr(line.written());
     }
     sys::set_errno(errno);
     // SAFETY: the arguments that the kernel gave.

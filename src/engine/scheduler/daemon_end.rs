@@ -9,7 +9,7 @@ use std::fmt;
 use super::daemons::Daemons;
 use super::object::Scheduler;
 use crate::engine::log::{self, Counted};
-use crate::engine::task::Task;
+use crate::engine::task::{Named, Task};
 
 impl Scheduler {
     /// Sets whether a task is a daemon.
@@ -89,12 +89,7 @@ impl fmt::Display for Names<'_> {
                 return out.write_str(" and others");
             }
             let separator = if index == 0 { "" } else { ", " };
-            write!(out, "{separator}task {:#x}", task.id.get())?;
-            let name = task.name.get();
-            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-            if !name.is_empty() {
-                write!(out, " \"{}\"", name.escape_ascii())?;
-            }
+            write!(out, "{separator}{}", Named(task))?;
         }
         Ok(())
     }

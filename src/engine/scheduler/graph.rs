@@ -15,8 +15,8 @@ use std::fmt::{self, Write};
 use std::ptr::{eq, from_ref};
 
 use super::object::Scheduler;
-use crate::engine::sys::{Table, TruncatingWriter};
-use crate::engine::task::{Holders, NOT_IN_HEAP, Task};
+use crate::engine::sys::{Table, until_nul};
+use crate::engine::task::{Holders, NOT_IN_HEAP, Named, Task};
 
 /// Which circles are looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,18 +59,6 @@ impl Budget {
     }
 }
 
-/// A task as it is named in lines for people.
-struct Named<'t>(&'t Task);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.0.name.get();
-        let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        write!(out, "task {:#x}", self.0.id.get())?;
-        if name.is_empty() { Ok(()) } else { write!(out, " \"{}\"", name.escape_ascii()) }
-    }
-}
-
 /// Text in memory of its own. What there is no memory for is left out.
 pub struct Text(Table<u8>);
 
@@ -93,14 +81,14 @@ impl Write for Text {
 }
 
 impl Scheduler {
-    /// Writes at most `most` circles, each with `before` in front and `after` behind it. Returns how many.
+    /// Writes at most `most` circles, each with `before` in front and `after` behind it.
     pub fn write_circles(
         &self,
         which: Circles,
         most: usize,
         (before, after): (&str, &str),
         out: &mut Text,
-    ) -> usize {
+    ) {
         let mut found = 0;
         let _ = self.search(which, |circle| {
             let length = out.0.len();
@@ -113,7 +101,6 @@ impl Scheduler {
             }
             found < most
         });
-        found
     }
 
     /// Calls a function for each circle, until it returns false. Nothing: that, or it cannot go on.
@@ -202,13 +189,9 @@ impl Scheduler {
             }
             separator = ", which";
             let wait = task.wait.get();
-            let mut text = [0; 100];
-            let mut copy = TruncatingWriter::new(&mut text);
             let Some(kind) = wait.kind() else { return Err(fmt::Error) };
             // SAFETY: the task waits for it.
-            unsafe { kind.describe(wait.object(), &mut copy) }?;
-            let length = copy.length.min(text.len());
-            out.write_str(&String::from_utf8_lossy(&text[..length]))?;
+            unsafe { kind.describe(wait.object(), out) }?;
             let next = circle.get(index + 1).unwrap_or(&circle[0]);
             if let Some(holders) = kind.holders {
                 write_holder(holders, next.task(), out)?;
@@ -224,13 +207,10 @@ impl Scheduler {
 /// Writes who holds what has just been described.
 fn write_holder(holders: &Holders, task: &Task, out: &mut dyn Write) -> fmt::Result {
     let name = task.name.get();
-    match holders.words {
-        "" if name[0] == 0 => Ok(()),
+    match (holders.words, until_nul(&name)) {
+        ("", []) => Ok(()),
         // The description names the task by its id.
-        "" => {
-            let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
-            write!(out, " \"{}\"", name.escape_ascii())
-        }
-        words => write!(out, " {words} {}", Named(task)),
+        ("", name) => write!(out, " \"{}\"", name.escape_ascii()),
+        (words, _) => write!(out, " {words} {}", Named(task)),
     }
 }

@@ -140,7 +140,8 @@ pub trait Told {
     fn end_run(&self, signal: i32);
 }
 
-struct Nobody;
+/// There is nobody any more.
+pub(super) struct Nobody;
 
 impl Told for Nobody {
     fn ready(&self, _: &Task) {}

@@ -1,8 +1,7 @@
 //! Waiting for a task to end.
 
 use std::cell::Cell;
-use std::mem::replace;
-use std::ptr::{eq, from_ref, null};
+use std::ptr::{eq, from_ref};
 
 use super::block::{Limit, Running, wait};
 use super::object::{Scheduler, running_task};
@@ -22,7 +21,7 @@ static JOIN: WaitKind = WaitKind {
 /// # Safety
 /// As [`Holders::next`].
 unsafe fn next_target(_: SchedulerRef, target: usize, targets: &mut usize) -> *const Task {
-    if replace(targets, 1) == 0 { target as *const Task } else { null() }
+    Holders::only(targets, || target as *const Task)
 }
 
 /// # Safety

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::object::Scheduler;
+use crate::engine::sys::until_nul;
 use crate::engine::task::{Name, to_name};
 
 /// How a line goes on about a scheduler that has a name: with what stands in front of it, and the name. Without one
@@ -27,9 +28,9 @@ impl Scheduler {
 
 impl fmt::Display for Title {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name.split(|byte| *byte == 0).next() {
-            Some([]) | None => Ok(()),
-            Some(name) => write!(out, "{} \"{}\"", self.before, name.escape_ascii()),
+        match until_nul(&self.name) {
+            [] => Ok(()),
+            name => write!(out, "{} \"{}\"", self.before, name.escape_ascii()),
         }
     }
 }

@@ -111,9 +111,7 @@ impl Scheduler {
             caught.end_run(self);
         }
     }
-}
 
-impl Scheduler {
     /// Has a function called by the loop, with the signal, whenever one of these has come; also the next time
     /// that the scheduler runs. `None`: no more.
     pub fn call_at_signal(&self, signals: Option<SignalSet>, function: AtCall) -> Result<()> {
@@ -121,7 +119,7 @@ impl Scheduler {
             None if signals.is_none() => return Ok(()),
             _ => {
                 self.reinit_after_fork()?; // As in a wait.
-                self.signals.prepare(&self.remote, Message::new(arrive, forget))?
+                self.signals.prepare(&self.remote, message())?
             }
         };
         // Who has asked is not to meet what the signal did before, because this came in between.
@@ -182,20 +180,13 @@ mod tests {
     use std::ffi::c_void;
     use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-    use super::super::interests::{Interest, Signals, Told};
+    use super::super::interests::{Interest, Nobody, Signals};
     use super::super::signal_set::SignalSet;
     use super::{END_OF_TASK, message};
     use crate::engine::process::catch::take_left;
     use crate::engine::sys::{self, Action, FaultInfo, SIGCONT, SIGWINCH, Signal};
     use crate::engine::task::Task;
     use crate::engine::threads::{Arrival, Remote};
-
-    struct Nobody;
-
-    impl Told for Nobody {
-        fn ready(&self, _: &Task) {}
-        fn end_run(&self, _: i32) {}
-    }
 
     static COUNTED: AtomicU64 = AtomicU64::new(0);
 

@@ -28,12 +28,10 @@ static OWNER: Holders = Holders { words: "held by", one_suffices: false, next: n
 /// # Safety
 /// As [`Holders::next`].
 unsafe fn next_owner(scheduler: SchedulerRef, mutex: usize, owners: &mut usize) -> *const Task {
-    if std::mem::replace(owners, 1) != 0 {
-        return null();
-    }
     // SAFETY: a mutex that a task waits for is alive; and as this function's contract says.
     let (mutex, scheduler) = unsafe { (&*(mutex as *const Mutex), Scheduler::of(scheduler)) };
-    scheduler.tasks.find_id(mutex.owner.get()).map_or(null(), from_ref)
+    let find = || scheduler.tasks.find_id(mutex.owner.get());
+    Holders::only(owners, || find().map_or(null(), from_ref))
 }
 
 /// # Safety

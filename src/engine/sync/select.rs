@@ -69,17 +69,15 @@ static CHANNEL: WaitKind = WaitKind {
 /// # Safety
 /// As [`Holders::next`].
 unsafe fn next_task(scheduler: SchedulerRef, waiting: usize, tasks: &mut usize) -> *const Task {
-    if std::mem::replace(tasks, 1) != 0 {
-        return null();
-    }
     // SAFETY: as this function's contract says; and on the stack of the task that waits.
     let (scheduler, cases) = unsafe { (Scheduler::of(scheduler), cases(waiting)) };
-    if let [only] = cases
-        && let Source::Task(id) = only.source()
-    {
-        return scheduler.tasks.find_id(id).map_or(null(), from_ref);
-    }
-    null()
+    Holders::only(tasks, || match cases {
+        [only] => match only.source() {
+            Source::Task(id) => scheduler.tasks.find_id(id).map_or(null(), from_ref),
+            _ => null(),
+        },
+        _ => null(),
+    })
 }
 
 /// # Safety

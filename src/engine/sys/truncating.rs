@@ -1,6 +1,11 @@
-//! A writer to a buffer of fixed size.
+//! Text in buffers of fixed size.
 
 use std::fmt::{self, Write};
+
+/// What is in front of the first NUL; all, if there is none.
+pub fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
 
 /// Writes to a buffer of fixed size, truncates, and counts the full length, as snprintf does.
 pub struct TruncatingWriter<'b> {
@@ -11,6 +16,11 @@ pub struct TruncatingWriter<'b> {
 impl TruncatingWriter<'_> {
     pub fn new(buffer: &mut [u8]) -> TruncatingWriter<'_> {
         TruncatingWriter { buffer, length: 0 }
+    }
+
+    /// What has fitted.
+    pub fn written(&self) -> &[u8] {
+        &self.buffer[..self.length.min(self.buffer.len())]
     }
 }
 

@@ -16,7 +16,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::fmt::{self, Write};
-use std::mem::offset_of;
+use std::mem::{offset_of, replace};
 use std::ptr::null;
 
 use super::object::Task;
@@ -133,6 +133,13 @@ pub struct Holders {
     /// The next of them; null behind the last one. The number is 0 at first, and then what the function has
     /// made of it, which holds until anything runs.
     pub next: NextHolder,
+}
+
+impl Holders {
+    /// What [`next`](Self::next) does where there is one at most, which a function finds.
+    pub fn only(latest: &mut usize, find: impl FnOnce() -> *const Task) -> *const Task {
+        if replace(latest, 1) == 0 { find() } else { null() }
+    }
 }
 
 /// # Safety

@@ -80,7 +80,7 @@ pub fn describe(frame: &mut Frame, function: &mut Text, file: &mut Text) {
         if name != 0 && segment.addresses.contains(&name) {
             let bytes = segment.bytes_from(name);
             let bytes = &bytes[..bytes.len().min(Text::BYTES)];
-            function.set(bytes.split(|byte| *byte == 0).next().unwrap_or(&[]));
+            function.set(sys::until_nul(bytes));
         }
     });
 }

@@ -15,7 +15,7 @@ const LINE_BYTES: usize = 280;
 pub fn write(long: &LongTurn, capture: Option<&Capture>) {
     let capture_of_turn = capture.filter(|capture| capture.is_same_turn);
     let name = capture_of_turn.map_or(&[][..], |capture| &capture.name);
-    let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    let name = sys::until_nul(name);
     let lasted_ns = sys::monotonic_ns().saturating_sub(long.since_ns);
     let why = match capture {
         Some(capture) if capture.is_same_turn => "",

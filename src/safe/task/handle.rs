@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::waker;
 use crate::engine::context::stack;
 use crate::engine::scheduler::{self, running_task};
-use crate::engine::sys::{Error, Result};
+use crate::engine::sys::{Error, Result, until_nul};
 use crate::safe::record::{Record, wake};
 use crate::safe::shared::Shared;
 
@@ -68,7 +68,7 @@ impl Task {
     pub fn name(&self) -> Option<String> {
         let (_, task) = self.shared.as_ref()?.task(self.id)?;
         let name = task.name.get();
-        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = until_nul(&name);
         (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
     }
 
