@@ -1,6 +1,6 @@
 //! `majjen graph`: which tasks wait for which others, and which of them wait in a circle.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
 
 use serde_json::json;
@@ -89,6 +89,7 @@ impl<'l> Graph<'l> {
     /// last one for the first.
     pub fn circles(&self) -> Vec<Vec<Node>> {
         let mut circles = Vec::new();
+        let mut in_circles = HashSet::new();
         // 1: on the path, 2: done with.
         let mut state: HashMap<Node, u8> = HashMap::new();
         for start in self.waits_for.keys() {
@@ -117,10 +118,8 @@ impl<'l> Graph<'l> {
                             let circle: Vec<Node> =
                                 path[from..].iter().map(|(node, _)| *node).collect();
                             // One that shares a task with an earlier one says little more.
-                            let is_new = |circle: &[Node]| {
-                                !circles.iter().flatten().any(|node: &Node| circle.contains(node))
-                            };
-                            if is_new(&circle) {
+                            if circle.iter().all(|node| !in_circles.contains(node)) {
+                                in_circles.extend(circle.iter().copied());
                                 circles.push(circle);
                             }
                         }
@@ -183,7 +182,7 @@ impl<'l> Graph<'l> {
         circles: &[Vec<Node>],
     ) -> io::Result<()> {
         const MOST_WAITERS: usize = 20;
-        let in_circle: Vec<Node> = circles.iter().flatten().copied().collect();
+        let in_circle: HashSet<Node> = circles.iter().flatten().copied().collect();
         let roots = self
             .waited_by
             .keys()

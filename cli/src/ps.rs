@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use crate::look::{Look, Subject, age};
 use crate::snapshot::{Index, Scheduler, State, Task};
 use crate::style::{Color, Style};
-use crate::words::{bytes, count, printable};
+use crate::words::{Words, bytes, count, printable};
 
 /// What the lines are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -70,10 +70,12 @@ pub fn write(
         count(tasks, "task")
     );
     writeln!(out, "{}", style.paint(Color::Bold, &title))?;
+    let index = Index::new(snapshot);
+    let words = look.words(&index);
     for scheduler in &snapshot.schedulers {
         writeln!(out, "\n{}", look.scheduler_line(scheduler))?;
         if !scheduler.tasks.is_empty() {
-            write_tasks(out, style, look, scheduler, wanted)?;
+            write_tasks(out, style, look, &words, scheduler, wanted)?;
         }
     }
     if let Some(line) = look.dropped_line() {
@@ -86,11 +88,10 @@ fn write_tasks(
     out: &mut dyn Write,
     style: Style,
     look: &Look,
+    words: &Words<'_>,
     scheduler: &Scheduler,
     wanted: &Wanted,
 ) -> io::Result<()> {
-    let index = Index::new(&look.snapshot);
-    let words = look.words(&index);
     let tasks = &scheduler.tasks;
     let widest = |of: &dyn Fn(&Task) -> usize, least: usize| {
         tasks.iter().map(of).max().unwrap_or(0).max(least)
@@ -120,7 +121,7 @@ fn write_tasks(
             if share > 0.0 { format!("{:.0}%", share * 100.0) } else { "-".to_owned() },
             task.stack_used().map_or_else(|| "-".to_owned(), bytes),
         );
-        let does = look.doing(&words, scheduler, task);
+        let does = look.doing(words, scheduler, task);
         if let Some(filter) = &wanted.filter
             && !format!("{before}  {state}  {after}  {does}").contains(filter.as_str())
         {
