@@ -2669,6 +2669,37 @@ void mj_scheduler_dump(struct mj_scheduler *scheduler,
 int mj_scheduler_dump_on_signal(struct mj_scheduler *scheduler,
                                 int signal);
 
+// Has a scheduler record what its tasks do: which of them runs from when to when, which one it makes ready
+// or creates, what it waits for afterwards, and when it ends. The last `events` are kept, rounded up to a power
+// of two, of 16 bytes each, from 1024 to 67,108,864; 65,536 are 1 MiB. It begins with the next round of the loop,
+// with nothing; 0 stops it, and what is recorded stays. A turn is an event, and so is a task that becomes
+// ready: that is taken to be at the end of the turn in which it happens. While a scheduler does not record,
+// this costs its tasks nothing. The program `majjen trace` does the same from outside, and shows it.
+//
+// With MAJJEN_TRACE=FILE in the environment a new scheduler records 65,536 events, and writes them to FILE at the
+// end of each run, as mj_scheduler_write_trace(); the second scheduler of the process to FILE.2, and so on. Not in a
+// child of fork(). A program that has more rights than who runs it takes no notice. Does not suspend.
+//
+// Returns 0. Errors, with which it goes on as it was:
+//   -EINVAL  `scheduler` is NULL, or `events` is too large
+//   -EPERM   the scheduler is running on another thread
+//   -EBUSY   mj_scheduler_write_trace() is reading what there is, of another size
+//   -ENOMEM  out of memory
+int mj_scheduler_trace(struct mj_scheduler *scheduler,
+                       size_t events);
+
+// Writes what a scheduler has recorded, see mj_scheduler_trace(), to a stream, which stays the caller's: JSON in
+// the format of Chrome's trace viewer, which Perfetto (ui.perfetto.dev) shows too. There is a row for the loop, and
+// one for each slot of tasks, in which one task is shown behind another; times are in microseconds of
+// CLOCK_MONOTONIC. Without a record there are no events in it. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  `scheduler` or `out` is NULL
+//   -EPERM   the scheduler is running on another thread
+//   -EIO     the stream has not taken all of it
+int mj_scheduler_write_trace(struct mj_scheduler *scheduler,
+                             FILE *out);
+
 // ---- Wait functions, the run queue, clocks ------------------------------------------------------
 
 // Waits until something may have happened. The loop of a run calls it on the thread's own stack,

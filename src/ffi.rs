@@ -34,6 +34,7 @@ mod stream;
 mod suspend;
 mod sync;
 mod task;
+mod trace;
 mod types;
 mod values;
 mod version;

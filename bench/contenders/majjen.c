@@ -39,7 +39,7 @@ static void child_run(const char *const *arguments) {
 #include "tasks.h"
 #include "threads.h"
 
-// With `stack=bytes` tasks have stacks of that size instead of the default one.
+// With `stack=bytes` tasks have stacks of that size instead of the default one, with `trace=events` they are recorded.
 static void run_tasks(task_body *first) {
   mj_log_set_level(MJ_LOG_WARN);
   the_scheduler = mj_scheduler_create();
@@ -48,6 +48,10 @@ static void run_tasks(task_body *first) {
     if (strncmp(argument_values[i], "stack=", 6) == 0 &&
         mj_scheduler_set_stack_size(the_scheduler, argument("stack")) != 0) {
       fail("mj_scheduler_set_stack_size");
+    }
+    if (strncmp(argument_values[i], "trace=", 6) == 0 &&
+        mj_scheduler_trace(the_scheduler, argument("trace")) != 0) {
+      fail("mj_scheduler_trace");
     }
   }
   task_spawn(first);

@@ -34,6 +34,12 @@ const TESTS: &[Test] = &[
         arguments: "yield tasks=100 bodies=16 rounds={n/100}",
         operations: 20_000,
     },
+    // With the flight recorder on: an event for each yield.
+    Test {
+        name: "yield, recorded",
+        arguments: "yield tasks=2 bodies=1 rounds={n/2} trace=65536",
+        operations: 20_000,
+    },
     Test { name: "create, run, end", arguments: "spawn count={n}", operations: 10_000 },
     Test {
         name: "sleep and expire",

@@ -2,10 +2,14 @@
 
 mod counters;
 mod delays;
+mod entry;
 mod histogram;
+mod recorder;
 mod turn_times;
 
 pub use counters::{Kind, Metric, Metrics, add, distributions};
 pub use delays::{Delay, Delays};
+pub use entry::{Code, Entry, PARKED, Recording, write_chrome, write_quoted};
 pub use histogram::{Histogram, Summary};
+pub use recorder::{EXPONENTS, Recorder, Request};
 pub use turn_times::TurnTimes;

@@ -31,6 +31,7 @@ mod post_queue;
 mod posts;
 mod random;
 mod ready_delay;
+mod recording;
 mod round;
 mod run;
 mod shortage;

@@ -68,7 +68,7 @@ pub use signal_info::*;
 pub use socket::*;
 pub use socket_option::*;
 pub use table::Table;
-pub use text::Text;
+pub use text::{Text, variable};
 pub use thread::*;
 pub use time::*;
 pub use transfer::*;

@@ -13,7 +13,7 @@ mod wait_node;
 mod wait_queue;
 
 pub use belongings::{Belongings, Deferrable, Deferred, MOST_VALUES, Part};
-pub use chunk::{Chunk, Chunks, INDEX_BITS};
+pub use chunk::{Chunk, Chunks, INDEX_BITS, ONE_USE};
 pub use named::Named;
 pub use object::{Body, NOT_IN_HEAP, Name, State, Task, Words, running, to_name};
 pub use run_queue::RunQueue;

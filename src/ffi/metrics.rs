@@ -18,7 +18,7 @@ unsafe extern "C" {
 }
 
 /// An open stream of C.
-struct Stream(*mut FILE);
+pub(super) struct Stream(*mut FILE);
 
 impl Stream {
     /// The stream, if it is not NULL; else nothing, and a line that names the function.
@@ -26,7 +26,7 @@ impl Stream {
     /// # Safety
     /// NULL, or a stream that stays open during the call.
     #[track_caller]
-    unsafe fn new(out: *mut FILE, function: &str) -> Option<Stream> {
+    pub(super) unsafe fn new(out: *mut FILE, function: &str) -> Option<Stream> {
         if out.is_null() {
             log::warn(format_args!("{function}: the stream is NULL"));
             return None;

@@ -7,6 +7,7 @@ use super::hook_calls::HOOK_CALLS;
 use super::types::mj_scheduler;
 use super::wait::{mj_wait_epoll, set_wait_function};
 use super::{own_scheduler_ref, scheduler_ref, status, text_ref};
+use crate::engine::inspect;
 use crate::engine::log;
 use crate::engine::scheduler::{self, AtSignal, Ended, Scheduler};
 use crate::engine::sys::{Error, Result};
@@ -48,7 +49,11 @@ pub extern "C" fn setup_scheduler_with_epoll() -> *mut mj_scheduler {
 
 fn into_pointer(created: crate::engine::sys::Result<*mut Scheduler>) -> *mut mj_scheduler {
     match created {
-        Ok(scheduler) => scheduler.cast(),
+        Ok(scheduler) => {
+            // SAFETY: created just now.
+            inspect::trace_if_asked(unsafe { &*scheduler });
+            scheduler.cast()
+        }
         Err(error) => {
             crate::engine::sys::set_errno(error.errno());
             null_mut()

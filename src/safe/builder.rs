@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::time::to_ns;
 use crate::engine::context::stack;
 use crate::engine::sys::{Error, Result};
-use crate::engine::{log, scheduler};
+use crate::engine::{inspect, log, scheduler};
 
 /// What a new scheduler is to have.
 ///
@@ -254,6 +254,8 @@ impl Builder {
             // SAFETY: made just now.
             unsafe { core.as_ref() }.set_name(name.as_bytes());
         }
+        // SAFETY: made just now.
+        inspect::trace_if_asked(unsafe { core.as_ref() });
         let name = self.name.map(String::into_boxed_str);
         // SAFETY: made just now.
         let shared = Shared::new(unsafe { core.as_ref() }, name, self.hooks);

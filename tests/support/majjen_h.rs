@@ -780,6 +780,11 @@ unsafe extern "C" {
     ) -> c_int;
     pub safe fn mj_scheduler_dump(scheduler: *mut mj_scheduler, out: *mut libc::FILE);
     pub safe fn mj_scheduler_dump_on_signal(scheduler: *mut mj_scheduler, signal: c_int) -> c_int;
+    pub safe fn mj_scheduler_trace(scheduler: *mut mj_scheduler, events: usize) -> c_int;
+    pub safe fn mj_scheduler_write_trace(
+        scheduler: *mut mj_scheduler,
+        out: *mut libc::FILE,
+    ) -> c_int;
     pub safe fn mj_scheduler_set_wait_func(
         scheduler: *mut mj_scheduler,
         function: Option<mj_wait_fn>,

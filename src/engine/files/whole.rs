@@ -102,9 +102,8 @@ fn fill(
 
 /// Writes a whole file, which is created or emptied first.
 pub fn write_all(path: &CStr, data: Bytes, mode: mode_t, limit: Limit) -> Result<()> {
-    const FLAGS: c_int = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
     on_path(path, limit, move |path| {
-        let file = sys::open_file(path, FLAGS, mode)?;
+        let file = sys::open_file(path, sys::NEW_FILE, mode)?;
         let mut left = data.as_slice();
         while !left.is_empty() {
             let buffer = iovec { iov_base: left.as_ptr().cast_mut().cast(), iov_len: left.len() };

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write};
 use std::ops::RangeInclusive;
 
-use crate::engine::measure::{self, Delay, Kind, Metric, Metrics, Summary};
+use crate::engine::measure::{self, Delay, Kind, Metric, Metrics, Summary, write_quoted};
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sys::until_nul;
 
@@ -64,19 +64,9 @@ impl<'n> Label<'n> {
         Label(Some(until_nul(name)).filter(|name| !name.is_empty()))
     }
 
-    /// The name between quotes, as both formats have it: in UTF-8, with a backslash in front of some characters.
-    fn write_quoted(&self, in_json: bool, out: &mut dyn Write) -> fmt::Result {
-        let name = String::from_utf8_lossy(self.0.unwrap_or_default());
-        out.write_char('"')?;
-        for character in name.chars() {
-            match character {
-                '"' | '\\' => write!(out, "\\{character}")?,
-                '\n' => out.write_str("\\n")?,
-                control @ '\0'..' ' if in_json => write!(out, "\\u{:04x}", u32::from(control))?,
-                other => out.write_char(other)?,
-            }
-        }
-        out.write_char('"')
+    /// The name between quotes.
+    fn write_quoted(&self, for_json: bool, out: &mut dyn Write) -> fmt::Result {
+        write_quoted(self.0.unwrap_or_default(), for_json, out)
     }
 
     /// As Prometheus has it, between what stands in front of it and behind it. Nothing without a name.

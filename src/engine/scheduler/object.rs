@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::context::switch;
 use crate::engine::log;
-use crate::engine::measure::{self, Delays, Metrics};
+use crate::engine::measure::{self, Delays, Metrics, Recorder};
 use crate::engine::sys::{self, Error, Result, VisiblePointer};
 use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap, Words};
 use crate::engine::threads::Remote;
@@ -91,6 +91,8 @@ pub struct Scheduler {
     /// The signals that its tasks wait for.
     pub(super) signals: Signals,
     pub(super) options: Options,
+    /// What has happened last, while it records.
+    pub recorder: Recorder,
     /// What the list of all schedulers has of it.
     pub living: Living,
 }
@@ -105,9 +107,17 @@ pub(super) struct Options {
     pub at_signal: Cell<Option<AtSignal>>,
     /// What the loop calls at a signal that it is told of.
     pub at_call: Cell<Option<AtCall>>,
+    /// What is called at the end of each run, and its argument.
+    pub at_run_end: Cell<Option<(AtRunEnd, u32)>>,
     /// Whether it is in a run, and not being drained.
     pub in_run: Cell<bool>,
 }
+
+/// What is called at the end of a run.
+///
+/// # Safety
+/// The scheduler is alive.
+pub type AtRunEnd = unsafe fn(SchedulerRef, u32);
 
 /// What this system lacks, in words; it is asked when the words are wanted.
 struct Fallbacks<'s>(&'s Clock);
@@ -166,8 +176,10 @@ impl Scheduler {
                 signal: Cell::new(0),
                 at_signal: Cell::new(None),
                 at_call: Cell::new(None),
+                at_run_end: Cell::new(None),
                 in_run: Cell::new(false),
             },
+            recorder: Recorder::new(),
             living: Living::new(),
         };
         // SAFETY: the layout is not empty.
@@ -301,6 +313,11 @@ impl Scheduler {
 // ---- settings
 
 impl Scheduler {
+    /// Has a function called at the end of each run. Not in a child of fork() that goes on with one.
+    pub fn call_at_run_end(&self, function: AtRunEnd, argument: u32) {
+        self.options.at_run_end.set(Some((function, argument)));
+    }
+
     /// Sets the wait function; `None` is the default. `builtin` tells which built-in one `function`
     /// is, if it is one.
     pub fn set_wait_function(

@@ -91,6 +91,9 @@ impl Scheduler {
                 break;
             }
             self.remote.count_begun();
+            if self.recorder.is_on() {
+                self.record_post();
+            }
         }
         self.posts.is_out.set(is_alone);
     }
@@ -102,6 +105,7 @@ impl Scheduler {
         // SAFETY: as above.
         let is_alike = fn_addr_eq(unsafe { post.as_ref() }.start, start);
         let is_next = self.run_queue.is_empty() && is_alike && task.is_as_new();
+        let is_next = is_next && !self.recorder.is_on(); // Which is told of each task.
         if !is_next || !self.can_switch_directly(self.time.clock.ticks()) {
             return None;
         }

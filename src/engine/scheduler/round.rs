@@ -36,6 +36,9 @@ impl Scheduler {
             _ => now.ticks.wrapping_add(longest),
         };
         dispatch.set_yield_at(yield_at, &self.remote);
+        if self.recorder.word() != 0 {
+            self.record_round(now);
+        }
     }
 
     /// Ends a turn that has been counted, and that [`end_fast`] has not ended.
@@ -45,17 +48,26 @@ impl Scheduler {
     pub fn end_turn_slow(&self, now_ticks: u64) {
         let turn_times = &self.dispatch.turn_times;
         if turn_times.is_clock_due() {
-            self.ask_clock();
+            self.ask_clock(now_ticks);
         }
         let ticks = turn_times.ticks_since_it_began(now_ticks);
         let is_long = ticks >= self.dispatch.longest_round_ticks.get();
         turn_times.end_slow(now_ticks, if is_long { self.end_long_turn(ticks) } else { ticks });
     }
 
-    /// The counter has not ended the round for many turns.
+    /// The counter has not ended the round for many turns, or each turn is recorded.
     #[cold]
-    fn ask_clock(&self) {
-        self.dispatch.turn_times.ask_clock_after(TURNS_UNASKED);
+    fn ask_clock(&self, now_ticks: u64) {
+        let turn_times = &self.dispatch.turn_times;
+        if self.recorder.is_on() {
+            self.record_turn(now_ticks);
+            turn_times.ask_clock_after(0);
+            if !turn_times.count().is_multiple_of(TURNS_UNASKED) {
+                return;
+            }
+        } else {
+            turn_times.ask_clock_after(TURNS_UNASKED);
+        }
         let began_ns = self.dispatch.round_began.get().ns;
         if sys::monotonic_ns().saturating_sub(began_ns) >= LONGEST_NS {
             self.dispatch.yield_at_once();

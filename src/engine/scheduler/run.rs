@@ -139,6 +139,10 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls, at_signal: Option<AtSignal>)
     scheduler.end_watch();
     scheduler.arm_all();
     scheduler.publish_metrics();
+    if let Some((at_end, argument)) = options.at_run_end.get() {
+        // SAFETY: it is alive.
+        unsafe { at_end(scheduler.as_ref(), argument) };
+    }
     // One that comes later has the effect that it has outside a run, and is not lost.
     scheduler.forget_end_of_run();
     let stopped_by = signals.map_or(0, signals::Guard::end);
@@ -467,6 +471,7 @@ impl Scheduler {
         self.remote.adopt();
         self.watch_in_child();
         self.living.is_run_in_child();
+        self.options.at_run_end.set(None);
         for task in self.tasks.iter().filter(|task| task.wait.get().is_lost_in_child()) {
             self.end_wait(task, Outcome::OwnerDied);
         }

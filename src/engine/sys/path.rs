@@ -11,6 +11,9 @@ use super::error::Result;
 
 pub use libc::{mode_t, stat};
 
+/// The flags of a file that is written anew.
+pub const NEW_FILE: c_int = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+
 /// open(2), of a descriptor that is closed on exec.
 pub fn open_file(path: &CStr, flags: c_int, mode: mode_t) -> Result<OwnedFd> {
     let flags = flags | libc::O_CLOEXEC;

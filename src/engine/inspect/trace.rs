@@ -1,0 +1,147 @@
+//! What the flight recorder of a scheduler has recorded, as JSON; into a file if the environment says so.
+
+use std::ffi::CStr;
+use std::fmt::{self, Write};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::engine::log;
+use crate::engine::measure::{Entry, Recording, write_chrome};
+use crate::engine::scheduler::Scheduler;
+use crate::engine::sys::{self, Error, QuietWrites, Result, until_nul};
+use crate::engine::task::{SchedulerRef, WaitKind};
+
+/// Writes what is recorded, in the format of Chrome's trace viewer and of Perfetto.
+pub fn write_trace(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
+    let clock = &scheduler.time.clock;
+    let (ratio, now) = (clock.ratio(), clock.now());
+    let (reading, name) = (scheduler.recorder.read(), scheduler.name.get());
+    let ns_of = |ticks| now.ns.saturating_sub(ratio.ns_between(ticks, now.ticks));
+    let recording = Recording {
+        number: 1,
+        name: until_nul(&name),
+        numbers: reading.numbers(),
+        entry: &|number| reading.get(number).map(|entry| entry.at(ns_of)),
+        names: &|write| {
+            let mut tasks = scheduler.tasks.iter();
+            tasks.try_for_each(|task| match until_nul(&task.name.get()) {
+                [] => Ok(()),
+                name => write(Entry::slot_of(task.id.get()), name),
+            })
+        },
+        kind: &|index, out| {
+            let kind = scheduler.recorder.kind_address(index) as *const WaitKind;
+            // SAFETY: null, or a static, which a task has waited by.
+            match unsafe { kind.as_ref() } {
+                Some(kind) => out.write_str(kind.name().to_str().unwrap_or_default()),
+                None => out.write_str("something"),
+            }
+        },
+    };
+    write_chrome(out, &[recording])
+}
+
+/// The variable of the environment with the name of a file.
+const VARIABLE: &CStr = c"MAJJEN_TRACE";
+
+/// How many entries are kept then.
+const ENTRIES: usize = 1 << 16;
+
+/// How many schedulers have been made with it.
+static SCHEDULERS: AtomicU32 = AtomicU32::new(0);
+
+/// If the environment says so, a new scheduler records, and writes that to a file at the end of each run: the
+/// first one of the process to the file that is named there, others with their numbers behind the name.
+pub fn trace_if_asked(scheduler: &Scheduler) {
+    if sys::variable(VARIABLE).is_none_or(CStr::is_empty) {
+        return;
+    }
+    let number = SCHEDULERS.fetch_add(1, Relaxed) + 1;
+    match scheduler.record(ENTRIES) {
+        Ok(()) => scheduler.call_at_run_end(write_file, number),
+        Err(error) => {
+            log::warn(format_args!("MAJJEN_TRACE is set, but nothing is recorded: {error}"))
+        }
+    }
+}
+
+/// # Safety
+/// Called with a living scheduler.
+unsafe fn write_file(scheduler: SchedulerRef, number: u32) {
+    let Some(name) = sys::variable(VARIABLE) else { return };
+    // SAFETY: as this function's contract says.
+    let scheduler = unsafe { Scheduler::of(scheduler) };
+    let mut path = [0u8; 4096];
+    match write_to(scheduler, name, number, &mut path) {
+        Ok(()) => log::info(format_args!("trace written to {}", Shown(&path))),
+        Err(error) => {
+            log::error(format_args!(
+                "MAJJEN_TRACE: cannot write a trace to {}: {error}",
+                Shown(&path)
+            ));
+        }
+    }
+}
+
+/// A path for people.
+struct Shown<'p>(&'p [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", until_nul(self.0).escape_ascii())
+    }
+}
+
+fn write_to(scheduler: &Scheduler, name: &CStr, number: u32, path: &mut [u8; 4096]) -> Result<()> {
+    let room = path.len() - 16; // For the number, and the NUL.
+    let name = name.to_bytes();
+    let name = name.get(..name.len().min(room)).unwrap_or_default();
+    path[..name.len()].copy_from_slice(name);
+    if number > 1 {
+        let mut end = sys::TruncatingWriter::new(&mut path[name.len()..]);
+        let _ = write!(end, ".{number}"); // It takes all.
+    }
+    let path = CStr::from_bytes_until_nul(path).map_err(|_| Error::InvalidArgument)?;
+    let file = sys::open_file(path, sys::NEW_FILE, 0o644)?;
+    let mut out = File { fd: file.as_raw_fd(), text: [0; 4096], length: 0, result: Ok(()) };
+    let _ = write_trace(scheduler, &mut out); // It keeps its error.
+    out.flush();
+    out.result
+}
+
+/// Collects text, and writes it.
+struct File {
+    fd: i32,
+    text: [u8; 4096],
+    length: usize,
+    result: Result<()>,
+}
+
+impl File {
+    fn flush(&mut self) {
+        /// How long it waits for room, if the file is a pipe.
+        const PATIENCE_NS: u64 = 100_000_000;
+        let text = &self.text[..std::mem::take(&mut self.length)];
+        if self.result.is_ok() {
+            let written = QuietWrites::begin().write_all(self.fd, text, PATIENCE_NS);
+            self.result = written.map_err(|(_, error)| error);
+        }
+    }
+}
+
+impl Write for File {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let count = rest.len().min(self.text.len() - self.length);
+            let (now, later) = rest.split_at(count);
+            self.text[self.length..self.length + count].copy_from_slice(now);
+            self.length += count;
+            rest = later;
+            if self.length == self.text.len() {
+                self.flush();
+            }
+        }
+        self.result.map_err(|_| fmt::Error)
+    }
+}

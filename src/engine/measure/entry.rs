@@ -1,0 +1,330 @@
+//! What a flight recorder has recorded, and how it is told in the format of Chrome's trace viewer, which Perfetto
+//! reads too.
+//!
+//! This file depends on nothing but the standard library: it is a part of the library and of the program `majjen`.
+//! It takes any entries, also those of a process that is broken.
+
+use std::fmt::{self, Write};
+use std::ops::Range;
+
+/// What an entry says, in the top 8 bits of its word. The low 56 bits are of a task, unless said otherwise: the
+/// number of its slot in 24 bits, and how often that had been used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// Tasks begin to run, and the loop is left. The low bits: for how many nanoseconds it has slept since the last
+    /// such entry.
+    Loop = 1,
+    /// A task is ready by now. Who made it ready is who the next entry with another code than this one and the two
+    /// that follow is of: the task whose turn ends there, or the loop.
+    Ready = 2,
+    /// As `Ready`, of a new task.
+    Created = 3,
+    /// As `Created`, of the task of a post.
+    Posted = 4,
+    /// A turn has ended, and the task is ready. A turn begins where the one before it ended, or at the entry of the
+    /// loop before it.
+    Yielded = 5,
+    /// A turn has ended, and its task with it. Up to two entries of its name follow.
+    Ended = 6,
+    /// A turn has ended, and the task sleeps.
+    Sleeps = 7,
+    /// A turn has ended, and the task waits. Behind the number of the slot there is in 8 bits which kind of wait it
+    /// is, as an index into a table of the recorder, and in 24 bits what it waits for: see [`Code::waits`].
+    Waits = 8,
+    /// A part of a name: 8 bytes in the place of the time, and 7 in the low bits of the word, least first.
+    Text = 9,
+}
+
+/// In a word of [`Code::Waits`]: the task has parked itself, and there is no kind.
+pub const PARKED: u8 = u8::MAX;
+/// The same of a kind that there is no room for.
+pub const OTHER: u8 = u8::MAX - 1;
+
+const CODE_SHIFT: u32 = 56;
+const LOW_MASK: u64 = (1 << CODE_SHIFT) - 1;
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+
+impl Entry {
+    /// The number of a task's slot, of its id.
+    pub const fn slot_of(id: u64) -> u64 {
+        id & SLOT_MASK
+    }
+
+    /// With another time, if it has one.
+    pub fn at(self, convert: impl Fn(u64) -> u64) -> Entry {
+        match Code::of_word(self.word) {
+            Some(Code::Text) => self,
+            _ => Entry { time: convert(self.time), ..self },
+        }
+    }
+}
+
+impl Code {
+    /// A word with these low bits.
+    #[inline(always)]
+    pub const fn word(self, low: u64) -> u64 {
+        (self as u64) << CODE_SHIFT | low & LOW_MASK
+    }
+
+    /// The word of a task that waits. `object` is the descriptor's number, that of the task that is joined, or bits
+    /// of the address of something else.
+    #[inline(always)]
+    pub const fn waits(id: u64, kind: u8, object: u64) -> u64 {
+        let slot = id & SLOT_MASK;
+        Code::Waits.word(object << (SLOT_BITS + 8) | (kind as u64) << SLOT_BITS | slot)
+    }
+
+    fn of_word(word: u64) -> Option<Code> {
+        const CODES: [Code; 9] = [
+            Code::Loop,
+            Code::Ready,
+            Code::Created,
+            Code::Posted,
+            Code::Yielded,
+            Code::Ended,
+            Code::Sleeps,
+            Code::Waits,
+            Code::Text,
+        ];
+        CODES.into_iter().find(|code| *code as u64 == word >> CODE_SHIFT)
+    }
+}
+
+/// One entry.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// In the ring a reading of the counter; to be told, nanoseconds from a moment that all schedulers share.
+    pub time: u64,
+    /// A [`Code`], and what it is about.
+    pub word: u64,
+}
+
+/// What there is to tell of a scheduler.
+pub struct Recording<'r> {
+    /// Its number among those of the process, from 1 on, and its name.
+    pub number: u32,
+    pub name: &'r [u8],
+    /// The numbers of its entries, and each of these, unless it is gone.
+    pub numbers: Range<u64>,
+    pub entry: &'r dyn Fn(u64) -> Option<Entry>,
+    /// Calls its argument with the slot and the name of each task that has a name and is alive.
+    pub names: &'r dyn Fn(&mut dyn FnMut(u64, &[u8]) -> fmt::Result) -> fmt::Result,
+    /// Writes what the tasks wait for whose wait has an index.
+    pub kind: &'r dyn Fn(u8, &mut dyn Write) -> fmt::Result,
+}
+
+/// Writes what is recorded of some schedulers: a process for each of them, with a thread for the loop and one for
+/// each slot of tasks, in which each task of that slot is shown. Needs no memory: what a task does begins with one
+/// event and ends with another.
+pub fn write_chrome(out: &mut dyn Write, recordings: &[Recording<'_>]) -> fmt::Result {
+    out.write_str("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n")?;
+    for (index, recording) in recordings.iter().enumerate() {
+        out.write_str(if index == 0 { "" } else { ",\n" })?;
+        Writer { recording, out, turn_began: None, maker: None }.write()?;
+    }
+    out.write_str("\n]}\n")
+}
+
+/// Writes text between quotes, with a backslash in front of some characters, and without control characters if it is
+/// for JSON. What is not UTF-8 is replaced.
+pub fn write_quoted(text: &[u8], for_json: bool, out: &mut dyn Write) -> fmt::Result {
+    out.write_char('"')?;
+    for chunk in text.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' | '\\' => write!(out, "\\{character}")?,
+                '\n' => out.write_str("\\n")?,
+                control @ '\0'..' ' if for_json => write!(out, "\\u{:04x}", u32::from(control))?,
+                other => out.write_char(other)?,
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.write_char(char::REPLACEMENT_CHARACTER)?;
+        }
+    }
+    out.write_char('"')
+}
+
+struct Writer<'w, 'r> {
+    recording: &'w Recording<'r>,
+    out: &'w mut dyn Write,
+    /// When the turn began of which the next entry of an end is.
+    turn_began: Option<u64>,
+    /// Who has made ready the tasks of the entries with lower numbers than this: the slot, or none for the loop.
+    maker: Option<(u64, Option<u64>)>,
+}
+
+/// The thread of the loop, and that of a slot.
+const LOOP: u64 = 0;
+const fn thread_of(slot: u64) -> u64 {
+    slot + 1
+}
+
+impl Writer<'_, '_> {
+    fn write(mut self) -> fmt::Result {
+        let recording = self.recording;
+        let name: &[u8] = if recording.name.is_empty() { b"scheduler" } else { recording.name };
+        self.write_name("process_name", LOOP, name)?;
+        self.out.write_str(",\n")?;
+        self.write_name("thread_name", LOOP, b"loop")?;
+        (recording.names)(&mut |slot, name| {
+            self.out.write_str(",\n")?;
+            self.write_name("thread_name", thread_of(slot), name)
+        })?;
+        for number in recording.numbers.clone() {
+            match (recording.entry)(number) {
+                Some(entry) => self.write_entry(number, entry)?,
+                None => self.turn_began = None,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_name(&mut self, what: &str, thread: u64, name: &[u8]) -> fmt::Result {
+        let process = self.recording.number;
+        let head = "{\"ph\":\"M\",\"pid\":";
+        write!(
+            self.out,
+            "{head}{process},\"tid\":{thread},\"name\":\"{what}\",\"args\":{{\"name\":"
+        )?;
+        write_quoted(name, true, self.out)?;
+        self.out.write_str("}}")
+    }
+
+    /// Begins an event; its name, if it has one, and what else it has follow.
+    fn begin(&mut self, kind: char, thread: u64, ns: u64) -> fmt::Result {
+        let (process, us) = (self.recording.number, ns / 1000);
+        write!(
+            self.out,
+            ",\n{{\"ph\":\"{kind}\",\"pid\":{process},\"tid\":{thread},\"ts\":{us}.{:03}",
+            ns % 1000
+        )
+    }
+
+    fn end_state(&mut self, slot: u64, ns: u64) -> fmt::Result {
+        self.begin('E', thread_of(slot), ns)?;
+        self.out.write_char('}')
+    }
+
+    fn begin_state(&mut self, slot: u64, ns: u64, name: &str) -> fmt::Result {
+        self.begin('B', thread_of(slot), ns)?;
+        write!(self.out, ",\"name\":\"{name}\"}}")
+    }
+
+    fn write_entry(&mut self, number: u64, Entry { time: ns, word }: Entry) -> fmt::Result {
+        let slot = word & SLOT_MASK;
+        match Code::of_word(word) {
+            None | Some(Code::Text) => Ok(()),
+            Some(Code::Loop) => self.write_loop(ns, word & LOW_MASK),
+            Some(code @ (Code::Ready | Code::Created | Code::Posted)) => {
+                let maker = self.maker_at(number);
+                self.write_ready(code, slot, ns, maker)
+            }
+            Some(code) => {
+                if let Some(began) = self.turn_began.replace(ns) {
+                    self.end_state(slot, began)?;
+                    self.begin_state(slot, began, "runs")?;
+                }
+                self.end_state(slot, ns)?;
+                match code {
+                    Code::Yielded => self.begin_state(slot, ns, "ready"),
+                    Code::Sleeps => self.begin_state(slot, ns, "sleeps"),
+                    Code::Waits => self.write_wait(slot, ns, word),
+                    _ => self.write_end(number, slot, ns),
+                }
+            }
+        }
+    }
+
+    fn write_loop(&mut self, ns: u64, slept_ns: u64) -> fmt::Result {
+        self.turn_began = Some(ns);
+        if slept_ns == 0 {
+            return Ok(());
+        }
+        self.begin('X', LOOP, ns.saturating_sub(slept_ns))?;
+        write!(
+            self.out,
+            ",\"dur\":{}.{:03},\"name\":\"sleeps\"}}",
+            slept_ns / 1000,
+            slept_ns % 1000
+        )
+    }
+
+    /// Who has made the task ready of the entry with a number.
+    fn maker_at(&mut self, number: u64) -> Option<u64> {
+        if let Some((until, maker)) = self.maker
+            && number < until
+        {
+            return maker;
+        }
+        let mut until = number;
+        let maker = loop {
+            until += 1;
+            let entry =
+                (self.recording.entry)(until).filter(|_| self.recording.numbers.contains(&until));
+            let Some(Entry { word, .. }) = entry else { break None };
+            match Code::of_word(word) {
+                Some(Code::Ready | Code::Created | Code::Posted) => {}
+                Some(Code::Yielded | Code::Ended | Code::Sleeps | Code::Waits) => {
+                    break Some(word & SLOT_MASK);
+                }
+                _ => break None,
+            }
+        };
+        self.maker = Some((until, maker));
+        maker
+    }
+
+    fn write_ready(&mut self, code: Code, slot: u64, ns: u64, maker: Option<u64>) -> fmt::Result {
+        let thread = thread_of(slot);
+        if code == Code::Ready {
+            self.end_state(slot, ns)?;
+        } else {
+            self.begin('i', thread, ns)?;
+            self.out.write_str(",\"s\":\"t\",\"name\":\"created\"}")?;
+        }
+        self.begin('B', thread, ns)?;
+        self.out.write_str(",\"name\":\"ready\",\"args\":{\"by\":\"")?;
+        match (code, maker) {
+            (Code::Posted, _) => self.out.write_str("another thread")?,
+            (_, None) => self.out.write_str("the loop")?,
+            (_, Some(slot)) => write!(self.out, "task {slot}")?,
+        }
+        self.out.write_str("\"}}")
+    }
+
+    fn write_wait(&mut self, slot: u64, ns: u64, word: u64) -> fmt::Result {
+        let kind = (word >> SLOT_BITS) as u8;
+        let object = (word & LOW_MASK) >> (SLOT_BITS + 8);
+        self.begin('B', thread_of(slot), ns)?;
+        if kind == PARKED {
+            return self.out.write_str(",\"name\":\"parked\"}");
+        }
+        self.out.write_str(",\"name\":\"waits for ")?;
+        (self.recording.kind)(kind, self.out)?;
+        write!(self.out, "\",\"args\":{{\"object\":\"{object:#x}\"}}}}")
+    }
+
+    /// A task has ended, whose name follows.
+    fn write_end(&mut self, number: u64, slot: u64, ns: u64) -> fmt::Result {
+        self.begin('i', thread_of(slot), ns)?;
+        self.out.write_str(",\"s\":\"t\",\"name\":\"ended\",\"args\":{\"name\":")?;
+        let mut name = [0; 32];
+        for (part, place) in name.chunks_mut(15).take(2).enumerate() {
+            let entry = (self.recording.entry)(number + 1 + part as u64);
+            match entry.filter(|entry| Code::of_word(entry.word) == Some(Code::Text)) {
+                Some(Entry { time, word }) => {
+                    place[..8].copy_from_slice(&time.to_le_bytes());
+                    place[8..].copy_from_slice(&word.to_le_bytes()[..7]);
+                }
+                None => break,
+            }
+        }
+        let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        write_quoted(&name[..length], true, self.out)?;
+        self.out.write_str("}}")
+    }
+}

@@ -1,0 +1,246 @@
+//! The flight recorder of a scheduler: a ring of what has happened last.
+//!
+//! What its entries say is in `entry.rs`. The scheduler's own thread writes and reads the ring. The
+//! program `majjen` reads it from outside at any moment: it copies the ring, and then drops what may have been
+//! written meanwhile, by the count of all entries.
+//!
+//! # States
+//!
+//! | `word` | the recorder | set by |
+//! |---|---|---|
+//! | 0 | is off; the ring, if there is one, is what was recorded before | the scheduler |
+//! | [`ON`] | records | the scheduler |
+//! | a request | is to begin, anew unless it records already | `majjen trace`, from outside, with one write; or the scheduler |
+//!
+//! The loop looks at the word once a round: so an idle scheduler begins at its next wake-up. A request that the
+//! scheduler's own change overwrites is lost, and who asked sees that nothing begins, and asks again.
+
+use std::cell::Cell;
+use std::mem::offset_of;
+use std::ops::{Range, RangeInclusive};
+use std::ptr::null;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::entry::{Code, Entry, OTHER};
+use crate::engine::sys::{self, Error, Result, VisibleU64};
+
+/// `Recorder::word` while it records.
+pub const ON: u64 = 1;
+
+/// A request of whoever writes the word: see [`Request::of_word`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The number of entries, as the exponent of two.
+    pub exponent: u32,
+    /// For how long, in milliseconds; 0 for no end.
+    pub ms: u32,
+}
+
+/// The top bits of a request's word.
+const IS_REQUEST: u64 = 0x6d_6a72;
+const REQUEST_SHIFT: u32 = 40;
+
+/// How many entries a ring has: 16 KiB to 1 GiB.
+pub const EXPONENTS: RangeInclusive<u32> = 10..=26;
+
+impl Request {
+    /// `IS_REQUEST` in the top 24 bits, the exponent in 8, the milliseconds in the low 32.
+    pub fn of_word(word: u64) -> Option<Request> {
+        let exponent = (word >> 32) as u32 & 0xff;
+        let is_one = word >> REQUEST_SHIFT == IS_REQUEST && EXPONENTS.contains(&exponent);
+        is_one.then_some(Request { exponent, ms: word as u32 })
+    }
+}
+
+/// How many kinds of waits have room, a power of two.
+const KINDS: usize = 64;
+
+/// The recorder.
+#[repr(C)]
+pub struct Recorder {
+    /// See the module.
+    word: AtomicU64,
+    /// The address of the ring, 0 for none, and the number of its entries, a power of two.
+    ring: VisibleU64,
+    capacity: VisibleU64,
+    /// How many entries have been written since it began; the next one's place is this modulo the capacity.
+    written: VisibleU64,
+    /// How often it has begun.
+    beginnings: VisibleU64,
+    /// The kinds of waits, by the addresses of their descriptions, in no order; 0 for none.
+    kinds: [VisibleU64; KINDS],
+    /// The last task in the run queue when entries of ready tasks were written last, by its address; null for none.
+    pub last_ready: Cell<*const ()>,
+    /// How long the loop had slept by its last entry.
+    pub slept_ns: Cell<u64>,
+    /// The moment by the clock when it is to end; `u64::MAX` for none.
+    until_ns: Cell<u64>,
+    /// How many calls read the ring at the moment, each of which may suspend.
+    readers: Cell<u32>,
+}
+
+impl Recorder {
+    /// For debuggers.
+    pub const WORD_OFFSET: usize = offset_of!(Recorder, word);
+    pub const KINDS: usize = KINDS;
+
+    pub const fn new() -> Recorder {
+        Recorder {
+            word: AtomicU64::new(0),
+            ring: VisibleU64::new(0),
+            capacity: VisibleU64::new(0),
+            written: VisibleU64::new(0),
+            beginnings: VisibleU64::new(0),
+            kinds: [const { VisibleU64::new(0) }; KINDS],
+            last_ready: Cell::new(null()),
+            slept_ns: Cell::new(0),
+            until_ns: Cell::new(u64::MAX),
+            readers: Cell::new(0),
+        }
+    }
+
+    #[inline(always)]
+    pub fn word(&self) -> u64 {
+        self.word.load(Relaxed)
+    }
+
+    #[inline(always)]
+    pub fn is_on(&self) -> bool {
+        self.word() == ON
+    }
+
+    /// Begins anew, with an empty ring. [`Error::Busy`] if another size is asked for while the ring is read.
+    pub fn begin(&self, exponent: u32, until_ns: u64) -> Result<()> {
+        let capacity = 1u64 << exponent;
+        if self.capacity.get() != capacity {
+            if self.readers.get() > 0 {
+                return Err(Error::Busy);
+            }
+            let memory = sys::map_table(bytes(capacity)).ok_or(Error::OutOfMemory)?;
+            self.release();
+            self.ring.set(memory as u64);
+            self.capacity.set(capacity);
+        }
+        self.written.set(0);
+        self.beginnings.set(self.beginnings.get() + 1);
+        self.last_ready.set(null());
+        self.until_ns.set(until_ns);
+        self.word.store(ON, Relaxed);
+        Ok(())
+    }
+
+    /// Stops. What is recorded stays.
+    pub fn stop(&self) {
+        self.word.store(0, Relaxed);
+    }
+
+    /// A request cannot be had, or is none.
+    pub fn refuse(&self) {
+        self.word.store(0, Relaxed);
+    }
+
+    pub fn until_ns(&self) -> u64 {
+        self.until_ns.get()
+    }
+
+    /// Adds an entry. There is a ring.
+    #[inline(always)]
+    pub fn add(&self, ticks: u64, word: u64) {
+        let written = self.written.get();
+        // SAFETY: the ring has as many entries as said, of which only this thread writes any.
+        unsafe { self.place(written).write(Entry { time: ticks, word }) };
+        self.written.set(written + 1);
+    }
+
+    #[inline(always)]
+    fn place(&self, number: u64) -> *mut Entry {
+        let index = number & self.capacity.get().wrapping_sub(1);
+        (self.ring.get() as *mut Entry).wrapping_add(index as usize)
+    }
+
+    /// Adds entries of a name, which ends at the first NUL.
+    pub fn add_text(&self, text: &[u8]) {
+        let length = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        for part in text[..length].chunks(15) {
+            let mut bytes = [0; 16];
+            bytes[..part.len()].copy_from_slice(part);
+            let [low, high] =
+                [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index])));
+            self.add(low, Code::Text.word(high));
+        }
+    }
+
+    /// The index of a kind of wait, by the address of its description.
+    #[inline]
+    pub fn kind(&self, address: u64) -> u8 {
+        let first = (address >> 4) as usize;
+        for step in 0..KINDS {
+            let index = first.wrapping_add(step) % KINDS;
+            match self.kinds[index].get() {
+                known if known == address => return index as u8,
+                0 => {
+                    self.kinds[index].set(address);
+                    return index as u8;
+                }
+                _ => {}
+            }
+        }
+        OTHER
+    }
+
+    /// The description of a kind of wait by its index; 0 for none.
+    pub fn kind_address(&self, index: u8) -> u64 {
+        self.kinds.get(usize::from(index)).map_or(0, VisibleU64::get)
+    }
+
+    /// Keeps the ring where it is, for a call that reads it.
+    pub fn read(&self) -> Reading<'_> {
+        self.readers.set(self.readers.get() + 1);
+        Reading { recorder: self }
+    }
+
+    fn release(&self) {
+        if self.ring.get() != 0 {
+            // SAFETY: mapped by `begin` with this size, and nobody reads it.
+            unsafe { sys::unmap(self.ring.get() as *mut u8, bytes(self.capacity.get())) };
+        }
+        self.ring.set(0);
+        self.capacity.set(0);
+    }
+}
+
+const fn bytes(capacity: u64) -> usize {
+    capacity as usize * size_of::<Entry>()
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// A call that reads the ring, which stays where it is meanwhile. It may go on being written.
+pub struct Reading<'r> {
+    recorder: &'r Recorder,
+}
+
+impl Reading<'_> {
+    /// The numbers of the entries that are there.
+    pub fn numbers(&self) -> Range<u64> {
+        let end = self.recorder.written.get();
+        end.saturating_sub(self.recorder.capacity.get())..end
+    }
+
+    /// The entry with a number, unless others have taken its place.
+    pub fn get(&self, number: u64) -> Option<Entry> {
+        let is_there = self.numbers().contains(&number);
+        // SAFETY: the ring stays while this lives, and the entry has been written.
+        is_there.then(|| unsafe { self.recorder.place(number).read() })
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.recorder.readers.set(self.recorder.readers.get() - 1);
+    }
+}
