@@ -63,7 +63,7 @@ pub use hook_library::HookCalls;
 pub use interests::AtSignal;
 pub use io::{Builtin, WaitFunction};
 pub use join::join;
-pub use living::{LIVING, Living};
+pub use living::{LIVING, List, Living};
 pub use messages::{Action, act_on, free_message, post_allocated};
 pub use object::{Scheduler, current, running_task};
 pub use orderly::end_others;

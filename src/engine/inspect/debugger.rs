@@ -40,7 +40,7 @@ use std::ptr::slice_from_raw_parts;
 use crate::engine::context::Stack;
 use crate::engine::context::switch::Frame;
 use crate::engine::measure::{Histogram, Metrics, Recorder, TurnTimes};
-use crate::engine::scheduler::{Dispatch, LIVING, Living, Scheduler, Tasks, Time};
+use crate::engine::scheduler::{Dispatch, LIVING, List, Living, Scheduler, Tasks, Time};
 use crate::engine::sync::{Case, Channel, Condvar, Group, Mutex, SelectWait, Semaphore, WaitGroup};
 use crate::engine::task::{Chunk, Chunks, INDEX_BITS, Name, Task, Wait, WaitKind, WaitNode};
 use crate::engine::time::Clock;
@@ -171,10 +171,12 @@ note! {
     task_waits_since_ticks = offset_of!(Task, waits_since_ticks);
     // In as many bytes as a task's.
     scheduler_name = offset_of!(Scheduler, name);
-    // The recorder: in 8 bytes each its word, the address of the ring, the number of its entries, how many have been
+    // The recorder: in 8 bytes each whether it is on, the address of the ring, the number of its entries, how many have been
     // written, how often it has begun, and so many addresses of kinds of waits.
-    scheduler_recorder = offset_of!(Scheduler, recorder) + Recorder::WORD_OFFSET;
+    scheduler_recorder = offset_of!(Scheduler, recorder) + Recorder::HEAD_OFFSET;
     recorder_kinds = Recorder::KINDS;
+    // How far behind `living_head` the word for requests is, the only one that is written from outside.
+    living_request = offset_of!(List, request);
 }
 
 const _: () = assert!(size_of::<Wait>() == 16 && align_of::<Wait>() == 8);

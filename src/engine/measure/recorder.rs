@@ -4,51 +4,50 @@
 //! program `majjen` reads it from outside at any moment: it copies the ring, and then drops what may have been
 //! written meanwhile, by the count of all entries.
 //!
-//! # States
+//! # Who turns it on
 //!
-//! | `word` | the recorder | set by |
-//! |---|---|---|
-//! | 0 | is off; the ring, if there is one, is what was recorded before | the scheduler |
-//! | [`ON`] | records | the scheduler |
-//! | a request | is to begin, anew unless it records already | `majjen trace`, from outside, with one write; or the scheduler |
-//!
-//! The loop looks at the word once a round: so an idle scheduler begins at its next wake-up. A request that the
-//! scheduler's own change overwrites is lost, and who asked sees that nothing begins, and asks again.
+//! The scheduler's own thread, for the program; or `majjen trace`, which writes one word of the process from
+//! outside, a [`Request`] to all schedulers. The loop looks at that once a round: so an idle scheduler begins at its
+//! next wake-up, and one that wakes up too late does not. One that records already goes on as it is.
 
 use std::cell::Cell;
 use std::mem::offset_of;
 use std::ops::{Range, RangeInclusive};
 use std::ptr::null;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::entry::{Code, Entry, OTHER};
 use crate::engine::sys::{self, Error, Result, VisibleU64};
 
-/// `Recorder::word` while it records.
-pub const ON: u64 = 1;
-
-/// A request of whoever writes the word: see [`Request::of_word`].
+/// Of `majjen trace`: to record so many entries, as the exponent of two, until a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The number of entries, as the exponent of two.
     pub exponent: u32,
-    /// For how long, in milliseconds; 0 for no end.
-    pub ms: u32,
+    /// CLOCK_MONOTONIC in units of 2^20 ns, which are about as long as a millisecond; only the low bits.
+    until: u32,
 }
 
 /// The top bits of a request's word.
 const IS_REQUEST: u64 = 0x6d_6a72;
 const REQUEST_SHIFT: u32 = 40;
+const UNIT_BITS: u32 = 20;
 
 /// How many entries a ring has: 16 KiB to 1 GiB.
 pub const EXPONENTS: RangeInclusive<u32> = 10..=26;
 
 impl Request {
-    /// `IS_REQUEST` in the top 24 bits, the exponent in 8, the milliseconds in the low 32.
+    /// [`IS_REQUEST`] in the top 24 bits, the exponent in 8, the moment in the low 32.
     pub fn of_word(word: u64) -> Option<Request> {
         let exponent = (word >> 32) as u32 & 0xff;
         let is_one = word >> REQUEST_SHIFT == IS_REQUEST && EXPONENTS.contains(&exponent);
-        is_one.then_some(Request { exponent, ms: word as u32 })
+        is_one.then_some(Request { exponent, until: word as u32 })
+    }
+
+    /// Its moment, unless that is past.
+    pub fn until_ns(self, now_ns: u64) -> Option<u64> {
+        let now = now_ns >> UNIT_BITS;
+        let left = self.until.wrapping_sub(now as u32).cast_signed();
+        let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
+        Some((now + left) << UNIT_BITS)
     }
 }
 
@@ -58,8 +57,8 @@ const KINDS: usize = 64;
 /// The recorder.
 #[repr(C)]
 pub struct Recorder {
-    /// See the module.
-    word: AtomicU64,
+    /// Whether it records: 0 or 1.
+    is_on: VisibleU64,
     /// The address of the ring, 0 for none, and the number of its entries, a power of two.
     ring: VisibleU64,
     capacity: VisibleU64,
@@ -73,6 +72,8 @@ pub struct Recorder {
     pub last_ready: Cell<*const ()>,
     /// How long the loop had slept by its last entry.
     pub slept_ns: Cell<u64>,
+    /// The latest request that has been answered.
+    answered: Cell<u64>,
     /// The moment by the clock when it is to end; `u64::MAX` for none.
     until_ns: Cell<u64>,
     /// How many calls read the ring at the moment, each of which may suspend.
@@ -81,12 +82,12 @@ pub struct Recorder {
 
 impl Recorder {
     /// For debuggers.
-    pub const WORD_OFFSET: usize = offset_of!(Recorder, word);
+    pub const HEAD_OFFSET: usize = offset_of!(Recorder, is_on);
     pub const KINDS: usize = KINDS;
 
     pub const fn new() -> Recorder {
         Recorder {
-            word: AtomicU64::new(0),
+            is_on: VisibleU64::new(0),
             ring: VisibleU64::new(0),
             capacity: VisibleU64::new(0),
             written: VisibleU64::new(0),
@@ -94,19 +95,27 @@ impl Recorder {
             kinds: [const { VisibleU64::new(0) }; KINDS],
             last_ready: Cell::new(null()),
             slept_ns: Cell::new(0),
+            answered: Cell::new(0),
             until_ns: Cell::new(u64::MAX),
             readers: Cell::new(0),
         }
     }
 
     #[inline(always)]
-    pub fn word(&self) -> u64 {
-        self.word.load(Relaxed)
+    pub fn is_on(&self) -> bool {
+        self.is_on.get() != 0
     }
 
+    /// Whether it records, or is asked to.
     #[inline(always)]
-    pub fn is_on(&self) -> bool {
-        self.word() == ON
+    pub fn concerns_round(&self, request: u64) -> bool {
+        self.is_on.get() | (request ^ self.answered.get()) != 0
+    }
+
+    /// The request, if it has not been answered: it has been from now on.
+    pub fn take_request(&self, word: u64) -> Option<Request> {
+        let is_new = self.answered.replace(word) != word;
+        is_new.then(|| Request::of_word(word)).flatten()
     }
 
     /// Begins anew, with an empty ring. [`Error::Busy`] if another size is asked for while the ring is read.
@@ -125,18 +134,13 @@ impl Recorder {
         self.beginnings.set(self.beginnings.get() + 1);
         self.last_ready.set(null());
         self.until_ns.set(until_ns);
-        self.word.store(ON, Relaxed);
+        self.is_on.set(1);
         Ok(())
     }
 
     /// Stops. What is recorded stays.
     pub fn stop(&self) {
-        self.word.store(0, Relaxed);
-    }
-
-    /// A request cannot be had, or is none.
-    pub fn refuse(&self) {
-        self.word.store(0, Relaxed);
+        self.is_on.set(0);
     }
 
     pub fn until_ns(&self) -> u64 {

@@ -21,8 +21,18 @@ use std::sync::atomic::{
 use crate::engine::sys;
 use crate::engine::threads::Lock;
 
-/// The first in the list. Debuggers find it by their table.
-pub static LIVING: AtomicPtr<Living> = AtomicPtr::new(null_mut());
+/// The list. Debuggers find it by their table.
+#[repr(C)]
+pub struct List {
+    pub first: AtomicPtr<Living>,
+    /// What `majjen trace` asks of all schedulers: see [`Request`]. It is here, and not in each of them, since
+    /// who writes it from outside must not meet one that is destroyed meanwhile.
+    ///
+    /// [`Request`]: crate::engine::measure::Request
+    pub request: AtomicU64,
+}
+
+pub static LIVING: List = List { first: AtomicPtr::new(null_mut()), request: AtomicU64::new(0) };
 
 /// Who holds it changes the list.
 static CHANGES: Lock<()> = Lock::in_static(());
@@ -55,15 +65,15 @@ impl Living {
     /// Adds it, which must not move any more.
     pub fn enter(&self) {
         let _changes = CHANGES.lock();
-        self.next.store(LIVING.load(Relaxed), Relaxed);
+        self.next.store(LIVING.first.load(Relaxed), Relaxed);
         self.word.store(IS_LIVING ^ from_ref(self) as u64, Relaxed);
-        LIVING.store(from_ref(self).cast_mut(), Release);
+        LIVING.first.store(from_ref(self).cast_mut(), Release);
     }
 
     /// Takes it out.
     pub fn leave(&self) {
         let _changes = CHANGES.lock();
-        let mut link = &LIVING;
+        let mut link = &LIVING.first;
         // SAFETY: entries stay where they are until they have left, for which the lock is needed.
         while let Some(entry) = unsafe { link.load(Relaxed).as_ref() } {
             if eq(entry, self) {
@@ -103,7 +113,7 @@ mod tests {
     /// Whether an entry is in the list. Other tests have theirs there, and may take them out meanwhile.
     fn is_there(wanted: &Living) -> bool {
         let _changes = super::CHANGES.lock();
-        let mut next = LIVING.load(Relaxed).cast_const();
+        let mut next = LIVING.first.load(Relaxed).cast_const();
         // SAFETY: the lock is held.
         while let Some(entry) = unsafe { next.as_ref() } {
             assert_eq!(entry.word.load(Relaxed), IS_LIVING ^ next as u64);

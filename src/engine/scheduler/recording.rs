@@ -6,7 +6,9 @@
 //! which it became so, and making it ready costs nothing either.
 
 use std::ptr::{eq, from_ref, null};
+use std::sync::atomic::Ordering::Relaxed;
 
+use super::living::LIVING;
 use super::object::Scheduler;
 use crate::engine::context::Stack;
 use crate::engine::log;
@@ -29,15 +31,17 @@ impl Scheduler {
         self.recorder.begin(exponent.max(*EXPONENTS.start()), u64::MAX)
     }
 
-    /// A round begins, and the recorder's word is not 0.
+    /// A round begins, and the recorder is on, or asked to be.
     #[cold]
     #[inline(never)]
     pub(super) fn record_round(&self, now: Instant) {
         let recorder = &self.recorder;
-        if !recorder.is_on() {
-            self.answer_request(Request::of_word(recorder.word()), now);
-        } else if now.ns >= recorder.until_ns() {
+        if recorder.is_on() && now.ns >= recorder.until_ns() {
             recorder.stop();
+        }
+        let request = recorder.take_request(LIVING.request.load(Relaxed));
+        if let (false, Some(request)) = (recorder.is_on(), request) {
+            self.answer(request, now.ns);
         }
         if !recorder.is_on() || self.run_queue.is_empty() {
             return;
@@ -50,16 +54,9 @@ impl Scheduler {
         recorder.add(ticks, Code::Loop.word(slept_ns.saturating_sub(before_ns)));
     }
 
-    fn answer_request(&self, request: Option<Request>, now: Instant) {
-        let Some(Request { exponent, ms }) = request else {
-            return self.recorder.refuse(); // Something else has written to it.
-        };
-        let until_ns = match ms {
-            0 => u64::MAX,
-            ms => now.ns.saturating_add(u64::from(ms) * 1_000_000),
-        };
-        if let Err(error) = self.recorder.begin(exponent, until_ns) {
-            self.recorder.refuse();
+    fn answer(&self, request: Request, now_ns: u64) {
+        let Some(until_ns) = request.until_ns(now_ns) else { return };
+        if let Err(error) = self.recorder.begin(request.exponent, until_ns) {
             log::warn(format_args!(
                 "Scheduler{} is asked to record what its tasks do, and cannot: {error}",
                 self.title("")

@@ -11,7 +11,10 @@
 //! - The clock is asked after [`TURNS_UNASKED`] turns, and ends a round that has taken too long.
 //! - A turn is recorded as no longer than the clock has gone since the round began.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::io::MIN_POLL_INTERVAL_NS;
+use super::living::LIVING;
 use super::object::Scheduler;
 use crate::engine::sys;
 use crate::engine::time::Instant;
@@ -36,7 +39,7 @@ impl Scheduler {
             _ => now.ticks.wrapping_add(longest),
         };
         dispatch.set_yield_at(yield_at, &self.remote);
-        if self.recorder.word() != 0 {
+        if self.recorder.concerns_round(LIVING.request.load(Relaxed)) {
             self.record_round(now);
         }
     }
