@@ -1,5 +1,8 @@
 //! The arguments of the program.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::{Parser, Subcommand, ValueHint};
 
 use crate::ps::Sort;
@@ -91,9 +94,48 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         dot: bool,
     },
+    /// Record what the tasks do for some time, and write it to a file
+    ///
+    /// Shown in a browser: as a page of its own (FILE.html), or as JSON for Perfetto or Chrome's trace viewer
+    /// (any other name). This is the one command that writes to the process: one word, by which its schedulers
+    /// begin to record, and which says when they stop.
+    Trace {
+        /// The number of a process
+        #[arg(value_hint = ValueHint::Other)]
+        pid: String,
+        /// For how long
+        #[arg(long = "for", default_value = "5s", value_name = "TIME", value_parser = time)]
+        time: Duration,
+        /// The file to write
+        #[arg(short, long, default_value = "trace.html", value_hint = ValueHint::FilePath)]
+        output: PathBuf,
+        /// Keep the last so many events of each scheduler, rounded up to a power of two, 16 bytes each in the process
+        #[arg(long, default_value_t = 1 << 18, value_name = "NUMBER",
+              value_parser = clap::value_parser!(u32).range(1..=1 << 26))]
+        events: u32,
+    },
     /// Write completions for a shell
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
+}
+
+/// A number with a unit, or of seconds.
+fn time(text: &str) -> Result<Duration, String> {
+    let end = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: f64 = number.trim().parse().map_err(|_| "not a time, such as 5s".to_owned())?;
+    let unit_s = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "min" | "m" => 60.0,
+        _ => return Err("the units are ms, s and min".to_owned()),
+    };
+    let range = 0.01..=3600.0;
+    if range.contains(&(number * unit_s)) {
+        Ok(Duration::from_secs_f64(number * unit_s))
+    } else {
+        Err("from 10ms to 60min".to_owned())
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

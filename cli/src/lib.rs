@@ -5,6 +5,9 @@ mod calls;
 pub mod core_file;
 pub mod descriptors;
 pub mod elf;
+/// What a recorder has recorded, as the library has it: one file for both.
+#[path = "../../src/engine/measure/entry.rs"]
+pub mod entry;
 pub mod graph;
 pub mod guard;
 mod histogram;
@@ -23,6 +26,7 @@ pub mod symbols;
 pub mod table;
 pub mod target;
 pub mod top;
+pub mod trace;
 pub mod unwind;
 pub mod wait;
 pub mod words;

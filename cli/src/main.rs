@@ -10,7 +10,7 @@ use majjen_cli::graph::{self, Form};
 use majjen_cli::look::Subject;
 use majjen_cli::problem::Problem;
 use majjen_cli::style::Style;
-use majjen_cli::{json, ps, stacks, top};
+use majjen_cli::{json, ps, stacks, top, trace};
 
 /// The exit status for a deadlock that was found.
 const DEADLOCK: u8 = 3;
@@ -86,6 +86,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Top { pid, interval } => {
             top::run(&Subject::open(&pid)?, Duration::from_secs_f64(interval))?;
+        }
+        Command::Trace { pid, time, output, events } => {
+            let wanted = trace::Wanted { time, output, events };
+            trace::run(&mut out, &Subject::open(&pid)?, &wanted)??;
         }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "majjen", &mut out);

@@ -1,6 +1,6 @@
 //! A process that runs: its memory, by process_vm_readv(2) or else /proc/PID/mem, and what /proc says of it.
 //!
-//! Nothing here stops the process, writes to it, or runs code in it.
+//! Nothing here stops the process or runs code in it; nothing but `majjen trace` writes to it, one word.
 
 use std::fs::{self, File};
 use std::io;
@@ -79,6 +79,22 @@ impl Process {
         }
         let call = fs::read_to_string(path("syscall")).unwrap_or_default();
         ThreadState::parse_blocked(&call)
+    }
+
+    /// Writes a number.
+    pub fn write_u64(&self, address: u64, value: u64) -> io::Result<()> {
+        let mut bytes = value.to_le_bytes();
+        let count = if self.file.is_some() {
+            let memory = File::options().write(true).open(format!("/proc/{}/mem", self.pid))?;
+            memory.write_at(&bytes, address)?
+        } else {
+            let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+            let remote = libc::iovec { iov_base: address as *mut _, iov_len: bytes.len() };
+            // SAFETY: one buffer of ours, which is as long as it says, and which is only read.
+            let count = unsafe { libc::process_vm_writev(self.pid, &local, 1, &remote, 1, 0) };
+            usize::try_from(count).map_err(|_| io::Error::last_os_error())?
+        };
+        if count == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
     fn read_by_call(&self, address: u64, into: &mut [u8]) -> io::Result<usize> {

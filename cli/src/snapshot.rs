@@ -139,7 +139,7 @@ impl Task {
 
 impl Scheduler {
     /// A moment of the counter, as one of CLOCK_MONOTONIC.
-    fn ns_of(&self, ticks: u64) -> u64 {
+    pub fn ns_of(&self, ticks: u64) -> u64 {
         let Clock { ticks: then, ns, ticks_per_ns } = self.clock;
         let difference = then.wrapping_sub(ticks).cast_signed() as f64 / ticks_per_ns;
         ns.saturating_add_signed((-difference) as i64)

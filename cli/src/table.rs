@@ -11,7 +11,7 @@ const NOTE_KIND: u32 = 1;
 const HEAD_BYTES: usize = 16;
 /// How many fields the first library had that had a table of this version: those behind them are 0 if they are
 /// missing.
-const LEAST_FIELDS: usize = FIELDS.len() - 1;
+const LEAST_FIELDS: usize = FIELDS.len() - 4;
 
 macro_rules! fields {
     ($($name:ident)*) => {
@@ -59,6 +59,7 @@ fields! {
     channel_capacity channel_length
     scheduler_latest_instant scheduler_ticks_per_ns task_waits_since_ticks
     scheduler_name
+    scheduler_recorder recorder_kinds living_request
 }
 
 impl Table {
@@ -131,6 +132,7 @@ impl Table {
             && self.histogram_parts.is_power_of_two()
             && self.histogram_parts <= 256
             && self.metrics_bytes <= 4096
+            && self.recorder_kinds <= 4096
     }
 
     /// Where the first entry of the list of schedulers is pointed to from.

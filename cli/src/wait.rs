@@ -77,7 +77,7 @@ pub enum Case {
 /// What the library has for a kind of wait.
 #[derive(Clone, Debug)]
 pub struct Kind {
-    name: Arc<str>,
+    pub name: Arc<str>,
     class: Class,
 }
 

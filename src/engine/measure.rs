@@ -11,5 +11,5 @@ pub use counters::{Kind, Metric, Metrics, add, distributions};
 pub use delays::{Delay, Delays};
 pub use entry::{Code, Entry, PARKED, Recording, write_chrome, write_quoted};
 pub use histogram::{Histogram, Summary};
-pub use recorder::{EXPONENTS, Recorder, Request};
+pub use recorder::{EXPONENTS, Reading, Recorder, Request};
 pub use turn_times::TurnTimes;

@@ -2,43 +2,69 @@
 
 use std::ffi::CStr;
 use std::fmt::{self, Write};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::engine::log;
-use crate::engine::measure::{Entry, Recording, write_chrome};
+use crate::engine::measure::{Entry, Reading, Recording, write_chrome};
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sys::{self, Error, QuietWrites, Result, until_nul};
-use crate::engine::task::{SchedulerRef, WaitKind};
+use crate::engine::task::{Name, SchedulerRef, WaitKind};
+use crate::engine::time::{Instant, Ratio};
 
 /// Writes what is recorded, in the format of Chrome's trace viewer and of Perfetto.
 pub fn write_trace(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
     let clock = &scheduler.time.clock;
-    let (ratio, now) = (clock.ratio(), clock.now());
     let (reading, name) = (scheduler.recorder.read(), scheduler.name.get());
-    let ns_of = |ticks| now.ns.saturating_sub(ratio.ns_between(ticks, now.ticks));
-    let recording = Recording {
-        number: 1,
-        name: until_nul(&name),
-        numbers: reading.numbers(),
-        entry: &|number| reading.get(number).map(|entry| entry.at(ns_of)),
-        names: &|write| {
-            let mut tasks = scheduler.tasks.iter();
-            tasks.try_for_each(|task| match until_nul(&task.name.get()) {
-                [] => Ok(()),
-                name => write(Entry::slot_of(task.id.get()), name),
-            })
-        },
-        kind: &|index, out| {
-            let kind = scheduler.recorder.kind_address(index) as *const WaitKind;
-            // SAFETY: null, or a static, which a task has waited by.
-            match unsafe { kind.as_ref() } {
-                Some(kind) => out.write_str(kind.name().to_str().unwrap_or_default()),
-                None => out.write_str("something"),
-            }
-        },
-    };
-    write_chrome(out, &[recording])
+    let recording =
+        OfScheduler { scheduler, reading, name, ratio: clock.ratio(), now: clock.now() };
+    write_chrome(out, &[&recording])
+}
+
+struct OfScheduler<'s> {
+    scheduler: &'s Scheduler,
+    reading: Reading<'s>,
+    name: Name,
+    ratio: Ratio,
+    now: Instant,
+}
+
+impl Recording for OfScheduler<'_> {
+    fn number(&self) -> u32 {
+        1
+    }
+
+    fn name(&self) -> &[u8] {
+        match until_nul(&self.name) {
+            [] => b"scheduler",
+            name => name,
+        }
+    }
+
+    fn numbers(&self) -> Range<u64> {
+        self.reading.numbers()
+    }
+
+    fn entry(&self, number: u64) -> Option<Entry> {
+        let ns_of =
+            |ticks| self.now.ns.saturating_sub(self.ratio.ns_between(ticks, self.now.ticks));
+        self.reading.get(number).map(|entry| entry.at(ns_of))
+    }
+
+    fn names(&self, call: &mut dyn FnMut(u64, &[u8]) -> fmt::Result) -> fmt::Result {
+        self.scheduler.tasks.iter().try_for_each(|task| match until_nul(&task.name.get()) {
+            [] => Ok(()),
+            name => call(Entry::slot_of(task.id.get()), name),
+        })
+    }
+
+    fn kind(&self, index: u8, call: &mut dyn FnMut(&str) -> fmt::Result) -> fmt::Result {
+        let kind = self.scheduler.recorder.kind_address(index) as *const WaitKind;
+        // SAFETY: null, or a static, which a task has waited by.
+        let name = unsafe { kind.as_ref() }.map_or(c"something", WaitKind::name);
+        call(name.to_str().unwrap_or_default())
+    }
 }
 
 /// The variable of the environment with the name of a file.

@@ -52,9 +52,14 @@ impl Entry {
         id & SLOT_MASK
     }
 
+    /// None if it is broken.
+    pub fn code(self) -> Option<Code> {
+        Code::of_word(self.word)
+    }
+
     /// With another time, if it has one.
     pub fn at(self, convert: impl Fn(u64) -> u64) -> Entry {
-        match Code::of_word(self.word) {
+        match self.code() {
             Some(Code::Text) => self,
             _ => Entry { time: convert(self.time), ..self },
         }
@@ -103,25 +108,27 @@ pub struct Entry {
 }
 
 /// What there is to tell of a scheduler.
-pub struct Recording<'r> {
-    /// Its number among those of the process, from 1 on, and its name.
-    pub number: u32,
-    pub name: &'r [u8],
-    /// The numbers of its entries, and each of these, unless it is gone.
-    pub numbers: Range<u64>,
-    pub entry: &'r dyn Fn(u64) -> Option<Entry>,
-    /// Calls its argument with the slot and the name of each task that has a name and is alive.
-    pub names: &'r dyn Fn(&mut dyn FnMut(u64, &[u8]) -> fmt::Result) -> fmt::Result,
-    /// Writes what the tasks wait for whose wait has an index.
-    pub kind: &'r dyn Fn(u8, &mut dyn Write) -> fmt::Result,
+pub trait Recording {
+    /// Its number among those of the process, from 1 on.
+    fn number(&self) -> u32;
+    /// What it is called.
+    fn name(&self) -> &[u8];
+    /// The numbers of its entries.
+    fn numbers(&self) -> Range<u64>;
+    /// One of these, unless it is gone.
+    fn entry(&self, number: u64) -> Option<Entry>;
+    /// Calls a function with the slot and the name of each task that has a name and is alive.
+    fn names(&self, call: &mut dyn FnMut(u64, &[u8]) -> fmt::Result) -> fmt::Result;
+    /// Calls a function with what the tasks wait for whose wait has an index.
+    fn kind(&self, index: u8, call: &mut dyn FnMut(&str) -> fmt::Result) -> fmt::Result;
 }
 
 /// Writes what is recorded of some schedulers: a process for each of them, with a thread for the loop and one for
 /// each slot of tasks, in which each task of that slot is shown. Needs no memory: what a task does begins with one
 /// event and ends with another.
-pub fn write_chrome(out: &mut dyn Write, recordings: &[Recording<'_>]) -> fmt::Result {
+pub fn write_chrome(out: &mut dyn Write, recordings: &[&dyn Recording]) -> fmt::Result {
     out.write_str("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n")?;
-    for (index, recording) in recordings.iter().enumerate() {
+    for (index, &recording) in recordings.iter().enumerate() {
         out.write_str(if index == 0 { "" } else { ",\n" })?;
         Writer { recording, out, turn_began: None, maker: None }.write()?;
     }
@@ -132,6 +139,11 @@ pub fn write_chrome(out: &mut dyn Write, recordings: &[Recording<'_>]) -> fmt::R
 /// for JSON. What is not UTF-8 is replaced.
 pub fn write_quoted(text: &[u8], for_json: bool, out: &mut dyn Write) -> fmt::Result {
     out.write_char('"')?;
+    write_escaped(text, for_json, out)?;
+    out.write_char('"')
+}
+
+fn write_escaped(text: &[u8], for_json: bool, out: &mut dyn Write) -> fmt::Result {
     for chunk in text.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
@@ -145,11 +157,11 @@ pub fn write_quoted(text: &[u8], for_json: bool, out: &mut dyn Write) -> fmt::Re
             out.write_char(char::REPLACEMENT_CHARACTER)?;
         }
     }
-    out.write_char('"')
+    Ok(())
 }
 
-struct Writer<'w, 'r> {
-    recording: &'w Recording<'r>,
+struct Writer<'w> {
+    recording: &'w dyn Recording,
     out: &'w mut dyn Write,
     /// When the turn began of which the next entry of an end is.
     turn_began: Option<u64>,
@@ -163,19 +175,18 @@ const fn thread_of(slot: u64) -> u64 {
     slot + 1
 }
 
-impl Writer<'_, '_> {
+impl Writer<'_> {
     fn write(mut self) -> fmt::Result {
         let recording = self.recording;
-        let name: &[u8] = if recording.name.is_empty() { b"scheduler" } else { recording.name };
-        self.write_name("process_name", LOOP, name)?;
+        self.write_name("process_name", LOOP, recording.name())?;
         self.out.write_str(",\n")?;
         self.write_name("thread_name", LOOP, b"loop")?;
-        (recording.names)(&mut |slot, name| {
+        recording.names(&mut |slot, name| {
             self.out.write_str(",\n")?;
             self.write_name("thread_name", thread_of(slot), name)
         })?;
-        for number in recording.numbers.clone() {
-            match (recording.entry)(number) {
+        for number in recording.numbers() {
+            match recording.entry(number) {
                 Some(entry) => self.write_entry(number, entry)?,
                 None => self.turn_began = None,
             }
@@ -184,7 +195,7 @@ impl Writer<'_, '_> {
     }
 
     fn write_name(&mut self, what: &str, thread: u64, name: &[u8]) -> fmt::Result {
-        let process = self.recording.number;
+        let process = self.recording.number();
         let head = "{\"ph\":\"M\",\"pid\":";
         write!(
             self.out,
@@ -196,7 +207,7 @@ impl Writer<'_, '_> {
 
     /// Begins an event; its name, if it has one, and what else it has follow.
     fn begin(&mut self, kind: char, thread: u64, ns: u64) -> fmt::Result {
-        let (process, us) = (self.recording.number, ns / 1000);
+        let (process, us) = (self.recording.number(), ns / 1000);
         write!(
             self.out,
             ",\n{{\"ph\":\"{kind}\",\"pid\":{process},\"tid\":{thread},\"ts\":{us}.{:03}",
@@ -264,7 +275,7 @@ impl Writer<'_, '_> {
         let maker = loop {
             until += 1;
             let entry =
-                (self.recording.entry)(until).filter(|_| self.recording.numbers.contains(&until));
+                self.recording.entry(until).filter(|_| self.recording.numbers().contains(&until));
             let Some(Entry { word, .. }) = entry else { break None };
             match Code::of_word(word) {
                 Some(Code::Ready | Code::Created | Code::Posted) => {}
@@ -304,7 +315,7 @@ impl Writer<'_, '_> {
             return self.out.write_str(",\"name\":\"parked\"}");
         }
         self.out.write_str(",\"name\":\"waits for ")?;
-        (self.recording.kind)(kind, self.out)?;
+        self.recording.kind(kind, &mut |text| write_escaped(text.as_bytes(), true, self.out))?;
         write!(self.out, "\",\"args\":{{\"object\":\"{object:#x}\"}}}}")
     }
 
@@ -314,8 +325,8 @@ impl Writer<'_, '_> {
         self.out.write_str(",\"s\":\"t\",\"name\":\"ended\",\"args\":{\"name\":")?;
         let mut name = [0; 32];
         for (part, place) in name.chunks_mut(15).take(2).enumerate() {
-            let entry = (self.recording.entry)(number + 1 + part as u64);
-            match entry.filter(|entry| Code::of_word(entry.word) == Some(Code::Text)) {
+            let entry = self.recording.entry(number + 1 + part as u64);
+            match entry.filter(|entry| entry.code() == Some(Code::Text)) {
                 Some(Entry { time, word }) => {
                     place[..8].copy_from_slice(&time.to_le_bytes());
                     place[8..].copy_from_slice(&word.to_le_bytes()[..7]);
