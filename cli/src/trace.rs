@@ -48,9 +48,6 @@ pub fn run(out: &mut impl Write, subject: &Subject, wanted: &Wanted) -> io::Resu
         Ok(recorded) => recorded,
         Err(problem) => return Ok(Err(problem)),
     };
-    for name in &idle {
-        writeln!(out, "{name} has slept all the time: nothing is recorded of it")?;
-    }
     if schedulers.is_empty() {
         return Ok(Err(Problem::new(format!(
             "nothing was recorded of {whom}: none of its schedulers has run a task meanwhile. `majjen ps {}` \
@@ -62,6 +59,9 @@ pub fn run(out: &mut impl Write, subject: &Subject, wanted: &Wanted) -> io::Resu
     if let Err(error) = write_file(&wanted.output, &title, &schedulers) {
         let file = wanted.output.display();
         return Ok(Err(Problem::new(format!("{file} cannot be written: {error}"))));
+    }
+    for name in &idle {
+        writeln!(out, "{name} has slept all the time: nothing is recorded of it")?;
     }
     for scheduler in &schedulers {
         let lost = match scheduler.lost {
@@ -125,7 +125,8 @@ const ENTRY_BYTES: usize = 16;
 
 impl Head {
     fn read(memory: &dyn Memory, table: &Table, scheduler: u64) -> Option<Head> {
-        let bytes = memory.bytes_at(scheduler.wrapping_add(table.scheduler_recorder), HEAD_BYTES)?;
+        let bytes =
+            memory.bytes_at(scheduler.wrapping_add(table.scheduler_recorder), HEAD_BYTES)?;
         let [is_on, ring, capacity, written, beginnings] =
             std::array::from_fn(|index| u64_in(&bytes, index as u64 * 8));
         Some(Head { is_on: is_on != 0, ring, capacity, written, beginnings })
@@ -171,7 +172,9 @@ fn record(
     for table in tables {
         let at = table.head().wrapping_add(table.living_request);
         process.write_u64(at, request).map_err(|error| {
-            Problem::new(format!("{whom} cannot be told to record: {error}; `majjen ps` needs less"))
+            Problem::new(format!(
+                "{whom} cannot be told to record: {error}; `majjen ps` needs less"
+            ))
         })?;
     }
     let end = Instant::now() + wanted.time;
@@ -188,7 +191,9 @@ fn record(
     let (mut recorded, mut idle) = (Vec::new(), Vec::new());
     for scheduler in &snapshot.schedulers {
         let table = &subject.tables[scheduler.copy];
-        let Some(now) = head_of(scheduler).filter(|_| table.scheduler_recorder != 0) else { continue };
+        let Some(now) = head_of(scheduler).filter(|_| table.scheduler_recorder != 0) else {
+            continue;
+        };
         let earlier = before.iter().find(|(address, _)| *address == scheduler.address);
         let has_begun = match earlier {
             Some((_, Some(head))) => head.is_on || now.beginnings != head.beginnings,
@@ -248,11 +253,10 @@ fn write_file(path: &Path, title: &str, schedulers: &[Recorded]) -> io::Result<(
 }
 
 fn write_json(file: &mut impl Write, title: &str, schedulers: &[Recorded]) -> io::Result<()> {
-    let named: Vec<Named<'_>> = schedulers
-        .iter()
-        .map(|of| Named { of, name: format!("{title} {}", of.title()) })
-        .collect();
-    let recordings: Vec<&dyn Recording> = named.iter().map(|named| named as &dyn Recording).collect();
+    let named: Vec<Named<'_>> =
+        schedulers.iter().map(|of| Named { of, name: format!("{title} {}", of.title()) }).collect();
+    let recordings: Vec<&dyn Recording> =
+        named.iter().map(|named| named as &dyn Recording).collect();
     let mut out = Text { file, error: None };
     match write_chrome(&mut out, &recordings) {
         Ok(()) => Ok(()),

@@ -1,6 +1,6 @@
 //! The C ABI under test: the functions of `majjen.h`, linked into this program.
 
-use std::ffi::{c_int, c_short, c_void};
+use std::ffi::{CStr, c_int, c_short, c_void};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::null_mut;
@@ -211,5 +211,20 @@ impl Api for CAbi {
         let value = body();
         assert_eq!(mj_task_set_cancelable(old, null_mut()), 0);
         value
+    }
+}
+
+/// What a call writes to a stream.
+pub fn text_of(call: impl FnOnce(*mut libc::FILE)) -> String {
+    let (mut text, mut length) = (null_mut(), 0);
+    // SAFETY: both addresses are good until the stream is closed.
+    let stream = unsafe { libc::open_memstream(&mut text, &mut length) };
+    call(stream);
+    // SAFETY: from above. Then the text is ours, and NUL-terminated.
+    unsafe {
+        libc::fclose(stream);
+        let written = CStr::from_ptr(text).to_str().unwrap().to_owned();
+        libc::free(text.cast());
+        written
     }
 }

@@ -2,13 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::ptr::{null_mut, without_provenance_mut};
+use std::ptr::without_provenance_mut;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use majjen::task;
 
-use super::c_abi::CAbi;
+use super::c_abi::{CAbi, text_of};
 use super::groups::Groups;
 use super::majjen_h::*;
 use super::rust_api::RustApi;
@@ -29,7 +29,7 @@ behaviours!(
     every_circle_is_in_the_dump_once,
 );
 
-trait Seen: Sync + Groups {
+pub trait Seen: Sync + Groups {
     fn spawn_named(&self, name: &str, body: impl FnOnce() + 'static) -> Self::Task;
     fn dump(&self) -> String;
 }
@@ -54,17 +54,7 @@ impl Seen for CAbi {
     }
 
     fn dump(&self) -> String {
-        let (mut text, mut length) = (null_mut(), 0);
-        // SAFETY: both addresses are good until the stream is closed.
-        let stream = unsafe { libc::open_memstream(&mut text, &mut length) };
-        mj_scheduler_dump(self.scheduler(), stream);
-        // SAFETY: from above. Then the text is ours, and NUL-terminated.
-        unsafe {
-            libc::fclose(stream);
-            let dump = CStr::from_ptr(text).to_str().unwrap().to_owned();
-            libc::free(text.cast());
-            dump
-        }
+        text_of(|stream| mj_scheduler_dump(self.scheduler(), stream))
     }
 }
 

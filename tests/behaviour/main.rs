@@ -30,6 +30,7 @@ mod rust_api;
 mod signals;
 mod stacks;
 mod sync;
+mod trace;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;

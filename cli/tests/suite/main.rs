@@ -10,3 +10,4 @@ mod storm;
 mod support;
 mod table;
 mod top;
+mod trace;

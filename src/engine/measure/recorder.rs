@@ -248,3 +248,73 @@ impl Drop for Reading<'_> {
         self.recorder.readers.set(self.recorder.readers.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{EXPONENTS, Recorder, Request};
+    use crate::engine::measure::Code;
+    use crate::engine::measure::entry::OTHER;
+
+    #[test]
+    fn the_last_entries_are_kept_in_order() {
+        let recorder = Recorder::new();
+        assert!(!recorder.is_on() && recorder.read().numbers().is_empty());
+        recorder.begin(10, u64::MAX).unwrap();
+        let words = |count: u64| {
+            let reading = recorder.read();
+            assert_eq!(reading.numbers().end, count);
+            let entries: Vec<_> = reading.numbers().map(|number| reading.get(number)).collect();
+            entries.into_iter().map(|entry| entry.unwrap().time).collect::<Vec<u64>>()
+        };
+        (0..1000).for_each(|time| recorder.add(time, Code::Yielded.word(1)));
+        assert!(words(1000).into_iter().eq(0..1000));
+        (1000..3000).for_each(|time| recorder.add(time, Code::Yielded.word(1)));
+        assert!(words(3000).into_iter().eq(1976..3000));
+        assert!(recorder.read().get(1975).is_none() && recorder.read().get(3000).is_none());
+    }
+
+    #[test]
+    fn a_ring_that_is_read_stays() {
+        let recorder = Recorder::new();
+        recorder.begin(10, u64::MAX).unwrap();
+        recorder.add(1, 2);
+        let reading = recorder.read();
+        assert!(recorder.begin(11, u64::MAX).is_err());
+        assert_eq!(reading.get(0).unwrap().time, 1);
+        recorder.begin(10, u64::MAX).unwrap();
+        assert!(reading.get(0).is_none());
+        drop(reading);
+        recorder.begin(11, u64::MAX).unwrap();
+    }
+
+    #[test]
+    fn kinds_have_indices_until_there_is_no_room() {
+        let recorder = Recorder::new();
+        for round in 0..2 {
+            for kind in 1..=64u64 {
+                let index = recorder.kind(kind * 256); // All begin at the same place.
+                assert_eq!(recorder.kind_address(index), kind * 256, "{round}");
+            }
+            assert_eq!(recorder.kind(7), OTHER);
+        }
+        assert_eq!(recorder.kind_address(OTHER), 0);
+    }
+
+    #[test]
+    fn a_request_has_a_moment() {
+        const TIME_NS: u64 = 1 << 62;
+        let word = |until_ns: u64| 0x6d_6a72 << 40 | 12 << 32 | (until_ns >> 20) & 0xffff_ffff;
+        let until = |word: u64, now_ns| Request::of_word(word).unwrap().until_ns(now_ns);
+        for now_ns in [TIME_NS, (1 << 52) - 1, 5] {
+            assert_eq!(Request::of_word(word(now_ns)).unwrap().exponent, 12);
+            let later = now_ns + (5 << 20);
+            assert_eq!(until(word(later), now_ns), Some(later >> 20 << 20));
+            assert_eq!(until(word(now_ns), now_ns), None);
+            assert_eq!(until(word(now_ns), later), None);
+        }
+        for broken in [0, 1, u64::MAX, 0x6d_6a72 << 40, word(0) ^ 1 << 63] {
+            assert_eq!(Request::of_word(broken), None, "{broken:#x}");
+        }
+        assert!(EXPONENTS.contains(&12));
+    }
+}

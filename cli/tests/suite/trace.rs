@@ -1,0 +1,163 @@
+//! `majjen trace`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use majjen_cli::entry::{Entry, Recording, write_chrome};
+use serde_json::Value;
+
+use crate::support::{Hanging, Link, build, majjen};
+
+/// A file of this test alone.
+fn file(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn events(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("the file");
+    let whole: Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    whole["traceEvents"].as_array().expect("events").clone()
+}
+
+/// How many events of each name there are, by the name of the row.
+fn rows(events: &[Value]) -> HashMap<String, HashMap<String, usize>> {
+    let (mut names, mut rows) = (HashMap::new(), HashMap::<_, HashMap<_, _>>::new());
+    for event in events {
+        let row = (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap());
+        let name = event["name"].as_str().unwrap_or("").to_owned();
+        if name == "thread_name" {
+            names.insert(row, event["args"]["name"].as_str().unwrap().to_owned());
+        } else if event["ph"] != "M" {
+            *rows.entry(row).or_default().entry(name).or_default() += 1;
+        }
+    }
+    let name = |row: &(u64, u64)| names.get(row).cloned().unwrap_or_else(|| format!("{row:?}"));
+    rows.into_iter().map(|(row, events)| (name(&row), events)).collect()
+}
+
+fn record(program: &Hanging, path: &Path, more: &[&str]) -> String {
+    let (pid, output) = (program.pid(), path.to_str().expect("UTF-8"));
+    let mut arguments = vec!["trace", &pid, "--for", "300ms", "-o", output];
+    arguments.extend(more);
+    majjen(&arguments).succeeded()
+}
+
+#[test]
+fn what_tasks_do_is_recorded_in_every_kind_of_program() {
+    for link in [Link::Shared, Link::StaticStripped, Link::Standalone] {
+        let program = Hanging::start(&build("busy", link), &[]);
+        let path = file(&format!("trace-{link:?}.json"));
+        let text = record(&program, &path, &[]);
+        assert!(text.starts_with("scheduler 1 'busy': ") && text.contains("written to"), "{text}");
+        let rows = rows(&events(&path));
+        let holder = &rows["holder"];
+        assert!(holder["runs"] > 10 && holder["sleeps"] > 5, "{link:?}: {rows:?}");
+        assert!(rows["waiter"]["waits for mutex"] > 5, "{link:?}: {rows:?}");
+        assert!(rows["maker"]["runs"] > 5, "{link:?}: {rows:?}");
+        assert!(rows["loop"]["sleeps"] > 5, "{link:?}: {rows:?}");
+        // A second time, of another size.
+        let text = record(&program, &path, &["--events", "1000"]);
+        assert!(text.contains("1023 events") || text.contains("1024 events"), "{text}");
+        assert!(text.contains("earlier ones did not fit, see --events"), "{text}");
+        assert!(events(&path).len() > 500);
+    }
+}
+
+#[test]
+fn it_stops_by_itself() {
+    let program = Hanging::start(&build("busy", Link::Shared), &[]);
+    let path = file("trace-stops.json");
+    record(&program, &path, &[]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    // What is recorded now is all that there is: had it gone on, the ring would have wrapped long since.
+    let text = record(&program, &path, &["--events", "65536"]);
+    assert!(!text.contains("did not fit"), "{text}");
+}
+
+#[test]
+fn an_idle_process_has_nothing_to_show() {
+    let program = Hanging::start(&build("hang", Link::Shared), &["pipe"]);
+    let path = file("trace-idle.json");
+    let path_text = path.to_str().unwrap();
+    let text = majjen(&["trace", &program.pid(), "--for", "50ms", "-o", path_text]).failed();
+    assert!(
+        text.contains("nothing was recorded of process") && text.contains("majjen ps"),
+        "{text}"
+    );
+    assert!(!path.exists());
+}
+
+#[test]
+fn problems_are_told() {
+    let program = Hanging::start(&build("busy", Link::Shared), &[]);
+    let pid = program.pid();
+    let text = majjen(&["trace", &pid, "--for", "50ms", "-o", "/nowhere/x.json"]).failed();
+    assert!(text.contains("/nowhere/x.json cannot be written"), "{text}");
+    for time in ["0", "5 hours", "x", "-1s", "1e9s"] {
+        let refused = majjen(&["trace", &pid, &format!("--for={time}")]);
+        assert!(refused.code == 2 && refused.stderr.contains("--for"), "{time}: {refused:?}");
+    }
+    let text = majjen(&["trace", &std::process::id().to_string(), "--for", "50ms"]).failed();
+    assert!(
+        text.contains("does not use Majjen") || text.contains("nothing was recorded"),
+        "{text}"
+    );
+}
+
+/// Any entries.
+struct Broken(Vec<Entry>);
+
+impl Recording for Broken {
+    fn number(&self) -> u32 {
+        1
+    }
+
+    fn name(&self) -> &[u8] {
+        b"\xff\"</script>"
+    }
+
+    fn numbers(&self) -> Range<u64> {
+        0..self.0.len() as u64 + 3
+    }
+
+    fn entry(&self, number: u64) -> Option<Entry> {
+        // Some are gone.
+        self.0.get(number as usize).copied().filter(|_| number % 17 != 3)
+    }
+
+    fn names(&self, call: &mut dyn FnMut(u64, &[u8]) -> fmt::Result) -> fmt::Result {
+        call(u64::MAX >> 40, b"\x00\x1f\xc3")
+    }
+
+    fn kind(&self, index: u8, call: &mut dyn FnMut(&str) -> fmt::Result) -> fmt::Result {
+        call(if index.is_multiple_of(2) { "\"\\\n" } else { "mutex" })
+    }
+}
+
+#[test]
+fn any_entries_are_told() {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..200 {
+        let entries = (0..round * 3).map(|_| {
+            // Mostly codes that there are.
+            let code = if random() % 8 == 0 { random() } else { 1 + random() % 9 };
+            Entry { time: random() >> (random() % 64), word: code << 56 | random() >> 8 }
+        });
+        let broken = Broken(entries.collect());
+        let mut text = String::new();
+        write_chrome(&mut text, &[&broken, &broken]).expect("text");
+        serde_json::from_str::<Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    }
+}
