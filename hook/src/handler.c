@@ -13,6 +13,7 @@
 
 #include "handler.h"
 #include "hook.h"
+#include "locks.h"
 
 static pid_t process;
 
@@ -85,13 +86,50 @@ static _Unwind_Reason_Code look(struct _Unwind_Context *context, void *argument)
   return unwound->has_signal ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
-// Where the unwinder does not get to the first frame of the task, it may be a handler's. Linked with nothing
-// shared it takes a lock, by a call that is hooked: so what is called in the middle of it must not look, be it
-// the unwinder itself, which does not wait, or a handler that has interrupted it.
+// ---- the unwinder
+//
+// Linked with nothing shared it takes a lock, by a call that is hooked, and the first time it allocates. So it
+// is used once before any handler's frame is looked for, which also shows which lock that is.
+
+static pthread_mutex_t *unwinders_lock;
+
+void note_lock_of_unwinder(pthread_mutex_t *mutex) {
+  if (__atomic_load_n(&unwinders_lock, __ATOMIC_RELAXED) == NULL)
+    __atomic_store_n(&unwinders_lock, mutex, __ATOMIC_RELAXED);
+}
+
+static _Unwind_Reason_Code end(struct _Unwind_Context *context, void *argument) {
+  (void)context;
+  *(bool *)argument = true;
+  return _URC_END_OF_STACK;
+}
+
+void find_unwinder(void) {
+  static bool is_found;
+  if (__atomic_load_n(&is_found, __ATOMIC_RELAXED)) return;
+  bool is_used = false;
+  struct thread *thread = here();
+  thread->unwinds = true;
+  _Unwind_Backtrace(end, &is_used);
+  thread->unwinds = false;
+  __atomic_store_n(&is_found, is_used, __ATOMIC_RELAXED);
+}
+
+// Whether this thread has the lock, so that what runs is a handler that has interrupted the unwinder, as it throws
+// an exception. For a moment a lock that is taken has no owner.
+static bool is_unwinder_interrupted(void) {
+  pthread_mutex_t *lock = __atomic_load_n(&unwinders_lock, __ATOMIC_RELAXED);
+  if (lock == NULL || __atomic_load_n(&lock->__data.__lock, __ATOMIC_RELAXED) == 0) return false;
+  int owner = __atomic_load_n(&lock->__data.__owner, __ATOMIC_RELAXED);
+  return owner == 0 || owner == thread_number();
+}
+
+// Where the unwinder does not get to the first frame of the task, it may be a handler's. What is called in the
+// middle of it must not look, be it the unwinder itself, which does not wait, or a handler that has interrupted it.
 __attribute__((cold)) static bool has_signal_frame(uintptr_t found) {
   struct unwound unwound = {false, 0};
   struct thread *thread = here();
-  if (thread->unwinds) return true;
+  if (thread->unwinds || is_unwinder_interrupted()) return true;
   thread->unwinds = true;
   atomic_signal_fence(memory_order_seq_cst);
   _Unwind_Backtrace(look, &unwound);

@@ -1,6 +1,7 @@
 // Mutexes, of pthreads and of C11, which are the same in the C library: locks.h.
 #include <limits.h>
 
+#include "handler.h"
 #include "locks.h"
 
 static int kind_of(const pthread_mutex_t *mutex) {
@@ -123,8 +124,15 @@ __attribute__((noinline)) static int unlock_known(pthread_mutex_t *mutex) {
 
 #define PLACE __builtin_return_address(0)
 
+static inline int lock_outside_tasks(pthread_mutex_t *mutex) {
+#ifdef MAJJEN_HOOK_WRAP
+  if (this_thread.unwinds) note_lock_of_unwinder(mutex);
+#endif
+  return REAL(pthread_mutex_lock)(mutex);
+}
+
 EXPORT int HOOK(pthread_mutex_lock)(pthread_mutex_t *mutex) {
-  if (hooked(MJ_HOOK_LOCKS) == NULL) return REAL(pthread_mutex_lock)(mutex);
+  if (hooked(MJ_HOOK_LOCKS) == NULL) return lock_outside_tasks(mutex);
   return lock_in_task(mutex, 0, NULL, PLACE);
 }
 ALSO(__pthread_mutex_lock, pthread_mutex_lock);

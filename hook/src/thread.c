@@ -100,6 +100,7 @@ EXPORT const void *mj_hook_attach(const void *told) {
     run->kinds = found == NULL ? MJ_HOOK_DEFAULT : found->kinds;
     spin_unlock(&settings_locked);
     find_handlers();
+    find_unwinder();
     find_libraries();
     set_process_id();
   }
