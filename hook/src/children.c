@@ -170,7 +170,10 @@ static struct held *open_child(const struct looked_for *it) {
 // which tells only of its end; for others there is no event, so it looks again after pauses.
 static int wait_for_child(struct looked_for *it) {
   int found = it->look(it, WNOHANG);
-  if (found != 0 || it->flags & WNOHANG) return found;
+  if (found != 0 || it->flags & WNOHANG) {
+    completed();
+    return found;
+  }
   if (!may_suspend()) return it->look(it, 0);
   bool ends_only = (it->flags & (WSTOPPED | WCONTINUED)) == 0;
   struct held *child = ends_only ? open_child(it) : NULL;
@@ -192,8 +195,6 @@ static int wait_for_child(struct looked_for *it) {
   return found;
 }
 
-static bool waits_in_task(int flags) { return hooked(MJ_HOOK_CHILDREN) != NULL && (flags & WNOHANG) == 0; }
-
 static pid_t wait_for_pid(pid_t pid, int *status, int flags, struct rusage *usage) {
   struct looked_for it = {.look = look_by_wait4, .kind = P_PID, .id = (id_t)pid, .flags = flags,
                           .status = status, .usage = usage};
@@ -203,29 +204,29 @@ static pid_t wait_for_pid(pid_t pid, int *status, int flags, struct rusage *usag
 }
 
 EXPORT pid_t HOOK(wait4)(pid_t pid, int *status, int flags, struct rusage *usage) {
-  if (!waits_in_task(flags)) return REAL(wait4)(pid, status, flags, usage);
+  if (hooked(MJ_HOOK_CHILDREN) == NULL) return REAL(wait4)(pid, status, flags, usage);
   return wait_for_pid(pid, status, flags, usage);
 }
 
 EXPORT pid_t HOOK(wait3)(int *status, int flags, struct rusage *usage) {
-  if (!waits_in_task(flags)) return REAL(wait3)(status, flags, usage);
+  if (hooked(MJ_HOOK_CHILDREN) == NULL) return REAL(wait3)(status, flags, usage);
   return wait_for_pid(-1, status, flags, usage);
 }
 
 EXPORT pid_t HOOK(waitpid)(pid_t pid, int *status, int flags) {
-  if (!waits_in_task(flags)) return REAL(waitpid)(pid, status, flags);
+  if (hooked(MJ_HOOK_CHILDREN) == NULL) return REAL(waitpid)(pid, status, flags);
   return wait_for_pid(pid, status, flags, NULL);
 }
 ALSO(__waitpid, waitpid);
 
 EXPORT pid_t HOOK(wait)(int *status) {
-  if (!waits_in_task(0)) return REAL(wait)(status);
+  if (hooked(MJ_HOOK_CHILDREN) == NULL) return REAL(wait)(status);
   return wait_for_pid(-1, status, 0, NULL);
 }
 ALSO(__wait, wait);
 
 EXPORT int HOOK(waitid)(idtype_t kind, id_t id, siginfo_t *info, int flags) {
-  if (!waits_in_task(flags)) return REAL(waitid)(kind, id, info, flags);
+  if (hooked(MJ_HOOK_CHILDREN) == NULL) return REAL(waitid)(kind, id, info, flags);
   struct looked_for it = {.look = look_by_waitid, .kind = kind, .id = id, .flags = flags, .info = info};
   return wait_for_child(&it) < 0 ? -1 : 0;
 }

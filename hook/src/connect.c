@@ -31,7 +31,8 @@ static int connect_now(int fd, __CONST_SOCKADDR_ARG address, socklen_t length) {
 static int connect_socket(int fd, __CONST_SOCKADDR_ARG address, socklen_t length) {
   struct attempt attempt = {.fd = fd, .events = POLLOUT};
   int flags = REAL(fcntl)(fd, F_GETFL), first_error = 0;
-  if (flags < 0 || flags & O_NONBLOCK || !may_suspend()) return REAL(connect)(fd, address, length);
+  if (flags < 0 || flags & O_NONBLOCK) return AT_ONCE(REAL(connect)(fd, address, length));
+  if (!may_suspend()) return REAL(connect)(fd, address, length);
   for (;;) {
     int result = connect_now(fd, address, length);
     if (result == 0) return 0;
@@ -105,7 +106,7 @@ EXPORT int HOOK(accept4)(int fd, __SOCKADDR_ARG address, socklen_t *length, int 
   int flags = REAL(fcntl)(fd, F_GETFL), result, listens = 0;
   socklen_t bytes = sizeof listens;
   if (flags < 0 || flags & O_NONBLOCK || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) != 0 || !listens)
-    return REAL(accept4)(fd, address, length, with);
+    return AT_ONCE(REAL(accept4)(fd, address, length, with));
   for (;;) {
     struct pollfd one = {fd, POLLIN, 0};
     if (REAL(poll)(&one, 1, 0) != 0) {

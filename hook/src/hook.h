@@ -87,8 +87,17 @@ static inline uint64_t longer_pause_ns(uint64_t ns) {
   return ns * 2 < LONGEST_PAUSE_NS ? ns * 2 : LONGEST_PAUSE_NS;
 }
 
-// Ends a call that has not waited. One in 64 lets the other tasks have a turn.
+// Ends a call that has not waited. One in 64 lets the other tasks have a turn, also those that one asks for again
+// and again.
 void completed(void);
+
+// A call that does not wait, whatever it finds.
+#define AT_ONCE(call)              \
+  ({                               \
+    __typeof__(call) made_ = call; \
+    completed();                   \
+    made_;                         \
+  })
 
 // By the scheduler's clock.
 uint64_t now_ns(void);

@@ -16,9 +16,10 @@ static bool is_over(struct timespec *timeout, uint64_t deadline_ns) {
 // after each message only.
 EXPORT int HOOK(recvmmsg)(int fd, struct mmsghdr *messages, unsigned message_count, int flags,
                           struct timespec *timeout) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB)) != 0 ||
-      message_count == 0 || (timeout != NULL && !is_valid_time(timeout)))
-    return REAL(recvmmsg)(fd, messages, message_count, flags, timeout);
+  if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(recvmmsg)(fd, messages, message_count, flags, timeout);
+  if ((flags & (MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB)) != 0 || message_count == 0 ||
+      (timeout != NULL && !is_valid_time(timeout)))
+    return AT_ONCE(REAL(recvmmsg)(fd, messages, message_count, flags, timeout));
   struct attempt attempt = {.fd = fd, .events = POLLIN};
   int once = (flags & ~MSG_WAITFORONE) | MSG_DONTWAIT;
   uint64_t deadline_ns = timeout == NULL ? FOREVER : after_ns(ns_of_time(timeout));
@@ -44,9 +45,9 @@ EXPORT int HOOK(recvmmsg)(int fd, struct mmsghdr *messages, unsigned message_cou
 }
 
 EXPORT int HOOK(sendmmsg)(int fd, struct mmsghdr *messages, unsigned message_count, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & (MSG_DONTWAIT | MSG_OOB | MSG_FASTOPEN)) != 0 ||
-      !is_readable(messages))
-    return REAL(sendmmsg)(fd, messages, message_count, flags);
+  if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(sendmmsg)(fd, messages, message_count, flags);
+  if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_FASTOPEN)) != 0 || !is_readable(messages))
+    return AT_ONCE(REAL(sendmmsg)(fd, messages, message_count, flags));
   if (message_count > IOV_MAX) message_count = IOV_MAX; // As the kernel.
   unsigned done = 0;
   for (; done < message_count; done++) {
@@ -62,8 +63,8 @@ EXPORT int HOOK(sendmmsg)(int fd, struct mmsghdr *messages, unsigned message_cou
 EXPORT ssize_t HOOK(sendfile)(int fd, int file, off_t *offset, size_t bytes) {
   if (hooked(MJ_HOOK_SOCKETS) == NULL || bytes == 0) return REAL(sendfile)(fd, file, offset, bytes);
   int flags = REAL(fcntl)(fd, F_GETFL);
-  if (flags < 0 || flags & O_NONBLOCK || is_of_a_disk(fd) || !may_suspend())
-    return REAL(sendfile)(fd, file, offset, bytes);
+  if (flags < 0 || flags & O_NONBLOCK) return AT_ONCE(REAL(sendfile)(fd, file, offset, bytes));
+  if (is_of_a_disk(fd) || !may_suspend()) return REAL(sendfile)(fd, file, offset, bytes);
   uint64_t limit = limit_ns(fd, POLLOUT), deadline_ns = limit == FOREVER ? FOREVER : after_ns(limit);
   ssize_t sent = suspend_for_sendfile(fd, file, offset, bytes, limit);
   if (sent >= 0) return sent;

@@ -81,7 +81,10 @@ __attribute__((noinline)) static int try_in_task(pthread_mutex_t *mutex) {
   struct request request = {.lock = mutex, .kind = &KIND};
   if (!begin_request(&request)) return REAL(pthread_mutex_trylock)(mutex);
   uint64_t owner = owner_of(mutex, find_entry(request.locks, mutex, 0));
-  if (owner != 0 && owner != request.task) return EBUSY;
+  if (owner != 0 && owner != request.task) {
+    completed(); // Who tries again and again lets the owner go on.
+    return EBUSY;
+  }
   int answer = REAL(pthread_mutex_trylock)(mutex);
   if (answer == 0 || answer == EOWNERDEAD) note_lock(&request);
   return answer;

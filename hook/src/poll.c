@@ -57,7 +57,8 @@ static int poll_in_task(struct pollfd *fds, nfds_t fd_count, uint64_t timeout_ns
 }
 
 EXPORT int HOOK(poll)(struct pollfd *fds, nfds_t fd_count, int timeout_ms) {
-  if (hooked(MJ_HOOK_POLL) == NULL || timeout_ms == 0) return REAL(poll)(fds, fd_count, timeout_ms);
+  if (hooked(MJ_HOOK_POLL) == NULL) return REAL(poll)(fds, fd_count, timeout_ms);
+  if (timeout_ms == 0) return AT_ONCE(REAL(poll)(fds, fd_count, 0));
   // The kernel looks at what may be wrong, or too many.
   if (fds == NULL || fd_count > MANY) {
     int ready = REAL(poll)(fds, fd_count, 0);
@@ -70,8 +71,9 @@ ALSO(__poll, poll);
 
 EXPORT int HOOK(ppoll)(struct pollfd *fds, nfds_t fd_count, const struct timespec *timeout,
                        const sigset_t *mask) {
-  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || goes_on_at_once(timeout);
-  if (!goes_on && !pinned_by(mask)) {
+  if (hooked(MJ_HOOK_POLL) == NULL) return REAL(ppoll)(fds, fd_count, timeout, mask);
+  if (goes_on_at_once(timeout)) return AT_ONCE(REAL(ppoll)(fds, fd_count, timeout, mask));
+  if (!pinned_by(mask)) {
     int ready = poll_in_task(fds, fd_count, ns_of_time(timeout));
     if (ready != PINNED_POLL) return ready;
   }
@@ -182,10 +184,10 @@ static int select_in_task(int end, const struct sets *sets, uint64_t timeout_ns)
 
 EXPORT int HOOK(select)(int end, fd_set *readable, fd_set *writable, fd_set *urgent,
                         struct timeval *timeout) {
-  if (hooked(MJ_HOOK_POLL) == NULL || end < 0 ||
-      (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_usec < 0 ||
-                           (timeout->tv_sec == 0 && timeout->tv_usec == 0))))
-    return REAL(select)(end, readable, writable, urgent, timeout);
+  if (hooked(MJ_HOOK_POLL) == NULL) return REAL(select)(end, readable, writable, urgent, timeout);
+  if (end < 0 || (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_usec < 0 ||
+                                      (timeout->tv_sec == 0 && timeout->tv_usec == 0))))
+    return AT_ONCE(REAL(select)(end, readable, writable, urgent, timeout));
   uint64_t ns = FOREVER;
   if (timeout != NULL) {
     struct timespec time = {timeout->tv_sec + timeout->tv_usec / 1000000,
@@ -208,8 +210,10 @@ ALSO(__select, select);
 
 EXPORT int HOOK(pselect)(int end, fd_set *readable, fd_set *writable, fd_set *urgent,
                          const struct timespec *timeout, const sigset_t *mask) {
-  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || end < 0 || goes_on_at_once(timeout);
-  if (!goes_on && !pinned_by(mask)) {
+  if (hooked(MJ_HOOK_POLL) == NULL) return REAL(pselect)(end, readable, writable, urgent, timeout, mask);
+  if (end < 0 || goes_on_at_once(timeout))
+    return AT_ONCE(REAL(pselect)(end, readable, writable, urgent, timeout, mask));
+  if (!pinned_by(mask)) {
     struct sets sets = {{(word *)readable, (word *)writable, (word *)urgent}};
     int ready = select_in_task(end, &sets, ns_of_time(timeout));
     if (ready != PINNED_POLL) return ready;
@@ -245,15 +249,17 @@ static int wait_for_epoll(int epoll_fd, struct epoll_event *events, int room, ui
 }
 
 EXPORT int HOOK(epoll_wait)(int epoll_fd, struct epoll_event *events, int room, int timeout_ms) {
-  if (hooked(MJ_HOOK_POLL) == NULL || timeout_ms == 0)
-    return REAL(epoll_wait)(epoll_fd, events, room, timeout_ms);
+  if (hooked(MJ_HOOK_POLL) == NULL) return REAL(epoll_wait)(epoll_fd, events, room, timeout_ms);
+  if (timeout_ms == 0) return AT_ONCE(REAL(epoll_wait)(epoll_fd, events, room, 0));
   int ready = wait_for_epoll(epoll_fd, events, room, ns_of_ms(timeout_ms));
   return ready == PINNED_POLL ? REAL(epoll_wait)(epoll_fd, events, room, timeout_ms) : ready;
 }
 
 EXPORT int HOOK(epoll_pwait)(int epoll_fd, struct epoll_event *events, int room, int timeout_ms,
                              const sigset_t *mask) {
-  if (hooked(MJ_HOOK_POLL) != NULL && timeout_ms != 0 && !pinned_by(mask)) {
+  if (hooked(MJ_HOOK_POLL) == NULL) return REAL(epoll_pwait)(epoll_fd, events, room, timeout_ms, mask);
+  if (timeout_ms == 0) return AT_ONCE(REAL(epoll_pwait)(epoll_fd, events, room, 0, mask));
+  if (!pinned_by(mask)) {
     int ready = wait_for_epoll(epoll_fd, events, room, ns_of_ms(timeout_ms));
     if (ready != PINNED_POLL) return ready;
   }
@@ -262,8 +268,9 @@ EXPORT int HOOK(epoll_pwait)(int epoll_fd, struct epoll_event *events, int room,
 
 EXPORT int HOOK(epoll_pwait2)(int epoll_fd, struct epoll_event *events, int room,
                               const struct timespec *timeout, const sigset_t *mask) {
-  bool goes_on = hooked(MJ_HOOK_POLL) == NULL || goes_on_at_once(timeout);
-  if (!goes_on && !pinned_by(mask)) {
+  if (hooked(MJ_HOOK_POLL) == NULL) return REAL(epoll_pwait2)(epoll_fd, events, room, timeout, mask);
+  if (goes_on_at_once(timeout)) return AT_ONCE(REAL(epoll_pwait2)(epoll_fd, events, room, timeout, mask));
+  if (!pinned_by(mask)) {
     int ready = wait_for_epoll(epoll_fd, events, room, ns_of_time(timeout));
     if (ready != PINNED_POLL) return ready;
   }

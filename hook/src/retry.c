@@ -28,7 +28,10 @@ static struct file_id file_of(int fd) {
 static int begin(struct attempt *attempt) {
   int flags = REAL(fcntl)(attempt->fd, F_GETFL);
   if (flags < 0) return -errno;
-  if (flags & O_NONBLOCK) return -EAGAIN;
+  if (flags & O_NONBLOCK) {
+    completed();
+    return -EAGAIN;
+  }
   if (!may_suspend()) return PINNED;
   attempt->limit_ns = limit_ns(attempt->fd, attempt->events);
   attempt->deadline_ns = attempt->limit_ns == FOREVER ? FOREVER : after_ns(attempt->limit_ns);

@@ -127,6 +127,7 @@ __attribute__((noinline)) static int try_in_task(pthread_rwlock_t *lock, bool fo
   bool is_known = begin_request(&request);
   int answer = try_once(lock, for_reading);
   if (answer == 0 && is_known) note_lock(&request);
+  if (answer == EBUSY && is_known && find_entry(request.locks, lock, 0) != NULL) completed();
   return answer;
 }
 

@@ -332,15 +332,15 @@ static ssize_t receive(int fd, struct msghdr *message, int flags) {
 }
 
 EXPORT ssize_t HOOK(recvmsg)(int fd, struct msghdr *message, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
-    return REAL(recvmsg)(fd, message, flags);
+  if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(recvmsg)(fd, message, flags);
+  if (flags & NEVER_WAITS) return AT_ONCE(REAL(recvmsg)(fd, message, flags));
   return receive(fd, message, flags);
 }
 
 EXPORT ssize_t HOOK(recvfrom)(int fd, void *buffer, size_t bytes, int flags, __SOCKADDR_ARG address,
                               socklen_t *length) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
-    return REAL(recvfrom)(fd, buffer, bytes, flags, address, length);
+  if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(recvfrom)(fd, buffer, bytes, flags, address, length);
+  if (flags & NEVER_WAITS) return AT_ONCE(REAL(recvfrom)(fd, buffer, bytes, flags, address, length));
   struct sockaddr *from = address.__sockaddr__;
   if (bytes > 0 && (from == NULL || length != NULL) && waits_for_all(fd, flags)) {
     struct iovec one = {buffer, bytes};
@@ -414,15 +414,15 @@ ssize_t send_message(int fd, const struct msghdr *message, int flags) {
 }
 
 EXPORT ssize_t HOOK(sendmsg)(int fd, const struct msghdr *message, int flags) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
-    return REAL(sendmsg)(fd, message, flags);
+  if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(sendmsg)(fd, message, flags);
+  if (flags & NEVER_WAITS) return AT_ONCE(REAL(sendmsg)(fd, message, flags));
   return send_message(fd, message, flags);
 }
 
 EXPORT ssize_t HOOK(sendto)(int fd, const void *buffer, size_t bytes, int flags,
                             __CONST_SOCKADDR_ARG address, socklen_t length) {
-  if (hooked(MJ_HOOK_SOCKETS) == NULL || (flags & NEVER_WAITS) != 0)
-    return REAL(sendto)(fd, buffer, bytes, flags, address, length);
+  if (hooked(MJ_HOOK_SOCKETS) == NULL) return REAL(sendto)(fd, buffer, bytes, flags, address, length);
+  if (flags & NEVER_WAITS) return AT_ONCE(REAL(sendto)(fd, buffer, bytes, flags, address, length));
   // Mostly there is room for all.
   ssize_t sent = REAL(sendto)(fd, buffer, bytes, flags | MSG_DONTWAIT, address, length);
   if (sent == (ssize_t)bytes || (sent < 0 && errno != EAGAIN)) {
