@@ -66,8 +66,8 @@ typedef struct mj_hook_counts {
   uint64_t lock_waits;
 } mj_hook_counts;
 
-// Tells what has been hooked so far, of which `bytes` are wanted: sizeof(mj_hook_counts). Callable from any
-// thread. Does not suspend.
+// Tells what has been hooked so far. `bytes` is sizeof(mj_hook_counts): what the library does not know is 0.
+// Callable from any thread. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `counts` is NULL

@@ -112,7 +112,7 @@ static void mistakes_are_told(void) {
     uint64_t more;
   } larger = {.more = 77};
   CHECK_INT(mj_hook_get_counts(&larger.counts, sizeof larger), ==, 0);
-  CHECK_UINT(larger.more, ==, 77);
+  CHECK_UINT(larger.more, ==, 0);
   CHECK_UINT(larger.counts.suspended, ==, counts.suspended);
 }
 

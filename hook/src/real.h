@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -46,6 +47,9 @@ void find_real(void) __attribute__((cold, visibility("hidden")));
 #endif
 
 #define EXPORT __attribute__((visibility("default")))
+
+// Whether the loader has found the C library's functions before these, so that nobody calls them.
+bool is_passed_by(void) __attribute__((visibility("hidden")));
 
 #include "functions.h"
 

@@ -83,10 +83,18 @@ EXPORT void mj_hook_forget(const void *scheduler) {
 
 // ---- runs
 
+enum { WARN = 3 };
+
+static void warn_once_if_passed_by(const struct mj_hook_run *run) {
+  static bool is_told;
+  if (!is_passed_by() || __atomic_exchange_n(&is_told, true, __ATOMIC_RELAXED)) return;
+  run->calls->log(WARN, "libmajjen-hook comes after the C library, whose functions are called: nothing is hooked. "
+                        "Link it in front of that, or preload it");
+}
+
 // Of a core that is older, and does not tell all that is needed, nothing is hooked.
 static bool is_enough(const struct mj_hook_run *run) {
   if (run->bytes >= sizeof *run && run->calls->bytes >= sizeof *run->calls) return true;
-  enum { WARN = 3 };
   run->calls->log(WARN, "libmajjen-hook is newer than the library that runs, and hooks nothing in this run");
   return false;
 }
@@ -101,6 +109,7 @@ EXPORT const void *mj_hook_attach(const void *told) {
     spin_unlock(&settings_locked);
     find_handlers();
     find_unwinder();
+    warn_once_if_passed_by(run);
     find_libraries();
     set_process_id();
   }
@@ -145,6 +154,7 @@ EXPORT int mj_hook_get_counts(mj_hook_counts *result, size_t bytes) {
       .pinned = __atomic_load_n(&counts.pinned, __ATOMIC_RELAXED),
       .lock_waits = __atomic_load_n(&counts.lock_waits, __ATOMIC_RELAXED),
   };
+  memset(result, 0, bytes);
   memcpy(result, &now, bytes < sizeof now ? bytes : sizeof now);
   return 0;
 }

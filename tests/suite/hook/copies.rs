@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("hook::copies::none_at_all", no_copy),
         Trial::test("hook::copies::a_plugin_blocks", plugin),
         Trial::test("hook::copies::a_plugin_brings_it", plugin_with_hooks),
+        Trial::test("hook::copies::behind_the_c_library", behind),
         Trial::ignorable_test("hook::copies::in_a_rust_program", || {
             with_tool("rustc", rust_program)
         }),
@@ -144,6 +145,27 @@ fn plugin_with_hooks() -> Result<(), Failed> {
             preload(&mut command, &built::path("libmajjen-hook.so")?);
         }
         program::run_command(&mut command, LIMIT, &temp_dir)?;
+    }
+    Ok(())
+}
+
+/// Behind the C library nothing is hooked, which is told once; and nothing worse.
+fn behind() -> Result<(), Failed> {
+    for is_behind in [false, true] {
+        let temp_dir = TempDir::new()?;
+        let mut main = compiler("behind", "program", &temp_dir);
+        if is_behind {
+            main.args(["-Wl,--no-as-needed", "-lc"]);
+        }
+        link_hook(&mut main, &temp_dir)?;
+        temp_dir.link_shared(&mut main)?;
+        program::run_compiler(&mut main, &temp_dir)?;
+        let mut command = Command::new(temp_dir.path().join("program"));
+        let told = program::run_command(&mut command, LIMIT, &temp_dir)?;
+        let times = told.matches("comes after the C library").count();
+        let hooked = told.lines().last();
+        let expected = if is_behind { (1, Some("0")) } else { (0, Some("2")) };
+        assert_eq!((times, hooked), expected, "{told}");
     }
     Ok(())
 }
