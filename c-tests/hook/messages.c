@@ -143,7 +143,13 @@ static void files_are_sent(void) {
     close(ends[1]);
   }
   CHECK_FAILS(sendfile(-1, file, NULL, 10), EBADF);
-  close(file);
+  off_t offset = 0;
+  int from[2], to[2];
+  CHECK_INT(pipe(from) | pipe(to), ==, 0);
+  CHECK_FAILS(sendfile(to[1], from[0], NULL, 10), EINVAL);
+  CHECK_FAILS(sendfile(to[1], from[0], &offset, 10), ESPIPE);
+  CHECK_FAILS(sendfile(to[1], from[1], &offset, 10), EBADF);
+  CHECK_INT(close(from[0]) | close(from[1]) | close(to[0]) | close(to[1]) | close(file), ==, 0);
 }
 
 // ---- closing

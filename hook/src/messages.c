@@ -68,7 +68,8 @@ EXPORT ssize_t HOOK(sendfile)(int fd, int file, off_t *offset, size_t bytes) {
   uint64_t limit = limit_ns(fd, POLLOUT), deadline_ns = limit == FOREVER ? FOREVER : after_ns(limit);
   ssize_t sent = suspend_for_sendfile(fd, file, offset, bytes, limit);
   if (sent >= 0) return sent;
-  if (could_not_wait((int)sent)) return REAL(sendfile)(fd, file, offset, bytes);
+  // Of what is no file the system tells more exactly.
+  if (could_not_wait((int)sent) || sent == -ESPIPE) return REAL(sendfile)(fd, file, offset, bytes);
   if (sent == -ETIMEDOUT) sent = timed_out(deadline_ns, -EAGAIN);
   if (sent == -EPIPE) pthread_kill(pthread_self(), SIGPIPE); // As sendfile(2) does.
   return failed((int)-sent);
