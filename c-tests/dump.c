@@ -151,7 +151,7 @@ static mj_task* named(mj_scheduler* scheduler, const char* name, mj_task_fn* bod
 
 static void check_until(const mj_task* task) {
   char words[64];
-  snprintf(words, sizeof words, " %llu ", (unsigned long long)task->wake_time_ns);
+  snprintf(words, sizeof words, " until %llu ns (in ", (unsigned long long)task->wake_time_ns);
   check_says(task, words);
 }
 
@@ -350,7 +350,7 @@ static void dumps_the_waits_for_things(mj_scheduler* scheduler, void* user_state
   awaited = mj_task_get_id(mj_task_current());
   snprintf(words[0], sizeof words[0], "waiting for fd %d", channel[0]);
   snprintf(words[1], sizeof words[1], "waiting for task %#llx", (unsigned long long)awaited);
-  snprintf(words[2], sizeof words[2], "waiting for the time %llu", (unsigned long long)UINT64_MAX - 1);
+  snprintf(words[2], sizeof words[2], "waiting for the time %llu ns", (unsigned long long)UINT64_MAX - 1);
   snprintf(words[3], sizeof words[3], "waiting for channel between threads %p", (void*)xchan);
   snprintf(words[4], sizeof words[4], "waiting for one of 2 fds");
   mj_task* waiting[5];

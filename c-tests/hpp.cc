@@ -189,6 +189,40 @@ static void a_destructor_that_waits_goes_as_a_stack_does() {
 }
 
 // A destructor that runs on its scheduler's destruction cannot add tasks to it.
+static void a_run_ends_in_order_at_a_signal() {
+  majjen::scheduler scheduler;
+  int results[2] = {1, 1};
+  // Without a signal the function is gone.
+  CHECK_INT(scheduler.run_until_signal([own = counted()] { (void)own; }, 0), ==, 0);
+  CHECK_INT(alive, ==, 0);
+  go(scheduler, [&] { results[0] = mj_sleep_ns(LONG_NS); });
+  go(scheduler, [] { raise(SIGTERM); });
+  CHECK_INT(scheduler.run_until_signal([&, own = std::make_unique<counted>()] {
+    (void)own;
+    results[1] = mj_sleep_ns(MS);
+    CHECK_INT(alive, ==, 1);
+    CHECK_STR(mj_task_get_name(mj_task_current()), "signal");
+  }, MS), ==, 0);
+  CHECK_INT(results[0], ==, -ECANCELED);
+  CHECK_INT(results[1], ==, 0);
+  CHECK_INT(mj_scheduler_signal(scheduler.get()), ==, SIGTERM);
+  // Its task is left, and goes on in the next run, with the captures.
+  go(scheduler, [] { raise(SIGTERM); });
+  int told = 0;
+  CHECK_INT(scheduler.run_until_signal([&, own = counted()] {
+    (void)own;
+    mj_scheduler_stop(mj_scheduler_current());
+    mj_task_yield();
+    told = alive;
+  }, MS), ==, MJ_RUN_SIGNAL);
+  CHECK_INT(told, ==, 0);
+  CHECK_INT(scheduler.run(), ==, 0);
+  CHECK_INT(told, >=, 1);
+  scheduler = majjen::scheduler(nullptr);
+  CHECK_INT(alive, ==, 0);
+  CHECK_INT(scheduler.run_until_signal([] {}, 0), ==, -EINVAL);
+}
+
 static void a_destructor_that_adds_a_task_is_too_late() {
   auto scheduler = std::make_unique<majjen::scheduler>();
   struct adds {
@@ -652,6 +686,7 @@ int main() {
   RUN(a_group_among_captures_goes_with_its_scheduler);
   // Not under valgrind and the like, since what is not destroyed is lost.
   if (!under_valgrind() && !sanitized()) RUN(a_destructor_that_waits_goes_as_a_stack_does);
+  RUN(a_run_ends_in_order_at_a_signal);
   RUN(a_destructor_that_adds_a_task_is_too_late);
   RUN(what_is_deferred_has_the_captures);
   RUN(throws_in_a_task);

@@ -1,11 +1,13 @@
 // Child processes.
 #define _GNU_SOURCE
 #include "check.h"
+#include "log_lines.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -571,6 +573,33 @@ static void a_child_is_one_schedulers(void) {
   CHECK_INT(mj_process_end(shared, MJ_FOREVER, NULL), ==, 0);
 }
 
+// Each line says which call it was.
+static void* uses_it_elsewhere(void* process) {
+#define CHECK_REFUSED(call, ...) \
+  do { \
+    CHECK_WARNS(CHECK_INT(call(__VA_ARGS__), ==, -EPERM)); \
+    CHECK(strstr(log_line_warning, #call ": the scheduler is running on another thread") != NULL); \
+  } while (0)
+  CHECK_REFUSED(mj_process_wait, process, NULL, 0);
+  CHECK_REFUSED(mj_process_kill, process, 0);
+  CHECK_REFUSED(mj_process_end, process, 0, NULL);
+  CHECK_REFUSED(mj_process_let_go, process);
+  CHECK_UINT(log_lines_from(MJ_LOG_WARN), ==, 4);
+  return NULL;
+}
+
+static void another_thread_may_not(void) {
+  mj_process* process = shell("exec sleep 100", NULL);
+  CHECK_INT(mj_process_wait(process, NULL, 0), ==, -ETIMEDOUT);
+  pthread_t thread;
+  log_lines_begin();
+  CHECK_INT(pthread_create(&thread, NULL, uses_it_elsewhere, process), ==, 0);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  log_lines_end();
+  CHECK_INT(mj_process_end(process, MJ_FOREVER, NULL), ==, 0);
+}
+RUN_IN_TASK(another_thread_may_not)
+
 // Others have waited for it: nobody knows how it has ended, and nobody else is signaled.
 static void others_have_waited_for_it(void) {
   mj_process* process = shell("exit 3", NULL);
@@ -673,6 +702,7 @@ int main(void) {
   RUN(one_that_was_given_up_goes_with_its_scheduler);
   RUN(one_that_was_given_up_goes_with_the_last_to_wait);
   RUN(a_child_is_one_schedulers);
+  RUN(another_thread_may_not_in_task);
   RUN(others_have_waited_for_it_in_task);
   RUN(a_fork_has_no_children_in_task);
   RUN(many_at_once_in_task);

@@ -209,6 +209,18 @@ static void errno_is_kept(void) {
   CHECK_INT(errno, ==, 1234);
 }
 
+static void no_wake_ends_a_wait(void) {
+  waiter one;
+  begin(&one, SIGUSR1, LONG_NS);
+  CHECK_INT(mj_task_wake(mj_task_find(scheduler, one.id)), ==, 0);
+  CHECK_INT(mj_scheduler_wake(scheduler, one.id), ==, 0);
+  CHECK_INT(mj_scheduler_enqueue(scheduler, mj_task_find(scheduler, one.id)), ==, 0);
+  CHECK_INT(mj_sleep_ns(MS), ==, 0);
+  CHECK(!one.ended);
+  send(SIGUSR1);
+  CHECK_INT(result_of(&one), ==, SIGUSR1);
+}
+
 // ---- Between waits, and afterwards ----
 
 static void a_signal_between_two_waits_is_kept(void) {
@@ -687,6 +699,7 @@ int main(void) {
   RUN(outside_a_task_it_is_refused);
   RUN_IN_TASK(all_that_can_be_had_are);
   RUN_IN_TASK(errno_is_kept);
+  RUN_IN_TASK(no_wake_ends_a_wait);
   RUN_IN_TASK(a_signal_between_two_waits_is_kept);
   RUN_IN_TASK(the_dispositions_are_put_back);
   RUN_IN_TASK(what_the_program_has_set_meanwhile_stays);

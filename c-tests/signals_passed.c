@@ -130,6 +130,48 @@ static void what_was_there_may_be_for_once(void) {
   set_handler(SIG_DFL);
 }
 
+static int held_off;
+
+static void looks_at_the_mask(int number) {
+  (void)number;
+  sigset_t now;
+  CHECK_INT(pthread_sigmask(SIG_BLOCK, NULL, &now), ==, 0);
+  held_off = sigismember(&now, SIGUSR1) | sigismember(&now, SIGUSR2) << 1 | sigismember(&now, SIGHUP) << 2;
+}
+
+static void holds_off_itself(void) {
+  CHECK_INT(raise(SIGUSR1), ==, 0);
+  CHECK_INT(held_off, ==, 1 | 2);
+}
+
+static void holds_off_others(void) {
+  CHECK_INT(raise(SIGUSR1), ==, 0);
+  CHECK_INT(held_off, ==, 2);
+}
+
+static void what_it_holds_off_is_held_off(void) {
+  for (int itself = 0; itself < 2; itself++) {
+    struct sigaction before;
+    memset(&before, 0, sizeof before);
+    before.sa_handler = looks_at_the_mask;
+    before.sa_flags = itself ? 0 : (int)SA_NODEFER;
+    sigaddset(&before.sa_mask, SIGUSR2);
+    CHECK_INT(sigaction(SIGUSR1, &before, NULL), ==, 0);
+    CHECK_INT(wait_for(SIGUSR1), ==, -ETIMEDOUT);
+    CHECK_INT(status_of_child(itself ? holds_off_itself : holds_off_others), ==, 0);
+    // The same signals while a task gets it, and none afterwards.
+    CHECK_INT(raise(SIGUSR1), ==, 0);
+    CHECK_INT(wait_for(SIGUSR1), ==, SIGUSR1);
+    CHECK_INT(mj_signal_release(), ==, 0);
+    set_handler(SIG_DFL);
+    CHECK_INT(wait_for(SIGUSR1), ==, -ETIMEDOUT);
+    struct sigaction now;
+    CHECK_INT(sigaction(SIGUSR1, NULL, &now), ==, 0);
+    CHECK_INT(sigismember(&now.sa_mask, SIGUSR2), ==, 0);
+    CHECK_INT(mj_signal_release(), ==, 0);
+  }
+}
+
 // ---- Handlers that do not return ----
 
 static sigjmp_buf place_to_go_on;
@@ -167,6 +209,7 @@ int main(void) {
   RUN_IN_TASK(each_thread_hands_on_its_own_signal);
   RUN_IN_TASK(what_was_there_may_be_nothing);
   RUN_IN_TASK(what_was_there_may_be_for_once);
+  RUN_IN_TASK(what_it_holds_off_is_held_off);
   RUN_IN_TASK(a_handler_may_leave_by_a_jump);
   return 0;
 }

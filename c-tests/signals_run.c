@@ -46,6 +46,7 @@ static void terminates(void* argument) {
 static void is_told(void* argument) {
   CHECK_PTR(argument, ==, &told);
   signal_told = mj_scheduler_signal(scheduler);
+  CHECK_STR(mj_task_get_name(mj_task_current()), "signal");
   CHECK_INT(mj_sleep_ns(MS), ==, 0);
   told++;
 }

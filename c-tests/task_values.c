@@ -254,6 +254,51 @@ static void what_makes_them_inherit_may_refuse(void) {
   end();
 }
 
+static mj_task_key suspends;
+static int made;
+
+static void* suspends_to_retain(void* argument) {
+  made++;
+  CHECK_PTR(mj_task_current(), ==, NULL);
+  CHECK_PTR(mj_scheduler_current(), ==, scheduler);
+  CHECK_PTR(mj_task_get_value(suspends), ==, NULL);
+  mj_mutex* mutex = mj_mutex_create(scheduler);
+  CHECK_WARNS(CHECK_INT(mj_sleep_ns(1000), ==, -EPERM));
+  CHECK_WARNS(CHECK_INT(mj_yield(), ==, -EPERM));
+  CHECK_WARNS(mj_task_yield());
+  CHECK_WARNS(CHECK_INT(mj_mutex_lock(mutex, MJ_FOREVER), ==, -EPERM));
+  CHECK_WARNS(mj_task_exit());
+  CHECK_INT(mj_mutex_destroy(mutex), ==, 0);
+  CHECK_INT(mj_run(scheduler), ==, -EBUSY);
+  mj_scheduler_destroy(scheduler);
+  CHECK_INT(mj_go(scheduler, expects, NULL, NULL), ==, 0);  // It has no parent.
+  return retain(argument);
+}
+
+static void expects_suspends(void* expected) {
+  CHECK_PTR(mj_task_get_value(suspends), ==, expected);
+}
+
+static void makes_one_that_may_not_suspend(void* argument) {
+  (void)argument;
+  mj_task* own_task = mj_task_current();
+  value* own_value = new_value('v');
+  CHECK_INT(mj_task_set_value(suspends, own_value), ==, 0);
+  run_as_task(expects_suspends, own_value);
+  CHECK_PTR(mj_task_current(), ==, own_task);
+  CHECK_INT(mj_yield(), ==, 0);
+}
+
+static void what_makes_them_inherit_cannot_suspend(void) {
+  begin();
+  log_lines_begin();
+  run_as_task(makes_one_that_may_not_suspend, NULL);
+  log_lines_end();
+  CHECK_INT(made, ==, 1);
+  CHECK_STR(events, "v");
+  end();
+}
+
 // ---- With the scheduler ----
 
 static void waits_for_ever(void* argument) {
@@ -366,6 +411,7 @@ int main(void) {
   CHECK_INT(mj_task_key_create(&slow, sleeps_and_releases, NULL), ==, 0);
   CHECK_INT(mj_task_key_create(&again, sets_again, NULL), ==, 0);
   CHECK_INT(mj_task_key_create(&maybe, release, retains_or_not), ==, 0);
+  CHECK_INT(mj_task_key_create(&suspends, release, suspends_to_retain), ==, 0);
   RUN_IN_TASK(each_task_has_its_own);
   RUN_IN_TASK(a_log_callback_finds_that_of_the_task);
   RUN_IN_TASK(values_are_destroyed_behind_what_was_deferred);
@@ -374,6 +420,7 @@ int main(void) {
   RUN_IN_TASK(what_the_line_defers_is_called);
   RUN_IN_TASK(new_tasks_inherit_what_they_are_to);
   RUN_IN_TASK(what_makes_them_inherit_may_refuse);
+  RUN_IN_TASK(what_makes_them_inherit_cannot_suspend);
   RUN(values_are_destroyed_with_the_scheduler);
   RUN(any_thread_makes_keys);
   RUN_IN_TASK(errors);

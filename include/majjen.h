@@ -141,10 +141,10 @@ struct mj_scheduler *setup_scheduler_with_epoll(void);
 // left alone. Does not suspend.
 void mj_scheduler_destroy(struct mj_scheduler *scheduler);
 
-// Runs tasks until none is left but daemons (mj_task_set_daemon()), or the run is stopped, or nothing can wake those that are left,
-// which is an ERROR line. Tasks that are left stay as they are, and a later run goes on with them.
-// A nested run, on this scheduler or another one on the same thread, is reported and returns at
-// once. mj_run() is the same and says how the run ended.
+// Runs tasks until none is left but daemons (mj_task_set_daemon()), or the run is stopped, or
+// nothing can wake those that are left, which is an ERROR line. Tasks that are left stay as they
+// are, and a later run goes on with them. A nested run, on this scheduler or another one on the
+// same thread, is reported and returns at once. mj_run() is the same and says how the run ended.
 //
 // Blocks the thread and does not suspend. The thread's timer slack (PR_SET_TIMERSLACK in prctl(2))
 // is 1 ns during short waits, so that timers are served in time, and never while tasks run: what
@@ -170,12 +170,12 @@ void mj_scheduler_run(struct mj_scheduler *scheduler);
 
 // mj_scheduler_run() with a result: how the run ended. Blocks the thread and does not suspend.
 //
-// Returns 0 when no task is left, also if the run was stopped or a signal came as well, or when daemons
-// are that did not end in time;
-// MJ_RUN_STOPPED when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are left;
-// MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
-// tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
-// mj_scheduler_cancel() them by their ids, and run again; mj_run_until_signal() does it. Errors (also reported in the log):
+// Returns 0 when no task is left, also if the run was stopped or a signal came as well, or when
+// daemons are that did not end in time; MJ_RUN_STOPPED when mj_scheduler_stop() or
+// mj_remote_stop() ended the run and tasks are left; MJ_RUN_SIGNAL when SIGINT or SIGTERM did,
+// with a scheduler of setup_scheduler_with_epoll(), and tasks are left: mj_scheduler_signal()
+// tells which. To end the tasks that are left in order, mj_scheduler_cancel() them by their ids,
+// and run again; mj_run_until_signal() does it. Errors (also reported in the log):
 //   -EDEADLK  nothing can wake the tasks that are left, be they parked or asleep for ever
 //   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one
 //             run more
@@ -324,11 +324,12 @@ int mj_task_set_name(struct mj_task *task, const char *name);
 // or is renamed. Does not suspend.
 const char *mj_task_get_name(const struct mj_task *task);
 
-// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. A
-// wake of a task that is not waiting is not remembered. Does not suspend. `task` may be any
+// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. I/O calls
+// wait on. A wake of a task that is not waiting is not remembered. Does not suspend. `task` may be any
 // address.
 //
-// Returns 1, or 0 when the task was not waiting, which changes nothing. Errors:
+// Returns 1; or 0, and nothing has changed, when the task was not waiting, or was for what no wake ends: a
+// mutex, a signal of mj_signal_wait(), a function of mj_offload(). Errors:
 //   -EINVAL  `task` is not a living task of the scheduler that runs on this thread (also a WARN
 //            line)
 //   -EPERM   no scheduler is running on this thread (also a WARN line)
@@ -431,8 +432,9 @@ typedef void *(*mj_inherit_fn)(void *value);
 // when the task ends, or its scheduler is destroyed, behind what it has deferred with mj_task_defer() and as
 // that is. It may set values again, which are destroyed in turn, four times at most; then they are left, and
 // a WARN line says so. `inherit`, unless NULL, is called when a task makes another one of its scheduler, and
-// makes the value that that begins with: a copy, another reference, or just the same pointer. It must not
-// suspend. Callable from any thread, not from a signal handler. Does not suspend.
+// makes the value that that begins with: a copy, another reference, or just the same pointer. It is called
+// outside a task, where calls that would suspend are refused and there are no values; as is `destroy` for what a
+// task that could not be made has inherited. Callable from any thread, not from a signal handler. Does not suspend.
 //
 // Returns 0. Errors, with which `key` is left alone:
 //   -EINVAL  `key` is NULL
@@ -575,12 +577,13 @@ int mj_signal_wait(const int *signals,
 //   -EPERM  not called from a task; this is also logged
 int mj_signal_release(void);
 
-// mj_run() that SIGINT and SIGTERM end in order, with any scheduler: at the first of them `function`, unless NULL, is
-// called with `argument` in a task of its own. It tells the others that they are to end: it closes the listener, so
-// that nobody else comes in. They have `grace_ns` from its return on (MJ_FOREVER: any time, 0: none); those that are
-// left then are canceled, and the run goes on until they have ended. The next signal stops the run with tasks left,
-// as the first one stops mj_run() of setup_scheduler_with_epoll(), and what is said there of signals holds here. A
-// task that waits for such a signal is told too; while one does, the next signal is for it, and stops no run.
+// mj_run() that SIGINT and SIGTERM end in order, with any scheduler: at the first of them `function`, unless NULL,
+// is called with `argument` in a task of its own, named "signal". It tells the others that they are to end: it
+// closes the listener, so that nobody else comes in. They have `grace_ns` from its return on (MJ_FOREVER: any
+// time, 0: none); those that are left then are canceled, and the run goes on until they have ended. The next
+// signal stops the run with tasks left, as the first one stops mj_run() of setup_scheduler_with_epoll(), and what
+// is said there of signals holds here. A task that waits for such a signal is told too; while one does, the next
+// signal is for it, and stops no run.
 //
 // Blocks the thread and does not suspend.
 //
@@ -1591,9 +1594,10 @@ typedef struct mj_process_options {
 // and with no descriptor of this library. What else it inherits is as execve(2) says. Callable from any thread.
 // Does not suspend: the thread waits until the child has begun the program.
 //
-// The child is the scheduler's whose task waits for it first, and until then anybody's. It runs on if its scheduler is destroyed: the handle is still there, for mj_process_end() or
-// mj_process_let_go(). While handles are there, do not wait for any child by waitpid(-1) and the like, nor
-// ignore SIGCHLD: what waits for a child first is told how it has ended, and others are not.
+// The child is the scheduler's whose task waits for it first, and until then anybody's. It runs on if its
+// scheduler is destroyed: the handle is still there, for mj_process_end() or mj_process_let_go(). While
+// handles are there, do not wait for any child by waitpid(-1) and the like, nor ignore SIGCHLD: what waits for
+// a child first is told how it has ended, and others are not.
 //
 // Returns the child's handle, to be released with mj_process_end() or mj_process_let_go(), or NULL. Errors, in
 // errno, with which there is no child:
@@ -1884,7 +1888,7 @@ typedef enum mj_select_op {
 //   {.op = MJ_SELECT_RECV, .chan = chan, .element = &value}
 //   {.op = MJ_SELECT_FD, .fd = fd, .events = POLLIN}
 //   {.op = MJ_SELECT_TASK, .task = id}
-//   {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_scheduler_now_ns(scheduler) + 1000000}
+//   {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_deadline_after(1000000)}
 //   {.op = MJ_SELECT_XRECV, .xchan = xchan, .element = &value}
 // or, in C++, `mj_select_case c{}; c.chan = chan;` and so on. Each call has cases of its own: a
 // static array is shared by all tasks, and filling it in while one waits breaks that wait.

@@ -109,6 +109,9 @@ class closure {
   // For mj_go().
   static void run_task(void *self) { (void)run(self); }
 
+  // For mj_run_until_signal(), whose caller has the function.
+  static void only_call(void *self) { (void)static_cast<closure *>(self)->call(); }
+
   // For mj_task_defer().
   static void call_once(void *self) {
     (void)static_cast<closure *>(self)->call();
@@ -254,6 +257,22 @@ class scheduler {
 
   // mj_run(): runs the tasks, and returns how the run has ended. Blocks the thread.
   int run() noexcept { return mj_run(get()); }
+
+  // mj_run_until_signal(): a run that SIGINT and SIGTERM end in order. `function` takes no arguments. It is
+  // called in a task of its own at the first of them, and tells the others that they are to end, for which they
+  // have `grace_ns` from its return on. It is moved or copied, and destroyed at the end of a run without a
+  // signal, and else with the scheduler. Blocks the thread. Allocates. Returns as run(), and -ENOMEM; and it
+  // throws what moving or copying the function does.
+  template <class Function>
+  int run_until_signal(Function &&function, uint64_t grace_ns) {
+    if (!all) return -EINVAL;
+    auto made = detail::close_over(std::forward<Function>(function));
+    if (!made) return -ENOMEM;
+    const int result = mj_run_until_signal(get(), detail::closure::only_call, made.get(), grace_ns);
+    // Its task may be left.
+    if (mj_scheduler_signal(get()) > 0) made.release()->link(all->first);
+    return result;
+  }
 
   // mj_scheduler_stop(): ends the run. Returns 0 or -EINVAL.
   int stop() noexcept { return mj_scheduler_stop(get()); }

@@ -186,6 +186,36 @@ fn a_clone_that_panics_is_no_value() {
     assert_eq!(count.get(), 0);
 }
 
+/// Tries to suspend while it is cloned.
+struct Suspends(Rc<Cell<Option<majjen::Result<()>>>>);
+
+impl Clone for Suspends {
+    fn clone(&self) -> Suspends {
+        assert!(task::current().is_none());
+        assert_eq!(NUMBER.with(Cell::get), Err(Error::NotInTask));
+        self.0.set(Some(task::sleep(Duration::from_millis(1))));
+        drop(task::spawn(|| ())); // No parent, no clone.
+        Suspends(self.0.clone())
+    }
+}
+
+task_local!(inherited static SUSPENDS: RefCell<Option<Suspends>> = RefCell::new(None));
+
+#[test]
+fn a_clone_cannot_suspend() {
+    let (scheduler, result) = (scheduler(), Rc::new(Cell::new(None)));
+    let value = Suspends(result.clone());
+    let parent = scheduler.spawn(move || {
+        SUSPENDS.with(|own| own.replace(Some(value))).unwrap();
+        let child = task::spawn(|| SUSPENDS.with(|own| own.borrow().is_some()).unwrap());
+        assert!(child.join().unwrap());
+        assert_eq!(NUMBER.with(Cell::get), Ok(7));
+    });
+    scheduler.run().unwrap();
+    parent.join().unwrap();
+    assert_eq!(result.get(), Some(Err(Error::NotInTask)));
+}
+
 /// Those that have no turn.
 #[test]
 fn values_that_were_inherited_are_dropped_with_the_scheduler() {

@@ -151,7 +151,7 @@ class Task:
         else:
             doing = "parked"
         if self.has_timer:
-            doing += " for ever" if self.wake_time_ns == NEVER else " until %d" % self.wake_time_ns
+            doing += " for ever" if self.wake_time_ns == NEVER else " until %d ns" % self.wake_time_ns
         return doing
 
     def what(self):

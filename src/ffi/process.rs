@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 use super::process_types::{mj_process, mj_process_descriptor, mj_process_options};
 use super::{Opaque, object_ref, reported, status};
 use crate::engine::children::{Child, Descriptor, Spawn, spawn};
+use crate::engine::log;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result};
 
@@ -19,9 +20,10 @@ impl Opaque for mj_process {
 /// and with no descriptor of this library. What else it inherits is as execve(2) says. Callable from any thread.
 /// Does not suspend: the thread waits until the child has begun the program.
 ///
-/// The child is the scheduler's whose task waits for it first, and until then anybody's. It runs on if its scheduler is destroyed: the handle is still there, for mj_process_end() or
-/// mj_process_let_go(). While handles are there, do not wait for any child by waitpid(-1) and the like, nor
-/// ignore SIGCHLD: what waits for a child first is told how it has ended, and others are not.
+/// The child is the scheduler's whose task waits for it first, and until then anybody's. It runs on if its
+/// scheduler is destroyed: the handle is still there, for mj_process_end() or mj_process_let_go(). While
+/// handles are there, do not wait for any child by waitpid(-1) and the like, nor ignore SIGCHLD: what waits for
+/// a child first is told how it has ended, and others are not.
 ///
 /// Returns the child's handle, to be released with mj_process_end() or mj_process_let_go(), or NULL. Errors, in
 /// errno, with which there is no child:
@@ -171,7 +173,8 @@ pub unsafe extern "C" fn mj_process_wait(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_process_kill(process: *mut mj_process, signal: c_int) -> c_int {
     // SAFETY: as this function's contract says.
-    status(unsafe { object_ref(process) }.and_then(|child| child.signal(signal)))
+    let sent = unsafe { object_ref(process) }.and_then(|child| child.signal(signal));
+    status(said("mj_process_kill", sent))
 }
 
 /// Ends the child, and releases its handle: closes its pipes that have not been taken, sends SIGTERM, waits for at
@@ -217,18 +220,27 @@ pub unsafe extern "C" fn mj_process_let_go(process: *mut mj_process) -> c_int {
         return 0;
     }
     // SAFETY: as this function's contract says.
-    status(unsafe { Child::let_go(process.cast()) })
+    status(said("mj_process_let_go", unsafe { Child::let_go(process.cast()) }))
 }
 
 /// # Safety
 /// The place is NULL, or good to be written.
 #[track_caller]
 unsafe fn tell(call: &str, ended: Result<c_int>, place: *mut c_int) -> c_int {
-    let told = reported(call, ended).map(|how| {
+    let told = said(call, reported(call, ended)).map(|how| {
         // SAFETY: as this function's contract says.
         if let Some(place) = unsafe { place.as_mut() } {
             *place = how;
         }
     });
     status(told)
+}
+
+/// A result on its way to C. That the child's scheduler runs on another thread is a line in the log as well.
+#[track_caller]
+fn said<T>(call: &str, result: Result<T>) -> Result<T> {
+    if let Err(error @ Error::WrongThread) = result {
+        log::error(format_args!("{call}: {error}"));
+    }
+    result
 }

@@ -121,10 +121,10 @@ pub unsafe extern "C" fn mj_scheduler_destroy(scheduler: *mut mj_scheduler) {
     }
 }
 
-/// Runs tasks until none is left but daemons (mj_task_set_daemon()), or the run is stopped, or nothing can wake those that are left,
-/// which is an ERROR line. Tasks that are left stay as they are, and a later run goes on with them.
-/// A nested run, on this scheduler or another one on the same thread, is reported and returns at
-/// once. mj_run() is the same and says how the run ended.
+/// Runs tasks until none is left but daemons (mj_task_set_daemon()), or the run is stopped, or
+/// nothing can wake those that are left, which is an ERROR line. Tasks that are left stay as they
+/// are, and a later run goes on with them. A nested run, on this scheduler or another one on the
+/// same thread, is reported and returns at once. mj_run() is the same and says how the run ended.
 ///
 /// Blocks the thread and does not suspend. The thread's timer slack (PR_SET_TIMERSLACK in prctl(2))
 /// is 1 ns during short waits, so that timers are served in time, and never while tasks run: what
@@ -154,12 +154,12 @@ pub const MJ_RUN_SIGNAL: c_int = 2;
 
 /// mj_scheduler_run() with a result: how the run ended. Blocks the thread and does not suspend.
 ///
-/// Returns 0 when no task is left, also if the run was stopped or a signal came as well, or when daemons
-/// are that did not end in time;
-/// MJ_RUN_STOPPED when mj_scheduler_stop() or mj_remote_stop() ended the run and tasks are left;
-/// MJ_RUN_SIGNAL when SIGINT or SIGTERM did, with a scheduler of setup_scheduler_with_epoll(), and
-/// tasks are left: mj_scheduler_signal() tells which. To end the tasks that are left in order,
-/// mj_scheduler_cancel() them by their ids, and run again; mj_run_until_signal() does it. Errors (also reported in the log):
+/// Returns 0 when no task is left, also if the run was stopped or a signal came as well, or when
+/// daemons are that did not end in time; MJ_RUN_STOPPED when mj_scheduler_stop() or
+/// mj_remote_stop() ended the run and tasks are left; MJ_RUN_SIGNAL when SIGINT or SIGTERM did,
+/// with a scheduler of setup_scheduler_with_epoll(), and tasks are left: mj_scheduler_signal()
+/// tells which. To end the tasks that are left in order, mj_scheduler_cancel() them by their ids,
+/// and run again; mj_run_until_signal() does it. Errors (also reported in the log):
 ///   -EDEADLK  nothing can wake the tasks that are left, be they parked or asleep for ever
 ///   -ENOMEM   no memory for the stacks of the tasks that are left, or to handle signals for one
 ///             run more

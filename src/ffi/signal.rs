@@ -92,12 +92,13 @@ pub extern "C" fn mj_signal_release() -> c_int {
     status(reported("mj_signal_release", scheduler::forgo_signals()))
 }
 
-/// mj_run() that SIGINT and SIGTERM end in order, with any scheduler: at the first of them `function`, unless NULL, is
-/// called with `argument` in a task of its own. It tells the others that they are to end: it closes the listener, so
-/// that nobody else comes in. They have `grace_ns` from its return on (MJ_FOREVER: any time, 0: none); those that are
-/// left then are canceled, and the run goes on until they have ended. The next signal stops the run with tasks left,
-/// as the first one stops mj_run() of setup_scheduler_with_epoll(), and what is said there of signals holds here. A
-/// task that waits for such a signal is told too; while one does, the next signal is for it, and stops no run.
+/// mj_run() that SIGINT and SIGTERM end in order, with any scheduler: at the first of them `function`, unless NULL,
+/// is called with `argument` in a task of its own, named "signal". It tells the others that they are to end: it
+/// closes the listener, so that nobody else comes in. They have `grace_ns` from its return on (MJ_FOREVER: any
+/// time, 0: none); those that are left then are canceled, and the run goes on until they have ended. The next
+/// signal stops the run with tasks left, as the first one stops mj_run() of setup_scheduler_with_epoll(), and what
+/// is said there of signals holds here. A task that waits for such a signal is told too; while one does, the next
+/// signal is for it, and stops no run.
 ///
 /// Blocks the thread and does not suspend.
 ///
@@ -129,7 +130,9 @@ struct End {
 unsafe fn begin_end(scheduler: SchedulerRef, end: *mut c_void) -> Result<()> {
     // SAFETY: as this function's contract says.
     let (scheduler, end) = unsafe { (Scheduler::of(scheduler), *end.cast::<End>()) };
-    scheduler.spawn_with(end_in_order, end, &WORDS).map(drop)
+    let (task, _) = scheduler.spawn_with(end_in_order, end, &WORDS)?;
+    task.set_name(b"signal");
+    Ok(())
 }
 
 /// The body of the task that ends the others.

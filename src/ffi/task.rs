@@ -133,11 +133,12 @@ pub unsafe extern "C" fn mj_task_find(
     }
 }
 
-/// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. A
-/// wake of a task that is not waiting is not remembered. Does not suspend. `task` may be any
+/// Ends a task's sleep or wait early: the call that waits returns -EINTR, if it has a result. I/O calls
+/// wait on. A wake of a task that is not waiting is not remembered. Does not suspend. `task` may be any
 /// address.
 ///
-/// Returns 1, or 0 when the task was not waiting, which changes nothing. Errors:
+/// Returns 1; or 0, and nothing has changed, when the task was not waiting, or was for what no wake ends: a
+/// mutex, a signal of mj_signal_wait(), a function of mj_offload(). Errors:
 ///   -EINVAL  `task` is not a living task of the scheduler that runs on this thread (also a WARN
 ///            line)
 ///   -EPERM   no scheduler is running on this thread (also a WARN line)

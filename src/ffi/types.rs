@@ -320,7 +320,7 @@ pub type SelectOpInt = u32;
 ///   {.op = MJ_SELECT_RECV, .chan = chan, .element = &value}
 ///   {.op = MJ_SELECT_FD, .fd = fd, .events = POLLIN}
 ///   {.op = MJ_SELECT_TASK, .task = id}
-///   {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_scheduler_now_ns(scheduler) + 1000000}
+///   {.op = MJ_SELECT_DEADLINE, .deadline_ns = mj_deadline_after(1000000)}
 ///   {.op = MJ_SELECT_XRECV, .xchan = xchan, .element = &value}
 /// or, in C++, `mj_select_case c{}; c.chan = chan;` and so on. Each call has cases of its own: a
 /// static array is shared by all tasks, and filling it in while one waits breaks that wait.

@@ -14,8 +14,9 @@ use crate::engine::threads::make_key;
 /// when the task ends, or its scheduler is destroyed, behind what it has deferred with mj_task_defer() and as
 /// that is. It may set values again, which are destroyed in turn, four times at most; then they are left, and
 /// a WARN line says so. `inherit`, unless NULL, is called when a task makes another one of its scheduler, and
-/// makes the value that that begins with: a copy, another reference, or just the same pointer. It must not
-/// suspend. Callable from any thread, not from a signal handler. Does not suspend.
+/// makes the value that that begins with: a copy, another reference, or just the same pointer. It is called
+/// outside a task, where calls that would suspend are refused and there are no values; as is `destroy` for what a
+/// task that could not be made has inherited. Callable from any thread, not from a signal handler. Does not suspend.
 ///
 /// Returns 0. Errors, with which `key` is left alone:
 ///   -EINVAL  `key` is NULL

@@ -133,7 +133,7 @@ impl Scheduler {
     }
 
     /// [`run`](Self::run) that SIGINT and SIGTERM end in order. At the first of them `stop` is called in a task of its
-    /// own: it tells the others that they are to end, as by closing the listener. They have `grace` from its return
+    /// own, named "signal": it tells the others that they are to end, as by closing the listener. They have `grace` from its return
     /// on; those that are left then are canceled, and the run goes on until they have ended. The next signal stops the
     /// run with tasks left, as the first one stops `run` where signals are
     /// [handled](crate::Builder::handle_signals), and what is said there holds here.
@@ -501,11 +501,12 @@ fn begin_end<F: FnOnce() + 'static>(
         // SAFETY: as this function's contract says.
         let end = unsafe { &*end.cast::<Cell<Option<End<'_, F>>>>() };
         if let Some(End { scheduler, grace, stop }) = end.take() {
-            scheduler.spawn(move || {
+            let options = Options { name: Some("signal"), ..Options::default() };
+            options.spawn(&scheduler.shared, move || {
                 let stopped = catch_unwind(AssertUnwindSafe(stop));
                 let _ = scheduler::end_others(Deadline::after_ns(to_ns(grace)));
                 stopped.unwrap_or_else(|panic| resume_unwind(panic))
-            });
+            })?;
         }
         Ok(())
     }

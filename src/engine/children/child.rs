@@ -12,7 +12,7 @@
 //! children that are this library's, the descriptor of the child is what keeps signals from others. One that leads
 //! a group stays in the system's list until it is released, so that the number is the group's until then.
 //!
-//! It is one scheduler's, as mutexes are. Tasks that wait for it use it; it stays until the last one has left it,
+//! It is one scheduler's, as mutexes are; [`Error::WrongThread`] is for the caller to report. Tasks that wait for it use it; it stays until the last one has left it,
 //! and is then what the program has said meanwhile: kept, released, or let go.
 //!
 //! | the program has | it is in the list | until |
@@ -205,14 +205,14 @@ impl Child {
     /// [`wait`](Self::wait) where nothing can wait: [`Error::WouldBlock`] while it runs.
     pub fn try_wait(&self) -> Result<c_int> {
         let _errno = ErrnoGuard::save();
-        self.home.for_caller()?;
+        self.home.look_for_caller()?;
         self.status().unwrap_or(Err(Error::WouldBlock))
     }
 
     /// Sends a signal, to the group if it leads one. [`Error::NoSuchTask`] once it has been waited for.
     pub fn signal(&self, signal: c_int) -> Result<()> {
         let _errno = ErrnoGuard::save();
-        self.home.for_caller()?;
+        self.home.look_for_caller()?;
         let is_there = match self.state.get() {
             State::Runs => true,
             State::Ended(_) => self.leads_group,
@@ -316,7 +316,7 @@ impl Child {
         let _errno = ErrnoGuard::save();
         // SAFETY: as this function's contract says.
         let this = unsafe {
-            (*child).home.for_drop()?;
+            (*child).home.look_for_drop()?;
             User::add(child)
         };
         if this.after.get() != After::Kept {
@@ -359,7 +359,7 @@ impl User {
     unsafe fn begin(child: *mut Child) -> Result<User> {
         // SAFETY: as this function's contract says.
         unsafe {
-            (*child).home.for_caller()?;
+            (*child).home.look_for_caller()?;
             Ok(User::add(child))
         }
     }

@@ -57,7 +57,7 @@ fn dump_task(scheduler: &Scheduler, task: &Task, now: &Now, out: &mut dyn Write)
     }
     if task.heap_index.get() != NOT_IN_HEAP && !running {
         let left_ns = task.wake_time_ns.get().saturating_sub(now.ns);
-        write!(out, " until {} (in {left_ns} ns)", task.wake_time_ns.get())?;
+        write!(out, " until {} ns (in {left_ns} ns)", task.wake_time_ns.get())?;
     }
     if task.is_parked() && !task.queued.get() && !running && task.turns.get() > 0 {
         let ns = now.ratio.ns_between(task.waits_since_ticks.get(), now.ticks);

@@ -11,9 +11,10 @@ use crate::engine::sys::{Error, Result};
 use crate::engine::task::State;
 use crate::engine::time::Deadline;
 
-/// Waits until the other tasks have ended, but for daemons, for `grace` at most; then cancels those that are left, and
-/// those that they have made when they have ended. Neither a cancellation of the running task, nor its end, nor its deadline has an
-/// effect meanwhile: what the program's function has called ends with it. The want of memory cuts the grace short.
+/// Waits until the other tasks have ended, but for daemons, for `grace` at most; then cancels those that are
+/// left, and those that they have made when they have ended. Neither a cancellation of the running task, nor
+/// its end, nor its deadline has an effect meanwhile: what the program's function has called ends with it. The
+/// want of memory cuts the grace short.
 pub fn end_others(mut grace: Deadline) -> Result<()> {
     let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
     task.set_state(State::Runnable);

@@ -14,8 +14,11 @@ use crate::engine::task::{Left, ObjectKind, Outcome, SchedulerRef, Task, Wait, W
 use crate::engine::threads::Message;
 
 /// The task waits for the signals of its interest.
-static SIGNAL: WaitKind =
-    WaitKind { object: ObjectKind::Hidden, ..WaitKind::new(c"signal", unlink) };
+static SIGNAL: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    only_by_cancel: true,
+    ..WaitKind::new(c"signal", unlink)
+};
 
 /// What the stand-in of an interest waits for.
 static END_OF_TASK: WaitKind =

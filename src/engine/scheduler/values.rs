@@ -1,10 +1,13 @@
 //! Task-local values: each task has its own of each key. The keys are the process's (`threads/task_keys.rs`);
 //! how values are destroyed is in `ending.rs`.
 //!
+//! What makes inherited values is called while a task is being made, so it is outside any task, and can neither
+//! suspend nor end the running one; so is what destroys those for which there is no task then.
+//!
 //! Only a scheduler in which a value was set that new tasks inherit looks for such values when a task is made.
 
-use std::ffi::c_void;
-use std::ptr::null_mut;
+use std::ffi::{CStr, c_void};
+use std::ptr::{null, null_mut};
 
 use super::object::{Scheduler, running_task};
 use crate::engine::context::callback;
@@ -61,8 +64,25 @@ impl Scheduler {
         spawned
     }
 
-    /// Values for a new task, of those of the running one. What makes them may call anything, so there is no
-    /// task yet.
+    /// Calls the program's function with a value, outside any task.
+    ///
+    /// # Safety
+    /// The function may be called with the value.
+    unsafe fn call_for_value(
+        &self,
+        function: *const c_void,
+        value: *mut c_void,
+        what: &'static CStr,
+    ) -> *mut c_void {
+        let task = self.current_task.replace(null());
+        // SAFETY: as this function's contract says.
+        let result = unsafe { callback::call(function, [value as usize, 0, 0], what) };
+        self.current_task.set(task);
+        result as usize as *mut c_void
+    }
+
+    /// Values for a new task, of those of the running one. What makes them may make tasks, so this one is not
+    /// made yet.
     fn inherit<'b>(&self) -> Result<Option<&'b Belongings>> {
         // SAFETY: the current task is alive.
         let Some(task) = (unsafe { self.current_task.get().as_ref() }) else { return Ok(None) };
@@ -77,13 +97,11 @@ impl Scheduler {
                 None => self.make_belongings()?,
             };
             inherited = Some(made);
-            let arguments = [value as usize, 0, 0];
-            let what = c"an inherit function";
+            let (inherit, what) = (inherit as *const c_void, c"an inherit function");
             // SAFETY: the program's function, for a value of this key.
-            let copy = unsafe { callback::call(inherit as *const c_void, arguments, what) };
-            let copy = copy as usize as *mut c_void;
+            let copy = unsafe { self.call_for_value(inherit, value, what) };
             if let Err(error) = made.set_value(index, copy) {
-                destroy(index, copy); // It is not null.
+                self.destroy_unowned(index, copy); // It is not null.
                 self.discard(made);
                 return Err(error);
             }
@@ -94,18 +112,18 @@ impl Scheduler {
     /// Destroys the values that were for a task that is not made.
     fn discard(&self, inherited: &Belongings) {
         for index in inherited.indices() {
-            destroy(index, inherited.take_value(index));
+            self.destroy_unowned(index, inherited.take_value(index));
         }
         // SAFETY: made by `inherit`, for nobody else.
         unsafe { self.release_belongings(inherited) };
     }
-}
 
-/// Destroys a value that no task has.
-fn destroy(index: usize, value: *mut c_void) {
-    if let Some(destroy) = destroy_of(index) {
-        let what = c"a destroy function";
-        // SAFETY: the program's function, for a value of this key.
-        unsafe { callback::call(destroy as *const c_void, [value as usize, 0, 0], what) };
+    /// Destroys a value that no task has.
+    fn destroy_unowned(&self, index: usize, value: *mut c_void) {
+        if let Some(destroy) = destroy_of(index) {
+            let what = c"a destroy function";
+            // SAFETY: the program's function, for a value of this key.
+            unsafe { self.call_for_value(destroy as *const c_void, value, what) };
+        }
     }
 }

@@ -64,28 +64,42 @@ impl Home {
     }
 
     /// The scheduler, if there is one, for a call that does not wait. Callers outside tasks are
-    /// allowed; a task of another scheduler is not, nor another thread while this scheduler runs.
+    /// allowed; a task of another scheduler is not, nor another thread while this scheduler runs: that is
+    /// a line in the log as well.
     pub fn for_caller(&self) -> Result<Option<&Scheduler>> {
-        let Some(home) = self.scheduler() else { return Ok(None) };
-        match current() {
-            Some(scheduler) if eq(scheduler, home) => Ok(Some(home)),
-            Some(_) => Err(Error::WrongScheduler),
-            None => self.for_drop(),
-        }
+        self.look_for_caller().inspect_err(report)
     }
 
     /// The scheduler, if there is one, for a destructor that releases something: that may run
     /// anywhere on the scheduler's thread.
     pub fn for_drop(&self) -> Result<Option<&Scheduler>> {
+        self.look_for_drop().inspect_err(report)
+    }
+
+    /// [`for_caller`](Self::for_caller) without a line: the caller has one that names the call.
+    pub fn look_for_caller(&self) -> Result<Option<&Scheduler>> {
+        let Some(home) = self.scheduler() else { return Ok(None) };
+        match current() {
+            Some(scheduler) if eq(scheduler, home) => Ok(Some(home)),
+            Some(_) => Err(Error::WrongScheduler),
+            None => self.look_for_drop(),
+        }
+    }
+
+    /// [`for_drop`](Self::for_drop), likewise.
+    pub fn look_for_drop(&self) -> Result<Option<&Scheduler>> {
         match self.scheduler() {
-            Some(home) if home.remote.runs_elsewhere() => {
-                log::error(format_args!(
-                    "a mutex, channel or the like is used on another thread than the one that runs \
-                     its scheduler: the call is refused"
-                ));
-                Err(Error::WrongThread)
-            }
+            Some(home) if home.remote.runs_elsewhere() => Err(Error::WrongThread),
             home => Ok(home),
         }
+    }
+}
+
+fn report(error: &Error) {
+    if *error == Error::WrongThread {
+        log::error(format_args!(
+            "a mutex, channel or the like is used on another thread than the one that runs its \
+             scheduler: the call is refused"
+        ));
     }
 }

@@ -157,7 +157,7 @@ unsafe fn describe(waiting: usize, out: &mut dyn Write) -> fmt::Result {
         [only] => match only.source() {
             Source::Descriptor(fd, _) => write!(out, "fd {fd}"),
             Source::Task(id) => write!(out, "task {id:#x}"),
-            Source::Deadline(at_ns) => write!(out, "the time {at_ns}"),
+            Source::Deadline(at_ns) => write!(out, "the time {at_ns} ns"),
             Source::Remote(channel, _) => write!(out, "channel between threads {channel:p}"),
             Source::Channel(..) | Source::Nothing => write!(out, "channel {:p}", only.channel),
         },

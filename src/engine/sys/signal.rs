@@ -43,7 +43,8 @@ impl Action {
 
     /// Has a handler called, on the thread's alternate stack if it has one, since a task's may be small.
     /// It must be async-signal-safe. `restart`: system calls that it interrupts go on. What becomes of
-    /// children stays as it is `before`.
+    /// children stays as it is `before`; and if that is a handler, what is held off while it runs, since
+    /// this one may call it.
     pub fn catching(handler: SignalHandler, restart: bool, before: &Action) -> Action {
         // SAFETY: see action_now.
         let mut action: libc::sigaction = unsafe { zeroed() };
@@ -53,6 +54,10 @@ impl Action {
         if before.0.sa_sigaction == libc::SIG_IGN {
             action.sa_flags |= libc::SA_NOCLDWAIT; // Children of who ignores SIGCHLD are not waited for.
         }
+        if !before.does_without_handler() {
+            action.sa_flags |= before.0.sa_flags & libc::SA_NODEFER;
+            action.sa_mask = before.0.sa_mask;
+        }
         if restart {
             action.sa_flags |= libc::SA_RESTART;
         }
@@ -61,6 +66,10 @@ impl Action {
 
     pub fn is_default(&self) -> bool {
         self.0.sa_sigaction == libc::SIG_DFL
+    }
+
+    fn does_without_handler(&self) -> bool {
+        matches!(self.0.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
     }
 
     pub fn is(&self, handler: SignalHandler) -> bool {

@@ -67,6 +67,12 @@ impl<T> VisiblePointer<T> {
         self.word.store(value.cast_mut(), Relaxed);
     }
 
+    pub fn replace(&self, value: *const T) -> *const T {
+        let before = self.get();
+        self.set(value);
+        before
+    }
+
     /// What others read, and only read.
     pub fn word(&self) -> &AtomicPtr<T> {
         &self.word

@@ -44,7 +44,7 @@ use crate::safe::panics::{drop_quietly, forget_payload};
 /// ```
 ///
 /// With `inherited` before `static` a new task begins with a clone of the value of the task that makes it, if
-/// that has one:
+/// that has one. It is cloned outside a task, where nothing can suspend:
 ///
 /// ```
 /// use majjen::{Scheduler, task, task_local};
