@@ -6,6 +6,14 @@
 # A page has the declaration and the comment above it. What the comment says about the result becomes
 # a section of its own, and so does its list of errors. The heading under which the header has it
 # stands in the page's summary, so that apropos(1) finds the pages of a subject.
+#
+# Pages fit 80 columns: what man(1) shows, also of declarations that the header has in longer lines; and in
+# section 3 the text in the files, but for the summary.
+
+BEGIN {
+    columns = 79
+    shown_columns = columns - 7  # man(1) indents it.
+}
 
 # A heading.
 /^\/\/ ---- .* -+$/ {
@@ -122,8 +130,9 @@ function add_list(announcement, lines, i,    where, text, head) {
     where = announcement ? "errors" : "text"
     if (announcement != "Errors:" && announcement != "Errors, in errno:" && announcement) {
         # "Errors (nothing is sent then):", "Errors, without the mutex:"
-        gsub(/^Errors,? [(]?|[)]?:$/, "", announcement)
-        section[where] = section[where] paragraph(where) line(capitalized(announcement) ":")
+        if (!sub(/^Errors [(]/, "", announcement)) sub(/^Errors,? /, "", announcement)
+        else sub(/[)]:$/, ":", announcement)
+        section[where] = section[where] paragraph(where) line(capitalized(announcement))
     }
     while (lines[i] ~ /^  /) {
         text = lines[i++]
@@ -166,7 +175,9 @@ function first_sentence(comment,    text) {
     text = comment
     sub(/\n\n.*/, "", text)
     gsub(/\n/, " ", text)
-    gsub(/ \([^)]*\)|`/, "", text)
+    # What is in parentheses goes, but not those of a call.
+    while (sub(/ \(([^()]|\(\))*\)/, "", text)) {}
+    gsub(/`/, "", text)
     match(text " ", /[.:;] /)
     text = substr(text, 1, RSTART - 1)
     if (text ~ /^[A-Z][a-z]* /) text = tolower(substr(text, 1, 1)) substr(text, 2)
@@ -187,11 +198,22 @@ function split_sentences(text, sentences,    n, at) {
     return n
 }
 
-# A line of text: names are bold.
-function line(sentence) {
-    sentence = fonts(sentence)
-    if (sentence ~ /^[.']/) sentence = "\\&" sentence
-    return sentence "\n"
+# Lines of text: names are bold.
+function line(sentence,    lines, n, i, result) {
+    n = fill(fonts(sentence), "", columns, lines)
+    for (i = 1; i <= n; i++) result = result (lines[i] ~ /^[.']/ ? "\\&" : "") lines[i] "\n"
+    return result
+}
+
+# Breaks a text at spaces into lines, each with something in front of it. Returns how many there are.
+function fill(text, before, most, lines,    words, count, i, n) {
+    split("", lines)
+    count = split(text, words, / /)
+    for (i = 1; i <= count; i++) {
+        if (n && length(lines[n]) + 1 + length(words[i]) <= most) lines[n] = lines[n] " " words[i]
+        else lines[++n] = before words[i]
+    }
+    return n
 }
 
 function fonts(text,    result, token, before) {
@@ -224,14 +246,44 @@ function plain(text) {
     return text
 }
 
+# As it stands, but with comments filled.
 function verbatim(text,    lines, n, i, result) {
-    n = split(text, lines, /\n/)
+    n = fit_comments(text, lines)
     for (i = 1; i < n; i++) result = result (lines[i] ~ /^[.']/ ? "\\&" : "") plain(lines[i]) "\n"
     return result
 }
 
+function fit_comments(text, lines,    given, count, i, n, before, comment, filled, j, k) {
+    split("", lines)
+    count = split(text, given, /\n/)
+    for (i = 1; i <= count; i++) {
+        if (!match(given[i], /^ *\/\/ /)) { lines[++n] = given[i]; continue }
+        before = substr(given[i], 1, RLENGTH)
+        comment = substr(given[i], RLENGTH + 1)
+        while (index(given[i + 1], before) == 1) comment = comment " " substr(given[++i], RLENGTH + 1)
+        k = fill(comment, before, shown_columns, filled)
+        for (j = 1; j <= k; j++) lines[++n] = filled[j]
+    }
+    return n
+}
+
+# In one line if it fits, or else in one for each parameter; behind the name if that leaves room enough.
+function fit_prototype(text,    parameters, count, i, at, room) {
+    gsub(/\n */, " ", text)
+    sub(/ $/, "", text)
+    if (length(text) <= shown_columns) return text "\n"
+    at = text ~ /\(\*/ ? index(text, ")(") + 1 : index(text, "(")
+    count = split(substr(text, at + 1), parameters, /, /)
+    room = shown_columns - at
+    for (i = 1; i <= count; i++) if (length(parameters[i]) >= room) at = -4
+    text = at > 0 ? text : substr(text, 1, index(text, "(")) "\n    " substr(text, index(text, "(") + 1)
+    gsub(/, /, sprintf(",\n%*s", at > 0 ? at : -at, ""), text)
+    return text "\n"
+}
+
 # Bold, with the names of the parameters in italics.
 function prototype(text,    result, name) {
+    text = fit_prototype(text)
     while (match(text, /[a-z_0-9]+[,)]/)) {
         name = substr(text, RSTART, RLENGTH - 1)
         if (name == "void") result = result substr(text, 1, RSTART + RLENGTH - 1)

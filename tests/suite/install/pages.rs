@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use libtest_mimic::{Failed, Trial};
 
@@ -16,6 +17,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("install::pages::every_function_has_one", every_function_has_one),
         Trial::ignorable_test("install::pages::are_clean_under_mandoc_and_groff", || {
             with_tools(&["mandoc", "groff"], are_clean)
+        }),
+        Trial::ignorable_test("install::pages::fit_a_terminal", || {
+            with_tool("groff", fit_a_terminal)
         }),
         Trial::test("install::pages::the_example_works", the_example_works),
         Trial::ignorable_test("install::pages::are_found_by_man", || {
@@ -80,14 +84,45 @@ fn every_function_has_one() -> Result<(), Failed> {
     Ok(())
 }
 
-fn are_clean() -> Result<(), Failed> {
-    let prefix = Prefix::new()?;
+/// The files of all pages.
+fn files(prefix: &Prefix) -> Result<Vec<PathBuf>, Failed> {
     let mut files = Vec::new();
     for section in ["3", "7"] {
-        for name in pages(&prefix, section)? {
+        for name in pages(prefix, section)? {
             files.push(prefix.path(&format!("share/man/man{section}/{name}.{section}")));
         }
     }
+    Ok(files)
+}
+
+/// In 80 columns, but for the program in `majjen(7)`, also the text in the files that are made from the header; and
+/// each parenthesis is closed.
+fn fit_a_terminal() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let is_long = |line: &&str| line.len() > 80;
+    for file in files(&prefix)? {
+        let mut groff = prefix.command("groff");
+        groff.args(["-man", "-Tascii", "-P-cbou", "-rLL=80n"]).arg(&file);
+        let page = prefix.run(&mut groff)?;
+        let page = page.split_once("\nEXAMPLES\n").map_or(&*page, |(before, _)| before);
+        let mut long: Vec<_> = page.lines().filter(is_long).collect();
+        let source = fs::read_to_string(&file)?;
+        if file.extension().is_some_and(|section| section == "3") {
+            let (_, text) = source.split_once("\n.fi\n").ok_or("a synopsis")?;
+            long.extend(text.lines().filter(is_long));
+        }
+        assert!(long.is_empty(), "{file:?}: {long:#?}");
+        for paragraph in page.split("\n\n") {
+            let count = |character| paragraph.matches(character).count();
+            assert_eq!(count('('), count(')'), "{file:?}: {paragraph}");
+        }
+    }
+    Ok(())
+}
+
+fn are_clean() -> Result<(), Failed> {
+    let prefix = Prefix::new()?;
+    let files = files(&prefix)?;
     let complaints =
         prefix.run(prefix.command("mandoc").args(["-Tlint", "-Wwarning"]).args(&files))?;
     assert_eq!(complaints, "", "mandoc");
