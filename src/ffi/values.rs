@@ -12,8 +12,8 @@ use crate::engine::threads::make_key;
 /// wherever its task is, such as the id in log lines. Keys are the process's, for tasks of all its
 /// schedulers, and are not given back: make each once. `destroy`, unless NULL, is called with a task's value
 /// when the task ends, or its scheduler is destroyed, behind what it has deferred with mj_task_defer() and as
-/// that is. It may set values again, which are destroyed in turn, four times at most; then they are left, and
-/// a WARN line says so. `inherit`, unless NULL, is called when a task makes another one of its scheduler, and
+/// that is. It may set values again, which are destroyed in turn, in four rounds altogether; what is set in the
+/// last one is left, and a WARN line says so. `inherit`, unless NULL, is called when a task makes another one of its scheduler, and
 /// makes the value that that begins with: a copy, another reference, or just the same pointer. It is called
 /// outside a task, where calls that would suspend are refused and there are no values; as is `destroy` for what a
 /// task that could not be made has inherited. Callable from any thread, not from a signal handler. Does not suspend.

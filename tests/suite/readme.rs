@@ -44,7 +44,8 @@ pub fn example_in_c() -> Result<String, Failed> {
     block(&readme, "c").map(str::to_owned)
 }
 
-/// As the page shows, beside clients that are silent. It has port 7000 unless told otherwise.
+/// As the page shows, beside clients that are silent, and with the lines that it says. It has port 7000 unless told
+/// otherwise.
 fn example() -> Result<(), Failed> {
     let readme = fs::read_to_string(library::root().join("README.md"))?;
     let (code, session) = (block(&readme, "c")?, block(&readme, "text")?);
@@ -69,7 +70,10 @@ fn example() -> Result<(), Failed> {
     }
     drop(silent);
     server.signal(libc::SIGINT);
-    server.succeed();
+    let lines = server.succeed(); // All on stdout.
+    let told = ["Scheduler created with epoll", "Scheduler starting", "Scheduler stopped"];
+    assert_eq!(lines.len(), told.len(), "{lines:?}");
+    assert!(lines.iter().zip(told).all(|(line, text)| line.contains(text)), "{lines:?}");
     Ok(())
 }
 

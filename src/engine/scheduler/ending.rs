@@ -23,7 +23,7 @@ use crate::engine::threads::destroy_of;
 
 const _: () = assert!(size_of::<Belongings>() <= SPARE_BYTES && size_of::<Part>() <= SPARE_BYTES);
 
-/// How often what destroys values may set values.
+/// How many rounds of destroying values there are: what is set in the last one is left.
 const MOST_ROUNDS: usize = 4;
 
 /// Has a function called when the running task ends.
@@ -107,7 +107,7 @@ impl Scheduler {
         if rounds == MOST_ROUNDS && belongings.indices().next().is_some() {
             log::warn(format_args!(
                 "task {:#x} has ended with task-local values that are not destroyed: what destroys \
-                 them has set them again {MOST_ROUNDS} times",
+                 them has set them again in each of {MOST_ROUNDS} rounds",
                 task.id.get()
             ));
             self.call_deferred(task, belongings); // By the log callback.

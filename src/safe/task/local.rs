@@ -65,8 +65,8 @@ use crate::safe::panics::{drop_quietly, forget_payload};
 /// ```
 ///
 /// Outside a task there is no value: see [`LocalKey::with`]. There can be 128 such declarations in a process, of
-/// those that are used. A destructor that uses values makes new ones, which are dropped in turn, four times at
-/// most; then they are leaked, and a WARN line says so.
+/// those that are used. A destructor that uses values makes new ones, which are dropped in turn, in four rounds
+/// altogether; what is made in the last one is leaked, and a WARN line says so.
 #[macro_export]
 macro_rules! task_local {
     () => {};
