@@ -678,6 +678,22 @@ static void limits_are_told(void) {
 }
 RUN_IN_TASK(limits_are_told)
 
+// In a child of this process, as a user who has no way around the limit.
+static void a_limit_of_processes_is_told(void) {
+  pid_t pid = fork();
+  CHECK_INT(pid, >=, 0);
+  if (pid == 0) {
+    struct rlimit none = {0, 0};
+    if (setrlimit(RLIMIT_NPROC, &none) != 0 || (getuid() == 0 && setuid(65534) != 0)) _exit(2);
+    errno = 0;
+    _exit(mj_process_spawn(LIST("true"), NULL) == NULL && errno == EAGAIN ? 0 : 1);
+  }
+  int status;
+  CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+  CHECK_INT(exit_code(status), ==, 0);
+}
+RUN_IN_TASK(a_limit_of_processes_is_told)
+
 int main(void) {
   if (emulated()) {
     fprintf(stderr, "the emulator tells of the ends of children in a way of its own: some waits never end there\n");
@@ -707,5 +723,6 @@ int main(void) {
   RUN(a_fork_has_no_children_in_task);
   RUN(many_at_once_in_task);
   RUN(limits_are_told_in_task);
+  RUN(a_limit_of_processes_is_told_in_task);
   return 0;
 }

@@ -150,7 +150,8 @@ static void holds_off_others(void) {
 }
 
 static void what_it_holds_off_is_held_off(void) {
-  for (int itself = 0; itself < 2; itself++) {
+  // Valgrind's handlers with SA_NODEFER hold off nothing.
+  for (int itself = under_valgrind() ? 1 : 0; itself < 2; itself++) {
     struct sigaction before;
     memset(&before, 0, sizeof before);
     before.sa_handler = looks_at_the_mask;
