@@ -1,11 +1,12 @@
 //! A core file: what a process was when it ended. Of what it does not contain, such as code, the files are read
-//! that were mapped there, if they still exist.
+//! that were mapped there, if they are still the same. Memory that the program could write is never taken from
+//! a file, which has only what was there in the beginning: it is missing then, and that is remembered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::elf::parse_notes;
 use crate::memory::{Map, Memory, map_of, u16_in, u32_in, u64_in};
@@ -14,9 +15,16 @@ use crate::problem::{Problem, Result};
 /// See the module.
 pub struct CoreFile {
     file: File,
+    path: PathBuf,
+    /// How long it is, and how long it would be with all that its table says.
+    bytes: u64,
+    bytes_of_whole: u64,
     segments: Vec<Segment>,
     maps: Vec<Map>,
-    /// The mapped files that were opened so far.
+    /// Whether something was asked for that is missing: behind the end, or what was left out.
+    is_end_missed: Cell<bool>,
+    is_part_missed: Cell<bool>,
+    /// The mapped files that were opened so far; none of those that are not as they were.
     files: RefCell<HashMap<String, Option<File>>>,
     pub pid: i32,
     pub name: String,
@@ -39,6 +47,7 @@ struct Segment {
     offset: u64,
     in_file: u64,
     is_executable: bool,
+    is_writable: bool,
 }
 
 const CORE: u16 = 4;
@@ -46,6 +55,11 @@ const LOAD: u32 = 1;
 const NOTE: u32 = 4;
 const MOST_SEGMENTS: u64 = 1 << 22;
 const MOST_NOTE_BYTES: u64 = 1 << 30;
+
+const PAGE_BYTES: usize = 4096;
+/// What to do for a core file that is all there.
+const WHOLE: &str =
+    "`ulimit -c unlimited` before the program starts and room on the disk make whole ones";
 
 const PRSTATUS: u32 = 1;
 const PRPSINFO: u32 = 3;
@@ -78,11 +92,21 @@ impl CoreFile {
                 "{shown} is of another kind of processor than this program"
             )));
         }
-        let broken = || Problem::new(format!("{shown} is a core file that is not whole"));
+        let broken = || {
+            Problem::new(format!(
+                "{shown} is a core file that is cut off before its memory begins, so nothing can be read: {WHOLE}"
+            ))
+        };
         let (segments, notes) = segments(&file, &header).ok_or_else(broken)?;
+        let end_of = |segment: &Segment| segment.offset.saturating_add(segment.in_file);
         let mut core = CoreFile {
+            bytes: file.metadata().map_or(0, |metadata| metadata.len()),
+            bytes_of_whole: segments.iter().map(end_of).max().unwrap_or(0),
             file,
+            path: path.to_owned(),
             segments,
+            is_end_missed: Cell::default(),
+            is_part_missed: Cell::default(),
             maps: Vec::new(),
             files: RefCell::default(),
             pid: 0,
@@ -118,16 +142,100 @@ impl CoreFile {
         let here = count(segment.in_file.min(segment.bytes));
         if here > 0 {
             let Some(offset) = segment.offset.checked_add(at) else { return 0 };
-            return self.file.read_at(&mut into[..here], offset).unwrap_or(0);
+            let read = self.file.read_at(&mut into[..here], offset).unwrap_or(0);
+            if read == 0 {
+                self.is_end_missed.set(true);
+            }
+            return read;
         }
         let here = count(segment.bytes);
-        let Some(map) = map_of(&self.maps, address).filter(|map| !map.path.is_empty()) else {
+        if here == 0 {
             return 0;
+        }
+        let read =
+            if segment.is_writable { None } else { self.read_mapped(address, &mut into[..here]) };
+        if read.is_none() {
+            self.is_part_missed.set(true);
+        }
+        read.unwrap_or(0)
+    }
+
+    fn read_mapped(&self, address: u64, into: &mut [u8]) -> Option<usize> {
+        let map = map_of(&self.maps, address).filter(|map| !map.path.is_empty())?;
+        let offset = map.offset.checked_add(address - map.start)?;
+        if !self.is_same_file(&map.path) {
+            return None;
+        }
+        let files = self.files.borrow();
+        let file = files.get(&map.path)?.as_ref()?;
+        file.read_at(into, offset).ok().filter(|count| *count > 0)
+    }
+
+    /// Whether a file is there and is the one that was mapped, as far as can be told: core files have the
+    /// first page of a program or library, with its build id.
+    pub fn is_same_file(&self, path: &str) -> bool {
+        let open = || {
+            let file = File::open(path).ok()?;
+            let first = self.maps.iter().find(|map| map.path == path && map.offset == 0);
+            let segment = first
+                .and_then(|map| self.segments.iter().find(|segment| segment.start == map.start));
+            let mut pages = [[0; PAGE_BYTES]; 2];
+            if let Some(segment) = segment.filter(|of| of.in_file >= PAGE_BYTES as u64) {
+                let [here, there] = &mut pages;
+                self.file.read_exact_at(here, segment.offset).ok()?;
+                let count = file.read_at(there, 0).ok()?;
+                if here[..count] != there[..count] {
+                    return None;
+                }
+            }
+            Some(file)
         };
-        let Some(offset) = map.offset.checked_add(address - map.start) else { return 0 };
         let mut files = self.files.borrow_mut();
-        let file = files.entry(map.path.clone()).or_insert_with(|| File::open(&map.path).ok());
-        file.as_ref().and_then(|file| file.read_at(&mut into[..here], offset).ok()).unwrap_or(0)
+        files.entry(path.to_owned()).or_insert_with(open).is_some()
+    }
+
+    /// Takes no notice of what was missing so far: it was only looked for.
+    pub fn forget_missing(&self) {
+        self.is_end_missed.set(false);
+        self.is_part_missed.set(false);
+    }
+
+    /// What memory was asked for and is missing, and what to do, in sentences; none if it was all there.
+    pub fn missing_memory(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.is_end_missed.get() {
+            missing.push(format!(
+                "{} is cut off: it has {} of {} bytes, and what was behind them cannot be shown. {WHOLE}",
+                self.path.display(),
+                self.bytes,
+                self.bytes_of_whole
+            ));
+        }
+        if self.is_part_missed.get() {
+            missing.push(format!(
+                "{} was written without some of the memory that this needs: what was in it cannot be \
+                 shown. `echo 0x33 >/proc/PID/coredump_filter` has the kernel write all of it the next time, \
+                 and in gdb `mj core FILE`, where `gcore` leaves out the stacks of tasks",
+                self.path.display()
+            ));
+        }
+        missing
+    }
+
+    /// Which files were asked for and are not here, in a sentence.
+    pub fn missing_files(&self) -> Option<String> {
+        let files = self.files.borrow();
+        let missing = files.iter().filter(|(path, file)| file.is_none() && !path.is_empty());
+        let mut missing: Vec<String> =
+            missing.map(|(path, _)| crate::words::printable(path.as_bytes())).collect();
+        missing.sort();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "files that were mapped are not here, or are others by now, so that nothing is known of what is in \
+                 them, such as names of functions: {}",
+                missing.join(", ")
+            )
+        })
     }
 }
 
@@ -182,6 +290,7 @@ fn segments(file: &File, header: &[u8]) -> Option<(Vec<Segment>, Vec<u8>)> {
                 offset,
                 in_file,
                 is_executable: u32_in(row, 4) & 1 != 0,
+                is_writable: u32_in(row, 4) & 2 != 0,
             }),
             NOTE if in_file <= MOST_NOTE_BYTES && offset.checked_add(in_file)? <= length => {
                 let mut content = vec![0; in_file as usize];

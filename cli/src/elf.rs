@@ -16,6 +16,8 @@ pub struct Module {
     pub end: u64,
     pub path: String,
     pub inode: u64,
+    /// Whether the file of this name is known to be another one than that which is mapped.
+    pub is_file_other: bool,
     /// Where the tables for unwinding are, and how long, if it has any.
     pub unwind_header: Option<(u64, u64)>,
     /// The loaded segment that these are in: its end.
@@ -84,6 +86,7 @@ fn parse(memory: &dyn Memory, start: u64, header: &[u8]) -> Option<Module> {
         end: end.max(start),
         path: String::new(),
         inode: 0,
+        is_file_other: false,
         unwind_header: unwind.map(place_of),
         unwind_end: unwind_end.unwrap_or(0),
         notes: rows.iter().filter(|row| row.kind == NOTE).map(place_of).collect(),
@@ -122,7 +125,7 @@ impl Module {
     /// The file, if it is the one that is mapped: as the process sees it, wherever that is, or of a core file at its
     /// name.
     pub fn file(&self, pid: Option<i32>) -> Option<PathBuf> {
-        if self.path.is_empty() || self.path.starts_with('[') {
+        if self.path.is_empty() || self.path.starts_with('[') || self.is_file_other {
             return None;
         }
         let path = match pid {

@@ -365,7 +365,7 @@ pub fn run(out: &mut dyn Write, style: Style, subject: &Subject, form: Form) -> 
             );
             writeln!(out, "{}", style.paint(Color::Bold, &title))?;
             let is_deadlock = graph.write(out, style)?;
-            if let Some(line) = look.dropped_line() {
+            if let Some(line) = look.dropped_line(subject) {
                 writeln!(out, "\n{line}")?;
             }
             Ok(is_deadlock)

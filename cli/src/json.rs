@@ -21,6 +21,7 @@ pub fn write(out: &mut dyn Write, subject: &Subject, look: &Look) -> io::Result<
         "samples": look.samples.count,
         "read_again": snapshot.read_again,
         "left_out": snapshot.dropped,
+        "missing": subject.target.missing(false),
     });
     let head = head.to_string();
     writeln!(out, "{},\"schedulers\":[", head.trim_end_matches('}'))?;

@@ -7,7 +7,7 @@ use crate::calls;
 use crate::descriptors::Descriptors;
 use crate::elf::Module;
 use crate::memory::Read;
-use crate::problem::Result;
+use crate::problem::{Problem, Result};
 use crate::process::ThreadState;
 use crate::sample::Samples;
 use crate::snapshot::{Index, Reader, Scheduler, Snapshot, State, Task};
@@ -30,8 +30,23 @@ impl Subject {
     pub fn open(whom: &str) -> Result<Subject> {
         let target = Target::open(whom)?;
         let modules = target.modules();
-        let tables = target.tables(&modules)?;
-        Ok(Subject { target, modules, tables })
+        let with_missing = |text: String, target: &Target| {
+            let sentences: Vec<String> = [text].into_iter().chain(target.missing(true)).collect();
+            Problem::new(sentences.join("; "))
+        };
+        let tables = target.tables(&modules);
+        let tables = tables.map_err(|problem| with_missing(problem.to_string(), &target))?;
+        let subject = Subject { target, modules, tables };
+        if let Target::Core(core) = &subject.target {
+            core.forget_missing();
+            // Without the memory that has them it must not look as if there had been none.
+            let found = subject.reader().schedulers();
+            if found.schedulers.is_empty() && found.dropped > 0 {
+                let text = format!("the schedulers in {} cannot be read", subject.target.whom());
+                return Err(with_missing(text, &subject.target));
+            }
+        }
+        Ok(subject)
     }
 
     /// Whether it still runs; a core file always does.
@@ -187,14 +202,14 @@ impl Look {
     }
 
     /// What was not read, if anything.
-    pub fn dropped_line(&self) -> Option<String> {
+    pub fn dropped_line(&self, subject: &Subject) -> Option<String> {
         let dropped = self.snapshot.dropped;
-        (dropped > 0).then(|| {
-            format!(
-                "left out: {}, which came or went while it was read",
-                crate::words::count(dropped, "thing")
-            )
-        })
+        let things = crate::words::count(dropped, "thing");
+        let why = match subject.target.process() {
+            Some(_) => "which came or went while it was read",
+            None => "which cannot be read",
+        };
+        (dropped > 0).then(|| format!("left out: {things}, {why}"))
     }
 }
 

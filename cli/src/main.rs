@@ -64,6 +64,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             } else {
                 ps::write(&mut out, style, &subject, &look, &ps::Wanted { sort, ids, filter })?;
             }
+            tell_what_is_missing(&subject, false);
         }
         Command::Graph { pid, json, dot } => {
             let subject = Subject::open(&pid)?;
@@ -75,14 +76,19 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             if graph::run(&mut out, style, &subject, form)? {
                 code = ExitCode::from(DEADLOCK);
             }
+            tell_what_is_missing(&subject, false);
         }
         Command::Bt { pid, task, json, full } => {
             let form = stacks::Form { is_json: json, is_full: full };
-            stacks::backtrace(&mut out, style, &Subject::open(&pid)?, &task, form)??;
+            let subject = Subject::open(&pid)?;
+            stacks::backtrace(&mut out, style, &subject, &task, form)??;
+            tell_what_is_missing(&subject, true);
         }
         Command::Stacks { pid, json, full } => {
             let form = stacks::Form { is_json: json, is_full: full };
-            stacks::all(&mut out, style, &Subject::open(&pid)?, form)?;
+            let subject = Subject::open(&pid)?;
+            stacks::all(&mut out, style, &subject, form)?;
+            tell_what_is_missing(&subject, true);
         }
         Command::Top { pid, interval } => {
             top::run(&Subject::open(&pid)?, Duration::from_secs_f64(interval))?;
@@ -97,4 +103,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     }
     out.flush()?;
     Ok(code)
+}
+
+/// Of a core file that has not all that was wanted of it: what there is was shown.
+fn tell_what_is_missing(subject: &Subject, with_files: bool) {
+    for sentence in subject.target.missing(with_files) {
+        eprintln!("majjen: {sentence}");
+    }
 }

@@ -78,7 +78,7 @@ pub fn write(
             write_tasks(out, style, look, &words, scheduler, wanted)?;
         }
     }
-    if let Some(line) = look.dropped_line() {
+    if let Some(line) = look.dropped_line(subject) {
         writeln!(out, "\n{line}")?;
     }
     Ok(())

@@ -145,9 +145,20 @@ impl<'s> Finder<'s> {
                 continue;
             }
             let registers = stack.as_ref().and_then(|stack| Unwinder::of_context(table, stack));
-            return match stack.zip(registers) {
-                Some((stack, registers)) => Place::Frames(self.unwinder.frames(registers, &stack)),
-                None => Place::Unknown("its stack cannot be read".to_owned()),
+            return match (stack.zip(registers), &self.subject.target) {
+                // No code is there: memory that was left out is a hole in the file, and reads as this.
+                (Some((_, Registers { pc: 0, .. })), Target::Core(_)) => Place::Unknown(
+                    "its stack is empty in the core file: gdb leaves stacks out on Linux 6.13 and later, unless \
+                     it writes the file by `mj core`"
+                        .to_owned(),
+                ),
+                (Some((stack, registers)), _) => {
+                    Place::Frames(self.unwinder.frames(registers, &stack))
+                }
+                (None, Target::Core(_)) => {
+                    Place::Unknown("its stack is not in the core file".to_owned())
+                }
+                (None, Target::Process(_)) => Place::Unknown("its stack cannot be read".to_owned()),
             };
         }
         Place::Unknown(

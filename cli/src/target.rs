@@ -67,7 +67,20 @@ impl Target {
     }
 
     pub fn modules(&self) -> Vec<Module> {
-        elf::modules(self.memory())
+        let mut modules = elf::modules(self.memory());
+        if let Target::Core(core) = self {
+            for module in &mut modules {
+                module.is_file_other = !core.is_same_file(&module.path);
+            }
+        }
+        modules
+    }
+
+    /// What is missing in a core file of what was asked for, in sentences.
+    pub fn missing(&self, with_files: bool) -> Vec<String> {
+        let Target::Core(core) = self else { return Vec::new() };
+        let files = core.missing_files().filter(|_| with_files);
+        core.missing_memory().into_iter().chain(files).collect()
     }
 
     pub fn tables(&self, modules: &[Module]) -> Result<Vec<Table>> {

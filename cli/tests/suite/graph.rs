@@ -4,7 +4,11 @@ use serde_json::Value;
 
 use crate::support::{Hanging, Link, build, majjen};
 
-#[test]
+crate::support::trials! {
+    a_deadlock_is_named,
+    without_a_circle_there_is_no_deadlock,
+}
+
 fn a_deadlock_is_named() {
     let process = Hanging::start(&build("hang", Link::Shared), &["deadlock"]);
     let output = majjen(&["graph", &process.pid()]);
@@ -32,7 +36,6 @@ fn a_deadlock_is_named() {
     assert!(output.stdout.contains("  \"task 2 'c'\" -> \"task 0 'a'\";\n"), "{}", output.stdout);
 }
 
-#[test]
 fn without_a_circle_there_is_no_deadlock() {
     let process = Hanging::start(&build("hang", Link::Shared), &["message"]);
     let text = majjen(&["graph", &process.pid()]).succeeded();

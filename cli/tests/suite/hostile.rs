@@ -16,6 +16,10 @@ use majjen_cli::unwind::{Registers, Stack, Unwinder};
 
 use crate::support::{Hanging, Link, build};
 
+crate::support::trials! {
+    no_memory_does_harm,
+}
+
 /// Remembers what was read of a process.
 struct Recording<'p> {
     process: &'p Process,
@@ -141,7 +145,6 @@ fn describe(snapshot: Snapshot) {
     Graph::new(&look, &words).write(&mut std::io::sink(), style).unwrap();
 }
 
-#[test]
 fn no_memory_does_harm() {
     majjen_cli::guard::install();
     let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);

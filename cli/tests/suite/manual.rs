@@ -5,7 +5,11 @@ use majjen_cli::arguments::Arguments;
 
 use crate::support::{majjen, root};
 
-#[test]
+crate::support::trials! {
+    the_page_has_all_commands_and_options,
+    there_are_completions,
+}
+
 fn the_page_has_all_commands_and_options() {
     let page = std::fs::read_to_string(root().join("packaging/majjen.1.in")).unwrap();
     let command = Arguments::command();
@@ -25,7 +29,6 @@ fn the_page_has_all_commands_and_options() {
     }
 }
 
-#[test]
 fn there_are_completions() {
     for shell in ["bash", "zsh", "fish"] {
         let text = majjen(&["completions", shell]).succeeded();

@@ -5,9 +5,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use libtest_mimic::Completion;
+
 use crate::support::{Hanging, Link, build, libraries, majjen, run};
 
-#[test]
+crate::support::trials! {
+    what_is_no_process_is_said_to_be_none,
+    a_process_without_majjen_is_said_to_be_one,
+    a_newer_library_is_said_to_be_one,
+    a_missing_permission_is_said_to_be_missing,
+    a_newer_copy_beside_one_that_is_known_is_left_out,
+}
+
 fn what_is_no_process_is_said_to_be_none() {
     // More than the kernel gives.
     let text = majjen(&["ps", "999999999"]).failed();
@@ -26,7 +35,6 @@ fn what_is_no_process_is_said_to_be_none() {
     }
 }
 
-#[test]
 fn a_process_without_majjen_is_said_to_be_one() {
     let mut sleep = Command::new("sleep").arg("1000").spawn().unwrap();
     let text = majjen(&["ps", &sleep.id().to_string()]).failed();
@@ -43,7 +51,6 @@ fn a_process_without_majjen_is_said_to_be_one() {
     sleep.wait().unwrap();
 }
 
-#[test]
 fn a_newer_library_is_said_to_be_one() {
     let program = build("hang", Link::StaticStripped);
     let mut bytes = fs::read(&program).unwrap();
@@ -71,12 +78,10 @@ fn a_newer_library_is_said_to_be_one() {
     assert!(text.contains("cannot be right"), "{text}");
 }
 
-#[test]
-fn a_missing_permission_is_said_to_be_missing() {
+fn a_missing_permission_is_said_to_be_missing() -> Completion {
     // SAFETY: no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: only root can become somebody else");
-        return;
+        return Completion::ignored_with("only root can become somebody else");
     }
     let process = Hanging::start(&build("hang", Link::Shared), &["deadlock"]);
     // Where another user may read it.
@@ -92,9 +97,9 @@ fn a_missing_permission_is_said_to_be_missing() {
         "{text}"
     );
     assert!(text.contains("it is of user 0, and this is user 65534: run majjen as root"), "{text}");
+    Completion::Completed
 }
 
-#[test]
 fn a_newer_copy_beside_one_that_is_known_is_left_out() {
     let mut bytes = fs::read(libraries().join("libmajjen.so")).unwrap();
     let magic = b"majjen\0\0\x04\0\0\0";

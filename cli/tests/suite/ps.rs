@@ -1,11 +1,23 @@
 //! `majjen ps`.
 
-use std::path::Path;
 use std::process::Command;
 
+use libtest_mimic::Completion;
 use serde_json::Value;
 
 use crate::support::{Hanging, Link, build, libraries, line_of, majjen, run};
+
+crate::support::trials! {
+    tells_what_tasks_wait_for_in_a_program_with_the_shared_library,
+    tells_what_tasks_wait_for_in_a_stripped_program,
+    tells_what_tasks_wait_for_in_a_program_without_shared_libraries,
+    tells_who_keeps_the_thread,
+    tells_of_tasks_after_a_run,
+    lists_are_sorted_and_filtered,
+    json_has_all_of_it,
+    all_copies_of_the_library_are_found,
+    a_process_in_other_namespaces_is_seen,
+}
 
 fn ps(process: &Hanging) -> String {
     majjen(&["ps", &process.pid()]).succeeded()
@@ -13,7 +25,7 @@ fn ps(process: &Hanging) -> String {
 
 /// Checks that a task is in a state, and what it does.
 #[track_caller]
-fn check(text: &str, name: &str, state: &str, does: &str) {
+pub fn check(text: &str, name: &str, state: &str, does: &str) {
     let line = line_of(text, name);
     assert_eq!(line.split_whitespace().nth(2), Some(state), "{line}");
     assert!(line.contains(does), "{does:?} is not in\n{line}");
@@ -48,22 +60,18 @@ fn tells_what_tasks_wait_for(link: Link) {
     assert!(!process.has_ended());
 }
 
-#[test]
 fn tells_what_tasks_wait_for_in_a_program_with_the_shared_library() {
     tells_what_tasks_wait_for(Link::Shared);
 }
 
-#[test]
 fn tells_what_tasks_wait_for_in_a_stripped_program() {
     tells_what_tasks_wait_for(Link::StaticStripped);
 }
 
-#[test]
 fn tells_what_tasks_wait_for_in_a_program_without_shared_libraries() {
     tells_what_tasks_wait_for(Link::Standalone);
 }
 
-#[test]
 fn tells_who_keeps_the_thread() {
     let process = Hanging::start(&build("hang", Link::Shared), &["loop"]);
     let text = ps(&process);
@@ -76,7 +84,6 @@ fn tells_who_keeps_the_thread() {
     check(&text, "reads", "running", "blocks its thread in read() of pipe (fd ");
 }
 
-#[test]
 fn tells_of_tasks_after_a_run() {
     // It has ended by deadlock.
     let process = Hanging::start(&build("hang", Link::Shared), &["message"]);
@@ -86,7 +93,6 @@ fn tells_of_tasks_after_a_run() {
     assert!(text.contains("scheduler 1, not running: 2 tasks"), "{text}");
 }
 
-#[test]
 fn lists_are_sorted_and_filtered() {
     let process = Hanging::start(&build("hang", Link::Shared), &["leak"]);
     let text = ps(&process);
@@ -102,7 +108,6 @@ fn lists_are_sorted_and_filtered() {
     assert!(ids.contains(" 0x9e3779b97f000000 "), "{ids}");
 }
 
-#[test]
 fn json_has_all_of_it() {
     let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
     let text = majjen(&["ps", &process.pid(), "--json"]).succeeded();
@@ -119,7 +124,6 @@ fn json_has_all_of_it() {
     assert!(named("sleeps")["stack_bytes"].as_u64().unwrap() > 100);
 }
 
-#[test]
 fn all_copies_of_the_library_are_found() {
     let shared = libraries().join("libmajjen.so.0");
     let process =
@@ -133,8 +137,7 @@ fn all_copies_of_the_library_are_found() {
     assert_eq!(text.matches("  sleeping  ").count(), 1, "{text}");
 }
 
-#[test]
-fn a_process_in_other_namespaces_is_seen() {
+fn a_process_in_other_namespaces_is_seen() -> Completion {
     let program = build("hang", Link::Shared);
     let mut unshare = Command::new("unshare");
     unshare.args([
@@ -151,8 +154,7 @@ fn a_process_in_other_namespaces_is_seen() {
         .stderr
         .is_empty()
     {
-        eprintln!("skipped: no namespaces can be made here");
-        return;
+        return Completion::ignored_with("no namespaces can be made here");
     }
     let process = Hanging::start_command(unshare.arg(&program).arg("waits"));
     let children = format!("/proc/{0}/task/{0}/children", process.pid());
@@ -160,48 +162,5 @@ fn a_process_in_other_namespaces_is_seen() {
     let text = majjen(&["ps", child.trim()]).succeeded();
     check(&text, "a", "waiting", "held by task 1 'b'");
     check(&text, "sleeps", "sleeping", "sleeps 16m ");
-}
-
-/// A core file of the program, which the kernel writes to the working directory if it is told so; or else gcore.
-fn core_file(directory: &Path) -> Option<std::path::PathBuf> {
-    let program = build("hang", Link::Shared);
-    let status = Command::new(&program).arg("core").current_dir(directory).output().unwrap().status;
-    assert!(!status.success());
-    let mut files = std::fs::read_dir(directory).unwrap().flatten();
-    files
-        .find(|file| file.file_name().to_string_lossy().starts_with("core"))
-        .map(|file| file.path())
-}
-
-#[test]
-fn core_files_are_read() {
-    let directory =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("core-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let Some(file) = core_file(&directory) else {
-        std::fs::remove_dir_all(&directory).unwrap();
-        eprintln!("skipped: this system writes no core files to the working directory");
-        return;
-    };
-    let text = majjen(&["ps", file.to_str().unwrap()]).succeeded();
-    assert!(text.starts_with("the core file of process "), "{text}");
-    check(&text, "a", "waiting", "held by task 1 'b'");
-    check(&text, "c", "waiting", "the end of task 0 'a'");
-    check(&text, "aborts", "running", "");
-    let output = majjen(&["graph", file.to_str().unwrap()]);
-    assert!(output.code == 3 && output.stdout.contains("deadlock: 3 tasks wait"), "{output:#?}");
-    let text = majjen(&["bt", file.to_str().unwrap(), "a"]).succeeded();
-    assert!(text.contains("#1 locks_what_b_has at ") && text.contains("#2 a at "), "{text}");
-    // The running one is where its thread was.
-    let text = majjen(&["bt", file.to_str().unwrap(), "aborts"]).succeeded();
-    assert!(text.contains(" aborts at ") && text.contains("abort"), "{text}");
-    // One that is cut off anywhere is no harm.
-    let bytes = std::fs::read(&file).unwrap();
-    let cut = directory.join("cut");
-    for length in [0, 10, 64, 1000, 5000, bytes.len() / 2] {
-        std::fs::write(&cut, &bytes[..length]).unwrap();
-        let output = majjen(&["ps", cut.to_str().unwrap()]);
-        assert!([0, 1].contains(&output.code), "{output:#?}");
-    }
-    std::fs::remove_dir_all(&directory).unwrap();
+    Completion::Completed
 }

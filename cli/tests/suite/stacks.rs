@@ -4,6 +4,14 @@ use serde_json::Value;
 
 use crate::support::{Hanging, Link, build, majjen};
 
+crate::support::trials! {
+    a_parked_task_has_a_backtrace,
+    a_stripped_program_has_addresses,
+    a_task_that_blocks_its_thread_has_a_backtrace,
+    of_a_task_that_computes_it_is_said_for_how_long,
+    tasks_at_one_place_are_shown_together,
+}
+
 /// The functions of a backtrace, the innermost first.
 fn functions(text: &str) -> Vec<&str> {
     let frames = text.lines().filter_map(|line| line.trim_start().strip_prefix('#'));
@@ -14,7 +22,6 @@ fn bt(process: &Hanging, task: &str) -> String {
     majjen(&["bt", &process.pid(), task]).succeeded()
 }
 
-#[test]
 fn a_parked_task_has_a_backtrace() {
     let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
     let text = bt(&process, "a");
@@ -38,7 +45,6 @@ fn a_parked_task_has_a_backtrace() {
     assert!(text.contains("no living task has the number, the id or the name nobody"), "{text}");
 }
 
-#[test]
 fn a_stripped_program_has_addresses() {
     for link in [Link::StaticStripped, Link::Standalone] {
         let process = Hanging::start(&build("hang", link), &["waits"]);
@@ -49,7 +55,6 @@ fn a_stripped_program_has_addresses() {
     }
 }
 
-#[test]
 fn a_task_that_blocks_its_thread_has_a_backtrace() {
     let process = Hanging::start(&build("hang", Link::Shared), &["read"]);
     let text = bt(&process, "reads");
@@ -58,7 +63,6 @@ fn a_task_that_blocks_its_thread_has_a_backtrace() {
     assert!(names.ends_with(&["reads_it", "reads"]) && names[0].contains("read"), "{text}");
 }
 
-#[test]
 fn of_a_task_that_computes_it_is_said_for_how_long() {
     let process = Hanging::start(&build("hang", Link::Shared), &["loop"]);
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -73,7 +77,6 @@ fn of_a_task_that_computes_it_is_said_for_how_long() {
     assert!(is_likely, "{text}");
 }
 
-#[test]
 fn tasks_at_one_place_are_shown_together() {
     let process = Hanging::start(&build("hang", Link::Shared), &["leak"]);
     let text = majjen(&["stacks", &process.pid()]).succeeded();

@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use crate::support::{Hanging, Link, build, majjen};
 
-#[test]
+crate::support::trials! {
+    no_task_is_wrong_in_a_storm,
+}
+
 fn no_task_is_wrong_in_a_storm() {
     let snapshots = if std::env::var_os("MAJJEN_TORTURE").is_some() { 1000 } else { 50 };
     let mut process = Hanging::start(&build("hang", Link::Shared), &["storm"]);

@@ -8,6 +8,43 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
+use libtest_mimic::{Completion, Failed};
+
+/// How a test ends that does not panic.
+pub trait Outcome {
+    fn completion(self) -> Result<Completion, Failed>;
+}
+
+impl Outcome for () {
+    fn completion(self) -> Result<Completion, Failed> {
+        Ok(Completion::Completed)
+    }
+}
+
+impl Outcome for Completion {
+    fn completion(self) -> Result<Completion, Failed> {
+        Ok(self)
+    }
+}
+
+/// The function `trials` of a module: its tests, which return nothing, or a completion if they can be ignored.
+macro_rules! trials {
+    ($($test:ident),* $(,)?) => {
+        /// The trials of this module.
+        pub fn trials() -> Vec<libtest_mimic::Trial> {
+            let module = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$(
+                libtest_mimic::Trial::ignorable_test(
+                    format!("{module}::{}", stringify!($test)),
+                    || crate::support::Outcome::completion($test()),
+                )
+            ),*]
+        }
+    };
+}
+
+pub(crate) use trials;
+
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project").to_owned()
 }

@@ -4,7 +4,10 @@ use majjen_cli::table::{FIELDS, VERSION};
 
 use crate::support::root;
 
-#[test]
+crate::support::trials! {
+    its_fields_are_those_of_the_library_and_of_the_commands_for_gdb,
+}
+
 fn its_fields_are_those_of_the_library_and_of_the_commands_for_gdb() {
     let source = std::fs::read_to_string(root().join("src/engine/inspect/debugger.rs")).unwrap();
     let block = source.split("\nnote! {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();

@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Hanging, Link, build};
 
+crate::support::trials! {
+    shows_what_a_user_asks_for,
+    shows_who_computes_without_colors_if_none_are_wanted,
+}
+
 /// A terminal with `majjen top` on it.
 struct Terminal {
     child: Child,
@@ -102,7 +107,6 @@ impl Drop for Terminal {
     }
 }
 
-#[test]
 fn shows_what_a_user_asks_for() {
     let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
     let mut terminal = Terminal::start(&process.pid(), &[]);
@@ -143,7 +147,6 @@ fn shows_what_a_user_asks_for() {
     assert!(terminal.ends().success());
 }
 
-#[test]
 fn shows_who_computes_without_colors_if_none_are_wanted() {
     let process = Hanging::start(&build("hang", Link::Shared), &["loop"]);
     let mut terminal = Terminal::start(&process.pid(), &[("NO_COLOR", "1")]);

@@ -11,6 +11,14 @@ use serde_json::Value;
 
 use crate::support::{Hanging, Link, build, majjen};
 
+crate::support::trials! {
+    what_tasks_do_is_recorded_in_every_kind_of_program,
+    it_stops_by_itself,
+    an_idle_process_has_nothing_to_show,
+    problems_are_told,
+    any_entries_are_told,
+}
+
 /// A file of this test alone.
 fn file(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -48,7 +56,6 @@ fn record(program: &Hanging, path: &Path, more: &[&str]) -> String {
     majjen(&arguments).succeeded()
 }
 
-#[test]
 fn what_tasks_do_is_recorded_in_every_kind_of_program() {
     for link in [Link::Shared, Link::StaticStripped, Link::Standalone] {
         let program = Hanging::start(&build("busy", link), &[]);
@@ -69,7 +76,6 @@ fn what_tasks_do_is_recorded_in_every_kind_of_program() {
     }
 }
 
-#[test]
 fn it_stops_by_itself() {
     let program = Hanging::start(&build("busy", Link::Shared), &[]);
     let path = file("trace-stops.json");
@@ -80,7 +86,6 @@ fn it_stops_by_itself() {
     assert!(!text.contains("did not fit"), "{text}");
 }
 
-#[test]
 fn an_idle_process_has_nothing_to_show() {
     let program = Hanging::start(&build("hang", Link::Shared), &["pipe"]);
     let path = file("trace-idle.json");
@@ -93,7 +98,6 @@ fn an_idle_process_has_nothing_to_show() {
     assert!(!path.exists());
 }
 
-#[test]
 fn problems_are_told() {
     let program = Hanging::start(&build("busy", Link::Shared), &[]);
     let pid = program.pid();
@@ -140,7 +144,6 @@ impl Recording for Broken {
     }
 }
 
-#[test]
 fn any_entries_are_told() {
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let mut random = || {
