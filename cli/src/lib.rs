@@ -18,6 +18,7 @@ pub mod problem;
 pub mod process;
 pub mod ps;
 pub mod sample;
+mod signals;
 mod slots;
 pub mod snapshot;
 pub mod stacks;

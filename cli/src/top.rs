@@ -11,11 +11,13 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Row, Table, TableState};
 
+use crate::guard;
 use crate::histogram::{quantile, since};
 use crate::look::{Look, Subject, age};
 use crate::problem::{Problem, Result};
 use crate::ps::{Sort, shown_name, sorted};
 use crate::sample::Samples;
+use crate::signals;
 use crate::snapshot::{Index, Scheduler, State};
 use crate::stacks::{Finder, Place, find};
 use crate::words::{bytes, count, duration, printable};
@@ -31,9 +33,14 @@ pub fn run(subject: &Subject, interval: Duration) -> Result<()> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(Problem::new("top needs a terminal: `majjen ps` writes to anything"));
     }
+    signals::catch();
     let mut terminal = ratatui::try_init().map_err(no_screen)?;
+    // Once more: what `try_init` does at a panic is not for those that are guarded.
+    guard::install();
     let result = show(subject, interval, &mut terminal);
     ratatui::restore();
+    drop(terminal); // It shows the cursor again.
+    signals::end_if_seen();
     result
 }
 
@@ -53,11 +60,13 @@ fn show(
     let mut schedulers = reader.schedulers();
     // The first look comes soon.
     let mut next = Instant::now() + interval.min(Duration::from_millis(200));
-    loop {
-        if !screen.is_paused {
+    while signals::seen().is_none() {
+        // There is something to look at before it can be paused.
+        let goes_on = !screen.is_paused || screen.look.is_none();
+        if goes_on {
             samples.look(subject.target.memory(), &subject.tables, &schedulers);
         }
-        if Instant::now() >= next && !screen.is_paused {
+        if Instant::now() >= next && goes_on {
             let snapshot = reader.read();
             if snapshot.schedulers.is_empty() && !subject.is_alive() {
                 return Err(Problem::new(format!("process {} has ended", subject.target.pid())));
@@ -79,6 +88,7 @@ fn show(
             }
         }
     }
+    Ok(())
 }
 
 /// What is on the screen.

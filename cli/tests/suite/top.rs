@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -12,6 +14,8 @@ use crate::support::{Hanging, Link, build};
 crate::support::trials! {
     shows_what_a_user_asks_for,
     shows_who_computes_without_colors_if_none_are_wanted,
+    puts_the_terminal_back_when_it_is_ended,
+    a_pause_before_the_first_picture_is_one_of_it,
 }
 
 /// A terminal with `majjen top` on it.
@@ -88,7 +92,19 @@ impl Terminal {
         self.screen.screen_mut().set_size(rows, columns);
     }
 
-    fn ends(mut self) -> std::process::ExitStatus {
+    /// Whether what is typed is read by lines, and shown, as a shell wants it.
+    fn is_cooked(&self) -> bool {
+        let mut settings = MaybeUninit::<libc::termios>::zeroed();
+        // SAFETY: the address is good, and all zeros are a value.
+        let settings = unsafe {
+            libc::tcgetattr(self.master.as_raw_fd(), settings.as_mut_ptr());
+            settings.assume_init()
+        };
+        let both = libc::ICANON | libc::ECHO;
+        settings.c_lflag & both == both
+    }
+
+    fn ends(&mut self) -> std::process::ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -172,4 +188,30 @@ fn shows_who_computes_without_colors_if_none_are_wanted() {
     // The process ends.
     drop(process);
     assert!(!terminal.ends().success());
+}
+
+fn puts_the_terminal_back_when_it_is_ended() {
+    let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
+    for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        let mut terminal = Terminal::start(&process.pid(), &[]);
+        terminal.wait_for("the tasks", |text| text.contains("the end of task 0 'a'"));
+        assert!(terminal.screen.screen().alternate_screen() && !terminal.is_cooked());
+        // SAFETY: it has not been waited for.
+        unsafe { libc::kill(terminal.child.id() as i32, signal) };
+        assert_eq!(terminal.ends().signal(), Some(signal));
+        terminal.wait_for("the screen from before", |text| text.is_empty());
+        let screen = terminal.screen.screen();
+        assert!(!screen.alternate_screen() && !screen.hide_cursor() && terminal.is_cooked());
+    }
+}
+
+fn a_pause_before_the_first_picture_is_one_of_it() {
+    let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
+    let mut terminal = Terminal::start(&process.pid(), &[]);
+    terminal.press(b"p");
+    terminal.wait_for("the tasks", |text| {
+        text.contains("the end of task 0 'a'") && text.contains("  PAUSED")
+    });
+    terminal.press(b"q");
+    assert!(terminal.ends().success());
 }
