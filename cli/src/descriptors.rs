@@ -4,12 +4,13 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 
-use crate::words::printable;
+use crate::words::{add, printable};
 
 /// Tells what a descriptor is.
 pub trait Descriptors {
-    fn describe(&self, fd: i32) -> What;
+    fn describe(&self, fd: i32) -> Rc<What>;
 }
 
 /// What a descriptor is.
@@ -30,37 +31,38 @@ pub enum What {
 }
 
 impl What {
-    /// What is waited for when it is waited for.
-    pub fn wait(&self, fd: i32, reads: bool, writes: bool) -> String {
-        let does = match self {
-            What::Listener(_) | What::UnixListener(_) if reads => "accept at",
-            What::Connecting(_) if writes => "connect to",
+    /// Adds what is waited for when it is waited for.
+    pub fn push_wait(&self, text: &mut String, fd: i32, reads: bool, writes: bool) {
+        text.push_str(match self {
+            What::Listener(_) | What::UnixListener(_) if reads => "accept at ",
+            What::Connecting(_) if writes => "connect to ",
             _ => verb(reads, writes),
-        };
-        format!("{does} {}", self.noun(fd))
+        });
+        self.push_noun(text, fd);
     }
 
-    /// What it is, with its number.
-    pub fn noun(&self, fd: i32) -> String {
-        let what = match self {
-            What::Listener(address) | What::Connecting(address) => address.to_string(),
-            What::Socket(Some(address)) => address.to_string(),
-            What::Socket(None) => "socket".to_owned(),
-            What::Unix(name) if name.is_empty() => "local socket".to_owned(),
-            What::Unix(name) | What::UnixListener(name) | What::Named(name) => name.clone(),
-            What::Pipe => "pipe".to_owned(),
-            What::Unknown => return format!("fd {fd}"),
-        };
-        format!("{what} (fd {fd})")
+    /// Adds what it is, with its number.
+    pub fn push_noun(&self, text: &mut String, fd: i32) {
+        match self {
+            What::Listener(address) | What::Connecting(address) | What::Socket(Some(address)) => {
+                add(text, format_args!("{address}"))
+            }
+            What::Socket(None) => text.push_str("socket"),
+            What::Unix(name) if name.is_empty() => text.push_str("local socket"),
+            What::Unix(name) | What::UnixListener(name) | What::Named(name) => text.push_str(name),
+            What::Pipe => text.push_str("pipe"),
+            What::Unknown => return add(text, format_args!("fd {fd}")),
+        }
+        add(text, format_args!(" (fd {fd})"));
     }
 }
 
 fn verb(reads: bool, writes: bool) -> &'static str {
     match (reads, writes) {
-        (true, true) => "read from or write to",
-        (false, true) => "write to",
-        (true, false) => "read from",
-        (false, false) => "an error of",
+        (true, true) => "read from or write to ",
+        (false, true) => "write to ",
+        (true, false) => "read from ",
+        (false, false) => "an error of ",
     }
 }
 
@@ -68,8 +70,8 @@ fn verb(reads: bool, writes: bool) -> &'static str {
 pub struct NoDescriptors;
 
 impl Descriptors for NoDescriptors {
-    fn describe(&self, _: i32) -> What {
-        What::Unknown
+    fn describe(&self, _: i32) -> Rc<What> {
+        Rc::new(What::Unknown)
     }
 }
 
@@ -78,7 +80,7 @@ pub struct OfProcess {
     pid: i32,
     sockets: OnceCell<HashMap<u64, What>>,
     /// Those that were asked for: many tasks may wait for one.
-    known: RefCell<HashMap<i32, What>>,
+    known: RefCell<HashMap<i32, Rc<What>>>,
 }
 
 impl OfProcess {
@@ -101,12 +103,12 @@ impl OfProcess {
 }
 
 impl Descriptors for OfProcess {
-    fn describe(&self, fd: i32) -> What {
+    fn describe(&self, fd: i32) -> Rc<What> {
         if let Some(known) = self.known.borrow().get(&fd) {
-            return known.clone();
+            return Rc::clone(known);
         }
-        let what = self.look_at(fd);
-        self.known.borrow_mut().insert(fd, what.clone());
+        let what = Rc::new(self.look_at(fd));
+        self.known.borrow_mut().insert(fd, Rc::clone(&what));
         what
     }
 }
@@ -184,30 +186,36 @@ fn parse_unix(line: &str) -> Option<(u64, What)> {
 mod tests {
     use super::{What, parse_inet, parse_unix};
 
+    fn wait(what: &What, fd: i32, reads: bool, writes: bool) -> String {
+        let mut text = String::new();
+        what.push_wait(&mut text, fd, reads, writes);
+        text
+    }
+
     #[test]
     fn sockets_are_parsed() {
         let line =
             "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 77 1";
         let (inode, what) = parse_inet(line, true).unwrap();
         assert_eq!(inode, 77);
-        assert_eq!(what.wait(3, true, false), "accept at 127.0.0.1:8080 (fd 3)");
+        assert_eq!(wait(&what, 3, true, false), "accept at 127.0.0.1:8080 (fd 3)");
         let line =
             "   1: 0100007F:D431 0700000A:1538 01 00000000:00000000 00:00000000 00000000 0 0 78 1";
         let (_, what) = parse_inet(line, true).unwrap();
-        assert_eq!(what.wait(4, true, false), "read from 10.0.0.7:5432 (fd 4)");
+        assert_eq!(wait(&what, 4, true, false), "read from 10.0.0.7:5432 (fd 4)");
         let line = "   1: 00000000000000000000000001000000:0050 0000000000000000FFFF00000700000A:1538 \
                     02 0:0 00:0 0 0 0 79 1";
         let (_, what) = parse_inet(line, true).unwrap();
-        assert_eq!(what.wait(5, false, true), "connect to 10.0.0.7:5432 (fd 5)");
+        assert_eq!(wait(&what, 5, false, true), "connect to 10.0.0.7:5432 (fd 5)");
         let line = "0000: 00000002 00000000 00010000 0001 01 80 /run/a socket";
         let (inode, what) = parse_unix(line).unwrap();
         assert_eq!(
-            (inode, what.wait(6, true, false).as_str()),
+            (inode, wait(&what, 6, true, false).as_str()),
             (80, "accept at /run/a socket (fd 6)")
         );
         for bad in ["", "a b", "0: 01:1 02:2 0A"] {
             assert!(parse_inet(bad, true).is_none() && parse_unix(bad).is_none());
         }
-        assert_eq!(What::Unknown.wait(7, true, true), "read from or write to fd 7");
+        assert_eq!(wait(&What::Unknown, 7, true, true), "read from or write to fd 7");
     }
 }

@@ -13,7 +13,7 @@ use crate::sample::Samples;
 use crate::snapshot::{Index, Reader, Scheduler, Snapshot, State, Task};
 use crate::table::Table;
 use crate::target::Target;
-use crate::words::{Words, duration, printable};
+use crate::words::{Words, add, duration, printable};
 
 /// How often who runs is looked at, and how far apart.
 pub const SAMPLES: usize = 50;
@@ -137,48 +137,53 @@ impl Look {
 
     /// What a task does or waits for.
     pub fn doing(&self, words: &Words<'_>, scheduler: &Scheduler, task: &Task) -> String {
+        let mut text = String::new();
+        self.push_doing(&mut text, words, scheduler, task);
+        text
+    }
+
+    /// See [`Look::doing`].
+    pub fn push_doing(
+        &self,
+        text: &mut String,
+        words: &Words<'_>,
+        scheduler: &Scheduler,
+        task: &Task,
+    ) {
         match task.state {
-            State::Running => self.running(scheduler),
-            State::Ready if task.turns == 0 => "has had no turn yet".to_owned(),
-            _ => words.doing(scheduler, task),
+            State::Running => self.push_running(text, scheduler),
+            State::Ready if task.turns == 0 => text.push_str("has had no turn yet"),
+            _ => words.push_doing(text, scheduler, task),
         }
     }
 
-    fn running(&self, scheduler: &Scheduler) -> String {
+    fn push_running(&self, text: &mut String, scheduler: &Scheduler) {
         match self.threads.get(&scheduler.thread) {
-            Some(ThreadState::Runs) => "computes".to_owned(),
+            Some(ThreadState::Runs) => text.push_str("computes"),
             Some(ThreadState::InCall { number, first, .. }) => {
                 let (name, has_descriptor) = calls::name(*number);
+                add(text, format_args!("blocks its thread in {name}()"));
                 if has_descriptor {
                     let fd = *first as i32;
-                    let what = self.descriptors.describe(fd).noun(fd);
-                    format!("blocks its thread in {name}() of {what}")
-                } else {
-                    format!("blocks its thread in {name}()")
+                    text.push_str(" of ");
+                    self.descriptors.describe(fd).push_noun(text, fd);
                 }
             }
-            Some(ThreadState::Waits) => "keeps its thread, which waits".to_owned(),
-            Some(ThreadState::Gone) => "its thread is gone".to_owned(),
-            None => String::new(),
+            Some(ThreadState::Waits) => text.push_str("keeps its thread, which waits"),
+            Some(ThreadState::Gone) => text.push_str("its thread is gone"),
+            None => {}
         }
     }
 
     /// A line on a scheduler.
     pub fn scheduler_line(&self, scheduler: &Scheduler) -> String {
-        let mut states: Vec<String> = Vec::new();
-        for state in [
-            State::Running,
-            State::Ready,
-            State::Busy,
-            State::Sleeping,
-            State::Waiting,
-            State::Parked,
-        ] {
-            let count = scheduler.tasks.iter().filter(|task| task.state == state).count();
-            if count > 0 {
-                states.push(format!("{count} {}", state.word()));
-            }
+        let mut counts = [0; State::ALL.len()];
+        for task in &scheduler.tasks {
+            counts[task.state as usize] += 1;
         }
+        let some = State::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
+        let states: Vec<String> =
+            some.map(|(state, count)| format!("{count} {}", state.word())).collect();
         let tasks = crate::words::count(scheduler.tasks.len(), "task");
         let states =
             if states.is_empty() { String::new() } else { format!(": {}", states.join(", ")) };

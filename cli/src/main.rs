@@ -53,7 +53,7 @@ impl From<io::Error> for Failure {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     let style = Style::of_stdout();
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
     match command {
         Command::Ps { pid, json, sort, ids, filter, samples } => {

@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::io::{self, Write};
 
-use crate::look::{Look, Subject, age};
+use crate::look::{Look, Subject};
 use crate::snapshot::{Index, Scheduler, State, Task};
 use crate::style::{Color, Style};
-use crate::words::{Words, bytes, count, printable};
+use crate::words::{Words, add, bytes, count, printable_width, push_duration, push_printable};
 
 /// What the lines are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -96,50 +96,108 @@ fn write_tasks(
     let widest = |of: &dyn Fn(&Task) -> usize, least: usize| {
         tasks.iter().map(of).max().unwrap_or(0).max(least)
     };
-    let label_width = widest(&|task| words.label(scheduler, task).len(), 4);
-    let name_width = widest(&|task| shown_name(task).chars().count(), 4);
-    let turns_width = widest(&|task| task.turns.to_string().len(), 5);
+    let largest = |of: &dyn Fn(&Task) -> u32| tasks.iter().max_by_key(|task| of(task));
+    let label = largest(&|task| task.number).map(|task| words.label(scheduler, task).len());
+    let label_width = label.unwrap_or(0).max(4);
+    let name_width = widest(&|task| printable_width(task.name()), 4);
+    let turns = largest(&|task| task.turns).map(|task| task.turns.to_string().len());
+    let turns_width = turns.unwrap_or(0).max(5);
     let id_width = if wanted.ids { 20 } else { 0 };
-    let ids = if wanted.ids { format!("{:<20}", "ID") } else { String::new() };
     let head = format!(
-        "{:>label_width$}  {ids}{:<name_width$}  {:<8}  {:>7}  {:>turns_width$}  {:>5}  {:>5}  DOES",
-        "TASK", "NAME", "STATE", "FOR", "TURNS", "SHARE", "STACK"
+        "{:>label_width$}  {:<id_width$}{:<name_width$}  {:<8}  {:>7}  {:>turns_width$}  {:>5}  {:>5}  DOES",
+        "TASK",
+        if wanted.ids { "ID" } else { "" },
+        "NAME",
+        "STATE",
+        "FOR",
+        "TURNS",
+        "SHARE",
+        "STACK"
     );
     writeln!(out, "{}", style.paint(Color::Dim, &head))?;
     let used = label_width + id_width + name_width + turns_width + 8 + 7 + 5 + 5 + 14;
+    let mut line = String::new();
     for task in sorted(look, scheduler, wanted.sort) {
-        let share = look.samples.share(scheduler.address, task.id);
-        let name = shown_name(task);
-        let pad = " ".repeat(name_width.saturating_sub(name.chars().count()));
-        let ids = if wanted.ids { format!("{:<#20x}", task.id) } else { String::new() };
-        let before = format!("{:>label_width$}  {ids}{name}{pad}", words.label(scheduler, task));
-        let state = format!("{:<8}", task.state.word());
-        let after = format!(
-            "{:>7}  {:>turns_width$}  {:>5}  {:>5}",
-            age(look.age_ns(scheduler, task)),
-            task.turns,
-            if share > 0.0 { format!("{:.0}%", share * 100.0) } else { "-".to_owned() },
-            task.stack_used().map_or_else(|| "-".to_owned(), bytes),
-        );
-        let does = look.doing(words, scheduler, task);
-        if let Some(filter) = &wanted.filter
-            && !format!("{before}  {state}  {after}  {does}").contains(filter.as_str())
-        {
+        line.clear();
+        right(&mut line, label_width, |line| words.push_label(line, scheduler, task));
+        line.push_str("  ");
+        if wanted.ids {
+            left(&mut line, id_width, |line| add(line, format_args!("{:#x}", task.id)));
+        }
+        left(&mut line, name_width, |line| push_name(line, task));
+        line.push_str("  ");
+        let state_at = line.len();
+        left(&mut line, 8, |line| line.push_str(task.state.word()));
+        let after_at = line.len();
+        line.push_str("  ");
+        right(&mut line, 7, |line| match look.age_ns(scheduler, task) {
+            Some(ns) => push_duration(line, ns),
+            None => line.push('-'),
+        });
+        line.push_str("  ");
+        right(&mut line, turns_width, |line| add(line, format_args!("{}", task.turns)));
+        line.push_str("  ");
+        right(&mut line, 5, |line| match look.samples.share(scheduler.address, task.id) {
+            share if share > 0.0 => add(line, format_args!("{:.0}%", share * 100.0)),
+            _ => line.push('-'),
+        });
+        line.push_str("  ");
+        right(&mut line, 5, |line| match task.stack_used() {
+            Some(used) => line.push_str(&bytes(used)),
+            None => line.push('-'),
+        });
+        line.push_str("  ");
+        let does_at = line.len();
+        look.push_doing(&mut line, words, scheduler, task);
+        if wanted.filter.as_ref().is_some_and(|filter| !line.contains(filter.as_str())) {
             continue;
         }
-        let state = style.paint(color(task.state), &state);
-        let does = style.cut(&does, used);
-        let line = format!("{before}  {state}  {after}  {does}");
-        writeln!(out, "{}", line.trim_end())?;
+        if style.colors {
+            out.write_all(&line.as_bytes()[..state_at])?;
+            write!(out, "{}", style.paint(color(task.state), &line[state_at..after_at]))?;
+        } else {
+            out.write_all(&line.as_bytes()[..after_at])?;
+        }
+        if style.width.is_some() {
+            let does = style.cut(&line[does_at..], used);
+            line.truncate(does_at);
+            line.push_str(&does);
+        }
+        line.truncate(line.trim_end().len());
+        line.push('\n');
+        out.write_all(&line.as_bytes()[after_at..])?;
     }
     Ok(())
 }
 
+/// Adds a text to a line, with spaces behind it up to a width.
+fn left(line: &mut String, width: usize, push: impl FnOnce(&mut String)) {
+    let start = line.len();
+    push(line);
+    let missing = width.saturating_sub(line[start..].chars().count());
+    line.extend(std::iter::repeat_n(' ', missing));
+}
+
+/// The same with the spaces in front of it.
+fn right(line: &mut String, width: usize, push: impl FnOnce(&mut String)) {
+    const SPACES: &str = "                                ";
+    let start = line.len();
+    push(line);
+    let missing = width.saturating_sub(line.len() - start).min(SPACES.len());
+    line.insert_str(start, &SPACES[..missing]);
+}
+
 /// The name of a task in a column.
 pub fn shown_name(task: &Task) -> String {
+    let mut text = String::new();
+    push_name(&mut text, task);
+    text
+}
+
+fn push_name(text: &mut String, task: &Task) {
     match task.name() {
-        [] => "-".to_owned(),
-        name => printable(name),
+        [] => text.push('-'),
+        name => push_printable(text, name),
     }
 }
 

@@ -11,43 +11,57 @@ pub struct Pass<'p> {
     pub kinds: &'p mut Kinds,
     pub table: &'p Table,
     pub scheduler: u64,
+    pub buffers: &'p mut Buffers,
+}
+
+/// What slots are read into, kept from chunk to chunk: new memory costs as much as reading.
+#[derive(Default)]
+pub struct Buffers {
+    before: Vec<u8>,
+    after: Vec<u8>,
 }
 
 impl Pass<'_> {
     /// Those of a chunk, which are behind each other.
     pub fn read(mut self, mut left: Vec<u64>, tasks: &mut Vec<Task>, snapshot: &mut Snapshot) {
+        let mut buffers = std::mem::take(self.buffers);
         for attempt in 0..=ATTEMPTS {
             let is_last = attempt == ATTEMPTS;
-            let Some(seen) = self.look(&left, attempt == 0) else {
-                snapshot.dropped += 1;
-                return;
-            };
-            left.clear();
-            for slot in seen {
-                match slot {
-                    Seen::Free => {}
-                    Seen::Stable(task) => tasks.push(*task),
-                    Seen::Same(mut task) if is_last => {
-                        task.state = State::Busy;
-                        task.wait = Wait::None;
-                        tasks.push(*task);
-                    }
-                    Seen::Other(_) if is_last => snapshot.dropped += 1,
-                    Seen::Same(task) => left.push(task.address),
-                    Seen::Other(address) => left.push(address),
+            let mut again = Vec::new();
+            let see = |seen| match seen {
+                Seen::Stable(task) => tasks.push(task),
+                Seen::Same(mut task) if is_last => {
+                    task.state = State::Busy;
+                    task.wait = Wait::None;
+                    tasks.push(task);
                 }
+                Seen::Other(_) if is_last => snapshot.dropped += 1,
+                Seen::Same(Task { address, .. }) | Seen::Other(address) => again.push(address),
+            };
+            if self.look(&left, attempt == 0, &mut buffers, see).is_none() {
+                snapshot.dropped += 1;
+                break;
             }
-            if left.is_empty() {
-                return;
+            if again.is_empty() {
+                break;
             }
-            snapshot.read_again += left.len();
+            snapshot.read_again += again.len();
+            left = again;
         }
+        *self.buffers = buffers;
     }
 
     /// Reads slots twice, with what their tasks wait for in between.
-    fn look(&mut self, addresses: &[u64], in_one: bool) -> Option<Vec<Seen>> {
+    fn look(
+        &mut self,
+        addresses: &[u64],
+        in_one: bool,
+        buffers: &mut Buffers,
+        mut see: impl FnMut(Seen),
+    ) -> Option<()> {
         let bytes = self.table.task_bytes as usize;
-        let (current, before) = (self.current(), self.slots(addresses, in_one)?);
+        let current = self.current();
+        let before = self.slots(addresses, in_one, &mut buffers.before)?;
         let slots: Vec<(u64, &[u8])> = addresses
             .iter()
             .copied()
@@ -58,10 +72,10 @@ impl Pass<'_> {
         // Free slots are not read again.
         let few = slots.len() * 4 < addresses.len();
         let after = if in_one && !few {
-            self.slots(addresses, true)?
+            self.slots(addresses, true, &mut buffers.after)?
         } else {
             let addresses: Vec<u64> = slots.iter().map(|(address, _)| *address).collect();
-            self.slots(&addresses, false)?
+            self.slots(&addresses, false, &mut buffers.after)?
         };
         let later = |index: usize, address: u64| {
             let place = if in_one && !few {
@@ -72,21 +86,20 @@ impl Pass<'_> {
             &after[place * bytes..][..bytes]
         };
         let current = [current, self.current()];
-        let mut seen = Vec::with_capacity(slots.len());
         for (index, ((address, slot), detail)) in slots.iter().zip(details).enumerate() {
             let later = later(index, *address);
+            if u8_in(later, self.table.task_alive) == 0 {
+                continue; // It has ended.
+            }
+            if !self.is_same_task(slot, later) {
+                see(Seen::Other(*address));
+                continue;
+            }
             let task = self.parse(*address, slot, detail, current.contains(address));
-            seen.push(if self.is_same(slot, later) {
-                Seen::Stable(Box::new(task))
-            } else if u8_in(later, self.table.task_alive) == 0 {
-                Seen::Free // It has ended.
-            } else if self.is_same_task(slot, later) {
-                Seen::Same(Box::new(task))
-            } else {
-                Seen::Other(*address)
-            });
+            let is_same = self.is_same(slot, later);
+            see(if is_same { Seen::Stable(task) } else { Seen::Same(task) });
         }
-        Some(seen)
+        Some(())
     }
 
     fn current(&self) -> u64 {
@@ -95,12 +108,21 @@ impl Pass<'_> {
     }
 
     /// The bytes of slots, which may be behind each other.
-    fn slots(&self, addresses: &[u64], in_one: bool) -> Option<Vec<u8>> {
+    fn slots<'b>(
+        &self,
+        addresses: &[u64],
+        in_one: bool,
+        buffer: &'b mut Vec<u8>,
+    ) -> Option<&'b [u8]> {
         let bytes = self.table.task_bytes as usize;
-        let mut slots = vec![0; addresses.len() * bytes];
+        let count = addresses.len() * bytes;
+        if buffer.len() < count {
+            buffer.resize(count, 0);
+        }
+        let slots = &mut buffer[..count];
         let Some(first) = addresses.first() else { return Some(slots) };
         if in_one {
-            return self.memory.read(*first, &mut slots).then_some(slots);
+            return self.memory.read(*first, slots).then_some(slots);
         }
         let mut places: Vec<Place> = addresses
             .iter()
@@ -122,7 +144,7 @@ impl Pass<'_> {
             .collect();
         let memory = self.memory;
         self.kinds.learn(memory, waits.iter().map(|(kind, ..)| *kind));
-        let known: Vec<(Option<Kind>, u64, u32)> = waits
+        let known: Vec<(Option<&Kind>, u64, u32)> = waits
             .into_iter()
             .map(|(kind, object, interest)| (self.kinds.get(kind), object, interest))
             .collect();
@@ -179,8 +201,7 @@ impl Pass<'_> {
             before.get(range.clone()) == after.get(range)
         };
         let has_timer = |slot| u64_in(slot, table.task_heap_index) != NO_TIMER;
-        self.is_same_task(before, after)
-            && [table.task_state, table.task_turns, table.task_locks].iter().all(|at| same(*at, 4))
+        [table.task_state, table.task_turns, table.task_locks].iter().all(|at| same(*at, 4))
             && [table.task_queued, table.task_canceled].iter().all(|at| same(*at, 1))
             && [table.task_wake_time_ns, table.task_context, table.task_stack_top]
                 .iter()
@@ -197,12 +218,11 @@ impl Pass<'_> {
     }
 }
 
-/// What two readings of a slot have shown.
+/// What two readings of a slot have shown, unless there is no task in it.
 enum Seen {
-    Free,
-    Stable(Box<Task>),
+    Stable(Task),
     /// The task is the same, and has done something.
-    Same(Box<Task>),
+    Same(Task),
     /// There is another task at this address.
     Other(u64),
 }

@@ -9,7 +9,7 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use crate::memory::{Memory, Read, u8_in, u32_in, u64_in};
-use crate::slots::Pass;
+use crate::slots::{Buffers, Pass};
 use crate::table::Table;
 use crate::wait::{Kinds, Wait};
 
@@ -98,14 +98,18 @@ pub struct Task {
 pub enum State {
     Running,
     Ready,
+    /// It has turns so often that it could not be read in between.
+    Busy,
     Sleeping,
     Waiting,
     Parked,
-    /// It has turns so often that it could not be read in between.
-    Busy,
 }
 
 impl State {
+    /// In their order.
+    pub const ALL: [State; 6] =
+        [State::Running, State::Ready, State::Busy, State::Sleeping, State::Waiting, State::Parked];
+
     pub fn word(self) -> &'static str {
         match self {
             State::Running => "running",
@@ -177,11 +181,12 @@ pub struct Reader<'m> {
     memory: &'m dyn Memory,
     tables: &'m [Table],
     kinds: Kinds,
+    buffers: Buffers,
 }
 
 impl<'m> Reader<'m> {
     pub fn new(memory: &'m dyn Memory, tables: &'m [Table]) -> Reader<'m> {
-        Reader { memory, tables, kinds: Kinds::default() }
+        Reader { memory, tables, kinds: Kinds::default(), buffers: Buffers::default() }
     }
 
     /// The schedulers without their tasks.
@@ -321,8 +326,9 @@ impl<'m> Reader<'m> {
             }
             let addresses: Vec<u64> =
                 (0..slots).map(|slot| memory.wrapping_add(slot * table.task_bytes)).collect();
-            tasks.reserve_exact(slots as usize);
-            Pass { memory: self.memory, kinds: &mut self.kinds, table, scheduler }
+            tasks.reserve(slots as usize);
+            let (memory, kinds) = (self.memory, &mut self.kinds);
+            Pass { memory, kinds, table, scheduler, buffers: &mut self.buffers }
                 .read(addresses, &mut tasks, snapshot);
         }
         tasks.sort_by_key(|task| task.number);

@@ -107,14 +107,29 @@ const MOST_NODES: u64 = 1024;
 const MOST_CASES: u64 = 256;
 
 /// The kinds that were seen, by their addresses.
-#[derive(Default)]
-pub struct Kinds(HashMap<u64, Kind>);
+pub struct Kinds {
+    known: HashMap<u64, Kind>,
+    /// For those that cannot be read.
+    unknown: Kind,
+}
+
+impl Default for Kinds {
+    fn default() -> Kinds {
+        let unknown = Kind { name: "something".into(), class: Class::Other };
+        Kinds { known: HashMap::new(), unknown }
+    }
+}
 
 impl Kinds {
     /// Reads those that are not known yet.
     pub fn learn(&mut self, memory: &dyn Memory, addresses: impl Iterator<Item = u64>) {
+        let mut last = 0;
         for address in addresses.filter(|address| *address != 0) {
-            if self.0.contains_key(&address) || self.0.len() >= MOST_KINDS {
+            // Many that are behind each other wait for the same.
+            if std::mem::replace(&mut last, address) == address
+                || self.known.contains_key(&address)
+                || self.known.len() >= MOST_KINDS
+            {
                 continue;
             }
             let Some(kind) = memory.bytes_at(address, 16) else { continue };
@@ -138,16 +153,15 @@ impl Kinds {
                 ("a channel" | "select", _) => Class::Cases,
                 _ => Class::Other,
             };
-            self.0.insert(address, Kind { name: name.into(), class });
+            self.known.insert(address, Kind { name: name.into(), class });
         }
     }
 
-    pub fn get(&self, address: u64) -> Option<Kind> {
-        match self.0.get(&address) {
-            Some(kind) => Some(kind.clone()),
-            None if address == 0 => None,
-            None => Some(Kind { name: "something".into(), class: Class::Other }),
+    pub fn get(&self, address: u64) -> Option<&Kind> {
+        if address == 0 {
+            return None;
         }
+        Some(self.known.get(&address).unwrap_or(&self.unknown))
     }
 }
 
@@ -162,7 +176,7 @@ const OBJECT_BYTES: usize = 16;
 
 impl Details<'_> {
     /// For each task: the kind of its wait, the object, and a number beside it.
-    pub fn read(&self, waits: &[(Option<Kind>, u64, u32)]) -> Vec<Wait> {
+    pub fn read(&self, waits: &[(Option<&Kind>, u64, u32)]) -> Vec<Wait> {
         let table = self.table;
         // A place in each object that is known.
         let wanted: Vec<Option<(u64, usize)>> = waits

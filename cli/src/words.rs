@@ -1,4 +1,9 @@
 //! What is shown to people: texts of the program's, times, sizes, and what a task waits for.
+//!
+//! There may be a million tasks, so what is said of each is added to a text that there is, by functions whose names
+//! begin with `push`.
+
+use std::fmt::Write;
 
 use crate::descriptors::Descriptors;
 use crate::snapshot::{Index, Scheduler, Snapshot, State, Task};
@@ -8,30 +13,62 @@ use crate::wait::{Case, Wait};
 /// would look like our own.
 pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
+    push_printable(&mut text, bytes);
+    text
+}
+
+/// See [`printable`].
+pub fn push_printable(text: &mut String, bytes: &[u8]) {
+    if let Some(plain) = plain(bytes) {
+        text.push_str(plain);
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c == '\'' { text.push(c) } else { text.extend(c.escape_debug()) }
         }
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            add(text, format_args!("\\x{byte:02x}"));
         }
     }
-    text
+}
+
+/// How many characters [`printable`] makes of a text.
+pub fn printable_width(bytes: &[u8]) -> usize {
+    plain(bytes).map_or_else(|| printable(bytes).chars().count(), str::len)
+}
+
+/// A text as it is, if nothing in it is to be changed, which is what most are like.
+fn plain(bytes: &[u8]) -> Option<&str> {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if bytes.iter().all(is_plain) { str::from_utf8(bytes).ok() } else { None }
+}
+
+/// Adds to a text, which cannot fail.
+pub fn add(text: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(what);
 }
 
 /// A time in at most seven characters.
 pub fn duration(ns: u64) -> String {
+    let mut text = String::new();
+    push_duration(&mut text, ns);
+    text
+}
+
+/// See [`duration`].
+pub fn push_duration(text: &mut String, ns: u64) {
     const MS: u64 = 1_000_000;
     const S: u64 = 1000 * MS;
     let s = ns / S;
     match ns {
-        0..1000 => format!("{ns} ns"),
-        1000..MS => format!("{} us", ns / 1000),
-        MS..S => format!("{} ms", ns / MS),
-        S..60_000_000_000 => format!("{}.{} s", s, ns % S / (100 * MS)),
-        _ if s < 3600 => format!("{}m {:02}s", s / 60, s % 60),
-        _ if s < 86_400 => format!("{}h {:02}m", s / 3600, s % 3600 / 60),
-        _ => format!("{}d {:02}h", s / 86_400, s % 86_400 / 3600),
+        0..1000 => add(text, format_args!("{ns} ns")),
+        1000..MS => add(text, format_args!("{} us", ns / 1000)),
+        MS..S => add(text, format_args!("{} ms", ns / MS)),
+        S..60_000_000_000 => add(text, format_args!("{}.{} s", s, ns % S / (100 * MS))),
+        _ if s < 3600 => add(text, format_args!("{}m {:02}s", s / 60, s % 60)),
+        _ if s < 86_400 => add(text, format_args!("{}h {:02}m", s / 3600, s % 3600 / 60)),
+        _ => add(text, format_args!("{}d {:02}h", s / 86_400, s % 86_400 / 3600)),
     }
 }
 
@@ -61,135 +98,172 @@ pub struct Words<'s> {
 impl Words<'_> {
     /// A task by its number, and its scheduler's if there are several.
     pub fn label(&self, scheduler: &Scheduler, task: &Task) -> String {
+        let mut text = String::new();
+        self.push_label(&mut text, scheduler, task);
+        text
+    }
+
+    /// See [`Words::label`].
+    pub fn push_label(&self, text: &mut String, scheduler: &Scheduler, task: &Task) {
         if self.snapshot.schedulers.len() > 1 {
-            format!("{}:{}", scheduler.number, task.number)
+            add(text, format_args!("{}:{}", scheduler.number, task.number));
         } else {
-            task.number.to_string()
+            add(text, format_args!("{}", task.number));
         }
     }
 
     /// A task by number and name.
     pub fn who(&self, scheduler: &Scheduler, task: &Task) -> String {
-        let label = self.label(scheduler, task);
-        match task.name() {
-            [] => format!("task {label}"),
-            name => format!("task {label} '{}'", printable(name)),
-        }
-    }
-
-    pub fn who_has_id(&self, id: u64) -> String {
-        match self.index.id(id) {
-            Some((scheduler, task)) => self.who(scheduler, task),
-            None => format!("task {id:#x}, which is gone"),
-        }
-    }
-
-    /// What a task does or waits for; empty if its state says it all.
-    pub fn doing(&self, scheduler: &Scheduler, task: &Task) -> String {
-        let mut text = self.wait(&task.wait);
-        if task.state == State::Sleeping {
-            text = "sleeps".to_owned();
-        }
-        if let (Some(at_ns), true) = (task.wake_time_ns, task.waits()) {
-            let left = match at_ns.checked_sub(self.now_ns) {
-                _ if scheduler.has_own_clock => {
-                    format!("until {at_ns} ns of the program's clock")
-                }
-                Some(left_ns) if task.state == State::Sleeping => {
-                    format!("{} more", duration(left_ns))
-                }
-                Some(left_ns) => format!("at most {} more", duration(left_ns)),
-                None => "overdue".to_owned(),
-            };
-            text = match (text.is_empty(), task.state) {
-                (true, _) => left,
-                (_, State::Sleeping) if left != "overdue" => format!("{text} {left}"),
-                _ => format!("{text}, {left}"),
-            };
-        }
-        if task.is_canceled && task.waits() {
-            let canceled = if text.is_empty() { "canceled" } else { ", canceled" };
-            text.push_str(canceled);
-        }
+        let mut text = String::new();
+        self.push_who(&mut text, scheduler, task);
         text
     }
 
-    fn wait(&self, wait: &Wait) -> String {
-        match wait {
-            Wait::None => String::new(),
-            Wait::Unknown => "something that cannot be read".to_owned(),
-            Wait::Descriptor { fd, events } => self.descriptor(*fd, *events),
-            Wait::Descriptors(descriptors) => self.one_of(
-                descriptors.iter().map(|(fd, events)| self.descriptor(*fd, *events)).collect(),
-            ),
-            Wait::Task(address) => match self.index.address(*address) {
-                Some((scheduler, task)) => format!("the end of {}", self.who(scheduler, task)),
-                None => "the end of a task".to_owned(),
-            },
-            Wait::Mutex(mutex) if mutex.owner == 0 => format!("mutex {:#x}", mutex.address),
-            Wait::Mutex(mutex) => {
-                format!("mutex held by {} ({:#x})", self.who_has_id(mutex.owner), mutex.address)
+    fn push_who(&self, text: &mut String, scheduler: &Scheduler, task: &Task) {
+        text.push_str("task ");
+        self.push_label(text, scheduler, task);
+        if !task.name().is_empty() {
+            text.push_str(" '");
+            push_printable(text, task.name());
+            text.push('\'');
+        }
+    }
+
+    fn push_who_has_id(&self, text: &mut String, id: u64) {
+        match self.index.id(id) {
+            Some((scheduler, task)) => self.push_who(text, scheduler, task),
+            None => add(text, format_args!("task {id:#x}, which is gone")),
+        }
+    }
+
+    /// What a task does or waits for; nothing if its state says it all.
+    pub fn push_doing(&self, text: &mut String, scheduler: &Scheduler, task: &Task) {
+        let start = text.len();
+        let sleeps = task.state == State::Sleeping;
+        if sleeps {
+            text.push_str("sleeps");
+        } else {
+            self.push_wait(text, &task.wait);
+        }
+        if let (Some(at_ns), true) = (task.wake_time_ns, task.waits()) {
+            let left_ns = at_ns.checked_sub(self.now_ns);
+            let goes_on = sleeps && (scheduler.has_own_clock || left_ns.is_some());
+            if text.len() > start {
+                text.push_str(if goes_on { " " } else { ", " });
             }
-            Wait::Condition { address, .. } => format!("condition {address:#x}"),
+            match left_ns {
+                _ if scheduler.has_own_clock => {
+                    add(text, format_args!("until {at_ns} ns of the program's clock"));
+                }
+                Some(left_ns) => {
+                    text.push_str(if sleeps { "" } else { "at most " });
+                    push_duration(text, left_ns);
+                    text.push_str(" more");
+                }
+                None => text.push_str("overdue"),
+            }
+        }
+        if task.is_canceled && task.waits() {
+            text.push_str(if text.len() > start { ", canceled" } else { "canceled" });
+        }
+    }
+
+    fn push_wait(&self, text: &mut String, wait: &Wait) {
+        match wait {
+            Wait::None => {}
+            Wait::Unknown => text.push_str("something that cannot be read"),
+            Wait::Descriptor { fd, events } => self.push_descriptor(text, *fd, *events),
+            Wait::Descriptors(descriptors) => {
+                self.push_one_of(text, descriptors, |text, (fd, events)| {
+                    self.push_descriptor(text, *fd, *events);
+                });
+            }
+            Wait::Task(address) => match self.index.address(*address) {
+                Some((scheduler, task)) => {
+                    text.push_str("the end of ");
+                    self.push_who(text, scheduler, task);
+                }
+                None => text.push_str("the end of a task"),
+            },
+            Wait::Mutex(mutex) if mutex.owner == 0 => {
+                add(text, format_args!("mutex {:#x}", mutex.address));
+            }
+            Wait::Mutex(mutex) => {
+                text.push_str("mutex held by ");
+                self.push_who_has_id(text, mutex.owner);
+                add(text, format_args!(" ({:#x})", mutex.address));
+            }
+            Wait::Condition { address, .. } => add(text, format_args!("condition {address:#x}")),
             Wait::Semaphore { address, wanted, available } => {
-                format!("semaphore: wants {wanted} of {available} ({address:#x})")
+                add(text, format_args!("semaphore: wants {wanted} of {available} ({address:#x})"));
             }
             Wait::WaitGroup { address, left } => {
-                format!("wait group: {left} not done ({address:#x})")
+                add(text, format_args!("wait group: {left} not done ({address:#x})"));
             }
             Wait::Group { address, taken } => {
-                format!("group: {} left ({address:#x})", count(*taken as usize, "member"))
+                let members = count(*taken as usize, "member");
+                add(text, format_args!("group: {members} left ({address:#x})"));
             }
             Wait::PlaceInGroup { address, taken } => {
-                format!("a place in a group: all {taken} taken ({address:#x})")
+                add(text, format_args!("a place in a group: all {taken} taken ({address:#x})"));
             }
-            Wait::Cases(cases) => self.one_of(cases.iter().map(|case| self.case(case)).collect()),
-            Wait::Other(name) => match &**name {
-                "job" => "a job of the pool".to_owned(),
-                "signal" => "a signal".to_owned(),
-                name => name.to_owned(),
-            },
+            Wait::Cases(cases) => {
+                self.push_one_of(text, cases, |text, case| self.push_case(text, case));
+            }
+            Wait::Other(name) => text.push_str(match &**name {
+                "job" => "a job of the pool",
+                "signal" => "a signal",
+                name => name,
+            }),
         }
     }
 
-    fn case(&self, case: &Case) -> String {
+    fn push_case(&self, text: &mut String, case: &Case) {
         match case {
-            Case::Send(channel) => format!("send to channel {channel:#x}"),
-            Case::Receive(channel) => format!("receive from channel {channel:#x}"),
-            Case::SendOut(channel) => format!("send to channel {channel:#x} between threads"),
+            Case::Send(channel) => add(text, format_args!("send to channel {channel:#x}")),
+            Case::Receive(channel) => add(text, format_args!("receive from channel {channel:#x}")),
+            Case::SendOut(channel) => {
+                add(text, format_args!("send to channel {channel:#x} between threads"));
+            }
             Case::ReceiveFromOutside(channel) => {
-                format!("receive from channel {channel:#x} between threads")
+                add(text, format_args!("receive from channel {channel:#x} between threads"));
             }
-            Case::Descriptor { fd, events } => self.descriptor(*fd, *events),
-            Case::Task(id) => format!("the end of {}", self.who_has_id(*id)),
+            Case::Descriptor { fd, events } => self.push_descriptor(text, *fd, *events),
+            Case::Task(id) => {
+                text.push_str("the end of ");
+                self.push_who_has_id(text, *id);
+            }
             Case::Deadline(at_ns) => match at_ns.checked_sub(self.now_ns) {
-                Some(left_ns) => format!("{} more", duration(left_ns)),
-                None => "the time".to_owned(),
+                Some(left_ns) => {
+                    push_duration(text, left_ns);
+                    text.push_str(" more");
+                }
+                None => text.push_str("the time"),
             },
-            Case::Nothing => "nothing".to_owned(),
+            Case::Nothing => text.push_str("nothing"),
         }
     }
 
-    fn one_of(&self, mut things: Vec<String>) -> String {
+    fn push_one_of<T>(&self, text: &mut String, things: &[T], push: impl Fn(&mut String, &T)) {
         const MOST: usize = 4;
-        match things.len() {
-            0 => "nothing".to_owned(),
-            1 => things.remove(0),
-            all => {
-                let left_out = all.saturating_sub(MOST);
-                things.truncate(MOST);
-                let more =
-                    if left_out > 0 { format!(" or {left_out} more") } else { String::new() };
-                format!("{}{more}", things.join(" or "))
+        if things.is_empty() {
+            text.push_str("nothing");
+        }
+        for (place, thing) in things.iter().take(MOST).enumerate() {
+            if place > 0 {
+                text.push_str(" or ");
             }
+            push(text, thing);
+        }
+        if things.len() > MOST {
+            add(text, format_args!(" or {} more", things.len() - MOST));
         }
     }
 
-    fn descriptor(&self, fd: i32, events: u16) -> String {
-        let what = self.descriptors.describe(fd);
+    fn push_descriptor(&self, text: &mut String, fd: i32, events: u16) {
         let reads = events & (libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP) as u16 != 0;
         let writes = events & libc::POLLOUT as u16 != 0;
-        what.wait(fd, reads, writes)
+        self.descriptors.describe(fd).push_wait(text, fd, reads, writes);
     }
 }
 

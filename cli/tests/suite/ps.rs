@@ -1,6 +1,7 @@
 //! `majjen ps`.
 
-use std::process::Command;
+use std::mem::MaybeUninit;
+use std::process::{Command, Stdio};
 
 use libtest_mimic::Completion;
 use serde_json::Value;
@@ -14,6 +15,7 @@ crate::support::trials! {
     tells_who_keeps_the_thread,
     tells_of_tasks_after_a_run,
     lists_are_sorted_and_filtered,
+    many_tasks_take_little_time,
     json_has_all_of_it,
     all_copies_of_the_library_are_found,
     a_process_in_other_namespaces_is_seen,
@@ -106,6 +108,37 @@ fn lists_are_sorted_and_filtered() {
     assert_eq!(filtered.lines().count(), 5, "{filtered}");
     let ids = majjen(&["ps", &process.pid(), "--ids", "--filter", "listener"]).succeeded();
     assert!(ids.contains(" 0x9e3779b97f000000 "), "{ids}");
+}
+
+/// What a list takes of processors, in seconds, at best.
+fn cpu_seconds(process: &Hanging) -> f64 {
+    let once = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_majjen"));
+        command.args(["ps", &process.pid(), "--samples", "0"]).stdout(Stdio::null());
+        let child = command.spawn().unwrap();
+        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: a child of ours that nobody has waited for; all zeros are a value.
+        let usage = unsafe {
+            let mut status = 0;
+            libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr());
+            assert_eq!(status, 0);
+            usage.assume_init()
+        };
+        let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    };
+    (0..5).map(|_| once()).fold(f64::MAX, f64::min)
+}
+
+fn many_tasks_take_little_time() {
+    let program = build("hang", Link::Shared);
+    let few = cpu_seconds(&Hanging::start(&program, &["many", "10000"]));
+    let process = Hanging::start(&program, &["many", "100000"]);
+    let many = cpu_seconds(&process);
+    assert!(majjen(&["ps", &process.pid()]).succeeded().contains(": 1 scheduler, 100000 tasks\n"));
+    assert!(many < 20.0 * few, "{few} s for 10,000 tasks, {many} s for 100,000");
+    // It takes a tenth of a second; unoptimized ten times as much.
+    assert!(many < 1.0 || cfg!(debug_assertions), "{many} s for 100,000 tasks");
 }
 
 fn json_has_all_of_it() {
