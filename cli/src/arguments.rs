@@ -1,8 +1,9 @@
 //! The arguments of the program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueHint};
 
 use crate::ps::Sort;
@@ -135,6 +136,26 @@ fn time(text: &str) -> Result<Duration, String> {
         Ok(Duration::from_secs_f64(number * unit_s))
     } else {
         Err("from 10ms to 60min".to_owned())
+    }
+}
+
+impl Arguments {
+    /// Those of this process, or an error for who has typed them. A process without a command gets a tip.
+    pub fn or_tip() -> Result<Arguments, clap::Error> {
+        Arguments::try_parse().map_err(|mut error| {
+            if error.kind() == ErrorKind::InvalidSubcommand
+                && let Some(ContextValue::String(whom)) = error.get(ContextKind::InvalidSubcommand)
+                && (whom.bytes().all(|byte| byte.is_ascii_digit()) || Path::new(whom).is_file())
+            {
+                let tip = format!(
+                    "`majjen ps {whom}` lists the tasks, `majjen graph {whom}` shows who waits for whom, and \
+                     `majjen top {whom}` is a screen"
+                );
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+                error.remove(ContextKind::SuggestedSubcommand);
+            }
+            error
+        })
     }
 }
 

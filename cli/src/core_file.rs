@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -73,9 +74,14 @@ const MACHINE: u16 = 183;
 impl CoreFile {
     pub fn open(path: &Path) -> Result<CoreFile> {
         let shown = path.display();
-        let not_open = |error| {
+        let not_open = |error: io::Error| {
+            let is_name = error.kind() == io::ErrorKind::NotFound && path.components().count() == 1;
+            let advice = match is_name {
+                true => format!(": `pidof {shown}` tells the number of the process of a program"),
+                false => String::new(),
+            };
             Problem::new(format!(
-                "{shown} is not the number of a process, and cannot be opened as a core file: {error}"
+                "{shown} is not the number of a process, and cannot be opened as a core file: {error}{advice}"
             ))
         };
         let file = File::open(path).map_err(not_open)?;

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use majjen_cli::arguments::{Arguments, Command};
 use majjen_cli::graph::{self, Form};
 use majjen_cli::look::Subject;
@@ -17,7 +17,7 @@ const DEADLOCK: u8 = 3;
 
 fn main() -> ExitCode {
     majjen_cli::guard::install();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::or_tip().unwrap_or_else(|error| error.exit());
     match run(arguments.command) {
         Ok(code) => code,
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {

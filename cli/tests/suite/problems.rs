@@ -11,6 +11,7 @@ use crate::support::{Hanging, Link, build, libraries, majjen, run};
 
 crate::support::trials! {
     what_is_no_process_is_said_to_be_none,
+    a_process_without_a_command_gets_a_tip,
     a_process_without_majjen_is_said_to_be_one,
     a_newer_library_is_said_to_be_one,
     a_missing_permission_is_said_to_be_missing,
@@ -33,6 +34,23 @@ fn what_is_no_process_is_said_to_be_none() {
         let output = majjen(&["ps", whom]);
         assert!(output.code != 0 && output.stderr.contains(expected), "{output:#?}");
     }
+}
+
+fn a_process_without_a_command_gets_a_tip() {
+    for whom in ["4242", "Cargo.toml"] {
+        let output = majjen(&[whom]);
+        let tip = format!("  tip: `majjen ps {whom}` lists the tasks, ");
+        assert!(output.code == 2 && output.stderr.contains(&tip), "{output:#?}");
+    }
+    let output = majjen(&["graf"]);
+    assert!(
+        output.stderr.contains("'graph'") && !output.stderr.contains("majjen ps"),
+        "{output:#?}"
+    );
+    let text = majjen(&["ps", "no-such-program"]).failed();
+    assert!(
+        text.ends_with(": `pidof no-such-program` tells the number of the process of a program\n")
+    );
 }
 
 fn a_process_without_majjen_is_said_to_be_one() {

@@ -111,6 +111,7 @@ fn lists_are_sorted_and_filtered() {
 }
 
 /// What a list takes of processors, in seconds, at best.
+#[expect(clippy::zombie_processes, reason = "wait4() waits for it")]
 fn cpu_seconds(process: &Hanging) -> f64 {
     let once = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_majjen"));
