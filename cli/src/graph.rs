@@ -42,6 +42,9 @@ impl<'l> Graph<'l> {
             let at = tasks.binary_search_by_key(&task.number, |task| task.number).ok()?;
             Some((place, at))
         };
+        // Many tasks may wait for one group of many.
+        const MOST_WAITS: usize = 1 << 22;
+        let mut left = MOST_WAITS;
         let mut waits_for = BTreeMap::new();
         let mut waited_by: BTreeMap<Node, Vec<Node>> = BTreeMap::new();
         for (node, task) in all() {
@@ -52,7 +55,10 @@ impl<'l> Graph<'l> {
                 Wait::Task(address) => {
                     words.index.address(*address).and_then(node_of).into_iter().collect()
                 }
-                Wait::Group { address, .. } => members.get(address).cloned().unwrap_or_default(),
+                Wait::Group { address, .. } => {
+                    let all = members.get(address).map_or(&[][..], Vec::as_slice);
+                    all.iter().copied().take(left.max(1)).collect()
+                }
                 Wait::Cases(cases) => match cases[..] {
                     [Case::Task(id)] => words.index.id(id).and_then(node_of).into_iter().collect(),
                     _ => Vec::new(),
@@ -62,6 +68,7 @@ impl<'l> Graph<'l> {
             if others.is_empty() {
                 continue;
             }
+            left = left.saturating_sub(others.len());
             for other in &others {
                 waited_by.entry(*other).or_default().push(node);
             }

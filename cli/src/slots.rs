@@ -148,7 +148,7 @@ impl Pass<'_> {
             .into_iter()
             .map(|(kind, object, interest)| (self.kinds.get(kind), object, interest))
             .collect();
-        Details { memory, table: self.table }.read(&known)
+        Details { memory, table: self.table, kinds: self.kinds }.read(&known)
     }
 
     fn parse(&self, address: u64, slot: &[u8], wait: Wait, is_running: bool) -> Task {

@@ -19,7 +19,7 @@ pub const ATTEMPTS: usize = 6;
 const MOST_SCHEDULERS: usize = 65_536;
 const MOST_CHUNKS: u64 = 8192;
 const MOST_SLOTS: u64 = 65_536;
-const MOST_TASKS: usize = 1 << 24;
+const MOST_TASKS: u64 = 1 << 23;
 /// Mixed with the address of an entry in the list of schedulers.
 const IS_LIVING: u64 = 0x6d6a_2d6c_6976_696e;
 /// The place in the heap of timers of a task without one.
@@ -182,11 +182,19 @@ pub struct Reader<'m> {
     tables: &'m [Table],
     kinds: Kinds,
     buffers: Buffers,
+    /// How many more slots may be read for this snapshot, of all schedulers.
+    slots_left: u64,
 }
 
 impl<'m> Reader<'m> {
     pub fn new(memory: &'m dyn Memory, tables: &'m [Table]) -> Reader<'m> {
-        Reader { memory, tables, kinds: Kinds::default(), buffers: Buffers::default() }
+        Reader {
+            memory,
+            tables,
+            kinds: Kinds::default(),
+            buffers: Buffers::default(),
+            slots_left: 0,
+        }
     }
 
     /// The schedulers without their tasks.
@@ -202,6 +210,8 @@ impl<'m> Reader<'m> {
     fn read_with(&mut self, tasks: bool) -> Snapshot {
         let mut snapshot = Snapshot::default();
         let tables = self.tables;
+        self.slots_left = MOST_TASKS;
+        self.kinds.begin();
         for (copy, table) in tables.iter().enumerate() {
             // The list has the newest first.
             for entry in self.list(table, &mut snapshot).into_iter().rev() {
@@ -258,7 +268,9 @@ impl<'m> Reader<'m> {
         snapshot: &mut Snapshot,
     ) -> Option<Scheduler> {
         let address = entry.wrapping_sub(table.scheduler_living);
+        let slots_left = self.slots_left;
         for _ in 0..ATTEMPTS {
+            self.slots_left = slots_left;
             let bytes = self.memory.bytes_at(address, table.scheduler_bytes as usize)?;
             let tasks = if with_tasks {
                 self.tasks(table, address, &bytes, snapshot)
@@ -321,9 +333,10 @@ impl<'m> Reader<'m> {
         for chunk in chunks.chunks_exact(table.chunk_bytes as usize) {
             let memory = u64_in(chunk, table.chunk_memory);
             let slots = u64_in(chunk, table.chunk_slots);
-            if slots > MOST_SLOTS || tasks.len() > MOST_TASKS {
+            if slots > MOST_SLOTS || slots > self.slots_left {
                 return None;
             }
+            self.slots_left -= slots;
             let addresses: Vec<u64> =
                 (0..slots).map(|slot| memory.wrapping_add(slot * table.task_bytes)).collect();
             tasks.reserve(slots as usize);

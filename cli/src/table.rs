@@ -121,14 +121,18 @@ impl Table {
     /// Whether its numbers are of a size that the reader can have memory for. An offset that is wrong besides
     /// gives wrong answers, and no more.
     fn is_sane(&self) -> bool {
+        let in_scheduler =
+            |at: u64| at.saturating_add(8 * self.histogram_buckets) <= self.scheduler_bytes;
         self.scheduler_bytes <= 1 << 20
+            && in_scheduler(self.scheduler_turn_times)
+            && in_scheduler(self.scheduler_lateness)
             && (16..=4096).contains(&self.chunk_bytes)
             && (64..=4096).contains(&self.task_bytes)
             && self.name_bytes <= 256
             && (1..=32).contains(&self.id_number_bits)
             && (16..=4096).contains(&self.node_bytes)
             && (16..=4096).contains(&self.case_bytes)
-            && self.histogram_buckets <= 4096
+            && self.histogram_buckets <= 1024
             && self.histogram_parts.is_power_of_two()
             && self.histogram_parts <= 256
             && self.metrics_bytes <= 4096

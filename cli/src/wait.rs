@@ -1,5 +1,6 @@
 //! What tasks wait for, as the memory has it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -105,22 +106,36 @@ const IS_TASK: u32 = 2;
 /// Of these no more are read.
 const MOST_NODES: u64 = 1024;
 const MOST_CASES: u64 = 256;
+const MOST_LISTED: u64 = 1 << 24;
 
 /// The kinds that were seen, by their addresses.
 pub struct Kinds {
     known: HashMap<u64, Kind>,
     /// For those that cannot be read.
     unknown: Kind,
+    /// How many more things in lists may be kept for this snapshot: many tasks could refer to one long list.
+    list_left: Cell<u64>,
 }
 
 impl Default for Kinds {
     fn default() -> Kinds {
         let unknown = Kind { name: "something".into(), class: Class::Other };
-        Kinds { known: HashMap::new(), unknown }
+        Kinds { known: HashMap::new(), unknown, list_left: Cell::new(0) }
     }
 }
 
 impl Kinds {
+    /// Begins a snapshot.
+    pub fn begin(&self) {
+        self.list_left.set(MOST_LISTED);
+    }
+
+    /// Takes so many things of what is left; or nothing, if it is not enough.
+    fn take(&self, count: u64) -> Option<u64> {
+        self.list_left.set(self.list_left.get().checked_sub(count)?);
+        Some(count)
+    }
+
     /// Reads those that are not known yet.
     pub fn learn(&mut self, memory: &dyn Memory, addresses: impl Iterator<Item = u64>) {
         let mut last = 0;
@@ -169,6 +184,7 @@ impl Kinds {
 pub struct Details<'d> {
     pub memory: &'d dyn Memory,
     pub table: &'d Table,
+    pub kinds: &'d Kinds,
 }
 
 /// Of an object no more is read at first.
@@ -247,7 +263,8 @@ impl Details<'_> {
 
     fn descriptors(&self, first: u64, count: u64) -> Wait {
         let table = self.table;
-        let bytes = count.min(MOST_NODES) * table.node_bytes;
+        let Some(count) = self.kinds.take(count.min(MOST_NODES)) else { return Wait::Unknown };
+        let bytes = count * table.node_bytes;
         let Some(nodes) = self.memory.bytes_at(first, bytes as usize) else { return Wait::Unknown };
         let node = |node: &[u8]| {
             (u32_in(node, table.node_fd).cast_signed(), u16_in(node, table.node_events))
@@ -259,7 +276,8 @@ impl Details<'_> {
 
     fn cases(&self, first: u64, count: u64) -> Wait {
         let table = self.table;
-        let bytes = count.min(MOST_CASES) * table.case_bytes;
+        let Some(count) = self.kinds.take(count.min(MOST_CASES)) else { return Wait::Unknown };
+        let bytes = count * table.case_bytes;
         let Some(cases) = self.memory.bytes_at(first, bytes as usize) else { return Wait::Unknown };
         let case = |case: &[u8]| {
             let channel = u64_in(case, table.case_channel);

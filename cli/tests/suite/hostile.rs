@@ -21,12 +21,12 @@ crate::support::trials! {
 }
 
 /// Remembers what was read of a process.
-struct Recording<'p> {
-    process: &'p Process,
-    pages: RefCell<BTreeMap<u64, Vec<u8>>>,
+pub struct Recording<'p> {
+    pub process: &'p Process,
+    pub pages: RefCell<BTreeMap<u64, Vec<u8>>>,
 }
 
-const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 
 impl Memory for Recording<'_> {
     fn read(&self, address: u64, into: &mut [u8]) -> bool {
@@ -53,13 +53,13 @@ struct Replay<'r> {
 }
 
 /// A sequence of numbers (xorshift), and how often something goes wrong.
-struct Faults {
-    state: u64,
-    one_of: u64,
+pub struct Faults {
+    pub state: u64,
+    pub one_of: u64,
 }
 
 impl Faults {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
@@ -110,7 +110,7 @@ impl Memory for Replay<'_> {
 }
 
 /// Reads, and makes words of what was read.
-fn look(memory: &dyn Memory) -> usize {
+pub fn look(memory: &dyn Memory) -> usize {
     let modules = elf::modules(memory);
     let Ok(tables) = Table::find(memory, &modules, "the test") else { return 0 };
     let snapshot = Reader::new(memory, &tables).read();

@@ -3,6 +3,7 @@
 //! A test that needs what this system does not allow is reported as ignored, with the reason.
 
 mod core_files;
+mod forged;
 mod graph;
 mod hostile;
 mod manual;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let trials = [
         core_files::trials(),
+        forged::trials(),
         graph::trials(),
         hostile::trials(),
         manual::trials(),
