@@ -14,6 +14,7 @@ mod histogram;
 pub mod json;
 pub mod look;
 pub mod memory;
+pub mod page;
 pub mod problem;
 pub mod process;
 pub mod ps;
