@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::entry::{Code, Entry, Recording, write_chrome};
 use crate::look::Subject;
 use crate::memory::{Memory, Read, u64_in};
+use crate::page;
 use crate::problem::{Problem, Result};
 use crate::process::Process;
 use crate::snapshot::Scheduler;
@@ -248,8 +249,36 @@ fn read_ring(
 /// A page if the name says so, else JSON.
 fn write_file(path: &Path, title: &str, schedulers: &[Recorded]) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    write_json(&mut file, title, schedulers)?;
+    if path.extension().is_some_and(|ending| ending == "html" || ending == "htm") {
+        page::write(&mut file, title, &for_page(schedulers))?;
+    } else {
+        write_json(&mut file, title, schedulers)?;
+    }
     file.flush()
+}
+
+/// With times since the first entry of all.
+fn for_page(schedulers: &[Recorded]) -> Vec<page::Recorded> {
+    let timed = |entry: &&Entry| entry.code().is_some_and(|code| code != Code::Text);
+    let entries = schedulers.iter().flat_map(|of| &of.entries);
+    let began = entries.filter(timed).map(|entry| entry.time).min().unwrap_or(0);
+    let one = |of: &Recorded| page::Recorded {
+        name: of.title(),
+        lost: of.lost,
+        kinds: of.kinds.clone(),
+        names: of
+            .names
+            .iter()
+            .map(|(slot, name)| (*slot as u32, crate::words::printable(name)))
+            .collect(),
+        entries: of
+            .entries
+            .iter()
+            .map(|entry| entry.at(|ns| ns.saturating_sub(began)))
+            .map(|Entry { time, word }| [time, word])
+            .collect(),
+    };
+    schedulers.iter().map(one).collect()
 }
 
 fn write_json(file: &mut impl Write, title: &str, schedulers: &[Recorded]) -> io::Result<()> {

@@ -68,6 +68,11 @@ fn what_tasks_do_is_recorded_in_every_kind_of_program() {
         assert!(rows["waiter"]["waits for mutex"] > 5, "{link:?}: {rows:?}");
         assert!(rows["maker"]["runs"] > 5, "{link:?}: {rows:?}");
         assert!(rows["loop"]["sleeps"] > 5, "{link:?}: {rows:?}");
+        let page = file(&format!("trace-{link:?}.html"));
+        record(&program, &page, &[]);
+        let page = fs::read_to_string(&page).expect("the page");
+        assert!(page.starts_with("<!doctype html>"), "{}", &page[..200]);
+        assert!(page.contains("scheduler 1 'busy'") && page.contains("holder"));
         // A second time, of another size.
         let text = record(&program, &path, &["--events", "1000"]);
         assert!(text.contains("1023 events") || text.contains("1024 events"), "{text}");
