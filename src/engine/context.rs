@@ -5,6 +5,7 @@ mod arena;
 pub mod callback;
 mod hook;
 pub mod leak_roots;
+pub mod probe;
 pub mod sanitizer;
 pub mod stack;
 mod stack_class;

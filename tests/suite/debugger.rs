@@ -37,6 +37,12 @@ pub fn trials() -> Vec<Trial> {
         trial("shows_tasks_of_the_kernels_core_file", shows_tasks_of_the_kernels_core_file),
         trial("shows_tasks_of_another_thread", shows_tasks_of_another_thread),
         trial("says_what_it_cannot_do", says_what_it_cannot_do),
+        trial("probes_are_found_and_hit::shared", |temp_dir| {
+            probes_are_found_and_hit(Link::Shared, temp_dir)
+        }),
+        trial("probes_are_found_and_hit::static", |temp_dir| {
+            probes_are_found_and_hit(Link::Static, temp_dir)
+        }),
     ]
 }
 
@@ -137,6 +143,44 @@ fn ends_with(backtrace: &str, expected: &[&str]) -> Result<(), Failed> {
         && !backtrace.contains("Backtrace stopped")
         && !backtrace.contains("??");
     if whole { Ok(()) } else { Err(wrong()) }
+}
+
+/// The static probes: gdb finds them as bpftrace and perf do, by their notes.
+fn probes_are_found_and_hit(link: Link, temp_dir: &TempDir) -> Result<Completion, Failed> {
+    let program = build(link, temp_dir)?;
+    let commands = [
+        "break main",
+        "run",
+        "delete",
+        "echo <probes>\\n",
+        "info probes stap majjen",
+        "echo </probes>\\n",
+        "break -probe-stap majjen:task_start",
+        "continue",
+        "echo <start>\\n",
+        "printf \"%lu %d\\n\", $_probe_argc, *(unsigned long *)($_probe_arg0 + 224) == $_probe_arg1",
+        "echo </start>\\n",
+        "delete",
+        "break -probe-stap majjen:wait_begin if $_probe_arg2 != 0",
+        "continue",
+        "echo <wait>\\n",
+        "printf \"%lu %s\\n\", $_probe_argc, *(char **)$_probe_arg2",
+        "echo </wait>\\n",
+    ];
+    let output = gdb(temp_dir, &commands, &[&program])?;
+    let probes = part(&output, "probes")?;
+    for name in ["task_start", "task_end", "switch", "wait_begin", "wait_end", "long_turn", "post"]
+    {
+        if !probes.lines().any(|line| line.split_whitespace().nth(2) == Some(name)) {
+            return Err(format!("{name} is not there:\n{probes}").into());
+        }
+    }
+    for (place, expected) in [("start", "2 1\n"), ("wait", "4 fd\n")] {
+        if !part(&output, place)?.ends_with(expected) {
+            return Err(format!("not {expected:?} at {place}:\n{output}").into());
+        }
+    }
+    Ok(Completion::Completed)
 }
 
 fn a_running_task_has_a_whole_backtrace(temp_dir: &TempDir) -> Result<Completion, Failed> {

@@ -11,10 +11,11 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::fmt;
+use std::mem::offset_of;
 use std::ptr::{drop_in_place, from_ref, null, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::engine::context::switch;
+use crate::engine::context::{probe, switch};
 use crate::engine::log;
 use crate::engine::measure::{self, Delays, Metrics, Recorder};
 use crate::engine::sys::{self, Error, Result, VisiblePointer};
@@ -278,6 +279,7 @@ impl Scheduler {
         task.turns.set(0);
         task.name.set(Name::default());
         self.run_queue.push(task);
+        probe::task_start::<{ offset_of!(Task, id) }>(from_ref(task).cast());
         let metrics = &self.metrics;
         measure::add(&metrics.tasks_created, 1);
         measure::add(&metrics.current_tasks, 1);

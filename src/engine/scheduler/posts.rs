@@ -19,7 +19,7 @@ use std::mem::offset_of;
 use std::ptr::{NonNull, fn_addr_eq};
 
 use super::object::{Scheduler, current};
-use crate::engine::context::stack::Stack;
+use crate::engine::context::{probe, stack::Stack};
 use crate::engine::measure;
 use crate::engine::sys::Result;
 use crate::engine::task::Task;
@@ -58,6 +58,7 @@ impl Post {
 /// The message of a [`Post`].
 unsafe fn take(message: NonNull<Message>) {
     if let Some(scheduler) = current() {
+        probe::post(message.as_ptr().cast());
         scheduler.posts.queue.push(message);
     }
 }

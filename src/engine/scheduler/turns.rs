@@ -9,12 +9,13 @@
 //! keep the invariant of `current_task`: the task whose stack is in use, null in the loop.
 
 use std::ffi::c_void;
-use std::ptr::{self, null, null_mut};
+use std::mem::offset_of;
+use std::ptr::{self, from_ref, null, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::object::Scheduler;
 use crate::engine::context::sanitizer::{Sanitizer, Target};
-use crate::engine::context::{Stack, stack, switch};
+use crate::engine::context::{Stack, probe, stack, switch};
 use crate::engine::sys::{self, Result};
 use crate::engine::task::{State, Task};
 use crate::engine::{log, measure};
@@ -153,6 +154,7 @@ impl Scheduler {
     fn resume(&self, next: &Task, suspending: &Task) {
         self.current_task.set(next);
         self.prefetch_next();
+        probe::switch(next.context.get());
         // SAFETY: a ready task's context; this one is saved in its task, and resumed from there. No
         // RefCell is borrowed. `Entered` has bound the thread.
         unsafe {
@@ -215,6 +217,7 @@ impl Scheduler {
     /// As [`switch::switch`].
     #[inline(always)]
     unsafe fn switch(&self, save: *mut *mut u8, context: *mut u8) {
+        probe::switch(context);
         if self.dispatch.sanitizer.is_some() {
             // SAFETY: as this function's contract says.
             return unsafe { self.switch_with_sanitizer(save, context) };
@@ -387,6 +390,7 @@ impl Scheduler {
     /// is the current one; else leaves the stack for good.
     fn end(&self, task: &Task) {
         log::debug(format_args!("Task {task:p} exited"));
+        probe::task_end::<{ offset_of!(Task, id) }>(from_ref(task).cast());
         if task.at_end.get().is_some() {
             self.end_belongings(task);
         }
@@ -431,6 +435,7 @@ impl Scheduler {
                     sanitizer.ending(&self.target(sanitizer), fiber);
                 }
                 let mut nobody = null_mut();
+                probe::switch(context);
                 // SAFETY: the loop's or a ready task's context. This one is never resumed: its
                 // stack is in the pool, where nothing touches it before another context runs.
                 unsafe { switch::switch(&mut nobody, context, &self.dispatch.thread_state) };

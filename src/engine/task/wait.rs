@@ -36,6 +36,10 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// For those who look from outside.
+    pub const KIND_OFFSET: usize = offset_of!(Wait, kind);
+    pub const OBJECT_OFFSET: usize = offset_of!(Wait, object);
+
     /// The task is in no wait queue.
     pub const NONE: Wait = Wait { kind: null(), object: 0 };
 
