@@ -218,7 +218,19 @@ static void a_run_ends_in_order_at_a_signal() {
   CHECK_INT(told, ==, 0);
   CHECK_INT(scheduler.run(), ==, 0);
   CHECK_INT(told, >=, 1);
-  scheduler = majjen::scheduler(nullptr);
+  // Another object has the scheduler by then.
+  majjen::scheduler moved(nullptr);
+  go(scheduler, [] { raise(SIGTERM); });
+  CHECK_INT(scheduler.run_until_signal([&, own = counted()] {
+    (void)own;
+    moved = std::move(scheduler);
+    mj_scheduler_stop(moved.get());
+    mj_task_yield();
+    told = alive + 100;
+  }, MS), ==, MJ_RUN_SIGNAL);
+  CHECK_INT(moved.run(), ==, 0);
+  CHECK_INT(told, >, 100);
+  moved = majjen::scheduler(nullptr);
   CHECK_INT(alive, ==, 0);
   CHECK_INT(scheduler.run_until_signal([] {}, 0), ==, -EINVAL);
 }

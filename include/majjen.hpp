@@ -268,9 +268,11 @@ class scheduler {
     if (!all) return -EINVAL;
     auto made = detail::close_over(std::forward<Function>(function));
     if (!made) return -ENOMEM;
-    const int result = mj_run_until_signal(get(), detail::closure::only_call, made.get(), grace_ns);
+    const detail::shared_tasks kept = detail::share(all);  // A task may move this object.
+    mj_scheduler *const runs = kept->scheduler;
+    const int result = mj_run_until_signal(runs, detail::closure::only_call, made.get(), grace_ns);
     // Its task may be left.
-    if (mj_scheduler_signal(get()) > 0) made.release()->link(all->first);
+    if (mj_scheduler_signal(runs) > 0) made.release()->link(kept->first);
     return result;
   }
 

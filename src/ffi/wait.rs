@@ -170,8 +170,8 @@ pub extern "C" fn mj_scheduler_current() -> *mut mj_scheduler {
 /// Makes a task ready: puts it at the end of the run queue, and ends its sleep or wait early (its
 /// timer counts as canceled). On the running task it makes the next suspending call return after
 /// one turn of the others. A task that is in the queue already stays where it is. One that
-/// mj_scheduler_dequeue() has taken out goes on with what ended its wait. Does not suspend. `task`
-/// may be any address.
+/// mj_scheduler_dequeue() has taken out goes on with what ended its wait. A wait that no wake ends, see
+/// mj_task_wake(), goes on. Does not suspend. `task` may be any address.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `scheduler` is NULL, or `task` is not a living task of it (also a WARN line)
