@@ -1,7 +1,7 @@
 //! Waiting for signals: `mj_signal_wait` and `signal::wait`.
 
 use std::cell::Cell;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::ptr::{null, null_mut};
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
@@ -39,6 +39,8 @@ type Told = (i32, u32, i32);
 trait Signals: Api {
     fn wait(signals: &[i32], timeout: Option<Duration>) -> Result<Told, i32>;
     fn release() -> Result<(), i32>;
+    /// The running task's.
+    fn name() -> String;
     /// A run that a signal ends in order. Returns how many tasks are left, and the signal.
     fn run_until_signal(&self, grace: Duration, stop: fn()) -> (u64, i32);
 }
@@ -55,6 +57,10 @@ impl Signals for RustApi {
 
     fn release() -> Result<(), i32> {
         signal::release().map_err(Error::errno)
+    }
+
+    fn name() -> String {
+        task::current().and_then(|task| task.name()).unwrap_or_default()
     }
 
     fn run_until_signal(&self, grace: Duration, stop: fn()) -> (u64, i32) {
@@ -78,6 +84,12 @@ impl Signals for CAbi {
 
     fn release() -> Result<(), i32> {
         result(mj_signal_release())
+    }
+
+    fn name() -> String {
+        // SAFETY: the running task has a string, and is not renamed.
+        let name = unsafe { CStr::from_ptr(mj_task_get_name(mj_task_current())) };
+        name.to_string_lossy().into_owned()
     }
 
     fn run_until_signal(&self, grace: Duration, stop: fn()) -> (u64, i32) {
@@ -319,6 +331,7 @@ fn a_run_ends_in_order_at_a_signal<D: Signals>() {
         });
         let before = std::time::Instant::now();
         let told = || {
+            assert_eq!(D::name(), "signal");
             D::sleep(MS).unwrap();
         };
         assert_eq!(api.run_until_signal(20 * MS, told), (0, signal));
