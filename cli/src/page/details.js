@@ -40,10 +40,13 @@ class Details {
 
   show() {
     const { task, slice } = this.timeline;
+    // The focus would get lost with the link that has it.
+    const hadFocus = this.panel.contains(document.activeElement);
     this.panel.replaceChildren(
       ...(!task ? this.ofNothing() : slice < 0 ? this.ofTask(task) : this.ofSlice(task, slice)),
     );
     this.panel.scrollTop = 0;
+    if (hadFocus) this.panel.focus();
   }
 
   ofNothing() {

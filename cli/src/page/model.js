@@ -140,16 +140,12 @@ class SchedulerReader {
 
   read(entries, names) {
     let ended = null;
-    let nameBytes = [];
+    const name = new NameBytes();
     for (let at = 0; at < entries.count; at++) {
       const code = entries.code(at);
       if (code === CODE.TEXT) {
-        if (ended && nameBytes.length < 30) {
-          for (const byte of entries.bytes.subarray(at * 16, at * 16 + 15)) nameBytes.push(byte);
-          ended.name = nameOfBytes(nameBytes);
-        } else {
-          this.trace.notUnderstood++;
-        }
+        if (ended && name.add(entries.bytes, at * 16)) ended.name = name.text();
+        else this.trace.notUnderstood++;
         continue;
       }
       ended = null;
@@ -164,13 +160,13 @@ class SchedulerReader {
         const task = this.endTurn(code, entries.slot(at), entries.above(at));
         if (code === CODE.ENDED) {
           ended = task;
-          nameBytes = [];
+          name.length = 0;
         }
       } else {
         this.trace.notUnderstood++;
       }
     }
-    for (const [slot, name] of names) this.taskOf(slot, -1).name = printable(name);
+    for (const [slot, text] of names) this.taskOf(slot, -1).name = printable(text);
     this.finish();
   }
 
@@ -274,10 +270,27 @@ class SchedulerReader {
   }
 }
 
-function nameOfBytes(bytes) {
-  const end = bytes.indexOf(0);
-  const text = new Uint8Array(end < 0 ? bytes : bytes.slice(0, end));
-  return printable(new TextDecoder().decode(text));
+/** A name, which comes in parts of 15 bytes. */
+class NameBytes {
+  constructor() {
+    this.bytes = new Uint8Array(30);
+    this.length = 0;
+    this.decoder = new TextDecoder();
+  }
+
+  /** Adds a part, if there is room for it. */
+  add(bytes, at) {
+    if (this.length === this.bytes.length) return false;
+    this.bytes.set(bytes.subarray(at, at + 15), this.length);
+    this.length += 15;
+    return true;
+  }
+
+  text() {
+    const end = this.bytes.indexOf(0);
+    const length = end < 0 ? this.length : Math.min(end, this.length);
+    return printable(this.decoder.decode(this.bytes.subarray(0, length)));
+  }
 }
 
 /** What rows are sorted by. */

@@ -95,6 +95,8 @@ fn who_made_whom_ready() {
     tab.click_on("#details dd .link");
     has(&tab.text("#details").replace("\n\n", "\n"), &["task 0", "runs", "Length: 50.0 µs"]);
     assert_eq!(tab.value("location.hash"), "#task=0&at=2025000ns");
+    // Whoever uses the keys is still in the details.
+    assert_eq!(tab.value("document.activeElement.id"), "details");
     // The whole task.
     let text = details(&mut tab, "task=0");
     has(

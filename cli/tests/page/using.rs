@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         trial("using::tasks_are_searched_and_sorted", search_and_sort),
         trial("using::the_longest_are_listed", lists),
         trial("using::it_is_dark_where_people_like_that", dark),
+        trial("using::it_fits_into_a_narrow_window", narrow),
         trial("using::the_picture_in_the_documents", picture),
     ]
 }
@@ -274,6 +275,19 @@ fn dark() {
     assert_eq!(tab.value(pixel), json!([0x4b, 0xa3, 0xe3]));
     let page = "getComputedStyle(document.body).backgroundColor";
     assert_eq!(tab.value(page), "rgb(20, 23, 28)");
+}
+
+fn narrow() {
+    let url = write("narrow", "process 4242 (server)", &[server()]);
+    let mut tab = Browser::start("narrow").open(&url, 640, 800);
+    for (part, least) in
+        [("#chart", 150.0), ("#legend", 20.0), ("#details", 40.0), ("#longest", 90.0)]
+    {
+        let bounds = format!("document.querySelector('{part}').getBoundingClientRect()");
+        let bounds = tab.value(&format!("(box => [box.right, box.bottom, box.height])({bounds})"));
+        let [right, bottom, height] = [0, 1, 2].map(|at| bounds[at].as_f64().unwrap());
+        assert!(right <= 640.5 && bottom <= 800.5 && height > least, "{part}: {bounds}");
+    }
 }
 
 /// `docs/images/trace.png` is what the page looks like.
