@@ -48,6 +48,17 @@ fn no_screen(error: io::Error) -> Problem {
     Problem::new(format!("the screen cannot be used: {error}"))
 }
 
+/// Waits for input. Returns whether the terminal has been closed: of one that is not the process's own no signal tells,
+/// and who reads it for events would read its end again and again.
+fn is_terminal_gone_after(wait: Duration) -> bool {
+    // SAFETY: no preconditions.
+    let fd = if unsafe { libc::isatty(0) } == 1 { 0 } else { 1 };
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, as said.
+    unsafe { libc::poll(&mut poll, 1, wait.as_millis() as libc::c_int) };
+    poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+}
+
 fn show(
     subject: &Subject,
     interval: Duration,
@@ -79,7 +90,10 @@ fn show(
             screen.is_changed = false;
             terminal.draw(|frame| screen.draw(frame)).map_err(no_screen)?;
         }
-        if event::poll(SAMPLE).map_err(no_screen)? {
+        if is_terminal_gone_after(SAMPLE) {
+            return Ok(());
+        }
+        if event::poll(Duration::ZERO).map_err(no_screen)? {
             match event::read().map_err(no_screen)? {
                 Event::Key(key) if key.kind != KeyEventKind::Release && screen.key(key) => {
                     return Ok(());

@@ -16,6 +16,7 @@ crate::support::trials! {
     shows_who_computes_without_colors_if_none_are_wanted,
     puts_the_terminal_back_when_it_is_ended,
     a_pause_before_the_first_picture_is_one_of_it,
+    ends_when_the_terminal_is_closed,
 }
 
 /// A terminal with `majjen top` on it.
@@ -39,6 +40,10 @@ impl Terminal {
         let result =
             unsafe { libc::openpty(&mut master, &mut slave, nothing, nothing.cast(), &size) };
         assert_eq!(result, 0);
+        for fd in [master, slave] {
+            // SAFETY: opened just now. What has it is to have no other end of its own terminal.
+            assert_eq!(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }, 0);
+        }
         // SAFETY: both have been opened just now, and are nobody else's.
         let (master, slave) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
         let mut command = Command::new(env!("CARGO_BIN_EXE_majjen"));
@@ -213,5 +218,16 @@ fn a_pause_before_the_first_picture_is_one_of_it() {
         text.contains("the end of task 0 'a'") && text.contains("  PAUSED")
     });
     terminal.press(b"q");
+    assert!(terminal.ends().success());
+}
+
+/// Also without a signal, which only comes to who has the terminal as its own.
+fn ends_when_the_terminal_is_closed() {
+    let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
+    let mut terminal = Terminal::start(&process.pid(), &[]);
+    terminal.wait_for("there is no picture", |text| text.contains("TASK"));
+    // The thread that reads ends with the next picture, and with it goes the last descriptor of this end.
+    terminal.output = mpsc::channel().1;
+    terminal.master = File::open("/dev/null").unwrap();
     assert!(terminal.ends().success());
 }
