@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("hook::library::exports_what_it_hooks", || {
             with_tools(&["nm"], exports)
         }),
+        Trial::test("hook::library::is_described", described),
         Trial::ignorable_test("hook::library::hooks_each_name_of_a_function", || {
             with_tools(&["nm", "ldd"], all_names)
         }),
@@ -125,6 +126,27 @@ fn hooked() -> Result<BTreeSet<String>, Failed> {
     let text = read("hook/src/functions.h")?;
     let names = text.split(" X(").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
     Ok(names.map(str::to_owned).collect())
+}
+
+/// The document and the manual page name each function that is hooked; locks by their first words.
+fn described() -> Result<(), Failed> {
+    for file in ["docs/hook.md", "packaging/majjen-hook.7.in"] {
+        let text = read(file)?;
+        let words: BTreeSet<&str> =
+            text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
+        let forgotten: Vec<String> = hooked()?
+            .into_iter()
+            .filter(|name| {
+                let is_lock = ["pthread_", "mtx_", "sigprocmask"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix));
+                let plain = name.trim_end_matches("_r").trim_end_matches("v2");
+                !is_lock && !words.contains(name.as_str()) && !words.contains(plain)
+            })
+            .collect();
+        assert!(forgotten.is_empty(), "{file} does not name {forgotten:?}");
+    }
+    Ok(())
 }
 
 /// All sources of the library.

@@ -5,10 +5,10 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -45,6 +45,7 @@ pub fn trials() -> Vec<Trial> {
     });
     let examples = [
         Trial::ignorable_test("hook::servers::query_cost", query_cost),
+        Trial::ignorable_test("hook::servers::query_of_the_document", query_of_the_document),
         Trial::ignorable_test("hook::servers::postgres_pool", postgres_pool),
         Trial::ignorable_test("hook::servers::tls_echo", tls_echo),
     ];
@@ -213,15 +214,46 @@ fn compile_example(
     flags: &[String],
     temp_dir: &Arc<TempDir>,
 ) -> Result<PathBuf, Failed> {
+    let source = library::root().join(format!("examples-c/{name}.c"));
+    compile_hooked(&source, name, flags, temp_dir)
+}
+
+fn compile_hooked(
+    source: &Path,
+    name: &str,
+    flags: &[String],
+    temp_dir: &TempDir,
+) -> Result<PathBuf, Failed> {
     let program = temp_dir.path().join(name);
     let mut compiler = toolchain::c_compiler();
     compiler.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
     compiler.arg(library::root().join("include"));
-    compiler.arg(library::root().join(format!("examples-c/{name}.c"))).arg("-o").arg(&program);
+    compiler.arg(source).arg("-o").arg(&program);
     link_hook(compiler.arg("-Wl,--no-as-needed"), temp_dir)?;
     temp_dir.link_shared(&mut compiler)?;
     program::run_compiler(compiler.args(flags), temp_dir)?;
     Ok(program)
+}
+
+/// The program of docs/hook.md.
+fn query_of_the_document() -> Result<Completion, Failed> {
+    let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
+    let Some(cluster) = Cluster::start() else { return not_installed("postgresql") };
+    let page = fs::read_to_string(library::root().join("docs/hook.md"))?;
+    let block = page.split("```c\n").nth(1).and_then(|rest| rest.split("```\n").next());
+    let temp_dir = TempDir::new()?;
+    let source = temp_dir.path().join("query.c");
+    fs::write(&source, block.ok_or("docs/hook.md has no program")?)?;
+    let program = compile_hooked(&source, "query", &flags, &temp_dir)?;
+    let mut command = program::command(&program);
+    let began = Instant::now();
+    let said = program::run_command(command.arg(cluster.connection_string()), PATIENCE, &temp_dir)?;
+    let took = began.elapsed();
+    cluster.stop();
+    // A query that fails is told there; one after the other they take 2 s.
+    assert!(said.lines().all(|line| line.contains("[INFO]")), "{said}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    Ok(Completion::Completed)
 }
 
 /// The example: TLS by OpenSSL's blocking calls, beside clients that say nothing.
