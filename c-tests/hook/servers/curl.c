@@ -7,7 +7,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-enum { MANY = 50, LENGTH = 5 << 20 };
+enum { MANY = 100, LENGTH = 5 << 20 };
 
 static unsigned ready, ended;
 static int listener, port;

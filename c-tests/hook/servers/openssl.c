@@ -7,7 +7,7 @@
 #include <openssl/x509.h>
 #include <sys/socket.h>
 
-enum { PAIRS = 50, LENGTH = 1 << 20 };
+enum { PAIRS = 100, LENGTH = 1 << 20 };
 
 static SSL_CTX *for_servers, *for_clients;
 static int pairs[PAIRS][2];
