@@ -165,7 +165,7 @@ static void locks_of_others_are_waited_for(void) {
                           : lockf(fd, F_LOCK, 0),
               ==, 0);
     wait_until(&ended, 1);
-    stop_ticker(5);
+    stop_ticker(2);
     CHECK_INT(waitpid(pid, NULL, 0), ==, pid);
     close(in_another_process);
     close(fd);

@@ -73,7 +73,7 @@ static void a_child_is_not_hooked(void) {
   char byte;
   CHECK_INT(read(ends[1], &byte, 1), ==, 1);
   check_child(pid, 7);
-  stop_ticker(5);
+  stop_ticker(2);
   close_ends();
 }
 
