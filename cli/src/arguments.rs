@@ -148,8 +148,7 @@ impl Arguments {
                 && (whom.bytes().all(|byte| byte.is_ascii_digit()) || Path::new(whom).is_file())
             {
                 let tip = format!(
-                    "`majjen ps {whom}` lists the tasks, `majjen graph {whom}` shows who waits for whom, and \
-                     `majjen top {whom}` is a screen"
+                    "`majjen ps {whom}` lists the tasks; other commands are top, bt, stacks and graph"
                 );
                 error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
                 error.remove(ContextKind::SuggestedSubcommand);

@@ -1,13 +1,13 @@
 //! The system calls that a thread can be found in, by their names.
 
-/// The name of a system call, and whether its first argument is a descriptor.
+/// The name of a system call, as in `read()`, and whether its first argument is a descriptor.
 pub fn name(number: i64) -> (String, bool) {
     let known = OF_DESCRIPTORS.iter().map(|call| (call, true));
     let known = known.chain(OLDER.iter().map(|call| (call, false)));
     let known = known.chain(OTHERS.iter().map(|call| (call, false)));
     let mut matching = known.filter(|((known, _), _)| *known == number);
     match matching.next() {
-        Some(((_, name), has_descriptor)) => ((*name).to_owned(), has_descriptor),
+        Some(((_, name), has_descriptor)) => (format!("{name}()"), has_descriptor),
         None => (format!("system call {number}"), false),
     }
 }
@@ -79,6 +79,9 @@ const OTHERS: &[(i64, &str)] = calls![
     execve = SYS_execve,
     clone = SYS_clone,
     sched_yield = SYS_sched_yield,
+    kill = SYS_kill,
+    tgkill = SYS_tgkill,
+    exit_group = SYS_exit_group,
     getrandom = SYS_getrandom,
 ];
 

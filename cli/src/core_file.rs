@@ -133,6 +133,7 @@ impl CoreFile {
                 _ => {}
             }
         }
+        add_left_out(&mut core.segments, &mapped);
         core.maps = maps(&core.segments, mapped);
         Ok(core)
     }
@@ -308,6 +309,29 @@ fn segments(file: &File, header: &[u8]) -> Option<(Vec<Segment>, Vec<u8>)> {
     }
     segments.sort_by_key(|segment| segment.start);
     Some((segments, notes))
+}
+
+/// What of mapped files has no segment: gdb leaves out what was not written to.
+fn add_left_out(segments: &mut Vec<Segment>, mapped: &[Map]) {
+    let mut left_out = Vec::new();
+    for map in mapped.iter().filter(|map| map.start < map.end) {
+        let before = segments.partition_point(|segment| segment.start <= map.start);
+        let ends_before = |segment: &Segment| segment.start + segment.bytes <= map.start;
+        let is_free = before.checked_sub(1).is_none_or(|at| ends_before(&segments[at]))
+            && segments.get(before).is_none_or(|next| map.end <= next.start);
+        if is_free {
+            left_out.push(Segment {
+                start: map.start,
+                bytes: map.end - map.start,
+                offset: 0,
+                in_file: 0,
+                is_executable: true, // That is not told.
+                is_writable: false,
+            });
+        }
+    }
+    segments.append(&mut left_out);
+    segments.sort_by_key(|segment| segment.start);
 }
 
 /// The mappings: those of files have their names in a note.

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod calls;
+mod columns;
 pub mod core_file;
 pub mod descriptors;
 pub mod elf;

@@ -162,7 +162,7 @@ impl Look {
             Some(ThreadState::Runs) => text.push_str("computes"),
             Some(ThreadState::InCall { number, first, .. }) => {
                 let (name, has_descriptor) = calls::name(*number);
-                add(text, format_args!("blocks its thread in {name}()"));
+                add(text, format_args!("blocks its thread in {name}"));
                 if has_descriptor {
                     let fd = *first as i32;
                     text.push_str(" of ");

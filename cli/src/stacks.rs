@@ -16,7 +16,7 @@ use crate::symbols::{Symbol, Symbols};
 use crate::table::Table;
 use crate::target::Target;
 use crate::unwind::{Frame, Registers, Stack, Unwinder};
-use crate::words::{count, duration};
+use crate::words::{Words, count, duration, push_duration};
 
 /// Of a stack no more is read: what is behind it is read word by word.
 const MOST_STACK_BYTES: u64 = 1 << 20;
@@ -368,11 +368,7 @@ pub fn backtrace(
         }
         return Ok(writeln!(out, "{all}"));
     }
-    let does = look.doing(&words, scheduler, task);
-    let since = look.age_ns(scheduler, task);
-    let since = since.map_or_else(String::new, |ns| format!(" for {}", duration(ns)));
-    let colon = if does.is_empty() { "" } else { ": " };
-    let title = format!("{} {}{since}{colon}{does}", words.who(scheduler, task), task.state.word());
+    let title = title_of(&look, &words, scheduler, task);
     let mut write = |out: &mut dyn Write| {
         writeln!(out, "{}", style.paint(Color::Bold, &title))?;
         match &place {
@@ -389,6 +385,21 @@ pub fn backtrace(
         }
     };
     Ok(write(out))
+}
+
+/// A task, and what it does.
+fn title_of(look: &Look, words: &Words<'_>, scheduler: &Scheduler, task: &Task) -> String {
+    let mut text = format!("{} {}", words.who(scheduler, task), task.state.word());
+    if let Some(ns) = look.age_ns(scheduler, task) {
+        text.push_str(" for ");
+        push_duration(&mut text, ns);
+    }
+    let does = look.doing(words, scheduler, task);
+    if !does.is_empty() {
+        text.push_str(": ");
+        text.push_str(&does);
+    }
+    text
 }
 
 /// `majjen stacks`: all tasks, those together that are at the same place, the most first.
@@ -446,14 +457,12 @@ pub fn all(out: &mut dyn Write, style: Style, subject: &Subject, form: Form) -> 
             names.push(format!("{} more", group.tasks.len() - MOST_NAMES));
         }
         let oldest = group.tasks.iter().filter_map(|(of, task)| look.age_ns(of, task)).max();
-        let line = format!("{}: {}", count(group.tasks.len(), "task"), names.join(", "));
+        let line = match group.tasks[..] {
+            [(scheduler, task)] => title_of(&look, &words, scheduler, task),
+            _ => format!("{}: {}", count(group.tasks.len(), "task"), names.join(", ")),
+        };
         writeln!(out, "\n{}", style.paint(Color::Bold, &line))?;
-        if let [(scheduler, task)] = group.tasks[..] {
-            let does = look.doing(&words, scheduler, task);
-            let colon = if does.is_empty() { "" } else { ": " };
-            let since = oldest.map_or_else(String::new, |ns| format!(" for {}", duration(ns)));
-            writeln!(out, "  {}{since}{colon}{does}", task.state.word())?;
-        } else if oldest.is_some() {
+        if group.tasks.len() > 1 && oldest.is_some() {
             writeln!(out, "  the first one has waited for {}", age(oldest))?;
         }
         if !why.is_empty() {

@@ -11,9 +11,10 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Row, Table, TableState};
 
+use crate::columns::{fitting, lengths};
 use crate::guard;
 use crate::histogram::{quantile, since};
-use crate::look::{Look, Subject, age};
+use crate::look::{INTERVAL, Look, Subject, age};
 use crate::problem::{Problem, Result};
 use crate::ps::{Sort, shown_name, sorted};
 use crate::sample::Samples;
@@ -24,6 +25,8 @@ use crate::words::{bytes, count, duration, printable};
 
 /// How far apart the looks at who runs are.
 const SAMPLE: Duration = Duration::from_millis(10);
+/// From fewer no share is told.
+const LEAST_SAMPLES: usize = 20;
 
 /// Runs until the user has seen enough.
 pub fn run(subject: &Subject, interval: Duration) -> Result<()> {
@@ -78,6 +81,10 @@ fn show(
             samples.look(subject.target.memory(), &subject.tables, &schedulers);
         }
         if Instant::now() >= next && goes_on {
+            // On a machine that is busy there may have been time for few looks: more of them, then.
+            let missing = LEAST_SAMPLES.saturating_sub(samples.count);
+            let (memory, tables) = (subject.target.memory(), &subject.tables);
+            samples.take(memory, tables, &schedulers, (missing, INTERVAL));
             let snapshot = reader.read();
             if snapshot.schedulers.is_empty() && !subject.is_alive() {
                 return Err(Problem::new(format!("process {} has ended", subject.target.pid())));
@@ -322,15 +329,19 @@ impl<'s> Screen<'s> {
     }
 
     fn draw_schedulers(&self, frame: &mut Frame<'_>, area: Rect) {
-        let head = ["SCHEDULER", "THREAD", "TASKS", "READY", "BUSY", "TURNS/S", "LATE p50", "p99"];
+        let head =
+            ["SCHEDULER", "THREAD", "TASKS", "READY", "BUSY", "TURNS/S", "LATE p50", "LATE p99"];
         let names = self.rows.iter().map(|row| row.cells[0].chars().count());
-        let widths = [names.max().unwrap_or(0).max(9), 8, 8, 8, 5, 9, 9, 9];
+        let widths = [names.max().unwrap_or(0).clamp(9, 28), 8, 8, 8, 5, 9, 9, 9];
+        let shown = fitting(widths, [1, 6, 3, 7, 5, 2, 4], area.width);
         let right = |cells: [String; 8]| {
-            let cells = cells.into_iter().zip(widths);
-            Row::new(cells.map(|(text, width)| format!("{text:>width$}")).collect::<Vec<String>>())
+            let cells = cells.into_iter().zip(widths).zip(shown).filter(|(_, is_shown)| *is_shown);
+            Row::new(
+                cells.map(|((text, width), _)| format!("{text:>width$}")).collect::<Vec<String>>(),
+            )
         };
         let rows = self.rows.iter().map(|row| right(row.cells.clone()));
-        let table = Table::new(rows, widths.map(|width| Constraint::Length(width as u16))).header(
+        let table = Table::new(rows, lengths(widths, shown)).header(
             right(head.map(str::to_owned)).style(Style::new().add_modifier(Modifier::BOLD)),
         );
         frame.render_widget(table, area);
@@ -368,6 +379,7 @@ impl<'s> Screen<'s> {
         const MOST_ROWS: usize = 5000;
         let has_rates = !self.rates.is_empty();
         let mut rows = Vec::new();
+        let mut name_width = 4;
         self.labels.clear();
         for (scheduler, task) in all {
             if rows.len() >= MOST_ROWS {
@@ -389,7 +401,8 @@ impl<'s> Screen<'s> {
                 State::Sleeping | State::Waiting => Color::Cyan,
                 State::Parked => Color::Gray,
             };
-            rows.push(Row::new([
+            name_width = name_width.max(name.chars().count());
+            rows.push([
                 Span::raw(format!("{label:>7}")),
                 Span::raw(name),
                 Span::styled(state, self.color(color)),
@@ -398,22 +411,25 @@ impl<'s> Screen<'s> {
                 Span::raw(format!("{:>5}", share_text(share))),
                 Span::raw(format!("{:>6}", task.stack_used().map_or_else(|| "-".into(), bytes))),
                 Span::raw(does),
-            ]));
+            ]);
             self.labels.push(label);
         }
         let head = ["   TASK", "NAME", "STATE", "    FOR", " TURNS/S", "SHARE", " STACK", "DOES"];
-        let widths = [
-            Constraint::Length(7),
-            Constraint::Length(18),
-            Constraint::Length(8),
-            Constraint::Length(7),
-            Constraint::Length(8),
-            Constraint::Length(5),
-            Constraint::Length(6),
-            Constraint::Fill(1),
-        ];
-        let table = Table::new(rows, widths)
-            .header(Row::new(head).style(Style::new().add_modifier(Modifier::REVERSED)))
+        // What is left is for the last column, which says most: where that is little, others make room.
+        const LEAST: usize = 24;
+        let widths = [7, name_width.min(18), 8, 7, 8, 5, 6, LEAST];
+        let shown = fitting(widths, [6, 4, 2, 3, 5], area.width);
+        let of_shown = |cells: [Span<'static>; 8]| {
+            let cells = cells.into_iter().zip(shown).filter(|(_, is_shown)| *is_shown);
+            Row::new(cells.map(|(cell, _)| cell).collect::<Vec<Span<'static>>>())
+        };
+        let mut columns = lengths(widths, shown);
+        if let Some(last) = columns.last_mut() {
+            *last = Constraint::Fill(1);
+        }
+        let head = of_shown(head.map(Span::raw));
+        let table = Table::new(rows.into_iter().map(of_shown), columns)
+            .header(head.style(Style::new().add_modifier(Modifier::REVERSED)))
             .row_highlight_style(Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
         frame.render_stateful_widget(table, area, &mut self.table);
         self.look = Some(look);

@@ -95,6 +95,7 @@ enum Class {
     PlaceInGroup,
     Cases,
     Other,
+    Unknown,
 }
 
 /// A name is no longer, and there are no more kinds.
@@ -119,7 +120,7 @@ pub struct Kinds {
 
 impl Default for Kinds {
     fn default() -> Kinds {
-        let unknown = Kind { name: "something".into(), class: Class::Other };
+        let unknown = Kind { name: "".into(), class: Class::Unknown };
         Kinds { known: HashMap::new(), unknown, list_left: Cell::new(0) }
     }
 }
@@ -154,6 +155,9 @@ impl Kinds {
                 .map(|byte| byte[0])
                 .take_while(|byte| *byte != 0)
                 .collect::<Vec<u8>>();
+            if name.is_empty() {
+                continue; // It cannot be read.
+            }
             let name = crate::words::printable(&name);
             let class = match (name.as_str(), u32_in(&kind, 8)) {
                 ("fd", IS_DESCRIPTOR) => Class::Descriptor,
@@ -207,7 +211,7 @@ impl Details<'_> {
                     Class::WaitGroup => (table.wait_group_left, 8),
                     Class::Group | Class::PlaceInGroup => (table.group_taken, 8),
                     Class::Cases => (table.select_cases, 16),
-                    Class::Task | Class::Other => return None,
+                    Class::Task | Class::Other | Class::Unknown => return None,
                 };
                 Some((object.wrapping_add(offset), bytes))
             })
@@ -258,6 +262,7 @@ impl Details<'_> {
             Class::PlaceInGroup => Wait::PlaceInGroup { address, taken: number },
             Class::Cases => self.cases(number, u64_in(content, 8)),
             Class::Other => Wait::Other(kind.name.clone()),
+            Class::Unknown => Wait::Unknown,
         }
     }
 

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Completion;
+use majjen_cli::core_file::CoreFile;
 use majjen_cli::look::Subject;
-use majjen_cli::memory::{u16_in, u32_in, u64_in};
+use majjen_cli::memory::{Read, u16_in, u32_in, u64_in};
 
 use crate::ps::check;
-use crate::support::{Link, build, majjen, trials};
+use crate::support::{Hanging, Link, build, majjen, root, trials};
 
 trials! {
     core_files_are_read,
+    core_files_of_gdb_are_read,
     a_core_file_that_is_cut_off_is_said_to_be,
     memory_that_was_left_out_is_said_to_be,
     stacks_that_were_left_out_are_said_to_be,
@@ -79,6 +81,35 @@ fn core_files_are_read() -> Completion {
     Completion::Completed
 }
 
+/// gdb writes no segments for what is in files.
+fn core_files_of_gdb_are_read() -> Completion {
+    let directory = Directory::new("gdb");
+    let file = directory.0.join("core");
+    let process = Hanging::start(&build("hang", Link::Shared), &["deadlock"]);
+    let script = format!("source {}", root().join("tools/majjen-gdb.py").display());
+    let write = format!("mj core {}", file.display());
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off", "-p", &process.pid()]);
+    let Ok(output) = gdb.args(["-ex", &script, "-ex", &write]).output() else {
+        return Completion::ignored_with("gdb is not installed");
+    };
+    if !file.exists() {
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(why.contains("ptrace") || why.contains("Python"), "{why}");
+        return Completion::ignored_with("gdb cannot look into processes here");
+    }
+    let graph = majjen(&["graph", file.to_str().unwrap()]);
+    assert!(graph.code == 3 && graph.stdout.contains("deadlock: 3 tasks wait"), "{graph:#?}");
+    let text = majjen(&["ps", file.to_str().unwrap()]).succeeded();
+    check(&text, "a", "waiting", "mutex held by task 1 'b'");
+    let text = majjen(&["bt", file.to_str().unwrap(), "a"]).succeeded();
+    assert!(
+        text.contains("#0 mj_mutex_lock ") && text.contains("#1 locks_what_b_has at "),
+        "{text}"
+    );
+    Completion::Completed
+}
+
 // The list of schedulers is before the tasks in the file, since the library is a part of the program.
 fn a_core_file_that_is_cut_off_is_said_to_be() -> Completion {
     let directory = Directory::new("cut");
@@ -124,6 +155,17 @@ fn memory_that_was_left_out_is_said_to_be() -> Completion {
                 text.contains("without some of the memory") && text.contains("echo 0x33 "),
                 "{text}"
             );
+        }
+        // What could be written is not taken from the file, which has what was there in the beginning.
+        let bytes = fs::read(&file).unwrap();
+        let core = CoreFile::open(&file).unwrap();
+        let rows =
+            (0..usize::from(u16_in(&bytes, 56))).map(|index| &bytes[64 + 56 * index..][..56]);
+        let writable = rows.filter(|row| u32_in(row, 0) == 1 && u32_in(row, 4) & 2 != 0);
+        let left_out: Vec<&[u8]> = writable.filter(|row| u64_in(row, 32) == 0).collect();
+        assert!(left_out.len() > 3);
+        for row in left_out {
+            assert!(core.u64_at(u64_in(row, 16)).is_none(), "{:#x}", u64_in(row, 16));
         }
     }
     Completion::Completed

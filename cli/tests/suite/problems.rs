@@ -39,7 +39,7 @@ fn what_is_no_process_is_said_to_be_none() {
 fn a_process_without_a_command_gets_a_tip() {
     for whom in ["4242", "Cargo.toml"] {
         let output = majjen(&[whom]);
-        let tip = format!("  tip: `majjen ps {whom}` lists the tasks, ");
+        let tip = format!("  tip: `majjen ps {whom}` lists the tasks");
         assert!(output.code == 2 && output.stderr.contains(&tip), "{output:#?}");
     }
     let output = majjen(&["graf"]);

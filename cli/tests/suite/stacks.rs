@@ -88,7 +88,8 @@ fn tasks_at_one_place_are_shown_together() {
         "{text}"
     );
     assert!(
-        groups[2].starts_with("1 task: 0 'listener'") && groups[2].contains("    leaks at "),
+        groups[2].starts_with("task 0 'listener' sleeping for ")
+            && groups[2].contains("    leaks at "),
         "{text}"
     );
     let json = majjen(&["stacks", &process.pid(), "--json"]).succeeded();

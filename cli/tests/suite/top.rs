@@ -160,8 +160,15 @@ fn shows_what_a_user_asks_for() {
 
     terminal.resize(12, 60);
     terminal.wait_for("a smaller screen", |text| {
-        text.lines().nth(11).is_some_and(|line| line.starts_with("q quit"))
-            && text.lines().all(|line| line.len() <= 70)
+        let has = |row: usize, texts: &[&str]| {
+            let line = text.lines().nth(row).unwrap_or_default();
+            texts.iter().all(|text| line.contains(text))
+        };
+        has(11, &["q quit"])
+            && has(1, &["SCHEDULER", "TASKS", "READY", "BUSY", "TURNS/S", "LATE p99"])
+            && has(4, &["TASK", "NAME", "DOES"])
+            && text.contains("mutex held by task 1 'b")
+            && text.lines().all(|line| line.chars().count() <= 60)
     });
     assert!(terminal.raw.windows(3).any(|bytes| bytes == b"\x1b[3"), "there are colours");
     terminal.press(b"q");
