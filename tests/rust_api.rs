@@ -25,7 +25,7 @@ fn a_builder_gives_what_it_was_asked_for() {
         r#"Builder { name: Some("front"), stack_size: Some(20000), .. }"#
     );
     let scheduler = builder.build().unwrap();
-    assert_eq!(scheduler.name(), Some("front"));
+    assert_eq!(scheduler.name().as_deref(), Some("front"));
     assert_eq!(format!("{scheduler:?}"), r#"Scheduler { name: Some("front"), tasks: 0 }"#);
     let waiting = scheduler.spawn(|| task::park(MS));
     assert_eq!(format!("{scheduler:?}"), r#"Scheduler { name: Some("front"), tasks: 1 }"#);

@@ -18,7 +18,7 @@ use crate::engine::{inspect, log, scheduler};
 ///
 /// ```
 /// let scheduler = majjen::Builder::new().name("front").stack_size(128 * 1024).build()?;
-/// assert_eq!(scheduler.name(), Some("front"));
+/// assert_eq!(scheduler.name().as_deref(), Some("front"));
 /// # Ok::<(), majjen::Error>(())
 /// ```
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Builder {
     ///
     /// ```
     /// let scheduler = majjen::Builder::new().build()?;
-    /// assert_eq!(scheduler.name(), None);
+    /// assert!(scheduler.name().is_none());
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn new() -> Builder {
@@ -52,7 +52,7 @@ impl Builder {
     ///
     /// ```
     /// let scheduler = majjen::Builder::new().name("front").build()?;
-    /// assert_eq!(scheduler.name(), Some("front"));
+    /// assert_eq!(scheduler.name().as_deref(), Some("front"));
     /// let labelled = "majjen_current_tasks{scheduler=\"front\"} 0";
     /// assert!(scheduler.metrics_prometheus().contains(labelled));
     /// assert!(scheduler.remote().metrics_prometheus()?.contains(labelled));
@@ -256,7 +256,7 @@ impl Builder {
         }
         // SAFETY: made just now.
         inspect::trace_if_asked(unsafe { core.as_ref() });
-        let name = self.name.map(String::into_boxed_str);
+        let name = self.name.map(Rc::from);
         // SAFETY: made just now.
         let shared = Shared::new(unsafe { core.as_ref() }, name, self.hooks);
         // From here on, an early return drops it.
@@ -314,7 +314,7 @@ impl Scheduler {
     ///
     /// ```
     /// let scheduler = majjen::Scheduler::builder().name("front").build()?;
-    /// assert_eq!(scheduler.name(), Some("front"));
+    /// assert_eq!(scheduler.name().as_deref(), Some("front"));
     /// # Ok::<(), majjen::Error>(())
     /// ```
     pub fn builder() -> Builder {

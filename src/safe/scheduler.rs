@@ -288,11 +288,30 @@ impl Scheduler {
     ///
     /// ```
     /// let scheduler = majjen::Builder::new().name("front").build()?;
-    /// assert_eq!(scheduler.name(), Some("front"));
+    /// assert_eq!(scheduler.name().as_deref(), Some("front"));
     /// # Ok::<(), majjen::Error>(())
     /// ```
-    pub fn name(&self) -> Option<&str> {
-        self.shared.name.as_deref()
+    pub fn name(&self) -> Option<Rc<str>> {
+        self.shared.name.borrow().clone()
+    }
+
+    /// Names it, for people, also while it runs: in log lines about it, as the label `scheduler` of its metrics, and
+    /// for who looks into the process. These show 23 bytes of it, without a part of a character. "" takes the
+    /// name away.
+    ///
+    /// ```
+    /// let scheduler = majjen::Scheduler::new()?;
+    /// scheduler.set_name("front");
+    /// assert_eq!(scheduler.name().as_deref(), Some("front"));
+    /// assert!(scheduler.remote().metrics_prometheus()?.contains("scheduler=\"front\""));
+    /// scheduler.set_name("");
+    /// assert!(scheduler.name().is_none());
+    /// # Ok::<(), majjen::Error>(())
+    /// ```
+    pub fn set_name(&self, name: &str) {
+        self.core().set_name(name.as_bytes());
+        let name = (!name.is_empty()).then(|| Rc::from(name));
+        drop(self.shared.name.replace(name));
     }
 
     /// The counters, up to date.

@@ -1,6 +1,7 @@
 //! What a scheduler shares with its tasks and handles, which may live longer than it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::hooks::Hooks;
 use crate::engine::scheduler;
@@ -11,7 +12,8 @@ use crate::engine::threads::WeakRemote;
 pub struct Shared {
     /// What tells whether the core's scheduler is still there.
     remote: WeakRemote,
-    pub name: Option<Box<str>>,
+    /// Handed out as it is, so that another one can take its place at any time.
+    pub name: RefCell<Option<Rc<str>>>,
     /// The program's wait function and clock.
     pub hooks: Hooks,
     /// Whether the scheduler is being dropped: no task is added any more.
@@ -25,10 +27,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(core: &scheduler::Scheduler, name: Option<Box<str>>, hooks: Hooks) -> Shared {
+    pub fn new(core: &scheduler::Scheduler, name: Option<Rc<str>>, hooks: Hooks) -> Shared {
         Shared {
             remote: core.remote.downgrade(),
-            name,
+            name: RefCell::new(name),
             hooks,
             closing: Cell::new(false),
             thread_ends: Cell::new(false),
