@@ -4,12 +4,12 @@
     (gdb) mj tasks              the tasks of the scheduler that runs on the selected thread
     (gdb) mj tasks EXPRESSION   the tasks of the scheduler whose address this is
     (gdb) mj bt N [EXPRESSION]  the backtrace of one of them; N is its number or its id
+    (gdb) mj graph [EXPRESSION] who waits for whom, and in circles: deadlocks; of all schedulers, or of one
     (gdb) mj core FILE          generate-core-file, with the tasks' stacks, which that may leave out
 
 It calls nothing in the program and writes nothing to it, so it is safe at any stop and works in a
-core file. What it knows of the library's data is in a table there, `majjen_debug_table`, which
-src/engine/inspect/debugger.rs describes; so the library must have its symbol table (`strip
---strip-debug` keeps it, `strip` does not). `majjen` needs none.
+core file. What it knows of the library's data is in a table there, which
+src/engine/inspect/debugger.rs describes: in the section `.note.majjen`, which stripped programs have, too.
 """
 
 import re
@@ -35,6 +35,10 @@ FIELDS = (
 SLEEPING = 1
 OBJECT_IS_ADDRESS, OBJECT_IS_DESCRIPTOR, OBJECT_IS_TASK = 0, 1, 2
 NAME_BYTES = 16  # Of the name of a kind of waits: no kind has a longer one.
+NOTE_NAME, NOTE_KIND = b"Majjen\0", 1
+IS_LIVING = 0x6D6A_2D6C_6976_696E  # Mixed with the address of an entry in the list of schedulers.
+SELECT_TASK = 3
+MOST_SCHEDULERS = 65536
 PT_LOAD = 1
 PAGE_BYTES = 4096
 NO_TIMER = NEVER = (1 << 64) - 1
@@ -83,17 +87,35 @@ def printable(text):
     )
 
 
+def address_of_table():
+    """Where the library's table is, by the note that has it, or by its symbol; None if there is none."""
+    sections = gdb.execute("info files", to_string=True)
+    for begin, end in re.findall(r"(0x[0-9a-f]+) - (0x[0-9a-f]+) is \.note\.majjen\b", sections):
+        begin, end = int(begin, 16), int(end, 16)
+        notes = read_one(begin, "=%ds" % (end - begin))
+        at = 0
+        while at + 12 <= len(notes):
+            name_bytes, bytes_, kind = struct.unpack_from("=III", notes, at)
+            name = notes[at + 12 : at + 12 + name_bytes]
+            at += 12 + (name_bytes + 3) // 4 * 4
+            if name == NOTE_NAME and kind == NOTE_KIND:
+                return begin + at
+            at += (bytes_ + 3) // 4 * 4
+    return address_of("majjen_debug_table")
+
+
 class Layout:
     """The library's table."""
 
     def __init__(self):
         if gdb.selected_thread() is None:
             raise gdb.GdbError("mj: the program is not running, and there is no core file")
-        address = address_of("majjen_debug_table")
+        address = address_of_table()
         if address is None:
             raise gdb.GdbError(
-                "mj: there is no libmajjen here, or it was stripped of its symbol table"
+                "mj: there is no libmajjen here: for a core file give gdb the program, too"
             )
+        self.address = address
         magic, version, count = read(address, "=8sII")
         if magic != b"majjen\0\0" or version != VERSION or count < len(FIELDS):
             raise gdb.GdbError(
@@ -125,19 +147,17 @@ class Task:
         self.turns = field("turns", "=I")
         self.id = field("id", "=Q")
         self.name = field("name", "=%ds" % layout.name_bytes).split(b"\0")[0]
+        self.group = field("group", "=Q")
         self.kind = field("wait", "=Q")
         self.object = field("wait", "=Q", behind=8)
         self.running = scheduler.current_task == address
 
     def __str__(self):
+        return "#%d %s %s, %d turns" % (self.index, self.who(), self.doing(), self.turns)
+
+    def who(self):
         name = printable(self.name.decode("utf-8", "backslashreplace"))
-        return '#%d 0x%x "%s" %s, %d turns' % (
-            self.index,
-            self.id,
-            name,
-            self.doing(),
-            self.turns,
-        )
+        return '0x%x "%s"' % (self.id, name)
 
     def doing(self):
         if self.running:
@@ -155,10 +175,8 @@ class Task:
         return doing
 
     def what(self):
-        """What it waits for. The kind of the wait brings its own name."""
-        name, object_is = read(self.kind, "=QI")
-        name = gdb.selected_inferior().read_memory(name, NAME_BYTES).tobytes().split(b"\0")[0]
-        name = name.decode("utf-8", "backslashreplace")
+        """What it waits for."""
+        name, object_is = self.kind_of_wait()
         if object_is == OBJECT_IS_ADDRESS:
             return "%s 0x%x" % (name, self.object)
         if object_is == OBJECT_IS_DESCRIPTOR:
@@ -166,6 +184,31 @@ class Task:
         if object_is == OBJECT_IS_TASK:
             return "%s 0x%x" % (name, read_one(self.object + self.layout.task_id, "=Q"))
         return name
+
+
+    def kind_of_wait(self):
+        """Its name, which it brings itself, and what the object is."""
+        name, object_is = read(self.kind, "=QI")
+        name = gdb.selected_inferior().read_memory(name, NAME_BYTES).tobytes().split(b"\0")[0]
+        return name.decode("utf-8", "backslashreplace"), object_is
+
+    def waits_for(self, scheduler):
+        """The tasks that have to go on before it does; none if that is not known."""
+        if self.running or self.queued or self.kind == 0:
+            return []
+        layout = self.layout
+        name, object_is = self.kind_of_wait()
+        if name == "mutex":
+            return scheduler.with_id(read_one(self.object + layout.mutex_owner, "=Q"))
+        if object_is == OBJECT_IS_TASK:
+            return scheduler.with_id(read_one(self.object + layout.task_id, "=Q"))
+        if name == "group":
+            return [task for task in scheduler.tasks if task.group == self.object]
+        if name == "select":
+            case, count = read(self.object + layout.select_cases, "=QQ")
+            if count == 1 and read_one(case + layout.case_operation, "=I") == SELECT_TASK:
+                return scheduler.with_id(read_one(case + layout.case_task, "=Q"))
+        return []
 
 
 class Scheduler:
@@ -197,11 +240,31 @@ class Scheduler:
             raise gdb.GdbError("mj: there is no scheduler at %#x" % self.address)
         return count
 
+    def with_id(self, id_):
+        return [task for task in self.tasks if task.id == id_]
+
     def find(self, number):
         for task in self.tasks:
             if number in (task.index, task.id):
                 return task
         raise gdb.GdbError("mj: no living task has the number or id %s" % number)
+
+
+def living_schedulers(layout):
+    """The addresses of all schedulers, the oldest first, and the threads that run them, 0 for none."""
+    distance = layout.living_head - (layout.living_head >> 31 << 32)  # It has a sign.
+    link = layout.address + distance & NEVER
+    found = []
+    while len(found) < MOST_SCHEDULERS:
+        entry = read_one(link, "=Q")
+        if entry == 0:
+            break
+        if read_one(entry + layout.living_word, "=Q") != IS_LIVING ^ entry:
+            raise gdb.GdbError("mj: the list of schedulers has been overwritten")
+        thread = read_one(entry + layout.living_thread, "=i")
+        found.insert(0, (entry - layout.scheduler_living & NEVER, thread))
+        link = entry + layout.living_next
+    return found
 
 
 def thread_offset():
@@ -230,7 +293,15 @@ def scheduler_of_selected_thread():
             pass
     if variable is None:
         variable = address_of("majjen_thread")
-    return None if variable is None else read_one(variable, "=Q")
+    if variable is not None:
+        return read_one(variable, "=Q")
+    # Of a stripped program the list of schedulers says which thread runs which, by the kernel's number.
+    thread = gdb.selected_thread().ptid[1]
+    schedulers = living_schedulers(Layout())
+    running = [scheduler for scheduler, its_thread in schedulers if its_thread == thread]
+    if running:
+        return running[-1]
+    return None if any(its_thread for _, its_thread in schedulers) else 0
 
 
 def thread_of(scheduler):
@@ -386,7 +457,7 @@ def parked_backtrace(task):
 
 
 class Mj(gdb.Command):
-    """Commands for Majjen's tasks: mj tasks, mj bt, mj core."""
+    """Commands for Majjen's tasks: mj tasks, mj bt, mj graph, mj core."""
 
     def __init__(self):
         super().__init__("mj", gdb.COMMAND_STACK, prefix=True)
@@ -435,6 +506,81 @@ one that runs on the selected thread."""
             gdb.write("It has not had its first turn.\n")
         else:
             gdb.write("%s\n" % parked_backtrace(task))
+
+
+def circles(edges):
+    """The tasks that wait for each other, each for the next one, and the last for the first."""
+    found, done = [], set()
+    for start in edges:
+        path, places = [], {}
+        # The path, with those that are left of what each task waits for.
+        stack = [(start, iter([start]))] if start not in done else []
+        while stack:
+            node = next(stack[-1][1], None)
+            if node is None:
+                stack.pop()
+                if path:
+                    left = path.pop()
+                    del places[left]
+                    done.add(left)
+            elif node in places:
+                circle = path[places[node] :]
+                if not any(set(circle) & set(other) for other in found):
+                    first = circle.index(min(circle))
+                    found.append(circle[first:] + circle[:first])
+            elif node not in done:
+                places[node] = len(path)
+                path.append(node)
+                stack.append((node, iter(edges.get(node, ()))))
+    return found
+
+
+class MjGraph(gdb.Command):
+    """Show which tasks wait for which: mj graph [EXPRESSION]
+
+Those that wait in a circle come first: a deadlock, unless one of them has a limit. The expression
+is the scheduler; without it, all are looked at."""
+
+    def __init__(self):
+        super().__init__("mj graph", gdb.COMMAND_STACK)
+
+    def invoke(self, argument, _):
+        layout = Layout()
+        if argument:
+            schedulers = [find_scheduler(layout, argument)]
+        else:
+            schedulers = [Scheduler(layout, at) for at, _ in living_schedulers(layout)]
+        waiting = 0
+        for scheduler in schedulers:
+            tasks = {task.index: task for task in scheduler.tasks}
+            edges = {
+                task.index: [other.index for other in task.waits_for(scheduler)]
+                for task in scheduler.tasks
+            }
+            in_circles = set()
+            for circle in circles(edges):
+                in_circles.update(circle)
+                limited = any(tasks[at].has_timer for at in circle)
+                title = "circle, which a limit ends" if limited else "deadlock"
+                gdb.write("%s: %d tasks wait for each other\n" % (title, len(circle)))
+                for at, next_ in zip(circle, circle[1:] + circle[:1]):
+                    self.write_edge(tasks[at], [tasks[next_]])
+            waiting += len(in_circles)
+            for at, others in edges.items():
+                if others and at not in in_circles:
+                    waiting += 1
+                    self.write_edge(tasks[at], [tasks[other] for other in others])
+        if waiting == 0:
+            gdb.write("No task is known to wait for another one.\n")
+
+    def write_edge(self, task, others):
+        most = 4
+        text = " and ".join(
+            "#%d%s" % (other.index, " " + other.who()) for other in others[:most]
+        )
+        if len(others) > most:
+            text += " and %d more" % (len(others) - most)
+        gdb.write("  #%d %s waits for %s: %s\n" % (task.index, task.who(), task.what(), text))
 
 
 def stack_pointers(layout):
@@ -500,4 +646,5 @@ that run there. A core file that the kernel writes is complete anyway."""
 Mj()
 MjTasks()
 MjBt()
+MjGraph()
 MjCore()

@@ -36,6 +36,12 @@ pub fn trials() -> Vec<Trial> {
         trial("shows_tasks_of_a_core_file", shows_tasks_of_a_core_file),
         trial("shows_tasks_of_the_kernels_core_file", shows_tasks_of_the_kernels_core_file),
         trial("shows_tasks_of_another_thread", shows_tasks_of_another_thread),
+        trial("shows_who_waits_for_whom::shared", |temp_dir| {
+            shows_who_waits_for_whom(Link::Shared, &[], temp_dir)
+        }),
+        trial("shows_who_waits_for_whom::stripped", |temp_dir| {
+            shows_who_waits_for_whom(Link::Static, &["-s"], temp_dir)
+        }),
         trial("says_what_it_cannot_do", says_what_it_cannot_do),
         trial("probes_are_found_and_hit::shared", |temp_dir| {
             probes_are_found_and_hit(Link::Shared, temp_dir)
@@ -344,6 +350,50 @@ fn shows_tasks_of_another_thread(temp_dir: &TempDir) -> Result<Completion, Faile
             if !output.contains(expected) {
                 return Err(format!("expected {expected:?} in\n{output}").into());
             }
+        }
+    }
+    Ok(Completion::Completed)
+}
+
+/// Also without symbols: the table is found by the note, and the scheduler of the thread in the list of all.
+fn shows_who_waits_for_whom(
+    link: Link,
+    flags: &[&str],
+    temp_dir: &TempDir,
+) -> Result<Completion, Failed> {
+    let source = library::root().join("c-tests/debugger/graph.c");
+    let flags = [&STRICT[..], flags].concat();
+    let program = program::compile(&source, &flags, link, &[], temp_dir)?;
+    let script = load_script();
+    let core = temp_dir.path().join("written-by-gdb");
+    let write = format!("mj core {}", core.display());
+    let look = ["echo <graph>\\n", "mj graph", "echo </graph>\\n<tasks>\\n", "mj tasks"];
+    let look = [&look[..], &["echo </tasks>\\n<stack>\\n", "mj bt 0", "echo </stack>\\n"]].concat();
+    let live = [&[script.as_str(), "run"][..], &look, &[write.as_str(), "kill"]].concat();
+    let dead = [&[script.as_str()][..], &look].concat();
+    for output in [gdb(temp_dir, &live, &[&program])?, gdb(temp_dir, &dead, &[&program, &core])?] {
+        let graph = part(&output, "graph")?;
+        // Without the ids and addresses.
+        let words = graph.split_whitespace().filter(|word| !word.starts_with("0x"));
+        let words: Vec<&str> = words.collect();
+        let reader = "\"read\\x1ber\\\"\"";
+        let expected = format!(
+            "deadlock: 2 tasks wait for each other \
+             #0 {reader} waits for mutex #1 \"writer\" #1 \"writer\" waits for mutex #0 {reader} \
+             #2 \"joiner\" waits for task #1 \"writer\" #3 \"selector\" waits for select: #1 \"writer\" \
+             #4 \"boss\" waits for group #6 \"member\""
+        );
+        if words.join(" ") != expected {
+            return Err(format!("expected\n{expected}\nin\n{output}").into());
+        }
+        let tasks = part(&output, "tasks")?;
+        if tasks.lines().count() != 7 || !tasks.contains("\"\" running, 1 turns") {
+            return Err(format!("there are 7 tasks, not\n{tasks}").into());
+        }
+        let stack = part(&output, "stack")?;
+        let is_whole = flags.contains(&"-s") || functions(stack).contains(&"locks");
+        if stack.lines().count() < 5 || !is_whole {
+            return Err(format!("no whole backtrace:\n{stack}").into());
         }
     }
     Ok(Completion::Completed)
