@@ -1,7 +1,9 @@
 //! `majjen ps`.
 
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use libtest_mimic::Completion;
 use serde_json::Value;
@@ -16,6 +18,7 @@ crate::support::trials! {
     tells_of_tasks_after_a_run,
     lists_are_sorted_and_filtered,
     many_tasks_take_little_time,
+    the_process_goes_on_as_fast,
     json_has_all_of_it,
     all_copies_of_the_library_are_found,
     a_process_in_other_namespaces_is_seen,
@@ -140,6 +143,43 @@ fn many_tasks_take_little_time() {
     assert!(many < 20.0 * few, "{few} s for 10,000 tasks, {many} s for 100,000");
     // It takes a tenth of a second; unoptimized ten times as much.
     assert!(many < 1.0 || cfg!(debug_assertions), "{many} s for 100,000 tasks");
+}
+
+/// What turns take while lists of 100,000 tasks are made, and while none is, by turns.
+fn the_process_goes_on_as_fast() {
+    let torture = std::env::var_os("MAJJEN_TORTURE").is_some();
+    let (rounds, most) = if torture { (40, 1.05) } else { (10, 1.25) };
+    let name = format!("paces-{}", std::process::id());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let arguments = ["paced", "100000", file.to_str().unwrap()];
+    let process = Hanging::start(&build("hang", Link::Shared), &arguments);
+    let paces = || -> Vec<u64> {
+        let text = std::fs::read_to_string(&file).unwrap();
+        text.split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n')?.parse().ok())
+            .collect()
+    };
+    // Until a whole round has been like this: the one that has begun before is not one.
+    let next = |meanwhile: &dyn Fn()| {
+        let seen = paces().len();
+        while paces().len() < seen + 2 {
+            meanwhile();
+        }
+        paces()[seen + 1]
+    };
+    let list = || _ = majjen(&["ps", &process.pid(), "--samples", "0"]).succeeded();
+    let mut results = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        results[0].push(next(&|| std::thread::sleep(Duration::from_millis(20))));
+        results[1].push(next(&list));
+    }
+    drop(process);
+    std::fs::remove_file(&file).unwrap();
+    let [without, with] = results.map(|mut all| {
+        all.sort_unstable();
+        all[all.len() / 2] as f64
+    });
+    assert!(with < most * without, "p99 of turns: {without} ns, {with} ns while lists are made");
 }
 
 fn json_has_all_of_it() {
