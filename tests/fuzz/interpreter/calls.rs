@@ -104,6 +104,7 @@ pub enum Call {
     BackendFd(Which),
     StackUsed(Who),
     Name(Who, u8),
+    SchedulerName(Which, u8),
     GetMetrics(Which),
     WriteMetrics(Which, u32, usize),
     PrintMetrics(Which, bool),
@@ -115,6 +116,8 @@ pub enum Call {
     StackSize(Which, usize),
     TaskStackSize(Who, usize),
     ReportOverflow(Which, bool),
+    /// A signal that never comes, or none, or what is no signal that one may wait for.
+    DumpOnSignal(Which, i32),
     SetLevel(u32),
     Configure(u32),
     Log(u32),
@@ -239,6 +242,7 @@ pub fn call([code, a, b, c]: [u8; 4]) -> Call {
             0 => NowNs(which(a)),
             1 => BackendFd(which(a)),
             2 => StackUsed(who(a)),
+            _ if b >= 192 => SchedulerName(which(a), c),
             _ => Name(who(a), c),
         },
         79 => GetMetrics(which(a)),
@@ -254,6 +258,7 @@ pub fn call([code, a, b, c]: [u8; 4]) -> Call {
             0 => StackSize(which(a), stack_size(b)),
             _ => TaskStackSize(who(a), stack_size(b)),
         },
+        87 if b % 8 == 7 => DumpOnSignal(which(a), signal(c)),
         87 => ReportOverflow(which(a), b % 2 == 0),
         88 => SetLevel(u32::from(a) % 9),
         89 => Configure(u32::from(a) % 9),
@@ -325,6 +330,11 @@ pub fn span(byte: u8) -> Span {
         220..230 => u64::MAX - u64::from(byte),
         _ => u64::MAX,
     }
+}
+
+fn signal(byte: u8) -> i32 {
+    use libc::{SIGKILL, SIGSEGV, SIGUSR1, SIGUSR2};
+    [SIGUSR1, SIGUSR2, 0, SIGUSR1, -1, 1000, SIGKILL, SIGSEGV][usize::from(byte) % 8]
 }
 
 fn stack_size(byte: u8) -> usize {

@@ -1,6 +1,6 @@
 //! Calls that read state or change settings.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::ptr::null_mut;
 
 use libc::{EBUSY, EINVAL};
@@ -43,6 +43,14 @@ pub fn act(call: Call) {
             assert!(task.is_some() || used == 0);
         }
         Call::Name(who, length) => name(who, length),
+        Call::SchedulerName(which, length) => scheduler_name(which, length),
+        Call::DumpOnSignal(which, signal) => {
+            let exists = with(|world| world.home(which)).is_some();
+            let is_valid = [0, libc::SIGUSR1, libc::SIGUSR2].contains(&signal);
+            let set = |at| mj_scheduler_dump_on_signal(at, signal);
+            let result = if exists { using(which, set) } else { logs(|| set(null_mut())) };
+            assert_eq!(result, if is_valid && exists { 0 } else { -EINVAL });
+        }
         Call::GetMetrics(which) => get_metrics(which),
         Call::WriteMetrics(which, format, bytes) => write_metrics(which, format, bytes),
         Call::PrintMetrics(which, to_nobody) => print_metrics(which, to_nobody),
@@ -155,6 +163,37 @@ fn write_metrics(which: Which, format: u32, bytes: usize) {
     }
     let no_buffer = using(which, |at| mj_scheduler_write_metrics(at, null_mut(), 1, format));
     assert_eq!(no_buffer, -EINVAL);
+}
+
+/// The name is the label of the metrics, and nowhere once it is taken away.
+fn scheduler_name(which: Which, length: u8) {
+    let name = CString::new("front".repeat(usize::from(length) % 8)).expect("no NUL");
+    if with(|world| world.home(which)).is_none() {
+        return assert_eq!(logs(|| mj_scheduler_set_name(null_mut(), name.as_ptr())), -EINVAL);
+    }
+    let taken = with(|world| world.taken);
+    using(which, |at| {
+        assert_eq!(mj_scheduler_set_name(at, std::ptr::null()), -EINVAL);
+        assert_eq!(mj_scheduler_set_name(at, name.as_ptr()), 0);
+    });
+    let mut buffer = vec![0u8; 32 << 10];
+    using(which, |at| {
+        mj_scheduler_write_metrics(
+            at,
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            MJ_METRICS_PROMETHEUS,
+        )
+    });
+    if with(|world| world.taken) != taken {
+        return; // A callback may have given it another one.
+    }
+    let text = CStr::from_bytes_until_nul(&buffer).expect("a NUL").to_string_lossy();
+    let shown = &name.to_str().expect("text")[..name.count_bytes().min(23)];
+    assert!(text.contains("_total"), "{text}");
+    let label = format!("scheduler=\"{shown}\"");
+    assert_eq!(text.contains(&label), !shown.is_empty(), "{label} {text}");
+    assert_eq!(text.contains("scheduler="), !shown.is_empty(), "{text}");
 }
 
 fn print_metrics(which: Which, to_nobody: bool) {
