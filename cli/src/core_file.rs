@@ -81,7 +81,8 @@ impl CoreFile {
                 false => String::new(),
             };
             Problem::new(format!(
-                "{shown} is not the number of a process, and cannot be opened as a core file: {error}{advice}"
+                "{shown} is not the number of a process, and cannot be opened as a core file: \
+                 {error}{advice}"
             ))
         };
         let file = File::open(path).map_err(not_open)?;
@@ -100,7 +101,8 @@ impl CoreFile {
         }
         let broken = || {
             Problem::new(format!(
-                "{shown} is a core file that is cut off before its memory begins, so nothing can be read: {WHOLE}"
+                "{shown} is a core file that is cut off before its memory begins, so nothing can be \
+                 read: {WHOLE}"
             ))
         };
         let (segments, notes) = segments(&file, &header).ok_or_else(broken)?;
@@ -212,7 +214,8 @@ impl CoreFile {
         let mut missing = Vec::new();
         if self.is_end_missed.get() {
             missing.push(format!(
-                "{} is cut off: it has {} of {} bytes, and what was behind them cannot be shown. {WHOLE}",
+                "{} is cut off: it has {} of {} bytes, and what was behind them cannot be shown. \
+                 {WHOLE}",
                 self.path.display(),
                 self.bytes,
                 self.bytes_of_whole
