@@ -117,7 +117,7 @@ const CASES: &[Case] = &[
     case(POST, "what_has_not_begun_is_abandoned_once", mutant("a post to a destroyed scheduler is to be tried again",
         "Remote::post", words("Error::Disconnected", "Error::WouldBlock"))),
     case(POST, "what_has_not_begun_is_abandoned_once", mutant("a post is abandoned twice",
-        "Posted::abandon", replace("callback::abandon", "$ $"))),
+        "Posted::abandon", replace("callback::abandon", "$; $"))),
     case(POST, "what_had_no_turn_is_abandoned_once", mutant("a post whose task had no turn is not abandoned",
         "Scheduler::abandon_posts", words("task.words().abandon", "$.filter(|_| false)"))),
     case(XCHAN, "an_element_waits_for_whichever_scheduler_runs_first", mutant("a note to a scheduler that does not run counts",
