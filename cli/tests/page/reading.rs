@@ -148,7 +148,9 @@ fn used_again() {
     assert_eq!(tab.text("#row-count"), "3 tasks");
     let text = details(&mut tab, "task=5&at=1500us");
     has(&text, &["task 5 'the first of them, with its na'", "runs", "Afterwards: the task ends"]);
-    has(&details(&mut tab, "task=5.1"), &["task 5 'second'"]);
+    let text = details(&mut tab, "task=5.1");
+    has(&text, &["task 5 'second'"]);
+    assert!(text.contains("Created at 0.003 000 000 s; ended at 0.004 000 000 s"), "{text}");
     has(&details(&mut tab, "task=second&at=3500us"), &["task 5 'second'", "runs"]);
     let text = details(&mut tab, "task=third");
     assert!(
@@ -201,6 +203,8 @@ fn the_loop() {
     has(&details(&mut tab, "scheduler=1&at=50us"), &["sleeps in the kernel", "Length: 90.0 µs"]);
     let text = details(&mut tab, "scheduler=1&at=95us");
     has(&text, &["looks for events, timers and posts", "Length: 10.0 µs", "It made ready: task 0"]);
+    let text = details(&mut tab, "scheduler=1&at=160us");
+    has(&text, &["runs tasks", "Length: 80.0 µs"]);
     let text = details(&mut tab, "scheduler=1&at=2020us");
     has(&text, &["runs tasks", "Length: 70.0 µs", "Turns: 3 times", "task 0", "task 1 'reader'"]);
 }
