@@ -50,7 +50,8 @@ class Details {
   }
 
   ofNothing() {
-    const hint = "Click on a slice of the timeline, on the name of a task, or on a line of the list below.";
+    const hint =
+      "Click on a slice of the timeline, on the name of a task, or on a line of the list below.";
     return [make("h2", {}, "Details"), make("p", { className: "empty-hint" }, hint)];
   }
 
@@ -157,12 +158,13 @@ class Details {
       .slice(0, MOST)
       .map((at) => make("div", {}, this.linkToSlice(at, nameOfTask(this.taskOf(at)))));
     if (found.length > MOST) lines.push(`and ${count(found.length - MOST)} more`);
-    return found.length > 1 ? [plural(found.length, "task").replace("task", "time"), ...lines] : lines;
+    return found.length > 1 ? [plural(found.length, "time"), ...lines] : lines;
   }
 
   steps(task, slice) {
     const step = (text, to) => {
-      const button = make("button", { type: "button", onclick: () => this.timeline.goTo(to) }, text);
+      const onclick = () => this.timeline.goTo(to);
+      const button = make("button", { type: "button", onclick }, text);
       button.disabled = to < task.begin || to >= task.end;
       return button;
     };
@@ -182,7 +184,7 @@ class Details {
     for (let at = task.begin; at < task.end; at++) {
       const name = slices.state[at] === WAITS
         ? `waits for ${reasonKind(slices.aux[at], task.scheduler)}`.replace("for to", "to")
-        : stateOf(this.trace, at).replace(/,.*/, "");
+        : stateOf(this.trace, at).replace(/, and .*/, "");
       const state = states.get(name) ?? {
         color: lookOf(slices, at, task.scheduler).color, time: 0, number: 0, longest: at,
       };
@@ -224,13 +226,13 @@ class Details {
     if (task.isLoop) {
       const { lost } = task.scheduler;
       return lost > 0
-        ? `Of this scheduler, ${plural(lost, "entry").replace("ys", "ies")} before these were overwritten.`
+        ? `${plural(lost, "entry", "entries")} of this scheduler before these were overwritten.`
         : "This scheduler has been recorded from the beginning.";
     }
-    const begin = task.isBorn ? `created at ${place(task.first)}` : "there from the first entry on";
+    const begin = task.isBorn ? `Created at ${place(task.first)}` : "There from the first entry on";
     const end = task.hasEnded ? `ended at ${place(task.last)}` : "alive at the end";
     const use = task.use > 0 ? `; ${plural(task.use, "task")} had its number before` : "";
-    return `${begin}; ${end}; in ${nameOfScheduler(task.scheduler)}${use}.`.replace(/^./, (c) => c.toUpperCase());
+    return `${begin}; ${end}; in ${nameOfScheduler(task.scheduler)}${use}.`;
   }
 }
 

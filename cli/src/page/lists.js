@@ -105,10 +105,11 @@ class Lists {
     const { slices, tasks } = this.trace;
     const task = tasks[slices.task[at]];
     const text = nameOfTask(task);
+    const title = `${text} ${stateOf(this.trace, at)}`;
     const why = this.shown === "waits" ? reason(slices.aux[at], task.scheduler) : "";
     return make(
       "button",
-      { type: "button", title: `${text} ${stateOf(this.trace, at)}`, onclick: () => this.timeline.goTo(at) },
+      { type: "button", title, onclick: () => this.timeline.goTo(at) },
       make("span", { className: "length" }, duration(slices.length(at))),
       make("span", { className: "what" }, text, " ", make("span", {}, why)),
     );

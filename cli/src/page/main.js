@@ -59,7 +59,7 @@ function showSummary(trace) {
   const parts = [
     make("strong", {}, duration(trace.end - trace.start)),
     ` of ${plural(trace.schedulers.length, "scheduler")}: `,
-    `${plural(tasks, "task")}, ${count(trace.count)} entries`,
+    `${plural(tasks, "task")}, ${plural(trace.count, "entry", "entries")}`,
   ];
   if (lost > 0) parts.push(`; ${count(lost)} before these were overwritten`);
   if (trace.notUnderstood > 0) parts.push(`; ${count(trace.notUnderstood)} were not understood`);

@@ -3,8 +3,8 @@
 const ROW_HEIGHT = 22;
 
 const COLORS =
-  "run run-text ready ready-text outside outside-text wait wait-text sleep sleep-text work work-text unknown " +
-  "ink faint grid stripe page accent mark panel";
+  "run run-text ready ready-text outside outside-text wait wait-text sleep sleep-text " +
+  "work work-text unknown ink faint grid stripe page accent mark panel";
 
 /** The colours of the style sheet, which are others when it is dark. */
 function readColors() {
@@ -116,8 +116,7 @@ class RowPainter {
     const { slices } = this;
     let rest = -1;
     for (let at = from; at < Math.min(to + 1, from + 8, task.end); at++) {
-      const state = slices.state[at];
-      const isOther = state === UNKNOWN || state === WAITS || state === SLEEPS || state === LOOP_SLEEPS;
+      const isOther = [UNKNOWN, WAITS, SLEEPS, LOOP_SLEEPS].includes(slices.state[at]);
       if (isOther && (rest < 0 || slices.length(at) > slices.length(rest))) rest = at;
     }
     return rest;

@@ -32,7 +32,8 @@ class Ruler {
     const room = isFar ? context.measureText(baseText).width + 20 : 0;
     context.fillStyle = colors.faint;
     if (isFar) context.fillText(baseText, 6, RULER_HEIGHT / 2);
-    for (let time = Math.ceil(start / step) * step; time <= end && ticks.length < 1000; time += step) {
+    const first = Math.ceil(start / step) * step;
+    for (let time = first; time <= end && ticks.length < 1000; time += step) {
       const x = Math.round(timeline.x(time));
       ticks.push(x);
       context.fillStyle = colors.grid;
@@ -49,7 +50,9 @@ class Ruler {
   drawPointer(context, width) {
     const { timeline } = this;
     const { colors, band } = timeline;
-    const text = band ? duration(Math.abs(band[1] - band[0])) : place(Math.max(0, timeline.pointer));
+    const text = band
+      ? duration(Math.abs(band[1] - band[0]))
+      : place(Math.max(0, timeline.pointer));
     const size = context.measureText(text).width + 10;
     const x = Math.min(Math.max(timeline.x(timeline.pointer) - size / 2, 0), width - size);
     context.fillStyle = colors.ink;

@@ -195,7 +195,7 @@ fn begins_and_ends_anywhere() {
     );
     has(&details(&mut tab, "task=silent&at=1001ms"), &["waits or sleeps", "Length: 3.00 ms"]);
     let text = details(&mut tab, "scheduler=1");
-    assert!(text.contains("123\u{202f}456 entries before these were overwritten"), "{text}");
+    assert!(text.contains("123\u{202f}456 entries of this scheduler before these"), "{text}");
 }
 
 fn the_loop() {

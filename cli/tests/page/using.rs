@@ -281,6 +281,7 @@ fn dark() {
 fn narrow() {
     let url = write("narrow", "process 4242 (server)", &[server()]);
     let mut tab = Browser::start("narrow").open(&url, 640, 800);
+    tab.settle();
     for (part, least) in
         [("#chart", 150.0), ("#legend", 20.0), ("#details", 40.0), ("#longest", 90.0)]
     {
