@@ -113,7 +113,7 @@ class Details {
   addWait(add, task, slice) {
     const { aux } = this.slices;
     const { scheduler } = task;
-    if (reasonKind(aux[slice], scheduler) !== "join") return;
+    if (!isJoin(aux[slice], scheduler)) return;
     const slot = aux[slice] >>> 8;
     const time = this.slices.start[slice];
     // Of those that had the slot, the one that did then.

@@ -39,10 +39,13 @@ class Lists {
       element(`tab-${name}`).addEventListener("click", () => this.show(name));
       element(`tab-${name}`).addEventListener("keydown", (event) => this.key(event));
     }
-    const kinds = new Set(this.trace.schedulers.flatMap((scheduler) => scheduler.kinds));
+    const kinds = new Set();
+    for (const scheduler of this.trace.schedulers) {
+      scheduler.kinds.forEach((_, kind) => kinds.add(reasonKind(kind, scheduler)));
+    }
     element("kind").append(
       make("option", { value: "" }, "anything"),
-      ...[...kinds, "to be woken up"].map((kind) => make("option", { value: `=${kind}` }, kind)),
+      ...[...kinds.add("to be woken up")].map((kind) => make("option", { value: `=${kind}` }, kind)),
     );
     element("kind").addEventListener("change", () => this.update());
     element("list-here").addEventListener("change", () => this.update());

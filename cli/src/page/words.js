@@ -77,21 +77,28 @@ const PARKED = 255;
 
 /** What a task waits for: the kind is in the low 8 bits, and which one it is above them. */
 function reason(aux, scheduler) {
-  const kind = aux & 0xff;
   const which = aux >>> 8;
-  if (kind === PARKED) return "to be woken up";
-  const name = scheduler.kinds[kind];
-  if (name === undefined) return `something unknown (${kind})`;
-  if (name === "fd") return `fd ${which}`;
-  if (name === "join") return `the end of task ${which}`;
-  return which === 0 ? name : `${name} …${which.toString(16).padStart(6, "0")}`;
+  if (isJoin(aux, scheduler)) return `the end of task ${which}`;
+  const kind = reasonKind(aux, scheduler);
+  if (kind === "fd") return `fd ${which}`;
+  // Of an address without its low 3 bits, the end as it is written elsewhere.
+  const end = ((which * 8) & 0xffffff).toString(16).padStart(6, "0");
+  return which === 0 || isParked(aux) ? kind : `${kind} …${end}`;
 }
 
 /** The kind alone. */
 function reasonKind(aux, scheduler) {
-  const kind = aux & 0xff;
-  if (kind === PARKED) return "to be woken up";
-  return scheduler.kinds[kind] ?? "something unknown";
+  if (isParked(aux)) return "to be woken up";
+  if (isJoin(aux, scheduler)) return "the end of a task";
+  return scheduler.kinds[aux & 0xff] || "something";
+}
+
+function isParked(aux) {
+  return (aux & 0xff) === PARKED;
+}
+
+function isJoin(aux, scheduler) {
+  return ["task", "join"].includes(scheduler.kinds[aux & 0xff]);
 }
 
 /** What is waited for comes from outside, and not from a task. */

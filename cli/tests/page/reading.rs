@@ -49,7 +49,7 @@ fn two_tasks() -> Recorded {
         left_loop(100 * US, 90 * US),
         entry(130 * US, CREATED, 1, 0),
         waits(150 * US, 0, FD, 7),
-        waits(180 * US, 1, CHANNEL, 0xab_cdef),
+        waits(180 * US, 1, CHANNEL, 0xab_cde8 >> 3),
         entry(2 * MS, READY, 0, 0),
         left_loop(2 * MS, 1800 * US),
         entry(2 * MS + 10 * US, READY, 1, 0),
@@ -80,7 +80,7 @@ fn who_made_whom_ready() {
         &details(&mut tab, "task=0&at=1ms"),
         &["waits for fd 7", "Length: 1.85 ms", "Ended by: the loop of scheduler 1"],
     );
-    has(&details(&mut tab, "task=1&at=1ms"), &["waits for a channel …abcdef", "Ended by: task 0"]);
+    has(&details(&mut tab, "task=1&at=1ms"), &["waits for a channel …abcde8", "Ended by: task 0"]);
     has(
         &details(&mut tab, "task=1&at=2055us"),
         &["runs", "Length: 10.0 µs", "Afterwards: it sleeps", "Was ready for: 40.0 µs"],
@@ -108,7 +108,7 @@ fn who_made_whom_ready() {
 
 fn waits_in_words() {
     let mut entries = vec![];
-    let turns = [(FD, 12), (JOIN, 3), (PARKED, 9), (5, 0x12), (77, 1), (5, 0)];
+    let turns = [(FD, 12), (JOIN, 3), (PARKED, 9), (5, 0x10 >> 3), (77, 1), (5, 0)];
     for (slot, (kind, which)) in turns.into_iter().enumerate() {
         entries.push(waits(slot as u64 * MS, slot as u64, kind, which));
     }
@@ -118,8 +118,8 @@ fn waits_in_words() {
         (0, "waits for fd 12"),
         (1, "waits for the end of task 3"),
         (2, "waits to be woken up"),
-        (3, "waits for select …000012"),
-        (4, "waits for something unknown (77)"),
+        (3, "waits for select …000010"),
+        (4, "waits for something …000008"),
         (5, "waits for select"),
     ] {
         has(

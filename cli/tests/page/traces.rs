@@ -16,7 +16,7 @@ pub const SLEEPS: u64 = 7;
 pub const WAITS: u64 = 8;
 pub const TEXT: u64 = 9;
 
-pub const KINDS: [&str; 6] = ["fd", "mutex", "semaphore", "a channel", "join", "select"];
+pub const KINDS: [&str; 6] = ["fd", "mutex", "semaphore", "a channel", "task", "select"];
 pub const FD: u64 = 0;
 pub const MUTEX: u64 = 1;
 pub const SEMAPHORE: u64 = 2;
@@ -263,7 +263,7 @@ impl Simulation {
         self.now += self.between(10 * US, 80 * US) + 3 * US * u64::from(self.lines);
         self.lines = 0;
         self.logger_waits = true;
-        self.wait(slot, CHANNEL, 0x5_7a10);
+        self.wait(slot, CHANNEL, 0x5_7a10 >> 3);
     }
 
     fn clean(&mut self, slot: usize) {
@@ -306,7 +306,7 @@ impl Simulation {
             1 => {
                 self.now += self.between(15 * US, 160 * US);
                 if self.is_locked && self.between(0, 100) < 30 {
-                    self.wait(slot, MUTEX, 0x3c_ea00);
+                    self.wait(slot, MUTEX, 0x3c_ea00 >> 3);
                     self.wait_for_lock.push_back(slot);
                 } else {
                     self.push(YIELDED, slot);
@@ -316,7 +316,7 @@ impl Simulation {
             2 => {
                 self.now += self.between(5 * US, 30 * US);
                 if self.permits == 0 {
-                    self.wait(slot, SEMAPHORE, 0x3c_ea40);
+                    self.wait(slot, SEMAPHORE, 0x3c_ea40 >> 3);
                     self.wait_for_permit.push_back(slot);
                 } else {
                     self.permits -= 1;

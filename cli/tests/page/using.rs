@@ -77,13 +77,14 @@ fn place(tab: &mut Tab, row: usize, part: f64) -> (f64, f64) {
 
 fn a_click() {
     // All of it is seen, with a margin of 0.5%.
-    let entries = vec![waits(2 * MS, 0, 0, 3), waits(4 * MS, 1, 1, 0x77), waits(8 * MS, 0, 0, 9)];
+    let entries =
+        vec![waits(2 * MS, 0, 0, 3), waits(4 * MS, 1, 1, 0x70 >> 3), waits(8 * MS, 0, 0, 9)];
     let mut tab = open("click", &[recorded(entries, &[(0, "reader"), (1, "writer")])]);
     let (x, y) = place(&mut tab, 2, 0.75);
     tab.click(x, y);
     has(
         &tab.text("#details").replace("\n\n", "\n"),
-        &["task 1 'writer'", "waits for mutex …000077", "Length: 4.00 ms"],
+        &["task 1 'writer'", "waits for mutex …000070", "Length: 4.00 ms"],
     );
     assert!(tab.text("#tip").contains("waits for mutex"), "{}", tab.text("#tip"));
     let (x, y) = place(&mut tab, 1, 0.4);
