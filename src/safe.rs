@@ -90,6 +90,7 @@ mod teardown;
 mod thread_end;
 mod time;
 mod timeout;
+mod trace;
 mod unwind;
 
 pub use crate::engine::scheduler::Ended;

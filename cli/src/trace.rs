@@ -95,11 +95,23 @@ impl Recorded {
         title(self.number, &self.name)
     }
 
-    /// How many tasks have had a turn.
+    /// How many tasks have had a turn: those that have ended, and those that have not.
     fn tasks(&self) -> usize {
-        let ends = [Code::Yielded, Code::Ended, Code::Sleeps, Code::Waits].map(Some);
-        let with_turn = self.entries.iter().filter(|entry| ends.contains(&entry.code()));
-        with_turn.map(|entry| Entry::slot_of(entry.word)).collect::<HashSet<u64>>().len()
+        let (mut ended, mut living) = (0, HashSet::new());
+        for entry in &self.entries {
+            let slot = Entry::slot_of(entry.word);
+            match entry.code() {
+                Some(Code::Ended) => {
+                    living.remove(&slot);
+                    ended += 1;
+                }
+                Some(Code::Yielded | Code::Sleeps | Code::Waits) => {
+                    living.insert(slot);
+                }
+                _ => {}
+            }
+        }
+        ended + living.len()
     }
 }
 

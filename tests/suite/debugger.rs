@@ -161,6 +161,7 @@ fn probes_are_found_and_hit(link: Link, temp_dir: &TempDir) -> Result<Completion
         "echo <probes>\\n",
         "info probes stap majjen",
         "echo </probes>\\n",
+        "set language c", // In the library it speaks Rust.
         "break -probe-stap majjen:task_start",
         "continue",
         "echo <start>\\n",
