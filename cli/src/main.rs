@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use majjen_cli::arguments::{Arguments, Command};
 use majjen_cli::graph::{self, Form};
 use majjen_cli::look::Subject;
-use majjen_cli::problem::Problem;
+use majjen_cli::problem::{Problem, tell};
 use majjen_cli::style::Style;
 use majjen_cli::{json, ps, stacks, top, trace};
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
                 Failure::Output(error) => format!("the output cannot be written: {error}"),
                 Failure::Problem(problem) => problem.to_string(),
             };
-            eprintln!("majjen: {text}");
+            tell(&text);
             ExitCode::FAILURE
         }
     }
@@ -108,6 +108,6 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 /// Of a core file that has not all that was wanted of it: what there is was shown.
 fn tell_what_is_missing(subject: &Subject, with_files: bool) {
     for sentence in subject.target.missing(with_files) {
-        eprintln!("majjen: {sentence}");
+        tell(sentence);
     }
 }

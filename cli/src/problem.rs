@@ -1,6 +1,7 @@
 //! What went wrong, in words for who runs the program: what, with whom, and what to do.
 
 use std::fmt;
+use std::io::{self, Write};
 
 /// See the module.
 #[derive(Debug)]
@@ -21,3 +22,8 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// Says something on standard error, if there is one: `eprintln!` panics where it cannot be written.
+pub fn tell(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "majjen: {text}");
+}

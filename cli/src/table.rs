@@ -2,7 +2,7 @@
 
 use crate::elf::Module;
 use crate::memory::{Memory, u32_in};
-use crate::problem::{Problem, Result};
+use crate::problem::{Problem, Result, tell};
 
 /// The version that this program knows.
 pub const VERSION: u32 = 4;
@@ -83,7 +83,7 @@ impl Table {
                 }
                 Refused::Content => "its table cannot be right".to_owned(),
             };
-            eprintln!("majjen: {whom} has another copy of Majjen, which is left out: {why}");
+            tell(format!("{whom} has another copy of Majjen, which is left out: {why}"));
         }
         match refused {
             _ if !tables.is_empty() => Ok(tables),

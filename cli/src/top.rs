@@ -41,6 +41,11 @@ pub fn run(subject: &Subject, interval: Duration) -> Result<()> {
     // Once more: what `try_init` does at a panic is not for those that are guarded.
     guard::install();
     let result = show(subject, interval, &mut terminal);
+    if is_terminal_gone_after(Duration::ZERO) {
+        // There is nothing to put back, and nobody to tell: what tries to panics.
+        signals::end_if_seen();
+        std::process::exit(1);
+    }
     ratatui::restore();
     drop(terminal); // It shows the cursor again.
     signals::end_if_seen();

@@ -10,6 +10,7 @@ use libtest_mimic::Completion;
 use crate::support::{Hanging, Link, build, libraries, majjen, run};
 
 crate::support::trials! {
+    a_message_that_nobody_can_be_told_is_no_crash,
     what_is_no_process_is_said_to_be_none,
     a_process_without_a_command_gets_a_tip,
     a_process_without_majjen_is_said_to_be_one,
@@ -131,4 +132,11 @@ fn a_newer_copy_beside_one_that_is_known_is_left_out() {
     assert!(output.code == 0 && output.stdout.contains(": 1 scheduler, 4 tasks\n"), "{output:#?}");
     let expected = "has another copy of Majjen, which is left out: its table has version 5, not 4";
     assert!(output.stderr.contains(expected), "{output:#?}");
+}
+
+fn a_message_that_nobody_can_be_told_is_no_crash() {
+    let mut majjen = std::process::Command::new(env!("CARGO_BIN_EXE_majjen"));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = majjen.args(["ps", "999999999"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(1), "{status}");
 }
