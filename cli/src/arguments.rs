@@ -11,7 +11,7 @@ use crate::ps::Sort;
 /// Look into a running process that uses Majjen
 ///
 /// Shows the tasks of a process, what they wait for, and where they are. The process is read from outside, and goes
-/// on meanwhile: it is not stopped, nothing is written to it, and no code is run in it. It needs no symbols, no
+/// on meanwhile: it is not stopped, no code is run in it, and only `trace` writes to it. It needs no symbols, no
 /// setting and no restart. Who looks needs the same right as for a debugger: the same user, or root. A core file
 /// can be given instead of the number of a process.
 #[derive(Parser, Debug)]
@@ -148,7 +148,7 @@ impl Arguments {
                 && (whom.bytes().all(|byte| byte.is_ascii_digit()) || Path::new(whom).is_file())
             {
                 let tip = format!(
-                    "`majjen ps {whom}` lists the tasks; other commands are top, bt, stacks and graph"
+                    "`majjen ps {whom}` lists the tasks; other commands are top, bt, stacks, graph and trace"
                 );
                 error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
                 error.remove(ContextKind::SuggestedSubcommand);

@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::entry::{Code, Entry, Recording, write_chrome};
+use crate::entry::{Code, EXPONENTS, Entry, Recording, Request, write_chrome};
 use crate::look::Subject;
 use crate::memory::{Memory, Read, u64_in};
 use crate::page;
@@ -29,12 +29,6 @@ pub struct Wanted {
     pub output: PathBuf,
     pub events: u32,
 }
-
-const IS_REQUEST: u64 = 0x6d_6a72;
-const REQUEST_SHIFT: u32 = 40;
-/// The moment in a request is in units of 2^20 ns.
-const UNIT_BITS: u32 = 20;
-const EXPONENTS: RangeInclusive<u32> = 10..=26;
 
 /// Records, and writes a file. Says on `out` what there is.
 pub fn run(out: &mut impl Write, subject: &Subject, wanted: &Wanted) -> io::Result<Result<()>> {
@@ -137,7 +131,11 @@ const HEAD_BYTES: usize = 40;
 const ENTRY_BYTES: usize = 16;
 
 impl Head {
+    /// None if it cannot be read, or the library has none yet.
     fn read(memory: &dyn Memory, table: &Table, scheduler: u64) -> Option<Head> {
+        if table.scheduler_recorder == 0 {
+            return None;
+        }
         let bytes =
             memory.bytes_at(scheduler.wrapping_add(table.scheduler_recorder), HEAD_BYTES)?;
         let [is_on, ring, capacity, written, beginnings] =
@@ -180,8 +178,7 @@ fn record(
 
     let exponent = wanted.events.next_power_of_two().trailing_zeros().max(*EXPONENTS.start());
     let until_ns = process.monotonic_ns().saturating_add(wanted.time.as_nanos() as u64);
-    let until = (until_ns >> UNIT_BITS).wrapping_add(1) as u32;
-    let request = IS_REQUEST << REQUEST_SHIFT | u64::from(exponent) << 32 | u64::from(until);
+    let request = Request::new(exponent, until_ns).word();
     for table in tables {
         let at = table.head().wrapping_add(table.living_request);
         process.write_u64(at, request).map_err(|error| {
@@ -204,9 +201,7 @@ fn record(
     let (mut recorded, mut idle) = (Vec::new(), Vec::new());
     for scheduler in &snapshot.schedulers {
         let table = &subject.tables[scheduler.copy];
-        let Some(now) = head_of(scheduler).filter(|_| table.scheduler_recorder != 0) else {
-            continue;
-        };
+        let Some(now) = head_of(scheduler) else { continue };
         let earlier = before.iter().find(|(address, _)| *address == scheduler.address);
         let has_begun = match earlier {
             Some((_, Some(head))) => head.is_on || now.beginnings != head.beginnings,

@@ -9,7 +9,7 @@ mod turn_times;
 
 pub use counters::{Kind, Metric, Metrics, add, distributions};
 pub use delays::{Delay, Delays};
-pub use entry::{Code, Entry, PARKED, Recording, write_chrome, write_quoted};
+pub use entry::{Code, EXPONENTS, Entry, PARKED, Recording, Request, write_chrome, write_quoted};
 pub use histogram::{Histogram, Summary};
-pub use recorder::{EXPONENTS, Reading, Recorder, Request};
+pub use recorder::{Reading, Recorder};
 pub use turn_times::TurnTimes;

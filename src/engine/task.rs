@@ -5,6 +5,7 @@ mod belongings;
 mod chunk;
 mod named;
 mod object;
+pub mod probe;
 mod run_queue;
 mod slab;
 mod timer_heap;

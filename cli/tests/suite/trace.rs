@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use majjen_cli::entry::{Entry, Recording, write_chrome};
 use serde_json::Value;
 
+use crate::hostile::Faults;
 use crate::support::{Hanging, Link, build, majjen};
 
 crate::support::trials! {
@@ -150,13 +151,8 @@ impl Recording for Broken {
 }
 
 fn any_entries_are_told() {
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut faults = Faults { state: 0x2545_f491_4f6c_dd1d, one_of: 1 };
+    let mut random = || faults.next();
     for round in 0..200 {
         let entries = (0..round * 3).map(|_| {
             // Mostly codes that there are.

@@ -12,8 +12,9 @@
 //! children that are this library's, the descriptor of the child is what keeps signals from others. One that leads
 //! a group stays in the system's list until it is released, so that the number is the group's until then.
 //!
-//! It is one scheduler's, as mutexes are; [`Error::WrongThread`] is for the caller to report. Tasks that wait for it use it; it stays until the last one has left it,
-//! and is then what the program has said meanwhile: kept, released, or let go.
+//! It is one scheduler's, as mutexes are; [`Error::WrongThread`] is for the caller to report. Tasks that wait for it
+//! use it; it stays until the last one has left it, and is then what the program has said meanwhile: kept, released,
+//! or let go.
 //!
 //! | the program has | it is in the list | until |
 //! |---|---|---|

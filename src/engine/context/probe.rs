@@ -2,9 +2,9 @@
 //! it is and where its arguments are. Who traces puts a breakpoint there. While nobody does, the `nop` is all: the
 //! arguments are where they are anyway, in a register or at a distance from one.
 //!
+//! Here are the macros, and what knows no task; those of tasks are in `task/probe.rs`.
+//!
 //! The format is that of SystemTap's sys/sdt.h, version 3 of the note; the provider is `majjen`.
-
-use std::arch::asm;
 
 /// How an argument of 8 bytes is written that is in a register, and one in memory.
 #[cfg(target_arch = "x86_64")]
@@ -30,7 +30,7 @@ macro_rules! probe {
     ($name:literal, [$($argument:expr),*], $($operands:tt)*) => {
         // SAFETY: a `nop`; the rest is in sections of their own, which nothing reads.
         unsafe {
-            asm!(
+            std::arch::asm!(
                 "990: nop",
                 ".pushsection .note.stapsdt, \"?\", @note",
                 ".balign 4",
@@ -59,54 +59,12 @@ macro_rules! probe {
     };
 }
 
-/// A task has been made. Its address, and its id, which is so far behind that.
-#[inline(always)]
-pub fn task_start<const ID: usize>(task: *const ()) {
-    probe!("task_start", [argument!(value "task"), argument!(memory "task", "id")], task = in(reg) task, id = const ID,);
-}
-
-/// A task ends.
-#[inline(always)]
-pub fn task_end<const ID: usize>(task: *const ()) {
-    probe!("task_end", [argument!(value "task"), argument!(memory "task", "id")], task = in(reg) task, id = const ID,);
-}
+pub(crate) use {argument, probe};
 
 /// A task, or the loop, goes on, and has the thread from now on: the address of its saved context.
 #[inline(always)]
 pub fn switch(context: *const u8) {
     probe!("switch", [argument!(value "context")], context = in(reg) context,);
-}
-
-/// A task begins to wait. Its address, its id, the address of what says for what kind of thing, which begins
-/// with that of a name, 0 for none, and the thing.
-#[inline(always)]
-pub fn wait_begin<const ID: usize, const KIND: usize, const OBJECT: usize>(task: *const ()) {
-    probe!(
-        "wait_begin",
-        [
-            argument!(value "task"),
-            argument!(memory "task", "id"),
-            argument!(memory "task", "kind"),
-            argument!(memory "task", "object")
-        ],
-        task = in(reg) task, id = const ID, kind = const KIND, object = const OBJECT,
-    );
-}
-
-/// A wait has ended, and the task runs.
-#[inline(always)]
-pub fn wait_end<const ID: usize>(task: *const ()) {
-    probe!("wait_end", [argument!(value "task"), argument!(memory "task", "id")], task = in(reg) task, id = const ID,);
-}
-
-/// A turn has ended that was longer than a round: how long, in ticks of the counter, and whose it was.
-#[inline(always)]
-pub fn long_turn<const ID: usize>(task: *const (), ticks: u64) {
-    probe!(
-        "long_turn",
-        [argument!(value "task"), argument!(memory "task", "id"), argument!(value "ticks")],
-        task = in(reg) task, id = const ID, ticks = in(reg) ticks,
-    );
 }
 
 /// The loop has taken a post of another thread: its address.

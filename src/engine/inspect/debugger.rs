@@ -171,8 +171,8 @@ note! {
     task_waits_since_ticks = offset_of!(Task, waits_since_ticks);
     // In as many bytes as a task's.
     scheduler_name = offset_of!(Scheduler, name);
-    // The recorder: in 8 bytes each whether it is on, the address of the ring, the number of its entries, how many have been
-    // written, how often it has begun, and so many addresses of kinds of waits.
+    // The recorder: in 8 bytes each whether it is on, the address of the ring, the number of its entries, how many
+    // have been written, how often it has begun, and so many addresses of kinds of waits.
     scheduler_recorder = offset_of!(Scheduler, recorder) + Recorder::HEAD_OFFSET;
     recorder_kinds = Recorder::KINDS;
     // How far behind `living_head` the word for requests is, the only one that is written from outside.

@@ -98,23 +98,13 @@ unsafe fn write_file(scheduler: SchedulerRef, number: u32) {
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
     let mut path = [0u8; 4096];
-    match write_to(scheduler, name, number, &mut path) {
-        Ok(()) => log::info(format_args!("trace written to {}", Shown(&path))),
+    let written = write_to(scheduler, name, number, &mut path);
+    let shown = until_nul(&path).escape_ascii();
+    match written {
+        Ok(()) => log::info(format_args!("trace written to {shown}")),
         Err(error) => {
-            log::error(format_args!(
-                "MAJJEN_TRACE: cannot write a trace to {}: {error}",
-                Shown(&path)
-            ));
+            log::error(format_args!("MAJJEN_TRACE: cannot write a trace to {shown}: {error}"));
         }
-    }
-}
-
-/// A path for people.
-struct Shown<'p>(&'p [u8]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", until_nul(self.0).escape_ascii())
     }
 }
 
@@ -129,7 +119,13 @@ fn write_to(scheduler: &Scheduler, name: &CStr, number: u32, path: &mut [u8; 409
     }
     let path = CStr::from_bytes_until_nul(path).map_err(|_| Error::InvalidArgument)?;
     let file = sys::open_file(path, sys::NEW_FILE, 0o644)?;
-    let mut out = File { fd: file.as_raw_fd(), text: [0; 4096], length: 0, result: Ok(()) };
+    let mut out = File {
+        fd: file.as_raw_fd(),
+        writes: QuietWrites::begin(),
+        text: [0; 4096],
+        length: 0,
+        result: Ok(()),
+    };
     let _ = write_trace(scheduler, &mut out); // It keeps its error.
     out.flush();
     out.result
@@ -138,6 +134,7 @@ fn write_to(scheduler: &Scheduler, name: &CStr, number: u32, path: &mut [u8; 409
 /// Collects text, and writes it.
 struct File {
     fd: i32,
+    writes: QuietWrites,
     text: [u8; 4096],
     length: usize,
     result: Result<()>,
@@ -149,7 +146,7 @@ impl File {
         const PATIENCE_NS: u64 = 100_000_000;
         let text = &self.text[..std::mem::take(&mut self.length)];
         if self.result.is_ok() {
-            let written = QuietWrites::begin().write_all(self.fd, text, PATIENCE_NS);
+            let written = self.writes.write_all(self.fd, text, PATIENCE_NS);
             self.result = written.map_err(|(_, error)| error);
         }
     }

@@ -1,11 +1,11 @@
-//! What a flight recorder has recorded, and how it is told in the format of Chrome's trace viewer, which Perfetto
-//! reads too.
+//! What a flight recorder has recorded, how it is asked to, and how what it has is told in the format of Chrome's
+//! trace viewer, which Perfetto reads too.
 //!
 //! This file depends on nothing but the standard library: it is a part of the library and of the program `majjen`.
 //! It takes any entries, also those of a process that is broken.
 
 use std::fmt::{self, Write};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// What an entry says, in the top 8 bits of its word. The low 56 bits are of a task, unless said otherwise: the
 /// number of its slot in 24 bits, and how often that had been used before.
@@ -46,7 +46,26 @@ const LOW_MASK: u64 = (1 << CODE_SHIFT) - 1;
 const SLOT_BITS: u32 = 24;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 
+/// How many bytes of a name an entry of [`Code::Text`] has.
+pub const TEXT_BYTES: usize = 15;
+
 impl Entry {
+    /// A part of a name, which is not longer than [`TEXT_BYTES`].
+    pub fn of_text(part: &[u8]) -> Entry {
+        let mut bytes = [0; 16];
+        bytes[..part.len()].copy_from_slice(part);
+        let [time, low] =
+            [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index])));
+        Entry { time, word: Code::Text.word(low) }
+    }
+
+    /// The part of a name, if it is one.
+    fn text(self) -> Option<[u8; TEXT_BYTES]> {
+        let (first, last) = (self.time.to_le_bytes(), self.word.to_le_bytes());
+        let byte = |index| first.get(index).copied().unwrap_or_else(|| last[index - first.len()]);
+        (self.code() == Some(Code::Text)).then(|| std::array::from_fn(byte))
+    }
+
     /// The number of a task's slot, of its id.
     pub const fn slot_of(id: u64) -> u64 {
         id & SLOT_MASK
@@ -105,6 +124,53 @@ pub struct Entry {
     pub time: u64,
     /// A [`Code`], and what it is about.
     pub word: u64,
+}
+
+/// Of `majjen trace`, which writes it as one word from outside: to record so many entries, until a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The number of entries, as the exponent of two.
+    pub exponent: u32,
+    /// CLOCK_MONOTONIC in units of 2^20 ns, which are about as long as a millisecond; only the low bits.
+    until: u32,
+}
+
+/// The top bits of a request's word.
+const IS_REQUEST: u64 = 0x6d_6a72;
+const REQUEST_SHIFT: u32 = 40;
+const EXPONENT_SHIFT: u32 = 32;
+const UNIT_BITS: u32 = 20;
+
+/// How many entries a ring has: 16 KiB to 1 GiB.
+pub const EXPONENTS: RangeInclusive<u32> = 10..=26;
+
+impl Request {
+    /// Until a moment, or up to a unit longer.
+    #[allow(dead_code, reason = "majjen asks, the library answers")]
+    pub const fn new(exponent: u32, until_ns: u64) -> Request {
+        Request { exponent, until: (until_ns >> UNIT_BITS).wrapping_add(1) as u32 }
+    }
+
+    /// [`IS_REQUEST`] in the top 24 bits, the exponent in 8, the moment in the low 32.
+    #[allow(dead_code, reason = "majjen asks, the library answers")]
+    pub const fn word(self) -> u64 {
+        IS_REQUEST << REQUEST_SHIFT | (self.exponent as u64) << EXPONENT_SHIFT | self.until as u64
+    }
+
+    /// None if nobody has asked by this word.
+    pub fn of_word(word: u64) -> Option<Request> {
+        let exponent = (word >> EXPONENT_SHIFT) as u32 & 0xff;
+        let is_one = word >> REQUEST_SHIFT == IS_REQUEST && EXPONENTS.contains(&exponent);
+        is_one.then_some(Request { exponent, until: word as u32 })
+    }
+
+    /// Its moment, unless that is past.
+    pub fn until_ns(self, now_ns: u64) -> Option<u64> {
+        let now = now_ns >> UNIT_BITS;
+        let left = self.until.wrapping_sub(now as u32).cast_signed();
+        let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
+        Some((now + left) << UNIT_BITS)
+    }
 }
 
 /// What there is to tell of a scheduler.
@@ -323,14 +389,10 @@ impl Writer<'_> {
     fn write_end(&mut self, number: u64, slot: u64, ns: u64) -> fmt::Result {
         self.begin('i', thread_of(slot), ns)?;
         self.out.write_str(",\"s\":\"t\",\"name\":\"ended\",\"args\":{\"name\":")?;
-        let mut name = [0; 32];
-        for (part, place) in name.chunks_mut(15).take(2).enumerate() {
-            let entry = self.recording.entry(number + 1 + part as u64);
-            match entry.filter(|entry| entry.code() == Some(Code::Text)) {
-                Some(Entry { time, word }) => {
-                    place[..8].copy_from_slice(&time.to_le_bytes());
-                    place[8..].copy_from_slice(&word.to_le_bytes()[..7]);
-                }
+        let mut name = [0; 2 * TEXT_BYTES];
+        for (next, place) in (number + 1..).zip(name.chunks_mut(TEXT_BYTES)) {
+            match self.recording.entry(next).and_then(Entry::text) {
+                Some(part) => place.copy_from_slice(&part),
                 None => break,
             }
         }

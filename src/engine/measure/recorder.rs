@@ -12,44 +12,11 @@
 
 use std::cell::Cell;
 use std::mem::offset_of;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::ptr::null;
 
-use super::entry::{Code, Entry, OTHER};
-use crate::engine::sys::{self, Error, Result, VisibleU64};
-
-/// Of `majjen trace`: to record so many entries, as the exponent of two, until a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    pub exponent: u32,
-    /// CLOCK_MONOTONIC in units of 2^20 ns, which are about as long as a millisecond; only the low bits.
-    until: u32,
-}
-
-/// The top bits of a request's word.
-const IS_REQUEST: u64 = 0x6d_6a72;
-const REQUEST_SHIFT: u32 = 40;
-const UNIT_BITS: u32 = 20;
-
-/// How many entries a ring has: 16 KiB to 1 GiB.
-pub const EXPONENTS: RangeInclusive<u32> = 10..=26;
-
-impl Request {
-    /// [`IS_REQUEST`] in the top 24 bits, the exponent in 8, the moment in the low 32.
-    pub fn of_word(word: u64) -> Option<Request> {
-        let exponent = (word >> 32) as u32 & 0xff;
-        let is_one = word >> REQUEST_SHIFT == IS_REQUEST && EXPONENTS.contains(&exponent);
-        is_one.then_some(Request { exponent, until: word as u32 })
-    }
-
-    /// Its moment, unless that is past.
-    pub fn until_ns(self, now_ns: u64) -> Option<u64> {
-        let now = now_ns >> UNIT_BITS;
-        let left = self.until.wrapping_sub(now as u32).cast_signed();
-        let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
-        Some((now + left) << UNIT_BITS)
-    }
-}
+use super::entry::{Entry, OTHER, Request, TEXT_BYTES};
+use crate::engine::sys::{self, Error, Result, VisibleU64, until_nul};
 
 /// How many kinds of waits have room, a power of two.
 const KINDS: usize = 64;
@@ -164,13 +131,9 @@ impl Recorder {
 
     /// Adds entries of a name, which ends at the first NUL.
     pub fn add_text(&self, text: &[u8]) {
-        let length = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-        for part in text[..length].chunks(15) {
-            let mut bytes = [0; 16];
-            bytes[..part.len()].copy_from_slice(part);
-            let [low, high] =
-                [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index])));
-            self.add(low, Code::Text.word(high));
+        for part in until_nul(text).chunks(TEXT_BYTES) {
+            let Entry { time, word } = Entry::of_text(part);
+            self.add(time, word);
         }
     }
 
@@ -251,9 +214,8 @@ impl Drop for Reading<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{EXPONENTS, Recorder, Request};
-    use crate::engine::measure::Code;
-    use crate::engine::measure::entry::OTHER;
+    use super::{OTHER, Recorder, Request};
+    use crate::engine::measure::{Code, EXPONENTS};
 
     #[test]
     fn the_last_entries_are_kept_in_order() {
@@ -311,6 +273,9 @@ mod tests {
             assert_eq!(until(word(later), now_ns), Some(later >> 20 << 20));
             assert_eq!(until(word(now_ns), now_ns), None);
             assert_eq!(until(word(now_ns), later), None);
+            let made = Request::new(12, later);
+            assert_eq!(made.word(), word(later + (1 << 20)));
+            assert_eq!(Request::of_word(made.word()), Some(made));
         }
         for broken in [0, 1, u64::MAX, 0x6d_6a72 << 40, word(0) ^ 1 << 63] {
             assert_eq!(Request::of_word(broken), None, "{broken:#x}");

@@ -6,14 +6,12 @@
 //! which `Task::wait` names, into the timer heap, or both. [`park`] suspends it. When the call
 //! returns the task is in neither, and `Task::outcome` says how the wait ended.
 
-use std::mem::offset_of;
 use std::ptr::{self, from_ref};
 
 use super::object::{Scheduler, running_task};
-use crate::engine::context::probe;
 use crate::engine::log;
 use crate::engine::sys::{ErrnoGuard, Error, Result};
-use crate::engine::task::{Left, Outcome, State, Task, Wait};
+use crate::engine::task::{Left, Outcome, State, Task, Wait, probe};
 use crate::engine::time::Deadline;
 
 /// The running task and its scheduler.
@@ -96,13 +94,9 @@ fn park((scheduler, task): Running<'_>, state: State, deadline_ns: Option<u64>) 
 pub fn suspend_parked((scheduler, task): Running<'_>, state: State) -> Result<u32> {
     loop {
         task.set_state(state);
-        probe::wait_begin::<
-            { offset_of!(Task, id) },
-            { offset_of!(Task, wait) + Wait::KIND_OFFSET },
-            { offset_of!(Task, wait) + Wait::OBJECT_OFFSET },
-        >(from_ref(task).cast());
+        probe::wait_begin(task);
         scheduler.suspend(task);
-        probe::wait_end::<{ offset_of!(Task, id) }>(from_ref(task).cast());
+        probe::wait_end(task);
         if ptr::eq(scheduler.delays.sample(), from_ref(task).cast()) {
             scheduler.end_ready_sample();
         }

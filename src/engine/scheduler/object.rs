@@ -11,15 +11,16 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::fmt;
-use std::mem::offset_of;
 use std::ptr::{drop_in_place, from_ref, null, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::engine::context::{probe, switch};
+use crate::engine::context::switch;
 use crate::engine::log;
 use crate::engine::measure::{self, Delays, Metrics, Recorder};
 use crate::engine::sys::{self, Error, Result, VisiblePointer};
-use crate::engine::task::{Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap, Words};
+use crate::engine::task::{
+    Body, Name, RunQueue, SchedulerRef, State, Task, TimerHeap, Words, probe,
+};
 use crate::engine::threads::Remote;
 use crate::engine::time::{Clock, ClockFunction};
 use crate::engine::watchdog::Watch;
@@ -279,7 +280,7 @@ impl Scheduler {
         task.turns.set(0);
         task.name.set(Name::default());
         self.run_queue.push(task);
-        probe::task_start::<{ offset_of!(Task, id) }>(from_ref(task).cast());
+        probe::start(task);
         let metrics = &self.metrics;
         measure::add(&metrics.tasks_created, 1);
         measure::add(&metrics.current_tasks, 1);

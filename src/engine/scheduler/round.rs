@@ -11,15 +11,13 @@
 //! - The clock is asked after [`TURNS_UNASKED`] turns, and ends a round that has taken too long.
 //! - A turn is recorded as no longer than the clock has gone since the round began.
 
-use std::mem::offset_of;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::io::MIN_POLL_INTERVAL_NS;
 use super::living::LIVING;
 use super::object::Scheduler;
-use crate::engine::context::probe;
 use crate::engine::sys;
-use crate::engine::task::Task;
+use crate::engine::task::probe;
 use crate::engine::time::Instant;
 
 /// The longest round, in which timers and I/O are not looked at.
@@ -84,7 +82,8 @@ impl Scheduler {
     #[cold]
     fn end_long_turn(&self, ticks: u64) -> u64 {
         self.dispatch.yield_at_once();
-        probe::long_turn::<{ offset_of!(Task, id) }>(self.current_task.get().cast(), ticks);
+        // SAFETY: a turn ends, so there is a current task, and tasks live in the slab.
+        probe::long_turn(unsafe { &*self.current_task.get() }, ticks);
         let clock = &self.time.clock;
         let elapsed_ns = clock.now().ns.saturating_sub(self.dispatch.round_began.get().ns);
         ticks.min(clock.most_ticks(elapsed_ns))

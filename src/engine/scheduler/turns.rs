@@ -9,15 +9,14 @@
 //! keep the invariant of `current_task`: the task whose stack is in use, null in the loop.
 
 use std::ffi::c_void;
-use std::mem::offset_of;
-use std::ptr::{self, from_ref, null, null_mut};
+use std::ptr::{self, null, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::object::Scheduler;
 use crate::engine::context::sanitizer::{Sanitizer, Target};
 use crate::engine::context::{Stack, probe, stack, switch};
 use crate::engine::sys::{self, Result};
-use crate::engine::task::{State, Task};
+use crate::engine::task::{self, State, Task};
 use crate::engine::{log, measure};
 
 /// From this many tasks on, contexts have left the caches when their turns come. With fewer there
@@ -390,7 +389,7 @@ impl Scheduler {
     /// is the current one; else leaves the stack for good.
     fn end(&self, task: &Task) {
         log::debug(format_args!("Task {task:p} exited"));
-        probe::task_end::<{ offset_of!(Task, id) }>(from_ref(task).cast());
+        task::probe::end(task);
         if task.at_end.get().is_some() {
             self.end_belongings(task);
         }
