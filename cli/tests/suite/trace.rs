@@ -18,6 +18,7 @@ crate::support::trials! {
     an_idle_process_has_nothing_to_show,
     problems_are_told,
     any_entries_are_told,
+    a_program_that_is_told_to_writes_files_itself,
 }
 
 /// A file of this test alone.
@@ -116,6 +117,39 @@ fn problems_are_told() {
     let text = majjen(&["trace", &std::process::id().to_string(), "--for", "50ms"]).failed();
     assert!(
         text.contains("does not use Majjen") || text.contains("nothing was recorded"),
+        "{text}"
+    );
+}
+
+fn run_with(variable: Option<&Path>) -> std::process::Output {
+    let mut program = std::process::Command::new(build("busy", Link::Shared));
+    program.arg("20").env_remove("MAJJEN_TRACE");
+    variable.into_iter().for_each(|path| _ = program.env("MAJJEN_TRACE", path));
+    program.output().expect("the program")
+}
+
+fn a_program_that_is_told_to_writes_files_itself() {
+    let path = file("trace-itself.json");
+    let of_second = file("trace-itself.json.2");
+    assert!(run_with(None).status.success());
+    assert!(run_with(Some(Path::new(""))).status.success());
+    assert!(!path.exists());
+    let output = run_with(Some(&path));
+    assert!(output.status.success(), "{output:?}");
+    for (path, name, runs) in [(path, "busy", 20), (of_second, "next", 1)] {
+        let events = events(&path);
+        let process = events.iter().find(|event| event["name"] == "process_name").unwrap();
+        assert_eq!(process["args"]["name"], name);
+        let rows = rows(&events);
+        assert!(rows["loop"]["sleeps"] > 0 && rows["holder"]["runs"] > 0, "{rows:?}");
+        let ended: usize = rows.values().filter_map(|row| row.get("ended")).sum();
+        assert!(ended >= 20 * runs, "{ended}: {rows:?}");
+    }
+    // One that cannot be written is no harm to the program.
+    let output = run_with(Some(Path::new("/nowhere/trace.json")));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("cannot write a trace to /nowhere/trace.json: "),
         "{text}"
     );
 }
