@@ -28,6 +28,7 @@
 //   Semaphores
 //   Wait groups
 //   Groups of tasks
+//   Clusters: schedulers for all processors
 //   Stacks
 //   Turns that are too long
 //   Log
@@ -2243,6 +2244,218 @@ int mj_group_error(const struct mj_group *group);
 // Returns how many members a group has, and tasks that are about to add one; 0 for NULL. Does not
 // suspend.
 size_t mj_group_count(const struct mj_group *group);
+
+// ---- Clusters: schedulers for all processors ----------------------------------------------------
+
+// Several schedulers, each on a thread of its own: its cores, by index. See mj_cluster_create().
+typedef struct mj_cluster mj_cluster;
+// For `cores` of mj_cluster_options: as many as processors that this process may use, by its affinity and
+// the quota of its control group; at most 1,024.
+#define MJ_ALL_CORES SIZE_MAX
+
+// What is called on the thread of a core before its run, outside any task: it sets its scheduler up, which runs nothing
+// yet, and may make tasks, which hold the run as in mj_run(). Returns 0, or an error, which mj_cluster_join() returns:
+// then that core does not run, and the others are stopped. A C++ exception that would leave it calls std::terminate(),
+// after a line on stderr.
+typedef int (*mj_core_set_up_fn)(struct mj_scheduler *scheduler, size_t core, void *user_data);
+
+// What is called on the thread of a core when no core runs any more, before its scheduler is destroyed; also if its set-up
+// has failed. As mj_core_set_up_fn.
+typedef void (*mj_core_tear_down_fn)(struct mj_scheduler *scheduler, size_t core, void *user_data);
+
+// How a cluster is made. Set `cores` and what you need, and leave the rest zero.
+typedef struct mj_cluster_options {
+  // How many: 1 to 1,024, or MJ_ALL_CORES.
+  size_t cores;
+  // What threads and schedulers are called, with a dash and the index behind: the first 12 bytes or so of it. NULL
+  // for "core". Copied.
+  const char *name;
+  // Whether each thread is bound to one processor, of those that the caller may run on, in turn.
+  bool pin;
+  mj_core_set_up_fn set_up;
+  mj_core_tear_down_fn tear_down;
+  // The last argument of both.
+  void *user_data;
+  // Zero.
+  uint64_t reserved[4];
+} mj_cluster_options;
+
+// Makes a cluster: schedulers as of mj_scheduler_create(), each on a thread of its own, so that a program uses all
+// processors. Tasks stay on their core, with errno, thread-local variables and the locks of other libraries; what
+// crosses is work that has not begun: mj_cluster_go(), mj_cluster_listen(). The threads are there when this returns, and wait for
+// mj_cluster_start() or mj_cluster_run(); what the cores are given before waits with them. They have the
+// caller's signal mask. `options` may be NULL: all cores, and nothing else. Callable from any thread. Does not
+// suspend.
+//
+// A cluster ends when nothing holds it: its maker does, until mj_cluster_join() or mj_cluster_run(); each function of
+// mj_cluster_go() and each connection, to the end of its task; and each socket that listens. Then each core's run ends
+// as mj_run() does, when its own tasks have ended.
+//
+// Returns the cluster, to be released with mj_cluster_destroy(), or NULL. Errors, in errno, with which no thread is
+// left:
+//   EINVAL  `cores` is 0, or over 1,024 and not MJ_ALL_CORES; something reserved is not zero
+//   EAGAIN  a thread cannot be started: pthread_create(3)
+//   ENOMEM  out of memory
+//   and as mj_scheduler_create(), and with `pin` as sched_setaffinity(2)
+struct mj_cluster *mj_cluster_create(const struct mj_cluster_options *options);
+
+// Releases a cluster that has ended, which mj_cluster_join() or mj_cluster_run() says, or was not started: then what its
+// cores were given is abandoned. NULL is ignored. Callable from any thread. Does not suspend.
+//
+// Returns 0. Errors, with which it stays:
+//   -EBUSY  it was started, and not joined; or a scheduler runs on this thread
+int mj_cluster_destroy(struct mj_cluster *cluster);
+
+// Lets the cores run. Callable from any thread. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EBUSY       it was started before
+//   -EOWNERDEAD  this is a child of fork(), which has none of the threads
+//   -EINVAL      `cluster` is NULL
+int mj_cluster_start(struct mj_cluster *cluster);
+
+// Waits until a cluster that was started has ended, after which all its threads are gone. Its maker does not hold it
+// from now on: without more to do it ends. Blocks the thread and does not suspend. Callable from any thread, also twice.
+//
+// Returns 0. Errors, the first one of any core:
+//   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
+// and of this call, with which nothing has changed:
+//   -EBUSY       a scheduler runs on this thread
+//   -EOWNERDEAD  as mj_cluster_start()
+//   -EINVAL      `cluster` is NULL, or was not started
+int mj_cluster_join(struct mj_cluster *cluster);
+
+// mj_cluster_start() and mj_cluster_join() in one, with signals: SIGINT and SIGTERM stop the cluster, as
+// mj_cluster_stop() with `grace_ns`, the second one at once and the third without waiting for tasks. They come to a
+// scheduler of this thread, which no core keeps from answering, as by mj_signal_wait(). Blocks the thread and does not
+// suspend.
+//
+// Returns 0: mj_cluster_signal() tells whether it was a signal. Errors:
+//   those of mj_cluster_start() and mj_cluster_join(), and of mj_scheduler_create(), with which it has not begun
+int mj_cluster_run(struct mj_cluster *cluster,
+                   uint64_t grace_ns);
+
+// Stops a cluster in order: its sockets take what waits in their queues, and are closed; connections and all other
+// tasks have `grace_ns` to end (MJ_FOREVER: any time), and are canceled then. With 0 they are canceled at once. The
+// second call cancels them at once too, whatever its grace, and the third ends all runs with the tasks that are left, which
+// are destroyed. A core whose run ends before the others, because something has stopped its scheduler, stops them
+// as well. Callable from any thread. Does not suspend.
+//
+// Returns 0. Errors:
+//   -EINVAL  `cluster` is NULL
+int mj_cluster_stop(struct mj_cluster *cluster,
+                    uint64_t grace_ns);
+
+// Returns the signal by which mj_cluster_run() was stopped; 0 for none, or NULL. Callable from any thread. Does not
+// suspend.
+int mj_cluster_signal(const struct mj_cluster *cluster);
+
+// Returns how many cores a cluster has; 0 for NULL. Callable from any thread. Does not suspend.
+size_t mj_cluster_size(const struct mj_cluster *cluster);
+
+// The core that runs on this thread. Does not suspend.
+//
+// Returns its index. Errors:
+//   -ESRCH   none of this cluster does
+//   -EINVAL  `cluster` is NULL
+int mj_cluster_here(const struct mj_cluster *cluster);
+
+// A handle to a core's scheduler, as by mj_scheduler_remote(): for mj_post() and the like. It does not hold the cluster.
+// Callable from any thread. Does not suspend.
+//
+// Returns the handle, to be released with mj_remote_release(), or NULL. Errors, in errno:
+//   EINVAL  `cluster` is NULL, or has no core with this index
+struct mj_remote *mj_cluster_remote(struct mj_cluster *cluster,
+                                    size_t core);
+
+// Returns how much a core has to do: the connections that it serves, and the functions of mj_cluster_go() that have not
+// returned; also those that are on their way to it. 0 for NULL, and for an index that no core has. Callable from any
+// thread and from a signal handler. Does not suspend.
+size_t mj_cluster_load(const struct mj_cluster *cluster,
+                       size_t core);
+
+// Returns the index of the next core, in turn: round robin, for all callers together. 0 for NULL. Callable from any thread. Does not
+// suspend.
+size_t mj_cluster_next(struct mj_cluster *cluster);
+
+// Returns the index of the core with the smallest mj_cluster_load(): the caller's own if no other has less. Of more than 8
+// cores it looks at 8, others at each call. 0 for NULL. Callable from any thread. Does not suspend.
+size_t mj_cluster_least_loaded(struct mj_cluster *cluster);
+
+// Returns the index of the core that belongs to a number: the same one in each cluster of this size. So what is given
+// to it by this is done on one thread, in order, and needs no lock. Keys that are close to each other are spread. 0 for
+// NULL. Callable from any thread. Does not suspend.
+size_t mj_cluster_of_key(const struct mj_cluster *cluster,
+                         uint64_t key);
+
+// Lets a task of a core call a function, as mj_post() does, and holds the cluster until it has returned. What a thread
+// gives to one core begins in order. Callable from any thread. Does not suspend.
+//
+// Returns 0. Errors, with which nothing is called:
+//   -EAGAIN      as many wait there as may: mj_remote_set_post_limit(). Wait for some of yours, or give it to another
+//   -EPIPE       the cluster has ended, or does so at once
+//   -EOWNERDEAD  this is a child of fork(), which has none of the threads
+//   -EINVAL      `cluster` or `function` is NULL, or no core has this index
+//   -ENOMEM      out of memory
+int mj_cluster_go(struct mj_cluster *cluster,
+                  size_t core,
+                  mj_go_fn function,
+                  void *argument,
+                  mj_abandon_fn abandon);
+
+// Makes what the handler of a connection is given as its `user_state`, from malloc(), on the core that serves it and
+// in the task that will. It may suspend. NULL closes the connection.
+typedef void *(*mj_connection_fn)(int fd, void *user_data);
+
+// What mj_cluster_listen() does with connections. Set `handler` and what you need, and leave the rest zero.
+typedef struct mj_service {
+  // The body of the task of each connection: it closes the descriptor, and ends by mj_task_exit().
+  mj_task_fn *handler;
+  // What makes its `user_state`; NULL for an `int *`, the descriptor.
+  mj_connection_fn connection;
+  // The last argument of `connection`.
+  void *user_data;
+  // How many connections may wait to be accepted, at each socket; 0 for 4,096.
+  int backlog;
+  // As for mj_listen().
+  unsigned int flags;
+  // Zero.
+  uint64_t reserved[4];
+} mj_service;
+
+// Listens on all cores, and serves each connection in a task of its own, as one that mj_create_task() makes of
+// `handler` and what `connection` returns. `address` and `service` are as for mj_listen(); of a port there is a socket
+// for each core (SO_REUSEPORT), and of a path one, at which the first core accepts. A core that has more to do than
+// others hands its connections over to the one with the least: see mj_cluster_load(). It listens until the cluster
+// is stopped, and holds it. Callable from any thread, before the start too. May suspend in a task, as mj_listen().
+//
+// A connection's descriptor does not block and is closed on exec. It is the handler's, to be closed by close(2) or
+// mj_fd_close(), and can be handed to the library: mj_fd_adopt(), mj_stream_open().
+//
+// Returns the port that it listens at, which the kernel has chosen for "0"; 0 of a path. Errors, with which it does not
+// listen:
+//   -EINVAL      `cluster`, `what` or its handler is NULL, something reserved is not zero; and as mj_listen()
+//   -EPIPE       the cluster has ended
+//   -EOWNERDEAD  as mj_cluster_go()
+//   and as mj_listen()
+int mj_cluster_listen(struct mj_cluster *cluster,
+                      const char *address,
+                      const char *service,
+                      const struct mj_service *what);
+
+// Writes the counters of all cores to a buffer: each under the name of its scheduler, as mj_remote_write_metrics(), and
+// summed. For Prometheus the sums are metrics of their own, `majjen_cluster_...`; JSON is `{"all":{..},
+// "schedulers":[{..},..]}`. After the end they are as they were then. Callable from any thread. Does not
+// suspend.
+//
+// Returns the length of the whole text without the NUL, as mj_scheduler_write_metrics(). Errors:
+//   -EINVAL  `cluster` is NULL, `buffer` is NULL with a size, or `format` is unknown
+//   -EPIPE   a core has ended before it ran
+//   -ENOMEM  out of memory
+int mj_cluster_write_metrics(struct mj_cluster *cluster,
+                             char *buffer,
+                             size_t buffer_bytes,
+                             mj_metrics_format format);
 
 // ---- Stacks -------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 //! ARCHITECTURE.md has the table, and a test compares it with the imports.
 
 pub mod children;
+pub mod cluster;
 pub mod context;
 pub mod fd;
 pub mod files;

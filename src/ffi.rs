@@ -9,6 +9,9 @@
 
 mod cancel;
 mod channel;
+mod cluster;
+mod cluster_types;
+mod cluster_work;
 mod daemon;
 mod deadline;
 mod defer;

@@ -13,6 +13,7 @@ mod dispatch;
 mod drain;
 mod ending;
 mod graph;
+mod hold;
 mod hook_library;
 mod idle;
 mod interests;

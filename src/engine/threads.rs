@@ -24,6 +24,7 @@ pub use inbox::{Message, Queue};
 pub use ownership::{Generation, Ownership};
 pub use parties::{Parties, Party, PartyKind, Rank};
 pub use remote::{Poster, Remote, WeakRemote};
+pub use remote_block::COUNTERS;
 pub use ring::{End, Ring};
 pub use spare_blocks::BLOCK_BYTES;
 pub use task_keys::{MOST_KEYS, destroy_of, inherit_of, is_key, make_key};

@@ -148,7 +148,7 @@ pub unsafe extern "C" fn mj_remote_write_metrics(
 ///
 /// # Safety
 /// The buffer has this size, and nobody else uses it during the call.
-unsafe fn write_to_buffer(
+pub(super) unsafe fn write_to_buffer(
     buffer: *mut c_char,
     buffer_bytes: usize,
     format: MetricsFormatInt,

@@ -79,10 +79,23 @@ unsafe fn post(
     abandon: mj_abandon_fn,
 ) -> Result<()> {
     let function = function.ok_or(Error::InvalidArgument)?;
+    // SAFETY: as this function's contract says.
+    unsafe { with(remote, |remote| post_to(remote, function, argument, abandon)) }
+}
+
+/// [`mj_post`] to a scheduler.
+///
+/// # Safety
+/// The functions may be called with the argument, on the scheduler's thread.
+pub(super) unsafe fn post_to(
+    remote: &Remote,
+    function: unsafe extern "C-unwind" fn(*mut c_void),
+    argument: *mut c_void,
+    abandon: mj_abandon_fn,
+) -> Result<()> {
     let post = Post::new(start_allocated, abandon_allocated);
-    let posted = Posted { post, function, argument, abandon };
-    // SAFETY: as this function's contract says; a post comes first.
-    unsafe { with(remote, |remote| post_allocated(remote, posted)) }
+    // SAFETY: a post comes first.
+    unsafe { post_allocated(remote, Posted { post, function, argument, abandon }) }
 }
 
 /// mj_post() without an allocation: the post is in `node`, which the caller brings. Its fields are set

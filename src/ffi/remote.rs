@@ -38,7 +38,7 @@ pub unsafe extern "C" fn mj_remote_retain(remote: *mut mj_remote) -> *mut mj_rem
 }
 
 /// A handle of the program's, which may wake tasks by it.
-fn hand_out(remote: &Remote) -> *mut mj_remote {
+pub(super) fn hand_out(remote: &Remote) -> *mut mj_remote {
     remote.add_waker();
     remote.clone().into_raw().cast()
 }

@@ -225,6 +225,59 @@ pub struct mj_group {
 
 pub type mj_group_fn = unsafe extern "C" fn(argument: *mut c_void) -> c_int;
 
+#[repr(C)]
+pub struct mj_cluster {
+    _opaque: [u8; 0],
+}
+
+pub type mj_core_set_up_fn = unsafe extern "C" fn(
+    scheduler: *mut mj_scheduler,
+    core: usize,
+    user_data: *mut c_void,
+) -> c_int;
+
+pub type mj_core_tear_down_fn =
+    unsafe extern "C" fn(scheduler: *mut mj_scheduler, core: usize, user_data: *mut c_void);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_cluster_options {
+    pub cores: usize,
+    pub name: *const c_char,
+    pub pin: bool,
+    pub set_up: Option<mj_core_set_up_fn>,
+    pub tear_down: Option<mj_core_tear_down_fn>,
+    pub user_data: *mut c_void,
+    pub reserved: [u64; 4],
+}
+
+impl Default for mj_cluster_options {
+    fn default() -> mj_cluster_options {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
+pub type mj_connection_fn = unsafe extern "C" fn(fd: c_int, user_data: *mut c_void) -> *mut c_void;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mj_service {
+    pub handler: Option<mj_task_fn>,
+    pub connection: Option<mj_connection_fn>,
+    pub user_data: *mut c_void,
+    pub backlog: c_int,
+    pub flags: c_uint,
+    pub reserved: [u64; 4],
+}
+
+impl Default for mj_service {
+    fn default() -> mj_service {
+        // SAFETY: numbers, addresses, and functions that may be NULL: 0 is one of each.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
 pub type mj_log_level = c_uint;
 pub const MJ_LOG_TRACE: mj_log_level = 0;
 pub const MJ_LOG_DEBUG: mj_log_level = 1;
@@ -724,6 +777,39 @@ unsafe extern "C" {
     pub safe fn mj_group_end(group: *mut mj_group, grace_ns: u64) -> c_int;
     pub safe fn mj_group_error(group: *const mj_group) -> c_int;
     pub safe fn mj_group_count(group: *const mj_group) -> usize;
+    pub safe fn mj_cluster_create(options: *const mj_cluster_options) -> *mut mj_cluster;
+    pub safe fn mj_cluster_destroy(cluster: *mut mj_cluster) -> c_int;
+    pub safe fn mj_cluster_start(cluster: *mut mj_cluster) -> c_int;
+    pub safe fn mj_cluster_join(cluster: *mut mj_cluster) -> c_int;
+    pub safe fn mj_cluster_run(cluster: *mut mj_cluster, grace_ns: u64) -> c_int;
+    pub safe fn mj_cluster_stop(cluster: *mut mj_cluster, grace_ns: u64) -> c_int;
+    pub safe fn mj_cluster_signal(cluster: *const mj_cluster) -> c_int;
+    pub safe fn mj_cluster_size(cluster: *const mj_cluster) -> usize;
+    pub safe fn mj_cluster_here(cluster: *const mj_cluster) -> c_int;
+    pub safe fn mj_cluster_remote(cluster: *mut mj_cluster, core: usize) -> *mut mj_remote;
+    pub safe fn mj_cluster_load(cluster: *const mj_cluster, core: usize) -> usize;
+    pub safe fn mj_cluster_next(cluster: *mut mj_cluster) -> usize;
+    pub safe fn mj_cluster_least_loaded(cluster: *mut mj_cluster) -> usize;
+    pub safe fn mj_cluster_of_key(cluster: *const mj_cluster, key: u64) -> usize;
+    pub safe fn mj_cluster_go(
+        cluster: *mut mj_cluster,
+        core: usize,
+        function: Option<mj_go_fn>,
+        argument: *mut c_void,
+        abandon: Option<mj_abandon_fn>,
+    ) -> c_int;
+    pub safe fn mj_cluster_listen(
+        cluster: *mut mj_cluster,
+        address: *const c_char,
+        service: *const c_char,
+        what: *const mj_service,
+    ) -> c_int;
+    pub safe fn mj_cluster_write_metrics(
+        cluster: *mut mj_cluster,
+        buffer: *mut c_char,
+        buffer_bytes: usize,
+        format: mj_metrics_format,
+    ) -> c_int;
     pub safe fn mj_scheduler_set_stack_size(
         scheduler: *mut mj_scheduler,
         stack_bytes: usize,

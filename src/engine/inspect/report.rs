@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use crate::engine::measure::{self, Delay, Kind, Metric, Metrics, Summary, write_quoted};
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sys::until_nul;
+use crate::engine::task::Name;
 
 /// The format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,54 @@ pub fn write_counters(
 ) -> fmt::Result {
     let measured = Measured { distributions: &[], delays: &[] };
     write_in(format, counters, &measured, Label::of(name), out)
+}
+
+/// Writes the counters of several schedulers on one page, each under its name, and summed: for Prometheus the sums are
+/// metrics of their own, whose names begin with `majjen_cluster_`, so that what adds up the others is right.
+pub fn write_counters_of_all(
+    all: &[(Metrics, Name)],
+    format: Format,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    let sum = measure::sum(all.iter().map(|(counters, _)| counters));
+    match format {
+        Format::Text => {
+            print_counters(&sum, out)?;
+            for (counters, name) in all {
+                let name = until_nul(name).escape_ascii();
+                let Metrics { current_tasks, tasks_created, task_executions, .. } = counters;
+                let (current, created) = (current_tasks.get(), tasks_created.get());
+                let turns = task_executions.get();
+                writeln!(out, "{name}: {current} tasks of {created}, {turns} turns")?;
+            }
+            Ok(())
+        }
+        Format::Prometheus => {
+            for (index, (metric, value)) in sum.table().into_iter().enumerate() {
+                let whose = Sample { prefix: "majjen_cluster_", quantile: ("", "") };
+                whose.write_head(&metric, out)?;
+                whose.write_value(&metric, value, Label(None), out)?;
+                let each = Sample::of_scheduler(("", ""));
+                each.write_head(&metric, out)?;
+                for (counters, name) in all {
+                    let (_, value) = counters.table()[index];
+                    each.write_value(&metric, value, Label::of(name), out)?;
+                }
+            }
+            Ok(())
+        }
+        Format::Json => {
+            out.write_str("{\"all\":")?;
+            let unmeasured = Measured { distributions: &[], delays: &[] };
+            write_object(&sum, &unmeasured, Label(None), out)?;
+            out.write_str(",\"schedulers\":[")?;
+            for (index, (counters, name)) in all.iter().enumerate() {
+                out.write_str(if index == 0 { "" } else { "," })?;
+                write_object(counters, &unmeasured, Label::of(name), out)?;
+            }
+            out.write_str("]}\n")
+        }
+    }
 }
 
 /// What there is besides the counters.
@@ -187,27 +236,67 @@ fn write_prometheus(
     delays.try_for_each(|(metric, delay)| write_histogram(metric, delay, label, out))
 }
 
-/// Writes one number, under the name that `engine::measure` has the rule of.
+/// Writes one number, with what is said of it.
 #[inline(never)]
 fn write_sample(
-    &Metric { name, kind, help }: &Metric,
-    (quantile, of_what): (&str, &str),
+    metric: &Metric,
+    quantile: (&str, &str),
     value: u64,
     label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
-    let (stem, unit) = match name.strip_suffix("_ns") {
-        Some(stem) => (stem, "_seconds"),
-        None => (name, ""),
-    };
-    let stem = stem.strip_prefix("total_").unwrap_or(stem);
-    let (kind, total) = match kind {
-        Kind::Counter => ("counter", "_total"),
-        Kind::Gauge => ("gauge", ""),
-    };
-    let name = format_args!("majjen_{stem}{quantile}{unit}{total}");
-    write!(out, "# HELP {name} {help}{of_what}\n# TYPE {name} {kind}\n{name}{label} ")?;
-    if unit.is_empty() { writeln!(out, "{value}") } else { writeln!(out, "{}", Seconds(value)) }
+    let sample = Sample::of_scheduler(quantile);
+    sample.write_head(metric, out)?;
+    sample.write_value(metric, value, label, out)
+}
+
+/// A number for Prometheus, under the name that `engine::measure` has the rule of.
+struct Sample<'s> {
+    prefix: &'s str,
+    /// What stands behind the stem, and behind the help.
+    quantile: (&'s str, &'s str),
+}
+
+impl Sample<'_> {
+    fn of_scheduler<'s>(quantile: (&'s str, &'s str)) -> Sample<'s> {
+        Sample { prefix: "majjen_", quantile }
+    }
+
+    /// Its name: in parts, and whether it is a time.
+    fn write_name(&self, metric: &Metric, out: &mut dyn Write) -> fmt::Result {
+        let stem = metric.name.strip_suffix("_ns").unwrap_or(metric.name);
+        let stem = stem.strip_prefix("total_").unwrap_or(stem);
+        let unit = if is_time(metric) { "_seconds" } else { "" };
+        let total = if metric.kind == Kind::Counter { "_total" } else { "" };
+        write!(out, "{}{stem}{}{unit}{total}", self.prefix, self.quantile.0)
+    }
+
+    fn write_head(&self, metric: &Metric, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("# HELP ")?;
+        self.write_name(metric, out)?;
+        write!(out, " {}{}\n# TYPE ", metric.help, self.quantile.1)?;
+        self.write_name(metric, out)?;
+        out.write_str(match metric.kind {
+            Kind::Counter => " counter\n",
+            Kind::Gauge => " gauge\n",
+        })
+    }
+
+    fn write_value(
+        &self,
+        metric: &Metric,
+        value: u64,
+        label: Label<'_>,
+        out: &mut dyn Write,
+    ) -> fmt::Result {
+        self.write_name(metric, out)?;
+        write!(out, "{label} ")?;
+        if is_time(metric) { writeln!(out, "{}", Seconds(value)) } else { writeln!(out, "{value}") }
+    }
+}
+
+fn is_time(metric: &Metric) -> bool {
+    metric.name.ends_with("_ns")
 }
 
 /// The powers of two, in nanoseconds, below which the buckets of a histogram count: a microsecond to 17 seconds.
@@ -258,6 +347,16 @@ fn write_json(
     label: Label<'_>,
     out: &mut dyn Write,
 ) -> fmt::Result {
+    write_object(counters, measured, label, out)?;
+    out.write_char('\n')
+}
+
+fn write_object(
+    counters: &Metrics,
+    measured: &Measured<'_>,
+    label: Label<'_>,
+    out: &mut dyn Write,
+) -> fmt::Result {
     let mut separator = '{';
     if label.0.is_some() {
         out.write_str("{\"scheduler\":")?;
@@ -271,5 +370,5 @@ fn write_json(
     for (Metric { name, .. }, Summary { p50, p99, max }) in measured.summaries() {
         write!(out, ",\"{name}\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}")?;
     }
-    out.write_str("}\n")
+    out.write_char('}')
 }

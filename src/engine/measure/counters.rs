@@ -59,6 +59,23 @@ macro_rules! metrics {
     };
 }
 
+/// The counters of several schedulers as those of one: the shortest and the longest turn of any, and else sums.
+pub fn sum<'m>(all: impl Iterator<Item = &'m Metrics>) -> Metrics {
+    let sum = Metrics::default();
+    let (mut total, mut shortest, mut longest) = (sum.values(), u64::MAX, 0);
+    for counters in all {
+        total.iter_mut().zip(counters.values()).for_each(|(sum, value)| *sum += value);
+        longest = counters.max_execution_time_ns.get().max(longest);
+        if counters.task_executions.get() > 0 {
+            shortest = counters.min_execution_time_ns.get().min(shortest);
+        }
+    }
+    let sum = Metrics::of(&total);
+    sum.min_execution_time_ns.set(if shortest == u64::MAX { 0 } else { shortest });
+    sum.max_execution_time_ns.set(longest);
+    sum
+}
+
 metrics! {
     task_executions: u64, Counter, "Turns that tasks have had.";
     total_execution_time_ns: u64, Counter, "Time of all turns.";

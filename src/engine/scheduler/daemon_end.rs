@@ -40,10 +40,10 @@ impl Scheduler {
     }
 
     /// Whether there are tasks that the run is for, or messages of other threads, which may make some; or
-    /// daemons that it waits for at its end.
+    /// it is held; or there are daemons that it waits for at its end.
     pub(super) fn has_work(&self) -> bool {
         let Daemons { count, until_ns, .. } = &self.daemons;
-        if self.others_than_daemons() > 0 || !self.posts.is_empty() {
+        if self.others_than_daemons() > 0 || !self.posts.is_empty() || self.is_held() {
             until_ns.set(None);
             return true;
         }

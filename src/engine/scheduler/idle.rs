@@ -11,7 +11,7 @@ impl Scheduler {
     /// Whether there is nothing to do but wait.
     pub(super) fn is_idle(&self) -> bool {
         let waits = if self.posts.is_empty() {
-            self.others_than_daemons() > 0 || self.daemons.are_ending()
+            self.others_than_daemons() > 0 || self.daemons.are_ending() || self.is_held()
         } else {
             self.posts.is_starved()
         };
@@ -25,7 +25,7 @@ impl Scheduler {
                 deadline_ns.saturating_sub(self.time.clock.now_ns())
             }
             // One past the end of the clock wakes nobody.
-            _ if self.may_be_woken() || self.posts.may_come() => u64::MAX,
+            _ if self.may_be_woken() || self.posts.may_come() || self.is_held() => u64::MAX,
             _ if self.signals.are_awaited() => u64::MAX,
             _ if self.waits_for_others() => u64::MAX,
             _ => return None,

@@ -76,6 +76,8 @@ pub struct Scheduler {
     pub(super) inherits: Cell<bool>,
     /// Which tasks do not keep a run going.
     pub(super) daemons: Daemons,
+    /// Whether its run goes on without tasks.
+    pub(super) is_held: Cell<bool>,
     /// Memory for what outlives the call that has it.
     pub spare: Spare,
     /// Chooses among the ready cases of a select.
@@ -164,6 +166,7 @@ impl Scheduler {
             budget: Budget::new(),
             inherits: Cell::new(false),
             daemons: Daemons::new(),
+            is_held: Cell::new(false),
             spare: Spare::new(),
             random: Random::new(),
             trim: Trim::new(),

@@ -472,6 +472,7 @@ impl Scheduler {
         self.watch_in_child();
         self.living.is_run_in_child();
         self.options.at_run_end.set(None);
+        self.let_go(); // Who holds it does so in the parent.
         for task in self.tasks.iter().filter(|task| task.wait.get().is_lost_in_child()) {
             self.end_wait(task, Outcome::OwnerDied);
         }

@@ -1,7 +1,8 @@
 //! Sockets that do not block, made and connected or bound.
 
 use std::ffi::c_int;
-use std::net::SocketAddr;
+use std::mem::ManuallyDrop;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net as std_unix;
@@ -53,6 +54,13 @@ fn connect_to(socket: OwnedFd, address: &Address) -> Result<(OwnedFd, Connected)
         Err(Error::Os(libc::EINPROGRESS | libc::EINTR)) => Ok((socket, Connected::Later)),
         Err(error) => Err(error),
     }
+}
+
+/// The port that a socket listens at; 0 of one that has none, as at a path.
+pub fn local_port(fd: c_int) -> u16 {
+    // SAFETY: open during this call, and not closed by it.
+    let listener = ManuallyDrop::new(unsafe { TcpListener::from_raw_fd(fd) });
+    listener.local_addr().map_or(0, |address| address.port())
 }
 
 /// A nonblocking socket with these options.

@@ -2,10 +2,11 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::{MaybeUninit, transmute, zeroed};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::cancellation::own_call;
+use super::errno::check;
 use super::error::{Error, Result};
 
 /// The function of a thread.
@@ -47,6 +48,50 @@ fn error_of(errno: c_int) -> Error {
     if errno == libc::ENOMEM { Error::OutOfMemory } else { Error::Os(errno) }
 }
 
+/// A thread that is waited for.
+pub struct Thread(libc::pthread_t);
+
+// SAFETY: a number, which any thread may use.
+unsafe impl Send for Thread {}
+
+impl Thread {
+    /// Starts a thread, with the signal mask of the one that calls this.
+    pub fn start(main: ThreadMain, argument: *mut c_void) -> Result<Thread> {
+        let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
+        // SAFETY: the address is good, NULL is the default attributes, and the function is of this type.
+        let failed = unsafe {
+            let main = transmute::<ThreadMain, extern "C" fn(*mut c_void) -> *mut c_void>(main);
+            libc::pthread_create(thread.as_mut_ptr(), null(), main, argument)
+        };
+        // SAFETY: filled in, if it has not failed.
+        if failed == 0 { Ok(Thread(unsafe { thread.assume_init() })) } else { Err(error_of(failed)) }
+    }
+
+    /// Waits for its end.
+    pub fn join(self) {
+        // SAFETY: a thread that is joined once, since this is consumed.
+        own_call(|| unsafe { libc::pthread_join(self.0, null_mut()) });
+    }
+}
+
+/// Binds the calling thread to one of the processors that it may run on: that with this index among them, counted
+/// anew from the first one behind the last.
+pub fn pin_thread(index: usize) -> Result<()> {
+    // SAFETY: sets of processors are integers, for which zero is a value.
+    let (mut may, mut one): (libc::cpu_set_t, libc::cpu_set_t) = unsafe { (zeroed(), zeroed()) };
+    // SAFETY: the address is good for the size; 0 is this thread.
+    check(unsafe { libc::sched_getaffinity(0, size_of_val(&may), &mut may) })?;
+    // SAFETY: the set was filled in, and has so many bits.
+    let is_in = |processor: &usize| unsafe { libc::CPU_ISSET(*processor, &may) };
+    let among: usize = (0..8 * size_of_val(&may)).filter(is_in).count();
+    let mut processors = (0..8 * size_of_val(&may)).filter(is_in);
+    let processor = processors.nth(index % among.max(1)).ok_or(Error::InvalidArgument)?;
+    // SAFETY: within the set.
+    unsafe { libc::CPU_SET(processor, &mut one) };
+    // SAFETY: as above.
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&one), &one) }).map(drop)
+}
+
 /// Names a function that is called when a thread ends that has [asked](call_at_end) for it, and, unlike that
 /// of [`at_thread_end`](super::at_thread_end), not when the thread calls exit(3). `None` if the process has
 /// no key left. For ever.
@@ -62,6 +107,9 @@ pub fn call_at_end(key: u32, argument: *const c_void) {
     // SAFETY: a key that was made.
     unsafe { libc::pthread_setspecific(key, argument) };
 }
+
+/// What the name of a thread has room in, with a NUL behind it.
+pub const THREAD_NAME_BYTES: usize = 16;
 
 /// Names the calling thread, by at most 15 bytes.
 pub fn name_thread(name: &CStr) {

@@ -1,0 +1,208 @@
+//! Services, and the connections that cores serve.
+//!
+//! | a connection is | whose it is |
+//! |---|---|
+//! | accepted | the task's that accepts, on any core |
+//! | on its way | the mailbox's of another core |
+//! | begun | a task's of its core |
+//! | abandoned | of who destroys the scheduler: closed |
+//!
+//! From its first state to the end of its task it counts in the load of its core, and holds the cluster.
+
+use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
+use std::ptr::NonNull;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+
+use super::object::{Cluster, Core};
+use crate::engine::scheduler::{Post, Scheduler, close_fd, current};
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::Name;
+use crate::engine::threads::Message;
+
+/// What connections are for: of an API, which brings the functions.
+pub struct Service {
+    /// Makes the task of a connection, which is the task's then: that calls [`Core::end_work`] when it ends. On an
+    /// error it stays the caller's.
+    pub begin: unsafe fn(&Scheduler, Connection) -> Result<()>,
+    /// Releases `own`.
+    pub release: unsafe fn(*mut c_void),
+    /// The API's own.
+    pub own: *mut c_void,
+    /// What the tasks that accept are called.
+    pub name: Name,
+    /// For each core the task that accepts there; 0 for none.
+    pub(super) acceptors: Vec<AtomicU64>,
+    /// The one that was added before it.
+    pub(super) before: *mut Service,
+}
+
+// SAFETY: `own` is what the API's functions take on any thread, and the rest is set before it is shared, or atomic.
+unsafe impl Sync for Service {}
+
+/// A connection and where it belongs.
+#[derive(Clone, Copy)]
+pub struct Connection {
+    /// A socket that the library owns, and does not block.
+    pub fd: c_int,
+    service: *const Service,
+    core: *const Core,
+}
+
+impl Service {
+    /// # Safety
+    /// `begin` and `release` are for what `own` points to, on any thread, until `release` was called.
+    pub unsafe fn new(
+        begin: unsafe fn(&Scheduler, Connection) -> Result<()>,
+        release: unsafe fn(*mut c_void),
+        own: *mut c_void,
+        name: Name,
+    ) -> Service {
+        Service { begin, release, own, name, acceptors: Vec::new(), before: std::ptr::null_mut() }
+    }
+
+    /// Puts it into memory of its own, of the cluster, which frees it. With an error it is released.
+    pub(super) fn add_to(mut self, cluster: &Cluster) -> Result<&Service> {
+        let cores = cluster.cores().len();
+        let memory = sys::allocate::<Service>(1);
+        if memory.is_null() || self.acceptors.try_reserve_exact(cores).is_err() {
+            // SAFETY: nobody else has it; fresh memory, or null.
+            unsafe {
+                (self.release)(self.own);
+                sys::free(memory.cast());
+            }
+            return Err(Error::OutOfMemory);
+        }
+        self.acceptors.extend((0..cores).map(|_| AtomicU64::new(0)));
+        // SAFETY: fresh memory for one, and then there as long as the cluster.
+        unsafe {
+            memory.write(self);
+            let mut before = cluster.services.load(Acquire);
+            loop {
+                (*memory).before = before;
+                match cluster.services.compare_exchange(before, memory, AcqRel, Acquire) {
+                    Ok(_) => return Ok(&*memory),
+                    Err(newer) => before = newer,
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// From [`add_to`](Self::add_to), and not used again.
+    pub(super) unsafe fn free(service: NonNull<Service>) {
+        // SAFETY: as this function's contract says.
+        unsafe {
+            (service.as_ref().release)(service.as_ref().own);
+            service.drop_in_place();
+            sys::free(service.as_ptr().cast());
+        }
+    }
+}
+
+// ---- beginning and ending
+
+/// A connection on its way to another core.
+#[repr(C)]
+struct Passed {
+    post: Post,
+    connection: Connection,
+}
+
+const _: () = assert!(offset_of!(Passed, post) == 0);
+
+impl Core {
+    /// A connection was accepted here: it is served here or on another core. Without memory for either it is closed.
+    pub(super) fn admit(&self, fd: c_int, service: &Service) -> Result<()> {
+        let scheduler = current().ok_or(Error::NotInTask)?;
+        let core = self.least_loaded_or_self();
+        if std::ptr::eq(core, self) || pass(core.count(fd, service)).is_err() {
+            // As many are on the way as may be, or that core is gone.
+            let connection = self.count(fd, service);
+            // SAFETY: on the core's thread, with a connection that nobody has.
+            unsafe { (service.begin)(scheduler, connection) }.inspect_err(|_| connection.abandon())?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, fd: c_int, service: &Service) -> Connection {
+        self.load.fetch_add(1, Relaxed);
+        // Who accepts holds it, so it is not over: also at its end a connection that was accepted is served.
+        self.cluster().holds.take();
+        Connection { fd, service, core: self }
+    }
+
+    /// The core is to have something to do.
+    pub fn take_work(&self) -> Result<()> {
+        self.cluster().check_process()?;
+        if !self.cluster().take_hold() {
+            return Err(Error::Disconnected);
+        }
+        self.load.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// That has been done.
+    pub fn end_work(&self) {
+        self.load.fetch_sub(1, Relaxed);
+        self.cluster().give_up_hold();
+    }
+}
+
+/// Leaves a connection for its core. On an error it is nobody's, and not closed.
+fn pass(connection: Connection) -> Result<()> {
+    let remote = connection.core().remote().ok_or(Error::Disconnected)?;
+    let passed = NonNull::new(sys::allocate::<Passed>(1)).ok_or(Error::OutOfMemory);
+    let posted = passed.and_then(|passed| {
+        // SAFETY: fresh memory for one, which begins with its message, and is freed by its functions.
+        unsafe {
+            passed.write(Passed { post: Post::new(begin_passed, abandon_passed), connection });
+            remote.post_counted(passed.cast()).inspect_err(|_| sys::free(passed.as_ptr().cast()))
+        }
+    });
+    posted.inspect_err(|_| connection.core().end_work())
+}
+
+/// # Safety
+/// Called by the scheduler of the connection's core, with the post of a [`Passed`].
+unsafe fn begin_passed(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
+    let passed = post.cast::<Passed>();
+    // SAFETY: as this function's contract says; it is not used after it was freed.
+    unsafe {
+        let connection = passed.as_ref().connection;
+        (connection.service().begin)(scheduler, connection)?;
+        sys::free(passed.as_ptr().cast());
+    }
+    Ok(())
+}
+
+/// # Safety
+/// Called by who destroys the scheduler, with the message of a [`Passed`].
+unsafe fn abandon_passed(message: NonNull<Message>) {
+    // SAFETY: as this function's contract says.
+    unsafe {
+        message.cast::<Passed>().as_ref().connection.abandon();
+        sys::free(message.as_ptr().cast());
+    }
+}
+
+impl Connection {
+    pub fn service(&self) -> &Service {
+        // SAFETY: there as long as the cluster.
+        unsafe { &*self.service }
+    }
+
+    pub fn core(&self) -> &Core {
+        // SAFETY: as above.
+        unsafe { &*self.core }
+    }
+
+    /// Nobody serves it.
+    pub fn abandon(self) {
+        let _ = close_fd(self.fd); // It is closed all the same.
+        self.core().end_work();
+    }
+}

@@ -1,0 +1,120 @@
+//! Running a cluster from one thread, which waits for signals meanwhile.
+//!
+//! That thread runs a scheduler of its own, which no core's work keeps from answering. It is held until the last core
+//! has ended, whose thread sends it a message.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::end::WORDS;
+use super::object::Cluster;
+use crate::engine::scheduler::{
+    self, HookCalls, Limit, Scheduler, SignalSet, current, exit, wait_for_signal,
+};
+use crate::engine::sys::{Error, Result};
+use crate::engine::threads::{Message, Remote};
+use crate::engine::time::Deadline;
+
+/// Who is told of the end of the last core.
+pub struct Control {
+    remote: Remote,
+    message: NonNull<Message>,
+}
+
+// SAFETY: the message is sent once, under the lock, and is there until its loop has got it.
+unsafe impl Send for Control {}
+
+/// The task that waits for signals.
+struct Waiter {
+    cluster: *const Cluster,
+    grace_ns: u64,
+}
+
+/// Destroys a scheduler.
+struct Owned(*mut Scheduler);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // SAFETY: from `create`, and it does not run.
+        let _ = unsafe { Scheduler::destroy(self.0) };
+    }
+}
+
+impl Cluster {
+    /// Starts it, and waits for its end, as [`join`](Self::join). SIGINT and SIGTERM [stop](Self::stop) it, with this
+    /// grace: a second one at once, and a third without waiting for tasks.
+    pub fn run(&self, calls: HookCalls, grace_ns: u64) -> Result<()> {
+        self.check_process()?;
+        if current().is_some() {
+            return Err(Error::Busy);
+        }
+        let owned = Owned(Scheduler::create(false)?);
+        // SAFETY: created just now, and destroyed by `owned`.
+        let scheduler = unsafe { &*owned.0 };
+        scheduler.set_name(b"cluster");
+        scheduler.hold();
+        let waiter = Waiter { cluster: self, grace_ns };
+        let (task, _) = scheduler.spawn_with(wait_for_signals, waiter, &WORDS)?;
+        task.set_name(b"signals");
+        scheduler.set_daemon(task, true);
+        let message = Message::new(let_go, forget);
+        let control = Control { remote: scheduler.remote.clone(), message: NonNull::from(&message) };
+        *self.control.lock() = Some(control);
+        let started = self.start();
+        if started.is_err() {
+            self.control.lock().take();
+        }
+        started?;
+        self.give_up_makers_hold();
+        // It ends when the message has come. One that is stopped or fails has nothing else to wait for.
+        while scheduler.is_held() {
+            if let Err(error) = scheduler::run(scheduler, calls, None) {
+                self.control.lock().take();
+                self.fail(error);
+                break;
+            }
+        }
+        self.join()
+    }
+
+    /// A core has ended.
+    pub(super) fn core_has_ended(&self) {
+        if self.living.fetch_sub(1, Relaxed) > 1 {
+            return;
+        }
+        if let Some(control) = self.control.lock().take() {
+            // SAFETY: its scheduler is held until it has come. If that is gone, nobody waits.
+            let _ = unsafe { control.remote.post(control.message) };
+        }
+    }
+}
+
+/// # Safety
+/// The message of a [`Control`].
+unsafe fn let_go(_: NonNull<Message>) {
+    if let Some(scheduler) = current() {
+        scheduler.let_go();
+    }
+}
+
+/// # Safety
+/// As above.
+unsafe fn forget(_: NonNull<Message>) {}
+
+/// # Safety
+/// Called by the core, with a [`Waiter`], whose cluster is there while its thread runs it.
+unsafe extern "C-unwind" fn wait_for_signals(_scheduler: *mut c_void, state: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    let Waiter { cluster, grace_ns } = unsafe { &*state.cast::<Waiter>() };
+    // SAFETY: as above.
+    let cluster = unsafe { &**cluster };
+    let unlimited = Limit::uninterrupted(Deadline::Never);
+    if let Ok(set) = SignalSet::of([libc::SIGINT, libc::SIGTERM].into_iter()) {
+        while let Ok(signal) = wait_for_signal(set, unlimited) {
+            let _ = cluster.signal.compare_exchange(0, signal.number, Relaxed, Relaxed);
+            cluster.stop(*grace_ns);
+        }
+    }
+    let _ = exit(); // In a task.
+}

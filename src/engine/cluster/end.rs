@@ -1,0 +1,231 @@
+//! How a cluster ends: what tells the cores, and what each does then.
+//!
+//! A core has two messages, each of which is under way once at most.
+//!
+//! | message | sent | what the loop does |
+//! |---|---|---|
+//! | `let_go` | once, by who gives up the last hold | lets the scheduler go, and wakes the task that ends the others |
+//! | `urged` | by who raises the urge, unless it is under way: the loop then sees the new urge too | closes the listeners, and makes the task that ends the others; or cancels them |
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::mem::offset_of;
+use std::ptr::{NonNull, from_ref, null};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+
+use super::object::{Cluster, Core};
+use crate::engine::log;
+use crate::engine::scheduler::{Limit, Scheduler, current, end_others, exit, set_cancelable, sleep};
+use crate::engine::task::Words;
+use crate::engine::threads::Message;
+use crate::engine::time::Deadline;
+
+/// How the end is asked for: not.
+pub const NOT: u8 = 0;
+/// When the tasks have ended, or else after the grace.
+pub const IN_ORDER: u8 = 1;
+/// All tasks are canceled.
+pub const AT_ONCE: u8 = 2;
+/// The runs end, whatever the tasks do.
+pub const WITHOUT_TASKS: u8 = 3;
+
+/// What the library's own tasks of a cluster are: of C, whatever the API.
+pub static WORDS: Words = Words {
+    set_stack_size: "mj_scheduler_set_stack_size() or Builder::stack_size()",
+    exit: "",
+    abandon: None,
+};
+
+/// What a core has for its end.
+pub struct End {
+    let_go: ToCore,
+    urged: ToCore,
+    /// Whether `urged` is under way.
+    is_urged: AtomicBool,
+    /// The task that ends the others; 0 if there is none. Of the core's thread.
+    task: Cell<u64>,
+}
+
+/// A message of a core.
+#[repr(C)]
+struct ToCore {
+    message: Message,
+    core: Cell<*const Core>,
+}
+
+const _: () = assert!(offset_of!(ToCore, message) == 0);
+
+impl End {
+    pub fn new() -> End {
+        let to_core = |run| ToCore { message: Message::new(run, forget), core: Cell::new(null()) };
+        End {
+            let_go: to_core(let_go),
+            urged: to_core(urged),
+            is_urged: AtomicBool::new(false),
+            task: Cell::new(0),
+        }
+    }
+}
+
+// ---- for all threads
+
+impl Cluster {
+    /// Takes a hold; false if it is over.
+    pub fn take_hold(&self) -> bool {
+        self.urge.load(Relaxed) < AT_ONCE && self.holds.take()
+    }
+
+    /// Gives up a hold: with the last one the cores are let go.
+    pub fn give_up_hold(&self) {
+        if self.holds.give_up() {
+            self.cores().iter().for_each(|core| core.send(&core.end.let_go));
+        }
+    }
+
+    /// Asks for the end: in order, within a grace; at once, if it was asked for before, or there is no grace; and
+    /// without waiting for tasks, if that was asked for too. Callable from any thread.
+    pub fn stop(&self, grace_ns: u64) {
+        let least = if grace_ns == 0 { AT_ONCE } else { IN_ORDER };
+        self.urge_by(grace_ns, |urge| (urge + 1).clamp(least, WITHOUT_TASKS));
+    }
+
+    /// A core has ended by itself: the others would go on with a part of the work.
+    pub(super) fn stop_with_it(&self) {
+        self.urge_by(0, |urge| urge.max(AT_ONCE));
+    }
+
+    fn urge_by(&self, grace_ns: u64, next: impl Fn(u8) -> u8) {
+        self.grace_ns.fetch_min(grace_ns, Relaxed);
+        let raise = |urge| Some(next(urge)).filter(|next| *next > urge);
+        let Ok(before) = self.urge.fetch_update(AcqRel, Acquire, raise) else { return };
+        for core in self.cores() {
+            if next(before) == WITHOUT_TASKS {
+                let _ = core.remote().map(|remote| remote.stop()); // It may be gone.
+            } else if !core.end.is_urged.swap(true, AcqRel) {
+                core.send(&core.end.urged);
+            }
+        }
+        self.give_up_makers_hold();
+    }
+
+    /// Whether its end was asked for, or nothing holds it.
+    pub fn is_ending(&self) -> bool {
+        self.urge.load(Acquire) != NOT || self.holds.are_over()
+    }
+}
+
+impl Core {
+    /// The core is where it stays.
+    pub(super) fn settle(&self) {
+        let End { let_go, urged, .. } = &self.end;
+        [let_go, urged].iter().for_each(|message| message.core.set(self));
+    }
+
+    fn send(&self, message: &ToCore) {
+        if let Some(remote) = self.remote() {
+            // SAFETY: a part of the core, which outlives its scheduler, and sent once at a time. If that is gone,
+            // nothing is left to be told.
+            let _ = unsafe { remote.post(NonNull::from(message).cast()) };
+        }
+    }
+}
+
+// ---- in the core
+
+/// # Safety
+/// The message of a [`ToCore`].
+unsafe fn let_go(message: NonNull<Message>) {
+    // SAFETY: as this function's contract says; a core lives longer than its scheduler.
+    let core = unsafe { &*message.cast::<ToCore>().as_ref().core.get() };
+    if let Some(scheduler) = current() {
+        scheduler.let_go();
+        core.wake_end(scheduler);
+    }
+}
+
+/// # Safety
+/// As above.
+unsafe fn urged(message: NonNull<Message>) {
+    // SAFETY: as above.
+    let core = unsafe { &*message.cast::<ToCore>().as_ref().core.get() };
+    core.end.is_urged.swap(false, AcqRel); // Before the urge is read: who raises it later sends it again.
+    if let Some(scheduler) = current() {
+        core.answer_urge(scheduler);
+    }
+}
+
+/// # Safety
+/// As above.
+unsafe fn forget(_: NonNull<Message>) {}
+
+impl Core {
+    fn answer_urge(&self, scheduler: &Scheduler) {
+        let mut urge = self.cluster().urge.load(Acquire);
+        if self.end.task.get() == 0 {
+            self.close_listeners(scheduler);
+            match scheduler.spawn_with(end_tasks, from_ref(self), &WORDS) {
+                Ok((task, _)) => {
+                    task.set_name(b"stop");
+                    self.end.task.set(task.id.get());
+                }
+                Err(error) => {
+                    log::error(format_args!(
+                        "no task can be made that would give the others of core {} their time: {error}; they are \
+                         canceled now",
+                        self.index
+                    ));
+                    urge = AT_ONCE;
+                }
+            }
+        }
+        if urge >= AT_ONCE {
+            let others = scheduler.tasks.iter().filter(|task| task.id.get() != self.end.task.get());
+            others.for_each(|task| scheduler.cancel(task));
+            self.wake_end(scheduler);
+        }
+    }
+
+    fn wake_end(&self, scheduler: &Scheduler) {
+        if let Some(task) = scheduler.tasks.find_id(self.end.task.get()) {
+            scheduler.wake(task);
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.cluster().urge.load(Acquire) >= AT_ONCE
+    }
+}
+
+/// The body of the task that ends the others of its scheduler: once the cluster is not held, since work may come from
+/// other cores until then, or when the grace is over.
+///
+/// # Safety
+/// Called by the core, with the address of a [`Core`].
+unsafe extern "C-unwind" fn end_tasks(_scheduler: *mut c_void, state: *mut c_void) {
+    /// Between two looks for tasks that other cores have given to this one after the grace.
+    const LOOK_NS: u64 = 5_000_000;
+    // SAFETY: as this function's contract says; it outlives its scheduler.
+    let core = unsafe { &**state.cast::<*const Core>() };
+    let Some(scheduler) = current() else { return };
+    let mut grace = Deadline::after_ns(core.cluster().grace_ns.load(Relaxed));
+    grace.resolve(&scheduler.time.clock);
+    let _ = set_cancelable(false); // In a task.
+    while scheduler.is_held() && !core.is_urgent() {
+        if sleep(Limit::until(grace)).is_ok() {
+            break; // It is over.
+        }
+    }
+    loop {
+        let is_over = scheduler.is_held() || core.is_urgent();
+        let _ = end_others(if is_over { Deadline::In(0) } else { grace }); // An error: it is being destroyed.
+        if !scheduler.is_held() {
+            break;
+        }
+        let _ = sleep(Limit::until(Deadline::In(LOOK_NS)));
+    }
+    let _ = exit();
+}
+

@@ -1,0 +1,84 @@
+//! The thread of a core: `cluster.rs` has what it does, and who lets it go on.
+
+use std::ffi::{CStr, c_void};
+use std::fmt::Write;
+use std::ptr::null_mut;
+
+use super::object::{Cluster, Core};
+use crate::engine::scheduler::Scheduler;
+use crate::engine::sys::{self, Result, TruncatingWriter, until_nul};
+use crate::engine::task::Name;
+
+/// # Safety
+/// Started by the cluster, with one of its cores, which are there until it has joined this thread.
+pub unsafe extern "C-unwind" fn main(core: *mut c_void) -> *mut c_void {
+    // SAFETY: as this function's contract says.
+    let core = unsafe { &*core.cast::<Core>() };
+    let cluster = core.cluster();
+    let made = make(core);
+    if let Err(error) = made {
+        cluster.fail(error);
+    }
+    let is_made = made.is_ok();
+    cluster.report();
+    if is_made && cluster.pass_gate() {
+        run(core);
+    }
+    if is_made {
+        // SAFETY: on its thread, and last.
+        unsafe { (cluster.kind.destroy)(core) };
+    }
+    cluster.core_has_ended();
+    null_mut()
+}
+
+/// Makes the scheduler.
+fn make(core: &Core) -> Result<()> {
+    let cluster = core.cluster();
+    let name = name_of(cluster, core);
+    let mut of_thread = [0; sys::THREAD_NAME_BYTES];
+    // A name is cut in front of the number, so this cuts nothing of it.
+    of_thread[..].copy_from_slice(&name[..sys::THREAD_NAME_BYTES]);
+    if let Ok(of_thread) = CStr::from_bytes_until_nul(&of_thread) {
+        sys::name_thread(of_thread);
+    }
+    if cluster.pins {
+        sys::pin_thread(core.index)?;
+    }
+    // SAFETY: on the core's thread, and first.
+    let scheduler: &Scheduler = unsafe { &*(cluster.kind.create)(core)? };
+    scheduler.set_name(until_nul(&name));
+    scheduler.hold();
+    core.set_remote(scheduler.remote.clone());
+    Ok(())
+}
+
+/// The name of a core: that of the cluster, and a number, so short that a thread can have it.
+fn name_of(cluster: &Cluster, core: &Core) -> Name {
+    let mut number = [0; 8];
+    let mut digits = TruncatingWriter::new(&mut number);
+    let _ = write!(digits, "-{}", core.index); // It fits.
+    let digits = until_nul(&number).len();
+    let mut stem = until_nul(&cluster.name);
+    stem = &stem[..stem.len().min(sys::THREAD_NAME_BYTES - 1 - digits)];
+    let mut name = Name::default();
+    name[..stem.len()].copy_from_slice(stem);
+    name[stem.len()..stem.len() + digits].copy_from_slice(&number[..digits]);
+    name
+}
+
+/// Runs the scheduler, and waits until the others run no more.
+fn run(core: &Core) {
+    let cluster = core.cluster();
+    // SAFETY: on the core's thread, after `create`.
+    if let Err(error) = unsafe { (cluster.kind.run)(core) } {
+        cluster.fail(error);
+    }
+    core.is_over_now();
+    if !cluster.is_ending() {
+        cluster.stop_with_it();
+    }
+    cluster.wait_at_barrier();
+    // SAFETY: on the core's thread, after `run`.
+    unsafe { (cluster.kind.tear_down)(core) };
+}

@@ -1,0 +1,22 @@
+//! What keeps a run going besides its tasks: somebody outside who has work for it now and then.
+//!
+//! A scheduler that is held does not end its run for want of tasks, nor by deadlock: its loop waits for messages.
+//! Who holds it sends one, which lets it go. Only the thread that has the scheduler may do either.
+
+use super::object::Scheduler;
+
+impl Scheduler {
+    /// Holds it, until it is [let go](Self::let_go).
+    pub fn hold(&self) {
+        self.is_held.set(true);
+    }
+
+    /// Its run ends when its tasks have.
+    pub fn let_go(&self) {
+        self.is_held.set(false);
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.is_held.get()
+    }
+}

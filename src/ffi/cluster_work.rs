@@ -1,0 +1,268 @@
+//! Clusters: giving work and connections to their cores.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::fmt::Write;
+use std::ptr::{NonNull, null_mut};
+
+use super::cluster::cluster_ref;
+use super::cluster_types::{mj_cluster, mj_connection_fn, mj_service};
+use super::net::{MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY};
+use super::post::post_to;
+use super::task::WORDS;
+use super::types::{mj_abandon_fn, mj_go_fn};
+use super::{body_from, status, text_ref};
+use crate::engine::cluster::{Connection, Core, Service};
+use crate::engine::context::callback;
+use crate::engine::fd::{self, ListenFlags};
+use crate::engine::log;
+use crate::engine::scheduler::{self, Scheduler, running_task};
+use crate::engine::sys::{self, Error, Result, TruncatingWriter};
+use crate::engine::task::{Body, Words, to_name};
+
+// ---- which core
+
+/// Returns the index of the next core, in turn: round robin, for all callers together. 0 for NULL. Callable from any thread. Does not
+/// suspend.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_cluster_next(cluster: *mut mj_cluster) -> usize {
+    // SAFETY: as this function's contract says.
+    unsafe { cluster_ref(cluster) }.map_or(0, |cluster| cluster.in_turn().index)
+}
+
+/// Returns the index of the core with the smallest mj_cluster_load(): the caller's own if no other has less. Of more than 8
+/// cores it looks at 8, others at each call. 0 for NULL. Callable from any thread. Does not suspend.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_cluster_least_loaded(cluster: *mut mj_cluster) -> usize {
+    // SAFETY: as this function's contract says.
+    unsafe { cluster_ref(cluster) }.map_or(0, |cluster| cluster.least_loaded().index)
+}
+
+/// Returns the index of the core that belongs to a number: the same one in each cluster of this size. So what is given
+/// to it by this is done on one thread, in order, and needs no lock. Keys that are close to each other are spread. 0 for
+/// NULL. Callable from any thread. Does not suspend.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_cluster_of_key(cluster: *const mj_cluster, key: u64) -> usize {
+    // SAFETY: as this function's contract says.
+    unsafe { cluster_ref(cluster) }.map_or(0, |cluster| cluster.of_key(key).index)
+}
+
+// ---- work
+
+/// Lets a task of a core call a function, as mj_post() does, and holds the cluster until it has returned. What a thread
+/// gives to one core begins in order. Callable from any thread. Does not suspend.
+///
+/// Returns 0. Errors, with which nothing is called:
+///   -EAGAIN      as many wait there as may: mj_remote_set_post_limit(). Wait for some of yours, or give it to another
+///   -EPIPE       the cluster has ended, or does so at once
+///   -EOWNERDEAD  this is a child of fork(), which has none of the threads
+///   -EINVAL      `cluster` or `function` is NULL, or no core has this index
+///   -ENOMEM      out of memory
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_cluster_go(
+    cluster: *mut mj_cluster,
+    core: usize,
+    function: mj_go_fn,
+    argument: *mut c_void,
+    abandon: mj_abandon_fn,
+) -> c_int {
+    let Some(function) = function else {
+        return Error::InvalidArgument.status();
+    };
+    // SAFETY: as this function's contract says.
+    let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    // SAFETY: as above.
+    status(core.and_then(|core| unsafe { give(core, Given { function, argument, abandon, core }) }))
+}
+
+/// A function for a core.
+struct Given {
+    function: unsafe extern "C-unwind" fn(*mut c_void),
+    argument: *mut c_void,
+    abandon: mj_abandon_fn,
+    core: *const Core,
+}
+
+/// # Safety
+/// As [`post_to`].
+unsafe fn give(core: &Core, given: Given) -> Result<()> {
+    core.take_work()?;
+    let memory = NonNull::new(sys::allocate::<Given>(1)).ok_or(Error::OutOfMemory);
+    let posted = memory.and_then(|memory| {
+        let remote = core.remote().ok_or(Error::Disconnected)?;
+        // SAFETY: fresh memory for one; as this function's contract says.
+        unsafe {
+            memory.write(given);
+            post_to(remote, run_given, memory.as_ptr().cast(), Some(abandon_given))
+                .inspect_err(|_| sys::free(memory.as_ptr().cast()))
+        }
+    });
+    posted.inspect_err(|_| core.end_work())
+}
+
+/// # Safety
+/// With a [`Given`] in memory of its own.
+unsafe extern "C-unwind" fn run_given(given: *mut c_void) {
+    // SAFETY: as this function's contract says; a core is there while it has work.
+    unsafe {
+        let Given { function, argument, core, .. } = given.cast::<Given>().read();
+        sys::free(given);
+        function(argument);
+        (*core).end_work();
+    }
+}
+
+/// # Safety
+/// As above.
+unsafe extern "C" fn abandon_given(given: *mut c_void) {
+    // SAFETY: as above.
+    unsafe {
+        let Given { argument, abandon, core, .. } = given.cast::<Given>().read();
+        sys::free(given);
+        callback::abandon(abandon, argument);
+        (*core).end_work();
+    }
+}
+
+// ---- connections
+
+/// Listens on all cores, and serves each connection in a task of its own, as one that mj_create_task() makes of
+/// `handler` and what `connection` returns. `address` and `service` are as for mj_listen(); of a port there is a socket
+/// for each core (SO_REUSEPORT), and of a path one, at which the first core accepts. A core that has more to do than
+/// others hands its connections over to the one with the least: see mj_cluster_load(). It listens until the cluster
+/// is stopped, and holds it. Callable from any thread, before the start too. May suspend in a task, as mj_listen().
+///
+/// A connection's descriptor does not block and is closed on exec. It is the handler's, to be closed by close(2) or
+/// mj_fd_close(), and can be handed to the library: mj_fd_adopt(), mj_stream_open().
+///
+/// Returns the port that it listens at, which the kernel has chosen for "0"; 0 of a path. Errors, with which it does not
+/// listen:
+///   -EINVAL      `cluster`, `what` or its handler is NULL, something reserved is not zero; and as mj_listen()
+///   -EPIPE       the cluster has ended
+///   -EOWNERDEAD  as mj_cluster_go()
+///   and as mj_listen()
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_cluster_listen(
+    cluster: *mut mj_cluster,
+    address: *const c_char,
+    service: *const c_char,
+    what: *const mj_service,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    match unsafe { listen(cluster, address, service, what) } {
+        Ok(port) => c_int::from(port),
+        Err(error) => error.status(),
+    }
+}
+
+/// # Safety
+/// As [`mj_cluster_listen`].
+unsafe fn listen(
+    cluster: *mut mj_cluster,
+    address: *const c_char,
+    port: *const c_char,
+    what: *const mj_service,
+) -> Result<u16> {
+    // SAFETY: as this function's contract says.
+    let (cluster, what) = unsafe { (cluster_ref(cluster)?, what.as_ref()) };
+    let what = what.ok_or(Error::InvalidArgument)?;
+    // SAFETY: as above.
+    let handler = unsafe { body_from(what.handler) }.ok_or(Error::InvalidArgument)?;
+    let known = MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY;
+    if what.reserved != [0; 4] || what.flags & !known != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    let flags = ListenFlags { v6_only: what.flags & MJ_LISTEN_V6ONLY != 0, ..ListenFlags::default() };
+    // SAFETY: as above.
+    let [address, port] = [address, port].map(|text| unsafe { text_ref(text) }.unwrap_or_default());
+    let mut name = [0; 64];
+    let mut words = TruncatingWriter::new(&mut name);
+    let _ = write!(words, "accept {}", address.to_string_lossy()); // What fits.
+    let served = NonNull::new(sys::allocate::<Served>(1)).ok_or(Error::OutOfMemory)?;
+    // SAFETY: fresh memory for one, which the functions are for.
+    let service = unsafe {
+        served.write(Served { handler, connection: what.connection, user_data: what.user_data });
+        Service::new(begin, release, served.as_ptr().cast(), to_name(words.written()))
+    };
+    cluster.listen(address, port.to_bytes(), what.backlog, flags, service)
+}
+
+/// What serves connections: the program's, which it sets once.
+struct Served {
+    handler: Body,
+    connection: mj_connection_fn,
+    user_data: *mut c_void,
+}
+
+/// A task that has had no turn is abandoned with its connection.
+static CONNECTION_WORDS: Words =
+    Words { set_stack_size: WORDS.set_stack_size, exit: WORDS.exit, abandon: Some(abandon_connection) };
+
+/// # Safety
+/// With a [`Served`], which is not used again.
+unsafe fn release(served: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    unsafe { sys::free(served) };
+}
+
+/// # Safety
+/// Called by the core of the connection.
+unsafe fn begin(scheduler: &Scheduler, connection: Connection) -> Result<()> {
+    scheduler.spawn_with(serve, connection, &CONNECTION_WORDS).map(|_| ())
+}
+
+/// # Safety
+/// With the [`Connection`] of a task.
+unsafe fn abandon_connection(connection: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    unsafe { connection.cast::<Connection>().read() }.abandon();
+}
+
+/// The first call of the body: the task is the program's from then on.
+///
+/// # Safety
+/// Called by the core, with a [`Connection`].
+unsafe extern "C-unwind" fn serve(of: *mut c_void, state: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    let connection = unsafe { state.cast::<Connection>().read() };
+    let Some((_, task)) = running_task() else { return };
+    // SAFETY: as above, and what is in the field from now on is the task's.
+    unsafe { sys::free(task.user_state.replace(null_mut())) };
+    let core: *const Core = connection.core();
+    if let Err(error) = scheduler::defer(connection_has_ended, core.cast_mut().cast()) {
+        log::error(format_args!("a connection is closed: {error}"));
+        connection.abandon();
+        let _ = scheduler::exit(); // In a task.
+        return;
+    }
+    // SAFETY: of `listen`, and there as long as the cluster.
+    let served = unsafe { &*connection.service().own.cast::<Served>() };
+    let _ = fd::release(connection.fd); // Nobody else has it.
+    let user_state = match served.connection {
+        // SAFETY: the program's function and its arguments.
+        Some(connected) => unsafe { connected(connection.fd, served.user_data) },
+        None => {
+            let place = sys::allocate::<c_int>(1);
+            if !place.is_null() {
+                // SAFETY: fresh memory for one.
+                unsafe { place.write(connection.fd) };
+            }
+            place.cast()
+        }
+    };
+    if user_state.is_null() {
+        let _ = scheduler::close_fd(connection.fd); // It is closed all the same.
+        let _ = scheduler::exit();
+        return;
+    }
+    task.user_state.set(user_state);
+    task.body.set(Some(served.handler));
+    // SAFETY: the program's body, with the state that it has made.
+    unsafe { (served.handler)(of, user_state) };
+}
+
+/// # Safety
+/// With the [`Core`] of a connection, which is there while it has one.
+unsafe extern "C" fn connection_has_ended(core: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    unsafe { &*core.cast::<Core>() }.end_work();
+}
