@@ -2443,20 +2443,6 @@ int mj_cluster_listen(struct mj_cluster *cluster,
                       const char *service,
                       const struct mj_service *what);
 
-// Writes the counters of all cores to a buffer: each under the name of its scheduler, as mj_remote_write_metrics(), and
-// summed. For Prometheus the sums are metrics of their own, `majjen_cluster_...`; JSON is `{"all":{..},
-// "schedulers":[{..},..]}`. After the end they are as they were then. Callable from any thread. Does not
-// suspend.
-//
-// Returns the length of the whole text without the NUL, as mj_scheduler_write_metrics(). Errors:
-//   -EINVAL  `cluster` is NULL, `buffer` is NULL with a size, or `format` is unknown
-//   -EPIPE   a core has ended before it ran
-//   -ENOMEM  out of memory
-int mj_cluster_write_metrics(struct mj_cluster *cluster,
-                             char *buffer,
-                             size_t buffer_bytes,
-                             mj_metrics_format format);
-
 // ---- Stacks -------------------------------------------------------------------------------------
 
 // Sets the stack size of tasks that have not run yet and that have no size of their own: 256 KiB
@@ -2854,6 +2840,20 @@ int mj_remote_write_metrics(struct mj_remote *remote,
                             char *buffer,
                             size_t buffer_bytes,
                             mj_metrics_format format);
+
+// Writes the counters of all cores to a buffer: each under the name of its scheduler, as mj_remote_write_metrics(), and
+// summed. For Prometheus the sums are metrics of their own, `majjen_cluster_...`; JSON is `{"all":{..},
+// "schedulers":[{..},..]}`. After the end they are as they were then. Callable from any thread. Does not
+// suspend.
+//
+// Returns the length of the whole text without the NUL, as mj_scheduler_write_metrics(). Errors:
+//   -EINVAL  `cluster` is NULL, `buffer` is NULL with a size, or `format` is unknown
+//   -EPIPE   a core has ended before it ran
+//   -ENOMEM  out of memory
+int mj_cluster_write_metrics(struct mj_cluster *cluster,
+                             char *buffer,
+                             size_t buffer_bytes,
+                             mj_metrics_format format);
 
 // Prints one line for each living task to a stream, which stays the caller's: its id, its name,
 // what it is doing (running, ready, or for which descriptor, task or time it waits, which tasks hold

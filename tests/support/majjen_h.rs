@@ -804,12 +804,6 @@ unsafe extern "C" {
         service: *const c_char,
         what: *const mj_service,
     ) -> c_int;
-    pub safe fn mj_cluster_write_metrics(
-        cluster: *mut mj_cluster,
-        buffer: *mut c_char,
-        buffer_bytes: usize,
-        format: mj_metrics_format,
-    ) -> c_int;
     pub safe fn mj_scheduler_set_stack_size(
         scheduler: *mut mj_scheduler,
         stack_bytes: usize,
@@ -860,6 +854,12 @@ unsafe extern "C" {
     ) -> c_int;
     pub safe fn mj_remote_write_metrics(
         remote: *mut mj_remote,
+        buffer: *mut c_char,
+        buffer_bytes: usize,
+        format: mj_metrics_format,
+    ) -> c_int;
+    pub safe fn mj_cluster_write_metrics(
+        cluster: *mut mj_cluster,
         buffer: *mut c_char,
         buffer_bytes: usize,
         format: mj_metrics_format,

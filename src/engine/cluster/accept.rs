@@ -16,7 +16,7 @@ use super::object::{Cluster, Core};
 use crate::engine::fd::{self, ListenFlags};
 use crate::engine::log;
 use crate::engine::names;
-use crate::engine::scheduler::{Limit, Scheduler, close_fd, current, exit};
+use crate::engine::scheduler::{Limit, Scheduler, close_fd, current, exit, set_cancelable};
 use crate::engine::sys::{self, Error, Result, TruncatingWriter};
 use crate::engine::threads::Message;
 use crate::engine::time::Deadline;
@@ -176,15 +176,23 @@ unsafe extern "C-unwind" fn accept(_scheduler: *mut c_void, state: *mut c_void) 
     let acceptor = unsafe { &*state.cast::<Acceptor>() };
     let (core, service) = acceptor.parts();
     let name = sys::until_nul(&service.name).escape_ascii();
-    loop {
-        // SAFETY: no address is asked for. When the task is canceled, it takes what is in the queue.
-        match unsafe { fd::accept(acceptor.listener, null_mut(), null_mut(), UNLIMITED) } {
+    let mut left = usize::MAX;
+    let mut limit = Limit::uninterrupted(Deadline::Never);
+    while left > 0 {
+        // SAFETY: no address is asked for.
+        match unsafe { fd::accept(acceptor.listener, null_mut(), null_mut(), limit) } {
             Ok(fd) => {
                 if let Err(error) = core.admit(fd, service) {
                     log::error(format_args!("{name}: a connection is closed: {error}"));
                 }
+                left -= 1;
             }
-            Err(Error::Canceled) => break,
+            // The end: what is in the queue would be reset. Not more than fits there, since others may come all the time.
+            Err(Error::Canceled) if left > fd::BACKLOG as usize => {
+                let _ = set_cancelable(false); // In a task.
+                (left, limit) = (fd::BACKLOG as usize, Limit::uninterrupted(Deadline::In(0)));
+            }
+            Err(Error::TimedOut) => break,
             Err(error) => {
                 log::error(format_args!("{name}: core {} accepts no more: {error}", core.index));
                 break;
@@ -196,5 +204,3 @@ unsafe extern "C-unwind" fn accept(_scheduler: *mut c_void, state: *mut c_void) 
     core.cluster().give_up_hold();
     let _ = exit(); // In a task.
 }
-
-const UNLIMITED: Limit = Limit::uninterrupted(Deadline::Never);
