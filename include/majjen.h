@@ -2403,6 +2403,47 @@ int mj_cluster_go(struct mj_cluster *cluster,
                   void *argument,
                   mj_abandon_fn abandon);
 
+// Has a task of a core call a function, as mj_cluster_go() does, and waits until it has returned: `argument` is the
+// caller's again then, and may be on its stack. If as many wait there as may, this call waits too. When `timeout_ns`
+// is over, and when the caller is canceled, the function's task is canceled, and waited for. mj_task_wake() has no
+// effect on it. In a member of a group, the group's limit and its cancellation hold for the work of all cores:
+// mj_cluster_group_go(). Callable in a task of any scheduler. May suspend.
+//
+// When the caller's scheduler is destroyed meanwhile, the function's task is canceled; mj_scheduler_destroy() waits until
+// it has ended, unless that is a core of the same cluster: then no core runs any more.
+//
+// Returns 0, with what the function has returned in `*result`, unless that is NULL. Errors, with which it has not been
+// called:
+//   -ETIMEDOUT  it could not begin within `timeout_ns`
+//   -ECANCELED  the task is canceled, or has called mj_task_exit()
+//   -EPIPE      the cluster has ended, or does so at once; or it did while the function ran
+//   -EOWNERDEAD this is a child of fork(), and the function runs in the parent
+//   -EINVAL     `cluster` or `function` is NULL, or no core has this index
+//   -ENOMEM     out of memory
+//   -EPERM      not called from a task; this is also logged
+int mj_cluster_call(struct mj_cluster *cluster,
+                    size_t core,
+                    mj_group_fn function,
+                    void *argument,
+                    uint64_t timeout_ns,
+                    int *result);
+
+// mj_group_go() of a member whose function is called on a core, by mj_cluster_call(): so a group has members on several.
+// It waits for a place in the group as that does, which bounds what is under way, and the member counts and is canceled as
+// any other. What the function returns is the member's result; or the error of mj_cluster_call(), if it was not called.
+// `argument` stays the caller's. May suspend.
+//
+// Returns 0. Errors (`function` is not called then):
+//   -ETIMEDOUT, -EPIPE, -EINTR, -ECANCELED, -EPERM  as mj_group_go()
+//   -EINVAL  `cluster`, `group` or `function` is NULL, or no core has this index
+//   -ENOMEM  out of memory
+int mj_cluster_group_go(struct mj_cluster *cluster,
+                        size_t core,
+                        struct mj_group *group,
+                        mj_group_fn function,
+                        void *argument,
+                        uint64_t timeout_ns);
+
 // Makes what the handler of a connection is given as its `user_state`, from malloc(), on the core that serves it and
 // in the task that will. It may suspend. NULL closes the connection.
 typedef void *(*mj_connection_fn)(int fd, void *user_data);

@@ -39,6 +39,7 @@
 //! not held, and whoever asks for others is told that they are the parent's.
 
 mod accept;
+mod call;
 mod choose;
 mod connection;
 mod control;
@@ -49,6 +50,7 @@ mod options;
 mod page;
 mod thread;
 
+pub use call::{Function, call};
 pub use connection::{Connection, Service};
 pub use object::{Cluster, Core};
 pub use options::{Kind, Options};

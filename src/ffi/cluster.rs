@@ -193,7 +193,7 @@ pub unsafe extern "C" fn mj_cluster_remote(
 ) -> *mut mj_remote {
     // SAFETY: as this function's contract says.
     let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
-    match core.and_then(|core| core.remote().ok_or(Error::InvalidArgument)) {
+    match core.and_then(Core::remote) {
         Ok(remote) => hand_out(remote),
         Err(error) => {
             sys::set_errno(error.errno());

@@ -9,15 +9,17 @@ use super::cluster_types::{mj_cluster, mj_connection_fn, mj_service};
 use super::net::{MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY};
 use super::post::post_to;
 use super::task::WORDS;
-use super::types::{mj_abandon_fn, mj_go_fn};
-use super::{body_from, status, text_ref};
-use crate::engine::cluster::{Connection, Core, Service};
+use super::group::mj_group_go;
+use super::types::{mj_abandon_fn, mj_go_fn, mj_group, mj_group_fn};
+use super::{body_from, reported, status, text_ref};
+use crate::engine::cluster::{self, Connection, Core, Service};
 use crate::engine::context::callback;
 use crate::engine::fd::{self, ListenFlags};
 use crate::engine::log;
 use crate::engine::scheduler::{self, Scheduler, running_task};
 use crate::engine::sys::{self, Error, Result, TruncatingWriter};
 use crate::engine::task::{Body, Words, to_name};
+use crate::engine::time::Deadline;
 
 // ---- which core
 
@@ -88,7 +90,7 @@ unsafe fn give(core: &Core, given: Given) -> Result<()> {
     core.take_work()?;
     let memory = NonNull::new(sys::allocate::<Given>(1)).ok_or(Error::OutOfMemory);
     let posted = memory.and_then(|memory| {
-        let remote = core.remote().ok_or(Error::Disconnected)?;
+        let remote = core.remote()?;
         // SAFETY: fresh memory for one; as this function's contract says.
         unsafe {
             memory.write(given);
@@ -121,6 +123,110 @@ unsafe extern "C" fn abandon_given(given: *mut c_void) {
         callback::abandon(abandon, argument);
         (*core).end_work();
     }
+}
+
+/// Has a task of a core call a function, as mj_cluster_go() does, and waits until it has returned: `argument` is the
+/// caller's again then, and may be on its stack. If as many wait there as may, this call waits too. When `timeout_ns`
+/// is over, and when the caller is canceled, the function's task is canceled, and waited for. mj_task_wake() has no
+/// effect on it. In a member of a group, the group's limit and its cancellation hold for the work of all cores:
+/// mj_cluster_group_go(). Callable in a task of any scheduler. May suspend.
+///
+/// When the caller's scheduler is destroyed meanwhile, the function's task is canceled; mj_scheduler_destroy() waits until
+/// it has ended, unless that is a core of the same cluster: then no core runs any more.
+///
+/// Returns 0, with what the function has returned in `*result`, unless that is NULL. Errors, with which it has not been
+/// called:
+///   -ETIMEDOUT  it could not begin within `timeout_ns`
+///   -ECANCELED  the task is canceled, or has called mj_task_exit()
+///   -EPIPE      the cluster has ended, or does so at once; or it did while the function ran
+///   -EOWNERDEAD this is a child of fork(), and the function runs in the parent
+///   -EINVAL     `cluster` or `function` is NULL, or no core has this index
+///   -ENOMEM     out of memory
+///   -EPERM      not called from a task; this is also logged
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_cluster_call(
+    cluster: *mut mj_cluster,
+    core: usize,
+    function: mj_group_fn,
+    argument: *mut c_void,
+    timeout_ns: u64,
+    result: *mut c_int,
+) -> c_int {
+    let Some(function) = function else {
+        return Error::InvalidArgument.status();
+    };
+    // SAFETY: as this function's contract says.
+    let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    // SAFETY: as above.
+    let called = core.and_then(|core| unsafe {
+        cluster::call(core, (function, argument), Deadline::after_ns(timeout_ns))
+    });
+    status(reported("mj_cluster_call", called).map(|returned| {
+        if !result.is_null() {
+            // SAFETY: the caller's.
+            unsafe { result.write(returned) };
+        }
+    }))
+}
+
+/// mj_group_go() of a member whose function is called on a core, by mj_cluster_call(): so a group has members on several.
+/// It waits for a place in the group as that does, which bounds what is under way, and the member counts and is canceled as
+/// any other. What the function returns is the member's result; or the error of mj_cluster_call(), if it was not called.
+/// `argument` stays the caller's. May suspend.
+///
+/// Returns 0. Errors (`function` is not called then):
+///   -ETIMEDOUT, -EPIPE, -EINTR, -ECANCELED, -EPERM  as mj_group_go()
+///   -EINVAL  `cluster`, `group` or `function` is NULL, or no core has this index
+///   -ENOMEM  out of memory
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_cluster_group_go(
+    cluster: *mut mj_cluster,
+    core: usize,
+    group: *mut mj_group,
+    function: mj_group_fn,
+    argument: *mut c_void,
+    timeout_ns: u64,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    let found = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    let member = found.and_then(|core| {
+        let function = function.ok_or(Error::InvalidArgument)?;
+        let memory = NonNull::new(sys::allocate::<Member>(1)).ok_or(Error::OutOfMemory)?;
+        // SAFETY: fresh memory for one.
+        unsafe { memory.write(Member { core, function, argument }) };
+        Ok(memory)
+    });
+    match member {
+        Ok(member) => {
+            // SAFETY: as this function's contract says; the member has the memory from then on.
+            let added = unsafe { mj_group_go(group, Some(call), member.as_ptr().cast(), timeout_ns) };
+            if added != 0 {
+                // SAFETY: no member has it.
+                unsafe { sys::free(member.as_ptr().cast()) };
+            }
+            added
+        }
+        Err(error) => error.status(),
+    }
+}
+
+/// A member whose function another core calls.
+struct Member {
+    core: *const Core,
+    function: cluster::Function,
+    argument: *mut c_void,
+}
+
+/// # Safety
+/// In a member of a group, with a [`Member`] in memory of its own, whose cluster is there until the group has ended.
+unsafe extern "C-unwind" fn call(member: *mut c_void) -> c_int {
+    // SAFETY: as this function's contract says.
+    let called = unsafe {
+        let Member { core, function, argument } = member.cast::<Member>().read();
+        sys::free(member);
+        cluster::call(&*core, (function, argument), Deadline::Never)
+    };
+    called.unwrap_or_else(Error::status)
 }
 
 // ---- connections

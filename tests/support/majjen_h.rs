@@ -798,6 +798,22 @@ unsafe extern "C" {
         argument: *mut c_void,
         abandon: Option<mj_abandon_fn>,
     ) -> c_int;
+    pub safe fn mj_cluster_call(
+        cluster: *mut mj_cluster,
+        core: usize,
+        function: Option<mj_group_fn>,
+        argument: *mut c_void,
+        timeout_ns: u64,
+        result: *mut c_int,
+    ) -> c_int;
+    pub safe fn mj_cluster_group_go(
+        cluster: *mut mj_cluster,
+        core: usize,
+        group: *mut mj_group,
+        function: Option<mj_group_fn>,
+        argument: *mut c_void,
+        timeout_ns: u64,
+    ) -> c_int;
     pub safe fn mj_cluster_listen(
         cluster: *mut mj_cluster,
         address: *const c_char,

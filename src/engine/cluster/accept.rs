@@ -95,12 +95,12 @@ impl Core {
             // SAFETY: fresh memory for one, which begins with its message, and is freed by its functions.
             let sent = unsafe {
                 memory.write(acceptor);
-                self.remote().map(|remote| remote.post(memory.cast()))
+                self.remote().and_then(|remote| remote.post(memory.cast()))
             };
-            if sent != Some(Ok(())) {
+            if sent.is_err() {
                 self.cluster().give_up_hold();
             }
-            sent == Some(Ok(()))
+            sent.is_ok()
         });
         if !is_sent {
             log::error(format_args!("core {} does not accept: it has ended, or has no memory", self.index));

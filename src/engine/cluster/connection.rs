@@ -154,7 +154,7 @@ impl Core {
 
 /// Leaves a connection for its core. On an error it is nobody's, and not closed.
 fn pass(connection: Connection) -> Result<()> {
-    let remote = connection.core().remote().ok_or(Error::Disconnected)?;
+    let remote = connection.core().remote()?;
     let passed = NonNull::new(sys::allocate::<Passed>(1)).ok_or(Error::OutOfMemory);
     let posted = passed.and_then(|passed| {
         // SAFETY: fresh memory for one, which begins with its message, and is freed by its functions.

@@ -20,7 +20,7 @@ use super::object::{Cluster, Core};
 use crate::engine::log;
 use crate::engine::scheduler::{Limit, Scheduler, current, end_others, exit, set_cancelable, sleep};
 use crate::engine::task::Words;
-use crate::engine::threads::Message;
+use crate::engine::threads::{Message, Remote};
 use crate::engine::time::Deadline;
 
 /// How the end is asked for: not.
@@ -103,7 +103,7 @@ impl Cluster {
         let Ok(before) = self.urge.fetch_update(AcqRel, Acquire, raise) else { return };
         for core in self.cores() {
             if next(before) == WITHOUT_TASKS {
-                let _ = core.remote().map(|remote| remote.stop()); // It may be gone.
+                let _ = core.remote().and_then(Remote::stop); // It may be gone.
             } else if !core.end.is_urged.swap(true, AcqRel) {
                 core.send(&core.end.urged);
             }
@@ -125,7 +125,7 @@ impl Core {
     }
 
     fn send(&self, message: &ToCore) {
-        if let Some(remote) = self.remote() {
+        if let Ok(remote) = self.remote() {
             // SAFETY: a part of the core, which outlives its scheduler, and sent once at a time. If that is gone,
             // nothing is left to be told.
             let _ = unsafe { remote.post(NonNull::from(message).cast()) };

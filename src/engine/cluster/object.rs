@@ -343,7 +343,7 @@ impl Cluster {
     /// The core that runs on this thread.
     pub fn here(&self) -> Option<&Core> {
         let scheduler = current()?;
-        self.cores.iter().find(|core| core.remote().is_some_and(|it| it.is(&scheduler.remote)))
+        self.cores.iter().find(|core| core.remote().is_ok_and(|it| it.is(&scheduler.remote)))
     }
 
     /// The signal that has ended it; 0 for none.
@@ -381,8 +381,8 @@ impl Core {
     }
 
     /// The handle to its scheduler. There, from [`Cluster::create`] on.
-    pub fn remote(&self) -> Option<&Remote> {
-        self.remote.get()
+    pub fn remote(&self) -> Result<&Remote> {
+        self.remote.get().ok_or(Error::Disconnected)
     }
 
     /// Its scheduler is there.
@@ -398,7 +398,7 @@ impl Core {
     /// Its run has ended.
     pub(super) fn is_over_now(&self) {
         self.is_over.store(true, Relaxed);
-        if let Some(Ok(counters)) = self.remote().map(Remote::counters) {
+        if let Ok(counters) = self.remote().and_then(Remote::counters) {
             let _ = self.last.set(counters); // Once.
         }
     }
@@ -407,7 +407,7 @@ impl Core {
     pub fn counters(&self) -> Result<Metrics> {
         match self.last.get() {
             Some(last) => Ok(Metrics::of(last)),
-            None => self.remote().ok_or(Error::Disconnected)?.counters().map(|now| Metrics::of(&now)),
+            None => self.remote()?.counters().map(|now| Metrics::of(&now)),
         }
     }
 }

@@ -15,7 +15,7 @@ pub fn write_page(cluster: &Cluster, format: Format, out: &mut dyn Write) -> Res
     let mut all: Vec<(Metrics, Name)> = Vec::new();
     all.try_reserve_exact(cores.len()).map_err(|_| Error::OutOfMemory)?;
     for core in cores {
-        let name = core.remote().map(|remote| remote.name()).unwrap_or_default();
+        let name = core.remote()?.name();
         all.push((core.counters()?, name));
     }
     Ok(write_counters_of_all(&all, format, out))

@@ -1,0 +1,399 @@
+//! The call: a task has another core call a function, and waits for what it returns.
+//!
+//! The function is called in a task of that core, so it may suspend. What it is given stays the caller's, who does not go
+//! on before it has returned: if the caller is canceled, or its time is over, the function's task is canceled, and
+//! waited for.
+//!
+//! | a call is | goes to | by whom |
+//! |---|---|---|
+//! | posted | begun | the other core's loop, which makes the task |
+//! | | ended, not begun | the same, if the caller has left it by then; who destroys that scheduler |
+//! | begun | ended | its task, at its end; who destroys that scheduler |
+//! | ended | over | the caller's loop, by the message `back`, which readies the caller |
+//!
+//! `is_left` is set by the caller's side, before it sends `leave`: the other side sees it when it begins, or gets the
+//! message. All other fields are of one side, and handed over by the messages. The block is released by who has the
+//! last reference: each side has one, and `leave` while it is under way.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
+use std::ptr::{NonNull, null};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+use super::end::WORDS;
+use super::object::Core;
+use crate::engine::context::sanitizer;
+use crate::engine::scheduler::{
+    Limit, Post, Running, Scheduler, current, defer, exit, running_task, sleep, wait_for_begun,
+};
+use crate::engine::sys::{self, Error, Result};
+use crate::engine::task::{Left, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Words};
+use crate::engine::threads::{Message, Remote};
+use crate::engine::time::Deadline;
+
+/// What is called.
+pub type Function = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
+
+/// The task waits for a function of another core.
+static CALL: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    leave: Some(leave),
+    only_by_cancel: true,
+    lost_in_child: true,
+    ..WaitKind::new(c"call of a core", unlink)
+};
+
+/// The same, when it has left: nothing interrupts it any more.
+static LEFT_CALL: WaitKind = WaitKind { interruptible: false, ..CALL };
+
+/// A task that has had no turn ends its call when it is destroyed.
+static CALL_WORDS: Words = Words { abandon: Some(end_unbegun), ..WORDS };
+
+#[repr(C)]
+struct Call {
+    /// To the other core.
+    post: Post,
+    /// To the caller's scheduler.
+    back: OfCall,
+    /// To the other core: its task is to be canceled.
+    leave: OfCall,
+    references: AtomicUsize,
+    is_left: AtomicBool,
+    has_ended: AtomicBool,
+    function: Function,
+    argument: *mut c_void,
+    caller: Remote,
+    callee: Remote,
+    /// Whether the caller is of the same cluster.
+    is_within: bool,
+
+    // Of the other core, until it has ended: then the cluster may be gone.
+    core: *const Core,
+    task: Cell<u64>,
+    /// What the function has returned, or why it was not called.
+    result: Cell<Result<c_int>>,
+
+    // Of the caller.
+    waiter: Cell<*const Task>,
+    /// Why it has left.
+    reason: Cell<Option<Error>>,
+}
+
+/// A message of a call.
+#[repr(C)]
+struct OfCall {
+    message: Message,
+    call: Cell<*const Call>,
+}
+
+const _: () = assert!(offset_of!(Call, post) == 0 && offset_of!(OfCall, message) == 0);
+
+// ---- the caller
+
+/// Has a core call a function with an argument, and waits for what it returns. Where as many wait as may, it waits for
+/// room too.
+///
+/// [`Error::Canceled`] and [`Error::TimedOut`] are only returned if the function has not begun, and will not; with
+/// [`Error::OwnerDied`], in a child of fork(), it runs in the parent.
+///
+/// # Safety
+/// The function may be called with the argument, on the core's thread, until this returns.
+pub unsafe fn call(
+    core: &Core,
+    (function, argument): (Function, *mut c_void),
+    mut deadline: Deadline,
+) -> Result<c_int> {
+    /// How long it waits for room, for which there is no event.
+    const PAUSE_NS: u64 = 1_000_000;
+    let (scheduler, _) = running_task().ok_or(Error::NotInTask)?;
+    scheduler.reinit_after_fork()?;
+    let until_ns = deadline.resolve(&scheduler.time.clock);
+    loop {
+        core.take_work()?;
+        let called = Call::begin(core, (function, argument), deadline);
+        match called {
+            Err(Error::WouldBlock) if until_ns.is_none_or(|at| scheduler.time.clock.now_ns() < at) => {
+                sleep(Limit::uninterrupted(Deadline::In(PAUSE_NS)))?;
+            }
+            Err(Error::WouldBlock) => return Err(Error::TimedOut),
+            called => return called,
+        }
+    }
+}
+
+impl Call {
+    /// The core has counted it.
+    fn begin(
+        core: &Core,
+        (function, argument): (Function, *mut c_void),
+        deadline: Deadline,
+    ) -> Result<c_int> {
+        let begun: Cell<Option<NonNull<Call>>> = Cell::new(None);
+        let begin = |(scheduler, task): Running<'_>| {
+            // Not before: a task that is destroyed before it waits leaves nothing behind.
+            let call = Call::allocate(core, (function, argument), (scheduler, task))?;
+            // SAFETY: made just now; the other side has a reference from now on.
+            if let Err(error) = unsafe { core.remote()?.post_counted(call.cast()) } {
+                // SAFETY: as above, and not posted.
+                unsafe { Call::free(call) };
+                return Err(error);
+            }
+            begun.set(Some(call));
+            scheduler.expect_message();
+            Ok(Wait::on(&CALL, call.as_ptr()))
+        };
+        let result = wait_for_begun(deadline, begin);
+        let Some(call) = begun.get() else {
+            core.end_work();
+            return Err(result.map_or_else(|error| error, |_| Error::Disconnected));
+        };
+        result?; // In a child of fork(), whose copy of the call nobody ends.
+        // SAFETY: this side's reference, which is given up.
+        unsafe {
+            let (result, reason) = (call.as_ref().result.get(), call.as_ref().reason.get());
+            Call::release(call);
+            result.map_err(|error| reason.unwrap_or(error))
+        }
+    }
+
+    fn allocate(
+        core: &Core,
+        (function, argument): (Function, *mut c_void),
+        (scheduler, waiter): Running<'_>,
+    ) -> Result<NonNull<Call>> {
+        let callee = core.remote()?.clone();
+        let is_here = |core: &Core| core.remote().is_ok_and(|it| it.is(&scheduler.remote));
+        let memory = NonNull::new(sys::allocate::<Call>(1)).ok_or(Error::OutOfMemory)?;
+        let of_call = |run| OfCall { message: Message::new(run, forget), call: Cell::new(memory.as_ptr()) };
+        let call = Call {
+            post: Post::new(start, end_posted),
+            back: of_call(come_back),
+            leave: of_call(be_left),
+            references: AtomicUsize::new(2),
+            is_left: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            function,
+            argument,
+            caller: scheduler.remote.clone(),
+            callee,
+            is_within: core.cluster().cores().iter().any(is_here),
+            core,
+            task: Cell::new(0),
+            result: Cell::new(Err(Error::Disconnected)),
+            waiter: Cell::new(waiter),
+            reason: Cell::new(None),
+        };
+        // SAFETY: fresh memory for one.
+        unsafe { memory.write(call) };
+        Ok(memory)
+    }
+
+    /// Gives up a reference.
+    ///
+    /// # Safety
+    /// The caller's, who does not use it again.
+    unsafe fn release(call: NonNull<Call>) {
+        // SAFETY: as this function's contract says; with the last one nobody else has it.
+        unsafe {
+            let references = &raw const (*call.as_ptr()).references;
+            sanitizer::release(&*references);
+            if (*references).fetch_sub(1, AcqRel) == 1 {
+                sanitizer::acquire(&*references);
+                Call::free(call);
+            }
+        }
+    }
+
+    /// # Safety
+    /// Nobody else has it.
+    unsafe fn free(call: NonNull<Call>) {
+        // SAFETY: as this function's contract says; from `allocate`.
+        unsafe {
+            call.drop_in_place();
+            sys::free(call.as_ptr().cast());
+        }
+    }
+
+    /// Has the function's task canceled, once.
+    fn send_leave(&self) {
+        if self.is_left.swap(true, AcqRel) {
+            return;
+        }
+        self.references.fetch_add(1, Relaxed);
+        let message = NonNull::from(&self.leave).cast();
+        // SAFETY: sent once, with a reference of its own.
+        if unsafe { self.callee.post(message) }.is_err() {
+            self.references.fetch_sub(1, Relaxed); // Not the last: the caller has one.
+        }
+    }
+}
+
+/// The caller is canceled, or its time is over.
+///
+/// # Safety
+/// As [`WaitKind::leave`].
+unsafe fn leave(_: SchedulerRef, call: usize, task: &Task) -> Left {
+    // SAFETY: the task waits for it.
+    let call = unsafe { &*(call as *const Call) };
+    let is_late = task.outcome.get() == Outcome::TimedOut;
+    call.reason.set(Some(if is_late { Error::TimedOut } else { Error::Canceled }));
+    call.send_leave();
+    task.wait.set(Wait::on(&LEFT_CALL, call));
+    Left::Later
+}
+
+/// The caller is not there any more: its scheduler is being destroyed, or this is a child of fork().
+///
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn unlink(scheduler: SchedulerRef, call: usize, _: &Task) {
+    let Some(call) = NonNull::new(call as *mut Call) else { return };
+    // SAFETY: as this function's contract says.
+    let (scheduler, this) = unsafe { (Scheduler::of(scheduler), call.as_ref()) };
+    this.waiter.set(null());
+    scheduler.message_has_come();
+    if !scheduler.remote.is_of_this_process() {
+        return; // A copy, which nobody ends.
+    }
+    this.send_leave();
+    // Of the same cluster: then no core runs any more. Else the argument is used until the function has returned.
+    if !this.is_within {
+        while !this.has_ended.load(Acquire) {
+            sys::sleep_ns(100_000);
+        }
+        sanitizer::acquire(&this.has_ended);
+    }
+    // SAFETY: this side's reference. What `back` does, if it comes, it does with the other side's.
+    unsafe { Call::release(call) };
+}
+
+/// The caller's loop has found that the call has ended. The reference is the other side's.
+///
+/// # Safety
+/// The message of an [`OfCall`].
+unsafe fn come_back(message: NonNull<Message>) {
+    // SAFETY: as this function's contract says.
+    let call = unsafe { message.cast::<OfCall>().as_ref() }.call.get();
+    // SAFETY: as above; a task that waits is alive, and so is its call.
+    unsafe {
+        if let (Some(scheduler), Some(task)) = (current(), (*call).waiter.replace(null()).as_ref()) {
+            scheduler.message_has_come();
+            task.wait.set(Wait::NONE);
+            scheduler.ready(task, Outcome::Ready(0));
+        }
+        forget(message);
+    }
+}
+
+/// A message is not under way any more, and gives its reference up.
+///
+/// # Safety
+/// As above.
+unsafe fn forget(message: NonNull<Message>) {
+    // SAFETY: as above.
+    unsafe {
+        let call = message.cast::<OfCall>().as_ref().call.get();
+        Call::release(NonNull::new_unchecked(call.cast_mut()));
+    }
+}
+
+// ---- the other core
+
+/// Makes the task.
+///
+/// # Safety
+/// Called by the core, with the post of a [`Call`].
+unsafe fn start(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
+    let call = post.cast::<Call>();
+    // SAFETY: as this function's contract says.
+    let this = unsafe { call.as_ref() };
+    if this.is_left.load(Acquire) {
+        // SAFETY: the other side's.
+        unsafe { end(call) };
+        return Ok(());
+    }
+    let (task, _) = scheduler.spawn_with(run, call.as_ptr(), &CALL_WORDS)?;
+    this.task.set(task.id.get());
+    Ok(())
+}
+
+/// The body of the task.
+///
+/// # Safety
+/// Called by the core, with the address of a [`Call`].
+unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    let call = unsafe { *state.cast::<*mut Call>() };
+    // SAFETY: alive until it has ended.
+    let this = unsafe { &*call };
+    // So that it ends in any case, also if the function never returns.
+    if defer(end_deferred, call.cast()).is_ok() {
+        // SAFETY: the program's function and argument.
+        this.result.set(Ok(unsafe { (this.function)(this.argument) }));
+    } else {
+        this.result.set(Err(Error::OutOfMemory));
+        // SAFETY: the other side's.
+        unsafe { end(NonNull::new_unchecked(call)) };
+    }
+    let _ = exit(); // In a task.
+}
+
+/// The call has ended, for the other side, whose reference goes with the message.
+///
+/// # Safety
+/// Once, with a call that this side has.
+unsafe fn end(call: NonNull<Call>) {
+    // SAFETY: as this function's contract says. It may be gone when the message has been posted.
+    unsafe {
+        let this = call.as_ref();
+        (*this.core).end_work(); // It was there as long as this held its cluster.
+        let caller = this.caller.clone();
+        sanitizer::release(&this.has_ended);
+        this.has_ended.store(true, Release);
+        let back = NonNull::from(&this.back).cast();
+        if caller.post(back).is_err() {
+            Call::release(call); // The caller's scheduler is gone.
+        }
+    }
+}
+
+/// # Safety
+/// With a [`Call`], at the end of its task.
+unsafe extern "C" fn end_deferred(call: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    unsafe { end(NonNull::new_unchecked(call.cast())) };
+}
+
+/// # Safety
+/// With the state of a task of [`run`], which will not run.
+unsafe fn end_unbegun(state: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    unsafe { end(NonNull::new_unchecked(*state.cast::<*mut Call>())) };
+}
+
+/// # Safety
+/// The message of a [`Call`] that has not begun.
+unsafe fn end_posted(message: NonNull<Message>) {
+    // SAFETY: as this function's contract says.
+    unsafe { end(message.cast()) };
+}
+
+/// The caller has left.
+///
+/// # Safety
+/// The message of an [`OfCall`].
+unsafe fn be_left(message: NonNull<Message>) {
+    // SAFETY: as this function's contract says.
+    let call = unsafe { &*message.cast::<OfCall>().as_ref().call.get() };
+    if let Some(scheduler) = current()
+        && let Some(task) = scheduler.tasks.find_id(call.task.get())
+    {
+        scheduler.cancel(task);
+    }
+    // SAFETY: the message's reference.
+    unsafe { forget(message) };
+}
