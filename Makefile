@@ -58,6 +58,7 @@ example = $(CC) -std=c99 -O2 -o "$(examples_dir)/$(1)" examples-c/$(1).c \
 examples: build
 	@mkdir -p "$(examples_dir)"
 	$(call example,http_server)
+	$(call example,http_server_all_cores)
 	$(call example,http_metrics)
 	$(call example,wait_hybrid,-pthread)
 	$(call example,wait_message_queue,-lrt)

@@ -5,6 +5,7 @@
 //! compared with what the test knows: what it sent, how long they ran, and what must have happened
 //! in virtual time.
 
+mod all_cores;
 mod chat;
 mod checksum;
 pub mod cluster;
@@ -60,6 +61,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = scenario_trials("", &scenarios);
     trials.push(Trial::ignorable_test("examples::wait_postgresql", || Ok(postgresql())));
     trials.push(Trial::ignorable_test("examples::http_metrics_please_promtool", || Ok(promtool())));
+    trials.extend(all_cores::trials());
     trials.extend(chat::trials());
     trials.extend(checksum::trials());
     trials.extend(job_server::trials());
