@@ -2370,7 +2370,7 @@ struct mj_remote *mj_cluster_remote(struct mj_cluster *cluster,
 
 // Returns how much a core has to do: the connections that it serves, and the functions of mj_cluster_go() that have not
 // returned; also those that are on their way to it. 0 for NULL, and for an index that no core has. Callable from any
-// thread and from a signal handler. Does not suspend.
+// thread. Does not suspend.
 size_t mj_cluster_load(const struct mj_cluster *cluster,
                        size_t core);
 

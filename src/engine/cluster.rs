@@ -45,13 +45,13 @@ mod connection;
 mod control;
 mod end;
 mod holds;
+mod make;
+mod messages;
 mod object;
-mod options;
 mod page;
 mod thread;
 
 pub use call::{Function, call};
-pub use connection::{Connection, Service};
-pub use object::{Cluster, Core};
-pub use options::{Kind, Options};
+pub use make::Options;
+pub use object::{Cluster, Connection, Core, Kind, Service};
 pub use page::write_page;

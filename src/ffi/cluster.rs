@@ -11,8 +11,8 @@ use super::cluster_types::{
 use super::hook_calls::HOOK_CALLS;
 use super::metrics::write_to_buffer;
 use super::remote::hand_out;
-use super::{bool_from, status, text_ref};
 use super::types::{MetricsFormatInt, mj_remote};
+use super::{bool_from, status, text_ref};
 use crate::engine::cluster::{Cluster, Core, Kind, Options, write_page};
 use crate::engine::context::callback;
 use crate::engine::inspect;
@@ -22,8 +22,8 @@ use crate::engine::task::to_name;
 
 /// Makes a cluster: schedulers as of mj_scheduler_create(), each on a thread of its own, so that a program uses all
 /// processors. Tasks stay on their core, with errno, thread-local variables and the locks of other libraries; what
-/// crosses is work that has not begun: mj_cluster_go(), mj_cluster_listen(). The threads are there when this returns, and wait for
-/// mj_cluster_start() or mj_cluster_run(); what the cores are given before waits with them. They have the
+/// crosses is work that has not begun: mj_cluster_go(), mj_cluster_listen(). The threads are there when this returns,
+/// and wait for mj_cluster_start() or mj_cluster_run(); what the cores are given before waits with them. They have the
 /// caller's signal mask. `options` may be NULL: all cores, and nothing else. Callable from any thread. Does not
 /// suspend.
 ///
@@ -80,8 +80,8 @@ unsafe fn make(options: *const mj_cluster_options) -> Result<NonNull<Cluster>> {
     })
 }
 
-/// Releases a cluster that has ended, which mj_cluster_join() or mj_cluster_run() says, or was not started: then what its
-/// cores were given is abandoned. NULL is ignored. Callable from any thread. Does not suspend.
+/// Releases a cluster that has ended, which mj_cluster_join() or mj_cluster_run() says, or was not started: then what
+/// its cores were given is abandoned. NULL is ignored. Callable from any thread. Does not suspend.
 ///
 /// Returns 0. Errors, with which it stays:
 ///   -EBUSY  it was started, and not joined; or a scheduler runs on this thread
@@ -109,7 +109,8 @@ pub unsafe extern "C" fn mj_cluster_start(cluster: *mut mj_cluster) -> c_int {
 }
 
 /// Waits until a cluster that was started has ended, after which all its threads are gone. Its maker does not hold it
-/// from now on: without more to do it ends. Blocks the thread and does not suspend. Callable from any thread, also twice.
+/// from now on: without more to do it ends. Blocks the thread and does not suspend. Callable from any thread, also
+/// twice.
 ///
 /// Returns 0. Errors, the first one of any core:
 ///   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
@@ -139,9 +140,9 @@ pub unsafe extern "C" fn mj_cluster_run(cluster: *mut mj_cluster, grace_ns: u64)
 
 /// Stops a cluster in order: its sockets take what waits in their queues, and are closed; connections and all other
 /// tasks have `grace_ns` to end (MJ_FOREVER: any time), and are canceled then. With 0 they are canceled at once. The
-/// second call cancels them at once too, whatever its grace, and the third ends all runs with the tasks that are left, which
-/// are destroyed. A core whose run ends before the others, because something has stopped its scheduler, stops them
-/// as well. Callable from any thread. Does not suspend.
+/// second call cancels them at once too, whatever its grace, and the third ends all runs with the tasks that are
+/// left, which are destroyed. A core whose run ends before the others, because something has stopped its scheduler,
+/// stops them as well. Callable from any thread. Does not suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `cluster` is NULL
@@ -176,13 +177,13 @@ pub unsafe extern "C" fn mj_cluster_size(cluster: *const mj_cluster) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cluster_here(cluster: *const mj_cluster) -> c_int {
     // SAFETY: as this function's contract says.
-    let here = unsafe { cluster_ref(cluster) }
-        .and_then(|cluster| cluster.here().ok_or(Error::NoSuchTask));
+    let here =
+        unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.here().ok_or(Error::NoSuchTask));
     here.map_or_else(Error::status, |core| core.index as c_int)
 }
 
-/// A handle to a core's scheduler, as by mj_scheduler_remote(): for mj_post() and the like. It does not hold the cluster.
-/// Callable from any thread. Does not suspend.
+/// A handle to a core's scheduler, as by mj_scheduler_remote(): for mj_post() and the like. It does not hold the
+/// cluster. Callable from any thread. Does not suspend.
 ///
 /// Returns the handle, to be released with mj_remote_release(), or NULL. Errors, in errno:
 ///   EINVAL  `cluster` is NULL, or has no core with this index
@@ -202,9 +203,9 @@ pub unsafe extern "C" fn mj_cluster_remote(
     }
 }
 
-/// Returns how much a core has to do: the connections that it serves, and the functions of mj_cluster_go() that have not
-/// returned; also those that are on their way to it. 0 for NULL, and for an index that no core has. Callable from any
-/// thread and from a signal handler. Does not suspend.
+/// Returns how much a core has to do: the connections that it serves, and the functions of mj_cluster_go() that have
+/// not returned; also those that are on their way to it. 0 for NULL, and for an index that no core has. Callable from
+/// any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cluster_load(cluster: *const mj_cluster, core: usize) -> usize {
     // SAFETY: as this function's contract says.
@@ -212,8 +213,8 @@ pub unsafe extern "C" fn mj_cluster_load(cluster: *const mj_cluster, core: usize
     core.map_or(0, |core| core.load.load(Relaxed))
 }
 
-/// Writes the counters of all cores to a buffer: each under the name of its scheduler, as mj_remote_write_metrics(), and
-/// summed. For Prometheus the sums are metrics of their own, `majjen_cluster_...`; JSON is `{"all":{..},
+/// Writes the counters of all cores to a buffer: each under the name of its scheduler, as mj_remote_write_metrics(),
+/// and summed. For Prometheus the sums are metrics of their own, `majjen_cluster_...`; JSON is `{"all":{..},
 /// "schedulers":[{..},..]}`. After the end they are as they were then. Callable from any thread. Does not
 /// suspend.
 ///

@@ -13,10 +13,10 @@ pub struct mj_cluster {
 /// In C it is `MJ_ALL_CORES`.
 pub const ALL_CORES: usize = usize::MAX;
 
-/// What is called on the thread of a core before its run, outside any task: it sets its scheduler up, which runs nothing
-/// yet, and may make tasks, which hold the run as in mj_run(). Returns 0, or an error, which mj_cluster_join() returns:
-/// then that core does not run, and the others are stopped. A C++ exception that would leave it calls std::terminate(),
-/// after a line on stderr.
+/// What is called on the thread of a core before its run, outside any task: it sets its scheduler up, which runs
+/// nothing yet, and may make tasks, which hold the run as in mj_run(). Returns 0, or an error, which
+/// mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception that would
+/// leave it calls std::terminate(), after a line on stderr.
 pub type mj_core_set_up_fn = Option<
     unsafe extern "C" fn(
         scheduler: *mut mj_scheduler,
@@ -25,11 +25,10 @@ pub type mj_core_set_up_fn = Option<
     ) -> c_int,
 >;
 
-/// What is called on the thread of a core when no core runs any more, before its scheduler is destroyed; also if its set-up
-/// has failed. As mj_core_set_up_fn.
-pub type mj_core_tear_down_fn = Option<
-    unsafe extern "C" fn(scheduler: *mut mj_scheduler, core: usize, user_data: *mut c_void),
->;
+/// What is called on the thread of a core when no core runs any more, before its scheduler is destroyed; also if its
+/// set-up has failed. As mj_core_set_up_fn.
+pub type mj_core_tear_down_fn =
+    Option<unsafe extern "C" fn(scheduler: *mut mj_scheduler, core: usize, user_data: *mut c_void)>;
 
 /// How a cluster is made. Set `cores` and what you need, and leave the rest zero.
 #[repr(C)]
@@ -41,7 +40,9 @@ pub struct mj_cluster_options {
     pub name: *const c_char,
     /// Whether each thread is bound to one processor, of those that the caller may run on, in turn.
     pub pin: bool,
+    /// What sets each core up; NULL for nothing.
     pub set_up: mj_core_set_up_fn,
+    /// What tears it down; NULL for nothing.
     pub tear_down: mj_core_tear_down_fn,
     /// The last argument of both.
     pub user_data: *mut c_void,
@@ -51,9 +52,8 @@ pub struct mj_cluster_options {
 
 /// Makes what the handler of a connection is given as its `user_state`, from malloc(), on the core that serves it and
 /// in the task that will. It may suspend. NULL closes the connection.
-pub type mj_connection_fn = Option<
-    unsafe extern "C-unwind" fn(fd: c_int, user_data: *mut c_void) -> *mut c_void,
->;
+pub type mj_connection_fn =
+    Option<unsafe extern "C-unwind" fn(fd: c_int, user_data: *mut c_void) -> *mut c_void>;
 
 /// What mj_cluster_listen() does with connections. Set `handler` and what you need, and leave the rest zero.
 #[repr(C)]

@@ -6,10 +6,10 @@ use std::ptr::{NonNull, null_mut};
 
 use super::cluster::cluster_ref;
 use super::cluster_types::{mj_cluster, mj_connection_fn, mj_service};
+use super::group::mj_group_go;
 use super::net::{MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY};
 use super::post::post_to;
 use super::task::WORDS;
-use super::group::mj_group_go;
 use super::types::{mj_abandon_fn, mj_go_fn, mj_group, mj_group_fn};
 use super::{body_from, reported, status, text_ref};
 use crate::engine::cluster::{self, Connection, Core, Service};
@@ -23,16 +23,16 @@ use crate::engine::time::Deadline;
 
 // ---- which core
 
-/// Returns the index of the next core, in turn: round robin, for all callers together. 0 for NULL. Callable from any thread. Does not
-/// suspend.
+/// Returns the index of the next core, in turn: round robin, for all callers together. 0 for NULL. Callable from any
+/// thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cluster_next(cluster: *mut mj_cluster) -> usize {
     // SAFETY: as this function's contract says.
     unsafe { cluster_ref(cluster) }.map_or(0, |cluster| cluster.in_turn().index)
 }
 
-/// Returns the index of the core with the smallest mj_cluster_load(): the caller's own if no other has less. Of more than 8
-/// cores it looks at 8, others at each call. 0 for NULL. Callable from any thread. Does not suspend.
+/// Returns the index of the core with the smallest mj_cluster_load(): the caller's own if no other has less. Of more
+/// than 8 cores it looks at 8, others at each call. 0 for NULL. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cluster_least_loaded(cluster: *mut mj_cluster) -> usize {
     // SAFETY: as this function's contract says.
@@ -40,8 +40,8 @@ pub unsafe extern "C" fn mj_cluster_least_loaded(cluster: *mut mj_cluster) -> us
 }
 
 /// Returns the index of the core that belongs to a number: the same one in each cluster of this size. So what is given
-/// to it by this is done on one thread, in order, and needs no lock. Keys that are close to each other are spread. 0 for
-/// NULL. Callable from any thread. Does not suspend.
+/// to it by this is done on one thread, in order, and needs no lock. Keys that are close to each other are spread. 0
+/// for NULL. Callable from any thread. Does not suspend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cluster_of_key(cluster: *const mj_cluster, key: u64) -> usize {
     // SAFETY: as this function's contract says.
@@ -131,8 +131,8 @@ unsafe extern "C" fn abandon_given(given: *mut c_void) {
 /// effect on it. In a member of a group, the group's limit and its cancellation hold for the work of all cores:
 /// mj_cluster_group_go(). Callable in a task of any scheduler. May suspend.
 ///
-/// When the caller's scheduler is destroyed meanwhile, the function's task is canceled; mj_scheduler_destroy() waits until
-/// it has ended, unless that is a core of the same cluster: then no core runs any more.
+/// When the caller's scheduler is destroyed meanwhile, the function's task is canceled; mj_scheduler_destroy() waits
+/// until it has ended, unless that is a core of the same cluster: then no core runs any more.
 ///
 /// Returns 0, with what the function has returned in `*result`, unless that is NULL. Errors, with which it has not been
 /// called:
@@ -169,10 +169,10 @@ pub unsafe extern "C" fn mj_cluster_call(
     }))
 }
 
-/// mj_group_go() of a member whose function is called on a core, by mj_cluster_call(): so a group has members on several.
-/// It waits for a place in the group as that does, which bounds what is under way, and the member counts and is canceled as
-/// any other. What the function returns is the member's result; or the error of mj_cluster_call(), if it was not called.
-/// `argument` stays the caller's. May suspend.
+/// mj_group_go() of a member whose function is called on a core, by mj_cluster_call(): so a group has members on
+/// several. It waits for a place in the group as that does, which bounds what is under way, and the member counts and
+/// is canceled as any other. What the function returns is the member's result; or the error of mj_cluster_call(), if
+/// it was not called. `argument` stays the caller's. May suspend.
 ///
 /// Returns 0. Errors (`function` is not called then):
 ///   -ETIMEDOUT, -EPIPE, -EINTR, -ECANCELED, -EPERM  as mj_group_go()
@@ -199,7 +199,8 @@ pub unsafe extern "C" fn mj_cluster_group_go(
     match member {
         Ok(member) => {
             // SAFETY: as this function's contract says; the member has the memory from then on.
-            let added = unsafe { mj_group_go(group, Some(call), member.as_ptr().cast(), timeout_ns) };
+            let added =
+                unsafe { mj_group_go(group, Some(call), member.as_ptr().cast(), timeout_ns) };
             if added != 0 {
                 // SAFETY: no member has it.
                 unsafe { sys::free(member.as_ptr().cast()) };
@@ -240,8 +241,8 @@ unsafe extern "C-unwind" fn call(member: *mut c_void) -> c_int {
 /// A connection's descriptor does not block and is closed on exec. It is the handler's, to be closed by close(2) or
 /// mj_fd_close(), and can be handed to the library: mj_fd_adopt(), mj_stream_open().
 ///
-/// Returns the port that it listens at, which the kernel has chosen for "0"; 0 of a path. Errors, with which it does not
-/// listen:
+/// Returns the port that it listens at, which the kernel has chosen for "0"; 0 of a path. Errors, with which it does
+/// not listen:
 ///   -EINVAL      `cluster`, `what` or its handler is NULL, something reserved is not zero; and as mj_listen()
 ///   -EPIPE       the cluster has ended
 ///   -EOWNERDEAD  as mj_cluster_go()
@@ -277,7 +278,8 @@ unsafe fn listen(
     if what.reserved != [0; 4] || what.flags & !known != 0 {
         return Err(Error::InvalidArgument);
     }
-    let flags = ListenFlags { v6_only: what.flags & MJ_LISTEN_V6ONLY != 0, ..ListenFlags::default() };
+    let flags =
+        ListenFlags { v6_only: what.flags & MJ_LISTEN_V6ONLY != 0, ..ListenFlags::default() };
     // SAFETY: as above.
     let [address, port] = [address, port].map(|text| unsafe { text_ref(text) }.unwrap_or_default());
     let mut name = [0; 64];
@@ -300,8 +302,11 @@ struct Served {
 }
 
 /// A task that has had no turn is abandoned with its connection.
-static CONNECTION_WORDS: Words =
-    Words { set_stack_size: WORDS.set_stack_size, exit: WORDS.exit, abandon: Some(abandon_connection) };
+static CONNECTION_WORDS: Words = Words {
+    set_stack_size: WORDS.set_stack_size,
+    exit: WORDS.exit,
+    abandon: Some(abandon_connection),
+};
 
 /// # Safety
 /// With a [`Served`], which is not used again.

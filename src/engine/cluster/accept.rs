@@ -10,9 +10,8 @@ use std::mem::offset_of;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use super::connection::Service;
-use super::end::WORDS;
-use super::object::{Cluster, Core};
+use super::messages::WORDS;
+use super::object::{Cluster, Core, Service};
 use crate::engine::fd::{self, ListenFlags};
 use crate::engine::log;
 use crate::engine::names;
@@ -84,26 +83,26 @@ fn close(listener: c_int) {
 impl Core {
     /// Has the core accept at a socket, which is its own. A cluster that is not held any more does not.
     fn accept_at(&self, listener: c_int, service: &Service) {
-        let acceptor = Acceptor {
-            message: Message::new(begin, abandon),
-            core: self,
-            service,
-            listener,
-        };
+        let acceptor =
+            Acceptor { message: Message::new(begin, abandon), core: self, service, listener };
         let memory = sys::allocate::<Acceptor>(1);
-        let is_sent = NonNull::new(memory).filter(|_| self.cluster().take_hold()).is_some_and(|memory| {
-            // SAFETY: fresh memory for one, which begins with its message, and is freed by its functions.
-            let sent = unsafe {
-                memory.write(acceptor);
-                self.remote().and_then(|remote| remote.post(memory.cast()))
-            };
-            if sent.is_err() {
-                self.cluster().give_up_hold();
-            }
-            sent.is_ok()
-        });
+        let is_sent =
+            NonNull::new(memory).filter(|_| self.cluster().take_hold()).is_some_and(|memory| {
+                // SAFETY: fresh memory for one, which begins with its message, and is freed by its functions.
+                let sent = unsafe {
+                    memory.write(acceptor);
+                    self.remote().and_then(|remote| remote.post(memory.cast()))
+                };
+                if sent.is_err() {
+                    self.cluster().give_up_hold();
+                }
+                sent.is_ok()
+            });
         if !is_sent {
-            log::error(format_args!("core {} does not accept: it has ended, or has no memory", self.index));
+            log::error(format_args!(
+                "core {} does not accept: it has ended, or has no memory",
+                self.index
+            ));
             close(listener);
             // SAFETY: null, or from above, and not sent.
             unsafe { sys::free(memory.cast()) };
@@ -187,7 +186,8 @@ unsafe extern "C-unwind" fn accept(_scheduler: *mut c_void, state: *mut c_void) 
                 }
                 left -= 1;
             }
-            // The end: what is in the queue would be reset. Not more than fits there, since others may come all the time.
+            // The end: what is in the queue would be reset. Not more than fits there, since others may come all the
+            // time.
             Err(Error::Canceled) if left > fd::BACKLOG as usize => {
                 let _ = set_cancelable(false); // In a task.
                 (left, limit) = (fd::BACKLOG as usize, Limit::uninterrupted(Deadline::In(0)));

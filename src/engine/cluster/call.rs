@@ -1,8 +1,8 @@
 //! The call: a task has another core call a function, and waits for what it returns.
 //!
-//! The function is called in a task of that core, so it may suspend. What it is given stays the caller's, who does not go
-//! on before it has returned: if the caller is canceled, or its time is over, the function's task is canceled, and
-//! waited for.
+//! The function is called in a task of that core, so it may suspend. What it is given stays the caller's, who does
+//! not go on before it has returned: if the caller is canceled, or its time is over, the function's task is canceled,
+//! and waited for.
 //!
 //! | a call is | goes to | by whom |
 //! |---|---|---|
@@ -24,7 +24,7 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use super::end::WORDS;
+use super::messages::WORDS;
 use super::object::Core;
 use crate::engine::context::sanitizer;
 use crate::engine::scheduler::{
@@ -116,7 +116,9 @@ pub unsafe fn call(
         core.take_work()?;
         let called = Call::begin(core, (function, argument), deadline);
         match called {
-            Err(Error::WouldBlock) if until_ns.is_none_or(|at| scheduler.time.clock.now_ns() < at) => {
+            Err(Error::WouldBlock)
+                if until_ns.is_none_or(|at| scheduler.time.clock.now_ns() < at) =>
+            {
                 sleep(Limit::uninterrupted(Deadline::In(PAUSE_NS)))?;
             }
             Err(Error::WouldBlock) => return Err(Error::TimedOut),
@@ -168,7 +170,8 @@ impl Call {
         let callee = core.remote()?.clone();
         let is_here = |core: &Core| core.remote().is_ok_and(|it| it.is(&scheduler.remote));
         let memory = NonNull::new(sys::allocate::<Call>(1)).ok_or(Error::OutOfMemory)?;
-        let of_call = |run| OfCall { message: Message::new(run, forget), call: Cell::new(memory.as_ptr()) };
+        let of_call =
+            |run| OfCall { message: Message::new(run, forget), call: Cell::new(memory.as_ptr()) };
         let call = Call {
             post: Post::new(start, end_posted),
             back: of_call(come_back),
@@ -280,7 +283,8 @@ unsafe fn come_back(message: NonNull<Message>) {
     let call = unsafe { message.cast::<OfCall>().as_ref() }.call.get();
     // SAFETY: as above; a task that waits is alive, and so is its call.
     unsafe {
-        if let (Some(scheduler), Some(task)) = (current(), (*call).waiter.replace(null()).as_ref()) {
+        if let (Some(scheduler), Some(task)) = (current(), (*call).waiter.replace(null()).as_ref())
+        {
             scheduler.message_has_come();
             task.wait.set(Wait::NONE);
             scheduler.ready(task, Outcome::Ready(0));

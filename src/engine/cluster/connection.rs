@@ -17,40 +17,11 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 
-use super::object::{Cluster, Core};
+use super::object::{Cluster, Connection, Core, Service};
 use crate::engine::scheduler::{Post, Scheduler, close_fd, current};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::Name;
 use crate::engine::threads::Message;
-
-/// What connections are for: of an API, which brings the functions.
-pub struct Service {
-    /// Makes the task of a connection, which is the task's then: that calls [`Core::end_work`] when it ends. On an
-    /// error it stays the caller's.
-    pub begin: unsafe fn(&Scheduler, Connection) -> Result<()>,
-    /// Releases `own`.
-    pub release: unsafe fn(*mut c_void),
-    /// The API's own.
-    pub own: *mut c_void,
-    /// What the tasks that accept are called.
-    pub name: Name,
-    /// For each core the task that accepts there; 0 for none.
-    pub(super) acceptors: Vec<AtomicU64>,
-    /// The one that was added before it.
-    pub(super) before: *mut Service,
-}
-
-// SAFETY: `own` is what the API's functions take on any thread, and the rest is set before it is shared, or atomic.
-unsafe impl Sync for Service {}
-
-/// A connection and where it belongs.
-#[derive(Clone, Copy)]
-pub struct Connection {
-    /// A socket that the library owns, and does not block.
-    pub fd: c_int,
-    service: *const Service,
-    core: *const Core,
-}
 
 impl Service {
     /// # Safety
@@ -123,7 +94,8 @@ impl Core {
             // As many are on the way as may be, or that core is gone.
             let connection = self.count(fd, service);
             // SAFETY: on the core's thread, with a connection that nobody has.
-            unsafe { (service.begin)(scheduler, connection) }.inspect_err(|_| connection.abandon())?;
+            unsafe { (service.begin)(scheduler, connection) }
+                .inspect_err(|_| connection.abandon())?;
         }
         Ok(())
     }

@@ -7,23 +7,14 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::end::WORDS;
+use super::messages::{Control, WORDS};
 use super::object::Cluster;
 use crate::engine::scheduler::{
     self, HookCalls, Limit, Scheduler, SignalSet, current, exit, wait_for_signal,
 };
 use crate::engine::sys::{Error, Result};
-use crate::engine::threads::{Message, Remote};
+use crate::engine::threads::Message;
 use crate::engine::time::Deadline;
-
-/// Who is told of the end of the last core.
-pub struct Control {
-    remote: Remote,
-    message: NonNull<Message>,
-}
-
-// SAFETY: the message is sent once, under the lock, and is there until its loop has got it.
-unsafe impl Send for Control {}
 
 /// The task that waits for signals.
 struct Waiter {
@@ -59,7 +50,8 @@ impl Cluster {
         task.set_name(b"signals");
         scheduler.set_daemon(task, true);
         let message = Message::new(let_go, forget);
-        let control = Control { remote: scheduler.remote.clone(), message: NonNull::from(&message) };
+        let control =
+            Control { remote: scheduler.remote.clone(), message: NonNull::from(&message) };
         *self.control.lock() = Some(control);
         let started = self.start();
         if started.is_err() {
@@ -110,7 +102,7 @@ unsafe extern "C-unwind" fn wait_for_signals(_scheduler: *mut c_void, state: *mu
     // SAFETY: as above.
     let cluster = unsafe { &**cluster };
     let unlimited = Limit::uninterrupted(Deadline::Never);
-    if let Ok(set) = SignalSet::of([libc::SIGINT, libc::SIGTERM].into_iter()) {
+    if let Ok(set) = SignalSet::of([libc::SIGINT, libc::SIGTERM]) {
         while let Ok(signal) = wait_for_signal(set, unlimited) {
             let _ = cluster.signal.compare_exchange(0, signal.number, Relaxed, Relaxed);
             cluster.stop(*grace_ns);

@@ -7,68 +7,18 @@
 //! | `let_go` | once, by who gives up the last hold | lets the scheduler go, and wakes the task that ends the others |
 //! | `urged` | by who raises the urge, unless it is under way: the loop then sees the new urge too | closes the listeners, and makes the task that ends the others; or cancels them |
 
-use std::cell::Cell;
 use std::ffi::c_void;
-use std::mem::offset_of;
-use std::ptr::{NonNull, from_ref, null};
-use std::sync::atomic::{
-    AtomicBool,
-    Ordering::{AcqRel, Acquire, Relaxed},
-};
+use std::ptr::{NonNull, from_ref};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
+use super::messages::{AT_ONCE, IN_ORDER, NOT, ToCore, WITHOUT_TASKS, WORDS};
 use super::object::{Cluster, Core};
 use crate::engine::log;
-use crate::engine::scheduler::{Limit, Scheduler, current, end_others, exit, set_cancelable, sleep};
-use crate::engine::task::Words;
+use crate::engine::scheduler::{
+    Limit, Scheduler, current, end_others, exit, set_cancelable, sleep,
+};
 use crate::engine::threads::{Message, Remote};
 use crate::engine::time::Deadline;
-
-/// How the end is asked for: not.
-pub const NOT: u8 = 0;
-/// When the tasks have ended, or else after the grace.
-pub const IN_ORDER: u8 = 1;
-/// All tasks are canceled.
-pub const AT_ONCE: u8 = 2;
-/// The runs end, whatever the tasks do.
-pub const WITHOUT_TASKS: u8 = 3;
-
-/// What the library's own tasks of a cluster are: of C, whatever the API.
-pub static WORDS: Words = Words {
-    set_stack_size: "mj_scheduler_set_stack_size() or Builder::stack_size()",
-    exit: "",
-    abandon: None,
-};
-
-/// What a core has for its end.
-pub struct End {
-    let_go: ToCore,
-    urged: ToCore,
-    /// Whether `urged` is under way.
-    is_urged: AtomicBool,
-    /// The task that ends the others; 0 if there is none. Of the core's thread.
-    task: Cell<u64>,
-}
-
-/// A message of a core.
-#[repr(C)]
-struct ToCore {
-    message: Message,
-    core: Cell<*const Core>,
-}
-
-const _: () = assert!(offset_of!(ToCore, message) == 0);
-
-impl End {
-    pub fn new() -> End {
-        let to_core = |run| ToCore { message: Message::new(run, forget), core: Cell::new(null()) };
-        End {
-            let_go: to_core(let_go),
-            urged: to_core(urged),
-            is_urged: AtomicBool::new(false),
-            task: Cell::new(0),
-        }
-    }
-}
 
 // ---- for all threads
 
@@ -118,12 +68,6 @@ impl Cluster {
 }
 
 impl Core {
-    /// The core is where it stays.
-    pub(super) fn settle(&self) {
-        let End { let_go, urged, .. } = &self.end;
-        [let_go, urged].iter().for_each(|message| message.core.set(self));
-    }
-
     fn send(&self, message: &ToCore) {
         if let Ok(remote) = self.remote() {
             // SAFETY: a part of the core, which outlives its scheduler, and sent once at a time. If that is gone,
@@ -136,10 +80,10 @@ impl Core {
 // ---- in the core
 
 /// # Safety
-/// The message of a [`ToCore`].
-unsafe fn let_go(message: NonNull<Message>) {
+/// The message of a core.
+pub(super) unsafe fn let_go(message: NonNull<Message>) {
     // SAFETY: as this function's contract says; a core lives longer than its scheduler.
-    let core = unsafe { &*message.cast::<ToCore>().as_ref().core.get() };
+    let core = unsafe { &*ToCore::core_of(message).cast::<Core>() };
     if let Some(scheduler) = current() {
         scheduler.let_go();
         core.wake_end(scheduler);
@@ -148,18 +92,14 @@ unsafe fn let_go(message: NonNull<Message>) {
 
 /// # Safety
 /// As above.
-unsafe fn urged(message: NonNull<Message>) {
+pub(super) unsafe fn urged(message: NonNull<Message>) {
     // SAFETY: as above.
-    let core = unsafe { &*message.cast::<ToCore>().as_ref().core.get() };
+    let core = unsafe { &*ToCore::core_of(message).cast::<Core>() };
     core.end.is_urged.swap(false, AcqRel); // Before the urge is read: who raises it later sends it again.
     if let Some(scheduler) = current() {
         core.answer_urge(scheduler);
     }
 }
-
-/// # Safety
-/// As above.
-unsafe fn forget(_: NonNull<Message>) {}
 
 impl Core {
     fn answer_urge(&self, scheduler: &Scheduler) {
@@ -228,4 +168,3 @@ unsafe extern "C-unwind" fn end_tasks(_scheduler: *mut c_void, state: *mut c_voi
     }
     let _ = exit();
 }
-

@@ -63,8 +63,11 @@ impl Thread {
             let main = transmute::<ThreadMain, extern "C" fn(*mut c_void) -> *mut c_void>(main);
             libc::pthread_create(thread.as_mut_ptr(), null(), main, argument)
         };
-        // SAFETY: filled in, if it has not failed.
-        if failed == 0 { Ok(Thread(unsafe { thread.assume_init() })) } else { Err(error_of(failed)) }
+        if failed != 0 {
+            return Err(error_of(failed));
+        }
+        // SAFETY: filled in by the call.
+        Ok(Thread(unsafe { thread.assume_init() }))
     }
 
     /// Waits for its end.
