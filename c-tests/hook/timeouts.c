@@ -3,13 +3,16 @@
 #define _GNU_SOURCE
 #include "hooked.h"
 
+#include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 static int ends[2];
-static unsigned ended;
+static unsigned ready, ended;
 
 static void set_limit(int fd, int option, long ms) {
   struct timeval limit = {ms / 1000, ms % 1000 * 1000};
@@ -278,6 +281,144 @@ static void refusals_are_told(void) {
   close(fd);
 }
 
+// ---- limits that no test waits for
+
+static unsigned waiting;
+static int senders[8];
+
+static void receives_in_the_end(void* limit) {
+  char data[8];
+  int pair[2];
+  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+  struct timeval of_socket = *(struct timeval*)limit;
+  CHECK_INT(setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &of_socket, sizeof of_socket), ==, 0);
+  unsigned number = __atomic_fetch_add(&waiting, 1, __ATOMIC_ACQ_REL);
+  senders[number] = pair[1];
+  add_one(&ready);
+  CHECK_INT(recv(pair[0], data, sizeof data, 0), ==, 3);
+  CHECK_INT(close(pair[0]), ==, 0);
+  add_one(&ended);
+}
+
+// The largest ones are longer than 64 bits of nanoseconds can tell: cut off, one would be 0.3 s.
+static void long_limits_are_not_over_soon(void) {
+  static struct timeval limits[] = {
+      {70, 0}, {3000000, 0}, {10000000000, 0}, {18446744074, 0}, {LONG_MAX, 999999}};
+  enum { LIMITS = sizeof limits / sizeof limits[0] };
+  ready = ended = waiting = 0;
+  for (int i = 0; i < LIMITS; i++) start(receives_in_the_end, &limits[i]);
+  wait_until(&ready, LIMITS);
+  usleep(600000);
+  CHECK_UINT(__atomic_load_n(&ended, __ATOMIC_ACQUIRE), ==, 0);
+  for (int i = 0; i < LIMITS; i++) CHECK_INT(send(senders[i], "end", 3, 0), ==, 3);
+  wait_until(&ended, LIMITS);
+  for (int i = 0; i < LIMITS; i++) CHECK_INT(close(senders[i]), ==, 0);
+}
+
+// How long the others take is seen in simulated time, which goes on in steps: by as much as the loop would wait,
+// and so much more.
+static uint64_t simulated_ns, step_ns;
+
+static uint64_t simulated_clock(void* unused) {
+  (void)unused;
+  return simulated_ns;
+}
+
+static int simulated_wait(mj_scheduler* scheduler, uint64_t timeout_ns, void* unused) {
+  (void)scheduler;
+  (void)unused;
+  if (timeout_ns == 0) return 0;
+  CHECK_UINT(timeout_ns, !=, MJ_FOREVER);
+  simulated_ns += timeout_ns + step_ns;
+  return 0;
+}
+
+static void in_simulated_time(mj_go_fn body, uint64_t step) {
+  simulated_ns = 1;
+  step_ns = step;
+  hooked_scheduler = new_scheduler();
+  CHECK_INT(mj_scheduler_set_clock(hooked_scheduler, simulated_clock, NULL), ==, 0);
+  mj_scheduler_set_wait_func(hooked_scheduler, simulated_wait, NULL);
+  CHECK_INT(mj_go(hooked_scheduler, body, NULL, NULL), ==, 0);
+  CHECK_INT(mj_run(hooked_scheduler), ==, 0);
+  mj_scheduler_destroy(hooked_scheduler);
+}
+
+#define S UINT64_C(1000000000)
+
+// A call that ends when its time is over: not before, and no more than two steps later.
+#define CHECK_LASTS(call, ns) \
+  do { \
+    uint64_t began = simulated_ns; \
+    call; \
+    CHECK_UINT(simulated_ns - began, >=, ns); \
+    CHECK_UINT(simulated_ns - began, <=, (ns) + 2 * step_ns + S); \
+  } while (0)
+
+static void calls_of_sockets(void* unused) {
+  (void)unused;
+  char data[8] = "";
+  struct sockaddr_in address;
+  int clients[8], listener = full_listener(&address, clients, 8);
+  int empty = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+  CHECK_INT(listen(empty, 1), ==, 0);
+  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ==, 0);
+  fill(ends[0]);
+  static const long limits_s[] = {70, 3000000};
+  for (int i = 0; i < 2; i++) {
+    long s = limits_s[i];
+    step_ns = i == 0 ? 0 : (uint64_t)s * S / 20;
+    set_limit(ends[0], SO_RCVTIMEO, s * 1000);
+    set_limit(ends[0], SO_SNDTIMEO, s * 1000);
+    set_limit(empty, SO_RCVTIMEO, s * 1000);
+    set_limit(client, SO_SNDTIMEO, s * 1000);
+    CHECK_LASTS(CHECK_FAILS(recv(ends[0], data, sizeof data, 0), EAGAIN), (uint64_t)s * S);
+    CHECK_LASTS(CHECK_FAILS(read(ends[0], data, sizeof data), EAGAIN), (uint64_t)s * S);
+    CHECK_LASTS(CHECK_FAILS(send(ends[0], data, 1, 0), EAGAIN), (uint64_t)s * S);
+    CHECK_LASTS(CHECK_FAILS(write(ends[0], data, 1), EAGAIN), (uint64_t)s * S);
+    CHECK_LASTS(CHECK_FAILS(accept(empty, NULL, NULL), EAGAIN), (uint64_t)s * S);
+    CHECK_LASTS(CHECK_FAILS(connect(client, (struct sockaddr*)&address, sizeof address),
+                            i == 0 ? EINPROGRESS : EALREADY), (uint64_t)s * S);
+  }
+  for (int i = 0; i < 8; i++) close(clients[i]);
+  close(listener);
+  close(empty);
+  close(client);
+  close_ends();
+}
+
+static void other_calls(void* unused) {
+  (void)unused;
+  int epoll_fd = epoll_create1(0);
+  struct epoll_event event;
+  CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ==, 0);
+  struct pollfd fds[] = {{ends[0], POLLIN, 0}, {ends[1], POLLIN, 0}};
+  const uint64_t most_ms_ns = (uint64_t)INT_MAX * 1000000, more_ns = 3000000 * S;
+  for (unsigned count = 0; count <= 2; count++) {
+    struct timespec more = {3000000, 0};
+    CHECK_LASTS(CHECK_INT(poll(fds, count, 70000), ==, 0), 70 * S);
+    CHECK_LASTS(CHECK_INT(poll(fds, count, INT_MAX), ==, 0), most_ms_ns);
+    CHECK_LASTS(CHECK_INT(ppoll(fds, count, &more, NULL), ==, 0), more_ns);
+  }
+  fd_set set;
+  FD_ZERO(&set);
+  FD_SET(ends[0], &set);
+  struct timeval more = {3000000, 0};
+  CHECK_LASTS(CHECK_INT(select(ends[0] + 1, &set, NULL, NULL, &more), ==, 0), more_ns);
+  CHECK_LASTS(CHECK_INT(epoll_wait(epoll_fd, &event, 1, INT_MAX), ==, 0), most_ms_ns);
+  CHECK_LASTS(CHECK_INT(sleep(UINT_MAX), ==, 0), UINT_MAX * S);
+  CHECK_LASTS(CHECK_INT(usleep(UINT_MAX), ==, 0), (uint64_t)UINT_MAX * 1000);
+  CHECK_LASTS(CHECK_INT(nanosleep(&(struct timespec){3000000, 1}, NULL), ==, 0), more_ns + 1);
+  close(epoll_fd);
+  close_ends();
+}
+
+static void long_limits_are_as_long_as_they_say(void) {
+  if (in_threads()) return;
+  in_simulated_time(calls_of_sockets, 0);
+  in_simulated_time(other_calls, 0);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_HOOKED(receives_end_in_time);
@@ -290,5 +431,7 @@ int main(void) {
   RUN_HOOKED(connecting_ends_in_time);
   RUN_HOOKED(local_connections_wait_for_room);
   RUN_HOOKED(refusals_are_told);
+  RUN_HOOKED(long_limits_are_not_over_soon);
+  RUN(long_limits_are_as_long_as_they_say);
   return 0;
 }

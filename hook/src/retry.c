@@ -15,7 +15,9 @@ uint64_t limit_ns(int fd, short events) {
   int option = events & POLLOUT ? SO_SNDTIMEO : SO_RCVTIMEO;
   if (getsockopt(fd, SOL_SOCKET, option, &limit, &bytes) != 0) return FOREVER;
   if (limit.tv_sec == 0 && limit.tv_usec == 0) return FOREVER;
-  return (uint64_t)limit.tv_sec * NS_PER_S + (uint64_t)limit.tv_usec * NS_PER_US;
+  // The kernel takes more than 64 bits of nanoseconds can tell.
+  struct timespec time = {limit.tv_sec, limit.tv_usec * NS_PER_US};
+  return ns_of_time(&time);
 }
 
 // Which file a number is now. It is of none: the call tells.
