@@ -338,7 +338,7 @@ fn by_cmake() -> Result<(), Failed> {
     for program in ["shared", "static", "shared_cxx", "static_cxx"] {
         is_the_consumers(&prefix.run(&mut prefix.command(format!("build/{program}")))?)?;
     }
-    for program in ["hooked", "hooked_static"] {
+    for program in ["hooked", "hooked_static", "hooked_by_library"] {
         let output = prefix.run(&mut prefix.command(format!("build/{program}")))?;
         assert_eq!(output, "10 tasks have slept, 0 pinned\n", "{program}");
     }
