@@ -3,6 +3,7 @@
 #include "check.h"
 #include "child.h"
 #include "no_threads.h"
+#include "watchdog.h"
 
 #include <link.h>
 #include <pthread.h>
@@ -53,29 +54,6 @@ static size_t lines_with(const char* text) {
 }
 
 // ---- the watchdog's thread
-
-// Its number; 0 if there is none.
-static int watchdog_thread(void) {
-  DIR* directory = opendir("/proc/self/task");
-  CHECK(directory != NULL);
-  int found = 0;
-  for (struct dirent* entry; (entry = readdir(directory)) != NULL;) {
-    char path[300], name[32] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
-    FILE* file = fopen(path, "r");
-    if (file == NULL) continue;
-    if (fgets(name, sizeof name, file) != NULL && strcmp(name, "mj-watchdog\n") == 0) {
-      found = atoi(entry->d_name);
-    }
-    fclose(file);
-  }
-  closedir(directory);
-  return found;
-}
-
-static void wait_until_it_is_gone(void) {
-  while (watchdog_thread() != 0) usleep(10000);
-}
 
 static unsigned long switches_of(int thread) {
   char path[64], line[200];
