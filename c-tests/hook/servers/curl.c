@@ -103,6 +103,64 @@ static void many_wait_at_once(void) {
   close(listener);
 }
 
+// ---- a name of two addresses, the first of which is dead
+
+enum { TWO = 50, PATIENCE_MS = 60, FILL = 8 };
+static struct curl_slist* addresses;
+static unsigned connected;
+
+static void tries_the_second(void* argument) {
+  char text[64];
+  char* address = NULL;
+  CURL* request = new_request(text);
+  curl_easy_setopt(request, CURLOPT_RESOLVE, addresses);
+  curl_easy_setopt(request, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, (long)PATIENCE_MS);
+  uint64_t began = now_ns();
+  CHECK_INT(curl_easy_perform(request), ==, CURLE_OK);
+  // It has waited for the first as long as it has to, and not for it to fail.
+  if (argument != NULL) CHECK_UINT(now_ns() - began, >=, (PATIENCE_MS - 5) * UINT64_C(1000000));
+  CHECK_STR(text, "hello");
+  CHECK_INT(curl_easy_getinfo(request, CURLINFO_PRIMARY_IP, &address), ==, CURLE_OK);
+  CHECK_STR(address, "127.0.0.1");
+  curl_easy_cleanup(request);
+  add_one(&connected);
+}
+
+// At the port of the one that answers: one that nobody listens at, or whose queue is full, so that it says nothing.
+static void two_addresses_are_tried(void) {
+  struct sockaddr_in6 dead = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+  char entry[64];
+  int silent = -1, fill[FILL];
+  new_listener(2 * TWO);
+  host = "two.test";
+  snprintf(entry, sizeof entry, "two.test:%d:[::1],127.0.0.1", port);
+  addresses = curl_slist_append(NULL, entry);
+  for (intptr_t is_silent = 0; is_silent <= 1; is_silent++) {
+    connected = 0;
+    if (is_silent) {
+      dead.sin6_port = htons((uint16_t)port);
+      silent = socket(AF_INET6, SOCK_STREAM, 0);
+      if (silent < 0 || bind(silent, (struct sockaddr*)&dead, sizeof dead) != 0) {
+        fprintf(stderr, "without IPv6 no address is silent\n");
+        break;
+      }
+      CHECK_INT(listen(silent, 0), ==, 0);
+      for (int i = 0; i < FILL; i++) {
+        fill[i] = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(fill[i], (struct sockaddr*)&dead, sizeof dead);
+      }
+    }
+    for (int i = 0; i < TWO; i++) start(answers, NULL);
+    for (int i = 0; i < TWO; i++) start(tries_the_second, (void*)is_silent);
+    wait_until(&connected, TWO);
+    for (int i = 0; is_silent && i < FILL; i++) close(fill[i]);
+  }
+  if (silent >= 0) close(silent);
+  curl_slist_free_all(addresses);
+  host = "127.0.0.1";
+  close(listener);
+}
+
 // By a thread of the library's own, which writes to a socket that each waits for. Where the name has an address
 // that nobody listens at, too, there are two connections to wait for.
 static void names_are_looked_up(void) {
@@ -212,6 +270,7 @@ int main(void) {
   CHECK_INT(curl_global_init(CURL_GLOBAL_DEFAULT), ==, 0);
   RUN_HOOKED(many_wait_at_once);
   RUN_HOOKED(names_are_looked_up);
+  RUN_HOOKED(two_addresses_are_tried);
   RUN_HOOKED(much_is_uploaded);
   RUN_HOOKED(limits_are_kept);
   RUN_HOOKED(each_is_told_of_the_servers_end);
