@@ -244,15 +244,14 @@ static void a_restarted_call_goes_on(void) {
 
 // ---- SIGPIPE
 
-static volatile unsigned pipes_broken;
+static unsigned pipes_broken;
 static void counts_broken(int number) {
   (void)number;
-  pipes_broken = pipes_broken + 1;
+  add_one(&pipes_broken);
 }
 
 static void check_broken(unsigned expected) {
-  CHECK_UINT(pipes_broken, ==, expected);
-  pipes_broken = 0;
+  CHECK_UINT(__atomic_exchange_n(&pipes_broken, 0, __ATOMIC_ACQ_REL), ==, expected);
 }
 
 static void raises_as_ever(int fd, bool is_socket) {
@@ -330,6 +329,95 @@ static void broken_pipes_raise_it(void) {
   CHECK_INT(sigaction(SIGPIPE, &before, NULL), ==, 0);
 }
 
+static void set_blocked(bool is_blocked) {
+  sigset_t only;
+  sigemptyset(&only);
+  sigaddset(&only, SIGPIPE);
+  CHECK_INT(pthread_sigmask(is_blocked ? SIG_BLOCK : SIG_UNBLOCK, &only, NULL), ==, 0);
+}
+
+static bool is_pending(void) {
+  sigset_t pending;
+  CHECK_INT(sigpending(&pending), ==, 0);
+  return sigismember(&pending, SIGPIPE);
+}
+
+static void finds_it_broken(void) { CHECK_FAILS(write(ends[1], "x", 1), EPIPE); }
+
+static void keeps_it_out(void* takes_it) {
+  set_blocked(true);
+  finds_it_broken();
+  for (int i = 0; i < 5; i++) {
+    CHECK(is_pending());
+    usleep(1000);
+  }
+  CHECK(is_pending());
+  if (takes_it != NULL) {
+    sigset_t only;
+    int number;
+    sigemptyset(&only);
+    sigaddset(&only, SIGPIPE);
+    CHECK_INT(sigwait(&only, &number), ==, 0);
+    CHECK(!is_pending());
+    set_blocked(false);
+  }  // Else it goes with who has kept it out.
+  add_one(&ended);
+}
+
+static void ends_with_it(void* unused) {
+  (void)unused;
+  set_blocked(true);
+  finds_it_broken();
+  add_one(&ended);
+}
+
+static void sees_none(void* until) {
+  while (__atomic_load_n(&ended, __ATOMIC_ACQUIRE) < *(unsigned*)until) {
+    CHECK(!is_pending());
+    usleep(300);
+  }
+}
+
+static void lets_it_in(void* unused) {
+  (void)unused;
+  finds_it_broken();
+  check_broken(1);
+  set_blocked(true);
+  finds_it_broken();
+  check_broken(0);
+  set_blocked(false);
+  check_broken(1);
+  add_one(&ended);
+}
+
+// As a thread does that blocks it for all of its life, or for a while in which it also waits.
+static void who_keeps_it_out_has_it_alone(void) {
+  enum { SOME = 10 };
+  static unsigned all;
+  all = 2 * SOME;
+  struct sigaction action = {.sa_handler = counts_broken, .sa_flags = SA_RESTART}, before;
+  CHECK_INT(sigaction(SIGPIPE, &action, &before), ==, 0);
+  CHECK_INT(pipe(ends), ==, 0);
+  close(ends[0]);
+  ended = 0;
+  for (int i = 0; i < SOME; i++) {
+    start(keeps_it_out, NULL);
+    start(keeps_it_out, &all);
+    start(sees_none, &all);
+  }
+  wait_until(&ended, all);
+  check_broken(0);
+  CHECK(!is_pending());
+  // The one comes behind who has ended so, with no wait between.
+  for (int i = 0; i < SOME; i++) {
+    start(ends_with_it, NULL);
+    start(lets_it_in, NULL);
+    wait_until(&ended, all += 2);
+  }
+  close(ends[1]);
+  CHECK_INT(sigaction(SIGPIPE, &before, NULL), ==, 0);
+}
+
 int main(void) {
   mj_log_set_level(MJ_LOG_WARN);
   RUN_HOOKED(handlers_on_the_stack_of_a_task_block);
@@ -338,5 +426,6 @@ int main(void) {
   RUN_HOOKED(who_waits_is_interrupted);
   RUN_HOOKED(a_restarted_call_goes_on);
   RUN_HOOKED(broken_pipes_raise_it);
+  RUN_HOOKED(who_keeps_it_out_has_it_alone);
   return 0;
 }

@@ -92,13 +92,29 @@ static void put_errors_back(struct tls_errors *errors) {
 // ---- the signal mask
 //
 // A library blocks a signal for the length of a call, such as SIGPIPE, and then puts back what it has found.
-// Only tasks that have changed the mask pay for it.
+// Only tasks that have changed the mask pay for it. SIGPIPE is what hooked calls themselves raise, for the thread:
+// pending, it stays with the task that keeps it out.
 
 static uint64_t running_task(const struct thread *thread) {
   return thread->known->calls->task_get_id(*thread->known->current_task);
 }
 
+// SIGPIPE is pending for the thread, and is a task's that keeps it out. Takes it out of the way, if it would be let
+// in by the mask that comes next.
+static bool take_broken_pipe(const sigset_t *next) {
+  if (sigismember(next, SIGPIPE)) return false;
+  int error = errno;
+  sigset_t only;
+  sigemptyset(&only);
+  sigaddset(&only, SIGPIPE);
+  bool is_taken = sigtimedwait(&only, NULL, &(struct timespec){0, 0}) == SIGPIPE;
+  errno = error;
+  return is_taken;
+}
+
+// What is pending goes with the task, as with a thread.
 static void undo_mask(struct thread *thread) {
+  take_broken_pipe(&thread->mask.before);
   REAL(pthread_sigmask)(SIG_SETMASK, &thread->mask.before, NULL);
   thread->mask.task = 0;
 }
@@ -113,6 +129,11 @@ static bool is_mask_changed(struct thread *thread) {
   if (mask->task == running_task(thread)) return true;
   if (run->calls->task_find(run->scheduler, mask->task) == NULL) undo_mask(thread);
   return false;
+}
+
+void raise_broken_pipe(void) {
+  is_mask_changed(here());
+  raise(SIGPIPE);
 }
 
 void leave_run(void) {
@@ -162,6 +183,7 @@ void keep(struct kept *kept) {
   kept->errors = has_openssl && ERR_peek_error() != 0 ? take_errors() : NULL;
   kept->has_mask = is_mask_changed(thread);
   if (kept->has_mask) {
+    kept->has_broken_pipe = take_broken_pipe(&thread->mask.before);
     REAL(pthread_sigmask)(SIG_SETMASK, &thread->mask.before, &kept->mask);
     thread->mask.task = 0;
   }
@@ -175,10 +197,11 @@ void give_back(struct kept *kept) {
   // What is there is another task's that has ended, or waits without hooks.
   if (has_openssl && ERR_peek_error() != 0) ERR_clear_error();
   if (kept->errors != NULL) put_errors_back(kept->errors);
+  is_mask_changed(thread);  // One that has ended may have left its own.
   if (!kept->has_mask) return;
-  is_mask_changed(thread);
   sigset_t before;
   REAL(pthread_sigmask)(SIG_SETMASK, &kept->mask, &before);
   if (memcmp(&kept->mask, &before, sizeof(uint64_t)) != 0)
     thread->mask = (struct mask_change){running_task(thread), thread->known->scheduler, before};
+  if (kept->has_broken_pipe) raise(SIGPIPE);
 }

@@ -19,12 +19,16 @@ struct kept {
   int h_errno_;
   bool has_mask;
   sigset_t mask;
+  bool has_broken_pipe;  // SIGPIPE, which a call of the task has raised and the mask keeps out.
   struct tls_errors *errors;  // OpenSSL's queue; NULL for an empty one.
 };
 
 // Takes the running task's, and leaves the others what the thread had.
 void keep(struct kept *kept);
 void give_back(struct kept *kept);
+
+// As the kernel does it for a call of the running task.
+void raise_broken_pipe(void);
 
 // Before another run, or none, takes the place of the one that the thread has. What the tasks of one that is
 // over have left is undone.

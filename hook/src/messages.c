@@ -71,7 +71,7 @@ EXPORT ssize_t HOOK(sendfile)(int fd, int file, off_t *offset, size_t bytes) {
   // Of what is no file the system tells more exactly.
   if (could_not_wait((int)sent) || sent == -ESPIPE) return REAL(sendfile)(fd, file, offset, bytes);
   if (sent == -ETIMEDOUT) sent = timed_out(deadline_ns, -EAGAIN);
-  if (sent == -EPIPE) pthread_kill(pthread_self(), SIGPIPE); // As sendfile(2) does.
+  if (sent == -EPIPE) raise_broken_pipe(); // As sendfile(2) does.
   return failed((int)-sent);
 }
 ALSO(sendfile64, sendfile);

@@ -139,11 +139,11 @@ static ssize_t write_now(int fd, const struct iovec *buffers, int buffer_count) 
 }
 
 // The other side is gone: a pipe raises the signal also where the call tells how much it has written.
-static void raise_broken_pipe(int fd, size_t done) {
+static void tell_of_broken_pipe(int fd, size_t done) {
   int error = errno, type;
   socklen_t bytes = sizeof type;
   if (done == 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) != 0)
-    pthread_kill(pthread_self(), SIGPIPE);
+    raise_broken_pipe();
   errno = error;
 }
 
@@ -166,7 +166,7 @@ static ssize_t write_buffers(int fd, const struct iovec *buffers, int buffer_cou
     }
     int waited = -errno;
     if (waited == -EINVAL && done == 0) return REAL(writev)(fd, buffers, buffer_count);
-    if (waited == -EPIPE) raise_broken_pipe(fd, done);
+    if (waited == -EPIPE) tell_of_broken_pipe(fd, done);
     if (waited == -EAGAIN) {
       bool is_file = !attempt.has_begun && is_of_a_disk(fd);
       waited = !is_file && is_hooked(MJ_HOOK_SOCKETS) ? wait_to_retry(&attempt) : PINNED;
