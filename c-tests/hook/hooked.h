@@ -33,7 +33,7 @@ typedef struct {
   void* argument;
 } hooked_start;
 
-enum { HOOKED_MOST = 2000 };
+enum { HOOKED_MOST = 2100 };
 static pthread_t hooked_threads[HOOKED_MOST];
 static size_t hooked_count;
 static mj_scheduler* hooked_scheduler;

@@ -1,39 +1,14 @@
 // OpenSSL's blocking calls, as they are: servers and clients in tasks, over sockets that block.
 #define _GNU_SOURCE
-#include "../hooked.h"
+#include "tls.h"
 
 #include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <sys/socket.h>
 
 enum { PAIRS = 100, LENGTH = 1 << 20 };
 
-static SSL_CTX *for_servers, *for_clients;
 static int pairs[PAIRS][2];
 static unsigned ready, ended;
-
-static void make_contexts(void) {
-  EVP_PKEY* key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
-  X509* certificate = X509_new();
-  CHECK(key != NULL && certificate != NULL);
-  ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-  X509_gmtime_adj(X509_getm_notBefore(certificate), 0);
-  X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
-  X509_set_pubkey(certificate, key);
-  X509_NAME* name = X509_get_subject_name(certificate);
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char*)"localhost", -1, -1, 0);
-  X509_set_issuer_name(certificate, name);
-  CHECK(X509_sign(certificate, key, EVP_sha256()) > 0);
-  for_servers = SSL_CTX_new(TLS_server_method());
-  for_clients = SSL_CTX_new(TLS_client_method());
-  CHECK_INT(SSL_CTX_use_certificate(for_servers, certificate), ==, 1);
-  CHECK_INT(SSL_CTX_use_PrivateKey(for_servers, key), ==, 1);
-  X509_STORE_add_cert(SSL_CTX_get_cert_store(for_clients), certificate);
-  SSL_CTX_set_verify(for_clients, SSL_VERIFY_PEER, NULL);
-  X509_free(certificate);
-  EVP_PKEY_free(key);
-}
 
 static void new_pairs(void) {
   for (int i = 0; i < PAIRS; i++) CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]), ==, 0);
@@ -198,7 +173,6 @@ int main(void) {
   RUN_HOOKED(errors_are_each_tasks);
   RUN_HOOKED(failures_are_not_others);
   RUN_HOOKED(canceled_tasks_are_told);
-  SSL_CTX_free(for_servers);
-  SSL_CTX_free(for_clients);
+  free_contexts();
   return 0;
 }

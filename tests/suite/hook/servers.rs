@@ -26,13 +26,14 @@ type Run = fn(bool) -> Result<Completion, Failed>;
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    let all: [(&str, Run); 9] = [
+    let all: [(&str, Run); 10] = [
         ("libpq", postgresql),
         ("hiredis", redis),
         ("memcached", memcached),
         ("mariadb", mariadb),
         ("curl", curl),
         ("openssl", openssl),
+        ("tls_ends", tls_ends),
         ("rabbitmq", rabbitmq),
         ("ssh2", ssh2),
         ("ticker", ticker),
@@ -151,6 +152,11 @@ fn mariadb(hooked: bool) -> Result<Completion, Failed> {
         return not_installed("mariadb-server or mariadb-client");
     };
     run("mariadb", &flags, hooked, &[server.socket(), server.id()])
+}
+
+fn tls_ends(hooked: bool) -> Result<Completion, Failed> {
+    let Some(flags) = pkg_config("openssl") else { return not_installed("libssl-dev") };
+    run("tls_ends", &flags, hooked, &[])
 }
 
 fn rabbitmq(hooked: bool) -> Result<Completion, Failed> {
