@@ -5,7 +5,7 @@
 //! instance another one. Each scenario ends in `Server::stop`, which checks everything that the
 //! server printed, and that its counters agree with what the clients did.
 
-mod load;
+pub mod load;
 mod process;
 mod transcript;
 

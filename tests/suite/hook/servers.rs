@@ -18,6 +18,7 @@ use crate::examples::cluster::Cluster;
 use crate::examples::libpq_flags;
 use crate::library::{self, TempDir};
 use crate::running::{PATIENCE, Running};
+use crate::server::load::raise_descriptor_limit;
 use crate::toolchain;
 use crate::{process, program};
 
@@ -305,13 +306,14 @@ fn tls_echo() -> Result<Completion, Failed> {
 
 /// The example: a web server before a database, with more clients than connections to the database.
 fn postgres_pool() -> Result<Completion, Failed> {
-    const CLIENTS: usize = 400;
+    const CLIENTS: usize = 1000;
     let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
     let Some(cluster) = Cluster::start() else { return not_installed("postgresql") };
     let temp_dir = Arc::new(TempDir::new()?);
     let program = compile_example("postgres_pool", &flags, &temp_dir)?;
     let mut command = program::command(&program);
     command.args([&cluster.connection_string(), "0", "5"]);
+    raise_descriptor_limit();
     let mut server = Running::start(command, libc::SIGKILL, Arc::clone(&temp_dir));
     let address = server.wait_for_line("http://")["http://".len()..].to_owned();
 

@@ -67,7 +67,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Raises this process's limit of descriptors to its maximum: the trials may run side by side.
-fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointers are to a whole structure.
     unsafe {
