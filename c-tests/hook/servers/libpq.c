@@ -30,21 +30,42 @@ static void sleeps(void* argument) {
   PGconn* connection = new_connection();
   add_one(&ready);
   wait_until(&may_begin, 1);
+  runs(connection, "select pg_sleep(0)", PGRES_TUPLES_OK);
+  add_one(&ended);
+  wait_until(&may_begin, 2);
   runs(connection, "select pg_sleep(0.1)", PGRES_TUPLES_OK);
   add_one(&ended);
   PQfinish(connection);
 }
 
-static void many_wait_at_once(void) {
-  ready = may_begin = ended = 0;
-  for (int i = 0; i < MANY; i++) start(sleeps, NULL);
-  wait_until(&ready, MANY);
+// All that wait may go on; until they have run their queries.
+static uint64_t next_took_ns(void) {
   uint64_t began = now_ns();
   add_one(&may_begin);
-  wait_until(&ended, MANY);
-  uint64_t took = now_ns() - began;
-  fprintf(stderr, "%d queries of 0.1 s took %.3f s\n", MANY, (double)took * 1e-9);
-  CHECK_UINT(took, <, MANY * UINT64_C(100000000) / 5);
+  wait_until(&ended, may_begin * MANY);
+  return now_ns() - began;
+}
+
+// They take together about as long as one, and what they take without the wait. On a busy machine they are tried
+// again.
+static void many_wait_at_once(void) {
+  enum { TRIES = 5 };
+  PGconn* connection = new_connection();
+  for (int tries = 1;; tries++) {
+    uint64_t began = now_ns();
+    runs(connection, "select pg_sleep(0.1)", PGRES_TUPLES_OK);
+    uint64_t one = now_ns() - began;
+    ready = may_begin = ended = 0;
+    for (int i = 0; i < MANY; i++) start(sleeps, NULL);
+    wait_until(&ready, MANY);
+    uint64_t without = next_took_ns(), took = next_took_ns();
+    fprintf(stderr, "%d queries of 0.1 s took %.3f s; one %.3f s, as many that do not wait %.3f s\n", MANY,
+            (double)took * 1e-9, (double)one * 1e-9, (double)without * 1e-9);
+    CHECK_UINT(took, >=, 100000000);
+    if (took <= one * 5 / 2 + without) break;
+    CHECK_INT(tries, <, TRIES);
+  }
+  PQfinish(connection);
 }
 
 // ---- errors
