@@ -367,13 +367,19 @@ static void a_canceled_task_ends_its_child(void) {
 }
 RUN_IN_TASK(a_canceled_task_ends_its_child)
 
-// As a program does that closes all descriptors from 3 on.
-static void close_descriptors_of_children(void) {
-  for (int fd = 3; fd < 1000; fd++) {
+// The first descriptor of a child from this number on; -1 if there is none.
+static int descriptor_of_a_child(int fd) {
+  for (; fd < 1000; fd++) {
     char path[32], target[64] = "";
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (readlink(path, target, sizeof target - 1) > 0 && strstr(target, "pidfd") != NULL) CHECK_INT(close(fd), ==, 0);
+    if (readlink(path, target, sizeof target - 1) > 0 && strstr(target, "pidfd") != NULL) return fd;
   }
+  return -1;
+}
+
+// As a program does that closes all descriptors from 3 on.
+static void close_descriptors_of_children(void) {
+  for (int fd = 3; (fd = descriptor_of_a_child(fd)) >= 0; fd++) CHECK_INT(close(fd), ==, 0);
 }
 
 static void one_is_ended_whose_descriptor_is_closed(void) {
@@ -633,6 +639,43 @@ static void a_fork_has_no_children(void) {
 }
 RUN_IN_TASK(a_fork_has_no_children)
 
+// One that does not begin another program has a copy of the child's descriptor. What that tells wakes nobody who waits
+// for what has its number next, whether the end of the child has woken a task or was found by a look.
+static void a_fork_that_keeps_its_descriptor_wakes_nobody(void) {
+  for (int is_found = 0; is_found < 2; is_found++) {
+    mj_process* process = shell("exec sleep 100", NULL);
+    CHECK_INT(mj_process_wait(process, NULL, 1000000), ==, -ETIMEDOUT);
+    int fd = descriptor_of_a_child(3), control[2], fds[2];
+    CHECK_INT(pipe(control), ==, 0);
+    pid_t holder = fork();
+    CHECK_INT(holder, >=, 0);
+    if (holder == 0) {
+      alarm(50);
+      close(control[1]);
+      char byte;
+      _exit(read(control[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    CHECK_INT(mj_process_kill(process, SIGKILL), ==, 0);
+    siginfo_t info;
+    if (is_found) CHECK_INT(waitid(P_PID, (id_t)mj_process_pid(process), &info, WEXITED | WNOWAIT), ==, 0);
+    CHECK_INT(code_of(process), ==, -SIGKILL);
+    CHECK_INT(descriptor_of_a_child(3), ==, -1);
+    if (fd >= 0) { // Elsewhere children are looked for.
+      CHECK_INT(pipe(fds), ==, 0);
+      CHECK_INT(fds[0], ==, fd);
+      CHECK_INT(mj_task_wait_fd(fd, POLLIN, 20000000), ==, -ETIMEDOUT);
+      CHECK_INT(write(fds[1], "x", 1), ==, 1);
+      CHECK_INT(mj_task_wait_fd(fd, POLLIN, MJ_FOREVER), ==, POLLIN);
+      for (int i = 0; i < 2; i++) CHECK_INT(close(fds[i]), ==, 0);
+    }
+    for (int i = 0; i < 2; i++) CHECK_INT(close(control[i]), ==, 0);
+    int status;
+    CHECK_INT(waitpid(holder, &status, 0), ==, holder);
+    CHECK_INT(exit_code(status), ==, 0);
+  }
+}
+RUN_IN_TASK(a_fork_that_keeps_its_descriptor_wakes_nobody)
+
 // ---- many
 
 static void runs_one(mj_scheduler* of, void* user_state) {
@@ -721,6 +764,7 @@ int main(void) {
   RUN(another_thread_may_not_in_task);
   RUN(others_have_waited_for_it_in_task);
   RUN(a_fork_has_no_children_in_task);
+  RUN(a_fork_that_keeps_its_descriptor_wakes_nobody_in_task);
   RUN(many_at_once_in_task);
   RUN(limits_are_told_in_task);
   RUN(a_limit_of_processes_is_told_in_task);

@@ -100,8 +100,16 @@ pub fn words(arguments: &str) -> Vec<String> {
 impl Results {
     /// A value that a contender reported.
     pub fn get(&self, contender: &str, value: &str) -> Option<Spread> {
-        let (_, samples) = self.entries.iter().find(|(name, _)| *name == contender)?;
-        samples.as_ref().ok()?.get(value)
+        self.samples(contender)?.get(value)
+    }
+
+    /// Majjen's value beside a peer's, turn by turn: what slows the machine down for longer than a turn is in both.
+    pub fn of_peer(&self, peer: &str, value: &str) -> Option<Spread> {
+        self.samples(crate::contenders::MAJJEN)?.of(self.samples(peer)?, value)
+    }
+
+    fn samples(&self, contender: &str) -> Option<&Samples> {
+        self.entries.iter().find(|(name, _)| *name == contender)?.1.as_ref().ok()
     }
 
     pub fn median(&self, contender: &str, value: &str) -> Option<f64> {

@@ -26,6 +26,12 @@ impl Samples {
     pub fn get(&self, name: &str) -> Option<Spread> {
         Spread::of(self.values.get(name)?)
     }
+
+    /// Of each repeat the value beside the one of others, which ran right before or after it.
+    pub fn of(&self, others: &Samples, name: &str) -> Option<Spread> {
+        let pairs = self.values.get(name)?.iter().zip(others.values.get(name)?);
+        Spread::of(&pairs.map(|(value, other)| value / other).collect::<Vec<_>>())
+    }
 }
 
 impl Spread {

@@ -55,7 +55,9 @@ pub use block::{
     wait_for_begun, yield_now,
 };
 pub use deadline::{is_past_deadline, now_ns, set_deadline};
-pub use descriptor::{close_fd, node_outcome, wait_fd, wait_for_any, wait_to_retry};
+pub use descriptor::{
+    close_fd, close_private_fd, node_outcome, wait_fd, wait_fd_later, wait_for_any, wait_to_retry,
+};
 pub use dispatch::Dispatch;
 pub use drain::Drain;
 pub use ending::defer;

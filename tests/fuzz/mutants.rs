@@ -30,13 +30,13 @@ const MUTANTS: [Mutant; 30] = [
     mutant("close_wakes_no_receiver", "Channel::disconnect", words(", &self.receivers", "")),
     mutant(
         "no_last_look_at_a_descriptor",
-        "wait_fd",
+        "descriptor::wait_for",
         words("(scheduler.poll_late(&node, events), true)", "(Err(Error::TimedOut), true)"),
     ),
     mutant("no_last_look_at_an_object", "Scheduler::expire", condition("expires_at_once", "true")),
     mutant(
         "child_closes_for_its_parent",
-        "Scheduler::close_fd",
+        "Scheduler::close",
         words("self.reinit_after_fork().is_ok()", "true"),
     ),
     mutant(

@@ -171,7 +171,7 @@ const CASES: &[Case] = &[
     case(PROCESS, "begins_clean", mutant("a child has its parent's mask",
         "Attributes::new", words("| libc::POSIX_SPAWN_SETSIGMASK", ""))),
     case(PROCESS, "ends_are_told", mutant("descriptors of children are left open",
-        "Child::release", delete("close_fd"))),
+        "Child::release", delete("close_private_fd"))),
     case(PROCESS, "all_who_wait_are_told", mutant("two tasks end one child",
         "Child::end", condition("After::Kept", "false"))),
     case(PROCESS, "a_canceled_task_ends_its_child", mutant("a cancellation cuts the grace short",

@@ -31,7 +31,7 @@ use std::ptr::null_mut;
 use super::list::{Linked, List};
 use super::pauses::{FIRST_PAUSE_NS, Pauses, longer};
 use super::pipes::Pipes;
-use crate::engine::scheduler::{Limit, READABLE, close_fd, regardless, wait_fd};
+use crate::engine::scheduler::{Limit, READABLE, close_private_fd, regardless, wait_fd_later};
 use crate::engine::sync::{Home, Object};
 use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
 use crate::engine::threads::{Lock, this_process};
@@ -194,7 +194,7 @@ impl Child {
         if let Some(fd) = self.fd.filter(|_| !pauses.have_begun()) {
             // It has ended now, or cannot be waited for by this, as where there are too many such waits. One that
             // is traced has ended for its tracer first.
-            match wait_fd(fd, READABLE, limit) {
+            match wait_fd_later(fd, READABLE, limit) {
                 Ok(_) | Err(Error::OutOfMemory | Error::Os(_)) => pauses.begin(),
                 Err(error) => return Err(error),
             }
@@ -343,7 +343,7 @@ impl Child {
                 sys::look_at_child((*child).pid, true);
             }
             if let Some(fd) = (*child).fd {
-                let _ = close_fd(fd);
+                let _ = close_private_fd(fd);
             }
             child.drop_in_place();
             sys::free(child.cast());

@@ -68,6 +68,11 @@ pub enum Stage {
     Polled,
 }
 
+/// The entry of a descriptor, for those that need other fields of the reactor, too.
+pub fn entry_of(table: &mut Table<Entry>, fd: c_int) -> Option<&mut Entry> {
+    usize::try_from(fd).ok().and_then(|index| table.get_mut(index))
+}
+
 /// Whether the wait is known to be in the epoll set.
 pub fn is_armed(node: &WaitNode) -> bool {
     node.mark.get() & ARMED != 0
@@ -97,6 +102,11 @@ impl Entry {
             pending.push(fd); // There is room, see `grow`.
         }
         self.stage = Stage::Pending;
+    }
+
+    /// Whether poll(2) would hardly find it ready: it was not a moment ago, or its events come by the epoll set.
+    pub fn is_rarely_ready(&self) -> bool {
+        self.registered || self.stage == Stage::Polled
     }
 
     /// Applies poll(2)'s result: fires waits, and arms the descriptor for the others, if `arm_now`

@@ -41,7 +41,7 @@ use std::ffi::c_int;
 
 use libc::EPOLL_CTL_ADD;
 
-use super::entry::{Entry, Fired, READABLE, Stage};
+use super::entry::{Entry, Fired, READABLE, Stage, entry_of};
 use super::owned::Checks;
 use crate::engine::sys::{self, Error, Mark, Result, Table};
 use crate::engine::task::WaitNode;
@@ -168,9 +168,10 @@ impl Reactor {
                 let wanted = self.table[fd as usize].wanted();
                 *poll = sys::pollfd { fd, events: wanted as i16, revents: 0 };
             }
-            // A single descriptor that is registered is rarely ready, so skip poll(2): the epoll
-            // set reports it. If poll(2) fails, nothing counts as ready.
-            let alone = self.pending.len() == 1 && self.table[polls[0].fd as usize].registered;
+            // A single descriptor that is registered, or was not ready a moment ago, is rarely ready, so
+            // skip poll(2): the epoll set reports it. If poll(2) fails, nothing counts as ready.
+            let alone =
+                self.pending.len() == 1 && self.table[polls[0].fd as usize].is_rarely_ready();
             if !(alone && arm_now) {
                 sys::poll_all(polls);
             }
@@ -267,11 +268,6 @@ fn new_set(wake_up_fd: c_int) -> Result<c_int> {
         .inspect_err(|_| sys::close(set))
 }
 
-/// The entry of a descriptor, for those that need other fields of the reactor, too.
-pub(super) fn entry_of(table: &mut Table<Entry>, fd: c_int) -> Option<&mut Entry> {
-    usize::try_from(fd).ok().and_then(|index| table.get_mut(index))
-}
-
 impl Drop for Reactor {
     fn drop(&mut self) {
         sys::close_marked(self.epoll_fd);
@@ -365,6 +361,18 @@ mod tests {
             assert_eq!(poll_pending(&mut reactor, true), []);
             assert_eq!(poll(&mut reactor), [readable(&node)]);
         }
+    }
+
+    #[test]
+    fn what_was_not_ready_is_armed_without_another_look() {
+        let (mut reactor, _wake_up) = new_reactor();
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let node = WaitNode::default();
+        reactor.wait(task(), &node, reader.as_raw_fd(), READABLE).unwrap();
+        reactor.is_not_ready(reader.as_raw_fd());
+        writer.write_all(b"x").unwrap(); // So that a look would find it ready.
+        assert_eq!(poll_pending(&mut reactor, true), []);
+        assert_eq!(poll(&mut reactor), [readable(&node)]);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::ffi::c_int;
 
 use libc::EPOLL_CTL_DEL;
 
-use super::entry::is_armed;
-use super::reactor::{Reactor, entry_of};
+use super::entry::{Stage, entry_of, is_armed};
+use super::reactor::Reactor;
 use crate::engine::sys::{self, Result};
 use crate::engine::task::{Place, Task, WaitNode};
 
@@ -20,6 +20,15 @@ impl Reactor {
         node.begin(task, &entry.waiters, events);
         self.waiters += 1;
         Ok(())
+    }
+
+    /// The descriptor of a wait that has just begun is known not to be ready.
+    pub fn is_not_ready(&mut self, fd: c_int) {
+        if let Some(entry) = self.entry(fd)
+            && entry.stage == Stage::Pending
+        {
+            entry.stage = Stage::Polled;
+        }
     }
 
     /// How a descriptor was read or written last.
@@ -74,21 +83,22 @@ impl Reactor {
             })
     }
 
-    /// Deregisters a descriptor that is about to be closed, and ends the waits for it. An epoll set
-    /// that a child of fork() shares with its parent is left alone.
-    pub fn close(&mut self, fd: c_int, owns_epoll_set: bool) {
-        self.deregister(fd, owns_epoll_set);
+    /// Deregisters a descriptor that is about to be closed, and ends the waits for it. Without `deregisters` its
+    /// registration is left to the system: that of an epoll set that a child of fork() shares with its parent, or of
+    /// a file that has no duplicates.
+    pub fn close(&mut self, fd: c_int, deregisters: bool) {
+        self.deregister(fd, deregisters);
         let Some(entry) = entry_of(&mut self.table, fd) else { return };
         entry.form = sys::Form::default();
         self.waiters -= entry.close(&self.fired);
     }
 
     /// Takes a descriptor out of the epoll set. Its waits become pending.
-    pub fn deregister(&mut self, fd: c_int, owns_epoll_set: bool) {
+    pub fn deregister(&mut self, fd: c_int, deregisters: bool) {
         let epoll_fd = self.epoll_fd;
         let Some(entry) = entry_of(&mut self.table, fd) else { return };
         entry.ownership = 0;
-        if std::mem::take(&mut entry.registered) && owns_epoll_set {
+        if std::mem::take(&mut entry.registered) && deregisters {
             // A duplicate of the descriptor would keep the registration. An error means that the
             // number was closed before, and with it the registration.
             let _ = sys::epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);

@@ -40,6 +40,15 @@ pub fn node_outcome(node: &WaitNode) -> Result<u32> {
 /// Suspends the running task until one of the `events` of a descriptor happens, and returns those
 /// that did.
 pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
+    wait_for(fd, events, limit, false)
+}
+
+/// [`wait_fd`] for a descriptor that was not ready a moment ago, which is not asked again.
+pub fn wait_fd_later(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
+    wait_for(fd, events, limit, true)
+}
+
+fn wait_for(fd: c_int, events: u32, limit: Limit, is_not_ready: bool) -> Result<u32> {
     let _errno = ErrnoGuard::save();
     let events = events & !FAILURE; // Asked for or not, they are told.
     if events & !EVENTS != 0 {
@@ -59,6 +68,9 @@ pub fn wait_fd(fd: c_int, events: u32, limit: Limit) -> Result<u32> {
     let list = |(scheduler, task): Running<'_>| {
         let begun = scheduler.begin_wait(task, &node, fd, events);
         refused.set(begun.is_err());
+        if is_not_ready {
+            scheduler.io.reactor.borrow_mut().is_not_ready(fd);
+        }
         begun.map(|()| Wait::on(&DESCRIPTOR, &node))
     };
     let result = wait(limit, |_| Ok(None), list).and_then(|_| node_outcome(&node));
@@ -333,8 +345,18 @@ fn wait_with(
 
 /// [`Scheduler::close_fd`] of the scheduler that runs on this thread, if one does.
 pub fn close_fd(fd: c_int) -> Result<()> {
+    close(fd, true)
+}
+
+/// [`close_fd`] of one that only children of fork() can have duplicates of, and that tells nothing new any more. Its
+/// registration goes with the last of these; until then an event of it finds no waiter.
+pub fn close_private_fd(fd: c_int) -> Result<()> {
+    close(fd, false)
+}
+
+fn close(fd: c_int, has_duplicates: bool) -> Result<()> {
     match current() {
-        Some(scheduler) => scheduler.close_fd(fd),
+        Some(scheduler) => scheduler.close(fd, has_duplicates),
         None => {
             Ownership::close(fd);
             sys::close_checked(fd)
@@ -346,11 +368,15 @@ impl Scheduler {
     /// Wakes the tasks that wait for a descriptor, and closes it. [`Error::Busy`] for the
     /// scheduler's own descriptors.
     pub fn close_fd(&self, fd: c_int) -> Result<()> {
+        self.close(fd, true)
+    }
+
+    fn close(&self, fd: c_int, has_duplicates: bool) -> Result<()> {
         let owns_epoll_set = self.reinit_after_fork().is_ok();
         if self.is_internal(fd) {
             return Err(Error::Busy);
         }
-        self.io.reactor.borrow_mut().close(fd, owns_epoll_set);
+        self.io.reactor.borrow_mut().close(fd, owns_epoll_set && has_duplicates);
         self.wake_fired();
         Ownership::close(fd);
         sys::close_checked(fd)
