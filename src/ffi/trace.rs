@@ -19,8 +19,13 @@ use crate::engine::sys::Error;
 /// this costs its tasks nothing. The program `majjen trace` does the same from outside, and shows it.
 ///
 /// With MAJJEN_TRACE=FILE in the environment a new scheduler records 65,536 events, and writes them to FILE at the
-/// end of each run, as mj_scheduler_write_trace(); the second scheduler of the process to FILE.2, and so on. Not in a
-/// child of fork(). A program that has more rights than who runs it takes no notice. Does not suspend.
+/// end of each run, as mj_scheduler_write_trace(); the second scheduler of the process to FILE.2, and so on. A %p in
+/// FILE stands for the number of the process. A program that has more rights than who runs it, by set-uid or such,
+/// takes no notice.
+///
+/// A child of fork() goes on with a record of its own, which begins as a copy of its parent's. If its parent has had
+/// schedulers with MAJJEN_TRACE, it writes no files, and its new schedulers do not record, unless there is a %p in
+/// FILE. Does not suspend.
 ///
 /// Returns 0. Errors, with which it goes on as it was:
 ///   -EINVAL  `scheduler` is NULL, or `events` is too large

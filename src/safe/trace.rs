@@ -14,7 +14,12 @@ impl Scheduler {
     ///
     /// With `MAJJEN_TRACE=FILE` in the environment a new scheduler records 65,536 events, and writes them to FILE at
     /// the end of each run, as [`trace_json`](Self::trace_json); the second scheduler of the process to FILE.2, and
-    /// so on. Not in a child of fork(). A program that has more rights than who runs it takes no notice.
+    /// so on. A %p in FILE stands for the number of the process. A program that has more rights than who runs it, by
+    /// set-uid or such, takes no notice.
+    ///
+    /// A child of fork() goes on with a record of its own, which begins as a copy of its parent's. If its parent has
+    /// had schedulers with `MAJJEN_TRACE`, it writes no files, and its new schedulers do not record, unless there is
+    /// a %p in FILE.
     ///
     /// ```
     /// let scheduler = majjen::Scheduler::new()?;

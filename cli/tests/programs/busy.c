@@ -3,6 +3,7 @@
 #include <majjen.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 
 static mj_mutex *mutex;
 static long rounds = -1;
@@ -56,6 +57,7 @@ static void run(const char *name) {
 int main(int argc, char **argv) {
   mj_log_set_level(MJ_LOG_WARN);
   if (argc > 1) rounds = atol(argv[1]);
+  if (getauxval(AT_SECURE) != 0) puts("has more rights");
   run("busy");
   rounds = 1;
   run("next");

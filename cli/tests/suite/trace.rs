@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use libtest_mimic::Completion;
 use majjen_cli::entry::{Entry, Recording, write_chrome};
 use serde_json::Value;
 
@@ -19,6 +21,7 @@ crate::support::trials! {
     problems_are_told,
     any_entries_are_told,
     a_program_that_is_told_to_writes_files_itself,
+    a_program_with_more_rights_writes_none,
 }
 
 /// A file of this test alone.
@@ -122,7 +125,11 @@ fn problems_are_told() {
 }
 
 fn run_with(variable: Option<&Path>) -> std::process::Output {
-    let mut program = std::process::Command::new(build("busy", Link::Shared));
+    run_program_with(&build("busy", Link::Shared), variable)
+}
+
+fn run_program_with(program: &Path, variable: Option<&Path>) -> std::process::Output {
+    let mut program = std::process::Command::new(program);
     program.arg("20").env_remove("MAJJEN_TRACE");
     variable.into_iter().for_each(|path| _ = program.env("MAJJEN_TRACE", path));
     program.output().expect("the program")
@@ -136,10 +143,12 @@ fn a_program_that_is_told_to_writes_files_itself() {
     assert!(!path.exists());
     let output = run_with(Some(&path));
     assert!(output.status.success(), "{output:?}");
-    for (path, name, runs) in [(path, "busy", 20), (of_second, "next", 1)] {
+    for (path, name, number, runs) in [(path, "busy", 1, 20), (of_second, "next", 2, 1)] {
         let events = events(&path);
         let process = events.iter().find(|event| event["name"] == "process_name").unwrap();
         assert_eq!(process["args"]["name"], name);
+        // So that the events of both can be put into one file.
+        assert!(events.iter().all(|event| event["pid"] == number), "{events:?}");
         let rows = rows(&events);
         assert!(rows["loop"]["sleeps"] > 0 && rows["holder"]["runs"] > 0, "{rows:?}");
         let ended: usize = rows.values().filter_map(|row| row.get("ended")).sum();
@@ -149,9 +158,47 @@ fn a_program_that_is_told_to_writes_files_itself() {
     let output = run_with(Some(Path::new("/nowhere/trace.json")));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && text.contains("cannot write a trace to /nowhere/trace.json: "),
+        output.status.success()
+            && text.contains("cannot write a trace: ")
+            && text.contains(": /nowhere/trace.json"),
         "{text}"
     );
+}
+
+fn a_program_with_more_rights_writes_none() -> Completion {
+    // SAFETY: no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        return Completion::ignored_with(
+            "only root can make a program that has another user's rights",
+        );
+    }
+    // Where both users may run it, and write.
+    let directory = std::env::temp_dir().join(format!("majjen-of-a-test-{}", std::process::id()));
+    fs::create_dir(&directory).unwrap();
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(&directory, 0o777);
+    let (program, path) = (directory.join("program"), directory.join("trace.json"));
+    fs::copy(build("busy", Link::StaticStripped), &program).unwrap();
+    set_mode(&program, 0o755);
+    let run = || {
+        let output = run_program_with(&program, Some(&path));
+        assert!(output.status.success(), "{output:?}");
+        let is_privileged = String::from_utf8_lossy(&output.stdout).contains("has more rights");
+        (is_privileged, fs::remove_file(&path).is_ok())
+    };
+    let usual = run();
+    std::os::unix::fs::chown(&program, Some(65534), None).unwrap();
+    set_mode(&program, 0o4755);
+    let privileged = run();
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(usual, (false, true));
+    if !privileged.0 {
+        return Completion::ignored_with("set-uid programs have no other rights here");
+    }
+    assert!(!privileged.1, "it has written a file");
+    Completion::Completed
 }
 
 /// Any entries.

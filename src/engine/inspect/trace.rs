@@ -1,7 +1,8 @@
 //! What the flight recorder of a scheduler has recorded, as JSON; into a file if the environment says so.
 
 use std::ffi::CStr;
-use std::fmt::{self, Write};
+use std::fmt;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -11,10 +12,11 @@ use crate::engine::measure::{Entry, Reading, Recording, write_chrome};
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sys::{self, Error, QuietWrites, Result, until_nul};
 use crate::engine::task::{Name, SchedulerRef, WaitKind};
+use crate::engine::threads::this_process;
 use crate::engine::time::{Instant, Ratio};
 
 /// Writes what is recorded, in the format of Chrome's trace viewer and of Perfetto.
-pub fn write_trace(scheduler: &Scheduler, out: &mut dyn Write) -> fmt::Result {
+pub fn write_trace(scheduler: &Scheduler, out: &mut dyn fmt::Write) -> fmt::Result {
     let clock = &scheduler.time.clock;
     let (reading, name) = (scheduler.recorder.read(), scheduler.name.get());
     let recording =
@@ -32,7 +34,7 @@ struct OfScheduler<'s> {
 
 impl Recording for OfScheduler<'_> {
     fn number(&self) -> u32 {
-        1
+        self.scheduler.tasks.serial
     }
 
     fn name(&self) -> &[u8] {
@@ -70,53 +72,80 @@ impl Recording for OfScheduler<'_> {
 /// The variable of the environment with the name of a file.
 const VARIABLE: &CStr = c"MAJJEN_TRACE";
 
+/// In the name it stands for the number of the process.
+const PROCESS: &[u8] = b"%p";
+
 /// How many entries are kept then.
 const ENTRIES: usize = 1 << 16;
 
-/// How many schedulers have been made with it.
-static SCHEDULERS: AtomicU32 = AtomicU32::new(0);
+/// The process that writes files whose names do not tell processes apart, by its identity; 0 for none yet.
+static WRITES_FILES: AtomicU32 = AtomicU32::new(0);
 
 /// If the environment says so, a new scheduler records, and writes that to a file at the end of each run: the
 /// first one of the process to the file that is named there, others with their numbers behind the name.
 pub fn trace_if_asked(scheduler: &Scheduler) {
-    if sys::variable(VARIABLE).is_none_or(CStr::is_empty) {
+    if file_name().is_none() {
         return;
     }
-    let number = SCHEDULERS.fetch_add(1, Relaxed) + 1;
     match scheduler.record(ENTRIES) {
-        Ok(()) => scheduler.call_at_run_end(write_file, number),
+        Ok(()) => scheduler.call_at_run_end(write_file),
         Err(error) => {
             log::warn(format_args!("MAJJEN_TRACE is set, but nothing is recorded: {error}"))
         }
     }
 }
 
+/// What the environment says, if it is for this process. A child of fork() would write to the files of its parent,
+/// as would all the others of a server with several.
+fn file_name<'v>() -> Option<&'v CStr> {
+    let name = sys::variable(VARIABLE).filter(|name| !name.is_empty())?;
+    let is_own = || {
+        let this = this_process();
+        let known = WRITES_FILES.compare_exchange(0, this, Relaxed, Relaxed);
+        known.map_or_else(|known| known == this, |_| true)
+    };
+    (place_of_process(name.to_bytes()).is_some() || is_own()).then_some(name)
+}
+
+fn place_of_process(name: &[u8]) -> Option<usize> {
+    name.windows(PROCESS.len()).position(|part| part == PROCESS)
+}
+
 /// # Safety
 /// Called with a living scheduler.
-unsafe fn write_file(scheduler: SchedulerRef, number: u32) {
-    let Some(name) = sys::variable(VARIABLE) else { return };
+unsafe fn write_file(scheduler: SchedulerRef) {
+    let Some(name) = file_name() else { return };
     // SAFETY: as this function's contract says.
     let scheduler = unsafe { Scheduler::of(scheduler) };
     let mut path = [0u8; 4096];
-    let written = write_to(scheduler, name, number, &mut path);
+    let written = match name_file(name.to_bytes(), scheduler.tasks.serial, &mut path) {
+        Ok(()) => write_to(scheduler, &path),
+        Err(_) => Err(Error::Os(libc::ENAMETOOLONG)),
+    };
     let shown = until_nul(&path).escape_ascii();
     match written {
         Ok(()) => log::info(format_args!("trace written to {shown}")),
         Err(error) => {
-            log::error(format_args!("MAJJEN_TRACE: cannot write a trace to {shown}: {error}"));
+            // The error first: a line has room for that, and for most names.
+            log::error(format_args!("MAJJEN_TRACE: cannot write a trace: {error}: {shown}"));
         }
     }
 }
 
-fn write_to(scheduler: &Scheduler, name: &CStr, number: u32, path: &mut [u8; 4096]) -> Result<()> {
-    let room = path.len() - 16; // For the number, and the NUL.
-    let name = name.to_bytes();
-    let name = name.get(..name.len().min(room)).unwrap_or_default();
-    path[..name.len()].copy_from_slice(name);
-    if number > 1 {
-        let mut end = sys::TruncatingWriter::new(&mut path[name.len()..]);
-        let _ = write!(end, ".{number}"); // It takes all.
+/// Puts the name of a scheduler's file into a buffer of zeros, of which one is left.
+fn name_file(name: &[u8], serial: u32, path: &mut [u8; 4096]) -> io::Result<()> {
+    let room = path.len() - 1;
+    let (mut out, mut rest) = (&mut path[..room], name);
+    while let Some(place) = place_of_process(rest) {
+        out.write_all(&rest[..place])?;
+        write!(out, "{}", sys::process_id())?;
+        rest = &rest[place + PROCESS.len()..];
     }
+    out.write_all(rest)?;
+    if serial > 1 { write!(out, ".{serial}") } else { Ok(()) }
+}
+
+fn write_to(scheduler: &Scheduler, path: &[u8]) -> Result<()> {
     let path = CStr::from_bytes_until_nul(path).map_err(|_| Error::InvalidArgument)?;
     let file = sys::open_file(path, sys::NEW_FILE, 0o644)?;
     let mut out = File {
@@ -152,7 +181,7 @@ impl File {
     }
 }
 
-impl Write for File {
+impl fmt::Write for File {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {

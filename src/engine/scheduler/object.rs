@@ -111,8 +111,8 @@ pub(super) struct Options {
     pub at_signal: Cell<Option<AtSignal>>,
     /// What the loop calls at a signal that it is told of.
     pub at_call: Cell<Option<AtCall>>,
-    /// What is called at the end of each run, and its argument.
-    pub at_run_end: Cell<Option<(AtRunEnd, u32)>>,
+    /// What is called at the end of each run.
+    pub at_run_end: Cell<Option<AtRunEnd>>,
     /// Whether it is in a run, and not being drained.
     pub in_run: Cell<bool>,
 }
@@ -121,7 +121,7 @@ pub(super) struct Options {
 ///
 /// # Safety
 /// The scheduler is alive.
-pub type AtRunEnd = unsafe fn(SchedulerRef, u32);
+pub type AtRunEnd = unsafe fn(SchedulerRef);
 
 /// What this system lacks, in words; it is asked when the words are wanted.
 struct Fallbacks<'s>(&'s Clock);
@@ -319,9 +319,9 @@ impl Scheduler {
 // ---- settings
 
 impl Scheduler {
-    /// Has a function called at the end of each run. Not in a child of fork() that goes on with one.
-    pub fn call_at_run_end(&self, function: AtRunEnd, argument: u32) {
-        self.options.at_run_end.set(Some((function, argument)));
+    /// Has a function called at the end of each run, also in a child of fork().
+    pub fn call_at_run_end(&self, function: AtRunEnd) {
+        self.options.at_run_end.set(Some(function));
     }
 
     /// Sets the wait function; `None` is the default. `builtin` tells which built-in one `function`

@@ -139,9 +139,9 @@ pub fn run(scheduler: &Scheduler, calls: HookCalls, at_signal: Option<AtSignal>)
     scheduler.end_watch();
     scheduler.arm_all();
     scheduler.publish_metrics();
-    if let Some((at_end, argument)) = options.at_run_end.get() {
+    if let Some(at_end) = options.at_run_end.get() {
         // SAFETY: it is alive.
-        unsafe { at_end(scheduler.as_ref(), argument) };
+        unsafe { at_end(scheduler.as_ref()) };
     }
     // One that comes later has the effect that it has outside a run, and is not lost.
     scheduler.forget_end_of_run();
@@ -471,7 +471,6 @@ impl Scheduler {
         self.remote.adopt();
         self.watch_in_child();
         self.living.is_run_in_child();
-        self.options.at_run_end.set(None);
         self.let_go(); // Who holds it does so in the parent.
         for task in self.tasks.iter().filter(|task| task.wait.get().is_lost_in_child()) {
             self.end_wait(task, Outcome::OwnerDied);

@@ -19,17 +19,22 @@ pub struct Tasks {
     stack_bytes: Cell<usize>,
     /// New tasks that wait for a stack.
     pub starved: Starved,
+    /// Which of the schedulers this is that the process has made, and those before it that it was forked from:
+    /// from 1 on.
+    pub serial: u32,
 }
 
 impl Tasks {
     pub fn new() -> Tasks {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
+        let serial = SERIAL.fetch_add(1, Relaxed);
         Tasks {
-            slab: Slab::new(SERIAL.fetch_add(1, Relaxed)),
+            slab: Slab::new(serial),
             chunks: Cell::new(Chunks::NONE),
             stacks: RefCell::default(),
             stack_bytes: Cell::new(stack::DEFAULT_BYTES),
             starved: Starved::new(),
+            serial,
         }
     }
 
