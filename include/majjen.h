@@ -1077,12 +1077,23 @@ int mj_poll(struct pollfd *fds,
 // For mj_listen() at an IPv6 address: connections from IPv4 are not accepted.
 #define MJ_LISTEN_V6ONLY 2
 
+// For mj_listen(): a socket that this process was given by who has started it, and that listens at the address,
+// is taken.
+#define MJ_LISTEN_INHERITED 4
+
 // Makes a socket that listens, also where one has just listened before (SO_REUSEADDR). `address` is
 // numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
 // that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. In a task `address` may also be
 // a name: it listens at the first of its addresses that works. Connections from IPv4 are accepted at
-// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. May
-// suspend in a task while a name is looked up; does not suspend else.
+// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY,
+// MJ_LISTEN_INHERITED. May suspend in a task while a name is looked up; does not suspend else.
+//
+// With MJ_LISTEN_INHERITED, sockets that the process was given are looked at first, in systemd's way: LISTEN_FDS in
+// the environment is how many there are, from descriptor 3 on, and LISTEN_PID, if it is there, is this process's
+// number. One that listens at this very address is taken, with the backlog and options that it has; it is set not
+// to block and to be closed on exec. Each is taken once: of several at one address, one by each call. If there is
+// none, the call listens anew. What is not taken stays open, and keeps connections that nobody accepts:
+// mj_close_inherited().
 //
 // Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
 // mj_fd_close(). Errors:
@@ -1099,6 +1110,14 @@ int mj_listen(const char *address,
               const char *service,
               int backlog,
               unsigned int flags);
+
+// Closes the listening sockets that the process was given and that no mj_listen() with MJ_LISTEN_INHERITED has
+// taken: call it once all are taken. Who connects to one of these else waits for ever, as in a set of
+// MJ_LISTEN_REUSEPORT that was larger. What the process was given besides is left alone. Callable from any thread.
+// Does not suspend.
+//
+// Returns how many were closed.
+int mj_close_inherited(void);
 
 // Accepts a connection, waiting for at most `timeout_ns`. Where the process has no descriptor or no
 // memory for one, it writes an ERROR line and tries again every 100 ms. May suspend.

@@ -6,6 +6,7 @@
 mod accept;
 mod call;
 mod connect;
+mod inherited;
 mod listen;
 mod message;
 mod own;
@@ -18,7 +19,8 @@ mod write;
 pub use accept::accept;
 pub use call::Call;
 pub use connect::connect;
-pub use listen::{BACKLOG, ListenFlags, listen, listen_at, port};
+pub use inherited::{close_inherited, take_inherited};
+pub use listen::{BACKLOG, ListenFlags, listen, listen_at, port, take_at};
 pub use message::{receive_from, receive_message, send_message, send_to};
 pub use own::{adopt, forget, opened, release};
 pub use poll::poll;

@@ -16,6 +16,9 @@ use crate::engine::sys::{Error, Result};
 pub const MJ_LISTEN_REUSEPORT: c_uint = 1;
 /// For mj_listen() at an IPv6 address: connections from IPv4 are not accepted.
 pub const MJ_LISTEN_V6ONLY: c_uint = 2;
+/// For mj_listen(): a socket that this process was given by who has started it, and that listens at the address,
+/// is taken.
+pub const MJ_LISTEN_INHERITED: c_uint = 4;
 
 #[track_caller]
 fn descriptor(call: &str, result: Result<c_int>) -> c_int {
@@ -74,8 +77,15 @@ pub unsafe extern "C" fn mj_connect(
 /// numeric, such as "127.0.0.1", "::", or NULL for all addresses; `service` is a port's number, 0 for one
 /// that the kernel chooses. Or `address` is "unix:/path", and `service` NULL. In a task `address` may also be
 /// a name: it listens at the first of its addresses that works. Connections from IPv4 are accepted at
-/// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY. May
-/// suspend in a task while a name is looked up; does not suspend else.
+/// "::" too. A `backlog` of 0 or less is 4096. `flags` are 0 or MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY,
+/// MJ_LISTEN_INHERITED. May suspend in a task while a name is looked up; does not suspend else.
+///
+/// With MJ_LISTEN_INHERITED, sockets that the process was given are looked at first, in systemd's way: LISTEN_FDS in
+/// the environment is how many there are, from descriptor 3 on, and LISTEN_PID, if it is there, is this process's
+/// number. One that listens at this very address is taken, with the backlog and options that it has; it is set not
+/// to block and to be closed on exec. Each is taken once: of several at one address, one by each call. If there is
+/// none, the call listens anew. What is not taken stays open, and keeps connections that nobody accepts:
+/// mj_close_inherited().
 ///
 /// Returns a descriptor that does not block and is closed on exec, which the library owns: close it by
 /// mj_fd_close(). Errors:
@@ -95,12 +105,13 @@ pub unsafe extern "C" fn mj_listen(
     backlog: c_int,
     flags: c_uint,
 ) -> c_int {
-    if flags & !(MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY) != 0 {
+    if flags & !(MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY | MJ_LISTEN_INHERITED) != 0 {
         return Error::InvalidArgument.status();
     }
     let flags = ListenFlags {
         reuse_port: flags & MJ_LISTEN_REUSEPORT != 0,
         v6_only: flags & MJ_LISTEN_V6ONLY != 0,
+        inherited: flags & MJ_LISTEN_INHERITED != 0,
     };
     // SAFETY: as this function's contract says.
     let [address, service] =
@@ -112,4 +123,15 @@ pub unsafe extern "C" fn mj_listen(
         ));
     }
     listening.unwrap_or_else(Error::status)
+}
+
+/// Closes the listening sockets that the process was given and that no mj_listen() with MJ_LISTEN_INHERITED has
+/// taken: call it once all are taken. Who connects to one of these else waits for ever, as in a set of
+/// MJ_LISTEN_REUSEPORT that was larger. What the process was given besides is left alone. Callable from any thread.
+/// Does not suspend.
+///
+/// Returns how many were closed.
+#[unsafe(no_mangle)]
+pub extern "C" fn mj_close_inherited() -> c_int {
+    c_int::try_from(fd::close_inherited()).unwrap_or(c_int::MAX)
 }

@@ -46,6 +46,18 @@ use crate::engine::fd::{self, Call};
 use crate::engine::scheduler::{READABLE, WRITABLE};
 use crate::engine::sys::{self, Error};
 
+/// Closes the listening sockets that the process was given and that nobody has taken by
+/// [`Builder::inherited`]: to be called once all are taken. Who connects to one of these else waits for ever, as in a
+/// set of [`Builder::reuse_port`] that was larger. What the process was given besides is left alone. Returns how many
+/// were closed.
+///
+/// ```
+/// assert_eq!(majjen::net::close_inherited(), 0);
+/// ```
+pub fn close_inherited() -> usize {
+    fd::close_inherited()
+}
+
 /// The connections of a listener, one after the other, without end: its
 /// [`incoming`](TcpListener::incoming) returns it.
 ///

@@ -18,6 +18,7 @@ pub const MJ_RUN_STOPPED: c_int = 1;
 pub const MJ_RUN_SIGNAL: c_int = 2;
 pub const MJ_LISTEN_REUSEPORT: c_int = 1;
 pub const MJ_LISTEN_V6ONLY: c_int = 2;
+pub const MJ_LISTEN_INHERITED: c_int = 4;
 
 pub type mj_task_fn = unsafe extern "C" fn(scheduler: *mut mj_scheduler, user_state: *mut c_void);
 
@@ -561,6 +562,7 @@ unsafe extern "C" {
         backlog: c_int,
         flags: c_uint,
     ) -> c_int;
+    pub safe fn mj_close_inherited() -> c_int;
     pub safe fn mj_accept(
         listener: c_int,
         address: *mut libc::sockaddr,

@@ -21,9 +21,17 @@ pub fn listen(address: &CStr, service: &[u8], backlog: c_int, flags: ListenFlags
     let hints = Hints { family, ..Hints::of_streams(libc::AI_PASSIVE) };
     let limit = Limit::uninterrupted(Deadline::Never); // The task may have a deadline.
     let list = find_addresses(Some(address), None, hints, limit).map_err(NameError::as_error)?;
+    let places = || {
+        list.inet().map(|mut place| {
+            place.set_port(port);
+            place
+        })
+    };
+    if let Some(taken) = places().find_map(|place| fd::take_at(&place, flags)) {
+        return Ok(taken);
+    }
     let mut result = Err(Error::Os(libc::ENOENT));
-    for mut place in list.inet() {
-        place.set_port(port);
+    for place in places() {
         result = fd::listen_at(&place, backlog, flags);
         if result.is_ok() {
             break;

@@ -100,6 +100,33 @@ impl Address {
         self.length
     }
 
+    /// The path, if it is one of this machine; or 0 and an abstract name, or nothing.
+    fn name(&self) -> &[u8] {
+        let length = (self.length as usize).min(size_of::<libc::sockaddr_un>());
+        // SAFETY: the storage has room for so many bytes, all of which are initialized.
+        let bytes = unsafe { std::slice::from_raw_parts(self.as_ptr().cast::<u8>(), length) };
+        match bytes.get(offset_of!(libc::sockaddr_un, sun_path)..).unwrap_or_default() {
+            name @ [0, ..] => name,
+            path => path.split(|&byte| byte == 0).next().unwrap_or_default(),
+        }
+    }
+
+    /// Whether both stand for the same place.
+    pub fn is_same(&self, other: &Address) -> bool {
+        if self.family() != other.family() {
+            return false;
+        }
+        match (self.to_inet(), other.to_inet()) {
+            (Ok(SocketAddr::V6(one)), Ok(SocketAddr::V6(other))) => {
+                // Not the information on flows, which is not a part of it.
+                (one.ip(), one.port(), one.scope_id())
+                    == (other.ip(), other.port(), other.scope_id())
+            }
+            (Ok(one), Ok(other)) => one == other,
+            _ => self.family() == libc::AF_UNIX && self.name() == other.name(),
+        }
+    }
+
     /// Of the internet; an error if it is of another family.
     pub fn to_inet(&self) -> Result<SocketAddr> {
         match self.family() {
@@ -122,14 +149,9 @@ impl Address {
 
     /// Of this machine; `None` if the standard library cannot make it.
     pub fn to_unix(&self) -> Option<std_unix::SocketAddr> {
-        let length = (self.length as usize).min(size_of::<libc::sockaddr_un>());
-        let offset = offset_of!(libc::sockaddr_un, sun_path);
-        // SAFETY: the storage has room for so many bytes, all of which are initialized.
-        let bytes = unsafe { std::slice::from_raw_parts(self.as_ptr().cast::<u8>(), length) };
-        let name = match bytes.get(offset..).unwrap_or_default() {
-            [0, name @ ..] => return std_unix::SocketAddr::from_abstract_name(name).ok(),
-            path => path.split(|&byte| byte == 0).next().unwrap_or_default(),
-        };
-        std_unix::SocketAddr::from_pathname(OsStr::from_bytes(name)).ok()
+        match self.name() {
+            [0, name @ ..] => std_unix::SocketAddr::from_abstract_name(name).ok(),
+            path => std_unix::SocketAddr::from_pathname(OsStr::from_bytes(path)).ok(),
+        }
     }
 }

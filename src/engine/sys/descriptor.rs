@@ -70,6 +70,12 @@ pub fn check_open(fd: c_int) -> Result<()> {
     check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).map(drop)
 }
 
+/// Sets that exec closes a descriptor.
+pub fn set_closed_on_exec(fd: c_int) -> Result<()> {
+    // SAFETY: the request writes a flag.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
 /// Closes a program's descriptor.
 pub fn close_checked(fd: c_int) -> Result<()> {
     // SAFETY: the program asked for it, as it could ask close(2) itself.

@@ -158,6 +158,13 @@ pub unsafe fn connect_socket(fd: c_int, address: *const sockaddr, length: sockle
     check(uncancelable(|| unsafe { libc::connect(fd, address, length) })).map(drop)
 }
 
+/// Where a socket is bound.
+pub fn local_address(fd: c_int) -> Result<Address> {
+    // SAFETY: the places are good for an address and its length.
+    let told = |address, length| check(unsafe { libc::getsockname(fd, address, length) });
+    Address::told_by(told).map(|(_, address)| address)
+}
+
 /// An error unless a socket is connected.
 pub fn check_connected(fd: c_int) -> Result<()> {
     // SAFETY: addresses are integers, for which zero is a value.

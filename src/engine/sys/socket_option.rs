@@ -125,6 +125,11 @@ pub fn is_listening(fd: c_int) -> bool {
     get::<c_int>(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).is_ok_and(|listens| listens != 0)
 }
 
+/// Whether a descriptor is a stream socket that listens.
+pub fn is_stream_listener(fd: c_int) -> bool {
+    is_listening(fd) && get(fd, libc::SOL_SOCKET, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
+}
+
 fn span_of(seconds: c_int) -> Duration {
     Duration::from_secs(seconds.try_into().unwrap_or(0))
 }

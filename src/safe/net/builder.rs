@@ -2,12 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::slice;
 use std::time::Duration;
 
-use super::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket, connect, first_that_works, names};
+use super::{
+    Socket, TcpListener, TcpStream, ToSocketAddrs, UdpSocket, UnixListener, connect,
+    first_that_works, names,
+};
 use crate::engine::fd;
-use crate::engine::sys::{self, SocketOption};
+use crate::engine::sys::{self, Address, SocketOption};
 
 /// Makes sockets with options that have to be set before they are bound or connected, or that all of a
 /// listener's connections are to have.
@@ -35,6 +40,7 @@ pub struct Builder {
     options: Vec<SocketOption>,
     local: Option<SocketAddr>,
     backlog: Option<u32>,
+    inherited: bool,
 }
 
 impl Builder {
@@ -103,6 +109,26 @@ impl Builder {
     /// ```
     pub fn backlog(self, connections: u32) -> Builder {
         Builder { backlog: Some(connections), ..self }
+    }
+
+    /// Whether sockets that the process was given are looked at first, in systemd's way: LISTEN_FDS in the environment
+    /// is how many there are, from descriptor 3 on, and LISTEN_PID, if it is there, is this process's number. One that
+    /// listens at this very address is taken, with the backlog that it has, and gets these options as far as a socket
+    /// that listens can still get them; connections that wait there already do not have them. Each is taken once: of
+    /// several at one address, one by each call. If there is none, a new one listens.
+    ///
+    /// What is not taken stays open, and keeps connections that nobody accepts:
+    /// [`close_inherited`](super::close_inherited).
+    ///
+    /// ```
+    /// use majjen::net::{Builder, close_inherited};
+    ///
+    /// let listener = Builder::new().inherited(true).listen("127.0.0.1:0")?;
+    /// assert_eq!(close_inherited(), 0); // Nothing was given that has not been taken.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn inherited(self, inherited: bool) -> Builder {
+        Builder { inherited, ..self }
     }
 
     /// The address that a connection is made from; with port 0 the system chooses the port.
@@ -272,10 +298,39 @@ impl Builder {
     pub fn listen(&self, addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let mut options = vec![SocketOption::ReuseAddress(true)];
         options.extend(&self.options);
-        let backlog = self.backlog.map_or(fd::BACKLOG, |most| most.try_into().unwrap_or(i32::MAX));
+        let addresses = &*names::resolve(&addresses)?;
+        for address in addresses.iter().filter(|_| self.inherited) {
+            if let Some(taken) = fd::take_inherited(&Address::inet(address), &self.options) {
+                return Ok(TcpListener(Socket::of(taken.into())));
+            }
+        }
         first_that_works(addresses, |address| {
-            Ok(TcpListener::new(sys::listen_tcp(address, backlog, &options)?))
+            Ok(TcpListener::new(sys::listen_tcp(address, self.most_waiting(), &options)?))
         })
+    }
+
+    fn most_waiting(&self) -> i32 {
+        self.backlog.map_or(fd::BACKLOG, |most| most.try_into().unwrap_or(i32::MAX))
+    }
+
+    /// A listener at a path, where nothing may be yet: [`UnixListener::bind`] with the [`backlog`](Self::backlog), and
+    /// one that the process was given, if [`inherited`](Self::inherited) says so. Of the other options it has none.
+    ///
+    /// ```
+    /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
+    /// let listener = majjen::net::Builder::new().backlog(16).listen_unix(&path)?;
+    /// std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
+        let path = path.as_ref().as_os_str().as_bytes();
+        let address = Address::unix(path)?;
+        let taken = self.inherited.then(|| fd::take_inherited(&address, &[])).flatten();
+        let socket = taken.map_or_else(|| sys::listen_unix(path, self.most_waiting()), Ok)?;
+        Ok(UnixListener::new(socket))
     }
 
     /// A connection to the first of the addresses that answers: [`TcpStream::connect`].

@@ -1,14 +1,14 @@
 //! Unix domain sockets.
 
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{self as std_unix, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use super::builder::Builder;
 use super::{Incoming, Socket, connect, sender, socket, stream, stream_io};
-use crate::engine::{fd, sys};
+use crate::engine::sys;
 
 /// A connection on this machine.
 ///
@@ -163,6 +163,11 @@ let socket = majjen::net::UnixListener::bind(&path)?;
 );
 
 impl UnixListener {
+    /// Of a socket that does not block, and that this process has just got.
+    pub(super) fn new(socket: OwnedFd) -> UnixListener {
+        UnixListener(Socket::new(socket.into(), false))
+    }
+
     /// Listens at a path, where nothing may be yet. As at a [`TcpListener`](super::TcpListener::bind), 4096
     /// connections may wait to be accepted.
     ///
@@ -177,8 +182,7 @@ impl UnixListener {
     /// # Errors
     /// Those of the system calls.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
-        let socket = sys::listen_unix(path.as_ref().as_os_str().as_bytes(), fd::BACKLOG)?;
-        Ok(UnixListener(Socket::new(socket.into(), false)))
+        Builder::new().listen_unix(path)
     }
 
     /// Waits for a connection, and returns it with the address of its other end.
