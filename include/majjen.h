@@ -2272,14 +2272,14 @@ typedef struct mj_cluster mj_cluster;
 // the quota of its control group; at most 1,024.
 #define MJ_ALL_CORES SIZE_MAX
 
-// What is called on the thread of a core before its run, outside any task: it sets its scheduler up, which runs nothing
-// yet, and may make tasks, which hold the run as in mj_run(). Returns 0, or an error, which mj_cluster_join() returns:
-// then that core does not run, and the others are stopped. A C++ exception that would leave it calls std::terminate(),
-// after a line on stderr.
+// What is called on the thread of a core before its run, outside any task: it sets its scheduler up, which runs
+// nothing yet, and may make tasks, which hold the run as in mj_run(). Returns 0, or an error, which
+// mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception that would
+// leave it calls std::terminate(), after a line on stderr.
 typedef int (*mj_core_set_up_fn)(struct mj_scheduler *scheduler, size_t core, void *user_data);
 
-// What is called on the thread of a core when no core runs any more, before its scheduler is destroyed; also if its set-up
-// has failed. As mj_core_set_up_fn.
+// What is called on the thread of a core when no core runs any more, before its scheduler is destroyed; also if its
+// set-up has failed. As mj_core_set_up_fn.
 typedef void (*mj_core_tear_down_fn)(struct mj_scheduler *scheduler, size_t core, void *user_data);
 
 // How a cluster is made. Set `cores` and what you need, and leave the rest zero.
@@ -2291,7 +2291,9 @@ typedef struct mj_cluster_options {
   const char *name;
   // Whether each thread is bound to one processor, of those that the caller may run on, in turn.
   bool pin;
+  // What sets each core up; NULL for nothing.
   mj_core_set_up_fn set_up;
+  // What tears it down; NULL for nothing.
   mj_core_tear_down_fn tear_down;
   // The last argument of both.
   void *user_data;
@@ -2301,8 +2303,8 @@ typedef struct mj_cluster_options {
 
 // Makes a cluster: schedulers as of mj_scheduler_create(), each on a thread of its own, so that a program uses all
 // processors. Tasks stay on their core, with errno, thread-local variables and the locks of other libraries; what
-// crosses is work that has not begun: mj_cluster_go(), mj_cluster_listen(). The threads are there when this returns, and wait for
-// mj_cluster_start() or mj_cluster_run(); what the cores are given before waits with them. They have the
+// crosses is work that has not begun: mj_cluster_go(), mj_cluster_listen(). The threads are there when this returns,
+// and wait for mj_cluster_start() or mj_cluster_run(); what the cores are given before waits with them. They have the
 // caller's signal mask. `options` may be NULL: all cores, and nothing else. Callable from any thread. Does not
 // suspend.
 //
@@ -2318,8 +2320,8 @@ typedef struct mj_cluster_options {
 //   and as mj_scheduler_create(), and with `pin` as sched_setaffinity(2)
 struct mj_cluster *mj_cluster_create(const struct mj_cluster_options *options);
 
-// Releases a cluster that has ended, which mj_cluster_join() or mj_cluster_run() says, or was not started: then what its
-// cores were given is abandoned. NULL is ignored. Callable from any thread. Does not suspend.
+// Releases a cluster that has ended, which mj_cluster_join() or mj_cluster_run() says, or was not started: then what
+// its cores were given is abandoned. NULL is ignored. Callable from any thread. Does not suspend.
 //
 // Returns 0. Errors, with which it stays:
 //   -EBUSY  it was started, and not joined; or a scheduler runs on this thread
@@ -2334,7 +2336,8 @@ int mj_cluster_destroy(struct mj_cluster *cluster);
 int mj_cluster_start(struct mj_cluster *cluster);
 
 // Waits until a cluster that was started has ended, after which all its threads are gone. Its maker does not hold it
-// from now on: without more to do it ends. Blocks the thread and does not suspend. Callable from any thread, also twice.
+// from now on: without more to do it ends. Blocks the thread and does not suspend. Callable from any thread, also
+// twice.
 //
 // Returns 0. Errors, the first one of any core:
 //   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
@@ -2356,9 +2359,9 @@ int mj_cluster_run(struct mj_cluster *cluster,
 
 // Stops a cluster in order: its sockets take what waits in their queues, and are closed; connections and all other
 // tasks have `grace_ns` to end (MJ_FOREVER: any time), and are canceled then. With 0 they are canceled at once. The
-// second call cancels them at once too, whatever its grace, and the third ends all runs with the tasks that are left, which
-// are destroyed. A core whose run ends before the others, because something has stopped its scheduler, stops them
-// as well. Callable from any thread. Does not suspend.
+// second call cancels them at once too, whatever its grace, and the third ends all runs with the tasks that are
+// left, which are destroyed. A core whose run ends before the others, because something has stopped its scheduler,
+// stops them as well. Callable from any thread. Does not suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `cluster` is NULL
@@ -2379,31 +2382,31 @@ size_t mj_cluster_size(const struct mj_cluster *cluster);
 //   -EINVAL  `cluster` is NULL
 int mj_cluster_here(const struct mj_cluster *cluster);
 
-// A handle to a core's scheduler, as by mj_scheduler_remote(): for mj_post() and the like. It does not hold the cluster.
-// Callable from any thread. Does not suspend.
+// A handle to a core's scheduler, as by mj_scheduler_remote(): for mj_post() and the like. It does not hold the
+// cluster. Callable from any thread. Does not suspend.
 //
 // Returns the handle, to be released with mj_remote_release(), or NULL. Errors, in errno:
 //   EINVAL  `cluster` is NULL, or has no core with this index
 struct mj_remote *mj_cluster_remote(struct mj_cluster *cluster,
                                     size_t core);
 
-// Returns how much a core has to do: the connections that it serves, and the functions of mj_cluster_go() that have not
-// returned; also those that are on their way to it. 0 for NULL, and for an index that no core has. Callable from any
-// thread. Does not suspend.
+// Returns how much a core has to do: the connections that it serves, and the functions of mj_cluster_go() that have
+// not returned; also those that are on their way to it. 0 for NULL, and for an index that no core has. Callable from
+// any thread. Does not suspend.
 size_t mj_cluster_load(const struct mj_cluster *cluster,
                        size_t core);
 
-// Returns the index of the next core, in turn: round robin, for all callers together. 0 for NULL. Callable from any thread. Does not
-// suspend.
+// Returns the index of the next core, in turn: round robin, for all callers together. 0 for NULL. Callable from any
+// thread. Does not suspend.
 size_t mj_cluster_next(struct mj_cluster *cluster);
 
-// Returns the index of the core with the smallest mj_cluster_load(): the caller's own if no other has less. Of more than 8
-// cores it looks at 8, others at each call. 0 for NULL. Callable from any thread. Does not suspend.
+// Returns the index of the core with the smallest mj_cluster_load(): the caller's own if no other has less. Of more
+// than 8 cores it looks at 8, others at each call. 0 for NULL. Callable from any thread. Does not suspend.
 size_t mj_cluster_least_loaded(struct mj_cluster *cluster);
 
 // Returns the index of the core that belongs to a number: the same one in each cluster of this size. So what is given
-// to it by this is done on one thread, in order, and needs no lock. Keys that are close to each other are spread. 0 for
-// NULL. Callable from any thread. Does not suspend.
+// to it by this is done on one thread, in order, and needs no lock. Keys that are close to each other are spread. 0
+// for NULL. Callable from any thread. Does not suspend.
 size_t mj_cluster_of_key(const struct mj_cluster *cluster,
                          uint64_t key);
 
@@ -2428,8 +2431,8 @@ int mj_cluster_go(struct mj_cluster *cluster,
 // effect on it. In a member of a group, the group's limit and its cancellation hold for the work of all cores:
 // mj_cluster_group_go(). Callable in a task of any scheduler. May suspend.
 //
-// When the caller's scheduler is destroyed meanwhile, the function's task is canceled; mj_scheduler_destroy() waits until
-// it has ended, unless that is a core of the same cluster: then no core runs any more.
+// When the caller's scheduler is destroyed meanwhile, the function's task is canceled; mj_scheduler_destroy() waits
+// until it has ended, unless that is a core of the same cluster: then no core runs any more.
 //
 // Returns 0, with what the function has returned in `*result`, unless that is NULL. Errors, with which it has not been
 // called:
@@ -2447,10 +2450,10 @@ int mj_cluster_call(struct mj_cluster *cluster,
                     uint64_t timeout_ns,
                     int *result);
 
-// mj_group_go() of a member whose function is called on a core, by mj_cluster_call(): so a group has members on several.
-// It waits for a place in the group as that does, which bounds what is under way, and the member counts and is canceled as
-// any other. What the function returns is the member's result; or the error of mj_cluster_call(), if it was not called.
-// `argument` stays the caller's. May suspend.
+// mj_group_go() of a member whose function is called on a core, by mj_cluster_call(): so a group has members on
+// several. It waits for a place in the group as that does, which bounds what is under way, and the member counts and
+// is canceled as any other. What the function returns is the member's result; or the error of mj_cluster_call(), if
+// it was not called. `argument` stays the caller's. May suspend.
 //
 // Returns 0. Errors (`function` is not called then):
 //   -ETIMEDOUT, -EPIPE, -EINTR, -ECANCELED, -EPERM  as mj_group_go()
@@ -2492,8 +2495,8 @@ typedef struct mj_service {
 // A connection's descriptor does not block and is closed on exec. It is the handler's, to be closed by close(2) or
 // mj_fd_close(), and can be handed to the library: mj_fd_adopt(), mj_stream_open().
 //
-// Returns the port that it listens at, which the kernel has chosen for "0"; 0 of a path. Errors, with which it does not
-// listen:
+// Returns the port that it listens at, which the kernel has chosen for "0"; 0 of a path. Errors, with which it does
+// not listen:
 //   -EINVAL      `cluster`, `what` or its handler is NULL, something reserved is not zero; and as mj_listen()
 //   -EPIPE       the cluster has ended
 //   -EOWNERDEAD  as mj_cluster_go()
@@ -2502,6 +2505,16 @@ int mj_cluster_listen(struct mj_cluster *cluster,
                       const char *address,
                       const char *service,
                       const struct mj_service *what);
+
+// The sockets at which a cluster listens, of all mj_cluster_listen() together: to hand them to another process, which
+// takes them with MJ_LISTEN_INHERITED, before this cluster is stopped. They stay the cluster's. Callable from any
+// thread. Does not suspend.
+//
+// Returns how many there are: the first `capacity` of them are in `fds`, which may be NULL for 0. Errors:
+//   -EINVAL  `cluster` is NULL, or `fds` with a capacity
+int mj_cluster_listeners(const struct mj_cluster *cluster,
+                         int *fds,
+                         size_t capacity);
 
 // ---- Stacks -------------------------------------------------------------------------------------
 
@@ -2901,8 +2914,8 @@ int mj_remote_write_metrics(struct mj_remote *remote,
                             size_t buffer_bytes,
                             mj_metrics_format format);
 
-// Writes the counters of all cores to a buffer: each under the name of its scheduler, as mj_remote_write_metrics(), and
-// summed. For Prometheus the sums are metrics of their own, `majjen_cluster_...`; JSON is `{"all":{..},
+// Writes the counters of all cores to a buffer: each under the name of its scheduler, as mj_remote_write_metrics(),
+// and summed. For Prometheus the sums are metrics of their own, `majjen_cluster_...`; JSON is `{"all":{..},
 // "schedulers":[{..},..]}`. After the end they are as they were then. Callable from any thread. Does not
 // suspend.
 //

@@ -51,6 +51,7 @@ mod object;
 mod page;
 mod thread;
 
+pub use accept::Place;
 pub use call::{Function, call};
 pub use make::Options;
 pub use object::{Cluster, Connection, Core, Kind, Service};

@@ -3,16 +3,17 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Write;
 use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::cluster::cluster_ref;
 use super::cluster_types::{mj_cluster, mj_connection_fn, mj_service};
 use super::group::mj_group_go;
-use super::net::{MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY};
+use super::net::{MJ_LISTEN_INHERITED, MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY};
 use super::post::post_to;
 use super::task::WORDS;
 use super::types::{mj_abandon_fn, mj_go_fn, mj_group, mj_group_fn};
 use super::{body_from, reported, status, text_ref};
-use crate::engine::cluster::{self, Connection, Core, Service};
+use crate::engine::cluster::{self, Connection, Core, Place, Service};
 use crate::engine::context::callback;
 use crate::engine::fd::{self, ListenFlags};
 use crate::engine::log;
@@ -274,12 +275,15 @@ unsafe fn listen(
     let what = what.ok_or(Error::InvalidArgument)?;
     // SAFETY: as above.
     let handler = unsafe { body_from(what.handler) }.ok_or(Error::InvalidArgument)?;
-    let known = MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY;
+    let known = MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY | MJ_LISTEN_INHERITED;
     if what.reserved != [0; 4] || what.flags & !known != 0 {
         return Err(Error::InvalidArgument);
     }
-    let flags =
-        ListenFlags { v6_only: what.flags & MJ_LISTEN_V6ONLY != 0, ..ListenFlags::default() };
+    let flags = ListenFlags {
+        v6_only: what.flags & MJ_LISTEN_V6ONLY != 0,
+        inherited: what.flags & MJ_LISTEN_INHERITED != 0,
+        ..ListenFlags::default()
+    };
     // SAFETY: as above.
     let [address, port] = [address, port].map(|text| unsafe { text_ref(text) }.unwrap_or_default());
     let mut name = [0; 64];
@@ -291,7 +295,40 @@ unsafe fn listen(
         served.write(Served { handler, connection: what.connection, user_data: what.user_data });
         Service::new(begin, release, served.as_ptr().cast(), to_name(words.written()))
     };
-    cluster.listen(address, port.to_bytes(), what.backlog, flags, service)
+    let place = Place { address, port: port.to_bytes(), backlog: what.backlog, flags };
+    cluster.listen(&place, service)
+}
+
+/// The sockets at which a cluster listens, of all mj_cluster_listen() together: to hand them to another process, which
+/// takes them with MJ_LISTEN_INHERITED, before this cluster is stopped. They stay the cluster's. Callable from any
+/// thread. Does not suspend.
+///
+/// Returns how many there are: the first `capacity` of them are in `fds`, which may be NULL for 0. Errors:
+///   -EINVAL  `cluster` is NULL, or `fds` with a capacity
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_cluster_listeners(
+    cluster: *const mj_cluster,
+    fds: *mut c_int,
+    capacity: usize,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    let Ok(cluster) = (unsafe { cluster_ref(cluster) }) else {
+        return Error::InvalidArgument.status();
+    };
+    if fds.is_null() && capacity > 0 {
+        return Error::InvalidArgument.status();
+    }
+    let listeners = cluster.services().flat_map(|service| &service.listeners);
+    let open = listeners.map(|listener| listener.fd.load(Relaxed)).filter(|fd| *fd >= 0);
+    let mut count = 0;
+    for fd in open {
+        if count < capacity {
+            // SAFETY: the caller's, with room for `capacity`.
+            unsafe { fds.add(count).write(fd) };
+        }
+        count += 1;
+    }
+    count as c_int
 }
 
 /// What serves connections: the program's, which it sets once.

@@ -822,6 +822,11 @@ unsafe extern "C" {
         service: *const c_char,
         what: *const mj_service,
     ) -> c_int;
+    pub safe fn mj_cluster_listeners(
+        cluster: *const mj_cluster,
+        fds: *mut c_int,
+        capacity: usize,
+    ) -> c_int;
     pub safe fn mj_scheduler_set_stack_size(
         scheduler: *mut mj_scheduler,
         stack_bytes: usize,

@@ -8,16 +8,19 @@ use std::ffi::{CStr, c_int, c_void};
 use std::fmt::Write;
 use std::mem::offset_of;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{
+    AtomicI32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use super::messages::WORDS;
-use super::object::{Cluster, Core, Service};
+use super::object::{Cluster, Core, Listener, Service};
 use crate::engine::fd::{self, ListenFlags};
 use crate::engine::log;
 use crate::engine::names;
 use crate::engine::scheduler::{Limit, Scheduler, close_fd, current, exit, set_cancelable};
 use crate::engine::sys::{self, Error, Result, TruncatingWriter};
-use crate::engine::threads::Message;
+use crate::engine::threads::{Message, Remote};
 use crate::engine::time::Deadline;
 
 /// The task of a core that accepts; at first the message that makes it.
@@ -26,84 +29,122 @@ struct Acceptor {
     message: Message,
     core: *const Core,
     service: *const Service,
-    listener: c_int,
+    /// Which of the service's.
+    listener: usize,
 }
 
 const _: () = assert!(offset_of!(Acceptor, message) == 0);
 
-impl Cluster {
-    /// Listens at an address, as by [`names::listen`], and serves what comes. Returns the port, 0 of a path. The
-    /// service is the cluster's, and released with an error.
-    pub fn listen(
-        &self,
-        address: &CStr,
-        port: &[u8],
-        backlog: c_int,
-        flags: ListenFlags,
-        service: Service,
-    ) -> Result<u16> {
-        let service = service.add_to(self)?;
-        self.check_process()?;
-        let is_path = address.to_bytes().starts_with(b"unix:");
-        let cores = if is_path { &self.cores()[..1] } else { self.cores() };
-        let flags = ListenFlags { reuse_port: cores.len() > 1, ..flags };
-        let mut listeners = Vec::new();
-        listeners.try_reserve_exact(cores.len()).map_err(|_| Error::OutOfMemory)?;
-        let mut chosen = PortText::default();
-        for _ in cores {
-            // The others listen at the port that the kernel has chosen for the first.
-            let port = if listeners.is_empty() || is_path { port } else { sys::until_nul(&chosen) };
-            match names::listen(address, port, backlog, flags) {
-                Ok(fd) => listeners.push(fd),
-                Err(error) => {
-                    listeners.into_iter().for_each(close);
-                    return Err(error);
-                }
-            }
-            let _ = write!(TruncatingWriter::new(&mut chosen), "{}", sys::local_port(listeners[0])); // It fits.
-        }
-        let port = sys::local_port(listeners[0]);
-        if !self.take_hold() {
-            listeners.into_iter().for_each(close);
-            return Err(Error::Disconnected);
-        }
-        cores.iter().zip(listeners).for_each(|(core, listener)| core.accept_at(listener, service));
-        self.give_up_hold();
-        Ok(port)
-    }
+/// What is listened at: an address, a port or nothing, and how many may wait.
+pub struct Place<'p> {
+    pub address: &'p CStr,
+    pub port: &'p [u8],
+    pub backlog: c_int,
+    pub flags: ListenFlags,
 }
 
 /// A port, with a NUL behind it.
 type PortText = [u8; 8];
 
-fn close(listener: c_int) {
-    let _ = close_fd(listener); // It is closed all the same.
+impl Cluster {
+    /// Listens at a place, as by [`names::listen`], and serves what comes. Returns the port, 0 of a path. The service
+    /// is the cluster's, and released with an error.
+    pub fn listen(&self, place: &Place<'_>, mut service: Service) -> Result<u16> {
+        let opened = self.check_process().and_then(|()| self.open_listeners(place, &mut service));
+        let held = opened.and_then(|()| match self.take_hold() {
+            true => Ok(()),
+            false => Err(Error::Disconnected),
+        });
+        if let Err(error) = held {
+            service.discard();
+            return Err(error);
+        }
+        let port = sys::local_port(service.listeners[0].fd.load(Relaxed));
+        let added = service.add_to(self);
+        if let Ok(service) = added {
+            let cores = self.cores().iter().cycle();
+            cores
+                .zip(0..service.listeners.len())
+                .for_each(|(core, which)| core.accept_at(which, service));
+        }
+        self.give_up_hold(); // The acceptors have theirs.
+        added.map(|_| port)
+    }
+
+    /// A socket for each core, of a path one alone; and what else the process was given for the same address, which
+    /// connections may wait at.
+    fn open_listeners(&self, place: &Place<'_>, service: &mut Service) -> Result<()> {
+        let Place { address, mut port, backlog, flags } = *place;
+        let is_path = address.to_bytes().starts_with(b"unix:");
+        let count = if is_path { 1 } else { self.cores().len() };
+        let flags = ListenFlags { reuse_port: count > 1, ..flags };
+        let mut chosen = PortText::default();
+        while service.listeners.len() < count {
+            service.add(names::listen(address, port, backlog, flags)?)?;
+            let first = service.listeners[0].fd.load(Relaxed);
+            if service.listeners.len() == 1 && !is_path {
+                // The others listen at the one that the kernel has chosen.
+                let _ = write!(TruncatingWriter::new(&mut chosen), "{}", sys::local_port(first)); // It fits.
+                port = sys::until_nul(&chosen);
+            }
+        }
+        let first = service.listeners[0].fd.load(Relaxed);
+        while let Some(another) = fd::take_another(first, flags) {
+            service.add(another)?;
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    fn add(&mut self, fd: c_int) -> Result<()> {
+        if self.listeners.try_reserve(1).is_err() {
+            let _ = close_fd(fd);
+            return Err(Error::OutOfMemory);
+        }
+        self.listeners.push(Listener { fd: AtomicI32::new(fd), task: AtomicU64::new(0) });
+        Ok(())
+    }
+
+    /// It is of no cluster.
+    pub(super) fn discard(self) {
+        self.listeners.iter().for_each(Listener::close);
+        // SAFETY: nobody else has it.
+        unsafe { (self.release)(self.own) };
+    }
+}
+
+impl Listener {
+    fn close(&self) {
+        let fd = self.fd.swap(-1, Relaxed);
+        if fd >= 0 {
+            let _ = close_fd(fd); // It is closed all the same.
+        }
+    }
 }
 
 impl Core {
-    /// Has the core accept at a socket, which is its own. A cluster that is not held any more does not.
-    fn accept_at(&self, listener: c_int, service: &Service) {
-        let acceptor =
-            Acceptor { message: Message::new(begin, abandon), core: self, service, listener };
+    /// Has the core accept at one of the service's sockets. A cluster that is not held any more does not.
+    fn accept_at(&self, listener: usize, service: &Service) {
+        let message = Message::new(begin, abandon);
+        let acceptor = Acceptor { message, core: self, service, listener };
         let memory = sys::allocate::<Acceptor>(1);
-        let is_sent =
-            NonNull::new(memory).filter(|_| self.cluster().take_hold()).is_some_and(|memory| {
-                // SAFETY: fresh memory for one, which begins with its message, and is freed by its functions.
-                let sent = unsafe {
-                    memory.write(acceptor);
-                    self.remote().and_then(|remote| remote.post(memory.cast()))
-                };
-                if sent.is_err() {
-                    self.cluster().give_up_hold();
-                }
-                sent.is_ok()
-            });
+        let is_held = !memory.is_null() && self.cluster().take_hold();
+        let is_sent = is_held && {
+            // SAFETY: fresh memory for one, which begins with its message, and is freed by its functions.
+            let sent = unsafe {
+                memory.write(acceptor);
+                let post = |remote: &Remote| remote.post(NonNull::new_unchecked(memory).cast());
+                self.remote().and_then(post)
+            };
+            sent.inspect_err(|_| self.cluster().give_up_hold()).is_ok()
+        };
         if !is_sent {
             log::error(format_args!(
                 "core {} does not accept: it has ended, or has no memory",
                 self.index
             ));
-            close(listener);
+            service.listeners[listener].close();
             // SAFETY: null, or from above, and not sent.
             unsafe { sys::free(memory.cast()) };
         }
@@ -111,14 +152,13 @@ impl Core {
 
     /// Ends the tasks that accept, when they have taken what waits in the queues.
     pub(super) fn close_listeners(&self, scheduler: &Scheduler) {
-        let mut next = self.cluster().services.load(Acquire);
-        // SAFETY: services are there as long as the cluster.
-        while let Some(service) = unsafe { next.as_ref() } {
-            let id = service.acceptors[self.index].load(Acquire);
-            if let Some(task) = scheduler.tasks.find_id(id) {
-                scheduler.cancel(task);
+        let count = self.cluster().cores().len();
+        for service in self.cluster().services() {
+            for listener in service.listeners.iter().skip(self.index).step_by(count) {
+                if let Some(task) = scheduler.tasks.find_id(listener.task.load(Acquire)) {
+                    scheduler.cancel(task);
+                }
             }
-            next = service.before;
         }
     }
 }
@@ -134,7 +174,7 @@ unsafe fn begin(message: NonNull<Message>) {
     match scheduler.spawn(accept, memory.as_ptr().cast(), &WORDS) {
         Ok(task) => {
             task.set_name(sys::until_nul(&service.name));
-            service.acceptors[core.index].store(task.id.get(), Release);
+            service.listeners[acceptor.listener].task.store(task.id.get(), Release);
             if core.cluster().is_ending() {
                 scheduler.cancel(task); // Who closes the listeners has been here.
             }
@@ -153,8 +193,9 @@ unsafe fn abandon(message: NonNull<Message>) {
     let memory = message.cast::<Acceptor>();
     // SAFETY: as this function's contract says.
     let acceptor = unsafe { memory.as_ref() };
-    close(acceptor.listener);
-    acceptor.parts().0.cluster().give_up_hold();
+    let (core, service) = acceptor.parts();
+    service.listeners[acceptor.listener].close();
+    core.cluster().give_up_hold();
     // SAFETY: as above.
     unsafe { sys::free(memory.as_ptr().cast()) };
 }
@@ -174,12 +215,14 @@ unsafe extern "C-unwind" fn accept(_scheduler: *mut c_void, state: *mut c_void) 
     // SAFETY: as this function's contract says.
     let acceptor = unsafe { &*state.cast::<Acceptor>() };
     let (core, service) = acceptor.parts();
+    let listener = &service.listeners[acceptor.listener];
+    let fd = listener.fd.load(Relaxed);
     let name = sys::until_nul(&service.name).escape_ascii();
     let mut left = usize::MAX;
     let mut limit = Limit::uninterrupted(Deadline::Never);
     while left > 0 {
         // SAFETY: no address is asked for.
-        match unsafe { fd::accept(acceptor.listener, null_mut(), null_mut(), limit) } {
+        match unsafe { fd::accept(fd, null_mut(), null_mut(), limit) } {
             Ok(fd) => {
                 if let Err(error) = core.admit(fd, service) {
                     log::error(format_args!("{name}: a connection is closed: {error}"));
@@ -199,8 +242,8 @@ unsafe extern "C-unwind" fn accept(_scheduler: *mut c_void, state: *mut c_void) 
             }
         }
     }
-    service.acceptors[core.index].store(0, Release);
-    close(acceptor.listener);
+    listener.task.store(0, Release);
+    listener.close();
     core.cluster().give_up_hold();
     let _ = exit(); // In a task.
 }

@@ -11,11 +11,8 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
-use std::ptr::NonNull;
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
-};
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use super::object::{Cluster, Connection, Core, Service};
 use crate::engine::scheduler::{Post, Scheduler, close_fd, current};
@@ -32,22 +29,16 @@ impl Service {
         own: *mut c_void,
         name: Name,
     ) -> Service {
-        Service { begin, release, own, name, acceptors: Vec::new(), before: std::ptr::null_mut() }
+        Service { begin, release, own, name, listeners: Vec::new(), before: null_mut() }
     }
 
-    /// Puts it into memory of its own, of the cluster, which frees it. With an error it is released.
-    pub(super) fn add_to(mut self, cluster: &Cluster) -> Result<&Service> {
-        let cores = cluster.cores().len();
+    /// Puts it into memory of its own, of the cluster, which frees it. With an error it is discarded.
+    pub(super) fn add_to(self, cluster: &Cluster) -> Result<&Service> {
         let memory = sys::allocate::<Service>(1);
-        if memory.is_null() || self.acceptors.try_reserve_exact(cores).is_err() {
-            // SAFETY: nobody else has it; fresh memory, or null.
-            unsafe {
-                (self.release)(self.own);
-                sys::free(memory.cast());
-            }
+        if memory.is_null() {
+            self.discard();
             return Err(Error::OutOfMemory);
         }
-        self.acceptors.extend((0..cores).map(|_| AtomicU64::new(0)));
         // SAFETY: fresh memory for one, and then there as long as the cluster.
         unsafe {
             memory.write(self);

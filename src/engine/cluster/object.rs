@@ -108,14 +108,22 @@ pub struct Service {
     pub own: *mut c_void,
     /// What the tasks that accept are called.
     pub name: Name,
-    /// For each core the task that accepts there; 0 for none.
-    pub(super) acceptors: Vec<AtomicU64>,
+    /// Its sockets: one for each core, in their order, and those behind again from the first core on.
+    pub listeners: Vec<Listener>,
     /// The one that was added before it.
     pub(super) before: *mut Service,
 }
 
 // SAFETY: `own` is what the API's functions take on any thread, and the rest is set before it is shared, or atomic.
 unsafe impl Sync for Service {}
+
+/// A socket that listens.
+pub struct Listener {
+    /// The descriptor; -1 once it is closed.
+    pub fd: AtomicI32,
+    /// The task that accepts; 0 for none.
+    pub(super) task: AtomicU64,
+}
 
 /// A connection and where it belongs.
 #[derive(Clone, Copy)]
@@ -131,6 +139,17 @@ pub struct Connection {
 impl Cluster {
     pub fn cores(&self) -> &[Core] {
         &self.cores
+    }
+
+    /// Its services, from the newest on.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        let mut next = self.services.load(Acquire);
+        std::iter::from_fn(move || {
+            // SAFETY: services are there as long as the cluster.
+            let service = unsafe { next.as_ref() }?;
+            next = service.before;
+            Some(service)
+        })
     }
 
     /// The core with this index.

@@ -84,6 +84,14 @@ pub fn take_at(address: &SocketAddr, flags: ListenFlags) -> Option<c_int> {
     Some(owned(socket, is_plain_tcp))
 }
 
+/// Another one that the process was given, if the flags ask for such, which listens where this one does.
+pub fn take_another(listener: c_int, flags: ListenFlags) -> Option<c_int> {
+    let address = sys::local_address(listener).ok().filter(|_| flags.inherited)?;
+    let socket = take_inherited(&address, &[])?;
+    let is_plain_tcp = sys::is_plain_tcp(socket.as_raw_fd());
+    Some(owned(socket, is_plain_tcp))
+}
+
 /// The number of a port.
 pub fn port(service: &[u8]) -> Result<u16> {
     let text = std::str::from_utf8(service).map_err(|_| Error::InvalidArgument)?;
