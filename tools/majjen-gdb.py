@@ -18,7 +18,7 @@ import struct
 import gdb
 import gdb.unwinder
 
-VERSION = 4
+VERSION = 5
 FIELDS = (
     "living_head living_next living_word living_thread living_has_own_clock scheduler_bytes"
     " scheduler_living scheduler_current_task scheduler_chunks_first scheduler_chunks_count"

@@ -131,15 +131,13 @@ const HEAD_BYTES: usize = 40;
 const ENTRY_BYTES: usize = 16;
 
 impl Head {
-    /// None if it cannot be read, or the library has none yet.
+    /// None if it cannot be read.
     fn read(memory: &dyn Memory, table: &Table, scheduler: u64) -> Option<Head> {
-        if table.scheduler_recorder == 0 {
-            return None;
-        }
         let bytes =
             memory.bytes_at(scheduler.wrapping_add(table.scheduler_recorder), HEAD_BYTES)?;
         let [is_on, ring, capacity, written, beginnings] =
             std::array::from_fn(|index| u64_in(&bytes, index as u64 * 8));
+        let written = written / ENTRY_BYTES as u64;
         Some(Head { is_on: is_on != 0, ring, capacity, written, beginnings })
     }
 
@@ -164,11 +162,6 @@ fn record(
     whom: &str,
 ) -> Result<(Vec<Recorded>, Vec<String>)> {
     let memory = subject.target.memory();
-    let tables: Vec<&Table> =
-        subject.tables.iter().filter(|table| table.scheduler_recorder != 0).collect();
-    if tables.is_empty() {
-        return Err(Problem::new(format!("{whom} uses a Majjen from before the recorder")));
-    }
     let head_of = |scheduler: &Scheduler| {
         Head::read(memory, &subject.tables[scheduler.copy], scheduler.address)
     };
@@ -179,7 +172,7 @@ fn record(
     let exponent = wanted.events.next_power_of_two().trailing_zeros().max(*EXPONENTS.start());
     let until_ns = process.monotonic_ns().saturating_add(wanted.time.as_nanos() as u64);
     let request = Request::new(exponent, until_ns).word();
-    for table in tables {
+    for table in &subject.tables {
         let at = table.head().wrapping_add(table.living_request);
         process.write_u64(at, request).map_err(|error| {
             Problem::new(format!(

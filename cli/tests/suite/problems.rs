@@ -73,21 +73,21 @@ fn a_process_without_majjen_is_said_to_be_one() {
 fn a_newer_library_is_said_to_be_one() {
     let program = build("hang", Link::StaticStripped);
     let mut bytes = fs::read(&program).unwrap();
-    let magic = b"majjen\0\0\x04\0\0\0";
+    let magic = b"majjen\0\0\x05\0\0\0";
     let at = bytes.windows(magic.len()).position(|window| window == magic).unwrap();
-    bytes[at + 8] = 5;
+    bytes[at + 8] = 6;
     let newer = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newer");
     fs::write(&newer, &bytes).unwrap();
     fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).unwrap();
     let process = Hanging::start(&newer, &["deadlock"]);
     let text = majjen(&["ps", &process.pid()]).failed();
     assert!(
-        text.contains("its table has version 5") && text.contains("install the majjen of"),
+        text.contains("its table has version 6") && text.contains("install the majjen of"),
         "{text}"
     );
 
     // And with numbers that cannot be right.
-    bytes[at + 8] = 4;
+    bytes[at + 8] = 5;
     bytes[at + 16 + 4 * 5..][..4].fill(0xff); // scheduler_bytes
     fs::write(&newer, &bytes).unwrap_or_default(); // It may still be in use.
     drop(process);
@@ -121,16 +121,16 @@ fn a_missing_permission_is_said_to_be_missing() -> Completion {
 
 fn a_newer_copy_beside_one_that_is_known_is_left_out() {
     let mut bytes = fs::read(libraries().join("libmajjen.so")).unwrap();
-    let magic = b"majjen\0\0\x04\0\0\0";
+    let magic = b"majjen\0\0\x05\0\0\0";
     let at = bytes.windows(magic.len()).position(|window| window == magic).unwrap();
-    bytes[at + 8] = 5;
+    bytes[at + 8] = 6;
     let newer = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libnewer.so");
     fs::write(&newer, &bytes).unwrap();
     let program = build("hang", Link::StaticStripped);
     let process = Hanging::start(&program, &["copies", newer.to_str().unwrap()]);
     let output = majjen(&["ps", &process.pid()]);
     assert!(output.code == 0 && output.stdout.contains(": 1 scheduler, 4 tasks\n"), "{output:#?}");
-    let expected = "has another copy of Majjen, which is left out: its table has version 5, not 4";
+    let expected = "has another copy of Majjen, which is left out: its table has version 6, not 5";
     assert!(output.stderr.contains(expected), "{output:#?}");
 }
 

@@ -86,7 +86,7 @@ const TIME: usize = offset_of!(Scheduler, time);
 const CLOCK: usize = TIME + offset_of!(Time, clock);
 
 note! {
-    version "4";
+    version "5";
 
     // In a `Living`, whose word is `living_word` mixed with its address by exclusive or.
     living_next = offset_of!(Living, next);
@@ -172,7 +172,7 @@ note! {
     // In as many bytes as a task's.
     scheduler_name = offset_of!(Scheduler, name);
     // The recorder: in 8 bytes each whether it is on, the address of the ring, the number of its entries, how many
-    // have been written, how often it has begun, and so many addresses of kinds of waits.
+    // bytes of them have been written, how often it has begun, and so many addresses of kinds of waits.
     scheduler_recorder = offset_of!(Scheduler, recorder) + Recorder::HEAD_OFFSET;
     recorder_kinds = Recorder::KINDS;
     // How far behind `living_head` the word for requests is, the only one that is written from outside.

@@ -66,6 +66,23 @@ impl Entry {
         (self.code() == Some(Code::Text)).then(|| std::array::from_fn(byte))
     }
 
+    /// Writes an entry whose low bits are of an id. Other than by [`Code::word`] the bits of the code replace those of
+    /// the id, which takes a mask and two constants less.
+    ///
+    /// # Safety
+    /// The address is good for one.
+    #[allow(dead_code, reason = "majjen only reads")]
+    #[inline(always)]
+    pub unsafe fn write_of(place: *mut Entry, code: Code, id: u64, time: u64) {
+        const { assert!(cfg!(target_endian = "little")) };
+        // SAFETY: as this function's contract says; the last byte of the word is its top 8 bits.
+        unsafe {
+            (*place).time = time;
+            (*place).word = id;
+            place.cast::<u8>().add(size_of::<Entry>() - 1).write(code as u8);
+        }
+    }
+
     /// The number of a task's slot, of its id.
     pub const fn slot_of(id: u64) -> u64 {
         id & SLOT_MASK

@@ -15,6 +15,9 @@ pub struct TurnTimes {
     /// count of turns when it is: one subtraction for each turn counts it, and finds that out.
     left: Cell<u64>,
     asked_at: Cell<u64>,
+    /// While turns are recorded: how many more may be by [`is_next_recorded`](Self::is_next_recorded). None are left
+    /// then, so that each turn comes there.
+    recorded: Cell<u64>,
     /// When the current turn began; outside a series, when the last turn ended. So it also tells one
     /// turn from another, and the watchdog looks at it.
     began: VisibleU64,
@@ -44,6 +47,7 @@ impl TurnTimes {
         TurnTimes {
             left: Cell::new(0),
             asked_at: Cell::new(0),
+            recorded: Cell::new(0),
             began: VisibleU64::new(0),
             series_began: Cell::new(0),
             total_before: Cell::new(0),
@@ -67,6 +71,43 @@ impl TurnTimes {
     pub fn ask_clock_after(&self, turns: u64) {
         self.asked_at.set(self.count().wrapping_add(turns));
         self.left.set(turns);
+        self.recorded.set(0);
+    }
+
+    /// The same where all of them are recorded.
+    pub fn record_until_clock(&self, turns: u64) {
+        self.asked_at.set(self.count().wrapping_add(turns));
+        self.left.set(0);
+        self.recorded.set(turns);
+    }
+
+    /// How many turns may follow still that are recorded.
+    pub fn recorded_left(&self) -> u64 {
+        self.recorded.get()
+    }
+
+    /// Whether the turn that [`end_fast`](Self::end_fast) has counted may be recorded without the clock.
+    #[inline(always)]
+    pub fn is_next_recorded(&self) -> bool {
+        let (recorded, none_left) = self.recorded.get().overflowing_sub(1);
+        self.recorded.set(recorded);
+        !none_left
+    }
+
+    /// It is not, after all.
+    pub fn is_not_recorded(&self) {
+        self.recorded.set(self.recorded.get().wrapping_add(1));
+    }
+
+    /// Ends a turn that is recorded as [`end_fast`](Self::end_fast) does, which has counted it.
+    #[inline(always)]
+    pub fn end_recorded(&self, now_ticks: u64) -> bool {
+        let ordinary = self.histogram.record_fast(self.ticks_since_it_began(now_ticks));
+        if ordinary {
+            self.began.set(now_ticks);
+            self.left.set(0);
+        }
+        ordinary
     }
 
     /// Whether the clock is to be asked now: the counter may have stood still for all these turns.
@@ -125,7 +166,7 @@ impl TurnTimes {
 
     /// How many turns have ended.
     pub fn count(&self) -> u64 {
-        self.asked_at.get().wrapping_sub(self.left.get())
+        self.asked_at.get().wrapping_sub(self.left.get()).wrapping_sub(self.recorded.get())
     }
 
     /// The total duration of all turns that have ended.
@@ -135,7 +176,7 @@ impl TurnTimes {
     }
 
     pub fn reset(&self) {
-        self.asked_at.set(self.left.get());
+        self.asked_at.set(self.left.get().wrapping_add(self.recorded.get()));
         self.series_began.set(self.began.get());
         self.total_before.set(0);
         self.histogram.reset();

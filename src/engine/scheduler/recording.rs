@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::living::LIVING;
 use super::object::Scheduler;
+use super::round::TURNS_UNASKED;
 use crate::engine::context::Stack;
 use crate::engine::log;
 use crate::engine::measure::{Code, EXPONENTS, PARKED, Recorder, Request};
@@ -20,6 +21,10 @@ use crate::engine::time::Instant;
 impl Scheduler {
     /// Records the last `entries`, rounded up to a power of two, from the next round of the loop on; 0 to stop.
     pub fn record(&self, entries: usize) -> Result<()> {
+        if self.recorder.is_on() {
+            // What the next turns are prepared for is over.
+            self.dispatch.turn_times.ask_clock_after(0);
+        }
         if entries == 0 {
             self.recorder.stop();
             return Ok(());
@@ -46,12 +51,40 @@ impl Scheduler {
         if !recorder.is_on() || self.run_queue.is_empty() {
             return;
         }
-        self.dispatch.turn_times.ask_clock_after(0);
         let ticks = self.time.clock.ticks();
         self.record_ready(ticks, null());
         let slept_ns = self.metrics.total_wait_time_ns.get();
         let before_ns = recorder.slept_ns.replace(slept_ns);
         recorder.add(ticks, Code::Loop.word(slept_ns.saturating_sub(before_ns)));
+        self.record_next(TURNS_UNASKED);
+    }
+
+    /// Entries have been added. At most so many turns follow that [`record_yield`](Self::record_yield) records, as the
+    /// ring has room for.
+    pub(super) fn record_next(&self, turns: u64) {
+        let is_known = !self.recorder.last_ready.get().is_null();
+        let turns = if is_known { turns.min(self.recorder.room()) } else { 0 };
+        self.dispatch.turn_times.record_until_clock(turns);
+    }
+
+    /// Ends the turn of a task that has yielded, and is in the run queue, if turns are recorded: in the least
+    /// instructions, where nothing has become ready but this task, and nothing else is to be done. Returns false else:
+    /// [`end_other_turn`](Self::end_other_turn) is to follow.
+    #[inline(always)]
+    pub(super) fn record_yield(&self, task: &Task, now: u64) -> bool {
+        let (recorder, turn_times) = (&self.recorder, &self.dispatch.turn_times);
+        if turn_times.is_next_recorded() {
+            let last = recorder.last_ready.get().cast::<Task>();
+            // SAFETY: not null, as `record_next` says; a slot of the slab, and these are never unmapped.
+            if eq(unsafe { (*last).next.get() }, task) && turn_times.end_recorded(now) {
+                recorder.last_ready.set(from_ref(task).cast());
+                // SAFETY: `record_next` has said that there is room for as many as may be recorded, and is called
+                // after all other entries.
+                unsafe { recorder.add_of(Code::Yielded, task.id.get(), now) };
+                return true;
+            }
+        }
+        false
     }
 
     fn answer(&self, request: Request, now_ns: u64) {
@@ -122,6 +155,7 @@ impl Scheduler {
         let Some(task) = (unsafe { last.as_ref() }) else { return };
         self.recorder.last_ready.set(last.cast());
         self.recorder.add(ticks, Code::Posted.word(task.id.get()));
+        self.record_next(self.dispatch.turn_times.recorded_left());
     }
 }
 

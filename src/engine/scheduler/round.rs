@@ -24,7 +24,7 @@ use crate::engine::time::Instant;
 const LONGEST_NS: u64 = MIN_POLL_INTERVAL_NS;
 
 /// How many turns of a round the clock is not asked for.
-const TURNS_UNASKED: u64 = 256;
+pub(super) const TURNS_UNASKED: u64 = 256;
 
 impl Scheduler {
     /// A round begins, in which tasks run for at most `ns`, and the first of them in any case.
@@ -59,14 +59,24 @@ impl Scheduler {
         turn_times.end_slow(now_ticks, if is_long { self.end_long_turn(ticks) } else { ticks });
     }
 
+    /// The same of a turn that has not been recorded by [`record_yield`](Self::record_yield). Not inlined there, so that
+    /// what is taken back here need not be kept.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn end_other_turn(&self, now_ticks: u64) {
+        self.dispatch.turn_times.is_not_recorded();
+        self.end_turn_slow(now_ticks);
+    }
+
     /// The counter has not ended the round for many turns, or each turn is recorded.
     #[cold]
     fn ask_clock(&self, now_ticks: u64) {
         let turn_times = &self.dispatch.turn_times;
         if self.recorder.is_on() {
+            let left = turn_times.recorded_left();
             self.record_turn(now_ticks);
-            turn_times.ask_clock_after(0);
-            if !turn_times.count().is_multiple_of(TURNS_UNASKED) {
+            self.record_next(if left == 0 { TURNS_UNASKED } else { left - 1 });
+            if left > 0 {
                 return;
             }
         } else {

@@ -65,8 +65,14 @@ impl Scheduler {
         let now = switch::ticks();
         task.waits_since_ticks.set(now);
         if !self.end_turn_fast(task, now) {
-            return self.suspend_outlier(task, now);
+            return self.suspend_outlier::<true>(task, now);
         }
+        self.resume_first(task, now);
+    }
+
+    /// Switches to the first task of the queue, if that can be resumed.
+    #[inline(always)]
+    fn resume_first(&self, task: &Task, now: u64) {
         match self.run_queue.first() {
             Some(next) if self.can_resume_directly(next, now) && !ptr::eq(next, task) => {
                 self.run_queue.pop();
@@ -89,7 +95,7 @@ impl Scheduler {
         let now = switch::ticks();
         if !self.end_turn_fast(task, now) {
             self.run_queue.push(task);
-            return self.suspend_outlier(task, now);
+            return self.suspend_outlier::<false>(task, now);
         }
         match self.run_queue.first() {
             Some(next) if self.can_resume_directly(next, now) => {
@@ -111,18 +117,26 @@ impl Scheduler {
         if WAITS {
             task.waits_since_ticks.set(now);
         }
-        self.end_turn(now);
+        if WAITS {
+            self.end_turn(now);
+        } else if !self.dispatch.turn_times.end_fast(now) && !self.record_yield(task, now) {
+            self.end_other_turn(now);
+        }
         task.count_turn();
         self.switch_to_next(task, now);
     }
 
     /// `suspend` after an outlier: a turn that is longer than the histogram's fast range, or a new
-    /// minimum or maximum; or when the clock is to be asked.
+    /// minimum or maximum; or when the clock is to be asked; or when turns are recorded.
     #[inline(never)]
-    extern "C" fn suspend_outlier(&self, task: &Task, now: u64) {
-        self.end_turn_slow(now);
+    extern "C" fn suspend_outlier<const WAITS: bool>(&self, task: &Task, now: u64) {
+        if WAITS {
+            self.end_turn_slow(now);
+        } else if !self.record_yield(task, now) {
+            self.end_other_turn(now);
+        }
         task.count_turn();
-        self.switch_to_next(task, now);
+        self.resume_first(task, now);
     }
 
     #[inline(always)]
