@@ -28,7 +28,8 @@
 //! When `holds` comes to 0, all cores are let go: each run ends when the tasks of its scheduler have. To stop in order
 //! is to close the listeners, to give up the hold of who has made the cluster, and to cancel the tasks that are left
 //! after the grace. A core whose run ends before that, because a task has stopped its scheduler, or for want of
-//! anything, stops the others.
+//! anything, stops the others. They do not wait for what its tasks and its mailbox hold then: that is given up when its
+//! scheduler is destroyed, behind the barrier.
 //!
 //! The words are sequences of their own: nothing is read by one of them that another guards, but what `holds` counts.
 //! Messages wake the loops that are to see a change, and each is part of the core that it is for (`end.rs`).

@@ -221,6 +221,16 @@ impl Call {
         }
     }
 
+    /// The caller goes on, if it waits.
+    fn resume(&self, scheduler: &Scheduler) {
+        // SAFETY: a task that waits is alive.
+        if let Some(task) = unsafe { self.waiter.replace(null()).as_ref() } {
+            scheduler.message_has_come();
+            task.wait.set(Wait::NONE);
+            scheduler.ready(task, Outcome::Ready(0));
+        }
+    }
+
     /// Has the function's task canceled, once.
     fn send_leave(&self) {
         if self.is_left.swap(true, AcqRel) {
@@ -281,15 +291,32 @@ unsafe fn unlink(scheduler: SchedulerRef, call: usize, _: &Task) {
 unsafe fn come_back(message: NonNull<Message>) {
     // SAFETY: as this function's contract says.
     let call = unsafe { message.cast::<OfCall>().as_ref() }.call.get();
-    // SAFETY: as above; a task that waits is alive, and so is its call.
+    // SAFETY: as above.
     unsafe {
-        if let (Some(scheduler), Some(task)) = (current(), (*call).waiter.replace(null()).as_ref())
-        {
-            scheduler.message_has_come();
-            task.wait.set(Wait::NONE);
-            scheduler.ready(task, Outcome::Ready(0));
+        if let Some(scheduler) = current() {
+            (*call).resume(scheduler);
         }
         forget(message);
+    }
+}
+
+/// Ends the waits of this scheduler's tasks for functions of cores of the same cluster that are over, since nothing runs
+/// there any more.
+pub(super) fn leave_lost_calls(scheduler: &Scheduler) {
+    for task in scheduler.tasks.iter() {
+        let wait = task.wait.get();
+        if !wait.is(&CALL) && !wait.is(&LEFT_CALL) {
+            continue;
+        }
+        // SAFETY: the task waits for it.
+        let call = unsafe { &*(wait.object() as *const Call) };
+        // SAFETY: its cluster is there, since this scheduler is one of its cores.
+        let is_lost = call.is_within && unsafe { &*call.core }.is_over();
+        // If it has ended, `back` is under way.
+        if is_lost && !call.has_ended.load(Acquire) {
+            call.reason.set(None);
+            call.resume(scheduler);
+        }
     }
 }
 

@@ -5,12 +5,16 @@
 //! | message | sent | what the loop does |
 //! |---|---|---|
 //! | `let_go` | once, by who gives up the last hold | lets the scheduler go, and wakes the task that ends the others |
-//! | `urged` | by who raises the urge, unless it is under way: the loop then sees the new urge too | closes the listeners, and makes the task that ends the others; or cancels them |
+//! | `urged` | by who raises the urge, or whose core is over, unless it is under way: the loop then sees that too | closes the listeners, and makes the task that ends the others; or cancels them |
+//!
+//! A core that is over before the others, with tasks left, does not give up what they and its mailbox hold before its
+//! scheduler is destroyed, which is when no core runs any more. So where one is over, the others let themselves go.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, from_ref};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
+use super::call::leave_lost_calls;
 use super::messages::{AT_ONCE, IN_ORDER, NOT, ToCore, WITHOUT_TASKS, WORDS};
 use super::object::{Cluster, Core};
 use crate::engine::log;
@@ -42,9 +46,11 @@ impl Cluster {
         self.urge_by(grace_ns, |urge| (urge + 1).clamp(least, WITHOUT_TASKS));
     }
 
-    /// A core has ended by itself: the others would go on with a part of the work.
+    /// A core is over before the others: they would go on with a part of the work, and wait for the rest.
     pub(super) fn stop_with_it(&self) {
         self.urge_by(0, |urge| urge.max(AT_ONCE));
+        // Who was urged before is to see that a core is over.
+        self.cores().iter().for_each(Core::send_urged);
     }
 
     fn urge_by(&self, grace_ns: u64, next: impl Fn(u8) -> u8) {
@@ -54,11 +60,16 @@ impl Cluster {
         for core in self.cores() {
             if next(before) == WITHOUT_TASKS {
                 let _ = core.remote().and_then(Remote::stop); // It may be gone.
-            } else if !core.end.is_urged.swap(true, AcqRel) {
-                core.send(&core.end.urged);
+            } else {
+                core.send_urged();
             }
         }
         self.give_up_makers_hold();
+    }
+
+    /// Whether a core is over, whose tasks and mailbox may hold the cluster until its scheduler is destroyed.
+    fn has_lost_a_core(&self) -> bool {
+        self.cores().iter().any(Core::is_over)
     }
 
     /// Whether its end was asked for, or nothing holds it.
@@ -68,6 +79,12 @@ impl Cluster {
 }
 
 impl Core {
+    fn send_urged(&self) {
+        if !self.end.is_urged.swap(true, AcqRel) {
+            self.send(&self.end.urged);
+        }
+    }
+
     fn send(&self, message: &ToCore) {
         if let Ok(remote) = self.remote() {
             // SAFETY: a part of the core, which outlives its scheduler, and sent once at a time. If that is gone,
@@ -118,12 +135,16 @@ impl Core {
                         self.index
                     ));
                     urge = AT_ONCE;
+                    if self.cluster().has_lost_a_core() {
+                        scheduler.let_go();
+                    }
                 }
             }
         }
         if urge >= AT_ONCE {
             let others = scheduler.tasks.iter().filter(|task| task.id.get() != self.end.task.get());
             others.for_each(|task| scheduler.cancel(task));
+            leave_lost_calls(scheduler);
             self.wake_end(scheduler);
         }
     }
@@ -161,10 +182,11 @@ unsafe extern "C-unwind" fn end_tasks(_scheduler: *mut c_void, state: *mut c_voi
     loop {
         let is_over = scheduler.is_held() || core.is_urgent();
         let _ = end_others(if is_over { Deadline::In(0) } else { grace }); // An error: it is being destroyed.
-        if !scheduler.is_held() {
+        if !scheduler.is_held() || core.cluster().has_lost_a_core() {
             break;
         }
         let _ = sleep(Limit::until(Deadline::In(LOOK_NS)));
     }
+    scheduler.let_go();
     let _ = exit();
 }

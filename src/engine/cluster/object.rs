@@ -5,11 +5,12 @@ use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed},
+    Ordering::{Acquire, Relaxed, Release},
 };
 
 use super::holds::Holds;
 use super::messages::{Control, End};
+use crate::engine::context::sanitizer;
 use crate::engine::measure::Metrics;
 use crate::engine::scheduler::{Ended, Scheduler, current};
 use crate::engine::sys::{Error, Result, Thread};
@@ -209,14 +210,19 @@ impl Core {
         let _ = self.remote.set(remote); // Once.
     }
 
-    /// Whether its run has ended.
+    /// Whether its run has ended. If so, what was done there is seen.
     pub fn is_over(&self) -> bool {
-        self.is_over.load(Relaxed)
+        let is_over = self.is_over.load(Acquire);
+        if is_over {
+            sanitizer::acquire(&self.is_over);
+        }
+        is_over
     }
 
     /// Its run has ended.
     pub(super) fn is_over_now(&self) {
-        self.is_over.store(true, Relaxed);
+        sanitizer::release(&self.is_over);
+        self.is_over.store(true, Release);
         if let Ok(counters) = self.remote().and_then(Remote::counters) {
             let _ = self.last.set(counters); // Once.
         }

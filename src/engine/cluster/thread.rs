@@ -75,7 +75,7 @@ fn run(core: &Core) {
         cluster.fail(error);
     }
     core.is_over_now();
-    if !cluster.is_ending() {
+    if !cluster.holds.are_over() {
         cluster.stop_with_it();
     }
     cluster.wait_at_barrier();
