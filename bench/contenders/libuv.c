@@ -20,6 +20,7 @@ static inline void timer_start(struct timer *timer, uint64_t ns) {
 static inline void timer_stop(struct timer *timer) { uv_timer_stop(&timer->handle); }
 static void run_timers(void) { uv_run(loop, UV_RUN_DEFAULT); }
 
+#include "cores.h"
 #include "server.h"
 #include "threads.h"
 #include "timers.h"
@@ -224,6 +225,120 @@ static void test_offload(void) {
   report_offloads();
 }
 
+// ---- row 14: two loops, each on a thread, and for each a queue with a lock: a sender appends to it and calls
+// uv_async_send, and the loop takes all that is there at once. The array is swapped for the one that was emptied last.
+
+struct place {
+  uv_loop_t loop;
+  uv_async_t async;
+  uv_mutex_t mutex;
+  uint64_t *numbers, *taken;
+  size_t count;
+  // Whether the sender waits for room.
+  int is_awaited;
+};
+
+static struct place places[2];
+static uint64_t next_number, number_sum, numbers_taken;
+
+static void place_init(struct place *place, uv_async_cb come) {
+  place->numbers = malloc(MESSAGES * sizeof *place->numbers);
+  place->taken = malloc(MESSAGES * sizeof *place->taken);
+  if (place->numbers == NULL || place->taken == NULL) fail("memory");
+  uv_mutex_init(&place->mutex);
+  if (uv_loop_init(&place->loop) != 0 || uv_async_init(&place->loop, &place->async, come) != 0) fail("uv_loop_init");
+}
+
+// Returns 0 when there is no room, of which the other side will tell.
+static int place_send(struct place *place, uint64_t number) {
+  uv_mutex_lock(&place->mutex);
+  int has_room = place->count < MESSAGES;
+  if (has_room) place->numbers[place->count++] = number;
+  place->is_awaited = !has_room;
+  uv_mutex_unlock(&place->mutex);
+  if (has_room) uv_async_send(&place->async);
+  return has_room;
+}
+
+static size_t place_take(struct place *place, int *is_awaited) {
+  uv_mutex_lock(&place->mutex);
+  size_t count = place->count;
+  uint64_t *numbers = place->numbers;
+  place->numbers = place->taken;
+  place->taken = numbers;
+  place->count = 0;
+  *is_awaited = place->is_awaited;
+  place->is_awaited = 0;
+  uv_mutex_unlock(&place->mutex);
+  return count;
+}
+
+static void run_second(void *unused) {
+  (void)unused;
+  uv_run(&places[1].loop, UV_RUN_DEFAULT);
+}
+
+static void run_places(uv_async_cb first, uv_async_cb second) {
+  uv_thread_t thread;
+  place_init(&places[0], first);
+  place_init(&places[1], second);
+  if (uv_thread_create(&thread, run_second, NULL) != 0) fail("uv_thread_create");
+  begin_pair();
+  uv_async_send(&places[0].async);
+  uv_run(&places[0].loop, UV_RUN_DEFAULT);
+  uv_thread_join(&thread);
+}
+
+static void send_number_back(uv_async_t *async) {
+  int unused;
+  (void)async;
+  size_t count = place_take(&places[1], &unused);
+  for (size_t i = 0; i < count; i++) {
+    if (places[1].taken[i] == pair.count) uv_stop(&places[1].loop);
+    place_send(&places[0], places[1].taken[i] + 1);
+  }
+}
+
+// The first time there is none: the test begins.
+static void send_next_number(uv_async_t *async) {
+  int unused;
+  (void)async;
+  size_t count = place_take(&places[0], &unused);
+  for (size_t i = 0; i < count; i++) {
+    if (places[0].taken[i] != next_number + 1) fail("the number is wrong");
+  }
+  if (count > 1 || (count == 0 && next_number > 0)) return;
+  if (next_number == pair.count) {
+    report_pair(next_number);
+    uv_stop(&places[0].loop);
+    return;
+  }
+  place_send(&places[1], ++next_number);
+}
+
+static void test_round_trips(void) { run_places(send_next_number, send_number_back); }
+
+static void take_numbers(uv_async_t *async) {
+  int is_awaited;
+  (void)async;
+  size_t count = place_take(&places[1], &is_awaited);
+  if (is_awaited) uv_async_send(&places[0].async);
+  for (size_t i = 0; i < count; i++) number_sum += places[1].taken[i];
+  numbers_taken += count;
+  if (numbers_taken < pair.count) return;
+  check_sum(number_sum);
+  report_pair(numbers_taken);
+  uv_stop(&places[1].loop);
+}
+
+static void send_numbers(uv_async_t *async) {
+  (void)async;
+  while (next_number < pair.count && place_send(&places[1], next_number + 1)) next_number++;
+  if (next_number == pair.count) uv_stop(&places[0].loop);
+}
+
+static void test_messages(void) { run_places(send_numbers, take_numbers); }
+
 // ---- row 10
 
 static void test_lifecycle(void) {
@@ -243,7 +358,8 @@ static void test_version(void) { printf("version=%s\n", uv_version_string()); }
 int main(int argc, char **argv) {
   static const struct test tests[] = {
       {"timers", test_timers},   {"lateness", test_lateness}, {"serve", test_serve},
-      {"lifecycle", test_lifecycle}, {"version", test_version},   THREAD_TESTS,  {NULL, NULL},
+      {"lifecycle", test_lifecycle}, {"version", test_version},   THREAD_TESTS,
+      {"round_trips", test_round_trips}, {"messages", test_messages}, {NULL, NULL},
   };
   return run_test(argc, argv, tests);
 }

@@ -122,6 +122,10 @@ static void test_serve(void) {
   mj_scheduler_run(scheduler);
 }
 
+// ---- row 14, whose servers are those of row 7
+
+#include "clusters.h"
+
 // ---- row 9: the log
 
 static void test_log_disabled(void) {
@@ -581,6 +585,7 @@ int main(int argc, char **argv) {
       {"lines", test_lines},
       {"write_lines", test_write_lines},
       {"dead_names", test_dead_names},
+      CLUSTER_TESTS,
       {"version", test_version},
       {NULL, NULL},
   };

@@ -34,7 +34,7 @@ struct C {
 }
 
 pub const MAJJEN: &str = "Majjen";
-/// Of rows 12 and 13 only.
+/// Of rows 12 to 14 only.
 pub const SYSTEM_CALLS: &str = "system calls";
 
 const ALL: &[Contender] = &[

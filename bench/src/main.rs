@@ -11,6 +11,7 @@ mod instructions;
 mod kept;
 mod load;
 mod machine;
+mod open_load;
 mod plot;
 mod process;
 mod report;
@@ -108,7 +109,7 @@ fn bench() -> Result<()> {
                 list.split(',').map(str::parse).collect();
             let rows =
                 rows.ok().filter(|rows| rows.iter().all(|row| (1..=rows::ALL.len()).contains(row)));
-            plan.rows = Some(rows.ok_or("rows are numbers from 1 to 13, with commas between")?);
+            plan.rows = Some(rows.ok_or("rows are numbers from 1 to 14, with commas between")?);
         } else {
             return Err(USAGE.to_owned());
         }

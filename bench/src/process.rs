@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::machine::{Processors, pin};
+use crate::machine::pin;
 use crate::sample::Samples;
 
 /// No single measurement takes this long.
@@ -122,11 +122,12 @@ impl Drop for Running {
     }
 }
 
-/// Starts a server on port 8080 and waits until it accepts connections. Its log goes to /dev/null.
+/// Starts a server on port 8080, on one processor or on all, and waits until it accepts connections. Its log goes
+/// to /dev/null.
 pub fn start_server(
     program: &Path,
     arguments: &[String],
-    processors: Processors,
+    processor: Option<usize>,
 ) -> Result<Running> {
     let deadline = Instant::now() + Duration::from_secs(10);
     // The previous server's socket may take a moment to disappear.
@@ -138,7 +139,7 @@ pub fn start_server(
     }
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut running = Running::start(command, Some(processors.contender))?;
+    let mut running = Running::start(command, processor)?;
     loop {
         match TcpStream::connect(("127.0.0.1", crate::load::PORT)) {
             Ok(_) => return Ok(running),

@@ -85,6 +85,12 @@ impl Target {
         }
     }
 
+    /// A measurement with a lower limit.
+    pub fn at_least(text: &str, measured: Option<f64>, limit: f64, unit: &str) -> Target {
+        let target = Target::at_most(text, measured, limit, unit);
+        Target { met: measured.is_some_and(|measured| measured >= limit), ..target }
+    }
+
     fn line(&self) -> String {
         format!(
             "- {} {}: {}",

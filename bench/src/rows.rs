@@ -2,6 +2,7 @@
 
 mod calls;
 mod children;
+mod clusters;
 mod idle;
 mod lateness;
 mod log;
@@ -28,8 +29,8 @@ pub struct Bench<'b> {
     pub processors: Processors,
 }
 
-/// Rows 1 to 13.
-pub const ALL: [fn(&Bench) -> Result<Row>; 13] = [
+/// Rows 1 to 14.
+pub const ALL: [fn(&Bench) -> Result<Row>; 14] = [
     switching::measure,
     spawning::measure,
     sleepers::measure,
@@ -43,6 +44,7 @@ pub const ALL: [fn(&Bench) -> Result<Row>; 13] = [
     threads::measure,
     calls::measure,
     children::measure,
+    clusters::measure,
 ];
 
 /// The measurements of one test: one entry for each contender that took part, in the order of the field.

@@ -1,7 +1,8 @@
-//! tokio: tasks without stacks (futures), on its single-threaded runtime.
+//! tokio: tasks without stacks (futures), on its single-threaded runtime; in row 14 also on the other one.
 
 #[path = "../contender.rs"]
 mod contender;
+mod cores;
 #[path = "../threads.rs"]
 mod threads;
 
@@ -27,6 +28,10 @@ fn main() {
         "post_once" => run(test_post_once()),
         "elements" => run(test_elements()),
         "offload" => run(test_offload()),
+        "made" => cores::test_made(),
+        "serve_jobs" => cores::test_serve_jobs(),
+        "round_trips" => cores::test_round_trips(),
+        "messages" => cores::test_messages(),
         test => panic!("no test {test:?}"),
     }
 }

@@ -65,7 +65,11 @@ fn one_run(
     connections: usize,
     seconds: u64,
 ) -> Result<(u64, f64)> {
-    let running = start_server(program, &words("serve kind=2 log=0 calls=1"), bench.processors)?;
+    let running = start_server(
+        program,
+        &words("serve kind=2 log=0 calls=1"),
+        Some(bench.processors.contender),
+    )?;
     let mut load = Load::connect(Kind::Echo, connections)?;
     load.make(connections as u64)?;
     sleep(Duration::from_millis(1500)); // Runtimes have initialization to finish.

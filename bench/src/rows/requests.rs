@@ -6,7 +6,7 @@ use crate::contenders::MAJJEN;
 use crate::load::{Kind, Load};
 use crate::machine::cpu_ns_of;
 use crate::plot::Plot;
-use crate::process::start_server;
+use crate::process::{Running, start_server};
 use crate::report::{Row, Table, Target};
 use crate::sample::Spread;
 
@@ -67,10 +67,16 @@ fn one_run(
     clients: usize,
     requests: u64,
 ) -> Result<f64> {
-    let running = start_server(&server.program, &server.arguments, bench.processors)?;
+    let processor = Some(bench.processors.contender);
+    let running = start_server(&server.program, &server.arguments, processor)?;
+    us_a_request(&running, kind, clients, requests)
+}
+
+/// CPU time of a server that runs, for each request.
+pub fn us_a_request(server: &Running, kind: Kind, clients: usize, requests: u64) -> Result<f64> {
     let mut load = Load::connect(kind, clients)?;
     load.make(requests / 10 + clients as u64)?; // Warm-up.
-    let clock = || cpu_ns_of(running.pid()).ok_or("the server has ended".to_owned());
+    let clock = || cpu_ns_of(server.pid()).ok_or("the server has ended".to_owned());
     let before = clock()?;
     load.make(requests)?;
     Ok((clock()? - before) as f64 / 1e3 / requests as f64)
