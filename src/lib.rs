@@ -21,6 +21,6 @@ mod latch;
 pub use engine::sys::{Error, Result};
 pub use safe::{
     Builder, Distribution, Ended, Instant, JoinError, JoinHandle, Metrics, Panic, Remote,
-    Scheduler, StopHandle, blocking, fs, io, logger, net, process, set_long_turn_signal, signal,
-    sync, task,
+    Scheduler, StopHandle, blocking, cluster, fs, io, logger, net, process, run_on_all_cores,
+    set_long_turn_signal, signal, sync, task,
 };

@@ -67,6 +67,7 @@
 
 pub mod blocking;
 mod builder;
+pub mod cluster;
 pub mod fs;
 mod group;
 mod hooks;
@@ -95,6 +96,7 @@ mod unwind;
 
 pub use crate::engine::scheduler::Ended;
 pub use builder::Builder;
+pub use cluster::run_on_all_cores;
 pub use join::{JoinError, JoinHandle};
 pub use long_turns::set_long_turn_signal;
 pub use metrics::{Distribution, Metrics};

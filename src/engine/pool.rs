@@ -52,6 +52,6 @@ mod workers;
 pub use call::run;
 pub use class::Class;
 pub use closure::{run_apart, run_within};
-pub use job::{Work, is_canceled};
+pub use job::{Work, is_canceled, is_thread_of_it};
 pub use process::{counts, set_limit};
 pub use workers::Counts;

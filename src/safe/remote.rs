@@ -39,20 +39,12 @@ use crate::engine::threads::{self, Message};
 /// # Ok::<(), majjen::Error>(())
 /// ```
 pub struct Remote {
-    remote: threads::Remote,
-    /// Only a task's start follows it, see there.
-    shared: *const Shared,
+    target: Target,
 }
-
-// SAFETY: `shared` is followed on the scheduler's thread alone, and the rest may be sent and shared.
-unsafe impl Send for Remote {}
-// SAFETY: as above.
-unsafe impl Sync for Remote {}
 
 impl Remote {
     pub(super) fn new(core: &scheduler::Scheduler, shared: &Rc<Shared>) -> Remote {
-        core.remote.add_waker();
-        Remote { remote: core.remote.clone(), shared: Rc::as_ptr(shared) }
+        Target::new(core, shared).to_handle()
     }
 
     /// Runs a closure in a task of its own there. The closures of one thread begin in the order in which it
@@ -93,22 +85,7 @@ impl Remote {
     where
         F: FnOnce() + Send + 'static,
     {
-        let node = Box::new(Node {
-            post: Post::new(start::<F>, abandon::<F>),
-            shared: self.shared,
-            is_tasks: Cell::new(false),
-            closure: Cell::new(Some(closure)),
-        });
-        let node = NonNull::from(Box::leak(node));
-        // SAFETY: a message comes first; from a box, until one of its functions takes it back.
-        unsafe { self.remote.post_counted(node.cast()) }.map_err(|error| {
-            // SAFETY: from above, and not posted.
-            let node = unsafe { Box::from_raw(node.as_ptr()) };
-            match node.closure.take() {
-                Some(value) => SendError { value, error },
-                None => unreachable!("it has not run"),
-            }
-        })
+        self.target.spawn(closure, ())
     }
 
     /// Sets how many closures may wait to begin, 16,384 at first. Those that wait already are left alone.
@@ -127,7 +104,7 @@ impl Remote {
         if closures == 0 {
             return Err(Error::InvalidArgument);
         }
-        self.remote.set_most_posts(closures);
+        self.target.remote.set_most_posts(closures);
         Ok(())
     }
 
@@ -151,7 +128,7 @@ impl Remote {
     /// [`Error::NoSuchTask`] if there is no such task, which is told only on the scheduler's own thread;
     /// [`Error::OutOfMemory`], and those of [`spawn`](Self::spawn).
     pub fn wake(&self, id: u64) -> Result<()> {
-        act_on(&self.remote, id, wake)
+        act_on(&self.target.remote, id, wake)
     }
 
     /// [`Task::cancel`](crate::task::Task::cancel), as [`wake`](Self::wake) is `Task::wake`.
@@ -173,7 +150,7 @@ impl Remote {
     /// # Errors
     /// As [`wake`](Self::wake).
     pub fn cancel(&self, id: u64) -> Result<()> {
-        act_on(&self.remote, id, scheduler::Scheduler::cancel)
+        act_on(&self.target.remote, id, scheduler::Scheduler::cancel)
     }
 
     /// [`StopHandle::stop`](crate::StopHandle::stop).
@@ -193,7 +170,7 @@ impl Remote {
     /// # Errors
     /// [`Error::Disconnected`] when the scheduler is gone.
     pub fn stop(&self) -> Result<()> {
-        self.remote.stop()
+        self.target.remote.stop()
     }
 
     /// The scheduler's counters, without the distributions. Each is true, does not go back, and is at most
@@ -212,7 +189,7 @@ impl Remote {
     /// # Errors
     /// [`Error::Disconnected`] when the scheduler is gone.
     pub fn metrics(&self) -> Result<Metrics> {
-        self.remote.counters().map(|values| Metrics::of_values(&values))
+        self.target.remote.counters().map(|values| Metrics::of_values(&values))
     }
 
     /// The counters as [`Scheduler::metrics_text`](crate::Scheduler::metrics_text) has them, from any
@@ -261,23 +238,23 @@ impl Remote {
     }
 
     fn report(&self, format: Format) -> Result<String> {
-        let counters = Counters::of(&self.remote.counters()?);
+        let remote = &self.target.remote;
+        let counters = Counters::of(&remote.counters()?);
         let mut text = String::new();
-        let _ = inspect::write_counters(&counters, &self.remote.name(), format, &mut text); // A String takes all.
+        let _ = inspect::write_counters(&counters, &remote.name(), format, &mut text); // A String takes all.
         Ok(text)
     }
 }
 
 impl Clone for Remote {
     fn clone(&self) -> Remote {
-        self.remote.add_waker();
-        Remote { remote: self.remote.clone(), shared: self.shared }
+        self.target.to_handle()
     }
 }
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        self.remote.remove_waker();
+        self.target.remote.remove_waker();
     }
 }
 
@@ -287,32 +264,83 @@ impl fmt::Debug for Remote {
     }
 }
 
+/// A scheduler that closures are handed to. By itself it lets no run wait.
+pub struct Target {
+    remote: threads::Remote,
+    /// Only a task's start follows it, see there.
+    shared: *const Shared,
+}
+
+// SAFETY: `shared` is followed on the scheduler's thread alone, and the rest may be sent and shared.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    pub fn new(core: &scheduler::Scheduler, shared: &Rc<Shared>) -> Target {
+        Target { remote: core.remote.clone(), shared: Rc::as_ptr(shared) }
+    }
+
+    /// A handle, for which a run waits.
+    pub fn to_handle(&self) -> Remote {
+        self.remote.add_waker();
+        Remote { target: Target { remote: self.remote.clone(), shared: self.shared } }
+    }
+
+    /// [`Remote::spawn`], and drops something there after the closure, however that ends. With an error it is dropped
+    /// here.
+    pub fn spawn<F, G>(&self, closure: F, guard: G) -> std::result::Result<(), SendError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+        G: Send + 'static,
+    {
+        let node = Box::new(Node {
+            post: Post::new(start::<F, G>, abandon::<F, G>),
+            shared: self.shared,
+            is_tasks: Cell::new(false),
+            closure: Cell::new(Some((closure, guard))),
+        });
+        let node = NonNull::from(Box::leak(node));
+        // SAFETY: a message comes first; from a box, until one of its functions takes it back.
+        unsafe { self.remote.post_counted(node.cast()) }.map_err(|error| {
+            // SAFETY: from above, and not posted.
+            let node = unsafe { Box::from_raw(node.as_ptr()) };
+            match node.closure.take() {
+                Some((value, _)) => SendError { value, error },
+                None => unreachable!("it has not run"),
+            }
+        })
+    }
+}
+
 /// A closure on its way, in a box.
 #[repr(C)]
-struct Node<F> {
+struct Node<F, G> {
     post: Post,
     shared: *const Shared,
     /// Whether the box is the task's, or else the post's.
     is_tasks: Cell<bool>,
-    closure: Cell<Option<F>>,
+    /// With what is dropped after it.
+    closure: Cell<Option<(F, G)>>,
 }
 
-const _: () = assert!(offset_of!(Node<fn()>, post) == 0);
+const _: () = assert!(offset_of!(Node<fn(), ()>, post) == 0);
 
 /// The box of a closure that a task has.
-struct Taken<F>(NonNull<Node<F>>);
+struct Taken<F, G>(NonNull<Node<F, G>>);
 
-impl<F: FnOnce()> Taken<F> {
+impl<F: FnOnce(), G> Taken<F, G> {
     fn run(self) {
         // SAFETY: the box, which lives as long as this.
-        if let Some(closure) = unsafe { self.0.as_ref() }.closure.take() {
+        if let Some((closure, guard)) = unsafe { self.0.as_ref() }.closure.take() {
             drop(self);
+            let _guard = guard;
             closure();
         }
     }
 }
 
-impl<F> Drop for Taken<F> {
+impl<F, G> Drop for Taken<F, G> {
     fn drop(&mut self) {
         // SAFETY: the box, which is the post's still if the task could not be made.
         if unsafe { self.0.as_ref() }.is_tasks.get() {
@@ -326,18 +354,16 @@ impl<F> Drop for Taken<F> {
 ///
 /// # Safety
 /// Called by the core, in a run of the scheduler, with the post of a [`Node`] of this type.
-unsafe fn start<F: FnOnce() + 'static>(
-    _: &scheduler::Scheduler,
-    post: NonNull<Post>,
-) -> Result<()> {
-    let place = post.cast::<Node<F>>();
+unsafe fn start<F, G>(_: &scheduler::Scheduler, post: NonNull<Post>) -> Result<()>
+where
+    F: FnOnce() + 'static,
+    G: 'static,
+{
+    let place = post.cast::<Node<F, G>>();
     // SAFETY: as this function's contract says.
     let node = unsafe { place.as_ref() };
-    // SAFETY: of an `Rc` that the `Scheduler` has, which is borrowed during its run; and this is its thread.
-    let shared = unsafe {
-        Rc::increment_strong_count(node.shared);
-        Rc::from_raw(node.shared)
-    };
+    // SAFETY: that of the scheduler that runs, and this is its thread.
+    let shared = unsafe { of_running(node.shared) };
     let taken = Taken(place);
     let handle = Options::default().spawn(&shared, move || taken.run())?;
     node.is_tasks.set(true);
@@ -345,11 +371,23 @@ unsafe fn start<F: FnOnce() + 'static>(
     Ok(())
 }
 
+/// What a scheduler shares with its tasks, for who is on its thread.
+///
+/// # Safety
+/// Of a `Scheduler` that runs on this thread.
+unsafe fn of_running(shared: *const Shared) -> Rc<Shared> {
+    // SAFETY: of an `Rc` that the `Scheduler` has, which is borrowed during its run.
+    unsafe {
+        Rc::increment_strong_count(shared);
+        Rc::from_raw(shared)
+    }
+}
+
 /// The scheduler is dropped.
 ///
 /// # Safety
 /// Called by the core, with the message of a [`Node`] of this type.
-unsafe fn abandon<F>(message: NonNull<Message>) {
+unsafe fn abandon<F, G>(message: NonNull<Message>) {
     // SAFETY: from a box, and the post's.
-    drop_quietly(unsafe { Box::from_raw(message.cast::<Node<F>>().as_ptr()) });
+    drop_quietly(unsafe { Box::from_raw(message.cast::<Node<F, G>>().as_ptr()) });
 }

@@ -1,7 +1,9 @@
 //! What a scheduler shares with its tasks and handles, which may live longer than it.
 
-use std::cell::{Cell, RefCell};
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
+use std::sync::Weak;
 
 use super::hooks::Hooks;
 use crate::engine::scheduler;
@@ -24,6 +26,8 @@ pub struct Shared {
     pub given_up: Cell<bool>,
     /// How often the end of the thread was asked to be told of.
     pub watches: Cell<u32>,
+    /// The cluster that it is a core of, and which one.
+    pub core_of: OnceCell<(Weak<dyn Any + Send + Sync>, usize)>,
 }
 
 impl Shared {
@@ -36,6 +40,7 @@ impl Shared {
             thread_ends: Cell::new(false),
             given_up: Cell::new(false),
             watches: Cell::new(0),
+            core_of: OnceCell::new(),
         }
     }
 

@@ -50,8 +50,20 @@ impl Cluster {
     /// Listens at a place, as by [`names::listen`], and serves what comes. Returns the port, 0 of a path. The service
     /// is the cluster's, and released with an error.
     pub fn listen(&self, place: &Place<'_>, mut service: Service) -> Result<u16> {
-        let opened = self.check_process().and_then(|()| self.open_listeners(place, &mut service));
-        let held = opened.and_then(|()| match self.take_hold() {
+        if let Err(error) =
+            self.check_process().and_then(|()| self.open_listeners(place, &mut service))
+        {
+            service.discard();
+            return Err(error);
+        }
+        let port = sys::local_port(service.listeners[0].fd.load(Relaxed));
+        self.serve(service).map(|()| port)
+    }
+
+    /// Serves what comes at the sockets of a service, which is the cluster's. With an error it is released, and they are
+    /// closed.
+    pub fn serve(&self, service: Service) -> Result<()> {
+        let held = self.check_process().and_then(|()| match self.take_hold() {
             true => Ok(()),
             false => Err(Error::Disconnected),
         });
@@ -59,7 +71,6 @@ impl Cluster {
             service.discard();
             return Err(error);
         }
-        let port = sys::local_port(service.listeners[0].fd.load(Relaxed));
         let added = service.add_to(self);
         if let Ok(service) = added {
             let cores = self.cores().iter().cycle();
@@ -68,7 +79,7 @@ impl Cluster {
                 .for_each(|(core, which)| core.accept_at(which, service));
         }
         self.give_up_hold(); // The acceptors have theirs.
-        added.map(|_| port)
+        added.map(drop)
     }
 
     /// A socket for each core, of a path one alone; and what else the process was given for the same address, which
@@ -97,7 +108,8 @@ impl Cluster {
 }
 
 impl Service {
-    fn add(&mut self, fd: c_int) -> Result<()> {
+    /// Adds a socket that listens and does not block, which the library owns: it is the service's, also with an error.
+    pub fn add(&mut self, fd: c_int) -> Result<()> {
         if self.listeners.try_reserve(1).is_err() {
             let _ = close_fd(fd);
             return Err(Error::OutOfMemory);
@@ -107,7 +119,7 @@ impl Service {
     }
 
     /// It is of no cluster.
-    pub(super) fn discard(self) {
+    pub fn discard(self) {
         self.listeners.iter().for_each(Listener::close);
         // SAFETY: nobody else has it.
         unsafe { (self.release)(self.own) };

@@ -37,7 +37,7 @@ impl Cluster {
     /// grace: a second one at once, and a third without waiting for tasks.
     pub fn run(&self, calls: HookCalls, grace_ns: u64) -> Result<()> {
         self.check_process()?;
-        if current().is_some() {
+        if current().is_some() || self.has_this_thread() {
             return Err(Error::Busy);
         }
         let owned = Owned(Scheduler::create(false)?);

@@ -46,9 +46,14 @@ impl Cluster {
         self.urge_by(grace_ns, |urge| (urge + 1).clamp(least, WITHOUT_TASKS));
     }
 
+    /// Asks for the end at once, also if that was asked for before.
+    pub fn stop_at_once(&self) {
+        self.urge_by(0, |urge| urge.max(AT_ONCE));
+    }
+
     /// A core is over before the others: they would go on with a part of the work, and wait for the rest.
     pub(super) fn stop_with_it(&self) {
-        self.urge_by(0, |urge| urge.max(AT_ONCE));
+        self.stop_at_once();
         // Who was urged before is to see that a core is over.
         self.cores().iter().for_each(Core::send_urged);
     }

@@ -132,8 +132,8 @@ impl Cluster {
         result.and(self.error())
     }
 
-    /// Releases a cluster that has ended, or has not begun. [`Error::Busy`] on a thread where a scheduler runs, and if
-    /// it has not ended.
+    /// Releases a cluster that has ended, or has not begun. [`Error::Busy`] on a thread where a scheduler runs or that
+    /// is a core's, and if it has not ended.
     ///
     /// # Safety
     /// From [`create`](Self::create), and not used again if this succeeds.
@@ -141,7 +141,7 @@ impl Cluster {
         // SAFETY: as this function's contract says.
         let this = unsafe { cluster.as_ref() };
         if this.is_of_this_process() {
-            if current().is_some() {
+            if current().is_some() || this.has_this_thread() {
                 return Err(Error::Busy);
             }
             match this.gate.load(Acquire) {
@@ -232,10 +232,10 @@ impl Cluster {
     }
 
     /// Waits for the end of a cluster that was started, to which its maker gives nothing any more. Returns the first
-    /// error of any core. [`Error::Busy`] on a thread where a scheduler runs.
+    /// error of any core. [`Error::Busy`] on a thread where a scheduler runs or that is a core's.
     pub fn join(&self) -> Result<()> {
         self.check_process()?;
-        if current().is_some() {
+        if current().is_some() || self.has_this_thread() {
             return Err(Error::Busy);
         }
         if self.gate.load(Acquire) == CLOSED {
@@ -265,6 +265,7 @@ impl Core {
             cluster,
             index,
             remote: OnceLock::new(),
+            thread: AtomicI32::new(0),
             own: Cell::new(null_mut()),
             end: End::new(let_go, urged),
             is_over: AtomicBool::new(false),

@@ -13,7 +13,7 @@ use super::messages::{Control, End};
 use crate::engine::context::sanitizer;
 use crate::engine::measure::Metrics;
 use crate::engine::scheduler::{Ended, Scheduler, current};
-use crate::engine::sys::{Error, Result, Thread};
+use crate::engine::sys::{self, Error, Result, Thread};
 use crate::engine::task::Name;
 use crate::engine::threads::{COUNTERS, Futex, Lock, Remote, this_process};
 
@@ -84,6 +84,8 @@ pub struct Core {
     pub index: usize,
     /// Set when its scheduler is there.
     pub(super) remote: OnceLock<Remote>,
+    /// The number of its thread; 0 until that has begun.
+    pub(super) thread: AtomicI32,
     /// The API's own, of its thread.
     pub own: Cell<*mut c_void>,
     pub(super) end: End,
@@ -179,12 +181,28 @@ impl Cluster {
         }
     }
 
+    /// Whether it was started, and all its threads have been joined.
+    pub fn has_ended(&self) -> bool {
+        self.is_of_this_process() && self.is_started() && self.threads.lock().is_empty()
+    }
+
+    /// Whether it was started.
+    pub fn is_started(&self) -> bool {
+        self.gate.load(Acquire) == OPEN
+    }
+
+    /// Whether this is the thread of a core, which would wait for itself.
+    pub fn has_this_thread(&self) -> bool {
+        let thread = sys::thread_id();
+        self.cores.iter().any(|core| core.thread.load(Relaxed) == thread)
+    }
+
     /// The signal that has ended it; 0 for none.
     pub fn signal(&self) -> c_int {
         self.signal.load(Relaxed)
     }
 
-    pub(super) fn is_of_this_process(&self) -> bool {
+    pub fn is_of_this_process(&self) -> bool {
         self.process == this_process()
     }
 
@@ -203,6 +221,10 @@ impl Core {
     /// The handle to its scheduler. There, from [`Cluster::create`] on.
     pub fn remote(&self) -> Result<&Remote> {
         self.remote.get().ok_or(Error::Disconnected)
+    }
+
+    pub(super) fn is_on_this_thread_now(&self) {
+        self.thread.store(sys::thread_id(), Relaxed);
     }
 
     /// Its scheduler is there.

@@ -15,6 +15,7 @@ pub unsafe extern "C-unwind" fn main(core: *mut c_void) -> *mut c_void {
     // SAFETY: as this function's contract says.
     let core = unsafe { &*core.cast::<Core>() };
     let cluster = core.cluster();
+    core.is_on_this_thread_now();
     let made = make(core);
     if let Err(error) = made {
         cluster.fail(error);

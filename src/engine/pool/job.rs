@@ -282,6 +282,12 @@ unsafe fn forget(message: NonNull<Message>) {
     unsafe { Job::free(message.cast()) };
 }
 
+/// Whether this thread runs a function that a task waits for.
+pub fn is_thread_of_it() -> bool {
+    // SAFETY: the thread's own variable, which lives as long as the thread.
+    !unsafe { &*switch::thread() }.job.get().is_null()
+}
+
 /// Whether the task that waits for the function that calls this is canceled, or has timed out.
 pub fn is_canceled() -> bool {
     // SAFETY: the thread's own variable, which lives as long as the thread.

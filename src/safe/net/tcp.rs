@@ -59,7 +59,7 @@ stream!(TcpStream, made_stream!());
 
 impl TcpStream {
     /// Of a socket that does not block, and that nobody has had before.
-    pub(super) fn new(socket: OwnedFd) -> TcpStream {
+    pub(in crate::safe) fn new(socket: OwnedFd) -> TcpStream {
         TcpStream(Socket::new(socket.into(), true))
     }
 

@@ -36,6 +36,11 @@ socket!(UnixStream, std::os::unix::net::UnixStream, made_stream!());
 stream!(UnixStream, made_stream!());
 
 impl UnixStream {
+    /// Of a socket that does not block, and that nobody has had before.
+    pub(in crate::safe) fn new(socket: OwnedFd) -> UnixStream {
+        UnixStream(Socket::new(socket.into(), false))
+    }
+
     /// Connects to the listener at a path. While its queue is full, tries again every millisecond.
     ///
     /// ```
@@ -56,7 +61,7 @@ impl UnixStream {
     /// Those of the connection.
     pub fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         let socket = connect::unix(path.as_ref(), None)?;
-        Ok(UnixStream(Socket::new(socket.into(), false)))
+        Ok(UnixStream::new(socket))
     }
 
     /// As [`connect`](Self::connect), or fails with
@@ -74,7 +79,7 @@ impl UnixStream {
     /// Those of the connection.
     pub fn connect_timeout(path: impl AsRef<Path>, timeout: Duration) -> io::Result<UnixStream> {
         let socket = connect::unix(path.as_ref(), Some(timeout))?;
-        Ok(UnixStream(Socket::new(socket.into(), false)))
+        Ok(UnixStream::new(socket))
     }
 
     /// Two ends of one connection.
@@ -207,7 +212,7 @@ impl UnixListener {
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let accept = |socket: &std_unix::UnixListener| Ok(sys::accept_unix(socket.as_raw_fd())?);
         let (socket, address) = self.0.reading(accept)?;
-        let stream = UnixStream(Socket::new(socket.into(), false));
+        let stream = UnixStream::new(socket);
         let address = address.map_or_else(|| stream.peer_addr(), Ok)?;
         Ok((stream, address))
     }
