@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(room, 1024);
         for id in [5, u64::MAX, 1 << 56 | 7].into_iter().cycle().take(3000) {
             let number = recorder.read().numbers().end;
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 recorder.add(number, Code::Ready.word(id));
                 room = recorder.room();
                 continue;
