@@ -140,18 +140,8 @@ impl Module {
 /// Where a section is, by the address in the file, and how long: a program without shared libraries has no header
 /// that leads to its tables for unwinding.
 pub fn section_of_file(path: &Path, name: &[u8]) -> Option<(u64, u64)> {
-    const SECTION_BYTES: usize = 64;
-    let file = File::open(path).ok()?;
-    let mut header = [0; HEADER_BYTES];
-    file.read_exact_at(&mut header, 0).ok()?;
-    let count = usize::from(u16_in(&header, 60));
-    if !header.starts_with(b"\x7fELF\x02\x01") || usize::from(u16_in(&header, 58)) != SECTION_BYTES
-    {
-        return None;
-    }
-    let mut table = vec![0; count * SECTION_BYTES];
-    file.read_exact_at(&mut table, u64_in(&header, 40)).ok()?;
-    let names = table.chunks_exact(SECTION_BYTES).nth(usize::from(u16_in(&header, 62)))?;
+    let Sections { file, rows, names_at } = Sections::read(path)?;
+    let names = rows.chunks_exact(SECTION_BYTES).nth(names_at)?;
     let count = u64_in(names, 32).min(1 << 20);
     let mut texts = vec![0; count as usize];
     file.read_exact_at(&mut texts, u64_in(names, 24)).ok()?;
@@ -159,8 +149,71 @@ pub fn section_of_file(path: &Path, name: &[u8]) -> Option<(u64, u64)> {
         let text = texts.get(u32_in(row, 0) as usize..).unwrap_or(&[]);
         text.split(|byte| *byte == 0).next() == Some(name)
     };
-    let section = table.chunks_exact(SECTION_BYTES).find(is_it)?;
+    let section = rows.chunks_exact(SECTION_BYTES).find(is_it)?;
     Some((u64_in(section, 16), u64_in(section, 32)))
+}
+
+/// Whether the sections of a file that are compressed can have been as long as they say. Who reads them reserves
+/// memory for that.
+pub fn has_plausible_sections(path: &Path) -> bool {
+    /// Deflate makes no less of zeros.
+    const MOST_RATIO: u64 = 1032;
+    let Some(Sections { file, rows, .. }) = Sections::read(path) else { return true };
+    rows.chunks_exact(SECTION_BYTES).all(|row| {
+        const COMPRESSED: u64 = 0x800;
+        let mut head = [0; 16];
+        if file.read_exact_at(&mut head, u64_in(row, 24)).is_err() {
+            return true;
+        }
+        let long = if u64_in(row, 8) & COMPRESSED != 0 {
+            u64_in(&head, 8)
+        } else if head.starts_with(b"ZLIB") {
+            // The older way.
+            u64_in(&head, 4).swap_bytes()
+        } else {
+            return true;
+        };
+        long <= u64_in(row, 32).saturating_mul(MOST_RATIO)
+    })
+}
+
+const SECTION_BYTES: usize = 64;
+
+/// The section headers of a file.
+struct Sections {
+    file: File,
+    rows: Vec<u8>,
+    /// Which of them has the names.
+    names_at: usize,
+}
+
+impl Sections {
+    /// None if there are none.
+    fn read(path: &Path) -> Option<Sections> {
+        let file = File::open(path).ok()?;
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(&mut header, 0).ok()?;
+        let mut count = u64::from(u16_in(&header, 60));
+        if !header.starts_with(b"\x7fELF\x02\x01")
+            || usize::from(u16_in(&header, 58)) != SECTION_BYTES
+        {
+            return None;
+        }
+        let at = u64_in(&header, 40);
+        if count == 0 {
+            // The first one has the number, if it is too large for its place.
+            let mut first = [0; SECTION_BYTES];
+            file.read_exact_at(&mut first, at).ok()?;
+            count = u64_in(&first, 32);
+        }
+        let bytes = count.checked_mul(SECTION_BYTES as u64)?;
+        if bytes > file.metadata().ok()?.len() {
+            return None;
+        }
+        let mut rows = vec![0; bytes as usize];
+        file.read_exact_at(&mut rows, at).ok()?;
+        Some(Sections { file, rows, names_at: usize::from(u16_in(&header, 62)) })
+    }
 }
 
 /// A note.

@@ -19,6 +19,7 @@ pub mod page;
 pub mod problem;
 pub mod process;
 pub mod ps;
+pub mod recorded;
 pub mod sample;
 mod signals;
 mod slots;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use addr2line::Loader;
 
-use crate::elf::Module;
+use crate::elf::{Module, has_plausible_sections};
 use crate::guard::guarded;
 use crate::words::printable;
 
@@ -106,6 +106,6 @@ fn short(name: &str) -> String {
 }
 
 fn load(module: &Module, pid: Option<i32>) -> Option<Loader> {
-    let path = module.file(pid)?;
+    let path = module.file(pid).filter(|path| has_plausible_sections(path))?;
     guarded(|| Loader::new(&path).ok()).flatten()
 }

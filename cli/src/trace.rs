@@ -1,26 +1,23 @@
 //! `majjen trace`: has a process record what its tasks do, and shows it.
 //!
 //! One word is written to the process, beside the list of its schedulers: how many entries are to be recorded, and
-//! until when. src/engine/measure/recorder.rs describes it, and what is read here afterwards.
+//! until when. src/engine/measure/entry.rs describes it.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::entry::{Code, EXPONENTS, Entry, Recording, Request, write_chrome};
 use crate::look::Subject;
-use crate::memory::{Memory, Read, u64_in};
 use crate::page;
 use crate::problem::{Problem, Result};
 use crate::process::Process;
+use crate::recorded::{self, Head, MOST_ENTRIES, Named, Recorded};
 use crate::snapshot::Scheduler;
 use crate::table::Table;
-use crate::wait::Kinds;
 use crate::words::count;
 
 /// What the user wants.
@@ -39,11 +36,14 @@ pub fn run(out: &mut impl Write, subject: &Subject, wanted: &Wanted) -> io::Resu
         ))));
     };
     let recorded = record(process, subject, wanted, &whom);
-    let (schedulers, idle) = match recorded {
-        Ok(recorded) => recorded,
+    let Found { schedulers, idle, unreadable } = match recorded {
+        Ok(found) => found,
         Err(problem) => return Ok(Err(problem)),
     };
     if schedulers.is_empty() {
+        if !unreadable.is_empty() {
+            return Ok(Err(Problem::new(format!("of {whom} {}", what_is_unreadable(&unreadable)))));
+        }
         return Ok(Err(Problem::new(format!(
             "nothing was recorded of {whom}: none of its schedulers has run a task meanwhile. `majjen ps {}` \
              shows what they wait for",
@@ -58,6 +58,9 @@ pub fn run(out: &mut impl Write, subject: &Subject, wanted: &Wanted) -> io::Resu
     for name in &idle {
         writeln!(out, "{name} has slept all the time: nothing is recorded of it")?;
     }
+    if !unreadable.is_empty() {
+        writeln!(out, "{}", what_is_unreadable(&unreadable))?;
+    }
     for scheduler in &schedulers {
         let lost = match scheduler.lost {
             0 => String::new(),
@@ -65,102 +68,31 @@ pub fn run(out: &mut impl Write, subject: &Subject, wanted: &Wanted) -> io::Resu
         };
         let events = count(scheduler.entries.len(), "event");
         let tasks = count(scheduler.tasks(), "task");
-        writeln!(out, "{}: {events} of {tasks}{lost}", scheduler.title())?;
+        writeln!(out, "{}: {events} of {tasks}{lost}", scheduler.title)?;
     }
     writeln!(out, "written to {}", wanted.output.display())?;
     Ok(Ok(()))
 }
 
-/// What is recorded of a scheduler.
-struct Recorded {
-    number: usize,
-    name: Vec<u8>,
-    /// Their times are of CLOCK_MONOTONIC.
-    entries: Vec<Entry>,
-    lost: u64,
-    /// By the index in entries.
-    kinds: Vec<String>,
-    /// Slots and names of tasks that are alive.
-    names: Vec<(u64, Vec<u8>)>,
+/// What there is after a recording.
+#[derive(Default)]
+struct Found {
+    schedulers: Vec<Recorded>,
+    /// What those are called that have not recorded anything, and those whose record cannot be read.
+    idle: Vec<String>,
+    unreadable: Vec<String>,
 }
 
-impl Recorded {
-    fn title(&self) -> String {
-        title(self.number, &self.name)
-    }
-
-    /// How many tasks have had a turn: those that have ended, and those that have not.
-    fn tasks(&self) -> usize {
-        let (mut ended, mut living) = (0, HashSet::new());
-        for entry in &self.entries {
-            let slot = Entry::slot_of(entry.word);
-            match entry.code() {
-                Some(Code::Ended) => {
-                    living.remove(&slot);
-                    ended += 1;
-                }
-                Some(Code::Yielded | Code::Sleeps | Code::Waits) => {
-                    living.insert(slot);
-                }
-                _ => {}
-            }
-        }
-        ended + living.len()
-    }
+fn what_is_unreadable(titles: &[String]) -> String {
+    let titles = titles.join(", ");
+    format!(
+        "what {titles} recorded cannot be read: the program has begun another record meanwhile, or has overwritten it, \
+         or all are of more than {MOST_ENTRIES} events"
+    )
 }
 
-fn title(number: usize, name: &[u8]) -> String {
-    match name {
-        [] => format!("scheduler {number}"),
-        name => format!("scheduler {number} '{}'", crate::words::printable(name)),
-    }
-}
-
-/// A recorder, as it is in the process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Head {
-    is_on: bool,
-    ring: u64,
-    capacity: u64,
-    written: u64,
-    beginnings: u64,
-}
-
-/// Of the head, before the addresses of the kinds.
-const HEAD_BYTES: usize = 40;
-const ENTRY_BYTES: usize = 16;
-
-impl Head {
-    /// None if it cannot be read.
-    fn read(memory: &dyn Memory, table: &Table, scheduler: u64) -> Option<Head> {
-        let bytes =
-            memory.bytes_at(scheduler.wrapping_add(table.scheduler_recorder), HEAD_BYTES)?;
-        let [is_on, ring, capacity, written, beginnings] =
-            std::array::from_fn(|index| u64_in(&bytes, index as u64 * 8));
-        let written = written / ENTRY_BYTES as u64;
-        Some(Head { is_on: is_on != 0, ring, capacity, written, beginnings })
-    }
-
-    fn has_ring(&self) -> bool {
-        self.ring != 0
-            && self.capacity.is_power_of_two()
-            && EXPONENTS.contains(&self.capacity.trailing_zeros())
-    }
-
-    /// The numbers of the entries that nobody has overwritten when a later look says this.
-    fn first(&self) -> u64 {
-        // The next one may be half written.
-        (self.written + 1).saturating_sub(self.capacity)
-    }
-}
-
-/// Has all schedulers record, and reads it. Also the names of those that have not recorded anything.
-fn record(
-    process: &Process,
-    subject: &Subject,
-    wanted: &Wanted,
-    whom: &str,
-) -> Result<(Vec<Recorded>, Vec<String>)> {
+/// Has all schedulers record, and reads it.
+fn record(process: &Process, subject: &Subject, wanted: &Wanted, whom: &str) -> Result<Found> {
     let memory = subject.target.memory();
     let head_of = |scheduler: &Scheduler| {
         Head::read(memory, &subject.tables[scheduler.copy], scheduler.address)
@@ -191,70 +123,44 @@ fn record(
     }
 
     let snapshot = subject.reader().read();
-    let (mut recorded, mut idle) = (Vec::new(), Vec::new());
+    let (mut found, mut entries_left) = (Found::default(), MOST_ENTRIES);
     for scheduler in &snapshot.schedulers {
-        let table = &subject.tables[scheduler.copy];
+        let title = || recorded::title(scheduler);
         let Some(now) = head_of(scheduler) else { continue };
         let earlier = before.iter().find(|(address, _)| *address == scheduler.address);
         let has_begun = match earlier {
             Some((_, Some(head))) => head.is_on || now.beginnings != head.beginnings,
             _ => now.beginnings > 0,
         };
-        let read = has_begun.then(|| read_ring(memory, table, scheduler, now)).flatten();
-        match read {
-            Some(read) if !read.entries.is_empty() => recorded.push(read),
-            _ => idle.push(title(scheduler.number, &scheduler.name)),
+        if !has_begun {
+            found.idle.push(title());
+            continue;
+        }
+        let table = &subject.tables[scheduler.copy];
+        match recorded::read(memory, table, scheduler, &mut entries_left) {
+            Some(read) if read.entries.is_empty() => found.idle.push(title()),
+            Some(read) => found.schedulers.push(read),
+            None => found.unreadable.push(title()),
         }
     }
-    Ok((recorded, idle))
-}
-
-fn read_ring(
-    memory: &dyn Memory,
-    table: &Table,
-    scheduler: &Scheduler,
-    head: Head,
-) -> Option<Recorded> {
-    if !head.has_ring() {
-        return None;
-    }
-    let used = head.written.min(head.capacity) as usize;
-    let bytes = memory.bytes_at(head.ring, used * ENTRY_BYTES)?;
-    let later = Head::read(memory, table, scheduler.address)?;
-    if (later.ring, later.beginnings) != (head.ring, head.beginnings) {
-        return None;
-    }
-    let first = later.first().min(head.written);
-    let entries = (first..head.written)
-        .map(|number| {
-            let at = (number % head.capacity) * ENTRY_BYTES as u64;
-            Entry { time: u64_in(&bytes, at), word: u64_in(&bytes, at + 8) }
-                .at(|ticks| scheduler.ns_of(ticks))
-        })
-        .collect();
-    let kinds_at = scheduler.address.wrapping_add(table.scheduler_recorder + HEAD_BYTES as u64);
-    let kinds = memory.bytes_at(kinds_at, table.recorder_kinds as usize * 8)?;
-    let addresses = || (0..table.recorder_kinds).map(|index| u64_in(&kinds, index * 8));
-    let mut known = Kinds::default();
-    known.learn(memory, addresses());
-    let kinds = addresses()
-        .map(|address| known.get(address).map_or_else(String::new, |kind| kind.name.to_string()))
-        .collect();
-    let with_name = scheduler.tasks.iter().filter(|task| !task.name().is_empty());
-    let names = with_name.map(|task| (u64::from(task.number), task.name().to_vec())).collect();
-    let (number, name) = (scheduler.number, scheduler.name.clone());
-    Some(Recorded { number, name, entries, lost: first, kinds, names })
+    Ok(found)
 }
 
 /// A page if the name says so, else JSON.
 fn write_file(path: &Path, title: &str, schedulers: &[Recorded]) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    if path.extension().is_some_and(|ending| ending == "html" || ending == "htm") {
-        page::write(&mut file, title, &for_page(schedulers))?;
+    let is_page = path.extension().is_some_and(|ending| ending == "html" || ending == "htm");
+    if is_page {
+        write_page(&mut file, title, schedulers)?;
     } else {
         write_json(&mut file, title, schedulers)?;
     }
     file.flush()
+}
+
+/// Writes what was recorded of a process as a page.
+pub fn write_page(file: &mut impl Write, title: &str, schedulers: &[Recorded]) -> io::Result<()> {
+    page::write(file, title, &for_page(schedulers))
 }
 
 /// With times since the first entry of all.
@@ -263,7 +169,7 @@ fn for_page(schedulers: &[Recorded]) -> Vec<page::Recorded> {
     let entries = schedulers.iter().flat_map(|of| &of.entries);
     let began = entries.filter(timed).map(|entry| entry.time).min().unwrap_or(0);
     let one = |of: &Recorded| page::Recorded {
-        name: of.title(),
+        name: of.title.clone(),
         lost: of.lost,
         kinds: of.kinds.clone(),
         names: of
@@ -281,48 +187,16 @@ fn for_page(schedulers: &[Recorded]) -> Vec<page::Recorded> {
     schedulers.iter().map(one).collect()
 }
 
-fn write_json(file: &mut impl Write, title: &str, schedulers: &[Recorded]) -> io::Result<()> {
+/// The same as JSON.
+pub fn write_json(file: &mut impl Write, title: &str, schedulers: &[Recorded]) -> io::Result<()> {
     let named: Vec<Named<'_>> =
-        schedulers.iter().map(|of| Named { of, name: format!("{title} {}", of.title()) }).collect();
+        schedulers.iter().map(|of| Named { of, name: format!("{title} {}", of.title) }).collect();
     let recordings: Vec<&dyn Recording> =
         named.iter().map(|named| named as &dyn Recording).collect();
     let mut out = Text { file, error: None };
     match write_chrome(&mut out, &recordings) {
         Ok(()) => Ok(()),
         Err(fmt::Error) => Err(out.error.unwrap_or_else(|| io::Error::other("it has no format"))),
-    }
-}
-
-/// With what it is called in the file.
-struct Named<'r> {
-    of: &'r Recorded,
-    name: String,
-}
-
-impl Recording for Named<'_> {
-    fn number(&self) -> u32 {
-        self.of.number as u32
-    }
-
-    fn name(&self) -> &[u8] {
-        self.name.as_bytes()
-    }
-
-    fn numbers(&self) -> Range<u64> {
-        0..self.of.entries.len() as u64
-    }
-
-    fn entry(&self, number: u64) -> Option<Entry> {
-        self.of.entries.get(usize::try_from(number).ok()?).copied()
-    }
-
-    fn names(&self, call: &mut dyn FnMut(u64, &[u8]) -> fmt::Result) -> fmt::Result {
-        self.of.names.iter().try_for_each(|(slot, name)| call(*slot, name))
-    }
-
-    fn kind(&self, index: u8, call: &mut dyn FnMut(&str) -> fmt::Result) -> fmt::Result {
-        let known = self.of.kinds.get(usize::from(index)).filter(|kind| !kind.is_empty());
-        call(known.map_or("something", |kind| kind))
     }
 }
 

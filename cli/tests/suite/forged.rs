@@ -1,22 +1,26 @@
-//! Core files that were made to harm the reader: a small one is made here, and changed at random, mostly in its
-//! headers, its notes and the library's table. Whatever they say, the reader ends, and keeps no more memory than
-//! a file of that size deserves.
+//! Files that were made to harm the reader: a small core file, changed at random, mostly in its headers, its notes
+//! and the library's table; and a program, in what tells the names of its functions. Whatever they say, the reader
+//! ends, and keeps no more memory than a file of that size deserves.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::sink;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use majjen_cli::elf::{self, Module};
 use majjen_cli::graph::{self, Form};
 use majjen_cli::look::Subject;
 use majjen_cli::memory::{Memory, map_of};
 use majjen_cli::process::Process;
 use majjen_cli::stacks;
 use majjen_cli::style::Style;
+use majjen_cli::symbols::Symbols;
 use majjen_cli::{json, ps};
 
 use crate::hostile::{Faults, PAGE, Recording, look};
@@ -24,6 +28,8 @@ use crate::support::{Hanging, Link, build, trials};
 
 trials! {
     no_core_file_does_harm,
+    no_program_with_names_does_harm,
+    no_program_with_compressed_names_does_harm,
 }
 
 /// Counts what is allocated: by all threads, since other tests are small beside the limit.
@@ -35,10 +41,13 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 // SAFETY: it is the system's.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(live, Ordering::Relaxed);
         // SAFETY: as the caller has it.
-        unsafe { System.alloc(layout) }
+        let memory = unsafe { System.alloc(layout) };
+        if !memory.is_null() {
+            let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+            PEAK.fetch_max(live, Ordering::Relaxed);
+        }
+        memory
     }
 
     unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
@@ -52,7 +61,102 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 const MOST_BYTES: usize = 512 << 20;
-const MOST_TIME: Duration = Duration::from_secs(20);
+/// What one reading may take on a machine that is busy.
+pub const MOST_TIME: Duration = Duration::from_secs(20);
+
+/// How many bytes more than before were allocated at a time while a function ran. Two tests at a time may do this, and
+/// see less than there was.
+pub fn most_kept(function: impl FnOnce()) -> usize {
+    let before = LIVE.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    function();
+    PEAK.load(Ordering::Relaxed).saturating_sub(before)
+}
+
+/// A file that is changed at random, and back.
+struct Forger<'w> {
+    whole: &'w [u8],
+    path: PathBuf,
+    file: File,
+}
+
+/// How much one round has seen that was not harmed.
+type Found = usize;
+
+impl Forger<'_> {
+    fn new<'w>(name: &str, whole: &'w [u8]) -> Forger<'w> {
+        let name = format!("forged-{name}-{}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&path, whole).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        Forger { whole, path, file }
+    }
+
+    /// Has a function read it, again and again, changed in some parts of it, of each as often.
+    fn run(self, parts: &[Range<usize>], read: impl Fn(&Path) -> Found) {
+        let unharmed = read(&self.path);
+        let torture = std::env::var_os("MAJJEN_TORTURE").is_some();
+        let end = Instant::now() + Duration::from_secs(if torture { 300 } else { 8 });
+        let (mut rounds, mut found) = (0u64, 0);
+        let kept = most_kept(|| {
+            // Some in any case, on a machine that is busy.
+            while Instant::now() < end || rounds < 25 {
+                rounds += 1;
+                let mut random =
+                    Faults { state: 0x2545_f491_4f6c_dd1d ^ (rounds << 20), one_of: 1 };
+                (0..4).for_each(|_| _ = random.next());
+                let changed = self.change(parts, &mut random);
+                let is_cut = random.next().is_multiple_of(8);
+                if is_cut {
+                    self.file.set_len(random.next() % self.whole.len() as u64).unwrap();
+                }
+                let begun = Instant::now();
+                found += read(&self.path);
+                assert!(begun.elapsed() < MOST_TIME, "round {rounds} took {:?}", begun.elapsed());
+                if is_cut {
+                    self.file.write_all_at(self.whole, 0).unwrap();
+                }
+                for place in changed {
+                    self.file.write_all_at(&self.whole[place.clone()], place.start as u64).unwrap();
+                }
+            }
+        });
+        assert!(kept < MOST_BYTES, "{kept} bytes");
+        assert_eq!(read(&self.path), unharmed, "as it was");
+        fs::remove_file(&self.path).unwrap();
+        // Most of what is changed is in places that do not matter, or a file is refused.
+        assert!(found > rounds as usize, "{found} in {rounds} rounds");
+        if torture {
+            println!("{}: {rounds} files, {found} of {unharmed} each", self.path.display());
+        }
+    }
+
+    fn change(&self, parts: &[Range<usize>], random: &mut Faults) -> Vec<Range<usize>> {
+        let (whole, count) = (self.whole, 1 + random.next() % 4);
+        let change = |_| {
+            let part = &parts[random.next() as usize % parts.len()];
+            let at = part.start + random.next() as usize % part.len();
+            let width = [1, 2, 4, 8][random.next() as usize % 4];
+            let at = (at / width * width).min(whole.len() - width);
+            let old = u64::from_le_bytes(std::array::from_fn(|index| {
+                if index < width { whole[at + index] } else { 0 }
+            }));
+            let new = match random.next() % 8 {
+                0 => 0,
+                1 => u64::MAX,
+                2 => old ^ 1 << (random.next() % 64),
+                3 => old.wrapping_add(1),
+                4 => old.wrapping_neg(),
+                5 => 1 << (random.next() % 64),
+                6 => whole.len() as u64 - random.next() % 64,
+                _ => random.next(),
+            };
+            self.file.write_all_at(&new.to_le_bytes()[..width], at as u64).unwrap();
+            at..at + width
+        };
+        (0..count).map(change).collect()
+    }
+}
 
 /// A core file of what was read of a process: the bytes, and how many of them are headers and notes.
 fn make(recording: &Recording<'_>) -> (Vec<u8>, usize) {
@@ -151,71 +255,72 @@ fn no_core_file_does_harm() {
     let process = Hanging::start(&build("hang", Link::StaticStripped), &["waits"]);
     let process = Process::open(process.pid().parse().unwrap()).unwrap();
     let recording = Recording { process: &process, pages: RefCell::default() };
-    assert_eq!(look(&recording), 16);
+    assert_eq!(look(&recording).tasks, 16);
     let (whole, head_bytes) = make(&recording);
-    let path =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("forged-{}", std::process::id()));
-    fs::write(&path, &whole).unwrap();
-    assert_eq!(show(&path), 16, "unchanged");
     let table_at = whole.windows(8).position(|window| window == b"majjen\0\0").unwrap();
+    let (head, table, all) = (0..head_bytes, table_at..table_at + 320, 0..whole.len());
+    let parts = [&head, &head, &head, &head, &table, &table, &all, &all].map(Range::clone);
+    let forger = Forger::new("core", &whole);
+    assert_eq!(show(&forger.path), 16, "unchanged");
+    forger.run(&parts, show);
+}
 
-    let file = File::options().write(true).open(&path).unwrap();
-    let torture = std::env::var_os("MAJJEN_TORTURE").is_some();
-    let end = Instant::now() + Duration::from_secs(if torture { 300 } else { 8 });
-    let (mut rounds, mut found) = (0u64, 0);
-    let before = LIVE.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    while Instant::now() < end {
-        rounds += 1;
-        let mut random = Faults { state: 0x2545_f491_4f6c_dd1d ^ (rounds << 20), one_of: 1 };
-        (0..4).for_each(|_| _ = random.next());
-        let mut changed = Vec::new();
-        for _ in 0..1 + random.next() % 4 {
-            let (start, bytes) = match random.next() % 8 {
-                0..4 => (0, head_bytes),
-                4..6 => (table_at, 320),
-                _ => (0, whole.len()),
-            };
-            let at = start + random.next() as usize % bytes;
-            let width = [1, 2, 4, 8][random.next() as usize % 4];
-            let at = (at / width * width).min(whole.len() - width);
-            let old = u64::from_le_bytes(std::array::from_fn(|index| {
-                if index < width { whole[at + index] } else { 0 }
-            }));
-            let new = match random.next() % 8 {
-                0 => 0,
-                1 => u64::MAX,
-                2 => old ^ 1 << (random.next() % 64),
-                3 => old.wrapping_add(1),
-                4 => old.wrapping_neg(),
-                5 => 1 << (random.next() % 64),
-                6 => whole.len() as u64 - random.next() % 64,
-                _ => random.next(),
-            };
-            file.write_all_at(&new.to_le_bytes()[..width], at as u64).unwrap();
-            changed.push((at, width));
-        }
-        let is_cut = random.next().is_multiple_of(8);
-        if is_cut {
-            file.set_len(random.next() % whole.len() as u64).unwrap();
-        }
-        let begun = Instant::now();
-        found += show(&path);
-        assert!(begun.elapsed() < MOST_TIME, "round {rounds} took {:?}", begun.elapsed());
-        let kept = PEAK.load(Ordering::Relaxed).saturating_sub(before);
-        assert!(kept < MOST_BYTES, "round {rounds} took {kept} bytes");
-        if is_cut {
-            file.write_all_at(&whole, 0).unwrap();
-        }
-        for (at, width) in changed {
-            file.write_all_at(&whole[at..at + width], at as u64).unwrap();
+/// Where the sections are that tell names of functions, and what tells where these are.
+fn parts_with_names(program: &[u8]) -> Vec<Range<usize>> {
+    let number = |at: usize, bytes: usize| {
+        let mut number = [0; 8];
+        number[..bytes].copy_from_slice(&program[at..at + bytes]);
+        u64::from_le_bytes(number) as usize
+    };
+    let (table, rows) = (number(40, 8), number(60, 2));
+    let row = |index: usize| table + 64 * index;
+    let names_at = number(row(number(62, 2)) + 24, 8);
+    let mut parts = vec![0..64, table..row(rows), table..row(rows)];
+    for row in (0..rows).map(row) {
+        let name = &program[names_at + number(row, 4)..];
+        let (start, bytes) = (number(row + 24, 8), number(row + 32, 8));
+        let is_one = [&b".debug"[..], b".symtab", b".strtab"];
+        if is_one.iter().any(|part| name.starts_with(part)) && bytes > 0 {
+            parts.push(start..start + bytes);
+            // Its beginning says how long it and its parts are.
+            parts.push(start..start + bytes.min(64));
         }
     }
-    assert_eq!(show(&path), 16, "as it was");
-    fs::remove_file(&path).unwrap();
-    // Most of what is changed is in places that do not matter, or a file is refused.
-    assert!(rounds > 20 && found > rounds as usize, "{found} tasks in {rounds} rounds");
-    if torture {
-        println!("forged: {rounds} core files, {found} tasks");
-    }
+    assert!(parts.len() > 10, "{parts:?}");
+    parts
+}
+
+fn no_program_with_names_does_harm() {
+    names_of(&build("hang", Link::Shared), "names");
+}
+
+fn no_program_with_compressed_names_does_harm() {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compressed");
+    let mut objcopy = Command::new("objcopy");
+    objcopy.arg("--compress-debug-sections").arg(build("hang", Link::Shared)).arg(&program);
+    assert!(objcopy.status().expect("objcopy, of the compiler's binutils").success());
+    names_of(&program, "compressed");
+}
+
+fn names_of(program: &Path, name: &str) {
+    majjen_cli::guard::install();
+    let process = Hanging::start(program, &["waits"]);
+    let process = Process::open(process.pid().parse().unwrap()).unwrap();
+    let is_it = |module: &Module| Path::new(&module.path) == fs::canonicalize(program).unwrap();
+    let module = elf::modules(&process).into_iter().find(is_it).expect("the program");
+    let addresses: Vec<u64> = (module.start..module.end).step_by(128).collect();
+    let whole = fs::read(program).unwrap();
+    let forger = Forger::new(name, &whole);
+    let read = |path: &Path| {
+        let path = path.to_str().expect("text").to_owned();
+        let mut module = module.clone();
+        (module.path, module.inode) = (path, 0);
+        elf::section_of_file(Path::new(&module.path), b".eh_frame");
+        let modules = [module];
+        let mut symbols = Symbols::new(&modules, None);
+        addresses.iter().filter(|address| !symbols.name(**address).is_empty()).count()
+    };
+    let unharmed = read(&forger.path);
+    assert!(unharmed > 20, "{unharmed} names");
+    forger.run(&parts_with_names(&whole), read);
 }

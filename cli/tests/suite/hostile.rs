@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::sink;
+use std::process::Command;
 
 use majjen_cli::descriptors::NoDescriptors;
 use majjen_cli::elf;
@@ -9,9 +11,11 @@ use majjen_cli::graph::Graph;
 use majjen_cli::look::Look;
 use majjen_cli::memory::{Map, Memory, Read};
 use majjen_cli::process::Process;
+use majjen_cli::recorded::{self, MOST_ENTRIES, Recorded};
 use majjen_cli::snapshot::{Index, Reader, Snapshot};
 use majjen_cli::style::Style;
 use majjen_cli::table::Table;
+use majjen_cli::trace;
 use majjen_cli::unwind::{Registers, Stack, Unwinder};
 
 use crate::support::{Hanging, Link, build};
@@ -46,13 +50,14 @@ impl Memory for Recording<'_> {
 }
 
 /// The same again, with faults.
-struct Replay<'r> {
-    pages: &'r BTreeMap<u64, Vec<u8>>,
-    maps: &'r [Map],
-    faults: RefCell<Faults>,
+pub struct Replay<'r> {
+    pub pages: &'r BTreeMap<u64, Vec<u8>>,
+    pub maps: &'r [Map],
+    pub faults: RefCell<Faults>,
 }
 
 /// A sequence of numbers (xorshift), and how often something goes wrong.
+#[derive(Default)]
 pub struct Faults {
     pub state: u64,
     pub one_of: u64,
@@ -109,10 +114,18 @@ impl Memory for Replay<'_> {
     }
 }
 
+/// How much was seen.
+#[derive(Debug, Default, PartialEq)]
+pub struct Seen {
+    pub tasks: usize,
+    /// Of recorders.
+    pub entries: usize,
+}
+
 /// Reads, and makes words of what was read.
-pub fn look(memory: &dyn Memory) -> usize {
+pub fn look(memory: &dyn Memory) -> Seen {
     let modules = elf::modules(memory);
-    let Ok(tables) = Table::find(memory, &modules, "the test") else { return 0 };
+    let Ok(tables) = Table::find(memory, &modules, "the test") else { return Seen::default() };
     let snapshot = Reader::new(memory, &tables).read();
     let tasks = snapshot.schedulers.iter().map(|scheduler| scheduler.tasks.len()).sum();
     let mut unwinder = Unwinder::new(memory, &modules, None);
@@ -127,8 +140,16 @@ pub fn look(memory: &dyn Memory) -> usize {
             }
         }
     }
+    let mut entries_left = MOST_ENTRIES;
+    let recorded: Vec<Recorded> = snapshot
+        .schedulers
+        .iter()
+        .filter_map(|of| recorded::read(memory, &tables[of.copy], of, &mut entries_left))
+        .collect();
+    trace::write_json(&mut sink(), "the test", &recorded).unwrap();
+    trace::write_page(&mut sink(), "the test", &recorded).unwrap();
     describe(snapshot);
-    tasks
+    Seen { tasks, entries: recorded.iter().map(|of| of.entries.len()).sum() }
 }
 
 fn describe(snapshot: Snapshot) {
@@ -142,24 +163,33 @@ fn describe(snapshot: Snapshot) {
         }
     }
     let style = Style { width: Some(80), colors: false };
-    Graph::new(&look, &words).write(&mut std::io::sink(), style).unwrap();
+    Graph::new(&look, &words).write(&mut sink(), style).unwrap();
+}
+
+/// A program of which all kinds of waits can be read, and what it has recorded.
+pub fn recording_program(link: Link) -> Hanging {
+    let mut program = Command::new(build("hang", link));
+    Hanging::start_command(program.arg("waits").env("MAJJEN_TRACE", "/dev/null"))
 }
 
 fn no_memory_does_harm() {
     majjen_cli::guard::install();
-    let process = Hanging::start(&build("hang", Link::Shared), &["waits"]);
+    let process = recording_program(Link::Shared);
     let process = Process::open(process.pid().parse().unwrap()).unwrap();
     let recording = Recording { process: &process, pages: RefCell::default() };
-    assert_eq!(look(&recording), 16);
+    let whole = look(&recording);
+    assert!(whole.tasks == 16 && whole.entries > 16, "{whole:?}");
     assert!(recording.pages.borrow().len() > 20);
     let pages = recording.pages.into_inner();
     let rounds = if std::env::var_os("MAJJEN_TORTURE").is_some() { 50_000 } else { 500 };
-    let mut found = 0;
+    let (mut tasks, mut entries) = (0, 0);
     for round in 0..rounds {
         let faults = Faults { state: 0x9e37_79b9_7f4a_7c15 ^ (round + 1), one_of: 2 + round % 200 };
         let replay = Replay { pages: &pages, maps: process.maps(), faults: RefCell::new(faults) };
-        found += look(&replay);
+        let seen = look(&replay);
+        (tasks, entries) = (tasks + seen.tasks, entries + seen.entries);
     }
     // Many of the faults are in places that do not matter.
-    assert!(found > rounds as usize, "{found} tasks in {rounds} rounds");
+    let seen = tasks.min(entries);
+    assert!(seen > rounds as usize, "{tasks} tasks and {entries} entries in {rounds} rounds");
 }

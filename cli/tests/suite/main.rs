@@ -9,6 +9,7 @@ mod hostile;
 mod manual;
 mod problems;
 mod ps;
+mod recorders;
 mod stacks;
 mod storm;
 mod support;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         manual::trials(),
         problems::trials(),
         ps::trials(),
+        recorders::trials(),
         stacks::trials(),
         storm::trials(),
         table::trials(),

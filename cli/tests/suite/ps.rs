@@ -18,6 +18,8 @@ crate::support::trials! {
     tells_of_tasks_after_a_run,
     lists_are_sorted_and_filtered,
     many_tasks_take_little_time,
+    many_tasks_take_little_memory,
+    the_program_is_small,
     the_process_goes_on_as_fast,
     json_has_all_of_it,
     all_copies_of_the_library_are_found,
@@ -113,22 +115,27 @@ fn lists_are_sorted_and_filtered() {
     assert!(ids.contains(" 0x9e3779b97f000000 "), "{ids}");
 }
 
-/// What a list takes of processors, in seconds, at best.
+/// What a list takes of the machine.
 #[expect(clippy::zombie_processes, reason = "wait4() waits for it")]
+fn usage(process: &Hanging) -> libc::rusage {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_majjen"));
+    command.args(["ps", &process.pid(), "--samples", "0"]).stdout(Stdio::null());
+    let child = command.spawn().unwrap();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: a child of ours that nobody has waited for; all zeros are a value.
+    unsafe {
+        let mut status = 0;
+        libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr());
+        assert_eq!(status, 0);
+        usage.assume_init()
+    }
+}
+
+/// What a list takes of processors, in seconds, at best.
 fn cpu_seconds(process: &Hanging) -> f64 {
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     let once = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_majjen"));
-        command.args(["ps", &process.pid(), "--samples", "0"]).stdout(Stdio::null());
-        let child = command.spawn().unwrap();
-        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-        // SAFETY: a child of ours that nobody has waited for; all zeros are a value.
-        let usage = unsafe {
-            let mut status = 0;
-            libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr());
-            assert_eq!(status, 0);
-            usage.assume_init()
-        };
-        let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        let usage = usage(process);
         seconds(usage.ru_utime) + seconds(usage.ru_stime)
     };
     (0..5).map(|_| once()).fold(f64::MAX, f64::min)
@@ -143,6 +150,27 @@ fn many_tasks_take_little_time() {
     assert!(many < 20.0 * few, "{few} s for 10,000 tasks, {many} s for 100,000");
     // It takes a tenth of a second; unoptimized ten times as much.
     assert!(many < 1.0 || cfg!(debug_assertions), "{many} s for 100,000 tasks");
+}
+
+/// 200 MiB for a million, which `make torture` has.
+fn many_tasks_take_little_memory() {
+    let torture = std::env::var_os("MAJJEN_TORTURE").is_some();
+    let (count, most_mib) = if torture { (1_000_000, 200) } else { (100_000, 30) };
+    let process = Hanging::start(&build("hang", Link::Shared), &["many", &count.to_string()]);
+    let mib = usage(&process).ru_maxrss / 1024;
+    assert!(mib < most_mib, "{mib} MiB for {count} tasks");
+    if torture {
+        println!("{count} tasks are listed with {mib} MiB, in {:.2} s", cpu_seconds(&process));
+    }
+}
+
+fn the_program_is_small() -> Completion {
+    if cfg!(debug_assertions) {
+        return Completion::ignored_with("it is as it is built for a release that is small");
+    }
+    let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_majjen")).unwrap().len();
+    assert!(bytes <= 8 << 20, "{bytes} bytes");
+    Completion::Completed
 }
 
 /// What turns take while lists of 100,000 tasks are made, and while none is, by turns.
