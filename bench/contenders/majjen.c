@@ -39,7 +39,8 @@ static void child_run(const char *const *arguments) {
 #include "tasks.h"
 #include "threads.h"
 
-// With `stack=bytes` tasks have stacks of that size instead of the default one, with `trace=events` they are recorded.
+// With `stack=bytes` tasks have stacks of that size instead of the default one, with `trace=events` they are recorded,
+// with `watch=ns` turns that are longer are reported.
 static void run_tasks(task_body *first) {
   mj_log_set_level(MJ_LOG_WARN);
   the_scheduler = mj_scheduler_create();
@@ -52,6 +53,10 @@ static void run_tasks(task_body *first) {
     if (strncmp(argument_values[i], "trace=", 6) == 0 &&
         mj_scheduler_trace(the_scheduler, argument("trace")) != 0) {
       fail("mj_scheduler_trace");
+    }
+    if (strncmp(argument_values[i], "watch=", 6) == 0 &&
+        mj_scheduler_report_long_turns(the_scheduler, argument("watch")) != 0) {
+      fail("mj_scheduler_report_long_turns");
     }
   }
   task_spawn(first);

@@ -3,7 +3,7 @@
 //! that makes a path longer fails the build.
 //!
 //! Each test runs twice under callgrind, with a number of operations and with twice as many. The difference
-//! does not include startup and shutdown.
+//! does not include startup and shutdown. What other threads do is not counted.
 
 use std::fmt::Write;
 use std::fs;
@@ -77,6 +77,14 @@ const TESTS: &[Test] = &[
     },
 ];
 
+/// Turns of a scheduler whose long turns are reported, and the same without: what the watchdog costs its thread.
+const WATCHED: Test = Test {
+    name: "a watchdog adds",
+    arguments: "yield tasks=2 bodies=1 rounds={n/2} watch=10000000",
+    operations: 20_000,
+};
+const UNWATCHED: Test = Test { arguments: "yield tasks=2 bodies=1 rounds={n/2}", ..WATCHED };
+
 /// Compares with the baseline, or with `bless` updates it.
 pub fn run() -> Result<()> {
     let bless = match std::env::args().nth(2).as_deref() {
@@ -90,15 +98,16 @@ pub fn run() -> Result<()> {
     let program = compile(&places, &source, "instructions", C_FLAGS, &["-lmajjen"])?;
     let mut measured = Vec::new();
     for test in TESTS {
-        let once = count(&program, test, test.operations)?;
-        let twice = count(&program, test, 2 * test.operations)?;
-        measured.push((test.name, (twice - once) as f64 / test.operations as f64));
+        measured.push((test.name, measure(&program, test)?));
     }
     if bless {
         return write_baseline(&path, &measured);
     }
     let baseline = read_baseline(&path)?;
     let mut wrong = Vec::new();
+    let flags = [C_FLAGS, &["-DWITH_WATCHDOG"]].concat();
+    let program = compile(&places, &source, "instructions-watched", &flags, &["-lmajjen"])?;
+    let added = measure(&program, &WATCHED)? - measure(&program, &UNWATCHED)?;
     println!("{:<20} {:>10} {:>10}", "instructions for", "measured", "baseline");
     for (name, now) in measured {
         let Some((_, before)) = baseline.iter().find(|(known, _)| *known == name) else {
@@ -114,6 +123,11 @@ pub fn run() -> Result<()> {
             ));
         }
     }
+    println!("{:<20} {added:>10.1}", WATCHED.name);
+    // The beginning of a run, by how far the round is when it ends.
+    if added.abs() > 0.1 {
+        wrong.push(format!("a watchdog adds {added:.1} instructions to a turn"));
+    }
     if wrong.is_empty() {
         return Ok(());
     }
@@ -123,7 +137,14 @@ pub fn run() -> Result<()> {
     ))
 }
 
-/// The instruction count of a whole run.
+/// The instruction count of an operation.
+fn measure(program: &Path, test: &Test) -> Result<f64> {
+    let once = count(program, test, test.operations)?;
+    let twice = count(program, test, 2 * test.operations)?;
+    Ok((twice as f64 - once as f64) / test.operations as f64)
+}
+
+/// The instruction count of a whole run's first thread.
 fn count(program: &Path, test: &Test, operations: u64) -> Result<u64> {
     let mut arguments = test.arguments.to_owned();
     for divisor in [2, 100, 1000] {
@@ -131,23 +152,32 @@ fn count(program: &Path, test: &Test, operations: u64) -> Result<u64> {
         arguments = arguments.replace(&format!("{{n/{divisor}}}"), &fraction);
     }
     let arguments = arguments.replace("{n}", &operations.to_string());
+    // A directory, since callgrind writes a file for each thread.
+    let directory = std::env::temp_dir().join(format!("majjen-counts-{}", std::process::id()));
+    let told = |error: std::io::Error| format!("{}: {error}", directory.display());
+    fs::create_dir(&directory).map_err(told)?;
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(["--tool=callgrind", "--separate-threads=yes"])
+        .arg(format!("--callgrind-out-file={}", directory.join("counts").display()))
         .arg(program)
         .args(arguments.split(' '))
         .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            format!("valgrind, which counts the instructions: {error} (Debian: valgrind)")
-        })?;
+        .output();
+    let counted = fs::read_to_string(directory.join("counts-01"));
+    fs::remove_dir_all(&directory).map_err(told)?;
+    let output = output.map_err(|error| {
+        format!("valgrind, which counts the instructions: {error} (Debian: valgrind)")
+    })?;
     let said = String::from_utf8_lossy(&output.stderr);
     let out = String::from_utf8_lossy(&output.stdout);
     let work = format!("work={operations}");
     if !output.status.success() || !out.lines().any(|line| line == work) {
         return Err(format!("{}: {}\n{out}{said}", test.name, output.status));
     }
-    said.lines()
-        .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
+    let counted = counted.map_err(told)?;
+    let total = counted.lines().find_map(|line| line.strip_prefix("totals: "));
+    total
+        .and_then(|total| total.trim().parse().ok())
         .ok_or(format!("callgrind does not say how many instructions it counted:\n{said}"))
 }
 
