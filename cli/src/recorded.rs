@@ -137,7 +137,7 @@ impl Recorded {
                     living.remove(&slot);
                     ended += 1;
                 }
-                Some(Code::Yielded | Code::Sleeps | Code::Waits) => {
+                Some(Code::Yielded | Code::Sleeps | Code::Waits | Code::Runs) => {
                     living.insert(slot);
                 }
                 _ => {}

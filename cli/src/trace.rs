@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::entry::{Code, EXPONENTS, Entry, Recording, Request, write_chrome};
 use crate::look::Subject;
+use crate::memory::{Memory, u64_in};
 use crate::page;
 use crate::problem::{Problem, Result};
 use crate::process::Process;
@@ -139,11 +140,30 @@ fn record(process: &Process, subject: &Subject, wanted: &Wanted, whom: &str) -> 
         let table = &subject.tables[scheduler.copy];
         match recorded::read(memory, table, scheduler, &mut entries_left) {
             Some(read) if read.entries.is_empty() => found.idle.push(title()),
-            Some(read) => found.schedulers.push(read),
+            Some(mut read) => {
+                if head_of(scheduler).is_some_and(|head| head.is_on) {
+                    read.entries.extend(running(process, memory, table, scheduler));
+                }
+                found.schedulers.push(read);
+            }
             None => found.unreadable.push(title()),
         }
     }
     Ok(found)
+}
+
+/// The entry of a turn that has gone on since before the ring was read.
+fn running(
+    process: &Process,
+    memory: &dyn Memory,
+    table: &Table,
+    scheduler: &Scheduler,
+) -> Option<Entry> {
+    let word = |at: u64| Some(u64_in(&memory.bytes_at(scheduler.address.wrapping_add(at), 8)?, 0));
+    let task = scheduler.tasks.iter().find(|task| task.address == scheduler.current_task)?;
+    let is_same = word(table.scheduler_current_task)? == task.address
+        && word(table.scheduler_turn_began)? == scheduler.turn_began;
+    is_same.then(|| Entry { time: process.monotonic_ns(), word: Code::Runs.word(task.id) })
 }
 
 /// A page if the name says so, else JSON.

@@ -16,6 +16,10 @@ behaviours!(
     who_makes_a_task_ready_is_told,
     the_names_of_tasks_that_have_ended_are_told,
     the_last_events_are_kept,
+    turns_of_tasks_that_yield_are_all_told,
+    the_last_turns_of_tasks_that_yield_are_kept,
+    a_recorder_may_change_while_tasks_yield,
+    a_turn_that_goes_on_is_told,
     a_recorder_stops_and_begins_anew,
     what_cannot_be_is_refused,
     a_slot_that_is_used_again_has_one_row,
@@ -25,6 +29,8 @@ behaviours!(
 trait Traced: Seen {
     fn trace(&self, events: usize) -> Result<(), i32>;
     fn trace_json(&self) -> String;
+    /// How many turns tasks have had.
+    fn turns(&self) -> u64;
 }
 
 impl Traced for RustApi {
@@ -34,6 +40,10 @@ impl Traced for RustApi {
 
     fn trace_json(&self) -> String {
         self.scheduler().trace_json()
+    }
+
+    fn turns(&self) -> u64 {
+        self.scheduler().metrics().task_executions
     }
 }
 
@@ -47,6 +57,11 @@ impl Traced for CAbi {
 
     fn trace_json(&self) -> String {
         text_of(|stream| assert_eq!(mj_scheduler_write_trace(self.scheduler(), stream), 0))
+    }
+
+    fn turns(&self) -> u64 {
+        // SAFETY: the scheduler's, which is alive.
+        unsafe { &*mj_scheduler_get_metrics(self.scheduler()) }.task_executions
     }
 }
 
@@ -200,6 +215,98 @@ fn the_last_events_are_kept<D: Traced>() {
     // Some of the 1024 are of the loop.
     assert!((900..=1024).contains(&turns), "{turns}");
     assert!(!row.contains(&"!created"));
+}
+
+/// When each turn of any task began, and of which row it is, in order.
+fn turns<D: Traced>(api: &D) -> Vec<(f64, u64)> {
+    let whole: Value = serde_json::from_str(&api.trace_json()).unwrap();
+    let events = whole["traceEvents"].as_array().unwrap();
+    let runs = events.iter().filter(|event| event["name"] == "runs");
+    let turn = |event: &Value| (event["ts"].as_f64().unwrap(), event["tid"].as_u64().unwrap());
+    runs.map(turn).collect()
+}
+
+/// Also of those between which others become ready, or the loop looks at the clock.
+fn turns_of_tasks_that_yield_are_all_told<D: Traced>() {
+    const YIELDS: usize = 2000;
+    let api = D::new();
+    api.trace(1 << 15).unwrap();
+    let inner = api.clone();
+    for task in 0..3 {
+        let inner = inner.clone();
+        api.spawn(move || {
+            for turn in 0..YIELDS {
+                if task == 0 && turn % 100 == 99 {
+                    inner.spawn_named("made", || ());
+                }
+                D::yield_now().unwrap();
+            }
+        });
+    }
+    assert_eq!(api.run(), End::Completed);
+    let told = Told::of(&api);
+    for row in 1..=3 {
+        let runs = told.row(row).iter().filter(|event| **event == "+runs").count();
+        assert_eq!(runs, YIELDS + 1, "{row}");
+    }
+    let made: Vec<&str> = told.row(4).into_iter().filter(|event| event.starts_with('!')).collect();
+    assert_eq!(made, ["!created", "!ended 'made'"].repeat(YIELDS / 100));
+    assert!(turns(&api).is_sorted_by_key(|(began, _)| *began));
+    assert!(api.turns() >= 3 * (YIELDS as u64 + 1) + 20, "{}", api.turns());
+}
+
+fn the_last_turns_of_tasks_that_yield_are_kept<D: Traced>() {
+    let api = traced::<D>();
+    for _ in 0..2 {
+        api.spawn(|| (0..5000).for_each(|_| D::yield_now().unwrap()));
+    }
+    assert_eq!(api.run(), End::Completed);
+    let turns = turns(&api);
+    // Some of the 1024 are of the loop, more where turns are slow.
+    assert!((500..=1024).contains(&turns.len()), "{}", turns.len());
+    assert!(turns.is_sorted_by_key(|(began, _)| *began));
+    // They take turns.
+    assert!(turns.windows(2).filter(|pair| pair[0].1 == pair[1].1).count() < 3);
+    assert_eq!(api.turns(), 10_002);
+}
+
+fn a_recorder_may_change_while_tasks_yield<D: Traced>() {
+    let api = traced::<D>();
+    let inner = api.clone();
+    api.spawn(|| (0..20_000).for_each(|_| D::yield_now().unwrap()));
+    api.spawn(move || {
+        let yields = || (0..300).for_each(|_| D::yield_now().unwrap());
+        for events in [1024, 0, 2048, 1 << 16, 1 << 16, 0, 0, 1024] {
+            inner.trace(events).unwrap();
+            let before = turns(&inner).len();
+            yields();
+            let recorded = turns(&inner).len();
+            assert!(recorded <= 1 << 16 && (events > 0 || recorded == before), "{events}");
+            D::sleep(MS / 10).unwrap();
+        }
+    });
+    assert_eq!(api.run(), End::Completed);
+    assert!(turns(&api).is_sorted_by_key(|(began, _)| *began));
+}
+
+fn a_turn_that_goes_on_is_told<D: Traced>() {
+    let api = traced::<D>();
+    let inner = api.clone();
+    api.spawn(move || {
+        D::yield_now().unwrap();
+        let told = Told::of(&inner);
+        assert_eq!(told.row(1), ["!created", "+ready", "+runs", "+ready", "+runs"]);
+        assert_eq!(told.rows[&1].last().unwrap(), "-");
+        D::yield_now().unwrap();
+        D::yield_now().unwrap();
+        inner.trace(0).unwrap();
+        D::yield_now().unwrap();
+    });
+    assert_eq!(api.run(), End::Completed);
+    let told = Told::of(&api);
+    let turn = ["+ready", "+runs"].repeat(4);
+    assert_eq!(told.row(1)[1..], turn);
+    assert_eq!(told.rows[&1].last().unwrap(), "-");
 }
 
 fn a_recorder_stops_and_begins_anew<D: Traced>() {

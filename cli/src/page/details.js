@@ -28,6 +28,7 @@ const AFTERWARDS = {
   [CODE.YIELDED]: "it yields, and is ready again",
   [CODE.ENDED]: "the task ends",
   [CODE.SLEEPS]: "it sleeps",
+  [CODE.RUNS]: "it goes on: the recording ends there",
 };
 
 class Details {

@@ -13,6 +13,7 @@ const CODE = {
   ENDED: 6,
   SLEEPS: 7,
   WAITS: 8, // the high 32 bits of the payload are what for
+  RUNS: 10, // a turn goes on when the recording ends
   TEXT: 9, // 15 bytes of the name of the task that has ended just before
 };
 /** Set with the code by which a turn ended, if its begin is before the first entry. */
@@ -156,7 +157,7 @@ class SchedulerReader {
         this.leaveLoop(entries.payload(at));
       } else if (code >= CODE.READY && code <= CODE.POSTED) {
         this.makeReady(code, entries.slot(at), entries.above(at));
-      } else if (code >= CODE.YIELDED && code <= CODE.WAITS) {
+      } else if ((code >= CODE.YIELDED && code <= CODE.WAITS) || code === CODE.RUNS) {
         const task = this.endTurn(code, entries.slot(at), entries.above(at));
         if (code === CODE.ENDED) {
           ended = task;
@@ -225,6 +226,7 @@ class SchedulerReader {
     if (code === CODE.YIELDED) this.enter(task, READY, code, NOBODY);
     else if (code === CODE.SLEEPS) this.enter(task, SLEEPS, 0, NOBODY);
     else if (code === CODE.WAITS) this.enter(task, WAITS, above, NOBODY);
+    else if (code === CODE.RUNS) this.enter(task, UNKNOWN, 0, NOBODY);
     else {
       task.hasEnded = true;
       task.since = this.now;

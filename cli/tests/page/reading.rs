@@ -5,7 +5,7 @@ use majjen_cli::page::Recorded;
 
 use crate::browser::Tab;
 use crate::traces::{
-    CHANNEL, CREATED, ENDED, FD, JOIN, MS, PARKED, POSTED, READY, SLEEPS, US, YIELDED, entry,
+    CHANNEL, CREATED, ENDED, FD, JOIN, MS, PARKED, POSTED, READY, RUNS, SLEEPS, US, YIELDED, entry,
     left_loop, texts, waits,
 };
 use crate::{open, recorded, trial};
@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
         trial("reading::waits_are_told_in_words", waits_in_words),
         trial("reading::a_number_that_is_used_again_is_another_task", used_again),
         trial("reading::a_recording_may_begin_and_end_anywhere", begins_and_ends_anywhere),
+        trial("reading::a_turn_may_go_on", goes_on),
         trial("reading::the_loop_has_a_row", the_loop),
         trial("reading::schedulers_are_below_each_other", schedulers),
     ]
@@ -196,6 +197,24 @@ fn begins_and_ends_anywhere() {
     has(&details(&mut tab, "task=silent&at=1001ms"), &["waits or sleeps", "Length: 3.00 ms"]);
     let text = details(&mut tab, "scheduler=1");
     assert!(text.contains("123\u{202f}456 entries of this scheduler before these"), "{text}");
+}
+
+fn goes_on() {
+    let entries = vec![
+        entry(MS, CREATED, 1, 0),
+        entry(MS, CREATED, 2, 0),
+        left_loop(MS, 0),
+        entry(2 * MS, YIELDED, 1, 0),
+        entry(2 * MS, SLEEPS, 2, 0),
+        entry(5 * MS, RUNS, 1, 0),
+    ];
+    let mut tab = open("goes_on", &[recorded(entries, &[(1, "computes")])]);
+    has(
+        &details(&mut tab, "task=computes&at=4ms"),
+        &["runs", "Length: 3.00 ms", "Afterwards: it goes on: the recording ends there"],
+    );
+    has(&details(&mut tab, "task=2&at=4ms"), &["sleeps", "the recording ends there"]);
+    has(&details(&mut tab, "scheduler=1&at=4ms"), &["runs tasks", "Length: 4.00 ms"]);
 }
 
 fn the_loop() {

@@ -15,6 +15,7 @@ pub const ENDED: u64 = 6;
 pub const SLEEPS: u64 = 7;
 pub const WAITS: u64 = 8;
 pub const TEXT: u64 = 9;
+pub const RUNS: u64 = 10;
 
 pub const KINDS: [&str; 6] = ["fd", "mutex", "semaphore", "a channel", "task", "select"];
 pub const FD: u64 = 0;

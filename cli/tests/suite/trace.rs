@@ -17,6 +17,7 @@ use crate::support::{Hanging, Link, build, majjen};
 crate::support::trials! {
     what_tasks_do_is_recorded_in_every_kind_of_program,
     it_stops_by_itself,
+    a_turn_that_goes_on_is_shown,
     an_idle_process_has_nothing_to_show,
     problems_are_told,
     any_entries_are_told,
@@ -94,6 +95,24 @@ fn it_stops_by_itself() {
     // What is recorded now is all that there is: had it gone on, the ring would have wrapped long since.
     let text = record(&program, &path, &["--events", "65536"]);
     assert!(!text.contains("did not fit"), "{text}");
+}
+
+fn a_turn_that_goes_on_is_shown() {
+    let program = Hanging::start(&build("computes", Link::Shared), &[]);
+    let path = file("trace-computes.json");
+    let output = path.to_str().unwrap();
+    majjen(&["trace", &program.pid(), "--for", "1s", "-o", output]).succeeded();
+    let events = events(&path);
+    let is_named = |event: &&Value| event["args"]["name"] == "computer";
+    let row = &events.iter().find(is_named).expect("its name")["tid"];
+    let of_row: Vec<&Value> = events.iter().filter(|event| event["tid"] == *row).collect();
+    let [.., began, ended] = of_row[..] else { panic!("{of_row:?}") };
+    assert!(began["name"] == "runs" && ended["ph"] == "E", "{of_row:?}");
+    // It has begun with the recording, nearly.
+    let us = |event: &Value| event["ts"].as_f64().unwrap();
+    assert!(us(ended) - us(began) > 1000.0, "{of_row:?}");
+    let tasks = record(&program, &file("trace-computes.html"), &[]);
+    assert!(tasks.contains("of 1 task"), "{tasks}");
 }
 
 fn an_idle_process_has_nothing_to_show() {
@@ -237,7 +256,7 @@ fn any_entries_are_told() {
     for round in 0..200 {
         let entries = (0..round * 3).map(|_| {
             // Mostly codes that there are.
-            let code = if random() % 8 == 0 { random() } else { 1 + random() % 9 };
+            let code = if random() % 8 == 0 { random() } else { 1 + random() % 10 };
             Entry { time: random() >> (random() % 64), word: code << 56 | random() >> 8 }
         });
         let broken = Broken(entries.collect());

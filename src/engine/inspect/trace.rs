@@ -18,15 +18,26 @@ use crate::engine::time::{Instant, Ratio};
 /// Writes what is recorded, in the format of Chrome's trace viewer and of Perfetto.
 pub fn write_trace(scheduler: &Scheduler, out: &mut dyn fmt::Write) -> fmt::Result {
     let clock = &scheduler.time.clock;
-    let (reading, name) = (scheduler.recorder.read(), scheduler.name.get());
-    let recording =
-        OfScheduler { scheduler, reading, name, ratio: clock.ratio(), now: clock.now() };
+    let reading = scheduler.recorder.read();
+    let recording = OfScheduler {
+        scheduler,
+        numbers: reading.numbers(),
+        reading,
+        running: scheduler.running(),
+        name: scheduler.name.get(),
+        ratio: clock.ratio(),
+        now: clock.now(),
+    };
     write_chrome(out, &[&recording])
 }
 
 struct OfScheduler<'s> {
     scheduler: &'s Scheduler,
     reading: Reading<'s>,
+    /// Those that are there at the beginning. What is written may have tasks take turns.
+    numbers: Range<u64>,
+    /// Behind them.
+    running: Option<Entry>,
     name: Name,
     ratio: Ratio,
     now: Instant,
@@ -45,13 +56,17 @@ impl Recording for OfScheduler<'_> {
     }
 
     fn numbers(&self) -> Range<u64> {
-        self.reading.numbers()
+        self.numbers.start..self.numbers.end + u64::from(self.running.is_some())
     }
 
     fn entry(&self, number: u64) -> Option<Entry> {
         let ns_of =
             |ticks| self.now.ns.saturating_sub(self.ratio.ns_between(ticks, self.now.ticks));
-        self.reading.get(number).map(|entry| entry.at(ns_of))
+        let entry = match number == self.numbers.end {
+            true => self.running,
+            false => self.reading.get(number),
+        };
+        entry.map(|entry| entry.at(ns_of))
     }
 
     fn names(&self, call: &mut dyn FnMut(u64, &[u8]) -> fmt::Result) -> fmt::Result {

@@ -34,6 +34,8 @@ pub enum Code {
     Waits = 8,
     /// A part of a name: 8 bytes in the place of the time, and 7 in the low bits of the word, least first.
     Text = 9,
+    /// The turn of this task goes on when the recording ends. The last entry, of who ends the recording or reads it.
+    Runs = 10,
 }
 
 /// In a word of [`Code::Waits`]: the task has parked itself, and there is no kind.
@@ -118,7 +120,7 @@ impl Code {
     }
 
     fn of_word(word: u64) -> Option<Code> {
-        const CODES: [Code; 9] = [
+        const CODES: [Code; 10] = [
             Code::Loop,
             Code::Ready,
             Code::Created,
@@ -128,6 +130,7 @@ impl Code {
             Code::Sleeps,
             Code::Waits,
             Code::Text,
+            Code::Runs,
         ];
         CODES.into_iter().find(|code| *code as u64 == word >> CODE_SHIFT)
     }
@@ -313,16 +316,13 @@ impl Writer<'_> {
         match Code::of_word(word) {
             None | Some(Code::Text) => Ok(()),
             Some(Code::Loop) => self.write_loop(ns, word & LOW_MASK),
+            Some(Code::Runs) => self.write_turn(slot, ns),
             Some(code @ (Code::Ready | Code::Created | Code::Posted)) => {
                 let maker = self.maker_at(number);
                 self.write_ready(code, slot, ns, maker)
             }
             Some(code) => {
-                if let Some(began) = self.turn_began.replace(ns) {
-                    self.end_state(slot, began)?;
-                    self.begin_state(slot, began, "runs")?;
-                }
-                self.end_state(slot, ns)?;
+                self.write_turn(slot, ns)?;
                 match code {
                     Code::Yielded => self.begin_state(slot, ns, "ready"),
                     Code::Sleeps => self.begin_state(slot, ns, "sleeps"),
@@ -331,6 +331,14 @@ impl Writer<'_> {
                 }
             }
         }
+    }
+
+    fn write_turn(&mut self, slot: u64, ended: u64) -> fmt::Result {
+        if let Some(began) = self.turn_began.replace(ended) {
+            self.end_state(slot, began)?;
+            self.begin_state(slot, began, "runs")?;
+        }
+        self.end_state(slot, ended)
     }
 
     fn write_loop(&mut self, ns: u64, slept_ns: u64) -> fmt::Result {

@@ -13,7 +13,7 @@ use super::object::Scheduler;
 use super::round::TURNS_UNASKED;
 use crate::engine::context::Stack;
 use crate::engine::log;
-use crate::engine::measure::{Code, EXPONENTS, PARKED, Recorder, Request};
+use crate::engine::measure::{Code, EXPONENTS, Entry, PARKED, Recorder, Request};
 use crate::engine::sys::{Error, Result};
 use crate::engine::task::{NOT_IN_HEAP, ONE_USE, ObjectKind, Task, WaitNode};
 use crate::engine::time::Instant;
@@ -21,11 +21,15 @@ use crate::engine::time::Instant;
 impl Scheduler {
     /// Records the last `entries`, rounded up to a power of two, from the next round of the loop on; 0 to stop.
     pub fn record(&self, entries: usize) -> Result<()> {
+        let running = self.running();
         if self.recorder.is_on() {
             // What the next turns are prepared for is over.
             self.dispatch.turn_times.ask_clock_after(0);
         }
         if entries == 0 {
+            if let Some(entry) = running {
+                self.recorder.add(entry.time, entry.word);
+            }
             self.recorder.stop();
             return Ok(());
         }
@@ -34,6 +38,15 @@ impl Scheduler {
             return Err(Error::InvalidArgument);
         }
         self.recorder.begin(exponent.max(*EXPONENTS.start()), u64::MAX)
+    }
+
+    /// The entry of a turn that goes on while turns are recorded.
+    pub fn running(&self) -> Option<Entry> {
+        // SAFETY: null, or the task that runs, and tasks live in the slab.
+        let task = unsafe { self.current_task.get().as_ref() }?;
+        let is_told = self.recorder.is_on() && !self.recorder.read().numbers().is_empty();
+        let word = Code::Runs.word(task.id.get());
+        is_told.then(|| Entry { time: self.time.clock.ticks(), word })
     }
 
     /// A round begins, and the recorder is on, or asked to be.
