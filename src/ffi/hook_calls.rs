@@ -119,24 +119,25 @@ unsafe extern "C" fn find_on_stack(from: *const usize, first: usize, width: usiz
     // SAFETY: between the address and the top of the stack, which is mapped.
     let word = |index: usize| unsafe { switch::read_word(from.add(index)) };
     let is_it = |word: usize| word.wrapping_sub(first) < width;
-    /// Several in a row without a branch: each suspension of a hooked call comes through here.
+    // Each suspension of a hooked call comes through here.
     const ROW: usize = 8;
     let mut index = 0;
-    if !switch::on_valgrind() {
-        while index + ROW <= count
-            && !(index..index + ROW).fold(false, |found, at| found | is_it(word(at)))
-        {
-            index += ROW;
-        }
-    }
     while index < count {
-        let mut copy = word(index);
-        switch::valgrind_allow_reading((&raw mut copy).cast(), size_of_val(&copy));
-        // SAFETY: the variable; as Valgrind was told, what is in it is defined.
-        if is_it(unsafe { (&raw const copy).read_volatile() }) {
-            return from.wrapping_add(index);
+        if !switch::on_valgrind() {
+            // SAFETY: as above.
+            let (from, rows) = (unsafe { from.add(index) }, (count - index) / ROW);
+            // SAFETY: as above, for whole rows.
+            index += ROW * unsafe { switch::rows_without(from, rows, first, width) };
         }
-        index += 1;
+        for at in index..count.min(index + ROW) {
+            let mut copy = word(at);
+            switch::valgrind_allow_reading((&raw mut copy).cast(), size_of_val(&copy));
+            // SAFETY: the variable; as Valgrind was told, what is in it is defined.
+            if is_it(unsafe { (&raw const copy).read_volatile() }) {
+                return from.wrapping_add(at);
+            }
+        }
+        index += ROW;
     }
     null()
 }

@@ -32,8 +32,8 @@ compile_error!("Majjen runs on x86-64 and aarch64");
 
 pub(crate) use arch::log_trampoline;
 pub use arch::{
-    FloatModes, Frame, call_barrier, prefetch, read_word, stack_pointer, switch, thread, ticks,
-    ticks_are_invariant,
+    FloatModes, Frame, call_barrier, prefetch, read_word, rows_without, stack_pointer, switch,
+    thread, ticks, ticks_are_invariant,
 };
 
 /// This thread's part of the library; `src/shim/thread.c` declares it.

@@ -295,6 +295,22 @@ pub unsafe fn read_word(address: *const usize) -> usize {
     word
 }
 
+/// Of `rows` rows of eight words from an address on, how many there are before one that may have a word from
+/// `first` up to `width - 1` more; no sanitizer looks at them.
+///
+/// # Safety
+/// The memory can be read.
+#[inline]
+pub unsafe fn rows_without(from: *const usize, rows: usize, first: usize, width: usize) -> usize {
+    // SAFETY: as this function's contract says.
+    let word = |index: usize| unsafe { read_word(from.add(index)) };
+    // Without a branch for each word.
+    let has = |row: usize| {
+        (8 * row..8 * row + 8).fold(false, |has, at| has | (word(at).wrapping_sub(first) < width))
+    };
+    (0..rows).find(|row| has(*row)).unwrap_or(rows)
+}
+
 /// The virtual counter.
 #[inline(always)]
 pub fn ticks() -> u64 {

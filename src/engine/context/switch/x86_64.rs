@@ -307,6 +307,59 @@ pub unsafe fn read_word(address: *const usize) -> usize {
     word
 }
 
+/// Of `rows` rows of eight words from an address on, how many there are before one that may have a word from
+/// `first` up to `width - 1` more; no sanitizer looks at them. Here that is looked for by a half of the word,
+/// and so `width` has to be 1 for it.
+///
+/// # Safety
+/// The memory can be read.
+#[inline]
+pub unsafe fn rows_without(from: *const usize, rows: usize, first: usize, width: usize) -> usize {
+    if width != 1 {
+        return 0;
+    }
+    let left: usize;
+    // SAFETY: as this function's contract says; the loads end with the last row, and change nothing else.
+    unsafe {
+        asm!(
+            "movd {wanted}, {first:e}",
+            "pshufd {wanted}, {wanted}, 0",
+            "2:",
+            "test {rows}, {rows}",
+            "jz 3f",
+            "movdqu {a}, xmmword ptr [{at}]",
+            "movdqu {b}, xmmword ptr [{at} + 16]",
+            "movdqu {c}, xmmword ptr [{at} + 32]",
+            "movdqu {d}, xmmword ptr [{at} + 48]",
+            "pcmpeqd {a}, {wanted}",
+            "pcmpeqd {b}, {wanted}",
+            "pcmpeqd {c}, {wanted}",
+            "pcmpeqd {d}, {wanted}",
+            "por {a}, {b}",
+            "por {c}, {d}",
+            "por {a}, {c}",
+            "pmovmskb {mask:e}, {a}",
+            "test {mask:e}, {mask:e}",
+            "jnz 3f",
+            "add {at}, 64",
+            "dec {rows}",
+            "jmp 2b",
+            "3:",
+            first = in(reg) first,
+            rows = inout(reg) rows => left,
+            at = inout(reg) from => _,
+            mask = out(reg) _,
+            wanted = out(xmm_reg) _,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(readonly, nostack),
+        );
+    }
+    rows - left
+}
+
 /// The time stamp counter.
 #[inline(always)]
 pub fn ticks() -> u64 {
