@@ -121,6 +121,11 @@ const ALL: &[Contender] = &[
         what: "channels between threads; no runtime",
         build: Build::Crate("crossbeam"),
     },
+    Contender {
+        name: "glommio",
+        what: "tasks without stacks, a thread for each core, on io_uring",
+        build: Build::Crate("glommio"),
+    },
 ];
 
 /// A contender whose program was built.

@@ -13,6 +13,7 @@ const ROUND_TRIPS: &[Line] = &[
     Line { label: "libuv", contender: "libuv", arguments: "round_trips" },
     Line { label: "tokio, two runtimes", contender: "tokio", arguments: "round_trips way=0" },
     Line { label: "tokio, two workers", contender: "tokio", arguments: "round_trips way=1" },
+    Line { label: "glommio", contender: "glommio", arguments: "round_trips" },
 ];
 
 const MESSAGES: &[Line] = &[
@@ -21,6 +22,7 @@ const MESSAGES: &[Line] = &[
     Line { label: "libuv", contender: "libuv", arguments: "messages" },
     Line { label: "tokio, two runtimes", contender: "tokio", arguments: "messages way=0" },
     Line { label: "tokio, two workers", contender: "tokio", arguments: "messages way=1" },
+    Line { label: "glommio", contender: "glommio", arguments: "messages" },
 ];
 
 /// A table: what it measures, and which lines of Majjen's have the target.
