@@ -36,7 +36,7 @@ struct Made {
     count: u64,
     rounds: u64,
     done: AtomicU64,
-    ended_ns: AtomicU64,
+    ended: [AtomicU64; 2],
     expected: Vec<u64>,
 }
 
@@ -46,9 +46,9 @@ pub fn test_made() {
     let runtime = runtime_with(workers);
     let expected = (0..SEEDS).map(|seed| crunch(seed, rounds)).collect();
     let done = AtomicU64::new(0);
-    let made = Arc::new(Made { count, rounds, done, ended_ns: AtomicU64::new(0), expected });
+    let made = Arc::new(Made { count, rounds, done, ended: Default::default(), expected });
     let (last, is_over) = of_threads::channel();
-    let began = wall_ns();
+    let began = [wall_ns(), cpu_ns()];
     let shared = made.clone();
     runtime.spawn(async move {
         for index in 0..shared.count {
@@ -58,7 +58,10 @@ pub fn test_made() {
     });
     is_over.recv().unwrap();
     report("work", made.done.load(Relaxed) as f64);
-    report("ns", (made.ended_ns.load(Relaxed) - began) as f64 / count as f64);
+    for (index, name) in ["ns", "cpu_ns"].into_iter().enumerate() {
+        let took = made.ended[index].load(Relaxed) - began[index];
+        report(name, took as f64 / count as f64);
+    }
 }
 
 impl Made {
@@ -66,7 +69,8 @@ impl Made {
         let seed = index % SEEDS;
         assert_eq!(crunch(seed, self.rounds), self.expected[seed as usize]);
         if self.done.fetch_add(1, Relaxed) + 1 == self.count {
-            self.ended_ns.store(wall_ns(), Relaxed);
+            self.ended[0].store(wall_ns(), Relaxed);
+            self.ended[1].store(cpu_ns(), Relaxed);
             last.send(()).unwrap();
         }
     }

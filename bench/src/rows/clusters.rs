@@ -49,19 +49,26 @@ struct Line {
     arguments: &'static str,
 }
 
-/// The samples of lines whose contender was built, in alternation, on all processors.
-fn samples_of<'l>(
+/// The samples of lines whose contender was built, for each of some variants, all in alternation and on all processors.
+fn samples_of<'l, const N: usize>(
     bench: &Bench,
     lines: &'l [Line],
-    arguments: &str,
+    variants: [String; N],
     work: u64,
     repeats: usize,
-) -> Vec<(&'l Line, Result<Samples>)> {
+) -> Vec<(&'l Line, [Result<Samples>; N])> {
     let built = lines.iter().filter_map(|line| Some((line, bench.field.get(line.contender)?)));
-    let (lines, cases): (Vec<_>, Vec<_>) = built
-        .map(|(line, built)| (line, case(built, &format!("{} {arguments}", line.arguments), work)))
-        .unzip();
-    lines.into_iter().zip(by_turns(&cases, repeats, None)).collect()
+    let built: Vec<_> = built.collect();
+    let cases: Vec<_> = built
+        .iter()
+        .flat_map(|(line, built)| {
+            let arguments = |variant| format!("{} {variant}", line.arguments);
+            variants.iter().map(move |variant| case(built, &arguments(variant), work))
+        })
+        .collect();
+    let mut samples = by_turns(&cases, repeats, None).into_iter();
+    let mut next = || samples.next().unwrap_or_else(|| Err("not measured".to_owned()));
+    built.into_iter().map(|(line, _)| (line, std::array::from_fn(|_| next()))).collect()
 }
 
 fn value(samples: &Result<Samples>, name: &str) -> Option<Spread> {
@@ -90,16 +97,14 @@ fn add_connections(bench: &Bench, row: &mut Row) {
     let caption = format!(
         "connections of the core that has most, of {count}, divided by the mean: median (least..most) of {repeats} runs"
     );
-    let mut table = Table::new(&caption, [""]);
-    table.lines = LINES.iter().map(|line| vec![line.label.to_owned()]).collect();
-    for cores in [2, 4] {
-        table.head.push(format!("{cores} cores"));
-        let arguments = format!("connections={count} cores={cores}");
-        let all = samples_of(bench, &LINES, &arguments, count, repeats);
-        for ((line, samples), cells) in all.iter().zip(&mut table.lines) {
-            cells.push(cell(samples, "most_of_mean", 1.0));
-            if line.contender == MAJJEN {
-                let worst = value(samples, "most_of_mean").map(|spread| spread.most);
+    let mut table = Table::new(&caption, ["", "2 cores", "4 cores"]);
+    let variants = [2, 4].map(|cores| format!("connections={count} cores={cores}"));
+    for (line, [two, four]) in samples_of(bench, &LINES, variants, count, repeats) {
+        let cells = [&two, &four].map(|samples| cell(samples, "most_of_mean", 1.0));
+        table.lines.push([line.label.to_owned()].into_iter().chain(cells).collect());
+        if line.contender == MAJJEN {
+            for (cores, samples) in [(2, two), (4, four)] {
+                let worst = value(&samples, "most_of_mean").map(|spread| spread.most);
                 let text =
                     format!("{count} connections on {cores} cores, most of the mean, worst run");
                 row.targets.push(Target::at_most(&text, worst, 1.10, ""));
@@ -131,28 +136,27 @@ fn add_work(bench: &Bench, row: &mut Row) {
     // Fewer than may wait at one core.
     let (count, repeats) = (bench.plan.size(16_000, 1000), bench.plan.size(15, 1));
     let rounds = rounds_in(20_000.0);
-    let on = |cores: u64| {
-        let arguments = format!("count={count} cores={cores} rounds={rounds}");
-        samples_of(bench, &LINES, &arguments, count, repeats)
-    };
-    let (one, two) = (on(1), on(2));
+    let variants = [1, 2].map(|cores| format!("count={count} cores={cores} rounds={rounds}"));
+    let all = samples_of(bench, &LINES, variants, count, repeats);
     let caption = "us for each task of 20 us: median (least..most), and how much faster two cores are by the medians";
-    let mut table = Table::new(caption, ["given", "1 core", "2 cores", "times as fast"]);
-    let speed_up = |(one, two): (&Result<Samples>, &Result<Samples>)| {
-        Some(value(one, "ns")?.median / value(two, "ns")?.median)
+    let mut table = Table::new(
+        caption,
+        ["given", "1 core", "2 cores", "times as fast", "processor time, 2 cores of 1"],
+    );
+    let one_of_two = |[one, two]: &[Result<Samples>; 2], name| {
+        Some(value(one, name)?.median / value(two, name)?.median)
     };
-    let both = || one.iter().zip(&two).map(|((line, one), (_, two))| (*line, (one, two)));
-    let ceiling = both().find(|(line, _)| line.contender == SYSTEM_CALLS);
-    let ceiling = ceiling.and_then(|(_, samples)| speed_up(samples));
+    let speed_up = |samples: &_| one_of_two(samples, "ns");
+    let of = |name| all.iter().find(|(line, _)| line.contender == name).map(|(_, samples)| samples);
+    let ceiling = of(SYSTEM_CALLS).and_then(speed_up);
     let ceiling = ceiling.map_or("not measured".to_owned(), |times| format!("{} x", short(times)));
-    for (line, samples) in both() {
+    for (line, samples) in &all {
         let times = speed_up(samples);
-        table.lines.push(vec![
-            line.label.to_owned(),
-            cell(samples.0, "ns", 1e-3),
-            cell(samples.1, "ns", 1e-3),
-            times.map_or("-".to_owned(), short),
-        ]);
+        let cells = samples.each_ref().map(|samples| cell(samples, "ns", 1e-3));
+        let cpu = one_of_two(samples, "cpu_ns").map(f64::recip);
+        let ratios = [times, cpu].map(|ratio| ratio.map_or("-".to_owned(), short));
+        let label = line.label.to_owned();
+        table.lines.push([label].into_iter().chain(cells).chain(ratios).collect());
         if line.contender == MAJJEN {
             let text = format!(
                 "{}, work on 2 cores times as fast as on 1 (plain threads: {ceiling})",
@@ -162,10 +166,13 @@ fn add_work(bench: &Bench, row: &mut Row) {
         }
     }
     row.tables.push(table);
-    let of = |name| two.iter().find(|(line, _)| line.contender == name);
-    let majjen = of(MAJJEN).and_then(|(_, samples)| value(samples, "ns"));
-    let tokio = of("tokio").and_then(|(_, samples)| value(samples, "ns"));
-    row.add_ratio("a task of 20 us, 2 cores", "ns", majjen, [("tokio", tokio)]);
+    let two_cores = |name| value(&of(name)?[1], "ns");
+    row.add_ratio(
+        "a task of 20 us, 2 cores",
+        "ns",
+        two_cores(MAJJEN),
+        [("tokio", two_cores("tokio"))],
+    );
 }
 
 // ---- HTTP with connections that are kept
@@ -208,10 +215,9 @@ fn add_memory(bench: &Bench, row: &mut Row) {
     let repeats = bench.plan.size(5, 1);
     let majjen = bench.field.majjen();
     let cases = [FEW, MANY].map(|cores| case(majjen, &format!("idle_cores cores={cores}"), cores));
-    let [few, many] = [0, 1].map(|index| {
-        let mut all = by_turns(&cases[index..=index], repeats, None);
-        all.pop().unwrap_or(Err("not measured".to_owned()))
-    });
+    let mut samples = by_turns(&cases, repeats, None).into_iter();
+    let [few, many] =
+        [0; 2].map(|_| samples.next().unwrap_or_else(|| Err("not measured".to_owned())));
     // Bytes for each core, without some that are counted besides.
     let each = |name: &str, without: Option<&str>| {
         let one = |samples: &Result<Samples>| {

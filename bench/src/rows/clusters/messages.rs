@@ -53,11 +53,11 @@ pub fn add(bench: &Bench, row: &mut Row) {
     let repeats = bench.plan.size(15, 1);
     for part in &PARTS {
         let count = bench.plan.size(part.count.0, part.count.1);
-        let all = samples_of(bench, part.lines, &format!("count={count}"), count, repeats);
+        let all = samples_of(bench, part.lines, [format!("count={count}")], count, repeats);
         let caption = format!("ns for {}: median (least..most)", part.caption);
         let mut table =
             Table::new(&caption, ["", "on the wall", "processor time", "threads that took part"]);
-        for (line, samples) in &all {
+        for (line, [samples]) in &all {
             table.lines.push(vec![
                 line.label.to_owned(),
                 cell(samples, "ns", 1.0),
@@ -69,12 +69,12 @@ pub fn add(bench: &Bench, row: &mut Row) {
         let peers: Vec<(&str, Spread)> = all
             .iter()
             .filter(|(line, _)| line.contender != MAJJEN)
-            .filter_map(|(line, samples)| Some((line.contender, crossed(samples)?)))
+            .filter_map(|(line, [samples])| Some((line.contender, crossed(samples)?)))
             .collect();
         let best = peers.iter().map(|(_, spread)| spread.median).min_by(f64::total_cmp);
         for label in part.compared {
             let found = all.iter().find(|(line, _)| line.label == *label);
-            let majjen = found.and_then(|(_, samples)| value(samples, "ns"));
+            let majjen = found.and_then(|(_, [samples])| value(samples, "ns"));
             if let Some(best) = best {
                 let text = format!("{}, {label}, the best peer", part.caption);
                 let measured = majjen.map(|spread| spread.median);
