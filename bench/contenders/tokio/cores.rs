@@ -76,7 +76,11 @@ impl Made {
     }
 }
 
-// ---- requests that compute: `way=0` in the connection's task, 2 on the pool
+// ---- servers. Of requests that compute, `way=0` is in the connection's task, 2 on the pool
+
+pub fn test_serve_on_cores() {
+    runtime_with(argument("cores")).block_on(crate::test_serve());
+}
 
 pub fn test_serve_jobs() {
     let (rounds, on_pool) = (argument("rounds"), argument("way") == 2);

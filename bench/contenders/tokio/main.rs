@@ -29,6 +29,7 @@ fn main() {
         "elements" => run(test_elements()),
         "offload" => run(test_offload()),
         "made" => cores::test_made(),
+        "serve_on_cores" => cores::test_serve_on_cores(),
         "serve_jobs" => cores::test_serve_jobs(),
         "round_trips" => cores::test_round_trips(),
         "messages" => cores::test_messages(),

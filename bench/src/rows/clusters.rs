@@ -182,26 +182,41 @@ fn add_keep_alive(bench: &Bench, row: &mut Row) -> Result<()> {
     let (requests, repeats) = (bench.plan.size(40_000, 3000), bench.plan.size(15, 1));
     let caption = "us of the server's processor time for each request, the load on the same processors: median \
                    (least..most)";
-    let mut table = Table::new(caption, ["connections", "1 core", "2 cores", "2 cores of 1"]);
+    let mut table =
+        Table::new(caption, ["server", "connections", "1 core", "2 cores", "2 cores of 1"]);
+    let servers = [MAJJEN, "tokio"].into_iter().filter_map(|name| bench.field.get(name));
+    let servers: Vec<_> = servers.flat_map(|server| [(server, 1), (server, 2)]).collect();
     for clients in [64, 1000] {
-        let mut values = [Vec::new(), Vec::new()];
+        let mut values: Vec<_> = servers.iter().map(|_| Vec::new()).collect();
         for _ in 0..repeats {
-            for (cores, values) in [1, 2].into_iter().zip(&mut values) {
+            for ((server, cores), values) in servers.iter().zip(&mut values) {
                 let arguments = words(&format!("serve_on_cores cores={cores} kind=1 log=0"));
-                let server = start_server(&bench.field.majjen().program, &arguments, None)?;
-                values.push(us_a_request(&server, Kind::Kept, clients, requests)?);
+                let running = start_server(&server.program, &arguments, None)?;
+                values.push(us_a_request(&running, Kind::Kept, clients, requests)?);
             }
         }
-        let [Some(one), Some(two)] = values.map(|values| Spread::of(&values)) else { continue };
-        table.lines.push(vec![
-            clients.to_string(),
-            one.in_words(),
-            two.in_words(),
-            short(two.median / one.median),
-        ]);
-        let text = format!("HTTP, {clients} connections, 2 cores, {MOST} x 1 core");
-        let limit = one.median * MOST;
-        row.targets.push(Target::at_most(&text, Some(two.median), limit, "us a request"));
+        let spreads: Vec<_> = values.iter().filter_map(|values| Spread::of(values)).collect();
+        for ((server, _), both) in servers.iter().step_by(2).zip(spreads.chunks(2)) {
+            let [one, two] = both else { continue };
+            table.lines.push(vec![
+                server.name.to_owned(),
+                clients.to_string(),
+                one.in_words(),
+                two.in_words(),
+                short(two.median / one.median),
+            ]);
+            if server.name == MAJJEN {
+                let text = format!("HTTP, {clients} connections, 2 cores, {MOST} x 1 core");
+                let limit = one.median * MOST;
+                row.targets.push(Target::at_most(&text, Some(two.median), limit, "us a request"));
+            }
+        }
+        let two_cores = |name| {
+            let index = servers.iter().position(|(server, _)| server.name == name)?;
+            spreads.get(index + 1).copied()
+        };
+        let what = format!("HTTP, {clients} connections, 2 cores");
+        row.add_ratio(&what, "us", two_cores(MAJJEN), [("tokio", two_cores("tokio"))]);
     }
     row.tables.push(table);
     Ok(())
