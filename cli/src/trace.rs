@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::entry::{Code, EXPONENTS, Entry, Recording, Request, write_chrome};
 use crate::look::Subject;
-use crate::memory::{Memory, u64_in};
+use crate::memory::{Memory, Read, u64_in};
 use crate::page;
 use crate::problem::{Problem, Result};
 use crate::process::Process;

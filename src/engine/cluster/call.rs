@@ -249,9 +249,15 @@ impl Call {
 ///
 /// # Safety
 /// As [`WaitKind::leave`].
-unsafe fn leave(_: SchedulerRef, call: usize, task: &Task) -> Left {
+unsafe fn leave(scheduler: SchedulerRef, call: usize, task: &Task) -> Left {
     // SAFETY: the task waits for it.
     let call = unsafe { &*(call as *const Call) };
+    if task.outcome.get() == Outcome::OwnerDied {
+        call.waiter.set(null());
+        // SAFETY: as this function's contract says.
+        unsafe { Scheduler::of(scheduler) }.message_has_come();
+        return Left::Now; // In a child of fork(): a copy, which nobody ends.
+    }
     let is_late = task.outcome.get() == Outcome::TimedOut;
     call.reason.set(Some(if is_late { Error::TimedOut } else { Error::Canceled }));
     call.send_leave();

@@ -50,6 +50,9 @@ impl Core {
     /// Who is to have a connection that this core has accepted: itself, unless it has clearly more than another one. A
     /// connection that stays costs no message, and where the kernel spreads them well, most stay.
     pub(super) fn least_loaded_or_self(&self) -> &Core {
+        if !self.cluster().is_of_this_process() {
+            return self; // The others are the parent's.
+        }
         let Some(other) = self.cluster().less_loaded(Some(self)) else { return self };
         let (mine, others) = (self.load.load(Relaxed), other.load.load(Relaxed));
         if mine > others + 1 + others / 32 { other } else { self }

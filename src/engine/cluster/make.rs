@@ -140,8 +140,12 @@ impl Cluster {
     pub unsafe fn destroy(cluster: NonNull<Cluster>) -> Result<()> {
         // SAFETY: as this function's contract says.
         let this = unsafe { cluster.as_ref() };
+        // Also in a child of fork(), where it may be a core.
+        if current().is_some() {
+            return Err(Error::Busy);
+        }
         if this.is_of_this_process() {
-            if current().is_some() || this.has_this_thread() {
+            if this.has_this_thread() {
                 return Err(Error::Busy);
             }
             match this.gate.load(Acquire) {

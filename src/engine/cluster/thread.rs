@@ -29,7 +29,9 @@ pub unsafe extern "C-unwind" fn main(core: *mut c_void) -> *mut c_void {
         // SAFETY: on its thread, and last.
         unsafe { (cluster.kind.destroy)(core) };
     }
-    cluster.core_has_ended();
+    if cluster.is_of_this_process() {
+        cluster.core_has_ended();
+    }
     null_mut()
 }
 
@@ -75,11 +77,13 @@ fn run(core: &Core) {
     if let Err(error) = unsafe { (cluster.kind.run)(core) } {
         cluster.fail(error);
     }
-    core.is_over_now();
-    if !cluster.holds.are_over() {
-        cluster.stop_with_it();
-    }
-    cluster.wait_at_barrier();
+    if cluster.is_of_this_process() {
+        core.is_over_now();
+        if !cluster.holds.are_over() {
+            cluster.stop_with_it();
+        }
+        cluster.wait_at_barrier();
+    } // Else this is a child of fork(), which has no other core.
     // SAFETY: on the core's thread, after `run`.
     unsafe { (cluster.kind.tear_down)(core) };
 }
