@@ -127,7 +127,7 @@ impl Service {
 }
 
 impl Listener {
-    fn close(&self) {
+    pub(super) fn close(&self) {
         let fd = self.fd.swap(-1, Relaxed);
         if fd >= 0 {
             let _ = close_fd(fd); // It is closed all the same.

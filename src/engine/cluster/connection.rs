@@ -14,7 +14,7 @@ use std::mem::offset_of;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
-use super::object::{Cluster, Connection, Core, Service};
+use super::object::{Cluster, Connection, Core, Listener, Service};
 use crate::engine::scheduler::{Post, Scheduler, close_fd, current};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::Name;
@@ -58,6 +58,7 @@ impl Service {
     pub(super) unsafe fn free(service: NonNull<Service>) {
         // SAFETY: as this function's contract says.
         unsafe {
+            service.as_ref().listeners.iter().for_each(Listener::close); // Of tasks that were destroyed.
             (service.as_ref().release)(service.as_ref().own);
             service.drop_in_place();
             sys::free(service.as_ptr().cast());
