@@ -7,12 +7,12 @@
 //! | a call is | goes to | by whom |
 //! |---|---|---|
 //! | posted | begun | the other core's loop, which makes the task |
-//! | | ended, not begun | the same, if the caller has left it by then; who destroys that scheduler |
+//! | | ended, not begun | the same, if the caller has left it by then, and goes on; who destroys that scheduler |
 //! | begun | ended | its task, at its end; who destroys that scheduler |
 //! | ended | over | the caller's loop, by the message `back`, which readies the caller |
 //!
-//! `is_left` is set by the caller's side, before it sends `leave`: the other side sees it when it begins, or gets the
-//! message. All other fields are of one side, and handed over by the messages. The block is released by who has the
+//! `turn` is what both sides write: who is first, the caller who leaves or the other core that begins, is seen by the
+//! other. A caller who leaves what has begun sends `leave`. All other fields are of one side, and handed over by the messages. The block is released by who has the
 //! last reference: each side has one, and `leave` while it is under way.
 
 use std::cell::Cell;
@@ -20,7 +20,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
 use std::ptr::{NonNull, null};
 use std::sync::atomic::{
-    AtomicBool, AtomicUsize,
+    AtomicBool, AtomicU8, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -62,7 +62,8 @@ struct Call {
     /// To the other core: its task is to be canceled.
     leave: OfCall,
     references: AtomicUsize,
-    is_left: AtomicBool,
+    /// [`BEGUN`], [`LEFT`] or both: then it was begun first.
+    turn: AtomicU8,
     has_ended: AtomicBool,
     function: Function,
     argument: *mut c_void,
@@ -82,6 +83,11 @@ struct Call {
     /// Why it has left.
     reason: Cell<Option<Error>>,
 }
+
+/// The other core has begun the call, and its function may be called.
+const BEGUN: u8 = 1;
+/// The caller has left it.
+const LEFT: u8 = 2;
 
 /// A message of a call.
 #[repr(C)]
@@ -153,7 +159,8 @@ impl Call {
             core.end_work();
             return Err(result.map_or_else(|error| error, |_| Error::Disconnected));
         };
-        result?; // In a child of fork(), whose copy of the call nobody ends.
+        // It was left before it began; or this is a child of fork(), whose copy of the call nobody ends.
+        result?;
         // SAFETY: this side's reference, which is given up.
         unsafe {
             let (result, reason) = (call.as_ref().result.get(), call.as_ref().reason.get());
@@ -177,7 +184,7 @@ impl Call {
             back: of_call(come_back),
             leave: of_call(be_left),
             references: AtomicUsize::new(2),
-            is_left: AtomicBool::new(false),
+            turn: AtomicU8::new(0),
             has_ended: AtomicBool::new(false),
             function,
             argument,
@@ -231,10 +238,12 @@ impl Call {
         }
     }
 
-    /// Has the function's task canceled, once.
-    fn send_leave(&self) {
-        if self.is_left.swap(true, AcqRel) {
-            return;
+    /// The caller leaves it: the function's task is canceled, once. Returns whether there is such a task, or may be.
+    fn send_leave(&self) -> bool {
+        let before = self.turn.fetch_or(LEFT, AcqRel);
+        let has_begun = before & BEGUN != 0;
+        if !has_begun || before & LEFT != 0 {
+            return has_begun;
         }
         self.references.fetch_add(1, Relaxed);
         let message = NonNull::from(&self.leave).cast();
@@ -242,6 +251,7 @@ impl Call {
         if unsafe { self.callee.post(message) }.is_err() {
             self.references.fetch_sub(1, Relaxed); // Not the last: the caller has one.
         }
+        true
     }
 }
 
@@ -260,9 +270,18 @@ unsafe fn leave(scheduler: SchedulerRef, call: usize, task: &Task) -> Left {
     }
     let is_late = task.outcome.get() == Outcome::TimedOut;
     call.reason.set(Some(if is_late { Error::TimedOut } else { Error::Canceled }));
-    call.send_leave();
-    task.wait.set(Wait::on(&LEFT_CALL, call));
-    Left::Later
+    if call.send_leave() {
+        task.wait.set(Wait::on(&LEFT_CALL, call));
+        return Left::Later;
+    }
+    // It will not begin.
+    call.waiter.set(null());
+    // SAFETY: as this function's contract says; this side's reference.
+    unsafe {
+        Scheduler::of(scheduler).message_has_come();
+        Call::release(NonNull::from(call));
+    }
+    Left::Now
 }
 
 /// The caller is not there any more: its scheduler is being destroyed, or this is a child of fork().
@@ -278,9 +297,9 @@ unsafe fn unlink(scheduler: SchedulerRef, call: usize, _: &Task) {
     if !scheduler.remote.is_of_this_process() {
         return; // A copy, which nobody ends.
     }
-    this.send_leave();
+    let has_begun = this.send_leave();
     // Of the same cluster: then no core runs any more. Else the argument is used until the function has returned.
-    if !this.is_within {
+    if has_begun && !this.is_within {
         while !this.has_ended.load(Acquire) {
             sys::sleep_ns(100_000);
         }
@@ -348,13 +367,22 @@ unsafe fn start(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
     let call = post.cast::<Call>();
     // SAFETY: as this function's contract says.
     let this = unsafe { call.as_ref() };
-    if this.is_left.load(Acquire) {
-        // SAFETY: the other side's.
-        unsafe { end(call) };
-        return Ok(());
+    let is_first = this.turn.compare_exchange(0, BEGUN, AcqRel, Acquire).is_ok();
+    if is_first {
+        match scheduler.spawn_with(run, call.as_ptr(), &CALL_WORDS) {
+            Ok((task, _)) => {
+                this.task.set(task.id.get());
+                return Ok(());
+            }
+            // It begins when there is memory, unless it is left until then.
+            Err(error) if this.turn.compare_exchange(BEGUN, 0, AcqRel, Acquire).is_ok() => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
     }
-    let (task, _) = scheduler.spawn_with(run, call.as_ptr(), &CALL_WORDS)?;
-    this.task.set(task.id.get());
+    // SAFETY: the other side's.
+    unsafe { end(call) };
     Ok(())
 }
 
