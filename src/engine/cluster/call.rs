@@ -50,6 +50,14 @@ static CALL: WaitKind = WaitKind {
 /// The same, when it has left: nothing interrupts it any more.
 static LEFT_CALL: WaitKind = WaitKind { interruptible: false, ..CALL };
 
+/// The call has ended, and the task goes on when it has its turn. If it never has one, since its scheduler is
+/// destroyed, it gives its reference up.
+static ENDED_CALL: WaitKind = WaitKind {
+    object: ObjectKind::Hidden,
+    is_yield: true,
+    ..WaitKind::new(c"its turn", release_ended)
+};
+
 /// A task that has had no turn ends its call when it is destroyed.
 static CALL_WORDS: Words = Words { abandon: Some(end_unbegun), ..WORDS };
 
@@ -161,6 +169,9 @@ impl Call {
         };
         // It was left before it began; or this is a child of fork(), whose copy of the call nobody ends.
         result?;
+        if let Some((_, task)) = running_task() {
+            task.wait.set(Wait::NONE);
+        }
         // SAFETY: this side's reference, which is given up.
         unsafe {
             let (result, reason) = (call.as_ref().result.get(), call.as_ref().reason.get());
@@ -233,7 +244,7 @@ impl Call {
         // SAFETY: a task that waits is alive.
         if let Some(task) = unsafe { self.waiter.replace(null()).as_ref() } {
             scheduler.message_has_come();
-            task.wait.set(Wait::NONE);
+            task.wait.set(Wait::on(&ENDED_CALL, self));
             scheduler.ready(task, Outcome::Ready(0));
         }
     }
@@ -307,6 +318,15 @@ unsafe fn unlink(scheduler: SchedulerRef, call: usize, _: &Task) {
     }
     // SAFETY: this side's reference. What `back` does, if it comes, it does with the other side's.
     unsafe { Call::release(call) };
+}
+
+/// # Safety
+/// As [`WaitKind::unlink`].
+unsafe fn release_ended(_: SchedulerRef, call: usize, _: &Task) {
+    if let Some(call) = NonNull::new(call as *mut Call) {
+        // SAFETY: the task's reference.
+        unsafe { Call::release(call) };
+    }
 }
 
 /// The caller's loop has found that the call has ended. The reference is the other side's.
