@@ -42,7 +42,7 @@ pub use case::{Case, DEADLINE, DESCRIPTOR, Operation, REMOTE_RECEIVE, REMOTE_SEN
 pub use channel::Channel;
 pub use condvar::Condvar;
 pub use group::{Group, Member};
-pub use group_call::Function;
+pub use group_call::{Function, argument_of};
 pub use home::Home;
 pub use mutex::Mutex;
 pub use object::Object;

@@ -7,17 +7,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::cluster::cluster_ref;
 use super::cluster_types::{mj_cluster, mj_connection_fn, mj_service};
-use super::group::mj_group_go;
 use super::net::{MJ_LISTEN_INHERITED, MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY};
 use super::post::post_to;
 use super::task::WORDS;
 use super::types::{mj_abandon_fn, mj_go_fn, mj_group, mj_group_fn};
-use super::{body_from, reported, status, text_ref};
+use super::{body_from, object_ref, reported, status, text_ref};
 use crate::engine::cluster::{self, Connection, Core, Place, Service};
 use crate::engine::context::callback;
 use crate::engine::fd::{self, ListenFlags};
 use crate::engine::log;
-use crate::engine::scheduler::{self, Scheduler, running_task};
+use crate::engine::scheduler::{self, Limit, Scheduler, running_task};
+use crate::engine::sync::{Group, argument_of};
 use crate::engine::sys::{self, Error, Result, TruncatingWriter};
 use crate::engine::task::{Body, Words, to_name};
 use crate::engine::time::Deadline;
@@ -189,27 +189,36 @@ pub unsafe extern "C" fn mj_cluster_group_go(
     timeout_ns: u64,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    let found = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
-    let member = found.and_then(|core| {
+    let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    let added = core.and_then(|core| {
         let function = function.ok_or(Error::InvalidArgument)?;
-        let memory = NonNull::new(sys::allocate::<Member>(1)).ok_or(Error::OutOfMemory)?;
-        // SAFETY: fresh memory for one.
-        unsafe { memory.write(Member { core, function, argument }) };
-        Ok(memory)
+        // SAFETY: as above.
+        let group: &Group = unsafe { object_ref(group) }?;
+        let mut memory: *mut Member = null_mut();
+        let make = || {
+            memory = sys::allocate::<Member>(1);
+            let fresh = NonNull::new(memory).ok_or(Error::OutOfMemory)?;
+            // SAFETY: fresh memory for one, which is the member's from then on.
+            unsafe { fresh.write(Member { core, function, argument }) };
+            Ok((call as cluster::Function, memory.cast()))
+        };
+        group
+            .go_when_made(make, Limit::after_ns(timeout_ns), &MEMBER_WORDS)
+            // SAFETY: NULL, or no member has it.
+            .inspect_err(|_| unsafe { sys::free(memory.cast()) })
     });
-    match member {
-        Ok(member) => {
-            // SAFETY: as this function's contract says; the member has the memory from then on.
-            let added =
-                unsafe { mj_group_go(group, Some(call), member.as_ptr().cast(), timeout_ns) };
-            if added != 0 {
-                // SAFETY: no member has it.
-                unsafe { sys::free(member.as_ptr().cast()) };
-            }
-            added
-        }
-        Err(error) => error.status(),
-    }
+    status(reported("mj_cluster_group_go", added))
+}
+
+/// A task that has had no turn frees its member.
+static MEMBER_WORDS: Words =
+    Words { set_stack_size: WORDS.set_stack_size, exit: WORDS.exit, abandon: Some(abandon_member) };
+
+/// # Safety
+/// With the state of a task of [`mj_cluster_group_go`] that has not begun.
+unsafe fn abandon_member(state: *mut c_void) {
+    // SAFETY: as this function's contract says.
+    unsafe { sys::free(argument_of(state)) };
 }
 
 /// A member whose function another core calls.

@@ -28,9 +28,20 @@ impl Group {
         limit: Limit,
         words: &'static Words,
     ) -> Result<()> {
+        self.go_when_made(|| Ok((function, argument)), limit, words)
+    }
+
+    /// [`go`](Self::go) of what is made once there is a place: until then the task may be destroyed.
+    pub fn go_when_made(
+        &self,
+        make: impl FnOnce() -> Result<(Function, *mut c_void)>,
+        limit: Limit,
+        words: &'static Words,
+    ) -> Result<()> {
         self.take_place(limit)?;
         let (scheduler, _) = running_task().ok_or(Error::NotInTask)?;
-        self.start(scheduler, (function, argument), words)
+        let made = make().inspect_err(|_| self.give_place_back(scheduler))?;
+        self.start(scheduler, made, words)
     }
 
     /// [`go`](Self::go) without waiting.
@@ -64,6 +75,15 @@ impl Group {
             }
         }
     }
+}
+
+/// The argument of such a task's function, for [`Words::abandon`].
+///
+/// # Safety
+/// With the state of a task that [`Group::go`] has made, and that has not begun.
+pub unsafe fn argument_of(call: *mut c_void) -> *mut c_void {
+    // SAFETY: as this function's contract says.
+    unsafe { &*call.cast::<Call>() }.argument
 }
 
 /// The body of such a task.
