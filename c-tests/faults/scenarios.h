@@ -849,6 +849,10 @@ static void close_server(void) {
 
 #include "belongings.h"
 
+// ---- clusters ----
+
+#include "clusters.h"
+
 // ---- All of them ----
 
 typedef struct scenario {
@@ -892,6 +896,7 @@ static const scenario scenarios[] = {
     {"wait for signals", handle_signals, wait_for_signals, none_was_lost, false},
     {"a run until a signal", handle_signals, run_until_a_signal, none_was_lost, false},
     {"children", NULL, use_children, no_children_are_left, false},
+    {"clusters", NULL, use_cluster, NULL, false},
     {"the guide's server", listens, serve, close_server, true},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };

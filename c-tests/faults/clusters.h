@@ -1,0 +1,179 @@
+// The scenario of clusters: made, given work before and after the start, with calls between cores, a group and
+// connections, stopped and joined. Whatever fails, no thread, descriptor or block is left, and each function that was
+// accepted is called or abandoned once.
+#ifndef CLUSTERS_H
+#define CLUSTERS_H
+
+enum { CORES = 3, GIVEN = 9 };
+
+static mj_cluster* swept_cluster;
+static unsigned of_cluster_accepted, of_cluster_begun, of_cluster_answered;
+
+// Or it is abandoned.
+static void is_begun(void* unused) {
+  (void)unused;
+  __atomic_add_fetch(&of_cluster_begun, 1, __ATOMIC_RELAXED);
+}
+
+static int threads_of_this_process(void) {
+  is_spared = true;
+  DIR* directory = opendir("/proc/self/task");
+  CHECK(directory != NULL);
+  int count = 0;
+  while (readdir(directory) != NULL) count++;
+  closedir(directory);
+  is_spared = false;
+  return count - 2;
+}
+
+// A thread that was joined may be listed a little longer.
+static void only_these_threads_are_left(int before) {
+  for (int i = 0; i < 1000 && threads_of_this_process() != before; i++) usleep(1000);
+  CHECK_INT(threads_of_this_process(), ==, before);
+}
+
+// The caller is canceled in the end, or a core is lost to it.
+static void call_is_allowed(int result) {
+  bool is_over = result == -ECANCELED || result == -EPIPE;
+  if (!is_over || fault.failed == 0) CHECK_ALLOWED(result);
+}
+
+static int adds_one(void* number) {
+  mj_task_yield();
+  ++*(int*)number;
+  return 7;
+}
+
+static void calls_the_next(void* unused) {
+  is_begun(unused);
+  int number = 1, result = 0;
+  size_t next = (size_t)(mj_cluster_here(swept_cluster) + 1) % CORES;
+  int called = mj_cluster_call(swept_cluster, next, adds_one, &number, MJ_FOREVER, &result);
+  call_is_allowed(called);
+  if (called == 0) CHECK(number == 2 && result == 7);
+}
+
+// Its scheduler may be destroyed before it has ended.
+static struct members {
+  mj_group* group;
+  int numbers[CORES];
+} members_of[2 * GIVEN];
+static unsigned groups_made;
+
+static void has_members_everywhere(void* unused) {
+  is_begun(unused);
+  struct members* of = &members_of[__atomic_fetch_add(&groups_made, 1, __ATOMIC_RELAXED)];
+  of->group = mj_group_create(mj_scheduler_current(), 2);
+  if (of->group == NULL) {
+    CHECK_ALLOWED(-errno);
+    return;
+  }
+  for (size_t core = 0; core < CORES; core++) {
+    call_is_allowed(mj_cluster_group_go(swept_cluster, core, of->group, adds_one,
+                                        &of->numbers[core], MJ_FOREVER));
+  }
+  call_is_allowed(mj_group_wait(of->group, MJ_FOREVER));
+  for (int i = 0; i < CORES; i++) CHECK(fault.failed > 0 || of->numbers[i] == 1);
+}
+
+static void close_of_connection(void* fd) { close((int)(intptr_t)fd); }
+
+static void* takes_connection(int fd, void* unused) {
+  (void)unused;
+  if (mj_task_defer(close_of_connection, (void*)(intptr_t)fd) != 0) return NULL;
+  return malloc(1);
+}
+
+static void answers_once(mj_scheduler* scheduler, void* user_state) {
+  (void)scheduler;
+  (void)user_state;
+  end();
+}
+
+static void gives_to_all(void) {
+  for (size_t i = 0; i < GIVEN; i++) {
+    mj_go_fn function = i % 3 == 0 ? calls_the_next : i % 3 == 1 ? has_members_everywhere : is_begun;
+    int result = mj_cluster_go(swept_cluster, i % CORES, function, NULL, is_begun);
+    call_is_allowed(result);
+    if (result == 0) of_cluster_accepted++;
+  }
+}
+
+// Whether it was closed by its handler in time.
+static bool is_served(int port) {
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  struct pollfd one = {.fd = fd, .events = POLLIN};
+  bool is_connected = connect(fd, (struct sockaddr*)&to, sizeof to) == 0, is_over = false;
+  for (int i = 0; is_connected && !is_over && i < (fault.failed > 0 ? 5 : 2000); i++) {
+    is_over = poll(&one, 1, 10) == 1;
+  }
+  close(fd);
+  return is_over;
+}
+
+static void* joins_cluster(void* has_ended) {
+  int result = mj_cluster_join(swept_cluster);
+  if (fault.failed == 0) CHECK_INT(result, ==, 0);
+  __atomic_store_n((bool*)has_ended, true, __ATOMIC_RELEASE);
+  return NULL;
+}
+
+// A cluster that does not end for a reason that it has logged loses its tasks; any other one has 5 s.
+static void end_of_cluster(void) {
+  bool has_ended = false;
+  pthread_t joiner;
+  CHECK_INT(mj_cluster_stop(swept_cluster, 20000000), ==, 0);
+  is_spared = true;
+  CHECK_INT(pthread_create(&joiner, NULL, joins_cluster, &has_ended), ==, 0);
+  is_spared = false;
+  for (int ms = 0; !__atomic_load_n(&has_ended, __ATOMIC_ACQUIRE); ms++) {
+    usleep(1000);
+    bool stalls = ms > 100 && fault.length == ULONG_MAX && error_lines > 0;
+    if (stalls || ms == 5000) {
+      if (!stalls) CHECK(fault.failed > 0 && error_lines > 0);
+      for (int i = 0; i < 2; i++) CHECK_INT(mj_cluster_stop(swept_cluster, 0), ==, 0);
+      break;
+    }
+  }
+  CHECK_INT(pthread_join(joiner, NULL), ==, 0);
+}
+
+static void use_cluster(mj_scheduler** scheduler) {
+  (void)scheduler;
+  struct itimerval tenth = {{0, 100000}, {0, 100000}}, never = {{0, 0}, {0, 0}};
+  // A cluster is made of threads.
+  if (fault.call == PTHREAD_CREATE) fault.harmless = false;
+  of_cluster_accepted = of_cluster_begun = of_cluster_answered = groups_made = 0;
+  int threads = threads_of_this_process();
+  alarms = 0;
+  setitimer(ITIMER_REAL, &tenth, NULL);
+  swept_cluster = mj_cluster_create(&(mj_cluster_options){.cores = CORES});
+  if (swept_cluster == NULL) {
+    // What the C library lacks for a thread it calls EAGAIN.
+    if (errno != EAGAIN || fault.failed == 0) CHECK_ALLOWED(-errno);
+    only_these_threads_are_left(threads);
+  } else {
+    const mj_service service = {.handler = answers_once, .connection = takes_connection};
+    int port = mj_cluster_listen(swept_cluster, "127.0.0.1", "0", &service);
+    CHECK_ALLOWED(port);
+    gives_to_all();
+    CHECK_INT(mj_cluster_start(swept_cluster), ==, 0);
+    gives_to_all();
+    for (int i = 0; i < 4 && port > 0; i++) of_cluster_answered += is_served(port);
+    if (fault.failed == 0 || fault.harmless) CHECK_UINT(of_cluster_answered, ==, 4);
+    end_of_cluster();
+    CHECK_INT(mj_cluster_destroy(swept_cluster), ==, 0);
+    only_these_threads_are_left(threads);
+    for (unsigned i = 0; i < groups_made; i++) {
+      if (members_of[i].group != NULL) CHECK_INT(mj_group_destroy(members_of[i].group), ==, 0);
+    }
+    CHECK_UINT(of_cluster_begun, ==, of_cluster_accepted);
+    if (fault.failed == 0 || fault.harmless) CHECK_UINT(of_cluster_accepted, ==, 2 * GIVEN);
+  }
+  ended = created;
+  setitimer(ITIMER_REAL, &never, NULL);
+}
+
+#endif  // CLUSTERS_H
