@@ -186,7 +186,6 @@ impl Call {
         (scheduler, waiter): Running<'_>,
     ) -> Result<NonNull<Call>> {
         let callee = core.remote()?.clone();
-        let is_here = |core: &Core| core.remote().is_ok_and(|it| it.is(&scheduler.remote));
         let memory = NonNull::new(sys::allocate::<Call>(1)).ok_or(Error::OutOfMemory)?;
         let of_call =
             |run| OfCall { message: Message::new(run, forget), call: Cell::new(memory.as_ptr()) };
@@ -201,7 +200,7 @@ impl Call {
             argument,
             caller: scheduler.remote.clone(),
             callee,
-            is_within: core.cluster().cores().iter().any(is_here),
+            is_within: core.cluster().here().is_some(),
             core,
             task: Cell::new(0),
             result: Cell::new(Err(Error::Disconnected)),

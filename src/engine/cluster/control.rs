@@ -4,7 +4,7 @@
 //! has ended, whose thread sends it a message.
 
 use std::ffi::c_void;
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::messages::{Control, WORDS};
@@ -44,7 +44,7 @@ impl Cluster {
         // SAFETY: created just now, and destroyed by `owned`.
         let scheduler = unsafe { &*owned.0 };
         scheduler.set_name(b"cluster");
-        scheduler.hold();
+        scheduler.hold(null());
         let waiter = Waiter { cluster: self, grace_ns };
         let (task, _) = scheduler.spawn_with(wait_for_signals, waiter, &WORDS)?;
         task.set_name(b"signals");

@@ -162,8 +162,10 @@ impl Cluster {
 
     /// The core that runs on this thread.
     pub fn here(&self) -> Option<&Core> {
-        let scheduler = current()?;
-        self.cores.iter().find(|core| core.remote().is_ok_and(|it| it.is(&scheduler.remote)))
+        let holder = current()?.holder().cast::<Core>();
+        let is_ours = self.cores.as_ptr_range().contains(&holder);
+        // SAFETY: the address of a core is among those of its cluster, and of no other.
+        is_ours.then(|| unsafe { &*holder })
     }
 
     /// Notes an error of a core: the first one is kept.

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::fmt::Write;
-use std::ptr::null_mut;
+use std::ptr::{from_ref, null_mut};
 
 use super::object::{Cluster, Core};
 use crate::engine::scheduler::Scheduler;
@@ -51,7 +51,7 @@ fn make(core: &Core) -> Result<()> {
     // SAFETY: on the core's thread, and first.
     let scheduler: &Scheduler = unsafe { &*(cluster.kind.create)(core)? };
     scheduler.set_name(until_nul(&name));
-    scheduler.hold();
+    scheduler.hold(from_ref(core).cast());
     core.set_remote(scheduler.remote.clone());
     Ok(())
 }

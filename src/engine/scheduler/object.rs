@@ -28,6 +28,7 @@ use crate::engine::watchdog::Watch;
 use super::budget::Budget;
 use super::daemons::Daemons;
 use super::dispatch::Dispatch;
+use super::hold::Hold;
 use super::hook_library::HookLibrary;
 use super::interests::{AtCall, AtSignal, Signals};
 use super::io::{Builtin, Io, WaitFunction};
@@ -77,7 +78,7 @@ pub struct Scheduler {
     /// Which tasks do not keep a run going.
     pub(super) daemons: Daemons,
     /// Whether its run goes on without tasks.
-    pub(super) is_held: Cell<bool>,
+    pub(super) hold: Hold,
     /// Memory for what outlives the call that has it.
     pub spare: Spare,
     /// Chooses among the ready cases of a select.
@@ -166,7 +167,7 @@ impl Scheduler {
             budget: Budget::new(),
             inherits: Cell::new(false),
             daemons: Daemons::new(),
-            is_held: Cell::new(false),
+            hold: Hold::new(),
             spare: Spare::new(),
             random: Random::new(),
             trim: Trim::new(),
