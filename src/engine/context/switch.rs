@@ -138,3 +138,27 @@ pub fn valgrind_allow_reading(memory: *const u8, bytes: usize) {
 pub fn on_valgrind() -> bool {
     arch::valgrind_request([0x1001, 0, 0, 0, 0, 0]) != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::rows_without;
+
+    #[test]
+    fn a_word_is_found_in_its_row() {
+        const ROWS: usize = 5;
+        let (wanted, width) = (0x7f12_3456_7890_usize, 1);
+        for at in 0..8 * ROWS {
+            // Half of a word alone is none, but may be taken for one.
+            let mut words = [wanted & !0xffff_ffff; 8 * ROWS];
+            words[at] = wanted;
+            for begin in 0..=at {
+                let rows = (words.len() - begin) / 8;
+                // SAFETY: the rows are of these words.
+                let before = unsafe { rows_without(words[begin..].as_ptr(), rows, wanted, width) };
+                assert_eq!(before, ((at - begin) / 8).min(rows), "{at} from {begin}");
+            }
+        }
+        // SAFETY: there is no row.
+        assert_eq!(unsafe { rows_without(&wanted, 0, wanted, width) }, 0);
+    }
+}
