@@ -79,14 +79,14 @@ static void reads(void* argument) {
 
 // Until the handler has run often.
 static void calls_are_interrupted(int flags) {
-  struct sigaction action = {.sa_handler = handles, .sa_flags = flags}, before;
+  struct sigaction action = {.sa_handler = handles, .sa_flags = flags};
   struct itimerval period = {{0, PERIOD_US}, {0, PERIOD_US}}, never = {{0, 0}, {0, 0}};
   pthread_t thread;
   size_t heard = 0;
   handled = 0;
   CHECK_INT(pipe(told), ==, 0);
   CHECK_INT(pthread_create(&thread, NULL, hears, &heard), ==, 0);
-  CHECK_INT(sigaction(SIGALRM, &action, &before), ==, 0);
+  CHECK_INT(sigaction(SIGALRM, &action, NULL), ==, 0);
   CHECK_INT(setitimer(ITIMER_REAL, &period, NULL), ==, 0);
   while (handled_by_now() < times(200, 20)) {
     ended = 0;
@@ -97,8 +97,9 @@ static void calls_are_interrupted(int flags) {
     for (int i = 0; i < PAIRS; i++) close(ends[i][0]), close(ends[i][1]);
   }
   CHECK_INT(setitimer(ITIMER_REAL, &never, NULL), ==, 0);
-  while (usleep(1000) != 0) continue;  // The last one may still be on its way.
-  CHECK_INT(sigaction(SIGALRM, &before, NULL), ==, 0);
+  // The last one may still be on its way, and be later than that under Valgrind.
+  while (usleep(1000) != 0) continue;
+  signal(SIGALRM, SIG_IGN);
   close(told[1]);
   CHECK_INT(pthread_join(thread, NULL), ==, 0);
   close(told[0]);

@@ -42,18 +42,19 @@ void catches(void*) {
 }
 
 void exceptions_are_interrupted() {
-  struct sigaction action = {}, before;
+  struct sigaction action = {};
   itimerval period = {{0, 97}, {0, 97}}, never = {{0, 0}, {0, 0}};
   action.sa_handler = handles;
   action.sa_flags = SA_RESTART;
   handled = caught = 0;
   CHECK_INT(pipe(told), ==, 0);
-  CHECK_INT(sigaction(SIGALRM, &action, &before), ==, 0);
+  CHECK_INT(sigaction(SIGALRM, &action, NULL), ==, 0);
   CHECK_INT(setitimer(ITIMER_REAL, &period, NULL), ==, 0);
   catches(NULL);
   CHECK_INT(setitimer(ITIMER_REAL, &never, NULL), ==, 0);
-  while (usleep(1000) != 0) continue;  // The last one may still be on its way.
-  CHECK_INT(sigaction(SIGALRM, &before, NULL), ==, 0);
+  // The last one may still be on its way, and be later than that under Valgrind.
+  while (usleep(1000) != 0) continue;
+  signal(SIGALRM, SIG_IGN);
   CHECK_INT(close(told[0]) | close(told[1]), ==, 0);
 }
 
