@@ -300,7 +300,8 @@ fn of_thread(core: &CoreFile, thread: i32) -> Option<Registers> {
     Some(Registers { pc: thread.pc, sp: thread.sp, fp: thread.fp, lr: thread.lr, is_return: false })
 }
 
-/// The task that a user means: by its number, with the scheduler's in front if there are several, or its id.
+/// The task that a user means: by its number, with the scheduler's in front if there are several, by its id, or else
+/// by its name.
 pub fn find<'l>(look: &'l Look, whom: &str) -> Result<(&'l Scheduler, &'l Task)> {
     let schedulers = &look.snapshot.schedulers;
     let parse = |text: &str| match text.strip_prefix("0x") {

@@ -4,7 +4,7 @@
 //! until when. src/engine/measure/entry.rs describes it.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -36,6 +36,11 @@ pub fn run(out: &mut impl Write, subject: &Subject, wanted: &Wanted) -> io::Resu
             "{whom} cannot be made to record: it is not running. `majjen stacks` shows where its tasks were"
         ))));
     };
+    // Before all that is recorded would be lost.
+    let file = match Output::open(&wanted.output) {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(cannot_be_written(&wanted.output, &error))),
+    };
     let recorded = record(process, subject, wanted, &whom);
     let Found { schedulers, idle, unreadable } = match recorded {
         Ok(found) => found,
@@ -46,18 +51,17 @@ pub fn run(out: &mut impl Write, subject: &Subject, wanted: &Wanted) -> io::Resu
             return Ok(Err(Problem::new(format!("of {whom} {}", what_is_unreadable(&unreadable)))));
         }
         return Ok(Err(Problem::new(format!(
-            "nothing was recorded of {whom}: none of its schedulers has run a task meanwhile. `majjen ps {}` \
-             shows what they wait for",
+            "nothing was recorded of {whom}: no task has ended a turn meanwhile. `majjen ps {}` shows what they \
+             wait for, or which one keeps its thread",
             process.pid
         ))));
     }
     let title = format!("{} ({})", subject.target.name(), process.pid);
-    if let Err(error) = write_file(&wanted.output, &title, &schedulers) {
-        let file = wanted.output.display();
-        return Ok(Err(Problem::new(format!("{file} cannot be written: {error}"))));
+    if let Err(error) = file.write(&title, &schedulers) {
+        return Ok(Err(cannot_be_written(&wanted.output, &error)));
     }
     for name in &idle {
-        writeln!(out, "{name} has slept all the time: nothing is recorded of it")?;
+        writeln!(out, "{name}: nothing is recorded, since no task has ended a turn meanwhile")?;
     }
     if !unreadable.is_empty() {
         writeln!(out, "{}", what_is_unreadable(&unreadable))?;
@@ -166,16 +170,47 @@ fn running(
     is_same.then(|| Entry { time: process.monotonic_ns(), word: Code::Runs.word(task.id) })
 }
 
-/// A page if the name says so, else JSON.
-fn write_file(path: &Path, title: &str, schedulers: &[Recorded]) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    let is_page = path.extension().is_some_and(|ending| ending == "html" || ending == "htm");
-    if is_page {
-        write_page(&mut file, title, schedulers)?;
-    } else {
-        write_json(&mut file, title, schedulers)?;
+fn cannot_be_written(path: &Path, error: &io::Error) -> Problem {
+    Problem::new(format!("{} cannot be written: {error}", path.display()))
+}
+
+/// The file to write. If nothing is written to it, it is as it was before.
+struct Output<'p> {
+    path: &'p Path,
+    file: File,
+    is_new: bool,
+}
+
+impl Output<'_> {
+    fn open(path: &Path) -> io::Result<Output<'_>> {
+        let is_new = !path.exists();
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        Ok(Output { path, file, is_new })
     }
-    file.flush()
+
+    /// A page if the name says so, else JSON.
+    fn write(mut self, title: &str, schedulers: &[Recorded]) -> io::Result<()> {
+        self.is_new = false;
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        let mut file = BufWriter::new(&self.file);
+        let ending = self.path.extension();
+        if ending.is_some_and(|ending| ending == "html" || ending == "htm") {
+            write_page(&mut file, title, schedulers)?;
+        } else {
+            write_json(&mut file, title, schedulers)?;
+        }
+        file.flush()
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        if self.is_new {
+            let _ = fs::remove_file(self.path);
+        }
+    }
 }
 
 /// Writes what was recorded of a process as a page.

@@ -91,7 +91,7 @@ impl<'m> Unwinder<'m> {
     pub fn frames(&mut self, registers: Registers, stack: &Stack) -> Vec<Frame> {
         let Registers { pc, sp, fp, lr, is_return } = registers;
         let mut frames = vec![Frame { pc, is_return }];
-        let fp = if fp == 0 && !is_return { self.guess_frame(pc, sp, stack) } else { fp };
+        let fp = if fp == 0 && !is_return { self.guess_frame(sp, stack) } else { fp };
         let mut state = registers_for_unwinding(pc, sp, fp, lr);
         let mut address = match FrameAddress::from_return_address(pc) {
             Some(address) if is_return => address,
@@ -137,9 +137,8 @@ impl<'m> Unwinder<'m> {
 
     /// Of a thread in a system call the frame pointer is not told. Where a function needs it to find its frame,
     /// its value is probably just below the first address in code that follows on the stack.
-    fn guess_frame(&self, pc: u64, sp: u64, stack: &Stack) -> u64 {
+    fn guess_frame(&self, sp: u64, stack: &Stack) -> u64 {
         const MOST_WORDS: u64 = 512;
-        let _ = pc;
         let words = (0..MOST_WORDS).map(|index| sp.wrapping_add(8 * index));
         words
             .filter_map(|address| {

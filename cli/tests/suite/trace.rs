@@ -19,6 +19,7 @@ crate::support::trials! {
     it_stops_by_itself,
     a_turn_that_goes_on_is_shown,
     an_idle_process_has_nothing_to_show,
+    an_idle_process_begins_when_it_wakes_up,
     problems_are_told,
     any_entries_are_told,
     a_program_that_is_told_to_writes_files_itself,
@@ -125,13 +126,45 @@ fn an_idle_process_has_nothing_to_show() {
         "{text}"
     );
     assert!(!path.exists());
+    // One that is there stays as it is.
+    fs::write(&path, "earlier").unwrap();
+    majjen(&["trace", &program.pid(), "--for", "50ms", "-o", path_text]).failed();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "earlier");
+    // A shorter one that is written to it has no rest of it.
+    fs::write(&path, "earlier".repeat(1 << 20)).unwrap();
+    let busy = Hanging::start(&build("busy", Link::Shared), &[]);
+    record(&busy, &path, &["--events", "1024"]);
+    assert!(events(&path).len() > 500);
+}
+
+fn an_idle_process_begins_when_it_wakes_up() {
+    let program = Hanging::start(&build("hang", Link::Shared), &["leak"]);
+    let path = file("trace-wakes.json");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_majjen"));
+    command.args(["trace", &program.pid(), "--for", "1500ms", "-o"]).arg(&path);
+    let mut majjen = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    // One of its tasks reads a byte from the pipe that they all wait for.
+    let pipe = fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap().find_map(|fd| {
+        let fd = fd.unwrap().path();
+        let is_own = fd.file_name().unwrap().to_str().unwrap().parse::<u32>().unwrap() > 2;
+        let is_pipe = fs::read_link(&fd).unwrap().to_string_lossy().starts_with("pipe:");
+        (is_own && is_pipe).then_some(fd)
+    });
+    fs::write(pipe.unwrap(), "x").unwrap();
+    assert!(majjen.wait().unwrap().success());
+    let ended = events(&path).into_iter().filter(|event| event["name"] == "ended");
+    assert_eq!(ended.map(|event| event["args"]["name"].clone()).collect::<Vec<_>>(), ["session"]);
 }
 
 fn problems_are_told() {
     let program = Hanging::start(&build("busy", Link::Shared), &[]);
     let pid = program.pid();
-    let text = majjen(&["trace", &pid, "--for", "50ms", "-o", "/nowhere/x.json"]).failed();
+    // At once, and not when all is recorded.
+    let text = majjen(&["trace", &pid, "--for", "60min", "-o", "/nowhere/x.json"]).failed();
     assert!(text.contains("/nowhere/x.json cannot be written"), "{text}");
+    let text = majjen(&["trace", &pid, "--for", "50ms", "-o", "/dev/full"]).failed();
+    assert!(text.contains("/dev/full cannot be written: No space left"), "{text}");
     for time in ["0", "5 hours", "x", "-1s", "1e9s"] {
         let refused = majjen(&["trace", &pid, &format!("--for={time}")]);
         assert!(refused.code == 2 && refused.stderr.contains("--for"), "{time}: {refused:?}");
