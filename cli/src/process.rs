@@ -283,7 +283,13 @@ fn not_permitted(pid: i32) -> Problem {
     let us = unsafe { libc::geteuid() };
     let owner = fs::metadata(format!("/proc/{pid}")).map_or(us, |metadata| metadata.uid());
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    let advice = match scope.trim() {
+    let advice = advice(scope.trim(), us, owner);
+    Problem::new(format!("no permission to look into process {pid}: {advice}"))
+}
+
+/// What to do, by the setting of Yama that the system has, if any.
+fn advice(ptrace_scope: &str, us: u32, owner: u32) -> String {
+    match ptrace_scope {
         "3" => "this system lets nobody look into processes until it is booted again \
                 (kernel.yama.ptrace_scope is 3)"
             .to_owned(),
@@ -301,13 +307,28 @@ fn not_permitted(pid: i32) -> Problem {
         _ => "it has rights that this user has not, or is protected, or is in another container: run \
               majjen as root, in a container with the capability SYS_PTRACE"
             .to_owned(),
-    };
-    Problem::new(format!("no permission to look into process {pid}: {advice}"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ThreadState, parse_maps};
+    use super::{ThreadState, advice, parse_maps};
+
+    #[test]
+    fn advice_is_that_for_the_system_and_the_user() {
+        for (scope, us, owner, expected) in [
+            ("", 1000, 1001, "run majjen as root or as that user"),
+            ("0", 1000, 1000, "run majjen as root, in a container with the capability SYS_PTRACE"),
+            ("1", 1000, 1000, "prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)"),
+            ("1", 1000, 1001, "run majjen as root or as that user"),
+            ("2", 1000, 1000, "lets only root do it"),
+            ("3", 0, 0, "until it is booted again"),
+            ("0", 0, 0, "root there and here needs the capability SYS_PTRACE"),
+        ] {
+            let text = advice(scope, us, owner);
+            assert!(text.contains(expected), "{scope} {us} {owner}: {text}");
+        }
+    }
 
     #[test]
     fn maps_are_parsed() {

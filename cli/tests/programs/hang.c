@@ -418,6 +418,21 @@ static void* runs_a_copy(void* library) {
   return NULL;
 }
 
+// ---- clock: a scheduler with a clock of the program's, which began with 5 s
+
+static uint64_t seconds_from_5(void* began) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return 5000000000 + (uint64_t)(now.tv_sec - ((struct timespec*)began)->tv_sec) * 1000000000;
+}
+
+static void with_clock(void) {
+  static struct timespec began;
+  clock_gettime(CLOCK_MONOTONIC, &began);
+  if (mj_scheduler_set_clock(scheduler, seconds_from_5, &began) != 0) abort();
+  go(sleeps, NULL);
+}
+
 static void aborts(void* unused) {
   struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
   (void)unused;
@@ -438,6 +453,7 @@ int main(int argc, char** argv) {
   if (strcmp(way, "waits") == 0) waits();
   if (strcmp(way, "many") == 0) many(atol(argv[2]));
   if (strcmp(way, "paced") == 0) paced(atol(argv[2]), argv[3]);
+  if (strcmp(way, "clock") == 0) with_clock();
   if (strcmp(way, "core") == 0) {
     deadlock();
     go(aborts, NULL);

@@ -1,6 +1,7 @@
 //! `majjen ps`.
 
 use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -16,6 +17,8 @@ crate::support::trials! {
     tells_what_tasks_wait_for_in_a_program_without_shared_libraries,
     tells_who_keeps_the_thread,
     tells_of_tasks_after_a_run,
+    tells_the_time_of_the_programs_clock,
+    needs_no_process_vm_readv,
     lists_are_sorted_and_filtered,
     many_tasks_take_little_time,
     many_tasks_take_little_memory,
@@ -98,6 +101,60 @@ fn tells_of_tasks_after_a_run() {
     check(&text, "sender", "waiting", "send to channel 0x");
     check(&text, "receiver", "waiting", "receive from channel 0x");
     assert!(text.contains("scheduler 1, not running: 2 tasks"), "{text}");
+}
+
+fn tells_the_time_of_the_programs_clock() {
+    let process = Hanging::start(&build("hang", Link::Shared), &["clock"]);
+    let text = ps(&process);
+    // The program has begun at 5 s of it, and the task soon after.
+    let line = line_of(&text, "sleeps");
+    let is_it = line.contains(" sleeps until 100") && line.ends_with(" ns of the program's clock");
+    assert!(is_it, "{text}");
+    let json = majjen(&["ps", &process.pid(), "--json"]).succeeded();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let scheduler = &json["schedulers"][0];
+    assert!(scheduler["has_own_clock"] == true && scheduler["tasks"][0]["left_ns"].is_null());
+}
+
+/// As in a container whose filter of system calls lets nobody call it.
+fn needs_no_process_vm_readv() {
+    let instruction =
+        |code: u32, k: u32, jt: u8| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let equal = |call: libc::c_long, jt| {
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, jt)
+    };
+    let end = |result| instruction(libc::BPF_RET | libc::BPF_K, result, 0);
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0), // The call's number.
+        equal(libc::SYS_process_vm_readv, 2),
+        equal(libc::SYS_process_vm_writev, 1),
+        end(libc::SECCOMP_RET_ALLOW),
+        end(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+    ];
+    let mut run_filtered = |arguments: &[&str]| {
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        let program = std::ptr::from_ref(&program) as usize;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_majjen"));
+        command.args(arguments);
+        // SAFETY: prctl() is safe between fork and exec, and the program lives until then.
+        unsafe {
+            command.pre_exec(move || {
+                let mode = libc::SECCOMP_MODE_FILTER;
+                let is_set = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                    && libc::prctl(libc::PR_SET_SECCOMP, mode, program) == 0;
+                if is_set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            });
+        }
+        run(&mut command).succeeded()
+    };
+    let process = Hanging::start(&build("hang", Link::Shared), &["deadlock"]);
+    check(&run_filtered(&["ps", &process.pid()]), "a", "waiting", "mutex held by task 1 'b'");
+    let text = run_filtered(&["bt", &process.pid(), "a"]);
+    assert!(text.contains(" locks_what_b_has at "), "{text}");
+    // It writes, too.
+    let process = Hanging::start(&build("busy", Link::Shared), &[]);
+    let text = run_filtered(&["trace", &process.pid(), "--for", "100ms", "--output", "/dev/null"]);
+    assert!(text.contains("scheduler 1 'busy': "), "{text}");
 }
 
 fn lists_are_sorted_and_filtered() {

@@ -7,6 +7,7 @@ use crate::support::{Hanging, Link, build, majjen};
 crate::support::trials! {
     a_parked_task_has_a_backtrace,
     a_stripped_program_has_addresses,
+    a_task_with_an_exception_has_a_backtrace,
     a_task_that_blocks_its_thread_has_a_backtrace,
     of_a_task_that_computes_it_is_said_for_how_long,
     tasks_at_one_place_are_shown_together,
@@ -53,6 +54,17 @@ fn a_stripped_program_has_addresses() {
         let file = format!("?? in hang-{link:?}+0x");
         assert!(lines.len() >= 4 && lines.iter().all(|line| line.contains(&file)), "{text}");
     }
+}
+
+fn a_task_with_an_exception_has_a_backtrace() {
+    let process = Hanging::start(&build("throws", Link::Shared), &[]);
+    let text = bt(&process, "throws");
+    let names = functions(&text);
+    assert!(names[0] == "mj_task_sleep_s" && names.ends_with(&["throws"]), "{text}");
+    assert!(names.iter().any(|name| name.starts_with("Guard::~Guard")), "{text}");
+    let text = bt(&process, "catches");
+    let names = functions(&text);
+    assert!(names[0] == "mj_task_sleep_s" && names.ends_with(&["catches"]), "{text}");
 }
 
 fn a_task_that_blocks_its_thread_has_a_backtrace() {

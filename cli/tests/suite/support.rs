@@ -83,10 +83,14 @@ pub fn build(name: &str, link: Link) -> PathBuf {
         return out;
     }
     let libraries = libraries();
-    let source = root().join(format!("cli/tests/programs/{name}.c"));
-    let mut compiler = Command::new("cc");
-    compiler.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-I"]);
-    compiler.arg(root().join("include")).arg(source).arg("-o").arg(&out);
+    let sources = root().join("cli/tests/programs");
+    let is_cxx = sources.join(format!("{name}.cc")).exists();
+    let (compiler, standard, ending) =
+        if is_cxx { ("c++", "-std=c++17", "cc") } else { ("cc", "-std=gnu11", "c") };
+    let mut compiler = Command::new(compiler);
+    compiler.args([standard, "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-I"]);
+    compiler.arg(root().join("include")).arg(sources.join(format!("{name}.{ending}")));
+    compiler.arg("-o").arg(&out);
     match link {
         Link::Shared => {
             compiler.arg("-L").arg(&libraries).arg("-lmajjen");
@@ -101,7 +105,7 @@ pub fn build(name: &str, link: Link) -> PathBuf {
             compiler.arg(libraries.join("libmajjen.a")).args(["-lutil", "-lrt", "-lm", "-ldl"]);
         }
     }
-    let output = compiler.output().expect("a C compiler");
+    let output = compiler.output().expect("a compiler");
     assert!(
         output.status.success() || libraries.join("libmajjen.so").exists(),
         "the library is to be built first, by `make`"
