@@ -3,11 +3,66 @@
 #define _GNU_SOURCE
 #include "log_output.h"
 
+#include "child.h"
+
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { thread_count = 4, lines_a_round = 5000 };
+
+// ---- The first line ----
+
+static void pause_us(long us) {
+  struct timespec pause = {0, us * 1000};
+  nanosleep(&pause, NULL);
+}
+
+static const char* zone_path(void) {
+  static char path[64];
+  snprintf(path, sizeof path, "/tmp/majjen-log-zone-%d", (int)getpid());
+  return path;
+}
+
+static void* logs_the_first_line(void* unused) {
+  mj_log(MJ_LOG_INFO, "first");
+  return unused;
+}
+
+// Whether a thread waits for who writes to the file of the time zone: then that can be opened without waiting.
+static int open_for_who_reads(const char* path) {
+  for (;;) {
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0) return fd;
+    CHECK_INT(errno, ==, ENXIO);
+    pause_us(100);
+  }
+}
+
+// Its file is read under a lock of the C library that fflush(NULL) has while it waits for the streams.
+static void reads_the_zone_with_no_stream_locked(void) {
+  char zone[80];
+  snprintf(zone, sizeof zone, ":%s", zone_path());
+  CHECK_INT(mkfifo(zone_path(), 0600), ==, 0);
+  CHECK_INT(setenv("TZ", zone, 1), ==, 0);
+  CHECK(freopen("/dev/null", "w", stdout) != NULL);
+  pthread_t thread;
+  CHECK_INT(pthread_create(&thread, NULL, logs_the_first_line, NULL), ==, 0);
+  int fd = open_for_who_reads(zone_path());
+  int locked = ftrylockfile(stdout);
+  if (locked == 0) funlockfile(stdout);
+  close(fd);
+  CHECK_INT(pthread_join(thread, NULL), ==, 0);
+  CHECK_INT(unlink(zone_path()), ==, 0);
+  CHECK_INT(locked, ==, 0);
+}
+
+// In a process that has logged nothing.
+static void the_time_zone_is_read_with_no_stream_locked(void) {
+  CHECK_INT(status_of_child(reads_the_zone_with_no_stream_locked), ==, 0);
+}
 
 // ---- Threads that log ----
 
@@ -32,11 +87,6 @@ static char* letters;
 
 // The length of a line's text: short, or so long that the library allocates.
 static size_t text_length(int line) { return (size_t)(line * 37 % 200 + (line % 50 == 0) * 3000); }
-
-static void pause_us(long us) {
-  struct timespec pause = {0, us * 1000};
-  nanosleep(&pause, NULL);
-}
 
 static void* logs(void* argument) {
   int number = *(int*)argument;
@@ -400,6 +450,7 @@ int main(void) {
   line_count = (int)times(lines_a_round, 200);
   letters = long_text(4000);
   test_directory_begin();
+  RUN(the_time_zone_is_read_with_no_stream_locked);
   // After the first file the library keeps the descriptor's number.
   CHECK_INT(mj_log_to_file("/dev/null"), ==, 0);
   mj_log_set_callback(NULL, NULL);

@@ -11,6 +11,7 @@ use super::level::Level;
 use super::line::{Line, Prefix};
 use super::settings::Settings;
 use super::sink::Sink;
+use super::time::read_time_zone;
 use crate::engine::sys::{self, Error, QuietWrites, Result};
 
 unsafe extern "C" {
@@ -43,6 +44,9 @@ pub fn for_level(level: Level) -> &'static Stream {
 
 impl Stream {
     pub fn write(&self, line: &mut Line, settings: &Settings) -> Result<()> {
+        if settings.include_time {
+            read_time_zone();
+        }
         let mut writes = QuietWrites::begin();
         let (mut fd, mut buffered) = (-1, 0);
         // SAFETY: the addresses are good for the call.

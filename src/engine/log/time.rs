@@ -103,6 +103,16 @@ pub fn stamp_of_now() -> Stamp {
     LATEST.stamp_of(now).unwrap_or_else(|| stamp_of(now))
 }
 
+/// Has the C library read the file of the time zone, which it does once. That opens a stream and closes it, under the
+/// lock of the list of streams, which fflush(NULL) has while it waits for each stream: so it must not be done by who has
+/// locked one.
+#[inline]
+pub fn read_time_zone() {
+    if LATEST.second.load(Relaxed) == NEVER {
+        let _ = stamp_of_now();
+    }
+}
+
 /// Not inlined, because the compiler would then take the stamps of both ways apart into bytes.
 #[cold]
 #[inline(never)]
