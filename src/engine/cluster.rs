@@ -51,6 +51,7 @@ mod messages;
 mod object;
 mod page;
 mod thread;
+mod urge;
 
 pub use accept::Place;
 pub use call::{Function, call};

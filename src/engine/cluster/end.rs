@@ -12,11 +12,12 @@
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, from_ref};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::call::leave_lost_calls;
-use super::messages::{AT_ONCE, IN_ORDER, NOT, ToCore, WITHOUT_TASKS, WORDS};
+use super::messages::{ToCore, WORDS};
 use super::object::{Cluster, Core};
+use super::urge::{AT_ONCE, IN_ORDER, NOT, WITHOUT_TASKS};
 use crate::engine::log;
 use crate::engine::scheduler::{
     Limit, Scheduler, current, end_others, exit, set_cancelable, sleep,
@@ -29,7 +30,7 @@ use crate::engine::time::Deadline;
 impl Cluster {
     /// Takes a hold; false if it is over.
     pub fn take_hold(&self) -> bool {
-        self.urge.load(Relaxed) < AT_ONCE && self.holds.take()
+        self.urge.get() < AT_ONCE && self.holds.take()
     }
 
     /// Gives up a hold: with the last one the cores are let go.
@@ -60,10 +61,9 @@ impl Cluster {
 
     fn urge_by(&self, grace_ns: u64, next: impl Fn(u8) -> u8) {
         self.grace_ns.fetch_min(grace_ns, Relaxed);
-        let raise = |urge| Some(next(urge)).filter(|next| *next > urge);
-        let Ok(before) = self.urge.fetch_update(AcqRel, Acquire, raise) else { return };
+        let Some(urge) = self.urge.raise(next) else { return };
         for core in self.cores() {
-            if next(before) == WITHOUT_TASKS {
+            if urge == WITHOUT_TASKS {
                 let _ = core.remote().and_then(Remote::stop); // It may be gone.
             } else {
                 core.send_urged();
@@ -79,13 +79,13 @@ impl Cluster {
 
     /// Whether its end was asked for, or nothing holds it.
     pub fn is_ending(&self) -> bool {
-        self.urge.load(Acquire) != NOT || self.holds.are_over()
+        self.urge.get() != NOT || self.holds.are_over()
     }
 }
 
 impl Core {
     fn send_urged(&self) {
-        if !self.end.is_urged.swap(true, AcqRel) {
+        if self.end.notice.put_up() {
             self.send(&self.end.urged);
         }
     }
@@ -117,7 +117,7 @@ pub(super) unsafe fn let_go(message: NonNull<Message>) {
 pub(super) unsafe fn urged(message: NonNull<Message>) {
     // SAFETY: as above.
     let core = unsafe { &*ToCore::core_of(message).cast::<Core>() };
-    core.end.is_urged.swap(false, AcqRel); // Before the urge is read: who raises it later sends it again.
+    core.end.notice.take_down();
     if let Some(scheduler) = current() {
         core.answer_urge(scheduler);
     }
@@ -125,7 +125,7 @@ pub(super) unsafe fn urged(message: NonNull<Message>) {
 
 impl Core {
     fn answer_urge(&self, scheduler: &Scheduler) {
-        let mut urge = self.cluster().urge.load(Acquire);
+        let mut urge = self.cluster().urge.get();
         if self.end.task.get() == 0 {
             self.close_listeners(scheduler);
             match scheduler.spawn_with(end_tasks, from_ref(self), &WORDS) {
@@ -161,7 +161,7 @@ impl Core {
     }
 
     fn is_urgent(&self) -> bool {
-        self.cluster().urge.load(Acquire) >= AT_ONCE
+        self.cluster().urge.get() >= AT_ONCE
     }
 }
 

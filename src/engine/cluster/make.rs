@@ -5,16 +5,17 @@ use std::ffi::c_void;
 use std::ptr::{NonNull, drop_in_place, from_ref, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::thread::available_parallelism;
 
 use super::end::{let_go, urged};
 use super::holds::Holds;
-use super::messages::{End, NOT};
+use super::messages::End;
 use super::object::{CLOSED, Cluster, Core, Kind, OPEN, SHUT, Service};
 use super::thread;
+use super::urge::Urge;
 use crate::engine::context::sanitizer;
 use crate::engine::scheduler::current;
 use crate::engine::sys::{self, Error, Result, Thread};
@@ -95,7 +96,7 @@ impl Cluster {
             living: AtomicUsize::new(count),
             holds: Holds::new(),
             is_held_by_maker: AtomicBool::new(true),
-            urge: AtomicU8::new(NOT),
+            urge: Urge::new(),
             grace_ns: AtomicU64::new(u64::MAX),
             signal: AtomicI32::new(0),
             error: AtomicI32::new(0),

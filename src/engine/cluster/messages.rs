@@ -4,19 +4,10 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::offset_of;
 use std::ptr::{NonNull, null};
-use std::sync::atomic::AtomicBool;
 
+use super::urge::Notice;
 use crate::engine::task::Words;
 use crate::engine::threads::{Message, Remote};
-
-/// How the end is asked for: not.
-pub const NOT: u8 = 0;
-/// When the tasks have ended, or else after the grace.
-pub const IN_ORDER: u8 = 1;
-/// All tasks are canceled.
-pub const AT_ONCE: u8 = 2;
-/// The runs end, whatever the tasks do.
-pub const WITHOUT_TASKS: u8 = 3;
 
 /// What the library's own tasks of a cluster are: of C, whatever the API.
 pub static WORDS: Words = Words {
@@ -29,8 +20,8 @@ pub static WORDS: Words = Words {
 pub struct End {
     pub let_go: ToCore,
     pub urged: ToCore,
-    /// Whether `urged` is under way.
-    pub is_urged: AtomicBool,
+    /// Up while `urged` is under way.
+    pub notice: Notice,
     /// The task that ends the others; 0 if there is none. Of the core's thread.
     pub task: Cell<u64>,
 }
@@ -53,7 +44,7 @@ impl End {
         End {
             let_go: to_core(let_go),
             urged: to_core(urged),
-            is_urged: AtomicBool::new(false),
+            notice: Notice::new(),
             task: Cell::new(0),
         }
     }

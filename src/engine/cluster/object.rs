@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
 use super::holds::Holds;
 use super::messages::{Control, End};
+use super::urge::Urge;
 use crate::engine::context::sanitizer;
 use crate::engine::measure::Metrics;
 use crate::engine::scheduler::{Ended, Scheduler, current};
@@ -49,7 +50,7 @@ pub struct Cluster {
     pub(super) holds: Holds,
     /// Whether who has made it still holds it.
     pub(super) is_held_by_maker: AtomicBool,
-    pub(super) urge: AtomicU8,
+    pub(super) urge: Urge,
     /// The grace of the end, in nanoseconds: the shortest one that was asked for.
     pub(super) grace_ns: AtomicU64,
     /// The signal that has ended it; 0 for none.
