@@ -28,6 +28,7 @@ use super::transcript::{ACCEPTED, Report};
 use super::{HALF_A_REQUEST, REQUEST, assert_answer, reset, send};
 use crate::library::{self, TempDir};
 use crate::process;
+use crate::program::{self, Link, STRICT};
 use crate::running::PATIENCE;
 use crate::toolchain::{self, torture};
 
@@ -53,6 +54,7 @@ pub fn trials() -> Vec<Trial> {
         ("full_file_system_under_the_output", || full_disk_under_the_output(&MOUNTED)),
         ("full_file_system_under_the_log_file", || full_disk_under_the_log_file(&MOUNTED)),
     ];
+    let cluster = Trial::test("server::load::killed_clients_of_a_cluster", killed_clients);
     scenarios
         .into_iter()
         .chain(long.into_iter().filter(|_| torture()))
@@ -63,6 +65,7 @@ pub fn trials() -> Vec<Trial> {
                 Ok(missing.unwrap_or_else(scenario))
             })
         })
+        .chain([cluster])
         .collect()
 }
 
@@ -95,6 +98,18 @@ fn a_thousand_clients() -> Completion {
     assert!(accepted >= load.answers + load.resets, "{accepted} accepted, {load:?}");
     report.assert_consistent(accepted, accepted - left);
     Completion::Completed
+}
+
+/// A server on several cores, whose clients are killed at any point: a program that checks itself.
+fn killed_clients() -> Result<(), Failed> {
+    let temp_dir = TempDir::new()?;
+    let source = library::root().join("c-tests/load/killed_clients.c");
+    let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
+    let half = if torture() { "30" } else { "1" };
+    let limit = Duration::from_secs(300);
+    let output = program::run_command(Command::new(program).arg(half), limit, &temp_dir)?;
+    println!("{half} s and {half} s: {}", output.lines().last().unwrap_or_default());
+    Ok(())
 }
 
 /// The accept task only gets errors, and keeps trying: that must not starve the open connections.
