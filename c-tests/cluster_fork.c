@@ -60,14 +60,15 @@ static bool may_start_threads(void) { return !sanitized() || strcmp(getenv("MAJJ
 static void uses_a_copy_and_one_of_its_own(void) {
   is_told_that_it_is_the_parents();
   for (int i = 0; i < 4; i++) CHECK_INT(mj_cluster_stop(cluster, 0), ==, 0);
-  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+  // What the parent's threads have is lost with it, which valgrind would report.
+  if (!under_valgrind()) CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
   if (!may_start_threads()) return;
-  cluster = new_cluster(2);
+  mj_cluster* own = new_cluster(2);
   counter = 0;
-  for (size_t i = 0; i < 10; i++) CHECK_INT(mj_cluster_go(cluster, i % 2, counts, NULL, NULL), ==, 0);
-  CHECK_INT(mj_cluster_run(cluster, 0), ==, 0);
+  for (size_t i = 0; i < 10; i++) CHECK_INT(mj_cluster_go(own, i % 2, counts, NULL, NULL), ==, 0);
+  CHECK_INT(mj_cluster_run(own, 0), ==, 0);
   CHECK_INT(counter, ==, 10);
-  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+  CHECK_INT(mj_cluster_destroy(own), ==, 0);
 }
 
 static void a_child_of_another_thread_has_a_copy(void) {
@@ -208,7 +209,8 @@ static void a_child_serves_what_it_accepts(void) {
 
 int main(void) {
   RUN(a_child_of_another_thread_has_a_copy);
-  RUN(a_core_goes_on_alone_in_a_child);
-  RUN(a_child_serves_what_it_accepts);
+  // In such a child valgrind takes what the C library has for the other threads for lost.
+  if (!under_valgrind()) RUN(a_core_goes_on_alone_in_a_child);
+  if (!under_valgrind()) RUN(a_child_serves_what_it_accepts);
   return 0;
 }
