@@ -1707,6 +1707,53 @@ int mj_process_end(struct mj_process *process,
 //   -EPERM  its scheduler runs on another thread
 int mj_process_let_go(struct mj_process *process);
 
+// Hands listening sockets over to a new process, which is begun as by mj_process_spawn(), and waits for at most
+// `timeout_ns` until it says that it is ready, by mj_notify(): then this process can stop accepting, finish what it
+// has, and end. It has the sockets as its descriptors from 3 on, so mj_listen() with MJ_LISTEN_INHERITED takes
+// them, as what listens is the same socket in both processes: who connects meanwhile is served by one of them, and
+// nobody is refused. Usually the program is this one, `arguments` are those of main(), and a signal asks for it:
+// docs/restart.md. May suspend.
+//
+// If it is not ready in time, or ends before, this process goes on as if nothing had been: the new one is ended,
+// by SIGTERM, and SIGKILL a second later. So it is when the task is canceled. If the scheduler is destroyed
+// meanwhile, the new one runs on.
+//
+// Its environment is that of `options` with LISTEN_FDS, and MAJJEN_PREDECESSOR, by which mj_notify() knows where
+// to say that it is ready. LISTEN_PID is not set, since its number is not known before. A service manager that
+// NOTIFY_SOCKET names is told of the reload, of its end, and of the new main process (MAINPID).
+//
+// Returns 0, and with that `*process` is the new one's handle, as of mj_process_spawn(); NULL for `process` lets it
+// go. Errors, with which there is no new process:
+//   -ETIMEDOUT  it was not ready in time
+//   -ESRCH      it has ended before it was ready
+//   -ECHILD     as mj_process_wait()
+//   -ECANCELED  the task is canceled, or has called mj_task_exit()
+//   -EINVAL     `arguments` is NULL, or has no first one; an option is not one; a listener is no stream socket
+//               that listens; there are more than 4,096
+//   -EBADF      a listener, or a descriptor that it is to have, is not open
+//   -EPERM      not called from a task; this is also logged
+//   and as mj_process_spawn()
+//
+// The sockets stay this process's as well. `process` is told nothing on an error.
+int mj_process_hand_over(const char *const *arguments,
+                         const struct mj_process_options *options,
+                         const int *listeners,
+                         size_t count,
+                         uint64_t timeout_ns,
+                         struct mj_process **process);
+
+// Tells who has started this process how it is, in the way of sd_notify(3): "READY=1" when it serves, "STOPPING=1"
+// when it is about to end, "STATUS=text", "WATCHDOG=1", or several of them as lines. It goes to the service manager
+// that NOTIFY_SOCKET in the environment names, if there is one, and READY=1 to the process that waits for it in
+// mj_process_hand_over(). If the receiver's queue is full the thread waits for at most 100 ms. Callable from any
+// thread. Does not suspend.
+//
+// Returns 1 if it was sent, and 0 if nobody has asked for it. Errors:
+//   -EINVAL  `state` is NULL, or NOTIFY_SOCKET names no socket of this machine
+//   -EAGAIN  the receiver's queue is full
+//   and as socket(2), connect(2), send(2)
+int mj_notify(const char *state);
+
 // ---- Channels -----------------------------------------------------------------------------------
 
 // A channel: a queue of elements of one size. See mj_chan_create().

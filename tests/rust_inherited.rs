@@ -1,4 +1,5 @@
-//! Listening sockets that a process was given: `net::Builder::inherited`.
+//! Listening sockets that a process was given, `net::Builder::inherited`, and that it hands over,
+//! `process::Successor`.
 //!
 //! Each test starts this program again, which is the one that was given them.
 
@@ -9,9 +10,11 @@ use std::os::unix::net as std_unix;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use majjen::Scheduler;
 use majjen::net::{Builder, close_inherited};
+use majjen::process::{Successor, notify};
+use majjen::{Error, Scheduler, task};
 
 /// The variable that tells the program what it was given.
 const GIVEN: &str = "MAJJEN_TEST_GIVEN";
@@ -114,5 +117,85 @@ fn a_name_is_listened_at_where_the_process_was_given_a_socket() {
         "a_name_is_listened_at_where_the_process_was_given_a_socket",
         &[listener.as_raw_fd()],
         &port.to_string(),
+    );
+}
+
+/// This program again, for one of the tests.
+fn successor<'l>(test: &str, given: &str) -> Successor<'l> {
+    let program = Successor::new(std::env::current_exe().unwrap());
+    let program = program.arg("--exact").arg(test).arg("--nocapture").env(GIVEN, "?");
+    program.env(GIVEN, given).env("MAJJEN_TEST_GONE", "").env_remove("MAJJEN_TEST_GONE")
+}
+
+#[test]
+fn a_successor_takes_over() {
+    const THIS: &str = "a_successor_takes_over";
+    if let Some(address) = given() {
+        let address: SocketAddr = address.parse().unwrap();
+        assert!(std::env::var_os("PATH").is_some());
+        assert!(std::env::var_os("MAJJEN_TEST_GONE").is_none());
+        let scheduler = Scheduler::new().unwrap();
+        let served = scheduler.spawn(move || {
+            let listener = Builder::new().inherited(true).listen(address)?;
+            assert_eq!(listener.as_raw_fd(), 3);
+            assert!(notify("READY=1")?);
+            for stream in listener.incoming().take(2) {
+                writeln!(stream?, "{}", std::process::id())?;
+            }
+            std::io::Result::Ok(())
+        });
+        scheduler.run().unwrap();
+        return served.join().unwrap().unwrap();
+    }
+    let scheduler = Scheduler::new().unwrap();
+    let handed = scheduler.spawn(|| {
+        let listener = Builder::new().listen("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let before = std_net::TcpStream::connect(address).unwrap();
+        let limit = Duration::from_secs(100);
+        let successor = successor(THIS, &address.to_string()).listener(&listener);
+        let child = successor.start(limit).unwrap();
+        drop(listener);
+        let after = std_net::TcpStream::connect(address).unwrap();
+        for mut stream in [before, after] {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert_eq!(text, format!("{}\n", child.id()));
+        }
+        assert!(child.wait().unwrap().success());
+    });
+    scheduler.run().unwrap();
+    handed.join().unwrap();
+}
+
+#[test]
+fn a_successor_that_does_not_come_up_is_ended() {
+    let scheduler = Scheduler::new().unwrap();
+    let tried = scheduler.spawn(|| {
+        let listener = Builder::new().listen("127.0.0.1:0").unwrap();
+        let shell = |script| Successor::new("sh").arg("-c").arg(script).listener(&listener);
+        let long = Duration::from_secs(100);
+        let error = shell("exit 1").start(long).unwrap_err();
+        assert_eq!(Error::from(error), Error::NoSuchTask);
+        let error = Successor::new("/no/such/program").start(long).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        let error = Successor::new("a\0b").start(long).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        let stream = std_net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let error = Successor::new("true").listener(&stream).start(long).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        let error = shell("exec sleep 100").start(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        // A canceled task is unwound, and its successor has ended by then.
+        let waits = task::spawn(move || Successor::new("sleep").arg("100").start(long).map(drop));
+        task::sleep(Duration::from_millis(20)).unwrap();
+        waits.task().cancel();
+        assert!(waits.join().is_err());
+    });
+    scheduler.run().unwrap();
+    tried.join().unwrap();
+    assert_eq!(
+        Successor::new("true").start(Duration::ZERO).unwrap_err().kind(),
+        std::io::ErrorKind::PermissionDenied // Not in a task.
     );
 }

@@ -51,7 +51,7 @@ mod wait_regardless;
 
 pub use crate::engine::io::{READABLE, WRITABLE};
 pub use block::{
-    Limit, Running, exit, park_until_woken, set_cancelable, sleep, suspend_parked, wait,
+    Limit, Running, exit, park_until_woken, running, set_cancelable, sleep, suspend_parked, wait,
     wait_for_begun, yield_now,
 };
 pub use deadline::{is_past_deadline, now_ns, set_deadline};

@@ -2,10 +2,11 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::null_mut;
+use std::slice;
 
 use super::process_types::{mj_process, mj_process_descriptor, mj_process_options};
-use super::{Opaque, object_ref, reported, status};
-use crate::engine::children::{Child, Descriptor, Spawn, spawn};
+use super::{Opaque, object_ref, reported, status, text_ref};
+use crate::engine::children::{Child, Descriptor, Spawn, hand_over, notify, spawn};
 use crate::engine::log;
 use crate::engine::scheduler::Limit;
 use crate::engine::sys::{self, Error, Result};
@@ -41,7 +42,7 @@ pub unsafe extern "C" fn mj_process_spawn(
     options: *const mj_process_options,
 ) -> *mut mj_process {
     // SAFETY: as this function's contract says.
-    match unsafe { begin(arguments, options) } {
+    match unsafe { described(arguments, options).and_then(|begun| spawn(&begun)) } {
         Ok(child) => child.cast(),
         Err(error) => {
             sys::set_errno(error.errno());
@@ -52,10 +53,10 @@ pub unsafe extern "C" fn mj_process_spawn(
 
 /// # Safety
 /// As [`mj_process_spawn`].
-unsafe fn begin(
+unsafe fn described<'a>(
     arguments: *const *const c_char,
     options: *const mj_process_options,
-) -> Result<*mut Child> {
+) -> Result<Spawn<'a>> {
     // SAFETY: as this function's contract says: a list, and options.
     let (first, options) = unsafe { (arguments.as_ref(), options.as_ref()) };
     if first.is_none_or(|first| first.is_null()) {
@@ -78,8 +79,83 @@ unsafe fn begin(
             begun.directory = Some(unsafe { CStr::from_ptr(options.directory) });
         }
     }
-    // SAFETY: as above.
-    unsafe { spawn(&begun) }
+    Ok(begun)
+}
+
+/// Hands listening sockets over to a new process, which is begun as by mj_process_spawn(), and waits for at most
+/// `timeout_ns` until it says that it is ready, by mj_notify(): then this process can stop accepting, finish what it
+/// has, and end. It has the sockets as its descriptors from 3 on, so mj_listen() with MJ_LISTEN_INHERITED takes
+/// them, as what listens is the same socket in both processes: who connects meanwhile is served by one of them, and
+/// nobody is refused. Usually the program is this one, `arguments` are those of main(), and a signal asks for it:
+/// docs/restart.md. May suspend.
+///
+/// If it is not ready in time, or ends before, this process goes on as if nothing had been: the new one is ended,
+/// by SIGTERM, and SIGKILL a second later. So it is when the task is canceled. If the scheduler is destroyed
+/// meanwhile, the new one runs on.
+///
+/// Its environment is that of `options` with LISTEN_FDS, and MAJJEN_PREDECESSOR, by which mj_notify() knows where
+/// to say that it is ready. LISTEN_PID is not set, since its number is not known before. A service manager that
+/// NOTIFY_SOCKET names is told of the reload, of its end, and of the new main process (MAINPID).
+///
+/// Returns 0, and with that `*process` is the new one's handle, as of mj_process_spawn(); NULL for `process` lets it
+/// go. Errors, with which there is no new process:
+///   -ETIMEDOUT  it was not ready in time
+///   -ESRCH      it has ended before it was ready
+///   -ECHILD     as mj_process_wait()
+///   -ECANCELED  the task is canceled, or has called mj_task_exit()
+///   -EINVAL     `arguments` is NULL, or has no first one; an option is not one; a listener is no stream socket
+///               that listens; there are more than 4,096
+///   -EBADF      a listener, or a descriptor that it is to have, is not open
+///   -EPERM      not called from a task; this is also logged
+///   and as mj_process_spawn()
+///
+/// The sockets stay this process's as well. `process` is told nothing on an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_process_hand_over(
+    arguments: *const *const c_char,
+    options: *const mj_process_options,
+    listeners: *const c_int,
+    count: usize,
+    timeout_ns: u64,
+    process: *mut *mut mj_process,
+) -> c_int {
+    let begin = || {
+        if listeners.is_null() && count > 0 {
+            return Err(Error::InvalidArgument);
+        }
+        // SAFETY: as this function's contract says.
+        unsafe {
+            let listeners = if count > 0 { slice::from_raw_parts(listeners, count) } else { &[] };
+            hand_over(described(arguments, options)?, listeners, timeout_ns)
+        }
+    };
+    let handed = reported("mj_process_hand_over", begin()).map(|child| {
+        if process.is_null() {
+            // SAFETY: made just now, and nobody else's.
+            let _ = unsafe { Child::let_go(child) };
+        } else {
+            // SAFETY: as this function's contract says.
+            unsafe { process.write(child.cast()) };
+        }
+    });
+    status(handed)
+}
+
+/// Tells who has started this process how it is, in the way of sd_notify(3): "READY=1" when it serves, "STOPPING=1"
+/// when it is about to end, "STATUS=text", "WATCHDOG=1", or several of them as lines. It goes to the service manager
+/// that NOTIFY_SOCKET in the environment names, if there is one, and READY=1 to the process that waits for it in
+/// mj_process_hand_over(). If the receiver's queue is full the thread waits for at most 100 ms. Callable from any
+/// thread. Does not suspend.
+///
+/// Returns 1 if it was sent, and 0 if nobody has asked for it. Errors:
+///   -EINVAL  `state` is NULL, or NOTIFY_SOCKET names no socket of this machine
+///   -EAGAIN  the receiver's queue is full
+///   and as socket(2), connect(2), send(2)
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mj_notify(state: *const c_char) -> c_int {
+    // SAFETY: as this function's contract says.
+    let state = unsafe { text_ref(state) }.ok_or(Error::InvalidArgument);
+    state.and_then(|state| notify(state.to_bytes())).map_or_else(Error::status, c_int::from)
 }
 
 fn descriptor(value: c_int, is_error: bool) -> Result<Descriptor> {

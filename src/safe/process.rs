@@ -24,6 +24,10 @@
 //! While there are such children, wait for none by `waitpid(-1)`, and do not ignore SIGCHLD: who waits for a child
 //! first is told how it has ended.
 
+mod successor;
+
+pub use successor::{Successor, notify};
+
 use std::fmt;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -131,6 +135,12 @@ pub struct Child {
 }
 
 impl Child {
+    /// Without streams.
+    fn of(handle: *mut children::Child) -> io::Result<Child> {
+        let handle = NonNull::new(handle).ok_or(Error::OutOfMemory)?;
+        Ok(Child { stdin: None, stdout: None, stderr: None, handle })
+    }
+
     fn core(&self) -> &children::Child {
         // SAFETY: released by `end` and drop() only.
         unsafe { self.handle.as_ref() }

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
         Trial::test("readme::the_blocks_on_c_compile", blocks_on_c_compile),
         Trial::test("readme::the_recipes_run", recipes_run),
+        Trial::test("readme::the_restarted_server_loses_nobody", restarted_server),
         Trial::ignorable_test("readme::the_block_of_cxx_compiles", block_of_cxx_compiles),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
@@ -167,6 +170,68 @@ fn recipes_run() -> Result<(), Failed> {
         fs::write(&source, block)?;
         let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
         program::run(&program, PATIENCE, &temp_dir)?;
+    }
+    Ok(())
+}
+
+/// The server of docs/restart.md, which is given its socket as by systemd, and is restarted twice.
+fn restarted_server() -> Result<(), Failed> {
+    let page = fs::read_to_string(library::root().join("docs/restart.md"))?;
+    let [code] = blocks_of_c(&page)[..] else { return Err("it is not one program".into()) };
+    let temp_dir = TempDir::new()?;
+    let source = temp_dir.path().join("restarted.c");
+    fs::write(&source, code)?;
+    let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (address, given) = (listener.local_addr()?, listener.as_raw_fd());
+    let mut server = program::command(&program);
+    server.arg(address.port().to_string()).env("LISTEN_FDS", "1").env_remove("LISTEN_PID");
+    server.stdin(Stdio::null());
+    // SAFETY: fcntl() and dup2() only; the number is above that of the standard library's own pipe or it is not used.
+    unsafe {
+        server.pre_exec(move || match libc::dup2(given, 3) {
+            3 if given != 3 => Ok(()),
+            3 if libc::fcntl(3, libc::F_SETFD, 0) == 0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        })
+    };
+    let mut first = server.spawn()?;
+    drop(listener);
+    let ask = || -> io::Result<i32> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"who is it?\n")?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        let pid = line.strip_prefix("served by ").and_then(|pid| pid.trim_end().parse().ok());
+        pid.ok_or_else(|| io::Error::other(format!("it has said {line:?}")))
+    };
+    let signal = |pid, signal| {
+        // SAFETY: no preconditions. It answers requests, so it is there.
+        unsafe { libc::kill(pid, signal) }
+    };
+    let mut pid = ask()?;
+    let result = (|| -> Result<(), Failed> {
+        assert_eq!(u32::try_from(pid)?, first.id());
+        for _ in 0..2 {
+            assert_eq!(signal(pid, libc::SIGHUP), 0);
+            let deadline = Instant::now() + PATIENCE;
+            let before = pid;
+            while pid == before {
+                assert!(Instant::now() < deadline, "it is not restarted");
+                pid = ask()?; // Nobody is refused.
+            }
+        }
+        Ok(())
+    })();
+    signal(pid, libc::SIGTERM);
+    let status = first.wait()?;
+    result?;
+    assert!(status.success(), "{status}");
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < deadline, "it still listens");
+        thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }

@@ -711,6 +711,15 @@ unsafe extern "C" {
         status: *mut c_int,
     ) -> c_int;
     pub safe fn mj_process_let_go(process: *mut mj_process) -> c_int;
+    pub safe fn mj_process_hand_over(
+        arguments: *mut *const c_char,
+        options: *const mj_process_options,
+        listeners: *const c_int,
+        count: usize,
+        timeout_ns: u64,
+        process: *mut *mut mj_process,
+    ) -> c_int;
+    pub safe fn mj_notify(state: *const c_char) -> c_int;
     pub safe fn mj_chan_create(
         scheduler: *mut mj_scheduler,
         element_bytes: usize,

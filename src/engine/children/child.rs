@@ -30,7 +30,7 @@ use std::ptr::null_mut;
 
 use super::list::{Linked, List};
 use super::pauses::{FIRST_PAUSE_NS, Pauses, longer};
-use super::pipes::Pipes;
+use super::pipes::{HEARING, Pipes};
 use crate::engine::scheduler::{Limit, READABLE, close_private_fd, regardless, wait_fd_later};
 use crate::engine::sync::{Home, Object};
 use crate::engine::sys::{self, ErrnoGuard, Error, Look, Pid, Result};
@@ -62,26 +62,26 @@ enum State {
 
 /// What becomes of it when nobody uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
+pub(super) enum After {
     Kept,
     Released,
     LetGo,
 }
 
 pub struct Child {
-    home: Home,
+    pub(super) home: Home,
     pid: Pid,
     /// Can be read once it has ended. Nothing where the system has none.
-    fd: Option<c_int>,
+    pub(super) fd: Option<c_int>,
     leads_group: bool,
     /// Whose child it is.
     parent: u32,
     state: Cell<State>,
     /// How many calls use it that may suspend.
     users: Cell<usize>,
-    after: Cell<After>,
-    pipes: Pipes,
-    is_parting: Cell<bool>,
+    pub(super) after: Cell<After>,
+    pub(super) pipes: Pipes,
+    pub(super) is_parting: Cell<bool>,
     /// In one of the lists.
     next: Cell<*mut Child>,
 }
@@ -138,7 +138,7 @@ impl Child {
 
     /// The library's end of a pipe, which is the caller's from now on.
     pub fn take_pipe(&self, number: usize) -> Result<c_int> {
-        self.pipes.take(number)
+        if number == HEARING { Err(Error::InvalidArgument) } else { self.pipes.take(number) }
     }
 
     /// Looks whether it has ended.
@@ -157,7 +157,7 @@ impl Child {
     }
 
     /// How it has ended, if it has.
-    fn status(&self) -> Option<Result<c_int>> {
+    pub(super) fn status(&self) -> Option<Result<c_int>> {
         match self.look() {
             State::Runs => None,
             State::Ended(status) => Some(Ok(status)),
@@ -352,12 +352,12 @@ impl Child {
 }
 
 /// A call that uses a child, and may suspend. The last one does what is to be done then.
-struct User(*mut Child);
+pub(super) struct User(*mut Child);
 
 impl User {
     /// # Safety
     /// As [`Child::wait`].
-    unsafe fn begin(child: *mut Child) -> Result<User> {
+    pub(super) unsafe fn begin(child: *mut Child) -> Result<User> {
         // SAFETY: as this function's contract says.
         unsafe {
             (*child).home.look_for_caller()?;
@@ -431,7 +431,7 @@ impl Drop for User {
 // SAFETY: who has a list has what is in it; of one that is parting its tasks have their part, until they have left it.
 unsafe impl Send for List<Child> {}
 
-static PARTING: Lock<List<Child>> = Lock::in_static(List::new());
+pub(super) static PARTING: Lock<List<Child>> = Lock::in_static(List::new());
 static LET_GO: Lock<LetGo> = Lock::in_static(LetGo { next: List::new(), seen: List::new() });
 
 /// How many are looked at a time.

@@ -6,16 +6,24 @@ use std::ffi::c_int;
 use crate::engine::scheduler::close_fd;
 use crate::engine::sys::{Error, Result};
 
-/// The library's ends of a child's pipes.
-pub struct Pipes([Cell<Option<c_int>>; 3]);
+/// The library's ends of a child's pipes, and the socket at which it may be heard.
+pub struct Pipes([Cell<Option<c_int>>; 4]);
+
+/// Where the socket is.
+pub const HEARING: usize = 3;
 
 impl Pipes {
     pub const fn none() -> Pipes {
-        Pipes([const { Cell::new(None) }; 3])
+        Pipes([const { Cell::new(None) }; 4])
     }
 
     pub fn put(&self, number: usize, fd: c_int) {
         self.0[number].set(Some(fd));
+    }
+
+    pub fn get(&self, number: usize) -> Result<c_int> {
+        let place = self.0.get(number).ok_or(Error::InvalidArgument)?;
+        place.get().ok_or(Error::Os(libc::EBADF))
     }
 
     pub fn take(&self, number: usize) -> Result<c_int> {

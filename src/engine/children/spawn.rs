@@ -1,11 +1,12 @@
 //! Making a child, with its pipes.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
+use std::slice;
 
 use super::child::{Child, wait_for_those_let_go};
 use super::pipes::Pipes;
-use crate::engine::sys::{self, Beginning, ErrnoGuard, Result, Source};
+use crate::engine::sys::{self, Beginning, ErrnoGuard, Error, Result, Source};
 
 /// What one of a child's first three descriptors is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Spawn<'a> {
     pub environment: *const *const c_char,
     pub directory: Option<&'a CStr>,
     pub descriptors: [Descriptor; 3],
+    /// Its descriptors from 3 on.
+    pub further: &'a [c_int],
     pub leads_group: bool,
 }
 
@@ -38,6 +41,7 @@ impl Spawn<'_> {
             environment: null(),
             directory: None,
             descriptors: [Descriptor::Inherited; 3],
+            further: &[],
             leads_group: false,
         }
     }
@@ -83,6 +87,49 @@ impl Drop for Ends {
     }
 }
 
+/// Copies of those from 3 on, under numbers that none of them has in the child.
+struct Further {
+    copies: *mut c_int,
+    count: usize,
+}
+
+impl Further {
+    fn open(fds: &[c_int]) -> Result<Further> {
+        let mut further = Further { copies: null_mut(), count: 0 };
+        if fds.is_empty() {
+            return Ok(further);
+        }
+        further.copies = sys::allocate(fds.len());
+        if further.copies.is_null() {
+            return Err(Error::OutOfMemory);
+        }
+        let lowest = c_int::try_from(fds.len()).map_err(|_| Error::InvalidArgument)? + 3;
+        for &fd in fds {
+            let copy = sys::copy_from(fd, lowest)?;
+            // SAFETY: there is room for as many.
+            unsafe { further.copies.add(further.count).write(copy) };
+            further.count += 1;
+        }
+        Ok(further)
+    }
+
+    fn as_slice(&self) -> &[c_int] {
+        if self.count == 0 {
+            return &[];
+        }
+        // SAFETY: so many have been written.
+        unsafe { slice::from_raw_parts(self.copies, self.count) }
+    }
+}
+
+impl Drop for Further {
+    fn drop(&mut self) {
+        self.as_slice().iter().for_each(|&copy| sys::close(copy));
+        // SAFETY: NULL, or from `allocate`.
+        unsafe { sys::free(self.copies.cast()) };
+    }
+}
+
 /// Makes a child. The result is for [`Child::end`] or [`Child::let_go`]. Blocks until it has begun its program, or
 /// has failed to, which is an error.
 ///
@@ -106,11 +153,13 @@ pub unsafe fn spawn(spawn: &Spawn<'_>) -> Result<*mut Child> {
 unsafe fn spawn_into(child: *mut Child, spawn: &Spawn<'_>) -> Result<()> {
     let pipes = Pipes::none();
     let ends = Ends::open(spawn.descriptors, &pipes)?;
+    let further = Further::open(spawn.further)?;
     let beginning = Beginning {
         arguments: spawn.arguments,
         environment: spawn.environment,
         directory: spawn.directory,
         descriptors: ends.0,
+        further: further.as_slice(),
         leads_group: spawn.leads_group,
     };
     // SAFETY: as this function's contract says.

@@ -88,6 +88,34 @@ impl Address {
         Ok(Address::new(&raw))
     }
 
+    /// Of a socket that gets its name, an abstract one, from the kernel.
+    pub fn any_unix() -> Address {
+        let family = libc::AF_UNIX as libc::sa_family_t;
+        let length = size_of_val(&family) as socklen_t;
+        Address { length, ..Address::new(&family) }
+    }
+
+    /// As NOTIFY_SOCKET says it: a path from the root on, or '@' and an abstract name.
+    pub fn unix_text(text: &[u8]) -> Result<Address> {
+        let [b'@', name @ ..] = text else {
+            return match text.first() {
+                Some(b'/') => Address::unix(text),
+                _ => Err(Error::InvalidArgument),
+            };
+        };
+        let path = Address::unix(text)?;
+        let mut storage = path.storage;
+        let start = offset_of!(libc::sockaddr_un, sun_path);
+        // SAFETY: the storage has room for a longer address, as the path with its last byte was one.
+        unsafe { (&raw mut storage).cast::<u8>().add(start).write(0) };
+        Ok(Address { storage, length: (start + 1 + name.len()) as socklen_t })
+    }
+
+    /// The abstract name, if it has one that is text.
+    pub fn abstract_name(&self) -> Option<&str> {
+        std::str::from_utf8(self.name().strip_prefix(&[0])?).ok()
+    }
+
     pub fn family(&self) -> c_int {
         c_int::from(self.storage.ss_family)
     }

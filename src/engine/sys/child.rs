@@ -31,11 +31,20 @@ pub struct Beginning<'a> {
     pub environment: *const *const c_char,
     pub directory: Option<&'a CStr>,
     pub descriptors: [Source; 3],
+    /// What become the descriptors from 3 on, whose numbers are above all those.
+    pub further: &'a [c_int],
     pub leads_group: bool,
 }
 
 unsafe extern "C" {
     static environ: *const *const c_char;
+}
+
+/// This process's environment, a list that ends with NULL. It is the program's, and who changes it while others read
+/// it has made that mistake without this call, too.
+pub fn environment() -> *const *const c_char {
+    // SAFETY: a pointer, which is read.
+    unsafe { environ }
 }
 
 /// Numbers of errno, as functions of the family of posix_spawn() return them.
@@ -106,7 +115,8 @@ impl Drop for Attributes {
 pub unsafe fn spawn(beginning: &Beginning<'_>) -> Result<Pid> {
     let attributes = Attributes::new(beginning.leads_group)?;
     let mut actions = Actions::new()?;
-    for (number, source) in (0..).zip(beginning.descriptors) {
+    let further = beginning.further.iter().copied().map(Source::File);
+    for (number, source) in (0..).zip(beginning.descriptors.into_iter().chain(further)) {
         // SAFETY: initialized, and a C string.
         check_number(unsafe {
             match source {
@@ -131,13 +141,12 @@ pub unsafe fn spawn(beginning: &Beginning<'_>) -> Result<Pid> {
         })?;
     }
     let mut pid = 0;
-    // SAFETY: as this function's contract says. Neither list is written to. `environ` is the program's, and who
-    // changes it while others read it has made that mistake without this call, too.
+    let environment = match beginning.environment.is_null() {
+        true => environment(),
+        false => beginning.environment,
+    };
+    // SAFETY: as this function's contract says. Neither list is written to.
     let spawned = unsafe {
-        let environment = match beginning.environment.is_null() {
-            true => environ,
-            false => beginning.environment,
-        };
         uncancelable(|| {
             libc::posix_spawnp(
                 &mut pid,

@@ -2,39 +2,33 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::mem::zeroed;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use super::cancellation::uncancelable;
-use super::descriptor::{close, opened};
+use super::descriptor::opened;
 use super::errno::{check, last_error, retry_interrupted};
 use super::error::{Error, Result};
 use super::mark::Mark;
+use super::socket_option::set;
 
-/// A socket that sends datagrams to the one at a path. A send waits 100 ms at most.
-pub fn datagram_socket(path: &CStr, mark: Mark) -> Result<c_int> {
+/// A socket that sends datagrams to others of this machine. A send waits 100 ms at most.
+pub(super) fn patient_socket() -> Result<OwnedFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: no preconditions.
     let fd = opened(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+    // SAFETY: opened just now, and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let patience = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
-    // SAFETY: the address is good for the call and as long as said.
-    let limited = check(unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_SNDTIMEO,
-            (&raw const patience).cast(),
-            size_of_val(&patience) as libc::socklen_t,
-        )
-    });
-    match limited.and_then(|_| connect(fd, path)) {
-        Ok(()) => {
-            mark.set(fd);
-            Ok(fd)
-        }
-        Err(error) => {
-            close(fd);
-            Err(error)
-        }
-    }
+    set(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &patience)?;
+    Ok(socket)
+}
+
+/// A socket that sends datagrams to the one at a path. A send waits 100 ms at most.
+pub fn datagram_socket(path: &CStr, mark: Mark) -> Result<c_int> {
+    let socket = patient_socket()?;
+    connect(socket.as_raw_fd(), path)?;
+    mark.set(socket.as_raw_fd());
+    Ok(socket.into_raw_fd())
 }
 
 /// Connects a datagram socket to the one at a path.

@@ -49,9 +49,14 @@ fn move_above_stdio(fd: c_int) -> Result<c_int> {
 
 /// Another number of the same file, above 2, closed by exec.
 pub fn copy_above_stdio(fd: c_int) -> Result<c_int> {
+    copy_from(fd, 3)
+}
+
+/// Another number of the same file, `lowest` or above, closed by exec.
+pub fn copy_from(fd: c_int, lowest: c_int) -> Result<c_int> {
     // SAFETY: no preconditions.
-    match check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }) {
-        // The process may have no descriptor above 2.
+    match check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) }) {
+        // The process may have no such number.
         Err(Error::Os(libc::EINVAL)) => Err(Error::Os(libc::EMFILE)),
         higher => higher,
     }

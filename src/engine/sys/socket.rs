@@ -64,7 +64,7 @@ pub fn local_port(fd: c_int) -> u16 {
 }
 
 /// A nonblocking socket with these options.
-fn socket(family: c_int, kind: c_int, options: &[SocketOption]) -> Result<OwnedFd> {
+pub(super) fn socket(family: c_int, kind: c_int, options: &[SocketOption]) -> Result<OwnedFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no preconditions.
     let fd = opened(unsafe { libc::socket(family, kind, 0) })?;
@@ -128,7 +128,7 @@ fn listen_at(socket: OwnedFd, address: &Address, backlog: c_int) -> Result<Owned
     Ok(socket)
 }
 
-fn bind(socket: &OwnedFd, address: &Address) -> Result<()> {
+pub(super) fn bind(socket: &OwnedFd, address: &Address) -> Result<()> {
     // SAFETY: the address is of the family's type, and as long as said.
     check(unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr(), address.length()) }).map(drop)
 }

@@ -86,7 +86,7 @@ impl SocketOption {
     }
 }
 
-fn set<T>(fd: c_int, level: c_int, option: c_int, value: &T) -> Result<()> {
+pub(super) fn set<T>(fd: c_int, level: c_int, option: c_int, value: &T) -> Result<()> {
     let address = (&raw const *value).cast::<c_void>();
     // SAFETY: the address is that of a value of the option's type.
     check(unsafe { libc::setsockopt(fd, level, option, address, size_of::<T>() as socklen_t) })
