@@ -16,7 +16,7 @@ use majjen::net::{TcpListener, TcpStream};
 use majjen::{Builder, task};
 
 /// How long a connection may be silent.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A request's head is no longer than this.
 const HEAD_BYTES: usize = 8192;
 
@@ -84,7 +84,7 @@ impl Drop for Open {
 }
 
 /// Answers the requests of one connection, until the client closes it or wants it closed.
-fn serve(stream: &TcpStream) -> io::Result<()> {
+pub fn serve(stream: &TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::with_capacity(HEAD_BYTES, stream);

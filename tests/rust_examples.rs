@@ -15,8 +15,8 @@ mod crawler;
 #[path = "../examples/echo.rs"]
 mod echo;
 #[allow(dead_code)]
-#[path = "../examples/http_server.rs"]
-mod http_server;
+#[path = "../examples/http_server_all_cores.rs"]
+mod http_server_all_cores;
 #[allow(dead_code)]
 #[path = "../examples/job_server.rs"]
 mod job_server;
@@ -27,13 +27,16 @@ mod port_scan;
 #[path = "../examples/tls_echo.rs"]
 mod tls_echo;
 
+use http_server_all_cores::http_server;
+
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use majjen::logger::{self, Level};
 use majjen::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use majjen::task;
+use majjen::{cluster, task};
 use support::scheduler;
 
 fn listen() -> (TcpListener, std::net::SocketAddr) {
@@ -110,6 +113,32 @@ fn http_server_answers_and_keeps_connections() {
     });
     scheduler.run().unwrap();
     client.join().unwrap();
+}
+
+#[test]
+fn http_server_answers_on_all_cores() {
+    logger::set_level(Level::Warn);
+    let builder = cluster::Builder::new().cores(2).set_up(http_server_all_cores::set_up);
+    let cluster = builder.build().unwrap();
+    let address = http_server_all_cores::listen(&cluster, "127.0.0.1:0").unwrap();
+    cluster.start().unwrap();
+    let connect = || std::net::TcpStream::connect(address).unwrap();
+    let ask = |mut stream: &std::net::TcpStream, request: &str| {
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = vec![0; 1000];
+        let length = stream.read(&mut answer).unwrap();
+        assert!(answer[..length].ends_with(b"Hello, World!"));
+    };
+    let mut idle: Vec<_> = (0..20).map(|_| connect()).collect();
+    idle.iter().for_each(|stream| ask(stream, "GET / HTTP/1.1\r\n\r\n"));
+    assert!([0, 1].iter().all(|core| cluster.load(*core) >= 8), "both serve");
+    cluster.stop(Duration::MAX);
+    // Those that are there are served on.
+    ask(&idle[0], "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert_eq!(idle[0].read(&mut [0]).unwrap(), 0);
+    drop(idle);
+    cluster.join().unwrap();
+    assert_eq!((cluster.load(0), cluster.load(1)), (0, 0));
 }
 
 #[test]

@@ -111,6 +111,8 @@ pub struct Data {
     pub targets: OnceLock<Box<[OnceLock<Target>]>>,
     /// Set before the cluster is started.
     inner: OnceLock<Weak<Inner>>,
+    /// For the cores that have not begun their run, since all handles may be dropped before they do.
+    kept: Lock<Vec<Arc<Inner>>>,
     failure: Lock<Failure>,
 }
 
@@ -130,6 +132,7 @@ impl Default for Data {
             tear_down: None,
             targets: OnceLock::new(),
             inner: OnceLock::new(),
+            kept: Lock::new(Vec::new()),
             failure: Lock::new(Failure::None),
         }
     }
@@ -160,9 +163,10 @@ impl Data {
         }
     }
 
-    /// A core, once there is a handle to the cluster.
-    pub fn core(&self, index: usize) -> Option<Core> {
-        let inner = self.inner.get()?.upgrade()?;
+    /// A core, for its own thread, at the beginning of its run.
+    pub fn begin(&self, index: usize) -> Option<Core> {
+        let kept = self.kept.lock().pop();
+        let inner = kept.or_else(|| self.inner.get()?.upgrade())?;
         Some(Core { inner, index })
     }
 }
@@ -265,6 +269,13 @@ impl Cluster {
 
     pub(super) fn engine(&self) -> &engine::Cluster {
         self.inner.engine()
+    }
+
+    pub(super) fn start_cores(&self) -> Result<()> {
+        let mut kept = self.inner.data.kept.lock(); // The cores wait for it.
+        self.engine().start()?;
+        kept.extend(self.engine().cores().iter().map(|_| self.inner.clone()));
+        Ok(())
     }
 }
 

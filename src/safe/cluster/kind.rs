@@ -105,8 +105,8 @@ unsafe fn create(core: &engine::Core) -> Result<*const scheduler::Scheduler> {
 unsafe fn run(core: &engine::Core) -> Result<Ended> {
     // SAFETY: as this function's contract says.
     let (Own { scheduler, core: place }, data) = unsafe { (own(core), data(core)) };
-    // Who has started it has a handle, or what the handles share is waiting for the end of this thread.
-    let handle = data.core(core.index).ok_or(Error::Disconnected)?;
+    // There is one: it was kept, or a handle is in `Cluster::run`.
+    let handle = data.begin(core.index).ok_or(Error::Disconnected)?;
     let handle = place.get_or_init(|| handle);
     let _ = scheduler.shared().core_of.set(handle.to_home()); // Once.
     scheduler.set_name(&String::from_utf8_lossy(until_nul(&core.remote()?.name())));

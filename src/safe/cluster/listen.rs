@@ -4,11 +4,13 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 use std::fmt::Display;
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::handle::Cluster;
 use super::kind::scheduler_of;
@@ -16,9 +18,9 @@ use super::work::Work;
 use crate::engine::cluster::{Connection, Service};
 use crate::engine::fd;
 use crate::engine::scheduler::Scheduler;
-use crate::engine::sys::Result;
+use crate::engine::sys::{self, Result};
 use crate::engine::task::to_name;
-use crate::safe::net::{self, TcpStream, ToSocketAddrs, UnixListener, UnixStream};
+use crate::safe::net::{self, TcpStream, ToSocketAddrs, UnixStream};
 use crate::safe::panics::drop_quietly;
 use crate::safe::task::spawn::Options;
 
@@ -66,7 +68,8 @@ impl Cluster {
         self.listen_with(&net::Builder::new(), addresses, handler)
     }
 
-    /// [`listen`](Self::listen) with the options that a [`net::Builder`] sets.
+    /// [`listen`](Self::listen) with the options that a [`net::Builder`] sets. Of sockets that the process was
+    /// [given](net::Builder::inherited) it takes all that listen at this address, since connections may wait at each.
     ///
     /// ```
     /// use majjen::{cluster, net};
@@ -95,9 +98,10 @@ impl Cluster {
         for _ in 1..self.size() {
             listeners.push(options.listen(address)?); // At the port that the kernel has chosen for the first.
         }
-        let listeners = listeners.into_iter().map(OwnedFd::from).collect();
+        let mut listeners: Vec<_> = listeners.into_iter().map(OwnedFd::from).collect();
+        listeners.extend(iter::from_fn(|| options.take_another(&address)));
         let handler = move |socket| handler(TcpStream::new(socket));
-        self.serve(listeners, true, &address, Box::new(handler))?;
+        self.serve(listeners, &address, Box::new(handler))?;
         Ok(address)
     }
 
@@ -124,16 +128,70 @@ impl Cluster {
         path: impl AsRef<Path>,
         handler: impl Fn(UnixStream) + Send + Sync + 'static,
     ) -> io::Result<()> {
+        self.listen_unix_with(&net::Builder::new(), path, handler)
+    }
+
+    /// [`listen_unix`](Self::listen_unix) with the options of [`net::Builder::listen_unix`].
+    ///
+    /// ```
+    /// use majjen::{cluster, net};
+    ///
+    /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
+    /// let cluster = cluster::Builder::new().build()?;
+    /// let options = net::Builder::new().backlog(16).inherited(true);
+    /// cluster.listen_unix_with(&options, &path, |stream| drop(stream))?;
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`listen_unix`](Self::listen_unix).
+    pub fn listen_unix_with(
+        &self,
+        options: &net::Builder,
+        path: impl AsRef<Path>,
+        handler: impl Fn(UnixStream) + Send + Sync + 'static,
+    ) -> io::Result<()> {
         let path = path.as_ref();
-        let listener = OwnedFd::from(UnixListener::bind(path)?);
+        let mut listeners = vec![OwnedFd::from(options.listen_unix(path)?)];
+        listeners.extend(iter::from_fn(|| options.take_another_unix(path)));
         let handler = move |socket| handler(UnixStream::new(socket));
-        Ok(self.serve(vec![listener], false, &path.display(), Box::new(handler))?)
+        Ok(self.serve(listeners, &path.display(), Box::new(handler))?)
+    }
+
+    /// Copies of the descriptors of the sockets at which it listens: to hand them to another process, which takes
+    /// them as [inherited](net::Builder::inherited), before this cluster is stopped. So no connection is refused
+    /// while one takes over from the other.
+    ///
+    /// ```
+    /// let cluster = majjen::cluster::Builder::new().cores(2).build()?;
+    /// cluster.listen("127.0.0.1:0", |stream| drop(stream))?;
+    /// assert_eq!(cluster.listeners()?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of dup(2).
+    pub fn listeners(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut copies = Vec::new();
+        for listener in self.engine().services().flat_map(|service| &service.listeners) {
+            let number = listener.fd.load(Relaxed);
+            if number < 0 {
+                continue;
+            }
+            // SAFETY: it is open, or has just been closed: then the copy is of nothing, or not kept.
+            let copy = unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned();
+            // Who closes it says so before.
+            if listener.fd.load(Relaxed) == number {
+                copies.push(copy?);
+            }
+        }
+        Ok(copies)
     }
 
     fn serve(
         &self,
         listeners: Vec<OwnedFd>,
-        are_tcp: bool,
         place: &dyn Display,
         handler: Box<Handler>,
     ) -> Result<()> {
@@ -144,7 +202,7 @@ impl Cluster {
         let mut service = unsafe { Service::new(begin, release, own, name) };
         let mut listeners = listeners.into_iter().map(OwnedFd::into_raw_fd);
         let added = listeners.try_for_each(|listener| {
-            fd::opened(listener, are_tcp);
+            fd::opened(listener, sys::is_plain_tcp(listener));
             service.add(listener)
         });
         let serves = match added {

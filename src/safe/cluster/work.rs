@@ -57,7 +57,7 @@ impl Cluster {
     /// [`Error::Busy`] if it was started before, [`Error::OwnerDied`] in a child of fork(), which has none of the
     /// threads.
     pub fn start(&self) -> Result<()> {
-        self.engine().start()
+        self.start_cores()
     }
 
     /// Waits until a cluster that was started has ended, and all its threads are gone. Who has made it does not hold
@@ -111,16 +111,14 @@ impl Cluster {
 
     /// What a call that waits for the end returns.
     fn after_the_end(&self, ended: Result<()>) -> std::result::Result<(), JoinError> {
+        // Of the call: those of a core are others, or `Error::Os`.
+        if let Err(error @ (Error::Busy | Error::InvalidArgument | Error::OwnerDied)) = ended {
+            return Err(JoinError::Failed(error));
+        }
         self.inner.end_if_over();
-        match ended {
-            // Of the call: those of a core are others, or `Error::Os`.
-            Err(error @ (Error::Busy | Error::InvalidArgument | Error::OwnerDied)) => {
-                Err(JoinError::Failed(error))
-            }
-            ended => match self.inner.data.take_failure() {
-                Some(failure) => Err(failure),
-                None => ended.map_err(JoinError::Failed),
-            },
+        match self.inner.data.take_failure() {
+            Some(failure) => Err(failure),
+            None => ended.map_err(JoinError::Failed),
         }
     }
 

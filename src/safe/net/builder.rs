@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::slice;
@@ -111,11 +112,11 @@ impl Builder {
         Builder { backlog: Some(connections), ..self }
     }
 
-    /// Whether sockets that the process was given are looked at first, in systemd's way: LISTEN_FDS in the environment
-    /// is how many there are, from descriptor 3 on, and LISTEN_PID, if it is there, is this process's number. One that
-    /// listens at this very address is taken, with the backlog that it has, and gets these options as far as a socket
-    /// that listens can still get them; connections that wait there already do not have them. Each is taken once: of
-    /// several at one address, one by each call. If there is none, a new one listens.
+    /// Whether sockets that the process was given are looked at first, in systemd's way: LISTEN_FDS in the
+    /// environment is how many there are, from descriptor 3 on, and LISTEN_PID, if it is there, is this process's
+    /// number. One that listens at this very address is taken, with the backlog that it has, and gets these options
+    /// as far as a socket that listens can still get them; connections that wait there already do not have them. Each
+    /// is taken once: of several at one address, one by each call. If there is none, a new one listens.
     ///
     /// What is not taken stays open, and keeps connections that nobody accepts:
     /// [`close_inherited`](super::close_inherited).
@@ -309,12 +310,24 @@ impl Builder {
         })
     }
 
+    /// Another one that the process was given, if it is to be looked at, and that listens at this address.
+    pub(in crate::safe) fn take_another(&self, address: &SocketAddr) -> Option<OwnedFd> {
+        self.inherited.then(|| fd::take_inherited(&Address::inet(address), &self.options))?
+    }
+
+    /// The same at a path.
+    pub(in crate::safe) fn take_another_unix(&self, path: &Path) -> Option<OwnedFd> {
+        let address = Address::unix(path.as_os_str().as_bytes()).ok()?;
+        self.inherited.then(|| fd::take_inherited(&address, &[]))?
+    }
+
     fn most_waiting(&self) -> i32 {
         self.backlog.map_or(fd::BACKLOG, |most| most.try_into().unwrap_or(i32::MAX))
     }
 
-    /// A listener at a path, where nothing may be yet: [`UnixListener::bind`] with the [`backlog`](Self::backlog), and
-    /// one that the process was given, if [`inherited`](Self::inherited) says so. Of the other options it has none.
+    /// A listener at a path, where nothing may be yet: [`UnixListener::bind`] with the [`backlog`](Self::backlog),
+    /// and one that the process was given, if [`inherited`](Self::inherited) says so. Of the other options it has
+    /// none.
     ///
     /// ```
     /// let path = std::env::temp_dir().join(format!("majjen-doc-{}", std::process::id()));
