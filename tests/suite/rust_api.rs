@@ -178,7 +178,7 @@ fn documents_run() -> Result<(), Failed> {
             count += 1;
         }
     }
-    assert_eq!(count, 17, "the documents' programs");
+    assert_eq!(count, 19, "the documents' programs");
     Ok(())
 }
 
