@@ -352,6 +352,12 @@ static void nobody_comes_up(void) {
     CHECK_UINT(limit_ns, <, 20000 * MS);
   } while (strstr(log_line_warning, "status is 0x9") == NULL);
   CHECK_UINT(now_ns() - before, >=, limit_ns + 1000 * MS);
+  // A service manager that is gone changes nothing but the log.
+  size_t lines = log_lines_from(MJ_LOG_WARN);
+  setenv("NOTIFY_SOCKET", "@majjen-nobody", 1);
+  CHECK_INT(hand_over(LIST(self, "never ready", "ends"), LONG_NS, &process), ==, -ESRCH);
+  CHECK_INT(log_lines_from(MJ_LOG_WARN), ==, lines + 3);
+  unsetenv("NOTIFY_SOCKET");
   // The task's own deadline is one, too.
   uint64_t old;
   CHECK_INT(mj_task_set_deadline(mj_deadline_after(20 * MS), &old), ==, 0);

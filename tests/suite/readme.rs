@@ -1,6 +1,7 @@
 //! The documents: examples compile and print what the README shows, links have targets, commands
 //! exist, and versions are right.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -174,6 +175,23 @@ fn recipes_run() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Processes of a program, which are ended if a test fails.
+struct Processes<'p> {
+    program: &'p Path,
+    pids: RefCell<BTreeSet<i32>>,
+}
+
+impl Drop for Processes<'_> {
+    fn drop(&mut self) {
+        for &pid in self.pids.borrow().iter() {
+            if fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == self.program) {
+                // SAFETY: no preconditions.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+        }
+    }
+}
+
 /// The server of docs/restart.md, which is given its socket as by systemd, and is restarted twice.
 fn restarted_server() -> Result<(), Failed> {
     let page = fs::read_to_string(library::root().join("docs/restart.md"))?;
@@ -197,6 +215,8 @@ fn restarted_server() -> Result<(), Failed> {
     };
     let mut first = server.spawn()?;
     drop(listener);
+    let processes = Processes { program: &program, pids: RefCell::new(BTreeSet::new()) };
+    processes.pids.borrow_mut().insert(i32::try_from(first.id())?);
     let ask = || -> io::Result<i32> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -204,29 +224,37 @@ fn restarted_server() -> Result<(), Failed> {
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         let pid = line.strip_prefix("served by ").and_then(|pid| pid.trim_end().parse().ok());
-        pid.ok_or_else(|| io::Error::other(format!("it has said {line:?}")))
+        let pid = pid.ok_or_else(|| io::Error::other(format!("it has said {line:?}")))?;
+        processes.pids.borrow_mut().insert(pid);
+        Ok(pid)
     };
     let signal = |pid, signal| {
         // SAFETY: no preconditions. It answers requests, so it is there.
         unsafe { libc::kill(pid, signal) }
     };
+    // Of those after the first one this is not the parent.
+    let runs = |pid: i32| {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !state.is_empty() && !state.contains(") Z")
+    };
     let mut pid = ask()?;
-    let result = (|| -> Result<(), Failed> {
-        assert_eq!(u32::try_from(pid)?, first.id());
-        for _ in 0..2 {
-            assert_eq!(signal(pid, libc::SIGHUP), 0);
-            let deadline = Instant::now() + PATIENCE;
-            let before = pid;
-            while pid == before {
-                assert!(Instant::now() < deadline, "it is not restarted");
-                pid = ask()?; // Nobody is refused.
-            }
+    assert_eq!(u32::try_from(pid)?, first.id());
+    for _ in 0..2 {
+        assert_eq!(signal(pid, libc::SIGHUP), 0);
+        let deadline = Instant::now() + PATIENCE;
+        let before = pid;
+        while pid == before {
+            assert!(Instant::now() < deadline, "it is not restarted");
+            pid = ask()?; // Nobody is refused.
         }
-        Ok(())
-    })();
-    signal(pid, libc::SIGTERM);
+        // One that has not ended goes on if the next one does not come up.
+        while runs(before) {
+            assert!(Instant::now() < deadline, "the old one is still there");
+            ask()?;
+        }
+    }
+    assert_eq!(signal(pid, libc::SIGTERM), 0);
     let status = first.wait()?;
-    result?;
     assert!(status.success(), "{status}");
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(address).is_ok() {

@@ -48,11 +48,8 @@ pub unsafe fn hand_over(
     let end_ns = deadline.resolve(&scheduler.time.clock).unwrap_or(u64::MAX);
     // SAFETY: as this function's contract says.
     let child = unsafe { begin(beginning, listeners)? };
-    // SAFETY: made just now, and nobody else's.
-    let tended = unsafe { Tended::begin(child) }.inspect_err(|_| {
-        // SAFETY: as above.
-        let _ = unsafe { Child::end(child, 0) };
-    })?;
+    // SAFETY: made just now, and nobody else's: so it is this task's, which cannot fail.
+    let tended = unsafe { Tended::begin(child)? };
     tell_of_reload(format_args!("RELOADING=1\nMONOTONIC_USEC={}", sys::monotonic_ns() / 1000));
     let ready = until_ready(&tended.0, end_ns);
     // SAFETY: alive until it is ended below, or by who gets it.

@@ -30,7 +30,7 @@ use crate::safe::unwind::suspending;
 /// let scheduler = Scheduler::new()?;
 /// let served = scheduler.spawn(|| {
 ///     let listener = Rc::new(Builder::new().inherited(true).listen("127.0.0.1:8080")?);
-///     notify("READY=1")?;
+///     task::spawn(|| notify("READY=1")); // It runs when this task waits for the signal.
 ///     let accepting = {
 ///         let listener = listener.clone();
 ///         task::spawn(move || {
