@@ -450,6 +450,29 @@ fn a_caller_that_leaves_takes_the_other_task_with_it() {
 }
 
 #[test]
+fn what_was_left_before_it_has_begun_does_not_begin() {
+    let cluster = cluster(2);
+    cluster.start().unwrap();
+    let (sender, go) = mpsc::channel::<()>();
+    cluster.spawn(1, move || go.recv().unwrap()).unwrap(); // It keeps the core.
+    let (there, drops) = (cluster.clone(), Drops::default());
+    let (guard, ran) = (drops.guard(), Arc::new(AtomicBool::new(false)));
+    let other = ran.clone();
+    let left = cluster.call(0, move || {
+        let closure = move || {
+            let _guard = guard;
+            other.store(true, SeqCst);
+        };
+        let limited = task::timeout(5 * MS, move || there.call(1, closure));
+        assert!(limited.is_err());
+    });
+    left.unwrap();
+    sender.send(()).unwrap();
+    cluster.join().unwrap();
+    assert_eq!((ran.load(SeqCst), drops.count()), (false, 1));
+}
+
+#[test]
 fn a_call_waits_for_room() {
     let cluster = cluster(2);
     cluster.remote(1).unwrap().set_limit(1).unwrap();

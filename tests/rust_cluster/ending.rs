@@ -189,21 +189,27 @@ fn the_last_handle_may_be_dropped_in_a_task_of_it() {
 
 #[test]
 fn a_cluster_is_torn_down_also_when_nobody_waits_for_it() {
-    let drops = Drops::default();
-    let (guards, hooks) = (drops.clone(), drops.guard());
-    let cluster = Builder::new()
-        .cores(2)
-        .name("untended")
-        .tear_down(move |_, core| {
-            let _hooks = &hooks;
-            assert_eq!(core.cluster().size(), 2);
-            drop(guards.guard());
-        })
-        .build()
-        .unwrap();
-    cluster.start().unwrap();
-    support::in_a_task(move || drop(cluster)); // Of another scheduler.
-    wait_until("it does not end", || drops.count() == 3 && threads_of("untended") == 0);
+    const TIMES: usize = 50; // In most of them the handle is gone before the core begins its run.
+    let (drops, torn_down) = (Drops::default(), Drops::default());
+    for _ in 0..TIMES {
+        let (guards, hooks) = (torn_down.clone(), drops.guard());
+        let cluster = Builder::new()
+            .cores(1)
+            .name("untended")
+            .tear_down(move |_, core| {
+                let _hooks = &hooks;
+                assert_eq!(core.cluster().size(), 1);
+                drop(guards.guard());
+            })
+            .build()
+            .unwrap();
+        support::in_a_task(move || {
+            cluster.start().unwrap();
+            drop(cluster); // In one of another scheduler.
+        });
+    }
+    wait_until("it does not end", || drops.count() == TIMES && threads_of("untended") == 0);
+    assert_eq!(torn_down.count(), TIMES);
 }
 
 #[test]

@@ -212,11 +212,7 @@ impl Cluster {
                 Err(error)
             }
         };
-        if let Err(error) = serves {
-            // SAFETY: nothing is served by it.
-            unsafe { served.drop_handler() };
-            return Err(error);
-        }
+        serves?; // With an error the service has been released: what is here is the last of it.
         // SAFETY: when all threads of the cluster have been joined.
         self.inner.call_at_end(move || unsafe { served.drop_handler() });
         Ok(())
@@ -236,7 +232,7 @@ unsafe impl Send for Served {}
 
 impl Served {
     /// # Safety
-    /// Once, by the only thread that has it, or when no core serves connections by it any more.
+    /// Once, when no core serves connections by it any more.
     unsafe fn drop_handler(&self) {
         // SAFETY: as this function's contract says.
         drop_quietly(unsafe { (*self.0.get()).take() });
