@@ -3,41 +3,28 @@
 //! A scheduler that is held does not end its run for want of tasks, nor by deadlock: its loop waits for messages.
 //! Who holds it sends one, which lets it go. Only the thread that has the scheduler may do either.
 
-use std::cell::Cell;
 use std::ffi::c_void;
-use std::ptr::null;
 
 use super::object::Scheduler;
-
-pub(super) struct Hold {
-    is_held: Cell<bool>,
-    holder: Cell<*const c_void>,
-}
-
-impl Hold {
-    pub const fn new() -> Hold {
-        Hold { is_held: Cell::new(false), holder: Cell::new(null()) }
-    }
-}
 
 impl Scheduler {
     /// Holds it, until it is [let go](Self::let_go).
     pub fn hold(&self, holder: *const c_void) {
-        self.hold.is_held.set(true);
-        self.hold.holder.set(holder);
+        self.is_held.set(true);
+        self.holder.set(holder);
     }
 
     /// Its run ends when its tasks have.
     pub fn let_go(&self) {
-        self.hold.is_held.set(false);
+        self.is_held.set(false);
     }
 
     pub fn is_held(&self) -> bool {
-        self.hold.is_held.get()
+        self.is_held.get()
     }
 
     /// Who has held it last, by an address of whoever that is; null for nobody.
     pub fn holder(&self) -> *const c_void {
-        self.hold.holder.get()
+        self.holder.get()
     }
 }

@@ -28,7 +28,6 @@ use crate::engine::watchdog::Watch;
 use super::budget::Budget;
 use super::daemons::Daemons;
 use super::dispatch::Dispatch;
-use super::hold::Hold;
 use super::hook_library::HookLibrary;
 use super::interests::{AtCall, AtSignal, Signals};
 use super::io::{Builtin, Io, WaitFunction};
@@ -78,7 +77,8 @@ pub struct Scheduler {
     /// Which tasks do not keep a run going.
     pub(super) daemons: Daemons,
     /// Whether its run goes on without tasks.
-    pub(super) hold: Hold,
+    pub(super) is_held: Cell<bool>,
+    pub(super) holder: Cell<*const c_void>,
     /// Memory for what outlives the call that has it.
     pub spare: Spare,
     /// Chooses among the ready cases of a select.
@@ -167,7 +167,8 @@ impl Scheduler {
             budget: Budget::new(),
             inherits: Cell::new(false),
             daemons: Daemons::new(),
-            hold: Hold::new(),
+            is_held: Cell::new(false),
+            holder: Cell::new(null()),
             spare: Spare::new(),
             random: Random::new(),
             trim: Trim::new(),
