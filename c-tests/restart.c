@@ -63,10 +63,49 @@ static void restarts(void* argument) {
   for (int i = 0; i < serving.count; i++) CHECK_INT(mj_fd_close(serving.listeners[i]), ==, 0);
 }
 
+// The same on two cores, with more sockets than that.
+enum { SOCKETS = 3 };
+
+static void answers_on_a_core(mj_scheduler* running, void* user_state) {
+  (void)running;
+  answers((void*)(intptr_t) * (int*)user_state);
+  mj_task_exit();
+}
+
+static void restarts_all_cores(void* cluster) {
+  const int signals[] = {SIGUSR2, SIGTERM};
+  char generation[12];
+  snprintf(generation, sizeof generation, "%d", serving.generation + 1);
+  while (mj_signal_wait(signals, 2, NULL, MJ_FOREVER) == SIGUSR2) {
+    int fds[SOCKETS];
+    CHECK_INT(mj_cluster_listeners(cluster, fds, SOCKETS), ==, SOCKETS);
+    const char* const* next = LIST(self, "serves", serving.address, serving.service, generation, serving.mode);
+    if (mj_process_hand_over(next, NULL, fds, SOCKETS, LONG_NS, NULL) == 0) break;
+  }
+  CHECK_INT(mj_cluster_stop(cluster, MJ_FOREVER), ==, 0);
+}
+
+static int serves_on_cores(void) {
+  mj_log_set_level(MJ_LOG_WARN);
+  mj_cluster* cluster = mj_cluster_create(&(mj_cluster_options){.cores = 2});
+  const mj_service what = {.handler = answers_on_a_core, .flags = MJ_LISTEN_INHERITED};
+  CHECK_INT(mj_cluster_listen(cluster, serving.address, serving.service, &what), ==, atoi(serving.service));
+  CHECK_INT(mj_cluster_listeners(cluster, NULL, 0), ==, SOCKETS);  // All that it was given, and no other.
+  CHECK_INT(mj_close_inherited(), ==, 0);
+  CHECK_INT(mj_cluster_go(cluster, 0, restarts_all_cores, cluster, NULL), ==, 0);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  CHECK_INT(mj_notify("READY=1"), ==, serving.generation > 1);
+  int result = mj_cluster_join(cluster);
+  CHECK_INT(mj_cluster_listeners(cluster, NULL, 0), ==, 0);
+  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+  return result;
+}
+
 static int serves(char** argv) {
   alarm(100);
   signal(SIGPIPE, SIG_IGN);
   serving = (server){argv[0], *argv[1] ? argv[1] : NULL, argv[3], atoi(argv[2]), {-1, -1}, 1};
+  if (strcmp(serving.mode, "cores") == 0) return serves_on_cores();
   bool is_set = strcmp(serving.mode, "set") == 0;
   if (is_set) serving.count = 2;
   for (int i = 0; i < serving.count; i++) {
@@ -217,6 +256,18 @@ static void nobody_is_refused_in_a_set(void) {
   char service[8];
   snprintf(service, sizeof service, "%d", ntohs(at.sin_port));
   restart_thrice(fds, 2, "127.0.0.1", service, "set");
+}
+
+static void nobody_is_refused_on_all_cores(void) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int fds[SOCKETS];
+  for (int i = 0; i < SOCKETS; i++) {
+    fds[i] = listener_at((struct sockaddr*)&at, sizeof at, true);
+    at.sin_port = ((struct sockaddr_in*)&visited.at)->sin_port;
+  }
+  char service[8];
+  snprintf(service, sizeof service, "%d", ntohs(at.sin_port));
+  restart_thrice(fds, SOCKETS, "127.0.0.1", service, "cores");
 }
 
 static void nobody_is_refused_at_a_path(void) {
@@ -603,6 +654,7 @@ int main(int argc, char** argv) {
   CHECK_INT(prctl(PR_SET_CHILD_SUBREAPER, 1), ==, 0);
   RUN(nobody_is_refused_in_rolling_restarts);
   RUN(nobody_is_refused_in_a_set);
+  RUN(nobody_is_refused_on_all_cores);
   RUN(nobody_is_refused_at_a_path);
   RUN(the_new_process_has_what_it_is_given_and_nothing_else);
   RUN(one_that_does_not_come_up_changes_nothing);
