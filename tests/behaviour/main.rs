@@ -15,6 +15,7 @@ macro_rules! behaviours {
 mod c_abi;
 mod cancel;
 mod circles;
+mod cluster;
 mod daemons;
 mod descriptors;
 mod files;
