@@ -411,6 +411,7 @@ fn clean_under_valgrind() -> Result<Completion, Failed> {
         "rust_scopes",
         "rust_join_set",
         "rust_sync",
+        "rust_cluster",
         "behaviour",
     ] {
         let Some(program) = newest(&format!("{test}-"), "")? else {
