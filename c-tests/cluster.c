@@ -388,6 +388,18 @@ static void one_signal_stops_all(void) {
   CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
 }
 
+static void runs_again(void* cluster) { *(int*)((void**)cluster)[1] = mj_cluster_start(((void**)cluster)[0]); }
+
+static void one_runs_it(void) {
+  mj_cluster* cluster = new_cluster(2);
+  int result = 1;
+  void* pair[] = {cluster, &result};
+  CHECK_INT(mj_cluster_go(cluster, 0, runs_again, pair, NULL), ==, 0);
+  CHECK_INT(mj_cluster_run(cluster, 0), ==, 0);
+  CHECK_INT(result, ==, -EBUSY);
+  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+}
+
 static void a_run_ends_without_work(void) {
   mj_cluster* cluster = new_cluster(2);
   atomic_int done = 0;
@@ -556,6 +568,7 @@ int main(void) {
   RUN(a_core_that_stops_stops_the_others);
   RUN(its_own_tasks_cannot_wait_for_it);
   RUN(one_signal_stops_all);
+  RUN(one_runs_it);
   RUN(a_run_ends_without_work);
   RUN(connections_are_spread_evenly);
   RUN(what_waits_in_a_queue_is_served_at_the_end);

@@ -3,6 +3,7 @@
 //! That thread runs a scheduler of its own, which no core's work keeps from answering. It is held until the last core
 //! has ended, whose thread sends it a message.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{NonNull, null};
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,6 +21,8 @@ use crate::engine::time::Deadline;
 struct Waiter {
     cluster: *const Cluster,
     grace_ns: u64,
+    /// Whether it has started the cluster.
+    started: *const Cell<Result<()>>,
 }
 
 /// Destroys a scheduler.
@@ -45,27 +48,32 @@ impl Cluster {
         let scheduler = unsafe { &*owned.0 };
         scheduler.set_name(b"cluster");
         scheduler.hold(null());
-        let waiter = Waiter { cluster: self, grace_ns };
+        let started = Cell::new(Err(Error::Disconnected));
+        let waiter = Waiter { cluster: self, grace_ns, started: &started };
         let (task, _) = scheduler.spawn_with(wait_for_signals, waiter, &WORDS)?;
         task.set_name(b"signals");
         scheduler.set_daemon(task, true);
         let message = Message::new(let_go, forget);
         let control =
             Control { remote: scheduler.remote.clone(), message: NonNull::from(&message) };
-        *self.control.lock() = Some(control);
-        let started = self.start();
-        if started.is_err() {
-            self.control.lock().take();
-        }
-        started?;
-        self.give_up_makers_hold();
-        // It ends when the message has come. One that is stopped or fails has nothing else to wait for.
-        while scheduler.is_held() {
-            if let Err(error) = scheduler::run(scheduler, calls, None) {
-                self.control.lock().take();
-                self.fail(error);
-                break;
+        {
+            let mut told = self.control.lock();
+            if self.is_started() || told.is_some() {
+                return Err(Error::Busy);
             }
+            *told = Some(control);
+        }
+        // It ends when the message has come. One that is stopped or fails has nothing else to wait for.
+        let mut ran = Ok(());
+        while scheduler.is_held() && ran.is_ok() {
+            ran = scheduler::run(scheduler, calls, None).map(drop);
+        }
+        if started.get().and(ran).is_err() {
+            self.control.lock().take(); // Its message is not there any more.
+        }
+        started.get()?;
+        if let Err(error) = ran {
+            self.fail(error);
         }
         self.join()
     }
@@ -98,14 +106,29 @@ unsafe fn forget(_: NonNull<Message>) {}
 /// Called by the core, with a [`Waiter`], whose cluster is there while its thread runs it.
 unsafe extern "C-unwind" fn wait_for_signals(_scheduler: *mut c_void, state: *mut c_void) {
     // SAFETY: as this function's contract says.
-    let Waiter { cluster, grace_ns } = unsafe { &*state.cast::<Waiter>() };
-    // SAFETY: as above.
-    let cluster = unsafe { &**cluster };
+    let Waiter { cluster, grace_ns, started } = unsafe { &*state.cast::<Waiter>() };
+    // SAFETY: as above; the cell is that of the call that runs this.
+    let (cluster, started) = unsafe { (&**cluster, &**started) };
+    let Some(scheduler) = current() else { return };
     let unlimited = Limit::uninterrupted(Deadline::Never);
     if let Ok(set) = SignalSet::of([libc::SIGINT, libc::SIGTERM]) {
-        while let Ok(signal) = wait_for_signal(set, unlimited) {
-            let _ = cluster.signal.compare_exchange(0, signal.number, Relaxed, Relaxed);
-            cluster.stop(*grace_ns);
+        // From here on they do not end the process: before the cluster begins.
+        let mut come = wait_for_signal(set, Limit::uninterrupted(Deadline::In(0)));
+        started.set(cluster.start());
+        match started.get() {
+            Ok(()) => cluster.give_up_makers_hold(),
+            Err(_) => scheduler.let_go(),
+        }
+        loop {
+            match come {
+                Ok(signal) => {
+                    let _ = cluster.signal.compare_exchange(0, signal.number, Relaxed, Relaxed);
+                    cluster.stop(*grace_ns);
+                }
+                Err(Error::TimedOut) => {}
+                Err(_) => break, // It is canceled: all cores have ended.
+            }
+            come = wait_for_signal(set, unlimited);
         }
     }
     let _ = exit(); // In a task.
