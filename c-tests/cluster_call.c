@@ -55,7 +55,10 @@ static void a_call_returns_what_the_function_does(void) {
   CHECK_INT(done, ==, 3);
 }
 
+static atomic_int asleep;
+
 static int sleeps_until_it_is_canceled(void* seen) {
+  atomic_fetch_add(&asleep, 1);
   CHECK_INT(mj_sleep_ns(MJ_FOREVER), ==, -ECANCELED);
   atomic_fetch_add((atomic_int*)seen, 1);
   return 7;
@@ -65,7 +68,11 @@ static void has_a_limit(void* argument) {
   (void)argument;
   atomic_int seen = 0;
   int result = 0;
-  CHECK_INT(mj_cluster_call(cluster, 1, sleeps_until_it_is_canceled, &seen, 5000000, &result), ==, 0);
+  int called;
+  do {  // On a busy machine it may not begin in time.
+    called = mj_cluster_call(cluster, 1, sleeps_until_it_is_canceled, &seen, 5000000, &result);
+  } while (called == -ETIMEDOUT);
+  CHECK_INT(called, ==, 0);
   CHECK_INT(seen, ==, 1);
   CHECK_INT(result, ==, 7);
 }
@@ -90,13 +97,13 @@ static void calls_for_ever(void* argument) {
 
 static void cancels_the_caller(void* argument) {
   (void)argument;
-  mj_task_sleep_ms(5);
+  while (asleep == 0) mj_task_sleep_ms(1);
   CHECK_INT(mj_scheduler_cancel(mj_scheduler_current(), caller), ==, 0);
 }
 
 static void a_function_is_canceled_with_its_caller(void) {
   make(2);
-  seen_by_function = 0;
+  seen_by_function = asleep = 0;
   CHECK_INT(mj_cluster_go(cluster, 0, calls_for_ever, NULL, NULL), ==, 0);
   CHECK_INT(mj_cluster_go(cluster, 0, cancels_the_caller, NULL, NULL), ==, 0);
   run_to_its_end();
@@ -108,22 +115,32 @@ static int is_not_called(void* argument) {
   abort();
 }
 
+static int until_it_has_left[2];
+static atomic_int is_busy;
+
 static void computes(void* argument) {
   (void)argument;
-  usleep(50000);  // Blocks its core.
+  is_busy = 1;
+  char byte;
+  CHECK_INT(read(until_it_has_left[0], &byte, 1), ==, 1);  // Blocks its core.
 }
 
 static void leaves_before_it_begins(void* argument) {
   (void)argument;
-  mj_task_sleep_ms(10);
+  while (!is_busy) mj_task_sleep_ms(1);
   CHECK_INT(mj_cluster_call(cluster, 1, is_not_called, NULL, 1000000, NULL), ==, -ETIMEDOUT);
+  CHECK_INT(write(until_it_has_left[1], "x", 1), ==, 1);
 }
 
 static void what_has_not_begun_in_time_does_not(void) {
+  CHECK_INT(pipe(until_it_has_left), ==, 0);
+  is_busy = 0;
   make(2);
   CHECK_INT(mj_cluster_go(cluster, 1, computes, NULL, NULL), ==, 0);
   CHECK_INT(mj_cluster_go(cluster, 0, leaves_before_it_begins, NULL, NULL), ==, 0);
   run_to_its_end();
+  close(until_it_has_left[0]);
+  close(until_it_has_left[1]);
 }
 
 static int calls_back(void* depth) {
@@ -181,10 +198,11 @@ static void has_a_group(void* argument) {
   CHECK_INT(mj_group_error(group), ==, 0);
   // The first failure cancels the others, on whatever core they are.
   atomic_int seen = 0;
+  asleep = 0;
   CHECK_INT(mj_group_set_fail_fast(group, true), ==, 0);
   CHECK_INT(mj_cluster_group_go(cluster, 0, group, sleeps_until_it_is_canceled, &seen, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_cluster_group_go(cluster, 1, group, sleeps_until_it_is_canceled, &seen, MJ_FOREVER), ==, 0);
-  mj_task_sleep_ms(5);
+  while (asleep < 2) mj_task_sleep_ms(1);
   CHECK_INT(mj_cluster_group_go(cluster, 1, group, fails, NULL, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_group_wait(group, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_group_error(group), ==, -EXDEV);
@@ -229,6 +247,7 @@ static void a_call_waits_for_room(void) {
 static int sleeps_deaf(void* argument) {
   (void)argument;
   mj_task_set_cancelable(false, NULL);
+  atomic_fetch_add(&asleep, 1);
   while (mj_sleep_ns(1000000) == 0) continue;
   return 0;
 }
@@ -242,11 +261,12 @@ static void calls_a_deaf_one(void* argument) {
 
 static void an_end_without_tasks_ends_calls_both_ways(void) {
   make(2);
+  asleep = 0;
   for (size_t i = 0; i < 20; i++) {
     CHECK_INT(mj_cluster_go(cluster, i % 2, calls_a_deaf_one, NULL, NULL), ==, 0);
   }
   CHECK_INT(mj_cluster_start(cluster), ==, 0);
-  usleep(10000);
+  while (asleep < 20) usleep(100);
   for (int i = 0; i < 3; i++) CHECK_INT(mj_cluster_stop(cluster, 0), ==, 0);
   CHECK_INT(mj_cluster_join(cluster), ==, 0);
   CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
@@ -302,7 +322,7 @@ static void calls_what_sleeps(void* seen) {
 }
 
 static void stops_the_run(void* scheduler) {
-  mj_task_sleep_ms(5);
+  while (asleep == 0) mj_task_sleep_ms(1);
   CHECK_INT(mj_scheduler_stop(scheduler), ==, 0);
 }
 
@@ -311,6 +331,7 @@ static void a_caller_that_is_destroyed_waits_for_the_function(void) {
   CHECK_INT(mj_cluster_start(cluster), ==, 0);
   mj_scheduler* scheduler = new_scheduler();
   atomic_int seen = 0;
+  asleep = 0;
   CHECK_INT(mj_go(scheduler, calls_what_sleeps, &seen, NULL), ==, 0);
   CHECK_INT(mj_go(scheduler, stops_the_run, scheduler, NULL), ==, 0);
   CHECK_INT(mj_run(scheduler), ==, MJ_RUN_STOPPED);

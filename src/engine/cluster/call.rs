@@ -26,6 +26,7 @@ use std::sync::atomic::{
 
 use super::messages::WORDS;
 use super::object::Core;
+use super::urge::WITHOUT_TASKS;
 use crate::engine::context::sanitizer;
 use crate::engine::scheduler::{
     Limit, Post, Running, Scheduler, current, defer, exit, running_task, sleep, wait_for_begun,
@@ -356,8 +357,11 @@ pub(super) fn leave_lost_calls(scheduler: &Scheduler) {
         let call = unsafe { &*(wait.object() as *const Call) };
         // SAFETY: its cluster is there, since this scheduler is one of its cores.
         let is_lost = call.is_within && unsafe { &*call.core }.is_over();
-        // If it has ended, `back` is under way.
-        if is_lost && !call.has_ended.load(Acquire) {
+        // If it has ended, `back` is under way. Where all runs end, whatever their tasks do, so does this one: that was
+        // asked for before the other core was over.
+        // SAFETY: as above.
+        let ends_all = || unsafe { &*call.core }.cluster().urge.get() == WITHOUT_TASKS;
+        if is_lost && !call.has_ended.load(Acquire) && !ends_all() {
             call.reason.set(None);
             call.resume(scheduler);
         }
