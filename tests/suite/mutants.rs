@@ -38,6 +38,8 @@ const PROCESS: &str = "c_programs::process::shared";
 const DEFER: &str = "c_programs::defer::shared";
 const DAEMONS: &str = "c_programs::daemons::shared";
 const TASK_VALUES: &str = "c_programs::task_values::shared";
+const CLUSTER_EDGES: &str = "c_programs::cluster_edges::shared";
+const CLUSTER_FORK: &str = "c_programs::cluster_fork::shared";
 
 /// What a sweep and the simulation print for any failure.
 const A_RUN: &str = "for a debugger: sweep one";
@@ -188,6 +190,24 @@ const CASES: &[Case] = &[
         "Scheduler::awaits_daemons", words("now_ns.saturating_add(limit_ns.get())", "now_ns"))),
     case(TASK_VALUES, "what_makes_them_inherit_may_refuse", mutant("a new task gets its maker's own value",
         "Scheduler::inherit", words("made.set_value(index, copy)", "made.set_value(index, value)"))),
+    case(ALLOCATIONS, "live_blocks", mutant("a member of another core that has had no turn is not freed",
+        "cluster_work::abandon_member", delete("sys::free"))),
+    case(SYSTEM_CALLS, A_RUN, mutant("threads are left of a cluster that lacks one",
+        "Cluster::create", delete("shut"))),
+    case(CLUSTER_EDGES, "what_a_core_was_given_is_abandoned_if_its_set_up_fails", mutant("cores wait for what a lost one holds",
+        "Cluster::has_lost_a_core", words("any(Core::is_over)", "any(|_| false)"))),
+    case(CLUSTER_EDGES, "calls_of_a_core_that_stops_end", mutant("calls wait for a core that is lost",
+        "call::leave_lost_calls", condition("is_lost", "false"))),
+    case(CLUSTER_EDGES, "on_core[i] > 0", mutant("no connection is handed over",
+        "Core::least_loaded_or_self", condition("mine >", "false"))),
+    case(CLUSTER_EDGES, "open_descriptors() == before", mutant("a cluster leaves its sockets to tasks that are destroyed",
+        "Service::free", delete("Listener::close"))),
+    case(CLUSTER_EDGES, "callers_of_a_cluster_that_never_starts_leave", mutant("a call that has not begun is waited for",
+        "Call::send_leave", words("!has_begun ||", ""))),
+    case(CLUSTER_FORK, "status_of(child) == 0", mutant("a core waits for the others in a child of fork()",
+        "thread::run", condition("is_of_this_process", "true"))),
+    case(CLUSTER_FORK, "a_child_serves_what_it_accepts", mutant("a child hands connections over to its parent's cores",
+        "Core::least_loaded_or_self", condition("is_of_this_process", "false"))),
 ];
 
 /// The trials of this module; the long one is for `make torture`.

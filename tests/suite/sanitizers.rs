@@ -115,7 +115,7 @@ const LEAKS: &[&str] = &[
     "in memory_of_the_destroyed",
 ];
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 20] = [
     Case::clean("clean", ADDRESS),
     Case::clean("clean", THREAD),
     Case::clean("clean", UNDEFINED),
@@ -123,6 +123,9 @@ const CASES: [Case; 17] = [
     Case::clean("stops", THREAD),
     Case::clean("callback", THREAD),
     Case::clean("log_threads", THREAD),
+    Case::clean("cluster", THREAD),
+    Case::clean("cluster_call", THREAD),
+    Case { not_said: &["WARNING: ThreadSanitizer"], ..Case::clean("cluster_edges", THREAD) },
     Case::clean("clean", LEAK),
     Case::clean("held", ADDRESS),
     Case::clean("held", LEAK),
