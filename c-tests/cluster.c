@@ -259,6 +259,15 @@ static void the_least_loaded_core_is_found(void) {
   CHECK_INT(done, ==, 4);
 }
 
+static void looks_do_not_change_whose_turn_it_is(void) {
+  mj_cluster* cluster = new_cluster(2);
+  for (size_t i = 0; i < 10; i++) {
+    mj_cluster_least_loaded(cluster);
+    CHECK_UINT(mj_cluster_next(cluster), ==, i % 2);
+  }
+  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+}
+
 // ---- Stopping
 
 static atomic_int canceled;
@@ -314,6 +323,22 @@ static void a_second_stop_cuts_the_grace_short(void) {
   CHECK_INT(mj_cluster_stop(cluster, MJ_FOREVER), ==, 0);
   CHECK_INT(mj_cluster_join(cluster), ==, 0);
   CHECK_INT(canceled, ==, 4);
+  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+}
+
+static void becomes_a_daemon(void* argument) {
+  CHECK_INT(mj_task_set_daemon(true), ==, 0);
+  waits_until_it_is_canceled(argument);
+}
+
+static void daemons_are_canceled_after_the_grace_too(void) {
+  mj_cluster* cluster = new_cluster(2);
+  canceled = 0;
+  CHECK_INT(mj_cluster_go(cluster, 0, becomes_a_daemon, NULL, NULL), ==, 0);
+  CHECK_INT(mj_cluster_start(cluster), ==, 0);
+  CHECK_INT(mj_cluster_stop(cluster, 10000000), ==, 0);
+  CHECK_INT(mj_cluster_join(cluster), ==, 0);
+  CHECK_INT(canceled, ==, 1);
   CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
 }
 
@@ -524,6 +549,18 @@ static void an_address_in_use_is_an_error(void) {
   CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
 }
 
+static void a_port_is_shared_when_that_is_asked_for(void) {
+  mj_cluster* clusters[] = {new_cluster(1), new_cluster(1)};
+  const mj_service alone = {.handler = answers}, shared = {.handler = answers, .flags = MJ_LISTEN_REUSEPORT};
+  int port = mj_cluster_listen(clusters[0], "127.0.0.1", "0", &shared);
+  CHECK_INT(port, >, 0);
+  char service[16];
+  snprintf(service, sizeof service, "%d", port);
+  CHECK_INT(mj_cluster_listen(clusters[1], "127.0.0.1", service, &alone), ==, -EADDRINUSE);
+  CHECK_INT(mj_cluster_listen(clusters[1], "127.0.0.1", service, &shared), ==, port);
+  for (int i = 0; i < 2; i++) CHECK_INT(mj_cluster_destroy(clusters[i]), ==, 0);
+}
+
 // ---- Looking in
 
 static void metrics_are_on_one_page(void) {
@@ -560,9 +597,11 @@ int main(void) {
   RUN(a_core_that_is_full_says_so);
   RUN(keys_are_spread_and_stay);
   RUN(the_least_loaded_core_is_found);
+  RUN(looks_do_not_change_whose_turn_it_is);
   RUN(tasks_have_their_grace);
   RUN(what_is_left_after_the_grace_is_canceled);
   RUN(a_second_stop_cuts_the_grace_short);
+  RUN(daemons_are_canceled_after_the_grace_too);
   RUN(a_third_stop_leaves_tasks);
   RUN(a_stop_before_the_start_holds);
   RUN(a_core_that_stops_stops_the_others);
@@ -574,6 +613,7 @@ int main(void) {
   RUN(what_waits_in_a_queue_is_served_at_the_end);
   RUN(connections_at_a_path_are_handed_over);
   RUN(an_address_in_use_is_an_error);
+  RUN(a_port_is_shared_when_that_is_asked_for);
   RUN(metrics_are_on_one_page);
   return 0;
 }

@@ -165,6 +165,71 @@ static void cores_call_each_other_in_turn(void) {
   run_to_its_end();
 }
 
+// ---- What belongs to the function's task, and refers to what is the caller's
+
+static mj_task_key key;
+
+static void is_destroyed(void* value) { ++*(int*)value; }
+
+static void make_key(void) {
+  if (key == 0) CHECK_INT(mj_task_key_create(&key, is_destroyed, NULL), ==, 0);
+}
+
+static void is_deferred(void* argument) { *(int*)argument += 10; }
+
+static int leaves_something(void* argument) {
+  CHECK_INT(mj_task_set_value(key, argument), ==, 0);
+  CHECK_INT(mj_task_defer(is_deferred, argument), ==, 0);
+  return 0;
+}
+
+static void is_left_something(void* argument) {
+  (void)argument;
+  for (int i = 0; i < 100; i++) {
+    int count = 0;
+    CHECK_INT(mj_cluster_call(cluster, 1, leaves_something, &count, MJ_FOREVER, NULL), ==, 0);
+    CHECK_INT(count, ==, 11);
+  }
+}
+
+static void a_task_has_ended_with_all_that_it_has_when_a_call_returns(void) {
+  make_key();
+  make(2);
+  CHECK_INT(mj_cluster_go(cluster, 0, is_left_something, NULL, NULL), ==, 0);
+  run_to_its_end();
+}
+
+static int leaves_something_and_stays(void* argument) {
+  leaves_something(argument);
+  atomic_fetch_add(&done, 1);
+  mj_task_set_cancelable(false, NULL);
+  while (mj_sleep_ns(1000000) == 0) continue;
+  return 0;
+}
+
+static void calls_what_stays(void* argument) {
+  (void)argument;
+  char far[8192];
+  memset(far, 0, sizeof far);
+  int* count = (int*)(far + 4096);
+  mj_cluster_call(cluster, 1 - (size_t)mj_cluster_here(cluster), leaves_something_and_stays, count, MJ_FOREVER, NULL);
+}
+
+// The stacks of the callers are there until all cores have called what was deferred: for sanitizers.
+static void an_end_without_tasks_keeps_callers_until_all_is_deferred(void) {
+  make_key();
+  for (int round = 0; round < 10; round++) {
+    make(2);
+    done = 0;
+    for (size_t i = 0; i < 8; i++) CHECK_INT(mj_cluster_go(cluster, i % 2, calls_what_stays, NULL, NULL), ==, 0);
+    CHECK_INT(mj_cluster_start(cluster), ==, 0);
+    while (done < 8) usleep(1000);
+    for (int i = 0; i < 3; i++) CHECK_INT(mj_cluster_stop(cluster, 0), ==, 0);
+    CHECK_INT(mj_cluster_join(cluster), ==, 0);
+    CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+  }
+}
+
 // ---- Groups
 
 static atomic_int under_way, most_under_way;
@@ -347,6 +412,8 @@ int main(void) {
   RUN(a_function_is_canceled_with_its_caller);
   RUN(what_has_not_begun_in_time_does_not);
   RUN(cores_call_each_other_in_turn);
+  RUN(a_task_has_ended_with_all_that_it_has_when_a_call_returns);
+  RUN(an_end_without_tasks_keeps_callers_until_all_is_deferred);
   RUN(a_group_has_members_on_several_cores);
   RUN(a_call_waits_for_room);
   RUN(an_end_without_tasks_ends_calls_both_ways);

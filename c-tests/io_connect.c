@@ -81,7 +81,7 @@ static void listeners(void) {
       {"127.0.0.1", "-1", 0, EINVAL},
       {"127.0.0.1", "+0", 0, EINVAL},
       {"127.0.0.1", " 0", 0, EINVAL},
-      {"127.0.0.1", "0", 4, EINVAL},
+      {"127.0.0.1", "0", 8, EINVAL},
       {"127.0.0.1", "0", MJ_LISTEN_V6ONLY, EINVAL},
       {"192.0.2.1", "0", 0, EADDRNOTAVAIL},
       {"unix:", NULL, 0, EINVAL},

@@ -87,6 +87,12 @@ static void logs_to_the_system(void) {
   mj_log_set_callback(NULL, NULL);
 }
 
+static void listens(void) {
+  CHECK_INT(mj_listen("192.0.2.1", "0", 0, 0), ==, -EADDRNOTAVAIL);
+  setenv("NOTIFY_SOCKET", "/tmp/majjen-nobody-is-told", 1);
+  CHECK_INT(mj_notify("READY=1"), <, 0);
+}
+
 static void logs_to_stderr(void) {
   CHECK_INT(mj_log_to_stderr(), ==, 0);
   MJ_ERROR("a line");
@@ -130,7 +136,7 @@ static a_call* const calls[] = {
     creates_and_destroys, sets_up,        uses_a_clock,       stops,          stops_remotely,
     waits_by_epoll,       waits_by_poll,  waits_by_nanosleep, closes,         prints,
     logs,                 logs_to_a_file, logs_to_the_system, logs_to_stderr, logs_to_a_callback,
-    configures,           creates_objects,
+    configures,           creates_objects, listens,
 };
 enum { call_count = sizeof calls / sizeof calls[0] };
 

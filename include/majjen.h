@@ -2319,8 +2319,9 @@ typedef struct mj_cluster mj_cluster;
 // the quota of its control group; at most 1,024.
 #define MJ_ALL_CORES SIZE_MAX
 
-// What is called on the thread of a core before its run, outside any task: it sets its scheduler up, which runs
-// nothing yet, and may make tasks, which hold the run as in mj_run(). Returns 0, or an error, which
+// What is called on the thread of a core when the cluster is started, before the core's run: it sets its scheduler up,
+// which runs nothing yet, and may make tasks, which hold the run as in mj_run(). It is outside any task, and
+// mj_scheduler_current() is NULL. Returns 0, or a negative errno value, which
 // mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception that would
 // leave it calls std::terminate(), after a line on stderr.
 typedef int (*mj_core_set_up_fn)(struct mj_scheduler *scheduler, size_t core, void *user_data);
@@ -2389,7 +2390,7 @@ int mj_cluster_start(struct mj_cluster *cluster);
 // Returns 0. Errors, the first one of any core:
 //   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
 // and of this call, with which nothing has changed:
-//   -EBUSY       a scheduler runs on this thread
+//   -EBUSY       a scheduler runs on this thread, or it is one of the cluster's own
 //   -EOWNERDEAD  as mj_cluster_start()
 //   -EINVAL      `cluster` is NULL, or was not started
 int mj_cluster_join(struct mj_cluster *cluster);
@@ -2407,8 +2408,9 @@ int mj_cluster_run(struct mj_cluster *cluster,
 // Stops a cluster in order: its sockets take what waits in their queues, and are closed; connections and all other
 // tasks have `grace_ns` to end (MJ_FOREVER: any time), and are canceled then. With 0 they are canceled at once. The
 // second call cancels them at once too, whatever its grace, and the third ends all runs with the tasks that are
-// left, which are destroyed. A core whose run ends before the others, because something has stopped its scheduler,
-// stops them as well. Callable from any thread. Does not suspend.
+// left, which are destroyed. Each socket takes what waits in its queue, 4,096 at most. A core whose run ends before
+// the others, because something has stopped its scheduler, stops them as well. Callable from any thread. Does not
+// suspend.
 //
 // Returns 0. Errors:
 //   -EINVAL  `cluster` is NULL
@@ -2461,7 +2463,7 @@ size_t mj_cluster_of_key(const struct mj_cluster *cluster,
 // gives to one core begins in order. Callable from any thread. Does not suspend.
 //
 // Returns 0. Errors, with which nothing is called:
-//   -EAGAIN      as many wait there as may: mj_remote_set_post_limit(). Wait for some of yours, or give it to another
+//   -EAGAIN      as many wait there as may: mj_remote_set_post_limit(). A task can mj_cluster_call(), which waits
 //   -EPIPE       the cluster has ended, or does so at once
 //   -EOWNERDEAD  this is a child of fork(), which has none of the threads
 //   -EINVAL      `cluster` or `function` is NULL, or no core has this index
@@ -2481,11 +2483,12 @@ int mj_cluster_go(struct mj_cluster *cluster,
 // When the caller's scheduler is destroyed meanwhile, the function's task is canceled; mj_scheduler_destroy() waits
 // until it has ended, unless that is a core of the same cluster: then no core runs any more.
 //
-// Returns 0, with what the function has returned in `*result`, unless that is NULL. Errors, with which it has not been
-// called:
+// Returns 0, with what the function has returned in `*result`, unless that is NULL: also when it was canceled, for
+// which it may return anything. Errors, with which it has not been called, but for the third and fourth:
 //   -ETIMEDOUT  it could not begin within `timeout_ns`
 //   -ECANCELED  the task is canceled, or has called mj_task_exit()
-//   -EPIPE      the cluster has ended, or does so at once; or it did while the function ran
+//   -EPIPE      the cluster has ended, or does so at once; or that core has, while the function ran: it has not
+//               returned then, and will not
 //   -EOWNERDEAD this is a child of fork(), and the function runs in the parent
 //   -EINVAL     `cluster` or `function` is NULL, or no core has this index
 //   -ENOMEM     out of memory
@@ -2500,7 +2503,8 @@ int mj_cluster_call(struct mj_cluster *cluster,
 // mj_group_go() of a member whose function is called on a core, by mj_cluster_call(): so a group has members on
 // several. It waits for a place in the group as that does, which bounds what is under way, and the member counts and
 // is canceled as any other. What the function returns is the member's result; or the error of mj_cluster_call(), if
-// it was not called. `argument` stays the caller's. May suspend.
+// it was not called. `argument` stays the caller's. The cluster stays until the group has no members.
+// May suspend.
 //
 // Returns 0. Errors (`function` is not called then):
 //   -ETIMEDOUT, -EPIPE, -EINTR, -ECANCELED, -EPERM  as mj_group_go()
@@ -2519,7 +2523,8 @@ typedef void *(*mj_connection_fn)(int fd, void *user_data);
 
 // What mj_cluster_listen() does with connections. Set `handler` and what you need, and leave the rest zero.
 typedef struct mj_service {
-  // The body of the task of each connection: it closes the descriptor, and ends by mj_task_exit().
+  // The body of the task of each connection: it closes the descriptor, and ends by mj_task_exit(): else it is called
+  // again when it returns, as of mj_create_task().
   mj_task_fn *handler;
   // What makes its `user_state`; NULL for an `int *`, the descriptor.
   mj_connection_fn connection;
@@ -2537,10 +2542,12 @@ typedef struct mj_service {
 // `handler` and what `connection` returns. `address` and `service` are as for mj_listen(); of a port there is a socket
 // for each core (SO_REUSEPORT), and of a path one, at which the first core accepts. A core that has more to do than
 // others hands its connections over to the one with the least: see mj_cluster_load(). It listens until the cluster
-// is stopped, and holds it. Callable from any thread, before the start too. May suspend in a task, as mj_listen().
+// is stopped, and holds it. Who listens at the same port with SO_REUSEPORT, another cluster of this user, say, is
+// not refused: connections are shared with it. Callable from any thread, before the start too. May suspend in a
+// task, as mj_listen().
 //
 // A connection's descriptor does not block and is closed on exec. It is the handler's, to be closed by close(2) or
-// mj_fd_close(), and can be handed to the library: mj_fd_adopt(), mj_stream_open().
+// mj_fd_close(), and can be handed to the library: mj_fd_adopt(), mj_stream_create().
 //
 // Returns the port that it listens at, which the kernel has chosen for "0"; 0 of a path. Errors, with which it does
 // not listen:
@@ -2968,7 +2975,6 @@ int mj_remote_write_metrics(struct mj_remote *remote,
 //
 // Returns the length of the whole text without the NUL, as mj_scheduler_write_metrics(). Errors:
 //   -EINVAL  `cluster` is NULL, `buffer` is NULL with a size, or `format` is unknown
-//   -EPIPE   a core has ended before it ran
 //   -ENOMEM  out of memory
 int mj_cluster_write_metrics(struct mj_cluster *cluster,
                              char *buffer,

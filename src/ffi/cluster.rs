@@ -16,6 +16,7 @@ use super::{bool_from, status, text_ref};
 use crate::engine::cluster::{Cluster, Core, Kind, Options, write_page};
 use crate::engine::context::callback;
 use crate::engine::inspect;
+use crate::engine::log;
 use crate::engine::scheduler::{self, Ended, Scheduler};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::to_name;
@@ -115,7 +116,7 @@ pub unsafe extern "C" fn mj_cluster_start(cluster: *mut mj_cluster) -> c_int {
 /// Returns 0. Errors, the first one of any core:
 ///   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
 /// and of this call, with which nothing has changed:
-///   -EBUSY       a scheduler runs on this thread
+///   -EBUSY       a scheduler runs on this thread, or it is one of the cluster's own
 ///   -EOWNERDEAD  as mj_cluster_start()
 ///   -EINVAL      `cluster` is NULL, or was not started
 #[unsafe(no_mangle)]
@@ -141,8 +142,9 @@ pub unsafe extern "C" fn mj_cluster_run(cluster: *mut mj_cluster, grace_ns: u64)
 /// Stops a cluster in order: its sockets take what waits in their queues, and are closed; connections and all other
 /// tasks have `grace_ns` to end (MJ_FOREVER: any time), and are canceled then. With 0 they are canceled at once. The
 /// second call cancels them at once too, whatever its grace, and the third ends all runs with the tasks that are
-/// left, which are destroyed. A core whose run ends before the others, because something has stopped its scheduler,
-/// stops them as well. Callable from any thread. Does not suspend.
+/// left, which are destroyed. Each socket takes what waits in its queue, 4,096 at most. A core whose run ends before
+/// the others, because something has stopped its scheduler, stops them as well. Callable from any thread. Does not
+/// suspend.
 ///
 /// Returns 0. Errors:
 ///   -EINVAL  `cluster` is NULL
@@ -220,7 +222,6 @@ pub unsafe extern "C" fn mj_cluster_load(cluster: *const mj_cluster, core: usize
 ///
 /// Returns the length of the whole text without the NUL, as mj_scheduler_write_metrics(). Errors:
 ///   -EINVAL  `cluster` is NULL, `buffer` is NULL with a size, or `format` is unknown
-///   -EPIPE   a core has ended before it ran
 ///   -ENOMEM  out of memory
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cluster_write_metrics(
@@ -293,11 +294,20 @@ unsafe fn run(core: &Core) -> Result<Ended> {
         // SAFETY: the program's function and its arguments.
         let failed = unsafe { callback::call(function, hooks.arguments(core), what) } as c_int;
         if failed != 0 {
-            return Err(Error::Os(failed.saturating_abs()));
+            let error = Error::Os(failed.saturating_abs());
+            log::error(format_args!(
+                "core {} cannot be set up: {error}; its cluster ends",
+                core.index
+            ));
+            return Err(error);
         }
     }
     // SAFETY: from `create`, and destroyed by `destroy`.
-    scheduler::run(unsafe { &*core.own.get().cast::<Scheduler>() }, HOOK_CALLS, None)
+    let scheduler = unsafe { &*core.own.get().cast::<Scheduler>() };
+    let ended = scheduler::run(scheduler, HOOK_CALLS, None);
+    // Before the others are torn down: it may refer to what is on the stacks of their tasks.
+    scheduler.finish_all();
+    ended
 }
 
 /// # Safety

@@ -13,8 +13,9 @@ pub struct mj_cluster {
 /// In C it is `MJ_ALL_CORES`.
 pub const ALL_CORES: usize = usize::MAX;
 
-/// What is called on the thread of a core before its run, outside any task: it sets its scheduler up, which runs
-/// nothing yet, and may make tasks, which hold the run as in mj_run(). Returns 0, or an error, which
+/// What is called on the thread of a core when the cluster is started, before the core's run: it sets its scheduler up,
+/// which runs nothing yet, and may make tasks, which hold the run as in mj_run(). It is outside any task, and
+/// mj_scheduler_current() is NULL. Returns 0, or a negative errno value, which
 /// mj_cluster_join() returns: then that core does not run, and the others are stopped. A C++ exception that would
 /// leave it calls std::terminate(), after a line on stderr.
 pub type mj_core_set_up_fn = Option<
@@ -58,7 +59,8 @@ pub type mj_connection_fn =
 /// What mj_cluster_listen() does with connections. Set `handler` and what you need, and leave the rest zero.
 #[repr(C)]
 pub struct mj_service {
-    /// The body of the task of each connection: it closes the descriptor, and ends by mj_task_exit().
+    /// The body of the task of each connection: it closes the descriptor, and ends by mj_task_exit(): else it is called
+    /// again when it returns, as of mj_create_task().
     pub handler: *mut mj_task_fn,
     /// What makes its `user_state`; NULL for an `int *`, the descriptor.
     pub connection: mj_connection_fn,

@@ -55,7 +55,7 @@ pub unsafe extern "C" fn mj_cluster_of_key(cluster: *const mj_cluster, key: u64)
 /// gives to one core begins in order. Callable from any thread. Does not suspend.
 ///
 /// Returns 0. Errors, with which nothing is called:
-///   -EAGAIN      as many wait there as may: mj_remote_set_post_limit(). Wait for some of yours, or give it to another
+///   -EAGAIN      as many wait there as may: mj_remote_set_post_limit(). A task can mj_cluster_call(), which waits
 ///   -EPIPE       the cluster has ended, or does so at once
 ///   -EOWNERDEAD  this is a child of fork(), which has none of the threads
 ///   -EINVAL      `cluster` or `function` is NULL, or no core has this index
@@ -135,11 +135,12 @@ unsafe extern "C" fn abandon_given(given: *mut c_void) {
 /// When the caller's scheduler is destroyed meanwhile, the function's task is canceled; mj_scheduler_destroy() waits
 /// until it has ended, unless that is a core of the same cluster: then no core runs any more.
 ///
-/// Returns 0, with what the function has returned in `*result`, unless that is NULL. Errors, with which it has not been
-/// called:
+/// Returns 0, with what the function has returned in `*result`, unless that is NULL: also when it was canceled, for
+/// which it may return anything. Errors, with which it has not been called, but for the third and fourth:
 ///   -ETIMEDOUT  it could not begin within `timeout_ns`
 ///   -ECANCELED  the task is canceled, or has called mj_task_exit()
-///   -EPIPE      the cluster has ended, or does so at once; or it did while the function ran
+///   -EPIPE      the cluster has ended, or does so at once; or that core has, while the function ran: it has not
+///               returned then, and will not
 ///   -EOWNERDEAD this is a child of fork(), and the function runs in the parent
 ///   -EINVAL     `cluster` or `function` is NULL, or no core has this index
 ///   -ENOMEM     out of memory
@@ -173,7 +174,8 @@ pub unsafe extern "C" fn mj_cluster_call(
 /// mj_group_go() of a member whose function is called on a core, by mj_cluster_call(): so a group has members on
 /// several. It waits for a place in the group as that does, which bounds what is under way, and the member counts and
 /// is canceled as any other. What the function returns is the member's result; or the error of mj_cluster_call(), if
-/// it was not called. `argument` stays the caller's. May suspend.
+/// it was not called. `argument` stays the caller's. The cluster stays until the group has no members.
+/// May suspend.
 ///
 /// Returns 0. Errors (`function` is not called then):
 ///   -ETIMEDOUT, -EPIPE, -EINTR, -ECANCELED, -EPERM  as mj_group_go()
@@ -246,10 +248,12 @@ unsafe extern "C-unwind" fn call(member: *mut c_void) -> c_int {
 /// `handler` and what `connection` returns. `address` and `service` are as for mj_listen(); of a port there is a socket
 /// for each core (SO_REUSEPORT), and of a path one, at which the first core accepts. A core that has more to do than
 /// others hands its connections over to the one with the least: see mj_cluster_load(). It listens until the cluster
-/// is stopped, and holds it. Callable from any thread, before the start too. May suspend in a task, as mj_listen().
+/// is stopped, and holds it. Who listens at the same port with SO_REUSEPORT, another cluster of this user, say, is
+/// not refused: connections are shared with it. Callable from any thread, before the start too. May suspend in a
+/// task, as mj_listen().
 ///
 /// A connection's descriptor does not block and is closed on exec. It is the handler's, to be closed by close(2) or
-/// mj_fd_close(), and can be handed to the library: mj_fd_adopt(), mj_stream_open().
+/// mj_fd_close(), and can be handed to the library: mj_fd_adopt(), mj_stream_create().
 ///
 /// Returns the port that it listens at, which the kernel has chosen for "0"; 0 of a path. Errors, with which it does
 /// not listen:
@@ -290,14 +294,14 @@ unsafe fn listen(
     }
     let flags = ListenFlags {
         v6_only: what.flags & MJ_LISTEN_V6ONLY != 0,
+        reuse_port: what.flags & MJ_LISTEN_REUSEPORT != 0,
         inherited: what.flags & MJ_LISTEN_INHERITED != 0,
-        ..ListenFlags::default()
     };
     // SAFETY: as above.
     let [address, port] = [address, port].map(|text| unsafe { text_ref(text) }.unwrap_or_default());
     let mut name = [0; 64];
     let mut words = TruncatingWriter::new(&mut name);
-    let _ = write!(words, "accept {}", address.to_string_lossy()); // What fits.
+    let _ = write!(words, "accept {}", address.to_bytes().escape_ascii()); // What fits.
     let served = NonNull::new(sys::allocate::<Served>(1)).ok_or(Error::OutOfMemory)?;
     // SAFETY: fresh memory for one, which the functions are for.
     let service = unsafe {

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char};
 use std::fmt::{Arguments, Write};
 
-use super::notify::PREDECESSOR;
+use crate::engine::fd::PREDECESSOR;
 use crate::engine::sys::{self, Error, Result, TruncatingWriter};
 
 /// A list for execve(2): that of somebody else, with some variables in the place of those of their names.
@@ -34,7 +34,8 @@ fn is_replaced(variable: &CStr) -> bool {
 
 impl Environment {
     /// # Safety
-    /// `others` is NULL, or a list of C strings that ends with NULL. It and the variables stay as they are while this lives.
+    /// `others` is NULL, or a list of C strings that ends with NULL. It and the variables stay as they are while this
+    /// lives.
     pub unsafe fn new(others: *const *const c_char, variables: &[Variable]) -> Result<Environment> {
         // SAFETY: as this function's contract says; the addresses are those of the list up to its NULL.
         let entries = || unsafe {

@@ -5,12 +5,10 @@
 //! [`PREDECESSOR`] says which process that is and where it is told, and it tells the manager. The variable is left to
 //! children of this process too, whose parent is another one: they are not asked.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 
-use crate::engine::sys::{self, Address, ErrnoGuard, Error, Result, variable};
-
-/// "1234 @name": the process that waits for this one, and where it hears.
-pub const PREDECESSOR: &CStr = c"MAJJEN_PREDECESSOR";
+use crate::engine::fd::PREDECESSOR;
+use crate::engine::sys::{self, Address, ErrnoGuard, Error, Result, Uncancelable, variable};
 
 /// Whether it is said that the process is ready.
 pub fn says_ready(state: &[u8]) -> bool {
@@ -36,6 +34,7 @@ pub fn tell_manager(state: &[u8]) -> Result<bool> {
 /// Tells who has started this process. Returns whether anybody has asked.
 pub fn notify(state: &[u8]) -> Result<bool> {
     let _errno = ErrnoGuard::save();
+    let _uncancelable = Uncancelable::begin(); // As a socket that is dropped is closed by the standard library.
     if says_ready(state)
         && let Some(address) = predecessor()
     {

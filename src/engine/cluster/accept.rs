@@ -18,7 +18,7 @@ use super::object::{Cluster, Core, Listener, Service};
 use crate::engine::fd::{self, ListenFlags};
 use crate::engine::log;
 use crate::engine::names;
-use crate::engine::scheduler::{Limit, Scheduler, close_fd, current, exit, set_cancelable};
+use crate::engine::scheduler::{Limit, Scheduler, close_fd, current, exit, set_cancelable, sleep};
 use crate::engine::sys::{self, Error, Result, TruncatingWriter};
 use crate::engine::threads::{Message, Remote};
 use crate::engine::time::Deadline;
@@ -60,8 +60,8 @@ impl Cluster {
         self.serve(service).map(|()| port)
     }
 
-    /// Serves what comes at the sockets of a service, which is the cluster's. With an error it is released, and they are
-    /// closed.
+    /// Serves what comes at the sockets of a service, which is the cluster's. With an error it is released, and they
+    /// are closed.
     pub fn serve(&self, service: Service) -> Result<()> {
         let held = self.check_process().and_then(|()| match self.take_hold() {
             true => Ok(()),
@@ -88,10 +88,19 @@ impl Cluster {
         let Place { address, mut port, backlog, flags } = *place;
         let is_path = address.to_bytes().starts_with(b"unix:");
         let count = if is_path { 1 } else { self.cores().len() };
-        let flags = ListenFlags { reuse_port: count > 1, ..flags };
+        let flags = ListenFlags { reuse_port: flags.reuse_port || count > 1, ..flags };
         let mut chosen = PortText::default();
         while service.listeners.len() < count {
-            service.add(names::listen(address, port, backlog, flags)?)?;
+            match names::listen(address, port, backlog, flags) {
+                Ok(fd) => service.add(fd)?,
+                // The first one was made by another user, as systemd's are: nobody else may listen beside it.
+                Err(Error::Os(libc::EADDRINUSE))
+                    if flags.inherited && !service.listeners.is_empty() =>
+                {
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
             let first = service.listeners[0].fd.load(Relaxed);
             if service.listeners.len() == 1 && !is_path {
                 // The others listen at the one that the kernel has chosen.
@@ -219,6 +228,9 @@ impl Acceptor {
     }
 }
 
+/// How long it waits when there is no memory to wait with.
+const PAUSE_NS: u64 = 100_000_000;
+
 /// The body of the task that accepts.
 ///
 /// # Safety
@@ -230,7 +242,7 @@ unsafe extern "C-unwind" fn accept(_scheduler: *mut c_void, state: *mut c_void) 
     let listener = &service.listeners[acceptor.listener];
     let fd = listener.fd.load(Relaxed);
     let name = sys::until_nul(&service.name).escape_ascii();
-    let mut left = usize::MAX;
+    let (mut left, mut is_told) = (usize::MAX, false);
     let mut limit = Limit::uninterrupted(Deadline::Never);
     while left > 0 {
         // SAFETY: no address is asked for.
@@ -248,6 +260,16 @@ unsafe extern "C-unwind" fn accept(_scheduler: *mut c_void, state: *mut c_void) 
                 (left, limit) = (fd::BACKLOG as usize, Limit::uninterrupted(Deadline::In(0)));
             }
             Err(Error::TimedOut) => break,
+            // As when the user's epoll sets are full: others may give some back.
+            Err(error @ (Error::OutOfMemory | Error::Os(libc::ENOSPC))) if left == usize::MAX => {
+                if !std::mem::replace(&mut is_told, true) {
+                    log::error(format_args!(
+                        "{name}: core {} cannot wait for connections: {error}; tried again every 100 ms",
+                        core.index
+                    ));
+                }
+                let _ = sleep(Limit::uninterrupted(Deadline::In(PAUSE_NS))); // A cancel is seen by the next accept.
+            }
             Err(error) => {
                 log::error(format_args!("{name}: core {} accepts no more: {error}", core.index));
                 break;

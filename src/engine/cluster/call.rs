@@ -12,8 +12,8 @@
 //! | ended | over | the caller's loop, by the message `back`, which readies the caller |
 //!
 //! `turn` is what both sides write: who is first, the caller who leaves or the other core that begins, is seen by the
-//! other. A caller who leaves what has begun sends `leave`. All other fields are of one side, and handed over by the messages. The block is released by who has the
-//! last reference: each side has one, and `leave` while it is under way.
+//! other. A caller who leaves what has begun sends `leave`. All other fields are of one side, and handed over by the
+//! messages. The block is released by who has the last reference: each side has one, and `leave` while it is under way.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -84,6 +84,8 @@ struct Call {
     // Of the other core, until it has ended: then the cluster may be gone.
     core: *const Core,
     task: Cell<u64>,
+    /// The task that calls the function, and its scheduler.
+    runs_in: Cell<(*const Scheduler, *const Task)>,
     /// What the function has returned, or why it was not called.
     result: Cell<Result<c_int>>,
 
@@ -151,6 +153,10 @@ impl Call {
     ) -> Result<c_int> {
         let begun: Cell<Option<NonNull<Call>>> = Cell::new(None);
         let begin = |(scheduler, task): Running<'_>| {
+            // It may have ended since: who waits for its calls has looked then, and does not again.
+            if core.is_over() {
+                return Err(Error::Disconnected);
+            }
             // Not before: a task that is destroyed before it waits leaves nothing behind.
             let call = Call::allocate(core, (function, argument), (scheduler, task))?;
             // SAFETY: made just now; the other side has a reference from now on.
@@ -204,6 +210,7 @@ impl Call {
             is_within: core.cluster().here().is_some(),
             core,
             task: Cell::new(0),
+            runs_in: Cell::new((null(), null())),
             result: Cell::new(Err(Error::Disconnected)),
             waiter: Cell::new(waiter),
             reason: Cell::new(None),
@@ -345,8 +352,8 @@ unsafe fn come_back(message: NonNull<Message>) {
     }
 }
 
-/// Ends the waits of this scheduler's tasks for functions of cores of the same cluster that are over, since nothing runs
-/// there any more.
+/// Ends the waits of this scheduler's tasks for functions of cores of the same cluster that are over, since nothing
+/// runs there any more.
 pub(super) fn leave_lost_calls(scheduler: &Scheduler) {
     for task in scheduler.tasks.iter() {
         let wait = task.wait.get();
@@ -419,6 +426,8 @@ unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
     // SAFETY: alive until it has ended.
     let this = unsafe { &*call };
     // So that it ends in any case, also if the function never returns.
+    let running = running_task();
+    this.runs_in.set(running.map_or((null(), null()), |(scheduler, task)| (scheduler, task)));
     if defer(end_deferred, call.cast()).is_ok() {
         // SAFETY: the program's function and argument.
         this.result.set(Ok(unsafe { (this.function)(this.argument) }));
@@ -452,8 +461,16 @@ unsafe fn end(call: NonNull<Call>) {
 /// # Safety
 /// With a [`Call`], at the end of its task.
 unsafe extern "C" fn end_deferred(call: *mut c_void) {
-    // SAFETY: as this function's contract says.
-    unsafe { end(NonNull::new_unchecked(call.cast())) };
+    // SAFETY: as this function's contract says: in the task, or when its scheduler calls what it has deferred.
+    unsafe {
+        if let (scheduler, Some(task)) = {
+            let (scheduler, task) = (*call.cast::<Call>()).runs_in.get();
+            (scheduler, task.as_ref())
+        } {
+            (*scheduler).finish_values(task); // They may refer to what is the caller's.
+        }
+        end(NonNull::new_unchecked(call.cast()));
+    }
 }
 
 /// # Safety

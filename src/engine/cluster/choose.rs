@@ -37,7 +37,7 @@ impl Cluster {
     /// The least loaded of some cores, and of `here`, which comes first.
     fn less_loaded<'c>(&'c self, here: Option<&'c Core>) -> Option<&'c Core> {
         let cores = self.cores();
-        let first = self.next.fetch_add(1, Relaxed);
+        let first = self.looks.fetch_add(1, Relaxed);
         let others = (0..cores.len().min(LOOKS)).map(|step| &cores[(first + step) % cores.len()]);
         here.into_iter()
             .chain(others)

@@ -43,6 +43,7 @@ impl Cluster {
         if current().is_some() || self.has_this_thread() {
             return Err(Error::Busy);
         }
+        let message = Message::new(let_go, forget); // There longer than the scheduler that it is for.
         let owned = Owned(Scheduler::create(false)?);
         // SAFETY: created just now, and destroyed by `owned`.
         let scheduler = unsafe { &*owned.0 };
@@ -53,7 +54,6 @@ impl Cluster {
         let (task, _) = scheduler.spawn_with(wait_for_signals, waiter, &WORDS)?;
         task.set_name(b"signals");
         scheduler.set_daemon(task, true);
-        let message = Message::new(let_go, forget);
         let control =
             Control { remote: scheduler.remote.clone(), message: NonNull::from(&message) };
         {
@@ -114,7 +114,11 @@ unsafe extern "C-unwind" fn wait_for_signals(_scheduler: *mut c_void, state: *mu
     if let Ok(set) = SignalSet::of([libc::SIGINT, libc::SIGTERM]) {
         // From here on they do not end the process: before the cluster begins.
         let mut come = wait_for_signal(set, Limit::uninterrupted(Deadline::In(0)));
-        started.set(cluster.start());
+        let can_wait = come.map_or_else(|error| error == Error::TimedOut, |_| true);
+        started.set(match come {
+            Err(error) if !can_wait => Err(error),
+            _ => cluster.start(),
+        });
         match started.get() {
             Ok(()) => cluster.give_up_makers_hold(),
             Err(_) => scheduler.let_go(),

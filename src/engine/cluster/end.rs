@@ -147,11 +147,16 @@ impl Core {
             }
         }
         if urge >= AT_ONCE {
-            let others = scheduler.tasks.iter().filter(|task| task.id.get() != self.end.task.get());
-            others.for_each(|task| scheduler.cancel(task));
+            self.cancel_others(scheduler);
             leave_lost_calls(scheduler);
             self.wake_end(scheduler);
         }
+    }
+
+    /// Cancels all tasks but the one that ends them.
+    fn cancel_others(&self, scheduler: &Scheduler) {
+        let others = scheduler.tasks.iter().filter(|task| task.id.get() != self.end.task.get());
+        others.for_each(|task| scheduler.cancel(task));
     }
 
     fn wake_end(&self, scheduler: &Scheduler) {
@@ -186,6 +191,9 @@ unsafe extern "C-unwind" fn end_tasks(_scheduler: *mut c_void, state: *mut c_voi
     }
     loop {
         let is_over = scheduler.is_held() || core.is_urgent();
+        if is_over {
+            core.cancel_others(scheduler); // Daemons too, which hold the cluster if they were given to it.
+        }
         let _ = end_others(if is_over { Deadline::In(0) } else { grace }); // An error: it is being destroyed.
         if !scheduler.is_held() || core.cluster().has_lost_a_core() {
             break;

@@ -101,6 +101,7 @@ impl Cluster {
             signal: AtomicI32::new(0),
             error: AtomicI32::new(0),
             next: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
             services: AtomicPtr::new(null_mut()),
             control: Lock::new(None),
             threads: Lock::new(threads),
@@ -163,7 +164,7 @@ impl Cluster {
     /// Ends threads that wait at the gate.
     fn shut(&self) {
         self.set_gate(SHUT);
-        self.join_threads();
+        let _ = self.join_threads(); // Who makes it has the error; who releases it unstarted has none.
     }
 
     /// # Safety
@@ -247,13 +248,15 @@ impl Cluster {
             return Err(Error::InvalidArgument);
         }
         self.give_up_makers_hold();
-        self.join_threads();
-        self.error()
+        self.join_threads()
     }
 
-    fn join_threads(&self) {
-        // Locked meanwhile: who joins or destroys it too waits for the end of all.
-        self.threads.lock().drain(..).for_each(Thread::join);
+    /// Returns the first error of any core.
+    fn join_threads(&self) -> Result<()> {
+        // Locked meanwhile: who joins it too waits for the end of all, and who destroys it for this look.
+        let mut threads = self.threads.lock();
+        threads.drain(..).for_each(Thread::join);
+        self.error()
     }
 
     pub(super) fn give_up_makers_hold(&self) {

@@ -58,6 +58,8 @@ pub struct Cluster {
     pub(super) error: AtomicI32,
     /// The core whose turn it is next to be given something.
     pub(super) next: AtomicUsize,
+    /// Where the next look for the core with the least to do begins.
+    pub(super) looks: AtomicUsize,
     /// The newest of its services, each of which names the one before.
     pub(super) services: AtomicPtr<Service>,
     /// Who is to be told when the last core has ended.
@@ -228,6 +230,11 @@ impl Core {
 
     pub(super) fn is_on_this_thread_now(&self) {
         self.thread.store(sys::thread_id(), Relaxed);
+    }
+
+    /// Its thread ends, whose number another one may get.
+    pub(super) fn is_on_no_thread_now(&self) {
+        self.thread.store(0, Relaxed);
     }
 
     /// Its scheduler is there.

@@ -30,6 +30,7 @@ pub unsafe extern "C-unwind" fn main(core: *mut c_void) -> *mut c_void {
         unsafe { (cluster.kind.destroy)(core) };
     }
     if cluster.is_of_this_process() {
+        core.is_on_no_thread_now();
         cluster.core_has_ended();
     }
     null_mut()

@@ -24,6 +24,9 @@ use crate::engine::log;
 use crate::engine::sys::{self, Address, ErrnoGuard, SocketOption, variable};
 use crate::engine::threads::{Lock, Ownership};
 
+/// "1234 @name": the process that has handed them to this one and waits for it, and where it hears.
+pub const PREDECESSOR: &CStr = c"MAJJEN_PREDECESSOR";
+
 /// The first one's number.
 pub const FIRST: c_int = 3;
 /// So many can be given.
@@ -90,8 +93,17 @@ fn number(name: &'static CStr, most: usize) -> Result<Option<usize>, Complaint> 
 fn count() -> Result<usize, Complaint> {
     let Some(count) = number(c"LISTEN_FDS", MOST)? else { return Ok(0) };
     let pid = number(c"LISTEN_PID", c_int::MAX as usize)?;
-    let is_ours = pid.is_none_or(|pid| c_int::try_from(pid) == Ok(sys::process_id()));
+    let is_ours = match pid {
+        Some(pid) => c_int::try_from(pid) == Ok(sys::process_id()),
+        None => variable(PREDECESSOR).is_none_or(is_of_parent),
+    };
     Ok(if is_ours { count } else { 0 })
+}
+
+/// Whether a [`PREDECESSOR`] is the parent of this process, and not that of an ancestor.
+fn is_of_parent(predecessor: &CStr) -> bool {
+    let pid = predecessor.to_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    std::str::from_utf8(pid).is_ok_and(|pid| pid.parse() == Ok(sys::parent_id()))
 }
 
 fn is_free_listener(fd: c_int) -> bool {

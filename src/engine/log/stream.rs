@@ -44,10 +44,10 @@ pub fn for_level(level: Level) -> &'static Stream {
 
 impl Stream {
     pub fn write(&self, line: &mut Line, settings: &Settings) -> Result<()> {
+        let mut writes = QuietWrites::begin();
         if settings.include_time {
             read_time_zone();
         }
-        let mut writes = QuietWrites::begin();
         let (mut fd, mut buffered) = (-1, 0);
         // SAFETY: the addresses are good for the call.
         let stream =

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use super::lookup::find_addresses;
 use crate::engine::fd::{self, ListenFlags};
 use crate::engine::scheduler::{Limit, running_task};
-use crate::engine::sys::{Error, Hints, NameError, Result};
+use crate::engine::sys::{Error, Hints, NameError, Result, Uncancelable};
 use crate::engine::time::Deadline;
 
 /// [`fd::listen`], where a task may give a name too: it listens at the first of the name's addresses that
 /// works. [`Error::NotInTask`] for a name elsewhere.
 pub fn listen(address: &CStr, service: &[u8], backlog: c_int, flags: ListenFlags) -> Result<c_int> {
+    let _uncancelable = Uncancelable::begin(); // A socket that is dropped is closed by the standard library.
     if !is_name(address) {
         return fd::listen(address.to_bytes(), service, backlog, flags);
     }

@@ -99,11 +99,7 @@ impl Scheduler {
         // SAFETY: null, or from `belongings`, and released only below.
         let Some(belongings) = (unsafe { task.belongings.get().as_ref() }) else { return };
         self.call_deferred(task, belongings);
-        let mut rounds = 0;
-        while rounds < MOST_ROUNDS && destroy_values(task, belongings) {
-            self.call_deferred(task, belongings);
-            rounds += 1;
-        }
+        let rounds = self.end_values(task, belongings);
         if rounds == MOST_ROUNDS && belongings.indices().next().is_some() {
             log::warn(format_args!(
                 "task {:#x} has ended with task-local values that are not destroyed: what destroys \
@@ -115,6 +111,25 @@ impl Scheduler {
         let belongings = task.belongings.replace(null());
         // SAFETY: nothing is left in it but such values.
         unsafe { self.release_belongings(belongings) };
+    }
+
+    /// Destroys the values of a task, and calls what that has deferred, in a deferred function of the library's own: for
+    /// what may only be done when nothing of the program's runs in the task any more.
+    pub fn finish_values(&self, task: &Task) {
+        // SAFETY: null, or from `belongings`, and released behind the deferred functions.
+        if let Some(belongings) = unsafe { task.belongings.get().as_ref() } {
+            self.end_values(task, belongings);
+        }
+    }
+
+    /// Returns in how many rounds: more than `MOST_ROUNDS` there are not.
+    fn end_values(&self, task: &Task, belongings: &Belongings) -> usize {
+        let mut rounds = 0;
+        while rounds < MOST_ROUNDS && destroy_values(task, belongings) {
+            self.call_deferred(task, belongings);
+            rounds += 1;
+        }
+        rounds
     }
 
     fn call_deferred(&self, task: &Task, belongings: &Belongings) {
@@ -140,9 +155,9 @@ impl Scheduler {
         task.set_state(State::Exited);
     }
 
-    /// Calls, on this stack, what the tasks have deferred: the scheduler is being destroyed. To others it
-    /// runs meanwhile, so that it is neither run nor destroyed by what is called.
-    pub(super) fn finish_all(&self) {
+    /// Calls, on this stack, what the tasks have deferred: the scheduler is being destroyed, or is not run any more. To
+    /// others it runs meanwhile, so that it is neither run nor destroyed by what is called.
+    pub fn finish_all(&self) {
         if !self.tasks.iter().any(|task| !task.belongings.get().is_null())
             || self.remote.enter().is_err()
         {

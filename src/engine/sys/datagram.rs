@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use super::cancellation::uncancelable;
+use super::cancellation::{Uncancelable, uncancelable};
 use super::descriptor::opened;
 use super::errno::{check, last_error, retry_interrupted};
 use super::error::{Error, Result};
@@ -25,6 +25,7 @@ pub(super) fn patient_socket() -> Result<OwnedFd> {
 
 /// A socket that sends datagrams to the one at a path. A send waits 100 ms at most.
 pub fn datagram_socket(path: &CStr, mark: Mark) -> Result<c_int> {
+    let _uncancelable = Uncancelable::begin(); // A socket that is dropped is closed by the standard library.
     let socket = patient_socket()?;
     connect(socket.as_raw_fd(), path)?;
     mark.set(socket.as_raw_fd());

@@ -1,5 +1,6 @@
 //! Having another core do something, and waiting for what comes of it.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -81,8 +82,9 @@ impl Cluster {
         };
         let remote = self.remote(core).map_err(JoinError::Failed)?;
         self.spawn_when_there_is_room(core, body).map_err(JoinError::Failed)?;
-        let leave = Leave { call, remote };
+        let leave = Leave { call, remote, is_answered: Cell::new(false) };
         let received = receiver.recv();
+        leave.is_answered.set(received.is_ok());
         drop(leave);
         match received {
             Ok(outcome) => outcome,
@@ -133,10 +135,14 @@ impl Call {
 struct Leave {
     call: Arc<Call>,
     remote: Remote,
+    is_answered: Cell<bool>,
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
+        if self.is_answered.get() {
+            return; // It is about to end by itself.
+        }
         self.call.is_left.store(true, SeqCst);
         let task = self.call.task.load(SeqCst);
         if task != 0 {
