@@ -41,6 +41,8 @@
 
 mod accept;
 mod call;
+mod call_block;
+mod callee;
 mod choose;
 mod connection;
 mod control;
@@ -54,7 +56,8 @@ mod thread;
 mod urge;
 
 pub use accept::Place;
-pub use call::{Function, call};
+pub use call::call;
+pub use call_block::Function;
 pub use make::Options;
 pub use object::{Cluster, Connection, Core, Kind, Service};
 pub use page::write_page;

@@ -1,43 +1,25 @@
-//! The call: a task has another core call a function, and waits for what it returns.
-//!
-//! The function is called in a task of that core, so it may suspend. What it is given stays the caller's, who does
-//! not go on before it has returned: if the caller is canceled, or its time is over, the function's task is canceled,
-//! and waited for.
-//!
-//! | a call is | goes to | by whom |
-//! |---|---|---|
-//! | posted | begun | the other core's loop, which makes the task |
-//! | | ended, not begun | the same, if the caller has left it by then, and goes on; who destroys that scheduler |
-//! | begun | ended | its task, at its end; who destroys that scheduler |
-//! | ended | over | the caller's loop, by the message `back`, which readies the caller |
-//!
-//! `turn` is what both sides write: who is first, the caller who leaves or the other core that begins, is seen by the
-//! other. A caller who leaves what has begun sends `leave`. All other fields are of one side, and handed over by the
-//! messages. The block is released by who has the last reference: each side has one, and `leave` while it is under way.
+//! Calling a function on another core, for the task that waits for it. `call_block.rs` has the states.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::mem::offset_of;
 use std::ptr::{NonNull, null};
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
 
-use super::messages::WORDS;
+use super::call_block::{BEGUN, Call, Function, LEFT, OfCall, forget};
+use super::callee::{be_left, end_posted, start};
 use super::object::Core;
 use super::urge::WITHOUT_TASKS;
 use crate::engine::context::sanitizer;
 use crate::engine::scheduler::{
-    Limit, Post, Running, Scheduler, current, defer, exit, running_task, sleep, wait_for_begun,
+    Limit, Post, Running, Scheduler, current, running_task, sleep, wait_for_begun,
 };
 use crate::engine::sys::{self, Error, Result};
-use crate::engine::task::{Left, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind, Words};
-use crate::engine::threads::{Message, Remote};
+use crate::engine::task::{Left, ObjectKind, Outcome, SchedulerRef, Task, Wait, WaitKind};
+use crate::engine::threads::Message;
 use crate::engine::time::Deadline;
-
-/// What is called.
-pub type Function = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
 
 /// The task waits for a function of another core.
 static CALL: WaitKind = WaitKind {
@@ -58,58 +40,6 @@ static ENDED_CALL: WaitKind = WaitKind {
     is_yield: true,
     ..WaitKind::new(c"its turn", release_ended)
 };
-
-/// A task that has had no turn ends its call when it is destroyed.
-static CALL_WORDS: Words = Words { abandon: Some(end_unbegun), ..WORDS };
-
-#[repr(C)]
-struct Call {
-    /// To the other core.
-    post: Post,
-    /// To the caller's scheduler.
-    back: OfCall,
-    /// To the other core: its task is to be canceled.
-    leave: OfCall,
-    references: AtomicUsize,
-    /// [`BEGUN`], [`LEFT`] or both: then it was begun first.
-    turn: AtomicU8,
-    has_ended: AtomicBool,
-    function: Function,
-    argument: *mut c_void,
-    caller: Remote,
-    callee: Remote,
-    /// Whether the caller is of the same cluster.
-    is_within: bool,
-
-    // Of the other core, until it has ended: then the cluster may be gone.
-    core: *const Core,
-    task: Cell<u64>,
-    /// The task that calls the function, and its scheduler.
-    runs_in: Cell<(*const Scheduler, *const Task)>,
-    /// What the function has returned, or why it was not called.
-    result: Cell<Result<c_int>>,
-
-    // Of the caller.
-    waiter: Cell<*const Task>,
-    /// Why it has left.
-    reason: Cell<Option<Error>>,
-}
-
-/// The other core has begun the call, and its function may be called.
-const BEGUN: u8 = 1;
-/// The caller has left it.
-const LEFT: u8 = 2;
-
-/// A message of a call.
-#[repr(C)]
-struct OfCall {
-    message: Message,
-    call: Cell<*const Call>,
-}
-
-const _: () = assert!(offset_of!(Call, post) == 0 && offset_of!(OfCall, message) == 0);
-
-// ---- the caller
 
 /// Has a core call a function with an argument, and waits for what it returns. Where as many wait as may, it waits for
 /// room too.
@@ -218,32 +148,6 @@ impl Call {
         // SAFETY: fresh memory for one.
         unsafe { memory.write(call) };
         Ok(memory)
-    }
-
-    /// Gives up a reference.
-    ///
-    /// # Safety
-    /// The caller's, who does not use it again.
-    unsafe fn release(call: NonNull<Call>) {
-        // SAFETY: as this function's contract says; with the last one nobody else has it.
-        unsafe {
-            let references = &raw const (*call.as_ptr()).references;
-            sanitizer::release(&*references);
-            if (*references).fetch_sub(1, AcqRel) == 1 {
-                sanitizer::acquire(&*references);
-                Call::free(call);
-            }
-        }
-    }
-
-    /// # Safety
-    /// Nobody else has it.
-    unsafe fn free(call: NonNull<Call>) {
-        // SAFETY: as this function's contract says; from `allocate`.
-        unsafe {
-            call.drop_in_place();
-            sys::free(call.as_ptr().cast());
-        }
     }
 
     /// The caller goes on, if it waits.
@@ -373,132 +277,4 @@ pub(super) fn leave_lost_calls(scheduler: &Scheduler) {
             call.resume(scheduler);
         }
     }
-}
-
-/// A message is not under way any more, and gives its reference up.
-///
-/// # Safety
-/// As above.
-unsafe fn forget(message: NonNull<Message>) {
-    // SAFETY: as above.
-    unsafe {
-        let call = message.cast::<OfCall>().as_ref().call.get();
-        Call::release(NonNull::new_unchecked(call.cast_mut()));
-    }
-}
-
-// ---- the other core
-
-/// Makes the task.
-///
-/// # Safety
-/// Called by the core, with the post of a [`Call`].
-unsafe fn start(scheduler: &Scheduler, post: NonNull<Post>) -> Result<()> {
-    let call = post.cast::<Call>();
-    // SAFETY: as this function's contract says.
-    let this = unsafe { call.as_ref() };
-    let is_first = this.turn.compare_exchange(0, BEGUN, AcqRel, Acquire).is_ok();
-    if is_first {
-        match scheduler.spawn_with(run, call.as_ptr(), &CALL_WORDS) {
-            Ok((task, _)) => {
-                this.task.set(task.id.get());
-                return Ok(());
-            }
-            // It begins when there is memory, unless it is left until then.
-            Err(error) if this.turn.compare_exchange(BEGUN, 0, AcqRel, Acquire).is_ok() => {
-                return Err(error);
-            }
-            Err(_) => {}
-        }
-    }
-    // SAFETY: the other side's.
-    unsafe { end(call) };
-    Ok(())
-}
-
-/// The body of the task.
-///
-/// # Safety
-/// Called by the core, with the address of a [`Call`].
-unsafe extern "C-unwind" fn run(_scheduler: *mut c_void, state: *mut c_void) {
-    // SAFETY: as this function's contract says.
-    let call = unsafe { *state.cast::<*mut Call>() };
-    // SAFETY: alive until it has ended.
-    let this = unsafe { &*call };
-    // So that it ends in any case, also if the function never returns.
-    let running = running_task();
-    this.runs_in.set(running.map_or((null(), null()), |(scheduler, task)| (scheduler, task)));
-    if defer(end_deferred, call.cast()).is_ok() {
-        // SAFETY: the program's function and argument.
-        this.result.set(Ok(unsafe { (this.function)(this.argument) }));
-    } else {
-        this.result.set(Err(Error::OutOfMemory));
-        // SAFETY: the other side's.
-        unsafe { end(NonNull::new_unchecked(call)) };
-    }
-    let _ = exit(); // In a task.
-}
-
-/// The call has ended, for the other side, whose reference goes with the message.
-///
-/// # Safety
-/// Once, with a call that this side has.
-unsafe fn end(call: NonNull<Call>) {
-    // SAFETY: as this function's contract says. It may be gone when the message has been posted.
-    unsafe {
-        let this = call.as_ref();
-        (*this.core).end_work(); // It was there as long as this held its cluster.
-        let caller = this.caller.clone();
-        sanitizer::release(&this.has_ended);
-        this.has_ended.store(true, Release);
-        let back = NonNull::from(&this.back).cast();
-        if caller.post(back).is_err() {
-            Call::release(call); // The caller's scheduler is gone.
-        }
-    }
-}
-
-/// # Safety
-/// With a [`Call`], at the end of its task.
-unsafe extern "C" fn end_deferred(call: *mut c_void) {
-    // SAFETY: as this function's contract says: in the task, or when its scheduler calls what it has deferred.
-    unsafe {
-        if let (scheduler, Some(task)) = {
-            let (scheduler, task) = (*call.cast::<Call>()).runs_in.get();
-            (scheduler, task.as_ref())
-        } {
-            (*scheduler).finish_values(task); // They may refer to what is the caller's.
-        }
-        end(NonNull::new_unchecked(call.cast()));
-    }
-}
-
-/// # Safety
-/// With the state of a task of [`run`], which will not run.
-unsafe fn end_unbegun(state: *mut c_void) {
-    // SAFETY: as this function's contract says.
-    unsafe { end(NonNull::new_unchecked(*state.cast::<*mut Call>())) };
-}
-
-/// # Safety
-/// The message of a [`Call`] that has not begun.
-unsafe fn end_posted(message: NonNull<Message>) {
-    // SAFETY: as this function's contract says.
-    unsafe { end(message.cast()) };
-}
-
-/// The caller has left.
-///
-/// # Safety
-/// The message of an [`OfCall`].
-unsafe fn be_left(message: NonNull<Message>) {
-    // SAFETY: as this function's contract says.
-    let call = unsafe { &*message.cast::<OfCall>().as_ref().call.get() };
-    if let Some(scheduler) = current()
-        && let Some(task) = scheduler.tasks.find_id(call.task.get())
-    {
-        scheduler.cancel(task);
-    }
-    // SAFETY: the message's reference.
-    unsafe { forget(message) };
 }
