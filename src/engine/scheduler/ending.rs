@@ -27,6 +27,7 @@ const _: () = assert!(size_of::<Belongings>() <= SPARE_BYTES && size_of::<Part>(
 const MOST_ROUNDS: usize = 4;
 
 /// Has a function called when the running task ends.
+#[inline(always)]
 pub fn defer(function: Deferrable, argument: *mut c_void) -> Result<()> {
     let (scheduler, task) = running_task().ok_or(Error::NotInTask)?;
     let belongings = scheduler.belongings(task)?;
@@ -115,6 +116,7 @@ impl Scheduler {
 
     /// Destroys the values of a task, and calls what that has deferred, in a deferred function of the library's own: for
     /// what may only be done when nothing of the program's runs in the task any more.
+    #[cold]
     pub fn finish_values(&self, task: &Task) {
         // SAFETY: null, or from `belongings`, and released behind the deferred functions.
         if let Some(belongings) = unsafe { task.belongings.get().as_ref() } {
