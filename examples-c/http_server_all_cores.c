@@ -1,7 +1,7 @@
 // The guide's server on all processors: its handlers as they are, with a main of its own. Each core accepts, and
 // hands connections over where it has more of them than others.
 //
-// SIGINT and SIGTERM: connections have two seconds to end, a second one ends them at once.
+// SIGINT and SIGTERM: connections have ten seconds to end, a second one ends them at once.
 #include "majjen.h"
 #include <sys/socket.h>
 #include <netinet/in.h>
@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
     }
     MJ_INFO("HTTP server listening on port %d, on %zu cores", port, mj_cluster_size(cluster));
 
-    int ended = mj_cluster_run(cluster, UINT64_C(2000000000));
+    int ended = mj_cluster_run(cluster, UINT64_C(10000000000));
 
     // Print final metrics
     static char page[64 * 1024];

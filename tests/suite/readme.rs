@@ -31,7 +31,14 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
         Trial::test("readme::the_blocks_on_c_compile", blocks_on_c_compile),
         Trial::test("readme::the_recipes_run", recipes_run),
-        Trial::test("readme::the_restarted_server_loses_nobody", restarted_server),
+        Trial::ignorable_test("readme::the_restarted_server_loses_nobody", || {
+            if toolchain::runner().is_some() {
+                return Ok(Completion::ignored_with(
+                    "the emulator is not there for the next version",
+                ));
+            }
+            restarted_server().map(|()| Completion::Completed)
+        }),
         Trial::ignorable_test("readme::the_block_of_cxx_compiles", block_of_cxx_compiles),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
