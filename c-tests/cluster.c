@@ -1,6 +1,7 @@
 // Clusters: schedulers on threads of their own, what they are given, and how they end.
 #define _GNU_SOURCE
 #include "check.h"
+#include "clusters.h"
 #include "log_lines.h"
 
 #include <arpa/inet.h>
@@ -12,19 +13,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-static mj_cluster* new_cluster(size_t cores) {
-  mj_cluster_options options = {.cores = cores};
-  mj_cluster* cluster = mj_cluster_create(&options);
-  CHECK(cluster != NULL);
-  return cluster;
-}
-
-static void run_to_its_end(mj_cluster* cluster) {
-  CHECK_INT(mj_cluster_start(cluster), ==, 0);
-  CHECK_INT(mj_cluster_join(cluster), ==, 0);
-  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
-}
 
 static int threads_of_this_process(void) {
   FILE* status = fopen("/proc/self/status", "r");

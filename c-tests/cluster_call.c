@@ -1,23 +1,13 @@
 // Calls of other cores of a cluster: results, limits, cancellations, groups, and ends in the middle.
 #define _GNU_SOURCE
 #include "check.h"
+#include "clusters.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 static mj_cluster* cluster;
-
-static void make(size_t cores) {
-  cluster = mj_cluster_create(&(mj_cluster_options){.cores = cores});
-  CHECK(cluster != NULL);
-}
-
-static void run_to_its_end(void) {
-  CHECK_INT(mj_cluster_start(cluster), ==, 0);
-  CHECK_INT(mj_cluster_join(cluster), ==, 0);
-  CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
-}
 
 static atomic_int done;
 
@@ -44,14 +34,14 @@ static void calls_each_core(void* argument) {
 }
 
 static void a_call_returns_what_the_function_does(void) {
-  make(3);
+  cluster = new_cluster(3);
   done = 0;
   for (size_t core = 0; core < 3; core++) {
     CHECK_INT(mj_cluster_go(cluster, core, calls_each_core, NULL, NULL), ==, 0);
   }
   int number = 0;
   CHECK_INT(mj_cluster_call(cluster, 0, adds_one, &number, MJ_FOREVER, NULL), ==, -EPERM);
-  run_to_its_end();
+  run_to_its_end(cluster);
   CHECK_INT(done, ==, 3);
 }
 
@@ -78,9 +68,9 @@ static void has_a_limit(void* argument) {
 }
 
 static void a_function_is_canceled_when_its_time_is_over(void) {
-  make(2);
+  cluster = new_cluster(2);
   CHECK_INT(mj_cluster_go(cluster, 0, has_a_limit, NULL, NULL), ==, 0);
-  run_to_its_end();
+  run_to_its_end(cluster);
 }
 
 static atomic_int seen_by_function;
@@ -102,11 +92,11 @@ static void cancels_the_caller(void* argument) {
 }
 
 static void a_function_is_canceled_with_its_caller(void) {
-  make(2);
+  cluster = new_cluster(2);
   seen_by_function = asleep = 0;
   CHECK_INT(mj_cluster_go(cluster, 0, calls_for_ever, NULL, NULL), ==, 0);
   CHECK_INT(mj_cluster_go(cluster, 0, cancels_the_caller, NULL, NULL), ==, 0);
-  run_to_its_end();
+  run_to_its_end(cluster);
   CHECK_INT(seen_by_function, ==, 1);
 }
 
@@ -135,10 +125,10 @@ static void leaves_before_it_begins(void* argument) {
 static void what_has_not_begun_in_time_does_not(void) {
   CHECK_INT(pipe(until_it_has_left), ==, 0);
   is_busy = 0;
-  make(2);
+  cluster = new_cluster(2);
   CHECK_INT(mj_cluster_go(cluster, 1, computes, NULL, NULL), ==, 0);
   CHECK_INT(mj_cluster_go(cluster, 0, leaves_before_it_begins, NULL, NULL), ==, 0);
-  run_to_its_end();
+  run_to_its_end(cluster);
   close(until_it_has_left[0]);
   close(until_it_has_left[1]);
 }
@@ -160,9 +150,9 @@ static void calls_deep(void* argument) {
 }
 
 static void cores_call_each_other_in_turn(void) {
-  make(2);
+  cluster = new_cluster(2);
   CHECK_INT(mj_cluster_go(cluster, 0, calls_deep, NULL, NULL), ==, 0);
-  run_to_its_end();
+  run_to_its_end(cluster);
 }
 
 // ---- What belongs to the function's task, and refers to what is the caller's
@@ -194,9 +184,9 @@ static void is_left_something(void* argument) {
 
 static void a_task_has_ended_with_all_that_it_has_when_a_call_returns(void) {
   make_key();
-  make(2);
+  cluster = new_cluster(2);
   CHECK_INT(mj_cluster_go(cluster, 0, is_left_something, NULL, NULL), ==, 0);
-  run_to_its_end();
+  run_to_its_end(cluster);
 }
 
 static int leaves_something_and_stays(void* argument) {
@@ -219,7 +209,7 @@ static void calls_what_stays(void* argument) {
 static void an_end_without_tasks_keeps_callers_until_all_is_deferred(void) {
   make_key();
   for (int round = 0; round < 10; round++) {
-    make(2);
+    cluster = new_cluster(2);
     done = 0;
     for (size_t i = 0; i < 8; i++) CHECK_INT(mj_cluster_go(cluster, i % 2, calls_what_stays, NULL, NULL), ==, 0);
     CHECK_INT(mj_cluster_start(cluster), ==, 0);
@@ -279,10 +269,10 @@ static void has_a_group(void* argument) {
 }
 
 static void a_group_has_members_on_several_cores(void) {
-  make(2);
+  cluster = new_cluster(2);
   done = 0;
   CHECK_INT(mj_cluster_go(cluster, 0, has_a_group, NULL, NULL), ==, 0);
-  run_to_its_end();
+  run_to_its_end(cluster);
 }
 
 static int ends_at_once(void* argument) {
@@ -297,13 +287,13 @@ static void calls_a_full_core(void* argument) {
 }
 
 static void a_call_waits_for_room(void) {
-  make(2);
+  cluster = new_cluster(2);
   done = 0;
   mj_remote* remote = mj_cluster_remote(cluster, 1);
   CHECK_INT(mj_remote_set_post_limit(remote, 2), ==, 0);
   mj_remote_release(remote);
   for (int i = 0; i < 100; i++) CHECK_INT(mj_cluster_go(cluster, 0, calls_a_full_core, NULL, NULL), ==, 0);
-  run_to_its_end();
+  run_to_its_end(cluster);
   CHECK_INT(done, ==, 100);
 }
 
@@ -325,7 +315,7 @@ static void calls_a_deaf_one(void* argument) {
 }
 
 static void an_end_without_tasks_ends_calls_both_ways(void) {
-  make(2);
+  cluster = new_cluster(2);
   asleep = 0;
   for (size_t i = 0; i < 20; i++) {
     CHECK_INT(mj_cluster_go(cluster, i % 2, calls_a_deaf_one, NULL, NULL), ==, 0);
@@ -347,7 +337,7 @@ static void calls_and_is_canceled(void* argument) {
 
 static void an_end_at_once_cancels_calls_both_ways(void) {
   for (int round = 0; round < 20; round++) {
-    make(2);
+    cluster = new_cluster(2);
     done = 0;
     atomic_int seen = 0;
     for (size_t i = 0; i < 20; i++) {
@@ -369,7 +359,7 @@ static void calls_from_outside(void* result) {
 }
 
 static void any_task_can_call(void) {
-  make(2);
+  cluster = new_cluster(2);
   CHECK_INT(mj_cluster_start(cluster), ==, 0);
   mj_scheduler* scheduler = new_scheduler();
   int result = 0;
@@ -392,7 +382,7 @@ static void stops_the_run(void* scheduler) {
 }
 
 static void a_caller_that_is_destroyed_waits_for_the_function(void) {
-  make(2);
+  cluster = new_cluster(2);
   CHECK_INT(mj_cluster_start(cluster), ==, 0);
   mj_scheduler* scheduler = new_scheduler();
   atomic_int seen = 0;

@@ -2,6 +2,7 @@
 // descriptors, functions that do not do what they should.
 #define _GNU_SOURCE
 #include "check.h"
+#include "clusters.h"
 #include "child.h"
 #include "log_lines.h"
 
@@ -15,22 +16,6 @@
 #include <unistd.h>
 
 static mj_cluster* cluster;
-
-static mj_cluster* new_cluster(size_t cores) {
-  mj_cluster* made = mj_cluster_create(&(mj_cluster_options){.cores = cores});
-  CHECK(made != NULL);
-  return made;
-}
-
-static void join_and_destroy(mj_cluster* ended) {
-  CHECK_INT(mj_cluster_join(ended), ==, 0);
-  CHECK_INT(mj_cluster_destroy(ended), ==, 0);
-}
-
-static void run_to_its_end(mj_cluster* made) {
-  CHECK_INT(mj_cluster_start(made), ==, 0);
-  join_and_destroy(made);
-}
 
 static void counts(void* counter) { atomic_fetch_add((atomic_int*)counter, 1); }
 

@@ -1,6 +1,7 @@
 // Clusters in a child of fork(), which has one thread: that of a core, or another.
 #define _GNU_SOURCE
 #include "check.h"
+#include "clusters.h"
 #include "child.h"
 
 #include <stdatomic.h>
@@ -14,17 +15,6 @@ static atomic_int counter;
 static void counts(void* unused) {
   (void)unused;
   atomic_fetch_add(&counter, 1);
-}
-
-static mj_cluster* new_cluster(size_t cores) {
-  mj_cluster* made = mj_cluster_create(&(mj_cluster_options){.cores = cores});
-  CHECK(made != NULL);
-  return made;
-}
-
-static void join_and_destroy(mj_cluster* ended) {
-  CHECK_INT(mj_cluster_join(ended), ==, 0);
-  CHECK_INT(mj_cluster_destroy(ended), ==, 0);
 }
 
 static void answers(mj_scheduler* scheduler, void* user_state) {

@@ -51,7 +51,6 @@ mod holds;
 mod make;
 mod messages;
 mod object;
-mod page;
 mod thread;
 mod urge;
 
@@ -60,4 +59,3 @@ pub use call::call;
 pub use call_block::Function;
 pub use make::Options;
 pub use object::{Cluster, Connection, Core, Kind, Service};
-pub use page::write_page;

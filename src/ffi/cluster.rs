@@ -13,11 +13,11 @@ use super::metrics::write_to_buffer;
 use super::remote::hand_out;
 use super::types::{MetricsFormatInt, mj_remote};
 use super::{bool_from, status, text_ref};
-use crate::engine::cluster::{Cluster, Core, Kind, Options, write_page};
+use crate::engine::cluster::{Cluster, Core, Kind, Options};
 use crate::engine::context::callback;
 use crate::engine::inspect;
 use crate::engine::log;
-use crate::engine::scheduler::{self, Ended, Scheduler};
+use crate::engine::scheduler::{self, Scheduler};
 use crate::engine::sys::{self, Error, Result};
 use crate::engine::task::to_name;
 
@@ -195,7 +195,7 @@ pub unsafe extern "C" fn mj_cluster_remote(
     core: usize,
 ) -> *mut mj_remote {
     // SAFETY: as this function's contract says.
-    let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    let core = unsafe { core_ref(cluster, core) };
     match core.and_then(Core::remote) {
         Ok(remote) => hand_out(remote),
         Err(error) => {
@@ -211,7 +211,7 @@ pub unsafe extern "C" fn mj_cluster_remote(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mj_cluster_load(cluster: *const mj_cluster, core: usize) -> usize {
     // SAFETY: as this function's contract says.
-    let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    let core = unsafe { core_ref(cluster, core) };
     core.map_or(0, |core| core.load.load(Relaxed))
 }
 
@@ -232,14 +232,11 @@ pub unsafe extern "C" fn mj_cluster_write_metrics(
 ) -> c_int {
     // SAFETY: as this function's contract says.
     let written = unsafe { cluster_ref(cluster) }.and_then(|cluster| {
-        let mut result = Ok(Ok(()));
-        let write = |format, out: &mut dyn fmt::Write| {
-            result = write_page(cluster, format, out);
-            result.unwrap_or(Ok(()))
-        };
+        let all = cluster.counters()?;
+        let write =
+            |format, out: &mut dyn fmt::Write| inspect::write_counters_of_all(&all, format, out);
         // SAFETY: the caller's buffer of this size, which nobody else uses during the call.
-        let length = unsafe { write_to_buffer(buffer, buffer_bytes, format, write) };
-        result.and(length)
+        unsafe { write_to_buffer(buffer, buffer_bytes, format, write) }
     });
     written.unwrap_or_else(Error::status)
 }
@@ -251,6 +248,15 @@ pub unsafe extern "C" fn mj_cluster_write_metrics(
 pub(super) unsafe fn cluster_ref<'c>(cluster: *const mj_cluster) -> Result<&'c Cluster> {
     // SAFETY: as this function's contract says.
     unsafe { cluster.cast::<Cluster>().as_ref() }.ok_or(Error::InvalidArgument)
+}
+
+/// The core with an index of the cluster at an address.
+///
+/// # Safety
+/// As [`cluster_ref`].
+pub(super) unsafe fn core_ref<'c>(cluster: *const mj_cluster, core: usize) -> Result<&'c Core> {
+    // SAFETY: as this function's contract says.
+    unsafe { cluster_ref(cluster) }?.core(core)
 }
 
 // ---- how C's cores are made and run
@@ -287,7 +293,7 @@ unsafe fn create(core: &Core) -> Result<*const Scheduler> {
 
 /// # Safety
 /// As [`Kind::run`].
-unsafe fn run(core: &Core) -> Result<Ended> {
+unsafe fn run(core: &Core) -> Result<()> {
     let hooks = Hooks::of(core);
     if let Some(set_up) = hooks.set_up {
         let (function, what) = (set_up as *const c_void, c"the set-up of a core");
@@ -307,7 +313,7 @@ unsafe fn run(core: &Core) -> Result<Ended> {
     let ended = scheduler::run(scheduler, HOOK_CALLS, None);
     // Before the others are torn down: it may refer to what is on the stacks of their tasks.
     scheduler.finish_all();
-    ended
+    ended.map(drop)
 }
 
 /// # Safety

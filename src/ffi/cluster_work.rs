@@ -5,16 +5,16 @@ use std::fmt::Write;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::cluster::cluster_ref;
+use super::cluster::{cluster_ref, core_ref};
 use super::cluster_types::{mj_cluster, mj_connection_fn, mj_service};
-use super::net::{MJ_LISTEN_INHERITED, MJ_LISTEN_REUSEPORT, MJ_LISTEN_V6ONLY};
+use super::net::listen_flags;
 use super::post::post_to;
 use super::task::WORDS;
 use super::types::{mj_abandon_fn, mj_go_fn, mj_group, mj_group_fn};
 use super::{body_from, object_ref, reported, status, text_ref};
 use crate::engine::cluster::{self, Connection, Core, Place, Service};
 use crate::engine::context::callback;
-use crate::engine::fd::{self, ListenFlags};
+use crate::engine::fd;
 use crate::engine::log;
 use crate::engine::scheduler::{self, Limit, Scheduler, running_task};
 use crate::engine::sync::{Group, argument_of};
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn mj_cluster_go(
         return Error::InvalidArgument.status();
     };
     // SAFETY: as this function's contract says.
-    let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    let core = unsafe { core_ref(cluster, core) };
     // SAFETY: as above.
     status(core.and_then(|core| unsafe { give(core, Given { function, argument, abandon, core }) }))
 }
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn mj_cluster_call(
         return Error::InvalidArgument.status();
     };
     // SAFETY: as this function's contract says.
-    let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    let core = unsafe { core_ref(cluster, core) };
     // SAFETY: as above.
     let called = core.and_then(|core| unsafe {
         cluster::call(core, (function, argument), Deadline::after_ns(timeout_ns))
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn mj_cluster_group_go(
     timeout_ns: u64,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    let core = unsafe { cluster_ref(cluster) }.and_then(|cluster| cluster.core(core));
+    let core = unsafe { core_ref(cluster, core) };
     let added = core.and_then(|core| {
         let function = function.ok_or(Error::InvalidArgument)?;
         // SAFETY: as above.
@@ -213,8 +213,7 @@ pub unsafe extern "C" fn mj_cluster_group_go(
 }
 
 /// A task that has had no turn frees its member.
-static MEMBER_WORDS: Words =
-    Words { set_stack_size: WORDS.set_stack_size, exit: WORDS.exit, abandon: Some(abandon_member) };
+static MEMBER_WORDS: Words = Words { abandon: Some(abandon_member), ..WORDS };
 
 /// # Safety
 /// With the state of a task of [`mj_cluster_group_go`] that has not begun.
@@ -288,15 +287,10 @@ unsafe fn listen(
     let what = what.ok_or(Error::InvalidArgument)?;
     // SAFETY: as above.
     let handler = unsafe { body_from(what.handler) }.ok_or(Error::InvalidArgument)?;
-    let known = MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY | MJ_LISTEN_INHERITED;
-    if what.reserved != [0; 4] || what.flags & !known != 0 {
+    if what.reserved != [0; 4] {
         return Err(Error::InvalidArgument);
     }
-    let flags = ListenFlags {
-        v6_only: what.flags & MJ_LISTEN_V6ONLY != 0,
-        reuse_port: what.flags & MJ_LISTEN_REUSEPORT != 0,
-        inherited: what.flags & MJ_LISTEN_INHERITED != 0,
-    };
+    let flags = listen_flags(what.flags)?;
     // SAFETY: as above.
     let [address, port] = [address, port].map(|text| unsafe { text_ref(text) }.unwrap_or_default());
     let mut name = [0; 64];
@@ -352,11 +346,7 @@ struct Served {
 }
 
 /// A task that has had no turn is abandoned with its connection.
-static CONNECTION_WORDS: Words = Words {
-    set_stack_size: WORDS.set_stack_size,
-    exit: WORDS.exit,
-    abandon: Some(abandon_connection),
-};
+static CONNECTION_WORDS: Words = Words { abandon: Some(abandon_connection), ..WORDS };
 
 /// # Safety
 /// With a [`Served`], which is not used again.

@@ -20,6 +20,18 @@ pub const MJ_LISTEN_V6ONLY: c_uint = 2;
 /// is taken.
 pub const MJ_LISTEN_INHERITED: c_uint = 4;
 
+/// The flags of [`mj_listen`].
+pub(super) fn listen_flags(flags: c_uint) -> Result<ListenFlags> {
+    if flags & !(MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY | MJ_LISTEN_INHERITED) != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    Ok(ListenFlags {
+        reuse_port: flags & MJ_LISTEN_REUSEPORT != 0,
+        v6_only: flags & MJ_LISTEN_V6ONLY != 0,
+        inherited: flags & MJ_LISTEN_INHERITED != 0,
+    })
+}
+
 #[track_caller]
 fn descriptor(call: &str, result: Result<c_int>) -> c_int {
     reported(call, result).unwrap_or_else(Error::status)
@@ -105,13 +117,8 @@ pub unsafe extern "C" fn mj_listen(
     backlog: c_int,
     flags: c_uint,
 ) -> c_int {
-    if flags & !(MJ_LISTEN_REUSEPORT | MJ_LISTEN_V6ONLY | MJ_LISTEN_INHERITED) != 0 {
+    let Ok(flags) = listen_flags(flags) else {
         return Error::InvalidArgument.status();
-    }
-    let flags = ListenFlags {
-        reuse_port: flags & MJ_LISTEN_REUSEPORT != 0,
-        v6_only: flags & MJ_LISTEN_V6ONLY != 0,
-        inherited: flags & MJ_LISTEN_INHERITED != 0,
     };
     // SAFETY: as this function's contract says.
     let [address, service] =

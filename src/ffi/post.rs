@@ -31,8 +31,7 @@ const _: () = assert!(size_of::<Posted>() == size_of::<mj_post_node>());
 const _: () = assert!(size_of::<Posted>() == BLOCK_BYTES);
 
 /// A post whose task has had no turn is abandoned.
-static POST_WORDS: Words =
-    Words { set_stack_size: WORDS.set_stack_size, exit: WORDS.exit, abandon: Some(abandon_task) };
+static POST_WORDS: Words = Words { abandon: Some(abandon_task), ..WORDS };
 
 impl Posted {
     /// The program's function will not run.

@@ -89,10 +89,8 @@ unsafe fn end(call: NonNull<Call>) {
 unsafe extern "C" fn end_deferred(call: *mut c_void) {
     // SAFETY: as this function's contract says: in the task, or when its scheduler calls what it has deferred.
     unsafe {
-        if let (scheduler, Some(task)) = {
-            let (scheduler, task) = (*call.cast::<Call>()).runs_in.get();
-            (scheduler, task.as_ref())
-        } {
+        let (scheduler, task) = (*call.cast::<Call>()).runs_in.get();
+        if let Some(task) = task.as_ref() {
             (*scheduler).finish_values(task); // They may refer to what is the caller's.
         }
         end(NonNull::new_unchecked(call.cast()));

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::ptr::{NonNull, null};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::messages::{Control, WORDS};
+use super::messages::{Control, WORDS, forget};
 use super::object::Cluster;
 use crate::engine::scheduler::{
     self, HookCalls, Limit, Scheduler, SignalSet, current, exit, wait_for_signal,
@@ -97,10 +97,6 @@ unsafe fn let_go(_: NonNull<Message>) {
         scheduler.let_go();
     }
 }
-
-/// # Safety
-/// As above.
-unsafe fn forget(_: NonNull<Message>) {}
 
 /// # Safety
 /// Called by the core, with a [`Waiter`], whose cluster is there while its thread runs it.

@@ -70,7 +70,7 @@ impl ToCore {
 ///
 /// # Safety
 /// None.
-unsafe fn forget(_: NonNull<Message>) {}
+pub unsafe fn forget(_: NonNull<Message>) {}
 
 /// Who is told of the end of the last core.
 pub struct Control {

@@ -13,7 +13,7 @@ use super::messages::{Control, End};
 use super::urge::Urge;
 use crate::engine::context::sanitizer;
 use crate::engine::measure::Metrics;
-use crate::engine::scheduler::{Ended, Scheduler, current};
+use crate::engine::scheduler::{Scheduler, current};
 use crate::engine::sys::{self, Error, Result, Thread};
 use crate::engine::task::Name;
 use crate::engine::threads::{COUNTERS, Futex, Lock, Remote, this_process};
@@ -22,7 +22,7 @@ use crate::engine::threads::{COUNTERS, Futex, Lock, Remote, this_process};
 pub struct Kind {
     pub create: unsafe fn(&Core) -> Result<*const Scheduler>,
     /// Sets the core up, and runs it. Whoever is asked for something by the program that fails says so in the log.
-    pub run: unsafe fn(&Core) -> Result<Ended>,
+    pub run: unsafe fn(&Core) -> Result<()>,
     /// After the runs of all cores.
     pub tear_down: unsafe fn(&Core),
     pub destroy: unsafe fn(&Core),
@@ -171,6 +171,17 @@ impl Cluster {
         is_ours.then(|| unsafe { &*holder })
     }
 
+    /// The counters of all cores, each with the name of its scheduler. After its end those of a core are as they were
+    /// then.
+    pub fn counters(&self) -> Result<Vec<(Metrics, Name)>> {
+        let mut all = Vec::new();
+        all.try_reserve_exact(self.cores.len()).map_err(|_| Error::OutOfMemory)?;
+        for core in &self.cores {
+            all.push((core.counters()?, core.remote()?.name()));
+        }
+        Ok(all)
+    }
+
     /// Notes an error of a core: the first one is kept.
     pub(super) fn fail(&self, error: Error) {
         let _ = self.error.compare_exchange(0, error.errno(), Relaxed, Relaxed);
@@ -261,7 +272,7 @@ impl Core {
     }
 
     /// Its scheduler's counters: after its end, as they were then.
-    pub fn counters(&self) -> Result<Metrics> {
+    fn counters(&self) -> Result<Metrics> {
         match self.last.get() {
             Some(last) => Ok(Metrics::of(last)),
             None => self.remote()?.counters().map(|now| Metrics::of(&now)),

@@ -40,11 +40,8 @@ pub unsafe extern "C-unwind" fn main(core: *mut c_void) -> *mut c_void {
 fn make(core: &Core) -> Result<()> {
     let cluster = core.cluster();
     let name = name_of(cluster, core);
-    let mut of_thread = [0; sys::THREAD_NAME_BYTES];
-    // A name is cut in front of the number, so this cuts nothing of it.
-    of_thread[..].copy_from_slice(&name[..sys::THREAD_NAME_BYTES]);
-    if let Ok(of_thread) = CStr::from_bytes_until_nul(&of_thread) {
-        sys::name_thread(of_thread);
+    if let Ok(name) = CStr::from_bytes_until_nul(&name) {
+        sys::name_thread(name);
     }
     if cluster.pins {
         sys::pin_thread(core.index)?;

@@ -38,8 +38,7 @@ pub fn write_counters(
     format: Format,
     out: &mut dyn Write,
 ) -> fmt::Result {
-    let measured = Measured { distributions: &[], delays: &[] };
-    write_in(format, counters, &measured, Label::of(name), out)
+    write_in(format, counters, &Measured::NOTHING, Label::of(name), out)
 }
 
 /// Writes the counters of several schedulers on one page, each under its name, and summed: for Prometheus the sums are
@@ -78,12 +77,11 @@ pub fn write_counters_of_all(
         }
         Format::Json => {
             out.write_str("{\"all\":")?;
-            let unmeasured = Measured { distributions: &[], delays: &[] };
-            write_object(&sum, &unmeasured, Label(None), out)?;
+            write_object(&sum, &Measured::NOTHING, Label(None), out)?;
             out.write_str(",\"schedulers\":[")?;
             for (index, (counters, name)) in all.iter().enumerate() {
                 out.write_str(if index == 0 { "" } else { "," })?;
-                write_object(counters, &unmeasured, Label::of(name), out)?;
+                write_object(counters, &Measured::NOTHING, Label::of(name), out)?;
             }
             out.write_str("]}\n")
         }
@@ -98,6 +96,9 @@ struct Measured<'m> {
 }
 
 impl Measured<'_> {
+    /// The counters alone are known.
+    const NOTHING: Measured<'static> = Measured { distributions: &[], delays: &[] };
+
     fn summaries(&self) -> impl Iterator<Item = (&Metric, Summary)> {
         let distributions = self.distributions.iter().map(|(metric, summary)| (metric, *summary));
         distributions.chain(self.delays.iter().map(|(metric, delay)| (metric, delay.summary())))

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use super::handle::{Core, Data, Failure};
 use crate::engine::cluster as engine;
 use crate::engine::log;
-use crate::engine::scheduler::{self, Ended};
+use crate::engine::scheduler;
 use crate::engine::sys::{Error, Result, until_nul};
 use crate::safe::builder::Builder;
 use crate::safe::panics::{Panic, drop_quietly};
@@ -102,7 +102,7 @@ unsafe fn create(core: &engine::Core) -> Result<*const scheduler::Scheduler> {
 
 /// # Safety
 /// As [`engine::Kind::run`].
-unsafe fn run(core: &engine::Core) -> Result<Ended> {
+unsafe fn run(core: &engine::Core) -> Result<()> {
     // SAFETY: as this function's contract says.
     let (Own { scheduler, core: place }, data) = unsafe { (own(core), data(core)) };
     // There is one: it was kept, or a handle is in `Cluster::run`.
@@ -113,7 +113,7 @@ unsafe fn run(core: &engine::Core) -> Result<Ended> {
     if let Some(set_up) = &data.set_up {
         call(core, data, "the set-up", || set_up(scheduler, handle))?;
     }
-    scheduler.run()
+    scheduler.run().map(drop)
 }
 
 /// # Safety

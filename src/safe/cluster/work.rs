@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::handle::Cluster;
 use crate::engine::cluster as engine;
-use crate::engine::inspect::Format;
+use crate::engine::inspect::{self, Format};
 use crate::engine::sys::{Error, Result};
 use crate::ffi::HOOK_CALLS;
 use crate::safe::join::JoinError;
@@ -332,8 +332,9 @@ impl Cluster {
     }
 
     fn report(&self, format: Format) -> Result<String> {
+        let all = self.engine().counters()?;
         let mut text = String::new();
-        let _ = engine::write_page(self.engine(), format, &mut text)?; // A String takes all.
+        let _ = inspect::write_counters_of_all(&all, format, &mut text); // A String takes all.
         Ok(text)
     }
 }
