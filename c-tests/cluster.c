@@ -121,12 +121,18 @@ static void cores_are_set_up_and_torn_down_on_their_threads(void) {
 
 static void a_set_up_that_fails_ends_the_others(void) {
   visits seen = {.fails_at = 1};
+  mj_log_set_level(MJ_LOG_ERROR);  // Of all threads one logs, and is counted.
+  log_lines_begin();
   mj_cluster* cluster = mj_cluster_create(&(mj_cluster_options){
       .cores = 3, .name = "web", .set_up = sets_up, .tear_down = tears_down, .user_data = &seen});
   CHECK_INT(mj_cluster_start(cluster), ==, 0);
   CHECK_INT(mj_cluster_join(cluster), ==, -EXDEV);
   CHECK_INT(seen.torn_down, ==, 3);
   CHECK_INT(mj_cluster_destroy(cluster), ==, 0);
+  CHECK_UINT(log_lines_from(MJ_LOG_ERROR), ==, 1);
+  CHECK(strstr(log_line_last, "core 1 cannot be set up") != NULL);
+  log_lines_end();
+  mj_log_set_level(MJ_LOG_INFO);
 }
 
 static int is_on_one_processor(mj_scheduler* scheduler, size_t core, void* processors) {

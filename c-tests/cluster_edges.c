@@ -30,8 +30,11 @@ static void never_ends(void* unused) {
   abort();
 }
 
+static atomic_int called;
+
 static int never_returns(void* unused) {
   (void)unused;
+  atomic_fetch_add(&called, 1);
   mj_sleep_ns(MJ_FOREVER);
   abort();
 }
@@ -88,14 +91,21 @@ static void calls_what_never_returns_deaf(void* ended) {
   calls_what_never_returns(ended);
 }
 
+// When all calls have begun: who is canceled before begins none.
+static void stops_when_all_are_called(void* unused) {
+  while (called < 10) mj_task_sleep_ms(1);
+  stops_its_scheduler(unused);
+}
+
 static void calls_of_a_core_that_stops_end(void) {
   cluster = new_cluster(2);
   atomic_int ended = 0;
+  called = 0;
   for (int i = 0; i < 10; i++) {
     mj_go_fn function = i % 2 ? calls_what_never_returns : calls_what_never_returns_deaf;
     CHECK_INT(mj_cluster_go(cluster, 0, function, &ended, NULL), ==, 0);
   }
-  CHECK_INT(mj_cluster_go(cluster, 1, stops_its_scheduler, NULL, NULL), ==, 0);
+  CHECK_INT(mj_cluster_go(cluster, 1, stops_when_all_are_called, NULL, NULL), ==, 0);
   run_to_its_end(cluster);
   CHECK_INT(ended, ==, 10);
 }

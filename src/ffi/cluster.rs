@@ -261,7 +261,7 @@ pub(super) unsafe fn core_ref<'c>(cluster: *const mj_cluster, core: usize) -> Re
 
 // ---- how C's cores are made and run
 
-static KIND: Kind = Kind { create, run, tear_down, destroy, release };
+static KIND: Kind = Kind { create, run, finish, tear_down, destroy, release };
 
 /// The program's functions, which the cluster has.
 struct Hooks {
@@ -310,10 +310,14 @@ unsafe fn run(core: &Core) -> Result<()> {
     }
     // SAFETY: from `create`, and destroyed by `destroy`.
     let scheduler = unsafe { &*core.own.get().cast::<Scheduler>() };
-    let ended = scheduler::run(scheduler, HOOK_CALLS, None);
-    // Before the others are torn down: it may refer to what is on the stacks of their tasks.
-    scheduler.finish_all();
-    ended.map(drop)
+    scheduler::run(scheduler, HOOK_CALLS, None).map(drop)
+}
+
+/// # Safety
+/// As [`Kind::finish`].
+unsafe fn finish(core: &Core) {
+    // SAFETY: from `create`, and destroyed by `destroy`.
+    unsafe { &*core.own.get().cast::<Scheduler>() }.finish_all();
 }
 
 /// # Safety

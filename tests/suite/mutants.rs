@@ -205,7 +205,7 @@ const CASES: &[Case] = &[
     case(CLUSTER_EDGES, "callers_of_a_cluster_that_never_starts_leave", mutant("a call that has not begun is waited for",
         "Call::send_leave", words("!has_begun ||", ""))),
     case(CLUSTER_FORK, "status_of(child) == 0", mutant("a core waits for the others in a child of fork()",
-        "thread::run", condition("is_of_this_process", "true"))),
+        "thread::run", condition("has_others", "true"))),
     case(CLUSTER_FORK, "a_child_serves_what_it_accepts", mutant("a child hands connections over to its parent's cores",
         "Core::least_loaded_or_self", condition("is_of_this_process", "false"))),
 ];

@@ -111,7 +111,11 @@ impl Call {
         }
         // SAFETY: this side's reference, which is given up.
         unsafe {
-            let (result, reason) = (call.as_ref().result.get(), call.as_ref().reason.get());
+            let this = call.as_ref();
+            let result = this.result.get();
+            // Why it was left is why it has not begun, and no more.
+            let has_begun = this.turn.load(Relaxed) & BEGUN != 0;
+            let reason = this.reason.get().filter(|_| !has_begun);
             Call::release(call);
             result.map_err(|error| reason.unwrap_or(error))
         }
@@ -273,7 +277,6 @@ pub(super) fn leave_lost_calls(scheduler: &Scheduler) {
         // SAFETY: as above.
         let ends_all = || unsafe { &*call.core }.cluster().urge.get() == WITHOUT_TASKS;
         if is_lost && !call.has_ended.load(Acquire) && !ends_all() {
-            call.reason.set(None);
             call.resume(scheduler);
         }
     }

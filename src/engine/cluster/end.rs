@@ -52,10 +52,8 @@ impl Cluster {
         self.urge_by(0, |urge| urge.max(AT_ONCE));
     }
 
-    /// A core is over before the others: they would go on with a part of the work, and wait for the rest.
-    pub(super) fn stop_with_it(&self) {
-        self.stop_at_once();
-        // Who was urged before is to see that a core is over.
+    /// A core is over before the others, which were urged before: they would wait for what it has.
+    pub(super) fn tell_of_lost_core(&self) {
         self.cores().iter().for_each(Core::send_urged);
     }
 

@@ -23,6 +23,9 @@ pub struct Kind {
     pub create: unsafe fn(&Core) -> Result<*const Scheduler>,
     /// Sets the core up, and runs it. Whoever is asked for something by the program that fails says so in the log.
     pub run: unsafe fn(&Core) -> Result<()>,
+    /// After the run, while others may run: calls what C's tasks have deferred that are left, which may refer to what
+    /// is on the stacks of their callers.
+    pub finish: unsafe fn(&Core),
     /// After the runs of all cores.
     pub tear_down: unsafe fn(&Core),
     pub destroy: unsafe fn(&Core),

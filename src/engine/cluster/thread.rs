@@ -75,13 +75,20 @@ fn run(core: &Core) {
     if let Err(error) = unsafe { (cluster.kind.run)(core) } {
         cluster.fail(error);
     }
-    if cluster.is_of_this_process() {
+    let has_others = cluster.is_of_this_process(); // And is no child of fork().
+    let is_early = has_others && !cluster.holds.are_over();
+    if is_early {
+        cluster.stop_at_once(); // Before anybody is told of a call's end here, who would call again.
+    }
+    // SAFETY: on the core's thread, after `run`.
+    unsafe { (cluster.kind.finish)(core) };
+    if has_others {
         core.is_over_now();
-        if !cluster.holds.are_over() {
-            cluster.stop_with_it();
+        if is_early {
+            cluster.tell_of_lost_core();
         }
         cluster.wait_at_barrier();
-    } // Else this is a child of fork(), which has no other core.
-    // SAFETY: on the core's thread, after `run`.
+    }
+    // SAFETY: as above.
     unsafe { (cluster.kind.tear_down)(core) };
 }

@@ -18,7 +18,7 @@ use crate::safe::remote::Target;
 use crate::safe::scheduler::Scheduler;
 
 /// A cluster of this kind has a [`Data`], from `Arc::into_raw`, and its cores an [`Own`].
-pub static KIND: engine::Kind = engine::Kind { create, run, tear_down, destroy, release };
+pub static KIND: engine::Kind = engine::Kind { create, run, finish, tear_down, destroy, release };
 
 /// What a core has on its thread.
 struct Own {
@@ -115,6 +115,12 @@ unsafe fn run(core: &engine::Core) -> Result<()> {
     }
     scheduler.run().map(drop)
 }
+
+/// What closures have borrowed is their tasks' own, which are unwound when the scheduler is dropped.
+///
+/// # Safety
+/// As [`engine::Kind::finish`].
+unsafe fn finish(_: &engine::Core) {}
 
 /// # Safety
 /// As [`engine::Kind::tear_down`].
