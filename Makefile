@@ -256,10 +256,10 @@ test-aarch64: need-rust need-c-compiler need-aarch64-tools
 clean: need-rust
 	cargo clean
 
-# $(call summarised,COMMAND,NAME) runs tests with live output, adds up their "test result:" lines, and
-# ends with the command's exit status, or with 1 when no test has run, or in torture when one was
-# skipped. The output is kept in target/TARGET+NAME.log. The status takes a detour through a file,
-# because a pipe in sh has only that of its last command.
+# $(call summarised,COMMAND,NAME) runs tests with live output, adds up their "test result:" lines, names
+# what has failed, and ends with the command's exit status, or with 1 when no test has run, or in torture
+# when one was skipped. The output is kept in target/TARGET+NAME.log. The status takes a detour through a
+# file, because a pipe in sh has only that of its last command.
 comma := ,
 space := $() $()
 may_skip = $(if $(filter torture,$@),$(ALLOW_SKIPS),1)
@@ -268,17 +268,7 @@ run_summarised = \
 	log="$(CARGO_TARGET_DIR)/$@$(2).log"; \
 	{ $(1) 2>&1; echo $$? >"$$log.status"; } | tee "$$log"; \
 	read -r status <"$$log.status"; \
-	awk -v status="$$status" -v may_skip="$(may_skip)" ' \
-		/^test result: / { passed += $$4; failed += $$6; skipped += $$8 } \
-		END { \
-			if (status != 0 && failed == 0) print "not all tests have run, see above"; \
-			if (status == 0 && passed == 0) { status = 1; print "no test has run" } \
-			if (status == 0 && skipped > 0 && may_skip != 1) { \
-				status = 1; print "tests were skipped: ALLOW_SKIPS=1 puts up with that" \
-			} \
-			printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; \
-			exit status \
-		}' "$$log"; \
+	awk -v status="$$status" -v may_skip="$(may_skip)" -f tools/test-summary.awk "$$log"; \
 	status=$$?; \
 	[ "$$status" -eq 0 ]
 
