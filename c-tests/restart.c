@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -63,8 +64,14 @@ static void restarts(void* argument) {
   for (int i = 0; i < serving.count; i++) CHECK_INT(mj_fd_close(serving.listeners[i]), ==, 0);
 }
 
-// The same on two cores, with more sockets than that.
-enum { SOCKETS = 3 };
+// The same on two cores. The number behind the mode "cores" is that of the sockets: three are more than there are cores;
+// one of another user, beside which nobody may listen, serves both.
+enum { MOST_SOCKETS = 3 };
+static const char cores_mode[] = "cores";
+
+static int sockets_of_cores(void) {
+  return atoi(serving.mode + strlen(cores_mode));
+}
 
 static void answers_on_a_core(mj_scheduler* running, void* user_state) {
   (void)running;
@@ -77,10 +84,11 @@ static void restarts_all_cores(void* cluster) {
   char generation[12];
   snprintf(generation, sizeof generation, "%d", serving.generation + 1);
   while (mj_signal_wait(signals, 2, NULL, MJ_FOREVER) == SIGUSR2) {
-    int fds[SOCKETS];
-    CHECK_INT(mj_cluster_listeners(cluster, fds, SOCKETS), ==, SOCKETS);
+    int fds[MOST_SOCKETS];
+    int count = sockets_of_cores();
+    CHECK_INT(mj_cluster_listeners(cluster, fds, MOST_SOCKETS), ==, count);
     const char* const* next = LIST(self, "serves", serving.address, serving.service, generation, serving.mode);
-    if (mj_process_hand_over(next, NULL, fds, SOCKETS, LONG_NS, NULL) == 0) break;
+    if (mj_process_hand_over(next, NULL, fds, (size_t)count, LONG_NS, NULL) == 0) break;
   }
   CHECK_INT(mj_cluster_stop(cluster, MJ_FOREVER), ==, 0);
 }
@@ -90,7 +98,7 @@ static int serves_on_cores(void) {
   mj_cluster* cluster = mj_cluster_create(&(mj_cluster_options){.cores = 2});
   const mj_service what = {.handler = answers_on_a_core, .flags = MJ_LISTEN_INHERITED};
   CHECK_INT(mj_cluster_listen(cluster, serving.address, serving.service, &what), ==, atoi(serving.service));
-  CHECK_INT(mj_cluster_listeners(cluster, NULL, 0), ==, SOCKETS);  // All that it was given, and no other.
+  CHECK_INT(mj_cluster_listeners(cluster, NULL, 0), ==, sockets_of_cores());  // All that it was given, and no other.
   CHECK_INT(mj_close_inherited(), ==, 0);
   CHECK_INT(mj_cluster_go(cluster, 0, restarts_all_cores, cluster, NULL), ==, 0);
   CHECK_INT(mj_cluster_start(cluster), ==, 0);
@@ -105,7 +113,7 @@ static int serves(char** argv) {
   alarm(100);
   signal(SIGPIPE, SIG_IGN);
   serving = (server){argv[0], *argv[1] ? argv[1] : NULL, argv[3], atoi(argv[2]), {-1, -1}, 1};
-  if (strcmp(serving.mode, "cores") == 0) return serves_on_cores();
+  if (strncmp(serving.mode, cores_mode, strlen(cores_mode)) == 0) return serves_on_cores();
   bool is_set = strcmp(serving.mode, "set") == 0;
   if (is_set) serving.count = 2;
   for (int i = 0; i < serving.count; i++) {
@@ -260,14 +268,27 @@ static void nobody_is_refused_in_a_set(void) {
 
 static void nobody_is_refused_on_all_cores(void) {
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  int fds[SOCKETS];
-  for (int i = 0; i < SOCKETS; i++) {
+  int fds[MOST_SOCKETS];
+  for (int i = 0; i < MOST_SOCKETS; i++) {
     fds[i] = listener_at((struct sockaddr*)&at, sizeof at, true);
     at.sin_port = ((struct sockaddr_in*)&visited.at)->sin_port;
   }
   char service[8];
   snprintf(service, sizeof service, "%d", ntohs(at.sin_port));
-  restart_thrice(fds, SOCKETS, "127.0.0.1", service, "cores");
+  restart_thrice(fds, MOST_SOCKETS, "127.0.0.1", service, "cores3");
+}
+
+// Only root can make a socket of another user: for others this is one of theirs, beside which the second core listens.
+static void nobody_is_refused_at_another_users_socket(void) {
+  enum { another = 12345 };
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  setfsuid(another);
+  bool is_anothers = setfsuid((uid_t)-1) == another;  // What it was: nobody has this number.
+  const int fds[] = {listener_at((struct sockaddr*)&at, sizeof at, false)};
+  setfsuid(geteuid());
+  char service[8];
+  snprintf(service, sizeof service, "%d", ntohs(((struct sockaddr_in*)&visited.at)->sin_port));
+  restart_thrice(fds, 1, "127.0.0.1", service, is_anothers ? "cores1" : "cores2");
 }
 
 static void nobody_is_refused_at_a_path(void) {
@@ -655,6 +676,7 @@ int main(int argc, char** argv) {
   RUN(nobody_is_refused_in_rolling_restarts);
   RUN(nobody_is_refused_in_a_set);
   RUN(nobody_is_refused_on_all_cores);
+  RUN(nobody_is_refused_at_another_users_socket);
   RUN(nobody_is_refused_at_a_path);
   RUN(the_new_process_has_what_it_is_given_and_nothing_else);
   RUN(one_that_does_not_come_up_changes_nothing);

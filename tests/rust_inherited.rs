@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use majjen::net::{Builder, close_inherited};
 use majjen::process::{Successor, notify};
-use majjen::{Error, Scheduler, task};
+use majjen::{Error, Scheduler, cluster, task};
 
 /// The variable that tells the program what it was given.
 const GIVEN: &str = "MAJJEN_TEST_GIVEN";
@@ -118,6 +118,38 @@ fn a_name_is_listened_at_where_the_process_was_given_a_socket() {
         &[listener.as_raw_fd()],
         &port.to_string(),
     );
+}
+
+/// The file system's user of this thread: whom a socket that it makes belongs to. It stays if the process may not
+/// change it.
+fn be_user_of_files(user: u32) {
+    // SAFETY: no preconditions.
+    unsafe { libc::syscall(libc::SYS_setfsuid, user) };
+}
+
+#[test]
+fn a_cluster_has_one_socket_where_nobody_else_may_listen_beside_it() {
+    const THIS: &str = "a_cluster_has_one_socket_where_nobody_else_may_listen_beside_it";
+    if let Some(address) = given() {
+        let address: SocketAddr = address.parse().unwrap();
+        let cluster = cluster::Builder::new().cores(2).build().unwrap();
+        let options = Builder::new().inherited(true);
+        let served = cluster.listen_with(&options, address, |mut stream| {
+            stream.write_all(b"hello").unwrap();
+        });
+        assert_eq!(served.unwrap(), address);
+        cluster.start().unwrap();
+        let mut text = [0; 5];
+        std_net::TcpStream::connect(address).unwrap().read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"hello");
+        cluster.stop(Duration::ZERO);
+        return cluster.join().unwrap();
+    }
+    be_user_of_files(12_345);
+    let listener = std_net::TcpListener::bind("127.0.0.1:0").unwrap();
+    be_user_of_files(0);
+    let address = listener.local_addr().unwrap();
+    run_with(THIS, &[listener.as_raw_fd()], &address.to_string());
 }
 
 /// This program again, for one of the tests.

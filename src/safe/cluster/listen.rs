@@ -3,7 +3,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 use std::fmt::Display;
-use std::io;
+use std::io::{self, ErrorKind::AddrInUse};
 use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -96,7 +96,12 @@ impl Cluster {
         let mut listeners = vec![options.listen(addresses)?];
         let address = listeners[0].local_addr()?;
         for _ in 1..self.size() {
-            listeners.push(options.listen(address)?); // At the port that the kernel has chosen for the first.
+            match options.listen(address) {
+                Ok(listener) => listeners.push(listener), // At the port that the kernel has chosen for the first.
+                // The first one was made by another user, as systemd's are: nobody else may listen beside it.
+                Err(error) if error.kind() == AddrInUse && options.takes_inherited() => break,
+                Err(error) => return Err(error),
+            }
         }
         let mut listeners: Vec<_> = listeners.into_iter().map(OwnedFd::from).collect();
         listeners.extend(iter::from_fn(|| options.take_another(&address)));

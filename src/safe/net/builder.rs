@@ -310,6 +310,10 @@ impl Builder {
         })
     }
 
+    pub(in crate::safe) fn takes_inherited(&self) -> bool {
+        self.inherited
+    }
+
     /// Another one that the process was given, if it is to be looked at, and that listens at this address.
     pub(in crate::safe) fn take_another(&self, address: &SocketAddr) -> Option<OwnedFd> {
         self.inherited.then(|| fd::take_inherited(&Address::inet(address), &self.options))?
