@@ -8,7 +8,6 @@ use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::thread::available_parallelism;
 
 use super::end::{let_go, urged};
 use super::holds::Holds;
@@ -58,8 +57,7 @@ impl Cluster {
     fn allocate(options: &Options) -> Result<NonNull<Cluster>> {
         let count = match options.cores {
             Some(count) => count,
-            // It knows of affinity and of the quotas of control groups, as the kernel's own calls do not.
-            None => available_parallelism().map_or(1, usize::from).min(MOST_CORES),
+            None => sys::processors_by_quota().min(MOST_CORES),
         };
         if count == 0 || count > MOST_CORES {
             return Err(Error::InvalidArgument);

@@ -138,20 +138,6 @@ pub fn at_exit(function: extern "C" fn()) {
     unsafe { libc::atexit(function) };
 }
 
-/// How many processors this thread may run on, at least 1; or, where they are more than a set has room for,
-/// how many there are.
-pub fn processors() -> usize {
-    // SAFETY: a set of processors is integers, for which zero is a value.
-    let mut set: libc::cpu_set_t = unsafe { zeroed() };
-    // SAFETY: the address is good for the size.
-    let known = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) } == 0;
-    // SAFETY: the set was filled in.
-    let count = known.then(|| i64::from(unsafe { libc::CPU_COUNT(&set) }));
-    // SAFETY: no preconditions.
-    let count = count.unwrap_or_else(|| unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) });
-    usize::try_from(count).map_or(1, |count| count.max(1))
-}
-
 /// Keeps what this library is linked into from being unmapped, by dlclose(3): a thread of the library
 /// runs its code. For ever, and in children of fork().
 ///
