@@ -1,6 +1,8 @@
 //! The documents: examples compile and print what the README shows, links have targets, commands
 //! exist, and versions are right.
 
+mod coming_from;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +27,7 @@ use crate::toolchain::{self, with_tool};
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         Trial::test("readme::the_example_serves_clients_at_once", example),
         Trial::test("readme::the_rust_example_is_tested", rust_example),
         Trial::test("readme::the_wait_functions_compile", wait_functions_compile),
@@ -46,7 +48,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::names_what_the_static_library_needs", names_private_libraries),
         Trial::test("readme::names_the_oldest_rust", names_the_oldest_rust),
         Trial::test("readme::prose_is_wrapped", prose_is_wrapped),
-    ]
+    ];
+    trials.extend(coming_from::trials());
+    trials
 }
 
 /// The program in C that the page begins with.
@@ -129,7 +133,7 @@ fn block<'t>(text: &'t str, language: &str) -> Result<&'t str, Failed> {
     text.split_once(&start)
         .and_then(|(_, rest)| rest.split_once("```\n"))
         .map(|(block, _)| block)
-        .ok_or_else(|| format!("README.md has no block of {language}").into())
+        .ok_or_else(|| format!("the page has no block of {language}").into())
 }
 
 /// The documents at the root and in `docs/`.
@@ -146,10 +150,15 @@ fn documents() -> Result<Vec<(PathBuf, String)>, Failed> {
     Ok(documents)
 }
 
-/// All blocks of C on a page.
-fn blocks_of_c(page: &str) -> Vec<&str> {
-    let rests = page.split("\n```c\n").skip(1);
+/// All blocks of a language on a page.
+fn blocks_of<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
+    let start = format!("\n```{language}\n");
+    let rests = page.split(start.as_str()).skip(1);
     rests.map(|rest| rest.split("```\n").next().unwrap_or_default()).collect()
+}
+
+fn blocks_of_c(page: &str) -> Vec<&str> {
+    blocks_of(page, "c")
 }
 
 fn wait_functions_compile() -> Result<(), Failed> {

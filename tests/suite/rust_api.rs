@@ -155,7 +155,7 @@ pub fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
 /// The documents' programs, as they are or in a function that may fail.
 fn documents_run() -> Result<(), Failed> {
     let mut count = 0;
-    for document in ["README.md", "docs/rust-api.md"] {
+    for document in ["README.md", "docs/rust-api.md", "docs/from-tokio.md"] {
         let text = fs::read_to_string(library::root().join(document))?;
         for rest in text.split("\n```rust\n").skip(1) {
             let block = rest.split("```\n").next().unwrap_or_default();
@@ -178,7 +178,7 @@ fn documents_run() -> Result<(), Failed> {
             count += 1;
         }
     }
-    assert_eq!(count, 19, "the documents' programs");
+    assert_eq!(count, 20, "the documents' programs");
     Ok(())
 }
 
