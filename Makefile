@@ -70,9 +70,10 @@ examples: build
 	$(call example,checksum)
 	$(call example,proxy)
 	$(call example,job_server)
-	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo "wait_postgresql and postgres_pool are" \
-		"left out: libpq is not installed (Debian: apt install libpq-dev)")
+	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo "wait_postgresql, postgres_pool and" \
+		"worker_postgres are left out: libpq is not installed (Debian: apt install libpq-dev)")
 	$(if $(libpq),$(call example,postgres_pool,-Wl$(comma)--no-as-needed -lmajjen-hook $(libpq)))
+	$(if $(libpq),$(call example,worker_postgres,-Wl$(comma)--no-as-needed -lmajjen-hook $(libpq)))
 	$(if $(openssl),$(call example,tls_echo,-Wl$(comma)--no-as-needed -lmajjen-hook $(openssl)))
 	"$(examples_dir)/wait_hybrid"
 	"$(examples_dir)/wait_message_queue"
@@ -122,6 +123,8 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	$(call summarised,cargo test --release --test suite -- server::load:: --test-threads=1,-load)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- parked:: --test-threads=1,-parked)
+	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- hook::worker:: --test-threads=1,-worker)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- mutants::,-mutants)
 	@export MAJJEN_TORTURE=1; \

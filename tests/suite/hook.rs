@@ -12,6 +12,7 @@ mod copies;
 mod library;
 mod servers;
 mod started;
+mod worker;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -126,6 +127,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(library::trials());
     trials.extend(copies::trials());
     trials.extend(servers::trials());
+    trials.extend(worker::trials());
     trials.extend(clients::trials());
     trials
 }

@@ -11,7 +11,8 @@
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is regenerated instead of reported, and so
 //!   are `tests/support/majjen_h.rs` and the files in `c-tests/abi/`.
 //! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a million
-//!   tasks are parked, and mutants of the library are tested.
+//!   tasks are parked, 100,000 jobs are done by processes that are killed, and mutants of the library
+//!   are tested.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 

@@ -1,6 +1,7 @@
 //! A PostgreSQL server for the test: a new cluster in a temporary directory, on a Unix socket in
 //! it.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -18,6 +19,8 @@ use crate::running::{PATIENCE, Running};
 pub struct Cluster {
     server: Running,
     programs: PathBuf,
+    /// Its command line, without the program.
+    arguments: Vec<OsString>,
     /// Also of the Unix socket, whose name has it.
     port: u16,
     temp_dir: Arc<TempDir>,
@@ -45,26 +48,18 @@ impl Cluster {
         certificate: Option<[String; 2]>,
     ) -> Option<Cluster> {
         let programs = newest_programs()?;
-        let account = unprivileged_account();
         // In the directory for temporary files, which any user can reach.
         let temp_dir = Arc::new(TempDir::new().expect("a directory"));
         // Any process that can connect to the socket is the database's superuser.
         fs::set_permissions(temp_dir.path(), Permissions::from_mode(0o700))
             .expect("keep others out of the directory");
+        let account = unprivileged_account();
         if let Some(Account { uid, gid }) = account {
             chown(temp_dir.path(), Some(uid), Some(gid))
                 .expect("give the directory to the server's user");
         }
-        let command = |name: &str| {
-            let mut command = Command::new(programs.join(name));
-            if let Some(Account { uid, gid }) = account {
-                command.uid(uid).gid(gid);
-            }
-            command.current_dir(temp_dir.path()).env("LC_ALL", "C");
-            command
-        };
 
-        let mut initdb = command("initdb");
+        let mut initdb = server_command(&programs, "initdb", &temp_dir);
         initdb
             .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale"])
             .args(["--no-sync", "--pgdata=data"]);
@@ -77,18 +72,23 @@ impl Cluster {
                 chown(&path, Some(uid), Some(gid)).expect("give it to the server's user");
             }
         }
-        let mut postgres = command("postgres");
-        postgres.args(["-D", "data", "-k"]).arg(temp_dir.path());
+        let mut arguments: Vec<OsString> =
+            vec!["-D".into(), "data".into(), "-k".into(), temp_dir.path().into()];
         let port_setting = format!("port={port}");
         let all = ["fsync=off", "shared_buffers=16MB", &port_setting];
-        for setting in all.iter().chain(settings) {
-            postgres.args(["-c", setting]);
-        }
-        // SIGQUIT ends the server and its processes at once.
-        let server = Running::start(postgres, libc::SIGQUIT, Arc::clone(&temp_dir));
-        let cluster = Cluster { server, programs, port, temp_dir };
+        arguments.extend(all.iter().chain(settings).flat_map(|it| ["-c".into(), it.into()]));
+        let server = start_server(&programs, &arguments, &temp_dir);
+        let cluster = Cluster { server, programs, arguments, port, temp_dir };
         cluster.wait_until_ready();
         Some(cluster)
+    }
+
+    /// Ends the server by this signal (SIGINT in order, SIGQUIT at once), and starts it again.
+    pub fn restart(&mut self, signal: libc::c_int) {
+        self.server.signal(signal);
+        assert!(self.server.ends_within(PATIENCE), "{}", self.server.output());
+        self.server = start_server(&self.programs, &self.arguments, &self.temp_dir);
+        self.wait_until_ready();
     }
 
     fn wait_until_ready(&self) {
@@ -127,6 +127,15 @@ impl Cluster {
         succeed(&mut psql, self.temp_dir.path());
     }
 
+    /// Asks the database in a new session, and returns the answer: lines of values with | in between.
+    pub fn ask(&self, query: &str) -> String {
+        let mut psql = self.client("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", query]);
+        let finished = run(&mut psql, PATIENCE, self.temp_dir.path()).expect("run psql");
+        assert!(finished.succeeded(), "{query}: {}", finished.describe());
+        finished.output.trim_end().to_owned()
+    }
+
     /// Stops the server, and checks that it ends.
     pub fn stop(mut self) {
         self.server.signal(libc::SIGINT);
@@ -143,6 +152,23 @@ impl Drop for Cluster {
             self.server.ends_within(Duration::from_secs(10));
         }
     }
+}
+
+/// A program of the server's, in its directory and as its user.
+fn server_command(programs: &Path, name: &str, temp_dir: &TempDir) -> Command {
+    let mut command = Command::new(programs.join(name));
+    if let Some(Account { uid, gid }) = unprivileged_account() {
+        command.uid(uid).gid(gid);
+    }
+    command.current_dir(temp_dir.path()).env("LC_ALL", "C");
+    command
+}
+
+fn start_server(programs: &Path, arguments: &[OsString], temp_dir: &Arc<TempDir>) -> Running {
+    let mut postgres = server_command(programs, "postgres", temp_dir);
+    postgres.args(arguments);
+    // SIGQUIT ends the server and its processes at once.
+    Running::start(postgres, libc::SIGQUIT, Arc::clone(temp_dir))
 }
 
 /// Runs a command that must succeed.

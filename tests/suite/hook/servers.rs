@@ -216,7 +216,7 @@ fn query_cost() -> Result<Completion, Failed> {
 }
 
 /// Compiles an example with the hooks.
-fn compile_example(
+pub fn compile_example(
     name: &str,
     flags: &[String],
     temp_dir: &Arc<TempDir>,
