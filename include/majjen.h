@@ -2390,7 +2390,7 @@ int mj_cluster_start(struct mj_cluster *cluster);
 // Returns 0. Errors, the first one of any core:
 //   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
 // and of this call, with which nothing has changed:
-//   -EBUSY       a scheduler runs on this thread, or it is one of the cluster's own
+//   -EBUSY       a scheduler runs on this thread, or it is the cluster's own
 //   -EOWNERDEAD  as mj_cluster_start()
 //   -EINVAL      `cluster` is NULL, or was not started
 int mj_cluster_join(struct mj_cluster *cluster);

@@ -116,7 +116,7 @@ pub unsafe extern "C" fn mj_cluster_start(cluster: *mut mj_cluster) -> c_int {
 /// Returns 0. Errors, the first one of any core:
 ///   what `set_up` has returned; -EDEADLK, -ENOMEM as mj_run()
 /// and of this call, with which nothing has changed:
-///   -EBUSY       a scheduler runs on this thread, or it is one of the cluster's own
+///   -EBUSY       a scheduler runs on this thread, or it is the cluster's own
 ///   -EOWNERDEAD  as mj_cluster_start()
 ///   -EINVAL      `cluster` is NULL, or was not started
 #[unsafe(no_mangle)]
