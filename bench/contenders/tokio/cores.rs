@@ -133,11 +133,12 @@ async fn serve_jobs(mut stream: tokio::net::TcpStream, rounds: u64, on_pool: boo
 type Threads = HashSet<ThreadId>;
 
 /// Runs the first future, which ends the test, and the second one beside it.
-fn run_pair<F>(first: F, second: impl Future<Output = Threads> + Send + 'static)
+fn run_pair<F, S>(first: F, second: S) -> (F::Output, S::Output)
 where
-    F: Future<Output = Threads> + Send + 'static,
+    F: Future<Output: Send> + Send + 'static,
+    S: Future<Output: Send> + Send + 'static,
 {
-    let (mut one, other) = if argument("way") == 0 {
+    if argument("way") == 0 {
         let beside = thread::spawn(|| crate::runtime().block_on(second));
         let one = crate::runtime().block_on(first);
         (one, beside.join().unwrap())
@@ -145,9 +146,7 @@ where
         let runtime = runtime_with(2);
         let (first, second) = (runtime.spawn(first), runtime.spawn(second));
         runtime.block_on(async { (first.await.unwrap(), second.await.unwrap()) })
-    };
-    one.extend(other);
-    report("threads", one.len() as f64);
+    }
 }
 
 fn report_pair(done: u64, count: u64, (wall, cpu): (u64, u64)) {
@@ -158,32 +157,27 @@ fn report_pair(done: u64, count: u64, (wall, cpu): (u64, u64)) {
 
 pub fn test_round_trips() {
     let count = argument("count");
-    let (there, mut from_there) = mpsc::channel::<u64>(1);
+    let (there, mut from_there) = mpsc::channel::<(u64, ThreadId)>(1);
     let (back, mut from_back) = mpsc::channel::<u64>(1);
     let call = async move {
-        let (began, mut number, mut threads) = ((wall_ns(), cpu_ns()), 0, Threads::new());
+        let (began, mut number) = ((wall_ns(), cpu_ns()), 0);
         for index in 0..count {
-            there.send(number).await.unwrap();
+            there.send((number, thread::current().id())).await.unwrap();
             number = from_back.recv().await.unwrap();
             assert_eq!(number, index + 1);
-            if index % 64 == 0 {
-                threads.insert(thread::current().id());
-            }
         }
         report_pair(number, count, began);
-        threads
     };
     let answer = async move {
-        let mut threads = Threads::new();
-        while let Some(number) = from_there.recv().await {
+        let mut crossed = 0;
+        while let Some((number, from)) = from_there.recv().await {
+            crossed += u64::from(from != thread::current().id());
             back.send(number + 1).await.unwrap();
-            if number % 64 == 0 {
-                threads.insert(thread::current().id());
-            }
         }
-        threads
+        crossed
     };
-    run_pair(call, answer);
+    let ((), crossed) = run_pair(call, answer);
+    report("threads", 1.0 + crossed as f64 / count as f64);
 }
 
 pub fn test_messages() {
@@ -213,5 +207,7 @@ pub fn test_messages() {
         report_pair(received, count, began);
         threads
     };
-    run_pair(receive, send);
+    let (mut threads, others) = run_pair(receive, send);
+    threads.extend(others);
+    report("threads", threads.len() as f64);
 }
