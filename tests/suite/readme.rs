@@ -2,6 +2,7 @@
 //! exist, and versions are right.
 
 mod coming_from;
+mod tutorial;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,6 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed, Trial};
+
+pub use coming_from::serves_lines;
+pub use tutorial::program_of_the_tutorial;
 
 use crate::c_programs;
 use crate::header;
@@ -39,7 +43,13 @@ pub fn trials() -> Vec<Trial> {
                     "the emulator is not there for the next version",
                 ));
             }
-            restarted_server().map(|()| Completion::Completed)
+            let page = fs::read_to_string(library::root().join("docs/restart.md"))?;
+            let [code] = blocks_of_c(&page)[..] else { return Err("it is not one program".into()) };
+            let temp_dir = TempDir::new()?;
+            let source = temp_dir.path().join("restarted.c");
+            fs::write(&source, code)?;
+            let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
+            restarted_server(&program).map(|()| Completion::Completed)
         }),
         Trial::ignorable_test("readme::the_block_of_cxx_compiles", block_of_cxx_compiles),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
@@ -50,6 +60,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::prose_is_wrapped", prose_is_wrapped),
     ];
     trials.extend(coming_from::trials());
+    trials.extend(tutorial::trials());
     trials
 }
 
@@ -208,17 +219,11 @@ impl Drop for Processes<'_> {
     }
 }
 
-/// The server of docs/restart.md, which is given its socket as by systemd, and is restarted twice.
-fn restarted_server() -> Result<(), Failed> {
-    let page = fs::read_to_string(library::root().join("docs/restart.md"))?;
-    let [code] = blocks_of_c(&page)[..] else { return Err("it is not one program".into()) };
-    let temp_dir = TempDir::new()?;
-    let source = temp_dir.path().join("restarted.c");
-    fs::write(&source, code)?;
-    let program = program::compile(&source, &STRICT, Link::Shared, &[], &temp_dir)?;
+/// A server that is given its socket as by systemd, says which process it is, and is restarted twice.
+pub fn restarted_server(program: &Path) -> Result<(), Failed> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let (address, given) = (listener.local_addr()?, listener.as_raw_fd());
-    let mut server = program::command(&program);
+    let mut server = program::command(program);
     server.arg(address.port().to_string()).env("LISTEN_FDS", "1").env_remove("LISTEN_PID");
     server.stdin(Stdio::null());
     // SAFETY: fcntl() and dup2() only; the number is above that of the standard library's own pipe or it is not used.
@@ -231,7 +236,7 @@ fn restarted_server() -> Result<(), Failed> {
     };
     let mut first = server.spawn()?;
     drop(listener);
-    let processes = Processes { program: &program, pids: RefCell::new(BTreeSet::new()) };
+    let processes = Processes { program, pids: RefCell::new(BTreeSet::new()) };
     processes.pids.borrow_mut().insert(i32::try_from(first.id())?);
     let ask = || -> io::Result<i32> {
         let mut stream = TcpStream::connect(address)?;

@@ -4,12 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::library::{self, TempDir};
 use crate::process;
+use crate::readme;
 use crate::toolchain;
 
 /// The trials of this module.
@@ -152,34 +154,51 @@ pub fn rustc(temp_dir: &TempDir, source: &str) -> Result<Command, Failed> {
     Ok(rustc)
 }
 
-/// The documents' programs, as they are or in a function that may fail.
+/// The documents' programs, as they are or in a function that may fail. Quotations of files are compared with these
+/// in `readme::`.
 fn documents_run() -> Result<(), Failed> {
     let mut count = 0;
-    for document in ["README.md", "docs/rust-api.md", "docs/from-tokio.md"] {
+    let documents =
+        ["README.md", "docs/rust-api.md", "docs/from-tokio.md", "docs/tutorial-rust.md"];
+    for document in documents {
         let text = fs::read_to_string(library::root().join(document))?;
         for rest in text.split("\n```rust\n").skip(1) {
             let block = rest.split("```\n").next().unwrap_or_default();
-            let temp_dir = TempDir::new()?;
-            let source = if block.contains("fn main()") {
-                block.to_owned()
-            } else {
-                format!(
-                    "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n"
-                )
-            };
-            let mut rustc = rustc(&temp_dir, &source)?;
-            let mut program = Command::new(temp_dir.path().join("main"));
-            for command in [rustc.arg("-Dwarnings"), &mut program] {
-                let finished = process::run(command, TIME_LIMIT, temp_dir.path())?;
-                if !finished.succeeded() {
-                    return Err(format!("{document}:\n{block}\n{}", finished.describe()).into());
-                }
+            let first_line = block.lines().next().unwrap_or_default();
+            if first_line.strip_prefix("// ").is_some_and(|name| name.contains('/')) {
+                continue;
             }
+            runs(block).map_err(|failed| {
+                format!("{document}:\n{block}\n{}", failed.message().unwrap_or_default())
+            })?;
             count += 1;
         }
     }
-    assert_eq!(count, 20, "the documents' programs");
+    assert_eq!(count, 25, "the documents' programs");
     Ok(())
+}
+
+/// Compiles a block, and runs it to its end. A server, which is given its port, serves, or is restarted.
+fn runs(block: &str) -> Result<(), Failed> {
+    let temp_dir = Arc::new(TempDir::new()?);
+    let source = if block.contains("fn main()") {
+        block.to_owned()
+    } else {
+        format!("fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{block}\nOk(())\n}}\n")
+    };
+    let run = |command: &mut Command| -> Result<(), Failed> {
+        let finished = process::run(command, TIME_LIMIT, temp_dir.path())?;
+        if finished.succeeded() { Ok(()) } else { Err(finished.describe().into()) }
+    };
+    run(rustc(&temp_dir, &source)?.arg("-Dwarnings"))?;
+    let program = temp_dir.path().join("main");
+    if block.contains("Successor") {
+        readme::restarted_server(&program)
+    } else if block.contains("args().nth(1)") {
+        readme::serves_lines(&program, &temp_dir)
+    } else {
+        run(&mut Command::new(program))
+    }
 }
 
 /// Programs that must not compile, besides the examples of the documentation.

@@ -29,9 +29,8 @@ pub fn trials() -> Vec<Trial> {
     trials.collect()
 }
 
-/// Builds a program, which is the feature of this name. One after another, since they share what they are
-/// built of.
-fn build(name: &str) -> Result<PathBuf, Failed> {
+/// Builds a program with a feature. One after another, since they share what they are built of.
+pub fn build(name: &str, feature: &str) -> Result<PathBuf, Failed> {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _one = BUILDING.lock();
     let temp_dir = TempDir::new()?;
@@ -39,7 +38,7 @@ fn build(name: &str) -> Result<PathBuf, Failed> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
     cargo.arg(library::root().join("hook/rust/clients/Cargo.toml"));
-    cargo.args(["--features", name, "--bin", name]).env("CARGO_TARGET_DIR", &target);
+    cargo.args(["--features", feature, "--bin", name]).env("CARGO_TARGET_DIR", &target);
     // It may have to fetch the crates, too.
     let finished = process::run(&mut cargo, 3 * LIMIT, temp_dir.path())?;
     if !finished.succeeded() {
@@ -51,7 +50,7 @@ fn build(name: &str) -> Result<PathBuf, Failed> {
 /// Builds a program and runs it until it ends, and shows the figures that it prints.
 fn run(name: &str, hooked: bool, arguments: &[String]) -> Result<Completion, Failed> {
     let temp_dir = TempDir::new()?;
-    run_until_it_ends(name, Command::new(build(name)?).args(arguments), hooked, &temp_dir)
+    run_until_it_ends(name, Command::new(build(name, name)?).args(arguments), hooked, &temp_dir)
 }
 
 fn curl(hooked: bool) -> Result<Completion, Failed> {

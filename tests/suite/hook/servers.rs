@@ -3,7 +3,7 @@
 //! is not installed is skipped.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +17,7 @@ use super::started::{self, free_port};
 use crate::examples::cluster::Cluster;
 use crate::examples::libpq_flags;
 use crate::library::{self, TempDir};
+use crate::readme::program_of_the_tutorial;
 use crate::running::{PATIENCE, Running};
 use crate::server::load::raise_descriptor_limit;
 use crate::toolchain;
@@ -48,6 +49,11 @@ pub fn trials() -> Vec<Trial> {
     let examples = [
         Trial::ignorable_test("hook::servers::query_cost", query_cost),
         Trial::ignorable_test("hook::servers::query_of_the_document", query_of_the_document),
+        Trial::ignorable_test("hook::servers::visits_of_the_tutorial", visits_of_the_tutorial),
+        Trial::ignorable_test(
+            "hook::servers::visits_of_the_tutorial_in_rust",
+            visits_of_the_tutorial_in_rust,
+        ),
         Trial::ignorable_test("hook::servers::postgres_pool", postgres_pool),
         Trial::ignorable_test("hook::servers::tls_echo", tls_echo),
     ];
@@ -260,6 +266,59 @@ fn query_of_the_document() -> Result<Completion, Failed> {
     // A query that fails is told there; one after the other they take 2 s.
     assert!(said.lines().all(|line| line.contains("[INFO]")), "{said}");
     assert!(took < Duration::from_secs(2), "{took:?}");
+    Ok(Completion::Completed)
+}
+
+/// The program of docs/tutorial.md, and that of docs/tutorial-rust.md.
+fn visits_of_the_tutorial() -> Result<Completion, Failed> {
+    let Some(flags) = libpq_flags() else { return not_installed("libpq-dev") };
+    let temp_dir = TempDir::new()?;
+    let source = temp_dir.path().join("visits.c");
+    fs::write(&source, program_of_the_tutorial("visits.c")?)?;
+    counts_visits(&compile_hooked(&source, "visits", &flags, &temp_dir)?)
+}
+
+fn visits_of_the_tutorial_in_rust() -> Result<Completion, Failed> {
+    if pkg_config("libpq").is_none() {
+        return not_installed("libpq-dev");
+    }
+    counts_visits(&super::clients::build("visits", "postgres")?)
+}
+
+/// A server counts visits of clients, and tells when the database has gone.
+fn counts_visits(program: &Path) -> Result<Completion, Failed> {
+    let Some(cluster) = Cluster::start() else { return not_installed("postgresql") };
+    let port = free_port()?;
+    let mut command = program::command(program);
+    command.args([&port.to_string(), &cluster.connection_string()]);
+    let mut server = Running::start(command, libc::SIGKILL, Arc::new(TempDir::new()?));
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "it does not serve: {}", server.output());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let client = TcpStream::connect(("127.0.0.1", port))?;
+        client.set_read_timeout(Some(PATIENCE))?;
+        clients.push(BufReader::new(client));
+    }
+    let ask = |client: &mut BufReader<TcpStream>, name: &str| -> Result<String, Failed> {
+        writeln!(client.get_mut(), "{name}")?;
+        let mut line = String::new();
+        client.read_line(&mut line)?;
+        Ok(line)
+    };
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(ask(client, "Ada")?, format!("hello Ada, visit {}\n", number + 1));
+        assert_eq!(ask(client, "O'Hara")?, format!("hello O'Hara, visit {}\n", number + 1));
+    }
+    cluster.stop();
+    let answer = ask(&mut clients[0], "Ada")?;
+    assert!(answer.starts_with("sorry: "), "{answer}");
+    drop(clients);
+    server.signal(libc::SIGTERM);
+    assert!(server.ends_within(PATIENCE), "{}", server.output());
     Ok(Completion::Completed)
 }
 
