@@ -10,7 +10,7 @@
 mod clients;
 mod copies;
 mod library;
-mod servers;
+pub mod servers;
 mod started;
 mod worker;
 

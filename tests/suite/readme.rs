@@ -2,6 +2,7 @@
 //! exist, and versions are right.
 
 mod coming_from;
+mod scaling;
 mod tutorial;
 
 use std::cell::RefCell;
@@ -60,6 +61,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("readme::prose_is_wrapped", prose_is_wrapped),
     ];
     trials.extend(coming_from::trials());
+    trials.extend(scaling::trials());
     trials.extend(tutorial::trials());
     trials
 }
