@@ -32,8 +32,9 @@ static struct setting {
     {"answer_ms", 60000},  // For the head of the answer, once the request has been sent.
     {"idle_ms", 30000},    // Between two requests, and between two parts of a body.
     {"stop_ms", 30000},    // For what has begun before the stop.
+    {"kept", 1000},        // Connections to the upstream that wait for their next request.
 };
-enum { MAX, CONNECT, HEADER, ANSWER, IDLE, STOP, SETTINGS };
+enum { MAX, CONNECT, HEADER, ANSWER, IDLE, STOP, KEPT, SETTINGS };
 
 static uint64_t limit_ns(int setting) { return settings[setting].value * 1000000; }
 
@@ -304,12 +305,13 @@ static mj_stream* open_stream(int fd) {
 static struct kept {
   mj_stream* stream;
   uint64_t until_ns;
-} kept[64];
+}* kept;
 static size_t kept_count;
 
 static void keep_upstream(mj_stream* stream) {
   char* data;
-  if (kept_count < sizeof kept / sizeof *kept && mj_stream_peek(stream, 0, &data, 0) == 0) {
+  // In this order: the peek may suspend, and others keep theirs meanwhile.
+  if (mj_stream_peek(stream, 0, &data, 0) == 0 && kept_count < settings[KEPT].value) {
     kept[kept_count++] = (struct kept){stream, mj_deadline_after(limit_ns(IDLE))};
   } else {
     mj_stream_destroy(stream);
@@ -564,8 +566,9 @@ int main(int argc, char** argv) {
 
   scheduler = setup_scheduler_with_epoll();
   clients = mj_group_create(scheduler, settings[MAX].value);
+  kept = calloc(settings[KEPT].value + 1, sizeof *kept);
   mj_task_id acceptor;
-  if (clients == NULL || mj_go(scheduler, accept_clients, &listener, &acceptor) != 0) {
+  if (clients == NULL || kept == NULL || mj_go(scheduler, accept_clients, &listener, &acceptor) != 0) {
     return fail("start", strerror(errno));
   }
   printf("http://%s:%s/\n", argv[1], port);
@@ -579,6 +582,7 @@ int main(int argc, char** argv) {
   }
   if (result != 0) fprintf(stderr, "proxy: %zu clients are cut off\n", mj_group_count(clients));
   while (kept_count > 0) mj_stream_destroy(kept[--kept_count].stream);
+  free(kept);
   mj_scheduler_destroy(scheduler);
   mj_group_destroy(clients);
   freeaddrinfo(upstream_address);

@@ -36,6 +36,9 @@ pub fn trials() -> Vec<Trial> {
         ("stop_has_a_limit", stop_limit),
     ];
     let mut trials = scenario_trials("proxy_", &scenarios);
+    trials.push(Trial::ignorable_test("examples::proxy_keeps_no_more_than_it_may", || {
+        Ok(few_kept())
+    }));
     trials.push(Trial::ignorable_test("examples::proxy_curl_is_content", || Ok(curl())));
     trials.push(Trial::ignorable_test("examples::proxy_wrk_is_content", || Ok(wrk())));
     trials
@@ -385,18 +388,35 @@ fn curl() -> Completion {
     Completion::Completed
 }
 
+fn loads(proxy: &Proxy, clients: &str) {
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t1", clients, "-d1s", "--timeout", "30s"]).arg(proxy.url("/sized/100"));
+    let finished = succeeds(&mut wrk);
+    let errors = ["Socket errors", "Non-2xx"].map(|error| finished.output.contains(error));
+    assert_eq!(errors, [false; 2], "{}", finished.output);
+    assert!(!finished.output.contains(" 0 requests in"), "{}", finished.output);
+}
+
+/// Many requests end at once, and only some of their connections are kept: where a call suspends between the look
+/// whether there is room and its use, others use it.
+fn few_kept() -> Completion {
+    if let Some(skipped) = missing("wrk") {
+        return skipped;
+    }
+    let upstream = Upstream::start();
+    let proxy = Proxy::start(upstream.port, &["kept=3"]);
+    loads(&proxy, "-c200");
+    proxy.stop();
+    Completion::Completed
+}
+
 fn wrk() -> Completion {
     if let Some(skipped) = missing("wrk") {
         return skipped;
     }
     let upstream = Upstream::start();
     let proxy = Proxy::start(upstream.port, &[]);
-    let mut wrk = Command::new("wrk");
-    wrk.args(["-t1", "-c20", "-d1s", "--timeout", "30s"]).arg(proxy.url("/sized/100"));
-    let finished = succeeds(&mut wrk);
-    let errors = ["Socket errors", "Non-2xx"].map(|error| finished.output.contains(error));
-    assert_eq!(errors, [false; 2], "{}", finished.output);
-    assert!(!finished.output.contains(" 0 requests in"), "{}", finished.output);
+    loads(&proxy, "-c20");
     assert!(upstream.counts.connections.load(Relaxed) <= 21, "connections are kept");
     proxy.stop();
     Completion::Completed
