@@ -126,6 +126,8 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- hook::worker:: --test-threads=1,-worker)
 	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- dist::,-dist)
+	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- mutants::,-mutants)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test fuzz -- mutants:: --nocapture,-mutants-fuzz)
@@ -183,7 +185,7 @@ fuzz: need-rust need-c-compiler need-libfuzzer
 coverage_dir = $(CARGO_TARGET_DIR)/coverage
 coverage_flags = -mllvm -runtime-counter-relocation
 llvm_version = $(shell rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-not_for_coverage = ::valgrind abi:: debian:: header:: hook:: install:: package:: readme:: rust_api::is_clean \
+not_for_coverage = ::valgrind abi:: debian:: dist:: header:: hook:: install:: package:: readme:: rust_api::is_clean \
 	server::load::
 
 coverage: need-rust need-c-compiler need-coverage-tools

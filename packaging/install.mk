@@ -1,4 +1,4 @@
-# make install, make uninstall and make deb. DESTDIR comes before every path, for packagers.
+# make install, make uninstall, make deb and make dist. DESTDIR comes before every path, for packagers.
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -36,7 +36,7 @@ installed_files = $(foreach name,$(shared) libmajjen.so.$(soversion) libmajjen.s
 	$(foreach name,majjen.h majjen.hpp majjen-hook.h,"$(DESTDIR)$(INCLUDEDIR)/$(name)") \
 	"$(DESTDIR)$(gdb_script)"
 
-.PHONY: man install uninstall deb need-deb-tools
+.PHONY: man install uninstall deb need-deb-tools dist
 
 # One page for each function and type of the header, and the overview, which is written last.
 man: $(pages)/man7/majjen.7
@@ -119,3 +119,9 @@ deb: need-deb-tools $(release)/libmajjen.so $(cli_program)
 	cd "$(deb_tree)" && dpkg-buildpackage --build=binary --no-check-builddeps --no-sign
 	@rm -r "$(deb_tree)"
 	@ls "$(deb_dir)"/*.deb
+
+# The source archive, of what is committed.
+dist_dir = $(CARGO_TARGET_DIR)/dist
+
+dist: need-rust
+	@packaging/dist.sh "$(dist_dir)" "$(version)"

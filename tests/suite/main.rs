@@ -11,8 +11,8 @@
 //! - `MAJJEN_BLESS`: when set, a header that is out of date is regenerated instead of reported, and so
 //!   are `tests/support/majjen_h.rs` and the files in `c-tests/abi/`.
 //! - `MAJJEN_TORTURE`: when set, faults are tried with every errno value, loads take a minute, a million
-//!   tasks are parked, 100,000 jobs are done by processes that are killed, and mutants of the library
-//!   are tested.
+//!   tasks are parked, 100,000 jobs are done by processes that are killed, mutants of the library are
+//!   tested, and the source archive is built.
 //!
 //! A test whose tool is not installed is reported as ignored, with the reason.
 
@@ -23,6 +23,7 @@ mod c_programs;
 mod debian;
 mod debugger;
 mod declarations;
+mod dist;
 mod examples;
 mod faults;
 mod guide;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         trials.extend(architecture::trials());
         trials.extend(build_flags::trials());
         trials.extend(debian::trials());
+        trials.extend(dist::trials());
         trials.extend(faults::trials());
         trials.extend(header::trials());
         trials.extend(hook::trials());

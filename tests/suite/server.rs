@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::library::TempDir;
 use libtest_mimic::{Completion, Trial};
 
-use process::Server;
+pub use process::Server;
 
 use transcript::time_stamp;
 
