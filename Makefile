@@ -59,6 +59,7 @@ examples: build
 	@mkdir -p "$(examples_dir)"
 	$(call example,http_server)
 	$(call example,http_server_all_cores)
+	$(call example,http_server2)
 	$(call example,http_metrics)
 	$(call example,wait_hybrid,-pthread)
 	$(call example,wait_message_queue,-lrt)

@@ -10,6 +10,7 @@ mod chat;
 mod checksum;
 pub mod cluster;
 mod http;
+mod http_server2;
 mod job_server;
 mod port_scan;
 mod process;
@@ -64,6 +65,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(all_cores::trials());
     trials.extend(chat::trials());
     trials.extend(checksum::trials());
+    trials.extend(http_server2::trials());
     trials.extend(job_server::trials());
     trials.extend(port_scan::trials());
     trials.extend(proxy::trials());

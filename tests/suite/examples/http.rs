@@ -155,6 +155,13 @@ impl Client {
         read_head(&mut self.reader).expect("an answer").expect("an answer")
     }
 
+    /// Reads what comes behind an answer's head, but no more than so many bytes, and says how much it was.
+    pub fn rest(&mut self, most: usize) -> usize {
+        let mut rest = io::sink();
+        let copied = io::copy(&mut self.reader.by_ref().take(most as u64), &mut rest);
+        copied.expect("what is left of the answer") as usize
+    }
+
     /// A line of a body that comes in chunks.
     pub fn line(&mut self) -> String {
         let mut line = String::new();

@@ -1,6 +1,7 @@
 //! An example program: how it is compiled and started.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 
 use crate::library::{TempDir, root};
@@ -27,8 +28,14 @@ impl Program {
 
     /// Starts the program.
     pub fn start(&self, arguments: &[&str]) -> Running {
+        self.start_with(arguments, |_| {})
+    }
+
+    /// Starts it in another environment.
+    pub fn start_with(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Running {
         let mut command = program::command(&self.path);
         command.args(arguments).current_dir(self.temp_dir.path());
+        change(&mut command);
         Running::start(command, libc::SIGKILL, Arc::clone(&self.temp_dir))
     }
 }
