@@ -71,6 +71,7 @@ examples: build
 	$(call example,checksum)
 	$(call example,proxy)
 	$(call example,job_server)
+	$(call example,kv_server)
 	$(if $(libpq),$(call example,wait_postgresql,$(libpq)),@echo "wait_postgresql, postgres_pool and" \
 		"worker_postgres are left out: libpq is not installed (Debian: apt install libpq-dev)")
 	$(if $(libpq),$(call example,postgres_pool,-Wl$(comma)--no-as-needed -lmajjen-hook $(libpq)))

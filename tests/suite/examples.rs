@@ -12,6 +12,7 @@ pub mod cluster;
 mod http;
 mod http_server2;
 mod job_server;
+mod kv_server;
 mod port_scan;
 mod process;
 mod proxy;
@@ -67,6 +68,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(checksum::trials());
     trials.extend(http_server2::trials());
     trials.extend(job_server::trials());
+    trials.extend(kv_server::trials());
     trials.extend(port_scan::trials());
     trials.extend(proxy::trials());
     trials
