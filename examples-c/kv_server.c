@@ -1,5 +1,5 @@
 // A key-value server that speaks RESP2, the protocol of Redis, to redis-cli and to client libraries: strings,
-// lists, keys that expire, and one bound for all memory. It keeps nothing on a disk.
+// lists, keys that expire, and one bound for what they take. It keeps nothing on a disk.
 //
 // Links with -lmajjen. `make examples` builds it:
 //
@@ -34,7 +34,7 @@ static struct setting {
   uint64_t value;
 } settings[] = {
     {"memory_mb", 256},   // Keys, values, and commands that are larger than IN_BYTES.
-    {"clients", 1000},    // At a time. Others wait in the listener's backlog.
+    {"clients", 1000},    // At a time, of sizeof(client) and a stack each. Others wait to be accepted.
     {"bulk_mb", 64},      // The longest key or value.
     {"idle_ms", 0},       // For a client to send something; 0: any time.
     {"write_ms", 30000},  // For a client to take its answers.
@@ -629,19 +629,20 @@ static parsed refuse(client* c, const char* why) {
 static parsed parse_length(client* c, int64_t least, int64_t most, const char* what,
                            int64_t* length) {
   enum { MOST_DIGITS = 10 };
-  const char *at = c->at + 1, *const end = c->end;
+  char *at = c->at + 1, *const end = c->end;
   const bool is_negative = at < end && *at == '-';
   const char* const first = at += is_negative;
+  const char* const last = end - first > MOST_DIGITS ? first + MOST_DIGITS : end;
   int64_t number = 0;
-  for (; at < end && (unsigned)(*at - '0') <= 9 && at - first < MOST_DIGITS; at++) {
-    number = 10 * number + (*at - '0');
+  for (unsigned digit; at < last && (digit = (unsigned)(*at - '0')) <= 9; at++) {
+    number = 10 * number + digit;
   }
   const bool has_digits = at > first;
   if (is_negative) number = -number;
   if (at < end && (!has_digits || *at++ != '\r')) return refuse(c, what);
   if (at == end) return PART;
   if (*at != '\n' || number < least || number > most) return refuse(c, what);
-  c->at += at + 1 - c->at;
+  c->at = at + 1;
   *length = number;
   return WHOLE;
 }

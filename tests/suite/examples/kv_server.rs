@@ -3,6 +3,7 @@
 mod client;
 mod load;
 
+use std::cell::Cell;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -38,6 +39,11 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
+thread_local! {
+    /// Whether the servers that this thread starts are built with sanitizers.
+    static SANITIZED: Cell<bool> = const { Cell::new(false) };
+}
+
 struct Server {
     running: Running,
     port: u16,
@@ -45,7 +51,10 @@ struct Server {
 
 impl Server {
     fn start(settings: &[&str]) -> Server {
-        let running = Program::compile("kv_server", &[]).start(&[&["0"], settings].concat());
+        let sanitizers = "-fsanitize=address,undefined -fno-sanitize-recover=all";
+        let flags = if SANITIZED.get() { sanitizers } else { "" };
+        let flags: Vec<&str> = flags.split_whitespace().collect();
+        let running = Program::compile("kv_server", &flags).start(&[&["0"], settings].concat());
         let line = running.wait_for_line("127.0.0.1:");
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
         Server { running, port: port.unwrap_or_else(|| panic!("{line:?}")) }
