@@ -109,7 +109,9 @@ fn bench() -> Result<()> {
                 list.split(',').map(str::parse).collect();
             let rows =
                 rows.ok().filter(|rows| rows.iter().all(|row| (1..=rows::ALL.len()).contains(row)));
-            plan.rows = Some(rows.ok_or("rows are numbers from 1 to 14, with commas between")?);
+            let last = rows::ALL.len();
+            let error = || format!("rows are numbers from 1 to {last}, with commas between");
+            plan.rows = Some(rows.ok_or_else(error)?);
         } else {
             return Err(USAGE.to_owned());
         }

@@ -4,6 +4,7 @@ mod calls;
 mod children;
 mod clusters;
 mod idle;
+mod key_values;
 mod lateness;
 mod log;
 mod parked;
@@ -29,8 +30,8 @@ pub struct Bench<'b> {
     pub processors: Processors,
 }
 
-/// Rows 1 to 14.
-pub const ALL: [fn(&Bench) -> Result<Row>; 14] = [
+/// Rows 1 to 15.
+pub const ALL: [fn(&Bench) -> Result<Row>; 15] = [
     switching::measure,
     spawning::measure,
     sleepers::measure,
@@ -45,6 +46,7 @@ pub const ALL: [fn(&Bench) -> Result<Row>; 14] = [
     calls::measure,
     children::measure,
     clusters::measure,
+    key_values::measure,
 ];
 
 /// The measurements of one test: one entry for each contender that took part, in the order of the field.
