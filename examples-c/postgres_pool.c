@@ -78,7 +78,7 @@ static void name_in(const char* line, char* name, size_t room) {
 
 static int serve(void* argument) {
   const int fd = (int)(intptr_t)argument;
-  mj_stream* stream = mj_stream_create(fd, 8192, 8192);
+  mj_stream* stream = mj_stream_create(fd, 4096, 1024);
   char* line;
   while (stream != NULL && mj_stream_read_line(stream, &line, IDLE_NS) > 0) {
     char name[100], text[500], head[200];

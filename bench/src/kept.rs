@@ -32,7 +32,7 @@ impl Kept {
     /// Adds the rows that a report does not have. Returns the numbers of those that were never measured.
     pub fn complete(&self, report: &mut Report) -> Result<Vec<usize>> {
         let mut missing = Vec::new();
-        for number in 1..=rows::ALL.len() {
+        for &(number, _) in rows::ALL {
             if report.rows().iter().any(|row| row.number == number) {
                 continue;
             }

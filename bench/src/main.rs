@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod open_load;
 mod plot;
+mod postgres;
 mod process;
 mod report;
 mod rows;
@@ -107,11 +108,9 @@ fn bench() -> Result<()> {
         } else if let Some(list) = argument.strip_prefix("rows=") {
             let rows: std::result::Result<Vec<usize>, _> =
                 list.split(',').map(str::parse).collect();
-            let rows =
-                rows.ok().filter(|rows| rows.iter().all(|row| (1..=rows::ALL.len()).contains(row)));
-            let last = rows::ALL.len();
-            let error = || format!("rows are numbers from 1 to {last}, with commas between");
-            plan.rows = Some(rows.ok_or_else(error)?);
+            let is_one = |row: &usize| rows::ALL.iter().any(|(number, _)| number == row);
+            let rows = rows.ok().filter(|rows| rows.iter().all(is_one));
+            plan.rows = Some(rows.ok_or("rows are numbers of rows, with commas between")?);
         } else {
             return Err(USAGE.to_owned());
         }
@@ -127,8 +126,7 @@ fn bench() -> Result<()> {
     let kept = Kept::below(&places)?;
     let measured = machine::day_and_commit();
     let mut report = Report::new(machine::describe(&processors), &field, plan.quick);
-    for (index, measure) in rows::ALL.iter().enumerate() {
-        let number = index + 1;
+    for &(number, measure) in rows::ALL {
         if plan.includes(number) {
             eprintln!("row {number} ({} s)", began.elapsed().as_secs());
             let row =

@@ -113,6 +113,16 @@ impl Running {
     pub fn pid(&self) -> libc::pid_t {
         self.0.id() as libc::pid_t
     }
+
+    /// Sends a signal, and waits for the end, but no longer than this.
+    pub fn end(&mut self, signal: libc::c_int, limit: Duration) {
+        // SAFETY: the process has not been waited for, so its number cannot have been reused.
+        unsafe { libc::kill(self.pid(), signal) };
+        let deadline = Instant::now() + limit;
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl Drop for Running {
@@ -129,11 +139,21 @@ pub fn start_server(
     arguments: &[String],
     processor: Option<usize>,
 ) -> Result<Running> {
+    start_server_at(program, arguments, processor, crate::load::PORT)
+}
+
+/// The same on another port.
+pub fn start_server_at(
+    program: &Path,
+    arguments: &[String],
+    processor: Option<usize>,
+    port: u16,
+) -> Result<Running> {
     let deadline = Instant::now() + Duration::from_secs(10);
     // The previous server's socket may take a moment to disappear.
-    while TcpStream::connect(("127.0.0.1", crate::load::PORT)).is_ok() {
+    while TcpStream::connect(("127.0.0.1", port)).is_ok() {
         if Instant::now() >= deadline {
-            return Err("something else serves port 8080".to_owned());
+            return Err(format!("something else serves port {port}"));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -141,7 +161,7 @@ pub fn start_server(
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut running = Running::start(command, processor)?;
     loop {
-        match TcpStream::connect(("127.0.0.1", crate::load::PORT)) {
+        match TcpStream::connect(("127.0.0.1", port)) {
             Ok(_) => return Ok(running),
             Err(error) if error.kind() != ErrorKind::ConnectionRefused => {
                 return Err(error.to_string());

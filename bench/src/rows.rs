@@ -8,12 +8,15 @@ mod key_values;
 mod lateness;
 mod log;
 mod parked;
+mod pool;
+mod proxies;
 mod requests;
 mod sleepers;
 mod spawning;
 mod startup;
 mod switching;
 mod threads;
+mod wrk_load;
 
 use crate::contenders::{Built, Field};
 use crate::machine::Processors;
@@ -30,23 +33,28 @@ pub struct Bench<'b> {
     pub processors: Processors,
 }
 
-/// Rows 1 to 15.
-pub const ALL: [fn(&Bench) -> Result<Row>; 15] = [
-    switching::measure,
-    spawning::measure,
-    sleepers::measure,
-    lateness::measure,
-    parked::measure,
-    requests::measure_once,
-    requests::measure_kept,
-    idle::measure,
-    log::measure,
-    startup::measure,
-    threads::measure,
-    calls::measure,
-    children::measure,
-    clusters::measure,
-    key_values::measure,
+/// What measures a row.
+type Measure = fn(&Bench) -> Result<Row>;
+
+/// The rows with their numbers.
+pub const ALL: &[(usize, Measure)] = &[
+    (1, switching::measure),
+    (2, spawning::measure),
+    (3, sleepers::measure),
+    (4, lateness::measure),
+    (5, parked::measure),
+    (6, requests::measure_once),
+    (7, requests::measure_kept),
+    (8, idle::measure),
+    (9, log::measure),
+    (10, startup::measure),
+    (11, threads::measure),
+    (12, calls::measure),
+    (13, children::measure),
+    (14, clusters::measure),
+    (15, key_values::measure),
+    (17, pool::measure),
+    (18, proxies::measure),
 ];
 
 /// The measurements of one test: one entry for each contender that took part, in the order of the field.
