@@ -20,6 +20,7 @@
 #include <strings.h>
 
 #define HEAD_BYTES 16384
+#define ANSWER_BYTES 32768  // So much of a body is passed on at a time.
 #define MOST_FIELDS 100
 
 static struct setting {
@@ -293,10 +294,10 @@ static int copy_body(mj_stream* from, mj_stream* to, framing in, uint64_t length
 
 // ---- Connections to the upstream
 
-static mj_stream* open_stream(int fd) {
+static mj_stream* open_stream(int fd, size_t bytes) {
   const int yes = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // What is written is whole already.
-  mj_stream* stream = mj_stream_create(fd, HEAD_BYTES, 0);
+  mj_stream* stream = mj_stream_create(fd, bytes, 0);
   if (stream == NULL) mj_fd_close(fd);
   return stream;
 }
@@ -339,7 +340,7 @@ static int connect_upstream(mj_stream** stream) {
     mj_fd_close(fd);
     return result;
   }
-  *stream = open_stream(fd);
+  *stream = open_stream(fd, ANSWER_BYTES);
   return *stream != NULL ? 0 : -ENOMEM;
 }
 
@@ -495,7 +496,7 @@ static bool handle_request(mj_stream* client) {
 // ---- Clients
 
 static int serve(void* argument) {
-  mj_stream* client = open_stream((int)(intptr_t)argument);
+  mj_stream* client = open_stream((int)(intptr_t)argument, HEAD_BYTES);
   if (client == NULL) return -ENOMEM;
   bool goes_on = true;
   char* data;
