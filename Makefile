@@ -18,6 +18,7 @@ all: build
 include hook/hook.mk
 include packaging/cli.mk
 include packaging/install.mk
+include packaging/docs.mk
 
 # The libraries for C, in one go. The SONAME is given here, and not by build.rs, from where cargo would
 # hand it on to the shared libraries of crates that depend on this one. Its number, that of the ABI, is

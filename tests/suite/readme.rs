@@ -54,6 +54,7 @@ pub fn trials() -> Vec<Trial> {
         }),
         Trial::ignorable_test("readme::the_block_of_cxx_compiles", block_of_cxx_compiles),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
+        Trial::test("readme::the_site_has_all_documents", site_has_all),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
         Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
         Trial::test("readme::names_what_the_static_library_needs", names_private_libraries),
@@ -331,30 +332,64 @@ fn block_of_cxx_compiles() -> Result<Completion, Failed> {
     })
 }
 
+/// To files, and to headings of documents.
 fn links_lead_to_files() -> Result<(), Failed> {
     let mut broken = Vec::new();
-    let mut count = 0;
-    for (path, text) in documents()? {
+    let (mut count, mut places) = (0, 0);
+    let documents = documents()?;
+    for (path, text) in &documents {
         for rest in text.split("](").skip(1) {
             let target = rest.split(')').next().unwrap_or_default();
-            let file = target.split('#').next().unwrap_or_default();
-            if target.contains("://") || file.is_empty() {
+            let (file, place) = target.split_once('#').unwrap_or((target, ""));
+            if target.contains("://") {
                 continue;
             }
-            count += 1;
-            if !path.with_file_name(file).exists() {
+            count += usize::from(!file.is_empty());
+            let path_there = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            let Ok(there) = path_there.canonicalize() else {
                 broken.push(format!("{}: {target}", path.display()));
+                continue;
+            };
+            let is_there = |path: &PathBuf| path.canonicalize().is_ok_and(|path| path == there);
+            let document = documents.iter().find(|(other, _)| is_there(other));
+            if let (false, Some((_, text))) = (place.is_empty(), document) {
+                places += 1;
+                if !headings(text).contains(place) {
+                    broken.push(format!("{}: {target}: no such heading", path.display()));
+                }
             }
         }
     }
-    assert!(count > 20, "only {count} links were found");
+    assert!(count > 20 && places > 20, "only {count} links and {places} places were found");
     assert!(broken.is_empty(), "links to what is not there: {broken:#?}");
+    Ok(())
+}
+
+/// The headings of a page as links name them: small letters, digits, and dashes for spaces.
+fn headings(page: &str) -> BTreeSet<String> {
+    let outside_of_code = page.split("\n```").step_by(2).flat_map(str::lines);
+    let headings = outside_of_code.filter(|line| line.starts_with('#'));
+    let name = |line: &str| {
+        let text = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+        text.chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(name).collect()
+}
+
+/// `make docs` makes pages of what its list has.
+fn site_has_all() -> Result<(), Failed> {
+    let list = fs::read_to_string(library::root().join("packaging/site/SUMMARY.md"))?;
+    for (path, _) in documents()? {
+        let name = path.strip_prefix(library::root())?.display().to_string();
+        assert!(list.contains(&format!("]({name})")), "packaging/site/SUMMARY.md has no {name}");
+    }
     Ok(())
 }
 
 fn commands_are_in_the_makefile() -> Result<(), Failed> {
     let mut goals = BTreeSet::new();
-    for file in ["Makefile", "packaging/install.mk", "packaging/cli.mk"] {
+    for file in ["Makefile", "packaging/install.mk", "packaging/cli.mk", "packaging/docs.mk"] {
         let text = fs::read_to_string(library::root().join(file))?;
         let phony = text.lines().filter_map(|line| line.strip_prefix(".PHONY: "));
         goals.extend(phony.flat_map(str::split_whitespace).map(str::to_owned));
