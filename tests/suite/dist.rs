@@ -21,7 +21,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::ignorable_test("dist::builds_without_a_network", builds_without_a_network),
         Trial::test("dist::steps_of_the_container_work", || {
             let built = library::path("libmajjen.a")?;
-            container_serves(&library::root(), built.parent().ok_or("a directory")?, &[])
+            container_serves(library::root(), built.parent().ok_or("a directory")?, &[])
         }),
     ]
 }
