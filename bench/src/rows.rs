@@ -3,6 +3,7 @@
 mod calls;
 mod children;
 mod clusters;
+mod files;
 mod idle;
 mod key_values;
 mod lateness;
@@ -53,6 +54,7 @@ pub const ALL: &[(usize, Measure)] = &[
     (13, children::measure),
     (14, clusters::measure),
     (15, key_values::measure),
+    (16, files::measure),
     (17, pool::measure),
     (18, proxies::measure),
 ];

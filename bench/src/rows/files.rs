@@ -1,0 +1,186 @@
+//! Row 16: a web server for files beside nginx.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Bench, words};
+use crate::Result;
+use crate::contenders::compile;
+use crate::load::PORT;
+use crate::machine::cpu_ns_of;
+use crate::process::start_server;
+use crate::report::{Row, Table, Target};
+use crate::sample::{Samples, Spread};
+
+const NGINX: &str = "nginx";
+const LOAD: &str = "wrk";
+
+/// Files, how large they are, and that in words.
+const FILES: [(&str, usize, &str); 2] =
+    [("small.html", 1 << 10, "1 KiB"), ("large.bin", 100 << 10, "100 KiB")];
+
+/// The servers, Majjen's first.
+const SERVERS: [&str; 3] = ["http_server2", "nginx, as Debian sets it up", "nginx, tcp_nopush off"];
+
+struct Server {
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+pub fn measure(bench: &Bench) -> Result<Row> {
+    let mut row = Row {
+        number: 16,
+        title: "A web server for files",
+        work: "`examples-c/http_server2.c` beside nginx with one process (`master_process off`), by turns, each time a \
+               new process. wrk keeps 50 connections busy for two seconds from the other processor (`-t1 -c50 -d2`), \
+               with one file, which is in memory. Both open the file for each request, send it by sendfile(2) where it \
+               is large, and write an access log in the combined format, buffered, to /dev/null. Processor time of the \
+               server's whole process for each request; what a first request gets is compared byte for byte.",
+        leaves_out: "What the kernel does for the server on the client's processor. Files on a disk, slow clients, and \
+                     what nginx does besides. wrk checks the status of an answer and its length, and not its body.",
+        tables: Vec::new(),
+        targets: Vec::new(),
+        ratios: Vec::new(),
+        plots: Vec::new(),
+    };
+    // wrk's `-v` is no success, and says which version it is all the same.
+    let is_there = Command::new(LOAD).arg("-v").output().is_ok();
+    let Some(version) = version_of_nginx().filter(|_| is_there) else {
+        let text = format!(
+            "not measured: {NGINX} or {LOAD} is not installed (Debian: nginx-light, {LOAD})"
+        );
+        row.tables.push(Table::new(&text, [""]));
+        return Ok(row);
+    };
+    let place = bench.places.build.join("files");
+    let samples = samples_of(bench, &servers(bench, &place)?)?;
+    let caption = format!("us a request: median (least..most); {version}");
+    let mut table = Table::new(&caption, ["server"]);
+    table.lines = SERVERS.iter().map(|server| vec![(*server).to_owned()]).collect();
+    for (file, _, size) in FILES {
+        let us = samples.each_ref().map(|samples| samples.get(file));
+        table.head.extend([size.to_owned(), format!("{size}: http_server2's of it")]);
+        for (index, line) in table.lines.iter_mut().enumerate() {
+            let of_it = samples[0].of(&samples[index], file).filter(|_| index > 0);
+            let cells = [us[index], of_it];
+            line.extend(cells.map(|spread| spread.map_or("-".to_owned(), Spread::in_words)));
+        }
+        for (index, server) in SERVERS.iter().enumerate().skip(1) {
+            let limit = us[index].map_or(0.0, |spread| spread.median);
+            let of_it = samples[0].of(&samples[index], file);
+            let own = of_it.map(|ratio| ratio.median * limit);
+            let text = format!("a file of {size}, {server}, by pairs");
+            row.targets.push(Target::at_most(&text, own, limit, "us a request"));
+        }
+        let peers = [(NGINX, us[1]), ("nginx, tcp_nopush off", us[2])];
+        row.add_ratio(&format!("a file of {size}"), "us", us[0], peers);
+    }
+    row.tables.push(table);
+    Ok(row)
+}
+
+/// What `nginx -v` says, on stderr.
+fn version_of_nginx() -> Option<String> {
+    let output = Command::new(NGINX).arg("-v").output().ok()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Some(said.lines().next()?.rsplit(": ").next()?.replace('/', " "))
+}
+
+fn servers(bench: &Bench, place: &Path) -> Result<[Server; 3]> {
+    let failed = |error: std::io::Error| format!("{}: {error}", place.display());
+    fs::create_dir_all(place).map_err(failed)?;
+    for (file, size, _) in FILES {
+        fs::write(place.join(file), body(size)).map_err(failed)?;
+    }
+    let source = bench.places.root.join("examples-c/http_server2.c");
+    let flags = ["-std=c99", "-O2", "-Wall", "-Wextra"];
+    let own = compile(bench.places, &source, "http_server2", &flags, &["-lmajjen"])?;
+    let nginx = |nopush: &str| {
+        let path = place.with_file_name(format!("nginx.{nopush}.conf"));
+        fs::write(&path, configuration(place, nopush)).map_err(failed)?;
+        Ok::<Server, String>(Server {
+            program: PathBuf::from(NGINX),
+            arguments: vec!["-c".to_owned(), path.display().to_string()],
+        })
+    };
+    let arguments = vec![PORT.to_string(), place.display().to_string()];
+    Ok([Server { program: own, arguments }, nginx("on")?, nginx("off")?])
+}
+
+/// Debian's, but for what a server that stays needs.
+fn configuration(place: &Path, nopush: &str) -> String {
+    let place = place.display();
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths = paths.map(|path| format!("{path}_temp_path {place}.{path};\n")).concat();
+    format!(
+        "daemon off;\nmaster_process off;\npid {place}.pid;\nerror_log /dev/null;\n\
+         events {{ worker_connections 768; }}\n\
+         http {{\n{paths}sendfile on;\ntcp_nopush {nopush};\nkeepalive_requests 100000000;\n\
+         types {{ text/html html; }}\ndefault_type application/octet-stream;\n\
+         access_log /dev/null combined buffer=64k flush=1s;\n\
+         server {{ listen 127.0.0.1:{PORT}; root {place}; }}\n}}\n"
+    )
+}
+
+fn body(size: usize) -> Vec<u8> {
+    (0..size).map(|index| (index ^ (index >> 8)) as u8).collect()
+}
+
+/// The values of all servers, by turns.
+fn samples_of(bench: &Bench, servers: &[Server; 3]) -> Result<[Samples; 3]> {
+    let mut samples: [Samples; 3] = Default::default();
+    for _ in 0..bench.plan.size(9, 1) {
+        let mut values: [BTreeMap<String, f64>; 3] = Default::default();
+        for (file, size, _) in FILES {
+            for (server, values) in servers.iter().zip(&mut values) {
+                values.insert(file.to_owned(), us_a_request(bench, server, file, size)?);
+            }
+        }
+        for (samples, values) in samples.iter_mut().zip(values) {
+            samples.add(values);
+        }
+    }
+    Ok(samples)
+}
+
+fn us_a_request(bench: &Bench, server: &Server, file: &str, size: usize) -> Result<f64> {
+    let processor = Some(bench.processors.contender);
+    let running = start_server(&server.program, &server.arguments, processor)?;
+    if !get(file).map_err(|error| error.to_string())?.ends_with(&body(size)) {
+        return Err(format!("{}: another body", server.program.display()));
+    }
+    load(file, 1)?; // Warm-up.
+    let clock = || cpu_ns_of(running.pid()).ok_or("the server has ended".to_owned());
+    let before = clock()?;
+    let requests = load(file, 2)?;
+    Ok((clock()? - before) as f64 / 1e3 / requests)
+}
+
+/// All that a server sends for a file.
+fn get(file: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", PORT))?;
+    write!(stream, "GET /{file} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// How many requests wrk has made in so many seconds.
+fn load(file: &str, seconds: u64) -> Result<f64> {
+    let arguments = format!("-t1 -c50 -d{seconds} http://127.0.0.1:{PORT}/{file}");
+    let output = Command::new(LOAD).args(words(&arguments)).output();
+    let output = output.map_err(|error| format!("{LOAD}: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if ["Socket errors", "Non-2xx"].iter().any(|error| said.contains(error)) {
+        return Err(format!("{LOAD}: {said}"));
+    }
+    let requests = said.lines().find_map(|line| line.trim().split_once(" requests in"));
+    requests
+        .and_then(|(count, _)| count.parse().ok())
+        .filter(|count| *count > 0.0)
+        .ok_or_else(|| format!("{LOAD}: {said}"))
+}
