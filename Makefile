@@ -273,7 +273,7 @@ space := $() $()
 may_skip = $(if $(filter torture,$@),$(ALLOW_SKIPS),1)
 summarised = $(run_summarised); exit "$$status"
 run_summarised = \
-	log="$(CARGO_TARGET_DIR)/$@$(2).log"; \
+	log="$(CARGO_TARGET_DIR)/$@$(2).log"; rm -f "$$log.status"; \
 	{ $(1) 2>&1; echo $$? >"$$log.status"; } | tee "$$log"; \
 	read -r status <"$$log.status"; \
 	awk -v status="$$status" -v may_skip="$(may_skip)" -f tools/test-summary.awk "$$log"; \

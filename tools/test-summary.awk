@@ -18,6 +18,7 @@ in_failures && !in_output && /^    [^ ]+$/ { listed = listed "failed: " $1 "\n" 
 
 END {
     if (failed > 0) printf "\nThe failed tests once more:\n%s%s", said, names
+    if (status == "") status = 1 # The command has not ended.
     if (status != 0 && failed == 0) print "not all tests have run, see above"
     if (status == 0 && passed == 0) { status = 1; print "no test has run" }
     if (status == 0 && skipped > 0 && may_skip != 1) {

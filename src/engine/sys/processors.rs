@@ -6,7 +6,7 @@ use std::io::Read;
 use std::iter::successors;
 use std::mem::zeroed;
 
-use super::cancellation::uncancelable;
+use super::cancellation::Uncancelable;
 use super::{TruncatingWriter, until_nul};
 
 /// How many processors this thread may run on, at least 1; or, where they are more than a set has room for,
@@ -28,46 +28,52 @@ pub fn processors() -> usize {
 /// when there is no memory. A group whose name is longer than a few hundred bytes counts as one without a quota, and
 /// groups of version 1 are looked for where they are mounted by default.
 pub fn processors_by_quota() -> usize {
-    let mut text = [0; 2048];
-    let groups = read("/proc/self/cgroup", &mut text);
-    processors().min(quota(groups, &read_short).unwrap_or(usize::MAX))
+    let _uncancelable = Uncancelable::begin();
+    let groups = File::open("/proc/self/cgroup");
+    processors().min(groups.map_or(None, |file| quota(file, &read_short)).unwrap_or(usize::MAX))
 }
 
 /// What a file of a control group says, behind it zeros.
 type Short = [u8; 64];
 
+/// Allocates nothing: the path is short.
 fn read_short(path: &str) -> Short {
     let mut text = [0; 64];
-    read(path, &mut text);
+    let _ = File::open(path).and_then(|mut file| file.read(&mut text)); // Else it says nothing.
     text
 }
 
-/// Reads the beginning of a file of text, as much as there is room for; nothing of one that cannot be read.
-fn read<'t>(path: &str, text: &'t mut [u8]) -> &'t str {
-    // Neither call allocates: the path is short.
-    let read = || File::open(path).and_then(|mut file| file.read(text));
-    let bytes = uncancelable(read).unwrap_or(0);
-    str::from_utf8(&text[..bytes]).unwrap_or("")
+/// How many processors the quotas of the groups allow, at least 1, given what /proc/PID/cgroup says: cgroups(7).
+fn quota(mut groups: impl Read, read: &dyn Fn(&str) -> Short) -> Option<usize> {
+    let (mut text, mut length, mut least) = ([0; 1024], 0, None);
+    // A line that does not fit is the last one that is read.
+    while let Ok(bytes @ 1..) = groups.read(&mut text[length..]) {
+        length += bytes;
+        let mut done = 0;
+        while let Some(end) = text[done..length].iter().position(|byte| *byte == b'\n') {
+            let line = str::from_utf8(&text[done..done + end]);
+            let quota = line.ok().and_then(|line| quota_of_line(line, read));
+            least = [least, quota].into_iter().flatten().min();
+            done += end + 1;
+        }
+        text.copy_within(done..length, 0);
+        length -= done;
+    }
+    least
 }
 
-/// How many processors the quotas of the groups allow, at least 1, given what /proc/PID/cgroup says: cgroups(7). A
-/// group's quota holds for those inside it.
-fn quota(groups: &str, read: &dyn Fn(&str) -> Short) -> Option<usize> {
-    groups
-        .lines()
-        .filter_map(|line| {
-            let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
-            let is_first_version = controllers.split(',').any(|controller| controller == "cpu");
-            let limit_of = match controllers {
-                "" => limit,
-                _ if is_first_version => limit_of_first_version,
-                _ => return None,
-            };
-            let inner = Some(group.trim_end_matches('/'));
-            let groups = successors(inner, |group| Some(group.rsplit_once('/')?.0));
-            groups.filter_map(|group| limit_of(group, read)).min()
-        })
-        .min()
+/// A group's quota holds for those inside it.
+fn quota_of_line(line: &str, read: &dyn Fn(&str) -> Short) -> Option<usize> {
+    let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
+    let is_first_version = controllers.split(',').any(|controller| controller == "cpu");
+    let limit_of = match controllers {
+        "" => limit,
+        _ if is_first_version => limit_of_first_version,
+        _ => return None,
+    };
+    let inner = Some(group.trim_end_matches('/'));
+    let groups = successors(inner, |group| Some(group.rsplit_once('/')?.0));
+    groups.filter_map(|group| limit_of(group, read)).min()
 }
 
 fn limit(group: &str, read: &dyn Fn(&str) -> Short) -> Option<usize> {
@@ -104,7 +110,7 @@ mod tests {
 
     /// The files of control groups, by their paths.
     fn in_files(groups: &str, files: &[(&str, &str)]) -> Option<usize> {
-        quota(groups, &|path| {
+        quota(groups.as_bytes(), &|path| {
             let mut text = [0; 64];
             if let Some((_, of_file)) = files.iter().find(|(of_file, _)| *of_file == path) {
                 text[..of_file.len()].copy_from_slice(of_file.as_bytes());
@@ -148,6 +154,11 @@ mod tests {
         assert_eq!(in_files(groups, &[quota, period]), Some(2));
         assert_eq!(in_files(groups, &[none, period]), None);
         assert_eq!(in_files(groups, &[quota]), None);
+        // Of a machine with many long groups.
+        let others =
+            (0..40).map(|n| format!("{n}:x{n}:/{}\n", "b".repeat(100))).collect::<String>();
+        assert_eq!(in_files(&(others.clone() + groups), &[quota, period]), Some(2));
+        assert_eq!(in_files(&(others + &"c".repeat(2000) + "\n" + groups), &[quota, period]), None);
     }
 
     #[test]
