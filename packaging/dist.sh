@@ -57,6 +57,7 @@ README
 
 # In order, by nobody, at the time of the commit: the archive tells nothing of who makes it, and when.
 tar --sort=name --format=gnu --mtime="@$time" --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w \
-    -C "$work" -c "$name" | gzip -n >"$work/archive"
-mv "$work/archive" "$directory/$name.tar.gz"
+    -C "$work" -cf "$work/archive" "$name"
+gzip -n "$work/archive"
+mv "$work/archive.gz" "$directory/$name.tar.gz"
 echo "$directory/$name.tar.gz: what is committed, and $count crates, to build without a network"
