@@ -18,6 +18,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <strings.h>
+#include <sys/resource.h>
 
 #define HEAD_BYTES 16384
 #define ANSWER_BYTES 32768  // So much of a body is passed on at a time.
@@ -303,6 +304,7 @@ static mj_stream* open_stream(int fd, size_t bytes) {
 }
 
 // Those that no request uses. Tasks hand them on without a lock: they share a thread.
+// The last one that comes is the first to go, so those at the bottom have waited for longest.
 static struct kept {
   mj_stream* stream;
   uint64_t until_ns;
@@ -329,6 +331,20 @@ static mj_stream* take_kept(void) {
     mj_stream_destroy(last.stream);
   }
   return NULL;
+}
+
+// After a burst many are kept that nobody takes any more.
+static void drop_idle(void* unused) {
+  (void)unused;
+  mj_task_set_daemon(true);  // The run ends without it.
+  while (mj_sleep_ns(limit_ns(IDLE) / 4 + 1000000) == 0) {
+    size_t late = 0;
+    while (late < kept_count && mj_deadline_left(kept[late].until_ns) == 0) {
+      mj_stream_destroy(kept[late++].stream);  // Does not suspend.
+    }
+    kept_count -= late;
+    memmove(kept, kept + late, kept_count * sizeof *kept);
+  }
 }
 
 static int connect_upstream(mj_stream** stream) {
@@ -537,7 +553,8 @@ static bool set(const char* argument) {
   for (int i = 0; i < SETTINGS; i++) {
     const size_t length = strlen(settings[i].name);
     if (strncmp(argument, settings[i].name, length) != 0 || argument[length] != '=') continue;
-    return parse_number(word(argument + length + 1), 10, &settings[i].value);
+    uint64_t* value = &settings[i].value;
+    return parse_number(word(argument + length + 1), 10, value) && *value <= 1000000000;
   }
   return false;
 }
@@ -557,6 +574,11 @@ int main(int argc, char** argv) {
                                    .ai_socktype = SOCK_STREAM};
   int error = getaddrinfo(argv[3], argv[4], &numeric, &upstream_address);
   if (error != 0) return fail(argv[3], gai_strerror(error));
+  struct rlimit files;  // A client has up to two, and as many may be kept.
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   int listener = mj_listen(argv[1], argv[2], 0, 0);
   if (listener < 0) return fail("cannot listen", strerror(-listener));
   struct sockaddr_storage address;
@@ -569,7 +591,8 @@ int main(int argc, char** argv) {
   clients = mj_group_create(scheduler, settings[MAX].value);
   kept = calloc(settings[KEPT].value + 1, sizeof *kept);
   mj_task_id acceptor;
-  if (clients == NULL || kept == NULL || mj_go(scheduler, accept_clients, &listener, &acceptor) != 0) {
+  if (clients == NULL || kept == NULL || mj_go(scheduler, drop_idle, NULL, NULL) != 0 ||
+      mj_go(scheduler, accept_clients, &listener, &acceptor) != 0) {
     return fail("start", strerror(errno));
   }
   printf("http://%s:%s/\n", argv[1], port);

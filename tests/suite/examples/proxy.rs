@@ -1,7 +1,7 @@
 //! `examples-c/proxy.c`, between clients of all kinds and a server of the tests' own.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
         ("is_as_slow_as_its_reader", back_pressure),
         ("refuses_what_is_malformed", refuses_what_is_malformed),
         ("has_limits_for_heads_and_idleness", limits),
+        ("drops_what_nobody_uses", kept_for_nothing),
         ("tells_of_an_upstream_that_fails", upstream_fails),
         ("is_not_disturbed_by_rude_clients", rude_clients),
         ("serves_so_many_at_a_time", at_a_time),
@@ -251,6 +252,23 @@ fn limits() {
     assert!(began.elapsed() >= Duration::from_millis(800));
     proxy.stop();
     assert_eq!(upstream.counts.cut_off.load(Relaxed), 1);
+}
+
+/// A connection to the upstream that no request takes is closed, though no request looks at it.
+fn kept_for_nothing() {
+    let upstream = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = upstream.local_addr().expect("its address").port();
+    let proxy = Proxy::start(port, &["idle_ms=300"]);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+    let (mut stream, _) = upstream.accept().expect("the proxy");
+    let mut bytes = [0; 1000];
+    assert_ne!(stream.read(&mut bytes).expect("the request"), 0);
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("an answer");
+    assert_eq!(client.answer().word(), "200");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+    assert_eq!(stream.read(&mut bytes).expect("the end"), 0);
+    proxy.stop();
 }
 
 fn upstream_fails() {
