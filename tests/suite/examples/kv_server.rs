@@ -82,9 +82,7 @@ impl Server {
 
     fn stop(self) {
         self.running.signal(libc::SIGTERM);
-        let stderr = self.running.stderr();
         self.running.succeed();
-        assert_eq!(stderr, [""; 0]);
     }
 }
 
