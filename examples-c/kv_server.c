@@ -34,7 +34,7 @@ static struct setting {
   uint64_t value;
 } settings[] = {
     {"memory_mb", 256},   // Keys, values, and commands that are larger than IN_BYTES.
-    {"clients", 1000},    // At a time, of sizeof(client) and a stack each. Others wait to be accepted.
+    {"clients", 1000},    // At a time, of sizeof(client) and a stack each. Others wait.
     {"bulk_mb", 64},      // The longest key or value.
     {"idle_ms", 0},       // For a client to send something; 0: any time.
     {"write_ms", 30000},  // For a client to take its answers.
@@ -317,7 +317,8 @@ static void sweep(void* unused) {
 typedef struct client {
   int fd;
   bool closes, is_gone;
-  // What has been read, in `own` or in the heap: a command from `start` on, which is parsed up to `at`.
+  // What has been read, in `own` or in the heap: a command from `start` on, which is parsed up to `at`. At `end`
+  // there is a NUL.
   char *in, *start, *at, *end;
   size_t in_room;
   size_t arg_count;             // What has come of it, in `args`,
@@ -325,7 +326,7 @@ typedef struct client {
   bool is_skipped;              // There is no memory for it.
   size_t out_bytes;
   // Pages that are never used cost nothing.
-  char own[IN_BYTES];
+  char own[IN_BYTES + 1];
   char out[OUT_BYTES];
   text args[MOST_ARGS];
 } client;
@@ -351,9 +352,8 @@ static bool put(client* c, const char* data, size_t bytes) {
   return true;
 }
 
-static bool put_line(client* c, const char* line) {
-  return put(c, line, strlen(line)) && put(c, "\r\n", 2);
-}
+// `line` is a literal.
+#define put_line(c, line) put(c, line "\r\n", sizeof(line "\r\n") - 1)
 
 // Returns where the digits begin that end at `end`.
 static char* digits_before(char* end, int64_t number) {
@@ -620,27 +620,26 @@ typedef enum parsed { WHOLE, PART, NONSENSE } parsed;
 
 static parsed refuse(client* c, const char* why) {
   put(c, "-ERR Protocol error: ", 21);
-  put_line(c, why);
+  put(c, why, strlen(why));
+  put(c, "\r\n", 2);
   c->closes = true;
   return NONSENSE;
 }
 
-// Reads a line that has a number behind its first byte.
-static parsed parse_length(client* c, int64_t least, int64_t most, const char* what,
-                           int64_t* length) {
+// Reads a line that has a number behind its first byte. The byte behind what has come is no digit.
+static inline parsed parse_length(client* c, int64_t least, int64_t most, const char* what,
+                                  int64_t* length) {
   enum { MOST_DIGITS = 10 };
-  char *at = c->at + 1, *const end = c->end;
-  const bool is_negative = at < end && *at == '-';
+  char* at = c->at + 1;
+  const bool is_negative = *at == '-';
   const char* const first = at += is_negative;
-  const char* const last = end - first > MOST_DIGITS ? first + MOST_DIGITS : end;
-  int64_t number = 0;
-  for (unsigned digit; at < last && (digit = (unsigned)(*at - '0')) <= 9; at++) {
-    number = 10 * number + digit;
-  }
+  uint64_t value = 0;
+  for (unsigned digit; (digit = (unsigned)(*at - '0')) <= 9; at++) value = 10 * value + digit;
+  if (at - first > MOST_DIGITS) return refuse(c, what);
   const bool has_digits = at > first;
-  if (is_negative) number = -number;
-  if (at < end && (!has_digits || *at++ != '\r')) return refuse(c, what);
-  if (at == end) return PART;
+  const int64_t number = is_negative ? -(int64_t)value : (int64_t)value;
+  if (at < c->end && (!has_digits || *at++ != '\r')) return refuse(c, what);
+  if (at == c->end) return PART;
   if (*at != '\n' || number < least || number > most) return refuse(c, what);
   c->at = at + 1;
   *length = number;
@@ -724,11 +723,12 @@ static void move_input(client* c, char* to) {
   c->at = to + (c->at - c->start);
   c->start = to;
   c->end = to + bytes;
+  *c->end = '\0';
 }
 
 static void use_input(client* c, char* in, size_t room) {
   move_input(c, in);
-  if (c->in != c->own) give_back(c->in, c->in_room);
+  if (c->in != c->own) give_back(c->in, c->in_room + 1);
   c->in = in;
   c->in_room = room;
 }
@@ -739,7 +739,7 @@ static bool make_room(client* c) {
   if (c->in != c->own && bytes < IN_BYTES) {
     use_input(c, c->own, IN_BYTES);  // The large command is done.
   } else if (bytes == c->in_room) {
-    char* larger = take(2 * bytes);
+    char* larger = take(2 * bytes + 1);
     if (larger == NULL) return false;
     use_input(c, larger, 2 * bytes);
   } else if (c->start > c->in) {
@@ -785,6 +785,7 @@ static int serve(void* argument) {
       const ssize_t bytes = mj_read(fd, c->end, c->in_room - (size_t)(c->end - c->in), idle_ns);
       if (bytes <= 0) break;
       c->end += bytes;
+      *c->end = '\0';
     } else {
       skip(c);
     }
@@ -793,7 +794,7 @@ static int serve(void* argument) {
     if (c->closes) let_it_close(c);
     mj_task_set_cancelable(true, NULL);
   }
-  if (c->in != c->own) give_back(c->in, c->in_room);
+  if (c->in != c->own) give_back(c->in, c->in_room + 1);
   free(c);
   return mj_fd_close(fd);
 }

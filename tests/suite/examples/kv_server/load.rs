@@ -253,6 +253,13 @@ fn too_large() {
         assert!(answer == b"+OK\r\n" || answer == format!("{NO_MEMORY}\r\n").as_bytes());
         assert_eq!(client.says("PING"), "+PONG");
     }
+    // Who goes in the middle takes nothing along.
+    assert_eq!(client.says("DEL a"), ":1");
+    let mut gone = server.connect();
+    gone.send(head);
+    server.wait_for("used_memory", |bytes| bytes > 1 << 20);
+    drop(gone);
+    server.wait_for("used_memory", |bytes| bytes < 1000);
     server.stop();
 }
 
