@@ -26,6 +26,10 @@ doc_dir = $(DATADIR)/doc/majjen
 gdb_dir = $(DATADIR)/gdb/auto-load$(LIBDIR)
 gdb_script = $(gdb_dir)/$(shared)-gdb.py
 
+# The documents and the examples, in the places that they have here, so that their links to each other hold.
+documents = $(wildcard README.md CHANGELOG.md docs/*.md docs/*.svg docs/images/* examples-c/*.c examples-c/*.cc \
+	examples/*.rs)
+
 # All paths stand between quotes, since a directory may have a space in its name, which make's own
 # functions would take for the end of it.
 installed_files = $(foreach name,$(shared) libmajjen.so.$(soversion) libmajjen.so libmajjen.a \
@@ -89,11 +93,14 @@ install: $(release)/libmajjen.so
 	install -m 644 "$(pages)"/man7/* "$(DESTDIR)$(MANDIR)/man7"
 	install -m 644 tools/majjen-gdb.py "$(DESTDIR)$(gdb_script)"
 	install -m 644 LICENSE-MIT LICENSE-APACHE "$(DESTDIR)$(doc_dir)"
+	@for file in $(documents); do install -D -m 644 "$$file" "$(DESTDIR)$(doc_dir)/$$file" || exit 1; done
 
 # Pages by their names in the build, so with the version that was installed.
 uninstall:
 	rm -f $(installed_files)
 	for page in $$(cd "$(pages)" && echo man?/*); do rm -f "$(DESTDIR)$(MANDIR)/$$page"; done
+	@for file in $(documents); do rm -f "$(DESTDIR)$(doc_dir)/$$file"; done
+	@for directory in docs/images docs examples-c examples; do rmdir "$(DESTDIR)$(doc_dir)/$$directory"; done
 	rmdir "$(DESTDIR)$(cmake_dir)" "$(DESTDIR)$(doc_dir)"
 
 # The packages are made by Debian's tools, of what was built, in a copy of what they need.
@@ -109,10 +116,12 @@ need-deb-tools:
 	$(call need_for_deb,dpkg-buildpackage)
 	$(call need_for_deb,dh)
 
+# Without CHANGELOG.md, which debhelper would take for that of the package.
 deb: need-deb-tools $(release)/libmajjen.so $(cli_program)
 	@rm -rf "$(deb_dir)"
 	@mkdir -p "$(deb_tree)"
-	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE include tools packaging c-tests hook \
+	@cp -R Cargo.toml Makefile LICENSE-MIT LICENSE-APACHE README.md docs examples examples-c \
+		include tools packaging c-tests hook \
 		packaging/debian "$(deb_tree)"
 	@sed -e "s|@VERSION@|$(version)|" -e "s|@DATE@|$(deb_date)|" packaging/debian/changelog.in \
 		>"$(deb_tree)/debian/changelog"

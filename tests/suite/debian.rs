@@ -91,6 +91,11 @@ fn use_what_is_installed(tree: &Path, temp_dir: &TempDir) -> Result<(), Failed> 
     run(Command::new(&program).env("LD_LIBRARY_PATH", &libraries), temp_dir)?;
     let version = run(Command::new(tree.join("usr/bin/majjen")).arg("--version"), temp_dir)?;
     assert_eq!(version, concat!("majjen ", env!("CARGO_PKG_VERSION"), "\n"));
+    // As they are, so that links lead to them.
+    for document in ["docs/tutorial.md", "examples-c/chat.c", "examples/chat.rs"] {
+        let path = tree.join("usr/share/doc/libmajjen-dev").join(document);
+        assert!(path.exists(), "{document}");
+    }
     for page in [
         "man3/mj_create_task.3.gz",
         "man3/MJ_INFO.3.gz",

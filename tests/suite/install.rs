@@ -204,12 +204,35 @@ fn puts_files_in_their_places() -> Result<(), Failed> {
     ];
     let mut found = files(&root)?;
     found.retain(|file| !file.starts_with("usr/share/man/"));
+    let (documents, found): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|file| file.starts_with("usr/share/doc/") && !file.contains("LICENSE"));
     assert_eq!(found, expected);
+    has_documents(&documents)?;
     let package = fs::read_to_string(root.join("usr/lib/x/pkgconfig/majjen.pc"))?;
     assert!(package.contains("libdir=/usr/lib/x\n"), "without the DESTDIR: {package}");
 
     prefix.make("uninstall", &variables)?;
     assert_eq!(files(&root)?, [""; 0], "left by make uninstall");
+    Ok(())
+}
+
+/// All documents and examples, in the places that they have here, and nothing else.
+fn has_documents(found: &[String]) -> Result<(), Failed> {
+    let mut expected = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
+    for directory in ["docs", "docs/images", "examples-c", "examples"] {
+        for entry in fs::read_dir(library::root().join(directory))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                expected.push(format!("{directory}/{}", entry.file_name().display()));
+            }
+        }
+    }
+    expected.sort();
+    let start = "usr/share/doc/majjen/";
+    let mut found: Vec<&str> = found.iter().filter_map(|file| file.strip_prefix(start)).collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
     Ok(())
 }
 
