@@ -131,6 +131,8 @@ torture: build need-libfuzzer need-coverage-tools need-sanitizers
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- dist::,-dist)
 	@export MAJJEN_TORTURE=1; \
+	$(call summarised,cargo test --release --test suite -- debian::arm64,-arm64)
+	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test suite -- mutants::,-mutants)
 	@export MAJJEN_TORTURE=1; \
 	$(call summarised,cargo test --release --test fuzz -- mutants:: --nocapture,-mutants-fuzz)
@@ -250,13 +252,17 @@ aarch64_dir = $(CARGO_TARGET_DIR)/aarch64
 # packages of the machine itself, where there are any, hangs as soon as it starts a thread.
 aarch64_root = /usr/aarch64-linux-gnu
 
-test-aarch64: need-rust need-c-compiler need-aarch64-tools
-	RUSTC=$(AARCH64_RUSTC) CARGO_TARGET_DIR="$(aarch64_dir)" \
-		CC_aarch64_unknown_linux_gnu=$(aarch64_cc) \
-		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$(aarch64_cc) \
-		$(call build_libraries,--target $(aarch64_target))
-	@packaging/archive.sh "$(aarch64_dir)/$(aarch64_target)/release" aarch64-linux-gnu-
-	@export MAJJEN_LIB_DIR="$(aarch64_dir)/$(aarch64_target)/release"; \
+aarch64_release = $(aarch64_dir)/$(aarch64_target)/release
+for_aarch64 = RUSTC=$(AARCH64_RUSTC) CARGO_TARGET_DIR="$(aarch64_dir)" CC_aarch64_unknown_linux_gnu=$(aarch64_cc) \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$(aarch64_cc)
+
+.PHONY: libraries-aarch64
+libraries-aarch64: need-rust need-c-compiler need-aarch64-tools
+	$(for_aarch64) $(call build_libraries,--target $(aarch64_target))
+	@packaging/archive.sh "$(aarch64_release)" aarch64-linux-gnu-
+
+test-aarch64: libraries-aarch64
+	@export MAJJEN_LIB_DIR="$(aarch64_release)"; \
 	export MAJJEN_RUNNER="qemu-aarch64 -L $(aarch64_root) -E LD_LIBRARY_PATH=$(aarch64_root)/lib"; \
 	$(call summarised,cargo test --release --test suite \
 		--config 'target."cfg(all())".runner = ["env"$(comma) "CC=$(aarch64_cc)"]')

@@ -2,6 +2,8 @@
 # linker's options for these. In C: what it stands in for are functions of C, with their variable arguments,
 # aliases and thread-local variables.
 
+# In front of the names of the tools for another machine.
+binutils ?=
 hook_objects = $(CARGO_TARGET_DIR)/hook
 hook_sources = $(wildcard hook/src/*.c)
 hook_headers = hook/majjen-hook.h $(wildcard hook/src/*.h) hook/hook.mk
@@ -34,10 +36,10 @@ $(hook_archive): $(hook_sources) $(hook_headers)
 	@$(call hook_build,$(hook_objects)/wrapped,-fPIE -DMAJJEN_HOOK_WRAP)
 	@rm -f "$@"
 	@$(CC) -r -nostdlib -o "$(hook_objects)/majjen-hook.o" "$(hook_objects)"/wrapped/*.o
-	@objcopy --localize-hidden "$(hook_objects)/majjen-hook.o"
+	@$(binutils)objcopy --localize-hidden "$(hook_objects)/majjen-hook.o"
 	@$(AR) rcs "$@" "$(hook_objects)/majjen-hook.o"
 
 # One option for each function that the archive has, by the names that programs use. By those with two
 # underscores the C library calls itself, inside its streams for example, whose locks are a thread's.
 $(hook_options): $(hook_archive)
-	@nm --defined-only "$(hook_archive)" | sed -n 's/^.* [TW] __wrap_\([a-z].*\|__.*_chk\)$$/--wrap=\1/p' | sort -u >"$@"
+	@$(binutils)nm --defined-only "$(hook_archive)" | sed -n 's/^.* [TW] __wrap_\([a-z].*\|__.*_chk\)$$/--wrap=\1/p' | sort -u >"$@"

@@ -40,7 +40,7 @@ installed_files = $(foreach name,$(shared) libmajjen.so.$(soversion) libmajjen.s
 	$(foreach name,majjen.h majjen.hpp majjen-hook.h,"$(DESTDIR)$(INCLUDEDIR)/$(name)") \
 	"$(DESTDIR)$(gdb_script)"
 
-.PHONY: man install uninstall deb need-deb-tools dist
+.PHONY: man install uninstall deb deb-arm64 need-deb-tools dist
 
 # One page for each function and type of the header, and the overview, which is written last.
 man: $(pages)/man7/majjen.7
@@ -125,9 +125,24 @@ deb: need-deb-tools $(release)/libmajjen.so $(cli_program)
 		packaging/debian "$(deb_tree)"
 	@sed -e "s|@VERSION@|$(version)|" -e "s|@DATE@|$(deb_date)|" packaging/debian/changelog.in \
 		>"$(deb_tree)/debian/changelog"
-	cd "$(deb_tree)" && dpkg-buildpackage --build=binary --no-check-builddeps --no-sign
+	cd "$(deb_tree)" && dpkg-buildpackage --build=binary --no-check-builddeps --no-sign $(deb_options)
 	@rm -r "$(deb_tree)"
 	@ls "$(deb_dir)"/*.deb
+
+# Those for arm64 are made of a directory that looks as target/ does, with what was built for that machine. What shells
+# complete is told by this machine's program.
+arm64_dir = $(aarch64_dir)/arm64
+
+deb-arm64: need-deb-tools libraries-aarch64 $(cli_program)
+	$(for_aarch64) cargo build --release $(cli_package) --target $(aarch64_target)
+	@mkdir -p "$(arm64_dir)/release"
+	@cp "$(aarch64_release)"/libmajjen.so "$(aarch64_release)"/libmajjen.a "$(aarch64_release)/majjen" \
+		"$(arm64_dir)/release"
+	@cp -R "$(cli_completions)" "$(arm64_dir)/release"
+	@$(MAKE) --no-print-directory man hook CARGO_TARGET_DIR="$(arm64_dir)" CC=$(aarch64_cc) \
+		binutils=aarch64-linux-gnu- AR=aarch64-linux-gnu-ar
+	@DEB_BUILD_OPTIONS=nocheck $(MAKE) --no-print-directory deb CARGO_TARGET_DIR="$(arm64_dir)" \
+		deb_options=--host-arch=arm64
 
 # The source archive, of what is committed.
 dist_dir = $(CARGO_TARGET_DIR)/dist

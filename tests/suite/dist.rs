@@ -27,7 +27,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 const NAME: &str = concat!("majjen-", env!("CARGO_PKG_VERSION"));
-const LIMIT: Duration = Duration::from_secs(1200);
+const LIMIT: Duration = Duration::from_secs(3600);
 
 fn builds_without_a_network() -> Result<Completion, Failed> {
     for tool in ["git", "tar", "gzip", "cargo"] {
