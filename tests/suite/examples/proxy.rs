@@ -22,7 +22,7 @@ use crate::toolchain::missing;
 const BIG: usize = 32 << 20;
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 11] = [
+    let scenarios: [(&str, fn()); 12] = [
         ("keeps_connections_on_both_sides", keeps_connections),
         ("passes_on_what_is_for_the_other_side", passes_on_fields),
         ("streams_bodies_both_ways_at_once", streams_both_ways),
