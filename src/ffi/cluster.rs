@@ -127,8 +127,8 @@ pub unsafe extern "C" fn mj_cluster_join(cluster: *mut mj_cluster) -> c_int {
 
 /// mj_cluster_start() and mj_cluster_join() in one, with signals: SIGINT and SIGTERM stop the cluster, as
 /// mj_cluster_stop() with `grace_ns`, the second one at once and the third without waiting for tasks. They come to a
-/// scheduler of this thread, which no core keeps from answering, as by mj_signal_wait(). Blocks the thread and does not
-/// suspend.
+/// scheduler of this thread, which no core keeps from answering, as by mj_signal_wait(): also where they were ignored, as
+/// a shell has SIGINT ignored by what it starts in the background. Blocks the thread and does not suspend.
 ///
 /// Returns 0: mj_cluster_signal() tells whether it was a signal. Errors:
 ///   those of mj_cluster_start() and mj_cluster_join(), and of mj_scheduler_create(), with which it has not begun

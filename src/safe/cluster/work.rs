@@ -85,7 +85,8 @@ impl Cluster {
 
     /// [`start`](Self::start) and [`join`](Self::join) in one, with signals: SIGINT and SIGTERM stop the cluster, as
     /// [`stop`](Self::stop) with this grace, the second one at once and the third without waiting for tasks. They
-    /// come to a scheduler of this thread, which no core keeps from answering.
+    /// come to a scheduler of this thread, which no core keeps from answering: also where they were ignored, as a shell
+    /// has SIGINT ignored by what it starts in the background.
     ///
     /// ```
     /// use majjen::{cluster::Builder, signal, task};
