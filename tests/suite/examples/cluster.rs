@@ -91,6 +91,13 @@ impl Cluster {
         self.wait_until_ready();
     }
 
+    /// Until what this returns is dropped, nobody who connects gets an answer, as of a machine
+    /// that is gone.
+    pub fn freeze(&self) -> Frozen<'_> {
+        self.server.signal(libc::SIGSTOP);
+        Frozen(&self.server)
+    }
+
     fn wait_until_ready(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -140,6 +147,15 @@ impl Cluster {
     pub fn stop(mut self) {
         self.server.signal(libc::SIGINT);
         assert!(self.server.ends_within(PATIENCE), "{}", self.server.output());
+    }
+}
+
+/// A server that begins no sessions. Those that there are go on: each has its own process.
+pub struct Frozen<'c>(&'c Running);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.0.signal(libc::SIGCONT);
     }
 }
 

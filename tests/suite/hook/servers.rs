@@ -285,7 +285,7 @@ fn visits_of_the_tutorial_in_rust() -> Result<Completion, Failed> {
     counts_visits(&super::clients::build("visits", "postgres")?)
 }
 
-/// A server counts visits of clients, and tells when the database has gone.
+/// A server counts visits of clients, and tells when the database takes too long, or has gone.
 fn counts_visits(program: &Path) -> Result<Completion, Failed> {
     let Some(cluster) = Cluster::start() else { return not_installed("postgresql") };
     let port = free_port()?;
@@ -297,12 +297,12 @@ fn counts_visits(program: &Path) -> Result<Completion, Failed> {
         assert!(Instant::now() < deadline, "it does not serve: {}", server.output());
         std::thread::sleep(Duration::from_millis(5));
     }
-    let mut clients = Vec::new();
-    for _ in 0..5 {
+    let connect = || -> Result<BufReader<TcpStream>, Failed> {
         let client = TcpStream::connect(("127.0.0.1", port))?;
         client.set_read_timeout(Some(PATIENCE))?;
-        clients.push(BufReader::new(client));
-    }
+        Ok(BufReader::new(client))
+    };
+    let mut clients = (0..5).map(|_| connect()).collect::<Result<Vec<_>, Failed>>()?;
     let ask = |client: &mut BufReader<TcpStream>, name: &str| -> Result<String, Failed> {
         writeln!(client.get_mut(), "{name}")?;
         let mut line = String::new();
@@ -312,6 +312,25 @@ fn counts_visits(program: &Path) -> Result<Completion, Failed> {
     for (number, client) in clients.iter_mut().enumerate() {
         assert_eq!(ask(client, "Ada")?, format!("hello Ada, visit {}\n", number + 1));
         assert_eq!(ask(client, "O'Hara")?, format!("hello O'Hara, visit {}\n", number + 1));
+    }
+    // An answer is late, and a session does not begin. The next questions have their own answers.
+    cluster.psql(
+        "create function late() returns trigger language plpgsql as
+           $$ begin if new.name = 'late' then perform pg_sleep(7); end if; return new; end $$;
+         create trigger late before insert on visits for each row execute function late();",
+    );
+    {
+        let _frozen = cluster.freeze();
+        clients.push(connect()?);
+        writeln!(clients[5].get_mut(), "Ada")?;
+        let answer = ask(&mut clients[0], "late")?;
+        assert!(answer.starts_with("sorry: "), "{answer}");
+        let mut answer = String::new();
+        clients[5].read_line(&mut answer)?;
+        assert!(answer.starts_with("sorry: "), "{answer}");
+    }
+    for (client, visit) in [(0, 6), (5, 7), (0, 8)] {
+        assert_eq!(ask(&mut clients[client], "Ada")?, format!("hello Ada, visit {visit}\n"));
     }
     cluster.stop();
     let answer = ask(&mut clients[0], "Ada")?;
