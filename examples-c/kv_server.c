@@ -24,6 +24,7 @@
 #define SECOND (1000 * MS)
 #define IN_BYTES 16384  // A client's buffer. A larger command has another one; no line is larger.
 #define OUT_BYTES 16384
+#define WRITE_BYTES (256 << 10)
 #define MOST_ARGS 4096     // Of a command.
 #define MOST_COMMANDS 500  // Of one client, before the others have their turn.
 #define MOST_FREED 500     // Elements of deleted lists, likewise.
@@ -37,10 +38,11 @@ static struct setting {
     {"clients", 1000},    // At a time, of sizeof(client) and a stack each. Others wait.
     {"bulk_mb", 64},      // The longest key or value.
     {"idle_ms", 0},       // For a client to send something; 0: any time.
-    {"write_ms", 30000},  // For a client to take its answers.
+    {"rest_ms", 60000},   // For it to send the rest of a command that has begun.
+    {"write_ms", 30000},  // For it to take WRITE_BYTES of its answers.
     {"stop_ms", 10000},   // For answers that are on their way at the stop.
 };
-enum { MEMORY, CLIENTS, BULK, IDLE, WRITE, STOP, SETTINGS };
+enum { MEMORY, CLIENTS, BULK, IDLE, REST, WRITE, STOP, SETTINGS };
 
 static uint64_t limit_ns(int setting) { return settings[setting].value * MS; }
 
@@ -66,27 +68,9 @@ typedef struct string {
 static size_t used_bytes, limit_bytes;
 static string* garbage;  // Lists that have been deleted: freeing one may take long.
 
-static void* take(size_t bytes) {
-  if (bytes + HEAP_BYTES > limit_bytes - used_bytes) return NULL;
-  void* memory = malloc(bytes);
-  if (memory != NULL) used_bytes += bytes + HEAP_BYTES;
-  return memory;
-}
-
 static void give_back(void* memory, size_t bytes) {
   if (memory != NULL) used_bytes -= bytes + HEAP_BYTES;
   free(memory);
-}
-
-static string* new_string(text value) {
-  // What malloc() gives in any case, so that a later value may fit.
-  const size_t bytes = ((sizeof(string) + value.bytes + 23) & ~(size_t)15) - 8;
-  string* s = take(bytes);
-  if (s == NULL) return NULL;
-  *s = (string){.bytes = (uint32_t)value.bytes, .holders = 1};
-  s->room = (uint32_t)(bytes - sizeof *s);
-  memcpy(s->data, value.at, value.bytes);
-  return s;
 }
 
 static void let_go(string* s) {
@@ -106,6 +90,24 @@ static void collect_garbage(void) {
 static bool is_room_for(size_t bytes) {
   while (bytes > limit_bytes - used_bytes && garbage != NULL) collect_garbage();
   return bytes <= limit_bytes - used_bytes;
+}
+
+static void* take(size_t bytes) {
+  if (!is_room_for(bytes + HEAP_BYTES)) return NULL;
+  void* memory = malloc(bytes);
+  if (memory != NULL) used_bytes += bytes + HEAP_BYTES;
+  return memory;
+}
+
+static string* new_string(text value) {
+  // What malloc() gives in any case, so that a later value may fit.
+  const size_t bytes = ((sizeof(string) + value.bytes + 23) & ~(size_t)15) - 8;
+  string* s = take(bytes);
+  if (s == NULL) return NULL;
+  *s = (string){.bytes = (uint32_t)value.bytes, .holders = 1};
+  s->room = (uint32_t)(bytes - sizeof *s);
+  memcpy(s->data, value.at, value.bytes);
+  return s;
 }
 
 // ---- The table: linear hashing (W. Litwin, 1980). It grows by one bucket at a time, so never for long.
@@ -168,7 +170,8 @@ static entry** bucket_of(uint64_t hash) {
   return bucket(index < bucket_count ? index : index - level);
 }
 
-// Adds a bucket, for what is in one other and belongs here now. Without memory the table gets slower.
+// Adds a bucket, for what is in one other and belongs here now. Without memory the table gets slower. Not while a
+// command runs: this may take the room that the command is to have.
 static void grow(void) {
   if (bucket_count == level) {
     if (!is_room_for(level * sizeof(entry*) + HEAP_BYTES)) return;
@@ -241,7 +244,7 @@ static entry* add(text key) {
   if (e == NULL) return NULL;
   *e = (entry){.hash = hash_of(key), .key_bytes = key.bytes};
   memcpy(e->key, key.at, key.bytes);
-  if (++entry_count > bucket_count) grow();
+  entry_count++;
   entry** link = bucket_of(e->hash);
   e->next = *link;
   *link = e;
@@ -324,6 +327,7 @@ typedef struct client {
   size_t arg_count;             // What has come of it, in `args`,
   size_t args_left, bulk_left;  // and what has not. 0: not even how much that is.
   bool is_skipped;              // There is no memory for it.
+  uint64_t rest_ns;             // Until when it is waited for, or 0.
   size_t out_bytes;
   // Pages that are never used cost nothing.
   char own[IN_BYTES + 1];
@@ -332,9 +336,12 @@ typedef struct client {
 } client;
 
 static bool write_now(client* c, const char* data, size_t bytes) {
-  if (c->is_gone || mj_write(c->fd, data, bytes, limit_ns(WRITE)) >= 0) return !c->is_gone;
-  c->is_gone = c->closes = true;
-  return false;
+  // Who reads, however much it is, is not cut off.
+  for (size_t part; bytes > 0 && !c->is_gone; data += part, bytes -= part) {
+    part = bytes < WRITE_BYTES ? bytes : WRITE_BYTES;
+    if (mj_write(c->fd, data, part, limit_ns(WRITE)) < 0) c->is_gone = c->closes = true;
+  }
+  return !c->is_gone;
 }
 
 static bool flush(client* c) {
@@ -544,6 +551,12 @@ static bool quit(client* c) {
   return put_line(c, OK);
 }
 
+// A line of HTTP. A page in a browser of this machine can have it sent here, and commands as its body.
+static bool http(client* c) {
+  c->closes = true;
+  return put_line(c, "-ERR this is no web server");
+}
+
 // What clients ask when they connect.
 
 static bool command(client* c) { return put_line(c, "*0"); }
@@ -588,6 +601,8 @@ static const struct command {
     {"client", 2, MOST_ARGS, client_command, false},
     {"select", 2, 2, select_database, false},
     {"quit", 1, 1, quit, false},
+    {"post", 1, MOST_ARGS, http, false},
+    {"host:", 1, MOST_ARGS, http, false},
 };
 
 static const struct command* find_command(text name) {
@@ -607,11 +622,15 @@ static bool run_command(client* c) {
   const struct command* found = find_command(c->args[0]);
   if (found == NULL) return put_line(c, "-ERR unknown command");
   if (c->arg_count < found->least || c->arg_count > found->most) return put_line(c, WRONG_COUNT);
+  if (!found->needs_memory) return found->run(c);
   // More than it can need: what has begun has room to its end, unless malloc() itself has none.
   const size_t bytes =
       (size_t)(c->at - c->start) + c->arg_count * (sizeof(entry) + sizeof(string) + 64);
-  if (found->needs_memory && !is_room_for(bytes)) return put_line(c, NO_MEMORY);
-  return found->run(c);
+  if (!is_room_for(bytes)) return put_line(c, NO_MEMORY);
+  const bool result = found->run(c);
+  // It has added fewer keys than it has arguments.
+  for (size_t i = 1; i < c->arg_count && entry_count > bucket_count; i++) grow();
+  return result;
 }
 
 // ---- The protocol
@@ -748,14 +767,25 @@ static bool make_room(client* c) {
   return true;
 }
 
+// For how long the next bytes are waited for. What half a command holds in memory it does not hold for ever.
+static uint64_t patience_ns(client* c) {
+  const uint64_t idle_ns = settings[IDLE].value > 0 ? limit_ns(IDLE) : MJ_FOREVER;
+  if (c->start == c->end && c->args_left == 0) return idle_ns;
+  if (c->rest_ns == 0) c->rest_ns = mj_deadline_after(limit_ns(REST));
+  const uint64_t left_ns = mj_deadline_left(c->rest_ns);
+  return left_ns < idle_ns ? left_ns : idle_ns;
+}
+
 static void run_commands(client* c) {
-  for (int count = 1; !c->closes && parse(c) == WHOLE; count++) {
+  int count = 0;
+  while (!c->closes && parse(c) == WHOLE) {
     run_command(c);
     c->arg_count = 0;
     c->is_skipped = false;
     c->start = c->at;
-    if (count % MOST_COMMANDS == 0) mj_yield();
+    if (++count % MOST_COMMANDS == 0) mj_yield();
   }
+  if (count > 0) c->rest_ns = 0;
   flush(c);
 }
 
@@ -778,11 +808,11 @@ static int serve(void* argument) {
   c->in = c->start = c->at = c->end = c->own;
   c->in_room = IN_BYTES;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  const uint64_t idle_ns = settings[IDLE].value > 0 ? limit_ns(IDLE) : MJ_FOREVER;
   while (!c->closes) {
     if (make_room(c)) {
       // The stop ends this wait; what has been read is answered.
-      const ssize_t bytes = mj_read(fd, c->end, c->in_room - (size_t)(c->end - c->in), idle_ns);
+      const size_t room = c->in_room - (size_t)(c->end - c->in);
+      const ssize_t bytes = mj_read(fd, c->end, room, patience_ns(c));
       if (bytes <= 0) break;
       c->end += bytes;
       *c->end = '\0';

@@ -21,7 +21,7 @@ use crate::running::{PATIENCE, Running};
 use crate::toolchain::{missing, runner};
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 8] = [
+    let scenarios: [(&str, fn()); 9] = [
         ("does_what_its_commands_say", commands),
         ("counts_in_64_bits", counts),
         ("keeps_strings_and_lists_apart", wrong_types),
@@ -30,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         ("says_what_it_does_not_know", unknown),
         ("takes_commands_in_any_pieces", pieces),
         ("refuses_what_is_malformed", malformed),
+        ("is_no_web_server", http),
     ];
     let mut trials = scenario_trials("kv_server_", &scenarios);
     trials.extend(load::trials());
@@ -422,6 +423,20 @@ fn malformed() {
         assert_eq!(client.rest(), b"");
     }
     assert_eq!(server.connect().says("GET a"), "$1 1");
+    server.stop();
+}
+
+/// What a page can have a browser send.
+fn http() {
+    let server = Server::start(&[]);
+    for method in ["POST", "GET", "OPTIONS"] {
+        let mut client = server.connect();
+        client
+            .send(format!("{method} / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nSET a 1\r\n").as_bytes());
+        let got = String::from_utf8(client.rest()).expect("text");
+        assert!(got.ends_with("-ERR this is no web server\r\n"), "{method}: {got}");
+        assert_eq!(server.connect().says("EXISTS a"), ":0");
+    }
     server.stop();
 }
 

@@ -1,7 +1,7 @@
 //! Many keys, many clients, no memory, no patience, and the end.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,15 +16,19 @@ use crate::sanitizers::Sanitizer;
 use crate::toolchain::{Compilers, runner};
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 10] = [
+    let scenarios: [(&str, fn()); 14] = [
         ("agrees_with_a_model", agrees_with_a_model),
         ("is_full_and_loses_nothing", full),
+        ("does_all_of_a_command_also_where_its_table_grows", grows_when_full),
+        ("has_the_room_of_what_was_deleted", deleted_is_room),
         ("skips_what_there_is_no_memory_for", too_large),
         ("serves_many_at_once", many_clients),
         ("has_as_many_clients_as_may_be", most_clients),
         ("does_not_wait_for_who_never_reads", never_reads),
         ("writes_what_was_there_to_who_reads_late", reads_late),
+        ("writes_to_who_reads_slowly", reads_slowly),
         ("lets_go_of_who_says_nothing", idle),
+        ("lets_go_of_who_says_half_a_command", half_a_command),
         ("stop_answers_what_has_begun", stop),
         ("survives_random_bytes", random_bytes),
     ];
@@ -202,6 +206,49 @@ fn full() {
     client.send(&[command("DEL list"), more].concat());
     assert_eq!(client.answer(), b":1\r\n");
     (0..100).for_each(|key| assert_eq!(client.answer(), b"+OK\r\n", "{key}"));
+    server.stop();
+}
+
+fn grows_when_full() {
+    let server = Server::start(&["memory_mb=1"]);
+    let mut client = server.connect();
+    let free = || (1 << 20) - server.info("used_memory");
+    // As many keys as there are buckets, and room for the command or for more of them, but not for both.
+    for key in 0..1023 {
+        assert_eq!(client.asks(&[b"SET", format!("key{key}").as_bytes(), b""]), "+OK");
+    }
+    for (bytes, most) in [(15_000, 24_000), (100, 9000)] {
+        while free() > most {
+            assert!(client.asks(&[b"RPUSH", b"list", &vec![b'x'; bytes]]).starts_with(':'));
+        }
+    }
+    assert_eq!(client.says(&format!("RPUSH new{}", " y".repeat(40))), ":40");
+    assert_eq!(client.says("EXISTS key0 key1022 list new"), ":4");
+    server.stop();
+}
+
+/// A list is not freed at once, but before a command that is being read is refused.
+fn deleted_is_room() {
+    let server = Server::start(&["memory_mb=32"]);
+    let mut client = server.connect();
+    let push = format!("RPUSH list{}", " 12345678".repeat(4000));
+    let set = command_of(&[b"SET", b"large", &vec![b'v'; 5_000_000]]);
+    // A buffer of 4 MiB has room for the head; the next one is of 8.
+    let (head, rest) = set.split_at(4_190_000);
+    for _ in 0..3 {
+        (0..115).for_each(|_| assert!(client.says(&push).starts_with(':')));
+        let without = server.info("used_memory");
+        let mut half = server.connect();
+        half.send(head);
+        server.wait_for("used_memory", |bytes| bytes > without + (4 << 20));
+        client.send(&command("DEL list"));
+        half.send(rest);
+        assert_eq!(client.answer(), b":1\r\n");
+        assert_eq!(half.answer(), b"+OK\r\n");
+        assert_eq!(client.says("DEL large"), ":1");
+        drop(half);
+        server.wait_for("used_memory", |bytes| bytes < 1000);
+    }
     server.stop();
 }
 
@@ -400,6 +447,25 @@ fn reads_late() {
     server.stop();
 }
 
+/// The limit is not for a whole value, which may be long.
+fn reads_slowly() {
+    const MB: usize = 1 << 20;
+
+    let server = Server::start(&["write_ms=2000"]);
+    let mut client = server.connect();
+    // More than the kernel holds for the client, by far.
+    assert_eq!(client.asks(&[b"SET", b"a", &vec![b'v'; 48 * MB]]), "+OK");
+    client.send(&command("GET a"));
+    let mut answer = vec![0; "$50331648\r\n".len() + 48 * MB + 2];
+    for part in answer.chunks_mut(MB) {
+        thread::sleep(Duration::from_millis(100));
+        client.stream.read_exact(part).expect("the next part");
+    }
+    assert!(answer.starts_with(b"$50331648\r\nvv") && answer.ends_with(b"vv\r\n"));
+    assert_eq!(client.says("PING"), "+PONG");
+    server.stop();
+}
+
 fn idle() {
     let server = Server::start(&["idle_ms=300"]);
     let mut silent = server.connect();
@@ -412,6 +478,31 @@ fn idle() {
     }
     assert!(silent.is_closed() && half.is_closed());
     assert_eq!(busy.says("PING"), "+PONG");
+    server.stop();
+}
+
+fn half_a_command() {
+    const REST: Duration = Duration::from_millis(1500);
+
+    let server = Server::start(&["rest_ms=1500"]);
+    let mut silent = server.connect();
+    assert_eq!(silent.says("PING"), "+PONG");
+    let began = Instant::now();
+    let mut half = server.connect();
+    half.send(b"*2\r\n$3\r\nGET\r\n$1000000\r\n");
+    // It does not help to send a little more each time. Who begins another one each time is served.
+    let mut busy = server.connect();
+    while began.elapsed() < REST {
+        half.send_if_open(&[b'x'; 1000]);
+        busy.send(b"PING\r\nPI");
+        assert_eq!(busy.answer(), b"+PONG\r\n");
+        busy.send(b"NG\r\n");
+        assert_eq!(busy.answer(), b"+PONG\r\n");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(half.is_closed());
+    assert_eq!([silent.says("PING"), busy.says("PING")], ["+PONG", "+PONG"]);
+    server.wait_for("used_memory", |bytes| bytes < 1000);
     server.stop();
 }
 
