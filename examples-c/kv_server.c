@@ -398,7 +398,19 @@ static bool put_held(client* c, string* s) {
 #define NO_MEMORY "-OOM command not allowed: memory_mb is used up"
 #define NO_INTEGER "-ERR value is not an integer or out of range"
 #define WRONG_TYPE "-WRONGTYPE Operation against a key holding the wrong kind of value"
-#define WRONG_COUNT "-ERR wrong number of arguments"
+
+// `format` has a place for a command's name, which may be any bytes.
+static bool put_error(client* c, const char* format, text name) {
+  char line[160], shown[64];
+  const int bytes = (int)(name.bytes < sizeof shown ? name.bytes : sizeof shown);
+  for (int i = 0; i < bytes; i++) shown[i] = (unsigned char)name.at[i] < ' ' ? ' ' : name.at[i];
+  return put(c, line, (size_t)snprintf(line, sizeof line, format, bytes, shown));
+}
+
+static bool put_wrong_count(client* c, const char* name) {
+  const char* format = "-ERR wrong number of arguments for '%.*s' command\r\n";
+  return put_error(c, format, (text){name, strlen(name)});
+}
 
 static bool is_word(text t, const char* word) {
   return t.bytes == strlen(word) && strncasecmp(t.at, word, t.bytes) == 0;
@@ -428,13 +440,23 @@ static bool get(client* c) {
   return put_held(c, e->first);
 }
 
-// The moment that is so many units from now. False if there is none.
-static bool parse_expiry(text count, uint64_t unit_ns, uint64_t* at_ns) {
+// Its last argument as the moment that is so many units from now, or as the end of the clock, in 292 years. False if it
+// is refused, which has been answered then: as by Redis, which counts milliseconds.
+static bool parse_expiry(client* c, const char* name, int64_t least, bool is_ms, uint64_t* at_ns) {
+  const uint64_t now_ns = mj_scheduler_now_ns(scheduler), unit_ns = is_ms ? MS : SECOND;
+  const int64_t most = is_ms ? INT64_MAX : INT64_MAX / 1000;
   int64_t number;
-  const uint64_t now_ns = mj_scheduler_now_ns(scheduler);
-  if (!parse_integer(count, &number)) return false;
-  if (number > (int64_t)((INT64_MAX - now_ns) / unit_ns)) return false;
-  *at_ns = number > 0 ? now_ns + (uint64_t)number * unit_ns : now_ns;
+  if (!parse_integer(c->args[c->arg_count - 1], &number)) {
+    put_line(c, NO_INTEGER);
+    return false;
+  }
+  if (number < least || number < -most || number > most) {
+    const char* format = "-ERR invalid expire time in '%.*s' command\r\n";
+    put_error(c, format, (text){name, strlen(name)});
+    return false;
+  }
+  const uint64_t units = number > 0 ? (uint64_t)number : 0, left = (INT64_MAX - now_ns) / unit_ns;
+  *at_ns = now_ns + (units < left ? units : left) * unit_ns;
   return true;
 }
 
@@ -445,7 +467,7 @@ static bool set(client* c) {
     const bool is_ms = is_word(c->args[3], "px");
     const bool is_valid = c->arg_count == 5 && (is_ms || is_word(c->args[3], "ex"));
     if (!is_valid) return put_line(c, "-ERR syntax error");
-    if (!parse_expiry(c->args[4], is_ms ? MS : SECOND, &expires_ns)) return put_line(c, NO_INTEGER);
+    if (!parse_expiry(c, "set", 1, is_ms, &expires_ns)) return false;
   }
   entry* e = store(find(c->args[1]), c->args[1], c->args[2]);
   if (e == NULL) return put_line(c, NO_MEMORY);
@@ -454,7 +476,7 @@ static bool set(client* c) {
 }
 
 static bool mset(client* c) {
-  if (c->arg_count % 2 == 0) return put_line(c, WRONG_COUNT);
+  if (c->arg_count % 2 == 0) return put_wrong_count(c, "mset");
   for (size_t i = 1; i < c->arg_count; i += 2) {
     entry* e = store(find(c->args[i]), c->args[i], c->args[i + 1]);
     if (e == NULL) return put_line(c, NO_MEMORY);
@@ -520,7 +542,7 @@ static bool exists(client* c) {
 
 static bool expire(client* c) {
   uint64_t expires_ns;
-  if (!parse_expiry(c->args[2], SECOND, &expires_ns)) return put_line(c, NO_INTEGER);
+  if (!parse_expiry(c, "expire", INT64_MIN, false, &expires_ns)) return false;
   entry* e = find(c->args[1]);
   if (e != NULL) set_expiry(e, expires_ns);
   return put_number(c, ':', e != NULL);
@@ -572,7 +594,9 @@ static bool client_command(client* c) {
 }
 
 static bool select_database(client* c) {
-  return is_word(c->args[1], "0") ? put_line(c, OK) : put_line(c, "-ERR DB index is out of range");
+  int64_t number;
+  if (!parse_integer(c->args[1], &number)) return put_line(c, NO_INTEGER);
+  return number == 0 ? put_line(c, OK) : put_line(c, "-ERR DB index is out of range");
 }
 
 static const struct command {
@@ -620,8 +644,10 @@ static bool run_command(client* c) {
   if (c->is_skipped) return put_line(c, NO_MEMORY);
   if (c->arg_count == 0) return true;
   const struct command* found = find_command(c->args[0]);
-  if (found == NULL) return put_line(c, "-ERR unknown command");
-  if (c->arg_count < found->least || c->arg_count > found->most) return put_line(c, WRONG_COUNT);
+  if (found == NULL) return put_error(c, "-ERR unknown command '%.*s'\r\n", c->args[0]);
+  if (c->arg_count < found->least || c->arg_count > found->most) {
+    return put_wrong_count(c, found->name);
+  }
   if (!found->needs_memory) return found->run(c);
   // More than it can need: what has begun has room to its end, unless malloc() itself has none.
   const size_t bytes =

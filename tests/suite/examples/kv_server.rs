@@ -96,7 +96,7 @@ fn check(client: &mut Client, conversation: &[(&str, &str)]) {
 
 const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value";
 const NO_INTEGER: &str = "-ERR value is not an integer or out of range";
-const WRONG_COUNT: &str = "-ERR wrong number of arguments";
+const WRONG_COUNT: &str = "-ERR wrong number of arguments for ";
 const NO_MEMORY: &str = "-OOM command not allowed: memory_mb is used up";
 
 fn commands() {
@@ -249,8 +249,16 @@ fn expiry() {
             ("SET a 1 EX", "-ERR syntax error"),
             ("SET a 1 EZ 1", "-ERR syntax error"),
             ("SET a 1 EX soon", NO_INTEGER),
-            ("EXPIRE a 9223372036854775807", NO_INTEGER),
-            ("EXPIRE a 9200000000", ":1"),
+            ("SET a 2 EX 0", "-ERR invalid expire time in 'set' command"),
+            ("SET a 2 PX -1", "-ERR invalid expire time in 'set' command"),
+            ("GET a", "$1 1"),
+            // What is beyond the server's clock, and what is beyond that of Redis.
+            ("SET a 1 EX 9999999999", "+OK"),
+            ("EXPIRE a 9200000000000000", ":1"),
+            ("EXISTS a", ":1"),
+            ("EXPIRE a 9223372036854776", "-ERR invalid expire time in 'expire' command"),
+            ("EXPIRE a -9223372036854775808", "-ERR invalid expire time in 'expire' command"),
+            ("EXISTS a", ":1"),
             ("EXPIRE a 0", ":1"),
             ("GET a", "$-1"),
             ("LPUSH a 1 2", ":2"),
@@ -301,8 +309,8 @@ fn all_bytes() {
         assert_eq!(client.asks_for(&[b"ECHO", key]), key);
     }
     assert_eq!(server.info("keys"), values.len() as u64);
-    assert_eq!(client.asks(&[b"GET\0", b""]), "-ERR unknown command");
-    assert_eq!(client.asks(&[b""]), "-ERR unknown command");
+    assert_eq!(client.asks(&[b"GET\r\n\0", b""]), "-ERR unknown command 'GET   '");
+    assert_eq!(client.asks(&[b""]), "-ERR unknown command ''");
     // Around the sizes of its buffers, and larger than any of the kernel's.
     for bytes in [16_300, 16_383, 16_384, 16_385, 32_768, 70_000, 4 << 20] {
         let value: Vec<u8> = (0..bytes).map(|place| (place * 7 % 251) as u8).collect();
@@ -324,13 +332,20 @@ fn unknown() {
                  LPOP,LPOP a 1,DEL,EXPIRE a,EXPIRE a 1 NX,TTL,EXISTS,CONFIG GET,CLIENT,SELECT,QUIT now";
     let mut client = server.connect();
     for said in wrong.split(',') {
-        assert_eq!(client.says(said), WRONG_COUNT, "{said}");
+        let name = said.split(' ').next().expect("a name").to_lowercase();
+        assert_eq!(client.says(said), format!("{WRONG_COUNT}'{name}' command"));
     }
     for said in ["HELLO 3", "FLUSHALL", "SUBSCRIBE a", "a-name-that-is-longer", "GETT a", "GE a"] {
-        assert_eq!(client.says(said), "-ERR unknown command", "{said}");
+        let name = said.split(' ').next().expect("a name");
+        assert_eq!(client.says(said), format!("-ERR unknown command '{name}'"));
     }
-    for said in ["CONFIG SET save 1", "CLIENT LIST", "SELECT 1"] {
+    for said in ["CONFIG SET save 1", "CLIENT LIST"] {
         assert!(client.says(said).starts_with("-ERR "), "{said}");
+    }
+    for (database, answer) in
+        [("1", "-ERR DB index is out of range"), ("x", NO_INTEGER), ("00", NO_INTEGER)]
+    {
+        assert_eq!(client.says(&format!("SELECT {database}")), answer);
     }
     assert_eq!(client.says("PING"), "+PONG");
     server.stop();

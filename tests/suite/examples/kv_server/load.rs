@@ -190,7 +190,7 @@ fn full() {
         count += 100;
     }
     assert!(count >= 100, "{count} elements");
-    assert_eq!(client.says("RPUSH list"), super::WRONG_COUNT);
+    assert!(client.says("RPUSH list").starts_with(super::WRONG_COUNT));
     (5..keys).for_each(|key| assert_eq!(client.says(&format!("DEL key{key}")), ":1"));
     while client.says(&push) != NO_MEMORY {
         count += 100;
