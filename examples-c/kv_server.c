@@ -27,7 +27,7 @@
 #define WRITE_BYTES (256 << 10)
 #define MOST_ARGS 4096     // Of a command.
 #define MOST_COMMANDS 500  // Of one client, before the others have their turn.
-#define MOST_FREED 500     // Elements of deleted lists, likewise.
+#define MOST_FREED 500     // Elements of deleted lists, before all have.
 #define HEAP_BYTES 16      // About what malloc() needs for itself.
 
 static struct setting {
@@ -205,8 +205,7 @@ static void clear(entry* e) {
   } else {
     e->last->after = garbage;
     garbage = e->first;
-    collect_garbage();
-    if (garbage != NULL) mj_task_wake(sweeper);
+    mj_task_wake(sweeper);  // Or a command could free much, of many lists.
   }
   e->first = e->last = NULL;
   e->count = 0;
@@ -328,6 +327,7 @@ typedef struct client {
   size_t args_left, bulk_left;  // and what has not. 0: not even how much that is.
   bool is_skipped;              // There is no memory for it.
   uint64_t rest_ns;             // Until when it is waited for, or 0.
+  string* held;                 // While it is written.
   size_t out_bytes;
   // Pages that are never used cost nothing.
   char own[IN_BYTES + 1];
@@ -386,8 +386,10 @@ static bool put_bulk(client* c, text value) {
 
 // A string that is held, so that it is there however long this takes; then it is let go.
 static bool put_held(client* c, string* s) {
+  c->held = s;
   const bool result = put_bulk(c, text_of(s));
   let_go(s);
+  c->held = NULL;
   return result;
 }
 
@@ -825,10 +827,22 @@ static void let_it_close(client* c) {
   }
 }
 
+// Also of a client that is cut off at the stop, and whose task does not run again.
+static void end_client(void* argument) {
+  client* c = argument;
+  let_go(c->held);
+  if (c->in != c->own) give_back(c->in, c->in_room + 1);
+  mj_fd_close(c->fd);
+  free(c);
+}
+
 static int serve(void* argument) {
   const int fd = (int)(intptr_t)argument, on = 1;
   client* c = malloc(sizeof *c);
-  if (c == NULL) return mj_fd_close(fd);
+  if (c == NULL || mj_task_defer(end_client, c) != 0) {
+    free(c);
+    return mj_fd_close(fd);
+  }
   memset(c, 0, offsetof(client, own));
   c->fd = fd;
   c->in = c->start = c->at = c->end = c->own;
@@ -850,9 +864,7 @@ static int serve(void* argument) {
     if (c->closes) let_it_close(c);
     mj_task_set_cancelable(true, NULL);
   }
-  if (c->in != c->own) give_back(c->in, c->in_room + 1);
-  free(c);
-  return mj_fd_close(fd);
+  return 0;
 }
 
 // ---- Starting and stopping
@@ -903,16 +915,17 @@ int main(int argc, char** argv) {
   socklen_t length = sizeof address;
   if (listener < 0) return fail("cannot listen", strerror(-listener));
   scheduler = setup_scheduler_with_epoll();
-  clients = mj_group_create(scheduler, settings[CLIENTS].value);
-  if (segments[0] == NULL || clients == NULL || getrandom(seed, sizeof seed, 0) != sizeof seed ||
-      getsockname(listener, (struct sockaddr*)&address, &length) != 0 ||
-      mj_go(scheduler, sweep, NULL, NULL) != 0 ||
-      mj_go(scheduler, accept_clients, NULL, NULL) != 0) {
-    return fail("start", strerror(errno));
+  if (scheduler != NULL) clients = mj_group_create(scheduler, settings[CLIENTS].value);
+  if (segments[0] == NULL || clients == NULL || getentropy(seed, sizeof seed) != 0 ||
+      getsockname(listener, (struct sockaddr*)&address, &length) != 0) {
+    return fail("cannot start", strerror(errno));
   }
+  int result = mj_go(scheduler, sweep, NULL, NULL);
+  if (result == 0) result = mj_go(scheduler, accept_clients, NULL, NULL);
+  if (result != 0) return fail("cannot start", strerror(-result));
   printf("127.0.0.1:%d\n", ntohs(address.sin_port));
   fflush(stdout);
-  const int result = mj_run_until_signal(scheduler, stop, NULL, MJ_FOREVER);
+  result = mj_run_until_signal(scheduler, stop, NULL, MJ_FOREVER);
   if (result != 0) fprintf(stderr, "kv_server: %zu clients are cut off\n", mj_group_count(clients));
   mj_scheduler_destroy(scheduler);
   mj_group_destroy(clients);

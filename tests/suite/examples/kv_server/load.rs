@@ -534,6 +534,8 @@ fn stop() {
     assert_eq!(client.asks(&[b"SET", b"a", &value]), "+OK");
     client.send(&command("GET a"));
     client.stream.peek(&mut byte).expect("the answer");
+    // Now only this client holds it.
+    assert_eq!(server.connect().says("DEL a"), ":1");
     let mut running = server.running;
     running.signal(libc::SIGINT);
     assert_eq!(running.wait().code(), Some(1));
@@ -596,6 +598,7 @@ fn address_sanitizer() -> Completion {
     super::commands();
     agrees_with_a_model();
     reads_late();
+    stop();
     random_bytes();
     Completion::Completed
 }
