@@ -704,8 +704,8 @@ static bool send_answer(client* c, const request* r, const answer* a) {
   return is_sent;
 }
 
-// Closing while there is something to read would reset the connection, and the answer might be lost. So the client
-// closes first, if it does so soon.
+// If anything comes after close(2), or is not read before it, the connection is reset, and what is on its way of the
+// answer is lost. So the client closes first, if it does so soon.
 static void linger(client* c) {
   const uint64_t deadline_ns = mj_deadline_after(2 * SECOND_NS);
   if (shutdown(c->fd, SHUT_WR) != 0) return;
@@ -724,9 +724,7 @@ static bool handle_request(client* c) {
   if (stopping || a.status == 400) r.keeps_alive = false;
   const bool is_sent = send_answer(c, &r, &a);
   if (a.file >= 0) close(a.file);
-  if (is_sent && (status != 0 || r.bytes < c->end || r.fields[EXPECT].at != NULL)) {
-    if (!r.keeps_alive) linger(c);
-  }
+  if (is_sent && !r.keeps_alive) linger(c);
   drop(c, r.bytes);
   return is_sent && r.keeps_alive;
 }

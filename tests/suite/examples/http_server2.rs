@@ -28,9 +28,10 @@ const SMALL: usize = 16384;
 const SECRET: &str = "not for everybody";
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 16] = [
+    let scenarios: [(&str, fn()); 17] = [
         ("serves_files", serves_files),
         ("keeps_connections", keeps_connections),
+        ("closes_when_all_is_read", closes_when_all_is_read),
         ("reads_requests_in_parts", reads_requests_in_parts),
         ("refuses_what_is_malformed", refuses_what_is_malformed),
         ("has_no_way_out_of_its_directory", no_way_out),
@@ -209,6 +210,20 @@ fn keeps_connections() {
     assert_eq!(old.answer().field("Connection"), Some("keep-alive"));
     old.send("GET /1.bin HTTP/1.0\r\n\r\n");
     assert_eq!((old.answer().body, old.is_closed()), (pattern(1), true));
+    server.stop();
+}
+
+/// What comes while the last answer is on its way does not cut that off.
+fn closes_when_all_is_read() {
+    let server = Server::start(&[]);
+    server.make_big();
+    for request in [&*ask("/big", "Connection: close\r\n"), "GET /big HTTP/1.0\r\n\r\n"] {
+        let mut client = server.connect();
+        client.send(request);
+        assert_eq!(client.head().field("Connection"), Some("close"));
+        client.send(&ask("/1.bin", ""));
+        assert_eq!(client.rest(BIG + 1), BIG, "{request:?}");
+    }
     server.stop();
 }
 
