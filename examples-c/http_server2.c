@@ -21,6 +21,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <strings.h>
 #include <sys/queue.h>
@@ -56,6 +57,11 @@ static struct setting {
 enum { PUBLIC, MAX, IDLE, HEAD, BODY, BODY_BYTES, SEND, STOP, LOG, SETTINGS };
 
 static uint64_t limit_ns(int setting) { return settings[setting].value * 1000000; }
+
+static int fail(const char* what, const char* why) {
+  fprintf(stderr, "http_server2: %s: %s\n", what, why);
+  return 1;
+}
 
 // ---- Texts
 
@@ -111,6 +117,7 @@ static bool parse_number(text digits, uint64_t* number) {
 typedef struct client {
   TAILQ_ENTRY(client) entry;  // In `idle`.
   bool is_idle;
+  bool is_leaving;  // Its place is wanted, or the server stops.
   int fd;
   char address[64];
   size_t head_bytes, end;  // A head is at the front of `in`, and what has come behind it.
@@ -123,7 +130,7 @@ static mj_scheduler* scheduler;
 static mj_group* clients;
 static TAILQ_HEAD(, client) idle = TAILQ_HEAD_INITIALIZER(idle);  // Those without a request.
 static int listener, directory;
-static bool stopping;
+static bool stopping, room_is_wanted;
 
 // What there is no room for is cut off.
 static void add_text(client* c, text t) {
@@ -206,6 +213,21 @@ static void write_log(void* unused) {
   }
 }
 
+// What the last ones have logged. Its reader may have stopped, or gone: then it is lost, and not waited for.
+static void write_last_lines(void) {
+  const char* lines = access_log.lines[access_log.filling];
+  struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+  while (access_log.used > 0 && poll(&out, 1, 1000) > 0 && (out.revents & POLLERR) == 0) {
+    // For so much there is room.
+    const size_t most = access_log.used < PIPE_BUF ? access_log.used : PIPE_BUF;
+    const ssize_t written = write(STDOUT_FILENO, lines, most);
+    if (written < 0) break;
+    lines += written;
+    access_log.used -= (size_t)written;
+  }
+  if (access_log.used > 0) fail("access log", "the last lines are lost");
+}
+
 // What a client has sent ends neither the line nor the quotation.
 static void add_quoted(client* c, text t) {
   add(c, t.bytes > 0 ? " \"" : " \"-", NULL);
@@ -278,21 +300,23 @@ static int read_some(client* c, uint64_t within_ns) {
   return 0;
 }
 
+// Ends the wait of an idle client: it reads the end. What it has sent already is answered.
+static void end_idle(client* c) {
+  TAILQ_REMOVE(&idle, c, entry);
+  c->is_idle = room_is_wanted = false;
+  c->is_leaving = true;
+  shutdown(c->fd, SHUT_RD);
+}
+
 // Waits for the first byte. Who has nothing to do is told of the stop, and makes room for others.
 static int wait_for_request(client* c) {
   TAILQ_INSERT_TAIL(&idle, c, entry);
   c->is_idle = true;
+  if (room_is_wanted) end_idle(TAILQ_FIRST(&idle));
   const int result = read_some(c, stopping ? 0 : limit_ns(IDLE));
   if (c->is_idle) TAILQ_REMOVE(&idle, c, entry);
   c->is_idle = false;
   return result == 0 ? 0 : GONE;
-}
-
-// Ends the wait of an idle client: it reads the end. What it has sent already is answered.
-static void end_idle(client* c) {
-  TAILQ_REMOVE(&idle, c, entry);
-  c->is_idle = false;
-  shutdown(c->fd, SHUT_RD);
 }
 
 // Takes what is read from the front, and keeps what has come behind it.
@@ -721,7 +745,7 @@ static bool handle_request(client* c) {
   int status = read_request(c, &r);
   if (status == GONE) return false;
   a.status = status == 0 ? find_file(&r, &a) : status;
-  if (stopping || a.status == 400) r.keeps_alive = false;
+  if (stopping || c->is_leaving || a.status == 400) r.keeps_alive = false;
   const bool is_sent = send_answer(c, &r, &a);
   if (a.file >= 0) close(a.file);
   if (is_sent && !r.keeps_alive) linger(c);
@@ -745,6 +769,7 @@ static client* new_client(int fd, const struct sockaddr* address, socklen_t leng
   if (c == NULL) return NULL;
   c->fd = fd;
   c->end = 0;
+  c->is_leaving = false;
   if (getnameinfo(address, length, c->address, sizeof c->address, NULL, 0, NI_NUMERICHOST) != 0) {
     strcpy(c->address, "-");
   }
@@ -761,15 +786,15 @@ static void accept_clients(void* unused) {
       if (!stopping) MJ_ERROR("accept: %s", strerror(-fd));
       return;
     }
-    if (mj_group_count(clients) >= settings[MAX].value && !TAILQ_EMPTY(&idle)) {
-      end_idle(TAILQ_FIRST(&idle));
-    }
+    room_is_wanted = mj_group_count(clients) >= settings[MAX].value;
+    if (room_is_wanted && !TAILQ_EMPTY(&idle)) end_idle(TAILQ_FIRST(&idle));
     client* c = new_client(fd, (struct sockaddr*)&address, length);
-    // If none is idle it waits here, and others in the listener's queue.
+    // If none is idle it waits here, for the first that is or ends, and others in the listener's queue.
     if (c == NULL || mj_group_go(clients, serve, c, MJ_FOREVER) != 0) {
       mj_fd_close(fd);
       free(c);
     }
+    room_is_wanted = false;
   }
 }
 
@@ -789,11 +814,6 @@ static bool set(const char* argument) {
     return parse_number((text){digits, strlen(digits)}, &settings[i].value);
   }
   return false;
-}
-
-static int fail(const char* what, const char* why) {
-  fprintf(stderr, "http_server2: %s: %s\n", what, why);
-  return 1;
 }
 
 // Returns 0 or -errno.
@@ -837,9 +857,7 @@ int main(int argc, char** argv) {
   fflush(stdout);
   mj_notify("READY=1");
   result = mj_run_until_signal(scheduler, stop, NULL, limit_ns(STOP));
-  // What the last ones have logged.
-  const char* lines = access_log.lines[access_log.filling];
-  if (write(STDOUT_FILENO, lines, access_log.used) < 0) fail("access log", strerror(errno));
+  write_last_lines();
   mj_scheduler_destroy(scheduler);
   mj_group_destroy(clients);
   close(directory);

@@ -1,9 +1,11 @@
 //! `examples-c/http_server2.c`, with files and links of the tests' own.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
@@ -28,7 +30,7 @@ const SMALL: usize = 16384;
 const SECRET: &str = "not for everybody";
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 17] = [
+    let scenarios: [(&str, fn()); 19] = [
         ("serves_files", serves_files),
         ("keeps_connections", keeps_connections),
         ("closes_when_all_is_read", closes_when_all_is_read),
@@ -42,9 +44,11 @@ pub fn trials() -> Vec<Trial> {
         ("has_limits_of_time", limits_of_time),
         ("waits_for_slow_readers", slow_readers),
         ("serves_so_many_at_a_time", at_a_time),
+        ("makes_room_as_soon_as_it_can", room_later),
         ("goes_on_without_descriptors", without_descriptors),
         ("tells_of_a_file_that_shrinks", shrinking_file),
         ("stop_finishes_what_has_begun", graceful_stop),
+        ("stop_waits_for_no_reader_of_the_log", stop_without_a_reader),
         ("logs_each_request", access_log),
     ];
     let mut trials = scenario_trials("http_server2_", &scenarios);
@@ -90,8 +94,7 @@ impl Server {
         let program = Program::compile("http_server2", &[]);
         let running = program.start_with(&[&["0", directory], settings].concat(), change);
         let line = running.wait_for_line("http://127.0.0.1:");
-        let port = line.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
-        Server { running, port: port.unwrap_or_else(|| panic!("{line:?}")), place }
+        Server { running, port: port_of(&line), place }
     }
 
     fn connect(&self) -> Client {
@@ -131,6 +134,12 @@ impl Server {
         };
         lines[1..].iter().map(without_time).collect()
     }
+}
+
+/// Of the line that the server prints when it has started.
+fn port_of(line: &str) -> u16 {
+    let port = line.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
+    port.unwrap_or_else(|| panic!("{line:?}"))
 }
 
 fn ask(path: &str, fields: &str) -> String {
@@ -613,6 +622,24 @@ fn at_a_time() {
     assert!(fourth.has_nothing(), "there are two already");
     second.reset();
     assert_eq!(fourth.answer().word(), "200");
+    assert_eq!(fourth.get("/1.bin").word(), "200", "nobody wants its place");
+    server.stop();
+}
+
+/// All places are taken by who is busy; one of them has no request later.
+fn room_later() {
+    let server = Server::start(&["max=1"]);
+    server.make_big();
+    let mut busy = server.connect();
+    busy.send(&ask("/big", ""));
+    assert_eq!(busy.head().word(), "200");
+    let mut next = server.connect();
+    next.send(&ask("/1.bin", ""));
+    thread::sleep(Duration::from_millis(200));
+    assert!(next.has_nothing(), "there is one already");
+    assert_eq!(busy.rest(BIG), BIG);
+    assert_eq!((next.answer().word(), busy.is_closed()), ("200", true));
+    assert_eq!(next.get("/1.bin").word(), "200", "nobody wants its place");
     server.stop();
 }
 
@@ -698,6 +725,39 @@ fn graceful_stop() {
         let log = server.running.succeed();
         assert_eq!(log.len(), 1 + 4, "each has its line: {log:?}");
     }
+}
+
+fn stop_without_a_reader() {
+    let place = TempDir::new().expect("a directory");
+    let (reader, writer) = UnixStream::pair().expect("two sockets");
+    reader.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
+    let log = writer.as_raw_fd();
+    let write_there = move || {
+        // SAFETY: both are open, and what was the first one is not used any more.
+        match unsafe { libc::dup2(log, libc::STDOUT_FILENO) } {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    let directory = place.path().to_str().expect("a path of text");
+    let program = Program::compile("http_server2", &[]);
+    // SAFETY: dup2(2) may be called between fork and exec.
+    let mut running = program.start_with(&["0", directory], |command| unsafe {
+        command.pre_exec(write_there);
+    });
+    drop(writer);
+    let mut line = String::new();
+    BufReader::new(&reader).read_line(&mut line).expect("its first line");
+    let mut client = Client::connect(port_of(line.trim_end()));
+    // More than the sockets and its own buffers hold.
+    let request = ask("/none", &format!("User-Agent: {}\r\n", "u".repeat(900)));
+    for _ in 0..1000 {
+        client.send(&request);
+        assert_eq!(client.answer().word(), "404");
+    }
+    running.signal(libc::SIGTERM);
+    assert!(running.wait().success(), "{}", running.output());
+    assert!(running.output().contains("the last lines are lost"), "{}", running.output());
 }
 
 fn access_log() {
