@@ -329,15 +329,20 @@ static void drop(client* c, size_t bytes) {
 static int read_head(client* c) {
   uint64_t deadline_ns = 0;
   size_t line = 0, looked_at = 0;
+  int empty_lines = 0;
   c->head_bytes = 0;
-  if (c->end == 0 && wait_for_request(c) != 0) return GONE;
   for (;;) {
+    if (c->end == 0) {  // Also behind an empty line: no request has begun.
+      if (wait_for_request(c) != 0) return GONE;
+      deadline_ns = 0;
+    }
     const char* newline;
     while ((newline = memchr(c->in + looked_at, '\n', c->end - looked_at)) != NULL) {
       const size_t end = (size_t)(newline - c->in);
       if (end == line || c->in[end - 1] != '\r') return 400;
       line = looked_at = end + 1;
       if (end == 1) {  // An empty line before a request is no part of it.
+        if (++empty_lines > 4) return 400;  // Nor do they go on and on.
         drop(c, 2);
         line = looked_at = 0;
       } else if (c->in[end - 2] == '\n') {
@@ -346,9 +351,11 @@ static int read_head(client* c) {
       }
     }
     looked_at = c->end;
+    if (c->end == 0) continue;
     if (c->end == HEAD_BYTES) return 431;
     if (deadline_ns == 0) deadline_ns = mj_deadline_after(limit_ns(HEAD));
-    const int result = read_some(c, mj_deadline_left(deadline_ns));
+    const uint64_t left_ns = mj_deadline_left(deadline_ns);
+    const int result = left_ns > 0 ? read_some(c, left_ns) : 408;  // Also if there is more to read.
     if (result != 0) return result;
   }
 }

@@ -266,6 +266,7 @@ fn refuses_what_is_malformed() {
     for (request, status) in [
         ("nonsense\r\n\r\n", "400"),
         ("\r\n\r\n \r\n\r\n", "400"),
+        (&format!("{}GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n".repeat(5)), "400"),
         ("GET /\r\n\r\n", "400"),
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
         (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
@@ -564,6 +565,13 @@ fn limits_of_time() {
     assert!(began.elapsed() >= Duration::from_millis(800));
     let log = server.stop();
     assert_eq!(log.len(), 2, "nothing of those that have asked for nothing: {log:?}");
+    // An empty line begins no request.
+    let server = Server::start(&["head_ms=200"]);
+    let mut empty = server.connect();
+    empty.send("\r\n");
+    thread::sleep(Duration::from_millis(400));
+    assert_eq!(empty.get("/1.bin").word(), "200");
+    server.stop();
 }
 
 fn slow_readers() {
