@@ -490,12 +490,16 @@ typedef struct opening {
   int result;  // A descriptor or -errno.
 } opening;
 
-// The kernel sees to it that the path stays below the directory, whatever links are there.
+// The kernel sees to it that the path stays below the directory, whatever links are there. If a file is renamed
+// meanwhile, anywhere, it may not be sure.
 static void open_below(void* argument) {
   opening* o = argument;
   const struct open_how how = {.flags = OPEN_FLAGS, .resolve = o->resolve};
-  o->result = (int)syscall(SYS_openat2, directory, o->path, &how, sizeof how);
-  if (o->result < 0) o->result = -errno;
+  int tries = (o->resolve & RESOLVE_CACHED) != 0 ? 1 : 20;
+  do {
+    o->result = (int)syscall(SYS_openat2, directory, o->path, &how, sizeof how);
+    if (o->result < 0) o->result = -errno;
+  } while (o->result == -EAGAIN && --tries > 0);
 }
 
 // Where it cannot: name by name, and through no link at all.
@@ -518,21 +522,26 @@ static int open_by_steps(const char* path) {
   }
 }
 
+static uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
+
+// Asks the kernel what it can do, of the directory itself: a file may have errors of its own.
+static void try_resolve(void) {
+  opening o = {".", resolve, 0};
+  open_below(&o);
+  if (o.result >= 0) close(o.result);
+  if (o.result == -EINVAL) resolve &= ~(uint64_t)RESOLVE_CACHED;  // Before Linux 5.12.
+  if (o.result == -ENOSYS || o.result == -EPERM) resolve = 0;  // Before 5.6, or it is forbidden.
+}
+
 // What the kernel has in memory is opened at once. For what is on a disk, a thread of the library waits.
 static int open_file(const char* path) {
-  static uint64_t in_memory = RESOLVE_CACHED;
-  static bool is_old_kernel;
-  opening o = {path, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | in_memory, -ENOSYS};
-  if (!is_old_kernel) open_below(&o);
-  if (o.result == -EINVAL) in_memory = 0;  // Before Linux 5.12.
-  if (o.result == -EAGAIN || o.result == -EINVAL) {
-    o.resolve &= ~(uint64_t)RESOLVE_CACHED;
-    const int result = mj_offload_in(MJ_OFFLOAD_FILE, open_below, &o, NULL, MJ_FOREVER);
-    if (result != 0) return result;
-  }
-  if (o.result != -ENOSYS && o.result != -EPERM) return o.result;
-  is_old_kernel = true;  // Before 5.6, or it is forbidden.
-  return open_by_steps(path);
+  if (resolve == 0) return open_by_steps(path);
+  opening o = {path, resolve, 0};
+  open_below(&o);
+  if (o.result != -EAGAIN) return o.result;
+  o.resolve &= ~(uint64_t)RESOLVE_CACHED;
+  const int result = mj_offload_in(MJ_OFFLOAD_FILE, open_below, &o, NULL, MJ_FOREVER);
+  return result != 0 ? result : o.result;
 }
 
 // ---- Answers
@@ -567,7 +576,7 @@ static int status_of(int error) {
   switch (error) {
     case -ENOENT: case -ENOTDIR: case -ENAMETOOLONG: return 404;
     case -EACCES: case -EPERM: case -EXDEV: case -ELOOP: case -ENXIO: return 403;
-    case -EMFILE: case -ENFILE: case -ENOMEM: return 503;
+    case -EMFILE: case -ENFILE: case -ENOMEM: case -EAGAIN: return 503;
     default: return 500;
   }
 }
@@ -848,6 +857,7 @@ int main(int argc, char** argv) {
   }
   directory = open(argv[2], O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return fail(argv[2], strerror(errno));
+  try_resolve();
   struct rlimit files;  // A client with a request has two.
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
