@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include "majjen.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -277,13 +278,14 @@ static void log_request(client* c, text line, int status, uint64_t sent, text re
 
 enum { GONE = -1 };
 
+// Those up to IF_RANGE may not come twice: which one counts?
 enum {
-  HOST, CONNECTION, LENGTH, CODING, EXPECT, NONE_MATCH, SINCE, RANGE, IF_RANGE, REFERER, AGENT,
+  HOST, LENGTH, CODING, RANGE, IF_RANGE, CONNECTION, EXPECT, NONE_MATCH, SINCE, REFERER, AGENT,
   FIELDS
 };
 static const char* const field_names[FIELDS] = {
-    "Host", "Connection", "Content-Length", "Transfer-Encoding", "Expect", "If-None-Match",
-    "If-Modified-Since", "Range", "If-Range", "Referer", "User-Agent"};
+    "Host", "Content-Length", "Transfer-Encoding", "Range", "If-Range", "Connection", "Expect",
+    "If-None-Match", "If-Modified-Since", "Referer", "User-Agent"};
 
 typedef struct request {
   text line, method, target;
@@ -368,24 +370,31 @@ static bool has_control_bytes(text t) {
   return false;
 }
 
+// A method, or the name of a field.
+static bool is_token(text t) {
+  for (size_t i = 0; i < t.bytes; i++) {
+    if (!isalnum((unsigned char)t.at[i]) && strchr("-!#$%&'*+.^_`|~", t.at[i]) == NULL) return false;
+  }
+  return t.bytes > 0;
+}
+
 static int parse_version(text version, request* r) {
+  if (version.bytes != 8 || memcmp(version.at, "HTTP/", 5) != 0) return 400;
   r->is_old = is_exactly(version, "HTTP/1.0");
-  if (r->is_old || is_exactly(version, "HTTP/1.1")) return 0;
-  return version.bytes == 8 && memcmp(version.at, "HTTP/", 5) == 0 ? 505 : 400;
+  const char minor = version.at[7];  // From 1 on it is as 1.1.
+  return memcmp(version.at + 5, "1.", 2) == 0 && minor >= '0' && minor <= '9' ? 0 : 505;
 }
 
 static int parse_field(text line, request* r) {
   text value = line, name;
   take(&value, ':', &name);
   // A line that begins with a space would go on with the one before.
-  if (name.bytes == 0 || name.bytes == line.bytes) return 400;
-  if (memchr(name.at, ' ', name.bytes) != NULL || memchr(name.at, '\t', name.bytes) != NULL) {
-    return 400;
-  }
+  if (!is_token(name) || name.bytes == line.bytes) return 400;
   for (int i = 0; i < FIELDS; i++) {
     if (!is(name, field_names[i])) continue;
-    if (r->fields[i].at != NULL) return 400;  // Which one counts?
-    r->fields[i] = trim(value);
+    if (r->fields[i].at != NULL && i <= IF_RANGE) return 400;
+    // Else the last one counts, but nothing takes a close back.
+    if (i != CONNECTION || !has(r->fields[i], "close")) r->fields[i] = trim(value);
   }
   return 0;
 }
@@ -397,7 +406,7 @@ static int parse(client* c, request* r) {
   if (has_control_bytes(line)) return 400;
   rest = r->line = line;
   if (!take(&rest, ' ', &r->method) || !take(&rest, ' ', &r->target)) return 400;
-  if (r->method.bytes == 0 || r->target.bytes == 0) return 400;
+  if (!is_token(r->method) || r->target.bytes == 0) return 400;
   int status = parse_version(rest, r);
   while (status == 0 && take(&head, '\n', &line)) {
     line.bytes--;
@@ -405,7 +414,7 @@ static int parse(client* c, request* r) {
   }
   if (status != 0) return status;
   const text connection = r->fields[CONNECTION];
-  r->keeps_alive = r->is_old ? has(connection, "keep-alive") : !has(connection, "close");
+  r->keeps_alive = !has(connection, "close") && (!r->is_old || has(connection, "keep-alive"));
   return r->fields[HOST].at == NULL && !r->is_old ? 400 : 0;
 }
 
@@ -827,7 +836,9 @@ static bool set(const char* argument) {
     const size_t length = strlen(settings[i].name);
     if (strncmp(argument, settings[i].name, length) != 0 || argument[length] != '=') continue;
     const char* digits = argument + length + 1;
-    return parse_number((text){digits, strlen(digits)}, &settings[i].value);
+    uint64_t* value = &settings[i].value;
+    if (!parse_number((text){digits, strlen(digits)}, value)) return false;
+    return *value <= 1000000000 && (i != MAX || *value > 0);
   }
   return false;
 }
@@ -837,7 +848,9 @@ static int begin(const char* port) {
   const char* address = settings[PUBLIC].value != 0 ? "::" : "127.0.0.1";
   const int yes = 1;
   listener = mj_listen(address, port, 0, MJ_LISTEN_INHERITED);
-  if (listener == -EAFNOSUPPORT) listener = mj_listen(NULL, port, 0, MJ_LISTEN_INHERITED);
+  if (listener == -EAFNOSUPPORT && settings[PUBLIC].value != 0) {  // No IPv6.
+    listener = mj_listen(NULL, port, 0, MJ_LISTEN_INHERITED);
+  }
   if (listener < 0) return listener;
   mj_close_inherited();
   setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // Also of what it accepts.
@@ -853,7 +866,7 @@ int main(int argc, char** argv) {
   mj_log_set_level(MJ_LOG_WARN);
   if (argc < 3) return fail("usage", "PORT DIRECTORY [NAME=VALUE...]");
   for (int i = 3; i < argc; i++) {
-    if (!set(argv[i])) return fail("no such setting", argv[i]);
+    if (!set(argv[i])) return fail("no such setting, or not such a value", argv[i]);
   }
   directory = open(argv[2], O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return fail(argv[2], strerror(errno));

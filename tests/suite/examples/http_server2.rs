@@ -30,7 +30,7 @@ const SMALL: usize = 16384;
 const SECRET: &str = "not for everybody";
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 19] = [
+    let scenarios: [(&str, fn()); 20] = [
         ("serves_files", serves_files),
         ("keeps_connections", keeps_connections),
         ("closes_when_all_is_read", closes_when_all_is_read),
@@ -44,6 +44,7 @@ pub fn trials() -> Vec<Trial> {
         ("has_limits_of_time", limits_of_time),
         ("waits_for_slow_readers", slow_readers),
         ("serves_so_many_at_a_time", at_a_time),
+        ("refuses_settings_without_sense", refused_settings),
         ("makes_room_as_soon_as_it_can", room_later),
         ("goes_on_without_descriptors", without_descriptors),
         ("tells_of_a_file_that_shrinks", shrinking_file),
@@ -214,6 +215,10 @@ fn keeps_connections() {
     client.send(&ask("/100.bin", "Connection: x, Close\r\n"));
     assert_eq!(client.answer().field("Connection"), Some("close"));
     assert!(client.is_closed());
+    let mut client = server.connect();
+    client.send(&ask("/100.bin", "Connection: x\r\nConnection: close\r\nConnection: y\r\n"));
+    assert_eq!(client.answer().field("Connection"), Some("close"));
+    assert!(client.is_closed());
     let mut old = server.connect();
     old.send("GET /1.bin HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert_eq!(old.answer().field("Connection"), Some("keep-alive"));
@@ -278,6 +283,10 @@ fn refuses_what_is_malformed() {
         ("GET / HTTP/1.1\r\nHost: a\r\nA\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nB(c: d\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nB\u{e4}: c\r\n\r\n", "400"),
+        ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\nRange: bytes=0-1\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\n b: c\r\n\r\n", "400"),
         ("GET / HTTP/1.1\nHost: a\n\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\nB: c\r\n\r\n", "400"),
@@ -301,6 +310,7 @@ fn refuses_what_is_malformed() {
         (&format!("{post}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "411"),
         (&format!("{post}Transfer-Encoding: gzip, chunked\r\n\r\n"), "501"),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505"),
+        ("GET / HTTP/1.x\r\nHost: a\r\n\r\n", "505"),
         ("PRI * HTTP/2.0\r\n\r\n", "505"),
         (&long, "431"),
         (&many, "431"),
@@ -317,7 +327,9 @@ fn refuses_what_is_malformed() {
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "405"),
         ("get / HTTP/1.1\r\nHost: a\r\n\r\n", "405"),
         (&path, "414"),
-        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
+        ("GET / HTTP/1.2\r\nHost: a\r\nA_b-!: c\r\n\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: a\r\nUser-Agent: b\r\n\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: a\r\nConnection: b\r\n\r\n", "200"),
     ] {
         client.send(request);
         let answer = client.answer();
@@ -632,6 +644,15 @@ fn at_a_time() {
     assert_eq!(fourth.answer().word(), "200");
     assert_eq!(fourth.get("/1.bin").word(), "200", "nobody wants its place");
     server.stop();
+}
+
+fn refused_settings() {
+    let program = Program::compile("http_server2", &[]);
+    for setting in ["max=0", "max=1000000001", "head_ms=99999999999999", "max=", "max=a", "mix=1"] {
+        let mut running = program.start(&["0", ".", setting]);
+        assert!(!running.wait().success(), "{setting}");
+        assert!(running.output().contains(setting), "{setting}: {}", running.output());
+    }
 }
 
 /// All places are taken by who is busy; one of them has no request later.
