@@ -82,23 +82,27 @@ static const char take[] =
     "select id, kind, argument, attempts from worker.jobs where run_at <= now()"
     "  order by run_at, id limit 1 for update skip locked";
 
+// The job is this transaction's, or nobody's: if another worker has it by now, these do nothing.
+#define THE_JOB "id = (select id from worker.jobs where id = $1 for update skip locked)"
+
 // The delay is spread, lest what has failed together comes back together. The workers are told of a new time.
 static const char put_off[] =
     "with late as (update worker.jobs set attempts = attempts + 1, error = $2, run_at = clock_timestamp() +"
     "  least($3::float8 * 2 ^ least(attempts, 20), 3600e3) * (0.75 + random() / 2) * interval '1 ms'"
-    "  where id = $1 returning id)"
+    "  where " THE_JOB " returning id)"
     "  select pg_notify('worker_jobs', '') from late";
 
 static const char bury[] =
-    "with gone as (delete from worker.jobs where id = $1 returning *)"
+    "with gone as (delete from worker.jobs where " THE_JOB " returning *)"
     "  insert into worker.dead select id, kind, argument, attempts + 1, run_at, $2 from gone";
 
 static const char enqueue[] =
     "insert into worker.jobs (kind, argument) select $1::text, $3::text from generate_series(1, $2::bigint)";
 
 static const char revive[] =
-    "with risen as (delete from worker.dead returning kind, argument)"
-    "  insert into worker.jobs (kind, argument) select * from risen";
+    // With their ids, by which others know what they have done for them.
+    "with risen as (delete from worker.dead returning id, kind, argument)"
+    "  insert into worker.jobs (id, kind, argument) overriding system value select * from risen";
 
 static const char ms_to_next[] =
     "select ceil(1000 * extract(epoch from min(run_at) - clock_timestamp()))::bigint"
@@ -190,23 +194,44 @@ static bool finish(PGconn* connection, const job* j) {
   return is_over;
 }
 
-// Keeps the job locked all the time: the savepoint is behind the lock.
-static bool fail_later(PGconn* connection, const job* j, const char* failure) {
-  char* const why = strndup(failure, 1000);  // The text is the connection's, and the next statement has another one.
+// There is no transaction to undo when the commit has failed, at a deferred constraint, say.
+static bool roll_back(PGconn* connection) {
+  return PQtransactionStatus(connection) == PQTRANS_IDLE || execute(connection, "rollback", NULL, NULL, NULL);
+}
+
+// Has a job tried again later, or puts it aside; in the transaction that there is, or in one of its own.
+static bool postpone_or_bury(PGconn* connection, const job* j, const char* why) {
   char delay_ms[24];
   snprintf(delay_ms, sizeof delay_ms, "%llu", (unsigned long long)retry_ms);
   const bool is_last = j->attempts + 1 >= most_attempts;
-  if (why != NULL) why[strcspn(why, "\n")] = '\0';
-  const bool is_over = why != NULL && execute(connection, "rollback to savepoint before_it", NULL, NULL, NULL) &&
-                       execute(connection, is_last ? bury : put_off, j->id, why, is_last ? NULL : delay_ms) &&
-                       execute(connection, "commit", NULL, NULL, NULL);
-  free(why);
-  if (is_over) is_last ? died++ : retried++;
-  return is_over;
+  if (!execute(connection, is_last ? bury : put_off, j->id, why, is_last ? NULL : delay_ms)) return false;
+  if (PQtransactionStatus(connection) != PQTRANS_IDLE && !execute(connection, "commit", NULL, NULL, NULL)) return false;
+  is_last ? died++ : retried++;
+  return true;
+}
+
+// Keeps the job locked all the time, if its transaction lives: the savepoint is behind the lock.
+static bool fail_later(PGconn* connection, const job* j, const char* failure) {
+  char why[1000];  // The text is the connection's, and the next statement has another one.
+  size_t length = strcspn(failure, "\n");
+  if (length >= sizeof why) {
+    length = sizeof why - 1;
+    while (length > 0 && (failure[length] & 0xC0) == 0x80) length--;  // The server takes no part of a character.
+  }
+  memcpy(why, failure, length);
+  why[length] = '\0';
+  const bool is_locked = PQtransactionStatus(connection) != PQTRANS_IDLE;
+  if ((!is_locked || execute(connection, "rollback to savepoint before_it", NULL, NULL, NULL)) &&
+      postpone_or_bury(connection, j, why)) {
+    return true;
+  }
+  // Whatever is wrong with it: were it left as it was, it would be first again, for all workers, forever.
+  return roll_back(connection) && postpone_or_bury(connection, j, "failed, and its failure could not be stored");
 }
 
 // Takes a job and does it. Returns how many jobs there were, 0 or 1; -1 if the database has failed, not the job: such a
-// job stays as it was. So it is for a task that is canceled, which finds its connection broken.
+// job stays as it was. So it is for a task that is canceled, which finds its connection broken. (That an error is the
+// job's shows in that the connection still works.)
 static int do_one(PGconn* connection) {
   PGresult* taken = query(connection, take, (const char* const[3]){NULL});
   const int count = taken == NULL ? -1 : PQntuples(taken);
@@ -216,14 +241,15 @@ static int do_one(PGconn* connection) {
                    (unsigned)atoi(PQgetvalue(taken, 0, 3))};
     mj_chan_try_send(bell, "!");  // Where there is one there may be more: another task of this process looks.
     if (execute(connection, "savepoint before_it", NULL, NULL, NULL)) {
-      const char* const failure = run(connection, &j);
-      is_over = failure == NULL ? finish(connection, &j) : fail_later(connection, &j, failure);
+      const char* failure = run(connection, &j);
+      is_over = failure == NULL && finish(connection, &j);
+      if (!is_over) is_over = fail_later(connection, &j, failure != NULL ? failure : PQerrorMessage(connection));
     }
   }
   PQclear(taken);
   if (is_over) return 1;
   if (count != 0) complain(count < 0 ? "no job" : "given back", connection);
-  execute(connection, "rollback", NULL, NULL, NULL);
+  roll_back(connection);
   return count == 0 ? 0 : -1;
 }
 
@@ -236,9 +262,11 @@ static void pause_for(uint64_t ns) {
 }
 
 static PGconn* connect_to_database(void) {
-  // What CONNECTION says of these comes later, and counts.
-  const char* const names[] = {"connect_timeout", "fallback_application_name", "dbname", NULL};
-  const char* const values[] = {"10", "worker_postgres", database, NULL};
+  // A server's machine that vanishes says nothing: it is missed after a minute. What CONNECTION says of these comes
+  // later, and counts.
+  const char* const names[] = {"connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
+                               "tcp_user_timeout", "fallback_application_name", "dbname", NULL};
+  const char* const values[] = {"10", "30", "10", "3", "60000", "worker_postgres", database, NULL};
   return PQconnectdbParams(names, values, 1);
 }
 
@@ -358,7 +386,7 @@ static int usage(void) {
   return 2;
 }
 
-// Reads the options of `work`. Returns whether they are any.
+// Reads the options behind `work`. Returns whether they are any.
 static bool read_options(int argc, char** argv) {
   for (int option; (option = getopt(argc, argv, "n:a:r:p:g:")) != -1;) {
     char* rest = NULL;
@@ -370,21 +398,20 @@ static bool read_options(int argc, char** argv) {
     if (option == 'p') poll_ns = number * MS;
     if (option == 'g') grace_ns = number * MS;
   }
-  return tasks > 0;
+  return tasks > 0 && poll_ns > 0 && optind == argc;
 }
 
 int main(int argc, char** argv) {
-  if (argc < 3 || !read_options(argc, argv)) return usage();
-  char** const words = argv + optind;  // The options are in front now.
-  const int count = argc - optind;
-  if (count < 2) return usage();
-  database = words[0];
-  if (strcmp(words[1], "work") == 0 && count == 2) return work();
-  if (strcmp(words[1], "setup") == 0 && count == 2) return say(setup, NULL, NULL, NULL);
-  if (strcmp(words[1], "status") == 0 && count == 2) return say(status, NULL, NULL, NULL);
-  if (strcmp(words[1], "revive") == 0 && count == 2) return say(revive, NULL, NULL, NULL);
-  if (strcmp(words[1], "enqueue") == 0 && count >= 3 && count <= 5) {
-    return say(enqueue, words[2], count > 3 ? words[3] : "1", count > 4 ? words[4] : "");
+  if (argc < 3) return usage();
+  database = argv[1];
+  char** const words = argv + 2;
+  const int count = argc - 2;
+  if (strcmp(words[0], "work") == 0) return read_options(count, words) ? work() : usage();
+  if (strcmp(words[0], "setup") == 0 && count == 1) return say(setup, NULL, NULL, NULL);
+  if (strcmp(words[0], "status") == 0 && count == 1) return say(status, NULL, NULL, NULL);
+  if (strcmp(words[0], "revive") == 0 && count == 1) return say(revive, NULL, NULL, NULL);
+  if (strcmp(words[0], "enqueue") == 0 && count >= 2 && count <= 4) {  // An argument may begin with a minus.
+    return say(enqueue, words[1], count > 2 ? words[2] : "1", count > 3 ? words[3] : "");
   }
   return usage();
 }

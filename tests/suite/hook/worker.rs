@@ -1,6 +1,9 @@
 //! `examples-c/worker_postgres.c`: processes that do the jobs of one queue, and are killed, stopped and cut off
 //! while they do. The ledger has a line for each effect of a job, and nothing in it forbids a second one.
 
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -21,10 +24,12 @@ type Scenario = fn(Queue) -> Result<(), Failed>;
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
-    let all: [(&str, Scenario); 7] = [
+    let all: [(&str, Scenario); 9] = [
         ("does_all_once_though_it_is_killed", killed),
         ("goes_on_with_a_server_that_has_crashed", server_crashes),
         ("tries_again_and_puts_aside", failures),
+        ("is_not_stopped_by_what_the_server_refuses", refused),
+        ("asks_whether_the_server_is_there", keeps_alive),
         ("does_more_in_more_processes", scales),
         ("finishes_what_has_begun", stops),
         ("gives_back_what_takes_too_long", gives_back),
@@ -231,8 +236,86 @@ fn failures(queue: Queue) -> Result<(), Failed> {
     queue.say(&["revive"])?;
     let status = queue.say(&["status"])?;
     assert_eq!(status.trim_end(), "waiting 6, put off 0, dead 0, in the ledger 5");
+    assert_eq!(queue.count("select max(id) from worker.jobs"), 11, "they keep their ids");
     queue.cluster.stop();
     Ok(())
+}
+
+/// A job whose failure cannot be stored as it is would be the first one for ever, if it were left as it was.
+fn refused(queue: Queue) -> Result<(), Failed> {
+    queue.cluster.psql(
+        "-- The errors of these two are cut, and not within a character, wherever the limit is.
+         insert into worker.jobs (kind, argument)
+             select 'credit', start || repeat(chr(233), 2000) from unnest(array['', 'x']) start;
+         -- One that fails at its commit.
+         create function worker.refuse() returns trigger language plpgsql as
+             $$ begin raise 'unlucky'; end $$;
+         create constraint trigger late after insert on worker.ledger deferrable initially deferred
+             for each row when (new.amount = 13) execute function worker.refuse();
+         -- One whose error is refused itself.
+         alter table worker.jobs add check (error not like '%vocal%');
+         alter table worker.dead add check (error not like '%vocal%');",
+    );
+    queue.enqueue("credit", 1, "13")?;
+    queue.enqueue("credit", 1, "vocal")?;
+    queue.enqueue("credit", 3, "-5")?;
+    let worker = queue.start_worker(&["-n", "2", "-a", "2", "-r", "50", "-p", "500"]);
+    queue.wait_for("select count(*) from worker.jobs", 0);
+    assert_eq!(stop(worker), [3, 4, 4, 0]);
+    let dead = "select id, attempts, case when octet_length(error) in (998, 999) then 'cut' \
+                else error end from worker.dead order by id";
+    let told = "1|2|cut\n2|2|cut\n3|2|ERROR:  unlucky\n\
+                4|2|failed, and its failure could not be stored";
+    assert_eq!(queue.cluster.ask(dead), told);
+    assert_eq!(queue.cluster.ask("select sum(amount) from worker.ledger"), "-15");
+    queue.assert_each_once(7);
+
+    let mut restless = queue.start_worker(&["-p", "0"]);
+    assert_eq!(restless.wait().code(), Some(2), "{}", restless.output());
+    queue.cluster.stop();
+    Ok(())
+}
+
+/// A machine that vanishes says nothing. The kernel asks it, and sooner than after two hours, its default.
+fn keeps_alive(queue: Queue) -> Result<(), Failed> {
+    for (words, limit_s) in [("", 30), ("keepalives_idle=300", 300)] {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let mut command = program::command(&queue.program);
+        command.arg(format!("host=127.0.0.1 port={port} user=postgres {words}"));
+        command.args(["work", "-n", "1"]);
+        let _worker = Running::start(command, libc::SIGKILL, Arc::clone(&queue.temp_dir));
+        let (mut server, _) = listener.accept()?;
+        server.read_exact(&mut [0; 8])?;
+        let deadline = Instant::now() + PATIENCE;
+        let left_s = loop {
+            if let Some(seconds) = until_keepalive(port)? {
+                break seconds;
+            }
+            assert!(Instant::now() < deadline, "the kernel never asks");
+            thread::sleep(Duration::from_millis(20));
+        };
+        // Less by what has gone by.
+        assert!(left_s <= limit_s && left_s + 25 > limit_s, "{words}: {left_s} s of {limit_s}");
+    }
+    queue.cluster.stop();
+    Ok(())
+}
+
+/// In how many seconds the kernel asks after the other end of a connection to this port; `None` if it does not.
+fn until_keepalive(port: u16) -> Result<Option<u64>, Failed> {
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    let other_end = format!(":{port:04X}");
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // An established connection, whose timer is that of keepalive, in hundredths of seconds.
+        let [_, _, to, "01", _, timer, ..] = fields[..] else { continue };
+        let Some(left) = timer.strip_prefix("02:") else { continue };
+        if to.ends_with(&other_end) {
+            return Ok(Some(u64::from_str_radix(left, 16)? / 100));
+        }
+    }
+    Ok(None)
 }
 
 /// The processor is not what these jobs need, so four processes could do four times as much. They take turns with the
