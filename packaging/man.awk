@@ -126,7 +126,7 @@ function add_prose(prose, has_result,    sentences, n, i, where, announcement) {
 
 # Adds the list that begins at a line, to the errors if that is what it is a list of. Returns its last
 # line.
-function add_list(announcement, lines, i,    where, text, head) {
+function add_list(announcement, lines, i,    where, text, head, sentences, n, j) {
     where = announcement ? "errors" : "text"
     if (announcement != "Errors:" && announcement != "Errors, in errno:" && announcement) {
         # "Errors (nothing is sent then):", "Errors, without the mutex:"
@@ -136,7 +136,9 @@ function add_list(announcement, lines, i,    where, text, head) {
     }
     while (lines[i] ~ /^  /) {
         text = lines[i++]
-        while (lines[i] ~ /^    /) text = text " " lines[i++]
+        # What follows "and as connect(2)" has no column of its own to stand in.
+        while (lines[i] ~ /^    / || (where == "errors" && lines[i] ~ /^  / && lines[i] !~ /^  (-?E[A-Z]|and[ ,])/))
+            text = text " " lines[i++]
         sub(/^ +/, "", text)
         if (where == "text") section[where] = section[where] paragraph(where) ".nf\n" verbatim(text "\n") ".fi\n"
         else if (match(text, /^-?E[A-Z0-9]+(, -?E[A-Z0-9]+)* ( and the like +)?/)) {
@@ -146,7 +148,13 @@ function add_list(announcement, lines, i,    where, text, head) {
             gsub(/  +/, " ", text)
             sub(/^ /, "", text)
             section[where] = section[where] ".TP\n.B " plain(head) "\n" line(text)
-        } else section[where] = section[where] paragraph(where) line(capitalized(text) ".")
+        } else {
+            gsub(/  +/, " ", text)
+            sub(/[.]?$/, ".", text)
+            section[where] = section[where] paragraph(where)
+            n = split_sentences(capitalized(text), sentences)
+            for (j = 1; j <= n; j++) section[where] = section[where] line(sentences[j])
+        }
     }
     return i - 1
 }

@@ -77,6 +77,10 @@ fn every_function_has_one() -> Result<(), Failed> {
             !rest.starts_with(".SH")
         });
         assert_eq!(has_errors, lists_errors, "ERRORS of {name}(3)");
+        if name == "mj_dial" {
+            let last = "\nAn answer of another machine says more than a missing way to it.\n.SH ";
+            assert!(page.contains(last), "the last item has two lines, and two sentences: {page}");
+        }
         let listed = format!(".BR {name} (3)\n");
         assert!(overview.contains(&listed), "majjen(7) does not list {name}(3)");
     }
@@ -96,7 +100,7 @@ fn files(prefix: &Prefix) -> Result<Vec<PathBuf>, Failed> {
 }
 
 /// In 80 columns, but for the program in `majjen(7)`, also the text in the files that are made from the header; and
-/// each parenthesis is closed.
+/// each parenthesis is closed, and each sentence once.
 fn fit_a_terminal() -> Result<(), Failed> {
     let prefix = Prefix::new()?;
     let is_long = |line: &&str| line.len() > 80;
@@ -112,6 +116,8 @@ fn fit_a_terminal() -> Result<(), Failed> {
             long.extend(text.lines().filter(is_long));
         }
         assert!(long.is_empty(), "{file:?}: {long:#?}");
+        let twice = source.lines().find(|line| line.ends_with(".."));
+        assert_eq!(twice, None, "{file:?}: a sentence has two periods");
         for paragraph in page.split("\n\n") {
             let count = |character| paragraph.matches(character).count();
             assert_eq!(count('('), count(')'), "{file:?}: {paragraph}");
