@@ -54,6 +54,7 @@ pub fn trials() -> Vec<Trial> {
         }),
         Trial::ignorable_test("readme::the_block_of_cxx_compiles", block_of_cxx_compiles),
         Trial::test("readme::links_lead_to_files", links_lead_to_files),
+        Trial::test("readme::the_c_api_lists_its_sections", c_api_lists_sections),
         Trial::test("readme::the_site_has_all_documents", site_has_all),
         Trial::test("readme::commands_are_in_the_makefile", commands_are_in_the_makefile),
         Trial::test("readme::tests_that_are_named_are_there", tests_are_there),
@@ -375,6 +376,17 @@ fn headings(page: &str) -> BTreeSet<String> {
         text.chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     headings.map(name).collect()
+}
+
+/// A page of that length has a list of what is on it.
+fn c_api_lists_sections() -> Result<(), Failed> {
+    let page = fs::read_to_string(library::root().join("docs/c-api.md"))?;
+    let start = page.find("\n## ").ok_or("docs/c-api.md has no sections")?;
+    let (list, sections) = page.split_at(start);
+    let missing = |name: &String| !list.contains(&format!("](#{name})"));
+    let missing: Vec<String> = headings(sections).into_iter().filter(missing).collect();
+    assert!(missing.is_empty(), "docs/c-api.md does not list {missing:?}");
+    Ok(())
 }
 
 /// `make docs` makes pages of what its list has.
