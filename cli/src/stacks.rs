@@ -340,10 +340,19 @@ pub fn find<'l>(look: &'l Look, whom: &str) -> Result<(&'l Scheduler, &'l Task)>
         [] => Err(Problem::new(format!(
             "no living task has the number, the id or the name {whom}: `majjen ps` tells which there are"
         ))),
-        _ => Err(Problem::new(format!(
-            "{whom} is {}: write SCHEDULER:NUMBER, as `majjen ps` shows it, or the id",
-            count(found.len(), "task")
-        ))),
+        _ => {
+            let number = |(of, task): &(&Scheduler, &Task)| match schedulers.len() {
+                1 => task.number.to_string(),
+                _ => format!("{}:{}", of.number, task.number),
+            };
+            let numbers: Vec<String> = found.iter().take(8).map(number).collect();
+            let more = if found.len() > numbers.len() { ", ..." } else { "" };
+            Err(Problem::new(format!(
+                "{whom} is {}: write the number of one, or its id: {}{more}",
+                count(found.len(), "task"),
+                numbers.join(", ")
+            )))
+        }
     }
 }
 

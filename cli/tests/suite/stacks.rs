@@ -107,4 +107,9 @@ fn tasks_at_one_place_are_shown_together() {
     let json = majjen(&["stacks", &process.pid(), "--json"]).succeeded();
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["stacks"][0]["tasks"].as_array().unwrap().len(), 1000);
+    // Of one name, too.
+    let text = majjen(&["bt", &process.pid(), "session"]).failed();
+    let hint =
+        "session is 1000 tasks: write the number of one, or its id: 1, 2, 3, 4, 5, 6, 7, 8, ...";
+    assert!(text.contains(hint), "{text}");
 }
