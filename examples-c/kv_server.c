@@ -87,7 +87,7 @@ static void collect_garbage(void) {
   }
 }
 
-static bool is_room_for(size_t bytes) {
+static inline bool is_room_for(size_t bytes) {
   while (bytes > limit_bytes - used_bytes && garbage != NULL) collect_garbage();
   return bytes <= limit_bytes - used_bytes;
 }
