@@ -109,7 +109,6 @@ fn tasks_at_one_place_are_shown_together() {
     assert_eq!(json["stacks"][0]["tasks"].as_array().unwrap().len(), 1000);
     // Of one name, too.
     let text = majjen(&["bt", &process.pid(), "session"]).failed();
-    let hint =
-        "session is 1000 tasks: write the number of one, or its id: 1, 2, 3, 4, 5, 6, 7, 8, ...";
-    assert!(text.contains(hint), "{text}");
+    let hint = "session is 1000 tasks: write the number of one, or its id: 2, 3, ";
+    assert!(text.contains(hint) && text.ends_with(", 9, ...\n"), "{text}");
 }
