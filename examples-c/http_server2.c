@@ -104,13 +104,14 @@ static bool has(text list, const char* wanted) {
   return false;
 }
 
+// What is larger than any file and any limit stays so, whatever its value.
 static bool parse_number(text digits, uint64_t* number) {
   *number = 0;
   for (size_t i = 0; i < digits.bytes; i++) {
     if (digits.at[i] < '0' || digits.at[i] > '9') return false;
-    *number = *number * 10 + (uint64_t)(digits.at[i] - '0');
+    if (*number < INT64_MAX / 10) *number = *number * 10 + (uint64_t)(digits.at[i] - '0');
   }
-  return digits.bytes > 0 && digits.bytes <= 15;
+  return digits.bytes > 0;
 }
 
 // ---- Clients
@@ -463,8 +464,11 @@ static int hex_digit(char c) {
 // Makes the path that a target names, from a slash on; of a directory that of its page. Returns 0 or a status.
 static int path_of(text target, char* path, size_t most) {
   if (target.bytes > 7 && strncasecmp(target.at, "http://", 7) == 0) {  // As it is sent to proxies.
-    const char* slash = memchr(target.at + 7, '/', target.bytes - 7);
-    if (slash != NULL) target = (text){slash, target.bytes - (size_t)(slash - target.at)};
+    size_t end = 7;
+    while (end < target.bytes && strchr("/?#", target.at[end]) == NULL) end++;
+    if (end == 7) return 400;  // No host.
+    target = (text){target.at + end, target.bytes - end};
+    if (target.bytes == 0 || *target.at == '?') target = (text){"/", 1};
   }
   if (*target.at != '/') return 400;
   text rest = target;
@@ -610,9 +614,11 @@ static const char* type_of(const char* path) {
 static void choose_range(text range, answer* a) {
   text first, last;
   uint64_t from = 0, to = 0;
-  if (range.bytes < 6 || strncasecmp(range.at, "bytes=", 6) != 0) return;
+  if (range.bytes < 6 || strncasecmp(range.at, "bytes=", 6) != 0 || a->size == 0) return;
   last = (text){range.at + 6, range.bytes - 6};
-  if (!take(&last, '-', &first) || (first.bytes == 0 && last.bytes == 0)) return;
+  if (memchr(last.at, '-', last.bytes) == NULL) return;
+  take(&last, '-', &first);
+  if (first.bytes == 0 && last.bytes == 0) return;
   if (first.bytes > 0 && !parse_number(first, &from)) return;
   if (last.bytes > 0 && !parse_number(last, &to)) return;
   if (first.bytes == 0) {  // So many at the end.
@@ -677,12 +683,14 @@ static void add_head(client* c, const request* r, const answer* a, uint64_t body
       "\r\nDate: ", date(time(NULL)), "\r\n", NULL);
   if (a->status == 405) add(c, "Allow: GET, HEAD\r\n", NULL);
   if (a->status == 301) {
-    text rest = r->target, path;
-    take(&rest, '?', &path);
-    while (path.bytes > 1 && path.at[1] == '/') take(&path, '/', &rest);  // //NAME is a host's.
+    text query = r->target, path, slash;
+    take(&query, '?', &path);
+    while (path.bytes > 1 && path.at[1] == '/') take(&path, '/', &slash);  // //NAME is a host's.
     add(c, "Location: ", NULL);
     add_text(c, path);
-    add(c, "/\r\n", NULL);
+    add(c, query.bytes > 0 ? "/?" : "/", NULL);
+    add_text(c, query);
+    add(c, "\r\n", NULL);
   }
   if (a->status == 206) {
     add(c, "Content-Range: bytes ", in_digits(a->from, &digits[0]), "-",
