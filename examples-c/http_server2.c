@@ -508,7 +508,7 @@ typedef struct opening {
 static void open_below(void* argument) {
   opening* o = argument;
   const struct open_how how = {.flags = OPEN_FLAGS, .resolve = o->resolve};
-  int tries = (o->resolve & RESOLVE_CACHED) != 0 ? 1 : 20;
+  int tries = (o->resolve & RESOLVE_CACHED) != 0 ? 1 : 200;
   do {
     o->result = (int)syscall(SYS_openat2, directory, o->path, &how, sizeof how);
     if (o->result < 0) o->result = -errno;
