@@ -71,9 +71,9 @@ static text trim(text t) {
 
 // Takes the part before a separator, or all if there is none. False if nothing is left.
 static bool take(text* rest, const char* separator, text* part) {
+  *part = *rest;
   if (rest->bytes == 0) return false;
   const char* end = memmem(rest->at, rest->bytes, separator, strlen(separator));
-  *part = *rest;
   if (end != NULL) part->bytes = (size_t)(end - rest->at);
   const size_t taken = part->bytes + (end != NULL ? strlen(separator) : 0);
   *rest = (text){rest->at + taken, rest->bytes - taken};
@@ -262,7 +262,7 @@ static int read_line(mj_stream* from, mj_stream* to, text* line) {
 }
 
 static int copy_chunks(mj_stream* from, mj_stream* to, framing out) {
-  text line, digits = {"", 0};
+  text line, digits;
   uint64_t size;
   for (;;) {
     int result = read_line(from, to, &line);
@@ -366,7 +366,7 @@ typedef struct exchange {
   mj_stream *client, *upstream;
   message request, answer;
   mj_group* sender;  // Of the request's body, if it has one.
-  int sent;          // How that ended: 0, once all is sent.
+  int sent;          // How sending the request ended: 0, once all is sent.
 } exchange;
 
 static int send_body(void* argument) {
@@ -380,10 +380,12 @@ static int send_body(void* argument) {
 // Sends the request's head, and begins with its body, which goes on while the answer comes.
 static int send_request(exchange* x) {
   const message* m = &x->request;
+  x->sent = -EINPROGRESS;
   int result = put(x->upstream, (text){m->start[0].at, m->start[0].bytes + 1 + m->start[1].bytes});
   if (result == 0) result = put(x->upstream, word(" HTTP/1.1\r\n"));
   if (result == 0) result = put_fields(x->upstream, m, m->body, "Via: 1.1 proxy\r\n\r\n");
-  if (result != 0 || m->body == EMPTY) return result == 0 ? flush(x->upstream) : result;
+  if (result != 0) return result;
+  if (m->body == EMPTY) return x->sent = flush(x->upstream);
 
   if (has(m, "Expect", word("100-continue"))) {
     result = put(x->client, word("HTTP/1.1 100 Continue\r\n\r\n"));
@@ -391,7 +393,6 @@ static int send_request(exchange* x) {
     if (result != 0) return -ECONNABORTED;
   }
   mj_stream_skip(x->client, m->head.bytes);
-  x->sent = -EINPROGRESS;
   x->sender = mj_group_create(scheduler, 1);
   return x->sender == NULL ? -ENOMEM : mj_group_try_go(x->sender, send_body, x);
 }
@@ -442,6 +443,8 @@ static bool pass_on_answer(exchange* x, bool is_head) {
   framing out = m->body;
   if (out == CHUNKED || out == UNTIL_CLOSE) out = x->request.is_old ? UNTIL_CLOSE : CHUNKED;
   bool goes_on = x->request.keeps_alive && out != UNTIL_CLOSE && !stopping;
+  // What is left of a request that could not be sent is not taken for the next one.
+  if (x->sent != 0 && mj_group_count(x->sender) == 0) goes_on = false;
 
   int result = put(x->client, word("HTTP/1.1 "));
   if (result == 0) result = put(x->client, status);

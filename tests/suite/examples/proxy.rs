@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,12 +23,13 @@ use crate::toolchain::missing;
 const BIG: usize = 32 << 20;
 
 pub fn trials() -> Vec<Trial> {
-    let scenarios: [(&str, fn()); 12] = [
+    let scenarios: [(&str, fn()); 13] = [
         ("keeps_connections_on_both_sides", keeps_connections),
         ("passes_on_what_is_for_the_other_side", passes_on_fields),
         ("streams_bodies_both_ways_at_once", streams_both_ways),
         ("is_as_slow_as_its_reader", back_pressure),
         ("refuses_what_is_malformed", refuses_what_is_malformed),
+        ("asks_once", asks_once),
         ("has_limits_for_heads_and_idleness", limits),
         ("drops_what_nobody_uses", kept_for_nothing),
         ("tells_of_an_upstream_that_fails", upstream_fails),
@@ -215,12 +217,40 @@ fn refuses_what_is_malformed() {
         assert!(client.is_closed(), "{request:?}");
     }
     assert_eq!(upstream.counts.connections.load(Relaxed), 0, "nothing of it was passed on");
-    // A chunk that is none is found when it comes.
-    let mut client = proxy.connect();
-    client
-        .send("POST /sized/1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n");
-    assert_eq!(client.answer().word(), "400");
-    assert!(client.is_closed());
+    // A chunk that is none is found when it comes; a size that is missing is not that of the one before.
+    for chunks in ["3\r\nabcd\r\n", "1\r\nA\r\n\r\nB\r\n"] {
+        let mut client = proxy.connect();
+        client.send("POST /sized/1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(&format!("{chunks}0\r\n\r\n"));
+        assert_eq!((client.answer().word(), client.is_closed()), ("400", true), "{chunks:?}");
+    }
+    proxy.stop();
+}
+
+/// An upstream that answers before it reads, and closes: the proxy finds out while it writes what has filled a buffer,
+/// the second time, and has not begun with the body.
+fn asks_once() {
+    let upstream = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = upstream.local_addr().expect("its address").port();
+    thread::spawn(move || {
+        for mut stream in upstream.incoming().flatten() {
+            let _ = stream
+                .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno\n");
+        }
+    });
+    let proxy = Proxy::start(port, &[]);
+    let fields = format!("X: {}\r\na:\r\nZ: {}", "x".repeat(8156), "z".repeat(8160));
+    for _ in 0..30 {
+        let mut client = proxy.connect();
+        client.send(&format!(
+            "POST /pay HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n{fields}\r\n\r\nhello"
+        ));
+        client.stream.shutdown(Shutdown::Write).expect("send the end");
+        // The reset may take the answer with it.
+        let answer = client.answer();
+        assert!(["413", "502"].contains(&answer.word()), "{}", answer.start);
+        assert!(client.is_closed(), "the request is not taken for the next one");
+    }
     proxy.stop();
 }
 
